@@ -1,0 +1,45 @@
+"""What is wrong outside of any text: files, weights, data, the machine; a command prints it and ends."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+USER_ERRORS: dict[str, type[UserError]] = {}
+"""Every kind by its code, as far as its module is imported; the codes share one space with those of `Problem`."""
+
+INPUT_IS_WRONG = 1
+USAGE_IS_WRONG = 2
+
+
+class UserError(Exception):
+    """One thing that is wrong and has no place in a text.
+
+    A subclass is one kind: a stable code, what its docstring explains, and the exit code of a command that meets it:
+    1 where something is wrong in an input, 2 for wrong usage or a missing file.
+    """
+
+    code: ClassVar[str] = ""
+    exit_code: ClassVar[int] = INPUT_IS_WRONG
+
+    def __init_subclass__(cls, code: str = "", exit_code: int | None = None) -> None:
+        if exit_code is not None:
+            cls.exit_code = exit_code
+        if code:
+            assert USER_ERRORS.setdefault(code, cls) is cls, f"{code} is taken by {USER_ERRORS[code].__name__}"
+            cls.code = code
+
+    def __init__(self, message: str, *helps: str) -> None:
+        super().__init__(message)
+        self.message = printable(message)
+        self.helps = tuple(map(printable, helps))
+
+    def __str__(self) -> str:
+        """`error[E0601]: …`, and a line for each help."""
+        return "\n".join([f"error[{self.code}]: {self.message}", *(f"  = help: {text}" for text in self.helps)])
+
+
+def printable(text: str) -> str:
+    """Control characters and lone surrogates as escapes: a file's name must not steer the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
