@@ -2,8 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+
+GOLDEN = Path(__file__).parent / "golden"
 
 # No test depends on time, and CI tries the same examples each time.
 settings.register_profile("netdsl", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("netdsl")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden with what the code says now")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """`golden("render/skip.txt", text)`: the text is that of the file, but for a newline at the end."""
+
+    def compare(name: str, text: str) -> None:
+        path, text = GOLDEN / name, text.removesuffix("\n") + "\n"
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text.encode())
+        assert path.exists(), f"{name} is missing; write it with pytest --update-golden, and read it"
+        assert text == path.read_bytes().decode()
+
+    return compare
