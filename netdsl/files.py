@@ -1,0 +1,240 @@
+"""Files: what a user's path may turn out to be, reading a source, and writing so that the old file stays whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, BinaryIO
+
+from netdsl.diagnostics.terminal import escape
+from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
+from netdsl.limits import SOURCE_BYTES
+from netdsl.text import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WRITER_SECONDS = 1.0
+"""How long a named pipe is given to find somebody who writes into it."""
+
+
+class FileProblem(UserError, exit_code=USAGE_IS_WRONG):
+    """A file that cannot be used."""
+
+
+class MissingFile(FileProblem, code="E0601"):
+    """There is no file of this name."""
+
+
+class NotAFile(FileProblem, code="E0602"):
+    """The path is a folder, or a device where a file is needed."""
+
+
+class Unreadable(FileProblem, code="E0603"):
+    """The system does not let the file be read, most often for its permissions."""
+
+
+class TooLarge(FileProblem, code="E0604", exit_code=1):
+    """A source is at most 2 MB: a network that needs more is not written by hand."""
+
+
+class NotText(FileProblem, code="E0605", exit_code=1):
+    """A source is UTF-8 text without NUL characters; a byte order mark and any line ends are welcome."""
+
+
+class CannotWrite(FileProblem, code="E0606"):
+    """The output cannot be written: no such folder, no permission, a full disk. What was there before is whole."""
+
+
+def problem_of(error: OSError | ValueError, path: str) -> FileProblem:
+    """The problem that stopped a file from being read, in words."""
+    name = escape(path)
+    if isinstance(error, FileNotFoundError | NotADirectoryError | ValueError):
+        return MissingFile(f"there is no file {name}")
+    if isinstance(error, IsADirectoryError):
+        return NotAFile(f"{name} is a folder, not a file")
+    if isinstance(error, PermissionError):
+        return Unreadable(f"{name} may not be read: permission denied")
+    return Unreadable(f"{name} cannot be read: {error.strerror or error}")
+
+
+def open_file(path: str) -> BinaryIO:
+    """A regular file, opened for reading bytes: one that has a size, and a place to jump to."""
+    try:
+        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
+    except (OSError, ValueError) as error:
+        raise problem_of(error, path) from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise NotAFile(f"{escape(path)} is a pipe or a device; this needs a file on disk")
+    return file
+
+
+def mistaken(head: bytes) -> str | None:
+    """What a file really is whose first bytes (64 are enough) give it away as none of ours, else nothing."""
+    text = head.lstrip().lower()
+    if not head:
+        return "is empty"
+    if head.startswith(b"version https://git-lfs"):
+        return "is a git-LFS pointer, not the file itself; `git lfs pull` fetches it"
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "is a web page, most likely an error message that was saved by its address"
+    return None
+
+
+def read_source(path: str, shown: str | None = None) -> Source:
+    """The text of a `.net` file, or of the standard input where the path is `-`.
+
+    `shown` is what messages call it, where that is not the path. Reading stops at the size limit, an endless device
+    included.
+    """
+    name = shown or ("<stdin>" if path == "-" else path)
+    try:
+        data = _read_limited(path)
+    except (OSError, ValueError) as error:
+        raise problem_of(error, name) from None
+    if len(data) > SOURCE_BYTES:
+        raise TooLarge(f"{escape(name)} is larger than {SOURCE_BYTES:,} bytes, the limit of a source")
+    return Source(name, _decoded(data, escape(name)))
+
+
+def _read_limited(path: str) -> bytes:
+    if path == "-":
+        if sys.stdin is None or sys.stdin.closed:
+            raise OSError(errno.EBADF, "the standard input is closed")
+        return sys.stdin.buffer.read(SOURCE_BYTES + 1)
+    if stat.S_ISFIFO(os.stat(path).st_mode):
+        return _read_pipe(path)
+    with open(path, "rb") as file:
+        return file.read(SOURCE_BYTES + 1)
+
+
+def _read_pipe(path: str) -> bytes:
+    """All of a named pipe. Opening one waits for ever where nobody writes, so look first whether somebody does."""
+    from select import select
+
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(descriptor, "rb", buffering=0) as pipe:
+        ready, _, _ = select([pipe], [], [], 0)
+        if not ready:
+            select([pipe], [], [], WRITER_SECONDS)
+        head = pipe.read(1)
+        if head == b"" and not ready:
+            raise OSError(errno.EPIPE, "nobody writes into this pipe")
+        os.set_blocking(descriptor, True)
+        parts = [head or b""]
+        while sum(map(len, parts)) <= SOURCE_BYTES and (part := pipe.read(SOURCE_BYTES + 1)):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def _decoded(data: bytes, name: str) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise NotText(f"{name} is UTF-16 text", "save it as UTF-8")
+    if b"\0" in data:
+        raise NotText(f"{name} is not text: NUL character at {_place(data, data.index(0))}")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        place = _place(data, error.start)
+        raise NotText(f"{name} is not valid UTF-8 at {place}: 0x{data[error.start]:02x}", "save it as UTF-8") from None
+
+
+def _place(data: bytes, offset: int) -> str:
+    head = data[:offset].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return f"byte {offset} (line {head.count(10) + 1})"
+
+
+@contextmanager
+def write_atomically(path: str) -> Iterator[BinaryIO]:
+    """A binary file to write to. Its bytes take the name `path` in one step when the block ends without an exception.
+
+    Until then they are in a file beside the target, which any exception removes, Ctrl-C included. A link is followed,
+    a device or a pipe is written directly, `-` is the standard output. Entering fails at once where the target cannot
+    be written.
+    """
+    if path == "-":
+        yield from _write_to_stdout()
+        return
+    target = path
+    try:
+        target, mode = _target(path)
+        direct = mode is not None and not stat.S_ISREG(mode)
+        yield from _write_directly(target) if direct else _write_beside(target, mode)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.filename not in (None, path, target):
+            raise  # from what the caller reads
+        raise CannotWrite(f"cannot write {escape(path)}: {_reason(error)}") from None
+
+
+def _target(path: str) -> tuple[str, int | None]:
+    """Where a path leads, links followed, and the mode of what is there."""
+    try:
+        target = os.path.realpath(path)
+        mode = os.stat(target).st_mode
+    except FileNotFoundError:
+        return target, None
+    except ValueError as error:
+        raise OSError(errno.EINVAL, f"no file can have this name: {error}") from None
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, "it is a folder")
+    if not os.access(target, os.W_OK):
+        raise OSError(errno.EACCES, "it is read-only")
+    return target, mode
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "its folder does not exist"
+    if isinstance(error, NotADirectoryError):
+        return "its folder is not a folder"
+    return (error.strerror or str(error)).lower()
+
+
+def _write_to_stdout() -> Iterator[BinaryIO]:
+    if sys.stdout is None or sys.stdout.closed:
+        raise CannotWrite("cannot write: the standard output is closed")
+    try:
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise CannotWrite(f"cannot write to the standard output: {_reason(error)}") from None
+
+
+def _write_directly(target: str) -> Iterator[BinaryIO]:
+    with open(target, "wb") as file:
+        yield file
+
+
+def _write_beside(target: str, mode: int | None) -> Iterator[BinaryIO]:
+    beside = os.path.join(os.path.dirname(target), f".netdsl-{os.urandom(6).hex()}.tmp")
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    except OSError as error:
+        error.filename = target
+        raise
+    file = open(descriptor, "wb")
+    try:
+        yield file
+        file.flush()
+        if mode is not None:
+            os.chmod(beside, stat.S_IMODE(mode))
+        os.fsync(descriptor)
+        file.close()
+        os.replace(beside, target)
+    except BaseException:
+        with suppress(OSError):
+            file.close()
+        with suppress(OSError):
+            os.unlink(beside)
+        raise
