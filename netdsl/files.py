@@ -176,7 +176,7 @@ def _target(path: str) -> tuple[str, int | None]:
     """Where a path leads, links followed, and the mode of what is there."""
     try:
         target = os.path.realpath(path)
-        mode = os.stat(target).st_mode
+        mode = os.stat(path).st_mode
     except FileNotFoundError:
         return target, None
     except ValueError as error:
@@ -218,23 +218,22 @@ def _write_directly(target: str) -> Iterator[BinaryIO]:
 
 def _write_beside(target: str, mode: int | None) -> Iterator[BinaryIO]:
     beside = os.path.join(os.path.dirname(target), f".netdsl-{os.urandom(6).hex()}.tmp")
+    file: BinaryIO | None = None
     try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    except OSError as error:
-        error.filename = target
-        raise
-    file = open(descriptor, "wb")
-    try:
+        file = open(beside, "xb")
         yield file
         file.flush()
         if mode is not None:
             os.chmod(beside, stat.S_IMODE(mode))
-        os.fsync(descriptor)
+        os.fsync(file.fileno())
         file.close()
         os.replace(beside, target)
-    except BaseException:
-        with suppress(OSError):
-            file.close()
-        with suppress(OSError):
-            os.unlink(beside)
+    except BaseException as error:
+        if file is not None:
+            with suppress(OSError):
+                file.close()
+            with suppress(OSError):
+                os.unlink(beside)
+        if isinstance(error, OSError) and error.filename == beside:
+            error.filename = target
         raise
