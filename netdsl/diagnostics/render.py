@@ -1,0 +1,182 @@
+"""What a problem looks like on a terminal, in the long form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.edits import in_order, splice
+from netdsl.diagnostics.excerpt import GAP, Lines, Mark, excerpt
+from netdsl.diagnostics.problem import Edit
+from netdsl.diagnostics.terminal import Row, escape, paint
+from netdsl.text import Source, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from netdsl.diagnostics.problem import Help, Problem
+    from netdsl.text import Frame
+
+MOST_FRAMES = 8
+MOST_MENDED = 8
+"""So many lines of a repair are shown."""
+
+
+def render(problem: Problem, *, color: bool = False) -> str:
+    """The problem in several lines, without a newline at the end: headline, excerpts, notes, frames and helps."""
+    excerpts = _excerpts(problem)
+    helps = [(found.text, _mended(problem, found)) for found in problem.helps()]
+    shown = [lines for _, lines in excerpts] + [lines for _, mended in helps for _, lines in mended]
+    page = _Page(shown, color)
+    page.headline(problem)
+    for arrow, (place, lines) in zip(_arrows(), excerpts, strict=False):
+        page.excerpt(arrow, place, lines)
+    for note in problem.notes():
+        page.remark("", note)
+    for came in frames(problem.frame):
+        page.remark("", came)
+    for text, mended in helps:
+        page.remark("help", text)
+        for place, lines in mended:
+            page.excerpt(":::", place, lines)
+    return "\n".join(page.lines)
+
+
+def _arrows() -> Iterator[str]:
+    yield "-->"
+    while True:
+        yield ":::"
+
+
+def _excerpts(problem: Problem) -> list[tuple[str, Lines]]:
+    """Where it is and what is there, a source at a time, the primary span's first."""
+    marks = [(problem.span, Mark.of(problem.span, "^", problem.severity, problem.label()))]
+    marks += [(label.span, Mark.of(label.span, "-", "place", label.text)) for label in problem.labels()]
+    sources: dict[tuple[str, str], list[tuple[Span, Mark]]] = {}
+    for span, mark in marks:
+        sources.setdefault((span.source.name, span.source.text), []).append((span, mark))
+    return [(str(found[0][0]), excerpt(found[0][0].source, [mark for _, mark in found])) for found in sources.values()]
+
+
+def _mended(problem: Problem, found: Help) -> list[tuple[str, Lines]]:
+    """The text as it will be, a source at a time; the place is named if it is another file than the problem's."""
+    sources: dict[tuple[str, str], list[Edit]] = {}
+    for edit in found.edits:
+        sources.setdefault((edit.span.source.name, edit.span.source.text), []).append(edit)
+    own = problem.span.source.name
+    return [
+        ("" if name == own else str(in_order(edits)[0].span), _preview(name, text, edits))
+        for (name, text), edits in sources.items()
+    ]
+
+
+def _preview(name: str, text: str, edits: list[Edit]) -> Lines:
+    """The mended lines, with what is deleted still in them, or nobody could see it."""
+    after, ranges = splice(text, [edit if edit.text else Edit(edit.span, edit.span.text) for edit in edits])
+    source = Source(name, "")
+    source.text = after  # as spliced: the ranges count its characters
+    marks = [
+        mark
+        for edit, (start, end) in zip(in_order(edits), ranges, strict=True)
+        for mark in _change(source, edit, start, end)
+    ]
+    lines = excerpt(source, marks[:MOST_MENDED])
+    return lines if len(marks) <= MOST_MENDED else [*lines, (GAP, Row())]
+
+
+def _change(source: Source, edit: Edit, start: int, end: int) -> Iterator[Mark]:
+    """A mark on each line of a change, blanks around the text not counted."""
+    old, new = edit.span.text, edit.text
+    kind, char = "replace", "~"
+    if not new:
+        kind, char = "delete", "-"
+    elif new.startswith(old):
+        kind, char, start = "insert", "+", start + len(old)
+    elif new.endswith(old):
+        kind, char, end = "insert", "+", end - len(old)
+    if not source.text[start:end].strip():
+        yield Mark(source, start, end, char, kind)
+        return
+    for line in source.text[start:end].split("\n"):
+        left = start + len(line) - len(line.lstrip())
+        if line.strip():
+            yield Mark(source, left, left + len(line.strip()), char, kind)
+        start += len(line) + 1
+
+
+def frames(frame: Frame | None) -> list[str]:
+    """How the elaborator came to the place, from the inside out: a call together with the rounds around it."""
+    steps: list[str] = []
+    call: Frame | None = None
+    rounds: list[Frame] = []
+    while frame is not None:
+        if frame.variable:
+            rounds.append(frame)
+        else:
+            steps += _step(call, rounds)
+            call, rounds = frame, []
+        frame = frame.parent
+    steps += _step(call, rounds)
+    return _few(steps, MOST_FRAMES)
+
+
+def _step(call: Frame | None, rounds: list[Frame]) -> Iterator[str]:
+    named = _few([f"{frame.variable} = {_value(frame)}" for frame in reversed(rounds)], MOST_FRAMES)
+    during = "round " + ", ".join(named)
+    if call is None:
+        if rounds:
+            yield f"in {during} of the loop at {rounds[0].span}"
+        return
+    came = f"in block `{call.name}`, called at" if call.name else "imported at"
+    yield f"{came} {call.span}" + (f", {during}" if rounds else "")
+
+
+def _value(frame: Frame) -> str:
+    value = str(frame.value)
+    return value if len(value) <= 40 else value[:39] + "…"
+
+
+def _few(items: list[str], most: int) -> list[str]:
+    """The first and the last ones of many."""
+    if len(items) <= most:
+        return items
+    half = most // 2
+    return [*items[:half], f"… {len(items) - 2 * half + 1} more", *items[len(items) - half + 1 :]]
+
+
+class _Page:
+    """The finished lines, and the width of the line numbers to their left."""
+
+    __slots__ = ("color", "lines", "width")
+
+    def __init__(self, shown: Iterable[Lines], color: bool) -> None:
+        self.color = color
+        self.lines: list[str] = []
+        self.width = max((len(gutter) for lines in shown for gutter, _ in lines if gutter != GAP), default=1)
+
+    def paint(self, text: str, style: str) -> str:
+        return paint(text, style, self.color)
+
+    def headline(self, problem: Problem) -> None:
+        kind = self.paint(f"{problem.severity}[{problem.code}]", problem.severity)
+        self.lines.append(kind + self.paint(f": {escape(problem.message())}", "strong"))
+
+    def excerpt(self, arrow: str, place: str, lines: Lines) -> None:
+        """A source's lines under its name; a second source stands apart from the first."""
+        if arrow == ":::" and place:
+            self.gutter("", "")
+        if place:
+            self.lines.append(f"{' ' * self.width}{self.paint(arrow, 'place')} {escape(place)}")
+        self.gutter("", "")
+        for gutter, row in lines:
+            self.gutter(gutter, row.text(self.color))
+
+    def gutter(self, gutter: str, text: str) -> None:
+        if gutter == GAP:
+            edge = self.paint(GAP, "place") + " " * self.width
+        else:
+            edge = self.paint(f"{gutter:{self.width}} |", "place") + " "
+        self.lines.append(edge + text if text else edge.rstrip())
+
+    def remark(self, kind: str, text: str) -> None:
+        said = f"{self.paint(kind, 'strong')}: {escape(text)}" if kind else escape(text)
+        self.lines.append(f"{' ' * (self.width + 1)}{self.paint('=', 'place')} {said}")
