@@ -1,0 +1,104 @@
+"""Problems for other programs: one line each, for editors, scripts and GitHub."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from netdsl.diagnostics.terminal import escape
+
+if TYPE_CHECKING:
+    from netdsl.diagnostics.problem import Edit, Problem
+    from netdsl.diagnostics.report import Report
+    from netdsl.text import Frame, Span
+
+
+def short(problem: Problem) -> str:
+    """`file:line:col: error[E0310]: message`."""
+    return escape(f"{problem.span}: {problem.severity}[{problem.code}]: {problem.message()}")
+
+
+def summary(report: Report) -> str:
+    """`2 errors, 1 warning`, `1 error`, `no problems`."""
+    counts = (report.errors, "error"), (report.warnings, "warning")
+    return ", ".join(f"{n} {kind}{'s' * (n > 1)}" for n, kind in counts if n) or "no problems"
+
+
+def json_line(problem: Problem) -> str:
+    """`to_dict` as one line of ASCII."""
+    from json import dumps
+
+    return dumps(to_dict(problem))
+
+
+def to_dict(problem: Problem) -> dict[str, Any]:
+    """The whole problem in plain data. Lines and columns count from 1, a column is a character, an end is exclusive."""
+    return {
+        "code": problem.code,
+        "severity": problem.severity,
+        "message": problem.message(),
+        **_place(problem.span),
+        "label": problem.label(),
+        "labels": [{"message": label.text, **_place(label.span)} for label in problem.labels()],
+        "frames": _frames(problem.frame),
+        "notes": list(problem.notes()),
+        "help": [{"message": found.text, "edits": [_edit(edit) for edit in found.edits]} for found in problem.helps()],
+    }
+
+
+def _place(span: Span) -> dict[str, Any]:
+    line, column = span.source.position(span.start)
+    end_line, end_column = span.source.position(span.end)
+    return {
+        "file": span.source.name,
+        "line": line,
+        "column": column,
+        "end_line": end_line,
+        "end_column": end_column,
+    }
+
+
+def _edit(edit: Edit) -> dict[str, Any]:
+    place = _place(edit.span)
+    return {
+        "file": place["file"],
+        "start": {"line": place["line"], "column": place["column"]},
+        "end": {"line": place["end_line"], "column": place["end_column"]},
+        "text": edit.text,
+    }
+
+
+def _frames(frame: Frame | None) -> list[dict[str, Any]]:
+    """From the inside out: a call by its `name`, a round by its `variable` and `value`, an import by neither."""
+    found: list[dict[str, Any]] = []
+    while frame is not None:
+        said: dict[str, Any] = {"name": frame.name} if frame.name else {}
+        if frame.variable:
+            plain = frame.value is None or isinstance(frame.value, bool | int | str)
+            said = {"variable": frame.variable, "value": frame.value if plain else str(frame.value)}
+        found.append(said | _place(frame.span))
+        frame = frame.parent
+    return found
+
+
+def github(problem: Problem) -> str:
+    """A workflow command that GitHub shows beside the line: `::error file=…,line=…,col=…::message`.
+
+    Source: actions/toolkit, packages/core/src/command.ts, for what is escaped and how.
+    """
+    place = _place(problem.span)
+    properties = {
+        "file": place["file"],
+        "line": place["line"],
+        "col": place["column"],
+        "endLine": place["end_line"],
+        "endColumn": place["end_column"],
+        "title": f"{problem.severity}[{problem.code}]",
+    }
+    said = [problem.message(), problem.label(), *problem.notes(), *(f"help: {found.text}" for found in problem.helps())]
+    listed = ",".join(f"{name}={_data(escape(str(value)), ':,')}" for name, value in properties.items())
+    return f"::{problem.severity} {listed}::{_data(chr(10).join(escape(text) for text in said if text))}"
+
+
+def _data(text: str, also: str = "") -> str:
+    """Percent-encode what GitHub's runner would take for its own syntax."""
+    return "".join(f"%{ord(char):02X}" if char in "%\r\n" + also else char for char in text)
