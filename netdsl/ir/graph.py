@@ -1,0 +1,139 @@
+"""Graph: what is computed. Few ops over values that never change; whatever computes or emits reads it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from netdsl.ir import net
+    from netdsl.ir.shape import Shape
+    from netdsl.ops.base import Op
+
+Scalar = float | int | bool
+
+DTYPES = ("f16", "f32", "f64", "u8", "i32", "i64", "bool")
+"""Element types, in the words of the language. A graph computes in `f32`; emission may make that `f64`."""
+
+
+class Tensor:
+    """Small constant data: `data` holds the elements in row-major order."""
+
+    __slots__ = ("data", "dtype", "shape")
+
+    def __init__(self, dtype: str, shape: tuple[int, ...], data: tuple[Scalar, ...]) -> None:
+        assert dtype in DTYPES, dtype
+        count = 1
+        for size in shape:
+            count *= size
+        assert len(data) == count, f"{len(data)} elements for {shape}"
+        self.dtype = dtype
+        self.shape = shape
+        self.data = data
+
+    def __repr__(self) -> str:
+        return f"Tensor({self.dtype} {list(self.shape)})"
+
+
+class Value:
+    """The result of an operation or, without a `producer`, an input; its shape begins with the batch: `(N, 64, 7, 7)`.
+
+    `name` is what emission should call it; empty for inner values, which are then named after their operation.
+    """
+
+    __slots__ = ("dtype", "graph", "name", "producer", "shape")
+
+    def __init__(
+        self, graph: Graph, shape: Shape, dtype: str = "f32", *, name: str = "", producer: Operation | None = None
+    ) -> None:
+        assert dtype in DTYPES, dtype
+        self.graph = graph
+        self.shape = shape
+        self.dtype = dtype
+        self.name = name
+        self.producer = producer
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__.lower()} {self.name or '_'}: {self.dtype} {self.shape}>"
+
+
+class Parameter(Value):
+    """A weight or a running statistic; its shape has no batch. `declaration` tells its initialiser and its role."""
+
+    __slots__ = ("declaration",)
+
+    def __init__(self, graph: Graph, declaration: net.Parameter) -> None:
+        super().__init__(graph, declaration.shape, name=declaration.name)
+        self.declaration = declaration
+
+
+class Constant(Value):
+    """A value known at compile time."""
+
+    __slots__ = ("tensor",)
+
+    def __init__(self, graph: Graph, tensor: Tensor) -> None:
+        super().__init__(graph, tensor.shape, tensor.dtype)
+        self.tensor = tensor
+
+
+class Operation:
+    """An op applied to values. `origin` is the layer that it came from, so that its troubles come home to a line."""
+
+    __slots__ = ("inputs", "op", "origin", "outputs")
+
+    def __init__(self, op: Op, inputs: tuple[Value, ...]) -> None:
+        self.op = op
+        self.inputs = inputs
+        self.outputs: tuple[Value, ...] = ()
+        self.origin: net.Node | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self.op).__name__} {self.origin.name if self.origin else ''}>"
+
+
+class Graph:
+    """A program in static single assignment: `operations` stand in an order in which they can run.
+
+    `inputs`, `outputs` and `parameters` keep the order in which they were declared, and emission keeps it too.
+    `origin` is the net that was lowered, for what a model says about itself.
+    """
+
+    __slots__ = ("inputs", "name", "operations", "origin", "outputs", "parameters")
+
+    def __init__(self, name: str, origin: net.Net | None = None) -> None:
+        self.name = name
+        self.origin = origin
+        self.inputs: dict[str, Value] = {}
+        self.outputs: dict[str, Value] = {}
+        self.parameters: dict[str, Parameter] = {}
+        self.operations: list[Operation] = []
+
+    def __repr__(self) -> str:
+        return f"<graph {self.name}: {len(self.operations)} operations>"
+
+    def input(self, name: str, shape: Shape, dtype: str = "f32") -> Value:
+        assert name not in self.inputs, name
+        self.inputs[name] = Value(self, shape, dtype, name=name)
+        return self.inputs[name]
+
+    def parameter(self, declaration: net.Parameter) -> Parameter:
+        """The value of a parameter; the same one each time, as layers may share weights."""
+        value = self.parameters.get(declaration.name)
+        if value is None:
+            value = self.parameters[declaration.name] = Parameter(self, declaration)
+        assert value.declaration is declaration, f"two parameters are called {declaration.name}"
+        return value
+
+    def output(self, name: str, value: Value) -> None:
+        assert name not in self.outputs, name
+        self.outputs[name] = value
+
+    def apply(self, op: Op, *inputs: Value) -> tuple[Value, ...]:
+        """Append an operation; its results' shapes and types are inferred here."""
+        assert all(x.graph is self for x in inputs), f"{type(op).__name__} takes values of another graph"
+        operation = Operation(op, inputs)
+        shapes = op.shapes(*(x.shape for x in inputs))
+        dtypes = op.dtypes(*(x.dtype for x in inputs))
+        operation.outputs = tuple(Value(self, s, t, producer=operation) for s, t in zip(shapes, dtypes, strict=True))
+        self.operations.append(operation)
+        return operation.outputs

@@ -1,0 +1,118 @@
+"""Net to Graph: each layer's body, applied to the values of its inputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.ir.graph import Graph
+from netdsl.ir.shape import Size
+from netdsl.ops.elementwise import cast, identity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from netdsl.ir.graph import Value
+    from netdsl.ir.net import Net, Node, Parameter
+    from netdsl.ir.shape import Dim
+
+BATCH = Size("N")
+
+
+class Weights:
+    """A layer's weights by its own words for them: `w.weight`, or `w.get("bias")` where there may be none."""
+
+    __slots__ = ("_graph", "_parameters")
+
+    def __init__(self, graph: Graph, parameters: dict[str, Parameter]) -> None:
+        self._graph = graph
+        self._parameters = parameters
+
+    def __getattr__(self, name: str) -> Value:
+        return self._graph.parameter(self._parameters[name])
+
+    def get(self, name: str) -> Value | None:
+        return getattr(self, name) if name in self._parameters else None
+
+
+def lower(net: Net, *, batch: int | None = None) -> Graph:
+    """The graph for inference, for a batch of any size or of a given one.
+
+    Training outputs are left out, and whatever only they need. The result has as many operations as the layers' bodies
+    have ops, and takes time in proportion to them.
+    """
+    graph = Graph(net.name, net)
+    outputs = [output for output in net.outputs.values() if not output.training]
+    live = _reached(net, [output.node for output in outputs])
+    names = {parameter.name for node in live for parameter in node.parameters.values()}
+    for parameter in net.parameters.values():
+        if parameter.name in names:
+            graph.parameter(parameter)
+    values: dict[Node, Value] = {}
+    for node in net.nodes:
+        if node in live:
+            values[node] = _lower(node, values, graph, BATCH if batch is None else batch)
+    taken = {value for name, value in graph.inputs.items()}
+    for output in outputs:
+        _output(graph, output.name, output.node, values[output.node], taken)
+    return graph
+
+
+def node_macs(node: Node) -> int:
+    """A layer's cost for a batch of one. Raises Undecidable where it depends on a size known only at run time."""
+    graph = Graph(node.name)
+    values = {x: graph.input(x.name, (1, *x.shape)) for x in dict.fromkeys(node.inputs)}
+    _lower(node, values, graph, 1)
+    return sum(
+        operation.op.macs(operation.outputs[0].shape, *(x.shape for x in operation.inputs))
+        for operation in graph.operations
+    )
+
+
+def macs(net: Net) -> int:
+    """The cost of inference for a batch of one, as language.md defines it; raises Undecidable as `node_macs` does."""
+    live = _reached(net, [output.node for output in net.outputs.values() if not output.training])
+    return sum(node_macs(node) for node in net.nodes if node in live)
+
+
+def _reached(net: Net, ends: list[Node]) -> set[Node]:
+    """The nodes that these need, themselves included."""
+    live = set(ends)
+    for node in reversed(net.nodes):
+        if node in live:
+            live.update(node.inputs)
+    return live
+
+
+def _lower(node: Node, values: dict[Node, Value], graph: Graph, batch: Dim) -> Value:
+    begin = len(graph.operations)
+    if node.layer.kind == "input":
+        value = _input(node, graph, batch)
+    elif node.layer.variadic:
+        merge: Callable[..., Value] = node.layer.body
+        value = merge(*(values[x] for x in node.inputs))
+    else:
+        (x,) = node.inputs
+        value = node.layer.body(values[x], Weights(graph, node.parameters))
+    assert value.shape == (batch, *node.shape), f"{node!r} was built as {value.shape}"
+    for operation in graph.operations[begin:]:
+        operation.origin = node
+    if value.producer and value.producer.origin is node:
+        value.name = node.name
+    return value
+
+
+def _input(node: Node, graph: Graph, batch: Dim) -> Value:
+    """Pixels and half floats are computed with in f32; whole numbers, such as words, stay what they are."""
+    dtype = getattr(node.layer, "dtype", "f32")
+    value = graph.input(node.name, (batch, *node.shape), dtype)
+    return cast(value, "f32") if dtype in ("u8", "f16") else value
+
+
+def _output(graph: Graph, name: str, node: Node, value: Value, taken: set[Value]) -> None:
+    """Name a result. ONNX gives a value one name, so one that has another already gets an Identity."""
+    assert name not in graph.inputs, f"{name} is an input and an output"
+    if value in taken or value.producer is None:
+        value = identity(value)
+        graph.operations[-1].origin = node
+    taken.add(value)
+    graph.output(name, value)

@@ -1,0 +1,125 @@
+"""What an op is, and how one is applied."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from netdsl.ir.graph import Constant, Tensor, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from netdsl.ir.graph import Graph, Scalar
+    from netdsl.ir.shape import Shape
+
+Operand = Value | float | int
+"""What arithmetic takes: a number is a scalar constant of the other operand's type."""
+
+
+class Form:
+    """How an op is spelled in ONNX at one opset.
+
+    `attributes` by ONNX's names for them, an int, a float, a string or a tuple of ints; `types` those whose value is an
+    element type; `extra` are inputs behind the op's own, small constants by the name of ONNX's input, or None where an
+    optional one is left out.
+    """
+
+    __slots__ = ("attributes", "extra", "op_type", "types")
+
+    def __init__(
+        self,
+        op_type: str,
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        extra: Mapping[str, Tensor | None] | None = None,
+        types: Mapping[str, str] | None = None,
+    ) -> None:
+        self.op_type = op_type
+        self.attributes = attributes or {}
+        self.extra = extra or {}
+        self.types = types or {}
+
+
+class Op:
+    """A kind of computation with its attributes; it owns all that is known about it.
+
+    - `infer`: the result's shape from the inputs'; an op with several results gives `shapes` and `dtypes` instead.
+    - `macs`: its cost, as language.md defines it.
+    - `onnx`: its form at an opset. By default the operator of the class's name, the slots being its attributes.
+    - its gradient: given that of its result, those of its inputs.
+
+    Shapes begin with the batch, and axes are counted with it. Sizes may be formulas, so arithmetic on them is generic.
+    """
+
+    __slots__: tuple[str, ...] = ()
+
+    def infer(self, *xs: Any, **_: Any) -> Shape:
+        raise NotImplementedError
+
+    def dtype(self, *xs: str) -> str:
+        return xs[0]
+
+    def shapes(self, *xs: Shape) -> tuple[Shape, ...]:
+        return (self.infer(*xs),)
+
+    def dtypes(self, *xs: str) -> tuple[str, ...]:
+        return (self.dtype(*xs),)
+
+    def macs(self, y: Shape, *xs: Shape) -> int:
+        """Multiply-accumulates for a batch of one, from the shapes of the result and of the inputs.
+
+        Raises Undecidable where they depend on a size known only at run time.
+        """
+        return 0
+
+    def onnx(self, opset: int, *xs: Value) -> Form:
+        """The form at an opset from 17 to 26, for these inputs."""
+        return Form(type(self).__name__, self.attributes)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class SameShape(Op):
+    """An op whose result has its first input's shape."""
+
+    __slots__ = ()
+
+    def infer(self, x: Shape, *_: Shape) -> Shape:
+        return x
+
+
+def apply(op: Op, *inputs: Value) -> Value:
+    """The one result of an op."""
+    (result,) = inputs[0].graph.apply(op, *inputs)
+    return result
+
+
+def constant(
+    graph: Graph, value: Scalar | Sequence[Scalar], dtype: str = "f32", shape: tuple[int, ...] | None = None
+) -> Value:
+    """A constant: a scalar, filled into `shape` if there is one, or elements in row-major order."""
+    if isinstance(value, (int, float)):
+        count = 1
+        for size in shape or ():
+            count *= size
+        return Constant(graph, Tensor(dtype, shape or (), (value,) * count))
+    return Constant(graph, Tensor(dtype, (len(value),) if shape is None else shape, tuple(value)))
+
+
+def as_values(*operands: Operand) -> tuple[Value, ...]:
+    """Operands with numbers made constants, like the first value among them."""
+    like = next(x for x in operands if isinstance(x, Value))
+    return tuple(x if isinstance(x, Value) else constant(like.graph, x, like.dtype) for x in operands)
+
+
+def known(shape: Shape) -> tuple[int, ...]:
+    """Sizes that cannot be formulas, such as a weight's."""
+    assert all(isinstance(size, int) for size in shape), shape
+    return cast("tuple[int, ...]", shape)
+
+
+def ints(*values: int) -> Tensor:
+    """A vector of int64, as ONNX takes shapes, axes and paddings."""
+    return Tensor("i64", (len(values),), values)

@@ -1,0 +1,128 @@
+"""Convolutions over any number of spatial axes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.ir.shape import elements
+from netdsl.ops.base import Form, Op, apply, known
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netdsl.ir.graph import Value
+    from netdsl.ir.shape import Dim, Shape
+
+
+def windows(size: Dim, kernel: int, stride: int, pads: int, dilation: int = 1) -> Dim:
+    """How many windows fit: (size + pads - dilation*(kernel - 1) - 1) // stride + 1."""
+    return (size + pads - (kernel - 1) * dilation - 1) // stride + 1
+
+
+class Conv(Op):
+    """y[o] = b[o] + sum over i, k of w[o, i, k] * x[i, stride*p + dilation*k - pad], per group. ONNX Conv.
+
+    x [N, C, *S], w [O, C/group, *K], b [O] -> [N, O, *P]. `pads` are all befores, then all afters.
+    """
+
+    __slots__ = ("dilations", "group", "pads", "strides")
+
+    def __init__(self, strides: tuple[int, ...], pads: tuple[int, ...], dilations: tuple[int, ...], group: int) -> None:
+        self.strides = strides
+        self.pads = pads
+        self.dilations = dilations
+        self.group = group
+
+    def infer(self, x: Shape, w: Shape, b: Shape = ()) -> Shape:
+        rank = len(self.strides)
+        assert len(x) == len(w) == rank + 2, f"{x} convolved with {w} over {rank} axes"
+        assert x[1] == w[1] * self.group, f"{x} convolved with {w} in {self.group} groups"
+        assert b in ((), w[:1]), f"{w[0]} channels, a bias {b}"
+        before, after = self.pads[:rank], self.pads[rank:]
+        pads = map(sum, zip(before, after, strict=True))
+        spatial = map(windows, x[2:], known(w[2:]), self.strides, pads, self.dilations)
+        return x[0], w[0], *spatial
+
+    def macs(self, y: Shape, *xs: Shape) -> int:
+        return elements(y[1:]) * elements(xs[1][1:])
+
+    def onnx(self, opset: int, *xs: Value) -> Form:
+        return Form("Conv", self.attributes | {"kernel_shape": xs[1].shape[2:]})
+
+
+class ConvTranspose(Op):
+    """The gradient of Conv with respect to its input, as a layer. ONNX ConvTranspose.
+
+    x [N, C, *S], w [C, O/group, *K], b [O] -> [N, O, *P] with
+    P = (S - 1)*stride + dilation*(K - 1) + 1 - pads + output_padding.
+    """
+
+    __slots__ = ("dilations", "group", "output_padding", "pads", "strides")
+
+    def __init__(
+        self,
+        strides: tuple[int, ...],
+        pads: tuple[int, ...],
+        output_padding: tuple[int, ...],
+        dilations: tuple[int, ...],
+        group: int,
+    ) -> None:
+        self.strides = strides
+        self.pads = pads
+        self.output_padding = output_padding
+        self.dilations = dilations
+        self.group = group
+
+    def infer(self, x: Shape, w: Shape, b: Shape = ()) -> Shape:
+        rank = len(self.strides)
+        assert len(x) == len(w) == rank + 2, f"{x} convolved with {w} over {rank} axes"
+        assert x[1] == w[0], f"{x} convolved with {w}"
+        _, channels, *kernel = known(w)
+        channels *= self.group
+        assert b in ((), (channels,)), f"{channels} channels, a bias {b}"
+        spatial = (
+            (x[i + 2] - 1) * self.strides[i]
+            + ((kernel[i] - 1) * self.dilations[i] + 1 - self.pads[i] - self.pads[rank + i] + self.output_padding[i])
+            for i in range(rank)
+        )
+        return x[0], channels, *spatial
+
+    def macs(self, y: Shape, *xs: Shape) -> int:
+        return elements(xs[0][1:]) * elements(xs[1][1:])
+
+    def onnx(self, opset: int, *xs: Value) -> Form:
+        return Form("ConvTranspose", self.attributes | {"kernel_shape": xs[1].shape[2:]})
+
+
+def conv(
+    x: Value,
+    w: Value,
+    bias: Value | None = None,
+    *,
+    strides: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    group: int = 1,
+) -> Value:
+    ones = (1,) * (len(x.shape) - 2)
+    op = Conv(tuple(strides or ones), tuple(pads or (0, 0) * len(ones)), tuple(dilations or ones), group)
+    return apply(op, x, w, *(() if bias is None else (bias,)))
+
+
+def conv_transpose(
+    x: Value,
+    w: Value,
+    bias: Value | None = None,
+    *,
+    strides: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    output_padding: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    group: int = 1,
+) -> Value:
+    ones = (1,) * (len(x.shape) - 2)
+    none = (0,) * len(ones)
+    op = ConvTranspose(
+        tuple(strides or ones), tuple(pads or none * 2), tuple(output_padding or none), tuple(dilations or ones), group
+    )
+    return apply(op, x, w, *(() if bias is None else (bias,)))

@@ -1,0 +1,136 @@
+"""Values joined, cut, padded and picked from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.ir.graph import Tensor, Value
+from netdsl.ir.shape import Size, Undecidable
+from netdsl.ops.base import Form, Op, apply, constant, ints
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netdsl.ir.shape import Dim, Shape
+
+
+class Concat(Op):
+    """Values one after the other along an axis. ONNX Concat."""
+
+    __slots__ = ("axis",)
+
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def infer(self, *xs: Shape) -> Shape:
+        axis = self.axis % len(xs[0])
+        before, after = xs[0][:axis], xs[0][axis + 1 :]
+        assert all(x[:axis] == before and x[axis + 1 :] == after for x in xs), f"{xs} joined along {axis}"
+        sizes = [x[axis] for x in xs]
+        known = sum(size for size in sizes if isinstance(size, int))
+        formulas = [size for size in sizes if isinstance(size, Size)]
+        if len(formulas) > 1:
+            raise Undecidable
+        return (*before, formulas[0] + known if formulas else known, *after)
+
+    def dtype(self, *xs: str) -> str:
+        assert len(set(xs)) == 1, xs
+        return xs[0]
+
+
+class Gather(Op):
+    """y[…, i, …] = x[…, indices[i], …] along an axis. ONNX Gather."""
+
+    __slots__ = ("axis",)
+
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def infer(self, x: Shape, indices: Shape) -> Shape:
+        axis = self.axis % len(x)
+        return x[:axis] + indices + x[axis + 1 :]
+
+
+class Slice(Op):
+    """From `starts` to before `stops` along `axes`; None is the end, negatives count from it. ONNX Slice."""
+
+    __slots__ = ("axes", "starts", "steps", "stops")
+
+    def __init__(
+        self, axes: tuple[int, ...], starts: tuple[int, ...], stops: tuple[int | None, ...], steps: tuple[int, ...]
+    ) -> None:
+        assert all(step > 0 for step in steps), steps
+        self.axes = axes
+        self.starts = starts
+        self.stops = stops
+        self.steps = steps
+
+    def infer(self, x: Shape) -> Shape:
+        sizes = list(x)
+        for axis, start, stop, step in zip(self.axes, self.starts, self.stops, self.steps, strict=True):
+            sizes[axis] = (_span(sizes[axis], start, stop) + step - 1) // step
+        return tuple(sizes)
+
+    def onnx(self, opset: int, *xs: Value) -> Form:
+        stops = (2**63 - 1 if stop is None else stop for stop in self.stops)
+        extra = {"starts": self.starts, "ends": stops, "axes": self.axes, "steps": self.steps}
+        return Form("Slice", extra={name: ints(*values) for name, values in extra.items()})
+
+
+def _span(size: Dim, start: int, stop: int | None) -> Dim:
+    """How many places are from start to stop. Raises Undecidable where that depends on a run-time size."""
+    if isinstance(size, int):
+        return len(range(size)[start:stop])
+    if start >= 0 and (stop is None or stop < 0):
+        return size + ((stop or 0) - start)
+    if start < 0 and (stop is None or 0 > stop > start):
+        return (stop or 0) - start
+    raise Undecidable
+
+
+class Pad(Op):
+    """A constant around the last axes: all befores, then all afters, none negative. ONNX Pad."""
+
+    __slots__ = ("pads", "value")
+
+    def __init__(self, pads: tuple[int, ...], value: float) -> None:
+        assert min(pads) >= 0, pads
+        self.pads = pads
+        self.value = value
+
+    def infer(self, x: Shape) -> Shape:
+        rank = len(self.pads) // 2
+        sizes = map(sum, zip(self.pads[:rank], self.pads[rank:], strict=True))
+        return x[: len(x) - rank] + tuple(size + more for size, more in zip(x[len(x) - rank :], sizes, strict=True))
+
+    def onnx(self, opset: int, *xs: Value) -> Form:
+        rank = len(self.pads) // 2
+        none = (0,) * (len(xs[0].shape) - rank)
+        pads = ints(*none, *self.pads[:rank], *none, *self.pads[rank:])
+        return Form("Pad", extra={"pads": pads, "value": Tensor(xs[0].dtype, (), (self.value,))})
+
+
+def concat(xs: Sequence[Value], axis: int = 1) -> Value:
+    return apply(Concat(axis), *xs) if len(xs) > 1 else xs[0]
+
+
+def gather(x: Value, indices: Value | Sequence[int], axis: int) -> Value:
+    """`indices` are integers of any shape; a sequence of numbers is a constant vector of them."""
+    if not isinstance(indices, Value):
+        indices = constant(x.graph, indices, "i64")
+    return apply(Gather(axis), x, indices)
+
+
+def slice(
+    x: Value,
+    axes: Sequence[int],
+    starts: Sequence[int],
+    stops: Sequence[int | None],
+    steps: Sequence[int] | None = None,
+) -> Value:
+    return apply(Slice(tuple(axes), tuple(starts), tuple(stops), tuple(steps or (1,) * len(axes))), x)
+
+
+def pad(x: Value, pads: Sequence[int], value: float = 0.0) -> Value:
+    """`pads` of the last len(pads)/2 axes: all befores, then all afters."""
+    return apply(Pad(tuple(pads), value), x)

@@ -1,0 +1,52 @@
+"""Normalisation with known statistics, and across channels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.ops.base import SameShape, apply
+
+if TYPE_CHECKING:
+    from netdsl.ir.graph import Value
+    from netdsl.ir.shape import Shape
+
+
+class BatchNormalization(SameShape):
+    """y = scale * (x - mean) / sqrt(var + epsilon) + bias, per channel. ONNX BatchNormalization.
+
+    x [N, C, *S], the others [C] -> [N, C, *S]. Source: Ioffe & Szegedy (2015), Algorithm 2.
+    """
+
+    __slots__ = ("epsilon",)
+
+    def __init__(self, epsilon: float) -> None:
+        self.epsilon = float(epsilon)
+
+    def infer(self, x: Shape, *statistics: Shape) -> Shape:
+        assert all(s == x[1:2] for s in statistics), f"{x} normalised with {statistics}"
+        return x
+
+
+class LRN(SameShape):
+    """y = x / (bias + alpha/size * sum of x^2 over `size` channels around)^beta. ONNX LRN.
+
+    The window is from c - floor((size-1)/2) to c + ceil((size-1)/2). x [N, C, *S] -> [N, C, *S].
+    Source: Krizhevsky et al. (2012), section 3.3, whose alpha is not divided by the size.
+    """
+
+    __slots__ = ("alpha", "beta", "bias", "size")
+
+    def __init__(self, size: int, alpha: float, beta: float, bias: float) -> None:
+        self.size = size
+        self.alpha = float(alpha)
+        self.beta = float(beta)
+        self.bias = float(bias)
+
+
+def batch_norm(x: Value, scale: Value, bias: Value, mean: Value, var: Value, epsilon: float = 1e-5) -> Value:
+    return apply(BatchNormalization(epsilon), x, scale, bias, mean, var)
+
+
+def lrn(x: Value, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0) -> Value:
+    """`alpha` is divided by the size, as in Caffe and PyTorch; for the paper's formula pass size * alpha."""
+    return apply(LRN(size, alpha, beta, bias), x)

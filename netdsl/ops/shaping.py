@@ -1,0 +1,83 @@
+"""The same elements under another shape."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.ir.shape import Size, Undecidable, elements
+from netdsl.ops.base import Form, Op, apply, ints
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netdsl.ir.graph import Value
+    from netdsl.ir.shape import Dim, Shape
+
+
+class Flatten(Op):
+    """[N, *] -> [N, features]. ONNX Flatten."""
+
+    __slots__ = ("axis",)
+
+    def __init__(self) -> None:
+        self.axis = 1
+
+    def infer(self, x: Shape) -> Shape:
+        features = elements(tuple(size for size in x[1:] if isinstance(size, int)))
+        formulas = [size for size in x[1:] if isinstance(size, Size)]
+        if len(formulas) > 1:
+            raise Undecidable
+        return x[0], formulas[0] * features if formulas else features
+
+
+class Reshape(Op):
+    """The elements in row-major order under a new shape, batch included. ONNX Reshape.
+
+    A size that is known only at run time keeps its place, or is the only one that does not.
+    """
+
+    __slots__ = ("shape",)
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+
+    def infer(self, x: Shape) -> Shape:
+        if all(isinstance(size, int) for size in (*x, *self.shape)):
+            assert elements(x) == elements(self.shape), f"{x} reshaped to {self.shape}"
+        return self.shape
+
+    def onnx(self, opset: int, *xs: Value) -> Form:
+        x = xs[0].shape
+        kept = [
+            size if isinstance(size, int) else 0 if x[i : i + 1] == (size,) else -1 for i, size in enumerate(self.shape)
+        ]
+        assert kept.count(-1) <= 1, f"{x} reshaped to {self.shape}"
+        return Form("Reshape", extra={"shape": ints(*kept)})
+
+
+class Transpose(Op):
+    """Axes in another order. ONNX Transpose."""
+
+    __slots__ = ("perm",)
+
+    def __init__(self, perm: tuple[int, ...]) -> None:
+        self.perm = perm
+
+    def infer(self, x: Shape) -> Shape:
+        assert sorted(self.perm) == list(range(len(x))), f"{x} in the order {self.perm}"
+        return tuple(x[axis] for axis in self.perm)
+
+
+def flatten(x: Value) -> Value:
+    """The same value where it is flat already."""
+    return x if len(x.shape) == 2 else apply(Flatten(), x)
+
+
+def reshape(x: Value, sizes: Sequence[Dim], *, batch: bool = True) -> Value:
+    """`sizes` go without the batch, which is kept; with `batch` off they are all, as for a weight."""
+    return apply(Reshape((x.shape[0], *sizes) if batch else tuple(sizes)), x)
+
+
+def transpose(x: Value, perm: Sequence[int]) -> Value:
+    """`perm` counts the batch: (0, 2, 3, 1) for NCHW to NHWC."""
+    return apply(Transpose(tuple(perm)), x)
