@@ -1,0 +1,290 @@
+"""Graph to ONNX: a skeleton that the checker sees, and the weights streamed behind it.
+
+The skeleton is a model whose weights are still missing; `write` puts them into one file as raw protobuf, tensor by
+tensor, so that a model of any size passes through a few megabytes of memory. Equal graphs give equal bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from itertools import chain
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+
+from netdsl.diagnostics.user_error import UserError
+from netdsl.ir.graph import Constant
+from netdsl.ir.shape import elements
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from netdsl.ir.graph import Graph, Operation, Tensor, Value
+    from netdsl.ir.net import Net, Node, Parameter
+    from netdsl.ir.shape import Dim
+
+    Array = NDArray[Any]
+    Weights = Iterable[tuple[str, Array | Iterable[Array]]]
+
+OPSETS = range(17, 27)
+"""What onnxruntime 1.31 runs, and what every op is tested at."""
+
+LIMIT = 2**31 - 1
+"""Bytes of a protobuf message, and so of a model in one file."""
+
+ELEMENT_TYPES = {
+    "f16": (TensorProto.FLOAT16, "<f2"),
+    "f32": (TensorProto.FLOAT, "<f4"),
+    "f64": (TensorProto.DOUBLE, "<f8"),
+    "u8": (TensorProto.UINT8, "|u1"),
+    "i32": (TensorProto.INT32, "<i4"),
+    "i64": (TensorProto.INT64, "<i8"),
+    "bool": (TensorProto.BOOL, "|b1"),
+}
+"""Each element type's number in ONNX, and its bytes."""
+
+
+class TooLargeForOnnx(UserError, code="E0680"):
+    """An ONNX file is one protobuf message, and such a message holds less than 2 GB: about 536 million weights."""
+
+
+class Emitted:
+    """A model without its weights. `parameters` are those in the order in which `write` wants them, of type `dtype`."""
+
+    __slots__ = ("dtype", "model", "parameters")
+
+    def __init__(self, model: ModelProto, parameters: tuple[Parameter, ...], dtype: str) -> None:
+        self.model = model
+        self.parameters = parameters
+        self.dtype = dtype
+
+    @property
+    def skeleton(self) -> ModelProto:
+        """A valid model that takes the weights as inputs."""
+        skeleton = ModelProto()
+        skeleton.CopyFrom(self.model)
+        skeleton.graph.input.extend(_value_info(p.name, p.shape, self.dtype) for p in self.parameters)
+        return skeleton
+
+
+class Names:
+    """Hands out names, each once: the second `relu` is `relu_1`."""
+
+    __slots__ = ("_count", "_taken")
+
+    def __init__(self, reserved: Iterable[str] = ()) -> None:
+        self._taken: set[str] = set()
+        self._count: dict[str, int] = {}
+        for name in reserved:
+            assert name not in self._taken, f"two values are called {name}"
+            self._taken.add(name)
+
+    def take(self, wanted: str) -> str:
+        name = wanted
+        while name in self._taken:
+            self._count[wanted] = self._count.get(wanted, 0) + 1
+            name = f"{wanted}_{self._count[wanted]}"
+        self._taken.add(name)
+        return name
+
+
+def emit(graph: Graph, *, opset: int = 21, float_type: str = "f32") -> Emitted:
+    """The model at an opset. With `float_type` f64 every f32 is a double, for finite differences on a reference."""
+    assert opset in OPSETS, opset
+    model = ModelProto()
+    model.opset_import.add(domain="", version=opset)
+    # Metadata of a node came with IR version 10.
+    model.ir_version = max(10, helper.find_min_ir_version_for(list(model.opset_import)))
+    model.producer_name = "netdsl"
+    model.producer_version = _version()
+    if graph.origin:
+        model.doc_string = graph.origin.doc
+        for key, value in _metadata(graph.origin, model.producer_version):
+            model.metadata_props.add(key=key, value=value)
+    _Emitter(graph, model.graph, opset, float_type).run()
+    return Emitted(model, tuple(p.declaration for p in graph.parameters.values()), float_type)
+
+
+def check(emitted: Emitted) -> None:
+    """onnx's own full check, shapes included. What it rejects is our bug."""
+    onnx.checker.check_model(emitted.skeleton, full_check=True)
+
+
+class _Emitter:
+    """Writes a graph into a GraphProto."""
+
+    def __init__(self, graph: Graph, proto: GraphProto, opset: int, float_type: str) -> None:
+        self.graph = graph
+        self.proto = proto
+        self.opset = opset
+        self.float_type = float_type
+        self.nodes = Names()
+        self.values = Names(chain(graph.inputs, graph.outputs, graph.parameters))
+        ends = chain(graph.inputs.items(), graph.outputs.items(), graph.parameters.items())
+        self.name_of: dict[Value, str] = {value: name for name, value in ends}
+
+    def run(self) -> None:
+        graph, proto = self.graph, self.proto
+        proto.name = graph.name
+        for name, x in graph.inputs.items():
+            proto.input.append(_value_info(name, x.shape, self.typed(x.dtype)))
+        for operation in graph.operations:
+            self.node(operation)
+        for name, y in graph.outputs.items():
+            proto.output.append(_value_info(name, y.shape, self.typed(y.dtype)))
+
+    def typed(self, dtype: str) -> str:
+        return self.float_type if dtype == "f32" else dtype
+
+    def node(self, operation: Operation) -> None:
+        form = operation.op.onnx(self.opset, *operation.inputs)
+        layer = operation.origin.name if operation.origin else ""
+        name = self.nodes.take(operation.outputs[0].name or "/".join(filter(None, (layer, form.op_type))))
+        inputs = [self.input(x, name) for x in operation.inputs]
+        for role, tensor in form.extra.items():
+            inputs.append(self.initializer(tensor, f"{name}/{role}") if tensor else "")
+        while not inputs[-1]:
+            inputs.pop()
+        for y in operation.outputs:
+            if y not in self.name_of:
+                self.name_of[y] = self.values.take(name)
+        proto = self.proto.node.add(
+            op_type=form.op_type, name=name, input=inputs, output=[self.name_of[y] for y in operation.outputs]
+        )
+        types = {key: ELEMENT_TYPES[self.typed(dtype)][0] for key, dtype in form.types.items()}
+        for key, value in sorted({**form.attributes, **types}.items()):
+            proto.attribute.append(helper.make_attribute(key, value))
+        if operation.origin:
+            _annotate(proto, operation.origin)
+
+    def input(self, x: Value, user: str) -> str:
+        if x not in self.name_of:
+            assert isinstance(x, Constant), f"{x!r} is used before it is computed"
+            self.name_of[x] = self.initializer(x.tensor, f"{user}/constant")
+        return self.name_of[x]
+
+    def initializer(self, tensor: Tensor, wanted: str) -> str:
+        data_type, bytes_type = ELEMENT_TYPES[self.typed(tensor.dtype)]
+        name = self.values.take(wanted)
+        raw = np.array(tensor.data, dtype=bytes_type).tobytes()
+        self.proto.initializer.add(name=name, dims=tensor.shape, data_type=data_type, raw_data=raw)
+        return name
+
+
+def _value_info(name: str, shape: tuple[Dim, ...], dtype: str) -> ValueInfoProto:
+    dims = [size if isinstance(size, int) else str(size) for size in shape]
+    return helper.make_tensor_value_info(name, ELEMENT_TYPES[dtype][0], dims)
+
+
+def _annotate(proto: NodeProto, node: Node) -> None:
+    """Say where a node comes from, for runtimes' messages and profiles: `resnet.net:14:3`."""
+    source = node.span.source
+    line, column = source.position(node.span.start)
+    proto.metadata_props.add(key="netdsl.source", value=f"{_file_name(source.name)}:{line}:{column}")
+    proto.metadata_props.add(key="netdsl.layer", value=node.name)
+
+
+def _file_name(name: str) -> str:
+    """The last part of a path: a model neither tells about the machine nor depends on the folder it was made in."""
+    return name.replace("\\", "/").rpartition("/")[2]
+
+
+def _metadata(net: Net, version: str) -> Iterator[tuple[str, str]]:
+    """What a model says about itself, as keys and texts."""
+    yield "netdsl.version", version
+    yield "netdsl.source", _file_name(net.source.name)
+    yield "netdsl.source_sha256", net.source.digest
+    for prefix, table in (("netdsl.set", net.settings), ("netdsl.about", net.about)):
+        for key, value in table.items():
+            yield f"{prefix}.{key}", value if isinstance(value, str) else json.dumps(value, default=_plain)
+
+
+def _plain(value: object) -> object:
+    """A block, as the value of a setting, is its name."""
+    return getattr(value, "name", type(value).__name__)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("netdsl")
+    except PackageNotFoundError:
+        return ""
+
+
+def write(emitted: Emitted, weights: Weights, file: BinaryIO) -> None:
+    """Stream one model: `weights` by name, each an array or its elements in blocks, in the order of `parameters`.
+
+    Raises TooLargeForOnnx, before anything is written.
+    """
+    head, graph, tensors = _parts(emitted)
+    size = len(graph) + sum(len(prefix) + length for prefix, length in tensors)
+    if len(head) + size + 12 > LIMIT:
+        raise TooLargeForOnnx(f"the model would have {size / 1e9:.1f} GB, and an ONNX file holds less than 2 GB")
+    file.write(head + _tag(_GRAPH) + _varint(size) + graph)
+    bytes_type = ELEMENT_TYPES[emitted.dtype][1]
+    for parameter, (prefix, length), (name, value) in zip(emitted.parameters, tensors, weights, strict=True):
+        assert name == parameter.name, f"{name} came where {parameter.name} was due"
+        file.write(prefix)
+        for block in (value,) if isinstance(value, np.ndarray) else value:
+            data = np.ascontiguousarray(block, bytes_type)
+            file.write(data.reshape(-1).data.cast("B"))
+            length -= data.nbytes
+        assert length == 0, f"{name} is {-length} bytes too long"
+
+
+def to_bytes(emitted: Emitted, weights: Weights) -> bytes:
+    """The model whole, in memory."""
+    file = io.BytesIO()
+    write(emitted, weights, file)
+    return file.getvalue()
+
+
+# Fields of onnx.proto, by number.
+_GRAPH = 7
+_INITIALIZER = 5
+_DIMS, _DATA_TYPE, _NAME, _RAW_DATA = 1, 2, 8, 9
+
+
+def _parts(emitted: Emitted) -> tuple[bytes, bytes, list[tuple[bytes, int]]]:
+    """The model but for its graph; the graph but for its weights; what stands before each weight's data, whose length.
+
+    A message's fields may come in any order, so weights can stand behind all else.
+    """
+    head = ModelProto()
+    head.CopyFrom(emitted.model)
+    head.ClearField("graph")
+    data_type, bytes_type = ELEMENT_TYPES[emitted.dtype]
+    tensors = []
+    for parameter in emitted.parameters:
+        length = elements(parameter.shape) * np.dtype(bytes_type).itemsize
+        name = parameter.name.encode()
+        fields = b"".join(_tag(_DIMS, 0) + _varint(size) for size in parameter.shape)
+        fields += _tag(_DATA_TYPE, 0) + _varint(data_type)
+        fields += _tag(_NAME) + _varint(len(name)) + name + _tag(_RAW_DATA) + _varint(length)
+        tensors.append((_tag(_INITIALIZER) + _varint(len(fields) + length) + fields, length))
+    return (
+        head.SerializeToString(deterministic=True),
+        emitted.model.graph.SerializeToString(deterministic=True),
+        tensors,
+    )
+
+
+def _tag(field: int, wire_type: int = 2) -> bytes:
+    return _varint(field << 3 | wire_type)
+
+
+def _varint(number: int) -> bytes:
+    """Base 128, the lowest digits first, the high bit set in all but the last."""
+    digits = bytearray()
+    while number > 127:
+        digits.append(number & 127 | 128)
+        number >>= 7
+    digits.append(number)
+    return bytes(digits)
