@@ -1,0 +1,1 @@
+"""Readers of what a network is fed with: arrays, idx files and pictures, in batches."""

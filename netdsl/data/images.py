@@ -1,0 +1,189 @@
+"""Pictures as examples: decoded by Pillow, turned upright, in 8-bit grey or RGB, channels first, values 0 to 255."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netdsl.data.errors import BadData, BadPicture, MissingPackage, WrongShape
+from netdsl.data.reader import Reader, convert, spell
+from netdsl.diagnostics.terminal import escape
+from netdsl.files import open_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from PIL.Image import Image
+
+    from netdsl.data.reader import Array, Dims
+
+FORMATS = {
+    b"\x89PNG": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"RIFF": "WEBP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    **{f"P{digit}".encode(): "PPM" for digit in range(1, 7)},
+}
+"""What is decoded, by a file's first bytes. Pillow knows more, of which some start other programs."""
+
+PIXELS = 2**26
+"""A larger picture is taken for a decompression bomb."""
+
+FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+
+
+class Picture:
+    """How a picture becomes an input: shorter side to `resize`, the centre `crop`, the channels in `order`."""
+
+    __slots__ = ("crop", "filter", "order", "resize")
+
+    def __init__(
+        self, resize: int | None = None, crop: int | None = None, filter: str = "bilinear", order: str = "rgb"
+    ) -> None:
+        assert filter in FILTERS, filter
+        assert order in ("rgb", "bgr"), order
+        self.resize = resize
+        self.crop = crop
+        self.filter = filter
+        self.order = order
+
+
+class ImageReader(Reader):
+    """One picture an example.
+
+    An alpha channel is laid over white, 16-bit grey loses its lower byte, palettes and CMYK become RGB, and the
+    orientation that a camera noted is applied.
+    """
+
+    __slots__ = ("_paths", "_picture")
+
+    def __init__(self, paths: Sequence[str], shape: Dims, dtype: str, picture: Picture | None = None) -> None:
+        super().__init__(paths[0], shape, dtype)
+        if len(shape) != 3 or shape[0] not in (1, 3):
+            raise WrongShape(f"{escape(paths[0])} is a picture, and the input takes examples of {spell(shape)}")
+        self._paths = tuple(paths)
+        self._picture = picture or Picture()
+        for path in self._paths:
+            with _opened(path):
+                pass
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def name(self, index: int) -> str:
+        return self._paths[index]
+
+    def batches(self, size: int) -> Iterator[Array]:
+        for first in range(0, len(self), size):
+            paths = self._paths[first : first + size]
+            arrays = [self._read(path) for path in paths]
+            for path, array in zip(paths, arrays, strict=True):
+                if array.shape != arrays[0].shape:
+                    raise WrongShape(
+                        f"pictures of one batch differ in size: {escape(paths[0])} is {spell(arrays[0].shape[1:])}, "
+                        f"{escape(path)} is {spell(array.shape[1:])} (height x width)"
+                    )
+            yield convert(self, np.stack(arrays), first)
+
+    def _read(self, path: str) -> Array:
+        """[channels, height, width], uint8."""
+        from PIL import ImageOps
+
+        with _opened(path) as image:
+            try:
+                upright = ImageOps.exif_transpose(image)
+                ready = self._framed(_in_mode(upright, path, "L" if self.shape[0] == 1 else "RGB"), path)
+                pixels = np.asarray(ready)
+            except (BadPicture, WrongShape):
+                raise
+            except Exception as error:
+                raise _damaged(path, error) from None
+        array = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        if any(want not in (None, size) for want, size in zip(self.shape, array.shape, strict=True)):
+            raise WrongShape(
+                f"{escape(path)} is {spell(array.shape[1:])} (height x width), "
+                f"and the input takes {spell(self.shape[1:])}",
+                "scale it first, or let the input say `resize` and `crop`",
+            )
+        return array[::-1] if self._picture.order == "bgr" else array
+
+    def _framed(self, image: Image, path: str) -> Image:
+        from PIL.Image import Resampling
+
+        resize, crop = self._picture.resize, self._picture.crop
+        if resize is not None:
+            width, height = image.size
+            short = min(width, height)
+            size = max(1, resize * width // short), max(1, resize * height // short)
+            if size[0] * size[1] > PIXELS:
+                raise BadPicture(f"{escape(path)} is too long and thin to be resized: {width}x{height} pixels")
+            image = image.resize(size, Resampling[self._picture.filter.upper()])
+        if crop is not None:
+            width, height = image.size
+            if min(width, height) < crop:
+                raise WrongShape(f"{escape(path)} is {height}x{width}, too small for a crop of {crop}x{crop}")
+            # torchvision's CenterCrop rounds so
+            left, top = round((width - crop) / 2), round((height - crop) / 2)
+            image = image.crop((left, top, left + crop, top + crop))
+        return image
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[Image]:
+    """The picture, its header read and judged, its pixels not yet."""
+    try:
+        from PIL import Image
+    except ImportError:
+        raise MissingPackage(
+            f"{escape(path)} is a picture, and reading one needs Pillow", "pip install 'netdsl[images]'"
+        ) from None
+    with open_file(path) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            image = Image.open(file, formats=[format_of(file.read(4)) or "PNG"])
+            width, height = image.size
+            frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1
+        except Exception as error:  # hostile bytes make the decoders fail in any way
+            raise _damaged(path, error) from None
+        if width * height > PIXELS:
+            raise BadPicture(f"{escape(path)} has {width}x{height} pixels, more than the {PIXELS:,} that are opened")
+        if frames > 1:
+            raise BadPicture(f"{escape(path)} is an animation of {frames} frames; a still picture is needed")
+        yield image
+
+
+def format_of(head: bytes) -> str | None:
+    """Pillow's name of the format of a file that begins so."""
+    return next((name for magic, name in FORMATS.items() if head.startswith(magic)), None)
+
+
+def _damaged(path: str, error: Exception) -> BadPicture | BadData:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if "DecompressionBomb" in type(error).__name__:
+        return BadPicture(f"{escape(path)} has more pixels than are opened: {reason}")
+    if os.path.getsize(path) == 0:
+        return BadPicture(f"{escape(path)} is empty")
+    return BadPicture(f"{escape(path)} is damaged, or not a picture that is read: {reason}")
+
+
+def _in_mode(image: Any, path: str, mode: str) -> Image:
+    """In 8-bit grey (`L`) or `RGB`."""
+    from PIL import Image
+
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image).astype("<u2") >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        kind = "32-bit" if image.mode == "I" else "floating-point"
+        raise BadPicture(f"{escape(path)} has {kind} pixels; 8 and 16 bits are read")
+    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    result: Image.Image = image.convert(mode)
+    return result

@@ -1,0 +1,88 @@
+"""NumPy's format of one array: a header, checked before anything is allocated, then the bytes.
+
+Source: numpy.lib.format, versions 1.0 to 3.0.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+import numpy as np
+
+from netdsl.data.errors import BadData
+from netdsl.data.reader import Reader, check_types, convert, fit
+from netdsl.diagnostics.terminal import escape
+from netdsl.files import open_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netdsl.data.reader import Array, Dims
+
+LONGEST_HEADER = 65_536
+
+
+class Header:
+    """What an array file says of itself. `offset` is where its bytes begin, `size` how many there are."""
+
+    __slots__ = ("dtype", "fortran", "offset", "shape", "size")
+
+    def __init__(self, shape: tuple[int, ...], fortran: bool, dtype: np.dtype[Any], offset: int) -> None:
+        self.shape = shape
+        self.fortran = fortran and len(shape) > 1
+        self.dtype = dtype
+        self.offset = offset
+        self.size = math.prod(shape) * dtype.itemsize
+
+
+def read_header(stream: BinaryIO, name: str, length: int) -> Header:
+    """The header of an array in a file of `length` bytes, which must hold just what it declares."""
+    head = stream.read(12)
+    width = 2 if head[6:7] == b"\x01" else 4
+    size = int.from_bytes(head[8 : 8 + width], "little")
+    if head[:6] != b"\x93NUMPY" or head[6:7] not in (b"\x01", b"\x02", b"\x03") or size > LONGEST_HEADER:
+        raise BadData(f"{escape(name)} is damaged, or not a NumPy array")
+    text = head + stream.read(8 + width + size - len(head))
+    buffer = BytesIO(text)
+    version = np.lib.format.read_magic(buffer)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    try:
+        shape, fortran, dtype = read(buffer)
+    except Exception as error:  # the header is a Python literal: a hostile one fails in many ways
+        raise BadData(f"{escape(name)} has a header that cannot be read: {str(error).splitlines()[0]}") from None
+    header = Header(shape, fortran, dtype, len(text))
+    if dtype.hasobject:
+        raise BadData(f"{escape(name)} holds pickled Python objects, which are never read: they can run programs")
+    if min(shape, default=0) < 0 or header.size != length - header.offset:
+        raise BadData(f"{escape(name)} declares {header.size:,} bytes of data and has {length - header.offset:,}")
+    return header
+
+
+class NpyReader(Reader):
+    """An `.npy` file, mapped into memory and not read at once."""
+
+    __slots__ = ("_array",)
+
+    def __init__(self, path: str, shape: Dims, dtype: str) -> None:
+        super().__init__(path, shape, dtype)
+        with open_file(path) as file:
+            header = read_header(file, path, os.fstat(file.fileno()).st_size)
+            check_types(path, header.dtype, self.dtype)
+            count, example = fit(path, header.shape, shape)
+            order: Literal["F", "C"] = "F" if header.fortran else "C"
+            self._array = np.memmap(file, header.dtype, "r", header.offset, header.shape, order).reshape(
+                count, *example
+            )
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def name(self, index: int) -> str:
+        return f"{self.path}[{index}]"
+
+    def batches(self, size: int) -> Iterator[Array]:
+        for first in range(0, len(self), size):
+            yield convert(self, np.asarray(self._array[first : first + size]), first)

@@ -1,0 +1,73 @@
+"""NumPy's archive of arrays: a zip file, whose members are checked before one is read."""
+
+from __future__ import annotations
+
+import zipfile
+from typing import BinaryIO
+
+from netdsl.data.errors import BadData, NoSuchMember
+from netdsl.data.npy import Header, read_header
+from netdsl.data.reader import Dims
+from netdsl.data.stream import StreamReader, damage_is_told
+from netdsl.diagnostics.terminal import escape
+from netdsl.files import open_file
+
+CONVERT = "of a PyTorch model, save the weights with `safetensors.torch.save_file(model.state_dict(), path)`"
+
+
+class Archive:
+    """The arrays of an `.npz` file by name. Nothing is written anywhere, and nothing is unpickled."""
+
+    __slots__ = ("_zip", "members", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        with damage_is_told(path):
+            self._zip = zipfile.ZipFile(open_file(path))
+        self.members: dict[str, zipfile.ZipInfo] = {}
+        if any(name.endswith(".pkl") for name in self._zip.namelist()):
+            raise BadData(f"{escape(path)} holds pickled objects, which are never read: they can run programs", CONVERT)
+        for member in self._zip.infolist():
+            self._admit(member)
+
+    def _admit(self, member: zipfile.ZipInfo) -> None:
+        name, where = member.filename, f"{escape(self.path)}: member {escape(member.filename)}"
+        parts = name.replace("\\", "/").split("/")
+        if not name.endswith(".npy"):
+            raise BadData(f"{where} is not an array")
+        if ".." in parts or parts[0] == "" or ":" in parts[0]:
+            raise BadData(f"{where} has a path that leads out of the archive")
+        if member.flag_bits & 1:
+            raise BadData(f"{where} is encrypted")
+        if self.members.setdefault(name.removesuffix(".npy"), member) is not member:
+            raise BadData(f"{where} is there twice")
+
+    def open(self, name: str) -> BinaryIO:
+        """A member's bytes, from the first."""
+        with damage_is_told(self.path):
+            return self._zip.open(self.members[name])  # type: ignore[return-value]
+
+    def header(self, name: str) -> Header:
+        """A member's header, held against the size that the archive declares."""
+        with self.open(name) as stream, damage_is_told(self.path):
+            return read_header(stream, f"{self.path}: {name}", self.members[name].file_size)
+
+
+def open_npz(path: str, shape: Dims, dtype: str, name: str | None) -> StreamReader:
+    """A reader of the member called `name`, else of the only one."""
+    archive = Archive(path)
+    if name not in archive.members:
+        if len(archive.members) != 1:
+            held = ", ".join(map(escape, sorted(archive.members)[:10])) or "nothing"
+            raise NoSuchMember(f"{escape(path)} has no array `{name}`: it holds {held}")
+        (name,) = archive.members
+    assert name is not None
+    member = name
+    header = archive.header(member)
+    if header.fortran:
+        raise BadData(
+            f"{escape(path)}: {escape(member)} is in Fortran order, which cannot be streamed",
+            "save it with `numpy.ascontiguousarray(array)`, or as .npy",
+        )
+    found = header.dtype, header.shape
+    return StreamReader(path, shape, dtype, found=found, offset=header.offset, open_stream=lambda: archive.open(member))

@@ -1,0 +1,80 @@
+"""Which reader a file needs, told by its first bytes; its name proves nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.data.errors import BadData
+from netdsl.diagnostics.terminal import escape
+from netdsl.files import mistaken, open_file
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netdsl.data.images import Picture
+    from netdsl.data.reader import Dims, Reader
+
+
+def open_input(
+    path: str | Sequence[str],
+    shape: Dims,
+    dtype: str,
+    *,
+    name: str | None = None,
+    picture: Picture | None = None,
+) -> Reader:
+    """A reader of `.npy`, `.npz`, idx (gzipped too) or picture files for an input.
+
+    `shape` is one example's, without the batch, None where any size will do; `dtype` the input's (`float32` or `f32`).
+    `name` chooses the array of an archive, `picture` says how pictures are framed. Several paths are pictures, an
+    example each.
+    """
+    paths = (path,) if isinstance(path, str) else tuple(path)
+    assert paths
+    kinds = {one: kind_of(one) for one in paths}
+    if all(kind == "picture" for kind in kinds.values()):
+        from netdsl.data.images import ImageReader
+
+        return ImageReader(paths, shape, dtype, picture)
+    if len(paths) > 1:
+        odd = next(one for one, kind in kinds.items() if kind != "picture")
+        raise BadData(f"of several files for one input each must be a picture, and {escape(odd)} is not")
+    return _open_array(paths[0], kinds[paths[0]], shape, dtype, name)
+
+
+def _open_array(path: str, kind: str, shape: Dims, dtype: str, name: str | None) -> Reader:
+    if kind == "npy":
+        from netdsl.data.npy import NpyReader
+
+        return NpyReader(path, shape, dtype)
+    if kind == "npz":
+        from netdsl.data.npz import open_npz
+
+        return open_npz(path, shape, dtype, name)
+    from netdsl.data.idx import open_idx
+
+    return open_idx(path, shape, dtype)
+
+
+def kind_of(path: str) -> str:
+    """`npy`, `npz`, `idx` or `picture`."""
+    from netdsl.data.idx import is_idx
+    from netdsl.data.images import format_of
+
+    with open_file(path) as file:
+        head = file.read(64)
+    if head.startswith(b"\x93NUMPY"):
+        return "npy"
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return "npz"
+    if head.startswith(b"\x1f\x8b") or is_idx(head):
+        return "idx"
+    if format_of(head):
+        return "picture"
+    if what := mistaken(head):
+        raise BadData(f"{escape(path)} {what}")
+    if head.startswith(b"\x80"):
+        raise BadData(
+            f"{escape(path)} is pickled, and never read: a pickle can run programs", "save it with `numpy.save`"
+        )
+    raise BadData(f"{escape(path)} is of no format that is read: .npy, .npz, idx, and PNG, JPEG and other pictures are")

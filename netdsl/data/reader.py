@@ -1,0 +1,121 @@
+"""What all readers have in common: how data fits an input, and how its numbers become the input's."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netdsl.data.errors import BadData, WrongShape, WrongType
+from netdsl.diagnostics.terminal import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+Dims = tuple[int | None, ...]
+"""The shape of one example, without the batch; None where any size will do."""
+
+SHORT = {"f16": "float16", "f32": "float32", "u8": "uint8", "i64": "int64"}
+
+
+class Reader(ABC):
+    """Examples for one input, in order. Reading twice gives the same; only a batch is held in memory."""
+
+    __slots__ = ("dtype", "path", "shape")
+
+    def __init__(self, path: str, shape: Dims, dtype: str) -> None:
+        self.path = path
+        self.shape = shape
+        self.dtype = np.dtype(SHORT.get(dtype, dtype))
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of examples, at least one."""
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """What to call an example: `t10k-images-idx3-ubyte.gz[17]`, or the picture's file."""
+
+    @abstractmethod
+    def batches(self, size: int) -> Iterator[Array]:
+        """All examples as [n, *shape] of the input's type, contiguous; n is `size`, and at the end what is left."""
+
+
+def spell(shape: Dims) -> str:
+    """`3x224x224`, and `?` for any size."""
+    return "x".join("?" if size is None else str(size) for size in shape) or "a single number"
+
+
+def fit(path: str, found: tuple[int, ...], wanted: Dims) -> tuple[int, tuple[int, ...]]:
+    """How many examples an array of a shape holds, and the shape that each shall have.
+
+    The first axis counts the examples; an array of an example's own shape is one. Axes of size 1 may be left out, all
+    at once: 28x28 is read as 1x28x28.
+    """
+    for target in (wanted, tuple(size for size in wanted if size != 1)):
+        if found and _matches(found[1:], target):
+            count, example = found[0], found[1:]
+        elif _matches(found, target):
+            count, example = 1, found
+        else:
+            continue
+        if 0 in found:
+            raise BadData(f"{escape(path)} holds no examples: its shape is {spell(found)}")
+        if len(target) < len(wanted):
+            sizes = iter(example)
+            example = tuple(1 if size == 1 else next(sizes) for size in wanted)
+        return count, example
+    raise WrongShape(
+        f"{escape(path)} holds {spell(found)}, and the input takes examples of {spell(wanted)}", *_advice(found, wanted)
+    )
+
+
+def _matches(example: tuple[int, ...], target: Dims) -> bool:
+    return len(example) == len(target) and all(want in (None, size) for size, want in zip(example, target, strict=True))
+
+
+def _advice(found: tuple[int, ...], wanted: Dims) -> Iterator[str]:
+    """What to do about a layout that is known from elsewhere."""
+    if len(wanted) == 3 and len(found) in (3, 4) and wanted[0] == found[-1]:
+        axes = "0, 3, 1, 2" if len(found) == 4 else "2, 0, 1"
+        yield f"channels come first here: `array.transpose({axes})`"
+    elif len(found) == len(wanted) + 1 and found[0] == 1 and len(wanted) > 2:
+        yield "the first axis counts the examples"
+
+
+def check_types(path: str, found: np.dtype[Any], wanted: np.dtype[Any]) -> None:
+    """Any number may become a float; an integer another, if each value fits; a float never an integer."""
+    if found.kind not in "biuf":
+        kind = "Python objects" if found.hasobject else str(found)
+        raise WrongType(f"{escape(path)} holds {kind}, and the input takes {wanted}")
+    if found.kind == "f" and wanted.kind in "iu":
+        raise WrongType(
+            f"{escape(path)} holds {found.newbyteorder('=')}, and the input takes {wanted}",
+            f"if all values are whole: `array.astype({str(wanted)!r})`",
+        )
+
+
+def convert(reader: Reader, batch: Array, first: int) -> Array:
+    """The batch in the input's type; values are kept, floats rounded to the nearest. `first` is the first's index."""
+    wanted = reader.dtype
+    if batch.dtype == wanted:
+        return np.ascontiguousarray(batch)
+    with np.errstate(over="ignore"):
+        out = batch.astype(wanted, order="C")
+    if wanted.kind == "f":
+        fits = np.isfinite(out) | ~np.isfinite(batch) if float(np.finfo(wanted).max) < _largest(batch.dtype) else None
+    else:
+        fits = None if np.can_cast(batch.dtype, wanted, "safe") else out == batch
+    if fits is not None and not fits.all():
+        at = tuple(int(i[0]) for i in np.nonzero(~fits))
+        raise WrongType(
+            f"{escape(reader.name(first + at[0]))} holds {batch[at]}, which is out of the range of {wanted}"
+        )
+    return out
+
+
+def _largest(dtype: np.dtype[Any]) -> float:
+    return float(np.finfo(dtype).max) if dtype.kind == "f" else 1.0 if dtype.kind == "b" else float(np.iinfo(dtype).max)

@@ -1,0 +1,98 @@
+"""Arrays that are read front to back, as a compressed file has to be: a batch at a time, never more than declared."""
+
+from __future__ import annotations
+
+import lzma
+import math
+import zipfile
+import zlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from netdsl.data.errors import BadData
+from netdsl.data.reader import Reader, check_types, convert, fit
+from netdsl.diagnostics.terminal import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from netdsl.data.reader import Array, Dims
+
+    Open = Callable[[], BinaryIO]
+
+DAMAGE = (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+"""What the standard library raises for a compressed file that is damaged, encrypted or of an unknown method."""
+
+PIECE = 2**24
+
+
+@contextmanager
+def damage_is_told(path: str) -> Iterator[None]:
+    """Within, an error of a decompressor becomes ours."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise BadData(f"{escape(path)} is damaged: {str(error).rstrip('.') or type(error).__name__}") from None
+
+
+class StreamReader(Reader):
+    """`count` examples in C order behind a header of `offset` bytes, in a stream that can be opened again."""
+
+    __slots__ = ("_count", "_example", "_found", "_offset", "_open")
+
+    def __init__(
+        self,
+        path: str,
+        shape: Dims,
+        dtype: str,
+        *,
+        found: tuple[np.dtype[Any], tuple[int, ...]],
+        offset: int,
+        open_stream: Open,
+    ) -> None:
+        super().__init__(path, shape, dtype)
+        self._found, whole = found
+        check_types(path, self._found, self.dtype)
+        self._count, self._example = fit(path, whole, shape)
+        self._offset = offset
+        self._open = open_stream
+
+    def __len__(self) -> int:
+        return self._count
+
+    def name(self, index: int) -> str:
+        return f"{self.path}[{index}]"
+
+    def batches(self, size: int) -> Iterator[Array]:
+        one = math.prod(self._example) * self._found.itemsize
+        with self._open() as stream:
+            with damage_is_told(self.path):
+                stream.read(self._offset)
+            for first in range(0, self._count, size):
+                n = min(size, self._count - first)
+                with damage_is_told(self.path):
+                    data = _read(stream, n * one)
+                if len(data) < n * one:
+                    raise BadData(
+                        f"{escape(self.path)} is cut short: it declares {self._count:,} examples and ends in number "
+                        f"{first + len(data) // one:,}"
+                    )
+                batch = np.frombuffer(data, self._found).reshape(n, *self._example)
+                yield convert(self, batch, first)
+            with damage_is_told(self.path):
+                rest = stream.read(1)
+            if rest:
+                raise BadData(f"{escape(self.path)} holds more than the {self._count:,} examples that it declares")
+
+
+def _read(stream: BinaryIO, size: int) -> bytes:
+    """So many bytes, or what there is: in pieces, since a size may be a lie and `read` allocates it at once."""
+    if size <= PIECE:
+        return stream.read(size)
+    parts = []
+    while size and (part := stream.read(min(size, PIECE))):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
