@@ -1,0 +1,1 @@
+"""Problems as data, how they are collected, and how they are shown."""

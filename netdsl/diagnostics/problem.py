@@ -1,0 +1,115 @@
+"""What can be wrong with a text, as data: codes, places, causes and repairs. Only `render` knows how it looks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from netdsl.text import Frame, Span
+
+REGISTRY: dict[str, type[Problem]] = {}
+"""Every problem by its code, as far as its module is imported; `netdsl.diagnostics.catalogue` imports them all."""
+
+
+class Label:
+    """A further place that has part in the problem, and what is to be said there."""
+
+    __slots__ = ("span", "text")
+
+    def __init__(self, span: Span, text: str) -> None:
+        self.span = span
+        self.text = text
+
+
+class Edit:
+    """Replace a span's text by another; an empty span inserts."""
+
+    __slots__ = ("span", "text")
+
+    def __init__(self, span: Span, text: str) -> None:
+        self.span = span
+        self.text = text
+
+
+class Help:
+    """A way to mend it: a sentence, and the edits that do it where they are known."""
+
+    __slots__ = ("edits", "text")
+
+    def __init__(self, text: str, *edits: Edit) -> None:
+        self.text = text
+        self.edits = edits
+
+
+@dataclass_transform(kw_only_default=True)
+class Problem:
+    """One thing that is wrong. A subclass declares its data as annotations and says it in words.
+
+    Its docstring is what `netdsl explain` prints: what it means and why, with a failing example.
+    """
+
+    code: ClassVar[str] = ""
+    title: ClassVar[str] = ""
+    severity: ClassVar[str] = "error"
+    fields: ClassVar[tuple[str, ...]] = ()
+
+    span: Span
+    frame: Frame | None = None
+
+    def __init_subclass__(cls) -> None:
+        own = tuple(n for n in cls.__dict__.get("__annotations__", {}) if n not in ("span", "frame"))
+        cls.fields = (*cls.fields, *own)
+
+    def __init__(self, **data: Any) -> None:
+        for name in self.fields:
+            if name in data or not hasattr(type(self), name):
+                setattr(self, name, data.pop(name))
+        self.span = data.pop("span")
+        self.frame = data.pop("frame", None)
+        assert not data, f"{type(self).__name__} has no {', '.join(data)}"
+
+    def message(self) -> str:
+        """The headline: what is wrong, with the names and numbers that disagree."""
+        return self.title
+
+    def label(self) -> str:
+        """What is wrong at the primary span, shown beside its carets; may be empty."""
+        return ""
+
+    def labels(self) -> Iterable[Label]:
+        """Where the other half comes from."""
+        return ()
+
+    def notes(self) -> Iterable[str]:
+        """Facts that have no place in the text."""
+        return ()
+
+    def helps(self) -> Iterable[Help]:
+        """Ways to mend it, the best first."""
+        return ()
+
+
+P = TypeVar("P", bound=Problem)
+
+
+def problem(code: str, title: str) -> Callable[[type[P]], type[P]]:
+    """Register a problem under its stable code: `E….` for an error, `W….` for a warning."""
+
+    def register(cls: type[P]) -> type[P]:
+        assert REGISTRY.setdefault(code, cls) is cls, f"{code} is taken by {REGISTRY[code].__name__}"
+        cls.code = code
+        cls.title = title
+        cls.severity = "warning" if code.startswith("W") else "error"
+        return cls
+
+    return register
+
+
+class Rejected(Exception):
+    """Carries a problem from deep inside a phase to the statement that can go on after it."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message())
+        self.problem = problem

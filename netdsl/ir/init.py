@@ -1,0 +1,43 @@
+"""Initialisers as data; `netdsl.weights.draw` draws them."""
+
+from __future__ import annotations
+
+
+class Init:
+    """A distribution of initial weights, such as `he_normal` or `normal(0.01)`."""
+
+    __slots__ = ("arguments", "name")
+
+    def __init__(self, name: str, *arguments: float) -> None:
+        self.name = name
+        self.arguments = arguments
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Init) and (self.name, self.arguments) == (other.name, other.arguments)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.arguments))
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(f'{a:g}' for a in self.arguments)})" if self.arguments else self.name
+
+    __repr__ = __str__
+
+
+ARITY = {
+    "he_normal": 0,
+    "he_uniform": 0,
+    "xavier_normal": 0,
+    "xavier_uniform": 0,
+    "normal": 1,
+    "uniform": 2,
+    "constant": 1,
+    "zeros": 0,
+    "ones": 0,
+    "orthogonal": 0,
+}
+"""Each initialiser's number of arguments: `normal(s)`, `uniform(lo, hi)`, `constant(c)`."""
+
+zeros = Init("zeros")
+ones = Init("ones")
+he_normal = Init("he_normal")

@@ -1,0 +1,119 @@
+"""Net: what the user wrote. Layers with their arguments, shapes, names and places; everything that speaks to people reads it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from netdsl.ir.init import Init
+    from netdsl.ir.shape import Shape
+    from netdsl.layers.base import Layer
+    from netdsl.text import Frame, Source, Span
+
+
+class Parameter:
+    """A weight or a running statistic of a net.
+
+    `name` is its path, `layer3.0.conv2.weight`; `fan_in` and `fan_out` count the values that meet in one output and
+    that one input meets, for the initialisers that scale by them. A `buffer` is kept but never trained.
+    """
+
+    __slots__ = ("buffer", "fan_in", "fan_out", "init", "name", "shape", "trainable")
+
+    def __init__(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        init: Init,
+        *,
+        fan_in: int,
+        fan_out: int,
+        buffer: bool = False,
+        trainable: bool = True,
+    ) -> None:
+        self.name = name
+        self.shape = shape
+        self.init = init
+        self.fan_in = fan_in
+        self.fan_out = fan_out
+        self.buffer = buffer
+        self.trainable = trainable and not buffer
+
+
+class Node:
+    """A layer applied to values; as each layer has one result, it is that value too.
+
+    `name` is the path of scopes to it, `shape` is its result's without the batch, `parameters` by the layer's own names
+    for them (`weight`, `bias`).
+    """
+
+    __slots__ = ("frame", "inputs", "layer", "name", "parameters", "shape", "span")
+
+    def __init__(
+        self,
+        layer: Layer,
+        inputs: tuple[Node, ...],
+        shape: Shape,
+        name: str,
+        parameters: dict[str, Parameter],
+        span: Span,
+        frame: Frame | None,
+    ) -> None:
+        self.layer = layer
+        self.inputs = inputs
+        self.shape = shape
+        self.name = name
+        self.parameters = parameters
+        self.span = span
+        self.frame = frame
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.layer.kind} {self.shape}>"
+
+
+class Output:
+    """A named result; a `training` one exists in the training graph only."""
+
+    __slots__ = ("name", "node", "span", "training")
+
+    def __init__(self, name: str, node: Node, span: Span, training: bool = False) -> None:
+        self.name = name
+        self.node = node
+        self.span = span
+        self.training = training
+
+
+class Net:
+    """An elaborated net: every block expanded, every loop unrolled, every shape known.
+
+    `nodes` are in the order of the source, so that a node's inputs stand before it; those that reach no output are left
+    out, as are their parameters.
+    """
+
+    __slots__ = ("about", "doc", "inputs", "name", "nodes", "outputs", "parameters", "settings", "source")
+
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        *,
+        doc: str = "",
+        inputs: tuple[Node, ...],
+        outputs: dict[str, Output],
+        nodes: tuple[Node, ...],
+        parameters: dict[str, Parameter],
+        about: dict[str, object] | None = None,
+        settings: dict[str, object] | None = None,
+    ) -> None:
+        self.name = name
+        self.source = source
+        self.doc = doc
+        self.inputs = inputs
+        self.outputs = outputs
+        self.nodes = nodes
+        self.parameters = parameters
+        self.about = about or {}
+        self.settings = settings or {}
+
+    def __repr__(self) -> str:
+        return f"<net {self.name}: {len(self.nodes)} layers>"
