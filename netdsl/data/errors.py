@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
 
+CONVERT = "of a PyTorch model, save the weights with `safetensors.torch.save_file(model.state_dict(), path)`"
+
 
 class BadData(UserError, code="E0801"):
     """The file is damaged, or of a format that is not read. Pickled objects never are: they run programs."""

@@ -5,14 +5,12 @@ from __future__ import annotations
 import zipfile
 from typing import BinaryIO
 
-from netdsl.data.errors import BadData, NoSuchMember
+from netdsl.data.errors import CONVERT, BadData, NoSuchMember
 from netdsl.data.npy import Header, read_header
 from netdsl.data.reader import Dims
 from netdsl.data.stream import StreamReader, damage_is_told
 from netdsl.diagnostics.terminal import escape
 from netdsl.files import open_file
-
-CONVERT = "of a PyTorch model, save the weights with `safetensors.torch.save_file(model.state_dict(), path)`"
 
 
 class Archive:

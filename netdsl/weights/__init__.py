@@ -1,0 +1,1 @@
+"""Values of weights: drawn, or read from files and matched to a network by name."""

@@ -1,0 +1,124 @@
+"""Weights in safetensors files: eight bytes with the header's length, the header in JSON, then the tensors end to end.
+
+Source: https://github.com/huggingface/safetensors, "Format". The stock reader lets a name appear twice, and we do not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netdsl.diagnostics.terminal import escape
+from netdsl.files import open_file
+from netdsl.weights.errors import BadWeightFile
+from netdsl.weights.file import Entry, WeightFile
+
+if TYPE_CHECKING:
+    from netdsl.weights.file import Array
+
+LONGEST_HEADER = 25_000_000
+MOST_AXES = 32
+
+TYPES = {
+    "BOOL": ("bool", 1),
+    "U8": ("uint8", 1),
+    "I8": ("int8", 1),
+    "U16": ("uint16", 2),
+    "I16": ("int16", 2),
+    "U32": ("uint32", 4),
+    "I32": ("int32", 4),
+    "U64": ("uint64", 8),
+    "I64": ("int64", 8),
+    "F8_E4M3": ("float8_e4m3", 1),
+    "F8_E5M2": ("float8_e5m2", 1),
+    "F16": ("float16", 2),
+    "BF16": ("bfloat16", 2),
+    "F32": ("float32", 4),
+    "F64": ("float64", 8),
+}
+"""NumPy's name of each type, and its bytes."""
+
+
+class SafetensorsWeights(WeightFile):
+    """The tensors of a safetensors file."""
+
+    __slots__ = ("_begins",)
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        with open_file(path) as file:
+            whole = os.fstat(file.fileno()).st_size
+            length = int.from_bytes(file.read(8), "little")
+            if length > min(whole - 8, LONGEST_HEADER):
+                raise self._bad(f"its header should be {length:,} bytes long, and the file has {whole:,} in all")
+            declared = self._parse(file.read(length))
+        self.entries: dict[str, Entry] = {}
+        self._begins: dict[str, int] = {}
+        ranges = sorted((*self._admit(key, value), key) for key, value in declared.items() if key != "__metadata__")
+        self._check_ranges(ranges, whole - 8 - length)
+        for begin, _, key in ranges:
+            self._begins[key] = 8 + length + begin
+
+    def _bad(self, reason: str) -> BadWeightFile:
+        return BadWeightFile(f"{escape(self.path)} is damaged: {escape(reason)}")
+
+    def _parse(self, header: bytes) -> dict[str, Any]:
+        def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+            found: dict[str, Any] = {}
+            for key, value in pairs:
+                if key in found:
+                    raise self._bad(f"`{key}` is there twice")
+                found[key] = value
+            return found
+
+        try:
+            declared = json.loads(header.decode("utf-8"), object_pairs_hook=once)
+        except (ValueError, RecursionError):
+            raise self._bad("its header is not JSON") from None
+        if not isinstance(declared, dict):
+            raise self._bad("its header is not a JSON object")
+        return declared
+
+    def _admit(self, key: str, value: Any) -> tuple[int, int]:
+        """Note one tensor's entry, and give its range of bytes."""
+        match value:
+            case {"dtype": str(kind), "shape": [*shape], "data_offsets": [int(begin), int(end)]} if len(value) == 3:
+                pass
+            case _:
+                raise self._bad(f"the entry of `{key}` is not one of a tensor")
+        if kind not in TYPES:
+            raise self._bad(f"`{key}` has the unknown type {kind}")
+        if len(shape) > MOST_AXES or any(type(size) is not int or not 0 <= size < 2**63 for size in shape):
+            raise self._bad(f"`{key}` has a shape that is none: {str(shape)[:80]}")
+        name, width = TYPES[kind]
+        self.entries[key] = Entry(name, tuple(shape))
+        if end - begin != math.prod(shape) * width:
+            raise self._bad(f"`{key}` is {kind} of shape {shape}, and has {end - begin:,} bytes")
+        return begin, end
+
+    def _check_ranges(self, ranges: list[tuple[int, int, str]], size: int) -> None:
+        """The tensors must lie end to end, without gaps or overlaps, and fill the file."""
+        at = 0
+        for begin, end, key in ranges:
+            if begin != at:
+                raise self._bad(f"`{key}` begins at byte {begin:,} of the data, where {at:,} was expected")
+            at = end
+        if at != size:
+            raise self._bad(f"its tensors take {at:,} bytes, and {size:,} are there")
+
+    def read(self, key: str) -> Array:
+        entry = self.entries[key]
+        halves = entry.dtype == "bfloat16"
+        dtype = np.dtype("uint16" if halves else entry.dtype).newbyteorder("<")
+        with open_file(self.path) as file:
+            file.seek(self._begins[key])
+            array = np.fromfile(file, dtype, math.prod(entry.shape))
+        if array.size < math.prod(entry.shape):
+            raise self._bad(f"it was cut short while `{key}` was read")
+        if halves:  # a bfloat16 is the upper half of a float32
+            array = (array.astype(np.uint32) << 16).view(np.float32)
+        return array.reshape(entry.shape)
