@@ -1,0 +1,79 @@
+"""Formulas of layers and ops as textbook loops in numpy, [N, C, *S] throughout; what the tests hold results against."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def rows(x, kernel, strides, pads, dilations=(), fill=0.0):
+    """Each window of the last axes, as (place, cells): the textbook loop that the oracles below are made of."""
+    rank = len(kernel)
+    dilations = dilations or (1,) * rank
+    widths = [(0, 0)] * (x.ndim - rank) + list(zip(pads[:rank], pads[rank:], strict=True))
+    x = np.pad(x, widths, constant_values=fill)
+    sizes = x.shape[-rank:]
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    out = [len(range(0, size - r + 1, s)) for size, r, s in zip(sizes, reach, strides, strict=True)]
+    for place in np.ndindex(*out):
+        at = [p * s for p, s in zip(place, strides, strict=True)]
+        yield out, place, x[(..., *(slice(a, a + r, d) for a, r, d in zip(at, reach, dilations, strict=True)))]
+
+
+def conv(x, w, b, strides, pads, dilations, group):
+    rank, per = w.ndim - 2, w.shape[0] // group
+    y = None
+    for out, place, cells in rows(x, w.shape[2:], strides, pads, dilations):
+        y = np.zeros((len(x), len(w), *out)) if y is None else y
+        for o in range(len(w)):
+            c = w.shape[1] * (o // per)
+            part = cells[:, c : c + w.shape[1]] * w[o]
+            y[(slice(None), o, *place)] = part.sum(axis=tuple(range(1, rank + 2))) + (0 if b is None else b[o])
+    return y
+
+
+def conv_transpose(x, w, strides, pads, output_padding, dilations, group):
+    """Each input element adds its multiple of the kernel to the output."""
+    rank, per = w.ndim - 2, w.shape[0] // group
+    kernel = [(k - 1) * d + 1 for k, d in zip(w.shape[2:], dilations, strict=True)]
+    sizes = [(n - 1) * s + k + o for n, s, k, o in zip(x.shape[2:], strides, kernel, output_padding, strict=True)]
+    y = np.zeros((len(x), w.shape[1] * group, *sizes))
+    for c in range(len(w)):
+        for place in np.ndindex(*x.shape[2:]):
+            at = [slice(p * s, p * s + k, d) for p, s, k, d in zip(place, strides, kernel, dilations, strict=True)]
+            first = w.shape[1] * (c // per)
+            element = x[(slice(None), c, *place)].reshape(-1, 1, *(1,) * rank)
+            y[(slice(None), slice(first, first + w.shape[1]), *at)] += element * w[c]
+    ends = [slice(pads[i], size - pads[rank + i]) for i, size in enumerate(sizes)]
+    return y[(..., *ends)]
+
+
+def pool(x, kernel, strides, pads, how, fill=0.0):
+    y = None
+    for out, place, cells in rows(x, kernel, strides, pads, fill=fill):
+        y = np.zeros((*x.shape[:2], *out)) if y is None else y
+        y[(..., *place)] = how(cells, axis=tuple(range(2, x.ndim)))
+    return y
+
+
+def lrn(x, size, alpha, beta, bias):
+    y = np.empty_like(x)
+    for c in range(x.shape[1]):
+        around = x[:, max(0, c - (size - 1) // 2) : c + (size - 1 - (size - 1) // 2) + 1]
+        y[:, c] = x[:, c] / (bias + alpha / size * (around**2).sum(axis=1)) ** beta
+    return y
+
+
+def softmax(x, axis):
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def per_channel(v):
+    return v.reshape(1, -1, 1, 1)
+
+
+def average_of_pads(x, kernel, strides, pads, extra):
+    """PyTorch's average that counts padding: what is declared counts, what ceil adds does not."""
+    rank = len(kernel)
+    x = np.pad(x, [(0, 0), (0, 0), *zip(pads[:rank], pads[rank:], strict=True)])
+    return pool(x, kernel, strides, (0,) * rank + extra, np.nanmean, np.nan)
