@@ -333,6 +333,8 @@ def test_sizes_that_no_formula_tells(build):
         lambda x: ops.gemm(ops.flatten(x), ops.constant(x.graph, 0.0, shape=(2, 2))),
         lambda x: ops.max_pool(x, (2, 2), (2, 2), (2, 0, 0, 0)),
         lambda x: ops.concat([x, ops.max_pool(x, (2, 2), (2, 2))]),
+        lambda x: ops.lrn(x, 2),
+        lambda x: ops.lrn(ops.flatten(x), 3),
     ],
 )
 def test_impossible_applications_are_asserts(build):

@@ -30,17 +30,22 @@ class BatchNormalization(SameShape):
 class LRN(SameShape):
     """y = x / (bias + alpha/size * sum of x^2 over `size` channels around)^beta. ONNX LRN.
 
-    The window is from c - floor((size-1)/2) to c + ceil((size-1)/2). x [N, C, *S] -> [N, C, *S].
+    x [N, C, H, W], an odd size: onnxruntime has no others.
     Source: Krizhevsky et al. (2012), section 3.3, whose alpha is not divided by the size.
     """
 
     __slots__ = ("alpha", "beta", "bias", "size")
 
     def __init__(self, size: int, alpha: float, beta: float, bias: float) -> None:
+        assert size % 2 == 1, size
         self.size = size
         self.alpha = float(alpha)
         self.beta = float(beta)
         self.bias = float(bias)
+
+    def infer(self, x: Shape, *_: Shape) -> Shape:
+        assert len(x) == 4, x
+        return x
 
 
 def batch_norm(x: Value, scale: Value, bias: Value, mean: Value, var: Value, epsilon: float = 1e-5) -> Value:
