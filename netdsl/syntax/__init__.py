@@ -1,0 +1,1 @@
+"""Text to AST, recovering at the next statement."""

@@ -1,0 +1,422 @@
+"""The tree of a `.net` text: what was written and where, before any name has a meaning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from netdsl.text import Source, Span
+
+
+class Node:
+    """Anything with a place in the text."""
+
+    __slots__ = ("span",)
+    span: Span
+
+    def __repr__(self) -> str:
+        fields = (f"{n}={getattr(self, n)!r}" for n in self.__slots__ if n != "cache")
+        return f"{type(self).__name__}({', '.join(fields)})"
+
+
+# Expressions ---------------------------------------------------------------------------------------------------------
+
+
+class Expr(Node):
+    """An expression; `grouped` where parentheses stand around it, which makes a bare word a variable."""
+
+    __slots__ = ("grouped",)
+    grouped: bool
+
+
+class Number(Expr):
+    """`64`, `1_000`, `0.5`, `5e-4`."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, span: Span, value: int | float) -> None:
+        self.span, self.value, self.grouped = span, value, False
+
+
+class Text(Expr):
+    """`"text"`, without its quotes."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, span: Span, value: str) -> None:
+        self.span, self.value, self.grouped = span, value, False
+
+
+class Switch(Expr):
+    """`on` or `off`."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, span: Span, value: bool) -> None:
+        self.span, self.value, self.grouped = span, value, False
+
+
+class Unknown(Expr):
+    """`?` or `?H`: a size known only at run time."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, span: Span, name: str | None) -> None:
+        self.span, self.name, self.grouped = span, name, False
+
+
+class Dims(Expr):
+    """`3x224x224`, `3x?x?`: sizes joined by `x`; None for `?`."""
+
+    __slots__ = ("sizes",)
+
+    def __init__(self, span: Span, sizes: tuple[int | None, ...]) -> None:
+        self.span, self.sizes, self.grouped = span, sizes, False
+
+
+class Name(Expr):
+    """A bare word."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, span: Span, text: str) -> None:
+        self.span, self.text, self.grouped = span, text, False
+
+
+class Path(Expr):
+    """A reference with dots or braces: `layer1.0.x`, `enc{i}`. Each segment is its literal and interpolated parts."""
+
+    __slots__ = ("segments",)
+
+    def __init__(self, span: Span, segments: tuple[tuple[str | Expr, ...], ...]) -> None:
+        self.span, self.segments, self.grouped = span, segments, False
+
+
+class List(Expr):
+    """`[1, 2]`."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, span: Span, items: tuple[Expr, ...]) -> None:
+        self.span, self.items, self.grouped = span, items, False
+
+
+class Unary(Expr):
+    """`-x` or `not x`."""
+
+    __slots__ = ("op", "operand")
+
+    def __init__(self, span: Span, op: str, operand: Expr) -> None:
+        self.span, self.op, self.operand, self.grouped = span, op, operand, False
+
+
+class Binary(Expr):
+    """A chain of one precedence: `first op x op y …`.
+
+    `+ - * / // %` associate to the left, a chain of comparisons means what it means in Python, `and` and `or` stop at
+    the first that decides; `**` has exactly one step. A chain is flat, so that 100,000 terms are no deeper than two.
+    """
+
+    __slots__ = ("first", "steps")
+
+    def __init__(self, span: Span, first: Expr, steps: tuple[tuple[str, Span, Expr], ...]) -> None:
+        self.span, self.first, self.steps, self.grouped = span, first, steps, False
+
+
+class Ternary(Expr):
+    """`then if condition else otherwise`."""
+
+    __slots__ = ("condition", "otherwise", "then")
+
+    def __init__(self, span: Span, then: Expr, condition: Expr, otherwise: Expr) -> None:
+        self.span, self.then, self.condition, self.otherwise, self.grouped = span, then, condition, otherwise, False
+
+
+class Index(Expr):
+    """`value[index]`."""
+
+    __slots__ = ("index", "value")
+
+    def __init__(self, span: Span, value: Expr, index: Expr) -> None:
+        self.span, self.value, self.index, self.grouped = span, value, index, False
+
+
+class Apply(Expr):
+    """`function(arguments)`."""
+
+    __slots__ = ("arguments", "function")
+
+    def __init__(self, span: Span, function: Expr, arguments: tuple[Expr, ...]) -> None:
+        self.span, self.function, self.arguments, self.grouped = span, function, arguments, False
+
+
+class Match(Expr):
+    """`match subject { pattern => value; _ => value }`; a pattern of None is `_`."""
+
+    __slots__ = ("arms", "subject")
+
+    def __init__(self, span: Span, subject: Expr, arms: tuple[tuple[Expr | None, Expr], ...]) -> None:
+        self.span, self.subject, self.arms, self.grouped = span, subject, arms, False
+
+
+# Statements ----------------------------------------------------------------------------------------------------------
+
+
+class Stmt(Node):
+    """A statement."""
+
+    __slots__ = ()
+
+
+class Body(Node):
+    """`{ … }`; the span takes the braces in."""
+
+    __slots__ = ("statements",)
+
+    def __init__(self, span: Span, statements: tuple[Stmt, ...]) -> None:
+        self.span, self.statements = span, statements
+
+
+class Broken(Stmt):
+    """A statement that did not parse: the error is reported, and what follows it is not to be trusted."""
+
+    __slots__ = ()
+
+    def __init__(self, span: Span) -> None:
+        self.span = span
+
+
+class Input(Stmt):
+    """`input NAME DIMS keyword value…`; `arguments` is the raw sequence behind the name, as in a call."""
+
+    __slots__ = ("arguments", "name")
+
+    def __init__(self, span: Span, name: Name, arguments: tuple[Expr, ...]) -> None:
+        self.span, self.name, self.arguments = span, name, arguments
+
+
+class Call(Stmt):
+    """`HEAD args…`: a layer's or a block's call, its arguments as they were written; `cache` is the elaborator's."""
+
+    __slots__ = ("arguments", "cache", "head")
+
+    def __init__(self, span: Span, head: Name, arguments: tuple[Expr, ...]) -> None:
+        self.span, self.head, self.arguments = span, head, arguments
+        self.cache: dict[object, Any] = {}
+
+
+class Labelled(Stmt):
+    """`LABEL: statement`, `LABEL: { … }`, `LABEL: seq { … }`; the label's parts are those of a Path's segment."""
+
+    __slots__ = ("body", "label", "label_span", "seq")
+
+    def __init__(
+        self, span: Span, label: tuple[str | Expr, ...], label_span: Span, body: Stmt | Body, seq: bool
+    ) -> None:
+        self.span, self.label, self.label_span, self.body, self.seq = span, label, label_span, body, seq
+
+
+class From(Stmt):
+    """`from LABEL`."""
+
+    __slots__ = ("target",)
+
+    def __init__(self, span: Span, target: Name | Path) -> None:
+        self.span, self.target = span, target
+
+
+class Skip(Stmt):
+    """`skip [if condition] { body } [project { projection }]`."""
+
+    __slots__ = ("body", "condition", "projection")
+
+    def __init__(self, span: Span, condition: Expr | None, body: Body, projection: Body | None) -> None:
+        self.span, self.condition, self.body, self.projection = span, condition, body, projection
+
+
+class For(Stmt):
+    """`for a, b in LIST { … }`, as a statement and as an operand."""
+
+    __slots__ = ("body", "iterable", "names")
+
+    def __init__(self, span: Span, names: tuple[Name, ...], iterable: Expr, body: Body) -> None:
+        self.span, self.names, self.iterable, self.body = span, names, iterable, body
+
+
+class Merge(Stmt):
+    """`add sub mul div max min concat` OPERAND…; an operand is a branch, a label, or a `for`. `axis` is concat's."""
+
+    __slots__ = ("axis", "kind", "operands")
+
+    def __init__(
+        self, span: Span, kind: Name, axis: Expr | None, operands: tuple[Body | Name | Path | For, ...]
+    ) -> None:
+        self.span, self.kind, self.axis, self.operands = span, kind, axis, operands
+
+
+class Repeat(Stmt):
+    """`repeat N [as j] { … }`."""
+
+    __slots__ = ("body", "count", "name")
+
+    def __init__(self, span: Span, count: Expr, name: Name | None, body: Body) -> None:
+        self.span, self.count, self.name, self.body = span, count, name, body
+
+
+class If(Stmt):
+    """`if c { … } else if d { … } else { … }`: the arms in order, flat."""
+
+    __slots__ = ("arms", "otherwise")
+
+    def __init__(self, span: Span, arms: tuple[tuple[Expr, Body], ...], otherwise: Body | None) -> None:
+        self.span, self.arms, self.otherwise = span, arms, otherwise
+
+
+class Let(Stmt):
+    """`let NAME = expr`."""
+
+    __slots__ = ("name", "value")
+
+    def __init__(self, span: Span, name: Name, value: Expr) -> None:
+        self.span, self.name, self.value = span, name, value
+
+
+class Default(Stmt):
+    """`default LAYER keyword value…`, the arguments raw."""
+
+    __slots__ = ("arguments", "layer")
+
+    def __init__(self, span: Span, layer: Name, arguments: tuple[Expr, ...]) -> None:
+        self.span, self.layer, self.arguments = span, layer, arguments
+
+
+class Reuse(Stmt):
+    """`reuse LABEL`."""
+
+    __slots__ = ("target",)
+
+    def __init__(self, span: Span, target: Name | Path) -> None:
+        self.span, self.target = span, target
+
+
+class Output(Stmt):
+    """`output NAME [training] [{ … }]`."""
+
+    __slots__ = ("body", "name", "training")
+
+    def __init__(self, span: Span, name: Name, training: bool, body: Body | None) -> None:
+        self.span, self.name, self.training, self.body = span, name, training, body
+
+
+class Expect(Stmt):
+    """`expect DIMS`, `expect params N`, `expect macs N`: `what` is `shape`, `params` or `macs`."""
+
+    __slots__ = ("value", "what")
+
+    def __init__(self, span: Span, what: str, value: Expr) -> None:
+        self.span, self.what, self.value = span, what, value
+
+
+class Freeze(Stmt):
+    """`freeze { … }`."""
+
+    __slots__ = ("body",)
+
+    def __init__(self, span: Span, body: Body) -> None:
+        self.span, self.body = span, body
+
+
+class Setting(Node):
+    """A line of `about` and `train`: KEY values… [{ lines }]."""
+
+    __slots__ = ("key", "lines", "values")
+
+    def __init__(self, span: Span, key: Name, values: tuple[Expr, ...], lines: tuple[Setting, ...] | None) -> None:
+        self.span, self.key, self.values, self.lines = span, key, values, lines
+
+
+class About(Stmt):
+    """`about { year 2012; paper "…" }`."""
+
+    __slots__ = ("settings",)
+
+    def __init__(self, span: Span, settings: tuple[Setting, ...]) -> None:
+        self.span, self.settings = span, settings
+
+
+# Items of a file -----------------------------------------------------------------------------------------------------
+
+
+class Parameter(Node):
+    """`name`, `name = default`, `name in domain = default`."""
+
+    __slots__ = ("default", "domain", "name")
+
+    def __init__(self, span: Span, name: Name, domain: Expr | None, default: Expr | None) -> None:
+        self.span, self.name, self.domain, self.default = span, name, domain, default
+
+
+class Use(Stmt):
+    """`use "path.net"` (names is None) or `use a, b from "path.net"`."""
+
+    __slots__ = ("names", "path")
+
+    def __init__(self, span: Span, names: tuple[Name, ...] | None, path: Text) -> None:
+        self.span, self.names, self.path = span, names, path
+
+
+class Net(Stmt):
+    """`net NAME(params) { … }`; `doc` is the comment directly above, without its `#`."""
+
+    __slots__ = ("body", "doc", "name", "parameters")
+
+    def __init__(self, span: Span, name: Name, parameters: tuple[Parameter, ...], body: Body, doc: str) -> None:
+        self.span, self.name, self.parameters, self.body, self.doc = span, name, parameters, body, doc
+
+
+class Alias(Stmt):
+    """`net NAME = OTHER(name = value, …)`; a positional argument has None for its name."""
+
+    __slots__ = ("arguments", "doc", "name", "target")
+
+    def __init__(
+        self, span: Span, name: Name, target: Name, arguments: tuple[tuple[Name | None, Expr], ...], doc: str
+    ) -> None:
+        self.span, self.name, self.target, self.arguments, self.doc = span, name, target, arguments, doc
+
+
+class Block(Stmt):
+    """`block NAME(params) [seq] { … }`."""
+
+    __slots__ = ("body", "doc", "name", "parameters", "seq")
+
+    def __init__(
+        self, span: Span, name: Name, parameters: tuple[Parameter, ...], seq: bool, body: Body, doc: str
+    ) -> None:
+        self.span, self.name, self.parameters, self.seq, self.body, self.doc = span, name, parameters, seq, body, doc
+
+
+class Function(Stmt):
+    """`fn NAME(x, …) = expr`."""
+
+    __slots__ = ("doc", "name", "parameters", "value")
+
+    def __init__(self, span: Span, name: Name, parameters: tuple[Name, ...], value: Expr, doc: str) -> None:
+        self.span, self.name, self.parameters, self.value, self.doc = span, name, parameters, value, doc
+
+
+class Train(Stmt):
+    """`train NET { … }`; `train NET as …` does not exist: one a net."""
+
+    __slots__ = ("name", "settings")
+
+    def __init__(self, span: Span, name: Name, settings: tuple[Setting, ...]) -> None:
+        self.span, self.name, self.settings = span, name, settings
+
+
+class File:
+    """A parsed file: its items in the order of the text. `broken` where something in it did not parse."""
+
+    __slots__ = ("broken", "items", "source")
+
+    def __init__(self, source: Source, items: tuple[Stmt, ...], broken: bool) -> None:
+        self.source, self.items, self.broken = source, items, broken

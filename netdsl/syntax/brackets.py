@@ -1,0 +1,139 @@
+"""Which brackets belong together, and which have no partner."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.syntax_problems import StrayBracket, TooDeep, UnclosedBracket
+from netdsl.limits import NESTING
+from netdsl.text import Span
+
+if TYPE_CHECKING:
+    from netdsl.diagnostics.problem import Problem
+    from netdsl.syntax.tokens import Token
+    from netdsl.text import Source
+
+ITEMS = ("net", "block", "fn", "train", "use")
+"""Words that begin what can stand at a file's level only."""
+
+OPENING = {")": "(", "]": "[", "}": "{"}
+OF_INTEREST = frozenset(("(", "[", "{", ")", "]", "}", "match", *ITEMS))
+
+
+class Pairing:
+    """The outcome, by the tokens' numbers: which brackets have a partner, and where forgotten `}` belong.
+
+    `ends` has the number of open braces that must end before a token; a `(` or `[` without its partner is no bracket.
+    """
+
+    __slots__ = ("ends", "opened", "openers", "opening", "problems", "strays", "too_deep")
+
+    def __init__(self) -> None:
+        self.opening: set[int] = set()
+        self.openers: dict[int, int] = {}
+        self.strays: set[int] = set()
+        self.ends: dict[int, int] = {}
+        self.problems: list[Problem] = []
+        self.too_deep = False
+
+
+def pair(tokens: list[Token], source: Source) -> Pairing:
+    """Pair the brackets. Only where that leaves braces open at the end, definitions at a line's beginning end them."""
+    found = _Pairer(tokens, source, cut=False).run()
+    return _Pairer(tokens, source, cut=True).run() if len(tokens) in found.ends else found
+
+
+class _Pairer:
+    def __init__(self, tokens: list[Token], source: Source, *, cut: bool) -> None:
+        self.tokens = tokens
+        self.source = source
+        self.cut = cut
+        self.found = Pairing()
+        self.stack: list[int] = []
+        self.matches: list[int] = []
+        """How many `match` in each open bracket still wait for their `{`."""
+        self.suspect: int | None = None
+        """A brace whose end stands further left than its beginning: likely the one that has no end."""
+
+    def run(self) -> Pairing:
+        for index, token in enumerate(self.tokens):
+            if token.text not in OF_INTEREST:
+                continue
+            if token.text in OPENING:
+                self._close(index, token.text)
+            elif token.text in "([{":
+                self._open(index, token)
+                if len(self.stack) > NESTING:
+                    self.found.too_deep = True
+                    self.found.problems = [TooDeep(span=self._span(index), limit=NESTING)]
+                    return self.found
+            elif token.text == "match":
+                if self.matches:
+                    self.matches[-1] += 1
+            elif self.cut and self.stack and self._begins_line(token):
+                self._abandon(0, index)
+        self._abandon(0, len(self.tokens))
+        return self.found
+
+    def _open(self, index: int, token: Token) -> None:
+        if token.text == "{" and len(token.choices) == 1 and self.stack:
+            if self.matches[-1]:
+                self.matches[-1] -= 1
+            elif self.tokens[self.stack[-1]].text != "{":
+                self._abandon(self._last_brace(), index)
+        self.stack.append(index)
+        self.matches.append(0)
+
+    def _close(self, index: int, sign: str) -> None:
+        depth = len(self.stack)
+        while depth and self.tokens[self.stack[depth - 1]].text != OPENING[sign]:
+            depth -= 1
+        if not depth:
+            self.found.strays.add(index)
+            self.found.problems.append(StrayBracket(span=self._span(index)))
+            return
+        self._abandon(depth, index)
+        opener = self.stack.pop()
+        self.matches.pop()
+        self.found.opening.add(opener)
+        self.found.openers[index] = opener
+        if sign == "}" and self._indent(index) < self._indent(opener):
+            self.suspect = opener
+
+    def _last_brace(self) -> int:
+        """The height of the stack up to its last `{`."""
+        return max((n + 1 for n, i in enumerate(self.stack) if self.tokens[i].text == "{"), default=0)
+
+    def _abandon(self, height: int, index: int) -> None:
+        """Give up the open brackets above this height: their end was forgotten before this token."""
+        lost = self.stack[height:]
+        if not lost:
+            return
+        braces = [i for i in lost if self.tokens[i].text == "{"]
+        self.found.opening.update(braces)
+        if braces:
+            self.found.ends[index] = len(braces)
+        blamed = lost[0]
+        if braces:
+            blamed = self.suspect if self.suspect is not None and self.suspect > lost[0] else lost[-1]
+        place = self.tokens[index].start if index < len(self.tokens) else len(self.source.text)
+        end = Span(self.source, place, min(place + 1, len(self.source.text)))
+        self.found.problems.append(UnclosedBracket(span=self._span(blamed), end=end))
+        del self.stack[height:], self.matches[height:]
+        self.suspect = None
+
+    def _span(self, index: int) -> Span:
+        token = self.tokens[index]
+        return Span(self.source, token.start, token.end)
+
+    def _begins_line(self, token: Token) -> bool:
+        return token.start == 0 or self.source.text[token.start - 1] == "\n"
+
+    def _indent(self, index: int) -> int:
+        """The column where the line of a token begins; of a `}` behind something else, none that could mislead."""
+        text, at = self.source.text, self.tokens[index].start
+        start = text.rfind("\n", 0, at) + 1
+        end = start
+        while text[end] in " \t":
+            end += 1
+        return end - start if self.tokens[index].text == "{" or end == at else 1 << 30

@@ -1,0 +1,53 @@
+"""Tree to AST: one pass down that orders the tree, one pass up that builds; no recursion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lark import Tree
+
+from netdsl.diagnostics.syntax_problems import TooDeep
+from netdsl.limits import NESTING
+from netdsl.syntax import ast
+from netdsl.syntax.expressions import Expressions
+from netdsl.syntax.items import Items
+from netdsl.syntax.statements import Statements
+
+
+class Builder(Expressions, Statements, Items):
+    """Builds the nodes of one file."""
+
+    def build(self, tree: Tree[Any]) -> tuple[tuple[ast.Stmt, ...], bool]:
+        """The items of a file, and whether all is sound."""
+        built: dict[int, Any] = {}
+        for node in reversed(self._ordered(tree)):
+            children = [built.pop(id(child)) if isinstance(child, Tree) else child for child in node.children]
+            if node is tree:
+                return tuple(child for child in children if isinstance(child, ast.Stmt)), self.sound
+            made = getattr(self, f"build_{node.data}")(self.between(children[0], children[-1]), children)
+            if self.spoilt and isinstance(made, ast.Stmt):
+                made = ast.Broken(made.span)
+                self.spoilt = False
+            built[id(node)] = made
+        raise AssertionError("the tree is the first of its nodes")
+
+    def _ordered(self, tree: Tree[Any]) -> list[Tree[Any]]:
+        """Every node before its parts, the last part first; what is nested too deep has no parts."""
+        order = []
+        todo = [(tree, 0)]
+        while todo:
+            node, depth = todo.pop()
+            order.append(node)
+            depth = depth + 1 if hasattr(Expressions, f"build_{node.data}") else 0
+            if depth > NESTING:
+                self._flatten(node)
+            todo += [(child, depth) for child in node.children if isinstance(child, Tree)]
+        return order
+
+    def _flatten(self, node: Tree[Any]) -> None:
+        first: Any = node
+        while isinstance(first, Tree):
+            first = first.children[0]
+        self.complain(TooDeep(span=self.span(first), limit=NESTING))
+        node.data = "deep"
+        node.children = [first]

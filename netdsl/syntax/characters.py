@@ -1,0 +1,50 @@
+"""Characters that the language does not have, and the ones that were meant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.syntax_problems import IllegalCharacter
+from netdsl.text import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netdsl.text import Source
+
+HIDDEN = "\0\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""NUL and the controls of writing direction: not even in a comment, they hide what a line says (CVE-2021-42574)."""
+
+ASCII = dict(
+    zip(
+        "−‐‑‒–—×∗⋅·÷∕“”„‟″‘’‛′＝（）［］｛｝，；：．…авеорсухіјАВЕКМНОРСТХαονΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
+        [*"------x***//", *'"""""', *'""""', *"=()[]{},;:.", "...", *"abeopcyxijABEKMHOPCTXaovABEZHIKMNOPTYX"],
+        strict=True,
+    )
+)
+"""What looks like a sign or a letter of the language, and is none: typeset signs, Cyrillic and Greek letters."""
+
+
+def replacement(character: str) -> str | None:
+    """The ASCII text that was meant, where that can be told."""
+    if character in HIDDEN or character in "\u200b\u200c\u200d\u2060\ufeff\u00ad":
+        return ""
+    if character.isspace():
+        return " "
+    if character in ASCII:
+        return ASCII[character]
+    from unicodedata import normalize
+
+    plain: str = normalize("NFKC", character)
+    return str(plain) if len(plain) == 1 and "!" <= plain <= "~" else None
+
+
+def character_problems(source: Source, offsets: list[int]) -> Iterator[IllegalCharacter]:
+    """One problem for each line with illegal characters, at the first of them."""
+    lines: dict[int, list[Span]] = {}
+    for offset in offsets:
+        lines.setdefault(source.position(offset)[0], []).append(Span(source, offset, offset + 1))
+    for spans in lines.values():
+        yield IllegalCharacter(
+            span=spans[0], replacements=tuple((span, replacement(span.text)) for span in spans[:100])
+        )

@@ -1,0 +1,82 @@
+"""What the builders of nodes need to know about the text, and tell about its soundness."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from netdsl.diagnostics.syntax_problems import ReservedWord
+from netdsl.syntax import ast
+from netdsl.syntax.tokens import Token
+from netdsl.syntax.words import RESERVED
+from netdsl.text import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from netdsl.diagnostics.problem import Problem
+    from netdsl.diagnostics.report import Report
+    from netdsl.syntax.scan import Scan
+
+
+class Context:
+    """`spoilt` says that a part of the statement now being built is not to be trusted; `sound`, that none ever was."""
+
+    __slots__ = ("comments", "report", "scan", "sound", "source", "spoilt")
+
+    def __init__(self, scan: Scan, report: Report) -> None:
+        self.scan = scan
+        self.source = scan.source
+        self.report = report
+        self.spoilt = False
+        self.sound = True
+        self.comments: dict[int, str] | None = None
+
+    def complain(self, problem: Problem) -> None:
+        self.report.add(problem)
+        self.sound = False
+
+    def spoil(self) -> None:
+        self.spoilt = True
+        self.sound = False
+
+    def span(self, token: Token) -> Span:
+        return Span(self.source, token.start, token.end)
+
+    def between(self, first: Any, last: Any) -> Span:
+        """From the beginning of a token or node to the end of another."""
+        start = first.start if isinstance(first, Token) else first.span.start
+        return Span(self.source, start, last.end if isinstance(last, Token) else last.span.end)
+
+    def name(self, token: Token) -> ast.Name:
+        """A name in whose place any word may stand."""
+        return ast.Name(self.span(token), token.text)
+
+    def new_name(self, token: Token) -> ast.Name:
+        """The name of something new that is not a label."""
+        if token.text in RESERVED:
+            self.complain(ReservedWord(span=self.span(token)))
+        return self.name(token)
+
+    def new_names(self, tokens: Iterable[Any]) -> tuple[ast.Name, ...]:
+        return tuple(self.new_name(token) for token in tokens if isinstance(token, Token) and token.type == "NAME")
+
+    def documentation(self, span: Span) -> str:
+        """The comment lines directly above, without their `#`."""
+        if self.comments is None:
+            self.comments = self._whole_lines()
+        line = self.source.position(span.start)[0] - 1
+        lines: list[str] = []
+        while line in self.comments:
+            lines.append(self.comments[line])
+            line -= 1
+        return "\n".join(reversed(lines))
+
+    def _whole_lines(self) -> dict[int, str]:
+        """The comments that have a line for themselves, by its number."""
+        text, found = self.source.text, {}
+        for start, end in self.scan.comments:
+            number = self.source.position(start)[0]
+            if not text[self.source.line_starts[number - 1] : start].strip():
+                comment = text[start:end].lstrip("#")
+                found[number] = comment.removeprefix(" ").rstrip()
+        return found

@@ -1,0 +1,50 @@
+"""What the grammar says about its terminals, made ready for the lexer."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from netdsl.syntax.table import load
+
+TOUCHING = {"(": ("CALL", "GROUP"), "[": ("INDEX", "LIST"), "{": ("HOLE", "LBRACE")}
+"""Opening brackets: what they are where they touch a word, and what else."""
+
+PATTERNS = "NAME NUMBER DIMS UNKNOWN STRING FIELD DOT TAIL HOLE CALL INDEX SEP"
+"""The terminals that are more than a list of words or signs."""
+
+
+class Lexicon:
+    """`pieces` cuts a text; `literals` has the terminals that a word or a sign may be, but for NAME."""
+
+    __slots__ = ("dims", "literals", "number", "pieces", "touching", "unknown")
+
+    def __init__(self, terminals: dict[str, str]) -> None:
+        self.literals: dict[str, tuple[str, ...]] = {}
+        for name, pattern in terminals.items():
+            if name not in PATTERNS.split() and not name.startswith("__IGNORE"):
+                for literal in _alternatives(pattern):
+                    self.literals[literal] = (*self.literals.get(literal, ()), name)
+        self.number = re.compile(terminals["NUMBER"])
+        self.dims = re.compile(terminals["DIMS"])
+        self.unknown = re.compile(terminals["UNKNOWN"])
+        self.touching = {sign: re.compile(terminals[near]) for sign, (near, _) in TOUCHING.items()}
+        self.pieces = re.compile(
+            rf"(?P<space>[ \t]+)|(?P<tail>{terminals['TAIL']})|(?P<word>{terminals['NAME']})|(?P<newline>[\n;])"
+            r"|(?P<number>[0-9?](?:(?<=[0-9][eE])[+-](?=[0-9])|[A-Za-z0-9_.?])*)"
+            r"|(?P<bracket>[(\[{])|(?P<sign>=>|==|!=|<=|>=|\*\*|//|[-+*/%<>=)}\],:])"
+            rf"|(?P<text>{terminals['STRING']})|(?P<comment>#[^\n]*)|(?P<open>\"[^\n]*)"
+            rf"|(?P<field>(?<=[A-Za-z0-9_}}]){terminals['FIELD']})|(?P<dot>{terminals['DOT']})|(?P<point>\.[0-9]+)"
+            r"|(?P<illegal>.)"
+        )
+
+
+def _alternatives(pattern: str) -> list[str]:
+    if pattern.startswith("(?:"):
+        pattern = pattern[3:-1]
+    return pattern.replace("\\", "").split("|")
+
+
+@cache
+def lexicon() -> Lexicon:
+    return Lexicon({terminal.name: terminal.pattern.to_regexp() for terminal in load().terminals})

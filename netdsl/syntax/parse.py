@@ -1,0 +1,157 @@
+"""Tokens to tree by the grammar's LALR table, recovering at the next statement; then tree to AST."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from typing import TYPE_CHECKING, Any
+
+from lark import Tree, UnexpectedInput
+
+from netdsl.syntax import ast
+from netdsl.syntax.build import Builder
+from netdsl.syntax.mistakes import Mistake, explain
+from netdsl.syntax.scan import Scan
+from netdsl.syntax.table import load
+from netdsl.syntax.tokens import SEPARATOR, Token
+
+if TYPE_CHECKING:
+    from netdsl.diagnostics.report import Report
+    from netdsl.text import Source
+
+MOST_PROBLEMS = 100
+"""Of one file and one kind; more help nobody."""
+
+
+def parse(source: Source, report: Report) -> ast.File:
+    """The tree of a text. What is wrong goes to the report, and stands in the tree as `Broken`."""
+    scan = Scan(source)
+    for problem in scan.problems[:MOST_PROBLEMS]:
+        report.add(problem)
+    if scan.too_deep:
+        return ast.File(source, (), True)
+    parser = _Parser(scan, report)
+    items, sound = Builder(scan, report).build(parser.run())
+    return ast.File(source, items, parser.broken or bool(scan.problems) or not sound)
+
+
+class _Parser:
+    """One run over the tokens. `faults` are the offsets of what has been reported: a statement is blamed once."""
+
+    def __init__(self, scan: Scan, report: Report) -> None:
+        self.source = scan.source
+        self.tokens = scan.tokens
+        self.report = report
+        self.faults = sorted(problem.span.start for problem in scan.problems)
+        self.mistakes = 0
+        self.broken = False
+        self.last_error = -1
+        self.last_height = 0
+        self.cursor = load().parse_interactive("")
+        self.state = self.cursor.parser_state
+        self.table: dict[Any, dict[str, Any]] = self.state.parse_conf.parse_table.states
+
+    def run(self) -> Tree[Any]:
+        index, count = 0, len(self.tokens)
+        while True:
+            while index < count:
+                token = self.tokens[index]
+                if self._feed(token) or token.is_newline:  # a newline has no effect where no separator can stand
+                    index += 1
+                else:
+                    index = self._recover(index)
+            try:
+                end = Token(("$END",), "", len(self.source.text))
+                tree: Tree[Any] = self.state.feed_token(end, is_end=True)  # type: ignore[arg-type]
+                return tree
+            except UnexpectedInput:
+                self._recover(count)
+
+    def _feed(self, token: Token) -> bool:
+        """Settle what the token is, and take it if the grammar does."""
+        actions = self.table[self.state.state_stack[-1]]
+        if len(token.choices) > 1:
+            token.type = next((choice for choice in token.choices if choice in actions), token.choices[0])
+        if token.type not in actions:
+            return False
+        try:
+            self.state.feed_token(token)  # type: ignore[arg-type]
+        except UnexpectedInput:
+            return False
+        return True
+
+    def _recover(self, index: int) -> int:
+        """Complain, put Broken in place of the statement, and return the number of the token to go on with."""
+        self.broken = True
+        height = self._height(index)
+        if not height:
+            return index + 1
+        start = self._start(height, index)
+        if self.mistakes < MOST_PROBLEMS and index != self.last_error:
+            self.mistakes += 1
+            level = self.table[self.state.state_stack[height - 1]]
+            found = explain(Mistake(self.source, self.tokens, start, index, level, self.cursor))
+            if found.problem and not self._is_blamed(start, index):
+                self.report.add(found.problem)
+                insort(self.faults, found.problem.span.start)
+            if found.harmless:
+                return index + 1
+            if found.separate and self._feed(Token(SEPARATOR, "", self.tokens[index].start)):
+                return index
+        self.last_error, self.last_height = index, height
+        stop = self._stop(start, index)
+        self._cut(height, start, stop)
+        return stop
+
+    def _height(self, index: int) -> int:
+        """How much of the stack is the beginning of something whole, where Broken can stand; 0 if nothing is left.
+
+        A second error at one token means that the cut was too small: then the statement around it is cut.
+        """
+        stack = self.state.state_stack
+        height = len(stack)
+        if index == self.last_error:
+            if "USE" in self.table[stack[self.last_height - 1]]:
+                return 0
+            height = self.last_height - 1
+        while "BROKEN" not in self.table[stack[height - 1]]:
+            height -= 1
+        return height
+
+    def _start(self, height: int, index: int) -> int:
+        """The number of the first token above this height of the stack."""
+        values = self.state.value_stack
+        if height > len(values):
+            return index
+        value: Any = values[height - 1]
+        while isinstance(value, Tree):
+            value = value.children[0]
+        return value.index if value.index >= 0 else index
+
+    def _stop(self, start: int, index: int) -> int:
+        """The number of the token that ends the statement: its separator, or what closes the braces around it."""
+        if start >= len(self.tokens):
+            return start
+        outer = self.tokens[start].outer
+        for stop in range(index, len(self.tokens)):
+            token = self.tokens[stop]
+            if (token.type == "SEP" and token.outer is outer) or (outer and token.opener is outer):
+                return stop
+        return len(self.tokens)
+
+    def _cut(self, height: int, start: int, stop: int) -> None:
+        del self.state.state_stack[height:], self.state.value_stack[height - 1 :]
+        offset = self.tokens[start].start if start < len(self.tokens) else len(self.source.text)
+        broken = Token(("BROKEN",), "", offset)
+        broken.index = start
+        if stop > start:
+            broken.end = self.tokens[stop - 1].end
+        taken = self._feed(broken)
+        assert taken, "Broken can stand where the stack was cut"
+
+    def _is_blamed(self, start: int, index: int) -> bool:
+        """Whether something between these tokens has been reported already."""
+        if start >= len(self.tokens):
+            return bool(self.faults)
+        first = bisect_left(self.faults, self.tokens[start].start)
+        last = self.tokens[min(index, len(self.tokens) - 1)]
+        return first < len(self.faults) and self.faults[first] < max(last.end, last.start + 1)

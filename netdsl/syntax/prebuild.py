@@ -1,0 +1,16 @@
+"""`python -m netdsl.syntax.prebuild` writes the prebuilt parser anew, after a change of the grammar or of Lark."""
+
+from __future__ import annotations
+
+from netdsl.syntax.table import PREBUILT, grammar, key, make
+
+
+def main() -> None:
+    text = grammar()
+    with open(PREBUILT, "wb") as file:
+        file.write(key(text))
+        make(text).save(file)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Text to tokens and comments: one pass over the characters, one over the brackets, one over the separators."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.syntax_problems import MalformedNumber, UnterminatedText
+from netdsl.syntax.brackets import pair
+from netdsl.syntax.characters import HIDDEN, character_problems
+from netdsl.syntax.lexicon import TOUCHING, lexicon
+from netdsl.syntax.numbers import number_problem
+from netdsl.syntax.tokens import BAD, SEPARATOR, Token
+from netdsl.text import Span
+
+if TYPE_CHECKING:
+    from netdsl.diagnostics.problem import Problem
+    from netdsl.syntax.brackets import Pairing
+    from netdsl.text import Source
+
+LABEL = re.compile(r"(?:\{[^{}\n;]*\}[A-Za-z0-9_]*)*:")
+HIDING = re.compile(f"[{HIDDEN}]")
+JOINING = ("else", "project")
+"""Words that continue the statement before them, whatever newlines there are."""
+
+
+class Scan:
+    """The tokens of a text, its comments as (start, end), and what is wrong with its characters and brackets."""
+
+    __slots__ = ("comments", "problems", "source", "tokens", "too_deep")
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.comments: list[tuple[int, int]] = []
+        self.problems: list[Problem] = []
+        pieces = self._pieces()
+        pairing = pair(pieces, source)
+        self.problems += pairing.problems
+        self.too_deep = pairing.too_deep
+        self.tokens = _separated(pieces, pairing)
+        for index, token in enumerate(self.tokens):
+            token.index = index
+
+    def _pieces(self) -> list[Token]:
+        """Every piece of the text but spaces and comments."""
+        text = self.source.text
+        illegal = [match.start() for match in HIDING.finditer(text)]
+        tokens: list[Token] = []
+        for match in lexicon().pieces.finditer(text):
+            kind, piece, start = match.lastgroup, match.group(), match.start()
+            if kind == "space":
+                continue
+            if kind == "comment":
+                self.comments.append((start, match.end()))
+                continue
+            if kind == "illegal":
+                if piece in HIDDEN:
+                    continue
+                illegal.append(start)
+                if piece.isspace():
+                    continue
+            tokens.append(Token(self._choices(kind or "", piece, start), piece, start))
+        self.problems += character_problems(self.source, sorted(illegal))
+        return tokens
+
+    def _choices(self, kind: str, piece: str, start: int) -> tuple[str, ...]:
+        """The terminals that this piece may be, those that hold in fewer places first."""
+        words = lexicon()
+        match kind:
+            case "word":
+                return self._word(piece, start)
+            case "newline":
+                return SEPARATOR
+            case "sign":
+                return words.literals[piece]
+            case "bracket":
+                near = words.touching[piece].match(self.source.text, start)
+                return TOUCHING[piece] if near else TOUCHING[piece][1:]
+            case "number":
+                return self._number(piece, start)
+            case "tail":
+                return ("TAIL",) if piece[0].isdigit() else ("TAIL", *self._word(piece, start))
+            case "text" | "field" | "dot":
+                return ("STRING",) if kind == "text" else (kind.upper(),)
+            case "open":
+                trimmed = piece.rstrip()
+                self.problems.append(UnterminatedText(span=Span(self.source, start, start + len(trimmed))))
+            case "point":
+                span = Span(self.source, start, start + len(piece))
+                self.problems.append(MalformedNumber(span=span, reason="it begins with a point", instead=f"0{piece}"))
+        return BAD
+
+    def _word(self, word: str, start: int) -> tuple[str, ...]:
+        keyword = lexicon().literals.get(word)
+        if keyword is None:
+            return ("NAME",)
+        text, end = self.source.text, start + len(word)
+        is_label = text[end : end + 1] in (":", "{") and LABEL.match(text, end)
+        return ("NAME",) if is_label else (*keyword, "NAME")
+
+    def _number(self, word: str, start: int) -> tuple[str, ...]:
+        words = lexicon()
+        problem = number_problem(Span(self.source, start, start + len(word)), words)
+        if problem:
+            self.problems.append(problem)
+            return BAD
+        if words.number.fullmatch(word):
+            return ("NUMBER",)
+        return ("DIMS",) if words.dims.fullmatch(word) else ("UNKNOWN",)
+
+
+def _separated(pieces: list[Token], pairing: Pairing) -> list[Token]:
+    """The tokens with their brackets, each run of separators as one, and no newline that separates nothing."""
+    tokens: list[Token] = []
+    stack: list[Token] = []
+    for index, token in enumerate(pieces):
+        if ends := pairing.ends.get(index):
+            _close(tokens, stack, ends, token.start)
+        if index in pairing.strays:
+            continue
+        inside = stack[-1] if stack else None
+        if token.type == "SEP":
+            if token.text == "\n" and inside and inside.text != "{":
+                continue
+            if tokens and tokens[-1].type == "SEP":
+                tokens[-1].text += token.text
+                tokens[-1].end = token.end
+                continue
+        elif tokens and tokens[-1].is_newline and _joins(token):
+            tokens.pop()
+        if index in pairing.openers:
+            token.opener = stack.pop()
+            inside = stack[-1] if stack else None
+        token.outer = inside
+        tokens.append(token)
+        if index in pairing.opening:
+            stack.append(token)
+    if ends := pairing.ends.get(len(pieces)):
+        _close(tokens, stack, ends, pieces[-1].end)
+    return tokens
+
+
+def _joins(token: Token) -> bool:
+    return token.text == "{" or (token.text in JOINING and token.choices != ("NAME",))
+
+
+def _close(tokens: list[Token], stack: list[Token], count: int, offset: int) -> None:
+    """Put in the `}` that somebody forgot, so that the braces before it are whole."""
+    for _ in range(count):
+        brace = Token(("RBRACE",), "", offset)
+        brace.opener = stack.pop()
+        brace.outer = stack[-1] if stack else None
+        tokens.append(brace)
+    if count and not stack:
+        tokens.append(Token(SEPARATOR, "", offset))

@@ -1,0 +1,175 @@
+"""Builds the nodes of statements, a function a rule of the grammar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from netdsl.diagnostics.syntax_problems import MinusInCall, UnexpectedToken
+from netdsl.syntax import ast
+from netdsl.syntax.context import Context
+from netdsl.syntax.expressions import Hole, exprs
+from netdsl.syntax.mistakes import parentheses_in_call
+from netdsl.syntax.tokens import Token
+from netdsl.text import Span
+
+
+def has(children: list[Any], word: str) -> bool:
+    """Whether a keyword stands among the parts of a statement."""
+    return any(isinstance(child, Token) and child.text == word and child.type != "NAME" for child in children)
+
+
+def bodies(children: list[Any]) -> list[ast.Body]:
+    return [child for child in children if isinstance(child, ast.Body)]
+
+
+def _leans_right(sign: Span) -> bool:
+    """A space before, none after."""
+    text = sign.source.text
+    return text[sign.start - 1].isspace() and not text[sign.end].isspace()
+
+
+class Label:
+    """A label's parts, not yet a node."""
+
+    __slots__ = ("parts", "span")
+
+    def __init__(self, span: Span, parts: tuple[str | ast.Expr, ...]) -> None:
+        self.span, self.parts = span, parts
+
+
+class Axis:
+    """`axis N`, not yet a node."""
+
+    __slots__ = ("span", "value")
+
+    def __init__(self, span: Span, value: ast.Expr) -> None:
+        self.span, self.value = span, value
+
+
+class Settings:
+    """The lines of a `{ }` of settings, not yet a node."""
+
+    __slots__ = ("lines", "span")
+
+    def __init__(self, span: Span, lines: tuple[ast.Setting, ...]) -> None:
+        self.span, self.lines = span, lines
+
+
+class Statements(Context):
+    """The nodes of statements, a method a rule of the grammar."""
+
+    def build_body(self, span: Span, children: list[Any]) -> ast.Body:
+        return ast.Body(span, tuple(child for child in children if isinstance(child, ast.Stmt)))
+
+    def build_broken(self, span: Span, children: list[Any]) -> ast.Broken:
+        return ast.Broken(span)
+
+    def arguments(self, children: list[Any]) -> tuple[ast.Expr, ...]:
+        """The raw arguments; a minus among them must say by its spaces what it is."""
+        found = exprs(children)
+        for argument in found:
+            self._check_minus(argument)
+        return found
+
+    def _check_minus(self, argument: ast.Expr) -> None:
+        todo: list[tuple[Any, ast.Expr]] = [(None, argument)]
+        while todo:
+            left, value = todo.pop()
+            if value.grouped:
+                continue
+            if isinstance(value, ast.Unary) and value.op == "-" and left is None:
+                sign = Span(value.span.source, value.span.start, value.span.start + 1)
+                self.complain(MinusInCall(span=sign, operand=value.operand.span, left=None))
+            elif isinstance(value, ast.Binary):
+                todo.append((left, value.first))
+                before = value.first
+                for op, span, operand in value.steps:
+                    if op == "-" and _leans_right(span):
+                        self.complain(MinusInCall(span=span, operand=operand.span, left=before.span))
+                    todo.append((before, operand))
+                    before = operand
+
+    def build_call(self, span: Span, children: list[Any]) -> ast.Call:
+        head: Token = children[0]
+        found = self.arguments(children)
+        if found and found[0].span.start == head.end and found[0].grouped:
+            opening = self.scan.tokens[head.index + 1]
+            self.complain(parentheses_in_call(self.source, self.span(head), self.scan.tokens, opening))
+        return ast.Call(span, self.name(head), found)
+
+    def build_default(self, span: Span, children: list[Any]) -> ast.Default:
+        return ast.Default(span, self.name(children[1]), self.arguments(children))
+
+    def build_input(self, span: Span, children: list[Any]) -> ast.Input:
+        return ast.Input(span, self.name(children[1]), self.arguments(children))
+
+    def build_expect(self, span: Span, children: list[Any]) -> ast.Expect:
+        values = exprs(children)
+        what, value = "shape", values[0]
+        if len(values) > 1 and isinstance(value, ast.Name) and value.text in ("params", "macs") and not value.grouped:
+            what, values = value.text, values[1:]
+        if len(values) > 1:
+            extra = values[1].span
+            self.complain(UnexpectedToken(span=extra, found=f"`{extra.text}`", expected=("the end of the statement",)))
+        return ast.Expect(span, what, values[0])
+
+    def build_label(self, span: Span, children: list[Any]) -> Label:
+        parts: list[str | ast.Expr] = [children[0].text]
+        for child in children[1:]:
+            if isinstance(child, Hole):
+                parts += child.parts
+        return Label(Span(span.source, span.start, self.between(children[-2], children[-2]).end), tuple(parts))
+
+    def build_labelled(self, span: Span, children: list[Any]) -> ast.Labelled:
+        return ast.Labelled(span, children[0].parts, children[0].span, children[-1], has(children, "seq"))
+
+    def build_from(self, span: Span, children: list[Any]) -> ast.From:
+        return ast.From(span, children[1])
+
+    def build_reuse(self, span: Span, children: list[Any]) -> ast.Reuse:
+        return ast.Reuse(span, children[1])
+
+    def build_skip(self, span: Span, children: list[Any]) -> ast.Skip:
+        condition = exprs(children)
+        first, *rest = bodies(children)
+        return ast.Skip(span, condition[0] if condition else None, first, rest[0] if rest else None)
+
+    def build_axis(self, span: Span, children: list[Any]) -> Axis:
+        return Axis(span, children[1])
+
+    def build_merge(self, span: Span, children: list[Any]) -> ast.Merge:
+        along = children[1].value if isinstance(children[1], Axis) else None
+        operands = tuple(child for child in children[1:] if not isinstance(child, Axis))
+        return ast.Merge(span, self.name(children[0]), along, operands)
+
+    def build_repeat(self, span: Span, children: list[Any]) -> ast.Repeat:
+        names = self.new_names(children)
+        return ast.Repeat(span, exprs(children)[0], names[0] if names else None, children[-1])
+
+    def build_for(self, span: Span, children: list[Any]) -> ast.For:
+        return ast.For(span, self.new_names(children), exprs(children)[0], children[-1])
+
+    def build_if(self, span: Span, children: list[Any]) -> ast.If:
+        conditions, branches = exprs(children), bodies(children)
+        arms = tuple(zip(conditions, branches, strict=False))
+        return ast.If(span, arms, branches[-1] if len(branches) > len(conditions) else None)
+
+    def build_freeze(self, span: Span, children: list[Any]) -> ast.Freeze:
+        return ast.Freeze(span, children[1])
+
+    def build_let(self, span: Span, children: list[Any]) -> ast.Let:
+        return ast.Let(span, self.new_name(children[1]), children[3])
+
+    def build_output(self, span: Span, children: list[Any]) -> ast.Output:
+        branch = bodies(children)
+        return ast.Output(span, self.name(children[1]), has(children, "training"), branch[0] if branch else None)
+
+    def build_settings(self, span: Span, children: list[Any]) -> Settings:
+        return Settings(span, tuple(child for child in children if isinstance(child, ast.Setting)))
+
+    def build_setting(self, span: Span, children: list[Any]) -> ast.Setting:
+        lines = children[-1].lines if isinstance(children[-1], Settings) else None
+        return ast.Setting(span, self.name(children[0]), self.arguments(children), lines)
+
+    def build_about(self, span: Span, children: list[Any]) -> ast.About:
+        return ast.About(span, children[1].lines)

@@ -1,0 +1,41 @@
+"""The parser, from the prebuilt file where that fits the grammar and Lark, else built in memory."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from hashlib import sha256
+
+import lark
+
+from netdsl.paths import data
+
+PREBUILT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "net.parser")
+
+
+def grammar() -> str:
+    """The grammar's text."""
+    with open(os.path.join(data("grammars"), "net.lark"), encoding="utf-8") as file:
+        return file.read()
+
+
+def key(text: str) -> bytes:
+    """What a prebuilt parser was made of: the first line of its file."""
+    return f"lark {lark.__version__} grammar {sha256(text.encode()).hexdigest()}\n".encode()
+
+
+def make(text: str) -> lark.Lark:
+    """Build the parser from the grammar; slow. The lexer of Lark's that it has is not used."""
+    return lark.Lark(text, parser="lalr", lexer="basic", keep_all_tokens=True, maybe_placeholders=False)
+
+
+@cache
+def load() -> lark.Lark:
+    text = grammar()
+    try:
+        with open(PREBUILT, "rb") as file:
+            if file.readline() == key(text):
+                return lark.Lark.load(file)
+    except FileNotFoundError:
+        pass
+    return make(text)

@@ -1,0 +1,84 @@
+"""Words that cannot be names, and what terminals are called in messages."""
+
+from __future__ import annotations
+
+STATEMENTS = frozenset(
+    (
+        "let",
+        "default",
+        "input",
+        "output",
+        "expect",
+        "about",
+        "skip",
+        "from",
+        "reuse",
+        "repeat",
+        "for",
+        "if",
+        "freeze",
+        "concat",
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "max",
+        "min",
+    )
+)
+"""Words that begin a statement of a body."""
+
+ITEMS = ("net", "block", "fn", "let", "default", "train", "use")
+"""Words that begin a definition of a file."""
+
+RESERVED = STATEMENTS | frozenset(
+    ("net", "block", "fn", "train", "use", "else", "project", "as", "in", "and", "or", "not", "match", "on", "off")
+)
+"""Words that cannot name variables, functions or blocks; a label may be any word."""
+
+VALUES = frozenset(
+    ("NAME", "NUMBER", "DIMS", "UNKNOWN", "STRING", "GROUP", "LIST", "MATCH", "NOT", "MINUS", "ON", "OFF")
+)
+OPERATORS = frozenset(
+    ("OR", "AND", "COMPARE", "PLUS", "TIMES", "POWER", "INDEX", "CALL", "FIELD", "DOT", "HOLE", "IF", "TAIL")
+)
+
+SIGNS = {
+    "LBRACE": "`{`",
+    "RBRACE": "`}`",
+    "RPAR": "`)`",
+    "RSQB": "`]`",
+    "GROUP": "`(`",
+    "COMMA": "`,`",
+    "COLON": "`:`",
+    "EQUAL": "`=`",
+    "ARROW": "`=>`",
+    "SEP": "the end of the statement",
+    "$END": "the end of the file",
+    "NAME": "a name",
+    "STRING": "a text",
+    "NUMBER": "a number",
+}
+
+
+def readable(accepted: set[str], most: int = 5) -> tuple[str, ...]:
+    """What could stand at a place, in at most five phrases; those that say least are left out first."""
+    rest = set(accepted) - {"BROKEN", "MERGE"}
+    phrases: list[str] = []
+    if {"SKIP", "REPEAT"} <= rest:
+        rest -= {word.upper() for word in STATEMENTS} | {"NAME"}
+        phrases.append("a statement")
+    if {"NET", "BLOCK"} <= rest:
+        rest -= {word.upper() for word in ITEMS}
+        phrases.append("a definition")
+    if {"NUMBER", "GROUP"} <= rest:
+        rest -= VALUES
+        phrases.append("a value")
+    if rest - OPERATORS - {"SEP", "$END"} or not rest & OPERATORS:
+        rest -= OPERATORS
+    else:
+        rest -= OPERATORS
+        phrases.append("an operator")
+    words = sorted(f"`{kind.lower()}`" for kind in rest if kind not in SIGNS)
+    signs = [text for kind, text in SIGNS.items() if kind in rest]
+    return tuple([*phrases, *words, *signs][:most])
