@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from netdsl.emit import Array, Emitted, Weights
     from netdsl.ir.graph import Graph
     from netdsl.ir.net import Net
+    from netdsl.weights.match import MatchedWeights
+
+    Given = Mapping[str, Array] | MatchedWeights
 
 OPSET = 21
 """The newest that runtimes of the last two years know."""
@@ -21,7 +24,7 @@ def compile_net(
     file: BinaryIO,
     *,
     seed: int = 0,
-    weights: Mapping[str, Array] | None = None,
+    weights: Given | None = None,
     batch: int | None = None,
     opset: int = OPSET,
 ) -> None:
@@ -57,7 +60,7 @@ def compile_to_bytes(
     net: Net,
     *,
     seed: int = 0,
-    weights: Mapping[str, Array] | None = None,
+    weights: Given | None = None,
     batch: int | None = None,
     opset: int = OPSET,
 ) -> bytes:
