@@ -20,8 +20,9 @@ class Archive:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        open_file(path).close()  # tells what is wrong with the path
         with damage_is_told(path):
-            self._zip = zipfile.ZipFile(open_file(path))
+            self._zip = zipfile.ZipFile(path)
         self.members: dict[str, zipfile.ZipInfo] = {}
         if any(name.endswith(".pkl") for name in self._zip.namelist()):
             raise BadData(f"{escape(path)} holds pickled objects, which are never read: they can run programs", CONVERT)
