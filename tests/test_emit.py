@@ -84,7 +84,7 @@ def test_given_weights_are_taken_as_they_are():
     rng = np.random.default_rng(1)
     # Doubles, big-endian and not contiguous: whatever numpy can hold becomes little-endian float32.
     weights = {name: rng.random(p.shape[::-1]).astype(">f8").T for name, p in net.parameters.items()}
-    graph = model_of(net, weights=weights).graph
+    graph = onnx.load_from_string(to_bytes(emit(lower(net)), weights.items())).graph
     for tensor in graph.initializer:
         np.testing.assert_array_equal(numpy_helper.to_array(tensor), weights[tensor.name].astype(np.float32))
 
