@@ -44,7 +44,23 @@ class Help:
 
 
 @dataclass_transform(kw_only_default=True)
-class Problem:
+class _Declared:
+    """Makes the annotations of a subclass its keyword arguments, without what dataclasses cost at import."""
+
+    fields: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        own = cls.__dict__.get("__annotations__", {})
+        cls.fields = (*cls.fields, *(name for name, kind in own.items() if not str(kind).startswith("ClassVar")))
+
+    def __init__(self, **data: Any) -> None:
+        for name in self.fields:
+            if name in data or not hasattr(type(self), name):
+                setattr(self, name, data.pop(name))
+        assert not data, f"{type(self).__name__} has no {', '.join(data)}"
+
+
+class Problem(_Declared):
     """One thing that is wrong. A subclass declares its data as annotations and says it in words.
 
     Its docstring is what `netdsl explain` prints: what it means and why, with a failing example.
@@ -53,22 +69,9 @@ class Problem:
     code: ClassVar[str] = ""
     title: ClassVar[str] = ""
     severity: ClassVar[str] = "error"
-    fields: ClassVar[tuple[str, ...]] = ()
 
     span: Span
     frame: Frame | None = None
-
-    def __init_subclass__(cls) -> None:
-        own = tuple(n for n in cls.__dict__.get("__annotations__", {}) if n not in ("span", "frame"))
-        cls.fields = (*cls.fields, *own)
-
-    def __init__(self, **data: Any) -> None:
-        for name in self.fields:
-            if name in data or not hasattr(type(self), name):
-                setattr(self, name, data.pop(name))
-        self.span = data.pop("span")
-        self.frame = data.pop("frame", None)
-        assert not data, f"{type(self).__name__} has no {', '.join(data)}"
 
     def message(self) -> str:
         """The headline: what is wrong, with the names and numbers that disagree."""

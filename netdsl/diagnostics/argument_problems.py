@@ -1,0 +1,337 @@
+"""Problems of arguments and expressions: values that do not fit, and calls that do not match what is called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from netdsl.text import Span
+
+
+@problem("E0401", "a value that does not fit")
+class BadArgument(Problem):
+    """An argument takes values of one kind, within bounds; the layer's page says which.
+
+    ```net fail
+    net bad { input x 3x32x32; conv 3x3 64 stride 0 }
+    ```
+    """
+
+    callee: str
+    argument: str
+    expected: str
+    value: str
+
+    def message(self) -> str:
+        return f"`{self.argument}` of `{self.callee}` must be {self.expected}, not {self.value}"
+
+    def label(self) -> str:
+        return f"this is {self.value}"
+
+
+@problem("E0402", "unknown argument")
+class UnknownArgument(Problem):
+    """A word in a call is a keyword of what is called, or the name of something.
+
+    ```net fail
+    net bad { input x 3x32x32; conv 3x3 64 strid 2 }
+    ```
+    """
+
+    callee: str
+    name: str
+    usage: str
+    keywords: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def message(self) -> str:
+        return f"`{self.callee}` has no argument `{self.name}`, and nothing else is called so"
+
+    def label(self) -> str:
+        return "neither a keyword nor a name"
+
+    def notes(self) -> Iterable[str]:
+        yield f"usage: {self.usage}"
+
+    def helps(self) -> Iterable[Help]:
+        from netdsl.diagnostics.suggest import suggest
+
+        for word in (suggest(self.name, self.keywords) or suggest(self.name, self.names))[:1]:
+            yield Help(f"did you mean `{word}`?", Edit(self.span, word))
+
+
+@problem("E0403", "a missing argument")
+class MissingArgument(Problem):
+    """An argument without a default must be given.
+
+    ```net fail
+    net bad { input x 784; dense }
+    ```
+    """
+
+    callee: str
+    name: str
+    usage: str
+    declared: Span | None = None
+
+    def message(self) -> str:
+        return f"`{self.callee}` needs `{self.name}`"
+
+    def labels(self) -> Iterable[Label]:
+        if self.declared:
+            yield Label(self.declared, "declared here")
+
+    def notes(self) -> Iterable[str]:
+        yield f"usage: {self.usage}"
+
+
+@problem("E0404", "an argument given twice")
+class ArgumentTwice(Problem):
+    """An argument has one value.
+
+    ```net fail
+    net bad { input x 3x32x32; conv 3x3 64 stride 2 stride 1 }
+    ```
+    """
+
+    callee: str
+    name: str
+    earlier: Span
+
+    def message(self) -> str:
+        return f"`{self.name}` of `{self.callee}` is given twice"
+
+    def label(self) -> str:
+        return "again here"
+
+    def labels(self) -> Iterable[Label]:
+        yield Label(self.earlier, "first here")
+
+
+@problem("E0405", "a positional argument too many")
+class TooMany(Problem):
+    """Positional arguments come first and in their order; all else is given by its keyword.
+
+    ```net fail
+    net bad { input x 784; dense 10 20 }
+    ```
+    """
+
+    callee: str
+    limit: int
+    usage: str
+    declared: Span | None = None
+    after: str = ""
+
+    def message(self) -> str:
+        if self.after:
+            return f"a positional argument of `{self.callee}` cannot stand behind its keyword `{self.after}`"
+        return f"`{self.callee}` takes {self.limit or 'no'} positional argument{'s' * (self.limit != 1)}"
+
+    def label(self) -> str:
+        return "this has no keyword" if self.after else "this is one too many"
+
+    def labels(self) -> Iterable[Label]:
+        if self.declared:
+            yield Label(self.declared, "declared here")
+
+    def notes(self) -> Iterable[str]:
+        yield f"usage: {self.usage}"
+
+
+@problem("E0406", "a keyword without a value")
+class NoValue(Problem):
+    """In a call a word that is a keyword of what is called is that keyword, and its value follows. To pass a variable
+    of the same name by position, write it in parentheses.
+
+    ```net fail
+    net bad { input x 3x32x32; conv 3x3 64 stride }
+    ```
+    """
+
+    callee: str
+    name: str
+
+    def message(self) -> str:
+        return f"the keyword `{self.name}` of `{self.callee}` has no value"
+
+    def label(self) -> str:
+        return "a value must follow"
+
+
+@problem("E0407", "a value outside its domain")
+class OutsideDomain(Problem):
+    """A parameter that declares a domain takes only those values.
+
+    ```net fail
+    net one(depth in [18, 34] = 18) { input x 784; dense depth }
+    net two = one(depth = 19)
+    ```
+    """
+
+    name: str
+    value: str
+    domain: str
+    declared: Span
+
+    def message(self) -> str:
+        return f"`{self.name}` must be one of {self.domain}, not {self.value}"
+
+    def labels(self) -> Iterable[Label]:
+        yield Label(self.declared, "the domain is declared here")
+
+
+@problem("E0408", "an operation on values that do not go together")
+class BadOperation(Problem):
+    """Arithmetic is for numbers, indices for lists, conditions for what is true or false.
+
+    ```net fail
+    net bad { input x 784; dense [1, 2] * 1.5 }
+    ```
+    """
+
+    what: str
+
+    def message(self) -> str:
+        return self.what
+
+
+@problem("E0409", "division by zero")
+class DivisionByZero(Problem):
+    """The divisor came out as 0.
+
+    ```net fail
+    net bad { input x 784; dense 10 // 0 }
+    ```
+    """
+
+
+@problem("E0410", "a number or list that is too large")
+class TooBig(Problem):
+    """Expressions are computed exactly, within bounds that no network needs to cross.
+
+    ```net fail
+    net bad { input x 784; dense 10 ** 10 ** 10 }
+    ```
+    """
+
+    what: str
+
+    def message(self) -> str:
+        return f"{self.what} is too large"
+
+
+@problem("E0411", "an index outside the list")
+class OutsideList(Problem):
+    """Entries are counted from 0; -1 is the last.
+
+    ```net fail
+    net bad { let widths = [64, 128]; input x 784; dense widths[2] }
+    ```
+    """
+
+    index: int
+    length: int
+
+    def message(self) -> str:
+        return f"there is no entry {self.index} in a list of {self.length}"
+
+
+@problem("E0412", "no arm of the match fits")
+class NoMatch(Problem):
+    """A `match` takes the first arm whose value equals its subject; `_` fits everything.
+
+    ```net fail
+    net bad { let n = match 3 { 1 => 10; 2 => 20 }; input x 784; dense n }
+    ```
+    """
+
+    value: str
+    arms: tuple[str, ...]
+
+    def message(self) -> str:
+        return f"no arm of this match is {self.value}"
+
+    def label(self) -> str:
+        return f"the arms are {', '.join(self.arms)}"
+
+
+@problem("E0413", "a condition that is neither true nor false")
+class BadCondition(Problem):
+    """A condition is a comparison, or `on` or `off`; a number is not one.
+
+    ```net fail
+    net bad { input x 784; if 3 { relu }; dense 10 }
+    ```
+    """
+
+    value: str
+
+    def message(self) -> str:
+        return f"a condition must be true or false, not {self.value}"
+
+
+@problem("E0414", "the names of a `for` do not match its entries")
+class BadUnpacking(Problem):
+    """`for a, b in LIST` takes entries of two values each; with one name an entry may be anything.
+
+    ```net fail
+    net bad { input x 784; for a, b in [1, 2] { dense a }; dense 10 }
+    ```
+    """
+
+    names: int
+    value: str
+
+    def message(self) -> str:
+        return f"{self.names} names cannot take {self.value} apart"
+
+
+@problem("E0415", "this cannot be repeated so")
+class BadCount(Problem):
+    """`repeat` takes a whole number of at least 0, `for` a list.
+
+    ```net fail
+    net bad { input x 784; repeat 1.5 { relu }; dense 10 }
+    ```
+    """
+
+    what: str
+
+    def message(self) -> str:
+        return self.what
+
+
+@problem("E0416", "a size that is not known")
+class NotDecidable(Problem):
+    """A size that is known only at run time cannot decide what is built.
+
+    ```net fail
+    net bad { input x 3x?; if shape[1] > 10 { relu }; conv 3 10 }
+    ```
+    """
+
+    size: str
+
+    def message(self) -> str:
+        return f"this depends on the size `{self.size}`, which is known only at run time"
+
+
+@problem("E0417", "a function called wrongly")
+class BadCall(Problem):
+    """A function takes the arguments that it declares, and is called by its name.
+
+    ```net fail
+    fn double(x) = 2 * x
+    net bad { input x 784; dense double(1, 2) }
+    ```
+    """
+
+    what: str
+
+    def message(self) -> str:
+        return self.what

@@ -1,0 +1,351 @@
+"""Problems of names and structure: what is not defined, what is defined twice, what stands in the wrong place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from netdsl.ir.shape import Shape
+    from netdsl.text import Span
+
+
+class Unknown(Problem):
+    """A name that nothing has; the best of `candidates` is offered."""
+
+    name: str
+    candidates: tuple[str, ...] = ()
+
+    def label(self) -> str:
+        return "nothing has this name here"
+
+    def helps(self) -> Iterable[Help]:
+        from netdsl.diagnostics.suggest import suggest
+
+        for word in suggest(self.name, self.candidates)[:1]:
+            yield Help(f"did you mean `{word}`?", Edit(self.span, word))
+
+
+@problem("E0201", "unknown name")
+class UnknownName(Unknown):
+    """A bare word in an expression must be a variable, a label, a block or a layer that is defined before this place.
+
+    ```net fail
+    net bad { input x 784; dense clases }
+    ```
+    """
+
+    def message(self) -> str:
+        return f"unknown name `{self.name}`"
+
+
+@problem("E0202", "unknown layer")
+class UnknownLayer(Unknown):
+    """A statement begins with a layer of the language, a block of the file, or a variable that holds one.
+
+    ```net fail
+    net bad { input x 784; denze 10 }
+    ```
+    """
+
+    def message(self) -> str:
+        return f"there is no layer or block `{self.name}`"
+
+    def label(self) -> str:
+        return "no layer, block or statement is called so"
+
+
+@problem("E0203", "unknown label")
+class UnknownLabel(Unknown):
+    """A reference finds a label of its own scope or of one around it, from its definition on. From outside a scope the
+    path leads to it (`backbone.layer2`); a block does not see its caller's labels, but may be passed one.
+
+    ```net fail
+    net bad { input x 784; hidden: dense 100; add { relu } hiden }
+    ```
+    """
+
+    hidden: Span | None = None
+
+    def message(self) -> str:
+        return f"unknown label `{self.name}`"
+
+    def label(self) -> str:
+        return "not visible here" if self.hidden else "no value before this place has this label"
+
+    def labels(self) -> Iterable[Label]:
+        if self.hidden:
+            yield Label(self.hidden, "it is defined here, in a scope of its own")
+
+
+@problem("E0204", "defined twice")
+class DefinedTwice(Problem):
+    """A name stands for one thing in its braces: variables are assigned once, labels and definitions are unique.
+
+    ```net fail
+    net bad { let n = 1; let n = 2; input x 784; dense n }
+    ```
+    """
+
+    name: str
+    earlier: Span
+
+    def message(self) -> str:
+        return f"`{self.name}` is defined twice"
+
+    def label(self) -> str:
+        return "again here"
+
+    def labels(self) -> Iterable[Label]:
+        yield Label(self.earlier, "first here")
+
+
+@problem("E0205", "two weights of one name")
+class WeightTwice(Problem):
+    """A weight's name is its key in a file of weights, so no two may share it; `reuse` shares a weight on purpose, and
+    then its shape must be the same.
+
+    ```net fail
+    net bad { input x 784; dense1: dense 10; dense 10 }
+    ```
+    """
+
+    name: str
+    earlier: Span
+    shape: Shape
+    other: Shape
+    shared: bool
+
+    def message(self) -> str:
+        if self.shared:
+            return f"the shared weight `{self.name}` would need another shape here"
+        return f"two weights are called `{self.name}`"
+
+    def label(self) -> str:
+        from netdsl.ir.shape import text
+
+        return f"this needs {text(self.shape)}"
+
+    def labels(self) -> Iterable[Label]:
+        from netdsl.ir.shape import text
+
+        yield Label(self.earlier, f"the first is {text(self.other)}, made here")
+
+    def helps(self) -> Iterable[Help]:
+        if not self.shared:
+            yield Help("give one of the two another label")
+
+
+@problem("E0206", "a definition that contains itself")
+class Recursive(Problem):
+    """The language is total: a block cannot call itself, nor a value depend on itself, directly or through others.
+
+    ```net fail
+    block b { relu; b }
+    net bad { input x 784; b; dense 10 }
+    ```
+    """
+
+    what: str
+    cycle: tuple[str, ...]
+
+    def message(self) -> str:
+        return f"{self.what} `{self.cycle[0]}` is recursive: {' → '.join(self.cycle)}"
+
+    def label(self) -> str:
+        return "this closes the cycle"
+
+
+@problem("E0207", "no input")
+class NoInput(Problem):
+    """Statements apply to the current value, and the first one comes from an `input`.
+
+    ```net fail
+    net bad { dense 10 }
+    ```
+    """
+
+    what: str
+
+    def message(self) -> str:
+        return f"{self.what} has no value to work on"
+
+    def label(self) -> str:
+        return "no `input` stands before this"
+
+    def helps(self) -> Iterable[Help]:
+        yield Help("begin the net with an input, such as `input image 3x224x224`")
+
+
+@problem("E0208", "no network defined")
+class NoNet(Problem):
+    """There is nothing to compile in a file without a `net`.
+
+    ```net fail
+    block b { relu }
+    ```
+    """
+
+    blocks: bool = False
+
+    def message(self) -> str:
+        return "no network defined: the file has only blocks" if self.blocks else "no network defined"
+
+    def helps(self) -> Iterable[Help]:
+        yield Help("a network is written `net NAME { input x 784; dense 10 }`")
+
+
+@problem("E0209", "which network?")
+class WhichNet(Problem):
+    """A file with several nets has one entry only if a net is called like the file.
+
+    ```net fail
+    net one { input x 784; dense 10 }
+    net two { input x 784; dense 10 }
+    ```
+    """
+
+    names: tuple[str, ...]
+    file: str
+
+    def message(self) -> str:
+        return f"this file has {len(self.names)} networks: {', '.join(self.names)}"
+
+    def helps(self) -> Iterable[Help]:
+        yield Help(f"choose one, as in `{self.file}:{self.names[0]}`")
+
+
+@problem("E0210", "unknown network")
+class UnknownNet(Unknown):
+    """The net that was asked for, or that an alias or a `train` names, is not in this file.
+
+    ```net fail
+    net one { input x 784; dense 10 }
+    net two = on(depth = 1)
+    ```
+    """
+
+    def message(self) -> str:
+        return f"there is no network `{self.name}`"
+
+
+@problem("E0211", "two graph values of one name")
+class OutputTwice(Problem):
+    """Inputs and outputs are the names by which a program talks to the model, so each is unique.
+
+    ```net fail
+    net bad { input x 784; dense 10; output y; relu; output y }
+    ```
+    """
+
+    name: str
+    earlier: Span
+
+    def message(self) -> str:
+        return f"two inputs or outputs are called `{self.name}`"
+
+    def label(self) -> str:
+        return "again here"
+
+    def labels(self) -> Iterable[Label]:
+        yield Label(self.earlier, "first here")
+
+
+@problem("E0212", "this cannot be applied")
+class NotCallable(Problem):
+    """A variable at the head of a statement must hold a block or a layer.
+
+    ```net fail
+    net bad { let n = 3; input x 784; n 4 }
+    ```
+    """
+
+    name: str
+    value: str
+    is_label: bool = False
+
+    def message(self) -> str:
+        return f"`{self.name}` is {self.value}, and cannot be applied"
+
+    def helps(self) -> Iterable[Help]:
+        if self.is_label:
+            yield Help(f"`from {self.name}` goes back to its value, `reuse {self.name}` applies it again")
+
+
+@problem("E0213", "a statement in the wrong place")
+class Misplaced(Problem):
+    """Inputs and outputs belong to a net, not to the blocks that it calls; definitions stand outside of both.
+
+    ```net fail
+    block b { input x 784 }
+    net bad { b; dense 10 }
+    ```
+    """
+
+    what: str
+    where: str
+
+    def message(self) -> str:
+        return f"`{self.what}` cannot stand {self.where}"
+
+
+@problem("E0214", "unknown parameter")
+class UnknownParameter(Unknown):
+    """A value was given to a parameter that the net does not declare.
+
+    ```net fail
+    net one(depth = 1) { input x 784; dense depth }
+    net two = one(dept = 2)
+    ```
+    """
+
+    net: str
+
+    def message(self) -> str:
+        return f"the net `{self.net}` has no parameter `{self.name}`"
+
+    def label(self) -> str:
+        return f"its parameters are {', '.join(self.candidates)}" if self.candidates else "it has none"
+
+
+@problem("E0215", "a parameter of a net without a default")
+class NoDefault(Problem):
+    """Every parameter of a net has a default, so that the net can be checked and compiled by its name alone.
+
+    ```net fail
+    net bad(classes) { input x 784; dense classes }
+    ```
+    """
+
+    name: str
+
+    def message(self) -> str:
+        return f"the parameter `{self.name}` of a net needs a default"
+
+    def helps(self) -> Iterable[Help]:
+        end = type(self.span)(self.span.source, self.span.end, self.span.end)
+        yield Help("give it the value that it has in the paper", Edit(end, " = 1"))
+
+
+@problem("W0201", "a value that reaches no output")
+class DeadValue(Problem):
+    """Nothing reads this value and it is not an output, so it is not part of the compiled graph.
+
+    ```net warn
+    net odd { input x 784; side: dense 5; from x; dense 10 }
+    ```
+    """
+
+    name: str
+    shape: Shape
+
+    def message(self) -> str:
+        return f"`{self.name}` reaches no output"
+
+    def label(self) -> str:
+        from netdsl.ir.shape import text
+
+        return f"nothing reads this {text(self.shape)}"

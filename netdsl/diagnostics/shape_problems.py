@@ -1,0 +1,321 @@
+"""Problems of shapes: values that do not meet, layers that do not fit, expectations that do not hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
+from netdsl.ir.shape import Shape, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from netdsl.ir.net import Node
+    from netdsl.text import Span
+
+
+class ShapeProblem(Problem):
+    """A layer that does not fit its inputs, which are shown with the places that made them."""
+
+    layer: str
+    inputs: tuple[Node, ...]
+
+    def labels(self) -> Iterable[Label]:
+        seen = {self.span.key}
+        for node in self.inputs:
+            if node.span.key not in seen:
+                seen.add(node.span.key)
+                yield Label(node.span, f"this is {text(node.shape)}")
+
+
+@problem("E0301", "the operands do not meet")
+class MergeMismatch(ShapeProblem):
+    """`add`, `sub`, `max` and `min` take values of one shape, and never broadcast; in `mul` and `div` the axes of
+    size 1 of one operand spread over the other's.
+
+    ```net fail
+    net bad { input x 64x56x56; add { conv 3x3 64 } { conv 3x3 128 } }
+    ```
+    """
+
+    def message(self) -> str:
+        shapes = [text(node.shape) for node in self.inputs]
+        return f"`{self.layer}` cannot take {', '.join(shapes[:-1])} and {shapes[-1]} together"
+
+
+@problem("E0302", "the parts of a concat do not meet")
+class ConcatMismatch(ShapeProblem):
+    """A `concat` joins values along one axis, the channels unless it says otherwise; all other sizes must be equal.
+
+    ```net fail
+    net bad { input x 64x56x56; concat { } { maxpool 2x2 } }
+    ```
+    """
+
+    axis: int
+
+    def message(self) -> str:
+        shapes = [text(node.shape) for node in self.inputs]
+        return f"along axis {self.axis} only sizes may differ, but these are {', '.join(shapes[:-1])} and {shapes[-1]}"
+
+
+@problem("E0303", "a window larger than its input")
+class WindowTooLarge(ShapeProblem):
+    """The window, with its dilation, must fit into the input with its padding at least once.
+
+    ```net fail
+    net bad { input x 3x5x5; conv 7x7 10 pad 0 }
+    ```
+    """
+
+    window: Shape
+    padded: Shape
+
+    def message(self) -> str:
+        return (
+            f"the window {text(self.window)} of this `{self.layer}` is larger than its padded input {text(self.padded)}"
+        )
+
+    def helps(self) -> Iterable[Help]:
+        yield Help("pad the input, take a smaller window, or leave out a stride before it")
+
+
+@problem("E0304", "groups that do not divide the channels")
+class GroupsDoNotDivide(ShapeProblem):
+    """A grouped convolution splits its input's and its output's channels into equal groups.
+
+    ```net fail
+    net bad { input x 64x56x56; conv 3x3 128 groups 3 }
+    ```
+    """
+
+    groups: int
+    before: int
+    after: int
+
+    def message(self) -> str:
+        odd = [f"{n} {what}" for n, what in ((self.before, "input"), (self.after, "output")) if n % self.groups]
+        return f"{self.groups} groups do not divide {' and '.join(odd)} channels"
+
+
+@problem("E0305", "an input of the wrong rank")
+class WrongRank(ShapeProblem):
+    """A layer with a window needs channels and one to three spatial axes: `CxL`, `CxHxW` or `CxDxHxW`.
+
+    ```net fail
+    net bad { input x 784; conv 3x3 10 }
+    ```
+    """
+
+    wanted: str
+
+    def message(self) -> str:
+        return f"`{self.layer}` needs {self.wanted}, and this is {text(self.inputs[0].shape)}"
+
+
+@problem("E0306", "padding as large as the window")
+class PadTooLarge(ShapeProblem):
+    """A pooling window that lies in the padding alone has nothing to pool, so the padding is smaller than the window.
+
+    ```net fail
+    net bad { input x 3x8x8; maxpool 2x2 pad 2 }
+    ```
+    """
+
+    pad: int
+    window: int
+
+    def message(self) -> str:
+        return f"a padding of {self.pad} must be smaller than the window of {self.window}"
+
+
+@problem("E0307", "an expectation that does not hold")
+class ExpectShape(Problem):
+    """`expect` is a comment that is checked: the value here must have this shape.
+
+    ```net fail
+    net bad { input x 3x224x224; conv 7x7 64 stride 2; expect 64x111x111 }
+    ```
+    """
+
+    expected: Shape
+    actual: Shape
+    made: Span
+
+    def message(self) -> str:
+        return f"expected {text(self.expected)}, but this is {text(self.actual)}"
+
+    def label(self) -> str:
+        return f"the value is {text(self.actual)}"
+
+    def labels(self) -> Iterable[Label]:
+        yield Label(self.made, f"this is {text(self.actual)}")
+
+
+@problem("E0308", "a count that does not hold")
+class ExpectCount(Problem):
+    """`expect params` and `expect macs` count the net, or in a block the call, up to here.
+
+    ```net fail
+    net bad { input x 784; dense 10; expect params 7840 }
+    ```
+    """
+
+    what: str
+    expected: int
+    actual: int
+
+    def message(self) -> str:
+        return f"expected {self.expected:,} {self.what}, but up to here there are {self.actual:,}"
+
+    def label(self) -> str:
+        return f"{abs(self.actual - self.expected):,} {'more' if self.actual > self.expected else 'fewer'}"
+
+
+@problem("E0309", "an axis or channel that does not exist")
+class OutsideShape(ShapeProblem):
+    """Axes and channels are counted from 0, axes without the batch; negative ones count from the end.
+
+    ```net fail
+    net bad { input x 3x8x8; select [0, 3] }
+    ```
+    """
+
+    what: str
+    index: int
+    count: int
+
+    def message(self) -> str:
+        return f"there is no {self.what} {self.index}: the input has {self.count}"
+
+
+@problem("E0310", "the branches of this skip do not meet")
+class SkipMismatch(Problem):
+    """A `skip` adds its body's result to its input, so both need one shape.
+
+    ```net fail
+    net bad { input x 64x56x56; skip { conv 3x3 128 stride 2 } }
+    ```
+    """
+
+    body: Node
+    identity: Node
+    projected: bool
+    end: Span
+
+    def label(self) -> str:
+        what = "projection is" if self.projected else "input is"
+        return f"the {what} {text(self.identity.shape)}, and cannot be added to the body's {text(self.body.shape)}"
+
+    def labels(self) -> Iterable[Label]:
+        if self.body.span.key != self.span.key:
+            yield Label(self.body.span, f"the body ends in {text(self.body.shape)}")
+        yield Label(self.identity.span, f"this is {text(self.identity.shape)}")
+
+    def helps(self) -> Iterable[Help]:
+        if self.projected:
+            return
+        stride = _stride(self.identity.shape, self.body.shape)
+        if stride:
+            call = f"conv {'x'.join('1' * (len(self.body.shape) - 1))} {self.body.shape[0]}"
+            call += "" if stride == 1 else f" stride {stride}"
+            yield Help("project the identity to the same shape", Edit(self.end, f" project {{ {call} }}"))
+
+
+def _stride(before: Shape, after: Shape) -> int | None:
+    """The stride of a 1x1 convolution that brings every spatial size of `before` to that of `after`."""
+    pairs = list(zip(before[1:], after[1:], strict=False))
+    if not pairs or len(before) != len(after) or len(before) > 4:
+        return None
+    if all(b == a for b, a in pairs):
+        return 1
+    fits = [s for s in range(2, 33) if all(isinstance(b, int) and (b - 1) // s + 1 == a for b, a in pairs)]
+    return fits[0] if fits else None
+
+
+@problem("E0311", "a size that is known only at run time")
+class NeedsNumber(ShapeProblem):
+    """A weight's shape must be known when the net is compiled.
+
+    ```net fail
+    net bad { input x 3x?x?; dense 10 }
+    ```
+    """
+
+    def message(self) -> str:
+        shape = self.inputs[0].shape
+        sizes = [f"`{size}`" for size in shape if not isinstance(size, int)]
+        return f"`{self.layer}` needs every size of its input, and {' and '.join(sizes)} of {text(shape)} are not known"
+
+    def helps(self) -> Iterable[Help]:
+        yield Help("pool the unknown axes away first, as `global_avgpool` does")
+
+
+@problem("E0312", "`pad same` of an even window")
+class EvenSame(ShapeProblem):
+    """`pad same` pads `dilation*(k-1)/2` on every side, as the papers do, and that needs an odd kernel.
+
+    ```net fail
+    net bad { input x 3x8x8; conv 2x2 10 }
+    ```
+    """
+
+    kernel: Shape
+
+    def message(self) -> str:
+        return f"`pad same` needs an odd kernel, and this is {text(self.kernel)}"
+
+    def helps(self) -> Iterable[Help]:
+        yield Help("write `pad same_upper`, as TensorFlow pads, `pad valid`, or the padding of every side")
+
+
+@problem("E0313", "a list of the wrong length")
+class WrongLength(ShapeProblem):
+    """A list has an entry for each spatial axis; explicit pads have two, all befores, then all afters.
+
+    ```net fail
+    net bad { input x 3x8x8; conv 3x3x3 10 }
+    ```
+    """
+
+    argument: str
+    given: int
+    wanted: int
+
+    def message(self) -> str:
+        return (
+            f"`{self.argument}` of this `{self.layer}` has {self.given} "
+            f"entr{'y' if self.given == 1 else 'ies'}, and its input {text(self.inputs[0].shape)} wants {self.wanted}"
+        )
+
+
+@problem("E0314", "too large")
+class TooLarge(Problem):
+    """A net stays within the budgets of layers, weights and loop rounds, which no real network comes near.
+
+    ```net fail
+    net bad { input x 1000000; dense 2000000000 }
+    ```
+    """
+
+    what: str
+    count: int
+    limit: int
+
+    def message(self) -> str:
+        return f"{self.count:,} {self.what} are more than the limit of {self.limit:,}"
+
+
+@problem("E0315", "a merge without operands")
+class NoOperands(Problem):
+    """A merge needs at least one operand, and a `for` as an operand at least one round.
+
+    ```net fail
+    net bad { input x 784; add for i in range(0) { dense 10 } }
+    ```
+    """
+
+    what: str
+
+    def message(self) -> str:
+        return f"this `{self.what}` has nothing to merge"
