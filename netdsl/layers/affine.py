@@ -1,0 +1,79 @@
+"""Fixed affine maps of each value, such as the scaling of pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.diagnostics.shape_problems import WrongLength
+from netdsl.layers.arguments import Real, Sequence
+from netdsl.layers.base import Layer, Misfit, Shape, keyword, layer, positional
+
+if TYPE_CHECKING:
+    from netdsl.ir.graph import Value
+    from netdsl.lower import Weights
+
+
+@layer("scale")
+class Scale(Layer):
+    """Multiplication by a constant: y = a x.
+
+    Shapes: [*] -> [*].
+
+    ```net
+    input image 1x28x28
+    scale 1/255
+    ```
+    """
+
+    a: float = positional(Real(), doc="the factor")
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.mul(x, self.a)
+
+
+@layer("shift")
+class Shift(Layer):
+    """Addition of a constant: y = x + b.
+
+    Shapes: [*] -> [*].
+
+    ```net
+    input image 1x28x28
+    shift (-0.5)
+    ```
+    """
+
+    b: float = positional(Real(), doc="the offset")
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.add(x, self.b)
+
+
+@layer("normalize")
+class Normalize(Layer):
+    """Standardisation of each channel by constants: y = (x - mean) / std.
+
+    Shapes: [C, *] -> [C, *]; `mean` and `std` have an entry for each channel.
+
+    ```net
+    input image 3x224x224
+    normalize mean [0.485, 0.456, 0.406] std [0.229, 0.224, 0.225]
+    ```
+    """
+
+    mean: tuple[float, ...] = keyword(Sequence(Real()), doc="what is subtracted from each channel")
+    std: tuple[float, ...] = keyword(Sequence(Real(above=0)), doc="what each channel is divided by")
+
+    def shape(self, *xs: Shape) -> Shape:
+        channels = xs[0][0]
+        for name, entries in (("mean", self.mean), ("std", self.std)):
+            if isinstance(channels, int) and len(entries) != channels:
+                raise Misfit(WrongLength, at=name, argument=name, given=len(entries), wanted=channels)
+        return xs[0]
+
+    def body(self, x: Value, w: Weights) -> Value:
+        sides = (len(self.mean), *(1,) * (len(x.shape) - 2))
+        mean = ops.constant(x.graph, list(self.mean), "f32", sides)
+        std = ops.constant(x.graph, list(self.std), "f32", sides)
+        return ops.div(ops.sub(x, mean), std)

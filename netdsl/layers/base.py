@@ -1,0 +1,165 @@
+"""What a layer is: a class that declares its arguments, its weights, its shape rule and its body in ops."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
+
+from netdsl.ir.init import Init, ones, zeros
+from netdsl.ir.shape import Shape, elements
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from netdsl.diagnostics.problem import Problem
+    from netdsl.ir.graph import Value
+    from netdsl.layers.arguments import Kind
+    from netdsl.lower import Weights
+
+REQUIRED = object()
+LAYERS: dict[str, type[Layer]] = {}
+"""The layers whose modules are imported, by name; `netdsl.layers.find` imports them on first use."""
+
+
+class Argument:
+    """One declared argument of a layer: positional only or keyword only, as in language.md."""
+
+    __slots__ = ("default", "doc", "keyword", "kind", "name")
+
+    def __init__(self, kind: Kind, default: object, doc: str, keyword: bool) -> None:
+        self.name = ""
+        self.kind = kind
+        self.default = default
+        self.doc = doc
+        self.keyword = keyword
+
+    @property
+    def required(self) -> bool:
+        return self.default is REQUIRED
+
+
+def positional(kind: Kind, default: object = REQUIRED, *, doc: str = "") -> Any:
+    """Declare an argument that is given by its place."""
+    return Argument(kind, default, doc, keyword=False)
+
+
+def keyword(kind: Kind, default: object = REQUIRED, *, doc: str = "") -> Any:
+    """Declare an argument that is given by its name."""
+    return Argument(kind, default, doc, keyword=True)
+
+
+class Weight:
+    """A weight that a layer needs: its name in the layer, shape and initialiser, and the fans that scale it.
+
+    The fans default to those of a weight laid out as [outputs, inputs, *kernel], as convolutions and dense layers have.
+    """
+
+    __slots__ = ("buffer", "fan_in", "fan_out", "init", "name", "shape")
+
+    def __init__(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        init: Init,
+        *,
+        fan_in: int | None = None,
+        fan_out: int | None = None,
+        buffer: bool = False,
+    ) -> None:
+        area = elements(shape[2:])
+        assert isinstance(area, int)
+        self.name = name
+        self.shape = shape
+        self.init = init
+        self.fan_in = fan_in if fan_in is not None else (shape[1] * area if len(shape) > 1 else shape[0])
+        self.fan_out = fan_out if fan_out is not None else shape[0] * area
+        self.buffer = buffer
+
+
+class Misfit(Exception):
+    """A layer that does not fit its input: which problem, at which of its arguments, with which data.
+
+    The elaborator adds the places: a layer knows none, since equal calls share one layer.
+    """
+
+    def __init__(self, problem: type[Problem], at: str = "", **data: Any) -> None:
+        super().__init__(problem.title)
+        self.problem = problem
+        self.at = at
+        self.data = data
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(positional, keyword))
+class Layer:
+    """A layer with its arguments. Immutable: equal calls share it, and with it what its rules found for a shape.
+
+    A subclass's docstring gives formula, shapes, conventions, source and a `net` example; it is the layer's page.
+    """
+
+    kind: ClassVar[str] = ""
+    arguments: ClassVar[dict[str, Argument]] = {}
+    variadic: ClassVar[bool] = False
+    """Whether it takes any number of inputs, as merges do; the methods then get one argument for each."""
+
+    def __init_subclass__(cls) -> None:
+        own = {name: value for name, value in cls.__dict__.items() if isinstance(value, Argument)}
+        for name, argument in own.items():
+            argument.name = name
+        cls.arguments = {**cls.arguments, **own}
+
+    def __init__(self, **values: Any) -> None:
+        for name, argument in self.arguments.items():
+            setattr(self, name, values.get(name, argument.default))
+        self._known: dict[tuple[Shape, ...], tuple[Shape, tuple[Weight, ...]]] = {}
+
+    def weights(self, x: Shape) -> Iterable[Weight]:
+        """The weights for an input of this shape (without the batch)."""
+        return ()
+
+    def shape(self, *xs: Shape) -> Shape:
+        """The result's shape for inputs of these shapes (without the batch). Raises Misfit."""
+        (x,) = xs
+        return x
+
+    def body(self, x: Value, w: Weights) -> Value:
+        """The computation, in ops; of a variadic layer `body(*xs)`."""
+        raise NotImplementedError
+
+    def rules(self, shapes: tuple[Shape, ...]) -> tuple[Shape, tuple[Weight, ...]]:
+        """The result's shape and the weights for inputs of these shapes, worked out once."""
+        known = self._known.get(shapes)
+        if known is None:
+            known = self._known[shapes] = (
+                self.shape(*shapes),
+                tuple(self.weights(shapes[0])) if shapes and not self.variadic else (),
+            )
+        return known
+
+
+L = TypeVar("L", bound=Layer)
+
+
+def layer(name: str) -> Callable[[type[L]], type[L]]:
+    """Give a layer its name in the language."""
+
+    def register(cls: type[L]) -> type[L]:
+        assert LAYERS.setdefault(name, cls) is cls, f"two layers are called {name}"
+        cls.kind = name
+        return cls
+
+    return register
+
+
+__all__ = [
+    "LAYERS",
+    "Argument",
+    "Init",
+    "Layer",
+    "Misfit",
+    "Shape",
+    "Weight",
+    "keyword",
+    "layer",
+    "ones",
+    "positional",
+    "zeros",
+]

@@ -1,0 +1,52 @@
+"""The affine map."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.diagnostics.shape_problems import NeedsNumber
+from netdsl.ir.shape import Undecidable, elements
+from netdsl.layers.arguments import Flag, Initialiser, Integer
+from netdsl.layers.base import Init, Layer, Misfit, Shape, Weight, keyword, layer, positional, zeros
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netdsl.ir.graph import Value
+    from netdsl.lower import Weights
+
+
+@layer("dense")
+class Dense(Layer):
+    """Affine map of the flattened input: y = W x + b.
+
+    Shapes: [*] -> [units]; weight [units, features], bias [units]. What is not flat is flattened, channels first.
+    Source: Rosenblatt (1958); Rumelhart, Hinton & Williams (1986), eq. 1; init He et al. (2015).
+
+    ```net
+    input x 784
+    dense 10
+    ```
+    """
+
+    units: int = positional(Integer(), doc="size of the output")
+    bias: bool = keyword(Flag(), True, doc="add a learned offset")
+    init: Init = keyword(Initialiser(), Init("he_normal"), doc="what the weight is drawn from")
+    bias_init: Init = keyword(Initialiser(), zeros, doc="what the bias is drawn from")
+
+    def shape(self, *xs: Shape) -> Shape:
+        try:
+            elements(xs[0])
+        except Undecidable:
+            raise Misfit(NeedsNumber) from None
+        return (self.units,)
+
+    def weights(self, x: Shape) -> Iterator[Weight]:
+        yield Weight("weight", (self.units, elements(x)), self.init)
+        if self.bias:
+            yield Weight("bias", (self.units,), self.bias_init)
+
+    def body(self, x: Value, w: Weights) -> Value:
+        flat = x if len(x.shape) == 2 else ops.flatten(x)
+        return ops.gemm(flat, w.weight, w.get("bias"), trans_b=True)

@@ -1,0 +1,169 @@
+"""Merges of several values into one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.diagnostics.shape_problems import ConcatMismatch, MergeMismatch, OutsideShape
+from netdsl.ir.shape import Dim
+from netdsl.layers.arguments import Integer
+from netdsl.layers.base import Layer, Misfit, Shape, keyword, layer
+from netdsl.limits import SIZE
+
+if TYPE_CHECKING:
+    from netdsl.ir.graph import Value
+
+
+class Merge(Layer):
+    """An operation on the aligned elements of values of one shape, which never broadcasts."""
+
+    variadic = True
+
+    def shape(self, *xs: Shape) -> Shape:
+        if any(x != xs[0] for x in xs):
+            raise Misfit(MergeMismatch)
+        return xs[0]
+
+
+class Product(Merge):
+    """An operation in which an operand's axes of size 1 spread over the other's."""
+
+    def shape(self, *xs: Shape) -> Shape:
+        result = list(xs[0])
+        for x in xs[1:]:
+            if len(x) != len(result):
+                raise Misfit(MergeMismatch)
+            for axis, (a, b) in enumerate(zip(result, x, strict=True)):
+                if a != b and a != 1 and b != 1:
+                    raise Misfit(MergeMismatch)
+                result[axis] = b if a == 1 else a
+        return tuple(result)
+
+
+@layer("add")
+class Add(Merge):
+    """Sum: y = a + b + ….
+
+    Shapes: [*], [*], … -> [*], all equal.
+
+    ```net
+    input x 64x8x8
+    add { conv 3x3 } { conv 1x1 }
+    ```
+    """
+
+    def body(self, *xs: Value) -> Value:  # type: ignore[override]
+        return ops.add(*xs)
+
+
+@layer("sub")
+class Sub(Merge):
+    """Difference: y = a - b - ….
+
+    Shapes: [*], [*], … -> [*], all equal.
+
+    ```net
+    input x 64x8x8
+    sub { conv 3x3 } { conv 1x1 }
+    ```
+    """
+
+    def body(self, *xs: Value) -> Value:  # type: ignore[override]
+        return ops.sub(*xs)
+
+
+@layer("mul")
+class Mul(Product):
+    """Product: y = a b …; with one branch, a gate.
+
+    Shapes: [*], [*], … -> [*]; an axis of size 1 spreads over the other's.
+
+    ```net
+    input x 64x8x8
+    mul { global_avgpool; conv 1x1 64; sigmoid }
+    ```
+    """
+
+    def body(self, *xs: Value) -> Value:  # type: ignore[override]
+        return ops.mul(*xs)
+
+
+@layer("div")
+class Div(Product):
+    """Quotient: y = a / b / ….
+
+    Shapes: [*], [*], … -> [*]; an axis of size 1 spreads over the other's.
+
+    ```net
+    input x 64x8x8
+    div { global_avgpool }
+    ```
+    """
+
+    def body(self, *xs: Value) -> Value:  # type: ignore[override]
+        return ops.div(*xs)
+
+
+@layer("max")
+class Max(Merge):
+    """The largest at each place: y = max(a, b, …).
+
+    Shapes: [*], [*], … -> [*], all equal.
+    Source: Goodfellow et al. (2013).
+
+    ```net
+    input x 64x8x8
+    max { conv 3x3 } { conv 3x3 }
+    ```
+    """
+
+    def body(self, *xs: Value) -> Value:  # type: ignore[override]
+        return ops.maximum(*xs)
+
+
+@layer("min")
+class Min(Merge):
+    """The smallest at each place: y = min(a, b, …).
+
+    Shapes: [*], [*], … -> [*], all equal.
+
+    ```net
+    input x 64x8x8
+    min { conv 3x3 } { conv 3x3 }
+    ```
+    """
+
+    def body(self, *xs: Value) -> Value:  # type: ignore[override]
+        return ops.minimum(*xs)
+
+
+@layer("concat")
+class Concat(Merge):
+    """The values one after another along an axis, the channels unless another is given.
+
+    Shapes: [A, *S], [B, *S], … -> [A + B + …, *S]. Axes count from 0, without the batch, negative ones from the end.
+    Source: Szegedy et al. (2014), figure 2.
+
+    ```net
+    input x 64x8x8
+    concat { conv 1x1 32 } { conv 3x3 32 }
+    ```
+    """
+
+    axis: int = keyword(Integer(-SIZE), 0, doc="the axis along which the values are joined")
+
+    def shape(self, *xs: Shape) -> Shape:
+        rank = len(xs[0])
+        if not -rank <= self.axis < rank:
+            raise Misfit(OutsideShape, what="axis", index=self.axis, count=rank)
+        axis = self.axis % rank
+        if any(x[:axis] + x[axis + 1 :] != xs[0][:axis] + xs[0][axis + 1 :] for x in xs):
+            raise Misfit(ConcatMismatch, axis=self.axis)
+        total: Dim = 0
+        for x in xs:
+            total = total + x[axis]  # type: ignore[operator]
+        return (*xs[0][:axis], total, *xs[0][axis + 1 :])
+
+    def body(self, *xs: Value) -> Value:  # type: ignore[override]
+        return ops.concat(xs, axis=self.axis % (len(xs[0].shape) - 1) + 1)

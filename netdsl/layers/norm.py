@@ -1,0 +1,108 @@
+"""Normalisations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.diagnostics.shape_problems import NeedsNumber, WrongRank
+from netdsl.layers.arguments import Flag, Integer, Real
+from netdsl.layers.base import Layer, Misfit, Shape, Weight, keyword, layer, ones, positional, zeros
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netdsl.ir.graph import Value
+    from netdsl.lower import Weights
+
+
+@layer("bn")
+class BatchNorm(Layer):
+    """Batch normalisation, per channel: y = weight (x - mean) / sqrt(var + eps) + bias.
+
+    Shapes: [C, *S] -> [C, *S]; weight, bias, running_mean, running_var [C]. At inference mean and var are the running
+    ones, which training updates as running = (1 - momentum) running + momentum batch, with the unbiased variance.
+    `momentum` is the weight of the new batch (PyTorch's; TensorFlow's is 1 minus it).
+    Source: Ioffe & Szegedy (2015), algorithms 1 and 2.
+
+    ```net
+    input image 64x56x56
+    bn
+    ```
+    """
+
+    eps: float = keyword(Real(above=0), 1e-5, doc="added to the variance")
+    momentum: float = keyword(Real(0, 1), 0.1, doc="weight of the new batch in the running statistics")
+    affine: bool = keyword(Flag(), True, doc="learn a scale and an offset for each channel")
+
+    def shape(self, *xs: Shape) -> Shape:
+        if not isinstance(xs[0][0], int):
+            raise Misfit(NeedsNumber)
+        return xs[0]
+
+    def weights(self, x: Shape) -> Iterator[Weight]:
+        assert isinstance(x[0], int)
+        size = (x[0],)
+        if self.affine:
+            yield Weight("weight", size, ones)
+            yield Weight("bias", size, zeros)
+        yield Weight("running_mean", size, zeros, buffer=True)
+        yield Weight("running_var", size, ones, buffer=True)
+
+    def body(self, x: Value, w: Weights) -> Value:
+        size = x.shape[1:2]
+        assert isinstance(size[0], int)
+        weight = w.get("weight") or ops.constant(x.graph, [1.0] * size[0], "f32", (size[0],))
+        bias = w.get("bias") or ops.constant(x.graph, [0.0] * size[0], "f32", (size[0],))
+        return ops.batch_norm(x, weight, bias, w.running_mean, w.running_var, self.eps)
+
+
+@layer("lrn")
+class LocalResponseNorm(Layer):
+    """Local response normalisation across channels: y = x / (k + alpha sum of x^2 over `size` channels around)^beta.
+
+    Shapes: [C, H, W] -> [C, H, W]. This is the paper's formula with the paper's constants. Caffe, PyTorch and ONNX
+    divide the sum by the size, which `mean on` does too, and Caffe's and PyTorch's k is 1.
+    Source: Krizhevsky et al. (2012), section 3.3.
+
+    ```net
+    input image 96x55x55
+    lrn 5
+    ```
+    """
+
+    size: int = positional(Integer(odd=True), doc="how many channels the sum runs over")
+    alpha: float = keyword(Real(), 1e-4, doc="weight of the sum")
+    beta: float = keyword(Real(above=0), 0.75, doc="exponent")
+    k: float = keyword(Real(above=0), 2.0, doc="offset")
+    mean: bool = keyword(Flag(), False, doc="divide the sum by the size")
+
+    def shape(self, *xs: Shape) -> Shape:
+        if len(xs[0]) < 2:
+            raise Misfit(WrongRank, wanted="channels and spatial axes")
+        return xs[0]
+
+    def body(self, x: Value, w: Weights) -> Value:
+        alpha = self.alpha if self.mean else self.alpha * self.size
+        return ops.lrn(x, self.size, alpha, self.beta, self.k)
+
+
+@layer("dropout")
+class Dropout(Layer):
+    """Dropout: in training each value is zeroed with probability p, and the others are scaled by 1 / (1 - p).
+
+    Shapes: [*] -> [*]. As the scaling is training's, inference is the identity, and is left out of the graph.
+    `spatial on` drops whole channels (Tompson et al., 2015).
+    Source: Srivastava et al. (2014).
+
+    ```net
+    input x 4096
+    dropout 0.5
+    ```
+    """
+
+    p: float = positional(Real(0, below=1), doc="probability of being dropped")
+    spatial: bool = keyword(Flag(), False, doc="drop whole channels")
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return x

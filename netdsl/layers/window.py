@@ -1,0 +1,105 @@
+"""Windows that slide over spatial axes: their sizes, strides and paddings, and how many of them fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.shape_problems import EvenSame, NeedsNumber, WindowTooLarge, WrongLength, WrongRank
+from netdsl.layers.base import Misfit
+
+if TYPE_CHECKING:
+    from netdsl.ir.shape import Dim, Shape
+
+Sizes = int | tuple[int, ...]
+
+
+def spatial(x: Shape) -> Shape:
+    """The spatial sizes of `CxL`, `CxHxW` or `CxDxHxW`. Raises Misfit for any other rank."""
+    if not 2 <= len(x) <= 4:
+        raise Misfit(WrongRank, wanted="channels and one to three spatial axes")
+    return x[1:]
+
+
+def each(sizes: Sizes, count: int, argument: str) -> tuple[int, ...]:
+    """One entry for each axis (or side). Raises Misfit for a list of another length."""
+    if isinstance(sizes, int):
+        return (sizes,) * count
+    if len(sizes) != count:
+        raise Misfit(WrongLength, at=argument, argument=argument, given=len(sizes), wanted=count)
+    return sizes
+
+
+class Window:
+    """A kernel on the spatial axes of an input.
+
+    `pads` are all befores, then all afters; `extra` is what ceil pooling reads beyond them on each axis; `out` is how
+    many windows fit on each.
+    """
+
+    __slots__ = ("dilation", "extra", "kernel", "out", "pads", "stride")
+
+    def __init__(
+        self,
+        x: Shape,
+        kernel: Sizes,
+        stride: Sizes | None,
+        pad: str | Sizes,
+        dilation: Sizes = 1,
+        ceil: bool = False,
+    ) -> None:
+        sizes = spatial(x)
+        rank = len(sizes)
+        self.kernel = each(kernel, rank, "kernel")
+        self.stride = self.kernel if stride is None else each(stride, rank, "stride")
+        self.dilation = each(dilation, rank, "dilation")
+        spans = tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+        self.pads = self._pads(sizes, pad, spans)
+        both = [b + a for b, a in zip(self.pads[:rank], self.pads[rank:], strict=True)]
+        padded = tuple(size + p for size, p in zip(sizes, both, strict=True))
+        if any(isinstance(p, int) and p < s for p, s in zip(padded, spans, strict=True)):
+            raise Misfit(WindowTooLarge, at="kernel", window=spans, padded=padded)
+        out: list[Dim] = []
+        extra = []
+        for axis, (size, span, step) in enumerate(zip(padded, spans, self.stride, strict=True)):
+            windows, beyond = (
+                _ceil(size, span, step, self.pads[rank + axis]) if ceil else ((size - span) // step + 1, 0)
+            )
+            out.append(windows)
+            extra.append(beyond)
+        self.out: Shape = tuple(out)
+        self.extra = tuple(extra)
+
+    def _pads(self, sizes: Shape, pad: str | Sizes, spans: tuple[int, ...]) -> tuple[int, ...]:
+        if pad == "valid":
+            return (0,) * (2 * len(sizes))
+        if pad == "same":
+            if any(k % 2 == 0 for k in self.kernel):
+                raise Misfit(EvenSame, at="kernel", kernel=self.kernel)
+            return tuple(s // 2 for s in spans) * 2
+        if isinstance(pad, str):
+            total = [_tensorflow(size, s, step) for size, s, step in zip(sizes, spans, self.stride, strict=True)]
+            low, high = tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
+            return low + high if pad == "same_upper" else high + low
+        return each(pad, 2 * len(sizes), "pad")
+
+
+def _tensorflow(size: Dim, span: int, step: int) -> int:
+    """TensorFlow's padding, which makes ceil(size / step) windows fit."""
+    if isinstance(size, int):
+        return max(0, (-(-size // step) - 1) * step + span - size)
+    if step == 1:
+        return span - 1
+    raise Misfit(NeedsNumber, at="pad")
+
+
+def _ceil(padded: Dim, span: int, step: int, after: int) -> tuple[Dim, int]:
+    """The windows of ceil pooling, and what the last one reads beyond the padding.
+
+    A last window that would start in the padding or beyond the input is dropped, as PyTorch does.
+    """
+    if not isinstance(padded, int):
+        raise Misfit(NeedsNumber, at="ceil")
+    windows = -(-(padded - span) // step) + 1
+    if (windows - 1) * step >= padded - after:
+        windows -= 1
+    return windows, max(0, (windows - 1) * step + span - padded)
