@@ -1,0 +1,151 @@
+"""Arithmetic on the language's values: exact where Python's integers are, bounded everywhere."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+from netdsl.diagnostics import argument_problems as problems
+from netdsl.ir.shape import Size, Undecidable
+from netdsl.limits import INTEGER_BITS, ROUNDS
+
+if TYPE_CHECKING:
+    from netdsl.elaborate.context import Context
+    from netdsl.syntax import ast
+    from netdsl.text import Span
+
+
+def show(value: Any) -> str:
+    """A value as one would write it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        entries = ", ".join(map(show, value[:8]))
+        return f"[{entries}, …]" if len(value) > 8 else f"[{entries}]"
+    if type(value) is str:
+        return f'"{value}"'
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"a number of {value.bit_length()} bits"
+    return str(value)
+
+
+def is_number(value: Any) -> bool:
+    """An integer, a fraction or a float; on and off are none."""
+    return type(value) in (int, float) or (hasattr(value, "denominator") and not isinstance(value, bool))
+
+
+def divide(left: Any, right: Any) -> Any:
+    """`/`: exact for exact operands, whole where it comes out whole."""
+    if type(left) is float or type(right) is float:
+        return left / right
+    if type(left) is int and type(right) is int and right and left % right == 0:
+        return left // right
+    from fractions import Fraction
+
+    quotient = Fraction(left) / Fraction(right)
+    return quotient.numerator if quotient.denominator == 1 else quotient
+
+
+def power(left: Any, right: Any) -> Any:
+    """`**`. Raises OverflowError before the result is larger than any use of it."""
+    if isinstance(left, int) and isinstance(right, int):
+        if right >= 0 and left.bit_length() * right > INTEGER_BITS:
+            raise OverflowError
+        return left**right if right >= 0 else divide(1, left**-right)
+    value = left**right
+    if isinstance(value, complex):
+        raise ValueError
+    return value
+
+
+_ARITHMETIC = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": divide,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "**": power,
+}
+_COMPARISONS = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def binary(op: str, left: Any, right: Any, span: Span, operand: ast.Expr, context: Context) -> Any:
+    """`left op right`; the span is the operator's."""
+    if type(left) is int and type(right) is int and op != "**" and (right or op in "+-*"):
+        value = _ARITHMETIC[op](left, right)
+    else:
+        value = _general(op, left, right, span, operand, context)
+    if type(value) is int and value.bit_length() > INTEGER_BITS:
+        context.reject(problems.TooBig, span, what="the result")
+    return value
+
+
+def _general(op: str, left: Any, right: Any, span: Span, operand: ast.Expr, context: Context) -> Any:
+    numbers = is_number(left) and is_number(right)
+    sizes = {Size, int} >= {type(left), type(right)} and op in ("+", "-", "*", "//")
+    lists = isinstance(left, tuple) and ((op == "+" and isinstance(right, tuple)) or (op == "*" and type(right) is int))
+    if not (numbers or sizes or lists):
+        what = f"`{op}` does not go with {show(left)} and {show(right)}"
+        context.reject(problems.BadOperation, span, what=what)
+    if lists and (len(left) * right if op == "*" else len(left) + len(right)) > ROUNDS:
+        context.reject(problems.TooBig, span, what="the list")
+    try:
+        value = _ARITHMETIC[op](left, right)
+        if isinstance(value, float) and value - value != 0:
+            raise OverflowError
+    except ZeroDivisionError:
+        context.reject(problems.DivisionByZero, operand.span)
+    except OverflowError:
+        context.reject(problems.TooBig, span, what="the result")
+    except ValueError:
+        context.reject(problems.BadOperation, span, what="the power of a negative number is not real")
+    except (Undecidable, TypeError):
+        size = left if isinstance(left, Size) else right
+        context.reject(problems.NotDecidable, span, size=str(size))
+    return value
+
+
+def compare(op: str, left: Any, right: Any, span: Span, context: Context) -> bool:
+    """`left op right`, as in Python; sizes known only at run time are equal where their formulas are."""
+    if isinstance(left, Size) or isinstance(right, Size):
+        if left == right and op in ("==", "<=", ">="):
+            return True
+        if left == right and op in ("!=", "<", ">"):
+            return False
+        context.reject(problems.NotDecidable, span, size=str(left if isinstance(left, Size) else right))
+    if op not in ("==", "!=") and not (is_number(left) and is_number(right)):
+        what = f"`{op}` does not go with {show(left)} and {show(right)}"
+        context.reject(problems.BadOperation, span, what=what)
+    return bool(_COMPARISONS[op](left, right))
+
+
+def negate(value: Any, expr: ast.Unary, context: Context) -> Any:
+    """Unary minus."""
+    if not is_number(value):
+        context.reject(problems.BadOperation, expr.span, what=f"`-` does not go with {show(value)}")
+    return -value
+
+
+def index(value: Any, at: Any, expr: ast.Index, context: Context) -> Any:
+    """`value[at]`, from 0, negative ones from the end."""
+    if not isinstance(value, tuple) or type(at) is not int:
+        what = f"an index takes a list and an integer, not {show(value)} and {show(at)}"
+        context.reject(problems.BadOperation, expr.span, what=what)
+    if not -len(value) <= at < len(value):
+        context.reject(problems.OutsideList, expr.index.span, index=at, length=len(value))
+    return value[at]
+
+
+def truth(value: Any, expr: ast.Expr, context: Context) -> bool:
+    """A condition's value."""
+    if type(value) is not bool:
+        context.reject(problems.BadCondition, expr.span, value=show(value))
+    return value

@@ -1,0 +1,114 @@
+"""Parameters with domains and defaults, and the expansion of block calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from netdsl.diagnostics import argument_problems as problems
+from netdsl.diagnostics.name_problems import Recursive
+from netdsl.diagnostics.shape_problems import TooLarge
+from netdsl.elaborate.arithmetic import show
+from netdsl.elaborate.bind import Signature, bind, values
+from netdsl.elaborate.context import BlockValue, Context, Scope, Variables
+from netdsl.elaborate.expressions import default_value, describe, evaluate
+from netdsl.layers.arguments import WORDS
+from netdsl.limits import NESTING
+from netdsl.syntax import ast
+from netdsl.text import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from netdsl.text import Span
+
+_signatures: dict[ast.Block, Signature] = {}
+
+
+def signature(block: ast.Block) -> Signature:
+    """What a block takes: parameters without a default by place only, the others by place or by keyword."""
+    if block not in _signatures:
+        parameters = block.parameters
+        words = tuple(sorted(WORDS))
+        _signatures[block] = Signature(
+            block.name.text,
+            tuple(p.name.text for p in parameters),
+            tuple(p.name.text for p in parameters if p.default is not None),
+            tuple(p.name.text for p in parameters if p.default is None),
+            words={
+                p.name.text: words for p in parameters if isinstance(p.default, ast.Name) and p.default.text in WORDS
+            },
+            declared=block.name.span,
+        )
+    return _signatures[block]
+
+
+def domain_of(parameter: ast.Parameter, context: Context) -> tuple[Any, ...] | None:
+    """The values that a parameter may have, or None where it declares no domain."""
+    if parameter.domain is None:
+        return None
+    domain = evaluate(parameter.domain, context)
+    if not isinstance(domain, tuple) or not domain:
+        what = f"a domain is a list of values, not {describe(domain)}"
+        context.reject(problems.BadOperation, parameter.domain.span, what=what)
+    return domain
+
+
+def define(parameters: tuple[ast.Parameter, ...], given: dict[str, tuple[Any, Span]], context: Context) -> None:
+    """Bind parameters to the values given, else to their defaults. Raises Rejected for a value outside its domain."""
+    for parameter in parameters:
+        name = parameter.name.text
+        if name in given:
+            value, span = given[name]
+        else:
+            assert parameter.default is not None
+            value, span = default_value(parameter.default, context), parameter.default.span
+        domain = domain_of(parameter, context)
+        if domain is not None and not any(type(v) is type(value) and v == value for v in domain):
+            assert parameter.domain is not None
+            context.reject(
+                problems.OutsideDomain,
+                span,
+                name=name,
+                value=describe(value),
+                domain=show(domain),
+                declared=parameter.domain.span,
+            )
+        context.define(parameter.name, value)
+
+
+def expand(
+    callee: BlockValue,
+    stmt: ast.Call,
+    context: Context,
+    opened: Scope | None,
+    run: Callable[[ast.Body, Context], None],
+) -> None:
+    """Apply a block to the current value, in the scope that was opened for the call, else in one of its own."""
+    block, builder = callee.block, context.builder
+    builder.round(stmt.head.span, context.frame)
+    if block in builder.active:
+        active = list(builder.active)
+        cycle = [b.name.text for b in active[active.index(block) :]]
+        context.reject(Recursive, stmt.head.span, what="the block", cycle=(*cycle, block.name.text))
+    if len(builder.active) >= NESTING:
+        context.reject(TooLarge, stmt.head.span, what="block calls in one another", count=NESTING + 1, limit=NESTING)
+    takes = signature(block)
+    bound = stmt.cache.get(block)
+    if bound is None:
+        bound = stmt.cache[block] = bind(stmt.arguments, takes, context, stmt.head.span)
+    given = {
+        argument.name: (value, argument.expr.span)
+        for argument, value in zip(bound, values(bound, takes, context), strict=True)
+    }
+    scope = opened or context.scope.open(context.scope.name(block.name.text))
+    scope.outer, scope.seq = None, block.seq
+    inner = Context(builder, callee.module, Variables(None), scope, callee.module.defaults(block.span.start))
+    inner.frame = Frame(context.frame, stmt.head.span, name=block.name.text)
+    inner.value, inner.frozen, inner.training = context.value, context.frozen, context.training
+    define(block.parameters, given, inner)
+    builder.active[block] = stmt.head.span
+    try:
+        run(block.body, inner)
+    finally:
+        del builder.active[block]
+    context.value = inner.value

@@ -1,0 +1,227 @@
+"""Where the elaborator stands: variables, naming scope, defaults, and the current value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from netdsl.diagnostics.problem import Problem, Rejected
+
+if TYPE_CHECKING:
+    from netdsl.elaborate.builder import Builder
+    from netdsl.elaborate.module import Module
+    from netdsl.ir.net import Node
+    from netdsl.syntax import ast
+    from netdsl.text import Frame, Span
+
+
+class Poisoned(Exception):
+    """Something that is already reported stands in the way: what depends on it says nothing."""
+
+
+class _Poison:
+    """The value of whatever went wrong; nothing that touches it is an error."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "POISON"
+
+
+POISON = _Poison()
+
+
+class Label:
+    """A labelled result: its value, the scope that the label opened, and how to apply it again."""
+
+    __slots__ = ("context", "name", "node", "scope", "span", "statement")
+
+    def __init__(
+        self,
+        name: str,
+        node: Node | _Poison,
+        scope: Scope | None,
+        span: Span,
+        statement: ast.Labelled | None,
+        context: Context | None,
+    ) -> None:
+        self.name = name
+        self.node = node
+        self.scope = scope
+        self.span = span
+        self.statement = statement
+        self.context = context
+
+
+class BlockValue:
+    """A block, as a value: its declaration and the file that it sees."""
+
+    __slots__ = ("block", "module")
+
+    def __init__(self, block: ast.Block, module: Module) -> None:
+        self.block = block
+        self.module = module
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BlockValue) and self.block is other.block
+
+    def __hash__(self) -> int:
+        return id(self.block)
+
+    def __str__(self) -> str:
+        return f"the block `{self.block.name.text}`"
+
+
+class LayerValue:
+    """A built-in layer, as a value."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LayerValue) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __str__(self) -> str:
+        return f"the layer `{self.name}`"
+
+
+class Variables:
+    """The names of some braces, inside those of the braces around them."""
+
+    __slots__ = ("names", "parent")
+
+    def __init__(self, parent: Variables | None) -> None:
+        self.parent = parent
+        self.names: dict[str, tuple[Any, Span]] = {}
+
+    def find(self, name: str) -> tuple[Any, Span] | None:
+        """The value of a variable and where it got its name."""
+        scope: Variables | None = self
+        while scope is not None:
+            found = scope.names.get(name)
+            if found is not None:
+                return found
+            scope = scope.parent
+        return None
+
+    def visible(self) -> list[str]:
+        names: list[str] = []
+        scope: Variables | None = self
+        while scope is not None:
+            names += scope.names
+            scope = scope.parent
+        return names
+
+
+class Scope:
+    """A scope of names for layers and weights; `path` is its prefix, and ends in a dot unless it is the net's own.
+
+    `outer` is where a label is looked for next: None for a block's, which does not see its caller's. `weights` is the
+    prefix of the weights' names where they are another scope's, as `reuse` wants it.
+    """
+
+    __slots__ = ("counters", "labels", "outer", "path", "seq", "weights")
+
+    def __init__(self, path: str, outer: Scope | None, seq: bool = False, weights: str | None = None) -> None:
+        self.path = path
+        self.outer = outer
+        self.weights = weights
+        self.seq = seq
+        self.counters: dict[str, int] = {}
+        self.labels: dict[str, Label] = {}
+
+    def open(self, name: str, seq: bool = False) -> Scope:
+        """The scope of a label, a block call, or a numbered round in this one."""
+        weights = None if self.weights is None else f"{self.weights}{name}."
+        return Scope(f"{self.path}{name}.", self, seq, weights)
+
+    def ordinal(self, kind: str, start: int = 1) -> int:
+        count = self.counters[kind] = self.counters.get(kind, start - 1) + 1
+        return count
+
+    def name(self, kind: str) -> str:
+        """The next unlabelled layer's or call's own name."""
+        return str(self.ordinal("", 0)) if self.seq else f"{kind}{self.ordinal(kind)}"
+
+    def find(self, label: str) -> Label | None:
+        scope: Scope | None = self
+        while scope is not None:
+            if label in scope.labels:
+                return scope.labels[label]
+            scope = scope.outer
+        return None
+
+    def visible(self) -> list[str]:
+        names: list[str] = []
+        scope: Scope | None = self
+        while scope is not None:
+            names += scope.labels
+            scope = scope.outer
+        return names
+
+
+class Context:
+    """The state inside some braces. `value` is the current value: None before the first input.
+
+    `defaults` maps a layer to its changed keyword defaults, and is copied where it changes. `start` is how many nodes
+    and weights there were where the net or the block call began, which is where `expect` counts from.
+    """
+
+    __slots__ = (
+        "builder",
+        "defaults",
+        "frame",
+        "frozen",
+        "module",
+        "scope",
+        "start",
+        "training",
+        "value",
+        "variables",
+    )
+
+    def __init__(
+        self,
+        builder: Builder,
+        module: Module,
+        variables: Variables,
+        scope: Scope,
+        defaults: dict[str, tuple[tuple[str, Any], ...]],
+    ) -> None:
+        self.builder = builder
+        self.module = module
+        self.variables = variables
+        self.scope = scope
+        self.defaults = defaults
+        self.frame: Frame | None = None
+        self.value: Node | _Poison | None = None
+        self.frozen = False
+        self.training = False
+        self.start = (len(builder.nodes), builder.counted)
+
+    def inside(self, scope: Scope | None = None, frame: Frame | None = None) -> Context:
+        """The context of braces within these, with the current value as it is now."""
+        inner = Context(self.builder, self.module, Variables(self.variables), scope or self.scope, self.defaults)
+        inner.frame = frame or self.frame
+        inner.value = self.value
+        inner.frozen = self.frozen
+        inner.training = self.training
+        inner.start = self.start
+        return inner
+
+    def define(self, name: ast.Name, value: Any) -> None:
+        """Bind a variable of these braces, once."""
+        from netdsl.diagnostics.name_problems import DefinedTwice
+
+        earlier = self.variables.names.get(name.text)
+        if earlier is not None:
+            self.reject(DefinedTwice, name.span, name=name.text, earlier=earlier[1])
+        self.variables.names[name.text] = (value, name.span)
+
+    def reject(self, problem: type[Problem], span: Span, **data: Any) -> NoReturn:
+        """Raise a problem at a place, with the frame that led here."""
+        raise Rejected(problem(span=span, frame=self.frame, **data))

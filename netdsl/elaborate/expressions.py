@@ -1,0 +1,195 @@
+"""Expressions to values: exact integers and fractions, floats, booleans, words, lists (as tuples), sizes, blocks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from netdsl.diagnostics import argument_problems as problems
+from netdsl.diagnostics.name_problems import UnknownName
+from netdsl.elaborate.arithmetic import binary, compare, index, negate, show, truth
+from netdsl.elaborate.context import POISON, BlockValue, Context, Label, LayerValue, Poisoned
+from netdsl.elaborate.functions import FUNCTIONS
+from netdsl.ir.init import ARITY, Init
+from netdsl.ir.shape import Size
+from netdsl.layers import find
+from netdsl.layers.arguments import WORDS, Word
+from netdsl.syntax import ast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ANY = Size("?")
+"""What a bare `?` is in an expression, until the place where it stands gives it a name."""
+
+
+def evaluate(expr: ast.Expr, context: Context) -> Any:
+    """The value of an expression. Raises Rejected where the user is wrong, Poisoned where that is known already."""
+    return _RULES[type(expr)](expr, context)
+
+
+def condition(expr: ast.Expr, context: Context) -> bool:
+    """The value of a condition."""
+    return truth(evaluate(expr, context), expr, context)
+
+
+def _number(expr: ast.Number | ast.Text | ast.Switch, _: Context) -> Any:
+    return expr.value
+
+
+def _unknown(expr: ast.Unknown, _: Context) -> Size:
+    return Size(expr.name) if expr.name else ANY
+
+
+def _dims(expr: ast.Dims, _: Context) -> tuple[int | Size, ...]:
+    return tuple([ANY if size is None else size for size in expr.sizes])
+
+
+def _name(expr: ast.Name, context: Context) -> Any:
+    value = lookup(expr.text, context)
+    if value is POISON or (value is None and context.module.mutilated(expr.text)):
+        raise Poisoned
+    if value is None:
+        names = (*context.variables.visible(), *context.module.names(), *context.scope.visible())
+        context.reject(UnknownName, expr.span, name=expr.text, candidates=names)
+    return value
+
+
+def lookup(name: str, context: Context) -> Any:
+    """What a bare word means as an argument: a variable, the flow's own, a label, a block or a layer; else None."""
+    found = context.variables.find(name)
+    if found is not None:
+        return found[0]
+    value = context.module.variable(name, context)
+    if value is None and name in ("channels", "shape"):
+        value = _flow(name, context)
+    if value is None:
+        value = context.scope.find(name) or context.module.block(name)
+    if value is None and find(name):
+        value = LayerValue(name)
+    return value
+
+
+def _flow(name: str, context: Context) -> Any:
+    node = context.value
+    if node is None:
+        return None
+    if node is POISON:
+        return POISON
+    shape = node.shape  # type: ignore[union-attr]
+    return shape if name == "shape" else shape[0]
+
+
+def _path(expr: ast.Path, context: Context) -> Label:
+    from netdsl.elaborate.labels import find_label
+
+    return find_label(expr, context)
+
+
+def _list(expr: ast.List, context: Context) -> tuple[Any, ...]:
+    return tuple([evaluate(item, context) for item in expr.items])
+
+
+def _unary(expr: ast.Unary, context: Context) -> Any:
+    if expr.op == "not":
+        return not condition(expr.operand, context)
+    return negate(evaluate(expr.operand, context), expr, context)
+
+
+def _binary(expr: ast.Binary, context: Context) -> Any:
+    op = expr.steps[0][0]
+    if op in ("and", "or"):
+        operands = (expr.first, *(operand for _, _, operand in expr.steps))
+        decided = (condition(operand, context) for operand in operands)
+        return all(decided) if op == "and" else any(decided)
+    left = evaluate(expr.first, context)
+    if op in ("==", "!=", "<", "<=", ">", ">="):
+        for op, span, operand in expr.steps:
+            right = evaluate(operand, context)
+            if not compare(op, left, right, span, context):
+                return False
+            left = right
+        return True
+    for op, span, operand in expr.steps:
+        left = binary(op, left, evaluate(operand, context), span, operand, context)
+    return left
+
+
+def _ternary(expr: ast.Ternary, context: Context) -> Any:
+    return evaluate(expr.then if condition(expr.condition, context) else expr.otherwise, context)
+
+
+def _index(expr: ast.Index, context: Context) -> Any:
+    return index(evaluate(expr.value, context), evaluate(expr.index, context), expr, context)
+
+
+def _apply(expr: ast.Apply, context: Context) -> Any:
+    if not isinstance(expr.function, ast.Name):
+        context.reject(problems.BadCall, expr.function.span, what="only a function can be called, by its name")
+    name = expr.function.text
+    arguments = tuple([evaluate(argument, context) for argument in expr.arguments])
+    function = context.module.function(name)
+    if function is not None:
+        return function.call(arguments, expr, context)
+    if name in FUNCTIONS:
+        return FUNCTIONS[name](arguments, expr, context)
+    if ARITY.get(name):
+        return _init(name, arguments, expr, context)
+    if context.module.mutilated(name):
+        raise Poisoned
+    if lookup(name, context) is not None:
+        context.reject(problems.BadCall, expr.span, what=f"`{name}` is not a function")
+    names = (*FUNCTIONS, *context.module.names())
+    context.reject(UnknownName, expr.function.span, name=name, candidates=names)
+
+
+def _init(name: str, arguments: tuple[Any, ...], expr: ast.Apply, context: Context) -> Init:
+    numbers = [float(a) for a in arguments if isinstance(a, (int, float)) or hasattr(a, "denominator")]
+    if len(numbers) != len(arguments) or len(numbers) != ARITY[name]:
+        takes = f"{ARITY[name]} number{'s' * (ARITY[name] != 1)}"
+        context.reject(problems.BadCall, expr.span, what=f"`{name}` takes {takes}")
+    return Init(name, *numbers)
+
+
+def _match(expr: ast.Match, context: Context) -> Any:
+    subject = evaluate(expr.subject, context)
+    arms = []
+    for pattern, value in expr.arms:
+        if pattern is None:
+            return evaluate(value, context)
+        candidate = evaluate(pattern, context)
+        if compare("==", subject, candidate, pattern.span, context):
+            return evaluate(value, context)
+        arms.append(show(candidate))
+    context.reject(problems.NoMatch, expr.subject.span, value=show(subject), arms=tuple(arms))
+
+
+def default_value(expr: ast.Expr, context: Context) -> Any:
+    """A parameter's default, which may also be a word that a layer's keyword takes: `pad = same`."""
+    if isinstance(expr, ast.Name) and expr.text in WORDS and not expr.grouped and lookup(expr.text, context) is None:
+        return Word(expr.text)
+    return evaluate(expr, context)
+
+
+def describe(value: Any) -> str:
+    """A value in a message."""
+    if isinstance(value, Label):
+        return f"the label `{value.name}`"
+    return str(value) if isinstance(value, (BlockValue, LayerValue)) else show(value)
+
+
+_RULES: dict[type[ast.Expr], Callable[[Any, Context], Any]] = {
+    ast.Number: _number,
+    ast.Text: _number,
+    ast.Switch: _number,
+    ast.Unknown: _unknown,
+    ast.Dims: _dims,
+    ast.Name: _name,
+    ast.Path: _path,
+    ast.List: _list,
+    ast.Unary: _unary,
+    ast.Binary: _binary,
+    ast.Ternary: _ternary,
+    ast.Index: _index,
+    ast.Apply: _apply,
+    ast.Match: _match,
+}

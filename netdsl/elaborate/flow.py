@@ -1,0 +1,288 @@
+"""Statements that move the current value: calls, labels, references, `skip`, merges and loops."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from netdsl.diagnostics import argument_problems as problems
+from netdsl.diagnostics.name_problems import DefinedTwice, NotCallable
+from netdsl.diagnostics.problem import Rejected
+from netdsl.diagnostics.shape_problems import NoOperands, SkipMismatch
+from netdsl.elaborate.arithmetic import show
+from netdsl.elaborate.blocks import expand
+from netdsl.elaborate.context import POISON, BlockValue, Context, Label, LayerValue, Poisoned, Scope
+from netdsl.elaborate.expressions import condition, describe, evaluate
+from netdsl.elaborate.labels import define_label, find_label, spell, value_of
+from netdsl.elaborate.layers import apply, current, make, unknown_layer
+from netdsl.layers import find
+from netdsl.layers.arguments import whole
+from netdsl.layers.base import Layer
+from netdsl.syntax import ast
+from netdsl.text import Frame, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from netdsl.elaborate.context import _Poison
+    from netdsl.ir.net import Node
+
+    Rule = Callable[[Any, Context, Scope | None], None]
+
+RULES: dict[type[ast.Stmt], Rule] = {}
+"""What each statement does to a context; the scope is the one that a label, or a numbered round, opened for it."""
+
+
+def run(body: ast.Body, context: Context) -> None:
+    """Run the statements of a body; what goes wrong in one is reported and poisons the value."""
+    for stmt in body.statements:
+        step(stmt, context)
+
+
+def step(stmt: ast.Stmt, context: Context, opened: Scope | None = None) -> None:
+    """Run one statement."""
+    try:
+        RULES[type(stmt)](stmt, context, opened)
+    except Rejected as rejected:
+        context.builder.report.add(rejected.problem)
+        context.value = POISON
+    except Poisoned:
+        context.value = POISON
+
+
+def branch(body: ast.Body, context: Context, scope: Scope | None = None) -> Node | _Poison:
+    """The value of a body run from the current value, which stays. Raises Rejected where there is none."""
+    inner = context.inside(scope)
+    run(body, inner)
+    if inner.value is None:
+        current(inner, "this branch", body.span)
+    return inner.value  # type: ignore[return-value]
+
+
+def call(stmt: ast.Call, context: Context, opened: Scope | None) -> None:
+    callee = _callee(stmt.head, context)
+    if isinstance(callee, BlockValue):
+        expand(callee, stmt, context, opened, run)
+        return
+    layer = make(stmt, callee, context, stmt.head.span)
+    value = current(context, callee.kind, stmt.head.span)
+    context.value = apply(layer, (value,), stmt.head.span, context, opened, stmt.cache[callee])
+
+
+def _callee(head: ast.Name, context: Context) -> BlockValue | type[Layer]:
+    """What a call's head means: a variable that holds a block or layer, else a block of the file, else a layer."""
+    found = context.variables.find(head.text)
+    held = found[0] if found else context.module.variable(head.text, context)
+    if held is POISON:
+        raise Poisoned
+    if isinstance(held, BlockValue):
+        return held
+    name = held.name if isinstance(held, LayerValue) else head.text
+    callee = context.module.block(name) or find(name)
+    if callee is None:
+        if held is not None:
+            is_label = isinstance(held, Label)
+            context.reject(NotCallable, head.span, name=name, value=describe(held), is_label=is_label)
+        if context.scope.find(name):
+            context.reject(NotCallable, head.span, name=name, value="a label", is_label=True)
+        unknown_layer(head, context)
+    assert callee is not None
+    return callee
+
+
+def labelled(stmt: ast.Labelled, context: Context, _: Scope | None) -> None:
+    name = spell(stmt.label, context)
+    earlier = context.scope.labels.get(name)
+    if earlier is not None:
+        context.reject(DefinedTwice, stmt.label_span, name=name, earlier=earlier.span)
+    scope = context.scope.open(name, stmt.seq)
+    around = context.inside()
+    if isinstance(stmt.body, ast.Body):
+        context.value = branch(stmt.body, context, scope)
+    else:
+        step(stmt.body, context, scope)
+    node = POISON if context.value is None else context.value
+    define_label(name, stmt.label_span, node, context, scope=scope, statement=stmt, around=around)
+
+
+def from_(stmt: ast.From, context: Context, _: Scope | None) -> None:
+    context.value = value_of(find_label(stmt.target, context))
+
+
+def reuse(stmt: ast.Reuse, context: Context, opened: Scope | None) -> None:
+    label = find_label(stmt.target, context)
+    if label.statement is None or label.context is None or label.scope is None:
+        what = f"`{label.name}` is no layer, block call or group that could be applied again"
+        context.reject(problems.BadOperation, stmt.target.span, what=what)
+    original = label.scope
+    again = opened or context.scope.open(f"{label.name}_{context.scope.ordinal(label.name, 2)}")
+    scope = Scope(again.path, label.context.scope, original.seq, original.weights or original.path)
+    inner = label.context.inside(scope, Frame(context.frame, stmt.span, name=label.name))
+    inner.value = current(context, "reuse", stmt.span)
+    body = label.statement.body
+    if isinstance(body, ast.Body):
+        run(body, inner)
+    else:
+        inner.scope = label.context.scope
+        step(body, inner, scope)
+    context.value = inner.value
+
+
+def skip(stmt: ast.Skip, context: Context, opened: Scope | None) -> None:
+    adds = stmt.condition is None or condition(stmt.condition, context)
+    head = Span(stmt.span.source, stmt.span.start, stmt.span.start + len("skip"))
+    identity = current(context, "skip", head)
+    body = branch(stmt.body, context, opened)
+    if not adds:
+        context.value = body
+        return
+    if body is POISON:
+        raise Poisoned
+    projected = stmt.projection is not None and body.shape != identity.shape  # type: ignore[union-attr]
+    if projected:
+        identity = _project(stmt.projection, context, opened or context.scope)
+    if body.shape != identity.shape:  # type: ignore[union-attr]
+        end = Span(stmt.span.source, stmt.body.span.end, stmt.body.span.end)
+        context.reject(SkipMismatch, head, body=body, identity=identity, projected=projected, end=end)
+    context.value = apply(_merge_layer("add"), (identity, body), head, context, opened)  # type: ignore[arg-type]
+
+
+def _project(body: ast.Body | None, context: Context, scope: Scope) -> Node:
+    assert body is not None
+    ordinal = scope.ordinal("downsample")
+    value = branch(body, context, scope.open(f"downsample{ordinal if ordinal > 1 else ''}", seq=True))
+    if value is POISON:
+        raise Poisoned
+    return value  # type: ignore[return-value]
+
+
+_merges: dict[tuple[str, int], Layer] = {}
+
+
+def _merge_layer(kind: str, axis: int = 0) -> Layer:
+    if (kind, axis) not in _merges:
+        cls = find(kind)
+        assert cls is not None
+        _merges[kind, axis] = cls(axis=axis) if "axis" in cls.arguments else cls()
+    return _merges[kind, axis]
+
+
+def merge(stmt: ast.Merge, context: Context, opened: Scope | None) -> None:
+    axis = evaluate(stmt.axis, context) if stmt.axis is not None else 0
+    if stmt.axis is not None and type(axis) is not int:
+        what = f"an axis is an integer, not {show(axis)}"
+        context.reject(problems.BadOperation, stmt.axis.span, what=what)
+    values: list[Node | _Poison] = []
+    for operand in stmt.operands:
+        if isinstance(operand, ast.Body):
+            values.append(branch(operand, context, opened))
+        elif isinstance(operand, ast.For):
+            values += [branch(operand.body, inner, opened) for inner in _rounds(operand, context)]
+        else:
+            values.append(value_of(find_label(operand, context)))
+    if len(stmt.operands) == 1 and not isinstance(stmt.operands[0], ast.For):
+        values.insert(0, current(context, stmt.kind.text, stmt.kind.span))
+    if POISON in values:
+        raise Poisoned
+    if not values:
+        context.reject(NoOperands, stmt.kind.span, what=stmt.kind.text)
+    context.value = values[0]
+    if len(values) > 1:
+        layer = _merge_layer(stmt.kind.text, axis)
+        context.value = apply(layer, tuple(values), stmt.kind.span, context, opened)  # type: ignore[arg-type]
+
+
+def _rounds(stmt: ast.For, context: Context) -> list[Context]:
+    """A context for each round of a `for`, its names bound, from the current value."""
+    entries = evaluate(stmt.iterable, context)
+    if not isinstance(entries, tuple):
+        context.reject(problems.BadCount, stmt.iterable.span, what=f"`for` takes a list, not {describe(entries)}")
+    context.builder.round(stmt.iterable.span, context.frame, len(entries))
+    rounds = []
+    for entry in entries:
+        values = entry if len(stmt.names) > 1 else (entry,)
+        if not isinstance(values, tuple) or len(values) != len(stmt.names):
+            names = stmt.names[0].span.to(stmt.names[-1].span)
+            context.reject(problems.BadUnpacking, names, names=len(stmt.names), value=describe(entry))
+        frame = context.frame
+        for name, value in zip(stmt.names, values, strict=True):
+            frame = Frame(frame, name.span, variable=name.text, value=value)
+        inner = context.inside(frame=frame)
+        for name, value in zip(stmt.names, values, strict=True):
+            inner.define(name, value)
+        rounds.append(inner)
+    return rounds
+
+
+def for_(stmt: ast.For, context: Context, opened: Scope | None) -> None:
+    for inner in _rounds(stmt, context):
+        inner.value = context.value
+        inner.scope = opened or inner.scope
+        run(stmt.body, inner)
+        context.value = inner.value
+
+
+def repeat(stmt: ast.Repeat, context: Context, opened: Scope | None) -> None:
+    given = evaluate(stmt.count, context)
+    count = whole(given)
+    if count is None or count < 0:
+        what = f"`repeat` takes a whole number of at least 0, not {describe(given)}"
+        context.reject(problems.BadCount, stmt.count.span, what=what)
+    context.builder.round(stmt.count.span, context.frame, count)
+    sole = _sole_call(stmt.body) if opened else None
+    for number in range(count):
+        variable = stmt.name.text if stmt.name else ""
+        scope = opened.open(str(number)) if opened else None
+        inner = context.inside(
+            opened if sole else scope, Frame(context.frame, stmt.span, variable=variable, value=number)
+        )
+        if stmt.name:
+            inner.define(stmt.name, number)
+        for statement in stmt.body.statements:
+            step(statement, inner, scope if statement is sole else None)
+        context.value = inner.value
+        if opened and inner.value is not None:
+            opened.labels[str(number)] = Label(str(number), inner.value, scope, stmt.span, None, None)
+
+
+def _sole_call(body: ast.Body) -> ast.Stmt | None:
+    """The one unlabelled call of a round, `let` and `expect` aside, which takes the round's number as its name."""
+    calls = [stmt for stmt in body.statements if not isinstance(stmt, (ast.Let, ast.Expect))]
+    return calls[0] if len(calls) == 1 and isinstance(calls[0], ast.Call) else None
+
+
+def if_(stmt: ast.If, context: Context, opened: Scope | None) -> None:
+    for test, body in stmt.arms:
+        if condition(test, context):
+            _inside(body, context, opened)
+            return
+    if stmt.otherwise is not None:
+        _inside(stmt.otherwise, context, opened)
+
+
+def _inside(body: ast.Body, context: Context, scope: Scope | None) -> None:
+    inner = context.inside(scope)
+    run(body, inner)
+    context.value = inner.value
+
+
+def freeze(stmt: ast.Freeze, context: Context, opened: Scope | None) -> None:
+    inner = context.inside(opened)
+    inner.frozen = True
+    run(stmt.body, inner)
+    context.value = inner.value
+
+
+RULES.update(
+    {
+        ast.Call: call,
+        ast.Labelled: labelled,
+        ast.From: from_,
+        ast.Reuse: reuse,
+        ast.Skip: skip,
+        ast.Merge: merge,
+        ast.For: for_,
+        ast.Repeat: repeat,
+        ast.If: if_,
+        ast.Freeze: freeze,
+    }
+)

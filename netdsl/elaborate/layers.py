@@ -1,0 +1,131 @@
+"""Calls of layers: arguments to a layer, a layer and values to a node."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from netdsl.diagnostics import argument_problems as problems
+from netdsl.diagnostics.name_problems import NoInput, UnknownLayer
+from netdsl.elaborate.bind import Signature, bind, values
+from netdsl.elaborate.context import POISON, Context, Poisoned
+from netdsl.elaborate.expressions import describe
+from netdsl.layers import find, index
+from netdsl.layers.arguments import Unfit
+from netdsl.layers.base import Layer, Misfit
+
+if TYPE_CHECKING:
+    from netdsl.elaborate.bind import Bound
+    from netdsl.elaborate.context import Scope
+    from netdsl.ir.net import Node
+    from netdsl.syntax import ast
+    from netdsl.text import Span
+
+_signatures: dict[type[Layer], Signature] = {}
+
+
+def signature(cls: type[Layer]) -> Signature:
+    """What a layer takes, from its declaration."""
+    if cls not in _signatures:
+        arguments = cls.arguments.values()
+        _signatures[cls] = Signature(
+            cls.kind,
+            tuple(a.name for a in arguments if not a.keyword),
+            tuple(a.name for a in arguments if a.keyword),
+            tuple(a.name for a in arguments if a.required),
+            words={a.name: a.kind.words for a in arguments},
+        )
+    return _signatures[cls]
+
+
+def make(call: ast.Call | ast.Input, cls: type[Layer], context: Context, head: Span) -> Layer:
+    """The layer that a call means. Equal calls at one place share one layer. Raises Rejected or Poisoned."""
+    cache: dict[Any, Any] = getattr(call, "cache", {})
+    bound = cache.get(cls)
+    if bound is None:
+        bound = cache[cls] = bind(call.arguments, signature(cls), context, head)
+    given = values(bound, signature(cls), context)
+    defaults = context.defaults.get(cls.kind, ())
+    key = (cls, defaults, *given, *map(type, given))
+    layer: Layer | None = cache.get(key)
+    if layer is None:
+        arguments = dict(defaults)
+        for argument, value in zip(bound, given, strict=True):
+            arguments[argument.name] = convert(cls, argument, value, context)
+        layer = cache[key] = cls(**arguments)
+    return layer
+
+
+def convert(cls: type[Layer], bound: Bound, value: Any, context: Context) -> Any:
+    """An argument's value as the layer wants it. Raises Rejected."""
+    try:
+        return cls.arguments[bound.name].kind.convert(value)
+    except Unfit as unfit:
+        context.reject(
+            problems.BadArgument,
+            bound.expr.span,
+            callee=cls.kind,
+            argument=bound.name,
+            expected=str(unfit),
+            value=describe(value),
+        )
+
+
+def change_defaults(stmt: ast.Default, context: Context) -> dict[str, tuple[tuple[str, Any], ...]]:
+    """The defaults after a `default` statement. Raises Rejected or Poisoned."""
+    name = stmt.layer.text
+    cls = find(name) or unknown_layer(stmt.layer, context)
+    declared = signature(cls)
+    only_keywords = Signature(name, (), declared.by_keyword, (), words=declared.words)
+    bound = bind(stmt.arguments, only_keywords, context, stmt.layer.span)
+    given = values(bound, only_keywords, context)
+    changed = dict(context.defaults.get(name, ()))
+    for argument, value in zip(bound, given, strict=True):
+        changed[argument.name] = convert(cls, argument, value, context)
+    return {**context.defaults, name: tuple(sorted(changed.items()))}
+
+
+def unknown_layer(head: ast.Name, context: Context) -> NoReturn:
+    """Reject a call's head. Raises Rejected or Poisoned."""
+    if context.module.mutilated(head.text):
+        raise Poisoned
+    names = (*index(), *(n for n in context.module.names() if context.module.block(n)))
+    context.reject(UnknownLayer, head.span, name=head.text, candidates=names)
+
+
+def current(context: Context, what: str, span: Span) -> Node:
+    """The current value. Raises Poisoned, or Rejected where there is none yet."""
+    if context.value is POISON:
+        raise Poisoned
+    if context.value is None:
+        context.reject(NoInput, span, what=f"`{what}`")
+    return context.value  # type: ignore[return-value]
+
+
+def apply(
+    layer: Layer,
+    inputs: tuple[Node, ...],
+    span: Span,
+    context: Context,
+    opened: Scope | None = None,
+    arguments: tuple[Bound, ...] = (),
+) -> Node:
+    """Apply a layer to values, under the name of the scope that was opened for it, else under the next ordinal.
+
+    `arguments` give their places to messages. Raises Rejected.
+    """
+    scope = opened or context.scope.open(context.scope.name(layer.kind))
+    try:
+        return context.builder.node(
+            layer,
+            inputs,
+            scope.path[:-1],
+            span,
+            context.frame,
+            weights_of=scope.weights[:-1] if scope.weights is not None else None,
+            frozen=context.frozen,
+            training=context.training,
+        )
+    except Misfit as misfit:
+        places = {argument.name: argument.expr.span for argument in arguments}
+        place = places.get(misfit.at, span)
+        context.reject(misfit.problem, place, layer=layer.kind, inputs=inputs, **misfit.data)

@@ -1,0 +1,122 @@
+"""Reads files and what they use, each once, within a root; and finds the shipped nets by name."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.name_problems import DefinedTwice
+from netdsl.diagnostics.use_problems import CannotUse, NotInFile, OutsideRoot, UseCycle
+from netdsl.elaborate.module import Module
+from netdsl.paths import data
+from netdsl.syntax import ast
+from netdsl.syntax.parse import parse
+
+if TYPE_CHECKING:
+    from netdsl.diagnostics.problem import Problem
+    from netdsl.diagnostics.report import Report
+    from netdsl.text import Source
+
+ZOO = "zoo/"
+
+
+def zoo() -> dict[str, str]:
+    """Every net of the shipped specs, with the name of its file."""
+    folder = data("specs")
+    nets = {}
+    for file in sorted(os.listdir(folder)):
+        if file.endswith(".net"):
+            with open(os.path.join(folder, file), encoding="utf-8") as text:
+                for name in re.findall(r"^net\s+(\w+)", text.read(), re.MULTILINE):
+                    nets[name] = file
+    return nets
+
+
+class Library:
+    """The files of one run. `root` is the folder that no path may leave, the first file's own unless it is given."""
+
+    __slots__ = ("_files", "_reading", "_root", "report")
+
+    def __init__(self, report: Report, root: str | None = None) -> None:
+        self.report = report
+        self._root = root
+        self._files: dict[str, Module | None] = {}
+        self._reading: list[tuple[str, str]] = []
+
+    def load(self, source: Source, path: str) -> Module:
+        """The module of an entry file that is already read; `path` is where it lies (for `-`, in this folder)."""
+        folder = os.path.dirname(os.path.abspath(path))
+        place = os.path.realpath(path)
+        root = os.path.realpath(self._root if self._root is not None else folder)
+        return self._build(source, place, folder, root)
+
+    def load_zoo(self, file: str) -> Module:
+        """The module of a shipped spec."""
+        from netdsl.files import read_source
+
+        folder = data("specs")
+        path = os.path.join(folder, file)
+        return self._build(read_source(path, ZOO + file), os.path.realpath(path), folder, os.path.realpath(folder))
+
+    def _build(self, source: Source, place: str, folder: str, root: str) -> Module:
+        file = parse(source, self.report)
+        module = Module(file, self.report)
+        self._reading.append((place, source.name))
+        for item in file.items:
+            if isinstance(item, ast.Use):
+                used = self._use(item, folder, root)
+                if used is not None:
+                    self._import(item, used, module)
+        self._reading.pop()
+        self._files[place] = module
+        return module
+
+    def _use(self, item: ast.Use, folder: str, root: str) -> Module | None:
+        from netdsl.diagnostics.user_error import UserError
+        from netdsl.files import read_source
+
+        wanted = item.path.value
+        if wanted.startswith(ZOO):
+            folder, root = data("specs"), os.path.realpath(data("specs"))
+            path = os.path.join(folder, wanted[len(ZOO) :])
+        else:
+            path = os.path.join(folder, wanted)
+        place = os.path.realpath(path) if "\0" not in path else ""
+        if not wanted or os.path.isabs(wanted) or "://" in wanted or os.path.commonpath([root, place or "/"]) != root:
+            return self._fail(OutsideRoot(span=item.path.span, path=wanted))
+        reading = [p for p, _ in self._reading]
+        if place in reading:
+            names = [name for _, name in self._reading[reading.index(place) :]]
+            return self._fail(UseCycle(span=item.path.span, cycle=(*names, names[0])))
+        if place not in self._files:
+            self._files[place] = None
+            shown = wanted if wanted.startswith(ZOO) else os.path.join(os.path.dirname(item.span.source.name), wanted)
+            try:
+                self._build(read_source(path, shown), place, os.path.dirname(path), root)
+            except UserError as error:
+                return self._fail(CannotUse(span=item.path.span, path=wanted, reason=error.message))
+        return self._files[place]
+
+    def _fail(self, problem: Problem) -> Module | None:
+        self.report.add(problem)
+        return None
+
+    def _import(self, item: ast.Use, used: Module, module: Module) -> None:
+        for name in item.names or ():
+            if name.text not in used.own:
+                candidates = tuple(used.own)
+                self.report.add(NotInFile(span=name.span, name=name.text, path=item.path.value, candidates=candidates))
+            elif name.text in module.own:
+                earlier = module.own[name.text].name.span
+                self.report.add(DefinedTwice(span=name.span, name=name.text, earlier=earlier))
+        names = [name.text for name in item.names] if item.names is not None else list(used.own)
+        for text in names:
+            definition = used.own.get(text)
+            earlier_import = module.imported.get(text)
+            if definition is None or text in module.own:
+                continue
+            if earlier_import is not None and earlier_import[1] is not definition:
+                earlier = earlier_import[1].name.span
+                self.report.add(DefinedTwice(span=item.span, name=text, earlier=earlier))
+            module.imported[text] = (used, definition)

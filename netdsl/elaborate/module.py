@@ -1,0 +1,189 @@
+"""A file's definitions: what its nets and blocks see of it and of the files that it uses."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from netdsl.diagnostics import argument_problems as problems
+from netdsl.diagnostics.name_problems import DefinedTwice, Recursive
+from netdsl.diagnostics.problem import Rejected
+from netdsl.elaborate.builder import Builder
+from netdsl.elaborate.context import POISON, BlockValue, Context, Poisoned, Scope, Variables
+from netdsl.syntax import ast
+
+if TYPE_CHECKING:
+    from netdsl.diagnostics.report import Report
+
+    Definition = ast.Net | ast.Alias | ast.Block | ast.Function | ast.Let
+
+DEFINITIONS = (ast.Net, ast.Alias, ast.Block, ast.Function, ast.Let)
+
+
+class Module:
+    """A file and its names; `imported` are the definitions of other files by the names that they have here."""
+
+    __slots__ = ("_broken", "_defaults", "_functions", "_lets", "context", "file", "imported", "own", "report")
+
+    def __init__(self, file: ast.File, report: Report) -> None:
+        self.file = file
+        self.report = report
+        self.own: dict[str, Definition] = {}
+        self.imported: dict[str, tuple[Module, Definition]] = {}
+        self.context = Context(Builder(report), self, Variables(None), Scope("", None), {})
+        self._lets: dict[str, Any] = {}
+        self._functions: dict[str, Function] = {}
+        self._broken: set[str] | None = None
+        self._defaults: list[tuple[int, dict[str, tuple[tuple[str, Any], ...]]]] = []
+        for item in file.items:
+            if isinstance(item, DEFINITIONS):
+                earlier = self.own.setdefault(item.name.text, item)
+                if earlier is not item:
+                    name = item.name
+                    report.add(DefinedTwice(span=name.span, name=name.text, earlier=earlier.name.span))
+
+    def find(self, name: str) -> tuple[Module, Definition] | None:
+        """What a name means here, and the file that it is from."""
+        if name in self.own:
+            return self, self.own[name]
+        return self.imported.get(name)
+
+    def names(self) -> tuple[str, ...]:
+        return (*self.own, *self.imported)
+
+    def mutilated(self, name: str) -> bool:
+        """Whether a name may be missing only because a statement that had it did not parse."""
+        if not self.file.broken:
+            return False
+        if self._broken is None:
+            self._broken = set()
+            pending: list[Any] = list(self.file.items)
+            while pending:
+                node = pending.pop()
+                if isinstance(node, ast.Broken):
+                    self._broken.update(re.findall(r"[A-Za-z_]\w*", node.span.text))
+                else:
+                    pending += _inner(node)
+        return name in self._broken
+
+    def block(self, name: str) -> BlockValue | None:
+        found = self.find(name)
+        return BlockValue(found[1], found[0]) if found and isinstance(found[1], ast.Block) else None
+
+    def function(self, name: str) -> Function | None:
+        found = self.find(name)
+        if found is None or not isinstance(found[1], ast.Function):
+            return None
+        if name not in self._functions:
+            self._functions[name] = Function(found[1], found[0])
+        return self._functions[name]
+
+    def variable(self, name: str, context: Context) -> Any:
+        """The value of a file's `let`, worked out on first use; None if there is none."""
+        found = self.find(name)
+        if found is None or not isinstance(found[1], ast.Let):
+            return None
+        return found[0]._let(found[1], context)
+
+    def _let(self, definition: ast.Let, context: Context) -> Any:
+        from netdsl.elaborate.expressions import evaluate
+
+        name = definition.name.text
+        if name not in self._lets:
+            self._lets[name] = _Pending
+            try:
+                self._lets[name] = evaluate(definition.value, self.context)
+            except Rejected as rejected:
+                self._lets[name] = POISON
+                self.report.add(rejected.problem)
+            except Poisoned:
+                self._lets[name] = POISON
+        if self._lets[name] is _Pending:
+            names = list(self._lets)
+            cycle = [n for n in names[names.index(name) :] if self._lets[n] is _Pending]
+            context.reject(Recursive, definition.name.span, what="the value", cycle=(*cycle, name))
+        if self._lets[name] is POISON:
+            raise Poisoned
+        return self._lets[name]
+
+    def defaults(self, offset: int) -> dict[str, tuple[tuple[str, Any], ...]]:
+        """The file's layer defaults that hold at an offset of its text."""
+        from netdsl.elaborate.layers import change_defaults
+
+        if not self._defaults:
+            self._defaults.append((-1, {}))
+            for item in self.file.items:
+                if isinstance(item, ast.Default):
+                    self.context.defaults = self._defaults[-1][1]
+                    try:
+                        self._defaults.append((item.span.start, change_defaults(item, self.context)))
+                    except Rejected as rejected:
+                        self.report.add(rejected.problem)
+                    except Poisoned:
+                        pass
+        return next(defaults for start, defaults in reversed(self._defaults) if start < offset)
+
+    def check_lets(self) -> None:
+        """Work out every `let` and `default` of the file, so that a mistake in one that nothing uses is found too."""
+        for definition in self.own.values():
+            if isinstance(definition, ast.Let):
+                try:
+                    self._let(definition, self.context)
+                except Rejected as rejected:
+                    self.report.add(rejected.problem)
+                except Poisoned:
+                    pass
+        self.defaults(len(self.file.source.text))
+
+
+class _Pending:
+    """The value of a `let` that is being worked out."""
+
+
+class Function:
+    """A file's `fn`, which sees its parameters and the file; equal arguments give the value that they gave before."""
+
+    __slots__ = ("_active", "_known", "definition", "module")
+
+    def __init__(self, definition: ast.Function, module: Module) -> None:
+        self.definition = definition
+        self.module = module
+        self._active = False
+        self._known: dict[Any, Any] = {}
+
+    def call(self, arguments: tuple[Any, ...], expr: ast.Apply, context: Context) -> Any:
+        from netdsl.elaborate.expressions import evaluate
+
+        definition = self.definition
+        name = definition.name.text
+        if len(arguments) != len(definition.parameters):
+            declared = f"{name}({', '.join(p.text for p in definition.parameters)})"
+            what = f"`{declared}` takes {len(definition.parameters)} arguments, and {len(arguments)} are given"
+            context.reject(problems.BadCall, expr.span, what=what)
+        if self._active:
+            context.reject(Recursive, expr.span, what="the function", cycle=(name, name))
+        key = (arguments, tuple(map(type, arguments)))
+        if key not in self._known:
+            inner = self.module.context.inside()
+            inner.frame = context.frame
+            for parameter, value in zip(definition.parameters, arguments, strict=True):
+                inner.define(parameter, value)
+            self._active = True
+            try:
+                self._known[key] = evaluate(definition.value, inner)
+            finally:
+                self._active = False
+        return self._known[key]
+
+
+def _inner(node: Any) -> list[Any]:
+    """The statements inside a statement."""
+    bodies = [getattr(node, field, None) for field in ("body", "projection", "otherwise")]
+    bodies += [body for _, body in getattr(node, "arms", ())] + list(getattr(node, "operands", ()))
+    found: list[Any] = []
+    for body in bodies:
+        if isinstance(body, ast.Body):
+            found += body.statements
+        elif isinstance(body, ast.Stmt):
+            found.append(body)
+    return found

@@ -1,0 +1,203 @@
+"""Nets of a file: which there are, which one is the entry, and their elaboration."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from netdsl.diagnostics.name_problems import (
+    NoDefault,
+    NoInput,
+    NoNet,
+    OutputTwice,
+    Recursive,
+    UnknownNet,
+    UnknownParameter,
+    WhichNet,
+)
+from netdsl.diagnostics.problem import Rejected
+from netdsl.elaborate import structure  # noqa: F401  (registers its statements)
+from netdsl.elaborate.blocks import define, domain_of
+from netdsl.elaborate.builder import Builder
+from netdsl.elaborate.context import POISON, Context, Poisoned, Scope, Variables
+from netdsl.elaborate.expressions import describe, evaluate
+from netdsl.elaborate.flow import run
+from netdsl.ir.net import Net, Output
+from netdsl.syntax import ast
+from netdsl.text import Span
+
+if TYPE_CHECKING:
+    from netdsl.elaborate.module import Module
+
+Given = dict[str, tuple[Any, Span]]
+"""Values of parameters, and where they were given."""
+
+
+class Instance:
+    """A net with values for some of its parameters: `resnet`, `resnet(depth = 101)`, or an alias of one."""
+
+    __slots__ = ("definition", "doc", "given", "module", "name")
+
+    def __init__(self, name: str, module: Module, definition: ast.Net, given: Given, doc: str) -> None:
+        self.name = name
+        self.module = module
+        self.definition = definition
+        self.given = given
+        self.doc = doc
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Equal for instances that elaborate alike."""
+        values = sorted((name, type(value).__name__, repr(value)) for name, (value, _) in self.given.items())
+        return (id(self.definition), *values)
+
+
+def entry(module: Module, wanted: str | None) -> tuple[Module, ast.Net | ast.Alias]:
+    """The net that was asked for, else the file's only one, else the only imported one, else the file's namesake.
+
+    Raises Rejected.
+    """
+    own = {n: (module, d) for n, d in module.own.items() if isinstance(d, (ast.Net, ast.Alias))}
+    imported = {n: (m, d) for n, (m, d) in module.imported.items() if isinstance(d, (ast.Net, ast.Alias))}
+    source = module.file.source
+    nowhere = Span(source, 0, 0)
+    if wanted is not None:
+        if wanted not in own and wanted not in imported:
+            raise Rejected(UnknownNet(span=nowhere, name=wanted, candidates=(*own, *imported)))
+        return own.get(wanted) or imported[wanted]
+    stem = os.path.basename(source.name).removesuffix(".net")
+    nets = own or imported
+    if not nets:
+        if module.file.broken:
+            raise Poisoned
+        blocks = any(isinstance(d, ast.Block) for d in module.own.values())
+        raise Rejected(NoNet(span=nowhere, blocks=blocks))
+    if len(nets) > 1 and stem not in nets:
+        raise Rejected(WhichNet(span=nowhere, names=tuple(nets), file=source.name))
+    return nets[stem] if stem in nets else next(iter(nets.values()))
+
+
+def resolve(module: Module, definition: ast.Net | ast.Alias, given: Given) -> Instance:
+    """Follow aliases to the net behind them. Raises Rejected or Poisoned."""
+    name, doc = definition.name.text, definition.doc
+    seen: list[ast.Alias] = []
+    while isinstance(definition, ast.Alias):
+        if definition in seen:
+            cycle = tuple(alias.name.text for alias in seen[seen.index(definition) :])
+            module.context.reject(Recursive, definition.target.span, what="the net", cycle=(*cycle, cycle[0]))
+        seen.append(definition)
+        found = module.find(definition.target.text)
+        if found is None or not isinstance(found[1], (ast.Net, ast.Alias)):
+            if module.mutilated(definition.target.text):
+                raise Poisoned
+            nets = [n for n, d in module.own.items() if isinstance(d, (ast.Net, ast.Alias))]
+            module.context.reject(
+                UnknownNet, definition.target.span, name=definition.target.text, candidates=tuple(nets)
+            )
+        given = {**_arguments(definition, found[1], module), **given}
+        module, definition = found[0], found[1]
+        doc = doc or definition.doc
+    parameters = [p.name.text for p in definition.parameters]
+    for wrong in (n for n in given if n not in parameters):
+        module.context.reject(
+            UnknownParameter, given[wrong][1], name=wrong, net=definition.name.text, candidates=tuple(parameters)
+        )
+    return Instance(name, module, definition, given, doc)
+
+
+def _arguments(alias: ast.Alias, target: ast.Net | ast.Alias, module: Module) -> Given:
+    parameters = target.parameters if isinstance(target, ast.Net) else ()
+    given: Given = {}
+    for place, (name, expr) in enumerate(alias.arguments):
+        if name is None and place >= len(parameters):
+            module.context.reject(
+                UnknownParameter,
+                expr.span,
+                name=expr.span.text,
+                net=target.name.text,
+                candidates=tuple(p.name.text for p in parameters),
+            )
+        text = name.text if name is not None else parameters[place].name.text
+        given[text] = (evaluate(expr, module.context), name.span if name is not None else expr.span)
+    return given
+
+
+def instances(module: Module) -> list[Instance]:
+    """Every net of a file, and each value of each domain with the other parameters at their defaults; each once."""
+    found: dict[tuple[Any, ...], Instance] = {}
+    report = module.report
+    for definition in module.own.values():
+        if not isinstance(definition, (ast.Net, ast.Alias)):
+            continue
+        try:
+            instance = resolve(module, definition, {})
+            found.setdefault(_effective(instance), instance)
+            for parameter in definition.parameters if isinstance(definition, ast.Net) else ():
+                for value in domain_of(parameter, module.context) or ():
+                    given = {parameter.name.text: (value, parameter.name.span)}
+                    varied = Instance(instance.name, module, instance.definition, given, instance.doc)
+                    found.setdefault(_effective(varied), varied)
+        except Rejected as rejected:
+            report.add(rejected.problem)
+        except Poisoned:
+            pass
+    return list(found.values())
+
+
+def _effective(instance: Instance) -> tuple[Any, ...]:
+    """The key of an instance with its defaults filled in where they are known without more ado."""
+    given = dict(instance.given)
+    for parameter in instance.definition.parameters:
+        if parameter.name.text not in given and isinstance(parameter.default, (ast.Number, ast.Switch, ast.Text)):
+            given[parameter.name.text] = (parameter.default.value, parameter.span)
+    return Instance("", instance.module, instance.definition, given, "").key
+
+
+def elaborate(instance: Instance) -> Net | None:
+    """The net of an instance, or None where something is wrong, which the module's report then has."""
+    module, definition = instance.module, instance.definition
+    report = module.report
+    errors = report.errors
+    builder = Builder(report)
+    context = Context(builder, module, Variables(None), Scope("", None), module.defaults(definition.span.start))
+    try:
+        for parameter in definition.parameters:
+            if parameter.default is None:
+                name = parameter.name
+                context.reject(NoDefault, name.span, name=name.text)
+        define(definition.parameters, instance.given, context)
+        run(definition.body, context)
+        _finish(definition, context)
+    except Rejected as rejected:
+        report.add(rejected.problem)
+    except Poisoned:
+        pass
+    if report.errors > errors or context.value is POISON or module.file.broken:
+        return None
+    nodes = builder.live()
+    return Net(
+        instance.name,
+        module.file.source,
+        doc=instance.doc,
+        inputs=tuple(builder.inputs),
+        outputs=builder.outputs,
+        nodes=tuple(nodes),
+        parameters={p.name: p for node in nodes for p in node.parameters.values()},
+        about=builder.about,
+        settings={p.name.text: describe(context.variables.names[p.name.text][0]) for p in definition.parameters},
+    )
+
+
+def _finish(definition: ast.Net, context: Context) -> None:
+    """Make the last value the output of a net that names none but training ones."""
+    builder = context.builder
+    if context.value is POISON:
+        raise Poisoned
+    if context.value is None:
+        context.reject(NoInput, definition.name.span, what=f"the net `{definition.name.text}`")
+    if all(output.training for output in builder.outputs.values()):
+        taken = [output.span for output in builder.outputs.values() if output.name == "output"]
+        taken += [node.span for node in builder.inputs if node.name == "output"]
+        if taken:
+            context.reject(OutputTwice, definition.name.span, name="output", earlier=taken[0])
+        builder.outputs["output"] = Output("output", context.value, context.value.span)  # type: ignore[arg-type, union-attr]

@@ -1,0 +1,190 @@
+"""Statements that leave the flow as it is, or begin and end it: inputs, outputs, names, defaults, expectations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from netdsl.diagnostics import argument_problems as problems
+from netdsl.diagnostics.name_problems import Misplaced, OutputTwice
+from netdsl.diagnostics.problem import Rejected
+from netdsl.diagnostics.shape_problems import ExpectCount, ExpectShape
+from netdsl.elaborate.context import POISON, Context, Poisoned, Scope
+from netdsl.elaborate.expressions import ANY, describe, evaluate
+from netdsl.elaborate.flow import RULES, branch
+from netdsl.elaborate.labels import define_label
+from netdsl.elaborate.layers import change_defaults, current, make
+from netdsl.ir.net import Output
+from netdsl.ir.shape import Size
+from netdsl.layers import find
+from netdsl.layers.arguments import whole
+from netdsl.syntax import ast
+
+if TYPE_CHECKING:
+    from netdsl.ir.shape import Shape
+    from netdsl.text import Span
+
+
+def _only_in_nets(what: str, span: Span, context: Context) -> None:
+    if context.builder.active:
+        context.reject(Misplaced, span, what=what, where="in a block: it belongs to the net that calls it")
+
+
+def _new_port(name: ast.Name, context: Context) -> None:
+    """Reject a second input or output of one name."""
+    builder = context.builder
+    earlier = [node.span for node in builder.inputs if node.name == name.text]
+    earlier += [output.span for output in builder.outputs.values() if output.name == name.text]
+    if earlier:
+        context.reject(OutputTwice, name.span, name=name.text, earlier=earlier[0])
+
+
+def input_(stmt: ast.Input, context: Context, _: Scope | None) -> None:
+    try:
+        _only_in_nets("input", stmt.span, context)
+        _new_port(stmt.name, context)
+        cls = find("input")
+        assert cls is not None
+        layer = make(stmt, cls, context, stmt.name.span)
+        node = context.builder.node(layer, (), stmt.name.text, stmt.name.span, context.frame)
+        node.shape = _named(node.shape, stmt.name.text)
+        context.builder.inputs.append(node)
+        context.value = node
+    except (Rejected, Poisoned):
+        define_label(stmt.name.text, stmt.name.span, POISON, context)
+        raise
+    define_label(stmt.name.text, stmt.name.span, node, context)
+
+
+def _named(shape: Shape, name: str) -> Shape:
+    """The shape with a name for each size that is written `?` alone: the input's and the axis."""
+    return tuple(
+        Size(f"{name}_{axis}", size.a, size.b, size.c, size.d)
+        if isinstance(size, Size) and size.symbol == ANY.symbol
+        else size
+        for axis, size in enumerate(shape)
+    )
+
+
+def output(stmt: ast.Output, context: Context, _: Scope | None) -> None:
+    value = context.value
+    try:
+        _only_in_nets("output", stmt.span, context)
+        _new_port(stmt.name, context)
+        if stmt.body is not None:
+            side = context.inside()
+            side.training = side.training or stmt.training
+            node = branch(stmt.body, side, context.scope.open(stmt.name.text))
+        else:
+            node = current(context, "output", stmt.name.span)
+        if node is POISON:
+            raise Poisoned
+        result = Output(stmt.name.text, node, stmt.name.span, stmt.training)  # type: ignore[arg-type]
+        context.builder.outputs[stmt.name.text] = result
+    except Rejected as rejected:
+        context.builder.report.add(rejected.problem)
+    except Poisoned:
+        pass
+    context.value = value
+
+
+def let(stmt: ast.Let, context: Context, _: Scope | None) -> None:
+    try:
+        value = evaluate(stmt.value, context)
+    except Rejected as rejected:
+        context.builder.report.add(rejected.problem)
+        value = POISON
+    except Poisoned:
+        value = POISON
+    _quietly(lambda: context.define(stmt.name, value), context)
+
+
+def default(stmt: ast.Default, context: Context, _: Scope | None) -> None:
+    def change() -> None:
+        context.defaults = change_defaults(stmt, context)
+
+    _quietly(change, context)
+
+
+def expect(stmt: ast.Expect, context: Context, _: Scope | None) -> None:
+    _quietly(lambda: (_expect_shape if stmt.what == "shape" else _expect_count)(stmt, context), context)
+
+
+def _quietly(action: Any, context: Context) -> None:
+    """Do what cannot hurt the flow: report what is wrong, and keep the current value."""
+    try:
+        action()
+    except Rejected as rejected:
+        context.builder.report.add(rejected.problem)
+    except Poisoned:
+        pass
+
+
+def _expect_shape(stmt: ast.Expect, context: Context) -> None:
+    expected = evaluate(stmt.value, context)
+    node = current(context, "expect", stmt.span)
+    sizes = expected if isinstance(expected, tuple) else (expected,)
+    sizes = tuple(size if isinstance(size, Size) else whole(size) for size in sizes)
+    if None in sizes:
+        what = f"`expect` takes sizes, such as `256x6x6`, not {describe(expected)}"
+        context.reject(problems.BadOperation, stmt.value.span, what=what)
+    same = len(sizes) == len(node.shape)
+    if not same or any(e != a and e != ANY for e, a in zip(sizes, node.shape, strict=True)):
+        context.reject(ExpectShape, stmt.value.span, expected=sizes, actual=node.shape, made=node.span)
+
+
+def _expect_count(stmt: ast.Expect, context: Context) -> None:
+    given = evaluate(stmt.value, context)
+    expected = whole(given)
+    builder = context.builder
+    if expected is None:
+        what = f"`expect {stmt.what}` takes an integer, not {describe(given)}"
+        context.reject(problems.BadOperation, stmt.value.span, what=what)
+    if context.value is POISON or builder.report.errors:
+        raise Poisoned
+    nodes, weights = context.start
+    actual = builder.counted - weights if stmt.what == "params" else builder.macs(nodes)
+    if actual != expected:
+        context.reject(ExpectCount, stmt.value.span, what=stmt.what, expected=expected, actual=actual)
+
+
+def about(stmt: ast.About, context: Context, _: Scope | None) -> None:
+    def collect() -> None:
+        _only_in_nets("about", stmt.span, context)
+        context.builder.about.update(settings(stmt.settings, context))
+
+    _quietly(collect, context)
+
+
+def settings(lines: tuple[ast.Setting, ...], context: Context) -> dict[str, Any]:
+    """The lines of an `about`, their bare words as text; a line's several values as a list, nested lines as a dict."""
+    found: dict[str, Any] = {}
+    for line in lines:
+        given = [v.text if isinstance(v, ast.Name) else evaluate(v, context) for v in line.values]
+        value: Any = given[0] if len(given) == 1 else given
+        if line.lines is not None:
+            value = {"": value, **settings(line.lines, context)} if given else settings(line.lines, context)
+        found[line.key.text] = value
+    return found
+
+
+def broken(*_: object) -> None:
+    raise Poisoned
+
+
+def misplaced(stmt: Any, context: Context, _: Scope | None) -> None:
+    what = type(stmt).__name__.lower().replace("function", "fn").replace("alias", "net")
+    context.reject(Misplaced, stmt.span, what=what, where="in a net or block: it belongs to the file")
+
+
+RULES.update(
+    {
+        ast.Input: input_,
+        ast.Output: output,
+        ast.Let: let,
+        ast.Default: default,
+        ast.Expect: expect,
+        ast.About: about,
+        ast.Broken: broken,
+        **dict.fromkeys((ast.Use, ast.Net, ast.Alias, ast.Block, ast.Function, ast.Train), misplaced),
+    }
+)
