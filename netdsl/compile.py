@@ -6,14 +6,10 @@ import io
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from netdsl.emit import Array, Emitted, Weights
+    from netdsl.emit import Emitted, Weights
     from netdsl.ir.graph import Graph
     from netdsl.ir.net import Net
-    from netdsl.weights.match import MatchedWeights
-
-    Given = Mapping[str, Array] | MatchedWeights
+    from netdsl.weights.file import WeightFile
 
 OPSET = 21
 """The newest that runtimes of the last two years know."""
@@ -24,24 +20,18 @@ def compile_net(
     file: BinaryIO,
     *,
     seed: int = 0,
-    weights: Given | None = None,
+    weights: WeightFile | None = None,
     batch: int | None = None,
     opset: int = OPSET,
 ) -> None:
-    """Write a net as one ONNX model, with these weights or with initial ones drawn from the seed.
+    """Write a net as one ONNX model, with the weights of a file or with initial ones drawn from the seed.
 
-    Raises TooLargeForOnnx.
+    Raises UserError where the weights do not fit, or the model is too large for one file.
     """
     from netdsl.lower import lower
-    from netdsl.weights.draw import draw_all
 
     graph = lower(net, batch=batch)
-    values: Weights
-    if weights is None:
-        # The first weights are drawn while onnx is imported.
-        values = draw_all([p.declaration for p in graph.parameters.values()], seed)
-    else:
-        values = ((name, weights[name]) for name in graph.parameters)
+    values = _values(net, graph, seed, weights)
     from netdsl.emit import write
 
     write(structure(graph, opset=opset), values, file)
@@ -56,11 +46,24 @@ def structure(graph: Graph, *, opset: int = OPSET) -> Emitted:
     return emitted
 
 
+def _values(net: Net, graph: Graph, seed: int, weights: WeightFile | None) -> Weights:
+    """The weights in the graph's order, one at a time. The first drawn ones are made while onnx is imported."""
+    if weights is None:
+        from netdsl.weights.draw import draw_all
+
+        return draw_all([p.declaration for p in graph.parameters.values()], seed)
+    from netdsl.weights.match import match
+
+    shapes = {name: p.declaration.shape for name, p in graph.parameters.items()}
+    matched = match(shapes, weights, optional=net.parameters.keys() - shapes.keys())
+    return ((name, matched[name]) for name in shapes)
+
+
 def compile_to_bytes(
     net: Net,
     *,
     seed: int = 0,
-    weights: Given | None = None,
+    weights: WeightFile | None = None,
     batch: int | None = None,
     opset: int = OPSET,
 ) -> bytes:

@@ -1,0 +1,5 @@
+"""`python -m netdsl` is the command `netdsl`."""
+
+from netdsl.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,33 @@
+"""`netdsl check`: every net of the files, and each value of each domain."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from netdsl.cli.problems import show
+from netdsl.diagnostics.report import Report
+from netdsl.diagnostics.user_error import UserError
+from netdsl.frontend import check_file
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def command(options: argparse.Namespace) -> int:
+    """Exit code 0 clean or warnings only, 1 with errors, 2 where a file is missing."""
+    code = 0
+    for file in options.files:
+        report = Report()
+        try:
+            names = check_file(file, report, settings=options.set, root=options.root)
+        except UserError as error:
+            print(error, file=sys.stderr)
+            code = max(code, error.exit_code)
+            continue
+        show(report, options.format)
+        if report.errors:
+            code = max(code, 1)
+        elif names is not None and options.format == "text":
+            print(f"{file}: ok ({', '.join(names) or 'no networks'})", file=sys.stderr)
+    return code

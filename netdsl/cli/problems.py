@@ -1,0 +1,33 @@
+"""Problems on their way to the user."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from netdsl.diagnostics.report import Report
+
+
+def show(report: Report, form: str) -> None:
+    """Print what a run found: `text` and `short` to stderr, `json` and `github` to stdout."""
+    if not len(report):
+        return
+    if form in ("json", "github"):
+        from netdsl.diagnostics import formats
+
+        line = formats.json_line if form == "json" else formats.github
+        for problem in report:
+            print(line(problem))
+        return
+    from netdsl.diagnostics.formats import short, summary
+    from netdsl.diagnostics.render import render
+
+    for problem in report:
+        print(short(problem) if form == "short" else render(problem, color=_color()) + "\n", file=sys.stderr)
+    print(summary(report), file=sys.stderr)
+
+
+def _color() -> bool:
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

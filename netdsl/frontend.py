@@ -1,0 +1,114 @@
+"""The front half of the line: what a user calls a FILE, to checked nets."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from netdsl.diagnostics.problem import Rejected
+from netdsl.diagnostics.report import Report
+from netdsl.diagnostics.suggest import suggest
+from netdsl.diagnostics.terminal import escape
+from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
+from netdsl.elaborate.context import Poisoned
+from netdsl.elaborate.expressions import evaluate
+from netdsl.elaborate.library import Library, zoo
+from netdsl.elaborate.net import elaborate, entry, instances, resolve
+from netdsl.files import MissingFile, read_source
+from netdsl.syntax import ast
+from netdsl.syntax.parse import parse
+from netdsl.text import Source, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netdsl.elaborate.module import Module
+    from netdsl.elaborate.net import Given
+    from netdsl.ir.net import Net
+
+
+class BadSetting(UserError, code="E0610", exit_code=USAGE_IS_WRONG):
+    """`--set` takes NAME=VALUE, the name a parameter of the net, the value an expression of the language."""
+
+
+def open_module(file: str, report: Report, root: str | None = None) -> tuple[Module, str | None]:
+    """The module that FILE means, and the net of it that is asked for.
+
+    FILE is a path, `-` for the standard input, the name of a net in the zoo, or any of these and `:NET`. Raises
+    UserError.
+    """
+    library = Library(report, root)
+    path, net = _split(file)
+    if path == "-" or _is_path(path):
+        source = read_source(path)
+        return library.load(source, "stdin.net" if path == "-" else path), net
+    shipped = zoo()
+    if path in shipped:
+        return library.load_zoo(shipped[path]), net or path
+    close = [f"did you mean `{word}`?" for word in suggest(path, shipped)[:1]]
+    raise MissingFile(f"there is no file {escape(path)}, and no network of the zoo is called so", *close)
+
+
+def _is_path(text: str) -> bool:
+    return os.path.lexists(text) or text.endswith(".net") or os.sep in text or "/" in text or not text.isidentifier()
+
+
+def _split(file: str) -> tuple[str, str | None]:
+    path, colon, net = file.rpartition(":")
+    if colon and path and net.isidentifier() and not os.path.lexists(file):
+        return path, net
+    return file, None
+
+
+def load_net(file: str, report: Report, *, settings: Sequence[str] = (), root: str | None = None) -> Net | None:
+    """The net that FILE means, with `name=value` settings; None where the report has errors. Raises UserError."""
+    module, wanted = open_module(file, report, root)
+    try:
+        owner, definition = entry(module, wanted)
+        instance = resolve(owner, definition, _given(settings, module, report))
+    except Rejected as rejected:
+        report.add(rejected.problem)
+        return None
+    except Poisoned:
+        return None
+    owner.check_lets()
+    net = elaborate(instance)
+    return None if report.errors else net
+
+
+def _given(settings: Sequence[str], module: Module, report: Report) -> Given:
+    """The values of `--set name=value`, which see the file's own names. Raises UserError, Rejected or Poisoned."""
+    given: dict[str, tuple[Any, Span]] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        name = name.strip()
+        if not equals or not name.isidentifier() or not value.strip():
+            raise BadSetting(f"`--set {escape(setting)}` is not of the form NAME=VALUE")
+        source = Source("--set", f"let {name} = {value}")
+        items = parse(source, report).items
+        if report.errors or len(items) != 1 or not isinstance(items[0], ast.Let):
+            raise Poisoned
+        given[name] = (evaluate(items[0].value, module.context), items[0].name.span)
+    return given
+
+
+def check_file(file: str, report: Report, *, settings: Sequence[str] = (), root: str | None = None) -> list[str] | None:
+    """Check every net of a file, and each value of each domain; their names. Raises UserError.
+
+    With a net asked for (`FILE:NET`, or a name of the zoo), or with settings, that net alone.
+    """
+    module, wanted = open_module(file, report, root)
+    if wanted is not None or settings:
+        net = load_net(file, report, settings=settings, root=root)
+        return [net.name] if net else None
+    module.check_lets()
+    found = instances(module)
+    blocks = any(isinstance(item, (ast.Block, ast.Function, ast.Let)) for item in module.file.items)
+    if not found and not blocks and not report.errors:
+        try:
+            found = [resolve(*entry(module, None), {})]
+        except Rejected as rejected:
+            report.add(rejected.problem)
+    for instance in found:
+        elaborate(instance)
+    return [name for name, item in module.own.items() if isinstance(item, (ast.Net, ast.Alias))]
