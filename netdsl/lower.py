@@ -9,7 +9,7 @@ from netdsl.ir.shape import Size
 from netdsl.ops.elementwise import cast, identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from netdsl.ir.graph import Value
     from netdsl.ir.net import Net, Node, Parameter
@@ -23,7 +23,7 @@ class Weights:
 
     __slots__ = ("_graph", "_parameters")
 
-    def __init__(self, graph: Graph, parameters: dict[str, Parameter]) -> None:
+    def __init__(self, graph: Graph, parameters: Mapping[str, Parameter]) -> None:
         self._graph = graph
         self._parameters = parameters
 

@@ -103,14 +103,12 @@ class Maker:
         self.outputs[name] = Output(name, node, node.span, training)
 
     def net(self, **more):
-        parameters = {p.name: p for node in self.nodes for p in node.parameters.values()}
         return Net(
             self.name,
             self.source,
             inputs=tuple(self.inputs),
             outputs=self.outputs,
             nodes=tuple(self.nodes),
-            parameters=parameters,
             **more,
         )
 

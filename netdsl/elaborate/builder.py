@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING
 from netdsl.diagnostics.name_problems import DeadValue, WeightTwice
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.shape_problems import TooLarge
-from netdsl.ir.net import Node, Output, Parameter
+from netdsl.ir.net import Node, Output, Parameter, Parameters
 from netdsl.limits import LAYERS, PARAMETERS, ROUNDS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from netdsl.diagnostics.report import Report
     from netdsl.layers.base import Layer, Weight
     from netdsl.syntax import ast
     from netdsl.text import Frame, Span
+
+
+NONE: Mapping[str, Parameter] = {}
 
 
 class Builder:
@@ -33,7 +38,6 @@ class Builder:
         "nodes",
         "outputs",
         "owners",
-        "parameters",
         "report",
         "rounds",
         "sizes",
@@ -46,8 +50,7 @@ class Builder:
         self.training: set[int] = set()
         self.inputs: list[Node] = []
         self.outputs: dict[str, Output] = {}
-        self.parameters: dict[str, Parameter] = {}
-        self.owners: dict[str, Node] = {}
+        self.owners: dict[str, tuple[Node, tuple[Weight, ...]]] = {}
         self.active: dict[ast.Block, Span] = {}
         self.labels: dict[str, Span] = {}
         self.about: dict[str, object] = {}
@@ -69,54 +72,53 @@ class Builder:
     ) -> Node:
         """Apply a layer. `weights_of` names the node whose weights it shares. Raises Misfit or Rejected."""
         shape, weights = layer.rules(tuple([x.shape for x in inputs]))
-        node = Node(layer, inputs, shape, name, {}, span, frame)
-        for weight in weights:
-            node.parameters[weight.name] = self._parameter(node, weight, weights_of, frozen, training)
         if len(self.nodes) >= LAYERS:
             raise Rejected(TooLarge(span=span, frame=frame, what="layers", count=len(self.nodes) + 1, limit=LAYERS))
+        node = Node(layer, inputs, shape, name, NONE, span, frame)
+        if weights:
+            node.parameters = self._parameters(node, weights, weights_of, frozen, training)
         if training:
             self.training.add(len(self.nodes))
         self.nodes.append(node)
         return node
 
-    def _parameter(self, node: Node, weight: Weight, weights_of: str | None, frozen: bool, training: bool) -> Parameter:
-        name = f"{weights_of or node.name}.{weight.name}"
-        earlier = self.parameters.get(name)
-        if earlier is not None:
-            if weights_of and earlier.shape == weight.shape:
-                return earlier
-            raise Rejected(
-                WeightTwice(
-                    span=node.span,
-                    frame=node.frame,
-                    name=name,
-                    earlier=self.owners[name].span,
-                    shape=weight.shape,
-                    other=earlier.shape,
-                    shared=weights_of is not None,
+    def _parameters(
+        self, node: Node, weights: tuple[Weight, ...], shared: str | None, frozen: bool, training: bool
+    ) -> Mapping[str, Parameter]:
+        """The parameters under a node's name, or those that it shares.
+
+        As no layer's own word for a weight has a dot, two weights have one name only where two nodes have.
+        """
+        name = shared or node.name
+        earlier = self.owners.get(name)
+        if earlier is None:
+            self.owners[name] = (node, weights)
+            self._count(node, weights, training)
+            return Parameters(name, weights, not frozen)
+        for weight, other in zip(weights, earlier[1], strict=False):
+            if not shared or weight.shape != other.shape:
+                raise Rejected(
+                    WeightTwice(
+                        span=node.span,
+                        frame=node.frame,
+                        name=f"{name}.{weight.name}",
+                        earlier=earlier[0].span,
+                        shape=weight.shape,
+                        other=other.shape,
+                        shared=shared is not None,
+                    )
                 )
-            )
-        parameter = self.parameters[name] = Parameter(
-            name,
-            weight.shape,
-            weight.init,
-            fan_in=weight.fan_in,
-            fan_out=weight.fan_out,
-            buffer=weight.buffer,
-            trainable=not frozen,
-        )
-        self.owners[name] = node
-        size = 1
-        for side in weight.shape:
-            size *= side
-        self.sizes += size
-        if not weight.buffer and not training:
-            self.counted += size
+        return earlier[0].parameters
+
+    def _count(self, node: Node, weights: tuple[Weight, ...], training: bool) -> None:
+        for weight in weights:
+            self.sizes += weight.size
+            if not weight.buffer and not training:
+                self.counted += weight.size
         if self.sizes > PARAMETERS:
             raise Rejected(
                 TooLarge(span=node.span, frame=node.frame, what="weights", count=self.sizes, limit=PARAMETERS)
             )
-        return parameter
 
     def round(self, span: Span, frame: Frame | None, count: int = 1) -> None:
         """Account for rounds of loops and block calls before they are expanded."""

@@ -182,7 +182,6 @@ def elaborate(instance: Instance) -> Net | None:
         inputs=tuple(builder.inputs),
         outputs=builder.outputs,
         nodes=tuple(nodes),
-        parameters={p.name: p for node in nodes for p in node.parameters.values()},
         about=builder.about,
         settings={p.name.text: describe(context.variables.names[p.name.text][0]) for p in definition.parameters},
     )

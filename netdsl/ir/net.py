@@ -1,13 +1,16 @@
-"""Net: what the user wrote. Layers with their arguments, shapes, names and places; everything that speaks to people reads it."""
+"""Net: what the user wrote. Layers with their arguments, shapes, names and places; what speaks to people reads it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from netdsl.ir.init import Init
     from netdsl.ir.shape import Shape
-    from netdsl.layers.base import Layer
+    from netdsl.layers.base import Layer, Weight
     from netdsl.text import Frame, Source, Span
 
 
@@ -40,6 +43,46 @@ class Parameter:
         self.trainable = trainable and not buffer
 
 
+class Parameters(Mapping[str, Parameter]):
+    """A layer's parameters by its own names for them (`weight`, `bias`); what `reuse` applies again shares them.
+
+    They are made when somebody reads them, since a check of shapes has no use for them.
+    """
+
+    __slots__ = ("_declared", "_made", "_name", "_trainable")
+
+    def __init__(self, name: str, declared: tuple[Weight, ...], trainable: bool) -> None:
+        self._name = name
+        self._declared = declared
+        self._trainable = trainable
+        self._made: dict[str, Parameter] | None = None
+
+    def __getitem__(self, name: str) -> Parameter:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (weight.name for weight in self._declared)
+
+    def __len__(self) -> int:
+        return len(self._declared)
+
+    def _all(self) -> dict[str, Parameter]:
+        if self._made is None:
+            self._made = {
+                weight.name: Parameter(
+                    f"{self._name}.{weight.name}",
+                    weight.shape,
+                    weight.init,
+                    fan_in=weight.fan_in,
+                    fan_out=weight.fan_out,
+                    buffer=weight.buffer,
+                    trainable=self._trainable,
+                )
+                for weight in self._declared
+            }
+        return self._made
+
+
 class Node:
     """A layer applied to values; as each layer has one result, it is that value too.
 
@@ -55,7 +98,7 @@ class Node:
         inputs: tuple[Node, ...],
         shape: Shape,
         name: str,
-        parameters: dict[str, Parameter],
+        parameters: Mapping[str, Parameter],
         span: Span,
         frame: Frame | None,
     ) -> None:
@@ -90,7 +133,7 @@ class Net:
     out, as are their parameters.
     """
 
-    __slots__ = ("about", "doc", "inputs", "name", "nodes", "outputs", "parameters", "settings", "source")
+    __slots__ = ("_parameters", "about", "doc", "inputs", "name", "nodes", "outputs", "settings", "source")
 
     def __init__(
         self,
@@ -101,7 +144,6 @@ class Net:
         inputs: tuple[Node, ...],
         outputs: dict[str, Output],
         nodes: tuple[Node, ...],
-        parameters: dict[str, Parameter],
         about: dict[str, object] | None = None,
         settings: dict[str, object] | None = None,
     ) -> None:
@@ -111,9 +153,16 @@ class Net:
         self.inputs = inputs
         self.outputs = outputs
         self.nodes = nodes
-        self.parameters = parameters
+        self._parameters: dict[str, Parameter] | None = None
         self.about = about or {}
         self.settings = settings or {}
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """All weights and running statistics by name, in the order of the source, shared ones once."""
+        if self._parameters is None:
+            self._parameters = {p.name: p for node in self.nodes for p in node.parameters.values()}
+        return self._parameters
 
     def __repr__(self) -> str:
         return f"<net {self.name}: {len(self.nodes)} layers>"

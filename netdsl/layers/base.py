@@ -53,7 +53,7 @@ class Weight:
     The fans default to those of a weight laid out as [outputs, inputs, *kernel], as convolutions and dense layers have.
     """
 
-    __slots__ = ("buffer", "fan_in", "fan_out", "init", "name", "shape")
+    __slots__ = ("buffer", "fan_in", "fan_out", "init", "name", "shape", "size")
 
     def __init__(
         self,
@@ -66,8 +66,8 @@ class Weight:
         buffer: bool = False,
     ) -> None:
         area = elements(shape[2:])
-        assert isinstance(area, int)
         self.name = name
+        self.size = elements(shape)
         self.shape = shape
         self.init = init
         self.fan_in = fan_in if fan_in is not None else (shape[1] * area if len(shape) > 1 else shape[0])
