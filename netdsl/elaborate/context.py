@@ -143,9 +143,9 @@ class Scope:
         count = self.counters[kind] = self.counters.get(kind, start - 1) + 1
         return count
 
-    def name(self, kind: str) -> str:
-        """The next unlabelled layer's or call's own name."""
-        return str(self.ordinal("", 0)) if self.seq else f"{kind}{self.ordinal(kind)}"
+    def name(self, kind: str, *, counts: bool = True) -> str:
+        """The next unlabelled layer's or call's own name. A merge does not count in a `seq`: it is neither."""
+        return str(self.ordinal("", 0)) if self.seq and counts else f"{kind}{self.ordinal(kind)}"
 
     def find(self, label: str) -> Label | None:
         scope: Scope | None = self

@@ -113,7 +113,7 @@ def apply(
 
     `arguments` give their places to messages. Raises Rejected.
     """
-    scope = opened or context.scope.open(context.scope.name(layer.kind))
+    scope = opened or context.scope.open(context.scope.name(layer.kind, counts=not layer.variadic))
     try:
         return context.builder.node(
             layer,
