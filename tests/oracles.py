@@ -77,3 +77,31 @@ def average_of_pads(x, kernel, strides, pads, extra):
     rank = len(kernel)
     x = np.pad(x, [(0, 0), (0, 0), *zip(pads[:rank], pads[rank:], strict=True)])
     return pool(x, kernel, strides, (0,) * rank + extra, np.nanmean, np.nan)
+
+
+def standard(x, axes, eps):
+    """Mean 0 and, but for `eps`, variance 1 over the axes."""
+    return (x - x.mean(axis=axes, keepdims=True)) / np.sqrt(x.var(axis=axes, keepdims=True) + eps)
+
+
+def upsample(x, factors, corners):
+    """Interpolation along one spatial axis after the other; beyond the outermost elements it is constant."""
+    for axis, factor in enumerate(factors, 2):
+        size = x.shape[axis]
+        out = np.arange(size * factor)
+        at = out * (size - 1) / max(1, size * factor - 1) if corners else (out + 0.5) / factor - 0.5
+        places = np.arange(size)
+        x = np.apply_along_axis(lambda row, at=at, places=places: np.interp(at, places, row), axis, x)
+    return x
+
+
+def pixel_shuffle(x, r):
+    """y[c, r*s + i] = x[c*r^d + digits i in base r, s], element by element."""
+    rank = x.ndim - 2
+    y = np.empty((len(x), x.shape[1] // r**rank, *(size * r for size in x.shape[2:])))
+    for place in np.ndindex(*y.shape[1:]):
+        channel = place[0]
+        for p in place[1:]:
+            channel = channel * r + p % r
+        y[(slice(None), *place)] = x[(slice(None), channel, *(p // r for p in place[1:]))]
+    return y

@@ -150,6 +150,37 @@ CASES = {
             + oracles.per_channel(b)
         ),
     ),
+    "instance_norm": (
+        [X, (4,), (4,)],
+        lambda x, s, b: ops.instance_norm(x, s, b, 1e-3),
+        lambda x, s, b: oracles.standard(x, (2, 3), 1e-3) * oracles.per_channel(s) + oracles.per_channel(b),
+    ),
+    "layer_norm": (
+        [X, (6,), (6,)],
+        lambda x, s, b: ops.layer_norm(x, s, b, 1e-3),
+        lambda x, s, b: oracles.standard(x, (3,), 1e-3) * s + b,
+    ),
+    "resize": ([X], lambda x: ops.resize(x, (2, 3)), lambda x: x.repeat(2, 2).repeat(3, 3)),
+    "resize1d": (
+        [(N, 2, W)],
+        lambda x: ops.resize(x, (3,), linear=True),
+        lambda x: oracles.upsample(x, (3,), corners=False),
+    ),
+    "resize2d": (
+        [(N, 3, H, W)],
+        lambda x: ops.resize(x, (2, 3), linear=True),
+        lambda x: oracles.upsample(x, (2, 3), corners=False),
+    ),
+    "resize3d_corners": (
+        [(N, 2, 2, 3, 4)],
+        lambda x: ops.resize(x, (2, 1, 3), linear=True, corners=True),
+        lambda x: oracles.upsample(x, (2, 1, 3), corners=True),
+    ),
+    "depth_to_space": (
+        [(N, 12, H, W)],
+        lambda x: ops.depth_to_space(x, 2),
+        lambda x: oracles.pixel_shuffle(x, 2),
+    ),
     "conv1d": (
         [(N, 2, 9), (3, 2, 3)],
         lambda x, w: ops.conv(x, w, pads=(2, 0), dilations=(2,)),
@@ -210,7 +241,7 @@ BATCHES = {2: {"N": 2, "H": 7, "W": 8}, 3: {"N": 3, "H": 6, "W": 11}}
 
 def at(size, sizes):
     """The value of a formula."""
-    return size if isinstance(size, int) else (size.a * sizes[size.symbol] + size.b) // size.c + size.d
+    return size if isinstance(size, int) else size.substitute(sizes)
 
 
 @cache

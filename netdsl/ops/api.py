@@ -32,9 +32,10 @@ from netdsl.ops.elementwise import (
 )
 from netdsl.ops.indexing import concat, gather, pad, slice
 from netdsl.ops.linear import gemm
-from netdsl.ops.normalization import batch_norm, lrn
+from netdsl.ops.normalization import batch_norm, instance_norm, layer_norm, lrn
 from netdsl.ops.pooling import average_pool, global_average_pool, global_max_pool, max_pool
 from netdsl.ops.reduction import reduce_max, reduce_mean, reduce_sum
+from netdsl.ops.resampling import depth_to_space, resize
 from netdsl.ops.shaping import flatten, reshape, transpose
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "conv",
     "conv_transpose",
     "cos",
+    "depth_to_space",
     "div",
     "elu",
     "erf",
@@ -60,6 +62,8 @@ __all__ = [
     "global_max_pool",
     "hard_sigmoid",
     "identity",
+    "instance_norm",
+    "layer_norm",
     "leaky_relu",
     "log",
     "log_softmax",
@@ -76,6 +80,7 @@ __all__ = [
     "reduce_sum",
     "relu",
     "reshape",
+    "resize",
     "selu",
     "sigmoid",
     "sign",

@@ -27,6 +27,39 @@ class BatchNormalization(SameShape):
         return x
 
 
+class InstanceNormalization(SameShape):
+    """y = scale * (x - mean) / sqrt(var + epsilon) + bias, mean and var of each map itself. ONNX InstanceNormalization.
+
+    x [N, C, *S], the others [C] -> [N, C, *S]; var is the biased one. Source: Ulyanov et al. (2016).
+    """
+
+    __slots__ = ("epsilon",)
+
+    def __init__(self, epsilon: float) -> None:
+        self.epsilon = float(epsilon)
+
+    def infer(self, x: Shape, *affine: Shape) -> Shape:
+        assert len(x) > 2, x
+        assert all(a == x[1:2] for a in affine), f"{x} normalised with {affine}"
+        return x
+
+
+class LayerNormalization(SameShape):
+    """y = scale * (x - mean) / sqrt(var + epsilon) + bias, mean and var over the last axis. ONNX LayerNormalization.
+
+    x [*, C], the others [C] -> [*, C]; var is the biased one. Source: Ba et al. (2016).
+    """
+
+    __slots__ = ("epsilon",)
+
+    def __init__(self, epsilon: float) -> None:
+        self.epsilon = float(epsilon)
+
+    def infer(self, x: Shape, *affine: Shape) -> Shape:
+        assert all(a == x[-1:] for a in affine), f"{x} normalised with {affine}"
+        return x
+
+
 class LRN(SameShape):
     """y = x / (bias + alpha/size * sum of x^2 over `size` channels around)^beta. ONNX LRN.
 
@@ -50,6 +83,14 @@ class LRN(SameShape):
 
 def batch_norm(x: Value, scale: Value, bias: Value, mean: Value, var: Value, epsilon: float = 1e-5) -> Value:
     return apply(BatchNormalization(epsilon), x, scale, bias, mean, var)
+
+
+def instance_norm(x: Value, scale: Value, bias: Value, epsilon: float = 1e-5) -> Value:
+    return apply(InstanceNormalization(epsilon), x, scale, bias)
+
+
+def layer_norm(x: Value, scale: Value, bias: Value, epsilon: float = 1e-5) -> Value:
+    return apply(LayerNormalization(epsilon), x, scale, bias)
 
 
 def lrn(x: Value, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0) -> Value:
