@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any
 
-from netdsl.diagnostics import argument_problems as problems
+from netdsl.diagnostics import expression_problems as problems
 from netdsl.ir.shape import Size, Undecidable
 from netdsl.limits import INTEGER_BITS, ROUNDS
 

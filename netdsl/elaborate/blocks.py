@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from netdsl.diagnostics import argument_problems as problems
+from netdsl.diagnostics.argument_problems import OutsideDomain
+from netdsl.diagnostics.expression_problems import BadOperation
 from netdsl.diagnostics.name_problems import Recursive
 from netdsl.diagnostics.shape_problems import TooLarge
 from netdsl.elaborate.arithmetic import show
@@ -49,7 +50,7 @@ def domain_of(parameter: ast.Parameter, context: Context) -> tuple[Any, ...] | N
     domain = evaluate(parameter.domain, context)
     if not isinstance(domain, tuple) or not domain:
         what = f"a domain is a list of values, not {describe(domain)}"
-        context.reject(problems.BadOperation, parameter.domain.span, what=what)
+        context.reject(BadOperation, parameter.domain.span, what=what)
     return domain
 
 
@@ -66,7 +67,7 @@ def define(parameters: tuple[ast.Parameter, ...], given: dict[str, tuple[Any, Sp
         if domain is not None and not any(type(v) is type(value) and v == value for v in domain):
             assert parameter.domain is not None
             context.reject(
-                problems.OutsideDomain,
+                OutsideDomain,
                 span,
                 name=name,
                 value=describe(value),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.name_problems import DeadValue, WeightTwice
+from netdsl.diagnostics.name_problems import WeightTwice
+from netdsl.diagnostics.net_problems import DeadValue
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.shape_problems import TooLarge
 from netdsl.ir.net import Node, Output, Parameter, Parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from netdsl.diagnostics import argument_problems as problems
+from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.name_problems import UnknownName
 from netdsl.elaborate.arithmetic import binary, compare, index, negate, show, truth
 from netdsl.elaborate.context import POISON, BlockValue, Context, Label, LayerValue, Poisoned

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from netdsl.diagnostics import argument_problems as problems
+from netdsl.diagnostics import expression_problems as problems
+from netdsl.diagnostics.merge_problems import NoOperands, SkipMismatch
 from netdsl.diagnostics.name_problems import DefinedTwice, NotCallable
 from netdsl.diagnostics.problem import Rejected
-from netdsl.diagnostics.shape_problems import NoOperands, SkipMismatch
 from netdsl.elaborate.arithmetic import show
 from netdsl.elaborate.blocks import expand
 from netdsl.elaborate.context import POISON, BlockValue, Context, Label, LayerValue, Poisoned, Scope

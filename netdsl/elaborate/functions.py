@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from netdsl.diagnostics import argument_problems as problems
+from netdsl.diagnostics import expression_problems as problems
 from netdsl.elaborate.arithmetic import binary, is_number, show
 from netdsl.limits import ROUNDS
 

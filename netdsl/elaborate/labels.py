@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics import argument_problems as problems
+from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.name_problems import DefinedTwice, UnknownLabel
 from netdsl.elaborate.context import POISON, Context, Label, Poisoned
 from netdsl.syntax import ast

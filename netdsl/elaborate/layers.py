@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from netdsl.diagnostics import argument_problems as problems
-from netdsl.diagnostics.name_problems import NoInput, UnknownLayer
+from netdsl.diagnostics.name_problems import UnknownLayer
+from netdsl.diagnostics.net_problems import NoInput
 from netdsl.elaborate.bind import Signature, bind, values
 from netdsl.elaborate.context import POISON, Context, Poisoned
 from netdsl.elaborate.expressions import describe

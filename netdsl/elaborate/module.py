@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from netdsl.diagnostics import argument_problems as problems
+from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.name_problems import DefinedTwice, Recursive
 from netdsl.diagnostics.problem import Rejected
 from netdsl.elaborate.builder import Builder

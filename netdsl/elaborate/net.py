@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from netdsl.diagnostics.name_problems import (
+from netdsl.diagnostics.name_problems import Recursive
+from netdsl.diagnostics.net_problems import (
     NoDefault,
     NoInput,
     NoNet,
     OutputTwice,
-    Recursive,
     UnknownNet,
     UnknownParameter,
     WhichNet,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from netdsl.diagnostics import argument_problems as problems
-from netdsl.diagnostics.name_problems import Misplaced, OutputTwice
+from netdsl.diagnostics import expression_problems as problems
+from netdsl.diagnostics.net_problems import Misplaced, OutputTwice
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.shape_problems import ExpectCount, ExpectShape
 from netdsl.elaborate.context import POISON, Context, Poisoned, Scope

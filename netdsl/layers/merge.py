@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.diagnostics.shape_problems import ConcatMismatch, MergeMismatch, OutsideShape
+from netdsl.diagnostics.merge_problems import ConcatMismatch, MergeMismatch
+from netdsl.diagnostics.shape_problems import OutsideShape
 from netdsl.ir.shape import Dim
 from netdsl.layers.arguments import Integer
 from netdsl.layers.base import Layer, Misfit, Shape, keyword, layer

@@ -1,0 +1,183 @@
+"""Problems of nets: which there are, what goes in and comes out of them, and what they are given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.name_problems import Unknown
+from netdsl.diagnostics.problem import Help, Label, Problem, problem
+from netdsl.ir.shape import Shape, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from netdsl.text import Span
+
+
+@problem("E0207", "no input")
+class NoInput(Problem):
+    """Statements apply to the current value, and the first one comes from an `input`.
+
+    ```net fail
+    net bad { dense 10 }
+    ```
+    """
+
+    what: str
+
+    def message(self) -> str:
+        return f"{self.what} has no value to work on"
+
+    def label(self) -> str:
+        return "no `input` stands before this"
+
+    def helps(self) -> Iterable[Help]:
+        yield Help("begin the net with an input, such as `input image 3x224x224`")
+
+
+@problem("E0208", "no network defined")
+class NoNet(Problem):
+    """There is nothing to compile in a file without a `net`.
+
+    ```net fail
+    block b { relu }
+    ```
+    """
+
+    blocks: bool = False
+
+    def message(self) -> str:
+        return "no network defined: the file has only blocks" if self.blocks else "no network defined"
+
+    def helps(self) -> Iterable[Help]:
+        yield Help("a network is written `net NAME { input x 784; dense 10 }`")
+
+
+@problem("E0209", "which network?")
+class WhichNet(Problem):
+    """A file with several nets has one entry only if a net is called like the file.
+
+    ```net fail
+    net one { input x 784; dense 10 }
+    net two { input x 784; dense 10 }
+    ```
+    """
+
+    names: tuple[str, ...]
+    file: str
+
+    def message(self) -> str:
+        return f"this file has {len(self.names)} networks: {', '.join(self.names)}"
+
+    def helps(self) -> Iterable[Help]:
+        yield Help(f"choose one, as in `{self.file}:{self.names[0]}`")
+
+
+@problem("E0210", "unknown network")
+class UnknownNet(Unknown):
+    """The net that was asked for, or that an alias or a `train` names, is not in this file.
+
+    ```net fail
+    net one { input x 784; dense 10 }
+    net two = on(depth = 1)
+    ```
+    """
+
+    def message(self) -> str:
+        return f"there is no network `{self.name}`"
+
+
+@problem("E0211", "two graph values of one name")
+class OutputTwice(Problem):
+    """Inputs and outputs are the names by which a program talks to the model, so each is unique.
+
+    ```net fail
+    net bad { input x 784; dense 10; output y; relu; output y }
+    ```
+    """
+
+    name: str
+    earlier: Span
+
+    def message(self) -> str:
+        return f"two inputs or outputs are called `{self.name}`"
+
+    def label(self) -> str:
+        return "again here"
+
+    def labels(self) -> Iterable[Label]:
+        yield Label(self.earlier, "first here")
+
+
+@problem("E0213", "a statement in the wrong place")
+class Misplaced(Problem):
+    """Inputs and outputs belong to a net, not to the blocks that it calls; definitions stand outside of both.
+
+    ```net fail
+    block b { input x 784 }
+    net bad { b; dense 10 }
+    ```
+    """
+
+    what: str
+    where: str
+
+    def message(self) -> str:
+        return f"`{self.what}` cannot stand {self.where}"
+
+
+@problem("E0214", "unknown parameter")
+class UnknownParameter(Unknown):
+    """A value was given to a parameter that the net does not declare.
+
+    ```net fail
+    net one(depth = 1) { input x 784; dense depth }
+    net two = one(dept = 2)
+    ```
+    """
+
+    net: str
+
+    def message(self) -> str:
+        return f"the net `{self.net}` has no parameter `{self.name}`"
+
+    def label(self) -> str:
+        return f"its parameters are {', '.join(self.candidates)}" if self.candidates else "it has none"
+
+
+@problem("E0215", "a parameter of a net without a default")
+class NoDefault(Problem):
+    """Every parameter of a net has a default, so that the net can be checked and compiled by its name alone.
+
+    ```net fail
+    net bad(classes) { input x 784; dense classes }
+    ```
+    """
+
+    name: str
+
+    def message(self) -> str:
+        return f"the parameter `{self.name}` of a net needs a default"
+
+    def helps(self) -> Iterable[Help]:
+        yield Help(f"give it the value that it has in the paper: `{self.name} = …`")
+
+
+@problem("W0201", "a value that reaches no output")
+class DeadValue(Problem):
+    """Nothing reads this value and it is not an output, so it is not part of the compiled graph.
+
+    ```net warn
+    net odd { input x 784; side: dense 5; from x; dense 10 }
+    ```
+    """
+
+    name: str
+    shape: Shape
+
+    def message(self) -> str:
+        return f"`{self.name}` reaches no output"
+
+    def label(self) -> str:
+
+        return f"nothing reads this {text(self.shape)}"
