@@ -344,9 +344,6 @@ def test_elementwise_ops_cost_nothing():
         lambda x: ops.flatten(x),
         lambda x: ops.concat([x, x], 2),
         lambda x: ops.slice(x, (2,), (0,), (5,)),
-        lambda x: ops.conv_transpose(
-            ops.max_pool(x, (2, 2), (2, 2)), ops.constant(x.graph, 0.5, shape=(3, 1, 2, 2)), strides=(2, 2)
-        ),
     ],
 )
 def test_sizes_that_no_formula_tells(build):

@@ -90,7 +90,7 @@ def binary(op: str, left: Any, right: Any, span: Span, operand: ast.Expr, contex
 
 def _general(op: str, left: Any, right: Any, span: Span, operand: ast.Expr, context: Context) -> Any:
     numbers = is_number(left) and is_number(right)
-    sizes = {Size, int} >= {type(left), type(right)} and op in ("+", "-", "*", "//")
+    sizes = {Size, int} >= {type(left), type(right)} and op in ("+", "-", "*", "//", "%")
     lists = isinstance(left, tuple) and ((op == "+" and isinstance(right, tuple)) or (op == "*" and type(right) is int))
     if not (numbers or sizes or lists):
         what = f"`{op}` does not go with {show(left)} and {show(right)}"
@@ -114,17 +114,24 @@ def _general(op: str, left: Any, right: Any, span: Span, operand: ast.Expr, cont
 
 
 def compare(op: str, left: Any, right: Any, span: Span, context: Context) -> bool:
-    """`left op right`, as in Python; sizes known only at run time are equal where their formulas are."""
+    """`left op right`, as in Python; of sizes known only at run time, where their difference decides it."""
     if isinstance(left, Size) or isinstance(right, Size):
-        if left == right and op in ("==", "<=", ">="):
-            return True
-        if left == right and op in ("!=", "<", ">"):
-            return False
-        context.reject(problems.NotDecidable, span, size=str(left if isinstance(left, Size) else right))
+        left, right = _difference(left, right, span, context), 0
     if op not in ("==", "!=") and not (is_number(left) and is_number(right)):
         what = f"`{op}` does not go with {show(left)} and {show(right)}"
         context.reject(problems.BadOperation, span, what=what)
     return bool(_COMPARISONS[op](left, right))
+
+
+def _difference(left: Any, right: Any, span: Span, context: Context) -> int:
+    """What one size has more than another, where that is the same for all values of the names in them."""
+    try:
+        difference = left - right
+    except TypeError:
+        difference = left
+    if not isinstance(difference, int):
+        context.reject(problems.NotDecidable, span, size=str(left if isinstance(left, Size) else right))
+    return difference
 
 
 def negate(value: Any, expr: ast.Unary, context: Context) -> Any:

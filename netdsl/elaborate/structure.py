@@ -58,9 +58,7 @@ def input_(stmt: ast.Input, context: Context, _: Scope | None) -> None:
 def _named(shape: Shape, name: str) -> Shape:
     """The shape with a name for each size that is written `?` alone: the input's and the axis."""
     return tuple(
-        Size(f"{name}_{axis}", size.a, size.b, size.c, size.d)
-        if isinstance(size, Size) and size.symbol == ANY.symbol
-        else size
+        size.substitute({str(ANY): Size(f"{name}_{axis}")}) if isinstance(size, Size) else size
         for axis, size in enumerate(shape)
     )
 
