@@ -123,7 +123,8 @@ class IllegalCharacter(Problem):
         edits = [Edit(span, text) for span, text in self.replacements if text is not None]
         if edits:
             instead = edits[0].text
-            yield Help(f"write `{instead}`" if instead.strip() else "replace it by a plain space", *edits)
+            way = f"write `{instead}`" if instead.strip() else "write a plain space" if instead else "remove it"
+            yield Help(way, *edits)
 
 
 @problem("E0105", "unterminated text")

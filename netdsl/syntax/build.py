@@ -34,20 +34,24 @@ class Builder(Expressions, Statements, Items):
     def _ordered(self, tree: Tree[Any]) -> list[Tree[Any]]:
         """Every node before its parts, the last part first; what is nested too deep has no parts."""
         order = []
-        todo = [(tree, 0)]
+        todo = [(tree, 0, tree)]
+        blamed = None
         while todo:
-            node, depth = todo.pop()
+            node, depth, root = todo.pop()
             order.append(node)
             depth = depth + 1 if hasattr(Expressions, f"build_{node.data}") else 0
+            root = root if depth > 1 else node
             if depth > NESTING:
-                self._flatten(node)
-            todo += [(child, depth) for child in node.children if isinstance(child, Tree)]
+                self._flatten(node, complain=root is not blamed)
+                blamed = root
+            todo += [(child, depth, root) for child in node.children if isinstance(child, Tree)]
         return order
 
-    def _flatten(self, node: Tree[Any]) -> None:
+    def _flatten(self, node: Tree[Any], *, complain: bool) -> None:
         first: Any = node
         while isinstance(first, Tree):
             first = first.children[0]
-        self.complain(TooDeep(span=self.span(first), limit=NESTING))
+        if complain:
+            self.complain(TooDeep(span=self.span(first), limit=NESTING))
         node.data = "deep"
         node.children = [first]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 HIDDEN = "\0\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """NUL and the controls of writing direction: not even in a comment, they hide what a line says (CVE-2021-42574)."""
 
-ASCII = dict(
+ASCII: dict[str, str] = dict(
     zip(
         "−‐‑‒–—×∗⋅·÷∕“”„‟″‘’‛′＝（）［］｛｝，；：．…авеорсухіјАВЕКМНОРСТХαονΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
         [*"------x***//", *'"""""', *'""""', *"=()[]{},;:.", "...", *"abeopcyxijABEKMHOPCTXaovABEZHIKMNOPTYX"],
@@ -27,6 +27,8 @@ ASCII = dict(
 
 def replacement(character: str) -> str | None:
     """The ASCII text that was meant, where that can be told."""
+    if character < "\x80":
+        return '"' if character == "'" else None if character > " " else ""
     if character in HIDDEN or character in "\u200b\u200c\u200d\u2060\ufeff\u00ad":
         return ""
     if character.isspace():
@@ -36,7 +38,7 @@ def replacement(character: str) -> str | None:
     from unicodedata import normalize
 
     plain: str = normalize("NFKC", character)
-    return str(plain) if len(plain) == 1 and "!" <= plain <= "~" else None
+    return plain if len(plain) == 1 and "!" <= plain <= "~" else None
 
 
 def character_problems(source: Source, offsets: list[int]) -> Iterator[IllegalCharacter]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from netdsl.diagnostics.syntax_problems import ReservedWord
 from netdsl.syntax import ast
+from netdsl.syntax.scan import MOST_PROBLEMS
 from netdsl.syntax.tokens import Token
 from netdsl.syntax.words import RESERVED
 from netdsl.text import Span
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class Context:
     """`spoilt` says that a part of the statement now being built is not to be trusted; `sound`, that none ever was."""
 
-    __slots__ = ("comments", "report", "scan", "sound", "source", "spoilt")
+    __slots__ = ("comments", "complaints", "report", "scan", "sound", "source", "spoilt")
 
     def __init__(self, scan: Scan, report: Report) -> None:
         self.scan = scan
@@ -29,10 +30,13 @@ class Context:
         self.report = report
         self.spoilt = False
         self.sound = True
+        self.complaints = 0
         self.comments: dict[int, str] | None = None
 
     def complain(self, problem: Problem) -> None:
-        self.report.add(problem)
+        if self.complaints < MOST_PROBLEMS:
+            self.report.add(problem)
+        self.complaints += 1
         self.sound = False
 
     def spoil(self) -> None:

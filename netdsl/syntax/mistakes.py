@@ -17,7 +17,7 @@ from netdsl.diagnostics.syntax_problems import (
     before,
     shortened,
 )
-from netdsl.syntax.words import ITEMS, STATEMENTS, readable
+from netdsl.syntax.words import FOREIGN, ITEMS, STATEMENTS, readable
 from netdsl.text import Span
 
 if TYPE_CHECKING:
@@ -116,8 +116,8 @@ def _outside(mistake: Mistake) -> Found | None:
         return None
     following = mistake.tokens[mistake.index + 1 : mistake.index + 2]
     named = bool(following) and ("NAME" in following[0].choices or following[0].type == "STRING")
-    if token.text not in STATEMENTS and named and (near := suggest(token.text, ITEMS)):
-        return Found(UnknownItem(span=span, candidate=near[0]))
+    if token.text not in STATEMENTS and named and (near := suggest(token.text, (*ITEMS, *FOREIGN))):
+        return Found(UnknownItem(span=span, candidate=FOREIGN.get(near[0], near[0])))
     return Found(StatementOutside(span=span))
 
 
@@ -208,9 +208,10 @@ def _advice(mistake: Mistake, accepted: set[str]) -> Help | None:
     token = mistake.token
     if token.type == "IF" and mistake.in_call:
         return Help("put a value with `if` into parentheses: `conv 3x3 (64 if wide else 32)`")
-    outer = token.outer
-    if outer and outer.type == "HOLE":
-        return Help("a `{` that touches a word interpolates a label", Edit(before(mistake.span(outer)), " "))
+    inside = token.outer and token.outer.type == "HOLE"
+    hole = token.outer if inside else mistake.tokens[mistake.index - 1].opener
+    if hole and hole.type == "HOLE" and (inside or "LBRACE" in accepted):
+        return Help("a `{` that touches a word interpolates a label", Edit(before(mistake.span(hole)), " "))
     if "NAME" in token.choices:
         words = [kind.lower() for kind in accepted if kind.isalpha() and len(kind) > 1]
         if near := suggest(token.text, words):

@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from lark import Tree, UnexpectedInput
 
+from netdsl.diagnostics.syntax_problems import StatementOutside
 from netdsl.syntax import ast
 from netdsl.syntax.build import Builder
 from netdsl.syntax.mistakes import Mistake, explain
-from netdsl.syntax.scan import Scan
+from netdsl.syntax.scan import MOST_PROBLEMS, Scan
 from netdsl.syntax.table import load
 from netdsl.syntax.tokens import SEPARATOR, Token
+from netdsl.syntax.words import ITEMS, STATEMENTS
 
 if TYPE_CHECKING:
     from netdsl.diagnostics.report import Report
     from netdsl.text import Source
-
-MOST_PROBLEMS = 100
-"""Of one file and one kind; more help nobody."""
 
 
 def parse(source: Source, report: Report) -> ast.File:
@@ -35,7 +34,11 @@ def parse(source: Source, report: Report) -> ast.File:
 
 
 class _Parser:
-    """One run over the tokens. `faults` are the offsets of what has been reported: a statement is blamed once."""
+    """One run over the tokens.
+
+    `faults` are the offsets of what has been reported: a statement is blamed once. `outside` is the token behind the
+    last statement that stood outside of a net: of several in a row the first is enough.
+    """
 
     def __init__(self, scan: Scan, report: Report) -> None:
         self.source = scan.source
@@ -45,6 +48,8 @@ class _Parser:
         self.mistakes = 0
         self.broken = False
         self.last_error = -1
+        self.outside = -1
+        self.ignored = -1
         self.last_height = 0
         self.cursor = load().parse_interactive("")
         self.state = self.cursor.parser_state
@@ -55,7 +60,10 @@ class _Parser:
         while True:
             while index < count:
                 token = self.tokens[index]
-                if self._feed(token) or token.is_newline:  # a newline has no effect where no separator can stand
+                if self._feed(token):
+                    index += 1
+                elif self._is_ignored(token):
+                    self.ignored = index
                     index += 1
                 else:
                     index = self._recover(index)
@@ -79,9 +87,20 @@ class _Parser:
             return False
         return True
 
+    def _is_ignored(self, token: Token) -> bool:
+        """A newline has no effect where no separator can stand, but for one before a word that begins a statement."""
+        if not token.is_newline:
+            return False
+        first, *rest = (*self.tokens[token.index + 1 : token.index + 3], token)
+        keyword = first.text in STATEMENTS.union(ITEMS) and "NAME" in first.choices[1:]
+        is_function = rest and rest[0].choices[0] == "CALL"
+        return not keyword or is_function or first.choices[0] in self.table[self.state.state_stack[-1]]
+
     def _recover(self, index: int) -> int:
         """Complain, put Broken in place of the statement, and return the number of the token to go on with."""
         self.broken = True
+        if self.ignored == index - 1 >= 0:
+            index, self.ignored = index - 1, -1  # the statement ended with its line after all
         height = self._height(index)
         if not height:
             return index + 1
@@ -90,7 +109,10 @@ class _Parser:
             self.mistakes += 1
             level = self.table[self.state.state_stack[height - 1]]
             found = explain(Mistake(self.source, self.tokens, start, index, level, self.cursor))
-            if found.problem and not self._is_blamed(start, index):
+            run_on = isinstance(found.problem, StatementOutside) and start == self.outside
+            if isinstance(found.problem, StatementOutside):
+                self.outside = self._stop(start, index) + 1
+            if found.problem and not run_on and not self._is_blamed(start, index):
                 self.report.add(found.problem)
                 insort(self.faults, found.problem.span.start)
             if found.harmless:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from netdsl.syntax.brackets import Pairing
     from netdsl.text import Source
 
+MOST_PROBLEMS = 100
+"""Of one file and one step; more help nobody."""
+
 LABEL = re.compile(r"(?:\{[^{}\n;]*\}[A-Za-z0-9_]*)*:")
 HIDING = re.compile(f"[{HIDDEN}]")
 JOINING = ("else", "project")
@@ -131,6 +134,8 @@ def _separated(pieces: list[Token], pairing: Pairing) -> list[Token]:
         if index in pairing.openers:
             token.opener = stack.pop()
             inside = stack[-1] if stack else None
+        elif token.text in ("(", "[") and index not in pairing.opening:
+            token.choices, token.type = BAD, "BAD"
         token.outer = inside
         tokens.append(token)
         if index in pairing.opening:

@@ -92,8 +92,10 @@ class Statements(Context):
     def build_call(self, span: Span, children: list[Any]) -> ast.Call:
         head: Token = children[0]
         found = self.arguments(children)
-        if found and found[0].span.start == head.end and found[0].grouped:
-            opening = self.scan.tokens[head.index + 1]
+        opening = self.scan.tokens[head.index + 1] if found and found[0].span.start == head.end else None
+        if opening and opening.text == "[":
+            self.complain(UnexpectedToken(span=self.span(opening), found="`[`", expected=("a space before it",)))
+        elif opening and opening.text == "(":
             self.complain(parentheses_in_call(self.source, self.span(head), self.scan.tokens, opening))
         return ast.Call(span, self.name(head), found)
 

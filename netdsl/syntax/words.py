@@ -31,6 +31,9 @@ STATEMENTS = frozenset(
 ITEMS = ("net", "block", "fn", "let", "default", "train", "use")
 """Words that begin a definition of a file."""
 
+FOREIGN = {"network": "net", "model": "net", "function": "fn", "import": "use", "include": "use", "const": "let"}
+"""What other languages call our definitions."""
+
 RESERVED = STATEMENTS | frozenset(
     ("net", "block", "fn", "train", "use", "else", "project", "as", "in", "and", "or", "not", "match", "on", "off")
 )
@@ -79,6 +82,8 @@ def readable(accepted: set[str], most: int = 5) -> tuple[str, ...]:
     else:
         rest -= OPERATORS
         phrases.append("an operator")
+    if "SEP" in rest:
+        rest -= {"RBRACE", "$END"}
     words = sorted(f"`{kind.lower()}`" for kind in rest if kind not in SIGNS)
     signs = [text for kind, text in SIGNS.items() if kind in rest]
     return tuple([*phrases, *words, *signs][:most])
