@@ -18,6 +18,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 from netdsl.diagnostics.user_error import UserError
 from netdsl.ir.graph import Constant
 from netdsl.ir.shape import elements
+from netdsl.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,6 +48,10 @@ ELEMENT_TYPES = {
     "bool": (TensorProto.BOOL, "|b1"),
 }
 """Each element type's number in ONNX, and its bytes."""
+
+
+PICTURE = {"resize": None, "crop": None, "filter": "bilinear", "order": "rgb"}
+"""What an input says of how a picture becomes it, for the tools, and what holds where it says nothing."""
 
 
 class TooLargeForOnnx(UserError, code="E0680"):
@@ -101,7 +106,7 @@ def emit(graph: Graph, *, opset: int = 21, float_type: str = "f32") -> Emitted:
     # Metadata of a node came with IR version 10.
     model.ir_version = max(10, helper.find_min_ir_version_for(list(model.opset_import)))
     model.producer_name = "netdsl"
-    model.producer_version = _version()
+    model.producer_version = VERSION
     if graph.origin:
         model.doc_string = graph.origin.doc
         for key, value in _metadata(graph.origin, model.producer_version):
@@ -202,20 +207,15 @@ def _metadata(net: Net, version: str) -> Iterator[tuple[str, str]]:
     for prefix, table in (("netdsl.set", net.settings), ("netdsl.about", net.about)):
         for key, value in table.items():
             yield f"{prefix}.{key}", value if isinstance(value, str) else json.dumps(value, default=_plain)
+    for node in net.inputs:
+        said = {key: getattr(node.layer, key, default) for key, default in PICTURE.items()}
+        if advice := {key: value for key, value in said.items() if value != PICTURE[key]}:
+            yield f"netdsl.input.{node.name}", json.dumps(advice)
 
 
 def _plain(value: object) -> object:
     """A block, as the value of a setting, is its name."""
     return getattr(value, "name", type(value).__name__)
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("netdsl")
-    except PackageNotFoundError:
-        return ""
 
 
 def write(emitted: Emitted, weights: Weights, file: BinaryIO) -> None:

@@ -3,92 +3,87 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from netdsl.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    Commands = argparse._SubParsersAction[Any]
 
 FILE = "a path, `-` for the standard input, the name of a net in the zoo, or any of these and `:NET`"
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options of a command line; `command` is the function to call with them. Wrong usage exits with 2."""
-    parser = argparse.ArgumentParser(
-        prog="netdsl", description="Neural networks as short as the table in their paper, compiled to ONNX."
+    """The options of a command line; `command` is the function to call with them. Wrong usage exits with 2.
+
+    Options may stand before, between and behind the files.
+    """
+    parser = _Parser(
+        prog="netdsl",
+        usage="netdsl COMMAND ...",
+        description="Neural networks as short as the table in their paper, compiled to ONNX.",
+        epilog="`netdsl COMMAND --help` tells what a command takes.",
+        formatter_class=_Formatter,
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    parser.add_argument("--version", action="version", version=f"netdsl {VERSION}", help="print the version and exit")
+    # Left to itself, argparse renders a usage line to find this `prog`, which takes milliseconds.
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", prog="netdsl", required=True)
     _check(commands)
     _compile(commands)
     _run(commands)
-    return parser.parse_args(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    _take(rest, options)
+    return options
 
 
-class _Version(argparse.Action):
-    """Finding the version reads the installed package's metadata, so it waits until it is asked for."""
+def _take(rest: list[str], options: argparse.Namespace) -> None:
+    """What argparse leaves behind are files that follow an option, or no options of ours."""
+    parser: argparse.ArgumentParser = options.parser
+    for word in rest:
+        if word.startswith("-") and word != "-" and not word.startswith("-:"):
+            from netdsl.diagnostics.suggest import suggest
 
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from netdsl.version import version
-
-        parser.exit(message=f"netdsl {version()}\n")
-
-
-def _check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("check", help="check every net of the files")
-    parser.set_defaults(command=_call("netdsl.cli.check"))
-    parser.add_argument("files", nargs="+", metavar="FILE", help=FILE)
-    _spec(parser)
-
-
-def _compile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("compile", help="compile a net to ONNX")
-    parser.set_defaults(command=_call("netdsl.cli.compile"))
-    parser.add_argument("file", metavar="FILE", help=FILE)
-    parser.add_argument("-o", "--output", metavar="OUT.onnx", help="where to write; NET.onnx in this folder by default")
-    parser.add_argument("--force", action="store_true", help="overwrite a file that is no model of netdsl's")
-    parser.add_argument("--batch", type=_positive, metavar="N", help="fix the batch size, which else is free")
-    parser.add_argument("--opset", type=_opset, default=21, metavar="N", help="ONNX opset, 17 to 26; 21 by default")
-    _weights(parser)
-    _spec(parser)
+            known = [text for action in parser._actions for text in action.option_strings]
+            meant = suggest(word.partition("=")[0], known)[:1]
+            parser.error(f"there is no option {word}" + (f"; did you mean {meant[0]}?" if meant else ""))
+        if options.many is None:
+            parser.error(f"one FILE is enough; what is {word}?")
+        getattr(options, options.many).append(word)
 
 
-def _run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("run", help="run a net or a model on data")
-    parser.set_defaults(command=_call("netdsl.cli.run"))
-    parser.add_argument("file", metavar="FILE|MODEL.onnx", help=f"{FILE}; or a compiled model")
-    parser.add_argument(
-        "inputs",
-        nargs="+",
-        metavar="INPUT",
-        help="a .npy, .npz, idx or image file; several images are several examples; NAME=PATH for one of many inputs",
+class _Parser(argparse.ArgumentParser):
+    """Knows that `-:NET` is a net of the standard input, and no option."""
+
+    def _parse_optional(self, arg_string: str) -> Any:
+        return None if arg_string.startswith("-:") else super()._parse_optional(arg_string)
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """The same text in all versions of Python: `-o, --output OUT.onnx`, as 3.13 has it."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        return f"{', '.join(action.option_strings)} {self._format_args(action, action.dest.upper())}"
+
+
+def _add(commands: Commands, name: str, text: str, usage: str, many: str | None) -> argparse.ArgumentParser:
+    """A command; `many` is the name of its argument that takes any number of files."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        usage=f"netdsl {name} {usage}",
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        formatter_class=_Formatter,
+        allow_abbrev=False,
     )
-    parser.add_argument("-o", "--output", metavar="OUT.npz", help="write the outputs, by their names")
-    parser.add_argument("--force", action="store_true", help="overwrite a file that is no output of netdsl's")
-    parser.add_argument("--top", type=_positive, default=5, metavar="K", help="how many classes to print; 5 by default")
-    parser.add_argument("--batch", type=_positive, metavar="N", help="examples a step; 32 by default")
-    parser.add_argument("--provider", default="cpu", metavar="P", help="cpu, cuda, …; cpu by default")
-    parser.add_argument("--threads", type=_positive, metavar="N", help="threads of the CPU; all by default")
-    _weights(parser)
-    _spec(parser)
+    parser.set_defaults(command=_call(f"netdsl.cli.{name}"), parser=parser, many=many)
+    return parser
 
 
-def _weights(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weights", metavar="W", help="a .safetensors or .npz file; drawn from the seed without it")
-    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="seed of drawn weights; 0 by default")
-
-
-def _spec(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="set a parameter of the net")
-    parser.add_argument("--root", metavar="DIR", help="the folder that `use` may not leave; FILE's own by default")
-    parser.add_argument(
-        "--format",
-        choices=("text", "short", "json", "github"),
-        default="text",
-        help="how problems are shown; text and short on stderr, json and github on stdout",
-    )
-
-
-def _call(module: str) -> object:
+def _call(module: str) -> Callable[[argparse.Namespace], int]:
     """The `command` of a module, imported when it is called."""
 
     def command(options: argparse.Namespace) -> int:
@@ -98,6 +93,61 @@ def _call(module: str) -> object:
         return code
 
     return command
+
+
+def _check(commands: Commands) -> None:
+    parser = _add(commands, "check", "check every net of the files", "FILE ... [OPTION ...]", "files")
+    parser.add_argument("files", nargs="+", metavar="FILE", help=FILE)
+    _spec(parser)
+
+
+def _compile(commands: Commands) -> None:
+    parser = _add(commands, "compile", "compile a net to ONNX", "FILE [OPTION ...]", None)
+    parser.add_argument("file", metavar="FILE", help=FILE)
+    parser.add_argument("-o", "--output", metavar="OUT.onnx", help="where to write; NET.onnx in this folder by default")
+    parser.add_argument("--force", action="store_true", help="overwrite a file that netdsl did not make")
+    parser.add_argument("--batch", type=_positive, metavar="N", help="fix the batch size, which else is free")
+    parser.add_argument("--opset", type=_opset, default=21, metavar="N", help="ONNX opset, 17 to 26; 21 by default")
+    _weights(parser)
+    _spec(parser)
+
+
+def _run(commands: Commands) -> None:
+    parser = _add(
+        commands, "run", "run a net or a compiled model on data", "FILE|MODEL.onnx INPUT ... [OPTION ...]", "inputs"
+    )
+    parser.add_argument("file", metavar="FILE|MODEL.onnx", help=f"{FILE}; or a compiled model")
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="a .npy, .npz, idx or image file; several images are several examples; NAME=PATH for one of many inputs",
+    )
+    parser.add_argument("-o", "--output", metavar="OUT.npz", help="write the outputs, by their names")
+    parser.add_argument("--force", action="store_true", help="overwrite a file that netdsl did not make")
+    parser.add_argument("--top", type=_positive, default=5, metavar="K", help="how many classes to print; 5 by default")
+    parser.add_argument("--batch", type=_positive, metavar="N", help="examples a step; 32 by default")
+    parser.add_argument("--provider", default="cpu", metavar="P", help="cpu, cuda, ...; cpu by default")
+    parser.add_argument("--threads", type=_positive, metavar="N", help="threads of the CPU; all by default")
+    _weights(parser)
+    _spec(parser)
+
+
+def _weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weights", metavar="W", help="a .safetensors or .npz file; drawn from the seed without it")
+    parser.add_argument("--seed", type=_seed, metavar="N", help="seed of drawn weights; 0 by default")
+
+
+def _spec(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="set a parameter of the net")
+    parser.add_argument("--root", metavar="DIR", help="the folder that `use` may not leave; FILE's own by default")
+    parser.add_argument(
+        "--format",
+        choices=("text", "short", "json", "github"),
+        default="text",
+        metavar="FORM",
+        help="how problems are shown: text or short on stderr, json or github on stdout; text by default",
+    )
 
 
 def _positive(text: str) -> int:
