@@ -23,8 +23,10 @@ def compile_net(
     weights: WeightFile | None = None,
     batch: int | None = None,
     opset: int = OPSET,
-) -> None:
+) -> Emitted:
     """Write a net as one ONNX model, with the weights of a file or with initial ones drawn from the seed.
+
+    Returns the model without its weights.
 
     Raises UserError where the weights do not fit, or the model is too large for one file.
     """
@@ -34,7 +36,9 @@ def compile_net(
     values = _values(net, graph, seed, weights)
     from netdsl.emit import write
 
-    write(structure(graph, opset=opset), values, file)
+    emitted = structure(graph, opset=opset)
+    write(emitted, values, file)
+    return emitted
 
 
 def structure(graph: Graph, *, opset: int = OPSET) -> Emitted:

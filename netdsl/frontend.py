@@ -11,8 +11,8 @@ from netdsl.diagnostics.suggest import suggest
 from netdsl.diagnostics.terminal import escape
 from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
 from netdsl.elaborate.context import Poisoned
-from netdsl.elaborate.expressions import evaluate
-from netdsl.elaborate.library import Library, zoo
+from netdsl.elaborate.expressions import default_value
+from netdsl.elaborate.library import ZOO, Library, zoo
 from netdsl.elaborate.net import elaborate, entry, instances, resolve
 from netdsl.files import MissingFile, read_source
 from netdsl.syntax import ast
@@ -26,9 +26,20 @@ if TYPE_CHECKING:
     from netdsl.elaborate.net import Given
     from netdsl.ir.net import Net
 
+SHOWN = 10
+"""So many nets of a file are listed."""
+
 
 class BadSetting(UserError, code="E0610", exit_code=USAGE_IS_WRONG):
     """`--set` takes NAME=VALUE, the name a parameter of the net, the value an expression of the language."""
+
+
+class NoSuchNet(UserError, code="E0618", exit_code=USAGE_IS_WRONG):
+    """FILE:NET names a net that the file neither has nor uses."""
+
+
+class NoSuchRoot(UserError, code="E0619", exit_code=USAGE_IS_WRONG):
+    """`--root` takes a folder."""
 
 
 def open_module(file: str, report: Report, root: str | None = None) -> tuple[Module, str | None]:
@@ -37,20 +48,32 @@ def open_module(file: str, report: Report, root: str | None = None) -> tuple[Mod
     FILE is a path, `-` for the standard input, the name of a net in the zoo, or any of these and `:NET`. Raises
     UserError.
     """
+    if root is not None and not os.path.isdir(root):
+        raise NoSuchRoot(f"there is no folder {escape(root)} to be the root")
     library = Library(report, root)
     path, net = _split(file)
     if path == "-" or _is_path(path):
-        source = read_source(path)
-        return library.load(source, "stdin.net" if path == "-" else path), net
-    shipped = zoo()
-    if path in shipped:
-        return library.load_zoo(shipped[path]), net or path
-    close = [f"did you mean `{word}`?" for word in suggest(path, shipped)[:1]]
-    raise MissingFile(f"there is no file {escape(path)}, and no network of the zoo is called so", *close)
+        module = library.load(_read(path), "stdin.net" if path == "-" else path)
+    else:
+        shipped = zoo()
+        name = path.removeprefix(ZOO)
+        if path.startswith(ZOO) and name in shipped.values():
+            module = library.load_zoo(name)
+        elif path in shipped:
+            module, net = library.load_zoo(shipped[path]), net or path
+        else:
+            close = [f"did you mean `{word}`?" for word in suggest(path, shipped)[:1]]
+            raise MissingFile(f"there is no file {escape(path)}, and no network of the zoo is called so", *close)
+    if net is not None and not module.file.broken:
+        _check_name(net, module)
+    return module, net
 
 
 def _is_path(text: str) -> bool:
-    return os.path.lexists(text) or text.endswith(".net") or os.sep in text or "/" in text or not text.isidentifier()
+    """Whether a FILE can be no name of the zoo; a folder's name can."""
+    if os.path.lexists(text) and not os.path.isdir(text):
+        return True
+    return not text.isidentifier() and not text.startswith(ZOO)
 
 
 def _split(file: str) -> tuple[str, str | None]:
@@ -58,6 +81,26 @@ def _split(file: str) -> tuple[str, str | None]:
     if colon and path and net.isidentifier() and not os.path.lexists(file):
         return path, net
     return file, None
+
+
+def _read(path: str) -> Source:
+    """The text of a path; where there is none, the zoo may have what was meant. Raises UserError."""
+    try:
+        return read_source(path)
+    except MissingFile as missing:
+        stem = os.path.basename(path).removesuffix(".net")
+        if path.endswith(".net") and stem in zoo():
+            raise MissingFile(missing.message, f"did you mean `{stem}`, of the zoo?") from None
+        raise
+
+
+def _check_name(net: str, module: Module) -> None:
+    nets = [name for name, item in module.own.items() if isinstance(item, (ast.Net, ast.Alias))]
+    nets += [name for name, (_, item) in module.imported.items() if isinstance(item, (ast.Net, ast.Alias))]
+    if net not in nets:
+        close = [f"did you mean `{word}`?" for word in suggest(net, nets)[:1]]
+        held = f"it has {', '.join(nets[:SHOWN])}" + (", …" if len(nets) > SHOWN else "") if nets else "it has none"
+        raise NoSuchNet(f"{escape(module.file.source.name)} has no network `{net}`: {held}", *close)
 
 
 def load_net(file: str, report: Report, *, settings: Sequence[str] = (), root: str | None = None) -> Net | None:
@@ -84,11 +127,15 @@ def _given(settings: Sequence[str], module: Module, report: Report) -> Given:
         name = name.strip()
         if not equals or not name.isidentifier() or not value.strip():
             raise BadSetting(f"`--set {escape(setting)}` is not of the form NAME=VALUE")
+        if name in given:
+            raise BadSetting(f"`--set {name}` is given twice")
         source = Source("--set", f"let {name} = {value}")
         items = parse(source, report).items
-        if report.errors or len(items) != 1 or not isinstance(items[0], ast.Let):
+        if report.errors:
             raise Poisoned
-        given[name] = (evaluate(items[0].value, module.context), items[0].name.span)
+        if len(items) != 1 or not isinstance(items[0], ast.Let):
+            raise BadSetting(f"`--set {escape(setting)}` is more than one value")
+        given[name] = (default_value(items[0].value, module.context), items[0].name.span)
     return given
 
 

@@ -379,4 +379,4 @@ def test_two_writers_at_once_and_the_last_one_wins_whole(tmp_path: Path) -> None
 
 
 def test_file_problems_are_one_family() -> None:
-    assert all(issubclass(kind, FileProblem) for code, kind in USER_ERRORS.items() if code.startswith("E06"))
+    assert all(issubclass(kind, FileProblem) for code, kind in USER_ERRORS.items() if "E0601" <= code < "E0610")

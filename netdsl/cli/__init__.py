@@ -15,7 +15,28 @@ PIPE_IS_CLOSED = 141
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and give its exit code: 0 clean or warnings only, 1 problems in the input, 2 wrong usage or a
-    missing file, 130 interrupted."""
+    missing file, 130 interrupted, 141 where nobody reads what it prints."""
+    try:
+        _open_streams()
+        code = _guarded(arguments)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _silence()
+        return PIPE_IS_CLOSED
+    except OSError as error:  # of a file that we read or write there is a kinder word; this is the standard output
+        _silence()
+        from netdsl.cli.machine import system_failed
+
+        problem = system_failed(error)
+        print(problem, file=sys.stderr)
+        return problem.exit_code
+
+
+def _guarded(arguments: Sequence[str] | None) -> int:
+    """What a command returns; what stops one, told in a line and as an exit code."""
     from netdsl.diagnostics.user_error import UserError
 
     try:
@@ -23,14 +44,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         options = parse(arguments)
         code: int = options.command(options)
-        sys.stdout.flush()
         return code
     except UserError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        # Python flushes stdout at exit, and would complain a second time.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PIPE_IS_CLOSED
+        problem = error
+    except (MemoryError, RecursionError, ModuleNotFoundError) as error:
+        from netdsl.cli.machine import machine_failed
+
+        found = machine_failed(error)
+        if found is None:
+            raise
+        problem = found
+    print(problem, file=sys.stderr)
+    return problem.exit_code
+
+
+def _open_streams() -> None:
+    """Give a closed stream somewhere to go, and let no name be too exotic to be printed.
+
+    A file that is opened in the place of a closed stream would else get what is printed.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            if name != "stdin":  # one that is closed is worth a message
+                setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))
+        elif name != "stdin" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _silence() -> None:
+    """Python flushes the streams at exit, and would complain a second time."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())

@@ -1,31 +1,81 @@
-"""Outputs as an .npz archive, written batch by batch."""
+"""Outputs as an .npz archive, in memory a batch at a time."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+from netdsl.cli.output import ARCHIVE
+from netdsl.diagnostics.terminal import escape
+from netdsl.diagnostics.user_error import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from tempfile import SpooledTemporaryFile
 
     from netdsl.session import Array
 
-MADE = b"made by netdsl"
-"""The comment at the archive's end, by which a later run knows that it may replace it."""
+IN_MEMORY = 2**25
+"""Bytes of an output from which on it waits in a temporary file."""
+
+
+class OutputsDiffer(UserError, code="E0621"):
+    """An output has different sizes for different examples, and one array cannot hold them."""
+
+
+class _Spool:
+    """The results of one output, joined along the first axis."""
+
+    __slots__ = ("count", "dtype", "example", "file", "name")
+
+    def __init__(self, name: str, first: Array, file: SpooledTemporaryFile[bytes]) -> None:
+        self.name = name
+        self.dtype = first.dtype
+        self.example = first.shape[1:]
+        self.count = 0
+        self.file = file
+
+    def add(self, batch: Array) -> None:
+        import numpy as np
+
+        if batch.shape[1:] != self.example:
+            here, there = ("x".join(map(str, shape)) for shape in (self.example, batch.shape[1:]))
+            raise OutputsDiffer(f"the output `{escape(self.name)}` is {here} for some examples and {there} for others")
+        self.count += len(batch)
+        self.file.write(np.ascontiguousarray(batch).data.cast("B") if batch.size else b"")
 
 
 def write(file: BinaryIO, batches: Iterable[dict[str, Array]], names: list[str]) -> None:
-    """Write the outputs of all batches, joined along the first axis, an array for each name."""
+    """Write the outputs of all batches, joined along the first axis, an array for each name. Raises UserError."""
+    from contextlib import ExitStack
+    from tempfile import SpooledTemporaryFile
+
+    with ExitStack() as stack:
+        spools: dict[str, _Spool] = {}
+        for outputs in batches:
+            for name in names:
+                if name not in spools:
+                    spooled = stack.enter_context(SpooledTemporaryFile(IN_MEMORY))
+                    spools[name] = _Spool(name, outputs[name], spooled)
+                spools[name].add(outputs[name])
+        _zip(file, spools)
+
+
+def _zip(file: BinaryIO, spools: dict[str, _Spool]) -> None:
     import zipfile
+    from shutil import copyfileobj
 
-    import numpy as np
+    from numpy.lib import format
 
-    parts: dict[str, list[Any]] = {name: [] for name in names}
-    for outputs in batches:
-        for name in names:
-            parts[name].append(outputs[name])
     with zipfile.ZipFile(file, "w") as archive:
-        archive.comment = MADE
-        for name in names:
+        archive.comment = ARCHIVE
+        for name, spool in spools.items():
             entry = zipfile.ZipInfo(f"{name}.npy")  # dated 1980, so that equal outputs are equal bytes
+            header = {
+                "descr": format.dtype_to_descr(spool.dtype),
+                "fortran_order": False,
+                "shape": (spool.count, *spool.example),
+            }
             with archive.open(entry, "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.concatenate(parts.pop(name)))
+                format.write_array_header_1_0(member, header)
+                spool.file.seek(0)
+                copyfileobj(spool.file, member)

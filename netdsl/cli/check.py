@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from netdsl.cli.problems import show
+from netdsl.cli.problems import note, show
 from netdsl.diagnostics.report import Report
+from netdsl.diagnostics.terminal import escape
 from netdsl.diagnostics.user_error import UserError
 from netdsl.frontend import check_file
 
@@ -29,5 +30,5 @@ def command(options: argparse.Namespace) -> int:
         if report.errors:
             code = max(code, 1)
         elif names is not None and options.format == "text":
-            print(f"{file}: ok ({', '.join(names) or 'no networks'})", file=sys.stderr)
+            note(f"{escape(file)}: ok ({', '.join(names) or 'no networks'})")
     return code

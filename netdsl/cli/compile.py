@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
-from netdsl.cli.problems import show
+from netdsl.cli.problems import note, show
 from netdsl.diagnostics.report import Report
+from netdsl.diagnostics.terminal import escape
 from netdsl.frontend import load_net
 
 if TYPE_CHECKING:
     import argparse
+
+    from netdsl.emit import Emitted
+
+FLOAT = 4
+"""Bytes of a weight."""
 
 
 def command(options: argparse.Namespace) -> int:
@@ -20,14 +25,39 @@ def command(options: argparse.Namespace) -> int:
     show(report, options.format)
     if net is None:
         return 1
-    from netdsl.cli.output import replace
+    from netdsl.cli.output import MODEL, replace
+    from netdsl.cli.progress import Counted, Progress
     from netdsl.compile import compile_net
+    from netdsl.ir.shape import elements
     from netdsl.weights.file import open_weights
 
-    weights = open_weights(options.weights) if options.weights else None
-    target = options.output or f"{net.name}.onnx"
-    with replace(target, made=b"netdsl", force=options.force) as file:
-        compile_net(net, file, seed=options.seed, weights=weights, batch=options.batch, opset=options.opset)
-    if target != "-":
-        print(f"{target}: written", file=sys.stderr)
+    target = options.output if options.output is not None else f"{net.name}.onnx"
+    seed = options.seed or 0
+    size = FLOAT * sum(elements(parameter.shape) for parameter in net.parameters.values())
+    with (
+        replace(target, made=MODEL, force=options.force, reads=(options.file, options.weights)) as file,
+        Progress("bytes", size) as progress,
+    ):
+        weights = open_weights(options.weights) if options.weights is not None else None
+        counted = Counted(file, progress)
+        made = compile_net(
+            net,
+            counted,  # type: ignore[arg-type]
+            seed=seed,
+            weights=weights,
+            batch=options.batch,
+            opset=options.opset,
+        )
+    whence = f"drawn from seed {seed}" if weights is None else f"from {escape(options.weights)}"
+    name = "the standard output" if target == "-" else escape(target)
+    note(f"{name}: {counted.size:,} bytes, {_contents(made, whence)}")
     return 0
+
+
+def _contents(made: Emitted, whence: str) -> str:
+    from netdsl.ir.shape import elements
+
+    count = sum(elements(parameter.shape) for parameter in made.parameters if not parameter.buffer)
+    nodes = len(made.model.graph.node)
+    parameters = f"{count:,} parameters {whence}" if count else "no parameters"
+    return f"{parameters}, {nodes:,} nodes, opset {made.model.opset_import[0].version}"

@@ -3,37 +3,60 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from netdsl.diagnostics.terminal import escape
 from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
 from netdsl.files import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+MODEL = b"\x12\x06netdsl"
+"""The producer's name in a model's first bytes, as protobuf writes it."""
+
+ARCHIVE = b"made by netdsl"
+"""The comment in an archive's last bytes."""
 
 SEARCHED = 64
-"""A model says who made it in its first bytes, an archive in its last."""
 
 
 class WouldOverwrite(UserError, code="E0611", exit_code=USAGE_IS_WRONG):
     """The output is there already, and netdsl did not make it."""
 
 
+class WouldDestroy(UserError, code="E0613", exit_code=USAGE_IS_WRONG):
+    """The output is one of the files that the command reads. `--force` does not help."""
+
+
 @contextmanager
-def replace(path: str, *, made: bytes, force: bool) -> Iterator[BinaryIO]:
-    """A file to write, which takes its name when it is whole. Raises WouldOverwrite before anything is done.
+def replace(path: str, *, made: bytes, force: bool, reads: Iterable[str | None] = ()) -> Iterator[BinaryIO]:
+    """A file to write, which takes its name when it is whole. Raises before anything is done: WouldDestroy where it is
+    one of `reads`, WouldOverwrite, CannotWrite.
 
     What is there may be replaced if it is empty, no regular file, or has the bytes `made` near its beginning or end.
     """
+    for read in reads:
+        if read and path != "-" and _same(path, read):
+            raise WouldDestroy(f"{escape(path)} is read by this command, and cannot be its output too")
     if not force and os.path.isfile(path) and not _has(path, made):
         raise WouldOverwrite(
             f"{escape(path)} exists, and netdsl did not make it",
             "name another file with -o, or overwrite it with --force",
         )
-    with write_atomically(path) as file:
+    if path == "-" and sys.stdout.isatty():
+        raise WouldOverwrite("the output is binary, and the standard output is a terminal", "name a file with -o")
+    with _signals_clean_up(), write_atomically(path) as file:
         yield file
+
+
+def _same(path: str, other: str) -> bool:
+    try:
+        return os.path.isfile(path) and os.path.samefile(path, other)
+    except (OSError, ValueError):
+        return False
 
 
 def _has(path: str, made: bytes) -> bool:
@@ -44,3 +67,26 @@ def _has(path: str, made: bytes) -> bool:
             return not head or made in head or made in file.read(SEARCHED)
     except OSError:
         return False
+
+
+@contextmanager
+def _signals_clean_up() -> Iterator[None]:
+    """Within, being asked to end is an exception, so that no half-written file stays behind."""
+    import signal
+    import threading
+
+    def end(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    asked = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
+        asked = []
+    before = {number: signal.getsignal(number) for number in asked}
+    for number, handler in before.items():
+        if handler is signal.SIG_DFL:  # nohup's wish to go on is respected
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -29,5 +29,10 @@ def show(report: Report, form: str) -> None:
     print(summary(report), file=sys.stderr)
 
 
+def note(text: str) -> None:
+    """A line about what a command did, or what it took for granted."""
+    print(text, file=sys.stderr)
+
+
 def _color() -> bool:
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any
+import sys
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
-from netdsl.cli.problems import show
+from netdsl.cli.problems import note, show
+from netdsl.cli.progress import Progress
 from netdsl.diagnostics.report import Report
 from netdsl.diagnostics.terminal import escape
 from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
@@ -14,106 +16,112 @@ from netdsl.frontend import load_net
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from typing import BinaryIO
 
     from netdsl.data.reader import Reader
+    from netdsl.ir.net import Net
     from netdsl.session import Array, Session
 
 BATCH = 32
 
 
-class WrongInputs(UserError, code="E0612", exit_code=USAGE_IS_WRONG):
-    """The inputs on the command line are not those of the net."""
+class NotForAModel(UserError, code="E0614", exit_code=USAGE_IS_WRONG):
+    """A compiled model has its parameters and weights already, and takes no option that would change them."""
+
+
+class OddOutput(UserError, code="E0620"):
+    """A model that netdsl did not make has an output that is no array of numbers with an entry for each example."""
 
 
 def command(options: argparse.Namespace) -> int:
     """Exit code 0, or 1 where the net, its weights or the data have errors. Raises UserError."""
-    model = options.file if options.file.endswith(".onnx") else _compiled(options)
-    if model is None:
-        return 1
+    net = None
+    if options.file.lower().endswith(".onnx"):
+        _check_options(options)
+    else:
+        report = Report()
+        net = load_net(options.file, report, settings=options.set, root=options.root)
+        show(report, options.format)
+        if net is None:
+            return 1
+    from netdsl.cli.archive import write
+    from netdsl.cli.feeds import find, open_feeds
     from netdsl.session import Session
 
-    session = Session(model, provider=options.provider, threads=options.threads, name=options.file)
-    readers = _readers(options.inputs, session)
-    results = _results(session, readers, options)
-    if options.output is None:
-        for _ in results:
-            pass
-        return 0
-    from netdsl.cli.archive import MADE, write
-    from netdsl.cli.output import replace
-
-    with replace(options.output, made=MADE, force=options.force) as file:
-        write(file, results, list(session.outputs))
+    find(options.inputs)
+    with _output(options) as file:
+        session = Session(_model(net, options), provider=options.provider, threads=options.threads, name=options.file)
+        readers = open_feeds(options.inputs, session)
+        if net is not None and net.parameters and options.weights is None:
+            note(f"{escape(net.name)}: random weights, drawn from seed {options.seed or 0}; --weights names a file")
+        results = _results(session, readers, options)
+        if file is not None:
+            write(file, results, list(session.outputs))
+        else:
+            for _ in results:
+                pass
     return 0
 
 
-def _compiled(options: argparse.Namespace) -> bytes | None:
-    report = Report()
-    net = load_net(options.file, report, settings=options.set, root=options.root)
-    show(report, options.format)
+def _check_options(options: argparse.Namespace) -> None:
+    taken = {"--weights": options.weights, "--seed": options.seed, "--set": options.set, "--root": options.root}
+    for name, value in taken.items():
+        if value not in (None, []):
+            raise NotForAModel(f"{escape(options.file)} is a compiled model, and takes no {name}")
+
+
+def _output(options: argparse.Namespace) -> AbstractContextManager[BinaryIO | None]:
+    """The file of `-o`, judged before the work begins."""
+    if options.output is None:
+        return nullcontext()
+    from netdsl.cli.feeds import files
+    from netdsl.cli.output import ARCHIVE, replace
+
+    reads = (options.file, options.weights, *files(options.inputs))
+    return replace(options.output, made=ARCHIVE, force=options.force, reads=reads)
+
+
+def _model(net: Net | None, options: argparse.Namespace) -> bytes | str:
+    """The compiled net, or the path of a compiled model."""
     if net is None:
-        return None
+        path: str = options.file
+        return path
     from netdsl.compile import compile_to_bytes
     from netdsl.weights.file import open_weights
 
-    weights = open_weights(options.weights) if options.weights else None
-    return compile_to_bytes(net, seed=options.seed, weights=weights)
-
-
-def _readers(arguments: list[str], session: Session) -> dict[str, Reader]:
-    """A reader for each input, from `path` or `name=path` arguments. Raises UserError."""
-    from netdsl.data.open import open_input
-
-    paths: dict[str, list[str]] = {name: [] for name in session.inputs}
-    for argument in arguments:
-        name, equals, path = argument.partition("=")
-        if equals and name in paths and not os.path.lexists(argument):
-            paths[name].append(path)
-        elif len(paths) == 1:
-            paths[next(iter(paths))].append(argument)
-        else:
-            raise WrongInputs(
-                f"{escape(argument)} is for no input: there are {', '.join(map(escape, paths))}",
-                "write NAME=PATH for each",
-            )
-    missing = [name for name, given in paths.items() if not given]
-    if missing:
-        raise WrongInputs(f"no data for {', '.join(map(escape, missing))}", "write NAME=PATH for each input")
-    return {
-        name: open_input(
-            given if len(given) > 1 else given[0], session.inputs[name].shape[1:], session.inputs[name].dtype
-        )
-        for name, given in paths.items()
-    }
+    weights = open_weights(options.weights) if options.weights is not None else None
+    return compile_to_bytes(net, seed=options.seed or 0, weights=weights)
 
 
 def _results(session: Session, readers: dict[str, Reader], options: argparse.Namespace) -> Iterator[dict[str, Array]]:
-    """The outputs of each batch, printed on their way."""
+    """The outputs of each batch, printed on their way; to stderr where the outputs themselves go to stdout."""
+    from netdsl.cli.feeds import Whole
+    from netdsl.cli.lines import lines
     from netdsl.session import predict
 
-    first = next(iter(readers.values()))
-    fixed = session.inputs[next(iter(readers))].shape[0]
+    name, first = next(iter(readers.items()))
+    fixed = session.inputs[name].shape[0] if session.inputs[name].shape else None
+    batch = options.batch or fixed or BATCH
+    if batch == fixed:
+        readers = {name: Whole(reader, batch) for name, reader in readers.items()}
+    stream = sys.stderr if options.output == "-" else sys.stdout
     done = 0
-    for outputs in predict(session, readers, options.batch or fixed or BATCH):
-        count = len(next(iter(outputs.values())))
-        for at in range(count):
-            values = {name: array[at] for name, array in outputs.items()}
-            print(f"{escape(first.name(done + at))}  {_line(values, options.top)}")
-        done += count
-        yield outputs
+    with Progress("examples", len(first), beside=stream) as progress:
+        for outputs in predict(session, readers, batch):
+            count = min(batch, len(first) - done)
+            kept = {key: _part(key, array, batch if batch == fixed else count, count) for key, array in outputs.items()}
+            found = zip(range(done, done + count), lines(kept, options.top), strict=True)
+            stream.write("".join(f"{escape(first.name(at))}  {line}\n" for at, line in found))
+            done += count
+            progress.show(done)
+            yield kept
 
 
-def _line(values: dict[str, Any], top: int) -> str:
-    if len(values) == 1:
-        return _best(next(iter(values.values())), top)
-    return "  ".join(f"{escape(name)}: {_best(array, top)}" for name, array in values.items())
-
-
-def _best(array: Any, top: int) -> str:
-    """The classes with the largest values, best first, equal ones by number; a single number; of maps their shape."""
-    if array.size == 1:
-        return f"{array.item():.6g}"
-    if sum(size > 1 for size in array.shape) > 1:
-        return f"{'x'.join(map(str, array.shape))}, {array.min():.6g} to {array.max():.6g}"
-    flat = array.ravel()
-    return "  ".join(f"{number}: {flat[number]:.6g}" for number in (-flat).argsort(kind="stable")[:top])
+def _part(name: str, array: Array, wanted: int, count: int) -> Array:
+    """The first `count` results of an output, which must have `wanted`."""
+    shape = getattr(array, "shape", ())
+    if not shape or shape[0] != wanted or array.dtype.kind not in "biuf":
+        kind = f"{array.dtype} {'x'.join(map(str, shape))}" if hasattr(array, "dtype") else "no array"
+        raise OddOutput(f"the output `{escape(name)}` is {kind}, and not {wanted} results of as many examples")
+    return array[:count]
