@@ -212,6 +212,13 @@ def test_no_mutation_of_an_example_raises(text: str, seed: int) -> None:
     holds(text)
 
 
+@pytest.mark.parametrize(
+    "text", ["block c{n\n}[\n", "block b{{}\n}-;", "block k{}3\nu\n", "block e{{}\n}?{", "net a { x\n"]
+)
+def test_what_once_raised_does_not(text: str) -> None:
+    holds(text)
+
+
 @given(st.lists(st.sampled_from([*PIECES, " ", "a", "1", "net a {", "+", "not "]), max_size=60).map("".join))
 def test_no_soup_of_tokens_raises(text: str) -> None:
     holds(text)

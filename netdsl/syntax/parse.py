@@ -50,7 +50,6 @@ class _Parser:
         self.last_error = -1
         self.outside = -1
         self.ignored = -1
-        self.last_height = 0
         self.cursor = load().parse_interactive("")
         self.state = self.cursor.parser_state
         self.table: dict[Any, dict[str, Any]] = self.state.parse_conf.parse_table.states
@@ -72,7 +71,7 @@ class _Parser:
                 tree: Tree[Any] = self.state.feed_token(end, is_end=True)  # type: ignore[arg-type]
                 return tree
             except UnexpectedInput:
-                self._recover(count)
+                index = self._recover(count)
 
     def _feed(self, token: Token) -> bool:
         """Settle what the token is, and take it if the grammar does."""
@@ -119,7 +118,7 @@ class _Parser:
                 return index + 1
             if found.separate and self._feed(Token(SEPARATOR, "", self.tokens[index].start)):
                 return index
-        self.last_error, self.last_height = index, height
+        self.last_error = index
         stop = self._stop(start, index)
         self._cut(height, start, stop)
         return stop
@@ -129,13 +128,12 @@ class _Parser:
 
         A second error at one token means that the cut was too small: then the statement around it is cut.
         """
-        stack = self.state.state_stack
+        stack, values = self.state.state_stack, self.state.value_stack
         height = len(stack)
         if index == self.last_error:
-            if "USE" in self.table[stack[self.last_height - 1]]:
-                return 0
-            height = self.last_height - 1
-        while "BROKEN" not in self.table[stack[height - 1]]:
+            is_open = (n for n in range(len(values), 0, -1) if getattr(values[n - 1], "type", "") == "LBRACE")
+            height = next(is_open, 0)
+        while height and "BROKEN" not in self.table[stack[height - 1]]:
             height -= 1
         return height
 
