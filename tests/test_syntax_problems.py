@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netdsl.diagnostics import syntax_problems
+from netdsl.diagnostics import syntax_problems, text_problems
 from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.problem import REGISTRY
 from netdsl.diagnostics.render import render
@@ -21,7 +21,9 @@ from tests.syntax_tools import dump, nodes, read, sound
 FOLDER = Path(__file__).parent / "golden/syntax"
 GOLDEN = sorted(FOLDER.glob("*.net"))
 EXAMPLES = [path.read_text("utf-8") for path in sorted((FOLDER / "examples").glob("*.net"))]
-OURS = sorted(code for code, found in REGISTRY.items() if found.__module__ == syntax_problems.__name__)
+OURS = sorted(
+    code for code, found in REGISTRY.items() if found.__module__ in (syntax_problems.__name__, text_problems.__name__)
+)
 
 TABLE = [
     ("let x = 3xk", "E0107 3xk"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.syntax_problems import StrayBracket, TooDeep, UnclosedBracket
+from netdsl.diagnostics.syntax_problems import TooDeep
+from netdsl.diagnostics.text_problems import StrayBracket, UnclosedBracket
 from netdsl.limits import NESTING
 from netdsl.text import Span
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.syntax_problems import IllegalCharacter
+from netdsl.diagnostics.text_problems import IllegalCharacter
 from netdsl.text import Span
 
 if TYPE_CHECKING:

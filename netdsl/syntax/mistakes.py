@@ -15,8 +15,8 @@ from netdsl.diagnostics.syntax_problems import (
     UnexpectedToken,
     UnknownItem,
     before,
-    shortened,
 )
+from netdsl.diagnostics.text_problems import shortened
 from netdsl.syntax.words import FOREIGN, ITEMS, STATEMENTS, readable
 from netdsl.text import Span
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.syntax_problems import MalformedNumber, TouchingNumber
+from netdsl.diagnostics.text_problems import MalformedNumber, TouchingNumber
 
 if TYPE_CHECKING:
     from netdsl.diagnostics.problem import Problem

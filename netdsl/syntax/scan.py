@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.syntax_problems import MalformedNumber, UnterminatedText
+from netdsl.diagnostics.text_problems import MalformedNumber, UnterminatedText
 from netdsl.syntax.brackets import pair
 from netdsl.syntax.characters import HIDDEN, character_problems
 from netdsl.syntax.lexicon import TOUCHING, lexicon
