@@ -33,6 +33,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     _check(commands)
     _compile(commands)
     _run(commands)
+    _layers(commands)
     options, rest = parser.parse_known_args(arguments)
     _take(rest, options)
     return options
@@ -131,6 +132,12 @@ def _run(commands: Commands) -> None:
     parser.add_argument("--threads", type=_positive, metavar="N", help="threads of the CPU; all by default")
     _weights(parser)
     _spec(parser)
+
+
+def _layers(commands: Commands) -> None:
+    parser = _add(commands, "layers", "list the layers, or print their pages", "[NAME ...] [--json]", "names")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a layer, such as conv")
+    parser.add_argument("--json", action="store_true", help="print an array of objects: the declarations")
 
 
 def _weights(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,43 @@
+"""`netdsl layers`: the layers of the language, or the pages of some."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.suggest import suggest
+from netdsl.diagnostics.terminal import escape
+from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
+from netdsl.layers import index, pages
+
+if TYPE_CHECKING:
+    import argparse
+
+
+class NoSuchLayer(UserError, code="E0630", exit_code=USAGE_IS_WRONG):
+    """`netdsl layers NAME` takes the name of a built-in layer; `netdsl layers` lists them."""
+
+
+def command(options: argparse.Namespace) -> int:
+    """Exit code 0. Raises UserError for a name that no layer has."""
+    found = [_page(name) for name in options.names]
+    if options.json:
+        from json import dumps
+
+        print(dumps([pages.plain(each) for each in found or _all()], indent=2, ensure_ascii=False))
+    elif found:
+        print("\n\n\n".join(map(pages.text, found)))
+    else:
+        print(pages.overview())
+    return 0
+
+
+def _page(name: str) -> pages.Page:
+    page = pages.page(name)
+    if page is None:
+        meant = [f"did you mean `{word}`?" for word in suggest(name, index())[:1]]
+        raise NoSuchLayer(f"there is no layer `{escape(name)}`", *meant or ["`netdsl layers` lists them"])
+    return page
+
+
+def _all() -> list[pages.Page]:
+    return [page for _, family in pages.families().values() for page in family]
