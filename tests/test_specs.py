@@ -1,0 +1,143 @@
+"""The zoo: every net of every spec checks, compiles, runs, is as large as it should be, and as short as it can be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reference import COUNTS, load
+
+from netdsl.compile import compile_to_bytes, structure
+from netdsl.diagnostics.report import Report
+from netdsl.elaborate.library import zoo
+from netdsl.frontend import check_file
+from netdsl.ir.net import Net, Parameter
+from netdsl.lower import lower, macs, node_macs
+from netdsl.paths import data
+from netdsl.session import Session
+
+SPECS = sorted(Path(data("specs")).glob("*.net"))
+TESTS = sorted((Path(__file__).parent / "nets").glob("*.net"))
+TRAINING = ("googlenet_aux", "inception_v3_aux", "bvlc_googlenet_aux_train")
+"""Counted with the heads that only training has."""
+
+OTHERWISE = ("lenet5_1998_paper",)
+"""Counted by other rules than ours: without what the subsampling layers learn, and without the output. Its spec has the
+paper's counts as expectations."""
+
+ABSENT = ("shufflenet_v2_x1_0", "mobilenet_v3_large", "efficientnet_b0", "mnasnet1_0", "nin_imagenet_227")
+"""Networks that are counted, and neither in the zoo nor in tests/nets."""
+
+QUICK = (
+    *("perceptron", "xor", "mlp", "lenet5", "lenet5_1998", "nin"),
+    *("googlenet", "googlenet_torchvision", "squeezenet1_0", "squeezenet1_1", "mobilenet_v2"),
+)
+"""Nets that take no more than a second to draw and run; the others are slow tests."""
+
+
+def _title(path: Path) -> str:
+    return path.stem
+
+
+@pytest.mark.parametrize("spec", [*SPECS, *TESTS], ids=_title)
+def test_each_value_of_each_domain_checks_clean(spec: Path) -> None:
+    report = Report()
+    assert check_file(str(spec), report)
+    assert [f"{p.code} {p.span}" for p in report if p.severity == "error"] == []
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=_title)
+def test_a_spec_names_its_paper(spec: Path) -> None:
+    about = load(str(spec)).about
+    head = re.match(r"(#.*\n)+", spec.read_text())
+    assert head
+    assert str(about["year"]) in head[0]
+    assert about["paper"]
+    assert about["authors"]
+
+
+@pytest.mark.parametrize("name", zoo())
+def test_a_net_compiles_to_a_model_that_onnx_accepts(name: str) -> None:
+    structure(lower(load(name)))
+
+
+def _run(net: Net, model: bytes, batch: int) -> None:
+    session = Session(model)
+    stream = np.random.default_rng(0)
+    feeds = {x.name: stream.standard_normal((batch, *x.shape), np.float32) for x in net.inputs}
+    results = session.run(feeds)
+    shapes = {name: (batch, *output.node.shape) for name, output in net.outputs.items() if not output.training}
+    assert {name: y.shape for name, y in results.items()} == shapes
+    assert all(np.isfinite(y).all() for y in results.values())
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in zoo()])
+def test_a_net_runs(name: str) -> None:
+    net = load(name)
+    model = compile_to_bytes(net)
+    _run(net, model, 1)
+    _run(net, model, 3)
+
+
+def _size(parameters: Iterable[Parameter]) -> int:
+    return sum(prod(p.shape) for p in parameters if not p.buffer)
+
+
+@pytest.mark.parametrize("network", [n for n in COUNTS if n not in (*TRAINING, *OTHERWISE, *ABSENT)])
+def test_inference_has_the_counts_of_others(network: str) -> None:
+    net = load(network)
+    weights = [net.parameters[name] for name in lower(net).parameters]
+    assert {"params": _size(weights), "macs": macs(net)} == COUNTS[network]
+
+
+@pytest.mark.parametrize("network", TRAINING)
+def test_training_has_the_counts_of_others(network: str) -> None:
+    net = load(network)
+    whole = sum(node_macs(node) for node in net.nodes)
+    assert {"params": _size(net.parameters.values()), "macs": whole} == COUNTS[network]
+
+
+BUDGETS = {"alexnet": 14, "vgg": 14, "resnet": 36, "mobilenet_v2": 30, "inception_v3": 75}
+
+
+def code_lines(text: str) -> int:
+    """Lines of `net` and `block` bodies, their heads and braces included, without `about`, `expect` and comments."""
+    text = re.sub(r"#.*", "", text)
+    text = re.sub(r"\babout\s*\{[^{}]*\}", "", text)
+    text = re.sub(r"\bexpect(\s+\w+)?\s*\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)", "", text)
+    text = re.sub(r"\bexpect\b[^;\n{}]*", "", text)
+    bodies = re.findall(r"^(?:net|block)\b[^\n]*\{[^\n]*\}\s*$|^(?:net|block)\b.*?^\}", text, re.MULTILINE | re.DOTALL)
+    return sum(bool(line.strip(" ;")) for body in bodies for line in body.splitlines())
+
+
+def test_lines_are_counted_as_promised() -> None:
+    text = """
+# comment
+default conv bias off
+block a(x) { conv x; relu }   # one
+block b {                     # two
+  conv 3x3; expect 4x4        # three
+
+  about { year 1; paper "x" }
+  expect params (match 1 {
+    1 => 2
+  } + 1)
+  expect 4x4
+}                             # four
+net c = d(e = 1)
+"""
+    assert code_lines(text) == 4
+
+
+@pytest.mark.parametrize("name", BUDGETS)
+def test_a_spec_is_short(name: str) -> None:
+    assert code_lines((Path(data("specs")) / f"{name}.net").read_text()) <= BUDGETS[name]
+
+
+@pytest.mark.parametrize("spec", [*SPECS, *TESTS], ids=_title)
+def test_no_line_is_long(spec: Path) -> None:
+    assert max(map(len, spec.read_text().splitlines())) <= 120
