@@ -60,7 +60,7 @@ def lower(net: Net, *, batch: int | None = None) -> Graph:
 def node_macs(node: Node) -> int:
     """A layer's cost for a batch of one. Raises Undecidable where it depends on a size known only at run time."""
     graph = Graph(node.name)
-    values = {x: graph.input(x.name, (1, *x.shape)) for x in dict.fromkeys(node.inputs)}
+    values = {x: graph.input(x.name, (1, *x.shape), x.dtype) for x in dict.fromkeys(node.inputs)}
     _lower(node, values, graph, 1)
     return sum(
         operation.op.macs(operation.outputs[0].shape, *(x.shape for x in operation.inputs))

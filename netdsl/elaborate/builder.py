@@ -72,10 +72,11 @@ class Builder:
         training: bool = False,
     ) -> Node:
         """Apply a layer. `weights_of` names the node whose weights it shares. Raises Misfit or Rejected."""
+        dtype = layer.element_type(*[x.dtype for x in inputs])
         shape, weights = layer.rules(tuple([x.shape for x in inputs]))
         if len(self.nodes) >= LAYERS:
             raise Rejected(TooLarge(span=span, frame=frame, what="layers", count=len(self.nodes) + 1, limit=LAYERS))
-        node = Node(layer, inputs, shape, name, NONE, span, frame)
+        node = Node(layer, inputs, shape, name, NONE, span, frame, dtype)
         if weights:
             node.parameters = self._parameters(node, weights, weights_of, frozen, training)
         if training:

@@ -87,10 +87,10 @@ class Node:
     """A layer applied to values; as each layer has one result, it is that value too.
 
     `name` is the path of scopes to it, `shape` is its result's without the batch, `parameters` by the layer's own names
-    for them (`weight`, `bias`).
+    for them (`weight`, `bias`), `dtype` is `i64` for whole numbers that nothing has computed with yet.
     """
 
-    __slots__ = ("frame", "inputs", "layer", "name", "parameters", "shape", "span")
+    __slots__ = ("dtype", "frame", "inputs", "layer", "name", "parameters", "shape", "span")
 
     def __init__(
         self,
@@ -101,6 +101,7 @@ class Node:
         parameters: Mapping[str, Parameter],
         span: Span,
         frame: Frame | None,
+        dtype: str = "f32",
     ) -> None:
         self.layer = layer
         self.inputs = inputs
@@ -109,6 +110,7 @@ class Node:
         self.parameters = parameters
         self.span = span
         self.frame = frame
+        self.dtype = dtype
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.layer.kind} {self.shape}>"

@@ -26,4 +26,12 @@ def elements(shape: Shape) -> int:
     return product
 
 
-__all__ = ["Dim", "Shape", "Size", "Undecidable", "elements", "text"]
+def product(shape: Shape) -> Dim:
+    """The product of sizes, of which one may be symbolic. Raises Undecidable where more are."""
+    total: Dim = 1
+    for size in shape:
+        total = total * size
+    return total
+
+
+__all__ = ["Dim", "Shape", "Size", "Undecidable", "elements", "product", "text"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
+from netdsl.diagnostics.layer_problems import WrongType
+from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.ir.init import Init, ones, zeros
-from netdsl.ir.shape import Shape, elements
+from netdsl.ir.shape import Shape, Undecidable, elements
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -99,6 +101,8 @@ class Layer:
     arguments: ClassVar[dict[str, Argument]] = {}
     variadic: ClassVar[bool] = False
     """Whether it takes any number of inputs, as merges do; the methods then get one argument for each."""
+    moves: ClassVar[bool] = False
+    """Whether it only moves values, and so takes whole numbers as well."""
 
     def __init_subclass__(cls) -> None:
         own = {name: value for name, value in cls.__dict__.items() if isinstance(value, Argument)}
@@ -116,9 +120,18 @@ class Layer:
         return ()
 
     def shape(self, *xs: Shape) -> Shape:
-        """The result's shape for inputs of these shapes (without the batch). Raises Misfit."""
+        """The result's shape for inputs of these shapes (without the batch). Raises Misfit.
+
+        Undecidable, which the arithmetic of sizes raises, stands for a size that must be a number.
+        """
         (x,) = xs
         return x
+
+    def element_type(self, *xs: str) -> str:
+        """The type of the result's elements, `f32` or `i64`, for inputs of these types. Raises Misfit."""
+        if "i64" in xs and not (self.moves and len(set(xs)) == 1):
+            raise Misfit(WrongType, wanted="f32")
+        return xs[0]
 
     def body(self, x: Value, w: Weights) -> Value:
         """The computation, in ops; of a variadic layer `body(*xs)`."""
@@ -128,10 +141,13 @@ class Layer:
         """The result's shape and the weights for inputs of these shapes, worked out once."""
         known = self._known.get(shapes)
         if known is None:
-            known = self._known[shapes] = (
-                self.shape(*shapes),
-                tuple(self.weights(shapes[0])) if shapes and not self.variadic else (),
-            )
+            try:
+                known = self._known[shapes] = (
+                    self.shape(*shapes),
+                    tuple(self.weights(shapes[0])) if shapes and not self.variadic else (),
+                )
+            except Undecidable:
+                raise Misfit(NeedsNumber) from None
         return known
 
 

@@ -11,6 +11,7 @@ from netdsl.layers.base import Layer, Shape, keyword, layer, positional
 class Input(Layer):
     """A value that the model is given. The batch, `N`, stands in front of its sizes and is not written.
 
+    Shapes: -> [sizes]. `f16` and `u8` are cast to `f32` first; `i64` stays, for `embedding`.
     `resize`, `crop`, `filter` and `order` say how a picture becomes this input: the shorter side is resized, then the
     centre is cropped. They are advice for tools, kept in the model's metadata. Pixels arrive as 0..255.
 
@@ -33,3 +34,6 @@ class Input(Layer):
 
     def shape(self, *xs: Shape) -> Shape:
         return self.sizes
+
+    def element_type(self, *xs: str) -> str:
+        return "i64" if self.dtype == "i64" else "f32"

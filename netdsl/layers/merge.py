@@ -152,6 +152,7 @@ class Concat(Merge):
     ```
     """
 
+    moves = True
     axis: int = keyword(Integer(-SIZE), 0, doc="the axis along which the values are joined")
 
     def shape(self, *xs: Shape) -> Shape:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.diagnostics.shape_problems import NeedsNumber, OutsideShape
-from netdsl.ir.shape import Undecidable, elements
+from netdsl.ir.shape import product
 from netdsl.layers.arguments import Integer, Sequence
 from netdsl.layers.base import Layer, Misfit, Shape, layer, positional
 from netdsl.limits import SIZE
@@ -28,11 +28,10 @@ class Flatten(Layer):
     ```
     """
 
+    moves = True
+
     def shape(self, *xs: Shape) -> Shape:
-        try:
-            return (elements(xs[0]),)
-        except Undecidable:
-            raise Misfit(NeedsNumber) from None
+        return (product(xs[0]),)
 
     def body(self, x: Value, w: Weights) -> Value:
         return ops.flatten(x)
@@ -51,6 +50,7 @@ class Select(Layer):
     ```
     """
 
+    moves = True
     channels: tuple[int, ...] = positional(Sequence(Integer(-SIZE)), doc="which channels")
 
     def shape(self, *xs: Shape) -> Shape:
@@ -79,6 +79,8 @@ class Identity(Layer):
     identity
     ```
     """
+
+    moves = True
 
     def body(self, x: Value, w: Weights) -> Value:
         return x
