@@ -1,0 +1,50 @@
+"""Networks as others have them: state_dict keys, shapes, counts and logits from tests/data, and nets from files."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+from netdsl.diagnostics.report import Report
+from netdsl.frontend import load_net
+from netdsl.ir.net import Net
+
+DATA = Path(__file__).parent / "data"
+NETS = Path(__file__).parent / "nets"
+
+NETWORKS: dict[str, dict] = json.loads(gzip.decompress((DATA / "networks.json.gz").read_bytes()))
+"""By torchvision's or timm's name: `params`, `macs`, `state_dict`, `layers` (name to shape and MACs), `stages`."""
+
+COUNTS: dict[str, dict[str, int]] = json.loads((DATA / "counts.json").read_text())
+
+OURS = {
+    "alexnet": "alexnet_torchvision",
+    "googlenet": "googlenet_torchvision",
+    "googlenet_aux": "googlenet_torchvision",
+    "bvlc_googlenet": "googlenet",
+    "bvlc_googlenet_aux_train": "googlenet",
+    "inception_v3_aux": "inception_v3",
+    "nin_imagenet": "nin",
+    "caffe_nin_imagenet": "nin",
+    "zfnet_paper_224": "zfnet",
+    "perceptron_784_10": "perceptron",
+    "mlp_784_300_100_10": "mlp",
+    "lenet5_1998_paper": "lenet5_1998",
+    "caffe_bvlc_alexnet": NETS / "bvlc_alexnet.net",
+    "bvlc_reference_caffenet": NETS / "bvlc_caffenet.net",
+    "bvlc_alexnet": NETS / "bvlc_alexnet.net",
+    "caffe_lenet5_full_c3_32": NETS / "lenet5_full_c3.net",
+    "lenet5_full_c3_32": NETS / "lenet5_full_c3.net",
+    "alexnet_ungrouped_227": NETS / "alexnet_ungrouped.net",
+    "caffe_lenet_mnist": NETS / "caffe_lenet.net",
+}
+"""What we call a network of theirs, where we call it otherwise."""
+
+
+def load(name: str, *settings: str) -> Net:
+    """The net of that name in the zoo, or of that file; it must be right."""
+    report = Report()
+    net = load_net(str(OURS.get(name, name)), report, settings=settings)
+    assert net is not None, [f"{p.code} {p.span}: {p.message()}" for p in report]
+    return net
