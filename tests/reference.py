@@ -25,6 +25,7 @@ OURS = {
     "bvlc_googlenet": "googlenet",
     "bvlc_googlenet_aux_train": "googlenet",
     "inception_v3_aux": "inception_v3",
+    "mnasnet1_0": "mnasnet",
     "nin_imagenet": "nin",
     "caffe_nin_imagenet": "nin",
     "zfnet_paper_224": "zfnet",
@@ -42,9 +43,14 @@ OURS = {
 """What we call a network of theirs, where we call it otherwise."""
 
 
-def load(name: str, *settings: str) -> Net:
+def load(network: str) -> Net:
+    """Our net for a network of theirs."""
+    return open_net(OURS.get(network, network))
+
+
+def open_net(name: str | Path) -> Net:
     """The net of that name in the zoo, or of that file; it must be right."""
     report = Report()
-    net = load_net(str(OURS.get(name, name)), report, settings=settings)
+    net = load_net(str(name), report)
     assert net is not None, [f"{p.code} {p.span}: {p.message()}" for p in report]
     return net
