@@ -165,7 +165,7 @@ class WrongOrder(ShapeProblem):
 @problem("E0337", "an output padding that does not fit")
 class BadOutputPad(ShapeProblem):
     """`output_pad` chooses among the sizes that one stride could have come from, so it is smaller than the stride, or
-    than the dilation where that is larger. With a `pad` in words it follows from that, and is not given.
+    than the dilation where that is larger. With `pad same` it follows from the sizes, and is not given.
 
     ```net fail
     net bad { input x 64x8x8; deconv 4x4 32 stride 2 pad 1 output_pad 2 }

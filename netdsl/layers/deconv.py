@@ -1,0 +1,138 @@
+"""Transposed convolutions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.diagnostics.layer_problems import BadOutputPad, NothingLeft
+from netdsl.diagnostics.shape_problems import GroupsDoNotDivide, NeedsNumber
+from netdsl.ir.shape import elements
+from netdsl.layers.arguments import Flag, Initialiser, Integer, Padding, Sizes
+from netdsl.layers.base import Init, Layer, Misfit, Shape, Weight, keyword, layer, positional, zeros
+from netdsl.layers.window import each, spatial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netdsl.ir.graph import Value
+    from netdsl.ir.shape import Dim
+    from netdsl.lower import Weights
+
+
+class Spread:
+    """A kernel that every input element lays onto the output, `stride` apart.
+
+    `pads` are taken off the result, all befores, then all afters; `more` is added at the end of each axis.
+    """
+
+    __slots__ = ("dilation", "kernel", "more", "out", "pads", "stride")
+
+    def __init__(self, x: Shape, call: Deconv) -> None:
+        sizes = spatial(x)
+        rank = len(sizes)
+        self.kernel = each(call.kernel, rank, "kernel")
+        self.stride = each(call.stride, rank, "stride")
+        self.dilation = each(call.dilation, rank, "dilation")
+        spans = [d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True)]
+        self.pads = each(0 if isinstance(call.pad, str) else call.pad, 2 * rank, "pad")
+        self.more = each(call.output_pad, rank, "output_pad")
+        if isinstance(call.pad, str) and call.pad != "valid":
+            if any(self.more):
+                raise Misfit(BadOutputPad, at="output_pad", given=max(self.more), limit=None)
+            sides = [_by_rule(call.pad, span, step) for span, step in zip(spans, self.stride, strict=True)]
+            befores, afters, self.more = zip(*sides, strict=True)
+            self.pads = befores + afters
+        elif wrong := [
+            (given, max(limits))
+            for given, *limits in zip(self.more, self.stride, self.dilation, strict=True)
+            if given >= max(limits)
+        ]:
+            raise Misfit(BadOutputPad, at="output_pad", given=wrong[0][0], limit=wrong[0][1])
+        self.out = tuple(self._out(axis, size, spans[axis]) for axis, size in enumerate(sizes))
+
+    def _out(self, axis: int, size: Dim, span: int) -> Dim:
+        whole = (size - 1) * self.stride[axis] + span + self.more[axis]
+        taken = self.pads[axis] + self.pads[len(self.stride) + axis]
+        if isinstance(whole, int) and taken >= whole:
+            raise Misfit(NothingLeft, at="pad", axis=axis + 1, size=whole, taken=taken)
+        out: Dim = whole - taken
+        return out
+
+
+def _by_rule(pad: str, span: int, stride: int) -> tuple[int, int, int]:
+    """What is taken off before and after, and added at the end, for a kernel that covers `span`."""
+    over = span - stride
+    if over < 0:
+        return 0, 0, -over
+    if pad == "same":
+        before = -(-over // 2)
+        # PyTorch and ONNX want an output padding below the stride, so that of stride 1 is a smaller pad at the end.
+        return (before, before, 2 * before - over) if stride > 1 else (before, over - before, 0)
+    low, high = over // 2, over - over // 2
+    return (low, high, 0) if pad == "same_upper" else (high, low, 0)
+
+
+@layer("deconv")
+class Deconv(Layer):
+    """Transposed convolution: every input element adds its multiple of the kernel to the output, `stride` apart.
+
+    Shapes: [C, *S] -> [channels, *P] on one to three spatial axes, P = (S - 1) s + d (k - 1) + 1 - pads + output_pad;
+    weight [C, channels / groups, *kernel], bias [channels].
+    Conventions: `pad same` makes P = s S: it takes ceil((d (k - 1) + 1 - s) / 2), or nothing, off both sides, and
+    `output_pad` is the rest, so that even kernels fit too; `deconv 3x3 64 stride 2` is PyTorch's with padding 1 and
+    output_padding 1. TensorFlow takes the odd one off the other side: `pad same_upper`. The weight is laid out as
+    PyTorch's, and the initialisers' fans are of what it does: inputs / groups * area in, outputs / groups * area out.
+    Source: Zeiler et al. (2010); Dumoulin & Visin (2016), section 4.
+
+    ```net
+    input x 64x8x8
+    deconv 4x4 32 stride 2
+    ```
+    """
+
+    kernel: int | tuple[int, ...] = positional(Sizes(), doc="size of the kernel")
+    channels: int = positional(Integer(), doc="output channels")
+    stride: int | tuple[int, ...] = keyword(Sizes(), 1, doc="step in the output from one input element to the next")
+    pad: str | int | tuple[int, ...] = keyword(Padding(), "same", doc="what is taken off the output's sides")
+    output_pad: int | tuple[int, ...] = keyword(
+        Sizes(0), 0, doc="what is added at the output's ends; with `pad same` it follows, and is not given"
+    )
+    dilation: int | tuple[int, ...] = keyword(Sizes(), 1, doc="step from one element of the kernel to the next")
+    groups: int = keyword(Integer(), 1, doc="into how many parts the channels are split")
+    bias: bool = keyword(Flag(), True, doc="add a learned offset to each channel")
+    init: Init = keyword(Initialiser(), Init("he_normal"), doc="what the weight is drawn from")
+    bias_init: Init = keyword(Initialiser(), zeros, doc="what the bias is drawn from")
+
+    def shape(self, *xs: Shape) -> Shape:
+        (x,) = xs
+        out = Spread(x, self).out
+        if not isinstance(x[0], int):
+            raise Misfit(NeedsNumber)
+        if x[0] % self.groups or self.channels % self.groups:
+            raise Misfit(GroupsDoNotDivide, at="groups", groups=self.groups, before=x[0], after=self.channels)
+        return (self.channels, *out)
+
+    def weights(self, x: Shape) -> Iterator[Weight]:
+        assert isinstance(x[0], int)
+        kernel = Spread(x, self).kernel
+        outputs = self.channels // self.groups
+        area = elements(kernel)
+        inputs = x[0] // self.groups
+        shape = (x[0], outputs, *kernel)
+        yield Weight("weight", shape, self.init, fan_in=inputs * area, fan_out=outputs * area)
+        if self.bias:
+            yield Weight("bias", (self.channels,), self.bias_init)
+
+    def body(self, x: Value, w: Weights) -> Value:
+        spread = Spread(x.shape[1:], self)
+        return ops.conv_transpose(
+            x,
+            w.weight,
+            w.get("bias"),
+            strides=spread.stride,
+            pads=spread.pads,
+            output_padding=spread.more,
+            dilations=spread.dilation,
+            group=self.groups,
+        )
