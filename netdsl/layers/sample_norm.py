@@ -1,0 +1,134 @@
+"""Normalisations of each example by its own statistics, the same in training and at inference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.diagnostics.layer_problems import Indivisible
+from netdsl.diagnostics.shape_problems import NeedsNumber
+from netdsl.ir.shape import product
+from netdsl.layers.arguments import Flag, Integer, Real
+from netdsl.layers.base import Layer, Misfit, Shape, Weight, keyword, layer, ones, positional, zeros
+from netdsl.layers.window import spatial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netdsl.ir.graph import Value
+    from netdsl.lower import Weights
+
+
+class SampleNorm(Layer):
+    """y = weight (x - mean) / sqrt(var + eps) + bias, with a weight and a bias for each channel."""
+
+    eps: float = keyword(Real(above=0), 1e-5, doc="added to the variance")
+    affine: bool = keyword(Flag(), True, doc="learn a scale and an offset for each channel")
+
+    def shape(self, *xs: Shape) -> Shape:
+        if not isinstance(xs[0][0], int):
+            raise Misfit(NeedsNumber)
+        return xs[0]
+
+    def weights(self, x: Shape) -> Iterator[Weight]:
+        assert isinstance(x[0], int)
+        if self.affine:
+            yield Weight("weight", (x[0],), ones)
+            yield Weight("bias", (x[0],), zeros)
+
+
+def _affine(x: Value, w: Weights, count: int) -> tuple[Value, Value]:
+    """The scale and the offset, 1 and 0 where none are learned."""
+    scale, offset = w.get("weight"), w.get("bias")
+    if scale is None or offset is None:
+        return ops.constant(x.graph, 1.0, shape=(count,)), ops.constant(x.graph, 0.0, shape=(count,))
+    return scale, offset
+
+
+@layer("layernorm")
+class LayerNorm(SampleNorm):
+    """Layer normalisation, over the channels: y = weight (x - mean) / sqrt(var + eps) + bias, at each place by itself.
+
+    Shapes: [C, *S] -> [C, *S]; weight, bias [C]. Mean and variance (the biased one) are of the C values at one place.
+    Conventions: this is what transformers and ConvNeXt do, and PyTorch's LayerNorm(C) where the channels come last. The
+    paper normalises all values of an example; on a flat input that is the same, elsewhere write `groupnorm 1`.
+    Source: Ba, Kiros & Hinton (2016), eq. 3.
+
+    ```net
+    input x 64x20
+    layernorm
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        rank = len(x.shape)
+        channels = x.shape[1]
+        assert isinstance(channels, int)
+        scale, offset = _affine(x, w, channels)
+        if rank == 2:
+            return ops.layer_norm(x, scale, offset, self.eps)
+        last = ops.transpose(x, (0, *range(2, rank), 1))
+        return ops.transpose(ops.layer_norm(last, scale, offset, self.eps), (0, rank - 1, *range(1, rank - 1)))
+
+
+@layer("instancenorm")
+class InstanceNorm(SampleNorm):
+    """Instance normalisation, of each channel by itself: y = weight (x - mean) / sqrt(var + eps) + bias.
+
+    Shapes: [C, *S] -> [C, *S] on one to three spatial axes; weight, bias [C]. Mean and variance (the biased one) are of
+    one channel of one example.
+    Conventions: it learns a scale and an offset, as the paper's does; PyTorch's does not, which `affine off` is.
+    Source: Ulyanov, Vedaldi & Lempitsky (2016), eq. 7.
+
+    ```net
+    input x 64x8x8
+    instancenorm
+    ```
+    """
+
+    def shape(self, *xs: Shape) -> Shape:
+        spatial(xs[0])
+        return super().shape(*xs)
+
+    def body(self, x: Value, w: Weights) -> Value:
+        channels = x.shape[1]
+        assert isinstance(channels, int)
+        return ops.instance_norm(x, *_affine(x, w, channels), self.eps)
+
+
+@layer("groupnorm")
+class GroupNorm(SampleNorm):
+    """Group normalisation, of each group of channels by itself: y = weight (x - mean) / sqrt(var + eps) + bias.
+
+    Shapes: [C, *S] -> [C, *S]; weight, bias [C]. Mean and variance (the biased one) are of the C / groups channels of
+    one group of one example; `groupnorm 1` normalises all values of an example.
+    Source: Wu & He (2018), eq. 1 to 4.
+
+    ```net
+    input x 64x8x8
+    groupnorm 32
+    ```
+    """
+
+    groups: int = positional(Integer(), doc="into how many parts the channels are split")
+
+    def shape(self, *xs: Shape) -> Shape:
+        shape = super().shape(*xs)
+        assert isinstance(shape[0], int)
+        if shape[0] % self.groups:
+            raise Misfit(Indivisible, at="groups", parts=self.groups, channels=shape[0])
+        return shape
+
+    def body(self, x: Value, w: Weights) -> Value:
+        _, channels, *sizes = x.shape
+        assert isinstance(channels, int)
+        # A group becomes one channel. The other axes keep their places, for a Reshape works out only one size.
+        wide = (channels // self.groups * product(tuple(sizes[:1])), *sizes[1:])
+        scale, offset = (ops.constant(x.graph, each, shape=(self.groups,)) for each in (1.0, 0.0))
+        y = ops.instance_norm(ops.reshape(x, (self.groups, *wide)), scale, offset, self.eps)
+        y = ops.reshape(y, (channels, *sizes))
+        if not self.affine:
+            return y
+        each = (channels, *(1 for _ in sizes))
+        weight, bias = (ops.reshape(v, each, batch=False) if sizes else v for v in (w.weight, w.bias))
+        return ops.add(ops.mul(y, weight), bias)
