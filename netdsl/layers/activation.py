@@ -1,4 +1,4 @@
-"""Activations: functions of each value for itself, and the softmaxes over channels."""
+"""Activations that saturate or decide."""
 
 from __future__ import annotations
 
@@ -10,40 +10,6 @@ from netdsl.layers.base import Layer, layer
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value
     from netdsl.lower import Weights
-
-
-@layer("relu")
-class Relu(Layer):
-    """Rectified linear unit: y = max(x, 0).
-
-    Shapes: [*] -> [*].
-    Source: Nair & Hinton (2010).
-
-    ```net
-    input x 784
-    relu
-    ```
-    """
-
-    def body(self, x: Value, w: Weights) -> Value:
-        return ops.relu(x)
-
-
-@layer("relu6")
-class Relu6(Layer):
-    """Rectified linear unit with a ceiling: y = min(max(x, 0), 6).
-
-    Shapes: [*] -> [*].
-    Source: Krizhevsky (2010).
-
-    ```net
-    input x 784
-    relu6
-    ```
-    """
-
-    def body(self, x: Value, w: Weights) -> Value:
-        return ops.clip(x, 0.0, 6.0)
 
 
 @layer("sigmoid")
@@ -63,6 +29,24 @@ class Sigmoid(Layer):
         return ops.sigmoid(x)
 
 
+@layer("hard_sigmoid")
+class HardSigmoid(Layer):
+    """The logistic function in three straight pieces: y = min(max(x / 6 + 1/2, 0), 1).
+
+    Shapes: [*] -> [*].
+    Conventions: the slope is PyTorch's 1/6, as in MobileNet v3; ONNX's and Keras' default was 0.2.
+    Source: Courbariaux et al. (2015), eq. 3; Howard et al. (2019), section 5.2.
+
+    ```net
+    input x 784
+    hard_sigmoid
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.hard_sigmoid(x)
+
+
 @layer("tanh")
 class Tanh(Layer):
     """Hyperbolic tangent: y = (exp(x) - exp(-x)) / (exp(x) + exp(-x)).
@@ -78,40 +62,6 @@ class Tanh(Layer):
 
     def body(self, x: Value, w: Weights) -> Value:
         return ops.tanh(x)
-
-
-@layer("softmax")
-class Softmax(Layer):
-    """Probabilities over the channels: y[c] = exp(x[c]) / sum of exp(x).
-
-    Shapes: [C, *] -> [C, *].
-    Source: Bridle (1990).
-
-    ```net
-    input x 784
-    softmax
-    ```
-    """
-
-    def body(self, x: Value, w: Weights) -> Value:
-        return ops.softmax(x, axis=1)
-
-
-@layer("log_softmax")
-class LogSoftmax(Layer):
-    """Logarithms of probabilities over the channels: y[c] = x[c] - log(sum of exp(x)).
-
-    Shapes: [C, *] -> [C, *].
-    Source: Bridle (1990).
-
-    ```net
-    input x 784
-    log_softmax
-    ```
-    """
-
-    def body(self, x: Value, w: Weights) -> Value:
-        return ops.log_softmax(x, axis=1)
 
 
 @layer("sign")

@@ -1,0 +1,151 @@
+"""Elementary functions of each value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.diagnostics.layer_problems import WrongOrder
+from netdsl.layers.arguments import Real
+from netdsl.layers.base import Layer, Misfit, Shape, layer, positional
+
+if TYPE_CHECKING:
+    from netdsl.ir.graph import Value
+    from netdsl.lower import Weights
+
+
+@layer("square")
+class Square(Layer):
+    """The square: y = x^2.
+
+    Shapes: [*] -> [*].
+
+    ```net
+    input x 784
+    square
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.mul(x, x)
+
+
+@layer("sqrt")
+class Sqrt(Layer):
+    """The square root: y = x^(1/2).
+
+    Shapes: [*] -> [*]. It is not a number where x < 0.
+
+    ```net
+    input x 784
+    sqrt
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.sqrt(x)
+
+
+@layer("abs")
+class Abs(Layer):
+    """The absolute value: y = |x|.
+
+    Shapes: [*] -> [*].
+
+    ```net
+    input x 784
+    abs
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.abs(x)
+
+
+@layer("exp")
+class Exp(Layer):
+    """The exponential: y = e^x.
+
+    Shapes: [*] -> [*].
+
+    ```net
+    input x 784
+    exp
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.exp(x)
+
+
+@layer("log")
+class Log(Layer):
+    """The natural logarithm: y = ln x.
+
+    Shapes: [*] -> [*]. It is -infinity at 0, and not a number below.
+
+    ```net
+    input x 784
+    log
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.log(x)
+
+
+@layer("sin")
+class Sin(Layer):
+    """The sine of an angle in radians: y = sin x.
+
+    Shapes: [*] -> [*].
+
+    ```net
+    input x 784
+    sin
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.sin(x)
+
+
+@layer("cos")
+class Cos(Layer):
+    """The cosine of an angle in radians: y = cos x.
+
+    Shapes: [*] -> [*].
+
+    ```net
+    input x 784
+    cos
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.cos(x)
+
+
+@layer("clip")
+class Clip(Layer):
+    """Limits: y = min(max(x, low), high).
+
+    Shapes: [*] -> [*].
+    Conventions: a negative limit is written in parentheses, `clip (-1) 1`, which is PyTorch's hard tanh.
+
+    ```net
+    input x 784
+    clip (-1) 1
+    ```
+    """
+
+    low: float = positional(Real(), doc="the lower limit")
+    high: float = positional(Real(), doc="the upper limit")
+
+    def shape(self, *xs: Shape) -> Shape:
+        if self.low > self.high:
+            raise Misfit(WrongOrder, at="high", low=self.low, high=self.high)
+        return xs[0]
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.clip(x, self.low, self.high)

@@ -1,0 +1,211 @@
+"""Rectifiers: activations that let the positive through, and their smooth kin."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.diagnostics.shape_problems import NeedsNumber
+from netdsl.layers.arguments import Flag, Initialiser, Real
+from netdsl.layers.base import Init, Layer, Misfit, Shape, Weight, keyword, layer, positional
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netdsl.ir.graph import Value
+    from netdsl.lower import Weights
+
+
+@layer("relu")
+class Relu(Layer):
+    """Rectified linear unit: y = max(x, 0).
+
+    Shapes: [*] -> [*].
+    Source: Nair & Hinton (2010).
+
+    ```net
+    input x 784
+    relu
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.relu(x)
+
+
+@layer("relu6")
+class Relu6(Layer):
+    """Rectified linear unit with a ceiling: y = min(max(x, 0), 6).
+
+    Shapes: [*] -> [*].
+    Source: Krizhevsky (2010).
+
+    ```net
+    input x 784
+    relu6
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.clip(x, 0.0, 6.0)
+
+
+@layer("leaky_relu")
+class LeakyRelu(Layer):
+    """Rectifier that leaks: y = x where x >= 0, else slope x.
+
+    Shapes: [*] -> [*].
+    Conventions: the slope is PyTorch's 0.01 unless given; DCGAN takes 0.2, Darknet 0.1, Keras' default is 0.3.
+    Source: Maas, Hannun & Ng (2013).
+
+    ```net
+    input x 784
+    leaky_relu 0.2
+    ```
+    """
+
+    slope: float = positional(Real(), 0.01, doc="what negative values are multiplied by")
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.leaky_relu(x, self.slope)
+
+
+@layer("prelu")
+class PRelu(Layer):
+    """Rectifier with a learned slope: y = x where x >= 0, else weight x, with a slope for each channel.
+
+    Shapes: [C, *S] -> [C, *S]; weight [C], or [1] with `shared on`.
+    Conventions: the slopes begin at 0.25, the paper's and PyTorch's; PyTorch shares one slope unless told otherwise.
+    Source: He et al. (2015), eq. 1.
+
+    ```net
+    input x 64x8x8
+    prelu
+    ```
+    """
+
+    shared: bool = keyword(Flag(), False, doc="one slope for all channels")
+    init: Init = keyword(Initialiser(), Init("constant", 0.25), doc="what the slopes are drawn from")
+
+    def shape(self, *xs: Shape) -> Shape:
+        if not self.shared and not isinstance(xs[0][0], int):
+            raise Misfit(NeedsNumber)
+        return xs[0]
+
+    def weights(self, x: Shape) -> Iterator[Weight]:
+        slopes = 1 if self.shared else x[0]
+        assert isinstance(slopes, int)
+        yield Weight("weight", (slopes,), self.init)
+
+    def body(self, x: Value, w: Weights) -> Value:
+        spatial = (1,) * (len(x.shape) - 2)
+        slopes = w.weight
+        return ops.prelu(x, ops.reshape(slopes, (*slopes.shape, *spatial), batch=False) if spatial else slopes)
+
+
+@layer("elu")
+class Elu(Layer):
+    """Exponential linear unit: y = x where x > 0, else alpha (exp(x) - 1).
+
+    Shapes: [*] -> [*].
+    Source: Clevert, Unterthiner & Hochreiter (2016), eq. 15.
+
+    ```net
+    input x 784
+    elu
+    ```
+    """
+
+    alpha: float = positional(Real(), 1.0, doc="what it falls to, negated")
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.elu(x, self.alpha)
+
+
+@layer("selu")
+class Selu(Layer):
+    """Scaled exponential linear unit: y = 1.0507 x where x > 0, else 1.0507 * 1.6733 (exp(x) - 1).
+
+    Shapes: [*] -> [*].
+    Conventions: the paper's constants in full; its weights are drawn from `xavier_normal` with as many inputs as
+    outputs, or from `normal(1 / sqrt(inputs))`.
+    Source: Klambauer et al. (2017), eq. 2 and 14.
+
+    ```net
+    input x 784
+    selu
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.selu(x)
+
+
+@layer("gelu")
+class Gelu(Layer):
+    """Gaussian error linear unit: y = x Phi(x) = x (1 + erf(x / sqrt(2))) / 2.
+
+    Shapes: [*] -> [*].
+    Conventions: the exact one, as in PyTorch and BERT; GPT-2's is an approximation by tanh, up to 0.0005 off.
+    Source: Hendrycks & Gimpel (2016), section 2.
+
+    ```net
+    input x 784
+    gelu
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.mul(ops.mul(x, 0.5), ops.add(ops.erf(ops.mul(x, sqrt(0.5))), 1.0))
+
+
+@layer("silu")
+class Silu(Layer):
+    """Sigmoid linear unit, or swish: y = x / (1 + exp(-x)).
+
+    Shapes: [*] -> [*].
+    Source: Elfwing, Uchibe & Doya (2018); Ramachandran, Zoph & Le (2017).
+
+    ```net
+    input x 784
+    silu
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.mul(x, ops.sigmoid(x))
+
+
+@layer("hard_swish")
+class HardSwish(Layer):
+    """Swish in three pieces: y = x min(max(x + 3, 0), 6) / 6.
+
+    Shapes: [*] -> [*].
+    Source: Howard et al. (2019), section 5.2.
+
+    ```net
+    input x 784
+    hard_swish
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.mul(x, ops.hard_sigmoid(x))
+
+
+@layer("softplus")
+class Softplus(Layer):
+    """Smooth rectifier: y = log(1 + exp(x)).
+
+    Shapes: [*] -> [*].
+    Source: Dugas et al. (2001).
+
+    ```net
+    input x 784
+    softplus
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.softplus(x)
