@@ -181,6 +181,14 @@ class Padding(Sizes):
         return str(value) if isinstance(value, Word) and value in self.words else super().convert(value)
 
 
+class Sides(Sizes):
+    """A size for every side, or explicit sizes, all befores, then all afters."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.expected = "a size of at least 0, or a list of all befores, then all afters"
+
+
 class Initialiser(Kind):
     """A distribution to draw from, such as `he_normal` or `normal(0.01)`."""
 

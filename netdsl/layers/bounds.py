@@ -1,0 +1,156 @@
+"""Layers that change where a value ends: what is added around it is a constant, what is taken off is gone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.diagnostics.layer_problems import BadSlice, NothingLeft
+from netdsl.diagnostics.shape_problems import NeedsNumber
+from netdsl.layers.arguments import Integer, Real, Sides
+from netdsl.layers.base import Layer, Misfit, Shape, keyword, layer, positional
+from netdsl.layers.reduce import axis_of
+from netdsl.layers.window import each, spatial
+from netdsl.limits import SIZE
+
+if TYPE_CHECKING:
+    from netdsl.ir.graph import Value
+    from netdsl.ir.shape import Dim
+    from netdsl.lower import Weights
+
+
+def _sides(x: Shape, sides: int | tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The sizes before and after each spatial axis. Raises Misfit."""
+    rank = len(spatial(x))
+    both = each(sides, 2 * rank, "sides")
+    return both[:rank], both[rank:]
+
+
+@layer("pad")
+class Pad(Layer):
+    """Values around the spatial axes, zeros unless another is given.
+
+    Shapes: [C, *S] -> [C, *(before + S + after)] on one to three spatial axes.
+    Conventions: the sides are all befores, then all afters, [top, left, bottom, right], as in ONNX; PyTorch's begin
+    with the last axis.
+
+    ```net
+    input x 64x8x8
+    pad [0, 0, 1, 1]
+    ```
+    """
+
+    sides: int | tuple[int, ...] = positional(
+        Sides(), doc="cells added: on every side, or all befores, then all afters"
+    )
+    value: float = keyword(Real(), 0.0, doc="what is added")
+
+    def shape(self, *xs: Shape) -> Shape:
+        (x,) = xs
+        sizes = zip(*_sides(x, self.sides), x[1:], strict=True)
+        return (x[0], *(before + size + after for before, after, size in sizes))
+
+    def body(self, x: Value, w: Weights) -> Value:
+        before, after = _sides(x.shape[1:], self.sides)
+        return ops.pad(x, before + after, self.value) if any(before + after) else x
+
+
+@layer("pad_channels")
+class PadChannels(Layer):
+    """Channels of zeros before and after those that there are.
+
+    Shapes: [C, *S] -> [before + C + after, *S].
+    Source: He et al. (2016), section 3.3, option A; Paszke et al. (2016), section 4.
+
+    ```net
+    input x 64x8x8
+    pad_channels 0 64
+    ```
+    """
+
+    before: int = positional(Integer(0), doc="channels added before")
+    after: int = positional(Integer(0), doc="channels added after")
+
+    def shape(self, *xs: Shape) -> Shape:
+        return (self.before + xs[0][0] + self.after, *xs[0][1:])
+
+    def body(self, x: Value, w: Weights) -> Value:
+        if not self.before and not self.after:
+            return x
+        rest = (0,) * (len(x.shape) - 2)
+        return ops.pad(x, (self.before, *rest, self.after, *rest))
+
+
+@layer("crop")
+class Crop(Layer):
+    """The middle of the spatial axes: what is at the sides is taken off.
+
+    Shapes: [C, *S] -> [C, *(S - before - after)] on one to three spatial axes.
+    Conventions: the sides are all befores, then all afters, as in `pad`.
+    Source: Ronneberger et al. (2015), figure 1.
+
+    ```net
+    input x 64x8x8
+    crop [1, 1, 1, 1]
+    ```
+    """
+
+    moves = True
+    sides: int | tuple[int, ...] = positional(
+        Sides(), doc="cells taken off: on every side, or all befores, then all afters"
+    )
+
+    def shape(self, *xs: Shape) -> Shape:
+        (x,) = xs
+        out: list[Dim] = [x[0]]
+        for axis, (before, after, size) in enumerate(zip(*_sides(x, self.sides), x[1:], strict=True), 1):
+            if isinstance(size, int) and before + after >= size:
+                raise Misfit(NothingLeft, at="sides", axis=axis, size=size, taken=before + after)
+            out.append(size - before - after)
+        return tuple(out)
+
+    def body(self, x: Value, w: Weights) -> Value:
+        before, after = _sides(x.shape[1:], self.sides)
+        cut = [i for i in range(len(before)) if before[i] or after[i]]
+        stops = [-after[i] if after[i] else None for i in cut]
+        return ops.slice(x, [i + 2 for i in cut], [before[i] for i in cut], stops) if cut else x
+
+
+@layer("slice")
+class Slice(Layer):
+    """What lies from `start` to before `stop` along an axis.
+
+    Shapes: [*, A, *] -> [*, stop - start, *]. Axes count from 0, the channels, without the batch, and places from 0;
+    negative ones count from the end.
+    Conventions: unlike Python's, a slice may not reach beyond its axis, and takes something.
+
+    ```net
+    input x 64x8x8
+    slice 0 32 64
+    ```
+    """
+
+    moves = True
+    axis: int = positional(Integer(-SIZE), doc="the axis that is cut")
+    start: int = positional(Integer(-SIZE), doc="the first place taken")
+    stop: int | None = positional(Integer(-SIZE), None, doc="the place behind the last one taken; the end, if left out")
+
+    def shape(self, *xs: Shape) -> Shape:
+        (x,) = xs
+        axis = axis_of(self.axis, x)
+        size = x[axis]
+        start = self.start if self.start >= 0 else size + self.start
+        stop = size if self.stop is None else self.stop if self.stop >= 0 else size + self.stop
+        if isinstance(size, int):
+            fits = 0 <= start < stop <= size  # type: ignore[operator]
+        elif self.start >= 0 and self.stop is not None and self.stop >= 0:
+            raise Misfit(NeedsNumber, at="axis")
+        else:
+            fits = not isinstance(stop - start, int) or stop - start > 0  # type: ignore[operator]
+        if not fits:
+            raise Misfit(BadSlice, at="start", axis=self.axis, start=self.start, stop=self.stop, size=size)
+        return (*x[:axis], stop - start, *x[axis + 1 :])
+
+    def body(self, x: Value, w: Weights) -> Value:
+        axis = axis_of(self.axis, x.shape[1:]) + 1
+        return ops.slice(x, [axis], [self.start], [self.stop])
