@@ -84,18 +84,18 @@ class ReshapeMismatch(ShapeProblem):
     """
 
     wanted: Shape
-    before: int
-    after: int
+    before: Dim
+    after: Dim
 
     def message(self) -> str:
-        return (
-            f"{text(self.inputs[0].shape)} has {self._times(self.before)}, and {text(self.wanted)} "
-            f"{self._times(self.after)}"
-        )
-
-    def _times(self, count: int) -> str:
-        symbolic = any(not isinstance(size, int) for size in self.inputs[0].shape)
-        return f"{count:,}{' times its unknown sizes' if symbolic else ' elements'}"
+        here, there = text(self.inputs[0].shape), text(self.wanted)
+        if (
+            isinstance(self.before, int)
+            and isinstance(self.after, int)
+            and all(isinstance(s, int) for s in self.wanted)
+        ):
+            return f"{here} has {self.before:,} elements, and {there} {self.after:,}"
+        return f"{here} and {there} do not hold equally many elements"
 
     def helps(self) -> Iterable[Help]:
         known = [size for size in self.wanted if isinstance(size, int)]

@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.diagnostics.layer_problems import NotAnOrder, ReshapeMismatch
 from netdsl.diagnostics.shape_problems import NeedsNumber, OutsideShape
-from netdsl.ir.shape import product
-from netdsl.layers.arguments import Integer, Sequence
+from netdsl.ir.shape import Dim, Size, product
+from netdsl.layers.arguments import Dims, Integer, Sequence
 from netdsl.layers.base import Layer, Misfit, Shape, layer, positional
 from netdsl.limits import SIZE
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value
     from netdsl.lower import Weights
+
+REST = Size("?")
+"""A size written `?` alone."""
 
 
 @layer("flatten")
@@ -35,6 +39,77 @@ class Flatten(Layer):
 
     def body(self, x: Value, w: Weights) -> Value:
         return ops.flatten(x)
+
+
+@layer("reshape")
+class Reshape(Layer):
+    """The same values, in the same order, under other sizes.
+
+    Shapes: [*] -> [sizes], of as many values. One size may be `?`: it is what the others leave.
+    Conventions: the order is row by row, channels first, as everywhere here. The batch stays as it is.
+
+    ```net
+    input x 784
+    reshape 1x28x28
+    ```
+    """
+
+    moves = True
+    sizes: tuple[Dim, ...] = positional(Dims(), doc="the shape, without the batch")
+
+    def shape(self, *xs: Shape) -> Shape:
+        (x,) = xs
+        # Sizes known only at run time that stay are left out of the count.
+        left, wanted = list(x), [size for size in self.sizes if size != REST]
+        for size in [size for size in wanted if isinstance(size, Size) and size in left]:
+            left.remove(size)
+            wanted.remove(size)
+        before, after = product(tuple(left)), product(tuple(wanted))
+        rest: Dim = 1
+        if REST in self.sizes:
+            if self.sizes.count(REST) > 1 or not isinstance(after, int):
+                raise Misfit(NeedsNumber, at="sizes")
+            rest = before // after
+        if rest * after != before:
+            raise Misfit(ReshapeMismatch, at="sizes", wanted=self.sizes, before=before, after=after)
+        out = tuple(rest if size == REST else size for size in self.sizes)
+        if sum(isinstance(size, Size) and x[i : i + 1] != (size,) for i, size in enumerate(out)) > 1:
+            raise Misfit(NeedsNumber, at="sizes")  # ONNX works out one size, and keeps others only in their places
+        return out
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.reshape(x, self.shape(x.shape[1:]))
+
+
+@layer("permute")
+class Permute(Layer):
+    """The axes in another order: axis i of the result is axis `axes[i]` of the input.
+
+    Shapes: [A, B, …] -> the same sizes in the new order. Axes count from 0, the channels, without the batch; negative
+    ones from the end.
+    Conventions: PyTorch's permute counts the batch too.
+
+    ```net
+    input image 224x224x3
+    permute [2, 0, 1]
+    ```
+    """
+
+    moves = True
+    axes: tuple[int, ...] = positional(Sequence(Integer(-SIZE)), doc="the input's axes in the new order")
+
+    def order(self, rank: int) -> tuple[int, ...]:
+        """The axes counted from the front. Raises Misfit."""
+        order = tuple(axis + rank if axis < 0 else axis for axis in self.axes)
+        if sorted(order) != list(range(rank)):
+            raise Misfit(NotAnOrder, at="axes", order=self.axes)
+        return order
+
+    def shape(self, *xs: Shape) -> Shape:
+        return tuple(xs[0][axis] for axis in self.order(len(xs[0])))
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.transpose(x, (0, *(axis + 1 for axis in self.order(len(x.shape) - 1))))
 
 
 @layer("select")
