@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.diagnostics.shape_problems import PadTooLarge
+from netdsl.diagnostics.shape_problems import NeedsNumber, PadTooLarge
 from netdsl.layers.arguments import Flag, Padding, Sizes
 from netdsl.layers.base import Layer, Misfit, Shape, keyword, layer, positional
-from netdsl.layers.window import Window, spatial
+from netdsl.layers.window import Window, each, spatial
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value
@@ -40,7 +40,8 @@ class MaxPool(Pool):
     """The largest value of each window; padding is never the largest.
 
     Shapes: [C, *S] -> [C, *P], P = (S + pads - k) // stride + 1; with `ceil on` rounded up, and a last window that
-    would start in the padding or beyond the input is dropped, as PyTorch does. The stride is the kernel unless given.
+    would start in the padding or beyond the input is dropped. The stride is the kernel unless given.
+    Conventions: the sizes are PyTorch's; Caffe's are those of `ceil on`.
     Source: Weng, Ahuja & Huang (1992); overlapping windows, Krizhevsky et al. (2012), section 3.4.
 
     ```net
@@ -58,7 +59,9 @@ class MaxPool(Pool):
 class AvgPool(Pool):
     """The mean of each window, of the cells inside the input alone unless `count_pad on`.
 
-    Shapes: as for `maxpool`. What a last ceil window reads beyond the padding never counts, as in PyTorch.
+    Shapes: [C, *S] -> [C, *P], P as for `maxpool`.
+    Conventions: PyTorch and Caffe count the padding unless told otherwise. What a last ceil window reads beyond the
+    padding never counts, as in PyTorch.
     Source: LeCun et al. (1990).
 
     ```net
@@ -98,6 +101,62 @@ class GlobalAvgPool(GlobalPool):
 
     def body(self, x: Value, w: Weights) -> Value:
         return ops.global_average_pool(x)
+
+
+@layer("adaptive_avgpool")
+class AdaptiveAvgPool(Layer):
+    """The means of windows that lie evenly on the input: y[i] is over floor(i S / P) to ceil((i + 1) S / P).
+
+    Shapes: [C, *S] -> [C, *P] on one to three spatial axes, P being `sizes`.
+    Conventions: the windows are PyTorch's, which overlap where S is no multiple of P; where it is, this is `avgpool`.
+    Source: He et al. (2014), section 2.3.
+
+    ```net
+    input image 512x14x14
+    adaptive_avgpool 6x6
+    ```
+    """
+
+    sizes: int | tuple[int, ...] = positional(Sizes(), doc="how many windows on each axis")
+
+    def shape(self, *xs: Shape) -> Shape:
+        (x,) = xs
+        before = spatial(x)
+        after = each(self.sizes, len(before), "sizes")
+        if any(not isinstance(b, int) and a != 1 for b, a in zip(before, after, strict=True)):
+            raise Misfit(NeedsNumber, at="sizes")
+        return (x[0], *after)
+
+    def body(self, x: Value, w: Weights) -> Value:
+        sizes = x.shape[2:]
+        after = each(self.sizes, len(sizes), "sizes")
+        if all(size == 1 for size in after):
+            return ops.global_average_pool(x)
+        if all(isinstance(b, int) and b % a == 0 for b, a in zip(sizes, after, strict=True)):
+            kernel = [b // a for b, a in zip(sizes, after, strict=True) if isinstance(b, int)]
+            return ops.average_pool(x, kernel, kernel)
+        for axis, (size, windows) in enumerate(zip(sizes, after, strict=True), 2):
+            if windows == 1:
+                x = ops.reduce_mean(x, (axis,))
+            elif size != windows:
+                x = _means(x, axis, windows)
+        return x
+
+
+def _means(x: Value, axis: int, count: int) -> Value:
+    """The means of evenly laid windows along an axis: gathered, weighted and summed.
+
+    A window that is shorter than the longest reads an element twice, the second time with a weight of 0.
+    """
+    size = x.shape[axis]
+    assert isinstance(size, int)
+    windows = [range(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
+    longest = max(map(len, windows))
+    places = [min(i, window[-1]) for window in windows for i in range(window[0], window[0] + longest)]
+    shares = [1 / len(window) if i < len(window) else 0.0 for window in windows for i in range(longest)]
+    cells = ops.gather(x, ops.constant(x.graph, places, "i64", (count, longest)), axis)
+    weights = ops.constant(x.graph, shares, "f32", (count, longest, *(1 for _ in x.shape[axis + 1 :])))
+    return ops.reduce_sum(ops.mul(cells, weights), (axis + 1,), keepdims=False)
 
 
 @layer("global_maxpool")

@@ -85,11 +85,10 @@ class Window:
 
 def _tensorflow(size: Dim, span: int, step: int) -> int:
     """TensorFlow's padding, which makes ceil(size / step) windows fit."""
-    if isinstance(size, int):
-        return max(0, (-(-size // step) - 1) * step + span - size)
-    if step == 1:
-        return span - 1
-    raise Misfit(NeedsNumber, at="pad")
+    beyond = size % step
+    if not isinstance(beyond, int):
+        raise Misfit(NeedsNumber, at="pad")
+    return max(0, span - (beyond or step))
 
 
 def _ceil(padded: Dim, span: int, step: int, after: int) -> tuple[Dim, int]:
@@ -98,7 +97,9 @@ def _ceil(padded: Dim, span: int, step: int, after: int) -> tuple[Dim, int]:
     A last window that would start in the padding or beyond the input is dropped, as PyTorch does.
     """
     if not isinstance(padded, int):
-        raise Misfit(NeedsNumber, at="ceil")
+        if after + step > span:  # whether the last window is dropped depends on the size
+            raise Misfit(NeedsNumber, at="ceil")
+        return (padded - span + step - 1) // step + 1, step - 1
     windows = -(-(padded - span) // step) + 1
     if (windows - 1) * step >= padded - after:
         windows -= 1
