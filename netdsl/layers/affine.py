@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.diagnostics.shape_problems import WrongLength
+from netdsl.diagnostics.shape_problems import NeedsNumber, WrongLength
 from netdsl.layers.arguments import Real, Sequence
 from netdsl.layers.base import Layer, Misfit, Shape, keyword, layer, positional
 
@@ -67,8 +67,10 @@ class Normalize(Layer):
 
     def shape(self, *xs: Shape) -> Shape:
         channels = xs[0][0]
+        if not isinstance(channels, int):
+            raise Misfit(NeedsNumber)
         for name, entries in (("mean", self.mean), ("std", self.std)):
-            if isinstance(channels, int) and len(entries) != channels:
+            if len(entries) != channels:
                 raise Misfit(WrongLength, at=name, argument=name, given=len(entries), wanted=channels)
         return xs[0]
 

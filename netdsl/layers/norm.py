@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.diagnostics.shape_problems import NeedsNumber, WrongRank
+from netdsl.diagnostics.shape_problems import NeedsNumber
+from netdsl.ir.shape import product
 from netdsl.layers.arguments import Flag, Integer, Real
 from netdsl.layers.base import Layer, Misfit, Shape, Weight, keyword, layer, ones, positional, zeros
+from netdsl.layers.window import spatial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +24,7 @@ class BatchNorm(Layer):
 
     Shapes: [C, *S] -> [C, *S]; weight, bias, running_mean, running_var [C]. At inference mean and var are the running
     ones, which training updates as running = (1 - momentum) running + momentum batch, with the unbiased variance.
-    `momentum` is the weight of the new batch (PyTorch's; TensorFlow's is 1 minus it).
+    Conventions: `momentum` is the weight of the new batch, as in PyTorch; TensorFlow's is 1 minus it.
     Source: Ioffe & Szegedy (2015), algorithms 1 and 2.
 
     ```net
@@ -61,8 +63,9 @@ class BatchNorm(Layer):
 class LocalResponseNorm(Layer):
     """Local response normalisation across channels: y = x / (k + alpha sum of x^2 over `size` channels around)^beta.
 
-    Shapes: [C, H, W] -> [C, H, W]. This is the paper's formula with the paper's constants. Caffe, PyTorch and ONNX
-    divide the sum by the size, which `mean on` does too, and Caffe's and PyTorch's k is 1.
+    Shapes: [C, *S] -> [C, *S] on one to three spatial axes.
+    Conventions: this is the paper's formula with the paper's constants. Caffe, PyTorch and ONNX divide the sum by the
+    size, which `mean on` does too, and Caffe's and PyTorch's k is 1.
     Source: Krizhevsky et al. (2012), section 3.3.
 
     ```net
@@ -78,21 +81,25 @@ class LocalResponseNorm(Layer):
     mean: bool = keyword(Flag(), False, doc="divide the sum by the size")
 
     def shape(self, *xs: Shape) -> Shape:
-        if len(xs[0]) < 2:
-            raise Misfit(WrongRank, wanted="channels and spatial axes")
+        product(spatial(xs[0])[1:])
         return xs[0]
 
     def body(self, x: Value, w: Weights) -> Value:
         alpha = self.alpha if self.mean else self.alpha * self.size
-        return ops.lrn(x, self.size, alpha, self.beta, self.k)
+        # onnxruntime knows it for two spatial axes alone.
+        channels, first, *rest = x.shape[1:]
+        flat = x if len(x.shape) == 4 else ops.reshape(x, (channels, first, product(tuple(rest))))
+        y = ops.lrn(flat, self.size, alpha, self.beta, self.k)
+        return y if flat is x else ops.reshape(y, (channels, first, *rest))
 
 
 @layer("dropout")
 class Dropout(Layer):
     """Dropout: in training each value is zeroed with probability p, and the others are scaled by 1 / (1 - p).
 
-    Shapes: [*] -> [*]. As the scaling is training's, inference is the identity, and is left out of the graph.
-    `spatial on` drops whole channels (Tompson et al., 2015).
+    Shapes: [*] -> [*].
+    Conventions: as the scaling is training's, inference is the identity, and is left out of the graph. `spatial on`
+    drops whole channels (Tompson et al., 2015).
     Source: Srivastava et al. (2014).
 
     ```net
