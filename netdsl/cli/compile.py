@@ -59,5 +59,9 @@ def _contents(made: Emitted, whence: str) -> str:
 
     count = sum(elements(parameter.shape) for parameter in made.parameters if not parameter.buffer)
     nodes = len(made.model.graph.node)
-    parameters = f"{count:,} parameters {whence}" if count else "no parameters"
-    return f"{parameters}, {nodes:,} nodes, opset {made.model.opset_import[0].version}"
+    parameters = f"{_counted(count, 'parameter')} {whence}" if count else "no parameters"
+    return f"{parameters}, {_counted(nodes, 'node')}, opset {made.model.opset_import[0].version}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" + "s" * (count != 1)

@@ -62,7 +62,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """The same text in all versions of Python: `-o, --output OUT.onnx`, as 3.13 has it."""
+    """The same text in all versions of Python: `-o, --output OUT.onnx`, as 3.13 has it; and on all terminals, since
+    argparse asks for their width, and imports much for it, with each argument that is declared."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=78)
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if not action.option_strings or action.nargs == 0:

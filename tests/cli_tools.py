@@ -1,0 +1,71 @@
+"""Runs commands as a user would, in this process or in one of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from netdsl.cli import main
+
+ROOT = Path(__file__).parent.parent
+MNIST = ROOT / "examples" / "mnist"
+
+
+class Ran:
+    """What a command left: its exit code and what it printed."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
+
+    def __repr__(self) -> str:
+        return f"exit {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
+
+
+class Commands:
+    """Runs commands in a folder of their own, in this process."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self.capsys = capsys
+
+    def __call__(self, *arguments: object) -> Ran:
+        self.capsys.readouterr()
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as end:  # argparse
+            code = int(end.code or 0)
+        found = self.capsys.readouterr()
+        assert "Traceback" not in found.err
+        return Ran(code, found.out, found.err)
+
+    def write(self, **files: str) -> None:
+        """`write(a="net a { … }")` writes a.net."""
+        for name, text in files.items():
+            (self.folder / f"{name}.net").write_bytes(text.encode())
+
+
+@pytest.fixture
+def netdsl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Commands:
+    monkeypatch.chdir(tmp_path)
+    return Commands(tmp_path, capsys)
+
+
+def environment(**changes: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), **changes}
+
+
+def spawn(*arguments: object, cwd: Path, stdin: bytes = b"", **changes: str) -> subprocess.CompletedProcess[bytes]:
+    """`python -m netdsl` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "netdsl", *map(str, arguments)],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        env=environment(**changes),
+    )
