@@ -37,6 +37,15 @@ def relative_error(network: str) -> float:
     return float(np.abs(logits - expected).max() / np.abs(expected).max())
 
 
+def test_training_heads_may_be_in_the_file_or_not() -> None:
+    net = load("googlenet")
+    weights = RuleWeights(net)
+    with_heads = compile_to_bytes(net, weights=weights)
+    weights.entries = {key: entry for key, entry in weights.entries.items() if not key.startswith("aux")}
+    assert len(weights.entries) < len(net.parameters)
+    assert compile_to_bytes(net, weights=weights) == with_heads
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_logits_are_pytorchs(network: str) -> None:
     assert relative_error(network) <= TOLERANCE
