@@ -25,17 +25,29 @@ class BadArgument(Problem):
     argument: str
     expected: str
     value: str
+    order: tuple[Edit, ...] = ()
+    """What puts the arguments into an order in which they fit."""
+
+    def helps(self) -> Iterable[Help]:
+        if self.order:
+            yield Help("write the arguments in their order", *self.order)
 
     def message(self) -> str:
-        return f"`{self.argument}` of `{self.callee}` must be {self.expected}, not {self.value}"
+        return f"`{self.argument}` of `{self.callee}` must be {self.expected}, not {self._shown}"
 
     def label(self) -> str:
-        return f"this is {self.value}"
+        return "" if self._shown in self.span.text else f"this is {self.value}"
+
+    @property
+    def _shown(self) -> str:
+        """A literal as it is written, `0x3` and no list, else the value."""
+        return self.span.text if self.span.text.replace("x", "").isdecimal() else self.value
 
 
 @problem("E0402", "unknown argument")
 class UnknownArgument(Problem):
-    """A word in a call is a keyword of what is called, or the name of something.
+    """A word in a call is a keyword of what is called, or the name of something. What is given by its place has no
+    keyword.
 
     ```net fail
     net bad { input x 3x32x32; conv 3x3 64 strid 2 }
@@ -45,14 +57,15 @@ class UnknownArgument(Problem):
     callee: str
     name: str
     usage: str
+    places: tuple[str, ...]
     keywords: tuple[str, ...]
     names: tuple[str, ...]
 
     def message(self) -> str:
-        return f"`{self.callee}` has no argument `{self.name}`, and nothing else is called so"
+        return f"`{self.name}` is neither an argument of `{self.callee}` nor a name that is known here"
 
     def label(self) -> str:
-        return "neither a keyword nor a name"
+        return "unknown word"
 
     def notes(self) -> Iterable[str]:
         yield f"usage: {self.usage}"
@@ -60,7 +73,45 @@ class UnknownArgument(Problem):
     def helps(self) -> Iterable[Help]:
         from netdsl.diagnostics.suggest import suggest
 
-        for word in (suggest(self.name, self.keywords) or suggest(self.name, self.names))[:1]:
+        if self.name in self.places:
+            yield Help(f"`{self.name}` is given by its place, without its name")
+            return
+        close = suggest(self.name, (*self.keywords, *self.names, *self.places))[:1]
+        for word in close:
+            if word in self.keywords or word in self.names:
+                yield Help(f"did you mean `{word}`?", Edit(self.span, word))
+            else:
+                yield Help(f"did you mean `{word}`? it is given by its place, without its name")
+
+
+@problem("E0418", "unknown word")
+class UnknownWord(Problem):
+    """Some keywords take words, as `pad` takes `same`, and other values besides.
+
+    ```net fail
+    net bad { input x 3x32x32; conv 3x3 64 pad smae }
+    ```
+    """
+
+    callee: str
+    argument: str
+    name: str
+    words: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def message(self) -> str:
+        return f"`{self.name}` is neither a word that `{self.argument}` of `{self.callee}` takes nor a known name"
+
+    def label(self) -> str:
+        return "unknown word"
+
+    def notes(self) -> Iterable[str]:
+        yield f"the words of `{self.argument}` are {', '.join(self.words)}"
+
+    def helps(self) -> Iterable[Help]:
+        from netdsl.diagnostics.suggest import suggest
+
+        for word in suggest(self.name, (*self.words, *self.names))[:1]:
             yield Help(f"did you mean `{word}`?", Edit(self.span, word))
 
 
@@ -79,7 +130,10 @@ class MissingArgument(Problem):
     declared: Span | None = None
 
     def message(self) -> str:
-        return f"`{self.callee}` needs `{self.name}`"
+        return f"`{self.callee}` needs its argument `{self.name}`"
+
+    def label(self) -> str:
+        return f"no `{self.name}` is given"
 
     def labels(self) -> Iterable[Label]:
         if self.declared:
@@ -123,6 +177,7 @@ class TooMany(Problem):
 
     callee: str
     limit: int
+    given: int
     usage: str
     declared: Span | None = None
     after: str = ""
@@ -130,7 +185,10 @@ class TooMany(Problem):
     def message(self) -> str:
         if self.after:
             return f"a positional argument of `{self.callee}` cannot stand behind its keyword `{self.after}`"
-        return f"`{self.callee}` takes {self.limit or 'no'} positional argument{'s' * (self.limit != 1)}"
+        return (
+            f"`{self.callee}` takes {self.limit or 'no'} positional argument{'s' * (self.limit != 1)}, "
+            f"and {self.given} {'is' if self.given == 1 else 'are'} given"
+        )
 
     def label(self) -> str:
         return "this has no keyword" if self.after else "this is one too many"
@@ -180,6 +238,9 @@ class OutsideDomain(Problem):
 
     def message(self) -> str:
         return f"`{self.name}` must be one of {self.domain}, not {self.value}"
+
+    def label(self) -> str:
+        return f"this is {self.value}"
 
     def labels(self) -> Iterable[Label]:
         yield Label(self.declared, "the domain is declared here")

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.problem import Problem, problem
+from netdsl.diagnostics.problem import Help, Label, Problem, problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from netdsl.text import Span
 
 if TYPE_CHECKING:
     pass
@@ -33,6 +38,9 @@ class DivisionByZero(Problem):
     net bad { input x 784; dense 10 // 0 }
     ```
     """
+
+    def label(self) -> str:
+        return "this is 0"
 
 
 @problem("E0410", "a number or list that is too large")
@@ -64,6 +72,9 @@ class OutsideList(Problem):
 
     def message(self) -> str:
         return f"there is no entry {self.index} in a list of {self.length}"
+
+    def label(self) -> str:
+        return f"the last entry is {self.length - 1}" if self.length else "the list is empty"
 
 
 @problem("E0412", "no arm of the match fits")
@@ -99,6 +110,12 @@ class BadCondition(Problem):
     def message(self) -> str:
         return f"a condition must be true or false, not {self.value}"
 
+    def label(self) -> str:
+        return "not a condition"
+
+    def helps(self) -> Iterable[Help]:
+        yield Help("compare it with something, as in `n > 0`")
+
 
 @problem("E0414", "the names of a `for` do not match its entries")
 class BadUnpacking(Problem):
@@ -113,7 +130,12 @@ class BadUnpacking(Problem):
     value: str
 
     def message(self) -> str:
-        return f"{self.names} names cannot take {self.value} apart"
+        return (
+            f"each entry of this list must hold {self.names} values, one for each name, and one entry is {self.value}"
+        )
+
+    def label(self) -> str:
+        return f"{self.names} names"
 
 
 @problem("E0415", "this cannot be repeated so")
@@ -145,6 +167,9 @@ class NotDecidable(Problem):
     def message(self) -> str:
         return f"this depends on the size `{self.size}`, which is known only at run time"
 
+    def label(self) -> str:
+        return "this must be decided at compile time"
+
 
 @problem("E0417", "a function called wrongly")
 class BadCall(Problem):
@@ -157,6 +182,11 @@ class BadCall(Problem):
     """
 
     what: str
+    declared: Span | None = None
 
     def message(self) -> str:
         return self.what
+
+    def labels(self) -> Iterable[Label]:
+        if self.declared:
+            yield Label(self.declared, "declared here")

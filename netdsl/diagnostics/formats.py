@@ -72,7 +72,7 @@ def _frames(frame: Frame | None) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     while frame is not None:
         said: dict[str, Any] = {"name": frame.name} if frame.name else {}
-        if frame.variable:
+        if frame.variable or frame.value is not None:
             plain = frame.value is None or isinstance(frame.value, bool | int | str)
             said = {"variable": frame.variable, "value": frame.value if plain else str(frame.value)}
         found.append(said | _place(frame.span))

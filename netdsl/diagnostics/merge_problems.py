@@ -14,9 +14,31 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Node
     from netdsl.text import Span
 
+MOST = 4
+"""So many shapes or steps are shown."""
+
+
+class MergeProblem(ShapeProblem):
+    """Values that do not meet; of many with one shape the first is shown."""
+
+    def labels(self) -> Iterable[Label]:
+        seen: set[Shape] = set()
+        for node in self.inputs:
+            if node.shape not in seen and node.span.key != self.span.key:
+                seen.add(node.shape)
+                yield Label(node.span, f"this is {text(node.shape)}")
+
+    @property
+    def shapes(self) -> str:
+        """The shapes that differ, a few at most."""
+        shapes = list(dict.fromkeys(text(node.shape) for node in self.inputs))
+        if len(shapes) > MOST:
+            return f"{', '.join(shapes[:MOST])} and {len(shapes) - MOST} more"
+        return f"{', '.join(shapes[:-1])} and {shapes[-1]}"
+
 
 @problem("E0301", "the operands do not meet")
-class MergeMismatch(ShapeProblem):
+class MergeMismatch(MergeProblem):
     """`add`, `sub`, `max` and `min` take values of one shape, and never broadcast; in `mul` and `div` the axes of
     size 1 of one operand spread over the other's.
 
@@ -26,12 +48,20 @@ class MergeMismatch(ShapeProblem):
     """
 
     def message(self) -> str:
-        shapes = [text(node.shape) for node in self.inputs]
-        return f"`{self.layer}` cannot take {', '.join(shapes[:-1])} and {shapes[-1]} together"
+        return f"`{self.layer}` cannot take {self.shapes} together"
+
+    def label(self) -> str:
+        if self.layer in ("mul", "div"):
+            return "sizes must be equal, or 1"
+        return "all shapes must be equal"
+
+    def helps(self) -> Iterable[Help]:
+        if self.layer not in ("mul", "div") and _spread(self.inputs):
+            yield Help("only `mul` and `div` spread axes of size 1")
 
 
 @problem("E0302", "the parts of a concat do not meet")
-class ConcatMismatch(ShapeProblem):
+class ConcatMismatch(MergeProblem):
     """A `concat` joins values along one axis, the channels unless it says otherwise; all other sizes must be equal.
 
     ```net fail
@@ -42,8 +72,10 @@ class ConcatMismatch(ShapeProblem):
     axis: int
 
     def message(self) -> str:
-        shapes = [text(node.shape) for node in self.inputs]
-        return f"along axis {self.axis} only sizes may differ, but these are {', '.join(shapes[:-1])} and {shapes[-1]}"
+        return f"`concat` along axis {self.axis} cannot join {self.shapes}"
+
+    def label(self) -> str:
+        return f"all sizes but those of axis {self.axis} must be equal"
 
 
 @problem("E0310", "the branches of this skip do not meet")
@@ -57,6 +89,8 @@ class SkipMismatch(Problem):
 
     body: Node
     identity: Node
+    entry: Node
+    """The value that the skip begins with."""
     projected: bool
     end: Span
 
@@ -65,9 +99,9 @@ class SkipMismatch(Problem):
         return f"the {what} {text(self.identity.shape)}, and cannot be added to the body's {text(self.body.shape)}"
 
     def labels(self) -> Iterable[Label]:
-        if self.body.span.key != self.span.key:
-            yield Label(self.body.span, f"the body ends in {text(self.body.shape)}")
         yield Label(self.identity.span, f"this is {text(self.identity.shape)}")
+        steps = list(_changes(self.entry, self.body, self.identity.shape))
+        yield from steps or [Label(self.body.span, f"the body ends in {text(self.body.shape)}")]
 
     def helps(self) -> Iterable[Help]:
         if self.projected:
@@ -77,6 +111,39 @@ class SkipMismatch(Problem):
             call = f"conv {'x'.join('1' * (len(self.body.shape) - 1))} {self.body.shape[0]}"
             call += "" if stride == 1 else f" stride {stride}"
             yield Help("project the identity to the same shape", Edit(self.end, f" project {{ {call} }}"))
+
+
+def _changes(first: Node, last: Node, wanted: Shape) -> Iterable[Label]:
+    """The steps from one value to another that change what should have stayed as it was, the last ones first."""
+    spans = set()
+    node = last
+    while node is not first and node.inputs:
+        before, after = node.inputs[0].shape, node.shape
+        said = _change(before, after, last.shape, wanted)
+        if said and node.span.key not in spans:
+            spans.add(node.span.key)
+            yield Label(node.span, said)
+        if len(spans) == MOST:
+            return
+        node = node.inputs[0]
+
+
+def _change(before: Shape, after: Shape, last: Shape, wanted: Shape) -> str:
+    if not len(before) == len(after) == len(last) == len(wanted):
+        return f"this makes {text(after)} of {text(before)}" if len(before) != len(after) else ""
+    said = []
+    if last[0] != wanted[0] and before[0] != after[0]:
+        said.append(f"{after[0]} channels of {before[0]}")
+    if last[1:] != wanted[1:] and before[1:] != after[1:]:
+        said.append(f"{text(after[1:])} of {text(before[1:])}")
+    return f"this makes {' and '.join(said)}" if said else ""
+
+
+def _spread(nodes: tuple[Node, ...]) -> bool:
+    """Whether the shapes would meet if axes of size 1 could spread."""
+    if len({len(node.shape) for node in nodes}) > 1:
+        return False
+    return all(len({size for size in sizes if size != 1}) <= 1 for sizes in zip(*[n.shape for n in nodes], strict=True))
 
 
 def _stride(before: Shape, after: Shape) -> int | None:
@@ -103,3 +170,6 @@ class NoOperands(Problem):
 
     def message(self) -> str:
         return f"this `{self.what}` has nothing to merge"
+
+    def label(self) -> str:
+        return "its `for` has no rounds"

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from netdsl.ir.shape import Shape
     from netdsl.text import Span
 
+DIGITS = "0123456789"
+
 
 class Unknown(Problem):
     """A name that nothing has; the best of `candidates` is offered."""
@@ -26,7 +28,10 @@ class Unknown(Problem):
         from netdsl.diagnostics.suggest import suggest
 
         for word in suggest(self.name, self.candidates)[:1]:
-            yield Help(f"did you mean `{word}`?", Edit(self.span, word))
+            if self.span.text == self.name:
+                yield Help(f"did you mean `{word}`?", Edit(self.span, word))
+            elif word.rstrip(DIGITS) != self.name.rstrip(DIGITS):  # a label that braces spelled out
+                yield Help(f"did you mean `{word}`?")
 
 
 @problem("E0201", "unknown name")
@@ -34,12 +39,19 @@ class UnknownName(Unknown):
     """A bare word in an expression must be a variable, a label, a block or a layer that is defined before this place.
 
     ```net fail
-    net bad { input x 784; dense clases }
+    net bad { let n = 2*clases; input x 784; dense n }
     ```
     """
 
     def message(self) -> str:
         return f"unknown name `{self.name}`"
+
+    def helps(self) -> Iterable[Help]:
+        switch = {"true": "on", "yes": "on", "false": "off", "no": "off"}.get(self.name.lower())
+        if switch:
+            yield Help(f"write `{switch}`", Edit(self.span, switch))
+        else:
+            yield from super().helps()
 
 
 @problem("E0202", "unknown layer")
@@ -69,16 +81,29 @@ class UnknownLabel(Unknown):
     """
 
     hidden: Span | None = None
+    callers: bool = False
+    """Whether the hidden label stands outside of the block that looks for it."""
+    path: str = ""
+    """The way to the hidden label, where there is one."""
 
     def message(self) -> str:
-        return f"unknown label `{self.name}`"
+        return f"the label `{self.name}` is not visible here" if self.hidden else f"unknown label `{self.name}`"
 
     def label(self) -> str:
-        return "not visible here" if self.hidden else "no value before this place has this label"
+        return "it belongs to another scope" if self.hidden else "no value before this place has this label"
 
     def labels(self) -> Iterable[Label]:
         if self.hidden:
-            yield Label(self.hidden, "it is defined here, in a scope of its own")
+            where = "outside of this block" if self.callers else "in a scope of its own"
+            yield Label(self.hidden, f"it is defined here, {where}")
+
+    def helps(self) -> Iterable[Help]:
+        if self.path:
+            yield Help(f"from outside its scope it is called `{self.path}`", Edit(self.span, self.path))
+        elif self.callers:
+            yield Help("pass it to the block as an argument")
+        elif not self.hidden:
+            yield from super().helps()
 
 
 @problem("E0204", "defined twice")
@@ -127,16 +152,18 @@ class WeightTwice(Problem):
     def label(self) -> str:
         from netdsl.ir.shape import text
 
-        return f"this needs {text(self.shape)}"
+        needs = f"this {'needs' if self.shared else 'makes another one of'} {text(self.shape)}"
+        return needs if self.earlier != self.span else f"{needs}, and first made it of {text(self.other)}"
 
     def labels(self) -> Iterable[Label]:
         from netdsl.ir.shape import text
 
-        yield Label(self.earlier, f"the first is {text(self.other)}, made here")
+        if self.earlier != self.span:
+            yield Label(self.earlier, f"this made it, of {text(self.other)}")
 
     def helps(self) -> Iterable[Help]:
         if not self.shared:
-            yield Help("give one of the two another label")
+            yield Help("label one of the two otherwise; layers without a label are counted, `conv1`, `conv2`")
 
 
 @problem("E0206", "a definition that contains itself")
@@ -156,7 +183,8 @@ class Recursive(Problem):
         return f"{self.what} `{self.cycle[0]}` is recursive: {' → '.join(self.cycle)}"
 
     def label(self) -> str:
-        return "this closes the cycle"
+        called = self.what in ("the block", "the function")
+        return "this closes the cycle" if called else "this is part of the cycle"
 
 
 @problem("E0212", "this cannot be applied")
@@ -174,6 +202,9 @@ class NotCallable(Problem):
 
     def message(self) -> str:
         return f"`{self.name}` is {self.value}, and cannot be applied"
+
+    def label(self) -> str:
+        return "neither a block nor a layer"
 
     def helps(self) -> Iterable[Help]:
         if self.is_label:

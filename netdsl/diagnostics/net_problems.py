@@ -40,7 +40,7 @@ class NoNet(Problem):
     """There is nothing to compile in a file without a `net`.
 
     ```net fail
-    block b { relu }
+    # a file without a net
     ```
     """
 
@@ -65,9 +65,17 @@ class WhichNet(Problem):
 
     names: tuple[str, ...]
     file: str
+    others: tuple[Span, ...] = ()
 
     def message(self) -> str:
         return f"this file has {len(self.names)} networks: {', '.join(self.names)}"
+
+    def label(self) -> str:
+        return "one" if self.others else ""
+
+    def labels(self) -> Iterable[Label]:
+        for other in self.others:
+            yield Label(other, "another")
 
     def helps(self) -> Iterable[Help]:
         yield Help(f"choose one, as in `{self.file}:{self.names[0]}`")
@@ -125,6 +133,9 @@ class Misplaced(Problem):
     def message(self) -> str:
         return f"`{self.what}` cannot stand {self.where}"
 
+    def label(self) -> str:
+        return "in the wrong place"
+
 
 @problem("E0214", "unknown parameter")
 class UnknownParameter(Unknown):
@@ -142,7 +153,10 @@ class UnknownParameter(Unknown):
         return f"the net `{self.net}` has no parameter `{self.name}`"
 
     def label(self) -> str:
-        return f"its parameters are {', '.join(self.candidates)}" if self.candidates else "it has none"
+        if not self.candidates:
+            return "it has none"
+        named = ", ".join(f"`{name}`" for name in self.candidates)
+        return f"its parameters are {named}" if len(self.candidates) > 1 else f"its only parameter is {named}"
 
 
 @problem("E0215", "a parameter of a net without a default")
@@ -158,6 +172,9 @@ class NoDefault(Problem):
 
     def message(self) -> str:
         return f"the parameter `{self.name}` of a net needs a default"
+
+    def label(self) -> str:
+        return "no default is given"
 
     def helps(self) -> Iterable[Help]:
         yield Help(f"give it the value that it has in the paper: `{self.name} = …`")
@@ -179,5 +196,4 @@ class DeadValue(Problem):
         return f"`{self.name}` reaches no output"
 
     def label(self) -> str:
-
-        return f"nothing reads this {text(self.shape)}"
+        return f"nothing reads this value of {text(self.shape)}"

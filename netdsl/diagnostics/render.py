@@ -109,7 +109,7 @@ def frames(frame: Frame | None) -> list[str]:
     call: Frame | None = None
     rounds: list[Frame] = []
     while frame is not None:
-        if frame.variable:
+        if _is_round(frame):
             rounds.append(frame)
         else:
             steps += _step(call, rounds)
@@ -120,7 +120,10 @@ def frames(frame: Frame | None) -> list[str]:
 
 
 def _step(call: Frame | None, rounds: list[Frame]) -> Iterator[str]:
-    named = _few([f"{frame.variable} = {_value(frame)}" for frame in reversed(rounds)], MOST_FRAMES)
+    named = _few(
+        [f"{frame.variable} = {_value(frame)}".replace(" = ", "#", not frame.variable) for frame in reversed(rounds)],
+        MOST_FRAMES,
+    )
     during = "round " + ", ".join(named)
     if call is None:
         if rounds:
@@ -128,6 +131,11 @@ def _step(call: Frame | None, rounds: list[Frame]) -> Iterator[str]:
         return
     came = f"in block `{call.name}`, called at" if call.name else "imported at"
     yield f"{came} {call.span}" + (f", {during}" if rounds else "")
+
+
+def _is_round(frame: Frame) -> bool:
+    """Whether a frame is a loop's round, whose count need not have a name."""
+    return bool(frame.variable) or frame.value is not None
 
 
 def _value(frame: Frame) -> str:

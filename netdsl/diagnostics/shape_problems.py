@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Node
     from netdsl.text import Span
 
+STAGES = 8
+"""So many of the sizes that led to a small one are shown."""
+
 
 class ShapeProblem(Problem):
     """A layer that does not fit its inputs, which are shown with the places that made them."""
@@ -45,6 +48,20 @@ class WindowTooLarge(ShapeProblem):
             f"the window {text(self.window)} of this `{self.layer}` is larger than its padded input {text(self.padded)}"
         )
 
+    def label(self) -> str:
+        return f"larger than {text(self.padded)}"
+
+    def notes(self) -> Iterable[str]:
+        sizes = [self.inputs[0].shape[1:]]
+        node = self.inputs[0]
+        while node.inputs:
+            node = node.inputs[0]
+            if node.shape[1:] != sizes[-1]:
+                sizes.append(node.shape[1:])
+        if len(sizes) > 1:
+            shown = [text(size) for size in reversed(sizes[:STAGES]) if size]
+            yield f"its input has become smaller on the way: {'… → ' * (len(sizes) > STAGES)}{' → '.join(shown)}"
+
     def helps(self) -> Iterable[Help]:
         yield Help("pad the input, take a smaller window, or leave out a stride before it")
 
@@ -66,6 +83,14 @@ class GroupsDoNotDivide(ShapeProblem):
         odd = [f"{n} {what}" for n, what in ((self.before, "input"), (self.after, "output")) if n % self.groups]
         return f"{self.groups} groups do not divide {' and '.join(odd)} channels"
 
+    def helps(self) -> Iterable[Help]:
+        from math import gcd
+
+        common = gcd(self.before, self.after)
+        fits = [n for n in range(2, min(common, 1024) + 1) if common % n == 0][-8:]
+        if fits:
+            yield Help(f"groups that fit: {', '.join(map(str, fits))}")
+
 
 @problem("E0305", "an input of the wrong rank")
 class WrongRank(ShapeProblem):
@@ -79,7 +104,15 @@ class WrongRank(ShapeProblem):
     wanted: str
 
     def message(self) -> str:
-        return f"`{self.layer}` needs {self.wanted}, and this is {text(self.inputs[0].shape)}"
+        return f"`{self.layer}` needs {self.wanted}, but its input is {text(self.inputs[0].shape)}"
+
+    def label(self) -> str:
+        axes = len(self.inputs[0].shape) - 1
+        return f"its input has {axes or 'no'} spatial {'axis' if axes == 1 else 'axes'}"
+
+    def helps(self) -> Iterable[Help]:
+        if self.inputs[0].layer.kind == "input":
+            yield Help("an image is written channels first, `1x28x28`, and a sequence `64x100`")
 
 
 @problem("E0306", "padding as large as the window")
@@ -97,6 +130,9 @@ class PadTooLarge(ShapeProblem):
     def message(self) -> str:
         return f"a padding of {self.pad} must be smaller than the window of {self.window}"
 
+    def label(self) -> str:
+        return f"at most {self.window - 1}"
+
 
 @problem("E0307", "an expectation that does not hold")
 class ExpectShape(Problem):
@@ -112,13 +148,13 @@ class ExpectShape(Problem):
     made: Span
 
     def message(self) -> str:
-        return f"expected {text(self.expected)}, but this is {text(self.actual)}"
+        return f"expected {text(self.expected)}, but the value is {text(self.actual)}"
 
     def label(self) -> str:
-        return f"the value is {text(self.actual)}"
+        return "this does not hold"
 
     def labels(self) -> Iterable[Label]:
-        yield Label(self.made, f"this is {text(self.actual)}")
+        yield Label(self.made, f"this makes {text(self.actual)}")
 
 
 @problem("E0308", "a count that does not hold")
@@ -138,7 +174,7 @@ class ExpectCount(Problem):
         return f"expected {self.expected:,} {self.what}, but up to here there are {self.actual:,}"
 
     def label(self) -> str:
-        return f"{abs(self.actual - self.expected):,} {'more' if self.actual > self.expected else 'fewer'}"
+        return f"{abs(self.actual - self.expected):,} too {'few' if self.actual > self.expected else 'many'}"
 
 
 @problem("E0309", "an axis or channel that does not exist")
@@ -155,7 +191,8 @@ class OutsideShape(ShapeProblem):
     count: int
 
     def message(self) -> str:
-        return f"there is no {self.what} {self.index}: the input has {self.count}"
+        plural = "axes" if self.what == "axis" else f"{self.what}s"
+        return f"there is no {self.what} {self.index}: the input has {self.count} {plural}, counted from 0"
 
 
 @problem("E0311", "a size that is known only at run time")
@@ -169,11 +206,12 @@ class NeedsNumber(ShapeProblem):
 
     def message(self) -> str:
         shape = self.inputs[0].shape
-        sizes = [f"`{size}`" for size in shape if not isinstance(size, int)]
-        return f"`{self.layer}` needs every size of its input, and {' and '.join(sizes)} of {text(shape)} are not known"
+        unknown = " and ".join(f"`{size}`" for size in shape if not isinstance(size, int))
+        return f"`{self.layer}` needs what is known only at run time: {unknown} of its input {text(shape)}"
 
     def helps(self) -> Iterable[Help]:
-        yield Help("pool the unknown axes away first, as `global_avgpool` does")
+        if self.layer in ("dense", "flatten"):
+            yield Help("bring the unknown axes to size 1 before, as `global_avgpool` does")
 
 
 @problem("E0312", "`pad same` of an even window")
@@ -188,7 +226,10 @@ class EvenSame(ShapeProblem):
     kernel: Shape
 
     def message(self) -> str:
-        return f"`pad same` needs an odd kernel, and this is {text(self.kernel)}"
+        return f"`pad same` needs an odd kernel, and this one is {text(self.kernel)}"
+
+    def label(self) -> str:
+        return "no padding is the same on both sides"
 
     def helps(self) -> Iterable[Help]:
         yield Help("write `pad same_upper`, as TensorFlow pads, `pad valid`, or the padding of every side")
@@ -210,8 +251,18 @@ class WrongLength(ShapeProblem):
     def message(self) -> str:
         return (
             f"`{self.argument}` of this `{self.layer}` has {self.given} "
-            f"entr{'y' if self.given == 1 else 'ies'}, and its input {text(self.inputs[0].shape)} wants {self.wanted}"
+            f"entr{'y' if self.given == 1 else 'ies'}, but its input {text(self.inputs[0].shape)} wants {self.wanted}"
         )
+
+    def label(self) -> str:
+        if self.argument == "pad":
+            return "one for each side: all befores, then all afters"
+        return "one for each channel" if self.argument in ("mean", "std") else "one for each spatial axis"
+
+    def helps(self) -> Iterable[Help]:
+        shape = self.inputs[0].shape
+        if self.argument == "kernel" and self.given == len(shape) and shape[0] not in (1, 3):
+            yield Help(f"a shape begins with the channels: with one channel this is 1x{text(shape)}")
 
 
 @problem("E0314", "too large")
@@ -229,3 +280,6 @@ class TooLarge(Problem):
 
     def message(self) -> str:
         return f"{self.count:,} {self.what} are more than the limit of {self.limit:,}"
+
+    def label(self) -> str:
+        return "this goes beyond the limit"

@@ -40,10 +40,20 @@ class OutsideRoot(Problem):
     path: str
 
     def message(self) -> str:
-        return f'"{self.path}" leaves the root'
+        return f'"{self.path}" leaves the root' if self._relative else f'"{self.path}" is not a path below the root'
+
+    def label(self) -> str:
+        return "outside of the root, the folder of the file that was asked for"
 
     def helps(self) -> Iterable[Help]:
-        yield Help("name the common folder with `--root DIR`")
+        if self._relative:
+            yield Help("name the common folder with `--root DIR`")
+        else:
+            yield Help("bring the file into the root, and write its path relative to this file")
+
+    @property
+    def _relative(self) -> bool:
+        return bool(self.path) and not self.path.startswith(("/", "\\")) and ":" not in self.path
 
 
 @problem("E0503", "files that use one another in a circle")
@@ -59,7 +69,12 @@ class UseCycle(Problem):
     cycle: tuple[str, ...]
 
     def message(self) -> str:
+        if len(self.cycle) == 2:
+            return "this file uses itself"
         return f"these files use one another: {' → '.join(self.cycle)}"
+
+    def label(self) -> str:
+        return "this closes the circle"
 
 
 @problem("E0504", "a name that the used file does not define")
@@ -78,6 +93,9 @@ class NotInFile(Problem):
 
     def message(self) -> str:
         return f'"{self.path}" does not define `{self.name}`'
+
+    def label(self) -> str:
+        return "not defined there"
 
     def helps(self) -> Iterable[Help]:
         from netdsl.diagnostics.suggest import suggest

@@ -11,6 +11,7 @@ from netdsl.layers.arguments import Word
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
+    from netdsl.diagnostics.name_problems import UnknownName
     from netdsl.text import Span
 
 
@@ -41,13 +42,14 @@ class Signature:
 
 
 class Bound:
-    """An argument and the expression of its value; a word stands for itself."""
+    """An argument and the expression of its value; a word stands for itself. `span` is the keyword's, if it has one."""
 
-    __slots__ = ("expr", "name", "word")
+    __slots__ = ("expr", "name", "span", "word")
 
-    def __init__(self, name: str, expr: ast.Expr, word: Word | None) -> None:
+    def __init__(self, name: str, expr: ast.Expr, span: Span, word: Word | None = None) -> None:
         self.name = name
         self.expr = expr
+        self.span = span
         self.word = word
 
     def value(self, context: Context) -> Any:
@@ -65,7 +67,7 @@ def bind(arguments: tuple[ast.Expr, ...], signature: Signature, context: Context
     while at < len(arguments):
         expr = arguments[at]
         at += 1
-        name = expr.text if isinstance(expr, ast.Name) and not expr.grouped else ""
+        name = _bare(expr)
         if name in signature.by_keyword and not _is_word(name, place, signature):
             keyword = name
             if at == len(arguments):
@@ -73,8 +75,9 @@ def bind(arguments: tuple[ast.Expr, ...], signature: Signature, context: Context
             _add(bound, keyword, arguments[at], signature, context, expr.span)
             at += 1
         elif keyword or place == len(signature.by_place):
-            _too_many(expr, name, keyword, signature, context)
+            _too_many(arguments, at - 1, keyword, signature, context)
         else:
+            _named_place(expr, name, signature, context)
             _add(bound, signature.by_place[place], expr, signature, context, expr.span)
             place += 1
     for required in signature.required:
@@ -99,15 +102,25 @@ def _add(
     bound: dict[str, Bound], name: str, expr: ast.Expr, signature: Signature, context: Context, span: Span
 ) -> None:
     if name in bound:
-        earlier = bound[name].expr.span
+        earlier = bound[name].span
         context.reject(problems.ArgumentTwice, span, callee=signature.name, name=name, earlier=earlier)
-    word = expr.text if isinstance(expr, ast.Name) and not expr.grouped else ""
-    bound[name] = Bound(name, expr, Word(word) if word and word in signature.words.get(name, ()) else None)
+    word = _bare(expr)
+    bound[name] = Bound(name, expr, span, Word(word) if word and word in signature.words.get(name, ()) else None)
 
 
-def _too_many(expr: ast.Expr, name: str, keyword: str, signature: Signature, context: Context) -> None:
+def _named_place(expr: ast.Expr, name: str, signature: Signature, context: Context) -> None:
+    """Reject the name of an argument where its value should stand, as in `dense units 10`."""
     from netdsl.elaborate.expressions import lookup
 
+    if name in signature.by_place and lookup(name, context) is None:
+        unknown_argument(expr.span, name, signature, context)
+
+
+def _too_many(arguments: tuple[ast.Expr, ...], at: int, keyword: str, signature: Signature, context: Context) -> None:
+    from netdsl.elaborate.expressions import lookup
+
+    expr = arguments[at]
+    name = _bare(expr)
     if name and lookup(name, context) is None:
         unknown_argument(expr.span, name, signature, context)
     context.reject(
@@ -115,15 +128,27 @@ def _too_many(expr: ast.Expr, name: str, keyword: str, signature: Signature, con
         expr.span,
         callee=signature.name,
         limit=len(signature.by_place),
+        given=_places(arguments, signature),
         usage=signature.usage,
         declared=signature.declared,
         after=keyword if keyword and len(signature.by_place) else "",
     )
 
 
+def _bare(expr: ast.Expr) -> str:
+    """The text of a bare word, which may be a keyword; else nothing."""
+    return expr.text if isinstance(expr, ast.Name) and not expr.grouped else ""
+
+
+def _places(arguments: tuple[ast.Expr, ...], signature: Signature) -> int:
+    """How many arguments stand before the first keyword."""
+    words = [_bare(expr) in signature.by_keyword for expr in arguments]
+    return words.index(True) if True in words else len(words)
+
+
 def unknown_argument(span: Span, name: str, signature: Signature, context: Context) -> None:
     """Reject a bare word that is neither a keyword of the callee nor a name. Raises Rejected or Poisoned."""
-    if context.module.mutilated(name):
+    if context.module.lost(name):
         raise Poisoned
     context.reject(
         problems.UnknownArgument,
@@ -131,9 +156,27 @@ def unknown_argument(span: Span, name: str, signature: Signature, context: Conte
         callee=signature.name,
         name=name,
         usage=signature.usage,
+        places=tuple(place for place in signature.by_place if place not in signature.by_keyword),
         keywords=signature.by_keyword,
-        names=tuple(context.variables.visible()),
+        names=context.names(),
     )
+
+
+def _unknown_value(argument: Bound, unknown: UnknownName, signature: Signature, context: Context) -> None:
+    """Reject an argument that is one unknown word, where more can be said than that it is unknown."""
+    if argument.span.key == argument.expr.span.key:
+        unknown_argument(unknown.span, unknown.name, signature, context)
+    words = signature.words.get(argument.name)
+    if words:
+        context.reject(
+            problems.UnknownWord,
+            unknown.span,
+            callee=signature.name,
+            argument=argument.name,
+            name=unknown.name,
+            words=words,
+            names=context.names(),
+        )
 
 
 def values(bound: tuple[Bound, ...], signature: Signature, context: Context) -> list[Any]:
@@ -147,6 +190,6 @@ def values(bound: tuple[Bound, ...], signature: Signature, context: Context) -> 
         except Rejected as rejected:
             wrong = rejected.problem
             if isinstance(wrong, UnknownName) and wrong.span.key == argument.expr.span.key:
-                unknown_argument(wrong.span, wrong.name, signature, context)
+                _unknown_value(argument, wrong, signature, context)
             raise
     return found

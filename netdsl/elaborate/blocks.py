@@ -106,7 +106,9 @@ def expand(
     inner = Context(builder, callee.module, Variables(None), scope, callee.module.defaults(block.span.start))
     inner.frame = Frame(context.frame, stmt.head.span, name=block.name.text)
     inner.value, inner.frozen, inner.training = context.value, context.frozen, context.training
+    inner.depth, inner.rounds = context.depth + 1, context.rounds
     define(block.parameters, given, inner)
+    builder.failed = builder.failed or callee.module.flawed
     builder.active[block] = stmt.head.span
     try:
         run(block.body, inner)

@@ -14,6 +14,7 @@ from netdsl.limits import LAYERS, PARAMETERS, ROUNDS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from netdsl.diagnostics.problem import Problem
     from netdsl.diagnostics.report import Report
     from netdsl.layers.base import Layer, Weight
     from netdsl.syntax import ast
@@ -27,13 +28,14 @@ class Builder:
     """What a net has so far.
 
     `active` holds the blocks that are being expanded, `training` the indices of the nodes in training heads, `counted`
-    the weights outside of those, running statistics apart.
+    the weights outside of those, running statistics apart. `failed` tells that something may be missing.
     """
 
     __slots__ = (
         "about",
         "active",
         "counted",
+        "failed",
         "inputs",
         "labels",
         "nodes",
@@ -53,9 +55,10 @@ class Builder:
         self.outputs: dict[str, Output] = {}
         self.owners: dict[str, tuple[Node, tuple[Weight, ...]]] = {}
         self.active: dict[ast.Block, Span] = {}
-        self.labels: dict[str, Span] = {}
+        self.labels: dict[str, tuple[Span, str]] = {}
         self.about: dict[str, object] = {}
         self.counted = 0
+        self.failed = False
         self.rounds = 0
         self.sizes = 0
 
@@ -121,6 +124,12 @@ class Builder:
             raise Rejected(
                 TooLarge(span=node.span, frame=node.frame, what="weights", count=self.sizes, limit=PARAMETERS)
             )
+
+    def fail(self, problem: Problem | None = None) -> None:
+        """Something went wrong, and may be missing from the net: a problem, or what another one left behind."""
+        self.failed = True
+        if problem is not None:
+            self.report.add(problem)
 
     def round(self, span: Span, frame: Frame | None, count: int = 1) -> None:
         """Account for rounds of loops and block calls before they are expanded."""

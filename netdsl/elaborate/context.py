@@ -168,15 +168,19 @@ class Context:
     """The state inside some braces. `value` is the current value: None before the first input.
 
     `defaults` maps a layer to its changed keyword defaults, and is copied where it changes. `start` is how many nodes
-    and weights there were where the net or the block call began, which is where `expect` counts from.
+    and weights there were where the net or the block call began, which is where `expect` counts from. `depth` counts
+    the braces and calls around, `rounds` multiplies the loops around, `calls` are the functions that are being called.
     """
 
     __slots__ = (
         "builder",
+        "calls",
         "defaults",
+        "depth",
         "frame",
         "frozen",
         "module",
+        "rounds",
         "scope",
         "start",
         "training",
@@ -202,6 +206,9 @@ class Context:
         self.frozen = False
         self.training = False
         self.start = (len(builder.nodes), builder.counted)
+        self.depth = 0
+        self.rounds = 1
+        self.calls: tuple[str, ...] = ()
 
     def inside(self, scope: Scope | None = None, frame: Frame | None = None) -> Context:
         """The context of braces within these, with the current value as it is now."""
@@ -211,7 +218,13 @@ class Context:
         inner.frozen = self.frozen
         inner.training = self.training
         inner.start = self.start
+        inner.depth = self.depth + 1
+        inner.rounds = self.rounds
         return inner
+
+    def names(self) -> tuple[str, ...]:
+        """What a bare word can mean here: variables, labels, and the file's definitions."""
+        return (*self.variables.visible(), *self.module.names(), *self.scope.visible())
 
     def define(self, name: ast.Name, value: Any) -> None:
         """Bind a variable of these braces, once."""

@@ -46,11 +46,10 @@ def _dims(expr: ast.Dims, _: Context) -> tuple[int | Size, ...]:
 
 def _name(expr: ast.Name, context: Context) -> Any:
     value = lookup(expr.text, context)
-    if value is POISON or (value is None and context.module.mutilated(expr.text)):
+    if value is POISON or (value is None and context.module.lost(expr.text)):
         raise Poisoned
     if value is None:
-        names = (*context.variables.visible(), *context.module.names(), *context.scope.visible())
-        context.reject(UnknownName, expr.span, name=expr.text, candidates=names)
+        context.reject(UnknownName, expr.span, name=expr.text, candidates=context.names())
     return value
 
 
@@ -134,10 +133,13 @@ def _apply(expr: ast.Apply, context: Context) -> Any:
         return FUNCTIONS[name](arguments, expr, context)
     if ARITY.get(name):
         return _init(name, arguments, expr, context)
-    if context.module.mutilated(name):
+    if context.module.lost(name):
         raise Poisoned
-    if lookup(name, context) is not None:
-        context.reject(problems.BadCall, expr.span, what=f"`{name}` is not a function")
+    found = lookup(name, context)
+    if found is POISON:
+        raise Poisoned
+    if found is not None:
+        context.reject(problems.BadCall, expr.span, what=f"`{name}` is no function, but {describe(found)}")
     names = (*FUNCTIONS, *context.module.names())
     context.reject(UnknownName, expr.function.span, name=name, candidates=names)
 
@@ -146,6 +148,9 @@ def _init(name: str, arguments: tuple[Any, ...], expr: ast.Apply, context: Conte
     numbers = [float(a) for a in arguments if isinstance(a, (int, float)) or hasattr(a, "denominator")]
     if len(numbers) != len(arguments) or len(numbers) != ARITY[name]:
         takes = f"{ARITY[name]} number{'s' * (ARITY[name] != 1)}"
+        given = f"{len(arguments)} {'is' if len(arguments) == 1 else 'are'} given"
+        if len(arguments) == len(numbers):
+            takes += f", and {given}"
         context.reject(problems.BadCall, expr.span, what=f"`{name}` takes {takes}")
     return Init(name, *numbers)
 

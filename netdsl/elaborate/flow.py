@@ -8,15 +8,20 @@ from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.merge_problems import NoOperands, SkipMismatch
 from netdsl.diagnostics.name_problems import DefinedTwice, NotCallable
 from netdsl.diagnostics.problem import Rejected
+from netdsl.diagnostics.shape_problems import TooLarge
 from netdsl.elaborate.arithmetic import show
+from netdsl.elaborate.bind import Bound
 from netdsl.elaborate.blocks import expand
 from netdsl.elaborate.context import POISON, BlockValue, Context, Label, LayerValue, Poisoned, Scope
 from netdsl.elaborate.expressions import condition, describe, evaluate
 from netdsl.elaborate.labels import define_label, find_label, spell, value_of
 from netdsl.elaborate.layers import apply, current, make, unknown_layer
+from netdsl.elaborate.loops import account, rounds
+from netdsl.ir.shape import Size
 from netdsl.layers import find
 from netdsl.layers.arguments import whole
 from netdsl.layers.base import Layer
+from netdsl.limits import NESTING
 from netdsl.syntax import ast
 from netdsl.text import Frame, Span
 
@@ -34,18 +39,24 @@ RULES: dict[type[ast.Stmt], Rule] = {}
 
 def run(body: ast.Body, context: Context) -> None:
     """Run the statements of a body; what goes wrong in one is reported and poisons the value."""
+    if context.depth > NESTING:
+        what = "braces in one another, those of the blocks that are called included,"
+        context.reject(TooLarge, body.span, what=what, count=context.depth, limit=NESTING)
     for stmt in body.statements:
         step(stmt, context)
 
 
 def step(stmt: ast.Stmt, context: Context, opened: Scope | None = None) -> None:
-    """Run one statement."""
+    """Run one statement. Raises Rejected where a budget is spent, which is the end of the net."""
     try:
         RULES[type(stmt)](stmt, context, opened)
     except Rejected as rejected:
-        context.builder.report.add(rejected.problem)
+        if isinstance(rejected.problem, TooLarge):
+            raise
+        context.builder.fail(rejected.problem)
         context.value = POISON
     except Poisoned:
+        context.builder.fail()
         context.value = POISON
 
 
@@ -130,7 +141,7 @@ def reuse(stmt: ast.Reuse, context: Context, opened: Scope | None) -> None:
 def skip(stmt: ast.Skip, context: Context, opened: Scope | None) -> None:
     adds = stmt.condition is None or condition(stmt.condition, context)
     head = Span(stmt.span.source, stmt.span.start, stmt.span.start + len("skip"))
-    identity = current(context, "skip", head)
+    identity = entry = current(context, "skip", head)
     body = branch(stmt.body, context, opened)
     if not adds:
         context.value = body
@@ -142,7 +153,7 @@ def skip(stmt: ast.Skip, context: Context, opened: Scope | None) -> None:
         identity = _project(stmt.projection, context, opened or context.scope)
     if body.shape != identity.shape:  # type: ignore[union-attr]
         end = Span(stmt.span.source, stmt.body.span.end, stmt.body.span.end)
-        context.reject(SkipMismatch, head, body=body, identity=identity, projected=projected, end=end)
+        context.reject(SkipMismatch, head, body=body, identity=identity, entry=entry, projected=projected, end=end)
     context.value = apply(_merge_layer("add"), (identity, body), head, context, opened)  # type: ignore[arg-type]
 
 
@@ -176,7 +187,7 @@ def merge(stmt: ast.Merge, context: Context, opened: Scope | None) -> None:
         if isinstance(operand, ast.Body):
             values.append(branch(operand, context, opened))
         elif isinstance(operand, ast.For):
-            values += [branch(operand.body, inner, opened) for inner in _rounds(operand, context)]
+            values += [branch(operand.body, inner, opened) for inner in rounds(operand, context)]
         else:
             values.append(value_of(find_label(operand, context)))
     if len(stmt.operands) == 1 and not isinstance(stmt.operands[0], ast.For):
@@ -188,33 +199,13 @@ def merge(stmt: ast.Merge, context: Context, opened: Scope | None) -> None:
     context.value = values[0]
     if len(values) > 1:
         layer = _merge_layer(stmt.kind.text, axis)
-        context.value = apply(layer, tuple(values), stmt.kind.span, context, opened)  # type: ignore[arg-type]
-
-
-def _rounds(stmt: ast.For, context: Context) -> list[Context]:
-    """A context for each round of a `for`, its names bound, from the current value."""
-    entries = evaluate(stmt.iterable, context)
-    if not isinstance(entries, tuple):
-        context.reject(problems.BadCount, stmt.iterable.span, what=f"`for` takes a list, not {describe(entries)}")
-    context.builder.round(stmt.iterable.span, context.frame, len(entries))
-    rounds = []
-    for entry in entries:
-        values = entry if len(stmt.names) > 1 else (entry,)
-        if not isinstance(values, tuple) or len(values) != len(stmt.names):
-            names = stmt.names[0].span.to(stmt.names[-1].span)
-            context.reject(problems.BadUnpacking, names, names=len(stmt.names), value=describe(entry))
-        frame = context.frame
-        for name, value in zip(stmt.names, values, strict=True):
-            frame = Frame(frame, name.span, variable=name.text, value=value)
-        inner = context.inside(frame=frame)
-        for name, value in zip(stmt.names, values, strict=True):
-            inner.define(name, value)
-        rounds.append(inner)
-    return rounds
+        arguments = (Bound("axis", stmt.axis, stmt.axis.span),) if stmt.axis else ()
+        nodes: Any = tuple(values)
+        context.value = apply(layer, nodes, stmt.kind.span, context, opened, arguments)
 
 
 def for_(stmt: ast.For, context: Context, opened: Scope | None) -> None:
-    for inner in _rounds(stmt, context):
+    for inner in rounds(stmt, context):
         inner.value = context.value
         inner.scope = opened or inner.scope
         run(stmt.body, inner)
@@ -224,10 +215,12 @@ def for_(stmt: ast.For, context: Context, opened: Scope | None) -> None:
 def repeat(stmt: ast.Repeat, context: Context, opened: Scope | None) -> None:
     given = evaluate(stmt.count, context)
     count = whole(given)
+    if isinstance(given, Size):
+        context.reject(problems.NotDecidable, stmt.count.span, size=str(given))
     if count is None or count < 0:
         what = f"`repeat` takes a whole number of at least 0, not {describe(given)}"
         context.reject(problems.BadCount, stmt.count.span, what=what)
-    context.builder.round(stmt.count.span, context.frame, count)
+    around = account(count, stmt.count.span, context)
     sole = _sole_call(stmt.body) if opened else None
     for number in range(count):
         variable = stmt.name.text if stmt.name else ""
@@ -235,6 +228,7 @@ def repeat(stmt: ast.Repeat, context: Context, opened: Scope | None) -> None:
         inner = context.inside(
             opened if sole else scope, Frame(context.frame, stmt.span, variable=variable, value=number)
         )
+        inner.rounds = around
         if stmt.name:
             inner.define(stmt.name, number)
         for statement in stmt.body.statements:

@@ -27,14 +27,15 @@ def _function(usage: str, accepts: Callable[[tuple[Any, ...]], bool]) -> Callabl
     def register(compute: Callable[..., Any]) -> Builtin:
         def call(arguments: tuple[Any, ...], expr: ast.Apply, context: Context) -> Any:
             if not accepts(arguments):
-                given = ", ".join(map(show, arguments))
-                context.reject(problems.BadCall, expr.span, what=f"`{usage}` cannot take ({given})")
+                given = f"({', '.join(map(show, arguments))})" if arguments else "nothing"
+                context.reject(problems.BadCall, expr.span, what=f"`{usage}` cannot take {given}")
             try:
                 return compute(*arguments)
             except (OverflowError, MemoryError):
-                context.reject(problems.TooBig, expr.span, what="the result")
+                context.reject(problems.TooBig, expr.span, what=f"the result of `{name}`")
             except ValueError:
-                context.reject(problems.BadCall, expr.span, what=f"`{name}` has no value here")
+                given = ", ".join(map(show, arguments))
+                context.reject(problems.BadCall, expr.span, what=f"`{name}` has no value at {given}")
 
         FUNCTIONS[name] = call
         return call

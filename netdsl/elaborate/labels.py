@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.name_problems import DefinedTwice, UnknownLabel
@@ -42,22 +42,44 @@ def find_label(target: ast.Name | ast.Path, context: Context) -> Label:
             return found[0]
     else:
         names = [spell(segment, context) for segment in target.segments]
-    label = context.scope.find(names[0])
-    scope: Scope | None = context.scope
-    for name in names[1:]:
-        scope = label.scope if label else None
-        label = scope.labels.get(name) if scope else None
+    label, candidates = _follow(names, context.scope)
     if label is None:
-        if context.module.mutilated(names[0]):
+        if context.module.lost(names[0]):
             raise Poisoned
-        context.reject(
-            UnknownLabel,
-            target.span,
-            name=".".join(names),
-            candidates=tuple(context.scope.visible() if scope is context.scope else scope.labels if scope else ()),
-            hidden=context.builder.labels.get(names[-1]),
-        )
+        _unknown(names, target.span, candidates, context)
     return label
+
+
+def _follow(names: list[str], scope: Scope) -> tuple[Label | None, list[str]]:
+    """The label at the end of a path; where there is none, the paths that may have been meant."""
+    label = scope.find(names[0])
+    if label is None:
+        return None, [".".join((other, *names[1:])) for other in scope.visible()]
+    for at, name in enumerate(names[1:], 1):
+        inner = label.scope.labels if label.scope else {}
+        if name not in inner:
+            return None, [".".join((*names[:at], other, *names[at + 1 :])) for other in inner]
+        label = inner[name]
+    return label, []
+
+
+def _unknown(names: list[str], span: Span, candidates: list[str], context: Context) -> NoReturn:
+    elsewhere = context.builder.labels.get(names[-1])
+    hidden, path = elsewhere if elsewhere is not None else (None, "")
+    inside = [block.span for block in context.builder.active][-1:]
+    callers = hidden is not None and any(
+        hidden.source is not block.source or not block.start <= hidden.start < block.end for block in inside
+    )
+    path = path.removeprefix(context.scope.path)
+    context.reject(
+        UnknownLabel,
+        span,
+        name=".".join(names),
+        candidates=tuple(candidates),
+        hidden=hidden,
+        callers=callers,
+        path=path if path and _follow(path.split("."), context.scope)[0] else "",
+    )
 
 
 def value_of(label: Label) -> Node:
@@ -82,4 +104,4 @@ def define_label(
     if name in labels:
         context.reject(DefinedTwice, span, name=name, earlier=labels[name].span)
     labels[name] = Label(name, node, scope, span, statement, around)
-    context.builder.labels.setdefault(name, span)
+    context.builder.labels.setdefault(name, (span, f"{context.scope.path}{name}"))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from netdsl.diagnostics import argument_problems as problems
+from netdsl.diagnostics.expression_problems import NotDecidable
 from netdsl.diagnostics.name_problems import UnknownLayer
 from netdsl.diagnostics.net_problems import NoInput
+from netdsl.diagnostics.problem import Edit
 from netdsl.elaborate.bind import Signature, bind, values
 from netdsl.elaborate.context import POISON, Context, Poisoned
 from netdsl.elaborate.expressions import describe
+from netdsl.ir.shape import Size
 from netdsl.layers import find, index
 from netdsl.layers.arguments import Unfit
 from netdsl.layers.base import Layer, Misfit
@@ -51,16 +54,20 @@ def make(call: ast.Call | ast.Input, cls: type[Layer], context: Context, head: S
     if layer is None:
         arguments = dict(defaults)
         for argument, value in zip(bound, given, strict=True):
-            arguments[argument.name] = convert(cls, argument, value, context)
+            arguments[argument.name] = convert(cls, argument, value, context, (*zip(bound, given, strict=True),))
         layer = cache[key] = cls(**arguments)
     return layer
 
 
-def convert(cls: type[Layer], bound: Bound, value: Any, context: Context) -> Any:
-    """An argument's value as the layer wants it. Raises Rejected."""
+def convert(
+    cls: type[Layer], bound: Bound, value: Any, context: Context, given: tuple[tuple[Bound, Any], ...] = ()
+) -> Any:
+    """An argument's value as the layer wants it; `given` are all that the call has. Raises Rejected."""
     try:
         return cls.arguments[bound.name].kind.convert(value)
     except Unfit as unfit:
+        if isinstance(value, Size):
+            context.reject(NotDecidable, bound.expr.span, size=str(value))
         context.reject(
             problems.BadArgument,
             bound.expr.span,
@@ -68,7 +75,24 @@ def convert(cls: type[Layer], bound: Bound, value: Any, context: Context) -> Any
             argument=bound.name,
             expected=str(unfit),
             value=describe(value),
+            order=_order(cls, given),
         )
+
+
+def _order(cls: type[Layer], given: tuple[tuple[Bound, Any], ...]) -> tuple[Edit, ...]:
+    """The edits that bring arguments which were given by place into an order in which they fit, if there is one."""
+    from itertools import permutations
+
+    places = [(bound, value) for bound, value in given if bound.span == bound.expr.span][:4]
+    for order in permutations(places):
+        try:
+            for (bound, _), (_, value) in zip(places, order, strict=True):
+                cls.arguments[bound.name].kind.convert(value)
+        except Unfit:
+            continue
+        pairs = [(bound.expr.span, other.expr.span) for (bound, _), (other, _) in zip(places, order, strict=True)]
+        return tuple(Edit(here, there.text) for here, there in pairs if here != there)
+    return ()
 
 
 def change_defaults(stmt: ast.Default, context: Context) -> dict[str, tuple[tuple[str, Any], ...]]:
@@ -76,7 +100,7 @@ def change_defaults(stmt: ast.Default, context: Context) -> dict[str, tuple[tupl
     name = stmt.layer.text
     cls = find(name) or unknown_layer(stmt.layer, context)
     declared = signature(cls)
-    only_keywords = Signature(name, (), declared.by_keyword, (), words=declared.words)
+    only_keywords = Signature(f"default {name}", (), declared.by_keyword, (), words=declared.words)
     bound = bind(stmt.arguments, only_keywords, context, stmt.layer.span)
     given = values(bound, only_keywords, context)
     changed = dict(context.defaults.get(name, ()))
@@ -87,7 +111,7 @@ def change_defaults(stmt: ast.Default, context: Context) -> dict[str, tuple[tupl
 
 def unknown_layer(head: ast.Name, context: Context) -> NoReturn:
     """Reject a call's head. Raises Rejected or Poisoned."""
-    if context.module.mutilated(head.text):
+    if context.module.lost(head.text):
         raise Poisoned
     names = (*index(), *(n for n in context.module.names() if context.module.block(n)))
     context.reject(UnknownLayer, head.span, name=head.text, candidates=names)

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from netdsl.diagnostics.name_problems import DefinedTwice
 from netdsl.diagnostics.use_problems import CannotUse, NotInFile, OutsideRoot, UseCycle
 from netdsl.elaborate.module import Module
+from netdsl.limits import NESTING
 from netdsl.paths import data
 from netdsl.syntax import ast
 from netdsl.syntax.parse import parse
+from netdsl.text import Frame
 
 if TYPE_CHECKING:
     from netdsl.diagnostics.problem import Problem
@@ -36,13 +38,14 @@ def zoo() -> dict[str, str]:
 class Library:
     """The files of one run. `root` is the folder that no path may leave, the first file's own unless it is given."""
 
-    __slots__ = ("_files", "_reading", "_root", "report")
+    __slots__ = ("_files", "_frame", "_reading", "_root", "report")
 
     def __init__(self, report: Report, root: str | None = None) -> None:
         self.report = report
         self._root = root
         self._files: dict[str, Module | None] = {}
         self._reading: list[tuple[str, str]] = []
+        self._frame: Frame | None = None
 
     def load(self, source: Source, path: str) -> Module:
         """The module of an entry file that is already read; `path` is where it lies (for `-`, in this folder)."""
@@ -66,6 +69,8 @@ class Library:
         for item in file.items:
             if isinstance(item, ast.Use):
                 used = self._use(item, folder, root)
+                names = None if item.names is None else tuple(name.text for name in item.names)
+                module.uses.append((used, names))
                 if used is not None:
                     self._import(item, used, module)
         self._reading.pop()
@@ -84,18 +89,25 @@ class Library:
             path = os.path.join(folder, wanted)
         place = os.path.realpath(path) if "\0" not in path else ""
         if not wanted or os.path.isabs(wanted) or "://" in wanted or os.path.commonpath([root, place or "/"]) != root:
-            return self._fail(OutsideRoot(span=item.path.span, path=wanted))
+            return self._fail(OutsideRoot(span=item.path.span, frame=self._frame, path=wanted))
         reading = [p for p, _ in self._reading]
         if place in reading:
             names = [name for _, name in self._reading[reading.index(place) :]]
-            return self._fail(UseCycle(span=item.path.span, cycle=(*names, names[0])))
+            return self._fail(UseCycle(span=item.path.span, frame=self._frame, cycle=(*names, names[0])))
         if place not in self._files:
             self._files[place] = None
             shown = wanted if wanted.startswith(ZOO) else os.path.join(os.path.dirname(item.span.source.name), wanted)
+            around = self._frame
             try:
-                self._build(read_source(path, shown), place, os.path.dirname(path), root)
+                if len(reading) >= NESTING:
+                    raise UserError(f"files use one another more than {NESTING} deep")
+                source = read_source(path, shown)
+                self._frame = Frame(around, item.path.span)
+                self._build(source, place, os.path.dirname(path), root)
             except UserError as error:
-                return self._fail(CannotUse(span=item.path.span, path=wanted, reason=error.message))
+                return self._fail(CannotUse(span=item.path.span, frame=around, path=wanted, reason=error.message))
+            finally:
+                self._frame = around
         return self._files[place]
 
     def _fail(self, problem: Problem) -> Module | None:
@@ -105,8 +117,13 @@ class Library:
     def _import(self, item: ast.Use, used: Module, module: Module) -> None:
         for name in item.names or ():
             if name.text not in used.own:
-                candidates = tuple(used.own)
-                self.report.add(NotInFile(span=name.span, name=name.text, path=item.path.value, candidates=candidates))
+                if not used.mutilated(name.text):
+                    path, candidates = item.path.value, tuple(used.own)
+                    problem = NotInFile(
+                        span=name.span, frame=self._frame, name=name.text, path=path, candidates=candidates
+                    )
+                    self.report.add(problem)
+                module.uses.append((None, (name.text,)))
             elif name.text in module.own:
                 earlier = module.own[name.text].name.span
                 self.report.add(DefinedTwice(span=name.span, name=name.text, earlier=earlier))

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.name_problems import DefinedTwice, Recursive
 from netdsl.diagnostics.problem import Rejected
+from netdsl.diagnostics.shape_problems import TooLarge
+from netdsl.diagnostics.syntax_problems import TooDeep
 from netdsl.elaborate.builder import Builder
 from netdsl.elaborate.context import POISON, BlockValue, Context, Poisoned, Scope, Variables
+from netdsl.limits import NESTING
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
@@ -21,9 +24,25 @@ DEFINITIONS = (ast.Net, ast.Alias, ast.Block, ast.Function, ast.Let)
 
 
 class Module:
-    """A file and its names; `imported` are the definitions of other files by the names that they have here."""
+    """A file and its names; `imported` are the definitions of other files by the names that they have here.
 
-    __slots__ = ("_broken", "_defaults", "_functions", "_lets", "context", "file", "imported", "own", "report")
+    `uses` are the files that are used, None for one that cannot be, and the names that are wanted, None for all.
+    `flawed` is set where a `default` went wrong, so that the layers behind it are not what was meant.
+    """
+
+    __slots__ = (
+        "_broken",
+        "_defaults",
+        "_functions",
+        "_lets",
+        "context",
+        "file",
+        "flawed",
+        "imported",
+        "own",
+        "report",
+        "uses",
+    )
 
     def __init__(self, file: ast.File, report: Report) -> None:
         self.file = file
@@ -33,7 +52,9 @@ class Module:
         self.context = Context(Builder(report), self, Variables(None), Scope("", None), {})
         self._lets: dict[str, Any] = {}
         self._functions: dict[str, Function] = {}
+        self.uses: list[tuple[Module | None, tuple[str, ...] | None]] = []
         self._broken: set[str] | None = None
+        self.flawed = False
         self._defaults: list[tuple[int, dict[str, tuple[tuple[str, Any], ...]]]] = []
         for item in file.items:
             if isinstance(item, DEFINITIONS):
@@ -51,8 +72,14 @@ class Module:
     def names(self) -> tuple[str, ...]:
         return (*self.own, *self.imported)
 
+    def lost(self, name: str) -> bool:
+        """Whether a name may be missing only for a mistake that is reported: in this file, or in one that it uses."""
+        return self.mutilated(name) or any(
+            used is None or used.mutilated(name) for used, names in self.uses if names is None or name in names
+        )
+
     def mutilated(self, name: str) -> bool:
-        """Whether a name may be missing only because a statement that had it did not parse."""
+        """Whether a statement that did not parse has the name."""
         if not self.file.broken:
             return False
         if self._broken is None:
@@ -90,9 +117,17 @@ class Module:
 
         name = definition.name.text
         if name not in self._lets:
+            pending = sum(value is _Pending for value in self._lets.values())
             self._lets[name] = _Pending
             try:
+                if pending >= NESTING:
+                    raise RecursionError
                 self._lets[name] = evaluate(definition.value, self.context)
+            except RecursionError:
+                self._lets[name] = POISON
+                if pending:
+                    raise
+                self.report.add(TooDeep(span=definition.name.span, limit=NESTING))
             except Rejected as rejected:
                 self._lets[name] = POISON
                 self.report.add(rejected.problem)
@@ -119,8 +154,9 @@ class Module:
                         self._defaults.append((item.span.start, change_defaults(item, self.context)))
                     except Rejected as rejected:
                         self.report.add(rejected.problem)
+                        self.flawed = True
                     except Poisoned:
-                        pass
+                        self.flawed = True
         return next(defaults for start, defaults in reversed(self._defaults) if start < offset)
 
     def check_lets(self) -> None:
@@ -143,12 +179,11 @@ class _Pending:
 class Function:
     """A file's `fn`, which sees its parameters and the file; equal arguments give the value that they gave before."""
 
-    __slots__ = ("_active", "_known", "definition", "module")
+    __slots__ = ("_known", "definition", "module")
 
     def __init__(self, definition: ast.Function, module: Module) -> None:
         self.definition = definition
         self.module = module
-        self._active = False
         self._known: dict[Any, Any] = {}
 
     def call(self, arguments: tuple[Any, ...], expr: ast.Apply, context: Context) -> Any:
@@ -156,24 +191,36 @@ class Function:
 
         definition = self.definition
         name = definition.name.text
-        if len(arguments) != len(definition.parameters):
-            declared = f"{name}({', '.join(p.text for p in definition.parameters)})"
-            what = f"`{declared}` takes {len(definition.parameters)} arguments, and {len(arguments)} are given"
-            context.reject(problems.BadCall, expr.span, what=what)
-        if self._active:
-            context.reject(Recursive, expr.span, what="the function", cycle=(name, name))
+        self._check_count(len(arguments), expr, context)
+        if name in context.calls:
+            cycle = (*context.calls[context.calls.index(name) :], name)
+            context.reject(Recursive, expr.span, what="the function", cycle=cycle)
+        if len(context.calls) >= NESTING:
+            context.reject(TooLarge, expr.span, what="calls in one another", count=NESTING + 1, limit=NESTING)
         key = (arguments, tuple(map(type, arguments)))
         if key not in self._known:
             inner = self.module.context.inside()
             inner.frame = context.frame
             for parameter, value in zip(definition.parameters, arguments, strict=True):
                 inner.define(parameter, value)
-            self._active = True
+            inner.calls = (*context.calls, name)
             try:
                 self._known[key] = evaluate(definition.value, inner)
-            finally:
-                self._active = False
+            except RecursionError:
+                if context.calls:
+                    raise
+                context.reject(TooDeep, expr.span, limit=NESTING)
         return self._known[key]
+
+    def _check_count(self, given: int, expr: ast.Apply, context: Context) -> None:
+        name, parameters = self.definition.name, self.definition.parameters
+        if given != len(parameters):
+            usage = f"{name.text}({', '.join(p.text for p in parameters)})"
+            what = (
+                f"`{usage}` takes {len(parameters)} argument{'s' * (len(parameters) != 1)}, "
+                f"and {given} {'is' if given == 1 else 'are'} given"
+            )
+            context.reject(problems.BadCall, expr.span, what=what, declared=name.span)
 
 
 def _inner(node: Any) -> list[Any]:

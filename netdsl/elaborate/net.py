@@ -29,6 +29,9 @@ from netdsl.text import Span
 if TYPE_CHECKING:
     from netdsl.elaborate.module import Module
 
+SHOWN = 4
+"""So many nets are pointed at where one must be chosen."""
+
 Given = dict[str, tuple[Any, Span]]
 """Values of parameters, and where they were given."""
 
@@ -73,7 +76,8 @@ def entry(module: Module, wanted: str | None) -> tuple[Module, ast.Net | ast.Ali
         blocks = any(isinstance(d, ast.Block) for d in module.own.values())
         raise Rejected(NoNet(span=nowhere, blocks=blocks))
     if len(nets) > 1 and stem not in nets:
-        raise Rejected(WhichNet(span=nowhere, names=tuple(nets), file=source.name))
+        here, *others = [d.name.span for _, d in own.values()][:SHOWN] or [nowhere]
+        raise Rejected(WhichNet(span=here, names=tuple(nets), file=source.name, others=tuple(others)))
     return nets[stem] if stem in nets else next(iter(nets.values()))
 
 
@@ -88,7 +92,7 @@ def resolve(module: Module, definition: ast.Net | ast.Alias, given: Given) -> In
         seen.append(definition)
         found = module.find(definition.target.text)
         if found is None or not isinstance(found[1], (ast.Net, ast.Alias)):
-            if module.mutilated(definition.target.text):
+            if module.lost(definition.target.text):
                 raise Poisoned
             nets = [n for n, d in module.own.items() if isinstance(d, (ast.Net, ast.Alias))]
             module.context.reject(
@@ -158,6 +162,7 @@ def elaborate(instance: Instance) -> Net | None:
     module, definition = instance.module, instance.definition
     report = module.report
     errors = report.errors
+    failed = False
     builder = Builder(report)
     context = Context(builder, module, Variables(None), Scope("", None), module.defaults(definition.span.start))
     try:
@@ -170,9 +175,10 @@ def elaborate(instance: Instance) -> Net | None:
         _finish(definition, context)
     except Rejected as rejected:
         report.add(rejected.problem)
+        failed = True
     except Poisoned:
-        pass
-    if report.errors > errors or context.value is POISON or module.file.broken:
+        failed = True
+    if failed or report.errors > errors or context.value is POISON or module.file.broken:
         return None
     nodes = builder.live()
     return Net(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.net_problems import Misplaced, OutputTwice
 from netdsl.diagnostics.problem import Rejected
-from netdsl.diagnostics.shape_problems import ExpectCount, ExpectShape
+from netdsl.diagnostics.shape_problems import ExpectCount, ExpectShape, TooLarge
 from netdsl.elaborate.context import POISON, Context, Poisoned, Scope
 from netdsl.elaborate.expressions import ANY, describe, evaluate
 from netdsl.elaborate.flow import RULES, branch
@@ -79,9 +79,11 @@ def output(stmt: ast.Output, context: Context, _: Scope | None) -> None:
         result = Output(stmt.name.text, node, stmt.name.span, stmt.training)  # type: ignore[arg-type]
         context.builder.outputs[stmt.name.text] = result
     except Rejected as rejected:
-        context.builder.report.add(rejected.problem)
+        if isinstance(rejected.problem, TooLarge):
+            raise
+        context.builder.fail(rejected.problem)
     except Poisoned:
-        pass
+        context.builder.fail()
     context.value = value
 
 
@@ -89,7 +91,7 @@ def let(stmt: ast.Let, context: Context, _: Scope | None) -> None:
     try:
         value = evaluate(stmt.value, context)
     except Rejected as rejected:
-        context.builder.report.add(rejected.problem)
+        context.builder.fail(rejected.problem)
         value = POISON
     except Poisoned:
         value = POISON
@@ -112,9 +114,9 @@ def _quietly(action: Any, context: Context) -> None:
     try:
         action()
     except Rejected as rejected:
-        context.builder.report.add(rejected.problem)
+        context.builder.fail(rejected.problem)
     except Poisoned:
-        pass
+        context.builder.fail()
 
 
 def _expect_shape(stmt: ast.Expect, context: Context) -> None:
@@ -137,7 +139,7 @@ def _expect_count(stmt: ast.Expect, context: Context) -> None:
     if expected is None:
         what = f"`expect {stmt.what}` takes an integer, not {describe(given)}"
         context.reject(problems.BadOperation, stmt.value.span, what=what)
-    if context.value is POISON or builder.report.errors:
+    if context.value is POISON or builder.failed or context.module.flawed or context.module.file.broken:
         raise Poisoned
     nodes, weights = context.start
     actual = builder.counted - weights if stmt.what == "params" else builder.macs(nodes)

@@ -10,8 +10,8 @@ Shape = tuple[Dim, ...]
 
 
 def text(shape: Shape) -> str:
-    """`64x56x56`; with formulas in it `[64, H//2, W//2]`."""
-    if all(isinstance(d, int) or str(d).isidentifier() for d in shape):
+    """`64x56x56`; with sizes in it that are not known `[64, H, W//2]`."""
+    if all(isinstance(d, int) for d in shape):
         return "x".join(map(str, shape))
     return f"[{', '.join(map(str, shape))}]"
 

@@ -152,7 +152,7 @@ class Sizes(Sequence):
 class Dims(Kind):
     """The sizes of a shape, such as `3x224x224`; `?` where a size is known only at run time."""
 
-    expected = "sizes, such as `3x224x224`"
+    expected = "a shape, such as `3x224x224`"
 
     def convert(self, value: Any) -> tuple[int | Size, ...]:
         entries = value if isinstance(value, tuple) else (value,)
@@ -161,7 +161,7 @@ class Dims(Kind):
             raise self._unfit()
         for size in sizes:
             if size is None or (isinstance(size, int) and not 1 <= size <= SIZE):
-                raise Unfit("sizes of at least 1, such as `3x224x224`")
+                raise Unfit(f"whole numbers from 1 to {SIZE}, such as `3x224x224`")
         return sizes  # type: ignore[return-value]
 
 
@@ -172,10 +172,7 @@ class Padding(Sizes):
 
     def __init__(self) -> None:
         super().__init__(0)
-        self.expected = (
-            "`same`, `valid`, `same_upper`, `same_lower`, a size of at least 0, "
-            "or a list of all befores, then all afters"
-        )
+        self.expected = "`same`, `valid`, `same_upper`, `same_lower`, or sizes of at least 0"
 
     def convert(self, value: Any) -> Any:
         return str(value) if isinstance(value, Word) and value in self.words else super().convert(value)

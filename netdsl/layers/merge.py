@@ -158,7 +158,7 @@ class Concat(Merge):
     def shape(self, *xs: Shape) -> Shape:
         rank = len(xs[0])
         if not -rank <= self.axis < rank:
-            raise Misfit(OutsideShape, what="axis", index=self.axis, count=rank)
+            raise Misfit(OutsideShape, at="axis", what="axis", index=self.axis, count=rank)
         axis = self.axis % rank
         if any(x[:axis] + x[axis + 1 :] != xs[0][:axis] + xs[0][axis + 1 :] for x in xs):
             raise Misfit(ConcatMismatch, axis=self.axis)
