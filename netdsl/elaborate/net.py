@@ -87,8 +87,11 @@ def resolve(module: Module, definition: ast.Net | ast.Alias, given: Given) -> In
     seen: list[ast.Alias] = []
     while isinstance(definition, ast.Alias):
         if definition in seen:
-            cycle = tuple(alias.name.text for alias in seen[seen.index(definition) :])
-            module.context.reject(Recursive, definition.target.span, what="the net", cycle=(*cycle, cycle[0]))
+            circle = seen[seen.index(definition) :]
+            first = circle.index(min(circle, key=lambda alias: (alias.span.source.name, alias.span.start)))
+            circle = circle[first:] + circle[: first + 1]
+            cycle = tuple(alias.name.text for alias in circle)
+            module.context.reject(Recursive, circle[0].target.span, what="the net", cycle=cycle)
         seen.append(definition)
         found = module.find(definition.target.text)
         if found is None or not isinstance(found[1], (ast.Net, ast.Alias)):
