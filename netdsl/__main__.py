@@ -1,5 +1,5 @@
 """`python -m netdsl` is the command `netdsl`."""
 
-from netdsl.cli import main
+from netdsl.cli import entry
 
-raise SystemExit(main())
+entry()
