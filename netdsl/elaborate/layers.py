@@ -47,9 +47,9 @@ def make(call: ast.Call | ast.Input, cls: type[Layer], context: Context, head: S
     bound = cache.get(cls)
     if bound is None:
         bound = cache[cls] = bind(call.arguments, signature(cls), context, head)
-    given = values(bound, signature(cls), context)
+    given = values(bound, signature(cls), context) if bound else ()
     defaults = context.defaults.get(cls.kind, ())
-    key = (cls, defaults, *given, *map(type, given))
+    key = (cls, defaults, *given, *map(type, given)) if given else (cls, defaults)
     layer: Layer | None = cache.get(key)
     if layer is None:
         arguments = dict(defaults)
