@@ -164,7 +164,7 @@ class Concat(Merge):
             raise Misfit(ConcatMismatch, axis=self.axis)
         total: Dim = 0
         for x in xs:
-            total = total + x[axis]  # type: ignore[operator]
+            total = total + x[axis]
         return (*xs[0][:axis], total, *xs[0][axis + 1 :])
 
     def body(self, *xs: Value) -> Value:  # type: ignore[override]
