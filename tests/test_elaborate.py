@@ -5,6 +5,11 @@ from __future__ import annotations
 import pytest
 from programs import flow, names, net_of, try_net, weights
 
+from netdsl.diagnostics.report import Report
+from netdsl.elaborate.library import Library
+from netdsl.elaborate.net import elaborate, instances
+from netdsl.text import Source
+
 NAMES = {
     "an unlabelled layer: its kind and its ordinal among that kind": (
         "input x 3x8x8; conv 3x3 4; bn; relu; conv 3x3 4; bn",
@@ -42,7 +47,8 @@ NAMES = {
     ),
     "a lone labelled call keeps its label": ("input x 8; a: repeat 2 { fc: dense 4 }", "a.0.fc a.1.fc"),
     "an unlabelled repeat, for, if, skip and freeze open none": (
-        "input x 8; repeat 2 { dense 8 }; for n in [8] { dense n }; if on { dense 8 }; skip { dense 8 }; freeze { dense 8 }",
+        "input x 8; repeat 2 { dense 8 }; for n in [8] { dense n }; if on { dense 8 }\n"
+        "skip { dense 8 }; freeze { dense 8 }",
         "dense1 dense2 dense3 dense4 dense5 add1 dense6",
     ),
     "a labelled merge names the result and opens a scope": (
@@ -224,7 +230,8 @@ def test_parameters_have_domains_and_defaults() -> None:
 
 
 def test_an_alias_is_a_net_with_arguments() -> None:
-    text = "net n(depth = 1, width = 3) { input x 9; repeat depth { dense width } }\nnet two = n(depth = 2)\nnet four = two(width = 4)"
+    text = "net n(depth = 1, width = 3) { input x 9; repeat depth { dense width } }\n"
+    text += "net two = n(depth = 2)\nnet four = two(width = 4)"
     net = net_of(text, "four")
     assert (net.name, [node.shape for node in net.nodes[1:]]) == ("four", [(4,), (4,)])
 
@@ -249,7 +256,8 @@ def test_file_level_values_may_come_in_any_order() -> None:
 
 
 def test_a_files_defaults_hold_from_their_line_on() -> None:
-    text = "block early { conv 3x3 2 }\ndefault conv bias off\nblock late { conv 3x3 2 }\nnet n { input x 3x8x8; early; late }"
+    text = "block early { conv 3x3 2 }\ndefault conv bias off\nblock late { conv 3x3 2 }\n"
+    text += "net n { input x 3x8x8; early; late }"
     assert weights(net_of(text)) == ["early1.conv1.weight", "early1.conv1.bias", "late1.conv1.weight"]
 
 
@@ -258,3 +266,81 @@ def test_deep_and_long_nets_are_legal() -> None:
     assert len(names(flow("input x 8\n" + "relu\n" * 10_000))) == 10_000
     nested = "skip { " * 50 + "relu" + " }" * 50
     assert len(names(flow(f"input x 8; {nested}"))) == 51
+
+
+ALIASES = {
+    "by name": ("n(depth = 2, width = 5)", 2, 5),
+    "by place": ("n(2, 5)", 2, 5),
+    "by place, then by name": ("n(2, width = 5)", 2, 5),
+    "through another alias, in the order of the net": ("deep(1)", 1, 3),
+    "anew": ("deep(depth = 1, width = 4)", 1, 4),
+}
+
+
+@pytest.mark.parametrize("rule", ALIASES)
+def test_aliases_pass_arguments(rule: str) -> None:
+    alias, depth, width = ALIASES[rule]
+    text = "net n(depth = 1, width = 3) { input x 9; repeat depth { dense width } }\n"
+    text += f"net deep = n(depth = 2)\nnet a = {alias}"
+    assert [node.shape for node in net_of(text, "a").nodes[1:]] == [(width,)] * depth
+
+
+def test_an_alias_may_pass_a_word() -> None:
+    text = "net n(pad = same) { input x 3x9x9; conv 3x3 4 pad pad }\nnet a = n(valid)"
+    assert net_of(text, "a").outputs["output"].node.shape == (4, 7, 7)
+
+
+def codes(text: str) -> list[str]:
+    """What is wrong with a file."""
+    report = Report()
+    module = Library(report).load(Source("test.net", text), "test.net")
+    module.check_lets()
+    for instance in instances(module):
+        elaborate(instance)
+    return [problem.code for problem in report]
+
+
+WRONG = {
+    "a positional argument behind a keyword": ("net m = n(width = 2, 2)", ["E0405"]),
+    "a parameter set twice": ("net m = n(2, depth = 3)", ["E0404"]),
+    "arguments too many, through an alias": ("net m = n()\nnet k = m(1, 2, 3)", ["E0405"]),
+    "a training of no net": ("train m { batch 3 }", ["E0210"]),
+    "a second training of a net": ("train n { batch 3 }\ntrain n { batch 4 }", ["E0204"]),
+    "a training with a value that cannot be computed": ("train n { batch { size 3/0 } }", ["E0409"]),
+    "a training of a net that may be in a missing file": ('use "nowhere.net"\ntrain m { batch 3 }', ["E0501"]),
+    "macs of a size that is not known": ("net m { input x [3, ?H]; conv 3 4; expect macs 3 }", ["E0416"]),
+    "a size called like the batch": ("net m { input x [3, 2*?N]; relu }", ["E0408"]),
+    "a negative number in a label": ("net m { input x 8; a{0-1}: relu }", ["E0408"]),
+    "a word outside its domain": ("net k(p in [same, valid] = same_upper) { input x 8; relu }", ["E0407"]),
+}
+
+
+@pytest.mark.parametrize("rule", WRONG)
+def test_what_is_wrong_is_found_once(rule: str) -> None:
+    text, expected = WRONG[rule]
+    assert codes(f"net n(depth = 1, width = 3) {{ input x 9; repeat depth {{ dense width }} }}\n{text}") == expected
+
+
+def test_a_training_may_say_anything_of_a_net_here_or_used() -> None:
+    lines = "data mnist { skip 3 }; optimizer sgd lr rate*2 momentum 0.9; schedule step at [6, 9]; batch 128; seed 0"
+    text = f'use "zoo/lenet5.net"\nlet rate = 0.1\ntrain lenet5 {{ {lines} }}\nnet a = lenet5()\ntrain a {{ batch 1 }}'
+    assert codes(text) == []
+
+
+def test_a_domain_may_list_words() -> None:
+    text = "net n(pad in [same, valid] = same) { input x 3x9x9; conv 3x3 4 pad pad }"
+    assert codes(text) == []
+
+
+def test_bare_words_of_about_are_texts_and_grouped_ones_variables() -> None:
+    net = net_of("net n(k = 3) { about { a k; b (k); c { d (k) [k] k } }; input x 8; relu }")
+    assert net.about == {"a": "k", "b": 3, "c": {"d": [3, (3,), "k"]}}
+
+
+def test_on_and_off_equal_no_number() -> None:
+    assert flow("input x 8; if on == 1 { dense 3 } else if off != 0 { dense 4 }").outputs["output"].node.shape == (4,)
+
+
+def test_a_default_may_be_the_axis_of_a_concat() -> None:
+    net = flow("input x 8x4x4; default concat axis 2; concat { } { }; concat axis 0 { } { }")
+    assert [node.shape for node in net.nodes[1:]] == [(8, 4, 8), (16, 4, 8)]

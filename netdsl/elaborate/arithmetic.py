@@ -117,6 +117,8 @@ def compare(op: str, left: Any, right: Any, span: Span, context: Context) -> boo
     """`left op right`, as in Python; of sizes known only at run time, where their difference decides it."""
     if isinstance(left, Size) or isinstance(right, Size):
         left, right = _difference(left, right, span, context), 0
+    if op in ("==", "!=") and isinstance(left, bool) != isinstance(right, bool):
+        return op == "!="
     if op not in ("==", "!=") and not (is_number(left) and is_number(right)):
         what = f"`{op}` does not go with {show(left)} and {show(right)}"
         context.reject(problems.BadOperation, span, what=what)

@@ -47,7 +47,10 @@ def domain_of(parameter: ast.Parameter, context: Context) -> tuple[Any, ...] | N
     """The values that a parameter may have, or None where it declares no domain."""
     if parameter.domain is None:
         return None
-    domain = evaluate(parameter.domain, context)
+    if isinstance(parameter.domain, ast.List):
+        domain = tuple([default_value(item, context) for item in parameter.domain.items])
+    else:
+        domain = evaluate(parameter.domain, context)
     if not isinstance(domain, tuple) or not domain:
         what = f"a domain is a list of values, not {describe(domain)}"
         context.reject(BadOperation, parameter.domain.span, what=what)

@@ -178,7 +178,8 @@ def _merge_layer(kind: str, axis: int = 0) -> Layer:
 
 
 def merge(stmt: ast.Merge, context: Context, opened: Scope | None) -> None:
-    axis = evaluate(stmt.axis, context) if stmt.axis is not None else 0
+    defaults = dict(context.defaults.get(stmt.kind.text, ()))
+    axis = evaluate(stmt.axis, context) if stmt.axis is not None else defaults.get("axis", 0)
     if stmt.axis is not None and type(axis) is not int:
         what = f"an axis is an integer, not {show(axis)}"
         context.reject(problems.BadOperation, stmt.axis.span, what=what)

@@ -26,8 +26,8 @@ def spell(parts: tuple[str | ast.Expr, ...], context: Context) -> str:
             text += part
             continue
         value = evaluate(part, context)
-        if type(value) is not int and not (type(value) is str and value.isidentifier()):
-            what = f"a name takes an integer or a word in its braces, not {show(value)}"
+        if not (value >= 0 if type(value) is int else type(value) is str and value.isidentifier()):
+            what = f"a name takes an integer of at least 0 or a word in its braces, not {show(value)}"
             context.reject(problems.BadOperation, part.span, what=what)
         text += str(value)
     return text

@@ -160,7 +160,7 @@ class Module:
         return next(defaults for start, defaults in reversed(self._defaults) if start < offset)
 
     def check_lets(self) -> None:
-        """Work out every `let` and `default` of the file, so that a mistake in one that nothing uses is found too."""
+        """Work out each `let`, `default` and `train` of the file: a mistake in one that nothing uses is found too."""
         for definition in self.own.values():
             if isinstance(definition, ast.Let):
                 try:
@@ -170,6 +170,10 @@ class Module:
                 except Poisoned:
                     pass
         self.defaults(len(self.file.source.text))
+        if any(isinstance(item, ast.Train) for item in self.file.items):
+            from netdsl.elaborate.trainings import check
+
+            check(self)
 
 
 class _Pending:

@@ -17,10 +17,11 @@ from netdsl.diagnostics.net_problems import (
 )
 from netdsl.diagnostics.problem import Rejected
 from netdsl.elaborate import structure  # noqa: F401  (registers its statements)
+from netdsl.elaborate.aliases import arguments
 from netdsl.elaborate.blocks import define, domain_of
 from netdsl.elaborate.builder import Builder
 from netdsl.elaborate.context import POISON, Context, Poisoned, Scope, Variables
-from netdsl.elaborate.expressions import describe, evaluate
+from netdsl.elaborate.expressions import describe
 from netdsl.elaborate.flow import run
 from netdsl.ir.net import Net, Output
 from netdsl.syntax import ast
@@ -97,11 +98,10 @@ def resolve(module: Module, definition: ast.Net | ast.Alias, given: Given) -> In
         if found is None or not isinstance(found[1], (ast.Net, ast.Alias)):
             if module.lost(definition.target.text):
                 raise Poisoned
-            nets = [n for n, d in module.own.items() if isinstance(d, (ast.Net, ast.Alias))]
-            module.context.reject(
-                UnknownNet, definition.target.span, name=definition.target.text, candidates=tuple(nets)
-            )
-        given = {**_arguments(definition, found[1], module), **given}
+            definitions = (*module.own.items(), *((n, d) for n, (_, d) in module.imported.items()))
+            nets = tuple(n for n, d in definitions if isinstance(d, (ast.Net, ast.Alias)))
+            module.context.reject(UnknownNet, definition.target.span, name=definition.target.text, candidates=nets)
+        given = {**arguments(definition, module), **given}
         module, definition = found[0], found[1]
         doc = doc or definition.doc
     parameters = [p.name.text for p in definition.parameters]
@@ -110,23 +110,6 @@ def resolve(module: Module, definition: ast.Net | ast.Alias, given: Given) -> In
             UnknownParameter, given[wrong][1], name=wrong, net=definition.name.text, candidates=tuple(parameters)
         )
     return Instance(name, module, definition, given, doc)
-
-
-def _arguments(alias: ast.Alias, target: ast.Net | ast.Alias, module: Module) -> Given:
-    parameters = target.parameters if isinstance(target, ast.Net) else ()
-    given: Given = {}
-    for place, (name, expr) in enumerate(alias.arguments):
-        if name is None and place >= len(parameters):
-            module.context.reject(
-                UnknownParameter,
-                expr.span,
-                name=expr.span.text,
-                net=target.name.text,
-                candidates=tuple(p.name.text for p in parameters),
-            )
-        text = name.text if name is not None else parameters[place].name.text
-        given[text] = (evaluate(expr, module.context), name.span if name is not None else expr.span)
-    return given
 
 
 def instances(module: Module) -> list[Instance]:

@@ -14,7 +14,7 @@ from netdsl.elaborate.flow import RULES, branch
 from netdsl.elaborate.labels import define_label
 from netdsl.elaborate.layers import change_defaults, current, make
 from netdsl.ir.net import Output
-from netdsl.ir.shape import Size
+from netdsl.ir.shape import Size, Undecidable
 from netdsl.layers import find
 from netdsl.layers.arguments import whole
 from netdsl.syntax import ast
@@ -46,6 +46,9 @@ def input_(stmt: ast.Input, context: Context, _: Scope | None) -> None:
         assert cls is not None
         layer = make(stmt, cls, context, stmt.name.span)
         node = context.builder.node(layer, (), stmt.name.text, stmt.name.span, context.frame)
+        if any(isinstance(size, Size) and "N" in size.symbols for size in node.shape):
+            what = "`N` is the size of the batch, and cannot name another"
+            context.reject(problems.BadOperation, stmt.arguments[0].span, what=what)
         node.shape = _named(node.shape, stmt.name.text)
         context.builder.inputs.append(node)
         context.value = node
@@ -142,7 +145,11 @@ def _expect_count(stmt: ast.Expect, context: Context) -> None:
     if context.value is POISON or builder.failed or context.module.flawed or context.module.file.broken:
         raise Poisoned
     nodes, weights = context.start
-    actual = builder.counted - weights if stmt.what == "params" else builder.macs(nodes)
+    try:
+        actual = builder.counted - weights if stmt.what == "params" else builder.macs(nodes)
+    except Undecidable:
+        unknown = next(size for node in builder.nodes[nodes:] for size in node.shape if isinstance(size, Size))
+        context.reject(problems.NotDecidable, stmt.value.span, size=str(unknown))
     if actual != expected:
         context.reject(ExpectCount, stmt.value.span, what=stmt.what, expected=expected, actual=actual)
 
@@ -159,7 +166,7 @@ def settings(lines: tuple[ast.Setting, ...], context: Context) -> dict[str, Any]
     """The lines of an `about`, their bare words as text; a line's several values as a list, nested lines as a dict."""
     found: dict[str, Any] = {}
     for line in lines:
-        given = [v.text if isinstance(v, ast.Name) else evaluate(v, context) for v in line.values]
+        given = [v.text if isinstance(v, ast.Name) and not v.grouped else evaluate(v, context) for v in line.values]
         value: Any = given[0] if len(given) == 1 else given
         if line.lines is not None:
             value = {"": value, **settings(line.lines, context)} if given else settings(line.lines, context)
