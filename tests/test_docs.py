@@ -40,7 +40,7 @@ def codes(text: str, folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("place", BLOCKS)
 def test_a_program_does_what_its_page_says(place: str, tmp_path: Path) -> None:
-    """`net` is a file, `net body` what stands in a net; both are clean, but for what `fail E0310` or `warn W0201` says."""
+    """`net` is a file, `net body` what stands in a net; both are clean but for what `fail E0310`, `warn W0201` say."""
     fence, text = BLOCKS[place]
     words = fence.split()[1:]
     if words[:1] == ["body"]:

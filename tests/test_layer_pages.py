@@ -9,6 +9,7 @@ import pytest
 
 from netdsl.cli import main
 from netdsl.layers import find, index, pages
+from netdsl.layers.base import Layer
 
 DOCS = Path(__file__).parent.parent / "docs" / "layers"
 USAGES = {
@@ -109,3 +110,9 @@ def test_an_unknown_layer_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> 
     assert "did you mean `conv`?" in capsys.readouterr().err
     assert main(["layers", "xyzzy"]) == 2
     assert "`netdsl layers` lists them" in capsys.readouterr().err
+
+
+def test_kinds_say_in_words_what_they_take() -> None:
+    said = {name: [a.kind.expected for a in (find(name) or Layer).arguments.values()] for name in ("slice", "dense")}
+    assert said["slice"] == ["an integer"] * 3
+    assert "`normal(s)`, `uniform(lo, hi)`, `constant(c)`, `zeros`" in said["dense"][2]

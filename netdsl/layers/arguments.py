@@ -48,6 +48,8 @@ class Integer(Kind):
     def __init__(self, minimum: int = 1, maximum: int = SIZE, odd: bool = False) -> None:
         self.minimum, self.maximum, self.odd = minimum, maximum, odd
         bound = f" of at least {minimum}" if maximum == SIZE else f" from {minimum} to {maximum}"
+        if (minimum, maximum) == (-SIZE, SIZE):
+            bound = ""
         self.expected = f"an {'odd ' if odd else ''}integer{bound}"
 
     def convert(self, value: Any) -> int:
@@ -186,11 +188,15 @@ class Sides(Sizes):
         self.expected = "a size of at least 0, or a list of all befores, then all afters"
 
 
+_TAKES = {"normal": "(s)", "uniform": "(lo, hi)", "constant": "(c)"}
+_INITIALISERS = tuple(f"`{name}{_TAKES.get(name, '')}`" for name in ARITY)
+
+
 class Initialiser(Kind):
     """A distribution to draw from, such as `he_normal` or `normal(0.01)`."""
 
     words = tuple(name for name, arity in ARITY.items() if not arity)
-    expected = f"an initialiser: {', '.join(n + ('', '(s)', '(lo, hi)')[a] for n, a in ARITY.items())}"
+    expected = f"an initialiser: {', '.join(_INITIALISERS)}"
 
     def convert(self, value: Any) -> Init:
         if isinstance(value, Word) and ARITY.get(value) == 0:
