@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.ir.graph import Tensor, Value
-from netdsl.ir.shape import Size, Undecidable
+from netdsl.ir.shape import Undecidable
 from netdsl.ops.base import Form, Op, apply, constant, ints
 
 if TYPE_CHECKING:
@@ -26,12 +26,10 @@ class Concat(Op):
         axis = self.axis % len(xs[0])
         before, after = xs[0][:axis], xs[0][axis + 1 :]
         assert all(x[:axis] == before and x[axis + 1 :] == after for x in xs), f"{xs} joined along {axis}"
-        sizes = [x[axis] for x in xs]
-        known = sum(size for size in sizes if isinstance(size, int))
-        formulas = [size for size in sizes if isinstance(size, Size)]
-        if len(formulas) > 1:
-            raise Undecidable
-        return (*before, formulas[0] + known if formulas else known, *after)
+        total: Dim = 0
+        for x in xs:
+            total = total + x[axis]
+        return (*before, total, *after)
 
     def dtype(self, *xs: str) -> str:
         assert len(set(xs)) == 1, xs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.ir.shape import Size, Undecidable, elements
+from netdsl.ir.shape import elements, product
 from netdsl.ops.base import Form, Op, apply, ints
 
 if TYPE_CHECKING:
@@ -23,11 +23,7 @@ class Flatten(Op):
         self.axis = 1
 
     def infer(self, x: Shape) -> Shape:
-        features = elements(tuple(size for size in x[1:] if isinstance(size, int)))
-        formulas = [size for size in x[1:] if isinstance(size, Size)]
-        if len(formulas) > 1:
-            raise Undecidable
-        return x[0], formulas[0] * features if formulas else features
+        return x[0], product(x[1:])
 
 
 class Reshape(Op):
