@@ -232,8 +232,8 @@ def _write_beside(target: str, mode: int | None) -> Iterator[BinaryIO]:
         if file is not None:
             with suppress(OSError):
                 file.close()
-            with suppress(OSError):
-                os.unlink(beside)
+        with suppress(OSError):  # a signal may come after the file is there and before it has its name here
+            os.unlink(beside)
         if isinstance(error, OSError) and error.filename == beside:
             error.filename = target
         raise
