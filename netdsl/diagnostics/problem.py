@@ -110,7 +110,11 @@ def problem(code: str, title: str) -> Callable[[type[P]], type[P]]:
     return register
 
 
-class Rejected(Exception):
+class Rejection(Exception):
+    """What stops a phase where the user is wrong: a problem, with its place or still without."""
+
+
+class Rejected(Rejection):
     """Carries a problem from deep inside a phase to the statement that can go on after it."""
 
     def __init__(self, problem: Problem) -> None:

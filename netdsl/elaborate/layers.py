@@ -140,7 +140,7 @@ def apply(
     """
     scope = opened or context.scope.open(context.scope.name(layer.kind, counts=not layer.variadic))
     try:
-        return context.builder.node(
+        node = context.builder.node(
             layer,
             inputs,
             scope.path[:-1],
@@ -154,3 +154,5 @@ def apply(
         places = {argument.name: argument.expr.span for argument in arguments}
         place = places.get(misfit.at, span)
         context.reject(misfit.problem, place, layer=layer.kind, inputs=inputs, **misfit.data)
+    node.arguments = arguments
+    return node

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from netdsl.elaborate.bind import Bound
     from netdsl.ir.init import Init
     from netdsl.ir.shape import Shape
     from netdsl.layers.base import Layer, Weight
@@ -87,10 +88,11 @@ class Node:
     """A layer applied to values; as each layer has one result, it is that value too.
 
     `name` is the path of scopes to it, `shape` is its result's without the batch, `parameters` by the layer's own names
-    for them (`weight`, `bias`), `dtype` is `i64` for whole numbers that nothing has computed with yet.
+    for them (`weight`, `bias`), `dtype` is `i64` for whole numbers that nothing has computed with yet, `arguments` are
+    those of the call, with their places.
     """
 
-    __slots__ = ("dtype", "frame", "inputs", "layer", "name", "parameters", "shape", "span")
+    __slots__ = ("arguments", "dtype", "frame", "inputs", "layer", "name", "parameters", "shape", "span")
 
     def __init__(
         self,
@@ -111,6 +113,7 @@ class Node:
         self.span = span
         self.frame = frame
         self.dtype = dtype
+        self.arguments: tuple[Bound, ...] = ()
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.layer.kind} {self.shape}>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
 from netdsl.diagnostics.layer_problems import WrongType
+from netdsl.diagnostics.problem import Rejection
 from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.ir.init import Init, ones, zeros
 from netdsl.ir.shape import Shape, Undecidable, elements
@@ -77,7 +78,7 @@ class Weight:
         self.buffer = buffer
 
 
-class Misfit(Exception):
+class Misfit(Rejection):
     """A layer that does not fit its input: which problem, at which of its arguments, with which data.
 
     The elaborator adds the places: a layer knows none, since equal calls share one layer.

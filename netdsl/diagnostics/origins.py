@@ -1,0 +1,114 @@
+"""Where a size of a value comes from: the layer, and the argument of its call, that gave it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.problem import Rejection
+from netdsl.ir.shape import text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from netdsl.elaborate.bind import Bound
+    from netdsl.ir.net import Node
+    from netdsl.ir.shape import Dim, Shape
+    from netdsl.layers.base import Layer
+    from netdsl.text import Span
+
+
+class Origin:
+    """The node that gave an axis its size, and the argument that did it, if one did."""
+
+    __slots__ = ("argument", "axis", "node")
+
+    def __init__(self, node: Node, axis: int, argument: Bound | None) -> None:
+        self.node = node
+        self.axis = axis
+        self.argument = argument
+
+    @property
+    def span(self) -> Span:
+        """The argument's place with its keyword, else that of the layer's name."""
+        return self.argument.span.to(self.argument.expr.span) if self.argument else self.node.span
+
+    @property
+    def size(self) -> Dim:
+        return self.node.shape[self.axis]
+
+    def __str__(self) -> str:
+        """What happens there, to be read beside the place."""
+        what = "channels" if self.axis == 0 and len(self.node.shape) > 1 else "values" if not self.axis else ""
+        before = [x.shape for x in self.node.inputs if len(x.shape) == len(self.node.shape)]
+        if not self.node.inputs:
+            return f"{self.size} {what} come in here" if what else f"{text(self.node.shape[1:])} comes in here"
+        if what or not before:
+            return f"this makes {self.size} {what}".rstrip()
+        return f"this makes {text(self.node.shape[1:])} of {text(before[0][1:])}"
+
+
+def origin(node: Node, axis: int) -> Origin:
+    """The layer that fixes the size of an axis; layers that only hand it on are passed over."""
+    while True:
+        before = _handed_on(node, axis)
+        if before is None:
+            return Origin(node, axis, _argument(node, axis))
+        node = before
+
+
+def origins(node: Node, axes: Iterable[int]) -> list[Origin]:
+    """The origins of several axes, each place once."""
+    found: dict[object, Origin] = {}
+    for axis in axes:
+        each = origin(node, axis)
+        found.setdefault(each.span.key, each)
+    return list(found.values())
+
+
+def _handed_on(node: Node, axis: int) -> Node | None:
+    """The input whose size of this axis is the node's, and would be if it were another; None if the node makes it."""
+    for place, x in enumerate(node.inputs):
+        if len(x.shape) != len(node.shape) or x.shape[axis] != node.shape[axis]:
+            continue
+        if node.layer.variadic:
+            return x
+        after = _shape(node.layer, _larger(node, place, axis))
+        if after is None or after[axis] != node.shape[axis]:
+            return x
+    return None
+
+
+def _larger(node: Node, place: int, axis: int) -> tuple[Shape, ...]:
+    """The shapes of a node's inputs, an axis of one of them made larger."""
+    shapes = [x.shape for x in node.inputs]
+    x = shapes[place]
+    shapes[place] = (*x[:axis], x[axis] + 2, *x[axis + 1 :])
+    return tuple(shapes)
+
+
+def _argument(node: Node, axis: int) -> Bound | None:
+    """The argument without which the size would be another: a keyword that is not at its default, else the first."""
+    declared = node.layer.arguments
+    values = {name: getattr(node.layer, name) for name in declared}
+    tries = [tuple(x.shape for x in node.inputs)]
+    tries += [_larger(node, 0, axis)] if node.inputs and len(node.inputs[0].shape) > axis else []
+    for argument in node.arguments:
+        if declared[argument.name].required:
+            continue
+        plain = type(node.layer)(**{**values, argument.name: declared[argument.name].default})
+        for shapes in tries:
+            if _differ(_shape(plain, shapes), _shape(node.layer, shapes), axis):
+                return argument
+    return node.arguments[0] if node.arguments else None
+
+
+def _differ(one: Shape | None, other: Shape | None, axis: int) -> bool:
+    return one is not None and other is not None and one[axis : axis + 1] != other[axis : axis + 1]
+
+
+def _shape(layer: Layer, shapes: tuple[Shape, ...]) -> Shape | None:
+    """The shape that a layer would give, or None where it would not fit."""
+    try:
+        return layer.shape(*shapes)
+    except Rejection:
+        return None
