@@ -310,6 +310,7 @@ WRONG = {
     "a training of a net that may be in a missing file": ('use "nowhere.net"\ntrain m { batch 3 }', ["E0501"]),
     "macs of a size that is not known": ("net m { input x [3, ?H]; conv 3 4; expect macs 3 }", ["E0416"]),
     "a size called like the batch": ("net m { input x [3, 2*?N]; relu }", ["E0408"]),
+    "a default of a block": ("block b(n = 2) { relu }\ndefault b n 3", ["E0408"]),
     "a negative number in a label": ("net m { input x 8; a{0-1}: relu }", ["E0408"]),
     "a word outside its domain": ("net k(p in [same, valid] = same_upper) { input x 8; relu }", ["E0407"]),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from netdsl.diagnostics import argument_problems as problems
-from netdsl.diagnostics.expression_problems import NotDecidable
+from netdsl.diagnostics.expression_problems import BadOperation, NotDecidable
 from netdsl.diagnostics.name_problems import UnknownLayer
 from netdsl.diagnostics.net_problems import NoInput
 from netdsl.diagnostics.problem import Edit
@@ -98,7 +98,11 @@ def _order(cls: type[Layer], given: tuple[tuple[Bound, Any], ...]) -> tuple[Edit
 def change_defaults(stmt: ast.Default, context: Context) -> dict[str, tuple[tuple[str, Any], ...]]:
     """The defaults after a `default` statement. Raises Rejected or Poisoned."""
     name = stmt.layer.text
-    cls = find(name) or unknown_layer(stmt.layer, context)
+    cls = find(name)
+    if cls is None and context.module.block(name):
+        what = f"`default` changes a built-in layer, and `{name}` is a block: its defaults stand in its parameters"
+        context.reject(BadOperation, stmt.layer.span, what=what)
+    cls = cls or unknown_layer(stmt.layer, context)
     declared = signature(cls)
     only_keywords = Signature(f"default {name}", (), declared.by_keyword, (), words=declared.words)
     bound = bind(stmt.arguments, only_keywords, context, stmt.layer.span)
