@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from netdsl.diagnostics.problem import Help, Problem, problem
 from netdsl.diagnostics.shape_problems import ShapeProblem
 from netdsl.ir.shape import Dim, Shape, text
+from netdsl.limits import SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -183,3 +184,18 @@ class BadOutputPad(ShapeProblem):
     def helps(self) -> Iterable[Help]:
         if self.limit is None:
             yield Help("leave it out, or give the padding as numbers")
+
+
+@problem("E0338", "a size beyond all bounds")
+class TooLong(ShapeProblem):
+    """An axis has at most 2,147,483,647 places; no network comes near.
+
+    ```net fail
+    net bad { input x 1x8; upsample 1000000; upsample 1000000 }
+    ```
+    """
+
+    size: int
+
+    def message(self) -> str:
+        return f"`{self.layer}` makes an axis of {self.size:,}, more than the limit of {SIZE:,}"

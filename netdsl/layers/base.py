@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
-from netdsl.diagnostics.layer_problems import WrongType
+from netdsl.diagnostics.layer_problems import TooLong, WrongType
 from netdsl.diagnostics.problem import Rejection
 from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.ir.init import Init, ones, zeros
 from netdsl.ir.shape import Shape, Undecidable, elements
+from netdsl.limits import SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -143,12 +144,14 @@ class Layer:
         known = self._known.get(shapes)
         if known is None:
             try:
-                known = self._known[shapes] = (
-                    self.shape(*shapes),
-                    tuple(self.weights(shapes[0])) if shapes and not self.variadic else (),
-                )
+                shape = self.shape(*shapes)
+                for size in shape:
+                    if isinstance(size, int) and size > SIZE:
+                        raise Misfit(TooLong, size=size)
+                weights = tuple(self.weights(shapes[0])) if shapes and not self.variadic else ()
             except Undecidable:
                 raise Misfit(NeedsNumber) from None
+            known = self._known[shapes] = (shape, weights)
         return known
 
 
