@@ -72,6 +72,12 @@ def test_a_line_is_the_examples_name_and_its_best_classes(netdsl: Commands) -> N
     )
 
 
+def test_of_equal_values_the_lower_class_is_first(netdsl: Commands) -> None:
+    np.save("x.npy", np.tile(np.float32([0, 1]), (1, 500)))
+    netdsl.write(n="net n { input x 1000; identity }")
+    assert netdsl("run", "n.net", "x.npy", "--top", 4).out == "x.npy[0]  1: 1  3: 1  5: 1  7: 1\n"
+
+
 def test_a_number_a_map_and_nan_have_their_lines_too(netdsl: Commands) -> None:
     np.save("x.npy", np.array([[1, 2, 3, 4]], np.float32))
     np.savez("w.npz", **{"total.dense1.weight": np.ones((1, 4), np.float32)})
