@@ -14,13 +14,14 @@ from netdsl.elaborate.context import Poisoned
 from netdsl.elaborate.expressions import default_value
 from netdsl.elaborate.library import ZOO, Library, zoo
 from netdsl.elaborate.net import elaborate, entry, instances, resolve
-from netdsl.files import MissingFile, read_source
+from netdsl.files import MissingFile
+from netdsl.repair import offer
 from netdsl.syntax import ast
 from netdsl.syntax.parse import parse
 from netdsl.text import Source, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from netdsl.elaborate.module import Module
     from netdsl.elaborate.net import Given
@@ -42,18 +43,20 @@ class NoSuchRoot(UserError, code="E0619", exit_code=USAGE_IS_WRONG):
     """`--root` takes a folder."""
 
 
-def open_module(file: str, report: Report, root: str | None = None) -> tuple[Module, str | None]:
+def open_module(
+    file: str, report: Report, root: str | None = None, texts: Mapping[str, str] | None = None
+) -> tuple[Module, str | None]:
     """The module that FILE means, and the net of it that is asked for.
 
-    FILE is a path, `-` for the standard input, the name of a net in the zoo, or any of these and `:NET`. Raises
-    UserError.
+    FILE is a path, `-` for the standard input, the name of a net in the zoo, or any of these and `:NET`. `texts` stand
+    in the places of files, by the names that messages have for them. Raises UserError.
     """
     if root is not None and not os.path.isdir(root):
         raise NoSuchRoot(f"there is no folder {escape(root)} to be the root")
-    library = Library(report, root)
+    library = Library(report, root, texts)
     path, net = _split(file)
     if path == "-" or _is_path(path):
-        module = library.load(_read(path), "stdin.net" if path == "-" else path)
+        module = library.load(_read(path, library), "stdin.net" if path == "-" else path)
     else:
         shipped = zoo()
         name = path.removeprefix(ZOO)
@@ -83,10 +86,10 @@ def _split(file: str) -> tuple[str, str | None]:
     return file, None
 
 
-def _read(path: str) -> Source:
+def _read(path: str, library: Library) -> Source:
     """The text of a path; where there is none, the zoo may have what was meant. Raises UserError."""
     try:
-        return read_source(path)
+        return library.read(path)
     except MissingFile as missing:
         stem = os.path.basename(path).removesuffix(".net")
         if path.endswith(".net") and stem in zoo():
@@ -106,6 +109,14 @@ def _check_name(net: str, module: Module) -> None:
 def load_net(file: str, report: Report, *, settings: Sequence[str] = (), root: str | None = None) -> Net | None:
     """The net that FILE means, with `name=value` settings; None where the report has errors. Raises UserError."""
     module, wanted = open_module(file, report, root)
+    net = _load(module, wanted, settings)
+    if report.errors:
+        offer(report, module.file.source, lambda again, texts: _load(*open_module(file, again, root, texts), settings))
+    return net
+
+
+def _load(module: Module, wanted: str | None, settings: Sequence[str]) -> Net | None:
+    report = module.report
     try:
         owner, definition = entry(module, wanted)
         instance = resolve(owner, definition, _given(settings, module, report))
@@ -148,6 +159,14 @@ def check_file(file: str, report: Report, *, settings: Sequence[str] = (), root:
     if wanted is not None or settings:
         net = load_net(file, report, settings=settings, root=root)
         return [net.name] if net else None
+    _check(module)
+    if report.errors:
+        offer(report, module.file.source, lambda again, texts: _check(open_module(file, again, root, texts)[0]))
+    return [name for name, item in module.own.items() if isinstance(item, (ast.Net, ast.Alias))]
+
+
+def _check(module: Module) -> None:
+    report = module.report
     module.check_lets()
     found = instances(module)
     blocks = any(isinstance(item, (ast.Block, ast.Function, ast.Let)) for item in module.file.items)
@@ -158,4 +177,3 @@ def check_file(file: str, report: Report, *, settings: Sequence[str] = (), root:
             report.add(rejected.problem)
     for instance in found:
         elaborate(instance)
-    return [name for name, item in module.own.items() if isinstance(item, (ast.Net, ast.Alias))]

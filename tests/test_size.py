@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from netdsl.ir.size import Size, Undecidable, multiple_that_decides
 
 H, W = Size("H"), Size("W")
@@ -76,8 +77,8 @@ EQUAL = [
 ]
 
 
-@pytest.mark.parametrize(("why", "left", "right"), EQUAL, ids=[e[0] for e in EQUAL])
-def test_equal_sizes_have_one_form(why, left, right):
+@pytest.mark.parametrize(("left", "right"), [e[1:] for e in EQUAL], ids=[e[0] for e in EQUAL])
+def test_equal_sizes_have_one_form(left, right):
     assert left == right
     assert hash(left) == hash(right)
 

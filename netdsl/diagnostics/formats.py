@@ -41,7 +41,7 @@ def to_dict(problem: Problem) -> dict[str, Any]:
         "labels": [{"message": label.text, **_place(label.span)} for label in problem.labels()],
         "frames": _frames(problem.frame),
         "notes": list(problem.notes()),
-        "help": [{"message": found.text, "edits": [_edit(edit) for edit in found.edits]} for found in problem.helps()],
+        "help": [{"message": found.text, "edits": [_edit(edit) for edit in found.edits]} for found in problem.offers()],
     }
 
 
@@ -94,7 +94,12 @@ def github(problem: Problem) -> str:
         "endColumn": place["end_column"],
         "title": f"{problem.severity}[{problem.code}]",
     }
-    said = [problem.message(), problem.label(), *problem.notes(), *(f"help: {found.text}" for found in problem.helps())]
+    said = [
+        problem.message(),
+        problem.label(),
+        *problem.notes(),
+        *(f"help: {found.text}" for found in problem.offers()),
+    ]
     listed = ",".join(f"{name}={_data(escape(str(value)), ':,')}" for name, value in properties.items())
     return f"::{problem.severity} {listed}::{_data(chr(10).join(escape(text) for text in said if text))}"
 

@@ -4,29 +4,62 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.diagnostics.origins import Origin, origins
 from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
 from netdsl.diagnostics.shape_problems import ShapeProblem
+from netdsl.diagnostics.solve import differing, meet
 from netdsl.ir.shape import Shape, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from netdsl.ir.net import Node
-    from netdsl.text import Span
+    from netdsl.text import Frame, Span
 
 MOST = 4
 """So many shapes or steps are shown."""
+
+
+def labels_of(found: Iterable[Origin]) -> Iterable[Label]:
+    """What each origin does, at its place, once."""
+    said: dict[object, Label] = {}
+    for each in found:
+        said.setdefault(each.span.key, Label(each.span, str(each)))
+    return said.values()
 
 
 class MergeProblem(ShapeProblem):
     """Values that do not meet; of many with one shape the first is shown."""
 
     def labels(self) -> Iterable[Label]:
-        seen: set[Shape] = set()
-        for node in self.inputs:
-            if node.shape not in seen and node.span.key != self.span.key:
-                seen.add(node.shape)
+        for node in self._distinct():
+            if node.span.key != self.span.key:
                 yield Label(node.span, f"this is {text(node.shape)}")
+        yield from labels_of(self._origins())
+
+    def notes(self) -> Iterable[str]:
+        yield from elsewhere(self._origins(), self.frame)
+
+    def repairs(self) -> Iterable[Help]:
+        wanted = self._distinct()[0].shape
+        for node in self._distinct()[1:]:
+            yield from meet(node, self._wanted(wanted, node.shape))
+            yield from meet(self._distinct()[0], self._wanted(node.shape, wanted))
+
+    def _wanted(self, shape: Shape, own: Shape) -> Shape:
+        """The shape that an operand must have to meet one of a shape."""
+        return shape
+
+    def _distinct(self) -> list[Node]:
+        """The operands, of many with one shape the first, a few at most."""
+        return list({node.shape: node for node in reversed(self.inputs)}.values())[::-1][:MOST]
+
+    def _origins(self) -> list[Origin]:
+        nodes = self._distinct()
+        axes = sorted(
+            {axis for node in nodes[1:] for axis in differing(node.shape, self._wanted(nodes[0].shape, node.shape))}
+        )
+        return [each for node in nodes if len(node.shape) == len(nodes[0].shape) for each in origins(node, axes)]
 
     @property
     def shapes(self) -> str:
@@ -71,6 +104,10 @@ class ConcatMismatch(MergeProblem):
 
     axis: int
 
+    def _wanted(self, shape: Shape, own: Shape) -> Shape:
+        axis = self.axis % len(own)
+        return (*shape[:axis], own[axis], *shape[axis + 1 :]) if len(shape) == len(own) else shape
+
     def message(self) -> str:
         return f"`concat` along axis {self.axis} cannot join {self.shapes}"
 
@@ -99,44 +136,41 @@ class SkipMismatch(Problem):
         return f"the {what} {text(self.identity.shape)}, and cannot be added to the body's {text(self.body.shape)}"
 
     def labels(self) -> Iterable[Label]:
-        yield Label(self.identity.span, f"this is {text(self.identity.shape)}")
-        steps = list(_changes(self.entry, self.body, self.identity.shape))
-        yield from steps or [Label(self.body.span, f"the body ends in {text(self.body.shape)}")]
+        if len(self.body.shape) != len(self.identity.shape):
+            yield Label(self.identity.span, f"this is {text(self.identity.shape)}")
+            yield Label(self.body.span, f"the body ends in {text(self.body.shape)}")
+        yield from labels_of(self._origins())
 
-    def helps(self) -> Iterable[Help]:
+    def notes(self) -> Iterable[str]:
+        yield from elsewhere(self._origins(), self.frame)
+
+    def repairs(self) -> Iterable[Help]:
+        if not self.projected:
+            stride = _stride(self.identity.shape, self.body.shape)
+            if stride:
+                call = f"conv {'x'.join('1' * (len(self.body.shape) - 1))} {self.body.shape[0]}"
+                call += "" if stride == 1 else f" stride {stride}"
+                yield Help("project the identity to the same shape", Edit(self.end, f" project {{ {call} }}"))
+        yield from meet(self.body, self.identity.shape, self.entry)
         if self.projected:
-            return
-        stride = _stride(self.identity.shape, self.body.shape)
-        if stride:
-            call = f"conv {'x'.join('1' * (len(self.body.shape) - 1))} {self.body.shape[0]}"
-            call += "" if stride == 1 else f" stride {stride}"
-            yield Help("project the identity to the same shape", Edit(self.end, f" project {{ {call} }}"))
+            yield from meet(self.identity, self.body.shape, self.entry)
+
+    def _origins(self) -> list[Origin]:
+        axes = differing(self.body.shape, self.identity.shape)
+        return [*origins(self.body, axes), *origins(self.identity, axes)]
 
 
-def _changes(first: Node, last: Node, wanted: Shape) -> Iterable[Label]:
-    """The steps from one value to another that change what should have stayed as it was, the last ones first."""
-    spans = set()
-    node = last
-    while node is not first and node.inputs:
-        before, after = node.inputs[0].shape, node.shape
-        said = _change(before, after, last.shape, wanted)
-        if said and node.span.key not in spans:
-            spans.add(node.span.key)
-            yield Label(node.span, said)
-        if len(spans) == MOST:
-            return
-        node = node.inputs[0]
+def elsewhere(found: Iterable[Origin], frame: Frame | None) -> Iterable[str]:
+    """How the elaborator came to the origins that lie in other calls or rounds than the problem."""
+    from netdsl.diagnostics.render import frames
 
-
-def _change(before: Shape, after: Shape, last: Shape, wanted: Shape) -> str:
-    if not len(before) == len(after) == len(last) == len(wanted):
-        return f"this makes {text(after)} of {text(before)}" if len(before) != len(after) else ""
-    said = []
-    if last[0] != wanted[0] and before[0] != after[0]:
-        said.append(f"{after[0]} channels of {before[0]}")
-    if last[1:] != wanted[1:] and before[1:] != after[1:]:
-        said.append(f"{text(after[1:])} of {text(before[1:])}")
-    return f"this makes {' and '.join(said)}" if said else ""
+    around = set()
+    while frame is not None:
+        around.add(id(frame))
+        frame = frame.parent
+    for each in found:
+        if each.node.frame is not None and id(each.node.frame) not in around:
+            yield f"`{each.span.text}`, {each.span}, is {frames(each.node.frame)[0]}"
 
 
 def _spread(nodes: tuple[Node, ...]) -> bool:

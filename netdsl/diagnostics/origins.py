@@ -41,10 +41,14 @@ class Origin:
         what = "channels" if self.axis == 0 and len(self.node.shape) > 1 else "values" if not self.axis else ""
         before = [x.shape for x in self.node.inputs if len(x.shape) == len(self.node.shape)]
         if not self.node.inputs:
-            return f"{self.size} {what} come in here" if what else f"{text(self.node.shape[1:])} comes in here"
+            return f"{self.size} {what} come in here" if what else f"{_spatial(self.node.shape)} comes in here"
         if what or not before:
             return f"this makes {self.size} {what}".rstrip()
-        return f"this makes {text(self.node.shape[1:])} of {text(before[0][1:])}"
+        return f"this makes {_spatial(self.node.shape)} of {_spatial(before[0])}"
+
+
+def _spatial(shape: Shape) -> str:
+    return text(shape[1:]) if len(shape) > 2 else str(shape[1])
 
 
 def origin(node: Node, axis: int) -> Origin:

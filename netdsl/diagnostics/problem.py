@@ -34,13 +34,17 @@ class Edit:
 
 
 class Help:
-    """A way to mend it: a sentence, and the edits that do it where they are known."""
+    """A way to mend it: a sentence, and the edits that do it where they are known.
 
-    __slots__ = ("edits", "text")
+    It is `safe` where nobody can have meant anything else; `check --fix` does what is safe.
+    """
 
-    def __init__(self, text: str, *edits: Edit) -> None:
+    __slots__ = ("edits", "safe", "text")
+
+    def __init__(self, text: str, *edits: Edit, safe: bool = False) -> None:
         self.text = text
         self.edits = edits
+        self.safe = safe
 
 
 @dataclass_transform(kw_only_default=True)
@@ -72,6 +76,8 @@ class Problem(_Declared):
 
     span: Span
     frame: Frame | None = None
+    mended: tuple[Help, ...] = ()
+    """Those of its repairs that were tried and mend it; `netdsl.repair` finds them."""
 
     def message(self) -> str:
         """The headline: what is wrong, with the names and numbers that disagree."""
@@ -92,6 +98,14 @@ class Problem(_Declared):
     def helps(self) -> Iterable[Help]:
         """Ways to mend it, the best first."""
         return ()
+
+    def repairs(self) -> Iterable[Help]:
+        """Edits that may mend it, to be tried before they are offered."""
+        return ()
+
+    def offers(self) -> list[Help]:
+        """What is offered: the repairs that were tried, then the rest."""
+        return [*self.mended, *self.helps()]
 
 
 P = TypeVar("P", bound=Problem)

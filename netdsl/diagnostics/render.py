@@ -24,7 +24,7 @@ MOST_MENDED = 8
 def render(problem: Problem, *, color: bool = False) -> str:
     """The problem in several lines, without a newline at the end: headline, excerpts, notes, frames and helps."""
     excerpts = _excerpts(problem)
-    helps = [(found.text, _mended(problem, found)) for found in problem.helps()]
+    helps = [(found.text, _mended(problem, found)) for found in problem.offers()]
     shown = [lines for _, lines in excerpts] + [lines for _, mended in helps for _, lines in mended]
     page = _Page(shown, color)
     page.headline(problem)

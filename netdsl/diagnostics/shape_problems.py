@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.problem import Help, Label, Problem, problem
+from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
 from netdsl.ir.shape import Shape, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from netdsl.elaborate.bind import Bound
     from netdsl.ir.net import Node
     from netdsl.text import Span
-
-STAGES = 8
-"""So many of the sizes that led to a small one are shown."""
 
 
 class ShapeProblem(Problem):
@@ -22,6 +20,16 @@ class ShapeProblem(Problem):
 
     layer: str
     inputs: tuple[Node, ...]
+    head: Span | None = None
+    """The layer's name in the call, and the call's arguments, for edits."""
+    arguments: tuple[Bound, ...] = ()
+
+    def keyword(self, name: str, value: str) -> Edit:
+        """The edit that gives a keyword of the call a value."""
+        from netdsl.diagnostics.solve import keyword
+
+        assert self.head is not None
+        return keyword(self.head, self.arguments, name, value)
 
     def labels(self) -> Iterable[Label]:
         seen = {self.span.key}
@@ -29,109 +37,6 @@ class ShapeProblem(Problem):
             if node.span.key not in seen:
                 seen.add(node.span.key)
                 yield Label(node.span, f"this is {text(node.shape)}")
-
-
-@problem("E0303", "a window larger than its input")
-class WindowTooLarge(ShapeProblem):
-    """The window, with its dilation, must fit into the input with its padding at least once.
-
-    ```net fail
-    net bad { input x 3x5x5; conv 7x7 10 pad 0 }
-    ```
-    """
-
-    window: Shape
-    padded: Shape
-
-    def message(self) -> str:
-        return (
-            f"the window {text(self.window)} of this `{self.layer}` is larger than its padded input {text(self.padded)}"
-        )
-
-    def label(self) -> str:
-        return f"larger than {text(self.padded)}"
-
-    def notes(self) -> Iterable[str]:
-        sizes = [self.inputs[0].shape[1:]]
-        node = self.inputs[0]
-        while node.inputs:
-            node = node.inputs[0]
-            if node.shape[1:] != sizes[-1]:
-                sizes.append(node.shape[1:])
-        if len(sizes) > 1:
-            shown = [text(size) for size in reversed(sizes[:STAGES]) if size]
-            yield f"its input has become smaller on the way: {'… → ' * (len(sizes) > STAGES)}{' → '.join(shown)}"
-
-    def helps(self) -> Iterable[Help]:
-        yield Help("pad the input, take a smaller window, or leave out a stride before it")
-
-
-@problem("E0304", "groups that do not divide the channels")
-class GroupsDoNotDivide(ShapeProblem):
-    """A grouped convolution splits its input's and its output's channels into equal groups.
-
-    ```net fail
-    net bad { input x 64x56x56; conv 3x3 128 groups 3 }
-    ```
-    """
-
-    groups: int
-    before: int
-    after: int
-
-    def message(self) -> str:
-        odd = [f"{n} {what}" for n, what in ((self.before, "input"), (self.after, "output")) if n % self.groups]
-        return f"{self.groups} groups do not divide {' and '.join(odd)} channels"
-
-    def helps(self) -> Iterable[Help]:
-        from math import gcd
-
-        common = gcd(self.before, self.after)
-        fits = [n for n in range(2, min(common, 1024) + 1) if common % n == 0][-8:]
-        if fits:
-            yield Help(f"groups that fit: {', '.join(map(str, fits))}")
-
-
-@problem("E0305", "an input of the wrong rank")
-class WrongRank(ShapeProblem):
-    """A layer with a window needs channels and one to three spatial axes: `CxL`, `CxHxW` or `CxDxHxW`.
-
-    ```net fail
-    net bad { input x 784; conv 3x3 10 }
-    ```
-    """
-
-    wanted: str
-
-    def message(self) -> str:
-        return f"`{self.layer}` needs {self.wanted}, but its input is {text(self.inputs[0].shape)}"
-
-    def label(self) -> str:
-        axes = len(self.inputs[0].shape) - 1
-        return f"its input has {axes or 'no'} spatial {'axis' if axes == 1 else 'axes'}"
-
-    def helps(self) -> Iterable[Help]:
-        if self.inputs[0].layer.kind == "input":
-            yield Help("an image is written channels first, `1x28x28`, and a sequence `64x100`")
-
-
-@problem("E0306", "padding as large as the window")
-class PadTooLarge(ShapeProblem):
-    """A pooling window that lies in the padding alone has nothing to pool, so the padding is smaller than the window.
-
-    ```net fail
-    net bad { input x 3x8x8; maxpool 2x2 pad 2 }
-    ```
-    """
-
-    pad: int
-    window: int
-
-    def message(self) -> str:
-        return f"a padding of {self.pad} must be smaller than the window of {self.window}"
-
-    def label(self) -> str:
-        return f"at most {self.window - 1}"
 
 
 @problem("E0307", "an expectation that does not hold")
@@ -144,8 +49,11 @@ class ExpectShape(Problem):
     """
 
     expected: Shape
-    actual: Shape
-    made: Span
+    node: Node
+
+    @property
+    def actual(self) -> Shape:
+        return self.node.shape
 
     def message(self) -> str:
         return f"expected {text(self.expected)}, but the value is {text(self.actual)}"
@@ -154,7 +62,19 @@ class ExpectShape(Problem):
         return "this does not hold"
 
     def labels(self) -> Iterable[Label]:
-        yield Label(self.made, f"this makes {text(self.actual)}")
+        from netdsl.diagnostics.origins import origins
+        from netdsl.diagnostics.solve import differing
+
+        if len(self.expected) != len(self.actual):
+            yield Label(self.node.span, f"this makes {text(self.actual)}")
+        for each in origins(self.node, differing(self.actual, self.expected)):
+            yield Label(each.span, str(each))
+
+    def repairs(self) -> Iterable[Help]:
+        from netdsl.diagnostics.solve import meet
+
+        yield Help("expect what the value is", Edit(self.span, text(self.actual)))
+        yield from meet(self.node, self.expected)
 
 
 @problem("E0308", "a count that does not hold")
@@ -175,6 +95,9 @@ class ExpectCount(Problem):
 
     def label(self) -> str:
         return f"{abs(self.actual - self.expected):,} too {'few' if self.actual > self.expected else 'many'}"
+
+    def repairs(self) -> Iterable[Help]:
+        yield Help("expect what there are", Edit(self.span, str(self.actual)))
 
 
 @problem("E0309", "an axis or channel that does not exist")
@@ -210,59 +133,13 @@ class NeedsNumber(ShapeProblem):
         return f"`{self.layer}` needs what is known only at run time: {unknown} of its input {text(shape)}"
 
     def helps(self) -> Iterable[Help]:
-        if self.layer in ("dense", "flatten"):
+        if self.layer in ("dense", "flatten") and not self.mended:
             yield Help("bring the unknown axes to size 1 before, as `global_avgpool` does")
 
-
-@problem("E0312", "`pad same` of an even window")
-class EvenSame(ShapeProblem):
-    """`pad same` pads `dilation*(k-1)/2` on every side, as the papers do, and that needs an odd kernel.
-
-    ```net fail
-    net bad { input x 3x8x8; conv 2x2 10 }
-    ```
-    """
-
-    kernel: Shape
-
-    def message(self) -> str:
-        return f"`pad same` needs an odd kernel, and this one is {text(self.kernel)}"
-
-    def label(self) -> str:
-        return "no padding is the same on both sides"
-
-    def helps(self) -> Iterable[Help]:
-        yield Help("write `pad same_upper`, as TensorFlow pads, `pad valid`, or the padding of every side")
-
-
-@problem("E0313", "a list of the wrong length")
-class WrongLength(ShapeProblem):
-    """A list has an entry for each spatial axis; explicit pads have two, all befores, then all afters.
-
-    ```net fail
-    net bad { input x 3x8x8; conv 3x3x3 10 }
-    ```
-    """
-
-    argument: str
-    given: int
-    wanted: int
-
-    def message(self) -> str:
-        return (
-            f"`{self.argument}` of this `{self.layer}` has {self.given} "
-            f"entr{'y' if self.given == 1 else 'ies'}, but its input {text(self.inputs[0].shape)} wants {self.wanted}"
-        )
-
-    def label(self) -> str:
-        if self.argument == "pad":
-            return "one for each side: all befores, then all afters"
-        return "one for each channel" if self.argument in ("mean", "std") else "one for each spatial axis"
-
-    def helps(self) -> Iterable[Help]:
-        shape = self.inputs[0].shape
-        if self.argument == "kernel" and self.given == len(shape) and shape[0] not in (1, 3):
-            yield Help(f"a shape begins with the channels: with one channel this is 1x{text(shape)}")
+    def repairs(self) -> Iterable[Help]:
+        if self.head is not None and self.layer in ("dense", "flatten"):
+            start = type(self.head)(self.head.source, self.head.start, self.head.start)
+            yield Help("pool the unknown axes away before", Edit(start, "global_avgpool; "))
 
 
 @problem("E0314", "too large")

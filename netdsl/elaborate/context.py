@@ -108,6 +108,12 @@ class Variables:
             scope = scope.parent
         return None
 
+    def copy(self) -> Variables:
+        """The names as they are now."""
+        copied = Variables(self.parent)
+        copied.names = dict(self.names)
+        return copied
+
     def visible(self) -> list[str]:
         names: list[str] = []
         scope: Variables | None = self

@@ -107,6 +107,7 @@ def labelled(stmt: ast.Labelled, context: Context, _: Scope | None) -> None:
         context.reject(DefinedTwice, stmt.label_span, name=name, earlier=earlier.span)
     scope = context.scope.open(name, stmt.seq)
     around = context.inside()
+    around.variables.parent = context.variables.copy()  # what is defined later is not part of it
     if isinstance(stmt.body, ast.Body):
         context.value = branch(stmt.body, context, scope)
     else:

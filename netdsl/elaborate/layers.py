@@ -43,7 +43,7 @@ def signature(cls: type[Layer]) -> Signature:
 
 def make(call: ast.Call | ast.Input, cls: type[Layer], context: Context, head: Span) -> Layer:
     """The layer that a call means. Equal calls at one place share one layer. Raises Rejected or Poisoned."""
-    cache: dict[Any, Any] = getattr(call, "cache", {})
+    cache = call.cache
     bound = cache.get(cls)
     if bound is None:
         bound = cache[cls] = bind(call.arguments, signature(cls), context, head)
@@ -157,6 +157,7 @@ def apply(
     except Misfit as misfit:
         places = {argument.name: argument.expr.span for argument in arguments}
         place = places.get(misfit.at, span)
-        context.reject(misfit.problem, place, layer=layer.kind, inputs=inputs, **misfit.data)
+        call = {"head": span, "arguments": arguments} if "arguments" in misfit.problem.fields else {}
+        context.reject(misfit.problem, place, layer=layer.kind, inputs=inputs, **call, **misfit.data)
     node.arguments = arguments
     return node

@@ -13,12 +13,13 @@ from netdsl.limits import NESTING
 from netdsl.paths import data
 from netdsl.syntax import ast
 from netdsl.syntax.parse import parse
-from netdsl.text import Frame
+from netdsl.text import Frame, Source
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from netdsl.diagnostics.problem import Problem
     from netdsl.diagnostics.report import Report
-    from netdsl.text import Source
 
 ZOO = "zoo/"
 
@@ -38,11 +39,13 @@ def zoo() -> dict[str, str]:
 class Library:
     """The files of one run. `root` is the folder that no path may leave, the first file's own unless it is given."""
 
-    __slots__ = ("_files", "_frame", "_reading", "_root", "report")
+    __slots__ = ("_files", "_frame", "_reading", "_root", "_texts", "report")
 
-    def __init__(self, report: Report, root: str | None = None) -> None:
+    def __init__(self, report: Report, root: str | None = None, texts: Mapping[str, str] | None = None) -> None:
+        """`texts` stand in the places of files, by the names that messages have for them."""
         self.report = report
         self._root = root
+        self._texts = texts or {}
         self._files: dict[str, Module | None] = {}
         self._reading: list[tuple[str, str]] = []
         self._frame: Frame | None = None
@@ -56,11 +59,16 @@ class Library:
 
     def load_zoo(self, file: str) -> Module:
         """The module of a shipped spec."""
-        from netdsl.files import read_source
-
         folder = data("specs")
         path = os.path.join(folder, file)
-        return self._build(read_source(path, ZOO + file), os.path.realpath(path), folder, os.path.realpath(folder))
+        return self._build(self.read(path, ZOO + file), os.path.realpath(path), folder, os.path.realpath(folder))
+
+    def read(self, path: str, shown: str | None = None) -> Source:
+        """The text of a file, or the one that stands in its place. Raises UserError."""
+        from netdsl.files import read_source
+
+        name = shown or ("<stdin>" if path == "-" else path)
+        return Source(name, self._texts[name]) if name in self._texts else read_source(path, shown)
 
     def _build(self, source: Source, place: str, folder: str, root: str) -> Module:
         file = parse(source, self.report)
@@ -79,7 +87,6 @@ class Library:
 
     def _use(self, item: ast.Use, folder: str, root: str) -> Module | None:
         from netdsl.diagnostics.user_error import UserError
-        from netdsl.files import read_source
 
         wanted = item.path.value
         if wanted.startswith(ZOO):
@@ -101,7 +108,7 @@ class Library:
             try:
                 if len(reading) >= NESTING:
                     raise UserError(f"files use one another more than {NESTING} deep")
-                source = read_source(path, shown)
+                source = self.read(path, shown)
                 self._frame = Frame(around, item.path.span)
                 self._build(source, place, os.path.dirname(path), root)
             except UserError as error:

@@ -49,6 +49,7 @@ def input_(stmt: ast.Input, context: Context, _: Scope | None) -> None:
         if any(isinstance(size, Size) and "N" in size.symbols for size in node.shape):
             what = "`N` is the size of the batch, and cannot name another"
             context.reject(problems.BadOperation, stmt.arguments[0].span, what=what)
+        node.arguments = stmt.cache[cls]
         node.shape = _named(node.shape, stmt.name.text)
         context.builder.inputs.append(node)
         context.value = node
@@ -132,7 +133,7 @@ def _expect_shape(stmt: ast.Expect, context: Context) -> None:
         context.reject(problems.BadOperation, stmt.value.span, what=what)
     same = len(sizes) == len(node.shape)
     if not same or any(e != a and e != ANY for e, a in zip(sizes, node.shape, strict=True)):
-        context.reject(ExpectShape, stmt.value.span, expected=sizes, actual=node.shape, made=node.span)
+        context.reject(ExpectShape, stmt.value.span, expected=sizes, node=node)
 
 
 def _expect_count(stmt: ast.Expect, context: Context) -> None:

@@ -1,4 +1,4 @@
-"""Sizes known only at run time: formulas over named sizes, in one normal form, so that equal sizes are equal objects."""
+"""Sizes known only at run time: formulas over named sizes, in one normal form, so that equal sizes are equal."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class Size:
 
 
 def _floor(rest: list[tuple[Term, int]], constant: int, divisor: int) -> Size | int:
-    """`(rest + constant)//divisor`, where no factor of `rest` is a multiple of the divisor, nor the constant as large."""
+    """`(rest + constant)//divisor`; no factor of `rest` is a multiple of the divisor, the constant is smaller."""
     if not rest:
         return 0
     common = gcd(divisor, *(factor for _, factor in rest))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.diagnostics.layer_problems import BadOutputPad, NothingLeft
-from netdsl.diagnostics.shape_problems import GroupsDoNotDivide, NeedsNumber
+from netdsl.diagnostics.shape_problems import NeedsNumber
+from netdsl.diagnostics.window_problems import GroupsDoNotDivide
 from netdsl.ir.shape import elements
 from netdsl.layers.arguments import Flag, Initialiser, Integer, Padding, Sizes
 from netdsl.layers.base import Init, Layer, Misfit, Shape, Weight, keyword, layer, positional, zeros

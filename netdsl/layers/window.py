@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.shape_problems import EvenSame, NeedsNumber, WindowTooLarge, WrongLength, WrongRank
+from netdsl.diagnostics.shape_problems import NeedsNumber
+from netdsl.diagnostics.window_problems import EvenSame, WindowTooLarge, WrongLength, WrongRank
 from netdsl.layers.base import Misfit
 
 if TYPE_CHECKING:

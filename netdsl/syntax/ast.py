@@ -38,10 +38,11 @@ class Broken(Stmt):
 class Input(Stmt):
     """`input NAME DIMS keyword value…`; `arguments` is the raw sequence behind the name, as in a call."""
 
-    __slots__ = ("arguments", "name")
+    __slots__ = ("arguments", "cache", "name")
 
     def __init__(self, span: Span, name: Name, arguments: tuple[Expr, ...]) -> None:
         self.span, self.name, self.arguments = span, name, arguments
+        self.cache: dict[object, Any] = {}
 
 
 class Call(Stmt):

@@ -1,0 +1,179 @@
+"""Edits that may bring a value to another shape, worked out from where its sizes come from.
+
+They are guesses: `netdsl.repair` offers those with which the program elaborates.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.origins import origin, origins
+from netdsl.diagnostics.problem import Edit, Help
+from netdsl.ir.shape import Size
+from netdsl.ir.size import multiple_that_decides
+from netdsl.text import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netdsl.elaborate.bind import Bound
+    from netdsl.ir.net import Node
+    from netdsl.ir.shape import Shape
+
+ROUNDINGS = (2, 4, 8, 16, 32)
+"""Multiples to which an input's sizes may be brought."""
+
+
+def differing(one: Shape, other: Shape) -> list[int]:
+    """The axes in which two shapes of one rank differ; none of shapes that differ in rank."""
+    if len(one) != len(other):
+        return []
+    return [axis for axis, (a, b) in enumerate(zip(one, other, strict=True)) if a != b]
+
+
+def meet(node: Node, wanted: Shape, start: Node | None = None) -> Iterator[Help]:
+    """Ways to give a value a shape, by the arguments that made its sizes and the windows since `start`."""
+    axes = differing(node.shape, wanted)
+    spatial = [axis for axis in axes if axis]
+    channels = list(_channels(node, wanted)) if 0 in axes else []
+    sizes = list(_sizes(node, wanted, spatial, start)) if spatial else []
+    yield from channels
+    yield from sizes
+    if channels:
+        for each in sizes:
+            yield Help(f"{channels[0].text}, and {each.text}", *channels[0].edits, *each.edits)
+
+
+def _sizes(node: Node, wanted: Shape, axes: list[int], start: Node | None) -> Iterator[Help]:
+    for each in origins(node, axes):
+        if each.argument is not None and each.argument.name == "stride":
+            yield Help("leave the stride out", remove(each.argument))
+            yield Help("take a stride of 1", Edit(each.argument.expr.span, "1"))
+    yield from _padding(node, start)
+    yield from _input_sizes(node)
+    yield from multiples(node, wanted)
+
+
+def _channels(node: Node, wanted: Shape) -> Iterator[Help]:
+    made = origin(node, 0)
+    if made.argument is not None and isinstance(wanted[0], int) and made.argument.expr.span.text.isdecimal():
+        what = "channels" if len(wanted) > 1 else "units"
+        yield Help(f"make {wanted[0]} {what}", Edit(made.argument.expr.span, str(wanted[0])))
+
+
+def _padding(node: Node, start: Node | None) -> Iterator[Help]:
+    """Padding for the windows on the way that shrink their input by their size alone."""
+    edits: dict[object, Edit] = {}
+    while node is not start and node.inputs and not node.layer.variadic:
+        before = node.inputs[0]
+        if node.shape[1:] != before.shape[1:] and getattr(node.layer, "stride", None) == 1:
+            edit = pad_same(node)
+            edits[edit.span.key] = edit
+        node = before
+    if edits:
+        yield Help("pad so that the size stays", *edits.values())
+
+
+def pad_same(node: Node) -> Edit:
+    """The edit that gives a window `pad same`."""
+    return keyword(node.span, node.arguments, "pad", "same")
+
+
+def keyword(head: Span, arguments: tuple[Bound, ...], name: str, value: str) -> Edit:
+    """The edit that gives a call's keyword a value, in the place of the one that it has, else behind all arguments."""
+    for argument in arguments:
+        if argument.name == name:
+            return Edit(argument.expr.span, value)
+    end = max((argument.expr.span.end for argument in arguments), default=head.end)
+    return Edit(Span(head.source, end, end), f" {name} {value}")
+
+
+def remove(argument: Bound) -> Edit:
+    """The edit that takes a keyword and its value out of a call, with the space before it."""
+    span = argument.span.to(argument.expr.span)
+    start = span.start
+    while start and span.source.text[start - 1] in " \t":
+        start -= 1
+    return Edit(Span(span.source, start, span.end), "")
+
+
+def _input_sizes(node: Node) -> Iterator[Help]:
+    """Sizes of the input, rounded up and down to a multiple."""
+    for entry in _inputs(node):
+        literal = entry.arguments[0].expr.span if entry.arguments else None
+        if literal is None or not all(isinstance(size, int) for size in entry.shape) or len(entry.shape) < 2:
+            continue
+        for factor in ROUNDINGS:
+            for up in (True, False):
+                sizes = [entry.shape[0], *(_rounded(size, factor, up) for size in entry.shape[1:])]
+                if tuple(sizes) != entry.shape and all(sizes):
+                    new = "x".join(map(str, sizes))
+                    yield Help(f"take an input whose sizes are multiples of {factor}", Edit(literal, new))
+
+
+def _rounded(size: object, factor: int, up: bool) -> int:
+    assert isinstance(size, int)
+    return (size + factor - 1 if up else size) // factor * factor
+
+
+def larger_inputs(node: Node) -> Iterator[Help]:
+    """The input made larger, by the least power of two first."""
+    for entry in _inputs(node):
+        if entry.arguments and len(entry.shape) > 1 and all(isinstance(size, int) for size in entry.shape):
+            for factor in ROUNDINGS:
+                sizes = (entry.shape[0], *(size * factor for size in entry.shape[1:]))
+                literal = entry.arguments[0].expr.span
+                yield Help(f"take an input {factor} times as large", Edit(literal, "x".join(map(str, sizes))))
+
+
+def kernels(arguments: tuple[Bound, ...], fits: Shape) -> Iterator[Help]:
+    """A window that fits into sizes, odd where it can be."""
+    least = min((size for size in fits if isinstance(size, int)), default=0)
+    if arguments and least > 0 and arguments[0].name == "kernel":
+        size = least if least % 2 else max(1, least - 1)
+        yield Help("take a smaller window", Edit(arguments[0].expr.span, "x".join([str(size)] * len(fits))))
+
+
+def multiples(node: Node, wanted: Shape) -> Iterator[Help]:
+    """The multiple of a named size that would make two formulas equal, written into the input."""
+    for left, right in zip(node.shape, wanted, strict=False):
+        decides = multiple_that_decides(left, right) if left != right else None
+        if decides is None:
+            continue
+        symbol, factor = decides
+        for entry in _inputs(node):
+            edit = _multiple(entry, symbol, factor)
+            if edit is not None:
+                yield Help(f"take inputs whose sizes are multiples of {factor}", edit)
+                return
+
+
+def _multiple(entry: Node, symbol: str, factor: int) -> Edit | None:
+    """The edit that makes all run-time sizes of an input, written alike, multiples, if this input has the symbol."""
+    if not entry.arguments or not any(isinstance(s, Size) and symbol in s.symbols for s in entry.shape):
+        return None
+    sizes = []
+    for size in entry.shape:
+        if isinstance(size, Size):
+            ((name, each),) = size.terms
+            word = f"?{name}" if not str(name).startswith(f"{entry.name}_") else "?"
+            sizes.append(f"{each * factor}*{word}")
+        else:
+            sizes.append(str(size))
+    return Edit(entry.arguments[0].expr.span, f"[{', '.join(sizes)}]")
+
+
+def _inputs(node: Node) -> list[Node]:
+    """The inputs that a value depends on."""
+    seen = {id(node)}
+    pending = [node]
+    found = []
+    while pending:
+        each = pending.pop()
+        if not each.inputs:
+            found.append(each)
+        for x in each.inputs:
+            if id(x) not in seen:
+                seen.add(id(x))
+                pending.append(x)
+    return found
