@@ -128,7 +128,7 @@ class _Emitter:
         self.proto = proto
         self.opset = opset
         self.float_type = float_type
-        self.nodes = Names()
+        self.nodes = Names(chain(graph.inputs, graph.parameters))  # to some tools these are nodes too
         self.values = Names(chain(graph.inputs, graph.outputs, graph.parameters))
         ends = chain(graph.inputs.items(), graph.outputs.items(), graph.parameters.items())
         self.name_of: dict[Value, str] = {value: name for name, value in ends}

@@ -191,7 +191,7 @@ def test_names_that_collide():
     onnx.checker.check_model(model, full_check=True)
     graph = model.graph
     assert [n.name for n in graph.node] == [
-        "relu1",
+        "relu1_1",
         "taken",
         "twice/Mul",
         "twice",
