@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
+from netdsl.diagnostics.problem import Edit, Help, Label, Problem, meant, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +30,7 @@ class BadArgument(Problem):
 
     def helps(self) -> Iterable[Help]:
         if self.order:
-            yield Help("write the arguments in their order", *self.order)
+            yield Help("write the arguments in their order", *self.order, safe=True)
 
     def message(self) -> str:
         return f"`{self.argument}` of `{self.callee}` must be {self.expected}, not {self._shown}"
@@ -79,7 +79,7 @@ class UnknownArgument(Problem):
         close = suggest(self.name, (*self.keywords, *self.names, *self.places))[:1]
         for word in close:
             if word in self.keywords or word in self.names:
-                yield Help(f"did you mean `{word}`?", Edit(self.span, word))
+                yield from meant(self.span, self.name, (*self.keywords, *self.names, *self.places))
             else:
                 yield Help(f"did you mean `{word}`? it is given by its place, without its name")
 
@@ -109,10 +109,7 @@ class UnknownWord(Problem):
         yield f"the words of `{self.argument}` are {', '.join(self.words)}"
 
     def helps(self) -> Iterable[Help]:
-        from netdsl.diagnostics.suggest import suggest
-
-        for word in suggest(self.name, (*self.words, *self.names))[:1]:
-            yield Help(f"did you mean `{word}`?", Edit(self.span, word))
+        yield from meant(self.span, self.name, (*self.words, *self.names))
 
 
 @problem("E0403", "a missing argument")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
+from netdsl.diagnostics.problem import Edit, Help, Label, Problem, meant, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,10 +27,11 @@ class Unknown(Problem):
     def helps(self) -> Iterable[Help]:
         from netdsl.diagnostics.suggest import suggest
 
+        if self.span.text == self.name:
+            yield from meant(self.span, self.name, self.candidates)
+            return
         for word in suggest(self.name, self.candidates)[:1]:
-            if self.span.text == self.name:
-                yield Help(f"did you mean `{word}`?", Edit(self.span, word))
-            elif word.rstrip(DIGITS) != self.name.rstrip(DIGITS):  # a label that braces spelled out
+            if word.rstrip(DIGITS) != self.name.rstrip(DIGITS):  # a label that braces spelled out
                 yield Help(f"did you mean `{word}`?")
 
 
@@ -49,7 +50,7 @@ class UnknownName(Unknown):
     def helps(self) -> Iterable[Help]:
         switch = {"true": "on", "yes": "on", "false": "off", "no": "off"}.get(self.name.lower())
         if switch:
-            yield Help(f"write `{switch}`", Edit(self.span, switch))
+            yield Help(f"write `{switch}`", Edit(self.span, switch), safe=True)
         else:
             yield from super().helps()
 

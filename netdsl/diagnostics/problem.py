@@ -72,10 +72,11 @@ class Problem(_Declared):
 
     code: ClassVar[str] = ""
     title: ClassVar[str] = ""
-    severity: ClassVar[str] = "error"
 
     span: Span
     frame: Frame | None = None
+    severity: str = "error"
+    """`error` or `warning`; `--strict` makes an error of a warning."""
     mended: tuple[Help, ...] = ()
     """Those of its repairs that were tried and mend it; `netdsl.repair` finds them."""
 
@@ -122,6 +123,15 @@ def problem(code: str, title: str) -> Callable[[type[P]], type[P]]:
         return cls
 
     return register
+
+
+def meant(span: Span, word: str, candidates: Iterable[str]) -> Iterable[Help]:
+    """`did you mean …?` with the nearest of the candidates, and its edit, which is safe where no other is near."""
+    from netdsl.diagnostics.suggest import suggest
+
+    near = suggest(word, candidates)
+    if near:
+        yield Help(f"did you mean `{near[0]}`?", Edit(span, near[0]), safe=len(near) == 1)
 
 
 class Rejection(Exception):

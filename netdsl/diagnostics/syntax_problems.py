@@ -113,9 +113,9 @@ class EqualsInCall(Problem):
 
     def helps(self) -> Iterable[Help]:
         if self.assignment:
-            yield Help(f"write `let {self.name.text} = …`", Edit(before(self.name), "let "))
+            yield Help(f"write `let {self.name.text} = …`", Edit(before(self.name), "let "), safe=True)
         else:
-            yield Help(f"write `{self.name.text}` and its value, side by side", Edit(self.gap, " "))
+            yield Help(f"write `{self.name.text}` and its value, side by side", Edit(self.gap, " "), safe=True)
 
 
 @problem("E0111", "a comma between arguments")
@@ -133,7 +133,7 @@ class CommaInCall(Problem):
         return "arguments are parted by spaces"
 
     def helps(self) -> Iterable[Help]:
-        yield Help("remove the comma", Edit(self.gap, " "))
+        yield Help("remove the comma", Edit(self.gap, " "), safe=True)
 
 
 @problem("E0112", "a layer called with parentheses")
@@ -156,7 +156,7 @@ class ParenthesesInCall(Problem):
         return "a layer's arguments stand behind its name without parentheses"
 
     def helps(self) -> Iterable[Help]:
-        yield Help("write the arguments side by side", *self.edits)
+        yield Help("write the arguments side by side", *self.edits, safe=True)
 
 
 @problem("E0113", "a reserved word")
@@ -194,7 +194,7 @@ class UnknownItem(Problem):
         return "no definition begins with this word"
 
     def helps(self) -> Iterable[Help]:
-        yield Help(f"did you mean `{self.candidate}`?", Edit(self.span, self.candidate))
+        yield Help(f"did you mean `{self.candidate}`?", Edit(self.span, self.candidate), safe=True)
 
 
 @problem("E0115", "a statement outside of a net")

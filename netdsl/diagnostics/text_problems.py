@@ -90,7 +90,7 @@ class IllegalCharacter(Problem):
         if edits:
             instead = edits[0].text
             way = f"write `{instead}`" if instead.strip() else "write a plain space" if instead else "remove it"
-            yield Help(way, *edits)
+            yield Help(way, *edits, safe=True)
 
 
 @problem("E0105", "unterminated text")
@@ -130,7 +130,7 @@ class MalformedNumber(Problem):
 
     def helps(self) -> Iterable[Help]:
         if self.instead:
-            yield Help(f"write `{self.instead}`", Edit(self.span, self.instead))
+            yield Help(f"write `{self.instead}`", Edit(self.span, self.instead), safe=True)
 
 
 @problem("E0107", "a number touches a letter")
@@ -154,7 +154,7 @@ class TouchingNumber(Problem):
     def helps(self) -> Iterable[Help]:
         if self.instead:
             kind = "a list" if self.instead.startswith("[") else "a product"
-            yield Help(f"write {kind}, `{self.instead}`", Edit(self.span, self.instead))
+            yield Help(f"write {kind}, `{self.instead}`", Edit(self.span, self.instead), safe=kind == "a list")
 
 
 def shortened(text: str, most: int = 40) -> str:

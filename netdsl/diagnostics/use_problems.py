@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.problem import Edit, Help, Problem, problem
+from netdsl.diagnostics.problem import Help, Problem, meant, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -98,7 +98,4 @@ class NotInFile(Problem):
         return "not defined there"
 
     def helps(self) -> Iterable[Help]:
-        from netdsl.diagnostics.suggest import suggest
-
-        for word in suggest(self.name, self.candidates)[:1]:
-            yield Help(f"did you mean `{word}`?", Edit(self.span, word))
+        yield from meant(self.span, self.name, self.candidates)
