@@ -382,6 +382,14 @@ def test_reshape_of_two_moving_sizes():
         emit(graph)
 
 
+def test_gather_counts_its_axis_from_the_end():
+    """As OpenVINO needs it: tests/test_other_tools.py."""
+    graph = Graph("g")
+    graph.output("y", ops.gather(graph.input("x", X), [2, 0, 1], 1))
+    (axis,) = emit(graph).model.graph.node[0].attribute
+    assert (axis.name, axis.i) == ("axis", -3)
+
+
 def test_constants_are_filled_or_listed():
     graph = Graph("g")
     assert ops.constant(graph, 2, "i64").tensor.data == (2,)

@@ -48,6 +48,11 @@ class Gather(Op):
         axis = self.axis % len(x)
         return x[:axis] + indices + x[axis + 1 :]
 
+    def onnx(self, opset: int, *xs: Value) -> Form:
+        # Counted from the end: OpenVINO draws a permutation of axis 1 into the next convolution's weights, inverted.
+        rank = len(xs[0].shape)
+        return Form("Gather", {"axis": self.axis % rank - rank})
+
 
 class Slice(Op):
     """From `starts` to before `stops` along `axes`; None is the end, negatives count from it. ONNX Slice."""
