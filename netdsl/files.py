@@ -92,13 +92,19 @@ def read_source(path: str, shown: str | None = None) -> Source:
     included.
     """
     name = shown or ("<stdin>" if path == "-" else path)
+    return Source(name, read_text(path, name))
+
+
+def read_text(path: str, name: str | None = None) -> str:
+    """The text of a file as it is, its line ends and mark included; `name` is what messages call it."""
+    name = name or path
     try:
         data = _read_limited(path)
     except (OSError, ValueError) as error:
         raise problem_of(error, name) from None
     if len(data) > SOURCE_BYTES:
         raise TooLarge(f"{escape(name)} is larger than {SOURCE_BYTES:,} bytes, the limit of a source")
-    return Source(name, _decoded(data, escape(name)))
+    return _decoded(data, escape(name))
 
 
 def _read_limited(path: str) -> bytes:

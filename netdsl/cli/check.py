@@ -21,6 +21,10 @@ def command(options: argparse.Namespace) -> int:
     for file in options.files:
         report = Report()
         try:
+            if options.fix or options.diff:
+                from netdsl.cli.fix import fix
+
+                fix(file, options)
             names = check_file(file, report, settings=options.set, root=options.root)
         except UserError as error:
             print(error, file=sys.stderr)

@@ -1,0 +1,85 @@
+"""`netdsl check --fix` and `--diff`, as a user has them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from netdsl.cli import main
+
+FIXED = {
+    "a misspelt layer": ("conv 3x3 8; drpout 0.5", "conv 3x3 8; dropout 0.5"),
+    "a misspelt keyword": ("conv 3x3 8 strid 2", "conv 3x3 8 stride 2"),
+    "an equals sign": ("conv 3x3 8 stride=2", "conv 3x3 8 stride 2"),
+    "a comma": ("conv 3x3, 8", "conv 3x3 8"),
+    "parentheses": ("conv(3x3, 8)", "conv 3x3 8"),
+    "the wrong order": ("conv 8 3x3", "conv 3x3 8"),
+    "a typographic minus": ("shift (\u22121)", "shift (-1)"),
+    "one fix behind another": ("conv(3x3, 8, stride=2)", "conv 3x3 8 stride 2"),
+    "several at once": ("conv 3x3 8 strid 2; rleu; drpout 0.5", "conv 3x3 8 stride 2; relu; dropout 0.5"),
+}
+
+
+def program(statements: str) -> str:
+    return f"net a {{\n  input x 3x8x8\n  {statements}\n}}\n"
+
+
+@pytest.mark.parametrize("what", FIXED)
+def test_what_is_safe_is_mended(what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wrong, right = FIXED[what]
+    path = tmp_path / "a.net"
+    path.write_text(program(wrong), "utf-8")
+    assert main(["check", "--fix", str(path)]) == 0
+    assert path.read_text("utf-8") == program(right)
+    assert "did you mean" in (said := capsys.readouterr().err) or "write" in said or "remove" in said
+
+
+UNTOUCHED = {
+    "two meanings": "shift 64 -1",
+    "a projection is a choice": "skip { conv 3x3 8 }",
+    "an expectation is the user's": "conv 3x3 8; expect 8x9x9",
+    "nothing near": "frobnicate 3",
+}
+
+
+@pytest.mark.parametrize("what", UNTOUCHED)
+def test_what_is_not_safe_is_left_alone(what: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.net"
+    path.write_text(program(UNTOUCHED[what]), "utf-8")
+    assert main(["check", "--fix", str(path)]) == 1
+    assert path.read_text("utf-8") == program(UNTOUCHED[what])
+
+
+def test_diff_alone_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.net"
+    path.write_text(program("drpout 0.5"), "utf-8")
+    assert main(["check", "--diff", str(path)]) == 1
+    assert path.read_text("utf-8") == program("drpout 0.5")
+    shown = capsys.readouterr().out
+    assert "-  drpout 0.5" in shown
+    assert "+  dropout 0.5" in shown
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_line_ends_and_mark_stay_as_they_are(mark: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.net"
+    path.write_bytes((mark + program("drpout 0.5; conv 3x3, 8").replace("\n", "\r\n")).encode())
+    assert main(["check", "--fix", str(path)]) == 0
+    assert path.read_bytes() == (mark + program("dropout 0.5; conv 3x3 8").replace("\n", "\r\n")).encode()
+
+
+def test_a_used_file_is_mended_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("b.net").write_text("block b { rleu }\n", "utf-8")
+    Path("a.net").write_text('use "b.net"\nnet a { input x 8; b }\n', "utf-8")
+    assert main(["check", "--fix", "a.net"]) == 0
+    assert Path("b.net").read_text("utf-8") == "block b { relu }\n"
+
+
+def test_a_clean_file_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.net"
+    path.write_text(program("relu"), "utf-8")
+    before = path.stat()
+    assert main(["check", "--fix", str(path)]) == 0
+    assert path.stat().st_ino == before.st_ino
