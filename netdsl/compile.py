@@ -6,10 +6,11 @@ import io
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from netdsl.emit import Emitted, Weights
+    from netdsl.emit import Emitted
     from netdsl.ir.graph import Graph
     from netdsl.ir.net import Net
     from netdsl.weights.file import WeightFile
+    from netdsl.wire import Weights
 
 OPSET = 21
 """The newest that runtimes of the last two years know."""
@@ -34,7 +35,7 @@ def compile_net(
 
     graph = lower(net, batch=batch)
     values = _values(net, graph, seed, weights)
-    from netdsl.emit import write
+    from netdsl.wire import write
 
     emitted = structure(graph, opset=opset)
     write(emitted, values, file)

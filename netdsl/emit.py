@@ -1,42 +1,30 @@
-"""Graph to ONNX: a skeleton that the checker sees, and the weights streamed behind it.
+"""Graph to ONNX: a model whose weights are still missing; with the weights as inputs it is what the checker sees.
 
-The skeleton is a model whose weights are still missing; `write` puts them into one file as raw protobuf, tensor by
-tensor, so that a model of any size passes through a few megabytes of memory. Equal graphs give equal bytes.
+`wire` puts the weights in. Equal graphs give equal bytes.
 """
 
 from __future__ import annotations
 
-import io
 import json
 from itertools import chain
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
-from netdsl.diagnostics.user_error import UserError
 from netdsl.ir.graph import Constant
-from netdsl.ir.shape import elements
 from netdsl.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from numpy.typing import NDArray
-
     from netdsl.ir.graph import Graph, Operation, Tensor, Value
     from netdsl.ir.net import Net, Node, Parameter
     from netdsl.ir.shape import Dim
 
-    Array = NDArray[Any]
-    Weights = Iterable[tuple[str, Array | Iterable[Array]]]
-
 OPSETS = range(17, 27)
 """What onnxruntime 1.31 runs, and what every op is tested at."""
-
-LIMIT = 2**31 - 1
-"""Bytes of a protobuf message, and so of a model in one file."""
 
 ELEMENT_TYPES = {
     "f16": (TensorProto.FLOAT16, "<f2"),
@@ -54,12 +42,8 @@ PICTURE = {"resize": None, "crop": None, "filter": "bilinear", "order": "rgb"}
 """What an input says of how a picture becomes it, for the tools, and what holds where it says nothing."""
 
 
-class TooLargeForOnnx(UserError, code="E0680"):
-    """An ONNX file is one protobuf message, and such a message holds less than 2 GB: about 536 million weights."""
-
-
 class Emitted:
-    """A model without its weights. `parameters` are those in the order in which `write` wants them, of type `dtype`."""
+    """A model without its weights. `parameters` are those in the order in which they are written, of type `dtype`."""
 
     __slots__ = ("dtype", "model", "parameters")
 
@@ -216,75 +200,3 @@ def _metadata(net: Net, version: str) -> Iterator[tuple[str, str]]:
 def _plain(value: object) -> object:
     """A block, as the value of a setting, is its name."""
     return getattr(value, "name", type(value).__name__)
-
-
-def write(emitted: Emitted, weights: Weights, file: BinaryIO) -> None:
-    """Stream one model: `weights` by name, each an array or its elements in blocks, in the order of `parameters`.
-
-    Raises TooLargeForOnnx, before anything is written.
-    """
-    head, graph, tensors = _parts(emitted)
-    size = len(graph) + sum(len(prefix) + length for prefix, length in tensors)
-    if len(head) + size + 12 > LIMIT:
-        raise TooLargeForOnnx(f"the model would have {size / 1e9:.1f} GB, and an ONNX file holds less than 2 GB")
-    file.write(head + _tag(_GRAPH) + _varint(size) + graph)
-    bytes_type = ELEMENT_TYPES[emitted.dtype][1]
-    for parameter, (prefix, length), (name, value) in zip(emitted.parameters, tensors, weights, strict=True):
-        assert name == parameter.name, f"{name} came where {parameter.name} was due"
-        file.write(prefix)
-        for block in (value,) if isinstance(value, np.ndarray) else value:
-            data = np.ascontiguousarray(block, bytes_type)
-            file.write(data.reshape(-1).data.cast("B"))
-            length -= data.nbytes
-        assert length == 0, f"{name} is {-length} bytes too long"
-
-
-def to_bytes(emitted: Emitted, weights: Weights) -> bytes:
-    """The model whole, in memory."""
-    file = io.BytesIO()
-    write(emitted, weights, file)
-    return file.getvalue()
-
-
-# Fields of onnx.proto, by number.
-_GRAPH = 7
-_INITIALIZER = 5
-_DIMS, _DATA_TYPE, _NAME, _RAW_DATA = 1, 2, 8, 9
-
-
-def _parts(emitted: Emitted) -> tuple[bytes, bytes, list[tuple[bytes, int]]]:
-    """The model but for its graph; the graph but for its weights; what stands before each weight's data, whose length.
-
-    A message's fields may come in any order, so weights can stand behind all else.
-    """
-    head = ModelProto()
-    head.CopyFrom(emitted.model)
-    head.ClearField("graph")
-    data_type, bytes_type = ELEMENT_TYPES[emitted.dtype]
-    tensors = []
-    for parameter in emitted.parameters:
-        length = elements(parameter.shape) * np.dtype(bytes_type).itemsize
-        name = parameter.name.encode()
-        fields = b"".join(_tag(_DIMS, 0) + _varint(size) for size in parameter.shape)
-        fields += _tag(_DATA_TYPE, 0) + _varint(data_type)
-        fields += _tag(_NAME) + _varint(len(name)) + name + _tag(_RAW_DATA) + _varint(length)
-        tensors.append((_tag(_INITIALIZER) + _varint(len(fields) + length) + fields, length))
-    return (
-        head.SerializeToString(deterministic=True),
-        emitted.model.graph.SerializeToString(deterministic=True),
-        tensors,
-    )
-
-
-def _tag(field: int, wire_type: int = 2) -> bytes:
-    return _varint(field << 3 | wire_type)
-
-
-def _varint(number: int) -> bytes:
-    """Base 128, the lowest digits first, the high bit set in all but the last."""
-    digits = bytearray()
-    while number > 127:
-        digits.append(number & 127 | 128)
-        number >>= 7
-    digits.append(number)
-    return bytes(digits)

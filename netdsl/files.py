@@ -6,12 +6,13 @@ import errno
 import os
 import stat
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from netdsl.diagnostics.terminal import escape
 from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
 from netdsl.limits import SOURCE_BYTES
+from netdsl.staging import staged
 from netdsl.text import Source
 
 if TYPE_CHECKING:
@@ -102,9 +103,7 @@ def read_text(path: str, name: str | None = None) -> str:
         data = _read_limited(path)
     except (OSError, ValueError) as error:
         raise problem_of(error, name) from None
-    if len(data) > SOURCE_BYTES:
-        raise TooLarge(f"{escape(name)} is larger than {SOURCE_BYTES:,} bytes, the limit of a source")
-    return _decoded(data, escape(name))
+    return decoded(data, name)
 
 
 def _read_limited(path: str) -> bytes:
@@ -137,7 +136,11 @@ def _read_pipe(path: str) -> bytes:
     return b"".join(parts)
 
 
-def _decoded(data: bytes, name: str) -> str:
+def decoded(data: bytes, name: str) -> str:
+    """The text of a source's bytes. Raises TooLarge or NotText."""
+    name = escape(name)
+    if len(data) > SOURCE_BYTES:
+        raise TooLarge(f"{name} is larger than {SOURCE_BYTES:,} bytes, the limit of a source")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise NotText(f"{name} is UTF-16 text", "save it as UTF-8")
     if b"\0" in data:
@@ -169,7 +172,7 @@ def write_atomically(path: str) -> Iterator[BinaryIO]:
     try:
         target, mode = _target(path)
         direct = mode is not None and not stat.S_ISREG(mode)
-        yield from _write_directly(target) if direct else _write_beside(target, mode)
+        yield from _write_directly(target) if direct else staged(target, mode)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -220,26 +223,3 @@ def _write_to_stdout() -> Iterator[BinaryIO]:
 def _write_directly(target: str) -> Iterator[BinaryIO]:
     with open(target, "wb") as file:
         yield file
-
-
-def _write_beside(target: str, mode: int | None) -> Iterator[BinaryIO]:
-    beside = os.path.join(os.path.dirname(target), f".netdsl-{os.urandom(6).hex()}.tmp")
-    file: BinaryIO | None = None
-    try:
-        file = open(beside, "xb")
-        yield file
-        file.flush()
-        if mode is not None:
-            os.chmod(beside, stat.S_IMODE(mode))
-        os.fsync(file.fileno())
-        file.close()
-        os.replace(beside, target)
-    except BaseException as error:
-        if file is not None:
-            with suppress(OSError):
-                file.close()
-        with suppress(OSError):  # a signal may come after the file is there and before it has its name here
-            os.unlink(beside)
-        if isinstance(error, OSError) and error.filename == beside:
-            error.filename = target
-        raise

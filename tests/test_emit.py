@@ -18,12 +18,13 @@ from onnx.reference import ReferenceEvaluator
 from netdsl import ops
 from netdsl.compile import compile_net, compile_to_bytes, structure
 from netdsl.diagnostics.user_error import UserError
-from netdsl.emit import OPSETS, Names, TooLargeForOnnx, check, emit, to_bytes, write
+from netdsl.emit import OPSETS, Names, check, emit
 from netdsl.ir.init import Init, zeros
 from netdsl.ir.net import Parameter
 from netdsl.ir.shape import Size
 from netdsl.lower import lower
 from netdsl.weights.draw import draw, draw_all
+from netdsl.wire import TooLargeForOnnx, to_bytes, write
 
 
 def model_of(net, **options):

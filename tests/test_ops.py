@@ -12,12 +12,13 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from netdsl import ops
-from netdsl.emit import OPSETS, check, emit, to_bytes
+from netdsl.emit import OPSETS, check, emit
 from netdsl.ir.graph import Graph
 from netdsl.ir.shape import Size, Undecidable
 from netdsl.ops.base import Op
 from netdsl.ops.convolution import Conv, ConvTranspose
 from netdsl.ops.linear import Gemm
+from netdsl.wire import to_bytes
 
 N, H, W = Size("N"), Size("H"), Size("W")
 X = (N, 4, 5, 6)
