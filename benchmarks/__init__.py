@@ -1,0 +1,1 @@
+"""What is promised of netdsl's speed and size, measured: `python -m benchmarks`."""
