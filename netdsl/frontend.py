@@ -13,6 +13,7 @@ from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
 from netdsl.elaborate.context import Poisoned
 from netdsl.elaborate.expressions import default_value
 from netdsl.elaborate.library import ZOO, Library, zoo
+from netdsl.elaborate.lint import warn
 from netdsl.elaborate.net import elaborate, entry, instances, resolve
 from netdsl.files import MissingFile
 from netdsl.repair import offer
@@ -112,6 +113,7 @@ def load_net(file: str, report: Report, *, settings: Sequence[str] = (), root: s
     net = _load(module, wanted, settings)
     if report.errors:
         offer(report, module.file.source, lambda again, texts: _load(*open_module(file, again, root, texts), settings))
+    warn(module, [net])
     return net
 
 
@@ -150,22 +152,37 @@ def _given(settings: Sequence[str], module: Module, report: Report) -> Given:
     return given
 
 
-def check_file(file: str, report: Report, *, settings: Sequence[str] = (), root: str | None = None) -> list[str] | None:
+def check_file(
+    file: str,
+    report: Report,
+    *,
+    settings: Sequence[str] = (),
+    root: str | None = None,
+    texts: Mapping[str, str] | None = None,
+) -> list[str] | None:
     """Check every net of a file, and each value of each domain; their names. Raises UserError.
 
-    With a net asked for (`FILE:NET`, or a name of the zoo), or with settings, that net alone.
+    With a net asked for (`FILE:NET`, or a name of the zoo), or with settings, that net alone. With `texts` in the
+    places of files neither repairs are tried nor warnings looked for.
     """
-    module, wanted = open_module(file, report, root)
+
+    def check(report: Report, texts: Mapping[str, str] | None) -> tuple[Module, str | None, list[Net | None]]:
+        module, wanted = open_module(file, report, root, texts)
+        alone = wanted is not None or bool(settings)
+        return module, wanted, [_load(module, wanted, settings)] if alone else _check(module)
+
+    module, wanted, nets = check(report, texts)
+    if report.errors and texts is None:
+        offer(report, module.file.source, check)
+    if texts is None:
+        warn(module, nets)
     if wanted is not None or settings:
-        net = load_net(file, report, settings=settings, root=root)
-        return [net.name] if net else None
-    _check(module)
-    if report.errors:
-        offer(report, module.file.source, lambda again, texts: _check(open_module(file, again, root, texts)[0]))
+        return [net.name for net in nets if net] or None
     return [name for name, item in module.own.items() if isinstance(item, (ast.Net, ast.Alias))]
 
 
-def _check(module: Module) -> None:
+def _check(module: Module) -> list[Net | None]:
+    """Elaborate every net of a file, and each value of each domain; None for what is wrong."""
     report = module.report
     module.check_lets()
     found = instances(module)
@@ -175,5 +192,4 @@ def _check(module: Module) -> None:
             found = [resolve(*entry(module, None), {})]
         except Rejected as rejected:
             report.add(rejected.problem)
-    for instance in found:
-        elaborate(instance)
+    return [elaborate(instance) for instance in found]

@@ -150,8 +150,9 @@ def test_the_offered_edit_mends_that_and_breaks_nothing(path: Path, monkeypatch:
     try:
         for problem, found in repairs(before, path.name):
             mended.write_text(apply(text, found.edits), "utf-8")
-            after = found_in(mended.name)
-            assert Counter(p.code for p in after) == codes - Counter([problem.code]), found.text
+            after = Counter(p.code for p in found_in(mended.name))
+            assert after[problem.code] < codes[problem.code], found.text
+            assert [code for code in after - codes if code.startswith("E")] == [], found.text
     finally:
         mended.unlink(missing_ok=True)
 
@@ -207,7 +208,7 @@ def test_the_offered_projection_meets_the_body(shape: str, body: str, projection
     offered = [apply(text, found.edits) for _, found in repairs(report, "main.net")]
     assert any(f"}} project {{ {projection} }}" in mended for mended in offered) is (projection is not None)
     for mended in offered:
-        assert list(found_in_text(mended)) == []
+        assert found_in_text(mended).errors == 0
 
 
 IMAGE = "net main {\n  input image 3x32x32\n  "

@@ -30,7 +30,7 @@ def command(options: argparse.Namespace) -> int:
             print(error, file=sys.stderr)
             code = max(code, error.exit_code)
             continue
-        show(report, options.format)
+        show(report, options)
         if report.errors:
             code = max(code, 1)
         elif names is not None and options.format == "text":

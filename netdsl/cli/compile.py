@@ -22,8 +22,8 @@ def command(options: argparse.Namespace) -> int:
     """Exit code 0, or 1 where the net or its weights have errors; then nothing is written. Raises UserError."""
     report = Report()
     net = load_net(options.file, report, settings=options.set, root=options.root)
-    show(report, options.format)
-    if net is None:
+    show(report, options)
+    if net is None or report.errors:
         return 1
     from netdsl.cli.output import MODEL, replace
     from netdsl.cli.progress import Counted, Progress

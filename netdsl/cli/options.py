@@ -153,6 +153,7 @@ def _weights(parser: argparse.ArgumentParser) -> None:
 
 def _spec(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="set a parameter of the net")
+    parser.add_argument("--strict", action="store_true", help="take warnings for errors")
     parser.add_argument("--root", metavar="DIR", help="the folder that `use` may not leave; FILE's own by default")
     parser.add_argument(
         "--format",

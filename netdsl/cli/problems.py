@@ -7,11 +7,17 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import argparse
+
     from netdsl.diagnostics.report import Report
 
 
-def show(report: Report, form: str) -> None:
-    """Print what a run found: `text` and `short` to stderr, `json` and `github` to stdout."""
+def show(report: Report, options: argparse.Namespace) -> None:
+    """Print what a run found: `text` and `short` to stderr, `json` and `github` to stdout. With `--strict` the warnings
+    become errors first."""
+    form: str = options.format
+    if options.strict:
+        report.harden()
     if not len(report):
         return
     if form in ("json", "github"):

@@ -42,8 +42,8 @@ def command(options: argparse.Namespace) -> int:
     else:
         report = Report()
         net = load_net(options.file, report, settings=options.set, root=options.root)
-        show(report, options.format)
-        if net is None:
+        show(report, options)
+        if net is None or report.errors:
             return 1
     from netdsl.cli.archive import write
     from netdsl.cli.feeds import find, open_feeds

@@ -21,6 +21,14 @@ class Report:
     def add(self, problem: Problem) -> None:
         self._problems.setdefault((problem.code, problem.span.key), problem)
 
+    def discard(self, problem: Problem) -> None:
+        self._problems.pop((problem.code, problem.span.key), None)
+
+    def harden(self) -> None:
+        """Make errors of the warnings."""
+        for problem in self._problems.values():
+            problem.severity = "error"
+
     def __iter__(self) -> Iterator[Problem]:
         """In the order of the texts, files in the order in which their first problem was found."""
         files = {key: n for n, key in enumerate(dict.fromkeys(p.span.source.name for p in self._problems.values()))}

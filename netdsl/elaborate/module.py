@@ -90,7 +90,7 @@ class Module:
                 if isinstance(node, ast.Broken):
                     self._broken.update(re.findall(r"[A-Za-z_]\w*", node.span.text))
                 else:
-                    pending += _inner(node)
+                    pending += inner(node)
         return name in self._broken
 
     def block(self, name: str) -> BlockValue | None:
@@ -227,7 +227,7 @@ class Function:
             context.reject(problems.BadCall, expr.span, what=what, declared=name.span)
 
 
-def _inner(node: Any) -> list[Any]:
+def inner(node: Any) -> list[Any]:
     """The statements inside a statement."""
     bodies = [getattr(node, field, None) for field in ("body", "projection", "otherwise")]
     bodies += [body for _, body in getattr(node, "arms", ())] + list(getattr(node, "operands", ()))

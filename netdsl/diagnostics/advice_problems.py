@@ -1,0 +1,174 @@
+"""Warnings about nets: what is right by the language, and yet hardly what was meant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
+from netdsl.ir.shape import Shape, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from netdsl.ir.net import Node
+    from netdsl.layers.window import Window
+    from netdsl.text import Span
+
+AXES = {1: ("element",), 2: ("row", "column"), 3: ("plane", "row", "column")}
+
+
+@problem("W0301", "a window that never reads the last pixels")
+class UnreadPixels(Problem):
+    """Windows begin at one side, a stride apart, and what is left at the other side is read by none of them where the
+    sizes do not come out even. That is a warning if the windows lie so close that they read all the rest, since then
+    the loss is hardly meant. Padding does not count: it may be left unread.
+
+    ```net warn
+    net odd { input x 3x112x112; maxpool 3x3 stride 2; global_avgpool; dense 10 }
+    ```
+
+    ```net mended
+    net even { input x 3x112x112; maxpool 3x3 stride 2 pad 1; global_avgpool; dense 10 }
+    ```
+    """
+
+    node: Node
+    window: Window
+    over: tuple[int, ...]
+
+    @property
+    def _before(self) -> Shape:
+        return self.node.inputs[0].shape[1:]
+
+    def message(self) -> str:
+        names = AXES[len(self.over)]
+        lost = [
+            f"{n if n > 1 else ''} {name}{'s' * (n > 1)}".strip() for n, name in zip(self.over, names, strict=True) if n
+        ]
+        return f"this `{self.node.layer.kind}` never reads the last {' and '.join(lost)} of its input"
+
+    def label(self) -> str:
+        step = text(self.window.stride) if len(set(self.window.stride)) > 1 else self.window.stride[0]
+        return f"with stride {step} and this padding, windows of {text(self._spans)} do not come out even"
+
+    @property
+    def _spans(self) -> Shape:
+        return tuple(d * (k - 1) + 1 for k, d in zip(self.window.kernel, self.window.dilation, strict=True))
+
+    def labels(self) -> Iterable[Label]:
+        before = self.node.inputs[0]
+        yield Label(before.span, f"this is {text(before.shape)}")
+
+    def notes(self) -> Iterable[str]:
+        pairs = zip(self._before, self.over, self.window.stride, range(len(self.over)), strict=True)
+        smaller, larger = [], []
+        for size, over, step, axis in pairs:
+            smaller.append(size - over)
+            larger.append(size + (step - over - self.window.pads[len(self.over) + axis] if over else 0))
+        yield f"sizes that fit: {text(tuple(smaller))} or {text(tuple(larger))} in place of {text(self._before)}"
+
+    def helps(self) -> Iterable[Help]:
+        if "ceil" in self.node.layer.arguments:
+            yield Help("`ceil on` keeps a last window that reaches beyond the input")
+        else:
+            yield Help("`pad same_upper` pads what the last window needs, as TensorFlow does")
+
+
+@problem("W0302", "a bias before `bn`")
+class VainBias(Problem):
+    """`bn` subtracts each channel's mean, and with it whatever the layer before has added to the channel. The bias is
+    a weight that learns nothing, and that a file of weights for the same net may lack.
+
+    ```net warn
+    net odd { input x 3x32x32; conv 3x3 16; bn; relu; dense 10 }
+    ```
+
+    ```net mended
+    net even { input x 3x32x32; conv 3x3 16 bias off; bn; relu; dense 10 }
+    ```
+    """
+
+    node: Node
+    norm: Span
+
+    def message(self) -> str:
+        return f"the bias of this `{self.node.layer.kind}` is taken off again by the `bn` behind it"
+
+    def label(self) -> str:
+        return f"this adds a bias to each of {self.node.shape[0]} channels"
+
+    def labels(self) -> Iterable[Label]:
+        yield Label(self.norm, "and this subtracts the mean")
+
+    def helps(self) -> Iterable[Help]:
+        from netdsl.text import Span
+
+        given = next((bound.expr for bound in self.node.arguments if bound.name == "bias"), None)
+        if given is not None and given.span.text == "on":
+            yield Help("leave the bias off", Edit(given.span, "off"))
+        if given is None:
+            end = max([self.span.end, *(bound.expr.span.end for bound in self.node.arguments)])
+            yield Help("leave the bias off", Edit(Span(self.span.source, end, end), " bias off"))
+
+
+@problem("W0303", "dropout right before `bn`")
+class DropoutBeforeNorm(Problem):
+    """At training time dropout makes the variance larger, and `bn` keeps statistics of that; at inference there is no
+    dropout, and the statistics are those of other values. Source: Li et al. (2019), "Understanding the Disharmony
+    between Dropout and Batch Normalization by Variance Shift".
+
+    ```net warn
+    net odd { input x 784; dense 100 bias off; dropout 0.5; bn; relu; dense 10 }
+    ```
+
+    ```net mended
+    net even { input x 784; dense 100 bias off; bn; relu; dropout 0.5; dense 10 }
+    ```
+    """
+
+    norm: Span
+
+    def message(self) -> str:
+        return "the statistics of a `bn` right behind `dropout` do not hold at inference"
+
+    def label(self) -> str:
+        return "this changes the variance at training time alone"
+
+    def labels(self) -> Iterable[Label]:
+        yield Label(self.norm, "and this keeps it as a statistic")
+
+    def helps(self) -> Iterable[Help]:
+        yield Help("put the dropout behind the normalisation and the activation")
+
+
+@problem("W0304", "a softmax before a cross-entropy")
+class SoftmaxTwice(Problem):
+    """`cross_entropy` takes scores, and begins with a log-softmax of its own, as PyTorch's does. Behind a `softmax` the
+    gradients are small and training is slow; behind a `log_softmax` it is done twice for nothing.
+
+    ```net warn
+    net odd { input x 784; dense 10; softmax }
+    train odd { loss cross_entropy; epochs 10 }
+    ```
+
+    ```net mended
+    net even { input x 784; dense 10 }
+    train even { loss cross_entropy; epochs 10 }
+    ```
+    """
+
+    net: str
+    softmax: Node
+
+    def message(self) -> str:
+        return f"`{self.net}` ends in `{self.softmax.layer.kind}`, and this loss begins with another"
+
+    def label(self) -> str:
+        return "this takes scores, and makes probabilities of them"
+
+    def labels(self) -> Iterable[Label]:
+        kind = "log-" if self.softmax.layer.kind == "log_softmax" else ""
+        yield Label(self.softmax.span, f"these are {kind}probabilities already")
+
+    def helps(self) -> Iterable[Help]:
+        yield Help(f"leave the `{self.softmax.layer.kind}` out: the largest score is the most probable class")

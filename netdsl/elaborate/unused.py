@@ -1,0 +1,287 @@
+"""The names of a file, walked once as they are written: those that nothing uses, and those that hide others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from netdsl.elaborate import blocks, layers
+from netdsl.elaborate.functions import FUNCTIONS
+from netdsl.elaborate.module import inner
+from netdsl.layers import find, index
+from netdsl.layers.base import Layer
+from netdsl.syntax import ast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netdsl.diagnostics.problem import Problem
+    from netdsl.elaborate.module import Module
+
+SEEN = (ast.Block, ast.Function, ast.Let)
+"""Definitions that expressions and calls see by their names; nets are entries too, and not among them."""
+
+
+def check(module: Module) -> None:
+    """Report what a file that has no errors defines in vain, and what it hides.
+
+    A file without a net is there for others, so that its blocks, functions and values need no use of its own.
+    """
+    walk = _Walk(module)
+    walk.visit(module.file.items)
+    found = walk.found
+    if any(isinstance(item, (ast.Net, ast.Alias)) for item in module.own.values()):
+        found += [*_definitions(walk), *_labels(walk)]
+    for problem in (*found, *_hidden(module)):
+        module.report.add(problem)
+
+
+class _Variable:
+    """A variable of some braces; `kind` is empty for a loop's, which may well be there for its rounds alone."""
+
+    __slots__ = ("kind", "name", "used")
+
+    def __init__(self, name: ast.Name, kind: str) -> None:
+        self.name = name
+        self.kind = kind
+        self.used = name.text.startswith("_")
+
+
+class _Walk:
+    """Where the walk stands: the variables of the braces around, and what it has seen.
+
+    `used` are the words that no braces bind, so that they mean definitions or labels; `begun` the texts before the
+    first brace of references that interpolate. `labels` are those that stand in no `seq`, where one changes numbers.
+    """
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.scopes: list[dict[str, _Variable]] = []
+        self.found: list[Problem] = []
+        self.used: set[str] = set()
+        self.begun: set[str] = set()
+        self.labels: list[ast.Labelled] = []
+
+    def visit(self, *nodes: Any) -> None:
+        """What is written in some nodes, in its order."""
+        todo = list(reversed(nodes))
+        while todo:
+            node = todo.pop()
+            if isinstance(node, ast.Name):
+                self.use(node.text)
+            elif isinstance(node, ast.Path):
+                for first, *rest in node.segments:
+                    (self.begun if rest else self.used).add(first if isinstance(first, str) else "")
+                    todo += rest if isinstance(first, str) else (first, *rest)
+            elif isinstance(node, tuple):
+                todo += reversed(node)
+            elif type(node) in RULES:
+                RULES[type(node)](self, node)
+            elif isinstance(node, ast.Node):
+                todo += [getattr(node, field) for field in reversed(node.__slots__)]
+
+    def use(self, name: str) -> None:
+        for scope in reversed(self.scopes):
+            if name in scope:
+                scope[name].used = True
+                return
+        self.used.add(name)
+
+    def body(self, body: ast.Body, scope: dict[str, _Variable] | None = None, is_seq: bool = False) -> None:
+        """The statements of some braces; `scope` has the variables that came with them."""
+        self.scopes.append({} if scope is None else scope)
+        for stmt in body.statements:
+            if isinstance(stmt, ast.Labelled) and not is_seq:
+                self.labels.append(stmt)
+            self.visit(stmt)
+        self.close()
+
+    def close(self) -> None:
+        for variable in self.scopes.pop().values():
+            if variable.kind and not variable.used:
+                self.found.append(_unused(variable.kind, variable.name))
+
+    def declare(self, name: ast.Name, kind: str) -> None:
+        """Bind a variable in the innermost braces."""
+        around = (scope[name.text].name for scope in reversed(self.scopes[:-1]) if name.text in scope)
+        definition = self.module.own.get(name.text)
+        hidden = next(around, definition.name if isinstance(definition, SEEN) else None)
+        if hidden is not None and not name.text.startswith("_"):
+            from netdsl.diagnostics.unused_problems import Hides
+
+            self.found.append(Hides(span=name.span, name=name.text, hidden=hidden.span))
+        self.scopes[-1].setdefault(name.text, _Variable(name, kind))
+
+    def arguments(self, head: str, given: tuple[ast.Expr, ...]) -> None:
+        """The arguments of a call, in which a keyword of what is called is no use of a variable."""
+        keywords = self._keywords(head)
+        is_value = False
+        for expr in given:
+            is_value = not is_value and isinstance(expr, ast.Name) and not expr.grouped and expr.text in keywords
+            if not is_value:
+                self.visit(expr)
+
+    def _keywords(self, head: str) -> tuple[str, ...]:
+        if any(head in scope for scope in self.scopes):
+            return ()
+        block, cls = self.module.block(head), find(head)
+        if block is not None:
+            return blocks.signature(block.block).by_keyword
+        return layers.signature(cls).by_keyword if cls else ()
+
+
+def _unused(kind: str, name: ast.Name) -> Problem:
+    from netdsl.diagnostics import unused_problems as problems
+
+    if kind == "parameter":
+        return problems.UnusedParameter(span=name.span, name=name.text)
+    if kind == "value":
+        return problems.UnusedValue(span=name.span, name=name.text)
+    return problems.UnusedDefinition(span=name.span, name=name.text, what=kind)
+
+
+def _definitions(walk: _Walk) -> Iterator[Problem]:
+    """Blocks, functions and values of the file that nothing in it uses."""
+    kinds = {ast.Block: "block", ast.Function: "function", ast.Let: "value"}
+    for name, item in walk.module.own.items():
+        if type(item) in kinds and name not in walk.used and not name.startswith("_"):
+            yield _unused(kinds[type(item)], item.name)
+
+
+def _hidden(module: Module) -> Iterator[Problem]:
+    """What the file's own definitions hide: those of a file that it uses whole, built-in layers and functions."""
+    from netdsl.diagnostics.unused_problems import Hides
+
+    taken = {n: used.own[n].name.span for used, names in module.uses if used and names is None for n in used.own}
+    for name, item in module.own.items():
+        what = ""
+        if isinstance(item, ast.Block) and name in index():
+            what = "layer"
+        elif isinstance(item, ast.Function) and name in FUNCTIONS:
+            what = "function"
+        if what or name in taken:
+            yield Hides(span=item.name.span, name=name, hidden=taken.get(name), what=what)
+
+
+def _labels(walk: _Walk) -> Iterator[Problem]:
+    """Labels that nothing refers to, and that stand in no weight's name; those of dead values are reported as such."""
+    weightless: set[str] = set()
+    dead = [problem.span.key for problem in walk.module.report if problem.code == "W0201"]
+    for stmt in walk.labels:
+        name, start, end = stmt.span.key
+        if any(name == file and start <= at < end for file, at, _ in dead):
+            continue
+        first, *rest = stmt.label
+        begins = first if isinstance(first, str) else ""
+        if not _is_referred(begins, bool(rest) or not begins, walk) and not _may_weigh(stmt, walk.module, weightless):
+            from netdsl.diagnostics.unused_problems import UnusedLabel
+
+            yield UnusedLabel(span=stmt.label_span, name=stmt.label_span.text)
+
+
+def _is_referred(begins: str, is_open: bool, walk: _Walk) -> bool:
+    """Whether a reference may mean a label that begins so; an open one goes on with what stands in braces."""
+    if any(begins.startswith(begun) or (is_open and begun.startswith(begins)) for begun in walk.begun):
+        return True
+    return any(name.startswith(begins) for name in walk.used) if is_open else begins in walk.used
+
+
+def _may_weigh(label: ast.Labelled, module: Module, weightless: set[str]) -> bool:
+    """Whether anything under a label, however deep, may have weights: what a variable holds may, for all we know, and
+    a block of another file. `reuse` counts, since what it applies again is named after its label.
+
+    `weightless` are names that are known to have none, and grows.
+    """
+    seen: set[str] = set()
+    todo: list[Any] = [label]
+    while todo:
+        stmt = todo.pop()
+        if isinstance(stmt, ast.Reuse):
+            return True
+        if not isinstance(stmt, ast.Call):
+            todo += inner(stmt)
+            continue
+        name = stmt.head.text
+        if name not in weightless and name not in seen:
+            seen.add(name)
+            block = module.block(name)
+            if block is not None and block.module is module:
+                todo += block.block.body.statements
+            elif (cls := find(name)) is None or block is not None or cls.weights is not Layer.weights:
+                return True
+    weightless |= seen
+    return False
+
+
+def _labelled(walk: _Walk, stmt: ast.Labelled) -> None:
+    walk.visit(*(part for part in stmt.label if not isinstance(part, str)))
+    if isinstance(stmt.body, ast.Body):
+        walk.body(stmt.body, is_seq=stmt.seq)
+    else:
+        walk.visit(stmt.body)
+
+
+def _call(walk: _Walk, stmt: ast.Call) -> None:
+    walk.use(stmt.head.text)
+    walk.arguments(stmt.head.text, stmt.arguments)
+
+
+def _loop(walk: _Walk, before: ast.Expr, names: tuple[ast.Name, ...], body: ast.Body) -> None:
+    walk.visit(before)
+    scope: dict[str, _Variable] = {}
+    walk.scopes.append(scope)
+    for name in names:
+        walk.declare(name, "")
+    walk.scopes.pop()
+    walk.body(body, scope)
+
+
+def _let(walk: _Walk, stmt: ast.Let) -> None:
+    walk.visit(stmt.value)
+    if walk.scopes:
+        walk.declare(stmt.name, "value")
+
+
+def _definition(walk: _Walk, stmt: ast.Net | ast.Block) -> None:
+    scope: dict[str, _Variable] = {}
+    walk.scopes.append(scope)
+    for parameter in stmt.parameters:
+        walk.visit(parameter.domain, parameter.default)
+        walk.declare(parameter.name, "parameter")
+    walk.scopes.pop()
+    walk.body(stmt.body, scope, is_seq=isinstance(stmt, ast.Block) and stmt.seq)
+
+
+def _function(walk: _Walk, stmt: ast.Function) -> None:
+    walk.scopes.append({})
+    for name in stmt.parameters:
+        walk.declare(name, "parameter")
+    walk.visit(stmt.value)
+    walk.close()
+
+
+def _setting(walk: _Walk, line: ast.Setting) -> None:
+    """A bare word in `about` and `train` is a text."""
+    walk.visit(*(value for value in line.values if not isinstance(value, ast.Name) or value.grouped), line.lines)
+
+
+def _alias(walk: _Walk, stmt: ast.Alias) -> None:
+    walk.visit(*(value for _, value in stmt.arguments))
+
+
+RULES: dict[type[ast.Node], Any] = {
+    ast.Labelled: _labelled,
+    ast.Call: _call,
+    ast.Input: lambda walk, stmt: walk.arguments("input", stmt.arguments),
+    ast.Default: lambda walk, stmt: walk.arguments(stmt.layer.text, stmt.arguments),
+    ast.For: lambda walk, stmt: _loop(walk, stmt.iterable, stmt.names, stmt.body),
+    ast.Repeat: lambda walk, stmt: _loop(walk, stmt.count, (stmt.name,) if stmt.name else (), stmt.body),
+    ast.Body: _Walk.body,
+    ast.Let: _let,
+    ast.Output: lambda walk, stmt: walk.visit(stmt.body),
+    ast.Net: _definition,
+    ast.Block: _definition,
+    ast.Function: _function,
+    ast.Alias: _alias,
+    ast.Setting: _setting,
+}
+"""Nodes that bind names, or in which a word is not what it is elsewhere."""

@@ -1,0 +1,36 @@
+"""Comments that allow a warning: `# allow W0301` at the end of its line, with a reason behind it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from netdsl.syntax.scan import Scan
+
+if TYPE_CHECKING:
+    from netdsl.diagnostics.report import Report
+    from netdsl.text import Source
+
+ALLOWED = re.compile(r"#[ \t]*allow((?:[ \t,]+W\d{4}\b)+)")
+
+
+def silence(report: Report) -> None:
+    """Take those warnings off a report whose place is on a line that allows them; errors stay."""
+    known: dict[int, set[tuple[int, str]]] = {}
+    for problem in list(report):
+        source = problem.span.source
+        if problem.severity == "warning" and ALLOWED.search(source.text):
+            if id(source) not in known:
+                known[id(source)] = _allowed(source)
+            if (source.position(problem.span.start)[0], problem.code) in known[id(source)]:
+                report.discard(problem)
+
+
+def _allowed(source: Source) -> set[tuple[int, str]]:
+    """The lines of a text that allow a warning, each with its code."""
+    return {
+        (source.position(start)[0], code)
+        for start, end in Scan(source).comments
+        for found in ALLOWED.finditer(source.text, start, end)
+        for code in re.findall(r"W\d{4}", found[1])
+    }
