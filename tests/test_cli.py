@@ -35,7 +35,13 @@ FILES = {
 # command line, exit code, what stdout and stderr hold; "" is nothing at all
 TABLE: list[tuple[str, int, str, str]] = [
     ("--version", 0, f"netdsl {VERSION}\n", ""),
+    ("--version --help", 0, f"netdsl {VERSION}\n", ""),
     ("--help", 0, "commands:", ""),
+    ("check good.net --quiet", 0, "", ""),
+    ("check -q bad.net", 1, "", "E0202"),
+    ("check good.net -q -v", 2, "", "not allowed with argument"),
+    ("check good.net -v", 0, "", f"good.net: ok (good)\nnetdsl {VERSION}, Python 3."),
+    ("compile good.net -q", 0, "", ""),
     ("", 2, "", "the following arguments are required: COMMAND"),
     ("frob", 2, "", "invalid choice: 'frob'"),
     ("check", 2, "", "the following arguments are required: FILE"),

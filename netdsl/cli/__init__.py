@@ -1,4 +1,4 @@
-"""The command line: `netdsl check`, `netdsl compile`, `netdsl run`."""
+"""The command line: `netdsl check`, `netdsl compile`, `netdsl run` and the rest."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 from contextlib import suppress
+from time import monotonic
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -53,12 +54,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _guarded(arguments: Sequence[str] | None) -> int:
     """What a command returns; what stops one, told in a line and as an exit code."""
     from netdsl.diagnostics.user_error import UserError
+    from netdsl.version import VERSION
 
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words == ["--version"]:  # importing argparse takes longer than all the rest
+        print(f"netdsl {VERSION}")
+        return 0
     try:
         from netdsl.cli.options import parse
+        from netdsl.cli.problems import QUIET, VERBOSE, note, speak
 
-        options = parse(arguments)
+        options = parse(words)
+        speak(QUIET if options.quiet else int(options.verbose))
+        begin = monotonic()
         code: int = options.command(options)
+        note(f"netdsl {VERSION}, Python {sys.version.partition(' ')[0]}: {monotonic() - begin:.2f} s", VERBOSE)
         return code
     except UserError as error:
         problem = error

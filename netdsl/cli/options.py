@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING, Any
 
 from netdsl.version import VERSION
@@ -30,11 +31,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"netdsl {VERSION}", help="print the version and exit")
     # Left to itself, argparse renders a usage line to find this `prog`, which takes milliseconds.
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", prog="netdsl", required=True)
-    _check(commands)
-    _compile(commands)
-    _run(commands)
-    _layers(commands)
-    options, rest = parser.parse_known_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    for name, declare in COMMANDS.items():
+        if words[:1] == [name] or words[:1] not in [[each] for each in COMMANDS]:  # one is soon made, all take a while
+            declare(commands)
+    options, rest = parser.parse_known_args(words)
     _take(rest, options)
     return options
 
@@ -84,6 +85,9 @@ def _add(commands: Commands, name: str, text: str, usage: str, many: str | None)
         formatter_class=_Formatter,
         allow_abbrev=False,
     )
+    volume = parser.add_mutually_exclusive_group()
+    volume.add_argument("-q", "--quiet", action="store_true", help="print results and problems, and nothing else")
+    volume.add_argument("-v", "--verbose", action="store_true", help="tell more about what is done")
     parser.set_defaults(command=_call(f"netdsl.cli.{name}"), parser=parser, many=many)
     return parser
 
@@ -181,3 +185,12 @@ def _between(text: str, low: int, high: int) -> int:
     if not low <= number <= high:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
     return number
+
+
+COMMANDS = {
+    "check": _check,
+    "compile": _compile,
+    "run": _run,
+    "layers": _layers,
+}
+"""What declares each command, in the order of the help."""

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     from netdsl.diagnostics.report import Report
 
+QUIET, NORMAL, VERBOSE = -1, 0, 1
+_level = NORMAL
+
 
 def show(report: Report, options: argparse.Namespace) -> None:
     """Print what a run found: `text` and `short` to stderr, `json` and `github` to stdout. With `--strict` the warnings
@@ -35,9 +38,20 @@ def show(report: Report, options: argparse.Namespace) -> None:
     print(summary(report), file=sys.stderr)
 
 
-def note(text: str) -> None:
-    """A line about what a command did, or what it took for granted."""
-    print(text, file=sys.stderr)
+def note(text: str, level: int = NORMAL) -> None:
+    """A line about what a command did, or what it took for granted; only for those who want to hear as much."""
+    if audible(level):
+        print(text, file=sys.stderr)
+
+
+def speak(level: int) -> None:
+    """Say how much the notes of this run tell: QUIET, NORMAL or VERBOSE."""
+    global _level
+    _level = level
+
+
+def audible(level: int) -> bool:
+    return _level >= level
 
 
 def _color() -> bool:

@@ -7,6 +7,8 @@ import sys
 from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO
 
+from netdsl.cli.problems import NORMAL, audible
+
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import TextIO
@@ -23,7 +25,7 @@ class Progress:
     __slots__ = ("_due", "_shown", "_total", "_unit")
 
     def __init__(self, unit: str, total: int, *, beside: TextIO | None = None) -> None:
-        here = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        here = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and audible(NORMAL)
         quiet = not here or (beside is not None and beside.isatty())
         self._due = float("inf") if quiet else monotonic() + FIRST
         self._shown = False
