@@ -1,1 +1,62 @@
-"""netdsl: neural networks as short as the table in their paper, compiled to ONNX."""
+"""netdsl: neural networks as short as the table in their paper, compiled to ONNX.
+
+```python
+net = netdsl.load("resnet", depth=101, classes=10)
+net.save("resnet101.onnx", weights="resnet101.safetensors")
+outputs = net.session()(image=array)
+```
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from netdsl.api import (
+        Layer,
+        Net,
+        NetError,
+        NetWarning,
+        Parameter,
+        Problem,
+        Session,
+        UserError,
+        Value,
+        Zoo,
+        ZooEntry,
+        __version__,
+        load,
+        parse,
+        zoo,
+    )
+else:
+
+    def __getattr__(name: str) -> object:
+        """The names of the Python API, imported when one of them is first asked for."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from netdsl import api
+
+        value = globals()[name] = getattr(api, name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
+
+__all__ = [
+    "Layer",
+    "Net",
+    "NetError",
+    "NetWarning",
+    "Parameter",
+    "Problem",
+    "Session",
+    "UserError",
+    "Value",
+    "Zoo",
+    "ZooEntry",
+    "__version__",
+    "load",
+    "parse",
+    "zoo",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from netdsl.diagnostics.problem import Rejected
@@ -22,11 +23,13 @@ from netdsl.syntax.parse import parse
 from netdsl.text import Source, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from netdsl.elaborate.module import Module
     from netdsl.elaborate.net import Given
     from netdsl.ir.net import Net
+
+    Settings = Sequence[str] | Mapping[str, object]
 
 SHOWN = 10
 """So many nets of a file are listed."""
@@ -45,16 +48,20 @@ class NoSuchRoot(UserError, code="E0619", exit_code=USAGE_IS_WRONG):
 
 
 def open_module(
-    file: str, report: Report, root: str | None = None, texts: Mapping[str, str] | None = None
+    file: str | Source, report: Report, root: str | None = None, texts: Mapping[str, str] | None = None
 ) -> tuple[Module, str | None]:
     """The module that FILE means, and the net of it that is asked for.
 
-    FILE is a path, `-` for the standard input, the name of a net in the zoo, or any of these and `:NET`. `texts` stand
-    in the places of files, by the names that messages have for them. Raises UserError.
+    FILE is a path, `-` for the standard input, the name of a net in the zoo, or any of these and `:NET`; or it is a
+    text that is already read. `texts` stand in the places of files, by the names that messages have for them. Raises
+    UserError.
     """
     if root is not None and not os.path.isdir(root):
         raise NoSuchRoot(f"there is no folder {escape(root)} to be the root")
     library = Library(report, root, texts)
+    if isinstance(file, Source):
+        text = (texts or {}).get(file.name)
+        return library.load(file if text is None else Source(file.name, text), file.name), None
     path, net = _split(file)
     if path == "-" or _is_path(path):
         module = library.load(_read(path, library), "stdin.net" if path == "-" else path)
@@ -107,8 +114,11 @@ def _check_name(net: str, module: Module) -> None:
         raise NoSuchNet(f"{escape(module.file.source.name)} has no network `{net}`: {held}", *close)
 
 
-def load_net(file: str, report: Report, *, settings: Sequence[str] = (), root: str | None = None) -> Net | None:
-    """The net that FILE means, with `name=value` settings; None where the report has errors. Raises UserError."""
+def load_net(file: str | Source, report: Report, *, settings: Settings = (), root: str | None = None) -> Net | None:
+    """The net that FILE means; None where the report has errors. Raises UserError.
+
+    `settings` are `name=value` texts, or Python's values by name, for which TypeError and ValueError are raised too.
+    """
     module, wanted = open_module(file, report, root)
     net = _load(module, wanted, settings)
     if report.errors:
@@ -117,11 +127,17 @@ def load_net(file: str, report: Report, *, settings: Sequence[str] = (), root: s
     return net
 
 
-def _load(module: Module, wanted: str | None, settings: Sequence[str]) -> Net | None:
+def _load(module: Module, wanted: str | None, settings: Settings) -> Net | None:
     report = module.report
     try:
         owner, definition = entry(module, wanted)
-        instance = resolve(owner, definition, _given(settings, module, report))
+        if isinstance(settings, Mapping):
+            from netdsl.elaborate.given import from_python
+
+            given = from_python(settings, module, owner, definition)
+        else:
+            given = _given(settings, module, report)
+        instance = resolve(owner, definition, given)
     except Rejected as rejected:
         report.add(rejected.problem)
         return None

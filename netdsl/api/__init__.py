@@ -1,0 +1,33 @@
+"""The Python API, as `import netdsl` shows it: nets, sessions, the zoo, and what can go wrong."""
+
+from __future__ import annotations
+
+from netdsl.api.errors import NetError, NetWarning
+from netdsl.api.loading import load, parse
+from netdsl.api.net import Layer, Net, Value
+from netdsl.api.session import Session
+from netdsl.api.shipped import Zoo, ZooEntry, zoo
+from netdsl.diagnostics.problem import Problem
+from netdsl.diagnostics.user_error import UserError
+from netdsl.ir.net import Parameter
+from netdsl.version import VERSION
+
+__version__ = VERSION
+
+__all__ = [
+    "Layer",
+    "Net",
+    "NetError",
+    "NetWarning",
+    "Parameter",
+    "Problem",
+    "Session",
+    "UserError",
+    "Value",
+    "Zoo",
+    "ZooEntry",
+    "__version__",
+    "load",
+    "parse",
+    "zoo",
+]

@@ -1,0 +1,289 @@
+"""A net, as a program has it: what is in it, its model, and a session that runs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from operator import index
+from typing import TYPE_CHECKING
+
+from netdsl.compile import OPSET
+from netdsl.ir.shape import elements
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    import onnx
+    from numpy.typing import ArrayLike
+
+    from netdsl.api.session import Session
+    from netdsl.ir import net as ir
+    from netdsl.ir.net import Node, Parameter
+    from netdsl.weights.file import WeightFile
+
+    Shape = tuple[int | str, ...]
+    Weights = str | os.PathLike[str] | Mapping[str, ArrayLike]
+
+DTYPES = {"f16": "float16", "f32": "float32", "u8": "uint8", "i64": "int64"}
+"""Element types of inputs and outputs: the language's names, and NumPy's."""
+
+SEEDS = 2**63 - 1
+LARGEST = 2**31 - 1
+
+
+class Value:
+    """An input or output: `shape` is one example's, with a formula (a str) where a size is known only at run time."""
+
+    __slots__ = ("dtype", "name", "shape")
+
+    def __init__(self, name: str, shape: Shape, dtype: str) -> None:
+        self.name = name
+        self.shape = shape
+        self.dtype = dtype
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.dtype} {_spelled(self.shape)}>"
+
+
+class Layer:
+    """A layer of a net: `name` is its path (`layer3.0.conv2`), `kind` the word for it (`conv`).
+
+    `shape` is its result's, without the batch; `inputs` are the layers that it reads, by name; `place` is its line,
+    `resnet.net:14:3`. `arguments` are the values of all, given or by default; `parameters` are its weights by its own
+    words for them.
+    """
+
+    __slots__ = ("_node",)
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    @property
+    def name(self) -> str:
+        return self._node.name
+
+    @property
+    def kind(self) -> str:
+        return self._node.layer.kind
+
+    @property
+    def shape(self) -> Shape:
+        return _shape(self._node)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple([node.name for node in self._node.inputs])
+
+    @property
+    def arguments(self) -> dict[str, object]:
+        return {name: getattr(self._node.layer, name) for name in self._node.layer.arguments}
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        return dict(self._node.parameters)
+
+    @property
+    def place(self) -> str:
+        return str(self._node.span)
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.kind} {_spelled(self.shape)}>"
+
+
+class Net:
+    """A checked net. `netdsl.load` and `netdsl.parse` make it.
+
+    ```python
+    >>> net = netdsl.load("lenet5")
+    >>> net.inputs["image"].shape
+    (1, 28, 28)
+    >>> net.parameters["conv1.weight"].shape
+    (6, 1, 5, 5)
+    >>> [layer.name for layer in net.layers if layer.kind == "dense"]
+    ['dense1', 'dense2', 'dense3']
+
+    ```
+    """
+
+    __slots__ = ("_net",)
+
+    def __init__(self, net: ir.Net) -> None:
+        self._net = net
+
+    @property
+    def name(self) -> str:
+        return self._net.name
+
+    @property
+    def doc(self) -> str:
+        """The comment above the net."""
+        return self._net.doc
+
+    @property
+    def about(self) -> dict[str, object]:
+        """What the net says of itself: its paper, the year, …"""
+        return dict(self._net.about)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The values of the net's own parameters (`depth`), in the words of the language."""
+        return dict(self._net.settings)
+
+    @property
+    def inputs(self) -> dict[str, Value]:
+        return {
+            node.name: Value(node.name, _shape(node), DTYPES[getattr(node.layer, "dtype", node.dtype)])
+            for node in self._net.inputs
+        }
+
+    @property
+    def outputs(self) -> dict[str, Value]:
+        """By name, but for those of training heads, which no model has."""
+        return {
+            name: Value(name, _shape(output.node), DTYPES[output.node.dtype])
+            for name, output in self._net.outputs.items()
+            if not output.training
+        }
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Every layer, blocks and loops expanded, in the order of the source: a layer stands behind its inputs."""
+        return tuple([Layer(node) for node in self._net.nodes])
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """All weights and running statistics (`buffer`) by name, with `shape` and `trainable`; shared ones once."""
+        return dict(self._net.parameters)
+
+    def to_onnx(
+        self, *, weights: Weights | None = None, seed: int = 0, batch: int | None = None, opset: int = OPSET
+    ) -> onnx.ModelProto:
+        """The model, with the weights of a file or of a mapping from names to arrays, or with drawn ones.
+
+        `batch` fixes the batch, which else is free; `opset` is one of 17 to 26, 21 by default. Raises UserError where
+        the weights do not fit, and ValueError for other numbers than these.
+        """
+        import onnx
+
+        model = onnx.ModelProto()
+        model.ParseFromString(self._bytes(weights, seed, batch, opset))
+        return model
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        weights: Weights | None = None,
+        seed: int = 0,
+        batch: int | None = None,
+        opset: int = OPSET,
+        force: bool = False,
+    ) -> None:
+        """Write the model, as `netdsl compile` does: whole or not at all, weight by weight, and never over a file that
+        netdsl did not make, unless it is told to by `force`.
+
+        Arguments and errors are those of `to_onnx`; UserError too where the file cannot be written.
+        """
+        from netdsl.cli.output import MODEL, WouldOverwrite, replace
+        from netdsl.compile import compile_net
+
+        target = os.fsdecode(path)
+        if target == "-":  # which `replace` takes for the standard output
+            target = os.path.join(".", target)
+        file = weights if isinstance(weights, str | os.PathLike) else None
+        reads = (self._net.source.name, None if file is None else os.fsdecode(file))
+        seed, batch, opset = _checked(seed, batch, opset)
+        try:
+            with replace(target, made=MODEL, force=force, reads=reads) as out:
+                compile_net(self._net, out, seed=seed, weights=_opened(weights), batch=batch, opset=opset)
+        except WouldOverwrite as error:
+            raise WouldOverwrite(error.message, "name another file, or overwrite it with force=True") from None
+
+    def session(
+        self,
+        *,
+        provider: str = "cpu",
+        weights: Weights | None = None,
+        seed: int = 0,
+        batch: int | None = None,
+        threads: int | None = None,
+    ) -> Session:
+        """The net ready to run, on a provider of onnxruntime: `cpu`, `cuda` and others.
+
+        Without weights it computes with drawn ones. `threads` are those of the CPU, all by default. Raises UserError
+        where the weights do not fit, or the provider is not there.
+        """
+        from netdsl.api.session import Session
+        from netdsl.session import Session as Runtime
+
+        model = self._bytes(weights, seed, batch, OPSET)
+        if threads is not None:
+            threads = _between("threads", threads, 1, LARGEST)
+        runtime = Runtime(model, provider=provider, threads=threads, name=self.name)
+        return Session(runtime, self.inputs, self.outputs)
+
+    def _bytes(self, weights: Weights | None, seed: int, batch: int | None, opset: int) -> bytes:
+        from netdsl.compile import compile_to_bytes
+
+        seed, batch, opset = _checked(seed, batch, opset)
+        return compile_to_bytes(self._net, seed=seed, weights=_opened(weights), batch=batch, opset=opset)
+
+    def __repr__(self) -> str:
+        return f"<net {self.name}: {len(self._net.nodes)} layers>"
+
+    def _repr_mimebundle_(
+        self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
+    ) -> dict[str, str]:
+        from netdsl.api.notebook import bundle, table
+
+        rows = [(each.name, each.kind, _spelled(each.shape), f"{_count(each):,}", each.place) for each in self.layers]
+        html = table(repr(self)[1:-1], ("layer", "kind", "output", "parameters", "place"), rows)
+        return bundle(repr(self), html, include, exclude)
+
+
+def _shape(node: Node) -> Shape:
+    return tuple([size if isinstance(size, int) else str(size) for size in node.shape])
+
+
+def _spelled(shape: Shape) -> str:
+    return (
+        "x".join(map(str, shape)) if all(isinstance(size, int) for size in shape) else f"[{', '.join(map(str, shape))}]"
+    )
+
+
+def _count(layer: Layer) -> int:
+    return sum(elements(parameter.shape) for parameter in layer.parameters.values() if not parameter.buffer)
+
+
+def _opened(weights: Weights | None) -> WeightFile | None:
+    if weights is None:
+        return None
+    if isinstance(weights, Mapping):
+        from netdsl.weights.mapping import MappedWeights
+
+        return MappedWeights(weights)
+    from netdsl.weights.file import open_weights
+
+    return open_weights(os.fsdecode(weights))
+
+
+def _checked(seed: int, batch: int | None, opset: int) -> tuple[int, int | None, int]:
+    """The numbers, if the compiler takes them. Raises TypeError or ValueError."""
+    from netdsl.emit import OPSETS
+
+    return (
+        _between("seed", seed, 0, SEEDS),
+        None if batch is None else _between("batch", batch, 1, LARGEST),
+        _between("opset", opset, OPSETS[0], OPSETS[-1]),
+    )
+
+
+def _between(name: str, number: int, low: int, high: int) -> int:
+    wrong = f"{name} is a whole number from {low} to {high}, not {number!r}"
+    try:
+        whole = index(number)
+    except TypeError:
+        raise TypeError(wrong) from None
+    if not low <= whole <= high:
+        raise ValueError(wrong)
+    return whole

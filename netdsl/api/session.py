@@ -1,0 +1,75 @@
+"""A net that is ready to run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.terminal import escape
+from netdsl.session import WrongFeed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import ArrayLike
+
+    from netdsl import session
+    from netdsl.api.net import Value
+    from netdsl.session import Array
+
+
+class Session:
+    """A net on a provider: called with an array for each input, by its name, it gives all outputs by theirs.
+
+    `net.session()` makes one. It may be called from several threads at once.
+
+    ```python
+    >>> import numpy
+    >>> session = netdsl.load("xor").session()
+    >>> session(x=numpy.zeros((2, 2)))["output"].shape
+    (2, 1)
+
+    ```
+    """
+
+    __slots__ = ("_session", "inputs", "outputs")
+
+    def __init__(self, runtime: session.Session, inputs: Mapping[str, Value], outputs: Mapping[str, Value]) -> None:
+        self._session = runtime
+        self.inputs = dict(inputs)
+        self.outputs = dict(outputs)
+
+    @property
+    def provider(self) -> str:
+        """What computes: `cpu`, `cuda`."""
+        return self._session.provider
+
+    def __call__(self, /, **inputs: ArrayLike) -> dict[str, Array]:
+        """All outputs for one batch. Each array has the batch as its first axis, and then the input's shape.
+
+        Numbers become the input's type if that keeps them: any may become a float, an integer another integer that
+        holds it, and a float never an integer. Raises UserError for inputs that do not fit.
+        """
+        return self._session.run({name: self._array(name, given) for name, given in inputs.items()})
+
+    def _array(self, name: str, given: ArrayLike) -> Array:
+        from netdsl.data.array import ArrayReader, as_array
+
+        wanted = self._session.inputs.get(name)
+        array = as_array(given, name)
+        if wanted is None:
+            return array  # `run` tells what the inputs are called
+        if array.ndim == len(wanted.shape) - 1:
+            raise WrongFeed(
+                f"input `{escape(name)}` is given {_spelled(array)}, without a batch as the first axis",
+                f"one example is a batch of 1: `{name}[None]`",
+            )
+        if array.ndim != len(wanted.shape):
+            raise WrongFeed(f"input `{escape(name)}` takes {wanted.spelled}, and is given {_spelled(array)}")
+        return ArrayReader(name, array, wanted.dtype).whole
+
+    def __repr__(self) -> str:
+        return f"<session of {self._session.name} on {self.provider}>"
+
+
+def _spelled(array: Array) -> str:
+    return f"{array.dtype.name} {'x'.join(map(str, array.shape)) or 'a single number'}"
