@@ -5,15 +5,37 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, BinaryIO
 
+from netdsl.diagnostics.terminal import escape
+from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
+from netdsl.ir.shape import elements
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from onnx import ModelProto
+
     from netdsl.emit import Emitted
     from netdsl.ir.graph import Graph
     from netdsl.ir.net import Net
+    from netdsl.pair import DataFile
     from netdsl.weights.file import WeightFile
     from netdsl.wire import Weights
 
 OPSET = 21
 """The newest that runtimes of the last two years know."""
+
+ONE_FILE = 2_000_000_000
+"""So many bytes of weights go into one file; a protobuf message holds a little more, for the graph."""
+
+OWN = "netdsl."
+"""What the keys of our own metadata begin with."""
+
+BYTES = {"f16": 2, "f32": 4}
+"""Of a weight."""
+
+
+class BadMetadata(UserError, code="E0640", exit_code=USAGE_IS_WRONG):
+    """What a model shall say of itself are keys and texts. Keys that begin with `netdsl.` are netdsl's own."""
 
 
 def compile_net(
@@ -24,22 +46,45 @@ def compile_net(
     weights: WeightFile | None = None,
     batch: int | None = None,
     opset: int = OPSET,
+    metadata: Mapping[str, str] | None = None,
+    data: DataFile | None = None,
 ) -> Emitted:
     """Write a net as one ONNX model, with the weights of a file or with initial ones drawn from the seed.
 
+    `metadata` is what the model shall say of itself besides what netdsl does; into `data`, where given, go the weights.
     Returns the model without its weights.
 
-    Raises UserError where the weights do not fit, or the model is too large for one file.
+    Raises UserError where the weights do not fit, the model is too large for one file, or the metadata are not to be.
     """
     from netdsl.lower import lower
 
     graph = lower(net, batch=batch)
     values = _values(net, graph, seed, weights)
-    from netdsl.wire import write
+    from netdsl.wire import write, write_apart
 
     emitted = structure(graph, opset=opset)
-    write(emitted, values, file)
+    _add(metadata or {}, emitted.model)
+    if data is None:
+        write(emitted, values, file)
+    else:
+        write_apart(emitted, values, file, data)
     return emitted
+
+
+def _add(metadata: Mapping[str, str], model: ModelProto) -> None:
+    for key, value in metadata.items():
+        if not key or key.startswith(OWN):
+            why = f"keys that begin with `{OWN}` are netdsl's own" if key else "a key is not empty"
+            raise BadMetadata(f"the model cannot have the metadata `{escape(key)}`: {why}")
+        try:
+            model.metadata_props.add(key=key, value=value)
+        except UnicodeEncodeError:
+            raise BadMetadata(f"the metadata `{escape(key)}` are not Unicode") from None
+
+
+def weights_size(net: Net, dtype: str = "f32") -> int:
+    """Bytes of a net's weights."""
+    return BYTES[dtype] * sum(elements(parameter.shape) for parameter in net.parameters.values())
 
 
 def structure(graph: Graph, *, opset: int = OPSET) -> Emitted:

@@ -170,7 +170,7 @@ def write_atomically(path: str) -> Iterator[BinaryIO]:
         return
     target = path
     try:
-        target, mode = _target(path)
+        target, mode = target_of(path)
         direct = mode is not None and not stat.S_ISREG(mode)
         yield from _write_directly(target) if direct else staged(target, mode)
     except BrokenPipeError:
@@ -178,11 +178,11 @@ def write_atomically(path: str) -> Iterator[BinaryIO]:
     except OSError as error:
         if error.filename not in (None, path, target):
             raise  # from what the caller reads
-        raise CannotWrite(f"cannot write {escape(path)}: {_reason(error)}") from None
+        raise CannotWrite(f"cannot write {escape(path)}: {reason(error)}") from None
 
 
-def _target(path: str) -> tuple[str, int | None]:
-    """Where a path leads, links followed, and the mode of what is there."""
+def target_of(path: str) -> tuple[str, int | None]:
+    """Where a path leads, links followed, and the mode of what is there. Raises OSError where it cannot be written."""
     try:
         target = os.path.realpath(path)
         mode = os.stat(path).st_mode
@@ -197,7 +197,8 @@ def _target(path: str) -> tuple[str, int | None]:
     return target, mode
 
 
-def _reason(error: OSError) -> str:
+def reason(error: OSError) -> str:
+    """Why a file cannot be written, in words."""
     if isinstance(error, FileNotFoundError):
         return "its folder does not exist"
     if isinstance(error, NotADirectoryError):
@@ -217,7 +218,7 @@ def _write_to_stdout() -> Iterator[BinaryIO]:
     except OSError as error:
         if error.filename is not None:
             raise
-        raise CannotWrite(f"cannot write to the standard output: {_reason(error)}") from None
+        raise CannotWrite(f"cannot write to the standard output: {reason(error)}") from None
 
 
 def _write_directly(target: str) -> Iterator[BinaryIO]:

@@ -27,6 +27,10 @@ class Staged:
         self._mode = mode
         self._file: BinaryIO | None = None
 
+    @property
+    def names(self) -> tuple[str, str]:
+        return self.path, self.target
+
     def open(self) -> BinaryIO:
         self._file = open(self.path, "xb")
         return self._file

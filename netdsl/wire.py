@@ -15,6 +15,7 @@ from onnx import ModelProto, TensorProto
 from netdsl.diagnostics.user_error import UserError
 from netdsl.emit import ELEMENT_TYPES
 from netdsl.ir.shape import elements
+from netdsl.pair import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,15 +24,13 @@ if TYPE_CHECKING:
 
     from netdsl.emit import Emitted
     from netdsl.ir.net import Parameter
+    from netdsl.pair import DataFile
 
     Array = NDArray[Any]
     Weights = Iterable[tuple[str, Array | Iterable[Array]]]
 
 LIMIT = 2**31 - 1
 """Bytes of a protobuf message, and so of a model in one file."""
-
-DATA = b"weights of a model, made by netdsl\n"
-"""A data file's first bytes; the first weight stands on the next page."""
 
 PAGE = 4096
 GRAIN = 65536
@@ -41,18 +40,6 @@ LARGE = 2**20
 
 class TooLargeForOnnx(UserError, code="E0680"):
     """An ONNX file is one protobuf message, and such a message holds less than 2 GB: about 536 million weights."""
-
-
-class DataFile:
-    """Where weights go that do not stand in the model, and the file's name as the model tells it: a mere name, without
-    a folder, so that the two can be moved together."""
-
-    __slots__ = ("file", "name")
-
-    def __init__(self, file: BinaryIO, name: str) -> None:
-        assert "/" not in name, name
-        self.file = file
-        self.name = name
 
 
 def write(emitted: Emitted, weights: Weights, file: BinaryIO) -> None:
@@ -79,7 +66,7 @@ def write_apart(emitted: Emitted, weights: Weights, file: BinaryIO, data: DataFi
     """Stream the weights into a data file, in the order of `parameters`, and then the model that refers to it."""
     model = ModelProto()
     model.CopyFrom(emitted.model)
-    end = data.file.write(DATA)
+    end = data.file.write(MARK)
     for parameter, blocks in zip(emitted.parameters, _values(emitted, weights), strict=True):
         length = _length(emitted, parameter)
         offset = _aligned(end, GRAIN if length >= LARGE else PAGE)

@@ -97,6 +97,11 @@ TABLE: list[tuple[str, int, str, str]] = [
     ("compile good.net --opset x", 2, "", "'x' is not a whole number"),
     ("compile good.net --seed -1", 2, "", "'-1' is not a whole number"),
     ("compile good.net --seed " + "9" * 5000, 2, "", "is not a whole number"),
+    ("compile good.net --metadata a", 2, "", "error[E0640]: `--metadata a` is not of the form KEY=VALUE"),
+    ("compile good.net --metadata a=1 --metadata a=2", 2, "", "`--metadata a` is given twice"),
+    ("compile good.net --metadata =1", 2, "", "cannot have the metadata ``: a key is not empty"),
+    ("compile good.net --metadata netdsl.x=1", 2, "", "keys that begin with `netdsl.` are netdsl's own"),
+    ("compile good.net --metadata a=\udcff", 2, "", "the metadata `a` are not Unicode"),
     ("compile good.net --batch 0", 2, "", "'0' is not a whole number"),
     ("compile good.net -o nowhere/m.onnx", 2, "", "cannot write nowhere/m.onnx: its folder does not exist"),
     ("compile good.net -o good.net", 2, "", "error[E0613]: good.net is read by this command"),
@@ -281,6 +286,12 @@ def test_weights_are_not_overwritten_under_any_of_their_names(netdsl: Commands) 
 
 
 CRLF_TEXT = "# A net.\nnet n {\n  input x 3 # three\n\n  dense 2\n  relu }\n"
+
+
+def test_metadata_are_in_the_model(netdsl: Commands) -> None:
+    assert netdsl("compile", "xor", "--metadata", "author=A = B", "--metadata", "note=").code == 0
+    known = {prop.key: prop.value for prop in onnx.load("xor.onnx").metadata_props}
+    assert (known["author"], known["note"]) == ("A = B", "")
 
 
 def test_line_ends_do_not_change_the_model(netdsl: Commands) -> None:

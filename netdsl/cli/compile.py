@@ -1,4 +1,4 @@
-"""`netdsl compile`: a net as one ONNX file."""
+"""`netdsl compile`: a net as one ONNX file, or as one with its weights beside it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
     from netdsl.emit import Emitted
 
-FLOAT = 4
-"""Bytes of a weight."""
-
 
 def command(options: argparse.Namespace) -> int:
     """Exit code 0, or 1 where the net or its weights have errors; then nothing is written. Raises UserError."""
@@ -25,40 +22,68 @@ def command(options: argparse.Namespace) -> int:
     show(report, options)
     if net is None or report.errors:
         return 1
-    from netdsl.cli.output import MODEL, replace
+    from netdsl.cli.output import replace_model
     from netdsl.cli.progress import Counted, Progress
-    from netdsl.compile import compile_net
-    from netdsl.ir.shape import elements
+    from netdsl.compile import compile_net, weights_size
+    from netdsl.pair import DataFile
     from netdsl.weights.file import open_weights
 
     target = options.output if options.output is not None else f"{net.name}.onnx"
-    seed = options.seed or 0
-    size = FLOAT * sum(elements(parameter.shape) for parameter in net.parameters.values())
-    with (
-        replace(target, made=MODEL, force=options.force, reads=(options.file, options.weights)) as file,
-        Progress("bytes", size) as progress,
-    ):
+    metadata = _metadata(options.metadata)
+    size = weights_size(net)
+    reads = (options.file, options.weights)
+    outputs = replace_model(target, size, apart=options.external_data, force=options.force, reads=reads)
+    with outputs as (file, data), Progress("bytes", size) as progress:
         weights = open_weights(options.weights) if options.weights is not None else None
-        counted = Counted(file, progress)
+        written = [Counted(file, progress)]
+        if data is not None:
+            written.append(Counted(data.file, progress))
         made = compile_net(
             net,
-            counted,  # type: ignore[arg-type]
-            seed=seed,
+            written[0],  # type: ignore[arg-type]
+            seed=options.seed or 0,
             weights=weights,
             batch=options.batch,
             opset=options.opset,
+            metadata=metadata,
+            data=DataFile(written[1], data.name) if data is not None else None,  # type: ignore[arg-type]
         )
-    whence = f"drawn from seed {seed}" if weights is None else f"from {escape(options.weights)}"
-    name = "the standard output" if target == "-" else escape(target)
-    note(f"{name}: {counted.size:,} bytes, {_contents(made, whence)}")
+    note(f"{_sizes(target, [each.size for each in written], options)}, {_contents(made, options)}")
     return 0
 
 
-def _contents(made: Emitted, whence: str) -> str:
+def _metadata(given: list[str]) -> dict[str, str]:
+    from netdsl.compile import BadMetadata
+
+    found: dict[str, str] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise BadMetadata(f"`--metadata {escape(text)}` is not of the form KEY=VALUE")
+        if key in found:
+            raise BadMetadata(f"`--metadata {escape(key)}` is given twice")
+        found[key] = value
+    return found
+
+
+def _sizes(target: str, sizes: list[int], options: argparse.Namespace) -> str:
+    name = "the standard output" if target == "-" else escape(target)
+    text = f"{name}: {sizes[0]:,} bytes"
+    if len(sizes) == 1:
+        return text
+    from netdsl.pair import SUFFIX
+
+    why = "" if options.external_data else ", which are too many for one file"
+    return f"{text}, and {sizes[1]:,} bytes of weights in {name}{SUFFIX}{why}"
+
+
+def _contents(made: Emitted, options: argparse.Namespace) -> str:
     from netdsl.ir.shape import elements
 
     count = sum(elements(parameter.shape) for parameter in made.parameters if not parameter.buffer)
     nodes = len(made.model.graph.node)
+    drawn = options.weights is None
+    whence = f"drawn from seed {options.seed or 0}" if drawn else f"from {escape(options.weights)}"
     parameters = f"{_counted(count, 'parameter')} {whence}" if count else "no parameters"
     return f"{parameters}, {_counted(nodes, 'node')}, opset {made.model.opset_import[0].version}"
 

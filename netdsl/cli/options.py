@@ -119,6 +119,12 @@ def _compile(commands: Commands) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite a file that netdsl did not make")
     parser.add_argument("--batch", type=_positive, metavar="N", help="fix the batch size, which else is free")
     parser.add_argument("--opset", type=_opset, default=21, metavar="N", help="ONNX opset, 17 to 26; 21 by default")
+    parser.add_argument("--metadata", action="append", default=[], metavar="KEY=VALUE", help="put into the model")
+    parser.add_argument(
+        "--external-data",
+        action="store_true",
+        help="put the weights into OUT.onnx.data, beside the model; over 2 GB they go there by themselves",
+    )
     _weights(parser)
     _spec(parser)
 

@@ -14,6 +14,8 @@ from netdsl.files import write_atomically
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from netdsl.pair import DataFile
+
 MODEL = b"\x12\x06netdsl"
 """The producer's name in a model's first bytes, as protobuf writes it."""
 
@@ -38,6 +40,35 @@ def replace(path: str, *, made: bytes, force: bool, reads: Iterable[str | None] 
 
     What is there may be replaced if it is empty, no regular file, or has the bytes `made` near its beginning or end.
     """
+    _judge(path, made, force, reads)
+    with _signals_clean_up(), write_atomically(path) as file:
+        yield file
+
+
+@contextmanager
+def replace_model(
+    path: str, weights: int, *, apart: bool, force: bool, reads: Iterable[str | None] = ()
+) -> Iterator[tuple[BinaryIO, DataFile | None]]:
+    """The same for a model, and for its data beside it if these are to be `apart`, or on a disk if so many bytes of
+    weights are too many for one file."""
+    from netdsl.compile import ONE_FILE
+
+    on_disk = path != "-" and (os.path.isfile(path) or not os.path.exists(path))
+    if not apart and not (on_disk and weights > ONE_FILE):
+        with replace(path, made=MODEL, force=force, reads=reads) as file:
+            yield file, None
+        return
+    from netdsl.pair import MARK, data_of, write_pair
+
+    reads = tuple(reads)
+    _judge(path, MODEL, force, reads)
+    _judge(data_of(path), MARK, force, reads)
+    with _signals_clean_up(), write_pair(path) as files:
+        yield files
+
+
+def _judge(path: str, made: bytes, force: bool, reads: Iterable[str | None]) -> None:
+    """Whether a file may be replaced. Raises WouldDestroy, WouldOverwrite."""
     for read in reads:
         if read and path != "-" and _same(path, read):
             raise WouldDestroy(f"{escape(path)} is read by this command, and cannot be its output too")
@@ -48,8 +79,6 @@ def replace(path: str, *, made: bytes, force: bool, reads: Iterable[str | None] 
         )
     if path == "-" and sys.stdout.isatty():
         raise WouldOverwrite("the output is binary, and the standard output is a terminal", "name a file with -o")
-    with _signals_clean_up(), write_atomically(path) as file:
-        yield file
 
 
 def _same(path: str, other: str) -> bool:
