@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from netdsl.diagnostics.terminal import escape
-from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
+from netdsl.diagnostics.user_error import UserError
 from netdsl.files import mistaken, open_file
+from netdsl.providers import NoProvider, choose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,17 +20,6 @@ if TYPE_CHECKING:
     from netdsl.data.reader import Reader
 
     Array = np.ndarray[Any, np.dtype[Any]]
-
-PROVIDERS: dict[str, tuple[str, dict[str, str]]] = {
-    "cpu": ("CPUExecutionProvider", {}),
-    "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}),  # TF32 would round to 10 bits
-    "tensorrt": ("TensorrtExecutionProvider", {}),
-    "migraphx": ("MIGraphXExecutionProvider", {}),
-    "openvino": ("OpenVINOExecutionProvider", {}),
-    "coreml": ("CoreMLExecutionProvider", {}),
-    "directml": ("DmlExecutionProvider", {}),
-}
-"""What a user calls a provider, onnxruntime's name for it, and its options."""
 
 TYPES = {
     "float": "float32",
@@ -45,11 +37,12 @@ TYPES = {
 }
 """ONNX's names of element types, and NumPy's."""
 
+CPU = "CPUExecutionProvider"
+RECORD, ASSIGNMENT = "session.record_ep_graph_assignment_info", "get_provider_graph_assignment_info"
+REFUSE, REFUSED = "session.disable_cpu_ep_fallback", "fallback to CPU EP has been explicitly disabled"
 SILENT = 4
-
-
-class NoProvider(UserError, code="E0811", exit_code=USAGE_IS_WRONG):
-    """The provider is unknown, is not in this build of onnxruntime, or does not start on this machine."""
+SHOWN = 3
+"""So many nodes are named."""
 
 
 class BadModel(UserError, code="E0812"):
@@ -58,6 +51,10 @@ class BadModel(UserError, code="E0812"):
 
 class WrongFeed(UserError, code="E0813"):
     """The model's inputs are not what it is fed with: names, types, shapes, or the number of examples."""
+
+
+class FellBack(UserError, code="E0815"):
+    """The provider that was asked for leaves some of the model, or all of it, to the CPU."""
 
 
 class RunFailed(UserError, code="E0814"):
@@ -82,6 +79,42 @@ class Tensor:
         return f"{self.dtype} {_spell(self.shape)}"
 
 
+def _options(threads: int | None) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = SILENT  # what it has to say comes as an exception too
+    if threads is not None:
+        if threads < 1:
+            raise NoProvider(f"a model needs at least one thread, not {threads}")
+        options.intra_op_num_threads = threads
+    return options
+
+
+def _loads_on_cpu(model: bytes | str) -> bool:
+    """Whether it is not the model's fault that a provider would not have it."""
+    import onnxruntime
+
+    try:
+        onnxruntime.InferenceSession(model, _options(None), providers=[CPU])
+    except Exception:
+        return False
+    return True
+
+
+def _left_to_cpu(session: Any, long: str) -> str:
+    """What of a model the provider that was asked for does not compute, in words; nothing where it computes all."""
+    if long not in session.get_providers():
+        return "all of it"
+    parts = getattr(session, ASSIGNMENT)() if hasattr(session, ASSIGNMENT) else ()
+    nodes = [(part.ep_name == long, node) for part in parts for node in part.get_nodes()]
+    left = [node for fits, node in nodes if not fits]
+    if not left:
+        return ""
+    names = ", ".join(escape(f"{node.op_type} {node.name}") for node in left[:SHOWN])
+    return f"{len(left):,} of {len(nodes):,} nodes ({names}{', …' if len(left) > SHOWN else ''})"
+
+
 def _spell(shape: tuple[int | None, ...]) -> str:
     return "x".join("?" if size is None else str(size) for size in shape) or "a single number"
 
@@ -89,38 +122,81 @@ def _spell(shape: tuple[int | None, ...]) -> str:
 class Session:
     """A model that is ready to run; it copies nothing that goes in or out.
 
-    `inputs` and `outputs` are by name, in the model's order, `metadata` is what the model's file says of itself.
+    `inputs` and `outputs` are by name, in the model's order, `metadata` is what the model's file says of itself,
+    `provider` what computes it, and `fallback` tells what of it is left to the CPU, in words, where that is allowed.
     """
 
-    __slots__ = ("_run", "inputs", "metadata", "name", "outputs", "provider")
+    __slots__ = ("_run", "fallback", "inputs", "metadata", "name", "outputs", "provider")
 
     def __init__(
-        self, model: bytes | str, *, provider: str = "cpu", threads: int | None = None, name: str | None = None
+        self,
+        model: bytes | str,
+        *,
+        provider: str = "cpu",
+        threads: int | None = None,
+        name: str | None = None,
+        allow_fallback: bool = False,
     ) -> None:
-        """Load a model, given as its bytes or as a file's path. `name` is what messages call it."""
+        """Load a model, given as its bytes or as a file's path. `name` is what messages call it, `provider` may have
+        options: `cuda:device_id=1`. Raises NoProvider, BadModel, and FellBack unless that is allowed."""
         import onnxruntime
 
         self.name = name or (model if isinstance(model, str) else "the model")
-        self.provider = provider
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = SILENT  # what it has to say comes as an exception too
-        if threads is not None:
-            if threads < 1:
-                raise NoProvider(f"a model needs at least one thread, not {threads}")
-            options.intra_op_num_threads = threads
-        chosen = _provider(provider, onnxruntime.get_available_providers())
+        self.provider, long, settings, devices = choose(provider)
         if isinstance(model, str):
             _check_head(model)
-        try:
-            session = onnxruntime.InferenceSession(model, options, providers=chosen)
-        except Exception as error:  # its exceptions share no base class
-            raise _load_problem(self.name, str(error)) from None
-        if session.get_providers()[0] != chosen[0][0]:
-            raise NoProvider(f"the provider `{provider}` does not start on this machine", "are its drivers installed?")
+        options = _options(threads)
+        if long != CPU:
+            options.add_session_config_entry(RECORD, "1")
+            if not allow_fallback and not hasattr(onnxruntime.InferenceSession, ASSIGNMENT):
+                options.add_session_config_entry(REFUSE, "1")  # of an older onnxruntime no more is to be had
+        session = self._open(model, long, settings, devices, options)
+        if long not in session.get_providers() and not allow_fallback:
+            raise NoProvider(
+                f"the provider `{self.provider}` does not start on this machine", "are its drivers installed?"
+            )
+        self.fallback = "" if long == CPU else _left_to_cpu(session, long)
+        if self.fallback and not allow_fallback:
+            raise self._fell_back(self.fallback)
+        session.disable_fallback()  # it would change the provider behind our back
         self._run = session.run
         self.inputs = {node.name: _tensor(node) for node in session.get_inputs()}
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
         self.outputs = {node.name: _tensor(node) for node in session.get_outputs()}
+
+    def _open(
+        self, model: bytes | str, long: str, settings: dict[str, str], devices: list[Any] | None, options: Any
+    ) -> Any:
+        """onnxruntime's session, on the provider with the CPU behind it for what it cannot compute."""
+        import onnxruntime
+
+        if long.startswith(("CUDA", "Tensorrt")) and hasattr(onnxruntime, "preload_dlls"):
+            with redirect_stdout(StringIO()):  # NVIDIA's libraries, where they came by pip
+                onnxruntime.preload_dlls()
+        providers: list[tuple[str, dict[str, str]]] | None = [(long, settings)]
+        if devices is not None:
+            try:
+                options.add_provider_for_devices(devices, settings)
+            except Exception as error:
+                raise self._refused(str(error)) from None
+            providers = None
+        elif long != CPU:
+            providers = [(long, settings), (CPU, {})]
+        try:
+            return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
+        except Exception as error:  # its exceptions share no base class
+            if REFUSED in str(error):
+                raise self._fell_back("some of its nodes") from None
+            problem = _load_problem(self.name, str(error))
+            if long != CPU and _loads_on_cpu(model):
+                raise self._refused(str(error)) from None
+            raise problem from None
+
+    def _fell_back(self, what: str) -> FellBack:
+        return FellBack(f"{escape(self.name)}: {self.provider} leaves {what} to the CPU", "--allow-fallback permits it")
+
+    def _refused(self, said: str) -> NoProvider:
+        return NoProvider(f"the provider `{self.provider}` refuses: onnxruntime says, {_first_line(said)}")
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """All outputs by name for one batch of each input."""
@@ -165,16 +241,6 @@ def predict(session: Session, readers: Mapping[str, Reader], batch: int) -> Iter
     streams = [reader.batches(batch) for reader in readers.values()]
     for arrays in zip(*streams, strict=True):
         yield session.run(dict(zip(readers, arrays, strict=True)))
-
-
-def _provider(name: str, available: list[str]) -> list[tuple[str, dict[str, str]]]:
-    """The provider with its options, and the CPU behind it for what it cannot compute."""
-    there = [short for short, (long, _) in PROVIDERS.items() if long in available]
-    if name not in there:
-        state = "is not in this build of onnxruntime" if name in PROVIDERS else "is not one that is known"
-        helps = ["install onnxruntime-gpu in the place of onnxruntime"] if name in ("cuda", "tensorrt") else []
-        raise NoProvider(f"the provider `{escape(name)}` {state}; there is {', '.join(there)}", *helps)
-    return [PROVIDERS[name]] if name == "cpu" else [PROVIDERS[name], PROVIDERS["cpu"]]
 
 
 def _tensor(node: Any) -> Tensor:

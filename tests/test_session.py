@@ -11,7 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from netdsl.data.open import open_input
-from netdsl.session import BadModel, NoProvider, RunFailed, Session, WrongFeed, predict
+from netdsl.providers import NoProvider
+from netdsl.session import BadModel, RunFailed, Session, WrongFeed, predict
 from netdsl.weights.file import open_weights
 from netdsl.weights.match import match
 

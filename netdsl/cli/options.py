@@ -51,7 +51,7 @@ def _take(rest: list[str], options: argparse.Namespace) -> None:
             meant = suggest(word.partition("=")[0], known)[:1]
             parser.error(f"there is no option {word}" + (f"; did you mean {meant[0]}?" if meant else ""))
         if options.many is None:
-            parser.error(f"one FILE is enough; what is {word}?")
+            parser.error(f"one FILE is enough; what is {word}?" if "file" in options else f"what is {word}?")
         getattr(options, options.many).append(word)
 
 
@@ -144,7 +144,13 @@ def _run(commands: Commands) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite a file that netdsl did not make")
     parser.add_argument("--top", type=_positive, default=5, metavar="K", help="how many classes to print; 5 by default")
     parser.add_argument("--batch", type=_positive, metavar="N", help="examples a step; 32 by default")
-    parser.add_argument("--provider", default="cpu", metavar="P", help="cpu, cuda, ...; cpu by default")
+    parser.add_argument(
+        "--provider",
+        default="cpu",
+        metavar="P[:KEY=VALUE,...]",
+        help="what computes: cpu, cuda, openvino, ..., with options of its own; cpu by default",
+    )
+    parser.add_argument("--allow-fallback", action="store_true", help="let the CPU compute what the provider cannot")
     parser.add_argument("--threads", type=_positive, metavar="N", help="threads of the CPU; all by default")
     _weights(parser)
     _spec(parser)
@@ -154,6 +160,11 @@ def _layers(commands: Commands) -> None:
     parser = _add(commands, "layers", "list the layers, or print their pages", "[NAME ...] [--json]", "names")
     parser.add_argument("names", nargs="*", metavar="NAME", help="a layer, such as conv")
     parser.add_argument("--json", action="store_true", help="print an array of objects: the declarations")
+
+
+def _devices(commands: Commands) -> None:
+    parser = _add(commands, "devices", "list what onnxruntime can compute on here", "[--json]", None)
+    parser.add_argument("--json", action="store_true", help="print an object")
 
 
 def _weights(parser: argparse.ArgumentParser) -> None:
@@ -198,5 +209,6 @@ COMMANDS = {
     "compile": _compile,
     "run": _run,
     "layers": _layers,
+    "devices": _devices,
 }
 """What declares each command, in the order of the help."""

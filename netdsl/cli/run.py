@@ -51,7 +51,15 @@ def command(options: argparse.Namespace) -> int:
 
     find(options.inputs)
     with _output(options) as file:
-        session = Session(_model(net, options), provider=options.provider, threads=options.threads, name=options.file)
+        session = Session(
+            _model(net, options),
+            provider=options.provider,
+            threads=options.threads,
+            name=options.file,
+            allow_fallback=options.allow_fallback,
+        )
+        if session.fallback:
+            note(f"{escape(options.file)}: {session.provider} leaves {session.fallback} to the CPU")
         readers = open_feeds(options.inputs, session)
         if net is not None and net.parameters and options.weights is None:
             note(f"{escape(net.name)}: random weights, drawn from seed {options.seed or 0}; --weights names a file")
