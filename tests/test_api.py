@@ -362,6 +362,19 @@ def test_a_file_of_somebody_else_stays(tmp_path: Path) -> None:
     assert path.read_bytes() != first
 
 
+def test_weights_may_lie_beside_the_model(command: Commands) -> None:
+    options = ["--external-data", "--metadata", "made=today"]
+    assert command("compile", "lenet5", "-o", "model.onnx", *options).code == 0
+    written = {name: (command.folder / name).read_bytes() for name in ("model.onnx", "model.onnx.data")}
+    netdsl.load("lenet5").save("model.onnx", external_data=True, metadata={"made": "today"})
+    assert {path.name: path.read_bytes() for path in command.folder.iterdir()} == written
+    (command.folder / "model.onnx.data").write_bytes(b"precious")
+    with pytest.raises(netdsl.UserError, match=r"model\.onnx\.data exists[^$]*force=True"):
+        netdsl.load("lenet5").save("model.onnx", external_data=True)
+    with pytest.raises(netdsl.UserError, match="netdsl's own"):
+        netdsl.load("lenet5").save("other.onnx", metadata={"netdsl.version": "0"})
+
+
 def test_nothing_is_left_where_saving_fails(tmp_path: Path) -> None:
     net, path = netdsl.parse(TINY), tmp_path / "m.onnx"
     with pytest.raises(netdsl.UserError):

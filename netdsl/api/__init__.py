@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from netdsl.api.errors import NetError, NetWarning
 from netdsl.api.loading import load, parse
-from netdsl.api.net import Layer, Net, Value
+from netdsl.api.net import Net
+from netdsl.api.parts import Layer, Value
 from netdsl.api.session import Session
 from netdsl.api.shipped import Zoo, ZooEntry, zoo
 from netdsl.diagnostics.problem import Problem

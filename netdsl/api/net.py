@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from operator import index
 from typing import TYPE_CHECKING
 
+from netdsl.api.parts import Layer, Value
 from netdsl.compile import OPSET
-from netdsl.ir.shape import elements
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -18,76 +18,13 @@ if TYPE_CHECKING:
 
     from netdsl.api.session import Session
     from netdsl.ir import net as ir
-    from netdsl.ir.net import Node, Parameter
+    from netdsl.ir.net import Parameter
     from netdsl.weights.file import WeightFile
 
-    Shape = tuple[int | str, ...]
     Weights = str | os.PathLike[str] | Mapping[str, ArrayLike]
-
-DTYPES = {"f16": "float16", "f32": "float32", "u8": "uint8", "i64": "int64"}
-"""Element types of inputs and outputs: the language's names, and NumPy's."""
 
 SEEDS = 2**63 - 1
 LARGEST = 2**31 - 1
-
-
-class Value:
-    """An input or output: `shape` is one example's, with a formula (a str) where a size is known only at run time."""
-
-    __slots__ = ("dtype", "name", "shape")
-
-    def __init__(self, name: str, shape: Shape, dtype: str) -> None:
-        self.name = name
-        self.shape = shape
-        self.dtype = dtype
-
-    def __repr__(self) -> str:
-        return f"<{self.name}: {self.dtype} {_spelled(self.shape)}>"
-
-
-class Layer:
-    """A layer of a net: `name` is its path (`layer3.0.conv2`), `kind` the word for it (`conv`).
-
-    `shape` is its result's, without the batch; `inputs` are the layers that it reads, by name; `place` is its line,
-    `resnet.net:14:3`. `arguments` are the values of all, given or by default; `parameters` are its weights by its own
-    words for them.
-    """
-
-    __slots__ = ("_node",)
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-
-    @property
-    def name(self) -> str:
-        return self._node.name
-
-    @property
-    def kind(self) -> str:
-        return self._node.layer.kind
-
-    @property
-    def shape(self) -> Shape:
-        return _shape(self._node)
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        return tuple([node.name for node in self._node.inputs])
-
-    @property
-    def arguments(self) -> dict[str, object]:
-        return {name: getattr(self._node.layer, name) for name in self._node.layer.arguments}
-
-    @property
-    def parameters(self) -> dict[str, Parameter]:
-        return dict(self._node.parameters)
-
-    @property
-    def place(self) -> str:
-        return str(self._node.span)
-
-    def __repr__(self) -> str:
-        return f"<{self.name}: {self.kind} {_spelled(self.shape)}>"
 
 
 class Net:
@@ -132,15 +69,14 @@ class Net:
     @property
     def inputs(self) -> dict[str, Value]:
         return {
-            node.name: Value(node.name, _shape(node), DTYPES[getattr(node.layer, "dtype", node.dtype)])
-            for node in self._net.inputs
+            node.name: Value(node.name, node, getattr(node.layer, "dtype", node.dtype)) for node in self._net.inputs
         }
 
     @property
     def outputs(self) -> dict[str, Value]:
         """By name, but for those of training heads, which no model has."""
         return {
-            name: Value(name, _shape(output.node), DTYPES[output.node.dtype])
+            name: Value(name, output.node, output.node.dtype)
             for name, output in self._net.outputs.items()
             if not output.training
         }
@@ -177,25 +113,38 @@ class Net:
         seed: int = 0,
         batch: int | None = None,
         opset: int = OPSET,
+        external_data: bool = False,
+        metadata: Mapping[str, str] | None = None,
         force: bool = False,
     ) -> None:
         """Write the model, as `netdsl compile` does: whole or not at all, weight by weight, and never over a file that
         netdsl did not make, unless it is told to by `force`.
 
-        Arguments and errors are those of `to_onnx`; UserError too where the file cannot be written.
+        With `external_data`, and over 2 GB, the weights go into PATH.data beside it. `metadata` is what the model shall
+        say of itself. Arguments and errors are else those of `to_onnx`; UserError too where nothing can be written.
         """
-        from netdsl.cli.output import MODEL, WouldOverwrite, replace
-        from netdsl.compile import compile_net
+        from netdsl.cli.output import WouldOverwrite, replace_model
+        from netdsl.compile import compile_net, weights_size
 
-        target = os.fsdecode(path)
-        if target == "-":  # which `replace` takes for the standard output
-            target = os.path.join(".", target)
-        file = weights if isinstance(weights, str | os.PathLike) else None
-        reads = (self._net.source.name, None if file is None else os.fsdecode(file))
         seed, batch, opset = _checked(seed, batch, opset)
+        target = os.fsdecode(path)
+        if target == "-":  # which the commands take for the standard output
+            target = os.path.join(".", target)
+        read = os.fsdecode(weights) if isinstance(weights, str | os.PathLike) else None
+        reads = (self._net.source.name, read)
+        size = weights_size(self._net)
         try:
-            with replace(target, made=MODEL, force=force, reads=reads) as out:
-                compile_net(self._net, out, seed=seed, weights=_opened(weights), batch=batch, opset=opset)
+            with replace_model(target, size, apart=external_data, force=force, reads=reads) as (file, data):
+                compile_net(
+                    self._net,
+                    file,
+                    seed=seed,
+                    weights=_opened(weights),
+                    batch=batch,
+                    opset=opset,
+                    metadata=metadata,
+                    data=data,
+                )
         except WouldOverwrite as error:
             raise WouldOverwrite(error.message, "name another file, or overwrite it with force=True") from None
 
@@ -236,23 +185,9 @@ class Net:
     ) -> dict[str, str]:
         from netdsl.api.notebook import bundle, table
 
-        rows = [(each.name, each.kind, _spelled(each.shape), f"{_count(each):,}", each.place) for each in self.layers]
-        html = table(repr(self)[1:-1], ("layer", "kind", "output", "parameters", "place"), rows)
+        heads = ("layer", "kind", "output", "parameters", "place")
+        html = table(repr(self)[1:-1], heads, [layer.cells for layer in self.layers])
         return bundle(repr(self), html, include, exclude)
-
-
-def _shape(node: Node) -> Shape:
-    return tuple([size if isinstance(size, int) else str(size) for size in node.shape])
-
-
-def _spelled(shape: Shape) -> str:
-    return (
-        "x".join(map(str, shape)) if all(isinstance(size, int) for size in shape) else f"[{', '.join(map(str, shape))}]"
-    )
-
-
-def _count(layer: Layer) -> int:
-    return sum(elements(parameter.shape) for parameter in layer.parameters.values() if not parameter.buffer)
 
 
 def _opened(weights: Weights | None) -> WeightFile | None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from netdsl import session
-    from netdsl.api.net import Value
+    from netdsl.api.parts import Value
     from netdsl.session import Array
 
 
