@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any
 
 from netdsl.version import VERSION
 
+TYPE_CHECKING = False  # importing typing takes as long as half of Python's start
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     Commands = argparse._SubParsersAction[Any]
 
+ZOO = "[--json] | zoo show NAME | zoo copy NAME [DIR]"
 FILE = "a path, `-` for the standard input, the name of a net in the zoo, or any of these and `:NET`"
 
 
@@ -162,6 +164,14 @@ def _layers(commands: Commands) -> None:
     parser.add_argument("--json", action="store_true", help="print an array of objects: the declarations")
 
 
+def _zoo(commands: Commands) -> None:
+    parser = _add(commands, "zoo", "list the shipped networks, show one or copy it", ZOO, "words")
+    parser.add_argument(
+        "words", nargs="*", metavar="show|copy NAME [DIR]", help="print a spec, or copy it and its uses"
+    )
+    parser.add_argument("--json", action="store_true", help="print an array of objects: the networks")
+
+
 def _devices(commands: Commands) -> None:
     parser = _add(commands, "devices", "list what onnxruntime can compute on here", "[--json]", None)
     parser.add_argument("--json", action="store_true", help="print an object")
@@ -208,6 +218,7 @@ COMMANDS = {
     "check": _check,
     "compile": _compile,
     "run": _run,
+    "zoo": _zoo,
     "layers": _layers,
     "devices": _devices,
 }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # `netdsl zoo` starts without typing
 if TYPE_CHECKING:
     import argparse
 

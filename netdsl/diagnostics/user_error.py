@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+TYPE_CHECKING = False  # `netdsl zoo` starts without typing
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 USER_ERRORS: dict[str, type[UserError]] = {}
 """Every kind by its code, as far as its module is imported; the codes share one space with those of `Problem`."""

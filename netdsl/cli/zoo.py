@@ -1,0 +1,131 @@
+"""`netdsl zoo`: the shipped networks, listed, shown, or copied to be changed."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from netdsl.diagnostics.terminal import escape
+from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
+from netdsl.paths import data
+
+TYPE_CHECKING = False  # this starts without typing
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+INDEX = "index.json"
+"""What is known of each network without reading its spec; written by `pytest tests/test_zoo.py --update-golden`."""
+
+
+class NotInZoo(UserError, code="E0631", exit_code=USAGE_IS_WRONG):
+    """`netdsl zoo show` and `zoo copy` take the name of a shipped network, or of a shipped file; `netdsl zoo` lists
+    them."""
+
+
+class InTheWay(UserError, code="E0632", exit_code=USAGE_IS_WRONG):
+    """`netdsl zoo copy` overwrites no file."""
+
+
+def command(options: argparse.Namespace) -> int:
+    """Exit code 0. Raises UserError for a name that is not in the zoo, and where a copy would overwrite something."""
+    words: list[str] = options.words
+    action = words[0] if words else "list"
+    least, most = {"list": (0, 1), "show": (2, 2), "copy": (2, 3)}.get(action, (0, 0))
+    if not least <= len(words) <= most:
+        options.parser.error(f"what is {' '.join(words)}? `zoo`, `zoo show NAME` and `zoo copy NAME [DIR]` there are")
+    if options.json and action != "list":
+        options.parser.error(f"zoo {action} takes no --json")
+    if action == "list":
+        _list(options.json)
+    elif action == "show":
+        sys.stdout.write(_text(_file(words[1])))
+    else:
+        _copy(_file(words[1]), words[2] if len(words) > 2 else ".")
+    return 0
+
+
+def index() -> dict[str, dict[str, Any]]:
+    """Each network by name, the oldest first: `file`, `year`, `params`, `macs` (None where a size is known at run time
+    only), `paper` and `authors`. What is counted is inference on one example."""
+    from json import load
+
+    with open(os.path.join(data("specs"), INDEX), encoding="utf-8") as file:
+        known: dict[str, dict[str, Any]] = load(file)
+    return known
+
+
+def _list(as_json: bool) -> None:
+    known = index()
+    if as_json:
+        from json import dumps
+
+        print(dumps([{"name": name, **entry} for name, entry in known.items()], indent=2, ensure_ascii=False))
+        return
+    rows = [("NAME", "YEAR", "PARAMETERS", "MACS", "PAPER")]
+    for name, entry in known.items():
+        macs = "?" if entry["macs"] is None else f"{entry['macs']:,}"
+        rows.append((name, str(entry["year"]), f"{entry['params']:,}", macs, entry["paper"]))
+    a, b, c, d, _ = (max(len(row[column]) for row in rows) for column in range(5))
+    room = _columns() - (a + b + c + d + 8)
+    for name, year, params, macs, paper in rows:
+        title = paper if len(paper) <= room else paper[: room - 1] + "…"
+        print(f"{name:{a}}  {year:{b}}  {params:>{c}}  {macs:>{d}}  {title}")
+
+
+def _columns() -> int:
+    """The width of the terminal; a pipe has no end."""
+    try:
+        return max(80, os.get_terminal_size(sys.stdout.fileno()).columns)
+    except (OSError, ValueError):
+        return sys.maxsize
+
+
+def _file(name: str) -> str:
+    """The shipped file of a network, or of the file's own name."""
+    known = index()
+    if name in known:
+        return str(known[name]["file"])
+    file = name.removeprefix("zoo/").removesuffix(".net") + ".net"
+    if any(entry["file"] == file for entry in known.values()):
+        return file
+    from netdsl.diagnostics.suggest import suggest
+
+    meant = [f"did you mean `{word}`?" for word in suggest(name, known)[:1]]
+    raise NotInZoo(f"no network of the zoo is called {escape(name)}", *meant or ["`netdsl zoo` lists them"])
+
+
+def _text(file: str) -> str:
+    with open(os.path.join(data("specs"), file), encoding="utf-8") as spec:
+        return spec.read()
+
+
+def _copy(file: str, folder: str) -> None:
+    """Write a spec and all that it uses, or nothing."""
+    from netdsl.cli.problems import note
+    from netdsl.files import write_atomically
+
+    texts = {name: _text(name) for name in _used(file)}
+    targets = {name: os.path.join(folder, name) for name in texts}
+    for target in targets.values():
+        if os.path.lexists(target):
+            raise InTheWay(f"{escape(target)} exists", "copy into another folder: `netdsl zoo copy NAME DIR`")
+    for name, target in targets.items():
+        with write_atomically(target) as written:
+            written.write(texts[name].encode())
+        note(escape(os.path.normpath(target)))
+
+
+def _used(file: str) -> list[str]:
+    """A spec, and those that it uses, and those that they use."""
+    from netdsl.diagnostics.report import Report
+    from netdsl.syntax import ast
+    from netdsl.syntax.parse import parse
+    from netdsl.text import Source
+
+    files = [file]
+    for name in files:  # which grows
+        items = parse(Source(name, _text(name)), Report()).items
+        used = (item.path.value.removeprefix("zoo/") for item in items if isinstance(item, ast.Use))
+        files += [each for each in dict.fromkeys(used) if each not in files]
+    return files
