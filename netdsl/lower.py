@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.ir.graph import Graph
-from netdsl.ir.shape import Size
+from netdsl.ir.shape import Size, Undecidable
 from netdsl.ops.elementwise import cast, identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from netdsl.ir.formula import Count
     from netdsl.ir.graph import Value
     from netdsl.ir.net import Net, Node, Parameter
     from netdsl.ir.shape import Dim
@@ -59,19 +60,37 @@ def lower(net: Net, *, batch: int | None = None) -> Graph:
 
 def node_macs(node: Node) -> int:
     """A layer's cost for a batch of one. Raises Undecidable where it depends on a size known only at run time."""
+    found = cost(node_graph(node))
+    if not isinstance(found, int):
+        raise Undecidable
+    return found
+
+
+def node_graph(node: Node) -> Graph:
+    """A layer alone, for a batch of one: an input for each of its inputs, an operation for each op of its body."""
     graph = Graph(node.name)
     values = {x: graph.input(x.name, (1, *x.shape), x.dtype) for x in dict.fromkeys(node.inputs)}
-    _lower(node, values, graph, 1)
-    return sum(
-        operation.op.macs(operation.outputs[0].shape, *(x.shape for x in operation.inputs))
-        for operation in graph.operations
-    )
+    graph.output(node.name, _lower(node, values, graph, 1))
+    return graph
+
+
+def cost(graph: Graph) -> Count:
+    """Multiply-accumulates of all operations."""
+    total: Count = 0
+    for operation in graph.operations:
+        total += operation.op.macs(operation.outputs[0].shape, *(x.shape for x in operation.inputs))
+    return total
 
 
 def macs(net: Net) -> int:
     """The cost of inference for a batch of one, as language.md defines it; raises Undecidable as `node_macs` does."""
-    live = _reached(net, [output.node for output in net.outputs.values() if not output.training])
-    return sum(node_macs(node) for node in net.nodes if node in live)
+    return sum(map(node_macs, live(net)))
+
+
+def live(net: Net) -> list[Node]:
+    """The layers that inference needs, in the order of the source: not those that only training outputs read."""
+    needed = _reached(net, [output.node for output in net.outputs.values() if not output.training])
+    return [node for node in net.nodes if node in needed]
 
 
 def _reached(net: Net, ends: list[Node]) -> set[Node]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from netdsl.ir.graph import Constant, Tensor, Value
+from netdsl.ops.reach import Reach, aligned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from netdsl.ir.formula import Count
     from netdsl.ir.graph import Graph, Scalar
     from netdsl.ir.shape import Shape
 
@@ -45,6 +47,7 @@ class Op:
 
     - `infer`: the result's shape from the inputs'; an op with several results gives `shapes` and `dtypes` instead.
     - `macs`: its cost, as language.md defines it.
+    - `reach`: what it reads, from which receptive fields follow; by default each place reads its like.
     - `onnx`: its form at an opset. By default the operator of the class's name, the slots being its attributes.
     - its gradient: given that of its result, those of its inputs.
 
@@ -65,12 +68,13 @@ class Op:
     def dtypes(self, *xs: str) -> tuple[str, ...]:
         return (self.dtype(*xs),)
 
-    def macs(self, y: Shape, *xs: Shape) -> int:
-        """Multiply-accumulates for a batch of one, from the shapes of the result and of the inputs.
-
-        Raises Undecidable where they depend on a size known only at run time.
-        """
+    def macs(self, y: Shape, *xs: Shape) -> Count:
+        """Multiply-accumulates for a batch of one, from the shapes of the result and of the inputs."""
         return 0
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        """What a place of the result reads along an axis of the operand `at`; None is all of it."""
+        return aligned(axis, xs[at], y)
 
     def onnx(self, opset: int, *xs: Value) -> Form:
         """The form at an opset from 17 to 26, for these inputs."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.ir.shape import elements
+from netdsl.ir.formula import count
 from netdsl.ops.base import Form, Op, apply, known
+from netdsl.ops.reach import Reach, window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from netdsl.ir.formula import Count
     from netdsl.ir.graph import Value
     from netdsl.ir.shape import Dim, Shape
 
@@ -43,8 +45,14 @@ class Conv(Op):
         spatial = map(windows, x[2:], known(w[2:]), self.strides, pads, self.dilations)
         return x[0], w[0], *spatial
 
-    def macs(self, y: Shape, *xs: Shape) -> int:
-        return elements(y[1:]) * elements(xs[1][1:])
+    def macs(self, y: Shape, *xs: Shape) -> Count:
+        return count(y[1:]) * count(xs[1][1:])
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        if axis < 2:
+            return None if axis else Reach(0)
+        span = (known(xs[1])[axis] - 1) * self.dilations[axis - 2] + 1
+        return window(axis, span, self.strides[axis - 2], self.pads[axis - 2])
 
     def onnx(self, opset: int, *xs: Value) -> Form:
         return Form("Conv", self.attributes | {"kernel_shape": xs[1].shape[2:]})
@@ -87,8 +95,15 @@ class ConvTranspose(Op):
         )
         return x[0], channels, *spatial
 
-    def macs(self, y: Shape, *xs: Shape) -> int:
-        return elements(xs[0][1:]) * elements(xs[1][1:])
+    def macs(self, y: Shape, *xs: Shape) -> Count:
+        return count(xs[0][1:]) * count(xs[1][1:])
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        if axis < 2:
+            return None if axis else Reach(0)
+        span = (known(xs[1])[axis] - 1) * self.dilations[axis - 2] + 1
+        pad, stride = self.pads[axis - 2], self.strides[axis - 2]
+        return Reach(axis, first=pad - max(0, span - stride), last=pad, up=stride)
 
     def onnx(self, opset: int, *xs: Value) -> Form:
         return Form("ConvTranspose", self.attributes | {"kernel_shape": xs[1].shape[2:]})

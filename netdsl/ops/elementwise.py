@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.ir.graph import DTYPES, Tensor
 from netdsl.ops.base import Form, SameShape, apply
+from netdsl.ops.reach import Reach
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,22 +155,28 @@ class Cast(SameShape):
         return Form("Cast", types={"to": self.to})
 
 
-class Softmax(SameShape):
+class OverAxis(SameShape):
+    """A function of all elements along an axis."""
+
+    __slots__ = ("axis",)
+
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        return None if axis == self.axis % len(y) else Reach(axis)
+
+
+class Softmax(OverAxis):
     """y = e^x / sum of e^x over an axis. ONNX Softmax."""
 
-    __slots__ = ("axis",)
-
-    def __init__(self, axis: int) -> None:
-        self.axis = axis
+    __slots__ = ()
 
 
-class LogSoftmax(SameShape):
+class LogSoftmax(OverAxis):
     """y = ln softmax(x) over an axis. ONNX LogSoftmax."""
 
-    __slots__ = ("axis",)
-
-    def __init__(self, axis: int) -> None:
-        self.axis = axis
+    __slots__ = ()
 
 
 def _function(op: type[SameShape]) -> Callable[[Value], Value]:

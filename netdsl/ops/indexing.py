@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from netdsl.ir.graph import Tensor, Value
 from netdsl.ir.shape import Undecidable
 from netdsl.ops.base import Form, Op, apply, constant, ints
+from netdsl.ops.reach import Reach
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,12 @@ class Concat(Op):
             total = total + x[axis]
         return (*before, total, *after)
 
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        if axis != self.axis % len(y):
+            return Reach(axis)
+        before = [x[axis] for x in xs[:at]]
+        return Reach(axis, first=-sum(size for size in before if isinstance(size, int)))
+
     def dtype(self, *xs: str) -> str:
         assert len(set(xs)) == 1, xs
         return xs[0]
@@ -47,6 +54,13 @@ class Gather(Op):
     def infer(self, x: Shape, indices: Shape) -> Shape:
         axis = self.axis % len(x)
         return x[:axis] + indices + x[axis + 1 :]
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        x, indices = xs
+        gathered = self.axis % len(x)
+        if at:
+            return Reach(gathered + axis)
+        return None if axis == gathered else Reach(axis if axis < gathered else axis + len(indices) - 1)
 
     def onnx(self, opset: int, *xs: Value) -> Form:
         # Counted from the end: OpenVINO draws a permutation of axis 1 into the next convolution's weights, inverted.
@@ -73,6 +87,14 @@ class Slice(Op):
         for axis, start, stop, step in zip(self.axes, self.starts, self.stops, self.steps, strict=True):
             sizes[axis] = (_span(sizes[axis], start, stop) + step - 1) // step
         return tuple(sizes)
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        if axis not in self.axes:
+            return Reach(axis)
+        cut, size = self.axes.index(axis), xs[0][axis]
+        start = self.starts[cut]
+        first = len(range(size)[:start]) if isinstance(size, int) else max(start, 0)
+        return Reach(axis, stride=self.steps[cut], first=first)
 
     def onnx(self, opset: int, *xs: Value) -> Form:
         stops = (2**63 - 1 if stop is None else stop for stop in self.stops)
@@ -105,6 +127,10 @@ class Pad(Op):
         rank = len(self.pads) // 2
         sizes = map(sum, zip(self.pads[:rank], self.pads[rank:], strict=True))
         return x[: len(x) - rank] + tuple(size + more for size, more in zip(x[len(x) - rank :], sizes, strict=True))
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        padded = axis - (len(y) - len(self.pads) // 2)
+        return Reach(axis, first=-self.pads[padded]) if padded >= 0 else Reach(axis)
 
     def onnx(self, opset: int, *xs: Value) -> Form:
         rank = len(self.pads) // 2

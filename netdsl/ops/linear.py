@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.ir.shape import elements
+from netdsl.ir.formula import count
 from netdsl.ops.base import Form, Op, apply
+from netdsl.ops.reach import Reach
 
 if TYPE_CHECKING:
+    from netdsl.ir.formula import Count
     from netdsl.ir.graph import Value
     from netdsl.ir.shape import Shape
 
@@ -26,8 +28,11 @@ class Gemm(Op):
         assert b in ((), (units,)), f"{units} units, a bias {b}"
         return x[0], units
 
-    def macs(self, y: Shape, *xs: Shape) -> int:
-        return elements(xs[1])
+    def macs(self, y: Shape, *xs: Shape) -> Count:
+        return count(xs[1])
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        return None if axis else Reach(0)
 
     def onnx(self, opset: int, *xs: Value) -> Form:
         return Form("Gemm", {"transB": 1} if self.trans_b else {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.ops.base import SameShape, apply
+from netdsl.ops.reach import Reach, window
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value
@@ -43,6 +44,9 @@ class InstanceNormalization(SameShape):
         assert all(a == x[1:2] for a in affine), f"{x} normalised with {affine}"
         return x
 
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        return Reach(axis) if axis < 2 else None
+
 
 class LayerNormalization(SameShape):
     """y = scale * (x - mean) / sqrt(var + epsilon) + bias, mean and var over the last axis. ONNX LayerNormalization.
@@ -58,6 +62,9 @@ class LayerNormalization(SameShape):
     def infer(self, x: Shape, *affine: Shape) -> Shape:
         assert all(a == x[-1:] for a in affine), f"{x} normalised with {affine}"
         return x
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        return Reach(axis) if axis < len(y) - 1 else None
 
 
 class LRN(SameShape):
@@ -79,6 +86,9 @@ class LRN(SameShape):
     def infer(self, x: Shape, *_: Shape) -> Shape:
         assert len(x) == 4, x
         return x
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        return window(1, self.size, 1, self.size // 2) if axis == 1 else Reach(axis)
 
 
 def batch_norm(x: Value, scale: Value, bias: Value, mean: Value, var: Value, epsilon: float = 1e-5) -> Value:

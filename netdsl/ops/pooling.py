@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from netdsl.ops.base import Form, Op, apply
 from netdsl.ops.convolution import windows
 from netdsl.ops.indexing import pad
+from netdsl.ops.reach import Reach, window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,11 @@ class Pool(Op):
         assert len(x) == rank + 2, f"{x} pooled over {rank} axes"
         pads = map(sum, zip(self.pads[:rank], self.pads[rank:], strict=True))
         return x[:2] + tuple(map(windows, x[2:], self.kernel_shape, self.strides, pads))
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        if axis < 2:
+            return Reach(axis)
+        return window(axis, self.kernel_shape[axis - 2], self.strides[axis - 2], self.pads[axis - 2])
 
     @property
     def attributes(self) -> dict[str, object]:
@@ -67,6 +73,9 @@ class GlobalPool(Op):
 
     def infer(self, x: Shape) -> Shape:
         return x[:2] + (1,) * (len(x) - 2)
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        return Reach(axis) if axis < 2 else None
 
 
 class GlobalAveragePool(GlobalPool):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.ops.base import Form, Op, apply, ints
+from netdsl.ops.reach import Reach
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,10 @@ class Reduce(Op):
         if self.keepdims:
             return tuple(1 if i in gone else size for i, size in enumerate(x))
         return tuple(size for i, size in enumerate(x) if i not in gone)
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        gone = {each % len(xs[0]) for each in self.axes}
+        return None if axis in gone else Reach(axis - (0 if self.keepdims else sum(each < axis for each in gone)))
 
     def onnx(self, opset: int, *xs: Value) -> Form:
         keep = {"keepdims": int(self.keepdims)}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.ir.graph import Tensor
 from netdsl.ops.base import Form, Op, apply
+from netdsl.ops.reach import Reach
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,14 @@ class Resize(Op):
     def infer(self, x: Shape) -> Shape:
         assert len(x) == len(self.factors) + 2, f"{x} resized by {self.factors}"
         return x[:2] + tuple(size * factor for size, factor in zip(x[2:], self.factors, strict=True))
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        factor = self.factors[axis - 2] if axis > 1 else 1
+        if factor == 1 or not self.linear:
+            return Reach(axis, up=factor)
+        if self.corners:  # not the very neighbours, which depend on the size, but as many
+            return Reach(axis, last=factor, up=factor)
+        return Reach(axis, stride=2, first=1 - factor, last=factor, up=2 * factor)
 
     def onnx(self, opset: int, *xs: Value) -> Form:
         where = "align_corners" if self.corners else "half_pixel" if self.linear else "asymmetric"
@@ -56,6 +65,9 @@ class DepthToSpace(Op):
         assert isinstance(channels, int), x
         assert channels % self.blocksize**2 == 0, f"{x} in blocks of {self.blocksize}"
         return n, channels // self.blocksize**2, *(size * self.blocksize for size in sizes)
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        return Reach(axis, up=self.blocksize) if axis > 1 else None if axis else Reach(0)
 
     def onnx(self, opset: int, *xs: Value) -> Form:
         return Form("DepthToSpace", {"blocksize": self.blocksize, "mode": "CRD"})

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.ir.shape import elements, product
 from netdsl.ops.base import Form, Op, apply, ints
+from netdsl.ops.reach import Reach, regrouped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,9 @@ class Flatten(Op):
     def infer(self, x: Shape) -> Shape:
         return x[0], product(x[1:])
 
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        return regrouped(axis, xs[0], y)
+
 
 class Reshape(Op):
     """The elements in row-major order under a new shape, batch included. ONNX Reshape.
@@ -41,6 +45,9 @@ class Reshape(Op):
         if all(isinstance(size, int) for size in (*x, *self.shape)):
             assert elements(x) == elements(self.shape), f"{x} reshaped to {self.shape}"
         return self.shape
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        return regrouped(axis, xs[0], y)
 
     def onnx(self, opset: int, *xs: Value) -> Form:
         x = xs[0].shape
@@ -62,6 +69,9 @@ class Transpose(Op):
     def infer(self, x: Shape) -> Shape:
         assert sorted(self.perm) == list(range(len(x))), f"{x} in the order {self.perm}"
         return tuple(x[axis] for axis in self.perm)
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        return Reach(self.perm.index(axis))
 
 
 def flatten(x: Value) -> Value:

@@ -1,0 +1,104 @@
+"""What one place of a result reads of an operand, axis by axis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.ir.shape import Undecidable, product
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netdsl.ir.shape import Dim, Shape
+
+
+class Reach:
+    """An operand's axis as axis `to` of the result sees it.
+
+    Place p of the result reads the operand's places from (p*stride + first) // up to (p*stride + last) // up. Where
+    `joined`, the axis is but a part of that axis: each place of the result still reads one of the operand, and its
+    neighbours other ones.
+    """
+
+    __slots__ = ("first", "joined", "last", "stride", "to", "up")
+
+    def __init__(
+        self, to: int, *, stride: int = 1, first: int = 0, last: int | None = None, up: int = 1, joined: bool = False
+    ) -> None:
+        self.to = to
+        self.stride = stride
+        self.first = first
+        self.last = first if last is None else last
+        self.up = up
+        self.joined = joined
+
+    @property
+    def moves(self) -> bool:
+        """Whether place p of the result reads another place than p, or more."""
+        return (self.stride, self.first, self.last, self.up) != (1, 0, 0, 1) or self.joined
+
+
+def aligned(axis: int, x: Shape, y: Shape) -> Reach:
+    """As numpy broadcasts: axes are counted from the last, and a size of 1 spreads."""
+    to = axis + len(y) - len(x)
+    return Reach(to, stride=0 if x[axis] == 1 != y[to] else 1)
+
+
+def window(axis: int, span: int, stride: int, pad: int) -> Reach:
+    """A window of `span` places, the first of which begins `pad` before the operand."""
+    return Reach(axis, stride=stride, first=-pad, last=span - 1 - pad)
+
+
+def regrouped(axis: int, x: Shape, y: Shape) -> Reach | None:
+    """The same elements in the same order under another shape; None where the axis is split and joined at once."""
+    here, there = next((run for run in _runs(x, y) if axis in run[0]), ((axis,), ()))
+    if x[axis] == 1:
+        return Reach(there[0] if there else 0, stride=0)
+    before = [each for each in here if x[each] != 1]
+    after = [each for each in there if y[each] != 1]
+    if len(before) == len(after) == 1:
+        return Reach(after[0])
+    if len(after) == 1:
+        inner = _known(x[axis + 1 : here[-1] + 1])
+        return Reach(after[0], up=inner) if axis == before[0] and inner else Reach(after[0], joined=True)
+    inner = _known(y[after[0] + 1 : after[-1] + 1]) if len(before) == 1 and after else 0
+    return Reach(after[0], stride=inner, last=inner - 1) if inner else None
+
+
+def _runs(x: Shape, y: Shape) -> list[tuple[Sequence[int], Sequence[int]]]:
+    """The shortest runs of axes that hold equally many elements."""
+    found: list[tuple[Sequence[int], Sequence[int]]] = []
+    i = j = 0
+    while i < len(x) and j < len(y):
+        begin, other = i, j
+        i, j = i + 1, j + 1
+        while (order := _compare(x[begin:i], y[other:j])) and (i < len(x) or j < len(y)):
+            if (order < 0 and i < len(x)) or j == len(y):
+                i += 1
+            else:
+                j += 1
+        found.append((range(begin, i), range(other, j)))
+    if found and (i < len(x) or j < len(y)):  # axes of size 1 at the end
+        here, there = found.pop()
+        found.append((range(here[0], len(x)), range(there[0], len(y))))
+    return found
+
+
+def _compare(x: Sequence[Dim], y: Sequence[Dim]) -> int:
+    """Negative where the axes of x hold fewer elements, 0 where they hold as many."""
+    try:
+        difference = product(tuple(x)) - product(tuple(y))
+    except Undecidable:
+        return len(x) - len(y) or -1
+    if isinstance(difference, int):
+        return difference
+    return -1 if any(factor < 0 for _, factor in difference.terms) else 1
+
+
+def _known(shape: Shape) -> int:
+    """The elements of a shape, 0 where they are not known."""
+    try:
+        found = product(shape)
+    except Undecidable:
+        return 0
+    return found if isinstance(found, int) else 0
