@@ -1,0 +1,142 @@
+"""The figures of a net, as docs/language.md defines them, layer by layer and in all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.ir.formula import count, largest
+from netdsl.lower import cost, live, node_graph
+from netdsl.report import field
+from netdsl.report.call import call
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netdsl.ir.formula import Count, Largest
+    from netdsl.ir.graph import Graph
+    from netdsl.ir.net import Net, Node
+    from netdsl.text import Frame, Span
+
+FLOAT = 4
+"""Bytes of an element."""
+
+
+class Row:
+    """A layer's figures.
+
+    `params` are the elements of its weights, those that an earlier layer shares with it left out; `bytes` what its
+    output takes, for the batch that was asked for; `line` is in the net's own file, where the layer comes from another
+    one that of the call; `field` is an int, "all" or None (not known), or a list with one of these for each axis.
+    """
+
+    __slots__ = ("bytes", "call", "field", "line", "macs", "node", "params")
+
+    def __init__(
+        self, node: Node, line: int, params: int, macs: Count, size: Count, field: field.Size | list[field.Size]
+    ) -> None:
+        self.node = node
+        self.call = call(node.layer)
+        self.line = line
+        self.params = params
+        self.macs = macs
+        self.bytes = size
+        self.field = field
+
+
+class Figures:
+    """All figures of a net; `peak_at` is the row at which most bytes are alive, where that is known."""
+
+    __slots__ = ("batch", "buffers", "depth", "macs", "net", "params", "peak", "peak_at", "rows", "trainable")
+
+    def __init__(self, net: Net, batch: int = 1) -> None:
+        nodes = live(net)
+        graphs = list(_graphs(nodes))
+        self.net = net
+        self.batch = batch
+        self.rows = list(_rows(net, nodes, graphs, batch))
+        self.macs: Count = 0
+        for row in self.rows:
+            self.macs += row.macs
+        parameters = {p.name: p for node in nodes for p in node.parameters.values()}.values()
+        sizes = [(p, _elements(p.shape)) for p in parameters]
+        self.params = sum(size for p, size in sizes if not p.buffer)
+        self.trainable = sum(size for p, size in sizes if p.trainable)
+        self.buffers = sum(size for p, size in sizes if p.buffer)
+        self.depth = _depth(self.rows)
+        alive = _alive(net, self.rows)
+        self.peak: Count | Largest = largest(alive)
+        self.peak_at = next((row for row, size in zip(self.rows, alive, strict=True) if size == self.peak), None)
+
+
+def _graphs(nodes: list[Node]) -> Iterator[Graph]:
+    """Each layer alone in a graph, which equal layers on equal shapes share."""
+    known: dict[tuple[object, ...], Graph] = {}
+    for node in nodes:
+        places = {x: at for at, x in enumerate(dict.fromkeys(node.inputs))}
+        key = (node.layer, *((places[x], x.shape, x.dtype) for x in node.inputs))
+        if key not in known:
+            known[key] = node_graph(node)
+        yield known[key]
+
+
+def _rows(net: Net, nodes: list[Node], graphs: list[Graph], batch: int) -> Iterator[Row]:
+    counted: set[str] = set()
+    views: dict[Node, field.View] = {}
+    costs: dict[Graph, Count] = {}
+    for node, graph in zip(nodes, graphs, strict=True):
+        if graph not in costs:
+            costs[graph] = cost(graph)
+        inputs = dict.fromkeys(node.inputs)
+        views[node] = field.follow(graph, [views[x] for x in inputs]) if inputs else field.start(node)
+        new = [p for p in node.parameters.values() if p.name not in counted]
+        counted.update(p.name for p in new)
+        params = sum(_elements(p.shape) for p in new if not p.buffer)
+        size = count(node.shape) * (FLOAT * batch)
+        yield Row(node, line(net, node.span, node.frame), params, costs[graph], size, field.size(views[node]))
+
+
+def _elements(shape: tuple[int, ...]) -> int:
+    product = 1
+    for size in shape:
+        product *= size
+    return product
+
+
+def line(net: Net, span: Span, frame: Frame | None) -> int:
+    """The line in the net's own file: of the place itself, or of the call that led to it."""
+    spans = [span, *(each.span for each in frame or ())]
+    own = next((each for each in spans if each.source is net.source), span)
+    return own.source.position(own.start)[0]
+
+
+def _depth(rows: list[Row]) -> int:
+    """The most layers that cost something on one path."""
+    depths: dict[Node, int] = {}
+    for row in rows:
+        before = max((depths[x] for x in row.node.inputs), default=0)
+        depths[row.node] = before + bool(row.macs)
+    return max(depths.values())
+
+
+def _alive(net: Net, rows: list[Row]) -> list[Count]:
+    """The bytes alive while each layer runs: what later ones or itself read, inputs and its output included.
+
+    Inputs are there from the start, and outputs stay to the end.
+    """
+    last = {row.node: at for at, row in enumerate(rows)}
+    for at, row in enumerate(rows):
+        last.update(dict.fromkeys(row.node.inputs, at))
+    last.update((output.node, len(rows)) for output in net.outputs.values() if not output.training)
+    ends: dict[int, list[Count]] = {}
+    for row in rows:
+        ends.setdefault(last[row.node], []).append(row.bytes)
+    alive: Count = 0
+    for row in rows:
+        alive += row.bytes if not row.node.inputs else 0
+    found = []
+    for at, row in enumerate(rows):
+        alive += row.bytes if row.node.inputs else 0
+        found.append(alive)
+        for size in ends.get(at, ()):
+            alive -= size
+    return found
