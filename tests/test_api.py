@@ -18,6 +18,7 @@ import onnxruntime
 import pytest
 
 import netdsl
+from netdsl import session
 from netdsl.diagnostics.formats import summary
 from netdsl.diagnostics.render import render
 from netdsl.diagnostics.report import Report
@@ -440,8 +441,8 @@ def test_threads_share_a_session(lenet: netdsl.Session) -> None:
 
 
 def test_inputs_of_several_types() -> None:
-    session = netdsl.parse(SYMBOLIC).session(batch=2, threads=1)
-    found = session(image=np.zeros((2, 3, 9, 8), "u1"), ids=[[1, 2, 3, 4, 5]] * 2)
+    runs = netdsl.parse(SYMBOLIC).session(batch=2, threads=1)
+    found = runs(image=np.zeros((2, 3, 9, 8), "u1"), ids=[[1, 2, 3, 4, 5]] * 2)
     assert (found["y"].shape, found["y"].dtype) == ((2, 8, 5, 4), np.float32)
     assert (found["same"].tolist(), found["same"].dtype) == ([[1, 2, 3, 4, 5]] * 2, np.int64)
 
@@ -468,14 +469,14 @@ def test_arrays_that_do_not_fit(
 
 
 def test_values_that_do_not_fit() -> None:
-    session = netdsl.parse("net n { input ids 2 dtype i64; embedding 7 8; output y }").session()
+    embed = netdsl.parse("net n { input ids 2 dtype i64; embedding 7 8; output y }").session()
     for array, said in [
         (np.full((3, 2), 1.0), "ids holds float64, and the input takes int64"),
         (np.array([[1, 2], [3, 2**63]], "u8"), "ids[1] holds 9223372036854775808, which is out of the range of int64"),
         ([[1, 2], [3]], "ids is list, and no array"),
     ]:
         with pytest.raises(netdsl.UserError) as caught:
-            session(ids=array)
+            embed(ids=array)
         assert (caught.value.code, said in str(caught.value)) == ("E0803", True)
 
 
@@ -492,6 +493,24 @@ def test_an_absent_provider_is_told() -> None:
         netdsl.parse(TINY).session(threads=0)
 
 
+def test_a_fallback_is_an_error_unless_it_is_permitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Runtime:
+        """Leaves something to the CPU."""
+
+        provider, fallback = "abacus", "1 of 3 nodes"
+
+        def __init__(self, model: bytes, *, allow_fallback: bool, **_: Any) -> None:
+            if not allow_fallback:
+                raise session.FellBack("abacus leaves 1 of 3 nodes to the CPU", "--allow-fallback permits it")
+
+    monkeypatch.setattr(session, "Session", Runtime)
+    net = netdsl.parse(TINY)
+    with pytest.raises(netdsl.UserError) as caught:
+        net.session(provider="abacus")
+    assert (caught.value.code, caught.value.helps) == ("E0815", ("allow_fallback=True permits it",))
+    assert net.session(provider="abacus", allow_fallback=True).fallback == "1 of 3 nodes"
+
+
 # The zoo -------------------------------------------------------------------------------------------------------------
 
 
@@ -502,7 +521,8 @@ def test_the_zoo_is_a_mapping_of_all_that_is_shipped() -> None:
     entry = netdsl.zoo["resnet50"]
     assert (entry.name, entry.file, entry.year) == ("resnet50", "resnet.net", 2015)
     assert entry.paper == "Deep Residual Learning for Image Recognition"
-    assert str(entry.authors).startswith("K. He")
+    assert entry.authors.startswith("K. He")
+    assert entry.params == sum(np.prod(p.shape) for p in entry.load().parameters.values() if not p.buffer)
     assert entry.load(classes=3).outputs["output"].shape == (3,)
     assert "nothing" not in netdsl.zoo
     assert netdsl.zoo.get("nothing") is None
@@ -546,7 +566,7 @@ shape: tuple[int | str, ...] = net.inputs["image"].shape
 names: list[str] = [layer.name for layer in net.layers]
 session: netdsl.Session = net.session(provider="cpu", weights="w.npz")
 y: np.ndarray = session(image=[[1, 2], [3, 4]])["y"]
-year: int | None = netdsl.zoo["resnet50"].year
+year: int = netdsl.zoo["resnet50"].year
 version: str = netdsl.__version__
 try:
     netdsl.parse("", name="x")

@@ -156,19 +156,25 @@ class Net:
         seed: int = 0,
         batch: int | None = None,
         threads: int | None = None,
+        allow_fallback: bool = False,
     ) -> Session:
-        """The net ready to run, on a provider of onnxruntime: `cpu`, `cuda` and others.
+        """The net ready to run, on a provider of onnxruntime: `cpu`, `cuda`, with options `cuda:device_id=1`.
 
         Without weights it computes with drawn ones. `threads` are those of the CPU, all by default. Raises UserError
-        where the weights do not fit, or the provider is not there.
+        where the weights do not fit, where the provider is not there, and where it leaves something to the CPU, unless
+        `allow_fallback` permits that.
         """
         from netdsl.api.session import Session
+        from netdsl.session import FellBack
         from netdsl.session import Session as Runtime
 
         model = self._bytes(weights, seed, batch, OPSET)
         if threads is not None:
             threads = _between("threads", threads, 1, LARGEST)
-        runtime = Runtime(model, provider=provider, threads=threads, name=self.name)
+        try:
+            runtime = Runtime(model, provider=provider, threads=threads, name=self.name, allow_fallback=allow_fallback)
+        except FellBack as error:
+            raise FellBack(error.message, "allow_fallback=True permits it") from None
         return Session(runtime, self.inputs, self.outputs)
 
     def _bytes(self, weights: Weights | None, seed: int, batch: int | None, opset: int) -> bytes:

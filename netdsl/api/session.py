@@ -43,6 +43,11 @@ class Session:
         """What computes: `cpu`, `cuda`."""
         return self._session.provider
 
+    @property
+    def fallback(self) -> str:
+        """What is left to the CPU all the same, in words; empty if nothing is."""
+        return self._session.fallback
+
     def __call__(self, /, **inputs: ArrayLike) -> dict[str, Array]:
         """All outputs for one batch. Each array has the batch as its first axis, and then the input's shape.
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from netdsl.api.loading import load
+from netdsl.cli.zoo import index
 from netdsl.diagnostics.suggest import suggest
-from netdsl.elaborate.library import zoo as shipped
 
 if TYPE_CHECKING:
     from netdsl.api.loading import Setting
@@ -15,53 +15,38 @@ if TYPE_CHECKING:
 
 
 class ZooEntry:
-    """A net of the zoo: where it is from, and `load`, which takes its parameters."""
+    """A net of the zoo: `paper`, `authors` and `year`, its `params` and `macs` for one example (None where a size is
+    known at run time only), and the `file` that it is in."""
 
-    __slots__ = ("_net", "file", "name")
+    __slots__ = ("authors", "file", "macs", "name", "paper", "params", "year")
 
-    def __init__(self, name: str, file: str) -> None:
+    def __init__(
+        self, name: str, *, file: str, year: int, params: int, macs: int | None, paper: str, authors: str
+    ) -> None:
         self.name = name
         self.file = file
-        self._net: Net | None = None
+        self.year = year
+        self.params = params
+        self.macs = macs
+        self.paper = paper
+        self.authors = authors
 
     def load(self, **parameters: Setting) -> Net:
-        """The net, as `netdsl.load` gives it."""
+        """The net with these parameters, as `netdsl.load` gives it."""
         return load(self.name, **parameters)
 
-    @property
-    def about(self) -> dict[str, object]:
-        """What the net says of itself; the first look at it takes as long as a `load`."""
-        if self._net is None:
-            self._net = self.load()
-        return self._net.about
-
-    @property
-    def paper(self) -> str | None:
-        paper = self.about.get("paper")
-        return None if paper is None else str(paper)
-
-    @property
-    def authors(self) -> str | None:
-        authors = self.about.get("authors")
-        return None if authors is None else str(authors)
-
-    @property
-    def year(self) -> int | None:
-        year = self.about.get("year")
-        return year if isinstance(year, int) else None
-
     def __repr__(self) -> str:
-        return f"<{self.name} of the zoo, in {self.file}>"
+        return f"<{self.name} of the zoo: {self.paper}, {self.year}>"
 
 
 class Zoo(Mapping[str, ZooEntry]):
-    """The shipped nets by name, in the order of their files.
+    """The shipped nets by name, the oldest first.
 
     ```python
-    >>> netdsl.zoo["resnet50"].year
-    2015
-    >>> "lenet5" in netdsl.zoo
-    True
+    >>> netdsl.zoo["resnet50"]
+    <resnet50 of the zoo: Deep Residual Learning for Image Recognition, 2015>
+    >>> netdsl.zoo["resnet50"].params
+    25557032
 
     ```
     """
@@ -74,7 +59,7 @@ class Zoo(Mapping[str, ZooEntry]):
     @property
     def _all(self) -> dict[str, ZooEntry]:
         if self._entries is None:
-            self._entries = {name: ZooEntry(name, file) for name, file in shipped().items()}
+            self._entries = {name: ZooEntry(name, **known) for name, known in index().items()}
         return self._entries
 
     def __getitem__(self, name: str) -> ZooEntry:
