@@ -163,6 +163,9 @@ class OverAxis(SameShape):
     def __init__(self, axis: int) -> None:
         self.axis = axis
 
+    def onnx(self, opset: int, *xs: Value) -> Form:
+        return Form(type(self).__name__, {"axis": self.axis})
+
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
         return None if axis == self.axis % len(y) else Reach(axis)
 
