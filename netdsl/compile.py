@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
 from netdsl.diagnostics.terminal import escape
@@ -46,19 +46,26 @@ def compile_net(
     weights: WeightFile | None = None,
     batch: int | None = None,
     opset: int = OPSET,
+    dtype: str = "f32",
+    io: str = "f32",
     metadata: Mapping[str, str] | None = None,
     data: DataFile | None = None,
 ) -> Emitted:
     """Write a net as one ONNX model, with the weights of a file or with initial ones drawn from the seed.
 
-    `metadata` is what the model shall say of itself besides what netdsl does; into `data`, where given, go the weights.
-    Returns the model without its weights.
+    With the `dtype` f16 it computes in half precision; its inputs and outputs are halves too if `io` says so.
+    `metadata` is what it tells of itself besides what netdsl puts there. The weights go into `data`, where given.
 
-    Raises UserError where the weights do not fit, the model is too large for one file, or the metadata are not to be.
+    Returns the model without its weights. Raises UserError where the weights do not fit, a number is beyond a half's
+    range, the model is too large for one file, or the metadata are not allowed.
     """
     from netdsl.lower import lower
 
     graph = lower(net, batch=batch)
+    if dtype == "f16":
+        from netdsl.passes.half import half
+
+        graph = half(graph, io=io)
     values = _values(net, graph, seed, weights)
     from netdsl.wire import write, write_apart
 
@@ -116,8 +123,11 @@ def compile_to_bytes(
     weights: WeightFile | None = None,
     batch: int | None = None,
     opset: int = OPSET,
+    dtype: str = "f32",
+    io: str = "f32",
+    metadata: Mapping[str, str] | None = None,
 ) -> bytes:
     """The model whole, in memory, as onnxruntime's `InferenceSession` takes it."""
-    file = io.BytesIO()
-    compile_net(net, file, seed=seed, weights=weights, batch=batch, opset=opset)
+    file = BytesIO()
+    compile_net(net, file, seed=seed, weights=weights, batch=batch, opset=opset, dtype=dtype, io=io, metadata=metadata)
     return file.getvalue()

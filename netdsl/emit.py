@@ -95,8 +95,9 @@ def emit(graph: Graph, *, opset: int = 21, float_type: str = "f32") -> Emitted:
         model.doc_string = graph.origin.doc
         for key, value in _metadata(graph.origin, model.producer_version):
             model.metadata_props.add(key=key, value=value)
-    _Emitter(graph, model.graph, opset, float_type).run()
-    return Emitted(model, tuple(p.declaration for p in graph.parameters.values()), float_type)
+    emitter = _Emitter(graph, model.graph, opset, float_type)
+    emitter.run()
+    return Emitted(model, tuple(p.declaration for p in graph.parameters.values()), emitter.typed(graph.dtype))
 
 
 def check(emitted: Emitted) -> None:
@@ -160,7 +161,8 @@ class _Emitter:
     def initializer(self, tensor: Tensor, wanted: str) -> str:
         data_type, bytes_type = ELEMENT_TYPES[self.typed(tensor.dtype)]
         name = self.values.take(wanted)
-        raw = np.array(tensor.data, dtype=bytes_type).tobytes()
+        with np.errstate(over="ignore"):  # beyond a half's range is no limit
+            raw = np.array(tensor.data, dtype=bytes_type).tobytes()
         self.proto.initializer.add(name=name, dims=tensor.shape, data_type=data_type, raw_data=raw)
         return name
 

@@ -16,6 +16,7 @@ from netdsl.diagnostics.user_error import UserError
 from netdsl.emit import ELEMENT_TYPES
 from netdsl.ir.shape import elements
 from netdsl.pair import MARK
+from netdsl.passes.half import BeyondHalf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -101,11 +102,21 @@ def _values(emitted: Emitted, weights: Weights) -> Iterator[Iterator[memoryview]
 
 def _blocks(emitted: Emitted, parameter: Parameter, blocks: Iterable[Array]) -> Iterator[memoryview]:
     left = _length(emitted, parameter)
+    bytes_type = ELEMENT_TYPES[emitted.dtype][1]
     for block in blocks:
-        data = np.ascontiguousarray(block, ELEMENT_TYPES[emitted.dtype][1])
+        data = _halved(parameter, block) if emitted.dtype == "f16" else np.ascontiguousarray(block, bytes_type)
         left -= data.nbytes
         yield data.reshape(-1).data.cast("B")
     assert left == 0, f"{parameter.name} is {-left} bytes too long"
+
+
+def _halved(parameter: Parameter, block: Array) -> Array:
+    with np.errstate(over="ignore"):
+        data = np.ascontiguousarray(block, "<f2")
+    if not np.isfinite(data).all():
+        largest = float(np.abs(block).max())
+        raise BeyondHalf(f"the weight `{parameter.name}` holds {largest:g}, and half precision ends at 65,504")
+    return data
 
 
 def _length(emitted: Emitted, parameter: Parameter) -> int:

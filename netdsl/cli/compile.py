@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING
 from netdsl.cli.problems import note, show
 from netdsl.diagnostics.report import Report
 from netdsl.diagnostics.terminal import escape
+from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
 from netdsl.frontend import load_net
 
 if TYPE_CHECKING:
     import argparse
 
     from netdsl.emit import Emitted
+
+
+class OptionsClash(UserError, code="E0641", exit_code=USAGE_IS_WRONG):
+    """Two options contradict each other, or one has no meaning without another."""
 
 
 def command(options: argparse.Namespace) -> int:
@@ -28,9 +33,10 @@ def command(options: argparse.Namespace) -> int:
     from netdsl.pair import DataFile
     from netdsl.weights.file import open_weights
 
+    _check_together(options)
     target = options.output if options.output is not None else f"{net.name}.onnx"
     metadata = _metadata(options.metadata)
-    size = weights_size(net)
+    size = weights_size(net, options.dtype)
     reads = (options.file, options.weights)
     outputs = replace_model(target, size, apart=options.external_data, force=options.force, reads=reads)
     with outputs as (file, data), Progress("bytes", size) as progress:
@@ -45,11 +51,18 @@ def command(options: argparse.Namespace) -> int:
             weights=weights,
             batch=options.batch,
             opset=options.opset,
+            dtype=options.dtype,
+            io=options.io,
             metadata=metadata,
             data=DataFile(written[1], data.name) if data is not None else None,  # type: ignore[arg-type]
         )
     note(f"{_sizes(target, [each.size for each in written], options)}, {_contents(made, options)}")
     return 0
+
+
+def _check_together(options: argparse.Namespace) -> None:
+    if options.io != "f32" and options.dtype == "f32":
+        raise OptionsClash("--io f16 goes with --dtype f16")
 
 
 def _metadata(given: list[str]) -> dict[str, str]:
@@ -85,7 +98,8 @@ def _contents(made: Emitted, options: argparse.Namespace) -> str:
     drawn = options.weights is None
     whence = f"drawn from seed {options.seed or 0}" if drawn else f"from {escape(options.weights)}"
     parameters = f"{_counted(count, 'parameter')} {whence}" if count else "no parameters"
-    return f"{parameters}, {_counted(nodes, 'node')}, opset {made.model.opset_import[0].version}"
+    precision = "" if options.dtype == "f32" else f", {options.dtype}"
+    return f"{parameters}, {_counted(nodes, 'node')}, opset {made.model.opset_import[0].version}{precision}"
 
 
 def _counted(count: int, what: str) -> str:

@@ -121,6 +121,16 @@ def _compile(commands: Commands) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite a file that netdsl did not make")
     parser.add_argument("--batch", type=_positive, metavar="N", help="fix the batch size, which else is free")
     parser.add_argument("--opset", type=_opset, default=21, metavar="N", help="ONNX opset, 17 to 26; 21 by default")
+    parser.add_argument(
+        "--dtype", choices=("f32", "f16"), default="f32", metavar="T", help="compute in f32 or f16; f32 by default"
+    )
+    parser.add_argument(
+        "--io",
+        choices=("f32", "f16"),
+        default="f32",
+        metavar="T",
+        help="with --dtype f16: the type of inputs and outputs, f32 or f16; f32 by default",
+    )
     parser.add_argument("--metadata", action="append", default=[], metavar="KEY=VALUE", help="put into the model")
     parser.add_argument(
         "--external-data",

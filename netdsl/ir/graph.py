@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 Scalar = float | int | bool
 
 DTYPES = ("f16", "f32", "f64", "u8", "i32", "i64", "bool")
-"""Element types, in the words of the language. A graph computes in `f32`; emission may make that `f64`."""
+"""Element types, in the words of the language. A graph computes in `f32`, until a pass makes that `f16`; emission may
+make it `f64`."""
 
 
 class Tensor:
@@ -62,7 +63,7 @@ class Parameter(Value):
     __slots__ = ("declaration",)
 
     def __init__(self, graph: Graph, declaration: net.Parameter) -> None:
-        super().__init__(graph, declaration.shape, name=declaration.name)
+        super().__init__(graph, declaration.shape, graph.dtype, name=declaration.name)
         self.declaration = declaration
 
 
@@ -95,14 +96,15 @@ class Graph:
     """A program in static single assignment: `operations` stand in an order in which they can run.
 
     `inputs`, `outputs` and `parameters` keep the order in which they were declared, and emission keeps it too.
-    `origin` is the net that was lowered, for what a model says about itself.
+    `origin` is the net that was lowered, for what a model says about itself; `dtype` the type of the parameters.
     """
 
-    __slots__ = ("inputs", "name", "operations", "origin", "outputs", "parameters")
+    __slots__ = ("dtype", "inputs", "name", "operations", "origin", "outputs", "parameters")
 
-    def __init__(self, name: str, origin: net.Net | None = None) -> None:
+    def __init__(self, name: str, origin: net.Net | None = None, dtype: str = "f32") -> None:
         self.name = name
         self.origin = origin
+        self.dtype = dtype
         self.inputs: dict[str, Value] = {}
         self.outputs: dict[str, Value] = {}
         self.parameters: dict[str, Parameter] = {}

@@ -1,0 +1,1 @@
+"""Rewrites: from a graph to another that computes the same."""

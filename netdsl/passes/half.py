@@ -1,0 +1,115 @@
+"""Single precision to half: 16 bits in the place of 32, for weights and for whatever is computed."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.user_error import UserError
+from netdsl.ir.graph import Constant, Graph, Tensor
+from netdsl.ops.elementwise import Cast, cast, identity
+from netdsl.ops.indexing import Pad
+from netdsl.ops.normalization import LRN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from netdsl.ir.graph import Operation, Scalar, Value
+    from netdsl.ir.net import Node
+
+WIDE = (LRN,)
+"""Ops that stay in f32: their sums of squares leave the range of a half where their results do not."""
+
+
+class BeyondHalf(UserError, code="E0681"):
+    """A half-precision number is at most 65,504, and at least 6e-8 where it is not zero. The network has others."""
+
+
+def half(graph: Graph, *, io: str = "f32") -> Graph:
+    """The same computation in f16. Its inputs and outputs keep their types, unless `io` is f16 too.
+
+    Values of other types than f32 stay what they are. Raises BeyondHalf for a constant that no half can hold.
+    """
+    return _Half(graph, io).run()
+
+
+class _Half:
+    """The new graph as it grows; `values` are its own by the old graph's."""
+
+    def __init__(self, graph: Graph, io: str) -> None:
+        assert io in ("f16", "f32"), io
+        self.old = graph
+        self.new = Graph(graph.name, graph.origin, "f16")
+        self.io = io
+        self.values: dict[Value, Value] = {}
+        self.taken: set[Value] = set()
+
+    def run(self) -> Graph:
+        old, new = self.old, self.new
+        nodes = {node.name: node for node in old.origin.inputs} if old.origin else {}
+        for parameter in old.parameters.values():
+            self.values[parameter] = new.parameter(parameter.declaration)
+        for name, x in old.inputs.items():
+            begin = len(new.operations)
+            kept = new.input(name, x.shape, self.io if x.dtype == "f32" else x.dtype)
+            self.values[x] = cast(kept, "f16") if x.dtype == "f32" else kept
+            self.sign(begin, nodes.get(name))
+        for operation in old.operations:
+            begin = len(new.operations)
+            self.operation(operation)
+            self.sign(begin, operation.origin)
+        for name, y in old.outputs.items():
+            begin = len(new.operations)
+            new.output(name, self.output(y))
+            self.sign(begin, y.producer.origin if y.producer else None)
+        return new
+
+    def sign(self, begin: int, origin: Node | None) -> None:
+        """Say where new operations come from."""
+        for operation in self.new.operations[begin:]:
+            operation.origin = operation.origin or origin
+
+    def operation(self, operation: Operation) -> None:
+        op = operation.op
+        inputs = tuple(self.value(x, operation.origin) for x in operation.inputs)
+        if isinstance(op, Cast) and op.to == "f32":
+            self.values[operation.outputs[0]] = cast(inputs[0], "f16")
+            return
+        if isinstance(op, WIDE):
+            inputs = tuple(cast(x, "f32") if x.dtype == "f16" else x for x in inputs)
+        if isinstance(op, Pad):
+            _check((op.value,), operation.origin)
+        for y, made in zip(operation.outputs, self.new.apply(op, *inputs), strict=True):
+            made.name = y.name
+            self.values[y] = cast(made, "f16") if made.dtype == "f32" else made
+
+    def value(self, x: Value, origin: Node | None) -> Value:
+        if x not in self.values:
+            assert isinstance(x, Constant), f"{x!r} is used before it is computed"
+            tensor = x.tensor
+            if tensor.dtype == "f32":
+                _check(tensor.data, origin)
+                tensor = Tensor("f16", tensor.shape, tensor.data)
+            self.values[x] = Constant(self.new, tensor)
+        return self.values[x]
+
+    def output(self, y: Value) -> Value:
+        """A result in its own type, under a name that nothing else has."""
+        made = self.values[y]
+        if y.dtype == "f32":
+            made = cast(made, self.io)
+        if made.producer is None or made in self.taken:
+            made = identity(made)
+        self.taken.add(made)
+        return made
+
+
+def _check(numbers: Iterable[Scalar], origin: Node | None) -> None:
+    for number in numbers:
+        try:
+            (kept,) = struct.unpack("<e", struct.pack("<e", number))
+        except OverflowError:
+            kept = None
+        if kept is None or (kept == 0) != (number == 0):
+            where = f"layer `{origin.name}`" if origin else "network"
+            raise BeyondHalf(f"the {where} computes with {number:g}, which no number of half precision comes near")
