@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netdsl.diagnostics import syntax_problems, text_problems
+from netdsl.diagnostics import call_problems, syntax_problems, text_problems
 from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.problem import REGISTRY
 from netdsl.diagnostics.render import render
@@ -21,9 +21,8 @@ from tests.syntax_tools import dump, nodes, read, sound
 FOLDER = Path(__file__).parent / "golden/syntax"
 GOLDEN = sorted(FOLDER.glob("*.net"))
 EXAMPLES = [path.read_text("utf-8") for path in sorted((FOLDER / "examples").glob("*.net"))]
-OURS = sorted(
-    code for code, found in REGISTRY.items() if found.__module__ in (syntax_problems.__name__, text_problems.__name__)
-)
+MODULES = (call_problems.__name__, syntax_problems.__name__, text_problems.__name__)
+OURS = sorted(code for code, found in REGISTRY.items() if found.__module__ in MODULES)
 
 TABLE = [
     ("let x = 3xk", "E0107 3xk"),
@@ -67,9 +66,19 @@ TABLE = [
     ("net a { conv stride=2 }", "E0110 ="),
     ("net a { x = 2 }", "E0110 ="),
     ("train a { lr = 2; x 1 }", "E0110 ="),
+    ("net a { conv stride: 2 }", "E0110 :"),
+    ("net a { fc = dense 10 }", "E0110 ="),
+    ("net a { c = conv(3x3, 64) }", "E0110 ="),
+    ("net a { n = max(3, 4) }", "E0110 ="),
     ("net a { conv 3x3, 64, 2; relu }", "E0111 ,"),
     ("net a { conv(3) }", "E0112 conv(3)"),
     ("net a { b: conv(3x3, 64) }", "E0112 conv(3x3, 64)"),
+    ("net a { Dropout(0.5) }", "E0112 Dropout(0.5)"),
+    ("net a { x = F.relu(x); relu }", "E0117 x = F.relu(x)"),
+    ("net a { self.c = nn.Conv2d(3, 64) }", "E0117 self.c = nn.Conv2d(3, 64)"),
+    ("net a { x = Conv2D(64, (3, 3))(x) }", "E0117 x = Conv2D(64, (3, 3))(x)"),
+    ("net a { nn.ReLU() }", "E0117 nn.ReLU()"),
+    ("net a { x = conv(x, 64) }", "E0117 x = conv(x, 64)"),
     ("let skip = 1", "E0113 skip"),
     ("block add { }", "E0113 add"),
     ("block b(input) { }", "E0113 input"),
@@ -139,6 +148,23 @@ REPAIRS = [
     ("net a { conv 3x3, 64 }", "net a { conv 3x3 64 }"),
     ("net a { conv(3x3, 64, stride=2) }", "net a { conv 3x3 64 stride 2 }"),
     ("net a { x = 2 }", "net a { let x = 2 }"),
+    ("net a { x = max(2, 3) }", "net a { let x = max(2, 3) }"),
+    ("net a { x = y if z else w }", "net a { let x = y if z else w }"),
+    ("net a { x = relu }", "net a { let x = relu }"),
+    ("net a { fc = dense 10 }", "net a { fc: dense 10 }"),
+    ("net a { fc=dense 10 }", "net a { fc: dense 10 }"),
+    ("net a { s = skip { relu } }", "net a { s: skip { relu } }"),
+    ("net a { c = conv(3x3, 64) }", "net a { c: conv 3x3 64 }"),
+    ("net a { conv 3x3 stride: 2 }", "net a { conv 3x3 stride 2 }"),
+    ("net a { relu() }", "net a { relu }"),
+    ("net a { ReLU() }", "net a { relu }"),
+    ("net a { Conv2d(3x3, 64) }", "net a { conv 3x3 64 }"),
+    ("net a { x = F.relu(x) }", "net a { relu }"),
+    ("net a { x = nn.ReLU()(x) }", "net a { relu }"),
+    ("net a { torch.flatten(x) }", "net a { flatten }"),
+    ("net a { x = self.layer1(x) }", "net a { layer1 }"),
+    ("net a { residual { relu } }", "net a { skip { relu } }"),
+    ("net a { Concat { } { relu } }", "net a { concat { } { relu } }"),
     ("netwrok a { relu }", "net a { relu }"),
     ("let x = “a”", 'let x = "a"'),
     ("let x = 3\u00a0− 2", "let x = 3 - 2"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.problem import Edit, Help, Label, Problem, meant, problem
+from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,74 +42,6 @@ class BadArgument(Problem):
     def _shown(self) -> str:
         """A literal as it is written, `0x3` and no list, else the value."""
         return self.span.text if self.span.text.replace("x", "").isdecimal() else self.value
-
-
-@problem("E0402", "unknown argument")
-class UnknownArgument(Problem):
-    """A word in a call is a keyword of what is called, or the name of something. What is given by its place has no
-    keyword.
-
-    ```net fail
-    net bad { input x 3x32x32; conv 3x3 64 strid 2 }
-    ```
-    """
-
-    callee: str
-    name: str
-    usage: str
-    places: tuple[str, ...]
-    keywords: tuple[str, ...]
-    names: tuple[str, ...]
-
-    def message(self) -> str:
-        return f"`{self.name}` is neither an argument of `{self.callee}` nor a name that is known here"
-
-    def label(self) -> str:
-        return "unknown word"
-
-    def notes(self) -> Iterable[str]:
-        yield f"usage: {self.usage}"
-
-    def helps(self) -> Iterable[Help]:
-        from netdsl.diagnostics.suggest import suggest
-
-        if self.name in self.places:
-            yield Help(f"`{self.name}` is given by its place, without its name")
-            return
-        close = suggest(self.name, (*self.keywords, *self.names, *self.places))[:1]
-        for word in close:
-            if word in self.keywords or word in self.names:
-                yield from meant(self.span, self.name, (*self.keywords, *self.names, *self.places))
-            else:
-                yield Help(f"did you mean `{word}`? it is given by its place, without its name")
-
-
-@problem("E0418", "unknown word")
-class UnknownWord(Problem):
-    """Some keywords take words, as `pad` takes `same`, and other values besides.
-
-    ```net fail
-    net bad { input x 3x32x32; conv 3x3 64 pad smae }
-    ```
-    """
-
-    callee: str
-    argument: str
-    name: str
-    words: tuple[str, ...]
-    names: tuple[str, ...]
-
-    def message(self) -> str:
-        return f"`{self.name}` is neither a word that `{self.argument}` of `{self.callee}` takes nor a known name"
-
-    def label(self) -> str:
-        return "unknown word"
-
-    def notes(self) -> Iterable[str]:
-        yield f"the words of `{self.argument}` are {', '.join(self.words)}"
-
-    def helps(self) -> Iterable[Help]:
-        yield from meant(self.span, self.name, (*self.words, *self.names))
 
 
 @problem("E0403", "a missing argument")

@@ -70,6 +70,11 @@ class UnknownLayer(Unknown):
     def label(self) -> str:
         return "no layer, block or statement is called so"
 
+    def helps(self) -> Iterable[Help]:
+        from netdsl.diagnostics.foreign import layer_helps
+
+        yield from layer_helps(self.span, self.name, self.candidates) or super().helps()
+
 
 @problem("E0203", "unknown label")
 class UnknownLabel(Unknown):

@@ -6,15 +6,9 @@ from typing import TYPE_CHECKING
 
 from netdsl.diagnostics.problem import Edit, Help, Problem, problem
 from netdsl.diagnostics.text_problems import shortened
-from netdsl.text import Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-
-def before(span: Span) -> Span:
-    """The place just before a span, to insert at."""
-    return Span(span.source, span.start, span.start)
 
 
 @problem("E0101", "this cannot stand here")
@@ -46,31 +40,6 @@ class UnexpectedToken(Problem):
             yield self.advice
 
 
-@problem("E0108", "a minus between arguments")
-class MinusInCall(Problem):
-    """In a call a space begins the next argument, so `conv 3x3 64 -1` could mean one argument or two. Parentheses
-    make it one value, closing the gap a subtraction.
-
-    ```net fail
-    net bad { input x 784; scale -1; dense 10 }
-    ```
-    """
-
-    operand: Span
-    left: Span | None
-
-    def label(self) -> str:
-        return "a subtraction, or a negative argument?"
-
-    def helps(self) -> Iterable[Help]:
-        negative = f"(-{self.operand.text})"
-        if self.left:
-            gap = Span(self.span.source, self.left.end, self.operand.start)
-            yield Help(f"to subtract, write `{self.left.text}-{self.operand.text}`", Edit(gap, "-"))
-        value = Span(self.span.source, self.span.start, self.operand.end)
-        yield Help(f"for a negative argument, write `{negative}`", Edit(value, negative))
-
-
 @problem("E0109", "nested too deep")
 class TooDeep(Problem):
     """Brackets and operations may be nested 100 levels deep: more is a mistake, or an attack.
@@ -89,74 +58,6 @@ class TooDeep(Problem):
 
     def label(self) -> str:
         return "this is one level too many"
-
-
-@problem("E0110", "`=` in a call")
-class EqualsInCall(Problem):
-    """A keyword and its value stand side by side, as in the architecture table: `stride 2`. Names are given to values
-    by `let`.
-
-    ```net fail
-    net bad { input x 3x32x32; conv 3x3 8 stride=2; dense 10 }
-    ```
-    """
-
-    name: Span
-    gap: Span
-    assignment: bool
-
-    def message(self) -> str:
-        return "a name is given to a value by `let`" if self.assignment else "a keyword takes its value without `=`"
-
-    def label(self) -> str:
-        return "no `=` stands here"
-
-    def helps(self) -> Iterable[Help]:
-        if self.assignment:
-            yield Help(f"write `let {self.name.text} = …`", Edit(before(self.name), "let "), safe=True)
-        else:
-            yield Help(f"write `{self.name.text}` and its value, side by side", Edit(self.gap, " "), safe=True)
-
-
-@problem("E0111", "a comma between arguments")
-class CommaInCall(Problem):
-    """The arguments of a call are parted by spaces; commas stand in lists, `[1, 2]`, and in functions, `max(a, b)`.
-
-    ```net fail
-    net bad { input x 3x32x32; conv 3x3, 64; dense 10 }
-    ```
-    """
-
-    gap: Span
-
-    def label(self) -> str:
-        return "arguments are parted by spaces"
-
-    def helps(self) -> Iterable[Help]:
-        yield Help("remove the comma", Edit(self.gap, " "), safe=True)
-
-
-@problem("E0112", "a layer called with parentheses")
-class ParenthesesInCall(Problem):
-    """A layer's arguments follow its name without parentheses: `conv 3x3 64`. Parentheses call functions within
-    expressions, `max(a, b)`.
-
-    ```net fail
-    net bad { input x 3x32x32; conv(3x3, 64); dense 10 }
-    ```
-    """
-
-    name: str
-    edits: tuple[Edit, ...] = ()
-
-    def message(self) -> str:
-        return f"`{self.name}` is called with parentheses"
-
-    def label(self) -> str:
-        return "a layer's arguments stand behind its name without parentheses"
-
-    def helps(self) -> Iterable[Help]:
-        yield Help("write the arguments side by side", *self.edits, safe=True)
 
 
 @problem("E0113", "a reserved word")

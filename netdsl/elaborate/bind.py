@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from netdsl.diagnostics import argument_problems as problems
+from netdsl.diagnostics import keyword_problems as words
 from netdsl.diagnostics.problem import Rejected
 from netdsl.elaborate.context import Context, Poisoned
 from netdsl.layers.arguments import Word
 from netdsl.syntax import ast
+from netdsl.text import Span
 
 if TYPE_CHECKING:
     from netdsl.diagnostics.name_problems import UnknownName
-    from netdsl.text import Span
 
 
 class Signature:
@@ -68,6 +69,8 @@ def bind(arguments: tuple[ast.Expr, ...], signature: Signature, context: Context
         expr = arguments[at]
         at += 1
         name = _bare(expr)
+        if isinstance(expr, ast.Apply):
+            _check_call(expr, signature, context)
         if name in signature.by_keyword and not _is_word(name, place, signature):
             keyword = name
             if at == len(arguments):
@@ -77,7 +80,7 @@ def bind(arguments: tuple[ast.Expr, ...], signature: Signature, context: Context
         elif keyword or place == len(signature.by_place):
             _too_many(arguments, at - 1, keyword, signature, context)
         else:
-            _named_place(expr, name, signature, context)
+            _check_place(arguments, at - 1, place, signature, context)
             _add(bound, signature.by_place[place], expr, signature, context, expr.span)
             place += 1
     for required in signature.required:
@@ -108,12 +111,31 @@ def _add(
     bound[name] = Bound(name, expr, span, Word(word) if word and word in signature.words.get(name, ()) else None)
 
 
-def _named_place(expr: ast.Expr, name: str, signature: Signature, context: Context) -> None:
-    """Reject the name of an argument where its value should stand, as in `dense units 10`."""
+def _check_place(arguments: tuple[ast.Expr, ...], at: int, place: int, signature: Signature, context: Context) -> None:
+    """Reject a word that means nothing in a place, as in `dense units 10`."""
     from netdsl.elaborate.expressions import lookup
 
-    if name in signature.by_place and lookup(name, context) is None:
-        unknown_argument(expr.span, name, signature, context)
+    expr = arguments[at]
+    name = _bare(expr)
+    if not name or _is_word(name, place, signature) or lookup(name, context) is not None:
+        return
+    from netdsl.diagnostics.foreign import argument
+
+    wanted = signature.by_place[place]
+    named = name == wanted or argument(name, (*signature.by_keyword, *signature.by_place)) == wanted
+    follows = arguments[at + 1].span.start if named and at + 1 < len(arguments) else None
+    needless = Span(expr.span.source, expr.span.start, follows) if follows else None
+    unknown_argument(expr.span, name, signature, context, needless)
+
+
+def _check_call(expr: ast.Apply, signature: Signature, context: Context) -> None:
+    """Reject `stride(2)`, unless it calls a function of that name."""
+    from netdsl.elaborate.functions import FUNCTIONS
+
+    name = _bare(expr.function)
+    if name in signature.by_keyword and context.module.function(name) is None and name not in FUNCTIONS:
+        value = expr.arguments[0].span if len(expr.arguments) == 1 else None
+        context.reject(words.KeywordCalled, expr.span, callee=signature.name, name=name, value=value)
 
 
 def _too_many(arguments: tuple[ast.Expr, ...], at: int, keyword: str, signature: Signature, context: Context) -> None:
@@ -146,12 +168,14 @@ def _places(arguments: tuple[ast.Expr, ...], signature: Signature) -> int:
     return words.index(True) if True in words else len(words)
 
 
-def unknown_argument(span: Span, name: str, signature: Signature, context: Context) -> None:
+def unknown_argument(
+    span: Span, name: str, signature: Signature, context: Context, needless: Span | None = None
+) -> None:
     """Reject a bare word that is neither a keyword of the callee nor a name. Raises Rejected or Poisoned."""
     if context.module.lost(name):
         raise Poisoned
     context.reject(
-        problems.UnknownArgument,
+        words.UnknownArgument,
         span,
         callee=signature.name,
         name=name,
@@ -159,6 +183,7 @@ def unknown_argument(span: Span, name: str, signature: Signature, context: Conte
         places=tuple(place for place in signature.by_place if place not in signature.by_keyword),
         keywords=signature.by_keyword,
         names=context.names(),
+        needless=needless,
     )
 
 
@@ -166,15 +191,15 @@ def _unknown_value(argument: Bound, unknown: UnknownName, signature: Signature, 
     """Reject an argument that is one unknown word, where more can be said than that it is unknown."""
     if argument.span.key == argument.expr.span.key:
         unknown_argument(unknown.span, unknown.name, signature, context)
-    words = signature.words.get(argument.name)
-    if words:
+    taken = signature.words.get(argument.name)
+    if taken:
         context.reject(
-            problems.UnknownWord,
+            words.UnknownWord,
             unknown.span,
             callee=signature.name,
             argument=argument.name,
             name=unknown.name,
-            words=words,
+            words=taken,
             names=context.names(),
         )
 

@@ -10,7 +10,8 @@ from lark import Tree, UnexpectedInput
 from netdsl.diagnostics.syntax_problems import StatementOutside
 from netdsl.syntax import ast
 from netdsl.syntax.build import Builder
-from netdsl.syntax.mistakes import Mistake, explain
+from netdsl.syntax.mistake import Mistake
+from netdsl.syntax.mistakes import explain
 from netdsl.syntax.scan import MOST_PROBLEMS, Scan
 from netdsl.syntax.table import load
 from netdsl.syntax.tokens import SEPARATOR, Token

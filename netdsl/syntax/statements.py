@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from netdsl.diagnostics.syntax_problems import MinusInCall, UnexpectedToken
+from netdsl.diagnostics.call_problems import MinusInCall
+from netdsl.diagnostics.syntax_problems import UnexpectedToken
 from netdsl.syntax import ast
+from netdsl.syntax.call_mistakes import parentheses_in_call
 from netdsl.syntax.context import Context
 from netdsl.syntax.expressions import Hole, exprs
-from netdsl.syntax.mistakes import parentheses_in_call
 from netdsl.syntax.tokens import Token
 from netdsl.text import Span
 
@@ -89,14 +90,18 @@ class Statements(Context):
                     todo.append((before, operand))
                     before = operand
 
-    def build_call(self, span: Span, children: list[Any]) -> ast.Call:
+    def build_call(self, span: Span, children: list[Any]) -> ast.Call | ast.Broken:
         head: Token = children[0]
         found = self.arguments(children)
         opening = self.scan.tokens[head.index + 1] if found and found[0].span.start == head.end else None
         if opening and opening.text == "[":
             self.complain(UnexpectedToken(span=self.span(opening), found="`[`", expected=("a space before it",)))
         elif opening and opening.text == "(":
+            from netdsl.diagnostics.foreign import layer_helps
+
             self.complain(parentheses_in_call(self.source, self.span(head), self.scan.tokens, opening))
+            if layer_helps(self.span(head), head.text):
+                return ast.Broken(span)
         return ast.Call(span, self.name(head), found)
 
     def build_default(self, span: Span, children: list[Any]) -> ast.Default:

@@ -1,0 +1,121 @@
+"""Problems of words in calls: keywords, and words that keywords take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.problem import Edit, Help, Problem, meant, problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from netdsl.text import Span
+
+
+@problem("E0402", "unknown argument")
+class UnknownArgument(Problem):
+    """A word in a call is a keyword of what is called, or the name of something. What is given by its place has no
+    keyword.
+
+    ```net fail
+    net bad { input x 3x32x32; conv 3x3 64 strid 2 }
+    ```
+    """
+
+    callee: str
+    name: str
+    usage: str
+    places: tuple[str, ...]
+    keywords: tuple[str, ...]
+    names: tuple[str, ...]
+    needless: Span | None = None
+    """The word and the blanks behind it, if what follows would then stand in its place."""
+
+    def message(self) -> str:
+        return f"`{self.name}` is neither an argument of `{self.callee}` nor a name that is known here"
+
+    def label(self) -> str:
+        return "unknown word"
+
+    def notes(self) -> Iterable[str]:
+        yield f"usage: {self.usage}"
+
+    def helps(self) -> Iterable[Help]:
+        from netdsl.diagnostics import foreign
+        from netdsl.diagnostics.suggest import suggest
+
+        ours = foreign.argument(self.name, (*self.keywords, *self.places))
+        if self.name in self.places or ours in self.places:
+            called = f"netdsl calls it `{ours}`, and it is" if ours else f"`{self.name}` is"
+            edits = (Edit(self.needless, ""),) if self.needless else ()
+            yield Help(f"{called} given by its place, without its name", *edits, safe=True)
+            return
+        if ours:
+            yield Help(f"netdsl calls it `{ours}`", Edit(self.span, ours), safe=True)
+            return
+        if self.name in foreign.NEEDLESS:
+            yield Help(foreign.NEEDLESS[self.name])
+            return
+        close = suggest(self.name, (*self.keywords, *self.names, *self.places))[:1]
+        for word in close:
+            if word in self.keywords or word in self.names:
+                yield from meant(self.span, self.name, (*self.keywords, *self.names, *self.places))
+            else:
+                yield Help(f"did you mean `{word}`? it is given by its place, without its name")
+
+
+@problem("E0418", "unknown word")
+class UnknownWord(Problem):
+    """Some keywords take words, as `pad` takes `same`, and other values besides.
+
+    ```net fail
+    net bad { input x 3x32x32; conv 3x3 64 pad smae }
+    ```
+    """
+
+    callee: str
+    argument: str
+    name: str
+    words: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def message(self) -> str:
+        return f"`{self.name}` is neither a word that `{self.argument}` of `{self.callee}` takes nor a known name"
+
+    def label(self) -> str:
+        return "unknown word"
+
+    def notes(self) -> Iterable[str]:
+        yield f"the words of `{self.argument}` are {', '.join(self.words)}"
+
+    def helps(self) -> Iterable[Help]:
+        yield from meant(self.span, self.name, (*self.words, *self.names))
+
+
+@problem("E0419", "a keyword called with parentheses")
+class KeywordCalled(Problem):
+    """A keyword and its value stand side by side: `stride 2`. A `(` that touches a word calls a function.
+
+    ```net fail
+    net bad { input x 3x32x32; conv 3x3 64 stride(2); dense 10 }
+    ```
+
+    ```net mended
+    net good { input x 3x32x32; conv 3x3 64 stride 2; dense 10 }
+    ```
+    """
+
+    callee: str
+    name: str
+    value: Span | None
+
+    def message(self) -> str:
+        return f"`{self.name}` is a keyword of `{self.callee}`, and no function"
+
+    def label(self) -> str:
+        return "a keyword's value stands behind it without parentheses"
+
+    def helps(self) -> Iterable[Help]:
+        if self.value:
+            text = f"{self.name} {self.value.text}"
+            yield Help(f"write `{text}`", Edit(self.span, text), safe=True)

@@ -1,0 +1,82 @@
+"""A token that does not fit, and the problem that it is found to be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from netdsl.text import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lark.parsers.lalr_interactive_parser import InteractiveParser
+
+    from netdsl.diagnostics.problem import Problem
+    from netdsl.syntax.tokens import Token
+    from netdsl.text import Source
+
+
+class Found:
+    """A problem, and how the parser can go on without loss: `harmless` passes over the token, `separate` ends the
+    statement before it. None for what the lexer has reported.
+    """
+
+    __slots__ = ("harmless", "problem", "separate")
+
+    def __init__(self, problem: Problem | None, *, harmless: bool = False, separate: bool = False) -> None:
+        self.problem = problem
+        self.harmless = harmless
+        self.separate = separate
+
+
+class Mistake:
+    """The token numbered `index` does not fit into the statement that begins at `start`.
+
+    `level` is what the grammar takes at the statement's beginning; `head` the number of the statement's first token
+    behind its label.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        tokens: list[Token],
+        start: int,
+        index: int,
+        level: Mapping[str, Any],
+        cursor: InteractiveParser,
+    ) -> None:
+        self.source = source
+        self.tokens = tokens
+        self.start = start
+        self.index = index
+        self.level = level
+        self.cursor = cursor
+        self.at_end = index >= len(tokens)
+        self.head = start
+        for token in tokens[start:index]:
+            if token.type == "COLON" and token.outer is tokens[start].outer:
+                self.head = token.index + 1
+
+    @property
+    def token(self) -> Token:
+        return self.tokens[self.index]
+
+    @property
+    def word(self) -> str:
+        """The word at the statement's head."""
+        return self.tokens[self.head].text if self.head < len(self.tokens) else ""
+
+    @property
+    def in_call(self) -> bool:
+        """Whether the token stands among the arguments of a call, or the values of a setting."""
+        head = self.tokens[self.head]
+        is_call = head.type == "NAME" or head.text in ("default", "input", "expect")
+        return self.index > self.head and is_call and self.token.outer is head.outer and "ARROW" not in self.level
+
+    def accepted(self) -> set[str]:
+        """The terminals that could stand here."""
+        found: set[str] = self.cursor.accepts()  # type: ignore[no-untyped-call]
+        return found
+
+    def span(self, token: Token) -> Span:
+        return Span(self.source, token.start, token.end)

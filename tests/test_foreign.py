@@ -1,0 +1,159 @@
+"""Other frameworks' names: each leads to ours, or to a plain word that there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from netdsl.diagnostics import foreign
+from netdsl.diagnostics.edits import apply
+from netdsl.diagnostics.report import Report
+from netdsl.elaborate.functions import FUNCTIONS
+from netdsl.frontend import check_file
+from netdsl.layers import find, index
+from netdsl.layers.base import Layer
+from netdsl.syntax import call_mistakes
+from netdsl.syntax.words import STATEMENTS
+
+# torch.nn, of PyTorch 2; without losses, containers of parameters, and what only quantises.
+PYTORCH = """
+AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool2d AlphaDropout AvgPool1d AvgPool2d AvgPool3d
+BatchNorm1d BatchNorm2d BatchNorm3d Bilinear CELU CircularPad2d ConstantPad2d Conv1d Conv2d Conv3d ConvTranspose1d
+ConvTranspose2d ConvTranspose3d CosineSimilarity CrossEntropyLoss Dropout Dropout1d Dropout2d Dropout3d ELU Embedding
+EmbeddingBag FeatureAlphaDropout Flatten Fold FractionalMaxPool2d GELU GLU GRU GRUCell GroupNorm Hardshrink Hardsigmoid
+Hardswish Hardtanh Identity InstanceNorm1d InstanceNorm2d InstanceNorm3d LPPool2d LSTM LSTMCell LayerNorm LazyConv2d
+LazyLinear LeakyReLU Linear LocalResponseNorm LogSigmoid LogSoftmax MaxPool1d MaxPool2d MaxPool3d MaxUnpool2d Mish
+ModuleList MultiheadAttention PReLU PairwiseDistance PixelShuffle PixelUnshuffle RMSNorm RNN RNNCell RReLU ReLU ReLU6
+ReflectionPad2d ReplicationPad2d SELU Sequential SiLU Sigmoid Softmax Softmax2d Softmin Softplus Softshrink Softsign
+SyncBatchNorm Tanh Tanhshrink Threshold Transformer TransformerDecoder TransformerEncoder TransformerEncoderLayer
+Unflatten Unfold Upsample UpsamplingBilinear2d UpsamplingNearest2d ZeroPad2d
+adaptive_avg_pool2d avg_pool2d batch_norm cat clamp conv2d conv_transpose2d hardswish interpolate leaky_relu linear
+log_softmax max_pool2d narrow one_hot_none permute relu relu6 scaled_dot_product_attention softmax transpose view
+"""
+KERAS = """
+Activation Add AdditiveAttention AlphaDropout Attention Average AveragePooling1D AveragePooling2D AveragePooling3D
+BatchNormalization Bidirectional Concatenate Conv1D Conv1DTranspose Conv2D Conv2DTranspose Conv3D Conv3DTranspose
+ConvLSTM2D Cropping1D Cropping2D Dense DepthwiseConv1D DepthwiseConv2D Dot Dropout ELU Embedding Flatten GRU GRUCell
+GaussianDropout GaussianNoise GlobalAveragePooling1D GlobalAveragePooling2D GlobalMaxPooling1D GlobalMaxPooling2D
+GroupNormalization GroupQueryAttention Identity Input InputLayer LSTM LSTMCell Lambda LayerNormalization LeakyReLU
+LocallyConnected2D Masking MaxPooling1D MaxPooling2D MaxPooling3D Maximum Minimum MultiHeadAttention Multiply
+Normalization PReLU Permute RNN ReLU RepeatVector Rescaling Reshape SeparableConv1D SeparableConv2D SimpleRNN Softmax
+SpatialDropout1D SpatialDropout2D SpectralNormalization Subtract ThresholdedReLU TimeDistributed UnitNormalization
+UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D
+"""
+ONNX = """
+Abs Add ArgMax AveragePool BatchNormalization Cast Clip Concat Conv ConvTranspose Cos DepthToSpace Div Dropout Einsum
+Elu Exp Flatten GRU Gather Gelu Gemm GlobalAveragePool GlobalMaxPool GroupNormalization HardSigmoid HardSwish Identity
+InstanceNormalization LRN LSTM LayerNormalization LeakyRelu Log LogSoftmax LpNormalization MatMul Max MaxPool MaxUnpool
+Min Mul Neg PRelu Pad Pow RNN Reciprocal ReduceMax ReduceMean ReduceSum Relu Reshape Resize RoiAlign Selu Sigmoid Sign
+Sin Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tanh Transpose Unsqueeze Upsample Where
+"""
+SLIM = "conv2d conv2d_transpose fully_connected max_pool2d avg_pool2d batch_norm flatten separable_conv2d"
+CAFFE = (
+    "Convolution Deconvolution InnerProduct Pooling LRN BatchNorm ReLU Eltwise Concat Dropout Softmax SoftmaxWithLoss"
+)
+WORDS = sorted({*PYTORCH.split(), *KERAS.split(), *ONNX.split(), *SLIM.split(), *CAFFE.split()} - {"one_hot_none"})
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_every_foreign_layer_is_known(word: str) -> None:
+    ours = foreign.called(word, index())
+    assert foreign.instead(word) is not None or ours is not None
+
+
+def test_the_tables_lead_to_what_there_is() -> None:
+    for name in (*foreign.OURS, *foreign.CALLED.values()):
+        assert find(name.split()[0]) or name in STATEMENTS, name
+    arguments = {argument for name in index() for argument in (find(name) or Layer).arguments}
+    assert {ours for found in foreign.ARGUMENTS.values() for ours in found} <= arguments
+    assert not foreign.CALLED.keys() & foreign.INSTEAD.keys()
+    assert [word for word in (*foreign.CALLED, *foreign.INSTEAD) if word in index()] == []
+    assert set(call_mistakes.FUNCTIONS) == set(FUNCTIONS)
+
+
+@pytest.fixture(autouse=True)
+def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def check(text: str) -> Report:
+    Path("main.net").write_text(text, "utf-8")
+    report = Report()
+    check_file("main.net", report)
+    return report
+
+
+CALLS = {
+    "Conv2d 3x3 8": "conv 3x3 8",
+    "fc 8": "dense 8",
+    "linear 8": "dense 8",
+    "MaxPool2d 2x2": "maxpool 2x2",
+    "MaxPool 2x2": "maxpool 2x2",
+    "BatchNormalization": "bn",
+    "LeakyReLU 0.1": "leaky_relu 0.1",
+    "ReduceMean 1": "reduce mean 1",
+    "Conv2DTranspose 4x4 8 stride 2": "deconv 4x4 8 stride 2",
+    "conv 3x3 8 strides 2": "conv 3x3 8 stride 2",
+    "conv 3x3 8 padding 1": "conv 3x3 8 pad 1",
+    "conv 3x3 8 dilation_rate 2": "conv 3x3 8 dilation 2",
+    "conv 3x3 8 use_bias off": "conv 3x3 8 bias off",
+    "conv 3x3 filters 8": "conv 3x3 8",
+    "conv kernel_size 3x3 8": "conv 3x3 8",
+    "conv 3x3 8 stride(2)": "conv 3x3 8 stride 2",
+    "dense units 8": "dense 8",
+    "dense out_features 8": "dense 8",
+    "maxpool pool_size 2x2": "maxpool 2x2",
+    "bn epsilon 1e-3": "bn eps 1e-3",
+    "avgpool 2x2 count_include_pad on": "avgpool 2x2 count_pad on",
+    "dropout rate 0.5": "dropout 0.5",
+    "leaky_relu negative_slope 0.1": "leaky_relu 0.1",
+    "upsample scale_factor 2": "upsample 2",
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_the_one_help_mends_it(call: str) -> None:
+    text = f"net a {{ input x 4x8x8; {call}; relu }}"
+    (problem,) = check(text)
+    (found,) = problem.offers()
+    mended = apply(text, found.edits)
+    assert mended == f"net a {{ input x 4x8x8; {CALLS[call]}; relu }}"
+    assert check(mended).errors == 0
+
+
+HELPS = {
+    "LSTM 64": "netdsl has no counterpart of `LSTM`",
+    "MultiHeadAttention 8": "netdsl has no counterpart of `MultiHeadAttention`",
+    "Mish": "netdsl has no `Mish`: write `mul { softplus; tanh }`",
+    "Dropout2d 0.5": "netdsl has no `Dropout2d`: write `dropout P spatial on`",
+    "return x": "netdsl has no `return`: the last value is the output, and `output NAME` names one",
+    "conv 3x3 8 in_channels 4": "the size of the input is known: leave it out",
+    "conv 3x3 8 activation relu": "the activation is a statement of its own behind this one: `; relu`",
+    "conv 3x3 8 filters 8": "netdsl calls it `channels`, and it is given by its place, without its name",
+}
+
+
+@pytest.mark.parametrize("call", HELPS)
+def test_what_cannot_be_mended_so_is_said(call: str) -> None:
+    (problem,) = check(f"net a {{ input x 4x8x8; {call} }}")
+    assert [found.text for found in problem.offers()] == [HELPS[call]]
+
+
+WRITTEN = [
+    text
+    for text in foreign.INSTEAD.values()
+    if text.startswith("write `") and "NAME" not in text and "AXIS" not in text
+]
+
+
+@pytest.mark.parametrize("text", sorted({*WRITTEN}))
+def test_what_is_to_be_written_instead_is_right(text: str) -> None:
+    body = text.split("`")[1].replace("P ", "0.5 ")
+    if body not in ("add", "reshape", "slice"):
+        assert check(f"net a {{ input x 4x8x8; {body}; relu }}").errors == 0
+
+
+def test_a_function_may_be_called_as_a_keyword_is() -> None:
+    text = "fn stride(n) = n\nnet a { input x 4x8x8; conv 3x3 stride(2) }"
+    assert list(check(text)) == []
