@@ -168,6 +168,23 @@ def _run(commands: Commands) -> None:
     _spec(parser)
 
 
+def _summary(commands: Commands) -> None:
+    parser = _add(commands, "summary", "show the layers of a net and their figures", "FILE [OPTION ...]", None)
+    parser.add_argument("file", metavar="FILE", help=FILE)
+    parser.add_argument("--batch", type=_positive, metavar="N", help="count memory for N examples; one by default")
+    parser.add_argument("--depth", type=_positive, metavar="N", help="fold what is deeper than N scopes")
+    parser.add_argument(
+        "--format",
+        dest="form",
+        choices=("text", "json", "csv", "markdown"),
+        default="text",
+        metavar="FORM",
+        help="text, json, csv or markdown; text by default",
+    )
+    parser.set_defaults(format="text")
+    _net(parser)
+
+
 def _layers(commands: Commands) -> None:
     parser = _add(commands, "layers", "list the layers, or print their pages", "[NAME ...] [--json]", "names")
     parser.add_argument("names", nargs="*", metavar="NAME", help="a layer, such as conv")
@@ -192,10 +209,14 @@ def _weights(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_seed, metavar="N", help="seed of drawn weights; 0 by default")
 
 
-def _spec(parser: argparse.ArgumentParser) -> None:
+def _net(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="set a parameter of the net")
     parser.add_argument("--strict", action="store_true", help="take warnings for errors")
     parser.add_argument("--root", metavar="DIR", help="the folder that `use` may not leave; FILE's own by default")
+
+
+def _spec(parser: argparse.ArgumentParser) -> None:
+    _net(parser)
     parser.add_argument(
         "--format",
         choices=("text", "short", "json", "github"),
@@ -226,6 +247,7 @@ def _between(text: str, low: int, high: int) -> int:
 
 COMMANDS = {
     "check": _check,
+    "summary": _summary,
     "compile": _compile,
     "run": _run,
     "zoo": _zoo,

@@ -1,0 +1,47 @@
+"""`netdsl summary`: a net's layers and their figures."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from netdsl.cli.problems import show
+from netdsl.diagnostics.report import Report
+from netdsl.frontend import load_net
+
+if TYPE_CHECKING:
+    import argparse
+
+    from netdsl.report.figures import Figures
+
+
+def command(options: argparse.Namespace) -> int:
+    """Exit code 0, or 1 where the net has errors. Raises UserError."""
+    report = Report()
+    net = load_net(options.file, report, settings=options.set, root=options.root)
+    show(report, options)
+    if net is None:
+        return 1
+    from netdsl.report.figures import Figures
+
+    print(_text(Figures(net, options.batch or 1), options))
+    return 0
+
+
+def _text(figures: Figures, options: argparse.Namespace) -> str:
+    from netdsl.report import data, table
+
+    form: str = options.form
+    if form == "json":
+        return data.json(figures)
+    if form == "csv":
+        return data.csv(figures)
+    if form == "markdown":
+        return table.markdown(figures, depth=options.depth)
+    if not sys.stdout.isatty():
+        return table.text(figures, depth=options.depth)
+    from shutil import get_terminal_size
+
+    color = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return table.text(figures, depth=options.depth, columns=get_terminal_size().columns, color=color)

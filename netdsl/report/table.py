@@ -1,0 +1,119 @@
+"""A net's figures as a table for people: on a terminal or in Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.terminal import escape, paint, width
+from netdsl.ir import shape
+from netdsl.ir.formula import Largest
+from netdsl.report.tree import Line, lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netdsl.report.field import Size
+    from netdsl.report.figures import Figures
+
+HEAD = ("line", "layer", "output", "weights", "MACs", "bytes", "field")
+LAYER = 1
+NARROWEST = 16
+"""Columns that the layers keep on a narrow terminal."""
+Cells = tuple[str, ...]
+
+
+def text(figures: Figures, *, depth: int | None = None, columns: int | None = None, color: bool = False) -> str:
+    """The table and the totals; in no more than `columns` if that can be: gaps shrink, layers are cut, and in the end
+    the last figures go."""
+    listed = list(lines(figures, depth))
+    table = [HEAD, *(_cells(line, "  " * line.depth) for line in listed)]
+    widths = [max(map(width, column)) for column in zip(*table, strict=True)]
+    gap = 2
+    if columns is not None and sum(widths) + gap * (len(widths) - 1) > columns:
+        gap = 1
+        while len(widths) > 3 and _taken(widths) + NARROWEST > columns:
+            widths.pop()
+        widths[LAYER] = min(widths[LAYER], max(NARROWEST, columns - _taken(widths)))
+    styles = ["strong", *("" if line.rows else "place" for line in listed)]
+    out = [paint(_line(cells, widths, gap), style, color) for cells, style in zip(table, styles, strict=True)]
+    return "\n".join([paint(_title(figures), "strong", color), "", *out, "", *_totals(figures)])
+
+
+def markdown(figures: Figures, *, depth: int | None = None) -> str:
+    """The same as a GitHub table, and the totals as a list."""
+    rows: list[Cells] = [HEAD, ("--:", ":--", ":--", "--:", "--:", "--:", "--:")]
+    rows += [_cells(line, "&emsp;" * line.depth) for line in lines(figures, depth)]
+    table = [f"| {' | '.join(cells)} |" for cells in rows]
+    return "\n".join([f"**{_title(figures)}**", "", *table, "", *(f"- {line}" for line in _totals(figures))])
+
+
+def _cells(line: Line, indent: str) -> Cells:
+    words = f"{line.name}: {line.text}" if line.name and line.text else line.text or f"{line.name}:"
+    if not line.rows:
+        return str(line.line or ""), indent + escape(words), "", "", "", "", ""
+    last = line.rows[-1]
+    if not last.node.inputs and len(line.rows) == 1:
+        words = line.text.replace("input", f"input {line.name}", 1)
+    return (
+        str(line.line),
+        indent + escape(words),
+        shape.text(last.node.shape),
+        *(f"{figure:,}" if figure else "" for figure in (line.params, line.macs, line.bytes)),
+        seen(last.field),
+    )
+
+
+def seen(field: Size | list[Size]) -> str:
+    """A receptive field: `7`, `7x3`, `all`, or `?` where it is not known."""
+    if isinstance(field, list):
+        return "x".join(map(seen, field))
+    return "?" if field is None else str(field)
+
+
+def _taken(widths: list[int]) -> int:
+    """What all columns but the layers take, a blank between any two."""
+    return sum(widths) - widths[LAYER] + len(widths) - 1
+
+
+def _line(cells: Cells, widths: list[int], gap: int) -> str:
+    out = []
+    for at, (cell, wide) in enumerate(zip(cells, widths, strict=False)):
+        left = at in (LAYER, LAYER + 1)
+        cell = _cut(cell, wide)
+        blank = " " * (wide - width(cell))
+        out.append(cell + blank if left else blank + cell)
+    return (" " * gap).join(out).rstrip()
+
+
+def _cut(cell: str, wide: int) -> str:
+    if width(cell) <= wide:
+        return cell
+    while width(cell) > wide - 1:
+        cell = cell[:-1]
+    return cell + "…"
+
+
+def _title(figures: Figures) -> str:
+    net = figures.net
+    settings = ", ".join(f"{name} = {value}" for name, value in net.settings.items())
+    return escape(f"{net.name}({settings})" if settings else net.name) + f"  {escape(net.source.name)}"
+
+
+def _totals(figures: Figures) -> Iterator[str]:
+    params, buffers = figures.params, figures.buffers
+    weights = f"{params:,}"
+    if figures.trainable != params:
+        weights += f", of which {figures.trainable:,} are trained"
+    if buffers:
+        weights += f"; {buffers:,} running statistics besides"
+    yield f"weights  {weights}"
+    yield f"MACs     {figures.macs:,}"
+    yield f"depth    {figures.depth}"
+    batch = f", for a batch of {figures.batch}" if figures.batch > 1 else ""
+    if isinstance(figures.peak, Largest):
+        yield f"memory   the largest of these numbers of bytes at once{batch}:"
+        yield from (f"         {each:,}" for each in figures.peak.counts)
+    else:
+        at = figures.peak_at
+        where = f", at {escape(at.node.name)} in line {at.line}" if at else ""
+        yield f"memory   {figures.peak:,} bytes at once{where}{batch}"

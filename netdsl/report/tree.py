@@ -1,0 +1,153 @@
+"""A net's rows as a tree of its scopes, with those that are too deep folded into one line each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.report.figures import Row, line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from netdsl.ir.formula import Count
+    from netdsl.report.figures import Figures
+    from netdsl.text import Frame
+
+
+class Scope:
+    """Rows that follow each other and whose names share their first `level` words; `parts` are rows and further scopes,
+    in the order of the source."""
+
+    __slots__ = ("level", "name", "parts", "rows")
+
+    def __init__(self, name: str, level: int) -> None:
+        self.name = name
+        self.level = level
+        self.parts: list[Row | Scope] = []
+        self.rows: list[Row] = []
+
+
+class Line:
+    """A line of a table: a layer, the head of a scope, which has no figures, or what is folded of one.
+
+    `line` is the source's, 0 for a scope that no one place of it made.
+    """
+
+    __slots__ = ("depth", "line", "name", "rows", "text")
+
+    def __init__(self, depth: int, line: int, name: str, text: str, rows: Sequence[Row]) -> None:
+        self.depth = depth
+        self.line = line
+        self.name = name
+        self.text = text
+        self.rows = rows
+
+    @property
+    def params(self) -> int:
+        return sum(row.params for row in self.rows)
+
+    @property
+    def macs(self) -> Count:
+        return sum((row.macs for row in self.rows), 0)
+
+    @property
+    def bytes(self) -> Count:
+        return sum((row.bytes for row in self.rows), 0)
+
+
+def lines(figures: Figures, depth: int | None) -> Iterator[Line]:
+    """The table's lines; scopes deeper than `depth` are folded."""
+    todo = [(0, 0, part) for part in reversed(_parts(_tree(figures.rows), depth == 1))]
+    while todo:
+        level, around, part = todo.pop()
+        if isinstance(part, Row):
+            yield Line(level, part.line, _label(part), part.call, [part])
+            continue
+        frames = _common(part[0])
+        made = line(figures.net, frames[-1].span, frames[-1].parent) if len(frames) > around else 0
+        name, text = _head(part, around)
+        if level + 1 == depth:
+            rows = [row for each in part for row in each.rows]
+            yield Line(level, made or rows[0].line, name, text or _count(part[0]), rows)
+        else:
+            yield Line(level, made, name, text, ())
+            parts = _parts(part[0], level + 2 == depth)
+            todo += [(level + 1, len(frames), each) for each in reversed(parts)]
+
+
+def _tree(rows: list[Row]) -> Scope:
+    """Scopes within scopes; one that others interrupt is two."""
+    root = Scope("", 0)
+    path: list[Scope] = [root]
+    for row in rows:
+        *names, _ = row.node.name.split(".")
+        kept = 0
+        while kept < min(len(names), len(path) - 1) and path[kept + 1].name == names[kept]:
+            kept += 1
+        del path[kept + 1 :]
+        for name in names[kept:]:
+            scope = Scope(name, len(path))
+            path[-1].parts.append(scope)
+            path.append(scope)
+        path[-1].parts.append(row)
+        for scope in path:
+            scope.rows.append(row)
+    return root
+
+
+def _parts(scope: Scope, fold: bool) -> list[Row | list[Scope]]:
+    """The parts of a scope; equal scopes that follow each other are together if they will be folded."""
+    found: list[Row | list[Scope]] = []
+    for part in scope.parts:
+        before = found[-1] if found else None
+        if isinstance(part, Row):
+            found.append(part)
+        elif fold and isinstance(before, list) and _content(before[0]) == _content(part):
+            before.append(part)
+        else:
+            found.append([part])
+    return found
+
+
+def _content(scope: Scope) -> list[tuple[object, ...]]:
+    """What makes two rounds equal: the same layers on the same shapes under the same names."""
+    inside = scope.level
+    return [
+        (row.node.name.split(".", inside)[inside:], row.call, row.node.shape, row.params, row.macs, row.line)
+        for row in scope.rows
+    ]
+
+
+def _head(rounds: list[Scope], around: int) -> tuple[str, str]:
+    """What stands before and behind the colon of a scope, `around` which so many frames are left out."""
+    first, last = rounds[0], rounds[-1]
+    name = first.name if len(rounds) == 1 else f"{first.name}…{last.name}"
+    blocks = [frame.name for frame in _common(first)[around:] if frame.name]
+    text = blocks[-1] if blocks else ""
+    if len(rounds) > 1:
+        text = f"{text or _count(first)} × {len(rounds)}"
+    return name, text
+
+
+def _count(scope: Scope) -> str:
+    """What is in a scope that is no block's: equal rounds, or so many layers."""
+    rounds = [part for part in scope.parts if isinstance(part, Scope)]
+    if 1 < len(rounds) == len(scope.parts) and all(_content(each) == _content(rounds[0]) for each in rounds):
+        return _head(rounds, len(_common(scope)))[1]
+    return f"{len(scope.rows)} layer" + "s" * (len(scope.rows) > 1)
+
+
+def _common(scope: Scope) -> list[Frame]:
+    """The frames around all rows of a scope, the outermost first."""
+    first, last = (list(row.node.frame or ())[::-1] for row in (scope.rows[0], scope.rows[-1]))
+    shared = 0
+    while shared < min(len(first), len(last)) and first[shared] is last[shared]:
+        shared += 1
+    return first[:shared]
+
+
+def _label(row: Row) -> str:
+    """A row's own name, where it says more than the layer's does."""
+    name = row.node.name.rpartition(".")[2]
+    kind = row.node.layer.kind
+    return "" if name.startswith(kind) and name[len(kind) :].isdecimal() else name
