@@ -23,6 +23,9 @@ from netdsl.diagnostics.formats import summary
 from netdsl.diagnostics.render import render
 from netdsl.diagnostics.report import Report
 from netdsl.frontend import load_net
+from netdsl.report import table
+from netdsl.report.data import plain
+from netdsl.report.figures import Figures
 from tests.cli_tools import MNIST, ROOT, Commands
 
 PAGE = ROOT / "docs" / "python.md"
@@ -185,6 +188,21 @@ def test_training_heads_have_no_part_in_the_model() -> None:
     assert [y.name for y in net.to_onnx().graph.output] == ["output"]
 
 
+def test_a_summary_has_the_figures_of_the_command() -> None:
+    for net in (netdsl.load("lenet5"), netdsl.parse(SYMBOLIC)):
+        for batch in (1, 3):
+            figures = Figures(net._net, batch)
+            summary = net.summary(batch=batch)
+            assert (summary.layers, summary.totals) == (plain(figures)["layers"], plain(figures)["totals"])
+            assert str(summary) == repr(summary) == table.text(figures)
+    assert netdsl.load("lenet5").summary().totals["params"] == netdsl.zoo["lenet5"].params
+    with pytest.raises(ValueError, match="batch is a whole number from 1"):
+        netdsl.load("lenet5").summary(batch=0)
+    shown = netdsl.parse(SYMBOLIC).summary()._repr_mimebundle_()
+    assert shown["text/plain"] == str(netdsl.parse(SYMBOLIC).summary())
+    assert "<td>[8, (H + 1)//2, (W + 1)//2]</td>" in shown["text/html"]
+
+
 # Errors --------------------------------------------------------------------------------------------------------------
 
 
@@ -244,6 +262,7 @@ def test_in_a_notebook_nothing_of_the_user_is_markup(tmp_path: Path) -> None:
     net = netdsl.parse(TINY, name=name)
     with pytest.raises(netdsl.NetError) as caught:
         netdsl.parse('net n { input x 4; dense "<script>" }', name=name)
+    assert "<script" not in net.summary()._repr_mimebundle_()["text/html"]
     for shown in (net, caught.value):
         bundle = shown._repr_mimebundle_()
         assert bundle.keys() == {"text/plain", "text/html"}
@@ -564,6 +583,7 @@ net: netdsl.Net = netdsl.load("resnet", depth=101, wide=True, rates=[0.5, 1], bl
 model: onnx.ModelProto = net.to_onnx(weights={"w": np.zeros(3)}, batch=None)
 shape: tuple[int | str, ...] = net.inputs["image"].shape
 names: list[str] = [layer.name for layer in net.layers]
+totals: dict[str, int | str] = net.summary(batch=2).totals
 session: netdsl.Session = net.session(provider="cpu", weights="w.npz")
 y: np.ndarray = session(image=[[1, 2], [3, 4]])["y"]
 year: int = netdsl.zoo["resnet50"].year

@@ -8,6 +8,7 @@ from netdsl.api.net import Net
 from netdsl.api.parts import Layer, Value
 from netdsl.api.session import Session
 from netdsl.api.shipped import Zoo, ZooEntry, zoo
+from netdsl.api.summary import Summary
 from netdsl.diagnostics.problem import Problem
 from netdsl.diagnostics.user_error import UserError
 from netdsl.ir.net import Parameter
@@ -23,6 +24,7 @@ __all__ = [
     "Parameter",
     "Problem",
     "Session",
+    "Summary",
     "UserError",
     "Value",
     "Zoo",

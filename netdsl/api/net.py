@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from netdsl.api.session import Session
+    from netdsl.api.summary import Summary
     from netdsl.ir import net as ir
     from netdsl.ir.net import Parameter
     from netdsl.weights.file import WeightFile
@@ -90,6 +91,13 @@ class Net:
     def parameters(self) -> dict[str, Parameter]:
         """All weights and running statistics (`buffer`) by name, with `shape` and `trainable`; shared ones once."""
         return dict(self._net.parameters)
+
+    def summary(self, *, batch: int = 1) -> Summary:
+        """The figures of each layer and of the net, which print as `netdsl summary` prints them; bytes are those for a
+        batch."""
+        from netdsl.api.summary import Summary
+
+        return Summary(self._net, _between("batch", batch, 1, LARGEST))
 
     def to_onnx(
         self, *, weights: Weights | None = None, seed: int = 0, batch: int | None = None, opset: int = OPSET

@@ -1,0 +1,59 @@
+"""The figures of a net, for people and for programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from netdsl.ir.net import Net
+
+HEADS = ("line", "name", "layer", "output", "weights", "MACs", "bytes", "field")
+
+
+class Summary:
+    """Prints as a table. `layers` and `totals` are what `netdsl summary --format json` calls so: a dict for each layer,
+    and one for the net; figures that depend on sizes known only at run time are formulas (str).
+
+    ```python
+    >>> netdsl.load("lenet5").summary().totals["params"]
+    61706
+
+    ```
+    """
+
+    __slots__ = ("_text", "layers", "totals")
+
+    def __init__(self, net: Net, batch: int) -> None:
+        from netdsl.report import table
+        from netdsl.report.data import plain
+        from netdsl.report.figures import Figures
+
+        figures = Figures(net, batch)
+        data = plain(figures)
+        self.layers: list[dict[str, Any]] = data["layers"]
+        self.totals: dict[str, int | str] = data["totals"]
+        self._text = table.text(figures)
+
+    def __str__(self) -> str:
+        return self._text
+
+    __repr__ = __str__
+
+    def _repr_mimebundle_(
+        self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
+    ) -> dict[str, str]:
+        from netdsl.api.notebook import bundle, table
+        from netdsl.api.parts import spelled
+
+        keys = ("line", "name", "layer", "shape", "params", "macs", "bytes", "receptive_field")
+        rows = [[_cell(spelled(row[key]) if key == "shape" else row[key]) for key in keys] for row in self.layers]
+        caption = ", ".join(f"{name} {_cell(value)}" for name, value in self.totals.items())
+        return bundle(self._text, table(caption, HEADS, rows), include, exclude)
+
+
+def _cell(figure: object) -> str:
+    if isinstance(figure, list):
+        return "x".join(map(_cell, figure))
+    return f"{figure:,}" if isinstance(figure, int) else "?" if figure is None else str(figure)
