@@ -223,14 +223,20 @@ class Session:
                 )
 
 
-def predict(session: Session, readers: Mapping[str, Reader], batch: int) -> Iterator[dict[str, Array]]:
-    """The outputs for all examples, a batch at a time. A model whose batch is fixed must be given whole ones."""
-    assert batch > 0
+def check_lengths(readers: Mapping[str, Reader]) -> dict[str, int]:
+    """The number of examples of each input, which must be the same. Raises WrongFeed."""
     counts = {name: len(reader) for name, reader in readers.items()}
     if len(set(counts.values())) > 1:
         raise WrongFeed(
             "the inputs differ in length: " + ", ".join(f"{escape(k)} has {n:,}" for k, n in counts.items())
         )
+    return counts
+
+
+def predict(session: Session, readers: Mapping[str, Reader], batch: int) -> Iterator[dict[str, Array]]:
+    """The outputs for all examples, a batch at a time. A model whose batch is fixed must be given whole ones."""
+    assert batch > 0
+    counts = check_lengths(readers)
     for name in readers:
         fixed = session.inputs[name].shape[0] if name in session.inputs and session.inputs[name].shape else None
         if fixed is not None and (batch != fixed or counts[name] % fixed):

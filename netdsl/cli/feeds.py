@@ -8,18 +8,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from netdsl.data.images import FILTERS, Picture
+from netdsl.cli.problems import note
+from netdsl.data.errors import BadData
+from netdsl.data.images import FILTERS, Picture, format_of
 from netdsl.data.open import open_input
 from netdsl.data.reader import Reader
 from netdsl.diagnostics.terminal import escape
 from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
-from netdsl.files import open_file
+from netdsl.files import open_file, problem_of
 from netdsl.session import BadModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from netdsl.session import Array, Session
+
+SHOWN = 5
+"""So many files that are passed over are named."""
 
 
 class WrongInputs(UserError, code="E0612", exit_code=USAGE_IS_WRONG):
@@ -68,6 +73,47 @@ def _picture(advice: str, model: str) -> Picture:
     raise BadModel(f"{escape(model)} says of pictures what is not understood: {escape(advice[:80])}")
 
 
+def expand(arguments: list[str]) -> list[str]:
+    """Each folder replaced by the pictures in it, sorted by name. Raises BadData where there are none."""
+    found = []
+    for argument in arguments:
+        name, equals, path = argument.partition("=")
+        if os.path.isdir(argument):
+            found += _pictures(argument)
+        elif equals and os.path.isdir(path) and not os.path.lexists(argument):
+            found += [f"{name}={picture}" for picture in _pictures(path)]
+        else:
+            found.append(argument)
+    return found
+
+
+def _pictures(folder: str) -> list[str]:
+    """The pictures in a folder, told by their first bytes; what else is there is named."""
+    pictures: list[str] = []
+    others: list[str] = []
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise problem_of(error, folder) from None
+    for name in names:
+        path = os.path.join(folder, name)
+        (pictures if _is_picture(path) else others).append(path)
+    if not pictures:
+        raise BadData(f"the folder {escape(folder)} holds no pictures", "name data in files by the files' names")
+    if others:
+        shown = ", ".join(escape(os.path.basename(path)) for path in others[:SHOWN])
+        more = ", …" if len(others) > SHOWN else ""
+        note(f"{escape(folder)}: passed over {len(others):,} that are no pictures: {shown}{more}")
+    return pictures
+
+
+def _is_picture(path: str) -> bool:
+    if not os.path.isfile(path):
+        return False
+    with open_file(path) as file:
+        return format_of(file.read(4)) is not None
+
+
 def find(arguments: list[str]) -> None:
     """See that the files are there, before a net is compiled for them. Raises MissingFile."""
     for argument in arguments:
@@ -99,8 +145,8 @@ class Whole(Reader):
     def name(self, index: int) -> str:
         return self._reader.name(min(index, len(self._reader) - 1))
 
-    def batches(self, size: int) -> Iterator[Array]:
+    def batches(self, size: int, first: int = 0, stop: int | None = None) -> Iterator[Array]:
         assert size == self._size
-        for batch in self._reader.batches(size):
+        for batch in self._reader.batches(size, first, stop):
             lacking = size - len(batch)
             yield np.concatenate([batch, np.repeat(batch[-1:], lacking, 0)]) if lacking else batch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,26 +12,66 @@ if TYPE_CHECKING:
     from netdsl.session import Array
 
 
-def lines(outputs: dict[str, Array], top: int) -> list[str]:
+def lines(outputs: dict[str, Array], top: int, labels: list[str] | None = None) -> list[str]:
     """A line for each example of a batch. With several outputs each has its name before it."""
-    columns = [[f"{escape(name)}: {text}" for text in _texts(array, top)] for name, array in outputs.items()]
-    if len(columns) == 1:
-        return _texts(next(iter(outputs.values())), top)
+    texts = [_texts(array, top, labels) for array in outputs.values()]
+    if len(texts) == 1:
+        return texts[0]
+    columns = [[f"{escape(name)}: {text}" for text in each] for name, each in zip(outputs, texts, strict=True)]
     return ["  ".join(parts) for parts in zip(*columns, strict=True)]
 
 
-def _texts(array: Array, top: int) -> list[str]:
+def records(outputs: dict[str, Array], top: int, labels: list[str] | None = None) -> list[dict[str, Any]]:
+    """An object for each example of a batch: what `lines` say of each output, as data."""
+    columns = {name: _objects(array, top, labels) for name, array in outputs.items()}
+    count = len(next(iter(outputs.values())))
+    return [{name: column[at] for name, column in columns.items()} for at in range(count)]
+
+
+def _objects(array: Array, top: int, labels: list[str] | None) -> list[dict[str, Any]]:
+    flat = array.reshape(len(array), -1)
+    if flat.shape[1] == 1:
+        return [{"value": _plain(value)} for (value,) in flat.tolist()]
+    if _is_map(array):
+        shape = list(array.shape[1:])
+        if not flat.shape[1]:
+            return [{"shape": shape, "min": None, "max": None} for _ in flat]
+        return [{"shape": shape, "min": _plain(row.min().item()), "max": _plain(row.max().item())} for row in flat]
+    named = labels if labels and len(labels) == flat.shape[1] else None
+    return [{"top": [_class(at, value, named) for at, value in row]} for row in _ranked(flat, top)]
+
+
+def _class(at: int, value: float, labels: list[str] | None) -> dict[str, Any]:
+    return {"class": at, **({"label": labels[at]} if labels else {}), "value": _plain(value)}
+
+
+def _plain(value: float) -> float | str:
+    """JSON has no words for these."""
+    return value if value - value == 0 else str(value)
+
+
+def _is_map(array: Array) -> bool:
+    return 0 in array.shape[1:] or sum(size > 1 for size in array.shape[1:]) > 1
+
+
+def _texts(array: Array, top: int, labels: list[str] | None) -> list[str]:
     """[n, *] -> n texts: a single number; of a row its largest values with their places, the best first; of what has
     more axes its shape and range."""
     flat = array.reshape(len(array), -1)
     if flat.shape[1] == 1:
         return [f"{value:.6g}" for (value,) in flat.tolist()]
-    if flat.shape[1] == 0 or sum(size > 1 for size in array.shape[1:]) > 1:
+    if _is_map(array):
         shape = "x".join(map(str, array.shape[1:]))
         return [f"{shape}, {row.min():.6g} to {row.max():.6g}" if row.size else f"{shape}, nothing" for row in flat]
-    order = _best(flat)[:, :top]
-    rows = zip(order.tolist(), np.take_along_axis(flat, order, 1).tolist(), strict=True)
-    return ["  ".join(f"{at}: {value:.6g}" for at, value in zip(*row, strict=True)) for row in rows]
+    names = [escape(label) for label in labels] if labels and len(labels) == flat.shape[1] else range(flat.shape[1])
+    return ["  ".join(f"{names[at]}: {value:.6g}" for at, value in row) for row in _ranked(flat, top)]
+
+
+def _ranked(rows: Array, top: int) -> list[list[tuple[int, float]]]:
+    """[n, m] -> for each row its best places, with their values."""
+    order = _best(rows)[:, :top]
+    values = np.take_along_axis(rows, order, 1)
+    return [list(zip(*row, strict=True)) for row in zip(order.tolist(), values.tolist(), strict=True)]
 
 
 def _best(rows: Array) -> Array:

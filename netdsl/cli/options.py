@@ -150,11 +150,15 @@ def _run(commands: Commands) -> None:
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="a .npy, .npz, idx or image file; several images are several examples; NAME=PATH for one of many inputs",
+        help="a .npy, .npz, idx or image file, or a folder of images; several images are several examples; "
+        "NAME=PATH for one of many inputs",
     )
     parser.add_argument("-o", "--output", metavar="OUT.npz", help="write the outputs, by their names")
     parser.add_argument("--force", action="store_true", help="overwrite a file that netdsl did not make")
     parser.add_argument("--top", type=_positive, default=5, metavar="K", help="how many classes to print; 5 by default")
+    parser.add_argument("--labels", metavar="L", help="the classes' names: one in each line, or a JSON list")
+    parser.add_argument("--json", action="store_true", help="print an object in a line for each example")
+    parser.add_argument("--shard", type=_shard, metavar="I/N", help="run block I of N, from 0, of the examples alone")
     parser.add_argument("--batch", type=_positive, metavar="N", help="examples a step; 32 by default")
     parser.add_argument(
         "--provider",
@@ -228,6 +232,13 @@ def _spec(parser: argparse.ArgumentParser) -> None:
 
 def _positive(text: str) -> int:
     return _between(text, 1, 2**31 - 1)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    index, slash, count = text.partition("/")
+    if not slash or not index.isdecimal() or not count.isdecimal() or len(text) > 20 or int(index) >= int(count):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form I/N, with I from 0 to N - 1")
+    return int(index), int(count)
 
 
 def _opset(text: str) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
+from time import monotonic
 from typing import TYPE_CHECKING
 
-from netdsl.cli.problems import note, show
+from netdsl.cli.labels import check_labels, read_labels
+from netdsl.cli.problems import NORMAL, VERBOSE, note, show
 from netdsl.cli.progress import Progress
 from netdsl.diagnostics.report import Report
 from netdsl.diagnostics.terminal import escape
@@ -46,10 +48,12 @@ def command(options: argparse.Namespace) -> int:
         if net is None or report.errors:
             return 1
     from netdsl.cli.archive import write
-    from netdsl.cli.feeds import find, open_feeds
+    from netdsl.cli.feeds import expand, find, open_feeds
     from netdsl.session import Session
 
+    options.inputs = expand(options.inputs)
     find(options.inputs)
+    labels = read_labels(options.labels) if options.labels is not None else None
     with _output(options) as file:
         session = Session(
             _model(net, options),
@@ -63,7 +67,7 @@ def command(options: argparse.Namespace) -> int:
         readers = open_feeds(options.inputs, session)
         if net is not None and net.parameters and options.weights is None:
             note(f"{escape(net.name)}: random weights, drawn from seed {options.seed or 0}; --weights names a file")
-        results = _results(session, readers, options)
+        results = _results(session, readers, labels, options)
         if file is not None:
             write(file, results, list(session.outputs))
         else:
@@ -102,28 +106,65 @@ def _model(net: Net | None, options: argparse.Namespace) -> bytes | str:
     return compile_to_bytes(net, seed=options.seed or 0, weights=weights)
 
 
-def _results(session: Session, readers: dict[str, Reader], options: argparse.Namespace) -> Iterator[dict[str, Array]]:
+def _results(
+    session: Session, readers: dict[str, Reader], labels: list[str] | None, options: argparse.Namespace
+) -> Iterator[dict[str, Array]]:
     """The outputs of each batch, printed on their way; to stderr where the outputs themselves go to stdout."""
     from netdsl.cli.feeds import Whole
-    from netdsl.cli.lines import lines
-    from netdsl.session import predict
+    from netdsl.cli.shards import Shard
+    from netdsl.session import check_lengths, predict
 
+    if labels is not None:
+        check_labels(labels, options.labels, {name: tensor.shape[1:] for name, tensor in session.outputs.items()})
+    if options.shard is not None:
+        check_lengths(readers)
+        readers = {name: Shard(reader, *options.shard) for name, reader in readers.items()}
     name, first = next(iter(readers.items()))
     fixed = session.inputs[name].shape[0] if session.inputs[name].shape else None
     batch = options.batch or fixed or BATCH
     if batch == fixed:
         readers = {name: Whole(reader, batch) for name, reader in readers.items()}
     stream = sys.stderr if options.output == "-" else sys.stdout
-    done = 0
+    done, begin = 0, monotonic()
     with Progress("examples", len(first), beside=stream) as progress:
         for outputs in predict(session, readers, batch):
             count = min(batch, len(first) - done)
             kept = {key: _part(key, array, batch if batch == fixed else count, count) for key, array in outputs.items()}
-            found = zip(range(done, done + count), lines(kept, options.top), strict=True)
-            stream.write("".join(f"{escape(first.name(at))}  {line}\n" for at, line in found))
+            if labels is not None and not done:
+                check_labels(labels, options.labels, {key: array.shape[1:] for key, array in kept.items()})
+            names = [first.name(at) for at in range(done, done + count)]
+            stream.write("".join(f"{line}\n" for line in _lines(names, kept, labels, options)))
             done += count
             progress.show(done)
             yield kept
+    if not done:
+        yield _nothing(session)
+    seconds = monotonic() - begin
+    text = f"{done:,} examples in {seconds:.2f} s on {session.provider}: {done / max(seconds, 1e-9):,.0f} examples/s"
+    note(text, NORMAL if sys.stderr.isatty() else VERBOSE)
+
+
+def _lines(
+    names: list[str], outputs: dict[str, Array], labels: list[str] | None, options: argparse.Namespace
+) -> Iterator[str]:
+    """What is printed of some examples."""
+    from netdsl.cli.lines import lines, records
+
+    if options.json:
+        from json import dumps
+
+        for name, record in zip(names, records(outputs, options.top, labels), strict=True):
+            yield dumps({"name": name, "outputs": record}, ensure_ascii=False)
+    else:
+        for name, line in zip(names, lines(outputs, options.top, labels), strict=True):
+            yield f"{escape(name)}  {line}"
+
+
+def _nothing(session: Session) -> dict[str, Array]:
+    """The outputs of an empty shard, so that it can be joined with the others."""
+    import numpy as np
+
+    return {name: np.empty((0, *(size or 0 for size in x.shape[1:])), x.dtype) for name, x in session.outputs.items()}
 
 
 def _part(name: str, array: Array, wanted: int, count: int) -> Array:

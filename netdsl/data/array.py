@@ -41,9 +41,9 @@ class ArrayReader(Reader):
     def name(self, index: int) -> str:
         return f"{self.path}[{index}]"
 
-    def batches(self, size: int) -> Iterator[Array]:
-        for first in range(0, len(self), size):
-            yield convert(self, self._array[first : first + size], first)
+    def batches(self, size: int, first: int = 0, stop: int | None = None) -> Iterator[Array]:
+        for at, end in self.spans(size, first, stop):
+            yield convert(self, self._array[at:end], at)
 
     @property
     def whole(self) -> Array:

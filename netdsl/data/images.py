@@ -80,9 +80,9 @@ class ImageReader(Reader):
     def name(self, index: int) -> str:
         return self._paths[index]
 
-    def batches(self, size: int) -> Iterator[Array]:
-        for first in range(0, len(self), size):
-            paths = self._paths[first : first + size]
+    def batches(self, size: int, first: int = 0, stop: int | None = None) -> Iterator[Array]:
+        for at, end in self.spans(size, first, stop):
+            paths = self._paths[at:end]
             arrays = [self._read(path) for path in paths]
             for path, array in zip(paths, arrays, strict=True):
                 if array.shape != arrays[0].shape:
@@ -90,7 +90,7 @@ class ImageReader(Reader):
                         f"pictures of one batch differ in size: {escape(paths[0])} is {spell(arrays[0].shape[1:])}, "
                         f"{escape(path)} is {spell(array.shape[1:])} (height x width)"
                     )
-            yield convert(self, np.stack(arrays), first)
+            yield convert(self, np.stack(arrays), at)
 
     def _read(self, path: str) -> Array:
         """[channels, height, width], uint8."""

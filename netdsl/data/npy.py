@@ -83,6 +83,6 @@ class NpyReader(Reader):
     def name(self, index: int) -> str:
         return f"{self.path}[{index}]"
 
-    def batches(self, size: int) -> Iterator[Array]:
-        for first in range(0, len(self), size):
-            yield convert(self, np.asarray(self._array[first : first + size]), first)
+    def batches(self, size: int, first: int = 0, stop: int | None = None) -> Iterator[Array]:
+        for at, end in self.spans(size, first, stop):
+            yield convert(self, np.asarray(self._array[at:end]), at)

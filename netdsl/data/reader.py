@@ -40,8 +40,14 @@ class Reader(ABC):
         """What to call an example: `t10k-images-idx3-ubyte.gz[17]`, or the picture's file."""
 
     @abstractmethod
-    def batches(self, size: int) -> Iterator[Array]:
-        """All examples as [n, *shape] of the input's type, contiguous; n is `size`, and at the end what is left."""
+    def batches(self, size: int, first: int = 0, stop: int | None = None) -> Iterator[Array]:
+        """The examples from `first` to `stop`, or to the last, as [n, *shape] of the input's type, contiguous; n is
+        `size`, and at the end what is left."""
+
+    def spans(self, size: int, first: int, stop: int | None) -> Iterator[tuple[int, int]]:
+        """Where each batch of such a walk begins, and where it ends."""
+        last = len(self) if stop is None else stop
+        return ((at, min(at + size, last)) for at in range(first, last, size))
 
 
 def spell(shape: Dims) -> str:

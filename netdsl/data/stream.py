@@ -65,26 +65,38 @@ class StreamReader(Reader):
     def name(self, index: int) -> str:
         return f"{self.path}[{index}]"
 
-    def batches(self, size: int) -> Iterator[Array]:
+    def batches(self, size: int, first: int = 0, stop: int | None = None) -> Iterator[Array]:
         one = math.prod(self._example) * self._found.itemsize
         with self._open() as stream:
             with damage_is_told(self.path):
                 stream.read(self._offset)
-            for first in range(0, self._count, size):
-                n = min(size, self._count - first)
+                skipped = _skip(stream, first * one)
+            if skipped < first * one:
+                raise self._short(skipped // one)
+            for at, end in self.spans(size, first, stop):
                 with damage_is_told(self.path):
-                    data = _read(stream, n * one)
-                if len(data) < n * one:
-                    raise BadData(
-                        f"{escape(self.path)} is cut short: it declares {self._count:,} examples and ends in number "
-                        f"{first + len(data) // one:,}"
-                    )
-                batch = np.frombuffer(data, self._found).reshape(n, *self._example)
-                yield convert(self, batch, first)
+                    data = _read(stream, (end - at) * one)
+                if len(data) < (end - at) * one:
+                    raise self._short(at + len(data) // one)
+                batch = np.frombuffer(data, self._found).reshape(end - at, *self._example)
+                yield convert(self, batch, at)
             with damage_is_told(self.path):
-                rest = stream.read(1)
+                rest = b"" if stop is not None and stop < self._count else stream.read(1)
             if rest:
                 raise BadData(f"{escape(self.path)} holds more than the {self._count:,} examples that it declares")
+
+    def _short(self, at: int) -> BadData:
+        return BadData(
+            f"{escape(self.path)} is cut short: it declares {self._count:,} examples and ends in number {at:,}"
+        )
+
+
+def _skip(stream: BinaryIO, size: int) -> int:
+    """Read so many bytes and forget them; how many there were."""
+    left = size
+    while left and (part := stream.read(min(left, PIECE))):
+        left -= len(part)
+    return size - left
 
 
 def _read(stream: BinaryIO, size: int) -> bytes:
