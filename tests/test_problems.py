@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "tests/golden/diagnostics"
 GOLDEN = sorted(FOLDER.glob("*.net"))
 PROBLEMS = problems()
-EXAMPLE = re.compile(r"^ *```net (?:fail|warn)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+EXAMPLE = r"^ *```net (?:{})\n(.*?)^ *```"
 ONLY_TO_COMPILE = {"E0209", "which_net"}
 """A check goes through all nets; only where one must be chosen can the choice be wrong."""
 
@@ -42,10 +42,16 @@ def found_in_text(text: str, compiled: bool = False) -> Report:
     return found_in("main.net", compiled)
 
 
-def example(code: str) -> str:
-    documented = EXAMPLE.search(PROBLEMS[code].__doc__ or "")
-    assert documented, f"{code} shows no example of how it comes about"
+def example(code: str, kind: str = "fail|warn") -> str:
+    documented = re.search(EXAMPLE.format(kind), PROBLEMS[code].__doc__ or "", re.DOTALL | re.MULTILINE)
+    assert documented, f"{code} shows no example of how it comes about, or none of how it is mended"
     return re.sub("^    ", "", documented[1], flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("code", PROBLEMS)
+def test_the_mended_example_is_right(code: str) -> None:
+    assert [p.code for p in found_in_text(example(code, "mended"), code in ONLY_TO_COMPILE)] == []
+    assert example(code, "mended") != example(code)
 
 
 def said(problem: Problem) -> list[str]:

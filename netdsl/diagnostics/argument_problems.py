@@ -19,6 +19,10 @@ class BadArgument(Problem):
     ```net fail
     net bad { input x 3x32x32; conv 3x3 64 stride 0 }
     ```
+
+    ```net mended
+    net good { input x 3x32x32; conv 3x3 64 stride 2 }
+    ```
     """
 
     callee: str
@@ -51,6 +55,10 @@ class MissingArgument(Problem):
     ```net fail
     net bad { input x 784; dense }
     ```
+
+    ```net mended
+    net good { input x 784; dense 10 }
+    ```
     """
 
     callee: str
@@ -79,6 +87,10 @@ class ArgumentTwice(Problem):
     ```net fail
     net bad { input x 3x32x32; conv 3x3 64 stride 2 stride 1 }
     ```
+
+    ```net mended
+    net good { input x 3x32x32; conv 3x3 64 stride 2 }
+    ```
     """
 
     callee: str
@@ -101,6 +113,10 @@ class TooMany(Problem):
 
     ```net fail
     net bad { input x 784; dense 10 20 }
+    ```
+
+    ```net mended
+    net good { input x 784; dense 20; dense 10 }
     ```
     """
 
@@ -138,6 +154,10 @@ class NoValue(Problem):
     ```net fail
     net bad { input x 3x32x32; conv 3x3 64 stride }
     ```
+
+    ```net mended
+    net good { input x 3x32x32; conv 3x3 64 stride 2 }
+    ```
     """
 
     callee: str
@@ -157,6 +177,11 @@ class OutsideDomain(Problem):
     ```net fail
     net one(depth in [18, 34] = 18) { input x 784; dense depth }
     net two = one(depth = 19)
+    ```
+
+    ```net mended
+    net one(depth in [18, 34] = 18) { input x 784; dense depth }
+    net two = one(depth = 34)
     ```
     """
 

@@ -24,6 +24,10 @@ class MinusInCall(Problem):
     ```net fail
     net bad { input x 784; scale -1; dense 10 }
     ```
+
+    ```net mended
+    net good { input x 784; scale (-1); dense 10 }
+    ```
     """
 
     operand: Span
@@ -87,6 +91,10 @@ class CommaInCall(Problem):
     ```net fail
     net bad { input x 3x32x32; conv 3x3, 64; dense 10 }
     ```
+
+    ```net mended
+    net good { input x 3x32x32; conv 3x3 64; dense 10 }
+    ```
     """
 
     gap: Span
@@ -105,6 +113,10 @@ class ParenthesesInCall(Problem):
 
     ```net fail
     net bad { input x 3x32x32; conv(3x3, 64); dense 10 }
+    ```
+
+    ```net mended
+    net good { input x 3x32x32; conv 3x3 64; dense 10 }
     ```
     """
 

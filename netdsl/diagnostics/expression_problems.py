@@ -22,6 +22,10 @@ class BadOperation(Problem):
     ```net fail
     net bad { input x 784; dense [1, 2] * 1.5 }
     ```
+
+    ```net mended
+    net good { let widths = [1, 2]; input x 784; dense widths[0] * 15 }
+    ```
     """
 
     what: str
@@ -37,6 +41,10 @@ class DivisionByZero(Problem):
     ```net fail
     net bad { input x 784; dense 10 // 0 }
     ```
+
+    ```net mended
+    net good { input x 784; dense 10 // 2 }
+    ```
     """
 
     def label(self) -> str:
@@ -49,6 +57,10 @@ class TooBig(Problem):
 
     ```net fail
     net bad { input x 784; dense 10 ** 10 ** 10 }
+    ```
+
+    ```net mended
+    net good { input x 784; dense 10 ** 2 }
     ```
     """
 
@@ -64,6 +76,10 @@ class OutsideList(Problem):
 
     ```net fail
     net bad { let widths = [64, 128]; input x 784; dense widths[2] }
+    ```
+
+    ```net mended
+    net good { let widths = [64, 128]; input x 784; dense widths[1] }
     ```
     """
 
@@ -84,6 +100,10 @@ class NoMatch(Problem):
     ```net fail
     net bad { let n = match 3 { 1 => 10; 2 => 20 }; input x 784; dense n }
     ```
+
+    ```net mended
+    net good { let n = match 3 { 1 => 10; 2 => 20; _ => 30 }; input x 784; dense n }
+    ```
     """
 
     value: str
@@ -102,6 +122,10 @@ class BadCondition(Problem):
 
     ```net fail
     net bad { input x 784; if 3 { relu }; dense 10 }
+    ```
+
+    ```net mended
+    net good { input x 784; if channels > 3 { relu }; dense 10 }
     ```
     """
 
@@ -124,6 +148,10 @@ class BadUnpacking(Problem):
     ```net fail
     net bad { input x 784; for a, b in [1, 2] { dense a }; dense 10 }
     ```
+
+    ```net mended
+    net good { input x 784; for a in [1, 2] { dense a }; dense 10 }
+    ```
     """
 
     names: int
@@ -145,6 +173,10 @@ class BadCount(Problem):
     ```net fail
     net bad { input x 784; repeat 1.5 { relu }; dense 10 }
     ```
+
+    ```net mended
+    net good { input x 784; repeat 2 { relu }; dense 10 }
+    ```
     """
 
     what: str
@@ -159,6 +191,10 @@ class NotDecidable(Problem):
 
     ```net fail
     net bad { input x 3x?; if shape[1] > 10 { relu }; conv 3 10 }
+    ```
+
+    ```net mended
+    net good { input x 3x20; if shape[1] > 10 { relu }; conv 3 10 }
     ```
     """
 
@@ -178,6 +214,11 @@ class BadCall(Problem):
     ```net fail
     fn double(x) = 2 * x
     net bad { input x 784; dense double(1, 2) }
+    ```
+
+    ```net mended
+    fn double(x) = 2 * x
+    net good { input x 784; dense double(2) }
     ```
     """
 

@@ -20,6 +20,10 @@ class UnknownArgument(Problem):
     ```net fail
     net bad { input x 3x32x32; conv 3x3 64 strid 2 }
     ```
+
+    ```net mended
+    net good { input x 3x32x32; conv 3x3 64 stride 2 }
+    ```
     """
 
     callee: str
@@ -70,6 +74,10 @@ class UnknownWord(Problem):
 
     ```net fail
     net bad { input x 3x32x32; conv 3x3 64 pad smae }
+    ```
+
+    ```net mended
+    net good { input x 3x32x32; conv 3x3 64 pad same }
     ```
     """
 

@@ -23,6 +23,10 @@ class Indivisible(ShapeProblem):
     ```net fail
     net bad { input x 64x8x8; groupnorm 5 }
     ```
+
+    ```net mended
+    net good { input x 64x8x8; groupnorm 4 }
+    ```
     """
 
     parts: int
@@ -44,6 +48,10 @@ class NothingLeft(ShapeProblem):
     ```net fail
     net bad { input x 3x8x8; crop [4, 0, 4, 0] }
     ```
+
+    ```net mended
+    net good { input x 3x8x8; crop [2, 0, 2, 0] }
+    ```
     """
 
     axis: int
@@ -61,6 +69,10 @@ class BadSlice(ShapeProblem):
 
     ```net fail
     net bad { input x 64x8x8; slice 0 32 96 }
+    ```
+
+    ```net mended
+    net good { input x 64x8x8; slice 0 32 64 }
     ```
     """
 
@@ -81,6 +93,10 @@ class ReshapeMismatch(ShapeProblem):
 
     ```net fail
     net bad { input x 64x8x8; reshape 64x65 }
+    ```
+
+    ```net mended
+    net good { input x 64x8x8; reshape 64x64 }
     ```
     """
 
@@ -111,6 +127,10 @@ class NotAnOrder(ShapeProblem):
     ```net fail
     net bad { input x 3x8x8; permute [1, 1, 0] }
     ```
+
+    ```net mended
+    net good { input x 3x8x8; permute [1, 2, 0] }
+    ```
     """
 
     order: tuple[int, ...]
@@ -128,6 +148,10 @@ class WrongType(Problem):
 
     ```net fail
     net bad { input words 20 dtype i64; dense 10 }
+    ```
+
+    ```net mended
+    net good { input words 20 dtype i64; embedding 5000 16; dense 10 }
     ```
     """
 
@@ -154,6 +178,10 @@ class WrongOrder(ShapeProblem):
     ```net fail
     net bad { input x 784; clip 6 0 }
     ```
+
+    ```net mended
+    net good { input x 784; clip 0 6 }
+    ```
     """
 
     low: float
@@ -170,6 +198,10 @@ class BadOutputPad(ShapeProblem):
 
     ```net fail
     net bad { input x 64x8x8; deconv 4x4 32 stride 2 pad 1 output_pad 2 }
+    ```
+
+    ```net mended
+    net good { input x 64x8x8; deconv 4x4 32 stride 2 pad 1 output_pad 1 }
     ```
     """
 
@@ -192,6 +224,10 @@ class TooLong(ShapeProblem):
 
     ```net fail
     net bad { input x 1x8; upsample 1000000; upsample 1000000 }
+    ```
+
+    ```net mended
+    net good { input x 1x8; upsample 2; upsample 2 }
     ```
     """
 

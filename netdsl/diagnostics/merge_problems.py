@@ -78,6 +78,10 @@ class MergeMismatch(MergeProblem):
     ```net fail
     net bad { input x 64x56x56; add { conv 3x3 64 } { conv 3x3 128 } }
     ```
+
+    ```net mended
+    net good { input x 64x56x56; add { conv 3x3 64 } { conv 3x3 64 } }
+    ```
     """
 
     def message(self) -> str:
@@ -100,6 +104,10 @@ class ConcatMismatch(MergeProblem):
     ```net fail
     net bad { input x 64x56x56; concat { } { maxpool 2x2 } }
     ```
+
+    ```net mended
+    net good { input x 64x56x56; concat { conv 1x1 stride 2 } { maxpool 2x2 } }
+    ```
     """
 
     axis: int
@@ -121,6 +129,13 @@ class SkipMismatch(Problem):
 
     ```net fail
     net bad { input x 64x56x56; skip { conv 3x3 128 stride 2 } }
+    ```
+
+    ```net mended
+    net good {
+      input x 64x56x56
+      skip { conv 3x3 128 stride 2 } project { conv 1x1 128 stride 2 }
+    }
     ```
     """
 
@@ -197,6 +212,10 @@ class NoOperands(Problem):
 
     ```net fail
     net bad { input x 784; add for i in range(0) { dense 10 } }
+    ```
+
+    ```net mended
+    net good { input x 784; add for i in range(2) { dense 10 } }
     ```
     """
 

@@ -42,6 +42,10 @@ class UnknownName(Unknown):
     ```net fail
     net bad { let n = 2*clases; input x 784; dense n }
     ```
+
+    ```net mended
+    net good(classes = 10) { let n = 2*classes; input x 784; dense n }
+    ```
     """
 
     def message(self) -> str:
@@ -61,6 +65,10 @@ class UnknownLayer(Unknown):
 
     ```net fail
     net bad { input x 784; denze 10 }
+    ```
+
+    ```net mended
+    net good { input x 784; dense 10 }
     ```
     """
 
@@ -83,6 +91,10 @@ class UnknownLabel(Unknown):
 
     ```net fail
     net bad { input x 784; hidden: dense 100; add { relu } hiden }
+    ```
+
+    ```net mended
+    net good { input x 784; hidden: dense 100; add { relu } hidden }
     ```
     """
 
@@ -119,6 +131,10 @@ class DefinedTwice(Problem):
     ```net fail
     net bad { let n = 1; let n = 2; input x 784; dense n }
     ```
+
+    ```net mended
+    net good { let n = 2; input x 784; dense n }
+    ```
     """
 
     name: str
@@ -141,6 +157,10 @@ class WeightTwice(Problem):
 
     ```net fail
     net bad { input x 784; dense1: dense 10; dense 10 }
+    ```
+
+    ```net mended
+    net good { input x 784; hidden: dense 10; dense 10 }
     ```
     """
 
@@ -180,6 +200,11 @@ class Recursive(Problem):
     block b { relu; b }
     net bad { input x 784; b; dense 10 }
     ```
+
+    ```net mended
+    block b { relu; dense 100 }
+    net good { input x 784; b; b; dense 10 }
+    ```
     """
 
     what: str
@@ -199,6 +224,10 @@ class NotCallable(Problem):
 
     ```net fail
     net bad { let n = 3; input x 784; n 4 }
+    ```
+
+    ```net mended
+    net good { let f = tanh; input x 784; f; dense 10 }
     ```
     """
 

@@ -21,6 +21,10 @@ class NoInput(Problem):
     ```net fail
     net bad { dense 10 }
     ```
+
+    ```net mended
+    net good { input x 784; dense 10 }
+    ```
     """
 
     what: str
@@ -42,6 +46,10 @@ class NoNet(Problem):
     ```net fail
     # a file without a net
     ```
+
+    ```net mended
+    net good { input x 784; dense 10 }
+    ```
     """
 
     blocks: bool = False
@@ -60,6 +68,10 @@ class WhichNet(Problem):
     ```net fail
     net one { input x 784; dense 10 }
     net two { input x 784; dense 10 }
+    ```
+
+    ```net mended
+    net one { input x 784; dense 10 }
     ```
     """
 
@@ -89,6 +101,11 @@ class UnknownNet(Unknown):
     net one { input x 784; dense 10 }
     net two = on(depth = 1)
     ```
+
+    ```net mended
+    net one { input x 784; dense 10 }
+    net two = one()
+    ```
     """
 
     def message(self) -> str:
@@ -101,6 +118,10 @@ class OutputTwice(Problem):
 
     ```net fail
     net bad { input x 784; dense 10; output y; relu; output y }
+    ```
+
+    ```net mended
+    net good { input x 784; dense 10; output y; relu; output z }
     ```
     """
 
@@ -125,6 +146,11 @@ class Misplaced(Problem):
     block b { input x 784 }
     net bad { b; dense 10 }
     ```
+
+    ```net mended
+    block b { relu }
+    net good { input x 784; b; dense 10 }
+    ```
     """
 
     what: str
@@ -144,6 +170,11 @@ class UnknownParameter(Unknown):
     ```net fail
     net one(depth = 1) { input x 784; dense depth }
     net two = one(dept = 2)
+    ```
+
+    ```net mended
+    net one(depth = 1) { input x 784; dense depth }
+    net two = one(depth = 2)
     ```
     """
 
@@ -166,6 +197,10 @@ class NoDefault(Problem):
     ```net fail
     net bad(classes) { input x 784; dense classes }
     ```
+
+    ```net mended
+    net good(classes = 10) { input x 784; dense classes }
+    ```
     """
 
     name: str
@@ -186,6 +221,10 @@ class DeadValue(Problem):
 
     ```net warn
     net odd { input x 784; side: dense 5; from x; dense 10 }
+    ```
+
+    ```net mended
+    net even { input x 784; side: dense 5; from x; dense 5; add side; dense 10 }
     ```
     """
 

@@ -46,6 +46,10 @@ class ExpectShape(Problem):
     ```net fail
     net bad { input x 3x224x224; conv 7x7 64 stride 2; expect 64x111x111 }
     ```
+
+    ```net mended
+    net good { input x 3x224x224; conv 7x7 64 stride 2; expect 64x112x112 }
+    ```
     """
 
     expected: Shape
@@ -84,6 +88,10 @@ class ExpectCount(Problem):
     ```net fail
     net bad { input x 784; dense 10; expect params 7840 }
     ```
+
+    ```net mended
+    net good { input x 784; dense 10; expect params 7850 }
+    ```
     """
 
     what: str
@@ -107,6 +115,10 @@ class OutsideShape(ShapeProblem):
     ```net fail
     net bad { input x 3x8x8; select [0, 3] }
     ```
+
+    ```net mended
+    net good { input x 3x8x8; select [0, 2] }
+    ```
     """
 
     what: str
@@ -124,6 +136,10 @@ class NeedsNumber(ShapeProblem):
 
     ```net fail
     net bad { input x 3x?x?; dense 10 }
+    ```
+
+    ```net mended
+    net good { input x 3x?x?; global_avgpool; dense 10 }
     ```
     """
 
@@ -148,6 +164,10 @@ class TooLarge(Problem):
 
     ```net fail
     net bad { input x 1000000; dense 2000000000 }
+    ```
+
+    ```net mended
+    net good { input x 1000000; dense 20 }
     ```
     """
 

@@ -19,6 +19,10 @@ class UnexpectedToken(Problem):
     ```net fail
     net bad { input x 784; repeat as j { relu }; dense 10 }
     ```
+
+    ```net mended
+    net good { input x 784; repeat 2 as j { relu }; dense 10 }
+    ```
     """
 
     found: str
@@ -49,6 +53,10 @@ class TooDeep(Problem):
       ((((((((((((((((((((((((((((((((((((((((10))))))))))))))))))))))))))))))))))))))))
       ))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))) }
     ```
+
+    ```net mended
+    net good { input x 784; dense ((5 + 5)) }
+    ```
     """
 
     limit: int
@@ -68,6 +76,10 @@ class ReservedWord(Problem):
     ```net fail
     net bad { let skip = 3; input x 784; dense 10 }
     ```
+
+    ```net mended
+    net good { let width = 3; input x 784; dense width }
+    ```
     """
 
     def message(self) -> str:
@@ -83,6 +95,10 @@ class UnknownItem(Problem):
 
     ```net fail
     netwrok bad { input x 784; dense 10 }
+    ```
+
+    ```net mended
+    net good { input x 784; dense 10 }
     ```
     """
 
@@ -106,6 +122,13 @@ class StatementOutside(Problem):
     input x 784
     dense 10
     ```
+
+    ```net mended
+    net good {
+      input x 784
+      dense 10
+    }
+    ```
     """
 
     def message(self) -> str:
@@ -124,6 +147,11 @@ class ItemInside(Problem):
 
     ```net fail
     net bad { block b { relu }; input x 784; b; dense 10 }
+    ```
+
+    ```net mended
+    block b { relu }
+    net good { input x 784; b; dense 10 }
     ```
     """
 

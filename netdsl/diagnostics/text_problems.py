@@ -23,6 +23,10 @@ class UnclosedBracket(Problem):
     ```net fail
     net bad { input x 784; dense (5 + 5 }
     ```
+
+    ```net mended
+    net good { input x 784; dense (5 + 5) }
+    ```
     """
 
     end: Span
@@ -47,6 +51,10 @@ class StrayBracket(Problem):
     ```net fail
     net bad { input x 784; dense 10) }
     ```
+
+    ```net mended
+    net good { input x 784; dense 10 }
+    ```
     """
 
     def message(self) -> str:
@@ -67,6 +75,10 @@ class IllegalCharacter(Problem):
 
     ```net fail
     net bad { input x 784; scale (−1); dense 10 }
+    ```
+
+    ```net mended
+    net good { input x 784; scale (-1); dense 10 }
     ```
     """
 
@@ -101,6 +113,11 @@ class UnterminatedText(Problem):
     net bad { about { paper "Gradient-based learning
     }; input x 784; dense 10 }
     ```
+
+    ```net mended
+    net good { about { paper "Gradient-based learning" }
+      input x 784; dense 10 }
+    ```
     """
 
     def label(self) -> str:
@@ -116,6 +133,10 @@ class MalformedNumber(Problem):
 
     ```net fail
     net bad { input x 784; dropout 0..5; dense 10 }
+    ```
+
+    ```net mended
+    net good { input x 784; dropout 0.5; dense 10 }
     ```
     """
 
@@ -140,6 +161,11 @@ class TouchingNumber(Problem):
     ```net fail
     block b(k) { conv 3xk 64 }
     net bad { input x 8x28x28; b 3; dense 10 }
+    ```
+
+    ```net mended
+    block b(k) { conv [3, k] 64 }
+    net good { input x 8x28x28; b 3; dense 10 }
     ```
     """
 

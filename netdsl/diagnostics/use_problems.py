@@ -18,6 +18,11 @@ class CannotUse(Problem):
     use "nowhere.net"
     net bad { input x 784; dense 10 }
     ```
+
+    ```net mended
+    use "zoo/resnet.net"
+    net good { input x 3x224x224; basic 64; dense 10 }
+    ```
     """
 
     path: str
@@ -34,6 +39,11 @@ class OutsideRoot(Problem):
     ```net fail
     use "../../etc/passwd"
     net bad { input x 784; dense 10 }
+    ```
+
+    ```net mended
+    use "zoo/resnet.net"
+    net good { input x 3x224x224; basic 64; dense 10 }
     ```
     """
 
@@ -64,6 +74,11 @@ class UseCycle(Problem):
     use "main.net"
     net bad { input x 784; dense 10 }
     ```
+
+    ```net mended
+    block b { relu }
+    net good { input x 784; b; dense 10 }
+    ```
     """
 
     cycle: tuple[str, ...]
@@ -84,6 +99,11 @@ class NotInFile(Problem):
     ```net fail
     use bottelneck from "zoo/resnet.net"
     net bad { input x 784; dense 10 }
+    ```
+
+    ```net mended
+    use bottleneck from "zoo/resnet.net"
+    net good { input x 3x224x224; bottleneck 64; dense 10 }
     ```
     """
 

@@ -22,6 +22,10 @@ class WindowTooLarge(ShapeProblem):
     ```net fail
     net bad { input x 3x5x5; conv 7x7 10 pad 0 }
     ```
+
+    ```net mended
+    net good { input x 3x5x5; conv 5x5 10 pad 0 }
+    ```
     """
 
     window: Shape
@@ -69,6 +73,10 @@ class GroupsDoNotDivide(ShapeProblem):
     ```net fail
     net bad { input x 64x56x56; conv 3x3 128 groups 3 }
     ```
+
+    ```net mended
+    net good { input x 64x56x56; conv 3x3 128 groups 4 }
+    ```
     """
 
     groups: int
@@ -103,6 +111,10 @@ class WrongRank(ShapeProblem):
     ```net fail
     net bad { input x 784; conv 3x3 10 }
     ```
+
+    ```net mended
+    net good { input x 1x28x28; conv 3x3 10 }
+    ```
     """
 
     wanted: str
@@ -125,6 +137,10 @@ class PadTooLarge(ShapeProblem):
 
     ```net fail
     net bad { input x 3x8x8; maxpool 2x2 pad 2 }
+    ```
+
+    ```net mended
+    net good { input x 3x8x8; maxpool 2x2 pad 1 }
     ```
     """
 
@@ -150,6 +166,10 @@ class EvenSame(ShapeProblem):
     ```net fail
     net bad { input x 3x8x8; conv 2x2 10 }
     ```
+
+    ```net mended
+    net good { input x 3x8x8; conv 2x2 10 pad same_upper }
+    ```
     """
 
     kernel: Shape
@@ -174,6 +194,10 @@ class WrongLength(ShapeProblem):
 
     ```net fail
     net bad { input x 3x8x8; conv 3x3x3 10 }
+    ```
+
+    ```net mended
+    net good { input x 3x8x8; conv 3x3 10 }
     ```
     """
 
