@@ -287,6 +287,8 @@ def test_a_notebook_shows_the_layers_and_not_ten_thousand_rows() -> None:
 COMPILED = {
     "plain": ([], {}),
     "numbers": (["--seed", "7", "--batch", "2", "--opset", "18"], {"seed": 7, "batch": 2, "opset": 18}),
+    "half": (["--dtype", "f16", "--io", "f16"], {"dtype": "f16", "io": "f16"}),
+    "metadata": (["--metadata", "made=today"], {"metadata": {"made": "today"}}),
     "weights": (["--weights", MNIST / "lenet5.safetensors"], {"weights": MNIST / "lenet5.safetensors"}),
 }
 
@@ -364,6 +366,18 @@ def test_numbers_have_bounds(wrong: dict[str, int]) -> None:
         netdsl.parse(TINY).to_onnx(**wrong)
     with pytest.raises(TypeError, match=f"^{name} is a whole number from"):
         netdsl.parse(TINY).to_onnx(**{name: 1.5})  # type: ignore[arg-type]
+
+
+def test_precisions_have_names() -> None:
+    net = netdsl.parse(TINY)
+    for wrong in ({"dtype": "float16"}, {"dtype": "f16", "io": "f64"}, {"io": "f16"}):
+        with pytest.raises(ValueError, match=r"^(dtype|io) is 'f32' or 'f16', not|^io='f16' goes with dtype='f16'"):
+            net.to_onnx(**wrong)  # type: ignore[arg-type]
+    x = np.ones((2, 4), "f4")
+    whole, half = (net.session(dtype=dtype)(x=x)["output"] for dtype in ("f32", "f16"))
+    np.testing.assert_allclose(half, whole, atol=1e-2)
+    assert half.dtype == np.float32
+    assert (half != whole).any()
 
 
 # Saving --------------------------------------------------------------------------------------------------------------
@@ -596,7 +610,14 @@ except netdsl.UserError as error:
     code: str = error.code
 net.save("m.onnx", force=True)
 """
-MISUSES = ["netdsl.lod('x')", "netdsl.load(3)", "netdsl.load('x', depth=None)", "net.to_onnx(7)", "net.save()"]
+MISUSES = [
+    "netdsl.lod('x')",
+    "netdsl.load(3)",
+    "netdsl.load('x', depth=None)",
+    "net.to_onnx(7)",
+    "net.to_onnx(dtype='f8')",
+    "net.save()",
+]
 
 
 def test_a_type_checker_sees_the_api(tmp_path: Path) -> None:

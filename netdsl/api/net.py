@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from operator import index
 from typing import TYPE_CHECKING
 
+from netdsl.api.options import LARGEST, between, options
 from netdsl.api.parts import Layer, Value
 from netdsl.compile import OPSET
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     import onnx
-    from numpy.typing import ArrayLike
 
+    from netdsl.api.options import Precision, Weights
     from netdsl.api.session import Session
     from netdsl.api.summary import Summary
     from netdsl.ir import net as ir
     from netdsl.ir.net import Parameter
-    from netdsl.weights.file import WeightFile
-
-    Weights = str | os.PathLike[str] | Mapping[str, ArrayLike]
-
-SEEDS = 2**63 - 1
-LARGEST = 2**31 - 1
 
 
 class Net:
@@ -97,20 +90,32 @@ class Net:
         batch."""
         from netdsl.api.summary import Summary
 
-        return Summary(self._net, _between("batch", batch, 1, LARGEST))
+        return Summary(self._net, between("batch", batch, 1, LARGEST))
 
     def to_onnx(
-        self, *, weights: Weights | None = None, seed: int = 0, batch: int | None = None, opset: int = OPSET
+        self,
+        *,
+        weights: Weights | None = None,
+        seed: int = 0,
+        batch: int | None = None,
+        opset: int = OPSET,
+        dtype: Precision = "f32",
+        io: Precision = "f32",
+        metadata: Mapping[str, str] | None = None,
     ) -> onnx.ModelProto:
         """The model, with the weights of a file or of a mapping from names to arrays, or with drawn ones.
 
-        `batch` fixes the batch, which else is free; `opset` is one of 17 to 26, 21 by default. Raises UserError where
-        the weights do not fit, and ValueError for other numbers than these.
+        `batch` fixes the batch, which else is free; `opset` is one of 17 to 26, 21 by default. With the `dtype` f16 it
+        computes in half precision, and with `io` its inputs and outputs are halves too. `metadata` is what it shall say
+        of itself. Raises UserError where the weights do not fit, and ValueError for other numbers than these.
         """
         import onnx
 
+        from netdsl.compile import compile_to_bytes
+
+        chosen = options(weights, seed, batch, opset, dtype, io)
         model = onnx.ModelProto()
-        model.ParseFromString(self._bytes(weights, seed, batch, opset))
+        model.ParseFromString(compile_to_bytes(self._net, metadata=metadata, **chosen))
         return model
 
     def save(
@@ -121,6 +126,8 @@ class Net:
         seed: int = 0,
         batch: int | None = None,
         opset: int = OPSET,
+        dtype: Precision = "f32",
+        io: Precision = "f32",
         external_data: bool = False,
         metadata: Mapping[str, str] | None = None,
         force: bool = False,
@@ -128,31 +135,22 @@ class Net:
         """Write the model, as `netdsl compile` does: whole or not at all, weight by weight, and never over a file that
         netdsl did not make, unless it is told to by `force`.
 
-        With `external_data`, and over 2 GB, the weights go into PATH.data beside it. `metadata` is what the model shall
-        say of itself. Arguments and errors are else those of `to_onnx`; UserError too where nothing can be written.
+        With `external_data`, and over 2 GB, the weights go into PATH.data beside it. Other arguments and errors are
+        those of `to_onnx`; UserError too where nothing can be written.
         """
         from netdsl.cli.output import WouldOverwrite, replace_model
         from netdsl.compile import compile_net, weights_size
 
-        seed, batch, opset = _checked(seed, batch, opset)
+        chosen = options(weights, seed, batch, opset, dtype, io)
         target = os.fsdecode(path)
         if target == "-":  # which the commands take for the standard output
             target = os.path.join(".", target)
         read = os.fsdecode(weights) if isinstance(weights, str | os.PathLike) else None
         reads = (self._net.source.name, read)
-        size = weights_size(self._net)
+        size = weights_size(self._net, dtype)
         try:
             with replace_model(target, size, apart=external_data, force=force, reads=reads) as (file, data):
-                compile_net(
-                    self._net,
-                    file,
-                    seed=seed,
-                    weights=_opened(weights),
-                    batch=batch,
-                    opset=opset,
-                    metadata=metadata,
-                    data=data,
-                )
+                compile_net(self._net, file, metadata=metadata, data=data, **chosen)
         except WouldOverwrite as error:
             raise WouldOverwrite(error.message, "name another file, or overwrite it with force=True") from None
 
@@ -163,6 +161,7 @@ class Net:
         weights: Weights | None = None,
         seed: int = 0,
         batch: int | None = None,
+        dtype: Precision = "f32",
         threads: int | None = None,
         allow_fallback: bool = False,
     ) -> Session:
@@ -173,23 +172,18 @@ class Net:
         `allow_fallback` permits that.
         """
         from netdsl.api.session import Session
+        from netdsl.compile import compile_to_bytes
         from netdsl.session import FellBack
         from netdsl.session import Session as Runtime
 
-        model = self._bytes(weights, seed, batch, OPSET)
         if threads is not None:
-            threads = _between("threads", threads, 1, LARGEST)
+            threads = between("threads", threads, 1, LARGEST)
+        model = compile_to_bytes(self._net, **options(weights, seed, batch, OPSET, dtype))
         try:
             runtime = Runtime(model, provider=provider, threads=threads, name=self.name, allow_fallback=allow_fallback)
         except FellBack as error:
             raise FellBack(error.message, "allow_fallback=True permits it") from None
         return Session(runtime, self.inputs, self.outputs)
-
-    def _bytes(self, weights: Weights | None, seed: int, batch: int | None, opset: int) -> bytes:
-        from netdsl.compile import compile_to_bytes
-
-        seed, batch, opset = _checked(seed, batch, opset)
-        return compile_to_bytes(self._net, seed=seed, weights=_opened(weights), batch=batch, opset=opset)
 
     def __repr__(self) -> str:
         return f"<net {self.name}: {len(self._net.nodes)} layers>"
@@ -202,37 +196,3 @@ class Net:
         heads = ("layer", "kind", "output", "parameters", "place")
         html = table(repr(self)[1:-1], heads, [layer.cells for layer in self.layers])
         return bundle(repr(self), html, include, exclude)
-
-
-def _opened(weights: Weights | None) -> WeightFile | None:
-    if weights is None:
-        return None
-    if isinstance(weights, Mapping):
-        from netdsl.weights.mapping import MappedWeights
-
-        return MappedWeights(weights)
-    from netdsl.weights.file import open_weights
-
-    return open_weights(os.fsdecode(weights))
-
-
-def _checked(seed: int, batch: int | None, opset: int) -> tuple[int, int | None, int]:
-    """The numbers, if the compiler takes them. Raises TypeError or ValueError."""
-    from netdsl.emit import OPSETS
-
-    return (
-        _between("seed", seed, 0, SEEDS),
-        None if batch is None else _between("batch", batch, 1, LARGEST),
-        _between("opset", opset, OPSETS[0], OPSETS[-1]),
-    )
-
-
-def _between(name: str, number: int, low: int, high: int) -> int:
-    wrong = f"{name} is a whole number from {low} to {high}, not {number!r}"
-    try:
-        whole = index(number)
-    except TypeError:
-        raise TypeError(wrong) from None
-    if not low <= whole <= high:
-        raise ValueError(wrong)
-    return whole
