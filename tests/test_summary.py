@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
@@ -363,3 +364,12 @@ def test_summary_is_light() -> None:
 
 def test_help(netdsl: Commands, golden: Callable[[str, str], None]) -> None:
     golden("cli/summary.txt", netdsl("summary", "--help").out)
+
+
+def test_the_page_shows_what_is_printed(netdsl: Commands) -> None:
+    page = (DOCS / "summary.md").read_text("utf-8")
+    shown = re.findall(r"^```\n\$ netdsl ([^\n]*)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(shown) == 2
+    for line, text in shown:
+        printed = netdsl(*line.split()).out
+        assert printed.startswith(text[:-2]) if text.endswith("…\n") else printed == text

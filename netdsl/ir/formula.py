@@ -137,9 +137,13 @@ def largest(counts: Iterable[Count]) -> Count | Largest:
 
 
 def _at_most(left: Count, right: Count) -> bool:
-    """Whether no term of the left is larger than that of the right; as sizes are positive, that is a proof."""
-    known = _terms(right)
-    return all(factor <= known.get(product, 0) for product, factor in _terms(left).items())
+    """Whether no term with sizes is larger on the left, and not all together are where every size is 1.
+
+    As sizes are at least 1, the left is then never the larger one.
+    """
+    here, there = _terms(left), _terms(right)
+    surplus = {product: there.get(product, 0) - here.get(product, 0) for product in here.keys() | there.keys()}
+    return sum(surplus.values()) >= 0 and all(more >= 0 for product, more in surplus.items() if product)
 
 
 def _terms(count: Count) -> dict[Product, int]:
