@@ -23,6 +23,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
     Options may stand before, between and behind the files.
     """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options, rest = declared(words)[0].parse_known_args(words)
+    _take(rest, options)
+    return options
+
+
+def declared(words: list[str]) -> tuple[argparse.ArgumentParser, Commands]:
+    """A parser, and the commands in it: the one that is called, or all where none is."""
     parser = _Parser(
         prog="netdsl",
         usage="netdsl COMMAND ...",
@@ -33,13 +41,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"netdsl {VERSION}", help="print the version and exit")
     # Left to itself, argparse renders a usage line to find this `prog`, which takes milliseconds.
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", prog="netdsl", required=True)
-    words = sys.argv[1:] if arguments is None else list(arguments)
     for name, declare in COMMANDS.items():
         if words[:1] == [name] or words[:1] not in [[each] for each in COMMANDS]:  # one is soon made, all take a while
             declare(commands)
-    options, rest = parser.parse_known_args(words)
-    _take(rest, options)
-    return options
+    return parser, commands
 
 
 def _take(rest: list[str], options: argparse.Namespace) -> None:
@@ -208,6 +213,11 @@ def _devices(commands: Commands) -> None:
     parser.add_argument("--json", action="store_true", help="print an object")
 
 
+def _completion(commands: Commands) -> None:
+    parser = _add(commands, "completion", "print a script by which a shell completes", "bash|zsh|fish", None)
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help='for bash: eval "$(netdsl completion bash)"')
+
+
 def _weights(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="W", help="a .safetensors or .npz file; drawn from the seed without it")
     parser.add_argument("--seed", type=_seed, metavar="N", help="seed of drawn weights; 0 by default")
@@ -264,5 +274,6 @@ COMMANDS = {
     "zoo": _zoo,
     "layers": _layers,
     "devices": _devices,
+    "completion": _completion,
 }
 """What declares each command, in the order of the help."""
