@@ -59,7 +59,7 @@ def test_nothing_is_suggested_for_far_words(word: str) -> None:
 
 
 def test_case_alone_is_nearest_and_far_followers_are_left_out() -> None:
-    assert suggest("Relu", ["gelu", "relu", "elu", "prelus"]) == ["relu", "gelu", "elu"]
+    assert suggest("Relu", ["gelu", "relu", "elu", "prelus"]) == ["relu", "elu", "gelu"]
     assert suggest("kernal", ["kernels", "kernel", "normal"]) == ["kernel", "kernels"]
 
 
@@ -94,3 +94,14 @@ def test_one_slip_is_always_mended(name: str, data: st.DataObject) -> None:
     ]
     for typo in slips:
         assert typo == name or suggest(typo, [name]) == [name]
+
+
+def test_a_letter_too_many_is_likelier_than_a_wrong_one() -> None:
+    assert suggest("relus", ["relu6", "relu", "elu"])[0] == "relu"
+    assert suggest("reluu", ["relu6", "relu"])[0] == "relu"
+    assert suggest("relu66", ["relu6", "relu"])[0] == "relu6"
+
+
+def test_many_and_long_candidates_take_no_time() -> None:
+    assert suggest("units", [*(f"v{number}" for number in range(999)), "unit", "units2"]) == ["unit"]
+    assert suggest("units", ["unit" * 100_000, "unit"]) == ["unit"]

@@ -10,24 +10,37 @@ if TYPE_CHECKING:
 LONGEST = 64
 """Longer words are not typed by hand, and comparing them would take long."""
 
+MOST = 1_000
+"""So many candidates are compared; innermost names come first."""
+
 
 def suggest(word: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
     """The candidates that somebody who wrote `word` may have meant, the best first; none if all are far.
 
     Near is at most one slip in three letters, whatever the case; else one is the beginning of the other. Of two equally
-    near ones the longer is better: a letter left out is likelier than a wrong one.
+    near ones a letter too many or too few is likelier than a wrong one, and one that was left out the likeliest.
     """
     if len(word) > LONGEST:
         return []
     typed = word.casefold()
-    found = {name: rank for name in set(candidates) - {word} if (rank := _rank(typed, name.casefold()))}
+    near = list(dict.fromkeys(candidates))[:MOST]
+    found = {name: rank for name in near if name != word and (rank := _rank(typed, name.casefold()))}
     best = min(found.values(), default=(0, 0))
     close = [name for name, (kind, slips) in found.items() if kind == best[0] and slips <= best[1] + 1]
-    return sorted(close, key=lambda name: (found[name], -len(name), name))[:limit]
+    return sorted(close, key=lambda name: (found[name], not _within(typed, name.casefold()), -len(name), name))[:limit]
+
+
+def _within(a: str, b: str) -> bool:
+    """Whether one of two words is the other without some of its letters."""
+    short, long = (a, b) if len(a) < len(b) else (b, a)
+    rest = iter(long)
+    return all(letter in rest for letter in short)
 
 
 def _rank(typed: str, name: str) -> tuple[int, int] | None:
     """Lower is nearer: (0, slips) for a typo, (1, letters that differ) for a prefix, nothing for a stranger."""
+    if len(name) > LONGEST:
+        return None
     allowed = max(len(typed), len(name)) // 3
     if abs(len(typed) - len(name)) <= allowed and (slips := _slips(typed, name)) <= allowed:
         return 0, slips
