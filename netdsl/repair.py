@@ -37,12 +37,12 @@ def offer(report: Report, source: Source, check: Check) -> None:
         places = set()
         for help in sorted(_distinct(problem), key=_cost):
             place = tuple(edit.span.key for edit in help.edits)
-            if not left or len(found) == OFFERED:
+            if not left or report.work.left < 0 or len(found) == OFFERED:
                 break
             if place in places:
                 continue  # a smaller edit there mends it already
             left -= 1
-            if _mends(help, problem, before, check, texts):
+            if _mends(help, problem, before, Report(report.work), check, texts):
                 found.append(help)
                 places.add(place)
         problem.mended = tuple(found)
@@ -71,11 +71,16 @@ def _cost(help: Help) -> int:
     return sum(edit.span.end - edit.span.start + len(edit.text) for edit in help.edits)
 
 
-def _mends(help: Help, problem: Problem, before: Counter[str], check: Check, texts: Mapping[str, str]) -> bool:
-    after = Report()
+def _mends(
+    help: Help, problem: Problem, before: Counter[str], after: Report, check: Check, texts: Mapping[str, str]
+) -> bool:
     check(after, edited(help.edits, texts))
     now = _count(after)
-    return now[problem.code] < before[problem.code] and all(now[code] <= before[code] for code in now)
+    return (
+        after.work.left >= 0
+        and now[problem.code] < before[problem.code]
+        and all(now[code] <= before[code] for code in now)
+    )
 
 
 def _count(report: Report) -> Counter[str]:

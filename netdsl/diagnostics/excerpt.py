@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.terminal import Row, escape, width
+from netdsl.diagnostics.terminal import Row, brief, escape, width
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +38,7 @@ class Mark:
         self.columns = left - 1, right - 1
         self.char = char
         self.style = style
-        self.label = escape(label)
+        self.label = escape(brief(label))
 
     @classmethod
     def of(cls, span: Span, char: str, style: str, label: str) -> Mark:

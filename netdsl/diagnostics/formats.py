@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from netdsl.diagnostics.terminal import escape
+from netdsl.diagnostics.terminal import brief, escape
 
 if TYPE_CHECKING:
     from netdsl.diagnostics.problem import Edit, Problem
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 def short(problem: Problem) -> str:
     """`file:line:col: error[E0310]: message`."""
-    return escape(f"{problem.span}: {problem.severity}[{problem.code}]: {problem.message()}")
+    return escape(f"{problem.span}: {problem.severity}[{problem.code}]: {brief(problem.message())}")
 
 
 def summary(report: Report) -> str:
-    """`2 errors, 1 warning`, `1 error`, `no problems`."""
+    """`2 errors, 1 warning`, `1 error`, `no problems`; `100 errors, and more` where not all are kept."""
     counts = (report.errors, "error"), (report.warnings, "warning")
-    return ", ".join(f"{n} {kind}{'s' * (n > 1)}" for n, kind in counts if n) or "no problems"
+    found = ", ".join(f"{n} {kind}{'s' * (n > 1)}" for n, kind in counts if n) or "no problems"
+    return f"{found}, and more" if report.more else found
 
 
 def json_line(problem: Problem) -> str:
@@ -35,13 +36,15 @@ def to_dict(problem: Problem) -> dict[str, Any]:
     return {
         "code": problem.code,
         "severity": problem.severity,
-        "message": problem.message(),
+        "message": brief(problem.message()),
         **_place(problem.span),
-        "label": problem.label(),
-        "labels": [{"message": label.text, **_place(label.span)} for label in problem.labels()],
+        "label": brief(problem.label()),
+        "labels": [{"message": brief(label.text), **_place(label.span)} for label in problem.labels()],
         "frames": _frames(problem.frame),
-        "notes": list(problem.notes()),
-        "help": [{"message": found.text, "edits": [_edit(edit) for edit in found.edits]} for found in problem.offers()],
+        "notes": [brief(note) for note in problem.notes()],
+        "help": [
+            {"message": brief(found.text), "edits": [_edit(edit) for edit in found.edits]} for found in problem.offers()
+        ],
     }
 
 
@@ -101,7 +104,7 @@ def github(problem: Problem) -> str:
         *(f"help: {found.text}" for found in problem.offers()),
     ]
     listed = ",".join(f"{name}={_data(escape(str(value)), ':,')}" for name, value in properties.items())
-    return f"::{problem.severity} {listed}::{_data(chr(10).join(escape(text) for text in said if text))}"
+    return f"::{problem.severity} {listed}::{_data(chr(10).join(escape(brief(text)) for text in said if text))}"
 
 
 def _data(text: str, also: str = "") -> str:

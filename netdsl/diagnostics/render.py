@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from netdsl.diagnostics.edits import in_order, splice
 from netdsl.diagnostics.excerpt import GAP, Lines, Mark, excerpt
 from netdsl.diagnostics.problem import Edit
-from netdsl.diagnostics.terminal import Row, escape, paint
+from netdsl.diagnostics.terminal import Row, brief, escape, paint
 from netdsl.text import Source, Span
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class _Page:
 
     def headline(self, problem: Problem) -> None:
         kind = self.paint(f"{problem.severity}[{problem.code}]", problem.severity)
-        self.lines.append(kind + self.paint(f": {escape(problem.message())}", "strong"))
+        self.lines.append(kind + self.paint(f": {escape(brief(problem.message()))}", "strong"))
 
     def excerpt(self, arrow: str, place: str, lines: Lines) -> None:
         """A source's lines under its name; a second source stands apart from the first."""
@@ -186,5 +186,6 @@ class _Page:
         self.lines.append(edge + text if text else edge.rstrip())
 
     def remark(self, kind: str, text: str) -> None:
-        said = f"{self.paint(kind, 'strong')}: {escape(text)}" if kind else escape(text)
+        text = escape(brief(text))
+        said = f"{self.paint(kind, 'strong')}: {text}" if kind else text
         self.lines.append(f"{' ' * (self.width + 1)}{self.paint('=', 'place')} {said}")

@@ -4,22 +4,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.diagnostics.work import Work
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from netdsl.diagnostics.problem import Problem
 
 
+MOST_ERRORS = 100
+MOST_WARNINGS = 1_000
+"""So many are kept, since more help nobody; of warnings comments may allow most."""
+
+
 class Report:
-    """The problems found so far, each once: a second one with the same code and place is the same mistake again."""
+    """The problems found so far, each once: a second one with the same code and place is the same mistake again.
 
-    __slots__ = ("_problems",)
+    `work` is what the run may still do; a run within another one shares it. `more` tells that there were too many.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_problems", "more", "work")
+
+    def __init__(self, work: Work | None = None) -> None:
         self._problems: dict[object, Problem] = {}
+        self.work = work or Work()
+        self.more = False
 
     def add(self, problem: Problem) -> None:
-        self._problems.setdefault((problem.code, problem.span.key), problem)
+        key = problem.code, problem.span.key
+        if key in self._problems:
+            return
+        is_error = problem.severity == "error"
+        if (self.errors if is_error else self.warnings) >= (MOST_ERRORS if is_error else MOST_WARNINGS):
+            self.more = True
+            return
+        self._problems[key] = problem
 
     def discard(self, problem: Problem) -> None:
         self._problems.pop((problem.code, problem.span.key), None)

@@ -158,6 +158,12 @@ class NeedsNumber(ShapeProblem):
             yield Help("pool the unknown axes away before", Edit(start, "global_avgpool; "))
 
 
+def _bytes(count: int) -> str:
+    units = ["bytes", "kB", "MB", "GB", "TB", "PB", "EB"]
+    thousands = min((len(str(count)) - 1) // 3, len(units) - 1)
+    return f"{count / 1000**thousands:,.3g} {units[thousands]}"
+
+
 @problem("E0314", "too large")
 class TooLarge(Problem):
     """A net stays within the budgets of layers, weights and loop rounds, which no real network comes near.
@@ -174,8 +180,13 @@ class TooLarge(Problem):
     what: str
     count: int
     limit: int
+    weight: str = ""
+    elements: int = 0
 
     def message(self) -> str:
+        if self.weight:
+            needs = f"`{self.weight}` needs {_bytes(4 * self.elements)}"
+            return f"{needs}: {self.count:,} {self.what} are more than the limit of {self.limit:,}"
         return f"{self.count:,} {self.what} are more than the limit of {self.limit:,}"
 
     def label(self) -> str:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from netdsl.diagnostics.user_error import printable
+
+SENTENCE = 1_000
+"""Characters of a message at most."""
+
+LONG = re.compile(r"\S{200,}")
 
 COLOURS = {
     "error": "1;31",
@@ -22,6 +29,12 @@ def paint(text: str, style: str, color: bool) -> str:
 def escape(text: str) -> str:
     """One line that does nothing to a terminal: control, bidi and invisible characters as in `\\x1b`, `\\u202e`."""
     return printable(text).replace("\n", "\\n")
+
+
+def brief(text: str) -> str:
+    """A sentence that fits on a screen: of long words that it quotes the middle is left out, of long lists the end."""
+    text = LONG.sub(lambda word: f"{word[0][:80]}…{word[0][-20:]}", text)
+    return text if len(text) <= SENTENCE else f"{text[: SENTENCE - 1]}…"
 
 
 def width(text: str) -> int:

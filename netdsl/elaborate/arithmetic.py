@@ -6,6 +6,7 @@ import operator
 from typing import TYPE_CHECKING, Any
 
 from netdsl.diagnostics import expression_problems as problems
+from netdsl.diagnostics.text_problems import shortened
 from netdsl.ir.shape import Size, Undecidable
 from netdsl.limits import INTEGER_BITS, ROUNDS
 
@@ -15,18 +16,29 @@ if TYPE_CHECKING:
     from netdsl.text import Span
 
 
-def show(value: Any) -> str:
-    """A value as one would write it."""
+def show(value: Any, depth: int = 2) -> str:
+    """A value as one would write it; of lists in lists those at some depth only."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, tuple):
-        entries = ", ".join(map(show, value[:8]))
+        entries = ", ".join(
+            "[…]" if isinstance(entry, tuple) and depth == 0 else show(entry, depth - 1) for entry in value[:8]
+        )
         return f"[{entries}, …]" if len(value) > 8 else f"[{entries}]"
     if type(value) is str:
-        return f'"{value}"'
-    if isinstance(value, int) and value.bit_length() > 256:
-        return f"a number of {value.bit_length()} bits"
+        return f'"{shortened(value)}"'
+    if bits(value) > 256:
+        return f"a number of {bits(value)} bits"
     return str(value)
+
+
+def bits(value: Any) -> int:
+    """The length of an integer, or of the longer one of a fraction's two; 0 for anything else."""
+    if isinstance(value, int):
+        return value.bit_length()
+    if hasattr(value, "denominator"):
+        return int(max(value.numerator.bit_length(), value.denominator.bit_length()))
+    return 0
 
 
 def is_number(value: Any) -> bool:
@@ -48,9 +60,9 @@ def divide(left: Any, right: Any) -> Any:
 
 def power(left: Any, right: Any) -> Any:
     """`**`. Raises OverflowError before the result is larger than any use of it."""
+    if isinstance(right, int) and bits(left) * abs(right) > INTEGER_BITS and left not in (1, -1):
+        raise OverflowError
     if isinstance(left, int) and isinstance(right, int):
-        if right >= 0 and left.bit_length() * right > INTEGER_BITS:
-            raise OverflowError
         return left**right if right >= 0 else divide(1, left**-right)
     value = left**right
     if isinstance(value, complex):
@@ -83,7 +95,7 @@ def binary(op: str, left: Any, right: Any, span: Span, operand: ast.Expr, contex
         value = _ARITHMETIC[op](left, right)
     else:
         value = _general(op, left, right, span, operand, context)
-    if type(value) is int and value.bit_length() > INTEGER_BITS:
+    if type(value) is not float and bits(value) > INTEGER_BITS:
         context.reject(problems.TooBig, span, what="the result")
     return value
 
@@ -97,6 +109,12 @@ def _general(op: str, left: Any, right: Any, span: Span, operand: ast.Expr, cont
         context.reject(problems.BadOperation, span, what=what)
     if lists and (len(left) * right if op == "*" else len(left) + len(right)) > ROUNDS:
         context.reject(problems.TooBig, span, what="the list")
+    if lists:
+        entries = len(left) * right if op == "*" else len(left) + len(right)
+        context.module.work.spend(entries // 4, span, context.frame)
+    if sizes:
+        terms = sum(len(size.terms) for size in (left, right) if isinstance(size, Size))
+        context.module.work.spend(terms, span, context.frame)
     try:
         value = _ARITHMETIC[op](left, right)
         if isinstance(value, float) and value - value != 0:
@@ -115,6 +133,9 @@ def _general(op: str, left: Any, right: Any, span: Span, operand: ast.Expr, cont
 
 def compare(op: str, left: Any, right: Any, span: Span, context: Context) -> bool:
     """`left op right`, as in Python; of sizes known only at run time, where their difference decides it."""
+    if isinstance(left, tuple) and isinstance(right, tuple) and len(left) == len(right):
+        context.module.work.weigh(left, span, context.frame)
+        context.module.work.weigh(right, span, context.frame)
     if isinstance(left, Size) or isinstance(right, Size):
         left, right = _difference(left, right, span, context), 0
     if op in ("==", "!=") and isinstance(left, bool) != isinstance(right, bool):

@@ -37,8 +37,8 @@ class Signature:
         self.required = required
         self.words = words or {}
         self.declared = declared
-        only_place = [a for a in by_place if a not in by_keyword]
-        places = [a.upper() if a in required else f"[{a.upper()}]" for a in only_place]
+        keywords, needed = set(by_keyword), set(required)
+        places = [a.upper() if a in needed else f"[{a.upper()}]" for a in by_place if a not in keywords]
         self.usage = " ".join([name, *places, *(f"[{a} …]" for a in by_keyword)])
 
 

@@ -8,6 +8,7 @@ from netdsl.diagnostics.argument_problems import OutsideDomain
 from netdsl.diagnostics.expression_problems import BadOperation
 from netdsl.diagnostics.name_problems import Recursive
 from netdsl.diagnostics.shape_problems import TooLarge
+from netdsl.diagnostics.work import CALL
 from netdsl.elaborate.arithmetic import show
 from netdsl.elaborate.bind import Signature, bind, values
 from netdsl.elaborate.context import BlockValue, Context, Scope, Variables
@@ -54,6 +55,7 @@ def domain_of(parameter: ast.Parameter, context: Context) -> tuple[Any, ...] | N
     if not isinstance(domain, tuple) or not domain:
         what = f"a domain is a list of values, not {describe(domain)}"
         context.reject(BadOperation, parameter.domain.span, what=what)
+    context.module.work.weigh(domain, parameter.domain.span, context.frame)
     return domain
 
 
@@ -90,6 +92,7 @@ def expand(
     """Apply a block to the current value, in the scope that was opened for the call, else in one of its own."""
     block, builder = callee.block, context.builder
     builder.round(stmt.head.span, context.frame)
+    context.module.work.spend(CALL, stmt.head.span, context.frame)
     if block in builder.active:
         active = list(builder.active)
         cycle = [b.name.text for b in active[active.index(block) :]]

@@ -8,6 +8,7 @@ from netdsl.diagnostics.name_problems import WeightTwice
 from netdsl.diagnostics.net_problems import DeadValue
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.shape_problems import TooLarge
+from netdsl.diagnostics.work import LAYER
 from netdsl.ir.net import Node, Output, Parameter, Parameters
 from netdsl.limits import LAYERS, PARAMETERS, ROUNDS
 
@@ -75,6 +76,7 @@ class Builder:
         training: bool = False,
     ) -> Node:
         """Apply a layer. `weights_of` names the node whose weights it shares. Raises Misfit or Rejected."""
+        self.report.work.spend(LAYER + len(inputs) + len(name) // 32, span, frame)
         dtype = layer.element_type(*[x.dtype for x in inputs])
         shape, weights = layer.rules(tuple([x.shape for x in inputs]))
         if len(self.nodes) >= LAYERS:
@@ -121,8 +123,17 @@ class Builder:
             if not weight.buffer and not training:
                 self.counted += weight.size
         if self.sizes > PARAMETERS:
+            largest = max(weights, key=lambda weight: weight.size)
             raise Rejected(
-                TooLarge(span=node.span, frame=node.frame, what="weights", count=self.sizes, limit=PARAMETERS)
+                TooLarge(
+                    span=node.span,
+                    frame=node.frame,
+                    what="weights",
+                    count=self.sizes,
+                    limit=PARAMETERS,
+                    weight=f"{node.name}.{largest.name}",
+                    elements=largest.size,
+                )
             )
 
     def fail(self, problem: Problem | None = None) -> None:
@@ -139,10 +150,11 @@ class Builder:
                 TooLarge(span=span, frame=frame, what="rounds and block calls", count=self.rounds, limit=ROUNDS)
             )
 
-    def macs(self, start: int) -> int:
+    def macs(self, start: int, span: Span, frame: Frame | None) -> int:
         """Multiply-accumulates of the nodes from an index on, those of training heads apart, for a batch of one."""
         from netdsl.lower import node_macs
 
+        self.report.work.spend(LAYER * (len(self.nodes) - start), span, frame)
         return sum(node_macs(node) for at, node in enumerate(self.nodes[start:], start) if at not in self.training)
 
     def live(self) -> list[Node]:

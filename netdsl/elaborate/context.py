@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from netdsl.diagnostics.problem import Problem, Rejected
+from netdsl.limits import NAME
 
 if TYPE_CHECKING:
     from netdsl.elaborate.builder import Builder
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
 
 class Poisoned(Exception):
     """Something that is already reported stands in the way: what depends on it says nothing."""
+
+
+class NameTooLong(Exception):
+    """A scope, or a layer in it, whose name with those of all scopes around it is beyond the limit."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
 
 
 class _Poison:
@@ -50,6 +59,9 @@ class Label:
         self.span = span
         self.statement = statement
         self.context = context
+
+    def __str__(self) -> str:
+        return f"the label `{self.name}`"
 
 
 class BlockValue:
@@ -141,7 +153,9 @@ class Scope:
         self.labels: dict[str, Label] = {}
 
     def open(self, name: str, seq: bool = False) -> Scope:
-        """The scope of a label, a block call, or a numbered round in this one."""
+        """The scope of a label, a block call, or a numbered round in this one. Raises NameTooLong."""
+        if len(self.path) + len(name) > NAME:
+            raise NameTooLong(f"{self.path}{name}")
         weights = None if self.weights is None else f"{self.weights}{name}."
         return Scope(f"{self.path}{name}.", self, seq, weights)
 
@@ -230,7 +244,9 @@ class Context:
 
     def names(self) -> tuple[str, ...]:
         """What a bare word can mean here: variables, labels, and the file's definitions."""
-        return (*self.variables.visible(), *self.module.names(), *self.scope.visible())
+        found = (*self.variables.visible(), *self.module.names(), *self.scope.visible())
+        self.module.work.left -= len(found) // 8
+        return found
 
     def define(self, name: ast.Name, value: Any) -> None:
         """Bind a variable of these braces, once."""

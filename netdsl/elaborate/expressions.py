@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.name_problems import UnknownName
 from netdsl.elaborate.arithmetic import binary, compare, index, negate, show, truth
-from netdsl.elaborate.context import POISON, BlockValue, Context, Label, LayerValue, Poisoned
+from netdsl.elaborate.context import POISON, Context, Label, LayerValue, Poisoned
 from netdsl.elaborate.functions import FUNCTIONS
 from netdsl.ir.init import ARITY, Init
 from netdsl.ir.shape import Size
@@ -24,6 +24,10 @@ ANY = Size("?")
 
 def evaluate(expr: ast.Expr, context: Context) -> Any:
     """The value of an expression. Raises Rejected where the user is wrong, Poisoned where that is known already."""
+    work = context.module.work
+    work.left -= 1
+    if work.left < 0:
+        work.stop(expr.span, context.frame)
     return _RULES[type(expr)](expr, context)
 
 
@@ -164,8 +168,8 @@ def _match(expr: ast.Match, context: Context) -> Any:
         candidate = evaluate(pattern, context)
         if compare("==", subject, candidate, pattern.span, context):
             return evaluate(value, context)
-        arms.append(show(candidate))
-    context.reject(problems.NoMatch, expr.subject.span, value=show(subject), arms=tuple(arms))
+        arms.append(candidate)
+    context.reject(problems.NoMatch, expr.subject.span, value=show(subject), arms=tuple(map(show, arms)))
 
 
 def default_value(expr: ast.Expr, context: Context) -> Any:
@@ -177,9 +181,7 @@ def default_value(expr: ast.Expr, context: Context) -> Any:
 
 def describe(value: Any) -> str:
     """A value in a message."""
-    if isinstance(value, Label):
-        return f"the label `{value.name}`"
-    return str(value) if isinstance(value, (BlockValue, LayerValue)) else show(value)
+    return show(value)
 
 
 _RULES: dict[type[ast.Expr], Callable[[Any, Context], Any]] = {

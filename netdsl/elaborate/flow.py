@@ -9,10 +9,11 @@ from netdsl.diagnostics.merge_problems import NoOperands, SkipMismatch
 from netdsl.diagnostics.name_problems import DefinedTwice, NotCallable
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.shape_problems import TooLarge
+from netdsl.diagnostics.work import STATEMENT
 from netdsl.elaborate.arithmetic import show
 from netdsl.elaborate.bind import Bound
 from netdsl.elaborate.blocks import expand
-from netdsl.elaborate.context import POISON, BlockValue, Context, Label, LayerValue, Poisoned, Scope
+from netdsl.elaborate.context import POISON, BlockValue, Context, Label, LayerValue, NameTooLong, Poisoned, Scope
 from netdsl.elaborate.expressions import condition, describe, evaluate
 from netdsl.elaborate.labels import define_label, find_label, spell, value_of
 from netdsl.elaborate.layers import apply, current, make, unknown_layer
@@ -21,7 +22,7 @@ from netdsl.ir.shape import Size
 from netdsl.layers import find
 from netdsl.layers.arguments import whole
 from netdsl.layers.base import Layer
-from netdsl.limits import NESTING
+from netdsl.limits import NAME, NESTING
 from netdsl.syntax import ast
 from netdsl.text import Frame, Span
 
@@ -48,8 +49,12 @@ def run(body: ast.Body, context: Context) -> None:
 
 def step(stmt: ast.Stmt, context: Context, opened: Scope | None = None) -> None:
     """Run one statement. Raises Rejected where a budget is spent, which is the end of the net."""
+    context.module.work.spend(STATEMENT, stmt.span, context.frame)
     try:
         RULES[type(stmt)](stmt, context, opened)
+    except NameTooLong as name:
+        what = "characters of a name, those of the scopes around it included,"
+        context.reject(TooLarge, stmt.span, what=what, count=len(name.path), limit=NAME)
     except Rejected as rejected:
         if isinstance(rejected.problem, TooLarge):
             raise

@@ -29,8 +29,12 @@ def _function(usage: str, accepts: Callable[[tuple[Any, ...]], bool]) -> Callabl
             if not accepts(arguments):
                 given = f"({', '.join(map(show, arguments))})" if arguments else "nothing"
                 context.reject(problems.BadCall, expr.span, what=f"`{usage}` cannot take {given}")
+            context.module.work.spend(sum(len(a) for a in arguments if isinstance(a, tuple)), expr.span, context.frame)
             try:
-                return compute(*arguments)
+                value = compute(*arguments)
+                if isinstance(value, tuple):
+                    context.module.work.spend(len(value), expr.span, context.frame)
+                return value
             except (OverflowError, MemoryError):
                 context.reject(problems.TooBig, expr.span, what=f"the result of `{name}`")
             except ValueError:
@@ -126,6 +130,7 @@ def _sum(arguments: tuple[Any, ...], expr: ast.Apply, context: Context) -> Any:
     if not _list(arguments) or not all(map(is_number, arguments[0])):
         given = ", ".join(map(show, arguments))
         context.reject(problems.BadCall, expr.span, what=f"`sum(list)` cannot take ({given})")
+    context.module.work.spend(len(arguments[0]), expr.span, context.frame)
     total: Any = 0
     for number in arguments[0]:
         total = binary("+", total, number, expr.span, expr, context)

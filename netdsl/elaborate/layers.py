@@ -49,6 +49,8 @@ def make(call: ast.Call | ast.Input, cls: type[Layer], context: Context, head: S
         bound = cache[cls] = bind(call.arguments, signature(cls), context, head)
     given = values(bound, signature(cls), context) if bound else ()
     defaults = context.defaults.get(cls.kind, ())
+    for value in given:
+        context.module.work.weigh(value, head, context.frame)
     key = (cls, defaults, *given, *map(type, given)) if given else (cls, defaults)
     layer: Layer | None = cache.get(key)
     if layer is None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.shape_problems import TooLarge
+from netdsl.diagnostics.work import ROUND
 from netdsl.elaborate.expressions import describe, evaluate
 from netdsl.limits import ROUNDS
 from netdsl.text import Frame
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
     from netdsl.text import Span
 
 
+class Shown:
+    """A value that becomes text where somebody reads it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __str__(self) -> str:
+        return self.value if type(self.value) is str else describe(self.value)
+
+
 def account(count: int, span: Span, context: Context) -> int:
     """Account for a loop's rounds before they are expanded; the product with those of the loops around it."""
     around = context.rounds * count
@@ -23,6 +36,7 @@ def account(count: int, span: Span, context: Context) -> int:
         what = "rounds, those of the loops around this one multiplied,"
         context.reject(TooLarge, span, what=what, count=around, limit=ROUNDS)
     context.builder.round(span, context.frame, count)
+    context.module.work.spend(ROUND * count, span, context.frame)
     return around
 
 
@@ -40,8 +54,7 @@ def rounds(stmt: ast.For, context: Context) -> list[Context]:
             context.reject(problems.BadUnpacking, names, names=len(stmt.names), value=describe(entry))
         frame = context.frame
         for name, value in zip(stmt.names, values, strict=True):
-            shown = value if type(value) in (int, str) else describe(value)
-            frame = Frame(frame, name.span, variable=name.text, value=shown)
+            frame = Frame(frame, name.span, variable=name.text, value=value if type(value) is int else Shown(value))
         inner = context.inside(frame=frame)
         inner.rounds = around
         for name, value in zip(stmt.names, values, strict=True):

@@ -10,6 +10,7 @@ from netdsl.diagnostics.name_problems import DefinedTwice, Recursive
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.shape_problems import TooLarge
 from netdsl.diagnostics.syntax_problems import TooDeep
+from netdsl.diagnostics.work import CALL
 from netdsl.elaborate.builder import Builder
 from netdsl.elaborate.context import POISON, BlockValue, Context, Poisoned, Scope, Variables
 from netdsl.limits import NESTING
@@ -35,6 +36,7 @@ class Module:
         "_defaults",
         "_functions",
         "_lets",
+        "_pending",
         "context",
         "file",
         "flawed",
@@ -42,15 +44,18 @@ class Module:
         "own",
         "report",
         "uses",
+        "work",
     )
 
     def __init__(self, file: ast.File, report: Report) -> None:
         self.file = file
         self.report = report
+        self.work = report.work
         self.own: dict[str, Definition] = {}
         self.imported: dict[str, tuple[Module, Definition]] = {}
         self.context = Context(Builder(report), self, Variables(None), Scope("", None), {})
         self._lets: dict[str, Any] = {}
+        self._pending = 0
         self._functions: dict[str, Function] = {}
         self.uses: list[tuple[Module | None, tuple[str, ...] | None]] = []
         self._broken: set[str] | None = None
@@ -117,8 +122,9 @@ class Module:
 
         name = definition.name.text
         if name not in self._lets:
-            pending = sum(value is _Pending for value in self._lets.values())
+            pending = self._pending
             self._lets[name] = _Pending
+            self._pending += 1
             try:
                 if pending >= NESTING:
                     raise RecursionError
@@ -133,6 +139,8 @@ class Module:
                 self.report.add(rejected.problem)
             except Poisoned:
                 self._lets[name] = POISON
+            finally:
+                self._pending -= 1
         if self._lets[name] is _Pending:
             names = list(self._lets)
             cycle = [n for n in names[names.index(name) :] if self._lets[n] is _Pending]
@@ -201,6 +209,8 @@ class Function:
             context.reject(Recursive, expr.span, what="the function", cycle=cycle)
         if len(context.calls) >= NESTING:
             context.reject(TooLarge, expr.span, what="calls in one another", count=NESTING + 1, limit=NESTING)
+        self.module.work.spend(CALL, expr.span, context.frame)
+        self.module.work.weigh(arguments, expr.span, context.frame)
         key = (arguments, tuple(map(type, arguments)))
         if key not in self._known:
             inner = self.module.context.inside()

@@ -16,6 +16,7 @@ from netdsl.diagnostics.net_problems import (
     WhichNet,
 )
 from netdsl.diagnostics.problem import Rejected
+from netdsl.diagnostics.work import NET
 from netdsl.elaborate import structure  # noqa: F401  (registers its statements)
 from netdsl.elaborate.aliases import arguments
 from netdsl.elaborate.blocks import define, domain_of
@@ -94,6 +95,7 @@ def resolve(module: Module, definition: ast.Net | ast.Alias, given: Given) -> In
             cycle = tuple(alias.name.text for alias in circle)
             module.context.reject(Recursive, circle[0].target.span, what="the net", cycle=cycle)
         seen.append(definition)
+        module.work.spend(len(seen), definition.name.span)
         found = module.find(definition.target.text)
         if found is None or not isinstance(found[1], (ast.Net, ast.Alias)):
             if module.lost(definition.target.text):
@@ -120,11 +122,13 @@ def instances(module: Module) -> list[Instance]:
         if not isinstance(definition, (ast.Net, ast.Alias)):
             continue
         try:
+            module.work.spend(NET, definition.name.span)
             instance = resolve(module, definition, {})
             found.setdefault(_effective(instance), instance)
             for parameter in definition.parameters if isinstance(definition, ast.Net) else ():
                 for value in domain_of(parameter, module.context) or ():
                     given = {parameter.name.text: (value, parameter.name.span)}
+                    module.work.spend(NET, parameter.name.span)
                     varied = Instance(instance.name, module, instance.definition, given, instance.doc)
                     found.setdefault(_effective(varied), varied)
         except Rejected as rejected:
@@ -152,6 +156,7 @@ def elaborate(instance: Instance) -> Net | None:
     builder = Builder(report)
     context = Context(builder, module, Variables(None), Scope("", None), module.defaults(definition.span.start))
     try:
+        module.work.spend(NET, definition.name.span)
         for parameter in definition.parameters:
             if parameter.default is None:
                 name = parameter.name

@@ -32,8 +32,9 @@ def _only_in_nets(what: str, span: Span, context: Context) -> None:
 def _new_port(name: ast.Name, context: Context) -> None:
     """Reject a second input or output of one name."""
     builder = context.builder
+    context.module.work.spend(len(builder.inputs), name.span, context.frame)
     earlier = [node.span for node in builder.inputs if node.name == name.text]
-    earlier += [output.span for output in builder.outputs.values() if output.name == name.text]
+    earlier += [builder.outputs[name.text].span] if name.text in builder.outputs else []
     if earlier:
         context.reject(OutputTwice, name.span, name=name.text, earlier=earlier[0])
 
@@ -147,7 +148,7 @@ def _expect_count(stmt: ast.Expect, context: Context) -> None:
         raise Poisoned
     nodes, weights = context.start
     try:
-        actual = builder.counted - weights if stmt.what == "params" else builder.macs(nodes)
+        actual = builder.counted - weights if stmt.what == "params" else builder.macs(nodes, stmt.span, context.frame)
     except Undecidable:
         unknown = next(size for node in builder.nodes[nodes:] for size in node.shape if isinstance(size, Size))
         context.reject(problems.NotDecidable, stmt.value.span, size=str(unknown))
@@ -168,6 +169,7 @@ def settings(lines: tuple[ast.Setting, ...], context: Context) -> dict[str, Any]
     found: dict[str, Any] = {}
     for line in lines:
         given = [v.text if isinstance(v, ast.Name) and not v.grouped else evaluate(v, context) for v in line.values]
+        context.module.work.weigh(tuple(given), line.span, context.frame)
         value: Any = given[0] if len(given) == 1 else given
         if line.lines is not None:
             value = {"": value, **settings(line.lines, context)} if given else settings(line.lines, context)

@@ -6,7 +6,7 @@ from typing import Any
 
 from netdsl.ir.init import ARITY, Init
 from netdsl.ir.shape import Size
-from netdsl.limits import SIZE
+from netdsl.limits import RANK, SIZE
 
 
 class Word(str):
@@ -161,6 +161,8 @@ class Dims(Kind):
         sizes = tuple(entry if isinstance(entry, Size) else whole(entry) for entry in entries)
         if not sizes:
             raise self._unfit()
+        if len(sizes) > RANK:
+            raise Unfit(f"a shape of at most {RANK} sizes")
         for size in sizes:
             if size is None or (isinstance(size, int) and not 1 <= size <= SIZE):
                 raise Unfit(f"whole numbers from 1 to {SIZE}, such as `3x224x224`")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from netdsl.diagnostics.work import Work
 from netdsl.syntax.scan import Scan
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def _allowed(source: Source) -> set[tuple[int, str]]:
     """The lines of a text that allow a warning, each with its code."""
     return {
         (source.position(start)[0], code)
-        for start, end in Scan(source).comments
+        for start, end in Scan(source, Work()).comments
         for found in ALLOWED.finditer(source.text, start, end)
         for code in re.findall(r"W\d{4}", found[1])
     }

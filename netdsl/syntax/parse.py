@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lark import Tree, UnexpectedInput
 
+from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.syntax_problems import StatementOutside
 from netdsl.syntax import ast
 from netdsl.syntax.build import Builder
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 
 def parse(source: Source, report: Report) -> ast.File:
     """The tree of a text. What is wrong goes to the report, and stands in the tree as `Broken`."""
-    scan = Scan(source)
+    try:
+        scan = Scan(source, report.work)
+    except Rejected as rejected:
+        report.add(rejected.problem)
+        return ast.File(source, (), True)
     for problem in scan.problems[:MOST_PROBLEMS]:
         report.add(problem)
     if scan.too_deep:

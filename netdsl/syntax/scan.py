@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
+from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.text_problems import MalformedNumber, UnterminatedText
+from netdsl.diagnostics.work import TOKEN
 from netdsl.syntax.brackets import pair
 from netdsl.syntax.characters import HIDDEN, character_problems
 from netdsl.syntax.lexicon import TOUCHING, lexicon
@@ -15,6 +17,7 @@ from netdsl.text import Span
 
 if TYPE_CHECKING:
     from netdsl.diagnostics.problem import Problem
+    from netdsl.diagnostics.work import Work
     from netdsl.syntax.brackets import Pairing
     from netdsl.text import Source
 
@@ -28,12 +31,16 @@ JOINING = ("else", "project")
 
 
 class Scan:
-    """The tokens of a text, its comments as (start, end), and what is wrong with its characters and brackets."""
+    """The tokens of a text, its comments as (start, end), and what is wrong with its characters and brackets.
 
-    __slots__ = ("comments", "problems", "source", "tokens", "too_deep")
+    Raises Rejected where there are more of them than the work that is left allows.
+    """
 
-    def __init__(self, source: Source) -> None:
+    __slots__ = ("comments", "problems", "source", "tokens", "too_deep", "work")
+
+    def __init__(self, source: Source, work: Work) -> None:
         self.source = source
+        self.work = work
         self.comments: list[tuple[int, int]] = []
         self.problems: list[Problem] = []
         pieces = self._pieces()
@@ -53,6 +60,9 @@ class Scan:
             kind, piece, start = match.lastgroup, match.group(), match.start()
             if kind == "space":
                 continue
+            self.work.left -= TOKEN
+            if self.work.left < 0:
+                self._stop(tokens, Span(self.source, start, match.end()))
             if kind == "comment":
                 self.comments.append((start, match.end()))
                 continue
@@ -65,6 +75,13 @@ class Scan:
             tokens.append(Token(self._choices(kind or "", piece, start), piece, start))
         self.problems += character_problems(self.source, sorted(illegal))
         return tokens
+
+    def _stop(self, tokens: list[Token], span: Span) -> NoReturn:
+        """Raise Rejected: a text that goes on for too long, unless there is something worse about it."""
+        pairing = pair(tokens, self.source)
+        if pairing.too_deep:
+            raise Rejected(pairing.problems[0])
+        self.work.stop(span)
 
     def _choices(self, kind: str, piece: str, start: int) -> tuple[str, ...]:
         """The terminals that this piece may be, those that hold in fewer places first."""
@@ -123,10 +140,11 @@ def _separated(pieces: list[Token], pairing: Pairing) -> list[Token]:
             continue
         inside = stack[-1] if stack else None
         if token.type == "SEP":
-            if token.text == "\n" and inside and inside.text != "{":
+            if token.is_newline and inside and inside.text != "{":
                 continue
             if tokens and tokens[-1].type == "SEP":
-                tokens[-1].text += token.text
+                if not token.is_newline:
+                    tokens[-1].text = token.text
                 tokens[-1].end = token.end
                 continue
         elif tokens and tokens[-1].is_newline and _joins(token):

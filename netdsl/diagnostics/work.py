@@ -1,0 +1,55 @@
+"""How much a run may do: one budget for all that reading and checking its texts costs, repairs that are tried included.
+
+Each of the other limits is on one thing, and a hostile text has many things: nets, lists, rounds, domains.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from netdsl.limits import WORK
+
+if TYPE_CHECKING:
+    from netdsl.diagnostics.problem import Problem
+    from netdsl.text import Frame, Span
+
+TOKEN = 10
+STATEMENT = 3
+ROUND = 4
+CALL = 8
+LAYER = 12
+NET = 100
+"""What things cost, in steps; an expression's node costs one. A step is about a microsecond's work."""
+
+
+class Work:
+    """The steps that are left. Once they are spent, whatever goes on is stopped by the same problem."""
+
+    __slots__ = ("left", "problem")
+
+    def __init__(self) -> None:
+        self.left = WORK
+        self.problem: Problem | None = None
+
+    def spend(self, steps: int, span: Span, frame: Frame | None = None) -> None:
+        """Account for work before it is done. Raises Rejected."""
+        self.left -= steps
+        if self.left < 0:
+            self.stop(span, frame)
+
+    def stop(self, span: Span, frame: Frame | None = None) -> NoReturn:
+        """Raise Rejected."""
+        from netdsl.diagnostics.problem import Rejected
+        from netdsl.diagnostics.shape_problems import TooLarge
+
+        if self.problem is None:
+            self.problem = TooLarge(span=span, frame=frame, what="steps of work", count=WORK - self.left, limit=WORK)
+        raise Rejected(self.problem)
+
+    def weigh(self, value: Any, span: Span, frame: Frame | None = None) -> None:
+        """Account for going through a list with all lists in it, each as often as it stands there. Raises Rejected."""
+        todo = [value] if type(value) is tuple else []
+        while todo:
+            entries = todo.pop()
+            self.spend(1 + len(entries) // 4, span, frame)
+            todo += [entry for entry in entries if type(entry) is tuple]
