@@ -9,7 +9,7 @@ import pytest
 
 from netdsl import limits
 from netdsl.diagnostics.report import Report
-from netdsl.frontend import check_file
+from netdsl.frontend import check_file, load_net
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -30,11 +30,11 @@ def blocks() -> dict[str, tuple[str, str]]:
 BLOCKS = blocks()
 
 
-def codes(text: str, folder: Path) -> list[str]:
-    """What `netdsl check` finds in a program."""
-    path, report = folder / "example.net", Report()
+def codes(text: str, folder: Path, compiled: bool) -> list[str]:
+    """What `netdsl check` finds in a program, or `netdsl compile`."""
+    path, report = folder / "main.net", Report()
     path.write_text(text, "utf-8")
-    check_file(str(path), report)
+    (load_net if compiled else check_file)(str(path), report)
     return [f"{p.code} {p.span}: {p.message()}" for p in report]
 
 
@@ -48,7 +48,7 @@ def test_a_program_does_what_its_page_says(place: str, tmp_path: Path) -> None:
     expected = words[1:]
     assert words[:1] in ([], ["fail"], ["warn"]), f"what is ```{fence}?"
     assert len(expected) == len(words[:1]), f"which problem? ```{fence}"
-    found = codes(text, tmp_path)
+    found = codes(text, tmp_path, expected == ["E0209"])
     assert [line.split()[0] for line in found] == expected, found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from netdsl.cli.problems import note, show
+from netdsl.cli.problems import note, show, tell_more
 from netdsl.diagnostics.report import Report
 from netdsl.diagnostics.terminal import escape
 from netdsl.diagnostics.user_error import UserError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def command(options: argparse.Namespace) -> int:
     """Exit code 0 clean or warnings only, 1 with errors, 2 where a file is missing."""
     code = 0
+    reports: list[Report] = []
     for file in options.files:
         report = Report()
         try:
@@ -30,9 +31,11 @@ def command(options: argparse.Namespace) -> int:
             print(error, file=sys.stderr)
             code = max(code, error.exit_code)
             continue
-        show(report, options)
+        show(report, options, is_last=False)
+        reports.append(report)
         if report.errors:
             code = max(code, 1)
         elif names is not None and options.format == "text":
             note(f"{escape(file)}: ok ({', '.join(names) or 'no networks'})")
+    tell_more(reports, options)
     return code

@@ -200,6 +200,12 @@ def _layers(commands: Commands) -> None:
     parser.add_argument("--json", action="store_true", help="print an array of objects: the declarations")
 
 
+def _explain(commands: Commands) -> None:
+    parser = _add(commands, "explain", "tell what a code means, or list them all", "[CODE ...] [--json]", "codes")
+    parser.add_argument("codes", nargs="*", metavar="CODE", help="of an error or a warning, such as E0310")
+    parser.add_argument("--json", action="store_true", help="print an array of objects")
+
+
 def _zoo(commands: Commands) -> None:
     parser = _add(commands, "zoo", "list the shipped networks, show one or copy it", ZOO, "words")
     parser.add_argument(
@@ -273,6 +279,7 @@ COMMANDS = {
     "run": _run,
     "zoo": _zoo,
     "layers": _layers,
+    "explain": _explain,
     "devices": _devices,
     "completion": _completion,
 }

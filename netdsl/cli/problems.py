@@ -8,16 +8,20 @@ import sys
 TYPE_CHECKING = False  # `netdsl zoo` starts without typing
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterable
 
     from netdsl.diagnostics.report import Report
+
+TOLD = 3
+"""So many codes are named at the end."""
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 _level = NORMAL
 
 
-def show(report: Report, options: argparse.Namespace) -> None:
+def show(report: Report, options: argparse.Namespace, *, is_last: bool = True) -> None:
     """Print what a run found: `text` and `short` to stderr, `json` and `github` to stdout. With `--strict` the warnings
-    become errors first."""
+    become errors first. The last report of a run ends with how to read more."""
     form: str = options.format
     if options.strict:
         report.harden()
@@ -36,6 +40,15 @@ def show(report: Report, options: argparse.Namespace) -> None:
     for problem in report:
         print(short(problem) if form == "short" else render(problem, color=_color()) + "\n", file=sys.stderr)
     print(summary(report), file=sys.stderr)
+    if is_last:
+        tell_more([report], options)
+
+
+def tell_more(reports: Iterable[Report], options: argparse.Namespace) -> None:
+    """Behind all that a run printed as `text`, how to read more about it."""
+    codes = dict.fromkeys(problem.code for report in reports for problem in report)
+    if codes and options.format == "text":
+        note(f"for more: netdsl explain {' '.join([*codes][:TOLD])}")
 
 
 def note(text: str, level: int = NORMAL) -> None:

@@ -21,7 +21,7 @@ def command(options: argparse.Namespace) -> int:
     report = Report()
     net = load_net(options.file, report, settings=options.set, root=options.root)
     show(report, options)
-    if net is None:
+    if net is None or report.errors:
         return 1
     from netdsl.report.figures import Figures
 
