@@ -56,7 +56,6 @@ KNOWN = {
         Known("directml", "Dml", "onnxruntime-directml", system="on Windows: "),
         Known("coreml", "CoreML", "onnxruntime", system="on macOS: "),
         Known("migraphx", "MIGraphX", "onnxruntime-migraphx"),
-        Known("qnn", "QNN", "onnxruntime-qnn"),
         Known("webgpu", "WebGpu", "onnxruntime-ep-webgpu"),
     )
 }
