@@ -13,7 +13,9 @@ from netdsl.frontend import load_net
 if TYPE_CHECKING:
     import argparse
 
+    from netdsl.cli.progress import Counted
     from netdsl.emit import Emitted
+    from netdsl.ir.net import Net
 
 
 class OptionsClash(UserError, code="E0641", exit_code=USAGE_IS_WRONG):
@@ -27,42 +29,76 @@ def command(options: argparse.Namespace) -> int:
     show(report, options)
     if net is None or report.errors:
         return 1
-    from netdsl.cli.output import replace_model
+    from netdsl.cli.output import replace_model, sources
     from netdsl.cli.progress import Counted, Progress
-    from netdsl.compile import compile_net, weights_size
-    from netdsl.pair import DataFile
-    from netdsl.weights.file import open_weights
+    from netdsl.compile import weights_size
 
     _check_together(options)
     target = options.output if options.output is not None else f"{net.name}.onnx"
-    metadata = _metadata(options.metadata)
     size = weights_size(net, options.dtype)
-    reads = (options.file, options.weights)
+    reads = (options.file, *sources(net), *_reads(options))
     outputs = replace_model(target, size, apart=options.external_data, force=options.force, reads=reads)
     with outputs as (file, data), Progress("bytes", size) as progress:
-        weights = open_weights(options.weights) if options.weights is not None else None
-        written = [Counted(file, progress)]
-        if data is not None:
-            written.append(Counted(data.file, progress))
-        made = compile_net(
-            net,
-            written[0],  # type: ignore[arg-type]
-            seed=options.seed or 0,
-            weights=weights,
-            batch=options.batch,
-            opset=options.opset,
-            dtype=options.dtype,
-            io=options.io,
-            metadata=metadata,
-            data=DataFile(written[1], data.name) if data is not None else None,  # type: ignore[arg-type]
-        )
-    note(f"{_sizes(target, [each.size for each in written], options)}, {_contents(made, options)}")
+        model = Counted(file, progress)
+        weights = None if data is None else Counted(data.file, progress)
+        name = None if data is None else data.name
+        told = _write(net, options, model, weights, name)
+    note(f"{_sizes(target, model, weights, options)}, {told}")
     return 0
 
 
+def _reads(options: argparse.Namespace) -> list[str | None]:
+    if not options.calibrate:
+        return [options.weights]
+    from netdsl.cli.feeds import files
+
+    return [options.weights, *files(options.calibrate)]
+
+
+def _write(net: Net, options: argparse.Namespace, file: Counted, data: Counted | None, name: str | None) -> str:
+    """What the model is, in words."""
+    from netdsl.weights.file import open_weights
+
+    how = {
+        "seed": options.seed or 0,
+        "weights": open_weights(options.weights) if options.weights is not None else None,
+        "batch": options.batch,
+        "opset": options.opset,
+        "dtype": options.dtype,
+        "io": options.io or "f32",
+        "metadata": _metadata(options.metadata),
+    }
+    if options.quantize is None:
+        from netdsl.compile import compile_net
+        from netdsl.pair import DataFile
+
+        beside = None if data is None or name is None else DataFile(data, name)  # type: ignore[arg-type]
+        made = compile_net(net, file, data=beside, **how)  # type: ignore[arg-type]
+        return _contents(made, len(made.model.graph.node), options)
+    from netdsl.cli.calibrate import quantized
+
+    made, model = quantized(net, how, options.calibrate)
+    file.write(model.SerializeToString(deterministic=True))
+    return _contents(made, len(model.graph.node), options)
+
+
 def _check_together(options: argparse.Namespace) -> None:
-    if options.io != "f32" and options.dtype == "f32":
-        raise OptionsClash("--io f16 goes with --dtype f16")
+    if options.io is not None and options.dtype == "f32":
+        raise OptionsClash("--io goes with --dtype f16")
+    if options.quantize is None:
+        if options.calibrate:
+            raise OptionsClash("--calibrate goes with --quantize int8")
+        return
+    if not options.calibrate:
+        raise OptionsClash(
+            f"--quantize {options.quantize} needs examples", "name a file of some hundred: --calibrate DATA"
+        )
+    for name, given in (("--dtype f16", options.dtype != "f32"), ("--external-data", options.external_data)):
+        if given:
+            raise OptionsClash(f"--quantize {options.quantize} does not go with {name}")
+    from netdsl.cli.feeds import find
+
+    find(options.calibrate)
 
 
 def _metadata(given: list[str]) -> dict[str, str]:
@@ -79,27 +115,27 @@ def _metadata(given: list[str]) -> dict[str, str]:
     return found
 
 
-def _sizes(target: str, sizes: list[int], options: argparse.Namespace) -> str:
+def _sizes(target: str, model: Counted, weights: Counted | None, options: argparse.Namespace) -> str:
     name = "the standard output" if target == "-" else escape(target)
-    text = f"{name}: {sizes[0]:,} bytes"
-    if len(sizes) == 1:
+    text = f"{name}: {model.size:,} bytes"
+    if weights is None:
         return text
     from netdsl.pair import SUFFIX
 
     why = "" if options.external_data else ", which are too many for one file"
-    return f"{text}, and {sizes[1]:,} bytes of weights in {name}{SUFFIX}{why}"
+    return f"{text}, and {weights.size:,} bytes of weights in {name}{SUFFIX}{why}"
 
 
-def _contents(made: Emitted, options: argparse.Namespace) -> str:
+def _contents(made: Emitted, nodes: int, options: argparse.Namespace) -> str:
     from netdsl.ir.shape import elements
 
     count = sum(elements(parameter.shape) for parameter in made.parameters if not parameter.buffer)
-    nodes = len(made.model.graph.node)
     drawn = options.weights is None
     whence = f"drawn from seed {options.seed or 0}" if drawn else f"from {escape(options.weights)}"
     parameters = f"{_counted(count, 'parameter')} {whence}" if count else "no parameters"
-    precision = "" if options.dtype == "f32" else f", {options.dtype}"
-    return f"{parameters}, {_counted(nodes, 'node')}, opset {made.model.opset_import[0].version}{precision}"
+    precision = options.quantize or (options.dtype if options.dtype != "f32" else "")
+    ending = f", {precision}" if precision else ""
+    return f"{parameters}, {_counted(nodes, 'node')}, opset {made.model.opset_import[0].version}{ending}"
 
 
 def _counted(count: int, what: str) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ZOO = "[--json] | zoo show NAME | zoo copy NAME [DIR]"
 FILE = "a path, `-` for the standard input, the name of a net in the zoo, or any of these and `:NET`"
+FLOATS = ("f32", "f16")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -126,22 +127,12 @@ def _compile(commands: Commands) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite a file that netdsl did not make")
     parser.add_argument("--batch", type=_positive, metavar="N", help="fix the batch size, which else is free")
     parser.add_argument("--opset", type=_opset, default=21, metavar="N", help="ONNX opset, 17 to 26; 21 by default")
-    parser.add_argument(
-        "--dtype", choices=("f32", "f16"), default="f32", metavar="T", help="compute in f32 or f16; f32 by default"
-    )
-    parser.add_argument(
-        "--io",
-        choices=("f32", "f16"),
-        default="f32",
-        metavar="T",
-        help="with --dtype f16: the type of inputs and outputs, f32 or f16; f32 by default",
-    )
-    parser.add_argument("--metadata", action="append", default=[], metavar="KEY=VALUE", help="put into the model")
-    parser.add_argument(
-        "--external-data",
-        action="store_true",
-        help="put the weights into OUT.onnx.data, beside the model; over 2 GB they go there by themselves",
-    )
+    parser.add_argument("--dtype", choices=FLOATS, default="f32", metavar="T", help="compute in f32, or in f16")
+    parser.add_argument("--io", choices=FLOATS, metavar="T", help="the type of inputs and outputs, f32 by default")
+    parser.add_argument("--quantize", choices=("int8",), metavar="T", help="compute in int8; needs --calibrate")
+    _append(parser, "--calibrate", "DATA", "examples for --quantize, as `run` takes them; may be given several times")
+    _append(parser, "--metadata", "KEY=VALUE", "something that the model tells of itself; may be given several times")
+    parser.add_argument("--external-data", action="store_true", help="put the weights beside the model: OUT.onnx.data")
     _weights(parser)
     _spec(parser)
 
@@ -244,6 +235,10 @@ def _spec(parser: argparse.ArgumentParser) -> None:
         metavar="FORM",
         help="how problems are shown: text or short on stderr, json or github on stdout; text by default",
     )
+
+
+def _append(parser: argparse.ArgumentParser, name: str, metavar: str, text: str) -> None:
+    parser.add_argument(name, action="append", default=[], metavar=metavar, help=text)
 
 
 def _positive(text: str) -> int:
