@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
 from netdsl.elaborate import blocks, layers
@@ -165,24 +166,31 @@ def _hidden(module: Module) -> Iterator[Problem]:
 def _labels(walk: _Walk) -> Iterator[Problem]:
     """Labels that nothing refers to, and that stand in no weight's name; those of dead values are reported as such."""
     weightless: set[str] = set()
-    dead = [problem.span.key for problem in walk.module.report if problem.code == "W0201"]
+    used, begun = sorted(walk.used), sorted(walk.begun)
+    lengths = {len(text) for text in begun}
+    dead = sorted(problem.span.key for problem in walk.module.report if problem.code == "W0201")
     for stmt in walk.labels:
-        name, start, end = stmt.span.key
-        if any(name == file and start <= at < end for file, at, _ in dead):
-            continue
         first, *rest = stmt.label
         begins = first if isinstance(first, str) else ""
-        if not _is_referred(begins, bool(rest) or not begins, walk) and not _may_weigh(stmt, walk.module, weightless):
+        is_open = bool(rest) or not begins
+        referred = (
+            _begins_one(begins, used) if is_open else begins in walk.used,
+            is_open and _begins_one(begins, begun),
+            any(begins[:length] in walk.begun for length in lengths),
+        )
+        name, start, end = stmt.span.key
+        at = bisect_left(dead, (name, start, 0))
+        is_dead = at < len(dead) and dead[at][0] == name and dead[at][1] < end
+        if not is_dead and not any(referred) and not _may_weigh(stmt, walk.module, weightless):
             from netdsl.diagnostics.unused_problems import UnusedLabel
 
             yield UnusedLabel(span=stmt.label_span, name=stmt.label_span.text)
 
 
-def _is_referred(begins: str, is_open: bool, walk: _Walk) -> bool:
-    """Whether a reference may mean a label that begins so; an open one goes on with what stands in braces."""
-    if any(begins.startswith(begun) or (is_open and begun.startswith(begins)) for begun in walk.begun):
-        return True
-    return any(name.startswith(begins) for name in walk.used) if is_open else begins in walk.used
+def _begins_one(text: str, ordered: list[str]) -> bool:
+    """Whether one of some texts, in order, begins so."""
+    at = bisect_left(ordered, text)
+    return at < len(ordered) and ordered[at].startswith(text)
 
 
 def _may_weigh(label: ast.Labelled, module: Module, weightless: set[str]) -> bool:
