@@ -1,0 +1,95 @@
+"""Draws docs/error.svg, the picture in the README: what `netdsl check` says of a program, in its colours.
+
+`python docs/picture.py` writes it anew.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from netdsl.diagnostics.render import render
+from netdsl.diagnostics.report import Report
+from netdsl.frontend import check_file
+from netdsl.text import Source
+
+FILE = Path(__file__).with_name("error.svg")
+PROGRAM = """\
+default conv bias off
+
+block residual(width, stride = 1) {
+  skip {
+    conv 3x3 width stride stride; bn; relu
+    conv 3x3 width; bn
+  }
+  relu
+}
+
+net digits {
+  input image 1x28x28
+  conv 5x5 16; relu
+  residual 32 stride 2
+  dense 10
+}
+"""
+FOREGROUND, BACKGROUND = "#d4d7dd", "#1e2127"
+COLOURS = {"31": "#e0707a", "32": "#98c379", "33": "#e5c07b", "34": "#6cb2f2"}
+BOLD = "1"
+ESCAPE = re.compile(r"\x1b\[([\d;]*)m")
+SIZE, WIDTH, HEIGHT, MARGIN = 14, 8.4, 19, 20
+"""Pixels: the font's, a column's and a line's, and what is around them."""
+
+
+def terminal() -> str:
+    """The command and what it prints, with the escapes of a terminal that has colours."""
+    report = Report()
+    check_file(Source("digits.net", PROGRAM), report)
+    return "\n".join(["$ netdsl check digits.net", *(render(problem, color=True) for problem in report)])
+
+
+def runs(line: str) -> Iterator[tuple[int, str, str]]:
+    """The pieces of a line: the column, the style as in an escape, and the text, cut where there are several blanks."""
+    style, column = "", 0
+    for place, part in enumerate(ESCAPE.split(line)):
+        if place % 2:
+            style = part
+            continue
+        for piece in re.finditer(r"\S+(?: \S+)*", part):
+            yield column + piece.start(), style, piece[0]
+        column += len(part)
+
+
+def svg(text: str) -> str:
+    """A picture of a terminal. Each piece is stretched to its columns, since fonts differ."""
+    lines = text.split("\n")
+    columns = max(len(ESCAPE.sub("", line)) for line in lines)
+    width, height = round(columns * WIDTH) + 2 * MARGIN, len(lines) * HEIGHT + 2 * MARGIN
+    size = f'width="{width}" height="{height}"'
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {width} {height}">',
+            f'<rect {size} rx="8" fill="{BACKGROUND}"/>',
+            f'<g font-family="ui-monospace, Menlo, Consolas, monospace" font-size="{SIZE}" fill="{FOREGROUND}">',
+            *(_piece(row, *run) for row, line in enumerate(lines) for run in runs(line)),
+            "</g>",
+            "</svg>",
+            "",
+        ]
+    )
+
+
+def _piece(row: int, column: int, style: str, text: str) -> str:
+    x, y = MARGIN + column * WIDTH, MARGIN + row * HEIGHT + SIZE
+    codes = style.split(";")
+    look = ' font-weight="bold"' if BOLD in codes else ""
+    look += "".join(f' fill="{COLOURS[code]}"' for code in codes if code in COLOURS)
+    long = f' textLength="{len(text) * WIDTH:.1f}" lengthAdjust="spacingAndGlyphs"'
+    return f'<text x="{x:.1f}" y="{y}"{long}{look} xml:space="preserve">{escape(text)}</text>'
+
+
+if __name__ == "__main__":
+    FILE.write_text(svg(terminal()), "utf-8", newline="\n")
+    print(f"{FILE}: {len(terminal().splitlines())} lines", file=sys.stderr)
