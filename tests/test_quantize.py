@@ -209,6 +209,15 @@ def test_calibration(netdsl: Commands, line: str, code: int, said: str) -> None:
     assert code == 0 or {path.name: path.read_bytes() for path in netdsl.folder.iterdir()} == before
 
 
+def test_a_folder_of_pictures_calibrates(netdsl: Commands) -> None:
+    weights = MNIST / "lenet5.safetensors"
+    line = ["compile", "lenet5", "--weights", weights, "--quantize", "int8", "--calibrate"]
+    assert netdsl(*line, MNIST / "digits", "-o", "a.onnx").code == 0
+    pictures = [word for path in sorted((MNIST / "digits").glob("*.png")) for word in ("--calibrate", path)]
+    assert netdsl(*line[:-1], *pictures, "-o", "b.onnx").code == 0
+    assert Path("a.onnx").read_bytes() == Path("b.onnx").read_bytes()
+
+
 def test_what_becomes_nan_is_told() -> None:
     with pytest.raises(CannotQuantize, match="onnxruntime says, scale issue"):
         quantize(compile_to_bytes(flow("input x 3; log; dense 4")), [{"x": -np.ones((1, 3), np.float32)}])

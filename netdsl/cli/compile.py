@@ -96,9 +96,10 @@ def _check_together(options: argparse.Namespace) -> None:
     for name, given in (("--dtype f16", options.dtype != "f32"), ("--external-data", options.external_data)):
         if given:
             raise OptionsClash(f"--quantize {options.quantize} does not go with {name}")
-    from netdsl.cli.feeds import find
+    from netdsl.cli.feeds import expand, find
 
     find(options.calibrate)
+    options.calibrate = expand(options.calibrate)
 
 
 def _metadata(given: list[str]) -> dict[str, str]:
