@@ -14,6 +14,7 @@ from netdsl.files import write_atomically
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from netdsl.ir.net import Net
     from netdsl.pair import DataFile
 
 MODEL = b"\x12\x06netdsl"
@@ -41,7 +42,7 @@ def replace(path: str, *, made: bytes, force: bool, reads: Iterable[str | None] 
     What is there may be replaced if it is empty, no regular file, or has the bytes `made` near its beginning or end.
     """
     _judge(path, made, force, reads)
-    with _signals_clean_up(), write_atomically(path) as file:
+    with signals_clean_up(), write_atomically(path) as file:
         yield file
 
 
@@ -63,8 +64,13 @@ def replace_model(
     reads = tuple(reads)
     _judge(path, MODEL, force, reads)
     _judge(data_of(path), MARK, force, reads)
-    with _signals_clean_up(), write_pair(path) as files:
+    with signals_clean_up(), write_pair(path) as files:
         yield files
+
+
+def sources(net: Net) -> set[str]:
+    """The files that a net is written in, which no output may replace."""
+    return {net.source.name, *(node.span.source.name for node in net.nodes)}
 
 
 def _judge(path: str, made: bytes, force: bool, reads: Iterable[str | None]) -> None:
@@ -99,7 +105,7 @@ def _has(path: str, made: bytes) -> bool:
 
 
 @contextmanager
-def _signals_clean_up() -> Iterator[None]:
+def signals_clean_up() -> Iterator[None]:
     """Within, being asked to end is an exception, so that no half-written file stays behind."""
     import signal
     import threading

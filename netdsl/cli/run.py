@@ -54,7 +54,7 @@ def command(options: argparse.Namespace) -> int:
     options.inputs = expand(options.inputs)
     find(options.inputs)
     labels = read_labels(options.labels) if options.labels is not None else None
-    with _output(options) as file:
+    with _output(net, options) as file:
         session = Session(
             _model(net, options),
             provider=options.provider,
@@ -83,14 +83,15 @@ def _check_options(options: argparse.Namespace) -> None:
             raise NotForAModel(f"{escape(options.file)} is a compiled model, and takes no {name}")
 
 
-def _output(options: argparse.Namespace) -> AbstractContextManager[BinaryIO | None]:
+def _output(net: Net | None, options: argparse.Namespace) -> AbstractContextManager[BinaryIO | None]:
     """The file of `-o`, judged before the work begins."""
     if options.output is None:
         return nullcontext()
     from netdsl.cli.feeds import files
-    from netdsl.cli.output import ARCHIVE, replace
+    from netdsl.cli.output import ARCHIVE, replace, sources
 
-    reads = (options.file, options.weights, *files(options.inputs))
+    written = sources(net) if net is not None else ()
+    reads = (options.file, *written, options.weights, options.labels, *files(options.inputs))
     return replace(options.output, made=ARCHIVE, force=options.force, reads=reads)
 
 
