@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from netdsl.diagnostics.terminal import escape
@@ -16,7 +16,7 @@ from netdsl.staging import staged
 from netdsl.text import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 WRITER_SECONDS = 1.0
 """How long a named pipe is given to find somebody who writes into it."""
@@ -179,6 +179,19 @@ def write_atomically(path: str) -> Iterator[BinaryIO]:
         if error.filename not in (None, path, target):
             raise  # from what the caller reads
         raise CannotWrite(f"cannot write {escape(path)}: {reason(error)}") from None
+
+
+def write_all(contents: Mapping[str, bytes]) -> None:
+    """Write each file whole, and none of them before there is room for all. Raises CannotWrite."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(write_atomically(path)) for path in contents]
+        for file, (path, data) in zip(files, contents.items(), strict=True):
+            try:
+                file.write(data)
+                file.flush()
+            except OSError as error:
+                error.filename = path  # or the last one is blamed
+                raise
 
 
 def target_of(path: str) -> tuple[str, int | None]:

@@ -7,13 +7,14 @@ from bisect import bisect_right
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from netdsl.cli.output import signals_clean_up
 from netdsl.cli.problems import note
 from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.problem import Edit
 from netdsl.diagnostics.report import Report
 from netdsl.diagnostics.terminal import escape
 from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
-from netdsl.files import read_text, write_atomically
+from netdsl.files import read_text, write_all
 from netdsl.frontend import check_file
 from netdsl.text import Source, Span
 
@@ -54,9 +55,9 @@ def fix(file: str, options: argparse.Namespace) -> None:
     for name in changed:
         if options.diff:
             _show(name, before[name], after[name])
-        if options.fix:
-            with write_atomically(name) as target:
-                target.write(after[name].encode())
+    if options.fix:
+        with signals_clean_up():
+            write_all({name: after[name].encode() for name in changed})
 
 
 def _checked(file: str, options: argparse.Namespace, texts: dict[str, str]) -> Report:

@@ -102,17 +102,18 @@ def _text(file: str) -> str:
 
 def _copy(file: str, folder: str) -> None:
     """Write a spec and all that it uses, or nothing."""
+    from netdsl.cli.output import signals_clean_up
     from netdsl.cli.problems import note
-    from netdsl.files import write_atomically
+    from netdsl.files import write_all
 
     texts = {name: _text(name) for name in _used(file)}
     targets = {name: os.path.join(folder, name) for name in texts}
     for target in targets.values():
         if os.path.lexists(target):
             raise InTheWay(f"{escape(target)} exists", "copy into another folder: `netdsl zoo copy NAME DIR`")
-    for name, target in targets.items():
-        with write_atomically(target) as written:
-            written.write(texts[name].encode())
+    with signals_clean_up():
+        write_all({targets[name]: text.encode() for name, text in texts.items()})
+    for target in targets.values():
         note(escape(os.path.normpath(target)))
 
 
