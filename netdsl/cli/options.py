@@ -64,10 +64,22 @@ def _take(rest: list[str], options: argparse.Namespace) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Knows that `-:NET` is a net of the standard input, and no option."""
+    """Knows that `-:NET` is a net of the standard input, and no option; and takes each option once, but for those that
+    make a list."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._given: list[argparse.Action] = []
 
     def _parse_optional(self, arg_string: str) -> Any:
         return None if arg_string.startswith("-:") else super()._parse_optional(arg_string)
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if action.option_strings and not isinstance(action, argparse._AppendAction):
+            if action in self._given:
+                raise argparse.ArgumentError(action, "is given twice")
+            self._given.append(action)
+        return super()._get_values(action, arg_strings)
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
