@@ -17,7 +17,7 @@ from netdsl.cli import reference
 from netdsl.cli.options import COMMANDS
 from netdsl.diagnostics.report import Report
 from netdsl.frontend import check_file, load_net
-from tests.walkthrough import blocks, checkout, follow
+from tests.walkthrough import blocks, checkout, follow, same
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -86,6 +86,20 @@ def test_the_commands_print_what_the_page_says(page: Path, tmp_path: Path, reque
         page.write_text(text, "utf-8")
     else:
         assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "equal"),
+    [
+        ("3: 7.18489  8: 4.67127\n", "3: 7.18488  8: 4.6713\n", True),
+        ("3: 7.18489\n", "3: 7.19\n", False),
+        ("3: 7.18489\n", "5: 7.18489\n", False),
+        ("46,814,081 bytes\n", "46,814,082 bytes\n", False),
+        ("ok (a)\n", "ok (b)\n", False),
+    ],
+)
+def test_fractions_may_differ_a_little_and_nothing_else(found: str, wanted: str, equal: bool) -> None:
+    assert same(found, wanted) == equal
 
 
 def anchors(page: Path) -> set[str]:

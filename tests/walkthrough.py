@@ -71,11 +71,11 @@ def follow(page: Path, clone: Path) -> tuple[str, list[str]]:
 
 
 def same(found: str, wanted: str) -> bool:
-    """Equal, but for the last digits of numbers, in which machines differ."""
+    """Equal, but for the last digits of fractions, in which machines differ; whole numbers are counts."""
     if NUMBER.sub("#", found) != NUMBER.sub("#", wanted):
         return False
     pairs = zip(NUMBER.findall(found), NUMBER.findall(wanted), strict=True)
-    return all(math.isclose(_number(a), _number(b), rel_tol=1e-4) for a, b in pairs)
+    return all(a == b or ("." in a + b and math.isclose(_number(a), _number(b), rel_tol=1e-4)) for a, b in pairs)
 
 
 def _number(text: str) -> float:
