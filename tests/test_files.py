@@ -24,6 +24,7 @@ from netdsl.files import (
     mistaken,
     open_file,
     read_source,
+    write_all,
     write_atomically,
 )
 from netdsl.limits import SOURCE_BYTES
@@ -376,6 +377,31 @@ def test_two_writers_at_once_and_the_last_one_wins_whole(tmp_path: Path) -> None
         assert path.read_bytes() == b"b" * 100
     assert path.read_bytes() == b"a" * 100_000
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_several_files_are_written_together_or_not_at_all(tmp_path: Path) -> None:
+    a, b = tmp_path / "a.net", tmp_path / "b.net"
+    write_all({str(a): b"a", str(b): b"b"})
+    assert (a.read_bytes(), b.read_bytes()) == (b"a", b"b")
+    with pytest.raises(CannotWrite, match="its folder does not exist"):
+        write_all({str(a): b"new", str(tmp_path / "no" / "b.net"): b"new"})
+    assert sorted(path.read_bytes() for path in tmp_path.iterdir()) == [b"a", b"b"]
+
+
+@posix
+def test_of_several_files_the_one_that_has_no_room_is_named(tmp_path: Path) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(CannotWrite, match=r"cannot write .*b\.net: file too large"):
+            write_all(
+                {str(tmp_path / name): b"x" * size for name, size in (("a.net", 1), ("b.net", 1001), ("c.net", 1))}
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_file_problems_are_one_family() -> None:
