@@ -152,6 +152,24 @@ def test_a_file_that_may_not_grow_keeps_the_old_files_and_no_others(netdsl: Comm
     assert contents(folder / "out") == before
 
 
+@posix
+def test_a_full_folder_of_temporary_files_is_named(netdsl: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+
+    monkeypatch.setattr("netdsl.cli.archive.IN_MEMORY", 1000)
+    monkeypatch.setattr("tempfile.tempdir", str(netdsl.folder))
+    prepare(netdsl.folder)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        ran = netdsl(*line("run", "."))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert ran.code == 2
+    assert f"error[E0617]: {netdsl.folder}: file too large\n" in ran.err
+    assert contents(netdsl.folder).keys() == {"n.net", "x.npy"}
+
+
 # --- 93: signals ---------------------------------------------------------------------------------------------------
 
 HELD = """

@@ -41,7 +41,13 @@ class _Spool:
             here, there = ("x".join(map(str, shape)) for shape in (self.example, batch.shape[1:]))
             raise OutputsDiffer(f"the output `{escape(self.name)}` is {here} for some examples and {there} for others")
         self.count += len(batch)
-        self.file.write(np.ascontiguousarray(batch).data.cast("B") if batch.size else b"")
+        try:
+            self.file.write(np.ascontiguousarray(batch).data.cast("B") if batch.size else b"")
+        except OSError as error:
+            from tempfile import gettempdir
+
+            error.filename = gettempdir()  # or the output is blamed
+            raise
 
 
 def write(file: BinaryIO, batches: Iterable[dict[str, Array]], names: list[str]) -> None:
