@@ -121,7 +121,7 @@ def test_problems_beyond_a_hundred_are_not_kept(netdsl: Commands) -> None:  # no
     netdsl.write(main=lines(500, lambda i: f"let a{i} = 1/0"))
     ran = netdsl("check", "main.net")
     assert ran.code == 1
-    assert ran.err.endswith(f"{MOST_ERRORS} errors, and more\n")
+    assert f"{MOST_ERRORS} errors, and more\n" in ran.err
 
 
 def test_a_new_run_begins_with_all_of_it() -> None:
