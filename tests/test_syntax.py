@@ -209,11 +209,11 @@ def test_comments_and_blank_lines_change_nothing(text: str, random: object) -> N
 
 
 def test_spans_are_what_was_written() -> None:
-    text = "net a {\n  b{i}c: conv (3) f(x) -y; skip { }\n}"
+    text = "net a {\n  b{i}c: conv (3) f(x) (-y); skip { }\n}"
     file, _ = read(text)
     found = {type(node).__name__: node.span.text for node, _ in nodes(file.items)}
     assert found["Net"] == text
-    assert found["Labelled"] == "b{i}c: conv (3) f(x) -y"
+    assert found["Labelled"] == "b{i}c: conv (3) f(x) (-y)"
     assert found["Number"] == "(3)"
     assert found["Skip"] == "skip { }"
     assert found["Apply"] == "f(x)"

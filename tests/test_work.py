@@ -94,6 +94,12 @@ def test_each_limit_is_one(text: str, said: str) -> None:
     assert said in told[0]
 
 
+def test_problems_are_work_too() -> None:
+    report, told = problems("net a { input x 4; repeat 200000 { dense 3x3 } }")
+    assert report.work.left < 0
+    assert sorted(line.split(":")[0] for line in told) == ["E0314", "E0401"]
+
+
 WITHIN = {
     "terms": f"let n = {'+'.join(['1'] * 100_000)}\nnet a {{ input x 4; dense n }}",
     "layers": f"net a {{ input x 4; repeat {LAYERS - 1} {{ relu }} }}",

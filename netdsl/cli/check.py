@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.cli.problems import note, show, tell_more
 from netdsl.diagnostics.report import Report
-from netdsl.diagnostics.terminal import escape
+from netdsl.diagnostics.terminal import brief, escape
 from netdsl.diagnostics.user_error import UserError
 from netdsl.frontend import check_file
 
@@ -36,6 +36,6 @@ def command(options: argparse.Namespace) -> int:
         if report.errors:
             code = max(code, 1)
         elif names is not None and options.format == "text":
-            note(f"{escape(file)}: ok ({', '.join(names) or 'no networks'})")
+            note(f"{escape(file)}: ok ({brief(', '.join(names)) or 'no networks'})")
     tell_more(reports, options)
     return code

@@ -141,6 +141,37 @@ class DropoutBeforeNorm(Problem):
         yield Help("put the dropout behind the normalisation and the activation")
 
 
+@problem("W0305", "an input whose channels come last")
+class ChannelsLast(Problem):
+    """The sizes of an input begin with the channels, as in ONNX and PyTorch; TensorFlow and pictures in files have them
+    last. A window on `224x224x3` sees 224 channels of 224x3 pixels.
+
+    ```net warn
+    net odd { input image 224x224x3; conv 3x3 8; relu; dense 10 }
+    ```
+
+    ```net mended
+    net even { input image 3x224x224; conv 3x3 8; relu; dense 10 }
+    ```
+    """
+
+    shape: Shape
+    reader: Span
+    help: Help
+
+    def message(self) -> str:
+        return f"{text(self.shape)} is {self.shape[0]} channels of {text(self.shape[1:])}"
+
+    def label(self) -> str:
+        return "channels come first"
+
+    def labels(self) -> Iterable[Label]:
+        yield Label(self.reader, f"this window moves over {text(self.shape[1:])}")
+
+    def helps(self) -> Iterable[Help]:
+        yield self.help
+
+
 @problem("W0304", "a softmax before a cross-entropy")
 class SoftmaxTwice(Problem):
     """`cross_entropy` takes scores, and begins with a log-softmax of its own, as PyTorch's does. Behind a `softmax` the

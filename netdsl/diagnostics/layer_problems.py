@@ -106,6 +106,9 @@ class ReshapeMismatch(ShapeProblem):
 
     def message(self) -> str:
         here, there = text(self.inputs[0].shape), text(self.wanted)
+        unknown = sum(str(size) == "?" for size in self.wanted)
+        if unknown > 1:
+            return f"one size of a `reshape` can be `?`, and {there} has {unknown}"
         if (
             isinstance(self.before, int)
             and isinstance(self.after, int)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Node
     from netdsl.ir.shape import Shape
 
+LEAST_PICTURE = 8
+"""A picture's sides are hardly smaller."""
+
 ROUNDINGS = (2, 4, 8, 16, 32)
 """Multiples to which an input's sizes may be brought."""
 
@@ -114,6 +117,17 @@ def _input_sizes(node: Node) -> Iterator[Help]:
 def _rounded(size: object, factor: int, up: bool) -> int:
     assert isinstance(size, int)
     return (size + factor - 1 if up else size) // factor * factor
+
+
+def channels_first(entry: Node) -> Help | None:
+    """The edit that puts an input's channels before its sizes, if they look as if they stood behind: `224x224x3`."""
+    if entry.layer.kind != "input" or len(entry.shape) != 3 or not entry.arguments:
+        return None
+    height, width, channels = entry.shape
+    if channels not in (1, 3) or not all(isinstance(size, int) and size >= LEAST_PICTURE for size in (height, width)):
+        return None
+    shape = f"{channels}x{height}x{width}"
+    return Help(f"channels come first: `{shape}`", Edit(entry.arguments[0].expr.span, shape))
 
 
 def larger_inputs(node: Node) -> Iterator[Help]:

@@ -55,9 +55,12 @@ class WindowTooLarge(ShapeProblem):
             yield Help("pad the input, take a smaller window, or leave out a stride before it")
 
     def repairs(self) -> Iterable[Help]:
-        from netdsl.diagnostics.solve import kernels, larger_inputs
+        from netdsl.diagnostics.solve import channels_first, kernels, larger_inputs
 
         if self.head is None:
+            return
+        if swapped := channels_first(self.inputs[0]):
+            yield swapped
             return
         if self.layer.endswith("conv"):
             odd = all(isinstance(k, int) and k % 2 for k in self.window)

@@ -19,6 +19,7 @@ ROUND = 4
 CALL = 8
 LAYER = 12
 NET = 100
+PROBLEM = 50
 """What things cost, in steps; an expression's node costs one. A step is about a microsecond's work."""
 
 

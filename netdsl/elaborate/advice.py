@@ -24,11 +24,24 @@ def check(nets: Iterable[Net], report: Report) -> None:
     """Report what stands in some nets in vain, or against its neighbour. The nets are all those of a check: what one of
     them needs is not in vain."""
     for net in nets:
-        for problem in (*_unread(net), *_noisy(net)):
+        for problem in (*_swapped(net), *_unread(net), *_noisy(net)):
             report.add(problem)
     if any(_has_bias(node.inputs[0]) for net in nets for node in net.nodes if node.layer.kind == "bn"):
         for problem in _vain_biases(nets):
             report.add(problem)
+
+
+def _swapped(net: Net) -> Iterator[Problem]:
+    """Inputs that look as if their channels came last, where a window reads them."""
+    from netdsl.diagnostics.solve import channels_first
+
+    for node in net.nodes:
+        if hasattr(node.layer, "window") and (mended := channels_first(node.inputs[0])):
+            from netdsl.diagnostics.advice_problems import ChannelsLast
+
+            (edit,) = mended.edits
+            entry = node.inputs[0]
+            yield ChannelsLast(span=edit.span, shape=entry.shape, reader=node.span, help=mended)
 
 
 def _unread(net: Net) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from netdsl.diagnostics.problem import Problem, Rejected
+from netdsl.diagnostics.work import PROBLEM
 from netdsl.limits import NAME
 
 if TYPE_CHECKING:
@@ -259,4 +260,5 @@ class Context:
 
     def reject(self, problem: type[Problem], span: Span, **data: Any) -> NoReturn:
         """Raise a problem at a place, with the frame that led here."""
+        self.module.work.left -= PROBLEM
         raise Rejected(problem(span=span, frame=self.frame, **data))

@@ -110,6 +110,7 @@ class AdaptiveAvgPool(Layer):
 
     Shapes: [C, *S] -> [C, *P] on one to three spatial axes, P being `sizes`.
     Conventions: the windows are PyTorch's, which overlap where S is no multiple of P; where it is, this is `avgpool`.
+    P may be larger than S; elements then come more than once.
     Source: He et al. (2014), section 2.3.
 
     ```net

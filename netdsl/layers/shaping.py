@@ -67,7 +67,9 @@ class Reshape(Layer):
         before, after = product(tuple(left)), product(tuple(wanted))
         rest: Dim = 1
         if REST in self.sizes:
-            if self.sizes.count(REST) > 1 or not isinstance(after, int):
+            if self.sizes.count(REST) > 1:
+                raise Misfit(ReshapeMismatch, at="sizes", wanted=self.sizes, before=before, after=after)
+            if not isinstance(after, int):
                 raise Misfit(NeedsNumber, at="sizes")
             rest = before // after
         if rest * after != before:

@@ -81,12 +81,14 @@ class Statements(Context):
             if isinstance(value, ast.Unary) and value.op == "-" and left is None:
                 sign = Span(value.span.source, value.span.start, value.span.start + 1)
                 self.complain(MinusInCall(span=sign, operand=value.operand.span, left=None))
+                self.spoilt = True
             elif isinstance(value, ast.Binary):
                 todo.append((left, value.first))
                 before = value.first
                 for op, span, operand in value.steps:
                     if op == "-" and _leans_right(span):
                         self.complain(MinusInCall(span=span, operand=operand.span, left=before.span))
+                        self.spoilt = True
                     todo.append((before, operand))
                     before = operand
 
