@@ -105,7 +105,7 @@ def test_values_of_python_are_those_of_the_language(given: dict[str, Any], setti
     assert [(layer.name, layer.shape) for layer in net.layers] == [(node.name, node.shape) for node in wanted.nodes]
 
 
-@pytest.mark.parametrize("value", [None, {}, b"x", np.float32(1), object(), [None]], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("value", [None, {}, b"x", np.float32(1), object(), [None]], ids=lambda x: type(x).__name__)
 def test_what_is_no_value_is_a_type_error(value: Any) -> None:
     with pytest.raises(TypeError, match=r"the parameter 'units' takes a number, a bool, a str, or a list of these"):
         netdsl.parse(TINY, units=value)
