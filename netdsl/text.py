@@ -21,8 +21,10 @@ class Source:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the normalised text, in hexadecimal: equal for LF and CRLF files."""
-        return sha256(self.text.encode()).hexdigest()
+        """SHA-256 of the normalised text, in hexadecimal: equal for LF and CRLF files, and whether or not the last line
+        ends."""
+        text = self.text if self.text.endswith("\n") else f"{self.text}\n"
+        return sha256(text.encode()).hexdigest()
 
     @property
     def line_starts(self) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from netdsl.diagnostics.work import TOKEN, Work
 from netdsl.frontend import check_file
 from netdsl.limits import LAYERS, NAME, RANK, ROUNDS, WORK
 from netdsl.repair import offer
+from netdsl.syntax import ast
+from netdsl.text import Source
 from tests.cli_tools import Commands, netdsl  # noqa: F401
 
 
@@ -128,6 +131,13 @@ def test_problems_beyond_a_hundred_are_not_kept(netdsl: Commands) -> None:  # no
     ran = netdsl("check", "main.net")
     assert ran.code == 1
     assert f"{MOST_ERRORS} errors, and more\n" in ran.err
+
+
+def test_what_was_checked_is_forgotten() -> None:
+    for _ in range(2):
+        problems("block b(w) { dense w }\nfn f(x) = x\nnet a { input x 4; b f(3); skip { b 3 }; add { } { } }")
+    gc.collect()
+    assert [thing for thing in gc.get_objects() if isinstance(thing, ast.Node | Source)] == []
 
 
 def test_a_new_run_begins_with_all_of_it() -> None:

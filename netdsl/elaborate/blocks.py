@@ -23,15 +23,14 @@ if TYPE_CHECKING:
 
     from netdsl.text import Span
 
-_signatures: dict[ast.Block, Signature] = {}
-
 
 def signature(block: ast.Block) -> Signature:
     """What a block takes: parameters without a default by place only, the others by place or by keyword."""
-    if block not in _signatures:
+    found: Signature | None = block.cache.get(Signature)
+    if found is None:
         parameters = block.parameters
         words = tuple(sorted(WORDS))
-        _signatures[block] = Signature(
+        found = block.cache[Signature] = Signature(
             block.name.text,
             tuple(p.name.text for p in parameters),
             tuple(p.name.text for p in parameters if p.default is not None),
@@ -41,7 +40,7 @@ def signature(block: ast.Block) -> Signature:
             },
             declared=block.name.span,
         )
-    return _signatures[block]
+    return found
 
 
 def domain_of(parameter: ast.Parameter, context: Context) -> tuple[Any, ...] | None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from netdsl.lower import Weights
 
 REQUIRED = object()
+REMEMBERED = 1_000
+"""So many inputs' results a layer keeps; merges live as long as the process."""
+
 LAYERS: dict[str, type[Layer]] = {}
 """The layers whose modules are imported, by name; `netdsl.layers.find` imports them on first use."""
 
@@ -143,6 +146,8 @@ class Layer:
         """The result's shape and the weights for inputs of these shapes, worked out once."""
         known = self._known.get(shapes)
         if known is None:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
             try:
                 shape = self.shape(*shapes)
                 for size in shape:

@@ -236,14 +236,15 @@ class Alias(Stmt):
 
 
 class Block(Stmt):
-    """`block NAME(params) [seq] { … }`."""
+    """`block NAME(params) [seq] { … }`; `cache` is the elaborator's."""
 
-    __slots__ = ("body", "doc", "name", "parameters", "seq")
+    __slots__ = ("body", "cache", "doc", "name", "parameters", "seq")
 
     def __init__(
         self, span: Span, name: Name, parameters: tuple[Parameter, ...], seq: bool, body: Body, doc: str
     ) -> None:
         self.span, self.name, self.parameters, self.seq, self.body, self.doc = span, name, parameters, seq, body, doc
+        self.cache: dict[object, Any] = {}
 
 
 class Function(Stmt):
