@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 MOST_ERRORS = 100
-MOST_WARNINGS = 1_000
+MOST_WARNINGS = 250
 """So many are kept, since more help nobody; of warnings comments may allow most."""
 
 
