@@ -35,6 +35,20 @@ def test_what_is_safe_is_mended(what: str, tmp_path: Path, capsys: pytest.Captur
     assert "did you mean" in (said := capsys.readouterr().err) or "write" in said or "remove" in said
 
 
+def test_a_fix_stays_where_it_brings_another_error_to_light(tmp_path: Path) -> None:
+    path = tmp_path / "a.net"
+    path.write_text(program("rleu\n  skip { conv 3x3 8 }"), "utf-8")
+    assert main(["check", "--fix", str(path)]) == 1
+    assert path.read_text("utf-8") == program("relu\n  skip { conv 3x3 8 }")
+
+
+def test_a_fix_that_goes_wrong_in_its_own_line_is_not_made(tmp_path: Path) -> None:
+    path = tmp_path / "a.net"
+    path.write_text(program("conv(4, 8, stride=2)"), "utf-8")  # an even kernel, side by side too
+    assert main(["check", "--fix", str(path)]) == 1
+    assert path.read_text("utf-8") == program("conv(4, 8, stride=2)")
+
+
 UNTOUCHED = {
     "two meanings": "shift 64 -1",
     "a projection is a choice": "skip { conv 3x3 8 }",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,8 @@ class CannotFix(UserError, code="E0622", exit_code=USAGE_IS_WRONG):
 def fix(file: str, options: argparse.Namespace) -> None:
     """Mend what is safe in a file and the files that it uses: write them, or with `--diff` alone show the change.
 
-    A fix is kept only if it leaves less that is wrong, and nothing that was not wrong before. Raises UserError.
+    A fix is kept only if what it mends is gone, and nothing new is wrong where it was made; what else comes to light
+    stood behind what was mended. Raises UserError.
     """
     before: dict[str, str] = {}
     after: dict[str, str] = {}
@@ -87,11 +89,28 @@ def _round(file: str, options: argparse.Namespace, report: Report, texts: dict[s
                 break
             tried[name] = splice(texts[name], edits)
         else:
-            now = _checked(file, options, tried)
-            if now.errors <= report.errors - len(some):
+            if _mended(some, report, _checked(file, options, tried)):
                 texts.update(tried)
                 return some
     return []
+
+
+def _mended(some: list[tuple[Problem, Help]], before: Report, now: Report) -> bool:
+    """Whether these problems are gone, and no new error stands in a line that was edited."""
+    were = Counter(_said(problem) for problem in before)
+    are = Counter(_said(problem) for problem in now)
+    lines = {_line(span) for problem, help in some for span in (problem.span, *(e.span for e in help.edits))}
+    gone = all(are[said] <= were[said] - count for said, count in Counter(_said(p) for p, _ in some).items())
+    new = (problem for problem in now if problem.severity == "error" and _said(problem) not in were)
+    return gone and not any(_line(problem.span) in lines for problem in new)
+
+
+def _said(problem: Problem) -> tuple[str, str, str]:
+    return problem.code, problem.span.source.name, problem.message()
+
+
+def _line(span: Span) -> tuple[str, int]:
+    return span.source.name, span.source.position(span.start)[0]
 
 
 def _overlap(edits: list[Edit]) -> bool:
