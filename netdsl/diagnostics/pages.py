@@ -135,15 +135,9 @@ def _section(page: Page) -> list[str]:
 
 def main(folder: str) -> None:
     """Write all pages into a folder, and remove those that there are no more."""
-    import os
+    from netdsl.paths import replace_pages
 
-    written = files()
-    for name in os.listdir(folder):
-        if name.endswith(".md") and name not in written:
-            os.remove(os.path.join(folder, name))
-    for name, content in written.items():
-        with open(os.path.join(folder, name), "w", encoding="utf-8", newline="\n") as file:
-            file.write(content)
+    replace_pages(folder, files())
 
 
 if __name__ == "__main__":
