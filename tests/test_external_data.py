@@ -184,8 +184,15 @@ def write(path: Path, text: bytes) -> None:
 
 
 def pair_of(path: Path) -> tuple[bytes | None, bytes | None]:
-    found = [each.read_bytes() if each.exists() else None for each in (path, Path(f"{path}.data"))]
-    return found[0], found[1]
+    return bytes_of(path), bytes_of(Path(f"{path}.data"))
+
+
+def bytes_of(path: Path) -> bytes | None:
+    """To look first whether the file is there would race with a writer that exchanges it."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 @pytest.mark.parametrize("old", [(None, None), (b"old", None), (None, b"old"), (b"old", b"old")])
