@@ -31,6 +31,7 @@ ELEMENT_TYPES = {
     "f32": (TensorProto.FLOAT, "<f4"),
     "f64": (TensorProto.DOUBLE, "<f8"),
     "u8": (TensorProto.UINT8, "|u1"),
+    "u32": (TensorProto.UINT32, "<u4"),
     "i32": (TensorProto.INT32, "<i4"),
     "i64": (TensorProto.INT64, "<i8"),
     "bool": (TensorProto.BOOL, "|b1"),

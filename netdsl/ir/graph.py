@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 Scalar = float | int | bool
 
-DTYPES = ("f16", "f32", "f64", "u8", "i32", "i64", "bool")
+DTYPES = ("f16", "f32", "f64", "u8", "u32", "i32", "i64", "bool")
 """Element types, in the words of the language. A graph computes in `f32`, until a pass makes that `f16`; emission may
 make it `f64`."""
 
@@ -77,6 +77,24 @@ class Constant(Value):
         self.tensor = tensor
 
 
+class State:
+    """What a step reads and leaves changed for the next one: a parameter, a running statistic, a momentum, a count.
+
+    `before` is its value when a step begins, `after` when it ends; `initial` is what it is filled with at first, and
+    None for a parameter, whose declaration says that.
+    """
+
+    __slots__ = ("after", "before", "initial", "name")
+
+    def __init__(self, name: str, before: Value, after: Value, initial: Scalar | None = None) -> None:
+        assert before.shape == after.shape, f"{name} is {before.shape}, and would become {after.shape}"
+        assert before.dtype == after.dtype, f"{name} is {before.dtype}, and would become {after.dtype}"
+        self.name = name
+        self.before = before
+        self.after = after
+        self.initial = initial
+
+
 class Operation:
     """An op applied to values. `origin` is the layer that it came from, so that its troubles come home to a line."""
 
@@ -97,9 +115,10 @@ class Graph:
 
     `inputs`, `outputs` and `parameters` keep the order in which they were declared, and emission keeps it too.
     `origin` is the net that was lowered, for what a model says about itself; `dtype` the type of the parameters.
+    A training step has a `state` too: such a graph takes its parameters as inputs, and gives what becomes of them.
     """
 
-    __slots__ = ("dtype", "inputs", "name", "operations", "origin", "outputs", "parameters")
+    __slots__ = ("dtype", "inputs", "name", "operations", "origin", "outputs", "parameters", "state")
 
     def __init__(self, name: str, origin: net.Net | None = None, dtype: str = "f32") -> None:
         self.name = name
@@ -109,6 +128,7 @@ class Graph:
         self.outputs: dict[str, Value] = {}
         self.parameters: dict[str, Parameter] = {}
         self.operations: list[Operation] = []
+        self.state: dict[str, State] = {}
 
     def __repr__(self) -> str:
         return f"<graph {self.name}: {len(self.operations)} operations>"
@@ -129,6 +149,16 @@ class Graph:
     def output(self, name: str, value: Value) -> None:
         assert name not in self.outputs, name
         self.outputs[name] = value
+
+    def update(self, before: Value, after: Value, initial: Scalar | None = None) -> None:
+        """Say what becomes of a parameter, or of a value made by `remembered`, in a step."""
+        assert before.graph is self, before
+        assert before.name not in self.state, before.name
+        self.state[before.name] = State(before.name, before, after, initial)
+
+    def remembered(self, name: str, shape: Shape, dtype: str = "f32") -> Value:
+        """A value that the step before has left; `update` must say what becomes of it."""
+        return Value(self, shape, dtype, name=name)
 
     def apply(self, op: Op, *inputs: Value) -> tuple[Value, ...]:
         """Append an operation; its results' shapes and types are inferred here."""

@@ -49,7 +49,8 @@ class Op:
     - `macs`: its cost, as language.md defines it.
     - `reach`: what it reads, from which receptive fields follow; by default each place reads its like.
     - `onnx`: its form at an opset. By default the operator of the class's name, the slots being its attributes.
-    - its gradient: given that of its result, those of its inputs.
+    - `vjp`: its gradient; given that of its result, those of its inputs, None for an input that has none (indices). An
+      op with several results gives `vjps`, and gets None for a result that nothing used.
 
     Shapes begin with the batch, and axes are counted with it. Sizes may be formulas, so arithmetic on them is generic.
     """
@@ -76,6 +77,17 @@ class Op:
         """What a place of the result reads along an axis of the operand `at`; None is all of it."""
         return aligned(axis, xs[at], y)
 
+    def vjp(self, dy: Value, y: Value, *xs: Any) -> tuple[Value | None, ...]:
+        """The vector-Jacobian products: dx = dy^T (dy/dx) for each x, of its shape. All sizes are numbers here."""
+        raise NotImplementedError(f"{type(self).__name__} has no gradient")
+
+    def vjps(
+        self, dys: tuple[Value | None, ...], ys: tuple[Value, ...], xs: tuple[Value, ...]
+    ) -> tuple[Value | None, ...]:
+        (dy,), (y,) = dys, ys
+        assert dy is not None
+        return self.vjp(dy, y, *xs)
+
     def onnx(self, opset: int, *xs: Value) -> Form:
         """The form at an opset from 17 to 26, for these inputs."""
         return Form(type(self).__name__, self.attributes)
@@ -83,6 +95,21 @@ class Op:
     @property
     def attributes(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
+
+
+class Macro(Op):
+    """An op that ONNX does not have, and that a pass replaces by others before emission: `expand` writes it in them.
+
+    It stands in the graph as one as long as there is a choice of how it is computed.
+    """
+
+    __slots__ = ()
+
+    def expand(self, *xs: Value) -> tuple[Value, ...]:
+        raise NotImplementedError
+
+    def onnx(self, opset: int, *xs: Value) -> Form:
+        raise AssertionError(f"{type(self).__name__} is expanded before emission")
 
 
 class SameShape(Op):

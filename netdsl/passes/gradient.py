@@ -1,0 +1,57 @@
+"""Reverse-mode differentiation of a graph: each op owns its rule, this walks them from the result to the inputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.ops.arithmetic import add
+from netdsl.ops.base import constant
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netdsl.ir.graph import Operation, Value
+
+
+def gradients(y: Value, xs: Sequence[Value]) -> list[Value | None]:
+    """The derivatives of a scalar by each of `xs`, of their shapes; None for one that it does not depend on.
+
+    The operations are appended to the graph, and come from the layers whose gradient they are. Only what lies between
+    `xs` and `y` is differentiated. All sizes must be numbers. Source: Linnainmaa (1970); Rumelhart, Hinton & Williams
+    (1986).
+    """
+    assert y.shape == (), y
+    between = _depending(y.graph.operations, xs)
+    parts: dict[Value, list[Value]] = {y: [constant(y.graph, 1.0, y.dtype)]}
+    for operation in reversed(y.graph.operations[:]):
+        if between.isdisjoint(operation.outputs) or not any(part in parts for part in operation.outputs):
+            continue
+        begin = len(y.graph.operations)
+        dys = tuple(_total(output, parts) for output in operation.outputs)
+        found = operation.op.vjps(dys, operation.outputs, operation.inputs)
+        for x, dx in zip(operation.inputs, found, strict=True):
+            if dx is not None and x in between:
+                assert dx.shape == x.shape, f"{operation!r}: the gradient of {x!r} is {dx.shape}"
+                parts.setdefault(x, []).append(dx)
+        for made in y.graph.operations[begin:]:
+            made.origin = operation.origin
+    return [_total(x, parts) for x in xs]
+
+
+def _depending(operations: Sequence[Operation], xs: Sequence[Value]) -> set[Value]:
+    """What is computed from `xs`, themselves included."""
+    found = set(xs)
+    for operation in operations:
+        if not found.isdisjoint(operation.inputs):
+            found.update(operation.outputs)
+    return found
+
+
+def _total(x: Value, parts: dict[Value, list[Value]]) -> Value | None:
+    """The sum of the gradients that have come back to a value."""
+    found = parts.get(x)
+    if found is None:
+        return None
+    if len(found) > 1:
+        parts[x] = [add(*found)]
+    return parts[x][0]

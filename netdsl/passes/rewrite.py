@@ -1,0 +1,87 @@
+"""What passes have in common: a graph copied, operation by operation, with some of them replaced or left out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.ir.graph import Constant, Graph
+from netdsl.ops.base import Macro
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from netdsl.ir.graph import Operation, Value
+
+
+class Copy:
+    """A copy of a graph as it grows: `values` are the new graph's by the old one's."""
+
+    __slots__ = ("new", "old", "values")
+
+    def __init__(self, graph: Graph) -> None:
+        self.old = graph
+        self.new = Graph(graph.name, graph.origin, graph.dtype)
+        self.values: dict[Value, Value] = {}
+        for parameter in graph.parameters.values():
+            self.values[parameter] = self.new.parameter(parameter.declaration)
+        for name, x in graph.inputs.items():
+            self.values[x] = self.new.input(name, x.shape, x.dtype)
+        for name, state in graph.state.items():
+            if state.before not in self.values:
+                self.values[state.before] = self.new.remembered(name, state.before.shape, state.before.dtype)
+
+    def value(self, x: Value) -> Value:
+        if x not in self.values:
+            assert isinstance(x, Constant), f"{x!r} is used before it is computed"
+            self.values[x] = Constant(self.new, x.tensor)
+        return self.values[x]
+
+    def keep(self, operation: Operation) -> None:
+        """Take an operation over as it is."""
+        self.replace(
+            operation, self.new.apply(operation.op, *map(self.value, operation.inputs)), len(self.new.operations) - 1
+        )
+
+    def replace(self, operation: Operation, results: Iterable[Value], begin: int) -> None:
+        """Let `results` stand for an operation's; those of the new operations from `begin` on are its layer's."""
+        for each in self.new.operations[begin:]:
+            each.origin = operation.origin
+        for old, made in zip(operation.outputs, results, strict=True):
+            self.values[old] = made
+            if old.name and made.producer is not None and not made.name:
+                made.name = old.name
+
+    def finish(self) -> Graph:
+        """The new graph, with the results and the state of the old one."""
+        for name, y in self.old.outputs.items():
+            self.new.output(name, self.value(y))
+        for state in self.old.state.values():
+            self.new.update(self.value(state.before), self.value(state.after), state.initial)
+        return self.new
+
+
+def prune(graph: Graph) -> Graph:
+    """Leave out the operations that neither a result nor the state needs."""
+    needed = {*graph.outputs.values(), *(state.after for state in graph.state.values())}
+    for operation in reversed(graph.operations):
+        if not needed.isdisjoint(operation.outputs):
+            needed.update(operation.inputs)
+    copy = Copy(graph)
+    for operation in graph.operations:
+        if not needed.isdisjoint(operation.outputs):
+            copy.keep(operation)
+    return copy.finish()
+
+
+def expand(graph: Graph) -> Graph:
+    """Write macros in ops that ONNX has, those within macros too."""
+    while any(isinstance(operation.op, Macro) for operation in graph.operations):
+        copy = Copy(graph)
+        for operation in graph.operations:
+            begin = len(copy.new.operations)
+            if isinstance(operation.op, Macro):
+                copy.replace(operation, operation.op.expand(*map(copy.value, operation.inputs)), begin)
+            else:
+                copy.keep(operation)
+        graph = copy.finish()
+    return graph
