@@ -38,6 +38,8 @@ ELEMENT_TYPES = {
 }
 """Each element type's number in ONNX, and its bytes."""
 
+NEXT = ".next"
+"""What a step's result is called after the value that it replaces: `conv1.weight.next`."""
 
 PICTURE = {"resize": None, "crop": None, "filter": "bilinear", "order": "rgb"}
 """What an input says of how a picture becomes it, for the tools, and what holds where it says nothing."""
@@ -98,7 +100,8 @@ def emit(graph: Graph, *, opset: int = 21, float_type: str = "f32") -> Emitted:
             model.metadata_props.add(key=key, value=value)
     emitter = _Emitter(graph, model.graph, opset, float_type)
     emitter.run()
-    return Emitted(model, tuple(p.declaration for p in graph.parameters.values()), emitter.typed(graph.dtype))
+    within = () if graph.state else tuple(p.declaration for p in graph.parameters.values())
+    return Emitted(model, within, emitter.typed(graph.dtype))
 
 
 def check(emitted: Emitted) -> None:
@@ -114,10 +117,13 @@ class _Emitter:
         self.proto = proto
         self.opset = opset
         self.float_type = float_type
-        self.nodes = Names(chain(graph.inputs, graph.parameters))  # to some tools these are nodes too
-        self.values = Names(chain(graph.inputs, graph.outputs, graph.parameters))
-        ends = chain(graph.inputs.items(), graph.outputs.items(), graph.parameters.items())
+        before = {name: s.before for name, s in graph.state.items() if name not in graph.parameters}
+        after = {name + NEXT: s.after for name, s in graph.state.items()}
+        ends = [*chain.from_iterable(e.items() for e in (graph.inputs, graph.outputs, graph.parameters, before, after))]
+        self.nodes = Names(chain(graph.inputs, graph.parameters, before))  # to some tools these are nodes too
+        self.values = Names(name for name, _ in ends)
         self.name_of: dict[Value, str] = {value: name for name, value in ends}
+        assert len(self.name_of) == len(ends), "a value has two names"
 
     def run(self) -> None:
         graph, proto = self.graph, self.proto
@@ -128,6 +134,16 @@ class _Emitter:
             self.node(operation)
         for name, y in graph.outputs.items():
             proto.output.append(_value_info(name, y.shape, self.typed(y.dtype)))
+        if graph.state:
+            self.state()
+
+    def state(self) -> None:
+        """A step takes its parameters and the rest of its state as inputs, and gives what becomes of them."""
+        changed = {name: s.before for name, s in self.graph.state.items()}
+        for name, x in {**self.graph.parameters, **changed}.items():
+            self.proto.input.append(_value_info(name, x.shape, self.typed(x.dtype)))
+        for name, x in changed.items():
+            self.proto.output.append(_value_info(name + NEXT, x.shape, self.typed(x.dtype)))
 
     def typed(self, dtype: str) -> str:
         return self.float_type if dtype == "f32" else dtype

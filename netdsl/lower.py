@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from netdsl.ir.graph import Graph
 from netdsl.ir.shape import Size, Undecidable
+from netdsl.ops.arithmetic import add
+from netdsl.ops.base import constant
 from netdsl.ops.elementwise import cast, identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from netdsl.ir.formula import Count
     from netdsl.ir.graph import Value
@@ -35,6 +38,29 @@ class Weights:
         return getattr(self, name) if name in self._parameters else None
 
 
+class Training:
+    """What a layer's body may ask for in training: whether it is frozen, where its noise comes from, what it keeps.
+
+    `key` is a number of the layer's own, from the seed and its name; `step` counts the steps, an u32 scalar.
+    """
+
+    __slots__ = ("_kept", "frozen", "key", "step")
+
+    def __init__(self, step: Value, key: int, frozen: bool, kept: dict[Value, Value]) -> None:
+        self.step = step
+        self.key = key
+        self.frozen = frozen
+        self._kept = kept
+
+    def latest(self, statistic: Value) -> Value:
+        """A running statistic; where the layer has been applied before in this step, what it kept then."""
+        return self._kept.get(statistic, statistic)
+
+    def keep(self, statistic: Value, after: Value) -> None:
+        """Say what becomes of a running statistic."""
+        self._kept[statistic] = after
+
+
 def lower(net: Net, *, batch: int | None = None) -> Graph:
     """The graph for inference, for a batch of any size or of a given one.
 
@@ -56,6 +82,42 @@ def lower(net: Net, *, batch: int | None = None) -> Graph:
     for output in outputs:
         _output(graph, output.name, output.node, values[output.node], taken)
     return graph
+
+
+STEP = "step"
+"""The state that counts the steps."""
+
+
+def lower_training(net: Net, *, batch: int, seed: int = 0, frozen: Collection[str] = ()) -> Graph:
+    """The graph for training, for batches of one size: all outputs, the training ones too.
+
+    Layers compute as in training, with the batch's statistics and with noise, which depends on the seed, the layer's
+    name and the step. `frozen` are parameters that are not trained, besides those that the net freezes. The state of
+    the result has the running statistics and the number of the step.
+    """
+    graph = Graph(net.name, net)
+    for parameter in net.parameters.values():
+        graph.parameter(parameter)
+    step = graph.remembered(STEP, (), "u32")
+    kept: dict[Value, Value] = {}
+    values: dict[Node, Value] = {}
+    for node in net.nodes:
+        still = _frozen(node, frozen)
+        training = Training(step, crc32(f"{seed}/{node.name}".encode()), still, kept)
+        values[node] = _lower(node, values, graph, batch, training)
+    taken = set(graph.inputs.values())
+    for output in net.outputs.values():
+        _output(graph, output.name, output.node, values[output.node], taken)
+    for statistic, after in kept.items():
+        graph.update(statistic, after)
+    graph.update(step, add(step, constant(graph, 1, "u32")), 0)
+    return graph
+
+
+def _frozen(node: Node, frozen: Collection[str]) -> bool:
+    """Whether none of a layer's weights is trained, so that its statistics stay as well."""
+    names = [parameter.name for parameter in node.parameters.values()]
+    return bool(names) and (getattr(node.parameters, "frozen", False) or all(name in frozen for name in names))
 
 
 def node_macs(node: Node) -> int:
@@ -102,7 +164,7 @@ def _reached(net: Net, ends: list[Node]) -> set[Node]:
     return live
 
 
-def _lower(node: Node, values: dict[Node, Value], graph: Graph, batch: Dim) -> Value:
+def _lower(node: Node, values: dict[Node, Value], graph: Graph, batch: Dim, training: Training | None = None) -> Value:
     begin = len(graph.operations)
     if node.layer.kind == "input":
         value = _input(node, graph, batch)
@@ -111,7 +173,8 @@ def _lower(node: Node, values: dict[Node, Value], graph: Graph, batch: Dim) -> V
         value = merge(*(values[x] for x in node.inputs))
     else:
         (x,) = node.inputs
-        value = node.layer.body(values[x], Weights(graph, node.parameters))
+        weights = Weights(graph, node.parameters)
+        value = node.layer.train(values[x], weights, training) if training else node.layer.body(values[x], weights)
     assert value.shape == (batch, *node.shape), f"{node!r} was built as {value.shape}"
     for operation in graph.operations[begin:]:
         operation.origin = node

@@ -58,6 +58,11 @@ class Parameters(Mapping[str, Parameter]):
         self._trainable = trainable
         self._made: dict[str, Parameter] | None = None
 
+    @property
+    def frozen(self) -> bool:
+        """Whether the layer stands in a `freeze`, so that its statistics stay too."""
+        return not self._trainable
+
     def __getitem__(self, name: str) -> Parameter:
         return self._all()[name]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from netdsl.diagnostics.problem import Problem
     from netdsl.ir.graph import Value
     from netdsl.layers.arguments import Kind
-    from netdsl.lower import Weights
+    from netdsl.lower import Training, Weights
 
 REQUIRED = object()
 REMEMBERED = 1_000
@@ -141,6 +141,10 @@ class Layer:
     def body(self, x: Value, w: Weights) -> Value:
         """The computation, in ops; of a variadic layer `body(*xs)`."""
         raise NotImplementedError
+
+    def train(self, x: Value, w: Weights, training: Training) -> Value:
+        """The computation in training, where it is another: with the batch's statistics, with noise."""
+        return self.body(x, w)
 
     def rules(self, shapes: tuple[Shape, ...]) -> tuple[Shape, tuple[Weight, ...]]:
         """The result's shape and the weights for inputs of these shapes, worked out once."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.diagnostics.shape_problems import NeedsNumber
-from netdsl.ir.shape import product
+from netdsl.ir.shape import elements, product
 from netdsl.layers.arguments import Flag, Integer, Real
 from netdsl.layers.base import Layer, Misfit, Shape, Weight, keyword, layer, ones, positional, zeros
 from netdsl.layers.window import spatial
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from netdsl.ir.graph import Value
-    from netdsl.lower import Weights
+    from netdsl.lower import Training, Weights
 
 
 @layer("bn")
@@ -52,11 +52,26 @@ class BatchNorm(Layer):
         yield Weight("running_var", size, ones, buffer=True)
 
     def body(self, x: Value, w: Weights) -> Value:
-        size = x.shape[1:2]
-        assert isinstance(size[0], int)
-        weight = w.get("weight") or ops.constant(x.graph, [1.0] * size[0], "f32", (size[0],))
-        bias = w.get("bias") or ops.constant(x.graph, [0.0] * size[0], "f32", (size[0],))
-        return ops.batch_norm(x, weight, bias, w.running_mean, w.running_var, self.eps)
+        return ops.batch_norm(x, *self._affine(x, w), w.running_mean, w.running_var, self.eps)
+
+    def train(self, x: Value, w: Weights, training: Training) -> Value:
+        if training.frozen:
+            return self.body(x, w)
+        y, mean, var = ops.batch_norm_training(x, *self._affine(x, w), self.eps)
+        count = elements(x.shape) // elements(x.shape[1:2])
+        unbiased = ops.mul(var, count / (count - 1))
+        for running, batch in ((w.running_mean, mean), (w.running_var, unbiased)):
+            before = ops.mul(training.latest(running), 1 - self.momentum)
+            training.keep(running, ops.add(before, ops.mul(batch, self.momentum)))
+        return y
+
+    def _affine(self, x: Value, w: Weights) -> tuple[Value, Value]:
+        (size,) = x.shape[1:2]
+        assert isinstance(size, int)
+        return (
+            w.get("weight") or ops.constant(x.graph, 1.0, x.dtype, (size,)),
+            w.get("bias") or ops.constant(x.graph, 0.0, x.dtype, (size,)),
+        )
 
 
 @layer("lrn")
@@ -113,3 +128,6 @@ class Dropout(Layer):
 
     def body(self, x: Value, w: Weights) -> Value:
         return x
+
+    def train(self, x: Value, w: Weights, training: Training) -> Value:
+        return ops.dropout(x, self.p, training.key, training.step, spatial=self.spatial) if self.p else x
