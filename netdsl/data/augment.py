@@ -1,0 +1,137 @@
+"""Augmentations: what is done to the pictures of a batch in training, declared as layers are. No numpy until then.
+
+What is drawn for an example depends on the seed, the epoch and the example's place in the data set alone, so that a
+run that goes on in the middle of an epoch sees the same pictures, and so do batches of another size.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from netdsl.data.declared import Declared, registrar
+from netdsl.layers.arguments import Choice, Kind, Real, Sequence, Sizes, Unfit
+from netdsl.layers.base import keyword, positional
+
+if TYPE_CHECKING:
+    from netdsl.data.draws import Draws
+    from netdsl.data.reader import Array, Dims
+
+AUGMENTATIONS: dict[str, type[Augmentation]] = {}
+"""The augmentations by their names in the language."""
+
+augmentation = registrar(AUGMENTATIONS)
+
+
+class Augmentation(Declared):
+    """One step. `random` ones are for training alone; the others belong to evaluation too."""
+
+    random: ClassVar[bool] = True
+
+    def source(self, shape: Dims) -> Dims:
+        """The shape of the pictures that it takes to make ones of this shape, None where any size will do."""
+        return shape
+
+    def apply(self, x: Array, draws: Draws) -> Array:
+        """A batch [N, C, H, W] of it, uint8 or floating-point; what is drawn for each picture comes from `draws`."""
+        raise NotImplementedError
+
+
+class Numbers(Kind):
+    """A number, or a list with one for each channel."""
+
+    def __init__(self, item: Real) -> None:
+        self.item = item
+        self.expected = f"{item.expected}, or a list with one for each channel"
+
+    def convert(self, value: Any) -> tuple[float, ...]:
+        try:
+            return Sequence(self.item).convert(value if isinstance(value, tuple) else (value,))
+        except Unfit:
+            raise self._unfit() from None
+
+
+class Interval(Kind):
+    """Two numbers, the lower first, or one that is both."""
+
+    def __init__(self, item: Real) -> None:
+        self.item = item
+        self.expected = f"{item.expected}, or two of them, the lower first"
+
+    def convert(self, value: Any) -> tuple[float, float]:
+        entries = value if isinstance(value, tuple) else (value, value)
+        try:
+            low, high = Sequence(self.item).convert(entries)
+        except (Unfit, ValueError):
+            raise self._unfit() from None
+        if low > high:
+            raise self._unfit()
+        return low, high
+
+
+@augmentation("crop")
+class Crop(Augmentation):
+    """A random part of the picture: `crop pad 4` of the picture's own size after padding, `crop 224x224` of that size.
+
+    Shapes: [C, H, W] -> [C, H, W] or [C, *size]. The corner is uniform over all that fit.
+    Source: Krizhevsky et al. (2012), section 4.1 (`crop 224x224`); Lee et al. (2015) and He et al. (2016), section 4.2
+    (`crop pad 4` on CIFAR).
+    """
+
+    size: int | tuple[int, ...] | None = positional(Sizes(), None, doc="height and width; else the input's")
+    pad: int | tuple[int, ...] = keyword(Sizes(0), 0, doc="added on every side, or `[vertical, horizontal]`")
+    fill: str = keyword(Choice("zero", "reflect"), "zero", doc="what is added")
+
+
+@augmentation("flip")
+class Flip(Augmentation):
+    """The picture's mirror image with probability p.
+
+    Shapes: [C, H, W] -> [C, H, W].
+    Source: Krizhevsky et al. (2012), section 4.1.
+    """
+
+    axis: str = positional(Choice("horizontal", "vertical"), "horizontal", doc="left and right, or top and bottom")
+    p: float = keyword(Real(0, 1), 0.5, doc="how likely")
+
+
+@augmentation("rotate")
+class Rotate(Augmentation):
+    """The picture turned about its centre by an angle uniform in [-degrees, degrees]; what comes in from outside is 0.
+
+    Shapes: [C, H, W] -> [C, H, W]; values are interpolated bilinearly.
+    Source: Simard et al. (2003), Best practices for convolutional neural networks, section 2.
+    """
+
+    degrees: float = positional(Real(0, 180), doc="the largest angle")
+
+
+@augmentation("erase")
+class Erase(Augmentation):
+    """With probability p, a random rectangle of the picture becomes `value`.
+
+    Shapes: [C, H, W] -> [C, H, W]. Its share of the area is uniform in `area`, its height over its width log-uniform in
+    `ratio`, its place uniform. A rectangle that does not fit is shortened to the picture, where the paper draws again.
+    Source: Zhong et al. (2017), Random erasing data augmentation, algorithm 1.
+    """
+
+    p: float = keyword(Real(0, 1), 0.5, doc="how likely")
+    area: tuple[float, float] = keyword(Interval(Real(above=0, maximum=1)), (0.02, 0.4), doc="share of the picture")
+    ratio: tuple[float, float] = keyword(Interval(Real(above=0)), (0.3, 1 / 0.3), doc="height over width")
+    value: float = keyword(Real(), 0.0, doc="what the rectangle holds")
+
+
+@augmentation("normalize")
+class Normalize(Augmentation):
+    """(x - mean) / std, per channel; not random, and so done in evaluation too.
+
+    Shapes: [C, H, W] -> [C, H, W], floating-point. The net's layer `normalize` does the same where the model is used.
+    Source: Krizhevsky et al. (2012), section 2.
+    """
+
+    random = False
+
+    mean: tuple[float, ...] = keyword(Numbers(Real()), doc="taken away")
+    std: tuple[float, ...] = keyword(Numbers(Real(above=0)), doc="divided by")
+
+
+__all__ = ["AUGMENTATIONS", "Augmentation"]

@@ -1,0 +1,182 @@
+"""The kinds of data that a `train` block names: their arguments here, numpy and the readers only when one is opened."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from netdsl.data.declared import Declared, Path, Text, Texts, registrar
+from netdsl.layers.arguments import Choice, Integer, Real
+from netdsl.layers.base import keyword, positional
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from netdsl.data.dataset import Dataset
+    from netdsl.data.wanted import Wanted
+
+KINDS: dict[str, type[DataKind]] = {}
+"""The kinds of data by their names in the language."""
+
+data = registrar(KINDS)
+
+
+class DataKind(Declared):
+    """Where examples come from: files, or a generator. A subclass's docstring says what is read and how."""
+
+    @classmethod
+    def paths(cls) -> tuple[str, ...]:
+        """The names of the arguments that are paths, in order."""
+        return tuple(name for name, argument in cls.arguments.items() if isinstance(argument.kind, Path))
+
+    def within(self, folder: str) -> Self:
+        """The same, its relative paths taken from this folder."""
+        values = {name: getattr(self, name) for name in self.arguments}
+        return type(self)(**values | {name: os.path.join(folder, values[name]) for name in self.paths()})
+
+    def open(self, wanted: Wanted) -> Dataset:
+        """The examples, checked. Raises a UserError where they do not fit the net."""
+        raise NotImplementedError
+
+
+@data("mnist")
+class Mnist(DataKind):
+    """The four idx files of MNIST and its kin, gzipped or not, by their usual names: `train-images-idx3-ubyte`,
+    `train-labels-idx1-ubyte`, and `t10k-…` for the test split.
+
+    Source: http://yann.lecun.com/exdb/mnist/; Fashion-MNIST and KMNIST have the same names.
+    """
+
+    folder: str = positional(Path(), doc="the folder of the files")
+    split: str = keyword(Choice("train", "test"), "train", doc="which of the two pairs")
+
+    def open(self, wanted: Wanted) -> Dataset:
+        from netdsl.data.sources import open_mnist
+
+        return open_mnist(self.folder, self.split, wanted)
+
+
+@data("idx")
+class Idx(DataKind):
+    """Two idx files, gzipped or not: images (or any numbers), and labels. What is not gzipped is mapped into memory."""
+
+    images: str = positional(Path(), doc="the inputs' file")
+    labels: str = positional(Path(), doc="the targets' file")
+
+    def open(self, wanted: Wanted) -> Dataset:
+        from netdsl.data.sources import open_idx_pair
+
+        return open_idx_pair(self.images, self.labels, wanted)
+
+
+@data("npz")
+class Npz(DataKind):
+    """An archive of NumPy: an array for each input, by its name, and for each target, by its output's name. `x` may
+    stand for the only input, `target` or `y` for the only target. Arrays that are not compressed are mapped.
+    """
+
+    file: str = positional(Path(), doc="the archive")
+
+    def open(self, wanted: Wanted) -> Dataset:
+        from netdsl.data.sources import open_npz_set
+
+        return open_npz_set(self.file, wanted)
+
+
+@data("npy")
+class Npy(DataKind):
+    """Two files of NumPy, inputs and targets, mapped into memory."""
+
+    x: str = positional(Path(), doc="the inputs' file")
+    y: str = positional(Path(), doc="the targets' file")
+
+    def open(self, wanted: Wanted) -> Dataset:
+        from netdsl.data.sources import open_npy_pair
+
+        return open_npy_pair(self.x, self.y, wanted)
+
+
+@data("csv")
+class Csv(DataKind):
+    """A table in a text file, its columns named in the first row. The target's column is named; the others, in their
+    order, are the input's numbers. Classes may be words, which are numbered in sorted order.
+
+    Quotes as in RFC 4180; the separator is `,`, `;` or a tab, whichever parts the header best.
+    Source: RFC 4180.
+    """
+
+    file: str = positional(Path(), doc="the table")
+    target: tuple[str, ...] = keyword(Texts(), doc="the target's column, or a list of them")
+    separator: str | None = keyword(Text(), None, doc="what parts the columns")
+
+    def open(self, wanted: Wanted) -> Dataset:
+        from netdsl.data.table import open_csv
+
+        return open_csv(self.file, self.target, self.separator, wanted)
+
+
+@data("folder")
+class Folder(DataKind):
+    """A folder with a subfolder of pictures for each class; classes are numbered in the sorted order of their names.
+    Pictures are framed as the input's `resize` and `crop` say, and decoded by several threads ahead of time."""
+
+    folder: str = positional(Path(), doc="the folder of the classes' folders")
+
+    def open(self, wanted: Wanted) -> Dataset:
+        from netdsl.data.pictures import open_folder
+
+        return open_folder(self.folder, wanted)
+
+
+class Generated(DataKind):
+    """Examples that are made rather than read: the same ones for the same arguments."""
+
+    seed: int = keyword(Integer(0), 0, doc="of the generator")
+
+    def open(self, wanted: Wanted) -> Dataset:
+        from netdsl.data import generated
+
+        values: dict[str, Any] = {name: getattr(self, name) for name in self.arguments}
+        return getattr(generated, f"open_{self.kind}")(wanted, **values)  # type: ignore[no-any-return]
+
+
+@data("xor")
+class Xor(Generated):
+    """Exclusive or: the four corners of the unit square, of class 1 where just one coordinate is 1. With `n`, so many
+    examples, corner by corner in turn; with `noise`, normal noise of this standard deviation is added.
+
+    Source: Minsky & Papert (1969), Perceptrons: no single threshold unit tells the two classes apart.
+    """
+
+    n: int = keyword(Integer(4), 4, doc="the number of examples")
+    noise: float = keyword(Real(0), 0.0, doc="the standard deviation of what is added")
+
+
+@data("clouds")
+class Clouds(Generated):
+    """Two classes that a hyperplane through the origin separates by a known margin γ, in a ball of radius R.
+
+    With a unit normal w drawn at random, an example of sign s is s t w + v, with t at least γ and v orthogonal to w,
+    and lies in the ball; classes take turns. The first two are ±γ w, so that no separating hyperplane has a larger
+    margin than γ; the third lies on the sphere. The perceptron then makes at most (R/γ)² mistakes.
+    Source: Novikoff (1962), On convergence proofs on perceptrons.
+    """
+
+    n: int = keyword(Integer(3), 200, doc="the number of examples")
+    margin: float = keyword(Real(above=0), 0.1, doc="γ, the distance of the hyperplane to the nearest example")
+    radius: float = keyword(Real(above=0), 1.0, doc="R, the largest distance of an example to the origin")
+
+
+@data("connectedness")
+class Connectedness(Generated):
+    """Small black and white images of figures, class 1 where the figure is connected, 0 where it is in two parts;
+    classes take turns, and figures of both have the same areas. Cells are neighbours by their edges, and the parts of
+    a figure do not touch at corners either.
+
+    Source: Minsky & Papert (1969), Perceptrons, chapter 5: no perceptron of bounded order decides it.
+    """
+
+    n: int = keyword(Integer(2), 1000, doc="the number of examples")
+
+
+__all__ = ["KINDS", "DataKind"]
