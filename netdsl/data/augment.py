@@ -13,6 +13,8 @@ from netdsl.layers.arguments import Choice, Kind, Real, Sequence, Sizes, Unfit
 from netdsl.layers.base import keyword, positional
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from netdsl.data.draws import Draws
     from netdsl.data.reader import Array, Dims
 
@@ -34,6 +36,37 @@ class Augmentation(Declared):
     def apply(self, x: Array, draws: Draws) -> Array:
         """A batch [N, C, H, W] of it, uint8 or floating-point; what is drawn for each picture comes from `draws`."""
         raise NotImplementedError
+
+
+class Augment:
+    """Augmentations, one after the other."""
+
+    __slots__ = ("steps",)
+
+    def __init__(self, steps: Iterable[Augmentation]) -> None:
+        self.steps = tuple(steps)
+
+    @property
+    def fixed(self) -> Augment:
+        """What of it is done in evaluation as well."""
+        return Augment(step for step in self.steps if not step.random)
+
+    def source(self, shape: Dims, dtype: str) -> Dims:
+        """The shape of the pictures that it makes an input's pictures of. Raises BadAugment where it makes none."""
+        if len(shape) != 3:
+            return shape
+        for step in reversed(self.steps):
+            shape = step.source(shape)
+        return shape
+
+    def __call__(self, x: Array, *, seed: int, epoch: int, positions: Array) -> Array:
+        """A batch [N, C, H, W] of it; `positions` are the examples' places in the data set."""
+        from netdsl.data.draws import Draws
+
+        if x.ndim == 4:
+            for number, step in enumerate(self.steps):
+                x = step.apply(x, Draws(seed, epoch, positions, number))
+        return x
 
 
 class Numbers(Kind):
@@ -134,4 +167,4 @@ class Normalize(Augmentation):
     std: tuple[float, ...] = keyword(Numbers(Real(above=0)), doc="divided by")
 
 
-__all__ = ["AUGMENTATIONS", "Augmentation"]
+__all__ = ["AUGMENTATIONS", "Augment", "Augmentation"]

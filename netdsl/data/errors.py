@@ -29,3 +29,43 @@ class BadPicture(UserError, code="E0805"):
 
 class MissingPackage(UserError, code="E0806", exit_code=USAGE_IS_WRONG):
     """An optional package is needed."""
+
+
+class NoExamples(UserError, code="E0830"):
+    """A data set without a single example: nothing can be learnt from it, and no metric is defined."""
+
+
+class CountsDiffer(UserError, code="E0831"):
+    """The parts of a data set have different lengths, such as 60,000 images and 10,000 labels."""
+
+
+class BadLabel(UserError, code="E0832"):
+    """A label that names no class: not a whole number, negative, or not less than the number of classes."""
+
+
+class NotFinite(UserError, code="E0833"):
+    """An input or a target holds NaN or an infinity, which would spread to every weight in the first step."""
+
+
+class BadTable(UserError, code="E0834"):
+    """A table that cannot be read: a row with more or fewer cells than the header, a cell that is no number."""
+
+
+class BatchTooLarge(UserError, code="E0835"):
+    """A batch of more examples than there are, where incomplete batches are dropped: there would be none."""
+
+
+class ClassesDiffer(UserError, code="E0836"):
+    """The data has other classes than the net: another number of them, or names that training has not seen."""
+
+
+class Incomplete(UserError, code="E0837"):
+    """A data set lacks a part: an array for an input, a column, a file of a pair, a folder for each class."""
+
+
+class BadAugment(UserError, code="E0838"):
+    """An augmentation that does not fit the pictures: a crop that is too large, or no picture at all."""
+
+
+class BadStream(UserError, code="E0839"):
+    """What a program iterates over is no pair of arrays, or ended where a run that goes on has to skip batches."""

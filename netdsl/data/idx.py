@@ -6,17 +6,24 @@ Source: http://yann.lecun.com/exdb/mnist/, "The IDX file format".
 from __future__ import annotations
 
 import gzip
-from typing import BinaryIO
+import math
+import os
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from netdsl.data.errors import BadData
-from netdsl.data.reader import Dims
-from netdsl.data.stream import StreamReader, damage_is_told
+from netdsl.data.stream import StreamReader, damage_is_told, read
 from netdsl.diagnostics.terminal import escape
 from netdsl.files import open_file
 
+if TYPE_CHECKING:
+    from netdsl.data.reader import Array, Dims
+
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+LARGEST = 2**34
+"""A gzipped file of more bytes is not read into memory."""
 
 
 def is_idx(head: bytes) -> bool:
@@ -32,21 +39,53 @@ class _Gzip(gzip.GzipFile):
         self.myfileobj = file  # type: ignore[assignment]
 
 
-def open_idx(path: str, shape: Dims, dtype: str) -> StreamReader:
-    """A reader of an idx file."""
+def _open(path: str) -> BinaryIO:
+    """The numbers' stream, gzipped or not."""
+    file = open_file(path)
+    gzipped = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    return _Gzip(file) if gzipped else file  # type: ignore[return-value]
 
-    def open_stream() -> BinaryIO:
-        file = open_file(path)
-        gzipped = file.read(2) == b"\x1f\x8b"
-        file.seek(0)
-        return _Gzip(file) if gzipped else file  # type: ignore[return-value]
 
-    with open_stream() as stream, damage_is_told(path):
+def _header(stream: BinaryIO, path: str) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """Type, shape, and where the numbers begin."""
+    with damage_is_told(path):
         head = stream.read(4)
         if not is_idx(head):
             raise BadData(f"{escape(path)} is not an idx file: it begins with 0x{head.hex()}")
         sizes = stream.read(4 * head[3])
     if len(sizes) < 4 * head[3]:
         raise BadData(f"{escape(path)} is cut short in its header")
-    found = np.dtype(TYPES[head[2]]), tuple(map(int, np.frombuffer(sizes, ">u4")))
-    return StreamReader(path, shape, dtype, found=found, offset=4 + len(sizes), open_stream=open_stream)
+    return np.dtype(TYPES[head[2]]), tuple(map(int, np.frombuffer(sizes, ">u4"))), 4 + len(sizes)
+
+
+def open_idx(path: str, shape: Dims, dtype: str) -> StreamReader:
+    """A reader of an idx file."""
+    with _open(path) as stream:
+        found, sizes, offset = _header(stream, path)
+    return StreamReader(path, shape, dtype, found=(found, sizes), offset=offset, open_stream=lambda: _open(path))
+
+
+def load_idx(path: str) -> Array:
+    """The array of an idx file: mapped into memory, or where it is gzipped, read into it."""
+    with _open(path) as stream:
+        dtype, shape, offset = _header(stream, path)
+        size = math.prod(shape) * dtype.itemsize
+        if not isinstance(stream, _Gzip):
+            there = os.fstat(stream.fileno()).st_size - offset
+            _check_size(path, size, there)
+            return np.memmap(stream, dtype, "r", offset, shape) if size else np.empty(shape, dtype)
+        if size > LARGEST:
+            raise BadData(f"{escape(path)} declares {size:,} bytes, too many to be read at once", "unpack it first")
+        with damage_is_told(path):
+            data = read(stream, size)
+            there = len(data) + len(stream.read(1))
+        _check_size(path, size, there)
+        return np.frombuffer(data, dtype).reshape(shape)
+
+
+def _check_size(path: str, declared: int, there: int) -> None:
+    if there < declared:
+        raise BadData(f"{escape(path)} is cut short: it declares {declared:,} bytes of numbers and has {there:,}")
+    if there > declared:
+        raise BadData(f"{escape(path)} holds more than the {declared:,} bytes of numbers that it declares")

@@ -61,6 +61,20 @@ def read_header(stream: BinaryIO, name: str, length: int) -> Header:
     return header
 
 
+def map_npy(path: str) -> Array:
+    """The array of an `.npy` file, mapped into memory and not read."""
+    with open_file(path) as file:
+        return map_array(file, read_header(file, path, os.fstat(file.fileno()).st_size))
+
+
+def map_array(file: BinaryIO, header: Header, start: int = 0) -> Array:
+    """The array behind a header that begins at `start` in a file, mapped into memory."""
+    if header.size == 0:
+        return np.empty(header.shape, header.dtype)
+    order: Literal["F", "C"] = "F" if header.fortran else "C"
+    return np.memmap(file, header.dtype, "r", start + header.offset, header.shape, order)
+
+
 class NpyReader(Reader):
     """An `.npy` file, mapped into memory and not read at once."""
 
@@ -68,14 +82,10 @@ class NpyReader(Reader):
 
     def __init__(self, path: str, shape: Dims, dtype: str) -> None:
         super().__init__(path, shape, dtype)
-        with open_file(path) as file:
-            header = read_header(file, path, os.fstat(file.fileno()).st_size)
-            check_types(path, header.dtype, self.dtype)
-            count, example = fit(path, header.shape, shape)
-            order: Literal["F", "C"] = "F" if header.fortran else "C"
-            self._array = np.memmap(file, header.dtype, "r", header.offset, header.shape, order).reshape(
-                count, *example
-            )
+        array = map_npy(path)
+        check_types(path, array.dtype, self.dtype)
+        count, example = fit(path, array.shape, shape)
+        self._array = array.reshape(count, *example)
 
     def __len__(self) -> int:
         return len(self._array)

@@ -75,7 +75,7 @@ class StreamReader(Reader):
                 raise self._short(skipped // one)
             for at, end in self.spans(size, first, stop):
                 with damage_is_told(self.path):
-                    data = _read(stream, (end - at) * one)
+                    data = read(stream, (end - at) * one)
                 if len(data) < (end - at) * one:
                     raise self._short(at + len(data) // one)
                 batch = np.frombuffer(data, self._found).reshape(end - at, *self._example)
@@ -99,7 +99,7 @@ def _skip(stream: BinaryIO, size: int) -> int:
     return size - left
 
 
-def _read(stream: BinaryIO, size: int) -> bytes:
+def read(stream: BinaryIO, size: int) -> bytes:
     """So many bytes, or what there is: in pieces, since a size may be a lie and `read` allocates it at once."""
     if size <= PIECE:
         return stream.read(size)

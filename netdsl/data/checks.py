@@ -1,0 +1,102 @@
+"""What is looked at before training starts: labels, counts, and whether all numbers are finite."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netdsl.data.column import ArrayColumn, Column
+from netdsl.data.errors import BadLabel, CountsDiffer, NotFinite, WrongType
+from netdsl.diagnostics.terminal import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from netdsl.data.reader import Array
+    from netdsl.data.wanted import Target
+
+
+def check_counts(columns: Mapping[str, Column]) -> None:
+    """Raises CountsDiffer unless all have as many examples as the first."""
+    (_, first), *others = columns.items()
+    for _, other in others:
+        if len(other) != len(first):
+            raise CountsDiffer(
+                f"{escape(first.path)} holds {len(first):,} examples, {escape(other.path)} {len(other):,}",
+                "each example needs one of both, in the same order",
+            )
+
+
+def check_finite(column: ArrayColumn) -> None:
+    """Raises NotFinite at the first NaN or infinity, and WrongType at a number that the type wanted cannot hold."""
+    found = column.array.dtype
+    if found.kind != "f" and np.can_cast(found, column.dtype, "safe"):
+        return
+    for at, batch in zip(range(0, len(column), column.chunk), column.batches(column.chunk), strict=True):
+        if batch.dtype.kind == "f" and not np.isfinite(batch).all():
+            place = tuple(int(i) for i in np.argwhere(~np.isfinite(batch))[0])
+            inside = f", at {list(place[1:])}" if place[1:] else ""
+            raise NotFinite(
+                f"{escape(column.name(at + place[0]))} holds {batch[place]}{inside}", "every step needs finite numbers"
+            )
+
+
+def target_column(path: str, array: Array, target: Target, where: Callable[[int], str] | None = None) -> ArrayColumn:
+    """The target's examples, checked. Raises BadLabel, NotFinite, WrongShape or WrongType."""
+    if target.kind == "value":
+        column = ArrayColumn(path, array, target.shape, target.dtype, where)
+        check_finite(column)
+        return column
+    labels = ArrayColumn(path, array, target.shape, "float32" if array.dtype.kind == "f" else "int64", where)
+    if target.kind == "class":
+        _check_classes(labels, target)
+        return labels
+    _check_signs(labels)
+    signs = np.where(labels.array > 0, np.float32(1), np.float32(-1))
+    return ArrayColumn(path, signs, labels.shape, target.dtype, where)
+
+
+def _chunks(column: ArrayColumn) -> Iterator[tuple[int, Array]]:
+    for at in range(0, len(column), column.chunk):
+        yield at, np.asarray(column.array[at : at + column.chunk])
+
+
+def _reject(column: ArrayColumn, at: int, chunk: Array, wrong: Array, wanted: str) -> None:
+    """Raises BadLabel at the first place that is wrong, if there is one."""
+    if wrong.any():
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        inside = f" at {list(place[1:])}" if place[1:] else ""
+        raise BadLabel(f"{escape(column.name(at + place[0]))} is {chunk[place]}{inside}, and a label is {wanted}")
+
+
+def _check_classes(column: ArrayColumn, target: Target) -> None:
+    assert target.classes is not None
+    wanted = f"a whole number from 0 to {target.classes - 1}"
+    real = column.array.dtype.kind == "f"
+    for at, chunk in _chunks(column):
+        wrong = (chunk < 0) | (chunk >= target.classes)
+        if real:
+            with np.errstate(invalid="ignore"):
+                wrong |= chunk != np.floor(chunk)
+        _reject(column, at, chunk, wrong, wanted)
+    if real:
+        raise WrongType(
+            f"{escape(column.path)} holds {column.array.dtype.newbyteorder('=')}, and labels are integers",
+            "all values are whole: `array.astype('int64')`",
+        )
+
+
+def _check_signs(column: ArrayColumn) -> None:
+    zeros = minus = False
+    for at, chunk in _chunks(column):
+        _reject(column, at, chunk, ~np.isin(chunk, (-1, 0, 1)), "-1 or 1, or else 0 or 1")
+        zeros, minus = zeros or bool((chunk == 0).any()), minus or bool((chunk == -1).any())
+        if zeros and minus:
+            _reject(column, at, chunk, (chunk == 0) | (chunk == -1), "-1 or 1, or else 0 or 1: here are 0 and -1 both")
+
+
+def lone_label(column: ArrayColumn) -> Any:
+    """The label that all examples have, or None."""
+    first = column.array[(0,) * column.array.ndim]
+    return first if all((chunk == first).all() for _, chunk in _chunks(column)) else None

@@ -1,0 +1,68 @@
+"""Examples of one input or target that can be taken in any order."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netdsl.data.errors import NoExamples
+from netdsl.data.reader import SHORT, Reader, check_types, convert, fit
+from netdsl.diagnostics.terminal import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from netdsl.data.reader import Array, Dims
+
+CHUNK = 2**24
+"""So many numbers are looked at at a time where all of them are."""
+
+
+class Column(Reader):
+    """A reader that takes examples by their indices. `shape` is that of the examples, `dtype` what they become."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def take(self, indices: Array) -> Array:
+        """The examples [n, *shape] of these indices in the type of their file, in memory of their own."""
+
+    @property
+    def chunk(self) -> int:
+        """How many examples are looked at at a time."""
+        return max(1, CHUNK // max(1, int(np.prod([size or 1 for size in self.shape]))))
+
+
+class ArrayColumn(Column):
+    """An array, perhaps mapped into memory. Its first axis counts the examples, as `fit` understands it.
+
+    `where` names an example in messages: `y.npy[3]`, unless something better is known.
+    """
+
+    __slots__ = ("_where", "array")
+
+    def __init__(
+        self, path: str, array: Array, shape: Dims, dtype: str, where: Callable[[int], str] | None = None
+    ) -> None:
+        if array.ndim and not len(array):
+            raise NoExamples(f"{escape(path)} holds no examples")
+        check_types(path, array.dtype, np.dtype(SHORT.get(dtype, dtype)))
+        count, example = fit(path, array.shape, shape)
+        super().__init__(path, example, dtype)
+        self.array: np.ndarray[Any, Any] = array.reshape(count, *example)
+        self._where = where
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def name(self, index: int) -> str:
+        return self._where(index) if self._where else f"{self.path}[{index}]"
+
+    def batches(self, size: int, first: int = 0, stop: int | None = None) -> Iterator[Array]:
+        for at, end in self.spans(size, first, stop):
+            yield convert(self, np.asarray(self.array[at:end]), at)
+
+    def take(self, indices: Array) -> Array:
+        return np.asarray(self.array[indices])

@@ -1,0 +1,113 @@
+"""Examples with inputs and targets, in shuffled batches, from any position on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from netdsl.data.checks import check_counts, lone_label
+from netdsl.data.errors import BatchTooLarge
+from netdsl.data.order import permutation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from netdsl.data.augment import Augment
+    from netdsl.data.column import ArrayColumn, Column
+    from netdsl.data.reader import Array
+
+
+class Dataset:
+    """Examples, each with its inputs and targets; all checks are done when it is made.
+
+    `classes` are the classes' names, where they are known; `notes` are sentences about what looks odd and is allowed.
+    """
+
+    __slots__ = ("classes", "inputs", "notes", "targets")
+
+    def __init__(
+        self,
+        inputs: dict[str, Column],
+        targets: dict[str, ArrayColumn],
+        *,
+        classes: Sequence[str] | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        assert inputs
+        check_counts({**inputs, **targets})
+        self.inputs = inputs
+        self.targets = targets
+        self.classes = None if classes is None else tuple(classes)
+        self.notes = list(notes)
+        for name, target in targets.items():
+            if target.dtype == np.int64 and (label := lone_label(target)) is not None and len(target) > 1:
+                self.notes.append(
+                    f"all {len(target):,} examples have the same `{name}`, {label}: there is nothing to tell apart"
+                )
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def batch(self, wanted: int) -> int:
+        """The batch that can be had where one of a size is wanted: at most all examples, which is noted."""
+        if wanted <= len(self):
+            return wanted
+        note = f"a batch of {wanted:,} is wanted, and there are {len(self):,} examples: each batch has all of them"
+        if note not in self.notes:
+            self.notes.append(note)
+        return len(self)
+
+    def steps(self, batch: int, drop_last: bool = True) -> int:
+        """How many batches an epoch has."""
+        return len(self) // batch if drop_last else -(-len(self) // batch)
+
+    def batches(
+        self,
+        batch: int,
+        *,
+        seed: int,
+        epoch: int,
+        first: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = True,
+        augment: Augment | None = None,
+    ) -> Iterator[dict[str, Array]]:
+        """The batches of an epoch from number `first` on: arrays [n, *shape] by input and target, of the types wanted,
+        contiguous, in memory of their own.
+
+        What comes at a position depends on seed, epoch and position alone, augmentation included. n is `batch`; the
+        examples left over at the end are dropped, or come as a smaller batch. Raises BatchTooLarge where that would
+        leave no batch at all, and what decoding a picture raises.
+        """
+        assert batch > 0
+        assert first >= 0
+        count = len(self)
+        if drop_last and batch > count:
+            raise BatchTooLarge(
+                f"the batch is {batch:,}, and there are {count:,} examples: no batch is complete",
+                f"the largest batch here is {count:,}",
+            )
+        order = permutation(count, seed, epoch) if shuffle else np.arange(count)
+        starts = range(first * batch, self.steps(batch, drop_last) * batch, batch)
+        picked = [order[at : at + batch] for at in starts]
+        for indices, raw in zip(picked, self._taken(picked), strict=True):
+            yield self._finished(raw, indices, seed, epoch, augment)
+
+    def _taken(self, picked: list[Array]) -> Iterator[dict[str, Array]]:
+        """For each batch its inputs as they are in their files."""
+        for indices in picked:
+            yield {name: column.take(indices) for name, column in self.inputs.items()}
+
+    def _finished(
+        self, raw: dict[str, Array], indices: Array, seed: int, epoch: int, augment: Augment | None
+    ) -> dict[str, Array]:
+        made = {}
+        for name, column in self.inputs.items():
+            x = raw[name]
+            if augment is not None:
+                x = augment(x, seed=seed, epoch=epoch, positions=indices)
+            made[name] = np.ascontiguousarray(x, column.dtype)
+        for name, target in self.targets.items():
+            made[name] = np.ascontiguousarray(target.take(indices), target.dtype)
+        return made

@@ -1,0 +1,52 @@
+"""Random numbers for examples, each a hash of what it is for: no order, no state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from netdsl.data.order import MASK
+
+if TYPE_CHECKING:
+    from netdsl.data.reader import Array
+
+GOLDEN = 0x9E3779B97F4A7C15
+
+
+class Draws:
+    """The numbers that one step of an augmentation draws for the examples of a batch, [N] each time.
+
+    The next number of an example is a hash of the seed, the epoch, the example's place, the step and how many were
+    drawn before: the finalizer of splitmix64, once for each.
+    Source: Steele, Lea & Flood (2014), Fast splittable pseudorandom number generators, figure 13.
+    """
+
+    __slots__ = ("_count", "_state")
+
+    def __init__(self, seed: int, epoch: int, positions: Array, step: int) -> None:
+        state = np.zeros(len(positions), np.uint64)
+        for part in (seed, epoch, step):
+            state = _mixed(state, np.uint64(part & MASK))
+        self._state = _mixed(state, positions.astype(np.uint64))
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._state)
+
+    def uniform(self) -> Array:
+        """In [0, 1), float64."""
+        self._count += 1
+        return (_mixed(self._state, np.uint64(self._count)) >> np.uint64(11)) * 2.0**-53
+
+    def below(self, limits: Array | int) -> Array:
+        """Whole numbers from 0 to `limits` - 1, int64; limits, which are far below 2^53, may differ."""
+        return (self.uniform() * limits).astype(np.int64)
+
+
+def _mixed(state: Array, value: Array | np.uint64) -> Array:
+    with np.errstate(over="ignore"):
+        z = (state ^ value) + np.uint64(GOLDEN)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))

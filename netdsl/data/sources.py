@@ -1,0 +1,126 @@
+"""Data sets from arrays, in files or in memory: idx, npy, npz."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from netdsl.data.array import as_array
+from netdsl.data.checks import check_finite, target_column
+from netdsl.data.column import ArrayColumn
+from netdsl.data.dataset import Dataset
+from netdsl.data.errors import Incomplete
+from netdsl.data.idx import load_idx
+from netdsl.data.npy import map_npy
+from netdsl.data.npz import Archive
+from netdsl.data.wanted import Target, Wanted
+from netdsl.diagnostics.terminal import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from netdsl.data.column import Column
+    from netdsl.data.reader import Array
+
+MNIST = {"train": "train", "test": "t10k"}
+
+
+def from_arrays(inputs: Mapping[str, object], targets: Mapping[str, object], wanted: Wanted | None = None) -> Dataset:
+    """A data set of arrays, or of what NumPy makes arrays of, by the names of inputs and targets.
+
+    Without `wanted` the arrays say themselves what they are: integer targets are classes 0 to their largest, others
+    values; inputs keep their shapes, and become float32.
+    """
+    xs = {name: as_array(value, name) for name, value in inputs.items()}
+    ys = {name: as_array(value, name) for name, value in targets.items()}
+    wanted = wanted or _guessed(xs, ys)
+    return assembled({n: (n, x) for n, x in xs.items()}, {n: (n, y) for n, y in ys.items()}, wanted)
+
+
+def _guessed(xs: Mapping[str, Array], ys: Mapping[str, Array]) -> Wanted:
+    targets = {}
+    for name, y in ys.items():
+        if y.dtype.kind in "biu" and y.ndim == 1:
+            targets[name] = Target(name, "class", classes=max(1, int(y.max(initial=0)) + 1))
+        else:
+            targets[name] = Target(name, "value", shape=y.shape[1:])
+    return Wanted({name: (x.shape[1:], "float32") for name, x in xs.items()}, targets)
+
+
+Named = tuple[str, "Array"]
+"""An array, and what messages call it."""
+
+
+def assembled(
+    xs: Mapping[str, Named], ys: Mapping[str, Named], wanted: Wanted, classes: Sequence[str] | None = None
+) -> Dataset:
+    """The data set of these arrays, checked."""
+    inputs: dict[str, Column] = {}
+    for name, (_, dtype) in wanted.inputs.items():
+        path, array = _of(xs, name, "input")
+        inputs[name] = column = ArrayColumn(path, array, wanted.example(name), dtype)
+        check_finite(column)
+    targets = {name: target_column(*_of(ys, name, "target"), target) for name, target in wanted.targets.items()}
+    return Dataset(inputs, targets, classes=classes or wanted.classes)
+
+
+def _of(arrays: Mapping[str, Named], name: str, what: str) -> Named:
+    if name not in arrays:
+        held = ", ".join(f"`{other}`" for other in arrays) or "nothing"
+        raise Incomplete(f"there is no array for the {what} `{name}`; there is {held}")
+    return arrays[name]
+
+
+def _only(wanted: Wanted, what: str) -> tuple[str, str]:
+    """The only input and the only target. Raises Incomplete where there are more."""
+    if len(wanted.inputs) != 1 or len(wanted.targets) != 1:
+        raise Incomplete(
+            f"{what} holds one input and one target, and the net has {len(wanted.inputs)} and {len(wanted.targets)}",
+            "an .npz file holds any number of arrays, by name",
+        )
+    return next(iter(wanted.inputs)), next(iter(wanted.targets))
+
+
+def open_mnist(folder: str, split: str, wanted: Wanted) -> Dataset:
+    """See `kinds.Mnist`."""
+    return open_idx_pair(_mnist(folder, split, "images", 3), _mnist(folder, split, "labels", 1), wanted)
+
+
+def _mnist(folder: str, split: str, what: str, rank: int) -> str:
+    stem = f"{MNIST[split]}-{what}"
+    names = [f"{stem}{dot}idx{rank}-ubyte{end}" for dot in "-." for end in ("", ".gz")]
+    for name in names:
+        path = os.path.join(folder, name)
+        if os.path.exists(path):
+            return path
+    raise Incomplete(f"{escape(folder)} has no {names[0]}, nor one that ends in .gz")
+
+
+def open_idx_pair(images: str, labels: str, wanted: Wanted) -> Dataset:
+    """See `kinds.Idx`."""
+    x, y = _only(wanted, escape(images))
+    return assembled({x: (images, load_idx(images))}, {y: (labels, load_idx(labels))}, wanted)
+
+
+def open_npy_pair(x_path: str, y_path: str, wanted: Wanted) -> Dataset:
+    """See `kinds.Npy`."""
+    x, y = _only(wanted, escape(x_path))
+    return assembled({x: (x_path, map_npy(x_path))}, {y: (y_path, map_npy(y_path))}, wanted)
+
+
+def open_npz_set(path: str, wanted: Wanted) -> Dataset:
+    """See `kinds.Npz`."""
+    archive = Archive(path)
+    x = {name: _member(archive, name, ("x",) if len(wanted.inputs) == 1 else ()) for name in wanted.inputs}
+    alone = ("target", "y") if len(wanted.targets) == 1 else ()
+    y = {name: _member(archive, name, alone) for name in wanted.targets}
+    return assembled(x, y, wanted)
+
+
+def _member(archive: Archive, name: str, others: tuple[str, ...]) -> Named:
+    for key in (name, *others):
+        if key in archive.members:
+            return f"{archive.path}: {key}", archive.load(key)
+    held = ", ".join(map(escape, sorted(archive.members)[:10])) or "nothing"
+    called = " or ".join(f"`{key}`" for key in (name, *others))
+    raise Incomplete(f"{escape(archive.path)} has no array {called}: it holds {held}")
