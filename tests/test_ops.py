@@ -15,13 +15,22 @@ from netdsl import ops
 from netdsl.emit import OPSETS, check, emit
 from netdsl.ir.graph import Graph
 from netdsl.ir.shape import Size, Undecidable
-from netdsl.ops.base import Op
+from netdsl.ops.base import Macro, Op
 from netdsl.ops.convolution import Conv, ConvTranspose
-from netdsl.ops.linear import Gemm
+from netdsl.ops.linear import Gemm, MatMul
 from netdsl.wire import to_bytes
 
 N, H, W = Size("N"), Size("H"), Size("W")
 X = (N, 4, 5, 6)
+
+
+def asked(x):
+    """What is no float as one."""
+    return ops.cast(x, "f32")
+
+
+def unsigned(x):
+    return ops.cast(ops.abs(ops.mul(x, 1000)), "u32")
 
 
 # name: inputs' shapes (a leading N is the batch), the op, the oracle.
@@ -43,6 +52,37 @@ CASES = {
             ("softplus", ops.softplus, lambda x: np.log1p(np.exp(x))),
             ("sqrt", lambda x: ops.sqrt(ops.abs(x)), lambda x: np.abs(x) ** 0.5),
             ("log", lambda x: ops.log(ops.abs(x)), lambda x: np.log(np.abs(x))),
+            ("reciprocal", ops.reciprocal, lambda x: 1 / x),
+            ("power", lambda x: ops.power(ops.abs(x), 1.7), lambda x: np.abs(x) ** 1.7),
+            ("square", lambda x: ops.power(x, 2), lambda x: x * x),
+            ("arg_max", lambda x: asked(ops.arg_max(x, 2)), lambda x: x.argmax(2)),
+            ("arg_max_kept", lambda x: asked(ops.arg_max(x, -1, True)), lambda x: x.argmax(3)[..., None]),
+            (
+                "arg_max_of_equals",
+                lambda x: asked(ops.arg_max(asked(ops.greater(x, 0)), 1)),
+                lambda x: (x > 0).argmax(1),
+            ),
+            ("greater", lambda x: asked(ops.greater(x, 0.3)), lambda x: x > 0.3),
+            ("equal", lambda x: asked(ops.equal(ops.relu(x), 0)), lambda x: x <= 0),
+            ("greater_or_equal", lambda x: asked(ops.greater_or_equal(ops.relu(x), 0)), lambda x: x == x),
+            ("both", lambda x: asked(ops.both(ops.greater(x, -1), ops.greater(1, x))), lambda x: np.abs(x) < 1),
+            ("either", lambda x: asked(ops.either(ops.greater(x, 1), ops.greater(-1, x))), lambda x: np.abs(x) > 1),
+            ("negate", lambda x: asked(ops.negate(ops.greater(x, 1))), lambda x: x <= 1),
+            ("is_nan", lambda x: asked(ops.is_nan(ops.sqrt(x))), lambda x: x < 0),
+            ("is_infinite", lambda x: asked(ops.is_infinite(ops.div(x, ops.relu(x)))), lambda x: x <= 0),
+            ("is_finite", lambda x: asked(ops.is_finite(ops.add(ops.log(x), ops.div(1, x)))), lambda x: x > 0),
+            ("where", lambda x: ops.where(ops.greater(x, 0), x, 7), lambda x: np.where(x > 0, x, 7)),
+            ("expand", lambda x: ops.expand(ops.constant(x.graph, [1.0, 2.0]), (3, 2)), lambda x: [[1, 2]] * 3),
+            (
+                "shift_right",
+                lambda x: asked(ops.shift_right(unsigned(x), 3)),
+                lambda x: np.abs(x * 1000).astype(np.uint32) >> 3,
+            ),
+            (
+                "bit_xor",
+                lambda x: asked(ops.bit_xor(unsigned(x), 0xABCDEF12)),
+                lambda x: np.abs(x * 1000).astype(np.uint32) ^ np.uint32(0xABCDEF12),
+            ),
             ("leaky_relu", lambda x: ops.leaky_relu(x, 0.2), lambda x: np.where(x < 0, 0.2 * x, x)),
             ("elu", lambda x: ops.elu(x, 1.5), lambda x: np.where(x < 0, 1.5 * (np.exp(x) - 1), x)),
             ("selu", ops.selu, lambda x: 1.05070099 * np.where(x < 0, 1.67326324 * (np.exp(x) - 1), x)),
@@ -133,6 +173,12 @@ CASES = {
     "concat_last": ([X, X, X], lambda *xs: ops.concat(xs, -1), lambda *xs: np.concatenate(xs, -1)),
     "prelu": ([X, (4, 1, 1)], ops.prelu, lambda x, s: np.where(x < 0, x * s, x)),
     "gemm": ([(N, 7), (7, 3)], ops.gemm, lambda x, w: x @ w),
+    "gemm_trans_a": (
+        [(7, 2), (7, 3), (2, 3)],
+        lambda x, w, b: ops.gemm(x, w, b, trans_a=True),
+        lambda x, w, b: x.T @ w + b,
+    ),
+    "matmul": ([(N, 1, 4, 5), (3, 5, 2)], ops.matmul, lambda a, b: a @ b),
     "gemm_trans_b": (
         [(N, 7), (3, 7), (3,)],
         lambda x, w, b: ops.gemm(x, w, b, trans_b=True),
@@ -242,6 +288,8 @@ CASES = {
     ),
 }
 
+FROM_OPSET = {"bit_xor": 18}
+
 BATCHES = {2: {"N": 2, "H": 7, "W": 8}, 3: {"N": 3, "H": 6, "W": 11}}
 
 
@@ -251,10 +299,12 @@ def at(size, sizes):
 
 
 @cache
-def everything():
+def everything(opset=OPSETS[-1]):
     """One graph of all cases, each an output: a session costs time."""
     graph = Graph("ops")
     for name, (shapes, function, _) in CASES.items():
+        if opset < FROM_OPSET.get(name, 0):
+            continue
         inputs = [graph.input(f"{name}_{i}", shape) for i, shape in enumerate(shapes)]
         y = function(*inputs)
         graph.output(name, y if y.producer else ops.identity(y))
@@ -277,15 +327,29 @@ def expected(name, batch):
 def results(opset):
     from onnxruntime import InferenceSession
 
-    emitted = emit(everything(), opset=opset)
+    graph = everything(opset)
+    emitted = emit(graph, opset=opset)
     check(emitted)
     session = InferenceSession(to_bytes(emitted, ()), providers=["CPUExecutionProvider"])
-    return {b: dict(zip(everything().outputs, session.run(None, feeds(b)), strict=True)) for b in BATCHES}
+    found = {b: session.run(None, {x: feeds(b)[x] for x in graph.inputs}) for b in BATCHES}
+    return {b: dict(zip(graph.outputs, ys, strict=True)) for b, ys in found.items()}
+
+
+def alone(name):
+    graph = Graph("op")
+    shapes, function, _ = CASES[name]
+    y = function(*(graph.input(f"{name}_{i}", shape) for i, shape in enumerate(shapes)))
+    graph.output("y", y if y.producer else ops.identity(y))
+    return graph
 
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("opset", OPSETS)
 def test_op(opset, name):
+    if opset < FROM_OPSET.get(name, 0):
+        with pytest.raises(AssertionError, match="opset"):
+            emit(alone(name), opset=opset)
+        return
     for batch, sizes in BATCHES.items():
         y = results(opset)[batch][name]
         assert y.shape == tuple(at(d, sizes) for d in everything().outputs[name].shape)
@@ -302,12 +366,10 @@ WRONG_REFERENCE = {
 def test_op_in_double_precision(name):
     if name in WRONG_REFERENCE:
         pytest.skip(WRONG_REFERENCE[name])
-    graph = Graph("op")
-    shapes, function, _ = CASES[name]
-    y = function(*(graph.input(f"{name}_{i}", shape) for i, shape in enumerate(shapes)))
-    graph.output("y", y if y.producer else ops.identity(y))
+    graph = alone(name)
     evaluator = ReferenceEvaluator(onnx.load_from_string(to_bytes(emit(graph, float_type="f64"), ())))
-    (y,) = evaluator.run(None, {x: feeds(2)[x].astype(np.float64) for x in graph.inputs})
+    with np.errstate(all="ignore"):
+        (y,) = evaluator.run(None, {x: feeds(2)[x].astype(np.float64) for x in graph.inputs})
     assert y.dtype == np.float64
     # An attribute such as epsilon is a float32 in ONNX, at any precision.
     np.testing.assert_allclose(y, expected(name, 2), rtol=1e-6, atol=1e-7)
@@ -318,9 +380,10 @@ def ops_of(cls):
 
 
 def test_every_op_has_a_case():
-    """An op is a class that nothing derives from."""
+    """An op is a class that nothing derives from; macros, which ONNX lacks, are in tests/test_gradients.py."""
     used = {type(operation.op) for operation in everything().operations}
-    assert {cls for cls in ops_of(Op) if not cls.__subclasses__() and cls.__module__.startswith("netdsl.")} == used
+    leaves = {cls for cls in ops_of(Op) if not cls.__subclasses__() and cls.__module__.startswith("netdsl.")}
+    assert {cls for cls in leaves if not issubclass(cls, Macro)} == used
     assert all(cls.__doc__ and "ONNX" in cls.__doc__ for cls in used)
 
 
@@ -331,6 +394,7 @@ def test_every_op_has_a_case():
         (ConvTranspose((2,), (0, 0), (0,), (1,), 2), (3, 6, 11), [(3, 4, 5), (4, 3, 3)], 4 * 5 * 3 * 3),
         (Gemm(True), (N, 3), [(N, 7), (3, 7)], 21),
         (Gemm(False), (N, 3), [(N, 7), (7, 3), (3,)], 21),
+        (MatMul(), (N, 5, 2, 4), [(N, 5, 2, 3), (3, 4)], 120),
     ],
 )
 def test_macs(op, y, xs, macs):
@@ -340,7 +404,7 @@ def test_macs(op, y, xs, macs):
 
 def test_elementwise_ops_cost_nothing():
     graph = everything()
-    free = [o for o in graph.operations if not isinstance(o.op, Conv | ConvTranspose | Gemm)]
+    free = [o for o in graph.operations if not isinstance(o.op, Conv | ConvTranspose | Gemm | MatMul)]
     assert {o.op.macs(o.outputs[0].shape, *(x.shape for x in o.inputs)) for o in free} == {0}
 
 

@@ -2,47 +2,54 @@
 
 from __future__ import annotations
 
-from netdsl.ops.arithmetic import add, div, maximum, minimum, mul, sub
-from netdsl.ops.base import constant
-from netdsl.ops.convolution import conv, conv_transpose
-from netdsl.ops.elementwise import absolute as abs
-from netdsl.ops.elementwise import (
-    cast,
+from netdsl.ops.activations import (
     clip,
-    cos,
     elu,
-    erf,
-    exp,
     hard_sigmoid,
-    identity,
     leaky_relu,
-    log,
     log_softmax,
-    neg,
     prelu,
     relu,
     selu,
     sigmoid,
-    sign,
-    sin,
     softmax,
     softplus,
-    sqrt,
     tanh,
 )
+from netdsl.ops.arithmetic import add, div, maximum, minimum, mul, sub, sum_to
+from netdsl.ops.base import constant
+from netdsl.ops.bits import bit_xor, shift_right
+from netdsl.ops.comparison import (
+    both,
+    either,
+    equal,
+    greater,
+    greater_or_equal,
+    is_finite,
+    is_infinite,
+    is_nan,
+    negate,
+    where,
+)
+from netdsl.ops.convolution import conv, conv_transpose
+from netdsl.ops.elementwise import absolute as abs
+from netdsl.ops.elementwise import cast, cos, erf, exp, identity, log, neg, power, reciprocal, sign, sin, sqrt
 from netdsl.ops.indexing import concat, gather, pad, slice
-from netdsl.ops.linear import gemm
+from netdsl.ops.linear import gemm, matmul
 from netdsl.ops.normalization import batch_norm, instance_norm, layer_norm, lrn
 from netdsl.ops.pooling import average_pool, global_average_pool, global_max_pool, max_pool
-from netdsl.ops.reduction import reduce_max, reduce_mean, reduce_sum
+from netdsl.ops.reduction import arg_max, reduce_max, reduce_mean, reduce_sum
 from netdsl.ops.resampling import depth_to_space, resize
-from netdsl.ops.shaping import flatten, reshape, transpose
+from netdsl.ops.shaping import expand, flatten, reshape, transpose
 
 __all__ = [
     "abs",
     "add",
+    "arg_max",
     "average_pool",
     "batch_norm",
+    "bit_xor",
+    "both",
     "cast",
     "clip",
     "concat",
@@ -52,29 +59,41 @@ __all__ = [
     "cos",
     "depth_to_space",
     "div",
+    "either",
     "elu",
+    "equal",
     "erf",
     "exp",
+    "expand",
     "flatten",
     "gather",
     "gemm",
     "global_average_pool",
     "global_max_pool",
+    "greater",
+    "greater_or_equal",
     "hard_sigmoid",
     "identity",
     "instance_norm",
+    "is_finite",
+    "is_infinite",
+    "is_nan",
     "layer_norm",
     "leaky_relu",
     "log",
     "log_softmax",
     "lrn",
+    "matmul",
     "max_pool",
     "maximum",
     "minimum",
     "mul",
     "neg",
+    "negate",
     "pad",
+    "power",
     "prelu",
+    "reciprocal",
     "reduce_max",
     "reduce_mean",
     "reduce_sum",
@@ -82,6 +101,7 @@ __all__ = [
     "reshape",
     "resize",
     "selu",
+    "shift_right",
     "sigmoid",
     "sign",
     "sin",
@@ -90,6 +110,8 @@ __all__ = [
     "softplus",
     "sqrt",
     "sub",
+    "sum_to",
     "tanh",
     "transpose",
+    "where",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl import ops
 from netdsl.ops.base import Form, Op, Operand, apply, as_values
 
 if TYPE_CHECKING:
@@ -23,6 +24,15 @@ def broadcast(*shapes: Shape) -> Shape:
     return tuple(result)
 
 
+def sum_to(dy: Value, shape: Shape) -> Value:
+    """The adjoint of spreading: what `shape` was spread to is summed back to it."""
+    more = len(dy.shape) - len(shape)
+    spread = [i for i, size in enumerate(dy.shape) if i < more or size != shape[i - more]]
+    if spread:
+        dy = ops.reduce_sum(dy, spread, keepdims=not more)
+    return dy if dy.shape == shape else ops.reshape(dy, shape, batch=False)
+
+
 class Elementwise(Op):
     """An op on aligned elements of several values of one type."""
 
@@ -40,24 +50,49 @@ class Add(Elementwise):
     def onnx(self, opset: int, *xs: Value) -> Form:
         return Form("Add" if len(xs) == 2 else "Sum")
 
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return tuple(sum_to(dy, x.shape) for x in xs)
+
 
 class Sub(Elementwise):
     """y = a - b. ONNX Sub."""
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        a, b = xs
+        return sum_to(dy, a.shape), ops.neg(sum_to(dy, b.shape))
 
 
 class Mul(Elementwise):
     """y = a * b. ONNX Mul."""
 
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        a, b = xs
+        return sum_to(mul(dy, b), a.shape), sum_to(mul(dy, a), b.shape)
+
 
 class Div(Elementwise):
     """y = a / b. ONNX Div."""
 
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        a, b = xs
+        da = div(dy, b)
+        return sum_to(da, a.shape), ops.neg(sum_to(mul(da, y), b.shape))
 
-class Max(Elementwise):
+
+class Extremum(Elementwise):
+    """One of the operands. Those that are equally far out share the gradient evenly, as in torch.maximum."""
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        won = [ops.cast(ops.equal(x, y), y.dtype) for x in xs]
+        share = div(dy, add(*won))
+        return tuple(sum_to(mul(share, each), x.shape) for each, x in zip(won, xs, strict=True))
+
+
+class Max(Extremum):
     """y = max(a, b, …). ONNX Max."""
 
 
-class Min(Elementwise):
+class Min(Extremum):
     """y = min(a, b, …). ONNX Min."""
 
 

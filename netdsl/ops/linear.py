@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl import ops
 from netdsl.ir.formula import count
+from netdsl.ops.arithmetic import broadcast, sum_to
 from netdsl.ops.base import Form, Op, apply
-from netdsl.ops.reach import Reach
+from netdsl.ops.reach import Reach, aligned
 
 if TYPE_CHECKING:
     from netdsl.ir.formula import Count
@@ -15,18 +17,23 @@ if TYPE_CHECKING:
 
 
 class Gemm(Op):
-    """y = x w + b, or x w^T + b with `trans_b`: [N, in] -> [N, out]. ONNX Gemm."""
+    """y = x w + b: [N, in] [in, out] -> [N, out]; with `trans_a` x^T stands for x, with `trans_b` w^T for w. ONNX Gemm.
 
-    __slots__ = ("trans_b",)
+    b is [out], or of the result's shape.
+    """
 
-    def __init__(self, trans_b: bool) -> None:
+    __slots__ = ("trans_a", "trans_b")
+
+    def __init__(self, trans_b: bool, trans_a: bool = False) -> None:
+        self.trans_a = trans_a
         self.trans_b = trans_b
 
     def infer(self, x: Shape, w: Shape, b: Shape = ()) -> Shape:
-        features, units = w[::-1] if self.trans_b else w
-        assert x[1:] == (features,), f"{x} times {w}"
-        assert b in ((), (units,)), f"{units} units, a bias {b}"
-        return x[0], units
+        n, here = x[::-1] if self.trans_a else x
+        there, units = w[::-1] if self.trans_b else w
+        assert here == there, f"{x} times {w}"
+        assert b in ((), (units,), (n, units)), f"{units} units, a bias {b}"
+        return n, units
 
     def macs(self, y: Shape, *xs: Shape) -> Count:
         return count(xs[1])
@@ -35,8 +42,50 @@ class Gemm(Op):
         return None if axis else Reach(0)
 
     def onnx(self, opset: int, *xs: Value) -> Form:
-        return Form("Gemm", {"transB": 1} if self.trans_b else {})
+        return Form("Gemm", {f"trans{x}": 1 for x, on in (("A", self.trans_a), ("B", self.trans_b)) if on})
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        x, w, *bias = xs
+        if self.trans_a:
+            dx = gemm(w, dy, trans_a=self.trans_b, trans_b=True)
+        else:
+            dx = gemm(dy, w, trans_b=not self.trans_b)
+        if self.trans_b:
+            dw = gemm(dy, x, trans_a=True, trans_b=self.trans_a)
+        else:
+            dw = gemm(x, dy, trans_a=not self.trans_a)
+        return dx, dw, *(sum_to(dy, b.shape) for b in bias)
 
 
-def gemm(x: Value, w: Value, bias: Value | None = None, *, trans_b: bool = False) -> Value:
-    return apply(Gemm(trans_b), x, w, *(() if bias is None else (bias,)))
+class MatMul(Op):
+    """y = a b for each pair of matrices in the last two axes; the axes before them spread. ONNX MatMul."""
+
+    def infer(self, a: Shape, b: Shape) -> Shape:
+        assert len(a) > 1 < len(b), f"{a} times {b}"
+        assert a[-1] == b[-2], f"{a} times {b}"
+        return *broadcast(a[:-2], b[:-2]), a[-2], b[-1]
+
+    def macs(self, y: Shape, *xs: Shape) -> Count:
+        return count(y[1:]) * count(xs[0][-1:])
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        summed = (-1, -2)[at]
+        return None if axis - len(xs[at]) == summed else aligned(axis, xs[at], y)
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        a, b = xs
+        return sum_to(matmul(dy, _turned(b)), a.shape), sum_to(matmul(_turned(a), dy), b.shape)
+
+
+def _turned(x: Value) -> Value:
+    """The matrices in the last two axes transposed."""
+    rank = len(x.shape)
+    return ops.transpose(x, (*range(rank - 2), rank - 1, rank - 2))
+
+
+def gemm(x: Value, w: Value, bias: Value | None = None, *, trans_a: bool = False, trans_b: bool = False) -> Value:
+    return apply(Gemm(trans_b, trans_a), x, w, *(() if bias is None else (bias,)))
+
+
+def matmul(a: Value, b: Value) -> Value:
+    return apply(MatMul(), a, b)

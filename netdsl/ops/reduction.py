@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
-from netdsl.ops.base import Form, Op, apply, ints
+from netdsl import ops
+from netdsl.ops.base import Form, Op, apply, ints, known
 from netdsl.ops.reach import Reach
 
 if TYPE_CHECKING:
@@ -30,6 +32,12 @@ class Reduce(Op):
             return tuple(1 if i in gone else size for i, size in enumerate(x))
         return tuple(size for i, size in enumerate(x) if i not in gone)
 
+    def kept(self, y: Value, x: Value) -> Value:
+        """A result with the axes that it lost, as 1."""
+        gone = {axis % len(x.shape) for axis in self.axes}
+        shape = tuple(1 if i in gone else size for i, size in enumerate(x.shape))
+        return y if self.keepdims else ops.reshape(y, shape, batch=False)
+
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
         gone = {each % len(xs[0]) for each in self.axes}
         return None if axis in gone else Reach(axis - (0 if self.keepdims else sum(each < axis for each in gone)))
@@ -46,11 +54,21 @@ class ReduceMean(Reduce):
 
     __slots__ = ()
 
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        (x,) = xs
+        each = ops.mul(dy, prod(known(y.shape)) / prod(known(x.shape)))
+        return (ops.expand(self.kept(each, x), x.shape),)
+
 
 class ReduceMax(Reduce):
-    """The largest. ONNX ReduceMax."""
+    """The largest; several that are share the gradient evenly, as in torch.amax. ONNX ReduceMax."""
 
     __slots__ = ()
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        (x,) = xs
+        won = ops.cast(ops.equal(x, self.kept(y, x)), x.dtype)
+        return (ops.mul(won, ops.div(self.kept(dy, x), reduce_sum(won, self.axes))),)
 
 
 class ReduceSum(Reduce):
@@ -58,6 +76,34 @@ class ReduceSum(Reduce):
 
     __slots__ = ()
     axes_as_input_from = 13
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (ops.expand(self.kept(dy, xs[0]), xs[0].shape),)
+
+
+class ArgMax(Op):
+    """The place of the largest along an axis, of the first of several: i64. ONNX ArgMax."""
+
+    __slots__ = ("axis", "keepdims")
+
+    def __init__(self, axis: int, keepdims: bool) -> None:
+        self.axis = axis
+        self.keepdims = keepdims
+
+    def infer(self, x: Shape) -> Shape:
+        return Reduce((self.axis,), self.keepdims).infer(x)
+
+    def dtype(self, *xs: str) -> str:
+        return "i64"
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        return Reduce((self.axis,), self.keepdims).reach(at, axis, y, *xs)
+
+    def onnx(self, opset: int, *xs: Value) -> Form:
+        return Form("ArgMax", {"axis": self.axis, "keepdims": int(self.keepdims)})
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (None,)
 
 
 def reduce_mean(x: Value, axes: Sequence[int], keepdims: bool = True) -> Value:
@@ -70,3 +116,7 @@ def reduce_max(x: Value, axes: Sequence[int], keepdims: bool = True) -> Value:
 
 def reduce_sum(x: Value, axes: Sequence[int], keepdims: bool = True) -> Value:
     return apply(ReduceSum(tuple(axes), keepdims), x)
+
+
+def arg_max(x: Value, axis: int, keepdims: bool = False) -> Value:
+    return apply(ArgMax(axis, keepdims), x)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.ir.shape import elements, product
-from netdsl.ops.base import Form, Op, apply, ints
+from netdsl.ops.arithmetic import broadcast, sum_to
+from netdsl.ops.base import Form, Op, apply, ints, known
 from netdsl.ops.reach import Reach, regrouped
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ class Flatten(Op):
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
         return regrouped(axis, xs[0], y)
 
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (reshape(dy, xs[0].shape, batch=False),)
+
 
 class Reshape(Op):
     """The elements in row-major order under a new shape, batch included. ONNX Reshape.
@@ -48,6 +52,9 @@ class Reshape(Op):
 
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
         return regrouped(axis, xs[0], y)
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (reshape(dy, xs[0].shape, batch=False),)
 
     def onnx(self, opset: int, *xs: Value) -> Form:
         x = xs[0].shape
@@ -73,6 +80,28 @@ class Transpose(Op):
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
         return Reach(self.perm.index(axis))
 
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (transpose(dy, [self.perm.index(axis) for axis in range(len(self.perm))]),)
+
+
+class Expand(Op):
+    """Spread to a shape. ONNX Expand."""
+
+    __slots__ = ("shape",)
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+
+    def infer(self, x: Shape) -> Shape:
+        assert broadcast(x, self.shape) == self.shape, f"{x} spread to {self.shape}"
+        return self.shape
+
+    def onnx(self, opset: int, *xs: Value) -> Form:
+        return Form("Expand", extra={"shape": ints(*known(self.shape))})
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (sum_to(dy, xs[0].shape),)
+
 
 def flatten(x: Value) -> Value:
     """The same value where it is flat already."""
@@ -87,3 +116,8 @@ def reshape(x: Value, sizes: Sequence[Dim], *, batch: bool = True) -> Value:
 def transpose(x: Value, perm: Sequence[int]) -> Value:
     """`perm` counts the batch: (0, 2, 3, 1) for NCHW to NHWC."""
     return apply(Transpose(tuple(perm)), x)
+
+
+def expand(x: Value, shape: Shape) -> Value:
+    """Spread to a shape; the same value where it has that already."""
+    return x if x.shape == shape else apply(Expand(tuple(shape)), x)

@@ -1,0 +1,223 @@
+"""Activations: what layers put behind their sums, most of them bent at 0.
+
+The gradient of a bend is that of its left side, as in PyTorch. Where a function keeps the sign of its argument, the
+gradient is told from the result, so that the argument need not be kept.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.ir.graph import Tensor
+from netdsl.ops.base import Form, SameShape, apply
+from netdsl.ops.elementwise import pointwise
+from netdsl.ops.reach import Reach
+
+if TYPE_CHECKING:
+    from netdsl.ir.graph import Value
+    from netdsl.ir.shape import Shape
+
+
+def step(x: Value) -> Value:
+    """1 where x > 0, else 0. So steep a ramp is faster than a comparison and a cast."""
+    return ops.hard_sigmoid(x, 1e30, 0.0)
+
+
+class Relu(SameShape):
+    """y = max(x, 0). ONNX Relu."""
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (ops.mul(dy, step(y)),)
+
+
+class Sigmoid(SameShape):
+    """y = 1/(1 + e^-x). ONNX Sigmoid."""
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (ops.mul(dy, y, ops.sub(1, y)),)
+
+
+class Tanh(SameShape):
+    """y = tanh x. ONNX Tanh."""
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (ops.mul(dy, ops.sub(1, ops.mul(y, y))),)
+
+
+class Softplus(SameShape):
+    """y = ln(1 + e^x). ONNX Softplus."""
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (ops.mul(dy, ops.sigmoid(xs[0])),)
+
+
+class Alpha(SameShape):
+    """A function with one attribute, `alpha`."""
+
+    __slots__ = ("alpha",)
+
+    def __init__(self, alpha: float) -> None:
+        self.alpha = float(alpha)
+
+    def onnx(self, opset: int, *xs: Value) -> Form:
+        return Form(type(self).__name__, {"alpha": self.alpha})
+
+    def signed(self, y: Value, x: Value) -> Value:
+        """Where it is positive x is, and the other way round."""
+        return y if self.alpha >= 0 else x
+
+
+class LeakyRelu(Alpha):
+    """y = x for x >= 0, else alpha*x. ONNX LeakyRelu."""
+
+    __slots__ = ()
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        slope = ops.add(ops.mul(step(self.signed(y, *xs)), 1 - self.alpha), self.alpha)
+        return (ops.mul(dy, slope),)
+
+
+class Elu(Alpha):
+    """y = x for x >= 0, else alpha*(e^x - 1). ONNX Elu."""
+
+    __slots__ = ()
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (ops.where(ops.greater(self.signed(y, *xs), 0), dy, ops.mul(dy, ops.add(y, self.alpha))),)
+
+
+class Selu(SameShape):
+    """y = gamma*x for x > 0, else gamma*alpha*(e^x - 1). ONNX Selu."""
+
+    __slots__ = ("alpha", "gamma")
+
+    def __init__(self, alpha: float, gamma: float) -> None:
+        self.alpha = float(alpha)
+        self.gamma = float(gamma)
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        left = ops.add(y, self.alpha * self.gamma)
+        return (ops.mul(dy, ops.where(ops.greater(xs[0], 0), self.gamma, left)),)
+
+
+class HardSigmoid(SameShape):
+    """y = max(0, min(1, alpha*x + beta)). ONNX HardSigmoid."""
+
+    __slots__ = ("alpha", "beta")
+
+    def __init__(self, alpha: float, beta: float) -> None:
+        self.alpha = float(alpha)
+        self.beta = float(beta)
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (ops.mul(ops.mul(dy, self.alpha), step(ops.mul(y, ops.sub(1, y)))),)
+
+
+class PRelu(SameShape):
+    """y = x for x >= 0, else slope*x; the slope spreads over x. ONNX PRelu."""
+
+    __slots__ = ()
+
+    def infer(self, x: Shape, slope: Shape) -> Shape:  # type: ignore[override]
+        assert all(s in (1, d) for s, d in zip(slope[::-1], x[::-1], strict=False)), f"{slope} does not spread over {x}"
+        return x
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        x, slope = xs
+        dx = ops.where(ops.greater(x, 0), dy, ops.mul(dy, slope))
+        return dx, ops.sum_to(ops.mul(dy, ops.minimum(x, 0)), slope.shape)
+
+
+class Clip(SameShape):
+    """y = min(max(x, low), high); None is no limit. ONNX Clip, limits as inputs."""
+
+    __slots__ = ("high", "low")
+
+    def __init__(self, low: float | None, high: float | None) -> None:
+        self.low = low
+        self.high = high
+
+    def onnx(self, opset: int, *xs: Value) -> Form:
+        limits = {"min": self.low, "max": self.high}
+        return Form("Clip", extra={k: None if v is None else Tensor(xs[0].dtype, (), (v,)) for k, v in limits.items()})
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        """Nothing passes at a limit."""
+        above = [] if self.low is None else [ops.sub(y, self.low) if self.low else y]
+        below = [] if self.high is None else [ops.sub(self.high, y)]
+        within = above + below
+        return (ops.mul(dy, step(ops.mul(*within))) if within else dy,)
+
+
+class OverAxis(SameShape):
+    """A function of all elements along an axis."""
+
+    __slots__ = ("axis",)
+
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def onnx(self, opset: int, *xs: Value) -> Form:
+        return Form(type(self).__name__, {"axis": self.axis})
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        return None if axis == self.axis % len(y) else Reach(axis)
+
+
+class Softmax(OverAxis):
+    """y = e^x / sum of e^x over an axis. ONNX Softmax."""
+
+    __slots__ = ()
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (ops.mul(y, ops.sub(dy, ops.reduce_sum(ops.mul(dy, y), (self.axis,)))),)
+
+
+class LogSoftmax(OverAxis):
+    """y = ln softmax(x) over an axis. ONNX LogSoftmax."""
+
+    __slots__ = ()
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (ops.sub(dy, ops.mul(ops.exp(y), ops.reduce_sum(dy, (self.axis,)))),)
+
+
+relu = pointwise(Relu)
+sigmoid = pointwise(Sigmoid)
+tanh = pointwise(Tanh)
+softplus = pointwise(Softplus)
+
+
+def leaky_relu(x: Value, alpha: float = 0.01) -> Value:
+    return apply(LeakyRelu(alpha), x)
+
+
+def elu(x: Value, alpha: float = 1.0) -> Value:
+    return apply(Elu(alpha), x)
+
+
+def selu(x: Value, alpha: float = 1.6732632423543772, gamma: float = 1.0507009873554805) -> Value:
+    """Klambauer et al. (2017), eq. 2, with their fixed point's constants."""
+    return apply(Selu(alpha, gamma), x)
+
+
+def hard_sigmoid(x: Value, alpha: float = 1 / 6, beta: float = 0.5) -> Value:
+    """With the slope of PyTorch; ONNX's own default is 0.2."""
+    return apply(HardSigmoid(alpha, beta), x)
+
+
+def prelu(x: Value, slope: Value) -> Value:
+    return apply(PRelu(), x, slope)
+
+
+def clip(x: Value, low: float | None = None, high: float | None = None) -> Value:
+    return apply(Clip(low, high), x)
+
+
+def softmax(x: Value, axis: int = 1) -> Value:
+    return apply(Softmax(axis), x)
+
+
+def log_softmax(x: Value, axis: int = 1) -> Value:
+    return apply(LogSoftmax(axis), x)

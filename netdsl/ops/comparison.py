@@ -1,0 +1,131 @@
+"""Comparisons, and what is chosen by them. They are steps: no gradient passes through the question."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.ops.arithmetic import Elementwise, broadcast, sum_to
+from netdsl.ops.base import Op, Operand, SameShape, apply, as_values
+
+if TYPE_CHECKING:
+    from netdsl.ir.graph import Value
+    from netdsl.ir.shape import Shape
+
+
+class Comparison(Elementwise):
+    """A question about aligned elements of two values."""
+
+    def dtype(self, *xs: str) -> str:
+        super().dtype(*xs)
+        return "bool"
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (None,) * len(xs)
+
+
+class Equal(Comparison):
+    """y = whether a = b. ONNX Equal."""
+
+
+class Greater(Comparison):
+    """y = whether a > b. ONNX Greater."""
+
+
+class GreaterOrEqual(Comparison):
+    """y = whether a >= b. ONNX GreaterOrEqual."""
+
+
+class And(Comparison):
+    """y = a and b. ONNX And."""
+
+
+class Or(Comparison):
+    """y = a or b. ONNX Or."""
+
+
+class Not(SameShape):
+    """y = not x. ONNX Not."""
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (None,)
+
+
+class IsNaN(SameShape):
+    """y = whether x is not a number. ONNX IsNaN."""
+
+    def dtype(self, *xs: str) -> str:
+        return "bool"
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (None,)
+
+
+class IsInf(SameShape):
+    """y = whether x is infinite. ONNX IsInf."""
+
+    def dtype(self, *xs: str) -> str:
+        return "bool"
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (None,)
+
+
+class Where(Op):
+    """y = a where the condition holds, else b. ONNX Where."""
+
+    def infer(self, *xs: Shape) -> Shape:
+        return broadcast(*xs)
+
+    def dtype(self, *xs: str) -> str:
+        condition, a, b = xs
+        assert (condition, a) == ("bool", b), xs
+        return a
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        condition, a, b = xs
+        return None, sum_to(where(condition, dy, 0), a.shape), sum_to(where(condition, 0, dy), b.shape)
+
+
+def equal(a: Operand, b: Operand) -> Value:
+    return apply(Equal(), *as_values(a, b))
+
+
+def greater(a: Operand, b: Operand) -> Value:
+    return apply(Greater(), *as_values(a, b))
+
+
+def greater_or_equal(a: Operand, b: Operand) -> Value:
+    return apply(GreaterOrEqual(), *as_values(a, b))
+
+
+def both(a: Value, b: Value) -> Value:
+    """a and b."""
+    return apply(And(), a, b)
+
+
+def either(a: Value, b: Value) -> Value:
+    """a or b."""
+    return apply(Or(), a, b)
+
+
+def negate(x: Value) -> Value:
+    """not x."""
+    return apply(Not(), x)
+
+
+def is_nan(x: Value) -> Value:
+    return apply(IsNaN(), x)
+
+
+def is_infinite(x: Value) -> Value:
+    return apply(IsInf(), x)
+
+
+def is_finite(x: Value) -> Value:
+    """Neither infinite nor not a number: 0*x is 0 for these alone."""
+    return equal(ops.mul(x, 0), 0)
+
+
+def where(condition: Value, a: Operand, b: Operand) -> Value:
+    return apply(Where(), condition, *as_values(a, b))
