@@ -1,0 +1,377 @@
+"""Problems of trainings: lines that are unknown, missing or at odds, and losses that do not fit the net."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.name_problems import Unknown
+from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
+from netdsl.ir.shape import Shape, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from netdsl.ir.net import Node
+    from netdsl.text import Span
+
+
+@problem("E0216", "unknown line of a training")
+class UnknownLine(Unknown):
+    """A `train` block, and the braces of its lines, have lines of known kinds, which `docs/language.md` lists.
+
+    ```net fail
+    net n { input x 784; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy; epoch 3 }
+    ```
+
+    ```net mended
+    net n { input x 784; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy; epochs 3 }
+    ```
+    """
+
+    where: str = "train"
+
+    def message(self) -> str:
+        return f"`{self.where}` has no line `{self.name}`"
+
+    def label(self) -> str:
+        return "no line begins so"
+
+    def notes(self) -> Iterable[str]:
+        if self.candidates:
+            yield f"there {'are' if len(self.candidates) > 1 else 'is'} {', '.join(self.candidates)}"
+
+
+@problem("E0217", "a line given twice")
+class LineTwice(Problem):
+    """A setting has one value. Of `loss` there is a line for each output that has one, and of `metric` any number.
+
+    ```net fail
+    net n { input x 784; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy; batch 32; batch 64 }
+    ```
+
+    ```net mended
+    net n { input x 784; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy; batch 64 }
+    ```
+    """
+
+    what: str
+    earlier: Span
+
+    def message(self) -> str:
+        return f"{self.what} is given twice"
+
+    def label(self) -> str:
+        return "again here"
+
+    def labels(self) -> Iterable[Label]:
+        yield Label(self.earlier, "first here")
+
+
+@problem("E0218", "a line that is missing")
+class MissingLine(Problem):
+    """A training needs `data` and a `loss`; all other settings have defaults.
+
+    ```net fail
+    net n { input x 784; dense 10 }
+    train n { data mnist "mnist"; epochs 3 }
+    ```
+
+    ```net mended
+    net n { input x 784; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy; epochs 3 }
+    ```
+    """
+
+    name: str
+    example: str
+
+    def message(self) -> str:
+        return f"the training of `{self.span.text}` has no `{self.name}`"
+
+    def label(self) -> str:
+        return f"no line `{self.name}`"
+
+    def helps(self) -> Iterable[Help]:
+        yield Help(f"add a line, such as `{self.example}`")
+
+
+@problem("E0219", "a name that no loss, optimizer or the like has")
+class UnknownChoice(Unknown):
+    """Losses, optimizers, schedules, metrics, kinds of data and augmentations are chosen by their names.
+
+    ```net fail
+    net n { input x 784; dense 10 }
+    train n { data mnist "mnist"; loss cross_entrpy }
+    ```
+
+    ```net mended
+    net n { input x 784; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy }
+    ```
+    """
+
+    what: str
+
+    def message(self) -> str:
+        return f"there is no {self.what} `{self.name}`"
+
+    def label(self) -> str:
+        return f"no {self.what} is called so"
+
+    def notes(self) -> Iterable[str]:
+        yield f"there are {', '.join(self.candidates)}"
+
+
+@problem("E0220", "unknown output")
+class UnknownOutput(Unknown):
+    """A `loss` or a `metric` of one output among several begins with its name.
+
+    ```net fail
+    net n { input x 784; output a { dense 10 }; output b { dense 2 } }
+    train n { data npz "x.npz"; loss a cross_entropy; loss c cross_entropy }
+    ```
+
+    ```net mended
+    net n { input x 784; output a { dense 10 }; output b { dense 2 } }
+    train n { data npz "x.npz"; loss a cross_entropy; loss b cross_entropy }
+    ```
+    """
+
+    net: str
+
+    def message(self) -> str:
+        return f"the net `{self.net}` has no output `{self.name}`"
+
+    def notes(self) -> Iterable[str]:
+        yield f"its outputs are {', '.join(self.candidates)}"
+
+
+@problem("E0221", "a training head without a loss")
+class HeadWithoutLoss(Problem):
+    """A `training` output exists for its part in the loss, and how much it counts must be said; 0 leaves it out.
+
+    ```net fail
+    net n { input x 784; dense 50; output aux training { dense 10 }; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy }
+    ```
+
+    ```net mended
+    net n { input x 784; dense 50; output aux training { dense 10 }; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy; loss aux cross_entropy weight 0.3 }
+    ```
+    """
+
+    output: str
+    declared: Span
+    loss: str
+
+    @property
+    def _line(self) -> str:
+        return f"loss {self.output} {self.loss} weight 0.3"
+
+    def message(self) -> str:
+        return f"the training output `{self.output}` has no loss"
+
+    def label(self) -> str:
+        return "this line is of another output"
+
+    def labels(self) -> Iterable[Label]:
+        yield Label(self.declared, "this output has none")
+
+    def helps(self) -> Iterable[Help]:
+        end = Edit(_behind(self.span), f"; {self._line}")
+        yield Help(f"add `{self._line}`, with the weight that it has in the paper", end)
+
+
+def _behind(span: Span) -> Span:
+    """The empty place behind a span."""
+    return type(span)(span.source, span.end, span.end)
+
+
+@problem("E0222", "which output?")
+class WhichOutput(Problem):
+    """Of a net with several outputs a `loss` or a `metric` says which one it is of.
+
+    ```net fail
+    net n { input x 784; output a { dense 10 }; output b { dense 2 } }
+    train n { data npz "x.npz"; loss cross_entropy }
+    ```
+
+    ```net mended
+    net n { input x 784; output a { dense 10 }; output b { dense 2 } }
+    train n { data npz "x.npz"; loss a cross_entropy; loss b cross_entropy }
+    ```
+    """
+
+    key: str
+    names: tuple[str, ...]
+
+    def message(self) -> str:
+        return f"the net has {len(self.names)} outputs, and this `{self.key}` names none"
+
+    def label(self) -> str:
+        return f"of {' or '.join(self.names)}?"
+
+    def helps(self) -> Iterable[Help]:
+        yield Help(f"write `{self.key} {self.names[0]} {self.span.text}`")
+
+
+@problem("E0223", "two lines that exclude each other")
+class Excluding(Problem):
+    """A training ends after so many `epochs` or after so many `steps`; not both can be said.
+
+    ```net fail
+    net n { input x 784; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy; epochs 3; steps 1000 }
+    ```
+
+    ```net mended
+    net n { input x 784; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy; steps 1000 }
+    ```
+    """
+
+    here: str
+    there: str
+    earlier: Span
+
+    def message(self) -> str:
+        return f"`{self.here}` and `{self.there}` cannot both be given"
+
+    def label(self) -> str:
+        return "and here the other"
+
+    def labels(self) -> Iterable[Label]:
+        yield Label(self.earlier, "here is the one")
+
+
+@problem("E0224", "braces behind a line that takes none")
+class NoBraces(Problem):
+    """In a `train` block, `optimizer` and `augment` take lines in braces, and nothing else does.
+
+    ```net fail
+    net n { input x 784; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy { smoothing 0.1 } }
+    ```
+
+    ```net mended
+    net n { input x 784; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy smoothing 0.1 }
+    ```
+    """
+
+    key: str
+    inside: str
+
+    def message(self) -> str:
+        return f"`{self.key}` takes no lines in braces"
+
+    def label(self) -> str:
+        return "these braces mean nothing"
+
+    def helps(self) -> Iterable[Help]:
+        if self.inside:
+            yield Help("its arguments stand on its line", Edit(self.span, self.inside))
+
+
+@problem("E0225", "losses that share a target and want different ones")
+class TargetsDiffer(Problem):
+    """A training head is held against the target of the net's only output, so both must want the same: classes, and
+    as many of them, or signs, or numbers of one shape.
+
+    ```net fail
+    net n { input x 784; dense 50; output aux training { dense 5 }; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy; loss aux cross_entropy weight 0.3 }
+    ```
+
+    ```net mended
+    net n { input x 784; dense 50; output aux training { dense 10 }; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy; loss aux cross_entropy weight 0.3 }
+    ```
+    """
+
+    output: str
+    here: str
+    there: str
+    earlier: Span
+
+    def message(self) -> str:
+        return f"the head `{self.output}` wants {self.here}, and the output whose target it shares {self.there}"
+
+    def label(self) -> str:
+        return f"this wants {self.here}"
+
+    def labels(self) -> Iterable[Label]:
+        yield Label(self.earlier, f"this wants {self.there}")
+
+
+class OutputMisfit(Problem):
+    """What does not fit an output, and why: `wanted` ends the sentence "… takes …"."""
+
+    name: str
+    output: str
+    node: Node
+    wanted: str
+
+    @property
+    def _shape(self) -> Shape:
+        return self.node.shape
+
+    def message(self) -> str:
+        return f"`{self.name}` does not fit the output `{self.output}` of {text(self._shape)}"
+
+    def label(self) -> str:
+        return f"it takes {self.wanted}"
+
+    def labels(self) -> Iterable[Label]:
+        yield Label(self.node.span, f"this is {text(self._shape)}")
+
+
+@problem("E0339", "a loss that does not fit the output's shape")
+class LossMisfit(OutputMisfit):
+    """A loss of classes needs a number for each class, one of two classes, `logistic` and the like, a single number,
+    and all sizes must be known.
+
+    ```net fail
+    net n { input x 784; dense 10 }
+    train n { data mnist "mnist"; loss logistic }
+    ```
+
+    ```net mended
+    net n { input x 784; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy }
+    ```
+    """
+
+    def helps(self) -> Iterable[Help]:
+        single = self._shape[:1] == (1,)
+        if self.name in ("logistic", "exponential") and not single:
+            yield Help("of several classes `cross_entropy` is the like", Edit(self.span, "cross_entropy"))
+        elif self.name == "cross_entropy" and single:
+            yield Help("of two classes and one number `logistic` is the like", Edit(self.span, "logistic"))
+
+
+@problem("E0340", "a metric that does not fit the loss")
+class MetricMisfit(OutputMisfit):
+    """A metric of classes, such as `accuracy`, needs a loss whose target is a class or a sign; one of numbers, such as
+    `mae`, one whose target are numbers.
+
+    ```net fail
+    net n { input x 784; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy; metric mae }
+    ```
+
+    ```net mended
+    net n { input x 784; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy; metric accuracy }
+    ```
+    """
+
+    target: str
+
+    def message(self) -> str:
+        return f"`{self.name}` does not fit the loss of the output `{self.output}`, whose target is {self.target}"

@@ -1,0 +1,47 @@
+"""What is declared as layers are, with a name and arguments, and is none: losses, optimizers, schedules, metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
+
+from netdsl.layers.base import Argument, keyword, positional
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(positional, keyword))
+class Declared:
+    """A thing with a name in the language and declared arguments. The values that it gets are converted ones."""
+
+    kind: ClassVar[str] = ""
+    arguments: ClassVar[dict[str, Argument]] = {}
+
+    def __init_subclass__(cls) -> None:
+        own = {name: value for name, value in cls.__dict__.items() if isinstance(value, Argument)}
+        for name, argument in own.items():
+            argument.name = name
+        cls.arguments = {**cls.arguments, **own}
+
+    def __init__(self, **values: Any) -> None:
+        assert values.keys() <= self.arguments.keys(), values.keys() - self.arguments.keys()
+        for name, argument in self.arguments.items():
+            assert name in values or not argument.required, f"{self.kind} without {name}"
+            setattr(self, name, values.get(name, argument.default))
+
+
+D = TypeVar("D", bound=Declared)
+
+
+def registrar(table: dict[str, Any]) -> Callable[[str], Callable[[type[D]], type[D]]]:
+    """A decorator that gives a class its name in the language and puts it into a table."""
+
+    def named(name: str) -> Callable[[type[D]], type[D]]:
+        def register(cls: type[D]) -> type[D]:
+            assert table.setdefault(name, cls) is cls, f"two are called {name}"
+            cls.kind = name
+            return cls
+
+        return register
+
+    return named

@@ -1,0 +1,8 @@
+"""The losses of the language, one file per loss or tight family."""
+
+from __future__ import annotations
+
+from netdsl.losses import binary, cross_entropy, hinge, perceptron, squared  # noqa: F401 -- each declares its own
+from netdsl.losses.base import LOSSES, Loss, Target
+
+__all__ = ["LOSSES", "Loss", "Target"]

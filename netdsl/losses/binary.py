@@ -1,0 +1,54 @@
+"""Smooth losses of two classes, whose target is a sign."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.losses.base import Loss, Target, loss, margin, mean, signs
+
+if TYPE_CHECKING:
+    from netdsl.ir.graph import Value
+    from netdsl.ir.shape import Shape
+
+
+class Binary(Loss):
+    """A loss of the margin t y."""
+
+    def target(self, output: Shape) -> Target:
+        return signs(output)
+
+
+@loss("logistic")
+class Logistic(Binary):
+    """Logistic loss: mean of log(1 + e^(-t y)), the cross-entropy of two classes.
+
+    Shapes: [1, *S], one number, before any sigmoid; the target is a sign, -1 or 1, for each place: [*S].
+    Conventions: PyTorch's `soft_margin_loss`; `binary_cross_entropy_with_logits` with the classes 0 and 1.
+    Source: Cox (1958); Hastie, Tibshirani & Friedman (2009), section 10.5.
+
+    ```net
+    net two { input x 2; dense 1 }
+    train two { data clouds; loss logistic }
+    ```
+    """
+
+    def body(self, y: Value, target: Value) -> Value:
+        return mean(ops.softplus(ops.neg(margin(y, target))))
+
+
+@loss("exponential")
+class Exponential(Binary):
+    """Exponential loss: mean of e^(-t y).
+
+    Shapes: [1, *S], one number; the target is a sign, -1 or 1, for each place: [*S].
+    Source: Freund & Schapire (1997), AdaBoost; Friedman, Hastie & Tibshirani (2000), section 4.
+
+    ```net
+    net two { input x 2; dense 1 }
+    train two { data clouds; loss exponential }
+    ```
+    """
+
+    def body(self, y: Value, target: Value) -> Value:
+        return mean(ops.exp(ops.neg(margin(y, target))))

@@ -1,0 +1,42 @@
+"""Cross-entropy of classes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.layers.arguments import Real
+from netdsl.layers.base import keyword
+from netdsl.losses.base import Loss, Target, classes, loss, onehot, places, total
+
+if TYPE_CHECKING:
+    from netdsl.ir.graph import Value
+    from netdsl.ir.shape import Shape
+
+
+@loss("cross_entropy")
+class CrossEntropy(Loss):
+    """Cross-entropy of the softmax: mean of -sum_k q_k log softmax(y)_k, with q = 1 at the class and 0 elsewhere.
+
+    With smoothing s, q = 1 - s + s/K at the class and s/K elsewhere.
+    Shapes: [K, *S], one number for each class, before any softmax; the target has a class for each place: [*S].
+    Conventions: as PyTorch's `cross_entropy`; the logarithm is taken with the softmax, so that nothing overflows.
+    Source: Bridle (1990); Szegedy et al. (2016), section 7, for the smoothing.
+
+    ```net
+    net mlp { input x 784; dense 100; relu; dense 10 }
+    train mlp { data mnist "mnist"; loss cross_entropy smoothing 0.1 }
+    ```
+    """
+
+    smoothing: float = keyword(Real(0, below=1), 0.0, doc="the part of the target that is spread over all classes")
+
+    def target(self, output: Shape) -> Target:
+        return classes(output)
+
+    def body(self, y: Value, target: Value) -> Value:
+        spread = self.smoothing / float(y.shape[1])  # type: ignore[arg-type]
+        scale = -1 / places(y)
+        here, elsewhere = (scale * (1 - self.smoothing + spread), scale * spread)
+        like = [ops.constant(y.graph, number, y.dtype) for number in (here, elsewhere)]
+        return total(ops.mul(ops.log_softmax(y), ops.where(onehot(y, target), *like)))

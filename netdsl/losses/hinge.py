@@ -1,0 +1,57 @@
+"""Max-margin losses of two classes and of several."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.layers.arguments import Choice, Flag, Real
+from netdsl.layers.base import keyword
+from netdsl.losses.base import Loss, Target, loss, margin, onehot, places, runner_up, signs_or_classes, total
+
+if TYPE_CHECKING:
+    from netdsl.ir.graph import Value
+    from netdsl.ir.shape import Shape
+
+
+@loss("hinge")
+class Hinge(Loss):
+    """Hinge loss, of a support vector machine: mean of max(0, m - t y) for two classes, with the margin m.
+
+    Of several classes, with the class t: `crammer_singer` is max(0, m + max_{j != t} y_j - y_t), `weston_watkins` is
+    sum_{j != t} max(0, m + y_j - y_t). With `squared` each max is squared.
+    Shapes: [1, *S], one number, whose target is a sign, -1 or 1, for each place: [*S]; or [K, *S], one number for each
+    class, whose target is a class for each place: [*S].
+    Conventions: PyTorch's `multi_margin_loss` is `weston_watkins` divided by K.
+    Source: Cortes & Vapnik (1995); Crammer & Singer (2001), section 3; Weston & Watkins (1999), whose margin is 2.
+
+    ```net
+    net svm { input x 784; dense 10 }
+    train svm { data mnist "mnist"; loss hinge multiclass weston_watkins }
+    ```
+    """
+
+    margin: float = keyword(Real(above=0), 1.0, doc="the margin m that is asked for")
+    squared: bool = keyword(Flag(), False, doc="whether each violation is squared")
+    multiclass: str = keyword(
+        Choice("crammer_singer", "weston_watkins"), "crammer_singer", doc="the form for several classes"
+    )
+
+    def target(self, output: Shape) -> Target:
+        return signs_or_classes(output)
+
+    def body(self, y: Value, target: Value) -> Value:
+        if y.shape[1] == 1:
+            return self._mean(ops.sub(self.margin, margin(y, target)), y)
+        here = onehot(y, target)
+        right = ops.reduce_sum(ops.mul(y, ops.cast(here, y.dtype)), (1,))
+        if self.multiclass == "crammer_singer":
+            return self._mean(ops.add(ops.sub(runner_up(y, here), right), self.margin), y)
+        lacking = ops.add(ops.sub(y, right), self.margin)
+        return self._mean(ops.where(here, ops.constant(y.graph, 0.0, y.dtype), lacking), y)
+
+    def _mean(self, lacking: Value, y: Value) -> Value:
+        """The mean over examples and places of the violations, which are what is positive."""
+        violation = ops.relu(lacking)
+        found = ops.mul(violation, violation) if self.squared else violation
+        return ops.mul(total(found), 1 / places(y))

@@ -1,0 +1,43 @@
+"""The perceptron's criterion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.losses.base import Loss, Target, loss, margin, mean, onehot, runner_up, signs_or_classes
+
+if TYPE_CHECKING:
+    from netdsl.ir.graph import Value
+    from netdsl.ir.shape import Shape
+
+
+@loss("perceptron")
+class Perceptron(Loss):
+    """The perceptron's criterion: mean of max(0, -t y) for two classes, of max(0, max_{j != t} y_j - y_t) for several.
+
+    With `optimizer sgd` and `batch 1` each step is Rosenblatt's rule: w changes by lr t x where the sign is wrong.
+    Shapes: [1, *S], one number, whose target is a sign, -1 or 1, for each place: [*S]; or [K, *S], one number for each
+    class, whose target is a class for each place: [*S].
+    Conventions: 0 has the wrong sign, and a tie is a mistake, so that weights of 0 learn: the gradient at the bend is
+    the left side's.
+    Source: Rosenblatt (1958); Novikoff (1962); Collins (2002) for several classes.
+
+    ```net
+    net perceptron { input x 2; dense 1 init zeros }
+    train perceptron { data clouds; loss perceptron; optimizer sgd lr 1; batch 1 }
+    ```
+    """
+
+    def target(self, output: Shape) -> Target:
+        return signs_or_classes(output)
+
+    def body(self, y: Value, target: Value) -> Value:
+        if y.shape[1] == 1:
+            lead = margin(y, target)
+        else:
+            here = onehot(y, target)
+            right = ops.reduce_sum(ops.mul(y, ops.cast(here, y.dtype)), (1,))
+            lead = ops.sub(right, runner_up(y, here))
+        none = ops.constant(y.graph, 0.0, y.dtype)
+        return mean(ops.where(ops.greater(lead, none), none, ops.neg(lead)))

@@ -1,0 +1,34 @@
+"""Squared error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.losses.base import Loss, Target, loss, mean
+
+if TYPE_CHECKING:
+    from netdsl.ir.graph import Value
+    from netdsl.ir.shape import Shape
+
+
+@loss("mse")
+class Mse(Loss):
+    """Mean squared error: mean of (y - t)^2 over the batch and all numbers of the output.
+
+    Shapes: [*], any; the target has the output's shape.
+    Conventions: as PyTorch's `mse_loss`; no half.
+    Source: Legendre (1805).
+
+    ```net
+    net line { input x 1; dense 1 }
+    train line { data npz "line.npz"; loss mse }
+    ```
+    """
+
+    def target(self, output: Shape) -> Target:
+        return Target("value", output)
+
+    def body(self, y: Value, target: Value) -> Value:
+        error = ops.sub(y, target)
+        return mean(ops.mul(error, error))

@@ -1,0 +1,8 @@
+"""The metrics of the language; numpy is imported only when one sees a batch."""
+
+from __future__ import annotations
+
+from netdsl.metrics import classification, regression  # noqa: F401 -- each declares its own
+from netdsl.metrics.base import METRICS, Metric
+
+__all__ = ["METRICS", "Metric"]

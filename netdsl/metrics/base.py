@@ -1,0 +1,71 @@
+"""What a metric is: figures collected over batches, with numpy, outside of the graph."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from netdsl.layers.base import positional
+from netdsl.layers.declared import Declared, registrar
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+METRICS: dict[str, type[Metric]] = {}
+"""The metrics by their names in the language."""
+
+metric = registrar(METRICS)
+
+WORDS = {"class": "a class", "sign": "a sign", "value": "numbers"}
+"""Targets in words."""
+
+
+class Metric(Declared):
+    """A metric with its arguments, and what it has seen since the last `reset`.
+
+    `targets` are the kinds of target that it is for, as in `netdsl.losses.base.Target`; `better` is `higher`, `lower`,
+    or nothing where it is no single number.
+    """
+
+    kind: ClassVar[str] = ""
+    targets: ClassVar[tuple[str, ...]] = ("class", "sign")
+    better: ClassVar[str] = ""
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        self.reset()
+
+    @property
+    def name(self) -> str:
+        """What its figure is called in logs."""
+        return self.kind
+
+    def reset(self) -> None:
+        """Forget what was seen."""
+        raise NotImplementedError
+
+    def update(self, outputs: Array, targets: Array) -> None:
+        """See a batch: outputs [N, K, *S] of the net, targets [N, *S] of classes or signs, or of the outputs' shape."""
+        raise NotImplementedError
+
+    def value(self) -> Any:
+        """The figure of all that was seen since the last `reset`; NaN where that is nothing."""
+        raise NotImplementedError
+
+
+class Mean(Metric):
+    """A mean, whose terms are summed in double precision, so that the batches' sizes do not matter."""
+
+    def reset(self) -> None:
+        self._total, self._count = 0.0, 0
+
+    def value(self) -> float:
+        return self._total / self._count if self._count else float("nan")
+
+    def add(self, terms: Array) -> None:
+        self._total += float(terms.sum(dtype="f8"))
+        self._count += terms.size
+
+
+__all__ = ["METRICS", "WORDS", "Mean", "Metric", "metric", "positional"]

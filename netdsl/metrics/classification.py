@@ -1,0 +1,87 @@
+"""Metrics of classes and signs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from netdsl.layers.arguments import Integer
+from netdsl.metrics.base import Mean, Metric, metric, positional
+
+if TYPE_CHECKING:
+    from netdsl.metrics.base import Array
+
+
+def right(outputs: Array, targets: Array) -> Array:
+    """Whether each place's class is the one with the largest number; of a single number, whether the sign is right, 0
+    being wrong. Of equal numbers the first one counts."""
+    if outputs.shape[1] == 1:
+        return outputs[:, 0] * targets.reshape(outputs[:, 0].shape) > 0
+    return outputs.argmax(1) == targets.reshape(outputs[:, 0].shape)  # type: ignore[no-any-return]
+
+
+@metric("accuracy")
+class Accuracy(Mean):
+    """The part that is classified right, from 0 to 1. Of equal numbers the first one counts; 0 has no sign."""
+
+    better = "higher"
+
+    def update(self, outputs: Array, targets: Array) -> None:
+        self.add(right(outputs, targets))
+
+
+@metric("error")
+class Error(Mean):
+    """The part that is classified wrongly: 1 - accuracy."""
+
+    better = "lower"
+
+    def update(self, outputs: Array, targets: Array) -> None:
+        self.add(~right(outputs, targets))
+
+
+@metric("top")
+class Top(Mean):
+    """The part whose class is among those with the `k` largest numbers; of equal numbers the target's comes last.
+
+    Source: Russakovsky et al. (2015), section 4.1; their top-5 error is 1 less this.
+    """
+
+    targets = ("class",)
+    better = "higher"
+    k: int = positional(Integer(1), doc="how many classes may be named")
+
+    @property
+    def name(self) -> str:
+        return f"top{self.k}"
+
+    def update(self, outputs: Array, targets: Array) -> None:
+        import numpy as np
+
+        place = targets.reshape(outputs[:, :1].shape).astype("i8")
+        before = (outputs >= np.take_along_axis(outputs, place, 1)).sum(1)
+        self.add(before <= self.k)
+
+
+@metric("confusion")
+class Confusion(Metric):
+    """The confusion matrix: how many of each class (row) were taken for each class (column); of signs -1 stands first.
+
+    It is no single number, and so no curve.
+    """
+
+    def reset(self) -> None:
+        self._counts: Array | None = None
+
+    def update(self, outputs: Array, targets: Array) -> None:
+        import numpy as np
+
+        signs = outputs.shape[1] == 1
+        found = (outputs[:, 0] > 0).astype("i8") if signs else outputs.argmax(1)
+        wanted = (targets > 0).astype("i8") if signs else targets.astype("i8")
+        size = 2 if signs else outputs.shape[1]
+        counts = np.bincount(wanted.ravel() * size + found.ravel(), minlength=size * size).reshape(size, size)
+        self._counts = counts if self._counts is None else self._counts + counts
+
+    def value(self) -> Any:
+        """The counts, an integer array [K, K]; None where nothing was seen."""
+        return self._counts

@@ -1,0 +1,8 @@
+"""The optimizers of the language, one file per optimizer or tight family."""
+
+from __future__ import annotations
+
+from netdsl.optimizers import adam, sgd  # noqa: F401 -- each declares its own
+from netdsl.optimizers.base import OPTIMIZERS, Optimizer, Update
+
+__all__ = ["OPTIMIZERS", "Optimizer", "Update"]

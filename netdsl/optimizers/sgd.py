@@ -1,0 +1,43 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.layers.arguments import Flag, Real
+from netdsl.optimizers.base import Optimizer, Update, keyword, optimizer
+
+if TYPE_CHECKING:
+    from netdsl.ir.graph import Value
+
+
+@optimizer("sgd")
+class Sgd(Optimizer):
+    """Stochastic gradient descent with momentum: v <- m v + g + d w; w <- w - r v.
+
+    With `nesterov`, w <- w - r (g + d w + m v) with the new v. Here m is `momentum` and d is `decay`.
+    Conventions: as PyTorch's `SGD`. The rate stands outside of the velocity, so that a change of it acts at once; in
+    Krizhevsky et al. (2012) and Caffe it stands inside.
+    Source: Robbins & Monro (1951); Polyak (1964); Nesterov (1983); Sutskever et al. (2013), equations 1 to 4.
+
+    ```net
+    net mlp { input x 784; dense 100; relu; dense 10 }
+    train mlp { data mnist "mnist"; loss cross_entropy; optimizer sgd lr 0.1 momentum 0.9 decay 5e-4 }
+    ```
+    """
+
+    lr: float = keyword(Real(above=0), 0.01, doc="the learning rate")
+    momentum: float = keyword(Real(0, below=1), 0.0, doc="the part of the velocity that is kept")
+    nesterov: bool = keyword(Flag(), False, doc="whether the gradient is looked for where the velocity leads")
+
+    def update(self, w: Value, g: Value, t: Update) -> Value:
+        if not self.momentum:
+            return ops.sub(w, ops.mul(self.decayed(w, g, t), t.rate))
+        kept = ops.mul(t.slot("velocity"), self.momentum)
+        decay = [ops.mul(w, self.decay)] if self.decay and t.decays else []
+        velocity = ops.add(g, *decay, kept)
+        t.keep("velocity", velocity)
+        if self.nesterov:
+            return ops.sub(w, ops.mul(ops.add(g, *decay, ops.mul(velocity, self.momentum)), t.rate))
+        return ops.sub(w, ops.mul(velocity, t.rate))
