@@ -1,0 +1,215 @@
+"""Pictures of pixels, lines and words, written as SVG by ourselves, or as PNG by Pillow."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
+
+import numpy as np
+
+from netdsl.data.errors import MissingPackage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL.Image import Image as Picture
+    from PIL.ImageDraw import ImageDraw
+
+    Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+    Point = tuple[float, float]
+
+INK, FAINT, PAPER = "#1b1f24", "#8a919a", "#ffffff"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
+MADE = b"made by netdsl"
+"""What the end of each picture says."""
+SIZE = 13
+"""Of a text, in pixels."""
+BASELINE = 0.35
+"""From a line's middle to its baseline, in the font's size."""
+
+
+def length(text: str, size: int = SIZE) -> float:
+    """How long a line of text is, in pixels; no font of those that may be there is much wider."""
+    return 0.56 * size * len(text)
+
+
+def encoded(pixels: Pixels) -> bytes:
+    """Pixels [height, width], grey, or [height, width, 3], RGB, as a PNG file that says who made it.
+
+    Source: PNG specification (3rd edition), sections 5, 9 and 11; no row is filtered.
+    """
+    height, width = pixels.shape[:2]
+    rows = np.zeros((height, 1 + pixels[0].size), np.uint8)  # in front of each row stands its filter, 0
+    rows[:, 1:] = pixels.reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
+    data = zlib.compress(rows.tobytes(), 9)
+    parts = (b"IHDR", header), (b"IDAT", data), (b"tEXt", b"Software\0" + MADE), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in parts)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+class Canvas:
+    """What is drawn, in order; places are in pixels from the upper left corner.
+
+    `title` is what a screen reader says, and a browser's tab.
+    """
+
+    __slots__ = ("_height", "_shapes", "_title", "_width")
+
+    def __init__(self, width: float, height: float, title: str) -> None:
+        self._width = round(width)
+        self._height = round(height)
+        self._title = title
+        self._shapes: list[Shape] = []
+
+    def image(self, x: float, y: float, pixels: Pixels, scale: int = 1) -> None:
+        """Each pixel becomes a square of `scale` pixels, and no renderer smooths it."""
+        enlarged = pixels.repeat(scale, 0).repeat(scale, 1) if scale > 1 else pixels
+        self._shapes.append(Image(x, y, enlarged))
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        *,
+        anchor: str = "start",
+        size: int = SIZE,
+        bold: bool = False,
+        ink: str = INK,
+    ) -> None:
+        """A line of text whose middle is at the height `y`; `anchor` (start, middle, end) is what stands at `x`."""
+        self._shapes.append(Text((x, y), text, anchor, size, bold, ink))
+
+    def line(self, points: Sequence[Point], ink: str = INK, width: float = 1) -> None:
+        self._shapes.append(Line(points, ink, width))
+
+    def dot(self, x: float, y: float, radius: float, ink: str = INK) -> None:
+        self._shapes.append(Dot(x, y, radius, ink))
+
+    def svg(self) -> bytes:
+        """The same bytes each time."""
+        size = f'width="{self._width}" height="{self._height}"'
+        lines = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {self._width} {self._height}" '
+            f'font-family="{FONT}" role="img">',
+            f"<title>{escape(self._title)}</title>",
+            f'<rect {size} fill="{PAPER}"/>',
+            *(shape.svg() for shape in self._shapes),
+            "</svg>",
+            f"<!-- {MADE.decode()} -->",
+            "",
+        ]
+        return "\n".join(lines).encode()
+
+    def png(self) -> bytes:
+        """Raises MissingPackage where there is no Pillow."""
+        try:
+            from PIL import Image as Pillow
+            from PIL import ImageDraw
+        except ImportError:
+            raise MissingPackage(
+                "a picture as PNG needs Pillow", "pip install 'netdsl[images]', or name an .svg file"
+            ) from None
+        picture = Pillow.new("RGB", (self._width, self._height), PAPER)
+        draw = ImageDraw.Draw(picture)
+        for shape in self._shapes:
+            shape.png(picture, draw)
+        return encoded(np.asarray(picture))
+
+
+class Shape:
+    """One thing on a canvas."""
+
+    __slots__ = ()
+
+    def svg(self) -> str:
+        raise NotImplementedError
+
+    def png(self, picture: Picture, draw: ImageDraw) -> None:
+        raise NotImplementedError
+
+
+class Image(Shape):
+    __slots__ = ("pixels", "x", "y")
+
+    def __init__(self, x: float, y: float, pixels: Pixels) -> None:
+        self.x = x
+        self.y = y
+        self.pixels = pixels
+
+    def svg(self) -> str:
+        height, width = self.pixels.shape[:2]
+        data = b64encode(encoded(self.pixels)).decode()
+        place = f'x="{self.x:g}" y="{self.y:g}" width="{width}" height="{height}"'
+        return f'<image {place} style="image-rendering: pixelated" href="data:image/png;base64,{data}"/>'
+
+    def png(self, picture: Picture, draw: ImageDraw) -> None:
+        from PIL import Image as Pillow
+
+        picture.paste(Pillow.fromarray(self.pixels).convert("RGB"), (round(self.x), round(self.y)))
+
+
+class Text(Shape):
+    __slots__ = ("anchor", "at", "bold", "ink", "size", "text")
+
+    def __init__(self, at: Point, text: str, anchor: str, size: int, bold: bool, ink: str) -> None:
+        self.at = at
+        self.text = text
+        self.anchor = anchor
+        self.size = size
+        self.bold = bold
+        self.ink = ink
+
+    def svg(self) -> str:
+        x, y = self.at[0], self.at[1] + BASELINE * self.size
+        look = f'font-size="{self.size}"' + (' font-weight="600"' if self.bold else "")
+        return (
+            f'<text x="{x:g}" y="{y:g}" {look} text-anchor="{self.anchor}" fill="{self.ink}">{escape(self.text)}</text>'
+        )
+
+    def png(self, picture: Picture, draw: ImageDraw) -> None:
+        from PIL import ImageFont
+
+        anchor = {"start": "lm", "middle": "mm", "end": "rm"}[self.anchor]
+        font = ImageFont.load_default(self.size)
+        draw.text(self.at, self.text, self.ink, font, anchor, stroke_width=0.3 if self.bold else 0)
+
+
+class Line(Shape):
+    __slots__ = ("ink", "points", "width")
+
+    def __init__(self, points: Sequence[Point], ink: str, width: float) -> None:
+        self.points = points
+        self.ink = ink
+        self.width = width
+
+    def svg(self) -> str:
+        points = " ".join(f"{x:.5g},{y:.5g}" for x, y in self.points)
+        return f'<polyline points="{points}" fill="none" stroke="{self.ink}" stroke-width="{self.width:g}"/>'
+
+    def png(self, picture: Picture, draw: ImageDraw) -> None:
+        draw.line(list(self.points), self.ink, max(1, round(self.width)), joint="curve")
+
+
+class Dot(Shape):
+    __slots__ = ("ink", "radius", "x", "y")
+
+    def __init__(self, x: float, y: float, radius: float, ink: str) -> None:
+        self.x = x
+        self.y = y
+        self.radius = radius
+        self.ink = ink
+
+    def svg(self) -> str:
+        return f'<circle cx="{self.x:.5g}" cy="{self.y:.5g}" r="{self.radius:g}" fill="{self.ink}"/>'
+
+    def png(self, picture: Picture, draw: ImageDraw) -> None:
+        x, y, r = self.x, self.y, self.radius
+        draw.ellipse((x - r, y - r, x + r, y + r), self.ink)
