@@ -44,9 +44,9 @@ TYPES = {
 
 
 class SafetensorsWeights(WeightFile):
-    """The tensors of a safetensors file."""
+    """The tensors of a safetensors file; `metadata` are the texts that it holds about itself."""
 
-    __slots__ = ("_begins",)
+    __slots__ = ("_begins", "metadata")
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -56,6 +56,8 @@ class SafetensorsWeights(WeightFile):
             if length > min(whole - 8, LONGEST_HEADER):
                 raise self._bad(f"its header should be {length:,} bytes long, and the file has {whole:,} in all")
             declared = self._parse(file.read(length))
+        about = declared.get("__metadata__")
+        self.metadata: dict[str, str] = about if isinstance(about, dict) else {}
         self.entries: dict[str, Entry] = {}
         self._begins: dict[str, int] = {}
         ranges = sorted((*self._admit(key, value), key) for key, value in declared.items() if key != "__metadata__")

@@ -1,0 +1,99 @@
+"""Checkpoints: all that a run needs to go on as if it had never stopped, in one safetensors file each."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from netdsl.diagnostics.terminal import escape
+from netdsl.diagnostics.user_error import UserError
+from netdsl.files import write_atomically
+from netdsl.weights.errors import BadWeightFile
+from netdsl.weights.safetensors import SafetensorsWeights
+from netdsl.weights.store import write_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+KEY = "netdsl.run"
+"""The metadata of a checkpoint: a JSON object."""
+
+NAME = re.compile(r"(\d+)(?:-(\d+))?\.safetensors")
+
+
+class BadCheckpoint(UserError, code="E0860"):
+    """A run cannot go on from a checkpoint: the file is damaged, or it is of another net or recipe."""
+
+
+class Position:
+    """How far a run is: whole epochs, batches of the epoch that has begun, and steps in all."""
+
+    __slots__ = ("batch", "epoch", "step")
+
+    def __init__(self, epoch: int = 0, batch: int = 0, step: int = 0) -> None:
+        self.epoch = epoch
+        self.batch = batch
+        self.step = step
+
+    def __repr__(self) -> str:
+        return f"<epoch {self.epoch}, batch {self.batch}, step {self.step}>"
+
+    @property
+    def file(self) -> str:
+        """The name of a checkpoint that is made here: `0003.safetensors` behind three epochs, `0003-000120` within."""
+        return f"{self.epoch:04}{f'-{self.batch:06}' if self.batch else ''}.safetensors"
+
+
+class Checkpoint:
+    """What a run was when it was written: the state of the step by name, and what JSON can hold of the rest."""
+
+    __slots__ = ("about", "position", "state")
+
+    def __init__(self, state: Mapping[str, Array], position: Position, about: Mapping[str, Any]) -> None:
+        self.state = state
+        self.position = position
+        self.about = about
+
+    def write(self, path: str) -> None:
+        """Write it whole or not at all. Raises CannotWrite."""
+        at = self.position
+        about = {"epoch": at.epoch, "batch": at.batch, "step": at.step, **self.about}
+        with write_atomically(path) as file:
+            write_tensors(file, self.state, {KEY: json.dumps(about)})
+
+
+def read_checkpoint(path: str) -> Checkpoint:
+    """The checkpoint in a file. Raises BadCheckpoint."""
+    try:
+        file = SafetensorsWeights(path)
+        about = json.loads(file.metadata[KEY])
+        position = Position(about.pop("epoch"), about.pop("batch"), about.pop("step"))
+        return Checkpoint({key: file.read(key) for key in file.entries}, position, about)
+    except BadWeightFile as error:
+        raise BadCheckpoint(error.message, *error.helps) from None
+    except (KeyError, ValueError, TypeError, AttributeError):
+        raise BadCheckpoint(f"{escape(path)} is no checkpoint of a run") from None
+
+
+def checkpoints(folder: str) -> list[str]:
+    """The paths of a folder's checkpoints, the oldest first."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    found = [(int(match[1]), int(match[2] or 0), name) for name in names if (match := NAME.fullmatch(name))]
+    return [os.path.join(folder, name) for *_, name in sorted(found)]
+
+
+def prune_to(folder: str, keep: int) -> None:
+    """Remove all but the newest checkpoints."""
+    for path in checkpoints(folder)[:-keep]:
+        with suppress(OSError):
+            os.unlink(path)

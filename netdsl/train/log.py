@@ -1,0 +1,94 @@
+"""What a run measures, in files that grow by whole lines and can be cut back to where a checkpoint was made."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.terminal import escape
+from netdsl.files import CannotWrite, reason
+from netdsl.train.checkpoint import BadCheckpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    Row = Mapping[str, float | int | None]
+
+
+
+class Log:
+    """Tables in a folder: each row is a line of `NAME.csv`, and of `NAME.jsonl` too where `objects` says so.
+
+    A row is written in one piece before `add` returns, so that a kill leaves no half of it but where the system is
+    killed as well; `cut` then removes what came after a checkpoint.
+    """
+
+    __slots__ = ("_columns", "_files")
+
+    def __init__(self, folder: str, name: str, columns: Sequence[str], *, objects: bool = True) -> None:
+        self._columns = tuple(columns)
+        endings = ("csv", "jsonl") if objects else ("csv",)
+        self._files = {ending: os.path.join(folder, f"{name}.{ending}") for ending in endings}
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return tuple(self._files.values())
+
+    def begin(self) -> None:
+        """Empty files, but for the names of the columns. Raises CannotWrite."""
+        for ending, path in self._files.items():
+            _write(path, ",".join(self._columns) + "\n" if ending == "csv" else "", "wb")
+
+    def add(self, row: Row) -> None:
+        """A row; columns that it does not have stay empty. Raises CannotWrite."""
+        assert row.keys() <= set(self._columns), row.keys() - set(self._columns)
+        known = {key: row[key] for key in self._columns if row.get(key) is not None}
+        texts = {key: json.dumps(value) for key, value in known.items()}
+        _write(self._files["csv"], ",".join(texts.get(key, "") for key in self._columns) + "\n", "ab")
+        if "jsonl" in self._files:
+            _write(self._files["jsonl"], json.dumps(known) + "\n", "ab")
+
+    def sizes(self) -> dict[str, int]:
+        """The length of each file, which is then on the disk. Raises CannotWrite."""
+        return {os.path.basename(path): _synced(path) for path in self.paths}
+
+    def cut(self, sizes: Mapping[str, int]) -> None:
+        """Back to these lengths. Raises BadCheckpoint where a file is shorter than it was, and CannotWrite."""
+        for path in self.paths:
+            wanted = sizes.get(os.path.basename(path), 0)
+            try:
+                found = os.path.getsize(path)
+                if found >= wanted:
+                    os.truncate(path, wanted)
+            except OSError as error:
+                raise _cannot(path, error) from None
+            if found < wanted:
+                raise BadCheckpoint(f"{escape(path)} has {found:,} bytes, and the checkpoint was made at {wanted:,}")
+
+
+def read_rows(path: str) -> list[dict[str, float]]:
+    """The rows of a file of JSON lines."""
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def _write(path: str, text: str, mode: str) -> None:
+    try:
+        with open(path, mode, buffering=0) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise _cannot(path, error) from None
+
+
+def _synced(path: str) -> int:
+    try:
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+            return os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise _cannot(path, error) from None
+
+
+def _cannot(path: str, error: OSError) -> CannotWrite:
+    return CannotWrite(f"cannot write {escape(path)}: {reason(error)}")
