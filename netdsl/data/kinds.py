@@ -6,14 +6,19 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from netdsl.data.declared import Declared, Path, Text, Texts, registrar
+from netdsl.data.wanted import Wanted
 from netdsl.layers.arguments import Choice, Integer, Real
 from netdsl.layers.base import keyword, positional
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from typing import Self
 
+    from netdsl.data.augment import Augment
     from netdsl.data.dataset import Dataset
-    from netdsl.data.wanted import Wanted
+    from netdsl.data.images import Picture
+    from netdsl.data.reader import Dims
+    from netdsl.data.wanted import Target
 
 KINDS: dict[str, type[DataKind]] = {}
 """The kinds of data by their names in the language."""
@@ -110,7 +115,7 @@ class Csv(DataKind):
     separator: str | None = keyword(Text(), None, doc="what parts the columns")
 
     def open(self, wanted: Wanted) -> Dataset:
-        from netdsl.data.table import open_csv
+        from netdsl.data.tabular import open_csv
 
         return open_csv(self.file, self.target, self.separator, wanted)
 
@@ -136,8 +141,9 @@ class Generated(DataKind):
     def open(self, wanted: Wanted) -> Dataset:
         from netdsl.data import generated
 
-        values: dict[str, Any] = {name: getattr(self, name) for name in self.arguments}
-        return getattr(generated, f"open_{self.kind}")(wanted, **values)  # type: ignore[no-any-return]
+        values = {name: getattr(self, name) for name in self.arguments}
+        made: Dataset = getattr(generated, f"open_{self.kind}")(wanted, **values)
+        return made
 
 
 @data("xor")
@@ -179,4 +185,24 @@ class Connectedness(Generated):
     n: int = keyword(Integer(2), 1000, doc="the number of examples")
 
 
-__all__ = ["KINDS", "DataKind"]
+def open_dataset(
+    kind: str,
+    paths: Sequence[str],
+    inputs: Mapping[str, tuple[Dims, str]],
+    targets: Mapping[str, Target],
+    *,
+    pictures: Mapping[str, Picture] | None = None,
+    classes: Sequence[str] | None = None,
+    augment: Augment | None = None,
+    threads: int | None = None,
+    **arguments: Any,
+) -> Dataset:
+    """The data set of a kind, such as `open_dataset("idx", [images, labels], …)`; `arguments` are the kind's own, as in
+    `target=("species",)`. What the rest means says `Wanted`. Raises a UserError where it does not fit the net."""
+    source = KINDS[kind]
+    named = dict(zip(source.paths(), paths, strict=True))
+    wanted = Wanted(inputs, targets, pictures=pictures, classes=classes, augment=augment, threads=threads)
+    return source(**named, **arguments).open(wanted)
+
+
+__all__ = ["KINDS", "DataKind", "open_dataset"]

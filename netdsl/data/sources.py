@@ -17,7 +17,7 @@ from netdsl.data.wanted import Target, Wanted
 from netdsl.diagnostics.terminal import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from netdsl.data.column import Column
     from netdsl.data.reader import Array
@@ -52,15 +52,23 @@ Named = tuple[str, "Array"]
 
 
 def assembled(
-    xs: Mapping[str, Named], ys: Mapping[str, Named], wanted: Wanted, classes: Sequence[str] | None = None
+    xs: Mapping[str, Named],
+    ys: Mapping[str, Named],
+    wanted: Wanted,
+    classes: Sequence[str] | None = None,
+    where: Mapping[str, Callable[[int], str]] | None = None,
 ) -> Dataset:
-    """The data set of these arrays, checked."""
+    """The data set of these arrays, checked; `where` names a target's examples in messages."""
     inputs: dict[str, Column] = {}
     for name, (_, dtype) in wanted.inputs.items():
         path, array = _of(xs, name, "input")
         inputs[name] = column = ArrayColumn(path, array, wanted.example(name), dtype)
         check_finite(column)
-    targets = {name: target_column(*_of(ys, name, "target"), target) for name, target in wanted.targets.items()}
+    names = where or {}
+    targets = {
+        name: target_column(*_of(ys, name, "target"), target, names.get(name))
+        for name, target in wanted.targets.items()
+    }
     return Dataset(inputs, targets, classes=classes or wanted.classes)
 
 
@@ -71,7 +79,7 @@ def _of(arrays: Mapping[str, Named], name: str, what: str) -> Named:
     return arrays[name]
 
 
-def _only(wanted: Wanted, what: str) -> tuple[str, str]:
+def only(wanted: Wanted, what: str) -> tuple[str, str]:
     """The only input and the only target. Raises Incomplete where there are more."""
     if len(wanted.inputs) != 1 or len(wanted.targets) != 1:
         raise Incomplete(
@@ -98,13 +106,13 @@ def _mnist(folder: str, split: str, what: str, rank: int) -> str:
 
 def open_idx_pair(images: str, labels: str, wanted: Wanted) -> Dataset:
     """See `kinds.Idx`."""
-    x, y = _only(wanted, escape(images))
+    x, y = only(wanted, escape(images))
     return assembled({x: (images, load_idx(images))}, {y: (labels, load_idx(labels))}, wanted)
 
 
 def open_npy_pair(x_path: str, y_path: str, wanted: Wanted) -> Dataset:
     """See `kinds.Npy`."""
-    x, y = _only(wanted, escape(x_path))
+    x, y = only(wanted, escape(x_path))
     return assembled({x: (x_path, map_npy(x_path))}, {y: (y_path, map_npy(y_path))}, wanted)
 
 
