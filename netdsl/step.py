@@ -11,9 +11,11 @@ from netdsl.passes.gradient import gradients
 from netdsl.passes.rewrite import expand, prune
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from netdsl.ir.graph import Graph, Scalar, Value
     from netdsl.ir.net import Net
-    from netdsl.ir.recipe import Recipe
+    from netdsl.ir.recipe import LossLine, Recipe
     from netdsl.losses.base import Loss
 
 TARGET, RATE, LOSS = "target", "rate", "loss"
@@ -56,17 +58,22 @@ def forward(net: Net, recipe: Recipe) -> tuple[Graph, Value]:
             raise NameIsTaken(
                 f"`{name}` of the net has the name of a part of the training step", "give it another name"
             )
-    terms = []
-    for line in recipe.losses:
-        y = graph.outputs[line.output]
-        value = line.loss.body(y, _target(graph, target_name(net, line.output), y, line.loss))
-        terms.append(ops.mul(value, line.weight) if line.weight != 1 else value)
-    loss = ops.add(*terms)
+    loss = total_loss(graph, net, recipe.losses)
     for output in net.outputs.values():
         if output.training:
             del graph.outputs[output.name]
     graph.output(LOSS, ops.identity(loss) if loss in graph.outputs.values() else loss)
     return graph, graph.outputs[LOSS]
+
+
+def total_loss(graph: Graph, net: Net, lines: Sequence[LossLine]) -> Value:
+    """The weighted sum of losses of a graph's outputs, whose targets become inputs."""
+    terms = []
+    for line in lines:
+        y = graph.outputs[line.output]
+        value = line.loss.body(y, _target(graph, target_name(net, line.output), y, line.loss))
+        terms.append(ops.mul(value, line.weight) if line.weight != 1 else value)
+    return ops.add(*terms) if len(terms) > 1 else terms[0]
 
 
 def target_name(net: Net, output: str) -> str:
