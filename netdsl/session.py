@@ -123,10 +123,11 @@ class Session:
     """A model that is ready to run; it copies nothing that goes in or out.
 
     `inputs` and `outputs` are by name, in the model's order, `metadata` is what the model's file says of itself,
-    `provider` what computes it, and `fallback` tells what of it is left to the CPU, in words, where that is allowed.
+    `provider` what computes it, and `fallback` tells what of it is left to the CPU, in words, where that is allowed;
+    `native` is onnxruntime's session.
     """
 
-    __slots__ = ("_run", "fallback", "inputs", "metadata", "name", "outputs", "provider")
+    __slots__ = ("fallback", "inputs", "metadata", "name", "native", "outputs", "provider")
 
     def __init__(
         self,
@@ -159,7 +160,7 @@ class Session:
         if self.fallback and not allow_fallback:
             raise self._fell_back(self.fallback)
         session.disable_fallback()  # it would change the provider behind our back
-        self._run = session.run
+        self.native = session
         self.inputs = {node.name: _tensor(node) for node in session.get_inputs()}
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
         self.outputs = {node.name: _tensor(node) for node in session.get_outputs()}
@@ -202,7 +203,7 @@ class Session:
         """All outputs by name for one batch of each input."""
         self._check(feeds)
         try:
-            values = self._run(None, feeds)
+            values = self.native.run(None, feeds)
         except Exception as error:
             raise RunFailed(f"{escape(self.name)} failed: {_first_line(str(error))}") from None
         return dict(zip(self.outputs, values, strict=True))

@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime
 
 from netdsl.emit import ELEMENT_TYPES, NEXT
+from netdsl.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,14 +28,21 @@ class Runner:
 
     __slots__ = ("_bindings", "_inputs", "_outputs", "_session", "_sets", "_still", "_turn", "graph")
 
-    def __init__(self, graph: Graph, model: bytes, state: Mapping[str, Array], *, threads: int | None = None) -> None:
-        """`model` is the emitted graph; `state` has an array for each parameter and each part of the graph's state."""
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        if threads:
-            options.intra_op_num_threads = threads
+    def __init__(
+        self,
+        graph: Graph,
+        model: bytes,
+        state: Mapping[str, Array],
+        *,
+        threads: int | None = None,
+        provider: str = "cpu",
+        allow_fallback: bool = False,
+    ) -> None:
+        """`model` is the emitted graph; `state` has an array for each parameter and each part of the graph's state.
+        Raises NoProvider and FellBack."""
         self.graph = graph
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        opened = Session(model, provider=provider, threads=threads, name=graph.name, allow_fallback=allow_fallback)
+        self._session = opened.native
         self._still = {name: _value(state[name]) for name in graph.parameters if name not in graph.state}
         self._sets: list[Values] = [{name: _value(state[name]) for name in graph.state} for _ in range(2)]
         self._inputs = {name: _value(_zeros(x)) for name, x in graph.inputs.items()}
@@ -55,8 +63,21 @@ class Runner:
 
     def state(self) -> dict[str, Array]:
         """The state after the last step, and the parameters that no step changes, by name, as copies."""
-        values = {**self._still, **self._sets[self._turn]}
+        return {name: value.numpy().copy() for name, value in self.values().items()}
+
+    def values(self) -> Values:
+        """The same, as onnxruntime has it, without a copy: it is good until the next step but one."""
+        return {**self._still, **self._sets[self._turn]}
+
+    def before(self) -> dict[str, Array]:
+        """What the last step began with, by name, as copies."""
+        values = {**self._still, **self._sets[self._turn ^ 1]}
         return {name: value.numpy().copy() for name, value in values.items()}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Go on from a state."""
+        for name, value in self.values().items():
+            value.update_inplace(np.ascontiguousarray(state[name]))
 
     def _bind(self, before: Values, after: Values) -> Any:
         binding = self._session.io_binding()
