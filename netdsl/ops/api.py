@@ -18,6 +18,7 @@ from netdsl.ops.activations import (
 )
 from netdsl.ops.arithmetic import add, div, maximum, minimum, mul, sub, sum_to
 from netdsl.ops.base import constant
+from netdsl.ops.batch_training import batch_norm_training
 from netdsl.ops.bits import bit_xor, shift_right
 from netdsl.ops.comparison import (
     both,
@@ -32,14 +33,17 @@ from netdsl.ops.comparison import (
     where,
 )
 from netdsl.ops.convolution import conv, conv_transpose
+from netdsl.ops.convolution_gradients import conv_dw, conv_dx
 from netdsl.ops.elementwise import absolute as abs
 from netdsl.ops.elementwise import cast, cos, erf, exp, identity, log, neg, power, reciprocal, sign, sin, sqrt
-from netdsl.ops.indexing import concat, gather, pad, slice
+from netdsl.ops.indexing import concat, gather, pad, padded, slice
 from netdsl.ops.linear import gemm, matmul
 from netdsl.ops.normalization import batch_norm, instance_norm, layer_norm, lrn
 from netdsl.ops.pooling import average_pool, global_average_pool, global_max_pool, max_pool
-from netdsl.ops.reduction import arg_max, reduce_max, reduce_mean, reduce_sum
+from netdsl.ops.pooling_gradients import max_pool_dx, max_pool_indices, max_unpool
+from netdsl.ops.reduction import arg_max, reduce_max, reduce_mean, reduce_sum, sum_by_channel
 from netdsl.ops.resampling import depth_to_space, resize
+from netdsl.ops.scattering import one_hot, scatter_add, scatter_rows, spaced, zeros
 from netdsl.ops.shaping import expand, flatten, reshape, transpose
 
 __all__ = [
@@ -48,6 +52,7 @@ __all__ = [
     "arg_max",
     "average_pool",
     "batch_norm",
+    "batch_norm_training",
     "bit_xor",
     "both",
     "cast",
@@ -55,6 +60,8 @@ __all__ = [
     "concat",
     "constant",
     "conv",
+    "conv_dw",
+    "conv_dx",
     "conv_transpose",
     "cos",
     "depth_to_space",
@@ -85,12 +92,17 @@ __all__ = [
     "lrn",
     "matmul",
     "max_pool",
+    "max_pool_dx",
+    "max_pool_indices",
+    "max_unpool",
     "maximum",
     "minimum",
     "mul",
     "neg",
     "negate",
+    "one_hot",
     "pad",
+    "padded",
     "power",
     "prelu",
     "reciprocal",
@@ -100,6 +112,8 @@ __all__ = [
     "relu",
     "reshape",
     "resize",
+    "scatter_add",
+    "scatter_rows",
     "selu",
     "shift_right",
     "sigmoid",
@@ -108,10 +122,13 @@ __all__ = [
     "slice",
     "softmax",
     "softplus",
+    "spaced",
     "sqrt",
     "sub",
+    "sum_by_channel",
     "sum_to",
     "tanh",
     "transpose",
     "where",
+    "zeros",
 ]

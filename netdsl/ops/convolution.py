@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl import ops
 from netdsl.ir.formula import count
 from netdsl.ops.base import Form, Op, apply, known
 from netdsl.ops.reach import Reach, window
@@ -57,6 +58,12 @@ class Conv(Op):
     def onnx(self, opset: int, *xs: Value) -> Form:
         return Form("Conv", self.attributes | {"kernel_shape": xs[1].shape[2:]})
 
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        x, w, *bias = xs
+        dx = ops.conv_dx(dy, w, self, known(x.shape)[2:])
+        dw = ops.conv_dw(x, dy, self, known(w.shape)[2:])
+        return dx, dw, *(ops.sum_by_channel(dy) for _ in bias)
+
 
 class ConvTranspose(Op):
     """The gradient of Conv with respect to its input, as a layer. ONNX ConvTranspose.
@@ -107,6 +114,16 @@ class ConvTranspose(Op):
 
     def onnx(self, opset: int, *xs: Value) -> Form:
         return Form("ConvTranspose", self.attributes | {"kernel_shape": xs[1].shape[2:]})
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        """Those of the convolution that goes the other way, which may see more than there was to begin with."""
+        x, w, *bias = xs
+        back = Conv(self.strides, self.pads, self.dilations, self.group)
+        dx = apply(back, dy, w)
+        spatial = range(2, len(x.shape))
+        if dx.shape != x.shape:
+            dx = ops.slice(dx, spatial, [0 for _ in spatial], known(x.shape)[2:])
+        return dx, ops.conv_dw(dy, x, back, known(w.shape)[2:]), *(ops.sum_by_channel(dy) for _ in bias)
 
 
 def conv(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.ir.graph import Tensor, Value
+from netdsl import ops
+from netdsl.ir.graph import Constant, Tensor, Value
 from netdsl.ir.shape import Undecidable
-from netdsl.ops.base import Form, Op, apply, constant, ints
+from netdsl.ops.base import Form, Op, apply, constant, ints, known
 from netdsl.ops.reach import Reach
 
 if TYPE_CHECKING:
@@ -42,6 +43,14 @@ class Concat(Op):
         assert len(set(xs)) == 1, xs
         return xs[0]
 
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        parts, begin = [], 0
+        for x in xs:
+            end = begin + known(x.shape)[self.axis]
+            parts.append(slice(dy, (self.axis % len(x.shape),), (begin,), (end,)))
+            begin = end
+        return tuple(parts)
+
 
 class Gather(Op):
     """y[…, i, …] = x[…, indices[i], …] along an axis. ONNX Gather."""
@@ -66,6 +75,18 @@ class Gather(Op):
         # Counted from the end: OpenVINO draws a permutation of axis 1 into the next convolution's weights, inverted.
         rank = len(xs[0].shape)
         return Form("Gather", {"axis": self.axis % rank - rank})
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        x, indices = xs
+        axis = self.axis % len(x.shape)
+        places = indices.tensor.data if isinstance(indices, Constant) else ()
+        if len(indices.shape) == 1 and sorted(places) == list(range(known(x.shape)[axis])):
+            return gather(dy, [places.index(i) for i in range(len(places))], axis), None
+        first = [*range(axis, axis + len(indices.shape))]
+        order = [*first, *(i for i in range(len(y.shape)) if i not in first)]
+        rows = (x.shape[axis], *x.shape[:axis], *x.shape[axis + 1 :])
+        found = ops.scatter_rows(ops.zeros(x.graph, rows, x.dtype), indices, ops.transpose(dy, order))
+        return ops.transpose(found, [*range(1, axis + 1), 0, *range(axis + 1, len(rows))]), None
 
 
 class Slice(Op):
@@ -100,6 +121,16 @@ class Slice(Op):
         stops = (2**63 - 1 if stop is None else stop for stop in self.stops)
         extra = {"starts": self.starts, "ends": stops, "axes": self.axes, "steps": self.steps}
         return Form("Slice", extra={name: ints(*values) for name, values in extra.items()})
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        """Zeros where nothing was read."""
+        shape = known(xs[0].shape)
+        before, after = [0] * len(shape), [0] * len(shape)
+        for axis, start, step in zip(self.axes, self.starts, self.steps, strict=True):
+            before[axis] = len(range(shape[axis])[:start])
+            dy = ops.spaced(dy, axis, step)
+            after[axis] = shape[axis] - before[axis] - known(dy.shape)[axis]
+        return (padded(dy, (*before, *after)),)
 
 
 def _span(size: Dim, start: int, stop: int | None) -> Dim:
@@ -138,6 +169,9 @@ class Pad(Op):
         pads = ints(*none, *self.pads[:rank], *none, *self.pads[rank:])
         return Form("Pad", extra={"pads": pads, "value": Tensor(xs[0].dtype, (), (self.value,))})
 
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (padded(dy, [-p for p in self.pads]),)
+
 
 def concat(xs: Sequence[Value], axis: int = 1) -> Value:
     return apply(Concat(axis), *xs) if len(xs) > 1 else xs[0]
@@ -163,3 +197,13 @@ def slice(
 def pad(x: Value, pads: Sequence[int], value: float = 0.0) -> Value:
     """`pads` of the last len(pads)/2 axes: all befores, then all afters."""
     return apply(Pad(tuple(pads), value), x)
+
+
+def padded(x: Value, pads: Sequence[int]) -> Value:
+    """Zeros around the last axes as in `pad`; where one is negative, as many elements are cut off."""
+    rank = len(pads) // 2
+    first = len(x.shape) - rank
+    cut = [(i, max(0, -pads[i]), max(0, -pads[rank + i])) for i in range(rank) if min(pads[i], pads[rank + i]) < 0]
+    if cut:
+        x = slice(x, [first + i for i, _, _ in cut], [b for _, b, _ in cut], [-a if a else None for _, _, a in cut])
+    return pad(x, [max(0, p) for p in pads]) if max(pads) > 0 else x

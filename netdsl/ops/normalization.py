@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
-from netdsl.ops.base import SameShape, apply
+from netdsl import ops
+from netdsl.ops.base import SameShape, apply, known
 from netdsl.ops.reach import Reach, window
 
 if TYPE_CHECKING:
@@ -27,6 +29,15 @@ class BatchNormalization(SameShape):
         assert all(s == x[1:2] for s in statistics), f"{x} normalised with {statistics}"
         return x
 
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        """With its statistics frozen: they have no gradient."""
+        x, scale, _, mean, var = xs
+        rank = len(x.shape)
+        inverse = ops.reciprocal(ops.sqrt(ops.add(var, self.epsilon)))
+        dx = ops.mul(dy, by_channel(ops.mul(scale, inverse), rank))
+        dscale = ops.sum_by_channel(ops.mul(dy, ops.sub(x, by_channel(mean, rank))))
+        return dx, ops.mul(dscale, inverse), ops.sum_by_channel(dy), None, None
+
 
 class InstanceNormalization(SameShape):
     """y = scale * (x - mean) / sqrt(var + epsilon) + bias, mean and var of each map itself. ONNX InstanceNormalization.
@@ -47,6 +58,14 @@ class InstanceNormalization(SameShape):
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
         return Reach(axis) if axis < 2 else None
 
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        x, scale, _ = xs
+        n, channels, *spatial = known(x.shape)
+        maps = (n, channels, prod(spatial))
+        dy, rows = (ops.reshape(each, maps, batch=False) for each in (dy, x))
+        dx, dscale = _standardised(dy, rows, by_channel(scale, 3), self.epsilon)
+        return ops.reshape(dx, x.shape, batch=False), ops.sum_by_channel(dscale), ops.sum_by_channel(dy)
+
 
 class LayerNormalization(SameShape):
     """y = scale * (x - mean) / sqrt(var + epsilon) + bias, mean and var over the last axis. ONNX LayerNormalization.
@@ -65,6 +84,11 @@ class LayerNormalization(SameShape):
 
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
         return Reach(axis) if axis < len(y) - 1 else None
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        x, scale, _ = xs
+        dx, dscale = _standardised(dy, x, scale, self.epsilon)
+        return dx, ops.sum_to(dscale, scale.shape), ops.sum_to(dy, scale.shape)
 
 
 class LRN(SameShape):
@@ -89,6 +113,48 @@ class LRN(SameShape):
 
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
         return window(1, self.size, 1, self.size // 2) if axis == 1 else Reach(axis)
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        """With s the base: dx = dy*s^-beta - 2*alpha*beta/size * x * (sum of dy*y/s over the channels around)."""
+        (x,) = xs
+        base = ops.add(ops.mul(self._mean_around(ops.mul(x, x)), self.alpha), self.bias)
+        around = self._mean_around(ops.div(ops.mul(dy, y), base))
+        direct = ops.mul(dy, inverse_power(base, self.beta))
+        return (ops.sub(direct, ops.mul(ops.mul(x, 2 * self.alpha * self.beta), around)),)
+
+    def _mean_around(self, x: Value) -> Value:
+        """The sum over the channels around, divided by `size`: a pool along the channels."""
+        n, channels, *spatial = known(x.shape)
+        half = self.size // 2
+        rows = ops.reshape(x, (n, 1, channels, prod(spatial)), batch=False)
+        rows = ops.average_pool(rows, (self.size, 1), (1, 1), (half, 0, half, 0), count_include_pad=True)
+        return ops.reshape(rows, x.shape, batch=False)
+
+
+def by_channel(v: Value, rank: int) -> Value:
+    """[C] as it spreads over [N, C, *S]."""
+    return ops.reshape(v, (*v.shape, *(1,) * (rank - 2)), batch=False)
+
+
+def inverse_power(x: Value, exponent: float) -> Value:
+    """x^-exponent; that of LRN, 3/4, by roots, which are many times faster than a power."""
+    if exponent != 0.75:
+        return ops.power(x, -exponent)
+    root = ops.sqrt(x)
+    return ops.reciprocal(ops.mul(root, ops.sqrt(root)))
+
+
+def _standardised(dy: Value, x: Value, scale: Value, epsilon: float) -> tuple[Value, Value]:
+    """dx and the terms of dscale of y = scale * z, with z = x of mean 0 and variance 1 over the last axis.
+
+    dx = (g - mean(g) - z * mean(g*z)) / sqrt(var + epsilon) with g = scale*dy.
+    """
+    centered = ops.sub(x, ops.reduce_mean(x, (-1,)))
+    var = ops.reduce_mean(ops.mul(centered, centered), (-1,))
+    inverse = ops.reciprocal(ops.sqrt(ops.add(var, epsilon)))
+    z, g = ops.mul(centered, inverse), ops.mul(dy, scale)
+    inner = ops.mul(z, ops.reduce_mean(ops.mul(g, z), (-1,)))
+    return ops.mul(ops.sub(g, ops.reduce_mean(g, (-1,)), inner), inverse), ops.mul(dy, z)
 
 
 def batch_norm(x: Value, scale: Value, bias: Value, mean: Value, var: Value, epsilon: float = 1e-5) -> Value:

@@ -6,10 +6,12 @@ max(0, (out - 1)*stride + kernel - size - pads); onnxruntime and the checker dis
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
-from netdsl.ops.base import Form, Op, apply
-from netdsl.ops.convolution import windows
+from netdsl import ops
+from netdsl.ops.base import Form, Op, apply, constant, known
+from netdsl.ops.convolution import Conv, windows
 from netdsl.ops.indexing import pad
 from netdsl.ops.reach import Reach, window
 
@@ -52,6 +54,10 @@ class MaxPool(Pool):
 
     __slots__ = ()
 
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        """The first of several largest takes it, in row-major order, as in PyTorch."""
+        return (ops.max_pool_dx(dy, xs[0], y, self),)
+
 
 class AveragePool(Pool):
     """The mean of each window, of its padding too where that counts. ONNX AveragePool."""
@@ -67,6 +73,37 @@ class AveragePool(Pool):
     def onnx(self, opset: int, *xs: Value) -> Form:
         return Form("AveragePool", self.attributes | {"count_include_pad": int(self.count_include_pad)})
 
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        """dy, divided by how many elements each window has, goes to all of them."""
+        shape = known(xs[0].shape)
+        if not self.count_include_pad and any(self.pads):
+            shares = constant(dy.graph, self._shares(shape[2:]), dy.dtype, (1, 1, *known(y.shape)[2:]))
+            dy = ops.mul(dy, shares, prod(self.kernel_shape))
+        ones = (1,) * len(self.strides)
+        if self.strides == ones:
+            pads = [k - 1 - p for k, p in zip(self.kernel_shape * 2, self.pads, strict=True)]
+            return (apply(AveragePool(self.kernel_shape, ones, tuple(pads), True), dy),)
+        dy = ops.mul(dy, 1 / prod(self.kernel_shape))
+        if self.strides == self.kernel_shape and not any(self.pads):
+            dx = ops.resize(dy, self.kernel_shape)
+            rest = [size - read for size, read in zip(shape[2:], known(dx.shape)[2:], strict=True)]
+            return (ops.padded(dx, (*(0 for _ in rest), *rest)),)
+        maps = ops.reshape(dy, (shape[0] * shape[1], 1, *known(y.shape)[2:]), batch=False)
+        kernel = constant(dy.graph, 1, dy.dtype, (1, 1, *self.kernel_shape))
+        dx = ops.conv_dx(maps, kernel, Conv(self.strides, self.pads, ones, 1), shape[2:])
+        return (ops.reshape(dx, shape, batch=False),)
+
+    def _shares(self, sizes: tuple[int, ...]) -> list[float]:
+        """One over how many elements each window has, in row-major order."""
+        found, rank = [1.0], len(sizes)
+        for axis, size in enumerate(sizes):
+            kernel, stride, before = self.kernel_shape[axis], self.strides[axis], self.pads[axis]
+            last = size + self.pads[rank + axis] - kernel
+            begins = range(-before, last + 1, stride)
+            counts = [min(begin + kernel, size) - max(begin, 0) for begin in begins]
+            found = [share / many for share in found for many in counts]
+        return found
+
 
 class GlobalPool(Op):
     """[N, C, *S] -> [N, C, *1]."""
@@ -81,9 +118,22 @@ class GlobalPool(Op):
 class GlobalAveragePool(GlobalPool):
     """The mean of each map. ONNX GlobalAveragePool."""
 
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        shape = known(xs[0].shape)
+        return (ops.expand(ops.mul(dy, 1 / prod(shape[2:])), shape),)
+
 
 class GlobalMaxPool(GlobalPool):
     """The largest of each map. ONNX GlobalMaxPool."""
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        """The first of several largest takes it, as in PyTorch's adaptive pool."""
+        (x,) = xs
+        n, channels, *spatial = known(x.shape)
+        maps = ops.reshape(x, (n, channels, prod(spatial)), batch=False)
+        updates = ops.reshape(dy, (n, channels, 1), batch=False)
+        dx = ops.scatter_add(ops.zeros(x.graph, maps.shape, x.dtype), ops.arg_max(maps, 2, True), updates, 2)
+        return (ops.reshape(dx, x.shape, batch=False),)
 
 
 def _joined(pads: Sequence[int] | None, extra: Sequence[int] | None, rank: int) -> tuple[int, ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
+from netdsl import ops
 from netdsl.ir.graph import Tensor
-from netdsl.ops.base import Form, Op, apply
+from netdsl.ops.base import Form, Op, apply, constant, known
 from netdsl.ops.reach import Reach
 
 if TYPE_CHECKING:
@@ -50,6 +52,28 @@ class Resize(Op):
         scales = Tensor("f32", (len(self.factors) + 2,), (1.0, 1.0, *map(float, self.factors)))
         return Form("Resize", attributes, extra={"roi": None, "scales": scales})
 
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        """Copies are summed; interpolation is a product with a matrix along each axis, its adjoint with the transposed."""
+        if not self.linear:
+            return (ops.mul(ops.average_pool(dy, self.factors, self.factors), prod(self.factors)),)
+        for axis, factor in enumerate(self.factors, 2):
+            if factor > 1:
+                dy = self._gathered(dy, axis, factor)
+        return (dy,)
+
+    def _gathered(self, dy: Value, axis: int, factor: int) -> Value:
+        """The adjoint along an axis."""
+        shape = known(dy.shape)
+        before, long, after = prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
+        size = long // factor
+        weights = [w for row in zip(*interpolation(size, factor, self.corners), strict=True) for w in row]
+        matrix = constant(dy.graph, weights, dy.dtype, (size, long))
+        if after == 1:
+            found = ops.gemm(ops.reshape(dy, (before, long), batch=False), matrix, trans_b=True)
+        else:
+            found = ops.matmul(matrix, ops.reshape(dy, (before, long, after), batch=False))
+        return ops.reshape(found, (*shape[:axis], size, *shape[axis + 1 :]), batch=False)
+
 
 class DepthToSpace(Op):
     """[N, C*b*b, H, W] -> [N, C, b*H, b*W]: y[c, b*h + i, b*w + j] = x[(c*b + i)*b + j, h, w]. ONNX DepthToSpace."""
@@ -71,6 +95,27 @@ class DepthToSpace(Op):
 
     def onnx(self, opset: int, *xs: Value) -> Form:
         return Form("DepthToSpace", {"blocksize": self.blocksize, "mode": "CRD"})
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        n, channels, height, width = known(y.shape)
+        b = self.blocksize
+        blocks = ops.reshape(dy, (n, channels, height // b, b, width // b, b), batch=False)
+        return (ops.reshape(ops.transpose(blocks, (0, 1, 3, 5, 2, 4)), xs[0].shape, batch=False),)
+
+
+def interpolation(size: int, factor: int, corners: bool) -> list[list[float]]:
+    """The matrix [factor*size, size] of linear interpolation along an axis; flat beyond the outermost elements."""
+    rows = []
+    for place in range(size * factor):
+        at = place * (size - 1) / max(1, size * factor - 1) if corners else (place + 0.5) / factor - 0.5
+        at = min(max(at, 0.0), size - 1.0)
+        low = min(int(at), max(0, size - 2))
+        row = [0.0] * size
+        row[low] = 1 - (at - low)
+        if at > low:
+            row[low + 1] = at - low
+        rows.append(row)
+    return rows
 
 
 def resize(x: Value, factors: Sequence[int], *, linear: bool = False, corners: bool = False) -> Value:

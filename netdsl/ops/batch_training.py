@@ -1,0 +1,90 @@
+"""Batch normalisation in training: by the statistics of the batch, through which its gradient goes too."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.ir.graph import Tensor
+from netdsl.ops.base import Form, Macro, Op, known
+from netdsl.ops.normalization import by_channel
+
+if TYPE_CHECKING:
+    from netdsl.ir.graph import Value
+    from netdsl.ir.shape import Shape
+
+
+class BnTrain(Op):
+    """y = scale * (x - mean) / sqrt(var + epsilon) + bias, mean and var per channel of the batch, also results.
+
+    x [N, C, *S], scale and bias [C] -> [N, C, *S], [C], [C]; var is the biased one. ONNX BatchNormalization in training
+    mode, whose momentum of 0 lets the batch's statistics out. Source: Ioffe & Szegedy (2015), Algorithm 1.
+    """
+
+    __slots__ = ("epsilon",)
+
+    def __init__(self, epsilon: float) -> None:
+        self.epsilon = float(epsilon)
+
+    def shapes(self, *xs: Shape) -> tuple[Shape, ...]:
+        x, scale, bias = xs
+        assert scale == bias == x[1:2], f"{x} normalised with {scale}, {bias}"
+        return x, scale, bias
+
+    def dtypes(self, *xs: str) -> tuple[str, ...]:
+        return xs
+
+    def onnx(self, opset: int, *xs: Value) -> Form:
+        """The running statistics are this node's own: onnxruntime writes the results into their memory."""
+        dtype, shape = xs[1].dtype, known(xs[1].shape)
+        extra = {"mean": Tensor(dtype, shape, (0.0,) * shape[0]), "var": Tensor(dtype, shape, (1.0,) * shape[0])}
+        attributes = {"epsilon": self.epsilon, "momentum": 0.0, "training_mode": 1}
+        return Form("BatchNormalization", attributes, extra=dict(extra))
+
+    def vjps(
+        self, dys: tuple[Value | None, ...], ys: tuple[Value, ...], xs: tuple[Value, ...]
+    ) -> tuple[Value | None, ...]:
+        dy, *others = dys
+        assert dy is not None
+        assert others == [None, None], "what is made of the batch's statistics is not differentiated"
+        x, scale, _ = xs
+        return x.graph.apply(BnGrad(self.epsilon), dy, x, scale, *ys[1:])
+
+
+class BnGrad(Macro):
+    """dy, x, scale, mean, var of a BnTrain -> dx, dscale, dbias. Source: Ioffe & Szegedy (2015), section 3.
+
+    With z = (x - mean) / sqrt(var + epsilon) and M elements a channel: dbias = sum of dy, dscale = sum of dy*z, and
+    dx = scale / sqrt(var + epsilon) * (dy - dbias/M - z * dscale/M), that is a*dy + b*x + c with numbers per channel.
+    """
+
+    __slots__ = ("epsilon",)
+
+    def __init__(self, epsilon: float) -> None:
+        self.epsilon = float(epsilon)
+
+    def shapes(self, *xs: Shape) -> tuple[Shape, ...]:
+        return xs[1], xs[2], xs[2]
+
+    def dtypes(self, *xs: str) -> tuple[str, ...]:
+        return xs[1], xs[2], xs[2]
+
+    def expand(self, *xs: Value) -> tuple[Value, ...]:
+        dy, x, scale, mean, var = xs
+        shape = known(x.shape)
+        share = 1 / (prod(shape) // shape[1])
+        inverse = ops.reciprocal(ops.sqrt(ops.add(var, self.epsilon)))
+        dbias = ops.sum_by_channel(dy)
+        dscale = ops.mul(ops.sub(ops.sum_by_channel(ops.mul(dy, x)), ops.mul(mean, dbias)), inverse)
+        a = ops.mul(scale, inverse)
+        b = ops.neg(ops.mul(ops.mul(a, inverse, dscale), share))
+        c = ops.neg(ops.add(ops.mul(ops.mul(a, dbias), share), ops.mul(b, mean)))
+        a, b, c = (by_channel(each, len(shape)) for each in (a, b, c))
+        return ops.add(ops.mul(dy, a), ops.add(ops.mul(x, b), c)), dscale, dbias
+
+
+def batch_norm_training(x: Value, scale: Value, bias: Value, epsilon: float = 1e-5) -> tuple[Value, Value, Value]:
+    """The result, and the batch's mean and biased variance."""
+    y, mean, var = x.graph.apply(BnTrain(epsilon), x, scale, bias)
+    return y, mean, var

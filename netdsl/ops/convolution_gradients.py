@@ -1,0 +1,190 @@
+"""The gradients of a convolution, as ops that stand in the graph until a lowering chooses how to compute them.
+
+What they expand to here are ordinary convolutions, the fastest of those that onnxruntime was seen to run on a CPU.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.ir.formula import count
+from netdsl.ops.base import Macro, apply, known
+from netdsl.ops.convolution import windows
+
+if TYPE_CHECKING:
+    from netdsl.ir.formula import Count
+    from netdsl.ir.graph import Value
+    from netdsl.ir.shape import Shape
+    from netdsl.ops.convolution import Conv
+
+
+class ConvGradient(Macro):
+    """Of a convolution with these attributes."""
+
+    __slots__ = ("dilations", "group", "pads", "strides")
+
+    def __init__(self, conv: Conv) -> None:
+        self.strides = conv.strides
+        self.pads = conv.pads
+        self.dilations = conv.dilations
+        self.group = conv.group
+
+    def spans(self, kernel_shape: tuple[int, ...]) -> list[int]:
+        """How far a window goes along each axis."""
+        return [(k - 1) * d + 1 for k, d in zip(kernel_shape, self.dilations, strict=True)]
+
+
+class ConvDw(ConvGradient):
+    """dw[o, i, k] = sum over n, p of dy[n, o, p] * x[n, i, stride*p + dilation*k - pad], per group.
+
+    x [N, C, *S], dy [N, O, *P] -> [O, C/group, *K].
+    """
+
+    __slots__ = ("kernel_shape",)
+
+    def __init__(self, conv: Conv, kernel_shape: tuple[int, ...]) -> None:
+        super().__init__(conv)
+        self.kernel_shape = kernel_shape
+
+    def infer(self, x: Shape, dy: Shape) -> Shape:
+        channels = known(x[1:2])[0]
+        assert x[0] == dy[0], f"{x} and {dy}"
+        return dy[1], channels // self.group, *self.kernel_shape
+
+    def macs(self, y: Shape, *xs: Shape) -> Count:
+        return count(xs[1][1:]) * count(y[1:])
+
+    def expand(self, *xs: Value) -> tuple[Value, ...]:
+        x, dy = xs
+        rank, sizes, places = len(self.strides), known(x.shape)[2:], known(dy.shape)[2:]
+        before = self.pads[:rank]
+        # What is read beyond the end; where the last pixels are not read at all, they are cut off first.
+        after = [
+            (p - 1) * s + span - b - size
+            for p, s, span, b, size in zip(
+                places, self.strides, self.spans(self.kernel_shape), before, sizes, strict=True
+            )
+        ]
+        x = ops.padded(x, (*(0,) * rank, *(min(0, a) for a in after)))
+        pads = (*before, *(max(0, a) for a in after))
+        by_channel = self.group == x.shape[1]
+        return ((self._by_channel if by_channel else self._by_rows)(x, dy, pads),)
+
+    def _by_channel(self, x: Value, dy: Value, pads: tuple[int, ...]) -> Value:
+        """Depthwise: a grouped convolution whose kernels are dy's maps, summed over the batch."""
+        (n, channels, *sizes), (_, outputs, *places) = known(x.shape), known(dy.shape)
+        each = ops.conv(
+            ops.reshape(x, (1, n * channels, *sizes), batch=False),
+            ops.reshape(dy, (n * outputs, 1, *places), batch=False),
+            strides=self.dilations,
+            dilations=self.strides,
+            pads=pads,
+            group=n * channels,
+        )
+        total = ops.reduce_sum(ops.reshape(each, (n, outputs * prod(self.kernel_shape)), batch=False), (0,))
+        return ops.reshape(total, (outputs, 1, *self.kernel_shape), batch=False)
+
+    def _by_rows(self, x: Value, dy: Value, pads: tuple[int, ...]) -> Value:
+        """x as one image of rows in which the channels of a pixel stand together, its maps the batch; dy the kernel.
+
+        Along a row the taps are whole pixels apart, so that what lies between are the channels' places.
+        """
+        (n, channels, *sizes), outputs = known(x.shape), known(dy.shape)[1]
+        rank, group, width = len(sizes), self.group, channels // self.group
+        image = ops.reshape(x, (n, group, width, *sizes), batch=False)
+        image = ops.transpose(image, (1, 0, *range(3, rank + 3), 2))
+        found = ops.conv(
+            ops.reshape(image, (1, group * n, *sizes[:-1], sizes[-1] * width), batch=False),
+            ops.transpose(dy, (1, 0, *range(2, rank + 2))),
+            strides=(*self.dilations[:-1], 1),
+            dilations=(*self.strides[:-1], self.strides[-1] * width),
+            pads=(*pads[: rank - 1], pads[rank - 1] * width, *pads[rank:-1], pads[-1] * width),
+            group=group,
+        )
+        taps = known(found.shape)[-1] // width
+        found = ops.reshape(found, (outputs, *self.kernel_shape[:-1], taps, width), batch=False)
+        if self.dilations[-1] > 1:
+            found = ops.slice(found, (rank,), (0,), (None,), (self.dilations[-1],))
+        return ops.transpose(found, (0, rank + 1, *range(1, rank + 1)))
+
+
+class ConvDx(ConvGradient):
+    """dx[n, i, q] = sum over o, and over p and k with stride*p + dilation*k - pad = q, of dy[n, o, p] * w[o, i, k].
+
+    dy [N, O, *P], w [O, C/group, *K] -> [N, C, *S], `sizes` being S.
+    """
+
+    __slots__ = ("sizes",)
+
+    def __init__(self, conv: Conv, sizes: tuple[int, ...]) -> None:
+        super().__init__(conv)
+        self.sizes = sizes
+
+    def infer(self, dy: Shape, w: Shape) -> Shape:
+        assert dy[1] == w[0], f"{dy} through {w}"
+        rank, sides = len(self.strides), zip(self.pads, self.pads[len(self.strides) :], strict=False)
+        seen = tuple(map(windows, self.sizes, known(w[2:]), self.strides, map(sum, sides), self.dilations))
+        assert dy[2:] == seen[:rank], f"{dy} from {self.sizes}"
+        return dy[0], known(w[1:2])[0] * self.group, *self.sizes
+
+    def macs(self, y: Shape, *xs: Shape) -> Count:
+        return count(xs[0][1:]) * count(xs[1][1:])
+
+    def expand(self, *xs: Value) -> tuple[Value, ...]:
+        dy, w = xs
+        return ((self._transposed if self.group == 1 and self._prefers_transposed(dy, w) else self._flipped)(dy, w),)
+
+    def _prefers_transposed(self, dy: Value, w: Value) -> bool:
+        """With strides; with few channels; with many of them on small maps. As measured."""
+        return (
+            max(self.strides) > 1
+            or known(w.shape)[1] < 16
+            or (prod(known(w.shape)) > 400_000 and prod(known(dy.shape)[2:]) <= 14**2)
+        )
+
+    def _transposed(self, dy: Value, w: Value) -> Value:
+        rank, places, spans = len(self.strides), known(dy.shape)[2:], self.spans(known(w.shape)[2:])
+        full = [(p - 1) * s + span for p, s, span in zip(places, self.strides, spans, strict=True)]
+        missing = [
+            size - (whole - b - a)
+            for size, whole, b, a in zip(self.sizes, full, self.pads[:rank], self.pads[rank:], strict=True)
+        ]
+        return ops.conv_transpose(
+            dy, w, strides=self.strides, pads=self.pads, output_padding=missing, dilations=self.dilations
+        )
+
+    def _flipped(self, dy: Value, w: Value) -> Value:
+        """A convolution with the kernel flipped, of dy with zeros between its elements where there are strides."""
+        spans = self.spans(known(w.shape)[2:])
+        for axis, step in enumerate(self.strides, 2):
+            dy = ops.spaced(dy, axis, step)
+        before = [span - 1 - pad for span, pad in zip(spans, self.pads, strict=False)]
+        after = [
+            size + span - 1 - b - length
+            for size, span, b, length in zip(self.sizes, spans, before, known(dy.shape)[2:], strict=True)
+        ]
+        pads = (*before, *after)
+        dy = ops.padded(dy, [min(0, p) for p in pads])
+        return ops.conv(dy, self._kernel(w), pads=[max(0, p) for p in pads], dilations=self.dilations, group=self.group)
+
+    def _kernel(self, w: Value) -> Value:
+        """[O, C/group, *K] -> [C, O/group, *K], flipped."""
+        outputs, width, *kernel = known(w.shape)
+        group, taps = self.group, prod(kernel)
+        w = ops.reshape(w, (group, outputs // group, width, taps), batch=False)
+        if taps > 1:
+            w = ops.gather(w, range(taps - 1, -1, -1), 3)
+        if width > 1 < outputs // group:
+            w = ops.transpose(w, (0, 2, 1, 3))
+        return ops.reshape(w, (group * width, outputs // group, *kernel), batch=False)
+
+
+def conv_dw(x: Value, dy: Value, conv: Conv, kernel_shape: tuple[int, ...]) -> Value:
+    return apply(ConvDw(conv, kernel_shape), x, dy)
+
+
+def conv_dx(dy: Value, w: Value, conv: Conv, sizes: tuple[int, ...]) -> Value:
+    """`sizes` are the image's."""
+    return apply(ConvDx(conv, sizes), dy, w)

@@ -1,0 +1,86 @@
+"""Values put into their places: the adjoints of picking, and classes as vectors."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.ir.graph import Tensor, Value
+from netdsl.ops.base import Form, Op, SameShape, apply, constant, known
+
+if TYPE_CHECKING:
+    from netdsl.ir.graph import Graph
+    from netdsl.ir.shape import Shape
+
+
+class ScatterElements(SameShape):
+    """y = x with updates[…, i, …] added at y[…, indices[…, i, …], …] along an axis. ONNX ScatterElements."""
+
+    __slots__ = ("axis",)
+
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def onnx(self, opset: int, *xs: Value) -> Form:
+        return Form("ScatterElements", {"axis": self.axis, "reduction": "add"})
+
+
+class ScatterND(SameShape):
+    """y = x with updates[i, …] added at y[indices[i, 0], …]; indices [*, 1], updates [*, …]. ONNX ScatterND."""
+
+    def onnx(self, opset: int, *xs: Value) -> Form:
+        return Form("ScatterND", {"reduction": "add"})
+
+
+class OneHot(Op):
+    """y[…, k, …] = 1 where k is the index, else 0: an axis of `depth` more, of floats. ONNX OneHot."""
+
+    __slots__ = ("axis", "depth")
+
+    def __init__(self, depth: int, axis: int) -> None:
+        self.depth = depth
+        self.axis = axis
+
+    def infer(self, indices: Shape) -> Shape:
+        axis = self.axis % (len(indices) + 1)
+        return *indices[:axis], self.depth, *indices[axis:]
+
+    def dtype(self, *xs: str) -> str:
+        return "f32"
+
+    def onnx(self, opset: int, *xs: Value) -> Form:
+        extra = {"depth": Tensor("i64", (), (self.depth,)), "values": Tensor("f32", (2,), (0.0, 1.0))}
+        return Form("OneHot", {"axis": self.axis}, extra=extra)
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (None,)
+
+
+def zeros(graph: Graph, shape: Shape, dtype: str = "f32") -> Value:
+    return ops.expand(constant(graph, 0, dtype), shape)
+
+
+def scatter_add(x: Value, indices: Value, updates: Value, axis: int = 0) -> Value:
+    """As torch.scatter_add."""
+    return apply(ScatterElements(axis), x, indices, updates)
+
+
+def scatter_rows(x: Value, indices: Value, updates: Value) -> Value:
+    """Rows added to those of x that the indices [*] name, one by one where several name the same."""
+    column = ops.reshape(ops.cast(indices, "i64"), (*indices.shape, 1), batch=False)
+    return apply(ScatterND(), x, column, updates)
+
+
+def one_hot(indices: Value, depth: int, axis: int = -1) -> Value:
+    return apply(OneHot(depth, axis), ops.cast(indices, "i64"))
+
+
+def spaced(x: Value, axis: int, step: int) -> Value:
+    """step - 1 zeros behind each element of an axis."""
+    if step == 1:
+        return x
+    shape = known(x.shape)
+    before, after = shape[:axis], shape[axis + 1 :]
+    x = ops.reshape(x, (prod(before) * shape[axis], 1, prod(after)), batch=False)
+    return ops.reshape(ops.pad(x, (0, 0, step - 1, 0)), (*before, shape[axis] * step, *after), batch=False)
