@@ -6,9 +6,10 @@ run that goes on in the middle of an epoch sees the same pictures, and so do bat
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from netdsl.data.declared import Declared, registrar
+from netdsl.data.errors import BadAugment
 from netdsl.layers.arguments import Choice, Kind, Real, Sequence, Sizes, Unfit
 from netdsl.layers.base import keyword, positional
 
@@ -21,17 +22,24 @@ if TYPE_CHECKING:
 AUGMENTATIONS: dict[str, type[Augmentation]] = {}
 """The augmentations by their names in the language."""
 
+WHOLE = frozenset({"u8", "i64", "uint8", "int64"})
+
 augmentation = registrar(AUGMENTATIONS)
 
 
 class Augmentation(Declared):
-    """One step. `random` ones are for training alone; the others belong to evaluation too."""
+    """One step. What it does is in `augmenting`, which needs numpy."""
 
-    random: ClassVar[bool] = True
+    def check(self, shape: Dims) -> None:
+        """Raises BadAugment where it cannot make pictures of this shape."""
 
     def source(self, shape: Dims) -> Dims:
-        """The shape of the pictures that it takes to make ones of this shape, None where any size will do."""
+        """The shape of the pictures that it makes ones of this shape of, None where any size will do."""
         return shape
+
+    def still(self) -> Augmentation | None:
+        """What is done in evaluation in its place."""
+        return None
 
     def apply(self, x: Array, draws: Draws) -> Array:
         """A batch [N, C, H, W] of it, uint8 or floating-point; what is drawn for each picture comes from `draws`."""
@@ -49,13 +57,16 @@ class Augment:
     @property
     def fixed(self) -> Augment:
         """What of it is done in evaluation as well."""
-        return Augment(step for step in self.steps if not step.random)
+        return Augment(still for step in self.steps if (still := step.still()) is not None)
 
     def source(self, shape: Dims, dtype: str) -> Dims:
         """The shape of the pictures that it makes an input's pictures of. Raises BadAugment where it makes none."""
         if len(shape) != 3:
             return shape
+        if dtype in WHOLE and any(isinstance(step, Normalize) for step in self.steps):
+            raise BadAugment(f"`normalize` makes fractions, and the input takes {dtype}", "let the input be f32")
         for step in reversed(self.steps):
+            step.check(shape)
             shape = step.source(shape)
         return shape
 
@@ -101,6 +112,14 @@ class Interval(Kind):
         return low, high
 
 
+def _pair(size: int | tuple[int, ...], what: str) -> tuple[int, int]:
+    """For height and width."""
+    sizes = (size, size) if isinstance(size, int) else size
+    if len(sizes) != 2:
+        raise BadAugment(f"`{what}` is for height and width, and has {len(sizes)} sizes")
+    return sizes
+
+
 @augmentation("crop")
 class Crop(Augmentation):
     """A random part of the picture: `crop pad 4` of the picture's own size after padding, `crop 224x224` of that size.
@@ -113,6 +132,42 @@ class Crop(Augmentation):
     size: int | tuple[int, ...] | None = positional(Sizes(), None, doc="height and width; else the input's")
     pad: int | tuple[int, ...] = keyword(Sizes(0), 0, doc="added on every side, or `[vertical, horizontal]`")
     fill: str = keyword(Choice("zero", "reflect"), "zero", doc="what is added")
+    centred = False
+
+    @property
+    def pads(self) -> tuple[int, int]:
+        return _pair(self.pad, "crop pad")
+
+    @property
+    def sizes(self) -> tuple[int, int] | None:
+        return None if self.size is None else _pair(self.size, "crop")
+
+    def check(self, shape: Dims) -> None:
+        if self.sizes is None and self.pads == (0, 0):
+            raise BadAugment("`crop` needs a size or a `pad`, such as `crop 224x224` or `crop pad 4`")
+        if self.sizes is not None and any(want not in (None, s) for want, s in zip(shape[1:], self.sizes, strict=True)):
+            raise BadAugment(
+                f"`crop` makes {self.sizes[0]}x{self.sizes[1]}, and {shape[1]}x{shape[2]} is needed (height x width)"
+            )
+        if self.sizes is None and self.fill == "reflect":
+            for pad, size in zip(self.pads, shape[1:], strict=True):
+                if size is not None and pad >= size:
+                    raise BadAugment(f"`crop` reflects {pad} pixels, and the picture has {size}")
+
+    def source(self, shape: Dims) -> Dims:
+        return shape if self.sizes is None else (shape[0], None, None)
+
+    def still(self) -> Augmentation | None:
+        if self.size is None:
+            return None
+        middle = Crop(size=self.size, pad=0, fill="zero")
+        middle.centred = True
+        return middle
+
+    def apply(self, x: Array, draws: Draws) -> Array:
+        from netdsl.data.augmenting import crop
+
+        return crop(x, self.sizes, self.pads, self.fill, None if self.centred else draws)
 
 
 @augmentation("flip")
@@ -126,6 +181,11 @@ class Flip(Augmentation):
     axis: str = positional(Choice("horizontal", "vertical"), "horizontal", doc="left and right, or top and bottom")
     p: float = keyword(Real(0, 1), 0.5, doc="how likely")
 
+    def apply(self, x: Array, draws: Draws) -> Array:
+        from netdsl.data.augmenting import flip
+
+        return flip(x, 3 if self.axis == "horizontal" else 2, self.p, draws)
+
 
 @augmentation("rotate")
 class Rotate(Augmentation):
@@ -137,13 +197,19 @@ class Rotate(Augmentation):
 
     degrees: float = positional(Real(0, 180), doc="the largest angle")
 
+    def apply(self, x: Array, draws: Draws) -> Array:
+        from netdsl.data.augmenting import rotate
+
+        return rotate(x, self.degrees, draws)
+
 
 @augmentation("erase")
 class Erase(Augmentation):
     """With probability p, a random rectangle of the picture becomes `value`.
 
-    Shapes: [C, H, W] -> [C, H, W]. Its share of the area is uniform in `area`, its height over its width log-uniform in
-    `ratio`, its place uniform. A rectangle that does not fit is shortened to the picture, where the paper draws again.
+    Shapes: [C, H, W] -> [C, H, W]. Its share of the area is uniform in `area`, its place uniform, its height over its
+    width log-uniform in `ratio`, where the paper has it uniform. A rectangle that does not fit is shortened to the
+    picture, where the paper draws again.
     Source: Zhong et al. (2017), Random erasing data augmentation, algorithm 1.
     """
 
@@ -151,6 +217,11 @@ class Erase(Augmentation):
     area: tuple[float, float] = keyword(Interval(Real(above=0, maximum=1)), (0.02, 0.4), doc="share of the picture")
     ratio: tuple[float, float] = keyword(Interval(Real(above=0)), (0.3, 1 / 0.3), doc="height over width")
     value: float = keyword(Real(), 0.0, doc="what the rectangle holds")
+
+    def apply(self, x: Array, draws: Draws) -> Array:
+        from netdsl.data.augmenting import erase
+
+        return erase(x, self.p, self.area, self.ratio, self.value, draws)
 
 
 @augmentation("normalize")
@@ -161,10 +232,21 @@ class Normalize(Augmentation):
     Source: Krizhevsky et al. (2012), section 2.
     """
 
-    random = False
-
     mean: tuple[float, ...] = keyword(Numbers(Real()), doc="taken away")
     std: tuple[float, ...] = keyword(Numbers(Real(above=0)), doc="divided by")
+
+    def check(self, shape: Dims) -> None:
+        for what, given in (("mean", self.mean), ("std", self.std)):
+            if len(given) not in (1, shape[0]):
+                raise BadAugment(f"`normalize` has {len(given)} numbers as its {what}, and {shape[0]} channels")
+
+    def still(self) -> Augmentation | None:
+        return self
+
+    def apply(self, x: Array, draws: Draws) -> Array:
+        from netdsl.data.augmenting import normalize
+
+        return normalize(x, self.mean, self.std)
 
 
 __all__ = ["AUGMENTATIONS", "Augment", "Augmentation"]

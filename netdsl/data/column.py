@@ -12,7 +12,7 @@ from netdsl.data.reader import SHORT, Reader, check_types, convert, fit
 from netdsl.diagnostics.terminal import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from netdsl.data.reader import Array, Dims
 
@@ -28,6 +28,11 @@ class Column(Reader):
     @abstractmethod
     def take(self, indices: Array) -> Array:
         """The examples [n, *shape] of these indices in the type of their file, in memory of their own."""
+
+    def takes(self, picked: Sequence[Array]) -> Generator[Array, None, None]:
+        """The same for one batch after the other. Closing it ends what is done ahead."""
+        for indices in picked:
+            yield self.take(indices)
 
     @property
     def chunk(self) -> int:

@@ -91,13 +91,14 @@ class Dataset:
         order = permutation(count, seed, epoch) if shuffle else np.arange(count)
         starts = range(first * batch, self.steps(batch, drop_last) * batch, batch)
         picked = [order[at : at + batch] for at in starts]
-        for indices, raw in zip(picked, self._taken(picked), strict=True):
-            yield self._finished(raw, indices, seed, epoch, augment)
-
-    def _taken(self, picked: list[Array]) -> Iterator[dict[str, Array]]:
-        """For each batch its inputs as they are in their files."""
-        for indices in picked:
-            yield {name: column.take(indices) for name, column in self.inputs.items()}
+        parts = {name: column.takes(picked) for name, column in self.inputs.items()}
+        try:
+            for indices in picked:
+                raw = {name: next(part) for name, part in parts.items()}
+                yield self._finished(raw, indices, seed, epoch, augment)
+        finally:
+            for part in parts.values():
+                part.close()
 
     def _finished(
         self, raw: dict[str, Array], indices: Array, seed: int, epoch: int, augment: Augment | None

@@ -2,50 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
+from typing import Any
 
 from netdsl.layers.arguments import Kind, Unfit, Word
-from netdsl.layers.base import Argument, keyword, positional
+from netdsl.layers.declared import Declared, registrar
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-@dataclass_transform(kw_only_default=True, field_specifiers=(positional, keyword))
-class Declared:
-    """A thing with a name in the language and declared arguments. The values that it gets are converted ones."""
-
-    kind: ClassVar[str] = ""
-    arguments: ClassVar[dict[str, Argument]] = {}
-
-    def __init_subclass__(cls) -> None:
-        own = {name: value for name, value in cls.__dict__.items() if isinstance(value, Argument)}
-        for name, argument in own.items():
-            argument.name = name
-        cls.arguments = {**cls.arguments, **own}
-
-    def __init__(self, **values: Any) -> None:
-        assert values.keys() <= self.arguments.keys(), values.keys() - self.arguments.keys()
-        for name, argument in self.arguments.items():
-            assert name in values or not argument.required, f"{self.kind} without {name}"
-            setattr(self, name, values.get(name, argument.default))
-
-
-D = TypeVar("D", bound=Declared)
-
-
-def registrar(table: dict[str, Any]) -> Callable[[str], Callable[[type[D]], type[D]]]:
-    """A decorator that gives a class its name and puts it into a table."""
-
-    def named(name: str) -> Callable[[type[D]], type[D]]:
-        def register(cls: type[D]) -> type[D]:
-            assert table.setdefault(name, cls) is cls, f"two are called {name}"
-            cls.kind = name
-            return cls
-
-        return register
-
-    return named
+__all__ = ["Declared", "Path", "Text", "Texts", "registrar"]
 
 
 class Text(Kind):

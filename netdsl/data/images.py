@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -83,19 +84,13 @@ class ImageReader(Reader):
     def batches(self, size: int, first: int = 0, stop: int | None = None) -> Iterator[Array]:
         for at, end in self.spans(size, first, stop):
             paths = self._paths[at:end]
-            arrays = [self._read(path) for path in paths]
-            for path, array in zip(paths, arrays, strict=True):
-                if array.shape != arrays[0].shape:
-                    raise WrongShape(
-                        f"pictures of one batch differ in size: {escape(paths[0])} is {spell(arrays[0].shape[1:])}, "
-                        f"{escape(path)} is {spell(array.shape[1:])} (height x width)"
-                    )
-            yield convert(self, np.stack(arrays), at)
+            yield convert(self, stacked([self.read(index) for index in range(at, end)], paths), at)
 
-    def _read(self, path: str) -> Array:
-        """[channels, height, width], uint8."""
+    def read(self, index: int) -> Array:
+        """One of them: [channels, height, width], uint8. Several threads may do so at a time."""
         from PIL import ImageOps
 
+        path = self._paths[index]
         with _opened(path) as image:
             try:
                 upright = ImageOps.exif_transpose(image)
@@ -135,6 +130,44 @@ class ImageReader(Reader):
         return image
 
 
+def stacked(arrays: Sequence[Array], paths: Sequence[str]) -> Array:
+    """The pictures as a batch. Raises WrongShape where one has another size than the first."""
+    for path, array in zip(paths, arrays, strict=True):
+        if array.shape != arrays[0].shape:
+            raise WrongShape(
+                f"pictures of one batch differ in size: {escape(paths[0])} is {spell(arrays[0].shape[1:])}, "
+                f"{escape(path)} is {spell(array.shape[1:])} (height x width)"
+            )
+    return np.stack(arrays)
+
+
+class _Silence:
+    """Within, nobody warns. Filters belong to the process, so threads that are in here at a time share one change."""
+
+    __slots__ = ("_caught", "_inside", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._caught = warnings.catch_warnings()
+                self._caught.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._caught.__exit__(None, None, None)
+
+
+_silence = _Silence()
+
+
 @contextmanager
 def _opened(path: str) -> Iterator[Image]:
     """The picture, its header read and judged, its pixels not yet."""
@@ -144,8 +177,7 @@ def _opened(path: str) -> Iterator[Image]:
         raise MissingPackage(
             f"{escape(path)} is a picture, and reading one needs Pillow", "pip install 'netdsl[images]'"
         ) from None
-    with open_file(path) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with open_file(path) as file, _silence:
         try:
             image = Image.open(file, formats=[format_of(file.read(4)) or "PNG"])
             width, height = image.size

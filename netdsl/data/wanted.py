@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.data.errors import BadAugment
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -64,4 +66,6 @@ class Wanted:
     def example(self, name: str) -> Dims:
         """The shape of an input's examples before they are augmented."""
         shape, dtype = self.inputs[name]
+        if self.augment is not None and self.augment.steps and all(len(s) != 3 for s, _ in self.inputs.values()):
+            raise BadAugment("pictures are augmented, [channels, height, width], and no input takes any")
         return self.augment.source(shape, dtype) if self.augment is not None else shape

@@ -1,0 +1,143 @@
+"""Data sets of pictures: a folder for each class."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from netdsl.data.ahead import ahead
+from netdsl.data.checks import target_column
+from netdsl.data.column import Column
+from netdsl.data.dataset import Dataset
+from netdsl.data.errors import ClassesDiffer, Incomplete, NoExamples
+from netdsl.data.images import ImageReader, Picture, stacked
+from netdsl.data.sources import only
+from netdsl.diagnostics.terminal import escape
+from netdsl.files import problem_of
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+    from netdsl.data.reader import Array
+    from netdsl.data.wanted import Wanted
+
+ENDINGS = frozenset([".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"])
+"""What pictures' names end in; other files are left alone, and counted in a note."""
+
+AHEAD = 2
+"""So many batches are decoded ahead of the one that is used."""
+
+
+class PictureColumn(Column):
+    """Pictures that are decoded when they are taken."""
+
+    __slots__ = ("reader", "threads")
+
+    def __init__(self, reader: ImageReader, threads: int) -> None:
+        super().__init__(reader.path, reader.shape, str(reader.dtype))
+        self.reader = reader
+        self.threads = threads
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def name(self, index: int) -> str:
+        return self.reader.name(index)
+
+    def batches(self, size: int, first: int = 0, stop: int | None = None) -> Iterator[Array]:
+        return self.reader.batches(size, first, stop)
+
+    def take(self, indices: Array) -> Array:
+        (taken,) = self.takes([indices])
+        return taken
+
+    def takes(self, picked: Sequence[Array]) -> Generator[Array, None, None]:
+        """The same for one batch after the other, decoded ahead by threads."""
+        largest = max(map(len, picked), default=1)
+        places = (int(index) for indices in picked for index in indices)
+        pictures = ahead(self.reader.read, places, self.threads, max(1, (AHEAD + 1) * largest))
+        try:
+            for indices in picked:
+                batch = [next(pictures) for _ in indices]
+                yield stacked(batch, [self.name(int(index)) for index in indices])
+        finally:
+            pictures.close()
+
+
+def default_threads() -> int:
+    """One for each processor that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def open_folder(folder: str, wanted: Wanted) -> Dataset:
+    """See `kinds.Folder`."""
+    name, target_name = only(wanted, escape(folder))
+    classes = _classes(folder, wanted)
+    paths: list[str] = []
+    labels: list[int] = []
+    others = 0
+    for number, label in enumerate(classes):
+        found, left = _pictures(os.path.join(folder, label))
+        paths += found
+        labels += [number] * len(found)
+        others += left
+    if not paths:
+        raise NoExamples(
+            f"{escape(folder)} has no pictures in its subfolders", f"they end in {' '.join(sorted(ENDINGS))}"
+        )
+    reader = ImageReader(paths, wanted.example(name), wanted.inputs[name][1], _frame(wanted, name))
+    target = wanted.targets[target_name]
+    columns = {target_name: target_column(folder, np.array(labels), target, lambda index: paths[index])}
+    notes = [f"{others:,} files in {escape(folder)} are no pictures by their names"] if others else []
+    counts = np.bincount(labels, minlength=len(classes))
+    notes += [
+        f"{escape(os.path.join(folder, label))} has no pictures"
+        for label, n in zip(classes, counts, strict=True)
+        if not n
+    ]
+    pictures = PictureColumn(reader, wanted.threads or default_threads())
+    return Dataset({name: pictures}, columns, classes=classes, notes=notes)
+
+
+def _classes(folder: str, wanted: Wanted) -> tuple[str, ...]:
+    """The subfolders' names, sorted, or the given ones, of which each subfolder must be one."""
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    except OSError as error:
+        raise problem_of(error, folder) from None
+    if not found:
+        raise Incomplete(f"{escape(folder)} has no subfolders", "it holds a folder of pictures for each class")
+    if wanted.classes is not None:
+        if unknown := [label for label in found if label not in wanted.classes]:
+            raise ClassesDiffer(f"{escape(folder)} has a class `{escape(unknown[0])}`, which training has not")
+        return wanted.classes
+    (target,) = wanted.targets.values()
+    most = 2 if target.kind == "sign" else target.classes
+    if len(found) != most and target.kind != "value":
+        some = ", ".join(map(escape, found[:8])) + (", …" if len(found) > 8 else "")
+        raise ClassesDiffer(f"{escape(folder)} has {len(found)} subfolders ({some}), and the net has {most} classes")
+    return tuple(found)
+
+
+def _pictures(folder: str) -> tuple[list[str], int]:
+    """The pictures in a folder and its subfolders, sorted, and how many other files there are."""
+    found, others = [], 0
+    for at, folders, files in os.walk(folder):
+        folders.sort()
+        for file in sorted(files):
+            if os.path.splitext(file)[1].lower() in ENDINGS:
+                found.append(os.path.join(at, file))
+            else:
+                others += not file.startswith(".")
+    return found, others
+
+
+def _frame(wanted: Wanted, name: str) -> Picture:
+    """How pictures are framed. Where an augmentation crops, the centre's square is left to it, as large as it is."""
+    picture = wanted.pictures.get(name) or Picture()
+    if wanted.example(name) == wanted.inputs[name][0]:
+        return picture
+    return Picture(picture.resize, picture.resize, picture.filter, picture.order)
