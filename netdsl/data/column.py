@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.data.errors import NoExamples
-from netdsl.data.reader import SHORT, Reader, check_types, convert, fit
+from netdsl.data.reader import Reader, check_types, convert, fit, type_of
 from netdsl.diagnostics.terminal import escape
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class ArrayColumn(Column):
     ) -> None:
         if array.ndim and not len(array):
             raise NoExamples(f"{escape(path)} holds no examples")
-        check_types(path, array.dtype, np.dtype(SHORT.get(dtype, dtype)))
+        check_types(path, array.dtype, type_of(dtype))
         count, example = fit(path, array.shape, shape)
         super().__init__(path, example, dtype)
         self.array: np.ndarray[Any, Any] = array.reshape(count, *example)

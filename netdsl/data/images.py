@@ -63,17 +63,19 @@ class ImageReader(Reader):
     orientation that a camera noted is applied.
     """
 
-    __slots__ = ("_paths", "_picture")
+    __slots__ = ("_paths", "picture", "sizes")
 
     def __init__(self, paths: Sequence[str], shape: Dims, dtype: str, picture: Picture | None = None) -> None:
         super().__init__(paths[0], shape, dtype)
         if len(shape) != 3 or shape[0] not in (1, 3):
             raise WrongShape(f"{escape(paths[0])} is a picture, and the input takes examples of {spell(shape)}")
         self._paths = tuple(paths)
-        self._picture = picture or Picture()
+        self.picture = picture or Picture()
+        self.sizes: list[tuple[int, int]] = []
+        """The height and width of each as stored: where a camera noted a turn, it stands upright the other way."""
         for path in self._paths:
-            with _opened(path):
-                pass
+            with _opened(path) as image:
+                self.sizes.append((image.height, image.width))
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -107,19 +109,19 @@ class ImageReader(Reader):
                 f"and the input takes {spell(self.shape[1:])}",
                 "scale it first, or let the input say `resize` and `crop`",
             )
-        return array[::-1] if self._picture.order == "bgr" else array
+        return array[::-1] if self.picture.order == "bgr" else array
 
     def _framed(self, image: Image, path: str) -> Image:
         from PIL.Image import Resampling
 
-        resize, crop = self._picture.resize, self._picture.crop
+        resize, crop = self.picture.resize, self.picture.crop
         if resize is not None:
             width, height = image.size
             short = min(width, height)
             size = max(1, resize * width // short), max(1, resize * height // short)
             if size[0] * size[1] > PIXELS:
                 raise BadPicture(f"{escape(path)} is too long and thin to be resized: {width}x{height} pixels")
-            image = image.resize(size, Resampling[self._picture.filter.upper()])
+            image = image.resize(size, Resampling[self.picture.filter.upper()])
         if crop is not None:
             width, height = image.size
             if min(width, height) < crop:

@@ -88,6 +88,7 @@ def open_folder(folder: str, wanted: Wanted) -> Dataset:
             f"{escape(folder)} has no pictures in its subfolders", f"they end in {' '.join(sorted(ENDINGS))}"
         )
     reader = ImageReader(paths, wanted.example(name), wanted.inputs[name][1], _frame(wanted, name))
+    _check_sizes(reader, paths)
     target = wanted.targets[target_name]
     columns = {target_name: target_column(folder, np.array(labels), target, lambda index: paths[index])}
     notes = [f"{others:,} files in {escape(folder)} are no pictures by their names"] if others else []
@@ -99,6 +100,16 @@ def open_folder(folder: str, wanted: Wanted) -> Dataset:
     ]
     pictures = PictureColumn(reader, wanted.threads or default_threads())
     return Dataset({name: pictures}, columns, classes=classes, notes=notes)
+
+
+def _check_sizes(reader: ImageReader, paths: list[str]) -> None:
+    """Raises WrongShape where pictures that are not cropped have other sizes than the first, or than the input."""
+    if reader.picture.crop is not None:
+        return
+    first = reader.read(0)
+    for index, size in enumerate(reader.sizes):
+        if size != reader.sizes[0]:
+            stacked([first, reader.read(index)], [paths[0], paths[index]])
 
 
 def _classes(folder: str, wanted: Wanted) -> tuple[str, ...]:

@@ -21,6 +21,11 @@ Dims = tuple[int | None, ...]
 SHORT = {"f16": "float16", "f32": "float32", "u8": "uint8", "i64": "int64"}
 
 
+def type_of(name: str) -> np.dtype[Any]:
+    """NumPy's type of a name, `f32` or `float32`."""
+    return np.dtype(SHORT.get(name, name))
+
+
 class Reader(ABC):
     """Examples for one input, in order. Reading twice gives the same; only a batch is held in memory."""
 
@@ -29,7 +34,7 @@ class Reader(ABC):
     def __init__(self, path: str, shape: Dims, dtype: str) -> None:
         self.path = path
         self.shape = shape
-        self.dtype = np.dtype(SHORT.get(dtype, dtype))
+        self.dtype = type_of(dtype)
 
     @abstractmethod
     def __len__(self) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.data.errors import BadLabel, BadTable, ClassesDiffer, Incomplete, NoExamples, NotFinite
-from netdsl.data.reader import SHORT, spell
+from netdsl.data.reader import spell, type_of
 from netdsl.data.sources import assembled
 from netdsl.data.table import Table
 from netdsl.diagnostics.suggest import suggest
@@ -131,7 +131,7 @@ def _layout(
         width = _width(shape) if number < len(wanted.inputs) else len(rest)
         places, rest = rest[:width], rest[width:]
         _check_width(table, f"input `{name}`", len(places), shape)
-        whole = np.dtype(SHORT.get(dtype, dtype)).kind in "iu"
+        whole = type_of(dtype).kind in "iu"
         inputs[name] = _Cells(table, places, "int64" if whole else "float64", lines)
     return inputs, targets
 
