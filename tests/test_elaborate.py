@@ -304,9 +304,9 @@ WRONG = {
     "a positional argument behind a keyword": ("net m = n(width = 2, 2)", ["E0405"]),
     "a parameter set twice": ("net m = n(2, depth = 3)", ["E0404"]),
     "arguments too many, through an alias": ("net m = n()\nnet k = m(1, 2, 3)", ["E0405"]),
-    "a training of no net": ("train m { batch 3 }", ["E0210"]),
-    "a second training of a net": ("train n { batch 3 }\ntrain n { batch 4 }", ["E0204"]),
-    "a training with a value that cannot be computed": ("train n { batch { size 3/0 } }", ["E0409"]),
+    "a training of no net": ("train m { data xor; loss mse; batch 3 }", ["E0210"]),
+    "a second training of a net": ("train n { data xor; loss mse }\ntrain n { data xor; loss mse }", ["E0204"]),
+    "a training with a value that cannot be computed": ("train n { data xor; loss mse; batch 3/0 }", ["E0409"]),
     "a training of a net that may be in a missing file": ('use "nowhere.net"\ntrain m { batch 3 }', ["E0501"]),
     "macs of a size that is not known": ("net m { input x [3, ?H]; conv 3 4; expect macs 3 }", ["E0416"]),
     "a size called like the batch": ("net m { input x [3, 2*?N]; relu }", ["E0408"]),
@@ -322,9 +322,10 @@ def test_what_is_wrong_is_found_once(rule: str) -> None:
     assert codes(f"net n(depth = 1, width = 3) {{ input x 9; repeat depth {{ dense width }} }}\n{text}") == expected
 
 
-def test_a_training_may_say_anything_of_a_net_here_or_used() -> None:
-    lines = "data mnist { skip 3 }; optimizer sgd lr rate*2 momentum 0.9; schedule step at [6, 9]; batch 128; seed 0"
-    text = f'use "zoo/lenet5.net"\nlet rate = 0.1\ntrain lenet5 {{ {lines} }}\nnet a = lenet5()\ntrain a {{ batch 1 }}'
+def test_a_training_may_be_of_a_net_here_or_used() -> None:
+    lines = 'data mnist "mnist"; loss cross_entropy; optimizer sgd lr rate*2 momentum 0.9; schedule step at [6, 9]'
+    text = f'use "zoo/lenet5.net"\nlet rate = 0.1\ntrain lenet5 {{ {lines} }}\nnet a = lenet5()'
+    text += '\ntrain a { data mnist "m"; loss mse }'
     assert codes(text) == []
 
 

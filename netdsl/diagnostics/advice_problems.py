@@ -179,12 +179,12 @@ class SoftmaxTwice(Problem):
 
     ```net warn
     net odd { input x 784; dense 10; softmax }
-    train odd { loss cross_entropy; epochs 10 }
+    train odd { data mnist "mnist"; loss cross_entropy }
     ```
 
     ```net mended
     net even { input x 784; dense 10 }
-    train even { loss cross_entropy; epochs 10 }
+    train even { data mnist "mnist"; loss cross_entropy }
     ```
     """
 

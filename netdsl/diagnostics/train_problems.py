@@ -142,12 +142,19 @@ class UnknownOutput(Unknown):
     """
 
     net: str
+    lossless: bool = False
+    """Whether there is such an output, but for inference none with a loss, which a metric needs."""
 
     def message(self) -> str:
+        if self.lossless:
+            return f"the output `{self.name}` has no loss, or exists in training only"
         return f"the net `{self.net}` has no output `{self.name}`"
 
+    def label(self) -> str:
+        return "there is no target to hold it against" if self.lossless else super().label()
+
     def notes(self) -> Iterable[str]:
-        yield f"its outputs are {', '.join(self.candidates)}"
+        yield f"{'there are' if len(self.candidates) > 1 else 'there is'} {', '.join(self.candidates)}"
 
 
 @problem("E0221", "a training head without a loss")
@@ -265,7 +272,6 @@ class NoBraces(Problem):
     """
 
     key: str
-    inside: str
 
     def message(self) -> str:
         return f"`{self.key}` takes no lines in braces"
@@ -274,8 +280,8 @@ class NoBraces(Problem):
         return "these braces mean nothing"
 
     def helps(self) -> Iterable[Help]:
-        if self.inside:
-            yield Help("its arguments stand on its line", Edit(self.span, self.inside))
+        each = ", and each output has a line of its own" if self.key == "loss" else ""
+        yield Help(f"its arguments stand on its line{each}")
 
 
 @problem("E0225", "losses that share a target and want different ones")
@@ -375,3 +381,62 @@ class MetricMisfit(OutputMisfit):
 
     def message(self) -> str:
         return f"`{self.name}` does not fit the loss of the output `{self.output}`, whose target is {self.target}"
+
+
+@problem("E0341", "a net with sizes known only at run time is trained")
+class UnknownSizes(Problem):
+    """The graph of a training step is made for one size of each input, so a net that is trained has no `?` among them.
+
+    ```net fail
+    net n { input x 3x?x?; conv 3x3 8; global_avgpool; dense 10 }
+    train n { data folder "pictures"; loss cross_entropy }
+    ```
+
+    ```net mended
+    net n { input x 3x32x32; conv 3x3 8; global_avgpool; dense 10 }
+    train n { data folder "pictures"; loss cross_entropy }
+    ```
+    """
+
+    net: str
+    node: Node
+
+    def message(self) -> str:
+        return f"`{self.net}` has an input of {text(self.node.shape)}, and is trained at one size"
+
+    def label(self) -> str:
+        return "this needs sizes that are numbers"
+
+    def labels(self) -> Iterable[Label]:
+        yield Label(self.node.span, f"this is {text(self.node.shape)}")
+
+
+@problem("E0342", "batch normalisation of a single value")
+class BatchOfOne(Problem):
+    """In training `bn` takes its mean and variance over the batch and the places. Over a batch of one, on one place,
+    nothing but zeros comes out.
+
+    ```net fail
+    net n { input x 784; dense 100 bias off; bn; relu; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy; batch 1 }
+    ```
+
+    ```net mended
+    net n { input x 784; dense 100 bias off; bn; relu; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy; batch 2 }
+    ```
+    """
+
+    node: Node
+
+    def message(self) -> str:
+        return f"`bn` normalises each of {text(self.node.shape)} over a batch of one"
+
+    def label(self) -> str:
+        return "this leaves no variance"
+
+    def labels(self) -> Iterable[Label]:
+        yield Label(self.node.span, "over this batch")
+
+    def helps(self) -> Iterable[Help]:
+        yield Help("take a larger batch, or `layernorm`")

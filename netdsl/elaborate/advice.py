@@ -130,13 +130,12 @@ def check_trainings(module: Module, nets: Iterable[Net]) -> None:
 
 
 def _cross_entropies(settings: tuple[ast.Setting, ...]) -> Iterator[tuple[ast.Name, str | None]]:
-    """Where `loss` says `cross_entropy`, and for which output: a line in its braces may begin with an output's name."""
+    """Where `loss` says `cross_entropy`, and for which output, if the line begins with an output's name."""
     for line in settings:
         if line.key.text == "loss":
-            inside = [(value, each.key.text) for each in line.lines or () for value in each.values]
-            for value, output in (*((value, None) for value in line.values), *inside):
+            for output, value in zip((None, *line.values), line.values[:2], strict=False):
                 if isinstance(value, ast.Name) and value.text == "cross_entropy":
-                    yield value, output
+                    yield value, output.text if isinstance(output, ast.Name) else None
 
 
 def _net(name: str, module: Module) -> Net | None:

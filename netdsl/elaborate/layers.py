@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from netdsl.elaborate.bind import Bound
     from netdsl.elaborate.context import Scope
     from netdsl.ir.net import Node
+    from netdsl.layers.declared import Declared
     from netdsl.syntax import ast
     from netdsl.text import Span
 
-_signatures: dict[type[Layer], Signature] = {}
+_signatures: dict[type[Layer | Declared], Signature] = {}
 
 
-def signature(cls: type[Layer]) -> Signature:
-    """What a layer takes, from its declaration."""
+def signature(cls: type[Layer | Declared]) -> Signature:
+    """What a layer takes, or a loss or the like, from its declaration."""
     if cls not in _signatures:
         arguments = cls.arguments.values()
         _signatures[cls] = Signature(
@@ -62,9 +63,9 @@ def make(call: ast.Call | ast.Input, cls: type[Layer], context: Context, head: S
 
 
 def convert(
-    cls: type[Layer], bound: Bound, value: Any, context: Context, given: tuple[tuple[Bound, Any], ...] = ()
+    cls: type[Layer | Declared], bound: Bound, value: Any, context: Context, given: tuple[tuple[Bound, Any], ...] = ()
 ) -> Any:
-    """An argument's value as the layer wants it; `given` are all that the call has. Raises Rejected."""
+    """An argument's value as the layer, or the like, wants it; `given` are all that the call has. Raises Rejected."""
     try:
         return cls.arguments[bound.name].kind.convert(value)
     except Unfit as unfit:
@@ -81,7 +82,7 @@ def convert(
         )
 
 
-def _order(cls: type[Layer], given: tuple[tuple[Bound, Any], ...]) -> tuple[Edit, ...]:
+def _order(cls: type[Layer | Declared], given: tuple[tuple[Bound, Any], ...]) -> tuple[Edit, ...]:
     """The edits that bring arguments which were given by place into an order in which they fit, if there is one."""
     from itertools import permutations
 

@@ -18,6 +18,7 @@ from netdsl.syntax import ast
 
 if TYPE_CHECKING:
     from netdsl.diagnostics.report import Report
+    from netdsl.ir.net import Net
 
     Definition = ast.Net | ast.Alias | ast.Block | ast.Function | ast.Let
 
@@ -28,7 +29,8 @@ class Module:
     """A file and its names; `imported` are the definitions of other files by the names that they have here.
 
     `uses` are the files that are used, None for one that cannot be, and the names that are wanted, None for all.
-    `flawed` is set where a `default` went wrong, so that the layers behind it are not what was meant.
+    `flawed` is set where a `default` went wrong, so that the layers behind it are not what was meant. `nets` are those
+    that are elaborated, by their instances.
     """
 
     __slots__ = (
@@ -41,6 +43,7 @@ class Module:
         "file",
         "flawed",
         "imported",
+        "nets",
         "own",
         "report",
         "uses",
@@ -60,6 +63,7 @@ class Module:
         self.uses: list[tuple[Module | None, tuple[str, ...] | None]] = []
         self._broken: set[str] | None = None
         self.flawed = False
+        self.nets: dict[Any, Net | None] = {}
         self._defaults: list[tuple[int, dict[str, tuple[tuple[str, Any], ...]]]] = []
         for item in file.items:
             if isinstance(item, DEFINITIONS):

@@ -148,7 +148,15 @@ def _effective(instance: Instance) -> tuple[Any, ...]:
 
 
 def elaborate(instance: Instance) -> Net | None:
-    """The net of an instance, or None where something is wrong, which the module's report then has."""
+    """The net of an instance, or None where something is wrong, which the module's report then has; worked out once."""
+    known = instance.module.nets
+    key = (instance.name, instance.doc, *instance.key)
+    if key not in known:
+        known[key] = _elaborate(instance)
+    return known[key]
+
+
+def _elaborate(instance: Instance) -> Net | None:
     module, definition = instance.module, instance.definition
     report = module.report
     errors = report.errors

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from netdsl.layers.base import Argument, keyword, positional
+from netdsl.layers.base import Argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(positional, keyword))
 class Declared:
-    """A thing with a name in the language and declared arguments. The values that it gets are converted ones."""
+    """A thing with a name in the language and declared arguments. The values that it gets are converted ones.
+
+    A subclass's own arguments stand before those that it inherits.
+    """
 
     kind: ClassVar[str] = ""
     arguments: ClassVar[dict[str, Argument]] = {}
@@ -21,7 +23,8 @@ class Declared:
         own = {name: value for name, value in cls.__dict__.items() if isinstance(value, Argument)}
         for name, argument in own.items():
             argument.name = name
-        cls.arguments = {**cls.arguments, **own}
+        new = {name: argument for name, argument in own.items() if name not in cls.arguments}
+        cls.arguments = {**new, **cls.arguments, **own}
 
     def __init__(self, **values: Any) -> None:
         assert values.keys() <= self.arguments.keys(), values.keys() - self.arguments.keys()

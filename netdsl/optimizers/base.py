@@ -51,7 +51,7 @@ class Optimizer(Declared):
     """
 
     kind: ClassVar[str] = ""
-    lr: float = keyword(Real(above=0), doc="the learning rate")
+    lr: float
     decay: float = keyword(Real(0), 0.0, doc="the weight decay")
     clip: float | None = keyword(Real(above=0), None, doc="the largest norm of all gradients together; see `clip_norm`")
     clip_value: float | None = keyword(Real(above=0), None, doc="the largest absolute value in a gradient")

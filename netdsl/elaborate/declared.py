@@ -1,0 +1,83 @@
+"""Lines that choose a declared thing by its name: a loss, an optimizer, a kind of data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from netdsl.diagnostics import train_problems as problems
+from netdsl.diagnostics.argument_problems import BadArgument, MissingArgument
+from netdsl.elaborate.bind import bind, values
+from netdsl.elaborate.layers import convert, signature
+from netdsl.syntax import ast
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from netdsl.elaborate.context import Context
+    from netdsl.layers.arguments import Kind
+    from netdsl.layers.declared import Declared
+    from netdsl.text import Span
+
+D = TypeVar("D", bound="Declared")
+
+
+def make(cls: type[D], arguments: tuple[ast.Expr, ...], context: Context, head: Span) -> D:
+    """The thing that a name and its arguments mean. Raises Rejected or Poisoned."""
+    bound = bind(arguments, signature(cls), context, head)
+    given = values(bound, signature(cls), context)
+    pairs = tuple(zip(bound, given, strict=True))
+    for _, value in pairs:
+        context.module.work.weigh(value, head, context.frame)
+    return cls(**{argument.name: convert(cls, argument, value, context, pairs) for argument, value in pairs})
+
+
+def word(expr: ast.Expr | None) -> str:
+    """The text of a bare word; else nothing."""
+    return expr.text if isinstance(expr, ast.Name) and not expr.grouped else ""
+
+
+def choose(key: ast.Name, given: tuple[ast.Expr, ...], table: Mapping[str, type[D]], what: str, context: Context) -> D:
+    """The thing of a table that the first word names, with the rest as its arguments. Raises Rejected or Poisoned."""
+    if not given:
+        missing(key, what, table, context)
+    cls = table.get(word(given[0]))
+    if cls is None:
+        unknown(key, given[0], table, what, context)
+    return make(cls, given[1:], context, given[0].span)
+
+
+def missing(key: ast.Name, what: str, table: Mapping[str, Any], context: Context) -> NoReturn:
+    usage = f"{key.text} {'|'.join(table)} …"
+    context.reject(MissingArgument, key.span, callee=key.text, name=what, usage=usage)
+
+
+def unknown(key: ast.Name, expr: ast.Expr, table: Mapping[str, Any], what: str, context: Context) -> NoReturn:
+    """Reject what names nothing of the table. Raises Rejected."""
+    name = word(expr)
+    if name:
+        context.reject(problems.UnknownChoice, expr.span, name=name, candidates=tuple(table), what=what)
+    article = "an" if what[0] in "aeiou" else "a"
+    expected = f"the name of {article} {what}: {', '.join(table)}"
+    context.reject(
+        BadArgument, expr.span, callee=key.text, argument="name", expected=expected, value=f"`{expr.span.text}`"
+    )
+
+
+def written(thing: Declared) -> str:
+    """A declared thing as one would write it, all its arguments given."""
+    parts = [thing.kind]
+    for name, argument in sorted(thing.arguments.items(), key=lambda item: item[1].keyword):
+        value = getattr(thing, name)
+        if value is not None and value != ():
+            parts += [name] * argument.keyword + [_value(value, argument.kind)]
+    return " ".join(parts)
+
+
+def _value(value: Any, kind: Kind) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return f"[{', '.join(_value(entry, kind) for entry in value)}]"
+    if isinstance(value, str):
+        return value if value in kind.words else f'"{value}"'
+    return f"({value!r})" if value < 0 else repr(value)

@@ -1,0 +1,110 @@
+"""`--set train.KEY=VALUE`: lines of a `train` block replaced from the command line."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.problem import Rejected
+from netdsl.diagnostics.terminal import escape
+from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
+from netdsl.elaborate.declared import word
+from netdsl.elaborate.recipe_lines import KEYS, unknown_key
+from netdsl.optimizers import OPTIMIZERS
+from netdsl.syntax import ast
+from netdsl.syntax.parse import parse
+from netdsl.text import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netdsl.elaborate.module import Module
+
+FORM = re.compile(r"\s*train\.([A-Za-z_]\w*)(?:\.([A-Za-z_]\w*))?\s*=(.*\S.*)", re.DOTALL)
+DEFAULTS = {"optimizer": "sgd", "schedule": "constant"}
+"""What a line that is not there says."""
+EXCLUDED = {"epochs": "steps", "steps": "epochs"}
+
+
+class BadTrainSetting(UserError, code="E0626", exit_code=USAGE_IS_WRONG):
+    """`--set` takes `train.KEY=VALUE`, which replaces a line of the `train` block, or `train.KEY.ARGUMENT=VALUE`, which
+    changes an argument of one; `train.lr` and other arguments of the optimizer need not name it."""
+
+
+def is_of_training(setting: str) -> bool:
+    """Whether a `--set` is for the `train` block rather than for a parameter of the net."""
+    return setting.lstrip().startswith("train.")
+
+
+def override(training: ast.Train, settings: Sequence[str], module: Module) -> tuple[ast.Setting, ...] | None:
+    """A block's lines with the settings in their places; None where one does not parse or has no such line, which is
+    reported. Raises UserError for one that is ill-formed, or given twice."""
+    lines = training.settings
+    seen: set[tuple[str, str]] = set()
+    for setting in settings:
+        matched = FORM.fullmatch(setting)
+        if not matched:
+            raise BadTrainSetting(f"`--set {escape(setting)}` is not of the form train.KEY=VALUE")
+        key, argument, value = matched[1], matched[2] or "", matched[3].strip()
+        if not argument and key not in KEYS and key in _arguments():
+            key, argument = "optimizer", key
+        if (key, argument) in seen:
+            raise BadTrainSetting(f"`--set {escape(setting.partition('=')[0].strip())}` is given twice")
+        seen.add((key, argument))
+        line = _parsed(training.name.text, setting, key, argument, value, module)
+        if line is None:
+            return None
+        try:
+            if key not in KEYS:
+                unknown_key(line, module.context, _arguments())
+        except Rejected as rejected:
+            module.report.add(rejected.problem)
+            return None
+        lines = _changed(lines, line, setting) if argument else _replaced(lines, line)
+    return lines
+
+
+def _arguments() -> tuple[str, ...]:
+    """The arguments of all optimizers."""
+    return tuple({name: None for cls in OPTIMIZERS.values() for name in cls.arguments})
+
+
+def _parsed(net: str, setting: str, key: str, argument: str, value: str, module: Module) -> ast.Setting | None:
+    """The line that a setting stands for: `optimizer lr 0.1`; None where its value does not parse."""
+    name = setting.partition("=")[0].strip()
+    source = Source(f"--set {name}", f"train {net} {{ {key} {f'{argument} ' if argument else ''}{value} }}")
+    errors = module.report.errors
+    items = parse(source, module.report).items
+    if module.report.errors > errors:
+        return None
+    line = items[0].settings[0] if len(items) == 1 and isinstance(items[0], ast.Train) else None
+    whole = line is not None and line.span.text.endswith(value) and (not argument or len(line.values) == 2)
+    if line is None or not whole:
+        raise BadTrainSetting(f"`--set {escape(setting)}` is more than one value")
+    return line
+
+
+def _replaced(lines: tuple[ast.Setting, ...], line: ast.Setting) -> tuple[ast.Setting, ...]:
+    """The lines with this one instead of all that have its key, or exclude it."""
+    gone = {line.key.text, EXCLUDED.get(line.key.text)}
+    return (*(each for each in lines if each.key.text not in gone), line)
+
+
+def _changed(lines: tuple[ast.Setting, ...], line: ast.Setting, setting: str) -> tuple[ast.Setting, ...]:
+    """The lines with an argument of one of them changed; `line` is `KEY ARGUMENT VALUE`. Raises UserError."""
+    key, (name, value) = line.key.text, line.values
+    at = [number for number, each in enumerate(lines) if each.key.text == key]
+    if len(at) > 1 or (not at and key not in DEFAULTS):
+        found = f"{len(at)} lines" if at else "no line"
+        raise BadTrainSetting(f"`--set {escape(setting)}` cannot be done: the `train` block has {found} `{key}`")
+    if not at:
+        kind = ast.Name(line.key.span, DEFAULTS[key])
+        return (*lines, ast.Setting(line.span, line.key, (kind, name, value), None))
+    before = lines[at[0]]
+    flat = [*before.values, *(expr for each in before.lines or () for expr in (each.key, *each.values))]
+    words = [word(expr) for expr in flat]
+    place = words.index(word(name)) if word(name) in words[:-1] else len(flat)
+    flat[place : place + 2] = [name, value]
+    if key == "augment":
+        raise BadTrainSetting(f"`--set {escape(setting)}` cannot be done: give all of `train.augment`")
+    return (*lines[: at[0]], ast.Setting(before.span, before.key, tuple(flat), None), *lines[at[0] + 1 :])

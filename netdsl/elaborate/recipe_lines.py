@@ -1,0 +1,174 @@
+"""The lines of a `train` block that need no net: which there are, and what each one means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from netdsl.data.augment import AUGMENTATIONS
+from netdsl.data.kinds import KINDS
+from netdsl.diagnostics import train_problems as problems
+from netdsl.elaborate.declared import choose, make, missing, unknown, word
+from netdsl.elaborate.layers import signature
+from netdsl.layers.arguments import Integer, Real
+from netdsl.layers.base import positional
+from netdsl.layers.declared import Declared, registrar
+from netdsl.optimizers import OPTIMIZERS
+from netdsl.schedules import SCHEDULES
+from netdsl.syntax import ast
+from netdsl.text import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from netdsl.elaborate.context import Context
+
+Line = ast.Setting
+Figures = dict[str, type[Declared]]
+
+FIGURES: Figures = {}
+figure = registrar(FIGURES)
+
+MANY = ("loss", "metric")
+"""Keys that may be given several times."""
+
+EXCEPT = "except"
+
+
+@figure("batch")
+class Batch(Declared):
+    """How many examples a step takes."""
+
+    examples: int = positional(Integer())
+
+
+@figure("epochs")
+class Epochs(Declared):
+    """How many times the training goes through the data."""
+
+    number: int = positional(Integer())
+
+
+@figure("steps")
+class Steps(Declared):
+    """How many batches the training takes."""
+
+    number: int = positional(Integer())
+
+
+@figure("seed")
+class Seed(Declared):
+    """What everything that is drawn depends on."""
+
+    number: int = positional(Integer(0))
+
+
+@figure("keep")
+class Keep(Declared):
+    """How many of the latest checkpoints are kept."""
+
+    checkpoints: int = positional(Integer())
+
+
+@registrar({})("validate")
+class Part(Declared):
+    """The part of the data that is set apart."""
+
+    part: float = positional(Real(above=0, below=1))
+
+
+def number(line: Line, context: Context) -> int:
+    """The value of a line that has one number. Raises Rejected or Poisoned."""
+    plain(line, context)
+    cls = FIGURES[line.key.text]
+    found = make(cls, line.values, context, line.key.span)
+    (name,) = cls.arguments
+    return int(getattr(found, name))
+
+
+def data(line: Line, context: Context) -> Any:
+    plain(line, context)
+    return choose(line.key, line.values, KINDS, "kind of data", context)
+
+
+def validate(line: Line, context: Context) -> Any:
+    """Other data, or a part. Raises Rejected or Poisoned."""
+    if line.values and word(line.values[0]):
+        return data(line, context)
+    plain(line, context)
+    return make(Part, line.values, context, line.key.span).part
+
+
+def schedule(line: Line, context: Context) -> Any:
+    plain(line, context)
+    return choose(line.key, line.values, SCHEDULES, "schedule", context)
+
+
+def augment(line: Line, context: Context) -> tuple[Any, ...]:
+    """The augmentations of the line itself and of those in its braces. Raises Rejected or Poisoned."""
+    first = [choose(line.key, line.values, AUGMENTATIONS, "augmentation", context)] if line.values else []
+    if not line.values and not line.lines:
+        missing(line.key, "augmentation", AUGMENTATIONS, context)
+    for each in line.lines or ():
+        plain(each, context)
+        cls = AUGMENTATIONS.get(each.key.text)
+        if cls is None:
+            unknown(line.key, each.key, AUGMENTATIONS, "augmentation", context)
+        first.append(make(cls, each.values, context, each.key.span))
+    return tuple(first)
+
+
+def optimizer(line: Line, context: Context) -> tuple[Any, tuple[ast.Expr, ...]]:
+    """The optimizer, and what takes no weight decay, as it was written. Raises Rejected or Poisoned."""
+    given, exceptions = split(line, context)
+    return choose(line.key, given, OPTIMIZERS, "optimizer", context), exceptions
+
+
+def split(line: Line, context: Context) -> tuple[tuple[ast.Expr, ...], tuple[ast.Expr, ...]]:
+    """An optimizer's arguments, those in its braces among them, and what stands behind `except`. Raises Rejected."""
+    given = list(line.values)
+    for each in line.lines or ():
+        plain(each, context)
+        given += [each.key, *each.values]
+    words = [word(expr) for expr in given]
+    if EXCEPT not in words:
+        return tuple(given), ()
+    cls = OPTIMIZERS.get(words[0])
+    keywords = signature(cls).by_keyword if cls else ()
+    begin = end = words.index(EXCEPT)
+    while end + 1 < len(given) and words[end + 1] not in keywords:
+        end += 1
+    if EXCEPT in words[begin + 1 :]:
+        again = given[words.index(EXCEPT, begin + 1)]
+        context.reject(problems.LineTwice, again.span, what="`except`", earlier=given[begin].span)
+    if begin == end:
+        missing(ast.Name(given[begin].span, EXCEPT), "parameter", {"bias": None, "bn": None, "LABEL": None}, context)
+    return (*given[:begin], *given[end + 1 :]), tuple(given[begin + 1 : end + 1])
+
+
+def plain(line: Line, context: Context) -> None:
+    """Reject braces behind a line that takes none. Raises Rejected."""
+    if line.lines is None:
+        return
+    last = line.values[-1] if line.values else line.key
+    begin = line.span.source.text.index("{", last.span.end)
+    braces = Span(line.span.source, begin, line.span.end)
+    context.reject(problems.NoBraces, braces, key=line.key.text)
+
+
+KEYS: dict[str, Callable[[Line, Context], Any] | None] = {
+    "data": data,
+    "validate": validate,
+    "loss": None,
+    "metric": None,
+    "optimizer": optimizer,
+    "schedule": schedule,
+    **dict.fromkeys(FIGURES, number),
+    "augment": augment,
+    "freeze": None,
+}
+"""What can stand in a `train` block; None where the net has a say in it."""
+
+
+def unknown_key(line: Line, context: Context, more: tuple[str, ...] = ()) -> NoReturn:
+    """Reject a line that there is not. Raises Rejected."""
+    context.reject(problems.UnknownLine, line.key.span, name=line.key.text, candidates=(*KEYS, *more))

@@ -1,0 +1,204 @@
+"""A `train` block and its net to a recipe, checked."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from netdsl.diagnostics import train_problems as problems
+from netdsl.diagnostics.net_problems import UnknownNet
+from netdsl.diagnostics.problem import Rejected
+from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
+from netdsl.elaborate.context import Poisoned
+from netdsl.elaborate.net import elaborate, entry, resolve
+from netdsl.elaborate.recipe_lines import KEYS, MANY, unknown_key
+from netdsl.elaborate.recipe_outputs import check_losses, default_metrics, frozen, loss, metric, undecayed
+from netdsl.elaborate.recipe_text import text
+from netdsl.ir.recipe import Recipe
+from netdsl.ir.shape import Size
+from netdsl.optimizers import OPTIMIZERS
+from netdsl.schedules import SCHEDULES
+from netdsl.syntax import ast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from netdsl.elaborate.module import Module
+    from netdsl.elaborate.net import Given
+    from netdsl.ir.net import Net
+
+
+class NoTraining(UserError, code="E0625", exit_code=USAGE_IS_WRONG):
+    """A file is trained by one of its `train` blocks: the only one, or the one of the net that is asked for."""
+
+
+def recipe(
+    module: Module, wanted: str | None = None, settings: Sequence[str] = (), given: Given | None = None
+) -> Recipe | None:
+    """How a net of the file is trained; None where something is wrong, which the module's report then has.
+
+    `wanted` is the net's name; without it the file's only `train` block counts, or that of its main net. `settings` are
+    texts `train.KEY=VALUE` and `train.KEY.ARGUMENT=VALUE`, as `netdsl.elaborate.overrides` takes them; `given` are
+    values of the net's parameters. Raises UserError where there is no such block, or a setting is ill-formed.
+    """
+    training = find(module, wanted)
+    lines = training.settings
+    if settings:
+        from netdsl.elaborate.overrides import override
+
+        overridden = override(training, settings, module)
+        if overridden is None:
+            return None
+        lines = overridden
+    return build(training, lines, module, given or {})
+
+
+def find(module: Module, wanted: str | None) -> ast.Train:
+    """The `train` block of a net. Raises UserError."""
+    found = {item.name.text: item for item in reversed(module.file.items) if isinstance(item, ast.Train)}
+    names = ", ".join(f"`{name}`" for name in reversed(found))
+    file = module.file.source.name
+    if not found:
+        raise NoTraining(f"{file} has no `train` block", "write `train NET { data …; loss … }`")
+    if wanted is None and len(found) > 1:
+        with suppress(Rejected, Poisoned):
+            wanted = entry(module, None)[1].name.text
+    if wanted is None and len(found) == 1:
+        return next(iter(found.values()))
+    if wanted not in found:
+        which = f"no `train` block of `{wanted}`" if wanted else f"{len(found)} `train` blocks"
+        raise NoTraining(f"{file} has {which}: there are those of {names}", f"choose one, as in `{file}:NET`")
+    return found[wanted]
+
+
+def build(
+    training: ast.Train, lines: tuple[ast.Setting, ...], module: Module, given: Given | None = None
+) -> Recipe | None:
+    """The recipe of a block with these lines; None where something is wrong, which is reported."""
+    return _Reading(training, lines, module).recipe(given or {})
+
+
+class _Reading:
+    """A `train` block on its way to a recipe: each line is read for itself, and reports for itself."""
+
+    def __init__(self, training: ast.Train, lines: tuple[ast.Setting, ...], module: Module) -> None:
+        self.name = training.name
+        self.context = module.context.inside()
+        self.module = module
+        self.failed = False
+        self.lines: dict[str, list[ast.Setting]] = {}
+        for line in lines:
+            self._quietly(lambda line=line: self._sort(line))  # type: ignore[misc]
+
+    def _quietly(self, action: Callable[[], Any]) -> Any:
+        """What an action finds, or None: what is wrong is reported, and the other lines go on."""
+        try:
+            return action()
+        except Rejected as rejected:
+            self.module.report.add(rejected.problem)
+        except Poisoned:
+            pass
+        self.failed = True
+        return None
+
+    def _sort(self, line: ast.Setting) -> None:
+        key = line.key.text
+        self.module.work.spend(3, line.span)
+        if key not in KEYS:
+            unknown_key(line, self.context)
+        same = self.lines.setdefault(key, [])
+        if same and key not in MANY:
+            earlier = same[0].key.span
+            self.context.reject(problems.LineTwice, line.key.span, what=f"`{key}`", earlier=earlier)
+        same.append(line)
+
+    def recipe(self, given: Given) -> Recipe | None:
+        found = self._plain_lines()
+        self._quietly(self._check_end)
+        net = self._quietly(lambda: self._net(given))
+        optimizer, exceptions = found.pop("optimizer", None) or (OPTIMIZERS["sgd"](), ())
+        found["exceptions"] = self._quietly(lambda: undecayed(exceptions, self.context, net))
+        found["freeze"] = frozenset()
+        for line in self.lines.get("freeze", ()):
+            found["freeze"] = self._quietly(lambda line=line: frozen(line, self.context, net))  # type: ignore[misc]
+        losses = self._each("loss", lambda line: loss(line, self.context, net))
+        if net is not None and losses and not self.failed:
+            self._quietly(lambda: check_losses(losses, net, self.context))
+        metrics = self._each("metric", lambda line: metric(line, self.context, net, losses))
+        self._check_missing()
+        if net is not None:
+            self._quietly(lambda: self._check_net(net, found.get("batch")))
+        if self.failed or net is None or self.module.file.broken:
+            return None
+        found["schedule"] = found.get("schedule") or SCHEDULES["constant"]()
+        if "steps" in found:
+            found["epochs"] = None
+        result = Recipe(
+            net,
+            self.name.span,
+            name=self.name.text,
+            losses=losses,
+            optimizer=optimizer,
+            metrics=metrics or default_metrics(losses, net),
+            spans={key: lines[0].span for key, lines in self.lines.items()},
+            **found,
+        )
+        result.text = text(result, exceptions, self.lines.get("freeze", ()), self.context)
+        return result
+
+    def _plain_lines(self) -> dict[str, Any]:
+        """What the lines say that need no net, as far as they are right."""
+        found: dict[str, Any] = {}
+        for key, rule in KEYS.items():
+            for line in self.lines.get(key, ()) if rule else ():
+                value = self._quietly(lambda rule=rule, line=line: rule(line, self.context))  # type: ignore[misc]
+                if value is not None:
+                    found[key] = value
+        return found
+
+    def _each(self, key: str, rule: Callable[[ast.Setting], Any]) -> tuple[Any, ...]:
+        found = [self._quietly(lambda line=line: rule(line)) for line in self.lines.get(key, ())]  # type: ignore[misc]
+        return tuple(each for each in found if each is not None)
+
+    def _check_end(self) -> None:
+        both = sorted(
+            (line for key in ("epochs", "steps") for line in self.lines.get(key, ())), key=lambda x: x.span.start
+        )
+        if len(both) > 1:
+            one, other = (line.key for line in both)
+            self.context.reject(problems.Excluding, other.span, here=one.text, there=other.text, earlier=one.span)
+
+    def _check_missing(self) -> None:
+        for key, example in (("data", 'data mnist "datasets/mnist"'), ("loss", "loss cross_entropy")):
+            if key not in self.lines and not self.module.lost(key):
+                problem = problems.MissingLine(span=self.name.span, name=key, example=example)
+                self.module.report.add(problem)
+                self.failed = True
+
+    def _net(self, given: Given) -> Net:
+        """The net that is trained. Raises Rejected or Poisoned."""
+        name = self.name
+        owner, definition = self.module.find(name.text) or (self.module, None)
+        if not isinstance(definition, (ast.Net, ast.Alias)):
+            if self.module.lost(name.text):
+                raise Poisoned
+            nets = [
+                n for n in self.module.names() if isinstance((self.module.find(n) or "  ")[1], (ast.Net, ast.Alias))
+            ]
+            self.context.reject(UnknownNet, name.span, name=name.text, candidates=tuple(nets))
+        net = elaborate(resolve(owner, definition, given))
+        if net is None:
+            raise Poisoned
+        return net
+
+    def _check_net(self, net: Net, batch: int | None) -> None:
+        """Reject a net that cannot be trained, with this batch or at all. Raises Rejected."""
+        for node in net.inputs:
+            if any(isinstance(size, Size) for size in node.shape):
+                self.context.reject(problems.UnknownSizes, self.name.span, net=net.name, node=node)
+        if batch != 1:
+            return
+        for node in net.nodes:
+            if node.layer.kind == "bn" and all(size == 1 for size in node.shape[1:]):
+                span = self.lines["batch"][0].span
+                self.context.reject(problems.BatchOfOne, span, node=node)
