@@ -55,6 +55,20 @@ def pool(x, kernel, strides, pads, how, fill=0.0):
     return y
 
 
+def max_pool_gradient(x, dy, kernel, strides, pads):
+    """dy goes to the first largest of each window, in row-major order."""
+    rank = len(kernel)
+    widths = [(0, 0), (0, 0), *zip(pads[:rank], pads[rank:], strict=True)]
+    places = np.pad(np.arange(x.size).reshape(x.shape), widths, constant_values=-1)
+    dx = np.zeros(x.size)
+    for (_, place, cells), (_, _, where) in zip(
+        rows(x, kernel, strides, pads, fill=-np.inf), rows(places, kernel, strides, (0,) * 2 * rank), strict=True
+    ):
+        for n, c in np.ndindex(x.shape[:2]):
+            dx[where[n, c].ravel()[cells[n, c].argmax()]] += dy[(n, c, *place)]
+    return dx.reshape(x.shape)
+
+
 def lrn(x, size, alpha, beta, bias):
     y = np.empty_like(x)
     for c in range(x.shape[1]):

@@ -212,7 +212,7 @@ DECONVOLUTIONS = {
     "1d": ((2, 3, 5), (3, 2, 3), {"strides": (2,)}),
     "2d": ((2, 3, 4, 5), (3, 2, 3, 2), {}),
     "2d_strides": ((2, 3, 3, 4), (3, 2, 3, 2), {"strides": (2, 3), "pads": (1, 0, 0, 1), "output_padding": (1, 2)}),
-    "2d_beyond_a_stride": ((2, 3, 3, 4), (3, 2, 3, 2), {"dilations": (2, 2), "output_padding": (1, 1)}),
+    "2d_dilations": ((2, 3, 3, 4), (3, 2, 3, 2), {"dilations": (2, 2), "strides": (2, 1), "output_padding": (1, 0)}),
     "2d_groups": ((2, 4, 3, 2), (4, 3, 3, 2), {"strides": (2, 3), "pads": (1, 0, 0, 1), "group": 2}),
     "3d": ((1, 2, 2, 3, 2), (2, 2, 2, 2, 3), {"strides": (2, 1, 2)}),
 }
@@ -335,6 +335,43 @@ def test_gradients_in_single_precision(name):
     exactly = in_double_precision(name)
     for dx, exact in zip(session.run(list(exactly), fed), exactly.values(), strict=True):
         np.testing.assert_allclose(dx, exact, rtol=0, atol=1e-5 * np.abs(exact).max())
+
+
+TIES = [
+    ((1, 1, 4, 4), {"kernel": (2, 2), "strides": (2, 2)}),
+    ((1, 2, 5, 6), {"kernel": (3, 3), "strides": (2, 2), "pads": (1, 1, 1, 1)}),
+    ((2, 1, 5, 4), {"kernel": (3, 2), "strides": (1, 1)}),
+    ((1, 1, 3, 3, 4), {"kernel": (2, 2, 2), "strides": (1, 1, 2)}),
+]
+
+
+@pytest.mark.parametrize(("shape", "options"), TIES)
+def test_the_first_of_several_largest_takes_the_gradient(shape, options):
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        values = rng.integers(0, 2, shape).astype(np.float64)
+        graph = Graph("ties")
+        x = graph.input("x", shape)
+        y = ops.max_pool(x, **options)
+        weights = graph.input("r", y.shape)
+        loss = ops.reduce_sum(ops.mul(y, weights), range(len(shape)), keepdims=False)
+        graph.output("dx", gradients(loss, [x])[0])
+        given = rng.standard_normal(y.shape)
+        model = onnx.load_from_string(to_bytes(emit(expand(prune(graph)), float_type="f64"), ()))
+        (dx,) = ReferenceEvaluator(model).run(None, {"x": values, "r": given})
+        pads = options.get("pads", (0, 0) * (len(shape) - 2))
+        np.testing.assert_allclose(dx, oracles.max_pool_gradient(values, given, **options | {"pads": pads}))
+
+
+def test_equals_share_the_gradient_of_a_maximum():
+    graph = Graph("ties")
+    a, b = graph.input("a", (3,)), graph.input("b", (3,))
+    loss = ops.reduce_sum(ops.maximum(a, b), (0,), keepdims=False)
+    for x, dx in zip("ab", gradients(loss, [a, b]), strict=True):
+        graph.output(f"d{x}", dx)
+    model = onnx.load_from_string(to_bytes(emit(prune(graph)), ()))
+    da, db = ReferenceEvaluator(model).run(None, {"a": np.float32([0, 1, 2]), "b": np.float32([1, 1, 1])})
+    assert (da.tolist(), db.tolist()) == ([0, 0.5, 1], [1, 0.5, 0])
 
 
 def ops_of(cls):

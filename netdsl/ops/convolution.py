@@ -116,13 +116,10 @@ class ConvTranspose(Op):
         return Form("ConvTranspose", self.attributes | {"kernel_shape": xs[1].shape[2:]})
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        """Those of the convolution that goes the other way, which may see more than there was to begin with."""
+        """Those of the convolution that goes the other way."""
         x, w, *bias = xs
         back = Conv(self.strides, self.pads, self.dilations, self.group)
         dx = apply(back, dy, w)
-        spatial = range(2, len(x.shape))
-        if dx.shape != x.shape:
-            dx = ops.slice(dx, spatial, [0 for _ in spatial], known(x.shape)[2:])
         return dx, ops.conv_dw(dy, x, back, known(w.shape)[2:]), *(ops.sum_by_channel(dy) for _ in bias)
 
 

@@ -53,7 +53,7 @@ class Resize(Op):
         return Form("Resize", attributes, extra={"roi": None, "scales": scales})
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        """Copies are summed; interpolation is a product with a matrix along each axis, its adjoint with the transposed."""
+        """Copies are summed; interpolation is a product with a matrix along each axis."""
         if not self.linear:
             return (ops.mul(ops.average_pool(dy, self.factors, self.factors), prod(self.factors)),)
         for axis, factor in enumerate(self.factors, 2):
