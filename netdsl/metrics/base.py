@@ -53,6 +53,14 @@ class Metric(Declared):
         """The figure of all that was seen since the last `reset`; NaN where that is nothing."""
         raise NotImplementedError
 
+    def state(self) -> dict[str, Any]:
+        """What was seen, as JSON can hold it."""
+        raise NotImplementedError
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Have seen what a state says."""
+        raise NotImplementedError
+
 
 class Mean(Metric):
     """A mean, whose terms are summed in double precision, so that the batches' sizes do not matter."""
@@ -62,6 +70,12 @@ class Mean(Metric):
 
     def value(self) -> float:
         return self._total / self._count if self._count else float("nan")
+
+    def state(self) -> dict[str, Any]:
+        return {"total": self._total, "count": self._count}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._total, self._count = state["total"], state["count"]
 
     def add(self, terms: Array) -> None:
         self._total += float(terms.sum(dtype="f8"))

@@ -82,6 +82,14 @@ class Confusion(Metric):
         counts = np.bincount(wanted.ravel() * size + found.ravel(), minlength=size * size).reshape(size, size)
         self._counts = counts if self._counts is None else self._counts + counts
 
+    def state(self) -> dict[str, Any]:
+        return {"counts": None if self._counts is None else self._counts.tolist()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        import numpy as np
+
+        self._counts = None if state["counts"] is None else np.array(state["counts"], "i8")
+
     def value(self) -> Any:
         """The counts, an integer array [K, K]; None where nothing was seen."""
         return self._counts
