@@ -70,7 +70,7 @@ def compile_net(
     from netdsl.wire import write, write_apart
 
     emitted = structure(graph, opset=opset)
-    _add(metadata or {}, emitted.model)
+    add_metadata(metadata or {}, emitted.model)
     if data is None:
         write(emitted, values, file)
     else:
@@ -78,7 +78,8 @@ def compile_net(
     return emitted
 
 
-def _add(metadata: Mapping[str, str], model: ModelProto) -> None:
+def add_metadata(metadata: Mapping[str, str], model: ModelProto) -> None:
+    """Let a model tell more of itself. Raises BadMetadata."""
     for key, value in metadata.items():
         if not key or key.startswith(OWN):
             why = f"keys that begin with `{OWN}` are netdsl's own" if key else "a key is not empty"
@@ -114,6 +115,14 @@ def _values(net: Net, graph: Graph, seed: int, weights: WeightFile | None) -> We
     shapes = {name: p.declaration.shape for name, p in graph.parameters.items()}
     matched = match(shapes, weights, optional=net.parameters.keys() - shapes.keys())
     return ((name, matched[name]) for name in shapes)
+
+
+def model_bytes(net: Net, graph: Graph, *, seed: int = 0, weights: WeightFile | None = None) -> bytes:
+    """A graph made of a net as a model in memory, with the net's weights. Raises as `compile_net`."""
+    from netdsl.wire import to_bytes
+
+    values = _values(net, graph, seed, weights)
+    return to_bytes(structure(graph), values)
 
 
 def compile_to_bytes(

@@ -24,6 +24,11 @@ class OptionsClash(UserError, code="E0641", exit_code=USAGE_IS_WRONG):
 
 def command(options: argparse.Namespace) -> int:
     """Exit code 0, or 1 where the net or its weights have errors; then nothing is written. Raises UserError."""
+    _check_together(options)
+    if options.training:
+        from netdsl.cli import compile_training
+
+        return compile_training.command(options)
     report = Report()
     net = load_net(options.file, report, settings=options.set, root=options.root)
     show(report, options)
@@ -33,7 +38,7 @@ def command(options: argparse.Namespace) -> int:
     from netdsl.cli.progress import Counted, Progress
     from netdsl.compile import weights_size
 
-    _check_together(options)
+    _find_examples(options)
     target = options.output if options.output is not None else f"{net.name}.onnx"
     size = weights_size(net, options.dtype)
     reads = (options.file, *sources(net), *_reads(options))
@@ -43,7 +48,7 @@ def command(options: argparse.Namespace) -> int:
         weights = None if data is None else Counted(data.file, progress)
         name = None if data is None else data.name
         told = _write(net, options, model, weights, name)
-    note(f"{_sizes(target, model, weights, options)}, {told}")
+    note(f"{sizes(target, model, weights, options)}, {told}")
     return 0
 
 
@@ -66,7 +71,7 @@ def _write(net: Net, options: argparse.Namespace, file: Counted, data: Counted |
         "opset": options.opset,
         "dtype": options.dtype,
         "io": options.io or "f32",
-        "metadata": _metadata(options.metadata),
+        "metadata": metadata_of(options.metadata),
     }
     if options.quantize is None:
         from netdsl.compile import compile_net
@@ -83,6 +88,11 @@ def _write(net: Net, options: argparse.Namespace, file: Counted, data: Counted |
 
 
 def _check_together(options: argparse.Namespace) -> None:
+    if options.training:
+        half = options.dtype != "f32" or options.io is not None
+        for name, given in (("--dtype and --io", half), ("--quantize", options.quantize or options.calibrate)):
+            if given:
+                raise OptionsClash(f"--training does not go with {name}: a step computes in f32")
     if options.io is not None and options.dtype == "f32":
         raise OptionsClash("--io goes with --dtype f16")
     if options.quantize is None:
@@ -96,13 +106,20 @@ def _check_together(options: argparse.Namespace) -> None:
     for name, given in (("--dtype f16", options.dtype != "f32"), ("--external-data", options.external_data)):
         if given:
             raise OptionsClash(f"--quantize {options.quantize} does not go with {name}")
+
+
+def _find_examples(options: argparse.Namespace) -> None:
+    """See that the files of --calibrate are there."""
+    if not options.calibrate:
+        return
     from netdsl.cli.feeds import expand, find
 
     find(options.calibrate)
     options.calibrate = expand(options.calibrate)
 
 
-def _metadata(given: list[str]) -> dict[str, str]:
+def metadata_of(given: list[str]) -> dict[str, str]:
+    """What `--metadata KEY=VALUE` says. Raises UserError."""
     from netdsl.compile import BadMetadata
 
     found: dict[str, str] = {}
@@ -116,7 +133,8 @@ def _metadata(given: list[str]) -> dict[str, str]:
     return found
 
 
-def _sizes(target: str, model: Counted, weights: Counted | None, options: argparse.Namespace) -> str:
+def sizes(target: str, model: Counted, weights: Counted | None, options: argparse.Namespace) -> str:
+    """How large a model became, in words."""
     name = "the standard output" if target == "-" else escape(target)
     text = f"{name}: {model.size:,} bytes"
     if weights is None:

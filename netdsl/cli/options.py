@@ -145,6 +145,7 @@ def _compile(commands: Commands) -> None:
     _append(parser, "--calibrate", "DATA", "examples for --quantize, as `run` takes them; may be given several times")
     _append(parser, "--metadata", "KEY=VALUE", "something that the model tells of itself; may be given several times")
     parser.add_argument("--external-data", action="store_true", help="put the weights beside the model: OUT.onnx.data")
+    parser.add_argument("--training", action="store_true", help="compile a step of the net's training instead")
     _weights(parser)
     _spec(parser)
 
@@ -279,11 +280,19 @@ def _between(text: str, low: int, high: int) -> int:
     return number
 
 
+def _pictures(commands: Commands, name: str) -> None:
+    from netdsl.cli import picture_options
+
+    getattr(picture_options, name)(commands)
+
+
 COMMANDS = {
     "check": _check,
     "summary": _summary,
     "compile": _compile,
     "run": _run,
+    "attack": lambda commands: _pictures(commands, "attack"),
+    "filters": lambda commands: _pictures(commands, "filters"),
     "zoo": _zoo,
     "layers": _layers,
     "explain": _explain,

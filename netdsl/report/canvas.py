@@ -179,7 +179,8 @@ class Text(Shape):
 
         anchor = {"start": "lm", "middle": "mm", "end": "rm"}[self.anchor]
         font = ImageFont.load_default(self.size)
-        draw.text(self.at, self.text, self.ink, font, anchor, stroke_width=0.3 if self.bold else 0)
+        text = self.text.replace("×", "x")  # which Pillow's own font lacks
+        draw.text(self.at, text, self.ink, font, anchor, stroke_width=0.3 if self.bold else 0)
 
 
 class Line(Shape):

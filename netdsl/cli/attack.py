@@ -1,0 +1,258 @@
+"""`netdsl attack`: a picture that a net takes for something else, or how many of a data set it gets wrong."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from netdsl.cli.compile import OptionsClash
+from netdsl.cli.data_line import data_of
+from netdsl.cli.problems import note, show
+from netdsl.diagnostics.report import Report
+from netdsl.diagnostics.terminal import escape
+from netdsl.frontend import load_net
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from netdsl.attack import Array, Classifier
+    from netdsl.ir.net import Net
+    from netdsl.report.canvas import Canvas
+
+    Write = Callable[[Canvas], None] | None
+
+EPSILON = 0.007
+"""Of the paper's panda."""
+EPSILONS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
+"""Over a data set."""
+BATCH = 100
+SHOWN = 3
+"""So many classes are named."""
+
+
+def command(options: argparse.Namespace) -> int:
+    """Exit code 0, whether the net is fooled or not, or 1 where the net, its weights or the data have errors. Raises
+    UserError."""
+    _check_together(options)
+    report = Report()
+    net = load_net(options.file, report, settings=options.set, root=options.root)
+    data = data_of(options.data, report) if options.data is not None else None
+    show(report, options)
+    if net is None or report.errors:
+        return 1
+    with _picture_file(net, options) as write:
+        classifier = _classifier(net, options)
+        if data is not None:
+            from netdsl.cli.attack_data import over_data
+
+            over_data(net, classifier, data, options, write)
+        else:
+            _one(net, classifier, options, write)
+    return 0
+
+
+def _check_together(options: argparse.Namespace) -> None:
+    if (options.image is None) == (options.data is None):
+        raise OptionsClash("an attack needs an IMAGE, or --data and no image")
+    if options.data is None and options.label is None:
+        raise OptionsClash("an IMAGE has a class, from which it is led away", "say which: --label 7")
+    if options.data is not None and options.label is not None:
+        raise OptionsClash("--label goes with an IMAGE; data have labels of their own")
+    if options.data is None and len(options.epsilon or ()) > 1:
+        raise OptionsClash("several epsilons go with --data")
+    if options.method == "fgsm":
+        for name in ("steps", "alpha"):
+            if getattr(options, name) is not None:
+                raise OptionsClash(f"--{name} goes with --method pgd: fgsm is one step of epsilon")
+
+
+def _picture_file(net: Net, options: argparse.Namespace) -> AbstractContextManager[Write]:
+    if options.output is None:
+        return nullcontext()
+    from netdsl.cli.output import sources
+    from netdsl.cli.pictures import picture_file
+
+    reads = (options.file, options.image, options.weights, options.labels, *sources(net))
+    return picture_file(options.output, force=options.force, reads=reads)
+
+
+def _classifier(net: Net, options: argparse.Namespace) -> Classifier:
+    from netdsl.attack import Classifier
+    from netdsl.weights.file import open_weights
+
+    weights = open_weights(options.weights) if options.weights is not None else None
+    if weights is None and net.parameters:
+        note(f"{escape(net.name)}: random weights, drawn from seed {options.seed or 0}; --weights names a file")
+    low, high = options.range
+    batch = 1 if options.data is None else options.batch or BATCH
+    return Classifier(
+        net, weights=weights, seed=options.seed or 0, batch=batch, low=low, high=high, threads=options.threads
+    )
+
+
+def adversarial(classifier: Classifier, x: Array, labels: Array, epsilon: float, options: argparse.Namespace) -> Array:
+    """Pictures changed by the method that the options name."""
+    from netdsl.attack import STEPS, fgsm, pgd
+
+    if options.method == "fgsm":
+        return fgsm(classifier, x, labels, epsilon)
+    steps = options.steps or STEPS
+    return pgd(classifier, x, labels, epsilon, steps=steps, alpha=options.alpha, seed=options.seed or 0)
+
+
+def _one(net: Net, classifier: Classifier, options: argparse.Namespace, write: Write) -> None:
+    import numpy as np
+
+    names = _names(classifier, options)
+    label = _label(options.label, names, classifier)
+    (epsilon,) = options.epsilon or (EPSILON,)
+    x = _read(net, classifier, options.image)
+    changed = adversarial(classifier, x, np.array([label]), epsilon, options)
+    before, after = (_said(classifier, each, label, names) for each in (x, changed))
+    moved = np.abs(changed - x) / (classifier.high - classifier.low)
+    record = {
+        "image": options.image,
+        "label": label,
+        **how(options, epsilon),
+        "before": before,
+        "after": after,
+        "change": {"largest": float(moved.max()), "mean": float(moved.mean())},
+        "fooled": before["class"] == label != after["class"],
+    }
+    if options.json:
+        print(json.dumps(record, ensure_ascii=False))
+    else:
+        print("\n".join(_lines(record, names)))
+    if before["class"] != label:
+        note(f"{escape(net.name)} takes {escape(options.image)} for {_named(before['class'], names)} as it is")
+    if write is not None:
+        write(_figure(net, classifier, (x[0], changed[0]), record, names))
+
+
+def how(options: argparse.Namespace, epsilon: float | None) -> dict[str, Any]:
+    """The method and its arguments, as JSON can hold them."""
+    from netdsl.attack import STEPS, STRIDE
+
+    low, high = options.range
+    found: dict[str, Any] = {"method": options.method, "range": [low, high]}
+    if epsilon is not None:
+        found["epsilon"] = epsilon
+    if options.method == "pgd":
+        steps, alpha = options.steps or STEPS, options.alpha
+        if alpha is None and epsilon is not None:
+            alpha = STRIDE * epsilon / steps
+        found.update(steps=steps, **({} if alpha is None else {"alpha": alpha}), seed=options.seed or 0)
+    return found
+
+
+def _names(classifier: Classifier, options: argparse.Namespace) -> list[str] | None:
+    if options.labels is None:
+        return None
+    from netdsl.cli.labels import check_labels, read_labels
+
+    names = read_labels(options.labels)
+    check_labels(names, options.labels, {"classes": (classifier.classes,)})
+    return names
+
+
+def _label(text: str, names: list[str] | None, classifier: Classifier) -> int:
+    """A class by its number or its name. Raises NotAttackable."""
+    from netdsl.attack import NotAttackable
+
+    if names and text in names:
+        return names.index(text)
+    number = int(text) if text.isdecimal() and len(text) < 10 else -1
+    if 0 <= number < classifier.classes:
+        return number
+    from netdsl.diagnostics.suggest import suggest
+
+    close = [f"did you mean `{word}`?" for word in suggest(text, names or [])[:1]]
+    raise NotAttackable(
+        f"{escape(classifier.name)} has {classifier.classes:,} classes, 0 to {classifier.classes - 1}, and "
+        f"--label is {escape(text)}",
+        *close,
+    )
+
+
+def _read(net: Net, classifier: Classifier, path: str) -> Array:
+    """The one example of a file, [1, *shape]. Raises UserError."""
+    from netdsl.data.errors import BadData
+    from netdsl.data.images import Picture
+    from netdsl.data.open import open_input
+    from netdsl.emit import PICTURE
+
+    layer = net.inputs[0].layer
+    said: dict[str, Any] = {key: getattr(layer, key, default) for key, default in PICTURE.items()}
+    reader = open_input(path, classifier.shape, "f32", name=classifier.input, picture=Picture(**said))
+    if len(reader) > 1:
+        raise BadData(f"{escape(path)} holds {len(reader):,} examples, and one is attacked", "--data takes many")
+    return next(reader.batches(1))
+
+
+def _said(classifier: Classifier, x: Array, label: int, names: list[str] | None) -> dict[str, Any]:
+    """What the net says of a picture."""
+    import numpy as np
+
+    from netdsl.attack import LOSS
+
+    (probabilities,) = classifier.probabilities(x)
+    best = np.argsort(-probabilities, kind="stable")[:SHOWN].tolist()
+    loss = float(classifier.look(x, np.array([label]))[LOSS][0])
+    top = [
+        {"class": at, **({"label": names[at]} if names else {}), "confidence": float(probabilities[at])} for at in best
+    ]
+    return {**top[0], "loss": loss, "top": top}
+
+
+def _named(at: int, names: list[str] | None) -> str:
+    return escape(names[at]) if names else str(at)
+
+
+def _lines(record: dict[str, Any], names: list[str] | None) -> list[str]:
+    low, high = record["range"]
+    unit = f" ({record['epsilon'] * (high - low):g} of {high - low:g})" if (low, high) != (0, 1) else ""
+    steps = f", {record['steps']} steps of {record['alpha']:g}" if "steps" in record else ""
+    lines = [
+        f"{escape(record['image'])}, {_named(record['label'], names)}: {record['method']}, "
+        f"epsilon {record['epsilon']:g}{unit}{steps}"
+    ]
+    for title, said in (("image", record["before"]), ("adversarial", record["after"])):
+        top = "  ".join(f"{_named(each['class'], names)}: {_percent(each['confidence'])}" for each in said["top"])
+        lines.append(f"  {title:<12} {top}  loss {said['loss']:.4g}")
+    change = record["change"]
+    lines.append(f"  {'change':<12} {change['largest']:.4g} at most, {change['mean']:.4g} on average")
+    return lines
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.2f} %"
+
+
+def _figure(
+    net: Net, classifier: Classifier, pair: tuple[Array, Array], record: dict[str, Any], names: list[str] | None
+) -> Canvas:
+    """Raises NotAttackable where the input is no picture."""
+    from netdsl.attack import NotAttackable
+    from netdsl.report.adversarial import Panel, as_pixels, figure
+
+    if len(classifier.shape) != 3 or classifier.shape[0] not in (1, 3):
+        raise NotAttackable(f"the input of {escape(net.name)} is no picture of one or three channels; leave -o out")
+    order = getattr(net.inputs[0].layer, "order", "rgb")
+    low, high = classifier.low, classifier.high
+    x, changed = pair
+    epsilon = record["epsilon"]
+    radius = classifier.unit(epsilon) or 1.0
+    x_pixels, new_pixels = (as_pixels(each, low, high, order) for each in pair)
+    words = [
+        f"{_named(each['class'], names)}, {_percent(each['confidence'])}"
+        for each in (record["before"], record["after"])
+    ]
+    return figure(
+        f"{net.name}: {record['method']}, epsilon {epsilon:g}, label {_named(record['label'], names)}",
+        Panel(x_pixels, words[0], "image"),
+        Panel(as_pixels(changed - x, -radius, radius, order), f"{epsilon:g} × this", "change, amplified"),
+        Panel(new_pixels, words[1], "adversarial"),
+    )

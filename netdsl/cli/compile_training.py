@@ -1,0 +1,59 @@
+"""`netdsl compile --training`: a training step as an ONNX file that other programs train with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.cli.problems import note, show
+from netdsl.diagnostics.report import Report
+from netdsl.diagnostics.terminal import escape
+from netdsl.frontend import load_recipe
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def command(options: argparse.Namespace) -> int:
+    """Exit code 0, or 1 where the net, its training or the weights have errors; then nothing is written. Raises
+    UserError."""
+    report = Report()
+    settings = [*options.set, *_own(options)]
+    recipe = load_recipe(options.file, report, settings=settings, root=options.root)
+    show(report, options)
+    if recipe is None or report.errors:
+        return 1
+    from netdsl.cli.compile import metadata_of, sizes
+    from netdsl.cli.output import replace_model, sources
+    from netdsl.cli.progress import Counted, Progress
+    from netdsl.export import size, step_model, step_values
+    from netdsl.pair import DataFile
+    from netdsl.weights.file import open_weights
+    from netdsl.wire import write, write_apart
+
+    target = options.output if options.output is not None else f"{recipe.net.name}.step.onnx"
+    emitted = step_model(recipe, opset=options.opset, metadata=metadata_of(options.metadata))
+    weights = open_weights(options.weights) if options.weights is not None else None
+    reads = (options.file, *sources(recipe.net), recipe.span.source.name, options.weights)
+    whole = size(emitted)
+    outputs = replace_model(target, whole, apart=options.external_data, force=options.force, reads=reads)
+    with outputs as (file, data), Progress("bytes", whole) as progress:
+        model = Counted(file, progress)
+        values = step_values(emitted, recipe, weights)
+        beside = None if data is None else Counted(data.file, progress)
+        if data is None or beside is None:
+            write(emitted, values, model)  # type: ignore[arg-type]
+        else:
+            write_apart(emitted, values, model, DataFile(beside, data.name))  # type: ignore[arg-type]
+    nodes, opset = len(emitted.model.graph.node), emitted.model.opset_import[0].version
+    note(
+        f"{sizes(target, model, beside, options)}, a step of {recipe.batch:,} examples, {nodes:,} nodes, opset {opset}"
+    )
+    whence = f"drawn from seed {recipe.seed}" if weights is None else f"from {escape(options.weights)}"
+    note(f"training begins with weights {whence}")
+    return 0
+
+
+def _own(options: argparse.Namespace) -> list[str]:
+    """Options that say what a `--set` can say."""
+    given = {"batch": options.batch, "seed": options.seed}
+    return [f"train.{key}={value}" for key, value in given.items() if value is not None]

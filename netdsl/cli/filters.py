@@ -1,0 +1,113 @@
+"""`netdsl filters`: a convolution's filters as a picture."""
+
+from __future__ import annotations
+
+import os
+from math import prod
+from typing import TYPE_CHECKING
+
+from netdsl.cli.problems import note, show
+from netdsl.diagnostics.report import Report
+from netdsl.diagnostics.suggest import suggest
+from netdsl.diagnostics.terminal import escape
+from netdsl.diagnostics.user_error import UserError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Mapping
+
+    from netdsl.ir.net import Net
+    from netdsl.weights.file import Array
+
+    Shapes = Mapping[str, tuple[int, ...]]
+    Read = Callable[[str], Array]
+
+AXES = 4
+"""Of a convolution's weight: filters, channels, height and width."""
+SHOWN = 20
+MOST = 2**24
+
+
+class NoFilters(UserError, code="E0705"):
+    """There is no convolution of this name in the weights, or none at all: what is drawn is a weight of four axes,
+    filters, channels, height and width, and of at most 16 million numbers."""
+
+
+def command(options: argparse.Namespace) -> int:
+    """Exit code 0, or 1 where the net or the weights have errors. Raises UserError."""
+    from netdsl.cli.pictures import picture_file
+
+    net = None
+    if _is_net(options):
+        report = Report()
+        net = load_net(options, report)
+        if net is None:
+            return 1
+    target = options.output if options.output is not None else "filters.svg"
+    with picture_file(target, force=options.force, reads=(options.file, options.weights)) as write:
+        shapes, read = _of_file(options.file) if net is None else _of_net(net, options)
+        name = chosen(shapes, options.layer, options.file)
+        from netdsl.report.filters import picture
+
+        weight = read(name)
+        write(picture(name, weight, together=options.scale == "layer"))
+    count, channels, height, width = weight.shape
+    note(f"{escape(target)}: `{escape(name)}`, {count:,} filters of {channels:,}x{height}x{width}")
+    return 0
+
+
+def load_net(options: argparse.Namespace, report: Report) -> Net | None:
+    from netdsl.frontend import load_net
+
+    net = load_net(options.file, report, settings=options.set, root=options.root)
+    show(report, options)
+    return None if report.errors else net
+
+
+def _is_net(options: argparse.Namespace) -> bool:
+    """Weights are a file; a FILE that means a net has `.net` in it, or is a name of the zoo."""
+    return ".net" in options.file or not os.path.lexists(options.file) or options.weights is not None
+
+
+def _of_file(path: str) -> tuple[Shapes, Read]:
+    """The shapes of a file's weights, and what reads one, checked for what is no number."""
+    from netdsl.weights.file import open_weights
+    from netdsl.weights.match import match
+
+    file = open_weights(path)
+    shapes = {name: entry.shape for name, entry in file.entries.items()}
+    return shapes, lambda name: match({name: shapes[name]}, file, optional=shapes.keys() - {name})[name]
+
+
+def _of_net(net: Net, options: argparse.Namespace) -> tuple[Shapes, Read]:
+    """The same of a net, with the weights of a file, which must fit, or with drawn ones."""
+    import numpy as np
+
+    from netdsl.weights.draw import draw
+    from netdsl.weights.file import open_weights
+    from netdsl.weights.match import match
+
+    shapes = {name: parameter.shape for name, parameter in net.parameters.items()}
+    if options.weights is not None:
+        return shapes, match(shapes, open_weights(options.weights)).__getitem__
+    seed = options.seed or 0
+    note(f"{escape(net.name)}: random weights, drawn from seed {seed}; --weights names a file")
+    return shapes, lambda name: np.concatenate([*draw(net.parameters[name], seed)]).reshape(shapes[name])
+
+
+def chosen(shapes: Shapes, layer: str | None, path: str) -> str:
+    """The weight that is drawn: the first convolution's, or that of a layer, called by its own name or by its
+    weight's. Raises NoFilters."""
+    fit = [name for name, shape in shapes.items() if len(shape) == AXES and 0 < prod(shape) <= MOST]
+    found = [name for name in fit if name.endswith(".weight")] or fit  # an optimizer keeps more of such shapes
+    if not found:
+        raise NoFilters(f"{escape(path)} has no convolution whose filters could be drawn")
+    if layer is None:
+        return found[0]
+    for name in (layer, f"{layer}.weight"):
+        if name in fit:
+            return name
+    layers = [name.removesuffix(".weight") for name in found]
+    listed = ", ".join(map(escape, layers[:SHOWN])) + (", …" if len(layers) > SHOWN else "")
+    close = [f"did you mean `{word}`?" for word in suggest(layer, layers)[:1]]
+    raise NoFilters(f"{escape(path)} has no convolution `{escape(layer)}`: it has {listed}", *close)

@@ -1,0 +1,64 @@
+"""A picture, what was added to it, and what came of it: figure 1 of Goodfellow, Shlens & Szegedy (2015)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netdsl.report.canvas import FAINT, INK, Canvas, length
+
+if TYPE_CHECKING:
+    from netdsl.report.canvas import Pixels
+
+    Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
+
+PANEL, LEAST = 224, 200
+"""Pixels: what a picture is enlarged to, as far as whole factors lead, and what its column takes at least."""
+MARGIN, SIGN, CAPTION = 24, 64, 60
+HEAD = 40
+
+
+class Panel:
+    """A picture as pixels with the lines below it, the first in bold."""
+
+    __slots__ = ("lines", "pixels")
+
+    def __init__(self, pixels: Pixels, *lines: str) -> None:
+        self.pixels = pixels
+        self.lines = lines
+
+
+def figure(title: str, image: Panel, change: Panel, result: Panel) -> Canvas:
+    """Three panels in a row: image + change = result."""
+    height, width = image.pixels.shape[:2]
+    scale = max(1, PANEL // max(height, width))
+    texts = [line for panel in (image, change, result) for line in panel.lines]
+    column = max(scale * width, LEAST, *(length(line) for line in texts))
+    total = 3 * column + 2 * SIGN + 2 * MARGIN
+    canvas = Canvas(max(total, length(title) + 2 * MARGIN), HEAD + scale * height + CAPTION, title)
+    canvas.text(MARGIN, 20, title, ink=FAINT)
+    middle = MARGIN + column / 2
+    for panel, sign in ((image, "+"), (change, "="), (result, "")):
+        left, right, bottom = (
+            round(middle - scale * width / 2),
+            round(middle + scale * width / 2),
+            HEAD + scale * height,
+        )
+        canvas.image(left, HEAD, panel.pixels, scale)
+        canvas.line([(left, HEAD), (right, HEAD), (right, bottom), (left, bottom), (left, HEAD)], FAINT)
+        for row, line in enumerate(panel.lines):
+            at = bottom + 20 + 18 * row
+            canvas.text(middle, at, line, anchor="middle", bold=not row, ink=FAINT if row else INK)
+        canvas.text(middle + (column + SIGN) / 2, HEAD + scale * height / 2, sign, anchor="middle", size=30)
+        middle += column + SIGN
+    return canvas
+
+
+def as_pixels(x: Floats, low: float, high: float, order: str = "rgb") -> Pixels:
+    """A picture [1 or 3, height, width] as bytes [height, width(, 3)]: `low` is 0, and `high` 255."""
+    shades: Pixels = np.clip((x - low) / (high - low) * 255, 0, 255).round().astype(np.uint8)
+    if order == "bgr":
+        shades = shades[::-1]
+    pixels: Pixels = shades[0] if len(shades) == 1 else shades.transpose(1, 2, 0)
+    return pixels

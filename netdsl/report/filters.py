@@ -1,0 +1,85 @@
+"""A convolution's filters as a picture."""
+
+from __future__ import annotations
+
+from math import ceil, sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netdsl.report.canvas import FAINT, Canvas, length
+
+if TYPE_CHECKING:
+    from netdsl.report.canvas import Pixels
+
+    Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
+
+FEW, TILE, LARGEST = 64, 40, 1400
+"""Pixels: what a tile should have at least, among few and among many others, and what the picture has at most."""
+ROOM, MARGIN, HEAD = 4, 16, 44
+LINE, MANY = 8, 32
+"""Tiles: so many stand in one line; more than so many are many."""
+NUMBERED = 12
+"""A row's number needs so many pixels."""
+
+
+def picture(name: str, weight: Floats, *, together: bool = False) -> Canvas:
+    """Filters [O, I, height, width], a tile each; zero is the middle grey, the largest |w| of a filter white or black.
+
+    With three input channels a tile has their colours, red first; otherwise each channel has a tile of its own, and
+    with several of them each filter is a row. With `together` one scale holds for all filters.
+    Source: Krizhevsky et al. (2012), figure 3; Zeiler & Fergus (2014).
+    """
+    count, channels, *window = weight.shape
+    shades = shaded(weight, together)
+    rows = channels not in (1, 3)
+    tiles = shades.transpose(0, 2, 3, 1)[:, None] if channels == 3 else shades[..., None]
+    columns = channels if rows else count if count <= LINE else ceil(sqrt(count * 1.6))
+    scale = _scale(columns, ceil(tiles.shape[0] * tiles.shape[1] / columns), max(window))
+    room = ROOM if scale * min(window) > ROOM else 1
+    grid = _grid(tiles.reshape(-1, *tiles.shape[2:]), columns, scale, room)
+    left = MARGIN + (30 if rows else 0)
+    legend = _legend(weight.shape, together)
+    width = max(grid.shape[1] + left, MARGIN + length(legend, 11), MARGIN + length(name)) + MARGIN
+    canvas = Canvas(width, grid.shape[0] + HEAD + MARGIN, name)
+    canvas.text(MARGIN, 16, name, bold=True)
+    canvas.text(MARGIN, 33, legend, size=11, ink=FAINT)
+    canvas.image(left, HEAD, grid)
+    step = scale * window[0] + room
+    for row in range(count if rows else 0):
+        if step >= NUMBERED or row % ceil(NUMBERED / step) == 0:
+            canvas.text(left - 6, HEAD + row * step + scale * window[0] / 2, str(row), anchor="end", size=10, ink=FAINT)
+    return canvas
+
+
+def shaded(weight: Floats, together: bool) -> Pixels:
+    """Weights as shades: 128 at zero, 255 and 1 at plus and minus the largest |w|."""
+    size = np.abs(weight).max(axis=None if together else (1, 2, 3), keepdims=True)
+    return np.round(128 + 127 * weight / np.where(size == 0, 1, size)).astype(np.uint8)
+
+
+def _legend(shape: tuple[int, ...], together: bool) -> str:
+    count, channels, height, width = shape
+    kind = "in colour" if channels == 3 else "one channel" if channels == 1 else f"a row each, {channels:,} channels"
+    scale = "one scale for all" if together else "each scaled to its largest weight"
+    return f"{count:,} filters of {height}x{width}, {kind}; {scale}, grey is 0"
+
+
+def _scale(columns: int, rows: int, side: int) -> int:
+    """Pixels of a weight's square."""
+    fits = min(LARGEST // columns, LARGEST // rows) - ROOM
+    wanted = FEW if columns * rows <= MANY else TILE
+    return max(1, min(ceil(wanted / side), fits // side))
+
+
+def _grid(tiles: Pixels, columns: int, scale: int, room: int) -> Pixels:
+    """Tiles [n, height, width, 1 or 3] side by side, white between them, as [H, W] or [H, W, 3]."""
+    count, height, width, depth = tiles.shape
+    tiles = tiles.repeat(scale, 1).repeat(scale, 2)
+    rows = ceil(count / columns)
+    padded = np.full((rows * columns, height * scale + room, width * scale + room, depth), 255, np.uint8)
+    padded[:count, : height * scale, : width * scale] = tiles
+    lined = padded.reshape(rows, columns, *padded.shape[1:]).transpose(0, 2, 1, 3, 4)
+    grid = lined.reshape(rows * padded.shape[1], columns * padded.shape[2], depth)
+    grid = grid[: -room or None, : -room or None]
+    return grid if depth == 3 else grid[..., 0]
