@@ -248,6 +248,9 @@ NO_GRADIENTS = {
     "ShiftRight",
     "ArgMax",
     "OneHot",
+    "Range",
+    "ScatterElements",
+    "ScatterND",
 }
 
 

@@ -72,7 +72,7 @@ CASES = {
             ("is_infinite", lambda x: asked(ops.is_infinite(ops.div(x, ops.relu(x)))), lambda x: x <= 0),
             ("is_finite", lambda x: asked(ops.is_finite(ops.add(ops.log(x), ops.div(1, x)))), lambda x: x > 0),
             ("where", lambda x: ops.where(ops.greater(x, 0), x, 7), lambda x: np.where(x > 0, x, 7)),
-            ("expand", lambda x: ops.expand(ops.constant(x.graph, [1.0, 2.0]), (3, 2)), lambda x: [[1, 2]] * 3),
+            ("expand", lambda x: ops.expand(ops.constant(x.graph, [1.0, 2.0]), (3, 2)), lambda _: [[1, 2]] * 3),
             (
                 "shift_right",
                 lambda x: asked(ops.shift_right(unsigned(x), 3)),
@@ -82,6 +82,18 @@ CASES = {
                 "bit_xor",
                 lambda x: asked(ops.bit_xor(unsigned(x), 0xABCDEF12)),
                 lambda x: np.abs(x * 1000).astype(np.uint32) ^ np.uint32(0xABCDEF12),
+            ),
+            ("range", lambda x: asked(ops.counter(x.graph, 7)), lambda _: np.arange(7)),
+            ("zeros", lambda x: ops.zeros(x.graph, (2, 3)), lambda _: np.zeros((2, 3))),
+            (
+                "one_hot",
+                lambda x: ops.one_hot(ops.arg_max(x, 1), 6),
+                lambda x: np.eye(6)[x.argmax(1)],
+            ),
+            (
+                "one_hot_channels",
+                lambda x: ops.one_hot(ops.arg_max(x, 1), 4, 1),
+                lambda x: np.moveaxis(np.eye(4)[x.argmax(1)], -1, 1),
             ),
             ("leaky_relu", lambda x: ops.leaky_relu(x, 0.2), lambda x: np.where(x < 0, 0.2 * x, x)),
             ("elu", lambda x: ops.elu(x, 1.5), lambda x: np.where(x < 0, 1.5 * (np.exp(x) - 1), x)),
@@ -178,6 +190,16 @@ CASES = {
         lambda x, w, b: ops.gemm(x, w, b, trans_a=True),
         lambda x, w, b: x.T @ w + b,
     ),
+    "scatter_add": (
+        [(3, 5), (3, 4)],
+        lambda x, u: ops.scatter_add(x, ops.constant(x.graph, [0, 1, 1, 4] * 3, "i64", (3, 4)), u, 1),
+        lambda x, u: x + u @ np.eye(5)[[0, 1, 1, 4]],
+    ),
+    "scatter_rows": (
+        [(5, 3), (4, 3)],
+        lambda x, u: ops.scatter_rows(x, ops.constant(x.graph, [2, 0, 2, 4], "i64"), u),
+        lambda x, u: x + np.eye(5)[:, [2, 0, 2, 4]] @ u,
+    ),
     "matmul": ([(N, 1, 4, 5), (3, 5, 2)], ops.matmul, lambda a, b: a @ b),
     "gemm_trans_b": (
         [(N, 7), (3, 7), (3,)],
@@ -197,6 +219,22 @@ CASES = {
             + oracles.per_channel(b)
         ),
     ),
+    **{
+        f"batch_norm_training_{name}": (
+            [(2, 4, 3, 5), (4,), (4,)],
+            lambda x, s, b, i=i: ops.batch_norm_training(x, s, b, 1e-3)[i],
+            oracle,
+        )
+        for i, (name, oracle) in enumerate(
+            {
+                "y": lambda x, s, b: (
+                    oracles.standard(x, (0, 2, 3), 1e-3) * oracles.per_channel(s) + oracles.per_channel(b)
+                ),
+                "mean": lambda x, *_: x.mean((0, 2, 3)),
+                "var": lambda x, *_: x.var((0, 2, 3)),
+            }.items()
+        )
+    },
     "instance_norm": (
         [X, (4,), (4,)],
         lambda x, s, b: ops.instance_norm(x, s, b, 1e-3),

@@ -41,6 +41,7 @@ from netdsl.ops.linear import gemm, matmul
 from netdsl.ops.normalization import batch_norm, instance_norm, layer_norm, lrn
 from netdsl.ops.pooling import average_pool, global_average_pool, global_max_pool, max_pool
 from netdsl.ops.pooling_gradients import max_pool_dx
+from netdsl.ops.random import counter, dropout
 from netdsl.ops.reduction import arg_max, reduce_max, reduce_mean, reduce_sum, sum_by_channel
 from netdsl.ops.resampling import depth_to_space, resize
 from netdsl.ops.scattering import one_hot, scatter_add, scatter_rows, spaced, zeros
@@ -64,8 +65,10 @@ __all__ = [
     "conv_dx",
     "conv_transpose",
     "cos",
+    "counter",
     "depth_to_space",
     "div",
+    "dropout",
     "either",
     "elu",
     "equal",

@@ -1,0 +1,81 @@
+"""Random masks from a hash of a counter: a graph stays a function, and gives the same bits on any machine."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.ir.graph import Tensor
+from netdsl.ops.base import Form, Op, constant, known
+
+if TYPE_CHECKING:
+    from netdsl.ir.graph import Graph, Value
+    from netdsl.ir.shape import Shape
+
+MULTIPLIERS = (0x7FEB352D, 0x846CA68B)
+"""Odd, with a small bias of the hash. Source: Wellons, "Prospecting for Hash Functions" (2018), lowbias32."""
+
+GOLDEN = 0x9E3779B9
+"""2^32 divided by the golden ratio: successive multiples lie far apart."""
+
+
+class Range(Op):
+    """0, 1, … up to before `count`: i64, of no input. ONNX Range."""
+
+    __slots__ = ("count",)
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def infer(self, *xs: Shape) -> Shape:
+        return (self.count,)
+
+    def dtype(self, *xs: str) -> str:
+        return "i64"
+
+    def onnx(self, opset: int, *xs: Value) -> Form:
+        numbers = {"start": 0, "limit": self.count, "delta": 1}
+        return Form("Range", extra={name: Tensor("i64", (), (number,)) for name, number in numbers.items()})
+
+
+def counter(graph: Graph, count: int) -> Value:
+    """0, 1, …: i64 [count]. In the model it is a few bytes."""
+    (result,) = graph.apply(Range(count))
+    return result
+
+
+def mixed(x: Value, key: Value | None = None) -> Value:
+    """A hash of u32, one to one, whose upper half is good; with `key` another one for each. It needs opset 18."""
+    x = ops.mul(ops.bit_xor(x, ops.shift_right(x, 16)), MULTIPLIERS[0])
+    if key is not None:
+        x = ops.bit_xor(x, key)
+    return ops.mul(ops.bit_xor(x, ops.shift_right(x, 15)), MULTIPLIERS[1])
+
+
+def fully_mixed(x: Value) -> Value:
+    """A hash of u32, all of whose bits are good."""
+    x = mixed(x)
+    return ops.bit_xor(x, ops.shift_right(x, 16))
+
+
+def dropout(x: Value, p: float, key: int, step: Value, spatial: bool = False) -> Value:
+    """x with elements set to 0 by chance p, the others divided by 1 - p: at each `step` others, and for each `key`.
+
+    `step` is a u32 scalar, and `key` tells one layer from another; with `spatial` whole maps [N, C] are set to 0. An
+    element is kept if the hash of its index is at least p * 2^32. Index and step enter at different places of the hash,
+    so that the masks of two steps are never one, shifted. Source: Srivastava et al. (2014); Tompson et al. (2015),
+    section 3.2, for whole maps; Salmon et al. (2011) for counters.
+    """
+    assert 0 <= p < 1, p
+    if p == 0:
+        return x
+    shape = known(x.shape)
+    if spatial:
+        shape = (*shape[:2], *(1 for _ in shape[2:]))
+    first = fully_mixed(ops.add(ops.mul(step, GOLDEN), key * 0x85EBCA6B % 2**32))
+    second = fully_mixed(ops.add(first, GOLDEN))
+    counts = ops.cast(counter(x.graph, prod(shape)), "u32")
+    drawn = mixed(ops.add(counts, first), second)
+    kept = ops.cast(ops.greater_or_equal(drawn, constant(x.graph, round(p * 2**32), "u32")), x.dtype)
+    return ops.mul(x, ops.reshape(ops.mul(kept, 1 / (1 - p)), shape, batch=False))

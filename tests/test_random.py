@@ -1,0 +1,118 @@
+"""Masks of dropout: as many zeros as asked for, new ones at each step, none that tells of another."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from netdsl import ops
+from netdsl.emit import check, emit
+from netdsl.ir.graph import Graph
+from netdsl.passes.gradient import gradients
+from netdsl.passes.rewrite import prune
+from netdsl.wire import to_bytes
+
+SHAPE = (16, 32, 16, 16)
+COUNT = 16 * 32 * 16 * 16
+
+
+def graph_of(p, key, shape=SHAPE, spatial=False):
+    graph = Graph("dropout")
+    x, step = graph.input("x", shape), graph.input("step", (), "u32")
+    y = ops.dropout(x, p, key, step, spatial)
+    loss = ops.reduce_sum(ops.mul(y, graph.input("r", shape)), range(len(shape)), keepdims=False)
+    graph.output("y", y)
+    graph.output("dx", gradients(loss, [x])[0])
+    return prune(graph)
+
+
+@cache
+def session(p, key, spatial=False):
+    from onnxruntime import InferenceSession
+
+    emitted = emit(graph_of(p, key, spatial=spatial))
+    check(emitted)
+    return InferenceSession(to_bytes(emitted, ()), providers=["CPUExecutionProvider"])
+
+
+def mask(p=0.5, key=3, step=0, spatial=False):
+    """What is kept."""
+    ones = np.ones(SHAPE, np.float32)
+    y, dx = session(p, key, spatial).run(None, {"x": ones, "r": ones, "step": np.array(step, np.uint32)})
+    np.testing.assert_array_equal(y, dx)
+    assert set(np.unique(y)) == {np.float32(0), np.float32(1 / (1 - p))}
+    return y != 0
+
+
+def correlation(a, b):
+    return abs(np.corrcoef(a.ravel(), b.ravel())[0, 1])
+
+
+LIMIT = 5 / COUNT**0.5
+"""Five standard deviations of a correlation between independent masks."""
+
+
+@pytest.mark.parametrize("p", [0.1, 0.25, 0.5, 0.9])
+def test_as_many_are_dropped_as_was_asked(p):
+    for step in (0, 1, 1000):
+        for key in (0, 1):
+            assert abs(mask(p, key, step).mean() - (1 - p)) < 5 * (p * (1 - p) / COUNT) ** 0.5
+
+
+def test_a_mask_can_be_had_again():
+    np.testing.assert_array_equal(mask(step=7), mask(step=7))
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_masks_of_steps_and_layers_are_independent(p):
+    first = mask(p, 3, 7)
+    for key, step in [(3, 8), (3, 9), (3, 7 + 2**16), (3, 2**31 + 7), (4, 7), (5, 6), (2, 8), (4, 6), (1000, 7)]:
+        assert correlation(first, mask(p, key, step)) < LIMIT, (key, step)
+
+
+def test_neighbours_are_independent():
+    for step in range(4):
+        flat = mask(step=step).ravel()
+        for apart in (1, 2, 3, 16, 255, 256, 512, 8192):
+            assert correlation(flat[apart:], flat[:-apart]) < 1.1 * LIMIT, (step, apart)
+
+
+def test_no_mask_is_another_one_shifted():
+    """By the correlation at all distances at once."""
+    spectra = [np.fft.rfft(mask(key=key, step=step).ravel() - 0.5) for key in (0, 1) for step in range(6)]
+    for i, a in enumerate(spectra):
+        for b in spectra[:i]:
+            assert np.abs(np.fft.irfft(a * b.conj(), COUNT)).max() / (COUNT / 4) < 7 / COUNT**0.5
+
+
+def test_each_byte_of_neighbours_is_as_frequent_as_any():
+    bytes_ = np.packbits(mask().ravel())
+    found = np.bincount(bytes_, minlength=256)
+    expected = len(bytes_) / 256
+    assert ((found - expected) ** 2 / expected).sum() < 255 + 5 * (2 * 255) ** 0.5
+
+
+def test_maps_are_dropped_whole():
+    kept = mask(spatial=True)
+    assert np.array_equal(kept, np.broadcast_to(kept[:, :, :1, :1], SHAPE))
+    assert abs(kept[:, :, 0, 0].mean() - 0.5) < 5 * 0.5 / 512**0.5
+    assert not np.array_equal(kept, mask(spatial=True, step=1))
+
+
+def test_the_reference_draws_the_same():
+    model = onnx.load_from_string(to_bytes(emit(graph_of(0.3, 11), float_type="f64"), ()))
+    ones = np.ones(SHAPE)
+    with np.errstate(over="ignore"):
+        y, _ = ReferenceEvaluator(model).run(None, {"x": ones, "r": ones, "step": np.array(5, np.uint32)})
+    np.testing.assert_array_equal(y != 0, mask(0.3, 11, 5))
+
+
+def test_no_chance_is_no_operation():
+    graph = Graph("dropout")
+    x = graph.input("x", (2, 3))
+    assert ops.dropout(x, 0.0, 1, graph.input("step", (), "u32")) is x
+    assert not graph.operations
