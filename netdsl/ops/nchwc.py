@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from netdsl import ops
 from netdsl.ops.base import Form, Op, apply
 from netdsl.ops.convolution import Conv
 from netdsl.ops.pooling import Pool
@@ -145,5 +146,9 @@ def blocked_conv(
     return apply(op, x, w, *(each for each in (bias, addend) if each is not None))
 
 
-def blocked_max_pool(x: Value, kernel: tuple[int, ...], strides: tuple[int, ...], pads: tuple[int, ...]) -> Value:
-    return apply(BlockedMaxPool(kernel, strides, pads), x)
+def affine(x: Value, scale: Value, bias: Value | None = None, addend: Value | None = None) -> Value:
+    """scale*x + bias + addend: a blocked map [N, C, H, W], and two numbers a channel [C]."""
+    channels = scale.shape[0]
+    assert isinstance(channels, int), scale
+    kernel = ops.reshape(scale, (channels, 1, 1, 1), batch=False)
+    return blocked_conv(x, kernel, bias, addend, group=channels)

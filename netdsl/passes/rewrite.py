@@ -24,6 +24,7 @@ class Copy:
         self.values: dict[Value, Value] = {}
         for parameter in graph.parameters.values():
             self.values[parameter] = self.new.parameter(parameter.declaration)
+            self.values[parameter].shape = parameter.shape  # as a pass may have laid it out
         for name, x in graph.inputs.items():
             self.values[x] = self.new.input(name, x.shape, x.dtype)
         for name, state in graph.state.items():

@@ -1,0 +1,195 @@
+"""A graph rewritten value by value, each in the layouts that its users ask for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.ir.graph import Constant, Graph, Parameter
+from netdsl.ops.arithmetic import Elementwise
+from netdsl.ops.base import SameShape, constant
+from netdsl.ops.nchwc import affine
+from netdsl.passes.blocked.layout import Layout, plain, to_layout, to_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from netdsl.ir.graph import Operation, Value
+    from netdsl.ops.base import Op
+
+    Recipe = Callable[["Blocker", Operation], bool]
+
+ZERO, FINITE, ANY = range(3)
+"""What stands in the padding of a stored value: zeros, as whoever sums over it needs; other numbers; anything."""
+
+
+class Lowered:
+    """A graph, and the layouts of those of its parameters and states that do not lie plainly, by name."""
+
+    __slots__ = ("graph", "layouts", "lowering")
+
+    def __init__(self, graph: Graph, layouts: Mapping[str, Layout], lowering: str) -> None:
+        self.graph = graph
+        self.layouts = layouts
+        self.lowering = lowering
+
+
+class Blocker:
+    """The graph that grows, and in which layouts it has the old one's values.
+
+    Parameters and states begin undecided: whoever asks first says how they lie. `block` is the size of a block, and
+    `choices` say which of several recipes is taken, by the recipes' keys; those not said are the first.
+    """
+
+    __slots__ = ("_classes", "_forms", "_old", "_padding", "_undecided", "asked", "block", "choices", "layouts", "new",
+                 "scaled")
+
+    def __init__(self, graph: Graph, block: int, choices: Mapping[str, str]) -> None:
+        self._old = graph
+        self.new = Graph(graph.name, graph.origin, graph.dtype)
+        self.block = block
+        self.choices = choices
+        self.asked: dict[str, tuple[str, ...]] = {}
+        self.layouts: dict[str, Layout] = {}
+        self.scaled: dict[Value, tuple[Value, Value, Layout]] = {}
+        self._forms: dict[Value, dict[Layout, Value]] = {}
+        self._padding: dict[Value, int] = {}
+        self._undecided: dict[Value, Value] = {}
+        self._classes = _Classes(graph.operations)
+        for name, x in graph.inputs.items():
+            self.put(x, self.new.input(name, x.shape, x.dtype))
+        for name, parameter in graph.parameters.items():
+            self._undecided[parameter] = self.new.parameters[name] = Parameter(self.new, parameter.declaration)
+        for name, state in graph.state.items():
+            if state.before not in self._undecided:
+                self._undecided[state.before] = self.new.remembered(name, state.before.shape, state.before.dtype)
+
+    def run(self, recipes: Mapping[type[Op], Recipe], default: Recipe) -> Graph:
+        """Write all operations, and return the new graph."""
+        for operation in self._old.operations:
+            begin = len(self.new.operations)
+            if not recipes.get(type(operation.op), default)(self, operation):
+                self.keep(operation)
+            for made in self.new.operations[begin:]:
+                made.origin = operation.origin
+        return self._finish()
+
+    def keep(self, operation: Operation) -> None:
+        """Take an operation over as it is, plainly."""
+        inputs = [self.get(x) for x in operation.inputs]
+        for old, made in zip(operation.outputs, self.new.apply(operation.op, *inputs), strict=True):
+            made.name = old.name
+            self.put(old, made)
+
+    def put(self, old: Value, made: Value, layout: Layout | None = None, padding: int = ZERO) -> None:
+        """Say that `made` is an old value in a layout."""
+        layout = layout or plain(old.shape)
+        assert made.shape == layout.padded, f"{made!r} cannot be {layout}"
+        self._forms.setdefault(old, {})[layout] = made
+        self._padding[made] = padding if layout.has_padding else ZERO
+        self._classes.note(old, layout)
+
+    def get(self, old: Value, layout: Layout | None = None, *, clean: bool = True) -> Value:
+        """A value in a layout, converted if need be; `clean` asks for zeros in its padding."""
+        layout = layout or plain(old.shape)
+        if old in self._undecided:
+            self._decide(old, layout)
+        if old in self.scaled and old not in self._forms:
+            unscaled, scale, kept = self.scaled[old]
+            self.put(old, affine(unscaled, scale), kept)
+        forms = self._forms.get(old, {})
+        if not forms:
+            assert isinstance(old, Constant), f"{old!r} is used before it is computed"
+            self.put(old, Constant(self.new, old.tensor))
+            forms = self._forms[old]
+        if layout not in forms:
+            base = plain(old.shape)
+            if base not in forms:
+                kept, value = next(iter(forms.items()))
+                self.put(old, to_plain(value, kept))
+            if layout not in forms:
+                self.put(old, to_layout(forms[base], layout), layout)
+        value = forms[layout]
+        if clean and self._padding[value] != ZERO:
+            value = _cleaned(value, layout)
+            self.put(old, value, layout)
+        return value
+
+    def padding(self, old: Value, layout: Layout) -> int:
+        """What stands in the padding of a value that is there in a layout; zeros where it is yet to be converted."""
+        made = self._forms.get(old, {}).get(layout)
+        return ZERO if made is None else self._padding[made]
+
+    def native(self, old: Value) -> Layout | None:
+        """The blocked layout that a value has, or one that values of its kind have; None if it is plain."""
+        for layout in self._forms.get(old, ()):
+            if not layout.plain:
+                return layout
+        return self.scaled[old][2] if old in self.scaled else None
+
+    def expected(self, old: Value) -> Layout | None:
+        """The blocked layout that values have with which this one is added and multiplied."""
+        return self._classes.layout(old)
+
+    def choose(self, key: str, *options: str) -> str:
+        """Which of several recipes is taken."""
+        self.asked[key] = options
+        chosen = self.choices.get(key)
+        return chosen if chosen in options else options[0]
+
+    def _decide(self, old: Value, layout: Layout) -> None:
+        """Store a parameter or a state in the layout of its first use."""
+        made = self._undecided.pop(old)
+        made.shape = layout.padded
+        if not layout.plain:
+            self.layouts[made.name] = layout
+        self.put(old, made, layout)
+
+    def _finish(self) -> Graph:
+        for name, y in self._old.outputs.items():
+            self.new.output(name, self.get(y))
+        for state in self._old.state.values():
+            layout = self.layouts.get(state.name)
+            before = self.get(state.before, layout)
+            after = self.get(state.after, layout)
+            self.new.update(before, after, state.initial)
+        for each in [*self._undecided]:
+            self.get(each)
+        return self.new
+
+
+class _Classes:
+    """Values that are added and multiplied with each other, such as a weight, its gradient and its momentum."""
+
+    __slots__ = ("_layouts", "_parents")
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        self._parents: dict[Value, Value] = {}
+        self._layouts: dict[Value, Layout] = {}
+        for operation in operations:
+            if isinstance(operation.op, (Elementwise, SameShape)):
+                y = operation.outputs[0]
+                for x in operation.inputs:
+                    if x.shape == y.shape and not isinstance(x, Constant):
+                        self._parents[self._root(x)] = self._root(y)
+
+    def _root(self, x: Value) -> Value:
+        while (parent := self._parents.get(x, x)) is not x:
+            self._parents[x] = self._parents.get(parent, parent)
+            x = parent
+        return x
+
+    def note(self, x: Value, layout: Layout) -> None:
+        if not layout.plain:
+            self._layouts.setdefault(self._root(x), layout)
+
+    def layout(self, x: Value) -> Layout | None:
+        return self._layouts.get(self._root(x))
+
+
+def _cleaned(x: Value, layout: Layout) -> Value:
+    """The same with zeros in the padding, whatever stands there."""
+    shape, elements = layout.mask()
+    inside = constant(x.graph, elements, "bool", shape)
+    y = ops.where(inside, ops.reshape(x, layout.memory, batch=False), constant(x.graph, 0, x.dtype))
+    return ops.reshape(y, layout.padded, batch=False)

@@ -1,0 +1,162 @@
+"""Convolutions in the blocked layout, and their gradients.
+
+`B` in comments is the size of a block; shapes in comments are those in memory.
+"""
+
+from __future__ import annotations
+
+from math import isqrt, prod
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.ops.base import known
+from netdsl.ops.nchwc import affine, blocked_conv, reorder_output
+from netdsl.passes.blocked.layout import Layout, blocked_map, kernel, narrow_kernel, vector
+from netdsl.passes.blocked.phases import Axis, phases
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netdsl.ir.graph import Operation, Value
+    from netdsl.ir.shape import Shape
+    from netdsl.ops.convolution import Conv
+    from netdsl.ops.convolution_gradients import ConvDx
+    from netdsl.passes.blocked.blocker import Blocker
+
+
+def conv(b: Blocker, operation: Operation) -> bool:
+    """Conv: dense or depthwise, any stride and dilation."""
+    op: Conv = operation.op  # type: ignore[assignment]
+    x, w, *bias = operation.inputs
+    (y,) = operation.outputs
+    if not suits(x.shape, w.shape, op.group):
+        return False
+    from_layout = _image(b, x, op.group)
+    made = blocked_conv(
+        b.get(x, from_layout),
+        b.get(w, weights(b, w.shape, op.group, from_layout)),
+        b.get(bias[0], vector(bias[0].shape, b.block)) if bias else None,
+        strides=op.strides,
+        pads=op.pads,
+        dilations=op.dilations,
+        group=_group(from_layout, op.group),
+    )
+    b.put(y, made, blocked_map(y.shape, b.block))
+    return True
+
+
+def suits(x: Shape, w: Shape, group: int) -> bool:
+    """Whether it is a convolution of images, dense or depthwise."""
+    return len(x) == 4 and (group == 1 or (x[1] == w[0] == group))
+
+
+def weights(b: Blocker, shape: Shape, group: int, x: Layout) -> Layout:
+    """How a kernel lies, for an image that lies like `x`."""
+    narrow = group > 1 or (x.plain and known(shape)[1] < b.block)
+    return (narrow_kernel if narrow else kernel)(shape, b.block)
+
+
+def _image(b: Blocker, x: Value, group: int) -> Layout:
+    """How an image is read: one of fewer channels than a block stays plain."""
+    if group == 1 and known(x.shape)[1] < b.block and b.native(x) is None:
+        return Layout(x.shape)
+    return blocked_map(x.shape, b.block)
+
+
+def _group(x: Layout, group: int) -> int:
+    return x.padded[1] if group > 1 else 1
+
+
+def dx(b: Blocker, operation: Operation) -> bool:
+    """ConvDx: a convolution with the flipped kernel; with strides, one for each of the places between two windows."""
+    op: ConvDx = operation.op  # type: ignore[assignment]
+    dy, w = operation.inputs
+    (x,) = operation.outputs
+    axes = _axes(op, known(w.shape)[2:], known(dy.shape)[2:])
+    if not suits(x.shape, w.shape, op.group) or any(axis.pads is None for axis in axes):
+        return False
+    layout = blocked_map(x.shape, b.block)
+    strided = max(op.strides) > 1
+    if strided and max(op.dilations) > 1:
+        return False
+    depthwise = op.group > 1
+    group = layout.padded[1] if depthwise else 1
+    stored = b.get(w, weights(b, w.shape, op.group, layout))
+    scaled = None if depthwise else scaled_gradient(b, dy, prod(known(stored.shape)))
+    image = b.get(dy, blocked_map(dy.shape, b.block)) if scaled is None else scaled[0]
+    if scaled is not None:
+        stored = scale_kernel(stored, scaled[1])
+    taps = _depthwise_taps(stored, b.block) if depthwise else _transposed_taps(stored, b.block)
+    if strided:
+        made = phases(image, taps, axes, layout, group, b.block)
+    else:
+        pads = [axis.pads for axis in axes if axis.pads]
+        made = blocked_conv(
+            image,
+            taps.take([range(axis.kernel)[::-1] for axis in axes]),
+            pads=(*(p[0] for p in pads), *(p[1] for p in pads)),
+            dilations=op.dilations,
+            group=group,
+        )
+    b.put(x, made, layout)
+    return True
+
+
+def _axes(op: ConvDx, kernel_shape: tuple[int, ...], places: tuple[int, ...]) -> list[Axis]:
+    rows = zip(op.sizes, places, kernel_shape, op.strides, op.pads, op.dilations, strict=False)
+    return [Axis(*row) for row in rows]
+
+
+def scaled_gradient(b: Blocker, dy: Value, cost: int) -> tuple[Value, Value] | None:
+    """A gradient as a value and what its channels are still to be multiplied by, where the kernel is the smaller."""
+    found = b.scaled.get(dy)
+    return found[:2] if found is not None and prod(known(found[0].shape)) > 2 * cost else None
+
+
+def scale_kernel(w: Value, scale: Value) -> Value:
+    """A kernel [O/B, …, B of O] with its outputs multiplied: as a map with the outputs as channels."""
+    outputs, *rest = known(w.shape)
+    rows = ops.reshape(w, (1, outputs, 1, prod(rest)), batch=False)
+    return ops.reshape(affine(rows, scale), w.shape, batch=False)
+
+
+class Taps:
+    """A kernel's taps, from which kernels of some of them are made."""
+
+    __slots__ = ("_lead", "_shape", "_tiles")
+
+    def __init__(self, tiles: Value, lead: Sequence[tuple[int, int]], shape: tuple[int, ...]) -> None:
+        """`tiles` [T * taps, inner], of which `lead` says the order: a size and a step in taps for each axis."""
+        self._tiles = tiles
+        self._lead = lead
+        self._shape = shape
+
+    def take(self, chosen: Sequence[Sequence[int]]) -> Value:
+        """The kernel of these rows and columns of taps."""
+        outputs, inputs, _, width = self._shape
+        starts = [0]
+        for size, step in self._lead:
+            starts = [start + i * step for start in starts for i in range(size)]
+        rows, columns = chosen
+        order = [start + i * width + j for start in starts for i in rows for j in columns]
+        tiles = self._tiles
+        if order != list(range(known(tiles.shape)[0])):
+            tiles = ops.gather(tiles, order, 0)
+        return ops.reshape(tiles, (outputs, inputs, len(rows), len(columns)), batch=False)
+
+
+def _depthwise_taps(w: Value, block: int) -> Taps:
+    channels, _, *taps = known(w.shape)
+    count = prod(taps)
+    tiles = ops.reshape(w, (channels // block * count, block), batch=False)
+    return Taps(tiles, [(channels // block, count)], (channels, 1, *taps))
+
+
+def _transposed_taps(w: Value, block: int) -> Taps:
+    """[O/B, C/B, *K, B of C, B of O] -> the taps of [C/B, O/B, *K, B of O, B of C]: what ReorderOutput does to tiles."""
+    outputs, inputs, *taps = known(w.shape)
+    count, side = prod(taps), isqrt(block)
+    tiles = ops.reshape(w, (outputs // block * (inputs // block) * count, block, side, block // side), batch=False)
+    tiles = ops.reshape(reorder_output(tiles, block), (tiles.shape[0], block * block), batch=False)
+    lead = [(inputs // block, count), (outputs // block, inputs // block * count)]
+    return Taps(tiles, lead, (inputs, outputs, *taps))

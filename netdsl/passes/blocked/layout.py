@@ -1,0 +1,178 @@
+"""How a value lies in memory: plainly, or with some of its axes cut into blocks that come last."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from netdsl import ops
+from netdsl.ops.base import known
+from netdsl.ops.nchwc import reorder_input, reorder_output
+
+if TYPE_CHECKING:
+    from netdsl.ir.graph import Value
+    from netdsl.ir.shape import Shape
+
+
+class Layout:
+    """A value of a plain `shape` whose `axes` are padded with zeros to multiples of `block`, and cut into blocks.
+
+    Declared with the padded shape, it lies in memory with the numbers of the blocks where the axes were, and the places
+    within blocks behind all, those of the last axis first: [O/B, I/B, H, W, B of I, B of O] for a kernel, axes 0 and 1.
+    """
+
+    __slots__ = ("axes", "block", "shape")
+
+    def __init__(self, shape: Shape, block: int = 1, axes: tuple[int, ...] = ()) -> None:
+        self.shape = known(shape)
+        self.block = block if axes else 1
+        self.axes = axes
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Layout) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __repr__(self) -> str:
+        return f"<{list(self.shape)} in blocks of {self.block} along {self.axes}>"
+
+    @property
+    def _key(self) -> tuple[object, ...]:
+        return self.shape, self.block, self.axes
+
+    @property
+    def plain(self) -> bool:
+        return not self.axes
+
+    @property
+    def padded(self) -> tuple[int, ...]:
+        """The shape that it is declared with."""
+        return tuple(-(-n // self.block) * self.block if i in self.axes else n for i, n in enumerate(self.shape))
+
+    @property
+    def has_padding(self) -> bool:
+        return self.padded != self.shape
+
+    @property
+    def split(self) -> tuple[int, ...]:
+        """The padded shape with the axes cut: [N, C/B, B, H, W]."""
+        pairs = ((n // self.block, self.block) if i in self.axes else (n,) for i, n in enumerate(self.padded))
+        return tuple(chain.from_iterable(pairs))
+
+    @property
+    def perm(self) -> tuple[int, ...]:
+        """From the cut shape to the order in memory."""
+        outer, inner, at = [], [], 0
+        for axis in range(len(self.shape)):
+            outer.append(at)
+            at += 1
+            if axis in self.axes:
+                inner.append(at)
+                at += 1
+        return *outer, *inner[::-1]
+
+    @property
+    def memory(self) -> tuple[int, ...]:
+        """The shape in memory: [N, C/B, H, W, B]."""
+        return tuple(self.split[i] for i in self.perm)
+
+    @property
+    def moves(self) -> bool:
+        """Whether the order in memory differs from the plain one: axes of size 1 may go anywhere."""
+        order = [i for i in self.perm if self.split[i] > 1]
+        return order != sorted(order)
+
+    def encode(self, array: Any) -> Any:
+        """A plain array as it is stored, declared with the padded shape."""
+        import numpy as np
+
+        after = [(0, p - n) for n, p in zip(self.shape, self.padded, strict=True)]
+        cut = np.pad(np.asarray(array), after).reshape(self.split).transpose(self.perm)
+        return np.ascontiguousarray(cut).reshape(self.padded)
+
+    def decode(self, array: Any) -> Any:
+        """A stored array in the plain shape."""
+        import numpy as np
+
+        back = np.asarray(array).reshape(self.memory).transpose(_inverse(self.perm)).reshape(self.padded)
+        return np.ascontiguousarray(back[tuple(slice(n) for n in self.shape)])
+
+    def mask(self) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+        """What is no padding, to be spread over the shape in memory: a shape, and its elements."""
+        import numpy as np
+
+        pairs = enumerate(zip(self.shape, self.padded, strict=True))
+        narrow = Layout(tuple(1 if n == p and i not in self.axes else n for i, (n, p) in pairs), self.block, self.axes)
+        stored = narrow.encode(np.ones(narrow.shape, bool)).reshape(narrow.memory)
+        return stored.shape, tuple(map(bool, stored.reshape(-1)))
+
+
+def plain(shape: Shape) -> Layout:
+    return Layout(shape)
+
+
+def blocked_map(shape: Shape, block: int) -> Layout:
+    """A map [N, C, *S] with its channels in blocks."""
+    return _unless_idle(Layout(shape, block, (1,)))
+
+
+def kernel(shape: Shape, block: int) -> Layout:
+    """A kernel over blocked channels, [O, C, *K]."""
+    return _unless_idle(Layout(shape, block, (0, 1)))
+
+
+def narrow_kernel(shape: Shape, block: int) -> Layout:
+    """A kernel over few plain channels, or of a depthwise convolution: [O, C, *K], O alone in blocks."""
+    return _unless_idle(Layout(shape, block, (0,)))
+
+
+def vector(shape: Shape, block: int) -> Layout:
+    """A number for each channel, [C]."""
+    return _unless_idle(Layout(shape, block, (0,)))
+
+
+def _unless_idle(layout: Layout) -> Layout:
+    """Where neither order nor size differ, the plain layout is that layout: one value, not two."""
+    return layout if layout.moves or layout.has_padding else Layout(layout.shape)
+
+
+def to_layout(x: Value, layout: Layout) -> Value:
+    """A plain value in a layout."""
+    if layout.plain:
+        return x
+    is_map = layout.axes == (1,) and len(x.shape) == 4 and x.dtype == "f32" and layout.moves
+    if layout.has_padding and not (is_map and layout.shape[1] % 4 == 0):
+        more = [p - n for n, p in zip(layout.shape, layout.padded, strict=True)]
+        x = _padded(x, more)
+    if is_map:
+        return reorder_input(x, layout.block)
+    if not layout.moves:
+        return x
+    x = ops.transpose(ops.reshape(x, layout.split, batch=False), layout.perm)
+    return ops.reshape(x, layout.padded, batch=False)
+
+
+def to_plain(x: Value, layout: Layout) -> Value:
+    """A value of a layout plainly."""
+    if layout.plain:
+        return x
+    if layout.axes == (1,) and len(x.shape) == 4 and x.dtype == "f32" and layout.moves:
+        return reorder_output(x, layout.shape[1])
+    if layout.moves:
+        x = ops.transpose(ops.reshape(x, layout.memory, batch=False), _inverse(layout.perm))
+        x = ops.reshape(x, layout.padded, batch=False)
+    if layout.has_padding:
+        axes = [i for i, (n, p) in enumerate(zip(layout.shape, layout.padded, strict=True)) if n != p]
+        x = ops.slice(x, axes, [0] * len(axes), [layout.shape[i] for i in axes])
+    return x
+
+
+def _padded(x: Value, more: list[int]) -> Value:
+    if x.dtype != "bool":
+        return ops.pad(x, [0] * len(more) + more)
+    return ops.cast(_padded(ops.cast(x, "u8"), more), "bool")
+
+
+def _inverse(perm: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(perm.index(i) for i in range(len(perm)))

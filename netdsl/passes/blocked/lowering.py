@@ -1,0 +1,59 @@
+"""Which recipe each op has: a training graph in onnxruntime's channel-blocked layout: forward pass, backward pass and update together.
+
+Weights lie blocked too, and stay so from step to step. What has no recipe here is computed plainly, with conversions
+around it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.ops.batch_training import BnGrad, BnTrain
+from netdsl.ops.convolution import Conv
+from netdsl.ops.convolution_gradients import ConvDw, ConvDx
+from netdsl.ops.indexing import Concat, Slice
+from netdsl.ops.pooling import AveragePool, GlobalAveragePool, MaxPool
+from netdsl.ops.pooling_gradients import MaxPoolDx
+from netdsl.ops.reduction import ReduceMean, ReduceSum
+from netdsl.ops.shaping import Expand, Reshape
+from netdsl.passes.blocked import convolution, elementwise, normalization, pooling, weight_gradient
+from netdsl.passes.blocked.blocker import Blocker, Lowered
+from netdsl.passes.blocked.fuse import fuse
+from netdsl.passes.rewrite import expand, prune
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from netdsl.ir.graph import Graph, Operation
+    from netdsl.ops.base import Op
+    from netdsl.passes.blocked.blocker import Recipe
+
+RECIPES: dict[type[Op], Recipe] = {
+    Conv: convolution.conv,
+    ConvDx: convolution.dx,
+    ConvDw: weight_gradient.dw,
+    BnTrain: normalization.batch_norm,
+    BnGrad: normalization.gradient,
+    MaxPool: pooling.max_pool,
+    MaxPoolDx: pooling.max_pool_dx,
+    AveragePool: pooling.average_pool,
+    GlobalAveragePool: pooling.global_average_pool,
+    Concat: elementwise.concat,
+    Slice: elementwise.cut,
+    Reshape: elementwise.reshape,
+    Expand: elementwise.expand,
+    ReduceSum: elementwise.reduction,
+    ReduceMean: elementwise.reduction,
+    **dict.fromkeys((*elementwise.UNARY, *elementwise.SEVERAL), elementwise.elements),
+}
+
+
+def lower_blocked(graph: Graph, block: int, choices: Mapping[str, str] | None = None) -> Lowered:
+    """A training graph, macros and all, in blocks of `block` channels; see `Blocker` for the choices."""
+    blocker = Blocker(graph, block, choices or {})
+    made = blocker.run(RECIPES, _none)
+    return Lowered(fuse(prune(expand(prune(made)))), blocker.layouts, "blk")
+
+
+def _none(b: Blocker, operation: Operation) -> bool:
+    return False
