@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from netdsl.data.wanted import Target
 
 
+TAKER = "the target"
+
+
 def check_counts(columns: Mapping[str, Column]) -> None:
     """Raises CountsDiffer unless all have as many examples as the first."""
     (_, first), *others = columns.items()
@@ -44,11 +47,13 @@ def check_finite(column: ArrayColumn) -> None:
 
 def target_column(path: str, array: Array, target: Target, where: Callable[[int], str] | None = None) -> ArrayColumn:
     """The target's examples, checked. Raises BadLabel, NotFinite, WrongShape or WrongType."""
+    if not target.shape and array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
     if target.kind == "value":
-        column = ArrayColumn(path, array, target.shape, target.dtype, where)
+        column = ArrayColumn(path, array, target.shape, target.dtype, where, TAKER)
         check_finite(column)
         return column
-    labels = ArrayColumn(path, array, target.shape, "float32" if array.dtype.kind == "f" else "int64", where)
+    labels = ArrayColumn(path, array, target.shape, "float32" if array.dtype.kind == "f" else "int64", where, TAKER)
     if target.kind == "class":
         _check_classes(labels, target)
         return labels
@@ -92,8 +97,9 @@ def _check_signs(column: ArrayColumn) -> None:
     for at, chunk in _chunks(column):
         _reject(column, at, chunk, ~np.isin(chunk, (-1, 0, 1)), "-1 or 1, or else 0 or 1")
         zeros, minus = zeros or bool((chunk == 0).any()), minus or bool((chunk == -1).any())
-        if zeros and minus:
-            _reject(column, at, chunk, (chunk == 0) | (chunk == -1), "-1 or 1, or else 0 or 1: here are 0 and -1 both")
+    if zeros and minus:
+        for at, chunk in _chunks(column):
+            _reject(column, at, chunk, chunk == -1, "-1 or 1, or else 0 or 1: here are 0 and -1 both")
 
 
 def lone_label(column: ArrayColumn) -> Any:

@@ -49,12 +49,18 @@ class ArrayColumn(Column):
     __slots__ = ("_where", "array")
 
     def __init__(
-        self, path: str, array: Array, shape: Dims, dtype: str, where: Callable[[int], str] | None = None
+        self,
+        path: str,
+        array: Array,
+        shape: Dims,
+        dtype: str,
+        where: Callable[[int], str] | None = None,
+        taker: str = "the input",
     ) -> None:
         if array.ndim and not len(array):
             raise NoExamples(f"{escape(path)} holds no examples")
-        check_types(path, array.dtype, type_of(dtype))
-        count, example = fit(path, array.shape, shape)
+        check_types(path, array.dtype, type_of(dtype), taker)
+        count, example = fit(path, array.shape, shape, taker)
         super().__init__(path, example, dtype)
         self.array: np.ndarray[Any, Any] = array.reshape(count, *example)
         self._where = where

@@ -103,12 +103,12 @@ def open_folder(folder: str, wanted: Wanted) -> Dataset:
 
 
 def _check_sizes(reader: ImageReader, paths: list[str]) -> None:
-    """Raises WrongShape where pictures that are not cropped have other sizes than the first, or than the input."""
-    if reader.picture.crop is not None:
-        return
+    """Raises WrongShape where pictures are too small for the crop, or differ in size and are not made alike."""
+    frame, sizes = reader.picture, reader.sizes
     first = reader.read(0)
-    for index, size in enumerate(reader.sizes):
-        if size != reader.sizes[0]:
+    for index, size in enumerate(sizes):
+        small = frame.resize is None and frame.crop is not None and min(size) < frame.crop
+        if small or (frame.crop is None and size != sizes[0]):
             stacked([first, reader.read(index)], [paths[0], paths[index]])
 
 

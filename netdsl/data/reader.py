@@ -60,7 +60,7 @@ def spell(shape: Dims) -> str:
     return "x".join("?" if size is None else str(size) for size in shape) or "a single number"
 
 
-def fit(path: str, found: tuple[int, ...], wanted: Dims) -> tuple[int, tuple[int, ...]]:
+def fit(path: str, found: tuple[int, ...], wanted: Dims, taker: str = "the input") -> tuple[int, tuple[int, ...]]:
     """How many examples an array of a shape holds, and the shape that each shall have.
 
     The first axis counts the examples; an array of an example's own shape is one. Axes of size 1 may be left out, all
@@ -80,7 +80,7 @@ def fit(path: str, found: tuple[int, ...], wanted: Dims) -> tuple[int, tuple[int
             example = tuple(1 if size == 1 else next(sizes) for size in wanted)
         return count, example
     raise WrongShape(
-        f"{escape(path)} holds {spell(found)}, and the input takes examples of {spell(wanted)}", *_advice(found, wanted)
+        f"{escape(path)} holds {spell(found)}, and {taker} takes examples of {spell(wanted)}", *_advice(found, wanted)
     )
 
 
@@ -97,14 +97,14 @@ def _advice(found: tuple[int, ...], wanted: Dims) -> Iterator[str]:
         yield "the first axis counts the examples"
 
 
-def check_types(path: str, found: np.dtype[Any], wanted: np.dtype[Any]) -> None:
+def check_types(path: str, found: np.dtype[Any], wanted: np.dtype[Any], taker: str = "the input") -> None:
     """Any number may become a float; an integer another, if each value fits; a float never an integer."""
     if found.kind not in "biuf":
         kind = "Python objects" if found.hasobject else str(found)
-        raise WrongType(f"{escape(path)} holds {kind}, and the input takes {wanted}")
+        raise WrongType(f"{escape(path)} holds {kind}, and {taker} takes {wanted}")
     if found.kind == "f" and wanted.kind in "iu":
         raise WrongType(
-            f"{escape(path)} holds {found.newbyteorder('=')}, and the input takes {wanted}",
+            f"{escape(path)} holds {found.newbyteorder('=')}, and {taker} takes {wanted}",
             f"if all values are whole: `array.astype({str(wanted)!r})`",
         )
 

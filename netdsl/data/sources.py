@@ -126,9 +126,10 @@ def open_npz_set(path: str, wanted: Wanted) -> Dataset:
 
 
 def _member(archive: Archive, name: str, others: tuple[str, ...]) -> Named:
-    for key in (name, *others):
+    keys = tuple(dict.fromkeys((name, *others)))
+    for key in keys:
         if key in archive.members:
             return f"{archive.path}: {key}", archive.load(key)
     held = ", ".join(map(escape, sorted(archive.members)[:10])) or "nothing"
-    called = " or ".join(f"`{key}`" for key in (name, *others))
+    called = " or ".join(f"`{key}`" for key in keys)
     raise Incomplete(f"{escape(archive.path)} has no array {called}: it holds {held}")
