@@ -94,6 +94,7 @@ def checkpoints(folder: str) -> list[str]:
 
 def prune_to(folder: str, keep: int) -> None:
     """Remove all but the newest checkpoints."""
-    for path in checkpoints(folder)[:-keep]:
+    found = checkpoints(folder)
+    for path in found[: len(found) - keep]:
         with suppress(OSError):
             os.unlink(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from netdsl.diagnostics.terminal import escape
@@ -41,9 +42,9 @@ class Log:
             _write(path, ",".join(self._columns) + "\n" if ending == "csv" else "", "wb")
 
     def add(self, row: Row) -> None:
-        """A row; columns that it does not have stay empty. Raises CannotWrite."""
+        """A row; columns that it does not have, or that are no numbers, stay empty. Raises CannotWrite."""
         assert row.keys() <= set(self._columns), row.keys() - set(self._columns)
-        known = {key: row[key] for key in self._columns if row.get(key) is not None}
+        known = {key: row[key] for key in self._columns if _is_number(row.get(key))}
         texts = {key: json.dumps(value) for key, value in known.items()}
         _write(self._files["csv"], ",".join(texts.get(key, "") for key in self._columns) + "\n", "ab")
         if "jsonl" in self._files:
@@ -67,10 +68,23 @@ class Log:
                 raise BadCheckpoint(f"{escape(path)} has {found:,} bytes, and the checkpoint was made at {wanted:,}")
 
 
+def _is_number(value: float | int | None) -> bool:
+    return value is not None and isfinite(value)
+
+
 def read_rows(path: str) -> list[dict[str, float]]:
     """The rows of a file of JSON lines."""
     with open(path, encoding="utf-8") as file:
         return [json.loads(line) for line in file]
+
+
+def read_columns(path: str, names: tuple[str, str]) -> list[tuple[float, float]]:
+    """Two columns of a file of comma-separated values, where neither is empty."""
+    with open(path, encoding="utf-8") as file:
+        head = file.readline().rstrip().split(",")
+        places = [head.index(name) for name in names]
+        cells = [[line.rstrip("\n").split(",")[at] for at in places] for line in file]
+    return [(float(x), float(y)) for x, y in cells if x and y]
 
 
 def _write(path: str, text: str, mode: str) -> None:

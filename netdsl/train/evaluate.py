@@ -1,0 +1,125 @@
+"""Evaluation: the loss and the metrics of a net, as it infers, over a data set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netdsl.emit import emit
+from netdsl.lower import lower
+from netdsl.passes.rewrite import expand, prune
+from netdsl.session import Session
+from netdsl.step import LOSS, target_name, total_loss
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from netdsl.data.dataset import Dataset
+    from netdsl.ir.graph import Graph
+    from netdsl.ir.net import Net
+    from netdsl.ir.recipe import MetricLine, Recipe
+    from netdsl.metrics.base import Metric
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Measures:
+    """The metrics of a recipe by the names that logs have for them: `accuracy`, or `OUTPUT.accuracy` of several."""
+
+    __slots__ = ("_targets", "by_name", "lines")
+
+    def __init__(self, recipe: Recipe, *, numbers: bool = False) -> None:
+        """With `numbers`, those alone that are single numbers."""
+        lasting = [output.name for output in recipe.net.outputs.values() if not output.training]
+        self.lines: dict[str, MetricLine] = {}
+        for line in recipe.metrics:
+            if line.output in lasting and (line.metric.better or not numbers):
+                name = line.metric.name if len(lasting) == 1 else f"{line.output}.{line.metric.name}"
+                self.lines.setdefault(name, line)
+        self.by_name: dict[str, Metric] = {
+            name: type(line.metric)(**{key: getattr(line.metric, key) for key in line.metric.arguments})
+            for name, line in self.lines.items()
+        }
+        self._targets = {name: target_name(recipe.net, line.output) for name, line in self.lines.items()}
+
+    def reset(self) -> None:
+        for metric in self.by_name.values():
+            metric.reset()
+
+    def update(self, outputs: Callable[[str], Array], targets: Mapping[str, Array]) -> None:
+        """See a batch; `outputs` gives one of the net's by its name."""
+        for name, metric in self.by_name.items():
+            metric.update(outputs(self.lines[name].output), targets[self._targets[name]])
+
+    def values(self) -> dict[str, Any]:
+        return {name: metric.value() for name, metric in self.by_name.items()}
+
+    def state(self) -> dict[str, dict[str, Any]]:
+        """What they have seen, as JSON can hold it."""
+        return {name: metric.state() for name, metric in self.by_name.items()}
+
+    def restore(self, state: Mapping[str, dict[str, Any]]) -> None:
+        for name, metric in self.by_name.items():
+            metric.restore(state[name])
+
+
+class Evaluator:
+    """A net's inference graph with its losses, whose weights are inputs: those of a training that goes on.
+
+    The last batch may be smaller than the others: it has a session of its own.
+    """
+
+    __slots__ = ("_recipe", "_sessions", "_threads")
+
+    def __init__(self, recipe: Recipe, *, threads: int | None = None) -> None:
+        self._recipe = recipe
+        self._threads = threads
+        self._sessions: dict[int, Any] = {}
+
+    def run(
+        self, weights: Mapping[str, Any], dataset: Dataset, batch: int, shown: Callable[[int], None] | None = None
+    ) -> dict[str, Any]:
+        """The loss and each metric by name. `weights` are OrtValues; `shown` is told how many examples are done."""
+        measures = Measures(self._recipe)
+        total, done = 0.0, 0
+        for feeds in dataset.batches(batch, seed=0, epoch=0, shuffle=False, drop_last=False):
+            count = len(next(iter(feeds.values())))
+            outputs = self._outputs(weights, feeds, count)
+            measures.update(outputs.__getitem__, feeds)
+            total += float(outputs[LOSS]) * count
+            done += count
+            if shown is not None:
+                shown(done)
+        return {LOSS: total / done, **measures.values()}
+
+    def _outputs(self, weights: Mapping[str, Any], feeds: Mapping[str, Array], count: int) -> dict[str, Array]:
+        if count not in self._sessions:
+            self._sessions[count] = _session(evaluation_graph(self._recipe, count), self._threads)
+        session, parameters = self._sessions[count]
+        binding = session.io_binding()
+        for name in parameters:
+            binding.bind_ortvalue_input(name, weights[name])
+        for name, array in feeds.items():
+            binding.bind_cpu_input(name, array)
+        names = [output.name for output in session.get_outputs()]
+        for name in names:
+            binding.bind_output(name)
+        session.run_with_iobinding(binding)
+        return dict(zip(names, binding.copy_outputs_to_cpu(), strict=True))
+
+
+def evaluation_graph(recipe: Recipe, batch: int) -> Graph:
+    """The net as it infers, for batches of a size, and the losses of its outputs but those of training heads."""
+    net: Net = recipe.net
+    graph = lower(net, batch=batch)
+    lines = [line for line in recipe.losses if line.output in graph.outputs]
+    outputs = dict(graph.outputs)
+    graph.output(LOSS, total_loss(graph, net, lines))
+    assert graph.outputs[LOSS] not in outputs.values()
+    return prune(expand(graph))
+
+
+def _session(graph: Graph, threads: int | None) -> tuple[Any, list[str]]:
+    model = emit(graph).skeleton.SerializeToString()
+    return Session(model, threads=threads, name=graph.name).native, list(graph.parameters)

@@ -1,0 +1,154 @@
+"""A run's folder: what is in it, whose it is, and from where a run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from netdsl.diagnostics.terminal import escape
+from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
+from netdsl.files import CannotWrite, reason, write_atomically
+from netdsl.train.checkpoint import BadCheckpoint, Checkpoint, checkpoints, prune_to, read_checkpoint
+from netdsl.train.log import Log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+ABOUT, SOURCES, CHECKPOINTS = "run.json", "source", "checkpoints"
+CURVES = "curves.svg"
+MADE_BY = "netdsl train"
+MODELS = tuple(f"{which}.{ending}" for which in ("best", "last") for ending in ("safetensors", "onnx"))
+
+
+class FolderIsTaken(UserError, code="E0863", exit_code=USAGE_IS_WRONG):
+    """The folder for a run holds another run, or files that netdsl did not make, or a process is at work in it."""
+
+
+class OtherRun(UserError, code="E0864", exit_code=USAGE_IS_WRONG):
+    """A run goes on with the net and the recipe that it began with; only its end may be put off. Anything else would be
+    a run that cannot be repeated."""
+
+
+class RunFolder:
+    """The files of a run in a folder: its `about` in `run.json`, sources, logs, checkpoints, models and curves."""
+
+    __slots__ = ("metrics", "path", "speed", "steps")
+
+    def __init__(self, path: str, measures: Sequence[str]) -> None:
+        """`measures` are the columns of figures in `metrics.csv`."""
+        self.path = path
+        self.metrics = Log(path, "metrics", ("epoch", "step", *measures, "rate"))
+        self.steps = Log(path, "steps", ("step", "loss", "rate"), objects=False)
+        self.speed = Log(path, "speed", ("epoch", "step", "seconds", "examples_per_second"), objects=False)
+
+    def file(self, *names: str) -> str:
+        return os.path.join(self.path, *names)
+
+    @property
+    def logs(self) -> tuple[Log, ...]:
+        return self.metrics, self.steps, self.speed
+
+    def judge(self, *, resume: bool, force: bool) -> bool:
+        """Whether there is a run here to go on with. Raises FolderIsTaken, or CannotWrite where this is no folder."""
+        try:
+            held = sorted(os.listdir(self.path))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise _cannot(self.path, error) from None
+        name = escape(self.path)
+        if self.about() is not None:
+            if not resume and not force:
+                raise FolderIsTaken(
+                    f"{name} holds a run already",
+                    "--resume goes on with it, --out names another folder, --force overwrites it",
+                )
+            return resume
+        if held and not force:
+            raise FolderIsTaken(
+                f"{name} holds {escape(held[0])}, and no run", "--out names another folder, --force writes into this one"
+            )
+        return False
+
+    def about(self) -> dict[str, Any] | None:
+        """What `run.json` says, if it is one of ours."""
+        try:
+            with open(self.file(ABOUT), encoding="utf-8") as file:
+                found = json.load(file)
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) and found.get("made_by") == MADE_BY else None
+
+    def begin(self, about: Mapping[str, Any], sources: Mapping[str, str]) -> None:
+        """Make the folder and the files of a new run; those of an earlier one are removed. Raises CannotWrite."""
+        try:
+            os.makedirs(self.file(CHECKPOINTS), exist_ok=True)
+            os.makedirs(self.file(SOURCES), exist_ok=True)
+        except OSError as error:
+            raise _cannot(self.path, error) from None
+        prune_to(self.file(CHECKPOINTS), 0)
+        for name in (*MODELS, CURVES):
+            with suppress(FileNotFoundError):
+                os.unlink(self.file(name))
+        self.write(ABOUT, json.dumps({"made_by": MADE_BY, **about}, indent=2) + "\n")
+        for name, text in sources.items():
+            os.makedirs(os.path.dirname(self.file(SOURCES, name)), exist_ok=True)
+            self.write(os.path.join(SOURCES, name), text)
+        for log in self.logs:
+            log.begin()
+
+    def write(self, name: str, text: str | bytes) -> None:
+        """A file, whole or not at all. Raises CannotWrite."""
+        with write_atomically(self.file(name)) as file:
+            file.write(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
+
+    def save(self, checkpoint: Checkpoint, keep: int) -> None:
+        """Write a checkpoint, with the lengths of the logs in it, and remove the oldest over `keep`."""
+        checkpoint.about = {**checkpoint.about, "logs": {k: v for log in self.logs for k, v in log.sizes().items()}}
+        checkpoint.write(self.file(CHECKPOINTS, checkpoint.position.file))
+        prune_to(self.file(CHECKPOINTS), max(1, keep))
+
+    def latest(self) -> Checkpoint | None:
+        """The newest checkpoint that is whole. Raises BadCheckpoint where none of several is."""
+        problem: BadCheckpoint | None = None
+        for path in reversed(checkpoints(self.file(CHECKPOINTS))):
+            try:
+                return read_checkpoint(path)
+            except BadCheckpoint as error:
+                problem = problem or error
+        if problem is not None:
+            raise problem
+        return None
+
+    def cut(self, checkpoint: Checkpoint) -> None:
+        """Bring the logs back to a checkpoint. Raises BadCheckpoint."""
+        for log in self.logs:
+            log.cut(checkpoint.about["logs"])
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within, no other process trains in this folder, where the system can lock one. Raises FolderIsTaken."""
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            yield
+            return
+        os.makedirs(self.path, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise FolderIsTaken(f"another process trains in {escape(self.path)} at this moment") from None
+        except OSError:  # some network file systems cannot
+            pass
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _cannot(path: str, error: OSError) -> CannotWrite:
+    return CannotWrite(f"cannot write {escape(path)}: {reason(error)}")

@@ -1,0 +1,224 @@
+"""The loop: step after step, with what is measured, drawn and kept on the way."""
+
+from __future__ import annotations
+
+from math import ceil, isfinite
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netdsl.data.order import permutation
+from netdsl.step import LOSS, RATE
+from netdsl.train.ahead import ahead
+from netdsl.train.birth import Diverged, birth
+from netdsl.train.checkpoint import Checkpoint, Position
+from netdsl.train.evaluate import Measures
+from netdsl.train.progress import Progress
+from netdsl.train.sums import Sum
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from netdsl.data.dataset import Dataset
+    from netdsl.ir.recipe import Recipe
+    from netdsl.train.evaluate import Evaluator
+    from netdsl.train.keeper import Keeper
+    from netdsl.train.runner import Array, Runner
+
+ROWS = 1000
+"""About so many rows of `steps.csv` a run has."""
+
+
+class Trainer:
+    """A training that can stop after any step, and go on as if it had not.
+
+    `position` is how far it is, `best` the figure of the best epoch so far, `stopped` is set from outside to end it
+    after the step that runs.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        runner: Runner,
+        *,
+        validation: tuple[Evaluator, Dataset] | None = None,
+        keeper: Keeper | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.dataset = dataset
+        self.runner = runner
+        self.validation = validation
+        self.keeper = keeper
+        self.progress = progress or Progress()
+        self.per_epoch = dataset.steps(recipe.batch)
+        self.steps = recipe.steps if recipe.steps is not None else (recipe.epochs or 0) * self.per_epoch
+        self.every = max(1, self.steps // ROWS)
+        self.position = Position()
+        self.measures = Measures(recipe, numbers=True)
+        self.epoch_loss, self.row_loss = Sum(), Sum()
+        self.best: float | None = None
+        self.best_epoch = 0
+        self.stopped = False
+        self.last: dict[str, Any] = {}
+
+    @property
+    def epochs(self) -> float:
+        return self.steps / self.per_epoch
+
+    def run(self) -> bool:
+        """Train to the end; False where it was `stopped` before. Raises Diverged, and what reading data raises."""
+        self.progress.begin(self)
+        with ahead(self._batches()) as batches:
+            for feeds in batches:
+                self._step(feeds)
+                if self.position.batch == self.per_epoch or self.position.step == self.steps:
+                    self._end_epoch()
+                if self.keeper is not None and self.keeper.is_due(self):
+                    self.keep()
+                if self.stopped:
+                    break
+        return self.position.step >= self.steps
+
+    def keep(self) -> None:
+        """Make a checkpoint. Raises Diverged where a weight is no number."""
+        if self.keeper is None:
+            return
+        state = self.runner.state()
+        for name, array in state.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise self._diverged(f"`{name}` is not finite any more after step {self.position.step:,}")
+        self.keeper.save(Checkpoint(state, self.position, self.about()))
+
+    def about(self) -> dict[str, Any]:
+        """What a checkpoint keeps besides the state of the step."""
+        return {
+            "examples": len(self.dataset),
+            "every": self.every,
+            "schedule": self.recipe.schedule.state(),
+            "epoch_loss": [self.epoch_loss.total, self.epoch_loss.count],
+            "row_loss": [self.row_loss.total, self.row_loss.count],
+            "measures": self.measures.state(),
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "last": self.last,
+        }
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint of the same recipe and data."""
+        about = checkpoint.about
+        self.runner.restore(checkpoint.state)
+        self.position = checkpoint.position
+        self.every = about["every"]
+        self.recipe.schedule.restore(about["schedule"])
+        self.epoch_loss, self.row_loss = Sum(*about["epoch_loss"]), Sum(*about["row_loss"])
+        self.measures.restore(about["measures"])
+        self.best, self.best_epoch = about["best"], about["best_epoch"]
+        self.last = about["last"]
+
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        recipe = self.recipe
+        return recipe.schedule.rate(recipe.optimizer.lr, self.position.step / self.per_epoch, self.epochs)
+
+    def _batches(self) -> Iterator[dict[str, Array]]:
+        """All batches that are left, epoch by epoch."""
+        recipe, first, left = self.recipe, self.position.batch, self.steps - self.position.step
+        for epoch in range(self.position.epoch, ceil(self.epochs)):
+            for feeds in self.dataset.batches(
+                recipe.batch, seed=recipe.seed, epoch=epoch, first=first, augment=self.augment
+            ):
+                if left <= 0:
+                    return
+                left -= 1
+                yield feeds
+            first = 0
+
+    @property
+    def augment(self) -> Any:
+        from netdsl.data.augment import Augment
+
+        return Augment(self.recipe.augment) if self.recipe.augment else None
+
+    def _step(self, feeds: Mapping[str, Array]) -> None:
+        rate = self.rate()
+        given = {**feeds, RATE: np.array(rate, np.float32)}
+        self.runner.step(given)
+        loss = float(self.runner.result(LOSS))
+        if not isfinite(loss):
+            raise self._diverged(f"the loss is {loss:g}", given)
+        self.position.batch += 1
+        self.position.step += 1
+        self.epoch_loss.add(loss)
+        self.row_loss.add(loss)
+        self.measures.update(self.runner.result, feeds)
+        if self.keeper is not None and self.position.step % self.every == 0:
+            self.keeper.steps({"step": self.position.step, "loss": self.row_loss.mean(), "rate": rate})
+            self.row_loss.reset()
+        self.progress.step(self, loss)
+
+    def _end_epoch(self) -> None:
+        """Validate, log, and let the schedule and the best model know."""
+        at = self.position
+        rate = self.rate_before()
+        row = {"loss": self.epoch_loss.mean(), **self.measures.values()}
+        if self.validation is not None:
+            evaluator, data = self.validation
+            found = evaluator.run(self.runner.values(), data, self.recipe.batch, self.progress.validation(len(data)))
+            row |= {f"validation_{name}": value for name, value in found.items() if np.ndim(value) == 0}
+        if at.batch == self.per_epoch:
+            at.epoch, at.batch = at.epoch + 1, 0
+        self.last = {"epoch": at.step / self.per_epoch, "step": at.step, **row, "rate": rate}
+        value, better = self.judged(row)
+        if self.recipe.schedule.watches and isfinite(value):
+            self.recipe.schedule.observe(value, better)
+        if isfinite(value) and (self.best is None or (value > self.best if better == "higher" else value < self.best)):
+            self.best, self.best_epoch = value, at.epoch
+            if self.keeper is not None:
+                self.keeper.best = self.weights()
+        if self.keeper is not None:
+            self.keeper.row(self.last, self.progress.epoch_seconds(), self.epoch_loss.count * self.recipe.batch)
+        self.progress.epoch(self, self.last)
+        self.epoch_loss.reset()
+        self.measures.reset()
+
+    def rate_before(self) -> float:
+        """The learning rate of the last step."""
+        recipe, step = self.recipe, self.position.step - 1
+        return recipe.schedule.rate(recipe.optimizer.lr, step / self.per_epoch, self.epochs)
+
+    def judged(self, row: Mapping[str, Any]) -> tuple[float, str]:
+        """The figure by which epochs are compared, and which is better, `higher` or `lower`: the first metric, of the
+        validation set if there is one, else the loss."""
+        prefix = "validation_" if self.validation is not None else ""
+        for name, line in self.measures.lines.items():
+            if self.validation is not None or self.recipe.schedule.watches:
+                return row[prefix + name], line.metric.better
+        return row[prefix + LOSS], "lower"
+
+    def weights(self) -> dict[str, Array]:
+        """The net's weights and running statistics as copies."""
+        values = self.runner.values()
+        return {name: values[name].numpy().copy() for name in self.recipe.net.parameters}
+
+    def _diverged(self, what: str, feeds: Mapping[str, Array] | None = None) -> Diverged:
+        at = self.position
+        place = f"epoch {at.epoch + 1}, step {at.step + 1:,}"
+        if feeds is None:
+            return Diverged(f"{what}, in epoch {at.epoch + 1}", *self._kept())
+        where, *helps = birth(self.recipe, self.runner.before(), feeds, None, self._example)
+        return Diverged(f"{what} at {place}, with the rate {float(feeds[RATE]):g}: {where}", *helps, *self._kept())
+
+    def _kept(self) -> tuple[str, ...]:
+        if self.keeper is None or self.keeper.newest is None:
+            return ()
+        return (f"{self.keeper.newest} is the last checkpoint, and good",)
+
+    def _example(self, key: str, row: int) -> str:
+        """What to call a row of this step's batch."""
+        recipe, at = self.recipe, self.position
+        index = int(permutation(len(self.dataset), recipe.seed, at.epoch)[at.batch * recipe.batch + row])
+        column = self.dataset.inputs.get(key) or self.dataset.targets[key]
+        return column.name(index)

@@ -1,0 +1,122 @@
+"""The data of a training: what its net and losses want, opened and parted for training and validation."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from netdsl.data.augment import Augment
+from netdsl.data.column import ArrayColumn, Column
+from netdsl.data.dataset import Dataset
+from netdsl.data.images import Picture
+from netdsl.data.order import permutation
+from netdsl.data.wanted import Target, Wanted
+from netdsl.diagnostics.user_error import UserError
+from netdsl.emit import PICTURE
+from netdsl.step import target_name
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+    from netdsl.data.kinds import DataKind
+    from netdsl.data.reader import Array
+    from netdsl.ir.recipe import Recipe
+
+APART = 2**63
+"""The epoch by whose order a part is set apart: none that a training reaches."""
+
+
+class TooFew(UserError, code="E0865"):
+    """`validate 0.1` sets a tenth of the examples apart, and both parts need one at least."""
+
+
+def wanted(recipe: Recipe, augment: Augment | None = None, classes: Sequence[str] | None = None) -> Wanted:
+    """What a data set must have for a recipe."""
+    net = recipe.net
+    inputs = {node.name: (node.shape, getattr(node.layer, "dtype", "f32")) for node in net.inputs}
+    pictures = {
+        node.name: Picture(**{key: getattr(node.layer, key, default) for key, default in PICTURE.items()})
+        for node in net.inputs
+    }
+    targets = {}
+    for line in recipe.losses:
+        name = target_name(net, line.output)
+        found = line.loss.target(net.outputs[line.output].node.shape)
+        targets[name] = Target(name, found.kind, classes=found.classes, shape=found.shape)  # type: ignore[arg-type]
+    return Wanted(inputs, targets, pictures=pictures, classes=classes, augment=augment)
+
+
+def open_data(recipe: Recipe) -> tuple[Dataset, Dataset | None]:
+    """The examples for training, and those for validation where the recipe has any. Raises UserError."""
+    augment = Augment(recipe.augment) if recipe.augment else None
+    training = placed(recipe.data, recipe).open(wanted(recipe, augment))
+    if recipe.validate is None:
+        return training, None
+    if not isinstance(recipe.validate, float):
+        return training, open_validation(recipe.validate, recipe, training.classes)
+    same = augment is None or not any(step.random for step in recipe.augment)
+    whole = training if same else open_validation(recipe.data, recipe, training.classes)
+    return parted(training, whole, recipe.validate, recipe.seed)
+
+
+def open_validation(data: DataKind, recipe: Recipe, classes: Sequence[str] | None = None) -> Dataset:
+    """Examples as evaluation sees them: with no random augmentation."""
+    fixed = Augment(recipe.augment).fixed
+    return placed(data, recipe).open(wanted(recipe, fixed if fixed.steps else None, classes))
+
+
+def placed(data: DataKind, recipe: Recipe) -> DataKind:
+    """Data whose relative paths are taken from the folder of the recipe's file."""
+    return data.within(os.path.dirname(recipe.span.source.name))
+
+
+def parted(training: Dataset, whole: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Two data sets of the same examples, a random `fraction` of them in the second, which the seed alone decides."""
+    count = round(len(training) * fraction)
+    if not 0 < count < len(training):
+        raise TooFew(f"of {len(training):,} examples, `validate {fraction:g}` sets {count:,} apart")
+    order = permutation(len(training), seed, APART)
+    return part(training, np.sort(order[count:])), part(whole, np.sort(order[:count]))
+
+
+def part(dataset: Dataset, indices: Array) -> Dataset:
+    """Some examples of a data set."""
+    inputs: dict[str, Column] = {name: Part(column, indices) for name, column in dataset.inputs.items()}
+    targets = {name: _picked(column, indices) for name, column in dataset.targets.items()}
+    return Dataset(inputs, targets, classes=dataset.classes)
+
+
+def _picked(column: ArrayColumn, indices: Array) -> ArrayColumn:
+    def where(index: int) -> str:
+        return column.name(int(indices[index]))
+
+    return ArrayColumn(column.path, column.array[indices], column.shape, str(column.dtype), where)
+
+
+class Part(Column):
+    """Some of a column's examples, in an order of their own."""
+
+    __slots__ = ("_column", "_indices")
+
+    def __init__(self, column: Column, indices: Array) -> None:
+        super().__init__(column.path, column.shape, str(column.dtype))
+        self._column = column
+        self._indices = indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def name(self, index: int) -> str:
+        return self._column.name(int(self._indices[index]))
+
+    def batches(self, size: int, first: int = 0, stop: int | None = None) -> Iterator[Array]:
+        for at, end in self.spans(size, first, stop):
+            yield self._column.take(self._indices[at:end]).astype(self.dtype)
+
+    def take(self, indices: Array) -> Array:
+        return self._column.take(self._indices[indices])
+
+    def takes(self, picked: Sequence[Array]) -> Generator[Array, None, None]:
+        return self._column.takes([self._indices[indices] for indices in picked])

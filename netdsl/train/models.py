@@ -1,0 +1,33 @@
+"""What a run leaves: weights alone, and models for inference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.compile import ONE_FILE, compile_net, weights_size
+from netdsl.files import write_atomically
+from netdsl.pair import DataFile, write_pair
+from netdsl.weights.file import open_weights
+from netdsl.weights.store import write_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from netdsl.ir.net import Net
+    from netdsl.train.runner import Array
+
+
+def write_weights(path: str, weights: Mapping[str, Array]) -> None:
+    """A safetensors file that `--weights` takes. Raises CannotWrite."""
+    with write_atomically(path) as file:
+        write_tensors(file, weights, {"format": "pt"})
+
+
+def write_model(path: str, net: Net, weights: str) -> None:
+    """A net as an ONNX model, with the weights of a file. Raises CannotWrite."""
+    if weights_size(net) <= ONE_FILE:
+        with write_atomically(path) as file:
+            compile_net(net, file, weights=open_weights(weights))
+        return
+    with write_pair(path) as (file, data):
+        compile_net(net, file, weights=open_weights(weights), data=DataFile(data.file, data.name))

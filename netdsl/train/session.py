@@ -1,0 +1,59 @@
+"""Where a training step becomes something that runs: the one place that knows lowerings, threads and providers."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from netdsl.step import portable
+from netdsl.train.runner import Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from netdsl.ir.graph import Graph
+    from netdsl.train.runner import Array
+
+LOWERINGS = ("auto", "std", "blk")
+
+
+class Choices:
+    """How a step is computed, which decides its last bits: a lowering, a number of threads, and a provider."""
+
+    __slots__ = ("allow_fallback", "lowering", "provider", "threads")
+
+    def __init__(
+        self, lowering: str = "auto", threads: int | None = None, provider: str = "cpu", allow_fallback: bool = False
+    ) -> None:
+        assert lowering in LOWERINGS, lowering
+        self.lowering = lowering
+        self.threads = threads or default_threads()
+        self.provider = provider
+        self.allow_fallback = allow_fallback
+
+
+def default_threads() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def prepare(graph: Graph, state: Mapping[str, Array], choices: Choices) -> Runner:
+    """A runner of a step, with the state that it begins with. `auto` becomes what it was chosen to be.
+
+    Raises NoProvider and FellBack.
+    """
+    from netdsl.emit import emit
+
+    if choices.lowering != "std":
+        choices.lowering = "std"
+    model = emit(portable(graph)).model.SerializeToString()
+    return Runner(
+        graph,
+        model,
+        state,
+        threads=choices.threads,
+        provider=choices.provider,
+        allow_fallback=choices.allow_fallback,
+    )

@@ -1,0 +1,147 @@
+"""From a recipe to a training that is ready to run, at its beginning or where a checkpoint left it."""
+
+from __future__ import annotations
+
+import platform
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netdsl.diagnostics.terminal import escape
+from netdsl.emit import emit
+from netdsl.lower import live
+from netdsl.step import portable, training_step
+from netdsl.train.checks import check_batch
+from netdsl.train.evaluate import Evaluator
+from netdsl.train.folder import ABOUT, OtherRun
+from netdsl.train.loop import Trainer
+from netdsl.train.runner import initial_state
+from netdsl.train.session import prepare
+from netdsl.version import VERSION
+from netdsl.weights.draw import draw_all
+from netdsl.weights.match import match
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from netdsl.data.dataset import Dataset
+    from netdsl.ir.graph import Graph
+    from netdsl.ir.net import Net
+    from netdsl.ir.recipe import Recipe
+    from netdsl.train.checkpoint import Checkpoint
+    from netdsl.train.folder import RunFolder
+    from netdsl.train.progress import Progress
+    from netdsl.train.runner import Array
+    from netdsl.train.session import Choices
+    from netdsl.weights.file import WeightFile
+
+ENDS = ("epochs", "steps", "keep")
+"""Lines of a recipe that may change while a run goes on."""
+
+
+def start(
+    recipe: Recipe,
+    dataset: Dataset,
+    validation: Dataset | None,
+    choices: Choices,
+    *,
+    weights: WeightFile | None = None,
+    progress: Progress | None = None,
+) -> Trainer:
+    """A training at its beginning, with weights of a file or drawn from the recipe's seed.
+
+    Raises UserError where the batch is too small, the weights do not fit, or the provider cannot.
+    """
+    recipe.batch = dataset.batch(recipe.batch)
+    check_batch(recipe)
+    graph = training_step(recipe.net, recipe)
+    state = initial_state(graph, initial_weights(recipe.net, recipe.seed, weights))
+    runner = prepare(graph, state, choices)
+    evaluation = None if validation is None else (Evaluator(recipe, threads=choices.threads), validation)
+    return Trainer(recipe, dataset, runner, validation=evaluation, progress=progress)
+
+
+def initial_weights(net: Net, seed: int, file: WeightFile | None) -> dict[str, Array]:
+    """All weights and running statistics of a net. A file may have those of training heads or not."""
+    found: dict[str, Array] = {}
+    if file is not None:
+        needed = {p.name: p.shape for node in live(net) for p in node.parameters.values()}
+        heads = net.parameters.keys() - needed.keys()
+        known = {name: net.parameters[name].shape for name in heads if name in file.entries}
+        matched = match({**needed, **known}, file, optional=heads)
+        found = {name: matched[name] for name in matched}
+    drawn = [parameter for parameter in net.parameters.values() if parameter.name not in found]
+    for name, blocks in draw_all(drawn, seed):
+        found[name] = np.concatenate(list(blocks) or [np.empty(0, np.float32)]).reshape(net.parameters[name].shape)
+    return found
+
+
+def about(recipe: Recipe, graph: Graph, choices: Choices, more: Mapping[str, Any]) -> dict[str, Any]:
+    """What `run.json` says of a run."""
+    import onnx
+    import onnxruntime
+
+    return {
+        "net": recipe.net.name,
+        "recipe": recipe.text,
+        "seed": recipe.seed,
+        "batch": recipe.batch,
+        **more,
+        "step": fingerprint(graph),
+        "lowering": choices.lowering,
+        "threads": choices.threads,
+        "provider": choices.provider,
+        "versions": {
+            "netdsl": VERSION,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        },
+    }
+
+
+def fingerprint(graph: Graph) -> str:
+    """A digest of a step: what is computed, and not how the text is laid out that says so."""
+    model = emit(portable(graph)).model
+    del model.metadata_props[:]
+    model.doc_string = ""
+    for node in model.graph.node:
+        del node.metadata_props[:]
+    return sha256(model.SerializeToString(deterministic=True)).hexdigest()
+
+
+def check_same(folder: RunFolder, recipe: Recipe, graph: Graph) -> None:
+    """Raise OtherRun where a folder's run is of another net or recipe; only its end may be another."""
+    known = folder.about() or {}
+    name = escape(folder.file(ABOUT))
+    then, now = (_lines(text) for text in (known.get("recipe", ""), recipe.text))
+    changed = [line for line in then if line not in now] + [line for line in now if line not in then]
+    if changed:
+        raise OtherRun(
+            f"the recipe is not the one in {name}: `{escape(changed[0])}` differs",
+            "--out names another folder for another run, and --force begins this one anew",
+        )
+    if known.get("step") != fingerprint(graph):
+        raise OtherRun(
+            f"the net, or what a step computes, is not what it was when {name} was written",
+            "--out names another folder for another run, and --force begins this one anew",
+        )
+
+
+def _lines(recipe: str) -> list[str]:
+    lines = [line.strip() for line in recipe.splitlines()]
+    return [line for line in lines if line.partition(" ")[0] not in ENDS]
+
+
+def go_on(trainer: Trainer, checkpoint: Checkpoint) -> None:
+    """Bring a training to where a checkpoint was made. Raises OtherRun where it does not fit."""
+    state = {name: array.shape for name, array in trainer.runner.state().items()}
+    if state != {name: array.shape for name, array in checkpoint.state.items()}:
+        raise OtherRun("the checkpoint has other weights than the net")
+    if checkpoint.about["examples"] != len(trainer.dataset):
+        raise OtherRun(
+            f"the run has begun with {checkpoint.about['examples']:,} examples, and now there are {len(trainer.dataset):,}"
+        )
+    trainer.restore(checkpoint)
