@@ -250,7 +250,6 @@ NO_GRADIENTS = {
     "OneHot",
     "Range",
     "ScatterElements",
-    "ScatterND",
 }
 
 
@@ -364,6 +363,23 @@ def test_the_first_of_several_largest_takes_the_gradient(shape, options):
         (dx,) = ReferenceEvaluator(model).run(None, {"x": values, "r": given})
         pads = options.get("pads", (0, 0) * (len(shape) - 2))
         np.testing.assert_allclose(dx, oracles.max_pool_gradient(values, given, **options | {"pads": pads}))
+
+
+def test_embeddings_add_up_whatever_the_threads():
+    from onnxruntime import InferenceSession
+
+    graph = Graph("embedding")
+    table, indices, r = graph.input("x", (3, 64)), graph.input("i", (4000,), "i64"), graph.input("r", (4000, 64))
+    loss = ops.reduce_sum(ops.mul(ops.gather(table, indices, 0), r), (0, 1), keepdims=False)
+    graph.output("dx", gradients(loss, [table])[0])
+    session = InferenceSession(to_bytes(emit(prune(graph)), ()), providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    places, given = rng.integers(0, 3, 4000), rng.standard_normal((4000, 64)).astype(np.float32)
+    expected = np.zeros((3, 64))
+    np.add.at(expected, places, given)
+    for _ in range(3):
+        (dx,) = session.run(None, {"x": np.zeros((3, 64), np.float32), "i": places, "r": given})
+        np.testing.assert_allclose(dx, expected, atol=1e-3)
 
 
 def test_equals_share_the_gradient_of_a_maximum():

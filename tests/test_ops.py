@@ -195,11 +195,6 @@ CASES = {
         lambda x, u: ops.scatter_add(x, ops.constant(x.graph, [0, 1, 1, 4] * 3, "i64", (3, 4)), u, 1),
         lambda x, u: x + u @ np.eye(5)[[0, 1, 1, 4]],
     ),
-    "scatter_rows": (
-        [(5, 3), (4, 3)],
-        lambda x, u: ops.scatter_rows(x, ops.constant(x.graph, [2, 0, 2, 4], "i64"), u),
-        lambda x, u: x + np.eye(5)[:, [2, 0, 2, 4]] @ u,
-    ),
     "matmul": ([(N, 1, 4, 5), (3, 5, 2)], ops.matmul, lambda a, b: a @ b),
     "gemm_trans_b": (
         [(N, 7), (3, 7), (3,)],

@@ -44,7 +44,7 @@ from netdsl.ops.pooling_gradients import max_pool_dx
 from netdsl.ops.random import counter, dropout
 from netdsl.ops.reduction import arg_max, reduce_max, reduce_mean, reduce_sum, sum_by_channel
 from netdsl.ops.resampling import depth_to_space, resize
-from netdsl.ops.scattering import one_hot, scatter_add, scatter_rows, spaced, zeros
+from netdsl.ops.scattering import one_hot, scatter_add, spaced, zeros
 from netdsl.ops.shaping import expand, flatten, reshape, transpose
 
 __all__ = [
@@ -114,7 +114,6 @@ __all__ = [
     "reshape",
     "resize",
     "scatter_add",
-    "scatter_rows",
     "selu",
     "shift_right",
     "sigmoid",

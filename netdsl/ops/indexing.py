@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 from netdsl import ops
@@ -82,11 +83,11 @@ class Gather(Op):
         places = indices.tensor.data if isinstance(indices, Constant) else ()
         if len(indices.shape) == 1 and sorted(places) == list(range(known(x.shape)[axis])):
             return gather(dy, [places.index(i) for i in range(len(places))], axis), None
-        first = [*range(axis, axis + len(indices.shape))]
-        order = [*first, *(i for i in range(len(y.shape)) if i not in first)]
-        rows = (x.shape[axis], *x.shape[:axis], *x.shape[axis + 1 :])
-        found = ops.scatter_rows(ops.zeros(x.graph, rows, x.dtype), indices, ops.transpose(dy, order))
-        return ops.transpose(found, [*range(1, axis + 1), 0, *range(axis + 1, len(rows))]), None
+        shape = known(x.shape)
+        rows = (*shape[:axis], prod(known(indices.shape)), *shape[axis + 1 :])
+        column = ops.reshape(ops.cast(indices, "i64"), (rows[axis], *(1 for _ in rows[axis + 1 :])), batch=False)
+        updates = ops.reshape(dy, rows, batch=False)
+        return ops.scatter_add(ops.zeros(x.graph, shape, x.dtype), ops.expand(column, rows), updates, axis), None
 
 
 class Slice(Op):

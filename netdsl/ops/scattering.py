@@ -26,13 +26,6 @@ class ScatterElements(SameShape):
         return Form("ScatterElements", {"axis": self.axis, "reduction": "add"})
 
 
-class ScatterND(SameShape):
-    """y = x with updates[i, …] added at y[indices[i, 0], …]; indices [*, 1], updates [*, …]. ONNX ScatterND."""
-
-    def onnx(self, opset: int, *xs: Value) -> Form:
-        return Form("ScatterND", {"reduction": "add"})
-
-
 class OneHot(Op):
     """y[…, k, …] = 1 where k is the index, else 0: an axis of `depth` more, of floats. ONNX OneHot."""
 
@@ -62,14 +55,8 @@ def zeros(graph: Graph, shape: Shape, dtype: str = "f32") -> Value:
 
 
 def scatter_add(x: Value, indices: Value, updates: Value, axis: int = 0) -> Value:
-    """As torch.scatter_add."""
+    """As torch.scatter_add. onnxruntime's ScatterND loses additions to a place that two threads come to at once."""
     return apply(ScatterElements(axis), x, indices, updates)
-
-
-def scatter_rows(x: Value, indices: Value, updates: Value) -> Value:
-    """Rows added to those of x that the indices [*] name, one by one where several name the same."""
-    column = ops.reshape(ops.cast(indices, "i64"), (*indices.shape, 1), batch=False)
-    return apply(ScatterND(), x, column, updates)
 
 
 def one_hot(indices: Value, depth: int, axis: int = -1) -> Value:
