@@ -49,7 +49,7 @@ class Table:
     def _judge_header(self) -> None:
         path, header = escape(self.path), self.header
         if not header:
-            raise BadTable(f"{path} begins with a blank line: a table begins with its columns' names")
+            raise BadTable(f"{path} holds blank lines alone: a table begins with its columns' names")
         if all(_is_number(name) for name in header):
             raise BadTable(
                 f"{path} has no header: its first row holds numbers alone",

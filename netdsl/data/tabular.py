@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class _Cells:
     """The cells of some columns, as they are read: numbers, or texts."""
 
-    __slots__ = ("_convert", "_lines", "_path", "names", "places", "values")
+    __slots__ = ("_convert", "_lines", "names", "path", "places", "values")
 
     def __init__(self, table: Table, places: Sequence[int], dtype: str, lines: Sequence[int]) -> None:
         """`dtype` is `float64`, `int64` or `text`."""
@@ -34,7 +34,7 @@ class _Cells:
         self.values: Any = [] if dtype == "text" else array("q" if dtype == "int64" else "d")
         converters: dict[str, Callable[[str], Any]] = {"text": str.strip, "int64": int, "float64": float}
         self._convert = converters[dtype]
-        self._path = table.path
+        self.path = table.path
         self._lines = lines
 
     def add(self, line: int, row: list[str]) -> None:
@@ -52,7 +52,7 @@ class _Cells:
             except (ValueError, OverflowError):
                 helps = ["decimals are written with a point"] if text.replace(",", "", 1).lstrip("-").isdigit() else []
                 what = f"holds {escape(text[:40])!r}, which is not {wanted}" if text else f"is empty; it holds {wanted}"
-                where = f"{escape(self._path)}, line {line}, column {place + 1}"
+                where = f"{escape(self.path)}, line {line}, column {place + 1}"
                 raise BadTable(f"{where}: `{escape(name)}` {what}", *(helps if text else [])) from None
         raise AssertionError("every cell can be converted")
 
@@ -60,7 +60,7 @@ class _Cells:
         """What to call a cell, by its number among those that are kept."""
         place = index % len(self.places)
         line = self._lines[index // len(self.places)]
-        return f"{self._path}, line {line}, column {self.places[place] + 1} (`{self.names[place]}`)"
+        return f"{self.path}, line {line}, column {self.places[place] + 1} (`{self.names[place]}`)"
 
     def array(self, shape: Sequence[int | None]) -> Array:
         """The numbers as [n, *shape]. Raises NotFinite."""
@@ -168,7 +168,10 @@ def _from_words(part: _Cells, target: Target, classes: tuple[str, ...] | None) -
     names = tuple(found) if classes is None else classes
     if len(names) > most:
         some = ", ".join(map(escape, names[:8])) + (", …" if len(names) > 8 else "")
-        raise ClassesDiffer(f"`{escape(part.names[0])}` holds {len(names)} classes ({some}), and the net has {most}")
+        raise ClassesDiffer(
+            f"{escape(part.path)}: `{escape(part.names[0])}` holds {len(names)} classes ({some}), "
+            f"and the net has {most}"
+        )
     numbers = {name: number for number, name in enumerate(names)}
     if unknown := set(found) - numbers.keys():
         index = next(i for i, text in enumerate(part.values) if text in unknown)
