@@ -13,8 +13,8 @@ class Plateau(Schedule):
     """Steps down where nothing gets better: r is multiplied by `factor` after more than `patience` epochs in a row in
     which the first metric, of the validation set if there is one, was not better than the best so far.
 
-    Better is lower than best (1 - threshold), or higher than best (1 + threshold), by the metric.
-    Conventions: as PyTorch's `ReduceLROnPlateau` with the relative threshold and no cooldown.
+    Better is lower than best - threshold |best|, or higher than best + threshold |best|, by the metric.
+    Conventions: as PyTorch's `ReduceLROnPlateau` with the relative threshold and no cooldown, where best is positive.
 
     ```net
     net mlp { input x 784; dense 10 }
@@ -47,9 +47,8 @@ class Plateau(Schedule):
             self._falls += 1
 
     def _improves(self, value: float, best: float, better: str) -> bool:
-        if better == "higher":
-            return value > best * (1 + self.threshold)
-        return value < best * (1 - self.threshold)
+        least = self.threshold * abs(best)
+        return value > best + least if better == "higher" else value < best - least
 
     def state(self) -> dict[str, float | int | None]:
         return {"best": self._best, "bad": self._bad, "falls": self._falls}
