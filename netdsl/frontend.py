@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from netdsl.elaborate.module import Module
     from netdsl.elaborate.net import Given
     from netdsl.ir.net import Net
+    from netdsl.ir.recipe import Recipe
 
     Settings = Sequence[str] | Mapping[str, object]
 
@@ -125,6 +126,45 @@ def load_net(file: str | Source, report: Report, *, settings: Settings = (), roo
         offer(report, module.file.source, lambda again, texts: _load(*open_module(file, again, root, texts), settings))
     warn(module, [net])
     return net
+
+
+def load_recipe(
+    file: str | Source, report: Report, *, settings: Sequence[str] = (), root: str | None = None
+) -> Recipe | None:
+    """How the net that FILE means is trained, by its `train` block; None where the report has errors. Raises UserError.
+
+    `settings` are `train.KEY=VALUE` texts, which change the block, and `name=value` texts for the net's parameters.
+    """
+    from netdsl.elaborate.overrides import is_of_training
+
+    module, wanted = open_module(file, report, root)
+    of_training = [setting for setting in settings if is_of_training(setting)]
+    of_net = [setting for setting in settings if not is_of_training(setting)]
+    found = _recipe(module, wanted, of_training, of_net)
+    if report.errors:
+        offer(
+            report,
+            module.file.source,
+            lambda again, texts: _recipe(*open_module(file, again, root, texts), of_training, of_net),
+        )
+    warn(module, [found.net if found else None])
+    return found
+
+
+def _recipe(module: Module, wanted: str | None, of_training: Sequence[str], of_net: Sequence[str]) -> Recipe | None:
+    from netdsl.elaborate.recipes import recipe
+
+    if module.report.errors:
+        return None
+    try:
+        given = _given(of_net, module, module.report)
+        found = recipe(module, wanted, of_training, given)
+    except Rejected as rejected:
+        module.report.add(rejected.problem)
+        return None
+    except Poisoned:
+        return None
+    return None if module.report.errors else found
 
 
 def _load(module: Module, wanted: str | None, settings: Settings) -> Net | None:
