@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from netdsl.data.augment import AUGMENTATIONS
 from netdsl.data.kinds import KINDS
 from netdsl.diagnostics import train_problems as problems
+from netdsl.elaborate.context import Poisoned
 from netdsl.elaborate.declared import choose, make, missing, unknown, word
 from netdsl.elaborate.layers import signature
 from netdsl.layers.arguments import Integer, Real
@@ -146,9 +147,11 @@ def split(line: Line, context: Context) -> tuple[tuple[ast.Expr, ...], tuple[ast
 
 
 def plain(line: Line, context: Context) -> None:
-    """Reject braces behind a line that takes none. Raises Rejected."""
+    """Reject braces behind a line that takes none. Raises Rejected, or Poisoned where what is in them is wrong too."""
     if line.lines is None:
         return
+    if not line.lines and context.module.file.broken:
+        raise Poisoned
     last = line.values[-1] if line.values else line.key
     begin = line.span.source.text.index("{", last.span.end)
     braces = Span(line.span.source, begin, line.span.end)

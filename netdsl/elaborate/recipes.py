@@ -42,6 +42,8 @@ def recipe(
     values of the net's parameters. Raises UserError where there is no such block, or a setting is ill-formed.
     """
     training = find(module, wanted)
+    if training is None:
+        return None
     lines = training.settings
     if settings:
         from netdsl.elaborate.overrides import override
@@ -53,11 +55,13 @@ def recipe(
     return build(training, lines, module, given or {})
 
 
-def find(module: Module, wanted: str | None) -> ast.Train:
-    """The `train` block of a net. Raises UserError."""
+def find(module: Module, wanted: str | None) -> ast.Train | None:
+    """The `train` block of a net; None where it may be one that does not parse, which is reported. Raises UserError."""
     found = {item.name.text: item for item in reversed(module.file.items) if isinstance(item, ast.Train)}
     names = ", ".join(f"`{name}`" for name in reversed(found))
     file = module.file.source.name
+    if module.file.broken and (not found or (wanted and wanted not in found)):
+        return None
     if not found:
         raise NoTraining(f"{file} has no `train` block", "write `train NET { data …; loss … }`")
     if wanted is None and len(found) > 1:
