@@ -526,3 +526,11 @@ def test_columns_are_readers_too() -> None:
     column = ArrayColumn("x", digits()[0], (1, 5, 4), "f32")
     np.testing.assert_array_equal(np.concatenate(list(column.batches(5, 3, 20))), digits()[0][3:20])
     assert column.name(3) == "x[3]"
+
+
+def test_a_data_set_is_augmented_as_it_was_opened() -> None:
+    x, y = digits()
+    still = Augment([AUGMENTATIONS["crop"](size=3), AUGMENTATIONS["normalize"](mean=(1.0,), std=(2.0,))]).fixed
+    dataset = from_arrays({"x": x}, {"y": y}, wanted(1, 3, 3, augment=still))
+    batch = next(dataset.batches(23, seed=0, epoch=0, shuffle=False))
+    np.testing.assert_array_equal(batch["x"], (x[:, :, 1:4, 0:3].astype(np.float32) - 1) / 2)

@@ -6,7 +6,7 @@ run that goes on in the middle of an epoch sees the same pictures, and so do bat
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from netdsl.data.declared import Declared, registrar
 from netdsl.data.errors import BadAugment
@@ -29,6 +29,8 @@ augmentation = registrar(AUGMENTATIONS)
 
 class Augmentation(Declared):
     """One step. What it does is in `augmenting`, which needs numpy."""
+
+    random: ClassVar[bool] = True
 
     def check(self, shape: Dims) -> None:
         """Raises BadAugment where it cannot make pictures of this shape."""
@@ -234,6 +236,8 @@ class Normalize(Augmentation):
 
     mean: tuple[float, ...] = keyword(Numbers(Real()), doc="taken away")
     std: tuple[float, ...] = keyword(Numbers(Real(above=0)), doc="divided by")
+
+    random = False
 
     def check(self, shape: Dims) -> None:
         for what, given in (("mean", self.mean), ("std", self.std)):

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 class Dataset:
     """Examples, each with its inputs and targets; all checks are done when it is made.
 
-    `classes` are the classes' names, where they are known; `notes` are sentences about what looks odd and is allowed.
+    `classes` are the classes' names, where they are known; `notes` are sentences about what looks odd and is allowed;
+    `augment` is what makes the inputs' examples out of those that are held.
     """
 
-    __slots__ = ("classes", "inputs", "notes", "targets")
+    __slots__ = ("augment", "classes", "inputs", "notes", "targets")
 
     def __init__(
         self,
@@ -33,11 +34,13 @@ class Dataset:
         *,
         classes: Sequence[str] | None = None,
         notes: Sequence[str] = (),
+        augment: Augment | None = None,
     ) -> None:
         assert inputs
         check_counts({**inputs, **targets})
         self.inputs = inputs
         self.targets = targets
+        self.augment = augment
         self.classes = None if classes is None else tuple(classes)
         self.notes = list(notes)
         for name, target in targets.items():
@@ -76,9 +79,9 @@ class Dataset:
         """The batches of an epoch from number `first` on: arrays [n, *shape] by input and target, of the types wanted,
         contiguous, in memory of their own.
 
-        What comes at a position depends on seed, epoch and position alone, augmentation included. n is `batch`; the
-        examples left over at the end are dropped, or come as a smaller batch. Raises BatchTooLarge where that would
-        leave no batch at all, and what decoding a picture raises.
+        What comes at a position depends on seed, epoch and position alone, augmentation included; `augment` stands in
+        the place of the data set's own. n is `batch`; the examples left over at the end are dropped, or come as a
+        smaller batch. Raises BatchTooLarge where that would leave no batch at all, and what decoding a picture raises.
         """
         assert batch > 0
         assert first >= 0
@@ -93,6 +96,7 @@ class Dataset:
         picked = [order[at : at + batch] for at in starts]
         parts = {name: column.takes(picked) for name, column in self.inputs.items()}
         try:
+            augment = augment or self.augment
             for indices in picked:
                 raw = {name: next(part) for name, part in parts.items()}
                 yield self._finished(raw, indices, seed, epoch, augment)

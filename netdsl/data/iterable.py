@@ -59,6 +59,7 @@ class Stream:
         augment: Augment | None = None,
     ) -> Iterator[dict[str, Array]]:
         """As of a data set, but that nothing is shuffled. Raises BadStream, and what is wrong with an array."""
+        augment = augment or self._wanted.augment
         number = -1
         for number, made in enumerate(_cut(self._parts(epoch), batch, drop_last)):
             if number < first:

@@ -99,7 +99,7 @@ def open_folder(folder: str, wanted: Wanted) -> Dataset:
         if not n
     ]
     pictures = PictureColumn(reader, wanted.threads or default_threads())
-    return Dataset({name: pictures}, columns, classes=classes, notes=notes)
+    return Dataset({name: pictures}, columns, classes=classes, notes=notes, augment=wanted.augment)
 
 
 def _check_sizes(reader: ImageReader, paths: list[str]) -> None:

@@ -69,7 +69,7 @@ def assembled(
         name: target_column(*_of(ys, name, "target"), target, names.get(name))
         for name, target in wanted.targets.items()
     }
-    return Dataset(inputs, targets, classes=classes or wanted.classes)
+    return Dataset(inputs, targets, classes=classes or wanted.classes, augment=wanted.augment)
 
 
 def _of(arrays: Mapping[str, Named], name: str, what: str) -> Named:

@@ -85,7 +85,7 @@ def part(dataset: Dataset, indices: Array) -> Dataset:
     """Some examples of a data set."""
     inputs: dict[str, Column] = {name: Part(column, indices) for name, column in dataset.inputs.items()}
     targets = {name: _picked(column, indices) for name, column in dataset.targets.items()}
-    return Dataset(inputs, targets, classes=dataset.classes)
+    return Dataset(inputs, targets, classes=dataset.classes, augment=dataset.augment)
 
 
 def _picked(column: ArrayColumn, indices: Array) -> ArrayColumn:
