@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import oracles
 import pytest
+from exact import evaluator
 from onnx.reference import ReferenceEvaluator
 
 from netdsl import ops
@@ -396,13 +397,14 @@ WRONG_REFERENCE = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_op_in_double_precision(name):
-    if name in WRONG_REFERENCE:
+@pytest.mark.parametrize("reference", [ReferenceEvaluator, evaluator], ids=["reference", "exact"])
+def test_op_in_double_precision(name, reference):
+    if name in WRONG_REFERENCE and reference is ReferenceEvaluator:
         pytest.skip(WRONG_REFERENCE[name])
     graph = alone(name)
-    evaluator = ReferenceEvaluator(onnx.load_from_string(to_bytes(emit(graph, float_type="f64"), ())))
+    model = onnx.load_from_string(to_bytes(emit(graph, float_type="f64"), ()))
     with np.errstate(all="ignore"):
-        (y,) = evaluator.run(None, {x: feeds(2)[x].astype(np.float64) for x in graph.inputs})
+        (y,) = reference(model).run(None, {x: feeds(2)[x].astype(np.float64) for x in graph.inputs})
     assert y.dtype == np.float64
     # An attribute such as epsilon is a float32 in ONNX, at any precision.
     np.testing.assert_allclose(y, expected(name, 2), rtol=1e-6, atol=1e-7)

@@ -134,15 +134,13 @@ class ConvDx(ConvGradient):
 
     def expand(self, *xs: Value) -> tuple[Value, ...]:
         dy, w = xs
-        return ((self._transposed if self.group == 1 and self._prefers_transposed(dy, w) else self._flipped)(dy, w),)
+        return ((self._transposed if self._prefers_transposed(dy, w) else self._flipped)(dy, w),)
 
     def _prefers_transposed(self, dy: Value, w: Value) -> bool:
         """With strides; with few channels; with many of them on small maps. As measured."""
-        return (
-            max(self.strides) > 1
-            or known(w.shape)[1] < 16
-            or (prod(known(w.shape)) > 400_000 and prod(known(dy.shape)[2:]) <= 14**2)
-        )
+        if max(self.strides) > 1 or self.group > 1:
+            return max(self.strides) > 1
+        return known(w.shape)[1] < 16 or (prod(known(w.shape)) > 400_000 and prod(known(dy.shape)[2:]) <= 14**2)
 
     def _transposed(self, dy: Value, w: Value) -> Value:
         rank, places, spans = len(self.strides), known(dy.shape)[2:], self.spans(known(w.shape)[2:])
@@ -152,14 +150,18 @@ class ConvDx(ConvGradient):
             for size, whole, b, a in zip(self.sizes, full, self.pads[:rank], self.pads[rank:], strict=True)
         ]
         return ops.conv_transpose(
-            dy, w, strides=self.strides, pads=self.pads, output_padding=missing, dilations=self.dilations
+            dy,
+            w,
+            strides=self.strides,
+            pads=self.pads,
+            output_padding=missing,
+            dilations=self.dilations,
+            group=self.group,
         )
 
     def _flipped(self, dy: Value, w: Value) -> Value:
-        """A convolution with the kernel flipped, of dy with zeros between its elements where there are strides."""
+        """A convolution with the kernel flipped."""
         spans = self.spans(known(w.shape)[2:])
-        for axis, step in enumerate(self.strides, 2):
-            dy = ops.spaced(dy, axis, step)
         before = [span - 1 - pad for span, pad in zip(spans, self.pads, strict=False)]
         after = [
             size + span - 1 - b - length

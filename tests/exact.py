@@ -1,0 +1,135 @@
+"""onnx's reference in float64, with what it has wrong, in single precision or very slow written anew in numpy.
+
+Wrong are grouped ConvTranspose, LRN of fewer examples than channels, and GlobalMaxPool of other than two axes; Erf is
+computed in single precision; MaxPool of stride 1 fails at odd paddings; convolutions and pools go element by element.
+"""
+
+from __future__ import annotations
+
+from math import erf
+
+import numpy as np
+import onnx
+from numpy.lib.stride_tricks import sliding_window_view
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+
+
+def windows(x, kernel, strides, pads, dilations=None, fill=0.0):
+    """[N, C, *S] -> [N, C, *P, *K]."""
+    rank = len(kernel)
+    dilations = dilations or (1,) * rank
+    x = np.pad(x, [(0, 0), (0, 0), *zip(pads[:rank], pads[rank:], strict=True)], constant_values=fill)
+    spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    seen = sliding_window_view(x, spans, tuple(range(2, rank + 2)))
+    return seen[(slice(None),) * 2 + tuple(slice(None, None, s) for s in (*strides, *dilations))]
+
+
+class Conv(OpRun):
+    def _run(self, x, w, b=None, auto_pad=None, dilations=None, group=1, kernel_shape=None, pads=None, strides=None):
+        rank = w.ndim - 2
+        seen = windows(x, w.shape[2:], strides or (1,) * rank, pads or (0,) * 2 * rank, dilations)
+        axes = (1, *range(rank + 2, 2 * rank + 2)), tuple(range(1, rank + 2))
+        width, per = w.shape[1], len(w) // group
+        parts = [
+            np.tensordot(seen[:, g * width : (g + 1) * width], w[g * per : (g + 1) * per], axes) for g in range(group)
+        ]
+        y = np.moveaxis(np.concatenate(parts, -1), -1, 1)
+        return (y if b is None else y + b.reshape(-1, *(1,) * rank),)
+
+
+class ConvTranspose(OpRun):
+    def _run(
+        self,
+        x,
+        w,
+        b=None,
+        auto_pad=None,
+        dilations=None,
+        group=1,
+        kernel_shape=None,
+        output_padding=None,
+        output_shape=None,
+        pads=None,
+        strides=None,
+    ):
+        kernel = w.shape[2:]
+        rank = len(kernel)
+        strides, dilations, pads = strides or (1,) * rank, dilations or (1,) * rank, pads or (0,) * 2 * rank
+        more = output_padding or (0,) * rank
+        sizes = [
+            (n - 1) * s + (k - 1) * d + 1 + o
+            for n, s, k, d, o in zip(x.shape[2:], strides, kernel, dilations, more, strict=True)
+        ]
+        per = len(w) // group
+        y = np.zeros((len(x), w.shape[1] * group, *sizes), x.dtype)
+        for tap in np.ndindex(*kernel):
+            parts = [
+                np.tensordot(
+                    x[:, g * per : (g + 1) * per], w[(slice(g * per, (g + 1) * per), slice(None), *tap)], (1, 0)
+                )
+                for g in range(group)
+            ]
+            at = [
+                slice(t * d, t * d + (n - 1) * s + 1, s)
+                for t, d, n, s in zip(tap, dilations, x.shape[2:], strides, strict=True)
+            ]
+            y[(..., *at)] += np.moveaxis(np.concatenate(parts, -1), -1, 1)
+        y = y[(..., *(slice(pads[i], size - pads[rank + i]) for i, size in enumerate(sizes)))]
+        return (y if b is None else y + b.reshape(-1, *(1,) * rank),)
+
+
+class MaxPool(OpRun):
+    def _run(
+        self, x, auto_pad=None, ceil_mode=0, dilations=None, kernel_shape=None, pads=None, storage_order=0, strides=None
+    ):
+        rank = len(kernel_shape)
+        seen = windows(x, kernel_shape, strides or (1,) * rank, pads or (0,) * 2 * rank, dilations, -np.inf)
+        return (seen.max(axis=tuple(range(-rank, 0))),)
+
+
+class AveragePool(OpRun):
+    def _run(
+        self,
+        x,
+        auto_pad=None,
+        ceil_mode=0,
+        count_include_pad=0,
+        dilations=None,
+        kernel_shape=None,
+        pads=None,
+        strides=None,
+    ):
+        rank = len(kernel_shape)
+        given = kernel_shape, strides or (1,) * rank, pads or (0,) * 2 * rank
+        axes = tuple(range(-rank, 0))
+        counts = windows(np.ones_like(x), *given, fill=float(count_include_pad)).sum(axis=axes)
+        return (windows(x, *given).sum(axis=axes) / counts,)
+
+
+class GlobalMaxPool(OpRun):
+    def _run(self, x):
+        return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
+
+
+class LRN(OpRun):
+    def _run(self, x, alpha=1e-4, beta=0.75, bias=1.0, size=None):
+        half = (size - 1) // 2
+        padded = np.pad(x**2, [(0, 0), (half, size - 1 - half), (0, 0), (0, 0)])
+        return (x / (bias + alpha / size * sliding_window_view(padded, size, 1).sum(axis=-1)) ** beta,)
+
+
+class Erf(OpRun):
+    def _run(self, x):
+        return (np.vectorize(erf, otypes=[x.dtype])(x),)
+
+
+for cls in (Conv, ConvTranspose, MaxPool, AveragePool, GlobalMaxPool, LRN, Erf):
+    cls.op_domain = ""
+
+
+def evaluator(model):
+    """Runs a model, which may be bytes, as onnx's ReferenceEvaluator does."""
+    if isinstance(model, bytes):
+        model = onnx.load_from_string(model)
+    return ReferenceEvaluator(model, new_ops=[Conv, ConvTranspose, MaxPool, AveragePool, GlobalMaxPool, LRN, Erf])
