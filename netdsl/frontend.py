@@ -167,6 +167,48 @@ def _recipe(module: Module, wanted: str | None, of_training: Sequence[str], of_n
     return None if module.report.errors else found
 
 
+def load_recipe(
+    file: str | Source, report: Report, *, settings: Sequence[str] = (), root: str | None = None
+) -> Recipe | None:
+    """How the net that FILE means is trained, or a `train` block for it; None where the report has errors.
+
+    Of `settings`, those of the form `train.KEY=VALUE` are for the `train` block, the others for the net. Raises
+    UserError.
+    """
+    return load_training(file, report, settings=settings, root=root)[0]
+
+
+def load_training(
+    file: str | Source, report: Report, *, settings: Sequence[str] = (), root: str | None = None
+) -> tuple[Recipe | None, Module]:
+    """The same, and the module that it is from."""
+    module, wanted = open_module(file, report, root)
+    recipe = _recipe(module, wanted, settings)
+    if report.errors:
+        offer(
+            report, module.file.source, lambda again, texts: _recipe(*open_module(file, again, root, texts), settings)
+        )
+    warn(module, [recipe.net if recipe else None])
+    return recipe, module
+
+
+def _recipe(module: Module, wanted: str | None, settings: Sequence[str]) -> Recipe | None:
+    from netdsl.elaborate.overrides import is_of_training
+    from netdsl.elaborate.recipes import recipe
+
+    own = [setting for setting in settings if is_of_training(setting)]
+    try:
+        given = _given([setting for setting in settings if not is_of_training(setting)], module, module.report)
+        found = recipe(module, wanted, own, given)
+    except Rejected as rejected:
+        module.report.add(rejected.problem)
+        return None
+    except Poisoned:
+        return None
+    module.check_lets()
+    return None if module.report.errors else found
+
+
 def _load(module: Module, wanted: str | None, settings: Settings) -> Net | None:
     report = module.report
     try:

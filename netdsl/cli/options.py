@@ -150,37 +150,6 @@ def _compile(commands: Commands) -> None:
     _spec(parser)
 
 
-def _run(commands: Commands) -> None:
-    parser = _add(
-        commands, "run", "run a net or a compiled model on data", "FILE|MODEL.onnx INPUT ... [OPTION ...]", "inputs"
-    )
-    parser.add_argument("file", metavar="FILE|MODEL.onnx", help=f"{FILE}; or a compiled model")
-    parser.add_argument(
-        "inputs",
-        nargs="+",
-        metavar="INPUT",
-        help="a .npy, .npz, idx or image file, or a folder of images; several images are several examples; "
-        "NAME=PATH for one of many inputs",
-    )
-    parser.add_argument("-o", "--output", metavar="OUT.npz", help="write the outputs, by their names")
-    parser.add_argument("--force", action="store_true", help="overwrite a file that netdsl did not make")
-    parser.add_argument("--top", type=_positive, default=5, metavar="K", help="how many classes to print; 5 by default")
-    parser.add_argument("--labels", metavar="L", help="the classes' names: one in each line, or a JSON list")
-    parser.add_argument("--json", action="store_true", help="print an object in a line for each example")
-    parser.add_argument("--shard", type=_shard, metavar="I/N", help="run block I of N, from 0, of the examples alone")
-    parser.add_argument("--batch", type=_positive, metavar="N", help="examples a step; 32 by default")
-    parser.add_argument(
-        "--provider",
-        default="cpu",
-        metavar="P[:KEY=VALUE,...]",
-        help="what computes: cpu, cuda, openvino, ..., with options of its own; cpu by default",
-    )
-    parser.add_argument("--allow-fallback", action="store_true", help="let the CPU compute what the provider cannot")
-    parser.add_argument("--threads", type=_positive, metavar="N", help="threads of the CPU; all by default")
-    _weights(parser)
-    _spec(parser)
-
-
 def _summary(commands: Commands) -> None:
     parser = _add(commands, "summary", "show the layers of a net and their figures", "FILE [OPTION ...]", None)
     parser.add_argument("file", metavar="FILE", help=FILE)
@@ -258,13 +227,6 @@ def _positive(text: str) -> int:
     return _between(text, 1, 2**31 - 1)
 
 
-def _shard(text: str) -> tuple[int, int]:
-    index, slash, count = text.partition("/")
-    if not slash or not index.isdecimal() or not count.isdecimal() or len(text) > 20 or int(index) >= int(count):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form I/N, with I from 0 to N - 1")
-    return int(index), int(count)
-
-
 def _opset(text: str) -> int:
     return _between(text, 17, 26)
 
@@ -280,19 +242,26 @@ def _between(text: str, low: int, high: int) -> int:
     return number
 
 
-def _pictures(commands: Commands, name: str) -> None:
-    from netdsl.cli import picture_options
+def _from(module: str, name: str) -> Callable[[Commands], None]:
+    """What declares a command, in a module that is imported when the command is declared."""
 
-    getattr(picture_options, name)(commands)
+    def declare(commands: Commands) -> None:
+        from importlib import import_module
+
+        getattr(import_module(f"netdsl.cli.{module}"), name)(commands)
+
+    return declare
 
 
 COMMANDS = {
     "check": _check,
     "summary": _summary,
     "compile": _compile,
-    "run": _run,
-    "attack": lambda commands: _pictures(commands, "attack"),
-    "filters": lambda commands: _pictures(commands, "filters"),
+    "run": _from("run_options", "run"),
+    "train": _from("train_options", "train"),
+    "eval": _from("train_options", "evaluate"),
+    "attack": _from("picture_options", "attack"),
+    "filters": _from("picture_options", "filters"),
     "zoo": _zoo,
     "layers": _layers,
     "explain": _explain,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import TracebackType
 
     from netdsl.train.loop import Trainer
 
@@ -29,6 +30,14 @@ class Progress:
 
     def epoch(self, trainer: Trainer, row: Mapping[str, Any]) -> None:
         """An epoch is done, with its row of the log."""
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """What was shown goes."""
 
     def epoch_seconds(self) -> float:
         """How long the epoch took that has just ended; the next begins."""

@@ -31,6 +31,10 @@ class Choices:
         self.provider = provider
         self.allow_fallback = allow_fallback
 
+    def kept(self) -> dict[str, object]:
+        """What a checkpoint keeps of them."""
+        return {"lowering": self.lowering, "threads": self.threads, "provider": self.provider}
+
 
 def default_threads() -> int:
     """The cores that this process may use."""

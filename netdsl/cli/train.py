@@ -1,0 +1,142 @@
+"""`netdsl train`: a net is trained as its `train` block says, into a folder of its own."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from netdsl.cli.problems import note, show
+from netdsl.diagnostics.report import Report
+from netdsl.diagnostics.terminal import escape
+from netdsl.frontend import load_training
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from netdsl.elaborate.module import Module
+    from netdsl.ir.recipe import Recipe
+    from netdsl.train.checkpoint import Checkpoint
+    from netdsl.train.folder import RunFolder
+    from netdsl.train.loop import Trainer
+
+INTERRUPTED = 130
+RUNS = "runs"
+
+
+def command(options: argparse.Namespace) -> int:
+    """Exit code 0; 1 where the net, its training or the data have errors, or the loss is no number any more; 130 where
+    it was interrupted, after a checkpoint. Raises UserError."""
+    report = Report()
+    recipe, module = load_training(options.file, report, settings=_settings(options), root=options.root)
+    show(report, options)
+    if recipe is None or report.errors:
+        return 1
+    from netdsl.train.evaluate import Measures
+    from netdsl.train.folder import RunFolder
+
+    measures = list(Measures(recipe, numbers=True).by_name)
+    columns = ["loss", *measures]
+    if recipe.validate is not None:
+        columns += [f"validation_{name}" for name in columns]
+    folder = RunFolder(options.out or os.path.join(RUNS, recipe.name), columns)
+    goes_on = folder.judge(resume=options.resume, force=options.force)
+    with folder.alone():
+        return _train(recipe, module, folder, goes_on, options)
+
+
+def _settings(options: argparse.Namespace) -> list[str]:
+    """The options that a `--set` could say."""
+    given = {"epochs": options.epochs, "steps": options.steps}
+    return [*options.set, *(f"train.{key}={value}" for key, value in given.items() if value is not None)]
+
+
+def _train(recipe: Recipe, module: Module, folder: RunFolder, goes_on: bool, options: argparse.Namespace) -> int:
+    from netdsl.cli.train_progress import Told
+    from netdsl.train.keeper import SECONDS, Keeper
+    from netdsl.train.material import open_data
+    from netdsl.train.session import Choices
+    from netdsl.train.start import about, check_same, go_on, start
+    from netdsl.weights.file import open_weights
+
+    checkpoint = folder.latest() if goes_on else None
+    choices = Choices(**_choices(checkpoint, options))
+    dataset, validation = open_data(recipe)
+    for text in dict.fromkeys([*dataset.notes, *(validation.notes if validation is not None else ())]):
+        note(text)
+    weights = open_weights(options.weights) if options.weights is not None else None
+    trainer = start(recipe, dataset, validation, choices, weights=weights, progress=Told(options.json))
+    if goes_on:
+        check_same(folder, recipe, trainer.runner.graph)
+    if checkpoint is None:
+        from netdsl.train.sources import texts
+
+        more = {"file": options.file, "set": options.set, "weights": options.weights}
+        folder.begin(about(recipe, trainer.runner.graph, choices, more), texts(module))
+    else:
+        go_on(trainer, checkpoint)
+        folder.cut(checkpoint)
+        note(f"{escape(folder.path)}: goes on after step {checkpoint.position.step:,} of {trainer.steps:,}")
+    seconds = SECONDS if options.checkpoint is None else options.checkpoint
+    trainer.keeper = Keeper(folder, recipe.keep, choices.kept(), seconds)
+    if options.tensorboard:
+        from netdsl.train.tensorboard import Board
+
+        trainer.board = Board(folder.path)
+    return _run(trainer, folder, options)
+
+
+def _choices(checkpoint: Checkpoint | None, options: argparse.Namespace) -> dict[str, Any]:
+    """How steps are computed: as the options say, else as before, so that the last bits are the same."""
+    before: dict[str, Any] = checkpoint.about if checkpoint is not None else {}
+    found = {
+        "lowering": options.lowering or before.get("lowering") or "auto",
+        "threads": options.threads or before.get("threads"),
+        "provider": options.provider,
+        "allow_fallback": options.allow_fallback,
+    }
+    changed = [key for key in ("lowering", "threads", "provider") if found[key] != before.get(key, found[key])]
+    if changed:
+        note(f"another {' and '.join(changed)} than before: the last bits may differ from an unbroken run's")
+    return found
+
+
+def _run(trainer: Trainer, folder: RunFolder, options: argparse.Namespace) -> int:
+    assert trainer.keeper is not None
+    with _signals(trainer), trainer.progress:
+        done = trainer.run()
+        trainer.keep()
+        trainer.keeper.finish(trainer)
+    name = escape(folder.path)
+    if not done:
+        note(f"stopped after step {trainer.position.step:,} of {trainer.steps:,}, with a checkpoint: --resume goes on")
+        return INTERRUPTED
+    best = f", the best of epoch {trainer.best_epoch:,}" if trainer.best is not None else ""
+    note(f"{name}: {trainer.position.step:,} steps; last.safetensors and .onnx{best}: best.safetensors and .onnx")
+    return 0
+
+
+@contextmanager
+def _signals(trainer: Trainer) -> Iterator[None]:
+    """Within, being asked to end stops a training after its step, and asked again at once."""
+    import signal
+    import threading
+
+    def stop(number: int, _: object) -> None:
+        if trainer.stopped:
+            raise KeyboardInterrupt
+        trainer.stopped = True
+
+    asked = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
+        asked = []
+    before = {number: signal.getsignal(number) for number in asked}
+    for number, handler in before.items():
+        if handler in (signal.SIG_DFL, signal.default_int_handler):  # nohup's wish to go on is respected
+            signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
