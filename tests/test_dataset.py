@@ -24,7 +24,7 @@ from netdsl.data.column import ArrayColumn
 from netdsl.data.dataset import Dataset
 from netdsl.data.errors import BadStream, BatchTooLarge, NoExamples
 from netdsl.data.images import Picture
-from netdsl.data.iterable import Stream
+from netdsl.data.iterable import Stream, from_batches
 from netdsl.data.kinds import KINDS, open_dataset
 from netdsl.data.order import permutation
 from netdsl.data.sources import from_arrays
@@ -362,6 +362,31 @@ def test_bad_streams(name: str) -> None:
     items, error, said = STREAMS[name]
     with pytest.raises(error, match=said):
         list(Stream(items, wanted(1, 5, 4)).batches(5, seed=0, epoch=0))
+
+
+def test_a_stream_is_as_long_as_it_is() -> None:
+    begun: list[int] = []
+
+    def source(epoch: int) -> Iterator[tuple[Array, Array]]:
+        begun.append(epoch)
+        return parts(4, 8, 2, 9)
+
+    stream = Stream(source, wanted(1, 5, 4))
+    assert (len(stream), stream.steps(5), stream.steps(5, drop_last=False), stream.batch(50)) == (23, 4, 5, 23)
+    assert begun == [0]
+    assert len(Stream(source, wanted(1, 5, 4), length=7)) == 7
+    assert begun == [0]
+
+
+def test_a_generator_is_kept() -> None:
+    with pytest.raises(BadStream, match="generator can be gone through once only"):
+        Stream(parts(23), wanted(1, 5, 4))
+    x, y = digits()
+    batch = next(from_batches(parts(4, 8, 11), wanted(1, 5, 4)).batches(23, seed=0, epoch=0, shuffle=False))
+    np.testing.assert_array_equal(batch["x"], x.astype(np.float32), strict=True)
+    np.testing.assert_array_equal(batch["y"], y, strict=True)
+    with pytest.raises(NoExamples):
+        from_batches([], wanted(1, 5, 4))
 
 
 def test_a_stream_that_ended_cannot_be_gone_on_with() -> None:

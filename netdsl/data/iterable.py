@@ -12,11 +12,13 @@ from netdsl.data.checks import check_counts, check_finite, target_column
 from netdsl.data.column import ArrayColumn
 from netdsl.data.errors import BadStream, NoExamples
 from netdsl.data.reader import type_of
+from netdsl.data.sources import from_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from netdsl.data.augment import Augment
+    from netdsl.data.dataset import Dataset
     from netdsl.data.reader import Array
     from netdsl.data.wanted import Wanted
 
@@ -29,23 +31,43 @@ class Stream:
     x and y are arrays, or mappings of arrays where there are several inputs or targets. `source` is an iterable that
     can be begun again each epoch, or a function that takes the epoch and returns one. It is trusted to give the same
     for the same epoch: a run that goes on in the middle reads what was used already, and forgets it. The order is the
-    source's own. Each part is checked as it comes, as data sets are before training.
+    source's own. Each part is checked as it comes, as data sets are before training. `length` is how many examples an
+    epoch has; where it is not given and is asked for, epoch 0 is gone through once. Raises BadStream for a generator,
+    which has but one epoch: `from_batches` keeps what it gives.
     """
 
-    __slots__ = ("_source", "_wanted", "classes", "notes")
+    __slots__ = ("_length", "_source", "_wanted", "classes", "notes")
 
-    def __init__(self, source: Iterable[object] | Callable[[int], Iterable[object]], wanted: Wanted) -> None:
+    def __init__(
+        self,
+        source: Iterable[object] | Callable[[int], Iterable[object]],
+        wanted: Wanted,
+        *,
+        length: int | None = None,
+    ) -> None:
+        if not callable(source) and iter(source) is source:
+            raise BadStream(
+                f"{type(source).__name__} can be gone through once only, and a training does so each epoch",
+                "give a list, or a function that takes the epoch and returns an iterable",
+            )
         self._source = source
         self._wanted = wanted
+        self._length = length
         self.classes: Sequence[str] | None = wanted.classes
         self.notes: list[str] = []
 
-    def batch(self, wanted: int) -> int:
-        """As of a data set; how many examples there are is not known."""
-        return wanted
+    def __len__(self) -> int:
+        if self._length is None:
+            self._length = sum(len(next(iter(part.values()))) for part in self._parts(0))
+        return self._length
 
-    def steps(self, batch: int, drop_last: bool = True) -> None:
-        """How many batches an epoch has is not known."""
+    def batch(self, wanted: int) -> int:
+        """As of a data set."""
+        return min(wanted, len(self))
+
+    def steps(self, batch: int, drop_last: bool = True) -> int:
+        """As of a data set."""
+        return len(self) // batch if drop_last else -(-len(self) // batch)
 
     def batches(
         self,
@@ -76,26 +98,35 @@ class Stream:
 
     def _parts(self, epoch: int) -> Iterator[Part]:
         source = self._source(epoch) if callable(self._source) else self._source
-        for number, item in enumerate(source):
-            where = f"epoch {epoch}, item {number}"
-            if not isinstance(item, (tuple, list)) or len(item) != 2:
-                raise BadStream(f"{where} is {type(item).__name__}, and no pair (x, y) of arrays")
-            yield self._checked(
-                _by_name(item[0], self._wanted.inputs, where), _by_name(item[1], self._wanted.targets, where), where
-            )
+        return _parts(source, self._wanted, f"epoch {epoch}, item")
 
-    def _checked(self, xs: Mapping[str, object], ys: Mapping[str, object], where: str) -> Part:
+
+def _parts(source: Iterable[object], wanted: Wanted, what: str) -> Iterator[Part]:
+    """The items of an iterable as arrays by name, each checked; inputs in types of their own."""
+    for number, item in enumerate(source):
+        where = f"{what} {number}"
+        if not isinstance(item, (tuple, list)) or len(item) != 2:
+            raise BadStream(f"{where} is {type(item).__name__}, and no pair (x, y) of arrays")
+        xs, ys = _by_name(item[0], wanted.inputs, where), _by_name(item[1], wanted.targets, where)
         columns = {}
-        for name, (_, dtype) in self._wanted.inputs.items():
+        for name, (_, dtype) in wanted.inputs.items():
             path = f"{where}: {name}"
-            columns[name] = ArrayColumn(path, as_array(xs[name], path), self._wanted.example(name), dtype)
+            columns[name] = ArrayColumn(path, as_array(xs[name], path), wanted.example(name), dtype)
             check_finite(columns[name])
-        for name, target in self._wanted.targets.items():
+        for name, target in wanted.targets.items():
             path = f"{where}: {name}"
             columns[name] = target_column(path, as_array(ys[name], path), target)
         check_counts(columns)
-        targets = self._wanted.targets
-        return {name: c.array.astype(c.dtype) if name in targets else c.array for name, c in columns.items()}
+        yield {name: c.array.astype(c.dtype) if name in wanted.targets else c.array for name, c in columns.items()}
+
+
+def from_batches(source: Iterable[object], wanted: Wanted) -> Dataset:
+    """A data set of all batches (x, y) of an iterable, a generator too, kept in memory."""
+    parts = list(_parts(source, wanted, "item"))
+    if not parts:
+        raise NoExamples("the iterable gives no batches")
+    whole = _joined(parts)
+    return from_arrays({n: whole[n] for n in wanted.inputs}, {n: whole[n] for n in wanted.targets}, wanted)
 
 
 def _by_name(value: object, names: Mapping[str, object], where: str) -> Mapping[str, object]:
