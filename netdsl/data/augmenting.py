@@ -97,12 +97,13 @@ def _turned(x: Array, angles: Array) -> Array:
     i, j = np.clip(i, -1, height) + 1, np.clip(j, -1, width) + 1
     top, left = np.minimum(i.astype(np.int64), height), np.minimum(j.astype(np.int64), width)
     below, beside = (i - top).astype(np.float32)[:, None], (j - left).astype(np.float32)[:, None]
-    picture = np.arange(len(x))[:, None, None]
+    flat = padded.reshape(*x.shape[:2], -1)
+    places = (top * (width + 2) + left).reshape(len(x), -1)
 
-    def pixels(i: Array, j: Array) -> Array:
-        return np.moveaxis(padded[picture, :, i, j], 3, 1)
+    def pixels(offset: int) -> Array:  # a `take` for each picture is twice as fast as one for all
+        return np.stack([one.take(at, 1) for one, at in zip(flat, places + offset, strict=True)]).reshape(x.shape)
 
-    upper = pixels(top, left) * (1 - beside) + pixels(top, left + 1) * beside
-    lower = pixels(top + 1, left) * (1 - beside) + pixels(top + 1, left + 1) * beside
+    upper = pixels(0) * (1 - beside) + pixels(1) * beside
+    lower = pixels(width + 2) * (1 - beside) + pixels(width + 3) * beside
     made: Array = upper * (1 - below) + lower * below
     return made
