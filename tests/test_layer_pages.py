@@ -65,7 +65,7 @@ MARKDOWN = {
 
 @pytest.mark.parametrize("text", MARKDOWN)
 def test_formulas_survive_markdown(text: str) -> None:
-    assert pages._markdown(text) == MARKDOWN[text]
+    assert pages.markdown(text) == MARKDOWN[text]
 
 
 def test_layers_lists_each_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:

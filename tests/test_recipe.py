@@ -64,6 +64,12 @@ def test_what_is_left_out():
     assert [line.metric.name for line in found.metrics] == ["accuracy"]
 
 
+def test_the_first_metric_that_is_a_number_is_watched():
+    watched = recipe_with("metric confusion; metric error; metric accuracy").watched
+    assert watched.metric.name == "error"
+    assert recipe_with("metric confusion").watched is None
+
+
 def test_the_default_metric_is_of_the_targets_kind():
     found = right("net n { input x 4; dense 3 }\ntrain n { data xor; loss mse }")
     assert [(line.output, line.metric.kind) for line in found.metrics] == [("output", "mse")]

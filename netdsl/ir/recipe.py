@@ -131,5 +131,10 @@ class Recipe:
         """The gradients of all weights, clipped as the optimizer's arguments say."""
         return self.optimizer.clipped(gradients)
 
+    @property
+    def watched(self) -> MetricLine | None:
+        """The metric that tells which epoch is the best, and that `plateau` watches: the first that is one number."""
+        return next((line for line in self.metrics if line.metric.better), None)
+
     def __repr__(self) -> str:
         return f"<recipe of {self.name}>"

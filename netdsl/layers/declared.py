@@ -18,6 +18,7 @@ class Declared:
 
     kind: ClassVar[str] = ""
     arguments: ClassVar[dict[str, Argument]] = {}
+    variadic: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         own = {name: value for name, value in cls.__dict__.items() if isinstance(value, Argument)}

@@ -23,7 +23,8 @@ def one_minus_power(base: float, t: Value) -> Value:
 
 @optimizer("adam")
 class Adam(Optimizer):
-    """Adam: g <- g + d w; m <- b1 m + (1 - b1) g; v <- b2 v + (1 - b2) g^2; w <- w - r m' / (sqrt(v') + eps).
+    """Adaptive moment estimation: g <- g + d w; m <- b1 m + (1 - b1) g; v <- b2 v + (1 - b2) g^2;
+    w <- w - r m' / (sqrt(v') + eps).
 
     Here m' = m/(1 - b1^t) and v' = v/(1 - b2^t), b1 is `beta1`, b2 is `beta2`, d is `decay`.
     Conventions: as PyTorch's `Adam`. What is kept is m/(1 - b1) and v/(1 - b2), which takes fewer passes over memory;
@@ -83,7 +84,8 @@ class AdamW(Adam):
 
 @optimizer("rmsprop")
 class RmsProp(Optimizer):
-    """RMSProp: g <- g + d w; v <- a v + (1 - a) g^2; u <- m u + g/(sqrt(v) + eps); w <- w - r u.
+    """Steps over the root of the mean square: g <- g + d w; v <- a v + (1 - a) g^2;
+    u <- m u + g/(sqrt(v) + eps); w <- w - r u.
 
     Here a is `alpha`, m is `momentum`, d is `decay`; without momentum u is g/(sqrt(v) + eps).
     Conventions: as PyTorch's `RMSprop`, not centred. What is kept is v/(1 - a), and u times the root of 1 - a; the

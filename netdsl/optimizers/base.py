@@ -53,8 +53,8 @@ class Optimizer(Declared):
     kind: ClassVar[str] = ""
     lr: float
     decay: float = keyword(Real(0), 0.0, doc="the weight decay")
-    clip: float | None = keyword(Real(above=0), None, doc="the largest norm of all gradients together; see `clip_norm`")
-    clip_value: float | None = keyword(Real(above=0), None, doc="the largest absolute value in a gradient")
+    clip: float | None = keyword(Real(above=0), None, doc="the norm that all gradients together are scaled down to")
+    clip_value: float | None = keyword(Real(above=0), None, doc="the largest absolute value that is left in a gradient")
 
     def update(self, w: Value, g: Value, t: Update) -> Value:
         """The weight after the step."""

@@ -11,7 +11,7 @@ from netdsl.schedules.base import Schedule, keyword, schedule
 
 @schedule("constant")
 class Constant(Schedule):
-    """The same rate throughout: r = lr.
+    """A rate that stays: r = lr.
 
     ```net
     net mlp { input x 784; dense 10 }
@@ -37,7 +37,7 @@ class Epochs(Kind):
 
 @schedule("step")
 class Step(Schedule):
-    """Steps down: r = lr f^n, where n of the epochs `at` are over and f is the `factor`.
+    """A rate that falls at set epochs: r = lr f^n, where n of the epochs `at` are over and f is the `factor`.
 
     Conventions: as PyTorch's `MultiStepLR`; epochs count from the beginning, warm-up included.
     Source: Krizhevsky et al. (2012), section 5; He et al. (2016), section 3.4.
@@ -57,7 +57,7 @@ class Step(Schedule):
 
 @schedule("cosine")
 class Cosine(Schedule):
-    """Half a cosine: r = to + (lr - to) (1 + cos(pi p))/2, where p = (e - W)/(E - W).
+    """A rate that falls along half a cosine: r = to + (lr - to) (1 + cos(pi p))/2, where p = (e - W)/(E - W).
 
     Conventions: as PyTorch's `CosineAnnealingLR`, `to` being its `eta_min`, a rate; it changes with each step.
     Source: Loshchilov & Hutter (2017), equation 5.
@@ -76,9 +76,9 @@ class Cosine(Schedule):
 
 @schedule("one_cycle")
 class OneCycle(Schedule):
-    """Up and down: the rate begins at lr/div, is lr when the part `rise` is over, and ends at lr/div/final_div.
+    """A rate that rises and falls: it begins at lr/div, is lr when the part `rise` is over, and ends at lr/div/final_div;
+    both ways it follows half a cosine.
 
-    Both ways it follows half a cosine.
     Conventions: as PyTorch's `OneCycleLR`, of which `lr` is the `max_lr`, but in continuous time; momentum stays.
     Source: Smith & Topin (2019).
 

@@ -10,8 +10,8 @@ from netdsl.schedules.base import Schedule, keyword, schedule
 
 @schedule("plateau")
 class Plateau(Schedule):
-    """Steps down where nothing gets better: r is multiplied by `factor` after more than `patience` epochs in a row in
-    which the first metric, of the validation set if there is one, was not better than the best so far.
+    """A rate that falls where nothing gets better: r is multiplied by `factor` after more than `patience` epochs in a
+    row in which the first metric, of the validation set if there is one, was not better than the best so far.
 
     Better is lower than best - threshold |best|, or higher than best + threshold |best|, by the metric.
     Conventions: as PyTorch's `ReduceLROnPlateau` with the relative threshold and no cooldown, where best is positive.
