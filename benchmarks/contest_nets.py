@@ -1,0 +1,63 @@
+"""The nets of the contest: what is fed to each. Nothing of netdsl's and nothing of PyTorch's: both sides read it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+RATE, MOMENTUM, DECAY = 0.001, 0.9, 5e-4
+
+
+class Contest:
+    """A net and its batch: `source` is netdsl's name for the net, `shape` an example's, `classes` the labels'."""
+
+    def __init__(self, source: str, batch: int, shape: tuple[int, ...], classes: int) -> None:
+        self.source = source
+        self.batch = batch
+        self.shape = shape
+        self.classes = classes
+
+    def data(self, batch: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """A batch of normals with random labels, the same each time."""
+        generator = np.random.default_rng(0)
+        x = generator.standard_normal((batch or self.batch, *self.shape), np.float32)
+        return x, generator.integers(0, self.classes, batch or self.batch)
+
+
+CONTESTS = {
+    "mlp": Contest("benchmarks/nets/mlp.net", 128, (784,), 10),
+    "lenet5": Contest("lenet5", 64, (1, 28, 28), 10),
+    "resnet20": Contest("benchmarks/nets/resnet20.net", 64, (3, 32, 32), 10),
+    "resnet18": Contest("resnet18", 4, (3, 224, 224), 1000),
+    "alexnet": Contest("alexnet_torchvision", 8, (3, 224, 224), 1000),
+    "mobilenet_v2": Contest("mobilenet_v2", 8, (3, 224, 224), 1000),
+}
+
+
+def serve(step: Any, imported: float) -> None:
+    """Run as many steps as each line of stdin says and answer with their seconds; at the end with the memory."""
+    import json
+    import sys
+    from time import perf_counter, process_time
+
+    step()
+    for line in sys.stdin:
+        seconds, busy = [], []
+        for _ in range(int(line)):
+            begin, spent = perf_counter(), process_time()
+            step()
+            seconds.append(perf_counter() - begin)
+            busy.append(process_time() - spent)
+        found = {"seconds": seconds, "busy": busy, "peak": memory("VmHWM"), "imported": imported}
+        print(json.dumps(found), flush=True)
+
+
+def memory(field: str = "VmRSS") -> float:
+    """Megabytes of this process, by Linux' name for them: `VmRSS` is resident now, `VmHWM` the most that ever was."""
+    with open("/proc/self/status", encoding="ascii") as status:
+        (line,) = (line for line in status if line.startswith(field))
+    return int(line.split()[1]) * 1024 / 1e6

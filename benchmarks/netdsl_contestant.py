@@ -1,0 +1,90 @@
+"""netdsl's side of the contest, a process of its own: `python -m benchmarks.netdsl_contestant NET LOWERING THREADS`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.contest_nets import CONTESTS, DECAY, MOMENTUM, RATE, memory, serve
+
+if TYPE_CHECKING:
+    from netdsl.ir.graph import Graph
+    from netdsl.ir.net import Net
+    from netdsl.ir.recipe import Recipe
+
+
+def recipe(net: Net, batch: int, **changes: Any) -> Recipe:
+    """That of the contest: gradient descent with momentum and weight decay on the cross-entropy."""
+    from netdsl.ir.recipe import LossLine, Recipe
+    from netdsl.losses.cross_entropy import CrossEntropy
+    from netdsl.optimizers.sgd import Sgd
+    from netdsl.text import Source, Span
+
+    span = Span(Source("contest", ""), 0, 0)
+    (output,) = (output.name for output in net.outputs.values() if not output.training)
+    nothing: Any = None
+    settings = {"momentum": MOMENTUM, "decay": DECAY, **changes}
+    return Recipe(
+        net,
+        span,
+        name=net.name,
+        data=nothing,
+        losses=(LossLine(output, CrossEntropy(), span),),
+        optimizer=Sgd(lr=RATE, **settings),
+        schedule=nothing,
+        metrics=(),
+        batch=batch,
+    )
+
+
+def step_of(name: str, batch: int | None = None) -> Graph:
+    """The training step of one of the CONTESTS, macros and all."""
+    from benchmarks.figures import load
+    from netdsl.step import training_step
+
+    contest = CONTESTS[name]
+    net = load(contest.source)
+    return training_step(net, recipe(net, batch or contest.batch))
+
+
+def weights(graph: Graph, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
+    """Initial weights as netdsl draws them."""
+    from netdsl.weights.draw import draw_all
+
+    declared = [p.declaration for p in graph.parameters.values()]
+    drawn = draw_all(declared, seed)
+    return {p.name: np.concatenate(list(d)).reshape(p.shape) for p, (_, d) in zip(declared, drawn, strict=True)}
+
+
+def main(name: str, lowering: str, threads: str) -> None:
+    imported = imports()
+    from netdsl.train.runner import initial_state
+    from netdsl.train.session import Choices, prepare
+
+    graph = step_of(name)
+    runner = prepare(graph, initial_state(graph, weights(graph)), Choices(lowering, threads=int(threads)))
+    (image,) = (x for x in graph.inputs if x not in ("target", "rate"))
+    images, labels = CONTESTS[name].data()
+    feeds = {image: images, "target": labels, "rate": np.array(RATE, np.float32)}
+
+    def step() -> None:
+        runner.step(feeds)
+        runner.result("loss").item()
+
+    serve(step, imported)
+
+
+def imports() -> float:
+    """Import what a training imports, and return the megabytes that this process has then."""
+    import onnx
+    import onnxruntime
+
+    assert onnx
+    assert onnxruntime
+    return memory()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
