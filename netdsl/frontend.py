@@ -135,46 +135,6 @@ def load_recipe(
 
     `settings` are `train.KEY=VALUE` texts, which change the block, and `name=value` texts for the net's parameters.
     """
-    from netdsl.elaborate.overrides import is_of_training
-
-    module, wanted = open_module(file, report, root)
-    of_training = [setting for setting in settings if is_of_training(setting)]
-    of_net = [setting for setting in settings if not is_of_training(setting)]
-    found = _recipe(module, wanted, of_training, of_net)
-    if report.errors:
-        offer(
-            report,
-            module.file.source,
-            lambda again, texts: _recipe(*open_module(file, again, root, texts), of_training, of_net),
-        )
-    warn(module, [found.net if found else None])
-    return found
-
-
-def _recipe(module: Module, wanted: str | None, of_training: Sequence[str], of_net: Sequence[str]) -> Recipe | None:
-    from netdsl.elaborate.recipes import recipe
-
-    if module.report.errors:
-        return None
-    try:
-        given = _given(of_net, module, module.report)
-        found = recipe(module, wanted, of_training, given)
-    except Rejected as rejected:
-        module.report.add(rejected.problem)
-        return None
-    except Poisoned:
-        return None
-    return None if module.report.errors else found
-
-
-def load_recipe(
-    file: str | Source, report: Report, *, settings: Sequence[str] = (), root: str | None = None
-) -> Recipe | None:
-    """How the net that FILE means is trained, or a `train` block for it; None where the report has errors.
-
-    Of `settings`, those of the form `train.KEY=VALUE` are for the `train` block, the others for the net. Raises
-    UserError.
-    """
     return load_training(file, report, settings=settings, root=root)[0]
 
 
@@ -183,29 +143,31 @@ def load_training(
 ) -> tuple[Recipe | None, Module]:
     """The same, and the module that it is from."""
     module, wanted = open_module(file, report, root)
-    recipe = _recipe(module, wanted, settings)
+    found = _recipe(module, wanted, settings)
     if report.errors:
         offer(
             report, module.file.source, lambda again, texts: _recipe(*open_module(file, again, root, texts), settings)
         )
-    warn(module, [recipe.net if recipe else None])
-    return recipe, module
+    warn(module, [found.net if found else None])
+    return found, module
 
 
 def _recipe(module: Module, wanted: str | None, settings: Sequence[str]) -> Recipe | None:
     from netdsl.elaborate.overrides import is_of_training
     from netdsl.elaborate.recipes import recipe
 
-    own = [setting for setting in settings if is_of_training(setting)]
+    if module.report.errors:
+        return None
+    of_training = [setting for setting in settings if is_of_training(setting)]
+    of_net = [setting for setting in settings if not is_of_training(setting)]
     try:
-        given = _given([setting for setting in settings if not is_of_training(setting)], module, module.report)
-        found = recipe(module, wanted, own, given)
+        given = _given(of_net, module, module.report)
+        found = recipe(module, wanted, of_training, given)
     except Rejected as rejected:
         module.report.add(rejected.problem)
         return None
     except Poisoned:
         return None
-    module.check_lets()
     return None if module.report.errors else found
 
 

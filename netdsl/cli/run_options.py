@@ -25,7 +25,9 @@ def run(commands: Commands) -> None:
     )
     parser.add_argument("-o", "--output", metavar="OUT.npz", help="write the outputs, by their names")
     parser.add_argument("--force", action="store_true", help="overwrite a file that netdsl did not make")
-    parser.add_argument("--top", type=options._positive, default=5, metavar="K", help="how many classes to print; 5 by default")
+    parser.add_argument(
+        "--top", type=options._positive, default=5, metavar="K", help="how many classes to print; 5 by default"
+    )
     parser.add_argument("--labels", metavar="L", help="the classes' names: one in each line, or a JSON list")
     parser.add_argument("--json", action="store_true", help="print an object in a line for each example")
     parser.add_argument("--shard", type=_shard, metavar="I/N", help="run block I of N, from 0, of the examples alone")

@@ -81,15 +81,15 @@ def _train(recipe: Recipe, module: Module, folder: RunFolder, goes_on: bool, opt
     seconds = SECONDS if options.checkpoint is None else options.checkpoint
     trainer.keeper = Keeper(folder, recipe.keep, choices.kept(), seconds)
     if options.tensorboard:
-        from netdsl.train.tensorboard import Board
+        from netdsl.train.tensorboard import FOLDER, Board
 
-        trainer.board = Board(folder.path)
-    return _run(trainer, folder, options)
+        trainer.keeper.board = Board(folder.file(FOLDER), trainer.position.step)
+    return _run(trainer, folder)
 
 
 def _choices(checkpoint: Checkpoint | None, options: argparse.Namespace) -> dict[str, Any]:
     """How steps are computed: as the options say, else as before, so that the last bits are the same."""
-    before: dict[str, Any] = checkpoint.about if checkpoint is not None else {}
+    before = dict(checkpoint.about) if checkpoint is not None else {}
     found = {
         "lowering": options.lowering or before.get("lowering") or "auto",
         "threads": options.threads or before.get("threads"),
@@ -102,7 +102,7 @@ def _choices(checkpoint: Checkpoint | None, options: argparse.Namespace) -> dict
     return found
 
 
-def _run(trainer: Trainer, folder: RunFolder, options: argparse.Namespace) -> int:
+def _run(trainer: Trainer, folder: RunFolder) -> int:
     assert trainer.keeper is not None
     with _signals(trainer), trainer.progress:
         done = trainer.run()
@@ -123,7 +123,7 @@ def _signals(trainer: Trainer) -> Iterator[None]:
     import signal
     import threading
 
-    def stop(number: int, _: object) -> None:
+    def stop(*_: object) -> None:
         if trainer.stopped:
             raise KeyboardInterrupt
         trainer.stopped = True

@@ -20,10 +20,14 @@ def train(commands: Commands) -> None:
     ends.add_argument("--epochs", type=options._positive, metavar="N", help="how often all examples are seen")
     ends.add_argument("--steps", type=options._positive, metavar="N", help="or how many batches are")
     parser.add_argument("--out", metavar="DIR", help="the folder of the run; runs/NET by default")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in the folder, from its last checkpoint")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run in the folder, from its last checkpoint"
+    )
     parser.add_argument("--force", action="store_true", help="overwrite the run that is in the folder")
     parser.add_argument("--checkpoint", type=_seconds, metavar="S", help="seconds between checkpoints; 60 by default")
-    parser.add_argument("--lowering", choices=("auto", "std", "blk"), metavar="L", help="how it is computed: auto, std, blk")
+    parser.add_argument(
+        "--lowering", choices=("auto", "std", "blk"), metavar="L", help="how it is computed: auto, std, blk"
+    )
     parser.add_argument("--tensorboard", action="store_true", help="write the figures for TensorBoard too")
     parser.add_argument("--json", action="store_true", help="print an object in a line for each epoch")
     _provider(parser)
@@ -42,7 +46,9 @@ def evaluate(commands: Commands) -> None:
     parser.add_argument("--plot", metavar="OUT.svg|png", help="draw the confusion matrix")
     parser.add_argument("--force", action="store_true", help="overwrite a file that netdsl did not make")
     parser.add_argument("--labels", metavar="L", help="the classes' names: one in each line, or a JSON list")
-    parser.add_argument("--batch", type=options._positive, metavar="N", help="examples a step; those of the train block")
+    parser.add_argument(
+        "--batch", type=options._positive, metavar="N", help="examples a step; those of the train block"
+    )
     parser.add_argument("--json", action="store_true", help="print an object")
     _provider(parser)
     options._spec(parser)
@@ -57,7 +63,6 @@ def _provider(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--allow-fallback", action="store_true", help="let the CPU compute what the provider cannot")
     parser.add_argument("--threads", type=options._positive, metavar="N", help="threads of the CPU; all by default")
-
 
 
 def _seconds(text: str) -> float:

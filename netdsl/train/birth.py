@@ -41,7 +41,7 @@ def birth(
 
     `before` is the state that the step began with, `name(input, row)` what to call an example of the batch.
     """
-    rate = float(feeds["rate"])
+    lower = LOWER.format(float(feeds["rate"]) / 10)
     for key, array in feeds.items():
         if (row := _first_row(array)) is not None:
             return (f"the data are not finite: `{key}` of {name(key, row)}",)
@@ -49,13 +49,13 @@ def birth(
         for parameter in node.parameters.values():
             if not np.isfinite(before[parameter.name]).all():
                 where = f"the weight `{parameter.name}` of `{node.name}`, {node.span}, was not finite any more"
-                return f"{where}: the update of the step before has blown it up", LOWER.format(rate / 10)
+                return f"{where}: the update of the step before has blown it up", lower
     values = _values(recipe, before, feeds, threads)
     for node in recipe.net.nodes:
         if node.name in values and not values[node.name]:
-            return f"it was born in `{node.name}`, {node.span}, whose inputs and weights are finite", LOWER.format(rate / 10)
+            return f"it was born in `{node.name}`, {node.span}, whose inputs and weights are finite", lower
     lines = ", ".join(f"`{line.loss.kind}`, {line.span}" for line in recipe.losses)
-    return f"it was born in the loss, {lines}: what the net gives is finite", LOWER.format(rate / 10)
+    return f"it was born in the loss, {lines}: what the net gives is finite", lower
 
 
 def _first_row(array: Array) -> int | None:

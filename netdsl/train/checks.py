@@ -22,7 +22,7 @@ def check_batch(recipe: Recipe) -> None:
     for node in recipe.net.nodes if recipe.batch == 1 else ():
         if node.layer.kind == "bn" and elements(node.shape[1:]) == 1 and not _is_frozen(node, recipe):
             raise LoneValue(
-                f"{node.span}: `{node.name}` normalises {text(node.shape)}, which in a batch of 1 is one value a channel",
+                f"{node.span}: `{node.name}` normalises {text(node.shape)}, in a batch of 1 one value a channel",
                 "more examples make a larger batch, and `freeze` keeps the statistics as they are",
             )
 

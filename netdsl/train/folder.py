@@ -68,7 +68,8 @@ class RunFolder:
             return resume
         if held and not force:
             raise FolderIsTaken(
-                f"{name} holds {escape(held[0])}, and no run", "--out names another folder, --force writes into this one"
+                f"{name} holds {escape(held[0])}, and no run",
+                "--out names another folder, --force writes into this one",
             )
         return False
 

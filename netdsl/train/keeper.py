@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from netdsl.train.folder import RunFolder
     from netdsl.train.loop import Trainer
     from netdsl.train.runner import Array
+    from netdsl.train.tensorboard import Board
 
 SHARE = 50
 """A checkpoint is made when the training since the last one took so many times longer than writing it."""
@@ -36,6 +37,7 @@ class Keeper:
         self.folder = folder
         self.newest: str | None = None
         self.best: Mapping[str, Array] | None = None
+        self.board: Board | None = None
         self._keep = keep
         self._choices = choices
         self._seconds = seconds
@@ -48,6 +50,8 @@ class Keeper:
 
     def row(self, row: Mapping[str, Any], seconds: float, examples: int) -> None:
         self.folder.metrics.add(row)
+        if self.board is not None:
+            self.board.add(row)
         speed = {"seconds": round(seconds, 3), "examples_per_second": round(examples / max(seconds, 1e-9), 1)}
         self.folder.speed.add({"epoch": row["epoch"], "step": row["step"], **speed})
 
@@ -88,6 +92,8 @@ class Keeper:
         for which in ("last", "best"):
             write_model(self.folder.file(f"{which}.onnx"), trainer.recipe.net, self.folder.file(f"{which}.safetensors"))
         self.draw()
+        if self.board is not None:
+            self.board.close()
 
     def draw(self) -> None:
         """Write the curves of what is logged so far."""
@@ -97,7 +103,9 @@ class Keeper:
         for name in names:
             if name not in ("epoch", "step", "rate"):
                 curves = {"training": name, "validation": VALIDATION + name}
-                panels[name] = {key: [(r["step"], r[column]) for r in rows if column in r] for key, column in curves.items()}
+                panels[name] = {
+                    key: [(r["step"], r[column]) for r in rows if column in r] for key, column in curves.items()
+                }
         steps = read_columns(self.folder.steps.paths[0], ("step", "loss"))
         if len(steps) > len(rows):
             panels[LOSS]["training"] = steps

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     Row = Mapping[str, float | int | None]
 
 
-
 class Log:
     """Tables in a folder: each row is a line of `NAME.csv`, and of `NAME.jsonl` too where `objects` says so.
 

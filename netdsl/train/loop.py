@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import ceil, isfinite
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,11 +35,12 @@ class TooFew(UserError, code="E0865"):
 def wanted(recipe: Recipe, augment: Augment | None = None, classes: Sequence[str] | None = None) -> Wanted:
     """What a data set must have for a recipe."""
     net = recipe.net
-    inputs = {node.name: (node.shape, getattr(node.layer, "dtype", "f32")) for node in net.inputs}
-    pictures = {
-        node.name: Picture(**{key: getattr(node.layer, key, default) for key, default in PICTURE.items()})
-        for node in net.inputs
-    }
+    inputs: dict[str, tuple[Any, str]] = {}
+    pictures: dict[str, Picture] = {}
+    for node in net.inputs:
+        inputs[node.name] = node.shape, getattr(node.layer, "dtype", "f32")
+        said: dict[str, Any] = {key: getattr(node.layer, key, default) for key, default in PICTURE.items()}
+        pictures[node.name] = Picture(**said)
     targets = {}
     for line in recipe.losses:
         name = target_name(net, line.output)

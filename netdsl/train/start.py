@@ -140,8 +140,7 @@ def go_on(trainer: Trainer, checkpoint: Checkpoint) -> None:
     state = {name: array.shape for name, array in trainer.runner.state().items()}
     if state != {name: array.shape for name, array in checkpoint.state.items()}:
         raise OtherRun("the checkpoint has other weights than the net")
-    if checkpoint.about["examples"] != len(trainer.dataset):
-        raise OtherRun(
-            f"the run has begun with {checkpoint.about['examples']:,} examples, and now there are {len(trainer.dataset):,}"
-        )
+    then, now = checkpoint.about["examples"], len(trainer.dataset)
+    if then != now:
+        raise OtherRun(f"the run has begun with {then:,} examples, and now there are {now:,}")
     trainer.restore(checkpoint)

@@ -38,4 +38,4 @@ def write_tensors(file: BinaryIO, arrays: Mapping[str, Array], metadata: Mapping
     file.write(len(text).to_bytes(8, "little"))
     file.write(text)
     for array in arrays.values():
-        file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8))
+        file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data)
