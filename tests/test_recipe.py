@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -202,6 +203,7 @@ WRONG = [
     ("metric mse", "E0340 mse"),
     ("metric acuracy", "E0219 acuracy"),
     ("metric other accuracy", "E0220 other"),
+    ("metric 3 accuracy", "E0401 3"),
     ("loss mse", "E0217 loss mse"),
     ("freeze", "E0403 freeze"),
     ("freeze dense2", "E0203 dense2"),
@@ -249,6 +251,28 @@ def test_every_mistake_of_a_block_is_found_at_once():
 def test_a_net_that_is_wrong_leaves_its_training_alone():
     _, problems = recipe_of("net n { input x 4; dense 0 }\ntrain n { data xor; loss logistic; freeze a; batch 0 }")
     assert [p.span.text for p in problems] == ["0", "0"]
+
+
+TOKENS = re.findall(r'"[^"]*"|[\w.*/+-]+|\n|\S', FULL.strip())
+MUTANTS = [
+    mutant
+    for at in range(3, len(TOKENS) - 1)
+    for mutant in (
+        [*TOKENS[:at], *TOKENS[at + 1 :]],
+        [*TOKENS[:at], TOKENS[at + 1], TOKENS[at], *TOKENS[at + 2 :]],
+        [*TOKENS[:at], "bn", *TOKENS[at:]],
+    )
+]
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_no_mutant_of_a_block_ends_in_a_traceback(part):
+    for mutant in MUTANTS[part::8]:
+        found, problems = recipe_of(LENET + " ".join(mutant))
+        assert (found is None) == bool(problems)
+        assert all(problem.message() for problem in problems)
+        if found is not None:
+            assert right(LENET + found.text).text == found.text
 
 
 # --set ---------------------------------------------------------------------------------------------------------------

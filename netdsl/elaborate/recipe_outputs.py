@@ -41,7 +41,12 @@ def _of_output(
     first, second = word(given[0]), word(given[1]) if len(given) > 1 else ""
     is_output = net is not None and first in net.outputs
     if second in table or (is_output and first not in table):
-        assert isinstance(given[0], ast.Name)
+        if not isinstance(given[0], ast.Name):
+            value = f"`{given[0].span.text}`"
+            expected = "the name of an output"
+            context.reject(
+                BadArgument, given[0].span, callee=key.text, argument="output", expected=expected, value=value
+            )
         if len(given) == 1:
             missing(key, key.text, table, context)
         output, given = given[0], given[1:]

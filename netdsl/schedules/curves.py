@@ -76,8 +76,8 @@ class Cosine(Schedule):
 
 @schedule("one_cycle")
 class OneCycle(Schedule):
-    """A rate that rises and falls: it begins at lr/div, is lr when the part `rise` is over, and ends at lr/div/final_div;
-    both ways it follows half a cosine.
+    """A rate that rises and falls: it begins at lr/div, is lr when the part `rise` is over, ends at lr/div/final_div,
+    and follows half a cosine both ways.
 
     Conventions: as PyTorch's `OneCycleLR`, of which `lr` is the `max_lr`, but in continuous time; momentum stays.
     Source: Smith & Topin (2019).
