@@ -230,6 +230,7 @@ NO_GRADIENTS = {
     "BitwiseXor",
     "ShiftRight",
     "ArgMax",
+    "BatchNormalizationTraining",
     "OneHot",
     "Range",
     "ScatterElements",

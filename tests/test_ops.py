@@ -17,6 +17,7 @@ from netdsl.emit import OPSETS, check, emit
 from netdsl.ir.graph import Graph
 from netdsl.ir.shape import Size, Undecidable
 from netdsl.ops.base import Macro, Op
+from netdsl.ops.batch_training import BnTrain
 from netdsl.ops.convolution import Conv, ConvTranspose
 from netdsl.ops.linear import Gemm, MatMul
 from netdsl.wire import to_bytes
@@ -218,7 +219,7 @@ CASES = {
     **{
         f"batch_norm_training_{name}": (
             [(2, 4, 3, 5), (4,), (4,)],
-            lambda x, s, b, i=i: ops.batch_norm_training(x, s, b, 1e-3)[i],
+            lambda x, s, b, i=i: BnTrain(1e-3).expand(x, s, b)[i],
             oracle,
         )
         for i, (name, oracle) in enumerate(

@@ -6,7 +6,6 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.ir.graph import Tensor
 from netdsl.ops.base import Form, Macro, Op, known
 from netdsl.ops.normalization import by_channel
 
@@ -15,11 +14,33 @@ if TYPE_CHECKING:
     from netdsl.ir.shape import Shape
 
 
-class BnTrain(Op):
+class BatchNormalizationTraining(Op):
+    """x, scale, bias and two vectors [C] of numbers that do not matter -> y, mean, var. ONNX BatchNormalization.
+
+    With a momentum of 0 its running statistics are those of the batch. onnxruntime writes them into the memory of the
+    vectors, whatever else that is: they must be this operation's own.
+    """
+
+    __slots__ = ("epsilon",)
+
+    def __init__(self, epsilon: float) -> None:
+        self.epsilon = float(epsilon)
+
+    def shapes(self, *xs: Shape) -> tuple[Shape, ...]:
+        return xs[0], xs[1], xs[1]
+
+    def dtypes(self, *xs: str) -> tuple[str, ...]:
+        return xs[0], xs[3], xs[4]
+
+    def onnx(self, opset: int, *xs: Value) -> Form:
+        return Form("BatchNormalization", {"epsilon": self.epsilon, "momentum": 0.0, "training_mode": 1})
+
+
+class BnTrain(Macro):
     """y = scale * (x - mean) / sqrt(var + epsilon) + bias, mean and var per channel of the batch, also results.
 
-    x [N, C, *S], scale and bias [C] -> [N, C, *S], [C], [C]; var is the biased one. ONNX BatchNormalization in training
-    mode, whose momentum of 0 lets the batch's statistics out. Source: Ioffe & Szegedy (2015), Algorithm 1.
+    x [N, C, *S], scale and bias [C] -> [N, C, *S], [C], [C]; var is the biased one.
+    Source: Ioffe & Szegedy (2015), Algorithm 1.
     """
 
     __slots__ = ("epsilon",)
@@ -35,12 +56,17 @@ class BnTrain(Op):
     def dtypes(self, *xs: str) -> tuple[str, ...]:
         return xs
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
-        """The running statistics are this node's own: onnxruntime writes the results into their memory."""
-        dtype, shape = xs[1].dtype, known(xs[1].shape)
-        extra = {"mean": Tensor(dtype, shape, (0.0,) * shape[0]), "var": Tensor(dtype, shape, (1.0,) * shape[0])}
-        attributes = {"epsilon": self.epsilon, "momentum": 0.0, "training_mode": 1}
-        return Form("BatchNormalization", attributes, extra=dict(extra))
+    def expand(self, *xs: Value) -> tuple[Value, ...]:
+        """The vectors are computed, from all that the results depend on.
+
+        Constants would not do: onnxruntime makes one of equal small ones, and of equal operations too.
+        """
+        x, scale, bias = xs
+        inner = range(2, len(x.shape))
+        first = ops.slice(x, (0, *inner), (0, *(0 for _ in inner)), (1, *(1 for _ in inner)))
+        any_ = ops.add(ops.reshape(first, scale.shape, batch=False), scale, bias)
+        mean = ops.add(ops.mul(any_, 0), self.epsilon)
+        return x.graph.apply(BatchNormalizationTraining(self.epsilon), *xs, mean, ops.add(mean, 1))
 
     def vjps(
         self, dys: tuple[Value | None, ...], ys: tuple[Value, ...], xs: tuple[Value, ...]
