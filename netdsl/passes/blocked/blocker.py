@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from netdsl import ops
 from netdsl.ir.graph import Constant, Graph, Parameter
@@ -24,14 +24,26 @@ ZERO, FINITE, ANY = range(3)
 
 
 class Lowered:
-    """A graph, and the layouts of those of its parameters and states that do not lie plainly, by name."""
+    """A training step that can be emitted, and how its state lies.
 
-    __slots__ = ("graph", "layouts", "lowering")
+    `layouts` are those of the parameters and states that do not lie plainly, by name; `choices` say what was chosen, as
+    JSON has it.
+    """
 
-    def __init__(self, graph: Graph, layouts: Mapping[str, Layout], lowering: str) -> None:
+    __slots__ = ("choices", "graph", "layouts")
+
+    def __init__(self, graph: Graph, layouts: Mapping[str, Layout], choices: Mapping[str, Any]) -> None:
         self.graph = graph
         self.layouts = layouts
-        self.lowering = lowering
+        self.choices = choices
+
+    def encode(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Plain arrays as the step takes them."""
+        return {name: self.layouts[name].encode(x) if name in self.layouts else x for name, x in state.items()}
+
+    def decode(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """What the step gives, as plain arrays."""
+        return {name: self.layouts[name].decode(x) if name in self.layouts else x for name, x in state.items()}
 
 
 class Blocker:

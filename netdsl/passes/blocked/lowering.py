@@ -52,7 +52,8 @@ def lower_blocked(graph: Graph, block: int, choices: Mapping[str, str] | None = 
     """A training graph, macros and all, in blocks of `block` channels; see `Blocker` for the choices."""
     blocker = Blocker(graph, block, choices or {})
     made = blocker.run(RECIPES, _none)
-    return Lowered(fuse(prune(expand(prune(made)))), blocker.layouts, "blk")
+    taken = {key: blocker.choose(key, *options) for key, options in blocker.asked.items()}
+    return Lowered(fuse(prune(expand(prune(made)))), blocker.layouts, {"lowering": "blk", "block": block, "recipes": taken})
 
 
 def _none(b: Blocker, operation: Operation) -> bool:
