@@ -119,6 +119,7 @@ BAD: dict[str, tuple[str | bytes, str, str]] = {
     "no name": (",a,b,c\n0,1,2,0\n", "E0834", "line 1, column 1: the column has no name"),
     "a name twice": ("a,a,c\n1,2,0\n", "E0834", "line 1, column 2: there is a column `a` already"),
     "no number": ("a,b,c\n1,2,0\n1,x,0\n", "E0834", r"line 3, column 2: `b` holds 'x', which is not a number"),
+    "a control character": ("a,b,c\n1,\x1d33,0\n", "E0834", "line 2, column 2: `b` holds '33', which is not a number"),
     "an empty cell": ("a,b,c\n1,,0\n", "E0834", "line 2, column 2: `b` is empty; it holds a number"),
     "a decimal comma": ("a;b;c\n1;2,5;0\n", "E0834", "`b` holds '2,5', which is not a number\n.*with a point"),
     "NaN": ("a,b,c\n1,nan,0\n", "E0833", r"line 2, column 2 \(`b`\) holds nan"),

@@ -6,6 +6,7 @@ The numbers are those of the list of bad inputs.
 from __future__ import annotations
 
 import gzip
+import random
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -472,6 +473,13 @@ FILES: dict[str, tuple[str, dict[str, bytes], str, str]] = {
     "gzip cut short": ("idx", {"x": gzip.compress(idx(digits()[0]))[:-20], "y": b""}, "E0801", "is damaged"),
     "gzip of too little": ("idx", {"x": gzip.compress(idx(digits()[0])[:-1]), "y": b""}, "E0801", "is cut short"),
     "gzip of too much": ("idx", {"x": gzip.compress(idx(digits()[0]) + b"1"), "y": b""}, "E0801", "holds more"),
+    "npy with a header of a byte": (
+        "npy",
+        {"x": b"\x93NUMPY\1\0\1\0{}\n", "y": b""},
+        "E0801",
+        "has a header that cannot",
+    ),
+    "idx of 70 axes": ("idx", {"x": b"\0\0\x08\x46" + b"\0\0\0\1" * 70 + b"1", "y": b""}, "E0801", "no array can have"),
     "no npz": ("npz", {"x": b"PK\3\4"}, "E0801", "is damaged"),
 }
 
@@ -559,3 +567,56 @@ def test_a_data_set_is_augmented_as_it_was_opened() -> None:
     dataset = from_arrays({"x": x}, {"y": y}, wanted(1, 3, 3, augment=still))
     batch = next(dataset.batches(23, seed=0, epoch=0, shuffle=False))
     np.testing.assert_array_equal(batch["x"], (x[:, :, 1:4, 0:3].astype(np.float32) - 1) / 2)
+
+
+def _whole_files(folder: Path) -> dict[str, list[bytes]]:
+    """Files of each kind that can be opened."""
+    x, y = digits(6)
+    np.savez(folder / "a.npz", x=x, y=y)
+    np.savez_compressed(folder / "b.npz", x=x, y=y)
+    names = saved(folder, x=x, y=y)
+    rows = [",".join(f"a{i}" for i in range(20)) + ",c"]
+    rows += [",".join(map(str, [*one.ravel(), label])) for one, label in zip(x, y, strict=True)]
+    return {
+        "idx": [idx(x), idx(y.astype("u1"))],
+        "idx gz": [gzip.compress(idx(x)), gzip.compress(idx(y.astype("u1")))],
+        "npy": [Path(name).read_bytes() for name in names],
+        "npz stored": [(folder / "a.npz").read_bytes()],
+        "npz packed": [(folder / "b.npz").read_bytes()],
+        "csv": ["\n".join(rows).encode()],
+    }
+
+
+def _mutated(data: bytes, chance: random.Random) -> bytes:
+    made = bytearray(data)
+    for _ in range(chance.randint(1, 4)):
+        at = chance.randrange(chance.choice([len(made), min(len(made), 150)]) or 1)
+        match chance.randrange(6):
+            case 0:
+                del made[at : at + chance.randint(1, 40)]
+            case 1:
+                made[at:at] = chance.randbytes(chance.randint(1, 10))
+            case 2:
+                del made[at:]
+            case _:
+                made[at : at + 1] = chance.choice([b"\0", b"\1", b"\xff", b"9", b",", b'"', b"\n", chance.randbytes(1)])
+    return bytes(made)
+
+
+@pytest.mark.parametrize("kind", ["idx", "idx gz", "npy", "npz stored", "npz packed", "csv"])
+def test_damaged_files_end_in_a_user_error_or_are_read(tmp_path: Path, kind: str) -> None:
+    chance = random.Random(kind)
+    files = _whole_files(tmp_path)[kind]
+    more: dict[str, Any] = {"target": ("c",)} if kind == "csv" else {}
+    paths = [str(tmp_path / f"mutant{number}") for number in range(len(files))]
+    told = 0
+    for _ in range(100):
+        damaged = chance.randrange(len(files))
+        for number, data in enumerate(files):
+            Path(paths[number]).write_bytes(_mutated(data, chance) if number == damaged else data)
+        try:
+            dataset = open_dataset(kind.split()[0], paths, **NET, **more)
+            assert sum(len(b["y"]) for b in dataset.batches(2, seed=0, epoch=0, drop_last=False)) == len(dataset)
+        except UserError:
+            told += 1
+    assert told > 60

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from netdsl.data.errors import BadData
-from netdsl.data.stream import StreamReader, damage_is_told, read
+from netdsl.data.stream import StreamReader, damage_is_told, shape_is_told, unpacked
 from netdsl.diagnostics.terminal import escape
 from netdsl.files import open_file
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from netdsl.data.reader import Array, Dims
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-
-LARGEST = 2**34
-"""A gzipped file of more bytes is not read into memory."""
 
 
 def is_idx(head: bytes) -> bool:
@@ -71,17 +68,14 @@ def load_idx(path: str) -> Array:
     with _open(path) as stream:
         dtype, shape, offset = _header(stream, path)
         size = math.prod(shape) * dtype.itemsize
-        if not isinstance(stream, _Gzip):
-            there = os.fstat(stream.fileno()).st_size - offset
-            _check_size(path, size, there)
-            return np.memmap(stream, dtype, "r", offset, shape) if size else np.empty(shape, dtype)
-        if size > LARGEST:
-            raise BadData(f"{escape(path)} declares {size:,} bytes, too many to be read at once", "unpack it first")
-        with damage_is_told(path):
-            data = read(stream, size)
-            there = len(data) + len(stream.read(1))
-        _check_size(path, size, there)
-        return np.frombuffer(data, dtype).reshape(shape)
+        with shape_is_told(path):
+            if not isinstance(stream, _Gzip):
+                _check_size(path, size, os.fstat(stream.fileno()).st_size - offset)
+                return np.memmap(stream, dtype, "r", offset, shape) if size else np.empty(shape, dtype)
+            data = unpacked(stream, size, path)
+            with damage_is_told(path):
+                _check_size(path, size, size + len(stream.read(1)))
+            return np.frombuffer(data, dtype).reshape(shape)
 
 
 def _check_size(path: str, declared: int, there: int) -> None:

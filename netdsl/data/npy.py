@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from netdsl.data.errors import BadData
 from netdsl.data.reader import Reader, check_types, convert, fit
+from netdsl.data.stream import shape_is_told
 from netdsl.diagnostics.terminal import escape
 from netdsl.files import open_file
 
@@ -45,14 +47,17 @@ def read_header(stream: BinaryIO, name: str, length: int) -> Header:
     size = int.from_bytes(head[8 : 8 + width], "little")
     if head[:6] != b"\x93NUMPY" or head[6:7] not in (b"\x01", b"\x02", b"\x03") or size > LONGEST_HEADER:
         raise BadData(f"{escape(name)} is damaged, or not a NumPy array")
-    text = head + stream.read(8 + width + size - len(head))
+    text = head + stream.read(max(0, 8 + width + size - len(head)))
     buffer = BytesIO(text)
-    version = np.lib.format.read_magic(buffer)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     try:
-        shape, fortran, dtype = read(buffer)
+        version = np.lib.format.read_magic(buffer)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers that Python 2 wrote
+            shape, fortran, dtype = read(buffer)
     except Exception as error:  # the header is a Python literal: a hostile one fails in many ways
-        raise BadData(f"{escape(name)} has a header that cannot be read: {str(error).splitlines()[0]}") from None
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BadData(f"{escape(name)} has a header that cannot be read: {escape(reason)}") from None
     header = Header(shape, fortran, dtype, len(text))
     if dtype.hasobject:
         raise BadData(f"{escape(name)} holds pickled Python objects, which are never read: they can run programs")
@@ -64,15 +69,18 @@ def read_header(stream: BinaryIO, name: str, length: int) -> Header:
 def map_npy(path: str) -> Array:
     """The array of an `.npy` file, mapped into memory and not read."""
     with open_file(path) as file:
-        return map_array(file, read_header(file, path, os.fstat(file.fileno()).st_size))
+        return map_array(file, read_header(file, path, os.fstat(file.fileno()).st_size), path)
 
 
-def map_array(file: BinaryIO, header: Header, start: int = 0) -> Array:
+def map_array(file: BinaryIO, header: Header, path: str, start: int = 0) -> Array:
     """The array behind a header that begins at `start` in a file, mapped into memory."""
-    if header.size == 0:
-        return np.empty(header.shape, header.dtype)
-    order: Literal["F", "C"] = "F" if header.fortran else "C"
-    return np.memmap(file, header.dtype, "r", start + header.offset, header.shape, order)
+    if not header.dtype.itemsize:
+        raise BadData(f"{escape(path)} holds elements of no size")
+    with shape_is_told(path):
+        if header.size == 0:
+            return np.empty(header.shape, header.dtype)
+        order: Literal["F", "C"] = "F" if header.fortran else "C"
+        return np.memmap(file, header.dtype, "r", start + header.offset, header.shape, order)
 
 
 class NpyReader(Reader):

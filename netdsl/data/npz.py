@@ -11,7 +11,7 @@ import numpy as np
 from netdsl.data.errors import CONVERT, BadData, NoSuchMember
 from netdsl.data.npy import Header, map_array, read_header
 from netdsl.data.reader import Dims
-from netdsl.data.stream import StreamReader, damage_is_told, read
+from netdsl.data.stream import StreamReader, damage_is_told, shape_is_told, unpacked
 from netdsl.diagnostics.terminal import escape
 from netdsl.files import open_file
 
@@ -61,14 +61,14 @@ class Archive:
                 header = read_header(file, what, member.file_size)
                 if start + member.file_size > os.fstat(file.fileno()).st_size:
                     raise BadData(f"{escape(what)} is cut short")
-                return map_array(file, header, start)
+                return map_array(file, header, what, start)
         with self.open(name) as stream, damage_is_told(self.path):
             header = read_header(stream, what, member.file_size)
-            data = read(stream, header.size)
-        if len(data) < header.size:
-            raise BadData(f"{escape(what)} is cut short")
-        flat = np.frombuffer(data, header.dtype)
-        return flat.reshape(header.shape, order="F" if header.fortran else "C")
+            if not header.dtype.itemsize:
+                raise BadData(f"{escape(what)} holds elements of no size")
+            flat = np.frombuffer(unpacked(stream, header.size, what), header.dtype)
+        with shape_is_told(what):
+            return flat.reshape(header.shape, order="F" if header.fortran else "C")
 
     def header(self, name: str) -> Header:
         """A member's header, held against the size that the archive declares."""

@@ -22,10 +22,22 @@ if TYPE_CHECKING:
 
     Open = Callable[[], BinaryIO]
 
-DAMAGE = (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+DAMAGE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    UnicodeDecodeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 """What the standard library raises for a compressed file that is damaged, encrypted or of an unknown method."""
 
 PIECE = 2**24
+
+LARGEST = 2**34
+"""More bytes than these are not unpacked into memory."""
 
 
 @contextmanager
@@ -108,3 +120,23 @@ def read(stream: BinaryIO, size: int) -> bytes:
         parts.append(part)
         size -= len(part)
     return b"".join(parts)
+
+
+def unpacked(stream: BinaryIO, size: int, path: str) -> bytes:
+    """The next `size` bytes of a compressed file. Raises BadData where there are fewer, or too many to be held."""
+    if size > LARGEST:
+        raise BadData(f"{escape(path)} declares {size:,} bytes, too many to be unpacked into memory", "unpack it first")
+    with damage_is_told(path):
+        data = read(stream, size)
+    if len(data) < size:
+        raise BadData(f"{escape(path)} is cut short: it declares {size:,} bytes of numbers and has {len(data):,}")
+    return data
+
+
+@contextmanager
+def shape_is_told(path: str) -> Iterator[None]:
+    """Within, NumPy's refusal of a shape, for its rank or its size, becomes ours."""
+    try:
+        yield
+    except (ValueError, OverflowError) as error:
+        raise BadData(f"{escape(path)} declares a shape that no array can have: {error}") from None

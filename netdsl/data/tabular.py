@@ -48,7 +48,7 @@ class _Cells:
         for place, name in zip(self.places, self.names, strict=True):
             text = row[place].strip()
             try:
-                array(self.values.typecode, [self._convert(text)])
+                array(self.values.typecode, [self._convert(row[place])])
             except (ValueError, OverflowError):
                 helps = ["decimals are written with a point"] if text.replace(",", "", 1).lstrip("-").isdigit() else []
                 what = f"holds {escape(text[:40])!r}, which is not {wanted}" if text else f"is empty; it holds {wanted}"
