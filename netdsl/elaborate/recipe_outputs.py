@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from netdsl.diagnostics import train_problems as problems
+from netdsl.diagnostics import loss_problems as problems
 from netdsl.diagnostics.argument_problems import BadArgument, MissingArgument
 from netdsl.diagnostics.name_problems import UnknownLabel
+from netdsl.diagnostics.train_problems import LineTwice
 from netdsl.elaborate.declared import make, missing, unknown, word
 from netdsl.elaborate.labels import spell
 from netdsl.elaborate.recipe_lines import plain
@@ -111,7 +112,7 @@ def check_losses(losses: Sequence[LossLine], net: Net, context: Context) -> None
         earlier = seen.setdefault(line.output, line)
         if earlier is not line:
             what = f"the loss of `{line.output}`"
-            context.reject(problems.LineTwice, line.span, what=what, earlier=earlier.span)
+            context.reject(LineTwice, line.span, what=what, earlier=earlier.span)
     for output in net.outputs.values():
         if output.training and output.name not in seen:
             context.reject(

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from netdsl.diagnostics import train_problems as problems
+from netdsl.diagnostics.loss_problems import BatchOfOne, UnknownSizes
 from netdsl.diagnostics.net_problems import UnknownNet
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
@@ -199,10 +200,10 @@ class _Reading:
         """Reject a net that cannot be trained, with this batch or at all. Raises Rejected."""
         for node in net.inputs:
             if any(isinstance(size, Size) for size in node.shape):
-                self.context.reject(problems.UnknownSizes, self.name.span, net=net.name, node=node)
+                self.context.reject(UnknownSizes, self.name.span, net=net.name, node=node)
         if batch != 1:
             return
         for node in net.nodes:
             if node.layer.kind == "bn" and all(size == 1 for size in node.shape[1:]):
                 span = self.lines["batch"][0].span
-                self.context.reject(problems.BatchOfOne, span, node=node)
+                self.context.reject(BatchOfOne, span, node=node)

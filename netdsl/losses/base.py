@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from netdsl import ops
-from netdsl.diagnostics.train_problems import LossMisfit
+from netdsl.diagnostics.loss_problems import LossMisfit
 from netdsl.ir.shape import elements
 from netdsl.layers.arguments import Real
 from netdsl.layers.base import Misfit, keyword
