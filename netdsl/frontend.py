@@ -152,6 +152,28 @@ def load_training(
     return found, module
 
 
+def load_judging(
+    file: str | Source, report: Report, *, settings: Sequence[str] = (), root: str | None = None
+) -> Recipe | None:
+    """A recipe for a net whose file has no `train` block: its classes, judged by the usual losses. Its data are to be
+    replaced; paths are relative to this folder. Raises UserError."""
+    from netdsl.elaborate.recipes import build
+
+    module, wanted = open_module(file, report, root)
+    try:
+        given = _given(settings, module, report)
+        name = entry(module, wanted)[1].name.text
+        text = f"train {name} {{ data xor; loss cross_entropy }}"
+        training = parse(Source("--data", text), report).items[0]
+        assert isinstance(training, ast.Train)
+        return build(training, training.settings, module, given)
+    except Rejected as rejected:
+        report.add(rejected.problem)
+    except Poisoned:
+        pass
+    return None
+
+
 def _recipe(module: Module, wanted: str | None, settings: Sequence[str]) -> Recipe | None:
     from netdsl.elaborate.overrides import is_of_training
     from netdsl.elaborate.recipes import recipe

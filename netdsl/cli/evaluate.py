@@ -2,11 +2,85 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from netdsl.cli.problems import note, show
+from netdsl.diagnostics.report import Report
+from netdsl.diagnostics.terminal import escape
+from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+    from netdsl.cli.judged import Judged
+    from netdsl.report.canvas import Canvas
+
+
+class NothingToJudge(UserError, code="E0645", exit_code=USAGE_IS_WRONG):
+    """`netdsl eval` needs data: those of `--data`, or those that the `train` block names in `validate`."""
 
 
 def command(options: argparse.Namespace) -> int:
-    raise NotImplementedError
+    """Exit code 0, or 1 where the net, its weights or the data have errors. Raises UserError."""
+    from netdsl.cli import judged
+
+    with _picture(options) as write:
+        report = Report()
+        find = judged.of_model if options.file.lower().endswith(".onnx") else judged.of_net
+        found = find(options, report)
+        show(report, options)
+        if found is None or report.errors:
+            return 1
+        if options.json:
+            print(json.dumps(_record(found), ensure_ascii=False))
+        else:
+            print("\n".join(_text(found)))
+        if write is not None:
+            _draw(found, write)
+    return 0
+
+
+def _picture(options: argparse.Namespace) -> AbstractContextManager[Callable[[Canvas], None] | None]:
+    if options.plot is None:
+        return nullcontext()
+    from netdsl.cli.pictures import picture_file
+
+    return picture_file(options.plot, force=options.force, reads=(options.file, options.weights, options.labels))
+
+
+def _record(found: Judged) -> dict[str, Any]:
+    record: dict[str, Any] = {"net": found.name, "data": found.data, "examples": found.examples, **found.figures}
+    if found.confusions:
+        record["classes"] = list(found.classes)
+        record["confusion"] = {name: counts.tolist() for name, counts in found.confusions.items()}
+    return record
+
+
+def _text(found: Judged) -> list[str]:
+    from netdsl.report.confusion import lines
+
+    width = max(map(len, found.figures))
+    text = [f"{escape(found.name)} on {escape(found.data)}, {found.examples:,} examples"]
+    text += [f"{name:<{width}}  {value:.6g}" for name, value in found.figures.items()]
+    for name, counts in found.confusions.items():
+        text += ["", *([f"output {escape(name)}"] if len(found.confusions) > 1 else [])]
+        text += lines(counts, _names(found.classes, len(counts)))
+    return text
+
+
+def _names(classes: Sequence[str], count: int) -> Sequence[str]:
+    return classes if len(classes) == count else [str(number) for number in range(count)]
+
+
+def _draw(found: Judged, write: Callable[[Canvas], None]) -> None:
+    from netdsl.report.confusion import picture
+
+    if not found.confusions:
+        note("there are no classes, and so no confusion matrix to draw")
+        return
+    counts = next(iter(found.confusions.values()))
+    write(picture(f"{found.name} on {found.data}", counts, _names(found.classes, len(counts))))

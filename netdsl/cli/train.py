@@ -112,7 +112,7 @@ def _run(trainer: Trainer, folder: RunFolder) -> int:
     if not done:
         note(f"stopped after step {trainer.position.step:,} of {trainer.steps:,}, with a checkpoint: --resume goes on")
         return INTERRUPTED
-    best = f", the best of epoch {trainer.best_epoch:,}" if trainer.best is not None else ""
+    best = f", the best of epoch {trainer.best_epoch:,.6g}" if trainer.best is not None else ""
     note(f"{name}: {trainer.position.step:,} steps; last.safetensors and .onnx{best}: best.safetensors and .onnx")
     return 0
 

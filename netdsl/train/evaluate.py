@@ -70,11 +70,13 @@ class Evaluator:
     The last batch may be smaller than the others: it has a session of its own.
     """
 
-    __slots__ = ("_recipe", "_sessions", "_threads")
+    __slots__ = ("_how", "_recipe", "_sessions")
 
-    def __init__(self, recipe: Recipe, *, threads: int | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, *, threads: int | None = None, provider: str = "cpu", allow_fallback: bool = False
+    ) -> None:
         self._recipe = recipe
-        self._threads = threads
+        self._how = {"threads": threads, "provider": provider, "allow_fallback": allow_fallback}
         self._sessions: dict[int, Any] = {}
 
     def run(
@@ -95,7 +97,7 @@ class Evaluator:
 
     def _outputs(self, weights: Mapping[str, Any], feeds: Mapping[str, Array], count: int) -> dict[str, Array]:
         if count not in self._sessions:
-            self._sessions[count] = _session(evaluation_graph(self._recipe, count), self._threads)
+            self._sessions[count] = _session(evaluation_graph(self._recipe, count), self._how)
         session, parameters = self._sessions[count]
         binding = session.io_binding()
         for name in parameters:
@@ -120,6 +122,6 @@ def evaluation_graph(recipe: Recipe, batch: int) -> Graph:
     return prune(expand(graph))
 
 
-def _session(graph: Graph, threads: int | None) -> tuple[Any, list[str]]:
+def _session(graph: Graph, how: Mapping[str, Any]) -> tuple[Any, list[str]]:
     model = emit(graph).skeleton.SerializeToString()
-    return Session(model, threads=threads, name=graph.name).native, list(graph.parameters)
+    return Session(model, name=graph.name, **how).native, list(graph.parameters)

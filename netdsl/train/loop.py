@@ -59,7 +59,7 @@ class Trainer:
         self.measures = Measures(recipe, numbers=True)
         self.epoch_loss, self.row_loss = Sum(), Sum()
         self.best: float | None = None
-        self.best_epoch = 0
+        self.best_epoch = 0.0
         self.stopped = False
         self.last: dict[str, Any] = {}
 
@@ -174,7 +174,7 @@ class Trainer:
         if self.recipe.schedule.watches and isfinite(value):
             self.recipe.schedule.observe(value, better)
         if isfinite(value) and (self.best is None or (value > self.best if better == "higher" else value < self.best)):
-            self.best, self.best_epoch = value, at.epoch
+            self.best, self.best_epoch = value, at.step / self.per_epoch
             if self.keeper is not None:
                 self.keeper.best = self.weights()
         if self.keeper is not None:

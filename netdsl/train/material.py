@@ -68,6 +68,12 @@ def open_validation(data: DataKind, recipe: Recipe, classes: Sequence[str] | Non
     return placed(data, recipe).open(wanted(recipe, fixed if fixed.steps else None, classes))
 
 
+def here(data: DataKind, recipe: Recipe) -> Dataset:
+    """The same of data that a command line names, whose paths are relative to this folder."""
+    fixed = Augment(recipe.augment).fixed
+    return data.open(wanted(recipe, fixed if fixed.steps else None))
+
+
 def placed(data: DataKind, recipe: Recipe) -> DataKind:
     """Data whose relative paths are taken from the folder of the recipe's file."""
     return data.within(os.path.dirname(recipe.span.source.name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from netdsl.step import portable
 from netdsl.train.runner import Runner
@@ -31,6 +31,10 @@ class Choices:
         self.provider = provider
         self.allow_fallback = allow_fallback
 
+    def how(self) -> dict[str, Any]:
+        """What a session takes of them."""
+        return {"threads": self.threads, "provider": self.provider, "allow_fallback": self.allow_fallback}
+
     def kept(self) -> dict[str, object]:
         """What a checkpoint keeps of them."""
         return {"lowering": self.lowering, "threads": self.threads, "provider": self.provider}
@@ -57,7 +61,5 @@ def prepare(graph: Graph, state: Mapping[str, Array], choices: Choices) -> Runne
         graph,
         model,
         state,
-        threads=choices.threads,
-        provider=choices.provider,
-        allow_fallback=choices.allow_fallback,
+        **choices.how(),
     )

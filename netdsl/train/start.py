@@ -58,7 +58,7 @@ def start(
     graph = training_step(recipe.net, recipe)
     state = initial_state(graph, initial_weights(recipe.net, recipe.seed, weights))
     runner = prepare(graph, state, choices)
-    evaluation = None if validation is None else (Evaluator(recipe, threads=choices.threads), validation)
+    evaluation = None if validation is None else (Evaluator(recipe, **choices.how()), validation)
     return Trainer(recipe, dataset, runner, validation=evaluation, progress=progress)
 
 

@@ -1,0 +1,197 @@
+"""What `netdsl eval` judges: a net by its training's losses and metrics, or a compiled model by its classes."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from netdsl.cli.data_line import data_of
+from netdsl.cli.evaluate import NothingToJudge
+from netdsl.cli.labels import check_labels, read_labels
+from netdsl.cli.problems import note
+from netdsl.cli.progress import Progress
+from netdsl.diagnostics.terminal import escape
+from netdsl.elaborate.recipes import NoTraining
+from netdsl.frontend import load_judging, load_recipe
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from netdsl.data.dataset import Dataset
+    from netdsl.data.kinds import DataKind
+    from netdsl.diagnostics.report import Report
+    from netdsl.ir.recipe import Recipe
+
+BATCH = 100
+
+
+class Judged:
+    """What was found: figures by name, and confusion matrices by the output that they are of."""
+
+    __slots__ = ("classes", "confusions", "data", "examples", "figures", "name")
+
+    def __init__(self, name: str, data: str, dataset: Dataset, labels: Sequence[str] | None) -> None:
+        self.name = name
+        self.data = data
+        self.examples = len(dataset)
+        self.classes: Sequence[str] = labels or dataset.classes or ()
+        self.figures: dict[str, float] = {}
+        self.confusions: dict[str, Any] = {}
+
+
+def of_net(options: argparse.Namespace, report: Report) -> Judged | None:
+    """A net with weights; None where there are errors. Raises UserError."""
+    given = None
+    if options.data is not None:
+        given = _data(options.data, report)
+        if given is None:
+            return None
+    recipe = _recipe(options, report)
+    if recipe is None:
+        return None
+    import onnxruntime
+
+    from netdsl.train.evaluate import Evaluator
+    from netdsl.train.start import initial_weights
+    from netdsl.weights.file import open_weights
+
+    dataset, name = _opened(recipe, given, options)
+    found = Judged(recipe.net.name, name, dataset, _labels(options))
+    outputs = _with_confusion(recipe)
+    if options.weights is None and recipe.net.parameters:
+        note(f"{escape(recipe.net.name)}: random weights, drawn from seed {recipe.seed}; --weights names a file")
+    file = open_weights(options.weights) if options.weights is not None else None
+    arrays = initial_weights(recipe.net, recipe.seed, file)
+    values = {key: onnxruntime.OrtValue.ortvalue_from_numpy(array) for key, array in arrays.items()}
+    evaluator = Evaluator(
+        recipe, threads=options.threads, provider=options.provider, allow_fallback=options.allow_fallback
+    )
+    with Progress("examples", len(dataset)) as progress:
+        results = evaluator.run(values, dataset, options.batch or recipe.batch, progress.show)
+    for key, value in results.items():
+        if hasattr(value, "shape") and value.shape:
+            found.confusions[outputs[key]] = value
+        elif value is not None:
+            found.figures[key] = value
+    return found
+
+
+def _data(text: str, report: Report) -> DataKind | None:
+    """What `--data` names: a line of a `train` block, or a path that says itself what it is."""
+    return data_of(recognised(text), report)
+
+
+def recognised(text: str) -> str:
+    """A path as a line of data, where it is one; a folder of idx files is its test split."""
+    if not os.path.exists(text):
+        return text
+    quoted = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if os.path.isdir(text):
+        idx = any(name.startswith("t10k-images") for name in os.listdir(text))
+        return f"mnist {quoted} split test" if idx else f"folder {quoted}"
+    return f"npz {quoted}" if text.lower().endswith(".npz") else text
+
+
+def _recipe(options: argparse.Namespace, report: Report) -> Recipe | None:
+    """The training of the file; where it has none, classes and their cross-entropy are judged."""
+    try:
+        return load_recipe(options.file, report, settings=options.set, root=options.root)
+    except NoTraining:
+        if options.data is None:
+            raise
+    return load_judging(options.file, report, settings=options.set, root=options.root)
+
+
+def _opened(recipe: Recipe, given: DataKind | None, options: argparse.Namespace) -> tuple[Dataset, str]:
+    """The examples, and what to call them."""
+    from netdsl.train.material import here, open_data, open_validation
+
+    if given is not None:
+        return here(given, recipe), options.data
+    if recipe.validate is None:
+        raise NothingToJudge(
+            f"the training of `{escape(recipe.name)}` has no line `validate`",
+            """name data: --data 'mnist "datasets/mnist" split test'""",
+        )
+    if isinstance(recipe.validate, float):
+        dataset = open_data(recipe)[1]
+        assert dataset is not None
+        return dataset, f"{recipe.validate:g} of the data"
+    return open_validation(recipe.validate, recipe), f"its {recipe.validate.kind} data"
+
+
+def _with_confusion(recipe: Recipe) -> dict[str, str]:
+    """Have a confusion matrix for each output of classes; the outputs by what the matrix is called."""
+    from netdsl.ir.recipe import MetricLine
+    from netdsl.metrics import METRICS
+    from netdsl.train.evaluate import Measures
+
+    confusion = METRICS["confusion"]
+    named = {line.output for line in recipe.metrics if line.metric.kind == confusion.kind}
+    for line in recipe.losses:
+        output = recipe.net.outputs[line.output]
+        classes = not output.training and line.loss.target(output.node.shape).kind in confusion.targets
+        if classes and line.output not in named:
+            recipe.metrics = (*recipe.metrics, MetricLine(line.output, confusion(), line.span))
+    return {name: line.output for name, line in Measures(recipe).lines.items()}
+
+
+def _labels(options: argparse.Namespace) -> list[str] | None:
+    return read_labels(options.labels) if options.labels is not None else None
+
+
+def of_model(options: argparse.Namespace, report: Report) -> Judged | None:
+    """A compiled model of classes: one input, one output with a number for each. Raises UserError."""
+    from netdsl.cli.run import NotForAModel
+    from netdsl.session import Session, WrongFeed
+
+    for name, value in {"--weights": options.weights, "--set": options.set, "--root": options.root}.items():
+        if value not in (None, []):
+            raise NotForAModel(f"{escape(options.file)} is a compiled model, and takes no {name}")
+    if options.data is None:
+        raise NothingToJudge("a compiled model names no data", """--data 'mnist "datasets/mnist" split test'""")
+    kind = _data(options.data, report)
+    if kind is None:
+        return None
+    session = Session(
+        options.file, provider=options.provider, threads=options.threads, allow_fallback=options.allow_fallback
+    )
+    shapes = [tensor.shape for tensor in session.outputs.values()]
+    if len(session.inputs) != 1 or len(shapes) != 1 or len(shapes[0]) != 2 or (shapes[0][1] or 1) < 2:
+        raise WrongFeed(
+            f"{escape(options.file)} is no classifier: eval takes models of one input and one output [N, classes]",
+            "of other nets it judges the .net file, by its train block",
+        )
+    return _judge(session, kind, options)
+
+
+def _judge(session: Any, kind: DataKind, options: argparse.Namespace) -> Judged:
+    from netdsl.cli.feeds import _picture
+    from netdsl.data.wanted import Target, Wanted
+    from netdsl.metrics import METRICS
+    from netdsl.step import TARGET
+
+    ((name, tensor),) = session.inputs.items()
+    ((output, scores),) = session.outputs.items()
+    labels = _labels(options)
+    if labels is not None:
+        check_labels(labels, options.labels, {output: scores.shape[1:]})
+    pictures = {name: _picture(session.metadata.get(f"netdsl.input.{name}", "{}"), session.name)}
+    target = Target(TARGET, "class", classes=scores.shape[1])
+    dataset = kind.open(Wanted({name: (tensor.shape[1:], tensor.dtype)}, {TARGET: target}, pictures=pictures))
+    found = Judged(options.file, options.data, dataset, labels)
+    batch = tensor.shape[0] or options.batch or BATCH
+    accuracy, confusion = METRICS["accuracy"](), METRICS["confusion"]()
+    done = 0
+    with Progress("examples", len(dataset)) as progress:
+        for feeds in dataset.batches(batch, seed=0, epoch=0, shuffle=False, drop_last=tensor.shape[0] is not None):
+            y = session.run({name: feeds[name]})[output]
+            for metric in (accuracy, confusion):
+                metric.update(y, feeds[TARGET])
+            done += len(y)
+            progress.show(done)
+    found.examples = done
+    found.figures["accuracy"] = accuracy.value()
+    found.confusions[output] = confusion.value()
+    return found

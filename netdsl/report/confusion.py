@@ -1,0 +1,84 @@
+"""A confusion matrix as text and as a picture: a row for each class, a column for each that it was taken for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netdsl.diagnostics.terminal import escape
+from netdsl.report.canvas import FAINT, INK, PAPER, Canvas
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    Counts = np.ndarray[Any, np.dtype[np.int64]]
+
+LARGEST = 20
+"""So many classes have a matrix in text, and numbers in the picture's cells."""
+
+PAIRS = 10
+"""Of more classes, so many confusions are listed."""
+
+SIDE, WIDE = 34, 640
+"""Of a cell that has a number, and of the picture's matrix where none has."""
+
+DARK, LIGHT = (0, 60, 115), (255, 255, 255)
+LETTER = 7.5
+
+
+def lines(counts: Counts, names: Sequence[str]) -> Iterator[str]:
+    """The matrix [K, K], or its largest entries off the diagonal where there are many classes."""
+    if len(counts) > LARGEST:
+        yield from _pairs(counts, names)
+        return
+    shown = [escape(name) for name in names]
+    width = max(len(f"{counts.max(initial=0):,}"), *map(len, shown))
+    yield "rows are the classes, columns what they were taken for"
+    yield "  ".join(f"{text:>{width}}" for text in ["", *shown])
+    for name, row in zip(shown, counts.tolist(), strict=True):
+        yield "  ".join([f"{name:>{width}}", *(f"{count or '.':>{width}}" for count in row)])
+
+
+def _pairs(counts: Counts, names: Sequence[str]) -> Iterator[str]:
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    best = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
+    yield f"the {PAIRS} most frequent confusions of {len(counts):,} classes"
+    for row, column in zip(*(axis.tolist() for axis in np.unravel_index(best, wrong.shape)), strict=True):
+        if wrong[row, column]:
+            yield f"{wrong[row, column]:>7,}  {escape(names[row])} taken for {escape(names[column])}"
+
+
+def picture(title: str, counts: Counts, names: Sequence[str]) -> Canvas:
+    """Each row in parts of its sum: the darker, the more."""
+    classes = len(counts)
+    numbered = classes <= LARGEST
+    side = SIDE if numbered else max(1, WIDE // classes)
+    left = 16 + LETTER * max(len(name) for name in names) + 8 if numbered else 24
+    top = 64
+    canvas = Canvas(left + side * classes + 24, top + side * classes + 40, title)
+    canvas.text(left, 20, title, bold=True)
+    parts = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    canvas.image(left, top, _colours(parts), side)
+    if numbered:
+        _write(canvas, counts, parts, names, left, top)
+    canvas.text(left + side * classes / 2, top + side * classes + 20, "taken for", anchor="middle", ink=FAINT)
+    return canvas
+
+
+def _write(canvas: Canvas, counts: Counts, parts: Any, names: Sequence[str], left: float, top: float) -> None:
+    for at, name in enumerate(names):
+        canvas.text(left - 8, top + (at + 0.5) * SIDE, name, anchor="end")
+        if len(name) * LETTER <= SIDE:
+            canvas.text(left + (at + 0.5) * SIDE, top - 12, name, anchor="middle")
+        for column, count in enumerate(counts[at].tolist()):
+            if count:
+                place = left + (column + 0.5) * SIDE, top + (at + 0.5) * SIDE
+                canvas.text(*place, str(count), anchor="middle", size=11, ink=PAPER if parts[at, column] > 0.3 else INK)
+
+
+def _colours(parts: Any) -> Any:
+    """[K, K] from 0 to 1 -> [K, K, 3]: roots, so that the few that are wrong are seen."""
+    weight = np.sqrt(parts)[..., None]
+    return np.round(np.array(LIGHT) * (1 - weight) + np.array(DARK) * weight).astype(np.uint8)
