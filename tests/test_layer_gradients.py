@@ -31,6 +31,7 @@ NETS = {
         "conv 3x3 6 stride 2; bn; relu; conv 3x3 6 groups 2 bias off; bn; relu6; dwconv 3x3 stride 2; gelu;"
         "conv 1x1 4; deconv 2x2 4 stride 2; maxpool 2x2; flatten; dense 3; log_softmax",
     ),
+    "large maps": ("x 2x24x23", "conv 3x3 3; bn; tanh; bn affine off"),
     "residual": (
         "x 3x6x6",
         "conv 3x3 4; bn; relu; skip { conv 3x3 4; bn; relu; conv 3x3 4; bn }; relu; global_avgpool",
@@ -54,7 +55,7 @@ def numbers(name, shape):
     if name.endswith("running_var"):
         return rng.uniform(0.5, 2, shape)
     count = int(np.prod(shape))
-    return ((rng.permutation(count) - count // 2) * max(0.01, 3 / count) + 0.0037 + len(name) * 1e-4).reshape(shape)
+    return ((rng.permutation(count) - count // 2 + 0.4) * max(0.01, 3 / count) + len(name) * 1e-4).reshape(shape)
 
 
 @cache

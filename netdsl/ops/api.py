@@ -38,11 +38,11 @@ from netdsl.ops.elementwise import absolute as abs
 from netdsl.ops.elementwise import cast, cos, erf, exp, identity, log, neg, power, reciprocal, sign, sin, sqrt
 from netdsl.ops.indexing import concat, gather, pad, padded, slice
 from netdsl.ops.linear import gemm, matmul
-from netdsl.ops.normalization import batch_norm, instance_norm, layer_norm, lrn
+from netdsl.ops.normalization import affine, batch_norm, instance_norm, layer_norm, lrn
 from netdsl.ops.pooling import average_pool, global_average_pool, global_max_pool, max_pool
 from netdsl.ops.pooling_gradients import max_pool_dx
 from netdsl.ops.random import counter, dropout
-from netdsl.ops.reduction import arg_max, reduce_max, reduce_mean, reduce_sum, sum_by_channel
+from netdsl.ops.reduction import arg_max, dot_by_channel, reduce_max, reduce_mean, reduce_sum, sum_by_channel
 from netdsl.ops.resampling import depth_to_space, resize
 from netdsl.ops.scattering import one_hot, scatter_add, spaced, zeros
 from netdsl.ops.shaping import expand, flatten, reshape, transpose
@@ -50,6 +50,7 @@ from netdsl.ops.shaping import expand, flatten, reshape, transpose
 __all__ = [
     "abs",
     "add",
+    "affine",
     "arg_max",
     "average_pool",
     "batch_norm",
@@ -68,6 +69,7 @@ __all__ = [
     "counter",
     "depth_to_space",
     "div",
+    "dot_by_channel",
     "dropout",
     "either",
     "elu",

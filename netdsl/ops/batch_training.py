@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ops.base import Form, Macro, Op, known
-from netdsl.ops.normalization import by_channel
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value
@@ -102,12 +101,11 @@ class BnGrad(Macro):
         share = 1 / (prod(shape) // shape[1])
         inverse = ops.reciprocal(ops.sqrt(ops.add(var, self.epsilon)))
         dbias = ops.sum_by_channel(dy)
-        dscale = ops.mul(ops.sub(ops.sum_by_channel(ops.mul(dy, x)), ops.mul(mean, dbias)), inverse)
+        dscale = ops.mul(ops.sub(ops.dot_by_channel(dy, x), ops.mul(mean, dbias)), inverse)
         a = ops.mul(scale, inverse)
         b = ops.neg(ops.mul(ops.mul(a, inverse, dscale), share))
         c = ops.neg(ops.add(ops.mul(ops.mul(a, dbias), share), ops.mul(b, mean)))
-        a, b, c = (by_channel(each, len(shape)) for each in (a, b, c))
-        return ops.add(ops.mul(dy, a), ops.add(ops.mul(x, b), c)), dscale, dbias
+        return ops.add(ops.affine(dy, a, c), ops.affine(x, b)), dscale, dbias
 
 
 def batch_norm_training(x: Value, scale: Value, bias: Value, epsilon: float = 1e-5) -> tuple[Value, Value, Value]:

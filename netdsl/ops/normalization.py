@@ -6,7 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.ops.base import SameShape, apply, known
+from netdsl.ops.base import SameShape, apply, constant, known
 from netdsl.ops.reach import Reach, window
 
 if TYPE_CHECKING:
@@ -134,6 +134,12 @@ class LRN(SameShape):
 def by_channel(v: Value, rank: int) -> Value:
     """[C] as it spreads over [N, C, *S]."""
     return ops.reshape(v, (*v.shape, *(1,) * (rank - 2)), batch=False)
+
+
+def affine(x: Value, scale: Value, bias: Value | None = None) -> Value:
+    """scale*x + bias, per channel: a normalisation by mean 0 and variance 1, which is one pass over memory."""
+    zero, one = (constant(x.graph, v, scale.dtype, known(scale.shape)) for v in (0, 1))
+    return batch_norm(x, scale, zero if bias is None else bias, zero, one, 1e-30)
 
 
 def inverse_power(x: Value, exponent: float) -> Value:

@@ -130,3 +130,14 @@ def sum_by_channel(x: Value) -> Value:
     elif spatial:
         x = ops.reshape(x, (n, channels), batch=False)
     return reduce_sum(x, (0,), keepdims=False)
+
+
+def dot_by_channel(a: Value, b: Value) -> Value:
+    """The sum of a*b, [N, C, *S] -> [C]. On large maps a convolution whose kernels are maps, which saves a pass."""
+    n, channels, *spatial = known(a.shape)
+    if prod(spatial) < 512:
+        return sum_by_channel(ops.mul(a, b))
+    image = ops.reshape(a, (1, n * channels, *spatial), batch=False)
+    kernel = ops.reshape(b, (n * channels, 1, *spatial), batch=False)
+    products = ops.conv(image, kernel, group=n * channels)
+    return reduce_sum(ops.reshape(products, (n, channels), batch=False), (0,), keepdims=False)
