@@ -12,10 +12,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from netdsl.compile import OPSET, add_metadata
+from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
 from netdsl.emit import ELEMENT_TYPES, NEXT, Emitted, check, emit
 from netdsl.ir.init import Init
 from netdsl.ir.net import Parameter
 from netdsl.ir.shape import elements
+from netdsl.ops.bits import BitwiseXor
 from netdsl.step import LOSS, RATE, portable, target_name, training_step
 from netdsl.wire import write
 
@@ -39,6 +41,9 @@ One step of training. Run it with a batch for each input and target, and the rat
 the next step. An input that is not given has the value that training begins with. The metadata `netdsl.training` tell
 the rest, in JSON."""
 
+HASHES = 18
+"""The opset from which on ONNX has what dropout's masks are computed with."""
+
 KINDS = {
     "class": "the numbers of the classes, from 0 to {last}",
     "sign": "-1 or 1",
@@ -47,13 +52,19 @@ KINDS = {
 """What a target holds."""
 
 
+class NeedsNewerOpset(UserError, code="E0645", exit_code=USAGE_IS_WRONG):
+    """A training step with dropout computes its masks bit by bit, for which ONNX has operators from opset 18 on."""
+
+
 def step_model(recipe: Recipe, *, opset: int = OPSET, metadata: Mapping[str, str] | None = None) -> Emitted:
     """The step of a recipe as a checked model in operators of ONNX's own domain, but for the weights.
 
     Its `parameters` are the net's and then what the optimizer remembers of them. Raises UserError where a name of the
-    net is one of the step's own, and for metadata that are not allowed.
+    net is one of the step's own, where the opset is too old, and for metadata that are not allowed.
     """
     graph = portable(training_step(recipe.net, recipe))
+    if opset < HASHES and any(isinstance(operation.op, BitwiseXor) for operation in graph.operations):
+        raise NeedsNewerOpset(f"a step with dropout is of opset {HASHES} or newer, and {opset} is asked for")
     emitted = emit(graph, opset=opset)
     check(emitted)
     model, state = emitted.model, graph.state
