@@ -242,6 +242,22 @@ def test_losses_fit_their_outputs(body, loss, expected):
     assert [p.code for p in problems] == expected.split()
 
 
+BATCHES = [
+    ("4", "dense 8 bias off; bn", "batch 1", "E0342"),
+    ("4", "dense 8 bias off; bn", "batch 2", ""),
+    ("4", "dense 8 bias off; layernorm", "batch 1", ""),
+    ("3x4x4", "conv 3x3 8 bias off; bn", "batch 1", ""),
+    ("3x3x3", "conv 3x3 8 pad valid bias off; bn", "batch 1", "E0342"),
+]
+
+
+@pytest.mark.parametrize(("size", "body", "line", "expected"), BATCHES)
+def test_a_batch_of_one(size, body, line, expected):
+    net = f"net n {{ input x {size}; {body}; relu; dense 3 }}\n"
+    _, problems = recipe_of(f"{net}train n {{ data xor; loss cross_entropy; {line} }}")
+    assert [p.code for p in problems] == expected.split()
+
+
 def test_every_mistake_of_a_block_is_found_at_once():
     block = "train n { loss cross_entrpy; optimizer sgd lr 0; epoch 3; batch 0; freeze nothing }"
     _, problems = recipe_of(NET + block)
