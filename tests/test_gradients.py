@@ -8,6 +8,8 @@ import numpy as np
 import oracles
 import pytest
 from exact import evaluator
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from netdsl import ops
 from netdsl.emit import check, emit
@@ -313,6 +315,48 @@ def test_gradients_in_single_precision(name):
     expected = in_double_precision(name)
     for dx, exact in zip(session.run(list(expected), fed), expected.values(), strict=True):
         np.testing.assert_allclose(dx, exact, rtol=0, atol=1e-5 * np.abs(exact).max())
+
+
+@st.composite
+def convolutions(draw):
+    """An image, a kernel and attributes that fit, of one to three axes."""
+    rank = draw(st.integers(1, 3))
+
+    def some(low, high):
+        return tuple(draw(st.integers(low, high)) for _ in range(rank))
+
+    group, width, per = draw(st.sampled_from([(1, 1, 1), (1, 3, 2), (2, 2, 1), (2, 1, 3), (3, 1, 1), (3, 1, 2)]))
+    kernel, strides, dilations = some(1, 4), some(1, 4), some(1, 3)
+    befores, afters = some(0, 3), some(0, 3)
+    sizes = tuple(
+        max(1, (k - 1) * d + 1 - b - a) + draw(st.integers(0, 5))
+        for k, d, b, a in zip(kernel, dilations, befores, afters, strict=True)
+    )
+    options = {"strides": strides, "pads": befores + afters, "dilations": dilations, "group": group}
+    return (draw(st.integers(1, 3)), group * width, *sizes), (group * per, width, *kernel), options
+
+
+@settings(max_examples=60, deadline=None)
+@given(convolutions())
+def test_gradients_of_convolutions_are_their_adjoints(drawn):
+    """A convolution is linear in both: <r, conv(v, w)> = <dx, v>, and <r, conv(x, v)> = <dw, v>, for any v."""
+    shape, kernel, options = drawn
+    graph = Graph("conv")
+    x, w = graph.input("x", shape), graph.input("w", kernel)
+    y = ops.conv(x, w, **options)
+    r = graph.input("r", y.shape)
+    loss = ops.reduce_sum(ops.mul(y, r), range(len(shape)), keepdims=False)
+    for name, dx in zip("xw", gradients(loss, [x, w]), strict=True):
+        graph.output(f"d{name}", dx)
+    graph.output("y", y)
+    run = evaluator(to_bytes(emit(prune(expand(graph)), float_type="f64"), ()))
+    rng = np.random.default_rng(0)
+    fed = {name: rng.standard_normal(value.shape) for name, value in graph.inputs.items()}
+    found = dict(zip("xw", run.run(["dx", "dw"], fed), strict=True))
+    for name, dx in found.items():
+        v = rng.standard_normal(dx.shape)
+        (through,) = run.run(["y"], fed | {name: v})
+        assert np.sum(fed["r"] * through) == pytest.approx(np.sum(dx * v), rel=1e-9, abs=1e-9)
 
 
 TIES = [
