@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.adversary import defended
 from netdsl.diagnostics.user_error import UserError
 from netdsl.lower import STEP, lower_training
 from netdsl.passes.gradient import gradients
+from netdsl.passes.pool_first import pool_first
 from netdsl.passes.rewrite import expand, prune
 
 if TYPE_CHECKING:
@@ -52,13 +54,13 @@ def training_step(net: Net, recipe: Recipe) -> Graph:
 
 def forward(net: Net, recipe: Recipe) -> tuple[Graph, Value]:
     """The graph from the inputs to the loss, and that; of the net's outputs it gives those for inference."""
-    graph = lower_training(net, batch=recipe.batch, seed=recipe.seed, frozen=recipe.freeze)
+    graph = pool_first(lower_training(net, batch=recipe.batch, seed=recipe.seed, frozen=recipe.freeze))
     for name in (*graph.inputs, *graph.outputs):
         if name in (TARGET, RATE, LOSS, STEP):
             raise NameIsTaken(
                 f"`{name}` of the net has the name of a part of the training step", "give it another name"
             )
-    loss = total_loss(graph, net, recipe.losses)
+    loss = defended(graph, total_loss(graph, net, recipe.losses), recipe.augment)
     for output in net.outputs.values():
         if output.training:
             del graph.outputs[output.name]

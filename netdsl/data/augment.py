@@ -253,4 +253,23 @@ class Normalize(Augmentation):
         return normalize(x, self.mean, self.std)
 
 
-__all__ = ["AUGMENTATIONS", "Augment", "Augmentation"]
+@augmentation("fgsm")
+class Fgsm(Augmentation):
+    """Adversarial training: `part` of the loss is that of x + epsilon sign(dJ/dx), clipped to `low` and `high`.
+
+    It is computed in the step itself, from the weights as they are, and does nothing to the data; evaluation has none.
+    Source: Goodfellow, Shlens & Szegedy (2015), section 6, with part = 0.5.
+    """
+
+    epsilon: float = positional(Real(0, 1), doc="the change of each pixel, in parts of the range")
+    part: float = keyword(Real(0, 1), 0.5, doc="what the loss of the changed batch weighs")
+    low: float = keyword(Real(), 0.0, doc="black")
+    high: float = keyword(Real(), 255.0, doc="white")
+
+    random = False
+
+    def apply(self, x: Array, draws: Draws) -> Array:
+        return x
+
+
+__all__ = ["AUGMENTATIONS", "Augment", "Augmentation", "Fgsm"]

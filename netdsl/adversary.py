@@ -1,0 +1,84 @@
+"""Adversarial training: a part of the loss is that of the batch as the fast gradient sign method changes it.
+
+Source: Goodfellow, Shlens & Szegedy (2015), Explaining and harnessing adversarial examples, section 6.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.data.augment import Fgsm
+from netdsl.diagnostics.user_error import UserError
+from netdsl.ops.base import SameShape, apply
+from netdsl.ops.elementwise import Cast, Identity
+from netdsl.passes.gradient import gradients
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from netdsl.data.augment import Augmentation
+    from netdsl.ir.graph import Graph, Value
+    from netdsl.ops.base import Form
+
+
+class NothingToAttack(UserError, code="E0871"):
+    """`augment { fgsm … }` changes inputs that are numbers; whole numbers, such as words, have nothing between them."""
+
+
+class Still(SameShape):
+    """y = x, and no gradient goes back through it. ONNX Identity."""
+
+    def onnx(self, opset: int, *xs: Value) -> Form:
+        return Identity().onnx(opset, *xs)
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (None,)
+
+
+def defended(graph: Graph, loss: Value, augment: Iterable[Augmentation]) -> Value:
+    """The loss with what a recipe's `fgsm` makes of it: (1 - part) J(x) + part J(x + epsilon sign(dJ/dx)).
+
+    The changed batch goes through the same layers with the same weights and the same dropped values; its batch
+    statistics are its own, and leave no trace in the running ones. Raises NothingToAttack.
+    """
+    for step in augment:
+        if isinstance(step, Fgsm):
+            changed = again(loss, _attacked(graph, loss, step))
+            loss = changed if step.part == 1 else ops.add(ops.mul(loss, 1 - step.part), ops.mul(changed, step.part))
+    return loss
+
+
+def _attacked(graph: Graph, loss: Value, how: Fgsm) -> dict[Value, Value]:
+    """The inputs, and what the attacker makes of them."""
+    assert graph.origin is not None
+    given = (graph.inputs[node.name] for node in graph.origin.inputs)
+    xs = [_pixels(graph, x) for x in given if x.dtype != "i64"]
+    found = {x: g for x, g in zip(xs, gradients(loss, xs), strict=True) if g is not None}
+    if not found:
+        raise NothingToAttack(f"`fgsm` finds no input of {graph.name} that the loss depends on smoothly")
+    step = how.epsilon * (how.high - how.low)
+    return {
+        x: apply(Still(), ops.clip(ops.add(x, ops.mul(ops.sign(g), step)), how.low, how.high)) for x, g in found.items()
+    }
+
+
+def _pixels(graph: Graph, x: Value) -> Value:
+    """An input as the net computes with it: bytes are made floating-point first."""
+    for operation in graph.operations:
+        if operation.inputs == (x,) and isinstance(operation.op, Cast):
+            return operation.outputs[0]
+    return x
+
+
+def again(y: Value, instead: Mapping[Value, Value]) -> Value:
+    """What a value would be with others in the places of some: all that depends on these is computed once more."""
+    graph, values = y.graph, dict(instead)
+    assert y.producer is not None
+    for operation in graph.operations[: graph.operations.index(y.producer) + 1]:
+        if not values.keys().isdisjoint(operation.inputs):
+            begin = len(graph.operations)
+            made = graph.apply(operation.op, *(values.get(x, x) for x in operation.inputs))
+            graph.operations[begin].origin = operation.origin
+            values.update(zip(operation.outputs, made, strict=True))
+    return values[y]
