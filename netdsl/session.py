@@ -79,10 +79,14 @@ class Tensor:
         return f"{self.dtype} {_spell(self.shape)}"
 
 
-def _options(threads: int | None) -> Any:
+def _options(threads: int | None, in_order: bool = False) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    if in_order:
+        options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED  # nodes that are ready, the first first
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it would move nodes
+        options.enable_mem_pattern = False  # one block for all that lives, planned ahead, takes half as much again
     options.log_severity_level = SILENT  # what it has to say comes as an exception too
     if threads is not None:
         if threads < 1:
@@ -137,16 +141,18 @@ class Session:
         threads: int | None = None,
         name: str | None = None,
         allow_fallback: bool = False,
+        in_order: bool = False,
     ) -> None:
         """Load a model, given as its bytes or as a file's path. `name` is what messages call it, `provider` may have
-        options: `cuda:device_id=1`. Raises NoProvider, BadModel, and FellBack unless that is allowed."""
+        options: `cuda:device_id=1`. With `in_order` the CPU computes the nodes as they are and in their order, and
+        keeps no more memory than that takes. Raises NoProvider, BadModel, and FellBack unless that is allowed."""
         import onnxruntime
 
         self.name = name or (model if isinstance(model, str) else "the model")
         self.provider, long, settings, devices = choose(provider)
         if isinstance(model, str):
             _check_head(model)
-        options = _options(threads)
+        options = _options(threads, in_order and long == CPU)
         if long != CPU:
             options.add_session_config_entry(RECORD, "1")
             if not allow_fallback and not hasattr(onnxruntime.InferenceSession, ASSIGNMENT):

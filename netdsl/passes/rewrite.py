@@ -8,27 +8,32 @@ from netdsl.ir.graph import Constant, Graph
 from netdsl.ops.base import Macro
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from netdsl.ir.graph import Operation, Value
 
 
 class Copy:
-    """A copy of a graph as it grows: `values` are the new graph's by the old one's."""
+    """A copy of a graph as it grows: `values` are the new graph's by the old one's.
+
+    The state, parameters among it, that begins with one of `without` is left out.
+    """
 
     __slots__ = ("new", "old", "values")
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, without: Collection[Value] = ()) -> None:
         self.old = graph
         self.new = Graph(graph.name, graph.origin, graph.dtype)
         self.values: dict[Value, Value] = {}
         for parameter in graph.parameters.values():
+            if parameter in without:
+                continue
             self.values[parameter] = self.new.parameter(parameter.declaration)
             self.values[parameter].shape = parameter.shape  # as a pass may have laid it out
         for name, x in graph.inputs.items():
             self.values[x] = self.new.input(name, x.shape, x.dtype)
         for name, state in graph.state.items():
-            if state.before not in self.values:
+            if state.before not in self.values and state.before not in without:
                 self.values[state.before] = self.new.remembered(name, state.before.shape, state.before.dtype)
 
     def value(self, x: Value) -> Value:
@@ -57,6 +62,8 @@ class Copy:
         for name, y in self.old.outputs.items():
             self.new.output(name, self.value(y))
         for state in self.old.state.values():
+            if state.before not in self.values:
+                continue
             self.new.update(self.value(state.before), self.value(state.after), state.initial)
         return self.new
 

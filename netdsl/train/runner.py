@@ -8,25 +8,40 @@ import numpy as np
 import onnxruntime
 
 from netdsl.emit import ELEMENT_TYPES, NEXT
+from netdsl.ops.base import known
+from netdsl.passes.finish import Finished
 from netdsl.session import Session
+from netdsl.step import LOSS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from netdsl.ir.graph import Graph, Value
+    from netdsl.passes.blocked import Layout
 
     Array = np.ndarray[Any, np.dtype[Any]]
-    Values = dict[str, Any]
+    Arrays = dict[str, Array]
 
 
 class Runner:
     """Runs steps, one after the other.
 
-    The state stays where the session reads it: two sets, read and written in turn, so that nothing is copied, and what
-    a step began with is whole until the next.
+    The state stays where the session reads it: two sets, read and written in turn, so that nothing is copied; but what
+    may be overwritten is there once. What a step began with is whole until the next, unless its loss was finite.
     """
 
-    __slots__ = ("_bindings", "_inputs", "_outputs", "_session", "_sets", "_still", "_turn", "graph")
+    __slots__ = (
+        "_bindings",
+        "_finished",
+        "_inputs",
+        "_layouts",
+        "_outputs",
+        "_session",
+        "_sets",
+        "_stopped",
+        "_turn",
+        "graph",
+    )
 
     def __init__(
         self,
@@ -34,68 +49,113 @@ class Runner:
         model: bytes,
         state: Mapping[str, Array],
         *,
+        finished: Finished | None = None,
+        layouts: Mapping[str, Layout] | None = None,
         threads: int | None = None,
         provider: str = "cpu",
         allow_fallback: bool = False,
     ) -> None:
-        """`model` is the emitted graph; `state` has an array for each parameter and each part of the graph's state.
+        """`model` is the emitted graph, or what it was `finished` to; `layouts` say how it takes what does not lie
+        plainly. `state` has an array for each parameter and each part of the graph's state, plainly, and is copied.
         Raises NoProvider and FellBack."""
         self.graph = graph
-        opened = Session(model, provider=provider, threads=threads, name=graph.name, allow_fallback=allow_fallback)
+        self._finished = finished or Finished(graph, {}, frozenset())
+        self._layouts = layouts or {}
+        opened = Session(
+            model,
+            provider=provider,
+            threads=threads,
+            name=graph.name,
+            allow_fallback=allow_fallback,
+            in_order=finished is not None,
+        )
         self._session = opened.native
-        self._still = {name: _value(state[name]) for name in graph.parameters if name not in graph.state}
-        self._sets: list[Values] = [{name: _value(state[name]) for name in graph.state} for _ in range(2)]
+        first = {name: self._encoded(name, state[name]) for name in {**graph.parameters, **graph.state}}
+        once = self._once() if opened.provider == "cpu" else {*graph.parameters} - {*graph.state}
+        second = {name: array if name in once else array.copy() for name, array in first.items()}
+        self._sets = first, second
         self._inputs = {name: _value(_zeros(x)) for name, x in graph.inputs.items()}
         self._outputs = {name: _value(_zeros(y)) for name, y in graph.outputs.items()}
         self._bindings = [self._bind(before, after) for before, after in (self._sets, self._sets[::-1])]
         self._turn = 0
+        self._stopped = False
 
     def step(self, feeds: Mapping[str, Array]) -> None:
-        """Run one step. `feeds` has a batch for each of the graph's inputs, and the rate."""
+        """Run one step. `feeds` has a batch for each of the graph's inputs, and the rate.
+
+        Where the loss is not finite the state may stay what it was.
+        """
         for name, array in feeds.items():
             self._inputs[name].update_inplace(array)
-        self._session.run_with_iobinding(self._bindings[self._turn])
+        try:
+            self._session.run_with_iobinding(self._bindings[self._turn])
+        except Exception:
+            if LOSS not in self._outputs or np.isfinite(self.result(LOSS)):
+                raise
+            self._stopped = True
+            return
+        self._stopped = False
         self._turn ^= 1
 
     def result(self, name: str) -> Array:
         """A result of the last step; the next one overwrites it."""
         return self._outputs[name].numpy()  # type: ignore[no-any-return]
 
-    def state(self) -> dict[str, Array]:
+    def state(self) -> Arrays:
         """The state after the last step, and the parameters that no step changes, by name, as copies."""
-        return {name: value.numpy().copy() for name, value in self.values().items()}
+        return self._plain(self._turn)
 
-    def values(self) -> Values:
-        """The same, as onnxruntime has it, without a copy: it is good until the next step but one."""
-        return {**self._still, **self._sets[self._turn]}
+    def values(self) -> dict[str, Any]:
+        """The same, as onnxruntime has it, without a copy where it lies plainly: it is good until the next step."""
+        return {name: _value(self._decoded(name, array)) for name, array in self._sets[self._turn].items()}
 
-    def before(self) -> dict[str, Array]:
-        """What the last step began with, by name, as copies."""
-        values = {**self._still, **self._sets[self._turn ^ 1]}
-        return {name: value.numpy().copy() for name, value in values.items()}
+    def before(self) -> Arrays:
+        """What the last step began with, by name, as copies; large states only if the step's loss was not finite."""
+        return self._plain(self._turn if self._stopped else self._turn ^ 1)
 
     def restore(self, state: Mapping[str, Array]) -> None:
         """Go on from a state."""
-        for name, value in self.values().items():
-            value.update_inplace(np.ascontiguousarray(state[name]))
+        for name, array in self._sets[self._turn].items():
+            array[...] = self._encoded(name, state[name])
 
-    def _bind(self, before: Values, after: Values) -> Any:
+    def _plain(self, turn: int) -> Arrays:
+        return {name: np.array(self._decoded(name, array)) for name, array in self._sets[turn].items()}
+
+    def _encoded(self, name: str, array: Array) -> Array:
+        """A copy as the session takes it."""
+        return np.array(self._layouts[name].encode(array) if name in self._layouts else array, order="C")
+
+    def _decoded(self, name: str, array: Array) -> Array:
+        return self._layouts[name].decode(array) if name in self._layouts else array
+
+    def _once(self) -> set[str]:
+        """What there is one array of: parameters that do not change, and states that are overwritten."""
+        still = {*self.graph.parameters} - {*self.graph.state}
+        parts = {name: self._finished.parts.get(name, [name]) for name in self.graph.state}
+        return still | {name for name, each in parts.items() if self._finished.overwritten.issuperset(each)}
+
+    def _bind(self, before: Arrays, after: Arrays) -> Any:
         binding = self._session.io_binding()
-        for name, value in {**self._inputs, **self._still, **before}.items():
+        for name, value in self._inputs.items():
             binding.bind_ortvalue_input(name, value)
+        for name, array in self._finished.split(before).items():
+            binding.bind_ortvalue_input(name, _value(array))
         for name, value in self._outputs.items():
             binding.bind_ortvalue_output(name, value)
-        for name, value in after.items():
-            binding.bind_ortvalue_output(name + NEXT, value)
+        for name, array in self._finished.split(after).items():
+            if name in self._finished.graph.state:
+                binding.bind_ortvalue_output(name + NEXT, _value(array))
         return binding
 
 
-def initial_state(graph: Graph, weights: Mapping[str, Array]) -> dict[str, Array]:
-    """What training begins with: weights that are drawn or read, and whatever else the graph's state is filled with."""
+def initial_state(graph: Graph, weights: Mapping[str, Array]) -> Arrays:
+    """What training begins with: weights that are drawn or read, and whatever else the graph's state is filled with.
+    The latter cannot be written to, and take no memory."""
     state = dict(weights)
     for name, each in graph.state.items():
         if each.initial is not None:
-            state[name] = np.full_like(_zeros(each.before), each.initial)
+            filling = np.array(each.initial, ELEMENT_TYPES[each.before.dtype][1])
+            state[name] = np.broadcast_to(filling, known(each.before.shape))
     return state
 
 
@@ -104,5 +164,5 @@ def _zeros(x: Value) -> Array:
 
 
 def _value(array: Array) -> Any:
-    """A copy of its own, where the session reads it."""
-    return onnxruntime.OrtValue.ortvalue_from_numpy(np.array(array))
+    """An array where it lies, for the session to read and write."""
+    return onnxruntime.OrtValue.ortvalue_from_numpy(array)

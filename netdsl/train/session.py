@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from netdsl.step import portable
 from netdsl.train.runner import Runner
 
 if TYPE_CHECKING:
@@ -53,13 +52,12 @@ def prepare(graph: Graph, state: Mapping[str, Array], choices: Choices) -> Runne
     Raises NoProvider and FellBack.
     """
     from netdsl.emit import emit
+    from netdsl.lowering import lower_step
+    from netdsl.passes.finish import finish
+    from netdsl.step import LOSS
 
-    if choices.lowering != "std":
-        choices.lowering = "std"
-    model = emit(portable(graph)).model.SerializeToString()
-    return Runner(
-        graph,
-        model,
-        state,
-        **choices.how(),
-    )
+    lowered = lower_step(graph, choices.lowering, threads=choices.threads)
+    choices.lowering = lowered.choices["lowering"]
+    finished = finish(lowered.graph, LOSS)
+    model = emit(finished.graph).model.SerializeToString()
+    return Runner(graph, model, state, finished=finished, layouts=lowered.layouts, **choices.how())

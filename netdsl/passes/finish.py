@@ -1,0 +1,48 @@
+"""The last passes before a training step is emitted for a session of our own: less memory, and updates in the cache."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from netdsl.ops.base import known
+from netdsl.passes.in_place import in_place
+from netdsl.passes.schedule import schedule
+from netdsl.passes.slabs import slabs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from netdsl.ir.graph import Graph
+
+
+class Finished:
+    """A step as it is run.
+
+    `parts` are the states that it takes as slabs of rows, by name, and `overwritten` those of its own states whose new
+    value may be written over the old one, if its operations run in order or in any other.
+    """
+
+    __slots__ = ("graph", "overwritten", "parts")
+
+    def __init__(self, graph: Graph, parts: dict[str, list[str]], overwritten: frozenset[str]) -> None:
+        self.graph = graph
+        self.parts = parts
+        self.overwritten = overwritten
+
+    def split(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """A state as the step takes it: slabs are views of the arrays of `state`."""
+        found = {name: array for name, array in state.items() if name not in self.parts}
+        for name, parts in self.parts.items():
+            begin = 0
+            for part in parts:
+                end = begin + known(self.graph.state[part].before.shape)[0]
+                found[part] = state[name][begin:end]
+                begin = end
+        return found
+
+
+def finish(graph: Graph, watched: str) -> Finished:
+    """A step in ops that ONNX has, ready to be run; `watched` is the output that is the loss."""
+    cut = slabs(graph)
+    safe = in_place(cut.graph, watched)
+    return Finished(schedule(safe.graph), cut.parts, safe.overwritten)

@@ -1,0 +1,217 @@
+"""A step that may write its state over what it read: edges make that safe in whichever order its operations run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.ir.graph import Constant
+from netdsl.ir.shape import elements
+from netdsl.ops.arithmetic import Elementwise
+from netdsl.ops.base import SameShape, constant
+from netdsl.ops.elementwise import Identity
+from netdsl.ops.indexing import Gather, Slice
+from netdsl.ops.shaping import Reshape, Transpose
+from netdsl.passes.rewrite import Copy
+
+if TYPE_CHECKING:
+    from netdsl.ir.graph import Graph, Operation, State, Value
+
+LARGE = 2**14
+"""Elements from which on a state is overwritten: an edge costs a few microseconds, a second copy of less is nothing."""
+
+NEAR = 24
+"""Operations before the one that writes a state, among which its update is looked for."""
+
+MOVES = (Reshape, Transpose, Identity, Gather, Slice)
+"""A runtime may let the result of these share its input's memory, or read the input where the result is read."""
+
+
+class InPlace:
+    """A graph, and the names of the states whose new value may be written over the old one."""
+
+    __slots__ = ("graph", "overwritten")
+
+    def __init__(self, graph: Graph, overwritten: frozenset[str]) -> None:
+        self.graph = graph
+        self.overwritten = overwritten
+
+
+def in_place(graph: Graph, watched: str) -> InPlace:
+    """The same step, with edges from the last readers of a state to its update.
+
+    A state is overwritten where each of its readers comes before the operation that writes it, in any order in which
+    the graph can run, or is that operation and reads element by element. Where no path leads from a reader to the
+    writer, one is added: 0 times an element of the reader's result is added to a scalar of the update, such as the
+    learning rate. An infinite or undefined element makes the update undefined too, as it would a step later.
+
+    Nothing is overwritten in a step whose output `watched` (a scalar: the loss) is not finite: then an element beyond
+    the end of a constant is gathered, on which onnxruntime's CPU provider ends the run.
+
+    Source: anti-dependences, Kuck et al. (1981), section 2.
+    """
+    return _InPlace(graph, watched).run()
+
+
+class _Plan:
+    """How a state becomes safe: `after` these operations, the scalar operand `at` of `operation` is read."""
+
+    __slots__ = ("after", "at", "operation")
+
+    def __init__(self, operation: Operation, at: int, after: list[Operation]) -> None:
+        self.operation = operation
+        self.at = at
+        self.after = after
+
+
+class _InPlace:
+    """The new graph as it grows; `guarded` are its scalars that are known after the loss is."""
+
+    def __init__(self, graph: Graph, watched: str) -> None:
+        self.old = graph
+        self.loss = graph.outputs[watched]
+        self.copy = Copy(graph)
+        self.position = {operation: i for i, operation in enumerate(graph.operations)}
+        self.guarded: dict[object, Value] = {}
+
+    def run(self) -> InPlace:
+        plans = self.plans()
+        by_operation: dict[Operation, list[_Plan]] = defaultdict(list)
+        for plan in plans.values():
+            by_operation[plan.operation].append(plan)
+        for operation in self.old.operations:
+            if operation in by_operation:
+                self.delay(operation, by_operation[operation])
+            else:
+                self.copy.keep(operation)
+        return InPlace(self.copy.finish(), frozenset(plans))
+
+    def plans(self) -> dict[str, _Plan]:
+        """Those of the large states that can be made safe."""
+        large = {
+            name: s for name, s in self.old.state.items() if elements(s.before.shape) >= LARGE and s.after.producer
+        }
+        readers = _readers(self.old, {s.before: name for name, s in large.items()})
+        pivots = _Pivots(self.old)
+        found = {}
+        for name, state in large.items():
+            plan = self.plan(state, readers[name], pivots)
+            if plan:
+                found[name] = plan
+        return found
+
+    def plan(self, state: State, readers: list[Operation], pivots: _Pivots) -> _Plan | None:
+        writer, known = state.after.producer, self.loss.producer
+        assert writer
+        assert known
+        near = _near(writer)
+        before = [r for r in readers if r is not writer and r not in near and not pivots.part(r, writer)]
+        if writer in readers and not isinstance(writer.op, (Elementwise, SameShape)):
+            return None
+        for operation in near:
+            at = _scalar(operation)
+            if at is not None and all(self.position[r] < self.position[operation] for r in (known, *before)):
+                return _Plan(operation, at, before)
+        return None
+
+    def delay(self, operation: Operation, plans: list[_Plan]) -> None:
+        """Take an operation over, with a scalar operand that waits for others."""
+        begin = len(self.copy.new.operations)
+        inputs = [self.copy.value(x) for x in operation.inputs]
+        (at,) = {plan.at for plan in plans}
+        waits = dict.fromkeys(r for plan in plans for r in plan.after)
+        scalar = self.guard(operation.inputs[at])
+        rank = len(operation.outputs[0].shape)
+        inputs[at] = ops.add(scalar, *(self.nothing(r, rank) for r in waits)) if waits else scalar
+        self.copy.replace(operation, self.copy.new.apply(operation.op, *inputs), begin)
+
+    def guard(self, scalar: Value) -> Value:
+        """The scalar, once the loss is known to be finite."""
+        key: object = (scalar.tensor.data, scalar.shape) if isinstance(scalar, Constant) else scalar
+        if key not in self.guarded:
+            zero = self.guarded.get(None)
+            if zero is None:
+                graph, loss = self.copy.new, self.copy.value(self.loss)
+                beyond = ops.cast(ops.negate(ops.is_finite(loss)), "i64")
+                zero = self.guarded[None] = ops.gather(constant(graph, [0.0], loss.dtype), beyond, 0)
+            self.guarded[key] = ops.add(self.copy.value(scalar), zero)
+        return self.guarded[key]
+
+    def nothing(self, reader: Operation, rank: int) -> Value:
+        """0, once the reader has run."""
+        result = self.copy.value(reader.outputs[0])
+        axes = range(len(result.shape))
+        first = ops.slice(result, axes, [0 for _ in axes], [1 for _ in axes]) if axes else result
+        return ops.mul(first if len(axes) <= rank else ops.reshape(first, (), batch=False), 0.0)
+
+
+class _Pivots:
+    """Operations that everything of the backward pass follows, and that all of the forward pass comes before: those
+    that give a graph's outputs."""
+
+    __slots__ = ("_sides",)
+
+    def __init__(self, graph: Graph) -> None:
+        pivots = dict.fromkeys(y.producer for y in graph.outputs.values() if y.producer)
+        self._sides = [(_ancestors(graph, pivot), _descendants(graph, pivot)) for pivot in pivots]
+
+    def part(self, reader: Operation, writer: Operation) -> bool:
+        """Whether one of them lies on a path from reader to writer."""
+        return any(reader in before and writer in after for before, after in self._sides)
+
+
+def _ancestors(graph: Graph, pivot: Operation) -> set[Operation]:
+    """What an operation follows, itself included."""
+    needed, found = set(pivot.outputs), set()
+    for operation in reversed(graph.operations):
+        if not needed.isdisjoint(operation.outputs):
+            needed.update(operation.inputs)
+            found.add(operation)
+    return found
+
+
+def _descendants(graph: Graph, pivot: Operation) -> set[Operation]:
+    """What follows an operation, itself included."""
+    made, found = set(pivot.outputs), {pivot}
+    for operation in graph.operations:
+        if not made.isdisjoint(operation.inputs):
+            made.update(operation.outputs)
+            found.add(operation)
+    return found
+
+
+def _readers(graph: Graph, states: dict[Value, str]) -> dict[str, list[Operation]]:
+    """The operations that read each state, or what only moves its elements, in the graph's order."""
+    ends = {*graph.outputs.values(), *(state.after for state in graph.state.values())}
+    carried: dict[Value, frozenset[str]] = {x: frozenset((name,)) for x, name in states.items()}
+    readers: dict[str, list[Operation]] = defaultdict(list)
+    for operation in graph.operations:
+        names: frozenset[str] = frozenset().union(*(carried[x] for x in operation.inputs if x in carried))
+        if names and isinstance(operation.op, MOVES) and ends.isdisjoint(operation.outputs):
+            carried.update((y, names) for y in operation.outputs)
+            continue
+        for name in names:
+            readers[name].append(operation)
+    return readers
+
+
+def _near(writer: Operation) -> dict[Operation, None]:
+    """The operations before one, itself included, the nearest first; no more than NEAR."""
+    found = {writer: None}
+    queue = [writer]
+    for operation in queue:
+        for x in operation.inputs:
+            if x.producer and x.producer not in found and len(found) < NEAR:
+                found[x.producer] = None
+                queue.append(x.producer)
+    return found
+
+
+def _scalar(operation: Operation) -> int | None:
+    """Which operand of an elementwise operation is a single float."""
+    if isinstance(operation.op, Elementwise) and elements(operation.outputs[0].shape) > 1:
+        for at, x in enumerate(operation.inputs):
+            if elements(x.shape) == 1 and x.dtype == operation.outputs[0].dtype in ("f32", "f64"):
+                return at
+    return None
