@@ -52,7 +52,7 @@ KINDS = {
 """What a target holds."""
 
 
-class NeedsNewerOpset(UserError, code="E0645", exit_code=USAGE_IS_WRONG):
+class NeedsNewerOpset(UserError, code="E0649", exit_code=USAGE_IS_WRONG):
     """A training step with dropout computes its masks bit by bit, for which ONNX has operators from opset 18 on."""
 
 

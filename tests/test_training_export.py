@@ -249,7 +249,7 @@ def test_it_begins_with_given_weights(netdsl: Commands) -> None:
     [
         (("a.net", "--training", "--dtype", "f16"), "E0641"),
         (("a.net", "--training", "--quantize", "int8"), "E0641"),
-        (("a.net", "--training", "--opset", "17"), "E0645"),
+        (("a.net", "--training", "--opset", "17"), "E0649"),
         (("lenet5", "--training"), "E0625"),
         (("a.net", "--training", "--batch", "3", "--set", "train.batch=3"), "E0626"),
         (("a.net", "--training", "--metadata", "netdsl.training=x"), "E0640"),

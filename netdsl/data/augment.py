@@ -257,7 +257,9 @@ class Normalize(Augmentation):
 class Fgsm(Augmentation):
     """Adversarial training: `part` of the loss is that of x + epsilon sign(dJ/dx), clipped to `low` and `high`.
 
-    It is computed in the step itself, from the weights as they are, and does nothing to the data; evaluation has none.
+    Shapes: any, of inputs that are no whole numbers.
+    Conventions: J is the sum of the losses. The change is computed within the step, from the weights as they are;
+    nothing is done to the data, and evaluation has none of it.
     Source: Goodfellow, Shlens & Szegedy (2015), section 6, with part = 0.5.
     """
 
