@@ -55,7 +55,20 @@ def prepared(folder: Path) -> Path:
 def train(folder: Path, *arguments: str, wait: float | None = None, how: int = signal.SIGKILL) -> int:
     """The exit code of `netdsl train`, which is sent a signal after so many seconds."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "netdsl", "train", "small.net", "--threads", "1", "--checkpoint", "0", *arguments],
+        [
+            sys.executable,
+            "-m",
+            "netdsl",
+            "train",
+            "small.net",
+            "--lowering",
+            "std",
+            "--threads",
+            "1",
+            "--checkpoint",
+            "0",
+            *arguments,
+        ],
         cwd=folder,
         env=environment(),
         stdout=subprocess.DEVNULL,
@@ -108,7 +121,21 @@ def test_a_run_is_killed_in_its_middle(tmp_path: Path) -> None:
     folder = prepared(tmp_path)
     assert train(folder, "--out", "whole") == 0
     process = subprocess.Popen(
-        [sys.executable, "-m", "netdsl", "train", "small.net", "--threads", "1", "--checkpoint", "0", "--out", "cut"],
+        [
+            sys.executable,
+            "-m",
+            "netdsl",
+            "train",
+            "small.net",
+            "--lowering",
+            "std",
+            "--threads",
+            "1",
+            "--checkpoint",
+            "0",
+            "--out",
+            "cut",
+        ],
         cwd=folder,
         env=environment(),
         stdout=subprocess.DEVNULL,
@@ -128,7 +155,20 @@ def test_a_run_is_killed_in_its_middle(tmp_path: Path) -> None:
 def test_a_run_that_is_asked_to_end_makes_a_checkpoint(tmp_path: Path, how: int) -> None:
     folder = prepared(tmp_path)
     process = subprocess.Popen(
-        [sys.executable, "-m", "netdsl", "train", "small.net", "--epochs", "100000", "--out", "cut", "--json"],
+        [
+            sys.executable,
+            "-m",
+            "netdsl",
+            "train",
+            "small.net",
+            "--epochs",
+            "100000",
+            "--out",
+            "cut",
+            "--json",
+            "--lowering",
+            "std",
+        ],
         cwd=folder,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -201,6 +241,7 @@ def test_a_log_is_cut_back_to_where_it_was(tmp_path: Path) -> None:
         {"step": 2},
     ]
     assert read_columns(str(tmp_path / "metrics.csv"), ("step", "loss")) == [(1.0, 0.5)]
+    log.close()
     log.cut(sizes)
     assert log.sizes() == sizes
     (tmp_path / "metrics.csv").write_text("")

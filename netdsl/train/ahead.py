@@ -1,77 +1,119 @@
-"""Batches that are made while the step before runs."""
+"""Batches that are made while the step before runs, where that is worth a thread."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from queue import Empty, Full, Queue
 from threading import Event, Thread
+from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterator
 
 T = TypeVar("T")
 
 DEPTH = 2
 """So many batches wait."""
 
+PROBES = 10
+"""So many batches, behind the first, are made and used in turn, to see what they cost."""
+
+SHARE = 0.03
+"""To hand a batch over takes two threads longer than this part of a step; what costs less is made in between."""
+
 PATIENCE = 0.1
 """Seconds until a thread that waits for room looks whether anybody still reads."""
 
 
 @contextmanager
-def ahead(batches: Iterable[T], depth: int = DEPTH) -> Iterator[Iterator[T]]:
-    """The same, read by a thread of its own; what it raises is raised here, in its place. Leaving ends the thread."""
-    queue: Queue[tuple[T | None, BaseException | None]] = Queue(depth)
-    left = Event()
-    thread = Thread(target=_fill, args=(batches, queue, left), name="netdsl batches", daemon=True)
-    thread.start()
+def ahead(batches: Generator[T, None, None], depth: int = DEPTH) -> Iterator[Iterator[T]]:
+    """The same, read by a thread of its own where making them takes a part of the time that counts.
+
+    What it raises is raised here, in its place. Leaving ends the thread, and closes the generator.
+    """
+    reader = _Reader(batches, depth)
     try:
-        yield _drain(queue)
+        yield reader.read()
     finally:
-        left.set()
-        _empty(queue)
-        thread.join()
+        reader.close()
 
 
-def _empty(queue: Queue[tuple[T | None, BaseException | None]]) -> None:
-    """Empty a queue."""
-    while True:
-        try:
-            queue.get_nowait()
-        except Empty:
+class _Reader:
+    __slots__ = ("_batches", "_left", "_queue", "_thread")
+
+    def __init__(self, batches: Generator[T, None, None], depth: int) -> None:
+        self._batches = batches
+        self._queue: Queue[tuple[object, BaseException | None]] = Queue(depth)
+        self._left = Event()
+        self._thread: Thread | None = None
+
+    def read(self) -> Iterator[T]:
+        yield from _first(self._batches)
+        share = yield from _probed(self._batches)
+        if share < SHARE:
+            yield from self._batches
             return
-
-
-def _drain(queue: Queue[tuple[T | None, BaseException | None]]) -> Iterator[T]:
-    while True:
-        item, error = queue.get()
-        if isinstance(error, StopIteration):
-            return
-        if error is not None:
-            raise error
-        yield item  # type: ignore[misc]
-
-
-def _fill(batches: Iterable[T], queue: Queue[tuple[T | None, BaseException | None]], left: Event) -> None:
-    try:
-        for batch in batches:
-            if not _put(queue, (batch, None), left):
+        self._thread = Thread(target=self._fill, name="netdsl batches", daemon=True)
+        self._thread.start()
+        while True:
+            item, error = self._queue.get()
+            if isinstance(error, StopIteration):
                 return
-        end: BaseException = StopIteration()
-    except BaseException as error:
-        end = error
-    finally:
-        if hasattr(batches, "close"):
-            batches.close()
-    _put(queue, (None, end), left)
+            if error is not None:
+                raise error
+            yield item  # type: ignore[misc]
 
+    def close(self) -> None:
+        self._left.set()
+        if self._thread is not None:
+            self._empty()
+            self._thread.join()
+        self._batches.close()
 
-def _put(queue: Queue[T], item: T, left: Event) -> bool:
-    while not left.is_set():
+    def _empty(self) -> None:
+        while True:
+            try:
+                self._queue.get_nowait()
+            except Empty:
+                return
+
+    def _fill(self) -> None:
         try:
-            queue.put(item, timeout=PATIENCE)
-        except Full:
-            continue
-        return True
-    return False
+            for batch in self._batches:
+                if not self._put((batch, None)):
+                    return
+            end: BaseException = StopIteration()
+        except BaseException as error:
+            end = error
+        self._put((None, end))
+
+    def _put(self, item: tuple[object, BaseException | None]) -> bool:
+        while not self._left.is_set():
+            try:
+                self._queue.put(item, timeout=PATIENCE)
+            except Full:
+                continue
+            return True
+        return False
+
+
+def _first(batches: Iterator[T]) -> Iterator[T]:
+    """One of them: it opens files and begins an epoch, and says nothing about the others."""
+    for batch in batches:
+        yield batch
+        return
+
+
+def _probed(batches: Iterator[T]) -> Generator[T, None, float]:
+    """Some of them, and the part of the time until their end that it took to make them."""
+    began, spent = perf_counter(), 0.0
+    for _ in range(PROBES):
+        at = perf_counter()
+        for batch in batches:
+            break
+        else:
+            return 0.0
+        spent += perf_counter() - at
+        yield batch
+    return spent / (perf_counter() - began)

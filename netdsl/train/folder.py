@@ -135,6 +135,8 @@ class RunFolder:
             import fcntl
         except ImportError:  # Windows
             yield
+            for log in self.logs:
+                log.close()
             return
         os.makedirs(self.path, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDONLY)
@@ -148,6 +150,8 @@ class RunFolder:
         try:
             yield
         finally:
+            for log in self.logs:
+                log.close()
             os.close(descriptor)
 
 

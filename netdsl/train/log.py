@@ -8,7 +8,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from netdsl.diagnostics.terminal import escape
-from netdsl.files import CannotWrite, reason
+from netdsl.files import CannotWrite, reason, write_atomically
 from netdsl.train.checkpoint import BadCheckpoint
 
 if TYPE_CHECKING:
@@ -24,11 +24,12 @@ class Log:
     killed as well; `cut` then removes what came after a checkpoint.
     """
 
-    __slots__ = ("_columns", "_files")
+    __slots__ = ("_columns", "_files", "_open")
 
     def __init__(self, folder: str, name: str, columns: Sequence[str], *, objects: bool = True) -> None:
         self._columns = tuple(columns)
         endings = ("csv", "jsonl") if objects else ("csv",)
+        self._open: dict[str, int] = {}
         self._files = {ending: os.path.join(folder, f"{name}.{ending}") for ending in endings}
 
     @property
@@ -37,24 +38,40 @@ class Log:
 
     def begin(self) -> None:
         """Empty files, but for the names of the columns. Raises CannotWrite."""
+        self.close()
         for ending, path in self._files.items():
-            _write(path, ",".join(self._columns) + "\n" if ending == "csv" else "", "wb")
+            with write_atomically(path) as file:
+                file.write(f"{','.join(self._columns)}\n".encode() if ending == "csv" else b"")
 
     def add(self, row: Row) -> None:
         """A row; columns that it does not have, or that are no numbers, stay empty. Raises CannotWrite."""
         assert row.keys() <= set(self._columns), row.keys() - set(self._columns)
         known = {key: row[key] for key in self._columns if _is_number(row.get(key))}
         texts = {key: json.dumps(value) for key, value in known.items()}
-        _write(self._files["csv"], ",".join(texts.get(key, "") for key in self._columns) + "\n", "ab")
+        self._append("csv", ",".join(texts.get(key, "") for key in self._columns))
         if "jsonl" in self._files:
-            _write(self._files["jsonl"], json.dumps(known) + "\n", "ab")
+            self._append("jsonl", json.dumps(known))
+
+    def _append(self, ending: str, line: str) -> None:
+        path = self._files[ending]
+        try:
+            if ending not in self._open:
+                self._open[ending] = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
+            os.write(self._open[ending], f"{line}\n".encode())
+        except OSError as error:
+            raise _cannot(path, error) from None
+
+    def close(self) -> None:
+        """Give the files back; `add` opens them again."""
+        while self._open:
+            os.close(self._open.popitem()[1])
 
     def sizes(self) -> dict[str, int]:
         """The length of each file, which is then on the disk. Raises CannotWrite."""
         return {os.path.basename(path): _synced(path) for path in self.paths}
 
     def cut(self, sizes: Mapping[str, int]) -> None:
-        """Back to these lengths. Raises BadCheckpoint where a file is shorter than it was, and CannotWrite."""
+        """Back to these lengths, before anything is added. Raises BadCheckpoint where a file is shorter than it was, and CannotWrite."""
         for path in self.paths:
             wanted = sizes.get(os.path.basename(path), 0)
             try:
@@ -84,14 +101,6 @@ def read_columns(path: str, names: tuple[str, str]) -> list[tuple[float, float]]
         places = [head.index(name) for name in names]
         cells = [[line.rstrip("\n").split(",")[at] for at in places] for line in file]
     return [(float(x), float(y)) for x, y in cells if x and y]
-
-
-def _write(path: str, text: str, mode: str) -> None:
-    try:
-        with open(path, mode, buffering=0) as file:
-            file.write(text.encode())
-    except OSError as error:
-        raise _cannot(path, error) from None
 
 
 def _synced(path: str) -> int:

@@ -17,7 +17,7 @@ from netdsl.train.progress import Progress
 from netdsl.train.sums import Sum
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Mapping
 
     from netdsl.data.dataset import Dataset
     from netdsl.ir.recipe import Recipe
@@ -122,7 +122,7 @@ class Trainer:
         recipe = self.recipe
         return recipe.schedule.rate(recipe.optimizer.lr, self.position.step / self.per_epoch, self.epochs)
 
-    def _batches(self) -> Iterator[dict[str, Array]]:
+    def _batches(self) -> Generator[dict[str, Array], None, None]:
         """All batches that are left, epoch by epoch."""
         recipe, first, left = self.recipe, self.position.batch, self.steps - self.position.step
         for epoch in range(self.position.epoch, ceil(self.epochs)):
