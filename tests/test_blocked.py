@@ -17,9 +17,11 @@ from netdsl import lowering, ops, tune
 from netdsl.emit import emit
 from netdsl.ir.graph import Graph
 from netdsl.lowering import BlockedIsMissing, block_size, lower_step
+from netdsl.ops.activations import Relu
 from netdsl.ops.nchwc import BlockedConv
 from netdsl.passes.blocked import Layout, lower_blocked
 from netdsl.passes.gradient import gradients
+from netdsl.passes.rewrite import Copy
 from netdsl.step import portable, training_step
 
 BLOCKS = ("here", 4, 8)
@@ -42,7 +44,7 @@ def compare(graph, block, *, tolerance=2e-5, seed=0):
     if size is None:
         pytest.skip("no blocked layout here")
     random = np.random.default_rng(seed)
-    feeds = {name: random.standard_normal(x.shape).astype("f4") for name, x in graph.inputs.items()}
+    feeds = {name: (0.5 * random.standard_normal(x.shape)).astype("f4") for name, x in graph.inputs.items()}
     blocked = lower_blocked(graph, size).graph
     expected, found = (evaluate(each, feeds, block) for each in (portable(graph), blocked))
     largest = max(np.abs(y).max() for y in expected.values())
@@ -241,9 +243,9 @@ def test_additions_and_activations_go_into_convolutions():
 
 
 NETS = {
-    "padded": "input x 3x9x9; conv 3x3 20 bias off; bn; relu; conv 3x3 24 stride 2; bn; relu; maxpool 2x2; dense 3",
-    "separable": "input x 3x8x8; conv 3x3 20 stride 2 bias off; bn; relu6; dwconv 3x3; bn; relu6; conv 1x1 33; dense 3",
-    "frozen": "input x 3x8x8; conv 3x3 20 freeze; bn freeze; relu; conv 3x3 20; relu; global_avgpool; flatten; dense 3",
+    "padded": "input x 3x9x9; conv 3x3 20 bias off; bn; relu; conv 3x3 24 stride 2 bias off; bn; relu; maxpool 2x2; dense 3",
+    "separable": "input x 3x8x8; conv 3x3 20 stride 2 bias off; bn; relu6; dwconv 3x3 bias off; bn; relu6; conv 1x1 33; dense 3",
+    "frozen": "input x 3x8x8; freeze { conv 3x3 20; bn }; relu; conv 3x3 20; relu; global_avgpool; flatten; dense 3",
     "shared": "input x 3x8x8; conv 3x3 20; relu; a: conv 3x3 20; relu; reuse a; relu; dense 3",
     "dropout": "input x 3x8x8; conv 3x3 20; relu; dropout 0.5; conv 3x3 20; dropout 0.5 spatial on; dense 3",
 }
@@ -311,6 +313,17 @@ def test_specs(name):
     check_net((SPECS / index[name]["file"]).read_text("utf-8"), name, {})
 
 
+def smooth(graph):
+    """With softplus for ReLU: of deep nets' many signs some depend on the last bit, and turn gradients with them."""
+    copy = Copy(graph)
+    for operation in graph.operations:
+        if isinstance(operation.op, Relu):
+            copy.replace(operation, [ops.softplus(copy.value(operation.inputs[0]))], len(copy.new.operations))
+        else:
+            copy.keep(operation)
+    return copy.finish()
+
+
 def check_net(text, name, given):
     from programs import net_of
 
@@ -320,6 +333,7 @@ def check_net(text, name, given):
     if block_size() is None:
         pytest.skip("no blocked layout here")
     graph = lower_training(net_of(text, name, **given), batch=2)
+    graph = smooth(graph)
     weights = [p for p in graph.parameters.values() if p.declaration.trainable]
     random = np.random.default_rng(0)
     terms = []
@@ -341,7 +355,7 @@ def check_net(text, name, given):
     plain, blocked = lower_step(graph, "std"), lower_step(graph, "blk")
     expected, found = (states_of(each, state, feeds, 1) for each in (plain, blocked))
     error = sum(float(np.sum((found[k] - y) ** 2.0)) for k, y in expected.items())
-    assert (error / sum(float(np.sum(y**2.0)) for y in expected.values())) ** 0.5 < 0.02
+    assert (error / sum(float(np.sum(y**2.0)) for y in expected.values())) ** 0.5 < 2e-3
 
 
 def small_step():
