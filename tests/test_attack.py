@@ -4,6 +4,7 @@ the command."""
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -275,3 +276,11 @@ def test_a_range_of_its_own(netdsl: Commands) -> None:
     ran = netdsl("attack", "a.net", "x.npy", "--label", 1, "--range", "0,1", "--epsilon", 0.25, "--json")
     assert json.loads(ran.out)["change"] == {"largest": 0.25, "mean": 0.25}
     assert "random weights" in ran.err
+
+
+def test_the_picture_of_the_page_is_what_the_command_draws(netdsl: Commands) -> None:
+    """Word for word; shades may differ in their last bit."""
+    assert netdsl(*ATTACK, "--epsilon", 0.2, "-o", "seven.svg").code == 0
+    page = Path(__file__).parent.parent / "docs" / "attack.svg"
+    drawn, shown = (re.findall(r">([^<]+)</t|<(image) ", path.read_text("utf-8")) for path in (Path("seven.svg"), page))
+    assert drawn == shown
