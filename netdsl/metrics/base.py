@@ -78,7 +78,9 @@ class Mean(Metric):
         self._total, self._count = state["total"], state["count"]
 
     def add(self, terms: Array) -> None:
-        self._total += float(terms.sum(dtype="f8"))
+        import numpy as np
+
+        self._total += float(np.count_nonzero(terms) if terms.dtype == bool else terms.sum(dtype="f8"))
         self._count += terms.size
 
 

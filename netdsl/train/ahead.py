@@ -19,8 +19,8 @@ DEPTH = 2
 PROBES = 10
 """So many batches, behind the first, are made and used in turn, to see what they cost."""
 
-SHARE = 0.03
-"""To hand a batch over takes two threads longer than this part of a step; what costs less is made in between."""
+SECONDS = 0.0004
+"""To hand a batch from thread to thread costs about half of this; what takes less to make is made in between."""
 
 PATIENCE = 0.1
 """Seconds until a thread that waits for room looks whether anybody still reads."""
@@ -50,8 +50,8 @@ class _Reader:
 
     def read(self) -> Iterator[T]:
         yield from _first(self._batches)
-        share = yield from _probed(self._batches)
-        if share < SHARE:
+        cost = yield from _probed(self._batches)
+        if cost < SECONDS:
             yield from self._batches
             return
         self._thread = Thread(target=self._fill, name="netdsl batches", daemon=True)
@@ -106,14 +106,14 @@ def _first(batches: Iterator[T]) -> Iterator[T]:
 
 
 def _probed(batches: Iterator[T]) -> Generator[T, None, float]:
-    """Some of them, and the part of the time until their end that it took to make them."""
-    began, spent = perf_counter(), 0.0
+    """Some of them, and the seconds that it takes to make one: the median, as the system may look elsewhere."""
+    spent = []
     for _ in range(PROBES):
         at = perf_counter()
         for batch in batches:
             break
         else:
             return 0.0
-        spent += perf_counter() - at
+        spent.append(perf_counter() - at)
         yield batch
-    return spent / (perf_counter() - began)
+    return sorted(spent)[len(spent) // 2]

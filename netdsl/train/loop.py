@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from netdsl.train.keeper import Keeper
     from netdsl.train.runner import Array, Runner
 
-ROWS = 1000
+ROWS = 250
 """About so many rows of `steps.csv` a run has."""
 
 
