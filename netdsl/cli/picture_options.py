@@ -17,9 +17,13 @@ def attack(commands: Commands) -> None:
     )
     parser.add_argument("file", metavar="FILE", help=options.FILE)
     parser.add_argument("image", nargs="?", metavar="IMAGE", help="a picture, or a .npy, .npz or idx file of one")
-    parser.add_argument("--label", metavar="L", help="the picture's class: its number, or its name in --labels")
+    parser.add_argument(
+        "--label", type=str, metavar="L", help="the picture's class: its number, or its name in --labels"
+    )
     parser.add_argument("--labels", metavar="NAMES", help="the classes' names: one in each line, or a JSON list")
-    parser.add_argument("--data", metavar="D", help="""instead of IMAGE, as in a train block: 'mnist "mnist"'""")
+    parser.add_argument(
+        "--data", type=str, metavar="D", help="""instead of IMAGE, as in a train block: 'mnist "mnist"'"""
+    )
     parser.add_argument("--examples", type=options._positive, metavar="N", help="of the data, the first N alone")
     parser.add_argument("--method", choices=("fgsm", "pgd"), default="fgsm", metavar="M", help="fgsm, as is; or pgd")
     parser.add_argument(
@@ -45,7 +49,7 @@ def attack(commands: Commands) -> None:
 def filters(commands: Commands) -> None:
     parser = options._add(commands, "filters", "draw the filters of a convolution", "WEIGHTS|FILE [OPTION ...]", None)
     parser.add_argument("file", metavar="WEIGHTS|FILE", help=f"a .safetensors or .npz file; or {options.FILE}")
-    parser.add_argument("--layer", metavar="L", help="which convolution: its name; the first by default")
+    parser.add_argument("--layer", type=str, metavar="L", help="which convolution: its name; the first by default")
     parser.add_argument("-o", "--output", metavar="OUT.svg|png", help="where to draw; filters.svg by default")
     parser.add_argument("--force", action="store_true", help="overwrite a file that netdsl did not make")
     parser.add_argument(
