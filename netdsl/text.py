@@ -86,7 +86,10 @@ class Span:
 
 
 class Frame:
-    """How the elaborator came to a place: a block call, a round of a loop, an import; linked to the one around it."""
+    """How the elaborator came to a place: a block call, a round of a loop, an import; linked to the one around it.
+
+    `value` is a loop variable's, or of a call the block and its arguments: `{name: (value, span)}`.
+    """
 
     __slots__ = ("name", "parent", "span", "value", "variable")
 
