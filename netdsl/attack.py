@@ -72,6 +72,8 @@ def _only_input(net: Net, graph: Graph) -> Value:
     (x,) = graph.inputs.values()
     if x.dtype == "i64":
         raise NotAttackable(f"{escape(net.name)} takes whole numbers, between which no gradient leads")
+    if not all(isinstance(size, int) for size in x.shape):
+        raise NotAttackable(f"{escape(net.name)} takes pictures of any size; an attack needs to know it")
     x.dtype = "f32"
     return x
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from onnx.reference import ReferenceEvaluator
 
 from netdsl.adversary import NothingToAttack, Still
 from netdsl.diagnostics.report import Report
@@ -16,6 +15,7 @@ from netdsl.frontend import load_recipe
 from netdsl.ir.recipe import Recipe
 from netdsl.step import portable, training_step
 from netdsl.text import Source
+from tests.exact import evaluator
 from tests.test_attack import random_weights
 
 NET = """
@@ -44,9 +44,7 @@ class Step:
         model = emit(graph, float_type="f64" if double else "f32").model
         self.names = [output.name for output in model.graph.output]
         self.float = np.float64 if double else np.float32
-        self.run = (
-            ReferenceEvaluator(model).run if double else onnxruntime.InferenceSession(model.SerializeToString()).run
-        )
+        self.run = evaluator(model).run if double else onnxruntime.InferenceSession(model.SerializeToString()).run
         self.weights = {name: value.astype(self.float) for name, value in random_weights(recipe.net).items()}
 
     def __call__(self, x: Any, **weights: Any) -> dict[str, Any]:

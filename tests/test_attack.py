@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx.reference import ReferenceEvaluator
 
 from netdsl.attack import GRADIENT, LABEL, LOSS, SCORES, Classifier, NotAttackable, attack_graph, fgsm, pgd
 from netdsl.compile import structure
@@ -24,6 +23,7 @@ from netdsl.text import Source
 from netdsl.weights.draw import draw
 from netdsl.weights.file import open_weights
 from tests.cli_tools import MNIST, Commands, netdsl
+from tests.exact import evaluator
 
 __all__ = ["netdsl"]
 
@@ -38,6 +38,7 @@ NETS = {
     "one number": "input x 7; dense 4; tanh; dense 1",
     "one number, squeezed": "input x 7; dense 4; tanh; dense 1; sigmoid",
     "one place": "input x 2x4x4; conv 4x4 3 pad 0",
+    "lrn": "input x 6x6x6; conv 3x3 6; lrn 5; dense 3",
     "max": "input x 6x6x6; conv 3x3 6; maxpool 2x2; dense 3",
 }
 
@@ -77,7 +78,7 @@ def test_the_gradient_is_that_of_finite_differences(body: str) -> None:
     """In float64, by onnx's own evaluator; the cross-entropy's gradient is a positive multiple of ours."""
     net = net_of(body)
     model = emit(attack_graph(net, 2), float_type="f64").skeleton
-    run = ReferenceEvaluator(model)
+    run = evaluator(model)
     names = [output.name for output in model.graph.output]
     shape = tuple(d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim)
     generator = np.random.default_rng(3)
@@ -161,6 +162,7 @@ def test_a_batch_is_filled_up(lenet: Classifier) -> None:
     [
         ("input a 3; dense 2; output u; input b 3; dense 2; output v", "2 inputs"),
         ("input words 5 dtype i64; embedding 10 4; dense 2", "whole numbers"),
+        ("input x 1x?x?; conv 3x3 4; global_avgpool; dense 2", "any size"),
         ("input x 1x8x8; conv 3x3 4", "no output with a number for each class"),
     ],
 )
@@ -246,6 +248,7 @@ def test_accuracy_against_epsilon(netdsl: Commands) -> None:
         (("--label", 7, "--data", DATA), "E0641", "data have labels of their own"),
         ((SEVEN, "--label", 7, "--steps", 3), "E0641", "--steps goes with --method pgd"),
         ((SEVEN, "--label", 7, "--epsilon", "0.1,0.2"), "E0641", "several epsilons go with --data"),
+        ((SEVEN, "--label", 7, "--examples", 3), "E0641", "--examples goes with --data"),
         ((SEVEN, "--label", 10), "E0870", "lenet5 has 10 classes, 0 to 9"),
         ((SEVEN, "--label", "-1"), "E0870", "--label is -1"),
         ((MNIST / "t10k-images-idx3-ubyte.gz", "--label", 1), "E0801", "--data takes many"),

@@ -63,6 +63,9 @@ def _check_together(options: argparse.Namespace) -> None:
         raise OptionsClash("--label goes with an IMAGE; data have labels of their own")
     if options.data is None and len(options.epsilon or ()) > 1:
         raise OptionsClash("several epsilons go with --data")
+    for name in ("examples", "batch"):
+        if options.data is None and getattr(options, name) is not None:
+            raise OptionsClash(f"--{name} goes with --data")
     if options.method == "fgsm":
         for name in ("steps", "alpha"):
             if getattr(options, name) is not None:
