@@ -9,6 +9,7 @@ from netdsl.api.parts import Layer, Value
 from netdsl.api.session import Session
 from netdsl.api.shipped import Zoo, ZooEntry, zoo
 from netdsl.api.summary import Summary
+from netdsl.api.training import Trained, fit
 from netdsl.diagnostics.problem import Problem
 from netdsl.diagnostics.user_error import UserError
 from netdsl.ir.net import Parameter
@@ -25,11 +26,13 @@ __all__ = [
     "Problem",
     "Session",
     "Summary",
+    "Trained",
     "UserError",
     "Value",
     "Zoo",
     "ZooEntry",
     "__version__",
+    "fit",
     "load",
     "parse",
     "zoo",

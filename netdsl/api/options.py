@@ -39,11 +39,11 @@ def options(
         "opset": between("opset", opset, OPSETS[0], OPSETS[-1]),
         "dtype": dtype,
         "io": io,
-        "weights": _opened(weights),
+        "weights": opened(weights),
     }
 
 
-def _opened(weights: Weights | None) -> WeightFile | None:
+def opened(weights: Weights | None) -> WeightFile | None:
     if weights is None:
         return None
     if isinstance(weights, Mapping):

@@ -33,14 +33,9 @@ def command(options: argparse.Namespace) -> int:
     show(report, options)
     if recipe is None or report.errors:
         return 1
-    from netdsl.train.evaluate import Measures
-    from netdsl.train.folder import RunFolder
+    from netdsl.train.run import folder_of
 
-    measures = list(Measures(recipe, numbers=True).by_name)
-    columns = ["loss", *measures]
-    if recipe.validate is not None:
-        columns += [f"validation_{name}" for name in columns]
-    folder = RunFolder(options.out or os.path.join(RUNS, recipe.name), columns)
+    folder = folder_of(recipe, options.out or os.path.join(RUNS, recipe.name), recipe.validate is not None)
     goes_on = folder.judge(resume=options.resume, force=options.force)
     with folder.alone():
         return _train(recipe, module, folder, goes_on, options)
@@ -54,10 +49,10 @@ def _settings(options: argparse.Namespace) -> list[str]:
 
 def _train(recipe: Recipe, module: Module, folder: RunFolder, goes_on: bool, options: argparse.Namespace) -> int:
     from netdsl.cli.train_progress import Told
-    from netdsl.train.keeper import SECONDS, Keeper
     from netdsl.train.material import open_data
+    from netdsl.train.run import attach
     from netdsl.train.session import Choices
-    from netdsl.train.start import about, check_same, go_on, start
+    from netdsl.train.start import start
     from netdsl.weights.file import open_weights
 
     checkpoint = folder.latest() if goes_on else None
@@ -67,19 +62,12 @@ def _train(recipe: Recipe, module: Module, folder: RunFolder, goes_on: bool, opt
         note(text)
     weights = open_weights(options.weights) if options.weights is not None else None
     trainer = start(recipe, dataset, validation, choices, weights=weights, progress=Told(options.json))
-    if goes_on:
-        check_same(folder, recipe, trainer.runner.graph)
-    if checkpoint is None:
-        from netdsl.train.sources import texts
-
-        more = {"file": options.file, "set": options.set, "weights": options.weights}
-        folder.begin(about(recipe, trainer.runner.graph, choices, more), texts(module))
-    else:
-        go_on(trainer, checkpoint)
-        folder.cut(checkpoint)
+    more = {"file": options.file, "set": options.set, "weights": options.weights}
+    seconds = options.checkpoint
+    attach(trainer, folder, module, choices, goes_on=goes_on, checkpoint=checkpoint, more=more, seconds=seconds)
+    if checkpoint is not None:
         note(f"{escape(folder.path)}: goes on after step {checkpoint.position.step:,} of {trainer.steps:,}")
-    seconds = SECONDS if options.checkpoint is None else options.checkpoint
-    trainer.keeper = Keeper(folder, recipe.keep, choices.kept(), seconds)
+    assert trainer.keeper is not None
     if options.tensorboard:
         from netdsl.train.tensorboard import FOLDER, Board
 

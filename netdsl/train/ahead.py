@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from itertools import islice
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from time import perf_counter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -39,7 +40,7 @@ def ahead(batches: Generator[T, None, None], depth: int = DEPTH) -> Iterator[Ite
         reader.close()
 
 
-class _Reader:
+class _Reader(Generic[T]):
     __slots__ = ("_batches", "_left", "_queue", "_thread")
 
     def __init__(self, batches: Generator[T, None, None], depth: int) -> None:
@@ -100,9 +101,7 @@ class _Reader:
 
 def _first(batches: Iterator[T]) -> Iterator[T]:
     """One of them: it opens files and begins an epoch, and says nothing about the others."""
-    for batch in batches:
-        yield batch
-        return
+    yield from islice(batches, 1)
 
 
 def _probed(batches: Iterator[T]) -> Generator[T, None, float]:
@@ -110,10 +109,9 @@ def _probed(batches: Iterator[T]) -> Generator[T, None, float]:
     spent = []
     for _ in range(PROBES):
         at = perf_counter()
-        for batch in batches:
-            break
-        else:
-            return 0.0
+        made = list(islice(batches, 1))
         spent.append(perf_counter() - at)
-        yield batch
+        if not made:
+            return 0.0
+        yield made[0]
     return sorted(spent)[len(spent) // 2]

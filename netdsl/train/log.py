@@ -71,7 +71,8 @@ class Log:
         return {os.path.basename(path): _synced(path) for path in self.paths}
 
     def cut(self, sizes: Mapping[str, int]) -> None:
-        """Back to these lengths, before anything is added. Raises BadCheckpoint where a file is shorter than it was, and CannotWrite."""
+        """Back to these lengths, before anything is added. Raises BadCheckpoint where a file is shorter than
+        that, and CannotWrite."""
         for path in self.paths:
             wanted = sizes.get(os.path.basename(path), 0)
             try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from netdsl.data.errors import BadStream
 from netdsl.data.order import permutation
 from netdsl.step import LOSS, RATE
 from netdsl.train.ahead import ahead
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from netdsl.train.evaluate import Evaluator
     from netdsl.train.keeper import Keeper
     from netdsl.train.runner import Array, Runner
+    from netdsl.train.session import Choices
 
 ROWS = 250
 """About so many rows of `steps.csv` a run has."""
@@ -59,6 +61,8 @@ class Trainer:
         self.measures = Measures(recipe, numbers=True)
         self.epoch_loss, self.row_loss = Sum(), Sum()
         self.best: float | None = None
+        self.best_weights: Mapping[str, Array] | None = None
+        self.choices: Choices | None = None
         self.best_epoch = 0.0
         self.stopped = False
         self.last: dict[str, Any] = {}
@@ -126,13 +130,19 @@ class Trainer:
         """All batches that are left, epoch by epoch."""
         recipe, first, left = self.recipe, self.position.batch, self.steps - self.position.step
         for epoch in range(self.position.epoch, ceil(self.epochs)):
+            number = first
             for feeds in self.dataset.batches(
                 recipe.batch, seed=recipe.seed, epoch=epoch, first=first, augment=self.augment
             ):
                 if left <= 0:
                     return
+                if number == self.per_epoch:
+                    break
                 left -= 1
+                number += 1
                 yield feeds
+            if number < self.per_epoch and left > 0:
+                raise BadStream(f"epoch {epoch} has {number:,} batches, and {self.per_epoch:,} were expected")
             first = 0
 
     @property
@@ -175,8 +185,9 @@ class Trainer:
             self.recipe.schedule.observe(value, better)
         if isfinite(value) and (self.best is None or (value > self.best if better == "higher" else value < self.best)):
             self.best, self.best_epoch = value, at.step / self.per_epoch
+            self.best_weights = self.weights()
             if self.keeper is not None:
-                self.keeper.best = self.weights()
+                self.keeper.best = self.best_weights
         if self.keeper is not None:
             self.keeper.row(self.last, self.progress.epoch_seconds(), self.epoch_loss.count * self.recipe.batch)
         self.progress.epoch(self, self.last)
@@ -218,6 +229,8 @@ class Trainer:
     def _example(self, key: str, row: int) -> str:
         """What to call a row of this step's batch."""
         recipe, at = self.recipe, self.position
+        if not hasattr(self.dataset, "inputs"):
+            return f"example {row} of the batch"
         index = int(permutation(len(self.dataset), recipe.seed, at.epoch)[at.batch * recipe.batch + row])
         column = self.dataset.inputs.get(key) or self.dataset.targets[key]
         return column.name(index)

@@ -16,6 +16,7 @@ class Progress:
     """Told of each step, of validation and of each epoch; knows how long they took."""
 
     def __init__(self) -> None:
+        self.history: list[dict[str, float]] = []
         self.started = self.epoch_began = monotonic()
 
     def begin(self, trainer: Trainer) -> None:
@@ -44,3 +45,16 @@ class Progress:
         now = monotonic()
         seconds, self.epoch_began = now - self.epoch_began, now
         return seconds
+
+
+class Remembered(Progress):
+    """Keeps the rows, and hands each to a function."""
+
+    def __init__(self, told: Callable[[dict[str, float]], object] | None) -> None:
+        super().__init__()
+        self._told = told
+
+    def epoch(self, trainer: Trainer, row: Mapping[str, Any]) -> None:
+        self.history.append(dict(row))
+        if self._told is not None:
+            self._told(dict(row))

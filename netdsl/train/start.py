@@ -59,7 +59,9 @@ def start(
     state = initial_state(graph, initial_weights(recipe.net, recipe.seed, weights))
     runner = prepare(graph, state, choices)
     evaluation = None if validation is None else (Evaluator(recipe, **choices.how()), validation)
-    return Trainer(recipe, dataset, runner, validation=evaluation, progress=progress)
+    trainer = Trainer(recipe, dataset, runner, validation=evaluation, progress=progress)
+    trainer.choices = choices
+    return trainer
 
 
 def initial_weights(net: Net, seed: int, file: WeightFile | None) -> dict[str, Array]:

@@ -1,0 +1,157 @@
+"""Training from a program."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from netdsl.api.errors import NetError
+from netdsl.api.net import Net
+from netdsl.api.options import LARGEST, between, opened
+from netdsl.diagnostics.report import Report
+from netdsl.frontend import load_training
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from netdsl.api.options import Weights
+    from netdsl.elaborate.module import Module
+    from netdsl.ir.recipe import Recipe
+    from netdsl.train.loop import Trainer
+
+
+class Trained:
+    """What came of a training: the `net`, its `weights` at the end and the `best` ones, by name, and the `history`, a
+    row of figures for each epoch, as in `metrics.csv`."""
+
+    __slots__ = ("best", "history", "net", "weights")
+
+    def __init__(
+        self,
+        net: Net,
+        weights: Mapping[str, NDArray[Any]],
+        best: Mapping[str, NDArray[Any]],
+        history: list[dict[str, float]],
+    ) -> None:
+        self.net = net
+        self.weights = weights
+        self.best = best
+        self.history = history
+
+    def __repr__(self) -> str:
+        last = self.history[-1] if self.history else {}
+        return f"<trained {self.net.name}: {', '.join(f'{key} {value:.4g}' for key, value in last.items())}>"
+
+
+def fit(
+    file: str | os.PathLike[str],
+    /,
+    *,
+    data: object = None,
+    validate: object = None,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    force: bool = False,
+    weights: Weights | None = None,
+    threads: int | None = None,
+    provider: str = "cpu",
+    settings: Mapping[str, object] | None = None,
+    epoch: Callable[[dict[str, float]], object] | None = None,
+) -> Trained:
+    """Train a net as the `train` block of its file says; `FILE:NET` chooses one of many.
+
+    `data` stands in the place of the block's: a pair (x, y) of arrays, or an iterable of such pairs, batch by batch, of
+    any sizes, that is begun again each epoch; or a function from the epoch to one. x and y are dicts of arrays where
+    there are several inputs or targets. So does `validate`. With `out` the run has a folder, as that of `netdsl train`,
+    and may `resume`. `settings` are lines of the block, and parameters of the net: `{"train.lr": 0.01, "depth": 50}`.
+    `epoch` is called with the figures of each epoch.
+
+    Raises NetError where the net or its block has errors, UserError where the data do not fit and where the loss is no
+    number any more.
+    """
+    report = Report()
+    recipe, module = load_training(os.fsdecode(file), report, settings=_texts(settings or {}))
+    if recipe is None:
+        raise NetError(report)
+    how = {"threads": None if threads is None else between("threads", threads, 1, LARGEST), "provider": provider}
+    if out is not None:
+        where = os.fsdecode(out)
+        return _kept(recipe, module, where, data, validate, weights, how, epoch, resume=resume, force=force)
+    trainer = _trainer(recipe, data, validate, weights, how, epoch)
+    trainer.run()
+    return _trained(trainer)
+
+
+def _texts(settings: Mapping[str, object]) -> list[str]:
+    words = {True: "on", False: "off"}
+    return [f"{name}={words[value] if isinstance(value, bool) else value}" for name, value in settings.items()]
+
+
+def _kept(
+    recipe: Recipe,
+    module: Module,
+    where: str,
+    data: object,
+    validate: object,
+    weights: Weights | None,
+    how: dict[str, Any],
+    epoch: Callable[[dict[str, float]], object] | None,
+    *,
+    resume: bool,
+    force: bool,
+) -> Trained:
+    """The same, in a folder."""
+    from netdsl.train.run import attach, folder_of
+
+    folder = folder_of(recipe, where, validate is not None or recipe.validate is not None)
+    goes_on = folder.judge(resume=resume, force=force)
+    with folder.alone():
+        checkpoint = folder.latest() if goes_on else None
+        before = checkpoint.about if checkpoint is not None else {}
+        how = {**how, "lowering": before.get("lowering", "auto"), "threads": how["threads"] or before.get("threads")}
+        trainer = _trainer(recipe, data, validate, weights, how, epoch)
+        choices = trainer.choices
+        assert choices is not None
+        attach(trainer, folder, module, choices, goes_on=goes_on, checkpoint=checkpoint, more={"file": recipe.name})
+        trainer.run()
+        trainer.keep()
+        assert trainer.keeper is not None
+        trainer.keeper.finish(trainer)
+        return _trained(trainer)
+
+
+def _trainer(
+    recipe: Recipe,
+    data: object,
+    validate: object,
+    weights: Weights | None,
+    how: Mapping[str, Any],
+    epoch: Callable[[dict[str, float]], object] | None,
+) -> Trainer:
+    from netdsl.train.given import given
+    from netdsl.train.material import open_data, open_validation
+    from netdsl.train.session import Choices
+    from netdsl.train.start import start
+
+    if data is None:
+        training, validation = open_data(recipe)
+    else:
+        training, validation = given(data, recipe, training=True), None
+        if validate is None and recipe.validate is not None and not isinstance(recipe.validate, float):
+            validation = open_validation(recipe.validate, recipe)
+    if validate is not None:
+        validation = given(validate, recipe, training=False)
+    return start(recipe, training, validation, Choices(**how), weights=opened(weights), progress=_progress(epoch))
+
+
+def _progress(epoch: Callable[[dict[str, float]], object] | None) -> Any:
+    from netdsl.train.progress import Remembered
+
+    return Remembered(epoch)
+
+
+def _trained(trainer: Trainer) -> Trained:
+    last = trainer.weights()
+    return Trained(Net(trainer.recipe.net), last, trainer.best_weights or last, trainer.progress.history)

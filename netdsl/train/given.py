@@ -1,0 +1,92 @@
+"""Data that a program gives, in the place of those that a recipe names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sized
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from netdsl.data.augment import Augment
+from netdsl.data.errors import BadStream
+from netdsl.data.iterable import Stream
+from netdsl.data.sources import from_arrays
+from netdsl.train.material import wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netdsl.data.dataset import Dataset
+    from netdsl.data.reader import Array
+    from netdsl.data.wanted import Wanted
+    from netdsl.ir.recipe import Recipe
+
+    Source = Iterable[object] | Callable[[int], Iterable[object]]
+
+
+class Batches(Stream):
+    """A stream of which it is known how many batches of the recipe's size an epoch has; where it is not, the training
+    is one epoch, and the source begins again and again."""
+
+    __slots__ = ("_batch", "_steps", "_whole")
+
+    def __init__(self, source: Source, needed: Wanted, batch: int, steps: int, whole: bool) -> None:
+        super().__init__(source, needed)
+        self._batch = batch
+        self._steps = steps
+        self._whole = whole
+
+    def __len__(self) -> int:
+        return self._steps * self._batch
+
+    def steps(self, batch: int, drop_last: bool = True) -> int:
+        return self._steps
+
+    def batches(self, batch: int, *, epoch: int, first: int = 0, **how: Any) -> Iterator[dict[str, Array]]:  # type: ignore[override]
+        if self._whole:
+            yield from super().batches(batch, epoch=epoch, first=first, **how)
+            return
+        number = 0
+        for passed in count():
+            for made in super().batches(batch, epoch=passed, **how):
+                number += 1
+                if number > first:
+                    yield made
+
+
+def given(data: object, recipe: Recipe, *, training: bool) -> Dataset:
+    """A pair (x, y) of arrays, or of mappings of arrays, as a data set; else an iterable of such pairs, batch by batch,
+    or a function from the epoch to one. Raises BadStream, and what is wrong with the arrays."""
+    augment = Augment(recipe.augment)
+    augment = augment if training else augment.fixed
+    needed = wanted(recipe, augment if augment.steps else None)
+    if isinstance(data, tuple) and len(data) == 2:
+        x, y = data
+        return from_arrays(_named(x, needed.inputs), _named(y, needed.targets), needed)
+    if not callable(data) and not isinstance(data, Iterable):
+        raise BadStream(f"data are a pair (x, y), or an iterable of such pairs, not {type(data).__name__}")
+    known = _steps(data, recipe)
+    return Batches(data, needed, recipe.batch, known or recipe.steps or 0, known is not None)  # type: ignore[return-value]
+
+
+def _named(part: Any, names: Mapping[str, Any]) -> Mapping[str, Any]:
+    return part if isinstance(part, Mapping) else dict.fromkeys(names, part)
+
+
+def _steps(data: Source, recipe: Recipe) -> int | None:
+    """Of an epoch, as far as that is known. A last batch that may be smaller does not count where its size is not at
+    hand. Raises BadStream where nothing says how long the training is."""
+    if isinstance(data, (list, tuple)):
+        return sum(_length(item) for item in data) // recipe.batch
+    if isinstance(data, Sized) and isinstance(data, Iterable):
+        first = next(iter(data), None)
+        return max(1, (len(data) - 1) * _length(first) // recipe.batch)
+    if recipe.steps is None:
+        raise BadStream("how many batches the iterable has is not known", "say how many `steps` the training has")
+    return None
+
+
+def _length(item: object) -> int:
+    """How many examples a pair (x, y) has."""
+    part = item[0] if isinstance(item, (list, tuple)) and item else item
+    part = next(iter(part.values()), ()) if isinstance(part, Mapping) else part
+    return len(part) if isinstance(part, Sized) else 0

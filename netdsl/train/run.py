@@ -1,0 +1,50 @@
+"""A training and its folder: begun there, or going on from a checkpoint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from netdsl.train.evaluate import Measures
+from netdsl.train.folder import RunFolder
+from netdsl.train.keeper import SECONDS, Keeper
+from netdsl.train.sources import texts
+from netdsl.train.start import about, check_same, go_on
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from netdsl.elaborate.module import Module
+    from netdsl.ir.recipe import Recipe
+    from netdsl.train.checkpoint import Checkpoint
+    from netdsl.train.loop import Trainer
+    from netdsl.train.session import Choices
+
+
+def folder_of(recipe: Recipe, path: str, validated: bool) -> RunFolder:
+    """The folder of a recipe's run, whose logs have its measures."""
+    columns = ["loss", *Measures(recipe, numbers=True).by_name]
+    return RunFolder(path, [*columns, *(f"validation_{name}" for name in columns if validated)])
+
+
+def attach(
+    trainer: Trainer,
+    folder: RunFolder,
+    module: Module,
+    choices: Choices,
+    *,
+    goes_on: bool,
+    checkpoint: Checkpoint | None,
+    more: Mapping[str, Any],
+    seconds: float | None = None,
+) -> None:
+    """Have a training kept in a folder, from its beginning or from a checkpoint on, every so many seconds. `more` is
+    what else `run.json` says. Raises OtherRun, BadCheckpoint, CannotWrite."""
+    recipe, graph = trainer.recipe, trainer.runner.graph
+    if goes_on:
+        check_same(folder, recipe, graph)
+    if checkpoint is None:
+        folder.begin(about(recipe, graph, choices, more), texts(module))
+    else:
+        go_on(trainer, checkpoint)
+        folder.cut(checkpoint)
+    trainer.keeper = Keeper(folder, recipe.keep, choices.kept(), SECONDS if seconds is None else seconds)
