@@ -85,7 +85,7 @@ def _numbers(x: Value, random: np.random.Generator) -> Any:
     if x.dtype != "f32":
         return np.zeros(x.shape, kind)
     fan_in = np.prod([size for size in x.shape[1:] if isinstance(size, int)], dtype=float)
-    return (random.standard_normal(x.shape) / max(1.0, fan_in) ** 0.5).astype(kind)
+    return np.array(random.standard_normal(x.shape) / max(1.0, fan_in) ** 0.5, kind)
 
 
 def signature(graph: Graph) -> str:
