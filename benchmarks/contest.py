@@ -1,0 +1,131 @@
+"""Training steps against PyTorch's: `python -m benchmarks.contest [NET …] [--rounds N] [--threads N] [--json FILE]`.
+
+Each contestant is a process of its own, all of a net's at once, and they take turns. PyTorch (2.13, the wheel for CPUs)
+is no dependency: NETDSL_TORCH_PYTHON is the path of a Python that has it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.contest_nets import CONTESTS
+from benchmarks.measure import ROOT, Figure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+TORCH = "NETDSL_TORCH_PYTHON"
+RIVALS = ("contiguous", "channels_last")
+LOWERINGS = ("std", "blk", "auto")
+TURN = 0.5
+"""Seconds of steps in a turn, after one that is not counted."""
+
+
+class Contestant:
+    """A process that runs steps when it is told to."""
+
+    def __init__(self, net: str, name: str, threads: int) -> None:
+        self.name = name
+        arguments = [net, name, str(threads)]
+        if name in RIVALS:
+            command = [torch_python(), str(ROOT / "benchmarks" / "torch_contestant.py"), *arguments]
+        else:
+            command = [sys.executable, "-m", "benchmarks.netdsl_contestant", *arguments]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.seconds: list[float] = []
+        self.busy: list[float] = []
+        self.last: dict[str, Any] = {}
+        self.steps = 1
+        self.turn(3)
+        fastest = min(self.last["seconds"])
+        self.steps = max(1, min(200, round(TURN / fastest)))
+        self.seconds, self.busy = [], []
+
+    def turn(self, steps: int | None = None) -> None:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(f"{(steps or self.steps) + 1}\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} has ended with {self.process.wait()}")
+        self.last = json.loads(line)
+        self.seconds.append(median(self.last["seconds"][1:]))
+        self.busy.append(median(self.last["busy"][1:]))
+
+    def end(self) -> dict[str, Any]:
+        """Milliseconds of a step: the median of all turns, and the best; megabytes at most."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+        return {
+            "milliseconds": 1000 * median(self.seconds),
+            "best": 1000 * min(self.seconds),
+            "processor": 1000 * min(self.busy),
+            "peak": self.last["peak"],
+            "imported": self.last["imported"],
+        }
+
+
+def torch_python() -> str:
+    found = os.environ.get(TORCH, "")
+    if not Path(found).is_file():
+        raise SystemExit(f"{TORCH} must be the path of a Python that has PyTorch 2.13 for CPUs, not `{found}`")
+    return found
+
+
+def contest(net: str, *, rounds: int = 7, threads: int = 2, lowerings: Sequence[str] = LOWERINGS) -> dict[str, Any]:
+    """What each contestant needs for a step of a net, by name. A round goes there and back."""
+    contestants = [Contestant(net, name, threads) for name in (*RIVALS, *lowerings)]
+    for _ in range(rounds):
+        for contestant in (*contestants, *reversed(contestants)):
+            contestant.turn()
+    return {contestant.name: contestant.end() for contestant in contestants}
+
+
+def figures(net: str, found: dict[str, Any]) -> Iterator[Figure]:
+    """netdsl's default against the faster of PyTorch's layouts: time and memory of the same runs."""
+    faster = min((found[name] for name in RIVALS), key=lambda each: each["milliseconds"])
+    ours = found.get("auto") or min((found[name] for name in found if name not in RIVALS), key=lambda e: e["best"])
+    what = f"{net}, batch {CONTESTS[net].batch}: a training step against PyTorch"
+    times = ", ".join(f"{name} {each['milliseconds']:.1f}" for name, each in found.items())
+    yield Figure(f"{what}, time", ours["milliseconds"] / faster["milliseconds"], "×", 1.0, f"ms: {times}")
+    times = ", ".join(f"{name} {each['best']:.1f}" for name, each in found.items())
+    best = min(found[name]["best"] for name in RIVALS)
+    yield Figure(f"{what}, best turns", ours["best"] / best, "×", 1.0, f"ms: {times}")
+    sizes = ", ".join(f"{name} {each['peak']:.0f}" for name, each in found.items())
+    yield Figure(f"{what}, memory", ours["peak"] / faster["peak"], "×", 1.2, f"MB: {sizes}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.contest")
+    parser.add_argument("nets", nargs="*", metavar="NET", help=f"of {', '.join(CONTESTS)}; all unless given")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--lowerings", type=lambda text: text.split(","), default=list(LOWERINGS))
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    given = parser.parse_args()
+    unknown = [net for net in given.nets if net not in CONTESTS]
+    if unknown:
+        parser.error(f"there is no {', '.join(unknown)}")
+    found = {}
+    for net in given.nets or CONTESTS:
+        found[net] = contest(net, rounds=given.rounds, threads=given.threads, lowerings=given.lowerings)
+        print("\n".join(map(str, figures(net, found[net]))), flush=True)
+    loads = [round(load, 1) for load in os.getloadavg()]
+    print("load of the last minute, 5 and 15:", *loads)
+    if given.json:
+        about = {"machine": platform.processor() or platform.machine(), "threads": given.threads, "load": loads}
+        given.json.write_text(json.dumps({**about, "nets": found}, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
