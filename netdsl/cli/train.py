@@ -58,10 +58,10 @@ def _train(recipe: Recipe, module: Module, folder: RunFolder, goes_on: bool, opt
     checkpoint = folder.latest() if goes_on else None
     choices = Choices(**_choices(checkpoint, options))
     dataset, validation = open_data(recipe)
-    for text in dict.fromkeys([*dataset.notes, *(validation.notes if validation is not None else ())]):
-        note(text)
     weights = open_weights(options.weights) if options.weights is not None else None
     trainer = start(recipe, dataset, validation, choices, weights=weights, progress=Told(options.json))
+    for text in dict.fromkeys([*dataset.notes, *(validation.notes if validation is not None else ())]):
+        note(text)
     more = {"file": options.file, "set": options.set, "weights": options.weights}
     seconds = options.checkpoint
     attach(trainer, folder, module, choices, goes_on=goes_on, checkpoint=checkpoint, more=more, seconds=seconds)

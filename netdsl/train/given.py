@@ -41,7 +41,7 @@ class Batches(Stream):
     def steps(self, batch: int, drop_last: bool = True) -> int:
         return self._steps
 
-    def batches(self, batch: int, *, epoch: int, first: int = 0, **how: Any) -> Iterator[dict[str, Array]]:  # type: ignore[override]
+    def batches(self, batch: int, *, epoch: int, first: int = 0, **how: Any) -> Iterator[dict[str, Array]]:
         if self._whole:
             yield from super().batches(batch, epoch=epoch, first=first, **how)
             return

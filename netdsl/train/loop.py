@@ -11,7 +11,7 @@ from netdsl.data.errors import BadStream
 from netdsl.data.order import permutation
 from netdsl.step import LOSS, RATE
 from netdsl.train.ahead import ahead
-from netdsl.train.birth import Diverged, birth
+from netdsl.train.birth import LOWER, Diverged, birth
 from netdsl.train.checkpoint import Checkpoint, Position
 from netdsl.train.evaluate import Measures
 from netdsl.train.progress import Progress
@@ -92,7 +92,7 @@ class Trainer:
         state = self.runner.state()
         for name, array in state.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise self._diverged(f"`{name}` is not finite any more after step {self.position.step:,}")
+                raise self._blown(name)
         self.keeper.save(Checkpoint(state, self.position, self.about()))
 
     def about(self) -> dict[str, Any]:
@@ -213,13 +213,23 @@ class Trainer:
         values = self.runner.values()
         return {name: values[name].numpy().copy() for name in self.recipe.net.parameters}
 
-    def _diverged(self, what: str, feeds: Mapping[str, Array] | None = None) -> Diverged:
+    def _diverged(self, what: str, feeds: Mapping[str, Array]) -> Diverged:
         at = self.position
         place = f"epoch {at.epoch + 1}, step {at.step + 1:,}"
-        if feeds is None:
-            return Diverged(f"{what}, in epoch {at.epoch + 1}", *self._kept())
         where, *helps = birth(self.recipe, self.runner.before(), feeds, None, self._example)
         return Diverged(f"{what} at {place}, with the rate {float(feeds[RATE]):g}: {where}", *helps, *self._kept())
+
+    def _blown(self, name: str) -> Diverged:
+        """What the last update has made of a weight, or of what the optimizer remembers of it."""
+        at, rate = self.position, self.rate_before()
+        nodes = [node for node in self.recipe.net.nodes for p in node.parameters.values() if name.startswith(p.name)]
+        where = "".join(f" of `{node.name}`, {node.span}," for node in nodes[:1])
+        what = f"`{name}`{where} is not finite any more after step {at.step:,}, of epoch {self.epochs_begun:,}"
+        return Diverged(f"{what}, with the rate {rate:g}", LOWER.format(rate / 10), *self._kept())
+
+    @property
+    def epochs_begun(self) -> int:
+        return ceil(self.position.step / self.per_epoch)
 
     def _kept(self) -> tuple[str, ...]:
         if self.keeper is None or self.keeper.newest is None:
