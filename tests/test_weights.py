@@ -149,9 +149,9 @@ BROKEN = {
     "web page": (b"<!DOCTYPE html><html>", "is a web page"),
     "LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n", "is a git-LFS pointer"),
     "pickle": (pickle.dumps({"a": 1}), "is pickled, and never read"),
-    "HDF5": (b"\x89HDF\r\n\x1a\n", "is an HDF5 file"),
+    "HDF5": (b"\x89HDF\r\n\x1a\n", "as HDF5 it cannot be read"),
     "one array": (b"\x93NUMPY\x01\x00", "is a single array without a name"),
-    "noise": (b"\x12\x34\x56\x78" * 8, "is damaged, or neither a safetensors nor an npz file"),
+    "noise": (b"\x12\x34\x56\x78" * 8, "is damaged, or of a format that is not read"),
 }
 
 

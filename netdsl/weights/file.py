@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 
+LEGACY = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
+"""What `torch.save` began a file with before it wrote zip files: a pickled number of ten bytes."""
+
+
+FORMATS = "weights are .safetensors, .npz, .pth and .pt, .keras, .weights.h5, or an ONNX model's"
+
+
 class Entry:
     """One weight as its file declares it; `dtype` is NumPy's name, or `bfloat16`, or an 8-bit float's own."""
 
@@ -36,6 +43,21 @@ class WeightFile(ABC):
     path: str
     entries: Mapping[str, Entry]
 
+    @property
+    def doubled(self) -> Mapping[str, list[str]]:
+        """Names that were given to more than one weight, and what those were called."""
+        return {}
+
+    @property
+    def any_value(self) -> bool:
+        """Whether NaN, infinities and negative variances are let through."""
+        return False
+
+    @property
+    def flattens_last(self) -> bool:
+        """Whether its networks flatten maps with the channels last, as Keras does."""
+        return False
+
     @abstractmethod
     def read(self, key: str) -> Array:
         """One weight's values, with its shape, in a float type or as stored; bfloat16 comes as float32."""
@@ -46,9 +68,15 @@ def open_weights(path: str) -> WeightFile:
     with open_file(path) as file:
         head = file.read(64)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        from netdsl.weights.npz import NpzWeights
+        return _open_zip(path)
+    if path.lower().endswith(".onnx") and not mistaken(head):
+        from netdsl.weights.onnx_model import OnnxWeights
 
-        return NpzWeights(path)
+        return OnnxWeights(path)
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        from netdsl.weights.keras import KerasWeights
+
+        return KerasWeights(path)
     if head[8:9] == b"{":
         from netdsl.weights.safetensors import SafetensorsWeights
 
@@ -56,14 +84,35 @@ def open_weights(path: str) -> WeightFile:
     raise _stranger(path, head)
 
 
+def _open_zip(path: str) -> WeightFile:
+    """Names tell whose archive it is."""
+    from netdsl.weights.archive import ZipMembers
+
+    members = ZipMembers(path)
+    if any(name.endswith(".npy") for name in members.members) or not members.members:
+        from netdsl.weights.npz import NpzWeights
+
+        return NpzWeights(path)
+    if "model.weights.h5" in members.members:
+        from netdsl.weights.keras import KerasWeights
+
+        return KerasWeights(path, members)
+    from netdsl.weights.pth import TorchWeights
+
+    return TorchWeights(path, members)
+
+
 def _stranger(path: str, head: bytes) -> BadWeightFile:
     name = escape(path)
     if what := mistaken(head):
         return BadWeightFile(f"{name} {what}")
+    if head.startswith(LEGACY):
+        return BadWeightFile(
+            f"{name} is in PyTorch's format before 1.6, and never read: it is a pickle, and a pickle can run programs",
+            "save it anew, which makes a zip file: `torch.save(torch.load(path, weights_only=True), path)`",
+        )
     if head.startswith(b"\x80"):
         return BadWeightFile(f"{name} is pickled, and never read: a pickle can run programs", CONVERT)
-    if head.startswith(b"\x89HDF"):
-        return BadWeightFile(f"{name} is an HDF5 file, which is not read", "save the weights as .npz or safetensors")
     if head.startswith(b"\x93NUMPY"):
         return BadWeightFile(f"{name} is a single array without a name", "save it with `numpy.savez(path, name=array)`")
-    return BadWeightFile(f"{name} is damaged, or neither a safetensors nor an npz file")
+    return BadWeightFile(f"{name} is damaged, or of a format that is not read", FORMATS)

@@ -9,9 +9,10 @@ import numpy as np
 from netdsl.diagnostics.suggest import suggest
 from netdsl.diagnostics.terminal import escape
 from netdsl.weights.errors import BadWeightValues, WeightsDoNotFit, WrongWeightType
+from netdsl.weights.help import alike, renaming_help
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from netdsl.weights.file import WeightFile
 
@@ -50,7 +51,8 @@ class MatchedWeights:
         stored = self._file.read(key)
         with np.errstate(over="ignore"):
             values = np.ascontiguousarray(stored, dtype=np.float32).reshape(stored.shape)
-        _check_values(self._file.path, key, values)
+        if not self._file.any_value:
+            _check_values(self._file.path, key, values)
         return values
 
 
@@ -60,20 +62,24 @@ def match(parameters: Mapping[str, Shape], file: WeightFile, *, optional: Collec
     `parameters` includes running statistics. `optional` names may be in the file or not, and are not read: the weights
     of training heads.
     """
-    passed = {key for key in file.entries if key in optional or key.split(".")[-1] == PASSED_OVER}
+    passed = {key for key in file.entries if key in optional or is_passed_over(key)}
     missing = [key for key in parameters if key not in file.entries]
     unexpected = [key for key in file.entries if key not in parameters and key not in passed]
     misshapen = [key for key, shape in parameters.items() if key in file.entries and file.entries[key].shape != shape]
-    if missing or unexpected or misshapen:
+    if missing or unexpected or misshapen or file.doubled:
+        lost = {key: parameters[key] for key in missing}
+        spare = {key: file.entries[key].shape for key in unexpected}
         raise WeightsDoNotFit(
             "\n".join(
                 [
                     f"the weights in {escape(file.path)} do not fit",
-                    *_listed("missing", [f"{escape(key)} {_spell(parameters[key])}" for key in missing]),
-                    *_listed("unexpected", [_meant(key, file, missing) for key in unexpected]),
-                    *_listed("misshapen", [_misshapen(key, parameters[key], file) for key in misshapen]),
+                    *_listed("missing", missing, lambda key: _missing(key, lost, spare)),
+                    *_listed("unexpected", unexpected, lambda key: _meant(key, lost, spare)),
+                    *_listed("doubled", list(file.doubled), lambda key: _doubled(key, file)),
+                    *_listed("misshapen", misshapen, lambda key: _misshapen(key, parameters[key], file)),
                 ]
-            )
+            ),
+            *renaming_help(lost, spare),
         )
     for key in parameters:
         if (kind := file.entries[key].dtype) not in FLOATS:
@@ -81,27 +87,42 @@ def match(parameters: Mapping[str, Shape], file: WeightFile, *, optional: Collec
     return MatchedWeights(parameters.keys(), file)
 
 
-def _listed(title: str, lines: list[str]) -> Iterator[str]:
+def is_passed_over(key: str) -> bool:
+    """Whether a tensor of a file is none of a network's weights, though it belongs to them."""
+    return key.split(".")[-1] == PASSED_OVER
+
+
+def _listed(title: str, keys: list[str], line: Callable[[str], str]) -> Iterator[str]:
     """A heading with a count, and the first lines."""
-    if lines:
-        yield f"  {len(lines)} {title}:"
-        yield from (f"    {line}" for line in lines[:SHOWN])
-    if len(lines) > SHOWN:
-        yield f"    and {len(lines) - SHOWN} more"
+    if keys:
+        yield f"  {len(keys)} {title}:"
+        yield from (f"    {line(key)}" for key in keys[:SHOWN])
+    if len(keys) > SHOWN:
+        yield f"    and {len(keys) - SHOWN} more"
 
 
-def _meant(key: str, file: WeightFile, missing: list[str]) -> str:
-    guess = suggest(key, missing, 1)
-    return f"{escape(key)} {_spell(file.entries[key].shape)}" + (f"; did you mean `{guess[0]}`?" if guess else "")
+def _missing(key: str, lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> str:
+    found = alike(key, lost, spare)
+    return f"{escape(key)} {spell(lost[key])}" + (f"; `{escape(found)}` is like it" if found else "")
+
+
+def _meant(key: str, lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> str:
+    guess = suggest(key, lost, 1)
+    return f"{escape(key)} {spell(spare[key])}" + (f"; did you mean `{guess[0]}`?" if guess else "")
+
+
+def _doubled(key: str, file: WeightFile) -> str:
+    return f"{escape(key)}: so are called {' and '.join(f'`{escape(old)}`' for old in file.doubled[key][:SHOWN])}"
 
 
 def _misshapen(key: str, wanted: Shape, file: WeightFile) -> str:
     found = file.entries[key].shape
     turned = " (transposed)" if len(wanted) == 2 and found == wanted[::-1] else ""
-    return f"{escape(key)} is {_spell(found)}{turned}, and should be {_spell(wanted)}"
+    return f"{escape(key)} is {spell(found)}{turned}, and should be {spell(wanted)}"
 
 
-def _spell(shape: Shape) -> str:
+def spell(shape: Shape) -> str:
+    """`64x3x7x7`."""
     return "x".join(map(str, shape)) or "a single number"
 
 

@@ -1,0 +1,137 @@
+"""Zip files of weights: every member is checked before one is read, and nothing is ever unpacked to disk."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netdsl.diagnostics.terminal import escape
+from netdsl.files import open_file
+from netdsl.weights.errors import BadWeightFile
+
+if TYPE_CHECKING:
+    from netdsl.weights.file import Array
+
+    Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+PIECE = 2**24
+UNPACKED = 2**34
+"""More bytes than these are not unpacked into memory."""
+
+
+class ZipMembers:
+    """The members of a zip file by name. A file that hides something in its directory is refused whole."""
+
+    __slots__ = ("_checked", "_size", "members", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._checked: set[str] = set()
+        self.members: dict[str, zipfile.ZipInfo] = {}
+        with open_file(path) as file:
+            self._size = os.fstat(file.fileno()).st_size
+            try:
+                with zipfile.ZipFile(file) as archive:
+                    found = archive.infolist()
+            except Exception as error:  # the directory of a hostile one fails in many ways
+                raise self.bad(f"as a zip file it cannot be read: {error}") from None
+        for member in found:
+            self._admit(member)
+
+    def bad(self, reason: str, *helps: str) -> BadWeightFile:
+        return BadWeightFile(f"{escape(self.path)} is damaged: {escape(reason)}", *helps)
+
+    def _admit(self, member: zipfile.ZipInfo) -> None:
+        name = member.filename
+        parts = name.replace("\\", "/").split("/")
+        if ".." in parts or parts[0] == "" or ":" in parts[0]:
+            raise self.bad(f"its member {name} has a path that leads out of the archive")
+        if member.flag_bits & 1:
+            raise self.bad(f"its member {name} is encrypted")
+        if member.compress_type not in METHODS:
+            raise self.bad(f"its member {name} is compressed by the unknown method {member.compress_type}")
+        packed = member.compress_type != zipfile.ZIP_STORED
+        if member.header_offset + member.compress_size > self._size or (
+            not packed and member.compress_size != member.file_size
+        ):
+            raise self.bad(f"its member {name} declares {member.file_size:,} bytes that are not there")
+        if self.members.setdefault(name, member) is not member:
+            raise self.bad(f"its member {name} is there twice")
+
+    def read(self, name: str, most: int) -> bytes:
+        """All of a member, which may not declare more than `most` bytes."""
+        member = self.members[name]
+        if member.file_size > most:
+            raise self.bad(f"its member {name} declares {member.file_size:,} bytes, more than can be meant")
+        return self.map(name, 0, member.file_size).tobytes()
+
+    def map(self, name: str, begin: int, end: int) -> Bytes:
+        """Bytes `begin` to `end` of a member: mapped into memory where it is stored, else unpacked up to there. The
+        member's checksum is tested once."""
+        member = self.members[name]
+        if member.compress_type != zipfile.ZIP_STORED:
+            return np.frombuffer(self._unpacked(member), np.uint8)[begin:end]
+        with open_file(self.path) as file:
+            start = self._start(file, member)
+            if name not in self._checked:
+                self._checked.add(name)
+                self._test(file, start, member)
+            return _mapped(file, start + begin, end - begin)
+
+    def _start(self, file: Any, member: zipfile.ZipInfo) -> int:
+        """Where a member's bytes begin, behind its local header, which must be of the same name.
+
+        Source: APPNOTE.TXT of PKWARE, 4.3.7: 30 bytes, the name, the extra field; their lengths are at 26 and 28.
+        """
+        file.seek(member.header_offset)
+        head = file.read(30)
+        name_length = int.from_bytes(head[26:28], "little")
+        start: int = member.header_offset + 30 + name_length + int.from_bytes(head[28:30], "little")
+        name = file.read(name_length)
+        said = member.orig_filename.encode("utf-8", "surrogateescape"), member.orig_filename.encode("cp437", "replace")
+        if head[:4] != b"PK\x03\x04" or name not in said or start + member.compress_size > self._size:
+            raise self.bad(f"its member {member.filename} is not where its directory says")
+        return start
+
+    def _test(self, file: Any, start: int, member: zipfile.ZipInfo) -> None:
+        found = 0
+        for at in range(0, member.file_size, PIECE):
+            found = zlib.crc32(_mapped(file, start + at, min(PIECE, member.file_size - at)).data, found)
+        if found != member.CRC:
+            raise self.bad(f"its member {member.filename} has a wrong checksum")
+
+    def _unpacked(self, member: zipfile.ZipInfo) -> bytes:
+        if member.file_size > UNPACKED:
+            raise self.bad(f"its member {member.filename} declares {member.file_size:,} bytes, too many to unpack")
+        parts: list[bytes] = []
+        left = member.file_size
+        with open_file(self.path) as file:
+            try:
+                with zipfile.ZipFile(file) as archive, archive.open(member) as stream:
+                    while left and (part := stream.read(min(left, PIECE))):
+                        parts.append(part)
+                        left -= len(part)
+                    more = stream.read(1)  # which tests the checksum
+            except Exception as error:
+                raise self.bad(f"its member {member.filename} cannot be unpacked: {error}") from None
+        if left or more:
+            raise self.bad(f"its member {member.filename} has not the {member.file_size:,} bytes that it declares")
+        return b"".join(parts)
+
+
+def _mapped(file: Any, start: int, size: int) -> Bytes:
+    if not size:
+        return np.empty(0, np.uint8)
+    return np.memmap(file, np.uint8, "r", start, (size,))
+
+
+def strided(data: Bytes, dtype: np.dtype[Any], shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
+    """An array over bytes, its strides in elements and not negative; the caller has seen to it that they fit."""
+    flat = data.view(dtype)
+    steps = tuple(step * dtype.itemsize for step in strides)
+    return np.lib.stride_tricks.as_strided(flat, shape, steps, writeable=False)

@@ -1,0 +1,56 @@
+"""A file's weights under other names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.weights.file import WeightFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from netdsl.weights.file import Array
+
+    Turn = Callable[[Array], Array]
+
+
+class Fitted(WeightFile):
+    """The weights of `file`, `names` being what each is called now and what it is called there.
+
+    `turns` change the values of some, not their shapes. `any_value` lets NaN, infinities and negative variances pass.
+    """
+
+    __slots__ = ("_any_value", "_doubled", "_file", "_names", "_turns")
+
+    def __init__(
+        self,
+        file: WeightFile,
+        names: Mapping[str, str],
+        *,
+        doubled: Mapping[str, list[str]] | None = None,
+        turns: Mapping[str, Turn] | None = None,
+        any_value: bool = False,
+    ) -> None:
+        self.path = file.path
+        self._file = file
+        self._names = names
+        self._doubled = doubled or {}
+        self._turns = turns or {}
+        self._any_value = any_value
+        self.entries = {name: file.entries[old] for name, old in names.items()}
+
+    @property
+    def doubled(self) -> Mapping[str, list[str]]:
+        return self._doubled or self._file.doubled
+
+    @property
+    def any_value(self) -> bool:
+        return self._any_value or self._file.any_value
+
+    @property
+    def flattens_last(self) -> bool:
+        return self._file.flattens_last
+
+    def read(self, key: str) -> Array:
+        array = self._file.read(self._names[key])
+        return self._turns[key](array) if key in self._turns else array

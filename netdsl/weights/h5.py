@@ -1,0 +1,135 @@
+"""HDF5 files of arrays, by h5py: what they hold, looked through before a number is read. Links to other files are not
+followed."""
+
+from __future__ import annotations
+
+import io
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netdsl.data.errors import MissingPackage
+from netdsl.diagnostics.terminal import escape
+from netdsl.weights.errors import BadWeightFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from netdsl.weights.file import Array
+
+    Opener = Callable[[], Any]
+
+DEEPEST = 32
+MOST = 200_000
+"""Groups and arrays of a file."""
+
+
+class Dataset:
+    """An array as its file declares it, and the texts that are noted at its group."""
+
+    __slots__ = ("dtype", "path", "shape")
+
+    def __init__(self, path: str, dtype: str, shape: tuple[int, ...]) -> None:
+        self.path = path
+        self.dtype = dtype
+        self.shape = shape
+
+
+class Arrays:
+    """The arrays of an HDF5 file by path, and the texts that its groups have as the attribute `name`.
+
+    `source` opens the bytes: a path, or a file in memory.
+    """
+
+    __slots__ = ("_source", "datasets", "names", "path")
+
+    def __init__(self, path: str, source: Opener) -> None:
+        self.path = path
+        self._source = source
+        self.datasets: dict[str, Dataset] = {}
+        self.names: dict[str, str] = {}
+        with self._open() as root:
+            self._walk(root)
+
+    def bad(self, reason: str) -> BadWeightFile:
+        return BadWeightFile(f"{escape(self.path)} is damaged: {escape(reason)}")
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        try:
+            import h5py
+        except ModuleNotFoundError:
+            raise MissingPackage(
+                f"{escape(self.path)} is an HDF5 file, for which h5py is needed", "pip install 'netdsl[keras]'"
+            ) from None
+        try:
+            with h5py.File(self._source(), "r") as root:
+                yield root
+        except BadWeightFile:
+            raise
+        except Exception as error:  # the library has many ways to say that a file is damaged
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise self.bad(f"as HDF5 it cannot be read: {reason[:200]}") from None
+
+    def _walk(self, root: Any) -> None:
+        import h5py
+
+        waiting: list[tuple[str, Any, int]] = [("", root, 0)]
+        for path, group, depth in waiting:  # which grows
+            if isinstance(name := group.attrs.get("name"), str):
+                self.names[path] = name
+            for key in group:
+                place = f"{path}/{key}".lstrip("/")
+                if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+                    raise self.bad(f"{place} is a link to somewhere else")
+                item = group[key]
+                if isinstance(item, h5py.Dataset):
+                    self._admit(place, item)
+                elif depth < DEEPEST and len(waiting) + len(self.datasets) < MOST:
+                    waiting.append((place, item, depth + 1))
+                else:
+                    raise self.bad("it holds groups without end")
+
+    def _admit(self, place: str, item: Any) -> None:
+        if item.external or item.is_virtual:
+            raise self.bad(f"{place} has its numbers in another file")
+        if item.dtype.kind not in "fiub" or item.shape is None:
+            return  # texts
+        halves = item.dtype == np.uint16 and item.attrs.get("dtype") == "bfloat16"
+        dtype = "bfloat16" if halves else str(item.dtype.newbyteorder("="))
+        self.datasets[place] = Dataset(place, dtype, tuple(item.shape))
+
+    def read(self, place: str) -> Array:
+        with self._open() as root:
+            array: Array = root[place][()]
+        if self.datasets[place].dtype == "bfloat16":
+            array = (array.astype(np.uint32) << 16).view(np.float32)
+        return np.asarray(array)
+
+
+class BytesView(io.RawIOBase):
+    """Bytes that are mapped into memory, as a file to read."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = memoryview(data)
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._at = max(0, offset + (0, self._at, len(self._data))[whence])
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._data[self._at : self._at + len(buffer)]
+        buffer[: len(part)] = part
+        self._at += len(part)
+        return len(part)

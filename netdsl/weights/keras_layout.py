@@ -1,0 +1,75 @@
+"""How Keras lays out a layer's arrays, and how that becomes PyTorch's layout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from netdsl.weights.file import Array
+
+    Shape = tuple[int, ...]
+
+NORMALISING = ("layer_normalization", "group_normalization", "batch_normalization")
+
+
+class Layout:
+    """A permutation of axes, and the shape that it gives; `merged` makes the first two axes of the result one."""
+
+    __slots__ = ("axes", "shape")
+
+    def __init__(self, axes: Shape | None, shape: Shape) -> None:
+        self.axes = axes
+        self.shape = shape
+
+    def turn(self, array: Array) -> Array:
+        return (array if self.axes is None else array.transpose(self.axes)).reshape(self.shape)
+
+
+def layout(word: str, kind: str, shape: Shape) -> Layout:
+    """That of an array which Keras calls `word`, in a layer of a class such as `conv2d`."""
+    rank = len(shape)
+    space = tuple(range(rank - 2))
+    if rank > 2 and (word == "depthwise_kernel" or (word == "kernel" and kind.startswith("depthwise_conv"))):
+        # [H, W, C, multiplier] to [C * multiplier, 1, H, W]
+        return Layout((rank - 2, rank - 1, *space), (shape[-2] * shape[-1], 1, *shape[:-2]))
+    if word in ("kernel", "pointwise_kernel") and rank >= 2:
+        # [in, out] to [out, in], [H, W, in, out] to [out, in, H, W], and [H, W, out, in] of a deconvolution likewise
+        return Layout((rank - 1, rank - 2, *space), (shape[-1], shape[-2], *shape[:-2]))
+    if word == "alpha" and set(shape[:-1]) == {1}:
+        return Layout(None, shape[-1:])
+    return _as_is(shape)
+
+
+def _as_is(shape: Shape) -> Layout:
+    return Layout(None, shape)
+
+
+def words_of(kind: str, count: int, about: dict[str, Any]) -> list[str | None]:
+    """Keras's words for the arrays of a layer, which its files only number. `about` are the layer's arguments, where
+    the file has them; None is what cannot be told without."""
+    numbered: list[str | None] = [f"vars.{at}" for at in range(count)]
+    if kind.startswith("separable_conv"):
+        return _fitting(["depthwise_kernel", "pointwise_kernel", "bias"], count) or numbered
+    if kind == "dense" or kind.startswith(("conv", "depthwise_conv")):
+        return _fitting(["kernel", "bias"], count) or numbered
+    if kind in NORMALISING:
+        return _normalising(kind, count, about) or numbered
+    if kind in ("embedding", "prelu") and count == 1:
+        return ["embeddings" if kind == "embedding" else "alpha"]
+    return numbered
+
+
+def _fitting(words: list[str | None], count: int) -> list[str | None]:
+    return words[:count] if len(words) - 1 <= count <= len(words) else []
+
+
+def _normalising(kind: str, count: int, about: dict[str, Any]) -> list[str | None]:
+    moving: list[str | None] = ["moving_mean", "moving_variance"] if kind == "batch_normalization" else []
+    if about:
+        scale, center = (about.get(key) is not False for key in ("scale", "center"))
+        told = [*["gamma"] * scale, *["beta"] * center, *moving]
+        return told if len(told) == count else []
+    affine = count - len(moving)
+    if affine == 1:
+        return [None, *moving]
+    return [*(["gamma", "beta"] if affine == 2 else []), *moving] if affine in (0, 2) else []

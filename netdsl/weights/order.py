@@ -1,0 +1,64 @@
+"""Weights that are paired with a network's one after the other, whatever they are called: the shapes must agree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.terminal import escape
+from netdsl.weights.errors import WeightsDoNotFit
+from netdsl.weights.fitted import Fitted
+from netdsl.weights.match import is_passed_over, spell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from netdsl.weights.file import WeightFile
+
+    Shape = tuple[int, ...]
+
+AROUND = 3
+"""So many pairs are shown before the first that does not fit."""
+
+WORDS = ("weight", "bias", "running_mean", "running_var")
+"""What PyTorch calls a layer's weights: one is never the other."""
+
+
+def in_order(candidates: Iterable[Mapping[str, Shape]], file: WeightFile) -> Fitted:
+    """The file's weights as the network calls them. `candidates` are its parameters with and without training heads;
+    the first that has as many as the file is taken. Raises WeightsDoNotFit."""
+    keys = [key for key in file.entries if not is_passed_over(key)]
+    choices = list(candidates)
+    parameters = next((each for each in choices if len(each) == len(keys)), choices[0])
+    pairs = list(zip(parameters, keys, strict=False))
+    for at, (name, key) in enumerate(pairs):
+        if file.entries[key].shape != parameters[name] or _are_others(name, key):
+            raise WeightsDoNotFit(
+                "\n".join(
+                    [
+                        f"the weights in {escape(file.path)} do not fit in their order: number {at + 1} is another",
+                        *shown(pairs[max(0, at - AROUND) : at + 1], file, parameters),
+                    ]
+                )
+            )
+    if len(parameters) != len(keys):
+        rest = [*keys[len(pairs) :], *list(parameters)[len(pairs) :]]
+        raise WeightsDoNotFit(
+            f"the weights in {escape(file.path)} do not fit in their order: it has {len(keys)}, the network "
+            f"{len(parameters)}; without a partner are {', '.join(map(escape, rest[:10]))}" + ", …" * (len(rest) > 10)
+        )
+    return Fitted(file, dict(pairs))
+
+
+def _are_others(name: str, key: str) -> bool:
+    words = name.split(".")[-1], key.split(".")[-1]
+    return words[0] != words[1] and all(word in WORDS for word in words)
+
+
+def shown(pairs: list[tuple[str, str]], file: WeightFile, parameters: Mapping[str, Shape]) -> list[str]:
+    """A line for each pair: what the network calls it and its shape, what the file does."""
+    rows = [(escape(name), spell(parameters[name]), escape(key), spell(file.entries[key].shape)) for name, key in pairs]
+    a, b, c = (max((len(row[at]) for row in rows), default=0) for at in range(3))
+    return [
+        f"  {name:{a}}  {shape:{b}}  <-  {key:{c}}  {found if found != shape else ''}".rstrip()
+        for name, shape, key, found in rows
+    ]

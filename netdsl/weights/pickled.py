@@ -1,0 +1,281 @@
+"""A small machine for pickles that runs nothing: it builds containers, numbers and texts, and calls what it is given.
+
+A pickle is a program for a machine with a stack. Python's lets it import and call whatever is installed; this one knows
+the operations that `torch.save` writes, and a table of names. Any other name or operation ends it. It makes no object
+of a class, and what it makes is no larger than the pickle.
+
+Source: pickletools in Python's standard library, protocols 2 to 5.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Persistent = Callable[[Any], Any]
+
+NEWEST = 5
+KEYS = (str, int, float, bool, bytes, type(None))
+"""What may be a key of a dictionary: to hash nested tuples can take for ever."""
+
+
+class Refused(Exception):
+    """Why a pickle is not read, in words."""
+
+
+class Forbidden(Refused):
+    """It asks for a name that is not in the table; `name` is that."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"it asks for `{name}`")
+        self.name = name
+
+
+class Function:
+    """A name that a pickle may call; `make` gets the arguments, and raises Refused or TypeError."""
+
+    __slots__ = ("make",)
+
+    def __init__(self, make: Callable[..., object]) -> None:
+        self.make = make
+
+
+class Mark:
+    """Where a list of items begins on the stack."""
+
+
+MARK = Mark()
+
+
+def unpickle(data: bytes, names: Mapping[str, object], persistent: Persistent) -> object:
+    """What a pickle describes. `names` are the globals that it may have, each a value or a Function; `persistent` makes
+    something of an identifier of what is stored elsewhere. Raises Refused."""
+    machine = _Machine(data, names, persistent)
+    try:
+        while not machine.done:
+            code = machine.take(1)[0]
+            if code not in OPERATIONS:
+                raise Refused(f"its operation 0x{code:02x} at byte {machine.at - 1:,} is none of a file of tensors")
+            OPERATIONS[code](machine)
+        return machine.pop()
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError, struct.error):
+        raise Refused(f"its pickle makes no sense at byte {machine.at:,}") from None
+
+
+class _Machine:
+    __slots__ = ("at", "data", "done", "memo", "names", "persistent", "stack")
+
+    def __init__(self, data: bytes, names: Mapping[str, object], persistent: Persistent) -> None:
+        self.data = data
+        self.at = 0
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+        self.names = names
+        self.persistent = persistent
+        self.done = False
+
+    def take(self, size: int) -> bytes:
+        piece = self.data[self.at : self.at + size]
+        if len(piece) < size:
+            raise Refused("its pickle is cut short")
+        self.at += size
+        return piece
+
+    def number(self, form: str) -> Any:
+        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+
+    def line(self) -> str:
+        end = self.data.index(b"\n", self.at)
+        text = self.take(end - self.at).decode("utf-8")
+        self.at += 1
+        return text
+
+    def push(self, value: object) -> None:
+        self.stack.append(value)
+
+    def pop(self) -> Any:
+        value = self.stack.pop()
+        if value is MARK:
+            raise ValueError
+        return value
+
+    def pop_mark(self) -> list[Any]:
+        """What lies above the last mark, which goes too."""
+        at = len(self.stack) - 1
+        while self.stack[at] is not MARK:
+            at -= 1
+            if at < 0:
+                raise ValueError
+        items = self.stack[at + 1 :]
+        del self.stack[at:]
+        return items
+
+    def find(self, module: str, name: str) -> None:
+        whole = f"{module}.{name}"
+        if whole not in self.names:
+            raise Forbidden(whole)
+        self.push(self.names[whole])
+
+    def reduce(self) -> None:
+        arguments, function = self.pop(), self.pop()
+        if not isinstance(function, Function) or type(arguments) is not tuple:
+            raise Refused("it calls what is no function")
+        self.push(function.make(*arguments))
+
+    def build(self) -> None:
+        """An ordered dictionary of tensors has versions of its layers as an attribute, which is not needed."""
+        self.pop()
+        if type(self.stack[-1]) is not dict:
+            raise Refused("it sets attributes of what is no dictionary")
+
+    def fill(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if type(target) is not dict or len(items) % 2:
+            raise ValueError
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if not isinstance(key, KEYS):
+                raise Refused(f"a dictionary has a {type(key).__name__} as a key")
+            if key in target:
+                raise Refused(f"`{str(key)[:80]}` is there twice")
+            target[key] = value
+
+    def extend(self, items: list[Any], kind: Any) -> None:
+        target: Any = self.stack[-1]
+        if type(target) is not kind:
+            raise ValueError
+        if kind is set:
+            if not all(isinstance(item, KEYS) for item in items):
+                raise Refused("a set has items that are no texts or numbers")
+            target.update(items)
+        else:
+            target.extend(items)
+
+    def remember(self, at: int) -> None:
+        if self.stack[-1] is MARK:
+            raise ValueError
+        self.memo[at] = self.stack[-1]
+
+
+def _proto(m: _Machine) -> None:
+    if (version := m.take(1)[0]) > NEWEST:
+        raise Refused(f"its pickle is of protocol {version}, which is unknown")
+
+
+def _stop(m: _Machine) -> None:
+    if len(m.stack) != 1:
+        raise ValueError
+    m.done = True
+
+
+def _text(form: str) -> Callable[[_Machine], None]:
+    return lambda m: m.push(m.take(m.number(form)).decode("utf-8", "surrogatepass"))
+
+
+def _latin(form: str) -> Callable[[_Machine], None]:
+    """Texts that Python 2 wrote."""
+    return lambda m: m.push(m.take(m.number(form)).decode("latin-1"))
+
+
+def _bytes(form: str) -> Callable[[_Machine], None]:
+    return lambda m: m.push(m.take(m.number(form)))
+
+
+def _number(form: str) -> Callable[[_Machine], None]:
+    return lambda m: m.push(m.number(form))
+
+
+def _value(value: object) -> Callable[[_Machine], None]:
+    return lambda m: m.push(value)
+
+
+def _tuple(size: int) -> Callable[[_Machine], None]:
+    return lambda m: m.push(tuple(reversed([m.pop() for _ in range(size)])))
+
+
+def _put(form: str) -> Callable[[_Machine], None]:
+    return lambda m: m.remember(m.number(form))
+
+
+def _get(form: str) -> Callable[[_Machine], None]:
+    return lambda m: m.push(m.memo[m.number(form)])
+
+
+def _setitem(m: _Machine) -> None:
+    value, key = m.pop(), m.pop()
+    m.fill([key, value])
+
+
+def _append(m: _Machine) -> None:
+    m.extend([m.pop()], list)
+
+
+def _dict(m: _Machine) -> None:
+    items = m.pop_mark()
+    m.push({})
+    m.fill(items)
+
+
+def _stack_global(m: _Machine) -> None:
+    name, module = m.pop(), m.pop()
+    if type(name) is not str or type(module) is not str:
+        raise ValueError
+    m.find(module, name)
+
+
+OPERATIONS: dict[int, Callable[[_Machine], None]] = {
+    ord(code): operation
+    for code, operation in {
+        "\x80": _proto,
+        "\x95": lambda m: m.take(8),  # FRAME: how much to read ahead
+        ".": _stop,
+        "(": lambda m: m.push(MARK),
+        "0": lambda m: m.pop(),
+        "1": lambda m: m.pop_mark(),
+        "2": lambda m: m.push(m.stack[-1]),
+        "N": _value(None),
+        "\x88": _value(True),
+        "\x89": _value(False),
+        "J": _number("<i"),
+        "K": _number("<B"),
+        "M": _number("<H"),
+        "G": _number(">d"),
+        "\x8a": lambda m: m.push(int.from_bytes(m.take(m.take(1)[0]), "little", signed=True)),
+        "X": _text("<I"),
+        "\x8c": _text("<B"),
+        "\x8d": _text("<Q"),
+        "T": _latin("<i"),
+        "U": _latin("<B"),
+        "B": _bytes("<I"),
+        "C": _bytes("<B"),
+        "\x8e": _bytes("<Q"),
+        ")": lambda m: m.push(()),
+        "\x85": _tuple(1),
+        "\x86": _tuple(2),
+        "\x87": _tuple(3),
+        "t": lambda m: m.push(tuple(m.pop_mark())),
+        "]": lambda m: m.push([]),
+        "l": lambda m: m.push(m.pop_mark()),
+        "a": _append,
+        "e": lambda m: m.extend(m.pop_mark(), list),
+        "}": lambda m: m.push({}),
+        "d": _dict,
+        "s": _setitem,
+        "u": lambda m: m.fill(m.pop_mark()),
+        "\x8f": lambda m: m.push(set()),
+        "\x90": lambda m: m.extend(m.pop_mark(), set),
+        "q": _put("<B"),
+        "r": _put("<I"),
+        "\x94": lambda m: m.remember(len(m.memo)),
+        "h": _get("<B"),
+        "j": _get("<I"),
+        "c": lambda m: m.find(m.line(), m.line()),
+        "\x93": _stack_global,
+        "R": lambda m: m.reduce(),
+        "b": lambda m: m.build(),
+        "Q": lambda m: m.push(m.persistent(m.pop())),
+    }.items()
+}
+"""By their codes. There is none that imports, makes an object of a class, or reads an extension's registry."""

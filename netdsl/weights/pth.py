@@ -1,0 +1,211 @@
+"""PyTorch's checkpoints (`torch.save` from 1.6 on), without PyTorch and without running their pickle.
+
+A zip file: `data.pkl` tells what there is, `data/0`, `data/1` … are the tensors' storages, end to end and not
+compressed. Source: torch/serialization.py and torch/_utils.py, version 2.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netdsl.data.errors import CONVERT
+from netdsl.diagnostics.terminal import escape
+from netdsl.weights.archive import ZipMembers, strided
+from netdsl.weights.errors import BadWeightFile
+from netdsl.weights.file import Entry, WeightFile
+from netdsl.weights.pickled import Forbidden, Function, Refused, unpickle
+from netdsl.weights.state_dict import find
+
+if TYPE_CHECKING:
+    from netdsl.weights.file import Array
+
+LONGEST_PICKLE = 2**26
+MOST_AXES = 32
+PICKLE = "data.pkl"
+
+STORAGES = {
+    "FloatStorage": "float32",
+    "DoubleStorage": "float64",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "ByteStorage": "uint8",
+    "CharStorage": "int8",
+    "ShortStorage": "int16",
+    "IntStorage": "int32",
+    "LongStorage": "int64",
+    "BoolStorage": "bool",
+}
+"""NumPy's name of a storage's elements."""
+
+
+class Storage:
+    """Elements that tensors look at, in a member of their own."""
+
+    __slots__ = ("count", "dtype", "key")
+
+    def __init__(self, dtype: str, key: str, count: int) -> None:
+        self.dtype = dtype
+        self.key = key
+        self.count = count
+
+    @property
+    def width(self) -> int:
+        """Bytes of an element."""
+        return 2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize
+
+
+class Tensor:
+    """A view of a storage; offset and strides in elements."""
+
+    __slots__ = ("offset", "shape", "storage", "strides")
+
+    def __init__(self, storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> None:
+        self.storage = storage
+        self.offset = offset
+        self.shape = shape
+        self.strides = strides
+
+    @property
+    def span(self) -> int:
+        """From its first element to behind its last."""
+        if not math.prod(self.shape):
+            return 0
+        return 1 + sum((size - 1) * step for size, step in zip(self.shape, self.strides, strict=True))
+
+
+def _tensor(storage: object, offset: object, shape: object, strides: object, *_: object) -> Tensor:
+    """`torch._utils._rebuild_tensor_v2`; what follows the strides is about gradients."""
+    if not isinstance(storage, Storage) or not _is_size(offset):
+        raise Refused("a tensor has no storage")
+    if not (_are_sizes(shape) and _are_sizes(strides) and len(shape) == len(strides)):  # type: ignore[arg-type]
+        raise Refused("a tensor has a shape or strides that are none")
+    tensor = Tensor(storage, offset, shape, strides)  # type: ignore[arg-type]
+    if math.prod(tensor.shape) >= 2**63:
+        raise Refused(f"a tensor has the shape {str(shape)[:80]}, which none can have")
+    if tensor.offset + tensor.span > storage.count:
+        raise Refused(
+            f"a tensor of shape {list(tensor.shape)} reaches to element {tensor.offset + tensor.span:,} of a storage "
+            f"of {storage.count:,}"
+        )
+    return tensor
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _are_sizes(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) <= MOST_AXES and all(map(_is_size, value))
+
+
+def _parameter(tensor: object, *_: object) -> Tensor:
+    if not isinstance(tensor, Tensor):
+        raise Refused("a parameter is no tensor")
+    return tensor
+
+
+def _ordered(items: object = ()) -> dict[Any, Any]:
+    if items in ((), []):
+        return {}
+    raise Refused("an ordered dictionary is written in an unknown way")
+
+
+def _size(sizes: object) -> tuple[Any, ...]:
+    if not isinstance(sizes, tuple | list):
+        raise Refused("a size is no list")
+    return tuple(sizes)
+
+
+NAMES: dict[str, object] = {
+    "collections.OrderedDict": Function(_ordered),
+    "torch._utils._rebuild_tensor_v2": Function(_tensor),
+    "torch._utils._rebuild_tensor": Function(_tensor),
+    "torch._utils._rebuild_parameter": Function(_parameter),
+    "torch._utils._rebuild_parameter_with_state": Function(_parameter),
+    "torch.Size": Function(_size),
+    **{f"torch.{name}": dtype for name, dtype in STORAGES.items()},
+}
+"""All that a pickle may ask for: tensors and containers."""
+
+
+class TorchWeights(WeightFile):
+    """The tensors of a `.pth` or `.pt` file; a dictionary of them that is nested in others is found by itself."""
+
+    __slots__ = ("_big", "_root", "_tensors", "_zip")
+
+    def __init__(self, path: str, members: ZipMembers) -> None:
+        self.path = path
+        self._zip = members
+        self._root = self._find_root()
+        self._big = self._is_big()
+        self._tensors = find(self._load(), Tensor, path)
+        for tensor in self._tensors.values():
+            self._check_storage(tensor.storage)
+        self.entries = {key: Entry(t.storage.dtype, t.shape) for key, t in self._tensors.items()}
+
+    def _find_root(self) -> str:
+        """The folder in the archive."""
+        roots = [name.removesuffix(PICKLE) for name in self._zip.members if name.split("/")[1:] == [PICKLE]]
+        if PICKLE in self._zip.members:
+            roots.append("")
+        if len(roots) != 1:
+            raise self._zip.bad(f"it holds {len(roots)} members called {PICKLE}, and not one")
+        if any(name.startswith((f"{roots[0]}code/", f"{roots[0]}constants.pkl")) for name in self._zip.members):
+            raise BadWeightFile(
+                f"{escape(self.path)} is a TorchScript program, and never read: it can run programs", CONVERT
+            )
+        return roots[0]
+
+    def _is_big(self) -> bool:
+        name = f"{self._root}byteorder"
+        order = self._zip.read(name, 16) if name in self._zip.members else b"little"
+        if order not in (b"little", b"big"):
+            raise self._zip.bad("its byte order is unknown")
+        return order == b"big"
+
+    def _load(self) -> object:
+        pickle = self._zip.read(self._root + PICKLE, LONGEST_PICKLE)
+        try:
+            return unpickle(pickle, NAMES, self._storage)
+        except Forbidden as error:
+            raise BadWeightFile(
+                f"{escape(self.path)} asks for `{escape(error.name[:200])}`, and is not read: "
+                "a pickle can run programs, and this one holds more than tensors",
+                CONVERT,
+            ) from None
+        except Refused as error:
+            raise self._zip.bad(str(error)) from None
+
+    def _storage(self, identifier: object) -> Storage:
+        match identifier:
+            case ("storage", str(dtype), str(key), _, int(count)) if dtype in STORAGES.values() and _is_size(count):
+                return Storage(dtype, key, count)
+        raise Refused(f"it names a storage in an unknown way: {type(identifier).__name__}")
+
+    def _check_storage(self, storage: Storage) -> None:
+        name = f"{self._root}data/{storage.key}"
+        if name not in self._zip.members:
+            raise self._zip.bad(f"its member {name} is missing")
+        found = self._zip.members[name].file_size
+        if found != storage.count * storage.width:
+            raise self._zip.bad(
+                f"its member {name} has {found:,} bytes, and should hold {storage.count:,} numbers of {storage.dtype}"
+            )
+
+    def read(self, key: str) -> Array:
+        tensor = self._tensors[key]
+        storage, width = tensor.storage, tensor.storage.width
+        halves = storage.dtype == "bfloat16"
+        dtype = np.dtype("uint16" if halves else storage.dtype).newbyteorder(">" if self._big else "<")
+        if not tensor.span:
+            return np.empty(tensor.shape, np.float32 if halves else dtype)
+        data = self._zip.map(
+            f"{self._root}data/{storage.key}", tensor.offset * width, (tensor.offset + tensor.span) * width
+        )
+        array = strided(data, dtype, tensor.shape, tensor.strides)
+        if halves:  # a bfloat16 is the upper half of a float32
+            return (array.astype(np.uint32) << 16).view(np.float32)
+        return array

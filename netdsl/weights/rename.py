@@ -1,0 +1,128 @@
+"""Rules by which names of weights become a network's: patterns, and what stands in their places.
+
+A rename file has a rule in each line, `PATTERN -> TO`; what follows a `#` at the beginning of a line or behind a blank
+is a comment. `resnet.rename` beside `resnet.net` is found by itself. Patterns are Python's regular expressions, sought
+anywhere in a name; in TO `$1` is what the first group found, `${name}` what a named one did, and `$$` a dollar.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.terminal import escape
+from netdsl.files import read_text
+from netdsl.paths import data
+from netdsl.weights.errors import BadRename
+from netdsl.weights.fitted import Fitted
+from netdsl.weights.match import is_passed_over
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from netdsl.weights.file import WeightFile
+
+SUFFIX = ".rename"
+ZOO = "zoo/"
+ARROW = " -> "
+COMMENT = re.compile(r"(^|\s)#.*")
+GROUP = re.compile(r"\$(?:(\d+)|\{(\w+)\}|(\$)|(.?))")
+
+
+class Rule:
+    """One pattern and what stands in its place; `place` is where it was given, in words."""
+
+    __slots__ = ("pattern", "place", "to")
+
+    def __init__(self, pattern: str, to: str, place: str) -> None:
+        self.place = place
+        try:
+            self.pattern = re.compile(pattern)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise BadRename(f"{place}: `{escape(pattern)}` is no regular expression: {error}") from None
+        self.to = [self._piece(piece) for piece in self._pieces(to)]
+
+    def _pieces(self, to: str) -> list[str | re.Match[str]]:
+        pieces: list[str | re.Match[str]] = []
+        at = 0
+        for found in GROUP.finditer(to):
+            pieces += [to[at : found.start()], found]
+            at = found.end()
+        return [*pieces, to[at:]]
+
+    def _piece(self, piece: str | re.Match[str]) -> str | int:
+        """A text, or the number of a group."""
+        if isinstance(piece, str):
+            return piece
+        number, name, dollar, _ = piece.groups()
+        if dollar:
+            return "$"
+        word = number or name or ""
+        if word.isdecimal() and len(word) < 4 and int(word) <= self.pattern.groups:
+            return int(word)
+        if word in self.pattern.groupindex:
+            return self.pattern.groupindex[word]
+        told = f"the pattern has {self.pattern.groups} groups" if word else "a dollar is written `$$`"
+        raise BadRename(f"{self.place}: what is `{escape(piece[0])}`? {told}")
+
+    def apply(self, name: str) -> str:
+        def replaced(found: re.Match[str]) -> str:
+            return "".join(piece if isinstance(piece, str) else found[piece] or "" for piece in self.to)
+
+        return self.pattern.sub(replaced, name)
+
+
+def given(pairs: Iterable[Sequence[str]]) -> list[Rule]:
+    """The rules of `--rename PATTERN TO`. Raises BadRename."""
+    return [Rule(pattern, to, f"--rename '{escape(pattern)}' '{escape(to)}'") for pattern, to in pairs]
+
+
+def read_rules(path: str) -> list[Rule]:
+    """The rules of a file. Raises BadRename, or UserError where it cannot be read."""
+    rules = []
+    for number, text in enumerate(read_text(path).removeprefix("\ufeff").splitlines(), 1):
+        line = COMMENT.sub("", text).strip()
+        if not line:
+            continue
+        pattern, arrow, to = f"{line} ".partition(ARROW)
+        place = f"{escape(path)}:{number}"
+        if not arrow or ARROW in f" {to}" or not pattern.strip():
+            raise BadRename(f"{place}: `{escape(line)}` is not of the form PATTERN -> TO")
+        rules.append(Rule(pattern.strip(), to.strip(), place))
+    return rules
+
+
+def beside(spec: str) -> str | None:
+    """The rename file beside a `.net` file, by the name that messages have for that; None where there is none."""
+    if not spec.endswith(".net"):
+        return None
+    name = spec.removesuffix(".net") + SUFFIX
+    if spec.startswith(ZOO) and not os.path.lexists(spec):
+        name = os.path.join(data("specs"), name.removeprefix(ZOO))
+    return name if os.path.isfile(name) else None
+
+
+def renamed(file: WeightFile, rules: Sequence[Rule]) -> Fitted:
+    """The file's weights as all the rules, one after the other, call them."""
+    names: dict[str, str] = {}
+    doubled: dict[str, list[str]] = {}
+    for key in file.entries:
+        name = key
+        for rule in rules:
+            name = rule.apply(name)
+        if name in names and not is_passed_over(name):
+            doubled.setdefault(name, [names[name]]).append(key)
+        names.setdefault(name, key)
+    return Fitted(file, names, doubled=doubled)
+
+
+def check_used(rules: Iterable[Rule], file: WeightFile) -> None:
+    """That each rule changes a name, in its turn. Raises BadRename."""
+    names = set(file.entries)
+    for rule in rules:
+        after = {rule.apply(name) for name in names}
+        if after == names:
+            known = ", ".join(map(escape, list(file.entries)[:5]))
+            raise BadRename(f"{rule.place} changes no name of {escape(file.path)}, which has {known}, …")
+        names = after
