@@ -13,6 +13,7 @@ from netdsl.frontend import load_training
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Literal
 
     from numpy.typing import NDArray
 
@@ -57,6 +58,7 @@ def fit(
     weights: Weights | None = None,
     threads: int | None = None,
     provider: str = "cpu",
+    lowering: Literal["auto", "std", "blk"] | None = None,
     settings: Mapping[str, object] | None = None,
     epoch: Callable[[dict[str, float]], object] | None = None,
 ) -> Trained:
@@ -66,7 +68,8 @@ def fit(
     any sizes, that is begun again each epoch; or a function from the epoch to one. x and y are dicts of arrays where
     there are several inputs or targets. So does `validate`. With `out` the run has a folder, as that of `netdsl train`,
     and may `resume`. `settings` are lines of the block, and parameters of the net: `{"train.lr": 0.01, "depth": 50}`.
-    `epoch` is called with the figures of each epoch.
+    `epoch` is called with the figures of each epoch. The last bits depend on
+    `threads` and on the `lowering`, `std` or `blk`.
 
     Raises NetError where the net or its block has errors, UserError where the data do not fit and where the loss is no
     number any more.
@@ -75,7 +78,11 @@ def fit(
     recipe, module = load_training(os.fsdecode(file), report, settings=_texts(settings or {}))
     if recipe is None:
         raise NetError(report)
-    how = {"threads": None if threads is None else between("threads", threads, 1, LARGEST), "provider": provider}
+    how: dict[str, Any] = {
+        "threads": None if threads is None else between("threads", threads, 1, LARGEST),
+        "provider": provider,
+    }
+    how["lowering"] = lowering
     if out is not None:
         where = os.fsdecode(out)
         return _kept(recipe, module, where, data, validate, weights, how, epoch, resume=resume, force=force)
@@ -110,7 +117,11 @@ def _kept(
     with folder.alone():
         checkpoint = folder.latest() if goes_on else None
         before = checkpoint.about if checkpoint is not None else {}
-        how = {**how, "lowering": before.get("lowering", "auto"), "threads": how["threads"] or before.get("threads")}
+        how = {
+            **how,
+            "lowering": how["lowering"] or before.get("lowering"),
+            "threads": how["threads"] or before.get("threads"),
+        }
         trainer = _trainer(recipe, data, validate, weights, how, epoch)
         choices = trainer.choices
         assert choices is not None
@@ -143,7 +154,14 @@ def _trainer(
             validation = open_validation(recipe.validate, recipe)
     if validate is not None:
         validation = given(validate, recipe, training=False)
-    return start(recipe, training, validation, Choices(**how), weights=opened(weights), progress=_progress(epoch))
+    return start(
+        recipe,
+        training,
+        validation,
+        Choices(**{**how, "lowering": how["lowering"] or "auto"}),
+        weights=opened(weights),
+        progress=_progress(epoch),
+    )
 
 
 def _progress(epoch: Callable[[dict[str, float]], object] | None) -> Any:

@@ -1,0 +1,185 @@
+"""The parts of a training: the loop, reading ahead, validation, what a program gives as data, curves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import netdsl
+from netdsl.data.errors import BadStream
+from netdsl.report.confusion import lines, picture
+from netdsl.train import ahead as reading
+from netdsl.train.ahead import ahead
+from netdsl.train.birth import Diverged
+from netdsl.train.curves import chart
+
+PROGRAM = """
+net small {
+  input image 1x6x6
+  conv 3x3 3 pad 1 bias off; bn; relu; dropout 0.2
+  dense 4
+}
+train small {
+  data npz "data.npz"
+  loss cross_entropy
+  metric accuracy
+  optimizer sgd lr 0.05 momentum 0.9
+  batch 8; epochs 3; seed 5
+}
+"""
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    (tmp_path / "small.net").write_text(PROGRAM)
+    x, y = pair()
+    np.savez(tmp_path / "data.npz", image=x, target=y)
+    return tmp_path / "small.net"
+
+
+def pair(count: int = 30) -> Pair:
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((count, 1, 6, 6)).astype(np.float32), rng.integers(0, 4, count)
+
+
+def test_the_last_batch_is_dropped_in_training_and_taken_in_validation(program: Path) -> None:
+    """30 examples are 3 batches of 8 an epoch; validation's figures are those of the model, run on all of them."""
+    x, y = pair()
+    trained = netdsl.fit(program, validate=(x, y))
+    assert [row["step"] for row in trained.history] == [3, 6, 9]
+    scores = trained.net.session(weights=trained.weights)(image=x)["output"]
+    last = trained.history[-1]
+    assert last["validation_accuracy"] == np.mean(scores.argmax(1) == y)
+    logs = scores - scores.max(1, keepdims=True)
+    logs = logs - np.log(np.exp(logs).sum(1, keepdims=True))
+    assert last["validation_loss"] == pytest.approx(-logs[np.arange(len(y)), y].mean(), rel=1e-5)
+
+
+def test_the_best_epoch_is_that_of_the_first_metric(program: Path) -> None:
+    x, y = pair()
+    trained = netdsl.fit(program, validate=(x, y), settings={"train.epochs": 8})
+    best = max(row["validation_accuracy"] for row in trained.history)
+    scores = trained.net.session(weights=trained.best)(image=x)["output"]
+    assert np.mean(scores.argmax(1) == y) == best
+
+
+def test_the_same_recipe_gives_the_same_bits(program: Path) -> None:
+    one, other = (netdsl.fit(program, threads=1, lowering="std") for _ in range(2))
+    assert one.history == other.history
+    assert all((one.weights[name] == other.weights[name]).all() for name in one.weights)
+    seed = netdsl.fit(program, threads=1, lowering="std", settings={"train.seed": 6})
+    assert one.history != seed.history
+
+
+def test_arrays_in_memory_are_the_same_as_in_a_file(program: Path) -> None:
+    from_file = netdsl.fit(program, threads=1, lowering="std")
+    x, y = pair()
+    given = netdsl.fit(program, data=({"image": x}, {"target": y}), threads=1, lowering="std")
+    assert given.history == from_file.history
+
+
+def test_batches_of_any_size_are_the_same(program: Path) -> None:
+    x, y = pair()
+    uneven = [(x[:5], y[:5]), (x[5:25], y[5:25]), (x[25:], y[25:])]
+    whole = [(x, y)]
+    found = [
+        netdsl.fit(program, data=data, threads=1, lowering="std", settings={"train.epochs": 2})
+        for data in (uneven, whole)
+    ]
+    assert found[0].history == found[1].history
+    assert found[0].history[-1]["step"] == 6
+
+
+def test_a_function_of_the_epoch_needs_steps(program: Path) -> None:
+    x, y = pair(16)
+    seen: list[int] = []
+
+    def source(epoch: int) -> Iterator[Pair]:
+        seen.append(epoch)
+        yield x, y
+
+    with pytest.raises(BadStream, match="not known"):
+        netdsl.fit(program, data=source)
+    trained = netdsl.fit(program, data=source, settings={"train.steps": 5})
+    assert trained.history[-1]["step"] == 5
+    assert seen[:3] == [0, 1, 2]
+
+
+def test_data_that_are_none(program: Path) -> None:
+    with pytest.raises(BadStream):
+        netdsl.fit(program, data=3)
+
+
+def test_an_example_that_is_not_finite_is_named(program: Path) -> None:
+    x, y = pair()
+    x[17] = np.nan
+    with pytest.raises(netdsl.UserError, match="17"):
+        netdsl.fit(program, data=(x, y))
+
+
+def test_a_loss_that_is_no_number_is_an_exception(program: Path) -> None:
+    with pytest.raises(Diverged, match="step"):
+        netdsl.fit(program, settings={"train.lr": 1e30, "train.epochs": 50})
+
+
+def test_a_run_in_a_folder_goes_on(program: Path) -> None:
+    how = {"threads": 1, "lowering": "std"}
+    whole = netdsl.fit(program, out=program.parent / "whole", **how)
+    netdsl.fit(program, out=program.parent / "parts", settings={"train.epochs": 1}, **how)
+    parts = netdsl.fit(program, out=program.parent / "parts", resume=True, **how)
+    assert [row["epoch"] for row in parts.history] == [2, 3]
+    assert parts.history == whole.history[1:]
+    assert (program.parent / "parts" / "metrics.csv").read_bytes() == (
+        program.parent / "whole" / "metrics.csv"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_batches_come_in_order_and_errors_in_their_place(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """With a thread, and without."""
+    monkeypatch.setattr(reading, "SECONDS", seconds)
+    closed = []
+
+    def numbers(count: int) -> Iterator[int]:
+        try:
+            yield from range(count)
+            if count == 50:
+                raise OSError("the disk is gone")
+        finally:
+            closed.append(count)
+
+    for count in (0, 1, 5, 40):
+        with ahead(numbers(count)) as found:  # type: ignore[arg-type]
+            assert list(found) == list(range(count))
+    with pytest.raises(OSError, match="gone"), ahead(numbers(50)) as found:  # type: ignore[arg-type]
+        list(found)
+    with ahead(numbers(1000)) as found:  # type: ignore[arg-type]
+        assert [next(found) for _ in range(30)] == list(range(30))
+    assert closed == [0, 1, 5, 40, 50, 1000]
+    assert not [thread for thread in threading.enumerate() if thread.name == "netdsl batches"]
+
+
+def test_curves_have_axes_and_a_legend() -> None:
+    points = [(step, 1 / step) for step in range(1, 5000)]
+    text = chart("run", {"loss": {"training": points, "validation": []}}, "step").svg().decode()
+    assert ">training<" in text
+    assert ">validation<" not in text
+    assert ">5000<" in text
+    longest = max(line.count(",") for line in text.splitlines() if "polyline" in line)
+    assert 300 < longest <= 600
+    assert "nan" not in chart("run", {"loss": {"a": [(1, float("nan")), (2, 1.0)]}}, "step").svg().decode()
+
+
+def test_a_confusion_matrix_of_few_and_of_many_classes() -> None:
+    few = np.array([[5, 1], [0, 4]])
+    assert list(lines(few, ["cat", "dog"]))[2].split() == ["cat", "5", "1"]
+    assert b">cat<" in picture("pets", few, ["cat", "dog"]).svg()
+    many = np.eye(50, dtype=int) * 9
+    many[3, 7] = 4
+    text = list(lines(many, [f"c{k}" for k in range(50)]))
+    assert text[1:] == ["      4  c3 taken for c7"]
