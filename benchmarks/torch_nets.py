@@ -13,14 +13,18 @@ class Residual(nn.Module):
         super().__init__()
         self.f = f
         self.g = g
-        self.relu = relu
+        self.relu: bool | nn.Module = relu
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.f(x) + (self.g(x) if self.g else x)
+        if isinstance(self.relu, nn.Module):
+            return self.relu(y)
         return y.relu_() if self.relu else y
 
 
-def unit(i: int, o: int, kernel: int, stride: int = 1, groups: int = 1, act: type[nn.Module] | None = nn.ReLU) -> nn.Module:
+def unit(
+    i: int, o: int, kernel: int, stride: int = 1, groups: int = 1, act: type[nn.Module] | None = nn.ReLU
+) -> nn.Module:
     """Convolution, batch norm and an activation in place."""
     conv = nn.Conv2d(i, o, kernel, stride, kernel // 2, groups=groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(o), *([act(inplace=True)] if act else []))

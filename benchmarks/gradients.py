@@ -1,0 +1,117 @@
+"""Gradients in single precision against PyTorch's in double: `python -m benchmarks.gradients [NET …] [--lowering L]`.
+
+Where an argument of a ReLU is within rounding of 0, its sign in single precision need not be that in double, and with
+it a whole path of the gradient. Such ties, and those of max pools, are set apart: the double-precision net is computed
+a second time with the decisions that the single-precision one took. It is told how many were other ones, and how near
+to a tie they were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.contest import torch_python
+from benchmarks.contest_nets import CONTESTS
+from benchmarks.measure import ROOT, Figure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netdsl.ir.graph import Graph
+
+    Arrays = dict[str, np.ndarray[Any, np.dtype[Any]]]
+
+
+def decisions(graph: Graph) -> dict[str, str]:
+    """Make what ReLUs give and max pools take outputs of a step; their names in order, and what each is."""
+    from netdsl.ops.activations import Clip, Relu
+    from netdsl.ops.pooling import MaxPool
+
+    kinds = {Relu: "relu", Clip: "clip", MaxPool: "pool"}
+    found: dict[str, str] = {}
+    known = {y: name for name, y in graph.outputs.items()}
+    for operation in graph.operations:
+        kind = kinds.get(type(operation.op))
+        if kind:
+            value = operation.inputs[0] if kind == "pool" else operation.outputs[0]
+            if value not in known:
+                known[value] = f"{len(found)}.{kind}"
+                graph.output(known[value], value)
+            found[f"{len(found)}.{kind}"] = known[value]
+    return found
+
+
+def ours(net: str, lowering: str, threads: int = 2) -> Arrays:
+    """The gradients of a net's first step, its weights, and its decisions: as numbers where `decision` stands."""
+    from benchmarks.figures import load
+    from benchmarks.netdsl_contestant import recipe, weights
+    from netdsl.step import training_step
+    from netdsl.train.runner import initial_state
+    from netdsl.train.session import Choices, prepare
+
+    contest = CONTESTS[net]
+    loaded = load(contest.source)
+    for node in loaded.nodes:
+        if node.layer.kind == "dropout":
+            node.layer.p = 0.0  # masks that are drawn differently cannot be compared
+    graph = training_step(loaded, recipe(loaded, contest.batch, decay=0.0))
+    found = decisions(graph)
+    drawn = weights(graph)
+    runner = prepare(graph, initial_state(graph, drawn), Choices(lowering, threads=threads))
+    (image,) = (x for x in graph.inputs if x not in ("target", "rate"))
+    images, labels = contest.data()
+    runner.step({image: images, "target": labels, "rate": np.array(0, np.float32)})
+    after = runner.state()
+    trained = [name for name in graph.parameters if f"{name}.velocity" in after]
+    arrays = {"names": np.array(trained)}
+    for i, name in enumerate(trained):
+        arrays[f"weight/{i}"] = drawn[name]
+        arrays[f"gradient/{i}"] = after[f"{name}.velocity"]  # the first step's, as it was 0 before
+    for i, (key, name) in enumerate(found.items()):
+        value = runner.result(name)
+        arrays[f"decision/{i}"] = (
+            value if key.endswith("pool") else (value > 0) & (value < (6 if "clip" in key else np.inf))
+        )
+    return arrays
+
+
+def compared(net: str, lowering: str) -> dict[str, Any]:
+    """What PyTorch finds; see `torch_gradients.py`."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "gradients.npz")
+        arrays = ours(net, lowering)
+        np.savez(path, **arrays)
+        script = str(ROOT / "benchmarks" / "torch_gradients.py")
+        done = subprocess.run([torch_python(), script, net, path], check=True, stdout=subprocess.PIPE, text=True)
+    found = json.loads(done.stdout)
+    return {**found, "worst": str(arrays["names"][found["worst"]])}
+
+
+def figures(net: str, lowering: str) -> Iterator[Figure]:
+    found = compared(net, lowering)
+    detail = (
+        f"worst `{found['worst']}`; free: {found['free']:.1e}; {found['flips']} of {found['decisions']:,} decisions were others, "
+        f"at most {found['farthest']:.1e} of their layer's scale from a tie"
+    )
+    yield Figure(f"{net}, {lowering}: gradients against float64, relative, ×1e5", found["same"] * 1e5, "", 1, detail)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gradients")
+    parser.add_argument("nets", nargs="*", metavar="NET")
+    parser.add_argument("--lowering", action="append", choices=("std", "blk"))
+    given = parser.parse_args()
+    for net in given.nets or CONTESTS:
+        for lowering in given.lowering or ("std", "blk"):
+            print("\n".join(map(str, figures(net, lowering))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
