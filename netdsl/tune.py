@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+from math import prod
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,12 @@ import onnxruntime
 from netdsl.diagnostics.user_error import UserError
 from netdsl.emit import ELEMENT_TYPES, emit
 from netdsl.files import write_atomically
-from netdsl.passes.blocked import Lowered, lower_blocked
-from netdsl.step import portable
+from netdsl.ops.base import known
+from netdsl.passes.blocked import Lowered, candidate, lower_blocked, questions
+from netdsl.passes.blocked.blocker import spelled
+from netdsl.passes.finish import finish
+from netdsl.session import Session
+from netdsl.step import LOSS, portable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,7 +36,10 @@ REVISION = 1
 """Of the recipes: what was measured before another is measured again."""
 
 SECONDS = 0.3
-"""How long a candidate is timed, beyond a first run and one that counts."""
+"""How long a step is timed, beyond a first run and one that counts."""
+
+MOMENT = 0.01
+"""How long a recipe is."""
 
 
 def choose(graph: Graph, block: int, threads: int | None = None) -> dict[str, Any]:
@@ -46,33 +54,47 @@ def choose(graph: Graph, block: int, threads: int | None = None) -> dict[str, An
 
 
 def measured(graph: Graph, block: int, threads: int | None = None) -> dict[str, Any]:
-    """The choices for a training step by their times; these are among them, as milliseconds."""
-    blocked = lower_blocked(graph, block)
-    times = {"std": seconds(portable(graph), threads), "blk": seconds(blocked.graph, threads)}
-    best = min(times, key=lambda name: times[name])
-    milliseconds = {name: round(1000 * value, 3) for name, value in times.items()}
-    choices = dict(blocked.choices) if best == "blk" else {"lowering": "std"}
-    return {**choices, "milliseconds": milliseconds}
+    """The choices for a training step by their times; these are among them, as milliseconds.
+
+    The recipes of a blocked step are measured one by one, and taken together if the step is then faster.
+    """
+    recipes = {}
+    for question in questions(graph, block):
+        times = {each: seconds(candidate(question, each, block), threads, MOMENT) for each in question.options}
+        recipes[question.key] = min(times, key=lambda each: times[each])
+    std, blk, tuned = standard(graph), lower_blocked(graph, block), lower_blocked(graph, block, recipes)
+    steps = {"std": std, "blk": blk} | ({"tuned": tuned} if tuned.choices != blk.choices else {})
+    found = {name: seconds(finished(step.graph), threads) for name, step in steps.items()}
+    best = min(found, key=lambda name: found[name])
+    milliseconds = {name: round(1000 * time, 3) for name, time in found.items()}
+    return {**steps[best].choices, "milliseconds": milliseconds}
 
 
-def seconds(graph: Graph, threads: int | None = None) -> float:
-    """The median time of a step on random numbers."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = threads or 0
+def standard(graph: Graph) -> Lowered:
+    """In standard ops, everything plain."""
+    return Lowered(portable(graph), {}, {"lowering": "std"})
+
+
+def finished(graph: Graph) -> Graph:
+    """A step as it is run."""
+    return finish(graph, LOSS).graph if LOSS in graph.outputs else graph
+
+
+def seconds(graph: Graph, threads: int | None = None, budget: float = SECONDS) -> float:
+    """The median time of a run on random numbers."""
     model = emit(graph).model.SerializeToString()
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = Session(model, threads=threads, name=graph.name, in_order=True).native
     given = {**graph.inputs, **graph.parameters, **{name: state.before for name, state in graph.state.items()}}
     wanted = {each.name for each in session.get_inputs()}
     random = np.random.default_rng(0)
     feeds = {name: _numbers(x, random) for name, x in given.items() if name in wanted}
-    return _timed(lambda: session.run(None, feeds))
+    return _timed(lambda: session.run(None, feeds), budget)
 
 
-def _timed(run: Callable[[], object]) -> float:
+def _timed(run: Callable[[], object], budget: float) -> float:
     run()
     found: list[float] = []
-    while not found or sum(found) < SECONDS:
+    while not found or sum(found) < budget:
         begin = perf_counter()
         run()
         found.append(perf_counter() - begin)
@@ -84,19 +106,16 @@ def _numbers(x: Value, random: np.random.Generator) -> Any:
     kind = ELEMENT_TYPES[x.dtype][1]
     if x.dtype != "f32":
         return np.zeros(x.shape, kind)
-    fan_in = np.prod([size for size in x.shape[1:] if isinstance(size, int)], dtype=float)
-    return np.array(random.standard_normal(x.shape) / max(1.0, fan_in) ** 0.5, kind)
+    shape = known(x.shape)
+    return np.asarray(random.standard_normal(shape, np.float32) / np.float32(prod((1, *shape[1:])) ** 0.5), kind)
 
 
 def signature(graph: Graph) -> str:
     """What a step's times depend on: its operations and their shapes."""
     digest = hashlib.sha256()
     for operation in graph.operations:
-        op = operation.op
-        slots = [name for kind in type(op).__mro__ for name in getattr(kind, "__slots__", ())]
-        attributes = [(name, getattr(op, name)) for name in slots]
         operands = [(x.shape, x.dtype) for x in operation.inputs]
-        digest.update(repr((type(op).__name__, attributes, operands)).encode())
+        digest.update(f"{spelled(operation.op)} {operands}\n".encode())
     return digest.hexdigest()[:32]
 
 
@@ -126,8 +145,9 @@ class Cache:
 
     def get(self, key: str) -> dict[str, Any] | None:
         found = self._read().get(self._machine, {}).get(key)
-        valid = isinstance(found, dict) and found.get("lowering") in ("std", "blk")
-        return found if valid and isinstance(found.get("recipes", {}), dict) else None
+        if not isinstance(found, dict) or found.get("lowering") not in ("std", "blk"):
+            return None
+        return found if isinstance(found.get("recipes", {}), dict) else None
 
     def put(self, key: str, choices: Mapping[str, Any]) -> None:
         """Remember choices, beside those of other steps; where that cannot be, they are measured again next time."""
@@ -156,6 +176,3 @@ def folder() -> str:
         return given
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return os.path.join(base, "netdsl")
-
-
-__all__ = ["Cache", "Lowered", "choose", "folder", "measured", "seconds", "signature"]

@@ -55,8 +55,21 @@ def ops_of(size):
             return (plain_map(x, self.block)[:, :channels],)
 
     class Conv(Blocked):
-        def _run(self, x, w, b=None, addend=None, *, activation=None, kernel_shape=None, strides=None, pads=None,
-                 dilations=None, group=None, auto_pad=None):
+        def _run(
+            self,
+            x,
+            w,
+            b=None,
+            addend=None,
+            *,
+            activation=None,
+            kernel_shape=None,
+            strides=None,
+            pads=None,
+            dilations=None,
+            group=None,
+            auto_pad=None,
+        ):
             few = x.shape[1] // group < self.block
             assert group == 1 or x.shape[1] % self.block == 0
             image = x if group == 1 and few else plain_map(x, self.block)

@@ -19,7 +19,7 @@ from netdsl.ir.graph import Graph
 from netdsl.lowering import BlockedIsMissing, block_size, lower_step
 from netdsl.ops.activations import Relu
 from netdsl.ops.nchwc import BlockedConv
-from netdsl.passes.blocked import Layout, lower_blocked
+from netdsl.passes.blocked import Layout, candidate, lower_blocked, questions
 from netdsl.passes.gradient import gradients
 from netdsl.passes.rewrite import Copy
 from netdsl.step import portable, training_step
@@ -148,7 +148,9 @@ def test_convolutions(name, batch, block):
     assert any(isinstance(op, BlockedConv) for op in kinds)
 
 
-@pytest.mark.parametrize("name", ["3x3", "no_pad", "stride2_even", "stride2_odd", "stride2_1x1", "stride2_no_pad", "dilated"])
+@pytest.mark.parametrize(
+    "name", ["3x3", "no_pad", "stride2_even", "stride2_odd", "stride2_1x1", "stride2_no_pad", "dilated"]
+)
 @pytest.mark.parametrize("block", BLOCKS)
 def test_depthwise_convolutions(name, block):
     _, _, kernel, strides, pads, dilations, size = CONVOLUTIONS[name]
@@ -211,7 +213,9 @@ BODIES = {
     "concat": lambda b, x: b.conv(ops.concat([x, b.conv(x, 8)]), 9),
     "concat_aligned": lambda b, x: b.conv(ops.concat([b.conv(x, 32), b.conv(x, 16), x]), 9),
     "cut": lambda b, x: ops.add(*(ops.slice(b.conv(x, 64), (1,), (i,), (i + 32,)) for i in (0, 32))),
-    "shuffle": lambda b, x: ops.reshape(ops.transpose(ops.reshape(b.conv(x, 32), (2, 16, 42)), (0, 2, 1, 3)), (32, 7, 6)),
+    "shuffle": lambda b, x: ops.reshape(
+        ops.transpose(ops.reshape(b.conv(x, 32), (2, 16, 42)), (0, 2, 1, 3)), (32, 7, 6)
+    ),
     "grouped": lambda b, x: ops.relu(norm(b, b.conv(b.conv(x, 32), 32, 3, group=4))),
     "deconv": lambda b, x: ops.conv_transpose(x, b.input(x.shape[1], 5, 2, 2), strides=(2, 2)),
     "instance_norm": lambda b, x: ops.instance_norm(x, b.input(x.shape[1]), b.input(x.shape[1])),
@@ -249,7 +253,12 @@ NETS = {
     "shared": "input x 3x8x8; conv 3x3 20; relu; a: conv 3x3 20; relu; reuse a; relu; dense 3",
     "dropout": "input x 3x8x8; conv 3x3 20; relu; dropout 0.5; conv 3x3 20; dropout 0.5 spatial on; dense 3",
 }
-OPTIMIZERS = ("sgd lr 0.1 momentum 0.9 decay 1e-3", "sgd lr 0.1 momentum 0.9 nesterov on", "adam lr 0.01", "rmsprop lr 0.01")
+OPTIMIZERS = (
+    "sgd lr 0.1 momentum 0.9 decay 1e-3",
+    "sgd lr 0.1 momentum 0.9 nesterov on",
+    "adam lr 0.01",
+    "rmsprop lr 0.01",
+)
 
 
 def states_of(lowered, state, feeds, steps):
@@ -305,7 +314,9 @@ def test_difficult_programs(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["lenet5_1998", "googlenet", "mobilenet_v3", "squeezenet", "shufflenet_v2", "densenet"])
+@pytest.mark.parametrize(
+    "name", ["lenet5_1998", "googlenet", "mobilenet_v3", "squeezenet", "shufflenet_v2", "densenet"]
+)
 def test_specs(name):
     from netdsl.paths import SPECS
 
@@ -345,7 +356,9 @@ def check_net(text, name, given):
         if dw is not None:
             graph.update(w, dw)
     feeds = {
-        k: random.standard_normal(x.shape).astype("f4") if x.dtype == "f32" else np.zeros(x.shape, {"u8": "u1"}[x.dtype])
+        k: random.standard_normal(x.shape).astype("f4")
+        if x.dtype == "f32"
+        else np.zeros(x.shape, {"u8": "u1"}[x.dtype])
         for k, x in graph.inputs.items()
     }
     declared = [p.declaration for p in graph.parameters.values()]
@@ -398,11 +411,14 @@ def test_where_blocks_are_missing_or_wrong_the_step_is_plain_and_says_so_once(fr
 def test_what_was_measured_is_remembered(fresh, monkeypatch):
     if block_size() is None:
         pytest.skip("no blocked layout here")
+    monkeypatch.setattr(tune, "questions", lambda *_: [])
     times = iter([2.0, 1.0, 1.0, 2.0])
-    monkeypatch.setattr(tune, "seconds", lambda graph, threads=None: next(times))
+    monkeypatch.setattr(tune, "seconds", lambda *_: next(times))
     assert lower_step(small_step(), "auto").choices["lowering"] == "blk"
     assert lower_step(small_step(), "auto").choices["lowering"] == "blk", "measured again"
-    assert lower_step(small_step(), "auto", threads=1).choices["lowering"] == "std", "other threads, another measurement"
+    assert lower_step(small_step(), "auto", threads=1).choices["lowering"] == "std", (
+        "other threads, another measurement"
+    )
     assert len(json.loads(fresh.read_text("utf-8"))) == 2
 
 
@@ -430,6 +446,39 @@ def test_choices_make_the_same_step_again(fresh):
     assert again.choices == first.choices
     assert emit(again.graph).model.SerializeToString() == emit(first.graph).model.SerializeToString()
     assert not fresh.exists(), "nothing had to be measured"
+
+
+def test_recipes_are_measured_one_by_one_and_remembered(fresh, monkeypatch):
+    if block_size() is None:
+        pytest.skip("no blocked layout here")
+    monkeypatch.setattr(tune, "SECONDS", 1e-3)
+    monkeypatch.setattr(tune, "MOMENT", 1e-4)
+    found = tune.measured(small_step(), block_size())
+    assert {"std", "blk"} <= found["milliseconds"].keys()
+    assert json.loads(json.dumps(found)) == found
+
+
+@pytest.mark.parametrize("batch", [3, 64])
+def test_every_recipe_gives_the_same(batch):
+    if block_size() is None:
+        pytest.skip("no blocked layout here")
+    b = Build()
+    x = ops.relu(b.conv(b.input(batch, 3, 6, 6), 20, 3))
+    x = ops.relu(b.conv(x, 16, 3, pads=(1,) * 4))
+    x = b.conv(x, 32, 3, strides=(2, 2), pads=(1,) * 4)
+    graph = b.finish(b.conv(x, 32, 3, pads=(1,) * 4, group=32))
+    random = np.random.default_rng(0)
+    feeds = {name: random.standard_normal(x.shape).astype("f4") for name, x in graph.inputs.items()}
+    expected = lowering.run(portable(graph), feeds)
+    asked = questions(graph, block_size())
+    assert asked
+    for question in asked:
+        for option in question.options:
+            lowered = lower_blocked(graph, block_size(), {question.key: option})
+            assert lowered.choices["recipes"][question.key] == option
+            for y, z in zip(expected, lowering.run(lowered.graph, feeds), strict=True):
+                assert np.abs(y - z).max() <= 2e-5 * np.abs(y).max(), (question.key, option)
+            assert candidate(question, option, block_size()).operations
 
 
 def test_signatures_tell_steps_apart():

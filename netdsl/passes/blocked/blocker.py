@@ -46,22 +46,63 @@ class Lowered:
         return {name: self.layouts[name].decode(x) if name in self.layouts else x for name, x in state.items()}
 
 
+def spelled(op: Op) -> str:
+    """An op with its attributes; equal for equal ones."""
+    slots = [name for kind in reversed(type(op).__mro__) for name in getattr(kind, "__slots__", ())]
+    return f"{type(op).__name__}({', '.join(f'{name}={getattr(op, name)}' for name in slots)})"
+
+
+class Question:
+    """Which of several recipes an operation has: `options`, by a `key` that is equal for equal operations.
+
+    `layouts` are those that its operands have, None for a plain one.
+    """
+
+    __slots__ = ("key", "layouts", "operation", "options")
+
+    def __init__(self, operation: Operation, options: tuple[str, ...], layouts: Sequence[Layout | None]) -> None:
+        self.operation = operation
+        self.options = options
+        self.layouts = layouts
+        shapes = ", ".join("x".join(map(str, x.shape)) for x in operation.inputs)
+        lie = "".join("b" if layout else "p" for layout in layouts)
+        self.key = f"{spelled(operation.op)} of {shapes} {lie}"
+
+
 class Blocker:
     """The graph that grows, and in which layouts it has the old one's values.
 
     Parameters and states begin undecided: whoever asks first says how they lie. `block` is the size of a block, and
-    `choices` say which of several recipes is taken, by the recipes' keys; those not said are the first.
+    `choices` say which of several recipes is taken, by their questions' keys; those not said are the first. `given` are
+    the layouts of inputs and outputs that are to lie otherwise than plainly, by name.
     """
 
-    __slots__ = ("_classes", "_forms", "_old", "_padding", "_undecided", "asked", "block", "choices", "layouts", "new",
-                 "scaled")
+    __slots__ = (
+        "_classes",
+        "_forms",
+        "_old",
+        "_padding",
+        "_undecided",
+        "asked",
+        "block",
+        "choices",
+        "given",
+        "layouts",
+        "new",
+        "scaled",
+        "taken",
+    )
 
-    def __init__(self, graph: Graph, block: int, choices: Mapping[str, str]) -> None:
+    def __init__(
+        self, graph: Graph, block: int, choices: Mapping[str, str], given: Mapping[str, Layout] | None = None
+    ) -> None:
         self._old = graph
         self.new = Graph(graph.name, graph.origin, graph.dtype)
         self.block = block
         self.choices = choices
-        self.asked: dict[str, tuple[str, ...]] = {}
+        self.given = given or {}
+        self.asked: dict[str, Question] = {}
+        self.taken: dict[str, str] = {}
         self.layouts: dict[str, Layout] = {}
         self.scaled: dict[Value, tuple[Value, Value, Layout]] = {}
         self._forms: dict[Value, dict[Layout, Value]] = {}
@@ -69,7 +110,8 @@ class Blocker:
         self._undecided: dict[Value, Value] = {}
         self._classes = _Classes(graph.operations)
         for name, x in graph.inputs.items():
-            self.put(x, self.new.input(name, x.shape, x.dtype))
+            layout = self.given.get(name, plain(x.shape))
+            self.put(x, self.new.input(name, layout.padded, x.dtype), layout)
         for name, parameter in graph.parameters.items():
             self._undecided[parameter] = self.new.parameters[name] = Parameter(self.new, parameter.declaration)
         for name, state in graph.state.items():
@@ -143,11 +185,13 @@ class Blocker:
         """The blocked layout that values have with which this one is added and multiplied."""
         return self._classes.layout(old)
 
-    def choose(self, key: str, *options: str) -> str:
+    def choose(self, operation: Operation, *options: str) -> str:
         """Which of several recipes is taken."""
-        self.asked[key] = options
-        chosen = self.choices.get(key)
-        return chosen if chosen in options else options[0]
+        question = Question(operation, options, [self.native(x) for x in operation.inputs])
+        self.asked.setdefault(question.key, question)
+        chosen = self.choices.get(question.key)
+        self.taken[question.key] = chosen if chosen in options else options[0]
+        return self.taken[question.key]
 
     def _decide(self, old: Value, layout: Layout) -> None:
         """Store a parameter or a state in the layout of its first use."""
@@ -159,7 +203,7 @@ class Blocker:
 
     def _finish(self) -> Graph:
         for name, y in self._old.outputs.items():
-            self.new.output(name, self.get(y))
+            self.new.output(name, self.get(y, self.given.get(name)))
         for state in self._old.state.values():
             layout = self.layouts.get(state.name)
             before = self.get(state.before, layout)

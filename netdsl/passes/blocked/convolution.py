@@ -77,7 +77,7 @@ def dx(b: Blocker, operation: Operation) -> bool:
         return False
     layout = blocked_map(x.shape, b.block)
     strided = max(op.strides) > 1
-    if strided and max(op.dilations) > 1:
+    if (strided and max(op.dilations) > 1) or b.choose(operation, "blocked", "std") == "std":
         return False
     depthwise = op.group > 1
     group = layout.padded[1] if depthwise else 1

@@ -174,7 +174,9 @@ def reduction(b: Blocker, operation: Operation) -> bool:
         (value,) = b.new.apply(type(op)((1,), False), rows)
         sizes = []
     if 0 in axes:
-        (value,) = b.new.apply(type(op)((0,), False), ops.reshape(value, (n, blocks * prod(sizes) * block), batch=False))
+        (value,) = b.new.apply(
+            type(op)((0,), False), ops.reshape(value, (n, blocks * prod(sizes) * block), batch=False)
+        )
     target = Layout(y.shape, layout.block, (1 if op.keepdims or 0 not in axes else 0,))
     idle = not (target.moves or target.has_padding)
     b.put(y, ops.reshape(value, target.padded, batch=False), Layout(y.shape) if idle else target)
@@ -238,4 +240,3 @@ def cut(b: Blocker, operation: Operation) -> bool:
     target = blocked_map(y.shape, b.block)
     b.put(y, ops.slice(b.get(x, layout), (1,), (begin,), (begin + target.padded[1],)), target)
     return True
-

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.ir.graph import Graph
+from netdsl.ops.base import apply
 from netdsl.ops.batch_training import BnGrad, BnTrain
 from netdsl.ops.convolution import Conv
 from netdsl.ops.convolution_gradients import ConvDw, ConvDx
@@ -24,9 +26,9 @@ from netdsl.passes.rewrite import expand, prune
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from netdsl.ir.graph import Graph, Operation
+    from netdsl.ir.graph import Operation
     from netdsl.ops.base import Op
-    from netdsl.passes.blocked.blocker import Recipe
+    from netdsl.passes.blocked.blocker import Question, Recipe
 
 RECIPES: dict[type[Op], Recipe] = {
     Conv: convolution.conv,
@@ -52,8 +54,31 @@ def lower_blocked(graph: Graph, block: int, choices: Mapping[str, str] | None = 
     """A training graph, macros and all, in blocks of `block` channels; see `Blocker` for the choices."""
     blocker = Blocker(graph, block, choices or {})
     made = blocker.run(RECIPES, _none)
-    taken = {key: blocker.choose(key, *options) for key, options in blocker.asked.items()}
-    return Lowered(fuse(prune(expand(prune(made)))), blocker.layouts, {"lowering": "blk", "block": block, "recipes": taken})
+    return Lowered(_written(made), blocker.layouts, {"lowering": "blk", "block": block, "recipes": blocker.taken})
+
+
+def questions(graph: Graph, block: int) -> list[Question]:
+    """Where there is a choice of recipes in a graph."""
+    blocker = Blocker(graph, block, {})
+    blocker.run(RECIPES, _none)
+    return [*blocker.asked.values()]
+
+
+def candidate(question: Question, option: str, block: int) -> Graph:
+    """An operation by one of its recipes alone, its operands and its result as they lie in the graph."""
+    operation, graph = question.operation, Graph("candidate")
+    xs = [graph.input(f"x{i}", x.shape, x.dtype) for i, x in enumerate(operation.inputs)]
+    graph.output("y", apply(operation.op, *xs))
+    given = {f"x{i}": layout for i, layout in enumerate(question.layouts) if layout is not None}
+    first = Blocker(graph, block, {}, given)
+    first.run(RECIPES, _none)
+    if lies := first.native(graph.outputs["y"]):
+        given["y"] = lies
+    return _written(Blocker(graph, block, {question.key: option}, given).run(RECIPES, _none))
+
+
+def _written(graph: Graph) -> Graph:
+    return fuse(prune(expand(prune(graph))))
 
 
 def _none(b: Blocker, operation: Operation) -> bool:

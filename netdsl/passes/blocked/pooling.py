@@ -9,13 +9,14 @@ from netdsl import ops
 from netdsl.ops.base import apply
 from netdsl.ops.nchwc import BlockedAveragePool, BlockedMaxPool
 from netdsl.ops.pooling import MaxPool
+from netdsl.ops.pooling_gradients import MaxPoolDx
 from netdsl.passes.blocked.layout import Layout, blocked_map
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Operation
     from netdsl.ops.pooling import AveragePool
-    from netdsl.ops.pooling_gradients import MaxPoolDx
     from netdsl.passes.blocked.blocker import Blocker
+
 
 def max_pool(b: Blocker, operation: Operation) -> bool:
     """MaxPool."""
@@ -38,7 +39,7 @@ def max_pool_dx(b: Blocker, operation: Operation) -> bool:
     stored = [b.get(x, blocked_map(x.shape, b.block)) for x in operation.inputs]
     stored = [ops.reshape(x, layout.memory, batch=False) for x, layout in zip(stored, layouts, strict=True)]
     pool = MaxPool((*op.kernel_shape, 1), (*op.strides, 1), (*op.pads[:2], 0, *op.pads[2:], 0))
-    made = ops.reshape(ops.max_pool_dx(*stored, pool), layouts[1].padded, batch=False)
+    made = ops.reshape(apply(MaxPoolDx(pool), *stored), layouts[1].padded, batch=False)
     b.put(dx, made, blocked_map(dx.shape, b.block))
     return True
 

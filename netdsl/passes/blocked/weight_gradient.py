@@ -29,6 +29,9 @@ def dw(b: Blocker, operation: Operation) -> bool:
     (w,) = operation.outputs
     if not suits(x.shape, w.shape, op.group) or (op.group == 1 and max(op.dilations) > 1):
         return False
+    recipe = b.choose(operation, *_recipes(op, dy, b.block))
+    if recipe == "std":
+        return False
     narrow = op.group == 1 and known(x.shape)[1] < b.block and b.native(x) is None
     image = Layout(x.shape) if narrow else blocked_map(x.shape, b.block)
     layout = weights(b, w.shape, op.group, image)
@@ -39,9 +42,21 @@ def dw(b: Blocker, operation: Operation) -> bool:
         made = _depthwise(op, stored, gradient, layout, b.block)
     else:
         rows = _plain_rows(stored) if narrow else _blocked_rows(stored, b.block)
-        made = _dense(op, rows, gradient, layout, b.block)
+        made = _dense(op, rows, gradient, layout, b.block, int(recipe.removeprefix("parts")))
     b.put(w, made if scaled is None else scale_kernel(made, scaled[1]), layout)
     return True
+
+
+def _recipes(op: ConvDw, dy: Value, block: int) -> list[str]:
+    """The whole batch at once, or in parts that are added: that is more work to share, and the first where one block of
+    outputs would leave none."""
+    if op.group > 1:
+        return ["maps", "std"]
+    n, outputs, *_ = known(dy.shape)
+    parts = ["parts1"]
+    if n % (4 * block) == 0:
+        parts.insert(outputs > block, "parts4")
+    return [*parts, "std"]
 
 
 def _depthwise(op: ConvDw, x: Value, dy: Value, layout: Layout, block: int) -> Value:
@@ -97,18 +112,16 @@ def _blocked_rows(x: Value, block: int) -> _Rows:
     return _Rows(ops.reshape(x, (blocks, n, sizes[0], sizes[1] * block), batch=False), sizes, block)
 
 
-def _dense(op: ConvDw, rows: _Rows, dy: Value, layout: Layout, block: int) -> Value:
+def _dense(op: ConvDw, rows: _Rows, dy: Value, layout: Layout, block: int, parts: int) -> Value:
     n, outputs, *places = known(dy.shape)
     groups, width = known(rows.value.shape)[0], rows.width
     top, left, bottom, right = _pads(op, rows.sizes, (places[0], places[1]))
     x = ops.padded(rows.value, (top, left * width, bottom, right * width))
     if n < block:
-        maps, parts = _plain_batch(dy, block), 1
+        maps = _plain_batch(dy, block)
     else:
         x, dy = _filled(x, 1, n, block), _filled(dy, 0, n, block)
         n = known(dy.shape)[0]
-        # Where one block of each would leave no work to share, the batch is cut in parts that are added.
-        parts = 4 if groups == 1 and outputs == block and n % (4 * block) == 0 else 1
         x, maps = reorder_input(x, block), _blocked_batch(dy, parts, block)
     found = blocked_conv(
         x,
@@ -117,7 +130,8 @@ def _dense(op: ConvDw, rows: _Rows, dy: Value, layout: Layout, block: int) -> Va
         group=parts,
     )
     if parts > 1:
-        found = ops.reduce_sum(ops.reshape(found, (parts, prod(layout.padded)), batch=False), (0,), keepdims=False)
+        found = ops.reshape(found, (groups, parts, prod(layout.padded) // groups), batch=False)
+        found = ops.reduce_sum(found, (1,), keepdims=False)
     taps, blocks = prod(op.kernel_shape), outputs // block
     # [groups, O/B, taps * width, B] -> [O/B, groups, taps, width, B] or, of plain channels, [O/B, width, taps, B]
     if layout.axes == (0,) and width > 1:
