@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from time import process_time
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import training
 from benchmarks.measure import MAIN, ROOT, Figure, compare, in_turn, python, timed
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def lines() -> Iterator[Figure]:
 FIGURES = {
     figure.__name__: figure
     for figure in (check, imports, compile_resnet152, memory, structure, run_resnet50, run_lenet5, chain, lines)
-}
+} | training.FIGURES
 
 
 def rows(name: str) -> list[str]:

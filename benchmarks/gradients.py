@@ -97,7 +97,8 @@ def compared(net: str, lowering: str) -> dict[str, Any]:
 def figures(net: str, lowering: str) -> Iterator[Figure]:
     found = compared(net, lowering)
     detail = (
-        f"worst `{found['worst']}`; free: {found['free']:.1e}; {found['flips']} of {found['decisions']:,} decisions were others, "
+        f"worst `{found['worst']}`; free: {found['free']:.1e}; "
+        f"{found['flips']} of {found['decisions']:,} decisions were others, "
         f"at most {found['farthest']:.1e} of their layer's scale from a tie"
     )
     yield Figure(f"{net}, {lowering}: gradients against float64, relative, ×1e5", found["same"] * 1e5, "", 1, detail)
