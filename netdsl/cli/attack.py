@@ -84,9 +84,9 @@ def _picture_file(net: Net, options: argparse.Namespace) -> AbstractContextManag
 
 def _classifier(net: Net, options: argparse.Namespace) -> Classifier:
     from netdsl.attack import Classifier
-    from netdsl.weights.file import open_weights
+    from netdsl.cli.given_weights import given_weights
 
-    weights = open_weights(options.weights) if options.weights is not None else None
+    weights = given_weights(net, options)
     if weights is None and net.parameters:
         note(f"{escape(net.name)}: random weights, drawn from seed {options.seed or 0}; --weights names a file")
     low, high = options.range

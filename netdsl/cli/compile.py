@@ -62,11 +62,11 @@ def _reads(options: argparse.Namespace) -> list[str | None]:
 
 def _write(net: Net, options: argparse.Namespace, file: Counted, data: Counted | None, name: str | None) -> str:
     """What the model is, in words."""
-    from netdsl.weights.file import open_weights
+    from netdsl.cli.given_weights import given_weights
 
     how = {
         "seed": options.seed or 0,
-        "weights": open_weights(options.weights) if options.weights is not None else None,
+        "weights": given_weights(net, options),
         "batch": options.batch,
         "opset": options.opset,
         "dtype": options.dtype,

@@ -23,16 +23,16 @@ def command(options: argparse.Namespace) -> int:
     if recipe is None or report.errors:
         return 1
     from netdsl.cli.compile import metadata_of, sizes
+    from netdsl.cli.given_weights import given_weights
     from netdsl.cli.output import replace_model, sources
     from netdsl.cli.progress import Counted, Progress
     from netdsl.export import size, step_model, step_values
     from netdsl.pair import DataFile
-    from netdsl.weights.file import open_weights
     from netdsl.wire import write, write_apart
 
     target = options.output if options.output is not None else f"{recipe.net.name}.step.onnx"
     emitted = step_model(recipe, opset=options.opset, metadata=metadata_of(options.metadata))
-    weights = open_weights(options.weights) if options.weights is not None else None
+    weights = given_weights(recipe.net, options)
     reads = (options.file, *sources(recipe.net), recipe.span.source.name, options.weights)
     whole = size(emitted)
     outputs = replace_model(target, whole, apart=options.external_data, force=options.force, reads=reads)

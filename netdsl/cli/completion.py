@@ -86,10 +86,10 @@ def _taken(action: argparse.Action) -> Taken:
         from netdsl.layers import index
 
         return Taken(tuple(index()))
-    if action.dest in ("file", "files"):
+    if action.dest in ("file", "files", "after"):
         return Taken(_zoo(), FILES)
     kind = action.type
-    free = kind is not None or action.metavar == "NAME=VALUE"
+    free = kind is not None or action.metavar in ("NAME=VALUE", ("PATTERN", "TO"))
     return Taken() if free else Taken((), FILES)
 
 

@@ -83,13 +83,14 @@ def _of_net(net: Net, options: argparse.Namespace) -> tuple[Shapes, Read]:
     """The same of a net, with the weights of a file, which must fit, or with drawn ones."""
     import numpy as np
 
+    from netdsl.cli.given_weights import given_weights
     from netdsl.weights.draw import draw
-    from netdsl.weights.file import open_weights
     from netdsl.weights.match import match
 
     shapes = {name: parameter.shape for name, parameter in net.parameters.items()}
-    if options.weights is not None:
-        return shapes, match(shapes, open_weights(options.weights)).__getitem__
+    file = given_weights(net, options)
+    if file is not None:
+        return shapes, match(shapes, file).__getitem__
     seed = options.seed or 0
     note(f"{escape(net.name)}: random weights, drawn from seed {seed}; --weights names a file")
     return shapes, lambda name: np.concatenate([*draw(net.parameters[name], seed)]).reshape(shapes[name])

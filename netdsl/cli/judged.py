@@ -52,16 +52,16 @@ def of_net(options: argparse.Namespace, report: Report) -> Judged | None:
         return None
     import onnxruntime
 
+    from netdsl.cli.given_weights import given_weights
     from netdsl.train.evaluate import Evaluator
     from netdsl.train.start import initial_weights
-    from netdsl.weights.file import open_weights
 
     dataset, name = _opened(recipe, given, options)
     found = Judged(recipe.net.name, name, dataset, _labels(options))
     outputs = _with_confusion(recipe)
     if options.weights is None and recipe.net.parameters:
         note(f"{escape(recipe.net.name)}: random weights, drawn from seed {recipe.seed}; --weights names a file")
-    file = open_weights(options.weights) if options.weights is not None else None
+    file = given_weights(recipe.net, options)
     arrays = initial_weights(recipe.net, recipe.seed, file)
     values = {key: onnxruntime.OrtValue.ortvalue_from_numpy(array) for key, array in arrays.items()}
     evaluator = Evaluator(
@@ -143,9 +143,11 @@ def _labels(options: argparse.Namespace) -> list[str] | None:
 
 def of_model(options: argparse.Namespace, report: Report) -> Judged | None:
     """A compiled model of classes: one input, one output with a number for each. Raises UserError."""
+    from netdsl.cli.given_weights import check_together
     from netdsl.cli.run import NotForAModel
     from netdsl.session import Session, WrongFeed
 
+    check_together(options)
     for name, value in {"--weights": options.weights, "--set": options.set, "--root": options.root}.items():
         if value not in (None, []):
             raise NotForAModel(f"{escape(options.file)} is a compiled model, and takes no {name}")

@@ -198,7 +198,9 @@ def _completion(commands: Commands) -> None:
 
 
 def _weights(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--weights", metavar="W", help="a .safetensors or .npz file; drawn from the seed without it")
+    from netdsl.cli.weight_options import add
+
+    add(parser, "drawn from the seed without it")
     parser.add_argument("--seed", type=_seed, metavar="N", help="seed of drawn weights; 0 by default")
 
 
@@ -256,12 +258,16 @@ def _from(module: str, name: str) -> Callable[[Commands], None]:
 COMMANDS = {
     "check": _check,
     "summary": _summary,
+    "draw": _from("draw_options", "draw"),
     "compile": _compile,
     "run": _from("run_options", "run"),
     "train": _from("train_options", "train"),
     "eval": _from("train_options", "evaluate"),
     "attack": _from("picture_options", "attack"),
     "filters": _from("picture_options", "filters"),
+    "weights": _from("weight_options", "weights"),
+    "diff": _from("weight_options", "diff"),
+    "compare": _from("compare_options", "compare"),
     "zoo": _zoo,
     "layers": _layers,
     "explain": _explain,

@@ -76,7 +76,8 @@ def _row(action: argparse.Action) -> str:
 
 def _forms(action: argparse.Action) -> Iterator[str]:
     """How an argument is written: `FILE`, or `-o OUT.onnx` and `--output OUT.onnx`."""
-    value = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
+    value = action.dest.upper() if action.metavar is None else action.metavar
+    value = value if isinstance(value, str) else " ".join(value)
     if not action.option_strings:
         yield value
     for option in action.option_strings:

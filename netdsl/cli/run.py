@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from netdsl.cli.given_weights import check_together
 from netdsl.cli.labels import check_labels, read_labels
 from netdsl.cli.problems import NORMAL, VERBOSE, note, show
 from netdsl.cli.progress import Progress
@@ -78,6 +79,7 @@ def command(options: argparse.Namespace) -> int:
 
 def _check_options(options: argparse.Namespace) -> None:
     taken = {"--weights": options.weights, "--seed": options.seed, "--set": options.set, "--root": options.root}
+    check_together(options)
     for name, value in taken.items():
         if value not in (None, []):
             raise NotForAModel(f"{escape(options.file)} is a compiled model, and takes no {name}")
@@ -100,11 +102,10 @@ def _model(net: Net | None, options: argparse.Namespace) -> bytes | str:
     if net is None:
         path: str = options.file
         return path
+    from netdsl.cli.given_weights import given_weights
     from netdsl.compile import compile_to_bytes
-    from netdsl.weights.file import open_weights
 
-    weights = open_weights(options.weights) if options.weights is not None else None
-    return compile_to_bytes(net, seed=options.seed or 0, weights=weights)
+    return compile_to_bytes(net, seed=options.seed or 0, weights=given_weights(net, options))
 
 
 def _results(

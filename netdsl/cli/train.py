@@ -48,17 +48,17 @@ def _settings(options: argparse.Namespace) -> list[str]:
 
 
 def _train(recipe: Recipe, module: Module, folder: RunFolder, goes_on: bool, options: argparse.Namespace) -> int:
+    from netdsl.cli.given_weights import given_weights
     from netdsl.cli.train_progress import Told
     from netdsl.train.material import open_data
     from netdsl.train.run import attach
     from netdsl.train.session import Choices
     from netdsl.train.start import start
-    from netdsl.weights.file import open_weights
 
     checkpoint = folder.latest() if goes_on else None
     choices = Choices(**_choices(checkpoint, options))
     dataset, validation = open_data(recipe)
-    weights = open_weights(options.weights) if options.weights is not None else None
+    weights = given_weights(recipe.net, options)
     trainer = start(recipe, dataset, validation, choices, weights=weights, progress=Told(options.json))
     for text in dict.fromkeys([*dataset.notes, *(validation.notes if validation is not None else ())]):
         note(text)
@@ -84,6 +84,8 @@ def _choices(checkpoint: Checkpoint | None, options: argparse.Namespace) -> dict
         "provider": options.provider,
         "allow_fallback": options.allow_fallback,
     }
+    if found["lowering"] == before.get("lowering"):
+        found["lowered"] = before.get("lowered")
     changed = [key for key in ("lowering", "threads", "provider") if found[key] != before.get(key, found[key])]
     if changed:
         note(f"another {' and '.join(changed)} than before: the last bits may differ from an unbroken run's")

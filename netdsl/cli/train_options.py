@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from netdsl.cli import options
+from netdsl.cli import options, weight_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def train(commands: Commands) -> None:
     parser.add_argument("--tensorboard", action="store_true", help="write the figures for TensorBoard too")
     parser.add_argument("--json", action="store_true", help="print an object in a line for each epoch")
     _provider(parser)
-    parser.add_argument("--weights", metavar="W", help="a .safetensors or .npz file to begin with; else they are drawn")
+    weight_options.add(parser, "to begin with; else they are drawn")
     options._spec(parser)
 
 
@@ -39,7 +39,7 @@ def evaluate(commands: Commands) -> None:
     parser = options._add(commands, "eval", "judge a trained net by its metrics", "FILE|MODEL.onnx [OPTION ...]", None)
     parser.set_defaults(command=options._call("netdsl.cli.evaluate"))
     parser.add_argument("file", metavar="FILE|MODEL.onnx", help=f"{FILE}; or a compiled model, with --data")
-    parser.add_argument("--weights", metavar="W", help="a .safetensors or .npz file; a run's best.safetensors")
+    weight_options.add(parser, "a run's best.safetensors, for example")
     parser.add_argument(
         "--data", metavar="D", help="""as in a train block: 'mnist "mnist" split test'; its `validate` by default"""
     )

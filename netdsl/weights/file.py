@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,12 @@ class Entry:
     def __init__(self, dtype: str, shape: tuple[int, ...]) -> None:
         self.dtype = dtype
         self.shape = shape
+
+    @property
+    def width(self) -> int:
+        """Bytes of an element: what the type's name ends with, in bits; an 8-bit float's has more behind that."""
+        bits = re.search(r"\d+", self.dtype.removeprefix("b"))
+        return int(bits[0]) // 8 if bits and not self.dtype.startswith("float8") else 1
 
 
 class WeightFile(ABC):

@@ -51,6 +51,14 @@ class Fitted(WeightFile):
     def flattens_last(self) -> bool:
         return self._file.flattens_last
 
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """What each weight is called in the file on disk."""
+        if not isinstance(self._file, Fitted):
+            return self._names
+        inner = self._file.origins
+        return {name: inner[old] for name, old in self._names.items()}
+
     def read(self, key: str) -> Array:
         array = self._file.read(self._names[key])
         return self._turns[key](array) if key in self._turns else array

@@ -12,7 +12,8 @@ from netdsl.weights.match import is_passed_over, spell
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from netdsl.weights.file import WeightFile
+    from netdsl.ir.net import Net
+    from netdsl.weights.file import Entry, WeightFile
 
     Shape = tuple[int, ...]
 
@@ -36,7 +37,7 @@ def in_order(candidates: Iterable[Mapping[str, Shape]], file: WeightFile) -> Fit
                 "\n".join(
                     [
                         f"the weights in {escape(file.path)} do not fit in their order: number {at + 1} is another",
-                        *shown(pairs[max(0, at - AROUND) : at + 1], file, parameters),
+                        *shown(pairs[max(0, at - AROUND) : at + 1], file.entries, parameters),
                     ]
                 )
             )
@@ -54,11 +55,20 @@ def _are_others(name: str, key: str) -> bool:
     return words[0] != words[1] and all(word in WORDS for word in words)
 
 
-def shown(pairs: list[tuple[str, str]], file: WeightFile, parameters: Mapping[str, Shape]) -> list[str]:
-    """A line for each pair: what the network calls it and its shape, what the file does."""
-    rows = [(escape(name), spell(parameters[name]), escape(key), spell(file.entries[key].shape)) for name, key in pairs]
+def pairing(file: WeightFile, net: Net) -> list[str]:
+    """The pairs of a file whose weights were fitted in order, a line for each."""
+    assert isinstance(file, Fitted)
+    shapes = {name: net.parameters[name].shape for name in file.entries}
+    origins = file.origins
+    return shown(list(origins.items()), {origins[name]: entry for name, entry in file.entries.items()}, shapes)
+
+
+def shown(pairs: list[tuple[str, str]], entries: Mapping[str, Entry], parameters: Mapping[str, Shape]) -> list[str]:
+    """A line for each pair: what the network calls it and its shape, what the file does; and its shape there, where
+    that is another."""
+    rows = []
+    for name, key in pairs:
+        wanted, found = parameters[name], entries[key].shape
+        rows.append((escape(name), spell(wanted), escape(key), "" if found == wanted else spell(found)))
     a, b, c = (max((len(row[at]) for row in rows), default=0) for at in range(3))
-    return [
-        f"  {name:{a}}  {shape:{b}}  <-  {key:{c}}  {found if found != shape else ''}".rstrip()
-        for name, shape, key, found in rows
-    ]
+    return [f"  {name:{a}}  {shape:{b}}  <-  {key:{c}}  {found}".rstrip() for name, shape, key, found in rows]

@@ -1,0 +1,41 @@
+"""`netdsl diff`: what an edit of a net changes, and which weights survive it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.cli.problems import show
+from netdsl.diagnostics.report import Report
+from netdsl.frontend import load_net
+
+if TYPE_CHECKING:
+    import argparse
+
+    from netdsl.ir.net import Net
+
+
+def command(options: argparse.Namespace) -> int:
+    """Exit code 0, differences or not; 1 where a net has errors. Raises UserError."""
+    a = _net(options.file, options.set_a, options)
+    b = _net(options.after, options.set_b, options)
+    if a is None or b is None:
+        return 1
+    from netdsl.report.diff import Diff
+
+    found = Diff(a, b)
+    if options.json:
+        from json import dumps
+
+        print(dumps(found.plain(), indent=2, ensure_ascii=False))
+    else:
+        from netdsl.report.diff_text import text
+
+        print(text(found))
+    return 0
+
+
+def _net(file: str, settings: list[str], options: argparse.Namespace) -> Net | None:
+    report = Report()
+    net = load_net(file, report, settings=[*options.set, *settings], root=options.root)
+    show(report, options)
+    return None if report.errors else net

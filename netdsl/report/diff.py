@@ -1,0 +1,86 @@
+"""What an edit changes in a net: layers by name, and which weights still fit."""
+
+from __future__ import annotations
+
+from difflib import SequenceMatcher
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from netdsl.report.call import call
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from netdsl.ir.net import Net, Node, Parameter
+
+    Signature = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+class Diff:
+    """Two nets, layer by layer and weight by weight, each in the order of the net that has it."""
+
+    __slots__ = ("a", "added", "b", "changed", "gone", "kept", "new", "removed", "renamed", "reshaped")
+
+    def __init__(self, a: Net, b: Net) -> None:
+        self.a = a
+        self.b = b
+        before, after = ({node.name: node for node in net.nodes} for net in (a, b))
+        self.removed = [node for name, node in before.items() if name not in after]
+        self.added = [node for name, node in after.items() if name not in before]
+        both = [(before[name], after[name]) for name in after if name in before]
+        self.changed = [(x, y) for x, y in both if call(x.layer) != call(y.layer) or x.shape != y.shape]
+        old, new = a.parameters, b.parameters
+        self.kept = [name for name, p in new.items() if name in old and old[name].shape == p.shape]
+        self.reshaped = [(old[name], p) for name, p in new.items() if name in old and old[name].shape != p.shape]
+        self.gone = [p for name, p in old.items() if name not in new]
+        self.new = [p for name, p in new.items() if name not in old]
+        self.renamed = renamed(self.gone, self.new)
+
+    @property
+    def kept_numbers(self) -> int:
+        return sum(prod(self.b.parameters[name].shape) for name in self.kept)
+
+    def plain(self) -> dict[str, Any]:
+        """What `diff --json` prints."""
+        return {
+            "a": {"net": self.a.name, "file": self.a.source.name},
+            "b": {"net": self.b.name, "file": self.b.source.name},
+            "layers": {
+                "removed": [_layer(node) for node in self.removed],
+                "added": [_layer(node) for node in self.added],
+                "changed": [{"name": x.name, "a": _layer(x), "b": _layer(y)} for x, y in self.changed],
+            },
+            "weights": {
+                "kept": self.kept,
+                "reshaped": [{"name": x.name, "a": list(x.shape), "b": list(y.shape)} for x, y in self.reshaped],
+                "gone": [{"name": p.name, "shape": list(p.shape)} for p in self.gone],
+                "new": [{"name": p.name, "shape": list(p.shape)} for p in self.new],
+                "renamed": [{"a": x, "b": y} for x, y in self.renamed.items()],
+            },
+        }
+
+
+def _layer(node: Node) -> dict[str, Any]:
+    sizes = [size if isinstance(size, int) else str(size) for size in node.shape]
+    return {"name": node.name, "layer": call(node.layer), "shape": sizes}
+
+
+def renamed(gone: list[Parameter], new: list[Parameter]) -> dict[str, str]:
+    """Layers whose weights are gone, and new ones that may be the same under another name: equal weights and shapes, in
+    the same order."""
+    before, after = _signatures(gone), _signatures(new)
+    matcher = SequenceMatcher(None, list(before.values()), list(after.values()), autojunk=False)
+    names, others = list(before), list(after)
+    found: dict[str, str] = {}
+    for at, to, size in matcher.get_matching_blocks():
+        found.update(zip(names[at : at + size], others[to : to + size], strict=True))
+    return found
+
+
+def _signatures(parameters: list[Parameter]) -> Mapping[str, Signature]:
+    """The weights of each layer, by its name."""
+    found: dict[str, Signature] = {}
+    for parameter in parameters:
+        layer, _, word = parameter.name.rpartition(".")
+        found[layer] = (*found.get(layer, ()), (word, parameter.shape))
+    return found
