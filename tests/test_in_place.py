@@ -52,7 +52,7 @@ def trained(graph: Graph, finished: Finished, steps: int = 4) -> dict:
     runner = Runner(graph, emit(finished.graph).model.SerializeToString(), state, finished=finished, threads=1)
     for _ in range(steps):
         runner.step(feeds)
-    return {**runner.state(), LOSS: runner.result(LOSS).copy()}
+    return {**runner.state(), LOSS: runner.result(LOSS)}
 
 
 def shuffled(graph: Graph, seed: int) -> Graph:

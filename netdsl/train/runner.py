@@ -98,8 +98,8 @@ class Runner:
         self._turn ^= 1
 
     def result(self, name: str) -> Array:
-        """A result of the last step; the next one overwrites it."""
-        return self._outputs[name].numpy()  # type: ignore[no-any-return]
+        """A result of the last step, as a copy: onnxruntime's own array does not keep alive what it shows."""
+        return np.array(self._outputs[name].numpy())
 
     def state(self) -> Arrays:
         """The state after the last step, and the parameters that no step changes, by name, as copies."""
