@@ -93,6 +93,9 @@ class Canvas:
     def dot(self, x: float, y: float, radius: float, ink: str = INK) -> None:
         self._shapes.append(Dot(x, y, radius, ink))
 
+    def add(self, shape: Shape) -> None:
+        self._shapes.append(shape)
+
     def svg(self) -> bytes:
         """The same bytes each time."""
         size = f'width="{self._width}" height="{self._height}"'

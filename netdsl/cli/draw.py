@@ -1,0 +1,62 @@
+"""`netdsl draw`: a net as a picture, or as a text that other programs make one of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.cli.pictures import NotAPicture
+from netdsl.cli.problems import note, show
+from netdsl.diagnostics.report import Report
+from netdsl.diagnostics.terminal import escape
+from netdsl.frontend import load_net
+
+if TYPE_CHECKING:
+    import argparse
+
+    from netdsl.ir.net import Net
+
+FORMS = ("svg", "png", "dot", "mmd")
+
+
+def command(options: argparse.Namespace) -> int:
+    """Exit code 0, or 1 where the net has errors; then nothing is drawn. Raises UserError."""
+    form = _form(options.output)
+    report = Report()
+    net = load_net(options.file, report, settings=options.set, root=options.root)
+    show(report, options)
+    if net is None or report.errors:
+        return 1
+    from netdsl.cli.output import ARCHIVE, replace, sources
+
+    target = options.output if options.output is not None else f"{net.name}.svg"
+    reads = (options.file, *sources(net))
+    with replace(target, made=ARCHIVE, force=options.force, reads=reads) as file:
+        file.write(drawn(net, form, unfold=options.unfold))
+    note(f"{'the standard output' if target == '-' else escape(target)}: {len(net.nodes):,} layers")
+    return 0
+
+
+def _form(path: str | None) -> str:
+    """The form that a name ends with. Raises NotAPicture."""
+    if path is None or path == "-":
+        return "svg"
+    form = path.lower().rpartition(".")[2]
+    if form not in FORMS:
+        raise NotAPicture(f"{escape(path)} is no name of a drawing", "let it end with .svg, .png, .dot or .mmd")
+    return form
+
+
+def drawn(net: Net, form: str, *, unfold: bool = False) -> bytes:
+    """A drawing's bytes, equal ones for equal nets. Raises MissingPackage for a PNG where there is no Pillow."""
+    if form == "dot":
+        from netdsl.report.drawing.flow import dot
+
+        return dot(net, unfold=unfold).encode()
+    if form == "mmd":
+        from netdsl.report.drawing.flow import mermaid
+
+        return mermaid(net, unfold=unfold).encode()
+    from netdsl.report.drawing.paint import draw
+    from netdsl.report.drawing.shapes import PNG_SCALE
+
+    return draw(net, unfold=unfold, scale=PNG_SCALE).png() if form == "png" else draw(net, unfold=unfold).svg()

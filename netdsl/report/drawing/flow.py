@@ -1,0 +1,140 @@
+"""The same drawing for other programs to lay out: Graphviz's dot and Mermaid's flowcharts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.report.drawing.items import Box, End, Stack, content
+from netdsl.report.drawing.outline import Outline
+from netdsl.report.drawing.paint import BORDER, COLOURS, LINE, SHADES
+from netdsl.report.drawing.words import net_title, net_totals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netdsl.ir.net import Net, Node
+
+MADE = "made by netdsl"
+
+
+class Flow:
+    """A net's stacks and outputs, each with a name such as `n7`, within its boxes; the edges between them."""
+
+    __slots__ = ("edges", "names", "outline", "root", "title")
+
+    def __init__(self, net: Net, *, unfold: bool) -> None:
+        self.outline = Outline(net, unfold=unfold)
+        self.root = content(net, self.outline)
+        self.title = f"{net_title(net)}: {net_totals(self.outline.figures)}"
+        self.names: dict[Stack | End, str] = {}
+        makers: dict[Node, Stack] = {}
+        inner: dict[Node, Node] = {}
+        said: dict[Node, str] = {}
+        for step, _, item in self.walk():
+            if isinstance(item, Box) and step == "open":
+                inner.update((a, b) for a, b in item.inner.items() if a is not b)
+                for value, shape in item.outputs.items():  # an inner box has none where an outer one has it
+                    said[item.inner[value]] = shape or said.get(value, "")
+            if isinstance(item, (Stack, End)):
+                self.names[item] = f"n{len(self.names)}"
+            if isinstance(item, Stack):
+                makers.update(dict.fromkeys(item.outputs, item))
+        self.edges: list[tuple[str, str, str, bool]] = []
+        for item, name in self.names.items():
+            for value in item.inputs:
+                while value not in makers:
+                    value = inner[value]
+                maker = makers[value]
+                shape = maker.outputs[value] or said.get(value, "")
+                self.edges.append((self.names[maker], name, shape, maker.dashed or item.dashed))
+
+    def walk(self) -> Iterator[tuple[str, int, Stack | End | Box]]:
+        """Each thing with its depth, boxes twice: `open` and `close`."""
+        todo: list[tuple[str, int, object]] = [("open", 0, item) for item in reversed(self.root.items)]
+        while todo:
+            step, depth, item = todo.pop()
+            if not isinstance(item, (Stack, End, Box)):
+                continue
+            yield step, depth, item
+            if isinstance(item, Box) and step == "open":
+                todo.append(("close", depth, item))
+                todo += [("open", depth + 1, each) for each in reversed(item.content.items)]
+
+
+def lines_of(item: Stack | End) -> list[str]:
+    """What stands on a thing, line by line."""
+    if isinstance(item, End):
+        return [item.name]
+    return [line for plate in item.plates for line in (plate.text, "" if plate.strip else plate.figures) if line]
+
+
+def dot(net: Net, *, unfold: bool = False) -> str:
+    """A digraph with a cluster for each box."""
+    flow = Flow(net, unfold=unfold)
+    out = [
+        f"// {MADE}",
+        f"digraph {_quoted(net.name)} {{",
+        f'  graph [label={_quoted(flow.title)} labelloc=t fontname="Helvetica" color="{BORDER}"];',
+        '  node [shape=box style="rounded,filled" fontname="Helvetica" fontsize=11 margin="0.12,0.05"];',
+        f'  edge [color="{LINE}" fontname="Helvetica" fontsize=9 fontcolor="{LINE}"];',
+    ]
+    clusters = 0
+    for step, depth, item in flow.walk():
+        indent = "  " * (depth + 1)
+        if not isinstance(item, Box):
+            out.append(f"{indent}{flow.names[item]} [label={_quoted(*lines_of(item))}{_look(item)}];")
+        elif step == "close":
+            out.append(f"{indent}}}")
+        else:
+            look = f'style="rounded,filled" fillcolor="{SHADES[min(depth, len(SHADES) - 1)]}"'
+            out.append(f"{indent}subgraph cluster_{clusters} {{")
+            out.append(f"{indent}  graph [label={_quoted(item.title)} {look}];")
+            clusters += 1
+    for start, end, shape, dashed in flow.edges:
+        out.append(f"  {start} -> {end} [label={_quoted(shape)}{' style=dashed' * dashed}];")
+    return "\n".join([*out, "}", ""])
+
+
+def _look(item: Stack | End) -> str:
+    if isinstance(item, End):
+        return ' shape=oval fillcolor="#ffffff"' + ' style="filled,dashed"' * item.dashed
+    fill, edge = COLOURS[item.plates[0].family]
+    return f' fillcolor="{fill}" color="{edge}"' + ' style="rounded,filled,dashed"' * item.dashed
+
+
+def _quoted(*lines: str) -> str:
+    escaped = [line.replace("\\", "\\\\").replace('"', '\\"') for line in lines]
+    return '"' + "\\n".join(escaped) + '"'
+
+
+def mermaid(net: Net, *, unfold: bool = False) -> str:
+    """A flowchart with a subgraph for each box."""
+    flow = Flow(net, unfold=unfold)
+    out = [f"%% {MADE}", "flowchart TB"]
+    boxes = 0
+    for step, depth, item in flow.walk():
+        indent = "  " * (depth + 1)
+        if isinstance(item, Box):
+            out.append(f"{indent}end" if step == "close" else f"{indent}subgraph b{boxes}[{_entities(item.title)}]")
+            boxes += step == "open"
+        else:
+            left, right = ("([", "])") if isinstance(item, End) else ("[", "]")
+            out.append(f"{indent}{flow.names[item]}{left}{_entities(*lines_of(item))}{right}")
+    for start, end, shape, dashed in flow.edges:
+        arrow = "-.->" if dashed else "-->"
+        label = f"|{_entities(shape)}|" if shape else ""
+        out.append(f"  {start} {arrow}{label} {end}")
+    families: dict[str, list[str]] = {}
+    for item, name in flow.names.items():
+        families.setdefault(item.plates[0].family if isinstance(item, Stack) else "input", []).append(name)
+    for family, names in families.items():
+        fill, edge = COLOURS[family]
+        out.append(f"  classDef {family} fill:{fill},stroke:{edge},color:#1b1f24")
+        out.append(f"  class {','.join(names)} {family}")
+    return "\n".join([*out, ""])
+
+
+def _entities(*lines: str) -> str:
+    """In quotes, with what Mermaid or HTML would read as its own as numbered entities."""
+    escaped = ["".join(f"#{ord(c)};" if c in '"#<>&\\`' or ord(c) < 32 else c for c in line) for line in lines]
+    return '"' + "<br>".join(escaped) + '"'

@@ -1,0 +1,239 @@
+"""What is placed on the page: stacks of layers, boxes with more in them, the ports of a box and the net's outputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.report.drawing.metrics import text_width
+from netdsl.report.drawing.outline import Group, stacks
+from netdsl.report.drawing.words import Plate, head, hover, label, plates, shapes, totals
+
+if TYPE_CHECKING:
+    from netdsl.ir.net import Net, Node
+    from netdsl.report.drawing.outline import Outline
+    from netdsl.report.figures import Row
+
+LABEL = 10
+"""The size of the shapes beside the edges, and of what else is small."""
+SIGN = 22
+"""A merge drawn as its sign in a circle."""
+PLATE, TALL, STRIP = 24, 38, 16
+"""Heights of a layer, of one with figures, and of what sticks to it."""
+HEADER, FIGURES = 22, 14
+"""Heights of the lines over a box."""
+PAD, CARD = 12, 4
+"""Around a box's content, and between the cards of a folded one."""
+STEP = 20
+"""Widths are multiples, so that more things are of one width."""
+
+
+class Item:
+    """A thing with a place: (`x`, `y`) is the middle of its upper edge, in the plan that it is part of.
+
+    It reads the values `inputs`; `outputs` are those of its own that others read, each with the shape beside its edge.
+    `side` is a detour that the main line does not bend for, `dashed` what is for training only.
+    """
+
+    __slots__ = ("dashed", "height", "inputs", "outputs", "rank", "side", "width", "x", "y")
+
+    def __init__(self, width: float, height: float, inputs: list[Node], outputs: dict[Node, str]) -> None:
+        self.width = width
+        self.height = height
+        self.inputs = inputs
+        self.outputs = outputs
+        self.rank = 0
+        self.x = self.y = 0.0
+        self.side = self.dashed = False
+
+    def entry(self, value: Node) -> float:
+        """Where an edge with this value ends, from the middle."""
+        return 0
+
+    def exit(self, value: Node) -> float:
+        return 0
+
+    @property
+    def right(self) -> float:
+        """What it takes to the right of its middle, the shapes beside its edges included."""
+        labels = [self.exit(x) + 6 + text_width(text, LABEL) for x, text in self.outputs.items() if text]
+        return max([self.width / 2, *labels])
+
+
+class Dummy(Item):
+    """Where an edge passes between things of a rank."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Node, rank: int) -> None:
+        super().__init__(8, 0, [value], {value: ""})
+        self.value = value
+        self.rank = rank
+
+
+class Port(Item):
+    """Where a value enters a box, or leaves it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Node, *, enters: bool) -> None:
+        super().__init__(8, 0, [] if enters else [value], {value: ""} if enters else {})
+        self.value = value
+
+
+class End(Item):
+    """An output of the net."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str, value: Node) -> None:
+        super().__init__(_stepped(text_width(name, 12, bold=True) + 24), PLATE, [value], {})
+        self.name = name
+
+
+class Stack(Item):
+    """A layer and what sticks to it, as plates that touch; `sign` is a merge's, `+` in a circle."""
+
+    __slots__ = ("plates", "sign")
+
+    def __init__(self, rows: list[Row], outline: Outline, outputs: dict[Node, str]) -> None:
+        self.plates = plates(rows, outline)
+        self.sign = self.plates[0].sign if len(rows) == 1 else ""
+        heights = [self._height(plate, at) for at, plate in enumerate(self.plates)]
+        wide = _stepped(max(plate.width for plate in self.plates) + 16)
+        width, height = (SIGN, SIGN) if self.sign else (wide, sum(heights))
+        inputs = list(dict.fromkeys(rows[0].node.inputs))
+        super().__init__(width, height, inputs, outputs)
+        self.dashed = rows[0].node in outline.training
+
+    def _height(self, plate: Plate, at: int) -> float:
+        plate.height = STRIP if at else TALL if plate.figures else PLATE
+        return plate.height
+
+
+class Box(Item):
+    """A group: a header, and its content in a plan of its own, whose places count from the box's upper left corner.
+
+    `inner` are the drawn values by those of the last round, which others see.
+    """
+
+    __slots__ = ("content", "figures", "group", "header", "hover", "inner", "title")
+
+    def __init__(self, group: Group, outline: Outline, content: Content, outputs: dict[Node, str], around: str) -> None:
+        self.group = group
+        self.content = content
+        self.title = head(group, around)
+        self.hover = hover(group)
+        self.figures = totals(group)
+        self.header = HEADER + FIGURES * bool(self.figures)
+        drawn = {mate.node: row.node for row, mate in zip(group.rows, group.last.rows, strict=True)}
+        self.inner = {value: drawn[value] for value in outputs}
+        super().__init__(0, 0, content.reads, outputs)
+        self.dashed = group.rows[0].node in outline.training
+
+    def fit(self) -> None:
+        """Take the size that the content and the title need."""
+        words = max(text_width(self.title, 11, bold=True), text_width(self.figures, LABEL)) + 16
+        self.width = _stepped(max(self.content.width + 2 * PAD, words)) + self.cards
+        self.height = self.header + self.content.height + self.cards
+        self.content.shift((self.width - self.cards - self.content.width) / 2, self.header)
+        for port in self.content.exits.values():
+            port.y += self.cards
+        self.content.edges = [
+            (a, b, [*points[:-1], (points[-1][0], b.y)] if isinstance(b, Port) else points)
+            for a, b, points in self.content.edges
+        ]
+
+    @property
+    def cards(self) -> int:
+        """What those behind it stick out."""
+        return CARD * min(2, self.group.times - 1)
+
+    def entry(self, value: Node) -> float:
+        return self.content.entries[value].x - self.width / 2
+
+    def exit(self, value: Node) -> float:
+        return self.content.exits[self.inner[value]].x - self.width / 2
+
+
+class Content:
+    """The things in a group, in the order of the source, its ports the first and the last."""
+
+    __slots__ = ("edges", "entries", "exits", "height", "items", "ranks", "reads", "width")
+
+    def __init__(self, items: list[Item], reads: list[Node], gives: list[Node]) -> None:
+        self.reads = reads
+        self.entries = {value: Port(value, enters=True) for value in reads}
+        self.exits = {value: Port(value, enters=False) for value in gives}
+        self.items: list[Item] = [*self.entries.values(), *items, *self.exits.values()]
+        self.ranks: list[list[Item]] = []
+        self.edges: list[tuple[Item, Item, list[tuple[float, float]]]] = []
+        self.width = self.height = 0.0
+
+    def shift(self, x: float, y: float) -> None:
+        for rank in self.ranks:
+            for item in rank:
+                item.x += x
+                item.y += y
+        self.edges = [(a, b, [(px + x, py + y) for px, py in points]) for a, b, points in self.edges]
+
+
+def content(net: Net, outline: Outline) -> Content:
+    """All that is to be placed, with nothing placed yet."""
+    made = _content(outline.root, outline, {output.node for output in net.outputs.values()})
+    made.exits.clear()
+    made.items = [item for item in made.items if not isinstance(item, Port)]
+    for output in net.outputs.values():
+        end = End(output.name, output.node)
+        end.dashed = output.training
+        made.items.append(end)
+    return made
+
+
+def _content(group: Group, outline: Outline, gives: set[Node]) -> Content:
+    """A group's; `gives` are the nodes of it that others read."""
+    parts = stacks(group.parts, gives)
+    reads = [_reads(part) for part in parts]
+    used = {value for values in reads for value in values}
+    around = label(group) or _shared([part for part in parts if isinstance(part, Group)])
+    items: list[Item] = []
+    for part in parts:
+        rows = part.last.rows if isinstance(part, Group) else part
+        shown = used | gives if group is outline.root else used
+        seen = [row for row in rows if row.node in used or row.node in gives]
+        outputs = {row.node: _label(row, outline) if row.node in shown else "" for row in seen}
+        if isinstance(part, Group):
+            items.append(_box(part, outline, outputs, around))
+        else:
+            items.append(Stack(part, outline, outputs))
+    inside = {row.node for row in group.rows}
+    outer = dict.fromkeys(value for values in reads for value in values if value not in inside)
+    return Content(items, list(outer), [row.node for row in group.rows if row.node in gives])
+
+
+def _box(group: Group, outline: Outline, outputs: dict[Node, str], around: str) -> Box:
+    drawn = {mate.node: row.node for row, mate in zip(group.rows, group.last.rows, strict=True)}
+    content = _content(group, outline, {drawn[node] for node in outputs})
+    return Box(group, outline, content, outputs, around)
+
+
+def _shared(groups: list[Group]) -> str:
+    """The first word of these groups' labels, if it is one for all."""
+    words = {label(group).partition(".")[0] for group in groups if "." in label(group)}
+    return words.pop() if len(words) == 1 and len(groups) > 1 else ""
+
+
+def _reads(part: list[Row] | Group) -> list[Node]:
+    """The values from outside that a part reads; of equal rounds those of the first."""
+    rows = part.rows if isinstance(part, Group) else part
+    own = {row.node for row in rows}
+    return list(dict.fromkeys(x for row in rows for x in row.node.inputs if x not in own))
+
+
+def _label(row: Row, outline: Outline) -> str:
+    """The shape beside an edge: of a layer drawn for several with their range, but for that which the last one hands
+    on."""
+    return shapes([mate.node for mate in outline.mates[row]])
+
+
+def _stepped(width: float) -> float:
+    return -(-width // STEP) * STEP

@@ -1,0 +1,240 @@
+"""A net's layers as groups within groups: block calls and the rounds of loops, equal ones that follow as one.
+
+Source order holds throughout, so whatever a part reads stands before it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.ir.net import Net, Output
+from netdsl.report.figures import Figures, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from typing import TypeAlias
+
+    from netdsl.ir.net import Node
+    from netdsl.text import Frame
+
+    Part: TypeAlias = "Row | Group"
+
+
+class Group:
+    """The layers of a block call or of a round; the net itself, without a `frame`, is one too.
+
+    `rounds` are this one and those equal to it that follow, so that one drawing stands for `times`. Where shapes
+    differ between them, `mates` has the layers that are drawn as one.
+    """
+
+    __slots__ = ("frame", "parts", "rounds", "rows")
+
+    def __init__(self, frame: Frame | None) -> None:
+        self.frame = frame
+        self.parts: list[Part] = []
+        self.rows: list[Row] = []
+        self.rounds: list[Group] = [self]
+
+    @property
+    def times(self) -> int:
+        return len(self.rounds)
+
+    @property
+    def last(self) -> Group:
+        return self.rounds[-1]
+
+    @property
+    def all_rows(self) -> list[Row]:
+        return [row for each in self.rounds for row in each.rows]
+
+
+class Outline:
+    """A net's groups; `mates` are the layers that a drawn one stands for, itself among them."""
+
+    __slots__ = ("figures", "mates", "root", "training")
+
+    def __init__(self, net: Net, *, unfold: bool = False) -> None:
+        self.figures = Figures(net)
+        rows = self.figures.rows
+        self.training: set[Node] = set()
+        if any(output.training for output in net.outputs.values()):
+            inferred = {row.node for row in rows}
+            rows = Figures(_whole(net)).rows
+            self.training = {row.node for row in rows} - inferred
+        self.root = _tree(rows)
+        self.mates: dict[Row, list[Row]] = {row: [row] for row in rows}
+        if not unfold:
+            _Folder(net, rows, self.mates).fold(self.root)
+        _thin(self.root)
+
+
+def _whole(net: Net) -> Net:
+    """The net, its training outputs taken for others."""
+    outputs = {name: Output(name, each.node, each.span) for name, each in net.outputs.items()}
+    return Net(net.name, net.source, inputs=net.inputs, outputs=outputs, nodes=net.nodes)
+
+
+def _tree(rows: list[Row]) -> Group:
+    root = Group(None)
+    path = [root]
+    for row in rows:
+        frames = list(row.node.frame or ())[::-1]
+        kept = 0
+        while kept < min(len(frames), len(path) - 1) and path[kept + 1].frame is frames[kept]:
+            kept += 1
+        del path[kept + 1 :]
+        for frame in frames[kept:]:
+            group = Group(frame)
+            path[-1].parts.append(group)
+            path.append(group)
+        path[-1].parts.append(row)
+        for group in path:
+            group.rows.append(row)
+    return root
+
+
+class _Folder:
+    """Folds equal groups that follow each other, each reading what the one before made."""
+
+    def __init__(self, net: Net, rows: list[Row], mates: dict[Row, list[Row]]) -> None:
+        self.mates = mates
+        self.at = {row.node: at for at, row in enumerate(rows)}
+        self.start: dict[Group, int] = {}
+        self.calls: dict[Group, list[object]] = {}
+        self.uses: dict[Node, list[Node | None]] = {row.node: [] for row in rows}
+        for row in rows:
+            for x in row.node.inputs:
+                self.uses[x].append(row.node)
+        for output in net.outputs.values():
+            self.uses[output.node].append(None)
+
+    def fold(self, root: Group) -> None:
+        order = [root]
+        for group in order:
+            order += [part for part in group.parts if isinstance(part, Group)]
+        for group in reversed(order):
+            group.parts = [*self._folded(group)]
+
+    def _folded(self, group: Group) -> Iterator[Part]:
+        run: Group | None = None
+        for part in group.parts:
+            if run is not None and isinstance(part, Group) and self._follows(run, part):
+                run.rounds.append(part)
+                for row, mate in zip(run.rows, part.rows, strict=True):
+                    self.mates[row] += self.mates[mate]
+                continue
+            run = part if isinstance(part, Group) else None
+            yield part
+
+    def _follows(self, run: Group, part: Group) -> bool:
+        """Whether a group does what those of the run do, with what the last of them made."""
+        before = run.last
+        if self._content(before) != self._content(part):
+            return False
+        start, begin = self.at[before.rows[0].node], self.at[part.rows[0].node]
+        size = len(part.rows)
+        if begin != start + size or not self._handed_on(before, begin, begin + size):
+            return False
+        reads = self._outside(part, begin)
+        if not any(start <= x < begin for x in reads):
+            return False
+        if run.times == 1:  # the first one reads from elsewhere what the others read from those before them
+            return len(set(reads)) == len(set(self._outside(before, start)))
+        shifted = [x - size if x >= start else x for x in reads]
+        return shifted == self._outside(before, start)
+
+    def _handed_on(self, group: Group, begin: int, end: int) -> bool:
+        """Whether what is made in a group is read there and in the next one only, and there as one value."""
+        inside = begin - len(group.rows)
+        users = [(row.node, use) for row in group.rows for use in self.uses[row.node]]
+        later = {node for node, use in users if use is None or self.at[use] >= begin}
+        return len(later) == 1 and all(use is not None and inside <= self.at[use] < end for _, use in users)
+
+    def _outside(self, group: Group, start: int) -> list[int]:
+        return [self.at[x] for row in group.rows for x in row.node.inputs if self.at[x] < start]
+
+    def _content(self, group: Group) -> list[object]:
+        """What makes two groups equal: the same layers, but for their shapes, joined in the same way."""
+        found = self.calls.get(group)
+        if found is None:
+            start = self.at[group.rows[0].node]
+            name = group.frame.name if group.frame else ""
+            found = self.calls[group] = [
+                (name, row.call, row.line, bool(row.params), [max(self.at[x] - start, -1) for x in row.node.inputs])
+                for row in group.rows
+            ]
+        return found
+
+
+def _thin(root: Group) -> None:
+    """Leave out groups that say nothing: rounds that stand alone, and what would be a box around one box."""
+    order = [root]
+    for group in order:
+        order += [part for part in group.parts if isinstance(part, Group)]
+    for group in reversed(order):
+        group.parts = [kept for part in group.parts for kept in _kept(part)]
+
+
+def _kept(part: Part) -> list[Part]:
+    if isinstance(part, Row):
+        return [part]
+    inner = part.parts[0] if len(part.parts) == 1 else None
+    if part.times > 1 and isinstance(inner, Group) and inner.times == 1:
+        inner.rounds = [inner, *part.rounds[1:]]  # a round that is one call
+        return [inner]
+    if part.times == 1 and (not (part.frame and part.frame.name) or len(stacks(part.parts)) == 1):
+        return part.parts
+    return [part]
+
+
+def stacks(parts: list[Part], gives: Collection[Node] = ()) -> list[list[Row] | Group]:
+    """The parts, each layer with those behind it that leave the shape as it is: a convolution, its norm, its relu.
+
+    What others read, besides the next layer or as `gives`, stands at a stack's end.
+    """
+    used: dict[Node, int] = {}
+    for part in parts:
+        rows = part.all_rows if isinstance(part, Group) else [part]
+        for x in dict.fromkeys(x for row in rows for x in row.node.inputs):
+            used[x] = used.get(x, 0) + 1
+    found: list[list[Row] | Group] = []
+    for part in parts:
+        before = found[-1] if found else None
+        if isinstance(part, Group):
+            found.append(part)
+        elif (
+            isinstance(before, list)
+            and part.node.inputs == (before[-1].node,)
+            and _adheres(part.node, before[-1].node, used, gives)
+        ):
+            before.append(part)
+        else:
+            found.append([part])
+    return found
+
+
+def _adheres(node: Node, before: Node, used: dict[Node, int], gives: Collection[Node]) -> bool:
+    if used[before] > 1 or before in gives:
+        return False
+    same = node.shape == before.shape
+    quiet = family(node) in ("norm", "function") or node.layer.kind == "identity"
+    return same and quiet and before.layer.kind != "input" and not before.layer.variadic
+
+
+FAMILIES = {
+    "conv": ("conv", "deconv"),
+    "dense": ("dense", "embedding"),
+    "pool": ("pool", "reduce"),
+    "norm": ("norm", "sample_norm", "affine"),
+    "function": ("activation", "rectifier", "elementary", "softmax"),
+    "merge": ("merge",),
+    "shape": ("shaping", "resample", "bounds"),
+    "input": ("input",),
+}
+"""Kinds of layers, which have a colour each, by the modules that the layers are in."""
+
+_FAMILY = {module: name for name, modules in FAMILIES.items() for module in modules}
+
+
+def family(node: Node) -> str:
+    return _FAMILY.get(type(node.layer).__module__.rpartition(".")[2], "shape")

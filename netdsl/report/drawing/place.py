@@ -1,0 +1,141 @@
+"""Places: the main line straight, branches on both sides of it, detours close by."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from netdsl.report.drawing.items import Dummy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from netdsl.report.drawing.items import Item
+    from netdsl.report.drawing.ranks import Ranked
+
+GAP = 18
+"""Between the things of a rank."""
+ROUNDS = 4
+FAINT = 0.001
+"""How much the main line minds its detours."""
+STRAIGHT = 8
+"""How much more than others long edges want to be straight."""
+
+
+def across(ranked: Ranked) -> None:
+    """Give each thing its `x`, in pixels from an arbitrary line."""
+    for rank in ranked.ranks:
+        _settle(rank, [0.0] * len(rank))
+    if all(len(rank) == 1 for rank in ranked.ranks):
+        _line_up(ranked)
+    else:
+        for _ in range(ROUNDS):
+            _sweep(ranked, _wish)
+        for _ in range(ROUNDS):
+            _sweep(ranked, _alone)
+    _straighten(ranked)
+
+
+def _sweep(ranked: Ranked, wish: Callable[[Item, Ranked, bool], float]) -> None:
+    """Once from the bottom to the top, and once back."""
+    for down in (False, True):
+        for rank in ranked.ranks if down else reversed(ranked.ranks):
+            _settle(rank, [wish(item, ranked, down) for item in rank])
+
+
+def _alone(item: Item, ranked: Ranked, down: bool) -> float:
+    """Under or over a neighbour that has no other; else where it is."""
+    links = ranked.above[item] if down else ranked.below[item]
+    if len(links) != 1:
+        return item.x
+    (link,) = links
+    others = ranked.below[link.upper] if down else ranked.above[link.lower]
+    return _wish(item, ranked, down) if len(others) == 1 else item.x
+
+
+def _line_up(ranked: Ranked) -> None:
+    """A plain chain, port under port."""
+    for (item,) in ranked.ranks:
+        item.x = _wish(item, ranked, True)
+
+
+def _wish(item: Item, ranked: Ranked, down: bool) -> float:
+    """Where a thing would stand for the sake of its neighbours above, or of those below."""
+    total = weight = 0.0
+    for link in ranked.above[item] if down else ranked.below[item]:
+        other = link.upper if down else link.lower
+        place = other.x + (link.start - link.end if down else link.end - link.start)
+        much = FAINT if other.side and not item.side else 1.0
+        if isinstance(item, Dummy) and isinstance(other, Dummy):
+            much = STRAIGHT
+        total += much * place
+        weight += much
+    return total / weight if weight else item.x
+
+
+def _settle(rank: list[Item], wishes: list[float]) -> None:
+    """The places nearest to the wishes, by least squares, at which nothing overlaps: neighbours that would are moved
+    together (pool adjacent violators; Barlow et al. 1972)."""
+    offsets = [0.0]
+    for left, right in pairwise(rank):
+        offsets.append(offsets[-1] + left.right + GAP + right.width / 2)
+    pools: list[tuple[float, float, int]] = []
+    for item, wish, offset in zip(rank, wishes, offsets, strict=True):
+        mean, weight, count = wish - offset, FAINT if item.side else 1.0, 1
+        while pools and pools[-1][0] >= mean:
+            before, much, many = pools.pop()
+            mean = (before * much + mean * weight) / (much + weight)
+            weight, count = weight + much, count + many
+        pools.append((mean, weight, count))
+    at = 0
+    for mean, _, count in pools:
+        for item, offset in zip(rank[at : at + count], offsets[at : at + count], strict=True):
+            item.x = mean + offset
+        at += count
+
+
+def _straighten(ranked: Ranked) -> None:
+    """Make each detour one straight line, as near to the rest as it can be."""
+    places = {item: (rank, at) for rank in ranked.ranks for at, item in enumerate(rank) for rank in [rank]}
+    done: set[Item] = set()
+    for rank in ranked.ranks:
+        for item in rank:
+            if item.side and item not in done:
+                chain = _chain(item, ranked)
+                done.update(chain)
+                _move(chain, places)
+
+
+def _chain(item: Item, ranked: Ranked) -> list[Item]:
+    chain = [item]
+    while True:
+        lower = [link.lower for link in ranked.below[chain[-1]] if link.lower.side]
+        if len(lower) != 1 or len(ranked.above[lower[0]]) != 1:
+            return chain
+        chain.append(lower[0])
+
+
+def _move(chain: list[Item], places: dict[Item, tuple[list[Item], int]]) -> None:
+    left = [before.x + before.right + GAP + item.width / 2 for item in chain for before in _before(item, places)]
+    right = [after.x - after.width / 2 - GAP - item.right for item in chain for after in _after(item, places)]
+    if left:
+        x = max(left)
+    elif right:
+        x = min(right)
+    else:
+        return
+    for item in chain:
+        item.x = x
+        rank, at = places[item]
+        for before, after in pairwise(rank[at:]):
+            after.x = max(after.x, before.x + before.right + GAP + after.width / 2)
+
+
+def _before(item: Item, places: dict[Item, tuple[list[Item], int]]) -> list[Item]:
+    rank, at = places[item]
+    return rank[at - 1 : at] if at else []
+
+
+def _after(item: Item, places: dict[Item, tuple[list[Item], int]]) -> list[Item]:
+    rank, at = places[item]
+    return rank[at + 1 : at + 2]

@@ -1,0 +1,138 @@
+"""The plan of a drawing: boxes from the innermost outwards, and the page in as many columns as make it largest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.report.drawing.items import Box, Content, Dummy, Port
+from netdsl.report.drawing.place import across
+from netdsl.report.drawing.ranks import Ranked
+from netdsl.report.drawing.route import ARROW, by_ranks, channels, points, stack_up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netdsl.report.drawing.items import Item
+    from netdsl.report.drawing.ranks import Link
+    from netdsl.report.drawing.route import Channel, Point
+
+GUTTER = 44
+"""Between two columns."""
+COLUMNS = 24
+SHORT = 1000
+"""A page of this height stays one column."""
+PAPER = (297, 210)
+"""A4, on which a drawing shall be large; either way round."""
+
+
+def plan(root: Content) -> None:
+    """Give each thing of a net and of its boxes its place, and each edge its points."""
+    contents = [root]
+    for content in contents:
+        contents += [item.content for item in content.items if isinstance(item, Box)]
+    for content in reversed(contents):
+        for item in content.items:
+            if isinstance(item, Box):
+                item.fit()
+        _lay(content)
+
+
+def _sides(ranks: list[list[Item]]) -> tuple[float, float]:
+    items = [item for rank in ranks for item in rank]
+    return min(item.x - item.width / 2 for item in items), max(item.x + item.right for item in items)
+
+
+def _lay(content: Content) -> None:
+    ranked = Ranked(content)
+    across(ranked)
+    content.ranks = ranked.ranks
+    links = by_ranks(ranked)
+    spaces = channels(ranked, links)
+    starts = _starts(ranked.ranks, links, spaces)
+    left = 0.0
+    for start, end in zip(starts, [*starts[1:], len(ranked.ranks)], strict=True):
+        ranks = ranked.ranks[start:end]
+        low, high = _sides(ranks)
+        for item in (item for rank in ranks for item in rank):
+            item.x += left - low
+        top = 2 * ARROW if start else 0
+        foot = 2 * ARROW if end < len(ranked.ranks) else 0
+        content.height = max(content.height, top + stack_up(ranks, spaces[start:end], top) + foot)
+        left += high - low + GUTTER
+    content.width = left - GUTTER
+    for port in content.exits.values():
+        port.y = content.height
+    for at, below in enumerate(links):
+        for link in below:
+            line = _over(link, starts, ranked) if at + 1 in starts else points(link, spaces[at], ranked)
+            content.edges.append((link.upper, link.lower, line))
+
+
+def _severable(below: list[Link], rank: list[Item]) -> bool:
+    """Whether one edge leads to the next rank, which thus may stand at the top of a column."""
+    return len(below) == len(rank) == 1 and not isinstance(below[0].lower, (Dummy, Port))
+
+
+def _over(link: Link, starts: list[int], ranked: Ranked) -> list[Point]:
+    """From the foot of a column to the head of the next, through the gutter."""
+    upper, lower = link.upper, link.lower
+    start, end = upper.x + link.start, lower.x + link.end
+    at = starts.index(lower.rank)
+    _, high = _sides(ranked.ranks[starts[at - 1] : starts[at]])
+    gutter = high + GUTTER / 2
+    foot = upper.y + upper.height + ARROW + 8
+    head = lower.y - 2 * ARROW + 4
+    return [(start, upper.y + upper.height), (start, foot), (gutter, foot), (gutter, head), (end, head), (end, lower.y)]
+
+
+def _starts(ranks: list[list[Item]], links: list[list[Link]], spaces: list[Channel]) -> list[int]:
+    """The ranks at which columns begin, so that the whole is as large on a page as it can be."""
+    heights = [max(item.height for item in rank) for rank in ranks]
+    cuts = [at + 1 for at, below in enumerate(links[:-1]) if _severable(below, ranks[at + 1])]
+    if _height(heights, spaces, 0, len(heights)) <= SHORT or not cuts:
+        return [0]
+    return max(_partitions(heights, spaces, cuts), key=lambda starts: _scale(starts, ranks, heights, spaces))
+
+
+def _scale(starts: list[int], ranks: list[list[Item]], heights: list[float], spaces: list[Channel]) -> float:
+    width, height = -float(GUTTER), 0.0
+    for start, end in zip(starts, [*starts[1:], len(ranks)], strict=True):
+        low, high = _sides(ranks[start:end])
+        width += high - low + GUTTER
+        height = max(height, _height(heights, spaces, start, end))
+    long, short = PAPER
+    return max(min(long / width, short / height), min(short / width, long / height))
+
+
+def _height(heights: list[float], spaces: list[Channel], start: int, end: int) -> float:
+    return sum(heights[start:end]) + sum(space.height for space in spaces[start : end - 1])
+
+
+def _partitions(heights: list[float], spaces: list[Channel], cuts: list[int]) -> Iterator[list[int]]:
+    """Columns of about one height, for each number of them."""
+    sums = [0.0]
+    for height, space in zip(heights, spaces, strict=True):
+        sums.append(sums[-1] + height + space.height)
+    known: set[tuple[int, ...]] = set()
+    for count in range(1, min(COLUMNS, len(cuts) + 1) + 1):
+        low, high = sums[-1] / count, sums[-1]
+        for _ in range(16):
+            middle = (low + high) / 2
+            if len(_filled(sums, cuts, middle)) <= count:
+                high = middle
+            else:
+                low = middle
+        starts = _filled(sums, cuts, high)
+        if tuple(starts) not in known:
+            known.add(tuple(starts))
+            yield starts
+
+
+def _filled(sums: list[float], cuts: list[int], most: float) -> list[int]:
+    """Columns that are filled one after another up to a height, or over it where there is no cut before."""
+    starts, fit = [0], 0
+    for cut in [*cuts, len(sums) - 1]:
+        if sums[cut] - sums[starts[-1]] > most and fit > starts[-1]:
+            starts.append(fit)
+        fit = cut
+    return starts

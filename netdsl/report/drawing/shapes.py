@@ -1,0 +1,197 @@
+"""Shapes that a drawing adds to a canvas: boxes, smooth lines with arrows, and what belongs together under a title."""
+
+from __future__ import annotations
+
+from math import cos, pi, sin
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape
+
+from netdsl.report.canvas import Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL.Image import Image as Picture
+    from PIL.ImageDraw import ImageDraw
+
+    Point = tuple[float, float]
+
+
+class Titled(Shape):
+    """Shapes that belong together; a browser shows the title where one points at them."""
+
+    __slots__ = ("shapes", "title")
+
+    def __init__(self, title: str, shapes: Sequence[Shape]) -> None:
+        self.title = title
+        self.shapes = shapes
+
+    def svg(self) -> str:
+        inside = "\n".join(shape.svg() for shape in self.shapes)
+        return f"<g><title>{escape(clean(self.title))}</title>\n{inside}\n</g>"
+
+    def png(self, picture: Picture, draw: ImageDraw) -> None:
+        for shape in self.shapes:
+            shape.png(picture, draw)
+
+
+class Rectangle(Shape):
+    """With round corners where `radius` says so; `ends` are those that are round: `tb`, `t`, `b` or none."""
+
+    __slots__ = ("dashed", "edge", "fill", "height", "place", "radius", "round", "width")
+
+    def __init__(
+        self,
+        place: Point,
+        width: float,
+        height: float,
+        *,
+        fill: str,
+        edge: str,
+        radius: float = 0,
+        round: str = "tb",
+        dashed: bool = False,
+    ) -> None:
+        self.place = place
+        self.width = width
+        self.height = height
+        self.fill = fill
+        self.edge = edge
+        self.radius = radius
+        self.round = round
+        self.dashed = dashed
+
+    def svg(self) -> str:
+        x, y = self.place
+        w, h = self.width, self.height
+        look = f'fill="{self.fill}" stroke="{self.edge}"' + (' stroke-dasharray="4 3"' if self.dashed else "")
+        if self.round == "tb" or not self.radius:
+            round = f' rx="{self.radius:g}"' if self.radius else ""
+            return f'<rect x="{number(x)}" y="{number(y)}" width="{number(w)}" height="{number(h)}"{round} {look}/>'
+        top, low = (self.radius if end in self.round else 0 for end in "tb")
+        path = f"M{number(x + top)} {number(y)}h{number(w - 2 * top)}" + _corner(top, top, top)
+        path += f"v{number(h - top - low)}" + _corner(low, -low, low) + f"h{number(2 * low - w)}"
+        path += _corner(low, -low, -low) + f"v{number(top + low - h)}" + _corner(top, top, -top)
+        return f'<path d="{path}z" {look}/>'
+
+    def png(self, picture: Picture, draw: ImageDraw) -> None:
+        x, y = (round(at) for at in self.place)
+        right, low = round(self.place[0] + self.width), round(self.place[1] + self.height)
+        corners = ("t" in self.round, "t" in self.round, "b" in self.round, "b" in self.round)
+        fill, scale = (None if self.fill == "none" else self.fill), PNG_SCALE
+        draw.rounded_rectangle((x, y, right, low), self.radius, fill, self.edge, scale, corners=corners)
+
+
+class Smooth(Shape):
+    """A line of points with round bends, and an arrow's head at its end if it has one."""
+
+    __slots__ = ("dashed", "head", "ink", "points", "radius")
+
+    def __init__(
+        self, points: Sequence[Point], ink: str, radius: float, *, head: float = 0, dashed: bool = False
+    ) -> None:
+        self.points = points
+        self.ink = ink
+        self.radius = radius
+        self.head = head
+        self.dashed = dashed
+
+    def svg(self) -> str:
+        parts = [f"M{number(self.points[0][0])} {number(self.points[0][1])}"]
+        for before, at, after in self._bends():
+            parts.append(f"L{number(before[0])} {number(before[1])}")
+            parts.append(f"Q{number(at[0])} {number(at[1])} {number(after[0])} {number(after[1])}")
+        x, y = self.points[-1]
+        parts.append(f"L{number(x)} {number(y)}")
+        look = ' stroke-dasharray="4 3"' if self.dashed else ""
+        line = f'<path d="{"".join(parts)}" fill="none" stroke="{self.ink}"{look}/>'
+        if not self.head:
+            return line
+        tip = " ".join(f"{number(x)},{number(y)}" for x, y in self._tip())
+        return f'{line}\n<polygon points="{tip}" fill="{self.ink}"/>'
+
+    def png(self, picture: Picture, draw: ImageDraw) -> None:
+        points = [self.points[0]]
+        for (ax, ay), (bx, by), (cx, cy) in self._bends():
+            for step in range(9):
+                t = step / 8
+                points.append(
+                    (
+                        (1 - t) ** 2 * ax + 2 * t * (1 - t) * bx + t * t * cx,
+                        (1 - t) ** 2 * ay + 2 * t * (1 - t) * by + t * t * cy,
+                    )
+                )
+        points.append(self.points[-1])
+        draw.line(points, self.ink, PNG_SCALE, joint="curve")
+        if self.head:
+            draw.polygon(self._tip(), self.ink)
+
+    def _bends(self) -> list[tuple[Point, Point, Point]]:
+        """Of each bend where it begins, its corner and where it ends."""
+        found = []
+        for before, at, after in zip(self.points, self.points[1:], self.points[2:], strict=False):
+            one, two = _length(before, at), _length(at, after)
+            radius = min(self.radius, one / 2, two / 2)
+            if radius:
+                found.append((_toward(at, before, radius / one), at, _toward(at, after, radius / two)))
+        return found
+
+    def _tip(self) -> list[Point]:
+        (ax, ay), (x, y) = self.points[-2:]
+        size, long = self.head, _length((ax, ay), (x, y)) or 1
+        dx, dy = (x - ax) / long, (y - ay) / long
+        wide = size * 0.45
+        return [
+            (x, y),
+            (x - dx * size + dy * wide, y - dy * size - dx * wide),
+            (x - dx * size - dy * wide, y - dy * size + dx * wide),
+        ]
+
+
+class Circle(Shape):
+    """An outlined circle."""
+
+    __slots__ = ("at", "edge", "fill", "radius")
+
+    def __init__(self, at: Point, radius: float, *, fill: str, edge: str) -> None:
+        self.at = at
+        self.radius = radius
+        self.fill = fill
+        self.edge = edge
+
+    def svg(self) -> str:
+        x, y = self.at
+        look = f'fill="{self.fill}" stroke="{self.edge}"'
+        return f'<circle cx="{number(x)}" cy="{number(y)}" r="{number(self.radius)}" {look}/>'
+
+    def png(self, picture: Picture, draw: ImageDraw) -> None:
+        x, y = self.at
+        points = [(x + self.radius * cos(step * pi / 32), y + self.radius * sin(step * pi / 32)) for step in range(64)]
+        draw.polygon(points, self.fill, self.edge, PNG_SCALE)
+
+
+PNG_SCALE = 2
+"""A PNG's pixels for one of the drawing's."""
+
+
+def number(value: float) -> str:
+    """With one digit behind the point, and none where it is whole."""
+    text = f"{value:.1f}".removesuffix(".0")
+    return "0" if text == "-0" else text
+
+
+def clean(text: str) -> str:
+    """Without the control characters that XML cannot have."""
+    return "".join(c if c >= " " or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _corner(radius: float, dx: float, dy: float) -> str:
+    return f"a{number(radius)} {number(radius)} 0 0 1 {number(dx)} {number(dy)}" if radius else ""
+
+
+def _length(a: Point, b: Point) -> float:
+    return abs(a[0] - b[0]) + abs(a[1] - b[1])
+
+
+def _toward(at: Point, other: Point, part: float) -> Point:
+    return at[0] + (other[0] - at[0]) * part, at[1] + (other[1] - at[1]) * part

@@ -1,0 +1,190 @@
+"""What stands on the things of a drawing, and what a browser says when one points at them."""
+
+from __future__ import annotations
+
+import re
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+from netdsl.elaborate.arithmetic import show
+from netdsl.ir import shape
+from netdsl.report.call import call
+from netdsl.report.drawing.metrics import cut, short, text_width
+from netdsl.report.drawing.outline import family
+
+if TYPE_CHECKING:
+    from netdsl.ir.formula import Count
+    from netdsl.ir.net import Net, Node
+    from netdsl.ir.shape import Shape
+    from netdsl.report.drawing.outline import Group, Outline
+    from netdsl.report.figures import Figures, Row
+
+SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷"}
+QUIET = re.compile(r" (bias|init|bias_init) \S+( [-+\d.e]+)*")
+LONG = re.compile(r"\d+\.\d{5,}")
+"""What the words on a layer leave out, and what they round; the title that a browser shows has it."""
+SIZE, SMALL = 12, 10
+WIDEST = 240
+
+
+class Plate:
+    """What is written on a layer: its call, its figures, its family's colour; `title` is for who points at it."""
+
+    __slots__ = ("family", "figures", "height", "kind", "name", "sign", "strip", "text", "title")
+
+    def __init__(self, row: Row, mates: list[Row], *, strip: bool) -> None:
+        node = row.node
+        self.name = node.name
+        self.kind = node.layer.kind
+        self.family = family(node)
+        self.sign = SIGNS.get(self.kind, "") if self.family == "merge" else ""
+        self.text = cut(_words(row), SMALL if strip else SIZE, WIDEST)
+        self.figures = cut(_figures([mate.params for mate in mates], [mate.macs for mate in mates]), SMALL, WIDEST)
+        self.title = _title(row, mates)
+        self.strip = strip
+        self.height = 0.0
+
+    @property
+    def width(self) -> float:
+        """Of a strip, whose words and figures share a line, and of a plate, which has two."""
+        if self.strip:
+            return text_width(self.text, SMALL) + (text_width(self.figures, SMALL) + 8 if self.figures else 0)
+        return max(text_width(self.text, SIZE), text_width(self.figures, SMALL))
+
+
+def plates(rows: list[Row], outline: Outline) -> list[Plate]:
+    return [Plate(row, outline.mates[row], strip=at > 0) for at, row in enumerate(rows)]
+
+
+def _words(row: Row) -> str:
+    text = LONG.sub(lambda found: f"{float(found[0]):.4g}", QUIET.sub("", row.call))
+    return text.replace("input", row.node.name, 1) if row.node.layer.kind == "input" else text
+
+
+def _figures(params: list[int], macs: list[Count]) -> str:
+    """`36.9k weights · 116M MACs`, with what one has that is drawn for several as a range."""
+    words = [f"{_range(params)} weights"] if any(params) else []
+    words += [f"{_range(macs)} MACs"] if any(macs) else []
+    return " · ".join(words)
+
+
+def _range(counts: list[int] | list[Count]) -> str:
+    numbers = [count for count in counts if isinstance(count, int)]
+    if len(numbers) == len(counts) and min(numbers) != max(numbers):
+        return f"{short(min(numbers))}…{short(max(numbers))}"
+    return short(counts[0])
+
+
+def _title(row: Row, mates: list[Row]) -> str:
+    node = row.node
+    name = node.name if len(mates) == 1 else f"{node.name} … {mates[-1].node.name}"
+    place = node.span.source.name.replace("\\", "/").rpartition("/")[2]
+    lines = [name, call(node.layer), f"{_ranged([mate.node.shape for mate in mates])}"]
+    lines += [f"{row.params:,} weights"] if row.params and len(mates) == 1 else []
+    lines += [f"{row.macs:,} MACs"] if row.macs and len(mates) == 1 else []
+    return "\n".join([*lines, f"{place}:{node.span.source.position(node.span.start)[0]}"])
+
+
+def shapes(nodes: list[Node]) -> str:
+    """The shape of a value, or of those that one stands for: `96…256x56x56`."""
+    return cut(_ranged([node.shape for node in nodes]), SMALL, WIDEST)
+
+
+def _ranged(found: list[Shape]) -> str:
+    first = found[0]
+    if all(each == first for each in found):
+        return shape.text(first)
+    if any(len(each) != len(first) for each in found):
+        return f"{shape.text(first)} … {shape.text(found[-1])}"
+    return "x".join(
+        str(sizes[0]) if len(set(sizes)) == 1 else f"{sizes[0]}…{sizes[-1]}" for sizes in zip(*found, strict=True)
+    )
+
+
+def head(group: Group, around: str) -> str:
+    """A box's title: its label within those `around` it, the call with its arguments worked out, how often."""
+    label, words = _label(group).removeprefix(f"{around}."), _call(group)
+    text = f"{label}: {words}" if label and words else label or words
+    times = f"× {group.times}" if group.times > 1 else ""
+    return cut(" ".join(filter(None, (text, times))), SIZE, 2 * WIDEST)
+
+
+def _call(group: Group) -> str:
+    frame = group.frame
+    if frame is None or not frame.name:
+        return ""
+    words = [frame.name]
+    if isinstance(frame.value, tuple):
+        block, given = frame.value
+        for parameter in block.parameters:
+            name = parameter.name.text
+            if name in given:
+                words += [name] * (parameter.default is not None) + [_value(given[name][0])]
+    return " ".join(words)
+
+
+def _value(value: object) -> str:
+    block = getattr(value, "block", None)
+    return str(block.name.text if block is not None else getattr(value, "name", "") or show(value))
+
+
+def _label(group: Group) -> str:
+    """The label that the names of all its layers share; of several rounds their first and last."""
+    first, last = label(group), label(group.last)
+    if group.times == 1 or not first:
+        return first
+    start, _, one = first.rpartition(".")
+    end, _, other = last.rpartition(".")
+    if start != end or one == other:
+        return ""
+    stem = one.rstrip("0123456789")
+    if other.rstrip("0123456789") == stem:
+        other = other[len(stem) :]
+    return f"{start}.{one}…{other}" if start else f"{one}…{other}"
+
+
+def label(group: Group) -> str:
+    """The scopes that all its layers are in, but for one that is called as the block and so says nothing."""
+    words = group.rows[0].node.name.split(".")[:-1]
+    for row in group.rows:
+        own = row.node.name.split(".")[:-1]
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(words, own, strict=False))
+        words = [word for word, _ in same]
+    shared = ".".join(words)
+    block = group.frame.name if group.frame else ""
+    last = shared.rpartition(".")[2]
+    said = bool(block) and last.startswith(block) and last[len(block) :].isdecimal()
+    return "" if said else shared
+
+
+def hover(group: Group) -> str:
+    """What a browser shows of a box: the names that its layers share, its call, and where that is written."""
+    lines = [label(group), _call(group), f"× {group.times}" if group.times > 1 else ""]
+    if group.frame is not None:
+        place = group.frame.span.source.name.replace("\\", "/").rpartition("/")[2]
+        lines.append(f"{place}:{group.frame.span.source.position(group.frame.span.start)[0]}")
+    return "\n".join(filter(None, lines))
+
+
+def totals(group: Group) -> str:
+    """What all rounds of a box have together."""
+    rows = group.all_rows
+    macs: Count = sum((row.macs for row in rows), 0)
+    return cut(_figures([sum(row.params for row in rows)], [macs]), SMALL, 2 * WIDEST)
+
+
+def net_title(net: Net) -> str:
+    settings = ", ".join(f"{name} = {value}" for name, value in net.settings.items())
+    return cut(f"{net.name}({settings})" if settings else net.name, 20, 4 * WIDEST)
+
+
+def net_totals(figures: Figures) -> str:
+    macs = f"{figures.macs:,} MACs" if figures.macs else ""
+    return "  ·  ".join(filter(None, (f"{figures.params:,} weights", macs, f"depth {figures.depth}")))
+
+
+def about(net: Net) -> list[str]:
+    """The paper, if the net tells of one."""
+    said = [net.about.get(key) for key in ("authors", "paper", "year")]
+    words = [str(each) for each in said if isinstance(each, (str, int))]
+    return [", ".join(words)] if words else []
