@@ -8,8 +8,10 @@ from math import prod
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from reference import COUNTS, load, open_net
+from rule_weights import RuleWeights
 
 from netdsl.compile import compile_to_bytes, structure
 from netdsl.diagnostics.report import Report
@@ -98,6 +100,66 @@ def test_a_net_runs(name: str) -> None:
     model = compile_to_bytes(net)
     _run(net, model, 1)
     _run(net, model, 3)
+
+
+NEAR = 0.8 ** np.maximum(np.abs(np.arange(-2, 3))[:, None], np.abs(np.arange(-2, 3)))
+NEAR /= NEAR.sum()
+"""The neocognitron's fixed connections: each ring around the centre is 0.8 times the one in it."""
+
+
+def _seen(u: np.ndarray, pad: int) -> np.ndarray:
+    """[K, H, W] -> [K, H + 2 pad - 4, W + 2 pad - 4, 5, 5], what each cell's 5x5 inputs are."""
+    u = np.pad(u, ((0, 0), (pad, pad), (pad, pad))) if pad >= 0 else u[:, -pad:pad, -pad:pad]
+    return np.lib.stride_tricks.sliding_window_view(u, (5, 5), axis=(1, 2))
+
+
+def _s_cells(u: np.ndarray, a: np.ndarray, b: np.ndarray, r: float, pad: int) -> np.ndarray:
+    """Fukushima (1980), equations 1 to 3, with a [K, C, 5, 5] and b [K, 1, 1]."""
+    seen = _seen(u, pad)
+    inhibition = np.sqrt(np.einsum("chwij,ij->hw", seen**2, NEAR) / len(u))
+    excited = np.einsum("chwij,kcij->khw", seen, a)
+    return r * np.maximum((1 + excited) / (1 + 2 * r / (1 + r) * b * inhibition) - 1, 0)
+
+
+def _inhibited(excited: np.ndarray) -> np.ndarray:
+    """Equations 4 to 6."""
+    y = np.maximum((1 + excited) / (1 + excited.mean(0)) - 1, 0)
+    return y / (0.5 + y)
+
+
+class Positive(RuleWeights):
+    """Synapses, which are never negative."""
+
+    __slots__ = ()
+
+    def read(self, key: str) -> np.ndarray:
+        return np.abs(super().read(key))
+
+
+def test_the_neocognitron_computes_its_equations() -> None:
+    net = open_net("neocognitron")
+    weights = Positive(net)
+    u = np.random.default_rng(0).random((1, 16, 16), np.float32)
+    (y,) = Session(compile_to_bytes(net, weights=weights)).run({"u0": u[None]}).values()
+    for layer, r, pad, cut in (("s1", 4.0, 2, -1), ("s2", 1.5, 1, 1), ("s3", 1.5, 0, None)):
+        a, b = (weights.read(f"{layer}.{key}.weight").astype(np.float64) for key in "ab")
+        u = _s_cells(u, a, b[:, 0], r, pad)
+        u = _inhibited(4 * np.einsum("chwij,ij->chw", _seen(u, cut), NEAR) if cut else 2.5 * u.mean((1, 2)))
+    assert y.shape == (1, 24, 1, 1)
+    assert len(np.unique(y)) > 5
+    np.testing.assert_allclose(y[0, :, 0, 0], u, rtol=0, atol=1e-5)
+
+
+def test_random_features_make_the_gaussian_kernel() -> None:
+    model = onnx.load_from_string(compile_to_bytes(open_net("svm_rff")))
+    features = model.graph.node[-1].input[0]
+    model.graph.output.append(onnx.helper.make_tensor_value_info(features, onnx.TensorProto.FLOAT, None))
+    images = np.random.default_rng(0).random((8, 1, 28, 28), np.float32) * np.float32(80)
+    z = Session(model.SerializeToString()).run({"image": images})[features]
+    x = images.reshape(8, -1) / 255
+    kernel = np.exp(-0.02 * ((x[:, None] - x) ** 2).sum(-1))
+    assert kernel.min() < 0.8
+    np.testing.assert_allclose(z @ z.T, kernel, rtol=0, atol=0.08)
 
 
 def _size(parameters: Iterable[Parameter]) -> int:
