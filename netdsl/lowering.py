@@ -1,4 +1,4 @@
-"""How a training step is computed: in standard ops on plain arrays, or in onnxruntime's blocked layout where that works.
+"""How a training step is computed: in standard ops on plain arrays, or in onnxruntime's blocked layout.
 
 `std` runs everywhere. `blk` uses ops that onnxruntime keeps for itself: it is taken only after a small net has been
 computed both ways with the same result. `auto` takes what was faster here (`netdsl.tune`).
@@ -80,7 +80,7 @@ def block_size() -> int | None:
     try:
         block = _measured_block()
         return block if block and _agrees(block) else None
-    except Exception:  # whatever an internal op of another version may raise  # noqa: BLE001
+    except Exception:  # whatever an internal op of another version may raise
         return None
 
 

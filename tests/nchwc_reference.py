@@ -1,4 +1,4 @@
-"""onnxruntime's blocked ops in numpy, for blocks of any size and numbers of any width, as its documentation has them."""
+"""onnxruntime's blocked ops in numpy, as its source has them, for blocks of any size and numbers of any width."""
 
 from __future__ import annotations
 

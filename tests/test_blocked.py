@@ -186,13 +186,13 @@ def residual(b, x):
 
 
 BODIES = {
-    "relu": lambda b, x: ops.relu(x),
-    "relu6": lambda b, x: ops.clip(x, 0.0, 6.0),
-    "leaky": lambda b, x: ops.leaky_relu(x),
+    "relu": lambda _, x: ops.relu(x),
+    "relu6": lambda _, x: ops.clip(x, 0.0, 6.0),
+    "leaky": lambda _, x: ops.leaky_relu(x),
     "sigmoid": lambda b, x: b.conv(ops.sigmoid(x), 7),
     "hard_swish": lambda b, x: b.conv(ops.mul(x, ops.hard_sigmoid(x)), 7),
     "exp": lambda b, x: b.conv(ops.exp(ops.mul(x, 0.1)), 7),
-    "divide": lambda b, x: ops.div(x, ops.add(ops.exp(x), x, x)),
+    "divide": lambda _, x: ops.div(x, ops.add(ops.exp(x), x, x)),
     "prelu": lambda b, x: ops.prelu(x, b.input(x.shape[1], 1, 1)),
     "bn": norm,
     "bn_relu_conv": lambda b, x: b.conv(ops.relu(norm(b, x)), 9, 3),
@@ -200,15 +200,15 @@ BODIES = {
     "residual": residual,
     "projection": lambda b, x: ops.add(b.conv(x, 9, 3, strides=(2, 2), pads=(1,) * 4), b.conv(x, 9, strides=(2, 2))),
     "gate": gate,
-    "maxpool": lambda b, x: ops.max_pool(x, (2, 2), (2, 2)),
-    "maxpool_overlap": lambda b, x: ops.max_pool(ops.relu(x), (3, 3), (2, 2), (1,) * 4),
-    "maxpool_same": lambda b, x: ops.max_pool(ops.relu(x), (3, 3), (1, 1), (1,) * 4),
-    "maxpool_beyond": lambda b, x: ops.max_pool(x, (3, 3), (2, 2), extra=(1, 1)),
-    "avgpool": lambda b, x: ops.average_pool(x, (2, 2), (2, 2)),
-    "avgpool_same": lambda b, x: ops.average_pool(x, (3, 3), (1, 1), (1,) * 4),
-    "avgpool_counted": lambda b, x: ops.average_pool(x, (3, 3), (2, 2), (1,) * 4, count_include_pad=True),
-    "global_avgpool": lambda b, x: ops.flatten(ops.global_average_pool(x)),
-    "global_maxpool": lambda b, x: ops.global_max_pool(x),
+    "maxpool": lambda _, x: ops.max_pool(x, (2, 2), (2, 2)),
+    "maxpool_overlap": lambda _, x: ops.max_pool(ops.relu(x), (3, 3), (2, 2), (1,) * 4),
+    "maxpool_same": lambda _, x: ops.max_pool(ops.relu(x), (3, 3), (1, 1), (1,) * 4),
+    "maxpool_beyond": lambda _, x: ops.max_pool(x, (3, 3), (2, 2), extra=(1, 1)),
+    "avgpool": lambda _, x: ops.average_pool(x, (2, 2), (2, 2)),
+    "avgpool_same": lambda _, x: ops.average_pool(x, (3, 3), (1, 1), (1,) * 4),
+    "avgpool_counted": lambda _, x: ops.average_pool(x, (3, 3), (2, 2), (1,) * 4, count_include_pad=True),
+    "global_avgpool": lambda _, x: ops.flatten(ops.global_average_pool(x)),
+    "global_maxpool": lambda _, x: ops.global_max_pool(x),
     "flatten": lambda b, x: ops.gemm(ops.flatten(x), b.input(x.shape[1] * 42, 3)),
     "concat": lambda b, x: b.conv(ops.concat([x, b.conv(x, 8)]), 9),
     "concat_aligned": lambda b, x: b.conv(ops.concat([b.conv(x, 32), b.conv(x, 16), x]), 9),
@@ -219,13 +219,13 @@ BODIES = {
     "grouped": lambda b, x: ops.relu(norm(b, b.conv(b.conv(x, 32), 32, 3, group=4))),
     "deconv": lambda b, x: ops.conv_transpose(x, b.input(x.shape[1], 5, 2, 2), strides=(2, 2)),
     "instance_norm": lambda b, x: ops.instance_norm(x, b.input(x.shape[1]), b.input(x.shape[1])),
-    "lrn": lambda b, x: ops.lrn(x, 5, 0.1),
-    "upsample": lambda b, x: ops.resize(x, (2, 2)),
+    "lrn": lambda _, x: ops.lrn(x, 5, 0.1),
+    "upsample": lambda _, x: ops.resize(x, (2, 2)),
     "per_place": lambda b, x: ops.mul(x, b.input(1, 1, 7, 6)),
     "per_example": lambda b, x: ops.mul(x, b.input(3, 1, 1, 1)),
-    "normed": lambda b, x: ops.div(x, ops.sqrt(ops.reduce_sum(ops.mul(x, x), (1, 2, 3)))),
-    "shared": lambda b, x: ops.add(ops.relu(x), ops.tanh(x), x),
-    "means": lambda b, x: ops.sub(x, ops.reduce_mean(x, (2, 3))),
+    "normed": lambda _, x: ops.div(x, ops.sqrt(ops.reduce_sum(ops.mul(x, x), (1, 2, 3)))),
+    "shared": lambda _, x: ops.add(ops.relu(x), ops.tanh(x), x),
+    "means": lambda _, x: ops.sub(x, ops.reduce_mean(x, (2, 3))),
 }
 
 
@@ -247,8 +247,10 @@ def test_additions_and_activations_go_into_convolutions():
 
 
 NETS = {
-    "padded": "input x 3x9x9; conv 3x3 20 bias off; bn; relu; conv 3x3 24 stride 2 bias off; bn; relu; maxpool 2x2; dense 3",
-    "separable": "input x 3x8x8; conv 3x3 20 stride 2 bias off; bn; relu6; dwconv 3x3 bias off; bn; relu6; conv 1x1 33; dense 3",
+    "padded": "input x 3x9x9; conv 3x3 20 bias off; bn; relu; conv 3x3 24 stride 2 bias off; bn; relu; "
+    "maxpool 2x2; dense 3",
+    "separable": "input x 3x8x8; conv 3x3 20 stride 2 bias off; bn; relu6; dwconv 3x3 bias off; bn; relu6; "
+    "conv 1x1 33; dense 3",
     "frozen": "input x 3x8x8; freeze { conv 3x3 20; bn }; relu; conv 3x3 20; relu; global_avgpool; flatten; dense 3",
     "shared": "input x 3x8x8; conv 3x3 20; relu; a: conv 3x3 20; relu; reuse a; relu; dense 3",
     "dropout": "input x 3x8x8; conv 3x3 20; relu; dropout 0.5; conv 3x3 20; dropout 0.5 spatial on; dense 3",
@@ -398,7 +400,8 @@ def other(graph, feeds, real=lowering.run):
 
 
 @pytest.mark.parametrize("run", [fail, other])
-def test_where_blocks_are_missing_or_wrong_the_step_is_plain_and_says_so_once(fresh, monkeypatch, run):
+@pytest.mark.usefixtures("fresh")
+def test_where_blocks_are_missing_or_wrong_the_step_is_plain_and_says_so_once(monkeypatch, run):
     monkeypatch.setattr(lowering, "run", run)
     with pytest.warns(BlockedIsMissing):
         assert lower_step(small_step(), "blk").choices == {"lowering": "std"}
@@ -448,7 +451,8 @@ def test_choices_make_the_same_step_again(fresh):
     assert not fresh.exists(), "nothing had to be measured"
 
 
-def test_recipes_are_measured_one_by_one_and_remembered(fresh, monkeypatch):
+@pytest.mark.usefixtures("fresh")
+def test_recipes_are_measured_one_by_one(monkeypatch):
     if block_size() is None:
         pytest.skip("no blocked layout here")
     monkeypatch.setattr(tune, "SECONDS", 1e-3)

@@ -1,9 +1,10 @@
 """Ops of onnxruntime's own channel-blocked layout: the domain com.microsoft.nchwc.
 
-A blocked map is declared [N, C, H, W], C a multiple of the block B, and lies in memory as [N, C/B, H, W, B]. Kernels are
-declared [O, C/group, *K], and lie as [O/B, C/B, *K, B of C, B of O]; those over fewer than B plain channels, and those
-of depthwise convolutions, as [O/B, C/group, *K, B]. Nothing promises these ops: a run-time probe comes before their use
-(`netdsl.lowering`). Source: onnxruntime, core/graph/contrib_ops/nchwc_schema_defs.cc.
+A blocked map is declared [N, C, H, W], C a multiple of the block B, and lies in memory as [N, C/B, H, W, B]. Kernels
+are declared [O, C/group, *K], and lie as [O/B, C/B, *K, B of C, B of O]; those over fewer than B plain channels, and
+those of depthwise convolutions, as [O/B, C/group, *K, B]. Nothing promises these ops: a run-time probe comes before
+their use (`netdsl.lowering`).
+Source: onnxruntime, core/graph/contrib_ops/nchwc_schema_defs.cc.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class ReorderInput(Op):
 
     def infer(self, x: Shape) -> Shape:
         n, channels, *spatial = x
-        assert isinstance(channels, int) and channels % 4 == 0, x
+        assert isinstance(channels, int), x
+        assert channels % 4 == 0, x
         return n, -(-channels // self.block) * self.block, *spatial
 
     def onnx(self, opset: int, *xs: Value) -> Form:

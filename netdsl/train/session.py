@@ -17,18 +17,27 @@ LOWERINGS = ("auto", "std", "blk")
 
 
 class Choices:
-    """How a step is computed, which decides its last bits: a lowering, a number of threads, and a provider."""
+    """How a step is computed, which decides its last bits: a lowering, a number of threads, and a provider.
 
-    __slots__ = ("allow_fallback", "lowering", "provider", "threads")
+    `lowered` are the lowering's own choices, once they are made, as JSON has them; given again, they are kept to.
+    """
+
+    __slots__ = ("allow_fallback", "lowered", "lowering", "provider", "threads")
 
     def __init__(
-        self, lowering: str = "auto", threads: int | None = None, provider: str = "cpu", allow_fallback: bool = False
+        self,
+        lowering: str = "auto",
+        threads: int | None = None,
+        provider: str = "cpu",
+        allow_fallback: bool = False,
+        lowered: Mapping[str, Any] | None = None,
     ) -> None:
         assert lowering in LOWERINGS, lowering
         self.lowering = lowering
         self.threads = threads or default_threads()
         self.provider = provider
         self.allow_fallback = allow_fallback
+        self.lowered = lowered
 
     def how(self) -> dict[str, Any]:
         """What a session takes of them."""
@@ -36,7 +45,8 @@ class Choices:
 
     def kept(self) -> dict[str, object]:
         """What a checkpoint keeps of them."""
-        return {"lowering": self.lowering, "threads": self.threads, "provider": self.provider}
+        kept = {"lowering": self.lowering, "threads": self.threads, "provider": self.provider}
+        return {**kept, "lowered": self.lowered}
 
 
 def default_threads() -> int:
@@ -56,8 +66,9 @@ def prepare(graph: Graph, state: Mapping[str, Array], choices: Choices) -> Runne
     from netdsl.passes.finish import finish
     from netdsl.step import LOSS
 
-    lowered = lower_step(graph, choices.lowering, threads=choices.threads)
-    choices.lowering = lowered.choices["lowering"]
+    lowering = choices.lowering if choices.provider.partition(":")[0] == "cpu" else "std"
+    lowered = lower_step(graph, lowering, threads=choices.threads, choices=choices.lowered)
+    choices.lowering, choices.lowered = lowered.choices["lowering"], lowered.choices
     finished = finish(lowered.graph, LOSS)
     model = emit(finished.graph).model.SerializeToString()
     return Runner(graph, model, state, finished=finished, layouts=lowered.layouts, **choices.how())

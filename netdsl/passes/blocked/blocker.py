@@ -118,11 +118,12 @@ class Blocker:
             if state.before not in self._undecided:
                 self._undecided[state.before] = self.new.remembered(name, state.before.shape, state.before.dtype)
 
-    def run(self, recipes: Mapping[type[Op], Recipe], default: Recipe) -> Graph:
+    def run(self, recipes: Mapping[type[Op], Recipe]) -> Graph:
         """Write all operations, and return the new graph."""
         for operation in self._old.operations:
             begin = len(self.new.operations)
-            if not recipes.get(type(operation.op), default)(self, operation):
+            recipe = recipes.get(type(operation.op))
+            if recipe is None or not recipe(self, operation):
                 self.keep(operation)
             for made in self.new.operations[begin:]:
                 made.origin = operation.origin

@@ -153,7 +153,7 @@ def _depthwise_taps(w: Value, block: int) -> Taps:
 
 
 def _transposed_taps(w: Value, block: int) -> Taps:
-    """[O/B, C/B, *K, B of C, B of O] -> the taps of [C/B, O/B, *K, B of O, B of C]: what ReorderOutput does to tiles."""
+    """[O/B, C/B, *K, B of C, B of O] -> the taps of [C/B, O/B, *K, B of O, B of C]. ReorderOutput transposes tiles."""
     outputs, inputs, *taps = known(w.shape)
     count, side = prod(taps), isqrt(block)
     tiles = ops.reshape(w, (outputs // block * (inputs // block) * count, block, side, block // side), batch=False)

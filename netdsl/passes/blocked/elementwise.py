@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Operation, Value
     from netdsl.ops.indexing import Concat, Slice
     from netdsl.ops.reduction import Reduce
-    from netdsl.ops.shaping import Expand, Reshape
+    from netdsl.ops.shaping import Reshape
     from netdsl.passes.blocked.blocker import Blocker
 
 UNARY = {
@@ -201,7 +201,6 @@ def reshape(b: Blocker, operation: Operation) -> bool:
 
 def expand(b: Blocker, operation: Operation) -> bool:
     """[N, C, 1, 1] to [N, C, H, W]."""
-    op: Expand = operation.op  # type: ignore[assignment]
     (x,), (y,) = operation.inputs, operation.outputs
     if len(y.shape) != 4 or x.shape != (*y.shape[:2], 1, 1) or b.expected(y) != blocked_map(y.shape, b.block):
         return False

@@ -1,4 +1,4 @@
-"""Which recipe each op has: a training graph in onnxruntime's channel-blocked layout: forward pass, backward pass and update together.
+"""Which recipe each op has. Forward pass, backward pass and update of a training step are laid out together.
 
 Weights lie blocked too, and stay so from step to step. What has no recipe here is computed plainly, with conversions
 around it.
@@ -26,7 +26,6 @@ from netdsl.passes.rewrite import expand, prune
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from netdsl.ir.graph import Operation
     from netdsl.ops.base import Op
     from netdsl.passes.blocked.blocker import Question, Recipe
 
@@ -53,14 +52,14 @@ RECIPES: dict[type[Op], Recipe] = {
 def lower_blocked(graph: Graph, block: int, choices: Mapping[str, str] | None = None) -> Lowered:
     """A training graph, macros and all, in blocks of `block` channels; see `Blocker` for the choices."""
     blocker = Blocker(graph, block, choices or {})
-    made = blocker.run(RECIPES, _none)
+    made = blocker.run(RECIPES)
     return Lowered(_written(made), blocker.layouts, {"lowering": "blk", "block": block, "recipes": blocker.taken})
 
 
 def questions(graph: Graph, block: int) -> list[Question]:
     """Where there is a choice of recipes in a graph."""
     blocker = Blocker(graph, block, {})
-    blocker.run(RECIPES, _none)
+    blocker.run(RECIPES)
     return [*blocker.asked.values()]
 
 
@@ -71,15 +70,11 @@ def candidate(question: Question, option: str, block: int) -> Graph:
     graph.output("y", apply(operation.op, *xs))
     given = {f"x{i}": layout for i, layout in enumerate(question.layouts) if layout is not None}
     first = Blocker(graph, block, {}, given)
-    first.run(RECIPES, _none)
+    first.run(RECIPES)
     if lies := first.native(graph.outputs["y"]):
         given["y"] = lies
-    return _written(Blocker(graph, block, {question.key: option}, given).run(RECIPES, _none))
+    return _written(Blocker(graph, block, {question.key: option}, given).run(RECIPES))
 
 
 def _written(graph: Graph) -> Graph:
     return fuse(prune(expand(prune(graph))))
-
-
-def _none(b: Blocker, operation: Operation) -> bool:
-    return False
