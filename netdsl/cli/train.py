@@ -86,6 +86,8 @@ def _choices(checkpoint: Checkpoint | None, options: argparse.Namespace) -> dict
     }
     if found["lowering"] == before.get("lowering"):
         found["lowered"] = before.get("lowered")
+    if found["lowering"] == before.get("lowering"):
+        found["lowered"] = before.get("lowered")
     changed = [key for key in ("lowering", "threads", "provider") if found[key] != before.get(key, found[key])]
     if changed:
         note(f"another {' and '.join(changed)} than before: the last bits may differ from an unbroken run's")
