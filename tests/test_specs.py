@@ -49,7 +49,7 @@ def _title(path: Path) -> str:
 def test_each_value_of_each_domain_checks_clean(spec: Path) -> None:
     report = Report()
     assert check_file(str(spec), report)
-    assert [f"{p.code} {p.span}" for p in report if p.severity == "error"] == []
+    assert [f"{p.code} {p.span}" for p in report] == []
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=_title)
