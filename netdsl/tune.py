@@ -21,6 +21,7 @@ from netdsl.diagnostics.user_error import UserError
 from netdsl.emit import ELEMENT_TYPES, emit
 from netdsl.files import write_atomically
 from netdsl.ops.base import known
+from netdsl.ops.convolution_gradients import ConvDw
 from netdsl.passes.blocked import Lowered, candidate, lower_blocked, questions
 from netdsl.passes.blocked.blocker import spelled
 from netdsl.passes.finish import finish
@@ -36,14 +37,22 @@ REVISION = 1
 """Of the recipes: what was measured before another is measured again."""
 
 SECONDS = 0.3
-"""How long a step is timed, beyond a first run and one that counts."""
+"""How long a step is timed, in two runs at least."""
+
+ENOUGH = 2.0
+"""Of a step that takes so long one run tells enough."""
 
 MOMENT = 0.01
 """How long a recipe is."""
 
 
 def choose(graph: Graph, block: int, threads: int | None = None) -> dict[str, Any]:
-    """The choices for a training step, remembered or measured: its lowering and, for `blk`, the recipes."""
+    """The choices for a training step, remembered or measured: its lowering and, for `blk`, the recipes.
+
+    Without convolutions there is nothing to choose.
+    """
+    if not any(isinstance(operation.op, ConvDw) for operation in graph.operations):
+        return {"lowering": "std"}
     cache = Cache(_machine(threads))
     key = signature(graph)
     found = cache.get(key)
@@ -94,12 +103,13 @@ def seconds(graph: Graph, threads: int | None = None, budget: float = SECONDS) -
 
 
 def _timed(run: Callable[[], object], budget: float) -> float:
-    run()
     found: list[float] = []
-    while not found or sum(found) < budget:
+    while sum(found) < budget or len(found) < 2:
         begin = perf_counter()
         run()
         found.append(perf_counter() - begin)
+        if found[0] > ENOUGH:
+            break
     return min(found)
 
 
