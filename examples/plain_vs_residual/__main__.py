@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import log10
 from pathlib import Path
 
 from examples.tools import Points, draw, judge, options, seconds, show, table, train
@@ -11,7 +12,7 @@ from examples.tools import Points, draw, judge, options, seconds, show, table, t
 FILE = Path(__file__).parent / "pair.net"
 NETS = "plain20", "resnet20", "plain56", "resnet56"
 GROUP = 20
-"""So many rows of a run's `steps.csv` are one point of its curve."""
+"""So many steps are one point of a curve, which is their mean."""
 QUICK = "train.steps=20", "train.batch=16"
 
 
@@ -22,11 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         file, out = f"{FILE}:{name}", asked.out / name
         found = train(file, out, *(QUICK if asked.quick else ()), threads=asked.threads)[-1]
         test = found if asked.quick else judge(file, out / "last.safetensors")
-        curves[name] = smooth([(row["step"], row["loss"]) for row in table(out / "steps.csv")])
+        points = smooth([(row["step"], row["loss"]) for row in table(out / "steps.csv")])
+        curves[name] = [(step, log10(loss)) for step, loss in points]
         errors = (f"{100 * each['error']:.2f} %" for each in (found, test))
-        rows.append((name, f"{found['loss']:.4f}", *errors, f"{seconds(out):.0f} s"))
-    show(("net", "training loss", "training error", "test error", "time"), rows)
-    draw(asked.out / "pair.svg", "Plain nets and their residual twins", {"training loss": curves}, "step")
+        rows.append((name, f"{found['step']:g}", f"{points[-1][1]:.3f}", *errors, f"{seconds(out):.0f} s"))
+    show(("net", "steps", "loss at the end", "training error", "test error", "time"), rows)
+    draw(asked.out / "pair.svg", "Plain nets and their residual twins", {"log10 of the training loss": curves}, "step")
 
 
 def smooth(points: Points) -> Points:
