@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ OTHER, FULL = 0.6, 1.0
 STEPS = ("", "k", "M", "G", "T", "P")
 
 
+@lru_cache(100_000)
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
     """In pixels, for a font of this size."""
     wide = sum(ADVANCE.get(character) or _other(character) for character in text)

@@ -5,6 +5,7 @@ Source order holds throughout, so whatever a part reads stands before it.
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from netdsl.ir.net import Net, Output
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from netdsl.text import Frame
 
     Part: TypeAlias = "Row | Group"
+
+
+LOOSE = 3
+"""So many rounds are drawn as one where each has other shapes."""
 
 
 class Group:
@@ -116,19 +121,37 @@ class _Folder:
             group.parts = [*self._folded(group)]
 
     def _folded(self, group: Group) -> Iterator[Part]:
-        run: Group | None = None
+        run: list[Group] = []
         for part in group.parts:
-            if run is not None and isinstance(part, Group) and self._follows(run, part):
-                run.rounds.append(part)
-                for row, mate in zip(run.rows, part.rows, strict=True):
-                    self.mates[row] += self.mates[mate]
+            if run and isinstance(part, Group) and self._follows(run, part):
+                run.append(part)
                 continue
-            run = part if isinstance(part, Group) else None
-            yield part
+            yield from self._joined(run)
+            run = [part] if isinstance(part, Group) else []
+            if isinstance(part, Row):
+                yield part
+        yield from self._joined(run)
 
-    def _follows(self, run: Group, part: Group) -> bool:
+    def _joined(self, run: list[Group]) -> Iterator[Group]:
+        """Rounds that have the same figures as one, and at least three that follow each other and all differ."""
+        parts = [list(same) for _, same in groupby(run, self._figures)]
+        for alone, several in groupby(parts, lambda part: len(part) == 1):
+            found = list(several)
+            if alone and len(found) >= LOOSE:
+                found = [[round for part in found for round in part]]
+            for first, *others in found:
+                first.rounds += others
+                for row, *mates in zip(*(each.rows for each in first.rounds), strict=True):
+                    self.mates[row] += [mate for other in mates for mate in self.mates[other]]
+                yield first
+
+    @staticmethod
+    def _figures(group: Group) -> list[object]:
+        return [(row.node.shape, row.params, row.macs) for row in group.rows]
+
+    def _follows(self, run: list[Group], part: Group) -> bool:
         """Whether a group does what those of the run do, with what the last of them made."""
-        before = run.last
+        before = run[-1]
         if self._content(before) != self._content(part):
             return False
         start, begin = self.at[before.rows[0].node], self.at[part.rows[0].node]
@@ -138,7 +161,7 @@ class _Folder:
         reads = self._outside(part, begin)
         if not any(start <= x < begin for x in reads):
             return False
-        if run.times == 1:  # the first one reads from elsewhere what the others read from those before them
+        if len(run) == 1:  # the first one reads from elsewhere what the others read from those before them
             return len(set(reads)) == len(set(self._outside(before, start)))
         shifted = [x - size if x >= start else x for x in reads]
         return shifted == self._outside(before, start)

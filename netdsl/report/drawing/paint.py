@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import floor
 from typing import TYPE_CHECKING
 
 from netdsl.report.canvas import INK, PAPER, Canvas, Text
@@ -92,7 +93,7 @@ class _Painter:
         for upper, lower, points in content.edges:
             dashed = lower.dashed or upper.dashed
             head = 0 if isinstance(lower, (Port, Dummy)) else HEAD
-            moved = [self.point(px + x, py + y) for px, py in points]
+            moved = [self.crisp(px + x, py + y) for px, py in points]
             self.shapes.append(shapes.Smooth(moved, LINE, BEND * self.scale, head=head * self.scale, dashed=dashed))
 
     def item(self, item: Item, x: float, y: float, depth: int) -> None:
@@ -189,6 +190,10 @@ class _Painter:
     def point(self, x: float, y: float) -> Point:
         return x * self.scale, y * self.scale
 
+    def crisp(self, x: float, y: float) -> Point:
+        """In the middle of a pixel, so that a line is one pixel wide."""
+        return floor(x * self.scale) + 0.5, floor(y * self.scale) + 0.5
+
     def rectangle(
         self,
         x: float,
@@ -219,7 +224,7 @@ class _Painter:
     ) -> Shape:
         s = self.scale
         return shapes.Rectangle(
-            self.point(x, y), width * s, height * s, fill=fill, edge=edge, radius=radius * s, round=ends, dashed=dashed
+            self.crisp(x, y), width * s, height * s, fill=fill, edge=edge, radius=radius * s, round=ends, dashed=dashed
         )
 
     def word(self, x: float, y: float, text: str, size: int, anchor: str, ink: str, *, bold: bool = False) -> Text:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.report.drawing.items import Box, Content, Dummy, Port
+from netdsl.report.drawing.items import Box, Content, Port
 from netdsl.report.drawing.place import across
 from netdsl.report.drawing.ranks import Ranked
 from netdsl.report.drawing.route import ARROW, by_ranks, channels, points, stack_up
@@ -21,6 +21,8 @@ GUTTER = 44
 COLUMNS = 24
 SHORT = 1000
 """A page of this height stays one column."""
+KEPT = 0.94
+"""What a further column must leave of the size, to be worth it."""
 PAPER = (297, 210)
 """A4, on which a drawing shall be large; either way round."""
 
@@ -68,9 +70,10 @@ def _lay(content: Content) -> None:
             content.edges.append((link.upper, link.lower, line))
 
 
-def _severable(below: list[Link], rank: list[Item]) -> bool:
-    """Whether one edge leads to the next rank, which thus may stand at the top of a column."""
-    return len(below) == len(rank) == 1 and not isinstance(below[0].lower, (Dummy, Port))
+def _severable(below: list[Link]) -> bool:
+    """Whether one value leads to the next rank, which thus may stand at the top of a column."""
+    ports = any(isinstance(link.lower, Port) for link in below)
+    return len({(link.upper, link.value) for link in below}) == 1 and not ports
 
 
 def _over(link: Link, starts: list[int], ranked: Ranked) -> list[Point]:
@@ -88,7 +91,7 @@ def _over(link: Link, starts: list[int], ranked: Ranked) -> list[Point]:
 def _starts(ranks: list[list[Item]], links: list[list[Link]], spaces: list[Channel]) -> list[int]:
     """The ranks at which columns begin, so that the whole is as large on a page as it can be."""
     heights = [max(item.height for item in rank) for rank in ranks]
-    cuts = [at + 1 for at, below in enumerate(links[:-1]) if _severable(below, ranks[at + 1])]
+    cuts = [at + 1 for at, below in enumerate(links[:-1]) if _severable(below)]
     if _height(heights, spaces, 0, len(heights)) <= SHORT or not cuts:
         return [0]
     return max(_partitions(heights, spaces, cuts), key=lambda starts: _scale(starts, ranks, heights, spaces))
@@ -101,7 +104,7 @@ def _scale(starts: list[int], ranks: list[list[Item]], heights: list[float], spa
         width += high - low + GUTTER
         height = max(height, _height(heights, spaces, start, end))
     long, short = PAPER
-    return max(min(long / width, short / height), min(short / width, long / height))
+    return max(min(long / width, short / height), min(short / width, long / height)) * KEPT ** len(starts)
 
 
 def _height(heights: list[float], spaces: list[Channel], start: int, end: int) -> float:
