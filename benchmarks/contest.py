@@ -101,6 +101,9 @@ def figures(net: str, found: dict[str, Any]) -> Iterator[Figure]:
     times = ", ".join(f"{name} {each['best']:.1f}" for name, each in found.items())
     best = min(found[name]["best"] for name in RIVALS)
     yield Figure(f"{what}, best turns", ours["best"] / best, "×", 1.0, f"ms: {times}")
+    times = ", ".join(f"{name} {each['processor']:.1f}" for name, each in found.items())
+    best = min(found[name]["processor"] for name in RIVALS)
+    yield Figure(f"{what}, processor", ours["processor"] / best, "×", 1.0, f"ms of all threads: {times}")
     sizes = ", ".join(f"{name} {each['peak']:.0f}" for name, each in found.items())
     yield Figure(f"{what}, memory", ours["peak"] / faster["peak"], "×", 1.2, f"MB: {sizes}")
 

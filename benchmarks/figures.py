@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import training
 from benchmarks.measure import MAIN, ROOT, Figure, compare, in_turn, python, timed
+from benchmarks.pth import pth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -153,7 +154,7 @@ def lines() -> Iterator[Figure]:
 
 FIGURES = {
     figure.__name__: figure
-    for figure in (check, imports, compile_resnet152, memory, structure, run_resnet50, run_lenet5, chain, lines)
+    for figure in (check, imports, compile_resnet152, pth, memory, structure, run_resnet50, run_lenet5, chain, lines)
 } | training.FIGURES
 
 

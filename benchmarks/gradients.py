@@ -97,7 +97,7 @@ def compared(net: str, lowering: str) -> dict[str, Any]:
 def figures(net: str, lowering: str) -> Iterator[Figure]:
     found = compared(net, lowering)
     detail = (
-        f"worst `{found['worst']}`; free: {found['free']:.1e}; "
+        f"worst `{found['worst']}`; PyTorch's in float32: {found['torch']:.1e}; free: {found['free']:.1e}; "
         f"{found['flips']} of {found['decisions']:,} decisions were others, "
         f"at most {found['farthest']:.1e} of their layer's scale from a tie"
     )

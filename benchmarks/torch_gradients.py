@@ -97,6 +97,15 @@ def decided(module: nn.Module, decider: Decider) -> nn.Module:
     return module
 
 
+def relative(found: list[torch.Tensor], exact: list[torch.Tensor]) -> list[float]:
+    """The largest error of each gradient by its largest element; by the largest of all for one that is 0 but for
+    rounding, such as that of a bias before a batch norm."""
+    largest = max(float(e.abs().max()) for e in exact)
+    scales = [float(e.abs().max()) for e in exact]
+    scales = [scale if scale > 1e-9 * largest else largest for scale in scales]
+    return [float((g - e).abs().max()) / scale for g, e, scale in zip(found, exact, scales, strict=True)]
+
+
 def main(name: str, path: str) -> None:
     arrays = np.load(path)
 
@@ -117,14 +126,21 @@ def main(name: str, path: str) -> None:
             parameter.copy_(weight)
     images, labels = map(torch.from_numpy, CONTESTS[name].data())
     errors: dict[str, float] = {}
+    exact: list[torch.Tensor] = []
     for way in ("free", "same"):
         decider.impose, decider.turn = way == "same", 0
         net.zero_grad()
         torch.nn.functional.cross_entropy(net(images.double()), labels).backward()
         assert decider.turn == len(decider.given), f"{decider.turn} decisions, {len(decider.given)} given"
-        pairs = [(p.grad, g) for p, g in zip(parameters, gradients, strict=True)]
-        each = [float((e - g).abs().max() / e.abs().max()) for e, g in pairs if e is not None]
+        exact = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        each = relative(gradients, exact)
         errors[way], errors["worst"] = max(each), max(range(len(each)), key=each.__getitem__)
+    net.float()
+    decider.turn = 0
+    decider.given = [d if d.dtype == torch.bool else d.float() for d in decider.given]
+    net.zero_grad()
+    torch.nn.functional.cross_entropy(net(images), labels).backward()
+    errors["torch"] = max(relative([p.grad for p in parameters if p.grad is not None], exact))
     counts = {"flips": decider.flips, "decisions": decider.decisions, "farthest": decider.farthest}
     print(json.dumps({**errors, **counts}))
 

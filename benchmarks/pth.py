@@ -1,0 +1,63 @@
+"""A PyTorch checkpoint of 230 MB becomes ResNet-152's model, against reading and writing as many bytes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.measure import MAIN, Figure, compare, python, timed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netdsl.ir.net import Net
+
+NET = "resnet152"
+PIECE = 2**20
+
+
+def pth() -> Iterator[Figure]:
+    """The whole of a compilation but for the start of Python; and the memory of the command, start included."""
+    from benchmarks.figures import load
+
+    net = load(NET)
+    with TemporaryDirectory() as folder:
+        weights, out = Path(folder, "weights.pth"), Path(folder, "out.onnx")
+        write(net, weights)
+
+        def ours() -> None:
+            from netdsl.compile import compile_net
+            from netdsl.weights.file import open_weights
+
+            with open(out, "wb") as file:
+                compile_net(net, file, weights=open_weights(str(weights)))
+
+        def copy() -> None:
+            with open(weights, "rb") as source, open(out, "wb") as file:
+                while piece := source.read(PIECE):
+                    file.write(piece)
+
+        size = os.path.getsize(weights) / 1e6
+        what = f"{NET} from a .pth of {size:.0f} MB to ONNX, warm, against copying it"
+        yield compare(what, timed(ours), timed(copy), 2.0, rounds=8)
+        out.unlink()
+        _, peak = python("-c", MAIN, "compile", NET, "--weights", weights, "-o", out)
+        yield Figure(f"compile {NET} --weights, a .pth: most memory", peak, "MB", 200, f"the file has {size:.0f} MB")
+
+
+def write(net: Net, path: Path) -> None:
+    """A checkpoint as `torch.save` writes it, of normals and, for variances, of ones."""
+    import numpy as np
+
+    from tests.torch_zip import write as write_zip
+
+    generator = np.random.default_rng(0)
+    arrays: dict[str, Any] = {}
+    for name, parameter in net.parameters.items():
+        arrays[name] = generator.standard_normal(parameter.shape, np.float32) * np.float32(0.02)
+        if name.endswith("running_var"):
+            arrays[name] = np.ones(parameter.shape, np.float32)
+            arrays[name.replace("running_var", "num_batches_tracked")] = np.array(5)
+    write_zip(path, arrays)
