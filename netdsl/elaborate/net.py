@@ -124,13 +124,13 @@ def instances(module: Module) -> list[Instance]:
         try:
             module.work.spend(NET, definition.name.span)
             instance = resolve(module, definition, {})
-            found.setdefault(_effective(instance), instance)
+            found.setdefault(effective(instance), instance)
             for parameter in definition.parameters if isinstance(definition, ast.Net) else ():
                 for value in domain_of(parameter, module.context) or ():
                     given = {parameter.name.text: (value, parameter.name.span)}
                     module.work.spend(NET, parameter.name.span)
                     varied = Instance(instance.name, module, instance.definition, given, instance.doc)
-                    found.setdefault(_effective(varied), varied)
+                    found.setdefault(effective(varied), varied)
         except Rejected as rejected:
             report.add(rejected.problem)
         except Poisoned:
@@ -138,7 +138,7 @@ def instances(module: Module) -> list[Instance]:
     return list(found.values())
 
 
-def _effective(instance: Instance) -> tuple[Any, ...]:
+def effective(instance: Instance) -> tuple[Any, ...]:
     """The key of an instance with its defaults filled in where they are known without more ado."""
     given = dict(instance.given)
     for parameter in instance.definition.parameters:

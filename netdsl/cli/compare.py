@@ -1,0 +1,82 @@
+"""`netdsl compare`: nets side by side, and the picture of it."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+from netdsl.cli.problems import note, show, tell_more
+from netdsl.diagnostics.report import Report
+from netdsl.diagnostics.terminal import escape
+from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
+from netdsl.report.comparison_nets import ALL, files, load
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from netdsl.report.canvas import Canvas
+    from netdsl.report.comparison import Compared
+
+
+class NothingToPlot(UserError, code="E0637", exit_code=USAGE_IS_WRONG):
+    """`netdsl compare --plot` draws what nets tell in their `about`: those with a published error, `top1`, and MACs
+    that are a number; `--by year` those with a `year`. None of these nets has what it takes."""
+
+
+def command(options: argparse.Namespace) -> int:
+    """Exit code 0, or 1 where a net has errors; then nothing but these is printed. Raises UserError."""
+    if options.by is not None and options.plot is None:
+        options.parser.error("--by says what --plot draws: --plot OUT.svg is missing")
+    with _picture(options) as write:
+        rows = _rows(options)
+        if rows is None:
+            return 1
+        if write is not None:
+            write(_drawn(rows, options.by))
+            note(escape(options.plot))
+    from netdsl.report import comparison
+
+    print({"text": comparison.text, "csv": comparison.csv, "json": comparison.json}[options.form](rows))
+    return 0
+
+
+def _picture(options: argparse.Namespace) -> AbstractContextManager[Callable[[Canvas], None] | None]:
+    """The file of `--plot`, judged before the work begins."""
+    if options.plot is None:
+        return nullcontext()
+    from netdsl.cli.pictures import picture_file
+
+    return picture_file(options.plot, force=options.force, reads=[file.removesuffix(ALL) for file in options.files])
+
+
+def _rows(options: argparse.Namespace) -> list[Compared] | None:
+    """None where a net has errors, which are then shown."""
+    from netdsl.report.comparison import Compared, ordered
+
+    rows: list[Compared] = []
+    reports = []
+    for file in files(options.files):
+        report = Report()
+        found = load(file, report, options.root)
+        show(report, options, is_last=False)
+        reports.append(report)
+        if not report.errors:
+            rows += [Compared(name, net, options.batch or 1) for name, net in found]
+    tell_more(reports, options)
+    return None if any(report.errors for report in reports) else ordered(rows)
+
+
+def _drawn(rows: list[Compared], by: str | None) -> Canvas:
+    from netdsl.report.comparison_chart import accuracy_by_macs, depth_by_year, plottable
+
+    if by == "year":
+        rows = [row for row in rows if row.year is not None]
+        if not rows:
+            raise NothingToPlot("none of these nets says of which year it is", "`about { year 2015 }` does")
+        return depth_by_year(rows)
+    rows = [row for row in rows if plottable(row)]
+    if not rows:
+        raise NothingToPlot("none of these nets tells a published error", '`about { top1 22.9; protocol "…" }` does')
+    return accuracy_by_macs(rows)

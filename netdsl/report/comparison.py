@@ -1,0 +1,142 @@
+"""Nets side by side, a row each, as a table for people or as CSV or JSON for programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from netdsl.diagnostics.terminal import escape, width
+from netdsl.report.figures import Figures
+from netdsl.report.table import seen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from netdsl.ir.formula import Count, Largest
+    from netdsl.ir.net import Net
+    from netdsl.report.field import Size
+
+HEAD = ("net", "year", "depth", "weights", "MACs", "memory", "field", "top-1", "top-5", "protocol")
+COLUMNS = (
+    *("net", "file", "year", "depth", "params", "macs", "peak_bytes", "receptive_field"),
+    *("top1", "top5", "protocol"),
+)
+WORDS = (HEAD.index("net"), HEAD.index("protocol"))
+"""The columns that are not numbers."""
+
+
+class Compared:
+    """A net's row.
+
+    `params`, `macs`, `depth` and `peak` (bytes, for the batch asked for) are those of `summary`; `field` is the largest
+    receptive field of a layer that does not see all, "all" where there is none; `year`, `top1` and `top5` (published
+    errors, in percent) and their `protocol` are from the net's `about`, and None where it does not tell.
+    """
+
+    __slots__ = ("depth", "field", "file", "macs", "name", "params", "peak", "protocol", "top1", "top5", "year")
+
+    def __init__(self, name: str, net: Net, batch: int = 1) -> None:
+        figures = Figures(net, batch)
+        year = net.about.get("year")
+        protocol = net.about.get("protocol")
+        self.name = name
+        self.file = net.source.name
+        self.depth = figures.depth
+        self.params = figures.params
+        self.macs: Count = figures.macs
+        self.peak: Count | Largest = figures.peak
+        self.field = _field(figures)
+        self.year = year if isinstance(year, int) else None
+        self.top1 = _percent(net.about.get("top1"))
+        self.top5 = _percent(net.about.get("top5"))
+        self.protocol = protocol if isinstance(protocol, str) else None
+
+    @property
+    def family(self) -> str:
+        """The file's own name: what the nets of a paper share."""
+        return self.file.replace("\\", "/").rpartition("/")[2].removesuffix(".net")
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        values = (self.name, self.file, self.year, self.depth, self.params, _number(self.macs), _number(self.peak))
+        return dict(zip(COLUMNS, (*values, self.field, self.top1, self.top5, self.protocol), strict=True))
+
+
+def ordered(rows: Iterable[Compared]) -> list[Compared]:
+    """The oldest first, those without a year last; a file's nets together, the cheapest first."""
+
+    def place(row: Compared) -> tuple[float, str, float, int]:
+        macs = row.macs if isinstance(row.macs, int) else float("inf")
+        return (row.year if row.year is not None else float("inf"), row.file, macs, row.params)
+
+    return sorted(rows, key=place)
+
+
+def text(rows: list[Compared]) -> str:
+    """A line a net below a head; errors in percent."""
+    table = [HEAD, *map(_cells, rows)]
+    widths = [max(map(width, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for cells in table:
+        padded = []
+        for at, (cell, wide) in enumerate(zip(cells, widths, strict=True)):
+            blank = " " * (wide - width(cell))
+            padded.append(cell + blank if at in WORDS else blank + cell)
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def csv(rows: list[Compared]) -> str:
+    """A line a net, and a head; what is not known is empty."""
+    from csv import writer
+    from io import StringIO
+
+    out = StringIO()
+    file = writer(out, lineterminator="\n")
+    file.writerow(COLUMNS)
+    for row in rows:
+        file.writerow({**row.plain, "receptive_field": seen(row.field)}.values())
+    return out.getvalue().removesuffix("\n")
+
+
+def json(rows: list[Compared]) -> str:
+    """An array of objects, with null for what is not known."""
+    from json import dumps
+
+    return dumps([row.plain for row in rows], indent=2, ensure_ascii=False)
+
+
+def _cells(row: Compared) -> tuple[str, ...]:
+    return (
+        escape(row.name),
+        "" if row.year is None else str(row.year),
+        str(row.depth),
+        f"{row.params:,}",
+        f"{row.macs:,}",
+        f"{row.peak:,}",
+        seen(row.field),
+        *("" if error is None else f"{error:.2f}" for error in (row.top1, row.top5)),
+        escape(row.protocol or ""),
+    )
+
+
+def _field(figures: Figures) -> Size | list[Size]:
+    fields = [row.field for row in figures.rows if row.node.inputs]
+    partial = [(max(sizes), field) for field in fields if (sizes := _sizes(field))]
+    largest, field = max(partial, key=lambda each: each[0], default=(0, None))
+    return field if largest > 1 else "all" if "all" in fields else None
+
+
+def _sizes(field: Size | list[Size]) -> list[int]:
+    """A field's axes, none where one of them is not a number."""
+    axes = field if isinstance(field, list) else [field]
+    sizes = [axis for axis in axes if isinstance(axis, int)]
+    return sizes if len(sizes) == len(axes) else []
+
+
+def _percent(error: object) -> float | None:
+    is_number = isinstance(error, int | float) and not isinstance(error, bool)
+    return error if is_number and 0 <= error <= 100 else None  # type: ignore[operator, return-value]
+
+
+def _number(count: Count | Largest) -> int | str:
+    return count if isinstance(count, int) else str(count)

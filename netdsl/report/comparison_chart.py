@@ -1,0 +1,296 @@
+"""Nets side by side as pictures: accuracy against operations, and depth by year; a circle's area tells the weights.
+
+After Canziani, Paszke & Culurciello (2016), "An analysis of deep neural network models for practical applications",
+figures 1 and 2.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import cycle, pairwise
+from math import sqrt
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.terminal import escape
+from netdsl.report.canvas import FAINT, INK, Canvas, Line
+from netdsl.report.comparison_axes import Axis
+from netdsl.report.comparison_labels import Label, place
+from netdsl.report.drawing.metrics import short, text_width
+from netdsl.report.drawing.shapes import Circle, Titled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from netdsl.report.comparison import Compared
+
+    Rows = Sequence[Compared]
+    Inks = Mapping[str, str]
+    Places = dict[Compared, tuple[float, float, float]]
+
+WIDTH = 1200
+LEFT, RIGHT = 64, 24
+TITLE, BELOW, APART = 80, 46, 10
+"""The heights of a panel's title, of what stands below its axis, and between two panels."""
+TALL, LOW, MANY = 700, 250, 12
+"""A panel's height with more nets than `MANY`, and with fewer."""
+LARGEST = 34
+"""The radius of the most weights, in pixels."""
+SEEN = 1.5
+"""A circle smaller than this has a dot of this radius at its centre."""
+LABEL, LINE = 11, 14
+"""The size of a label's font, and the height of its line."""
+ROW = 20
+"""The height of a legend's line."""
+GRID = "#e3e5e8"
+INKS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9", "#6c4fa3", "#7a5230")
+"""Told apart by the colour-blind too: Okabe & Ito (2008), Color universal design, the yellow darkened; two more."""
+NARROW = 1.4
+"""The least width of a year, in lanes."""
+PALE = 0.72
+"""So much white is in a circle's fill."""
+UNTOLD = "no published error"
+DIGITS = re.compile(r"\d")
+
+
+def plottable(row: Compared) -> bool:
+    """Whether accuracy against operations can be drawn: for a log axis operations are a number, and not zero."""
+    return row.top1 is not None and isinstance(row.macs, int) and row.macs > 0
+
+
+def accuracy_by_macs(rows: Rows) -> Canvas:
+    """A panel for each data set of the protocols, that of most nets first; `rows` are plottable.
+
+    Colours tell protocols, which errors must not be compared across without a thought; lines join a file's nets.
+    """
+    sets: dict[str, list[Compared]] = {}
+    for row in rows:
+        sets.setdefault(_data_set(row), []).append(row)
+    panels = sorted(sets.items(), key=lambda each: (-len(each[1]), each[0]))
+    inks = _inks([row.protocol or "protocol not told" for _, each in panels for row in each])
+    top = _legend_height(inks)
+    height = top + sum(TITLE + (TALL if len(each) > MANY else LOW) + BELOW + APART for _, each in panels)
+    canvas = Canvas(
+        WIDTH, height, "Published top-1 accuracy against operations; the area of a circle tells the weights"
+    )
+    _legend(canvas, inks)
+    for name, each in panels:
+        tall = TALL if len(each) > MANY else LOW
+        _accuracy(canvas, name, each, inks, top + TITLE, tall)
+        top += TITLE + tall + BELOW + APART
+    return canvas
+
+
+def depth_by_year(rows: Rows) -> Canvas:
+    """A lane for each file of nets, below its years; years without a net are left out. Each row has a year.
+
+    Colours tell the data set of the published error.
+    """
+    names = [_data_set(row) if row.top1 is not None else UNTOLD for row in rows]
+    inks = {**_inks([name for name in names if name != UNTOLD]), **({UNTOLD: FAINT} if UNTOLD in names else {})}
+    top = _legend_height(inks) + TITLE
+    canvas = Canvas(WIDTH, top + TALL + BELOW, "Depth by year; the area of a circle tells the weights")
+    _legend(canvas, inks)
+    middles, columns = _lanes(rows)
+    area = _Area(canvas, "depth: the most layers with operations on one path", top, TALL)
+    area.sizes(rows)
+    depth = Axis([max(1, row.depth) for row in rows], top + TALL, top, room=LARGEST + 10, is_log=True)
+    area.levels(depth, "{:g}".format)
+    for year, (start, end) in columns.items():
+        canvas.line([(end, top), (end, top + TALL)], GRID)
+        canvas.text((start + end) / 2, top + TALL + 16, str(year), anchor="middle")
+    canvas.text((LEFT + WIDTH - RIGHT) / 2, top + TALL + 36, "year of the paper", anchor="middle", ink=FAINT)
+    places: Places = {row: (middles[row.year, row.file], depth.at(max(1, row.depth)), area.radius(row)) for row in rows}
+    colours = {row: inks[name] for row, name in zip(rows, names, strict=True)}
+    area.join(places, colours, lambda row: (row.year, row.file), lambda row: row.depth)
+    area.circles(places, colours)
+    area.label(_deepest(rows), places)
+    return canvas
+
+
+def _accuracy(canvas: Canvas, name: str, rows: Rows, inks: Inks, top: float, tall: float) -> None:
+    area = _Area(canvas, f"{name}: top-1 accuracy in percent", top, tall)
+    area.sizes(rows)
+    percent = Axis([_accuracy_of(row) for row in rows], top + tall, top, room=LARGEST + 10)
+    macs = Axis([_macs(row) for row in rows], LEFT, WIDTH - RIGHT, room=LARGEST + 30, is_log=True)
+    area.levels(percent, "{:g}".format)
+    area.columns(macs, lambda value: short(round(value)), "multiply-accumulate operations for one example")
+    places = {row: (macs.at(_macs(row)), percent.at(_accuracy_of(row)), area.radius(row)) for row in rows}
+    colours = {row: inks[row.protocol or "protocol not told"] for row in rows}
+    area.join(places, colours, lambda row: (row.file, row.protocol, DIGITS.sub("", row.name)), _macs)
+    area.circles(places, colours)
+    area.label({row: row.name for row in rows}, places)
+
+
+class _Area:
+    """What is drawn between a pair of axes, in this order: the sizes' legend, grids, lines, circles and labels."""
+
+    def __init__(self, canvas: Canvas, title: str, top: float, tall: float) -> None:
+        self._canvas = canvas
+        self._top = top
+        self._low = top + tall
+        self._most = 1
+        self._lines: list[tuple[tuple[float, float], tuple[float, float]]] = []
+        canvas.text(LEFT, top - 18, title, bold=True)
+
+    def sizes(self, rows: Rows) -> None:
+        """A legend of areas, which from now on are in proportion to the weights: the largest has LARGEST."""
+        self._most = max(1, *(row.params for row in rows))
+        known = [10**power for power in range(len(str(self._most))) if self._radius(10**power) >= SEEN]
+        x, y = float(WIDTH - RIGHT), self._top - 18
+        for count in reversed(known[-3:]):
+            radius = self._radius(count)
+            self._canvas.text(x, y, short(count), anchor="end", size=LABEL, ink=FAINT)
+            x -= text_width(short(count), LABEL) + 6 + radius
+            self._canvas.add(Circle((x, self._top - 8 - radius), radius, fill="none", edge=FAINT))
+            x -= radius + 14
+        self._canvas.text(x, y, "weights:", anchor="end", size=LABEL, ink=FAINT)
+
+    def radius(self, row: Compared) -> float:
+        return self._radius(row.params)
+
+    def _radius(self, count: int) -> float:
+        return LARGEST * sqrt(count / self._most)
+
+    def levels(self, axis: Axis, words: Callable[[float], str]) -> None:
+        for value in axis.ticks(self._low, self._top):
+            y = axis.at(value)
+            self._canvas.line([(LEFT, y), (WIDTH - RIGHT, y)], GRID)
+            self._canvas.text(LEFT - 8, y, words(value), anchor="end")
+        self._canvas.line([(LEFT, self._top), (LEFT, self._low), (WIDTH - RIGHT, self._low)])
+
+    def columns(self, axis: Axis, words: Callable[[float], str], title: str) -> None:
+        for value in axis.ticks(LEFT, WIDTH - RIGHT):
+            x = axis.at(value)
+            self._canvas.line([(x, self._top), (x, self._low)], GRID)
+            self._canvas.text(x, self._low + 16, words(value), anchor="middle")
+        self._canvas.text((LEFT + WIDTH - RIGHT) / 2, self._low + 36, title, anchor="middle", ink=FAINT)
+
+    def join(
+        self,
+        places: Places,
+        colours: Mapping[Compared, str],
+        family: Callable[[Compared], object],
+        order: Callable[[Compared], float],
+    ) -> None:
+        """A pale line through the nets of each family."""
+        families: dict[object, list[Compared]] = {}
+        for row in places:
+            families.setdefault(family(row), []).append(row)
+        for rows in families.values():
+            if len(rows) > 1:
+                points = [places[row][:2] for row in sorted(rows, key=order)]
+                self._canvas.line(points, _pale(colours[rows[0]], 0.5), 1.5)
+                self._lines += pairwise(points)
+
+    def circles(self, places: Places, colours: Mapping[Compared, str]) -> None:
+        """The small ones over the large, and all edges over them."""
+        by_size = sorted(places.items(), key=lambda each: -each[1][2])
+        for row, (x, y, radius) in by_size:
+            circle = Circle((x, y), radius, fill=_pale(colours[row], PALE), edge=colours[row])
+            self._canvas.add(Titled(_told(row), [circle]))
+        for row, (x, y, radius) in by_size:
+            if radius < SEEN:
+                self._canvas.dot(x, y, SEEN, colours[row])
+            else:
+                self._canvas.add(Circle((x, y), radius, fill="none", edge=colours[row]))
+
+    def label(self, names: Mapping[Compared, str], places: Places) -> None:
+        """Names at circles; where there is no room for one, it is told where one points at the circle alone."""
+        labels = []
+        for row, name in names.items():
+            text = escape(name)
+            labels.append(Label(text, text_width(text, LABEL), LINE, places[row]))
+        place(labels, list(places.values()), self._lines, (LEFT + 2, self._top, WIDTH - RIGHT, self._low - 2))
+        for label in labels:
+            if label.line is not None:
+                self._canvas.add(Line(label.line, FAINT, 0.8))
+        for label in labels:
+            if label.box is not None:
+                left, top, right, low = label.box
+                self._canvas.text((left + right) / 2, (top + low) / 2, label.text, anchor="middle", size=LABEL)
+
+
+def _lanes(rows: Rows) -> tuple[dict[tuple[int | None, str], float], dict[int | None, tuple[float, float]]]:
+    """The middle of each lane, by year and file, and where the column of each year begins and ends."""
+    years: dict[int | None, list[str]] = {}
+    for row in rows:
+        years.setdefault(row.year, [])
+        if row.file not in years[row.year]:
+            years[row.year].append(row.file)
+    wide = (WIDTH - LEFT - RIGHT) / sum(max(NARROW, len(files)) for files in years.values())
+    middles, columns, x = {}, {}, float(LEFT)
+    for year, files in years.items():
+        size = max(NARROW, len(files)) * wide
+        columns[year] = x, x + size
+        for at, file in enumerate(files):
+            middles[year, file] = x + size * (at + 0.5) / len(files)
+        x += size
+    return middles, columns
+
+
+def _deepest(rows: Rows) -> dict[Compared, str]:
+    """The deepest net of each year's file, which stands for all in it."""
+    lanes: dict[object, list[Compared]] = {}
+    for row in rows:
+        lanes.setdefault((row.year, row.file), []).append(row)
+    return {
+        max(each, key=lambda row: row.depth): each[0].name if len(each) == 1 else each[0].family
+        for each in lanes.values()
+    }
+
+
+def _inks(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each of the names, the most frequent first."""
+    known = sorted(dict.fromkeys(names), key=lambda name: (-names.count(name), name))
+    return dict(zip(known, cycle(INKS), strict=False))
+
+
+def _legend_height(inks: Inks) -> float:
+    return 12 + ROW * (1 + max((row for _, row, _ in _legend_places(inks)), default=0))
+
+
+def _legend_places(inks: Inks) -> list[tuple[float, int, str]]:
+    """Where each entry begins: x and line."""
+    x, row, found = float(LEFT), 0, []
+    for name in inks:
+        wide = text_width(escape(name), LABEL) + 42
+        if x + wide > WIDTH - RIGHT and x > LEFT:
+            x, row = float(LEFT), row + 1
+        found.append((x, row, name))
+        x += wide
+    return found
+
+
+def _legend(canvas: Canvas, inks: Inks) -> None:
+    for x, row, name in _legend_places(inks):
+        y = 12 + ROW * (row + 0.5)
+        canvas.add(Circle((x + 6, y), 6, fill=_pale(inks[name], PALE), edge=inks[name]))
+        canvas.text(x + 18, y, escape(name), size=LABEL, ink=INK)
+
+
+def _told(row: Compared) -> str:
+    """What a browser shows where one points at the circle."""
+    parts = [row.name, *([f"{row.year}"] if row.year is not None else [])]
+    parts += [f"{row.params:,} weights", f"{row.macs:,} MACs", f"depth {row.depth}"]
+    parts += [f"{name} error {error:.2f} %" for name, error in (("top-1", row.top1), ("top-5", row.top5)) if error]
+    return escape(", ".join([*parts, *([row.protocol] if row.protocol else [])]))
+
+
+def _data_set(row: Compared) -> str:
+    """The first word of a protocol: `ImageNet`."""
+    return ((row.protocol or "").split() or ["protocol not told"])[0].rstrip(",")
+
+
+def _accuracy_of(row: Compared) -> float:
+    assert row.top1 is not None
+    return 100 - row.top1
+
+
+def _macs(row: Compared) -> int:
+    assert isinstance(row.macs, int)
+    return row.macs
+
+
+def _pale(ink: str, white: float) -> str:
+    parts = (int(ink[at : at + 2], 16) for at in (1, 3, 5))
+    return "#" + "".join(f"{round(part + (255 - part) * white):02x}" for part in parts)
