@@ -50,11 +50,13 @@ def compile_net(
     io: str = "f32",
     metadata: Mapping[str, str] | None = None,
     data: DataFile | None = None,
+    functions: bool = False,
 ) -> Emitted:
     """Write a net as one ONNX model, with the weights of a file or with initial ones drawn from the seed.
 
     With the `dtype` f16 it computes in half precision; its inputs and outputs are halves too if `io` says so.
-    `metadata` is what it tells of itself besides what netdsl puts there. The weights go into `data`, where given.
+    `metadata` is what it tells of itself besides what netdsl puts there. The weights go into `data`, where given. With
+    `functions` the blocks of the net are functions of the model.
 
     Returns the model without its weights. Raises UserError where the weights do not fit, a number is beyond a half's
     range, the model is too large for one file, or the metadata are not allowed.
@@ -69,7 +71,7 @@ def compile_net(
     values = _values(net, graph, seed, weights)
     from netdsl.wire import write, write_apart
 
-    emitted = structure(graph, opset=opset)
+    emitted = structure(graph, opset=opset, functions=functions)
     add_metadata(metadata or {}, emitted.model)
     if data is None:
         write(emitted, values, file)
@@ -95,11 +97,15 @@ def weights_size(net: Net, dtype: str = "f32") -> int:
     return BYTES[dtype] * sum(elements(parameter.shape) for parameter in net.parameters.values())
 
 
-def structure(graph: Graph, *, opset: int = OPSET) -> Emitted:
+def structure(graph: Graph, *, opset: int = OPSET, functions: bool = False) -> Emitted:
     """A graph as a checked model without its weights."""
     from netdsl.emit import check, emit
 
     emitted = emit(graph, opset=opset)
+    if functions:
+        from netdsl.functions import fold
+
+        fold(emitted, graph)
     check(emitted)
     return emitted
 
@@ -110,11 +116,13 @@ def _values(net: Net, graph: Graph, seed: int, weights: WeightFile | None) -> We
         from netdsl.weights.draw import draw_all
 
         return draw_all([p.declaration for p in graph.parameters.values()], seed)
+    from netdsl.data.ahead import ahead
     from netdsl.weights.match import match
 
     shapes = {name: p.declaration.shape for name, p in graph.parameters.items()}
     matched = match(shapes, weights, optional=net.parameters.keys() - shapes.keys())
-    return ((name, matched[name]) for name in shapes)
+    # One is read and checked while the one before is written.
+    return ahead(lambda name: (name, matched[name]), shapes, threads=1, most=2)
 
 
 def model_bytes(net: Net, graph: Graph, *, seed: int = 0, weights: WeightFile | None = None) -> bytes:

@@ -61,6 +61,11 @@ class WeightFile(ABC):
         return False
 
     @property
+    def ordered(self) -> bool:
+        """Whether its weights stand in the order of its network's layers, else only those of a kind do."""
+        return True
+
+    @property
     def flattens_last(self) -> bool:
         """Whether its networks flatten maps with the channels last, as Keras does."""
         return False

@@ -48,6 +48,10 @@ class Fitted(WeightFile):
         return self._any_value or self._file.any_value
 
     @property
+    def ordered(self) -> bool:
+        return self._file.ordered
+
+    @property
     def flattens_last(self) -> bool:
         return self._file.flattens_last
 

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     Opener = Callable[[], Any]
 
 DEEPEST = 32
+"""Groups within groups."""
+NOTED = ("name", "layer_names", "weight_names", "model_config")
 MOST = 200_000
-"""Groups and arrays of a file."""
+"""Groups of a file."""
 
 
 class Dataset:
-    """An array as its file declares it, and the texts that are noted at its group."""
+    """An array as its file declares it."""
 
     __slots__ = ("dtype", "path", "shape")
 
@@ -37,18 +39,18 @@ class Dataset:
 
 
 class Arrays:
-    """The arrays of an HDF5 file by path, and the texts that its groups have as the attribute `name`.
+    """The arrays of an HDF5 file by path, and the texts that are noted at its groups, by theirs.
 
     `source` opens the bytes: a path, or a file in memory.
     """
 
-    __slots__ = ("_source", "datasets", "names", "path")
+    __slots__ = ("_source", "datasets", "path", "texts")
 
     def __init__(self, path: str, source: Opener) -> None:
         self.path = path
         self._source = source
         self.datasets: dict[str, Dataset] = {}
-        self.names: dict[str, str] = {}
+        self.texts: dict[str, dict[str, list[str]]] = {}
         with self._open() as root:
             self._walk(root)
 
@@ -76,9 +78,9 @@ class Arrays:
         import h5py
 
         waiting: list[tuple[str, Any, int]] = [("", root, 0)]
+        seen = {h5py.h5o.get_info(root.id).addr}
         for path, group, depth in waiting:  # which grows
-            if isinstance(name := group.attrs.get("name"), str):
-                self.names[path] = name
+            self.texts[path] = {key: _texts(group.attrs[key]) for key in NOTED if key in group.attrs}
             for key in group:
                 place = f"{path}/{key}".lstrip("/")
                 if not isinstance(group.get(key, getlink=True), h5py.HardLink):
@@ -86,7 +88,8 @@ class Arrays:
                 item = group[key]
                 if isinstance(item, h5py.Dataset):
                     self._admit(place, item)
-                elif depth < DEEPEST and len(waiting) + len(self.datasets) < MOST:
+                elif depth < DEEPEST and len(waiting) < MOST and (at := h5py.h5o.get_info(item.id).addr) not in seen:
+                    seen.add(at)
                     waiting.append((place, item, depth + 1))
                 else:
                     raise self.bad("it holds groups without end")
@@ -106,6 +109,12 @@ class Arrays:
         if self.datasets[place].dtype == "bfloat16":
             array = (array.astype(np.uint32) << 16).view(np.float32)
         return np.asarray(array)
+
+
+def _texts(value: Any) -> list[str]:
+    """A text, or an array of them."""
+    found = [value] if isinstance(value, str | bytes) else np.asarray(value).reshape(-1).tolist()
+    return [each.decode("utf-8") if isinstance(each, bytes) else str(each) for each in found]
 
 
 class BytesView(io.RawIOBase):

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 NORMALISING = ("layer_normalization", "group_normalization", "batch_normalization")
 
 
+NEUTRAL = {"scale": ("gamma", 1.0), "center": ("beta", 0.0)}
+"""The arguments that leave an array of a normalisation out, which array, and what it would be."""
+
+
 class Layout:
     """A permutation of axes, and the shape that it gives; `merged` makes the first two axes of the result one."""
 
@@ -44,32 +48,19 @@ def _as_is(shape: Shape) -> Layout:
     return Layout(None, shape)
 
 
-def words_of(kind: str, count: int, about: dict[str, Any]) -> list[str | None]:
+def words_of(kind: str, count: int, about: dict[str, Any]) -> list[str] | None:
     """Keras's words for the arrays of a layer, which its files only number. `about` are the layer's arguments, where
-    the file has them; None is what cannot be told without."""
-    numbered: list[str | None] = [f"vars.{at}" for at in range(count)]
-    if kind.startswith("separable_conv"):
-        return _fitting(["depthwise_kernel", "pointwise_kernel", "bias"], count) or numbered
-    if kind == "dense" or kind.startswith(("conv", "depthwise_conv")):
-        return _fitting(["kernel", "bias"], count) or numbered
+    the file has them; None where it cannot be told without."""
     if kind in NORMALISING:
-        return _normalising(kind, count, about) or numbered
-    if kind in ("embedding", "prelu") and count == 1:
-        return ["embeddings" if kind == "embedding" else "alpha"]
-    return numbered
-
-
-def _fitting(words: list[str | None], count: int) -> list[str | None]:
-    return words[:count] if len(words) - 1 <= count <= len(words) else []
-
-
-def _normalising(kind: str, count: int, about: dict[str, Any]) -> list[str | None]:
-    moving: list[str | None] = ["moving_mean", "moving_variance"] if kind == "batch_normalization" else []
-    if about:
-        scale, center = (about.get(key) is not False for key in ("scale", "center"))
-        told = [*["gamma"] * scale, *["beta"] * center, *moving]
-        return told if len(told) == count else []
-    affine = count - len(moving)
-    if affine == 1:
-        return [None, *moving]
-    return [*(["gamma", "beta"] if affine == 2 else []), *moving] if affine in (0, 2) else []
+        moving = ["moving_mean", "moving_variance"] if kind == "batch_normalization" else []
+        if not about and count == len(moving) + 1:
+            return None
+        told = [word for argument, (word, _) in NEUTRAL.items() if about.get(argument) is not False]
+        known = [[*told, *moving], moving]
+    elif kind.startswith("separable_conv"):
+        known = [["depthwise_kernel", "pointwise_kernel", "bias"], ["depthwise_kernel", "pointwise_kernel"]]
+    elif kind == "dense" or kind.startswith(("conv", "depthwise_conv")):
+        known = [["kernel", "bias"], ["kernel"]]
+    else:
+        known = [{"embedding": ["embeddings"], "prelu": ["alpha"]}.get(kind, [])]
+    return next((words for words in known if len(words) == count), [f"vars.{at}" for at in range(count)])

@@ -30,6 +30,8 @@ def in_order(candidates: Iterable[Mapping[str, Shape]], file: WeightFile) -> Fit
     keys = [key for key in file.entries if not is_passed_over(key)]
     choices = list(candidates)
     parameters = next((each for each in choices if len(each) == len(keys)), choices[0])
+    if not file.ordered:
+        keys = _by_kind(parameters, {key: file.entries[key].shape for key in keys})
     pairs = list(zip(parameters, keys, strict=False))
     for at, (name, key) in enumerate(pairs):
         if file.entries[key].shape != parameters[name] or _are_others(name, key):
@@ -48,6 +50,36 @@ def in_order(candidates: Iterable[Mapping[str, Shape]], file: WeightFile) -> Fit
             f"{len(parameters)}; without a partner are {', '.join(map(escape, rest[:10]))}" + ", …" * (len(rest) > 10)
         )
     return Fitted(file, dict(pairs))
+
+
+def _by_kind(parameters: Mapping[str, Shape], found: Mapping[str, Shape]) -> list[str]:
+    """The file's keys in the network's order, where they stand so among layers of a kind: each of the network's layers
+    takes the next of the file's that has the same weights."""
+    left: dict[object, list[list[str]]] = {}
+    for layer in _layers(found):
+        left.setdefault(_signature(layer, found), []).append(layer)
+    keys: list[str] = []
+    for layer in _layers(parameters):
+        alike = left.get(_signature(layer, parameters))
+        if alike:
+            words = {key.split(".")[-1]: key for key in alike.pop(0)}
+            keys += [words[name.split(".")[-1]] for name in layer]
+        else:
+            keys += [key for rest in left.values() for layer in rest for key in layer]
+            break
+    taken = set(keys)
+    return [*keys, *(key for key in found if key not in taken)]
+
+
+def _layers(shapes: Iterable[str]) -> list[list[str]]:
+    found: dict[str, list[str]] = {}
+    for key in shapes:
+        found.setdefault(key.rpartition(".")[0], []).append(key)
+    return list(found.values())
+
+
+def _signature(layer: list[str], shapes: Mapping[str, Shape]) -> frozenset[tuple[str, Shape]]:
+    return frozenset((key.split(".")[-1], shapes[key]) for key in layer)
 
 
 def _are_others(name: str, key: str) -> bool:

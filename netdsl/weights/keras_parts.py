@@ -1,0 +1,162 @@
+"""Which array in a file of Keras's is which weight of which layer.
+
+Source: keras/src/saving/saving_lib.py, version 3 (`layers/conv2d_1/vars/0`: groups are counted by class, arrays by
+their place in the layer), and keras/src/legacy/saving/legacy_h5_format.py (`conv1/conv1/kernel:0`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from netdsl.diagnostics.terminal import escape
+from netdsl.weights.errors import BadWeightFile
+from netdsl.weights.keras_layout import NEUTRAL, words_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netdsl.weights.h5 import Arrays
+
+NUMBERED = re.compile(r"(.*?)/?vars/(\d+)")
+OTHERS = ("optimizer", "metrics", "compile_metrics", "optimizer_weights", "top_level_model_weights")
+"""What is in a file beside the layers."""
+
+
+class Part:
+    """One weight: Keras's word for it, the layer and its class in snake case, and the array's place in the file.
+    Without a place it is not in the file, since the model is without it, and has one `value` everywhere."""
+
+    __slots__ = ("kind", "layer", "place", "shape", "value", "word")
+
+    def __init__(
+        self, layer: str, word: str, kind: str, place: str | None, value: float = 0.0, shape: tuple[int, ...] = ()
+    ) -> None:
+        self.layer = layer
+        self.word = word
+        self.kind = kind
+        self.place = place
+        self.value = value
+        self.shape = shape
+
+
+class Described:
+    """A layer as the model's configuration has it: the group of its arrays, its name, class and arguments."""
+
+    __slots__ = ("about", "kind", "name", "place")
+
+    def __init__(self, place: str, name: str, kind: str, about: dict[str, Any]) -> None:
+        self.place = place
+        self.name = name
+        self.kind = kind
+        self.about = about
+
+
+def described(model: Any) -> list[Described]:
+    """The layers of a configuration in its order, those of models in it included; none where there is none."""
+    found: list[Described] = []
+    waiting: list[tuple[Any, Described]] = [(model, Described("", "", "", {}))]
+    while waiting:
+        each, known = waiting.pop()
+        match each:
+            case {"config": {"layers": list(layers)}}:
+                waiting += reversed(list(_layers(layers, known)))
+            case _ if known.name:
+                found.append(known)
+    return found
+
+
+def _layers(layers: list[Any], around: Described) -> Iterator[tuple[Any, Described]]:
+    """The layers of one model: groups are called `conv2d`, `conv2d_1` and so on by class."""
+    counts: dict[str, int] = {}
+    for layer in layers:
+        match layer:
+            case {"class_name": str(kind), "config": {"name": str(name)}}:
+                snake = snake_case(kind)
+                counts[snake] = counts.get(snake, -1) + 1
+                number = f"_{counts[snake]}" if counts[snake] else ""
+                place = f"{around.place}/layers/{snake}{number}".lstrip("/")
+                yield layer, Described(place, f"{around.name}.{name}".lstrip("."), snake, layer["config"])
+
+
+def snake_case(name: str) -> str:
+    """`Conv2DTranspose` as `conv2d_transpose`. Source: keras/src/utils/naming.py, to_snake_case."""
+    name = re.sub(r"\W+", "", name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def numbered(arrays: Arrays, layers: list[Described]) -> Iterator[Part]:
+    """The weights of a file whose arrays are called `vars/0`, `vars/1` and so on. Raises BadWeightFile."""
+    groups: dict[str, list[str]] = {}
+    for place in arrays.datasets:
+        if place.split("/")[0] not in OTHERS and (found := NUMBERED.fullmatch(place)):
+            groups.setdefault(found[1], []).append(place)
+    known = [layer for layer in layers if layer.place in groups]
+    rest = groups.keys() - {layer.place for layer in known}
+    for place in sorted(rest, key=_natural):
+        kind = re.sub(r"_\d+$", "", place.split("/")[-1])
+        known.append(Described(place, _called(place, arrays), kind, {}))
+    for layer in known:
+        places = sorted(groups[layer.place], key=_natural)
+        words = words_of(layer.kind, len(places), layer.about)
+        if words is None:
+            raise BadWeightFile(
+                f"{escape(arrays.path)}: `{escape(layer.name)}` has {len(places)} arrays, and which of gamma and beta "
+                "is missing it does not say",
+                "save the whole model, as .keras",
+            )
+        yield from _whole(arrays, layer, dict(zip(words, places, strict=True)))
+
+
+def named(arrays: Arrays, layers: list[Described]) -> Iterator[Part]:
+    """The weights of an older file, where they have names: `conv1/kernel:0`, in groups called after the layers."""
+    known = {layer.name: layer for layer in layers}
+    root = "model_weights" if any(place.startswith("model_weights/") for place in arrays.datasets) else ""
+    names = arrays.texts.get(root, {}).get("layer_names")
+    for name in names or sorted({place.removeprefix(root).lstrip("/").split("/")[0] for place in arrays.datasets}):
+        group = f"{root}/{name}".lstrip("/")
+        listed = arrays.texts.get(group, {}).get("weight_names")
+        places = [place for place in arrays.datasets if place.startswith(f"{group}/")]
+        if listed is not None:
+            places = sorted(places, key=lambda place: _at(listed, place.removeprefix(f"{group}/")))
+        inner: dict[str, dict[str, str]] = {}
+        for place in places if name not in OTHERS else ():
+            path = [part for part in place.removeprefix(f"{group}/").split("/") if part != name]
+            layer = ".".join([name, *path[:-1]])
+            inner.setdefault(layer, {})[path[-1].partition(":")[0]] = place
+        for layer, words in inner.items():
+            yield from _whole(arrays, known.get(layer, Described(group, layer, "", {})), words)
+
+
+def _whole(arrays: Arrays, layer: Described, words: dict[str, str]) -> Iterator[Part]:
+    """A layer's weights, with those that it is told to be without, and which then change nothing."""
+    shapes = [arrays.datasets[place].shape for place in words.values()]
+    for argument, (word, value) in NEUTRAL.items():
+        if layer.about.get(argument) is False and word not in words and layer.kind.endswith("normalization") and shapes:
+            yield Part(layer.name, word, layer.kind, None, value, shapes[0])
+        elif word in words:
+            yield Part(layer.name, word, layer.kind, words[word])
+    for word, place in words.items():
+        if word not in {neutral for neutral, _ in NEUTRAL.values()}:
+            yield Part(layer.name, word, layer.kind, place)
+
+
+def _at(listed: list[str], path: str) -> int:
+    return listed.index(path) if path in listed else len(listed)
+
+
+def _called(place: str, arrays: Arrays) -> str:
+    """A group's name: what its layers are called, those around it first."""
+    parts = place.split("/")
+    names = []
+    for at, part in enumerate(parts):
+        if part not in ("layers", ""):
+            here = "/".join(parts[: at + 1])
+            names.append(arrays.texts.get(f"{here}/vars", arrays.texts.get(here, {})).get("name", [part])[0])
+    return ".".join(names) or "model"
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """`conv_10` behind `conv_9`."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,15})", text)]
