@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from netdsl.cli.problems import note, show, tell_more
 from netdsl.diagnostics.report import Report
 from netdsl.diagnostics.terminal import escape
 from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
-from netdsl.report.comparison_nets import ALL, files, load
+from netdsl.report.comparison_nets import files, load
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
     from netdsl.report.canvas import Canvas
     from netdsl.report.comparison import Compared
@@ -29,26 +26,15 @@ def command(options: argparse.Namespace) -> int:
     """Exit code 0, or 1 where a net has errors; then nothing but these is printed. Raises UserError."""
     if options.by is not None and options.plot is None:
         options.parser.error("--by says what --plot draws: --plot OUT.svg is missing")
-    with _picture(options) as write:
-        rows = _rows(options)
-        if rows is None:
-            return 1
-        if write is not None:
-            write(_drawn(rows, options.by))
-            note(escape(options.plot))
+    rows = _rows(options)
+    if rows is None:
+        return 1
+    if options.plot is not None:
+        _draw(rows, options)
     from netdsl.report import comparison
 
     print({"text": comparison.text, "csv": comparison.csv, "json": comparison.json}[options.form](rows))
     return 0
-
-
-def _picture(options: argparse.Namespace) -> AbstractContextManager[Callable[[Canvas], None] | None]:
-    """The file of `--plot`, judged before the work begins."""
-    if options.plot is None:
-        return nullcontext()
-    from netdsl.cli.pictures import picture_file
-
-    return picture_file(options.plot, force=options.force, reads=[file.removesuffix(ALL) for file in options.files])
 
 
 def _rows(options: argparse.Namespace) -> list[Compared] | None:
@@ -68,7 +54,15 @@ def _rows(options: argparse.Namespace) -> list[Compared] | None:
     return None if any(report.errors for report in reports) else ordered(rows)
 
 
-def _drawn(rows: list[Compared], by: str | None) -> Canvas:
+def _draw(rows: list[Compared], options: argparse.Namespace) -> None:
+    from netdsl.cli.pictures import picture_file
+
+    with picture_file(options.plot, force=options.force, reads=[row.file for row in rows]) as write:
+        write(_picture(rows, options.by))
+    note(escape(options.plot))
+
+
+def _picture(rows: list[Compared], by: str | None) -> Canvas:
     from netdsl.report.comparison_chart import accuracy_by_macs, depth_by_year, plottable
 
     if by == "year":

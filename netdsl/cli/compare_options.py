@@ -41,3 +41,18 @@ def compare(commands: Commands) -> None:
     parser.set_defaults(format="text")
     parser.add_argument("--strict", action="store_true", help="take warnings for errors")
     parser.add_argument("--root", metavar="DIR", help="the folder that `use` may not leave; NET's own by default")
+
+
+def view(commands: Commands) -> None:
+    parser = options._add(
+        commands, "view", "show a net or a compiled model in Netron", "FILE|MODEL.onnx [OPTION ...]", None
+    )
+    parser.add_argument("file", metavar="FILE|MODEL.onnx", help=f"{options.FILE}; or a compiled model")
+    parser.add_argument("--port", type=_port, metavar="N", help="serve on this port; on a free one by default")
+    parser.add_argument("--no-browser", action="store_true", help="open no browser, and only tell the address")
+    options._weights(parser)
+    options._spec(parser)
+
+
+def _port(text: str) -> int:
+    return options._between(text, 0, 2**16 - 1)

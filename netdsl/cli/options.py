@@ -144,6 +144,7 @@ def _compile(commands: Commands) -> None:
     parser.add_argument("--quantize", choices=("int8",), metavar="T", help="compute in int8; needs --calibrate")
     _append(parser, "--calibrate", "DATA", "examples for --quantize, as `run` takes them; may be given several times")
     _append(parser, "--metadata", "KEY=VALUE", "something that the model tells of itself; may be given several times")
+    parser.add_argument("--functions", action="store_true", help="keep blocks as functions, which viewers show folded")
     parser.add_argument("--external-data", action="store_true", help="put the weights beside the model: OUT.onnx.data")
     parser.add_argument("--training", action="store_true", help="compile a step of the net's training instead")
     _weights(parser)
@@ -268,6 +269,7 @@ COMMANDS = {
     "weights": _from("weight_options", "weights"),
     "diff": _from("weight_options", "diff"),
     "compare": _from("compare_options", "compare"),
+    "view": _from("compare_options", "view"),
     "zoo": _zoo,
     "layers": _layers,
     "explain": _explain,

@@ -167,7 +167,7 @@ class Circle(Shape):
     def png(self, picture: Picture, draw: ImageDraw) -> None:
         x, y = self.at
         points = [(x + self.radius * cos(step * pi / 32), y + self.radius * sin(step * pi / 32)) for step in range(64)]
-        draw.polygon(points, self.fill, self.edge, PNG_SCALE)
+        draw.polygon(points, None if self.fill == "none" else self.fill, self.edge, PNG_SCALE)
 
 
 PNG_SCALE = 2
