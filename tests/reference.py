@@ -16,6 +16,9 @@ NETS = Path(__file__).parent / "nets"
 NETWORKS: dict[str, dict] = json.loads(gzip.decompress((DATA / "networks.json.gz").read_bytes()))
 """By torchvision's or timm's name: `params`, `macs`, `state_dict`, `layers` (name to shape and MACs), `stages`."""
 
+NAMES: dict[str, list] = json.loads(gzip.decompress((DATA / "names.json.gz").read_bytes()))
+"""Names and shapes of further networks' weights, as those who published weights have them."""
+
 COUNTS: dict[str, dict[str, int]] = json.loads((DATA / "counts.json").read_text())
 
 OURS = {
@@ -29,6 +32,7 @@ OURS = {
     "nin_imagenet": "nin",
     "caffe_nin_imagenet": "nin",
     "nin_imagenet_227": NETS / "nin_227.net",
+    "resnet_idelbayev20": NETS / "resnet20_split.net",
     "zfnet_paper_224": "zfnet",
     "perceptron_784_10": "perceptron",
     "mlp_784_300_100_10": "mlp",

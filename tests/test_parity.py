@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from reference import DATA, load
+from reference import DATA, NAMES, load
 from rule_weights import RuleWeights, rule_input
 
 from netdsl.compile import compile_to_bytes
@@ -14,15 +14,33 @@ TOLERANCE = 1e-5
 """Of the largest logit. Engines differ by a tenth of it, a tensor rolled by one place makes ten times that."""
 
 FAST = (
-    "caffe_lenet5_full_c3_32",
-    "resnet18",
-    "mobilenet_v2",
-    "googlenet",
-    "densenet121",
-    "resnet50",
-    "caffe_nin_imagenet",
+    *(
+        "caffe_lenet5_full_c3_32",
+        "resnet18",
+        "mobilenet_v2",
+        "googlenet",
+        "densenet121",
+        "resnet50",
+        "caffe_nin_imagenet",
+    ),
+    *("squeezenet1_0", "squeezenet1_1", "shufflenet_v2_x1_0", "mobilenet_v3_small", "mnasnet1_0", "efficientnet_b0"),
+    *("efficientnet_lite0", "bvlc_googlenet", "resnet_idelbayev20", "resnet34", "inception_v3"),
 )
-SLOW = ("alexnet", "caffe_bvlc_alexnet", "vgg16", "vgg16_bn")
+SLOW = (
+    *(
+        "alexnet",
+        "caffe_bvlc_alexnet",
+        "vgg11",
+        "vgg11_bn",
+        "vgg13",
+        "vgg13_bn",
+        "vgg16",
+        "vgg16_bn",
+        "vgg19",
+        "vgg19_bn",
+    ),
+    *("resnet101", "resnet152", "inception_v4", "densenet169", "resnext50_32x4d"),
+)
 NETWORKS = [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
 
@@ -49,3 +67,10 @@ def test_training_heads_may_be_in_the_file_or_not() -> None:
 @pytest.mark.parametrize("network", NETWORKS)
 def test_logits_are_pytorchs(network: str) -> None:
     assert relative_error(network) <= TOLERANCE
+
+
+@pytest.mark.parametrize("network", NAMES)
+def test_weights_have_the_names_that_the_world_gave_them(network: str) -> None:
+    """In the order, too, in which a state_dict has them; of networks that tests/test_names.py does not look at."""
+    ours = [[p.name, list(p.shape)] for node in load(network).nodes for p in node.parameters.values()]
+    assert ours == NAMES[network]
