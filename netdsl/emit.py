@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Graph, Operation, Tensor, Value
     from netdsl.ir.net import Net, Node, Parameter
     from netdsl.ir.shape import Dim
+    from netdsl.text import Span
 
 OPSETS = range(17, 27)
 """What onnxruntime 1.31 runs, and what every op is tested at."""
@@ -37,6 +38,9 @@ ELEMENT_TYPES = {
     "bool": (TensorProto.BOOL, "|b1"),
 }
 """Each element type's number in ONNX, and its bytes."""
+
+FUNCTIONS = "netdsl"
+"""The domain of a model's own functions."""
 
 NEXT = ".next"
 """What a step's result is called after the value that it replaces: `conv1.weight.next`."""
@@ -108,7 +112,7 @@ def emit(graph: Graph, *, opset: int = 21, float_type: str = "f32") -> Emitted:
 
 def check(emitted: Emitted) -> None:
     """onnx's own full check, shapes included. What it rejects is our bug. Ops of other domains it does not know."""
-    if len(emitted.model.opset_import) > 1:
+    if any(each.domain not in ("", FUNCTIONS) for each in emitted.model.opset_import):
         return
     onnx.checker.check_model(emitted.skeleton, full_check=True)
 
@@ -200,10 +204,14 @@ def _value_info(name: str, shape: tuple[Dim, ...], dtype: str) -> ValueInfoProto
 
 def _annotate(proto: NodeProto, node: Node) -> None:
     """Say where a node comes from, for runtimes' messages and profiles: `resnet.net:14:3`."""
-    source = node.span.source
-    line, column = source.position(node.span.start)
-    proto.metadata_props.add(key="netdsl.source", value=f"{_file_name(source.name)}:{line}:{column}")
+    proto.metadata_props.add(key="netdsl.source", value=place(node.span))
     proto.metadata_props.add(key="netdsl.layer", value=node.name)
+
+
+def place(span: Span) -> str:
+    """`resnet.net:14:3`."""
+    line, column = span.source.position(span.start)
+    return f"{_file_name(span.source.name)}:{line}:{column}"
 
 
 def _file_name(name: str) -> str:

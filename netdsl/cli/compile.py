@@ -72,6 +72,7 @@ def _write(net: Net, options: argparse.Namespace, file: Counted, data: Counted |
         "dtype": options.dtype,
         "io": options.io or "f32",
         "metadata": metadata_of(options.metadata),
+        "functions": options.functions,
     }
     if options.quantize is None:
         from netdsl.compile import compile_net
@@ -93,6 +94,8 @@ def _check_together(options: argparse.Namespace) -> None:
         for name, given in (("--dtype and --io", half), ("--quantize", options.quantize or options.calibrate)):
             if given:
                 raise OptionsClash(f"--training does not go with {name}: a step computes in f32")
+        if options.functions:
+            raise OptionsClash("--training does not go with --functions: a step computes blocks and their gradients")
     if options.io is not None and options.dtype == "f32":
         raise OptionsClash("--io goes with --dtype f16")
     if options.quantize is None:
@@ -103,7 +106,8 @@ def _check_together(options: argparse.Namespace) -> None:
         raise OptionsClash(
             f"--quantize {options.quantize} needs examples", "name a file of some hundred: --calibrate DATA"
         )
-    for name, given in (("--dtype f16", options.dtype != "f32"), ("--external-data", options.external_data)):
+    half = ("--dtype f16", options.dtype != "f32")
+    for name, given in (half, ("--external-data", options.external_data), ("--functions", options.functions)):
         if given:
             raise OptionsClash(f"--quantize {options.quantize} does not go with {name}")
 
@@ -154,7 +158,8 @@ def _contents(made: Emitted, nodes: int, options: argparse.Namespace) -> str:
     parameters = f"{_counted(count, 'parameter')} {whence}" if count else "no parameters"
     precision = options.quantize or (options.dtype if options.dtype != "f32" else "")
     ending = f", {precision}" if precision else ""
-    return f"{parameters}, {_counted(nodes, 'node')}, opset {made.model.opset_import[0].version}{ending}"
+    blocks = f", {_counted(len(made.model.functions), 'function')}" if made.model.functions else ""
+    return f"{parameters}, {_counted(nodes, 'node')}{blocks}, opset {made.model.opset_import[0].version}{ending}"
 
 
 def _counted(count: int, what: str) -> str:
