@@ -14,32 +14,13 @@ TOLERANCE = 1e-5
 """Of the largest logit. Engines differ by a tenth of it, a tensor rolled by one place makes ten times that."""
 
 FAST = (
-    *(
-        "caffe_lenet5_full_c3_32",
-        "resnet18",
-        "mobilenet_v2",
-        "googlenet",
-        "densenet121",
-        "resnet50",
-        "caffe_nin_imagenet",
-    ),
+    *("caffe_lenet5_full_c3_32", "resnet18", "mobilenet_v2", "googlenet", "densenet121", "resnet50"),
     *("squeezenet1_0", "squeezenet1_1", "shufflenet_v2_x1_0", "mobilenet_v3_small", "mnasnet1_0", "efficientnet_b0"),
-    *("efficientnet_lite0", "bvlc_googlenet", "resnet_idelbayev20", "resnet34", "inception_v3"),
+    *("efficientnet_lite0", "bvlc_googlenet", "caffe_nin_imagenet", "resnet_idelbayev20", "resnet34", "inception_v3"),
 )
 SLOW = (
-    *(
-        "alexnet",
-        "caffe_bvlc_alexnet",
-        "vgg11",
-        "vgg11_bn",
-        "vgg13",
-        "vgg13_bn",
-        "vgg16",
-        "vgg16_bn",
-        "vgg19",
-        "vgg19_bn",
-    ),
-    *("resnet101", "resnet152", "inception_v4", "densenet169", "resnext50_32x4d"),
+    *("alexnet", "caffe_bvlc_alexnet", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19"),
+    *("vgg19_bn", "resnet101", "resnet152", "inception_v4", "densenet169", "resnext50_32x4d"),
 )
 NETWORKS = [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
