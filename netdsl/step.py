@@ -55,17 +55,24 @@ def training_step(net: Net, recipe: Recipe) -> Graph:
 def forward(net: Net, recipe: Recipe) -> tuple[Graph, Value]:
     """The graph from the inputs to the loss, and that; of the net's outputs it gives those for inference."""
     graph = pool_first(lower_training(net, batch=recipe.batch, seed=recipe.seed, frozen=recipe.freeze))
-    for name in (*graph.inputs, *graph.outputs):
-        if name in (TARGET, RATE, LOSS, STEP):
-            raise NameIsTaken(
-                f"`{name}` of the net has the name of a part of the training step", "give it another name"
-            )
+    check_names(net)
     loss = defended(graph, total_loss(graph, net, recipe.losses), recipe.augment)
     for output in net.outputs.values():
         if output.training:
             del graph.outputs[output.name]
     graph.output(LOSS, ops.identity(loss) if loss in graph.outputs.values() else loss)
     return graph, graph.outputs[LOSS]
+
+
+def check_names(net: Net) -> None:
+    """Raises NameIsTaken at the first input or output of a net that is called as a part of its step."""
+    named = [(node.name, node.span) for node in net.inputs]
+    named += [(output.name, output.span) for output in net.outputs.values()]
+    for name, span in named:
+        if name in (TARGET, RATE, LOSS, STEP):
+            raise NameIsTaken(
+                f"{span}: a training step has a `{name}` of its own, and the net has one too", "give it another label"
+            )
 
 
 def total_loss(graph: Graph, net: Net, lines: Sequence[LossLine]) -> Value:

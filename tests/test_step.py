@@ -176,5 +176,5 @@ def test_a_runner_goes_on_from_what_the_step_before_left():
 
 
 def test_a_net_that_takes_a_name_of_the_step_is_told_so():
-    with pytest.raises(NameIsTaken, match="`rate` of the net"):
+    with pytest.raises(NameIsTaken, match="step has a `rate` of its own"):
         step_of(f"net t {{ input rate 5; dense 3 }}\n{TRAIN}")

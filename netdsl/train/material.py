@@ -15,7 +15,7 @@ from netdsl.data.order import permutation
 from netdsl.data.wanted import Target, Wanted
 from netdsl.diagnostics.user_error import UserError
 from netdsl.emit import PICTURE
-from netdsl.step import target_name
+from netdsl.step import check_names, target_name
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -33,8 +33,9 @@ class TooFew(UserError, code="E0865"):
 
 
 def wanted(recipe: Recipe, augment: Augment | None = None, classes: Sequence[str] | None = None) -> Wanted:
-    """What a data set must have for a recipe."""
+    """What a data set must have for a recipe. Raises NameIsTaken."""
     net = recipe.net
+    check_names(net)
     inputs: dict[str, tuple[Any, str]] = {}
     pictures: dict[str, Picture] = {}
     for node in net.inputs:
