@@ -41,6 +41,9 @@ CPU = "CPUExecutionProvider"
 RECORD, ASSIGNMENT = "session.record_ep_graph_assignment_info", "get_provider_graph_assignment_info"
 REFUSE, REFUSED = "session.disable_cpu_ep_fallback", "fallback to CPU EP has been explicitly disabled"
 SILENT = 4
+THREADS = 1024
+"""More than any machine has use for; of a hundred thousand, onnxruntime tries to start each."""
+
 SHOWN = 3
 """So many nodes are named."""
 
@@ -89,8 +92,8 @@ def _options(threads: int | None, in_order: bool = False) -> Any:
         options.enable_mem_pattern = False  # one block for all that lives, planned ahead, takes half as much again
     options.log_severity_level = SILENT  # what it has to say comes as an exception too
     if threads is not None:
-        if threads < 1:
-            raise NoProvider(f"a model needs at least one thread, not {threads}")
+        if not 1 <= threads <= THREADS:
+            raise NoProvider(f"a model takes from 1 to {THREADS:,} threads, not {threads:,}")
         options.intra_op_num_threads = threads
     return options
 

@@ -163,8 +163,9 @@ def test_providers() -> None:
     with pytest.raises(NoProvider, match=r"the provider `quantum` is not one that is known; there is .*cpu") as caught:
         Session(GOOD, provider="quantum")
     assert caught.value.exit_code == 2
-    with pytest.raises(NoProvider, match="at least one thread, not 0"):
-        Session(GOOD, threads=0)
+    for threads, said in ((0, "0"), (100_000, "100,000")):
+        with pytest.raises(NoProvider, match=f"takes from 1 to 1,024 threads, not {said}"):
+            Session(GOOD, threads=threads)
 
 
 def test_a_provider_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
