@@ -332,6 +332,9 @@ def test_settings_of_lines_that_are_not_there():
 
 WRONG_SETTINGS = [
     ("train.lr=0", "E0401"),
+    ("train.lr=-1", "E0401"),
+    ("train.batch=-1e3", "E0401"),
+    ("train.schedule.warmup=- 0.5", "E0401"),
     ("train.lr=nan", "E0201"),
     ("train.lrr=1", "E0216"),
     ("train.momentun=1", "E0216"),

@@ -24,6 +24,8 @@ FORM = re.compile(r"\s*train\.([A-Za-z_]\w*)(?:\.([A-Za-z_]\w*))?\s*=(.*\S.*)", 
 DEFAULTS = {"optimizer": "sgd", "schedule": "constant"}
 """What a line that is not there says."""
 EXCLUDED = {"epochs": "steps", "steps": "epochs"}
+NEGATIVE = re.compile(r"-\s*[\d.][\w.]*")
+"""A number that stands in parentheses where it is an argument among others; here it is the only one."""
 
 
 class BadTrainSetting(UserError, code="E0626", exit_code=USAGE_IS_WRONG):
@@ -46,6 +48,8 @@ def override(training: ast.Train, settings: Sequence[str], module: Module) -> tu
         if not matched:
             raise BadTrainSetting(f"`--set {escape(setting)}` is not of the form train.KEY=VALUE")
         key, argument, value = matched[1], matched[2] or "", matched[3].strip()
+        if NEGATIVE.fullmatch(value):
+            value = f"({value})"
         if not argument and key not in KEYS and key in _arguments():
             key, argument = "optimizer", key
         if (key, argument) in seen:
