@@ -106,7 +106,7 @@ def _copy(file: str, folder: str) -> None:
     from netdsl.cli.problems import note
     from netdsl.files import write_all
 
-    texts = {name: _text(name) for name in _used(file)}
+    texts = {name: _text(name) for name in [*_used(file), *_beside(file)]}
     targets = {name: os.path.join(folder, name) for name in texts}
     for target in targets.values():
         if os.path.lexists(target):
@@ -115,6 +115,14 @@ def _copy(file: str, folder: str) -> None:
         write_all({targets[name]: text.encode() for name, text in texts.items()})
     for target in targets.values():
         note(escape(os.path.normpath(target)))
+
+
+def _beside(file: str) -> list[str]:
+    """The rules by which others' weights become a spec's, where it has any."""
+    from netdsl.weights.rename import SUFFIX
+
+    name = file.removesuffix(".net") + SUFFIX
+    return [name] if os.path.exists(os.path.join(data("specs"), name)) else []
 
 
 def _used(file: str) -> list[str]:

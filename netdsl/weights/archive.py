@@ -81,7 +81,7 @@ class ZipMembers:
             if name not in self._checked:
                 self._checked.add(name)
                 self._test(file, start, member)
-            return _mapped(file, start + begin, end - begin)
+            return mapped(file, start + begin, end - begin)
 
     def _start(self, file: Any, member: zipfile.ZipInfo) -> int:
         """Where a member's bytes begin, behind its local header, which must be of the same name.
@@ -101,7 +101,7 @@ class ZipMembers:
     def _test(self, file: Any, start: int, member: zipfile.ZipInfo) -> None:
         found = 0
         for at in range(0, member.file_size, PIECE):
-            found = zlib.crc32(_mapped(file, start + at, min(PIECE, member.file_size - at)).data, found)
+            found = zlib.crc32(mapped(file, start + at, min(PIECE, member.file_size - at)).data, found)
         if found != member.CRC:
             raise self.bad(f"its member {member.filename} has a wrong checksum")
 
@@ -124,7 +124,7 @@ class ZipMembers:
         return b"".join(parts)
 
 
-def _mapped(file: Any, start: int, size: int) -> Bytes:
+def mapped(file: Any, start: int, size: int) -> Bytes:
     if not size:
         return np.empty(0, np.uint8)
     return np.memmap(file, np.uint8, "r", start, (size,))

@@ -81,6 +81,10 @@ def open_weights(path: str) -> WeightFile:
         head = file.read(64)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _open_zip(path)
+    if head.startswith(LEGACY):
+        from netdsl.weights.legacy import LegacyTorchWeights
+
+        return LegacyTorchWeights(path)
     if path.lower().endswith(".onnx") and not mistaken(head):
         from netdsl.weights.onnx_model import OnnxWeights
 
@@ -118,11 +122,6 @@ def _stranger(path: str, head: bytes) -> BadWeightFile:
     name = escape(path)
     if what := mistaken(head):
         return BadWeightFile(f"{name} {what}")
-    if head.startswith(LEGACY):
-        return BadWeightFile(
-            f"{name} is in PyTorch's format before 1.6, and never read: it is a pickle, and a pickle can run programs",
-            "save it anew, which makes a zip file: `torch.save(torch.load(path, weights_only=True), path)`",
-        )
     if head.startswith(b"\x80"):
         return BadWeightFile(f"{name} is pickled, and never read: a pickle can run programs", CONVERT)
     if head.startswith(b"\x93NUMPY"):

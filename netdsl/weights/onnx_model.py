@@ -42,7 +42,7 @@ TYPES = {
 }
 """NumPy's name of an element's type, by its number in TensorProto."""
 
-GRAPH, INITIALIZER = 7, 5
+PRODUCER, GRAPH, INITIALIZER = 2, 7, 5
 DIMS, DATA_TYPE, FLOATS, NAME, RAW, DOUBLES, EXTERNAL, LOCATION = 1, 2, 4, 8, 9, 10, 13, 14
 LISTED = {FLOATS: "float32", DOUBLES: "float64"}
 
@@ -60,20 +60,23 @@ class _Tensor:
 
 
 class OnnxWeights(WeightFile):
-    """The float initialisers of a model, but for the constants that netdsl or another exporter put beside the weights:
-    whole numbers, and single ones."""
+    """The float initialisers of a model, but for the constants beside the weights: whole numbers and single ones, and
+    in a model of netdsl's what is called after a place in the graph, `normalize1/constant`."""
 
-    __slots__ = ("_data", "_tensors")
+    __slots__ = ("_data", "_is_ours", "_tensors")
 
     def __init__(self, path: str) -> None:
         self.path = path
         with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
             self._data = np.memmap(file, np.uint8, "r") if size else np.empty(0, np.uint8)
+        self._is_ours = False
         self._tensors: dict[str, _Tensor] = {}
         self.entries: dict[str, Entry] = {}
         try:
             for field, kind, begin, end in self._fields(0, size):
+                if (field, kind) == (PRODUCER, 2):
+                    self._is_ours = self._text(begin, end) == "netdsl"
                 if (field, kind) == (GRAPH, 2):
                     self._graph(begin, end)
         except (IndexError, UnicodeDecodeError):
@@ -163,6 +166,8 @@ class OnnxWeights(WeightFile):
         """Note a tensor as a weight, where it can be one."""
         name, dtype = tensor.name, TYPES.get(tensor.dtype)
         if dtype is None or dtype.startswith(("int", "uint", "bool")) or not tensor.shape:
+            return
+        if self._is_ours and "/" in name:
             return
         if len(tensor.shape) > MOST_AXES or max(tensor.shape) >= 2**63:
             raise self._bad(f"`{name}` has a shape that is none")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from mmap import mmap
 
     Persistent = Callable[[Any], Any]
 
@@ -53,14 +54,19 @@ MARK = Mark()
 def unpickle(data: bytes, names: Mapping[str, object], persistent: Persistent) -> object:
     """What a pickle describes. `names` are the globals that it may have, each a value or a Function; `persistent` makes
     something of an identifier of what is stored elsewhere. Raises Refused."""
-    machine = _Machine(data, names, persistent)
+    return unpickle_at(data, 0, names, persistent)[0]
+
+
+def unpickle_at(data: bytes | mmap, at: int, names: Mapping[str, object], persistent: Persistent) -> tuple[object, int]:
+    """The same of a pickle that begins within data, and where it ends."""
+    machine = _Machine(data, at, names, persistent)
     try:
         while not machine.done:
             code = machine.take(1)[0]
             if code not in OPERATIONS:
                 raise Refused(f"its operation 0x{code:02x} at byte {machine.at - 1:,} is none of a file of tensors")
             OPERATIONS[code](machine)
-        return machine.pop()
+        return machine.pop(), machine.at
     except (IndexError, KeyError, TypeError, ValueError, OverflowError, struct.error):
         raise Refused(f"its pickle makes no sense at byte {machine.at:,}") from None
 
@@ -68,9 +74,9 @@ def unpickle(data: bytes, names: Mapping[str, object], persistent: Persistent) -
 class _Machine:
     __slots__ = ("at", "data", "done", "memo", "names", "persistent", "stack")
 
-    def __init__(self, data: bytes, names: Mapping[str, object], persistent: Persistent) -> None:
+    def __init__(self, data: bytes | mmap, at: int, names: Mapping[str, object], persistent: Persistent) -> None:
         self.data = data
-        self.at = 0
+        self.at = at
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.names = names
@@ -88,7 +94,9 @@ class _Machine:
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
 
     def line(self) -> str:
-        end = self.data.index(b"\n", self.at)
+        end = self.data.find(b"\n", self.at)
+        if end < 0:
+            raise Refused("its pickle is cut short")
         text = self.take(end - self.at).decode("utf-8")
         self.at += 1
         return text

@@ -1,7 +1,7 @@
 """PyTorch's checkpoints (`torch.save` from 1.6 on), without PyTorch and without running their pickle.
 
 A zip file: `data.pkl` tells what there is, `data/0`, `data/1` … are the tensors' storages, end to end and not
-compressed. Source: torch/serialization.py and torch/_utils.py, version 2.
+compressed. Older files are `legacy.py`'s. Source: torch/serialization.py and torch/_utils.py, version 2.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from netdsl.weights.pickled import Forbidden, Function, Refused, unpickle
 from netdsl.weights.state_dict import find
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from netdsl.weights.archive import Bytes
     from netdsl.weights.file import Array
 
 LONGEST_PICKLE = 2**26
@@ -169,21 +172,11 @@ class TorchWeights(WeightFile):
     def _load(self) -> object:
         pickle = self._zip.read(self._root + PICKLE, LONGEST_PICKLE)
         try:
-            return unpickle(pickle, NAMES, self._storage)
+            return unpickle(pickle, NAMES, storage_of)
         except Forbidden as error:
-            raise BadWeightFile(
-                f"{escape(self.path)} asks for `{escape(error.name[:200])}`, and is not read: "
-                "a pickle can run programs, and this one holds more than tensors",
-                CONVERT,
-            ) from None
+            raise asks_for(error.name, self.path) from None
         except Refused as error:
             raise self._zip.bad(str(error)) from None
-
-    def _storage(self, identifier: object) -> Storage:
-        match identifier:
-            case ("storage", str(dtype), str(key), _, int(count)) if dtype in STORAGES.values() and _is_size(count):
-                return Storage(dtype, key, count)
-        raise Refused(f"it names a storage in an unknown way: {type(identifier).__name__}")
 
     def _check_storage(self, storage: Storage) -> None:
         name = f"{self._root}data/{storage.key}"
@@ -197,15 +190,36 @@ class TorchWeights(WeightFile):
 
     def read(self, key: str) -> Array:
         tensor = self._tensors[key]
-        storage, width = tensor.storage, tensor.storage.width
-        halves = storage.dtype == "bfloat16"
-        dtype = np.dtype("uint16" if halves else storage.dtype).newbyteorder(">" if self._big else "<")
-        if not tensor.span:
-            return np.empty(tensor.shape, np.float32 if halves else dtype)
-        data = self._zip.map(
-            f"{self._root}data/{storage.key}", tensor.offset * width, (tensor.offset + tensor.span) * width
-        )
-        array = strided(data, dtype, tensor.shape, tensor.strides)
-        if halves:  # a bfloat16 is the upper half of a float32
-            return (array.astype(np.uint32) << 16).view(np.float32)
-        return array
+        name = f"{self._root}data/{tensor.storage.key}"
+        return values(tensor, lambda begin, end: self._zip.map(name, begin, end), is_big=self._big)
+
+
+def storage_of(identifier: object) -> Storage:
+    """What a pickle calls a storage. Raises Refused."""
+    match identifier:
+        case ("storage", str(dtype), str(key), _, int(count)) if dtype in STORAGES.values() and _is_size(count):
+            return Storage(dtype, key, count)
+    raise Refused(f"it names a storage in an unknown way: {type(identifier).__name__}")
+
+
+def asks_for(name: str, path: str) -> BadWeightFile:
+    """The refusal of a file whose pickle has a name that is no tensor's."""
+    return BadWeightFile(
+        f"{escape(path)} asks for `{escape(name[:200])}`, and is not read: "
+        "a pickle can run programs, and this one holds more than tensors",
+        CONVERT,
+    )
+
+
+def values(tensor: Tensor, data: Callable[[int, int], Bytes], *, is_big: bool) -> Array:
+    """A tensor's numbers; `data` has the bytes of its storage from one to another."""
+    width = tensor.storage.width
+    halves = tensor.storage.dtype == "bfloat16"
+    dtype = np.dtype("uint16" if halves else tensor.storage.dtype).newbyteorder(">" if is_big else "<")
+    if not tensor.span:
+        return np.empty(tensor.shape, np.float32 if halves else dtype)
+    found = data(tensor.offset * width, (tensor.offset + tensor.span) * width)
+    array = strided(found, dtype, tensor.shape, tensor.strides)
+    if halves:  # a bfloat16 is the upper half of a float32
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array

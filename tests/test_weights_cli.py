@@ -1,0 +1,74 @@
+"""`netdsl weights`: what a file of weights holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from netdsl.weights.file import Entry
+from tests.cli_tools import MNIST, Commands, netdsl
+from tests.torch_zip import View, write
+
+__all__ = ["netdsl"]
+
+DATA = Path(__file__).parent / "data"
+
+
+def test_a_table(netdsl: Commands) -> None:
+    safetensors.numpy.save_file({"a.weight": np.zeros((20, 3, 5, 5), "f4"), "b\x1b": np.zeros((), "f8")}, "w")
+    ran = netdsl("weights", "w")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == (
+        "TENSOR    TYPE     SHAPE     NUMBERS  BYTES\n"
+        "b\\x1b     float64  -               1      8\n"
+        "a.weight  float32  20x3x5x5    1,500  6,000\n"
+        "\n"
+        "2 tensors, 1,501 numbers, 6,008 bytes\n"
+    )
+
+
+def test_json(netdsl: Commands) -> None:
+    path = write(Path("w.pth"), {"state_dict": {"a": np.zeros((2, 3), "f2")}, "epoch": 3})
+    found = json.loads(netdsl("weights", path, "--json").out)
+    assert found == {
+        "file": "w.pth",
+        "tensors": [{"name": "a", "dtype": "float16", "shape": [2, 3], "numbers": 6, "bytes": 12}],
+        "totals": {"numbers": 6, "bytes": 12},
+    }
+
+
+@pytest.mark.parametrize(
+    "path", [*DATA.glob("keras*.keras"), *DATA.glob("*.h5"), *DATA.glob("*.pth"), MNIST / "lenet5.safetensors"]
+)
+def test_every_format_is_listed(netdsl: Commands, path: Path) -> None:
+    if path.suffix in (".keras", ".h5"):
+        pytest.importorskip("h5py")
+    ran = netdsl("weights", path)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.count("\n") >= 10
+
+
+def test_no_number_is_read(netdsl: Commands) -> None:
+    """A tensor of 4 TB is listed as soon as any."""
+    write(Path("w.pth"), {"a": View(np.zeros(1, "f4"), 0, (10**12,), (0,))})
+    assert "1,000,000,000,000  4,000,000,000,000\n" in netdsl("weights", "w.pth").out
+
+
+@pytest.mark.parametrize(("path", "code"), [("none.pth", 2), ("bad.pth", 1)])
+def test_files_that_are_none(netdsl: Commands, path: str, code: int) -> None:
+    Path("bad.pth").write_bytes(b"PK\x03\x04 and no more")
+    ran = netdsl("weights", path)
+    assert (ran.code, ran.out) == (code, "")
+    assert ran.err.startswith("error[E0")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "width"),
+    [("float32", 4), ("float64", 8), ("bfloat16", 2), ("int8", 1), ("bool", 1), ("float8_e4m3", 1), ("uint16", 2)],
+)
+def test_the_width_of_an_element(dtype: str, width: int) -> None:
+    assert Entry(dtype, ()).width == width
