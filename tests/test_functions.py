@@ -121,10 +121,10 @@ def test_equal_calls_share_a_function_and_blocks_nest() -> None:
     assert list(unit.input) == ["x", "conv1.weight", *(f"bn1.{name}" for name in STATISTICS)]
     assert list(unit.output) == ["y"]
     assert [node.op_type for node in unit.node] == ["Conv", "BatchNormalization", "Relu"]
-    assert unit.doc_string == "the block unit of test.net:2:1"
+    assert unit.doc_string == "the block unit of test.net:2:7"
     first = next(node for node in model.graph.node if node.name == "first")
     assert (first.op_type, first.input[1]) == ("unit", "first.conv1.weight")
-    assert {entry.key: entry.value for entry in first.metadata_props} == {"netdsl.source": "test.net:9:10"}
+    assert {entry.key: entry.value for entry in first.metadata_props} == {"netdsl.source": "test.net:7:10"}
 
     inner = model_of(
         net_of("block a { relu }\nblock b { a; conv 1x1 2 }\nnet n { input x 2x3x3\n b\n b\n a }"), functions=True

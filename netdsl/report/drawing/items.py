@@ -217,9 +217,9 @@ def _box(group: Group, outline: Outline, outputs: dict[Node, str], around: str) 
 
 
 def _shared(groups: list[Group]) -> str:
-    """The first word of these groups' labels, if it is one for all."""
-    words = {label(group).partition(".")[0] for group in groups if "." in label(group)}
-    return words.pop() if len(words) == 1 and len(groups) > 1 else ""
+    """The scope that all of these groups are in."""
+    words = {group.rows[0].node.name.partition(".")[0] for group in groups}
+    return words.pop() if len(words) == 1 < len(groups) else ""
 
 
 def _reads(part: list[Row] | Group) -> list[Node]:
