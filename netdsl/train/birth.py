@@ -8,6 +8,7 @@ import numpy as np
 
 from netdsl.diagnostics.user_error import UserError
 from netdsl.emit import emit
+from netdsl.lower import STEP
 from netdsl.passes.rewrite import expand, prune
 from netdsl.session import Session
 from netdsl.step import LOSS, forward
@@ -25,6 +26,10 @@ WATCHED = "netdsl/value/"
 LOWER = "a lower rate, such as `--set train.lr={:g}`, or `clip 1` in the optimizer's line, keeps the weights bounded"
 
 
+MODERATE = 0.01
+"""A rate that is worth a trial, however high the one was that failed."""
+
+
 class Diverged(UserError, code="E0862"):
     """A loss that is NaN or infinite would make every weight so in the same step. The training stops before that; the
     last checkpoint has none. Too high a rate is the most frequent cause."""
@@ -37,11 +42,12 @@ def birth(
     threads: int | None,
     name: Callable[[str, int], str],
 ) -> tuple[str, ...]:
-    """Sentences about where the loss of a step stopped being a number: the first says where, the others what to do.
+    """Sentences about where the loss of a step stopped being a number: the first says where, the others what to do;
+    of the first step none does, as no rate had a part in it.
 
     `before` is the state that the step began with, `name(input, row)` what to call an example of the batch.
     """
-    lower = LOWER.format(float(feeds["rate"]) / 10)
+    lower = (lower_rate(float(feeds["rate"])),) if int(before[STEP]) else ()
     for key, array in feeds.items():
         if (row := _first_row(array)) is not None:
             return (f"the data are not finite: `{key}` of {name(key, row)}",)
@@ -49,13 +55,18 @@ def birth(
         for parameter in node.parameters.values():
             if not np.isfinite(before[parameter.name]).all():
                 where = f"the weight `{parameter.name}` of `{node.name}`, {node.span}, was not finite any more"
-                return f"{where}: the update of the step before has blown it up", lower
+                return f"{where}: the update of the step before has blown it up", *lower
     values = _values(recipe, before, feeds, threads)
     for node in recipe.net.nodes:
         if node.name in values and not values[node.name]:
-            return f"it was born in `{node.name}`, {node.span}, whose inputs and weights are finite", lower
+            return f"it was born in `{node.name}`, {node.span}, whose inputs and weights are finite", *lower
     lines = ", ".join(f"`{line.loss.kind}`, {line.span}" for line in recipe.losses)
-    return f"it was born in the loss, {lines}: what the net gives is finite", lower
+    return f"it was born in the loss, {lines}: what the net gives is finite", *lower
+
+
+def lower_rate(rate: float) -> str:
+    """What to do about weights that grew without bounds."""
+    return LOWER.format(min(rate / 10, MODERATE))
 
 
 def _first_row(array: Array) -> int | None:

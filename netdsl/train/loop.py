@@ -11,7 +11,7 @@ from netdsl.data.errors import BadStream
 from netdsl.data.order import permutation
 from netdsl.step import LOSS, RATE
 from netdsl.train.ahead import ahead
-from netdsl.train.birth import LOWER, Diverged, birth
+from netdsl.train.birth import Diverged, birth, lower_rate
 from netdsl.train.checkpoint import Checkpoint, Position
 from netdsl.train.evaluate import Measures
 from netdsl.train.progress import Progress
@@ -225,7 +225,7 @@ class Trainer:
         nodes = [node for node in self.recipe.net.nodes for p in node.parameters.values() if name.startswith(p.name)]
         where = "".join(f" of `{node.name}`, {node.span}," for node in nodes[:1])
         what = f"`{name}`{where} is not finite any more after step {at.step:,}, of epoch {self.epochs_begun:,}"
-        return Diverged(f"{what}, with the rate {rate:g}", LOWER.format(rate / 10), *self._kept())
+        return Diverged(f"{what}, with the rate {rate:g}", lower_rate(rate), *self._kept())
 
     @property
     def epochs_begun(self) -> int:
