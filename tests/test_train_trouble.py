@@ -22,3 +22,61 @@ def test_a_name_that_the_step_has_too(netdsl: Commands, net: str, name: str) -> 
     for ran in (netdsl("train", "n.net", *STD), netdsl("eval", "n.net", "--data", "xor")):
         assert ran.code == 1, ran
         assert f"a training step has a `{name}` of its own" in ran.err
+
+
+def test_a_folder_that_is_none(netdsl: Commands) -> None:
+    netdsl.write(xor=XOR)
+    (netdsl.folder / "taken").mkdir()
+    (netdsl.folder / "taken" / "thesis.txt").write_text("")
+    for out, code, said in (
+        ("xor.net", "E0606", "xor.net is a file, and a run needs a folder"),
+        ("xor.net/run", "E0606", "xor.net/run"),
+        ("taken", "E0863", "taken is not the folder of a run: it holds `thesis.txt`"),
+    ):
+        ran = netdsl("train", "xor.net", *STD, "--out", out)
+        assert ran.code == 2, ran
+        assert f"error[{code}]: " in ran.err
+        assert said in ran.err
+    assert netdsl("train", "xor.net", *STD, "--resume", "--force").code == 2
+    assert not (netdsl.folder / "runs").exists()
+
+
+def test_an_end_that_is_over(netdsl: Commands) -> None:
+    netdsl.write(xor=XOR)
+    assert netdsl("train", "xor.net", *STD, "--epochs", "3").code == 0
+    ran = netdsl("train", "xor.net", *STD, "--resume")
+    assert ran.code == 0
+    assert "runs/xor: is at its end, with step 3 of 2" in ran.err
+
+
+@pytest.mark.parametrize("length", [0, 5, 300])
+def test_checkpoints_that_are_all_damaged(netdsl: Commands, length: int) -> None:
+    netdsl.write(xor=XOR)
+    assert netdsl("train", "xor.net", *STD).code == 0
+    (path,) = (netdsl.folder / "runs" / "xor" / "checkpoints").iterdir()
+    path.write_bytes(path.read_bytes()[:length])
+    ran = netdsl("train", "xor.net", *STD, "--resume", "--epochs", "4")
+    assert ran.code == 1
+    assert f"{path.name} is damaged: " in ran.err
+    assert str(length) in ran.err
+    assert "--force begins it anew" in ran.err
+    assert netdsl("train", "xor.net", *STD, "--force").code == 0
+
+
+@pytest.mark.parametrize(
+    ("net", "why"), [("a: dense 2 }", "all are frozen"), ("tanh }", "it has none")], ids=["frozen", "none"]
+)
+def test_weights_that_do_not_change_are_told(netdsl: Commands, net: str, why: str) -> None:
+    freeze = "freeze a; " if "a:" in net else ""
+    netdsl.write(n=f"net n {{ input x 2; {net}\ntrain n {{ {freeze}data xor; loss cross_entropy; epochs 2 }}")
+    ran = netdsl("train", "n.net", *STD)
+    assert ran.code == 0, ran
+    assert f"no weight of n changes: {why}\n" in ran.err
+
+
+def test_a_rate_is_not_blamed_for_the_first_step(netdsl: Commands) -> None:
+    netdsl.write(n="net n { input x 2; scale (-1); log; dense 2 }\ntrain n { data xor; loss cross_entropy }")
+    ran = netdsl("train", "n.net", *STD)
+    assert ran.code == 1
+    assert "step 1, with the rate 0.01: it was born in `log1`, n.net:1:32" in ran.err
+    assert "a lower rate" not in ran.err

@@ -50,6 +50,7 @@ def _settings(options: argparse.Namespace) -> list[str]:
 def _train(recipe: Recipe, module: Module, folder: RunFolder, goes_on: bool, options: argparse.Namespace) -> int:
     from netdsl.cli.given_weights import given_weights
     from netdsl.cli.train_progress import Told
+    from netdsl.train.checks import is_trained
     from netdsl.train.material import open_data
     from netdsl.train.run import attach
     from netdsl.train.session import Choices
@@ -60,13 +61,18 @@ def _train(recipe: Recipe, module: Module, folder: RunFolder, goes_on: bool, opt
     dataset, validation = open_data(recipe)
     weights = given_weights(recipe.net, options)
     trainer = start(recipe, dataset, validation, choices, weights=weights, progress=Told(options.json))
+    if not is_trained(recipe):
+        why = "all are frozen" if recipe.net.parameters else "it has none"
+        note(f"no weight of {escape(recipe.net.name)} changes: {why}")
     for text in dict.fromkeys([*dataset.notes, *(validation.notes if validation is not None else ())]):
         note(text)
     more = {"file": options.file, "set": options.set, "weights": options.weights}
     seconds = options.checkpoint
     attach(trainer, folder, module, choices, goes_on=goes_on, checkpoint=checkpoint, more=more, seconds=seconds)
     if checkpoint is not None:
-        note(f"{escape(folder.path)}: goes on after step {checkpoint.position.step:,} of {trainer.steps:,}")
+        done = checkpoint.position.step
+        on = "goes on after" if done < trainer.steps else "is at its end, with"
+        note(f"{escape(folder.path)}: {on} step {done:,} of {trainer.steps:,}")
     assert trainer.keeper is not None
     if options.tensorboard:
         from netdsl.train.tensorboard import FOLDER, Board
@@ -84,8 +90,6 @@ def _choices(checkpoint: Checkpoint | None, options: argparse.Namespace) -> dict
         "provider": options.provider,
         "allow_fallback": options.allow_fallback,
     }
-    if found["lowering"] == before.get("lowering"):
-        found["lowered"] = before.get("lowered")
     if found["lowering"] == before.get("lowering"):
         found["lowered"] = before.get("lowered")
     changed = [key for key in ("lowering", "threads", "provider") if found[key] != before.get(key, found[key])]

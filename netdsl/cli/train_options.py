@@ -20,10 +20,11 @@ def train(commands: Commands) -> None:
     ends.add_argument("--epochs", type=options._positive, metavar="N", help="how often all examples are seen")
     ends.add_argument("--steps", type=options._positive, metavar="N", help="or how many batches are")
     parser.add_argument("--out", metavar="DIR", help="the folder of the run; runs/NET by default")
-    parser.add_argument(
+    before = parser.add_mutually_exclusive_group()
+    before.add_argument(
         "--resume", action="store_true", help="go on with the run in the folder, from its last checkpoint"
     )
-    parser.add_argument("--force", action="store_true", help="overwrite the run that is in the folder")
+    before.add_argument("--force", action="store_true", help="overwrite the run that is in the folder")
     parser.add_argument("--checkpoint", type=_seconds, metavar="S", help="seconds between checkpoints; 60 by default")
     parser.add_argument(
         "--lowering", choices=("auto", "std", "blk"), metavar="L", help="how it is computed: auto, std, blk"

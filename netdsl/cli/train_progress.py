@@ -52,7 +52,7 @@ class Told(Progress):
         at, seconds = trainer.position, max(now - self.started, 1e-9)
         done = at.step - self._began_at
         figures = {"loss": self._loss, **trainer.measures.values()}
-        speed = f"{done * trainer.recipe.batch / seconds:,.0f} images/s"
+        speed = f"{done * trainer.recipe.batch / seconds:,.0f} examples/s"
         left = _time((trainer.steps - at.step) * seconds / done)
         part = f"epoch {_place(trainer)}  batch {at.batch:,}/{trainer.per_epoch:,}"
         self._write("  ".join([part, *_figures(figures), speed, f"{left} left"]))

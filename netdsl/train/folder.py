@@ -57,6 +57,8 @@ class RunFolder:
         except FileNotFoundError:
             return False
         except OSError as error:
+            if os.path.exists(self.path) and not os.path.isdir(self.path):
+                raise CannotWrite(f"{escape(self.path)} is a file, and a run needs a folder") from None
             raise _cannot(self.path, error) from None
         name = escape(self.path)
         if self.about() is not None:
@@ -68,7 +70,7 @@ class RunFolder:
             return resume
         if held and not force:
             raise FolderIsTaken(
-                f"{name} holds {escape(held[0])}, and no run",
+                f"{name} is not the folder of a run: it holds `{escape(held[0])}`",
                 "--out names another folder, --force writes into this one",
             )
         return False
@@ -112,7 +114,7 @@ class RunFolder:
         prune_to(self.file(CHECKPOINTS), max(1, keep))
 
     def latest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole. Raises BadCheckpoint where none of several is."""
+        """The newest checkpoint that is whole. Raises BadCheckpoint where there are some, and none is."""
         problem: BadCheckpoint | None = None
         for path in reversed(checkpoints(self.file(CHECKPOINTS))):
             try:
@@ -120,7 +122,7 @@ class RunFolder:
             except BadCheckpoint as error:
                 problem = problem or error
         if problem is not None:
-            raise problem
+            raise BadCheckpoint(problem.message, "no checkpoint of the run is whole; --force begins it anew")
         return None
 
     def cut(self, checkpoint: Checkpoint) -> None:

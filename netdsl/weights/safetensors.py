@@ -53,6 +53,8 @@ class SafetensorsWeights(WeightFile):
         with open_file(path) as file:
             whole = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
+            if whole < 8:
+                raise self._bad(f"it has {whole} bytes")
             if length > min(whole - 8, LONGEST_HEADER):
                 raise self._bad(f"its header should be {length:,} bytes long, and the file has {whole:,} in all")
             declared = self._parse(file.read(length))
