@@ -117,10 +117,11 @@ def _values(net: Net, graph: Graph, seed: int, weights: WeightFile | None) -> We
 
         return draw_all([p.declaration for p in graph.parameters.values()], seed)
     from netdsl.data.ahead import ahead
+    from netdsl.weights.fit import fit
     from netdsl.weights.match import match
 
     shapes = {name: p.declaration.shape for name, p in graph.parameters.items()}
-    matched = match(shapes, weights, optional=net.parameters.keys() - shapes.keys())
+    matched = match(shapes, fit(net, weights), optional=net.parameters.keys() - shapes.keys())
     # One is read and checked while the one before is written.
     return ahead(lambda name: (name, matched[name]), shapes, threads=1, most=2)
 

@@ -91,9 +91,10 @@ def step_values(emitted: Emitted, recipe: Recipe, weights: WeightFile | None = N
 
     if weights is None:
         return draw_all(emitted.parameters, recipe.seed)
+    from netdsl.weights.fit import fit
     from netdsl.weights.match import match
 
-    matched = match({name: p.shape for name, p in recipe.net.parameters.items()}, weights)
+    matched = match({name: p.shape for name, p in recipe.net.parameters.items()}, fit(recipe.net, weights))
     rest = emitted.parameters[len(matched) :]
     return chain(((name, matched[name]) for name in matched), draw_all(rest, recipe.seed))
 

@@ -12,12 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import netdsl as netdsl_package
 from netdsl.diagnostics.user_error import UserError
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import open_weights
+from netdsl.weights.fit import fit
 from netdsl.weights.keras_layout import layout, words_of
 from netdsl.weights.keras_parts import snake_case
 from tests.cli_tools import Commands, netdsl
+from tests.reference import open_net
 
 h5py = pytest.importorskip("h5py")
 
@@ -70,6 +73,24 @@ def test_weights_that_keras_saved_without_the_model(netdsl: Commands) -> None:
         "conv_l.bias",
         "conv_k.weight",
     ]
+
+
+@pytest.mark.filterwarnings("ignore:.*W0302")
+def test_from_python_it_is_the_same(tmp_path: Path) -> None:
+    (tmp_path / "n.net").write_text(NET)
+    expected = np.load(DATA / "keras_3_15.npz")
+    session = netdsl_package.load(str(tmp_path / "n.net")).session(weights=DATA / "keras_3_15.keras")
+    (found,) = session(image=expected["x"]).values()
+    assert np.abs(found - expected["y"]).max() <= 1e-6 * np.abs(expected["y"]).max()
+
+
+def test_a_file_is_fitted_once(tmp_path: Path) -> None:
+    """The columns behind a flattened map are not turned twice."""
+    (tmp_path / "n.net").write_text(NET)
+    net = open_net(tmp_path / "n.net")
+    once = fit(net, open_weights(str(DATA / "keras_3_15.keras")))
+    assert np.array_equal(fit(net, once).read("d1.weight"), once.read("d1.weight"))
+    assert not np.array_equal(once.read("d1.weight"), open_weights(once.path).read("d1.weight"))
 
 
 def test_what_is_left_out_is_neutral() -> None:

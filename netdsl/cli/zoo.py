@@ -118,10 +118,8 @@ def _copy(file: str, folder: str) -> None:
 
 
 def _beside(file: str) -> list[str]:
-    """The rules by which others' weights become a spec's, where it has any."""
-    from netdsl.weights.rename import SUFFIX
-
-    name = file.removesuffix(".net") + SUFFIX
+    """The rules by which others' weights become a spec's, where it has any: `densenet.rename`."""
+    name = file.removesuffix(".net") + ".rename"
     return [name] if os.path.exists(os.path.join(data("specs"), name)) else []
 
 

@@ -20,6 +20,7 @@ from netdsl.train.runner import initial_state
 from netdsl.train.session import prepare
 from netdsl.version import VERSION
 from netdsl.weights.draw import draw_all
+from netdsl.weights.fit import fit
 from netdsl.weights.match import match
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def initial_weights(net: Net, seed: int, file: WeightFile | None) -> dict[str, A
     """All weights and running statistics of a net. A file may have those of training heads or not."""
     found: dict[str, Array] = {}
     if file is not None:
+        file = fit(net, file)
         needed = {p.name: p.shape for node in live(net) for p in node.parameters.values()}
         heads = net.parameters.keys() - needed.keys()
         known = {name: net.parameters[name].shape for name in heads if name in file.entries}

@@ -22,7 +22,7 @@ def fit(
 ) -> WeightFile:
     """The file under the network's names, as far as `rules`, the rename file beside the network's spec or the `order`
     can tell them; what then does not fit, `match` tells. The file beside the spec is for weights whose names are not
-    the network's already. Raises UserError."""
+    the network's already; what was fitted before stays as it is. Raises UserError."""
     check_used(rules, file)
     fitted = renamed(file, rules) if rules else file
     needed = {p.name: p.shape for node in live(net) for p in node.parameters.values()}
@@ -30,11 +30,11 @@ def fit(
         fitted = in_order(({name: p.shape for name, p in net.parameters.items()}, needed), fitted)
     elif not needed.keys() <= fitted.entries.keys() and (path := beside(net.source.name)) is not None:
         fitted = renamed(fitted, read_rules(path))
-    turns = {}
+    turns = None
     if file.flattens_last:
         from netdsl.weights.flattened import turns_of
 
         turns = turns_of(net)
-    if turns or any_value:
+    if turns is not None or any_value:
         return Fitted(fitted, {key: key for key in fitted.entries}, turns=turns, any_value=any_value)
     return fitted

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class Fitted(WeightFile):
     """The weights of `file`, `names` being what each is called now and what it is called there.
 
-    `turns` change the values of some, not their shapes. `any_value` lets NaN, infinities and negative variances pass.
+    `turns` change the values of some, not their shapes; with them maps are flattened as we do. `any_value` lets NaN,
+    infinities and negative variances pass.
     """
 
     __slots__ = ("_any_value", "_doubled", "_file", "_names", "_turns")
@@ -35,7 +36,7 @@ class Fitted(WeightFile):
         self._file = file
         self._names = names
         self._doubled = doubled or {}
-        self._turns = turns or {}
+        self._turns = turns
         self._any_value = any_value
         self.entries = {name: file.entries[old] for name, old in names.items()}
 
@@ -53,7 +54,7 @@ class Fitted(WeightFile):
 
     @property
     def flattens_last(self) -> bool:
-        return self._file.flattens_last
+        return self._turns is None and self._file.flattens_last
 
     @property
     def origins(self) -> Mapping[str, str]:
@@ -65,4 +66,4 @@ class Fitted(WeightFile):
 
     def read(self, key: str) -> Array:
         array = self._file.read(self._names[key])
-        return self._turns[key](array) if key in self._turns else array
+        return self._turns[key](array) if self._turns and key in self._turns else array
