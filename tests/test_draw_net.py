@@ -25,7 +25,7 @@ from netdsl.report.drawing.items import Box, Content, Dummy, End, Item, Port, St
 from netdsl.report.drawing.metrics import cut, short, text_width
 from netdsl.report.drawing.outline import Group, Outline
 from netdsl.report.drawing.plan import plan
-from tests.cli_tools import Commands, environment, netdsl
+from tests.cli_tools import ROOT, Commands, environment, netdsl
 
 __all__ = ["netdsl"]
 
@@ -173,6 +173,14 @@ def test_each_form_can_be_read(name: str) -> None:
 @pytest.mark.parametrize("form", ["svg", "dot", "mmd"])
 def test_how_it_looks(name: str, form: str, golden: Callable[[str, str], None]) -> None:
     golden(f"draw/{name}.{form}", drawn(NETS[name](), form).decode())
+
+
+@pytest.mark.parametrize("name", ["alexnet", "alphago_zero", "densenet121"])
+def test_the_pictures_of_the_pages(name: str, request: pytest.FixtureRequest) -> None:
+    path, found = ROOT / "docs" / "draw" / f"{name}.svg", drawn(open_net(name), "svg")
+    if request.config.getoption("--update-golden"):
+        path.write_bytes(found)
+    assert path.read_bytes() == found, "pytest tests/test_draw_net.py --update-golden draws it anew"
 
 
 def folds(net: Net) -> list[tuple[str, int]]:

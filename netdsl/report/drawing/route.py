@@ -110,7 +110,12 @@ def enters_aside(link: Link, ranked: Ranked) -> bool:
     lower = link.lower
     if not isinstance(link.upper, Dummy) or not isinstance(lower, Stack) or lower.plates[0].family != "merge":
         return False
-    return len(ranked.ranks[lower.rank]) == 1 and abs(link.upper.x - lower.x) > lower.width / 2 + SNAP
+    low, high = sorted((link.upper.x, lower.x))
+    free = all(
+        each is lower or isinstance(each, Dummy) or abs(2 * each.x - low - high) > high - low + each.width + SNAP
+        for each in ranked.ranks[lower.rank]
+    )
+    return free and abs(link.upper.x - lower.x) > lower.width / 2 + SNAP
 
 
 def points(link: Link, space: Channel, ranked: Ranked) -> list[Point]:
