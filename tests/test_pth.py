@@ -271,15 +271,6 @@ def test_storages_that_are_not_what_is_said(tmp_path: Path) -> None:
     assert np.array_equal(read(write_members(path, good, root="a b/"))["a"], A)
 
 
-def test_the_format_before_zip_files_is_refused_by_name(tmp_path: Path) -> None:
-    path = tmp_path / "old.pth"
-    path.write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + bytes(40))
-    with pytest.raises(BadWeightFile) as caught:
-        open_weights(str(path))
-    assert "is in PyTorch's format before 1.6, and never read" in caught.value.message
-    assert "torch.save(torch.load(path, weights_only=True), path)" in caught.value.helps[0]
-
-
 # --- hostile zip files ---------------------------------------------------------------------------------------------
 
 
