@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 class NotAPicture(UserError, code="E0643", exit_code=USAGE_IS_WRONG):
-    """Pictures are written as SVG or as PNG, which the output's name tells: it ends with `.svg` or `.png`. `draw` writes
-    `.dot` and `.mmd` too."""
+    """Pictures are written as SVG or as PNG, which the output's name tells: it ends with `.svg` or `.png`. What `draw`
+    writes may end with `.dot` or `.mmd` too."""
 
 
 @contextmanager
