@@ -214,7 +214,7 @@ class Session:
         try:
             values = self.native.run(None, feeds)
         except Exception as error:
-            raise RunFailed(f"{escape(self.name)} failed: {_first_line(str(error))}") from None
+            raise failed(self.name, error) from None
         return dict(zip(self.outputs, values, strict=True))
 
     def _check(self, feeds: Mapping[str, Array]) -> None:
@@ -231,6 +231,12 @@ class Session:
                     f"input `{escape(name)}` of {escape(self.name)} takes {tensor.spelled}, "
                     f"and is given {array.dtype.name} {_spell(array.shape)}"
                 )
+
+
+def failed(name: str, error: Exception) -> RunFailed:
+    """What onnxruntime says of a model that failed while it was computed."""
+    said = re.sub("^Error in execution: ", "", _first_line(str(error)))
+    return RunFailed(f"{escape(name)} failed: {said}")
 
 
 def check_lengths(readers: Mapping[str, Reader]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tests.cli_tools import Commands, netdsl
@@ -80,3 +81,24 @@ def test_a_rate_is_not_blamed_for_the_first_step(netdsl: Commands) -> None:
     assert ran.code == 1
     assert "step 1, with the rate 0.01: it was born in `log1`, n.net:1:32" in ran.err
     assert "a lower rate" not in ran.err
+
+
+def test_an_index_that_an_embedding_lacks(netdsl: Commands) -> None:
+    numbers = np.arange(24).reshape(8, 3)
+    np.savez(netdsl.folder / "words.npz", words=numbers, target=np.arange(8) % 2)
+    netdsl.write(
+        n="net n { input words 3 dtype i64; embedding 10 4; flatten; dense 2 }\n"
+        'train n { data npz "words.npz"; loss cross_entropy; epochs 1 }'
+    )
+    for ran in (netdsl("train", "n.net", *STD), netdsl("eval", "n.net", "--data", 'npz "words.npz"')):
+        assert ran.code == 1, ran
+        assert "error[E0814]: n failed: " in ran.err
+        assert "embedding1/Gather" in ran.err
+        assert "within the inclusive range [-10,9]" in ran.err
+
+
+def test_a_file_where_folders_of_pictures_should_be(netdsl: Commands) -> None:
+    netdsl.write(n='net n { input x 1x8x8; dense 2 }\ntrain n { data folder "n.net"; loss cross_entropy }')
+    ran = netdsl("train", "n.net", *STD)
+    assert ran.code == 1
+    assert "n.net is a file" in ran.err

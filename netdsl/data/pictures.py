@@ -117,6 +117,8 @@ def _classes(folder: str, wanted: Wanted) -> tuple[str, ...]:
     try:
         with os.scandir(folder) as entries:
             found = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    except NotADirectoryError:
+        raise Incomplete(f"{escape(folder)} is a file", "a folder of pictures for each class is wanted") from None
     except OSError as error:
         raise problem_of(error, folder) from None
     if not found:

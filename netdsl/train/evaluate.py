@@ -9,7 +9,7 @@ import numpy as np
 from netdsl.emit import emit
 from netdsl.lower import lower
 from netdsl.passes.rewrite import expand, prune
-from netdsl.session import Session
+from netdsl.session import Session, failed
 from netdsl.step import LOSS, target_name, total_loss
 
 if TYPE_CHECKING:
@@ -107,7 +107,10 @@ class Evaluator:
         names = [output.name for output in session.get_outputs()]
         for name in names:
             binding.bind_output(name)
-        session.run_with_iobinding(binding)
+        try:
+            session.run_with_iobinding(binding)
+        except Exception as error:
+            raise failed(self._recipe.net.name, error) from None
         return dict(zip(names, binding.copy_outputs_to_cpu(), strict=True))
 
 

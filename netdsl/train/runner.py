@@ -10,7 +10,7 @@ import onnxruntime
 from netdsl.emit import ELEMENT_TYPES, NEXT
 from netdsl.ops.base import known
 from netdsl.passes.finish import Finished
-from netdsl.session import Session
+from netdsl.session import Session, failed
 from netdsl.step import LOSS
 
 if TYPE_CHECKING:
@@ -83,15 +83,16 @@ class Runner:
     def step(self, feeds: Mapping[str, Array]) -> None:
         """Run one step. `feeds` has a batch for each of the graph's inputs, and the rate.
 
-        Where the loss is not finite the state may stay what it was.
+        Where the loss is not finite the state may stay what it was. Raises RunFailed, as at an index that an embedding
+        does not have.
         """
         for name, array in feeds.items():
             self._inputs[name].update_inplace(array)
         try:
             self._session.run_with_iobinding(self._bindings[self._turn])
-        except Exception:
+        except Exception as error:
             if LOSS not in self._outputs or np.isfinite(self.result(LOSS)):
-                raise
+                raise failed(self.graph.name, error) from None
             self._stopped = True
             return
         self._stopped = False
