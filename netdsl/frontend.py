@@ -242,7 +242,8 @@ def check_file(
     root: str | None = None,
     texts: Mapping[str, str] | None = None,
 ) -> list[str] | None:
-    """Check every net of a file, and each value of each domain; their names. Raises UserError.
+    """Check every net of a file, and each value of each domain; their names, and `train NAME` of a net of another file
+    that is trained here. Raises UserError.
 
     With a net asked for (`FILE:NET`, or a name of the zoo), or with settings, that net alone. With `texts` in the
     places of files neither repairs are tried nor warnings looked for.
@@ -260,7 +261,9 @@ def check_file(
         warn(module, nets)
     if wanted is not None or settings:
         return [net.name for net in nets if net] or None
-    return [name for name, item in module.own.items() if isinstance(item, (ast.Net, ast.Alias))]
+    own = [name for name, item in module.own.items() if isinstance(item, (ast.Net, ast.Alias))]
+    trained = [item.name.text for item in module.file.items if isinstance(item, ast.Train)]
+    return [*own, *(f"train {name}" for name in trained if name not in own)]
 
 
 def _check(module: Module) -> list[Net | None]:

@@ -29,6 +29,7 @@ FILES = {
     "two": TWO,
     "clash": "net a { input x 3 }\nnet b { input x 3 }",
     "blocks": "block b { relu }",
+    "trains": 'use "zoo/alexnet.net"\ntrain alexnet { data mnist "mnist"; loss cross_entropy }',
     "words": "net words(pad = same, f = relu, n in [1, 3] = 1) { input x 1x9x9; conv n 2 pad pad; f }",
 }
 
@@ -59,6 +60,7 @@ TABLE: list[tuple[str, int, str, str]] = [
     ("check good.net --frmat short", 2, "", "there is no option --frmat; did you mean --format?"),
     ("check good.net --form short", 2, "", "there is no option --form; did you mean --format?"),
     ("check blocks.net", 0, "", "blocks.net: ok (no networks)"),
+    ("check trains.net", 0, "", "trains.net: ok (train alexnet)"),
     ("check two.net:two", 0, "", "two.net:two: ok (two)"),
     (
         "check two.net:tow",
