@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows: list[tuple[object, ...]] = []
     panels: dict[str, dict[str, Points]] = {}
     for net, rates in RATES.items():
-        curves = panels[f"{net}: test error, %"] = {}
+        curves = panels[f"{net}: error, %"] = {}
         for rate, norm in product(rates[:1] if asked.quick else rates, ("bn", "plain")):
             out = asked.out / f"{net}_{norm}_{rate}"
             settings = [f"train.optimizer.lr={rate}", *(QUICK if asked.quick else ())]
