@@ -70,6 +70,14 @@ def test_a_net_is_compiled_and_shown_until_it_is_interrupted(tmp_path: Path) -> 
     assert (found["conv1.weight"] == given["conv1.weight"]).all()
 
 
+def test_blocks_are_folded_where_that_is_asked_for(tmp_path: Path) -> None:
+    with viewing(tmp_path, "resnet20", "--functions") as (address, _):
+        model = shown(address)
+    assert len(model.functions) > 0
+    names = {function.name for function in model.functions}
+    assert sum(node.op_type in names for node in model.graph.node) == 9  # the blocks of 6 * 3 + 2 layers
+
+
 def test_a_model_is_shown_as_it_is(tmp_path: Path, netdsl: Commands) -> None:
     assert netdsl("compile", "perceptron", "-o", "p.onnx", "-q").code == 0
     with viewing(tmp_path, "p.onnx") as (address, process):
@@ -118,6 +126,7 @@ WRONG = {
     "perceptron51": (2, "error[E0601]"),
     "nowhere.onnx": (2, "error[E0601]: there is no file nowhere.onnx"),
     "p.onnx --seed 1": (2, "error[E0614]: p.onnx is a compiled model, and takes no --seed"),
+    "p.onnx --functions": (2, "error[E0614]: p.onnx is a compiled model, and takes no --functions"),
     "perceptron --port 70000": (2, "argument --port"),
     "perceptron --weights nowhere.npz": (2, "nowhere.npz"),
 }

@@ -49,6 +49,7 @@ def view(commands: Commands) -> None:
     )
     parser.add_argument("file", metavar="FILE|MODEL.onnx", help=f"{options.FILE}; or a compiled model")
     parser.add_argument("--port", type=_port, metavar="N", help="serve on this port; on a free one by default")
+    parser.add_argument("--functions", action="store_true", help="show blocks folded")
     parser.add_argument("--no-browser", action="store_true", help="open no browser, and only tell the address")
     options._weights(parser)
     options._spec(parser)

@@ -67,17 +67,19 @@ def _netron() -> ModuleType:
 
 def _check_model(options: argparse.Namespace) -> None:
     """Whether a compiled model is there, and is not asked to change. Raises UserError."""
-    from netdsl.cli.run import _check_options
+    from netdsl.cli.run import NotForAModel, _check_options
     from netdsl.files import MissingFile
 
     _check_options(options)
+    if options.functions:
+        raise NotForAModel(f"{escape(options.file)} is a compiled model, and takes no --functions")
     if not os.path.isfile(options.file):
         raise MissingFile(f"there is no file {escape(options.file)}")
 
 
 @contextmanager
 def _compiled(net: Net, options: argparse.Namespace) -> Iterator[str]:
-    """The path of a model that is there for as long as it is looked at. Its weights are beside it: Netron reads one when
+    """The path of a model that is there as long as it is looked at. Its weights are beside it: Netron reads one when
     somebody asks for it."""
     from netdsl.cli.given_weights import given_weights
     from netdsl.cli.output import signals_clean_up
@@ -88,7 +90,7 @@ def _compiled(net: Net, options: argparse.Namespace) -> Iterator[str]:
     with signals_clean_up(), TemporaryDirectory(prefix="netdsl-") as folder:
         path = os.path.join(folder, f"{net.name}.onnx")
         with write_pair(path) as (file, data):
-            compile_net(net, file, seed=options.seed or 0, weights=weights, data=data)
+            compile_net(net, file, seed=options.seed or 0, weights=weights, data=data, functions=options.functions)
         yield path
 
 
