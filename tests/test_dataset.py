@@ -448,6 +448,26 @@ def test_what_is_wrong_is_told_before_training(
     assert "Traceback" not in str(caught.value)
 
 
+@pytest.mark.parametrize("chunk", [2**24, 2])
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([1, 2, 3, 1], "they count from 1: `array - 1`"),
+        ([0, 2, 9, 1], "the net has 3 classes, and labels up to 9 need 10"),
+        ([-1, 2, 9, 1], None),
+        ([np.nan, 2, 9, 1], None),
+    ],
+)
+def test_labels_beyond_the_classes_say_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels: list[float], said: str | None, chunk: int
+) -> None:
+    monkeypatch.setattr("netdsl.data.column.CHUNK", chunk)
+    with pytest.raises(UserError) as caught:
+        arrays(tmp_path, X, labels)
+    assert caught.value.code == "E0832"
+    assert caught.value.helps == ((said,) if said else ())
+
+
 def test_one_class_only_is_noted(tmp_path: Path) -> None:
     dataset = arrays(tmp_path, X, [2, 2, 2, 2])
     assert dataset.notes == ["all 4 examples have the same `y`, 2: there is nothing to tell apart"]

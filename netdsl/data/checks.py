@@ -67,12 +67,13 @@ def _chunks(column: ArrayColumn) -> Iterator[tuple[int, Array]]:
         yield at, np.asarray(column.array[at : at + column.chunk])
 
 
-def _reject(column: ArrayColumn, at: int, chunk: Array, wrong: Array, wanted: str) -> None:
+def _reject(column: ArrayColumn, at: int, chunk: Array, wrong: Array, wanted: str, *helps: str) -> None:
     """Raises BadLabel at the first place that is wrong, if there is one."""
     if wrong.any():
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
         inside = f" at {list(place[1:])}" if place[1:] else ""
-        raise BadLabel(f"{escape(column.name(at + place[0]))} is {chunk[place]}{inside}, and a label is {wanted}")
+        name = escape(column.name(at + place[0]))
+        raise BadLabel(f"{name} is {chunk[place]}{inside}, and a label is {wanted}", *helps)
 
 
 def _check_classes(column: ArrayColumn, target: Target) -> None:
@@ -84,12 +85,23 @@ def _check_classes(column: ArrayColumn, target: Target) -> None:
         if real:
             with np.errstate(invalid="ignore"):
                 wrong |= chunk != np.floor(chunk)
-        _reject(column, at, chunk, wrong, wanted)
+        if wrong.any():
+            _reject(column, at, chunk, wrong, wanted, *_class_helps(column, target.classes))
     if real:
         raise WrongType(
             f"{escape(column.path)} holds {column.array.dtype.newbyteorder('=')}, and labels are integers",
             "all values are whole: `array.astype('int64')`",
         )
+
+
+def _class_helps(column: ArrayColumn, classes: int) -> Iterator[str]:
+    """What to do about labels that the net has no classes for, where they are whole numbers."""
+    lows, highs = zip(*((chunk.min(), chunk.max()) for _, chunk in _chunks(column)), strict=True)
+    low, high = min(lows), max(highs)
+    if (low, high) == (1, classes):
+        yield "they count from 1: `array - 1`"
+    elif low >= 0 and high >= classes:
+        yield f"the net has {classes:,} classes, and labels up to {high:g} need {int(high) + 1:,}"
 
 
 def _check_signs(column: ArrayColumn) -> None:
