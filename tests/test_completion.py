@@ -19,8 +19,8 @@ SHELLS = ["bash", "zsh", "fish"]
 
 # What is typed, and the words that are offered; with ... among others.
 ASKED: dict[str, tuple[str, set[str]]] = {
-    "a command": ("comp", {"compile", "completion"}),
-    "an option": ("run --al", {"--allow-fallback"}),
+    "a command": ("comp", {"compare", "compile", "completion"}),
+    "an option": ("run --al", {"--allow-fallback", "--allow-nonfinite"}),
     "a choice": ("check --format ", {"text", "short", "json", "github"}),
     "a provider": ("run --provider ", set(KNOWN)),
     "a net": ("check wide_", {name for name in zoo() if name.startswith("wide_")}),
@@ -29,7 +29,7 @@ ASKED: dict[str, tuple[str, set[str]]] = {
     "a layer": ("layers conv", {name for name in index() if name.startswith("conv")}),
     "a folder": ("check --root my", {"mynets/"}),
     "nothing": ("run --top ", set()),
-    "after an option": ("run -q resnet10", {"resnet101"}),
+    "after an option": ("run -q resnet10", {"resnet101", "resnet101_caffe"}),
 }
 
 
