@@ -247,6 +247,7 @@ def test_accuracy_against_epsilon(netdsl: Commands) -> None:
         ((SEVEN, "--label", 7, "--data", DATA), "E0641", "an attack needs an IMAGE"),
         (("--label", 7, "--data", DATA), "E0641", "data have labels of their own"),
         ((SEVEN, "--label", 7, "--steps", 3), "E0641", "--steps goes with --method pgd"),
+        ((SEVEN, "--label", 7, "--range", "0,1"), "E0641", "holds 0 to 255, and --range is 0 to 1"),
         ((SEVEN, "--label", 7, "--epsilon", "0.1,0.2"), "E0641", "several epsilons go with --data"),
         ((SEVEN, "--label", 7, "--examples", 3), "E0641", "--examples goes with --data"),
         ((SEVEN, "--label", 10), "E0870", "lenet5 has 10 classes, 0 to 9"),

@@ -113,6 +113,12 @@ def _one(net: Net, classifier: Classifier, options: argparse.Namespace, write: W
     label = _label(options.label, names, classifier)
     (epsilon,) = options.epsilon or (EPSILON,)
     x = _read(net, classifier, options.image)
+    if x.min() < classifier.low or x.max() > classifier.high:
+        raise OptionsClash(
+            f"{escape(options.image)} holds {x.min():g} to {x.max():g}, and --range is "
+            f"{classifier.low:g} to {classifier.high:g}",
+            "black and white of pictures from files are 0 and 255",
+        )
     changed = adversarial(classifier, x, np.array([label]), epsilon, options)
     before, after = (_said(classifier, each, label, names) for each in (x, changed))
     moved = np.abs(changed - x) / (classifier.high - classifier.low)
