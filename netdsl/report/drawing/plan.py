@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 GUTTER = 44
 """Between two columns."""
 COLUMNS = 24
-SHORT = 1000
-"""A page of this height stays one column."""
+FOOT = 10
+"""Between an edge that returns to the first column and the end of its box."""
+SHORT, TALL = 1000, 1600
+"""A page of this height stays one column, and a box of that."""
 KEPT = 0.94
 """What a further column must leave of the size, to be worth it."""
 PAPER = (297, 210)
@@ -50,7 +52,7 @@ def _lay(content: Content) -> None:
     content.ranks = ranked.ranks
     links = by_ranks(ranked)
     spaces = channels(ranked, links)
-    starts = _starts(ranked.ranks, links, spaces)
+    starts = _starts(ranked.ranks, links, spaces, TALL if content.entries else SHORT)
     left = 0.0
     for start, end in zip(starts, [*starts[1:], len(ranked.ranks)], strict=True):
         ranks = ranked.ranks[start:end]
@@ -62,12 +64,23 @@ def _lay(content: Content) -> None:
         content.height = max(content.height, top + stack_up(ranks, spaces[start:end], top) + foot)
         left += high - low + GUTTER
     content.width = left - GUTTER
+    if len(starts) > 1 and len(content.exits) == len(content.entries) == 1:
+        _return(content)
     for port in content.exits.values():
         port.y = content.height
     for at, below in enumerate(links):
         for link in below:
             line = _over(link, starts, ranked) if at + 1 in starts else points(link, spaces[at], ranked)
+            if len(starts) > 1 and isinstance(link.lower, Port):
+                line = [line[0], (line[0][0], content.height - FOOT), (link.lower.x, content.height - FOOT), line[-1]]
             content.edges.append((link.upper, link.lower, line))
+
+
+def _return(content: Content) -> None:
+    """Let what leaves a box of several columns do so under its entry, so that boxes stand below each other."""
+    (entry,), (port,) = content.entries.values(), content.exits.values()
+    port.x = entry.x
+    content.height += 2 * FOOT
 
 
 def _severable(below: list[Link]) -> bool:
@@ -88,11 +101,11 @@ def _over(link: Link, starts: list[int], ranked: Ranked) -> list[Point]:
     return [(start, upper.y + upper.height), (start, foot), (gutter, foot), (gutter, head), (end, head), (end, lower.y)]
 
 
-def _starts(ranks: list[list[Item]], links: list[list[Link]], spaces: list[Channel]) -> list[int]:
+def _starts(ranks: list[list[Item]], links: list[list[Link]], spaces: list[Channel], short: float) -> list[int]:
     """The ranks at which columns begin, so that the whole is as large on a page as it can be."""
     heights = [max(item.height for item in rank) for rank in ranks]
     cuts = [at + 1 for at, below in enumerate(links[:-1]) if _severable(below)]
-    if _height(heights, spaces, 0, len(heights)) <= SHORT or not cuts:
+    if _height(heights, spaces, 0, len(heights)) <= short or not cuts:
         return [0]
     return max(_partitions(heights, spaces, cuts), key=lambda starts: _scale(starts, ranks, heights, spaces))
 

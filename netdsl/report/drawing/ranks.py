@@ -164,8 +164,9 @@ def _mark(content: Content, makers: dict[Node, Item]) -> None:
     for item in content.items:
         for value in item.inputs:
             below[makers[value]].append(item)
+    beside = not all(item.dashed or isinstance(item, Port) for item in content.items)
     for item in content.items:
-        item.side = item.dashed and not all(makers[value].dashed for value in item.inputs)
+        item.side = item.dashed and beside
     for item in content.items:
         if not (isinstance(item, Stack) and item.plates[0].kind in DETOURS and len(item.inputs) > 1):
             continue
