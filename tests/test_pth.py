@@ -312,6 +312,27 @@ def test_damaged_members(tmp_path: Path) -> None:
         refusal(str(path))
 
 
+def test_checksums_are_tested_ahead_of_reading(tmp_path: Path) -> None:
+    arrays = {f"w{at}": A + at for at in range(20)}
+    shapes = {key: A.shape for key in arrays}
+    path = write(tmp_path / "w.pth", arrays)
+    weights = match(shapes, open_weights(path))
+    assert all(np.array_equal(weights[key], arrays[key]) for key in reversed(arrays))
+    weights = match(shapes, open_weights(changed(path, arrays["w7"].tobytes(), 5, b"\x55")))
+    assert np.array_equal(weights["w8"], arrays["w8"])
+    with pytest.raises(BadWeightFile, match="wrong checksum"):
+        weights["w7"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a file that is open cannot be cut elsewhere")
+def test_a_file_that_is_cut_while_it_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "w.pth", {"a": A, "b": A + 1})
+    file = open_weights(path)
+    Path(path).write_bytes(Path(path).read_bytes()[:300])
+    with pytest.raises(BadWeightFile, match="not where its directory says"):
+        file.read("b")
+
+
 def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
     """64 MB of zeros in 64 KB, as a pickle and as a tensor, which is not the network's."""
     zeros = bytes(2**26 + 1)

@@ -12,7 +12,7 @@ from netdsl.files import mistaken, open_file
 from netdsl.weights.errors import BadWeightFile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import numpy as np
 
@@ -69,6 +69,10 @@ class WeightFile(ABC):
     def flattens_last(self) -> bool:
         """Whether its networks flatten maps with the channels last, as Keras does."""
         return False
+
+    def prepare(self, keys: Iterable[str]) -> None:
+        """These will be read, in this order: what can be done before may begin."""
+        return
 
     @abstractmethod
     def read(self, key: str) -> Array:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from netdsl.weights.file import WeightFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from netdsl.weights.file import Array
 
@@ -63,6 +63,9 @@ class Fitted(WeightFile):
             return self._names
         inner = self._file.origins
         return {name: inner[old] for name, old in self._names.items()}
+
+    def prepare(self, keys: Iterable[str]) -> None:
+        self._file.prepare(self._names[key] for key in keys)
 
     def read(self, key: str) -> Array:
         array = self._file.read(self._names[key])

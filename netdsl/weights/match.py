@@ -84,6 +84,7 @@ def match(parameters: Mapping[str, Shape], file: WeightFile, *, optional: Collec
     for key in parameters:
         if (kind := file.entries[key].dtype) not in FLOATS:
             raise WrongWeightType(f"{escape(file.path)}: `{escape(key)}` is {kind}; weights are floating-point")
+    file.prepare(parameters)
     return MatchedWeights(parameters.keys(), file)
 
 

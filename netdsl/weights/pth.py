@@ -20,7 +20,7 @@ from netdsl.weights.pickled import Forbidden, Function, Refused, unpickle
 from netdsl.weights.state_dict import find
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from netdsl.weights.archive import Bytes
     from netdsl.weights.file import Array
@@ -187,6 +187,10 @@ class TorchWeights(WeightFile):
             raise self._zip.bad(
                 f"its member {name} has {found:,} bytes, and should hold {storage.count:,} numbers of {storage.dtype}"
             )
+
+    def prepare(self, keys: Iterable[str]) -> None:
+        names = (f"{self._root}data/{self._tensors[key].storage.key}" for key in keys)
+        self._zip.test_ahead(dict.fromkeys(names))
 
     def read(self, key: str) -> Array:
         tensor = self._tensors[key]
