@@ -183,8 +183,8 @@ class _Area:
                 self._lines += pairwise(points)
 
     def circles(self, places: Places, colours: Mapping[Compared, str]) -> None:
-        """The small ones over the large, and all edges over them."""
-        by_size = sorted(places.items(), key=lambda each: -each[1][2])
+        """The small ones over the large, of equal ones those with a colour on top, and all edges over them."""
+        by_size = sorted(places.items(), key=lambda each: (-each[1][2], colours[each[0]] != FAINT))
         for row, (x, y, radius) in by_size:
             circle = Circle((x, y), radius, fill=_pale(colours[row], PALE), edge=colours[row])
             self._canvas.add(Titled(_told(row), [circle]))
