@@ -144,8 +144,20 @@ def compile_to_bytes(
     dtype: str = "f32",
     io: str = "f32",
     metadata: Mapping[str, str] | None = None,
+    functions: bool = False,
 ) -> bytes:
     """The model whole, in memory, as onnxruntime's `InferenceSession` takes it."""
     file = BytesIO()
-    compile_net(net, file, seed=seed, weights=weights, batch=batch, opset=opset, dtype=dtype, io=io, metadata=metadata)
+    compile_net(
+        net,
+        file,
+        seed=seed,
+        weights=weights,
+        batch=batch,
+        opset=opset,
+        dtype=dtype,
+        io=io,
+        metadata=metadata,
+        functions=functions,
+    )
     return file.getvalue()

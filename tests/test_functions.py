@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from functools import cache
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from programs import net_of
 from reference import open_net
 
+from netdsl import load
 from netdsl.compile import compile_net, structure
 from netdsl.elaborate.library import zoo
 from netdsl.emit import Emitted
@@ -193,3 +195,11 @@ def test_what_does_not_go_together(netdsl: Commands, others: tuple[str, ...]) ->
     assert ran.code == 2
     assert "E0641" in ran.err
     assert "--functions" in ran.err
+
+
+def test_from_python(tmp_path: Path) -> None:
+    net = load("resnet18")
+    net.save(tmp_path / "a.onnx", functions=True)
+    model = net.to_onnx(functions=True)
+    assert [function.name for function in model.functions] == ["basic", "basic_1"]
+    assert onnx.load(tmp_path / "a.onnx") == model

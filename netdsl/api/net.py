@@ -102,12 +102,14 @@ class Net:
         dtype: Precision = "f32",
         io: Precision = "f32",
         metadata: Mapping[str, str] | None = None,
+        functions: bool = False,
     ) -> onnx.ModelProto:
         """The model, with the weights of a file or of a mapping from names to arrays, or with drawn ones.
 
         `batch` fixes the batch, which else is free; `opset` is one of 17 to 26, 21 by default. With the `dtype` f16 it
         computes in half precision, and with `io` its inputs and outputs are halves too. `metadata` is what it shall say
-        of itself. Raises UserError where the weights do not fit, and ValueError for other numbers than these.
+        of itself. With `functions` blocks are functions of the model. Raises UserError where the weights do not fit,
+        and ValueError for other numbers than these.
         """
         import onnx
 
@@ -115,7 +117,7 @@ class Net:
 
         chosen = options(weights, seed, batch, opset, dtype, io)
         model = onnx.ModelProto()
-        model.ParseFromString(compile_to_bytes(self._net, metadata=metadata, **chosen))
+        model.ParseFromString(compile_to_bytes(self._net, metadata=metadata, functions=functions, **chosen))
         return model
 
     def save(
@@ -130,6 +132,7 @@ class Net:
         io: Precision = "f32",
         external_data: bool = False,
         metadata: Mapping[str, str] | None = None,
+        functions: bool = False,
         force: bool = False,
     ) -> None:
         """Write the model, as `netdsl compile` does: whole or not at all, weight by weight, and never over a file that
@@ -150,7 +153,7 @@ class Net:
         size = weights_size(self._net, dtype)
         try:
             with replace_model(target, size, apart=external_data, force=force, reads=reads) as (file, data):
-                compile_net(self._net, file, metadata=metadata, data=data, **chosen)
+                compile_net(self._net, file, metadata=metadata, data=data, functions=functions, **chosen)
         except WouldOverwrite as error:
             raise WouldOverwrite(error.message, "name another file, or overwrite it with force=True") from None
 
