@@ -73,7 +73,7 @@ def _tree(operations: list[Operation]) -> Call:
     for at, operation in enumerate(operations):
         origin = operation.origin
         layer = origin.name if origin else ""
-        frames = [frame for frame in (origin.frame if origin else None) or () if isinstance(frame.value, tuple)][::-1]
+        frames = [frame for frame in (origin.frame if origin else None) or () if frame.call][::-1]
         kept = 0
         while kept < min(len(frames), len(path) - 1) and path[kept + 1].frame is frames[kept]:
             kept += 1
@@ -129,7 +129,7 @@ class _Folder:
         outer = [name for name in read if name not in self.constants and name not in {*made}]
         inputs = sorted(outer, key=lambda name: name in self.parameters)
         function = self._function(call, nodes, inputs, outputs)
-        block = call.frame.value[0].name  # type: ignore[union-attr, index]
+        block = call.frame.call[0].name  # type: ignore[union-attr, index]
         key = function.SerializeToString(deterministic=True)
         if key not in self.known:
             self.known[key] = function.name = self.names.take(block.text)

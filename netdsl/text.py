@@ -5,6 +5,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from hashlib import sha256
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from netdsl.syntax import ast
+
 
 class Source:
     """A normalised text: no byte order mark, and `\\n` at every line's end.
@@ -88,19 +92,27 @@ class Span:
 class Frame:
     """How the elaborator came to a place: a block call, a round of a loop, an import; linked to the one around it.
 
-    `value` is a loop variable's, or of a call the block and its arguments: `{name: (value, span)}`.
+    `value` is a loop variable's; `call` is of a block's call the block and its arguments, `{name: (value, span)}`.
     """
 
-    __slots__ = ("name", "parent", "span", "value", "variable")
+    __slots__ = ("call", "name", "parent", "span", "value", "variable")
 
     def __init__(
-        self, parent: Frame | None, span: Span, *, name: str = "", variable: str = "", value: object = None
+        self,
+        parent: Frame | None,
+        span: Span,
+        *,
+        name: str = "",
+        variable: str = "",
+        value: object = None,
+        call: tuple[ast.Block, dict[str, tuple[object, Span]]] | None = None,
     ) -> None:
         self.parent = parent
         self.span = span
         self.name = name
         self.variable = variable
         self.value = value
+        self.call = call
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         frame: Frame | None = self

@@ -109,7 +109,7 @@ def expand(
     scope = opened or context.scope.open(context.scope.name(block.name.text))
     scope.outer, scope.seq = None, block.seq
     inner = Context(builder, callee.module, Variables(None), scope, callee.module.defaults(block.span.start))
-    inner.frame = Frame(context.frame, stmt.head.span, name=block.name.text, value=(block, given))
+    inner.frame = Frame(context.frame, stmt.head.span, name=block.name.text, call=(block, given))
     inner.value, inner.frozen, inner.training = context.value, context.frozen, context.training
     inner.depth, inner.rounds = context.depth + 1, context.rounds
     define(block.parameters, given, inner)

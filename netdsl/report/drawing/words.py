@@ -114,8 +114,8 @@ def _call(group: Group) -> str:
     if frame is None or not frame.name:
         return ""
     words = [frame.name]
-    if isinstance(frame.value, tuple):
-        block, given = frame.value
+    if frame.call:
+        block, given = frame.call
         for parameter in block.parameters:
             name = parameter.name.text
             if name in given:
