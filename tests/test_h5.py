@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,14 @@ def test_a_file_is_fitted_once(tmp_path: Path) -> None:
     once = fit(net, open_weights(str(DATA / "keras_3_15.keras")))
     assert np.array_equal(fit(net, once).read("d1.weight"), once.read("d1.weight"))
     assert not np.array_equal(once.read("d1.weight"), open_weights(once.path).read("d1.weight"))
+
+
+def test_without_h5py_it_is_said_what_is_missing(netdsl: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    ran = netdsl("weights", DATA / "keras_3_15.keras")
+    assert (ran.code, ran.out) == (2, "")
+    assert "for which h5py is needed" in ran.err
+    assert "pip install 'netdsl[keras]'" in ran.err
 
 
 def test_what_is_left_out_is_neutral() -> None:

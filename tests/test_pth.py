@@ -314,7 +314,7 @@ def test_damaged_members(tmp_path: Path) -> None:
 
 def test_checksums_are_tested_ahead_of_reading(tmp_path: Path) -> None:
     arrays = {f"w{at}": A + at for at in range(20)}
-    shapes = {key: A.shape for key in arrays}
+    shapes = dict.fromkeys(arrays, A.shape)
     path = write(tmp_path / "w.pth", arrays)
     weights = match(shapes, open_weights(path))
     assert all(np.array_equal(weights[key], arrays[key]) for key in reversed(arrays))
