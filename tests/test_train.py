@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,6 +67,19 @@ def test_the_best_epoch_is_that_of_the_first_metric(program: Path) -> None:
     best = max(row["validation_accuracy"] for row in trained.history)
     scores = trained.net.session(weights=trained.best)(image=x)["output"]
     assert np.mean(scores.argmax(1) == y) == best
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"lowering": "x"}, "auto, std, blk, not 'x'"),
+        ({"threads": 0}, "not 0"),
+        ({"resume": True, "force": True}, "one"),
+    ],
+)
+def test_arguments_that_are_none(program: Path, how: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        netdsl.fit(program, **how)
 
 
 def test_the_same_recipe_gives_the_same_bits(program: Path) -> None:

@@ -74,6 +74,12 @@ def fit(
     Raises NetError where the net or its block has errors, UserError where the data do not fit and where the loss is no
     number any more.
     """
+    from netdsl.lowering import LOWERINGS
+
+    if lowering not in (None, *LOWERINGS):
+        raise ValueError(f"lowering is one of {', '.join(LOWERINGS)}, not {lowering!r}")
+    if resume and force:
+        raise ValueError("resume goes on with a run, and force begins it anew: one of them")
     report = Report()
     recipe, module = load_training(os.fsdecode(file), report, settings=_texts(settings or {}))
     if recipe is None:

@@ -32,6 +32,13 @@ def run(commands: Commands) -> None:
     parser.add_argument("--json", action="store_true", help="print an object in a line for each example")
     parser.add_argument("--shard", type=_shard, metavar="I/N", help="run block I of N, from 0, of the examples alone")
     parser.add_argument("--batch", type=options._positive, metavar="N", help="examples a step; 32 by default")
+    provider(parser)
+    options._weights(parser)
+    options._spec(parser)
+
+
+def provider(parser: argparse.ArgumentParser) -> None:
+    """What computes, and with how many threads."""
     parser.add_argument(
         "--provider",
         default="cpu",
@@ -40,8 +47,6 @@ def run(commands: Commands) -> None:
     )
     parser.add_argument("--allow-fallback", action="store_true", help="let the CPU compute what the provider cannot")
     parser.add_argument("--threads", type=options._positive, metavar="N", help="threads of the CPU; all by default")
-    options._weights(parser)
-    options._spec(parser)
 
 
 def _shard(text: str) -> tuple[int, int]:

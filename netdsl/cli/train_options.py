@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from netdsl.cli import options, weight_options
+from netdsl.cli import options, run_options, weight_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def train(commands: Commands) -> None:
     )
     parser.add_argument("--tensorboard", action="store_true", help="write the figures for TensorBoard too")
     parser.add_argument("--json", action="store_true", help="print an object in a line for each epoch")
-    _provider(parser)
+    run_options.provider(parser)
     weight_options.add(parser, "to begin with; else they are drawn")
     options._spec(parser)
 
@@ -51,19 +51,8 @@ def evaluate(commands: Commands) -> None:
         "--batch", type=options._positive, metavar="N", help="examples a step; those of the train block"
     )
     parser.add_argument("--json", action="store_true", help="print an object")
-    _provider(parser)
+    run_options.provider(parser)
     options._spec(parser)
-
-
-def _provider(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--provider",
-        default="cpu",
-        metavar="P[:KEY=VALUE,...]",
-        help="what computes: cpu, cuda, openvino, ..., with options of its own; cpu by default",
-    )
-    parser.add_argument("--allow-fallback", action="store_true", help="let the CPU compute what the provider cannot")
-    parser.add_argument("--threads", type=options._positive, metavar="N", help="threads of the CPU; all by default")
 
 
 def _seconds(text: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from netdsl.lowering import LOWERINGS
 from netdsl.train.runner import Runner
 
 if TYPE_CHECKING:
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
 
     from netdsl.ir.graph import Graph
     from netdsl.train.runner import Array
-
-LOWERINGS = ("auto", "std", "blk")
 
 
 class Choices:
