@@ -215,7 +215,8 @@ def throughput(name: str, batch: int, shape: Sequence[int], *, rounds: int) -> F
 
     from netdsl.compile import compile_to_bytes
     from netdsl.data.reader import Reader
-    from netdsl.session import Session, predict
+    from netdsl.predict import predict
+    from netdsl.session import Session
 
     class InMemory(Reader):
         """One batch that stands in memory."""

@@ -13,11 +13,9 @@ from netdsl.files import mistaken, open_file
 from netdsl.providers import NoProvider, choose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     import numpy as np
-
-    from netdsl.data.reader import Reader
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -239,32 +237,6 @@ def failed(name: str, error: Exception) -> RunFailed:
     """What onnxruntime says of a model that failed while it was computed."""
     said = re.sub("^Error in execution: ", "", _first_line(str(error)))
     return RunFailed(f"{escape(name)} failed: {said}")
-
-
-def check_lengths(readers: Mapping[str, Reader]) -> dict[str, int]:
-    """The number of examples of each input, which must be the same. Raises WrongFeed."""
-    counts = {name: len(reader) for name, reader in readers.items()}
-    if len(set(counts.values())) > 1:
-        raise WrongFeed(
-            "the inputs differ in length: " + ", ".join(f"{escape(k)} has {n:,}" for k, n in counts.items())
-        )
-    return counts
-
-
-def predict(session: Session, readers: Mapping[str, Reader], batch: int) -> Iterator[dict[str, Array]]:
-    """The outputs for all examples, a batch at a time. A model whose batch is fixed must be given whole ones."""
-    assert batch > 0
-    counts = check_lengths(readers)
-    for name in readers:
-        fixed = session.inputs[name].shape[0] if name in session.inputs and session.inputs[name].shape else None
-        if fixed is not None and (batch != fixed or counts[name] % fixed):
-            raise WrongFeed(
-                f"{escape(session.name)} takes batches of exactly {fixed}, and is given {counts[name]:,} examples "
-                f"in batches of {batch}",
-            )
-    streams = [reader.batches(batch) for reader in readers.values()]
-    for arrays in zip(*streams, strict=True):
-        yield session.run(dict(zip(readers, arrays, strict=True)))
 
 
 def _tensor(node: Any) -> Tensor:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from netdsl.cli.feeds import Whole, open_feeds
 from netdsl.cli.progress import Progress
 from netdsl.compile import compile_net
+from netdsl.predict import check_lengths
 from netdsl.quantize import quantize
-from netdsl.session import Session, check_lengths
+from netdsl.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

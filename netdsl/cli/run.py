@@ -114,7 +114,7 @@ def _results(
     """The outputs of each batch, printed on their way; to stderr where the outputs themselves go to stdout."""
     from netdsl.cli.feeds import Whole
     from netdsl.cli.shards import Shard
-    from netdsl.session import check_lengths, predict
+    from netdsl.predict import check_lengths, predict
 
     if labels is not None:
         check_labels(labels, options.labels, {name: tensor.shape[1:] for name, tensor in session.outputs.items()})
