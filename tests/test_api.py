@@ -69,7 +69,7 @@ def test_a_net_is_loaded_with_parameters(tmp_path: Path) -> None:
     for file in ("resnet", ROOT / "specs" / "resnet.net", str(ROOT / "specs" / "resnet.net")):
         net = netdsl.load(file, depth=18, classes=7)
         assert net.name == "resnet"
-        assert net.settings == {"depth": "18", "classes": "7"}
+        assert net.settings == {"depth": "18", "residual": "on", "classes": "7"}
         assert net.outputs["output"].shape == (7,)
     (tmp_path / "two.net").write_text("net a { input x 4; dense 1 }\nnet b { input x 4; dense 2 }")
     assert netdsl.load(f"{tmp_path / 'two.net'}:b").outputs["output"].shape == (2,)
