@@ -10,37 +10,30 @@ import hashlib
 import json
 import os
 import platform
-from math import prod
-from time import perf_counter
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnxruntime
 
 from netdsl.diagnostics.user_error import UserError
-from netdsl.emit import ELEMENT_TYPES, emit
 from netdsl.files import write_atomically
-from netdsl.ops.base import known
 from netdsl.ops.convolution_gradients import ConvDw
 from netdsl.passes.blocked import Lowered, candidate, lower_blocked, questions
 from netdsl.passes.blocked.blocker import spelled
 from netdsl.passes.finish import finish
-from netdsl.session import Session
 from netdsl.step import LOSS, portable
+from netdsl.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from netdsl.ir.graph import Graph, Value
+    from netdsl.ir.graph import Graph
 
 REVISION = 1
 """Of the recipes: what was measured before another is measured again."""
 
 SECONDS = 0.3
 """How long a step is timed, in two runs at least."""
-
-ENOUGH = 2.0
-"""Of a step that takes so long one run tells enough."""
 
 MOMENT = 0.01
 """How long a recipe is."""
@@ -58,26 +51,29 @@ def choose(graph: Graph, block: int, threads: int | None = None) -> dict[str, An
     found = cache.get(key)
     if found is None or (found["lowering"] == "blk" and found.get("block") != block):
         found = measured(graph, block, threads)
-        cache.put(key, found)
+        if found["milliseconds"]:
+            cache.put(key, found)
     return found
 
 
 def measured(graph: Graph, block: int, threads: int | None = None) -> dict[str, Any]:
     """The choices for a training step by their times; these are among them, as milliseconds.
 
-    The recipes of a blocked step are measured one by one, and taken together if the step is then faster.
+    The recipes of a blocked step are measured one by one, and taken together if the step is then faster. What fails has
+    no time and is not chosen; where all do, it is `std`.
     """
-    recipes = {}
-    for question in questions(graph, block):
-        times = {each: seconds(candidate(question, each, block), threads, MOMENT) for each in question.options}
-        best = min(times, key=lambda each: times[each])
-        # What is hardly faster may as well be slower next time.
-        recipes[question.key] = best if times[best] < 0.9 * times[question.options[0]] else question.options[0]
-    std, blk, tuned = standard(graph), lower_blocked(graph, block), lower_blocked(graph, block, recipes)
-    steps = {"std": std, "blk": blk} | ({"tuned": tuned} if tuned.choices != blk.choices else {})
-    found = {name: seconds(finished(step.graph), threads) for name, step in steps.items()}
+    with Stopwatch(threads) as watch:
+        recipes = {}
+        for question in questions(graph, block):
+            times = {each: watch.seconds(candidate(question, each, block), MOMENT) for each in question.options}
+            best = min(times, key=lambda each: times[each])
+            # What is hardly faster may as well be slower next time.
+            recipes[question.key] = best if times[best] < 0.9 * times[question.options[0]] else question.options[0]
+        std, blk, tuned = standard(graph), lower_blocked(graph, block), lower_blocked(graph, block, recipes)
+        steps = {"std": std, "blk": blk} | ({"tuned": tuned} if tuned.choices != blk.choices else {})
+        found = {name: watch.seconds(finished(step.graph), SECONDS) for name, step in steps.items()}
     best = min(found, key=lambda name: found[name])
-    milliseconds = {name: round(1000 * time, 3) for name, time in found.items()}
+    milliseconds = {name: round(1000 * time, 3) for name, time in found.items() if isfinite(time)}
     return {**steps[best].choices, "milliseconds": milliseconds}
 
 
@@ -89,37 +85,6 @@ def standard(graph: Graph) -> Lowered:
 def finished(graph: Graph) -> Graph:
     """A step as it is run."""
     return finish(graph, LOSS).graph if LOSS in graph.outputs else graph
-
-
-def seconds(graph: Graph, threads: int | None = None, budget: float = SECONDS) -> float:
-    """The least time of a run on random numbers: what else the machine does only adds to it."""
-    model = emit(graph).model.SerializeToString()
-    session = Session(model, threads=threads, name=graph.name, in_order=True).native
-    given = {**graph.inputs, **graph.parameters, **{name: state.before for name, state in graph.state.items()}}
-    wanted = {each.name for each in session.get_inputs()}
-    random = np.random.default_rng(0)
-    feeds = {name: _numbers(x, random) for name, x in given.items() if name in wanted}
-    return _timed(lambda: session.run(None, feeds), budget)
-
-
-def _timed(run: Callable[[], object], budget: float) -> float:
-    found: list[float] = []
-    while sum(found) < budget or len(found) < 2:
-        begin = perf_counter()
-        run()
-        found.append(perf_counter() - begin)
-        if found[0] > ENOUGH:
-            break
-    return min(found)
-
-
-def _numbers(x: Value, random: np.random.Generator) -> Any:
-    """Of the size that weights have, so that they neither vanish nor grow: numbers near 0 are slow."""
-    kind = ELEMENT_TYPES[x.dtype][1]
-    if x.dtype != "f32":
-        return np.zeros(x.shape, kind)
-    shape = known(x.shape)
-    return np.asarray(random.standard_normal(shape, np.float32) / np.float32(prod((1, *shape[1:])) ** 0.5), kind)
 
 
 def signature(graph: Graph) -> str:
