@@ -33,8 +33,22 @@ def test_the_first_command_names_the_digits(tmp_path: Path) -> None:
 
 
 def test_its_network_is_the_zoos(tmp_path: Path) -> None:
-    (text,) = blocks(README, "net")
+    text, _ = blocks(README, "net")
     (tmp_path / "alexnet.net").write_text(text, "utf-8")
     nets = [load_net(file, Report()) for file in (str(tmp_path / "alexnet.net"), "alexnet")]
     here, there = ([(node.name, node.layer.kind, node.shape) for node in net.nodes] for net in nets if net)
     assert here == there
+
+
+def test_its_training_trains(tmp_path: Path) -> None:
+    clone = checkout(tmp_path)
+    _, text = blocks(README, "net")
+    (clone / "digits.net").write_text(text, "utf-8")
+    (commands,) = (block for block in blocks(README, "sh") if "netdsl train" in block)
+    train, *others = (line.partition("#")[0] for line in commands.splitlines())
+    assert "20 steps" in printed(f"{train} --steps 20", clone)
+    said = "".join(printed(command, clone) for command in others)
+    assert "error" not in said
+    for expected in ("accuracy  0.", "step.onnx: ", "adversarial  "):
+        assert expected in said, said
+    assert (clone / "attack.svg").exists()

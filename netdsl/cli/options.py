@@ -58,9 +58,10 @@ def _take(rest: list[str], options: argparse.Namespace) -> None:
             known = [text for action in parser._actions for text in action.option_strings]
             meant = suggest(word.partition("=")[0], known)[:1]
             parser.error(f"there is no option {word}" + (f"; did you mean {meant[0]}?" if meant else ""))
-        if options.many is None:
+        taken = getattr(options, options.many) if options.many else ""
+        if isinstance(taken, str):
             parser.error(f"one FILE is enough; what is {word}?" if "file" in options else f"what is {word}?")
-        getattr(options, options.many).append(word)
+        setattr(options, options.many, word if taken is None else [*taken, word])
 
 
 class _Parser(argparse.ArgumentParser):
@@ -96,7 +97,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 def _add(commands: Commands, name: str, text: str, usage: str, many: str | None) -> argparse.ArgumentParser:
-    """A command; `many` is the name of its argument that takes any number of files."""
+    """A command; `many` is the name of its argument that takes any number of files, or one besides FILE."""
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         usage=f"netdsl {name} {usage}",

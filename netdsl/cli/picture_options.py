@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def attack(commands: Commands) -> None:
     parser = options._add(
-        commands, "attack", "change a picture by little so that a net mistakes it", "FILE [IMAGE] [OPTION ...]", None
+        commands, "attack", "change a picture by little so that a net mistakes it", "FILE [IMAGE] [OPTION ...]", "image"
     )
     parser.add_argument("file", metavar="FILE", help=options.FILE)
     parser.add_argument("image", nargs="?", metavar="IMAGE", help="a picture, or a .npy, .npz or idx file of one")
