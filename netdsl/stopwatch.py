@@ -131,7 +131,7 @@ def _numbers(shape: tuple[int, ...], dtype: str, random: Any) -> Any:
 
     if dtype != "float32":
         return np.zeros(shape, dtype)
-    return random.standard_normal(shape, np.float32) / np.float32(prod((1, *shape[1:])) ** 0.5)
+    return np.asarray(random.standard_normal(shape, np.float32) / prod((1, *shape[1:])) ** 0.5, dtype)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from netdsl.stopwatch import Stopwatch, timed
 
 def graph(elements: int = 4) -> Graph:
     made = Graph("small")
-    x = made.input("x", (elements,))
+    x = ops.add(made.input("x", (elements,)), made.input("number", ()))
     made.output("y", ops.relu(ops.add(x, made.input("w", (elements,)))))
     return made
 
