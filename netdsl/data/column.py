@@ -62,7 +62,8 @@ class ArrayColumn(Column):
         check_types(path, array.dtype, type_of(dtype), taker)
         count, example = fit(path, array.shape, shape, taker)
         super().__init__(path, example, dtype)
-        self.array: np.ndarray[Any, Any] = array.reshape(count, *example)
+        # As a plain array: one of a mapped file's kind takes longer to be cut.
+        self.array: np.ndarray[Any, Any] = np.asarray(array).reshape(count, *example)
         self._where = where
 
     def __len__(self) -> int:
@@ -76,4 +77,4 @@ class ArrayColumn(Column):
             yield convert(self, np.asarray(self.array[at:end]), at)
 
     def take(self, indices: Array) -> Array:
-        return np.asarray(self.array[indices])
+        return self.array[indices]
