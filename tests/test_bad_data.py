@@ -82,6 +82,10 @@ WEIGHTS: dict[str, tuple[bytes, str]] = {
         npz(**{"fc.weight.npy": header("(1000000000000, 3)") + bytes(12)}),
         "declares 12,000,",
     ),
+    "70 negative sizes": (
+        npz(**{"fc.weight.npy": header("(-2, -3)") + bytes(24)}),
+        "declares the shape (-2, -3), which",
+    ),
     "71 a name that climbs": (npz(**{"../../x.npy": npy(1.0)}), "has a path that leads out of the archive"),
     "72 cut short": (saved()[:-1], "bytes"),
     "72 a header of 2^63": (struct.pack("<Q", 2**63) + b"{" * 100, "its header should be"),

@@ -56,7 +56,7 @@ def test_the_same_source_gives_the_same_bytes_anywhere(tmp_path: Path) -> None:
         folder = tmp_path / str(n) / "deep"
         folder.mkdir(parents=True)
         (folder / "g.net").write_bytes(text)
-        where, name = (folder, "g.net") if n else (tmp_path, "0/deep/g.net")
+        where, name = (folder, "g.net:googlenet") if n else (tmp_path, "0/deep/g.net:googlenet")
         done = spawn("compile", name, "-o", "m.onnx", cwd=where, PYTHONHASHSEED=str(n), TZ=zone, LC_ALL="C")
         assert done.returncode == 0, done.stderr
         models.add((where / "m.onnx").read_bytes())

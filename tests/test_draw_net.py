@@ -297,6 +297,11 @@ def test_short_numbers(count: int, text: str) -> None:
     assert short(count) == text
 
 
+def test_one_layer_is_no_plural(netdsl: Commands) -> None:
+    Path("e.net").write_text("net e { input x 4 }")
+    assert netdsl("draw", "e.net").err == "e.svg: 1 layer\n"
+
+
 @pytest.mark.parametrize("form", ["svg", "png", "dot", "mmd"])
 def test_the_command(netdsl: Commands, form: str) -> None:
     ran = netdsl("draw", "lenet5", "-o", f"a.{form}")

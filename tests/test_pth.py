@@ -188,6 +188,17 @@ def test_a_name_is_refused_by_name(tmp_path: Path, name: str) -> None:
     assert f"asks for `{name}`, and is not read" in refusal(write(tmp_path / "w.pth", {"a": A}, pickle=hostile))
 
 
+def test_values_that_are_other_than_stored(tmp_path: Path) -> None:
+    """`x.conj().imag` is a tensor that PyTorch marks, and stores with the sign of `x.imag`."""
+
+    def tensor(marks: bytes) -> bytes:
+        return b"\x80\x02}X\x01\x00\x00\x00a" + REBUILD + STORAGE + b"K\x00K\x18\x85K\x01\x85\x89N" + marks + b"tRs."
+
+    neg = tensor(b"}X\x03\x00\x00\x00neg\x88s")
+    assert "marked as conjugate or negative" in refusal(write(tmp_path / "w.pth", {"a": A}, pickle=neg))
+    assert np.array_equal(read(write(tmp_path / "w.pth", {"a": A}, pickle=tensor(b"}")))["a"], A.reshape(-1))
+
+
 STORAGE = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x18tQ"
 BOMB = b")" + b"\x86".join([b"", *[b"2"] * 60]) + b"\x86"
 REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n("

@@ -31,6 +31,11 @@ def test_a_table(netdsl: Commands) -> None:
     )
 
 
+def test_one_of_each_is_no_plural(netdsl: Commands) -> None:
+    safetensors.numpy.save_file({"a": np.zeros((), "f4")}, "w")
+    assert netdsl("weights", "w").out.endswith("\n1 tensor, 1 number, 4 bytes\n")
+
+
 def test_json(netdsl: Commands) -> None:
     path = write(Path("w.pth"), {"state_dict": {"a": np.zeros((2, 3), "f2")}, "epoch": 3})
     found = json.loads(netdsl("weights", path, "--json").out)
