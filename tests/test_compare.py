@@ -130,6 +130,14 @@ def test_a_star_behind_a_file_is_all_its_nets(netdsl: Commands) -> None:
     assert names(netdsl("compare", "a.net:two", "--format", "json")) == ["two"]
 
 
+def test_what_is_asked_for_twice_is_there_once_and_what_is_not_known_is_empty(netdsl: Commands) -> None:
+    Path("e.net").write_text("net e { input x 4 }")
+    assert netdsl("compare", "e.net", "e.net:*", "e.net", "--format", "csv").out.splitlines()[1:] == [
+        "e,e.net,,0,0,0,16,,,,"
+    ]
+    assert netdsl("compare", "e.net").out.splitlines()[1].split() == ["e", "0", "0", "0", "16"]
+
+
 def test_memory_is_for_the_batch(netdsl: Commands) -> None:
     one, many = (
         json.loads(netdsl("compare", "lenet5", *batch, "--format", "json").out) for batch in ([], ["--batch", 7])
@@ -314,6 +322,13 @@ def test_a_picture_replaces_pictures_only(netdsl: Commands) -> None:
     assert "error[E0611]" in netdsl("compare", "vgg16", "--plot", "mine.svg").err
     assert Path("mine.svg").read_text() == "mine"
     assert netdsl("compare", "vgg16", "--plot", "mine.svg", "--force").code == 0
+
+
+def test_what_stands_in_the_way_is_told_without_another_commands_option(netdsl: Commands) -> None:
+    Path("mine.svg").write_text("mine")
+    ran = netdsl("compare", "resnet18", "--plot", "mine.svg")
+    assert (ran.code, Path("mine.svg").read_text()) == (2, "mine")
+    assert "-o" not in ran.err
 
 
 def test_texts_from_outside_are_harmless(netdsl: Commands) -> None:
