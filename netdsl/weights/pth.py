@@ -79,8 +79,10 @@ class Tensor:
         return 1 + sum((size - 1) * step for size, step in zip(self.shape, self.strides, strict=True))
 
 
-def _tensor(storage: object, offset: object, shape: object, strides: object, *_: object) -> Tensor:
-    """`torch._utils._rebuild_tensor_v2`; what follows the strides is about gradients."""
+def _tensor(storage: object, offset: object, shape: object, strides: object, *more: object) -> Tensor:
+    """`torch._utils._rebuild_tensor_v2`; `more` is about gradients, and then has marks of what is other than stored."""
+    if any(more[2:]):
+        raise Refused("a tensor is marked as conjugate or negative, and not stored as it is: `resolve_neg()` it first")
     if not isinstance(storage, Storage) or not _is_size(offset):
         raise Refused("a tensor has no storage")
     if not (_are_sizes(shape) and _are_sizes(strides) and len(shape) == len(strides)):  # type: ignore[arg-type]
