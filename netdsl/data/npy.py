@@ -61,7 +61,9 @@ def read_header(stream: BinaryIO, name: str, length: int) -> Header:
     header = Header(shape, fortran, dtype, len(text))
     if dtype.hasobject:
         raise BadData(f"{escape(name)} holds pickled Python objects, which are never read: they can run programs")
-    if min(shape, default=0) < 0 or header.size != length - header.offset:
+    if min(shape, default=0) < 0:
+        raise BadData(f"{escape(name)} declares the shape {shape}, which none can have")
+    if header.size != length - header.offset:
         raise BadData(f"{escape(name)} declares {header.size:,} bytes of data and has {length - header.offset:,}")
     return header
 
