@@ -14,7 +14,7 @@ from netdsl.weights.help import alike, renaming_help
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from netdsl.weights.file import WeightFile
+    from netdsl.weights.file import Array, WeightFile
 
     Shape = tuple[int, ...]
     Floats = np.ndarray[Any, np.dtype[np.float32]]
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SHOWN = 10
 PASSED_OVER = "num_batches_tracked"
 """PyTorch counts a batch norm's batches; the count has no part in what is computed."""
+
+ANY_VALUE = "--allow-nonfinite takes such values as they are"
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
@@ -52,7 +54,7 @@ class MatchedWeights:
         with np.errstate(over="ignore"):
             values = np.ascontiguousarray(stored, dtype=np.float32).reshape(stored.shape)
         if not self._file.any_value:
-            _check_values(self._file.path, key, values)
+            _check_values(self._file.path, key, values, stored)
         return values
 
 
@@ -127,13 +129,14 @@ def spell(shape: Shape) -> str:
     return "x".join(map(str, shape)) or "a single number"
 
 
-def _check_values(path: str, key: str, values: Floats) -> None:
+def _check_values(path: str, key: str, values: Floats, stored: Array) -> None:
     wrong = values.size - int(np.count_nonzero(np.isfinite(values)))
     if wrong:
+        what = "too large for float32" if np.isfinite(stored).all() else "NaN or infinite"
         raise BadWeightValues(
-            f"{escape(path)}: {wrong:,} of {values.size:,} values of `{escape(key)}` are NaN or infinite"
+            f"{escape(path)}: {wrong:,} of {values.size:,} values of `{escape(key)}` are {what}", ANY_VALUE
         )
     if key.split(".")[-1] == "running_var" and (negative := int(np.count_nonzero(values < 0))):
         raise BadWeightValues(
-            f"{escape(path)}: {negative:,} of {values.size:,} variances of `{escape(key)}` are negative"
+            f"{escape(path)}: {negative:,} of {values.size:,} variances of `{escape(key)}` are negative", ANY_VALUE
         )
