@@ -32,7 +32,8 @@ def command(options: argparse.Namespace) -> int:
     reads = (options.file, *sources(net))
     with replace(target, made=ARCHIVE, force=options.force, reads=reads) as file:
         file.write(drawn(net, form, unfold=options.unfold))
-    note(f"{'the standard output' if target == '-' else escape(target)}: {len(net.nodes):,} layers")
+    count = len(net.nodes)
+    note(f"{'the standard output' if target == '-' else escape(target)}: {count:,} layer{'s' * (count != 1)}")
     return 0
 
 

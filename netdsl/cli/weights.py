@@ -38,7 +38,7 @@ def command(options: argparse.Namespace) -> int:
         left = [f"{cell:{wide}}" for cell, wide in zip(row[:3], widths[:3], strict=True)]
         right = [f"{cell:>{wide}}" for cell, wide in zip(row[3:], widths[3:], strict=True)]
         print("  ".join([*left, *right]))
-    print(f"\n{len(known):,} tensors, {totals['numbers']:,} numbers, {totals['bytes']:,} bytes")
+    print(f"\n{_counted(len(known), 'tensor')}, {_counted(totals['numbers'], 'number')}, {totals['bytes']:,} bytes")
     return 0
 
 
@@ -55,3 +55,7 @@ def _known(key: str, entry: Entry) -> dict[str, Any]:
 
 def _cells(key: str, entry: Entry) -> tuple[str, str, str]:
     return escape(key), entry.dtype, shape.text(entry.shape) if entry.shape else "-"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" + "s" * (count != 1)
