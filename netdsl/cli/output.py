@@ -81,7 +81,7 @@ def _judge(path: str, made: bytes, force: bool, reads: Iterable[str | None]) -> 
     if not force and os.path.isfile(path) and not _has(path, made):
         raise WouldOverwrite(
             f"{escape(path)} exists, and netdsl did not make it",
-            "name another file with -o, or overwrite it with --force",
+            "name another file, or overwrite it with --force",
         )
     if path == "-" and sys.stdout.isatty():
         raise WouldOverwrite("the output is binary, and the standard output is a terminal", "name a file with -o")

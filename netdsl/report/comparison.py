@@ -62,13 +62,14 @@ class Compared:
 
 
 def ordered(rows: Iterable[Compared]) -> list[Compared]:
-    """The oldest first, those without a year last; a file's nets together, the cheapest first."""
+    """The oldest first, those without a year last; a file's nets together, the cheapest first. What was asked for twice
+    is there once."""
 
     def place(row: Compared) -> tuple[float, str, float, int]:
         macs = row.macs if isinstance(row.macs, int) else float("inf")
         return (row.year if row.year is not None else float("inf"), row.file, macs, row.params)
 
-    return sorted(rows, key=place)
+    return sorted({(row.file, row.name): row for row in rows}.values(), key=place)
 
 
 def text(rows: list[Compared]) -> str:
@@ -94,7 +95,7 @@ def csv(rows: list[Compared]) -> str:
     file = writer(out, lineterminator="\n")
     file.writerow(COLUMNS)
     for row in rows:
-        file.writerow({**row.plain, "receptive_field": seen(row.field)}.values())
+        file.writerow({**row.plain, "receptive_field": _seen(row)}.values())
     return out.getvalue().removesuffix("\n")
 
 
@@ -113,10 +114,14 @@ def _cells(row: Compared) -> tuple[str, ...]:
         f"{row.params:,}",
         f"{row.macs:,}",
         f"{row.peak:,}",
-        seen(row.field),
+        _seen(row),
         *("" if error is None else f"{error:.2f}" for error in (row.top1, row.top5)),
         escape(row.protocol or ""),
     )
+
+
+def _seen(row: Compared) -> str:
+    return "" if row.field is None else seen(row.field)
 
 
 def _field(figures: Figures) -> Size | list[Size]:
