@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
+from netdsl import garbage
 from netdsl.ir.graph import Constant
 from netdsl.version import VERSION
 
@@ -89,6 +90,7 @@ class Names:
         return name
 
 
+@garbage.kept()
 def emit(graph: Graph, *, opset: int = 21, float_type: str = "f32") -> Emitted:
     """The model at an opset. With `float_type` f64 every f32 is a double, for finite differences on a reference."""
     assert opset in OPSETS, opset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl import ops
+from netdsl import garbage, ops
 from netdsl.adversary import defended
 from netdsl.diagnostics.user_error import UserError
 from netdsl.lower import STEP, lower_training
@@ -28,6 +28,7 @@ class NameIsTaken(UserError, code="E0850"):
     """A training step has inputs and results of its own; a net that is trained calls none of its own by their names."""
 
 
+@garbage.kept()
 def training_step(net: Net, recipe: Recipe) -> Graph:
     """One step of training as a graph: forward pass, loss, backward pass and update.
 
@@ -127,6 +128,7 @@ class Update:
             before.graph.update(before, self._after[name], initial)
 
 
+@garbage.kept()
 def portable(graph: Graph) -> Graph:
     """A step in ops that ONNX has."""
     return prune(expand(graph))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from netdsl import garbage
 from netdsl.ops.base import known
 from netdsl.passes.in_place import in_place
 from netdsl.passes.schedule import schedule
@@ -41,6 +42,7 @@ class Finished:
         return found
 
 
+@garbage.kept()
 def finish(graph: Graph, watched: str) -> Finished:
     """A step in ops that ONNX has, ready to be run; `watched` is the output that is the loss."""
     cut = slabs(graph)

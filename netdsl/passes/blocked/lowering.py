@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl import garbage
 from netdsl.ir.graph import Graph
 from netdsl.ops.base import apply
 from netdsl.ops.batch_training import BnGrad, BnTrain
@@ -49,6 +50,7 @@ RECIPES: dict[type[Op], Recipe] = {
 }
 
 
+@garbage.kept()
 def lower_blocked(graph: Graph, block: int, choices: Mapping[str, str] | None = None) -> Lowered:
     """A training graph, macros and all, in blocks of `block` channels; see `Blocker` for the choices."""
     blocker = Blocker(graph, block, choices or {})
