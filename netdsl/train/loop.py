@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from netdsl.train.session import Choices
 
 ROWS = 250
-"""About so many rows of `steps.csv` a run has."""
+"""At most so many rows of `steps.csv` a run has."""
 
 
 class Trainer:
@@ -56,7 +56,7 @@ class Trainer:
         self.progress = progress or Progress()
         self.per_epoch = dataset.steps(recipe.batch)
         self.steps = recipe.steps if recipe.steps is not None else (recipe.epochs or 0) * self.per_epoch
-        self.every = max(1, self.steps // ROWS)
+        self.every = max(1, ceil(self.steps / ROWS))
         self.position = Position()
         self.measures = Measures(recipe, numbers=True)
         self.epoch_loss, self.row_loss = Sum(), Sum()
