@@ -491,3 +491,21 @@ def test_signatures_tell_steps_apart():
         return tune.signature(b.finish(b.conv(b.input(2, 3, 6, 6), 8, 3, strides=(stride, stride), pads=(1,) * 4)))
 
     assert signature(1) == signature(1) != signature(2)
+
+
+def test_a_variance_is_exact_where_the_mean_is_much_larger():
+    """The mean of squares less the squared mean would lose a digit more."""
+    block = block_size()
+    if block is None:
+        pytest.skip("no blocked layout here")
+    graph = Graph("moments")
+    x, w = graph.input("x", (8, block, 32, 32)), graph.input("w", (block, block, 1, 1))
+    scale, bias = graph.input("scale", (block,)), graph.input("bias", (block,))
+    y, _, var = ops.batch_norm_training(ops.conv(x, w), scale, bias)
+    graph.output("y", y)
+    graph.output("var", var)
+    image = (30 + np.random.default_rng(0).standard_normal((8, block, 32, 32))).astype(np.float32)
+    numbers = {"scale": np.ones(block, np.float32), "bias": np.zeros(block, np.float32)}
+    identity = np.eye(block, dtype=np.float32).reshape(block, block, 1, 1)
+    _, found = lowering.run(lower_blocked(graph, block).graph, {"x": image, "w": identity, **numbers})
+    np.testing.assert_allclose(found, image.astype("f8").var((0, 2, 3)), rtol=1e-4)
