@@ -667,3 +667,24 @@ def test_the_page_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             runner.run(doctest.DocTestParser().get_doctest(text, names, PAGE.name, str(PAGE), 0), clear_globs=False)
             assert runner.summarize().failed == 0, text
             names.update(runner.test.globs)
+
+
+def test_weights_by_other_names(tmp_path: Path) -> None:
+    net = netdsl.parse("net n { input x 2; fc: dense 3 }")
+    weights = {"module.fc.weight": np.arange(6.0).reshape(3, 2), "module.fc.bias": np.ones(3)}
+    expected = net.to_onnx(weights={key.removeprefix("module."): array for key, array in weights.items()})
+    for how in ({"rename": {r"^module\.(.+)": "$1"}}, {"match": "order"}):
+        assert net.to_onnx(weights=weights, **how) == expected
+        net.save(tmp_path / "n.onnx", weights=weights, **how)
+        assert onnx.load(tmp_path / "n.onnx") == expected
+        found = net.session(weights=weights, **how)(x=np.ones((1, 2), "f4"))
+        assert [array.tolist() for array in found.values()] == [[[2, 6, 10]]]
+    for wrong in ({"q": "b"}, {"(": ""}, {"module": "$2"}):
+        with pytest.raises(netdsl.UserError, match="rename"):
+            net.to_onnx(weights=weights, rename=wrong)
+    with pytest.raises(TypeError, match="rename is a mapping"):
+        net.to_onnx(weights=weights, rename=["module"])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="go with weights"):
+        net.to_onnx(rename={"a": "b"})
+    with pytest.raises(ValueError, match="match is 'name' or 'order', not 'size'"):
+        net.to_onnx(weights=weights, match="size")

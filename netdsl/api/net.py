@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from netdsl.api.options import LARGEST, between, options
+from netdsl.api.options import LARGEST, between, fitted, options
 from netdsl.api.parts import Layer, Value
 from netdsl.compile import OPSET
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import onnx
 
-    from netdsl.api.options import Precision, Weights
+    from netdsl.api.options import Matching, Precision, Weights
     from netdsl.api.session import Session
     from netdsl.api.summary import Summary
     from netdsl.ir import net as ir
@@ -96,6 +96,8 @@ class Net:
         self,
         *,
         weights: Weights | None = None,
+        rename: Mapping[str, str] | None = None,
+        match: Matching = "name",
         seed: int = 0,
         batch: int | None = None,
         opset: int = OPSET,
@@ -106,6 +108,8 @@ class Net:
     ) -> onnx.ModelProto:
         """The model, with the weights of a file or of a mapping from names to arrays, or with drawn ones.
 
+        `rename`, from patterns to what stands in their places, changes the weights' names as `--rename` does; with the
+        `match` "order" they are paired with the net's by their order and shapes.
         `batch` fixes the batch, which else is free; `opset` is one of 17 to 26, 21 by default. With the `dtype` f16 it
         computes in half precision, and with `io` its inputs and outputs are halves too. `metadata` is what it shall say
         of itself. With `functions` blocks are functions of the model. Raises UserError where the weights do not fit,
@@ -115,7 +119,7 @@ class Net:
 
         from netdsl.compile import compile_to_bytes
 
-        chosen = options(weights, seed, batch, opset, dtype, io)
+        chosen = options(fitted(self._net, weights, rename, match), seed, batch, opset, dtype, io)
         model = onnx.ModelProto()
         model.ParseFromString(compile_to_bytes(self._net, metadata=metadata, functions=functions, **chosen))
         return model
@@ -125,6 +129,8 @@ class Net:
         path: str | os.PathLike[str],
         *,
         weights: Weights | None = None,
+        rename: Mapping[str, str] | None = None,
+        match: Matching = "name",
         seed: int = 0,
         batch: int | None = None,
         opset: int = OPSET,
@@ -144,7 +150,7 @@ class Net:
         from netdsl.cli.output import WouldOverwrite, replace_model
         from netdsl.compile import compile_net, weights_size
 
-        chosen = options(weights, seed, batch, opset, dtype, io)
+        chosen = options(fitted(self._net, weights, rename, match), seed, batch, opset, dtype, io)
         target = os.fsdecode(path)
         if target == "-":  # which the commands take for the standard output
             target = os.path.join(".", target)
@@ -162,6 +168,8 @@ class Net:
         *,
         provider: str = "cpu",
         weights: Weights | None = None,
+        rename: Mapping[str, str] | None = None,
+        match: Matching = "name",
         seed: int = 0,
         batch: int | None = None,
         dtype: Precision = "f32",
@@ -181,7 +189,8 @@ class Net:
 
         if threads is not None:
             threads = between("threads", threads, 1, LARGEST)
-        model = compile_to_bytes(self._net, **options(weights, seed, batch, OPSET, dtype))
+        chosen = options(fitted(self._net, weights, rename, match), seed, batch, OPSET, dtype)
+        model = compile_to_bytes(self._net, **chosen)
         try:
             runtime = Runtime(model, provider=provider, threads=threads, name=self.name, allow_fallback=allow_fallback)
         except FellBack as error:

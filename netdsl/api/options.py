@@ -12,20 +12,23 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from netdsl.ir.net import Net
     from netdsl.weights.file import WeightFile
 
     Weights = str | os.PathLike[str] | Mapping[str, ArrayLike]
     Precision = Literal["f32", "f16"]
+    Matching = Literal["name", "order"]
 
 LARGEST = 2**31 - 1
 SEEDS = 2**63 - 1
+MATCHINGS = ("name", "order")
 PRECISIONS = ("f32", "f16")
 
 
 def options(
-    weights: Weights | None, seed: int, batch: int | None, opset: int, dtype: Precision, io: Precision = "f32"
+    weights: WeightFile | None, seed: int, batch: int | None, opset: int, dtype: Precision, io: Precision = "f32"
 ) -> dict[str, Any]:
-    """Keyword arguments for the compiler. Raises TypeError or ValueError, and UserError for a file of weights."""
+    """Keyword arguments for the compiler. Raises TypeError or ValueError."""
     from netdsl.emit import OPSETS
 
     for name, precision in (("dtype", dtype), ("io", io)):
@@ -39,7 +42,7 @@ def options(
         "opset": between("opset", opset, OPSETS[0], OPSETS[-1]),
         "dtype": dtype,
         "io": io,
-        "weights": opened(weights),
+        "weights": weights,
     }
 
 
@@ -53,6 +56,25 @@ def opened(weights: Weights | None) -> WeightFile | None:
     from netdsl.weights.file import open_weights
 
     return open_weights(os.fsdecode(weights))
+
+
+def fitted(net: Net, weights: Weights | None, rename: Mapping[str, str] | None, match: Matching) -> WeightFile | None:
+    """The weights as the net calls them. Raises TypeError or ValueError, and UserError where they do not fit."""
+    if match not in MATCHINGS:
+        raise ValueError(f"match is 'name' or 'order', not {match!r}")
+    rename = {} if rename is None else rename
+    if not isinstance(rename, Mapping) or not all(isinstance(text, str) for pair in rename.items() for text in pair):
+        raise TypeError(f"rename is a mapping from patterns to texts, not {rename!r}")
+    if weights is None and (rename or match == "order"):
+        raise TypeError("rename and match go with weights")
+    file = opened(weights)
+    if file is None or not (rename or match == "order"):
+        return file
+    from netdsl.weights.fit import fit
+    from netdsl.weights.rename import Rule
+
+    rules = [Rule(pattern, to, f"rename {pattern!r}: {to!r}") for pattern, to in rename.items()]
+    return fit(net, file, rules=rules, order=match == "order")
 
 
 def between(name: str, number: int, low: int, high: int) -> int:
