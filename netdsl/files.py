@@ -206,6 +206,8 @@ def target_of(path: str) -> tuple[str, int | None]:
     if stat.S_ISDIR(mode):
         raise OSError(errno.EISDIR, "it is a folder")
     if not os.access(target, os.W_OK):
+        if not os.path.exists(target):  # another writer exchanges it at this very moment
+            return target, None
         raise OSError(errno.EACCES, "it is read-only")
     return target, mode
 
