@@ -21,10 +21,12 @@ from reference import open_net
 from netdsl.cli.draw import drawn
 from netdsl.elaborate.library import zoo
 from netdsl.ir.net import Net
+from netdsl.report.canvas import Canvas
 from netdsl.report.drawing.items import Box, Content, Dummy, End, Item, Port, Stack, content
 from netdsl.report.drawing.metrics import cut, short, text_width
 from netdsl.report.drawing.outline import Group, Outline
 from netdsl.report.drawing.plan import plan
+from netdsl.report.drawing.shapes import Rectangle, Smooth
 from tests.cli_tools import ROOT, Commands, environment, netdsl
 
 __all__ = ["netdsl"]
@@ -63,6 +65,8 @@ PROGRAMS = {
     "nested": "block a { conv 3x3 4; b; b }\nblock b { skip { c }; relu }\n"
     "block c { conv 1x1 4; maxpool 3x3 stride 1 pad 1 }\n"
     "net n { input x 4x5x5\n repeat 4 { a }\n reuse_me: a\n reuse reuse_me }",
+    "twice": "net n { input x 4x5x5\n add { } { }\n concat { } { conv 3x3 2; relu } { } { }\n mul { } { } { }\n"
+    "repeat 3 { add { } { } }\n output aux training { dense 2 }\n dense 3 }",
     "tall": "net n { input x 4x5x5\n repeat 2 {" + "skip { conv 3x3; relu }\n tanh\n" * 12 + "} }",
 }
 NETS: dict[str, Callable[[], Net]] = {name: lambda text=text: net_of(text) for name, text in PROGRAMS.items()}
@@ -248,6 +252,24 @@ def test_what_a_box_says() -> None:
     assert "features.denseblock2.denselayer1.norm1 … features.denseblock2.denselayer12.norm1" in svg
 
 
+def test_a_box_does_not_say_what_is_so_anyway() -> None:
+    text = "block b(w, k = 3, p = same, on_off = on) { conv k w pad p; if on_off { maxpool 3 stride 1 pad p } }\n"
+    net = net_of(f"{text}net n {{ input x 4x9x9\n b 4 3 p same on_off on\n b 4 5 p 2 on_off on\n b 3 k 3 p 1 }}")
+    root, _ = planned(net, unfold=False)
+    assert [item.title for item in root.items if isinstance(item, Box)] == ["b 4", "b 4 k 5 p 2", "b 3 p 1"]
+
+
+def test_what_is_read_twice_has_two_arrows() -> None:
+    net = net_of(PROGRAMS["twice"])
+    root, _ = planned(net, unfold=True)
+    into: dict[str, list[tuple[float, float]]] = {}
+    for _, lower, points in root.edges:
+        into.setdefault(lower.plates[0].kind if isinstance(lower, Stack) else "", []).append(points[-1])
+    assert {kind: len({*into[kind]}) for kind in ("add", "concat", "mul")} == {"add": 8, "concat": 4, "mul": 3}
+    edges = re.findall(r"(\w+) -> (\w+)", drawn(net, "dot", unfold=True).decode())
+    assert sorted(map(edges.count, {*edges}))[-6:] == [2, 2, 2, 2, 3, 3]
+
+
 def test_texts_cannot_break_a_drawing() -> None:
     net = net_of('net n { about { paper "</svg>&<!--" }\n input x 4\n dense 2 }')
     svg = drawn(net, "svg")
@@ -272,6 +294,18 @@ def test_a_png_is_twice_as_large() -> None:
     assert abs(picture.width - 2 * int(width)) <= 1
     assert abs(picture.height - 2 * int(height)) <= 1
     assert len(picture.getcolors(100_000)) > 20
+
+
+@pytest.mark.parametrize("dashed", [False, True])
+def test_what_is_for_training_only_is_dashed_in_a_png_too(dashed: bool) -> None:
+    canvas = Canvas(100, 60, "")
+    canvas.add(Rectangle((10, 10), 80, 20, fill="#ffffff", edge="#000000", radius=6, dashed=dashed))
+    canvas.add(Smooth([(10, 45), (90, 45)], "#000000", 6, dashed=dashed))
+    pixels = Image.open(io.BytesIO(canvas.png())).convert("1")
+    for y in (10, 30, 45):
+        row = [pixels.getpixel((x, y)) == 0 for x in range(20, 80)]
+        assert any(row)
+        assert all(row) != dashed
 
 
 @given(st.text(), st.floats(5, 300))

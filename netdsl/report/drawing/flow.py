@@ -42,11 +42,12 @@ class Flow:
         self.edges: list[tuple[str, str, str, bool]] = []
         for item, name in self.names.items():
             for value in item.inputs:
+                times = item.times(value)
                 while value not in makers:
                     value = inner[value]
                 maker = makers[value]
                 shape = maker.outputs[value] or said.get(value, "")
-                self.edges.append((self.names[maker], name, shape, maker.dashed or item.dashed))
+                self.edges += [(self.names[maker], name, shape, maker.dashed or item.dashed)] * times
 
     def walk(self) -> Iterator[tuple[str, int, Stack | End | Box]]:
         """Each thing with its depth, boxes twice: `open` and `close`."""

@@ -52,6 +52,10 @@ class Item:
     def exit(self, value: Node) -> float:
         return 0
 
+    def times(self, value: Node) -> int:
+        """How often it reads a value: `add { } { }` takes one twice."""
+        return 1
+
     @property
     def right(self) -> float:
         """What it takes to the right of its middle, the shapes beside its edges included."""
@@ -93,17 +97,20 @@ class End(Item):
 class Stack(Item):
     """A layer and what sticks to it, as plates that touch; `sign` is a merge's, `+` in a circle."""
 
-    __slots__ = ("plates", "sign")
+    __slots__ = ("first", "plates", "sign")
 
     def __init__(self, rows: list[Row], outline: Outline, outputs: dict[Node, str]) -> None:
+        self.first = rows[0].node
         self.plates = plates(rows, outline)
         self.sign = self.plates[0].sign if len(rows) == 1 else ""
         heights = [self._height(plate, at) for at, plate in enumerate(self.plates)]
         wide = _stepped(max(plate.width for plate in self.plates) + 16)
         width, height = (SIGN, SIGN) if self.sign else (wide, sum(heights))
-        inputs = list(dict.fromkeys(rows[0].node.inputs))
-        super().__init__(width, height, inputs, outputs)
-        self.dashed = rows[0].node in outline.training
+        super().__init__(width, height, list(dict.fromkeys(self.first.inputs)), outputs)
+        self.dashed = self.first in outline.training
+
+    def times(self, value: Node) -> int:
+        return self.first.inputs.count(value)
 
     def _height(self, plate: Plate, at: int) -> float:
         plate.height = STRIP if at else TALL if plate.figures else PLATE

@@ -151,11 +151,12 @@ class _Painter:
             )
         ]
         if plate.strip:
-            both = text_width(plate.text, 10) + (8 + text_width(plate.figures, 10) if plate.figures else 0)
-            start = middle - both / 2
-            parts.append(self.word(start, top + plate.height / 2, plate.text, 10, "start", INK))
+            line = top + plate.height / 2
             if plate.figures:
-                parts.append(self.word(start + both, top + plate.height / 2, plate.figures, 10, "end", FAINT))
+                parts.append(self.word(middle - plate.width / 2, line, plate.text, 10, "start", INK))
+                parts.append(self.word(middle + plate.width / 2, line, plate.figures, 10, "end", FAINT))
+            else:
+                parts.append(self.word(middle, line, plate.text, 10, "middle", INK))
         else:
             first = top + (14 if plate.figures else plate.height / 2)
             parts.append(self.word(middle, first, plate.text, 12, "middle", INK))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from netdsl.report.drawing.items import Box, Content, Port
 from netdsl.report.drawing.place import across
 from netdsl.report.drawing.ranks import Ranked
-from netdsl.report.drawing.route import ARROW, by_ranks, channels, points, stack_up
+from netdsl.report.drawing.route import ARROW, by_ranks, channels, points, stack_up, tines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +73,7 @@ def _lay(content: Content) -> None:
             line = _over(link, starts, ranked) if at + 1 in starts else points(link, spaces[at], ranked)
             if len(starts) > 1 and isinstance(link.lower, Port):
                 line = [line[0], (line[0][0], content.height - FOOT), (link.lower.x, content.height - FOOT), line[-1]]
-            content.edges.append((link.upper, link.lower, line))
+            content.edges += [(link.upper, link.lower, each) for each in tines(line, link)]
 
 
 def _return(content: Content) -> None:

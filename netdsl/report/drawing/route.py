@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import sqrt
 from typing import TYPE_CHECKING
 
 from netdsl.report.drawing.items import Dummy, Port, Stack
@@ -20,6 +21,8 @@ EDGE = 8
 BEND = 5
 SNAP = 6
 """A bend smaller than this is none."""
+TINES = 10
+"""Between the arrows of a value that is read twice, and how far before their ends they part."""
 
 
 class Channel:
@@ -129,3 +132,32 @@ def points(link: Link, space: Channel, ranked: Ranked) -> list[Point]:
         return [(start, top), (start, lower.y)]
     y = space.track(link)
     return [(start, top), (start, y), (end, y), (end, lower.y)]
+
+
+def tines(line: list[Point], link: Link) -> list[list[Point]]:
+    """A line for each time that its end reads the value."""
+    lower = link.lower
+    times = lower.times(link.value)
+    if times == 1 or not isinstance(lower, Stack):
+        return [line]
+    (ax, ay), (x, y) = line[-2:]
+    down = ax == x
+    wide = lower.width if down else lower.height
+    part = min(TINES, 0.7 * wide / (times - 1))
+    found = []
+    for at in range(times):
+        aside = part * (at - (times - 1) / 2)
+        if down:
+            begin = max(ay, y - TINES)
+            found.append([*line[:-1], (x, begin), (x + aside, begin), (x + aside, y + _sunk(lower, aside))])
+        else:
+            far = 1 if ax > x else -1
+            begin = x + far * min(TINES, abs(ax - x))
+            found.append([*line[:-1], (begin, y), (begin, y + aside), (x - far * _sunk(lower, aside), y + aside)])
+    return found
+
+
+def _sunk(lower: Stack, aside: float) -> float:
+    """How much farther the edge of a thing is off its middle, which is so where it is round."""
+    radius = lower.width / 2
+    return radius - sqrt(radius**2 - aside**2) if lower.sign else 0

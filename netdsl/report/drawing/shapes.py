@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import cos, pi, sin
+from math import cos, dist, pi, sin
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
@@ -64,7 +64,7 @@ class Rectangle(Shape):
     def svg(self) -> str:
         x, y = self.place
         w, h = self.width, self.height
-        look = f'fill="{self.fill}" stroke="{self.edge}"' + (' stroke-dasharray="4 3"' if self.dashed else "")
+        look = f'fill="{self.fill}" stroke="{self.edge}"' + DASHED * self.dashed
         if self.round == "tb" or not self.radius:
             round = f' rx="{self.radius:g}"' if self.radius else ""
             return f'<rect x="{number(x)}" y="{number(y)}" width="{number(w)}" height="{number(h)}"{round} {look}/>'
@@ -78,8 +78,12 @@ class Rectangle(Shape):
         x, y = (round(at) for at in self.place)
         right, low = round(self.place[0] + self.width), round(self.place[1] + self.height)
         corners = ("t" in self.round, "t" in self.round, "b" in self.round, "b" in self.round)
-        fill, scale = (None if self.fill == "none" else self.fill), PNG_SCALE
-        draw.rounded_rectangle((x, y, right, low), self.radius, fill, self.edge, scale, corners=corners)
+        fill, edge = (None if color == "none" else color for color in (self.fill, "none" if self.dashed else self.edge))
+        draw.rounded_rectangle((x, y, right, low), self.radius, fill, edge, PNG_SCALE, corners=corners)
+        if self.dashed:
+            top = (x + right) / 2, y
+            edges = [top, (right, y), (right, low), (x, low), (x, y), top]
+            _dashes(Smooth(edges, self.edge, self.radius).curve(), self.edge, draw)
 
 
 class Smooth(Shape):
@@ -103,14 +107,22 @@ class Smooth(Shape):
             parts.append(f"Q{number(at[0])} {number(at[1])} {number(after[0])} {number(after[1])}")
         x, y = self.points[-1]
         parts.append(f"L{number(x)} {number(y)}")
-        look = ' stroke-dasharray="4 3"' if self.dashed else ""
-        line = f'<path d="{"".join(parts)}" fill="none" stroke="{self.ink}"{look}/>'
+        line = f'<path d="{"".join(parts)}" fill="none" stroke="{self.ink}"{DASHED * self.dashed}/>'
         if not self.head:
             return line
         tip = " ".join(f"{number(x)},{number(y)}" for x, y in self._tip())
         return f'{line}\n<polygon points="{tip}" fill="{self.ink}"/>'
 
     def png(self, picture: Picture, draw: ImageDraw) -> None:
+        if self.dashed:
+            _dashes(self.curve(), self.ink, draw)
+        else:
+            draw.line(self.curve(), self.ink, PNG_SCALE, joint="curve")
+        if self.head:
+            draw.polygon(self._tip(), self.ink)
+
+    def curve(self) -> list[Point]:
+        """Its points, so many at each bend that it is round."""
         points = [self.points[0]]
         for (ax, ay), (bx, by), (cx, cy) in self._bends():
             for step in range(9):
@@ -121,16 +133,13 @@ class Smooth(Shape):
                         (1 - t) ** 2 * ay + 2 * t * (1 - t) * by + t * t * cy,
                     )
                 )
-        points.append(self.points[-1])
-        draw.line(points, self.ink, PNG_SCALE, joint="curve")
-        if self.head:
-            draw.polygon(self._tip(), self.ink)
+        return [*points, self.points[-1]]
 
     def _bends(self) -> list[tuple[Point, Point, Point]]:
         """Of each bend where it begins, its corner and where it ends."""
         found = []
         for before, at, after in zip(self.points, self.points[1:], self.points[2:], strict=False):
-            one, two = _length(before, at), _length(at, after)
+            one, two = dist(before, at), dist(at, after)
             radius = min(self.radius, one / 2, two / 2)
             if radius:
                 found.append((_toward(at, before, radius / one), at, _toward(at, after, radius / two)))
@@ -138,7 +147,7 @@ class Smooth(Shape):
 
     def _tip(self) -> list[Point]:
         (ax, ay), (x, y) = self.points[-2:]
-        size, long = self.head, _length((ax, ay), (x, y)) or 1
+        size, long = self.head, dist((ax, ay), (x, y)) or 1
         dx, dy = (x - ax) / long, (y - ay) / long
         wide = size * 0.45
         return [
@@ -172,6 +181,9 @@ class Circle(Shape):
 
 PNG_SCALE = 2
 """A PNG's pixels for one of the drawing's."""
+DASH, FREE = 4, 3
+"""Of a dashed line, and between its dashes."""
+DASHED = f' stroke-dasharray="{DASH} {FREE}"'
 
 
 def number(value: float) -> str:
@@ -185,12 +197,24 @@ def clean(text: str) -> str:
     return "".join(c if c >= " " or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def _dashes(points: Sequence[Point], ink: str, draw: ImageDraw) -> None:
+    """A line on a PNG, as `stroke-dasharray` has it."""
+    dash, drawn, left = [points[0]], True, float(DASH * PNG_SCALE)
+    for end in points[1:]:
+        while (far := dist(dash[-1], end)) > left:
+            dash.append(_toward(dash[-1], end, left / far))
+            if drawn:
+                draw.line(dash, ink, PNG_SCALE)
+            drawn = not drawn
+            dash, left = dash[-1:], (DASH if drawn else FREE) * PNG_SCALE
+        dash.append(end)
+        left -= far
+    if drawn:
+        draw.line(dash, ink, PNG_SCALE)
+
+
 def _corner(radius: float, dx: float, dy: float) -> str:
     return f"a{number(radius)} {number(radius)} 0 0 1 {number(dx)} {number(dy)}" if radius else ""
-
-
-def _length(a: Point, b: Point) -> float:
-    return abs(a[0] - b[0]) + abs(a[1] - b[1])
 
 
 def _toward(at: Point, other: Point, part: float) -> Point:

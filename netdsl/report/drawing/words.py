@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from netdsl.elaborate.arithmetic import show
 from netdsl.ir import shape
+from netdsl.layers.arguments import Word
 from netdsl.report.call import call
 from netdsl.report.drawing.metrics import cut, short, text_width
 from netdsl.report.drawing.outline import family
+from netdsl.syntax import ast
 
 if TYPE_CHECKING:
     from netdsl.ir.formula import Count
@@ -24,7 +26,7 @@ QUIET = re.compile(r" (bias|init|bias_init) \w+(\([^)]*\))?")
 LONG = re.compile(r"\d+\.\d{5,}")
 """What the words on a layer leave out, and what they round; the title that a browser shows has it."""
 SIZE, SMALL = 12, 10
-WIDEST = 240
+WIDEST = 320
 
 
 class Plate:
@@ -118,9 +120,18 @@ def _call(group: Group) -> str:
         block, given = frame.call
         for parameter in block.parameters:
             name = parameter.name.text
-            if name in given:
+            if name in given and not _is_default(given[name][0], parameter.default):
                 words += [name] * (parameter.default is not None) + [_value(given[name][0])]
     return " ".join(words)
+
+
+def _is_default(value: object, default: ast.Expr | None) -> bool:
+    """Whether a value is what its parameter has anyway, which a number, a switch or a word says by itself."""
+    if isinstance(default, ast.Name):
+        return isinstance(value, Word) and value == default.text
+    if isinstance(default, (ast.Number, ast.Switch, ast.Text)):
+        return type(value) is type(default.value) and value == default.value
+    return False
 
 
 def _value(value: object) -> str:
