@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFont
 from programs import net_of
 from reference import open_net
 
@@ -270,6 +270,13 @@ def test_what_is_read_twice_has_two_arrows() -> None:
     assert sorted(map(edges.count, {*edges}))[-6:] == [2, 2, 2, 2, 3, 3]
 
 
+def test_a_head_for_training_is_no_taller_than_its_layers() -> None:
+    root, _ = planned(open_net("inception_v3"), unfold=False)
+    head = sorted((item for item in things(root) if item.dashed), key=lambda item: item.y)
+    assert len(head) == 6
+    assert all(lower.y - upper.y - upper.height < 30 for upper, lower in pairwise(head))
+
+
 def test_texts_cannot_break_a_drawing() -> None:
     net = net_of('net n { about { paper "</svg>&<!--" }\n input x 4\n dense 2 }')
     svg = drawn(net, "svg")
@@ -306,6 +313,20 @@ def test_what_is_for_training_only_is_dashed_in_a_png_too(dashed: bool) -> None:
         row = [pixels.getpixel((x, y)) == 0 for x in range(20, 80)]
         assert any(row)
         assert all(row) != dashed
+
+
+def test_a_png_has_no_characters_that_its_font_lacks() -> None:
+    """They would be boxes, all alike."""
+    lacking, known = "×÷−–—éüµß", "x/---euuss"
+    pictures = []
+    for text in (lacking, known):
+        canvas = Canvas(200, 40, "")
+        canvas.text(10, 20, f"{text} ·…‘’“”°±")
+        pictures.append(canvas.png())
+    assert pictures[0] == pictures[1]
+    font = ImageFont.load_default(20)
+    boxed = bytes(font.getmask("\uffff"))
+    assert not [character for character in "·…‘’“”°±" if bytes(font.getmask(character)) == boxed]
 
 
 @given(st.text(), st.floats(5, 300))

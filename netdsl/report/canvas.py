@@ -6,6 +6,7 @@ import struct
 import zlib
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -27,6 +28,9 @@ MADE = b"made by netdsl"
 """What the end of each picture says."""
 SIZE = 13
 """Of a text, in pixels."""
+OWN = "·…‘’“”°±"
+INSTEAD = {"×": "x", "÷": "/", "−": "-", "–": "-", "—": "-", "µ": "u", "ß": "ss"}
+"""Of the characters beyond ASCII those that Pillow's own font has, and what stands for others."""
 BASELINE = 0.35
 """From a line's middle to its baseline, in the font's size."""
 
@@ -182,8 +186,16 @@ class Text(Shape):
 
         anchor = {"start": "lm", "middle": "mm", "end": "rm"}[self.anchor]
         font = ImageFont.load_default(self.size)
-        text = self.text.replace("×", "x")  # which Pillow's own font lacks
+        text = "".join(map(_plain, self.text))
         draw.text(self.at, text, self.ink, font, anchor, stroke_width=0.3 if self.bold else 0)
+
+
+def _plain(character: str) -> str:
+    """What stands for a character that Pillow's own font lacks: `x` for `×`, `e` for `é`; itself where nothing does."""
+    if character.isascii() or character in OWN:
+        return character
+    base = INSTEAD.get(character) or normalize("NFKD", character)[0]
+    return base if base.isascii() else character
 
 
 class Line(Shape):

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from netdsl.report.drawing.items import Dummy
+from netdsl.report.drawing.route import SNAP
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,7 @@ def across(ranked: Ranked) -> None:
         for _ in range(ROUNDS):
             _sweep(ranked, _alone)
     _straighten(ranked)
+    _snap(ranked)
 
 
 def _sweep(ranked: Ranked, wish: Callable[[Item, Ranked, bool], float]) -> None:
@@ -101,34 +103,44 @@ def _straighten(ranked: Ranked) -> None:
     for rank in ranked.ranks:
         for item in rank:
             if item.side and item not in done:
-                chain = _chain(item, ranked)
-                done.update(chain)
-                _move(chain, places)
+                detour = chain(item, ranked)
+                done.update(detour)
+                _move(detour, places)
 
 
-def _chain(item: Item, ranked: Ranked) -> list[Item]:
-    chain = [item]
+def chain(item: Item, ranked: Ranked) -> list[Item]:
+    """A thing of a detour, and those of it that follow."""
+    found = [item]
     while True:
-        lower = [link.lower for link in ranked.below[chain[-1]] if link.lower.side]
+        lower = [link.lower for link in ranked.below[found[-1]] if link.lower.side]
         if len(lower) != 1 or len(ranked.above[lower[0]]) != 1:
-            return chain
-        chain.append(lower[0])
+            return found
+        found.append(lower[0])
 
 
-def _move(chain: list[Item], places: dict[Item, tuple[list[Item], int]]) -> None:
-    left = [before.x + before.right + GAP + item.width / 2 for item in chain for before in _before(item, places)]
-    right = [after.x - after.width / 2 - GAP - item.right for item in chain for after in _after(item, places)]
+def _move(detour: list[Item], places: dict[Item, tuple[list[Item], int]]) -> None:
+    left = [before.x + before.right + GAP + item.width / 2 for item in detour for before in _before(item, places)]
+    right = [after.x - after.width / 2 - GAP - item.right for item in detour for after in _after(item, places)]
     if left:
         x = max(left)
     elif right:
         x = min(right)
     else:
         return
-    for item in chain:
+    for item in detour:
         item.x = x
         rank, at = places[item]
         for before, after in pairwise(rank[at:]):
             after.x = max(after.x, before.x + before.right + GAP + after.width / 2)
+
+
+def _snap(ranked: Ranked) -> None:
+    """Take out of long edges the bends that are too small to be seen as such."""
+    for item in (item for rank in ranked.ranks for item in rank if isinstance(item, Dummy)):
+        (link,) = ranked.above[item]
+        above = link.upper.x + link.start
+        if abs(above - item.x) < SNAP:
+            item.x = above
 
 
 def _before(item: Item, places: dict[Item, tuple[list[Item], int]]) -> list[Item]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from netdsl.report.drawing.items import Box, Content, Port
-from netdsl.report.drawing.place import across
+from netdsl.report.drawing.items import Box, Content, Dummy, Port
+from netdsl.report.drawing.place import across, chain
 from netdsl.report.drawing.ranks import Ranked
-from netdsl.report.drawing.route import ARROW, by_ranks, channels, points, stack_up, tines
+from netdsl.report.drawing.route import ARROW, LABELS, by_ranks, channels, points, stack_up, tines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +64,7 @@ def _lay(content: Content) -> None:
         foot = 2 * ARROW if end < len(ranked.ranks) else 0
         content.height = max(content.height, top + stack_up(ranks, spaces[start:end], top) + foot)
         left += high - low + GUTTER
+        _draw_up(ranked, start, end)
     content.width = left - GUTTER
     if len(starts) > 1 and len(content.exits) == len(content.entries) == 1:
         _return(content)
@@ -74,6 +76,32 @@ def _lay(content: Content) -> None:
             if len(starts) > 1 and isinstance(link.lower, Port):
                 line = [line[0], (line[0][0], content.height - FOOT), (link.lower.x, content.height - FOOT), line[-1]]
             content.edges += [(link.upper, link.lower, each) for each in tines(line, link)]
+
+
+def _draw_up(ranked: Ranked, start: int, end: int) -> None:
+    """Let the layers of a head for training follow each other closely, however tall the things beside them are."""
+    for item in (item for rank in ranked.ranks[start:end] for item in rank if item.dashed and item.side):
+        if any(link.upper.dashed for link in ranked.above[item]):
+            continue
+        head = chain(item, ranked)
+        if head[1:] and head[-1].rank < end and _is_clear(head[1:], ranked):
+            for upper, lower in pairwise(head):
+                lower.y = min(lower.y, upper.y + upper.height + LABELS + ARROW)
+
+
+def _is_clear(head: list[Item], ranked: Ranked) -> bool:
+    """Whether things that follow each other can move upwards in one straight line."""
+    if any(isinstance(item, Dummy) for item in head):
+        return False
+    links = [link for item in head for link in ranked.above[item]]
+    left, right = min(item.x - item.width / 2 for item in head), max(item.x + item.right for item in head)
+    beside = {item for rank in ranked.ranks[head[0].rank - 1 : head[-1].rank] for item in rank} - {
+        *head,
+        links[0].upper,
+    }
+    return all(abs(link.upper.x + link.start - link.lower.x - link.end) < 1 for link in links) and all(
+        item.x + item.right < left or item.x - item.width / 2 > right for item in beside
+    )
 
 
 def _return(content: Content) -> None:

@@ -81,9 +81,17 @@ class Rectangle(Shape):
         fill, edge = (None if color == "none" else color for color in (self.fill, "none" if self.dashed else self.edge))
         draw.rounded_rectangle((x, y, right, low), self.radius, fill, edge, PNG_SCALE, corners=corners)
         if self.dashed:
-            top = (x + right) / 2, y
-            edges = [top, (right, y), (right, low), (x, low), (x, y), top]
-            _dashes(Smooth(edges, self.edge, self.radius).curve(), self.edge, draw)
+            _dashes(self._outline(x, y, right, low), self.edge, draw)
+
+    def _outline(self, x: float, y: float, right: float, low: float) -> list[Point]:
+        """Points along its edge, clockwise from the upper right corner, which come back to the first."""
+        points = []
+        for turn, (at, height, end) in enumerate(((right, y, "t"), (right, low, "b"), (x, low, "b"), (x, y, "t"))):
+            radius = self.radius if end in self.round else 0
+            middle = at + (radius if at == x else -radius), height + (radius if end == "t" else -radius)
+            angles = [(turn - 1 + step / 6) * pi / 2 for step in range(7)]
+            points += [(middle[0] + radius * cos(angle), middle[1] + radius * sin(angle)) for angle in angles]
+        return [*points, points[0]]
 
 
 class Smooth(Shape):
@@ -115,13 +123,13 @@ class Smooth(Shape):
 
     def png(self, picture: Picture, draw: ImageDraw) -> None:
         if self.dashed:
-            _dashes(self.curve(), self.ink, draw)
+            _dashes(self._curve(), self.ink, draw)
         else:
-            draw.line(self.curve(), self.ink, PNG_SCALE, joint="curve")
+            draw.line(self._curve(), self.ink, PNG_SCALE, joint="curve")
         if self.head:
             draw.polygon(self._tip(), self.ink)
 
-    def curve(self) -> list[Point]:
+    def _curve(self) -> list[Point]:
         """Its points, so many at each bend that it is round."""
         points = [self.points[0]]
         for (ax, ay), (bx, by), (cx, cy) in self._bends():
