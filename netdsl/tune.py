@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from netdsl.ir.graph import Graph
 
-REVISION = 1
+REVISION = 2
 """Of the recipes: what was measured before another is measured again."""
 
 SECONDS = 0.3

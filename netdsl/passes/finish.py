@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from netdsl import garbage
 from netdsl.ops.base import known
 from netdsl.passes.in_place import in_place
+from netdsl.passes.recompute import recompute
 from netdsl.passes.schedule import schedule
 from netdsl.passes.slabs import slabs
 
@@ -47,4 +48,4 @@ def finish(graph: Graph, watched: str) -> Finished:
     """A step in ops that ONNX has, ready to be run; `watched` is the output that is the loss."""
     cut = slabs(graph)
     safe = in_place(cut.graph, watched)
-    return Finished(schedule(safe.graph), cut.parts, safe.overwritten)
+    return Finished(recompute(schedule(safe.graph), safe.overwritten), cut.parts, safe.overwritten)

@@ -1,0 +1,229 @@
+"""Cheap activations computed a second time, where they would be kept over the peak of a step's memory."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from netdsl.ir.graph import DTYPES
+from netdsl.ir.shape import elements
+from netdsl.ops.activations import Clip, HardSigmoid, LeakyRelu, Relu, Sigmoid, Tanh
+from netdsl.ops.arithmetic import Elementwise
+from netdsl.ops.base import known
+from netdsl.ops.elementwise import Cast, Identity
+from netdsl.ops.nchwc import BlockedConv
+from netdsl.ops.shaping import Flatten, Reshape
+from netdsl.passes.in_place import MOVES
+from netdsl.passes.rewrite import Copy, prune
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from netdsl.ir.graph import Graph, Operation, Value
+
+VIEWS = (Reshape, Flatten, Identity)
+"""Their results share their inputs' memory."""
+
+CHEAP = (Elementwise, Relu, LeakyRelu, Clip, HardSigmoid, Sigmoid, Tanh, Cast)
+
+BYTES = dict(zip(DTYPES, (2, 4, 8, 1, 4, 4, 8, 1), strict=True))
+
+LEAST = 2**18
+"""Bytes of a value that is worth an operation."""
+
+SMALL = 2**-3
+"""What part of a value another one has at most that is kept for it."""
+
+DEPTH = 3
+"""So many operations, one after the other, bring a value back at most."""
+
+WORTH = 2**22
+"""Bytes by which the peak must fall; otherwise nothing is changed."""
+
+
+def recompute(graph: Graph, overwritten: Collection[str] = ()) -> Graph:
+    """The same step, computing again what is cheap and large and would be kept while most is.
+
+    As long as the peak falls, a value that lies unused at the peak is dropped after its use before, and made again for
+    the one after, from what is kept anyway: elementwise or, in the blocked layout, with two numbers a channel. The
+    result is the same to the bit. States that are `overwritten` are not read again.
+
+    Source: Chen et al. (2016), Training deep nets with sublinear memory cost, section 4.1.
+    """
+    memory = Memory(graph)
+    plan = _Plan(memory, _shown(graph, {graph.state[name].before for name in overwritten}))
+    before = max(memory.profile)
+    while plan.lower():
+        pass
+    return plan.rewritten() if before - max(memory.profile) >= WORTH else graph
+
+
+def _shown(graph: Graph, values: set[Value]) -> set[Value]:
+    """These, and whatever may lie in their memory."""
+    for operation in graph.operations:
+        if isinstance(operation.op, MOVES) and operation.inputs[0] in values:
+            values.update(operation.outputs)
+    return values
+
+
+class _Life:
+    """Of a value with memory of its own: the operations that make or use it, those that only show it under another
+    shape, and the intervals over which it is kept."""
+
+    __slots__ = ("intervals", "size", "uses", "views")
+
+    def __init__(self, value: Value, born: int) -> None:
+        self.size = elements(value.shape) * BYTES[value.dtype]
+        self.uses = [born]
+        self.views: list[Operation] = []
+        self.intervals = [[born, born]]
+
+    def interval(self, at: int) -> list[int]:
+        """The last one that begins no later."""
+        return next(each for each in reversed(self.intervals) if each[0] <= at)
+
+    def waits(self, at: int) -> bool:
+        """Whether the value is there at an operation that does not use it."""
+        if at < self.uses[0]:
+            return False
+        begin, end = self.interval(at)
+        return begin < at < end and self.uses[bisect_left(self.uses, at)] != at
+
+
+class Memory:
+    """What a step keeps while its operations run in their order: `profile` are the bytes at each. Its inputs, results
+    and state are there all the time, and not counted."""
+
+    __slots__ = ("graph", "lives", "position", "profile", "roots")
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.position = {operation: i for i, operation in enumerate(graph.operations)}
+        self.lives: dict[Value, _Life] = {}
+        self.roots: dict[Value, Value] = {}
+        for i, operation in enumerate(graph.operations):
+            roots = dict.fromkeys(map(self.root, operation.inputs))
+            lives = [self.lives[root] for root in roots if root in self.lives]
+            for life in lives:
+                life.uses.append(i)
+                life.intervals[0][1] = i
+            if isinstance(operation.op, VIEWS):
+                (self.roots[operation.outputs[0]],) = roots
+                for life in lives:
+                    life.views.append(operation)
+            else:
+                self.lives.update((y, _Life(y, i)) for y in operation.outputs)
+        for end in (*graph.outputs.values(), *(state.after for state in graph.state.values())):
+            self.lives.pop(self.root(end), None)
+        self.profile = [0] * len(graph.operations)
+        for life in self.lives.values():
+            self.add(life.size, *life.intervals[0])
+
+    def root(self, x: Value) -> Value:
+        """The value whose memory it shares, or itself."""
+        return self.roots.get(x, x)
+
+    def add(self, size: int, begin: int, end: int) -> None:
+        """So many bytes more from one operation to another, both included."""
+        self.profile[begin : end + 1] = [each + size for each in self.profile[begin : end + 1]]
+
+
+class _Again:
+    """How a value comes back: by which operations, what must be kept for them, and how many bytes they write."""
+
+    __slots__ = ("kept", "operations", "written")
+
+    def __init__(self) -> None:
+        self.operations: list[Operation] = []
+        self.kept: list[_Life] = []
+        self.written = 0
+
+
+class _Plan:
+    """What is computed again, before which operations; `lost` are values that must not be read again."""
+
+    def __init__(self, memory: Memory, lost: Collection[Value]) -> None:
+        self.memory = memory
+        self.lost = lost
+        self.again: dict[int, set[Operation]] = defaultdict(set)
+        self.candidates = {y: life for y, life in memory.lives.items() if life.size >= LEAST}
+
+    def lower(self) -> bool:
+        """Lower the first of the highest places, by the value that costs least for what it saves, if there is one."""
+        profile = self.memory.profile
+        peak = max(profile)
+        at = profile.index(peak)
+        best, ratio = None, 0.0
+        for value, life in self.candidates.items():
+            if not life.waits(at):
+                continue
+            back = life.uses[bisect_left(life.uses, at)]
+            again = _Again()
+            if not self._bring(value, at, back, again, DEPTH):
+                continue
+            saved = life.size - sum(each.size for each in again.kept if each.interval(back)[1] < at)
+            if saved / again.written > ratio and profile[back] + again.written - life.size < peak:
+                best, ratio = (life, back, again), saved / again.written
+        if best:
+            self._take(at, *best)
+        return best is not None
+
+    def _bring(self, value: Value, at: int, back: int, again: _Again, depth: int) -> bool:
+        """Say how a value comes back before the operation `back`, if nothing large must be kept for it at `at`."""
+        operation = value.producer
+        if not depth or operation is None or not _cheap(operation):
+            return False
+        size = self.memory.lives[value].size
+        for x in operation.inputs:
+            root = self.memory.root(x)
+            life = self.memory.lives.get(root)
+            if x in self.lost:
+                return False
+            if life is None:
+                continue
+            if life.interval(back)[1] >= at or life.size <= SMALL * size:
+                again.kept.append(life)
+            elif not self._bring(root, at, back, again, depth - 1):
+                return False
+        again.operations.append(operation)
+        again.written += size
+        return True
+
+    def _take(self, at: int, life: _Life, back: int, again: _Again) -> None:
+        """Drop a value between its use before `at` and the operation `back`."""
+        add = self.memory.add
+        interval = life.interval(at)
+        last = life.uses[bisect_left(life.uses, at) - 1]
+        add(-life.size, last + 1, back - 1)
+        life.intervals.insert(life.intervals.index(interval) + 1, [back, interval[1]])
+        interval[1] = last
+        for each in again.kept:
+            kept = each.interval(back)
+            if kept[1] < back:
+                add(each.size, kept[1] + 1, back)
+                kept[1] = back
+            insort(each.uses, back)
+        add(again.written - life.size, back, back)
+        self.again[back].update(again.operations)
+
+    def rewritten(self) -> Graph:
+        """The graph with all that is computed again; who comes later reads the new values, and new views of them."""
+        graph, position = self.memory.graph, self.memory.position
+        copy = Copy(graph)
+        for i, operation in enumerate(graph.operations):
+            for each in sorted(self.again[i], key=position.__getitem__):
+                views = self.memory.lives[each.outputs[0]].views
+                for one in (each, *(view for view in views if position[view] < i)):
+                    copy.keep(one)
+                    copy.values[one.outputs[0]].name = ""
+            copy.keep(operation)
+        return prune(copy.finish())
+
+
+def _cheap(operation: Operation) -> bool:
+    """Whether an operation takes no longer than reading and writing does."""
+    if isinstance(operation.op, BlockedConv):
+        channels, *kernel = known(operation.inputs[1].shape)
+        return operation.op.group == channels and set(kernel) == {1}
+    return isinstance(operation.op, CHEAP)
