@@ -1,4 +1,4 @@
-"""The parts of a training: the loop, reading ahead, validation, what a program gives as data, curves."""
+"""The parts of a training: the loop, reading ahead, validation, what a program gives as data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from netdsl.report.confusion import lines, picture
 from netdsl.train import ahead as reading
 from netdsl.train.ahead import ahead
 from netdsl.train.birth import Diverged
-from netdsl.train.curves import chart
 
 PROGRAM = """
 net small {
@@ -176,17 +175,6 @@ def test_batches_come_in_order_and_errors_in_their_place(monkeypatch: pytest.Mon
         assert [next(found) for _ in range(30)] == list(range(30))
     assert closed == [0, 1, 5, 40, 50, 1000]
     assert not [thread for thread in threading.enumerate() if thread.name == "netdsl batches"]
-
-
-def test_curves_have_axes_and_a_legend() -> None:
-    points = [(step, 1 / step) for step in range(1, 5000)]
-    text = chart("run", {"loss": {"training": points, "validation": []}}, "step").svg().decode()
-    assert ">training<" in text
-    assert ">validation<" not in text
-    assert ">5000<" in text
-    longest = max(line.count(",") for line in text.splitlines() if "polyline" in line)
-    assert 300 < longest <= 600
-    assert "nan" not in chart("run", {"loss": {"a": [(1, float("nan")), (2, 1.0)]}}, "step").svg().decode()
 
 
 def test_a_confusion_matrix_of_few_and_of_many_classes() -> None:

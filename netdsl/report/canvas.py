@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from base64 import b64encode
+from math import dist
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 from xml.sax.saxutils import escape
@@ -31,6 +32,9 @@ SIZE = 13
 OWN = "·…‘’“”°±"
 INSTEAD = {"×": "x", "÷": "/", "−": "-", "–": "-", "—": "-", "µ": "u", "ß": "ss"}
 """Of the characters beyond ASCII those that Pillow's own font has, and what stands for others."""
+DASH, FREE = 4, 3
+"""Of a dashed line, and between its dashes."""
+DASHED = f' stroke-dasharray="{DASH} {FREE}"'
 BASELINE = 0.35
 """From a line's middle to its baseline, in the font's size."""
 
@@ -91,8 +95,8 @@ class Canvas:
         """A line of text whose middle is at the height `y`; `anchor` (start, middle, end) is what stands at `x`."""
         self._shapes.append(Text((x, y), text, anchor, size, bold, ink))
 
-    def line(self, points: Sequence[Point], ink: str = INK, width: float = 1) -> None:
-        self._shapes.append(Line(points, ink, width))
+    def line(self, points: Sequence[Point], ink: str = INK, width: float = 1, *, dashed: bool = False) -> None:
+        self._shapes.append(Line(points, ink, width, dashed=dashed))
 
     def dot(self, x: float, y: float, radius: float, ink: str = INK) -> None:
         self._shapes.append(Dot(x, y, radius, ink))
@@ -199,19 +203,42 @@ def _plain(character: str) -> str:
 
 
 class Line(Shape):
-    __slots__ = ("ink", "points", "width")
+    __slots__ = ("dashed", "ink", "points", "width")
 
-    def __init__(self, points: Sequence[Point], ink: str, width: float) -> None:
+    def __init__(self, points: Sequence[Point], ink: str, width: float, *, dashed: bool = False) -> None:
         self.points = points
         self.ink = ink
         self.width = width
+        self.dashed = dashed
 
     def svg(self) -> str:
         points = " ".join(f"{x:.5g},{y:.5g}" for x, y in self.points)
-        return f'<polyline points="{points}" fill="none" stroke="{self.ink}" stroke-width="{self.width:g}"/>'
+        look = f'stroke="{self.ink}" stroke-width="{self.width:g}"' + DASHED * self.dashed
+        return f'<polyline points="{points}" fill="none" {look}/>'
 
     def png(self, picture: Picture, draw: ImageDraw) -> None:
-        draw.line(list(self.points), self.ink, max(1, round(self.width)), joint="curve")
+        width = max(1, round(self.width))
+        if self.dashed:
+            dashes(draw, self.points, self.ink, width)
+        else:
+            draw.line(list(self.points), self.ink, width, joint="curve")
+
+
+def dashes(draw: ImageDraw, points: Sequence[Point], ink: str, width: int, scale: int = 1) -> None:
+    """A line on a PNG, as `stroke-dasharray` has it on an SVG that is `scale` times smaller."""
+    dash, drawn, left = [points[0]], True, float(DASH * scale)
+    for end in points[1:]:
+        while (far := dist(dash[-1], end)) > left:
+            (x, y), part = dash[-1], left / far
+            dash.append((x + (end[0] - x) * part, y + (end[1] - y) * part))
+            if drawn:
+                draw.line(dash, ink, width)
+            drawn = not drawn
+            dash, left = dash[-1:], float((DASH if drawn else FREE) * scale)
+        dash.append(end)
+        left -= far
+    if drawn:
+        draw.line(dash, ink, width)
 
 
 class Dot(Shape):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import cycle
+from itertools import groupby
 from math import ceil, floor, isfinite, log10
 from typing import TYPE_CHECKING
 
-from netdsl.report.canvas import FAINT, Canvas
+from netdsl.report.canvas import FAINT, SIZE, Canvas
+from netdsl.report.drawing.metrics import cut, text_width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +17,13 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 720, 300
 LEFT, RIGHT, TOP, BOTTOM = 72, 24, 44, 44
 """The margins around a panel's axes."""
+ROW = 20
+"""The height of a line of a legend that has no room beside the title."""
+KEY, APART = 22, 20
+"""Of a legend: what a curve's name has in front of it, and what is between two of them."""
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Told apart by the colour-blind too: Okabe & Ito (2008), Color universal design."""
+"""Told apart by the colour-blind too: Okabe & Ito (2008), Color universal design. Further curves are dashed."""
 
 MOST = 600
 """So many points of a curve are drawn; more are averaged."""
@@ -28,60 +33,95 @@ DOTTED = 24
 """A curve of so few points shows them."""
 
 GRID = "#e3e5e8"
-LETTER = 7.2
-"""About the width of a letter, in pixels."""
 
 
 def chart(title: str, panels: Mapping[str, Mapping[str, Points]], x_label: str) -> Canvas:
-    """A picture of panels one below the other; each has curves by name, which are points (x, y) by growing x."""
-    canvas = Canvas(WIDTH, HEIGHT * len(panels) + 8, title)
-    for at, (name, curves) in enumerate(panels.items()):
-        panel = _Panel({key: list(_thinned(points)) for key, points in curves.items()}, HEIGHT * at)
+    """A picture of panels one below the other; each has curves by name, which are points (x, y) by growing x. A curve
+    is broken where it is not finite."""
+    made: list[_Panel] = []
+    for name, curves in panels.items():
+        made.append(_Panel(name, curves, made[-1].end if made else 0))
+    canvas = Canvas(WIDTH, (made[-1].end if made else 0) + 8, title)
+    for panel in made:
         panel.grid(canvas)
         panel.draw(canvas)
         panel.legend(canvas)
-        canvas.text(LEFT, panel.top - 18, name, bold=True)
         canvas.text((LEFT + WIDTH - RIGHT) / 2, panel.bottom + 34, x_label, anchor="middle", ink=FAINT)
     return canvas
+
+
+class _Curve:
+    """Its points, in runs between those that are not finite, and how it looks, which is a matter of its place."""
+
+    def __init__(self, name: str, points: Points, place: int) -> None:
+        self.name = cut(name, SIZE, WIDTH - LEFT - RIGHT - KEY)
+        self.runs = _runs(points)
+        self.color = COLORS[place % len(COLORS)]
+        self.dashed = place // len(COLORS) % 2 == 1
+
+    @property
+    def points(self) -> list[tuple[float, float]]:
+        return [point for run in self.runs for point in run]
 
 
 class _Panel:
     """One pair of axes."""
 
-    def __init__(self, curves: Mapping[str, Points], top: float) -> None:
-        self.curves = {key: points for key, points in curves.items() if points}
-        self.top = top + TOP
-        self.bottom = top + HEIGHT - BOTTOM
-        points = [point for each in self.curves.values() for point in each]
-        self.x = _range([0.0, *(x for x, _ in points)])
+    def __init__(self, title: str, curves: Mapping[str, Points], top: float) -> None:
+        drawn = [_Curve(name, points, place) for place, (name, points) in enumerate(curves.items())]
+        self.curves = [curve for curve in drawn if curve.runs]
+        self.title = cut(title, SIZE, WIDTH - LEFT - RIGHT, bold=True)
+        self.head = top + TOP - 18
+        self.rows = self._rows()
+        self.top = top + TOP + ROW * max(y for y, _, _ in [(0, 0, None), *self.rows])
+        self.bottom = self.top + HEIGHT - TOP - BOTTOM
+        self.end = self.bottom + BOTTOM
+        points = [point for curve in self.curves for point in curve.points]
+        self.x = _range([x for x, _ in [(0.0, 0.0)] * bool(points) + points])
         self.y = _range([y for _, y in points])
 
+    def _rows(self) -> list[tuple[int, float, _Curve]]:
+        """The legend: of each curve its line and place, in the title's line if all have room there."""
+        widths = [KEY + text_width(curve.name, SIZE) + APART for curve in self.curves]
+        x = WIDTH - RIGHT + APART - sum(widths)
+        row = 0
+        if x < LEFT + text_width(self.title, SIZE, bold=True) + APART:
+            x, row = LEFT, 1
+        found = []
+        for curve, wide in zip(self.curves, widths, strict=True):
+            if x > LEFT and x + wide - APART > WIDTH - RIGHT + 1e-6:
+                x, row = LEFT, row + 1
+            found.append((row, x, curve))
+            x += wide
+        return found
+
     def draw(self, canvas: Canvas) -> None:
-        for color, points in zip(cycle(COLORS), self.curves.values(), strict=False):
-            places = [(self.across(x), self.up(y)) for x, y in points]
-            if len(places) > 1:
-                canvas.line(places, color, 2)
-            for x, y in places if len(places) <= DOTTED else ():
-                canvas.dot(x, y, 2.5, color)
+        for curve in self.curves:
+            few = len(curve.points) <= DOTTED
+            for run in curve.runs:
+                places = [(self.across(x), self.up(y)) for x, y in run]
+                if len(places) > 1:
+                    canvas.line(places, curve.color, 2, dashed=curve.dashed)
+                for x, y in places if few or len(places) == 1 else ():
+                    canvas.dot(x, y, 2.5, curve.color)
 
     def grid(self, canvas: Canvas) -> None:
         for y in _ticks(*self.y):
             at = self.up(y)
             canvas.line([(LEFT, at), (WIDTH - RIGHT, at)], GRID)
-            canvas.text(LEFT - 8, at, _number(y), anchor="end")
+            canvas.text(LEFT - 8, at, _number(y, _step(*self.y)), anchor="end")
         for x in _ticks(*self.x):
             at = self.across(x)
             canvas.line([(at, self.bottom), (at, self.bottom + 4)])
-            canvas.text(at, self.bottom + 14, _number(x), anchor="middle")
+            canvas.text(at, self.bottom + 14, _number(x, _step(*self.x)), anchor="middle")
         canvas.line([(LEFT, self.top), (LEFT, self.bottom), (WIDTH - RIGHT, self.bottom)])
 
     def legend(self, canvas: Canvas) -> None:
-        at: float = WIDTH - RIGHT
-        for color, name in reversed([*zip(cycle(COLORS), self.curves, strict=False)]):
-            canvas.text(at, self.top - 18, name, anchor="end")
-            at -= LETTER * len(name) + 10
-            canvas.line([(at - 16, self.top - 18), (at, self.top - 18)], color, 3)
-            at -= 36
+        canvas.text(LEFT, self.head, self.title, bold=True)
+        for row, x, curve in self.rows:
+            y = self.head + ROW * row
+            canvas.line([(x, y), (x + 16, y)], curve.color, 3, dashed=curve.dashed)
+            canvas.text(x + KEY, y, curve.name)
 
     def across(self, x: float) -> float:
         low, high = self.x
@@ -92,19 +132,23 @@ class _Panel:
         return self.bottom - (y - low) / (high - low) * (self.bottom - self.top)
 
 
-def _thinned(points: Points) -> Iterator[tuple[float, float]]:
-    """Finite points, at most MOST: each the mean of its neighbours, at the place of the last of them."""
-    found = [(x, y) for x, y in points if isfinite(y)]
-    group = -(-len(found) // MOST) or 1
-    for at in range(0, len(found), group):
-        part = found[at : at + group]
-        yield part[-1][0], sum(y for _, y in part) / len(part)
+def _runs(points: Points) -> list[list[tuple[float, float]]]:
+    """Finite points that follow each other, at most MOST in all: each the mean of its neighbours, at the place of the
+    last of them."""
+    group = -(-sum(isfinite(y) for _, y in points) // MOST) or 1
+    found = []
+    for finite, run in groupby(points, lambda point: isfinite(point[1])):
+        if finite:
+            near = list(run)
+            parts = [near[at : at + group] for at in range(0, len(near), group)]
+            found.append([(part[-1][0], sum(y for _, y in part) / len(part)) for part in parts])
+    return found
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
     """An interval of round ends around the values."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    if low == high:
+    if high - low <= max(1e-12 * max(abs(low), abs(high)), 1e-300):
         low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
     step = _step(low, high)
     return floor(low / step + 1e-9) * step, ceil(high / step - 1e-9) * step
@@ -123,6 +167,8 @@ def _ticks(low: float, high: float) -> Iterator[float]:
         yield k * step
 
 
-def _number(value: float) -> str:
-    text = f"{value:.6g}"
-    return "0" if text == "-0" or abs(value) < 1e-12 else text
+def _number(value: float, step: float) -> str:
+    """In as many digits as tell it from the next tick, but for very many."""
+    if abs(value) < step / 2:
+        return "0"
+    return f"{value:.{min(8, max(6, 1 + floor(log10(abs(value))) - floor(log10(step))))}g}"

@@ -6,7 +6,7 @@ from math import cos, dist, pi, sin
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from netdsl.report.canvas import Shape
+from netdsl.report.canvas import DASHED, Shape, dashes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +81,7 @@ class Rectangle(Shape):
         fill, edge = (None if color == "none" else color for color in (self.fill, "none" if self.dashed else self.edge))
         draw.rounded_rectangle((x, y, right, low), self.radius, fill, edge, PNG_SCALE, corners=corners)
         if self.dashed:
-            _dashes(self._outline(x, y, right, low), self.edge, draw)
+            dashes(draw, self._outline(x, y, right, low), self.edge, PNG_SCALE, PNG_SCALE)
 
     def _outline(self, x: float, y: float, right: float, low: float) -> list[Point]:
         """Points along its edge, clockwise from the upper right corner, which come back to the first."""
@@ -123,7 +123,7 @@ class Smooth(Shape):
 
     def png(self, picture: Picture, draw: ImageDraw) -> None:
         if self.dashed:
-            _dashes(self._curve(), self.ink, draw)
+            dashes(draw, self._curve(), self.ink, PNG_SCALE, PNG_SCALE)
         else:
             draw.line(self._curve(), self.ink, PNG_SCALE, joint="curve")
         if self.head:
@@ -189,9 +189,6 @@ class Circle(Shape):
 
 PNG_SCALE = 2
 """A PNG's pixels for one of the drawing's."""
-DASH, FREE = 4, 3
-"""Of a dashed line, and between its dashes."""
-DASHED = f' stroke-dasharray="{DASH} {FREE}"'
 
 
 def number(value: float) -> str:
@@ -203,22 +200,6 @@ def number(value: float) -> str:
 def clean(text: str) -> str:
     """Without the control characters that XML cannot have."""
     return "".join(c if c >= " " or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def _dashes(points: Sequence[Point], ink: str, draw: ImageDraw) -> None:
-    """A line on a PNG, as `stroke-dasharray` has it."""
-    dash, drawn, left = [points[0]], True, float(DASH * PNG_SCALE)
-    for end in points[1:]:
-        while (far := dist(dash[-1], end)) > left:
-            dash.append(_toward(dash[-1], end, left / far))
-            if drawn:
-                draw.line(dash, ink, PNG_SCALE)
-            drawn = not drawn
-            dash, left = dash[-1:], (DASH if drawn else FREE) * PNG_SCALE
-        dash.append(end)
-        left -= far
-    if drawn:
-        draw.line(dash, ink, PNG_SCALE)
 
 
 def _corner(radius: float, dx: float, dy: float) -> str:
