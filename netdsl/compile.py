@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from io import BytesIO
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, BinaryIO
 
 from netdsl.diagnostics.terminal import escape
@@ -116,14 +118,12 @@ def _values(net: Net, graph: Graph, seed: int, weights: WeightFile | None) -> We
         from netdsl.weights.draw import draw_all
 
         return draw_all([p.declaration for p in graph.parameters.values()], seed)
-    from netdsl.data.ahead import ahead
     from netdsl.weights.fit import fit
     from netdsl.weights.match import match
 
     shapes = {name: p.declaration.shape for name, p in graph.parameters.items()}
     matched = match(shapes, fit(net, weights), optional=net.parameters.keys() - shapes.keys())
-    # One is read and checked while the one before is written.
-    return ahead(lambda name: (name, matched[name]), shapes, threads=1, most=2)
+    return ((name, (part for _, part in parts)) for name, parts in groupby(matched.stream(), itemgetter(0)))
 
 
 def model_bytes(net: Net, graph: Graph, *, seed: int = 0, weights: WeightFile | None = None) -> bytes:

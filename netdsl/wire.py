@@ -161,6 +161,8 @@ def _tag(field: int, wire_type: int = 2) -> bytes:
 
 def _varint(number: int) -> bytes:
     """Base 128, the lowest digits first, the high bit set in all but the last."""
+    if number < 128:
+        return bytes((number,))
     digits = bytearray()
     while number > 127:
         digits.append(number & 127 | 128)

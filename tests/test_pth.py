@@ -6,8 +6,10 @@ import os
 import pickle
 import pickletools
 import struct
+import threading
 import tracemalloc
 import zipfile
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netdsl.diagnostics.user_error import UserError
-from netdsl.weights.errors import BadWeightFile, WrongWeightType
+from netdsl.weights.archive import PIECE
+from netdsl.weights.errors import BadWeightFile, BadWeightValues, WrongWeightType
 from netdsl.weights.file import open_weights
 from netdsl.weights.match import match
 from netdsl.weights.pickled import OPERATIONS, Function, Refused, unpickle
@@ -212,6 +215,7 @@ DAMAGED = {
     "a mark as a value": b"\x80\x02(.",
     "no mark": b"\x80\x02Nt.",
     "an unknown memo": b"\x80\x02h\x05.",
+    "a text of a negative length": b"\x80\x02T\xfb\xff\xff\xff",
     "a text that is none": b"\x80\x02X\x02\x00\x00\x00\xff\xfe.",
     "a dictionary with half an item": b"\x80\x02}(Nu.",
     "items for what is no dictionary": b"\x80\x02](K\x01K\x02u.",
@@ -323,16 +327,74 @@ def test_damaged_members(tmp_path: Path) -> None:
         refusal(str(path))
 
 
-def test_checksums_are_tested_ahead_of_reading(tmp_path: Path) -> None:
-    arrays = {f"w{at}": A + at for at in range(20)}
-    shapes = dict.fromkeys(arrays, A.shape)
+LARGE = np.linspace(-1, 1, PIECE // 4 * 2 + 100, dtype="f4")
+STREAMED = {
+    "small": A,
+    "large": LARGE,
+    "one piece": LARGE[: PIECE // 4],
+    "turned": View(A.reshape(-1), 0, (4, 3, 2), (1, 4, 12)),
+    "part": View(A.reshape(-1), 2, (4,), (1,)),
+    "ones": View(A.reshape(-1), 0, (1, 24, 1), (7, 1, 9)),
+    "halves": LARGE.astype("f2"),
+    "doubles": LARGE[: PIECE // 4].astype("f8"),
+    "nothing": np.zeros((0, 3), "f4"),
+    "number": np.array(2.5, "f4"),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_parts_of_a_stream_make_what_is_read_at_once(tmp_path: Path, order: str, packed: bool) -> None:
+    file = open_weights(write(tmp_path / "w.pth", STREAMED, packed=packed, order=order))
+    weights = match({key: entry.shape for key, entry in file.entries.items()}, file)
+    parts: dict[str, list[np.ndarray]] = {}
+    for key, part in weights.stream():
+        parts.setdefault(key, []).append(part.reshape(-1).copy())
+    assert list(parts) == list(STREAMED)
+    assert packed or len(parts["large"]) == 3
+    for key, found in parts.items():
+        assert np.array_equal(np.concatenate(found), weights[key].reshape(-1)), key
+        assert found[0].dtype == np.float32
+
+
+def test_bfloat16_is_widened_in_parts(tmp_path: Path) -> None:
+    bits = (LARGE.view("u4") >> 16).astype("u2")
+    file = open_weights(write(tmp_path / "w.pth", {"a": View(bits, 0, bits.shape, (1,), "bfloat16")}))
+    found = np.concatenate([part.copy() for _, part in match({"a": bits.shape}, file).stream()])
+    assert np.array_equal(found, (bits.astype("u4") << 16).view("f4"))
+
+
+@pytest.mark.parametrize("name", ["small", "large", "one piece", "halves"])
+@pytest.mark.parametrize("place", [3, -3])
+def test_no_stream_of_a_damaged_member_ends(tmp_path: Path, name: str, place: int) -> None:
+    arrays = {key: value for key, value in STREAMED.items() if isinstance(value, np.ndarray)}
     path = write(tmp_path / "w.pth", arrays)
-    weights = match(shapes, open_weights(path))
-    assert all(np.array_equal(weights[key], arrays[key]) for key in reversed(arrays))
-    weights = match(shapes, open_weights(changed(path, arrays["w7"].tobytes(), 5, b"\x55")))
-    assert np.array_equal(weights["w8"], arrays["w8"])
+    data = arrays[name].tobytes()
+    changed(path, data, place % len(data), b"\x11")
+    weights = match({key: value.shape for key, value in arrays.items()}, open_weights(path))
     with pytest.raises(BadWeightFile, match="wrong checksum"):
-        weights["w7"]
+        deque(weights.stream(), 0)
+    assert np.array_equal(weights["doubles"], LARGE[: PIECE // 4])
+
+
+def test_damage_is_told_before_what_it_makes_of_the_numbers(tmp_path: Path) -> None:
+    """A damaged member that now holds an infinity, small and large; and one that is whole and holds it."""
+    for array in (A, LARGE):
+        path = write(tmp_path / "w.pth", {"a": array})
+        changed(path, array.tobytes()[-4:], 0, np.float32(np.inf).tobytes())
+        with pytest.raises(BadWeightFile, match="wrong checksum"):
+            deque(match({"a": array.shape}, open_weights(path)).stream(), 0)
+    wrong = np.where(np.arange(LARGE.size) % 100_000 == 7, np.float32(np.nan), LARGE)
+    with pytest.raises(BadWeightValues, match=r"3 of 262,244 values of `a` are NaN"):
+        deque(match({"a": wrong.shape}, open_weights(write(tmp_path / "w.pth", {"a": wrong}))).stream(), 0)
+
+
+def test_a_stream_that_is_given_up_leaves_no_thread(tmp_path: Path) -> None:
+    file = open_weights(write(tmp_path / "w.pth", {f"w{at}": LARGE + at for at in range(8)}))
+    stream = file.stream(list(file.entries))
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert not any(thread.name.startswith("netdsl-weights") for thread in threading.enumerate())
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a file that is open cannot be cut elsewhere")

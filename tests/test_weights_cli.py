@@ -77,3 +77,22 @@ def test_files_that_are_none(netdsl: Commands, path: str, code: int) -> None:
 )
 def test_the_width_of_an_element(dtype: str, width: int) -> None:
     assert Entry(dtype, ()).width == width
+
+
+@pytest.mark.parametrize("size", [8, 400])
+@pytest.mark.parametrize("how", [[], ["--external-data"]])
+def test_no_model_is_left_of_a_damaged_archive(netdsl: Commands, size: int, how: list[str]) -> None:
+    """The last member is the damaged one, which is found out when all before are written."""
+    Path("a.net").write_text(f"net a {{ input x {size}; first: dense {size}; last: dense {size} }}")
+    arrays = {}
+    for layer in ("first", "last"):
+        arrays |= {f"{layer}.weight": np.ones((size, size), "f4"), f"{layer}.bias": np.ones(size, "f4")}
+    path = Path(write(Path("w.pth"), arrays))
+    assert netdsl("compile", "a.net", "--weights", path, "-o", "a.onnx", *how).code == 0
+    before = {file.name: file.read_bytes() for file in Path().iterdir()}
+    data = bytearray(path.read_bytes())
+    data[data.rindex(arrays["last.weight"].tobytes()) + 5] ^= 1
+    path.write_bytes(data)
+    ran = netdsl("compile", "a.net", "--weights", path, "-o", "a.onnx", *how)
+    assert (ran.code, "wrong checksum" in ran.err) == (1, True)
+    assert {file.name: file.read_bytes() for file in Path().iterdir()} == {**before, "w.pth": bytes(data)}

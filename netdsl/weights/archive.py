@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from mmap import ACCESS_READ, ALLOCATIONGRANULARITY, mmap
-from threading import Thread
-from typing import TYPE_CHECKING, Any
+from threading import Event
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -17,14 +18,16 @@ from netdsl.files import open_file
 from netdsl.weights.errors import BadWeightFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from netdsl.weights.file import Array
 
     Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-PIECE = 2**24
+PIECE = 2**19
+"""Bytes that a processor keeps at hand while one thing after the other is done to them."""
+
 UNPACKED = 2**34
 """More bytes than these are not unpacked into memory."""
 
@@ -32,12 +35,11 @@ UNPACKED = 2**34
 class ZipMembers:
     """The members of a zip file by name. A file that hides something in its directory is refused whole."""
 
-    __slots__ = ("_checked", "_size", "_tested", "members", "path")
+    __slots__ = ("_checked", "_size", "members", "path")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._checked: set[str] = set()
-        self._tested: dict[str, Future[None]] = {}
         self.members: dict[str, zipfile.ZipInfo] = {}
         with open_file(path) as file:
             self._size = os.fstat(file.fileno()).st_size
@@ -76,42 +78,60 @@ class ZipMembers:
             raise self.bad(f"its member {name} declares {member.file_size:,} bytes, more than can be meant")
         return self.map(name, 0, member.file_size).tobytes()
 
+    def is_stored(self, name: str) -> bool:
+        """Whether a member is not compressed."""
+        return self.members[name].compress_type == zipfile.ZIP_STORED
+
     def map(self, name: str, begin: int, end: int) -> Bytes:
         """Bytes `begin` to `end` of a member: mapped into memory where it is stored, else unpacked up to there. The
         member's checksum is tested once."""
         member = self.members[name]
-        if member.compress_type != zipfile.ZIP_STORED:
+        if not self.is_stored(name):
             return np.frombuffer(self._unpacked(member), np.uint8)[begin:end]
         with open_file(self.path) as file:
             start = self._start(file, member)
-            if name in self._tested:
-                self._tested[name].result()
-            elif name not in self._checked:
+            if name not in self._checked:
+                self._test([name])
                 self._checked.add(name)
-                self._test(file, start, member)
             return mapped(file, start + begin, end - begin)
 
-    def test_ahead(self, names: Iterable[str]) -> None:
-        """Begin to test the checksums of stored members, in this order and in a thread; `map` waits for its member's.
+    @contextmanager
+    def tested(self, names: Iterable[str]) -> Iterator[None]:
+        """The checksums of stored members are tested in a thread while the block runs, which takes as long as reading
+        and writing the bytes does. It ends when all are found to be right, or fails."""
+        stop = Event()
+        pool = ThreadPoolExecutor(1, "netdsl-weights")
+        try:
+            found = pool.submit(self._test, names, stop)
+            yield
+            found.result()
+        finally:
+            stop.set()
+            pool.shutdown()
 
-        A checksum takes as long as writing the bytes does, and this way no longer than what is done meanwhile.
-        """
-        self._tested = {
-            name: Future()
-            for name in names
-            if name not in self._checked and self.members[name].compress_type == zipfile.ZIP_STORED
-        }
-        Thread(target=self._test_all, name="netdsl-weights", daemon=True).start()
+    def _test(self, names: Iterable[str], stop: Event | None = None) -> None:
+        buffer = np.empty(PIECE, np.uint8)
+        with open_file(self.path) as file:
+            for name in names:
+                for _ in self.pieces(file, name, buffer):
+                    if stop is not None and stop.is_set():
+                        return
 
-    def _test_all(self) -> None:
-        for name, future in self._tested.items():
-            member = self.members[name]
-            try:
-                with open_file(self.path) as file:
-                    self._test(file, self._start(file, member), member)
-                future.set_result(None)
-            except Exception as error:
-                future.set_exception(error)
+    def pieces(self, file: BinaryIO, name: str, buffer: Bytes, *, test: bool = True) -> Iterator[Bytes]:
+        """All of a stored member, one piece after the other in the same buffer; `file` is the archive, open. After the
+        last one its checksum is tested, if that is not done elsewhere."""
+        member = self.members[name]
+        checksum = 0
+        file.seek(self._start(file, member))
+        for at in range(0, member.file_size, buffer.size):
+            piece = buffer[: member.file_size - at]
+            if file.readinto(piece.data) < piece.size:  # type: ignore[attr-defined]
+                raise self.bad(f"it was cut short while its member {name} was read")
+            if test:
+                checksum = zlib.crc32(piece.data, checksum)
+            yield piece
+        if test and checksum != member.CRC:
+            raise self.bad(f"its member {name} has a wrong checksum")
 
     def _start(self, file: Any, member: zipfile.ZipInfo) -> int:
         """Where a member's bytes begin, behind its local header, which must be of the same name.
@@ -128,13 +148,6 @@ class ZipMembers:
         if head[:4] != b"PK\x03\x04" or name not in said or start + member.compress_size > size:
             raise self.bad(f"its member {member.filename} is not where its directory says")
         return start
-
-    def _test(self, file: Any, start: int, member: zipfile.ZipInfo) -> None:
-        found = 0
-        for at in range(0, member.file_size, PIECE):
-            found = zlib.crc32(mapped(file, start + at, min(PIECE, member.file_size - at)).data, found)
-        if found != member.CRC:
-            raise self.bad(f"its member {member.filename} has a wrong checksum")
 
     def _unpacked(self, member: zipfile.ZipInfo) -> bytes:
         if member.file_size > UNPACKED:

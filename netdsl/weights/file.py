@@ -12,7 +12,7 @@ from netdsl.files import mistaken, open_file
 from netdsl.weights.errors import BadWeightFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     import numpy as np
 
@@ -70,9 +70,11 @@ class WeightFile(ABC):
         """Whether its networks flatten maps with the channels last, as Keras does."""
         return False
 
-    def prepare(self, keys: Iterable[str]) -> None:
-        """These will be read, in this order: what can be done before may begin."""
-        return
+    def stream(self, keys: Collection[str]) -> Iterator[tuple[str, Array]]:
+        """These weights in this order, by name: each in one, or its elements in flat parts one after the other. A part
+        is good until the next is asked for; all are, if the end is reached: a damaged file may be found out there."""
+        for key in keys:
+            yield key, self.read(key)
 
     @abstractmethod
     def read(self, key: str) -> Array:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from netdsl.weights.file import WeightFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from netdsl.weights.file import Array
 
@@ -64,8 +64,11 @@ class Fitted(WeightFile):
         inner = self._file.origins
         return {name: inner[old] for name, old in self._names.items()}
 
-    def prepare(self, keys: Iterable[str]) -> None:
-        self._file.prepare(self._names[key] for key in keys)
+    def stream(self, keys: Collection[str]) -> Iterator[tuple[str, Array]]:
+        if self._turns:
+            return super().stream(keys)
+        now = {self._names[key]: key for key in keys}
+        return ((now[old], part) for old, part in self._file.stream(now))
 
     def read(self, key: str) -> Array:
         array = self._file.read(self._names[key])

@@ -51,11 +51,19 @@ class MatchedWeights:
         if key not in self._keys:
             raise KeyError(key)
         stored = self._file.read(key)
-        with np.errstate(over="ignore"):
-            values = np.ascontiguousarray(stored, dtype=np.float32).reshape(stored.shape)
+        values = _floats(stored)
         if not self._file.any_value:
             _check_values(self._file.path, key, values, stored)
         return values
+
+    def stream(self) -> Iterator[tuple[str, Floats]]:
+        """All, in their order, by name: each in one, or its elements in flat parts, one after the other."""
+        any_value = self._file.any_value
+        for key, stored in self._file.stream(self._keys):
+            values = _floats(stored)
+            if not any_value and not _are_usable(key, values):
+                self[key]  # which counts what is wrong in the whole of it
+            yield key, values
 
 
 def match(parameters: Mapping[str, Shape], file: WeightFile, *, optional: Collection[str] = ()) -> MatchedWeights:
@@ -86,7 +94,6 @@ def match(parameters: Mapping[str, Shape], file: WeightFile, *, optional: Collec
     for key in parameters:
         if (kind := file.entries[key].dtype) not in FLOATS:
             raise WrongWeightType(f"{escape(file.path)}: `{escape(key)}` is {kind}; weights are floating-point")
-    file.prepare(parameters)
     return MatchedWeights(parameters.keys(), file)
 
 
@@ -129,6 +136,21 @@ def spell(shape: Shape) -> str:
     return "x".join(map(str, shape)) or "a single number"
 
 
+def _floats(stored: Array) -> Floats:
+    if stored.dtype == np.float32 and stored.flags.c_contiguous:
+        return stored
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(stored, dtype=np.float32).reshape(stored.shape)
+
+
+def _are_usable(key: str, values: Floats) -> bool:
+    return bool(np.isfinite(values).all()) and not (_is_variance(key) and bool((values < 0).any()))
+
+
+def _is_variance(key: str) -> bool:
+    return key.split(".")[-1] == "running_var"
+
+
 def _check_values(path: str, key: str, values: Floats, stored: Array) -> None:
     wrong = values.size - int(np.count_nonzero(np.isfinite(values)))
     if wrong:
@@ -136,7 +158,7 @@ def _check_values(path: str, key: str, values: Floats, stored: Array) -> None:
         raise BadWeightValues(
             f"{escape(path)}: {wrong:,} of {values.size:,} values of `{escape(key)}` are {what}", ANY_VALUE
         )
-    if key.split(".")[-1] == "running_var" and (negative := int(np.count_nonzero(values < 0))):
+    if _is_variance(key) and (negative := int(np.count_nonzero(values < 0))):
         raise BadWeightValues(
             f"{escape(path)}: {negative:,} of {values.size:,} variances of `{escape(key)}` are negative", ANY_VALUE
         )

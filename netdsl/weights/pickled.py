@@ -10,6 +10,7 @@ Source: pickletools in Python's standard library, protocols 2 to 5.
 from __future__ import annotations
 
 import struct
+from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def unpickle_at(data: bytes | mmap, at: int, names: Mapping[str, object], persis
     machine = _Machine(data, at, names, persistent)
     try:
         while not machine.done:
-            code = machine.take(1)[0]
+            code = data[machine.at]
+            machine.at += 1
             if code not in OPERATIONS:
                 raise Refused(f"its operation 0x{code:02x} at byte {machine.at - 1:,} is none of a file of tensors")
             OPERATIONS[code](machine)
@@ -85,13 +87,15 @@ class _Machine:
 
     def take(self, size: int) -> bytes:
         piece = self.data[self.at : self.at + size]
-        if len(piece) < size:
+        if len(piece) != size:  # which is negative too, where a number is a text's length
             raise Refused("its pickle is cut short")
         self.at += size
         return piece
 
-    def number(self, form: str) -> Any:
-        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+    def number(self, form: Struct) -> Any:
+        (value,) = form.unpack_from(self.data, self.at)
+        self.at += form.size
+        return value
 
     def line(self) -> str:
         end = self.data.find(b"\n", self.at)
@@ -179,20 +183,24 @@ def _stop(m: _Machine) -> None:
 
 
 def _text(form: str) -> Callable[[_Machine], None]:
-    return lambda m: m.push(m.take(m.number(form)).decode("utf-8", "surrogatepass"))
+    length = Struct(form)
+    return lambda m: m.push(m.take(m.number(length)).decode("utf-8", "surrogatepass"))
 
 
 def _latin(form: str) -> Callable[[_Machine], None]:
     """Texts that Python 2 wrote."""
-    return lambda m: m.push(m.take(m.number(form)).decode("latin-1"))
+    length = Struct(form)
+    return lambda m: m.push(m.take(m.number(length)).decode("latin-1"))
 
 
 def _bytes(form: str) -> Callable[[_Machine], None]:
-    return lambda m: m.push(m.take(m.number(form)))
+    length = Struct(form)
+    return lambda m: m.push(m.take(m.number(length)))
 
 
 def _number(form: str) -> Callable[[_Machine], None]:
-    return lambda m: m.push(m.number(form))
+    number = Struct(form)
+    return lambda m: m.push(m.number(number))
 
 
 def _value(value: object) -> Callable[[_Machine], None]:
@@ -204,11 +212,13 @@ def _tuple(size: int) -> Callable[[_Machine], None]:
 
 
 def _put(form: str) -> Callable[[_Machine], None]:
-    return lambda m: m.remember(m.number(form))
+    number = Struct(form)
+    return lambda m: m.remember(m.number(number))
 
 
 def _get(form: str) -> Callable[[_Machine], None]:
-    return lambda m: m.push(m.memo[m.number(form)])
+    number = Struct(form)
+    return lambda m: m.push(m.memo[m.number(number)])
 
 
 def _setitem(m: _Machine) -> None:

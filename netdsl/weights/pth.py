@@ -13,14 +13,15 @@ import numpy as np
 
 from netdsl.data.errors import CONVERT
 from netdsl.diagnostics.terminal import escape
-from netdsl.weights.archive import ZipMembers, strided
+from netdsl.files import open_file
+from netdsl.weights.archive import PIECE, ZipMembers, strided
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import Entry, WeightFile
 from netdsl.weights.pickled import Forbidden, Function, Refused, unpickle
 from netdsl.weights.state_dict import find
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterator
 
     from netdsl.weights.archive import Bytes
     from netdsl.weights.file import Array
@@ -77,6 +78,16 @@ class Tensor:
         if not math.prod(self.shape):
             return 0
         return 1 + sum((size - 1) * step for size, step in zip(self.shape, self.strides, strict=True))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of its storage, in its order."""
+        step = 1
+        for size, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
+            if size != 1 and stride != step:
+                return False
+            step *= size
+        return step == self.storage.count > 0
 
 
 def _tensor(storage: object, offset: object, shape: object, strides: object, *more: object) -> Tensor:
@@ -190,14 +201,30 @@ class TorchWeights(WeightFile):
                 f"its member {name} has {found:,} bytes, and should hold {storage.count:,} numbers of {storage.dtype}"
             )
 
-    def prepare(self, keys: Iterable[str]) -> None:
-        names = (f"{self._root}data/{self._tensors[key].storage.key}" for key in keys)
-        self._zip.test_ahead(dict.fromkeys(names))
+    def _member(self, key: str) -> str:
+        return f"{self._root}data/{self._tensors[key].storage.key}"
 
     def read(self, key: str) -> Array:
-        tensor = self._tensors[key]
-        name = f"{self._root}data/{tensor.storage.key}"
-        return values(tensor, lambda begin, end: self._zip.map(name, begin, end), is_big=self._big)
+        name = self._member(key)
+        return values(self._tensors[key], lambda begin, end: self._zip.map(name, begin, end), is_big=self._big)
+
+    def stream(self, keys: Collection[str]) -> Iterator[tuple[str, Array]]:
+        """In parts what is stored end to end. The checksums of what is large are tested beside that."""
+        stored = {key: name for key in keys if self._is_in_order(key, name := self._member(key))}
+        large = {name for name in stored.values() if self._zip.members[name].file_size > PIECE}
+        buffer = np.empty(PIECE, np.uint8)
+        with open_file(self.path) as file, self._zip.tested(large):
+            for key in keys:
+                if key not in stored:
+                    yield key, self.read(key)
+                    continue
+                name, storage = stored[key], self._tensors[key].storage
+                dtype = stored_type(storage, is_big=self._big)
+                for piece in self._zip.pieces(file, name, buffer, test=name not in large):
+                    yield key, widened(piece.view(dtype), storage)
+
+    def _is_in_order(self, key: str, name: str) -> bool:
+        return self._tensors[key].is_whole and self._zip.is_stored(name)
 
 
 def storage_of(identifier: object) -> Storage:
@@ -220,12 +247,21 @@ def asks_for(name: str, path: str) -> BadWeightFile:
 def values(tensor: Tensor, data: Callable[[int, int], Bytes], *, is_big: bool) -> Array:
     """A tensor's numbers; `data` has the bytes of its storage from one to another."""
     width = tensor.storage.width
-    halves = tensor.storage.dtype == "bfloat16"
-    dtype = np.dtype("uint16" if halves else tensor.storage.dtype).newbyteorder(">" if is_big else "<")
+    dtype = stored_type(tensor.storage, is_big=is_big)
     if not tensor.span:
-        return np.empty(tensor.shape, np.float32 if halves else dtype)
+        return widened(np.empty(tensor.shape, dtype), tensor.storage)
     found = data(tensor.offset * width, (tensor.offset + tensor.span) * width)
-    array = strided(found, dtype, tensor.shape, tensor.strides)
-    if halves:  # a bfloat16 is the upper half of a float32
+    return widened(strided(found, dtype, tensor.shape, tensor.strides), tensor.storage)
+
+
+def stored_type(storage: Storage, *, is_big: bool) -> np.dtype[Any]:
+    """NumPy's type for what a storage holds; of bfloat16, which NumPy does not know, the bits."""
+    name = "uint16" if storage.dtype == "bfloat16" else storage.dtype
+    return np.dtype(name).newbyteorder(">" if is_big else "<")
+
+
+def widened(array: Array, storage: Storage) -> Array:
+    """A bfloat16 is the upper half of a float32; all else is as it is stored."""
+    if storage.dtype == "bfloat16":
         return (array.astype(np.uint32) << 16).view(np.float32)
     return array
