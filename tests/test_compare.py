@@ -254,6 +254,25 @@ def test_no_text_covers_another_or_leaves_the_picture(by: str, pictures: dict[st
         assert left >= 0 and top >= 0 and right <= drawn.size[0] and low <= drawn.size[1], text  # noqa: PT018
 
 
+@pytest.mark.parametrize("by", PICTURES)
+def test_long_names_and_many_protocols_have_room_and_colours(by: str, netdsl: Commands) -> None:
+    names = [f"{'long' * 9}{k}" for k in range(12)]
+    nets = [
+        f'net {name} {{ about {{ year {2000 + k % 3}; top1 {20 + k}; protocol "{"Set" * 60}, {k} crops {"more " * 40}"'
+        f" }}\n input x {8 * (k + 1)}\n dense 5 }}\n"
+        for k, name in enumerate(names)
+    ]
+    netdsl.write(many="".join(nets))
+    plot = ("--plot", "a.svg", "--by", by, "-q")
+    assert netdsl("compare", *(f"many.net:{name}" for name in names), *plot).code == 0
+    drawn = Drawn(Path("a.svg").read_bytes())
+    assert overlapping(drawn) == []
+    for text, (left, top, right, low) in drawn.texts:
+        assert left >= 0 and top >= 0 and right <= drawn.size[0] and low <= drawn.size[1], text  # noqa: PT018
+    inks = [group[1].get("stroke") for group in ElementTree.parse("a.svg").iter(f"{SVG}g")]
+    assert (len(inks), len({*inks})) == (12, 12 if by == "macs" else 1)
+
+
 def test_each_published_error_has_a_circle_and_a_name(pictures: dict[str, bytes], rows: dict[str, Any]) -> None:
     drawn = Drawn(pictures["macs"])
     published = {name for name, row in rows.items() if row["top1"] is not None}

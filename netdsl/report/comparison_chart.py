@@ -7,15 +7,16 @@ figures 1 and 2.
 from __future__ import annotations
 
 import re
-from itertools import cycle, pairwise
+from itertools import pairwise
 from math import sqrt
 from typing import TYPE_CHECKING
 
 from netdsl.diagnostics.terminal import escape
-from netdsl.report.canvas import FAINT, INK, Canvas, Line
+from netdsl.report.canvas import FAINT, SIZE, Canvas, Line
 from netdsl.report.comparison_axes import Axis
 from netdsl.report.comparison_labels import Label, place
-from netdsl.report.drawing.metrics import short, text_width
+from netdsl.report.comparison_legend import GAP, LABEL, PALE, Legend, inks_of, pale
+from netdsl.report.drawing.metrics import cut, short, text_width
 from netdsl.report.drawing.shapes import Circle, Titled
 
 if TYPE_CHECKING:
@@ -37,17 +38,11 @@ LARGEST = 34
 """The radius of the most weights, in pixels."""
 SEEN = 1.5
 """A circle smaller than this has a dot of this radius at its centre."""
-LABEL, LINE = 11, 14
-"""The size of a label's font, and the height of its line."""
-ROW = 20
-"""The height of a legend's line."""
+LINE = 14
+"""The height of a label's line."""
 GRID = "#e3e5e8"
-INKS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9", "#6c4fa3", "#7a5230")
-"""Told apart by the colour-blind too: Okabe & Ito (2008), Color universal design, the yellow darkened; two more."""
 NARROW = 1.4
 """The least width of a year, in lanes."""
-PALE = 0.72
-"""So much white is in a circle's fill."""
 UNTOLD = "no published error"
 DIGITS = re.compile(r"\d")
 
@@ -66,13 +61,14 @@ def accuracy_by_macs(rows: Rows) -> Canvas:
     for row in rows:
         sets.setdefault(_data_set(row), []).append(row)
     panels = sorted(sets.items(), key=lambda each: (-len(each[1]), each[0]))
-    inks = _inks([row.protocol or "protocol not told" for _, each in panels for row in each])
-    top = _legend_height(inks)
+    inks = inks_of([row.protocol or "protocol not told" for _, each in panels for row in each])
+    legend = Legend(inks, LEFT, WIDTH - RIGHT - LEFT)
+    top = legend.height
     height = top + sum(TITLE + (TALL if len(each) > MANY else LOW) + BELOW + APART for _, each in panels)
     canvas = Canvas(
         WIDTH, height, "Published top-1 accuracy against operations; the area of a circle tells the weights"
     )
-    _legend(canvas, inks)
+    legend.draw(canvas)
     for name, each in panels:
         tall = TALL if len(each) > MANY else LOW
         _accuracy(canvas, name, each, inks, top + TITLE, tall)
@@ -86,13 +82,14 @@ def depth_by_year(rows: Rows) -> Canvas:
     Colours tell the data set of the published error.
     """
     names = [_data_set(row) if row.top1 is not None else UNTOLD for row in rows]
-    inks = {**_inks([name for name in names if name != UNTOLD]), **({UNTOLD: FAINT} if UNTOLD in names else {})}
-    top = _legend_height(inks) + TITLE
+    inks = {**inks_of([name for name in names if name != UNTOLD]), **({UNTOLD: FAINT} if UNTOLD in names else {})}
+    legend = Legend(inks, LEFT, WIDTH - RIGHT - LEFT)
+    top = legend.height + TITLE
     canvas = Canvas(WIDTH, top + TALL + BELOW, "Depth by year; the area of a circle tells the weights")
-    _legend(canvas, inks)
+    legend.draw(canvas)
     middles, columns = _lanes(rows)
     area = _Area(canvas, "depth: the most layers with operations on one path", top, TALL)
-    area.sizes(rows)
+    area.head(rows)
     depth = Axis([max(1, row.depth) for row in rows], top + TALL, top, room=LARGEST + 10, is_log=True)
     area.levels(depth, "{:g}".format)
     for year, (start, end) in columns.items():
@@ -109,7 +106,7 @@ def depth_by_year(rows: Rows) -> Canvas:
 
 def _accuracy(canvas: Canvas, name: str, rows: Rows, inks: Inks, top: float, tall: float) -> None:
     area = _Area(canvas, f"{name}: top-1 accuracy in percent", top, tall)
-    area.sizes(rows)
+    area.head(rows)
     percent = Axis([_accuracy_of(row) for row in rows], top + tall, top, room=LARGEST + 10)
     macs = Axis([_macs(row) for row in rows], LEFT, WIDTH - RIGHT, room=LARGEST + 30, is_log=True)
     area.levels(percent, "{:g}".format)
@@ -122,7 +119,7 @@ def _accuracy(canvas: Canvas, name: str, rows: Rows, inks: Inks, top: float, tal
 
 
 class _Area:
-    """What is drawn between a pair of axes, in this order: the sizes' legend, grids, lines, circles and labels."""
+    """What is drawn between a pair of axes, in this order: title and sizes, grids, lines, circles and labels."""
 
     def __init__(self, canvas: Canvas, title: str, top: float, tall: float) -> None:
         self._canvas = canvas
@@ -130,10 +127,10 @@ class _Area:
         self._low = top + tall
         self._most = 1
         self._lines: list[tuple[tuple[float, float], tuple[float, float]]] = []
-        canvas.text(LEFT, top - 18, title, bold=True)
+        self._title = title
 
-    def sizes(self, rows: Rows) -> None:
-        """A legend of areas, which from now on are in proportion to the weights: the largest has LARGEST."""
+    def head(self, rows: Rows) -> None:
+        """Title and legend of areas, which from now on are in proportion to the weights: the largest has LARGEST."""
         self._most = max(1, *(row.params for row in rows))
         known = [10**power for power in range(len(str(self._most))) if self._radius(10**power) >= SEEN]
         x, y = float(WIDTH - RIGHT), self._top - 18
@@ -144,6 +141,8 @@ class _Area:
             self._canvas.add(Circle((x, self._top - 8 - radius), radius, fill="none", edge=FAINT))
             x -= radius + 14
         self._canvas.text(x, y, "weights:", anchor="end", size=LABEL, ink=FAINT)
+        room = x - text_width("weights:", LABEL) - GAP - LEFT
+        self._canvas.text(LEFT, y, cut(escape(self._title), SIZE, room, bold=True), bold=True)
 
     def radius(self, row: Compared) -> float:
         return self._radius(row.params)
@@ -179,14 +178,14 @@ class _Area:
         for rows in families.values():
             if len(rows) > 1:
                 points = [places[row][:2] for row in sorted(rows, key=order)]
-                self._canvas.line(points, _pale(colours[rows[0]], 0.5), 1.5)
+                self._canvas.line(points, pale(colours[rows[0]], 0.5), 1.5)
                 self._lines += pairwise(points)
 
     def circles(self, places: Places, colours: Mapping[Compared, str]) -> None:
         """The small ones over the large, of equal ones those with a colour on top, and all edges over them."""
         by_size = sorted(places.items(), key=lambda each: (-each[1][2], colours[each[0]] != FAINT))
         for row, (x, y, radius) in by_size:
-            circle = Circle((x, y), radius, fill=_pale(colours[row], PALE), edge=colours[row])
+            circle = Circle((x, y), radius, fill=pale(colours[row], PALE), edge=colours[row])
             self._canvas.add(Titled(_told(row), [circle]))
         for row, (x, y, radius) in by_size:
             if radius < SEEN:
@@ -239,35 +238,6 @@ def _deepest(rows: Rows) -> dict[Compared, str]:
     }
 
 
-def _inks(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each of the names, the most frequent first."""
-    known = sorted(dict.fromkeys(names), key=lambda name: (-names.count(name), name))
-    return dict(zip(known, cycle(INKS), strict=False))
-
-
-def _legend_height(inks: Inks) -> float:
-    return 12 + ROW * (1 + max((row for _, row, _ in _legend_places(inks)), default=0))
-
-
-def _legend_places(inks: Inks) -> list[tuple[float, int, str]]:
-    """Where each entry begins: x and line."""
-    x, row, found = float(LEFT), 0, []
-    for name in inks:
-        wide = text_width(escape(name), LABEL) + 42
-        if x + wide > WIDTH - RIGHT and x > LEFT:
-            x, row = float(LEFT), row + 1
-        found.append((x, row, name))
-        x += wide
-    return found
-
-
-def _legend(canvas: Canvas, inks: Inks) -> None:
-    for x, row, name in _legend_places(inks):
-        y = 12 + ROW * (row + 0.5)
-        canvas.add(Circle((x + 6, y), 6, fill=_pale(inks[name], PALE), edge=inks[name]))
-        canvas.text(x + 18, y, escape(name), size=LABEL, ink=INK)
-
-
 def _told(row: Compared) -> str:
     """What a browser shows where one points at the circle."""
     parts = [row.name, *([f"{row.year}"] if row.year is not None else [])]
@@ -289,8 +259,3 @@ def _accuracy_of(row: Compared) -> float:
 def _macs(row: Compared) -> int:
     assert isinstance(row.macs, int)
     return row.macs
-
-
-def _pale(ink: str, white: float) -> str:
-    parts = (int(ink[at : at + 2], 16) for at in (1, 3, 5))
-    return "#" + "".join(f"{round(part + (255 - part) * white):02x}" for part in parts)
