@@ -82,7 +82,8 @@ def test_an_epoch_has_each_example_once_in_the_order_of_the_permutation() -> Non
         picked = order[5 * number : 5 * number + 5]
         np.testing.assert_array_equal(batch["x"], x[picked].astype(np.float32), strict=True)
         np.testing.assert_array_equal(batch["y"], y[picked], strict=True)
-        assert all(array.flags.c_contiguous and array.flags.owndata for array in batch.values())
+        assert all(array.flags.c_contiguous for array in batch.values())
+        assert all((array if array.base is None else array.base).flags.owndata for array in batch.values())
 
 
 def test_the_last_batch_is_dropped_or_smaller() -> None:
@@ -112,6 +113,34 @@ def test_a_permutation_is_one(n: int, seed: int, epoch: int) -> None:
     order = permutation(n, seed, epoch)
     assert sorted(order.tolist()) == list(range(n))
     np.testing.assert_array_equal(order, permutation(n, seed, epoch))
+
+
+def test_equal_draws_stay_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Few:
+        def __init__(self, key: object) -> None:
+            pass
+
+        def random_raw(self, n: int) -> Any:
+            return np.arange(n, dtype=np.uint64)[::-1] // 8
+
+    monkeypatch.setattr(np.random, "Philox", Few)
+    order = permutation(1000, 0, 0)
+    assert order.tolist() == sorted(range(1000), key=lambda i: (999 - i) // 8)
+
+
+ROWS = np.random.default_rng(0).integers(0, 100, (7, 3, 2))
+APART = np.frombuffer(b"." + ROWS.astype("<f4").tobytes(), np.uint8)[1:].view("<f4").reshape(7, 3, 2)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [ROWS, ROWS.astype(">i2"), ROWS[:, 0, 0].copy(), ROWS[::2], np.asfortranarray(ROWS), APART, ROWS > 50],
+    ids=["plain", "big endian", "numbers", "strided", "fortran", "not aligned", "truth"],
+)
+def test_examples_are_taken_wherever_they_lie(array: Any) -> None:
+    column = ArrayColumn("x", array, array.shape[1:], "float32")
+    for indices in ([2, 0, 2, 1], [3], []):
+        np.testing.assert_array_equal(column.take(np.array(indices, int)), array[np.array(indices, int)], strict=True)
 
 
 def test_permutations_are_the_same_for_ever() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ class ArrayColumn(Column):
     `where` names an example in messages: `y.npy[3]`, unless something better is known.
     """
 
-    __slots__ = ("_where", "array")
+    __slots__ = ("_rows", "_where", "array")
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class ArrayColumn(Column):
         super().__init__(path, example, dtype)
         # As a plain array: one of a mapped file's kind takes longer to be cut.
         self.array: np.ndarray[Any, Any] = np.asarray(array).reshape(count, *example)
+        self._rows = _rows(self.array)
         self._where = where
 
     def __len__(self) -> int:
@@ -77,4 +79,15 @@ class ArrayColumn(Column):
             yield convert(self, np.asarray(self.array[at:end]), at)
 
     def take(self, indices: Array) -> Array:
-        return self.array[indices]
+        if self._rows is None:
+            return self.array[indices]
+        taken: Array = self._rows.take(indices).view(self.array.dtype)
+        return taken.reshape(len(indices), *self.array.shape[1:])
+
+
+def _rows(array: Array) -> Array | None:
+    """The examples as pieces of memory [n], where each lies in one: they are copied whole, and twice as fast as numbers
+    that are not aligned, as those of an archive seldom are."""
+    if not array.flags.c_contiguous:
+        return None
+    return array.reshape(len(array), -1).view(f"V{array.itemsize * math.prod(array.shape[1:])}")[:, 0]
