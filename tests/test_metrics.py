@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from netdsl.metrics import METRICS
+from netdsl.train.evaluate import Measures
+from tests.recipe_tools import recipe_with
 
 SCORES = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [0.0, 1.0, 2.0], [5.0, 4.0, 3.0]], "f4")
 CLASSES = np.array([0, 1, 1, 2])
@@ -83,3 +85,24 @@ def test_a_sum_of_many_terms_keeps_its_digits():
     for _ in range(3):
         metric.update(np.full((100_000, 1), 0.1, "f4"), np.zeros((100_000, 1), "f4"))
     assert metric.value() == pytest.approx(float(np.float32(0.1)) ** 2, rel=1e-12)
+
+
+@pytest.mark.parametrize("size", [4, 20_000])
+def test_blocks_of_batches_make_no_difference(size):
+    """Whatever the blocks are, and wherever a state is asked for; outputs of many numbers do not wait."""
+    recipe = recipe_with("metric accuracy; metric top 2", f"net n {{ input x 2; dense {size} }}\n")
+    rng = np.random.default_rng(0)
+    batches = [(rng.integers(0, 3, (3, size)).astype("f4"), rng.integers(0, size, 3)) for _ in range(11)]
+    found = []
+    for block in (1, 2, 4, 100):
+        measures = Measures(recipe, numbers=True, block=block)
+        states = []
+        for number, (outputs, targets) in enumerate(batches):
+            measures.update({"output": outputs}.__getitem__, {"target": targets})
+            if number == 4:
+                states.append(measures.state())
+        states += [measures.state(), measures.values()]
+        measures.reset()
+        found.append([*states, measures.state()])
+    assert all(each == found[0] for each in found)
+    assert found[0][0]["accuracy"]["count"] == 15

@@ -25,12 +25,14 @@ class Metric(Declared):
     """A metric with its arguments, and what it has seen since the last `reset`.
 
     `targets` are the kinds of target that it is for, as in `netdsl.losses.base.Target`; `better` is `higher`, `lower`,
-    or nothing where it is no single number.
+    or nothing where it is no single number; `counts` tells that all sums are of whole numbers, which are the same
+    however the batches are parted.
     """
 
     kind: ClassVar[str] = ""
     targets: ClassVar[tuple[str, ...]] = ("class", "sign")
     better: ClassVar[str] = ""
+    counts: ClassVar[bool] = False
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)

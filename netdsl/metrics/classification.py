@@ -24,6 +24,7 @@ class Accuracy(Mean):
     """The part that is classified right, from 0 to 1. Of equal numbers the first one counts; 0 has no sign."""
 
     better = "higher"
+    counts = True
 
     def update(self, outputs: Array, targets: Array) -> None:
         self.add(right(outputs, targets))
@@ -34,6 +35,7 @@ class Error(Mean):
     """The part that is classified wrongly: 1 - accuracy."""
 
     better = "lower"
+    counts = True
 
     def update(self, outputs: Array, targets: Array) -> None:
         self.add(~right(outputs, targets))
@@ -48,6 +50,7 @@ class Top(Mean):
 
     targets = ("class",)
     better = "higher"
+    counts = True
     k: int = positional(Integer(1), doc="how many classes may be named")
 
     @property
@@ -68,6 +71,8 @@ class Confusion(Metric):
 
     It is no single number, and so no curve.
     """
+
+    counts = True
 
     def reset(self) -> None:
         self._counts: Array | None = None

@@ -24,13 +24,18 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 
+SMALL = 2**14
+"""Outputs of so many numbers a batch are small."""
+
+
 class Measures:
     """The metrics of a recipe by the names that logs have for them: `accuracy`, or `OUTPUT.accuracy` of several."""
 
-    __slots__ = ("_targets", "by_name", "lines")
+    __slots__ = ("_block", "_targets", "_waiting", "by_name", "lines")
 
-    def __init__(self, recipe: Recipe, *, numbers: bool = False) -> None:
-        """With `numbers`, those alone that are single numbers."""
+    def __init__(self, recipe: Recipe, *, numbers: bool = False, block: int = 1) -> None:
+        """With `numbers`, those alone that are single numbers. Up to `block` batches are seen at a time by those that
+        count, if they are small: numpy's calls take longer than its work then."""
         lasting = [output.name for output in recipe.net.outputs.values() if not output.training]
         self.lines: dict[str, MetricLine] = {}
         for line in recipe.metrics:
@@ -42,21 +47,41 @@ class Measures:
             for name, line in self.lines.items()
         }
         self._targets = {name: target_name(recipe.net, line.output) for name, line in self.lines.items()}
+        self._block = block
+        self._waiting: dict[str, list[tuple[Array, Array]]] = {name: [] for name in self.lines}
 
     def reset(self) -> None:
+        self._see()
         for metric in self.by_name.values():
             metric.reset()
 
     def update(self, outputs: Callable[[str], Array], targets: Mapping[str, Array]) -> None:
-        """See a batch; `outputs` gives one of the net's by its name."""
+        """See a batch, whose arrays nobody changes any more; `outputs` gives one of the net's by its name."""
         for name, metric in self.by_name.items():
-            metric.update(outputs(self.lines[name].output), targets[self._targets[name]])
+            output, target = outputs(self.lines[name].output), targets[self._targets[name]]
+            if self._block == 1 or not metric.counts or output.size > SMALL:
+                metric.update(output, target)
+                continue
+            waiting = self._waiting[name]
+            waiting.append((output, target))
+            if len(waiting) == self._block:
+                self._see()
+
+    def _see(self) -> None:
+        """What waits."""
+        for name, waiting in self._waiting.items():
+            if waiting:
+                outputs, targets = zip(*waiting, strict=True)
+                self.by_name[name].update(np.concatenate(outputs), np.concatenate(targets))
+                waiting.clear()
 
     def values(self) -> dict[str, Any]:
+        self._see()
         return {name: metric.value() for name, metric in self.by_name.items()}
 
     def state(self) -> dict[str, dict[str, Any]]:
         """What they have seen, as JSON can hold it."""
+        self._see()
         return {name: metric.state() for name, metric in self.by_name.items()}
 
     def restore(self, state: Mapping[str, dict[str, Any]]) -> None:
