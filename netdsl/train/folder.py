@@ -12,12 +12,15 @@ from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
 from netdsl.files import CannotWrite, reason, write_atomically
 from netdsl.train.checkpoint import BadCheckpoint, Checkpoint, checkpoints, prune_to, read_checkpoint
 from netdsl.train.log import Log
+from netdsl.train.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 ABOUT, SOURCES, CHECKPOINTS = "run.json", "source", "checkpoints"
 CURVES = "curves.svg"
+PATIENCE = 1.0
+"""Rows of `steps.csv` wait so many seconds for others: each by itself is written as slowly as many."""
 MADE_BY = "netdsl train"
 MODELS = tuple(f"{which}.{ending}" for which in ("best", "last") for ending in ("safetensors", "onnx"))
 
@@ -34,13 +37,14 @@ class OtherRun(UserError, code="E0864", exit_code=USAGE_IS_WRONG):
 class RunFolder:
     """The files of a run in a folder: its `about` in `run.json`, sources, logs, checkpoints, models and curves."""
 
-    __slots__ = ("metrics", "path", "speed", "steps")
+    __slots__ = ("metrics", "path", "speed", "steps", "writer")
 
     def __init__(self, path: str, measures: Sequence[str]) -> None:
         """`measures` are the columns of figures in `metrics.csv`."""
         self.path = path
+        self.writer = Writer()
         self.metrics = Log(path, "metrics", ("epoch", "step", *measures, "rate"))
-        self.steps = Log(path, "steps", ("step", "loss", "rate"), objects=False)
+        self.steps = Log(path, "steps", ("step", "loss", "rate"), objects=False, patience=PATIENCE)
         self.speed = Log(path, "speed", ("epoch", "step", "seconds", "examples_per_second"), objects=False)
 
     def file(self, *names: str) -> str:
@@ -107,9 +111,14 @@ class RunFolder:
         with write_atomically(self.file(name)) as file:
             file.write(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
 
+    def lengths(self) -> dict[str, int]:
+        """How long the files of the logs are, to which `cut` brings them back. Raises CannotWrite."""
+        return {name: size for log in self.logs for name, size in log.sizes().items()}
+
     def save(self, checkpoint: Checkpoint, keep: int) -> None:
-        """Write a checkpoint, with the lengths of the logs in it, and remove the oldest over `keep`."""
-        checkpoint.about = {**checkpoint.about, "logs": {k: v for log in self.logs for k, v in log.sizes().items()}}
+        """Write a checkpoint, the logs before it, and remove the oldest over `keep`. Raises CannotWrite."""
+        for log in self.logs:
+            log.sync()
         checkpoint.write(self.file(CHECKPOINTS, checkpoint.position.file))
         prune_to(self.file(CHECKPOINTS), max(1, keep))
 
@@ -136,9 +145,8 @@ class RunFolder:
         try:
             import fcntl
         except ImportError:  # Windows
-            yield
-            for log in self.logs:
-                log.close()
+            with self._closed():
+                yield
             return
         os.makedirs(self.path, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDONLY)
@@ -150,11 +158,20 @@ class RunFolder:
         except OSError:  # some network file systems cannot
             pass
         try:
+            with self._closed():
+                yield
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _closed(self) -> Iterator[None]:
+        """Behind it nothing is written any more."""
+        try:
             yield
         finally:
+            self.writer.end()
             for log in self.logs:
                 log.close()
-            os.close(descriptor)
 
 
 def _cannot(path: str, error: OSError) -> CannotWrite:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SHARE = 50
 """A checkpoint is made when the training since the last one took so many times longer than writing it."""
 
+BEST = "best.safetensors"
 VALIDATION = "validation_"
 
 EPOCH_SECONDS, SECONDS = 1.0, 60.0
@@ -35,15 +36,21 @@ class Keeper:
     def __init__(self, folder: RunFolder, keep: int, choices: Mapping[str, Any], seconds: float = SECONDS) -> None:
         """`choices` are what the last bits of a step depend on, for the checkpoints; `seconds` lie between two."""
         self.folder = folder
-        self.newest: str | None = None
         self.best: Mapping[str, Array] | None = None
         self.board: Board | None = None
         self._keep = keep
         self._choices = choices
         self._seconds = seconds
-        self._cost = 0.0
-        self._last = monotonic()
+        self._cost = self._cost_of_drawing = 0.0
+        self._last = self._drawn = monotonic()
         self._step = -1
+        self._newest: str | None = None
+
+    @property
+    def newest(self) -> str | None:
+        """The file of the last checkpoint, as soon as it is whole."""
+        self.folder.writer.end()
+        return self._newest
 
     def steps(self, row: Mapping[str, Any]) -> None:
         self.folder.steps.add(row)
@@ -56,36 +63,46 @@ class Keeper:
         self.folder.speed.add({"epoch": row["epoch"], "step": row["step"], **speed})
 
     def is_due(self, trainer: Trainer) -> bool:
-        """Whether a checkpoint is worth its time now."""
+        """Whether a checkpoint is worth its time now. Raises what went wrong with the one before."""
+        if self.folder.writer.is_busy():
+            return False
         past = monotonic() - self._last
         wait = min(EPOCH_SECONDS, self._seconds) if trainer.position.batch == 0 else self._seconds
         return past >= max(wait, SHARE * self._cost)
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, the best weights before it. Raises CannotWrite."""
+        """Begin to write a checkpoint, which nobody changes any more, the best weights before it. Raises CannotWrite,
+        of this one or later."""
         if checkpoint.position.step == self._step:
             return
+        self.folder.writer.wait()
         begin = monotonic()
-        self.flush()
-        if checkpoint.position.batch == 0:
-            self.draw()
-        checkpoint.about = {**checkpoint.about, **self._choices}
-        self.folder.save(checkpoint, self._keep)
-        self.newest = self.folder.file(CHECKPOINTS, checkpoint.position.file)
         self._step = checkpoint.position.step
-        self._last = monotonic()
-        self._cost = self._last - begin
+        best, self.best = self.best, None
+        if checkpoint.position.batch == 0 and begin - self._drawn >= SHARE * self._cost_of_drawing:
+            self.draw()
+            self._drawn = monotonic()
+            self._cost_of_drawing = self._drawn - begin
+        checkpoint.about = {**checkpoint.about, **self._choices, "logs": self.folder.lengths()}
 
-    def flush(self) -> None:
-        """Bring the best weights to the disk."""
-        if self.best is not None:
-            write_weights(self.folder.file("best.safetensors"), self.best)
-            self.best = None
+        def write() -> None:
+            if best is not None:
+                write_weights(self.folder.file(BEST), best)
+            self.folder.save(checkpoint, self._keep)
+            self._newest = self.folder.file(CHECKPOINTS, checkpoint.position.file)
+            self._last = monotonic()
+            self._cost = self._last - begin
+
+        self.folder.writer.begin(write)
 
     def finish(self, trainer: Trainer) -> None:
-        """Write what a run leaves when it ends, or is ended: the best and the last model, and the curves."""
-        self.flush()
-        last, best = self.folder.file("last.safetensors"), self.folder.file("best.safetensors")
+        """Write what a run leaves when it ends, or is ended: the best and the last model, and the curves. Raises
+        CannotWrite."""
+        self.folder.writer.wait()
+        if self.best is not None:
+            write_weights(self.folder.file(BEST), self.best)
+            self.best = None
+        last, best = self.folder.file("last.safetensors"), self.folder.file(BEST)
         write_weights(last, trainer.weights())
         if trainer.best is None:
             write_weights(best, trainer.weights())
@@ -96,7 +113,8 @@ class Keeper:
             self.board.close()
 
     def draw(self) -> None:
-        """Write the curves of what is logged so far."""
+        """Write the curves of what is logged so far. Raises CannotWrite."""
+        self.folder.steps.flush()
         rows = read_rows(self.folder.metrics.paths[1])
         names = dict.fromkeys(key.removeprefix(VALIDATION) for row in rows for key in row)
         panels: dict[str, dict[str, list[tuple[float, float]]]] = {LOSS: {}}

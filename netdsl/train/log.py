@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from math import isfinite
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from netdsl.diagnostics.terminal import escape
@@ -20,14 +22,19 @@ if TYPE_CHECKING:
 class Log:
     """Tables in a folder: each row is a line of `NAME.csv`, and of `NAME.jsonl` too where `objects` says so.
 
-    A row is written in one piece before `add` returns, so that a kill leaves no half of it but where the system is
-    killed as well; `cut` then removes what came after a checkpoint.
+    Rows are written in one piece, before `add` returns or at most `patience` seconds later, so that a kill leaves no
+    half of one but where the system is killed as well; `cut` then removes what came after a checkpoint.
     """
 
-    __slots__ = ("_columns", "_files", "_open")
+    __slots__ = ("_columns", "_files", "_open", "_patience", "_rows", "_written")
 
-    def __init__(self, folder: str, name: str, columns: Sequence[str], *, objects: bool = True) -> None:
+    def __init__(
+        self, folder: str, name: str, columns: Sequence[str], *, objects: bool = True, patience: float = 0
+    ) -> None:
         self._columns = tuple(columns)
+        self._patience = patience
+        self._rows: list[Row] = []
+        self._written = monotonic()
         endings = ("csv", "jsonl") if objects else ("csv",)
         self._open: dict[str, int] = {}
         self._files = {ending: os.path.join(folder, f"{name}.{ending}") for ending in endings}
@@ -46,29 +53,46 @@ class Log:
     def add(self, row: Row) -> None:
         """A row; columns that it does not have, or that are no numbers, stay empty. Raises CannotWrite."""
         assert row.keys() <= set(self._columns), row.keys() - set(self._columns)
-        known = {key: row[key] for key in self._columns if _is_number(row.get(key))}
-        texts = {key: json.dumps(value) for key, value in known.items()}
-        self._append("csv", ",".join(texts.get(key, "") for key in self._columns))
-        if "jsonl" in self._files:
-            self._append("jsonl", json.dumps(known))
+        self._rows.append(row)
+        if monotonic() - self._written >= self._patience:
+            self.flush()
 
-    def _append(self, ending: str, line: str) -> None:
+    def flush(self) -> None:
+        """Write the rows that wait. Raises CannotWrite."""
+        rows, self._rows, self._written = self._rows, [], monotonic()
+        known = [{key: row[key] for key in self._columns if _is_number(row.get(key))} for row in rows]
+        if "jsonl" in self._files:
+            self._append("jsonl", [json.dumps(each) for each in known])
+        texts = [{key: json.dumps(value) for key, value in each.items()} for each in known]
+        self._append("csv", [",".join(each.get(key, "") for key in self._columns) for each in texts])
+
+    def _append(self, ending: str, lines: Sequence[str]) -> None:
+        if not lines:
+            return
         path = self._files[ending]
         try:
             if ending not in self._open:
                 self._open[ending] = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
-            os.write(self._open[ending], f"{line}\n".encode())
+            os.write(self._open[ending], "".join(f"{line}\n" for line in lines).encode())
         except OSError as error:
             raise _cannot(path, error) from None
 
     def close(self) -> None:
-        """Give the files back; `add` opens them again."""
+        """Give the files back; `add` opens them again. Rows that cannot be written any more are lost."""
+        with suppress(CannotWrite):
+            self.flush()
         while self._open:
             os.close(self._open.popitem()[1])
 
     def sizes(self) -> dict[str, int]:
-        """The length of each file, which is then on the disk. Raises CannotWrite."""
-        return {os.path.basename(path): _synced(path) for path in self.paths}
+        """The length of each file, all rows in it. Raises CannotWrite."""
+        self.flush()
+        return {os.path.basename(path): _size(path) for path in self.paths}
+
+    def sync(self) -> None:
+        """Have what is written on the disk. Another thread may add rows. Raises CannotWrite."""
+        for path in self.paths:
+            _sync(path)
 
     def cut(self, sizes: Mapping[str, int]) -> None:
         """Back to these lengths, before anything is added. Raises BadCheckpoint where a file is shorter than
@@ -104,11 +128,17 @@ def read_columns(path: str, names: tuple[str, str]) -> list[tuple[float, float]]
     return [(float(x), float(y)) for x, y in cells if x and y]
 
 
-def _synced(path: str) -> int:
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError as error:
+        raise _cannot(path, error) from None
+
+
+def _sync(path: str) -> None:
     try:
         with open(path, "rb") as file:
             os.fsync(file.fileno())
-            return os.fstat(file.fileno()).st_size
     except OSError as error:
         raise _cannot(path, error) from None
 

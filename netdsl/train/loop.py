@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from netdsl.train.runner import Array, Runner
     from netdsl.train.session import Choices
 
+BLOCK = 32
+"""The metrics look at so many batches at a time, where that makes no difference to what they find."""
+
 ROWS = 250
 """At most so many rows of `steps.csv` a run has."""
 
@@ -58,7 +61,7 @@ class Trainer:
         self.steps = recipe.steps if recipe.steps is not None else (recipe.epochs or 0) * self.per_epoch
         self.every = max(1, ceil(self.steps / ROWS))
         self.position = Position()
-        self.measures = Measures(recipe, numbers=True)
+        self.measures = Measures(recipe, numbers=True, block=BLOCK)
         self.epoch_loss, self.row_loss = Sum(), Sum()
         self.best: float | None = None
         self.best_weights: Mapping[str, Array] | None = None
@@ -93,7 +96,8 @@ class Trainer:
         for name, array in state.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise self._blown(name)
-        self.keeper.save(Checkpoint(state, self.position, self.about()))
+        at = self.position
+        self.keeper.save(Checkpoint(state, Position(at.epoch, at.batch, at.step), self.about()))
 
     def about(self) -> dict[str, Any]:
         """What a checkpoint keeps besides the state of the step."""
@@ -232,9 +236,8 @@ class Trainer:
         return ceil(self.position.step / self.per_epoch)
 
     def _kept(self) -> tuple[str, ...]:
-        if self.keeper is None or self.keeper.newest is None:
-            return ()
-        return (f"{self.keeper.newest} is the last checkpoint, and good",)
+        newest = self.keeper.newest if self.keeper is not None else None
+        return (f"{newest} is the last checkpoint, and good",) if newest is not None else ()
 
     def _example(self, key: str, row: int) -> str:
         """What to call a row of this step's batch."""

@@ -75,7 +75,7 @@ class Runner:
         second = {name: array if name in once else array.copy() for name, array in first.items()}
         self._sets = first, second
         self._inputs = {name: _value(_zeros(x)) for name, x in graph.inputs.items()}
-        self._outputs = {name: _value(_zeros(y)) for name, y in graph.outputs.items()}
+        self._outputs = {name: _zeros(y) for name, y in graph.outputs.items()}
         self._bindings = [self._bind(before, after) for before, after in (self._sets, self._sets[::-1])]
         self._turn = 0
         self._stopped = False
@@ -99,8 +99,8 @@ class Runner:
         self._turn ^= 1
 
     def result(self, name: str) -> Array:
-        """A result of the last step, as a copy: onnxruntime's own array does not keep alive what it shows."""
-        return np.array(self._outputs[name].numpy())
+        """A result of the last step, as a copy."""
+        return self._outputs[name].copy()
 
     def state(self) -> Arrays:
         """The state after the last step, and the parameters that no step changes, by name, as copies."""
@@ -141,8 +141,8 @@ class Runner:
             binding.bind_ortvalue_input(name, value)
         for name, array in self._finished.split(before).items():
             binding.bind_ortvalue_input(name, _value(array))
-        for name, value in self._outputs.items():
-            binding.bind_ortvalue_output(name, value)
+        for name, array in self._outputs.items():
+            binding.bind_ortvalue_output(name, _value(array))
         for name, array in self._finished.split(after).items():
             if name in self._finished.graph.state:
                 binding.bind_ortvalue_output(name + NEXT, _value(array))
