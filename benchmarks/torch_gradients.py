@@ -106,6 +106,12 @@ def relative(found: list[torch.Tensor], exact: list[torch.Tensor]) -> list[float
     return [float((g - e).abs().max()) / scale for g, e, scale in zip(found, exact, scales, strict=True)]
 
 
+def whole(found: list[torch.Tensor], exact: list[torch.Tensor]) -> float:
+    """The relative error of all gradients as one vector."""
+    wrong = sum(float((g - e).square().sum()) for g, e in zip(found, exact, strict=True))
+    return (wrong / sum(float(e.square().sum()) for e in exact)) ** 0.5
+
+
 def main(name: str, path: str) -> None:
     arrays = np.load(path)
 
@@ -135,12 +141,14 @@ def main(name: str, path: str) -> None:
         exact = [parameter.grad for parameter in parameters if parameter.grad is not None]
         each = relative(gradients, exact)
         errors[way], errors["worst"] = max(each), max(range(len(each)), key=each.__getitem__)
+        errors["whole"] = whole(gradients, exact)
     net.float()
     decider.turn = 0
     decider.given = [d if d.dtype == torch.bool else d.float() for d in decider.given]
     net.zero_grad()
     torch.nn.functional.cross_entropy(net(images), labels).backward()
-    errors["torch"] = max(relative([p.grad for p in parameters if p.grad is not None], exact))
+    single = [p.grad for p in parameters if p.grad is not None]
+    errors["torch"], errors["torch_whole"] = max(relative(single, exact)), whole(single, exact)
     counts = {"flips": decider.flips, "decisions": decider.decisions, "farthest": decider.farthest}
     print(json.dumps({**errors, **counts}))
 
