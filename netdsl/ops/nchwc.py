@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from netdsl import ops
 from netdsl.ops.base import Form, Op, apply
 from netdsl.ops.convolution import Conv
-from netdsl.ops.pooling import Pool
+from netdsl.ops.pooling import AveragePool, Pool
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value
@@ -109,20 +109,13 @@ class BlockedMaxPool(Pool):
         return Form("MaxPool", self.attributes, domain=DOMAIN)
 
 
-class BlockedAveragePool(Pool):
+class BlockedAveragePool(AveragePool):
     """AveragePool of a blocked map."""
 
-    __slots__ = ("count_include_pad",)
-
-    def __init__(
-        self, kernel_shape: tuple[int, ...], strides: tuple[int, ...], pads: tuple[int, ...], count_include_pad: bool
-    ) -> None:
-        super().__init__(kernel_shape, strides, pads)
-        self.count_include_pad = count_include_pad
+    __slots__ = ()
 
     def onnx(self, opset: int, *xs: Value) -> Form:
-        more = {"count_include_pad": int(self.count_include_pad)}
-        return Form("AveragePool", self.attributes | more, domain=DOMAIN)
+        return Form("AveragePool", super().onnx(opset, *xs).attributes, domain=DOMAIN)
 
 
 def reorder_input(x: Value, block: int) -> Value:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Point = tuple[float, float]
 
-LINE, CARDS, FAINT = "#77818d", "#f8f9fb", "#626b76"
+LINE, FAINT = "#77818d", "#626b76"
 COLOURS = {
     "conv": ("#dce8f7", "#86a5cf"),
     "dense": ("#e7def4", "#a58dcb"),
@@ -45,6 +45,8 @@ MEANING = {
 SHADES = ("#f4f6f8", "#eaedf1", "#e1e5ea")
 """Of boxes within boxes."""
 BORDER = "#c3c9d1"
+BEHIND = "#f8f9fb", BORDER
+"""Fill and edge of the cards behind a box."""
 LONGEST = 720
 """Of a line over a narrow drawing."""
 MARGIN, TITLE, LINE_OF_TITLE = 24, 20, 18
@@ -104,7 +106,7 @@ class _Painter:
         elif isinstance(item, Stack):
             self.stack(item, left, top)
         elif isinstance(item, End):
-            box = self.rectangle(left, top, item.width, item.height, "input", radius=12, dashed=item.dashed)
+            box = self.rectangle(left, top, item.width, item.height, COLOURS["input"], radius=12, dashed=item.dashed)
             self.shapes.append(box)
             self.text(x + item.x, top + item.height / 2, item.name, 12, anchor="middle", bold=True)
         for value, label in item.outputs.items():
@@ -113,13 +115,13 @@ class _Painter:
 
     def box(self, box: Box, left: float, top: float, depth: int) -> None:
         width, height = box.width - box.cards, box.height - box.cards
-        fill = SHADES[min(depth, len(SHADES) - 1)]
+        look = SHADES[min(depth, len(SHADES) - 1)], BORDER
         cards = [
-            self.plain(left + move, top + move, width, height, CARDS, BORDER, radius=7)
+            self.rectangle(left + move, top + move, width, height, BEHIND, radius=7)
             for move in range(box.cards, 0, -CARD)
         ]
         self.folded = self.folded or bool(cards)
-        back = self.plain(left, top, width, height, fill, BORDER, radius=7, dashed=box.dashed)
+        back = self.rectangle(left, top, width, height, look, radius=7, dashed=box.dashed)
         middle = left + width / 2
         words: list[Shape] = [self.word(middle, top + 12, box.title, 11, "middle", INK, bold=True)]
         if box.figures:
@@ -135,20 +137,17 @@ class _Painter:
             top += plate.height
 
     def plate(self, stack: Stack, plate: Plate, left: float, top: float, ends: str) -> None:
-        fill, edge = COLOURS[plate.family]
-        middle, s = left + stack.width / 2, self.scale
+        middle = left + stack.width / 2
+        fill, edge = colours = COLOURS[plate.family]
         if stack.sign:
-            circle = shapes.Circle(
-                self.point(middle, top + stack.height / 2), stack.height / 2 * s, fill=fill, edge=edge
-            )
+            radius = stack.height / 2
+            circle = shapes.Circle(self.point(middle, top + radius), radius * self.scale, fill=fill, edge=edge)
             sign = self.word(middle, top + stack.height / 2, plate.sign, 15, "middle", INK)
             self.shapes.append(shapes.Titled(plate.title, [circle, sign]))
             return
         radius = 12 if plate.family == "input" else 5
         parts: list[Shape] = [
-            self.rectangle(
-                left, top, stack.width, plate.height, plate.family, radius=radius, ends=ends, dashed=stack.dashed
-            )
+            self.rectangle(left, top, stack.width, plate.height, colours, radius=radius, ends=ends, dashed=stack.dashed)
         ]
         if plate.strip:
             line = top + plate.height / 2
@@ -177,13 +176,9 @@ class _Painter:
             if x > MARGIN and x + taken - 18 > MARGIN + wide:
                 x, y = MARGIN, y + 20
             if name == "folded":
-                self.shapes.append(self.plain(x + 3, y + 3, 16, 12, CARDS, BORDER, radius=3))
-            if name in COLOURS:
-                self.shapes.append(self.rectangle(x, y, 16, 12, name, radius=3))
-            else:
-                fill = SHADES[0] if name == "folded" else PAPER
-                edge = BORDER if name == "folded" else LINE
-                self.shapes.append(self.plain(x, y, 16, 12, fill, edge, radius=3, dashed=name == "dashed"))
+                self.shapes.append(self.rectangle(x + 3, y + 3, 16, 12, BEHIND, radius=3))
+            colours = COLOURS.get(name) or ((SHADES[0], BORDER) if name == "folded" else (PAPER, LINE))
+            self.shapes.append(self.rectangle(x, y, 16, 12, colours, radius=3, dashed=name == "dashed"))
             self.text(x + 24, y + 6, text, 11, ink=FAINT)
             x += taken
         return y + 14
@@ -201,29 +196,14 @@ class _Painter:
         y: float,
         width: float,
         height: float,
-        family: str,
+        colours: tuple[str, str],
         *,
         radius: float,
         ends: str = "tb",
         dashed: bool = False,
     ) -> Shape:
-        fill, edge = COLOURS[family]
-        return self.plain(x, y, width, height, fill, edge, radius=radius, ends=ends, dashed=dashed)
-
-    def plain(
-        self,
-        x: float,
-        y: float,
-        width: float,
-        height: float,
-        fill: str,
-        edge: str,
-        *,
-        radius: float,
-        ends: str = "tb",
-        dashed: bool = False,
-    ) -> Shape:
-        s = self.scale
+        """A box, or a part of one; `colours` are its fill and edge."""
+        (fill, edge), s = colours, self.scale
         return shapes.Rectangle(
             self.crisp(x, y), width * s, height * s, fill=fill, edge=edge, radius=radius * s, round=ends, dashed=dashed
         )
