@@ -52,28 +52,15 @@ def prepared(folder: Path) -> Path:
     return folder
 
 
+def begun(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """A `netdsl train` that runs, and computes alike each time."""
+    command = [sys.executable, "-m", "netdsl", "train", "small.net", "--lowering", "std", "--threads", "1", *arguments]
+    return subprocess.Popen(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
 def train(folder: Path, *arguments: str, wait: float | None = None, how: int = signal.SIGKILL) -> int:
     """The exit code of `netdsl train`, which is sent a signal after so many seconds."""
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "netdsl",
-            "train",
-            "small.net",
-            "--lowering",
-            "std",
-            "--threads",
-            "1",
-            "--checkpoint",
-            "0",
-            *arguments,
-        ],
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    process = begun(folder, "--checkpoint", "0", *arguments)
     try:
         _, err = process.communicate(timeout=wait)
     except subprocess.TimeoutExpired:
@@ -120,31 +107,12 @@ def test_a_run_is_killed_in_its_middle(tmp_path: Path) -> None:
     """As soon as a checkpoint within an epoch is there."""
     folder = prepared(tmp_path)
     assert train(folder, "--out", "whole") == 0
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "netdsl",
-            "train",
-            "small.net",
-            "--lowering",
-            "std",
-            "--threads",
-            "1",
-            "--checkpoint",
-            "0",
-            "--out",
-            "cut",
-        ],
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-    )
+    process = begun(folder, "--checkpoint", "0", "--out", "cut")
     while not checkpoints(str(folder / "cut" / "checkpoints")):
         assert process.poll() is None
         time.sleep(0.002)
     process.kill()
-    process.wait()
+    process.communicate()
     with (folder / "cut" / "metrics.csv").open("a") as log:
         log.write("9,99,0.1")  # a torn line, as a system that is switched off may leave one
     assert train(folder, "--out", "cut", "--resume") == 0
@@ -154,26 +122,7 @@ def test_a_run_is_killed_in_its_middle(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_asked_to_end_makes_a_checkpoint(tmp_path: Path, how: int) -> None:
     folder = prepared(tmp_path)
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "netdsl",
-            "train",
-            "small.net",
-            "--epochs",
-            "100000",
-            "--out",
-            "cut",
-            "--json",
-            "--lowering",
-            "std",
-        ],
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    process = begun(folder, "--epochs", "100000", "--out", "cut", "--json")
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(how)
