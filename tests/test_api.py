@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import functools
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import numpy_helper
 
 import netdsl
 from netdsl import session
@@ -688,3 +690,38 @@ def test_weights_by_other_names(tmp_path: Path) -> None:
         net.to_onnx(rename={"a": "b"})
     with pytest.raises(ValueError, match="match is 'name' or 'order', not 'size'"):
         net.to_onnx(weights=weights, match="size")
+
+
+def test_weights_of_any_value_are_taken_if_asked_for(tmp_path: Path) -> None:
+    net = netdsl.parse("net n { input x 2; fc: dense 2 }")
+    weights = {"fc.weight": np.float32([[np.inf, 0], [0, 1]]), "fc.bias": np.float32([0, np.nan])}
+    np.savez(tmp_path / "w.npz", **weights)
+    for source in (weights, tmp_path / "w.npz"):
+        for make in (net.to_onnx, net.session, functools.partial(net.save, tmp_path / "n.onnx")):
+            with pytest.raises(netdsl.UserError, match="are NaN or infinite") as caught:
+                make(weights=source)
+            assert "allow_nonfinite=True" in str(caught.value)
+        found = net.to_onnx(weights=source, allow_nonfinite=True)
+        net.save(tmp_path / "n.onnx", weights=source, allow_nonfinite=True)
+        assert onnx.load(tmp_path / "n.onnx") == found
+        values = {tensor.name: numpy_helper.to_array(tensor) for tensor in found.graph.initializer}
+        assert all(np.array_equal(values[key], weights[key], equal_nan=True) for key in weights)
+        (output,) = net.session(weights=source, allow_nonfinite=True)(x=np.ones((1, 2), "f4")).values()
+        assert np.array_equal(output, [[np.inf, np.nan]], equal_nan=True)
+    with pytest.raises(TypeError, match="allow_nonfinite go with weights"):
+        net.to_onnx(allow_nonfinite=True)
+
+
+def test_a_training_begins_with_weights_of_any_value_if_asked_for(tmp_path: Path) -> None:
+    """A negative variance of a running average is out of use at once, and taken."""
+    path = tmp_path / "n.net"
+    path.write_text(
+        "net n { input x 2; bn; dense 2 }\n"
+        "train n { data xor; loss cross_entropy; optimizer sgd lr 0.1; batch 4; steps 1 }"
+    )
+    x, y = np.float32([[0, 0], [0, 1], [1, 0], [1, 1]]), np.array([0, 1, 1, 0])
+    weights = {key: np.ones(p.shape, "f4") for key, p in netdsl.load(path).parameters.items()}
+    weights["bn1.running_var"] = np.float32([1, -1])
+    with pytest.raises(netdsl.UserError, match="1 of 2 variances"):
+        netdsl.fit(path, data=(x, y), weights=weights)
+    assert len(netdsl.fit(path, data=(x, y), weights=weights, allow_nonfinite=True).history) == 1

@@ -98,6 +98,7 @@ class Net:
         weights: Weights | None = None,
         rename: Mapping[str, str] | None = None,
         match: Matching = "name",
+        allow_nonfinite: bool = False,
         seed: int = 0,
         batch: int | None = None,
         opset: int = OPSET,
@@ -109,7 +110,8 @@ class Net:
         """The model, with the weights of a file or of a mapping from names to arrays, or with drawn ones.
 
         `rename`, from patterns to what stands in their places, changes the weights' names as `--rename` does; with the
-        `match` "order" they are paired with the net's by their order and shapes.
+        `match` "order" they are paired with the net's by their order and shapes. NaN, infinities and negative variances
+        are taken with `allow_nonfinite` alone.
         `batch` fixes the batch, which else is free; `opset` is one of 17 to 26, 21 by default. With the `dtype` f16 it
         computes in half precision, and with `io` its inputs and outputs are halves too. `metadata` is what it shall say
         of itself. With `functions` blocks are functions of the model. Raises UserError where the weights do not fit,
@@ -119,7 +121,8 @@ class Net:
 
         from netdsl.compile import compile_to_bytes
 
-        chosen = options(fitted(self._net, weights, rename, match), seed, batch, opset, dtype, io)
+        given = fitted(self._net, weights, rename, match, allow_nonfinite=allow_nonfinite)
+        chosen = options(given, seed, batch, opset, dtype, io)
         model = onnx.ModelProto()
         model.ParseFromString(compile_to_bytes(self._net, metadata=metadata, functions=functions, **chosen))
         return model
@@ -131,6 +134,7 @@ class Net:
         weights: Weights | None = None,
         rename: Mapping[str, str] | None = None,
         match: Matching = "name",
+        allow_nonfinite: bool = False,
         seed: int = 0,
         batch: int | None = None,
         opset: int = OPSET,
@@ -150,7 +154,8 @@ class Net:
         from netdsl.cli.output import WouldOverwrite, replace_model
         from netdsl.compile import compile_net, weights_size
 
-        chosen = options(fitted(self._net, weights, rename, match), seed, batch, opset, dtype, io)
+        given = fitted(self._net, weights, rename, match, allow_nonfinite=allow_nonfinite)
+        chosen = options(given, seed, batch, opset, dtype, io)
         target = os.fsdecode(path)
         if target == "-":  # which the commands take for the standard output
             target = os.path.join(".", target)
@@ -170,6 +175,7 @@ class Net:
         weights: Weights | None = None,
         rename: Mapping[str, str] | None = None,
         match: Matching = "name",
+        allow_nonfinite: bool = False,
         seed: int = 0,
         batch: int | None = None,
         dtype: Precision = "f32",
@@ -189,7 +195,8 @@ class Net:
 
         if threads is not None:
             threads = between("threads", threads, 1, LARGEST)
-        chosen = options(fitted(self._net, weights, rename, match), seed, batch, OPSET, dtype)
+        given = fitted(self._net, weights, rename, match, allow_nonfinite=allow_nonfinite)
+        chosen = options(given, seed, batch, OPSET, dtype)
         model = compile_to_bytes(self._net, **chosen)
         try:
             runtime = Runtime(model, provider=provider, threads=threads, name=self.name, allow_fallback=allow_fallback)

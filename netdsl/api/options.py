@@ -58,23 +58,30 @@ def opened(weights: Weights | None) -> WeightFile | None:
     return open_weights(os.fsdecode(weights))
 
 
-def fitted(net: Net, weights: Weights | None, rename: Mapping[str, str] | None, match: Matching) -> WeightFile | None:
+def fitted(
+    net: Net,
+    weights: Weights | None,
+    rename: Mapping[str, str] | None = None,
+    match: Matching = "name",
+    *,
+    allow_nonfinite: bool = False,
+) -> WeightFile | None:
     """The weights as the net calls them. Raises TypeError or ValueError, and UserError where they do not fit."""
     if match not in MATCHINGS:
         raise ValueError(f"match is 'name' or 'order', not {match!r}")
     rename = {} if rename is None else rename
     if not isinstance(rename, Mapping) or not all(isinstance(text, str) for pair in rename.items() for text in pair):
         raise TypeError(f"rename is a mapping from patterns to texts, not {rename!r}")
-    if weights is None and (rename or match == "order"):
-        raise TypeError("rename and match go with weights")
+    if weights is None and (rename or match == "order" or allow_nonfinite):
+        raise TypeError("rename, match and allow_nonfinite go with weights")
     file = opened(weights)
-    if file is None or not (rename or match == "order"):
+    if file is None or not (rename or match == "order" or allow_nonfinite):
         return file
     from netdsl.weights.fit import fit
     from netdsl.weights.rename import Rule
 
     rules = [Rule(pattern, to, f"rename {pattern!r}: {to!r}") for pattern, to in rename.items()]
-    return fit(net, file, rules=rules, order=match == "order")
+    return fit(net, file, rules=rules, order=match == "order", any_value=allow_nonfinite)
 
 
 def between(name: str, number: int, low: int, high: int) -> int:

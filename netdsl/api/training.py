@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from netdsl.api.errors import NetError
 from netdsl.api.net import Net
-from netdsl.api.options import LARGEST, between, opened
+from netdsl.api.options import LARGEST, between, fitted
 from netdsl.diagnostics.report import Report
 from netdsl.frontend import load_training
 
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from netdsl.api.options import Weights
+    from netdsl.data.examples import Examples
     from netdsl.elaborate.module import Module
     from netdsl.ir.recipe import Recipe
     from netdsl.train.loop import Trainer
+    from netdsl.weights.file import WeightFile
 
 
 class Trained:
@@ -56,6 +59,7 @@ def fit(
     resume: bool = False,
     force: bool = False,
     weights: Weights | None = None,
+    allow_nonfinite: bool = False,
     threads: int | None = None,
     provider: str = "cpu",
     lowering: Literal["auto", "std", "blk"] | None = None,
@@ -68,8 +72,8 @@ def fit(
     any sizes, that is begun again each epoch; or a function from the epoch to one. x and y are dicts of arrays where
     there are several inputs or targets. So does `validate`. With `out` the run has a folder, as that of `netdsl train`,
     and may `resume`. `settings` are lines of the block, and parameters of the net: `{"train.lr": 0.01, "depth": 50}`.
-    `epoch` is called with the figures of each epoch. The last bits depend on
-    `threads` and on the `lowering`, `std` or `blk`.
+    `weights` are those to begin with, of any values with `allow_nonfinite`. `epoch` is called with the figures of each
+    epoch. The last bits depend on `threads` and on the `lowering`, `std` or `blk`.
 
     Raises NetError where the net or its block has errors, UserError where the data do not fit and where the loss is no
     number any more.
@@ -84,6 +88,7 @@ def fit(
     recipe, module = load_training(os.fsdecode(file), report, settings=_texts(settings or {}))
     if recipe is None:
         raise NetError(report)
+    begin = fitted(recipe.net, weights, allow_nonfinite=allow_nonfinite)
     how: dict[str, Any] = {
         "threads": None if threads is None else between("threads", threads, 1, LARGEST),
         "provider": provider,
@@ -91,8 +96,8 @@ def fit(
     how["lowering"] = lowering
     if out is not None:
         where = os.fsdecode(out)
-        return _kept(recipe, module, where, data, validate, weights, how, epoch, resume=resume, force=force)
-    trainer = _trainer(recipe, data, validate, weights, how, epoch)
+        return _kept(recipe, module, where, data, validate, begin, how, epoch, resume=resume, force=force)
+    trainer = _trainer(recipe, data, validate, begin, how, epoch)
     trainer.run()
     return _trained(trainer)
 
@@ -108,7 +113,7 @@ def _kept(
     where: str,
     data: object,
     validate: object,
-    weights: Weights | None,
+    weights: WeightFile | None,
     how: dict[str, Any],
     epoch: Callable[[dict[str, float]], object] | None,
     *,
@@ -131,7 +136,9 @@ def _kept(
         trainer = _trainer(recipe, data, validate, weights, how, epoch)
         choices = trainer.choices
         assert choices is not None
-        attach(trainer, folder, module, choices, goes_on=goes_on, checkpoint=checkpoint, more={"file": recipe.name})
+        more = {"file": recipe.name}
+        for text in attach(trainer, folder, module, choices, goes_on=goes_on, checkpoint=checkpoint, more=more):
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
         trainer.run()
         trainer.keep()
         assert trainer.keeper is not None
@@ -143,20 +150,25 @@ def _trainer(
     recipe: Recipe,
     data: object,
     validate: object,
-    weights: Weights | None,
+    weights: WeightFile | None,
     how: Mapping[str, Any],
     epoch: Callable[[dict[str, float]], object] | None,
 ) -> Trainer:
     from netdsl.train.given import given
-    from netdsl.train.material import open_data, open_validation
+    from netdsl.train.material import open_data, open_validation, parted
     from netdsl.train.session import Choices
     from netdsl.train.start import start
 
+    training: Examples
+    validation: Examples | None = None
     if data is None:
         training, validation = open_data(recipe)
     else:
-        training, validation = given(data, recipe, training=True), None
-        if validate is None and recipe.validate is not None and not isinstance(recipe.validate, float):
+        training = given(data, recipe, training=True)
+        if validate is None and isinstance(recipe.validate, float):
+            whole = given(data, recipe, training=False)
+            training, validation = parted(training, whole, recipe.validate, recipe.seed)
+        elif validate is None and not isinstance(recipe.validate, float | None):
             validation = open_validation(recipe.validate, recipe)
     if validate is not None:
         validation = given(validate, recipe, training=False)
@@ -165,7 +177,7 @@ def _trainer(
         training,
         validation,
         Choices(**{**how, "lowering": how["lowering"] or "auto"}),
-        weights=opened(weights),
+        weights=weights,
         progress=_progress(epoch),
     )
 

@@ -23,7 +23,7 @@ SHOWN = 10
 PASSED_OVER = "num_batches_tracked"
 """PyTorch counts a batch norm's batches; the count has no part in what is computed."""
 
-ANY_VALUE = "--allow-nonfinite takes such values as they are"
+ANY_VALUE = "--allow-nonfinite takes such values as they are; in Python, allow_nonfinite=True"
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
