@@ -9,7 +9,9 @@ from test_step import NETS, Doubles, feeds_of, step_of
 
 from netdsl.ir.graph import Graph, Value
 from netdsl.ir.shape import elements
+from netdsl.passes import in_place
 from netdsl.passes.schedule import schedule
+from netdsl.step import LOSS
 
 DEEP = "input x 64; repeat 6 { dense 64; relu }; dense 3"
 
@@ -42,6 +44,17 @@ def test_one_gradient_is_kept_at_a_time() -> None:
     graph = step_of(program(DEEP, RECIPES["momentum"]))
     assert most(graph) > 6 * 64 * 64
     assert most(schedule(graph)) < 5 * 64 * 64
+
+
+@pytest.mark.parametrize("recipe", ["momentum", "adam"])
+def test_no_update_in_place_waits_for_the_end(monkeypatch, recipe: str) -> None:
+    """What it waits for, the loss and the weight's readers, is there when its gradient is."""
+    monkeypatch.setattr(in_place, "LARGE", 2)
+    graph = schedule(in_place.in_place(step_of(program(DEEP, RECIPES[recipe])), LOSS).graph)
+    updates = [graph.operations.index(graph.state[f"dense{i}.weight"].after.producer) for i in range(1, 8)]
+    back = max(i for i, each in enumerate(graph.operations) if each.origin and each.origin.name == "relu1")
+    assert updates == sorted(updates, reverse=True)
+    assert updates[1] < back < updates[0]
 
 
 def test_clipping_needs_all_gradients_at_once() -> None:

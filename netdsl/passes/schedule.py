@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from netdsl.ir.shape import elements
 from netdsl.passes.rewrite import Copy
 
 if TYPE_CHECKING:
@@ -18,20 +19,28 @@ def schedule(graph: Graph) -> Graph:
     """The same graph in an order that keeps less in memory.
 
     Whatever serves only the update of one parameter - its gradient, unless that of another one goes through it, the
-    state of the optimizer - stands together, as early as it can. The rest keeps its order. A runtime that executes
-    models in their own order then holds one gradient of a weight at a time.
+    state of the optimizer - stands together, as early as it can; so does what makes a single number, such as Adam's
+    rate, for which many updates wait. The rest keeps its order. A runtime that executes models in their own order then
+    holds one gradient of a weight at a time.
     """
     serves = _served(graph)
     followers = _followers(graph, serves)
     copy = Copy(graph)
-    for key in followers[None]:
-        _keep(copy, serves, key)
-    for operation in graph.operations:
-        if serves.get(operation, MANY) == MANY:
+    for operation in (None, *graph.operations):
+        if operation and _stays(operation, serves):
             copy.keep(operation)
-            for key in followers[operation]:
-                _keep(copy, serves, key)
+        for each in followers[operation]:
+            copy.keep(each)
     return copy.finish()
+
+
+def _stays(operation: Operation, serves: _Serves) -> bool:
+    """Whether an operation keeps its place."""
+    return serves.get(operation, MANY) == MANY and not _is_number(operation)
+
+
+def _is_number(operation: Operation) -> bool:
+    return all(elements(y.shape) == 1 for y in operation.outputs)
 
 
 def _served(graph: Graph) -> _Serves:
@@ -63,16 +72,23 @@ class _Serves(dict["Operation", str]):
         self.groups: dict[str, list[Operation]] = defaultdict(list)
 
 
-def _followers(graph: Graph, serves: _Serves) -> dict[Operation | None, list[str]]:
-    """The groups by the last operation that they need; None for those that need no other."""
-    position = {operation: i for i, operation in enumerate(graph.operations)}
-    last: dict[Operation | None, list[str]] = defaultdict(list)
-    for key, group in serves.groups.items():
-        needed = {x.producer for each in group for x in each.inputs if x.producer and serves.get(x.producer) != key}
-        last[max(needed, key=position.__getitem__, default=None)].append(key)
-    return last
+def _followers(graph: Graph, serves: _Serves) -> dict[Operation | None, list[Operation]]:
+    """The operations that move, by the last one before them that stays; None for those that need no such.
 
-
-def _keep(copy: Copy, serves: _Serves, key: str) -> None:
-    for operation in serves.groups[key]:
-        copy.keep(operation)
+    A number that many need goes before the groups, of which it needs none.
+    """
+    position: dict[Operation | None, int] = {operation: i for i, operation in enumerate(graph.operations)}
+    position[None] = -1
+    stays: dict[Operation, Operation | None] = {}
+    for operation in graph.operations:
+        before = (stays[x.producer] for x in operation.inputs if x.producer)
+        stays[operation] = (
+            operation if _stays(operation, serves) else max(before, key=position.__getitem__, default=None)
+        )
+    followers: dict[Operation | None, list[Operation]] = defaultdict(list)
+    for operation in graph.operations:
+        if serves.get(operation, MANY) == MANY and not _stays(operation, serves):
+            followers[stays[operation]].append(operation)
+    for group in serves.groups.values():
+        followers[max((stays[each] for each in group), key=position.__getitem__)].extend(group)
+    return followers
