@@ -15,12 +15,13 @@ from rule_weights import RuleWeights
 
 from netdsl.compile import compile_to_bytes, structure
 from netdsl.diagnostics.report import Report
-from netdsl.elaborate.library import zoo
+from netdsl.elaborate.library import Library, zoo
 from netdsl.frontend import check_file
 from netdsl.ir.net import Net, Parameter
 from netdsl.lower import lower, macs, node_macs
 from netdsl.paths import data
 from netdsl.session import Session
+from netdsl.syntax import ast
 
 SPECS = sorted(Path(data("specs")).glob("*.net"))
 TESTS = sorted((Path(__file__).parent / "nets").glob("*.net"))
@@ -43,6 +44,16 @@ QUICK = (
 
 def _title(path: Path) -> str:
     return path.stem
+
+
+def test_the_zoo_is_each_net_of_each_spec() -> None:
+    library = Library(Report())
+    definitions = {spec.name: library.load_zoo(spec.name).own for spec in SPECS}
+    nets = {
+        name: file for file, own in definitions.items() for name in own if isinstance(own[name], (ast.Net, ast.Alias))
+    }
+    assert nets == zoo()
+    assert len(nets) > 90
 
 
 @pytest.mark.parametrize("spec", [*SPECS, *TESTS], ids=_title)
