@@ -103,3 +103,16 @@ def test_nets_that_are_none(netdsl: Commands, first: str, second: str, code: int
     netdsl.write(a=A, bad="net bad { input x 3; rleu }")
     ran = netdsl("diff", first, second)
     assert (ran.code, ran.out) == (code, "")
+
+
+@pytest.mark.parametrize("files", [["bad.net", "bad.net"], ["bad.net", "bad.net:bad"]])
+@pytest.mark.parametrize("command", ["diff", "compare"])
+def test_a_mistake_of_a_file_that_is_read_twice_is_told_once(netdsl: Commands, command: str, files: list[str]) -> None:
+    netdsl.write(bad="net bad { input x 3; rleu; cnov 3x3 8 }", other="net other { input x 3; dnese 2 }")
+    ran = netdsl(command, *files)
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == netdsl("summary", "bad.net").err
+    assert ran.err.count("error[") == 2
+    both = netdsl(command, "bad.net", "other.net")
+    assert [both.err.count(f"{name}.net:1:") for name in ("bad", "other")] == [2, 1]
+    assert "3 errors\n" in both.err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.cli.problems import note, show, tell_more
+from netdsl.cli.problems import note, show
 from netdsl.diagnostics.report import Report
 from netdsl.diagnostics.terminal import escape
 from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
@@ -42,16 +42,15 @@ def _rows(options: argparse.Namespace) -> list[Compared] | None:
     from netdsl.report.comparison import Compared, ordered
 
     rows: list[Compared] = []
-    reports = []
+    report = Report()
     for file in files(options.files):
-        report = Report()
-        found = load(file, report, options.root)
-        show(report, options, is_last=False)
-        reports.append(report)
-        if not report.errors:
+        own = Report()
+        found = load(file, own, options.root)
+        report.join(own)
+        if not own.errors:
             rows += [Compared(name, net, options.batch or 1) for name, net in found]
-    tell_more(reports, options)
-    return None if any(report.errors for report in reports) else ordered(rows)
+    show(report, options)
+    return None if report.errors else ordered(rows)
 
 
 def _draw(rows: list[Compared], options: argparse.Namespace) -> None:

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 def command(options: argparse.Namespace) -> int:
     """Exit code 0, differences or not; 1 where a net has errors. Raises UserError."""
-    a = _net(options.file, options.set_a, options)
-    b = _net(options.after, options.set_b, options)
-    if a is None or b is None:
+    report = Report()
+    a = _net(options.file, options.set_a, options, report)
+    b = _net(options.after, options.set_b, options, report)
+    show(report, options)
+    if a is None or b is None or report.errors:
         return 1
     from netdsl.report.diff import Diff
 
@@ -34,8 +36,8 @@ def command(options: argparse.Namespace) -> int:
     return 0
 
 
-def _net(file: str, settings: list[str], options: argparse.Namespace) -> Net | None:
-    report = Report()
-    net = load_net(file, report, settings=[*options.set, *settings], root=options.root)
-    show(report, options)
-    return None if report.errors else net
+def _net(file: str, settings: list[str], options: argparse.Namespace, report: Report) -> Net | None:
+    own = Report()
+    net = load_net(file, own, settings=[*options.set, *settings], root=options.root)
+    report.join(own)
+    return net

@@ -40,6 +40,12 @@ class Report:
             return
         self._problems[key] = problem
 
+    def join(self, other: Report) -> None:
+        """Add what another run found, as far as it is not the same: two runs may read one file."""
+        for problem in other:
+            self.add(problem)
+        self.more = self.more or other.more
+
     def discard(self, problem: Problem) -> None:
         self._problems.pop((problem.code, problem.span.key), None)
 
