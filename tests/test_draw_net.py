@@ -248,6 +248,7 @@ def test_what_a_box_says() -> None:
     svg = drawn(open_net("densenet121"), "svg").decode()
     assert ">denseblock2.denselayer1…12: dense_layer 32 × 12<" in svg
     assert ">128…480x28x28<" in svg
+    assert ">bn eps 0.001<" in drawn(open_net("mobilenet_v3_small"), "svg").decode()
     assert ">920k weights · 713M MACs<" in svg
     assert "features.denseblock2.denselayer1.norm1 … features.denseblock2.denselayer12.norm1" in svg
 

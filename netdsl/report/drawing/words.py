@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from netdsl.report.figures import Figures, Row
 
 SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷"}
-QUIET = re.compile(r" (bias|init|bias_init) \w+(\([^)]*\))?")
+QUIET = re.compile(r" (bias|init|bias_init|momentum) [\w.-]+(\([^)]*\))?")
 LONG = re.compile(r"\d+\.\d{5,}")
 """What the words on a layer leave out, and what they round; the title that a browser shows has it."""
 SIZE, SMALL = 12, 10
