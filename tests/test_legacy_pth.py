@@ -80,7 +80,7 @@ BAD = {
     "are 1 of 2": legacy(GOOD, keys=["0"]),
     "storage 7 that no tensor has": legacy(GOOD, keys=["0", "7"]),
     "storage 0 that no tensor has, or has it twice": legacy(GOOD, keys=["0", "0"]),
-    "storage [] that no tensor has": legacy(GOOD, keys=[[], "1"]),
+    "storage list that no tensor has": legacy(GOOD, keys=[[], "1"]),
     "should have 12": legacy(GOOD)[: -(12 * 4 + 8)] + (13).to_bytes(8, "little") + bytes(12 * 4),
     "cut short within its storage 1": legacy(GOOD)[:-1],
     "its storages end at byte": legacy(GOOD) + b"\0",

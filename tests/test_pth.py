@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import itertools
 import os
 import pickle
 import pickletools
@@ -9,10 +11,10 @@ import struct
 import threading
 import tracemalloc
 import zipfile
-from collections import deque
+from collections import defaultdict, deque
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -24,8 +26,13 @@ from netdsl.weights.archive import PIECE
 from netdsl.weights.errors import BadWeightFile, BadWeightValues, WrongWeightType
 from netdsl.weights.file import open_weights
 from netdsl.weights.match import match
-from netdsl.weights.pickled import OPERATIONS, Function, Refused, unpickle
+from netdsl.weights.pickle_machine import Function, Refused
+from netdsl.weights.pickled import OPERATIONS, unpickle
+from netdsl.weights.pth import NAMES
 from tests.torch_zip import Pickler, Raw, View, write, write_members
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DATA = Path(__file__).parent / "data"
 A = np.linspace(-1, 1, 24, dtype="f4").reshape(2, 3, 4)
@@ -184,11 +191,76 @@ def test_the_attacks_are_attacks(tmp_path: Path, attack: str) -> None:
     assert (tmp_path / "canary").exists()
 
 
-@pytest.mark.parametrize("name", ["builtins.exec", "numpy.core.multiarray.scalar", "argparse.Namespace", "a.b.Net"])
+@pytest.mark.parametrize("name", ["builtins.exec", "numpy.ndarray", "argparse.ArgumentParser", "a.b.Net"])
 def test_a_name_is_refused_by_name(tmp_path: Path, name: str) -> None:
     module, _, word = name.rpartition(".")
     hostile = Pickler().dump({"a": A, "x": Raw(f"c{module}\n{word}\n".encode())})
     assert f"asks for `{name}`, and is not read" in refusal(write(tmp_path / "w.pth", {"a": A}, pickle=hostile))
+
+
+BESIDE = {
+    "epoch": np.int64(90),
+    "best": {"top1": np.float32(76.1), "ok": np.bool_(1), "day": np.datetime64("2020-01-01"), "name": np.str_("r50")},
+    "type": np.dtype(">f4"),
+    "args": argparse.Namespace(lr=0.1, arch="resnet", path=Path("a/b"), seeds={1, 2}, state_dict={"b": 1}),
+    "log": defaultdict(list, {"loss": [1.0, np.float64(0.5)]}),
+    "count": defaultdict(None),
+    "paths": [Path("/a"), PurePosixPath("b"), PureWindowsPath("c:/d")],
+    "raw": b"\xff\x00",
+    "kinds": {"a", 1},
+}
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("key", BESIDE)
+def test_plain_objects_beside_the_tensors_are_passed_over(tmp_path: Path, key: str, protocol: int) -> None:
+    """As Python's and NumPy's own writers write them."""
+    beside = pickle.dumps(BESIDE[key], protocol)
+    code = b"".join(_without_frames(beside))
+    data = Pickler().dump({"state_dict": {"a": A}, "beside": Raw(code), "b": Raw(NAMES_OF_TORCH)})
+    assert list(read(write(tmp_path / "w.pth", {"a": A}, pickle=data))) == ["a"]
+
+
+NAMES_OF_TORCH = b"](ctorch\ndevice\nX\x04\x00\x00\x00cudaK\x00\x86Rctorch\nfloat16\nctorch\nSize\n(K\x01K\x02t\x85Re"
+
+
+def _without_frames(data: bytes) -> Iterator[bytes]:
+    """The operations of a pickle but for its head and its end, to stand within another."""
+    places = [(each.name, at) for each, _, at in pickletools.genops(data)]
+    for (name, begin), (_, end) in itertools.pairwise(places):
+        if name not in ("PROTO", "FRAME"):
+            yield data[begin:end]
+
+
+def test_what_is_beside_the_tensors_is_not_looked_into(tmp_path: Path) -> None:
+    """A namespace whose attributes would be another set of weights, and a state that Python would not take."""
+    hidden = b"cargparse\nNamespace\n)\x81" + Pickler().code({"state_dict": {"x": [1]}}) + b"b(K\x01Ntb"
+    data = Pickler().dump({"model": {"a": A}, "args": Raw(hidden)})
+    assert list(read(write(tmp_path / "w.pth", {"a": A}, pickle=data))) == ["a"]
+
+
+def test_nothing_that_is_called_makes_more_than_the_pickle_is_long() -> None:
+    """A long text and a long list, of which every call would make a copy."""
+    text = b"X" + struct.pack("<I", 2**16) + b"a" * 2**16 + b"q\x000"
+    calls = b"c_codecs\nencode\nq\x010X\x06\x00\x00\x00latin1q\x020" + b"h\x01h\x00h\x02\x86R" * 2**11
+    sets = b"](" + b"K\x01" * 2**16 + b"eq\x000c__builtin__\nset\nq\x010" + b"h\x01h\x00\x85R" * 2**11
+    for code in (text + b"](" + calls, b"](" + sets):
+        tracemalloc.start()
+        with suppress(Refused):
+            unpickle(b"\x80\x02" + code + b"e.", NAMES, lambda x: x)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2**22
+
+
+def test_dictionaries_within_each_other(tmp_path: Path) -> None:
+    deep = b"X\x01\x00\x00\x00a}" * 30_000 + b"s" * 30_000
+    path = write(tmp_path / "w.pth", {"a": A}, pickle=b"\x80\x02}" + deep + b".")
+    tracemalloc.start()
+    assert refusal(path).endswith("holds no tensors by name")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24
 
 
 def test_values_that_are_other_than_stored(tmp_path: Path) -> None:
@@ -205,6 +277,8 @@ def test_values_that_are_other_than_stored(tmp_path: Path) -> None:
 STORAGE = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x18tQ"
 BOMB = b")" + b"\x86".join([b"", *[b"2"] * 60]) + b"\x86"
 REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n("
+
+SCALAR = b"\x80\x02cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nX%s\x89\x88\x87RC\x08abcdefgh\x86R."
 
 DAMAGED = {
     "empty": b"",
@@ -234,6 +308,20 @@ DAMAGED = {
     "protocol 9": b"\x80\x09}.",
     "attributes of a list": b"\x80\x02]}b.",
     "a long number of 255 bytes": b"\x80\x02}\x8a\xff" + b"\x7f" * 255 + b"Ns.",
+    "a size of many": b"\x80\x02ctorch\nSize\n](" + b"K\x01" * 33 + b"e\x85R.",
+    "an object of a value": b"\x80\x02ctorch\nfloat32\n)\x81.",
+    "a call of a default's type": b"\x80\x02c__builtin__\nlist\n)R.",
+    "an attribute of a number": b"\x80\x02K\x01}b.",
+    "items for a namespace": b"\x80\x02cargparse\nNamespace\n)\x81(K\x01K\x02u.",
+    "a namespace as a key": b"\x80\x02}cargparse\nNamespace\n)\x81Ns.",
+    "a type of objects": b"\x80\x02cnumpy\ndtype\nX\x02\x00\x00\x00O8\x89\x88\x87R.",
+    "a type with fields": b"\x80\x02cnumpy\ndtype\nX\x03\x00\x00\x00V16\x89\x88\x87R.",
+    "a type of nested tuples": b"\x80\x02cnumpy\ndtype\n" + BOMB + b"\x85R.",
+    "a number of a terabyte": SCALAR % b"\x0e\x00\x00\x00S1000000000000",
+    "a number of a gigabyte": SCALAR % b"\x0a\x00\x00\x00S999999999",
+    "a number that is short": SCALAR % b"\x02\x00\x00\x00f4",
+    "a number of no type": b"\x80\x02cnumpy.core.multiarray\nscalar\nK\x01C\x01a\x86R.",
+    "bytes in another encoding": b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x03\x00\x00\x00zip\x86R.",
     "an ordered dictionary of arguments": b"\x80\x02ccollections\nOrderedDict\n](]e\x85R.",
 }
 
@@ -471,10 +559,10 @@ def test_random_programs_end(pieces: list[bytes]) -> None:
         unpickle(b"".join(pieces) + b".", {"a.b": Function(lambda *x: x)}, lambda x: x)
 
 
-def test_every_operation_is_known_to_python_and_none_builds_objects() -> None:
+def test_every_operation_is_known_to_python_and_none_imports() -> None:
     known = {ord(each.code): each.name for each in pickletools.opcodes}
     names = {known[code] for code in OPERATIONS}
-    assert names & {"INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "PERSID", "NEXT_BUFFER"} == set()
+    assert names & {"INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "PERSID", "NEXT_BUFFER"} == set()
 
 
 PLAIN = st.recursive(

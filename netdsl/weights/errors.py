@@ -6,8 +6,8 @@ from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
 
 
 class BadWeightFile(UserError, code="E0701"):
-    """The file is damaged, or of a format that is not read. A PyTorch checkpoint may hold tensors and containers, and
-    nothing else: its pickle is a program, and is not run."""
+    """The file is damaged, or of a format that is not read. A PyTorch checkpoint may hold tensors and containers,
+    and plain values beside them, and nothing else: its pickle is a program, and is not run."""
 
 
 class WeightsDoNotFit(UserError, code="E0702"):

@@ -16,7 +16,8 @@ from netdsl.files import open_file
 from netdsl.weights.archive import mapped
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import Entry, WeightFile
-from netdsl.weights.pickled import Forbidden, Refused, unpickle_at
+from netdsl.weights.pickle_machine import Forbidden, Refused, shown
+from netdsl.weights.pickled import unpickle_at
 from netdsl.weights.pth import LONGEST_PICKLE, NAMES, Storage, Tensor, asks_for, storage_of, values
 from netdsl.weights.state_dict import find
 
@@ -59,7 +60,7 @@ class LegacyTorchWeights(WeightFile):
             found.append(value)
         _, version, _, root, keys = found
         if version != VERSION:
-            raise Refused(f"it is of version {str(version)[:80]}, which is unknown")
+            raise Refused(f"it is of version {shown(version)}, which is unknown")
         if not isinstance(keys, list):
             raise Refused("it has no list of storages")
         return root, keys, at
@@ -80,7 +81,7 @@ class LegacyTorchWeights(WeightFile):
         for key in keys:
             storage = self._storages.get(key) if isinstance(key, str) else None
             if storage is None or key in begins:
-                raise Refused(f"its list has a storage {str(key)[:80]} that no tensor has, or has it twice")
+                raise Refused(f"its list has a storage {shown(key)} that no tensor has, or has it twice")
             file.seek(at)
             found = int.from_bytes(file.read(COUNT), "little", signed=True)
             if found != storage.count:

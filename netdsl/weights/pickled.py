@@ -11,45 +11,17 @@ from __future__ import annotations
 
 import struct
 from struct import Struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from netdsl.weights.pickle_machine import MARK, Machine, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from mmap import mmap
 
-    Persistent = Callable[[Any], Any]
+    from netdsl.weights.pickle_machine import Persistent
 
 NEWEST = 5
-KEYS = (str, int, float, bool, bytes, type(None))
-"""What may be a key of a dictionary: to hash nested tuples can take for ever."""
-
-
-class Refused(Exception):
-    """Why a pickle is not read, in words."""
-
-
-class Forbidden(Refused):
-    """It asks for a name that is not in the table; `name` is that."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"it asks for `{name}`")
-        self.name = name
-
-
-class Function:
-    """A name that a pickle may call; `make` gets the arguments, and raises Refused or TypeError."""
-
-    __slots__ = ("make",)
-
-    def __init__(self, make: Callable[..., object]) -> None:
-        self.make = make
-
-
-class Mark:
-    """Where a list of items begins on the stack."""
-
-
-MARK = Mark()
 
 
 def unpickle(data: bytes, names: Mapping[str, object], persistent: Persistent) -> object:
@@ -60,7 +32,7 @@ def unpickle(data: bytes, names: Mapping[str, object], persistent: Persistent) -
 
 def unpickle_at(data: bytes | mmap, at: int, names: Mapping[str, object], persistent: Persistent) -> tuple[object, int]:
     """The same of a pickle that begins within data, and where it ends."""
-    machine = _Machine(data, at, names, persistent)
+    machine = Machine(data, at, names, persistent)
     try:
         while not machine.done:
             code = data[machine.at]
@@ -73,177 +45,79 @@ def unpickle_at(data: bytes | mmap, at: int, names: Mapping[str, object], persis
         raise Refused(f"its pickle makes no sense at byte {machine.at:,}") from None
 
 
-class _Machine:
-    __slots__ = ("at", "data", "done", "memo", "names", "persistent", "stack")
-
-    def __init__(self, data: bytes | mmap, at: int, names: Mapping[str, object], persistent: Persistent) -> None:
-        self.data = data
-        self.at = at
-        self.stack: list[Any] = []
-        self.memo: dict[int, Any] = {}
-        self.names = names
-        self.persistent = persistent
-        self.done = False
-
-    def take(self, size: int) -> bytes:
-        piece = self.data[self.at : self.at + size]
-        if len(piece) != size:  # which is negative too, where a number is a text's length
-            raise Refused("its pickle is cut short")
-        self.at += size
-        return piece
-
-    def number(self, form: Struct) -> Any:
-        (value,) = form.unpack_from(self.data, self.at)
-        self.at += form.size
-        return value
-
-    def line(self) -> str:
-        end = self.data.find(b"\n", self.at)
-        if end < 0:
-            raise Refused("its pickle is cut short")
-        text = self.take(end - self.at).decode("utf-8")
-        self.at += 1
-        return text
-
-    def push(self, value: object) -> None:
-        self.stack.append(value)
-
-    def pop(self) -> Any:
-        value = self.stack.pop()
-        if value is MARK:
-            raise ValueError
-        return value
-
-    def pop_mark(self) -> list[Any]:
-        """What lies above the last mark, which goes too."""
-        at = len(self.stack) - 1
-        while self.stack[at] is not MARK:
-            at -= 1
-            if at < 0:
-                raise ValueError
-        items = self.stack[at + 1 :]
-        del self.stack[at:]
-        return items
-
-    def find(self, module: str, name: str) -> None:
-        whole = f"{module}.{name}"
-        if whole not in self.names:
-            raise Forbidden(whole)
-        self.push(self.names[whole])
-
-    def reduce(self) -> None:
-        arguments, function = self.pop(), self.pop()
-        if not isinstance(function, Function) or type(arguments) is not tuple:
-            raise Refused("it calls what is no function")
-        self.push(function.make(*arguments))
-
-    def build(self) -> None:
-        """An ordered dictionary of tensors has versions of its layers as an attribute, which is not needed."""
-        self.pop()
-        if type(self.stack[-1]) is not dict:
-            raise Refused("it sets attributes of what is no dictionary")
-
-    def fill(self, items: list[Any]) -> None:
-        target = self.stack[-1]
-        if type(target) is not dict or len(items) % 2:
-            raise ValueError
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, KEYS):
-                raise Refused(f"a dictionary has a {type(key).__name__} as a key")
-            if key in target:
-                raise Refused(f"`{str(key)[:80]}` is there twice")
-            target[key] = value
-
-    def extend(self, items: list[Any], kind: Any) -> None:
-        target: Any = self.stack[-1]
-        if type(target) is not kind:
-            raise ValueError
-        if kind is set:
-            if not all(isinstance(item, KEYS) for item in items):
-                raise Refused("a set has items that are no texts or numbers")
-            target.update(items)
-        else:
-            target.extend(items)
-
-    def remember(self, at: int) -> None:
-        if self.stack[-1] is MARK:
-            raise ValueError
-        self.memo[at] = self.stack[-1]
-
-
-def _proto(m: _Machine) -> None:
+def _proto(m: Machine) -> None:
     if (version := m.take(1)[0]) > NEWEST:
         raise Refused(f"its pickle is of protocol {version}, which is unknown")
 
 
-def _stop(m: _Machine) -> None:
+def _stop(m: Machine) -> None:
     if len(m.stack) != 1:
         raise ValueError
     m.done = True
 
 
-def _text(form: str) -> Callable[[_Machine], None]:
+def _text(form: str) -> Callable[[Machine], None]:
     length = Struct(form)
     return lambda m: m.push(m.take(m.number(length)).decode("utf-8", "surrogatepass"))
 
 
-def _latin(form: str) -> Callable[[_Machine], None]:
+def _latin(form: str) -> Callable[[Machine], None]:
     """Texts that Python 2 wrote."""
     length = Struct(form)
     return lambda m: m.push(m.take(m.number(length)).decode("latin-1"))
 
 
-def _bytes(form: str) -> Callable[[_Machine], None]:
+def _bytes(form: str) -> Callable[[Machine], None]:
     length = Struct(form)
     return lambda m: m.push(m.take(m.number(length)))
 
 
-def _number(form: str) -> Callable[[_Machine], None]:
+def _number(form: str) -> Callable[[Machine], None]:
     number = Struct(form)
     return lambda m: m.push(m.number(number))
 
 
-def _value(value: object) -> Callable[[_Machine], None]:
+def _value(value: object) -> Callable[[Machine], None]:
     return lambda m: m.push(value)
 
 
-def _tuple(size: int) -> Callable[[_Machine], None]:
+def _tuple(size: int) -> Callable[[Machine], None]:
     return lambda m: m.push(tuple(reversed([m.pop() for _ in range(size)])))
 
 
-def _put(form: str) -> Callable[[_Machine], None]:
+def _put(form: str) -> Callable[[Machine], None]:
     number = Struct(form)
     return lambda m: m.remember(m.number(number))
 
 
-def _get(form: str) -> Callable[[_Machine], None]:
+def _get(form: str) -> Callable[[Machine], None]:
     number = Struct(form)
     return lambda m: m.push(m.memo[m.number(number)])
 
 
-def _setitem(m: _Machine) -> None:
+def _setitem(m: Machine) -> None:
     value, key = m.pop(), m.pop()
     m.fill([key, value])
 
 
-def _append(m: _Machine) -> None:
+def _append(m: Machine) -> None:
     m.extend([m.pop()], list)
 
 
-def _dict(m: _Machine) -> None:
+def _dict(m: Machine) -> None:
     items = m.pop_mark()
     m.push({})
     m.fill(items)
 
 
-def _stack_global(m: _Machine) -> None:
+def _stack_global(m: Machine) -> None:
     name, module = m.pop(), m.pop()
     if type(name) is not str or type(module) is not str:
         raise ValueError
     m.find(module, name)
 
 
-OPERATIONS: dict[int, Callable[[_Machine], None]] = {
+OPERATIONS: dict[int, Callable[[Machine], None]] = {
     ord(code): operation
     for code, operation in {
         "\x80": _proto,
@@ -292,6 +166,7 @@ OPERATIONS: dict[int, Callable[[_Machine], None]] = {
         "c": lambda m: m.find(m.line(), m.line()),
         "\x93": _stack_global,
         "R": lambda m: m.reduce(),
+        "\x81": lambda m: m.reduce(),  # an object of a class, which is a function in the table of names
         "b": lambda m: m.build(),
         "Q": lambda m: m.push(m.persistent(m.pop())),
     }.items()

@@ -15,9 +15,11 @@ from netdsl.data.errors import CONVERT
 from netdsl.diagnostics.terminal import escape
 from netdsl.files import open_file
 from netdsl.weights.archive import PIECE, ZipMembers, strided
+from netdsl.weights.bystanders import BYSTANDERS
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import Entry, WeightFile
-from netdsl.weights.pickled import Forbidden, Function, Refused, unpickle
+from netdsl.weights.pickle_machine import Forbidden, Function, Refused
+from netdsl.weights.pickled import unpickle
 from netdsl.weights.state_dict import find
 
 if TYPE_CHECKING:
@@ -130,12 +132,13 @@ def _ordered(items: object = ()) -> dict[Any, Any]:
 
 
 def _size(sizes: object) -> tuple[Any, ...]:
-    if not isinstance(sizes, tuple | list):
+    if not isinstance(sizes, tuple | list) or len(sizes) > MOST_AXES:
         raise Refused("a size is no list")
     return tuple(sizes)
 
 
 NAMES: dict[str, object] = {
+    **BYSTANDERS,
     "collections.OrderedDict": Function(_ordered),
     "torch._utils._rebuild_tensor_v2": Function(_tensor),
     "torch._utils._rebuild_tensor": Function(_tensor),
@@ -144,7 +147,7 @@ NAMES: dict[str, object] = {
     "torch.Size": Function(_size),
     **{f"torch.{name}": dtype for name, dtype in STORAGES.items()},
 }
-"""All that a pickle may ask for: tensors and containers."""
+"""All that a pickle may ask for: tensors, containers, and what is beside them and not used."""
 
 
 class TorchWeights(WeightFile):

@@ -19,6 +19,8 @@ OTHERS = ("optim", "sched", "scaler", "lr_")
 """What the state of a training is called by."""
 
 SHOWN = 10
+DEEPEST = 20
+"""Dictionaries within each other; what lies deeper is nobody's weights."""
 
 
 def find(root: object, kind: type[T], path: str) -> dict[str, T]:
@@ -50,7 +52,8 @@ def _candidates(root: object, kind: type[T]) -> Iterator[tuple[tuple[str, ...], 
         tensors = {key: item for key, item in value.items() if isinstance(item, kind) and isinstance(key, str)}
         if tensors:
             yield name, tensors
-        waiting += [((*name, str(key)), item) for key, item in value.items() if isinstance(item, dict)]
+        if len(name) < DEEPEST:
+            waiting += [((*name, str(key)), item) for key, item in value.items() if isinstance(item, dict)]
 
 
 def _rank(name: tuple[str, ...]) -> tuple[bool, int, int]:
