@@ -9,6 +9,8 @@ import nchwc_reference
 import numpy as np
 import pytest
 from onnx.reference import ReferenceEvaluator
+from programs import net_of
+from reference import open_net
 from test_difficult import SMALL
 from test_difficult import text as difficult
 from test_step import read
@@ -312,7 +314,7 @@ def test_states_lie_blocked_and_come_back_plain(name, optimizer):
 @pytest.mark.parametrize("name", sorted(set(SMALL) - {"pixelcnn", "unet", "wavenet"}))
 def test_difficult_programs(name):
     """Those whose sizes are known before they run."""
-    check_net(difficult(name), name, SMALL[name])
+    check_net(net_of(difficult(name), name, **SMALL[name]))
 
 
 @pytest.mark.slow
@@ -320,10 +322,7 @@ def test_difficult_programs(name):
     "name", ["lenet5_1998", "googlenet", "mobilenet_v3", "squeezenet", "shufflenet_v2", "densenet"]
 )
 def test_specs(name):
-    from netdsl.paths import SPECS
-
-    index = json.loads((SPECS / "index.json").read_text("utf-8"))
-    check_net((SPECS / index[name]["file"]).read_text("utf-8"), name, {})
+    check_net(open_net(name))
 
 
 def smooth(graph):
@@ -337,15 +336,13 @@ def smooth(graph):
     return copy.finish()
 
 
-def check_net(text, name, given):
-    from programs import net_of
-
+def check_net(net):
     from netdsl.lower import lower_training
     from netdsl.weights.draw import draw_all
 
     if block_size() is None:
         pytest.skip("no blocked layout here")
-    graph = lower_training(net_of(text, name, **given), batch=2)
+    graph = lower_training(net, batch=2)
     graph = smooth(graph)
     weights = [p for p in graph.parameters.values() if p.declaration.trainable]
     random = np.random.default_rng(0)
