@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import open_weights
-from tests.test_pth import DATA, TORCHS, A, read, refusal
+from tests.test_pth import BOMB, DATA, TORCHS, A, read, refusal
 from tests.torch_zip import Pickler, View
 
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
@@ -91,6 +91,15 @@ BAD = {
 @pytest.mark.parametrize("message", BAD)
 def test_what_is_damaged(message: str, tmp_path: Path) -> None:
     assert message in refusal(written(tmp_path, BAD[message]))
+
+
+@pytest.mark.parametrize("place", [1, 4])
+def test_what_would_take_for_ever_to_spell_out_is_not(place: int, tmp_path: Path) -> None:
+    """Tuples within each other, each twice, in the place of the version and among the storages' keys."""
+    bomb = b"\x80\x02](" + BOMB + b"e."
+    parts = [*(pickle.dumps(each, 2) for each in (MAGIC, VERSION, SYSTEM, {})), pickle.dumps([], 2)]
+    parts[place] = bomb
+    assert ["version list", "storage tuple"][place == 4] in refusal(written(tmp_path, b"".join(parts)))
 
 
 def test_a_storage_of_two_sizes(tmp_path: Path) -> None:

@@ -275,7 +275,7 @@ def test_values_that_are_other_than_stored(tmp_path: Path) -> None:
 
 
 STORAGE = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x18tQ"
-BOMB = b")" + b"\x86".join([b"", *[b"2"] * 60]) + b"\x86"
+BOMB = b")" + b"2\x86" * 60
 REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n("
 
 SCALAR = b"\x80\x02cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nX%s\x89\x88\x87RC\x08abcdefgh\x86R."
