@@ -73,11 +73,11 @@ class _Panel:
         self.title = cut(title, SIZE, WIDTH - LEFT - RIGHT, bold=True)
         self.head = top + TOP - 18
         self.rows = self._rows()
-        self.top = top + TOP + ROW * max(y for y, _, _ in [(0, 0, None), *self.rows])
+        self.top = top + TOP + ROW * (self.rows[-1][0] if self.rows else 0)
         self.bottom = self.top + HEIGHT - TOP - BOTTOM
         self.end = self.bottom + BOTTOM
         points = [point for curve in self.curves for point in curve.points]
-        self.x = _range([x for x, _ in [(0.0, 0.0)] * bool(points) + points])
+        self.x = _range([0.0, *(x for x, _ in points)] if points else [])
         self.y = _range([y for _, y in points])
 
     def _rows(self) -> list[tuple[int, float, _Curve]]:
@@ -133,7 +133,7 @@ class _Panel:
 
 
 def _runs(points: Points) -> list[list[tuple[float, float]]]:
-    """Finite points that follow each other, at most MOST in all: each the mean of its neighbours, at the place of the
+    """Finite points that follow each other, about MOST in all: each the mean of its neighbours, at the place of the
     last of them."""
     group = -(-sum(isfinite(y) for _, y in points) // MOST) or 1
     found = []

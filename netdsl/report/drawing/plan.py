@@ -95,13 +95,10 @@ def _is_clear(head: list[Item], ranked: Ranked) -> bool:
         return False
     links = [link for item in head for link in ranked.above[item]]
     left, right = min(item.x - item.width / 2 for item in head), max(item.x + item.right for item in head)
-    beside = {item for rank in ranked.ranks[head[0].rank - 1 : head[-1].rank] for item in rank} - {
-        *head,
-        links[0].upper,
-    }
-    return all(abs(link.upper.x + link.start - link.lower.x - link.end) < 1 for link in links) and all(
-        item.x + item.right < left or item.x - item.width / 2 > right for item in beside
-    )
+    own = {*head, links[0].upper}
+    beside = [item for rank in ranked.ranks[head[0].rank - 1 : head[-1].rank] for item in rank if item not in own]
+    straight = all(abs(link.upper.x + link.start - link.lower.x - link.end) < 1 for link in links)
+    return straight and all(item.x + item.right < left or item.x - item.width / 2 > right for item in beside)
 
 
 def _return(content: Content) -> None:
