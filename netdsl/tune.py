@@ -99,10 +99,11 @@ def signature(graph: Graph) -> str:
 def _machine(threads: int | None) -> str:
     """The processor, the threads, and who computes."""
     cores = os.cpu_count() or 1
-    return f"{_processor()}, {threads or cores} of {cores} cores, onnxruntime {onnxruntime.__version__}, {REVISION}"
+    return f"{processor()}, {threads or cores} of {cores} cores, onnxruntime {onnxruntime.__version__}, {REVISION}"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name, as the system has it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]

@@ -68,7 +68,9 @@ def _train(recipe: Recipe, module: Module, folder: RunFolder, goes_on: bool, opt
         note(text)
     more = {"file": options.file, "set": options.set, "weights": options.weights}
     seconds = options.checkpoint
-    attach(trainer, folder, module, choices, goes_on=goes_on, checkpoint=checkpoint, more=more, seconds=seconds)
+    notes = attach(trainer, folder, module, choices, goes_on=goes_on, checkpoint=checkpoint, more=more, seconds=seconds)
+    for text in notes:
+        note(text)
     if checkpoint is not None:
         done = checkpoint.position.step
         on = "goes on after" if done < trainer.steps else "is at its end, with"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.data.errors import NoExamples
+from netdsl.data.examples import feed
 from netdsl.data.reader import Reader, check_types, convert, fit, type_of
 from netdsl.diagnostics.terminal import escape
 
@@ -34,6 +35,10 @@ class Column(Reader):
         """The same for one batch after the other. Closing it ends what is done ahead."""
         for indices in picked:
             yield self.take(indices)
+
+    def digest(self, hashed: Any) -> None:
+        """Have a hash see what tells these examples from others."""
+        feed(hashed, len(self), self.take)
 
     @property
     def chunk(self) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from netdsl.data.checks import check_counts, lone_label
 from netdsl.data.errors import BatchTooLarge
+from netdsl.data.examples import Examples
 from netdsl.data.order import permutation
 
 if TYPE_CHECKING:
@@ -18,14 +20,13 @@ if TYPE_CHECKING:
     from netdsl.data.reader import Array
 
 
-class Dataset:
-    """Examples, each with its inputs and targets; all checks are done when it is made.
+class Dataset(Examples):
+    """Examples that are all at hand; all checks are done when it is made.
 
-    `classes` are the classes' names, where they are known; `notes` are sentences about what looks odd and is allowed;
     `augment` is what makes the inputs' examples out of those that are held.
     """
 
-    __slots__ = ("augment", "classes", "inputs", "notes", "targets")
+    __slots__ = ("augment", "inputs", "targets")
 
     def __init__(
         self,
@@ -53,17 +54,13 @@ class Dataset:
         return len(next(iter(self.inputs.values())))
 
     def batch(self, wanted: int) -> int:
-        """The batch that can be had where one of a size is wanted: at most all examples, which is noted."""
+        """At most all examples, which is noted."""
         if wanted <= len(self):
             return wanted
         note = f"a batch of {wanted:,} is wanted, and there are {len(self):,} examples: each batch has all of them"
         if note not in self.notes:
             self.notes.append(note)
         return len(self)
-
-    def steps(self, batch: int, drop_last: bool = True) -> int:
-        """How many batches an epoch has."""
-        return len(self) // batch if drop_last else -(-len(self) // batch)
 
     def batches(
         self,
@@ -76,13 +73,8 @@ class Dataset:
         drop_last: bool = True,
         augment: Augment | None = None,
     ) -> Iterator[dict[str, Array]]:
-        """The batches of an epoch from number `first` on: arrays [n, *shape] by input and target, of the types wanted,
-        contiguous, in memory of their own.
-
-        What comes at a position depends on seed, epoch and position alone, augmentation included; `augment` stands in
-        the place of the data set's own. n is `batch`; the examples left over at the end are dropped, or come as a
-        smaller batch. Raises BatchTooLarge where that would leave no batch at all, and what decoding a picture raises.
-        """
+        """See `Examples`. Raises BatchTooLarge where there would be no batch at all, and what decoding a picture
+        raises."""
         assert batch > 0
         assert first >= 0
         count = len(self)
@@ -103,6 +95,18 @@ class Dataset:
         finally:
             for part in parts.values():
                 part.close()
+
+    def name(self, key: str, position: int, *, seed: int, epoch: int) -> str:
+        column = self.inputs.get(key) or self.targets[key]
+        return column.name(int(permutation(len(self), seed, epoch)[position]))
+
+    def digests(self) -> dict[str, str]:
+        found = {}
+        for name, column in {**self.inputs, **self.targets}.items():
+            hashed = sha256()
+            column.digest(hashed)
+            found[name] = hashed.hexdigest()
+        return found
 
     def _finished(
         self, raw: dict[str, Array], indices: Array, seed: int, epoch: int, augment: Augment | None

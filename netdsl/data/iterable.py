@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from itertools import count, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,11 +13,12 @@ from netdsl.data.array import as_array
 from netdsl.data.checks import check_counts, check_finite, target_column
 from netdsl.data.column import ArrayColumn
 from netdsl.data.errors import BadStream, NoExamples
+from netdsl.data.examples import Examples, feed
 from netdsl.data.reader import type_of
 from netdsl.data.sources import from_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from netdsl.data.augment import Augment
     from netdsl.data.dataset import Dataset
@@ -24,8 +27,11 @@ if TYPE_CHECKING:
 
 Part = dict[str, "Array"]
 
+ITEMS = 16
+"""So many items of a sequence are looked at to tell it from others."""
 
-class Stream:
+
+class Stream(Examples):
     """Batches (x, y) of any sizes from an iterable, cut into batches of one size; nothing but those is kept.
 
     x and y are arrays, or mappings of arrays where there are several inputs or targets. `source` is an iterable that
@@ -36,7 +42,7 @@ class Stream:
     which has but one epoch: `from_batches` keeps what it gives.
     """
 
-    __slots__ = ("_length", "_source", "_wanted", "classes", "notes")
+    __slots__ = ("_length", "_source", "_wanted")
 
     def __init__(
         self,
@@ -53,8 +59,8 @@ class Stream:
         self._source = source
         self._wanted = wanted
         self._length = length
-        self.classes: Sequence[str] | None = wanted.classes
-        self.notes: list[str] = []
+        self.classes = wanted.classes
+        self.notes = []
 
     def __len__(self) -> int:
         if self._length is None:
@@ -62,12 +68,7 @@ class Stream:
         return self._length
 
     def batch(self, wanted: int) -> int:
-        """As of a data set."""
         return min(wanted, len(self))
-
-    def steps(self, batch: int, drop_last: bool = True) -> int:
-        """As of a data set."""
-        return len(self) // batch if drop_last else -(-len(self) // batch)
 
     def batches(
         self,
@@ -80,7 +81,7 @@ class Stream:
         drop_last: bool = True,
         augment: Augment | None = None,
     ) -> Iterator[dict[str, Array]]:
-        """As of a data set, but that nothing is shuffled. Raises BadStream, and what is wrong with an array."""
+        """See `Examples`, but that nothing is shuffled. Raises BadStream, and what is wrong with an array."""
         augment = augment or self._wanted.augment
         number = -1
         for number, made in enumerate(_cut(self._parts(epoch), batch, drop_last)):
@@ -96,14 +97,32 @@ class Stream:
         if number + 1 < first:
             raise BadStream(f"the iterable gives {number + 1:,} batches in epoch {epoch}, and the run is at {first:,}")
 
+    def name(self, key: str, position: int, *, seed: int, epoch: int) -> str:
+        return f"example {position:,} of epoch {epoch}"
+
+    def digests(self) -> dict[str, str]:
+        """Of items of epoch 0: some, evenly spread, of a sequence, and the first one where it is not known which others
+        there are."""
+        source = self._source(0) if callable(self._source) else self._source
+        numbers: list[int] | None = None
+        if isinstance(source, Sequence):
+            numbers = sorted({len(source) * k // ITEMS for k in range(ITEMS)}) if source else []
+            source = [source[at] for at in numbers]
+        found = {name: sha256() for name in (*self._wanted.inputs, *self._wanted.targets)}
+        for part in _parts(islice(source, ITEMS if numbers else 1), self._wanted, "epoch 0, item", numbers):
+            for name, array in part.items():
+                feed(found[name], len(array), array.__getitem__)
+        return {name: hashed.hexdigest() for name, hashed in found.items()}
+
     def _parts(self, epoch: int) -> Iterator[Part]:
         source = self._source(epoch) if callable(self._source) else self._source
         return _parts(source, self._wanted, f"epoch {epoch}, item")
 
 
-def _parts(source: Iterable[object], wanted: Wanted, what: str) -> Iterator[Part]:
-    """The items of an iterable as arrays by name, each checked; inputs in types of their own."""
-    for number, item in enumerate(source):
+def _parts(source: Iterable[object], wanted: Wanted, what: str, numbers: Iterable[int] | None = None) -> Iterator[Part]:
+    """The items of an iterable as arrays by name, each checked; inputs in types of their own. `numbers` are what
+    messages call them, where that is not 0, 1, …"""
+    for number, item in zip(count() if numbers is None else numbers, source, strict=False):
         where = f"{what} {number}"
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise BadStream(f"{where} is {type(item).__name__}, and no pair (x, y) of arrays")

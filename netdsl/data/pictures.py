@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -48,6 +49,16 @@ class PictureColumn(Column):
 
     def batches(self, size: int, first: int = 0, stop: int | None = None) -> Iterator[Array]:
         return self.reader.batches(size, first, stop)
+
+    def digest(self, hashed: Any) -> None:
+        """Of the pictures' names below their folder, and the sizes of their files."""
+        paths = [self.name(index) for index in range(len(self))]
+        top = os.path.commonpath([os.path.dirname(path) for path in paths])
+        for path in paths:
+            with suppress(OSError):
+                hashed.update(
+                    f"{os.path.relpath(path, top)}\n{os.path.getsize(path)}\n".encode(errors="surrogateescape")
+                )
 
     def take(self, indices: Array) -> Array:
         (taken,) = self.takes([indices])

@@ -15,7 +15,7 @@ from netdsl.step import LOSS, target_name, total_loss
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from netdsl.data.dataset import Dataset
+    from netdsl.data.examples import Examples
     from netdsl.ir.graph import Graph
     from netdsl.ir.net import Net
     from netdsl.ir.recipe import MetricLine, Recipe
@@ -105,7 +105,7 @@ class Evaluator:
         self._sessions: dict[int, Any] = {}
 
     def run(
-        self, weights: Mapping[str, Any], dataset: Dataset, batch: int, shown: Callable[[int], None] | None = None
+        self, weights: Mapping[str, Any], dataset: Examples, batch: int, shown: Callable[[int], None] | None = None
     ) -> dict[str, Any]:
         """The loss and each metric by name. `weights` are OrtValues; `shown` is told how many examples are done."""
         measures = Measures(self._recipe)

@@ -15,7 +15,7 @@ from netdsl.train.material import wanted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from netdsl.data.dataset import Dataset
+    from netdsl.data.examples import Examples
     from netdsl.data.reader import Array
     from netdsl.data.wanted import Wanted
     from netdsl.ir.recipe import Recipe
@@ -53,7 +53,7 @@ class Batches(Stream):
                     yield made
 
 
-def given(data: object, recipe: Recipe, *, training: bool) -> Dataset:
+def given(data: object, recipe: Recipe, *, training: bool) -> Examples:
     """A pair (x, y) of arrays, or of mappings of arrays, as a data set; else an iterable of such pairs, batch by batch,
     or a function from the epoch to one. Raises BadStream, and what is wrong with the arrays."""
     augment = Augment(recipe.augment)
@@ -65,7 +65,7 @@ def given(data: object, recipe: Recipe, *, training: bool) -> Dataset:
     if not callable(data) and not isinstance(data, Iterable):
         raise BadStream(f"data are a pair (x, y), or an iterable of such pairs, not {type(data).__name__}")
     known = _steps(data, recipe)
-    return Batches(data, needed, recipe.batch, known or recipe.steps or 0, known is not None)  # type: ignore[return-value]
+    return Batches(data, needed, recipe.batch, known or recipe.steps or 0, known is not None)
 
 
 def _named(part: Any, names: Mapping[str, Any]) -> Mapping[str, Any]:

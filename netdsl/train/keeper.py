@@ -33,13 +33,13 @@ EPOCH_SECONDS, SECONDS = 1.0, 60.0
 class Keeper:
     """Writes a run into its folder. `best` are the weights of the best epoch that are not on the disk yet."""
 
-    def __init__(self, folder: RunFolder, keep: int, choices: Mapping[str, Any], seconds: float = SECONDS) -> None:
-        """`choices` are what the last bits of a step depend on, for the checkpoints; `seconds` lie between two."""
+    def __init__(self, folder: RunFolder, keep: int, kept: Mapping[str, Any], seconds: float = SECONDS) -> None:
+        """`kept` is what the bits of a run depend on, for the checkpoints; `seconds` lie between two."""
         self.folder = folder
         self.best: Mapping[str, Array] | None = None
         self.board: Board | None = None
         self._keep = keep
-        self._choices = choices
+        self._kept = kept
         self._seconds = seconds
         self._cost = self._cost_of_drawing = 0.0
         self._last = self._drawn = monotonic()
@@ -83,7 +83,7 @@ class Keeper:
             self.draw()
             self._drawn = monotonic()
             self._cost_of_drawing = self._drawn - begin
-        checkpoint.about = {**checkpoint.about, **self._choices, "logs": self.folder.lengths()}
+        checkpoint.about = {**checkpoint.about, **self._kept, "logs": self.folder.lengths()}
 
         def write() -> None:
             if best is not None:

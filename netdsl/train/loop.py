@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.data.errors import BadStream
-from netdsl.data.order import permutation
 from netdsl.step import LOSS, RATE
 from netdsl.train.ahead import ahead
 from netdsl.train.birth import Diverged, birth, lower_rate
@@ -20,7 +19,7 @@ from netdsl.train.sums import Sum
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-    from netdsl.data.dataset import Dataset
+    from netdsl.data.examples import Examples
     from netdsl.ir.recipe import Recipe
     from netdsl.train.evaluate import Evaluator
     from netdsl.train.keeper import Keeper
@@ -44,10 +43,10 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        dataset: Dataset,
+        dataset: Examples,
         runner: Runner,
         *,
-        validation: tuple[Evaluator, Dataset] | None = None,
+        validation: tuple[Evaluator, Examples] | None = None,
         keeper: Keeper | None = None,
         progress: Progress | None = None,
     ) -> None:
@@ -242,8 +241,4 @@ class Trainer:
     def _example(self, key: str, row: int) -> str:
         """What to call a row of this step's batch."""
         recipe, at = self.recipe, self.position
-        if not hasattr(self.dataset, "inputs"):
-            return f"example {row} of the batch"
-        index = int(permutation(len(self.dataset), recipe.seed, at.epoch)[at.batch * recipe.batch + row])
-        column = self.dataset.inputs.get(key) or self.dataset.targets[key]
-        return column.name(index)
+        return self.dataset.name(key, at.batch * recipe.batch + row, seed=recipe.seed, epoch=at.epoch)

@@ -10,6 +10,7 @@ import numpy as np
 from netdsl.data.augment import Augment
 from netdsl.data.column import ArrayColumn, Column
 from netdsl.data.dataset import Dataset
+from netdsl.data.errors import BadStream
 from netdsl.data.images import Picture
 from netdsl.data.order import permutation
 from netdsl.data.wanted import Target, Wanted
@@ -20,6 +21,7 @@ from netdsl.step import check_names, target_name
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
+    from netdsl.data.examples import Examples
     from netdsl.data.kinds import DataKind
     from netdsl.data.reader import Array
     from netdsl.ir.recipe import Recipe
@@ -80,8 +82,14 @@ def placed(data: DataKind, recipe: Recipe) -> DataKind:
     return data.within(os.path.dirname(recipe.span.source.name))
 
 
-def parted(training: Dataset, whole: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Two data sets of the same examples, a random `fraction` of them in the second, which the seed alone decides."""
+def parted(training: Examples, whole: Examples, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Two data sets of the same examples, a random `fraction` of them in the second, which the seed alone decides.
+    Raises TooFew, and BadStream where the examples are not at hand."""
+    if not isinstance(training, Dataset) or not isinstance(whole, Dataset):
+        raise BadStream(
+            f"`validate {fraction:g}` sets examples apart, and those of an iterable come one batch after the other",
+            "give validation data of their own, as `validate=`, or arrays as the data",
+        )
     count = round(len(training) * fraction)
     if not 0 < count < len(training):
         raise TooFew(f"of {len(training):,} examples, `validate {fraction:g}` sets {count:,} apart")
@@ -122,6 +130,10 @@ class Part(Column):
     def batches(self, size: int, first: int = 0, stop: int | None = None) -> Iterator[Array]:
         for at, end in self.spans(size, first, stop):
             yield self._column.take(self._indices[at:end]).astype(self.dtype)
+
+    def digest(self, hashed: Any) -> None:
+        self._column.digest(hashed)
+        hashed.update(self._indices.astype("<i8").data)
 
     def take(self, indices: Array) -> Array:
         return self._column.take(self._indices[indices])

@@ -9,6 +9,7 @@ from netdsl.train.folder import RunFolder
 from netdsl.train.keeper import SECONDS, Keeper
 from netdsl.train.sources import texts
 from netdsl.train.start import about, check_same, go_on
+from netdsl.train.surroundings import changes, check_data, surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,15 +37,22 @@ def attach(
     checkpoint: Checkpoint | None,
     more: Mapping[str, Any],
     seconds: float | None = None,
-) -> None:
+) -> list[str]:
     """Have a training kept in a folder, from its beginning or from a checkpoint on, every so many seconds. `more` is
-    what else `run.json` says. Raises OtherRun, BadCheckpoint, CannotWrite."""
+    what else `run.json` says. The result are sentences about what is not as it was at the checkpoint, so that the bits
+    may be others. Raises OtherRun, BadCheckpoint, CannotWrite."""
     recipe, graph = trainer.recipe, trainer.runner.graph
+    now = surroundings(trainer)
+    notes: list[str] = []
     if goes_on:
         check_same(folder, recipe, graph)
     if checkpoint is None:
         folder.begin(about(recipe, graph, choices, more), texts(module))
     else:
         go_on(trainer, checkpoint)
+        check_data(checkpoint.about, now)
+        notes = changes(checkpoint.about, now)
         folder.cut(checkpoint)
-    trainer.keeper = Keeper(folder, recipe.keep, choices.kept(), SECONDS if seconds is None else seconds)
+    kept = {**choices.kept(), **now}
+    trainer.keeper = Keeper(folder, recipe.keep, kept, SECONDS if seconds is None else seconds)
+    return notes

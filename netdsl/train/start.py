@@ -26,7 +26,7 @@ from netdsl.weights.match import match
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from netdsl.data.dataset import Dataset
+    from netdsl.data.examples import Examples
     from netdsl.ir.graph import Graph
     from netdsl.ir.net import Net
     from netdsl.ir.recipe import Recipe
@@ -43,8 +43,8 @@ ENDS = ("epochs", "steps", "keep")
 
 def start(
     recipe: Recipe,
-    dataset: Dataset,
-    validation: Dataset | None,
+    dataset: Examples,
+    validation: Examples | None,
     choices: Choices,
     *,
     weights: WeightFile | None = None,
