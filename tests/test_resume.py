@@ -147,6 +147,30 @@ def test_data_of_a_program(tmp_path: Path, form: str) -> None:
         api.fit(file, data=FORMS[form](pair(1)), resume=True, **how)
 
 
+class Loader:
+    """Gives them in another order each time."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+
+    def __len__(self) -> int:
+        return 4
+
+    def __iter__(self) -> Iterator[Pair]:
+        self.begun += 1
+        x, y = pair()
+        order = np.random.default_rng(self.begun).permutation(20)
+        return ((x[at], y[at]) for at in np.split(order, 4))
+
+
+def test_what_shuffles_by_itself_is_not_looked_at(tmp_path: Path) -> None:
+    file, loader = program(tmp_path), Loader()
+    how: dict[str, Any] = {"out": tmp_path / "run", "lowering": "std", "settings": {"train.steps": 3}}
+    api.fit(file, data=loader, **how)
+    assert loader.begun == 2  # to see the size of a batch, and to train
+    api.fit(file, data=loader, resume=True, **how)
+
+
 def test_much_data_are_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(examples, "SAMPLE", 1000)
     x, y = np.zeros((5000, 10), np.float32), np.zeros(5000, int)

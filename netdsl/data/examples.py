@@ -66,8 +66,8 @@ class Examples(ABC):
 
     @abstractmethod
     def digests(self) -> dict[str, str]:
-        """A digest by the name of each input and target, which tells them from other data of the same form. Of more
-        than SAMPLE bytes it sees a part."""
+        """A digest by the name of each input and target, which tells them from other data of the same form; of more
+        than SAMPLE bytes it sees a part. Nothing where they cannot be looked at."""
 
 
 def feed(hashed: Any, count: int, take: Callable[[Array], Array]) -> None:

@@ -101,9 +101,11 @@ class Stream(Examples):
         return f"example {position:,} of epoch {epoch}"
 
     def digests(self) -> dict[str, str]:
-        """Of items of epoch 0: some, evenly spread, of a sequence, and the first one where it is not known which others
-        there are."""
+        """Of items of epoch 0: some, evenly spread, of a sequence, and the first one that a function gives. There are
+        none of what may shuffle by itself, or has much to do before its first item."""
         source = self._source(0) if callable(self._source) else self._source
+        if source is self._source and not isinstance(source, Sequence):
+            return {}
         numbers: list[int] | None = None
         if isinstance(source, Sequence):
             numbers = sorted({len(source) * k // ITEMS for k in range(ITEMS)}) if source else []

@@ -30,8 +30,8 @@ class FolderIsTaken(UserError, code="E0863", exit_code=USAGE_IS_WRONG):
 
 
 class OtherRun(UserError, code="E0864", exit_code=USAGE_IS_WRONG):
-    """A run goes on with the net, the recipe and the data that it began with; only its end may be put off. Anything else
-    would be a run that cannot be repeated."""
+    """A run goes on with the net, the recipe and the data that it began with; only its end may be put off. Anything
+    else would be a run that cannot be repeated."""
 
 
 class RunFolder:
