@@ -57,12 +57,13 @@ MARK = Mark()
 class Machine:
     """Its stack and memo, and how far it has read its program."""
 
-    __slots__ = ("at", "data", "done", "memo", "names", "persistent", "stack")
+    __slots__ = ("at", "data", "done", "memo", "names", "persistent", "push", "stack")
 
     def __init__(self, data: bytes | mmap, at: int, names: Mapping[str, object], persistent: Persistent) -> None:
         self.data = data
         self.at = at
         self.stack: list[Any] = []
+        self.push = self.stack.append
         self.memo: dict[int, Any] = {}
         self.names = names
         self.persistent = persistent
@@ -87,9 +88,6 @@ class Machine:
         text = self.take(end - self.at).decode("utf-8")
         self.at += 1
         return text
-
-    def push(self, value: object) -> None:
-        self.stack.append(value)
 
     def pop(self) -> Any:
         value = self.stack.pop()

@@ -37,9 +37,10 @@ def unpickle_at(data: bytes | mmap, at: int, names: Mapping[str, object], persis
         while not machine.done:
             code = data[machine.at]
             machine.at += 1
-            if code not in OPERATIONS:
+            operation = OPERATIONS.get(code)
+            if operation is None:
                 raise Refused(f"its operation 0x{code:02x} at byte {machine.at - 1:,} is none of a file of tensors")
-            OPERATIONS[code](machine)
+            operation(machine)
         return machine.pop(), machine.at
     except (IndexError, KeyError, TypeError, ValueError, OverflowError, struct.error):
         raise Refused(f"its pickle makes no sense at byte {machine.at:,}") from None
