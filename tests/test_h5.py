@@ -20,7 +20,7 @@ from netdsl.weights.file import open_weights
 from netdsl.weights.fit import fit
 from netdsl.weights.keras_layout import layout, words_of
 from netdsl.weights.keras_parts import snake_case
-from tests.cli_tools import Commands, netdsl
+from tests.cli_tools import Commands, netdsl, spawn
 from tests.reference import open_net
 
 h5py = pytest.importorskip("h5py")
@@ -270,3 +270,11 @@ def test_damaged_files_fail_in_words(
             file.read(key)
     except UserError as error:
         assert error.code in ("E0701", "E0801")  # noqa: PT017
+
+
+@pytest.mark.parametrize("h5", [b"x", b"\x89HDF\r\n\x1a\n" + bytes(3000)])
+def test_python_comes_to_its_end_after_a_damaged_file(tmp_path: Path, h5: bytes) -> None:
+    """What the library left behind of a file that it could not open is gone before Python is."""
+    archive(tmp_path / "w.keras", {}, h5=h5)
+    ran = spawn("weights", "w.keras", cwd=tmp_path)
+    assert (ran.returncode, b"as HDF5 it cannot be read" in ran.stderr) == (1, True)

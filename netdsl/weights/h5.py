@@ -72,7 +72,10 @@ class Arrays:
             raise
         except Exception as error:  # the library has many ways to say that a file is damaged
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise self.bad(f"as HDF5 it cannot be read: {reason[:200]}") from None
+        else:
+            return
+        # Not as that error's consequence, which would keep it: what it holds of the library breaks Python's end.
+        raise self.bad(f"as HDF5 it cannot be read: {reason[:200]}")
 
     def _walk(self, root: Any) -> None:
         import h5py
