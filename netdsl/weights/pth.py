@@ -214,7 +214,7 @@ class TorchWeights(WeightFile):
     def stream(self, keys: Collection[str]) -> Iterator[tuple[str, Array]]:
         """In parts what is stored end to end. The checksums of what is large are tested beside that."""
         stored = {key: name for key in keys if self._is_in_order(key, name := self._member(key))}
-        large = {name for name in stored.values() if self._zip.members[name].file_size > PIECE}
+        large = dict.fromkeys(name for name in stored.values() if self._zip.members[name].file_size > PIECE)
         buffer = np.empty(PIECE, np.uint8)
         with open_file(self.path) as file, self._zip.tested(large):
             for key in keys:
