@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from math import inf, prod
+from threading import Timer
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +25,21 @@ ENOUGH = 2.0
 """Of a model that takes so many seconds one run tells enough."""
 
 
+PATIENCE = 60.0
+"""The seconds that a measurement may take where nothing else is said: most are for the other process to begin."""
+
+
 class Stopwatch:
-    """Measures in a process that begins with the first measurement and ends with the context."""
+    """Measures in a process that begins with the first measurement and ends with the context.
 
-    __slots__ = ("_process", "_threads")
+    `hung` tells that one took longer than `limit` seconds; no other is begun then.
+    """
 
-    def __init__(self, threads: int | None = None) -> None:
+    __slots__ = ("_limit", "_process", "_threads", "hung")
+
+    def __init__(self, threads: int | None = None, limit: float = PATIENCE) -> None:
+        self.hung = False
+        self._limit = limit
         self._threads = threads
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -45,14 +55,18 @@ class Stopwatch:
         """The least time of a run on random numbers: what else the machine does only adds to it.
 
         It is run for `budget` seconds, and twice at least. A graph that cannot be run, or kills who runs it, takes
-        infinitely long.
+        infinitely long; so does one that hangs, and each behind it.
         """
         from netdsl.emit import emit
 
+        if self.hung:
+            return inf
         model = emit(graph).model.SerializeToString()
         request = {"size": len(model), "name": graph.name, "threads": self._threads, "budget": budget}
+        timer = Timer(self._limit, self._stop)
         try:
             self._process = self._process or _begin()
+            timer.start()
             assert self._process.stdin is not None
             assert self._process.stdout is not None
             self._process.stdin.write(json.dumps(request).encode() + b"\n" + model)
@@ -60,10 +74,18 @@ class Stopwatch:
             answer = self._process.stdout.readline()
         except OSError:
             answer = b""
+        finally:
+            timer.cancel()
         if not answer:
             self._end()
             return inf
         return float(json.loads(answer))
+
+    def _stop(self) -> None:
+        """From another thread: who waits for the process finds it dead."""
+        self.hung = True
+        if self._process is not None:
+            self._process.kill()
 
     def _end(self) -> None:
         if self._process is not None:

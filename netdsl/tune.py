@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import warnings
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,14 @@ import onnxruntime
 
 from netdsl.diagnostics.user_error import UserError
 from netdsl.files import write_atomically
+from netdsl.lower import cost
+from netdsl.ops.base import known
 from netdsl.ops.convolution_gradients import ConvDw
 from netdsl.passes.blocked import Lowered, candidate, lower_blocked, questions
 from netdsl.passes.blocked.blocker import spelled
 from netdsl.passes.finish import finish
 from netdsl.step import LOSS, portable
-from netdsl.stopwatch import Stopwatch
+from netdsl.stopwatch import PATIENCE, Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,8 +38,15 @@ REVISION = 2
 SECONDS = 0.3
 """How long a step is timed, in two runs at least."""
 
+SLOWEST = 1e9
+"""Multiplications a second; a machine that trains makes more."""
+
 MOMENT = 0.01
 """How long a recipe is."""
+
+
+class MeasuringHangs(RuntimeWarning):
+    """What was measured did not end: the step is computed plainly, and measured again next time."""
 
 
 def choose(graph: Graph, block: int, threads: int | None = None) -> dict[str, Any]:
@@ -51,7 +61,7 @@ def choose(graph: Graph, block: int, threads: int | None = None) -> dict[str, An
     found = cache.get(key)
     if found is None or (found["lowering"] == "blk" and found.get("block") != block):
         found = measured(graph, block, threads)
-        if found["milliseconds"]:
+        if found.get("milliseconds"):
             cache.put(key, found)
     return found
 
@@ -60,9 +70,10 @@ def measured(graph: Graph, block: int, threads: int | None = None) -> dict[str, 
     """The choices for a training step by their times; these are among them, as milliseconds.
 
     The recipes of a blocked step are measured one by one, and taken together if the step is then faster. What fails has
-    no time and is not chosen; where all do, it is `std`.
+    no time and is not chosen; where all do, it is `std`. So it is where a measurement hangs, and a MeasuringHangs warns
+    of it.
     """
-    with Stopwatch(threads) as watch:
+    with Stopwatch(threads, limit(graph)) as watch:
         recipes = {}
         for question in questions(graph, block):
             times = {each: watch.seconds(candidate(question, each, block), MOMENT) for each in question.options}
@@ -72,9 +83,21 @@ def measured(graph: Graph, block: int, threads: int | None = None) -> dict[str, 
         std, blk, tuned = standard(graph), lower_blocked(graph, block), lower_blocked(graph, block, recipes)
         steps = {"std": std, "blk": blk} | ({"tuned": tuned} if tuned.choices != blk.choices else {})
         found = {name: watch.seconds(finished(step.graph), SECONDS) for name, step in steps.items()}
+    if watch.hung:
+        text = f"a measurement of the step of {graph.name} hung and was given up; it is computed in standard ops"
+        warnings.warn(MeasuringHangs(text), stacklevel=4)
+        return dict(steps["std"].choices)
     best = min(found, key=lambda name: found[name])
     milliseconds = {name: round(1000 * time, 3) for name, time in found.items() if isfinite(time)}
     return {**steps[best].choices, "milliseconds": milliseconds}
+
+
+def limit(graph: Graph) -> float:
+    """How many seconds a run of a step, or of a part of it, and of another behind it may take before it hangs."""
+    batch = max((known(x.shape)[0] for x in graph.inputs.values() if x.shape), default=1)
+    macs = cost(graph)
+    assert isinstance(macs, int), "a step's sizes are numbers"
+    return PATIENCE + 2 * batch * macs / SLOWEST
 
 
 def standard(graph: Graph) -> Lowered:

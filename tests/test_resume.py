@@ -165,10 +165,12 @@ class Loader:
 
 def test_what_shuffles_by_itself_is_not_looked_at(tmp_path: Path) -> None:
     file, loader = program(tmp_path), Loader()
-    how: dict[str, Any] = {"out": tmp_path / "run", "lowering": "std", "settings": {"train.steps": 3}}
+    how: dict[str, Any] = {"lowering": "std", "settings": {"train.steps": 3}}
     api.fit(file, data=loader, **how)
-    assert loader.begun == 2  # to see the size of a batch, and to train
-    api.fit(file, data=loader, resume=True, **how)
+    begun = loader.begun
+    api.fit(file, data=loader, out=tmp_path / "run", **how)
+    assert loader.begun == 2 * begun
+    api.fit(file, data=loader, out=tmp_path / "run", resume=True, **how)
 
 
 def test_much_data_are_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> None:

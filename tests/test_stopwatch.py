@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from math import inf, isfinite
+from pathlib import Path
 
 import pytest
 
 from netdsl import ops, stopwatch, tune
 from netdsl.ir.graph import Graph
+from netdsl.passes.gradient import gradients
 from netdsl.stopwatch import Stopwatch, timed
 
 
@@ -16,6 +19,17 @@ def graph(elements: int = 4) -> Graph:
     made = Graph("small")
     x = ops.add(made.input("x", (elements,)), made.input("number", ()))
     made.output("y", ops.relu(ops.add(x, made.input("w", (elements,)))))
+    return made
+
+
+def convolution(batch: int) -> Graph:
+    """With its gradients, as a step has them."""
+    made = Graph("conv")
+    x, w = made.input("x", (batch, 3, 6, 6)), made.input("w", (8, 3, 3, 3))
+    loss = ops.reduce_sum(ops.conv(x, w, pads=(1,) * 4), (0, 1, 2, 3), keepdims=False)
+    for name, dx in zip("xw", gradients(loss, [x, w]), strict=True):
+        assert dx is not None
+        made.output(f"d{name}", dx)
     return made
 
 
@@ -61,6 +75,46 @@ def test_no_process_at_all_is_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stopwatch.sys, "executable", "/nowhere/python")
     with Stopwatch(1) as watch:
         assert watch.seconds(graph(), 0.01) == inf
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_who_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, reads: bool) -> None:
+    """Whether it takes the request, of which a pipe has no room for all, or not."""
+    program = f"import sys, time; {reads} and sys.stdin.buffer.read(2**21); time.sleep(1000)"
+
+    def begin() -> subprocess.Popen[bytes]:
+        begun.append(subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        return begun[-1]
+
+    begun: list[subprocess.Popen[bytes]] = []
+    monkeypatch.setattr(stopwatch, "_begin", begin)
+    long = graph()
+    monkeypatch.setattr(long, "name", "n" * 2**20)
+    with Stopwatch(1, 0.2) as watch:
+        assert watch.seconds(long, 0.01) == inf
+        assert watch.hung
+        assert watch.seconds(graph(), 0.01) == inf
+    assert len(begun) == 1, "no other waits as long"
+    assert begun[0].poll() is not None, "nothing is left behind"
+
+
+def test_a_step_that_hangs_is_computed_plainly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NETDSL_CACHE", str(tmp_path))
+    monkeypatch.setattr(tune, "PATIENCE", 0.2)
+    sleeper = [sys.executable, "-c", "import time; time.sleep(1000)"]
+    how = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    monkeypatch.setattr(stopwatch, "_begin", lambda: subprocess.Popen(sleeper, **how))  # type: ignore[call-overload]
+    monkeypatch.setattr(tune, "questions", lambda *_: [])
+    with pytest.warns(tune.MeasuringHangs, match="standard ops"):
+        assert tune.choose(convolution(2), 8) == {"lowering": "std"}
+    assert not list(tmp_path.iterdir()), "nothing was measured that could be remembered"
+
+
+@pytest.mark.parametrize("batch", [10, 1000])
+def test_the_limit_grows_with_the_work(batch: int) -> None:
+    """The convolution and both of its gradients multiply alike; two runs."""
+    work = 2 * 3 * batch * (8 * 6 * 6) * (3 * 3 * 3)
+    assert tune.limit(convolution(batch)) - tune.PATIENCE == pytest.approx(work / tune.SLOWEST)
 
 
 def test_a_slow_run_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
