@@ -34,10 +34,14 @@ REORDERED = {
 }
 """OpenVINO (2024.0 to 2026.4) inverts such a permutation where Gather is given its axis as 1, and not as -3."""
 
-BY_RULE = ("perceptron", "efficientnet_b6", "efficientnet_b7")
-"""Nets whose drawn weights prove nothing: a perceptron begins with zeros, and the deepest EfficientNets, whose batch
-norms have seen no data, blow rounding up to the size of the logits: onnxruntime then differs as much from itself, with
-its optimizer off."""
+BY_RULE = ("logistic", "perceptron", "svm", "svm_rff", "timit_dnn", "efficientnet_b6", "efficientnet_b7")
+"""Nets whose drawn weights prove nothing: a perceptron and its kin begin with zeros, and the deepest EfficientNets,
+whose batch norms have seen no data, blow rounding up to the size of the logits: onnxruntime then differs as much from
+itself, with its optimizer off."""
+
+REFUSED = {("tract", f"{name}_caffe"): "Invalid axis" for name in ("resnet", "resnet50", "resnet101", "resnet152")}
+"""What a tool does not take, and the last of what it says: tract (0.22, 0.23) would skip places, for a convolution of
+1x1 with a stride, before the sum of branches that it has reshaped for itself."""
 
 NETS: dict[str, Callable[[], Net]] = {
     **{name: partial(open_net, name) for name in zoo()},
@@ -72,6 +76,8 @@ def case(name: str, opset: int) -> tuple[bytes, Arrays, Arrays]:
         given[x.name] = (
             numbers.integers(0, 256, shape, np.uint8) if pixels else numbers.standard_normal(shape, np.float32)
         )
+        if name == "svm_rff":
+            given[x.name] *= 255  # which it divides by: cosines of nearly 0 would all be alike
     names = [y.name for y in session.get_outputs()]
     return model, given, dict(zip(names, session.run(names, given), strict=True))
 
@@ -124,6 +130,10 @@ def compare(tool: str, name: str, opset: int) -> float:
 @pytest.mark.parametrize("tool", TOOLS)
 @pytest.mark.parametrize("name", NETS)
 def test_another_tool_gets_the_same_logits(name: str, tool: str) -> None:
+    if (tool, name) in REFUSED:
+        with pytest.raises(Exception, match=REFUSED[tool, name]):
+            compare(tool, name, OPSET)
+        return
     worst = compare(tool, name, OPSET)
     print(f"{worst:.1e}")  # for -rP
     assert worst <= TOLERANCE
