@@ -60,6 +60,26 @@ def environment(**changes: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), **changes}
 
 
+PEAK = """
+from pathlib import Path
+status = Path("/proc/self/status")
+lines = status.read_text().splitlines() if status.exists() else ["VmHWM: 0"]
+print(*(line.split()[1] for line in lines if line.startswith("VmHWM")))
+"""
+
+
+def weighed(code: str, *arguments: str, cwd: Path) -> tuple[subprocess.CompletedProcess[str], int]:
+    """Python in a process of its own, and the bytes that it took at most; 0 where the system does not tell.
+
+    `ru_maxrss` would not do: a process inherits it from the one that began it, which has run other tests.
+    """
+    command = [sys.executable, "-c", code + PEAK, *arguments]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment())
+    assert done.returncode == 0, done.stderr
+    done.stdout, _, peak = done.stdout.rstrip().rpartition("\n")
+    return done, int(peak) * 1024
+
+
 def spawn(*arguments: object, cwd: Path, stdin: bytes = b"", **changes: str) -> subprocess.CompletedProcess[bytes]:
     """`python -m netdsl` in a process of its own."""
     return subprocess.run(
