@@ -26,7 +26,7 @@ SHARE = 50
 BEST = "best.safetensors"
 VALIDATION = "validation_"
 
-EPOCH_SECONDS, SECONDS = 1.0, 60.0
+EPOCH_SECONDS, SECONDS = 5.0, 60.0
 """At least so long after the last one, at the end of an epoch and within one."""
 
 
