@@ -80,7 +80,7 @@ def test_batch_norms_are_applied_again_in_the_blocked_layout() -> None:
 
     def trained(one: Graph) -> dict:
         finished, model = Finished(one, {}, frozenset()), emit(one).model.SerializeToString()
-        runner = Runner(graph, model, state, finished=finished, layouts=lowered.layouts, threads=1)
+        runner = Runner(graph, model, dict(state), finished=finished, layouts=lowered.layouts, threads=1)
         for _ in range(3):
             runner.step(feeds)
         return {**runner.state(), LOSS: runner.result(LOSS)}

@@ -162,7 +162,7 @@ def test_a_runner_goes_on_from_what_the_step_before_left():
     feeds = {name: array.astype(array.dtype.str.replace("f8", "f4")) for name, array in feeds_of(graph).items()}
     state = {name: feeds.pop(name) for name in list(feeds) if name not in graph.inputs}
     state = initial_state(graph, {name: array for name, array in state.items() if name in graph.parameters})
-    runner = Runner(graph, model, state)
+    runner = Runner(graph, model, dict(state))
     step, expected = Doubles(graph), state
     for number in range(3):
         runner.step(feeds)

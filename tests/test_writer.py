@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ import netdsl
 from netdsl.files import CannotWrite
 from netdsl.train import folder as folders
 from netdsl.train import keeper as keepers
+from netdsl.train import runner as runners
 from netdsl.train.birth import Diverged
 from netdsl.train.checkpoint import Checkpoint, checkpoints, read_checkpoint
 from netdsl.train.log import Log
 from netdsl.train.writer import Writer
+from tests.cli_tools import weighed
 
 PROGRAM = """
 net small { input x 4; dense 8; dense 3 }
@@ -84,6 +87,53 @@ def test_a_checkpoint_is_of_the_moment_when_it_was_asked_for(program: Path, monk
         assert each.state["step"] == at.step
         assert each.about["epoch_loss"][1] == at.batch
         assert each.about["measures"]["accuracy"]["count"] == 5 * at.batch
+
+
+@pytest.mark.parametrize("lowering", ["std", "blk"])
+def test_large_states_are_written_as_small_ones_are(
+    program: Path, monkeypatch: pytest.MonkeyPatch, lowering: Literal["std", "blk"]
+) -> None:
+    def trained(name: str, epochs: int) -> netdsl.Trained:
+        settings = {"train.epochs": epochs}
+        run = program.parent / name
+        return netdsl.fit(program, out=run, resume=run.exists(), settings=settings, lowering=lowering, threads=1)
+
+    small = trained("small", 20)
+    monkeypatch.setattr(runners, "LARGE", 1)
+    trained("large", 10)
+    large = trained("large", 20)
+    for key in small.best:
+        np.testing.assert_array_equal(large.best[key], small.best[key])
+        np.testing.assert_array_equal(large.weights[key], small.weights[key])
+    for name in ("best.safetensors", "last.safetensors", "metrics.csv", "best.onnx"):
+        assert (program.parent / "large" / name).read_bytes() == (program.parent / "small" / name).read_bytes()
+    last = {
+        run: read_checkpoint(str(program.parent / run / "checkpoints/0020.safetensors")) for run in ("small", "large")
+    }
+    for key, array in last["small"].state.items():
+        np.testing.assert_array_equal(last["large"].state[key], array)
+
+
+LARGE = """
+import sys
+from netdsl.cli import main
+from netdsl.train import runner
+if sys.argv[1] == "small":
+    runner.LARGE = 2**40
+assert main(["train", "large.net", "--out", sys.argv[1], "--threads", "1"]) == 0
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell what a process took at most")
+def test_large_states_are_not_copied(tmp_path: Path) -> None:
+    """Weights of 67 MB and their momentum."""
+    np.savez(tmp_path / "data.npz", x=np.ones((4, 4096), "f4"), y=np.zeros(4, "i8"))
+    (tmp_path / "large.net").write_text(
+        "net large { input x 4096; dense 4096 init zeros bias off; dense 3 }\n"
+        'train large { data npz "data.npz"; loss cross_entropy; optimizer sgd lr 0.1 momentum 0.9; batch 4; epochs 1 }'
+    )
+    peaks = {which: weighed(LARGE, which, cwd=tmp_path)[1] for which in ("small", "large")}
+    assert peaks["large"] < peaks["small"] - 100e6
 
 
 @pytest.mark.parametrize("which", ["best.safetensors", "checkpoint"])

@@ -99,7 +99,7 @@ def fit(
         return _kept(recipe, module, where, data, validate, begin, how, epoch, resume=resume, force=force)
     trainer = _trainer(recipe, data, validate, begin, how, epoch)
     trainer.run()
-    return _trained(trainer)
+    return _trained(trainer, trainer.best_weights)
 
 
 def _texts(settings: Mapping[str, object]) -> list[str]:
@@ -143,7 +143,7 @@ def _kept(
         trainer.keep()
         assert trainer.keeper is not None
         trainer.keeper.finish(trainer)
-        return _trained(trainer)
+        return _trained(trainer, trainer.keeper.read_best())
 
 
 def _trainer(
@@ -188,6 +188,6 @@ def _progress(epoch: Callable[[dict[str, float]], object] | None) -> Any:
     return Remembered(epoch)
 
 
-def _trained(trainer: Trainer) -> Trained:
+def _trained(trainer: Trainer, best: Mapping[str, NDArray[Any]] | None) -> Trained:
     last = trainer.weights()
-    return Trained(Net(trainer.recipe.net), last, trainer.best_weights or last, trainer.progress.history)
+    return Trained(Net(trainer.recipe.net), last, best or last, trainer.progress.history)

@@ -10,6 +10,7 @@ from netdsl.train.curves import chart
 from netdsl.train.folder import CHECKPOINTS, CURVES
 from netdsl.train.log import read_columns, read_rows
 from netdsl.train.models import write_model, write_weights
+from netdsl.weights.safetensors import SafetensorsWeights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,9 +71,18 @@ class Keeper:
         wait = min(EPOCH_SECONDS, self._seconds) if trainer.position.batch == 0 else self._seconds
         return past >= max(wait, SHARE * self._cost)
 
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Begin to write a checkpoint, which nobody changes any more, the best weights before it. Raises CannotWrite,
-        of this one or later."""
+    def better(self, trainer: Trainer) -> None:
+        """Keep the weights of the best epoch so far: large ones on the disk at once, others with the next checkpoint.
+        Raises CannotWrite."""
+        if trainer.runner.is_large:
+            self.folder.writer.wait()
+            write_weights(self.folder.file(BEST), trainer.live_weights())
+        else:
+            self.best = trainer.weights()
+
+    def save(self, checkpoint: Checkpoint, *, now: bool = False) -> None:
+        """Begin to write a checkpoint, which nobody changes any more, the best weights before it; or write it `now`.
+        Raises CannotWrite, of this one or later."""
         if checkpoint.position.step == self._step:
             return
         self.folder.writer.wait()
@@ -94,6 +104,8 @@ class Keeper:
             self._cost = self._last - begin
 
         self.folder.writer.begin(write)
+        if now:
+            self.folder.writer.wait()
 
     def finish(self, trainer: Trainer) -> None:
         """Write what a run leaves when it ends, or is ended: the best and the last model, and the curves. Raises
@@ -103,14 +115,19 @@ class Keeper:
             write_weights(self.folder.file(BEST), self.best)
             self.best = None
         last, best = self.folder.file("last.safetensors"), self.folder.file(BEST)
-        write_weights(last, trainer.weights())
+        write_weights(last, trainer.live_weights())
         if trainer.best is None:
-            write_weights(best, trainer.weights())
+            write_weights(best, trainer.live_weights())
         for which in ("last", "best"):
             write_model(self.folder.file(f"{which}.onnx"), trainer.recipe.net, self.folder.file(f"{which}.safetensors"))
         self.draw()
         if self.board is not None:
             self.board.close()
+
+    def read_best(self) -> dict[str, Array]:
+        """The weights of the best epoch, of a run that is finished."""
+        file = SafetensorsWeights(self.folder.file(BEST))
+        return {name: file.read(name) for name in file.entries}
 
     def draw(self) -> None:
         """Write the curves of what is logged so far. Raises CannotWrite."""

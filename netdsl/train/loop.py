@@ -88,15 +88,17 @@ class Trainer:
         return self.position.step >= self.steps
 
     def keep(self) -> None:
-        """Make a checkpoint. Raises Diverged where a weight is no number."""
+        """Make a checkpoint: of a large state at once, and beside the training of a copy. Raises Diverged where a
+        weight is no number."""
         if self.keeper is None:
             return
-        state = self.runner.state()
+        now = self.runner.is_large
+        state = self.runner.live() if now else self.runner.state()
         for name, array in state.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise self._blown(name)
         at = self.position
-        self.keeper.save(Checkpoint(state, Position(at.epoch, at.batch, at.step), self.about()))
+        self.keeper.save(Checkpoint(state, Position(at.epoch, at.batch, at.step), self.about()), now=now)
 
     def about(self) -> dict[str, Any]:
         """What a checkpoint keeps besides the state of the step."""
@@ -188,9 +190,10 @@ class Trainer:
             self.recipe.schedule.observe(value, better)
         if isfinite(value) and (self.best is None or (value > self.best if better == "higher" else value < self.best)):
             self.best, self.best_epoch = value, at.step / self.per_epoch
-            self.best_weights = self.weights()
             if self.keeper is not None:
-                self.keeper.best = self.best_weights
+                self.keeper.better(self)
+            else:
+                self.best_weights = self.weights()
         if self.keeper is not None:
             self.keeper.row(self.last, self.progress.epoch_seconds(), self.epoch_loss.count * self.recipe.batch)
         self.progress.epoch(self, self.last)
@@ -213,8 +216,11 @@ class Trainer:
 
     def weights(self) -> dict[str, Array]:
         """The net's weights and running statistics as copies."""
-        values = self.runner.values()
-        return {name: values[name].numpy().copy() for name in self.recipe.net.parameters}
+        return {name: np.array(array) for name, array in self.live_weights().items()}
+
+    def live_weights(self) -> Mapping[str, Array]:
+        """The same, without copies: they are good until the next step."""
+        return self.runner.live(self.recipe.net.parameters)
 
     def _diverged(self, what: str, feeds: Mapping[str, Array]) -> Diverged:
         at = self.position

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,13 +15,16 @@ from netdsl.session import Session, failed
 from netdsl.step import LOSS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator
 
     from netdsl.ir.graph import Graph, Value
     from netdsl.passes.blocked import Layout
 
     Array = np.ndarray[Any, np.dtype[Any]]
     Arrays = dict[str, Array]
+
+LARGE = 2**26
+"""Bytes of a large state."""
 
 
 class Runner:
@@ -47,7 +51,7 @@ class Runner:
         self,
         graph: Graph,
         model: bytes,
-        state: Mapping[str, Array],
+        state: Arrays,
         *,
         finished: Finished | None = None,
         layouts: Mapping[str, Layout] | None = None,
@@ -56,8 +60,8 @@ class Runner:
         allow_fallback: bool = False,
     ) -> None:
         """`model` is the emitted graph, or what it was `finished` to; `layouts` say how it takes what does not lie
-        plainly. `state` has an array for each parameter and each part of the graph's state, plainly, and is copied.
-        Raises NoProvider and FellBack."""
+        plainly. `state` has an array for each parameter and each part of the graph's state, plainly; each is copied and
+        taken out of it, so that there is no second state as large. Raises NoProvider and FellBack."""
         self.graph = graph
         self._finished = finished or Finished(graph, {}, frozenset())
         self._layouts = layouts or {}
@@ -70,7 +74,7 @@ class Runner:
             in_order=finished is not None,
         )
         self._session = opened.native
-        first = {name: self._encoded(name, state[name]) for name in {**graph.parameters, **graph.state}}
+        first = {name: self._encoded(name, state.pop(name)) for name in {**graph.parameters, **graph.state}}
         once = self._once() if opened.provider == "cpu" else {*graph.parameters} - {*graph.state}
         second = {name: array if name in once else array.copy() for name, array in first.items()}
         self._sets = first, second
@@ -104,23 +108,31 @@ class Runner:
 
     def state(self) -> Arrays:
         """The state after the last step, and the parameters that no step changes, by name, as copies."""
-        return self._plain(self._turn)
+        return {name: np.array(array) for name, array in self.live().items()}
+
+    def live(self, names: Iterable[str] | None = None) -> Mapping[str, Array]:
+        """The same, or what is named of it, without a copy where it lies plainly, one after the other as they are asked
+        for: it is good until the next step."""
+        return Live(self, self._turn, names)
 
     def values(self) -> dict[str, Any]:
-        """The same, as onnxruntime has it, without a copy where it lies plainly: it is good until the next step."""
-        return {name: _value(self._decoded(name, array)) for name, array in self._sets[self._turn].items()}
+        """The same, as onnxruntime has it."""
+        return {name: _value(array) for name, array in self.live().items()}
 
     def before(self) -> Arrays:
         """What the last step began with, by name, as copies; large states only if the step's loss was not finite."""
-        return self._plain(self._turn if self._stopped else self._turn ^ 1)
+        before = Live(self, self._turn if self._stopped else self._turn ^ 1)
+        return {name: np.array(array) for name, array in before.items()}
+
+    @property
+    def is_large(self) -> bool:
+        """Whether a copy of the state is worth avoiding."""
+        return sum(array.nbytes for array in self._sets[self._turn].values()) >= LARGE
 
     def restore(self, state: Mapping[str, Array]) -> None:
         """Go on from a state."""
         for name, array in self._sets[self._turn].items():
             array[...] = self._encoded(name, state[name])
-
-    def _plain(self, turn: int) -> Arrays:
-        return {name: np.array(self._decoded(name, array)) for name, array in self._sets[turn].items()}
 
     def _encoded(self, name: str, array: Array) -> Array:
         """A copy as the session takes it."""
@@ -147,6 +159,26 @@ class Runner:
             if name in self._finished.graph.state:
                 binding.bind_ortvalue_output(name + NEXT, _value(array))
         return binding
+
+
+class Live(Mapping[str, "Array"]):
+    """A runner's arrays after or before a step, each laid out plainly when it is asked for."""
+
+    __slots__ = ("_names", "_runner", "_turn")
+
+    def __init__(self, runner: Runner, turn: int, names: Iterable[str] | None = None) -> None:
+        self._runner = runner
+        self._turn = turn
+        self._names = list(runner._sets[turn] if names is None else names)
+
+    def __getitem__(self, name: str) -> Array:
+        return self._runner._decoded(name, self._runner._sets[self._turn][name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def initial_state(graph: Graph, weights: Mapping[str, Array]) -> Arrays:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from netdsl.ir.graph import Graph
-    from netdsl.train.runner import Array
+    from netdsl.train.runner import Arrays
 
 
 class Choices:
@@ -55,8 +55,8 @@ def default_threads() -> int:
     return os.cpu_count() or 1
 
 
-def prepare(graph: Graph, state: Mapping[str, Array], choices: Choices) -> Runner:
-    """A runner of a step, with the state that it begins with. `auto` becomes what it was chosen to be.
+def prepare(graph: Graph, state: Arrays, choices: Choices) -> Runner:
+    """A runner of a step, with the state that it begins with, which it takes. `auto` becomes what it was chosen to be.
 
     Raises NoProvider and FellBack.
     """

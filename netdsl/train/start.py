@@ -141,7 +141,7 @@ def _lines(recipe: str) -> list[str]:
 
 def go_on(trainer: Trainer, checkpoint: Checkpoint) -> None:
     """Bring a training to where a checkpoint was made. Raises OtherRun where it does not fit."""
-    state = {name: array.shape for name, array in trainer.runner.state().items()}
+    state = {name: array.shape for name, array in trainer.runner.live().items()}
     if state != {name: array.shape for name, array in checkpoint.state.items()}:
         raise OtherRun("the checkpoint has other weights than the net")
     then, now = checkpoint.about["examples"], len(trainer.dataset)
