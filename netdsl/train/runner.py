@@ -37,7 +37,6 @@ class Runner:
     __slots__ = (
         "_bindings",
         "_finished",
-        "_inputs",
         "_layouts",
         "_outputs",
         "_session",
@@ -78,7 +77,6 @@ class Runner:
         once = self._once() if opened.provider == "cpu" else {*graph.parameters} - {*graph.state}
         second = {name: array if name in once else array.copy() for name, array in first.items()}
         self._sets = first, second
-        self._inputs = {name: _value(_zeros(x)) for name, x in graph.inputs.items()}
         self._outputs = {name: _zeros(y) for name, y in graph.outputs.items()}
         self._bindings = [self._bind(before, after) for before, after in (self._sets, self._sets[::-1])]
         self._turn = 0
@@ -90,10 +88,11 @@ class Runner:
         Where the loss is not finite the state may stay what it was. Raises RunFailed, as at an index that an embedding
         does not have.
         """
+        binding = self._bindings[self._turn]
         for name, array in feeds.items():
-            self._inputs[name].update_inplace(array)
+            binding.bind_ortvalue_input(name, _value(np.asarray(array, order="C")))
         try:
-            self._session.run_with_iobinding(self._bindings[self._turn])
+            self._session.run_with_iobinding(binding)
         except Exception as error:
             if LOSS not in self._outputs or np.isfinite(self.result(LOSS)):
                 raise failed(self.graph.name, error) from None
@@ -149,8 +148,6 @@ class Runner:
 
     def _bind(self, before: Arrays, after: Arrays) -> Any:
         binding = self._session.io_binding()
-        for name, value in self._inputs.items():
-            binding.bind_ortvalue_input(name, value)
         for name, array in self._finished.split(before).items():
             binding.bind_ortvalue_input(name, _value(array))
         for name, array in self._outputs.items():
