@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from netdsl.ir.graph import Graph
 
-REVISION = 2
+REVISION = 3
 """Of the recipes: what was measured before another is measured again."""
 
 SECONDS = 0.3
