@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,10 @@ GOLDEN = Path(__file__).parent / "golden"
 # No test depends on time, and CI tries the same examples each time.
 settings.register_profile("netdsl", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("netdsl")
+
+# A shell lets what runs in its background ignore interrupts, and that is inherited: by the commands of the tests, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
