@@ -11,7 +11,7 @@ import struct
 import threading
 import tracemalloc
 import zipfile
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
@@ -191,11 +191,20 @@ def test_the_attacks_are_attacks(tmp_path: Path, attack: str) -> None:
     assert (tmp_path / "canary").exists()
 
 
-@pytest.mark.parametrize("name", ["builtins.exec", "numpy.ndarray", "argparse.ArgumentParser", "a.b.Net"])
+@pytest.mark.parametrize("name", ["builtins.exec", "numpy.matrix", "argparse.ArgumentParser", "a.b.Net"])
 def test_a_name_is_refused_by_name(tmp_path: Path, name: str) -> None:
     module, _, word = name.rpartition(".")
     hostile = Pickler().dump({"a": A, "x": Raw(f"c{module}\n{word}\n".encode())})
     assert f"asks for `{name}`, and is not read" in refusal(write(tmp_path / "w.pth", {"a": A}, pickle=hostile))
+
+
+@pytest.mark.parametrize("name", ["torch._utils._rebuild_qtensor", "torch.ComplexFloatStorage"])
+def test_tensors_of_other_kinds_are_refused_as_such(tmp_path: Path, name: str) -> None:
+    module, _, word = name.rpartition(".")
+    other = Pickler().dump({"a": A, "x": Raw(f"c{module}\n{word}\n".encode())})
+    told = refusal(write(tmp_path / "w.pth", {"a": A}, pickle=other))
+    assert f"asks for `{name}`" in told
+    assert "sparse, quantised, complex" in told
 
 
 BESIDE = {
@@ -208,6 +217,8 @@ BESIDE = {
     "paths": [Path("/a"), PurePosixPath("b"), PureWindowsPath("c:/d")],
     "raw": b"\xff\x00",
     "kinds": {"a", 1},
+    "milestones": Counter({30: 1, 60: 1}),
+    "generators": [np.arange(5), np.array(["a", "b"]), bytearray(b"ab"), 1 + 2j],
 }
 
 
@@ -409,6 +420,7 @@ def test_damaged_members(tmp_path: Path) -> None:
     assert "declares 4,294,967,040 bytes that are not there" in refusal(
         changed(fresh(), b"PK\x01\x02", 20, struct.pack("<II", 2**32 - 256, 2**32 - 256), last=True)
     )
+    assert "bytes that are not there" in refusal(changed(fresh(), b"PK\x05\x06", 16, struct.pack("<I", 2**24)))
     for cut in (1, 30, 200, 400):
         data = Path(fresh()).read_bytes()
         path.write_bytes(data[:-cut])

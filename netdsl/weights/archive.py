@@ -64,7 +64,7 @@ class ZipMembers:
         if member.compress_type not in METHODS:
             raise self.bad(f"its member {name} is compressed by the unknown method {member.compress_type}")
         packed = member.compress_type != zipfile.ZIP_STORED
-        if member.header_offset + member.compress_size > self._size or (
+        if not 0 <= member.header_offset <= self._size - member.compress_size or (
             not packed and member.compress_size != member.file_size
         ):
             raise self.bad(f"its member {name} declares {member.file_size:,} bytes that are not there")

@@ -51,18 +51,24 @@ def _unused(*_: object) -> Inert:
 
 UNUSED = Function(_unused)
 TYPES = ("int", "float", "str", "bool", "list", "dict")
+ARRAYS = ("multiarray._reconstruct", "numeric._frombuffer")
+CALLED = ("set", "frozenset", "complex", "bytearray")
 TORCH_TYPES = "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64 complex64 complex128"
 
 BYSTANDERS: dict[str, object] = {
     "_codecs.encode": Function(_encoded),
     "argparse.Namespace": UNUSED,
+    "collections.Counter": UNUSED,
     "collections.defaultdict": Function(_default_dict),
     "numpy.dtype": Function(_type),
     **{f"numpy.{core}.multiarray.scalar": Function(_scalar) for core in ("core", "_core")},
+    **{f"numpy.{core}.{make}": UNUSED for core in ("core", "_core") for make in ARRAYS},
+    "numpy.ndarray": Inert(),
     "torch.device": UNUSED,
+    "torch.serialization._get_layout": UNUSED,
     **{f"torch.{name}": Inert() for name in TORCH_TYPES.split()},
     **{f"{module}.{name}": Inert() for module in ("builtins", "__builtin__") for name in TYPES},
-    **{f"{module}.{name}": UNUSED for module in ("builtins", "__builtin__") for name in ("set", "frozenset")},
+    **{f"{module}.{name}": UNUSED for module in ("builtins", "__builtin__") for name in CALLED},
     **{
         f"{module}.{pure}{system}Path": UNUSED
         for module in ("pathlib", "pathlib._local")

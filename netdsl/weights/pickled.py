@@ -144,6 +144,7 @@ OPERATIONS: dict[int, Callable[[Machine], None]] = {
         "B": _bytes("<I"),
         "C": _bytes("<B"),
         "\x8e": _bytes("<Q"),
+        "\x96": _bytes("<Q"),  # a bytearray
         ")": lambda m: m.push(()),
         "\x85": _tuple(1),
         "\x86": _tuple(2),

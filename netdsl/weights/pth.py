@@ -239,12 +239,14 @@ def storage_of(identifier: object) -> Storage:
 
 
 def asks_for(name: str, path: str) -> BadWeightFile:
-    """The refusal of a file whose pickle has a name that is no tensor's."""
-    return BadWeightFile(
-        f"{escape(path)} asks for `{escape(name[:200])}`, and is not read: "
-        "a pickle can run programs, and this one holds more than tensors",
-        CONVERT,
-    )
+    """The refusal of a file whose pickle has a name that is none of plain tensors'."""
+    asks = f"{escape(path)} asks for `{escape(name[:200])}`, and is not read: "
+    if name.startswith(("torch._utils._rebuild_", "torch.Complex")):
+        return BadWeightFile(
+            asks + "it holds a tensor that is none of plain numbers, but sparse, quantised, complex or of a rare type",
+            "save it dense and in floats: `tensor.to_dense()`, `.dequantize()`, `.float()`",
+        )
+    return BadWeightFile(asks + "a pickle can run programs, and this one holds more than tensors", CONVERT)
 
 
 def values(tensor: Tensor, data: Callable[[int, int], Bytes], *, is_big: bool) -> Array:
