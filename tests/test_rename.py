@@ -224,6 +224,8 @@ def test_a_rule_that_changes_nothing_is_told(tmp_path: Path) -> None:
     net = small(tmp_path)
     with pytest.raises(BadRename, match=r"--rename 'zzz' 'b' changes no name of the mapping, which has l.0.weight"):
         fit(net, MappedWeights(ARRAYS), rules=given([("zzz", "b")]))
+    with pytest.raises(BadRename, match=r"which has l\.0\.weight$"):
+        fit(net, MappedWeights({"l.0.weight": ARRAYS["l.0.weight"]}), rules=given([("zzz", "b")]))
 
 
 # --- what a misfit says --------------------------------------------------------------------------------------------

@@ -123,6 +123,6 @@ def check_used(rules: Iterable[Rule], file: WeightFile) -> None:
     for rule in rules:
         after = {rule.apply(name) for name in names}
         if after == names:
-            known = ", ".join(map(escape, list(file.entries)[:5]))
-            raise BadRename(f"{rule.place} changes no name of {escape(file.path)}, which has {known}, …")
+            known = ", ".join(map(escape, list(file.entries)[:5])) + ", …" * (len(file.entries) > 5)
+            raise BadRename(f"{rule.place} changes no name of {escape(file.path)}, which has {known}")
         names = after
