@@ -373,6 +373,22 @@ def test_batches_of_any_sizes_are_cut_to_one(sizes: tuple[int, ...]) -> None:
     assert len(list(stream.batches(5, seed=0, epoch=0))) == 4
 
 
+@pytest.mark.parametrize("size", [2, 5, 10])
+def test_a_source_may_fill_the_same_arrays_again(size: int) -> None:
+    def refilled() -> Iterator[tuple[Array, Array]]:
+        held = None
+        for x, y in parts(*(size,) * (20 // size)):
+            held = held or (np.empty_like(x), np.empty_like(y))
+            held[0][:], held[1][:] = x, y
+            yield held
+
+    x, y = digits(20)
+    for data in (Stream(lambda _: refilled(), wanted(1, 5, 4)), from_batches(refilled(), wanted(1, 5, 4))):
+        batches = list(data.batches(5, seed=0, epoch=0, shuffle=False))
+        np.testing.assert_array_equal(np.concatenate([batch["x"] for batch in batches]), x)
+        assert [label for batch in batches for label in batch["y"]] == y.tolist()
+
+
 def test_a_stream_is_augmented_alike_from_any_position() -> None:
     stream = Stream(list(parts(4, 8, 2, 9)), wanted(1, 5, 4))
     whole = list(stream.batches(3, seed=1, epoch=2, augment=FLIP))

@@ -37,9 +37,10 @@ class Stream(Examples):
     x and y are arrays, or mappings of arrays where there are several inputs or targets. `source` is an iterable that
     can be begun again each epoch, or a function that takes the epoch and returns one. It is trusted to give the same
     for the same epoch: a run that goes on in the middle reads what was used already, and forgets it. The order is the
-    source's own. Each part is checked as it comes, as data sets are before training. `length` is how many examples an
-    epoch has; where it is not given and is asked for, epoch 0 is gone through once. Raises BadStream for a generator,
-    which has but one epoch: `from_batches` keeps what it gives.
+    source's own. Arrays may be filled again as soon as the next part is asked for. Each part is checked as it comes, as
+    data sets are before training. `length` is how many examples an epoch has; where it is not given and is asked for,
+    epoch 0 is gone through once. Raises BadStream for a generator, which has but one epoch: `from_batches` keeps what
+    it gives.
     """
 
     __slots__ = ("_length", "_source", "_wanted")
@@ -143,7 +144,7 @@ def _parts(source: Iterable[object], wanted: Wanted, what: str, numbers: Iterabl
 
 def from_batches(source: Iterable[object], wanted: Wanted) -> Dataset:
     """A data set of all batches (x, y) of an iterable, a generator too, kept in memory."""
-    parts = list(_parts(source, wanted, "item"))
+    parts = [_copied(part) for part in _parts(source, wanted, "item")]
     if not parts:
         raise NoExamples("the iterable gives no batches")
     whole = _joined(parts)
@@ -165,17 +166,22 @@ def _cut(parts: Iterator[Part], batch: int, drop_last: bool) -> Iterator[Part]:
     kept: list[Part] = []
     count = 0
     for part in parts:
-        kept.append(part)
         count += len(next(iter(part.values())))
         if count < batch:
+            kept.append(_copied(part))
             continue
-        whole = _joined(kept)
+        whole = _joined([*kept, part])
         for at in range(0, count - batch + 1, batch):
             yield {name: array[at : at + batch] for name, array in whole.items()}
         kept = [{name: array[count - count % batch :] for name, array in whole.items()}]
         count %= batch
     if count and not drop_last:
         yield _joined(kept)
+
+
+def _copied(part: Part) -> Part:
+    """The same, whatever becomes of the arrays that it was made of: many a source fills the same ones again."""
+    return {name: array.copy() for name, array in part.items()}
 
 
 def _joined(parts: list[Part]) -> Part:

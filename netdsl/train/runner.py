@@ -89,8 +89,10 @@ class Runner:
         does not have.
         """
         binding = self._bindings[self._turn]
-        for name, array in feeds.items():
-            binding.bind_ortvalue_input(name, _value(np.asarray(array, order="C")))
+        # The session reads them where they lie, and a copy that is made here has to outlive the run.
+        lying = {name: np.asarray(array, order="C") for name, array in feeds.items()}
+        for name, array in lying.items():
+            binding.bind_ortvalue_input(name, _value(array))
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:
