@@ -11,11 +11,16 @@ import numpy as np
 import pytest
 
 import netdsl
+from netdsl import ops
 from netdsl.data.errors import BadStream
+from netdsl.diagnostics.user_error import UserError
+from netdsl.emit import emit
+from netdsl.ir.graph import Graph
 from netdsl.report.confusion import lines, picture
 from netdsl.train import ahead as reading
 from netdsl.train.ahead import ahead
 from netdsl.train.birth import Diverged
+from netdsl.train.runner import Runner
 
 PROGRAM = """
 net small {
@@ -126,6 +131,58 @@ def test_a_function_of_the_epoch_needs_steps(program: Path) -> None:
 def test_data_that_are_none(program: Path) -> None:
     with pytest.raises(BadStream):
         netdsl.fit(program, data=3)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ([], "no batch of 8 examples"),
+        ([pair(5)], "no batch of 8 examples"),
+        ([*pair(5)], "item 0 is ndarray, and no pair"),
+    ],
+)
+def test_data_too_few_for_a_batch(program: Path, data: object, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        netdsl.fit(program, data=data)
+
+
+class Batches:
+    """As a `DataLoader` is: it has a length, and can be gone through again."""
+
+    def __init__(self, *items: Pair) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self.items)
+
+
+def test_all_of_one_item_are_used(program: Path) -> None:
+    assert netdsl.fit(program, data=Batches(pair())).history[-1]["step"] == 3 * 3
+
+
+@pytest.mark.parametrize("end", [{"train.epochs": 1}, {"train.steps": 3}])
+def test_a_function_validates(program: Path, end: dict[str, object]) -> None:
+    if "train.steps" in end:
+        program.write_text(PROGRAM.replace("epochs 3", "steps 3"))
+    pairs = [netdsl.fit(program, validate=v, settings=end).history for v in (pair(11), lambda epoch: [pair(11)])]
+    assert pairs[0] == pairs[1]
+
+
+def test_a_batch_that_lies_otherwise_is_read_whole() -> None:
+    """A copy that a step makes of it is there until the step has run."""
+    graph = Graph("sum")
+    names = ("a", "b", "c", "d")
+    for name in names:
+        graph.output(f"{name}s", ops.add(graph.input(name, (200, 300)), graph.input(f"{name}0", (1,))))
+    runner = Runner(graph, emit(graph).model.SerializeToString(), {})
+    rng = np.random.default_rng(0)
+    feeds = {name: np.asfortranarray(rng.standard_normal((200, 300)).astype(np.float32)) for name in names}
+    runner.step({**feeds, **{f"{name}0": np.zeros(1, np.float32) for name in names}})
+    for name in names:
+        np.testing.assert_array_equal(runner.result(f"{name}s"), feeds[name])
 
 
 def test_an_example_that_is_not_finite_is_named(program: Path) -> None:

@@ -64,6 +64,8 @@ def given(data: object, recipe: Recipe, *, training: bool) -> Examples:
         return from_arrays(_named(x, needed.inputs), _named(y, needed.targets), needed)
     if not callable(data) and not isinstance(data, Iterable):
         raise BadStream(f"data are a pair (x, y), or an iterable of such pairs, not {type(data).__name__}")
+    if not training and not isinstance(data, Sized):
+        return Stream(data, needed)
     known = _steps(data, recipe)
     return Batches(data, needed, recipe.batch, known or recipe.steps or 0, known is not None)
 
@@ -76,10 +78,10 @@ def _steps(data: Source, recipe: Recipe) -> int | None:
     """Of an epoch, as far as that is known. A last batch that may be smaller does not count where its size is not at
     hand. Raises BadStream where nothing says how long the training is."""
     if isinstance(data, (list, tuple)):
-        return sum(_length(item) for item in data) // recipe.batch
+        return max(1, sum(_length(item) for item in data) // recipe.batch)
     if isinstance(data, Sized) and isinstance(data, Iterable):
         first = next(iter(data), None)
-        return max(1, (len(data) - 1) * _length(first) // recipe.batch)
+        return max(1, max(1, len(data) - 1) * _length(first) // recipe.batch)
     if recipe.steps is None:
         raise BadStream("how many batches the iterable has is not known", "say how many `steps` the training has")
     return None
