@@ -173,6 +173,14 @@ def test_each_form_can_be_read(name: str) -> None:
     assert len(re.findall(" -> ", dot)) == len(re.findall(r" -->| -\.->", mermaid))
 
 
+def test_a_difference_tells_what_is_taken_from_what() -> None:
+    net = net_of("net n {\n  input x 4\n  sub { relu } { }\n  sub { } { relu }\n  div { } { sigmoid }\n}\n")
+    tree = ElementTree.fromstring(drawn(net, "svg"))
+    titles = "\n".join(each.text or "" for each in tree.iter("{http://www.w3.org/2000/svg}title"))
+    for words in ("sub: relu1 − x", "sub: sub1 − relu2", "div: sub2 ÷ sigmoid1"):
+        assert words in titles
+
+
 @pytest.mark.parametrize("name", ["small", "u"])
 @pytest.mark.parametrize("form", ["svg", "dot", "mmd"])
 def test_how_it_looks(name: str, form: str, golden: Callable[[str, str], None]) -> None:

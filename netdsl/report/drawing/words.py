@@ -81,10 +81,17 @@ def _title(row: Row, mates: list[Row]) -> str:
     node = row.node
     name = node.name if len(mates) == 1 else f"{node.name} … {mates[-1].node.name}"
     place = node.span.source.name.replace("\\", "/").rpartition("/")[2]
-    lines = [name, call(node.layer), f"{_ranged([mate.node.shape for mate in mates])}"]
+    lines = [name, _operation(node), f"{_ranged([mate.node.shape for mate in mates])}"]
     lines += [f"{row.params:,} weights"] if row.params and len(mates) == 1 else []
     lines += [f"{row.macs:,} MACs"] if row.macs and len(mates) == 1 else []
     return "\n".join([*lines, f"{place}:{node.span.source.position(node.span.start)[0]}"])
+
+
+def _operation(node: Node) -> str:
+    """A layer's call; of a difference or a quotient also what is taken from what, which its arrows do not tell."""
+    if node.layer.kind not in ("sub", "div"):
+        return call(node.layer)
+    return f"{call(node.layer)}: {f' {SIGNS[node.layer.kind]} '.join(x.name for x in node.inputs)}"
 
 
 def shapes(nodes: list[Node]) -> str:
