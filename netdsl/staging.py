@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
@@ -14,6 +15,14 @@ if TYPE_CHECKING:
 def name_beside(target: str) -> str:
     """A name in a target's folder that no other file has."""
     return os.path.join(os.path.dirname(target), f".netdsl-{os.urandom(6).hex()}.tmp")
+
+
+def remove_leftovers(folder: str) -> None:
+    """Remove the files that writers in a folder left behind when they were killed. Only for who writes there alone."""
+    for name in os.listdir(folder):
+        if re.fullmatch(r"\.netdsl-[0-9a-f]{12}\.tmp", name):
+            with suppress(OSError):
+                os.unlink(os.path.join(folder, name))
 
 
 class Staged:

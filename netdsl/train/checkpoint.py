@@ -95,6 +95,6 @@ def checkpoints(folder: str) -> list[str]:
 def prune_to(folder: str, keep: int) -> None:
     """Remove all but the newest checkpoints."""
     found = checkpoints(folder)
-    for path in found[: len(found) - keep]:
+    for path in found[: max(0, len(found) - keep)]:
         with suppress(OSError):
             os.unlink(path)

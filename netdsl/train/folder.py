@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from netdsl.diagnostics.terminal import escape
 from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
 from netdsl.files import CannotWrite, reason, write_atomically
+from netdsl.staging import remove_leftovers
 from netdsl.train.checkpoint import BadCheckpoint, Checkpoint, checkpoints, prune_to, read_checkpoint
 from netdsl.train.log import Log
 from netdsl.train.writer import Writer
@@ -135,7 +136,13 @@ class RunFolder:
         return None
 
     def cut(self, checkpoint: Checkpoint) -> None:
-        """Bring the logs back to a checkpoint. Raises BadCheckpoint."""
+        """Bring the logs back to a checkpoint, the newest that is whole: those behind it, which are not, go. Raises
+        BadCheckpoint."""
+        found = checkpoints(self.file(CHECKPOINTS))
+        whole = self.file(CHECKPOINTS, checkpoint.position.file)
+        for path in found[found.index(whole) + 1 :] if whole in found else ():
+            with suppress(OSError):
+                os.unlink(path)
         for log in self.logs:
             log.cut(checkpoint.about["logs"])
 
@@ -157,6 +164,9 @@ class RunFolder:
             raise FolderIsTaken(f"another process trains in {escape(self.path)} at this moment") from None
         except OSError:  # some network file systems cannot
             pass
+        else:
+            for folder in filter(os.path.isdir, (self.path, self.file(CHECKPOINTS))):
+                remove_leftovers(folder)
         try:
             with self._closed():
                 yield
