@@ -16,7 +16,9 @@ import pytest
 from safetensors import safe_open
 
 from netdsl.train.checkpoint import BadCheckpoint, Checkpoint, Position, checkpoints, prune_to, read_checkpoint
+from netdsl.train.folder import RunFolder
 from netdsl.train.log import Log, read_columns, read_rows
+from netdsl.train.run import chosen
 from tests.cli_tools import environment
 
 NET = """
@@ -174,6 +176,9 @@ def test_the_oldest_checkpoints_go(tmp_path: Path) -> None:
         "0009-000001.safetensors",
         "0010.safetensors",
     ]
+    for keep in (9, 6, 5):
+        prune_to(str(tmp_path), keep)
+        assert len(checkpoints(str(tmp_path))) == 5
     prune_to(str(tmp_path), 2)
     assert sorted(os.listdir(tmp_path)) == ["0009-000001.safetensors", "0010.safetensors", "notes.txt"]
 
@@ -196,3 +201,51 @@ def test_a_log_is_cut_back_to_where_it_was(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("")
     with pytest.raises(BadCheckpoint, match="0 bytes"):
         log.cut(sizes)
+
+
+def test_rows_are_written_whole_in_as_many_pieces_as_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a disk that is nearly full a part is written, and no error tells of it."""
+    log = Log(str(tmp_path), "metrics", ("step", "loss"), objects=False)
+    log.begin()
+    whole = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: whole(file, data[:3]))
+    log.add({"step": 100, "loss": 0.125})
+    log.close()
+    assert (tmp_path / "metrics.csv").read_text() == "step,loss\n100,0.125\n"
+
+
+def test_a_damaged_checkpoint_does_not_outlive_those_that_come(tmp_path: Path) -> None:
+    """With `keep 1` it would be the one that is kept."""
+    folder = RunFolder(str(tmp_path), [])
+    folder.begin({}, {})
+    for epoch in (1, 2, 3):
+        folder.save(Checkpoint({"w": np.zeros(3, np.float32)}, Position(epoch), {"logs": folder.lengths()}), 3)
+    for path in checkpoints(folder.file("checkpoints"))[1:]:
+        Path(path).write_bytes(b"")
+    found = folder.latest()
+    assert found is not None
+    folder.cut(found)
+    assert os.listdir(folder.file("checkpoints")) == [Position(1).file]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no folder can be locked")
+def test_what_a_kill_left_behind_goes(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for place in (tmp_path, tmp_path / "checkpoints"):
+        for name in (".netdsl-0123456789ab.tmp", ".netdsl-mine.tmp"):
+            (place / name).write_bytes(b"")
+    with RunFolder(str(tmp_path), []).alone():
+        left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.tmp"))
+    assert left == [".netdsl-mine.tmp", "checkpoints/.netdsl-mine.tmp"]
+
+
+def test_a_run_goes_on_as_it_was_computed() -> None:
+    about = {"lowering": "blk", "threads": 3, "provider": "cpu", "lowered": {"lowering": "blk", "recipes": {"a": 1}}}
+    checkpoint = Checkpoint({}, Position(1), about)
+    for lowering in (None, "auto", "blk"):
+        choices, notes = chosen(checkpoint, lowering=lowering, threads=None, provider="cpu")
+        assert choices.kept() == about
+        assert not notes
+    choices, notes = chosen(checkpoint, lowering="std", threads=1, provider="cpu")
+    assert (choices.lowering, choices.threads, choices.lowered) == ("std", 1, None)
+    assert notes == ["another lowering and threads than before: the last bits may differ from an unbroken run's"]

@@ -167,7 +167,7 @@ def test_all_of_one_item_are_used(program: Path) -> None:
 def test_a_function_validates(program: Path, end: dict[str, object]) -> None:
     if "train.steps" in end:
         program.write_text(PROGRAM.replace("epochs 3", "steps 3"))
-    pairs = [netdsl.fit(program, validate=v, settings=end).history for v in (pair(11), lambda epoch: [pair(11)])]
+    pairs = [netdsl.fit(program, validate=v, settings=end).history for v in (pair(11), lambda _: [pair(11)])]
     assert pairs[0] == pairs[1]
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from netdsl.elaborate.module import Module
     from netdsl.ir.recipe import Recipe
     from netdsl.train.loop import Trainer
+    from netdsl.train.session import Choices
     from netdsl.weights.file import WeightFile
 
 
@@ -92,12 +93,14 @@ def fit(
     how: dict[str, Any] = {
         "threads": None if threads is None else between("threads", threads, 1, LARGEST),
         "provider": provider,
+        "lowering": lowering,
     }
-    how["lowering"] = lowering
     if out is not None:
         where = os.fsdecode(out)
         return _kept(recipe, module, where, data, validate, begin, how, epoch, resume=resume, force=force)
-    trainer = _trainer(recipe, data, validate, begin, how, epoch)
+    from netdsl.train.run import chosen
+
+    trainer = _trainer(recipe, data, validate, begin, chosen(None, **how)[0], epoch)
     trainer.run()
     return _trained(trainer, trainer.best_weights)
 
@@ -121,23 +124,17 @@ def _kept(
     force: bool,
 ) -> Trained:
     """The same, in a folder."""
-    from netdsl.train.run import attach, folder_of
+    from netdsl.train.run import attach, chosen, folder_of
 
     folder = folder_of(recipe, where, validate is not None or recipe.validate is not None)
     goes_on = folder.judge(resume=resume, force=force)
     with folder.alone():
         checkpoint = folder.latest() if goes_on else None
-        before = checkpoint.about if checkpoint is not None else {}
-        how = {
-            **how,
-            "lowering": how["lowering"] or before.get("lowering"),
-            "threads": how["threads"] or before.get("threads"),
-        }
-        trainer = _trainer(recipe, data, validate, weights, how, epoch)
-        choices = trainer.choices
-        assert choices is not None
+        choices, differs = chosen(checkpoint, **how)
+        trainer = _trainer(recipe, data, validate, weights, choices, epoch)
         more = {"file": recipe.name}
-        for text in attach(trainer, folder, module, choices, goes_on=goes_on, checkpoint=checkpoint, more=more):
+        notes = attach(trainer, folder, module, choices, goes_on=goes_on, checkpoint=checkpoint, more=more)
+        for text in differs + notes:
             warnings.warn(text, RuntimeWarning, stacklevel=3)
         trainer.run()
         trainer.keep()
@@ -151,12 +148,11 @@ def _trainer(
     data: object,
     validate: object,
     weights: WeightFile | None,
-    how: Mapping[str, Any],
+    choices: Choices,
     epoch: Callable[[dict[str, float]], object] | None,
 ) -> Trainer:
     from netdsl.train.given import given
     from netdsl.train.material import open_data, open_validation, parted
-    from netdsl.train.session import Choices
     from netdsl.train.start import start
 
     training: Examples
@@ -176,7 +172,7 @@ def _trainer(
         recipe,
         training,
         validation,
-        Choices(**{**how, "lowering": how["lowering"] or "auto"}),
+        choices,
         weights=weights,
         progress=_progress(epoch),
     )

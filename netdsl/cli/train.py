@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netdsl.cli.problems import note, show
 from netdsl.diagnostics.report import Report
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from netdsl.elaborate.module import Module
     from netdsl.ir.recipe import Recipe
-    from netdsl.train.checkpoint import Checkpoint
     from netdsl.train.folder import RunFolder
     from netdsl.train.loop import Trainer
 
@@ -52,12 +51,19 @@ def _train(recipe: Recipe, module: Module, folder: RunFolder, goes_on: bool, opt
     from netdsl.cli.train_progress import Told
     from netdsl.train.checks import is_trained
     from netdsl.train.material import open_data
-    from netdsl.train.run import attach
-    from netdsl.train.session import Choices
+    from netdsl.train.run import attach, chosen
     from netdsl.train.start import start
 
     checkpoint = folder.latest() if goes_on else None
-    choices = Choices(**_choices(checkpoint, options))
+    choices, differs = chosen(
+        checkpoint,
+        lowering=options.lowering,
+        threads=options.threads,
+        provider=options.provider,
+        allow_fallback=options.allow_fallback,
+    )
+    for text in differs:
+        note(text)
     dataset, validation = open_data(recipe)
     weights = given_weights(recipe.net, options)
     trainer = start(recipe, dataset, validation, choices, weights=weights, progress=Told(options.json))
@@ -81,23 +87,6 @@ def _train(recipe: Recipe, module: Module, folder: RunFolder, goes_on: bool, opt
 
         trainer.keeper.board = Board(folder.file(FOLDER), trainer.position.step)
     return _run(trainer, folder)
-
-
-def _choices(checkpoint: Checkpoint | None, options: argparse.Namespace) -> dict[str, Any]:
-    """How steps are computed: as the options say, else as before, so that the last bits are the same."""
-    before = dict(checkpoint.about) if checkpoint is not None else {}
-    found = {
-        "lowering": options.lowering or before.get("lowering") or "auto",
-        "threads": options.threads or before.get("threads"),
-        "provider": options.provider,
-        "allow_fallback": options.allow_fallback,
-    }
-    if found["lowering"] == before.get("lowering"):
-        found["lowered"] = before.get("lowered")
-    changed = [key for key in ("lowering", "threads", "provider") if found[key] != before.get(key, found[key])]
-    if changed:
-        note(f"another {' and '.join(changed)} than before: the last bits may differ from an unbroken run's")
-    return found
 
 
 def _run(trainer: Trainer, folder: RunFolder) -> int:

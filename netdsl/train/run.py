@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from netdsl.train.evaluate import Measures
 from netdsl.train.folder import RunFolder
 from netdsl.train.keeper import SECONDS, Keeper
+from netdsl.train.session import Choices
 from netdsl.train.sources import texts
 from netdsl.train.start import about, check_same, go_on
 from netdsl.train.surroundings import changes, check_data, surroundings
@@ -18,13 +19,34 @@ if TYPE_CHECKING:
     from netdsl.ir.recipe import Recipe
     from netdsl.train.checkpoint import Checkpoint
     from netdsl.train.loop import Trainer
-    from netdsl.train.session import Choices
 
 
 def folder_of(recipe: Recipe, path: str, validated: bool) -> RunFolder:
     """The folder of a recipe's run, whose logs have its measures."""
     columns = ["loss", *Measures(recipe, numbers=True).by_name]
     return RunFolder(path, [*columns, *(f"validation_{name}" for name in columns if validated)])
+
+
+def chosen(
+    checkpoint: Checkpoint | None,
+    *,
+    lowering: str | None,
+    threads: int | None,
+    provider: str,
+    allow_fallback: bool = False,
+) -> tuple[Choices, list[str]]:
+    """How steps are computed: as is asked for, else (and for `auto`) as at the checkpoint, so that the last bits are
+    the same; and sentences about what differs."""
+    before = checkpoint.about if checkpoint is not None else {}
+    found: dict[str, Any] = {
+        "lowering": before.get("lowering", "auto") if lowering in (None, "auto") else lowering,
+        "threads": threads or before.get("threads"),
+        "provider": provider,
+    }
+    lowered = before.get("lowered") if found["lowering"] == before.get("lowering") else None
+    changed = [key for key in found if found[key] != before.get(key, found[key])]
+    notes = [f"another {' and '.join(changed)} than before: the last bits may differ from an unbroken run's"]
+    return Choices(**found, allow_fallback=allow_fallback, lowered=lowered), notes if changed else []
 
 
 def attach(
