@@ -57,6 +57,13 @@ def test_a_file_of_pytorchs_own() -> None:
         assert np.array_equal(found[key], array), key
 
 
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_other_protocols(protocol: int, tmp_path: Path) -> None:
+    data = legacy(GOOD).removeprefix(pickle.dumps(MAGIC, 2))
+    found = read(written(tmp_path, pickle.dumps(MAGIC, protocol) + data))
+    assert np.array_equal(found["b"], A[0])
+
+
 @pytest.mark.parametrize("dtype", ["f4", "f8", "f2", "i8", "i4", "i2", "i1", "u1", "?"])
 def test_types_and_shared_storages(dtype: str, tmp_path: Path) -> None:
     flat = np.arange(6).astype(dtype)

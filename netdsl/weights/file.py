@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 
-LEGACY = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
-"""What `torch.save` began a file with before it wrote zip files: a pickled number of ten bytes."""
+LEGACY = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")
+"""What `torch.save` began a file with before it wrote zip files: a number of ten bytes, pickled by some protocol."""
 
 
 FORMATS = "weights are .safetensors, .npz, .pth and .pt, .keras, .weights.h5, or an ONNX model's"
@@ -87,7 +87,7 @@ def open_weights(path: str) -> WeightFile:
         head = file.read(64)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _open_zip(path)
-    if head.startswith(LEGACY):
+    if head[:1] == b"\x80" and LEGACY in head[:32]:
         from netdsl.weights.legacy import LegacyTorchWeights
 
         return LegacyTorchWeights(path)
