@@ -114,6 +114,15 @@ def test_large_states_are_written_as_small_ones_are(
         np.testing.assert_array_equal(last["large"].state[key], array)
 
 
+def test_large_weights_that_blow_up_do_not_replace_the_best(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss of the only step is the best so far, and what the step made of the weights is infinite."""
+    monkeypatch.setattr(runners, "LARGE", 1)
+    settings = {"train.optimizer": "sgd decay 100", "train.lr": 3e38, "train.batch": 40, "train.epochs": 1}
+    with pytest.raises(Diverged, match="not finite any more after step 1"):
+        netdsl.fit(program, out=program.parent / "run", settings=settings, threads=1, lowering="std")
+    assert not (program.parent / "run/best.safetensors").exists()
+
+
 LARGE = """
 import sys
 from netdsl.cli import main

@@ -94,9 +94,7 @@ class Trainer:
             return
         now = self.runner.is_large
         state = self.runner.live() if now else self.runner.state()
-        for name, array in state.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise self._blown(name)
+        self._check(state)
         at = self.position
         self.keeper.save(Checkpoint(state, Position(at.epoch, at.batch, at.step), self.about()), now=now)
 
@@ -191,6 +189,8 @@ class Trainer:
         if isfinite(value) and (self.best is None or (value > self.best if better == "higher" else value < self.best)):
             self.best, self.best_epoch = value, at.step / self.per_epoch
             if self.keeper is not None:
+                if self.runner.is_large:  # it takes the place of the best on the disk at once
+                    self._check(self.live_weights())
                 self.keeper.better(self)
             else:
                 self.best_weights = self.weights()
@@ -227,6 +227,12 @@ class Trainer:
         place = f"epoch {at.epoch + 1}, step {at.step + 1:,}"
         where, *helps = birth(self.recipe, self.runner.before(), feeds, None, self._example)
         return Diverged(f"{what} at {place}, with the rate {float(feeds[RATE]):g}: {where}", *helps, *self._kept())
+
+    def _check(self, state: Mapping[str, Array]) -> None:
+        """Raise Diverged where a number of it is none."""
+        for name, array in state.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise self._blown(name)
 
     def _blown(self, name: str) -> Diverged:
         """What the last update has made of a weight, or of what the optimizer remembers of it."""
