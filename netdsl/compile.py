@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from netdsl.diagnostics.terminal import escape
 from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
+from netdsl.ir.graph import BYTES
 from netdsl.ir.shape import elements
 
 if TYPE_CHECKING:
@@ -31,9 +32,6 @@ ONE_FILE = 2_000_000_000
 
 OWN = "netdsl."
 """What the keys of our own metadata begin with."""
-
-BYTES = {"f16": 2, "f32": 4}
-"""Of a weight."""
 
 
 class BadMetadata(UserError, code="E0640", exit_code=USAGE_IS_WRONG):

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 Scalar = float | int | bool
 
-DTYPES = ("f16", "f32", "f64", "u8", "u32", "i32", "i64", "bool")
+BYTES = {"f16": 2, "f32": 4, "f64": 8, "u8": 1, "u32": 4, "i32": 4, "i64": 8, "bool": 1}
+"""What an element of each type takes."""
+
+DTYPES = tuple(BYTES)
 """Element types, in the words of the language. A graph computes in `f32`, until a pass makes that `f16`; emission may
 make it `f64`."""
 

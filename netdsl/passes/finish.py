@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from netdsl import garbage, ops
-from netdsl.ops.arithmetic import Add
+from netdsl import garbage
 from netdsl.ops.base import known
+from netdsl.passes.in_pairs import in_pairs
 from netdsl.passes.in_place import in_place
 from netdsl.passes.recompute import recompute
-from netdsl.passes.rewrite import Copy
 from netdsl.passes.schedule import schedule
 from netdsl.passes.slabs import slabs
 
@@ -44,19 +42,6 @@ class Finished:
                 found[part] = state[name][begin:end]
                 begin = end
         return found
-
-
-def in_pairs(graph: Graph) -> Graph:
-    """Sums of many as sums of two, one after the other: onnxruntime's Add shares its work among threads, its Sum does
-    not, and takes twice as long."""
-    copy = Copy(graph)
-    for operation in graph.operations:
-        if isinstance(operation.op, Add):
-            begin = len(copy.new.operations)
-            copy.replace(operation, [reduce(ops.add, map(copy.value, operation.inputs))], begin)
-        else:
-            copy.keep(operation)
-    return copy.finish()
 
 
 @garbage.kept()

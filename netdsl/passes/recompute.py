@@ -6,7 +6,7 @@ from bisect import bisect_left, insort
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from netdsl.ir.graph import DTYPES
+from netdsl.ir.graph import BYTES
 from netdsl.ir.shape import elements
 from netdsl.ops.activations import Clip, HardSigmoid, LeakyRelu, Relu, Sigmoid, Tanh
 from netdsl.ops.arithmetic import Elementwise
@@ -26,8 +26,6 @@ VIEWS = (Reshape, Flatten, Identity)
 """Their results share their inputs' memory."""
 
 CHEAP = (Elementwise, Relu, LeakyRelu, Clip, HardSigmoid, Sigmoid, Tanh, Cast)
-
-BYTES = dict(zip(DTYPES, (2, 4, 8, 1, 4, 4, 8, 1), strict=True))
 
 LEAST = 2**18
 """Bytes of a value that is worth an operation."""

@@ -114,7 +114,7 @@ class Runner:
     def live(self, names: Iterable[str] | None = None) -> Mapping[str, Array]:
         """The same, or what is named of it, without a copy where it lies plainly, one after the other as they are asked
         for: it is good until the next step."""
-        return Live(self, self._turn, names)
+        return Live(self._sets[self._turn], self._layouts, names)
 
     def values(self) -> dict[str, Any]:
         """The same, as onnxruntime has it."""
@@ -122,7 +122,7 @@ class Runner:
 
     def before(self) -> Arrays:
         """What the last step began with, by name, as copies; large states only if the step's loss was not finite."""
-        before = Live(self, self._turn if self._stopped else self._turn ^ 1)
+        before = Live(self._sets[self._turn if self._stopped else self._turn ^ 1], self._layouts)
         return {name: np.array(array) for name, array in before.items()}
 
     @property
@@ -138,9 +138,6 @@ class Runner:
     def _encoded(self, name: str, array: Array) -> Array:
         """A copy as the session takes it."""
         return np.array(self._layouts[name].encode(array) if name in self._layouts else array, order="C")
-
-    def _decoded(self, name: str, array: Array) -> Array:
-        return self._layouts[name].decode(array) if name in self._layouts else array
 
     def _once(self) -> set[str]:
         """What there is one array of: parameters that do not change, and states that are overwritten."""
@@ -161,17 +158,18 @@ class Runner:
 
 
 class Live(Mapping[str, "Array"]):
-    """A runner's arrays after or before a step, each laid out plainly when it is asked for."""
+    """Arrays, or those that are named, each laid out plainly when it is asked for."""
 
-    __slots__ = ("_names", "_runner", "_turn")
+    __slots__ = ("_arrays", "_layouts", "_names")
 
-    def __init__(self, runner: Runner, turn: int, names: Iterable[str] | None = None) -> None:
-        self._runner = runner
-        self._turn = turn
-        self._names = list(runner._sets[turn] if names is None else names)
+    def __init__(self, arrays: Arrays, layouts: Mapping[str, Layout], names: Iterable[str] | None = None) -> None:
+        self._arrays = arrays
+        self._layouts = layouts
+        self._names = list(arrays if names is None else names)
 
     def __getitem__(self, name: str) -> Array:
-        return self._runner._decoded(name, self._runner._sets[self._turn][name])
+        array = self._arrays[name]
+        return self._layouts[name].decode(array) if name in self._layouts else array
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
