@@ -68,8 +68,12 @@ def test_one_after_the_other_and_errors_to_who_asks_next() -> None:
         assert not writer.is_busy()
 
 
-def test_a_checkpoint_is_of_the_moment_when_it_was_asked_for(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The training goes on while each is written; what is in it fits together all the same."""
+@pytest.mark.parametrize("large", [2**40, 1])
+def test_a_checkpoint_is_of_the_moment_when_it_was_asked_for(
+    program: Path, monkeypatch: pytest.MonkeyPatch, large: int
+) -> None:
+    """The training goes on while each is written, but for a large state; what is in it fits together all the same."""
+    monkeypatch.setattr(runners, "LARGE", large)
     slowly, write = threading.Event(), Checkpoint.write
 
     def slow(self: Checkpoint, path: str) -> None:
