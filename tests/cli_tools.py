@@ -57,7 +57,10 @@ def netdsl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 
 def environment(**changes: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), **changes}
+    """Return a user's environment with our package on the path: Python's own settings (`PYTHONUNBUFFERED` …) are not
+    inherited, since they would hide faults."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return {**kept, "PYTHONPATH": str(ROOT), **changes}
 
 
 PEAK = """

@@ -16,9 +16,13 @@ GOLDEN = Path(__file__).parent / "golden"
 settings.register_profile("netdsl", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("netdsl")
 
-# A shell lets what runs in its background ignore interrupts, and that is inherited: by the commands of the tests, too.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# Ignored and blocked signals are inherited (from nohup, from a shell's background jobs), and the commands of the tests
+# would inherit them in turn. Python ignores the last two itself, and resets them in child processes.
+for number in signal.valid_signals() - {getattr(signal, name, None) for name in ("SIGPIPE", "SIGXFSZ")}:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+if hasattr(signal, "pthread_sigmask"):
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,6 +48,51 @@ def test_outputs_on_stdout_leave_the_lines_to_stderr(tmp_path: Path) -> None:
     with np.load(tmp_path / "o.npz") as found:
         assert found["output"].tolist() == [[1, 1]]
     assert done.stderr == b"x.npy[0]  0: 1  1: 1\n"
+
+
+@POSIX
+@pytest.mark.parametrize(
+    "line",
+    [
+        "check s.net none xor s.net --fix --diff",
+        "check s.net none xor --format json",
+        "summary w.net",
+        "compare w.net xor",
+        "run w.net x.npy",
+        "run w.net x.npy none.npy",
+        "train t.net --epochs 3 --json",
+        "eval t.net --weights runs/n/last.safetensors",
+        "explain E0101 E9999",
+        "zoo show none",
+    ],
+)
+def test_both_streams_into_one_pipe_keep_their_order(tmp_path: Path, line: str) -> None:
+    """An unbuffered Python is the oracle."""
+    net = "input x 2; dense 2; bn; identity"
+    train = 'train n { data npz "d.npz"; loss mse; optimizer sgd lr 0.1; batch 2 }'
+    (tmp_path / "w.net").write_text(f"net n {{ {net} }}")
+    (tmp_path / "t.net").write_text(f"net n {{ {net} }}\n{train}")
+    np.save(tmp_path / "x.npy", np.ones((3, 2), np.float32))
+    np.savez(tmp_path / "d.npz", x=np.ones((4, 2), np.float32), y=np.ones((4, 2), np.float32))
+    if line.startswith("eval"):
+        assert spawn("train", "t.net", "--epochs", 1, cwd=tmp_path).returncode == 0
+    merged = []
+    for unbuffered in ("", "1"):
+        (tmp_path / "s.net").write_text("net s { input x 3; dens 64 }\n")
+        if line.startswith("train"):
+            shutil.rmtree(tmp_path / "runs", ignore_errors=True)
+        command = [sys.executable, "-m", "netdsl", *line.split()]
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment(PYTHONUNBUFFERED=unbuffered),
+        )
+        merged.append(re.sub(r"[\d.e-]+ examples/s|\d+\.\d\d s", "", done.stdout))
+    assert merged[0] == merged[1]
+    assert merged[0].count("\n") > 1
 
 
 def test_the_same_source_gives_the_same_bytes_anywhere(tmp_path: Path) -> None:

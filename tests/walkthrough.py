@@ -44,7 +44,7 @@ def printed(command: str, clone: Path) -> str:
         stderr=subprocess.STDOUT,
         text=True,
         encoding="utf-8",
-        env=environment(PATH=path, COLUMNS="100", PYTHONUTF8="1"),
+        env=environment(PATH=path, COLUMNS="100"),
     )
     assert "Traceback" not in done.stdout, done.stdout
     return done.stdout

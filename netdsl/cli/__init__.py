@@ -87,9 +87,10 @@ def _guarded(arguments: Sequence[str] | None) -> int:
 
 
 def _open_streams() -> None:
-    """Give a closed stream somewhere to go, and let no name be too exotic to be printed.
+    """Redirect closed streams to the null device, escape what a stream's encoding lacks, and write stdout line by line.
 
-    A file that is opened in the place of a closed stream would else get what is printed.
+    A file opened in the place of a closed stream would otherwise receive the output. Python buffers a stdout that is
+    no terminal in blocks: in `2>&1 |` it would appear after the errors that follow it.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         stream = getattr(sys, name)
@@ -101,7 +102,7 @@ def _open_streams() -> None:
             if name != "stdin":  # one that is closed is worth a message
                 setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))
         elif name != "stdin" and hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
 
 
 def _silence() -> None:

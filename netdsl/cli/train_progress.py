@@ -78,8 +78,7 @@ class Told(Progress):
         else:
             return
         self._clear()
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
+        print(text)
 
     def _is_told(self, trainer: Trainer) -> bool:
         every = max(1, int(trainer.epochs) // MOST)
