@@ -57,10 +57,13 @@ def netdsl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """Return a user's environment with our package on the path: Python's own settings (`PYTHONUNBUFFERED` …) are not
-    inherited, since they would hide faults."""
+    """Return a user's environment with our package on the path.
+
+    Python's own settings (`PYTHONUNBUFFERED` …) are not inherited, since they would hide faults. No bytecode is
+    written: CPython 3.11 leaves truncated files on a full disk.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    return {**kept, "PYTHONPATH": str(ROOT), **changes}
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **changes}
 
 
 PEAK = """

@@ -21,7 +21,7 @@ KNOWN = pages.pages()
 def test_every_code_of_the_source_has_a_page() -> None:
     source = "\n".join(path.read_text("utf-8") for path in (ROOT / "netdsl").rglob("*.py"))
     declared = re.findall(r'^(?:@problem\("|class .*code=")([EW]\d{4})"', source, re.MULTILINE)
-    assert sorted(declared) == list(KNOWN)
+    assert sorted(declared) == list(KNOWN), "write the table anew with `python -m netdsl.diagnostics.pages`"
     assert user_errors().keys() == USER_ERRORS.keys()
 
 
@@ -40,6 +40,11 @@ def test_a_page_says_what_it_means(code: str) -> None:
 def test_the_pages_are_fresh() -> None:
     written = {path.name: path.read_text("utf-8") for path in DOCS.glob("*.md")}
     assert written == pages.files(), "write them anew with `python -m netdsl.diagnostics.pages`"
+
+
+def test_the_table_of_modules_is_fresh() -> None:
+    written = (ROOT / "netdsl" / "diagnostics" / "table.py").read_text("utf-8")
+    assert written == pages.table(), "write it anew with `python -m netdsl.diagnostics.pages`"
 
 
 def test_writing_removes_pages_that_there_are_no_more(tmp_path: Path) -> None:

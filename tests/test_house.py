@@ -61,6 +61,27 @@ def test_no_room_stands_empty_and_annotations_are_lazy(path: Path) -> None:
         assert "from __future__ import annotations" in text
 
 
+PURE = {
+    *("all", "isinstance", "len", "list", "min", "range", "set", "sorted", "tuple", "zip"),
+    *("count", "keys", "values", "prod"),
+    *("MaxPool", "broadcast", "elements", "infer", "known"),
+}
+"""The functions that assertions call. Each is free of side effects, as `python -O` skips assertions."""
+
+
+def test_assertions_have_no_side_effects() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(part)}"
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Assert)
+        for part in ast.walk(node.test)
+        if isinstance(part, ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom)
+        or (isinstance(part, ast.Call) and ast.unparse(part.func).rpartition(".")[2] not in PURE)
+    ]
+    assert found == []
+
+
 def imported(code: str, *arguments: str) -> set[str]:
     """The top-level modules in memory after `code`, which must exit with 0."""
     probe = (

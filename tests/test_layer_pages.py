@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ import pytest
 from netdsl.cli import main
 from netdsl.layers import find, index, pages
 from netdsl.layers.base import Layer
+from netdsl.layers.table import MODULES
 
-DOCS = Path(__file__).parent.parent / "docs" / "layers"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs" / "layers"
+LAYERS = ROOT / "netdsl" / "layers"
 USAGES = {
     "relu": "relu",
     "dense": "dense UNITS [bias on] [init he_normal] [bias_init zeros]",
@@ -46,6 +50,17 @@ def test_a_layer_says_what_it_is(name: str) -> None:
 def test_the_pages_are_fresh() -> None:
     written = {path.name: path.read_text("utf-8") for path in DOCS.glob("*.md")}
     assert written == pages.files(), "write them anew with `python -m netdsl.layers.pages`"
+
+
+def test_the_table_of_modules_is_fresh() -> None:
+    found = {
+        name: path.stem
+        for path in sorted(LAYERS.glob("*.py"))
+        for name in re.findall(r'^@layer\("(\w+)"\)', path.read_text("utf-8"), re.MULTILINE)
+    }
+    advice = "write it anew with `python -m netdsl.layers.pages`"
+    assert list(MODULES.items()) == list(found.items()), advice
+    assert (LAYERS / "table.py").read_text("utf-8") == pages.table(), advice
 
 
 def test_writing_removes_pages_that_there_are_no_more(tmp_path: Path) -> None:

@@ -116,7 +116,8 @@ def problem(code: str, title: str) -> Callable[[type[P]], type[P]]:
     """Register a problem under its stable code: `E….` for an error, `W….` for a warning."""
 
     def register(cls: type[P]) -> type[P]:
-        assert REGISTRY.setdefault(code, cls) is cls, f"{code} is taken by {REGISTRY[code].__name__}"
+        known = REGISTRY.setdefault(code, cls)
+        assert known is cls, f"{code} is taken by {known.__name__}"
         cls.code = code
         cls.title = title
         cls.severity = "warning" if code.startswith("W") else "error"

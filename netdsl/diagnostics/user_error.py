@@ -27,7 +27,8 @@ class UserError(Exception):
         if exit_code is not None:
             cls.exit_code = exit_code
         if code:
-            assert USER_ERRORS.setdefault(code, cls) is cls, f"{code} is taken by {USER_ERRORS[code].__name__}"
+            known = USER_ERRORS.setdefault(code, cls)
+            assert known is cls, f"{code} is taken by {known.__name__}"
             cls.code = code
 
     def __init__(self, message: str, *helps: str) -> None:

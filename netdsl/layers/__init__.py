@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import re
 from importlib import import_module
 
 from netdsl.layers.base import LAYERS, Layer
-
-_index: dict[str, str] = {}
+from netdsl.layers.table import MODULES
 
 
 def index() -> dict[str, str]:
-    """Every layer's name and the module that declares it, read off the declarations themselves."""
-    if not _index:
-        folder = os.path.dirname(__file__)
-        for file in sorted(os.listdir(folder)):
-            if file.endswith(".py"):
-                with open(os.path.join(folder, file), encoding="utf-8") as text:
-                    for name in re.findall(r'^@layer\("(\w+)"\)', text.read(), re.MULTILINE):
-                        _index[name] = f"{__name__}.{file[:-3]}"
-    return _index
+    """Return the full name of the module that declares each layer."""
+    return {name: f"{__name__}.{module}" for name, module in MODULES.items()}
 
 
 def find(name: str) -> type[Layer] | None:
-    """The layer of that name, or None."""
-    if name not in LAYERS and name in index():
-        import_module(_index[name])
+    """Return the layer of that name, or None."""
+    if name not in LAYERS and name in MODULES:
+        import_module(f"{__name__}.{MODULES[name]}")
     return LAYERS.get(name)

@@ -171,7 +171,8 @@ def layer(name: str) -> Callable[[type[L]], type[L]]:
     """Give a layer its name in the language."""
 
     def register(cls: type[L]) -> type[L]:
-        assert LAYERS.setdefault(name, cls) is cls, f"two layers are called {name}"
+        known = LAYERS.setdefault(name, cls)
+        assert known is cls, f"{name} is taken by {known.__name__}"
         cls.kind = name
         return cls
 

@@ -42,7 +42,8 @@ def registrar(table: dict[str, Any]) -> Callable[[str], Callable[[type[D]], type
 
     def named(name: str) -> Callable[[type[D]], type[D]]:
         def register(cls: type[D]) -> type[D]:
-            assert table.setdefault(name, cls) is cls, f"two are called {name}"
+            known = table.setdefault(name, cls)
+            assert known is cls, f"{name} is taken by {known.__name__}"
             cls.kind = name
             return cls
 
