@@ -50,6 +50,19 @@ class CannotWrite(FileProblem, code="E0606"):
     """The output cannot be written: no such folder, no permission, a full disk. What was there before is whole."""
 
 
+class NoWorkingFolder(FileProblem, code="E0656"):
+    """The working folder has been deleted or moved to the trash since the shell entered it, so that neither a relative
+    path nor a program on the standard input has a place. Absolute paths work."""
+
+
+def absolute(path: str) -> str:
+    """Return a path as seen from the root, not normalized. Raises NoWorkingFolder."""
+    try:
+        return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
+    except FileNotFoundError:
+        raise NoWorkingFolder("the working folder no longer exists", "change to another one with `cd`") from None
+
+
 def problem_of(error: OSError | ValueError, path: str) -> FileProblem:
     """The problem that stopped a file from being read, in words."""
     name = escape(path)
@@ -197,7 +210,7 @@ def write_all(contents: Mapping[str, bytes]) -> None:
 def target_of(path: str) -> tuple[str, int | None]:
     """Where a path leads, links followed, and the mode of what is there. Raises OSError where it cannot be written."""
     try:
-        target = os.path.realpath(path)
+        target = os.path.realpath(absolute(path))
         mode = os.stat(path).st_mode
     except FileNotFoundError:
         return target, None

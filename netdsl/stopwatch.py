@@ -96,7 +96,7 @@ class Stopwatch:
 
 def _begin() -> subprocess.Popen[bytes]:
     """The other process, which finds modules where this one does."""
-    path = os.pathsep.join(os.path.abspath(each) for each in sys.path)
+    path = os.pathsep.join(filter(None, sys.path))  # -m puts the working folder in the place of ""
     return subprocess.Popen(
         [sys.executable, "-m", "netdsl.stopwatch"],
         stdin=subprocess.PIPE,

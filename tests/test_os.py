@@ -293,3 +293,71 @@ def test_no_output_replaces_what_is_read(netdsl: Commands, words: str) -> None:
     ran = netdsl(*words.split(), "--force")
     assert (ran.code, contents(netdsl.folder)) == (2, before)
     assert "error[E0613]" in ran.err
+
+
+# --- 100: a working folder that is gone ----------------------------------------------------------------------------
+
+GONE = {
+    "check {}/n.net": 0,
+    "check xor": 0,
+    "check n.net": "E0601",
+    "check ../n.net": "E0656",
+    "check - <{}/n.net": "E0656",
+    "check --root . {}/n.net": "E0656",
+    "check --fix {}/s.net": 0,
+    "summary {}/n.net": 0,
+    "diff {}/n.net xor": 0,
+    "compare {}/n.net xor": 0,
+    "compare {}/n.net xor --plot c.svg": "E0656",
+    "draw {}/n.net -o {}/n.svg": 0,
+    "draw {}/n.net": "E0656",
+    "filters lenet5": "E0656",
+    "compile {}/n.net -o {}/m.onnx": 0,
+    "compile {}/n.net": "E0656",
+    "compile {}/n.net -o ../m.onnx": "E0656",
+    "compile {}/n.net -o sub/m.onnx --external-data": "E0656",
+    "compile {}/t.net --training": "E0656",
+    "run {}/n.net {}/x.npy": 0,
+    "run {}/n.net {}/x.npy -o o.npz": "E0656",
+    "run {}/n.net x.npy": "E0601",
+    "train {}/t.net": "E0606",
+    "train {}/t.net --out {}/run": 0,
+    "eval {}/t.net --weights w.npz": "E0645",
+    "attack xor y.npy --label 1": "E0601",
+    "zoo": 0,
+    "zoo show xor": 0,
+    "zoo copy xor": "E0656",
+    "layers conv": 0,
+    "explain E0310": 0,
+    "devices": 0,
+    "weights w.npz": "E0601",
+    "view none.net --no-browser": "E0601",
+    "completion bash": 0,
+    "--version": 0,
+}
+
+
+@posix
+@pytest.mark.parametrize("command", GONE)
+def test_a_deleted_working_folder(tmp_path: Path, command: str) -> None:
+    prepare(tmp_path, tmp_path)
+    np.savez(tmp_path / "d.npz", x=np.ones((4, 3), np.float32), y=np.ones((4, 2), np.float32))
+    train = 'train t { data npz "d.npz"; loss mse; optimizer sgd lr 0.1; batch 2; epochs 1 }'
+    (tmp_path / "t.net").write_text(f"net t {{ input x 3; dense 2 }}\n{train}\n")
+    (tmp_path / "gone").mkdir()
+    done = script(f"cd gone; rmdir ../gone\nnetdsl {command.format(*[tmp_path] * 2)}", tmp_path)
+    expected = GONE[command]
+    assert "Traceback" not in done.stderr
+    assert re.findall(r"error\[(\w+)\]", done.stderr) == ([expected] if expected else []), done
+    assert done.returncode == (2 if expected else 0)
+    assert not (tmp_path / "gone").exists()
+
+
+@posix
+@pytest.mark.parametrize("code", ["netdsl.load('xor')", "netdsl.fit", "netdsl.load('{}/n.net').save('{}/m.onnx')"])
+def test_python_in_a_deleted_working_folder(tmp_path: Path, code: str) -> None:
+    prepare(tmp_path)
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "code.py").write_text(f"import netdsl\n{code.format(tmp_path, tmp_path)}\n")
+    done = script(f'cd gone; rmdir ../gone\n"{sys.executable}" {tmp_path}/code.py', tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")

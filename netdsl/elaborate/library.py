@@ -51,10 +51,14 @@ class Library:
         self._frame: Frame | None = None
 
     def load(self, source: Source, path: str) -> Module:
-        """The module of an entry file that is already read; `path` is where it lies (for `-`, in this folder)."""
+        """The module of an entry file that is already read; `path` is where it lies (for `-`, in this folder).
+        Raises NoWorkingFolder."""
+        from netdsl.files import absolute
+
+        path = absolute(path)
         folder = os.path.dirname(os.path.abspath(path))
         place = os.path.realpath(path)
-        root = os.path.realpath(self._root if self._root is not None else folder)
+        root = os.path.realpath(absolute(self._root) if self._root is not None else folder)
         return self._build(source, place, folder, root)
 
     def load_zoo(self, file: str) -> Module:

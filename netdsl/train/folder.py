@@ -148,15 +148,19 @@ class RunFolder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Within, no other process trains in this folder, where the system can lock one. Raises FolderIsTaken."""
+        """Within, no other process trains in this folder, where the system can lock one. Raises FolderIsTaken,
+        CannotWrite."""
         try:
             import fcntl
         except ImportError:  # Windows
             with self._closed():
                 yield
             return
-        os.makedirs(self.path, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            os.makedirs(self.path, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            raise _cannot(self.path, error) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
