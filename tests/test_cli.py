@@ -213,10 +213,21 @@ def test_control_characters_of_a_name_do_not_reach_the_terminal(netdsl: Commands
     assert "\x1b" not in netdsl("check", "a\x1b]0;b\x07.net").err
 
 
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__context__ = cause
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
         (MemoryError(), 1, "error[E0615]: there is not enough memory"),
+        (OSError(12, "Cannot allocate memory"), 1, "error[E0615]"),
+        (RuntimeError("can't start new thread"), 1, "error[E0615]"),
+        (ImportError("numpy:\n\na.so: failed to map segment from shared object\n"), 1, "error[E0615]"),
+        (ImportError("Exception caught: std::bad_alloc"), 1, "error[E0615]"),
+        (caused(AttributeError("array"), MemoryError()), 1, "error[E0615]"),
+        (ImportError("libGL.so.1: no such file", name="cv2"), 2, "error[E0657]: this needs the package cv2, which"),
         (RecursionError(), 1, "error[E0616]: the input is nested too deeply"),
         (KeyboardInterrupt(), 130, ""),
         (ModuleNotFoundError(name="onnxruntime.capi"), 2, "this needs the package onnxruntime"),

@@ -295,7 +295,7 @@ def test_no_output_replaces_what_is_read(netdsl: Commands, words: str) -> None:
     assert "error[E0613]" in ran.err
 
 
-# --- 100: a working folder that is gone ----------------------------------------------------------------------------
+# --- 101: a working folder that is gone ----------------------------------------------------------------------------
 
 GONE = {
     "check {}/n.net": 0,

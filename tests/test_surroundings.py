@@ -189,6 +189,31 @@ def test_too_little_memory_is_told_in_a_line(tmp_path: Path) -> None:
     assert contents(tmp_path).keys() == {"n.net", "x.npy"}
 
 
+NATIVE_CRASHES = {127, 134, 139}
+"""How OpenBLAS, glibc and C++ end a process that has too little memory, before any Python code hears of it."""
+
+
+@posix
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS does not limit memory")
+@pytest.mark.parametrize("command", ["check n.net", "compile n.net", "run n.net x.npy", "train t.net"])
+@pytest.mark.parametrize("kilobytes", [17_000, 24_000, 45_000, 60_000, 75_000, 122_000, 140_000, 150_000, 185_000])
+def test_a_limit_of_memory_ends_in_a_line(tmp_path: Path, command: str, kilobytes: int) -> None:
+    prepare(tmp_path)
+    np.savez(tmp_path / "d.npz", x=np.ones((4, 3), np.float32), y=np.ones((4, 2), np.float32))
+    train = 'train t { data npz "d.npz"; loss mse; optimizer sgd lr 0.1; batch 2; epochs 1 }'
+    (tmp_path / "t.net").write_text(f"net t {{ input x 3; dense 2 }}\n{train}\n")
+    before = contents(tmp_path).keys()
+    done = script(f"export OPENBLAS_NUM_THREADS=1; ulimit -v {kilobytes}; netdsl {command}", tmp_path)
+    assert "Traceback" not in done.stderr
+    assert done.returncode in {0, 1, *NATIVE_CRASHES}
+    if done.returncode == 1:
+        assert re.search(
+            r"^error\[E0615\]: there is not enough memory$|^OpenBLAS error|E0812", done.stderr, re.MULTILINE
+        )
+    if done.returncode and command != "train t.net":
+        assert contents(tmp_path).keys() == before
+
+
 # --- 100: packages -------------------------------------------------------------------------------------------------
 
 WITHOUT = """

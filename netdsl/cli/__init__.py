@@ -19,6 +19,10 @@ OBJECTS = 200_000
 """So many new ones make Python look for garbage; its own 700 are many times a check."""
 
 
+RESERVE = 1 << 23
+"""Bytes that a command sets aside to report a lack of memory with."""
+
+
 def entry() -> NoReturn:
     """The program `netdsl`: `main` in a process of its own, whose memory the system takes back in the end."""
     gc.set_threshold(OBJECTS)
@@ -41,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _silence()
         return PIPE_IS_CLOSED
+    except MemoryError:  # not even enough to say more
+        os.write(2, b"error[E0615]: there is not enough memory\n")
+        return 1
     except OSError as error:  # of a file that we read or write there is a kinder word; this is the standard output
         _silence()
         from contextlib import suppress
@@ -63,6 +70,7 @@ def _guarded(arguments: Sequence[str] | None) -> int:
         return 0
     from netdsl.diagnostics.user_error import UserError
 
+    reserve = [bytearray(RESERVE)]
     try:
         from netdsl.cli.options import parse
         from netdsl.cli.problems import QUIET, VERBOSE, note, speak
@@ -75,7 +83,10 @@ def _guarded(arguments: Sequence[str] | None) -> int:
         return code
     except UserError as error:
         problem = error
-    except (MemoryError, RecursionError, ModuleNotFoundError) as error:
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        reserve.clear()
         from netdsl.cli.machine import machine_failed
 
         found = machine_failed(error)

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from errno import ENOMEM
+from typing import TYPE_CHECKING
+
 from netdsl.data.errors import MissingPackage
 from netdsl.diagnostics.terminal import escape
 from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SHORT = re.compile(r"memory|failed to map|zero-fill|bad_alloc|start new thread", re.IGNORECASE)
+"""What the loader of libraries, C++ and the system's threads say where there is too little memory."""
+
 
 class NotEnoughMemory(UserError, code="E0615"):
-    """The machine has too little memory for this network, these weights or this batch."""
+    """The machine has too little memory for this network, these weights or this batch, or `ulimit -v` allows too
+    little. A smaller `--batch` takes less."""
 
 
 class TooDeep(UserError, code="E0616"):
@@ -19,16 +30,57 @@ class SystemFailed(UserError, code="E0617", exit_code=USAGE_IS_WRONG):
     """The system refused something that has no other code: most often the standard output's disk is full."""
 
 
-def machine_failed(error: MemoryError | RecursionError | ModuleNotFoundError) -> UserError | None:
-    """The problem in words, or None where the fault is our own."""
-    if isinstance(error, MemoryError):
-        return NotEnoughMemory("there is not enough memory", "a smaller --batch takes less")
+class CannotLoad(UserError, code="E0657", exit_code=USAGE_IS_WRONG):
+    """A package is installed, but the system cannot load it: a library that it needs is missing, or it was built for
+    another machine or another Python."""
+
+
+def machine_failed(error: Exception) -> UserError | None:
+    """Return the problem in words, or None where the fault is our own."""
+    if any(map(_is_out_of_memory, _chain(error))):
+        return NotEnoughMemory("there is not enough memory", *_limit())
     if isinstance(error, RecursionError):
         return TooDeep("the input is nested too deeply")
-    package = (error.name or "netdsl").partition(".")[0]
+    if not isinstance(error, ImportError):
+        return None
+    package = (error.name or "").partition(".")[0] or "a package"
     if package == "netdsl":
         return None
-    return MissingPackage(f"this needs the package {package}, which is not installed", f"pip install {package}")
+    if isinstance(error, ModuleNotFoundError):
+        return MissingPackage(f"this needs the package {package}, which is not installed", f"pip install {package}")
+    *_, said = filter(None, map(str.strip, str(error).splitlines()))
+    return CannotLoad(f"this needs the package {package}, which cannot be loaded: {said}")
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and those that led to it: packages raise others while they handle a lack of memory."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says so in one of the ways of Python, the loader of libraries, C++ and the system."""
+    if isinstance(error, SystemError):  # a C function that failed without a word, as they do in want of memory
+        return bool(_limit())
+    if isinstance(error, OSError) and error.errno == ENOMEM:
+        return True
+    return isinstance(error, MemoryError) or (
+        isinstance(error, ImportError | RuntimeError) and SHORT.search(str(error)) is not None
+    )
+
+
+def _limit() -> list[str]:
+    """Return a line that names the limit of this process's memory, if there is one."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return []
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return [] if soft == resource.RLIM_INFINITY else [f"`ulimit -v` limits this process to {soft // 1024:,} KB"]
 
 
 def system_failed(error: OSError) -> SystemFailed:

@@ -56,7 +56,7 @@ def _netron() -> ModuleType:
 
     try:
         import netron
-    except ImportError:
+    except ModuleNotFoundError:
         raise MissingPackage(
             "`netdsl view` opens Netron, which is not installed", "pip install 'netdsl[view]'"
         ) from None

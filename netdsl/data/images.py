@@ -98,7 +98,7 @@ class ImageReader(Reader):
                 upright = ImageOps.exif_transpose(image)
                 ready = self._framed(_in_mode(upright, path, "L" if self.shape[0] == 1 else "RGB"), path)
                 pixels = np.asarray(ready)
-            except (BadPicture, WrongShape):
+            except (BadPicture, WrongShape, MemoryError):
                 raise
             except Exception as error:
                 raise _damaged(path, error) from None
@@ -175,7 +175,7 @@ def _opened(path: str) -> Iterator[Image]:
     """The picture, its header read and judged, its pixels not yet."""
     try:
         from PIL import Image
-    except ImportError:
+    except ModuleNotFoundError:
         raise MissingPackage(
             f"{escape(path)} is a picture, and reading one needs Pillow", "pip install 'netdsl[images]'"
         ) from None

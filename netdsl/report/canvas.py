@@ -124,7 +124,7 @@ class Canvas:
         try:
             from PIL import Image as Pillow
             from PIL import ImageDraw
-        except ImportError:
+        except ModuleNotFoundError:
             raise MissingPackage(
                 "a picture as PNG needs Pillow", "pip install 'netdsl[images]', or name an .svg file"
             ) from None

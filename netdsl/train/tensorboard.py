@@ -21,7 +21,7 @@ class Board:
         """What an earlier process has written behind a step is taken back."""
         try:
             from tensorboardX import SummaryWriter
-        except ImportError:
+        except ModuleNotFoundError:
             raise MissingPackage(
                 "figures for TensorBoard need tensorboardX", "pip install 'netdsl[tensorboard]'"
             ) from None

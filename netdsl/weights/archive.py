@@ -46,6 +46,8 @@ class ZipMembers:
             try:
                 with zipfile.ZipFile(file) as archive:
                     found = archive.infolist()
+            except MemoryError:
+                raise
             except Exception as error:  # the directory of a hostile one fails in many ways
                 raise self.bad(f"as a zip file it cannot be read: {error}") from None
         for member in found:
@@ -161,6 +163,8 @@ class ZipMembers:
                         parts.append(part)
                         left -= len(part)
                     more = stream.read(1)  # which tests the checksum
+            except MemoryError:
+                raise
             except Exception as error:
                 raise self.bad(f"its member {member.filename} cannot be unpacked: {error}") from None
         if left or more:

@@ -68,7 +68,7 @@ class Arrays:
         try:
             with h5py.File(self._source(), "r") as root:
                 yield root
-        except BadWeightFile:
+        except (BadWeightFile, MemoryError):
             raise
         except Exception as error:  # the library has many ways to say that a file is damaged
             reason = (str(error).splitlines() or [type(error).__name__])[0]
