@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +55,12 @@ def prepared(folder: Path) -> Path:
     return folder
 
 
-def begun(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    """A `netdsl train` that runs, and computes alike each time."""
+def begun(folder: Path, *arguments: str, before: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    """A `netdsl train` that runs, started by the program `before`, and computes alike each time."""
     command = [sys.executable, "-m", "netdsl", "train", "small.net", "--lowering", "std", "--threads", "1", *arguments]
-    return subprocess.Popen(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [*before, *command], cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 def train(folder: Path, *arguments: str, wait: float | None = None, how: int = signal.SIGKILL) -> int:
@@ -121,7 +124,7 @@ def test_a_run_is_killed_in_its_middle(tmp_path: Path) -> None:
     assert_same(folder / "whole", folder / "cut")
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_run_that_is_asked_to_end_makes_a_checkpoint(tmp_path: Path, how: int) -> None:
     folder = prepared(tmp_path)
     process = begun(folder, "--epochs", "100000", "--out", "cut", "--json")
@@ -129,13 +132,29 @@ def test_a_run_that_is_asked_to_end_makes_a_checkpoint(tmp_path: Path, how: int)
     process.stdout.readline()
     process.send_signal(how)
     _, err = process.communicate()
-    assert process.returncode == 130, err.decode()
+    assert process.returncode == 128 + how, err.decode()
     assert b"--resume goes on" in err
     step = last_checkpoint(folder / "cut").position.step
     assert step > 0
     assert (folder / "cut" / "last.onnx").exists()
     last = read_rows(str(folder / "cut" / "metrics.jsonl"))[-1]
     assert last["step"] <= step
+
+
+def test_a_run_under_nohup_survives_the_end_of_its_terminal(tmp_path: Path) -> None:
+    folder = prepared(tmp_path)
+    process = begun(
+        folder, "--epochs", "100000", "--out", "cut", "--json", before=["sh", "-c", "trap '' HUP; exec \"$@\"", "-"]
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGHUP)
+    for _ in range(3):
+        assert process.stdout.readline()
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM, err.decode()
 
 
 def test_a_checkpoint_is_read_by_the_stock_reader(tmp_path: Path) -> None:

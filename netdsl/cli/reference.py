@@ -34,7 +34,7 @@ CODES = """\
 | 0 | all is well, or there are only warnings |
 | 1 | problems in the input: a net, weights, data; with `--strict`, warnings too |
 | 2 | wrong usage; a file, a package or a provider that is missing; a file that cannot be read or written |
-| 130, 143 | interrupted, terminated |
+| 130, 143, 129 | ended by SIGINT (Ctrl-C), SIGTERM or SIGHUP |
 | 141 | nobody reads what it prints: `netdsl zoo \\| head` |
 
 Results go to the standard output, problems and notes to the standard error; with `--format json` and `github` problems

@@ -20,13 +20,12 @@ if TYPE_CHECKING:
     from netdsl.train.folder import RunFolder
     from netdsl.train.loop import Trainer
 
-INTERRUPTED = 130
 RUNS = "runs"
 
 
 def command(options: argparse.Namespace) -> int:
-    """Exit code 0; 1 where the net, its training or the data have errors, or the loss is no number any more; 130 where
-    it was interrupted, after a checkpoint. Raises UserError."""
+    """Exit code 0; 1 where the net, its training or the data have errors, or the loss is no number any more; 130, 143
+    or 129 where SIGINT, SIGTERM or SIGHUP ended it, after a checkpoint. Raises UserError."""
     report = Report()
     recipe, module = load_training(options.file, report, settings=_settings(options), root=options.root)
     show(report, options)
@@ -91,28 +90,32 @@ def _train(recipe: Recipe, module: Module, folder: RunFolder, goes_on: bool, opt
 
 def _run(trainer: Trainer, folder: RunFolder) -> int:
     assert trainer.keeper is not None
-    with _signals(trainer), trainer.progress:
+    with _signals(trainer) as received, trainer.progress:
         done = trainer.run()
         trainer.keep()
         trainer.keeper.finish(trainer)
     name = escape(folder.path)
     if not done:
         note(f"stopped after step {trainer.position.step:,} of {trainer.steps:,}, with a checkpoint: --resume goes on")
-        return INTERRUPTED
+        return 128 + received[0]
     best = f", the best of epoch {trainer.best_epoch:,.6g}" if trainer.best is not None else ""
     note(f"{name}: {trainer.position.step:,} steps; last.safetensors and .onnx{best}: best.safetensors and .onnx")
     return 0
 
 
 @contextmanager
-def _signals(trainer: Trainer) -> Iterator[None]:
-    """Within, being asked to end stops a training after its step, and asked again at once."""
+def _signals(trainer: Trainer) -> Iterator[list[int]]:
+    """Within, a signal to end stops a training after its step, and a second one at once. Yields the list of those
+    received."""
     import signal
     import threading
 
-    def stop(*_: object) -> None:
+    received: list[int] = []
+
+    def stop(number: int, _: object) -> None:
         if trainer.stopped:
-            raise KeyboardInterrupt
+            raise SystemExit(128 + number)
+        received.append(number)
         trainer.stopped = True
 
     asked = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -123,7 +126,7 @@ def _signals(trainer: Trainer) -> Iterator[None]:
         if handler in (signal.SIG_DFL, signal.default_int_handler):  # nohup's wish to go on is respected
             signal.signal(number, stop)
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
