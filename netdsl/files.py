@@ -171,8 +171,9 @@ def _place(data: bytes, offset: int) -> str:
 
 
 @contextmanager
-def write_atomically(path: str) -> Iterator[BinaryIO]:
-    """A binary file to write to. Its bytes take the name `path` in one step when the block ends without an exception.
+def write_atomically(path: str, size: int = 0) -> Iterator[BinaryIO]:
+    """A binary file to write to, of at least `size` bytes. They take the name `path` in one step when the block ends
+    without an exception.
 
     Until then they are in a file beside the target, which any exception removes, Ctrl-C included. A link is followed,
     a device or a pipe is written directly, `-` is the standard output. Entering fails at once where the target cannot
@@ -185,6 +186,8 @@ def write_atomically(path: str) -> Iterator[BinaryIO]:
     try:
         target, mode = target_of(path)
         direct = mode is not None and not stat.S_ISREG(mode)
+        if not direct:
+            require_space(target, size)
         yield from _write_directly(target) if direct else staged(target, mode)
     except BrokenPipeError:
         raise
@@ -223,6 +226,20 @@ def target_of(path: str) -> tuple[str, int | None]:
             return target, None
         raise OSError(errno.EACCES, "it is read-only")
     return target, mode
+
+
+def require_space(target: str, size: int) -> None:
+    """Raise OSError where a file of `size` bytes does not fit on its disk."""
+    folder = os.path.dirname(target)
+    if not size or not os.path.isdir(folder):  # opening the file says what is wrong with its folder
+        return
+    from shutil import disk_usage
+
+    total, used, free = disk_usage(folder)
+    if getattr(os, "geteuid", lambda: 1)() == 0:
+        free = total - used  # root may use the reserve
+    if total and size > free:  # some network file systems tell nothing
+        raise OSError(errno.ENOSPC, f"it takes {size:,} bytes, and {free:,} are free")
 
 
 def reason(error: OSError) -> str:

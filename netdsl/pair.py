@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from netdsl.diagnostics.terminal import escape
-from netdsl.files import CannotWrite, reason, target_of
+from netdsl.files import CannotWrite, reason, require_space, target_of
 from netdsl.staging import Staged, name_beside
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def data_of(path: str) -> str:
 
 
 @contextmanager
-def write_pair(path: str) -> Iterator[tuple[BinaryIO, DataFile]]:
-    """A model to write and its data, `PATH.data`.
+def write_pair(path: str, size: int) -> Iterator[tuple[BinaryIO, DataFile]]:
+    """A model to write and its data, `PATH.data`, of at least `size` bytes.
 
     Both take their names when the block ends without an exception; any other end leaves what was there. Entering fails
     at once where they cannot be written. Where there were data before, there is neither model nor data for an instant.
@@ -45,6 +45,7 @@ def write_pair(path: str) -> Iterator[tuple[BinaryIO, DataFile]]:
     model = _staged(path, path)
     data = _staged(data_of(path), model.target + SUFFIX, links=False)
     try:
+        require_space(data.target, size)
         yield model.open(), DataFile(data.open(), os.path.basename(data.target))
         data.close()
         model.close()

@@ -236,7 +236,7 @@ def test_rows_are_written_whole_in_as_many_pieces_as_it_takes(tmp_path: Path, mo
 def test_a_damaged_checkpoint_does_not_outlive_those_that_come(tmp_path: Path) -> None:
     """With `keep 1` it would be the one that is kept."""
     folder = RunFolder(str(tmp_path), [])
-    folder.begin({}, {})
+    folder.begin({}, {}, 0)
     for epoch in (1, 2, 3):
         folder.save(Checkpoint({"w": np.zeros(3, np.float32)}, Position(epoch), {"logs": folder.lengths()}), 3)
     for path in checkpoints(folder.file("checkpoints"))[1:]:

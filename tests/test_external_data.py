@@ -178,7 +178,7 @@ def test_odd_names_of_models(netdsl: Commands, name: str) -> None:
 
 
 def write(path: Path, text: bytes) -> None:
-    with write_pair(str(path)) as (file, data):
+    with write_pair(str(path), 0) as (file, data):
         data.file.write(text)
         file.write(text)
 
@@ -232,11 +232,11 @@ def test_any_failure_leaves_what_was_there(
 def test_a_full_disk_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     write(path, b"old")
-    with pytest.raises(CannotWrite, match="no space left on device"), write_pair(str(path)) as (_, data):
+    with pytest.raises(CannotWrite, match="no space left on device"), write_pair(str(path), 0) as (_, data):
         data.file.write(b"half")
         raise OSError(28, "No space left on device")
     assert (pair_of(path), names(tmp_path)) == ((b"old", b"old"), ["m.onnx", "m.onnx.data"])
-    with pytest.raises(FileNotFoundError), write_pair(str(path)):
+    with pytest.raises(FileNotFoundError), write_pair(str(path), 0):
         open(tmp_path / "weights.npz")
 
 

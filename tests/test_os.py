@@ -120,9 +120,59 @@ def test_a_full_disk_keeps_the_old_files_and_no_others(netdsl: Commands, writer:
         folder,
     )
     assert done.returncode == 2, done
-    assert re.search(r"error\[E0606\]: cannot write disk/[\w.]+: no space left on device\n", done.stderr), done
+    assert re.search(
+        r"error\[E0606\]: cannot write disk/[\w.]+: (no space left on device|it takes [\d,]+ bytes, and \d)",
+        done.stderr,
+    ), done
     assert "Traceback" not in done.stderr
     assert contents(folder / "left") == contents(folder / "old")
+
+
+@linux
+@pytest.mark.parametrize("words", ["", "--external-data", "--training --external-data", "--dtype f16"])
+def test_free_space_is_looked_at_before_the_work(netdsl: Commands, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    """1.6 TB; no disk of a test has as much."""
+
+    def worked(*_: object, **__: object) -> None:
+        raise AssertionError("the work had begun")
+
+    for work in ("netdsl.compile.compile_net", "netdsl.wire.write_apart"):
+        monkeypatch.setattr(work, worked)
+    train = 'train n { data npz "x.npz"; loss mse; optimizer sgd lr 1; batch 1; epochs 1 }'
+    netdsl.write(n=f"net n {{ input x 640000; dense 640000 bias off }}\n{train}\n")
+    ran = netdsl("compile", "n.net", *words.split(), "-o", "m.onnx")
+    assert (ran.code, ran.out) == (2, "")
+    count = 640_000**2 * (2 if "f16" in words else 4)
+    found = re.search(
+        r"E0606\]: cannot write m.onnx(?:.data)?: it takes ([\d,]+) bytes, and ([\d,]+) are free\n", ran.err
+    )
+    assert found, ran.err
+    assert int(found[1].replace(",", "")) == count
+    assert [path.name for path in netdsl.folder.iterdir()] == ["n.net"]
+
+
+@linux
+def test_outputs_that_do_not_fit_are_refused_and_those_that_do_are_not(tmp_path: Path) -> None:
+    """On a disk of 1 MB: models, outputs and a run's state, all of 4 bytes a number."""
+    prepare(tmp_path, tmp_path / "disk")
+    nets = {"fits": 200_000, "large": 300_000}
+    for name, size in nets.items():
+        text = f"net {name} {{ input x 1; dense {size} bias off }}"
+        train = f'train {name} {{ data npz "{name}.npz"; loss mse; optimizer sgd lr 0.1; batch 1; steps 1 }}'
+        (tmp_path / f"{name}.net").write_text(f"{text}\n{train}\n")
+        np.savez(tmp_path / f"{name}.npz", x=np.ones((1, 1), np.float32), y=np.ones((1, size), np.float32))
+    np.save(tmp_path / "one.npy", np.ones((1, 1), np.float32))
+    calls = [
+        *(f"compile {name}.net -o disk/m.onnx" for name in nets),
+        *(f"compile {name}.net --external-data -o disk/m.onnx" for name in nets),
+        *(f"run {name}.net one.npy -o disk/o.npz --top 1" for name in nets),
+        "train large.net --out disk/run",
+    ]
+    lines = "\n".join(f"netdsl {call}; echo $? $(ls disk | wc -l); rm -rf disk/*" for call in calls)
+    done = mounted("size=1m", lines, tmp_path)
+    codes = [line.split() for line in done.stdout.splitlines() if not line.startswith("one.npy")]
+    assert codes == [["0", "1"], ["2", "0"], ["0", "2"], ["2", "0"], ["0", "1"], ["2", "0"], ["2", "1"]], done
+    assert len(re.findall(r"it takes 1,200,00[04] bytes, and [\d,]+ are free", done.stderr)) == 4, done.stderr
 
 
 @linux

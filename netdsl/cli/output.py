@@ -35,14 +35,17 @@ class WouldDestroy(UserError, code="E0613", exit_code=USAGE_IS_WRONG):
 
 
 @contextmanager
-def replace(path: str, *, made: bytes, force: bool, reads: Iterable[str | None] = ()) -> Iterator[BinaryIO]:
-    """A file to write, which takes its name when it is whole. Raises before anything is done: WouldDestroy where it is
-    one of `reads`, WouldOverwrite, CannotWrite.
+def replace(
+    path: str, *, made: bytes, force: bool, reads: Iterable[str | None] = (), size: int = 0
+) -> Iterator[BinaryIO]:
+    """A file to write, of at least `size` bytes, which takes its name when it is whole.
+
+    Raises before anything is done: WouldDestroy where it is one of `reads`, WouldOverwrite, CannotWrite.
 
     What is there may be replaced if it is empty, no regular file, or has the bytes `made` near its beginning or end.
     """
     _judge(path, made, force, reads)
-    with signals_clean_up(), write_atomically(path) as file:
+    with signals_clean_up(), write_atomically(path, size) as file:
         yield file
 
 
@@ -54,9 +57,8 @@ def replace_model(
     weights are too many for one file."""
     from netdsl.compile import ONE_FILE
 
-    on_disk = path != "-" and (os.path.isfile(path) or not os.path.exists(path))
-    if not apart and not (on_disk and weights > ONE_FILE):
-        with replace(path, made=MODEL, force=force, reads=reads) as file:
+    if not apart and not (is_on_disk(path) and weights > ONE_FILE):
+        with replace(path, made=MODEL, force=force, reads=reads, size=weights) as file:
             yield file, None
         return
     from netdsl.pair import MARK, data_of, write_pair
@@ -64,8 +66,13 @@ def replace_model(
     reads = tuple(reads)
     _judge(path, MODEL, force, reads)
     _judge(data_of(path), MARK, force, reads)
-    with signals_clean_up(), write_pair(path) as files:
+    with signals_clean_up(), write_pair(path, weights) as files:
         yield files
+
+
+def is_on_disk(path: str) -> bool:
+    """Whether an output is or will be a regular file."""
+    return path != "-" and (os.path.isfile(path) or not os.path.exists(path))
 
 
 def sources(net: Net) -> set[str]:

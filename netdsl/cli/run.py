@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import nullcontext
+from math import prod
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -126,6 +128,8 @@ def _results(
     batch = options.batch or fixed or BATCH
     if batch == fixed:
         readers = {name: Whole(reader, batch) for name, reader in readers.items()}
+    if options.output is not None:
+        _require_space(options.output, session, len(first))
     stream = sys.stderr if options.output == "-" else sys.stdout
     done, begin = 0, monotonic()
     with Progress("examples", len(first), beside=stream) as progress:
@@ -144,6 +148,19 @@ def _results(
     seconds = monotonic() - begin
     text = f"{done:,} examples in {seconds:.2f} s on {session.provider}: {done / max(seconds, 1e-9):,.0f} examples/s"
     note(text, NORMAL if sys.stderr.isatty() else VERBOSE)
+
+
+def _require_space(path: str, session: Session, count: int) -> None:
+    """Raise OSError where the outputs of `count` examples, as far as their sizes are known, do not fit on a disk."""
+    import numpy as np
+
+    from netdsl.cli.output import is_on_disk
+    from netdsl.files import require_space
+
+    if is_on_disk(path):
+        outputs = [x for x in session.outputs.values() if x.dtype in np.sctypeDict]
+        shapes = [(np.dtype(x.dtype).itemsize, *x.shape[1:]) for x in outputs]
+        require_space(os.path.realpath(path), count * sum(prod(size or 0 for size in shape) for shape in shapes))
 
 
 def _lines(

@@ -83,13 +83,13 @@ def _compiled(net: Net, options: argparse.Namespace) -> Iterator[str]:
     somebody asks for it."""
     from netdsl.cli.given_weights import given_weights
     from netdsl.cli.output import signals_clean_up
-    from netdsl.compile import compile_net
+    from netdsl.compile import compile_net, weights_size
     from netdsl.pair import write_pair
 
     weights = given_weights(net, options)
     with signals_clean_up(), TemporaryDirectory(prefix="netdsl-") as folder:
         path = os.path.join(folder, f"{net.name}.onnx")
-        with write_pair(path) as (file, data):
+        with write_pair(path, weights_size(net)) as (file, data):
             compile_net(net, file, seed=options.seed or 0, weights=weights, data=data, functions=options.functions)
         yield path
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from netdsl.diagnostics.terminal import escape
 from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
-from netdsl.files import CannotWrite, reason, write_atomically
+from netdsl.files import CannotWrite, reason, require_space, write_atomically
 from netdsl.staging import remove_leftovers
 from netdsl.train.checkpoint import BadCheckpoint, Checkpoint, checkpoints, prune_to, read_checkpoint
 from netdsl.train.log import Log
@@ -89,11 +89,13 @@ class RunFolder:
             return None
         return found if isinstance(found, dict) and found.get("made_by") == MADE_BY else None
 
-    def begin(self, about: Mapping[str, Any], sources: Mapping[str, str]) -> None:
-        """Make the folder and the files of a new run; those of an earlier one are removed. Raises CannotWrite."""
+    def begin(self, about: Mapping[str, Any], sources: Mapping[str, str], size: int) -> None:
+        """Make the folder and the files of a new run, whose checkpoints have at least `size` bytes; those of an earlier
+        one are removed. Raises CannotWrite."""
         try:
             os.makedirs(self.file(CHECKPOINTS), exist_ok=True)
             os.makedirs(self.file(SOURCES), exist_ok=True)
+            require_space(self.file(ABOUT), size)
         except OSError as error:
             raise _cannot(self.path, error) from None
         prune_to(self.file(CHECKPOINTS), 0)

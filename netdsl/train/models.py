@@ -25,9 +25,10 @@ def write_weights(path: str, weights: Mapping[str, Array]) -> None:
 
 def write_model(path: str, net: Net, weights: str) -> None:
     """A net as an ONNX model, with the weights of a file. Raises CannotWrite."""
-    if weights_size(net) <= ONE_FILE:
-        with write_atomically(path) as file:
+    size = weights_size(net)
+    if size <= ONE_FILE:
+        with write_atomically(path, size) as file:
             compile_net(net, file, weights=open_weights(weights))
         return
-    with write_pair(path) as (file, data):
+    with write_pair(path, size) as (file, data):
         compile_net(net, file, weights=open_weights(weights), data=DataFile(data.file, data.name))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from netdsl.ir.graph import BYTES
+from netdsl.ir.shape import elements
 from netdsl.train.evaluate import Measures
 from netdsl.train.folder import RunFolder
 from netdsl.train.keeper import SECONDS, Keeper
@@ -69,7 +71,8 @@ def attach(
     if goes_on:
         check_same(folder, recipe, graph)
     if checkpoint is None:
-        folder.begin(about(recipe, graph, choices, more), texts(module))
+        size = sum(BYTES[state.before.dtype] * elements(state.before.shape) for state in graph.state.values())
+        folder.begin(about(recipe, graph, choices, more), texts(module), size)
     else:
         go_on(trainer, checkpoint)
         check_data(checkpoint.about, now)
