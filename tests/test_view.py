@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import signal
 import socket
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import onnx
@@ -34,7 +36,7 @@ def viewing(folder: Path, *words: object) -> Iterator[tuple[str, subprocess.Pope
     try:
         assert process.stderr is not None
         told = ""
-        while not (address := re.search(r"(http://localhost:\d+) in a browser", told)):
+        while not (address := re.search(r"(http://127\.0\.0\.1:\d+/[\w-]+/) in a browser", told)):
             line = process.stderr.readline()
             assert line, told
             told += line
@@ -47,7 +49,7 @@ def viewing(folder: Path, *words: object) -> Iterator[tuple[str, subprocess.Pope
 def shown(address: str) -> onnx.ModelProto:
     """The model that Netron's page asks for."""
     with urlopen(address) as page:
-        (file,) = re.findall(r'<meta name="file" content="(/data/[^"]+)"', page.read().decode())
+        (file,) = re.findall(r'<meta name="file" content="/(data/[^"]+)"', page.read().decode())
     with urlopen(address + file) as data:
         return onnx.load_from_string(data.read())
 
@@ -59,7 +61,7 @@ def test_a_net_is_compiled_and_shown_until_it_is_interrupted(tmp_path: Path) -> 
         assert [node.op_type for node in model.graph.node].count("Conv") == 2
         (folder,) = tmp_path.iterdir()
         onnx.load_external_data_for_model(model, str(folder))
-        with urlopen(f"{address}/data/lenet5.onnx.data") as data:
+        with urlopen(f"{address}data/lenet5.onnx.data") as data:
             assert data.read() == (folder / "lenet5.onnx.data").read_bytes()
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
@@ -96,29 +98,148 @@ def test_the_port_is_the_one_asked_for_and_free(tmp_path: Path, netdsl: Commands
     assert (ran.code, ran.out) == (2, "")
     assert f"error[E0638]: cannot serve on port {port}" in ran.err
     with viewing(tmp_path, "perceptron", "--port", port) as (address, _):
-        assert address.endswith(f":{port}")
+        assert urlsplit(address).port == port
 
 
 def test_a_browser_is_opened_unless_one_says_no(netdsl: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    import netron
-
-    opened = []
+    opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
-    monkeypatch.setattr(netron, "status", lambda _: False)
+    monkeypatch.setattr("netdsl.cli.viewer.Viewer.serve_forever", lambda _: None)
     ran = netdsl("view", "perceptron")
     assert (ran.code, ran.out) == (0, "")
     assert opened == re.findall(r"http://\S+", ran.err)
     assert len(opened) == 1
-    assert netdsl("view", "perceptron", "--no-browser", "-q").err == ""
+    assert re.fullmatch(r"perceptron: http://\S+ .*\n", netdsl("view", "perceptron", "--no-browser", "-q").err)
     assert len(opened) == 1
+    assert netdsl("view", "perceptron", "-q").err == ""
+    assert len(opened) == 2
 
 
 def test_without_netron_the_command_that_installs_it_is_told(netdsl: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "netron", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     ran = netdsl("view", "perceptron")
     assert (ran.code, ran.out) == (2, "")
     assert "error[E0806]" in ran.err
     assert "pip install 'netdsl[view]'" in ran.err
+
+
+def asked(address: str, method: str, path: str, *hosts: str) -> tuple[int, bytes]:
+    """Return the status and the body of a request with these `Host` headers."""
+    place = urlsplit(address)
+    connection = http.client.HTTPConnection("127.0.0.1", place.port or 0, timeout=20)
+    connection.putrequest(method, path, skip_host=True)
+    for host in hosts:
+        connection.putheader("Host", host)
+    connection.endheaders()
+    answer = connection.getresponse()
+    found = answer.status, answer.read()
+    connection.close()
+    return found
+
+
+def test_only_those_who_know_the_address_are_answered(tmp_path: Path, netdsl: Commands) -> None:
+    """DNS rebinding lets a page of another site ask this machine, with the site's name in `Host`."""
+    assert netdsl("compile", "perceptron", "-o", "p.onnx", "-q").code == 0
+    (tmp_path / "secret.txt").write_text("secret")
+    (tmp_path / "other.onnx").write_bytes(b"secret")
+    with viewing(tmp_path, "p.onnx") as (address, _), viewing(tmp_path, "p.onnx") as (other, _):
+        token, port = urlsplit(address).path, urlsplit(address).port
+        assert len(token) >= 20
+        assert token != urlsplit(other).path
+        host = f"127.0.0.1:{port}"
+        for path in (
+            token,
+            f"{token}index.js",
+            f"{token}data/p.onnx",
+            f"{token}data/p.onnx?cb=1",
+            f"{token}index.html",
+        ):
+            for name in (host, f"localhost:{port}", f"LOCALHOST:{port}"):
+                assert asked(address, "GET", path, name)[0] == 200, (path, name)
+        strangers = ["evil.example", f"evil.example:{port}", f"localhost.evil.example:{port}", "127.0.0.1", "localhost"]
+        strangers += [f"127.0.0.1:{port + 1}", f"{host}@evil.example", f"[::1]:{port}", f"0.0.0.0:{port}", ""]
+        for hosts in (
+            [],
+            *([name] for name in strangers),
+            [host, "evil.example"],
+            ["evil.example", host],
+            [host, host],
+        ):
+            for method in ("GET", "HEAD"):
+                status, body = asked(address, method, token, *hosts)
+                assert (status, b"netron" in body.lower()) == (403, False), hosts
+        wrong = [
+            "/",
+            "/index.html",
+            "/index.js",
+            "/data/p.onnx",
+            f"{token[:-2]}/",
+            f"/x{token[1:]}",
+            urlsplit(other).path,
+        ]
+        for path in [
+            *wrong,
+            token.upper(),
+            "//",
+            f"/%00{token}",
+            f"http://evil.example{token[:-2]}/",
+            "*",
+            "/%e9/",
+            f"http://{host}{token}",
+            f"//evil.example{token}",
+        ]:
+            assert asked(address, "GET", path, host)[0] == 403, path
+        beyond = ["secret.txt", "other.onnx", "../p.onnx", "/etc/passwd", "..%2fp.onnx", "%00", ""]
+        files = [
+            *(f"data/{name}" for name in beyond),
+            "server.py",
+            "../netron/index.js/..",
+            "..%2f..%2fpip%2f__init__.py",
+        ]
+        for path in [*files, "/etc/hosts", "%2fetc%2fhosts", "__init__.py", "none.js", ".", "\\..\\x.js", "%00.js"]:
+            status, body = asked(address, "GET", token + path, host)
+            assert (status, b"secret" in body) == (404, False), path
+        for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH", "get"):
+            assert asked(address, method, token, host)[0] == 501, method
+        status, body = asked(address, "HEAD", token, host)
+        assert (status, body) == (200, b"")
+
+
+def test_only_this_machine_reaches_it(tmp_path: Path) -> None:
+    with viewing(tmp_path, "perceptron") as (address, process):
+        found = Path("/proc/net/tcp")
+        if not found.exists():
+            pytest.skip("no /proc")
+        port = f":{urlsplit(address).port:04X}"
+        places = [line.split()[1] for line in found.read_text().splitlines()[1:] if line.split()[3] == "0A"]
+        assert [place for place in places if place.endswith(port)] == [f"0100007F{port}"]
+        assert process.poll() is None
+
+
+def test_nothing_leaves_the_machine_by_the_page(tmp_path: Path) -> None:
+    with viewing(tmp_path, "perceptron") as (address, _), urlopen(address) as page:
+        assert page.headers["Referrer-Policy"] == "no-referrer"
+        assert page.headers["Content-Security-Policy"].startswith("connect-src 'self' ")
+        assert "Access-Control-Allow-Origin" not in page.headers
+
+
+def test_external_data_outside_of_the_models_folder_are_not_served(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (tmp_path / "secret.bin").write_bytes(bytes(8))
+    (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
+    (folder / "own.bin").write_bytes(bytes(8))
+    tensors = []
+    for name in ("../secret.bin", "link.bin", "own.bin", str(tmp_path / "secret.bin")):
+        tensor = onnx.TensorProto(name=name, data_type=1, dims=[2], data_location=onnx.TensorProto.EXTERNAL)
+        tensor.external_data.add(key="location", value=name)
+        tensors.append(tensor)
+    graph = onnx.helper.make_graph([], "g", [], [], initializer=tensors)
+    (folder / "m.onnx").write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    with viewing(folder, "m.onnx") as (address, _):
+        path, host = urlsplit(address).path, urlsplit(address).netloc
+        found = {name: asked(address, "GET", f"{path}data/{name}", host)[0] for name in [t.name for t in tensors]}
+        assert found == {t.name: 200 if t.name == "own.bin" else 404 for t in tensors}
 
 
 WRONG = {

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+import sys
+from contextlib import contextmanager, suppress
 from tempfile import TemporaryDirectory
-from time import sleep
 from typing import TYPE_CHECKING
 
-from netdsl.cli.problems import note, show
+from netdsl.cli.problems import NORMAL, audible, show
 from netdsl.data.errors import MissingPackage
 from netdsl.diagnostics.report import Report
 from netdsl.diagnostics.terminal import escape
@@ -17,18 +17,13 @@ from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
-    from types import ModuleType
 
     from netdsl.ir.net import Net
 
-HOST = "localhost"
-PAUSE = 0.2
-"""Seconds between two looks at whether Netron still serves."""
-
 
 class CannotServe(UserError, code="E0638", exit_code=USAGE_IS_WRONG):
-    """`netdsl view` serves Netron on a port of this machine, and to this machine alone. The port that `--port` names is
-    taken or not allowed; without the option a free one is found."""
+    """`netdsl view` serves Netron on a port of this machine, and to this machine alone. Either the port that
+    `--port` names is taken or not allowed, or none is free. Without the option a free one is found."""
 
 
 def command(options: argparse.Namespace) -> int:
@@ -50,19 +45,14 @@ def command(options: argparse.Namespace) -> int:
     return 0
 
 
-def _netron() -> ModuleType:
-    """Netron, which then says nothing of its own. Raises MissingPackage."""
-    import logging
+def _netron() -> str:
+    """Return the folder of Netron's files. Raises MissingPackage."""
+    from importlib.util import find_spec
 
-    try:
-        import netron
-    except ModuleNotFoundError:
-        raise MissingPackage(
-            "`netdsl view` opens Netron, which is not installed", "pip install 'netdsl[view]'"
-        ) from None
-    logging.getLogger("netron").setLevel(logging.WARNING)
-    found: ModuleType = netron
-    return found
+    found = find_spec("netron")
+    if found is None or not found.submodule_search_locations:
+        raise MissingPackage("`netdsl view` opens Netron, which is not installed", "pip install 'netdsl[view]'")
+    return found.submodule_search_locations[0]
 
 
 def _check_model(options: argparse.Namespace) -> None:
@@ -94,19 +84,39 @@ def _compiled(net: Net, options: argparse.Namespace) -> Iterator[str]:
         yield path
 
 
-def _serve(netron: ModuleType, path: str, options: argparse.Namespace) -> None:
-    """Show a model until it is interrupted, or Netron ends."""
+def _files(path: str) -> dict[str, str]:
+    """Return a model's file and those of its external data, by the names that the page asks for."""
+    import onnx
+
+    files = {os.path.basename(path): path}
+    folder = os.path.realpath(os.path.dirname(path) or ".")
     try:
-        address = netron.start(path, address=(HOST, options.port), browse=not options.no_browser)
+        model = onnx.load(path, load_external_data=False)
+    except Exception:  # Netron says what is wrong with it
+        return files
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            place = os.path.realpath(os.path.join(folder, entry.value)) if "\0" not in entry.value else ""
+            if entry.key == "location" and place.startswith(os.path.join(folder, "")):
+                files[entry.value] = place
+    return files
+
+
+def _serve(netron: str, path: str, options: argparse.Namespace) -> None:
+    """Show a model until it is interrupted. Raises CannotServe."""
+    from netdsl.cli.viewer import Viewer
+
+    try:
+        server = Viewer(netron, _files(path), options.port)
     except (OSError, OverflowError) as error:
         where = f"on port {options.port}" if options.port else "on any port"
         raise CannotServe(f"cannot serve {where}: {error}", "leave --port out, and a free one is found") from None
-    host, port = address
-    note(f"{escape(options.file)}: http://{host}:{port} in a browser; Ctrl-C ends it")
-    try:
-        while netron.status(address):
-            sleep(PAUSE)
-    except KeyboardInterrupt:  # which is how one ends it
-        pass
-    finally:
-        netron.stop(address)
+    with server:
+        if options.no_browser or audible(NORMAL):  # nobody could guess it
+            print(f"{escape(options.file)}: {server.address} in a browser; Ctrl-C ends it", file=sys.stderr)
+        if not options.no_browser:
+            import webbrowser
+
+            webbrowser.open(server.address)
+        with suppress(KeyboardInterrupt):  # which is how one ends it
+            server.serve_forever()
