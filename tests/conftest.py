@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,21 @@ if hasattr(signal, "pthread_sigmask"):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden with what the code says now")
+    parser.addoption("--shuffle", metavar="SEED", help="run the test files, and the tests of each, in a random order")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    seed = config.getoption("--shuffle")
+    return f"order: --shuffle {seed}" if seed is not None else "order: as written"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Shuffle files as wholes, so that fixtures of a file are made once."""
+    seed = config.getoption("--shuffle")
+    if seed is not None:
+        draws = random.Random(seed)
+        places = {path: draws.random() for path in sorted({item.path for item in items})}
+        items.sort(key=lambda item: (places[item.path], draws.random()))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -20,7 +20,7 @@ from netdsl.frontend import check_file, load_net
 from tests.walkthrough import blocks, checkout, follow, same
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 WALKS = [page for page in PAGES if blocks(page, "console")]
 FENCE = re.compile(r"^```(net\b[^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
