@@ -18,7 +18,9 @@ found = {"written": [], "connected": [], "started": []}
 def hook(event, arguments):
     if event == "open" and isinstance(arguments[0], str) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
         found["written"].append(os.path.realpath(arguments[0]))
-    elif event in ("os.mkdir", "os.remove", "os.rmdir", "os.rename", "os.link", "os.symlink", "os.truncate"):
+    elif event in ("os.mkdir", "os.remove", "os.rmdir", "os.rename", "os.link", "os.symlink"):
+        if arguments[-1] not in (-1, 0o777):
+            return  # relative to an open folder, as tempfile removes its own
         found["written"].extend(os.path.realpath(path) for path in arguments[:2] if isinstance(path, str))
     elif event.startswith(("socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo")):
         found["connected"].append(str(arguments))
@@ -38,7 +40,7 @@ with open(sys.argv[1], "w") as file:
 COMMANDS = [
     "check n.net",
     "check --fix s.net",
-    "check --diff s.net",
+    "check --diff n.net",
     "summary n.net",
     "compile n.net -o out/m.onnx",
     "compile n.net --external-data -o out/m.onnx",
@@ -49,7 +51,7 @@ COMMANDS = [
     "train n.net --out out/run",
     "train n.net --out out/run --lowering auto",
     "draw n.net -o out/n.svg",
-    "compare n.net xor --plot out/c.svg",
+    "compare alexnet resnet18 --plot out/c.svg",
     "zoo copy xor out",
     "zoo",
     "layers",
