@@ -9,6 +9,10 @@ outputs = net.session()(image=array)
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime 1.32 reports its use, unless this is set beforehand
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from netdsl.api import (

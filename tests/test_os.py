@@ -345,6 +345,19 @@ def test_no_output_replaces_what_is_read(netdsl: Commands, words: str) -> None:
     assert "error[E0613]" in ran.err
 
 
+@posix
+@pytest.mark.parametrize("files", [5, 6, 7, 8, 10, 12])
+def test_few_open_files_end_in_a_line(tmp_path: Path, files: int) -> None:
+    prepare(tmp_path)
+    np.savez(tmp_path / "d.npz", x=np.ones((4, 3), np.float32), y=np.ones((4, 2), np.float32))
+    train = 'train t { data npz "d.npz"; loss mse; optimizer sgd lr 0.1; batch 2; epochs 1 }'
+    (tmp_path / "t.net").write_text(f"net t {{ input x 3; dense 2 }}\n{train}\n")
+    for command in ("check n.net", "compile n.net -o m.onnx", "run n.net x.npy -o o.npz", "train t.net --out run"):
+        done = script(f"ulimit -n {files}; netdsl {command}", tmp_path)
+        assert "Traceback" not in done.stderr
+        assert done.returncode == 0 or re.search(r"^error\[E\d{4}\]: ", done.stderr, re.MULTILINE), done
+
+
 # --- 101: a working folder that is gone ----------------------------------------------------------------------------
 
 GONE = {

@@ -52,8 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _silence()
         from contextlib import suppress
 
-        from netdsl.cli.machine import system_failed
-
+        try:
+            from netdsl.cli.machine import system_failed
+        except OSError:  # no descriptor is left to read the module with
+            os.write(2, b"error[E0617]: too many open files\n")
+            return 2
         problem = system_failed(error)
         with suppress(OSError):  # the one that is full may be this
             print(problem, file=sys.stderr)
@@ -83,7 +86,7 @@ def _guarded(arguments: Sequence[str] | None) -> int:
         return code
     except UserError as error:
         problem = error
-    except BrokenPipeError:
+    except OSError:
         raise
     except Exception as error:
         reserve.clear()
@@ -118,9 +121,8 @@ def _open_streams() -> None:
 
 def _silence() -> None:
     """Python flushes the streams at exit, and would complain a second time."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):
-            os.dup2(nowhere, stream.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -83,7 +83,9 @@ def _limit() -> list[str]:
     return [] if soft == resource.RLIM_INFINITY else [f"`ulimit -v` limits this process to {soft // 1024:,} KB"]
 
 
-def system_failed(error: OSError) -> SystemFailed:
+def system_failed(error: OSError) -> UserError:
     """The system's reason, and the file that it names."""
+    if _is_out_of_memory(error):
+        return NotEnoughMemory("there is not enough memory", *_limit())
     place = f"{escape(str(error.filename))}: " if error.filename is not None else "the standard output: "
     return SystemFailed(place + (error.strerror or str(error)).lower())
