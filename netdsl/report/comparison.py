@@ -87,16 +87,10 @@ def text(rows: list[Compared]) -> str:
 
 
 def csv(rows: list[Compared]) -> str:
-    """A line a net, and a head; what is not known is empty."""
-    from csv import writer
-    from io import StringIO
+    """Return a header and a line for each net; unknown figures are empty."""
+    from netdsl.report.spreadsheet import table
 
-    out = StringIO()
-    file = writer(out, lineterminator="\n")
-    file.writerow(COLUMNS)
-    for row in rows:
-        file.writerow({**row.plain, "receptive_field": _seen(row)}.values())
-    return out.getvalue().removesuffix("\n")
+    return table(COLUMNS, ({**row.plain, "receptive_field": _seen(row)}.values() for row in rows))
 
 
 def json(rows: list[Compared]) -> str:

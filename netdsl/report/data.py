@@ -39,20 +39,16 @@ def json(figures: Figures) -> str:
 
 
 def csv(figures: Figures) -> str:
-    """A line a layer, and a head; shapes as `64x56x56`, with symbolic sizes `[64, H, W]`."""
-    from csv import writer
-    from io import StringIO
-
+    """Return a header and a line for each layer; shapes are `64x56x56`, with symbolic sizes `[64, H, W]`."""
     from netdsl.ir import shape
+    from netdsl.report.spreadsheet import table
     from netdsl.report.table import seen
 
-    out = StringIO()
-    rows = writer(out, lineterminator="\n")
-    rows.writerow(COLUMNS)
-    for row in figures.rows:
+    def cells(row: Row) -> tuple[object, ...]:
         sizes, field = shape.text(row.node.shape), seen(row.field)
-        rows.writerow((row.node.name, row.call, row.line, sizes, row.params, row.macs, row.bytes, field))
-    return out.getvalue().removesuffix("\n")
+        return row.node.name, row.call, row.line, sizes, row.params, row.macs, row.bytes, field
+
+    return table(COLUMNS, map(cells, figures.rows))
 
 
 def _layer(row: Row) -> dict[str, Any]:
