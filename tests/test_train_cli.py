@@ -70,6 +70,13 @@ def test_a_run_leaves_its_folder(netdsl: Commands) -> None:
         assert (netdsl.folder / "same.onnx").read_bytes() == (run / f"{which}.onnx").read_bytes()
 
 
+def test_curves_do_not_depend_on_the_folder(netdsl: Commands) -> None:
+    netdsl.write(xor=XOR)
+    for folder in ("a", "other/place"):
+        assert netdsl("train", "xor.net", "--out", folder, *STD).code == 0
+    assert Path("a/curves.svg").read_bytes() == Path("other/place/curves.svg").read_bytes()
+
+
 def test_a_run_is_not_overwritten(netdsl: Commands) -> None:
     netdsl.write(xor=XOR)
     assert netdsl("train", "xor.net", *STD).code == 0

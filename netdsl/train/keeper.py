@@ -144,4 +144,4 @@ class Keeper:
         steps = read_columns(self.folder.steps.paths[0], ("step", "loss"))
         if len(steps) > len(rows):
             panels[LOSS]["training"] = steps
-        self.folder.write(CURVES, chart(self.folder.path, panels, "step").svg())
+        self.folder.write(CURVES, chart("loss and metrics", panels, "step").svg())
