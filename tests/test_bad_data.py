@@ -174,8 +174,8 @@ DATA: dict[str, tuple[str, bytes, str]] = {
     "80 a picture for numbers": ("n", picture(), "is a picture, and the input takes examples of 3"),
     "81 nothing": ("p", b"", "is empty"),
     "81 cut short": ("p", picture(form="jpeg")[:200], "is damaged"),
-    "81 an animation": ("p", animation(), "is an animation of 3 frames"),
-    "82 a bomb": ("p", huge(), "has more pixels than are opened"),
+    "81 an animation": ("p", animation(), "is an animation; a still picture is needed"),
+    "82 a bomb": ("p", huge(), "has more pixels than the 67,108,864 that are opened"),
     "83 another size": ("p", picture(size=(7, 4)), "is 4x7 (height x width), and the input takes 4x6"),
     "84 no examples": ("n", npy(np.ones((0, 3), "f4")), "holds no examples"),
 }

@@ -583,7 +583,7 @@ def test_damaged_pictures(tmp_path: Path) -> None:
 def test_an_animation_and_deep_pixels_are_refused(tmp_path: Path) -> None:
     frames = [picture("L", seed=i) for i in range(3)]
     frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
-    with pytest.raises(BadPicture, match="is an animation of 3 frames"):
+    with pytest.raises(BadPicture, match="is an animation; a still picture is needed"):
         read_one(tmp_path / "x.gif")
     for kind in (np.int32, np.float32):
         Image.fromarray(np.zeros((4, 4), kind)).save(tmp_path / "x.tiff")
@@ -598,3 +598,38 @@ def test_without_pillow_the_package_is_named(tmp_path: Path, monkeypatch: pytest
         open_input(str(tmp_path / "x.png"), (3, 6, 8), "f32")
     assert caught.value.helps == ("pip install 'netdsl[images]'",)
     assert caught.value.exit_code == 2
+
+
+BOMBS = {
+    "a PNG": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0u0\0\0u0\x08\0\0\0\0", 30_000),
+    "a GIF": (b"GIF89a\x30\x75\x30\x75\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x30\x75\x30\x75\0\x02\x02L\x01\0;", 30_000),
+    "a PGM": (b"P5 30000 30000 255\n" + bytes(100), 30_000),
+    "a PGM of an allowed size": (b"P5 8000 8000 255\n" + bytes(100), 8_000),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_picture_s_size_is_checked_before_it_is_decoded(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, size = BOMBS[name]
+    if data.startswith(b"\x89PNG"):
+        data += zlib.crc32(data[12:]).to_bytes(4, "big") + b"\0\0\0\0IDAT" + zlib.crc32(b"IDAT").to_bytes(4, "big")
+    (tmp_path / "p").write_bytes(data)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda _: pytest.fail("it is decoded"))
+    with pytest.raises(
+        (BadPicture, WrongShape), match=r"more pixels than the 67,108,864|8000x8000 .* takes 8x8"
+    ) as found:
+        open_input(str(tmp_path / "p"), (1, 8, 8), "f32")
+    assert (found.value.code == "E0805") == (size == 30_000)
+
+
+def test_a_turned_picture_fits_as_it_stands_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: a quarter turn clockwise
+    stored = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    Image.fromarray(stored).save(tmp_path / "t.png", exif=exif)
+    (batch,) = open_input(str(tmp_path / "t.png"), (1, 4, 3), "u8").batches(1)
+    assert batch.tolist() == [[np.rot90(stored, -1).tolist()]]
+    with pytest.raises(WrongShape, match=r"t\.png is 4x3 \(height x width\), and the input takes 3x4"):
+        next(open_input(str(tmp_path / "t.png"), (1, 3, 4), "u8").batches(1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +35,11 @@ FORMATS = {
 """What is decoded, by a file's first bytes. Pillow knows more, of which some start other programs."""
 
 PIXELS = 2**26
-"""A larger picture is taken for a decompression bomb."""
+"""Maximum number of pixels; a larger picture is a decompression bomb. Checked before anything is decoded."""
+
+LARGE = 2**22
+"""Pictures of more pixels are decoded one at a time, whatever the number of threads: each takes up to 20 bytes a
+pixel."""
 
 FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
@@ -76,6 +80,7 @@ class ImageReader(Reader):
         for path in self._paths:
             with _opened(path) as image:
                 self.sizes.append((image.height, image.width))
+            self._check_size(path, self.sizes[-1])
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -88,12 +93,35 @@ class ImageReader(Reader):
             paths = self._paths[at:end]
             yield convert(self, stacked([self.read(index) for index in range(at, end)], paths), at)
 
+    def _check_size(self, path: str, size: tuple[int, int]) -> None:
+        """Raise WrongShape where no picture of this height and width fits, upright or turned. Nothing is decoded."""
+        if self.picture.crop is not None:
+            if self.picture.resize is None and min(size) < self.picture.crop:
+                raise self._too_small(path, size)
+        elif self.picture.resize is None and not any(self._fits(each) for each in (size, size[::-1])):
+            raise self._misfit(path, size)
+
+    def _fits(self, size: tuple[int, int]) -> bool:
+        return all(want in (None, found) for want, found in zip(self.shape[1:], size, strict=True))
+
+    def _misfit(self, path: str, size: tuple[int, int]) -> WrongShape:
+        return WrongShape(
+            f"{escape(path)} is {spell(size)} (height x width), and the input takes {spell(self.shape[1:])}",
+            "scale it first, or let the input say `resize` and `crop`",
+        )
+
+    def _too_small(self, path: str, size: tuple[int, int]) -> WrongShape:
+        crop = self.picture.crop
+        return WrongShape(f"{escape(path)} is {spell(size)}, too small for a crop of {crop}x{crop}")
+
     def read(self, index: int) -> Array:
-        """One of them: [channels, height, width], uint8. Several threads may do so at a time."""
+        """Return a picture as [channels, height, width], uint8. Thread-safe."""
         from PIL import ImageOps
 
         path = self._paths[index]
-        with _opened(path) as image:
+        height, width = self.sizes[index]
+        with _opened(path) as image, _one_at_a_time if height * width > LARGE else nullcontext():
+            self._check_size(path, (image.height, image.width))
             try:
                 upright = ImageOps.exif_transpose(image)
                 ready = self._framed(_in_mode(upright, path, "L" if self.shape[0] == 1 else "RGB"), path)
@@ -103,12 +131,8 @@ class ImageReader(Reader):
             except Exception as error:
                 raise _damaged(path, error) from None
         array = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-        if any(want not in (None, size) for want, size in zip(self.shape, array.shape, strict=True)):
-            raise WrongShape(
-                f"{escape(path)} is {spell(array.shape[1:])} (height x width), "
-                f"and the input takes {spell(self.shape[1:])}",
-                "scale it first, or let the input say `resize` and `crop`",
-            )
+        if not self._fits(array.shape[1:]):
+            raise self._misfit(path, array.shape[1:])
         return array[::-1] if self.picture.order == "bgr" else array
 
     def _framed(self, image: Image, path: str) -> Image:
@@ -125,7 +149,7 @@ class ImageReader(Reader):
         if crop is not None:
             width, height = image.size
             if min(width, height) < crop:
-                raise WrongShape(f"{escape(path)} is {height}x{width}, too small for a crop of {crop}x{crop}")
+                raise self._too_small(path, (height, width))
             # torchvision's CenterCrop rounds so
             left, top = round((width - crop) / 2), round((height - crop) / 2)
             image = image.crop((left, top, left + crop, top + crop))
@@ -168,6 +192,7 @@ class _Silence:
 
 
 _silence = _Silence()
+_one_at_a_time = threading.Lock()
 
 
 @contextmanager
@@ -183,13 +208,16 @@ def _opened(path: str) -> Iterator[Image]:
         try:
             image = Image.open(file, formats=[format_of(file.read(4)) or "PNG"])
             width, height = image.size
-            frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1
         except Exception as error:  # hostile bytes make the decoders fail in any way
             raise _damaged(path, error) from None
         if width * height > PIXELS:
             raise BadPicture(f"{escape(path)} has {width}x{height} pixels, more than the {PIXELS:,} that are opened")
-        if frames > 1:
-            raise BadPicture(f"{escape(path)} is an animation of {frames} frames; a still picture is needed")
+        try:
+            animated = image.format != "MPO" and getattr(image, "is_animated", False)
+        except Exception as error:
+            raise _damaged(path, error) from None
+        if animated:
+            raise BadPicture(f"{escape(path)} is an animation; a still picture is needed")
         yield image
 
 
@@ -201,7 +229,7 @@ def format_of(head: bytes) -> str | None:
 def _damaged(path: str, error: Exception) -> BadPicture | BadData:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     if "DecompressionBomb" in type(error).__name__:
-        return BadPicture(f"{escape(path)} has more pixels than are opened: {reason}")
+        return BadPicture(f"{escape(path)} has more pixels than the {PIXELS:,} that are opened: {reason}")
     if os.path.getsize(path) == 0:
         return BadPicture(f"{escape(path)} is empty")
     return BadPicture(f"{escape(path)} is damaged, or not a picture that is read: {reason}")

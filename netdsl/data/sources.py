@@ -13,6 +13,7 @@ from netdsl.data.errors import Incomplete
 from netdsl.data.idx import load_idx
 from netdsl.data.npy import map_npy
 from netdsl.data.npz import Archive
+from netdsl.data.reader import fit
 from netdsl.data.wanted import Target, Wanted
 from netdsl.diagnostics.terminal import escape
 
@@ -122,14 +123,18 @@ def open_npz_set(path: str, wanted: Wanted) -> Dataset:
     x = {name: _member(archive, name, ("x",) if len(wanted.inputs) == 1 else ()) for name in wanted.inputs}
     alone = ("target", "y") if len(wanted.targets) == 1 else ()
     y = {name: _member(archive, name, alone) for name in wanted.targets}
-    return assembled(x, y, wanted)
+    for name, key in x.items():  # before anything is decompressed
+        fit(f"{path}: {key}", archive.header(key).shape, wanted.example(name))
+    xs, ys = ({name: (f"{path}: {key}", archive.load(key)) for name, key in part.items()} for part in (x, y))
+    return assembled(xs, ys, wanted)
 
 
-def _member(archive: Archive, name: str, others: tuple[str, ...]) -> Named:
+def _member(archive: Archive, name: str, others: tuple[str, ...]) -> str:
+    """Return the name of the array for an input or a target. Raises Incomplete."""
     keys = tuple(dict.fromkeys((name, *others)))
     for key in keys:
         if key in archive.members:
-            return f"{archive.path}: {key}", archive.load(key)
+            return key
     held = ", ".join(map(escape, sorted(archive.members)[:10])) or "nothing"
     called = " or ".join(f"`{key}`" for key in keys)
     raise Incomplete(f"{escape(archive.path)} has no array {called}: it holds {held}")

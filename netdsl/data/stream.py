@@ -112,14 +112,14 @@ def _skip(stream: BinaryIO, size: int) -> int:
 
 
 def read(stream: BinaryIO, size: int) -> bytes:
-    """So many bytes, or what there is: in pieces, since a size may be a lie and `read` allocates it at once."""
+    """Return `size` bytes, or fewer at the end of the stream. Reads in pieces: `stream.read(size)` would allocate a
+    size that a damaged file only claims."""
     if size <= PIECE:
         return stream.read(size)
-    parts = []
-    while size and (part := stream.read(min(size, PIECE))):
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
+    data = bytearray()
+    while len(data) < size and (part := stream.read(min(size - len(data), PIECE))):
+        data += part
+    return data
 
 
 def unpacked(stream: BinaryIO, size: int, path: str) -> bytes:
