@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from netdsl import ops
-from netdsl.compile import model_bytes
+from netdsl.compile import model_bytes, net_names
 from netdsl.diagnostics.terminal import escape
 from netdsl.diagnostics.user_error import UserError
 from netdsl.ir.shape import elements
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from netdsl.ir.graph import Graph, Value
     from netdsl.ir.net import Net
+    from netdsl.ir.shape import Shape
     from netdsl.weights.file import WeightFile
 
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -83,9 +84,13 @@ def _classes(net: Net, graph: Graph) -> Value:
     for y in graph.outputs.values():
         while y.producer and isinstance(y.producer.op, Identity | Softmax | Sigmoid):
             (y,) = y.producer.inputs
-        if len(y.shape) > 1 and sum(size != 1 for size in y.shape[1:]) <= 1 and y.dtype == "f32":
+        if _is_list(y.shape[1:]) and y.dtype == "f32":
             return y if len(y.shape) == 2 else ops.reshape(y, (elements(y.shape[1:]),))
     raise NotAttackable(f"{escape(net.name)} has no output with a number for each class")
+
+
+def _is_list(shape: Shape) -> bool:
+    return bool(shape) and sum(size != 1 for size in shape) <= 1
 
 
 def _lead(y: Value, label: Value) -> Value:
@@ -114,7 +119,7 @@ class Classifier:
     `low` and `high` are black and white; epsilon is counted in parts of their distance.
     """
 
-    __slots__ = ("_model", "batch", "high", "input", "low", "name", "shape")
+    __slots__ = ("_model", "batch", "high", "input", "low", "name", "names", "output", "shape")
 
     def __init__(
         self,
@@ -137,6 +142,11 @@ class Classifier:
         self.low = low
         self.high = high
         (self.input,) = graph.inputs.keys() - {LABEL}
+        self.names = net_names(net, weights)
+        """The names that the weights' file has for classes and columns."""
+        self.output = next(
+            name for name, each in net.outputs.items() if not each.training and _is_list(each.node.shape)
+        )
         self.shape: tuple[int, ...] = tuple(graph.inputs[self.input].shape[1:])  # type: ignore[arg-type]
 
     @property

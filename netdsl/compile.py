@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from netdsl.diagnostics.terminal import escape
 from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
 from netdsl.ir.graph import BYTES
+from netdsl.ir.names import OWN, Names, read_names
 from netdsl.ir.shape import elements
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ OPSET = 21
 ONE_FILE = 2_000_000_000
 """So many bytes of weights go into one file; a protobuf message holds a little more, for the graph."""
 
-OWN = "netdsl."
-"""What the keys of our own metadata begin with."""
-
 
 class BadMetadata(UserError, code="E0640", exit_code=USAGE_IS_WRONG):
     """What a model shall say of itself are keys and texts. Keys that begin with `netdsl.` are netdsl's own."""
@@ -51,11 +49,13 @@ def compile_net(
     metadata: Mapping[str, str] | None = None,
     data: DataFile | None = None,
     functions: bool = False,
+    names: Names | None = None,
 ) -> Emitted:
     """Write a net as one ONNX model, with the weights of a file or with initial ones drawn from the seed.
 
     With the `dtype` f16 it computes in half precision; its inputs and outputs are halves too if `io` says so.
-    `metadata` is what it tells of itself besides what netdsl puts there. The weights go into `data`, where given. With
+    `metadata` is what it tells of itself besides what netdsl puts there, such as the names of classes and columns that
+    the weights' file has, or else `names`. The weights go into `data`, where given. With
     `functions` the blocks of the net are functions of the model.
 
     Returns the model without its weights. Raises UserError where the weights do not fit, a number is beyond a half's
@@ -72,7 +72,8 @@ def compile_net(
     from netdsl.wire import write, write_apart
 
     emitted = structure(graph, opset=opset, functions=functions)
-    add_metadata(metadata or {}, emitted.model)
+    found = net_names(net, weights) or names or Names()
+    add_metadata(metadata or {}, emitted.model, own=found.metadata)
     if data is None:
         write(emitted, values, file)
     else:
@@ -80,8 +81,20 @@ def compile_net(
     return emitted
 
 
-def add_metadata(metadata: Mapping[str, str], model: ModelProto) -> None:
-    """Let a model tell more of itself. Raises BadMetadata."""
+def net_names(net: Net, weights: WeightFile | None) -> Names:
+    """Return the names of classes and columns that a weight file has, as the net calls its outputs and inputs. Raises
+    BadNames."""
+    if weights is None:
+        return Names()
+    inputs = {node.name: node.shape for node in net.inputs}
+    outputs = {name: output.node.shape for name, output in net.outputs.items() if not output.training}
+    return read_names(weights.metadata, weights.path, inputs, outputs)
+
+
+def add_metadata(metadata: Mapping[str, str], model: ModelProto, own: Mapping[str, str] | None = None) -> None:
+    """Add metadata of the user's, and our `own`, to a model. Raises BadMetadata."""
+    for key, value in (own or {}).items():
+        model.metadata_props.add(key=key, value=value)
     for key, value in metadata.items():
         if not key or key.startswith(OWN):
             why = f"keys that begin with `{OWN}` are netdsl's own" if key else "a key is not empty"
@@ -143,6 +156,7 @@ def compile_to_bytes(
     io: str = "f32",
     metadata: Mapping[str, str] | None = None,
     functions: bool = False,
+    names: Names | None = None,
 ) -> bytes:
     """The model whole, in memory, as onnxruntime's `InferenceSession` takes it."""
     file = BytesIO()
@@ -157,5 +171,6 @@ def compile_to_bytes(
         io=io,
         metadata=metadata,
         functions=functions,
+        names=names,
     )
     return file.getvalue()

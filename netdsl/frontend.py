@@ -149,6 +149,8 @@ def load_training(
             report, module.file.source, lambda again, texts: _recipe(*open_module(file, again, root, texts), settings)
         )
     warn(module, [found.net if found else None])
+    if found is not None:
+        found.root = root
     return found, module
 
 

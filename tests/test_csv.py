@@ -17,6 +17,7 @@ from netdsl.data.kinds import KINDS
 from netdsl.data.table import LONGEST_LINE
 from netdsl.data.wanted import Target, Wanted
 from netdsl.diagnostics.user_error import UserError
+from netdsl.ir.names import Names
 
 
 def net(*shape: int, classes: int = 3, dtype: str = "f32", **more: Any) -> Wanted:
@@ -72,20 +73,21 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows:
 
 
 def test_words_are_numbered_in_sorted_order(tmp_path: Path) -> None:
-    dataset = opened(tmp_path, "a,b,c\n1,2,virginica\n3,4, setosa\n5,6,virginica\n")
+    dataset = opened(tmp_path, "a,b,c\n1,2,virginica\n3,4, setosa\n5,6,virginica\n", net(2, classes=2))
     assert content(dataset)[1] == [1, 0, 1]
-    assert dataset.classes == ("setosa", "virginica")
+    assert dataset.names.classes == {"y": ("setosa", "virginica")}
 
 
 def test_a_validation_table_keeps_the_classes_of_training(tmp_path: Path) -> None:
     dataset = opened(tmp_path, "a,b,c\n1,2,w\n", _trained())
     assert content(dataset)[1] == [2]
-    with pytest.raises(UserError, match=r"line 3, column 3 \(`c`\) is 'z', and the classes are u, v, w"):
+    with pytest.raises(UserError, match=r"line 3, column 3 \(`c`\) is `z`, and the classes are u, v, w") as found:
         opened(tmp_path, "a,b,c\n1,2,w\n1,2,z\n", _trained())
+    assert found.value.code == "E0836"
 
 
 def _trained() -> Wanted:
-    return Wanted({"x": ((2,), "f32")}, {"y": Target("y", "class", classes=3)}, classes=("u", "v", "w"))
+    return Wanted({"x": ((2,), "f32")}, {"y": Target("y", "class", classes=3)}, names=Names({"y": ("u", "v", "w")}))
 
 
 def test_signs_values_and_several_targets(tmp_path: Path) -> None:
@@ -128,6 +130,7 @@ BAD: dict[str, tuple[str | bytes, str, str]] = {
     "a label below": ("a,b,c\n1,2,-1\n", "E0832", r"line 2, column 3 \(`c`\) is -1"),
     "a fraction as label": ("a,b,c\n1,2,0.5\n", "E0832", r"line 2, column 3 \(`c`\) is 0\.5"),
     "NaN as label": ("a,b,c\n1,2,nan\n", "E0832", r"line 2, column 3 \(`c`\) is nan"),
+    "too few words": ("a,b,c\n1,2,u\n1,2,v\n", "E0836", r"`c` holds 2 classes \(u, v\), and the net has 3"),
     "too many words": ("a,b,c\n1,2,u\n1,2,v\n1,2,w\n1,2,z\n", "E0836", r"4 classes \(u, v, w, z\), and the net has 3"),
     "an open quote": ('a,b,c\n1,2,"0\n1,2,0\n', "E0834", "line 3: unexpected end of data\n.*a quote is not closed"),
     "a quote inside": ('a,b,c\n1,"2"3,0\n', "E0834", "line 2: "),

@@ -32,6 +32,7 @@ from netdsl.data.order import permutation
 from netdsl.data.sources import from_arrays
 from netdsl.data.wanted import Target, Wanted
 from netdsl.diagnostics.user_error import UserError
+from netdsl.ir.names import Names
 from tests.test_data import idx
 
 Array = np.ndarray[Any, Any]
@@ -270,7 +271,7 @@ def test_a_folder_of_pictures_is_what_pillow_says(tmp_path: Path) -> None:
     (tmp_path / "cat" / ".hidden").write_text("")
     net = wanted(3, 4, 4, classes=2, pictures={"x": Picture(5, 4)})
     dataset = KINDS["folder"](folder=folder).open(net)
-    assert dataset.classes == ("ant", "cat")
+    assert dataset.names.classes == {"y": ("ant", "cat")}
     assert dataset.notes == [f"1 files in {folder} are no pictures by their names"]
     batch = next(dataset.batches(5, seed=0, epoch=0, shuffle=False))
     assert batch["y"].tolist() == [0, 0, 0, 1, 1]
@@ -298,12 +299,12 @@ def test_a_validation_set_keeps_the_classes_of_training(tmp_path: Path) -> None:
     folder = drawn(tmp_path, {"b": [(4, 4)]})
     dataset = KINDS["folder"](folder=folder).open(_with_classes())
     assert next(dataset.batches(1, seed=0, epoch=0))["y"].tolist() == [1]
-    assert dataset.classes == ("a", "b")
+    assert dataset.names.classes == {"y": ("a", "b")}
 
 
 def _with_classes() -> Wanted:
     target = Target("y", "class", classes=2)
-    return Wanted({"x": ((3, 4, 4), "f32")}, {"y": target}, classes=("a", "b"))
+    return Wanted({"x": ((3, 4, 4), "f32")}, {"y": target}, names=Names({"y": ("a", "b")}))
 
 
 def test_a_damaged_picture_is_told_where_it_comes_and_the_threads_end(tmp_path: Path) -> None:
@@ -586,7 +587,7 @@ FOLDERS: dict[str, tuple[dict[str, list[tuple[int, int]]], str, str]] = {
     "too many classes": (
         {"a": [(4, 4)], "b": [], "c": []},
         "E0836",
-        r"has 3 subfolders \(a, b, c\), and the net has 2",
+        r"has 3 classes \(a, b, c\), and the net has 2",
     ),
     "83 sizes": ({"a": [(4, 4)], "b": [(4, 4), (4, 5)]}, "E0802", r"b.1\.png is 4x5 .*and the input takes 4x4"),
 }
@@ -608,7 +609,7 @@ def test_pictures_for_a_random_crop_are_of_one_size(tmp_path: Path) -> None:
 
 
 def test_classes_that_training_has_not(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="has a class `c`, which training has not"):
+    with pytest.raises(UserError, match="has a class `c`, and the classes are a, b"):
         KINDS["folder"](folder=drawn(tmp_path, {"c": [(4, 4)]})).open(_with_classes())
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from netdsl.api.options import LARGEST, between, fitted, options
 from netdsl.api.parts import Layer, Value
 from netdsl.compile import OPSET
+from netdsl.ir.names import Names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -36,10 +37,11 @@ class Net:
     ```
     """
 
-    __slots__ = ("_net",)
+    __slots__ = ("_names", "_net")
 
-    def __init__(self, net: ir.Net) -> None:
+    def __init__(self, net: ir.Net, names: Names | None = None) -> None:
         self._net = net
+        self._names = names or Names()
 
     @property
     def name(self) -> str:
@@ -85,6 +87,12 @@ class Net:
         """All weights and running statistics (`buffer`) by name, with `shape` and `trainable`; shared ones once."""
         return dict(self._net.parameters)
 
+    @property
+    def class_names(self) -> dict[str, tuple[str, ...]]:
+        """By output, the names of the classes that `netdsl.fit` has trained the net on, in their order; empty without
+        names. Models that are made of the net carry them, or those of their weights' file."""
+        return dict(self._names.classes)
+
     def summary(self, *, batch: int = 1) -> Summary:
         """The figures of each layer and of the net, which print as `netdsl summary` prints them; bytes are those for a
         batch."""
@@ -124,7 +132,9 @@ class Net:
         given = fitted(self._net, weights, rename, match, allow_nonfinite=allow_nonfinite)
         chosen = options(given, seed, batch, opset, dtype, io)
         model = onnx.ModelProto()
-        model.ParseFromString(compile_to_bytes(self._net, metadata=metadata, functions=functions, **chosen))
+        model.ParseFromString(
+            compile_to_bytes(self._net, metadata=metadata, functions=functions, names=self._names, **chosen)
+        )
         return model
 
     def save(
@@ -164,7 +174,9 @@ class Net:
         size = weights_size(self._net, dtype)
         try:
             with replace_model(target, size, apart=external_data, force=force, reads=reads) as (file, data):
-                compile_net(self._net, file, metadata=metadata, data=data, functions=functions, **chosen)
+                compile_net(
+                    self._net, file, metadata=metadata, data=data, functions=functions, names=self._names, **chosen
+                )
         except WouldOverwrite as error:
             raise WouldOverwrite(error.message, "name another file, or overwrite it with force=True") from None
 
@@ -197,7 +209,7 @@ class Net:
             threads = between("threads", threads, 1, LARGEST)
         given = fitted(self._net, weights, rename, match, allow_nonfinite=allow_nonfinite)
         chosen = options(given, seed, batch, OPSET, dtype)
-        model = compile_to_bytes(self._net, **chosen)
+        model = compile_to_bytes(self._net, names=self._names, **chosen)
         try:
             runtime = Runtime(model, provider=provider, threads=threads, name=self.name, allow_fallback=allow_fallback)
         except FellBack as error:

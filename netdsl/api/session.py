@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.diagnostics.terminal import escape
+from netdsl.ir.names import read_names
 from netdsl.session import WrongFeed
 
 if TYPE_CHECKING:
@@ -47,6 +48,16 @@ class Session:
     def fallback(self) -> str:
         """What is left to the CPU all the same, in words; empty if nothing is."""
         return self._session.fallback
+
+    @property
+    def class_names(self) -> dict[str, tuple[str, ...]]:
+        """The names of the classes by output, in their order, as the weights' file or the training has them; empty
+        without names."""
+        inputs, outputs = (
+            {name: tensor.shape[1:] for name, tensor in part.items()}
+            for part in (self._session.inputs, self._session.outputs)
+        )
+        return dict(read_names(self._session.metadata, self._session.name, inputs, outputs).classes)
 
     def __call__(self, /, **inputs: ArrayLike) -> dict[str, Array]:
         """All outputs for one batch. Each array has the batch as its first axis, and then the input's shape.

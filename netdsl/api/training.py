@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 
 class Trained:
-    """What came of a training: the `net`, its `weights` at the end and the `best` ones, by name, and the `history`, a
-    row of figures for each epoch, as in `metrics.csv`."""
+    """The result of a training: the `net`, its `weights` at the end and the `best` ones, by name, and the `history`, a
+    row of figures for each epoch, as in `metrics.csv`. `net.class_names` are the names that the data have for classes,
+    which models made of the net carry."""
 
     __slots__ = ("best", "history", "net", "weights")
 
@@ -152,7 +153,7 @@ def _trainer(
     epoch: Callable[[dict[str, float]], object] | None,
 ) -> Trainer:
     from netdsl.train.given import given
-    from netdsl.train.material import open_data, open_validation, parted
+    from netdsl.train.material import names_of, open_data, open_validation, parted
     from netdsl.train.start import start
 
     training: Examples
@@ -165,7 +166,7 @@ def _trainer(
             whole = given(data, recipe, training=False)
             training, validation = parted(training, whole, recipe.validate, recipe.seed)
         elif validate is None and not isinstance(recipe.validate, float | None):
-            validation = open_validation(recipe.validate, recipe)
+            validation = open_validation(recipe.validate, recipe, names_of(training, recipe))
     if validate is not None:
         validation = given(validate, recipe, training=False)
     return start(
@@ -186,4 +187,4 @@ def _progress(epoch: Callable[[dict[str, float]], object] | None) -> Any:
 
 def _trained(trainer: Trainer, best: Mapping[str, NDArray[Any]] | None) -> Trained:
     last = trainer.weights()
-    return Trained(Net(trainer.recipe.net), last, best or last, trainer.progress.history)
+    return Trained(Net(trainer.recipe.net, trainer.names), last, best or last, trainer.progress.history)

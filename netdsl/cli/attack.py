@@ -109,7 +109,7 @@ def adversarial(classifier: Classifier, x: Array, labels: Array, epsilon: float,
 def _one(net: Net, classifier: Classifier, options: argparse.Namespace, write: Write) -> None:
     import numpy as np
 
-    names = _names(classifier, options)
+    names = class_names(classifier, options)
     label = _label(options.label, names, classifier)
     (epsilon,) = options.epsilon or (EPSILON,)
     x = _read(net, classifier, options.image)
@@ -157,9 +157,10 @@ def how(options: argparse.Namespace, epsilon: float | None) -> dict[str, Any]:
     return found
 
 
-def _names(classifier: Classifier, options: argparse.Namespace) -> list[str] | None:
+def class_names(classifier: Classifier, options: argparse.Namespace) -> list[str] | None:
+    """Return the class names of `--labels`, or else of the weights."""
     if options.labels is None:
-        return None
+        return list(classifier.names.classes.get(classifier.output, ())) or None
     from netdsl.cli.labels import check_labels, read_labels
 
     names = read_labels(options.labels)

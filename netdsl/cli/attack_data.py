@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.attack import LOSS, SCORES, Classifier
-from netdsl.cli.attack import EPSILONS, adversarial, how
+from netdsl.cli.attack import EPSILONS, adversarial, class_names, how
+from netdsl.cli.labels import known_names
 from netdsl.cli.progress import Progress
 from netdsl.data.images import Picture
 from netdsl.data.wanted import Target, Wanted
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from netdsl.attack import Array
     from netdsl.data.dataset import Dataset
     from netdsl.data.kinds import DataKind
+    from netdsl.ir.names import Names
     from netdsl.ir.net import Net
     from netdsl.report.canvas import Canvas
 
@@ -36,7 +38,8 @@ def over_data(
     write: Callable[[Canvas], None] | None,
 ) -> None:
     """Print a line for each epsilon, or an object, and draw the curve."""
-    dataset = open_data(net, classifier, kind)
+    labels = class_names(classifier, options)
+    dataset = open_data(net, classifier, kind, known_names(labels, classifier.names, {classifier.output: None}))
     count = min(len(dataset), options.examples or len(dataset))
     epsilons = options.epsilon or EPSILONS
     rows = []
@@ -56,13 +59,15 @@ def over_data(
         write(chart(f"{net.name} under {options.method}", {"accuracy, %": {options.method: points}}, "epsilon"))
 
 
-def open_data(net: Net, classifier: Classifier, kind: DataKind) -> Dataset:
-    """The examples with their classes. Raises UserError where they do not fit the net."""
+def open_data(net: Net, classifier: Classifier, kind: DataKind, names: Names) -> Dataset:
+    """Return the examples with their classes, which are matched by `names`. Raises UserError where they do not fit the
+    net."""
     layer = net.inputs[0].layer
     said: dict[str, Any] = {key: getattr(layer, key, default) for key, default in PICTURE.items()}
     target = Target(LABEL, "class", classes=classifier.classes)
     inputs = {classifier.input: (classifier.shape, "f32")}
-    return kind.open(Wanted(inputs, {LABEL: target}, pictures={classifier.input: Picture(**said)}))
+    pictures = {classifier.input: Picture(**said)}
+    return kind.open(Wanted(inputs, {LABEL: target}, pictures=pictures, names=names.of({classifier.output: LABEL})))
 
 
 def _batches(dataset: Dataset, classifier: Classifier, count: int) -> Iterator[tuple[Array, Array]]:

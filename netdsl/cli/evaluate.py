@@ -55,7 +55,8 @@ def _picture(options: argparse.Namespace) -> AbstractContextManager[Callable[[Ca
 def _record(found: Judged) -> dict[str, Any]:
     record: dict[str, Any] = {"net": found.name, "data": found.data, "examples": found.examples, **found.figures}
     if found.confusions:
-        record["classes"] = list(found.classes)
+        names = {name: list(found.classes.get(name, ())) for name in found.confusions}
+        record["classes"] = names if len(names) > 1 else next(iter(names.values()))
         record["confusion"] = {name: counts.tolist() for name, counts in found.confusions.items()}
     return record
 
@@ -68,11 +69,12 @@ def _text(found: Judged) -> list[str]:
     text += [f"{name:<{width}}  {value:.6g}" for name, value in found.figures.items()]
     for name, counts in found.confusions.items():
         text += ["", *([f"output {escape(name)}"] if len(found.confusions) > 1 else [])]
-        text += lines(counts, _names(found.classes, len(counts)))
+        text += lines(counts, _names(found, name, len(counts)))
     return text
 
 
-def _names(classes: Sequence[str], count: int) -> Sequence[str]:
+def _names(found: Judged, output: str, count: int) -> Sequence[str]:
+    classes = found.classes.get(output, ())
     return classes if len(classes) == count else [str(number) for number in range(count)]
 
 
@@ -82,5 +84,6 @@ def _draw(found: Judged, write: Callable[[Canvas], None]) -> None:
     if not found.confusions:
         note("there are no classes, and so no confusion matrix to draw")
         return
-    counts = next(iter(found.confusions.values()))
-    write(picture(f"{found.name} on {found.data}", counts, _names(found.classes, len(counts))))
+    output, counts = next(iter(found.confusions.items()))
+    names = [escape(name) for name in _names(found, output, len(counts))]
+    write(picture(escape(f"{found.name} on {found.data}"), counts, names))

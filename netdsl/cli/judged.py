@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from netdsl.cli.data_line import data_of
 from netdsl.cli.evaluate import NothingToJudge
-from netdsl.cli.labels import check_labels, read_labels
+from netdsl.cli.labels import check_labels, known_names, read_labels, shown_names
 from netdsl.cli.problems import note
 from netdsl.cli.progress import Progress
 from netdsl.diagnostics.terminal import escape
@@ -16,26 +16,27 @@ from netdsl.frontend import load_judging, load_recipe
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from netdsl.data.dataset import Dataset
     from netdsl.data.kinds import DataKind
     from netdsl.diagnostics.report import Report
+    from netdsl.ir.names import Names
     from netdsl.ir.recipe import Recipe
 
 BATCH = 100
 
 
 class Judged:
-    """What was found: figures by name, and confusion matrices by the output that they are of."""
+    """Figures by name, and by output confusion matrices and the names of classes."""
 
     __slots__ = ("classes", "confusions", "data", "examples", "figures", "name")
 
-    def __init__(self, name: str, data: str, dataset: Dataset, labels: Sequence[str] | None) -> None:
+    def __init__(self, name: str, data: str, dataset: Dataset, classes: Mapping[str, Sequence[str]]) -> None:
         self.name = name
         self.data = data
         self.examples = len(dataset)
-        self.classes: Sequence[str] = labels or dataset.classes or ()
+        self.classes = classes
         self.figures: dict[str, float] = {}
         self.confusions: dict[str, Any] = {}
 
@@ -53,15 +54,22 @@ def of_net(options: argparse.Namespace, report: Report) -> Judged | None:
     import onnxruntime
 
     from netdsl.cli.given_weights import given_weights
+    from netdsl.compile import net_names
     from netdsl.train.evaluate import Evaluator
+    from netdsl.train.material import names_of
     from netdsl.train.start import initial_weights
 
-    dataset, name = _opened(recipe, given, options)
-    found = Judged(recipe.net.name, name, dataset, _labels(options))
+    file = given_weights(recipe.net, options)
+    lasting = {key: output.node.shape for key, output in recipe.net.outputs.items() if not output.training}
+    sizes = {key: shape[0] if shape else 1 for key, shape in lasting.items()}
+    counts = {key: max(2, size) if isinstance(size, int) else None for key, size in sizes.items()}
+    labels = _labels(options, counts)
+    names = net_names(recipe.net, file)
+    dataset, name = _opened(recipe, given, options, known_names(labels, names, counts))
+    found = Judged(recipe.net.name, name, dataset, shown_names(labels, names or names_of(dataset, recipe), counts))
     outputs = _with_confusion(recipe)
     if options.weights is None and recipe.net.parameters:
         note(f"{escape(recipe.net.name)}: random weights, drawn from seed {recipe.seed}; --weights names a file")
-    file = given_weights(recipe.net, options)
     arrays = initial_weights(recipe.net, recipe.seed, file)
     values = {key: onnxruntime.OrtValue.ortvalue_from_numpy(array) for key, array in arrays.items()}
     evaluator = Evaluator(
@@ -103,22 +111,25 @@ def _recipe(options: argparse.Namespace, report: Report) -> Recipe | None:
     return load_judging(options.file, report, settings=options.set, root=options.root)
 
 
-def _opened(recipe: Recipe, given: DataKind | None, options: argparse.Namespace) -> tuple[Dataset, str]:
-    """The examples, and what to call them."""
+def _opened(recipe: Recipe, given: DataKind | None, options: argparse.Namespace, names: Names) -> tuple[Dataset, str]:
+    """Return the examples, and what to call them. Where neither the weights nor the user name classes or columns, the
+    data of the training do."""
     from netdsl.train.material import here, open_data, open_validation
 
     if given is not None:
-        return here(given, recipe), options.data
+        return here(given, recipe, names), options.data
     if recipe.validate is None:
         raise NothingToJudge(
             f"the training of `{escape(recipe.name)}` has no line `validate`",
             """name data: --data 'mnist "datasets/mnist" split test'""",
         )
-    if isinstance(recipe.validate, float):
-        dataset = open_data(recipe)[1]
-        assert dataset is not None
-        return dataset, f"{recipe.validate:g} of the data"
-    return open_validation(recipe.validate, recipe), f"its {recipe.validate.kind} data"
+    if names and not isinstance(recipe.validate, float):
+        dataset: Dataset | None = open_validation(recipe.validate, recipe, names)
+    else:
+        dataset = open_data(recipe, names or None)[1]
+    assert dataset is not None
+    part = isinstance(recipe.validate, float)
+    return dataset, f"{recipe.validate:g} of the data" if part else f"its {recipe.validate.kind} data"  # type: ignore[union-attr]
 
 
 def _with_confusion(recipe: Recipe) -> dict[str, str]:
@@ -137,8 +148,13 @@ def _with_confusion(recipe: Recipe) -> dict[str, str]:
     return {name: line.output for name, line in Measures(recipe).lines.items()}
 
 
-def _labels(options: argparse.Namespace) -> list[str] | None:
-    return read_labels(options.labels) if options.labels is not None else None
+def _labels(options: argparse.Namespace, counts: Mapping[str, int | None]) -> list[str] | None:
+    """Return the names of `--labels`, as many as an output has classes. Raises BadLabels."""
+    if options.labels is None:
+        return None
+    labels = read_labels(options.labels)
+    check_labels(labels, options.labels, {key: (count,) for key, count in counts.items()})
+    return labels
 
 
 def of_model(options: argparse.Namespace, report: Report) -> Judged | None:
@@ -171,18 +187,21 @@ def of_model(options: argparse.Namespace, report: Report) -> Judged | None:
 def _judge(session: Any, kind: DataKind, options: argparse.Namespace) -> Judged:
     from netdsl.cli.feeds import _picture
     from netdsl.data.wanted import Target, Wanted
+    from netdsl.ir.names import read_names
     from netdsl.metrics import METRICS
     from netdsl.step import TARGET
 
     ((name, tensor),) = session.inputs.items()
     ((output, scores),) = session.outputs.items()
-    labels = _labels(options)
-    if labels is not None:
-        check_labels(labels, options.labels, {output: scores.shape[1:]})
+    counts = {output: scores.shape[1]}
+    labels = _labels(options, counts)
+    names = read_names(session.metadata, options.file, {name: tensor.shape[1:]}, {output: scores.shape[1:]})
+    known = known_names(labels, names, counts).of({output: TARGET})
     pictures = {name: _picture(session.metadata.get(f"netdsl.input.{name}", "{}"), session.name)}
     target = Target(TARGET, "class", classes=scores.shape[1])
-    dataset = kind.open(Wanted({name: (tensor.shape[1:], tensor.dtype)}, {TARGET: target}, pictures=pictures))
-    found = Judged(options.file, options.data, dataset, labels)
+    inputs = {name: (tensor.shape[1:], tensor.dtype)}
+    dataset = kind.open(Wanted(inputs, {TARGET: target}, pictures=pictures, names=known))
+    found = Judged(options.file, options.data, dataset, shown_names(labels, names, counts))
     batch = tensor.shape[0] or options.batch or BATCH
     accuracy, confusion = METRICS["accuracy"](), METRICS["confusion"]()
     done = 0

@@ -1,4 +1,4 @@
-"""The names of classes."""
+"""The names of classes: those of `--labels`, or of a model."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from netdsl.diagnostics.terminal import escape
 from netdsl.diagnostics.user_error import UserError
 from netdsl.files import read_text
+from netdsl.ir.names import Names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 class BadLabels(UserError, code="E0623"):
@@ -55,3 +56,15 @@ def check_labels(labels: list[str], path: str, shapes: Mapping[str, tuple[int | 
     if len(labels) not in sizes.values():
         found = ", ".join(f"`{escape(name)}` has {size:,}" for name, size in sizes.items())
         raise BadLabels(f"{escape(path)} holds {len(labels):,} labels, and the output {found}")
+
+
+def shown_names(labels: list[str] | None, names: Names, counts: Mapping[str, int | None]) -> dict[str, Sequence[str]]:
+    """Return the class names to print by output: the labels, where there are as many as classes or their number is not
+    known, or else the model's own."""
+    fitting = {name: labels for name, count in counts.items() if labels and count in (None, len(labels))}
+    return {**names.classes, **fitting}
+
+
+def known_names(labels: list[str] | None, names: Names, counts: Mapping[str, int | None]) -> Names:
+    """Return the names that data are matched with: the model's own, or else the labels as its class names."""
+    return Names(names.classes or shown_names(labels, names, counts), names.columns, names.targets)

@@ -9,26 +9,31 @@ import numpy as np
 from netdsl.diagnostics.terminal import escape
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from netdsl.session import Array
 
 
-def lines(outputs: dict[str, Array], top: int, labels: list[str] | None = None) -> list[str]:
-    """A line for each example of a batch. With several outputs each has its name before it."""
-    texts = [_texts(array, top, labels) for array in outputs.values()]
+def lines(outputs: dict[str, Array], top: int, classes: Mapping[str, Sequence[str]] | None = None) -> list[str]:
+    """Return a line for each example of a batch; `classes` are names by output. With several outputs each has its name
+    before it."""
+    texts = [_texts(array, top, (classes or {}).get(name)) for name, array in outputs.items()]
     if len(texts) == 1:
         return texts[0]
     columns = [[f"{escape(name)}: {text}" for text in each] for name, each in zip(outputs, texts, strict=True)]
     return ["  ".join(parts) for parts in zip(*columns, strict=True)]
 
 
-def records(outputs: dict[str, Array], top: int, labels: list[str] | None = None) -> list[dict[str, Any]]:
-    """An object for each example of a batch: what `lines` say of each output, as data."""
-    columns = {name: _objects(array, top, labels) for name, array in outputs.items()}
+def records(
+    outputs: dict[str, Array], top: int, classes: Mapping[str, Sequence[str]] | None = None
+) -> list[dict[str, Any]]:
+    """Return an object for each example of a batch: what `lines` say of each output, as data."""
+    columns = {name: _objects(array, top, (classes or {}).get(name)) for name, array in outputs.items()}
     count = len(next(iter(outputs.values())))
     return [{name: column[at] for name, column in columns.items()} for at in range(count)]
 
 
-def _objects(array: Array, top: int, labels: list[str] | None) -> list[dict[str, Any]]:
+def _objects(array: Array, top: int, labels: Sequence[str] | None) -> list[dict[str, Any]]:
     flat = array.reshape(len(array), -1)
     if flat.shape[1] == 1:
         return [{"value": _plain(value)} for (value,) in flat.tolist()]
@@ -41,7 +46,7 @@ def _objects(array: Array, top: int, labels: list[str] | None) -> list[dict[str,
     return [{"top": [_class(at, value, named) for at, value in row]} for row in _ranked(flat, top)]
 
 
-def _class(at: int, value: float, labels: list[str] | None) -> dict[str, Any]:
+def _class(at: int, value: float, labels: Sequence[str] | None) -> dict[str, Any]:
     return {"class": at, **({"label": labels[at]} if labels else {}), "value": _plain(value)}
 
 
@@ -54,7 +59,7 @@ def _is_map(array: Array) -> bool:
     return 0 in array.shape[1:] or sum(size > 1 for size in array.shape[1:]) > 1
 
 
-def _texts(array: Array, top: int, labels: list[str] | None) -> list[str]:
+def _texts(array: Array, top: int, labels: Sequence[str] | None) -> list[str]:
     """[n, *] -> n texts: a single number; of a row its largest values with their places, the best first; of what has
     more axes its shape and range."""
     flat = array.reshape(len(array), -1)

@@ -209,7 +209,11 @@ def _weights(parser: argparse.ArgumentParser) -> None:
 def _net(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="set a parameter of the net")
     parser.add_argument("--strict", action="store_true", help="take warnings for errors")
-    parser.add_argument("--root", metavar="DIR", help="the folder that `use` may not leave; FILE's own by default")
+    parser.add_argument(
+        "--root",
+        metavar="DIR",
+        help="the folder that `use` (default: FILE's own) and the data of a train block (default: any) may not leave",
+    )
 
 
 def _spec(parser: argparse.ArgumentParser) -> None:

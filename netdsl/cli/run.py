@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from netdsl.cli.given_weights import check_together
-from netdsl.cli.labels import check_labels, read_labels
+from netdsl.cli.labels import check_labels, read_labels, shown_names
 from netdsl.cli.problems import NORMAL, VERBOSE, note, show
 from netdsl.cli.progress import Progress
 from netdsl.diagnostics.report import Report
@@ -20,7 +20,7 @@ from netdsl.frontend import load_net
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
@@ -110,6 +110,19 @@ def _model(net: Net | None, options: argparse.Namespace) -> bytes | str:
     return compile_to_bytes(net, seed=options.seed or 0, weights=given_weights(net, options))
 
 
+def _classes(session: Session, labels: list[str] | None, options: argparse.Namespace) -> dict[str, Sequence[str]]:
+    """Return the class names by output: those of `--labels`, or else the model's own. Raises UserError."""
+    from netdsl.ir.names import read_names
+
+    inputs, outputs = (
+        {name: tensor.shape[1:] for name, tensor in part.items()} for part in (session.inputs, session.outputs)
+    )
+    if labels is not None:
+        check_labels(labels, options.labels, outputs)
+    counts = {name: None if None in shape else prod(size or 1 for size in shape) for name, shape in outputs.items()}
+    return shown_names(labels, read_names(session.metadata, session.name, inputs, outputs), counts)
+
+
 def _results(
     session: Session, readers: dict[str, Reader], labels: list[str] | None, options: argparse.Namespace
 ) -> Iterator[dict[str, Array]]:
@@ -118,8 +131,7 @@ def _results(
     from netdsl.cli.shards import Shard
     from netdsl.predict import check_lengths, predict
 
-    if labels is not None:
-        check_labels(labels, options.labels, {name: tensor.shape[1:] for name, tensor in session.outputs.items()})
+    classes = _classes(session, labels, options)
     if options.shard is not None:
         check_lengths(readers)
         readers = {name: Shard(reader, *options.shard) for name, reader in readers.items()}
@@ -139,7 +151,7 @@ def _results(
             if labels is not None and not done:
                 check_labels(labels, options.labels, {key: array.shape[1:] for key, array in kept.items()})
             names = [first.name(at) for at in range(done, done + count)]
-            stream.write("".join(f"{line}\n" for line in _lines(names, kept, labels, options)))
+            stream.write("".join(f"{line}\n" for line in _lines(names, kept, classes, options)))
             done += count
             progress.show(done)
             yield kept
@@ -164,7 +176,7 @@ def _require_space(path: str, session: Session, count: int) -> None:
 
 
 def _lines(
-    names: list[str], outputs: dict[str, Array], labels: list[str] | None, options: argparse.Namespace
+    names: list[str], outputs: dict[str, Array], classes: dict[str, Sequence[str]], options: argparse.Namespace
 ) -> Iterator[str]:
     """What is printed of some examples."""
     from netdsl.cli.lines import lines, records
@@ -172,10 +184,10 @@ def _lines(
     if options.json:
         from json import dumps
 
-        for name, record in zip(names, records(outputs, options.top, labels), strict=True):
+        for name, record in zip(names, records(outputs, options.top, classes), strict=True):
             yield dumps({"name": name, "outputs": record}, ensure_ascii=False)
     else:
-        for name, line in zip(names, lines(outputs, options.top, labels), strict=True):
+        for name, line in zip(names, lines(outputs, options.top, classes), strict=True):
             yield f"{escape(name)}  {line}"
 
 

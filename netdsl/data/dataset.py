@@ -11,6 +11,7 @@ from netdsl.data.checks import check_counts, lone_label
 from netdsl.data.errors import BatchTooLarge
 from netdsl.data.examples import Examples
 from netdsl.data.order import permutation
+from netdsl.ir.names import Names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,7 +34,7 @@ class Dataset(Examples):
         inputs: dict[str, Column],
         targets: dict[str, ArrayColumn],
         *,
-        classes: Sequence[str] | None = None,
+        names: Names | None = None,
         notes: Sequence[str] = (),
         augment: Augment | None = None,
     ) -> None:
@@ -42,7 +43,7 @@ class Dataset(Examples):
         self.inputs = inputs
         self.targets = targets
         self.augment = augment
-        self.classes = None if classes is None else tuple(classes)
+        self.names = names or Names()
         self.notes = list(notes)
         for name, target in targets.items():
             if target.dtype == np.int64 and (label := lone_label(target)) is not None and len(target) > 1:

@@ -56,7 +56,8 @@ class BatchTooLarge(UserError, code="E0835"):
 
 
 class ClassesDiffer(UserError, code="E0836"):
-    """The data has other classes than the net: another number of them, or names that training has not seen."""
+    """The data has other classes than the net: another number of them, or names that training has not seen. Classes are
+    matched by name; where a net's classes have no names, they are called by their numbers, from 0."""
 
 
 class Incomplete(UserError, code="E0837"):
@@ -69,3 +70,13 @@ class BadAugment(UserError, code="E0838"):
 
 class BadStream(UserError, code="E0839"):
     """What a program iterates over is no pair of arrays, or ended where a run that goes on has to skip batches."""
+
+
+class ColumnsDiffer(UserError, code="E0873"):
+    """The columns of a table are not those that the net was trained on. They are matched by name, in any order, and
+    none may be missing or new."""
+
+
+class OutsideData(UserError, code="E0874"):
+    """The data of a `train` block lead out of the folder that `--root` names, links followed. Without `--root` they may
+    lie anywhere."""

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from netdsl.data.augment import Augment
     from netdsl.data.reader import Array
+    from netdsl.ir.names import Names
 
 SAMPLE = 2**26
 """So many bytes of data are looked at to tell them from others: all of MNIST, in a tenth of a second."""
@@ -20,12 +21,13 @@ SAMPLE = 2**26
 class Examples(ABC):
     """Examples, each with its inputs and targets, in batches.
 
-    `classes` are the classes' names, where they are known; `notes` are sentences about what looks odd and is allowed.
+    `names` are those of classes and columns, where they are known, with the names of outputs by target; `notes` are
+    sentences about what looks odd and is allowed.
     """
 
-    __slots__ = ("classes", "notes")
+    __slots__ = ("names", "notes")
 
-    classes: Sequence[str] | None
+    names: Names
     notes: list[str]
 
     @abstractmethod

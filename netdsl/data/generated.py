@@ -54,7 +54,7 @@ class Clouds(Dataset):
     __slots__ = ("margin", "normal", "radius")
 
     def __init__(self, made: Dataset, x: Array, signs: Array, normal: Array) -> None:
-        super().__init__(made.inputs, made.targets, classes=made.classes, augment=made.augment)
+        super().__init__(made.inputs, made.targets, names=made.names, augment=made.augment)
         self.normal = normal
         self.margin = float((signs * (x.astype(np.float64) @ normal)).min())
         self.radius = float(np.linalg.norm(x.astype(np.float64), axis=1).max())

@@ -49,7 +49,7 @@ def _header(stream: BinaryIO, path: str) -> tuple[np.dtype[Any], tuple[int, ...]
     with damage_is_told(path):
         head = stream.read(4)
         if not is_idx(head):
-            raise BadData(f"{escape(path)} is not an idx file: it begins with 0x{head.hex()}")
+            raise BadData(f"{escape(path)} is not an idx file")
         sizes = stream.read(4 * head[3])
     if len(sizes) < 4 * head[3]:
         raise BadData(f"{escape(path)} is cut short in its header")

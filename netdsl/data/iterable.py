@@ -16,6 +16,7 @@ from netdsl.data.errors import BadStream, NoExamples
 from netdsl.data.examples import Examples, feed
 from netdsl.data.reader import type_of
 from netdsl.data.sources import from_arrays
+from netdsl.ir.names import Names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -60,7 +61,7 @@ class Stream(Examples):
         self._source = source
         self._wanted = wanted
         self._length = length
-        self.classes = wanted.classes
+        self.names = wanted.names or Names()
         self.notes = []
 
     def __len__(self) -> int:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from netdsl.data.images import Picture
     from netdsl.data.reader import Dims
     from netdsl.data.wanted import Target
+    from netdsl.ir.names import Names
 
 KINDS: dict[str, type[DataKind]] = {}
 """The kinds of data by their names in the language."""
@@ -104,7 +105,9 @@ class Npy(DataKind):
 @data("csv")
 class Csv(DataKind):
     """A table in a text file, its columns named in the first row. The target's column is named; the others, in their
-    order, are the input's numbers. Classes may be words, which are numbered in sorted order.
+    order, are the input's numbers. Classes may be words, which are numbered in sorted order; there are as many as the
+    net has. Other tables for the same net, in `validate` and `netdsl eval`, are matched by name: their columns may be
+    in another order, but none is missing or new, and their words are among those of training.
 
     Quotes as in RFC 4180; the separator is `,`, `;` or a tab, whichever parts the header best.
     Source: RFC 4180.
@@ -123,7 +126,9 @@ class Csv(DataKind):
 @data("folder")
 class Folder(DataKind):
     """A folder with a subfolder of pictures for each class; classes are numbered in the sorted order of their names.
-    Pictures are framed as the input's `resize` and `crop` say, and decoded by several threads ahead of time."""
+    Other folders for the same net, in `validate` and `netdsl eval`, are matched by name, and may have some of the
+    classes. Pictures are framed as the input's `resize` and `crop` say, and decoded by several threads ahead of time.
+    """
 
     folder: str = positional(Path(), doc="the folder of the classes' folders")
 
@@ -192,7 +197,7 @@ def open_dataset(
     targets: Mapping[str, Target],
     *,
     pictures: Mapping[str, Picture] | None = None,
-    classes: Sequence[str] | None = None,
+    names: Names | None = None,
     augment: Augment | None = None,
     threads: int | None = None,
     **arguments: Any,
@@ -201,7 +206,7 @@ def open_dataset(
     `target=("species",)`. What the rest means says `Wanted`. Raises a UserError where it does not fit the net."""
     source = KINDS[kind]
     named = dict(zip(source.paths(), paths, strict=True))
-    wanted = Wanted(inputs, targets, pictures=pictures, classes=classes, augment=augment, threads=threads)
+    wanted = Wanted(inputs, targets, pictures=pictures, names=names, augment=augment, threads=threads)
     return source(**named, **arguments).open(wanted)
 
 

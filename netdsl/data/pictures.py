@@ -12,11 +12,13 @@ from netdsl.data.ahead import ahead
 from netdsl.data.checks import target_column
 from netdsl.data.column import Column
 from netdsl.data.dataset import Dataset
-from netdsl.data.errors import ClassesDiffer, Incomplete, NoExamples
+from netdsl.data.errors import Incomplete, NoExamples
 from netdsl.data.images import ImageReader, Picture, stacked
+from netdsl.data.labels import numbered
 from netdsl.data.sources import only
 from netdsl.diagnostics.terminal import escape
 from netdsl.files import problem_of
+from netdsl.ir.names import Names
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -85,32 +87,34 @@ def default_threads() -> int:
 def open_folder(folder: str, wanted: Wanted) -> Dataset:
     """See `kinds.Folder`."""
     name, target_name = only(wanted, escape(folder))
-    classes = _classes(folder, wanted)
+    target = wanted.targets[target_name]
+    has = f"{escape(folder)} has"
+    numbers, classes = numbered(_classes(folder), folder, has, target, wanted, lambda _: f"{has} a class")
     paths: list[str] = []
     labels: list[int] = []
     others = 0
-    for number, label in enumerate(classes):
+    notes = []
+    for label, number in numbers.items():
         found, left = _pictures(os.path.join(folder, label))
         paths += found
         labels += [number] * len(found)
         others += left
+        if not found:
+            notes.append(f"{escape(os.path.join(folder, label))} has no pictures")
     if not paths:
         raise NoExamples(
             f"{escape(folder)} has no pictures in its subfolders", f"they end in {' '.join(sorted(ENDINGS))}"
         )
+    for path in paths:
+        wanted.bounds.check(path)
     reader = ImageReader(paths, wanted.example(name), wanted.inputs[name][1], _frame(wanted, name))
     _check_sizes(reader, paths)
-    target = wanted.targets[target_name]
     columns = {target_name: target_column(folder, np.array(labels), target, lambda index: paths[index])}
-    notes = [f"{others:,} files in {escape(folder)} are no pictures by their names"] if others else []
-    counts = np.bincount(labels, minlength=len(classes))
-    notes += [
-        f"{escape(os.path.join(folder, label))} has no pictures"
-        for label, n in zip(classes, counts, strict=True)
-        if not n
-    ]
+    if others:
+        notes.insert(0, f"{others:,} files in {escape(folder)} are no pictures by their names")
     pictures = PictureColumn(reader, wanted.threads or default_threads())
-    return Dataset({name: pictures}, columns, classes=classes, notes=notes, augment=wanted.augment)
+    names = wanted.names or (Names({target_name: classes}) if classes else None)
+    return Dataset({name: pictures}, columns, names=names, notes=notes, augment=wanted.augment)
 
 
 def _check_sizes(reader: ImageReader, paths: list[str]) -> None:
@@ -123,27 +127,18 @@ def _check_sizes(reader: ImageReader, paths: list[str]) -> None:
             stacked([first, reader.read(index)], [paths[0], paths[index]])
 
 
-def _classes(folder: str, wanted: Wanted) -> tuple[str, ...]:
-    """The subfolders' names, sorted, or the given ones, of which each subfolder must be one."""
+def _classes(folder: str) -> list[str]:
+    """Return the names of the subfolders."""
     try:
         with os.scandir(folder) as entries:
-            found = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+            found = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
     except NotADirectoryError:
         raise Incomplete(f"{escape(folder)} is a file", "a folder of pictures for each class is wanted") from None
     except OSError as error:
         raise problem_of(error, folder) from None
     if not found:
         raise Incomplete(f"{escape(folder)} has no subfolders", "it holds a folder of pictures for each class")
-    if wanted.classes is not None:
-        if unknown := [label for label in found if label not in wanted.classes]:
-            raise ClassesDiffer(f"{escape(folder)} has a class `{escape(unknown[0])}`, which training has not")
-        return wanted.classes
-    (target,) = wanted.targets.values()
-    most = 2 if target.kind == "sign" else target.classes
-    if len(found) != most and target.kind != "value":
-        some = ", ".join(map(escape, found[:8])) + (", …" if len(found) > 8 else "")
-        raise ClassesDiffer(f"{escape(folder)} has {len(found)} subfolders ({some}), and the net has {most} classes")
-    return tuple(found)
+    return found
 
 
 def _pictures(folder: str) -> tuple[list[str], int]:

@@ -18,10 +18,11 @@ from netdsl.data.wanted import Target, Wanted
 from netdsl.diagnostics.terminal import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from netdsl.data.column import Column
     from netdsl.data.reader import Array
+    from netdsl.ir.names import Names
 
 MNIST = {"train": "train", "test": "t10k"}
 
@@ -56,10 +57,11 @@ def assembled(
     xs: Mapping[str, Named],
     ys: Mapping[str, Named],
     wanted: Wanted,
-    classes: Sequence[str] | None = None,
+    found: Names | None = None,
     where: Mapping[str, Callable[[int], str]] | None = None,
 ) -> Dataset:
-    """The data set of these arrays, checked; `where` names a target's examples in messages."""
+    """Return the data set of these arrays, checked; `found` are names that came with them, `where` names a target's
+    examples in messages."""
     inputs: dict[str, Column] = {}
     for name, (_, dtype) in wanted.inputs.items():
         path, array = _of(xs, name, "input")
@@ -70,7 +72,7 @@ def assembled(
         name: target_column(*_of(ys, name, "target"), target, names.get(name))
         for name, target in wanted.targets.items()
     }
-    return Dataset(inputs, targets, classes=classes or wanted.classes, augment=wanted.augment)
+    return Dataset(inputs, targets, names=found or wanted.names, augment=wanted.augment)
 
 
 def _of(arrays: Mapping[str, Named], name: str, what: str) -> Named:
@@ -92,7 +94,10 @@ def only(wanted: Wanted, what: str) -> tuple[str, str]:
 
 def open_mnist(folder: str, split: str, wanted: Wanted) -> Dataset:
     """See `kinds.Mnist`."""
-    return open_idx_pair(_mnist(folder, split, "images", 3), _mnist(folder, split, "labels", 1), wanted)
+    paths = _mnist(folder, split, "images", 3), _mnist(folder, split, "labels", 1)
+    for path in paths:
+        wanted.bounds.check(path)
+    return open_idx_pair(*paths, wanted)
 
 
 def _mnist(folder: str, split: str, what: str, rank: int) -> str:
@@ -120,21 +125,22 @@ def open_npy_pair(x_path: str, y_path: str, wanted: Wanted) -> Dataset:
 def open_npz_set(path: str, wanted: Wanted) -> Dataset:
     """See `kinds.Npz`."""
     archive = Archive(path)
-    x = {name: _member(archive, name, ("x",) if len(wanted.inputs) == 1 else ()) for name in wanted.inputs}
-    alone = ("target", "y") if len(wanted.targets) == 1 else ()
-    y = {name: _member(archive, name, alone) for name in wanted.targets}
+    one_x, one_y = len(wanted.inputs) == 1, len(wanted.targets) == 1
+    x = {name: _member(archive, wanted, name, *(["x"] if one_x else [])) for name in wanted.inputs}
+    y = {name: _member(archive, wanted, name, *(["target", "y"] if one_y else [])) for name in wanted.targets}
     for name, key in x.items():  # before anything is decompressed
         fit(f"{path}: {key}", archive.header(key).shape, wanted.example(name))
     xs, ys = ({name: (f"{path}: {key}", archive.load(key)) for name, key in part.items()} for part in (x, y))
     return assembled(xs, ys, wanted)
 
 
-def _member(archive: Archive, name: str, others: tuple[str, ...]) -> str:
-    """Return the name of the array for an input or a target. Raises Incomplete."""
-    keys = tuple(dict.fromkeys((name, *others)))
+def _member(archive: Archive, wanted: Wanted, *names: str) -> str:
+    """Return the name of the array for an input or a target, the first of `names` that is there. Raises Incomplete."""
+    keys = tuple(dict.fromkeys(names))
     for key in keys:
         if key in archive.members:
             return key
     held = ", ".join(map(escape, sorted(archive.members)[:10])) or "nothing"
+    told = f": it holds {held}" if wanted.bounds.quotes(archive.path) else ""
     called = " or ".join(f"`{key}`" for key in keys)
-    raise Incomplete(f"{escape(archive.path)} has no array {called}: it holds {held}")
+    raise Incomplete(f"{escape(archive.path)} has no array {called}{told}")

@@ -111,7 +111,7 @@ def _skip(stream: BinaryIO, size: int) -> int:
     return size - left
 
 
-def read(stream: BinaryIO, size: int) -> bytes:
+def read(stream: BinaryIO, size: int) -> bytes | bytearray:
     """Return `size` bytes, or fewer at the end of the stream. Reads in pieces: `stream.read(size)` would allocate a
     size that a damaged file only claims."""
     if size <= PIECE:
@@ -122,7 +122,7 @@ def read(stream: BinaryIO, size: int) -> bytes:
     return data
 
 
-def unpacked(stream: BinaryIO, size: int, path: str) -> bytes:
+def unpacked(stream: BinaryIO, size: int, path: str) -> bytes | bytearray:
     """The next `size` bytes of a compressed file. Raises BadData where there are fewer, or too many to be held."""
     if size > LARGEST:
         raise BadData(f"{escape(path)} declares {size:,} bytes, too many to be unpacked into memory", "unpack it first")

@@ -19,12 +19,13 @@ LONGEST_LINE = 2**24
 
 
 class Table:
-    """A table's header, judged, and its rows."""
+    """A table's header, checked, and its rows. Messages quote what is in it only with `quotes`."""
 
-    __slots__ = ("_file", "_separator", "header", "path")
+    __slots__ = ("_file", "_separator", "header", "path", "quotes")
 
-    def __init__(self, path: str, separator: str | None) -> None:
+    def __init__(self, path: str, separator: str | None, *, quotes: bool = True) -> None:
         self.path = path
+        self.quotes = quotes
         self.header: list[str] = []
         self._file: BinaryIO = open_file(path)
         try:
@@ -62,7 +63,13 @@ class Table:
                     "pandas leaves out the column of row numbers with `to_csv(path, index=False)`",
                 )
             if name in header[:number]:
-                raise BadTable(f"{path}, line 1, column {number + 1}: there is a column `{escape(name)}` already")
+                called = f"a column `{escape(name)}`" if self.quotes else "a column of this name"
+                raise BadTable(f"{path}, line 1, column {number + 1}: there is {called} already")
+
+    @property
+    def held(self) -> str:
+        """The names of the columns, for the end of a message."""
+        return f"; it has {', '.join(map(escape, self.header[:20]))}" if self.quotes else ""
 
     def _line(self, number: int) -> str | None:
         data = self._file.readline(LONGEST_LINE + 1)

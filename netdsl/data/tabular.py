@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netdsl.data.errors import BadLabel, BadTable, ClassesDiffer, Incomplete, NoExamples, NotFinite
+from netdsl.data.errors import BadTable, ColumnsDiffer, Incomplete, NoExamples, NotFinite
+from netdsl.data.labels import listed, numbered
 from netdsl.data.reader import spell, type_of
 from netdsl.data.sources import assembled
 from netdsl.data.table import Table
 from netdsl.diagnostics.suggest import suggest
 from netdsl.diagnostics.terminal import escape
+from netdsl.ir.names import Names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 class _Cells:
     """The cells of some columns, as they are read: numbers, or texts."""
 
-    __slots__ = ("_convert", "_lines", "names", "path", "places", "values")
+    __slots__ = ("_convert", "_lines", "_quotes", "names", "path", "places", "values")
 
     def __init__(self, table: Table, places: Sequence[int], dtype: str, lines: Sequence[int]) -> None:
         """`dtype` is `float64`, `int64` or `text`."""
@@ -36,6 +38,7 @@ class _Cells:
         self._convert = converters[dtype]
         self.path = table.path
         self._lines = lines
+        self._quotes = table.quotes
 
     def add(self, line: int, row: list[str]) -> None:
         try:
@@ -51,16 +54,19 @@ class _Cells:
                 array(self.values.typecode, [self._convert(row[place])])
             except (ValueError, OverflowError):
                 helps = ["decimals are written with a point"] if text.replace(",", "", 1).lstrip("-").isdigit() else []
-                what = f"holds {escape(text[:40])!r}, which is not {wanted}" if text else f"is empty; it holds {wanted}"
+                held = f"holds {escape(text[:40])!r}, which" if self._quotes else "holds what"
+                what = f"{held} is not {wanted}" if text else f"is empty; it holds {wanted}"
                 where = f"{escape(self.path)}, line {line}, column {place + 1}"
-                raise BadTable(f"{where}: `{escape(name)}` {what}", *(helps if text else [])) from None
+                called = f"`{escape(name)}` " if self._quotes else ""
+                raise BadTable(f"{where}: {called}{what}", *(helps if text else [])) from None
         raise AssertionError("every cell can be converted")
 
     def place(self, index: int) -> str:
         """What to call a cell, by its number among those that are kept."""
         place = index % len(self.places)
         line = self._lines[index // len(self.places)]
-        return f"{self.path}, line {line}, column {self.places[place] + 1} (`{self.names[place]}`)"
+        called = f" (`{self.names[place]}`)" if self._quotes else ""
+        return f"{self.path}, line {line}, column {self.places[place] + 1}{called}"
 
     def array(self, shape: Sequence[int | None]) -> Array:
         """The numbers as [n, *shape]. Raises NotFinite."""
@@ -75,7 +81,7 @@ def open_csv(path: str, target: Sequence[str], separator: str | None, wanted: Wa
     """See `kinds.Csv`."""
     if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
         raise BadTable(f"a separator is one character, and {escape(separator)!r} is none")
-    table = Table(path, separator)
+    table = Table(path, separator, quotes=wanted.bounds.quotes(path))
     try:
         return _read(table, target, wanted)
     finally:
@@ -95,37 +101,43 @@ def _read(table: Table, names: Sequence[str], wanted: Wanted) -> Dataset:
     if not lines:
         raise NoExamples(f"{escape(table.path)} has a header and no rows")
     xs = {name: (table.path, part.array(wanted.inputs[name][0])) for name, part in inputs.items()}
-    ys, classes = {}, wanted.classes
+    ys: dict[str, tuple[str, Array]] = {}
+    classes: dict[str, tuple[str, ...]] = {}
     for name, part in targets.items():
-        labels, classes = _labels(part, wanted.targets[name], classes)
+        labels, found = _labels(part, wanted.targets[name], wanted)
         ys[name] = table.path, labels
-    return assembled(xs, ys, wanted, classes, {name: part.place for name, part in targets.items()})
+        classes |= {name: found} if found else {}
+    columns, held = ({name: part.names for name, part in parts.items()} for parts in (inputs, targets))
+    found_names = wanted.names or Names(classes, columns, held)
+    return assembled(xs, ys, wanted, found_names, {name: part.place for name, part in targets.items()})
 
 
 def _named(table: Table, name: str) -> int:
-    """A column's place."""
+    """Return a column's place. Raises Incomplete."""
     if name in table.header:
         return table.header.index(name)
-    near = suggest(name, table.header)
+    near = suggest(name, table.header) if table.quotes else []
     raise Incomplete(
-        f"{escape(table.path)} has no column `{escape(name)}`; it has {', '.join(map(escape, table.header[:20]))}",
-        *([f"did you mean `{near[0]}`?"] if near else []),
+        f"{escape(table.path)} has no column `{escape(name)}`{table.held}",
+        *([f"did you mean `{escape(near[0])}`?"] if near else []),
     )
 
 
 def _layout(
     table: Table, names: Sequence[str], wanted: Wanted, lines: Sequence[int]
 ) -> tuple[dict[str, _Cells], dict[str, _Cells]]:
-    """Which columns are whose. The targets' are named, the others are the inputs' in order."""
+    """Return the columns of each input and target. Those of targets are named; those of inputs are called as in
+    training, or else are the others in order."""
     named = [_named(table, name) for name in names]
     if len(wanted.targets) not in (1, len(named)):
         raise Incomplete(f"{len(named)} columns are named as targets, and the net has {len(wanted.targets)} targets")
     parts = [named] if len(wanted.targets) == 1 else [[place] for place in named]
+    parts = _as_trained(table, parts, wanted)
     targets = {}
     for (name, target), places in zip(wanted.targets.items(), parts, strict=True):
         _check_width(table, f"target `{name}`", len(places), target.shape)
         targets[name] = _Cells(table, places, "float64" if target.kind == "value" else "text", lines)
-    rest = [place for place in range(len(table.header)) if place not in named]
+    rest = _rest(table, named, wanted)
     inputs = {}
     for number, (name, (shape, dtype)) in enumerate(wanted.inputs.items(), start=1):
         width = _width(shape) if number < len(wanted.inputs) else len(rest)
@@ -134,6 +146,46 @@ def _layout(
         whole = type_of(dtype).kind in "iu"
         inputs[name] = _Cells(table, places, "int64" if whole else "float64", lines)
     return inputs, targets
+
+
+def _as_trained(table: Table, parts: list[list[int]], wanted: Wanted) -> list[list[int]]:
+    """Return the places of the targets' columns, of several in the order of training. A single one may be called
+    otherwise, for it is named by itself. Raises ColumnsDiffer."""
+    known = [wanted.names.targets.get(name) for name in wanted.targets] if wanted.names is not None else []
+    trained = [name for names in known for name in names or ()]
+    given = [table.header[place] for part in parts for place in part]
+    if not trained or len(given) == len(trained) == 1:
+        return parts
+    if sorted(given) != sorted(trained):
+        raise ColumnsDiffer(
+            f"the targets of {escape(table.path)} are {listed(given)}, and in training they were {listed(trained)}"
+        )
+    return [[table.header.index(name) for name in names or ()] for names in known]
+
+
+def _rest(table: Table, named: Sequence[int], wanted: Wanted) -> list[int]:
+    """Return the places of all inputs' columns, by their names in training, or else in order. Raises ColumnsDiffer."""
+    rest = [place for place in range(len(table.header)) if place not in named]
+    if wanted.names is None or not wanted.names.columns:
+        return rest
+    trained = [column for name in wanted.inputs for column in wanted.names.columns.get(name, ())]
+    header = [table.header[place] for place in rest]
+    missing = [name for name in trained if name not in header]
+    new = [name for name in header if name not in trained]
+    if not missing and not new:
+        return [table.header.index(name) for name in trained]
+    told = [_told(missing, "missing")] if missing else []
+    if new:
+        told.append(_told(new, "new") if table.quotes else f"{len(new)} are new")
+    raise ColumnsDiffer(
+        f"the columns of {escape(table.path)} are not those of training: {' and '.join(told)}",
+        "columns are matched by name, and may be in any order",
+    )
+
+
+def _told(names: Sequence[str], what: str) -> str:
+    quoted = ", ".join(f"`{escape(name)}`" for name in names[:8]) + (", …" if len(names) > 8 else "")
+    return f"{quoted} {'are' if len(names) > 1 else 'is'} {what}"
 
 
 def _width(shape: Sequence[int | None]) -> int:
@@ -148,35 +200,26 @@ def _check_width(table: Table, what: str, found: int, shape: Sequence[int | None
         )
 
 
-def _labels(part: _Cells, target: Target, classes: tuple[str, ...] | None) -> tuple[Array, tuple[str, ...] | None]:
-    """A target's values for `assembled`, and the classes' names where they are words."""
+def _labels(part: _Cells, target: Target, wanted: Wanted) -> tuple[Array, tuple[str, ...] | None]:
+    """Return a target's values for `assembled`, and the names of its classes where they have any. Raises
+    ClassesDiffer."""
     if target.kind == "value":
-        return part.array(target.shape), classes
-    try:
-        numbers = np.array([float(text) for text in part.values])
-    except ValueError:
-        return _from_words(part, target, classes)
-    whole = np.isfinite(numbers) & (np.abs(numbers) < 2**53) & (numbers == np.floor(numbers))
-    return numbers.astype(np.int64) if whole.all() else numbers, classes
-
-
-def _from_words(part: _Cells, target: Target, classes: tuple[str, ...] | None) -> tuple[Array, tuple[str, ...]]:
-    """Words as the numbers of their places in `classes`, or else in their sorted order."""
-    found = sorted(set(part.values))
-    most = 2 if target.kind == "sign" else target.classes
-    assert most is not None
-    names = tuple(found) if classes is None else classes
-    if len(names) > most:
-        some = ", ".join(map(escape, names[:8])) + (", …" if len(names) > 8 else "")
-        raise ClassesDiffer(
-            f"{escape(part.path)}: `{escape(part.names[0])}` holds {len(names)} classes ({some}), "
-            f"and the net has {most}"
-        )
-    numbers = {name: number for number, name in enumerate(names)}
-    if unknown := set(found) - numbers.keys():
-        index = next(i for i, text in enumerate(part.values) if text in unknown)
-        raise BadLabel(
-            f"{escape(part.place(index))} is {escape(part.values[index])!r}, "
-            f"and the classes are {', '.join(map(escape, names[:20]))}"
-        )
-    return np.array([numbers[text] for text in part.values]), names
+        return part.array(target.shape), None
+    if wanted.names is None or target.name not in wanted.names.classes:
+        try:
+            numbers = np.array([float(text) for text in part.values])
+        except ValueError:
+            pass
+        else:
+            whole = np.isfinite(numbers) & (np.abs(numbers) < 2**53) & (numbers == np.floor(numbers))
+            return numbers.astype(np.int64) if whole.all() else numbers, None
+    held = f"{escape(part.path)}: `{escape(part.names[0])}` holds"  # which the caller has named
+    names, classes = numbered(
+        part.values,
+        part.path,
+        held,
+        target,
+        wanted,
+        lambda name: f"{escape(part.place(part.values.index(name)))} is",
+    )
+    return np.array([names[text] for text in part.values]), classes

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.data.bounds import Bounds
 from netdsl.data.errors import BadAugment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from netdsl.data.augment import Augment
     from netdsl.data.images import Picture
     from netdsl.data.reader import Dims
+    from netdsl.ir.names import Names
 
 
 class Target:
@@ -37,13 +39,15 @@ class Target:
 
 
 class Wanted:
-    """The inputs' shapes (without the batch) and types, the targets, and how examples are made ready.
+    """What a net and its losses want of a data set: the inputs' shapes (without the batch) and types, and the targets.
 
-    `pictures` says how an input frames pictures; `classes` are names that labels must be of, as a validation set's are
-    training's; `augment` is what will be done to the examples, which may so be larger than the input; `threads` decode.
+    `pictures` says how an input frames pictures. `names`, with those of outputs by target, are what classes and columns
+    are matched with, as a validation set's are with training's; None for the data that define them. `augment` will
+    change the examples, which may be larger than the input before. `threads` decode pictures. `bounds` says which files
+    are read, and quoted.
     """
 
-    __slots__ = ("augment", "classes", "inputs", "pictures", "targets", "threads")
+    __slots__ = ("augment", "bounds", "inputs", "names", "pictures", "targets", "threads")
 
     def __init__(
         self,
@@ -51,15 +55,17 @@ class Wanted:
         targets: Mapping[str, Target],
         *,
         pictures: Mapping[str, Picture] | None = None,
-        classes: Sequence[str] | None = None,
+        names: Names | None = None,
         augment: Augment | None = None,
         threads: int | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
         assert not inputs.keys() & targets.keys(), "an input and a target of the same name"
         self.inputs = dict(inputs)
         self.targets = dict(targets)
         self.pictures = dict(pictures or {})
-        self.classes = None if classes is None else tuple(classes)
+        self.names = names
+        self.bounds = bounds or Bounds()
         self.augment = augment
         self.threads = threads
 

@@ -55,6 +55,7 @@ class Recipe:
       statistics included.
     - `keep` is how many of the latest checkpoints are kept, beside the best one.
     - `spans` are the places of the lines by their keys, as far as they were given.
+    - `root` is the folder that data in files may not leave, None for no such folder.
     - `text` is a `train` block of the same meaning, all defaults and `--set`s written out and all values computed.
     """
 
@@ -71,6 +72,7 @@ class Recipe:
         "name",
         "net",
         "optimizer",
+        "root",
         "schedule",
         "seed",
         "span",
@@ -121,6 +123,7 @@ class Recipe:
         self.exceptions = exceptions
         self.freeze = freeze
         self.spans = spans or {}
+        self.root: str | None = None
         self.text = text
 
     def decays(self, parameter: str) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from netdsl.diagnostics.terminal import escape
 from netdsl.diagnostics.user_error import UserError
 from netdsl.files import write_atomically
+from netdsl.ir.names import Names
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.safetensors import SafetensorsWeights
 from netdsl.weights.store import write_tensors
@@ -52,21 +53,24 @@ class Position:
 
 
 class Checkpoint:
-    """What a run was when it was written: the state of the step by name, and what JSON can hold of the rest."""
+    """A run at a step: its state by name, the rest of it as JSON can hold it, and the names of classes and columns."""
 
-    __slots__ = ("about", "position", "state")
+    __slots__ = ("about", "names", "position", "state")
 
-    def __init__(self, state: Mapping[str, Array], position: Position, about: Mapping[str, Any]) -> None:
+    def __init__(
+        self, state: Mapping[str, Array], position: Position, about: Mapping[str, Any], names: Names | None = None
+    ) -> None:
         self.state = state
         self.position = position
         self.about = about
+        self.names = names or Names()
 
     def write(self, path: str) -> None:
         """Write it whole or not at all. Raises CannotWrite."""
         at = self.position
         about = {"epoch": at.epoch, "batch": at.batch, "step": at.step, **self.about}
         with write_atomically(path) as file:
-            write_tensors(file, self.state, {KEY: json.dumps(about)})
+            write_tensors(file, self.state, {KEY: json.dumps(about), **self.names.metadata})
 
 
 def read_checkpoint(path: str) -> Checkpoint:

@@ -76,7 +76,7 @@ class Keeper:
         Raises CannotWrite."""
         if trainer.runner.is_large:
             self.folder.writer.wait()
-            write_weights(self.folder.file(BEST), trainer.live_weights())
+            write_weights(self.folder.file(BEST), trainer.live_weights(), trainer.names)
         else:
             self.best = trainer.weights()
 
@@ -97,7 +97,7 @@ class Keeper:
 
         def write() -> None:
             if best is not None:
-                write_weights(self.folder.file(BEST), best)
+                write_weights(self.folder.file(BEST), best, checkpoint.names)
             self.folder.save(checkpoint, self._keep)
             self._newest = self.folder.file(CHECKPOINTS, checkpoint.position.file)
             self._last = monotonic()
@@ -112,12 +112,12 @@ class Keeper:
         CannotWrite."""
         self.folder.writer.wait()
         if self.best is not None:
-            write_weights(self.folder.file(BEST), self.best)
+            write_weights(self.folder.file(BEST), self.best, trainer.names)
             self.best = None
         last, best = self.folder.file("last.safetensors"), self.folder.file(BEST)
-        write_weights(last, trainer.live_weights())
+        write_weights(last, trainer.live_weights(), trainer.names)
         if trainer.best is None:
-            write_weights(best, trainer.live_weights())
+            write_weights(best, trainer.live_weights(), trainer.names)
         for which in ("last", "best"):
             write_model(self.folder.file(f"{which}.onnx"), trainer.recipe.net, self.folder.file(f"{which}.safetensors"))
         self.draw()

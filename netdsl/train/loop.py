@@ -13,6 +13,7 @@ from netdsl.train.ahead import ahead
 from netdsl.train.birth import Diverged, birth, lower_rate
 from netdsl.train.checkpoint import Checkpoint, Position
 from netdsl.train.evaluate import Measures
+from netdsl.train.material import names_of
 from netdsl.train.progress import Progress
 from netdsl.train.sums import Sum
 
@@ -59,6 +60,7 @@ class Trainer:
         self.per_epoch = dataset.steps(recipe.batch)
         self.steps = recipe.steps if recipe.steps is not None else (recipe.epochs or 0) * self.per_epoch
         self.every = max(1, ceil(self.steps / ROWS))
+        self.names = names_of(dataset, recipe)
         self.position = Position()
         self.measures = Measures(recipe, numbers=True, block=BLOCK)
         self.epoch_loss, self.row_loss = Sum(), Sum()
@@ -96,7 +98,7 @@ class Trainer:
         state = self.runner.live() if now else self.runner.state()
         self._check(state)
         at = self.position
-        self.keeper.save(Checkpoint(state, Position(at.epoch, at.batch, at.step), self.about()), now=now)
+        self.keeper.save(Checkpoint(state, Position(at.epoch, at.batch, at.step), self.about(), self.names), now=now)
 
     def about(self) -> dict[str, Any]:
         """What a checkpoint keeps besides the state of the step."""

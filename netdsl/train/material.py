@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.data.augment import Augment
+from netdsl.data.bounds import Bounds
 from netdsl.data.column import ArrayColumn, Column
 from netdsl.data.dataset import Dataset
 from netdsl.data.errors import BadStream
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from netdsl.data.examples import Examples
     from netdsl.data.kinds import DataKind
     from netdsl.data.reader import Array
+    from netdsl.ir.names import Names
     from netdsl.ir.recipe import Recipe
 
 APART = 2**63
@@ -34,8 +36,10 @@ class TooFew(UserError, code="E0865"):
     """`validate 0.1` sets a tenth of the examples apart, and both parts need one at least."""
 
 
-def wanted(recipe: Recipe, augment: Augment | None = None, classes: Sequence[str] | None = None) -> Wanted:
-    """What a data set must have for a recipe. Raises NameIsTaken."""
+def wanted(
+    recipe: Recipe, augment: Augment | None = None, names: Names | None = None, bounds: Bounds | None = None
+) -> Wanted:
+    """Return what a data set must have for a recipe. `names` are those of a model; see `Wanted`. Raises NameIsTaken."""
     net = recipe.net
     check_names(net)
     inputs: dict[str, tuple[Any, str]] = {}
@@ -49,37 +53,56 @@ def wanted(recipe: Recipe, augment: Augment | None = None, classes: Sequence[str
         name = target_name(net, line.output)
         found = line.loss.target(net.outputs[line.output].node.shape)
         targets[name] = Target(name, found.kind, classes=found.classes, shape=found.shape)  # type: ignore[arg-type]
-    return Wanted(inputs, targets, pictures=pictures, classes=classes, augment=augment)
+    named = None if names is None else names.of(_targets(recipe))
+    return Wanted(inputs, targets, pictures=pictures, names=named, augment=augment, bounds=bounds)
 
 
-def open_data(recipe: Recipe) -> tuple[Dataset, Dataset | None]:
-    """The examples for training, and those for validation where the recipe has any. Raises UserError."""
+def _targets(recipe: Recipe) -> dict[str, str]:
+    """The target of each output that a model has."""
+    lasting = (output.name for output in recipe.net.outputs.values() if not output.training)
+    return {name: target_name(recipe.net, name) for name in lasting}
+
+
+def names_of(dataset: Examples, recipe: Recipe) -> Names:
+    """Return the names of a data set for a model, those of targets by output."""
+    return dataset.names.of({target: output for output, target in _targets(recipe).items()})
+
+
+def open_data(recipe: Recipe, names: Names | None = None) -> tuple[Dataset, Dataset | None]:
+    """Return the examples for training, and those for validation where the recipe has any. Classes and columns are
+    matched with the `names` of a model; by default the training data define them. Raises UserError."""
     augment = Augment(recipe.augment) if recipe.augment else None
-    training = placed(recipe.data, recipe).open(wanted(recipe, augment))
+    training = _open(recipe.data, recipe, augment, names)
     if recipe.validate is None:
         return training, None
+    found = names_of(training, recipe) if names is None else names
     if not isinstance(recipe.validate, float):
-        return training, open_validation(recipe.validate, recipe, training.classes)
+        return training, open_validation(recipe.validate, recipe, found)
     same = augment is None or not any(step.random for step in recipe.augment)
-    whole = training if same else open_validation(recipe.data, recipe, training.classes)
+    whole = training if same else open_validation(recipe.data, recipe, found)
     return parted(training, whole, recipe.validate, recipe.seed)
 
 
-def open_validation(data: DataKind, recipe: Recipe, classes: Sequence[str] | None = None) -> Dataset:
-    """Examples as evaluation sees them: with no random augmentation."""
+def open_validation(data: DataKind, recipe: Recipe, names: Names) -> Dataset:
+    """Return examples for evaluation, without random augmentation. Classes and columns are matched with `names`."""
     fixed = Augment(recipe.augment).fixed
-    return placed(data, recipe).open(wanted(recipe, fixed if fixed.steps else None, classes))
+    return _open(data, recipe, fixed if fixed.steps else None, names)
 
 
-def here(data: DataKind, recipe: Recipe) -> Dataset:
-    """The same of data that a command line names, whose paths are relative to this folder."""
+def here(data: DataKind, recipe: Recipe, names: Names) -> Dataset:
+    """Return the examples of data from a command line, whose paths are relative to the working folder."""
     fixed = Augment(recipe.augment).fixed
-    return data.open(wanted(recipe, fixed if fixed.steps else None))
+    return data.open(wanted(recipe, fixed if fixed.steps else None, names))
 
 
-def placed(data: DataKind, recipe: Recipe) -> DataKind:
-    """Data whose relative paths are taken from the folder of the recipe's file."""
-    return data.within(os.path.dirname(recipe.span.source.name))
+def _open(data: DataKind, recipe: Recipe, augment: Augment | None, names: Names | None) -> Dataset:
+    """Open data of the recipe's file, from whose folder relative paths are taken."""
+    folder = os.path.dirname(recipe.span.source.name)
+    bounds = Bounds(recipe.root, recipe.root or folder or os.curdir)
+    placed = data.within(folder)
+    for name in placed.paths():
+        bounds.check(getattr(placed, name))
+    return placed.open(wanted(recipe, augment, names, bounds))
 
 
 def parted(training: Examples, whole: Examples, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
@@ -101,7 +124,7 @@ def part(dataset: Dataset, indices: Array) -> Dataset:
     """Some examples of a data set."""
     inputs: dict[str, Column] = {name: Part(column, indices) for name, column in dataset.inputs.items()}
     targets = {name: _picked(column, indices) for name, column in dataset.targets.items()}
-    return Dataset(inputs, targets, classes=dataset.classes, augment=dataset.augment)
+    return Dataset(inputs, targets, names=dataset.names, augment=dataset.augment)
 
 
 def _picked(column: ArrayColumn, indices: Array) -> ArrayColumn:

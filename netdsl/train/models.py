@@ -13,18 +13,20 @@ from netdsl.weights.store import write_tensors
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from netdsl.ir.names import Names
     from netdsl.ir.net import Net
     from netdsl.train.runner import Array
 
 
-def write_weights(path: str, weights: Mapping[str, Array]) -> None:
-    """A safetensors file that `--weights` takes. Raises CannotWrite."""
+def write_weights(path: str, weights: Mapping[str, Array], names: Names) -> None:
+    """Write a safetensors file for `--weights`, with the names of classes and columns as metadata. Raises
+    CannotWrite."""
     with write_atomically(path) as file:
-        write_tensors(file, weights, {"format": "pt"})
+        write_tensors(file, weights, {"format": "pt", **names.metadata})
 
 
 def write_model(path: str, net: Net, weights: str) -> None:
-    """A net as an ONNX model, with the weights of a file. Raises CannotWrite."""
+    """Write a net as an ONNX model, with the weights of a file and the names in it. Raises CannotWrite."""
     size = weights_size(net)
     if size <= ONE_FILE:
         with write_atomically(path, size) as file:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import platform
+from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from netdsl.compile import net_names
+from netdsl.data.labels import listed
 from netdsl.diagnostics.terminal import escape
 from netdsl.emit import emit
+from netdsl.ir.names import BadNames
 from netdsl.lower import live
 from netdsl.step import portable, training_step
 from netdsl.train.checks import check_batch
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 
     from netdsl.data.examples import Examples
     from netdsl.ir.graph import Graph
+    from netdsl.ir.names import Names
     from netdsl.ir.net import Net
     from netdsl.ir.recipe import Recipe
     from netdsl.train.checkpoint import Checkpoint
@@ -62,7 +67,23 @@ def start(
     evaluation = None if validation is None else (Evaluator(recipe, **choices.how()), validation)
     trainer = Trainer(recipe, dataset, runner, validation=evaluation, progress=progress)
     trainer.choices = choices
+    dataset.notes += _renumbered(recipe.net, weights, trainer.names)
     return trainer
+
+
+def _renumbered(net: Net, weights: WeightFile | None, names: Names) -> list[str]:
+    """Return a sentence for each list of names that stands for other classes or columns in the weights' file."""
+    with suppress(BadNames):  # of a head that was left out
+        then = net_names(net, weights)
+        parts = (("classes", then.classes, names.classes), ("columns", then.columns, names.columns))
+        return [
+            f"`{escape(key)}` of {escape(weights.path if weights else '')} has the {what} {listed(part[key])}, and the "
+            f"data have {listed(now[key])}: the weights of one become those of the other"
+            for what, part, now in parts
+            for key in part
+            if now.get(key, part[key]) != part[key]
+        ]
+    return []
 
 
 def initial_weights(net: Net, seed: int, file: WeightFile | None) -> dict[str, Array]:

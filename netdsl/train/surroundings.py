@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnxruntime
 
+from netdsl.ir.names import OWN
 from netdsl.train.folder import OtherRun
 from netdsl.tune import processor
 from netdsl.version import VERSION
@@ -25,6 +26,7 @@ def surroundings(trainer: Trainer) -> dict[str, dict[str, str]]:
     if trainer.validation is not None:
         found = trainer.validation[1].digests()
         data |= {f"the validation's `{name}`": digest for name, digest in found.items()}
+    data |= {f"the training's `{key.removeprefix(OWN)}`": text for key, text in trainer.names.metadata.items()}
     made_with = {"netdsl": VERSION, "onnxruntime": onnxruntime.__version__, "processor": processor()}
     return {DATA: data, MADE_WITH: made_with}
 

@@ -51,6 +51,11 @@ class WeightFile(ABC):
     entries: Mapping[str, Entry]
 
     @property
+    def metadata(self) -> Mapping[str, str]:
+        """The texts that the file holds about itself."""
+        return {}
+
+    @property
     def doubled(self) -> Mapping[str, list[str]]:
         """Names that were given to more than one weight, and what those were called."""
         return {}

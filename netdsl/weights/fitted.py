@@ -41,6 +41,10 @@ class Fitted(WeightFile):
         self.entries = {name: file.entries[old] for name, old in names.items()}
 
     @property
+    def metadata(self) -> Mapping[str, str]:
+        return self._file.metadata
+
+    @property
     def doubled(self) -> Mapping[str, list[str]]:
         return self._doubled or self._file.doubled
 

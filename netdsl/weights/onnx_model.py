@@ -18,7 +18,7 @@ from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import Entry, WeightFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from netdsl.weights.file import Array
 
@@ -42,7 +42,7 @@ TYPES = {
 }
 """NumPy's name of an element's type, by its number in TensorProto."""
 
-PRODUCER, GRAPH, INITIALIZER = 2, 7, 5
+PRODUCER, GRAPH, METADATA, INITIALIZER = 2, 7, 14, 5
 DIMS, DATA_TYPE, FLOATS, NAME, RAW, DOUBLES, EXTERNAL, LOCATION = 1, 2, 4, 8, 9, 10, 13, 14
 LISTED = {FLOATS: "float32", DOUBLES: "float64"}
 
@@ -63,7 +63,7 @@ class OnnxWeights(WeightFile):
     """The float initialisers of a model, but for the constants beside the weights: whole numbers and single ones, and
     in a model of netdsl's what is called after a place in the graph, `normalize1/constant`."""
 
-    __slots__ = ("_data", "_is_ours", "_tensors")
+    __slots__ = ("_data", "_is_ours", "_metadata", "_tensors")
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -71,6 +71,7 @@ class OnnxWeights(WeightFile):
             size = os.fstat(file.fileno()).st_size
             self._data = np.memmap(file, np.uint8, "r") if size else np.empty(0, np.uint8)
         self._is_ours = False
+        self._metadata: dict[str, str] = {}
         self._tensors: dict[str, _Tensor] = {}
         self.entries: dict[str, Entry] = {}
         try:
@@ -79,10 +80,17 @@ class OnnxWeights(WeightFile):
                     self._is_ours = self._text(begin, end) == "netdsl"
                 if (field, kind) == (GRAPH, 2):
                     self._graph(begin, end)
+                if (field, kind) == (METADATA, 2):
+                    pair = self._pair(begin, end)
+                    self._metadata[pair.get(1, "")] = pair.get(2, "")
         except (IndexError, UnicodeDecodeError):
             raise self._bad("it is cut short, or no ONNX model") from None
         if not self._tensors:
             raise BadWeightFile(f"{escape(path)} is no ONNX model with weights in it")
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return self._metadata
 
     def _bad(self, reason: str) -> BadWeightFile:
         return BadWeightFile(f"{escape(self.path)} is damaged: {escape(reason)}")
@@ -125,6 +133,10 @@ class OnnxWeights(WeightFile):
     def _text(self, begin: int, end: int) -> str:
         return self._data[begin:end].tobytes().decode("utf-8")
 
+    def _pair(self, begin: int, end: int) -> dict[int, str]:
+        """Return the texts of a StringStringEntryProto by their numbers: the key is 1, the value 2."""
+        return {number: self._text(a, b) for number, wire, a, b in self._fields(begin, end) if wire == 2}
+
     def _tensor(self, begin: int, end: int) -> _Tensor:
         tensor = _Tensor()
         external: dict[str, str] = {}
@@ -138,7 +150,7 @@ class OnnxWeights(WeightFile):
             elif field in (RAW, FLOATS, DOUBLES) and kind == 2 and tensor.start < 0:
                 tensor.start, tensor.length = at, stop - at
             elif field == EXTERNAL and kind == 2:
-                pair = {number: self._text(a, b) for number, wire, a, b in self._fields(at, stop) if wire == 2}
+                pair = self._pair(at, stop)
                 external[pair.get(1, "")] = pair.get(2, "")
         if external:
             self._place(tensor, external)

@@ -18,6 +18,8 @@ from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import Entry, WeightFile
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from netdsl.weights.file import Array
 
 LONGEST_HEADER = 25_000_000
@@ -44,9 +46,9 @@ TYPES = {
 
 
 class SafetensorsWeights(WeightFile):
-    """The tensors of a safetensors file; `metadata` are the texts that it holds about itself."""
+    """The tensors of a safetensors file."""
 
-    __slots__ = ("_begins", "metadata")
+    __slots__ = ("_begins", "_metadata")
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -59,13 +61,18 @@ class SafetensorsWeights(WeightFile):
                 raise self._bad(f"its header should be {length:,} bytes long, and the file has {whole:,} in all")
             declared = self._parse(file.read(length))
         about = declared.get("__metadata__")
-        self.metadata: dict[str, str] = about if isinstance(about, dict) else {}
+        about = about if isinstance(about, dict) else {}
+        self._metadata = {key: text for key, text in about.items() if isinstance(text, str)}
         self.entries: dict[str, Entry] = {}
         self._begins: dict[str, int] = {}
         ranges = sorted((*self._admit(key, value), key) for key, value in declared.items() if key != "__metadata__")
         self._check_ranges(ranges, whole - 8 - length)
         for begin, _, key in ranges:
             self._begins[key] = 8 + length + begin
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return self._metadata
 
     def _bad(self, reason: str) -> BadWeightFile:
         return BadWeightFile(f"{escape(self.path)} is damaged: {escape(reason)}")

@@ -1,0 +1,42 @@
+"""Which files data may be read from, and which of them messages may quote. No numpy here."""
+
+from __future__ import annotations
+
+import os
+
+from netdsl.data.errors import OutsideData
+from netdsl.diagnostics.terminal import escape
+
+
+class Bounds:
+    """`root` is the folder that no path may leave, links followed, and `home` the one whose files may be quoted in
+    messages, as a file beside its `.net` file may; None for no limit."""
+
+    __slots__ = ("home", "root")
+
+    def __init__(self, root: str | None = None, home: str | None = None) -> None:
+        self.root = None if root is None else os.path.realpath(root)
+        self.home = None if home is None else os.path.realpath(home)
+
+    def check(self, path: str) -> None:
+        """Raise OutsideData where a path leads out of the root."""
+        if not _is_within(path, self.root):
+            raise OutsideData(
+                f"{escape(path)} is outside of the root, {escape(self.root or '')}",
+                "`--root DIR` names the folder that the files of a net, its data among them, may not leave",
+            )
+
+    def quotes(self, path: str) -> bool:
+        return _is_within(path, self.home)
+
+
+def _is_within(path: str, folder: str | None) -> bool:
+    if folder is None:
+        return True
+    if "\0" in path:
+        return False
+    real = os.path.realpath(path)
+    try:
+        return os.path.commonpath([folder, real]) == folder
+    except ValueError:  # another drive
+        return False

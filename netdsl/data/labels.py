@@ -1,0 +1,67 @@
+"""Class names as numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.data.errors import ClassesDiffer
+from netdsl.diagnostics.terminal import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from netdsl.data.wanted import Target, Wanted
+
+SHOWN = 20
+"""Maximum number of classes listed in a message."""
+
+
+def numbered(
+    found: Iterable[str], path: str, what: str, target: Target, wanted: Wanted, where: Callable[[str], str]
+) -> tuple[dict[str, int], tuple[str, ...] | None]:
+    """Return the number of each class name, and the names of all classes where they have any.
+
+    The data that define a net's classes have all of them; others have some. `path` is the data's file, `what` and
+    `where` begin a message about all classes and about one. Raises ClassesDiffer.
+    """
+    names = sorted(set(found))
+    quotes = wanted.bounds.quotes(path)
+    if wanted.names is None:
+        most = 2 if target.kind == "sign" else target.classes
+        if most is not None and len(names) != most:
+            some = f" ({listed(names, 8)})" if quotes else ""
+            raise ClassesDiffer(f"{what} {len(names)} classes{some}, and the net has {most}")
+        return {name: number for number, name in enumerate(names)}, tuple(names)
+    known = wanted.names.classes.get(target.name)
+    if known is None:
+        return {name: _number(name, target, where(name), quotes) for name in names}, None
+    return {name: _place(name, known, where(name), quotes) for name in names}, known
+
+
+def listed(names: Sequence[str], most: int = SHOWN) -> str:
+    return ", ".join(map(escape, names[:most])) + (", …" if len(names) > most else "")
+
+
+def _place(name: str, known: Sequence[str], where: str, quotes: bool) -> int:
+    """Return the number of a class among the names of all."""
+    if known.count(name) == 1:
+        return known.index(name)
+    if name in known:
+        raise ClassesDiffer(f"{where}{_quoted(name, quotes)}, which is the name of several classes")
+    raise ClassesDiffer(f"{where}{_quoted(name, quotes)}, and the classes are {listed(known)}")
+
+
+def _number(name: str, target: Target, where: str, quotes: bool) -> int:
+    """Return the number of a class that is called by it: of a net whose classes have no names."""
+    most = 2 if target.kind == "sign" else target.classes
+    if name.isdecimal() and str(int(name[:20])) == name and (most is None or int(name) < most):
+        return int(name)
+    numbers = f"0 to {most - 1}" if most is not None else "from 0 on"
+    raise ClassesDiffer(
+        f"{where}{_quoted(name, quotes)}, and the net's classes have no names but their numbers, {numbers}",
+        "`netdsl eval` and `netdsl attack` take names for them, in order, from `--labels FILE`",
+    )
+
+
+def _quoted(name: str, quotes: bool) -> str:
+    return f" `{escape(name)}`" if quotes else " of another name"

@@ -1,0 +1,119 @@
+"""Names that a model shares with its data: those of its classes, and of the columns of tables that feed it."""
+
+from __future__ import annotations
+
+import json
+from math import prod
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.terminal import escape
+from netdsl.diagnostics.user_error import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    Lists = Mapping[str, Sequence[str]]
+    Shapes = Mapping[str, Sequence[object]]
+
+OWN = "netdsl."
+"""Prefix of all metadata keys of ours."""
+
+CLASSES, COLUMNS, TARGETS = "netdsl.classes.", "netdsl.columns.", "netdsl.targets."
+"""Prefixes of metadata keys, before the name of an output or input; the value is a JSON list of names."""
+
+
+class BadNames(UserError, code="E0872"):
+    """A model or a weight file names its classes or columns in its metadata (`netdsl.classes.OUTPUT`,
+    `netdsl.columns.INPUT`, `netdsl.targets.OUTPUT`), and the names do not fit: they are not a JSON list of different
+    texts, there are more or fewer than the output has classes or the input has numbers, or the net has no such output
+    or input."""
+
+
+class Names:
+    """Names by output or input.
+
+    `classes` are an output's class names, in the order of the classes; without them classes are called by their
+    numbers. `columns` are the columns of a table that fill an input, `targets` those that an output is held against;
+    without them columns are taken in their order.
+    """
+
+    __slots__ = ("classes", "columns", "targets")
+
+    def __init__(
+        self, classes: Lists | None = None, columns: Lists | None = None, targets: Lists | None = None
+    ) -> None:
+        self.classes = _tuples(classes)
+        self.columns = _tuples(columns)
+        self.targets = _tuples(targets)
+
+    def __bool__(self) -> bool:
+        return bool(self.classes or self.columns or self.targets)
+
+    def __repr__(self) -> str:
+        return f"<names {self.metadata}>"
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The names as metadata of a model or a safetensors file; ASCII, whatever is in them."""
+        parts = {CLASSES: self.classes, COLUMNS: self.columns, TARGETS: self.targets}
+        return {prefix + key: json.dumps(names) for prefix, part in parts.items() for key, names in part.items()}
+
+    def of(self, outputs: Mapping[str, str]) -> Names:
+        """Return the names with the keys of outputs changed; those that are not mapped are left out."""
+        classes, targets = (
+            {new: part[old] for old, new in outputs.items() if old in part} for part in (self.classes, self.targets)
+        )
+        return Names(classes, self.columns, targets)
+
+
+def _tuples(lists: Lists | None) -> dict[str, tuple[str, ...]]:
+    return {key: tuple(names) for key, names in (lists or {}).items()}
+
+
+def read_names(metadata: Mapping[str, str], path: str, inputs: Shapes, outputs: Shapes) -> Names:
+    """Return the names in the metadata of a model or weight file. `inputs` and `outputs` are the net's shapes without
+    the batch; the only names of a kind belong to the net's only input or output, whatever it was called. Raises
+    BadNames."""
+    classes = _read(CLASSES, metadata, path, outputs)
+    columns = _read(COLUMNS, metadata, path, inputs)
+    for key, names in classes.items():
+        size = outputs[key][0] if outputs[key] else 1
+        if isinstance(size, int) and len(names) != size and not (size == 1 < len(names)):  # the sign of a score
+            raise _misfit(path, len(names), "classes", f"the output `{escape(key)}`", size)
+    for key, names in columns.items():
+        sizes = [size for size in inputs[key] if isinstance(size, int)]
+        if len(sizes) == len(inputs[key]) and prod(sizes) != len(names):
+            raise _misfit(path, len(names), "columns", f"the input `{escape(key)}`", prod(sizes))
+    return Names(classes, columns, _read(TARGETS, metadata, path, outputs))
+
+
+def _read(prefix: str, metadata: Mapping[str, str], path: str, shapes: Shapes) -> dict[str, list[str]]:
+    """Return the lists of a prefix by the net's own names. Raises BadNames."""
+    keys = [key for key in metadata if key.startswith(prefix)]
+    lists = {key[len(prefix) :]: _list(metadata[key], key, path) for key in keys}
+    if len(lists) == len(shapes) == 1:
+        return dict(zip(shapes, lists.values(), strict=True))
+    for key in lists:
+        if key not in shapes:
+            held = ", ".join(f"`{escape(name)}`" for name in shapes)
+            raise BadNames(f"{escape(path)} has names for `{escape(key)}` (`{prefix}…`), and the net has {held}")
+    return lists
+
+
+def _list(text: str, key: str, path: str) -> list[str]:
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError):
+        names = None
+    texts = isinstance(names, list) and bool(names) and all(isinstance(name, str) for name in names)
+    if not texts or len(set(names)) < len(names):
+        raise BadNames(f"{escape(path)}: the metadata `{escape(key)}` are not a JSON list of different names")
+    found: list[str] = names
+    return found
+
+
+def _misfit(path: str, count: int, what: str, where: str, size: int) -> BadNames:
+    return BadNames(
+        f"{escape(path)} names {count:,} {what}, and {where} has {size:,}",
+        "are these the model or the weights of another net?",
+    )
