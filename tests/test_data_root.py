@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import netdsl as api
+from netdsl.diagnostics.user_error import UserError
 from tests.cli_tools import Commands, netdsl
 from tests.test_dataset import idx
 
@@ -103,6 +105,16 @@ def test_validation_does_not_leave_the_root_and_the_command_line_may(netdsl: Com
     assert netdsl("train", "in/n.net", *STD).code == 0
     data = ("--data", 'csv "out/t.csv" target "kind"')
     assert netdsl("eval", "in/n.net", "--weights", "runs/n/best.safetensors", "--root", "in", *data).code == 0
+
+
+def test_python_takes_a_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made()
+    write("x 4", 'csv "../out/t.csv" target "kind"')
+    assert len(api.fit("in/n.net", threads=1).history) == 1
+    with pytest.raises(UserError, match="is outside of the root") as caught:
+        api.fit("in/n.net", threads=1, root=Path("in"))
+    assert caught.value.code == "E0874"
 
 
 SECRET = "hunter2"

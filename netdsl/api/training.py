@@ -66,6 +66,7 @@ def fit(
     provider: str = "cpu",
     lowering: Literal["auto", "std", "blk"] | None = None,
     settings: Mapping[str, object] | None = None,
+    root: str | os.PathLike[str] | None = None,
     epoch: Callable[[dict[str, float]], object] | None = None,
 ) -> Trained:
     """Train a net as the `train` block of its file says; `FILE:NET` chooses one of many.
@@ -74,6 +75,7 @@ def fit(
     any sizes, that is begun again each epoch; or a function from the epoch to one. x and y are dicts of arrays where
     there are several inputs or targets. So does `validate`. With `out` the run has a folder, as that of `netdsl train`,
     and may `resume`. `settings` are lines of the block, and parameters of the net: `{"train.lr": 0.01, "depth": 50}`.
+    Files that the net uses, and the data that its block names, do not leave the folder `root`, if it is given.
     `weights` are those to begin with, of any values with `allow_nonfinite`. `epoch` is called with the figures of each
     epoch. The last bits depend on `threads` and on the `lowering`, `std` or `blk`.
 
@@ -87,7 +89,8 @@ def fit(
     if resume and force:
         raise ValueError("resume goes on with a run, and force begins it anew: one of them")
     report = Report()
-    recipe, module = load_training(os.fsdecode(file), report, settings=_texts(settings or {}))
+    folder = None if root is None else os.fsdecode(root)
+    recipe, module = load_training(os.fsdecode(file), report, settings=_texts(settings or {}), root=folder)
     if recipe is None:
         raise NetError(report)
     begin = fitted(recipe.net, weights, allow_nonfinite=allow_nonfinite)

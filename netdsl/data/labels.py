@@ -26,6 +26,10 @@ def numbered(
     """
     names = sorted(set(found))
     quotes = wanted.bounds.quotes(path)
+
+    def begin(name: str) -> str:
+        return f"{where(name)} `{escape(name)}`" if quotes else f"{where(name)} of another name"
+
     if wanted.names is None:
         most = 2 if target.kind == "sign" else target.classes
         if most is not None and len(names) != most:
@@ -34,34 +38,30 @@ def numbered(
         return {name: number for number, name in enumerate(names)}, tuple(names)
     known = wanted.names.classes.get(target.name)
     if known is None:
-        return {name: _number(name, target, where(name), quotes) for name in names}, None
-    return {name: _place(name, known, where(name), quotes) for name in names}, known
+        return {name: _number(name, target, begin) for name in names}, None
+    return {name: _place(name, known, begin) for name in names}, known
 
 
 def listed(names: Sequence[str], most: int = SHOWN) -> str:
     return ", ".join(map(escape, names[:most])) + (", …" if len(names) > most else "")
 
 
-def _place(name: str, known: Sequence[str], where: str, quotes: bool) -> int:
-    """Return the number of a class among the names of all."""
+def _place(name: str, known: Sequence[str], begin: Callable[[str], str]) -> int:
+    """Return the number of a class among the names of all. `begin` is how a message about it begins."""
     if known.count(name) == 1:
         return known.index(name)
     if name in known:
-        raise ClassesDiffer(f"{where}{_quoted(name, quotes)}, which is the name of several classes")
-    raise ClassesDiffer(f"{where}{_quoted(name, quotes)}, and the classes are {listed(known)}")
+        raise ClassesDiffer(f"{begin(name)}, which is the name of several classes")
+    raise ClassesDiffer(f"{begin(name)}, and the classes are {listed(known)}")
 
 
-def _number(name: str, target: Target, where: str, quotes: bool) -> int:
-    """Return the number of a class that is called by it: of a net whose classes have no names."""
+def _number(name: str, target: Target, begin: Callable[[str], str]) -> int:
+    """Return the number of a class that is named by it, of a net whose classes have no names."""
     most = 2 if target.kind == "sign" else target.classes
     if name.isdecimal() and str(int(name[:20])) == name and (most is None or int(name) < most):
         return int(name)
     numbers = f"0 to {most - 1}" if most is not None else "from 0 on"
     raise ClassesDiffer(
-        f"{where}{_quoted(name, quotes)}, and the net's classes have no names but their numbers, {numbers}",
+        f"{begin(name)}, and the net's classes have no names but their numbers, {numbers}",
         "`netdsl eval` and `netdsl attack` take names for them, in order, from `--labels FILE`",
     )
-
-
-def _quoted(name: str, quotes: bool) -> str:
-    return f" `{escape(name)}`" if quotes else " of another name"
