@@ -130,6 +130,8 @@ BAD: dict[str, tuple[str | bytes, str, str]] = {
     "a label below": ("a,b,c\n1,2,-1\n", "E0832", r"line 2, column 3 \(`c`\) is -1"),
     "a fraction as label": ("a,b,c\n1,2,0.5\n", "E0832", r"line 2, column 3 \(`c`\) is 0\.5"),
     "NaN as label": ("a,b,c\n1,2,nan\n", "E0832", r"line 2, column 3 \(`c`\) is nan"),
+    "an empty word": ("a,b,c\n1,2,u\n1,2,v\n1,2, \n", "E0834", r"line 4, column 3 \(`c`\) is empty; it holds a class"),
+    "an empty label": ("a,b,c\n1,2,0\n1,2,\n", "E0834", r"line 3, column 3 \(`c`\) is empty; it holds a class"),
     "too few words": ("a,b,c\n1,2,u\n1,2,v\n", "E0836", r"`c` holds 2 classes \(u, v\), and the net has 3"),
     "too many words": ("a,b,c\n1,2,u\n1,2,v\n1,2,w\n1,2,z\n", "E0836", r"4 classes \(u, v, w, z\), and the net has 3"),
     "an open quote": ('a,b,c\n1,2,"0\n1,2,0\n', "E0834", "line 3: unexpected end of data\n.*a quote is not closed"),

@@ -20,7 +20,9 @@ def attack(commands: Commands) -> None:
     parser.add_argument(
         "--label", type=str, metavar="L", help="the picture's class: its number, or its name in --labels"
     )
-    parser.add_argument("--labels", metavar="NAMES", help="the classes' names: one in each line, or a JSON list")
+    parser.add_argument(
+        "--labels", metavar="NAMES", help="class names, one a line or a JSON list (default: the weights' own)"
+    )
     parser.add_argument(
         "--data", type=str, metavar="D", help="""instead of IMAGE, as in a train block: 'mnist "mnist"'"""
     )

@@ -28,7 +28,9 @@ def run(commands: Commands) -> None:
     parser.add_argument(
         "--top", type=options._positive, default=5, metavar="K", help="how many classes to print; 5 by default"
     )
-    parser.add_argument("--labels", metavar="L", help="the classes' names: one in each line, or a JSON list")
+    parser.add_argument(
+        "--labels", metavar="L", help="class names, one a line or a JSON list (default: the model's own)"
+    )
     parser.add_argument("--json", action="store_true", help="print an object in a line for each example")
     parser.add_argument("--shard", type=_shard, metavar="I/N", help="run block I of N, from 0, of the examples alone")
     parser.add_argument("--batch", type=options._positive, metavar="N", help="examples a step; 32 by default")

@@ -46,7 +46,9 @@ def evaluate(commands: Commands) -> None:
     )
     parser.add_argument("--plot", metavar="OUT.svg|png", help="draw the confusion matrix")
     parser.add_argument("--force", action="store_true", help="overwrite a file that netdsl did not make")
-    parser.add_argument("--labels", metavar="L", help="the classes' names: one in each line, or a JSON list")
+    parser.add_argument(
+        "--labels", metavar="L", help="class names, one a line or a JSON list (default: the model's own)"
+    )
     parser.add_argument(
         "--batch", type=options._positive, metavar="N", help="examples a step; those of the train block"
     )

@@ -213,6 +213,8 @@ def _labels(part: _Cells, target: Target, wanted: Wanted) -> tuple[Array, tuple[
         else:
             whole = np.isfinite(numbers) & (np.abs(numbers) < 2**53) & (numbers == np.floor(numbers))
             return numbers.astype(np.int64) if whole.all() else numbers, None
+    if "" in part.values:
+        raise BadTable(f"{escape(part.place(part.values.index('')))} is empty; it holds a class")
     held = f"{escape(part.path)}: `{escape(part.names[0])}` holds"  # which the caller has named
     names, classes = numbered(
         part.values,
