@@ -13,6 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 
 import netdsl as api
 from netdsl.diagnostics.user_error import UserError
@@ -95,6 +96,25 @@ def test_columns_of_eval_are_matched_by_name(netdsl: Commands, model: bool) -> N
         assert (found["accuracy"], found["classes"]) == (pytest.approx(wanted), sorted(WORDS)), ran
     if not model:
         assert json.loads(netdsl("eval", *file, "--json").out)["accuracy"] == pytest.approx(wanted)
+
+
+def test_weights_without_names_have_those_of_the_training_data(netdsl: Commands) -> None:
+    netdsl.write(trees=TREES)
+    trees()
+    assert netdsl("train", "trees.net", *STD).code == 0
+    np.savez("w.npz", **load_file("runs/trees/best.safetensors"))
+    weights = ("eval", "trees.net", "--weights", "w.npz", "--json")
+    data = ("--data", 'csv "v.csv" target "kind"')
+    Path("own.txt").write_text("x\ny\nz\n")
+    for more in ((), data, ("--labels", "own.txt"), (*data, "--labels", "own.txt")):
+        found = json.loads(netdsl(*weights, *more).out)
+        assert found["accuracy"] == pytest.approx(by_onnxruntime("runs/trees/best.onnx"))
+        assert found["classes"] == (["x", "y", "z"] if "--labels" in more else sorted(WORDS))
+    Path("t.csv").unlink()
+    ran = netdsl(*weights, *data)
+    assert ran.code == 1
+    assert "neither the weights nor the training data name classes and columns: there is no file t.csv" in ran.err
+    assert "error[E0836]" in ran.err
 
 
 OTHERS: dict[str, tuple[Sequence[str], dict[str, str], str]] = {

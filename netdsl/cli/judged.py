@@ -11,8 +11,10 @@ from netdsl.cli.labels import check_labels, known_names, read_labels, shown_name
 from netdsl.cli.problems import note
 from netdsl.cli.progress import Progress
 from netdsl.diagnostics.terminal import escape
+from netdsl.diagnostics.user_error import UserError
 from netdsl.elaborate.recipes import NoTraining
 from netdsl.frontend import load_judging, load_recipe
+from netdsl.ir.names import Names
 
 if TYPE_CHECKING:
     import argparse
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from netdsl.data.dataset import Dataset
     from netdsl.data.kinds import DataKind
     from netdsl.diagnostics.report import Report
-    from netdsl.ir.names import Names
     from netdsl.ir.recipe import Recipe
 
 BATCH = 100
@@ -64,7 +65,7 @@ def of_net(options: argparse.Namespace, report: Report) -> Judged | None:
     sizes = {key: shape[0] if shape else 1 for key, shape in lasting.items()}
     counts = {key: max(2, size) if isinstance(size, int) else None for key, size in sizes.items()}
     labels = _labels(options, counts)
-    names = net_names(recipe.net, file)
+    names = net_names(recipe.net, file) or _training_names(recipe)
     dataset, name = _opened(recipe, given, options, known_names(labels, names, counts))
     found = Judged(recipe.net.name, name, dataset, shown_names(labels, names or names_of(dataset, recipe), counts))
     outputs = _with_confusion(recipe)
@@ -111,9 +112,19 @@ def _recipe(options: argparse.Namespace, report: Report) -> Recipe | None:
     return load_judging(options.file, report, settings=options.set, root=options.root)
 
 
+def _training_names(recipe: Recipe) -> Names:
+    """Return the names of the recipe's training data, for weights without names."""
+    from netdsl.train.material import training_names
+
+    try:
+        return training_names(recipe)
+    except UserError as error:
+        note(f"neither the weights nor the training data name classes and columns: {error.message}")
+        return Names()
+
+
 def _opened(recipe: Recipe, given: DataKind | None, options: argparse.Namespace, names: Names) -> tuple[Dataset, str]:
-    """Return the examples, and what to call them. Where neither the weights nor the user name classes or columns, the
-    data of the training do."""
+    """Return the examples, and what to call them."""
     from netdsl.train.material import here, open_data, open_validation
 
     if given is not None:

@@ -17,6 +17,7 @@ from netdsl.data.order import permutation
 from netdsl.data.wanted import Target, Wanted
 from netdsl.diagnostics.user_error import UserError
 from netdsl.emit import PICTURE
+from netdsl.ir.names import Names
 from netdsl.step import check_names, target_name
 
 if TYPE_CHECKING:
@@ -25,11 +26,14 @@ if TYPE_CHECKING:
     from netdsl.data.examples import Examples
     from netdsl.data.kinds import DataKind
     from netdsl.data.reader import Array
-    from netdsl.ir.names import Names
     from netdsl.ir.recipe import Recipe
 
 APART = 2**63
 """The epoch by whose order a part is set apart: none that a training reaches."""
+
+
+NAMED = ("csv", "folder")
+"""The kinds of data that have names for classes or columns."""
 
 
 class TooFew(UserError, code="E0865"):
@@ -66,6 +70,13 @@ def _targets(recipe: Recipe) -> dict[str, str]:
 def names_of(dataset: Examples, recipe: Recipe) -> Names:
     """Return the names of a data set for a model, those of targets by output."""
     return dataset.names.of({target: output for output, target in _targets(recipe).items()})
+
+
+def training_names(recipe: Recipe) -> Names:
+    """Return the names that the training data define. Raises UserError where these cannot be opened."""
+    if recipe.data.kind not in NAMED:
+        return Names()
+    return names_of(_open(recipe.data, recipe, Augment(recipe.augment) if recipe.augment else None, None), recipe)
 
 
 def open_data(recipe: Recipe, names: Names | None = None) -> tuple[Dataset, Dataset | None]:
