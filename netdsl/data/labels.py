@@ -33,8 +33,9 @@ def numbered(
     if wanted.names is None:
         most = 2 if target.kind == "sign" else target.classes
         if most is not None and len(names) != most:
+            word = "class" if len(names) == 1 else "classes"
             some = f" ({listed(names, 8)})" if quotes else ""
-            raise ClassesDiffer(f"{what} {len(names)} classes{some}, and the net has {most}")
+            raise ClassesDiffer(f"{what} {len(names)} {word}{some}, and the net has {most}")
         return {name: number for number, name in enumerate(names)}, tuple(names)
     known = wanted.names.classes.get(target.name)
     if known is None:
