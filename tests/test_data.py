@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from netdsl.data.errors import BadData, BadPicture, MissingPackage, NoSuchMember, WrongShape, WrongType
-from netdsl.data.images import PIXELS, Picture
+from netdsl.data.images import PIXELS, ROWS, Picture
 from netdsl.data.open import open_input
 from netdsl.data.reader import Reader, fit
 from netdsl.diagnostics.user_error import UserError
@@ -633,3 +633,12 @@ def test_a_turned_picture_fits_as_it_stands_upright(tmp_path: Path) -> None:
     assert batch.tolist() == [[np.rot90(stored, -1).tolist()]]
     with pytest.raises(WrongShape, match=r"t\.png is 4x3 \(height x width\), and the input takes 3x4"):
         next(open_input(str(tmp_path / "t.png"), (1, 3, 4), "u8").batches(1))
+
+
+def test_transparency_is_laid_over_white_in_every_row(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(3).integers(0, 256, (2 * ROWS + 5, 7, 4), dtype=np.uint8)
+    picture = Image.fromarray(pixels)
+    picture.save(tmp_path / "a.png")
+    (batch,) = open_input(str(tmp_path / "a.png"), (3, *pixels.shape[:2]), "u8").batches(1)
+    whole = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    np.testing.assert_array_equal(batch[0], np.asarray(whole).transpose(2, 0, 1))

@@ -38,8 +38,11 @@ PIXELS = 2**26
 """Maximum number of pixels; a larger picture is a decompression bomb. Checked before anything is decoded."""
 
 LARGE = 2**22
-"""Pictures of more pixels are decoded one at a time, whatever the number of threads: each takes up to 20 bytes a
+"""Pictures of more pixels are decoded one at a time, whatever the number of threads: each takes up to 12 bytes a
 pixel."""
+
+ROWS = 256
+"""Rows of a picture whose transparency is removed at a time."""
 
 FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
@@ -123,8 +126,8 @@ class ImageReader(Reader):
         with _opened(path) as image, _one_at_a_time if height * width > LARGE else nullcontext():
             self._check_size(path, (image.height, image.width))
             try:
-                upright = ImageOps.exif_transpose(image)
-                ready = self._framed(_in_mode(upright, path, "L" if self.shape[0] == 1 else "RGB"), path)
+                ImageOps.exif_transpose(image, in_place=True)
+                ready = self._framed(_in_mode(image, path, "L" if self.shape[0] == 1 else "RGB"), path)
                 pixels = np.asarray(ready)
             except (BadPicture, WrongShape, MemoryError):
                 raise
@@ -236,7 +239,7 @@ def _damaged(path: str, error: Exception) -> BadPicture | BadData:
 
 
 def _in_mode(image: Any, path: str, mode: str) -> Image:
-    """In 8-bit grey (`L`) or `RGB`."""
+    """Return a picture in 8-bit grey (`L`) or `RGB`, transparency laid over white."""
     from PIL import Image
 
     if image.mode.startswith("I;16"):
@@ -245,7 +248,11 @@ def _in_mode(image: Any, path: str, mode: str) -> Image:
         kind = "32-bit" if image.mode == "I" else "floating-point"
         raise BadPicture(f"{escape(path)} has {kind} pixels; 8 and 16 bits are read")
     if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        opaque = Image.new(mode, image.size)
+        for top in range(0, image.height, ROWS):  # each step takes a copy of the pixels
+            rows = image.crop((0, top, image.width, min(top + ROWS, image.height))).convert("RGBA")
+            white = Image.new("RGBA", rows.size, "white")
+            opaque.paste(Image.alpha_composite(white, rows).convert(mode), (0, top))
+        return opaque
     result: Image.Image = image.convert(mode)
     return result
