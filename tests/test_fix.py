@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx.defs
 import pytest
 
 from netdsl.cli import main
+from netdsl.diagnostics.report import Report
+from netdsl.frontend import check_file
 
 FIXED = {
     "a misspelt layer": ("conv 3x3 8; drpout 0.5", "conv 3x3 8; dropout 0.5"),
@@ -17,6 +20,8 @@ FIXED = {
     "the wrong order": ("conv 8 3x3", "conv 3x3 8"),
     "a typographic minus": ("shift (\u22121)", "shift (-1)"),
     "one fix behind another": ("conv(3x3, 8, stride=2)", "conv 3x3 8 stride 2"),
+    "another spelling of a name that means the same everywhere": ("ReLU; Dropout 0.5", "relu; dropout 0.5"),
+    "an argument that is called differently elsewhere": ("conv 3x3 8 strides 2", "conv 3x3 8 stride 2"),
     "several at once": ("conv 3x3 8 strid 2; rleu; drpout 0.5", "conv 3x3 8 stride 2; relu; dropout 0.5"),
 }
 
@@ -32,14 +37,14 @@ def test_what_is_safe_is_mended(what: str, tmp_path: Path, capsys: pytest.Captur
     path.write_text(program(wrong), "utf-8")
     assert main(["check", "--fix", str(path)]) == 0
     assert path.read_text("utf-8") == program(right)
-    assert "did you mean" in (said := capsys.readouterr().err) or "write" in said or "remove" in said
+    assert f"{path}:3:" in capsys.readouterr().err
 
 
-def test_a_fix_stays_where_it_brings_another_error_to_light(tmp_path: Path) -> None:
+def test_a_fix_that_brings_another_error_to_light_is_not_made(tmp_path: Path) -> None:
     path = tmp_path / "a.net"
     path.write_text(program("rleu\n  skip { conv 3x3 8 }"), "utf-8")
     assert main(["check", "--fix", str(path)]) == 1
-    assert path.read_text("utf-8") == program("relu\n  skip { conv 3x3 8 }")
+    assert path.read_text("utf-8") == program("rleu\n  skip { conv 3x3 8 }")
 
 
 def test_a_fix_that_goes_wrong_in_its_own_line_is_not_made(tmp_path: Path) -> None:
@@ -54,6 +59,30 @@ UNTOUCHED = {
     "a projection is a choice": "skip { conv 3x3 8 }",
     "an expectation is the user's": "conv 3x3 8; expect 8x9x9",
     "nothing near": "frobnicate 3",
+    "an initialiser without its number": "conv 3x3 8 init normal",
+    "a map of the last axis alone": "linear 32",
+    "a size in place of a factor": "resize 32x32",
+    "a normalisation without weights": "InstanceNorm2d",
+    "no padding by default": "Conv2d 3x3 8",
+    "another eps": "BatchNormalization",
+    "another slope": "LeakyReLU",
+    "an approximation": "GELU",
+    "the last axis": "Softmax",
+    "one slope for all channels": "PReLU",
+    "axes of another layout": "Permute [1, 0, 2]",
+    "the probability of being kept": "dropout keep_prob 0.9",
+    "padding by TensorFlow's rule": "conv 3x3 8 stride 2 padding same",
+    "a rule in capitals": "conv 3x3 8 stride 2 pad SAME",
+    "a kernel with a comma": "conv 3, 3",
+    "a decimal comma": "clip 0,5",
+    "arguments in the order of Keras": "conv(5, 3)",
+    "a layer that is not applied": "y = relu",
+    "an octal number": "dense 010",
+    "a power or an exclusive or": "dense 2^3",
+    "another function": "rsqrt",
+    "another layer of a similar name": "crelu",
+    "a numbered name": "conv1 3x3 8",
+    "a name of a family": "let branch_a = 3; dense branch_b",
 }
 
 
@@ -97,3 +126,20 @@ def test_a_clean_file_is_not_written(tmp_path: Path) -> None:
     before = path.stat()
     assert main(["check", "--fix", str(path)]) == 0
     assert path.stat().st_ino == before.st_ino
+
+
+ONNX = sorted({schema.name for schema in onnx.defs.get_all_schemas()})
+SAME = """
+Abs Add Cos Div Dropout Elu Exp HardSwish Identity Log Max Min Mul Relu Selu Sigmoid Sign Sin Softplus Sqrt Sub Tanh
+"""
+
+
+@pytest.mark.parametrize("argument", ["", " 2", " { } { relu }"])
+def test_no_operator_of_onnx_becomes_another_layer(argument: str) -> None:
+    """Those that are fixed are the ones whose definition is ours, by the operators' documentation."""
+    fixed = set()
+    for name in ONNX:
+        report = Report()
+        check_file("main.net", report, texts={"main.net": program(f"{name}{argument}")})
+        fixed |= {name for problem in report for help in problem.offers() if help.safe and help.edits}
+    assert fixed <= set(SAME.split())

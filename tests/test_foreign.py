@@ -13,6 +13,8 @@ from netdsl.elaborate.functions import FUNCTIONS
 from netdsl.frontend import check_file
 from netdsl.layers import find, index
 from netdsl.layers.base import Layer
+from netdsl.losses import LOSSES
+from netdsl.optimizers import OPTIMIZERS
 from netdsl.syntax import call_mistakes
 from netdsl.syntax.words import STATEMENTS
 
@@ -65,11 +67,16 @@ def test_every_foreign_layer_is_known(word: str) -> None:
 def test_the_tables_lead_to_what_there_is() -> None:
     for name in (*foreign.OURS, *foreign.CALLED.values()):
         assert find(name.split()[0]) or name in STATEMENTS, name
-    arguments = {argument for name in index() for argument in (find(name) or Layer).arguments}
+    declared = [find(name) or Layer for name in index()] + [*OPTIMIZERS.values(), *LOSSES.values()]
+    arguments = {argument for each in declared for argument in each.arguments}
     assert {ours for found in foreign.ARGUMENTS.values() for ours in found} <= arguments
     assert not foreign.CALLED.keys() & foreign.INSTEAD.keys()
     assert [word for word in (*foreign.CALLED, *foreign.INSTEAD) if word in index()] == []
     assert set(call_mistakes.FUNCTIONS) == set(FUNCTIONS)
+    assert foreign.DIFFERENCES.keys() | foreign.EXACT <= {*index(), *STATEMENTS}
+    assert not foreign.DIFFERENCES.keys() & foreign.EXACT
+    assert not foreign.EXACT_ARGUMENTS - foreign.ARGUMENTS.keys()
+    assert not foreign.ESTABLISHED & foreign.INSTEAD.keys()
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""`netdsl check --fix`: what is safe to mend is mended, and said."""
+"""`netdsl check --fix`: apply safe edits and report them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from netdsl.diagnostics.terminal import escape
 from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
 from netdsl.files import read_text, write_all
 from netdsl.frontend import check_file
+from netdsl.repair import occurrences, said
 from netdsl.text import Source, Span
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from netdsl.diagnostics.problem import Help, Problem
 
 ROUNDS = 20
-"""So many times at most a file is checked anew for what earlier fixes brought to light."""
+"""Maximum number of passes over a file."""
 
 
 class CannotFix(UserError, code="E0622", exit_code=USAGE_IS_WRONG):
@@ -34,10 +35,9 @@ class CannotFix(UserError, code="E0622", exit_code=USAGE_IS_WRONG):
 
 
 def fix(file: str, options: argparse.Namespace) -> None:
-    """Mend what is safe in a file and the files that it uses: write them, or with `--diff` alone show the change.
+    """Apply safe edits to a file and the files that it uses: write them, or with `--diff` alone show the change.
 
-    A fix is kept only if what it mends is gone, and nothing new is wrong where it was made; what else comes to light
-    stood behind what was mended. Raises UserError.
+    An edit is kept only if checking again finds fewer errors and no other ones. Raises UserError.
     """
     before: dict[str, str] = {}
     after: dict[str, str] = {}
@@ -69,7 +69,7 @@ def _checked(file: str, options: argparse.Namespace, texts: dict[str, str]) -> R
 
 
 def _safe(report: Report) -> list[tuple[Problem, Help]]:
-    """The problems that have one safe repair, and that one."""
+    """Return the problems that have a single safe suggestion, each with it."""
     found = []
     for problem in report:
         safe = [help for help in problem.offers() if help.safe and help.edits]
@@ -79,38 +79,36 @@ def _safe(report: Report) -> list[tuple[Problem, Help]]:
 
 
 def _round(file: str, options: argparse.Namespace, report: Report, texts: dict[str, str]) -> list[tuple[Problem, Help]]:
-    """Put the fixes that help into the texts: all at once where that works, else one by one."""
-    fixes = _safe(report)
-    for some in [fixes, *([each] for each in fixes)] if fixes else []:
+    """Apply the fixes that help to the texts: all at once where that works, else those that work together."""
+
+    def apply_all(some: list[tuple[Problem, Help]]) -> dict[str, str] | None:
         tried = dict(texts)
         for name in {problem.span.source.name for problem, _ in some}:
             edits = [e for problem, help in some for e in help.edits if problem.span.source.name == name]
+            edits = list({(*e.span.key, e.text): e for e in edits}.values())
             if _overlap(edits):
-                break
+                return None
             tried[name] = splice(texts[name], edits)
-        else:
-            if _mended(some, report, _checked(file, options, tried)):
-                texts.update(tried)
-                return some
-    return []
+        return tried if _mended(some, report, _checked(file, options, tried)) else None
+
+    fixes = _safe(report)
+    if fixes and (tried := apply_all(fixes)):
+        texts.update(tried)
+        return fixes
+    done: list[tuple[Problem, Help]] = []
+    best: dict[str, str] = {}
+    for each in fixes:
+        if tried := apply_all([*done, each]):
+            best, done = tried, [*done, each]
+    texts.update(best)
+    return done
 
 
 def _mended(some: list[tuple[Problem, Help]], before: Report, now: Report) -> bool:
-    """Whether these problems are gone, and no new error stands in a line that was edited."""
-    were = Counter(_said(problem) for problem in before)
-    are = Counter(_said(problem) for problem in now)
-    lines = {_line(span) for problem, help in some for span in (problem.span, *(e.span for e in help.edits))}
-    gone = all(are[said] <= were[said] - count for said, count in Counter(_said(p) for p, _ in some).items())
-    new = (problem for problem in now if problem.severity == "error" and _said(problem) not in were)
-    return gone and not any(_line(problem.span) in lines for problem in new)
-
-
-def _said(problem: Problem) -> tuple[str, str, str]:
-    return problem.code, problem.span.source.name, problem.message()
-
-
-def _line(span: Span) -> tuple[str, int]:
-    return span.source.name, span.source.position(span.start)[0]
+    """Return whether there are fewer errors, these problems are gone, and no error is new."""
+    were, are = occurrences(before), occurrences(now)
+    gone = all(are[what] <= were[what] - count for what, count in Counter(said(p) for p, _ in some).items())
+    return gone and now.work.left >= 0 and now.errors < before.errors and are <= were
 
 
 def _overlap(edits: list[Edit]) -> bool:

@@ -1,4 +1,4 @@
-"""What other frameworks call our layers and arguments: PyTorch, Keras, ONNX, TensorFlow, Caffe; for messages alone."""
+"""Names of layers and arguments in PyTorch, Keras, ONNX, TensorFlow and Caffe, and their counterparts; for messages."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from netdsl.text import Span
+
+
+def words(text: str) -> frozenset[str]:
+    """Return the words of a table."""
+    return frozenset(text.split())
+
 
 MODULES = frozenset(("nn", "F", "torch", "tf", "keras", "layers", "slim", "self", "functional", "flax", "linen", "jnp"))
 """Words before the dot of another framework's call."""
@@ -43,7 +49,7 @@ _CALLED = {
     "scale": "rescaling rescale multiplyconstant",
     "shift": "addconstant",
     "clip": "clamp clipbyvalue",
-    "normalize": "normalization standardize",
+    "normalize": "normalization standardize standardscaler",
     "reduce mean": "reducemean",
     "reduce sum": "reducesum",
     "reduce max": "reducemax",
@@ -53,12 +59,12 @@ _CALLED = {
     "crop": "cropping centercrop",
     "slice": "narrow stridedslice",
     "select": "indexselect gather take",
-    "upsample": "upsampling interpolate resize upsamplingnearest upsamplingbilinear resizenearest resizebilinear",
+    "upsample": "upsampling upsamplingnearest upsamplingbilinear",
     "pixel_shuffle": "depthtospace subpixel",
     "channel_shuffle": "shufflechannels",
     "identity": "noop",
     "input": "inputlayer placeholder inputtensor",
-    "add": "eltwise eltwisesum sum",
+    "add": "eltwise eltwisesum",
     "sub": "subtract",
     "mul": "multiply",
     "div": "divide",
@@ -66,10 +72,55 @@ _CALLED = {
     "min": "minimum",
     "concat": "concatenate cat depthconcat",
     "skip": "residual shortcut",
-    "repeat": "loop while times",
+    "repeat": "loop times",
     "from": "route",
 }
 """Our layers, merges and statements, with what others call them, as `plain` spells it."""
+
+EXACT = words(
+    """
+    relu relu6 elu selu silu hard_swish tanh sigmoid softplus dropout identity sqrt square abs exp log sin cos
+    sign add sub mul div max min
+    """
+)
+"""Our names that mean the same, with the same arguments and defaults, wherever they occur in other spellings."""
+
+_DIFFERENCES = {
+    "conv dwconv deconv": "which pads by default; where there is no padding, write `pad 0`",
+    "dense": "which flattens its input; to map the channels of a sequence, write `conv 1 UNITS`",
+    "embedding": "whose vectors are the channels, and come first",
+    "maxpool": "whose stride is the kernel unless given; ONNX's default is 1",
+    "avgpool": "which leaves the padding out of the mean; with `count_pad on` it counts, as in PyTorch",
+    "global_avgpool global_maxpool": "which keeps the axes, with size 1; `flatten` removes them",
+    "bn": "with PyTorch's defaults; Keras has `eps 1e-3 momentum 0.01`",
+    "layernorm": "over the channels of each place; `groupnorm 1` is over all values of an example",
+    "groupnorm": "with PyTorch's eps of 1e-5; Keras has 1e-3",
+    "instancenorm": "which learns a scale and an offset; with `affine off`, PyTorch's default, it does not",
+    "lrn": "with the paper's constants; PyTorch and ONNX have `k 1 mean on`",
+    "leaky_relu": "with PyTorch's slope of 0.01; Keras has 0.3",
+    "prelu": "with a slope for each channel; PyTorch shares one, `shared on`",
+    "gelu": "the exact one, not the approximation by tanh",
+    "hard_sigmoid": "with PyTorch's slope of 1/6; ONNX has 0.2",
+    "softmax log_softmax": "over the channels",
+    "flatten": "with the channels first; Keras has them last",
+    "reshape": "whose sizes begin with the channels, without the batch",
+    "permute concat select": "whose axes count from 0, the channels, without the batch",
+    "pad crop": "whose sides are all befores, then all afters",
+    "upsample": "whose argument is a factor, not a size",
+    "normalize": "by a mean and a deviation given for each channel",
+    "scale": "by a constant",
+    "pixel_shuffle": "whose channels are ordered as in PyTorch",
+}
+DIFFERENCES = {name: text for names, text in _DIFFERENCES.items() for name in names.split()}
+"""Conventions in which our layers differ from those of the same or a similar name elsewhere."""
+
+ESTABLISHED = words(
+    """
+    addr amax amin arange around clap cond conj conx dilu fabs fmax fmin fsum gconv isin isqrt isub logs long
+    normalizer pconv rsub scaler sconv stop sums tconv telu xconv
+    """
+)
+"""Names one letter away from ours that are established for something else: no slips of the keyboard."""
 
 ACTIVATIONS = ("prelu", "elu", "selu", "gelu", "relu6", "tanh", "hard_sigmoid", "softplus", "softmax", "log_softmax")
 OURS = (*_CALLED, *ACTIVATIONS, "flatten")
@@ -93,6 +144,16 @@ _INSTEAD = {
     "tanhshrink": "write `sub { } { tanh }`",
     "glu": "write `mul { slice 0 0 channels//2 } { slice 0 channels//2 channels; sigmoid }`",
     "neg negative": "write `scale (-1)`",
+    "resize interpolate resizenearest resizebilinear": "`upsample N` is N times as large, and takes no size",
+    "sum": "write `reduce sum AXIS`, or `add` and its operands",
+    "flip roll tile sort cumsum cumprod": "",
+    "acos acosh asin asinh atan atanh sinh cosh tan erf sinc": "",
+    "rsqrt": "write `div { } { sqrt }` and `mul`",
+    "log10 log1p expm1 exp2 cbrt": "there are `log` and `exp`, of base e",
+    "sqr": "there are `square` and `sqrt`",
+    "ln": "there are `log` and `layernorm`",
+    "drop": "there are `dropout` and `crop`",
+    "crelu": "write `concat { relu } { scale (-1); relu }`",
     "reciprocal": "",
     "pow power": "there are `square` and `sqrt`",
     "mean": "write `reduce mean AXIS`, or `global_avgpool`",
@@ -110,7 +171,7 @@ _INSTEAD = {
     "reflectionpad reflectpad replicationpad circularpad": "",
     "maxunpool adaptivemaxpool fractionalmaxpool lppool lpnormalization": "",
     "alphadropout featurealphadropout gaussiannoise gaussiandropout droppath stochasticdepth dropblock": "",
-    "celu rrelu threshold thresholdedrelu hardshrink softshrink maxout": "",
+    "celu rrelu frelu threshold thresholdedrelu hardshrink softshrink maxout": "",
     "fold unfold im2col localresponse locallyconnected cosinesimilarity pairwisedistance": "",
     "embeddingbag masking repeatvector activityregularization einsum where cast argmax topk": "",
     "nonmaxsuppression roialign roipool roipooling gridsample deformconv": "",
@@ -122,20 +183,27 @@ _ARGUMENTS = {
     "kernel": "kernel_size kernel_shape pool_size ksize k filter_size window size",
     "channels": "out_channels filters num_output num_outputs num_filters n_filters output_channels features",
     "units": "out_features num_units n_units hidden_size output_dim hidden_units",
-    "pad": "padding pads auto_pad border_mode padding_mode",
+    "pad": "padding pads auto_pad border_mode",
     "stride": "strides subsample step",
     "dilation": "dilations dilation_rate atrous rate",
     "bias": "use_bias bias_term with_bias",
     "init": "kernel_initializer weight_init weights_initializer weight_filler initializer embeddings_initializer",
     "bias_init": "bias_initializer bias_filler biases_initializer",
     "groups": "group num_groups",
+    "lr": "learning_rate rate step_size",
+    "beta1": "beta_1",
+    "beta2": "beta_2",
+    "decay": "weight_decay l2",
+    "clip": "clipnorm clip_norm max_norm",
+    "clip_value": "clipvalue",
+    "smoothing": "label_smoothing",
     "multiplier": "depth_multiplier channel_multiplier",
     "output_pad": "output_padding",
     "count_pad": "count_include_pad",
     "ceil": "ceil_mode",
     "eps": "epsilon",
     "affine": "elementwise_affine scale center",
-    "p": "rate prob probability dropout_rate drop_rate ratio keep_prob",
+    "p": "rate prob probability dropout_rate drop_rate ratio",
     "slope": "negative_slope alpha leak leakiness",
     "vocabulary": "num_embeddings input_dim vocab vocab_size",
     "size": "local_size depth_radius embedding_dim output_dim",
@@ -157,6 +225,16 @@ for _ours, _words in _ARGUMENTS.items():
     for _word in _words.split():
         ARGUMENTS.setdefault(_word, []).append(_ours)
 
+EXACT_ARGUMENTS = words(
+    """
+    kernel_size kernel_shape pool_size ksize out_channels filters num_output num_outputs num_filters n_filters
+    output_channels out_features num_units n_units strides dilations dilation_rate use_bias bias_term with_bias
+    group depth_multiplier channel_multiplier output_padding ceil_mode count_include_pad epsilon dropout_rate
+    drop_rate negative_slope num_embeddings vocab_size embedding_dim scale_factor upscale_factor learning_rate
+    """
+)
+"""Others' words for arguments that mean the same wherever they occur; `padding` does if its value is a number."""
+
 _NEEDLESS = {
     "in_channels in_features num_features input_shape input_size normalized_shape num_channels fan_in input_channels": (
         "the size of the input is known: leave it out"
@@ -164,7 +242,11 @@ _NEEDLESS = {
     "activation act activation_fn nonlinearity": "the activation is a statement of its own behind this one: `; relu`",
     "normalizer_fn normalizer norm_layer": "the normalisation is a statement of its own behind this one: `; bn`",
     "track_running_stats inplace device name data_format layout trainable training dtype": "leave it out",
-    "kernel_regularizer weight_decay regularizer": "what the weights are decayed by stands in `train`",
+    "kernel_regularizer weight_decay regularizer": "the weight decay is the optimizer's, in `train`",
+    "keep_prob": "`p` is the probability of being dropped: write 1 - keep_prob",
+    "padding_mode": "the padding is zeros: leave it out",
+    "betas": "write `beta1` and `beta2`",
+    "amsgrad maximize foreach": "leave it out",
 }
 NEEDLESS = {word: text for words, text in _NEEDLESS.items() for word in words.split()}
 """Others' arguments that have no counterpart, and why."""
@@ -199,10 +281,32 @@ def argument(word: str, takes: Iterable[str]) -> str | None:
     return next((ours for ours in ARGUMENTS.get(word.casefold(), ()) if ours in takes), None)
 
 
+def is_exact_argument(word: str, value: str) -> bool:
+    """Return whether an argument of this name and value means the same in every framework."""
+    word = word.casefold()
+    return word in EXACT_ARGUMENTS or (word in ("padding", "pads") and value.isdecimal())
+
+
 def layer_helps(span: Span, word: str, ours: Iterable[str] = OURS) -> list[Help]:
-    """What to say of another framework's layer where ours should stand; nothing if the word is not known."""
+    """Return what to write in place of another framework's layer; nothing if the word is not known."""
+    if help := _reduction(span, word):
+        return [help]
     written = instead(word)
     if written is not None:
         return [Help(f"netdsl has no `{word}`: {written}" if written else f"netdsl has no counterpart of `{word}`")]
     name = called(word, ours)
-    return [Help(f"netdsl calls it `{name}`", Edit(span, name), safe=True)] if name and name != word else []
+    if not name or name == word:
+        return []
+    text = f"netdsl calls it `{name}`"
+    if difference := DIFFERENCES.get(name):
+        text += f", {difference}"
+    if plain(word) == "instancenorm" and word[-1:] in "dD":
+        name += " affine off"
+    return [Help(text, Edit(span, name), safe=name in EXACT and plain(name) == plain(word))]
+
+
+def _reduction(span: Span, word: str) -> Help | None:
+    """Return how to write `sum 0` and `mean 0`, reductions along an axis."""
+    how = {"sum": "sum", "mean": "mean", "amax": "max"}.get(word.casefold())
+    found = how and re.match(r" *(\(-)?\d", span.source.text[span.end :])
+    return Help(f"write `reduce {how} AXIS`", Edit(span, f"reduce {how}")) if found else None

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.diagnostics.problem import Edit, Help, Problem, meant, problem
+from netdsl.text import Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from netdsl.text import Span
 
 
 @problem("E0402", "unknown argument")
@@ -32,8 +31,10 @@ class UnknownArgument(Problem):
     places: tuple[str, ...]
     keywords: tuple[str, ...]
     names: tuple[str, ...]
-    needless: Span | None = None
-    """The word and the blanks behind it, if what follows would then stand in its place."""
+    value: Span | None = None
+    """The argument that follows the word, if any."""
+    needless: bool = False
+    """Whether the value that follows would stand in its place without the word."""
 
     def message(self) -> str:
         return f"`{self.name}` is neither an argument of `{self.callee}` nor a name that is known here"
@@ -49,13 +50,16 @@ class UnknownArgument(Problem):
         from netdsl.diagnostics.suggest import suggest
 
         ours = foreign.argument(self.name, (*self.keywords, *self.places))
+        exact = foreign.is_exact_argument(self.name, self.value.text if self.value else "")
         if self.name in self.places or ours in self.places:
             called = f"netdsl calls it `{ours}`, and it is" if ours else f"`{self.name}` is"
-            edits = (Edit(self.needless, ""),) if self.needless else ()
-            yield Help(f"{called} given by its place, without its name", *edits, safe=True)
+            edits = ()
+            if self.needless and self.value:
+                edits = (Edit(Span(self.span.source, self.span.start, self.value.start), ""),)
+            yield Help(f"{called} given by its place, without its name", *edits, safe=exact or self.name in self.places)
             return
         if ours:
-            yield Help(f"netdsl calls it `{ours}`", Edit(self.span, ours), safe=True)
+            yield Help(f"netdsl calls it `{ours}`", Edit(self.span, ours), safe=exact)
             return
         if self.name in foreign.NEEDLESS:
             yield Help(foreign.NEEDLESS[self.name])

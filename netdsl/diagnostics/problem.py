@@ -34,9 +34,10 @@ class Edit:
 
 
 class Help:
-    """A way to mend it: a sentence, and the edits that do it where they are known.
+    """A suggestion: a sentence, and the edits that carry it out where they are known.
 
-    It is `safe` where nobody can have meant anything else; `check --fix` does what is safe.
+    `safe` edits cannot change the meaning that the author had in mind; `check --fix` applies only these. All others,
+    such as translations of another framework's names, may be wrong, and are applied by hand.
     """
 
     __slots__ = ("edits", "safe", "text")
@@ -79,6 +80,8 @@ class Problem(_Declared):
     """`error` or `warning`; `--strict` makes an error of a warning."""
     mended: tuple[Help, ...] = ()
     """Those of its repairs that were tried and mend it; `netdsl.repair` finds them."""
+    proved: tuple[Help, ...] | None = None
+    """Its helps after `netdsl.repair` tried their edits, None before: edits that do not mend it are left out."""
 
     def message(self) -> str:
         """The headline: what is wrong, with the names and numbers that disagree."""
@@ -105,8 +108,8 @@ class Problem(_Declared):
         return ()
 
     def offers(self) -> list[Help]:
-        """What is offered: the repairs that were tried, then the rest."""
-        return [*self.mended, *self.helps()]
+        """All suggestions, the repairs first."""
+        return [*self.mended, *(self.helps() if self.proved is None else self.proved)]
 
 
 P = TypeVar("P", bound=Problem)
@@ -127,12 +130,14 @@ def problem(code: str, title: str) -> Callable[[type[P]], type[P]]:
 
 
 def meant(span: Span, word: str, candidates: Iterable[str]) -> Iterable[Help]:
-    """`did you mean …?` with the nearest of the candidates, and its edit, which is safe where no other is near."""
-    from netdsl.diagnostics.suggest import suggest
+    """Yield `did you mean …?` with the nearest candidate; the edit is safe for a slip that only it explains."""
+    from netdsl.diagnostics.foreign import ESTABLISHED, instead
+    from netdsl.diagnostics.suggest import is_slip, suggest
 
     near = suggest(word, candidates)
     if near:
-        yield Help(f"did you mean `{near[0]}`?", Edit(span, near[0]), safe=len(near) == 1)
+        safe = len(near) == 1 and is_slip(word, near[0]) and word not in ESTABLISHED and instead(word) is None
+        yield Help(f"did you mean `{near[0]}`?", Edit(span, near[0]), safe=safe)
 
 
 class Rejection(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,6 +13,10 @@ LONGEST = 64
 
 MOST = 1_000
 """So many candidates are compared; innermost names come first."""
+
+
+SLIP_LETTERS = 4
+"""Minimum length of a word that can only be a slip: shorter ones are often words of their own, `tan`, `sqr`, `ln`."""
 
 
 def suggest(word: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
@@ -28,6 +33,19 @@ def suggest(word: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
     best = min(found.values(), default=(0, 0))
     close = [name for name, (kind, slips) in found.items() if kind == best[0] and slips <= best[1] + 1]
     return sorted(close, key=lambda name: (found[name], not _within(typed, name.casefold()), -len(name), name))[:limit]
+
+
+def is_slip(typed: str, name: str) -> bool:
+    """Return whether `typed` is `name` with one letter too many, missing, wrong or swapped, in a part of four letters.
+
+    Digits, underscores and capitals are written on purpose: `conv1`, `branch_a` and `SAME` may mean something else.
+    """
+    parts = [re.findall("[A-Za-z]+|[^A-Za-z]", word) for word in (typed, name)]
+    pairs = [(a, b) for a, b in zip(*parts, strict=False) if a != b]
+    if len(parts[0]) != len(parts[1]) or len(pairs) != 1 or typed.casefold() == name.casefold():
+        return False
+    ((a, b),) = pairs
+    return a.isalpha() and b.isalpha() and max(len(a), len(b)) >= SLIP_LETTERS and _slips(a, b) == 1
 
 
 def _within(a: str, b: str) -> bool:

@@ -111,7 +111,10 @@ class UnknownItem(Problem):
         return "no definition begins with this word"
 
     def helps(self) -> Iterable[Help]:
-        yield Help(f"did you mean `{self.candidate}`?", Edit(self.span, self.candidate), safe=True)
+        from netdsl.diagnostics.suggest import is_slip
+
+        safe = is_slip(self.span.text, self.candidate) or self.span.text.casefold() in ("net", "network", "model")
+        yield Help(f"did you mean `{self.candidate}`?", Edit(self.span, self.candidate), safe=safe)
 
 
 @problem("E0115", "a statement outside of a net")

@@ -102,7 +102,7 @@ class IllegalCharacter(Problem):
         if edits:
             instead = edits[0].text
             way = f"write `{instead}`" if instead.strip() else "write a plain space" if instead else "remove it"
-            yield Help(way, *edits, safe=True)
+            yield Help(way, *edits, safe="^" not in [span.text for span, _ in self.replacements])
 
 
 @problem("E0105", "unterminated text")
@@ -151,7 +151,8 @@ class MalformedNumber(Problem):
 
     def helps(self) -> Iterable[Help]:
         if self.instead:
-            yield Help(f"write `{self.instead}`", Edit(self.span, self.instead), safe=True)
+            octal = self.span.text.startswith("0")
+            yield Help(f"write `{self.instead}`", Edit(self.span, self.instead), safe=not octal)
 
 
 @problem("E0107", "a number touches a letter")

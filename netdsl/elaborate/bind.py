@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from netdsl.diagnostics import argument_problems as problems
 from netdsl.diagnostics import keyword_problems as words
@@ -10,10 +10,10 @@ from netdsl.diagnostics.problem import Rejected
 from netdsl.elaborate.context import Context, Poisoned
 from netdsl.layers.arguments import Word
 from netdsl.syntax import ast
-from netdsl.text import Span
 
 if TYPE_CHECKING:
     from netdsl.diagnostics.name_problems import UnknownName
+    from netdsl.text import Span
 
 
 class Signature:
@@ -123,9 +123,7 @@ def _check_place(arguments: tuple[ast.Expr, ...], at: int, place: int, signature
 
     wanted = signature.by_place[place]
     named = name == wanted or argument(name, (*signature.by_keyword, *signature.by_place)) == wanted
-    follows = arguments[at + 1].span.start if named and at + 1 < len(arguments) else None
-    needless = Span(expr.span.source, expr.span.start, follows) if follows else None
-    unknown_argument(expr.span, name, signature, context, needless)
+    unknown_argument(arguments, at, signature, context, needless=named)
 
 
 def _check_call(expr: ast.Apply, signature: Signature, context: Context) -> None:
@@ -144,7 +142,7 @@ def _too_many(arguments: tuple[ast.Expr, ...], at: int, keyword: str, signature:
     expr = arguments[at]
     name = _bare(expr)
     if name and lookup(name, context) is None:
-        unknown_argument(expr.span, name, signature, context)
+        unknown_argument(arguments, at, signature, context)
     context.reject(
         problems.TooMany,
         expr.span,
@@ -169,9 +167,12 @@ def _places(arguments: tuple[ast.Expr, ...], signature: Signature) -> int:
 
 
 def unknown_argument(
-    span: Span, name: str, signature: Signature, context: Context, needless: Span | None = None
-) -> None:
+    arguments: tuple[ast.Expr, ...], at: int, signature: Signature, context: Context, *, needless: bool = False
+) -> NoReturn:
     """Reject a bare word that is neither a keyword of the callee nor a name. Raises Rejected or Poisoned."""
+    expr = arguments[at]
+    assert isinstance(expr, ast.Name)
+    span, name = expr.span, expr.text
     if context.module.lost(name):
         raise Poisoned
     context.reject(
@@ -179,6 +180,7 @@ def unknown_argument(
         span,
         callee=signature.name,
         name=name,
+        value=arguments[at + 1].span if at + 1 < len(arguments) else None,
         usage=signature.usage,
         places=tuple(place for place in signature.by_place if place not in signature.by_keyword),
         keywords=signature.by_keyword,
@@ -190,7 +192,7 @@ def unknown_argument(
 def _unknown_value(argument: Bound, unknown: UnknownName, signature: Signature, context: Context) -> None:
     """Reject an argument that is one unknown word, where more can be said than that it is unknown."""
     if argument.span.key == argument.expr.span.key:
-        unknown_argument(unknown.span, unknown.name, signature, context)
+        unknown_argument((argument.expr,), 0, signature, context)
     taken = signature.words.get(argument.name)
     if taken:
         context.reject(

@@ -83,10 +83,11 @@ def convert(
 
 
 def _order(cls: type[Layer | Declared], given: tuple[tuple[Bound, Any], ...]) -> tuple[Edit, ...]:
-    """The edits that bring arguments which were given by place into an order in which they fit, if there is one."""
+    """Return the edits that reorder positional arguments so that they fit, if exactly one order does."""
     from itertools import permutations
 
     places = [(bound, value) for bound, value in given if bound.span == bound.expr.span][:4]
+    found = []
     for order in permutations(places):
         try:
             for (bound, _), (_, value) in zip(places, order, strict=True):
@@ -94,8 +95,8 @@ def _order(cls: type[Layer | Declared], given: tuple[tuple[Bound, Any], ...]) ->
         except Unfit:
             continue
         pairs = [(bound.expr.span, other.expr.span) for (bound, _), (other, _) in zip(places, order, strict=True)]
-        return tuple(Edit(here, there.text) for here, there in pairs if here != there)
-    return ()
+        found.append(tuple(Edit(here, there.text) for here, there in pairs if here != there))
+    return found[0] if len(found) == 1 else ()
 
 
 def change_defaults(stmt: ast.Default, context: Context) -> dict[str, tuple[tuple[str, Any], ...]]:

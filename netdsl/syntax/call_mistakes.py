@@ -1,21 +1,33 @@
-"""Calls as other languages write them: parentheses, commas, `=`, dots, and values that are passed on."""
+"""Explain calls in the notation of other languages: parentheses, commas, `=`, dots, and values that are passed on."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from netdsl.diagnostics.call_problems import CommaInCall, EqualsInCall, ParenthesesInCall, PythonCall
+from netdsl.diagnostics.call_problems import (
+    AssignmentInBody,
+    CommaInCall,
+    EqualsInCall,
+    ParenthesesInCall,
+    PythonCall,
+    TwoLabels,
+)
 from netdsl.diagnostics.problem import Edit
 from netdsl.syntax.mistake import Found
+from netdsl.syntax.translate import statement
 from netdsl.text import Span
 
 if TYPE_CHECKING:
     from netdsl.syntax.mistake import Mistake
     from netdsl.syntax.tokens import Token
+    from netdsl.syntax.translate import Given
     from netdsl.text import Source
 
 FUNCTIONS = ("len", "range", "zip", "enumerate", "sum", "min", "max", "round", "floor", "ceil", "sqrt", "log2")
 """What expressions call with parentheses."""
+
+OPERATORS = ("+", "-", "*", "/", "//", "%", "**", "==", "!=", "<", ">", "<=", ">=", "[", "if", "and", "or")
+"""What can follow the first operand of an expression."""
 
 INFIX = ("if", "else", "and", "or", "not", "in")
 """Words that go on with an expression."""
@@ -33,48 +45,155 @@ def in_parentheses(mistake: Mistake) -> Found | None:
 
 
 def parentheses_in_call(source: Source, head: Span, tokens: list[Token], opening: Token) -> ParenthesesInCall:
-    """The problem, with the edits that take the parentheses and their commas away."""
-    edits: list[Edit] = []
+    """Return the problem, with the statement that was meant."""
+    group = arguments(source, tokens, opening)
+    if group is None:
+        return ParenthesesInCall(span=head, name=head.text)
+    given, closing = group
+    side_by_side = " ".join([head.text, *(part for each in given for part in each if part)])
+    meant = statement(head.text, given)
+    if meant is None and given and given[0][1].isidentifier():
+        meant = statement(head.text, given[1:])  # the value that is passed on
+    certain = not any(_joins_numbers(tokens, token) for token in tokens[opening.index : closing.index])
+    return ParenthesesInCall(
+        span=Span(source, head.start, closing.end),
+        name=head.text,
+        statement=meant or side_by_side,
+        translated=meant not in (None, side_by_side),
+        certain=certain and meant in (None, side_by_side),
+    )
+
+
+def arguments(source: Source, tokens: list[Token], opening: Token) -> tuple[Given, Token] | None:
+    """Return the arguments in parentheses, each with its keyword or an empty text, and what closes them."""
+    given: list[tuple[str, str]] = []
+    part: list[Token] = []
     for token in tokens[opening.index + 1 :]:
+        if token.opener is not opening and not (token.text == "," and token.outer is opening):
+            part.append(token)
+            continue
+        if part:
+            named = len(part) > 2 and part[1].text == "="
+            begin = part[2] if named else part[0]
+            given.append((part[0].text if named else "", source.text[begin.start : part[-1].end]))
+        part = []
         if token.opener is opening:
-            span = Span(source, opening.start, token.end)
-            last = Span(source, token.start, token.end)
-            space = " " if token.index > opening.index + 1 else ""
-            edits = [Edit(Span(source, opening.start, opening.end), space), *edits, Edit(last, "")]
-            return ParenthesesInCall(span=head.to(span), name=head.text, edits=tuple(edits))
-        if token.type == "SEP":
-            break
-        if token.outer is opening and token.text in (",", "="):
-            follows = source.text[token.end : token.end + 1]
-            edits.append(Edit(Span(source, token.start, token.end), "" if follows in (" ", "\n") else " "))
-    return ParenthesesInCall(span=head, name=head.text)
+            return given, token
+    return None
+
+
+def _is_sign(token: Token, outer: Token | None) -> bool:
+    return token.outer is outer and token.text in (",", "=", ":")
+
+
+def _spaced(source: Source, token: Token) -> Edit:
+    """Return the edit that puts one space in place of a sign and the blanks around it."""
+    text, start, end = source.text, token.start, token.end
+    while text[start - 1] == " ":
+        start -= 1
+    while text[end : end + 1] == " ":
+        end += 1
+    return Edit(Span(source, start, end), "" if text[end : end + 1] in ("\n", "") else " ")
+
+
+def _joins_numbers(tokens: list[Token], token: Token) -> bool:
+    """Return whether a comma stands between two numbers, where it may also belong to a number or a tuple."""
+    around = tokens[token.index - 1 : token.index + 2 : 2]
+    return token.text == "," and len(around) == 2 and all(each.type == "NUMBER" for each in around)
 
 
 def punctuation(mistake: Mistake) -> Found | None:
-    """A comma, a `=`, or a `:` among arguments."""
+    """Explain commas, `=` and `:` among arguments: all of a statement at once."""
     if mistake.at_end or mistake.token.text not in (",", "=", ":") or not mistake.in_call:
         return None
     token, last = mistake.token, mistake.tokens[mistake.index - 1]
-    text = mistake.source.text
-    end = token.end + (text[token.end : token.end + 1] == " ")
-    gap = Span(mistake.source, last.end, end)
-    if token.text == ",":
-        return Found(CommaInCall(span=mistake.span(token), gap=gap), harmless=True)
-    if "NAME" not in last.choices:
+    if token.text != "," and "NAME" not in last.choices:
         return None
-    assignment = mistake.index == mistake.head + 1 and "SKIP" in mistake.level
-    problem = EqualsInCall(
-        span=mistake.span(token),
-        name=mistake.span(last),
-        gap=gap,
-        assignment=assignment,
-        result=_label(mistake, gap) if assignment else (),
+    if mistake.index == mistake.head + 1 and token.text != "," and "SKIP" in mistake.level:
+        return _assigned(mistake)
+    head, end = mistake.tokens[mistake.head], _rest(mistake)[-1]
+    signs = [each for each in mistake.tokens[mistake.head + 1 : end.index + 1] if _is_sign(each, token.outer)]
+    alike = tuple(mistake.span(each) for each in signs if (each.text == ",") == (token.text == ","))
+    whole = Span(mistake.source, head.start, end.end)
+    meant = _side_by_side(mistake) if "SKIP" in mistake.level else ""
+    data: dict[str, Any] = {
+        "span": mistake.span(token),
+        "others": alike[1:],
+        "whole": whole,
+        "statement": meant,
+        "edits": tuple(_spaced(mistake.source, each) for each in signs),
+        "certain": not any(_joins_numbers(mistake.tokens, each) for each in signs),
+    }
+    if token.text == ",":
+        return Found(CommaInCall(**data), harmless=not meant)
+    return Found(EqualsInCall(name=mistake.span(last), **data), harmless=not meant)
+
+
+def _rest(mistake: Mistake) -> list[Token]:
+    """Return the tokens from this one to the end of the statement."""
+    outer = mistake.token.outer
+    found = []
+    for token in mistake.tokens[mistake.index :]:
+        if (token.type == "SEP" and token.outer is outer) or (outer is not None and token.opener is outer):
+            break
+        found.append(token)
+    return found
+
+
+def _side_by_side(mistake: Mistake) -> str:
+    """Return the statement that a call with another framework's keywords means; empty where only signs are wrong."""
+    from netdsl.diagnostics import foreign
+
+    head = mistake.tokens[mistake.head]
+    given: list[tuple[str, str]] = []
+    at, end = mistake.head + 1, mistake.index + len(_rest(mistake))
+    while at < end:
+        keyword = ""
+        if at + 2 < end and mistake.tokens[at + 1].text == "=":
+            keyword, at = mistake.tokens[at].text, at + 2
+        first = mistake.tokens[at]
+        while at + 1 < end and mistake.tokens[at + 1].outer is not head.outer:
+            at += 1
+        last = mistake.tokens[min(at + 1, end - 1)] if first.text in ("(", "[") else mistake.tokens[at]
+        at = last.index + 1
+        if first.text != ",":
+            given.append((keyword, mistake.source.text[first.start : last.end]))
+    words = [keyword for keyword, _ in given if keyword]
+    others = any(word in foreign.ARGUMENTS or word in foreign.NEEDLESS for word in words)
+    quoted = any(text[:1] in ("'", '"', "(") for _, text in given)
+    return (statement(head.text, given) or "") if others or quoted else ""
+
+
+def _assigned(mistake: Mistake) -> Found:
+    """Explain `n = 2`, `fc = dense 10` and `a: b: relu`."""
+    token, last = mistake.token, mistake.tokens[mistake.index - 1]
+    if token.text == ":":
+        label = mistake.tokens[mistake.start]
+        return Found(TwoLabels(span=mistake.span(last), first=mistake.span(label)))
+    gap = _spaced(mistake.source, token).span
+    result = _label(mistake, gap)
+    value = mistake.tokens[mistake.index + 1 : mistake.index + 3]
+    bare = bool(value) and "NAME" in value[0].choices and (len(value) == 1 or value[1].text not in ("(", *OPERATORS))
+    problem = AssignmentInBody(
+        span=mistake.span(token), name=mistake.span(last), result=result, sum=_sum(mistake, gap), certain=not bare
     )
-    return Found(problem, harmless=not assignment)
+    return Found(problem)
+
+
+def _sum(mistake: Mistake, gap: Span) -> tuple[Edit, ...]:
+    """Return the edits that make `c: add a b` of `c = a + b`."""
+    first, sign, second, *end = (*mistake.tokens[mistake.index + 1 : mistake.index + 5], None, None, None)
+    if first is None or sign is None or second is None or (end[0] is not None and end[0].type not in ("SEP", "RBRACE")):
+        return ()
+    merge = {"+": "add", "-": "sub", "*": "mul", "/": "div"}.get(sign.text)
+    if merge is None or "NAME" not in first.choices or "NAME" not in second.choices:
+        return ()
+    whole = Span(mistake.source, gap.start, second.end)
+    return (Edit(whole, f": {merge} {first.text} {second.text}"),)
 
 
 def _label(mistake: Mistake, gap: Span) -> tuple[Edit, ...]:
-    """The edits that make `fc: dense 10` of `fc = dense 10`; none where an expression may follow."""
+    """Return the edits that make `fc: dense 10` of `fc = dense 10`; none where an expression may follow."""
     from netdsl.diagnostics.foreign import is_layer
 
     head, behind, *_ = (*mistake.tokens[mistake.index + 1 : mistake.index + 3], None, None)
@@ -83,7 +202,7 @@ def _label(mistake: Mistake, gap: Span) -> tuple[Edit, ...]:
     named = Edit(gap, ": ")
     if behind.text == "(" and behind.start == head.end and head.text not in FUNCTIONS and is_layer(head.text):
         called = parentheses_in_call(mistake.source, mistake.span(head), mistake.tokens, behind)
-        return (named, *called.edits) if called.edits else ()
+        return (Edit(gap.to(called.span), f": {called.statement}"),) if called.statement else ()
     begins_value = behind.text in ("{", "(", "[") or {"NAME", "NUMBER", "DIMS", "STRING"} & {*behind.choices}
     return (named,) if begins_value and behind.start > head.end and behind.text not in INFIX else ()
 
@@ -99,30 +218,47 @@ def in_python(mistake: Mistake) -> Found | None:
         called, at = _dotted(tokens, at + 1)
     if not called or at >= len(tokens) or tokens[at].text != "(" or tokens[at].start != tokens[at - 1].end:
         return None
-    given, end = _groups(tokens, at)
-    passes = [name] if assigned else None
-    is_passed = bool(passes) and any(group[:1] == passes for group in given)
-    if not given or called in FUNCTIONS or ("." not in called and not is_passed):
+    group = arguments(mistake.source, tokens, tokens[at])
+    if group is None:
+        return None
+    given, closing = group
+    end, passed = closing.end, ""
+    behind = tokens[closing.index + 1] if closing.index + 1 < len(tokens) else None
+    if behind is not None and behind.text == "(" and behind.start == end:
+        value = arguments(mistake.source, tokens, behind)
+        if value is None or len(value[0]) != 1:
+            return None
+        passed, end = value[0][0][1], value[1].end
+    is_passed = passed or (assigned and given[:1] == [("", name)])
+    if called in FUNCTIONS or ("." not in called and not is_passed):
         return None
     span = Span(mistake.source, tokens[mistake.head].start, end)
-    return Found(_python_call(span, called, given, passes))
+    return Found(_python_call(span, called, given, name if assigned else "", passed))
 
 
-def _python_call(span: Span, called: str, given: list[list[str]], passes: list[str] | None) -> PythonCall:
-    """The problem; where nothing but the value is passed on, what to write is certain."""
+def _python_call(span: Span, called: str, given: Given, name: str, passed: str) -> PythonCall:
+    """Return the problem, with the statement that is meant where that is clear."""
     from netdsl.diagnostics import foreign
 
     last = called.rpartition(".")[2]
+    before = called.rpartition(".")[0]
+    method = bool(before) and before.split(".")[0] in ("self", "x") and before not in foreign.MODULES
+    if given[:1] == [("", name)] and before not in ("F", "torch", "nn.functional"):
+        given = given[1:]
+    written = None if method and before != "self" else statement(called, given)
     ours = foreign.called(last, foreign.OURS)
-    certain = foreign.instead(last) is None and all(
-        not group or group == passes or (passes is None and len(group) == 1 and group[0].isidentifier())
-        for group in given
-    )
-    return PythonCall(span=span, name=called, ours=ours, statement=(ours or last) if certain else "")
+    if written is None and before == "self" and len(given) < 2 and not foreign.is_layer(last):
+        written = last  # a block of one's own
+    label = name.rpartition(".")[2]
+    if written and label and label not in (passed, span.text.partition("(")[2].partition(",")[0].strip(" )")):
+        written = None if ";" in written else f"{label}: {written}"
+        if written and passed:
+            written = f"from {passed}; {written}"
+    return PythonCall(span=span, name=called, ours=ours, statement=written or "")
 
 
 def _dotted(tokens: list[Token], at: int) -> tuple[str, int]:
-    """A name with its dots, `nn.Conv2d`, and the number of the token behind it; empty where there is none."""
+    """Return a name with its dots, `nn.Conv2d`, and the next token's number; an empty text if there is no name."""
     if at >= len(tokens) or "NAME" not in tokens[at].choices:
         return "", at
     text = tokens[at].text
@@ -130,20 +266,3 @@ def _dotted(tokens: list[Token], at: int) -> tuple[str, int]:
         at += 1
         text += tokens[at].text
     return text, at + 1
-
-
-def _groups(tokens: list[Token], at: int) -> tuple[list[list[str]], int]:
-    """The texts in each of `(…)(…)`, and where the last ends; none where one is not closed."""
-    groups: list[list[str]] = []
-    end = 0
-    while at < len(tokens) and tokens[at].text == "(" and (not groups or tokens[at].start == end):
-        opening, texts = tokens[at], []
-        while at + 1 < len(tokens) and tokens[at + 1].opener is not opening:
-            at += 1
-            texts.append(tokens[at].text)
-        if at + 1 >= len(tokens):
-            return [], 0
-        end = tokens[at + 1].end
-        groups.append(texts)
-        at += 2
-    return groups, end

@@ -43,7 +43,8 @@ class _Parser:
     """One run over the tokens.
 
     `faults` are the offsets of what has been reported: a statement is blamed once. `outside` is the token behind the
-    last statement that stood outside of a net: of several in a row the first is enough.
+    last statement that stood outside of a net: of several in a row the first is enough. `signs` are the statements and
+    kinds of harmless mistakes that have been reported: one problem tells all of a kind.
     """
 
     def __init__(self, scan: Scan, report: Report) -> None:
@@ -56,6 +57,7 @@ class _Parser:
         self.last_error = -1
         self.outside = -1
         self.ignored = -1
+        self.signs: set[tuple[int, type] | None] = set()
         self.cursor = load().parse_interactive("")
         self.state = self.cursor.parser_state
         self.table: dict[Any, dict[str, Any]] = self.state.parse_conf.parse_table.states
@@ -117,9 +119,12 @@ class _Parser:
             run_on = isinstance(found.problem, StatementOutside) and start == self.outside
             if isinstance(found.problem, StatementOutside):
                 self.outside = self._stop(start, index) + 1
-            if found.problem and not run_on and not self._is_blamed(start, index):
+            sign = (start, type(found.problem)) if found.harmless else None
+            blamed = sign in self.signs if sign else self._is_blamed(start, index)
+            if found.problem and not run_on and not blamed:
                 self.report.add(found.problem)
                 insort(self.faults, found.problem.span.start)
+                self.signs.add(sign)
             if found.harmless:
                 return index + 1
             if found.separate and self._feed(Token(SEPARATOR, "", self.tokens[index].start)):

@@ -101,8 +101,9 @@ class Statements(Context):
         elif opening and opening.text == "(":
             from netdsl.diagnostics.foreign import layer_helps
 
-            self.complain(parentheses_in_call(self.source, self.span(head), self.scan.tokens, opening))
-            if layer_helps(self.span(head), head.text):
+            problem = parentheses_in_call(self.source, self.span(head), self.scan.tokens, opening)
+            self.complain(problem)
+            if problem.translated or layer_helps(self.span(head), head.text):
                 return ast.Broken(span)
         return ast.Call(span, self.name(head), found)
 

@@ -1,0 +1,270 @@
+"""Translate calls of PyTorch and Keras, `nn.Conv2d(1, 32, 3)`, into statements; for suggestions alone."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics import foreign
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Given = Sequence[tuple[str, str]]
+    """The arguments of a call, each with its keyword or an empty text."""
+
+PLACES = {
+    "conv": ("kernel", "channels"),
+    "dwconv": ("kernel",),
+    "deconv": ("kernel", "channels"),
+    "dense": ("units",),
+    "embedding": ("vocabulary", "size"),
+    "maxpool": ("kernel",),
+    "avgpool": ("kernel",),
+    "adaptive_avgpool": ("sizes",),
+    "dropout": ("p",),
+    "leaky_relu": ("slope",),
+    "elu": ("alpha",),
+    "groupnorm": ("groups",),
+    "upsample": ("factor", "how"),
+    "pixel_shuffle": ("factor",),
+}
+"""Our layers with positional arguments that can be translated, and these arguments."""
+
+PYTORCH = {
+    "conv": "- channels kernel stride pad dilation groups bias",
+    "deconv": "- channels kernel stride pad output_pad groups bias dilation",
+    "dense": "- units bias",
+    "embedding": "vocabulary size",
+    "maxpool": "kernel stride pad dilation - ceil",
+    "avgpool": "kernel stride pad ceil count_pad",
+    "adaptive_avgpool": "sizes",
+    "bn": "- eps momentum affine",
+    "instancenorm": "- eps momentum affine",
+    "layernorm": "- eps affine",
+    "groupnorm": "groups - eps affine",
+    "dropout": "p -",
+    "leaky_relu": "slope -",
+    "elu": "alpha -",
+    "prelu": "shared",
+    "pixel_shuffle": "factor",
+    "softmax": "-",
+    "log_softmax": "-",
+    "flatten": "- -",
+    "adam": "- lr",
+    "adamw": "- lr",
+    "sgd": "- lr momentum",
+    "rmsprop": "- lr",
+}
+"""The order of PyTorch's positional arguments in our words; `-` has no counterpart, and is left out."""
+
+KERAS = {
+    "conv": "channels kernel stride pad",
+    "dwconv": "kernel stride pad",
+    "deconv": "channels kernel stride pad",
+    "dense": "units activation",
+    "embedding": "vocabulary size",
+    "maxpool": "kernel stride pad",
+    "avgpool": "kernel stride pad",
+    "dropout": "p",
+    "leaky_relu": "slope",
+    "elu": "alpha",
+    "groupnorm": "groups",
+    "upsample": "factor",
+    "adam": "lr beta1 beta2 eps",
+    "adamw": "lr decay beta1 beta2 eps",
+    "sgd": "lr momentum nesterov",
+    "rmsprop": "lr",
+}
+"""The same of Keras."""
+
+OURS = {name: " ".join(places) for name, places in PLACES.items()}
+
+CHOICES = {
+    "crossentropyloss": "cross_entropy",
+    "categoricalcrossentropy": "cross_entropy",
+    "sparsecategoricalcrossentropy": "cross_entropy",
+    "nllloss": "cross_entropy",
+    "mseloss": "mse",
+    "meansquarederror": "mse",
+    "bcewithlogitsloss": "logistic",
+    "cosineannealinglr": "cosine",
+    "steplr": "step",
+    "multisteplr": "step",
+    "onecyclelr": "one_cycle",
+    "reducelronplateau": "plateau",
+}
+"""Losses and schedules that have a counterpart."""
+
+INITIALISERS = {
+    "glorot_uniform": "xavier_uniform",
+    "glorot_normal": "xavier_normal",
+    "kaiming_normal": "he_normal",
+    "kaiming_uniform": "he_uniform",
+}
+IGNORED = foreign.words(
+    """
+    in_channels in_features num_features num_channels input_shape input_dim inplace dim axis device dtype
+    data_format return_indices track_running_stats normalized_shape start_dim end_dim from_logits training
+    trainable
+    """
+)
+"""Keywords whose meaning is ours without them."""
+
+KEYWORDS = foreign.words(
+    """
+    stride pad dilation bias init bias_init groups ceil count_pad eps momentum affine spatial output_pad multiplier how
+    lr decay nesterov beta1 beta2 smoothing
+    """
+)
+"""Our keywords that a call may give."""
+
+
+def statement(called: str, given: Given, *, choice: bool = False) -> str | None:
+    """Return the statement, or with `choice` the words in a `train` block, that a call means; None where it is unclear.
+
+    `called` is the name with its dots. Activations become statements of their own.
+    """
+    last = called.rpartition(".")[2]
+    name = _choice(last) if choice else foreign.called(last, foreign.OURS)
+    if name is None or (foreign.instead(last) is not None and not choice):
+        return None
+    dialect = _dialect(called, given)
+    if called.rpartition(".")[0] in ("F", "torch", "nn.functional") and not choice:
+        given = given[1:] if name not in ("conv", "deconv", "dense", "bn") else [("", "?")]
+        order = KERAS.get(name, "") if name not in ("avgpool", "maxpool") else PYTORCH[name]
+    else:
+        order = {"pytorch": PYTORCH, "keras": KERAS, "ours": OURS}[dialect].get(name, "")
+    found = _arguments(order, given)
+    if found is None:
+        return None
+    activation = _activation(found.pop("activation", ""))
+    if activation is None or not _settle(name, dialect, found):
+        return None
+    words = [name.removesuffix(" affine off")]
+    for place in PLACES.get(name, ()):
+        if place in found:
+            words.append(found.pop(place))
+        elif place not in ("slope", "alpha", "how"):
+            return None
+    for keyword, value in found.items():
+        words += [keyword, value]
+    return " ".join(words) + activation
+
+
+def _choice(word: str) -> str | None:
+    plain = word.casefold().replace("_", "")
+    return plain if plain in ("adam", "adamw", "sgd", "rmsprop") else CHOICES.get(plain)
+
+
+def _dialect(called: str, given: Given) -> str:
+    """Return whose order the positional arguments have."""
+    before, _, last = called.rpartition(".")
+    if any(re.fullmatch(r"\d+(x\d+)+", text) for keyword, text in given if not keyword):
+        return "ours"
+    if re.search(r"[123]d$", last) or before in (
+        "nn",
+        "F",
+        "torch",
+        "torch.nn",
+        "nn.functional",
+        "optim",
+        "torch.optim",
+    ):
+        return "pytorch"
+    if (
+        re.search(r"[123]D(Transpose)?$", last)
+        or last in ("Dense", "BatchNormalization", "LayerNormalization")
+        or before
+    ):
+        return "keras"
+    if last[0].isupper():
+        return "keras" if last.endswith("ization") or last == "Embedding" else "pytorch"
+    numbers = [value for keyword, value in given if not keyword]
+    if last == "linear" or (foreign.plain(last) in ("conv", "deconv") and len(numbers) > 2):
+        return "pytorch"
+    plain = all(number.isdecimal() for number in numbers)
+    if plain and len(numbers) == 2 and foreign.plain(last) in ("conv", "deconv") and int(numbers[0]) > int(numbers[1]):
+        return "keras"
+    return "ours"
+
+
+def _arguments(order: str, given: Given) -> dict[str, str] | None:
+    """Return the values by our names of the arguments; None where one has no translation."""
+    places = order.split()
+    found: dict[str, str] = {}
+    place = 0
+    for keyword, text in given:
+        if not keyword:
+            if place == len(places):
+                return None
+            name, place = places[place], place + 1
+        else:
+            name = _keyword(keyword, order)
+        if name in ("-", ""):
+            continue
+        drawn = INITIALISERS.get(text.strip("\"'")) if name in ("init", "bias_init") else None
+        value = drawn or _value(text)
+        if value is None or name == "?" or name in found:
+            return None
+        if value:
+            found[name] = value
+    return found
+
+
+def _keyword(keyword: str, order: str) -> str:
+    """Return our name of a keyword; empty where it is left out, `?` where it has no translation."""
+    word = keyword.casefold()
+    if word in ("activation", "act"):
+        return "activation"
+    if word in IGNORED:
+        return ""
+    words = (*order.split(), *KEYWORDS)
+    return word if word in words else foreign.argument(word, words) or "?"
+
+
+def _value(text: str) -> str | None:
+    """Return a value in our notation, empty for `None`; None where it has none."""
+    switch = {"True": "on", "true": "on", "False": "off", "false": "off", "None": ""}.get(text)
+    if switch is not None:
+        return switch
+    if sizes := re.fullmatch(r"[(\[] *(\d+(?: *, *\d+)*) *,? *[)\]]", text):
+        return "x".join(re.split(r" *, *", sizes[1]))
+    if quoted := re.fullmatch(r"""["']([A-Za-z_]\w*)["']""", text):
+        return quoted[1].lower()
+    if re.fullmatch(r"-\d[\w.]*", text):
+        return f"({text})"
+    return text if re.fullmatch(r"[\w.]+|\([^()]*\)|\[[^\[\]]*\]", text) else None
+
+
+def _activation(word: str) -> str | None:
+    """Return the statement of an activation behind a layer; None for one that netdsl has not."""
+    last = word.rpartition(".")[2]
+    if last in ("", "linear"):
+        return ""
+    name = foreign.called(last, foreign.OURS)
+    return f"; {name}" if name and foreign.instead(last) is None else None
+
+
+def _settle(name: str, dialect: str, found: dict[str, str]) -> bool:
+    """Make defaults explicit that are not ours; return whether that could be done."""
+    if name in ("conv", "dwconv", "deconv") and dialect != "ours":
+        found.setdefault("pad", "0")
+    if dialect == "keras" and found.get("pad") == "same":
+        even = any(int(k) % 2 == 0 for k in re.findall(r"\d+", found.get("kernel", "")))
+        if found.get("stride", "1") not in ("1", "1x1") or even:
+            found["pad"] = "same_upper"
+    if dialect == "keras" and name == "bn":
+        found.setdefault("eps", "1e-3")
+        found["momentum"] = f"1 - {found['momentum']}" if "momentum" in found else "0.01"
+        found["momentum"] = f"({found['momentum']})" if " " in found["momentum"] else found["momentum"]
+    if dialect == "keras" and name == "leaky_relu":
+        found.setdefault("slope", "0.3")
+    if dialect == "pytorch" and name == "instancenorm":
+        found.setdefault("affine", "off")
+        found.pop("momentum", None)
+    if dialect == "pytorch" and name == "avgpool" and "pad" in found:
+        found.setdefault("count_pad", "on")
+    if dialect == "pytorch" and name == "prelu":
+        found["shared"] = "on" if found.get("shared", "1") == "1" else "off"
+    return name not in ("reshape", "permute", "concat", "slice", "select", "pad", "crop", "input", "scale", "normalize")
