@@ -76,6 +76,7 @@ def test_json_has_all_there_is() -> None:
                         "text": "conv",
                     }
                 ],
+                "safe": False,
             }
         ],
     }

@@ -128,8 +128,8 @@ def _call(module: str) -> Callable[[argparse.Namespace], int]:
 def _check(commands: Commands) -> None:
     parser = _add(commands, "check", "check every net of the files", "FILE ... [OPTION ...]", "files")
     parser.add_argument("files", nargs="+", metavar="FILE", help=FILE)
-    parser.add_argument("--fix", action="store_true", help="mend in the files what can be meant in one way only")
-    parser.add_argument("--diff", action="store_true", help="show what --fix changes; alone, it changes nothing")
+    parser.add_argument("--fix", action="store_true", help="apply edits that cannot change the meaning")
+    parser.add_argument("--diff", action="store_true", help="show what --fix changes; alone, write nothing")
     _spec(parser)
 
 

@@ -13,6 +13,7 @@ __all__ = ["Declared", "Path", "Text", "Texts", "registrar"]
 class Text(Kind):
     """A text in quotes."""
 
+    quoted = True
     expected = 'a text, such as `"iris.csv"`'
 
     def convert(self, value: Any) -> str:
@@ -30,6 +31,7 @@ class Path(Text):
 class Texts(Kind):
     """A text in quotes, or a list of them."""
 
+    quoted = True
     expected = 'a text, such as `"species"`, or a list of them'
 
     def convert(self, value: Any) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
+from netdsl.diagnostics.problem import Edit, Help, Label, Problem, gap_before, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,10 +31,18 @@ class BadArgument(Problem):
     value: str
     order: tuple[Edit, ...] = ()
     """What puts the arguments into an order in which they fit."""
+    instead: str = ""
+    """The value in the notation that fits."""
+    layer: bool = False
+    """Whether the value is a layer given by position, which may be meant as the next statement."""
 
     def helps(self) -> Iterable[Help]:
         if self.order:
             yield Help("write the arguments in their order", *self.order, safe=True)
+        if self.instead:
+            yield Help(f"write `{self.instead}`", Edit(self.span, self.instead))
+        if self.layer:
+            yield Help("separate statements with `;`", Edit(gap_before(self.span), "; "))
 
     def message(self) -> str:
         return f"`{self.argument}` of `{self.callee}` must be {self.expected}, not {self._shown}"
@@ -65,6 +73,12 @@ class MissingArgument(Problem):
     name: str
     usage: str
     declared: Span | None = None
+    edit: Edit | None = None
+    """What gives it a value that may be meant."""
+
+    def helps(self) -> Iterable[Help]:
+        if self.edit:
+            yield Help(f"give `{self.name}` a value, such as `{self.edit.text.split()[0]}`", self.edit)
 
     def message(self) -> str:
         return f"`{self.callee}` needs its argument `{self.name}`"
@@ -126,6 +140,25 @@ class TooMany(Problem):
     usage: str
     declared: Span | None = None
     after: str = ""
+    layers: tuple[tuple[Span, str], ...] = ()
+    """The arguments that are layers, and their names here: they may be meant as statements."""
+
+    keyword: str = ""
+    """The keyword that it may be the value of."""
+
+    def helps(self) -> Iterable[Help]:
+        if self.keyword:
+            text = f"{self.keyword} {self.span.text}"
+            yield Help(f"write `{text}`", Edit(self.span, text))
+        elif not self.limit and not self.layers and not self.after and self.given == 1:
+            yield Help(f"`{self.callee}` takes what it needs from its input: leave it out", Edit(self._blank, ""))
+        if self.layers and self.layers[0][0] == self.span:
+            edits = [Edit(gap_before(span).to(span), f"; {name}") for span, name in self.layers]
+            yield Help("separate statements with `;`", *edits)
+
+    @property
+    def _blank(self) -> Span:
+        return gap_before(self.span).to(self.span)
 
     def message(self) -> str:
         if self.after:
@@ -198,3 +231,34 @@ class OutsideDomain(Problem):
 
     def labels(self) -> Iterable[Label]:
         yield Label(self.declared, "the domain is declared here")
+
+
+@problem("E0226", "a function without its arguments")
+class FunctionWithoutCall(Problem):
+    """Functions are called by their name with all their arguments in parentheses, `half(10)`, and are no values.
+
+    ```net fail
+    fn half(n) = n // 2
+    net bad { input x 784; dense half 20 }
+    ```
+
+    ```net mended
+    fn half(n) = n // 2
+    net good { input x 784; dense half(20) }
+    ```
+    """
+
+    name: str
+    edit: Edit | None
+
+    def message(self) -> str:
+        return f"the function `{self.name}` is called with parentheses"
+
+    def label(self) -> str:
+        return "this is a function, not a value"
+
+    def helps(self) -> Iterable[Help]:
+        if self.edit:
+            yield Help(f"write `{self.edit.text}`", self.edit)
+        else:
+            yield Help(f"write `{self.name}(…)`, with its arguments")

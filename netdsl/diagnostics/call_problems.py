@@ -122,7 +122,8 @@ class CommaInCall(Problem):
         if len(self.edits) > 1:
             yield Help("write all arguments side by side", *self.edits, safe=self.certain)
             return
-        yield Help("remove the comma", *self.edits, safe=self.certain)
+        ways = {"; ": "separate statements with `;`", "x": "sizes are joined by `x`"}
+        yield Help(ways.get(self.edits[0].text, "remove the comma"), *self.edits, safe=self.certain)
 
 
 @problem("E0112", "a layer called with parentheses")
@@ -261,7 +262,7 @@ class PythonCall(Problem):
         return f"`{self.name}` is called as in Python"
 
     def label(self) -> str:
-        return "a statement applies to the current value, without parentheses"
+        return "arguments follow the name without parentheses"
 
     def helps(self) -> Iterable[Help]:
         if self.statement:

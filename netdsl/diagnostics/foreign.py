@@ -6,11 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 from netdsl.diagnostics.problem import Edit, Help
+from netdsl.text import Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from netdsl.text import Span
 
 
 def words(text: str) -> frozenset[str]:
@@ -123,7 +122,7 @@ ESTABLISHED = words(
 """Names one letter away from ours that are established for something else: no slips of the keyboard."""
 
 ACTIVATIONS = ("prelu", "elu", "selu", "gelu", "relu6", "tanh", "hard_sigmoid", "softplus", "softmax", "log_softmax")
-OURS = (*_CALLED, *ACTIVATIONS, "flatten")
+OURS = (*_CALLED, *ACTIVATIONS, "flatten", "dropout", "sqrt", "exp", "log", "sin", "cos")
 CALLED = {word: ours for ours, words in _CALLED.items() for word in words.split()}
 
 _INSTEAD = {
@@ -252,6 +251,45 @@ NEEDLESS = {word: text for words, text in _NEEDLESS.items() for word in words.sp
 """Others' arguments that have no counterpart, and why."""
 
 
+CHOICES = {
+    "crossentropyloss": "cross_entropy",
+    "categoricalcrossentropy": "cross_entropy",
+    "sparsecategoricalcrossentropy": "cross_entropy",
+    "nllloss": "cross_entropy",
+    "mseloss": "mse",
+    "meansquarederror": "mse",
+    "bcewithlogitsloss": "logistic",
+    "cosineannealinglr": "cosine",
+    "steplr": "step",
+    "multisteplr": "step",
+    "onecyclelr": "one_cycle",
+    "reducelronplateau": "plateau",
+}
+"""Losses and schedules that have a counterpart."""
+
+WORDS = {
+    "float32": "f32",
+    "float": "f32",
+    "float16": "f16",
+    "half": "f16",
+    "uint8": "u8",
+    "byte": "u8",
+    "int64": "i64",
+    "long": "i64",
+    "int": "i64",
+    "glorot_uniform": "xavier_uniform",
+    "glorot_normal": "xavier_normal",
+    "kaiming_uniform": "he_uniform",
+    "kaiming_normal": "he_normal",
+    "zero": "zeros",
+    "linear": "bilinear",
+}
+"""Others' words for the values of keywords."""
+
+DISTRIBUTIONS = {"normal": "normal(0.01)", "uniform": "uniform(-0.1, 0.1)", "constant": "constant(0)"}
+"""Initialisers that are given as calls, with an example."""
+
+
 def plain(word: str) -> str:
     """A name as the tables spell it: `Conv2DTranspose` is `convtranspose`, `max_pool2d` is `maxpool`."""
     text = re.sub(r"[123]d", "", word.casefold().replace("_", ""))
@@ -291,6 +329,10 @@ def layer_helps(span: Span, word: str, ours: Iterable[str] = OURS) -> list[Help]
     """Return what to write in place of another framework's layer; nothing if the word is not known."""
     if help := _reduction(span, word):
         return [help]
+    if word == "return" and (rest := re.match(r" +(?=\w)", span.source.text[span.end :])):
+        text = "the last value is the output: leave `return` out, or go back to a label with `from`"
+        removed = Edit(Span(span.source, span.start, span.end + rest.end()), "")
+        return [Help(text, removed), Help(text, Edit(span, "from"))]
     written = instead(word)
     if written is not None:
         return [Help(f"netdsl has no `{word}`: {written}" if written else f"netdsl has no counterpart of `{word}`")]

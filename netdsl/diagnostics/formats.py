@@ -43,7 +43,8 @@ def to_dict(problem: Problem) -> dict[str, Any]:
         "frames": _frames(problem.frame),
         "notes": [brief(note) for note in problem.notes()],
         "help": [
-            {"message": brief(found.text), "edits": [_edit(edit) for edit in found.edits]} for found in problem.offers()
+            {"message": brief(found.text), "edits": [_edit(edit) for edit in found.edits], "safe": found.safe}
+            for found in problem.offers()
         ],
     }
 

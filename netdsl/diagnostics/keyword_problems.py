@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.problem import Edit, Help, Problem, meant, problem
+from netdsl.diagnostics.problem import Edit, Help, Problem, comment_before, gap_before, meant, problem
 from netdsl.text import Span
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class UnknownArgument(Problem):
     names: tuple[str, ...]
     value: Span | None = None
     """The argument that follows the word, if any."""
+    end: int = 0
+    """The offset of the call's end."""
     needless: bool = False
     """Whether the value that follows would stand in its place without the word."""
 
@@ -49,11 +51,14 @@ class UnknownArgument(Problem):
         from netdsl.diagnostics import foreign
         from netdsl.diagnostics.suggest import suggest
 
+        if comment := [*comment_before(self.span)]:
+            yield from comment
+            return
         ours = foreign.argument(self.name, (*self.keywords, *self.places))
         exact = foreign.is_exact_argument(self.name, self.value.text if self.value else "")
         if self.name in self.places or ours in self.places:
             called = f"netdsl calls it `{ours}`, and it is" if ours else f"`{self.name}` is"
-            edits = ()
+            edits: tuple[Edit, ...] = ()
             if self.needless and self.value:
                 edits = (Edit(Span(self.span.source, self.span.start, self.value.start), ""),)
             yield Help(f"{called} given by its place, without its name", *edits, safe=exact or self.name in self.places)
@@ -62,7 +67,13 @@ class UnknownArgument(Problem):
             yield Help(f"netdsl calls it `{ours}`", Edit(self.span, ours), safe=exact)
             return
         if self.name in foreign.NEEDLESS:
-            yield Help(foreign.NEEDLESS[self.name])
+            edits = tuple(self._activation()) if foreign.NEEDLESS[self.name].startswith("the activation") else ()
+            yield Help(foreign.NEEDLESS[self.name], *edits)
+            return
+        layer = foreign.called(self.name, foreign.OURS)
+        if layer and foreign.instead(self.name) is None and not self.callee.startswith("default "):
+            edit = Edit(gap_before(self.span).to(self.span), f"; {layer}")
+            yield Help("separate statements with `;`", edit)
             return
         close = suggest(self.name, (*self.keywords, *self.names, *self.places))[:1]
         for word in close:
@@ -70,6 +81,16 @@ class UnknownArgument(Problem):
                 yield from meant(self.span, self.name, (*self.keywords, *self.names, *self.places))
             else:
                 yield Help(f"did you mean `{word}`? it is given by its place, without its name")
+
+    def _activation(self) -> Iterable[Edit]:
+        """Yield the edits that make a statement of `activation relu`."""
+        from netdsl.diagnostics import foreign
+
+        layer = foreign.called(self.value.text.strip("\"'"), foreign.OURS) if self.value else None
+        if not self.value or not layer or self.callee.startswith("default "):
+            return
+        yield Edit(gap_before(self.span).to(self.value), "")
+        yield Edit(Span(self.span.source, self.end, self.end), f"; {layer}")
 
 
 @problem("E0418", "unknown word")
@@ -101,7 +122,14 @@ class UnknownWord(Problem):
         yield f"the words of `{self.argument}` are {', '.join(self.words)}"
 
     def helps(self) -> Iterable[Help]:
-        yield from meant(self.span, self.name, (*self.words, *self.names))
+        from netdsl.diagnostics import foreign
+
+        if ours := foreign.WORDS.get(self.name.lower()):
+            yield Help(f"netdsl calls it `{ours}`", Edit(self.span, ours))
+        elif self.name in foreign.DISTRIBUTIONS:
+            yield Help(f"`{self.name}` takes numbers: write `{foreign.DISTRIBUTIONS[self.name]}`")
+        else:
+            yield from meant(self.span, self.name, (*self.words, *self.names))
 
 
 @problem("E0419", "a keyword called with parentheses")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.problem import Edit, Help, Label, Problem, meant, problem
+from netdsl.diagnostics.problem import Edit, Help, Label, Problem, comment_before, gap_before, meant, problem
+from netdsl.text import Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from netdsl.ir.shape import Shape
-    from netdsl.text import Span
+    from netdsl.text import Frame
 
 DIGITS = "0123456789"
 
@@ -56,6 +58,7 @@ class UnknownName(Unknown):
         if switch:
             yield Help(f"write `{switch}`", Edit(self.span, switch), safe=True)
         else:
+            yield from comment_before(self.span)
             yield from super().helps()
 
 
@@ -141,13 +144,38 @@ class DefinedTwice(Problem):
     earlier: Span
 
     def message(self) -> str:
-        return f"`{self.name}` is defined twice"
+        return f"each round of the loop defines `{self.name}`" if self._loop else f"`{self.name}` is defined twice"
 
     def label(self) -> str:
-        return "again here"
+        return "the same label in every round" if self._loop else "again here"
 
     def labels(self) -> Iterable[Label]:
-        yield Label(self.earlier, "first here")
+        if not self._loop:
+            yield Label(self.earlier, "first here")
+
+    def helps(self) -> Iterable[Help]:
+        loop = self._loop
+        if loop is None:
+            return
+        if loop.variable:
+            label = f"{self.name}{{{loop.variable}}}"
+            yield Help(f"number the label: `{label}`", Edit(self.span, label))
+            return
+        label = f"{self.name}{{i}}"
+        brace = loop.span.source.text.index("{", loop.span.start)
+        yield Help(
+            f"number the rounds and the label: `{label}`",
+            Edit(gap_before(Span(loop.span.source, brace, brace)), " as i "),
+            Edit(self.span, label),
+        )
+
+    @property
+    def _loop(self) -> Frame | None:
+        """The round that defines the label again, if a loop does."""
+        frame = self.frame if self.span == self.earlier else None
+        while frame is not None and not frame.variable and frame.value is None:
+            frame = frame.parent
+        return frame
 
 
 @problem("E0205", "two weights of one name")
@@ -242,5 +270,10 @@ class NotCallable(Problem):
         return "neither a block nor a layer"
 
     def helps(self) -> Iterable[Help]:
+        text = self.span.source.text[: self.span.start]
+        merge = re.search(r"\b(?:concat|add|sub|mul|div|max|min)\b[^\n;]*(?P<gap>\n[ \t]*)\Z", text)
+        if self.is_label and merge:
+            gap = Span(self.span.source, merge.start("gap"), self.span.start)
+            yield Help("as an operand, write it on the line before", Edit(gap, " "))
         if self.is_label:
             yield Help(f"`from {self.name}` goes back to its value, `reuse {self.name}` applies it again")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.diagnostics.name_problems import Unknown
-from netdsl.diagnostics.problem import Help, Label, Problem, problem
+from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
 from netdsl.ir.shape import Shape, text
+from netdsl.text import Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from netdsl.text import Span
 
 
 @problem("E0207", "no input")
@@ -236,3 +235,46 @@ class DeadValue(Problem):
 
     def label(self) -> str:
         return f"nothing reads this value of {text(self.shape)}"
+
+
+@problem("E0227", "a `for` operand on a line of its own")
+class OperandOnNextLine(Problem):
+    """A `for` at the beginning of a line is a statement: it applies to the merge's result, one round after the other.
+    As an operand it begins on the line of the merge or of the operand before it. A `for` below a merge and further to
+    the right looks like an operand, and is refused.
+
+    ```net fail
+    net bad {
+      input x 4x8x8
+      concat { relu }
+             for k in [3, 5] { conv k 8 }
+      dense 10
+    }
+    ```
+
+    ```net mended
+    net good {
+      input x 4x8x8
+      concat { relu } for k in [3, 5] { conv k 8 }
+      dense 10
+    }
+    ```
+    """
+
+    merge: Span
+    end: int
+    """The offset where the merge's operands end."""
+
+    def message(self) -> str:
+        return f"this `for` is not an operand of `{self.merge.text}`"
+
+    def label(self) -> str:
+        return "a statement of its own, since it begins a line"
+
+    def labels(self) -> Iterable[Label]:
+        yield Label(self.merge, "this merge ends with its line")
+
+    def helps(self) -> Iterable[Help]:
+        gap = Span(self.span.source, self.end, self.span.start)
+        yield Help("as an operand, begin it on the line before", Edit(gap, " "))
+        yield Help("as a statement, indent it like the merge")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
+from netdsl.text import Span
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from netdsl.text import Frame, Span
+    from netdsl.text import Frame
 
 REGISTRY: dict[str, type[Problem]] = {}
 """Every problem by its code, as far as its module is imported; `netdsl.diagnostics.catalogue` imports them all."""
@@ -127,6 +129,22 @@ def problem(code: str, title: str) -> Callable[[type[P]], type[P]]:
         return cls
 
     return register
+
+
+def gap_before(span: Span) -> Span:
+    """Return the blanks before a span."""
+    start = span.start
+    while start and span.source.text[start - 1] in " \t":
+        start -= 1
+    return Span(span.source, start, span.start)
+
+
+def comment_before(span: Span) -> Iterable[Help]:
+    """Yield the help that makes a comment of `// …`, if a span stands in one."""
+    source, line = span.source, span.source.line_starts[span.source.position(span.start)[0] - 1]
+    at = source.text.find("//", line, span.start)
+    if at >= 0:
+        yield Help("a comment begins with `#`", Edit(Span(source, at, at + 2), "#"))
 
 
 def meant(span: Span, word: str, candidates: Iterable[str]) -> Iterable[Help]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.diagnostics.problem import Edit, Help, Problem, problem
 from netdsl.diagnostics.text_problems import shortened
+from netdsl.text import Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -166,3 +167,146 @@ class ItemInside(Problem):
 
     def helps(self) -> Iterable[Help]:
         yield Help("move it out of the braces; order does not matter there")
+
+
+@problem("E0122", "a statement without its name")
+class MissingName(Problem):
+    """Inputs, outputs and definitions have a name: it becomes that of the model's input or output.
+
+    ```net fail
+    net bad { input 1x28x28; dense 10 }
+    ```
+
+    ```net mended
+    net good { input image 1x28x28; dense 10 }
+    ```
+    """
+
+    word: str
+    name: str
+    """A name that would do; empty where it is the user's choice."""
+    edits: tuple[Edit, ...]
+
+    def message(self) -> str:
+        return f"`{self.word}` needs a name"
+
+    def label(self) -> str:
+        return "expected a name before this"
+
+    def helps(self) -> Iterable[Help]:
+        if self.name:
+            yield Help(f"give it a name, such as `{self.name}`", *self.edits)
+
+
+@problem("E0123", "a text without quotes")
+class UnquotedText(Problem):
+    """Texts, such as paths and the names of columns, stand in quotes.
+
+    ```net fail
+    use zoo/resnet.net
+    net bad { input x 784; dense 10 }
+    ```
+
+    ```net mended
+    use "zoo/resnet.net"
+    net good { input x 784; dense 10 }
+    ```
+    """
+
+    path: str
+
+    def message(self) -> str:
+        return f"`{shortened(self.path)}` is a text without quotes"
+
+    def label(self) -> str:
+        return "expected quotes around this"
+
+    def helps(self) -> Iterable[Help]:
+        quoted = f'"{self.path}"'
+        yield Help(f"write `{quoted}`", Edit(self.span, quoted), safe=self.span.text == self.path)
+
+
+@problem("E0124", "notation of another language")
+class OtherNotation(Problem):
+    """Bodies stand in braces, comments begin with `#`, and conditions go on with `else if`.
+
+    ```net fail
+    net bad { input x 784; if channels > 9 { relu } elif channels > 5 { tanh }; dense 10 }
+    ```
+
+    ```net mended
+    net good { input x 784; if channels > 9 { relu } else if channels > 5 { tanh }; dense 10 }
+    ```
+    """
+
+    instead: str
+    edits: tuple[Edit, ...] = ()
+
+    def message(self) -> str:
+        return f"unexpected `{shortened(self.span.text)}`, which is notation of another language"
+
+    def label(self) -> str:
+        return "not part of the `.net` language"
+
+    def helps(self) -> Iterable[Help]:
+        yield Help(self.instead, *self.edits)
+
+
+@problem("E0125", "a label before a statement without a value")
+class LabelledStatement(Problem):
+    """A label names the value of a layer, a block or a group. `let`, `input` and `output` have names of their own, and
+    `default`, `expect` and `about` have no value.
+
+    ```net fail
+    net bad { input x 784; a: let w = 3; dense w }
+    ```
+
+    ```net mended
+    net good { input x 784; let w = 3; dense w }
+    ```
+    """
+
+    statement: str
+    end: int
+    """The offset behind the label and the blanks that follow."""
+
+    def message(self) -> str:
+        return f"`{self.statement}` cannot have a label"
+
+    def label(self) -> str:
+        return "a label names a value"
+
+    def helps(self) -> Iterable[Help]:
+        yield Help("remove the label", Edit(Span(self.span.source, self.span.start, self.end), ""))
+
+
+@problem("E0126", "a file in another language")
+class OtherLanguage(Problem):
+    """The file is a program in Python, or data in JSON or YAML. netdsl reads `.net` files; `netdsl init` or the
+    tutorial shows how to begin one.
+
+    ```net fail
+    import torch.nn as nn
+
+    class Net(nn.Module):
+        pass
+    ```
+
+    ```net mended
+    net example {
+      input image 1x28x28
+      dense 10
+    }
+    ```
+    """
+
+    language: str
+
+    def message(self) -> str:
+        return f"this is {self.language}, not the `.net` language"
+
+    def label(self) -> str:
+        return f"{self.language} begins here"
+
+    def helps(self) -> Iterable[Help]:
+        yield Help("write `net NAME { … }`, as in `net a { input image 1x28x28; dense 10 }`")

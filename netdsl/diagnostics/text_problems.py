@@ -102,7 +102,18 @@ class IllegalCharacter(Problem):
         if edits:
             instead = edits[0].text
             way = f"write `{instead}`" if instead.strip() else "write a plain space" if instead else "remove it"
-            yield Help(way, *edits, safe="^" not in [span.text for span, _ in self.replacements])
+            yield Help(way, *edits, safe=not {"^", "|"} & {span.text for span, _ in self.replacements})
+        word = self._quoted()
+        if word:
+            yield Help(f"write `{word.text[1:-1]}`, without quotes", Edit(word, word.text[1:-1]))
+
+    def _quoted(self) -> Span | None:
+        """The word in single quotes that is all that is wrong, with its quotes."""
+        spans = [span for span, _ in self.replacements]
+        if len(spans) != 2 or {span.text for span in spans} != {"'"}:
+            return None
+        whole = spans[0].to(spans[1])
+        return whole if whole.text[1:-1].isidentifier() else None
 
 
 @problem("E0105", "unterminated text")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.diagnostics.name_problems import Unknown
-from netdsl.diagnostics.problem import Help, Label, Problem, problem
+from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -116,6 +116,15 @@ class UnknownChoice(Unknown):
 
     def message(self) -> str:
         return f"there is no {self.what} `{self.name}`"
+
+    def helps(self) -> Iterable[Help]:
+        from netdsl.diagnostics.foreign import CHOICES
+
+        ours = CHOICES.get(self.name.casefold().replace("_", ""))
+        if ours in self.candidates:
+            yield Help(f"netdsl calls it `{ours}`", Edit(self.span, ours))
+        else:
+            yield from super().helps()
 
     def label(self) -> str:
         return f"no {self.what} is called so"

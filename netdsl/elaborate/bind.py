@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from netdsl.diagnostics import argument_problems as problems
 from netdsl.diagnostics import keyword_problems as words
-from netdsl.diagnostics.problem import Rejected
-from netdsl.elaborate.context import Context, Poisoned
+from netdsl.diagnostics.problem import Edit, Rejected
+from netdsl.diagnostics.syntax_problems import UnquotedText
+from netdsl.elaborate.context import BlockValue, Context, LayerValue, Poisoned
 from netdsl.layers.arguments import Word
 from netdsl.syntax import ast
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 class Signature:
     """What a callee takes: arguments by place, in order, and arguments by keyword; some may be given either way."""
 
-    __slots__ = ("by_keyword", "by_place", "declared", "name", "required", "usage", "words")
+    __slots__ = ("by_keyword", "by_place", "declared", "name", "quoted", "required", "usage", "words")
 
     def __init__(
         self,
@@ -29,6 +30,7 @@ class Signature:
         required: tuple[str, ...],
         *,
         words: dict[str, tuple[str, ...]] | None = None,
+        quoted: tuple[str, ...] = (),
         declared: Span | None = None,
     ) -> None:
         self.name = name
@@ -36,6 +38,7 @@ class Signature:
         self.by_keyword = by_keyword
         self.required = required
         self.words = words or {}
+        self.quoted = quoted
         self.declared = declared
         keywords, needed = set(by_keyword), set(required)
         places = [a.upper() if a in needed else f"[{a.upper()}]" for a in by_place if a not in keywords]
@@ -85,15 +88,28 @@ def bind(arguments: tuple[ast.Expr, ...], signature: Signature, context: Context
             place += 1
     for required in signature.required:
         if required not in bound:
+            missing = _word_left_out(arguments, signature)
             context.reject(
                 problems.MissingArgument,
                 span,
                 callee=signature.name,
-                name=required,
+                name=signature.by_place[0] if missing else required,
                 usage=signature.usage,
                 declared=signature.declared,
+                edit=missing,
             )
     return tuple(bound.values())
+
+
+def _word_left_out(arguments: tuple[ast.Expr, ...], signature: Signature) -> Edit | None:
+    """Return the edit that makes `reduce mean (-1)` of `reduce [-1]`: the first place takes words, and has a value."""
+    words = signature.words.get(signature.by_place[0], ()) if signature.by_place else ()
+    if len(arguments) != 1 or not words or len(signature.by_place) != 2 or isinstance(arguments[0], ast.Name):
+        return None
+    value = arguments[0]
+    only = value.items[0] if isinstance(value, ast.List) and len(value.items) == 1 else value
+    text = only.span.text
+    return Edit(value.span, f"{words[0]} {f'({text})' if text.startswith('-') else text}")
 
 
 def _is_word(name: str, place: int, signature: Signature) -> bool:
@@ -117,6 +133,9 @@ def _check_place(arguments: tuple[ast.Expr, ...], at: int, place: int, signature
 
     expr = arguments[at]
     name = _bare(expr)
+    is_text = isinstance(expr, (ast.Path, ast.Binary)) or (name and lookup(name, context) is None)
+    if signature.by_place[place] in signature.quoted and is_text:
+        context.reject(UnquotedText, expr.span, path=expr.span.text)
     if not name or _is_word(name, place, signature) or lookup(name, context) is not None:
         return
     from netdsl.diagnostics.foreign import argument
@@ -137,15 +156,24 @@ def _check_call(expr: ast.Apply, signature: Signature, context: Context) -> None
 
 
 def _too_many(arguments: tuple[ast.Expr, ...], at: int, keyword: str, signature: Signature, context: Context) -> None:
+    from netdsl.diagnostics.foreign import OURS, called
     from netdsl.elaborate.expressions import lookup
 
     expr = arguments[at]
     name = _bare(expr)
     if name and lookup(name, context) is None:
         unknown_argument(arguments, at, signature, context)
+    layers = []
+    for argument in arguments[at:]:
+        found = lookup(_bare(argument), context) if _bare(argument) else None
+        ours = called(_bare(argument), OURS) if _bare(argument) else None
+        if isinstance(found, (LayerValue, BlockValue)) or (found is None and ours):
+            layers.append((argument.span, argument.span.text if found else ours or ""))
     context.reject(
         problems.TooMany,
         expr.span,
+        layers=tuple(layers),
+        keyword=_likely_keyword(expr, signature) if at + 1 == len(arguments) else "",
         callee=signature.name,
         limit=len(signature.by_place),
         given=_places(arguments, signature),
@@ -153,6 +181,12 @@ def _too_many(arguments: tuple[ast.Expr, ...], at: int, keyword: str, signature:
         declared=signature.declared,
         after=keyword if keyword and len(signature.by_place) else "",
     )
+
+
+def _likely_keyword(expr: ast.Expr, signature: Signature) -> str:
+    """Return the keyword that is given by position in other frameworks: a learning rate or a stride."""
+    likely = {0: "lr", 1: "stride"}.get(len(signature.by_place), "")
+    return likely if likely in signature.by_keyword and isinstance(expr, (ast.Number, ast.Dims)) else ""
 
 
 def _bare(expr: ast.Expr) -> str:
@@ -175,6 +209,7 @@ def unknown_argument(
     span, name = expr.span, expr.text
     if context.module.lost(name):
         raise Poisoned
+    reject_function(expr, arguments[at + 1 :], context)
     context.reject(
         words.UnknownArgument,
         span,
@@ -186,13 +221,31 @@ def unknown_argument(
         keywords=signature.by_keyword,
         names=context.names(),
         needless=needless,
+        end=arguments[-1].span.end,
     )
+
+
+def reject_function(expr: ast.Name, following: tuple[ast.Expr, ...], context: Context) -> None:
+    """Reject a name without parentheses that is a function's. Raises Rejected."""
+    from netdsl.elaborate.functions import FUNCTIONS
+
+    function = context.module.function(expr.text)
+    if function is None and expr.text not in FUNCTIONS:
+        return
+    count = len(function.definition.parameters) if function is not None else 1
+    edit = None
+    if 0 < count <= len(following):
+        values = ", ".join(value.span.text for value in following[:count])
+        edit = Edit(expr.span.to(following[count - 1].span), f"{expr.text}({values})")
+    context.reject(problems.FunctionWithoutCall, expr.span, name=expr.text, edit=edit)
 
 
 def _unknown_value(argument: Bound, unknown: UnknownName, signature: Signature, context: Context) -> None:
     """Reject an argument that is one unknown word, where more can be said than that it is unknown."""
     if argument.span.key == argument.expr.span.key:
         unknown_argument((argument.expr,), 0, signature, context)
+    if argument.name in signature.quoted:
+        context.reject(UnquotedText, unknown.span, path=unknown.name)
     taken = signature.words.get(argument.name)
     if taken:
         context.reject(

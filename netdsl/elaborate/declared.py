@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from netdsl.diagnostics import train_problems as problems
 from netdsl.diagnostics.argument_problems import BadArgument, MissingArgument
+from netdsl.diagnostics.call_problems import PythonCall
+from netdsl.diagnostics.syntax_problems import UnquotedText
 from netdsl.elaborate.bind import bind, values
 from netdsl.elaborate.layers import convert, signature
 from netdsl.syntax import ast
+from netdsl.syntax.translate import statement
+from netdsl.text import Span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +20,6 @@ if TYPE_CHECKING:
     from netdsl.elaborate.context import Context
     from netdsl.layers.arguments import Kind
     from netdsl.layers.declared import Declared
-    from netdsl.text import Span
 
 D = TypeVar("D", bound="Declared")
 
@@ -56,6 +59,14 @@ def unknown(key: ast.Name, expr: ast.Expr, table: Mapping[str, Any], what: str, 
     name = word(expr)
     if name:
         context.reject(problems.UnknownChoice, expr.span, name=name, candidates=tuple(table), what=what)
+    if isinstance(expr, ast.Apply) and isinstance(expr.function, ast.Name):
+        called = expr.function.text
+        given = [("", argument.span.text) for argument in expr.arguments]
+        written = statement(called, given, choice=True) or " ".join([called.lower(), *(text for _, text in given)])
+        context.reject(PythonCall, expr.span, name=called, ours=None, statement=written)
+    if isinstance(expr, ast.Binary) and word(expr.first) in table:
+        path = expr.span.text.removeprefix(word(expr.first)).lstrip()
+        context.reject(UnquotedText, Span(expr.span.source, expr.span.end - len(path), expr.span.end), path=path)
     article = "an" if what[0] in "aeiou" else "a"
     expected = f"the name of {article} {what}: {', '.join(table)}"
     context.reject(

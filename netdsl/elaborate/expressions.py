@@ -53,6 +53,9 @@ def _name(expr: ast.Name, context: Context) -> Any:
     if value is POISON or (value is None and context.module.lost(expr.text)):
         raise Poisoned
     if value is None:
+        from netdsl.elaborate.bind import reject_function
+
+        reject_function(expr, (), context)
         context.reject(UnknownName, expr.span, name=expr.text, candidates=context.names())
     return value
 

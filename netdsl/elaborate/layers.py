@@ -10,19 +10,20 @@ from netdsl.diagnostics.name_problems import UnknownLayer
 from netdsl.diagnostics.net_problems import NoInput
 from netdsl.diagnostics.problem import Edit
 from netdsl.elaborate.bind import Signature, bind, values
-from netdsl.elaborate.context import POISON, Context, Poisoned
+from netdsl.elaborate.context import POISON, BlockValue, Context, LayerValue, Poisoned
 from netdsl.elaborate.expressions import describe
 from netdsl.ir.shape import Size
 from netdsl.layers import find, index
 from netdsl.layers.arguments import Unfit
 from netdsl.layers.base import Layer, Misfit
+from netdsl.syntax import ast
 
 if TYPE_CHECKING:
     from netdsl.elaborate.bind import Bound
     from netdsl.elaborate.context import Scope
     from netdsl.ir.net import Node
+    from netdsl.layers.arguments import Kind
     from netdsl.layers.declared import Declared
-    from netdsl.syntax import ast
     from netdsl.text import Span
 
 _signatures: dict[type[Layer | Declared], Signature] = {}
@@ -38,6 +39,7 @@ def signature(cls: type[Layer | Declared]) -> Signature:
             tuple(a.name for a in arguments if a.keyword),
             tuple(a.name for a in arguments if a.required),
             words={a.name: a.kind.words for a in arguments},
+            quoted=tuple(a.name for a in arguments if a.kind.quoted),
         )
     return _signatures[cls]
 
@@ -79,7 +81,30 @@ def convert(
             expected=str(unfit),
             value=describe(value),
             order=_order(cls, given),
+            instead=_instead(cls.arguments[bound.name].kind, bound.expr, value),
+            layer=bound.span == bound.expr.span and isinstance(value, (LayerValue, BlockValue)),
         )
+
+
+def _instead(kind: Kind, expr: ast.Expr, value: Any) -> str:
+    """Return a value that does not fit in the notation that does: `[2]` as `2`, `"same"` as `same`, `10.0` as `10`."""
+    items = expr.items if isinstance(expr, ast.List) else ()
+    text, meant = "", value
+    if isinstance(value, tuple) and len(value) == 1 and len(items) == 1:
+        text, meant = items[0].span.text, value[0]
+    elif type(value) is str and value.lower() in kind.words:
+        return value.lower()
+    elif type(value) is str and value.isdecimal():
+        text, meant = value, int(value)
+    elif isinstance(value, float) and value.is_integer():
+        text, meant = str(int(value)), int(value)
+    elif value in (0, 1) and type(value) is int:
+        text, meant = ("off", "on")[value], bool(value)
+    try:
+        kind.convert(meant if text else None)
+    except Unfit:
+        return ""
+    return f"({text})" if text.startswith("-") else text
 
 
 def _order(cls: type[Layer | Declared], given: tuple[tuple[Bound, Any], ...]) -> tuple[Edit, ...]:

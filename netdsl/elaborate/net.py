@@ -197,6 +197,8 @@ def _finish(definition: ast.Net, context: Context) -> None:
     builder = context.builder
     if context.value is POISON:
         raise Poisoned
+    if context.value is None and context.module.file.broken:
+        raise Poisoned
     if context.value is None:
         context.reject(NoInput, definition.name.span, what=f"the net `{definition.name.text}`")
     if all(output.training for output in builder.outputs.values()):

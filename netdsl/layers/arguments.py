@@ -23,6 +23,8 @@ class Kind:
     """A kind of argument: `words` are the bare words it takes, which there win over variables."""
 
     words: tuple[str, ...] = ()
+    quoted: bool = False
+    """Whether the value is a text in quotes."""
     expected: str
 
     def convert(self, value: Any) -> Any:

@@ -13,8 +13,10 @@ from netdsl.diagnostics.call_problems import (
     TwoLabels,
 )
 from netdsl.diagnostics.problem import Edit
+from netdsl.diagnostics.syntax_problems import OtherNotation
 from netdsl.syntax.mistake import Found
-from netdsl.syntax.translate import statement
+from netdsl.syntax.translate import sizes, statement
+from netdsl.syntax.words import FOREIGN
 from netdsl.text import Span
 
 if TYPE_CHECKING:
@@ -41,7 +43,8 @@ def in_parentheses(mistake: Mistake) -> Found | None:
     head = mistake.tokens[mistake.head]
     if head.type != "NAME" or behind[0].text != "(" or behind[0].start != head.end:
         return None
-    return Found(parentheses_in_call(mistake.source, mistake.span(head), mistake.tokens, behind[0]))
+    problem = parentheses_in_call(mistake.source, mistake.span(head), mistake.tokens, behind[0])
+    return Found(problem, absorbs=problem.translated)
 
 
 def parentheses_in_call(source: Source, head: Span, tokens: list[Token], opening: Token) -> ParenthesesInCall:
@@ -99,7 +102,11 @@ def _spaced(source: Source, token: Token) -> Edit:
 def _joins_numbers(tokens: list[Token], token: Token) -> bool:
     """Return whether a comma stands between two numbers, where it may also belong to a number or a tuple."""
     around = tokens[token.index - 1 : token.index + 2 : 2]
-    return token.text == "," and len(around) == 2 and all(each.type == "NUMBER" for each in around)
+    if token.text != "," or len(around) < 2:
+        return False
+    before, after = around
+    touching = before.end == token.start and token.end == after.start and after.text[:1].isdecimal()
+    return before.type == "NUMBER" and (after.type == "NUMBER" or touching)
 
 
 def punctuation(mistake: Mistake) -> Found | None:
@@ -109,35 +116,45 @@ def punctuation(mistake: Mistake) -> Found | None:
     token, last = mistake.token, mistake.tokens[mistake.index - 1]
     if token.text != "," and "NAME" not in last.choices:
         return None
+    if token.text == "=" and mistake.index == mistake.head + 2 and FOREIGN.get(mistake.word) == "let":
+        word = mistake.span(mistake.tokens[mistake.head])
+        return Found(OtherNotation(span=word, instead="`let` names a constant", edits=(Edit(word, "let"),)))
     if mistake.index == mistake.head + 1 and token.text != "," and "SKIP" in mistake.level:
         return _assigned(mistake)
-    head, end = mistake.tokens[mistake.head], _rest(mistake)[-1]
+    head, end = mistake.tokens[mistake.head], mistake.tokens[mistake.statement_end - 1]
     signs = [each for each in mistake.tokens[mistake.head + 1 : end.index + 1] if _is_sign(each, token.outer)]
     alike = tuple(mistake.span(each) for each in signs if (each.text == ",") == (token.text == ","))
     whole = Span(mistake.source, head.start, end.end)
     meant = _side_by_side(mistake) if "SKIP" in mistake.level else ""
+    certain = not any(_joins_numbers(mistake.tokens, each) or _before_layer(mistake.tokens, each) for each in signs)
     data: dict[str, Any] = {
         "span": mistake.span(token),
         "others": alike[1:],
         "whole": whole,
         "statement": meant,
-        "edits": tuple(_spaced(mistake.source, each) for each in signs),
-        "certain": not any(_joins_numbers(mistake.tokens, each) for each in signs),
+        "edits": tuple(_removed(mistake, each) for each in signs),
+        "certain": certain,
     }
+    going_on = {"harmless": certain and not meant, "absorbs": bool(meant)}
     if token.text == ",":
-        return Found(CommaInCall(**data), harmless=not meant)
-    return Found(EqualsInCall(name=mistake.span(last), **data), harmless=not meant)
+        return Found(CommaInCall(**data), **going_on)
+    return Found(EqualsInCall(name=mistake.span(last), **data), **going_on)
 
 
-def _rest(mistake: Mistake) -> list[Token]:
-    """Return the tokens from this one to the end of the statement."""
-    outer = mistake.token.outer
-    found = []
-    for token in mistake.tokens[mistake.index :]:
-        if (token.type == "SEP" and token.outer is outer) or (outer is not None and token.opener is outer):
-            break
-        found.append(token)
-    return found
+def _removed(mistake: Mistake, sign: Token) -> Edit:
+    """Return the edit that removes a sign, or makes dims of `3,3` and statements of `conv 3x3 8, relu`."""
+    edit = _spaced(mistake.source, sign)
+    if _joins_numbers(mistake.tokens, sign) and edit.span.text == ",":
+        return Edit(edit.span, "x")
+    return Edit(edit.span, "; ") if _before_layer(mistake.tokens, sign) else edit
+
+
+def _before_layer(tokens: list[Token], sign: Token) -> bool:
+    """Return whether a comma stands between two layers."""
+    from netdsl.diagnostics.foreign import is_layer
+
+    following = tokens[sign.index + 1 : sign.index + 2]
+    return sign.text == "," and bool(following) and "NAME" in following[0].choices and is_layer(following[0].text)
 
 
 def _side_by_side(mistake: Mistake) -> str:
@@ -146,7 +163,11 @@ def _side_by_side(mistake: Mistake) -> str:
 
     head = mistake.tokens[mistake.head]
     given: list[tuple[str, str]] = []
-    at, end = mistake.head + 1, mistake.index + len(_rest(mistake))
+    if head.type == "INPUT":
+        name = mistake.tokens[mistake.head + 1]
+        shape = sizes(mistake.source.text[name.end : mistake.tokens[mistake.statement_end - 1].end].strip())
+        return f"input {name.text} {shape}" if shape and mistake.token.text == "," else ""
+    at, end = mistake.head + 1, mistake.statement_end
     while at < end:
         keyword = ""
         if at + 2 < end and mistake.tokens[at + 1].text == "=":
@@ -165,14 +186,22 @@ def _side_by_side(mistake: Mistake) -> str:
 
 
 def _assigned(mistake: Mistake) -> Found:
-    """Explain `n = 2`, `fc = dense 10` and `a: b: relu`."""
+    """Explain `n = 2`, `fc = dense 10`, `x = Input(shape=(1, 28, 28))` and `a: b: relu`."""
+    from netdsl.diagnostics.foreign import called
+
     token, last = mistake.token, mistake.tokens[mistake.index - 1]
     if token.text == ":":
         label = mistake.tokens[mistake.start]
         return Found(TwoLabels(span=mistake.span(last), first=mistake.span(label)))
+    value = mistake.tokens[mistake.index + 1 : mistake.index + 3]
+    if len(value) == 2 and value[1].text == "(" and called(value[0].text, ("input",)) == "input":
+        group = arguments(mistake.source, mistake.tokens, value[1])
+        written = statement("Input", group[0], label=last.text) if group else None
+        if group and written:
+            span = Span(mistake.source, last.start, group[1].end)
+            return Found(PythonCall(span=span, name=value[0].text, ours="input", statement=written), absorbs=True)
     gap = _spaced(mistake.source, token).span
     result = _label(mistake, gap)
-    value = mistake.tokens[mistake.index + 1 : mistake.index + 3]
     bare = bool(value) and "NAME" in value[0].choices and (len(value) == 1 or value[1].text not in ("(", *OPERATORS))
     problem = AssignmentInBody(
         span=mistake.span(token), name=mistake.span(last), result=result, sum=_sum(mistake, gap), certain=not bare
@@ -233,7 +262,25 @@ def in_python(mistake: Mistake) -> Found | None:
     if called in FUNCTIONS or ("." not in called and not is_passed):
         return None
     span = Span(mistake.source, tokens[mistake.head].start, end)
-    return Found(_python_call(span, called, given, name if assigned else "", passed))
+    problem = _python_call(span, called, given, name if assigned else "", passed)
+    return Found(problem, absorbs=bool(problem.statement))
+
+
+def chosen(mistake: Mistake) -> Found | None:
+    """`optimizer Adam(lr=0.001)`."""
+    tokens = mistake.tokens
+    if mistake.at_end or "SKIP" in mistake.level or "USE" in mistake.level or mistake.index <= mistake.head + 1:
+        return None
+    name, at = _dotted(tokens, mistake.head + 1)
+    if not name or at >= len(tokens) or tokens[at].text != "(" or tokens[at].start != tokens[at - 1].end:
+        return None
+    group = arguments(mistake.source, tokens, tokens[at])
+    if group is None:
+        return None
+    given, closing = group
+    span = Span(mistake.source, tokens[mistake.head + 1].start, closing.end)
+    written = statement(name, given, choice=True)
+    return Found(PythonCall(span=span, name=name, ours=None, statement=written or ""), absorbs=True)
 
 
 def _python_call(span: Span, called: str, given: Given, name: str, passed: str) -> PythonCall:
@@ -250,6 +297,9 @@ def _python_call(span: Span, called: str, given: Given, name: str, passed: str) 
     if written is None and before == "self" and len(given) < 2 and not foreign.is_layer(last):
         written = last  # a block of one's own
     label = name.rpartition(".")[2]
+    if ours == "input":
+        written = statement(called, given, label=label)
+        return PythonCall(span=span, name=called, ours=ours, statement=written or "")
     if written and label and label not in (passed, span.text.partition("(")[2].partition(",")[0].strip(" )")):
         written = None if ";" in written else f"{label}: {written}"
         if written and passed:

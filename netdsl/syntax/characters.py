@@ -25,10 +25,15 @@ ASCII: dict[str, str] = dict(
 """What looks like a sign or a letter of the language, and is none: typeset signs, Cyrillic and Greek letters."""
 
 
+SIGNS = {"'": '"', "^": "**", "|": ";"}
+DOUBLE = {"&&": "and", "||": "or"}
+"""What signs of other languages mean here."""
+
+
 def replacement(character: str) -> str | None:
     """The ASCII text that was meant, where that can be told."""
     if character < "\x80":
-        return '"' if character == "'" else None if character > " " else ""
+        return SIGNS.get(character, None if character > " " else "")
     if character in HIDDEN or character in "\u200b\u200c\u200d\u2060\ufeff\u00ad":
         return ""
     if character.isspace():
@@ -48,5 +53,15 @@ def character_problems(source: Source, offsets: list[int]) -> Iterator[IllegalCh
         lines.setdefault(source.position(offset)[0], []).append(Span(source, offset, offset + 1))
     for spans in lines.values():
         yield IllegalCharacter(
-            span=spans[0], replacements=tuple((span, replacement(span.text)) for span in spans[:100])
+            span=spans[0], replacements=tuple((span, _replacement(span, source.text)) for span in spans[:100])
         )
+
+
+def _replacement(span: Span, text: str) -> str | None:
+    """Return what was meant by a character, with its neighbours: `&&` is `and`, `!x` is `not x`."""
+    at = span.start
+    if text[at : at + 2] in DOUBLE:
+        return DOUBLE[text[at : at + 2]]
+    if text[at - 1 : at + 1] in DOUBLE:
+        return ""
+    return "not " if text[at] == "!" and text[at + 1 : at + 2].isidentifier() else replacement(text[at])

@@ -33,7 +33,8 @@ class Lexicon:
             rf"(?P<space>[ \t]+)|(?P<tail>{terminals['TAIL']})|(?P<word>{terminals['NAME']})|(?P<newline>\n+|;+)"
             r"|(?P<number>[0-9?][A-Za-z0-9_.?]*(?:(?<=[0-9][eE])[+-](?=[0-9])[A-Za-z0-9_.?]+)*)"
             r"|(?P<bracket>[(\[{])|(?P<sign>=>|==|!=|<=|>=|\*\*|//|[-+*/%<>=)}\],:])"
-            rf"|(?P<text>{terminals['STRING']})|(?P<comment>#[^\n]*)|(?P<open>\"[^\n]*)"
+            rf"|(?P<text>{terminals['STRING']})|(?P<comment>#[^\n]*)|(?P<open>\"[^\n]*?(?=[ \t;)\]}}]*(?:\n|\Z)))"
+            r"|(?P<quoted>'[^'\n]*')"
             rf"|(?P<field>(?<=[A-Za-z0-9_}}]){terminals['FIELD']})|(?P<dot>{terminals['DOT']})|(?P<point>\.[0-9]+)"
             r"|(?P<illegal>.)"
         )

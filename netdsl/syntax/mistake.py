@@ -18,15 +18,18 @@ if TYPE_CHECKING:
 
 class Found:
     """A problem, and how the parser can go on without loss: `harmless` passes over the token, `separate` ends the
-    statement before it. None for what the lexer has reported.
+    statement before it. None for what the lexer has reported; `absorbs` what it has reported of the whole statement.
     """
 
-    __slots__ = ("harmless", "problem", "separate")
+    __slots__ = ("absorbs", "harmless", "problem", "separate")
 
-    def __init__(self, problem: Problem | None, *, harmless: bool = False, separate: bool = False) -> None:
+    def __init__(
+        self, problem: Problem | None, *, harmless: bool = False, separate: bool = False, absorbs: bool = False
+    ) -> None:
         self.problem = problem
         self.harmless = harmless
         self.separate = separate
+        self.absorbs = absorbs
 
 
 class Mistake:
@@ -72,6 +75,19 @@ class Mistake:
         head = self.tokens[self.head]
         is_call = head.type == "NAME" or head.text in ("default", "input", "expect")
         return self.index > self.head and is_call and self.token.outer is head.outer and "ARROW" not in self.level
+
+    @property
+    def statement_end(self) -> int:
+        """The number of the token that ends the statement."""
+        return self.end_of(self.tokens[self.head])
+
+    def end_of(self, head: Token) -> int:
+        """Return the number of the token that ends the statement of a head."""
+        outer = head.outer
+        for token in self.tokens[self.index :]:
+            if (token.type == "SEP" and token.outer is outer) or (outer is not None and token.opener is outer):
+                return token.index
+        return len(self.tokens)
 
     def accepted(self) -> set[str]:
         """The terminals that could stand here."""

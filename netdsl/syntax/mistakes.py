@@ -9,8 +9,10 @@ from netdsl.diagnostics.problem import Edit, Help
 from netdsl.diagnostics.suggest import suggest
 from netdsl.diagnostics.syntax_problems import ItemInside, StatementOutside, UnexpectedToken, UnknownItem
 from netdsl.diagnostics.text_problems import shortened
-from netdsl.syntax.call_mistakes import in_parentheses, in_python, punctuation
+from netdsl.syntax.call_mistakes import chosen, in_parentheses, in_python, punctuation
 from netdsl.syntax.mistake import Found
+from netdsl.syntax.notation import labelled, other_notation, unnamed, unquoted
+from netdsl.syntax.translate import sizes
 from netdsl.syntax.words import FOREIGN, ITEMS, STATEMENTS, readable
 from netdsl.text import Span
 
@@ -21,9 +23,14 @@ if TYPE_CHECKING:
 
 def explain(mistake: Mistake) -> Found:
     """What is wrong, in the words that fit best."""
+    if found := unquoted(mistake) or labelled(mistake):
+        return found
+    for attempt in (in_python, in_parentheses, chosen):
+        if (found := attempt(mistake)) and found.absorbs:
+            return found
     if not mistake.at_end and mistake.token.type == "BAD":
         return Found(None)
-    for attempt in (_outside, _inside, in_python, in_parentheses, punctuation, _unseparated):
+    for attempt in (_outside, _inside, in_python, in_parentheses, punctuation, unnamed, other_notation, _unseparated):
         if found := attempt(mistake):
             return found
     return Found(_unexpected(mistake))
@@ -39,9 +46,18 @@ def _outside(mistake: Mistake) -> Found | None:
         return None
     following = mistake.tokens[mistake.index + 1 : mistake.index + 2]
     named = bool(following) and ("NAME" in following[0].choices or following[0].type == "STRING")
-    if token.text not in STATEMENTS and named and (near := suggest(token.text, (*ITEMS, *FOREIGN))):
-        return Found(UnknownItem(span=span, candidate=FOREIGN.get(near[0], near[0])))
+    if token.text not in STATEMENTS and named:
+        near = [token.text.lower()] if token.text.lower() in FOREIGN else suggest(token.text, (*ITEMS, *FOREIGN))
+        if near:
+            return Found(UnknownItem(span=span, candidate=_item(near[0], mistake)))
     return Found(StatementOutside(span=span))
+
+
+def _item(word: str, mistake: Mistake) -> str:
+    """Return the definition that another language's word stands for: a function with braces is a block."""
+    ours = FOREIGN.get(word, word)
+    line = mistake.source.text[mistake.token.start :].partition("\n")[0]
+    return "block" if ours == "fn" and "{" in line and "=" not in line.partition("{")[0] else ours
 
 
 def _inside(mistake: Mistake) -> Found | None:
@@ -99,6 +115,9 @@ def _advice(mistake: Mistake, accepted: set[str]) -> Help | None:
         words = [kind.lower() for kind in accepted if kind.isalpha() and len(kind) > 1]
         if near := suggest(token.text, words):
             return Help(f"did you mean `{near[0]}`?", Edit(mistake.span(token), near[0]))
-    if token.text == "," and "RPAR" in accepted:
-        return Help("several values are a list, `[a, b]`")
+    if token.text == "," and "RPAR" in accepted and (opening := token.outer):
+        closing = next(t for t in mistake.tokens[mistake.index :] if t.opener is opening)
+        whole = Span(mistake.source, opening.start, closing.end)
+        values = sizes(whole.text) if whole.text.count(",") else ""
+        return Help("several values are a list, `[a, b]`", Edit(whole, values or f"[{whole.text[1:-1]}]"))
     return None

@@ -13,6 +13,7 @@ from netdsl.syntax import ast
 from netdsl.syntax.build import Builder
 from netdsl.syntax.mistake import Mistake
 from netdsl.syntax.mistakes import explain
+from netdsl.syntax.notation import other_language
 from netdsl.syntax.scan import MOST_PROBLEMS, Scan
 from netdsl.syntax.table import load
 from netdsl.syntax.tokens import SEPARATOR, Token
@@ -29,6 +30,9 @@ def parse(source: Source, report: Report) -> ast.File:
         scan = Scan(source, report.work)
     except Rejected as rejected:
         report.add(rejected.problem)
+        return ast.File(source, (), True)
+    if foreign := other_language(source):
+        report.add(foreign)
         return ast.File(source, (), True)
     for problem in scan.problems[:MOST_PROBLEMS]:
         report.add(problem)
@@ -52,6 +56,7 @@ class _Parser:
         self.tokens = scan.tokens
         self.report = report
         self.faults = sorted(problem.span.start for problem in scan.problems)
+        self.scan_problems = scan.problems
         self.mistakes = 0
         self.broken = False
         self.last_error = -1
@@ -120,6 +125,8 @@ class _Parser:
             if isinstance(found.problem, StatementOutside):
                 self.outside = self._stop(start, index) + 1
             sign = (start, type(found.problem)) if found.harmless else None
+            if found.absorbs:
+                self._absorb(start, index)
             blamed = sign in self.signs if sign else self._is_blamed(start, index)
             if found.problem and not run_on and not blamed:
                 self.report.add(found.problem)
@@ -178,6 +185,15 @@ class _Parser:
             broken.end = self.tokens[stop - 1].end
         taken = self._feed(broken)
         assert taken, "Broken can stand where the stack was cut"
+
+    def _absorb(self, start: int, index: int) -> None:
+        """Withdraw what the lexer has reported of a statement."""
+        begin, end = self.tokens[start].start, self.tokens[self._stop(start, index) - 1].end
+        for problem in self.scan_problems:
+            if begin <= problem.span.start < end:
+                self.report.discard(problem)
+                self.faults.remove(problem.span.start)
+        self.scan_problems = [p for p in self.scan_problems if not begin <= p.span.start < end]
 
     def _is_blamed(self, start: int, index: int) -> bool:
         """Whether something between these tokens has been reported already."""

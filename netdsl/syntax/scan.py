@@ -45,7 +45,8 @@ class Scan:
         self.problems: list[Problem] = []
         pieces = self._pieces()
         pairing = pair(pieces, source)
-        self.problems += pairing.problems
+        if not any(isinstance(problem, UnterminatedText) for problem in self.problems):
+            self.problems += pairing.problems  # else what it lacks may stand in that text
         self.too_deep = pairing.too_deep
         self.tokens = _separated(pieces, pairing)
         for index, token in enumerate(self.tokens):
@@ -66,6 +67,8 @@ class Scan:
             if kind == "comment":
                 self.comments.append((start, match.end()))
                 continue
+            if kind == "quoted":
+                illegal += [start, match.end() - 1]
             if kind == "illegal":
                 if piece in HIDDEN:
                     continue

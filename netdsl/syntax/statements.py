@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from netdsl.diagnostics.call_problems import MinusInCall
-from netdsl.diagnostics.syntax_problems import UnexpectedToken
+from netdsl.diagnostics.syntax_problems import LabelledStatement, UnexpectedToken
 from netdsl.syntax import ast
 from netdsl.syntax.call_mistakes import parentheses_in_call
 from netdsl.syntax.context import Context
 from netdsl.syntax.expressions import Hole, exprs
+from netdsl.syntax.notation import NO_VALUE
 from netdsl.syntax.tokens import Token
 from netdsl.text import Span
 
@@ -60,7 +62,26 @@ class Statements(Context):
     """The nodes of statements, a method a rule of the grammar."""
 
     def build_body(self, span: Span, children: list[Any]) -> ast.Body:
-        return ast.Body(span, tuple(child for child in children if isinstance(child, ast.Stmt)))
+        statements = tuple(child for child in children if isinstance(child, ast.Stmt))
+        for before, after in pairwise(statements):
+            if isinstance(after, ast.For):
+                self._check_operand(before, after)
+        return ast.Body(span, statements)
+
+    def _check_operand(self, before: ast.Stmt, after: ast.For) -> None:
+        """Complain of a `for` that stands below a merge as one of its operands would."""
+        merge = before.body if isinstance(before, ast.Labelled) else before
+        source, start = self.source, after.span.start
+        gap = source.text[before.span.end : start]
+        line = source.line_starts[source.position(before.span.start)[0] - 1]
+        indent = len(source.text[line:]) - len(source.text[line:].lstrip(" \t"))
+        if not isinstance(merge, ast.Merge) or gap.count("\n") != 1 or gap.strip():
+            return
+        if source.position(start)[1] - 1 > indent:
+            from netdsl.diagnostics.net_problems import OperandOnNextLine
+
+            place = Span(source, start, start + 3)
+            self.complain(OperandOnNextLine(span=place, merge=merge.kind.span, end=before.span.end))
 
     def build_broken(self, span: Span, children: list[Any]) -> ast.Broken:
         return ast.Broken(span)
@@ -131,6 +152,11 @@ class Statements(Context):
         return Label(Span(span.source, span.start, self.between(children[-2], children[-2]).end), tuple(parts))
 
     def build_labelled(self, span: Span, children: list[Any]) -> ast.Labelled:
+        if isinstance(children[-1], ast.Call) and children[-1].head.text in NO_VALUE:
+            head = children[-1].head
+            problem = LabelledStatement(span=children[0].span, statement=head.text, end=head.span.start)
+            self.complain(problem)
+            self.spoilt = True
         return ast.Labelled(span, children[0].parts, children[0].span, children[-1], has(children, "seq"))
 
     def build_from(self, span: Span, children: list[Any]) -> ast.From:

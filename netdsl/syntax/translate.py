@@ -80,22 +80,6 @@ KERAS = {
 
 OURS = {name: " ".join(places) for name, places in PLACES.items()}
 
-CHOICES = {
-    "crossentropyloss": "cross_entropy",
-    "categoricalcrossentropy": "cross_entropy",
-    "sparsecategoricalcrossentropy": "cross_entropy",
-    "nllloss": "cross_entropy",
-    "mseloss": "mse",
-    "meansquarederror": "mse",
-    "bcewithlogitsloss": "logistic",
-    "cosineannealinglr": "cosine",
-    "steplr": "step",
-    "multisteplr": "step",
-    "onecyclelr": "one_cycle",
-    "reducelronplateau": "plateau",
-}
-"""Losses and schedules that have a counterpart."""
-
 INITIALISERS = {
     "glorot_uniform": "xavier_uniform",
     "glorot_normal": "xavier_normal",
@@ -120,15 +104,18 @@ KEYWORDS = foreign.words(
 """Our keywords that a call may give."""
 
 
-def statement(called: str, given: Given, *, choice: bool = False) -> str | None:
+def statement(called: str, given: Given, *, choice: bool = False, label: str = "") -> str | None:
     """Return the statement, or with `choice` the words in a `train` block, that a call means; None where it is unclear.
 
-    `called` is the name with its dots. Activations become statements of their own.
+    `called` is the name with its dots, `label` what an input is called. Activations become statements of their own.
     """
     last = called.rpartition(".")[2]
     name = _choice(last) if choice else foreign.called(last, foreign.OURS)
     if name is None or (foreign.instead(last) is not None and not choice):
         return None
+    if name == "input":
+        shape = sizes(next((value for keyword, value in given if keyword in ("", "shape")), ""))
+        return f"input {label or 'image'} {shape}" if shape else None
     dialect = _dialect(called, given)
     if called.rpartition(".")[0] in ("F", "torch", "nn.functional") and not choice:
         given = given[1:] if name not in ("conv", "deconv", "dense", "bn") else [("", "?")]
@@ -152,14 +139,27 @@ def statement(called: str, given: Given, *, choice: bool = False) -> str | None:
     return " ".join(words) + activation
 
 
-def _choice(word: str) -> str | None:
+def sizes(text: str) -> str:
+    """Return the dims that `1x28x28`, `(1, 28, 28)` or `(shape=(28, 28, 1))` mean, channels first; else nothing."""
+    found = re.fullmatch(r"(?:\(? *(?:(?:input_)?shape *=)? *[(\[]?) *(\d+(?:[x, ]+\d+)*) *,? *[)\]]*(.*)", text)
+    if not found or "=" in found[2] or "(" in found[2]:
+        return ""
+    numbers = re.findall(r"\d+", found[1])
+    if len(numbers) == 3 and numbers[2] in ("1", "3") and "x" not in found[1] and int(numbers[0]) > 3:
+        numbers = [numbers[2], *numbers[:2]]
+    return "x".join(numbers) + (f" {found[2].strip()}" if found[2].strip() else "")
+
+
+def _choice(word: str) -> str:
     plain = word.casefold().replace("_", "")
-    return plain if plain in ("adam", "adamw", "sgd", "rmsprop") else CHOICES.get(plain)
+    return foreign.CHOICES.get(plain, word.lower())
 
 
 def _dialect(called: str, given: Given) -> str:
     """Return whose order the positional arguments have."""
     before, _, last = called.rpartition(".")
+    if last.lower() in ("adam", "adamw", "sgd", "rmsprop"):
+        return "keras" if given and not given[0][0] and given[0][1][:1].isdecimal() else "pytorch"
     if any(re.fullmatch(r"\d+(x\d+)+", text) for keyword, text in given if not keyword):
         return "ours"
     if re.search(r"[123]d$", last) or before in (
@@ -194,7 +194,7 @@ def _arguments(order: str, given: Given) -> dict[str, str] | None:
     places = order.split()
     found: dict[str, str] = {}
     place = 0
-    for keyword, text in given:
+    for keyword, text in _without_pairs(given):
         if not keyword:
             if place == len(places):
                 return None
@@ -212,6 +212,15 @@ def _arguments(order: str, given: Given) -> dict[str, str] | None:
     return found
 
 
+def _without_pairs(given: Given) -> Given:
+    """Return the arguments with `betas=(0.9, 0.999)` as two."""
+    found: list[tuple[str, str]] = []
+    for keyword, text in given:
+        betas = re.fullmatch(r"[(\[] *([\w.-]+) *, *([\w.-]+) *[)\]]", text) if keyword == "betas" else None
+        found += [("beta1", betas[1]), ("beta2", betas[2])] if betas else [(keyword, text)]
+    return found
+
+
 def _keyword(keyword: str, order: str) -> str:
     """Return our name of a keyword; empty where it is left out, `?` where it has no translation."""
     word = keyword.casefold()
@@ -219,8 +228,10 @@ def _keyword(keyword: str, order: str) -> str:
         return "activation"
     if word in IGNORED:
         return ""
-    words = (*order.split(), *KEYWORDS)
-    return word if word in words else foreign.argument(word, words) or "?"
+    places = order.split()
+    if word in (*places, *KEYWORDS):
+        return word
+    return foreign.argument(word, places) or foreign.argument(word, KEYWORDS) or "?"
 
 
 def _value(text: str) -> str | None:

@@ -31,7 +31,14 @@ STATEMENTS = frozenset(
 ITEMS = ("net", "block", "fn", "let", "default", "train", "use")
 """Words that begin a definition of a file."""
 
-FOREIGN = {"network": "net", "model": "net", "function": "fn", "import": "use", "include": "use", "const": "let"}
+FOREIGN = {
+    **dict.fromkeys(("network", "model", "graph", "architecture"), "net"),
+    **dict.fromkeys(("function", "func", "fun", "def"), "fn"),
+    **dict.fromkeys(("import", "include", "require"), "use"),
+    **dict.fromkeys(("const", "var", "val", "local", "set", "int", "float"), "let"),
+    **dict.fromkeys(("module", "macro", "sub"), "block"),
+    **dict.fromkeys(("training", "trainer", "fit"), "train"),
+}
 """What other languages call our definitions."""
 
 RESERVED = STATEMENTS | frozenset(
