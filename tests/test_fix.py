@@ -22,6 +22,8 @@ FIXED = {
     "one fix behind another": ("conv(3x3, 8, stride=2)", "conv 3x3 8 stride 2"),
     "another spelling of a name that means the same everywhere": ("ReLU; Dropout 0.5", "relu; dropout 0.5"),
     "an argument that is called differently elsewhere": ("conv 3x3 8 strides 2", "conv 3x3 8 stride 2"),
+    "two mistakes on one line": ("conv 3x3 8 stride=2 pad=1", "conv 3x3 8 stride 2 pad 1"),
+    "commas between keywords that are layers too": ("conv 3x3, 8, pad=1, stride=2", "conv 3x3 8 pad 1 stride 2"),
     "several at once": ("conv 3x3 8 strid 2; rleu; drpout 0.5", "conv 3x3 8 stride 2; relu; dropout 0.5"),
 }
 

@@ -15,7 +15,7 @@ from netdsl.diagnostics.call_problems import (
 from netdsl.diagnostics.problem import Edit
 from netdsl.diagnostics.syntax_problems import OtherNotation
 from netdsl.syntax.mistake import Found
-from netdsl.syntax.translate import sizes, statement
+from netdsl.syntax.translate import KEYWORDS, sizes, statement
 from netdsl.syntax.words import FOREIGN
 from netdsl.text import Span
 
@@ -44,7 +44,7 @@ def in_parentheses(mistake: Mistake) -> Found | None:
     if head.type != "NAME" or behind[0].text != "(" or behind[0].start != head.end:
         return None
     problem = parentheses_in_call(mistake.source, mistake.span(head), mistake.tokens, behind[0])
-    return Found(problem, absorbs=problem.translated)
+    return Found(problem, absorbs=bool(problem.statement))
 
 
 def parentheses_in_call(source: Source, head: Span, tokens: list[Token], opening: Token) -> ParenthesesInCall:
@@ -154,7 +154,9 @@ def _before_layer(tokens: list[Token], sign: Token) -> bool:
     from netdsl.diagnostics.foreign import is_layer
 
     following = tokens[sign.index + 1 : sign.index + 2]
-    return sign.text == "," and bool(following) and "NAME" in following[0].choices and is_layer(following[0].text)
+    if sign.text != "," or not following or following[0].text in KEYWORDS:
+        return False
+    return "NAME" in following[0].choices and is_layer(following[0].text)
 
 
 def _side_by_side(mistake: Mistake) -> str:
@@ -247,10 +249,15 @@ def in_python(mistake: Mistake) -> Found | None:
         called, at = _dotted(tokens, at + 1)
     if not called or at >= len(tokens) or tokens[at].text != "(" or tokens[at].start != tokens[at - 1].end:
         return None
+    whole = arguments(mistake.source, tokens, tokens[at])
+    if called.endswith(".add"):  # model.add(Dense(10))
+        inner, behind_inner = _dotted(tokens, at + 1)
+        if inner and tokens[behind_inner].text == "(":
+            called, at = inner, behind_inner
     group = arguments(mistake.source, tokens, tokens[at])
-    if group is None:
+    if group is None or whole is None:
         return None
-    given, closing = group
+    given, closing = group[0], whole[1]
     end, passed = closing.end, ""
     behind = tokens[closing.index + 1] if closing.index + 1 < len(tokens) else None
     if behind is not None and behind.text == "(" and behind.start == end:
@@ -259,11 +266,11 @@ def in_python(mistake: Mistake) -> Found | None:
             return None
         passed, end = value[0][0][1], value[1].end
     is_passed = passed or (assigned and given[:1] == [("", name)])
-    if called in FUNCTIONS or ("." not in called and not is_passed):
+    if called in FUNCTIONS or ("." not in name and "." not in called and not is_passed):
         return None
     span = Span(mistake.source, tokens[mistake.head].start, end)
     problem = _python_call(span, called, given, name if assigned else "", passed)
-    return Found(problem, absorbs=bool(problem.statement))
+    return Found(problem, absorbs=True)
 
 
 def chosen(mistake: Mistake) -> Found | None:
@@ -301,9 +308,8 @@ def _python_call(span: Span, called: str, given: Given, name: str, passed: str) 
         written = statement(called, given, label=label)
         return PythonCall(span=span, name=called, ours=ours, statement=written or "")
     if written and label and label not in (passed, span.text.partition("(")[2].partition(",")[0].strip(" )")):
-        written = None if ";" in written else f"{label}: {written}"
-        if written and passed:
-            written = f"from {passed}; {written}"
+        written = written if ";" in written else f"{label}: {written}"
+        written = f"from {passed}; {written}" if passed else written
     return PythonCall(span=span, name=called, ours=ours, statement=written or "")
 
 

@@ -118,7 +118,15 @@ def other_notation(mistake: Mistake) -> Found | None:
 
 
 def _else_if(mistake: Mistake) -> OtherNotation | None:
+    """`elif c { relu }` and `else: relu`."""
     span = mistake.span(mistake.token)
+    following = mistake.tokens[mistake.index + 1 : mistake.index + 2]
+    if span.text == "else" and following and following[0].text == ":":
+        text = mistake.source.text
+        end = min(i for i in (*(text.find(c, span.end) for c in "\n;}"), len(text)) if i >= 0)
+        body = text[following[0].end : end].strip()
+        edits = (Edit(Span(mistake.source, span.end, end), f" {{ {body} }}"),) if body and "{" not in body else ()
+        return OtherNotation(span=mistake.span(following[0]), instead="a body stands in braces, `{ … }`", edits=edits)
     if span.text not in ("elif", "elseif", "elsif"):
         return None
     return OtherNotation(span=span, instead="write `else if`", edits=(Edit(span, "else if"),))
@@ -160,14 +168,15 @@ def _body(mistake: Mistake) -> OtherNotation | None:
 
 
 def _operands(mistake: Mistake) -> OtherNotation | None:
-    """`add(a, b)`, `concat [a, b]`, `concat a, b`, `add { } + { }`, `max 0`."""
+    """`add(a, b)`, `concat [a, b]`, `concat a, b`, `add { } + { }`, `mul 2`."""
     head, token = _merge(mistake), mistake.token
     if head is None:
         return None
-    if head.text == "max" and mistake.index == head.index + 1 and token.type == "NUMBER":
-        whole = Span(mistake.source, head.start, token.end)
-        edit = Edit(whole, f"reduce max {token.text}")
-        return OtherNotation(span=mistake.span(token), instead="`reduce max` takes an axis", edits=(edit,))
+    if mistake.index == head.index + 1 and token.type == "NUMBER":
+        with_number = {"max": "reduce max {}", "add": "shift {}", "mul": "scale {}", "div": "scale 1/{}"}
+        written = with_number.get(head.text, "").format(token.text)
+        edits = (Edit(Span(mistake.source, head.start, token.end), written),) if written else ()
+        return OtherNotation(span=mistake.span(token), instead=f"`{head.text}` takes labels and branches", edits=edits)
     if token.text not in ("(", "[", ",", "+"):
         return None
     end = mistake.end_of(head)
@@ -198,8 +207,11 @@ def _merge(mistake: Mistake) -> Token | None:
 
 
 def _argument_behind_colon(mistake: Mistake) -> OtherNotation | None:
-    """`dense: 10`, `input: 1x28x28`, `net a(classes: 10)`."""
+    """`dense: 10`, `input: 1x28x28`, `net a(classes: 10)`, `concat axis=1`."""
     token, last = mistake.token, mistake.tokens[mistake.index - 1]
+    if token.text == "=" and last.text == "axis":
+        edit = Edit(Span(mistake.source, last.end, token.end), " ")
+        return OtherNotation(span=mistake.span(token), instead="write the axis without `=`", edits=(edit,))
     if token.text == ":" and "EQUAL" in mistake.accepted():
         edit = Edit(Span(mistake.source, last.end, token.end), " =")
         return OtherNotation(span=mistake.span(token), instead="write `=`", edits=(edit,))

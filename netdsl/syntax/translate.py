@@ -48,6 +48,7 @@ PYTORCH = {
     "elu": "alpha -",
     "prelu": "shared",
     "pixel_shuffle": "factor",
+    "upsample": "? factor how",
     "softmax": "-",
     "log_softmax": "-",
     "flatten": "- -",
@@ -110,6 +111,8 @@ def statement(called: str, given: Given, *, choice: bool = False, label: str = "
     `called` is the name with its dots, `label` what an input is called. Activations become statements of their own.
     """
     last = called.rpartition(".")[2]
+    if last == "Activation" and len(given) == 1:
+        return (_activation(given[0][1].strip("\"'")) or "").removeprefix("; ") or None
     name = _choice(last) if choice else foreign.called(last, foreign.OURS)
     if name is None or (foreign.instead(last) is not None and not choice):
         return None
@@ -245,7 +248,7 @@ def _value(text: str) -> str | None:
         return quoted[1].lower()
     if re.fullmatch(r"-\d[\w.]*", text):
         return f"({text})"
-    return text if re.fullmatch(r"[\w.]+|\([^()]*\)|\[[^\[\]]*\]", text) else None
+    return text if re.fullmatch(r"[\w.]+|[\d.]+e[+-]\d+|\([^()]*\)|\[[^\[\]]*\]", text) else None
 
 
 def _activation(word: str) -> str | None:
