@@ -16,6 +16,7 @@ from netdsl.diagnostics.syntax_problems import (
 )
 from netdsl.syntax.mistake import Found
 from netdsl.syntax.translate import sizes
+from netdsl.syntax.words import NO_VALUE
 from netdsl.text import Span
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 PATH = re.compile(r"[ \t]*(?:[A-Za-z_][\w, \t]*?[ \t]from[ \t]+)?(?P<path>[\w.~/\\\\-]+|'[^'\n]*')[ \t]*(?=[;\n#]|\Z)")
 DATA = re.compile(r"[ \t]*\w+[ \t]+(?P<path>[\w.~-]*[/.~][\w.~/-]*)(?![\w\"])")
-NO_VALUE = ("let", "default", "input", "output", "expect", "about")
-"""Statements without a value that could have a label."""
-
 MERGES = ("concat", "add", "sub", "mul", "div", "max", "min")
 """Statements with operands."""
 

@@ -12,8 +12,6 @@ from netdsl.diagnostics.syntax_problems import StatementOutside
 from netdsl.syntax import ast
 from netdsl.syntax.build import Builder
 from netdsl.syntax.mistake import Mistake
-from netdsl.syntax.mistakes import explain
-from netdsl.syntax.notation import other_language
 from netdsl.syntax.scan import MOST_PROBLEMS, Scan
 from netdsl.syntax.table import load
 from netdsl.syntax.tokens import SEPARATOR, Token
@@ -31,16 +29,29 @@ def parse(source: Source, report: Report) -> ast.File:
     except Rejected as rejected:
         report.add(rejected.problem)
         return ast.File(source, (), True)
-    if foreign := other_language(source):
-        report.add(foreign)
-        return ast.File(source, (), True)
     for problem in scan.problems[:MOST_PROBLEMS]:
         report.add(problem)
     if scan.too_deep:
         return ast.File(source, (), True)
     parser = _Parser(scan, report)
-    items, sound = Builder(scan, report).build(parser.run())
+    tree = parser.run()
+    if (parser.broken or scan.problems) and _is_foreign(source, report):
+        return ast.File(source, (), True)
+    items, sound = Builder(scan, report).build(tree)
     return ast.File(source, items, parser.broken or bool(scan.problems) or not sound)
+
+
+def _is_foreign(source: Source, report: Report) -> bool:
+    """Whether a text is in another language; then that is all that is reported of it."""
+    from netdsl.syntax.notation import other_language
+
+    foreign = other_language(source)
+    if foreign is None:
+        return False
+    for problem in [problem for problem in report if problem.span.source is source]:
+        report.discard(problem)
+    report.add(foreign)
+    return True
 
 
 class _Parser:
@@ -120,6 +131,8 @@ class _Parser:
         if self.mistakes < MOST_PROBLEMS and index != self.last_error:
             self.mistakes += 1
             level = self.table[self.state.state_stack[height - 1]]
+            from netdsl.syntax.mistakes import explain
+
             found = explain(Mistake(self.source, self.tokens, start, index, level, self.cursor))
             run_on = isinstance(found.problem, StatementOutside) and start == self.outside
             if isinstance(found.problem, StatementOutside):

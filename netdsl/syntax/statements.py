@@ -8,11 +8,10 @@ from typing import Any
 from netdsl.diagnostics.call_problems import MinusInCall
 from netdsl.diagnostics.syntax_problems import LabelledStatement, UnexpectedToken
 from netdsl.syntax import ast
-from netdsl.syntax.call_mistakes import parentheses_in_call
 from netdsl.syntax.context import Context
 from netdsl.syntax.expressions import Hole, exprs
-from netdsl.syntax.notation import NO_VALUE
 from netdsl.syntax.tokens import Token
+from netdsl.syntax.words import NO_VALUE
 from netdsl.text import Span
 
 
@@ -121,6 +120,7 @@ class Statements(Context):
             self.complain(UnexpectedToken(span=self.span(opening), found="`[`", expected=("a space before it",)))
         elif opening and opening.text == "(":
             from netdsl.diagnostics.foreign import layer_helps
+            from netdsl.syntax.call_mistakes import parentheses_in_call
 
             problem = parentheses_in_call(self.source, self.span(head), self.scan.tokens, opening)
             self.complain(problem)

@@ -49,9 +49,9 @@ PYTORCH = {
     "prelu": "shared",
     "pixel_shuffle": "factor",
     "upsample": "? factor how",
-    "softmax": "-",
-    "log_softmax": "-",
-    "flatten": "- -",
+    "softmax": "dim",
+    "log_softmax": "dim",
+    "flatten": "start_dim end_dim",
     "adam": "- lr",
     "adamw": "- lr",
     "sgd": "- lr momentum",
@@ -88,13 +88,22 @@ INITIALISERS = {
     "kaiming_uniform": "he_uniform",
 }
 IGNORED = foreign.words(
-    """
-    in_channels in_features num_features num_channels input_shape input_dim inplace dim axis device dtype
-    data_format return_indices track_running_stats normalized_shape start_dim end_dim from_logits training
-    trainable
-    """
+    "in_channels in_features num_features num_channels input_shape input_dim inplace device data_format from_logits"
 )
 """Keywords whose meaning is ours without them."""
+
+DEFAULTS = {
+    "dim": "1",
+    "axis": "-1",
+    "start_dim": "1",
+    "end_dim": "-1",
+    "return_indices": "False",
+    "track_running_stats": "True",
+    "trainable": "True",
+    "padding_mode": "zeros",
+    "dtype": "float32",
+}
+"""Keywords whose meaning is ours with this value; others have no translation."""
 
 KEYWORDS = foreign.words(
     """
@@ -120,6 +129,10 @@ def statement(called: str, given: Given, *, choice: bool = False, label: str = "
         shape = sizes(next((value for keyword, value in given if keyword in ("", "shape")), ""))
         return f"input {label or 'image'} {shape}" if shape else None
     dialect = _dialect(called, given)
+    if called == last and not given and name in ("leaky_relu", "prelu"):
+        return None  # PyTorch and Keras have other defaults
+    if name == "layernorm" and dialect == "pytorch":
+        return None  # of the last axis, where the channels are the first
     if called.rpartition(".")[0] in ("F", "torch", "nn.functional") and not choice:
         given = given[1:] if name not in ("conv", "deconv", "dense", "bn") else [("", "?")]
         order = KERAS.get(name, "") if name not in ("avgpool", "maxpool") else PYTORCH[name]
@@ -204,7 +217,9 @@ def _arguments(order: str, given: Given) -> dict[str, str] | None:
             name, place = places[place], place + 1
         else:
             name = _keyword(keyword, order)
-        if name in ("-", ""):
+        if name in DEFAULTS and text.strip("\"'") != DEFAULTS[name]:
+            return None
+        if name in ("-", "") or name in DEFAULTS:
             continue
         drawn = INITIALISERS.get(text.strip("\"'")) if name in ("init", "bias_init") else None
         value = drawn or _value(text)
@@ -229,8 +244,8 @@ def _keyword(keyword: str, order: str) -> str:
     word = keyword.casefold()
     if word in ("activation", "act"):
         return "activation"
-    if word in IGNORED:
-        return ""
+    if word in IGNORED or word in DEFAULTS:
+        return word if word in DEFAULTS else ""
     places = order.split()
     if word in (*places, *KEYWORDS):
         return word
@@ -272,6 +287,8 @@ def _settle(name: str, dialect: str, found: dict[str, str]) -> bool:
         found.setdefault("eps", "1e-3")
         found["momentum"] = f"1 - {found['momentum']}" if "momentum" in found else "0.01"
         found["momentum"] = f"({found['momentum']})" if " " in found["momentum"] else found["momentum"]
+    if dialect == "keras" and name in ("layernorm", "groupnorm"):
+        found.setdefault("eps", "1e-3")
     if dialect == "keras" and name == "leaky_relu":
         found.setdefault("slope", "0.3")
     if dialect == "pytorch" and name == "instancenorm":

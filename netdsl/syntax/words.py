@@ -41,6 +41,9 @@ FOREIGN = {
 }
 """What other languages call our definitions."""
 
+NO_VALUE = ("let", "default", "input", "output", "expect", "about")
+"""Statements without a value that could have a label."""
+
 RESERVED = STATEMENTS | frozenset(
     ("net", "block", "fn", "train", "use", "else", "project", "as", "in", "and", "or", "not", "match", "on", "off")
 )
