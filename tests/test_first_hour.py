@@ -113,6 +113,7 @@ STATEMENTS = {
     "concat { relu }, { tanh }": "concat { relu } { tanh }",
     "add { relu } + { tanh }": "add { relu } { tanh }",
     "concat { relu }\n    for k in [3, 5] { conv k 8 }": "concat { relu } for k in [3, 5] { conv k 8 }",
+    "concat { relu } # both\n    for k in [3, 5] { conv k 8 }": None,
     "y: relu\n  add x\n    y": "y: relu\n  add x y",
     "repeat 2 { c: conv 3x3 4 }": "repeat 2 as i { c{i}: conv 3x3 4 }",
     "repeat 2 as j { c: conv 3x3 4 }": "repeat 2 as j { c{j}: conv 3x3 4 }",

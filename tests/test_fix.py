@@ -61,6 +61,7 @@ UNTOUCHED = {
     "a projection is a choice": "skip { conv 3x3 8 }",
     "an expectation is the user's": "conv 3x3 8; expect 8x9x9",
     "nothing near": "frobnicate 3",
+    "a comment among arguments": "conv(3x3, # kernel\n    8)",
     "an initialiser without its number": "conv 3x3 8 init normal",
     "a map of the last axis alone": "linear 32",
     "a size in place of a factor": "resize 32x32",

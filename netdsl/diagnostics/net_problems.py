@@ -276,5 +276,6 @@ class OperandOnNextLine(Problem):
 
     def helps(self) -> Iterable[Help]:
         gap = Span(self.span.source, self.end, self.span.start)
-        yield Help("as an operand, begin it on the line before", Edit(gap, " "))
+        edits = () if gap.text.strip() else (Edit(gap, " "),)  # no comment is lost
+        yield Help("as an operand, begin it on the line before", *edits)
         yield Help("as a statement, indent it like the merge")

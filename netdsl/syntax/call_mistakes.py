@@ -63,7 +63,7 @@ def parentheses_in_call(source: Source, head: Span, tokens: list[Token], opening
         name=head.text,
         statement=meant or side_by_side,
         translated=meant not in (None, side_by_side),
-        certain=certain and meant in (None, side_by_side),
+        certain=certain and meant in (None, side_by_side) and "#" not in source.text[head.start : closing.end],
     )
 
 
@@ -132,13 +132,24 @@ def punctuation(mistake: Mistake) -> Found | None:
         "others": alike[1:],
         "whole": whole,
         "statement": meant,
-        "edits": tuple(_removed(mistake, each) for each in signs),
+        "edits": _apart([_removed(mistake, each) for each in signs]),
         "certain": certain,
     }
     going_on = {"harmless": certain and not meant, "absorbs": bool(meant)}
     if token.text == ",":
         return Found(CommaInCall(**data), **going_on)
     return Found(EqualsInCall(name=mistake.span(last), **data), **going_on)
+
+
+def _apart(edits: list[Edit]) -> tuple[Edit, ...]:
+    """Return the edits without those that touch the one before, as of two signs in a row."""
+    found: list[Edit] = []
+    for edit in edits:
+        if not found or found[-1].span.end <= edit.span.start:
+            found.append(edit)
+        else:
+            found[-1] = Edit(found[-1].span.to(edit.span), " ")
+    return tuple(found)
 
 
 def _removed(mistake: Mistake, sign: Token) -> Edit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -74,7 +75,7 @@ class Statements(Context):
         gap = source.text[before.span.end : start]
         line = source.line_starts[source.position(before.span.start)[0] - 1]
         indent = len(source.text[line:]) - len(source.text[line:].lstrip(" \t"))
-        if not isinstance(merge, ast.Merge) or gap.count("\n") != 1 or gap.strip():
+        if not isinstance(merge, ast.Merge) or not re.fullmatch(r"[ \t]*(#[^\n]*)?\n[ \t]*", gap):
             return
         if source.position(start)[1] - 1 > indent:
             from netdsl.diagnostics.net_problems import OperandOnNextLine
