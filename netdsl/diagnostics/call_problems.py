@@ -199,9 +199,19 @@ class AssignmentInBody(Problem):
         if self.result:
             yield Help(f"write `{self.name.text}: …`", *self.result, safe=len(self.result) == 1 and self._is_plain)
             return
+        yield from self._call()
         yield Help(f"write `let {self.name.text} = …`", Edit(before(self.name), "let "), safe=self.certain)
         for edit in self.sum:
             yield Help(f"for values of layers, write `{self.name.text}{edit.text}`", edit)
+
+    def _call(self) -> Iterable[Help]:
+        """Yield `dense 10` for `dense=10`."""
+        from netdsl.diagnostics.foreign import is_layer
+
+        if is_layer(self.name.text):
+            gap = Span(self.span.source, self.name.end, self.span.end)
+            blank = "" if self.span.source.text[self.span.end : self.span.end + 1] == " " else " "
+            yield Help(f"to apply `{self.name.text}`, write its arguments without `=`", Edit(gap, blank))
 
     @property
     def _is_plain(self) -> bool:

@@ -207,7 +207,7 @@ _ARGUMENTS = {
     "vocabulary": "num_embeddings input_dim vocab vocab_size",
     "size": "local_size depth_radius embedding_dim output_dim",
     "k": "bias",
-    "factor": "scale_factor size upscale_factor blocksize block_size",
+    "factor": "scale_factor upscale_factor blocksize block_size",
     "how": "mode interpolation",
     "axis": "dim",
     "start": "begin starts",
@@ -244,6 +244,7 @@ _NEEDLESS = {
     "kernel_regularizer weight_decay regularizer": "the weight decay is the optimizer's, in `train`",
     "keep_prob": "`p` is the probability of being dropped: write 1 - keep_prob",
     "padding_mode": "the padding is zeros: leave it out",
+    "size": "`upsample` takes a factor, not a size",
     "betas": "write `beta1` and `beta2`",
     "amsgrad maximize foreach": "leave it out",
 }

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.name_problems import UnknownName
+from netdsl.diagnostics.problem import Edit
+from netdsl.diagnostics.syntax_problems import OtherNotation
 from netdsl.elaborate.arithmetic import binary, compare, index, negate, show, truth
 from netdsl.elaborate.context import POISON, Context, Label, LayerValue, Poisoned
 from netdsl.elaborate.functions import FUNCTIONS
@@ -142,6 +144,9 @@ def _apply(expr: ast.Apply, context: Context) -> Any:
         return _init(name, arguments, expr, context)
     if context.module.lost(name):
         raise Poisoned
+    if name in WORDS and not arguments:
+        edits = (Edit(expr.span, name),)
+        context.reject(OtherNotation, expr.span, instead=f"write `{name}` without parentheses", edits=edits)
     found = lookup(name, context)
     if found is POISON:
         raise Poisoned

@@ -15,7 +15,7 @@ from netdsl.diagnostics.call_problems import (
 from netdsl.diagnostics.problem import Edit
 from netdsl.diagnostics.syntax_problems import OtherNotation
 from netdsl.syntax.mistake import Found
-from netdsl.syntax.translate import KEYWORDS, sizes, statement
+from netdsl.syntax.translate import KEYWORDS, PLACES, sizes, statement
 from netdsl.syntax.words import FOREIGN
 from netdsl.text import Span
 
@@ -127,6 +127,8 @@ def punctuation(mistake: Mistake) -> Found | None:
     whole = Span(mistake.source, head.start, end.end)
     meant = _side_by_side(mistake) if "SKIP" in mistake.level else ""
     certain = not any(_joins_numbers(mistake.tokens, each) or _before_layer(mistake.tokens, each) for each in signs)
+    if head.text == "bn" and any(each.text == "momentum" for each in mistake.tokens[head.index : end.index]):
+        certain = False  # Keras' is 1 minus ours
     data: dict[str, Any] = {
         "span": mistake.span(token),
         "others": alike[1:],
@@ -193,14 +195,15 @@ def _side_by_side(mistake: Mistake) -> str:
         if first.text != ",":
             given.append((keyword, mistake.source.text[first.start : last.end]))
     words = [keyword for keyword, _ in given if keyword]
-    others = any(word in foreign.ARGUMENTS or word in foreign.NEEDLESS for word in words)
+    named = {*foreign.ARGUMENTS, *foreign.NEEDLESS, *PLACES.get(head.text, ())}
+    others = any(word in named for word in words)
     quoted = any(text[:1] in ("'", '"', "(") for _, text in given)
     return (statement(head.text, given) or "") if others or quoted else ""
 
 
 def _assigned(mistake: Mistake) -> Found:
     """Explain `n = 2`, `fc = dense 10`, `x = Input(shape=(1, 28, 28))` and `a: b: relu`."""
-    from netdsl.diagnostics.foreign import called
+    from netdsl.diagnostics.foreign import called, is_layer
 
     token, last = mistake.token, mistake.tokens[mistake.index - 1]
     if token.text == ":":
@@ -217,7 +220,11 @@ def _assigned(mistake: Mistake) -> Found:
     result = _label(mistake, gap)
     bare = bool(value) and "NAME" in value[0].choices and (len(value) == 1 or value[1].text not in ("(", *OPERATORS))
     problem = AssignmentInBody(
-        span=mistake.span(token), name=mistake.span(last), result=result, sum=_sum(mistake, gap), certain=not bare
+        span=mistake.span(token),
+        name=mistake.span(last),
+        result=result,
+        sum=_sum(mistake, gap),
+        certain=not bare and not is_layer(last.text),
     )
     return Found(problem)
 

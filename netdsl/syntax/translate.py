@@ -131,6 +131,8 @@ def statement(called: str, given: Given, *, choice: bool = False, label: str = "
     dialect = _dialect(called, given)
     if called == last and not given and name in ("leaky_relu", "prelu"):
         return None  # PyTorch and Keras have other defaults
+    if name == "upsample" and dialect == "keras":
+        given = [("scale_factor" if keyword == "size" else keyword, value) for keyword, value in given]
     if name == "layernorm" and dialect == "pytorch":
         return None  # of the last axis, where the channels are the first
     if called.rpartition(".")[0] in ("F", "torch", "nn.functional") and not choice:
