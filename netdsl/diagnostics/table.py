@@ -29,6 +29,7 @@ MODULES = [
     "export",
     "files",
     "frontend",
+    "ir.names",
     "passes.half",
     "providers",
     "quantize",
