@@ -151,7 +151,7 @@ class TooMany(Problem):
             text = f"{self.keyword} {self.span.text}"
             yield Help(f"write `{text}`", Edit(self.span, text))
         elif not self.limit and not self.layers and not self.after and self.given == 1:
-            yield Help(f"`{self.callee}` takes no value: leave it out", Edit(self._blank, ""))
+            yield Help(f"`{self.callee}` takes no positional value: leave it out", Edit(self._blank, ""))
         if self.layers and self.layers[0][0] == self.span:
             edits = [Edit(gap_before(span).to(span), f"; {name}") for span, name in self.layers]
             yield Help("separate statements with `;`", *edits)
