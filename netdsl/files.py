@@ -87,6 +87,16 @@ def open_file(path: str) -> BinaryIO:
     return file
 
 
+def beneath(folder: str, path: str) -> str | None:
+    """Return a path relative to a folder, all links resolved, where it then lies in that folder; None elsewhere."""
+    root = os.path.realpath(folder)
+    try:
+        found = os.path.realpath(os.path.join(folder, path))
+        return found if found != root and os.path.commonpath((root, found)) == root else None
+    except ValueError:  # a NUL, or another drive
+        return None
+
+
 def mistaken(head: bytes) -> str | None:
     """What a file really is whose first bytes (64 are enough) give it away as none of ours, else nothing."""
     text = head.lstrip().lower()

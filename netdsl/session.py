@@ -11,6 +11,7 @@ from netdsl.diagnostics.terminal import escape
 from netdsl.diagnostics.user_error import UserError
 from netdsl.files import mistaken, open_file
 from netdsl.providers import NoProvider, choose
+from netdsl.weights.external import check_locations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -156,6 +157,7 @@ class Session:
         self.provider, long, settings, devices = choose(provider)
         if isinstance(model, str):
             _check_head(model)
+            check_locations(model)
         options = _options(threads, in_order and long == CPU)
         if long != CPU:
             options.add_session_config_entry(RECORD, "1")

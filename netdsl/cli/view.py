@@ -59,12 +59,14 @@ def _check_model(options: argparse.Namespace) -> None:
     """Whether a compiled model is there, and is not asked to change. Raises UserError."""
     from netdsl.cli.run import NotForAModel, _check_options
     from netdsl.files import MissingFile
+    from netdsl.weights.external import check_locations
 
     _check_options(options)
     if options.functions:
         raise NotForAModel(f"{escape(options.file)} is a compiled model, and takes no --functions")
     if not os.path.isfile(options.file):
         raise MissingFile(f"there is no file {escape(options.file)}")
+    check_locations(options.file)
 
 
 @contextmanager

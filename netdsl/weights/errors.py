@@ -19,13 +19,33 @@ class WeightsDoNotFit(UserError, code="E0702"):
 
 
 class WrongWeightType(UserError, code="E0703"):
-    """Weights are floating-point: float16, bfloat16 and float64 are converted to float32, integers are not."""
+    """Weights are floating-point: float16, bfloat16 and float64 are converted to float32. Integers are not, and neither
+    are floats of 8 bits or fewer, whose values mean nothing without the scale that their program keeps for them."""
 
 
 class BadWeightValues(UserError, code="E0704"):
     """A weight is NaN or infinite, or a variance negative: the network would compute nothing of use."""
 
 
+class OrderUnknown(UserError, code="E0707"):
+    """The order of a Keras weight's rows or columns cannot be determined.
+
+    Keras holds a map with its channels last, and netdsl with its channels first, so that a dense layer that reads a
+    flattened map, or whose result becomes one, has its weights in another order. netdsl follows the values through the
+    net and through the model's configuration, and refuses where these do not determine the order: behind a layer that
+    it does not know (`Lambda`), or where the net mixes flattened maps in a way that Keras's weights cannot follow.
+    """
+
+
 class BadRename(UserError, code="E0706", exit_code=USAGE_IS_WRONG):
     """A rule for names of weights that cannot be read, or that changes no name: a pattern is a regular expression, and
     `$1` in what replaces it is what the pattern's first group found."""
+
+
+class OutsideModelFolder(UserError, code="E0708"):
+    """An ONNX model names a file of data outside its folder.
+
+    Data stand in the model's folder or in one below it, after all links are resolved; absolute paths, `..` and links
+    that lead elsewhere are refused, since such a model could make any file of this machine its weights. The folder is
+    that of the path by which the model is opened.
+    """

@@ -15,6 +15,7 @@ import numpy as np
 from netdsl.diagnostics.terminal import escape
 from netdsl.files import open_file
 from netdsl.weights.errors import BadWeightFile
+from netdsl.weights.external import data_file
 from netdsl.weights.file import Entry, WeightFile
 
 if TYPE_CHECKING:
@@ -164,14 +165,12 @@ class OnnxWeights(WeightFile):
         return found
 
     def _place(self, tensor: _Tensor, external: dict[str, str]) -> None:
-        """Where a tensor lies in the file of data, which must be in the model's folder."""
+        """Note where a tensor lies in the file of data."""
         name = external.get("location", "")
         numbers = [external.get(key, "0") for key in ("offset", "length")]
-        if not name or os.path.basename(name) != name or name in (".", "..") or "\\" in name:
-            raise self._bad(f"its data should be in {name or 'a file without a name'}, which is not beside it")
         if not all(number.isdecimal() and len(number) < 20 for number in numbers):
             raise self._bad(f"the place of `{tensor.name}` in {name} is no number")
-        tensor.file = os.path.join(os.path.dirname(self.path), name)
+        tensor.file = data_file(self.path, name)
         tensor.start, tensor.length = map(int, numbers)
 
     def _check(self, tensor: _Tensor) -> None:

@@ -1,0 +1,101 @@
+"""Where an ONNX model keeps numbers outside its file, and that this is within the model's folder.
+
+Source: onnx.proto, `TensorProto.external_data`; docs/ExternalData.md of onnx. The folder is that of the path by which
+the model is opened, as in onnx and onnxruntime.
+"""
+
+from __future__ import annotations
+
+import os
+from mmap import ACCESS_READ, mmap
+from typing import TYPE_CHECKING
+
+from netdsl.diagnostics.terminal import escape
+from netdsl.files import beneath, open_file
+from netdsl.weights.errors import OutsideModelFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IN_MEMORY = "*/_ORT_MEM_ADDR_/*"
+"""The location by which onnxruntime marks numbers at an address in its own memory."""
+
+MESSAGES = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {13: "entry"},
+}
+"""The fields on the way from a model to the entries of its tensors' external data, by their numbers in onnx.proto."""
+
+KEY, VALUE = 1, 2
+
+
+def data_file(model: str, location: str) -> str:
+    """Return the path of a file of data, links resolved. Raises OutsideModelFolder."""
+    path = beneath(os.path.dirname(model), location)
+    if path is None or os.path.isabs(location) or "\\" in location or location.startswith(IN_MEMORY):
+        raise OutsideModelFolder(
+            f"{escape(model)} keeps data in {escape(location) or 'a file without a name'}, which is not in its folder"
+        )
+    return path
+
+
+def check_locations(model: str) -> None:
+    """Check that an ONNX model keeps all its data within its folder. Raises OutsideModelFolder, or what is wrong with
+    the path. A damaged model passes as far as it can be read: onnxruntime refuses it."""
+    with open_file(model) as file:
+        size = os.fstat(file.fileno()).st_size
+        if not size:
+            return
+        with mmap(file.fileno(), size, access=ACCESS_READ) as data:
+            for location in dict.fromkeys(_locations(data)):
+                data_file(model, location)
+
+
+def _locations(data: mmap) -> Iterator[str]:
+    waiting = [("model", 0, len(data))]
+    while waiting:
+        message, at, end = waiting.pop()
+        if message == "entry":
+            pair = {number: data[begin:stop] for number, begin, stop in _fields(data, at, end)}
+            if pair.get(KEY) == b"location":
+                yield pair.get(VALUE, b"").decode("utf-8", "surrogateescape")
+            continue
+        inner = MESSAGES[message]
+        waiting += [(inner[number], begin, stop) for number, begin, stop in _fields(data, at, end) if number in inner]
+
+
+def _fields(data: mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """The fields of a message that have a length, as number, begin and end; up to the first that is damaged."""
+    while at < end:
+        tag, at = _varint(data, at, end)
+        kind = tag & 7
+        length = {1: 8, 5: 4}.get(kind, 0)
+        if kind == 0:
+            _, at = _varint(data, at, end)
+        elif kind == 2:
+            length, at = _varint(data, at, end)
+        elif not length:
+            return
+        if at + length > end:
+            return
+        if kind == 2:
+            yield tag >> 3, at, at + length
+        at += length
+
+
+def _varint(data: mmap, at: int, end: int) -> tuple[int, int]:
+    number = shift = 0
+    while at < end and shift < 64:
+        byte = data[at]
+        at += 1
+        number |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            return number, at
+    return 0, end + 1
