@@ -126,7 +126,12 @@ def test_what_is_left_out_is_neutral() -> None:
         ("pointwise_kernel", "separable_conv2d", (1, 1, 7, 2), (2, 7, 1, 1)),
         ("kernel", "dense", (7, 11), (11, 7)),
         ("embeddings", "embedding", (7, 11), (7, 11)),
-        ("alpha", "prelu", (1, 1, 7), (7,)),
+        ("alpha", "p_re_lu", (1, 1, 7), (7,)),
+        ("alpha", "p_re_lu", (1, 7), (7,)),
+        ("alpha", "p_re_lu", (7,), (7,)),
+        ("alpha", "p_re_lu", (1, 1, 1), (1,)),
+        ("alpha", "p_re_lu", (7, 1, 1), (7, 1, 1)),
+        ("alpha", "p_re_lu", (1, 7, 1), (1, 7, 1)),
         ("gamma", "batch_normalization", (7,), (7,)),
     ],
 )
@@ -147,13 +152,17 @@ def test_layouts(word: str, kind: str, shape: tuple[int, ...], turned: tuple[int
     [
         ("dense", 2, {}, ["kernel", "bias"]),
         ("conv2d", 1, {}, ["kernel"]),
-        ("separable_conv2d", 3, {}, ["depthwise_kernel", "pointwise_kernel", "bias"]),
+        ("separable_conv2d", 3, {}, ["depthwise_kernel", "pointwise_kernel", "pointwise_bias"]),
         ("batch_normalization", 4, {}, ["gamma", "beta", "moving_mean", "moving_variance"]),
         ("batch_normalization", 2, {}, ["moving_mean", "moving_variance"]),
         ("batch_normalization", 3, {}, None),
         ("batch_normalization", 3, {"center": False}, ["gamma", "moving_mean", "moving_variance"]),
         ("layer_normalization", 1, {"scale": False}, ["beta"]),
         ("layer_normalization", 1, {}, None),
+        ("p_re_lu", 1, {}, ["alpha"]),
+        ("conv_lstm2d", 2, {}, ["vars.0", "vars.1"]),
+        ("conv1d_transpose", 2, {}, ["kernel", "bias"]),
+        ("depthwise_conv1d", 1, {}, ["kernel"]),
         ("lstm", 3, {}, ["vars.0", "vars.1", "vars.2"]),
         ("conv2d", 3, {}, ["vars.0", "vars.1", "vars.2"]),
     ],
@@ -164,7 +173,16 @@ def test_the_words_of_numbered_arrays(kind: str, count: int, about: dict[str, An
 
 @pytest.mark.parametrize(
     ("name", "snake"),
-    [("Conv2DTranspose", "conv2d_transpose"), ("ReLU", "re_lu"), ("BatchNormalization", "batch_normalization")],
+    [
+        ("Conv2DTranspose", "conv2d_transpose"),
+        ("ReLU", "re_lu"),
+        ("PReLU", "p_re_lu"),
+        ("LeakyReLU", "leaky_re_lu"),
+        ("ELU", "elu"),
+        ("GRU", "gru"),
+        ("DepthwiseConv1D", "depthwise_conv1d"),
+        ("BatchNormalization", "batch_normalization"),
+    ],
 )
 def test_groups_are_called_after_classes(name: str, snake: str) -> None:
     assert snake_case(name) == snake

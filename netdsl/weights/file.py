@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from netdsl.weights.keras import KerasModel
+
     Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -71,9 +73,9 @@ class WeightFile(ABC):
         return True
 
     @property
-    def flattens_last(self) -> bool:
-        """Whether its networks flatten maps with the channels last, as Keras does."""
-        return False
+    def keras(self) -> KerasModel | None:
+        """The Keras model whose element order the weights still have; None where they have ours."""
+        return None
 
     def stream(self, keys: Collection[str]) -> Iterator[tuple[str, Array]]:
         """These weights in this order, by name: each in one, or its elements in flat parts one after the other. A part

@@ -31,10 +31,11 @@ def fit(
     elif not needed.keys() <= fitted.entries.keys() and (path := beside(net.source.name)) is not None:
         fitted = renamed(fitted, read_rules(path))
     turns = None
-    if file.flattens_last:
-        from netdsl.weights.flattened import turns_of
+    if fitted.keras is not None:
+        from netdsl.weights.keras_order import turns_of
 
-        turns = turns_of(net)
+        origins = fitted.origins if isinstance(fitted, Fitted) else {key: key for key in fitted.entries}
+        turns = turns_of(net, fitted.keras, origins)
     if turns is not None or any_value:
         return Fitted(fitted, {key: key for key in fitted.entries}, turns=turns, any_value=any_value)
     return fitted

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
     from netdsl.weights.file import Array
+    from netdsl.weights.keras import KerasModel
 
     Turn = Callable[[Array], Array]
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 class Fitted(WeightFile):
     """The weights of `file`, `names` being what each is called now and what it is called there.
 
-    `turns` change the values of some, not their shapes; with them maps are flattened as we do. `any_value` lets NaN,
+    `turns` reorder the values of some, which then have our element order and no longer Keras's. `any_value` lets NaN,
     infinities and negative variances pass.
     """
 
@@ -57,8 +58,8 @@ class Fitted(WeightFile):
         return self._file.ordered
 
     @property
-    def flattens_last(self) -> bool:
-        return self._turns is None and self._file.flattens_last
+    def keras(self) -> KerasModel | None:
+        return self._file.keras if self._turns is None else None
 
     @property
     def origins(self) -> Mapping[str, str]:

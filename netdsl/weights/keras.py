@@ -16,10 +16,13 @@ from netdsl.diagnostics.terminal import escape
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import Entry, WeightFile
 from netdsl.weights.h5 import Arrays, BytesView
+from netdsl.weights.keras_graph import FIRST, Graph
 from netdsl.weights.keras_layout import layout
 from netdsl.weights.keras_parts import described, named, numbered
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from netdsl.weights.archive import ZipMembers
     from netdsl.weights.file import Array
     from netdsl.weights.keras_layout import Layout
@@ -32,6 +35,7 @@ PYTORCHS = {
     "kernel": "weight",
     "depthwise_kernel": "depthwise.weight",
     "pointwise_kernel": "pointwise.weight",
+    "pointwise_bias": "pointwise.bias",
     "gamma": "weight",
     "beta": "bias",
     "moving_mean": "running_mean",
@@ -42,10 +46,21 @@ PYTORCHS = {
 """PyTorch's word for each of Keras's."""
 
 
+class KerasModel:
+    """What a file tells about its model beside the weights: how its layers are wired, where it has a configuration,
+    and the layer of each weight."""
+
+    __slots__ = ("graph", "layers")
+
+    def __init__(self, graph: Graph | None, layers: Mapping[str, str]) -> None:
+        self.graph = graph
+        self.layers = layers
+
+
 class KerasWeights(WeightFile):
     """The weights of a model that Keras saved."""
 
-    __slots__ = ("_arrays", "_layouts", "_ordered", "_parts")
+    __slots__ = ("_arrays", "_graph", "_last", "_layouts", "_ordered", "_parts")
 
     def __init__(self, path: str, members: ZipMembers | None = None) -> None:
         self.path = path
@@ -56,7 +71,10 @@ class KerasWeights(WeightFile):
             size = members.members[MEMBER].file_size
             self._arrays = Arrays(path, lambda: BytesView(members.map(MEMBER, 0, size)))
             config = members.read("config.json", LONGEST_CONFIG) if "config.json" in members.members else b""
-        layers = described(self._model(config))
+        model = self._model(config)
+        layers = described(model)
+        self._graph = Graph(model) if layers else None
+        self._last = self._graph is None or self._graph.layouts != {FIRST}
         self.entries: dict[str, Entry] = {}
         self._parts: dict[str, Part] = {}
         self._layouts: dict[str, Layout] = {}
@@ -82,12 +100,12 @@ class KerasWeights(WeightFile):
             self.entries[key] = Entry("float32", part.shape)
             return
         found = self._arrays.datasets[part.place]
-        self._layouts[key] = layout(part.word, part.kind, found.shape)
+        self._layouts[key] = layout(part.word, part.kind, found.shape, last=self._last)
         self.entries[key] = Entry(found.dtype, self._layouts[key].shape)
 
     @property
-    def flattens_last(self) -> bool:
-        return True
+    def keras(self) -> KerasModel:
+        return KerasModel(self._graph, {key: part.layer for key, part in self._parts.items()})
 
     @property
     def ordered(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,8 +30,9 @@ class Layout:
         return (array if self.axes is None else array.transpose(self.axes)).reshape(self.shape)
 
 
-def layout(word: str, kind: str, shape: Shape) -> Layout:
-    """That of an array which Keras calls `word`, in a layer of a class such as `conv2d`."""
+def layout(word: str, kind: str, shape: Shape, *, last: bool = True) -> Layout:
+    """Return the layout of an array that Keras calls `word`, in a layer of a class such as `conv2d`, of a model whose
+    channels come `last` or first."""
     rank = len(shape)
     space = tuple(range(rank - 2))
     if rank > 2 and (word == "depthwise_kernel" or (word == "kernel" and kind.startswith("depthwise_conv"))):
@@ -39,13 +41,24 @@ def layout(word: str, kind: str, shape: Shape) -> Layout:
     if word in ("kernel", "pointwise_kernel") and rank >= 2:
         # [in, out] to [out, in], [H, W, in, out] to [out, in, H, W], and [H, W, out, in] of a deconvolution likewise
         return Layout((rank - 1, rank - 2, *space), (shape[-1], shape[-2], *shape[:-2]))
-    if word == "alpha" and set(shape[:-1]) == {1}:
-        return Layout(None, shape[-1:])
+    if word == "alpha" and set(shape[:-1] if last else shape[1:]) == {1}:
+        return Layout(None, shape[-1:] if last else shape[:1])
     return _as_is(shape)
 
 
 def _as_is(shape: Shape) -> Layout:
     return Layout(None, shape)
+
+
+SEPARABLE = ["depthwise_kernel", "pointwise_kernel"]
+
+WORDS = (
+    (r"(depthwise_)?conv\dd(_transpose)?|dense", ["kernel"], ["kernel", "bias"]),
+    (r"separable_conv\dd", SEPARABLE, [*SEPARABLE, "pointwise_bias"]),
+    (r"embedding", ["embeddings"]),
+    (r"p_re_lu", ["alpha"]),
+)
+"""Keras's words for the arrays of the layers whose class in snake case matches, by their number."""
 
 
 def words_of(kind: str, count: int, about: dict[str, Any]) -> list[str] | None:
@@ -57,10 +70,6 @@ def words_of(kind: str, count: int, about: dict[str, Any]) -> list[str] | None:
             return None
         told = [word for argument, (word, _) in NEUTRAL.items() if about.get(argument) is not False]
         known = [[*told, *moving], moving]
-    elif kind.startswith("separable_conv"):
-        known = [["depthwise_kernel", "pointwise_kernel", "bias"], ["depthwise_kernel", "pointwise_kernel"]]
-    elif kind == "dense" or kind.startswith(("conv", "depthwise_conv")):
-        known = [["kernel", "bias"], ["kernel"]]
     else:
-        known = [{"embedding": ["embeddings"], "prelu": ["alpha"]}.get(kind, [])]
+        known = next((words for pattern, *words in WORDS if re.fullmatch(pattern, kind)), [])
     return next((words for words in known if len(words) == count), [f"vars.{at}" for at in range(count)])

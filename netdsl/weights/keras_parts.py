@@ -7,6 +7,7 @@ their place in the layer), and keras/src/legacy/saving/legacy_h5_format.py (`con
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from netdsl.diagnostics.terminal import escape
@@ -14,7 +15,7 @@ from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.keras_layout import NEUTRAL, words_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from netdsl.weights.h5 import Arrays
 
@@ -58,25 +59,35 @@ def described(model: Any) -> list[Described]:
     waiting: list[tuple[Any, Described]] = [(model, Described("", "", "", {}))]
     while waiting:
         each, known = waiting.pop()
-        match each:
-            case {"config": {"layers": list(layers)}}:
-                waiting += reversed(list(_layers(layers, known)))
-            case _ if known.name:
-                found.append(known)
+        inner = list(_inside(each, known))
+        waiting += reversed(inner)
+        if known.name and not inner:
+            found.append(known)
     return found
 
 
-def _layers(layers: list[Any], around: Described) -> Iterator[tuple[Any, Described]]:
-    """The layers of one model: groups are called `conv2d`, `conv2d_1` and so on by class."""
+def _inside(model: Any, around: Described) -> Iterator[tuple[Any, Described]]:
+    """The layers of one model: groups are called `conv2d`, `conv2d_1` and so on by class. Or the layer that a wrapper
+    applies."""
     counts: dict[str, int] = {}
-    for layer in layers:
-        match layer:
-            case {"class_name": str(kind), "config": {"name": str(name)}}:
-                snake = snake_case(kind)
-                counts[snake] = counts.get(snake, -1) + 1
-                number = f"_{counts[snake]}" if counts[snake] else ""
-                place = f"{around.place}/layers/{snake}{number}".lstrip("/")
-                yield layer, Described(place, f"{around.name}.{name}".lstrip("."), snake, layer["config"])
+    for layer, name, kind, about in layers_of(model):
+        counts[kind] = counts.get(kind, -1) + 1
+        number = f"_{counts[kind]}" if counts[kind] else ""
+        place = f"{around.place}/layers/{kind}{number}".lstrip("/")
+        yield layer, Described(place, f"{around.name}.{name}".lstrip("."), kind, about)
+    match model:
+        case {"config": {"layer": {"class_name": str(kind), "config": {"name": str(name)} as about} as layer}}:
+            yield layer, Described(f"{around.place}/layer", f"{around.name}.{name}", snake_case(kind), about)
+
+
+def layers_of(model: Any) -> Iterator[tuple[dict[str, Any], str, str, dict[str, Any]]]:
+    """The layers that a model's configuration lists: each as it stands there, its name, class and arguments."""
+    match model:
+        case {"config": {"layers": list(layers)}} | {"config": list(layers)}:
+            for layer in layers:
+                match layer:
+                    case {"class_name": str(kind), "config": {"name": str(name)} as about}:
+                        yield layer, name, snake_case(kind), about
 
 
 def snake_case(name: str) -> str:
@@ -121,12 +132,33 @@ def named(arrays: Arrays, layers: list[Described]) -> Iterator[Part]:
         if listed is not None:
             places = sorted(places, key=lambda place: _at(listed, place.removeprefix(f"{group}/")))
         inner: dict[str, dict[str, str]] = {}
-        for place in places if name not in OTHERS else ():
-            path = [part for part in place.removeprefix(f"{group}/").split("/") if part != name]
-            layer = ".".join([name, *path[:-1]])
-            inner.setdefault(layer, {})[path[-1].partition(":")[0]] = place
+        paths = {place: place.removeprefix(f"{group}/").split("/") for place in places if name not in OTHERS}
+        alone = name in known and len({tuple(path[:-1]) for path in paths.values()}) == 1
+        for place, (*path, word) in paths.items():
+            words = inner.setdefault(name if alone else _owner(name, path, known), {})
+            if words.setdefault(word.partition(":")[0], place) != place:
+                raise arrays.bad(f"{place} has the name of another array")
         for layer, words in inner.items():
-            yield from _whole(arrays, known.get(layer, Described(group, layer, "", {})), words)
+            about = known.get(layer, Described(group, layer, "", {}))
+            if "depthwise_kernel" in words and "pointwise_kernel" in words and "bias" in words:
+                words["pointwise_bias"] = words.pop("bias")
+            yield from _whole(arrays, about, words)
+
+
+def _owner(group: str, path: list[str], known: Collection[str]) -> str:
+    """The layer of an array in a group. Its path begins with the models around it, of which Keras writes all or some:
+    `sequential/block/conv1` and `conv1` both are `block.conv1` in the group `block`."""
+
+    def shared(layer: str) -> int:
+        pairs = zip(reversed(layer.split(".")), reversed(path), strict=False)
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+    scores = {layer: shared(layer) for layer in known if f"{layer}.".startswith(f"{group}.")}
+    best = [layer for layer, score in scores.items() if score == max(scores.values()) > 0]
+    if len(best) == 1:
+        return best[0]
+    at = len(path) - path[::-1].index(group) if group in path else 0
+    return ".".join([group, *path[at:]])
 
 
 def _whole(arrays: Arrays, layer: Described, words: dict[str, str]) -> Iterator[Part]:
