@@ -47,7 +47,7 @@ def test_json(netdsl: Commands) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [*DATA.glob("keras*.keras"), *DATA.glob("*.h5"), *DATA.glob("*.pth"), MNIST / "lenet5.safetensors"]
+    "path", [*DATA.glob("keras*.keras"), *DATA.glob("*.h5"), *DATA.glob("torch*.pth"), MNIST / "lenet5.safetensors"]
 )
 def test_every_format_is_listed(netdsl: Commands, path: Path) -> None:
     if path.suffix in (".keras", ".h5"):
@@ -72,11 +72,16 @@ def test_files_that_are_none(netdsl: Commands, path: str, code: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "width"),
-    [("float32", 4), ("float64", 8), ("bfloat16", 2), ("int8", 1), ("bool", 1), ("float8_e4m3", 1), ("uint16", 2)],
+    ("dtype", "bits"),
+    [
+        *(("float32", 32), ("float64", 64), ("bfloat16", 16), ("int8", 8), ("bool", 8), ("uint16", 16)),
+        *(("float8_e4m3", 8), ("float6_e2m3", 6), ("float4_e2m1", 4), ("complex64", 64)),
+    ],
 )
-def test_the_width_of_an_element(dtype: str, width: int) -> None:
-    assert Entry(dtype, ()).width == width
+def test_the_size_of_a_tensor(dtype: str, bits: int) -> None:
+    assert Entry(dtype, (3, 8)).size == 3 * bits
+    assert Entry(dtype, ()).size == (bits + 7) // 8
+    assert Entry(dtype, (0, 5)).size == 0
 
 
 @pytest.mark.parametrize("size", [8, 400])

@@ -49,7 +49,7 @@ def _known(key: str, entry: Entry) -> dict[str, Any]:
         "dtype": entry.dtype,
         "shape": list(entry.shape),
         "numbers": numbers,
-        "bytes": numbers * entry.width,
+        "bytes": entry.size,
     }
 
 

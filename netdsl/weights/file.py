@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
@@ -25,11 +26,14 @@ LEGACY = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")
 """What `torch.save` began a file with before it wrote zip files: a number of ten bytes, pickled by some protocol."""
 
 
-FORMATS = "weights are .safetensors, .npz, .pth and .pt, .keras, .weights.h5, or an ONNX model's"
+EXPORTED = ("archive_format", "serialized_exported_program.json")
+"""Members of a `.pt2` file alone, of PyTorch from 2.6 on and before."""
+
+FORMATS = "weights are .safetensors or an index of several, .npz, .pth, .pt, .keras, .weights.h5, or an ONNX model's"
 
 
 class Entry:
-    """One weight as its file declares it; `dtype` is NumPy's name, or `bfloat16`, or an 8-bit float's own."""
+    """One weight as its file declares it; `dtype` is NumPy's name, or `bfloat16`, or a smaller float's own."""
 
     __slots__ = ("dtype", "shape")
 
@@ -38,10 +42,10 @@ class Entry:
         self.shape = shape
 
     @property
-    def width(self) -> int:
-        """Bytes of an element: what the type's name ends with, in bits; an 8-bit float's has more behind that."""
-        bits = re.search(r"\d+", self.dtype.removeprefix("b"))
-        return int(bits[0]) // 8 if bits and not self.dtype.startswith("float8") else 1
+    def size(self) -> int:
+        """Bytes in all: the first number in the type's name is the bits of an element."""
+        bits = re.search(r"\d+", self.dtype)
+        return -(-math.prod(self.shape) * (int(bits[0]) if bits else 8) // 8)
 
 
 class WeightFile(ABC):
@@ -88,10 +92,15 @@ class WeightFile(ABC):
         """One weight's values, with its shape, in a float type or as stored; bfloat16 comes as float32."""
 
 
-def open_weights(path: str) -> WeightFile:
-    """The file, its header checked whole: sizes against bytes, names for duplicates. First bytes tell the format."""
+def open_weights(path: str, *, shard: bool = False) -> WeightFile:
+    """The file, its header checked whole: sizes against bytes, names for duplicates. First bytes tell the format. A
+    `shard` is no index of others."""
     with open_file(path) as file:
         head = file.read(64)
+    if head.lstrip()[:1] == b"{" and b"\0" not in head[:8] and not shard:
+        from netdsl.weights.shards import ShardedWeights
+
+        return ShardedWeights(path)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _open_zip(path)
     if head[:1] == b"\x80" and LEGACY in head[:32]:
@@ -122,6 +131,8 @@ def _open_zip(path: str) -> WeightFile:
         from netdsl.weights.npz import NpzWeights
 
         return NpzWeights(path)
+    if any(name.split("/")[-1] in EXPORTED for name in members.members):
+        raise BadWeightFile(f"{escape(path)} is a program exported by `torch.export`, and not read", CONVERT)
     if "model.weights.h5" in members.members:
         from netdsl.weights.keras import KerasWeights
 

@@ -49,7 +49,7 @@ class LegacyTorchWeights(WeightFile):
             except Refused as error:
                 raise BadWeightFile(f"{escape(path)} is damaged: {escape(str(error))}") from None
         self._tensors = find(root, Tensor, path)
-        self.entries = {key: Entry(t.storage.dtype, t.shape) for key, t in self._tensors.items()}
+        self.entries = {key: Entry(t.dtype, t.shape) for key, t in self._tensors.items()}
 
     def _unpickled(self, head: mmap) -> tuple[object, list[Any], int]:
         """The checkpoint, the keys of its storages, and where the first storage begins."""

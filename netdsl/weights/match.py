@@ -93,7 +93,12 @@ def match(parameters: Mapping[str, Shape], file: WeightFile, *, optional: Collec
         )
     for key in parameters:
         if (kind := file.entries[key].dtype) not in FLOATS:
-            raise WrongWeightType(f"{escape(file.path)}: `{escape(key)}` is {kind}; weights are floating-point")
+            small = kind.startswith("float")
+            raise WrongWeightType(
+                f"{escape(file.path)}: `{escape(key)}` is {kind}; weights are floating-point"
+                + ", of 16 bits or more" * small,
+                *["convert it to float16 or float32, with the scale that belongs to it"] * small,
+            )
     return MatchedWeights(parameters.keys(), file)
 
 

@@ -6,7 +6,6 @@ length and so many bytes.
 
 from __future__ import annotations
 
-import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +39,12 @@ TYPES = {
     12: "uint32",
     13: "uint64",
     16: "bfloat16",
+    17: "float8_e4m3fn",
+    18: "float8_e4m3fnuz",
+    19: "float8_e5m2",
+    20: "float8_e5m2fnuz",
+    23: "float4_e2m1",
+    24: "float8_e8m0",
 }
 """NumPy's name of an element's type, by its number in TensorProto."""
 
@@ -182,13 +187,13 @@ class OnnxWeights(WeightFile):
             return
         if len(tensor.shape) > MOST_AXES or max(tensor.shape) >= 2**63:
             raise self._bad(f"`{name}` has a shape that is none")
-        width = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
-        if math.prod(tensor.shape) * width != max(tensor.length, 0):
+        entry = Entry(dtype, tuple(tensor.shape))
+        if entry.size != max(tensor.length, 0) and not dtype.startswith(("float8", "float4")):
             raise self._bad(f"`{name}` of shape {tensor.shape} has {tensor.length:,} bytes of {dtype}")
         if name in self._tensors:
             raise self._bad(f"`{name}` is there twice")
         self._tensors[name] = tensor
-        self.entries[name] = Entry(dtype, tuple(tensor.shape))
+        self.entries[name] = entry
 
     def read(self, key: str) -> Array:
         tensor, entry = self._tensors[key], self.entries[key]

@@ -18,7 +18,7 @@ from netdsl.weights.archive import PIECE, ZipMembers, strided
 from netdsl.weights.bystanders import BYSTANDERS
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import Entry, WeightFile
-from netdsl.weights.pickle_machine import Forbidden, Function, Refused
+from netdsl.weights.pickle_machine import Forbidden, Function, Inert, Refused
 from netdsl.weights.pickled import unpickle
 from netdsl.weights.state_dict import find
 
@@ -43,8 +43,15 @@ STORAGES = {
     "IntStorage": "int32",
     "LongStorage": "int64",
     "BoolStorage": "bool",
+    "storage.UntypedStorage": "uint8",
 }
 """NumPy's name of a storage's elements."""
+
+UNTYPED = (
+    *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn_x2"),
+    *("uint16", "uint32", "uint64"),
+)
+"""Types of PyTorch's whose storages are bytes."""
 
 
 class Storage:
@@ -63,12 +70,22 @@ class Storage:
         return 2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize
 
 
-class Tensor:
-    """A view of a storage; offset and strides in elements."""
+class Type(Inert):
+    """A type of PyTorch's by NumPy's name."""
 
-    __slots__ = ("offset", "shape", "storage", "strides")
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class Tensor:
+    """A view of a storage; offset and strides in elements. `dtype` is the storage's, unless that is of bytes."""
+
+    __slots__ = ("dtype", "offset", "shape", "storage", "strides")
 
     def __init__(self, storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> None:
+        self.dtype = storage.dtype
         self.storage = storage
         self.offset = offset
         self.shape = shape
@@ -111,6 +128,17 @@ def _tensor(storage: object, offset: object, shape: object, strides: object, *mo
     return tensor
 
 
+def _tensor_of_bytes(storage: object, offset: object, shape: object, strides: object, *more: object) -> Tensor:
+    """`torch._utils._rebuild_tensor_v3`: the storage is of bytes, and the type behind what is about gradients."""
+    kind = more[2] if len(more) > 2 else None
+    if not isinstance(storage, Storage) or not isinstance(kind, Type):
+        raise Refused("a tensor has no storage or type")
+    width = Entry(kind.name, (1,)).size
+    tensor = _tensor(Storage(kind.name, storage.key, storage.count // width), offset, shape, strides)
+    tensor.storage = storage
+    return tensor
+
+
 def _is_size(value: object) -> bool:
     return type(value) is int and 0 <= value < 2**63
 
@@ -142,10 +170,12 @@ NAMES: dict[str, object] = {
     "collections.OrderedDict": Function(_ordered),
     "torch._utils._rebuild_tensor_v2": Function(_tensor),
     "torch._utils._rebuild_tensor": Function(_tensor),
+    "torch._utils._rebuild_tensor_v3": Function(_tensor_of_bytes),
     "torch._utils._rebuild_parameter": Function(_parameter),
     "torch._utils._rebuild_parameter_with_state": Function(_parameter),
     "torch.Size": Function(_size),
     **{f"torch.{name}": dtype for name, dtype in STORAGES.items()},
+    **{f"torch.{name}": Type(name) for name in UNTYPED},
 }
 """All that a pickle may ask for: tensors, containers, and what is beside them and not used."""
 
@@ -163,7 +193,7 @@ class TorchWeights(WeightFile):
         self._tensors = find(self._load(), Tensor, path)
         for tensor in self._tensors.values():
             self._check_storage(tensor.storage)
-        self.entries = {key: Entry(t.storage.dtype, t.shape) for key, t in self._tensors.items()}
+        self.entries = {key: Entry(t.dtype, t.shape) for key, t in self._tensors.items()}
 
     def _find_root(self) -> str:
         """The folder in the archive."""

@@ -26,23 +26,30 @@ LONGEST_HEADER = 25_000_000
 MOST_AXES = 32
 
 TYPES = {
-    "BOOL": ("bool", 1),
-    "U8": ("uint8", 1),
-    "I8": ("int8", 1),
-    "U16": ("uint16", 2),
-    "I16": ("int16", 2),
-    "U32": ("uint32", 4),
-    "I32": ("int32", 4),
-    "U64": ("uint64", 8),
-    "I64": ("int64", 8),
-    "F8_E4M3": ("float8_e4m3", 1),
-    "F8_E5M2": ("float8_e5m2", 1),
-    "F16": ("float16", 2),
-    "BF16": ("bfloat16", 2),
-    "F32": ("float32", 4),
-    "F64": ("float64", 8),
+    "BOOL": "bool",
+    "U8": "uint8",
+    "I8": "int8",
+    "U16": "uint16",
+    "I16": "int16",
+    "U32": "uint32",
+    "I32": "int32",
+    "U64": "uint64",
+    "I64": "int64",
+    "F4": "float4_e2m1",
+    "F6_E2M3": "float6_e2m3",
+    "F6_E3M2": "float6_e3m2",
+    "F8_E4M3": "float8_e4m3",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "F8_E8M0": "float8_e8m0",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F32": "float32",
+    "F64": "float64",
+    "C64": "complex64",
 }
-"""NumPy's name of each type, and its bytes."""
+"""NumPy's name of each type."""
 
 
 class SafetensorsWeights(WeightFile):
@@ -105,9 +112,8 @@ class SafetensorsWeights(WeightFile):
             raise self._bad(f"`{key}` has the unknown type {kind}")
         if len(shape) > MOST_AXES or any(type(size) is not int or not 0 <= size < 2**63 for size in shape):
             raise self._bad(f"`{key}` has a shape that is none: {str(shape)[:80]}")
-        name, width = TYPES[kind]
-        self.entries[key] = Entry(name, tuple(shape))
-        if end - begin != math.prod(shape) * width:
+        self.entries[key] = Entry(TYPES[kind], tuple(shape))
+        if end - begin != self.entries[key].size:
             raise self._bad(f"`{key}` is {kind} of shape {shape}, and has {end - begin:,} bytes")
         return begin, end
 

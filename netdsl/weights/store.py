@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from netdsl.weights.file import Array
 
-NAMES = {numpy_name: name for name, (numpy_name, _) in TYPES.items()}
+NAMES = {numpy_name: name for name, numpy_name in TYPES.items()}
 ALIGNMENT = 8
 
 

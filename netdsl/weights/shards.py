@@ -1,0 +1,89 @@
+"""A checkpoint in several files, with an index in JSON that names the file of each tensor, as Hugging Face's libraries
+write it: `model.safetensors.index.json` or `pytorch_model.bin.index.json`."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from netdsl.diagnostics.terminal import escape
+from netdsl.files import beneath, open_file
+from netdsl.weights.errors import BadWeightFile
+from netdsl.weights.file import Entry, WeightFile, open_weights
+
+if TYPE_CHECKING:
+    from netdsl.weights.file import Array
+
+LONGEST_INDEX = 2**26
+SHOWN = 5
+
+
+class ShardedWeights(WeightFile):
+    """The tensors of all files that an index names."""
+
+    __slots__ = ("_shards",)
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        places = self._read_index()
+        shards = {name: open_weights(self._file(name), shard=True) for name in dict.fromkeys(places.values())}
+        for name, shard in shards.items():
+            for key in shard.entries.keys() - places.keys():
+                raise self._bad(f"{escape(name)} holds `{escape(key)}`, unknown to the index")
+            for key in shard.entries:
+                if places[key] != name:
+                    raise self._bad(f"`{escape(key)}` is in {escape(name)}, and should be in {escape(places[key])}")
+        if lost := [key for key, name in places.items() if key not in shards[name].entries]:
+            raise self._bad(f"`{escape(lost[0])}` is not in {escape(places[lost[0]])}")
+        self._shards = {key: shards[name] for key, name in places.items()}
+        self.entries: dict[str, Entry] = {key: shard.entries[key] for key, shard in self._shards.items()}
+
+    def _bad(self, reason: str, *helps: str) -> BadWeightFile:
+        return BadWeightFile(f"{escape(self.path)} is damaged: {reason}", *helps)
+
+    def _read_index(self) -> dict[str, str]:
+        """The name of each tensor's file."""
+        with open_file(self.path) as file:
+            text = file.read(LONGEST_INDEX + 1)
+        if len(text) > LONGEST_INDEX:
+            raise self._bad(f"an index has at most {LONGEST_INDEX:,} bytes")
+        try:
+            index = json.loads(text, object_pairs_hook=self._once)
+        except (ValueError, RecursionError):
+            raise self._bad("it is not JSON") from None
+        match index:
+            case {"weight_map": dict(places)} if places:
+                pass
+            case _:
+                raise BadWeightFile(f"{escape(self.path)} is JSON without a `weight_map`, and no index of weights")
+        if all(isinstance(name, list) or str(name).endswith(".weights.h5") for name in places.values()):
+            raise BadWeightFile(
+                f"{escape(self.path)} is the index of Keras's sharded weights, which are not read",
+                "save them in one file, without `max_shard_size`",
+            )
+        if not all(isinstance(name, str) for name in places.values()):
+            raise self._bad("its `weight_map` names something else than files")
+        return places
+
+    def _once(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise self._bad(f"`{escape(key)}` is there twice")
+            found[key] = value
+        return found
+
+    def _file(self, name: str) -> str:
+        """The path of a shard, which is in the index's folder. Where the index is a link, as in Hugging Face's cache,
+        a shard may be one into the same folder."""
+        folder = os.path.abspath(os.path.dirname(self.path))
+        path = beneath(folder, name) or beneath(os.path.dirname(os.path.realpath(self.path)), f"{folder}/{name}")
+        if os.path.basename(name) != name or path is None:
+            raise self._bad(f"its shard {escape(name) or 'without a name'} is not in its folder")
+        if not os.path.exists(path):
+            raise BadWeightFile(f"{escape(self.path)} needs {escape(name)}, which is missing", "download all shards")
+        return path
+
+    def read(self, key: str) -> Array:
+        return self._shards[key].read(key)
