@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import re
 import signal
 import socket
@@ -203,6 +204,18 @@ def test_only_those_who_know_the_address_are_answered(tmp_path: Path, netdsl: Co
             assert asked(address, method, token, host)[0] == 501, method
         status, body = asked(address, "HEAD", token, host)
         assert (status, body) == (200, b"")
+
+
+@pytest.mark.parametrize("name", [b"a b#c?d%41&<\"'>.onnx", "n\u00e9\u4e2d.onnx".encode(), b"\xff.onnx"])
+def test_any_name_is_served(tmp_path: Path, netdsl: Commands, name: bytes) -> None:
+    assert netdsl("compile", "perceptron", "-o", "p.onnx", "-q").code == 0
+    target = tmp_path / os.fsdecode(name)
+    try:
+        (tmp_path / "p.onnx").rename(target)
+    except OSError:
+        pytest.skip("this system has no such names")
+    with viewing(tmp_path, target.name) as (address, _):
+        assert shown(address).graph.name == "perceptron"
 
 
 def test_only_this_machine_reaches_it(tmp_path: Path) -> None:

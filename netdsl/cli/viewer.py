@@ -88,7 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
         if len(hosts) != 1 or hosts[0].lower() not in self.server.hosts:
             self.send_error(HTTPStatus.FORBIDDEN)
             return
-        before, token, name = [*unquote(self.path.partition("?")[0]).split("/", 2), "", ""][:3]
+        path = unquote(self.path.partition("?")[0], errors="surrogateescape")
+        before, token, name = [*path.split("/", 2), "", ""][:3]
         if before or not secrets.compare_digest(token.encode(errors="replace"), self.server.token.encode()):
             self.send_error(HTTPStatus.FORBIDDEN)
         elif name in ("", "index.html"):
@@ -115,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
         model = next(iter(self.server.files))
         about = {
             "type": "Python",
-            "file": f"/{DATA}{quote(model)}",
+            "file": f"/{DATA}{quote(model, errors='surrogateescape')}",
             "name": model,
             "identifier": model,
         }
