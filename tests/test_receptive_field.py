@@ -167,3 +167,118 @@ def test_chains_see_what_is_seen(seed: int) -> None:
 def test_what_is_seen_of_an_input(body: str, field: object) -> None:
     body = body.replace("conv 3x3 2; input y", "x2: conv 3x3 2; input y")
     assert fields(net(f"net n {{ {body} }}"))[-1] == field
+
+
+# Axes that are moved, split and joined -------------------------------------------------------------------------------
+
+ONES = "default conv init ones bias off\ndefault dwconv init ones bias off\ndefault deconv init ones bias off\n"
+
+
+def spans(found: Net) -> list[int]:
+    """How far apart the places of each spatial axis are that change the same number of the output, at most. Each place
+    along an axis is lit alone, in an example of its own, and onnxruntime shows which numbers change."""
+    (given,) = found.inputs
+    session = Session(compile_to_bytes(found))
+    seen = []
+    for axis in range(min(1, len(given.shape) - 1), len(given.shape)):
+        size = given.shape[axis]
+        assert isinstance(size, int)
+        places = np.ones((size, *given.shape), np.float32)
+        for place in range(size):
+            places[(place, *[slice(None)] * axis, place)] = 2
+        (bright,) = session.run({given.name: places}).values()
+        (dark,) = session.run({given.name: np.ones((1, *given.shape), np.float32)}).values()
+        changed = (np.abs(bright - dark) > 1e-6 * np.abs(dark)).reshape(size, -1)
+        seen.append(max(int(np.ptp(np.flatnonzero(column))) + 1 for column in changed.T if column.any()))
+    return seen
+
+
+def assert_seen(text: str) -> list[object]:
+    """Hold the field of a net against what is seen of each axis, as far as it is known; the field."""
+    found = net(f"{ONES}net n {{ {text} }}")
+    field = fields(found)[-1]
+    expected = spans(found)
+    shape = found.inputs[0].shape
+    sizes = shape[-len(expected) :]
+    given = field if isinstance(field, list) else [field] * len(expected)
+    for each, span, size in zip(given, expected, sizes, strict=True):
+        if each is not None:
+            assert (size if each == "all" else min(each, size)) == span, (text, field, expected)
+    return given
+
+
+REGROUPED = [
+    ("x 4x12x10; permute [1, 2, 0]; conv 3x3 5", ["all", 3]),
+    ("x 12x10x3; permute [2, 0, 1]; conv 3x3 5", [3, "all"]),
+    ("x 4x12x10; permute [2, 1, 0]; conv 1x1 3; permute [2, 1, 0]; conv 3x3 2", [3, "all"]),
+    ("x 4x12x10; permute [0, 2, 1]; conv [5, 3] 2; permute [0, 2, 1]; conv 3x3 2", [5, 7]),
+    ("x 4x12x10; permute [1, 2, 0]; dwconv 3x3", [1, 3]),
+    ("x 4x12x10; permute [1, 2, 0]; dwconv 3x3 multiplier 2; permute [2, 0, 1]; conv 3x3 2", [2, 5]),
+    ("x 4x12x10; permute [1, 2, 0]; conv 3x3 12 groups 4", [3, 3]),
+    ("x 4x12x10; permute [1, 2, 0]; conv 3x3 24 groups 4; permute [2, 0, 1]; conv 7x3 2", [6, 5]),
+    ("x 4x12x10; permute [2, 1, 0]; deconv 2x2 10 stride 2 groups 5", [1, 2]),
+    ("x 1x96; reshape 1x8x12; conv 3x3 2", [27]),
+    ("x 3x96; reshape 3x8x12; conv 1x5 2", [5]),
+    ("x 3x96; reshape 3x8x12; conv 3x1 2", [25]),
+    ("x 3x96; reshape 3x8x12; conv 3x3 2; reshape 2x96; conv 3 2", [29]),
+    ("x 3x96; conv 5 2; reshape 2x8x12; conv 3x3 2", [31]),
+    ("x 4x12x10; reshape 4x120; conv 3 2", [2, "all"]),
+    ("x 4x12x10; reshape 48x10; dwconv 3", [1, 3]),
+    ("x 4x12x10; reshape 48x10; conv 3 2", ["all", 3]),
+    ("x 4x12x10; flatten; reshape 4x12x10; conv 3x3 2", [3, 3]),
+    ("x 4x12x10; conv 3x3 2; flatten; relu", [3, 3]),
+    ("x 4x12x10; reshape 4x3x4x10; conv 1x3x1 2", [3, 1]),
+    ("x 4x12x10; reshape 4x3x4x10; conv 3x1x1 2", [9, 1]),
+    ("x 4x12x10; reduce mean 0; reshape 1x120; conv 3 5", [2, "all"]),
+    ("x 4x12x10; reduce mean 1; reshape 4x10; conv 3 5", ["all", 3]),
+    ("x 4x12x10; reduce mean 2; reshape 4x12; conv 3 5", [3, "all"]),
+    ("x 4x96; reshape 4x8x12; reduce sum 2; reshape 4x8; conv 3 5", [36]),
+    ("x 4x96; reshape 4x8x12; reduce max 1; reshape 4x12; conv 3 5", [87]),
+    ("x 4x12x10; slice 1 2 5; reduce mean 1", [3, 1]),
+    ("x 4x12x10; permute [1, 2, 0]; select [0, 2]", [None, 1]),
+]
+
+
+@pytest.mark.parametrize(("body", "field"), REGROUPED, ids=[row[0] for row in REGROUPED])
+def test_fields_of_axes_that_are_moved_split_and_joined(body: str, field: list[object]) -> None:
+    assert assert_seen(f"input {body}") == field
+
+
+MOVES = (
+    *("permute [1, 2, 0]", "permute [2, 0, 1]", "permute [0, 2, 1]", "permute [1, 0]", "permute [2, 1, 0]"),
+    *("reshape 4x12x10", "reshape 4x120", "reshape 48x10", "reshape 2x24x10", "reshape 4x3x4x10", "reshape 8x60"),
+    *(
+        "reshape 10x12x4",
+        "reshape 480",
+        "reshape 1x480",
+        "reshape 4x6x20",
+        "reduce mean 0",
+        "reduce max 1",
+        "reduce sum 2",
+    ),
+    *(
+        "conv 3 4",
+        "conv 3x3 4",
+        "conv 1x3 4",
+        "conv 3x1 2",
+        "dwconv 3x3",
+        "dwconv 3",
+        "conv 3x3 groups 2",
+        "conv 3 groups 2",
+    ),
+    *("avgpool 2x2", "maxpool 2", "upsample 2", "slice 1 1 -1", "slice 0 0 2", "pad 1", "channel_shuffle 2", "relu"),
+)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_moves_see_what_is_seen(seed: int) -> None:
+    """Sizes are small, so that a field may end at the input's edges: then as much is seen as there is."""
+    draw = random.Random(seed)
+    body = "input x 4x12x10"
+    for _ in range(5):
+        longer = f"{body}; {draw.choice(MOVES)}"
+        report = Report()
+        module = Library(report).load(Source("n.net", f"net n {{ {longer} }}"), "n.net")
+        if elaborate(resolve(*entry(module, None), {})) is not None:
+            body = longer
+    assert_seen(body)

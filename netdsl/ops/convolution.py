@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from netdsl import ops
 from netdsl.ir.formula import count
 from netdsl.ops.base import Form, Op, apply, known
-from netdsl.ops.reach import Reach, window
+from netdsl.ops.reach import Reach, groups, window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ class Conv(Op):
 
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
         if axis < 2:
-            return None if axis else Reach(0)
+            return groups(1, known(xs[1])[1] * self.group, known(xs[1])[0], self.group) if axis else Reach(0)
         span = (known(xs[1])[axis] - 1) * self.dilations[axis - 2] + 1
         return window(axis, span, self.strides[axis - 2], self.pads[axis - 2])
 
@@ -107,7 +107,7 @@ class ConvTranspose(Op):
 
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
         if axis < 2:
-            return None if axis else Reach(0)
+            return groups(1, known(xs[1])[0], known(xs[1])[1] * self.group, self.group) if axis else Reach(0)
         span = (known(xs[1])[axis] - 1) * self.dilations[axis - 2] + 1
         pad, stride = self.pads[axis - 2], self.strides[axis - 2]
         return Reach(axis, first=pad - max(0, span - stride), last=pad, up=stride)

@@ -9,7 +9,7 @@ from netdsl import ops
 from netdsl.ir.graph import Constant, Tensor, Value
 from netdsl.ir.shape import Undecidable
 from netdsl.ops.base import Form, Op, apply, constant, ints, known
-from netdsl.ops.reach import Reach
+from netdsl.ops.reach import UNKNOWN, Reach
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,7 @@ class Gather(Op):
         gathered = self.axis % len(x)
         if at:
             return Reach(gathered + axis)
-        return None if axis == gathered else Reach(axis if axis < gathered else axis + len(indices) - 1)
+        return UNKNOWN if axis == gathered else Reach(axis if axis < gathered else axis + len(indices) - 1)
 
     def onnx(self, opset: int, *xs: Value) -> Form:
         # Counted from the end: OpenVINO draws a permutation of axis 1 into the next convolution's weights, inverted.

@@ -15,27 +15,33 @@ if TYPE_CHECKING:
 class Reach:
     """An operand's axis as axis `to` of the result sees it.
 
-    Place p of the result reads the operand's places from (p*stride + first) // up to (p*stride + last) // up. Where
-    `joined`, the axis is but a part of that axis: each place of the result still reads one of the operand, and its
-    neighbours other ones.
+    Place p of the result reads the operand's places from ((p // block)*stride + first) // up up to
+    ((p // block)*stride + last) // up.
     """
 
-    __slots__ = ("first", "joined", "last", "stride", "to", "up")
+    __slots__ = ("block", "first", "last", "stride", "to", "up")
 
     def __init__(
-        self, to: int, *, stride: int = 1, first: int = 0, last: int | None = None, up: int = 1, joined: bool = False
+        self, to: int, *, stride: int = 1, first: int = 0, last: int | None = None, up: int = 1, block: int = 1
     ) -> None:
         self.to = to
         self.stride = stride
         self.first = first
         self.last = first if last is None else last
         self.up = up
-        self.joined = joined
+        self.block = block
 
     @property
     def moves(self) -> bool:
         """Whether place p of the result reads another place than p, or more."""
-        return (self.stride, self.first, self.last, self.up) != (1, 0, 0, 1) or self.joined
+        return (self.stride, self.first, self.last, self.up, self.block) != (1, 0, 0, 1, 1)
+
+
+REGROUPED = Reach(-1)
+"""The axes hold the same elements in the same order, under other sizes: `runs` tells which axes share theirs."""
+
+UNKNOWN = Reach(-1)
+"""It is not known which places are read."""
 
 
 def aligned(axis: int, x: Shape, y: Shape) -> Reach:
@@ -49,23 +55,15 @@ def window(axis: int, span: int, stride: int, pad: int) -> Reach:
     return Reach(axis, stride=stride, first=-pad, last=span - 1 - pad)
 
 
-def regrouped(axis: int, x: Shape, y: Shape) -> Reach | None:
-    """The same elements in the same order under another shape; None where the axis is split and joined at once."""
-    here, there = next((run for run in _runs(x, y) if axis in run[0]), ((axis,), ()))
-    if x[axis] == 1:
-        return Reach(there[0] if there else 0, stride=0)
-    before = [each for each in here if x[each] != 1]
-    after = [each for each in there if y[each] != 1]
-    if len(before) == len(after) == 1:
-        return Reach(after[0])
-    if len(after) == 1:
-        inner = _known(x[axis + 1 : here[-1] + 1])
-        return Reach(after[0], up=inner) if axis == before[0] and inner else Reach(after[0], joined=True)
-    inner = _known(y[after[0] + 1 : after[-1] + 1]) if len(before) == 1 and after else 0
-    return Reach(after[0], stride=inner, last=inner - 1) if inner else None
+def groups(axis: int, channels: int, outputs: int, count: int) -> Reach | None:
+    """Channels in groups, each of which reads the operand's group of the same number; None for a single group."""
+    if count == 1:
+        return None
+    inside = channels // count
+    return Reach(axis, stride=inside, last=inside - 1, block=outputs // count)
 
 
-def _runs(x: Shape, y: Shape) -> list[tuple[Sequence[int], Sequence[int]]]:
+def runs(x: Shape, y: Shape) -> list[tuple[Sequence[int], Sequence[int]]]:
     """The shortest runs of axes that hold equally many elements."""
     found: list[tuple[Sequence[int], Sequence[int]]] = []
     i = j = 0
@@ -95,7 +93,7 @@ def _compare(x: Sequence[Dim], y: Sequence[Dim]) -> int:
     return -1 if any(factor < 0 for _, factor in difference.terms) else 1
 
 
-def _known(shape: Shape) -> int:
+def count(shape: Shape) -> int:
     """The elements of a shape, 0 where they are not known."""
     try:
         found = product(shape)

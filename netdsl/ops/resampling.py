@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from netdsl import ops
 from netdsl.ir.graph import Tensor
 from netdsl.ops.base import Form, Op, apply, constant, known
-from netdsl.ops.reach import Reach
+from netdsl.ops.reach import UNKNOWN, Reach
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +91,7 @@ class DepthToSpace(Op):
         return n, channels // self.blocksize**2, *(size * self.blocksize for size in sizes)
 
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
-        return Reach(axis, up=self.blocksize) if axis > 1 else None if axis else Reach(0)
+        return Reach(axis, up=self.blocksize) if axis > 1 else UNKNOWN if axis else Reach(0)
 
     def onnx(self, opset: int, *xs: Value) -> Form:
         return Form("DepthToSpace", {"blocksize": self.blocksize, "mode": "CRD"})

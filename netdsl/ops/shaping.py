@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from netdsl.ir.shape import elements, product
 from netdsl.ops.arithmetic import broadcast, sum_to
 from netdsl.ops.base import Form, Op, apply, ints, known
-from netdsl.ops.reach import Reach, regrouped
+from netdsl.ops.reach import REGROUPED, Reach
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Flatten(Op):
         return x[0], product(x[1:])
 
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
-        return regrouped(axis, xs[0], y)
+        return REGROUPED
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (reshape(dy, xs[0].shape, batch=False),)
@@ -51,7 +51,7 @@ class Reshape(Op):
         return self.shape
 
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
-        return regrouped(axis, xs[0], y)
+        return REGROUPED
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (reshape(dy, xs[0].shape, batch=False),)
