@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.data.augment import Fgsm
-from netdsl.diagnostics.user_error import UserError
 from netdsl.ops.base import SameShape, apply
 from netdsl.ops.elementwise import Cast, Identity
 from netdsl.passes.gradient import gradients
@@ -20,10 +19,6 @@ if TYPE_CHECKING:
     from netdsl.data.augment import Augmentation
     from netdsl.ir.graph import Graph, Value
     from netdsl.ops.base import Form
-
-
-class NothingToAttack(UserError, code="E0871"):
-    """`augment { fgsm … }` changes inputs that are numbers; whole numbers, such as words, have nothing between them."""
 
 
 class Still(SameShape):
@@ -40,7 +35,7 @@ def defended(graph: Graph, loss: Value, augment: Iterable[Augmentation]) -> Valu
     """The loss with what a recipe's `fgsm` makes of it: (1 - part) J(x) + part J(x + epsilon sign(dJ/dx)).
 
     The changed batch goes through the same layers with the same weights and the same dropped values; its batch
-    statistics are its own, and leave no trace in the running ones. Raises NothingToAttack.
+    statistics are its own, and leave no trace in the running ones.
     """
     for step in augment:
         if isinstance(step, Fgsm):
@@ -55,8 +50,7 @@ def _attacked(graph: Graph, loss: Value, how: Fgsm) -> dict[Value, Value]:
     given = (graph.inputs[node.name] for node in graph.origin.inputs)
     xs = [_pixels(graph, x) for x in given if x.dtype != "i64"]
     found = {x: g for x, g in zip(xs, gradients(loss, xs), strict=True) if g is not None}
-    if not found:
-        raise NothingToAttack(f"`fgsm` finds no input of {graph.name} that the loss depends on smoothly")
+    assert found, f"the recipe of {graph.name} was checked for an input that the loss depends on smoothly"
     step = how.epsilon * (how.high - how.low)
     return {
         x: apply(Still(), ops.clip(ops.add(x, ops.mul(ops.sign(g), step)), how.low, how.high)) for x, g in found.items()

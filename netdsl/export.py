@@ -16,9 +16,10 @@ from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
 from netdsl.emit import ELEMENT_TYPES, NEXT, Emitted, check, emit
 from netdsl.ir.init import Init
 from netdsl.ir.net import Parameter
+from netdsl.ir.recipe import target_name
 from netdsl.ir.shape import elements
 from netdsl.ops.bits import BitwiseXor
-from netdsl.step import LOSS, RATE, portable, target_name, training_step
+from netdsl.step import LOSS, RATE, portable, training_step
 from netdsl.wire import write
 
 if TYPE_CHECKING:
@@ -140,10 +141,9 @@ def protocol(graph: Graph, recipe: Recipe) -> dict[str, Any]:
 
 
 def _targets(recipe: Recipe) -> Iterator[tuple[str, dict[str, Any]]]:
-    for line in recipe.losses:
-        target = line.loss.target(recipe.net.outputs[line.output].node.shape)
+    for name, target in recipe.targets.items():
         classes = {"classes": target.classes} if target.kind == "class" else {}
-        yield target_name(recipe.net, line.output), {"kind": target.kind, **classes}
+        yield name, {"kind": target.kind, **classes}
 
 
 def _declared(thing: Declared) -> dict[str, Any]:

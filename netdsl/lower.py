@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from zlib import crc32
 
+from netdsl.ir import recipe
 from netdsl.ir.graph import Graph
 from netdsl.ir.shape import Size, Undecidable
 from netdsl.ops.arithmetic import add
@@ -84,7 +85,7 @@ def lower(net: Net, *, batch: int | None = None) -> Graph:
     return graph
 
 
-STEP = "step"
+STEP = recipe.STEP
 """The state that counts the steps."""
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import garbage, ops
 from netdsl.adversary import defended
-from netdsl.diagnostics.user_error import UserError
+from netdsl.ir import recipe as names
 from netdsl.lower import STEP, lower_training
 from netdsl.passes.gradient import gradients
 from netdsl.passes.pool_first import pool_first
@@ -20,12 +20,8 @@ if TYPE_CHECKING:
     from netdsl.ir.recipe import LossLine, Recipe
     from netdsl.losses.base import Loss
 
-TARGET, RATE, LOSS = "target", "rate", "loss"
-"""What a step's own inputs and its result are called."""
-
-
-class NameIsTaken(UserError, code="E0850"):
-    """A training step has inputs and results of its own; a net that is trained calls none of its own by their names."""
+RATE, LOSS = names.RATE, names.LOSS
+"""A step's input beside its targets, and its result."""
 
 
 @garbage.kept()
@@ -56,7 +52,6 @@ def training_step(net: Net, recipe: Recipe) -> Graph:
 def forward(net: Net, recipe: Recipe) -> tuple[Graph, Value]:
     """The graph from the inputs to the loss, and that; of the net's outputs it gives those for inference."""
     graph = pool_first(lower_training(net, batch=recipe.batch, seed=recipe.seed, frozen=recipe.freeze))
-    check_names(net)
     loss = defended(graph, total_loss(graph, net, recipe.losses), recipe.augment)
     for output in net.outputs.values():
         if output.training:
@@ -65,31 +60,14 @@ def forward(net: Net, recipe: Recipe) -> tuple[Graph, Value]:
     return graph, graph.outputs[LOSS]
 
 
-def check_names(net: Net) -> None:
-    """Raises NameIsTaken at the first input or output of a net that is called as a part of its step."""
-    named = [(node.name, node.span) for node in net.inputs]
-    named += [(output.name, output.span) for output in net.outputs.values()]
-    for name, span in named:
-        if name in (TARGET, RATE, LOSS, STEP):
-            raise NameIsTaken(
-                f"{span}: a training step has a `{name}` of its own, and the net has one too", "give it another label"
-            )
-
-
 def total_loss(graph: Graph, net: Net, lines: Sequence[LossLine]) -> Value:
     """The weighted sum of losses of a graph's outputs, whose targets become inputs."""
     terms = []
     for line in lines:
         y = graph.outputs[line.output]
-        value = line.loss.body(y, _target(graph, target_name(net, line.output), y, line.loss))
+        value = line.loss.body(y, _target(graph, names.target_name(net, line.output), y, line.loss))
         terms.append(ops.mul(value, line.weight) if line.weight != 1 else value)
     return ops.add(*terms) if len(terms) > 1 else terms[0]
-
-
-def target_name(net: Net, output: str) -> str:
-    """The input that an output is held against; training heads share that of the only output for inference."""
-    lasting = [each.name for each in net.outputs.values() if not each.training]
-    return TARGET if len(lasting) == 1 else f"{TARGET}.{output}"
 
 
 def _target(graph: Graph, name: str, y: Value, loss: Loss) -> Value:

@@ -7,7 +7,7 @@ from netdsl.elaborate.library import Library
 from netdsl.elaborate.recipes import recipe
 from netdsl.text import Source
 
-NET = "net n { input x 4; dense 3 }\n"
+NET = "net n { input x 1x2x2; dense 3 }\n"
 
 
 def module_of(text):

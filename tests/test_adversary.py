@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from netdsl.adversary import NothingToAttack, Still
+from netdsl.adversary import Still
 from netdsl.diagnostics.report import Report
 from netdsl.emit import emit
 from netdsl.frontend import load_recipe
@@ -121,7 +121,22 @@ def test_nothing_of_it_is_in_what_was_left_out() -> None:
 def test_words_have_nothing_between_them() -> None:
     net = "net a { input w 3 dtype i64; embedding 5 4; dense 2 }"
     text = net + '\ntrain a { data npz "n.npz"; loss cross_entropy; augment fgsm 0.1 }'
-    recipe = load_recipe(Source("a.net", text), Report())
-    assert recipe is not None
-    with pytest.raises(NothingToAttack):
-        training_step(recipe.net, recipe)
+    report = Report()
+    assert load_recipe(Source("a.net", text), report) is None
+    assert [problem.code for problem in report] == ["E0346"]
+
+
+def test_a_vector_is_changed_like_a_picture() -> None:
+    """J = log(1 + e^(-t (w x + b))) of one weight: the change is epsilon (high - low) against the sign of w t."""
+    text = "net a { input x 2; dense 1 bias off }\ntrain a { data clouds; loss logistic; batch 1; augment { FGSM } }"
+    report = Report()
+    recipe = load_recipe(Source("a.net", text.replace("FGSM", "fgsm 0.25 part 1 low (-4) high 4")), report)
+    assert recipe is not None, [problem.message() for problem in report]
+    graph = portable(training_step(recipe.net, recipe))
+    model = emit(graph, float_type="f64").model
+    x, w, t = np.array([[0.5, -3.0]]), np.array([[2.0, -1.0]]), np.array([1.0])
+    fed = {"x": x, "dense1.weight": w, "target": t, "rate": np.array(1.0), "step": np.array(0, np.uint32)}
+    names = [output.name for output in model.graph.output]
+    found = dict(zip(names, evaluator(model).run(names, fed), strict=True))
+    changed = np.clip(x - 0.25 * 8 * np.sign(w), -4, 4)
+    assert found["loss"] == pytest.approx(np.log1p(np.exp(-(changed @ w.T).item())), rel=1e-12)

@@ -184,10 +184,9 @@ def test_draws_are_uniform_and_never_reach_their_limit(seed: int, epoch: int, li
 
 
 BAD: dict[str, tuple[list[Augmentation], tuple[int | None, ...], str]] = {
-    "no size": ([step("crop")], (3, 8, 8), "`crop` needs a size or a `pad`"),
     "another size": ([step("crop", size=5)], (3, 8, 8), "`crop` makes 5x5, and 8x8 is needed"),
-    "reflects too much": ([step("crop", pad=8, fill=Word("reflect"))], (3, 8, 8), "reflects 8 pixels"),
-    "three sizes": ([step("crop", size=(1, 2, 3))], (3, 8, 8), "has 3 sizes"),
+    "reflects too much": ([step("crop", pad=8, fill=Word("reflect"))], (3, 9, 8), "reflects 8 pixels"),
+    "adds too much": ([step("crop", pad=(8, 9))], (3, 9, 9), "adds 9 pixels on a side, and the picture has 9"),
     "channels": ([step("normalize", mean=(1, 2), std=1)], (3, 8, 8), "2 numbers as its mean, and 3 channels"),
 }
 

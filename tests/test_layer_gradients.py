@@ -113,6 +113,14 @@ def test_gradients_are_the_limits_of_differences(given, statements):
         assert abs(difference - np.sum(dx * direction)) <= bound, (x, difference, np.sum(dx * direction))
 
 
+@pytest.mark.parametrize(("given", "statements"), CASES)
+def test_only_layers_that_say_so_stop_the_gradient(given, statements):
+    _, found = in_double_precision(given, statements)
+    dx = found.get(f"d {given.split()[0]}")
+    layers = [node.layer for node in flow(f"input {given}\n{statements}").nodes]
+    assert dx is None or dx.any() == all(layer.differentiable for layer in layers)
+
+
 @pytest.mark.parametrize(("given", "statements"), [*CASES, *NETS.values()])
 def test_gradients_in_single_precision(given, statements):
     from onnxruntime import InferenceSession

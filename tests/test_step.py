@@ -10,7 +10,7 @@ from netdsl.diagnostics.report import Report
 from netdsl.elaborate.library import Library
 from netdsl.elaborate.recipes import recipe
 from netdsl.emit import ELEMENT_TYPES, NEXT, check, emit
-from netdsl.step import NameIsTaken, portable, training_step
+from netdsl.step import portable, training_step
 from netdsl.text import Source
 from netdsl.train.runner import Runner, initial_state
 
@@ -173,8 +173,3 @@ def test_a_runner_goes_on_from_what_the_step_before_left():
         assert runner.state()["step"] == number + 1
     for name, value in runner.state().items():
         np.testing.assert_allclose(value, expected[name], rtol=2e-3, atol=1e-4, err_msg=name)
-
-
-def test_a_net_that_takes_a_name_of_the_step_is_told_so():
-    with pytest.raises(NameIsTaken, match="step has a `rate` of its own"):
-        step_of(f"net t {{ input rate 5; dense 3 }}\n{TRAIN}")

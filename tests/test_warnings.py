@@ -6,15 +6,21 @@ import re
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import netdsl
 from netdsl.cli import main
+from netdsl.diagnostics.edits import apply
+from netdsl.diagnostics.pages import pages, text
 from netdsl.diagnostics.report import Report
-from netdsl.elaborate.advice import unread
-from netdsl.frontend import check_file
+from netdsl.elaborate.advice import NEVER_NEGATIVE, unread
+from netdsl.elaborate.pixels import LARGE
+from netdsl.frontend import check_file, load_net, load_recipe
 from netdsl.ir.shape import Size
 from netdsl.layers.window import Window
 from netdsl.paths import data
+from netdsl.train.start import initial_weights
 
 SPECS = sorted(Path(data("specs")).glob("*.net"))
 GOLDEN = Path(__file__).parent / "golden/diagnostics"
@@ -182,12 +188,225 @@ TRAININGS = [
     ("another loss", "dense 10; softmax", "loss mse", ""),
     ("an output's", "output p { dense 2; softmax }; output q { dense 2 }", "loss q cross_entropy", ""),
     ("that output's", "output p { dense 2; softmax }; output q", "loss p cross_entropy", "W0304 cross_entropy"),
+    ("log_softmax", "dense 10; log_softmax", "loss cross_entropy", "W0304 cross_entropy"),
+    ("softmax, then dropout", "dense 10; softmax; dropout 0.1", "loss cross_entropy", "W0304 cross_entropy"),
+    ("softmax, then moved", "dense 4; softmax; reshape 2x2; flatten", "loss cross_entropy", "W0304 cross_entropy"),
+    ("softmax within", "dense 10; softmax; dense 3", "loss cross_entropy", ""),
+    ("sigmoid and classes", "dense 3; sigmoid", "loss cross_entropy", "W0309 cross_entropy"),
+    ("relu and classes", "dense 3; relu", "loss cross_entropy", ""),
+    ("sigmoid", "dense 1; sigmoid", "loss logistic", "W0309 logistic"),
+    ("hard_sigmoid", "dense 1; hard_sigmoid; dropout 0.1", "loss logistic", "W0309 logistic"),
+    ("relu", "dense 1; relu", "loss hinge", "W0309 hinge"),
+    ("softmax of one", "dense 1; softmax", "loss perceptron", "W0309 perceptron"),
+    ("exp", "dense 1; exp", "loss exponential", "W0309 exponential"),
+    ("tanh", "dense 1; tanh", "loss logistic", ""),
+    ("sigmoid and numbers", "dense 1; sigmoid", "loss mse", ""),
+    ("sigmoid within", "dense 5; sigmoid; dense 1", "loss logistic", ""),
+    ("a head's", "output h training { dense 2; softmax }; dense 2", "loss mse; loss h mse weight 0.3", ""),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("body", "loss", "expected"), [row[1:] for row in TRAININGS], ids=[r[0] for r in TRAININGS])
 def test_losses_that_begin_with_a_softmax(body: str, loss: str, expected: str) -> None:
-    assert told(f"net a {{ input x 4; {body} }}\ntrain a {{ data xor; {loss} }}") == expected
+    assert told(f"net a {{ input x 4; {body} }}\ntrain a {{ data npz 'x.npz'; {loss} }}".replace("'", '"')) == expected
+
+
+@pytest.mark.parametrize("layer", sorted(NEVER_NEGATIVE))
+def test_what_is_said_never_to_be_negative_is_not(layer: str) -> None:
+    """The oracle: onnxruntime, on numbers of both signs."""
+    net = netdsl.parse(f"net a {{ input x 1x50; {'abs; ' * (layer == 'sqrt')}{layer} }}")
+    numbers = np.random.default_rng(1).normal(0, 5, (4, 1, 50)).astype(np.float32)
+    assert net.session()(x=numbers)["output"].min() >= 0
+
+
+def test_the_largest_probability_behind_a_sigmoid() -> None:
+    Path("main.net").write_text('net a { input x 4; dense 7; sigmoid }\ntrain a { data npz "x"; loss cross_entropy }')
+    report = Report()
+    check_file("main.net", report)
+    (problem,) = report
+    scores = np.eye(7)[3]
+    assert f"above {np.exp(scores[3]) / np.exp(scores).sum():.2g}" in problem.message()
+
+
+PIXELS = [
+    ("3x9x8", "", True),
+    ("3x9x8", "scale 1/255", False),
+    ("3x9x8", "scale 1/4", True),
+    ("3x9x8", "scale 1/10", False),
+    ("3x9x8", "scale (-1/255)", False),
+    ("3x9x8", "scale (-1)", True),
+    ("3x9x8", "shift (-127.5)", True),
+    ("3x9x8", "scale 1/255; scale 200", True),
+    ("3x9x8", "scale 1/128; shift (-1)", False),
+    ("3x9x8", "normalize mean [120, 110, 100] std [60, 50, 70]", False),
+    ("3x9x8", "normalize mean [0.5, 0.4, 0.4] std [0.2, 0.2, 0.3]", True),
+    ("3x9x8", "scale 1/255; normalize mean [0.5, 0.4, 0.4] std [0.2, 0.2, 0.3]", False),
+    ("3x9x8", "flatten; dropout 0.5", True),
+    ("3x9x8", "maxpool 3x2; permute [1, 0, 2]; crop [0, 1, 1, 1]", True),
+    ("3x9x8", "global_avgpool; relu; reshape 1x3", True),
+    ("3x9x8", "pad 1 value 300; scale 1/10; slice 0 0 2", False),
+    ("3x9x8", "clip 0 6", False),
+    ("3x9x8", "relu6; upsample 2", False),
+    ("3x9x8", "shift (-200); abs; pad_channels 1 1", True),
+    ("3x9x8", "scale 1/255; square; scale 50", True),
+    ("3x9x8", "concat { scale 1/255 } { }", True),
+    ("3x9x8", "concat { scale 1/255 } { tanh }", False),
+    ("3x9x8", "sub { } { }; scale 1/255", False),
+    ("3x9x8", "scale 1/16; add { } { }", True),
+    ("3x9x8", "max { scale 1/255 } { scale 1/128 }", False),
+]
+
+
+@pytest.mark.parametrize(("shape", "body", "expected"), PIXELS, ids=[row[1] or "nothing" for row in PIXELS])
+@pytest.mark.parametrize("layer", ["conv 1 2", "dense 3"])
+def test_pixels_that_reach_weights_as_bytes(layer: str, shape: str, body: str, expected: bool) -> None:
+    """The oracle: the largest magnitude that onnxruntime finds for all-black, all-white and random pictures."""
+    before = netdsl.parse(f"net a {{ input x {shape}; {body or 'identity'} }}")
+    size = tuple(map(int, shape.split("x")))
+    random = np.random.default_rng(2).choice([0, 1, 200, 255], (30, *size))
+    pictures = np.concatenate([np.zeros((1, *size)), np.full((1, *size), 255), random]).astype(np.float32)
+    found = before.session()(x=pictures)["output"]
+    assert (np.abs(found).max() > LARGE) is np.bool_(expected)
+    layer = layer if found.ndim > 2 else "dense 3"
+    text = f"net a {{ input x {shape}; {body or 'identity'}; {layer}; dense 2 }}\n"
+    for kind in ('mnist "m"', 'folder "f"', 'idx "a" "b"', 'npz "n"'):
+        warned = f"W0306 {kind.split()[0]}" if expected and kind != 'npz "n"' else ""
+        assert told(f"{text}train a {{ data {kind}; loss cross_entropy }}") == warned
+
+
+PIXELS_AND_AUGMENTATIONS = [
+    ("augment { normalize mean 127 std 60 }", ""),
+    ("augment { normalize mean [0.5, 0.4, 0.5] std 0.3 }", "W0306 mnist"),
+    ("augment { flip; crop pad 2 }", "W0306 mnist"),
+    ("augment { normalize mean 127 std 60; erase value 255 }", "W0306 mnist"),
+]
+
+
+@pytest.mark.parametrize(("line", "expected"), PIXELS_AND_AUGMENTATIONS)
+def test_an_augmentation_may_scale_pixels(line: str, expected: str) -> None:
+    assert (
+        told(f'net a {{ input x 3x9x8; dense 2 }}\ntrain a {{ data mnist "m"; loss cross_entropy; {line} }}')
+        == expected
+    )
+
+
+SCALED_FIRST = [
+    ("net a { input x 3x9x8; bn; dense 2 }", "", False),
+    ("net a { input x 3x9x8; layernorm; dense 2 }", "", False),
+    ("net a { input x 3x9x8 dtype u8; dense 2 }", "W0306", True),
+    ("net a {\n  input x 3x9x8   # bytes\n\n  first: dense 2 }", "W0306", True),
+    ("net a { input x 3x9x8; prelu; dense 2 }", "W0306", True),
+    ("block b { dense 2 }\nnet a { input x 3x9x8; repeat 2 { b } }", "W0306", True),
+    ("net a { input x 3x9x8; concat { conv 3x3 2 } { conv 1x1 2 }; dense 2 }", "W0306", False),
+    ("net a { input x 3x9x8; relu; from x; dense 2 }", "W0306", False),
+    ("net a { input x 3x9x8; g: { conv 3x3 4 }; dense 2 }", "W0306", False),
+]
+
+
+@pytest.mark.parametrize(("net", "expected", "offered"), SCALED_FIRST, ids=[row[0] for row in SCALED_FIRST])
+def test_the_offered_scale_is_in_front_of_all_weights(net: str, expected: str, offered: bool) -> None:
+    text = net + '\ntrain a { data mnist "m"; loss mse }'
+    Path("main.net").write_text(text.replace("loss mse", "loss cross_entropy"))
+    report = Report()
+    check_file("main.net", report)
+    found = [problem for problem in report if problem.code == "W0306"]
+    assert len(found) == bool(expected)
+    edits = [help.edits for problem in found for help in problem.offers() if help.edits]
+    assert bool(edits) is offered
+    for each in edits:
+        assert "W0306" not in told(apply(text.replace("loss mse", "loss cross_entropy"), each))
+
+
+IDLE = [
+    ("dense 2", "", ""),
+    ("dense 3; freeze { dense 2 }", "", ""),
+    ("freeze { dense 3; dense 2 }", "", "all weights are frozen"),
+    ("a: dense 2", "freeze a", "all weights are frozen"),
+    ("a: dense 3; dense 2", "freeze a", ""),
+    ("dense 3; tanh; freeze { dense 2 }", "", ""),
+    ("dense 3; sign; freeze { dense 2 }", "", "no gradient of the loss reaches a weight"),
+    ("dense 3; step; dense 2", "", ""),
+    ("dense 2; sign", "", "no gradient of the loss reaches a weight"),
+    ("tanh", "", "it has no weights"),
+    ("bn affine off", "", "it has no weights"),
+    ("bn; sign", "", "no gradient of the loss reaches a weight"),
+]
+
+
+@pytest.mark.parametrize(("body", "line", "why"), IDLE, ids=[f"{row[0]} {row[1]}" for row in IDLE])
+@pytest.mark.parametrize("weight", [1, 0])
+def test_a_training_that_changes_no_weight(weight: int, body: str, line: str, why: str) -> None:
+    """The oracle: the weights before and after five steps."""
+    text = f"net a {{ input x 2; {body} }}\ntrain a {{ data xor noise 0.5; loss cross_entropy weight {weight}; {line}; "
+    Path("main.net").write_text(text + "batch 3; steps 5; optimizer sgd lr 0.1 }")
+    report = Report()
+    check_file("main.net", report)
+    expected = why if weight or why == "it has no weights" else "the weight of the loss is 0"
+    assert [problem.message() for problem in report] == [f"`a` learns nothing: {expected}"] * bool(expected)
+    net = load_net("main.net", Report())
+    assert net is not None
+    before, after = initial_weights(net, 0, None), netdsl.fit("main.net", lowering="std", threads=1).weights
+    trained = [name for name, p in net.parameters.items() if p.trainable]
+    assert any((before[name] != after[name]).any() for name in trained) is not bool(expected)
+
+
+LATE = [
+    ("schedule constant warmup 4", "epochs 4", True),
+    ("schedule constant warmup 3.5", "epochs 4", False),
+    ("schedule cosine warmup 9", "epochs 4", True),
+    ("schedule cosine warmup 1", "epochs 4", False),
+    ("schedule step at 4", "epochs 4", True),
+    ("schedule step at [2, 3]", "epochs 4", False),
+    ("schedule step at [2, 9]", "epochs 4", True),
+    ("schedule step at [5, 20]", "steps 20", True),
+    ("schedule step at 3.9", "epochs 4", False),
+    ("schedule plateau patience 1", "epochs 4", False),
+    ("schedule plateau patience 2", "epochs 4", True),
+    ("schedule plateau", "epochs 12", True),
+    ("schedule plateau", "epochs 13", False),
+    ("schedule plateau", "", True),
+]
+
+
+@pytest.mark.parametrize(("line", "end", "expected"), LATE, ids=[f"{row[0]}; {row[1]}" for row in LATE])
+def test_schedules_that_reach_beyond_the_end(line: str, end: str, expected: bool) -> None:
+    text = f"net a {{ input x 2; dense 2 }}\ntrain a {{ data xor; loss cross_entropy; {line}; {end} }}"
+    assert told(text).startswith("W0308") is expected
+    Path("main.net").write_text(text)
+    recipe = load_recipe("main.net", Report())
+    assert recipe is not None
+    schedule, lr, per_epoch = recipe.schedule, recipe.optimizer.lr, 16
+    epochs = recipe.epochs or recipe.steps or 0
+    rates = []
+    for step in range(epochs * per_epoch):
+        rates.append(schedule.rate(lr, step / per_epoch, epochs))
+        if step % per_epoch == per_epoch - 1:
+            schedule.observe(1.0, "lower")
+    falls = len(set(rates)) - 1
+    wanted = {"step": len(getattr(schedule, "at", ())), "plateau": 1}.get(schedule.kind, 0)
+    reached = max(rates) == pytest.approx(lr, rel=1e-9) if schedule.warmup else True
+    assert (falls < wanted or not reached) is expected
+
+
+ARMS = [
+    ("1 => 2; 2 => 3; _ => 4", ""),
+    ("1 => 2; _ => 3; 2 => 4", "W0207 2"),
+    ("1 => 2; _ => 3; _ => 4", "W0207 4"),
+    ("1 => 2; 1 => 3; _ => 4", "W0207 1"),
+    ("1 => 2; 1.0 => 3; _ => 4", "W0207 1.0"),
+    ("1 => 2; on => 3; _ => 4", ""),
+    ('"a" => 2; "b" => 3; "a" => 4; _ => 5', 'W0207 "a"'),
+    ("n => 2; m => 3; n => 4", "W0207 n"),
+    ("[1] => 2; [2] => 3; _ => 4", ""),
+    ("_ => 2", ""),
+]
+
+
+@pytest.mark.parametrize(("arms", "expected"), ARMS, ids=[row[0] for row in ARMS])
+def test_arms_that_are_never_reached(arms: str, expected: str) -> None:
+    assert (
+        told(f"fn f(x, n, m) = match x {{ {arms} }} + 0 * n * m\nnet a {{ input x 3; dense f(1, 1, 1) }}") == expected
+    )
 
 
 ALLOWED = [
@@ -248,3 +467,62 @@ def test_strict_is_for_runs_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert "error[W0205]" in capsys.readouterr().err
     assert main(["check", "main.net", "--strict", "--format", "json"]) == 1
     assert '"severity": "error"' in capsys.readouterr().out
+
+
+# How warnings are shown ----------------------------------------------------------------------------------------------
+
+BIAS = "net a { input x 3x8x8; conv 3x3 4; bn; relu; dense 2 }"
+SAID = "main.net:1:24: warning[W0302]: the bias of this `conv` is taken off again by the `bn` behind it\n"
+
+
+@pytest.mark.parametrize(
+    "command", ["compile main.net -o main.onnx --force", "summary main.net", "draw main.net -o a.svg"]
+)
+def test_other_commands_say_a_warning_in_one_line(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("main.net").write_text(BIAS)
+    assert main(command.split()) == 0
+    said = capsys.readouterr().err
+    assert said.startswith(SAID)
+    assert "warning" not in said.removeprefix(SAID)
+    assert main([*command.split(), "-q"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_check_shows_a_warning_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("main.net").write_text(BIAS)
+    assert main(["check", "-q", "main.net"]) == 0
+    said = capsys.readouterr().err
+    assert "--> main.net:1:24\n" in said
+    assert "= help: leave the bias off" in said
+
+
+def test_a_bias_that_the_weights_have_is_not_in_vain(capsys: pytest.CaptureFixture[str]) -> None:
+    shapes = {"conv1.weight": (4, 3, 3, 3), "conv1.bias": (4,), "dense1.weight": (2, 256), "dense1.bias": (2,)}
+    shapes |= {f"bn1.{name}": (4,) for name in ("weight", "bias", "running_mean", "running_var")}
+    np.savez("w.npz", **{name: np.ones(shape, np.float32) for name, shape in shapes.items()})
+    Path("main.net").write_text("let n = 1\n" + BIAS)
+    assert main(["compile", "main.net", "-o", "main.onnx", "--weights", "w.npz"]) == 0
+    said = capsys.readouterr().err
+    assert "W0302" not in said
+    assert said.count("warning[W0205]") == 1
+    Path("main.net").write_text(BIAS)
+    assert main(["compile", "main.net", "-o", "main.onnx", "--force", "--strict", "--weights", "w.npz"]) == 0
+    assert main(["compile", "main.net", "-o", "main.onnx", "--force", "--strict"]) == 1
+
+
+WARNINGS = {code: page for code, page in pages().items() if code.startswith("W")}
+
+
+@pytest.mark.parametrize("code", WARNINGS)
+def test_the_page_of_every_warning_says_how_to_allow_it(code: str) -> None:
+    comment = f"# allow {code}"
+    assert f"`{comment}: " in text(WARNINGS[code])
+    source = WARNINGS[code].failing
+    Path("main.net").write_text(source)
+    report = Report()
+    check_file("main.net", report)
+    (problem,) = report
+    lines = source.splitlines()
+    line = problem.span.source.position(problem.span.start)[0]
+    lines[line - 1] += f"  {comment}: as the paper has it"
+    assert told("\n".join(lines)) == ""

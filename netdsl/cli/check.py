@@ -31,7 +31,7 @@ def command(options: argparse.Namespace) -> int:
             print(error, file=sys.stderr)
             code = max(code, error.exit_code)
             continue
-        show(report, options, is_last=False)
+        show(report, options, is_check=True)
         reports.append(report)
         if report.errors:
             code = max(code, 1)

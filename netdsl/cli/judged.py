@@ -199,8 +199,8 @@ def _judge(session: Any, kind: DataKind, options: argparse.Namespace) -> Judged:
     from netdsl.cli.feeds import _picture
     from netdsl.data.wanted import Target, Wanted
     from netdsl.ir.names import read_names
+    from netdsl.ir.recipe import TARGET
     from netdsl.metrics import METRICS
-    from netdsl.step import TARGET
 
     ((name, tensor),) = session.inputs.items()
     ((output, scores),) = session.outputs.items()

@@ -19,10 +19,17 @@ QUIET, NORMAL, VERBOSE = -1, 0, 1
 _level = NORMAL
 
 
-def show(report: Report, options: argparse.Namespace, *, is_last: bool = True) -> None:
-    """Print what a run found: `text` and `short` to stderr, `json` and `github` to stdout. With `--strict` the warnings
-    become errors first. The last report of a run ends with how to read more."""
+IN_WEIGHTS = "W0302"
+"""The warning about a bias that the given weights have: it must then be in the net."""
+
+
+def show(report: Report, options: argparse.Namespace, *, is_check: bool = False) -> None:
+    """Print the problems of a run: `text` and `short` to stderr, `json` and `github` to stdout. `--strict` makes errors
+    of warnings. Commands other than `check` print a warning as one line, and none with `-q`."""
     form: str = options.format
+    if not is_check and getattr(options, "weights", None) is not None:
+        for problem in [each for each in report if each.code == IN_WEIGHTS]:
+            report.discard(problem)
     if options.strict:
         report.harden()
     if not len(report):
@@ -38,9 +45,13 @@ def show(report: Report, options: argparse.Namespace, *, is_last: bool = True) -
     from netdsl.diagnostics.render import render
 
     for problem in report:
-        print(short(problem) if form == "short" else render(problem, color=_color()) + "\n", file=sys.stderr)
-    print(summary(report), file=sys.stderr)
-    if is_last:
+        if is_check or problem.severity == "error":
+            print(short(problem) if form == "short" else render(problem, color=_color()) + "\n", file=sys.stderr)
+        else:
+            note(short(problem))
+    if is_check or report.errors:
+        print(summary(report), file=sys.stderr)
+    if report.errors and not is_check:
         tell_more([report], options)
 
 

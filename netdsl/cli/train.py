@@ -48,7 +48,6 @@ def _settings(options: argparse.Namespace) -> list[str]:
 def _train(recipe: Recipe, module: Module, folder: RunFolder, goes_on: bool, options: argparse.Namespace) -> int:
     from netdsl.cli.given_weights import given_weights
     from netdsl.cli.train_progress import Told
-    from netdsl.train.checks import is_trained
     from netdsl.train.material import open_data
     from netdsl.train.run import attach, chosen
     from netdsl.train.start import start
@@ -66,9 +65,6 @@ def _train(recipe: Recipe, module: Module, folder: RunFolder, goes_on: bool, opt
     dataset, validation = open_data(recipe)
     weights = given_weights(recipe.net, options)
     trainer = start(recipe, dataset, validation, choices, weights=weights, progress=Told(options.json))
-    if not is_trained(recipe):
-        why = "all are frozen" if recipe.net.parameters else "it has none"
-        note(f"no weight of {escape(recipe.net.name)} changes: {why}")
     for text in dict.fromkeys([*dataset.notes, *(validation.notes if validation is not None else ())]):
         note(text)
     more = {"file": options.file, "set": options.set, "weights": options.weights}

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from netdsl.data.declared import Declared, registrar
 from netdsl.data.errors import BadAugment
+from netdsl.diagnostics.argument_problems import Contradiction
 from netdsl.layers.arguments import Choice, Kind, Real, Sequence, Sizes, Unfit
-from netdsl.layers.base import keyword, positional
+from netdsl.layers.base import Misfit, keyword, positional
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,9 +32,11 @@ class Augmentation(Declared):
     """One step. What it does is in `augmenting`, which needs numpy."""
 
     random: ClassVar[bool] = True
+    pictures: ClassVar[bool] = True
+    """Whether it changes pictures, rather than inputs of any shape."""
 
-    def check(self, shape: Dims) -> None:
-        """Raises BadAugment where it cannot make pictures of this shape."""
+    def check(self, shape: Dims, dtype: str) -> None:
+        """Raise BadAugment where it cannot make pictures of this shape and type."""
 
     def source(self, shape: Dims) -> Dims:
         """The shape of the pictures that it makes ones of this shape of, None where any size will do."""
@@ -65,10 +68,8 @@ class Augment:
         """The shape of the pictures that it makes an input's pictures of. Raises BadAugment where it makes none."""
         if len(shape) != 3:
             return shape
-        if dtype in WHOLE and any(isinstance(step, Normalize) for step in self.steps):
-            raise BadAugment(f"`normalize` makes fractions, and the input takes {dtype}", "let the input be f32")
         for step in reversed(self.steps):
-            step.check(shape)
+            step.check(shape, dtype)
             shape = step.source(shape)
         return shape
 
@@ -114,12 +115,23 @@ class Interval(Kind):
         return low, high
 
 
-def _pair(size: int | tuple[int, ...], what: str) -> tuple[int, int]:
-    """For height and width."""
-    sizes = (size, size) if isinstance(size, int) else size
-    if len(sizes) != 2:
-        raise BadAugment(f"`{what}` is for height and width, and has {len(sizes)} sizes")
-    return sizes
+class Pair(Sizes):
+    """A size for height and width, or a list with one for each."""
+
+    def __init__(self, minimum: int = 1) -> None:
+        super().__init__(minimum)
+        self.expected = f"an integer of at least {minimum}, or two of them: height and width"
+
+    def convert(self, value: Any) -> int | tuple[int, ...]:  # type: ignore[override]
+        if isinstance(value, tuple) and len(value) != 2:
+            raise self._unfit()
+        return super().convert(value)
+
+
+def _pair(size: int | tuple[int, ...]) -> tuple[int, int]:
+    """Height and width."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
 
 
 @augmentation("crop")
@@ -131,30 +143,34 @@ class Crop(Augmentation):
     (`crop pad 4` on CIFAR).
     """
 
-    size: int | tuple[int, ...] | None = positional(Sizes(), None, doc="height and width; else the input's")
-    pad: int | tuple[int, ...] = keyword(Sizes(0), 0, doc="added on every side, or `[vertical, horizontal]`")
+    size: int | tuple[int, ...] | None = positional(Pair(), None, doc="height and width; else the input's")
+    pad: int | tuple[int, ...] = keyword(Pair(0), 0, doc="added on every side, or `[vertical, horizontal]`")
     fill: str = keyword(Choice("zero", "reflect"), "zero", doc="what is added")
     centred = False
 
+    def validate(self) -> None:
+        if self.size is None and self.pads == (0, 0):
+            what = "`crop` needs a size or a `pad`, such as `crop 224x224` or `crop pad 4`"
+            raise Misfit(Contradiction, what=what, here="this leaves the picture as it is")
+
     @property
     def pads(self) -> tuple[int, int]:
-        return _pair(self.pad, "crop pad")
+        return _pair(self.pad)
 
     @property
     def sizes(self) -> tuple[int, int] | None:
-        return None if self.size is None else _pair(self.size, "crop")
+        return None if self.size is None else _pair(self.size)
 
-    def check(self, shape: Dims) -> None:
-        if self.sizes is None and self.pads == (0, 0):
-            raise BadAugment("`crop` needs a size or a `pad`, such as `crop 224x224` or `crop pad 4`")
+    def check(self, shape: Dims, dtype: str) -> None:
         if self.sizes is not None and any(want not in (None, s) for want, s in zip(shape[1:], self.sizes, strict=True)):
             raise BadAugment(
                 f"`crop` makes {self.sizes[0]}x{self.sizes[1]}, and {shape[1]}x{shape[2]} is needed (height x width)"
             )
-        if self.sizes is None and self.fill == "reflect":
-            for pad, size in zip(self.pads, shape[1:], strict=True):
-                if size is not None and pad >= size:
-                    raise BadAugment(f"`crop` reflects {pad} pixels, and the picture has {size}")
+        for pad, size in zip(self.pads, shape[1:], strict=True) if self.sizes is None else ():
+            if size is not None and pad >= size:
+                what = "reflects" if self.fill == "reflect" else "adds"
+                why = "" if self.fill == "reflect" else ": some crops would show nothing of it"
+                raise BadAugment(f"`crop` {what} {pad} pixels on a side, and the picture has {size}{why}")
 
     def source(self, shape: Dims) -> Dims:
         return shape if self.sizes is None else (shape[0], None, None)
@@ -239,7 +255,9 @@ class Normalize(Augmentation):
 
     random = False
 
-    def check(self, shape: Dims) -> None:
+    def check(self, shape: Dims, dtype: str) -> None:
+        if dtype in WHOLE:
+            raise BadAugment(f"`normalize` makes fractions, and the input takes {dtype}", "let the input be f32")
         for what, given in (("mean", self.mean), ("std", self.std)):
             if len(given) not in (1, shape[0]):
                 raise BadAugment(f"`normalize` has {len(given)} numbers as its {what}, and {shape[0]} channels")
@@ -269,6 +287,12 @@ class Fgsm(Augmentation):
     high: float = keyword(Real(), 255.0, doc="white")
 
     random = False
+    pictures = False
+
+    def validate(self) -> None:
+        if self.low >= self.high:
+            what = f"`low` of `fgsm` is {self.low:g}, which is not below `high`, {self.high:g}"
+            raise Misfit(Contradiction, at="low" if "low" in self.spans else "high", what=what)
 
     def apply(self, x: Array, draws: Draws) -> Array:
         return x

@@ -7,7 +7,7 @@ from typing import Any
 from netdsl.layers.arguments import Kind, Unfit, Word
 from netdsl.layers.declared import Declared, registrar
 
-__all__ = ["Declared", "Path", "Text", "Texts", "registrar"]
+__all__ = ["Character", "Declared", "Path", "Text", "Texts", "registrar"]
 
 
 class Text(Kind):
@@ -18,6 +18,17 @@ class Text(Kind):
 
     def convert(self, value: Any) -> str:
         if not isinstance(value, str) or isinstance(value, Word) or not value:
+            raise self._unfit()
+        return str(value)
+
+
+class Character(Text):
+    """A single character in quotes."""
+
+    expected = 'a single character other than a quote or a line break, such as `";"`'
+
+    def convert(self, value: Any) -> str:
+        if len(super().convert(value)) != 1 or value in '"\r\n':
             raise self._unfit()
         return str(value)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from netdsl.data.declared import Declared, Path, Text, Texts, registrar
+from netdsl.data.declared import Character, Declared, Path, Texts, registrar
 from netdsl.data.wanted import Wanted
+from netdsl.diagnostics.argument_problems import Contradiction
+from netdsl.ir.shape import elements, text
 from netdsl.layers.arguments import Choice, Integer, Real
-from netdsl.layers.base import keyword, positional
+from netdsl.layers.base import Misfit, keyword, positional
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
     from netdsl.data.dataset import Dataset
     from netdsl.data.images import Picture
     from netdsl.data.reader import Dims
-    from netdsl.data.wanted import Target
+    from netdsl.data.wanted import Target as Wish
     from netdsl.ir.names import Names
+    from netdsl.ir.shape import Shape
+    from netdsl.losses import Target
 
 KINDS: dict[str, type[DataKind]] = {}
 """The kinds of data by their names in the language."""
@@ -29,6 +33,21 @@ data = registrar(KINDS)
 
 class DataKind(Declared):
     """Where examples come from: files, or a generator. A subclass's docstring says what is read and how."""
+
+    single: ClassVar[bool] = True
+    """Whether there is one array of inputs and one of targets."""
+    labelled: ClassVar[bool] = False
+    """Whether the target is one number for each example."""
+    raw: ClassVar[bool] = False
+    """Whether examples are pictures as bytes, from 0 to 255."""
+
+    def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
+        """Why no data of this kind can fit inputs and targets of these shapes, as a clause; empty if some can."""
+        if self.single and (len(inputs), len(targets)) != (1, 1):
+            return f"holds one input and one target, and the net has {len(inputs)} and {len(targets)}"
+        if self.labelled and any(size != 1 for size in targets[0].shape):
+            return f"has one label for each example, and the loss needs {text(targets[0].shape)}"
+        return ""
 
     @classmethod
     def paths(cls) -> tuple[str, ...]:
@@ -55,6 +74,7 @@ class Mnist(DataKind):
 
     folder: str = positional(Path(), doc="the folder of the files")
     split: str = keyword(Choice("train", "test"), "train", doc="which of the two pairs")
+    labelled = raw = True
 
     def open(self, wanted: Wanted) -> Dataset:
         from netdsl.data.sources import open_mnist
@@ -68,6 +88,7 @@ class Idx(DataKind):
 
     images: str = positional(Path(), doc="the inputs' file")
     labels: str = positional(Path(), doc="the targets' file")
+    raw = True
 
     def open(self, wanted: Wanted) -> Dataset:
         from netdsl.data.sources import open_idx_pair
@@ -81,6 +102,7 @@ class Npz(DataKind):
     stand for the only input, `target` or `y` for the only target. Arrays that are not compressed are mapped.
     """
 
+    single = False
     file: str = positional(Path(), doc="the archive")
 
     def open(self, wanted: Wanted) -> Dataset:
@@ -115,7 +137,16 @@ class Csv(DataKind):
 
     file: str = positional(Path(), doc="the table")
     target: tuple[str, ...] = keyword(Texts(), doc="the target's column, or a list of them")
-    separator: str | None = keyword(Text(), None, doc="what parts the columns")
+    separator: str | None = keyword(Character(), None, doc="what parts the columns")
+    single = False
+
+    def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
+        named = f"names {len(self.target)} column{'s' * (len(self.target) > 1)}"
+        if len(targets) not in (1, len(self.target)):
+            return f"{named} as targets, and the net has {len(targets)} targets"
+        if len(targets) == 1 and elements(targets[0].shape) != len(self.target):
+            return f"{named} as the target, and the loss needs {text(targets[0].shape) or 'one number'}"
+        return ""
 
     def open(self, wanted: Wanted) -> Dataset:
         from netdsl.data.tabular import open_csv
@@ -131,6 +162,13 @@ class Folder(DataKind):
     """
 
     folder: str = positional(Path(), doc="the folder of the classes' folders")
+    labelled = raw = True
+
+    def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
+        found = super().misfit(inputs, targets)
+        if not found and (len(inputs[0]) != 3 or inputs[0][0] not in (1, 3)):
+            return f"holds pictures of 1 or 3 channels, and the input takes {text(inputs[0])}"
+        return found
 
     def open(self, wanted: Wanted) -> Dataset:
         from netdsl.data.pictures import open_folder
@@ -141,6 +179,8 @@ class Folder(DataKind):
 class Generated(DataKind):
     """Examples that are made rather than read: the same ones for the same arguments."""
 
+    labelled = True
+    n: int
     seed: int = keyword(Integer(0), 0, doc="of the generator")
 
     def open(self, wanted: Wanted) -> Dataset:
@@ -162,6 +202,12 @@ class Xor(Generated):
     n: int = keyword(Integer(4), 4, doc="the number of examples")
     noise: float = keyword(Real(0), 0.0, doc="the standard deviation of what is added")
 
+    def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
+        found = super().misfit(inputs, targets)
+        if not found and elements(inputs[0]) != 2:
+            return f"makes examples of 2 numbers, and the input takes {text(inputs[0])}"
+        return found
+
 
 @data("clouds")
 class Clouds(Generated):
@@ -177,6 +223,11 @@ class Clouds(Generated):
     margin: float = keyword(Real(above=0), 0.1, doc="γ, the distance of the hyperplane to the nearest example")
     radius: float = keyword(Real(above=0), 1.0, doc="R, the largest distance of an example to the origin")
 
+    def validate(self) -> None:
+        if self.margin > self.radius:
+            what = f"the margin {self.margin:g} of `clouds` is larger than the radius {self.radius:g}"
+            raise Misfit(Contradiction, at="margin", what=what, here="no example can lie this far from the hyperplane")
+
 
 @data("connectedness")
 class Connectedness(Generated):
@@ -189,12 +240,19 @@ class Connectedness(Generated):
 
     n: int = keyword(Integer(2), 1000, doc="the number of examples")
 
+    def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
+        found = super().misfit(inputs, targets)
+        sizes = [size for size in (inputs[0] if inputs else ()) if size != 1]
+        if not found and (len(sizes) != 2 or any(isinstance(size, int) and size < 4 for size in sizes)):
+            return f"makes pictures of one channel and at least 4x4, and the input takes {text(inputs[0])}"
+        return found
+
 
 def open_dataset(
     kind: str,
     paths: Sequence[str],
     inputs: Mapping[str, tuple[Dims, str]],
-    targets: Mapping[str, Target],
+    targets: Mapping[str, Wish],
     *,
     pictures: Mapping[str, Picture] | None = None,
     names: Names | None = None,

@@ -72,6 +72,7 @@ class Wanted:
     def example(self, name: str) -> Dims:
         """The shape of an input's examples before they are augmented."""
         shape, dtype = self.inputs[name]
-        if self.augment is not None and self.augment.steps and all(len(s) != 3 for s, _ in self.inputs.values()):
+        pictured = any(len(shape) == 3 for shape, _ in self.inputs.values())
+        if self.augment is not None and any(step.pictures for step in self.augment.steps) and not pictured:
             raise BadAugment("pictures are augmented, [channels, height, width], and no input takes any")
         return self.augment.source(shape, dtype) if self.augment is not None else shape

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from math import e
 from typing import TYPE_CHECKING
 
 from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
-from netdsl.ir.shape import Shape, text
+from netdsl.ir.shape import Dim, Shape, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -178,12 +179,12 @@ class SoftmaxTwice(Problem):
     gradients are small and training is slow; behind a `log_softmax` it is done twice for nothing.
 
     ```net warn
-    net odd { input x 784; dense 10; softmax }
+    net odd { input x 784; scale 1/255; dense 10; softmax }
     train odd { data mnist "mnist"; loss cross_entropy }
     ```
 
     ```net mended
-    net even { input x 784; dense 10 }
+    net even { input x 784; scale 1/255; dense 10 }
     train even { data mnist "mnist"; loss cross_entropy }
     ```
     """
@@ -203,3 +204,140 @@ class SoftmaxTwice(Problem):
 
     def helps(self) -> Iterable[Help]:
         yield Help(f"leave the `{self.softmax.layer.kind}` out: the largest score is the most probable class")
+
+
+@problem("W0306", "pixels that are not scaled")
+class UnscaledPixels(Problem):
+    """Pictures of `mnist`, `folder` and `idx` are bytes, from 0 to 255. Initial weights are drawn for inputs around 1.
+    Values a hundred times as large give gradients a hundred times as large: the loss becomes infinite within a few
+    steps, or ReLUs die and training stalls. Scale or normalise the pixels first, in the net or with
+    `augment { normalize … }`.
+
+    ```net warn
+    net odd { input image 1x28x28; dense 100; relu; dense 10 }
+    train odd { data mnist "mnist"; loss cross_entropy }
+    ```
+
+    ```net mended
+    net even { input image 1x28x28; scale 1/255; dense 100; relu; dense 10 }
+    train even { data mnist "mnist"; loss cross_entropy }
+    ```
+    """
+
+    data: str
+    entry: Node
+    reader: Node
+    peak: float
+    edit: Edit | None
+
+    def message(self) -> str:
+        return f"`{self.reader.name}` reads pixels that are not scaled, with values up to {self.peak:.4g}"
+
+    def label(self) -> str:
+        return "the pixels are bytes, from 0 to 255"
+
+    def labels(self) -> Iterable[Label]:
+        yield Label(self.reader.span, f"this layer reads values up to {self.peak:.4g}")
+
+    def helps(self) -> Iterable[Help]:
+        what = f"scale the pixels behind the input `{self.entry.name}`: `scale 1/255`"
+        yield Help(what, *([self.edit] if self.edit else []))
+
+
+@problem("W0307", "a training that learns nothing")
+class NothingTrained(Problem):
+    """A step changes the weights that the gradient of the loss reaches. There is none if all weights are frozen, if the
+    loss has weight 0, or if `sign` or `step`, whose derivative is 0, follows all of them.
+
+    ```net warn
+    net odd { input x 2; freeze { dense 2 } }
+    train odd { data xor; loss cross_entropy }
+    ```
+
+    ```net mended
+    net even { input x 2; freeze { dense 2 }; dense 2 }
+    train even { data xor; loss cross_entropy }
+    ```
+    """
+
+    net: str
+    why: str
+
+    def message(self) -> str:
+        return f"`{self.net}` learns nothing: {self.why}"
+
+
+@problem("W0308", "a schedule that reaches beyond the training")
+class BeyondTheEnd(Problem):
+    """A warm-up that takes all epochs or more never reaches the learning rate, and a rate that falls after the last
+    epoch never falls. `plateau` waits for `patience` epochs without improvement, and the first epoch always improves.
+
+    ```net warn
+    net odd { input x 2; dense 2 }
+    train odd { data xor; loss cross_entropy; schedule step at [30, 60]; epochs 50 }
+    ```
+
+    ```net mended
+    net even { input x 2; dense 2 }
+    train even { data xor; loss cross_entropy; schedule step at [30, 60]; epochs 90 }
+    ```
+    """
+
+    what: str
+    end: int
+    unit: str
+    given: Span | None
+
+    def message(self) -> str:
+        return f"{self.what}, and the training ends after {self.end:,} {self.unit[: None if self.end > 1 else -1]}"
+
+    def label(self) -> str:
+        return "this is never reached"
+
+    def labels(self) -> Iterable[Label]:
+        if self.given:
+            yield Label(self.given, "the training ends here")
+
+    def notes(self) -> Iterable[str]:
+        if not self.given:
+            yield f"without a line `epochs` or `steps`, a training has {self.end} epochs"
+        elif self.unit == "steps":
+            yield "an epoch has at least one step"
+
+
+@problem("W0309", "a sigmoid before a loss of scores")
+class SigmoidBefore(Problem):
+    """`logistic`, `exponential`, `hinge` and `perceptron` take a score whose sign is the class, and `logistic` begins
+    with a sigmoid of its own, as PyTorch's `binary_cross_entropy_with_logits` does. The output of a `sigmoid`, `relu`
+    or the like is never negative: one of the two classes can never be predicted. `cross_entropy` takes scores of any
+    size; scores between 0 and 1 leave all classes nearly equally probable.
+
+    ```net warn
+    net odd { input x 2; dense 1; sigmoid }
+    train odd { data xor; loss logistic }
+    ```
+
+    ```net mended
+    net even { input x 2; dense 1 }
+    train even { data xor; loss logistic }
+    ```
+    """
+
+    loss: str
+    node: Node
+    classes: Dim | None = None
+
+    def message(self) -> str:
+        if isinstance(self.classes, int):
+            most = e / (e + self.classes - 1)
+            return f"behind this `{self.node.layer.kind}` no class can get a probability above {most:.2g}"
+        return f"behind this `{self.node.layer.kind}` one of the two classes can never be predicted"
+
+    def label(self) -> str:
+        return f"`{self.loss}` takes scores before any activation"
+
+    def labels(self) -> Iterable[Label]:
+        yield Label(self.node.span, "these lie between 0 and 1" if self.classes else "these are never negative")
+
+    def helps(self) -> Iterable[Help]:
+        yield Help(f"leave out the `{self.node.layer.kind}`")

@@ -262,3 +262,38 @@ class FunctionWithoutCall(Problem):
             yield Help(f"write `{self.edit.text}`", self.edit)
         else:
             yield Help(f"write `{self.name}(…)`, with its arguments")
+
+
+@problem("E0425", "arguments that contradict each other")
+class Contradiction(Problem):
+    """Each value is valid by itself, but not together with another one: the bounds of an interval in the wrong order,
+    a schedule that would raise the learning rate instead of lowering it, Nesterov momentum without momentum.
+
+    ```net fail
+    net bad { input x 784; dense 10 init uniform(0.1, (-0.1)) }
+    ```
+
+    ```net mended
+    net good { input x 784; dense 10 init uniform((-0.1), 0.1) }
+    ```
+    """
+
+    what: str
+    here: str = ""
+    other: Span | None = None
+    there: str = ""
+    help: Help | None = None
+
+    def message(self) -> str:
+        return self.what
+
+    def label(self) -> str:
+        return self.here
+
+    def labels(self) -> Iterable[Label]:
+        if self.other:
+            yield Label(self.other, self.there)
+
+    def helps(self) -> Iterable[Help]:
+        if self.help:
+            yield self.help

@@ -238,3 +238,24 @@ class TooLong(ShapeProblem):
 
     def message(self) -> str:
         return f"`{self.layer}` makes an axis of {self.size:,}, more than the limit of {SIZE:,}"
+
+
+@problem("E0426", "a picture that cannot become the input")
+class PictureMisfit(ShapeProblem):
+    """`resize` and `crop` say how a picture becomes an input [channels, height, width]: the shorter side is resized,
+    then a square is cut from the centre. The square must not be larger than the shorter side, and must have the
+    input's height and width.
+
+    ```net fail
+    net bad { input image 3x224x224 resize 200 crop 224; conv 3x3 8 }
+    ```
+
+    ```net mended
+    net good { input image 3x224x224 resize 256 crop 224; conv 3x3 8 }
+    ```
+    """
+
+    what: str
+
+    def message(self) -> str:
+        return self.what

@@ -51,12 +51,12 @@ class HeadWithoutLoss(Problem):
     """A `training` output exists for its part in the loss, and how much it counts must be said; 0 leaves it out.
 
     ```net fail
-    net n { input x 784; dense 50; output aux training { dense 10 }; dense 10 }
+    net n { input x 784; scale 1/255; dense 50; output aux training { dense 10 }; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy }
     ```
 
     ```net mended
-    net n { input x 784; dense 50; output aux training { dense 10 }; dense 10 }
+    net n { input x 784; scale 1/255; dense 50; output aux training { dense 10 }; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; loss aux cross_entropy weight 0.3 }
     ```
     """
@@ -122,12 +122,12 @@ class TargetsDiffer(Problem):
     as many of them, or signs, or numbers of one shape.
 
     ```net fail
-    net n { input x 784; dense 50; output aux training { dense 5 }; dense 10 }
+    net n { input x 784; scale 1/255; dense 50; output aux training { dense 5 }; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; loss aux cross_entropy weight 0.3 }
     ```
 
     ```net mended
-    net n { input x 784; dense 50; output aux training { dense 10 }; dense 10 }
+    net n { input x 784; scale 1/255; dense 50; output aux training { dense 10 }; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; loss aux cross_entropy weight 0.3 }
     ```
     """
@@ -175,12 +175,12 @@ class LossMisfit(OutputMisfit):
     and all sizes must be known.
 
     ```net fail
-    net n { input x 784; dense 10 }
+    net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss logistic }
     ```
 
     ```net mended
-    net n { input x 784; dense 10 }
+    net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy }
     ```
     """
@@ -199,12 +199,12 @@ class MetricMisfit(OutputMisfit):
     `mae`, one whose target are numbers.
 
     ```net fail
-    net n { input x 784; dense 10 }
+    net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; metric mae }
     ```
 
     ```net mended
-    net n { input x 784; dense 10 }
+    net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; metric accuracy }
     ```
     """
@@ -220,12 +220,12 @@ class UnknownSizes(Problem):
     """The graph of a training step is made for one size of each input, so a net that is trained has no `?` among them.
 
     ```net fail
-    net n { input x 3x?x?; conv 3x3 8; global_avgpool; dense 10 }
+    net n { input x 3x?x?; scale 1/255; conv 3x3 8; global_avgpool; dense 10 }
     train n { data folder "pictures"; loss cross_entropy }
     ```
 
     ```net mended
-    net n { input x 3x32x32; conv 3x3 8; global_avgpool; dense 10 }
+    net n { input x 3x32x32; scale 1/255; conv 3x3 8; global_avgpool; dense 10 }
     train n { data folder "pictures"; loss cross_entropy }
     ```
     """
@@ -249,12 +249,12 @@ class BatchOfOne(Problem):
     nothing but zeros comes out.
 
     ```net fail
-    net n { input x 784; dense 100 bias off; bn; relu; dense 10 }
+    net n { input x 784; scale 1/255; dense 100 bias off; bn; relu; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; batch 1 }
     ```
 
     ```net mended
-    net n { input x 784; dense 100 bias off; bn; relu; dense 10 }
+    net n { input x 784; scale 1/255; dense 100 bias off; bn; relu; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; batch 2 }
     ```
     """
@@ -272,3 +272,123 @@ class BatchOfOne(Problem):
 
     def helps(self) -> Iterable[Help]:
         yield Help("take a larger batch, or `layernorm`")
+
+
+@problem("E0346", "an augmentation that does not fit the net's input")
+class AugmentMisfit(Problem):
+    """Augmentations make pictures of the input's shape, [channels, height, width]. A vector is not a picture, a crop
+    of another size leaves examples that the net does not take, and padding of the picture's own size or more leaves
+    crops without a pixel of the picture. `fgsm` needs an input of real numbers that the loss depends on.
+
+    ```net fail
+    net n { input x 784; scale 1/255; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy; augment rotate 10 }
+    ```
+
+    ```net mended
+    net n { input x 1x28x28; scale 1/255; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy; augment rotate 10 }
+    ```
+    """
+
+    name: str
+    what: str
+    node: Node
+    advice: tuple[str, ...] = ()
+
+    def message(self) -> str:
+        return self.what
+
+    def label(self) -> str:
+        return f"`{self.name}` does not fit the input `{self.node.name}`"
+
+    def labels(self) -> Iterable[Label]:
+        yield Label(self.node.span, f"this is {text(self.node.shape)}")
+
+    def helps(self) -> Iterable[Help]:
+        yield from map(Help, self.advice)
+
+
+@problem("E0347", "a name that a training step uses itself")
+class ReservedName(Problem):
+    """The graph of a training step has inputs `target` and `rate`, a result `loss` and a counter `step`. An input or
+    output of the net cannot have one of these names.
+
+    ```net fail
+    net n { input rate 5; dense 3 }
+    train n { data npz "x.npz"; loss cross_entropy }
+    ```
+
+    ```net mended
+    net n { input speed 5; dense 3 }
+    train n { data npz "x.npz"; loss cross_entropy }
+    ```
+    """
+
+    name: str
+    what: str
+    declared: Span
+
+    def message(self) -> str:
+        return f"the {self.what} `{self.name}` has the name of a part of the training step"
+
+    def label(self) -> str:
+        return "this net cannot be trained"
+
+    def labels(self) -> Iterable[Label]:
+        yield Label(self.declared, f"the {self.what} `{self.name}`")
+
+    def helps(self) -> Iterable[Help]:
+        yield Help(f"rename the {self.what}")
+
+
+@problem("E0348", "data that cannot fit the net")
+class DataMisfit(Problem):
+    """Some kinds of data have examples of a known shape: `xor` two numbers, `connectedness` pictures of one channel,
+    `folder` pictures of one or three. `mnist`, `folder` and generated data have one label for each example. Whether
+    files exist, and what they hold, is checked when the training starts.
+
+    ```net fail
+    net n { input x 784; dense 2 }
+    train n { data xor; loss cross_entropy }
+    ```
+
+    ```net mended
+    net n { input x 2; dense 2 }
+    train n { data xor; loss cross_entropy }
+    ```
+    """
+
+    name: str
+    what: str
+    net: str
+
+    def message(self) -> str:
+        return f"the data `{self.name}` cannot fit the net `{self.net}`: it {self.what}"
+
+
+@problem("E0349", "a part of the data without an example")
+class EmptyPart(Problem):
+    """`validate 0.1` sets a tenth of the examples apart. Of generated data the number of examples is known, and both
+    parts need at least one.
+
+    ```net fail
+    net n { input x 2; dense 2 }
+    train n { data xor; validate 0.1; loss cross_entropy }
+    ```
+
+    ```net mended
+    net n { input x 2; dense 2 }
+    train n { data xor; validate 0.25; loss cross_entropy }
+    ```
+    """
+
+    part: float
+    count: int
+    total: int
+
+    def message(self) -> str:
+        return f"`validate {self.part:g}` sets {self.count:,} of {self.total:,} examples apart"
+
+    def label(self) -> str:
+        return f"this leaves no example for {'training' if self.count else 'validation'}"

@@ -18,12 +18,12 @@ class UnknownLine(Unknown):
     """A `train` block, and the braces of its lines, have lines of known kinds, which `docs/language.md` lists.
 
     ```net fail
-    net n { input x 784; dense 10 }
+    net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; epoch 3 }
     ```
 
     ```net mended
-    net n { input x 784; dense 10 }
+    net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; epochs 3 }
     ```
     """
@@ -46,12 +46,12 @@ class LineTwice(Problem):
     """A setting has one value. Of `loss` there is a line for each output that has one, and of `metric` any number.
 
     ```net fail
-    net n { input x 784; dense 10 }
+    net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; batch 32; batch 64 }
     ```
 
     ```net mended
-    net n { input x 784; dense 10 }
+    net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; batch 64 }
     ```
     """
@@ -74,12 +74,12 @@ class MissingLine(Problem):
     """A training needs `data` and a `loss`; all other settings have defaults.
 
     ```net fail
-    net n { input x 784; dense 10 }
+    net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; epochs 3 }
     ```
 
     ```net mended
-    net n { input x 784; dense 10 }
+    net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; epochs 3 }
     ```
     """
@@ -102,12 +102,12 @@ class UnknownChoice(Unknown):
     """Losses, optimizers, schedules, metrics, kinds of data and augmentations are chosen by their names.
 
     ```net fail
-    net n { input x 784; dense 10 }
+    net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entrpy }
     ```
 
     ```net mended
-    net n { input x 784; dense 10 }
+    net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy }
     ```
     """
@@ -138,12 +138,12 @@ class Excluding(Problem):
     """A training ends after so many `epochs` or after so many `steps`; not both can be said.
 
     ```net fail
-    net n { input x 784; dense 10 }
+    net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; epochs 3; steps 1000 }
     ```
 
     ```net mended
-    net n { input x 784; dense 10 }
+    net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; steps 1000 }
     ```
     """
@@ -167,12 +167,12 @@ class NoBraces(Problem):
     """In a `train` block, `optimizer` and `augment` take lines in braces, and nothing else does.
 
     ```net fail
-    net n { input x 784; dense 10 }
+    net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy { smoothing 0.1 } }
     ```
 
     ```net mended
-    net n { input x 784; dense 10 }
+    net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy smoothing 0.1 }
     ```
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.problem import Label, Problem, problem
+from netdsl.diagnostics.problem import Help, Label, Problem, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -140,3 +140,36 @@ class Hides(Problem):
     def labels(self) -> Iterable[Label]:
         if self.hidden is not None:
             yield Label(self.hidden, "and not this any more")
+
+
+@problem("W0207", "an arm that is never reached")
+class UnreachableArm(Problem):
+    """`match` takes the first arm that is equal, and `_` is equal to everything. An arm below `_`, or below another arm
+    with the same pattern, has no effect.
+
+    ```net warn
+    fn width(depth) = match depth { 18 => 64; _ => 128; 50 => 256 }
+    net odd { input x 784; dense width(50) }
+    ```
+
+    ```net mended
+    fn width(depth) = match depth { 18 => 64; 50 => 256; _ => 128 }
+    net even { input x 784; dense width(50) }
+    ```
+    """
+
+    above: Span
+    rest: bool
+    """Whether the arm above is `_`."""
+
+    def message(self) -> str:
+        return f"this arm stands below {'`_`' if self.rest else 'an arm with the same pattern'} and is never reached"
+
+    def label(self) -> str:
+        return "never reached"
+
+    def labels(self) -> Iterable[Label]:
+        yield Label(self.above, "everything else takes this arm" if self.rest else "this arm is taken instead")
+
+    def helps(self) -> Iterable[Help]:
+        yield Help("put `_` last" if self.rest else "remove one of the two arms")

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from netdsl.diagnostics.problem import Rejected
-from netdsl.elaborate.context import Poisoned
 from netdsl.ir.shape import Size
-from netdsl.syntax import ast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from netdsl.diagnostics.problem import Problem
     from netdsl.diagnostics.report import Report
-    from netdsl.elaborate.module import Module
     from netdsl.ir.net import Net, Node
+    from netdsl.ir.recipe import Recipe
     from netdsl.ir.shape import Dim
     from netdsl.layers.window import Window
 
@@ -110,42 +107,86 @@ def _vain_biases(nets: Iterable[Net]) -> Iterator[Problem]:
         yield VainBias(span=node.span, frame=node.frame, node=node, norm=norm.span)
 
 
-def check_trainings(module: Module, nets: Iterable[Net]) -> None:
-    """Report a training whose loss begins with the softmax that its net ends with."""
-    for item in module.file.items:
-        if not isinstance(item, ast.Train):
-            continue
-        losses = list(_cross_entropies(item.settings))
-        net = next((net for net in nets if net.name == item.name.text), None)
-        if losses and net is None:
-            net = _net(item.name.text, module)
-        for place, wanted in losses if net else ():
-            assert net is not None
-            for output in net.outputs.values():
-                last = output.node
-                if last.layer.kind in ("softmax", "log_softmax") and wanted in (None, output.name):
-                    from netdsl.diagnostics.advice_problems import SoftmaxTwice
-
-                    module.report.add(SoftmaxTwice(span=place.span, net=net.name, softmax=last))
+def check_trainings(recipes: Iterable[Recipe], report: Report) -> None:
+    """Report what is doubtful about trainings without errors."""
+    for recipe in recipes:
+        for problem in (*_activations(recipe), *_pixels(recipe), *_idle(recipe), *_late(recipe)):
+            report.add(problem)
 
 
-def _cross_entropies(settings: tuple[ast.Setting, ...]) -> Iterator[tuple[ast.Name, str | None]]:
-    """Where `loss` says `cross_entropy`, and for which output, if the line begins with an output's name."""
-    for line in settings:
-        if line.key.text == "loss":
-            for output, value in zip((None, *line.values), line.values[:2], strict=False):
-                if isinstance(value, ast.Name) and value.text == "cross_entropy":
-                    yield value, output.text if isinstance(output, ast.Name) else None
+NEVER_NEGATIVE = frozenset(
+    ["sigmoid", "hard_sigmoid", "softmax", "relu", "relu6", "softplus", "abs", "square", "sqrt", "exp", "step"]
+)
 
 
-def _net(name: str, module: Module) -> Net | None:
-    """A net that the check has not met, since it is another file's."""
-    from netdsl.elaborate.net import elaborate, entry, resolve
+def _activations(recipe: Recipe) -> Iterator[Problem]:
+    """Activations at the end of a net that its loss applies itself, or that leave it nothing to tell classes apart."""
+    from netdsl.diagnostics import advice_problems as problems
 
-    try:
-        return elaborate(resolve(*entry(module, name), {}))
-    except Rejected as rejected:
-        module.report.add(rejected.problem)
-    except Poisoned:
-        pass
-    return None
+    for line in recipe.losses:
+        last = recipe.net.outputs[line.output].node
+        while len(last.inputs) == 1 and (last.layer.moves or last.layer.kind == "dropout"):
+            last = last.inputs[0]
+        kind, span = last.layer.kind, line.loss.spans[""]
+        target = line.loss.target(recipe.net.outputs[line.output].node.shape)
+        if line.loss.kind == "cross_entropy" and kind in ("softmax", "log_softmax"):
+            yield problems.SoftmaxTwice(span=span, net=recipe.net.name, softmax=last)
+        elif line.loss.kind == "cross_entropy" and kind in ("sigmoid", "hard_sigmoid"):
+            yield problems.SigmoidBefore(span=span, loss=line.loss.kind, node=last, classes=target.classes)
+        elif target.kind == "sign" and kind in NEVER_NEGATIVE:
+            yield problems.SigmoidBefore(span=span, loss=line.loss.kind, node=last)
+
+
+def _pixels(recipe: Recipe) -> Iterator[Problem]:
+    """Bytes of pictures that reach a layer with weights as they are."""
+    from netdsl.elaborate.pixels import scaling, unscaled
+
+    found = unscaled(recipe)
+    if found:
+        from netdsl.diagnostics.advice_problems import UnscaledPixels
+
+        node, peak = found
+        yield UnscaledPixels(
+            span=recipe.data.spans[""],
+            data=recipe.data.kind,
+            entry=recipe.net.inputs[0],
+            reader=node,
+            peak=peak,
+            edit=scaling(recipe.net),
+        )
+
+
+def _idle(recipe: Recipe) -> Iterator[Problem]:
+    """A training that changes no weight."""
+    if not recipe.trains():
+        from netdsl.diagnostics.advice_problems import NothingTrained
+
+        trainable = [p for p in recipe.net.parameters.values() if not p.buffer]
+        why = "no gradient of the loss reaches a weight"
+        if not trainable:
+            why = "it has no weights"
+        elif not any(line.weight for line in recipe.losses):
+            why = "the weight of the loss is 0"
+        elif all(not p.trainable or p.name in recipe.freeze for p in trainable):
+            why = "all weights are frozen"
+        yield NothingTrained(span=recipe.span, net=recipe.net.name, why=why)
+
+
+def _late(recipe: Recipe) -> Iterator[Problem]:
+    """A schedule of which a part lies after the last epoch. There are at most as many epochs as `steps`."""
+    schedule: Any = recipe.schedule
+    unit = "epochs" if recipe.epochs is not None else "steps"
+    end = recipe.epochs if recipe.epochs is not None else recipe.steps
+    assert end is not None
+    late: dict[str, str] = {}
+    if schedule.warmup >= end:
+        late["warmup"] = f"the warm-up takes {schedule.warmup:g} epochs"
+    if schedule.kind == "step" and schedule.at[-1] >= end:
+        late["at"] = f"the rate would fall after epoch {schedule.at[-1]:g}"
+    if schedule.kind == "plateau" and schedule.patience + 2 >= end:
+        late["patience"] = f"the rate would fall after epoch {schedule.patience + 2} at the earliest"
+    for argument, what in late.items():
+        from netdsl.diagnostics.advice_problems import BeyondTheEnd
+
+        span = schedule.spans.get(argument, schedule.spans[""])
+        yield BeyondTheEnd(span=span, what=what, end=end, unit=unit, given=recipe.spans.get(unit))

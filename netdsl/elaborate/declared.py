@@ -10,6 +10,7 @@ from netdsl.diagnostics.call_problems import PythonCall
 from netdsl.diagnostics.syntax_problems import UnquotedText
 from netdsl.elaborate.bind import bind, values
 from netdsl.elaborate.layers import convert, signature
+from netdsl.layers.base import Misfit
 from netdsl.syntax import ast
 from netdsl.syntax.translate import statement
 from netdsl.text import Span
@@ -31,7 +32,13 @@ def make(cls: type[D], arguments: tuple[ast.Expr, ...], context: Context, head: 
     pairs = tuple(zip(bound, given, strict=True))
     for _, value in pairs:
         context.module.work.weigh(value, head, context.frame)
-    return cls(**{argument.name: convert(cls, argument, value, context, pairs) for argument, value in pairs})
+    made = cls(**{argument.name: convert(cls, argument, value, context, pairs) for argument, value in pairs})
+    made.spans = {"": head, **{argument.name: argument.expr.span for argument in bound}}
+    try:
+        made.validate()
+    except Misfit as misfit:
+        context.reject(misfit.problem, made.spans.get(misfit.at, head), **misfit.data)
+    return made
 
 
 def word(expr: ast.Expr | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.name_problems import UnknownName
@@ -164,7 +164,23 @@ def _init(name: str, arguments: tuple[Any, ...], expr: ast.Apply, context: Conte
         if len(arguments) == len(numbers):
             takes += f", and {given}"
         context.reject(problems.BadCall, expr.span, what=f"`{name}` takes {takes}")
+    if name == "normal" and numbers[0] < 0:
+        what = f"`normal` takes a standard deviation >= 0, not {describe(arguments[0])}"
+        context.reject(problems.BadCall, expr.arguments[0].span, what=what)
+    if name == "uniform" and numbers[0] > numbers[1]:
+        _reject_bounds(arguments, expr, context)
     return Init(name, *numbers)
+
+
+def _reject_bounds(arguments: tuple[Any, ...], expr: ast.Apply, context: Context) -> NoReturn:
+    """Reject `uniform(1, -1)`. Raises Rejected."""
+    from netdsl.diagnostics.argument_problems import Contradiction
+    from netdsl.diagnostics.problem import Edit, Help
+
+    low, high = (argument.span for argument in expr.arguments)
+    what = "the lower bound {} of `uniform` is above the upper bound {}".format(*map(describe, arguments))
+    swap = Help("swap the bounds", Edit(low, high.text), Edit(high, low.text))
+    context.reject(Contradiction, expr.span, what=what, help=swap)
 
 
 def _match(expr: ast.Match, context: Context) -> Any:

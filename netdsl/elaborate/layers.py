@@ -184,9 +184,21 @@ def apply(
             training=context.training,
         )
     except Misfit as misfit:
-        places = {argument.name: argument.expr.span for argument in arguments}
-        place = places.get(misfit.at, span)
-        call = {"head": span, "arguments": arguments} if "arguments" in misfit.problem.fields else {}
-        context.reject(misfit.problem, place, layer=layer.kind, inputs=inputs, **call, **misfit.data)
+        reject_misfit(misfit, layer, inputs, span, arguments, context)
     node.arguments = arguments
     return node
+
+
+def reject_misfit(
+    misfit: Misfit,
+    layer: Layer,
+    inputs: tuple[Node, ...],
+    span: Span,
+    arguments: tuple[Bound, ...],
+    context: Context,
+) -> NoReturn:
+    """Reject a layer that does not fit its inputs, at the argument in question. Raises Rejected."""
+    places = {argument.name: argument.expr.span for argument in arguments}
+    place = places.get(misfit.at, span)
+    call = {"head": span, "arguments": arguments} if "arguments" in misfit.problem.fields else {}
+    context.reject(misfit.problem, place, layer=layer.kind, inputs=inputs, **call, **misfit.data)

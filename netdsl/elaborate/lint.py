@@ -21,7 +21,7 @@ def warn(module: Module, nets: Iterable[Net | None]) -> None:
         sound = [net for net in nets if net is not None]
         unused.check(module)
         advice.check(sound, report)
-        advice.check_trainings(module, sound)
+        advice.check_trainings(module.recipes, report)
     if report.warnings:
         from netdsl.syntax.allow import silence
 

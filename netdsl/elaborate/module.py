@@ -19,6 +19,7 @@ from netdsl.syntax import ast
 if TYPE_CHECKING:
     from netdsl.diagnostics.report import Report
     from netdsl.ir.net import Net
+    from netdsl.ir.recipe import Recipe
 
     Definition = ast.Net | ast.Alias | ast.Block | ast.Function | ast.Let
 
@@ -30,7 +31,7 @@ class Module:
 
     `uses` are the files that are used, None for one that cannot be, and the names that are wanted, None for all.
     `flawed` is set where a `default` went wrong, so that the layers behind it are not what was meant. `nets` are those
-    that are elaborated, by their instances.
+    that are elaborated, by their instances; `recipes` are the trainings without errors.
     """
 
     __slots__ = (
@@ -45,6 +46,7 @@ class Module:
         "imported",
         "nets",
         "own",
+        "recipes",
         "report",
         "uses",
         "work",
@@ -64,6 +66,7 @@ class Module:
         self._broken: set[str] | None = None
         self.flawed = False
         self.nets: dict[Any, Net | None] = {}
+        self.recipes: list[Recipe] = []
         self._defaults: list[tuple[int, dict[str, tuple[tuple[str, Any], ...]]]] = []
         for item in file.items:
             if isinstance(item, DEFINITIONS):

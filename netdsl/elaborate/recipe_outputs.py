@@ -161,9 +161,7 @@ def metric(line: ast.Setting, context: Context, net: Net | None, losses: Sequenc
     output = _resolve("metric", given, known, known, net, place, context)
     node = net.outputs[output].node
     target = next(each for each in losses if each.output == output).loss.target(node.shape)
-    if target.kind not in found.targets:
-        takes = " or ".join(WORDS[kind] for kind in found.targets)
-        wanted = f"{takes} as the target"
+    if wanted := found.misfit(target):
         context.reject(
             problems.MetricMisfit,
             place,

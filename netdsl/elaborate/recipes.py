@@ -12,6 +12,7 @@ from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
 from netdsl.elaborate.context import Poisoned
 from netdsl.elaborate.net import elaborate, entry, resolve
+from netdsl.elaborate.recipe_checks import CHECKS
 from netdsl.elaborate.recipe_lines import KEYS, MANY, unknown_key
 from netdsl.elaborate.recipe_outputs import check_losses, default_metrics, frozen, loss, metric, undecayed
 from netdsl.elaborate.recipe_text import text
@@ -148,7 +149,12 @@ class _Reading:
             spans={key: lines[0].span for key, lines in self.lines.items()},
             **found,
         )
+        for check in CHECKS:
+            self._quietly(lambda check=check: check(result, self.context))  # type: ignore[misc]
+        if self.failed:
+            return None
         result.text = text(result, exceptions, self.lines.get("freeze", ()), self.context)
+        self.module.recipes.append(result)
         return result
 
     def _plain_lines(self) -> dict[str, Any]:

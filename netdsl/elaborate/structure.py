@@ -12,11 +12,12 @@ from netdsl.elaborate.context import POISON, Context, Poisoned, Scope
 from netdsl.elaborate.expressions import ANY, describe, evaluate
 from netdsl.elaborate.flow import RULES, branch
 from netdsl.elaborate.labels import define_label
-from netdsl.elaborate.layers import change_defaults, current, make
+from netdsl.elaborate.layers import change_defaults, current, make, reject_misfit
 from netdsl.ir.net import Output
 from netdsl.ir.shape import Size, Undecidable
 from netdsl.layers import find
 from netdsl.layers.arguments import whole
+from netdsl.layers.base import Misfit
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ def input_(stmt: ast.Input, context: Context, _: Scope | None) -> None:
         cls = find("input")
         assert cls is not None
         layer = make(stmt, cls, context, stmt.name.span)
-        node = context.builder.node(layer, (), stmt.name.text, stmt.name.span, context.frame)
+        try:
+            node = context.builder.node(layer, (), stmt.name.text, stmt.name.span, context.frame)
+        except Misfit as misfit:
+            reject_misfit(misfit, layer, (), stmt.name.span, stmt.cache[cls], context)
         if any(isinstance(size, Size) and "N" in size.symbols for size in node.shape):
             what = "`N` is the size of the batch, and cannot name another"
             context.reject(problems.BadOperation, stmt.arguments[0].span, what=what)

@@ -272,6 +272,29 @@ def _setting(walk: _Walk, line: ast.Setting) -> None:
     walk.visit(*(value for value in line.values if not isinstance(value, ast.Name) or value.grouped), line.lines)
 
 
+def _match(walk: _Walk, expr: ast.Match) -> None:
+    walk.visit(expr.subject, expr.arms)
+    earlier: dict[Any, ast.Expr] = {}
+    for pattern, value in expr.arms:
+        key: Any = _constant(pattern)
+        above = earlier.get("_", earlier.get(key)) if earlier else None
+        if above is not None:
+            from netdsl.diagnostics.unused_problems import UnreachableArm
+
+            walk.found.append(UnreachableArm(span=(pattern or value).span, above=above.span, rest="_" in earlier))
+        if key is not None:
+            earlier.setdefault(key, pattern or value)
+
+
+def _constant(pattern: ast.Expr | None) -> Any:
+    """Return what equal patterns have in common; None for a pattern that must be evaluated first."""
+    if pattern is None:
+        return "_"
+    if isinstance(pattern, ast.Number | ast.Text | ast.Switch):
+        return type(pattern), pattern.value
+    return (ast.Name, pattern.text) if isinstance(pattern, ast.Name) else None
+
+
 def _alias(walk: _Walk, stmt: ast.Alias) -> None:
     walk.visit(*(value for _, value in stmt.arguments))
 
@@ -291,5 +314,6 @@ RULES: dict[type[ast.Node], Any] = {
     ast.Function: _function,
     ast.Alias: _alias,
     ast.Setting: _setting,
+    ast.Match: _match,
 }
 """Nodes that bind names, or in which a word is not what it is elsewhere."""

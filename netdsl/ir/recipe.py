@@ -10,12 +10,21 @@ if TYPE_CHECKING:
     from netdsl.data.augment import Augmentation
     from netdsl.data.kinds import DataKind
     from netdsl.ir.graph import Value
-    from netdsl.ir.net import Net
-    from netdsl.losses.base import Loss
+    from netdsl.ir.net import Net, Node
+    from netdsl.losses.base import Loss, Target
     from netdsl.metrics.base import Metric
     from netdsl.optimizers.base import Optimizer
     from netdsl.schedules.base import Schedule
     from netdsl.text import Span
+
+RESERVED = TARGET, RATE, LOSS, STEP = "target", "rate", "loss", "step"
+"""Names of a training step's own inputs, results and state. Of several targets, `target` is the prefix."""
+
+
+def target_name(net: Net, output: str) -> str:
+    """The input that an output is compared with; training heads share that of the only output for inference."""
+    lasting = [each.name for each in net.outputs.values() if not each.training]
+    return TARGET if len(lasting) == 1 else f"{TARGET}.{output}"
 
 
 class LossLine:
@@ -133,6 +142,28 @@ class Recipe:
     def clip(self, gradients: Sequence[Value]) -> list[Value]:
         """The gradients of all weights, clipped as the optimizer's arguments say."""
         return self.optimizer.clipped(gradients)
+
+    @property
+    def targets(self) -> dict[str, Target]:
+        """The targets of all losses, by the names of the inputs that they become."""
+        lines = {target_name(self.net, line.output): line for line in self.losses}
+        return {name: line.loss.target(self.net.outputs[line.output].node.shape) for name, line in lines.items()}
+
+    def reached(self) -> set[Node]:
+        """The layers and inputs that the gradient of the loss reaches."""
+        todo = [self.net.outputs[line.output].node for line in self.losses if line.weight]
+        found: set[Node] = set()
+        while todo:
+            node = todo.pop()
+            if node not in found:
+                found.add(node)
+                todo += node.inputs if node.layer.differentiable else ()
+        return found
+
+    def trains(self) -> bool:
+        """Whether a step changes any weight."""
+        parameters = (p for node in self.reached() if node.layer.differentiable for p in node.parameters.values())
+        return any(p.trainable and p.name not in self.freeze for p in parameters)
 
     @property
     def watched(self) -> MetricLine | None:

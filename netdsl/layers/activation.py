@@ -77,6 +77,8 @@ class Sign(Layer):
     ```
     """
 
+    differentiable = False
+
     def body(self, x: Value, w: Weights) -> Value:
         return ops.sign(x)
 
@@ -93,6 +95,8 @@ class Step(Layer):
     step
     ```
     """
+
+    differentiable = False
 
     def body(self, x: Value, w: Weights) -> Value:
         return ops.relu(ops.sign(x))

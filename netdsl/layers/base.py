@@ -108,6 +108,8 @@ class Layer:
     """Whether it takes any number of inputs, as merges do; the methods then get one argument for each."""
     moves: ClassVar[bool] = False
     """Whether it only moves values, and so takes whole numbers as well."""
+    differentiable: ClassVar[bool] = True
+    """Whether a gradient passes from its result to its input."""
 
     def __init_subclass__(cls) -> None:
         own = {name: value for name, value in cls.__dict__.items() if isinstance(value, Argument)}

@@ -9,6 +9,8 @@ from netdsl.layers.base import Argument
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from netdsl.text import Span
+
 
 class Declared:
     """A thing with a name in the language and declared arguments. The values that it gets are converted ones.
@@ -29,9 +31,14 @@ class Declared:
 
     def __init__(self, **values: Any) -> None:
         assert values.keys() <= self.arguments.keys(), values.keys() - self.arguments.keys()
+        self.spans: dict[str, Span] = {}
+        """The places of the arguments given in a text, and of the name itself under ""."""
         for name, argument in self.arguments.items():
             assert name in values or not argument.required, f"{self.kind} without {name}"
             setattr(self, name, values.get(name, argument.default))
+
+    def validate(self) -> None:
+        """Raise Misfit where the arguments contradict each other."""
 
 
 D = TypeVar("D", bound=Declared)

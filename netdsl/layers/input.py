@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from netdsl.ir.shape import Dim
+from netdsl.diagnostics.layer_problems import PictureMisfit
+from netdsl.ir.shape import Dim, text
 from netdsl.layers.arguments import DTYPES, Choice, Dims, Integer
-from netdsl.layers.base import Layer, Shape, keyword, layer, positional
+from netdsl.layers.base import Layer, Misfit, Shape, keyword, layer, positional
 
 
 @layer("input")
@@ -33,6 +34,17 @@ class Input(Layer):
     order: str = keyword(Choice("rgb", "bgr"), "rgb", doc="the order of a picture's channels")
 
     def shape(self, *xs: Shape) -> Shape:
+        crop, resize = self.crop, self.resize
+        framed = "crop" if crop is not None else "resize"
+        if (crop is not None or resize is not None) and len(self.sizes) != 3:
+            what = f"`{framed}` is for pictures, [channels, height, width], and this input is {text(self.sizes)}"
+            raise Misfit(PictureMisfit, at=framed, what=what)
+        if crop is not None and resize is not None and crop > resize:
+            what = f"a square of {crop}x{crop} does not fit into a picture whose shorter side is {resize}"
+            raise Misfit(PictureMisfit, at="crop", what=what)
+        if crop is not None and any(isinstance(size, int) and size != crop for size in self.sizes[1:]):
+            what = f"`crop {crop}` makes pictures of {crop}x{crop}, and the input takes {text(self.sizes[1:])}"
+            raise Misfit(PictureMisfit, at="crop", what=what)
         return self.sizes
 
     def element_type(self, *xs: str) -> str:

@@ -24,7 +24,7 @@ class CrossEntropy(Loss):
     Source: Bridle (1990); Szegedy et al. (2016), section 7, for the smoothing.
 
     ```net
-    net mlp { input x 784; dense 100; relu; dense 10 }
+    net mlp { input x 784; scale 1/255; dense 100; relu; dense 10 }
     train mlp { data mnist "mnist"; loss cross_entropy smoothing 0.1 }
     ```
     """

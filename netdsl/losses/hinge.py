@@ -26,7 +26,7 @@ class Hinge(Loss):
     Source: Cortes & Vapnik (1995); Crammer & Singer (2001), section 3; Weston & Watkins (1999), whose margin is 2.
 
     ```net
-    net svm { input x 784; dense 10 }
+    net svm { input x 784; scale 1/255; dense 10 }
     train svm { data mnist "mnist"; loss hinge multiclass weston_watkins }
     ```
     """

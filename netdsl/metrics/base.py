@@ -10,6 +10,8 @@ from netdsl.layers.declared import Declared, registrar
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from netdsl.losses import Target
+
     Array = NDArray[Any]
 
 METRICS: dict[str, type[Metric]] = {}
@@ -42,6 +44,11 @@ class Metric(Declared):
     def name(self) -> str:
         """What its figure is called in logs."""
         return self.kind
+
+    def misfit(self, target: Target) -> str:
+        """The target that it takes, in words, if this one does not fit; else empty."""
+        takes = " or ".join(WORDS[kind] for kind in self.targets)
+        return "" if target.kind in self.targets else f"{takes} as the target"
 
     def reset(self) -> None:
         """Forget what was seen."""

@@ -8,6 +8,7 @@ from netdsl.layers.arguments import Integer
 from netdsl.metrics.base import Mean, Metric, metric, positional
 
 if TYPE_CHECKING:
+    from netdsl.losses import Target
     from netdsl.metrics.base import Array
 
 
@@ -56,6 +57,10 @@ class Top(Mean):
     @property
     def name(self) -> str:
         return f"top{self.k}"
+
+    def misfit(self, target: Target) -> str:
+        few = isinstance(target.classes, int) and target.classes <= self.k
+        return f"more than {self.k} classes" if few else super().misfit(target)
 
     def update(self, outputs: Array, targets: Array) -> None:
         import numpy as np

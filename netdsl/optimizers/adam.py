@@ -32,7 +32,7 @@ class Adam(Optimizer):
     Source: Kingma & Ba (2015), algorithm 1, and section 2 for the order of the computation.
 
     ```net
-    net mlp { input x 784; dense 100; relu; dense 10 }
+    net mlp { input x 784; scale 1/255; dense 100; relu; dense 10 }
     train mlp { data mnist "mnist"; loss cross_entropy; optimizer adam lr 1e-3 }
     ```
     """
@@ -68,7 +68,7 @@ class AdamW(Adam):
     Source: Loshchilov & Hutter (2019), algorithm 2.
 
     ```net
-    net mlp { input x 784; dense 100; relu; dense 10 }
+    net mlp { input x 784; scale 1/255; dense 100; relu; dense 10 }
     train mlp { data mnist "mnist"; loss cross_entropy; optimizer adamw lr 1e-3 decay 0.05 { except bias bn } }
     ```
     """
@@ -93,7 +93,7 @@ class RmsProp(Optimizer):
     Source: Tieleman & Hinton (2012), lecture 6.5.
 
     ```net
-    net mlp { input x 784; dense 100; relu; dense 10 }
+    net mlp { input x 784; scale 1/255; dense 100; relu; dense 10 }
     train mlp { data mnist "mnist"; loss cross_entropy; optimizer rmsprop lr 1e-3 }
     ```
     """

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.diagnostics.argument_problems import Contradiction
+from netdsl.diagnostics.problem import Help
 from netdsl.layers.arguments import Flag, Real
+from netdsl.layers.base import Misfit
 from netdsl.optimizers.base import Optimizer, Update, keyword, optimizer
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ class Sgd(Optimizer):
     Source: Robbins & Monro (1951); Polyak (1964); Nesterov (1983); Sutskever et al. (2013), equations 1 to 4.
 
     ```net
-    net mlp { input x 784; dense 100; relu; dense 10 }
+    net mlp { input x 784; scale 1/255; dense 100; relu; dense 10 }
     train mlp { data mnist "mnist"; loss cross_entropy; optimizer sgd lr 0.1 momentum 0.9 decay 5e-4 }
     ```
     """
@@ -30,6 +33,11 @@ class Sgd(Optimizer):
     lr: float = keyword(Real(above=0), 0.01, doc="the learning rate")
     momentum: float = keyword(Real(0, below=1), 0.0, doc="the part of the velocity that is kept")
     nesterov: bool = keyword(Flag(), False, doc="whether the gradient is looked for where the velocity leads")
+
+    def validate(self) -> None:
+        if self.nesterov and not self.momentum:
+            what = "`nesterov on` has no effect without momentum"
+            raise Misfit(Contradiction, at="nesterov", what=what, help=Help("add a momentum, such as `momentum 0.9`"))
 
     def update(self, w: Value, g: Value, t: Update) -> Value:
         if not self.momentum:

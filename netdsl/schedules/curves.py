@@ -14,23 +14,23 @@ class Constant(Schedule):
     """A rate that stays: r = lr.
 
     ```net
-    net mlp { input x 784; dense 10 }
+    net mlp { input x 784; scale 1/255; dense 10 }
     train mlp { data mnist "mnist"; loss cross_entropy; schedule constant warmup 1 }
     ```
     """
 
 
 class Epochs(Kind):
-    """Epochs in ascending order, or one."""
+    """Epochs in strictly ascending order, or one."""
 
-    expected = "an epoch > 0, or a list of them in ascending order, such as `[30, 60]`"
+    expected = "an epoch > 0, or a list of them in ascending order without repetition, such as `[30, 60]`"
 
     def convert(self, value: Any) -> tuple[float, ...]:
         try:
             found = Sequence(Real(above=0)).convert(value if isinstance(value, tuple) else (value,))
         except Unfit:
             raise self._unfit() from None
-        if list(found) != sorted(found):
+        if list(found) != sorted(set(found)):
             raise self._unfit()
         return found
 
@@ -43,7 +43,7 @@ class Step(Schedule):
     Source: Krizhevsky et al. (2012), section 5; He et al. (2016), section 3.4.
 
     ```net
-    net mlp { input x 784; dense 10 }
+    net mlp { input x 784; scale 1/255; dense 10 }
     train mlp { data mnist "mnist"; loss cross_entropy; epochs 12; schedule step at [6, 9] factor 0.1 }
     ```
     """
@@ -63,7 +63,7 @@ class Cosine(Schedule):
     Source: Loshchilov & Hutter (2017), equation 5.
 
     ```net
-    net mlp { input x 784; dense 10 }
+    net mlp { input x 784; scale 1/255; dense 10 }
     train mlp { data mnist "mnist"; loss cross_entropy; schedule cosine warmup 1 }
     ```
     """
@@ -83,7 +83,7 @@ class OneCycle(Schedule):
     Source: Smith & Topin (2019).
 
     ```net
-    net mlp { input x 784; dense 10 }
+    net mlp { input x 784; scale 1/255; dense 10 }
     train mlp { data mnist "mnist"; loss cross_entropy; optimizer sgd lr 0.5; schedule one_cycle }
     ```
     """

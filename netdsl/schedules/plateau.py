@@ -17,7 +17,7 @@ class Plateau(Schedule):
     Conventions: as PyTorch's `ReduceLROnPlateau` with the relative threshold and no cooldown, where best is positive.
 
     ```net
-    net mlp { input x 784; dense 10 }
+    net mlp { input x 784; scale 1/255; dense 10 }
     train mlp { data mnist "mnist"; loss cross_entropy; validate 0.1; schedule plateau patience 3 }
     ```
     """

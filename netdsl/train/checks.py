@@ -30,8 +30,3 @@ def check_batch(recipe: Recipe) -> None:
 def _is_frozen(node: Node, recipe: Recipe) -> bool:
     names = {parameter.name for parameter in node.parameters.values()}
     return bool(getattr(node.parameters, "frozen", False)) or names <= recipe.freeze
-
-
-def is_trained(recipe: Recipe) -> bool:
-    """Whether a training changes any weight."""
-    return any(p.trainable and name not in recipe.freeze for name, p in recipe.net.parameters.items())

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.emit import emit
+from netdsl.ir.recipe import target_name
 from netdsl.lower import lower
 from netdsl.passes.rewrite import expand, prune
 from netdsl.session import Session, failed
-from netdsl.step import LOSS, target_name, total_loss
+from netdsl.step import LOSS, total_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -18,7 +18,7 @@ from netdsl.data.wanted import Target, Wanted
 from netdsl.diagnostics.user_error import UserError
 from netdsl.emit import PICTURE
 from netdsl.ir.names import Names
-from netdsl.step import check_names, target_name
+from netdsl.ir.recipe import target_name
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -43,20 +43,18 @@ class TooFew(UserError, code="E0865"):
 def wanted(
     recipe: Recipe, augment: Augment | None = None, names: Names | None = None, bounds: Bounds | None = None
 ) -> Wanted:
-    """Return what a data set must have for a recipe. `names` are those of a model; see `Wanted`. Raises NameIsTaken."""
+    """Return what a data set must have for a recipe. `names` are those of a model; see `Wanted`."""
     net = recipe.net
-    check_names(net)
     inputs: dict[str, tuple[Any, str]] = {}
     pictures: dict[str, Picture] = {}
     for node in net.inputs:
         inputs[node.name] = node.shape, getattr(node.layer, "dtype", "f32")
         said: dict[str, Any] = {key: getattr(node.layer, key, default) for key, default in PICTURE.items()}
         pictures[node.name] = Picture(**said)
-    targets = {}
-    for line in recipe.losses:
-        name = target_name(net, line.output)
-        found = line.loss.target(net.outputs[line.output].node.shape)
-        targets[name] = Target(name, found.kind, classes=found.classes, shape=found.shape)  # type: ignore[arg-type]
+    targets = {
+        name: Target(name, found.kind, classes=found.classes, shape=found.shape)  # type: ignore[arg-type]
+        for name, found in recipe.targets.items()
+    }
     named = None if names is None else names.of(_targets(recipe))
     return Wanted(inputs, targets, pictures=pictures, names=named, augment=augment, bounds=bounds)
 

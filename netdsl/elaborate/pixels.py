@@ -1,0 +1,125 @@
+"""Pixel values on their way to the first weights: how large they can still be there, layer by layer."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from netdsl.diagnostics.problem import Edit
+from netdsl.elaborate.library import ZOO
+from netdsl.text import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from netdsl.ir.net import Net, Node
+    from netdsl.ir.recipe import Recipe
+
+Range = tuple[float, float]
+
+LARGE = 30.0
+"""Largest magnitude that is not reported. Normalised pixels stay below 5, unscaled ones reach 127 or more."""
+
+KEPT = (
+    *("identity", "dropout", "flatten", "reshape", "permute", "crop", "slice", "select", "reduce"),
+    *("upsample", "pixel_shuffle", "channel_shuffle"),
+    *("maxpool", "avgpool", "global_avgpool", "adaptive_avgpool", "global_maxpool"),
+)
+"""Layers whose values lie in the range of their input's."""
+
+RECTIFIERS = frozenset(["relu", "leaky_relu", "prelu", "elu", "selu", "gelu", "silu", "hard_swish", "softplus"])
+"""Layers that leave large positive values as they are and make negative ones small."""
+
+BETWEEN = re.compile(r"(?:\s|;|#[^\n]*|\w+:(?!\s*\{))*")
+"""Text between an input and the statement that reads it: blanks, comments and a label."""
+
+
+def unscaled(recipe: Recipe) -> tuple[Node, float] | None:
+    """The first layer with weights that reads large pixel values, and how large; None if there is none, or if a layer
+    whose effect on the range is not known comes first."""
+    if not recipe.data.raw or len(recipe.net.inputs) != 1:
+        return None
+    ranges: dict[Node, Range | None] = {}
+    for node in recipe.net.nodes:
+        if not node.inputs:
+            ranges[node] = _augmented(recipe)
+            continue
+        inputs = [ranges[x] for x in node.inputs]
+        known = [each for each in inputs if each is not None]
+        if node.parameters and node.layer.kind not in ("prelu", *NORMS):
+            peak = max((abs(end) for each in known for end in each), default=0.0)
+            if peak > LARGE:
+                return node, peak
+        rule = RULES.get(node.layer.kind)
+        whole = len(known) == len(inputs) or (known and node.layer.kind == "concat")
+        ranges[node] = rule(node.layer, known) if rule and whole else None
+    return None
+
+
+NORMS = frozenset(["bn", "layernorm", "groupnorm", "instancenorm", "lrn"])
+
+
+def _augmented(recipe: Recipe) -> Range:
+    """The range of the examples after augmentation."""
+    low, high = 0.0, 255.0
+    for step in recipe.augment:
+        if step.kind == "normalize":
+            pairs = _pairs(step.mean, step.std)  # type: ignore[attr-defined]
+            low, high = min((low - m) / s for m, s in pairs), max((high - m) / s for m, s in pairs)
+        elif step.kind == "erase":
+            low, high = min(low, step.value), max(high, step.value)  # type: ignore[attr-defined]
+    return low, high
+
+
+def _pairs(mean: tuple[float, ...], std: tuple[float, ...]) -> list[tuple[float, float]]:
+    """Means and standard deviations by channel, a single one for all channels."""
+    channels = max(len(mean), len(std))
+    return [(mean[i % len(mean)], std[i % len(std)]) for i in range(channels)]
+
+
+def _scale(layer: Any, xs: list[Range]) -> Range:
+    low, high = sorted(layer.a * end for end in xs[0])
+    return low, high
+
+
+def _normalize(layer: Any, xs: list[Range]) -> Range:
+    ends = [(end - m) / s for end in xs[0] for m, s in _pairs(layer.mean, layer.std)]
+    return min(ends), max(ends)
+
+
+def _hull(_: Any, xs: list[Range]) -> Range:
+    return min(low for low, _ in xs), max(high for _, high in xs)
+
+
+RULES: dict[str, Callable[[Any, list[Range]], Range]] = {
+    **dict.fromkeys((*KEPT, "concat", "max", "min"), _hull),
+    **dict.fromkeys(RECTIFIERS, lambda _, xs: (max(-1.0, xs[0][0]), xs[0][1])),
+    "scale": _scale,
+    "shift": lambda layer, xs: (xs[0][0] + layer.b, xs[0][1] + layer.b),
+    "normalize": _normalize,
+    "pad": lambda layer, xs: (min(layer.value, xs[0][0]), max(layer.value, xs[0][1])),
+    "pad_channels": lambda _, xs: (min(0.0, xs[0][0]), max(0.0, xs[0][1])),
+    "abs": lambda _, xs: (0.0, max(map(abs, xs[0]))),
+    "square": lambda _, xs: (0.0, max(end * end for end in xs[0])),
+    "clip": lambda layer, xs: (min(max(xs[0][0], layer.low), layer.high), max(min(xs[0][1], layer.high), layer.low)),
+    "relu6": lambda _, xs: (0.0, min(6.0, max(0.0, xs[0][1]))),
+    "add": lambda _, xs: (sum(low for low, _ in xs), sum(high for _, high in xs)),
+    "sub": lambda _, xs: (xs[0][0] - sum(high for _, high in xs[1:]), xs[0][1] - sum(low for low, _ in xs[1:])),
+}
+"""The range of a layer's values from those of its inputs, as far as that is known."""
+
+
+def scaling(net: Net) -> Edit | None:
+    """The edit that scales the pixels right behind the input; None where a layer may read the input itself."""
+    (entry,) = net.inputs
+    readers = [node for node in net.nodes if entry in node.inputs]
+    end = max([entry.span.end, *(bound.expr.span.end for bound in entry.arguments)])
+    source = entry.span.source
+    if len(readers) != 1 or source is not net.source or source.name.startswith(ZOO):
+        return None
+    *_, place = (readers[0].span, *(frame.span for frame in readers[0].frame or ()))
+    if place.source is not source or place.start < end:
+        return None
+    if not BETWEEN.fullmatch(source.text, end, place.start):
+        return None
+    return Edit(Span(source, end, end), "; scale 1/255")
