@@ -305,7 +305,7 @@ WRONG = {
     "a parameter set twice": ("net m = n(2, depth = 3)", ["E0404"]),
     "arguments too many, through an alias": ("net m = n()\nnet k = m(1, 2, 3)", ["E0405"]),
     "a training of no net": ("train m { data xor; loss mse; batch 3 }", ["E0210"]),
-    "a second training of a net": ("train n { data xor; loss mse }\ntrain n { data xor; loss mse }", ["E0204"]),
+    "a second training of a net": ('train n { data npz "x"; loss mse }\ntrain n { data npz "x"; loss mse }', ["E0204"]),
     "a training with a value that cannot be computed": ("train n { data xor; loss mse; batch 3/0 }", ["E0409"]),
     "a training of a net that may be in a missing file": ('use "nowhere.net"\ntrain m { batch 3 }', ["E0501"]),
     "macs of a size that is not known": ("net m { input x [3, ?H]; conv 3 4; expect macs 3 }", ["E0416"]),
@@ -325,7 +325,7 @@ def test_what_is_wrong_is_found_once(rule: str) -> None:
 def test_a_training_may_be_of_a_net_here_or_used() -> None:
     lines = 'data mnist "mnist"; loss cross_entropy; optimizer sgd lr rate*2 momentum 0.9; schedule step at [6, 9]'
     text = f'use "zoo/lenet5.net"\nlet rate = 0.1\ntrain lenet5 {{ {lines} }}\nnet a = lenet5()'
-    text += '\ntrain a { data mnist "m"; loss mse }'
+    text += '\ntrain a { data npz "x"; loss mse }'
     assert codes(text) == []
 
 

@@ -87,7 +87,7 @@ def test_explain_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert [page["code"] for page in json.loads(capsys.readouterr().out)] == list(KNOWN)
 
 
-UNKNOWN = {"E0349": "did you mean `E03", "0310": "did you mean `E0310`?", "skip": "`netdsl explain` lists them"}
+UNKNOWN = {"E0399": "did you mean `E03", "0310": "did you mean `E0310`?", "skip": "`netdsl explain` lists them"}
 
 
 @pytest.mark.parametrize("code", UNKNOWN)

@@ -14,7 +14,7 @@ LR = 0.5
 
 
 def schedule_of(text):
-    return recipe_with(f"schedule {text}").schedule
+    return recipe_with(f"optimizer sgd lr {LR}; schedule {text}").schedule
 
 
 def rates(text, places, epochs):

@@ -170,7 +170,9 @@ class Crop(Augmentation):
             if size is not None and pad >= size:
                 what = "reflects" if self.fill == "reflect" else "adds"
                 why = "" if self.fill == "reflect" else ": some crops would show nothing of it"
-                raise BadAugment(f"`crop` {what} {pad} pixels on a side, and the picture has {size}{why}")
+                raise BadAugment(
+                    f"`crop` {what} {pad} pixel{'s' * (pad > 1)} on a side, and the picture has {size}{why}"
+                )
 
     def source(self, shape: Dims) -> Dims:
         return shape if self.sizes is None else (shape[0], None, None)

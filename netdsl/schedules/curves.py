@@ -21,16 +21,16 @@ class Constant(Schedule):
 
 
 class Epochs(Kind):
-    """Epochs in strictly ascending order, or one."""
+    """Epochs in ascending order, or one."""
 
-    expected = "an epoch > 0, or a list of them in ascending order without repetition, such as `[30, 60]`"
+    expected = "an epoch > 0, or a list of them in ascending order, such as `[30, 60]`"
 
     def convert(self, value: Any) -> tuple[float, ...]:
         try:
             found = Sequence(Real(above=0)).convert(value if isinstance(value, tuple) else (value,))
         except Unfit:
             raise self._unfit() from None
-        if list(found) != sorted(set(found)):
+        if list(found) != sorted(found):
             raise self._unfit()
         return found
 
