@@ -20,9 +20,10 @@ train xor { data xor; loss cross_entropy; batch 4; epochs 2 }
 @pytest.mark.parametrize("net", ["input {} 2; dense 2", "input x 2; {}: dense 2; output {}"])
 def test_a_name_that_the_step_has_too(netdsl: Commands, net: str, name: str) -> None:
     netdsl.write(n=f"net n {{ {net.replace('{}', name)} }}\ntrain n {{ data xor; loss cross_entropy }}")
-    for ran in (netdsl("train", "n.net", *STD), netdsl("eval", "n.net", "--data", "xor")):
+    what = "input" if net.startswith("input {}") else "output"
+    for ran in (netdsl("train", "n.net", *STD), netdsl("eval", "n.net", "--data", "xor"), netdsl("check", "n.net")):
         assert ran.code == 1, ran
-        assert f"a training step has a `{name}` of its own" in ran.err
+        assert f"error[E0347]: the {what} `{name}` has the name of a part of the training step" in ran.err
 
 
 def test_a_folder_that_is_none(netdsl: Commands) -> None:

@@ -209,9 +209,8 @@ class SoftmaxTwice(Problem):
 @problem("W0306", "pixels that are not scaled")
 class UnscaledPixels(Problem):
     """Pictures of `mnist`, `folder` and `idx` are bytes, from 0 to 255. Initial weights are drawn for inputs around 1.
-    Values a hundred times as large give gradients a hundred times as large: the loss becomes infinite within a few
-    steps, or ReLUs die and training stalls. Scale or normalise the pixels first, in the net or with
-    `augment { normalize … }`.
+    Values a hundred times as large give gradients a hundred times as large: training diverges, or ReLUs die and it
+    stalls. Scale or normalise the pixels first, in the net or with `augment { normalize … }`.
 
     ```net warn
     net odd { input image 1x28x28; dense 100; relu; dense 10 }
