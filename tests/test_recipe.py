@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from recipe_tools import NET, module_of, recipe_of, recipe_with, right
 
+import netdsl
 from netdsl.diagnostics.report import Report
 from netdsl.diagnostics.user_error import UserError
 from netdsl.elaborate.declared import written
@@ -552,3 +554,12 @@ def test_a_file_may_train_nets_of_another_file_alone(tmp_path):
         report = Report()
         check_file(str(tmp_path / "t.net"), report)
         assert [problem.code for problem in report] == [expected]
+
+
+def test_a_program_may_give_data_where_those_of_the_block_do_not_fit(tmp_path):
+    path = tmp_path / "n.net"
+    path.write_text("net n { input x 5; dense 2 }\ntrain n { data xor; loss cross_entropy; epochs 1; batch 4 }")
+    x, y = np.random.default_rng(0).random((8, 5), np.float32), np.arange(8) % 2
+    assert len(netdsl.fit(path, data=(x, y), lowering="std", threads=1).history) == 1
+    with pytest.raises(netdsl.NetError, match="E0348"):
+        netdsl.load(path)

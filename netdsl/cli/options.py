@@ -107,7 +107,8 @@ def _add(commands: Commands, name: str, text: str, usage: str, many: str | None)
         allow_abbrev=False,
     )
     volume = parser.add_mutually_exclusive_group()
-    volume.add_argument("-q", "--quiet", action="store_true", help="print only results and errors, in `check` also warnings")
+    quiet = "print only results and errors, in `check` also warnings"
+    volume.add_argument("-q", "--quiet", action="store_true", help=quiet)
     volume.add_argument("-v", "--verbose", action="store_true", help="tell more about what is done")
     parser.set_defaults(command=_call(f"netdsl.cli.{name}"), parser=parser, many=many)
     return parser
