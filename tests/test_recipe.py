@@ -319,6 +319,13 @@ def test_every_mistake_of_a_block_is_found_at_once():
     assert sorted(p.code for p in problems) == ["E0203", "E0216", "E0218", "E0219", "E0401", "E0401"]
 
 
+@pytest.mark.parametrize("lines", ["data xor", "loss cross_entropy", "batch 3"])
+def test_a_line_that_is_missing_beside_a_file_that_is_missing(lines):
+    found, problems = recipe_of(f'use "nowhere.net"\n{NET}train n {{ {lines} }}')
+    assert found is None
+    assert [p.code for p in problems] == ["E0501"]
+
+
 def test_a_net_that_is_wrong_leaves_its_training_alone():
     _, problems = recipe_of("net n { input x 4; dense 0 }\ntrain n { data xor; loss logistic; freeze a; batch 0 }")
     assert [p.span.text for p in problems] == ["0", "0"]

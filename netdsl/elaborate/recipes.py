@@ -181,10 +181,12 @@ class _Reading:
 
     def _check_missing(self) -> None:
         for key, example in (("data", 'data mnist "datasets/mnist"'), ("loss", "loss cross_entropy")):
-            if key not in self.lines and not self.module.lost(key):
+            if key in self.lines:
+                continue
+            self.failed = True
+            if not self.module.lost(key):
                 problem = problems.MissingLine(span=self.name.span, name=key, example=example)
                 self.module.report.add(problem)
-                self.failed = True
 
     def _net(self, given: Given) -> Net:
         """The net that is trained. Raises Rejected or Poisoned."""
