@@ -275,7 +275,7 @@ def _check(module: Module) -> list[Net | None]:
     found = instances(module)
     blocks = any(isinstance(item, (ast.Block, ast.Function, ast.Let)) for item in module.file.items)
     if not found and not blocks and not report.errors:
-        trained = [item.name.text for item in module.file.items if isinstance(item, ast.Train)]
+        trained: list[str | None] = [item.name.text for item in module.file.items if isinstance(item, ast.Train)]
         try:
             found = [resolve(*entry(module, name), {}) for name in trained or [None]]
         except Rejected as rejected:
