@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from io import BytesIO
-from itertools import groupby
-from operator import itemgetter
 from typing import TYPE_CHECKING, BinaryIO
 
 from netdsl.diagnostics.terminal import escape
@@ -131,10 +129,11 @@ def _values(net: Net, graph: Graph, seed: int, weights: WeightFile | None) -> We
         return draw_all([p.declaration for p in graph.parameters.values()], seed)
     from netdsl.weights.fit import fit
     from netdsl.weights.match import match
+    from netdsl.weights.partial import or_drawn
 
     shapes = {name: p.declaration.shape for name, p in graph.parameters.items()}
-    matched = match(shapes, fit(net, weights), optional=net.parameters.keys() - shapes.keys())
-    return ((name, (part for _, part in parts)) for name, parts in groupby(matched.stream(), itemgetter(0)))
+    matched = match(shapes, fit(net, weights), optional=net.parameters.keys() - shapes.keys(), net=net)
+    return or_drawn([p.declaration for p in graph.parameters.values()], seed, matched)
 
 
 def model_bytes(net: Net, graph: Graph, *, seed: int = 0, weights: WeightFile | None = None) -> bytes:

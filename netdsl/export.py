@@ -94,10 +94,11 @@ def step_values(emitted: Emitted, recipe: Recipe, weights: WeightFile | None = N
         return draw_all(emitted.parameters, recipe.seed)
     from netdsl.weights.fit import fit
     from netdsl.weights.match import match
+    from netdsl.weights.partial import or_drawn
 
-    matched = match({name: p.shape for name, p in recipe.net.parameters.items()}, fit(recipe.net, weights))
-    rest = emitted.parameters[len(matched) :]
-    return chain(((name, matched[name]) for name in matched), draw_all(rest, recipe.seed))
+    net = recipe.net
+    matched = match({name: p.shape for name, p in net.parameters.items()}, fit(net, weights), net=net)
+    return or_drawn(emitted.parameters, recipe.seed, matched)
 
 
 def step_to_bytes(recipe: Recipe, *, weights: WeightFile | None = None, opset: int = OPSET) -> bytes:

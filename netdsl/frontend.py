@@ -125,7 +125,24 @@ def load_net(file: str | Source, report: Report, *, settings: Settings = (), roo
     if report.errors:
         offer(report, module.file.source, lambda again, texts: _load(*open_module(file, again, root, texts), settings))
     warn(module, [net])
+    _give_variant(net, file, module, settings, root)
     return net
+
+
+def _give_variant(net: Net | None, file: str | Source, module: Module, settings: Settings, root: str | None) -> None:
+    """Have a net elaborated anew with another value of a parameter, where a suggestion needs to know what that does."""
+    if net is None:
+        return
+    source = module.file.source
+
+    def variant(name: str, value: int) -> Net | None:
+        if isinstance(settings, Mapping):
+            changed: Settings = {**settings, name: value}
+        else:
+            changed = [each for each in settings if each.partition("=")[0].strip() != name] + [f"{name}={value}"]
+        return _load(*open_module(file, Report(), root, {source.name: source.text}), changed)
+
+    net.variant = variant
 
 
 def load_recipe(
@@ -151,6 +168,7 @@ def load_training(
     warn(module, [found.net if found else None])
     if found is not None:
         found.root = root
+    _give_variant(found.net if found else None, file, module, _of_net(settings), root)
     return found, module
 
 
@@ -183,9 +201,8 @@ def _recipe(module: Module, wanted: str | None, settings: Sequence[str]) -> Reci
     if module.report.errors:
         return None
     of_training = [setting for setting in settings if is_of_training(setting)]
-    of_net = [setting for setting in settings if not is_of_training(setting)]
     try:
-        given = _given(of_net, module, module.report)
+        given = _given(_of_net(settings), module, module.report)
         found = recipe(module, wanted, of_training, given)
     except Rejected as rejected:
         module.report.add(rejected.problem)
@@ -193,6 +210,13 @@ def _recipe(module: Module, wanted: str | None, settings: Sequence[str]) -> Reci
     except Poisoned:
         return None
     return None if module.report.errors else found
+
+
+def _of_net(settings: Sequence[str]) -> list[str]:
+    """Return the settings that are not the training's."""
+    from netdsl.elaborate.overrides import is_of_training
+
+    return [setting for setting in settings if not is_of_training(setting)]
 
 
 def _load(module: Module, wanted: str | None, settings: Settings) -> Net | None:

@@ -121,3 +121,15 @@ def test_mutants_fail_in_words(
 
 def test_it_is_onnxs_own_reading() -> None:
     assert onnx.load_from_string(WHOLE).graph.initializer[1].name == "b"
+
+
+def test_weights_of_a_model_in_int8(netdsl: Commands) -> None:
+    """Its weights are rounded to 255 steps of each channel's range, and called otherwise."""
+    how = ["--weights", MNIST / "lenet5.safetensors", "--quantize", "int8", "--calibrate", MNIST / "digits"]
+    assert netdsl("compile", "lenet5", *how, "-o", "q.onnx").code == 0
+    assert netdsl("compile", "lenet5", "--weights", "q.onnx", "--rename", "_quantized$", "", "-o", "m.onnx").code == 0
+    before, after = open_weights(str(MNIST / "lenet5.safetensors")), open_weights("m.onnx")
+    assert before.entries.keys() == after.entries.keys()
+    for key in before.entries:
+        a, b = before.read(key), after.read(key)
+        assert 0 < np.abs(a - b).max() <= np.abs(a).max() / 127, key

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from netdsl.api.options import LARGEST, between, fitted, options
 from netdsl.api.parts import Layer, Value
@@ -11,7 +11,7 @@ from netdsl.compile import OPSET
 from netdsl.ir.names import Names
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     import onnx
 
@@ -106,6 +106,8 @@ class Net:
         weights: Weights | None = None,
         rename: Mapping[str, str] | None = None,
         match: Matching = "name",
+        exclude: Iterable[str] = (),
+        partial: bool = False,
         allow_nonfinite: bool = False,
         seed: int = 0,
         batch: int | None = None,
@@ -118,8 +120,9 @@ class Net:
         """The model, with the weights of a file or of a mapping from names to arrays, or with drawn ones.
 
         `rename`, from patterns to what stands in their places, changes the weights' names as `--rename` does; with the
-        `match` "order" they are paired with the net's by their order and shapes. NaN, infinities and negative variances
-        are taken with `allow_nonfinite` alone.
+        `match` "order" they are paired with the net's by their order and shapes. The weights that the labels of
+        `exclude` name (`["fc", "layer4.*"]`) are drawn from the seed, with `partial` those too that the file lacks, and
+        a UserWarning says which. NaN, infinities and negative variances are taken with `allow_nonfinite` alone.
         `batch` fixes the batch, which else is free; `opset` is one of 17 to 26, 21 by default. With the `dtype` f16 it
         computes in half precision, and with `io` its inputs and outputs are halves too. `metadata` is what it shall say
         of itself. With `functions` blocks are functions of the model. Raises UserError where the weights do not fit,
@@ -129,7 +132,8 @@ class Net:
 
         from netdsl.compile import compile_to_bytes
 
-        given = fitted(self._net, weights, rename, match, allow_nonfinite=allow_nonfinite)
+        how: dict[str, Any] = {"exclude": exclude, "partial": partial, "allow_nonfinite": allow_nonfinite}
+        given = fitted(self._net, weights, rename, match, seed=seed, **how)
         chosen = options(given, seed, batch, opset, dtype, io)
         model = onnx.ModelProto()
         model.ParseFromString(
@@ -144,6 +148,8 @@ class Net:
         weights: Weights | None = None,
         rename: Mapping[str, str] | None = None,
         match: Matching = "name",
+        exclude: Iterable[str] = (),
+        partial: bool = False,
         allow_nonfinite: bool = False,
         seed: int = 0,
         batch: int | None = None,
@@ -164,7 +170,8 @@ class Net:
         from netdsl.cli.output import WouldOverwrite, replace_model
         from netdsl.compile import compile_net, weights_size
 
-        given = fitted(self._net, weights, rename, match, allow_nonfinite=allow_nonfinite)
+        how: dict[str, Any] = {"exclude": exclude, "partial": partial, "allow_nonfinite": allow_nonfinite}
+        given = fitted(self._net, weights, rename, match, seed=seed, **how)
         chosen = options(given, seed, batch, opset, dtype, io)
         target = os.fsdecode(path)
         if target == "-":  # which the commands take for the standard output
@@ -187,6 +194,8 @@ class Net:
         weights: Weights | None = None,
         rename: Mapping[str, str] | None = None,
         match: Matching = "name",
+        exclude: Iterable[str] = (),
+        partial: bool = False,
         allow_nonfinite: bool = False,
         seed: int = 0,
         batch: int | None = None,
@@ -207,7 +216,8 @@ class Net:
 
         if threads is not None:
             threads = between("threads", threads, 1, LARGEST)
-        given = fitted(self._net, weights, rename, match, allow_nonfinite=allow_nonfinite)
+        how: dict[str, Any] = {"exclude": exclude, "partial": partial, "allow_nonfinite": allow_nonfinite}
+        given = fitted(self._net, weights, rename, match, seed=seed, **how)
         chosen = options(given, seed, batch, OPSET, dtype)
         model = compile_to_bytes(self._net, names=self._names, **chosen)
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from operator import index
 from typing import TYPE_CHECKING, Any
 
@@ -64,24 +64,52 @@ def fitted(
     rename: Mapping[str, str] | None = None,
     match: Matching = "name",
     *,
+    exclude: Iterable[str] = (),
+    partial: bool = False,
     allow_nonfinite: bool = False,
+    seed: int | None = None,
+    training: bool = False,
 ) -> WeightFile | None:
-    """The weights as the net calls them. Raises TypeError or ValueError, and UserError where they do not fit."""
+    """Return the weights as the net calls them. Where some stay initial, drawn from the `seed`, and that is given, warn
+    which. Raises TypeError or ValueError, and UserError where they do not fit."""
     if match not in MATCHINGS:
         raise ValueError(f"match is 'name' or 'order', not {match!r}")
     rename = {} if rename is None else rename
     if not isinstance(rename, Mapping) or not all(isinstance(text, str) for pair in rename.items() for text in pair):
         raise TypeError(f"rename is a mapping from patterns to texts, not {rename!r}")
-    if weights is None and (rename or match == "order" or allow_nonfinite):
-        raise TypeError("rename, match and allow_nonfinite go with weights")
+    if isinstance(exclude, str) or not isinstance(exclude, Iterable):
+        raise TypeError(f"exclude is a collection of labels, not {exclude!r}")
+    labels = tuple(exclude)
+    if not all(isinstance(label, str) for label in labels):
+        raise TypeError(f"exclude is a collection of labels, not {labels!r}")
+    if partial and match == "order":
+        raise ValueError("partial does not go with match='order'")
+    chosen = rename or match == "order" or labels or partial or allow_nonfinite
+    if weights is None and chosen:
+        raise TypeError("rename, match, exclude, partial and allow_nonfinite go with weights")
     file = opened(weights)
-    if file is None or not (rename or match == "order" or allow_nonfinite):
+    if file is None or not chosen:
         return file
     from netdsl.weights.fit import fit
     from netdsl.weights.rename import Rule
 
     rules = [Rule(pattern, to, f"rename {pattern!r}: {to!r}") for pattern, to in rename.items()]
-    return fit(net, file, rules=rules, order=match == "order", any_value=allow_nonfinite)
+    found = fit(
+        net,
+        file,
+        rules=rules,
+        order=match == "order",
+        any_value=allow_nonfinite,
+        exclude=labels,
+        partial=partial,
+    )
+    if found.initial and seed is not None:
+        import warnings
+
+        from netdsl.weights.partial import report
+
+        warnings.warn("\n".join(report(net, found, seed, training=training)), UserWarning, stacklevel=3)
+    return found
 
 
 def between(name: str, number: int, low: int, high: int) -> int:

@@ -13,12 +13,12 @@ from netdsl.diagnostics.report import Report
 from netdsl.frontend import load_training
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Literal
 
     from numpy.typing import NDArray
 
-    from netdsl.api.options import Weights
+    from netdsl.api.options import Matching, Weights
     from netdsl.data.examples import Examples
     from netdsl.elaborate.module import Module
     from netdsl.ir.recipe import Recipe
@@ -61,6 +61,10 @@ def fit(
     resume: bool = False,
     force: bool = False,
     weights: Weights | None = None,
+    rename: Mapping[str, str] | None = None,
+    match: Matching = "name",
+    exclude: Iterable[str] = (),
+    partial: bool = False,
     allow_nonfinite: bool = False,
     threads: int | None = None,
     provider: str = "cpu",
@@ -76,8 +80,9 @@ def fit(
     there are several inputs or targets. So does `validate`. With `out` the run has a folder, as that of `netdsl train`,
     and may `resume`. `settings` are lines of the block, and parameters of the net: `{"train.lr": 0.01, "depth": 50}`.
     Files that the net uses, and the data that its block names, do not leave the folder `root`, if it is given.
-    `weights` are those to begin with, of any values with `allow_nonfinite`. `epoch` is called with the figures of each
-    epoch. The last bits depend on `threads` and on the `lowering`, `std` or `blk`.
+    `weights` are those to begin with; `rename`, `match`, `exclude`, `partial` and `allow_nonfinite` say how they are
+    taken, as in `Net.to_onnx`, and with `partial` a UserWarning says which stay initial. `epoch` is called with the
+    figures of each epoch. The last bits depend on `threads` and on the `lowering`, `std` or `blk`.
 
     Raises NetError where the net or its block has errors, UserError where the data do not fit and where the loss is no
     number any more.
@@ -93,7 +98,8 @@ def fit(
     recipe, module = load_training(os.fsdecode(file), report, settings=_texts(settings or {}), root=folder)
     if recipe is None:
         raise NetError(report)
-    begin = fitted(recipe.net, weights, allow_nonfinite=allow_nonfinite)
+    taken: dict[str, Any] = {"exclude": exclude, "partial": partial, "allow_nonfinite": allow_nonfinite}
+    begin = fitted(recipe.net, weights, rename, match, seed=recipe.seed if partial else None, training=True, **taken)
     how: dict[str, Any] = {
         "threads": None if threads is None else between("threads", threads, 1, LARGEST),
         "provider": provider,

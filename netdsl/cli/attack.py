@@ -86,7 +86,7 @@ def _classifier(net: Net, options: argparse.Namespace) -> Classifier:
     from netdsl.attack import Classifier
     from netdsl.cli.given_weights import given_weights
 
-    weights = given_weights(net, options)
+    weights = given_weights(net, options, options.seed or 0)
     if weights is None and net.parameters:
         note(f"{escape(net.name)}: random weights, drawn from seed {options.seed or 0}; --weights names a file")
     low, high = options.range

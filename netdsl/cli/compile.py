@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from netdsl.cli.problems import note, show
 from netdsl.diagnostics.report import Report
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from netdsl.cli.progress import Counted
     from netdsl.emit import Emitted
     from netdsl.ir.net import Net
+    from netdsl.weights.file import WeightFile
 
 
 class OptionsClash(UserError, code="E0641", exit_code=USAGE_IS_WRONG):
@@ -64,9 +65,9 @@ def _write(net: Net, options: argparse.Namespace, file: Counted, data: Counted |
     """What the model is, in words."""
     from netdsl.cli.given_weights import given_weights
 
-    how = {
+    how: dict[str, Any] = {
         "seed": options.seed or 0,
-        "weights": given_weights(net, options),
+        "weights": given_weights(net, options, options.seed or 0),
         "batch": options.batch,
         "opset": options.opset,
         "dtype": options.dtype,
@@ -80,12 +81,12 @@ def _write(net: Net, options: argparse.Namespace, file: Counted, data: Counted |
 
         beside = None if data is None or name is None else DataFile(data, name)  # type: ignore[arg-type]
         made = compile_net(net, file, data=beside, **how)  # type: ignore[arg-type]
-        return _contents(made, len(made.model.graph.node), options)
+        return _contents(made, len(made.model.graph.node), how["weights"], options)
     from netdsl.cli.calibrate import quantized
 
     made, model = quantized(net, how, options.calibrate)
     file.write(model.SerializeToString(deterministic=True))
-    return _contents(made, len(model.graph.node), options)
+    return _contents(made, len(model.graph.node), how["weights"], options)
 
 
 def _check_together(options: argparse.Namespace) -> None:
@@ -149,12 +150,14 @@ def sizes(target: str, model: Counted, weights: Counted | None, options: argpars
     return f"{text}, and {weights.size:,} bytes of weights in {name}{SUFFIX}{why}"
 
 
-def _contents(made: Emitted, nodes: int, options: argparse.Namespace) -> str:
+def _contents(made: Emitted, nodes: int, weights: WeightFile | None, options: argparse.Namespace) -> str:
     from netdsl.ir.shape import elements
 
-    count = sum(elements(parameter.shape) for parameter in made.parameters if not parameter.buffer)
-    drawn = options.weights is None
-    whence = f"drawn from seed {options.seed or 0}" if drawn else f"from {escape(options.weights)}"
+    sizes = {p.name: elements(p.shape) for p in made.parameters if not p.buffer}
+    count, drawn = sum(sizes.values()), f"drawn from seed {options.seed or 0}"
+    whence = drawn if weights is None else f"from {escape(options.weights)}"
+    if weights is not None and (initial := sum(size for name, size in sizes.items() if name in weights.initial)):
+        whence = f"{whence} but for {initial:,} {drawn}"
     parameters = f"{_counted(count, 'parameter')} {whence}" if count else "no parameters"
     precision = options.quantize or (options.dtype if options.dtype != "f32" else "")
     ending = f", {precision}" if precision else ""

@@ -32,7 +32,7 @@ def command(options: argparse.Namespace) -> int:
 
     target = options.output if options.output is not None else f"{recipe.net.name}.step.onnx"
     emitted = step_model(recipe, opset=options.opset, metadata=metadata_of(options.metadata))
-    weights = given_weights(recipe.net, options)
+    weights = given_weights(recipe.net, options, recipe.seed, training=True)
     reads = (options.file, *sources(recipe.net), recipe.span.source.name, options.weights)
     whole = size(emitted)
     outputs = replace_model(target, whole, apart=options.external_data, force=options.force, reads=reads)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from netdsl.ir.net import Net
     from netdsl.weights.file import Array
+    from netdsl.weights.match import MatchedWeights
 
     Shapes = Mapping[str, tuple[int, ...]]
     Read = Callable[[str], Array]
@@ -88,12 +89,18 @@ def _of_net(net: Net, options: argparse.Namespace) -> tuple[Shapes, Read]:
     from netdsl.weights.match import match
 
     shapes = {name: parameter.shape for name, parameter in net.parameters.items()}
-    file = given_weights(net, options)
-    if file is not None:
-        return shapes, match(shapes, file).__getitem__
     seed = options.seed or 0
-    note(f"{escape(net.name)}: random weights, drawn from seed {seed}; --weights names a file")
-    return shapes, lambda name: np.concatenate([*draw(net.parameters[name], seed)]).reshape(shapes[name])
+    file = given_weights(net, options, seed)
+    if file is None:
+        note(f"{escape(net.name)}: random weights, drawn from seed {seed}; --weights names a file")
+    matched: MatchedWeights | dict[str, Array] = {} if file is None else match(shapes, file, net=net)
+
+    def read(name: str) -> Array:
+        if name in matched:
+            return matched[name]
+        return np.concatenate([*draw(net.parameters[name], seed)]).reshape(shapes[name])
+
+    return shapes, read
 
 
 def chosen(shapes: Shapes, layer: str | None, path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from netdsl.cli.problems import note
@@ -15,12 +16,16 @@ if TYPE_CHECKING:
 
 
 class NeedsWeights(UserError, code="E0646", exit_code=USAGE_IS_WRONG):
-    """`--rename`, `--match` and `--allow-nonfinite` say how a file's weights are taken: they go with `--weights`."""
+    """`--rename`, `--match`, `--except`, `--partial` and `--allow-nonfinite` say how a file's weights are taken: they
+    go with `--weights`. `--partial` does not go with `--match order`, as an order with gaps says nothing."""
 
 
-def given_weights(net: Net, options: argparse.Namespace) -> WeightFile | None:
-    """The file of `--weights`, its names changed as the other options and the rename file beside the spec say. Pairs
-    that were made by order are told. Raises UserError."""
+def given_weights(net: Net, options: argparse.Namespace, seed: int, *, training: bool = False) -> WeightFile | None:
+    """Return the file of `--weights`, its names changed as the other options and the rename file beside the spec say.
+
+    Print the pairs that were made by order, and which weights are drawn from the seed instead: a warning, unless the
+    net is to be trained. Raises UserError.
+    """
     check_together(options)
     if options.weights is None:
         return None
@@ -28,23 +33,45 @@ def given_weights(net: Net, options: argparse.Namespace) -> WeightFile | None:
     from netdsl.weights.fit import fit
     from netdsl.weights.rename import given
 
-    rules = given(options.rename)
     by_order = options.match == "order"
-    file = open_weights(options.weights)
-    fitted = fit(net, file, rules=rules, order=by_order, any_value=options.allow_nonfinite)
+    fitted = fit(
+        net,
+        open_weights(options.weights),
+        rules=given(options.rename),
+        order=by_order,
+        any_value=options.allow_nonfinite,
+        exclude=options.exclude,
+        partial=options.partial,
+    )
     if by_order:
         from netdsl.weights.order import pairing
 
         for line in pairing(fitted, net):
             note(line)
+    if fitted.initial or fitted.left:
+        from netdsl.weights.partial import report
+
+        text = "\n".join(report(net, fitted, seed, training=training))
+        if training or not fitted.initial:
+            note(text)
+        else:
+            print(f"warning: {text}", file=sys.stderr)
     return fitted
 
 
 def check_together(options: argparse.Namespace) -> None:
-    """That no option stands alone which goes with --weights. Raises NeedsWeights."""
+    """Raise NeedsWeights where an option stands alone that goes with --weights, or two contradict each other."""
+    if options.partial and options.match == "order":
+        raise NeedsWeights("--partial does not go with --match order: an order with gaps says nothing")
     if options.weights is not None:
         return
-    given = {"--rename": options.rename, "--match": options.match, "--allow-nonfinite": options.allow_nonfinite}
+    given = {
+        "--rename": options.rename,
+        "--match": options.match,
+        "--except": options.exclude,
+        "--partial": options.partial,
+        "--allow-nonfinite": options.allow_nonfinite,
+    }
     for name, value in given.items():
         if value:
             raise NeedsWeights(f"{name} goes with --weights")

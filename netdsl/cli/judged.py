@@ -60,7 +60,7 @@ def of_net(options: argparse.Namespace, report: Report) -> Judged | None:
     from netdsl.train.material import names_of
     from netdsl.train.start import initial_weights
 
-    file = given_weights(recipe.net, options)
+    file = given_weights(recipe.net, options, recipe.seed)
     lasting = {key: output.node.shape for key, output in recipe.net.outputs.items() if not output.training}
     sizes = {key: shape[0] if shape else 1 for key, shape in lasting.items()}
     counts = {key: max(2, size) if isinstance(size, int) else None for key, size in sizes.items()}

@@ -107,7 +107,8 @@ def _model(net: Net | None, options: argparse.Namespace) -> bytes | str:
     from netdsl.cli.given_weights import given_weights
     from netdsl.compile import compile_to_bytes
 
-    return compile_to_bytes(net, seed=options.seed or 0, weights=given_weights(net, options))
+    seed = options.seed or 0
+    return compile_to_bytes(net, seed=seed, weights=given_weights(net, options, seed))
 
 
 def _classes(session: Session, labels: list[str] | None, options: argparse.Namespace) -> dict[str, Sequence[str]]:

@@ -46,7 +46,7 @@ def _settings(options: argparse.Namespace) -> list[str]:
 
 
 def _train(recipe: Recipe, module: Module, folder: RunFolder, goes_on: bool, options: argparse.Namespace) -> int:
-    from netdsl.cli.given_weights import given_weights
+    from netdsl.cli.given_weights import check_together, given_weights
     from netdsl.cli.train_progress import Told
     from netdsl.train.material import open_data
     from netdsl.train.run import attach, chosen
@@ -63,11 +63,15 @@ def _train(recipe: Recipe, module: Module, folder: RunFolder, goes_on: bool, opt
     for text in differs:
         note(text)
     dataset, validation = open_data(recipe)
-    weights = given_weights(recipe.net, options)
+    check_together(options)
+    # A checkpoint holds all weights; the file is not read again.
+    weights = None if checkpoint is not None else given_weights(recipe.net, options, recipe.seed, training=True)
     trainer = start(recipe, dataset, validation, choices, weights=weights, progress=Told(options.json))
     for text in dict.fromkeys([*dataset.notes, *(validation.notes if validation is not None else ())]):
         note(text)
     more = {"file": options.file, "set": options.set, "weights": options.weights}
+    if weights is not None and weights.initial:
+        more["initial"] = [name for name in recipe.net.parameters if name in weights.initial]
     seconds = options.checkpoint
     notes = attach(trainer, folder, module, choices, goes_on=goes_on, checkpoint=checkpoint, more=more, seconds=seconds)
     for text in notes:

@@ -78,7 +78,7 @@ def _compiled(net: Net, options: argparse.Namespace) -> Iterator[str]:
     from netdsl.compile import compile_net, weights_size
     from netdsl.pair import write_pair
 
-    weights = given_weights(net, options)
+    weights = given_weights(net, options, options.seed or 0)
     with signals_clean_up(), TemporaryDirectory(prefix="netdsl-") as folder:
         path = os.path.join(folder, f"{net.name}.onnx")
         with write_pair(path, weights_size(net)) as (file, data):

@@ -23,13 +23,25 @@ def add(parser: argparse.ArgumentParser, otherwise: str) -> None:
         action="append",
         default=[],
         metavar=("PATTERN", "TO"),
-        help=r"call weights otherwise: 'features\.(\d+)' 'conv$1'; may be given several times",
+        help=r"rename weights: 'features\.(\d+)' 'conv$1'; TO `-` drops them; may be given several times",
     )
     parser.add_argument(
         "--match",
         choices=("name", "order"),
         metavar="HOW",
         help="fit weights by name, as is; or by order and shape, which prints the pairs",
+    )
+    parser.add_argument(
+        "--except",
+        dest="exclude",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="LABEL",
+        help="leave layers or weights initial, whatever the file has for them: fc, 'layer4.*', '*.bias'",
+    )
+    parser.add_argument(
+        "--partial", action="store_true", help="take what the file has, and leave the net's other weights initial"
     )
     parser.add_argument(
         "--allow-nonfinite", action="store_true", help="take weights that are NaN or infinite, and negative variances"

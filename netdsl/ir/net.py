@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from netdsl.elaborate.bind import Bound
     from netdsl.ir.init import Init
@@ -140,10 +140,11 @@ class Net:
     """An elaborated net: every block expanded, every loop unrolled, every shape known.
 
     `nodes` are in the order of the source, so that a node's inputs stand before it; those that reach no output are left
-    out, as are their parameters.
+    out, as are their parameters. `variant` elaborates the net anew with another value of one of its own parameters, and
+    returns None where that has errors; it is for suggestions, and not every net has it.
     """
 
-    __slots__ = ("_parameters", "about", "doc", "inputs", "name", "nodes", "outputs", "settings", "source")
+    __slots__ = ("_parameters", "about", "doc", "inputs", "name", "nodes", "outputs", "settings", "source", "variant")
 
     def __init__(
         self,
@@ -166,6 +167,7 @@ class Net:
         self._parameters: dict[str, Parameter] | None = None
         self.about = about or {}
         self.settings = settings or {}
+        self.variant: Callable[[str, int], Net | None] | None = None
 
     @property
     def parameters(self) -> dict[str, Parameter]:

@@ -92,9 +92,9 @@ def initial_weights(net: Net, seed: int, file: WeightFile | None) -> dict[str, A
     if file is not None:
         file = fit(net, file)
         needed = {p.name: p.shape for node in live(net) for p in node.parameters.values()}
-        heads = net.parameters.keys() - needed.keys()
+        heads = net.parameters.keys() - needed.keys() - file.initial
         known = {name: net.parameters[name].shape for name in heads if name in file.entries}
-        matched = match({**needed, **known}, file, optional=heads)
+        matched = match({**needed, **known}, file, optional=heads, net=net)
         found = {name: matched[name] for name in matched}
     drawn = [parameter for parameter in net.parameters.values() if parameter.name not in found]
     for name, blocks in draw_all(drawn, seed):

@@ -37,6 +37,26 @@ class OrderUnknown(UserError, code="E0707"):
     """
 
 
+class UnclearUse(UserError, code="E0710"):
+    """A tensor of an ONNX model is used in a way that does not say which weight it is: by nodes that want it in
+    different orientations, along an axis that is not the channels', or by an operator that netdsl does not know.
+
+    How a weight is laid out follows from the node that uses it, never from its shape alone. What is not a weight can be
+    dropped with `--rename PATTERN -`.
+    """
+
+
+class UnlikeLayer(UserError, code="E0711"):
+    """A node of an ONNX model computes something else than the layer that would take its weights: a normalization with
+    another epsilon, or a transposed convolution in the place of a convolution. The weights would have the right shapes,
+    and the network would compute something else than the model."""
+
+
+class UnknownLabel(UserError, code="E0712", exit_code=USAGE_IS_WRONG):
+    """`--except` names layers or weights of the network: a name (`fc.weight`), what names begin with (`fc`,
+    `layer4.0`), or a pattern of these (`layer?`, `*.bias`). Each must name at least one weight."""
+
+
 class BadRename(UserError, code="E0706", exit_code=USAGE_IS_WRONG):
     """A rule for names of weights that cannot be read, or that changes no name: a pattern is a regular expression, and
     `$1` in what replaces it is what the pattern's first group found."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from netdsl.weights.keras import KerasModel
+    from netdsl.weights.onnx_roles import Use
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -33,13 +34,15 @@ FORMATS = "weights are .safetensors or an index of several, .npz, .pth, .pt, .ke
 
 
 class Entry:
-    """One weight as its file declares it; `dtype` is NumPy's name, or `bfloat16`, or a smaller float's own."""
+    """A weight as its file declares it; `dtype` is NumPy's name, or `bfloat16`, or a smaller float's own. `use` is how the
+    file's graph uses it, if it has one."""
 
-    __slots__ = ("dtype", "shape")
+    __slots__ = ("dtype", "shape", "use")
 
-    def __init__(self, dtype: str, shape: tuple[int, ...]) -> None:
+    def __init__(self, dtype: str, shape: tuple[int, ...], use: Use | None = None) -> None:
         self.dtype = dtype
         self.shape = shape
+        self.use = use
 
     @property
     def size(self) -> int:
@@ -67,6 +70,16 @@ class WeightFile(ABC):
         return {}
 
     @property
+    def initial(self) -> frozenset[str]:
+        """The network's weights that are not to be taken from the file, and stay initial."""
+        return frozenset()
+
+    @property
+    def left(self) -> Mapping[str, tuple[int, ...]]:
+        """The file's weights that are not taken, and their shapes."""
+        return {}
+
+    @property
     def any_value(self) -> bool:
         """Whether NaN, infinities and negative variances are let through."""
         return False
@@ -79,6 +92,12 @@ class WeightFile(ABC):
     @property
     def keras(self) -> KerasModel | None:
         """The Keras model whose element order the weights still have; None where they have ours."""
+        return None
+
+    @property
+    def layers(self) -> list[dict[str, str]] | None:
+        """The names of each layer's weights by PyTorch's words for them, in the order in which a graph uses them; None
+        where the file has no graph."""
         return None
 
     def stream(self, keys: Collection[str]) -> Iterator[tuple[str, Array]]:

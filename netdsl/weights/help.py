@@ -7,11 +7,20 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from netdsl.diagnostics.suggest import suggest
+from netdsl.diagnostics.terminal import escape
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
+    from netdsl.ir.net import Net
+
     Shape = tuple[int, ...]
+
+MOST_HEADS = 3
+"""Maximum number of layers that are suggested to stay initial."""
+
+MOST_TRIES = 8
+"""Maximum number of nets that are elaborated for a suggestion."""
 
 BY_ORDER = "the shapes are the network's in the same order: --match order pairs them by it, and prints the pairs"
 
@@ -39,6 +48,51 @@ def renaming_help(lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> Iter
             return
     if list(lost.values()) == list(spare.values()):
         yield BY_ORDER
+
+
+def head_help(net: Net, wanted: Mapping[str, Shape], found: Mapping[str, Shape]) -> Iterator[str]:
+    """Yield ways out where a part of the weights fits, `wanted` being the network's and `found` the file's: a parameter
+    that gives the network the file's shapes, a head that may stay initial, and --partial."""
+    wrong = [name for name, shape in wanted.items() if found.get(name) != shape]
+    if 2 * len(wrong) > len(wanted):
+        return
+    for name, value in _candidates(net, wanted, found, wrong):
+        other = net.variant(name, value) if net.variant is not None else None
+        if other is not None and {key: p.shape for key, p in other.parameters.items() if key in wanted} == found:
+            yield f"--set {name}={value} makes the shapes of {escape(net.name)} agree with the file"
+            break
+    labels = [*dict.fromkeys(name.rpartition(".")[0] for name in wrong)]
+    if found.keys() - wanted.keys():
+        if all(name not in found for name in wrong):
+            some = f"{len(wanted) - len(wrong)} of {len(wanted)}"
+            yield f"--partial takes the {some} weights that fit; in Python, partial=True"
+    elif 0 < len(labels) <= MOST_HEADS and all(labels):
+        it = "it" if len(labels) == 1 else "them"
+        yield (
+            f"--except {' '.join(labels)} leaves {it} initial and takes the rest, as transfer learning does; "
+            f"in Python, exclude={labels}"
+        )
+
+
+def _candidates(
+    net: Net, wanted: Mapping[str, Shape], found: Mapping[str, Shape], wrong: list[str]
+) -> list[tuple[str, int]]:
+    """Return values of the network's whole-numbered parameters that may explain other sizes, the likeliest first."""
+    sizes = {
+        pair
+        for name in wrong
+        if name in found and len(wanted[name]) == len(found[name])
+        for pair in zip(wanted[name], found[name], strict=True)
+        if pair[0] != pair[1]
+    }
+    settings = {name: int(text) for name, text in net.settings.items() if str(text).isdecimal()}  # type: ignore[call-overload]
+    equal = [(name, is_now) for name, value in settings.items() for before, is_now in sorted(sizes) if before == value]
+    moved = [(name, value + is_now - before) for name, value in settings.items() for before, is_now in sorted(sizes)]
+    return [pair for pair in dict.fromkeys([*equal, *moved]) if pair[1] > 0][:MOST_TRIES]
+
+
+def _shape(net: Net, name: str) -> Shape | None:
+    return net.parameters[name].shape if name in net.parameters else None
 
 
 def _prefixes(keys: Collection[str]) -> Iterator[str]:

@@ -8,12 +8,13 @@ import numpy as np
 
 from netdsl.diagnostics.suggest import suggest
 from netdsl.diagnostics.terminal import escape
-from netdsl.weights.errors import BadWeightValues, WeightsDoNotFit, WrongWeightType
-from netdsl.weights.help import alike, renaming_help
+from netdsl.weights.errors import BadWeightValues, UnclearUse, WeightsDoNotFit, WrongWeightType
+from netdsl.weights.help import alike, head_help, renaming_help
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
+    from netdsl.ir.net import Net
     from netdsl.weights.file import Array, WeightFile
 
     Shape = tuple[int, ...]
@@ -66,12 +67,16 @@ class MatchedWeights:
             yield key, values
 
 
-def match(parameters: Mapping[str, Shape], file: WeightFile, *, optional: Collection[str] = ()) -> MatchedWeights:
+def match(
+    parameters: Mapping[str, Shape], file: WeightFile, *, optional: Collection[str] = (), net: Net | None = None
+) -> MatchedWeights:
     """The file's weights for these names and shapes, or an error that lists all that does not fit.
 
-    `parameters` includes running statistics. `optional` names may be in the file or not, and are not read: the weights
-    of training heads.
+    `parameters` includes running statistics; those that stay initial are left out of the result. `optional` names may
+    be in the file or not, and are not read: the weights of training heads. Help is sought in the `net`, where given.
     """
+    parameters = {key: shape for key, shape in parameters.items() if key not in file.initial}
+    check_clear(file, parameters)
     passed = {key for key in file.entries if key in optional or is_passed_over(key)}
     missing = [key for key in parameters if key not in file.entries]
     unexpected = [key for key in file.entries if key not in parameters and key not in passed]
@@ -79,6 +84,8 @@ def match(parameters: Mapping[str, Shape], file: WeightFile, *, optional: Collec
     if missing or unexpected or misshapen or file.doubled:
         lost = {key: parameters[key] for key in missing}
         spare = {key: file.entries[key].shape for key in unexpected}
+        renames = [*renaming_help(lost, spare)]
+        found = {key: entry.shape for key, entry in file.entries.items() if key not in passed}
         raise WeightsDoNotFit(
             "\n".join(
                 [
@@ -89,7 +96,8 @@ def match(parameters: Mapping[str, Shape], file: WeightFile, *, optional: Collec
                     *_listed("misshapen", misshapen, lambda key: _misshapen(key, parameters[key], file)),
                 ]
             ),
-            *renaming_help(lost, spare),
+            *renames,
+            *(head_help(net, parameters, found) if net is not None and not renames and not file.doubled else ()),
         )
     for key in parameters:
         if (kind := file.entries[key].dtype) not in FLOATS:
@@ -100,6 +108,16 @@ def match(parameters: Mapping[str, Shape], file: WeightFile, *, optional: Collec
                 *["convert it to float16 or float32, with the scale that belongs to it"] * small,
             )
     return MatchedWeights(parameters.keys(), file)
+
+
+def check_clear(file: WeightFile, keys: Iterable[str]) -> None:
+    """Raise UnclearUse where a file's graph does not tell what one of its tensors is for."""
+    for key in keys:
+        use = file.entries[key].use if key in file.entries else None
+        if use is not None and use.unclear:
+            raise UnclearUse(
+                f"{escape(file.path)}: it is not clear which weight `{escape(key)}` is: it {escape(use.unclear)}"
+            )
 
 
 def is_passed_over(key: str) -> bool:

@@ -1,7 +1,6 @@
-"""The initialisers of an ONNX model as weights: the model is looked through where it lies, and never held whole.
+"""The weights of an ONNX model, laid out as netdsl's: the model is looked through where it lies, and never held whole.
 
-Source: onnx.proto, and protobuf's wire format: a field is a tag (number << 3 | type), and a varint, 4 or 8 bytes, or a
-length and so many bytes.
+Source: onnx.proto.
 """
 
 from __future__ import annotations
@@ -16,15 +15,17 @@ from netdsl.files import open_file
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.external import data_file
 from netdsl.weights.file import Entry, WeightFile
+from netdsl.weights.onnx_nodes import Node, Nodes
+from netdsl.weights.onnx_roles import Roles, Use
+from netdsl.weights.onnx_values import MOST_AXES, Constant
+from netdsl.weights.protobuf import MESSAGE, VARINT, Protobuf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from netdsl.weights.file import Array
+    from netdsl.weights.onnx_values import Step
 
-    Field = tuple[int, int, int, int]
-
-MOST_AXES = 32
 TYPES = {
     1: "float32",
     2: "uint8",
@@ -48,50 +49,70 @@ TYPES = {
 }
 """NumPy's name of an element's type, by its number in TensorProto."""
 
-PRODUCER, GRAPH, METADATA, INITIALIZER = 2, 7, 14, 5
-DIMS, DATA_TYPE, FLOATS, NAME, RAW, DOUBLES, EXTERNAL, LOCATION = 1, 2, 4, 8, 9, 10, 13, 14
-LISTED = {FLOATS: "float32", DOUBLES: "float64"}
+PRODUCER, GRAPH, METADATA, INITIALIZER, SPARSE = 2, 7, 14, 5, 15
+DIMS, DATA_TYPE, FLOATS, INT32S, INT64S, NAME, RAW, DOUBLES, UINT64S, EXTERNAL = 1, 2, 4, 5, 7, 8, 9, 10, 11, 13
+NUMBERS = (RAW, FLOATS, DOUBLES, INT32S, INT64S, UINT64S)
+VARINTS = (INT32S, INT64S, UINT64S)
+MOST_VALUES = 64
+"""Maximum number of elements of a whole-numbered tensor that can be a shape or a list of axes."""
 
 
 class _Tensor:
-    __slots__ = ("dtype", "file", "length", "name", "shape", "start")
+    __slots__ = ("dtype", "field", "file", "length", "name", "numbers", "of_node", "shape", "sparse", "start")
 
-    def __init__(self) -> None:
-        self.name = ""
-        self.dtype = 0
-        self.shape: list[int] = []
+    def __init__(self, name: str = "", dtype: int = 0, shape: tuple[int, ...] = ()) -> None:
+        self.name = name
+        self.dtype = dtype
+        self.shape = shape
+        self.field = RAW
         self.file: str | None = None
         self.start = -1
         self.length = 0
+        self.numbers: list[float] | None = None
+        self.sparse = False
+        self.of_node = False
+
+    @property
+    def kind(self) -> str:
+        return TYPES.get(self.dtype, "")
+
+    @property
+    def is_float(self) -> bool:
+        return self.kind.startswith(("float", "bfloat"))
 
 
 class OnnxWeights(WeightFile):
-    """The float initialisers of a model, but for the constants beside the weights: whole numbers and single ones, and
-    in a model of netdsl's what is called after a place in the graph, `normalize1/constant`."""
+    """The float tensors of a model that are weights, its initializers and those of Constant nodes, each as its node
+    uses it. A model of netdsl's has them in netdsl's layout, and constants named after a place in the graph,
+    `normalize1/constant`."""
 
-    __slots__ = ("_data", "_is_ours", "_metadata", "_tensors")
+    __slots__ = ("_data", "_is_ours", "_metadata", "_tensors", "_uses", "_wire")
 
     def __init__(self, path: str) -> None:
         self.path = path
         with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
             self._data = np.memmap(file, np.uint8, "r") if size else np.empty(0, np.uint8)
+        self._wire = Protobuf(self._data, self._bad)
         self._is_ours = False
         self._metadata: dict[str, str] = {}
         self._tensors: dict[str, _Tensor] = {}
+        self._uses: list[tuple[str, Use]] = []
         self.entries: dict[str, Entry] = {}
+        nodes = Nodes(self._wire)
         try:
-            for field, kind, begin, end in self._fields(0, size):
-                if (field, kind) == (PRODUCER, 2):
-                    self._is_ours = self._text(begin, end) == "netdsl"
-                if (field, kind) == (GRAPH, 2):
-                    self._graph(begin, end)
-                if (field, kind) == (METADATA, 2):
+            for field, kind, begin, end in self._wire.fields(0, size):
+                if (field, kind) == (PRODUCER, MESSAGE):
+                    self._is_ours = self._wire.text(begin, end) == "netdsl"
+                if (field, kind) == (GRAPH, MESSAGE):
+                    nodes.graph(begin, end, self._note)
+                if (field, kind) == (METADATA, MESSAGE):
                     pair = self._pair(begin, end)
                     self._metadata[pair.get(1, "")] = pair.get(2, "")
+            self._admit_all(nodes)
         except (IndexError, UnicodeDecodeError):
             raise self._bad("it is cut short, or no ONNX model") from None
-        if not self._tensors:
+        if not self.entries:
             raise BadWeightFile(f"{escape(path)} is no ONNX model with weights in it")
 
     @property
@@ -101,73 +122,59 @@ class OnnxWeights(WeightFile):
     def _bad(self, reason: str) -> BadWeightFile:
         return BadWeightFile(f"{escape(self.path)} is damaged: {escape(reason)}")
 
-    def _graph(self, begin: int, end: int) -> None:
-        for field, kind, at, stop in self._fields(begin, end):
-            if (field, kind) == (INITIALIZER, 2):
+    # --- tensors ---------------------------------------------------------------------------------------------------
+
+    def _note(self, field: int, begin: int, end: int) -> None:
+        """Take an initializer, sparse or not, among a graph's fields."""
+        if field == INITIALIZER:
+            self._add(self._tensor(begin, end))
+        elif field == SPARSE:
+            self._add(self._sparse(begin, end))
+
+    def _add(self, tensor: _Tensor) -> None:
+        if len(tensor.shape) > MOST_AXES or any(size < 0 for size in tensor.shape):
+            raise self._bad(f"`{tensor.name}` has a shape that is none")
+        if tensor.name in self._tensors:
+            raise self._bad(f"`{tensor.name}` is there twice")
+        self._tensors[tensor.name] = tensor
+
+    def _sparse(self, begin: int, end: int) -> _Tensor:
+        """Return a sparse tensor's name, type and shape; its values are not read."""
+        tensor = _Tensor()
+        shape: list[int] = []
+        for field, kind, at, stop in self._wire.fields(begin, end):
+            if field == 1 and kind == MESSAGE:
                 tensor = self._tensor(at, stop)
-                self._check(tensor)
-
-    def _fields(self, at: int, end: int) -> Iterator[Field]:
-        """The fields of a message: number, type, and where their bytes are."""
-        while at < end:
-            tag, at = self._varint(at, end)
-            kind = tag & 7
-            if kind == 0:
-                begin, at = at, self._varint(at, end)[1]
-                yield tag >> 3, kind, begin, at
-                continue
-            if kind == 2:
-                length, at = self._varint(at, end)
-            else:
-                length = {1: 8, 5: 4}.get(kind, -1)
-            if length < 0 or at + length > end:
-                raise self._bad("a field reaches beyond its message")
-            yield tag >> 3, kind, at, at + length
-            at += length
-
-    def _varint(self, at: int, end: int) -> tuple[int, int]:
-        number = shift = 0
-        while at < end and shift < 64:
-            byte = int(self._data[at])
-            at += 1
-            number |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return number, at
-        raise self._bad("a number has no end")
-
-    def _text(self, begin: int, end: int) -> str:
-        return self._data[begin:end].tobytes().decode("utf-8")
+            elif field == 3 and kind in (MESSAGE, VARINT):
+                shape += self._wire.integers(at, stop)
+        tensor.shape = tuple(shape)
+        tensor.sparse = True
+        return tensor
 
     def _pair(self, begin: int, end: int) -> dict[int, str]:
         """Return the texts of a StringStringEntryProto by their numbers: the key is 1, the value 2."""
-        return {number: self._text(a, b) for number, wire, a, b in self._fields(begin, end) if wire == 2}
+        return {field: self._wire.text(a, b) for field, kind, a, b in self._wire.fields(begin, end) if kind == MESSAGE}
 
     def _tensor(self, begin: int, end: int) -> _Tensor:
         tensor = _Tensor()
         external: dict[str, str] = {}
-        for field, kind, at, stop in self._fields(begin, end):
-            if field == DIMS:
-                tensor.shape += self._numbers(kind, at, stop)
-            elif field == DATA_TYPE and kind == 0:
-                tensor.dtype = self._varint(at, stop)[0]
-            elif field == NAME and kind == 2:
-                tensor.name = self._text(at, stop)
-            elif field in (RAW, FLOATS, DOUBLES) and kind == 2 and tensor.start < 0:
-                tensor.start, tensor.length = at, stop - at
-            elif field == EXTERNAL and kind == 2:
+        shape: list[int] = []
+        for field, kind, at, stop in self._wire.fields(begin, end):
+            if field == DIMS and kind in (MESSAGE, VARINT):
+                shape += self._wire.integers(at, stop)
+            elif field == DATA_TYPE and kind == VARINT:
+                tensor.dtype = self._wire.varint(at, stop)[0]
+            elif field == NAME and kind == MESSAGE:
+                tensor.name = self._wire.text(at, stop)
+            elif field in NUMBERS and kind == MESSAGE and tensor.start < 0:
+                tensor.field, tensor.start, tensor.length = field, at, stop - at
+            elif field == EXTERNAL and kind == MESSAGE:
                 pair = self._pair(at, stop)
                 external[pair.get(1, "")] = pair.get(2, "")
+        tensor.shape = tuple(shape)
         if external:
             self._place(tensor, external)
         return tensor
-
-    def _numbers(self, kind: int, at: int, stop: int) -> list[int]:
-        found: list[int] = []
-        while at < stop and len(found) <= MOST_AXES:
-            number, at = self._varint(at, stop)
-            found.append(number)
-        return found
 
     def _place(self, tensor: _Tensor, external: dict[str, str]) -> None:
         """Note where a tensor lies in the file of data."""
@@ -175,32 +182,168 @@ class OnnxWeights(WeightFile):
         numbers = [external.get(key, "0") for key in ("offset", "length")]
         if not all(number.isdecimal() and len(number) < 20 for number in numbers):
             raise self._bad(f"the place of `{tensor.name}` in {name} is no number")
+        tensor.field = RAW
         tensor.file = data_file(self.path, name)
         tensor.start, tensor.length = map(int, numbers)
 
+    def _of_node(self, node: Node) -> Constant | None:
+        """Return what a Constant node holds; None where it is text, or nothing."""
+        name = node.outputs[0]
+        match node.attributes:
+            case {"value": (int(begin), int(end))}:
+                tensor = self._tensor(begin, end)
+            case {"sparse_value": (int(begin), int(end))}:
+                tensor = self._sparse(begin, end)
+            case {"value_floats": [*floats]}:
+                tensor = _Tensor(dtype=1, shape=(len(floats),))
+                tensor.numbers = [float(each) for each in floats]  # type: ignore[arg-type]
+            case {"value_ints": [*whole]}:
+                return Constant(name, (len(whole),), values=node.integers("value_ints"))
+            case {"value_int": int(number)}:
+                return Constant(name, (), values=[number])
+            case _:
+                return None
+        tensor.name = name
+        tensor.of_node = True
+        self._add(tensor)
+        return self._constant(tensor)
+
+    def _constant(self, tensor: _Tensor) -> Constant:
+        """Return a tensor as the graph sees it, its numbers too where they can be a shape."""
+        few = tensor.kind in ("int64", "int32") and len(tensor.shape) < 2 and math.prod(tensor.shape) <= MOST_VALUES
+        values = self._array(tensor).reshape(-1).tolist() if few and tensor.file is None and not tensor.sparse else None
+        return Constant(tensor.name, tensor.shape, values=values)
+
+    def _is_all(self, constant: Constant, number: float) -> bool:
+        tensor = self._tensors.get(constant.root)
+        return tensor is not None and not tensor.sparse and bool((self._array(tensor) == number).all())
+
+    # --- weights ---------------------------------------------------------------------------------------------------
+
+    def _admit_all(self, nodes: Nodes) -> None:
+        """Note as entries the tensors that are weights, in the order in which the graph uses them."""
+        if self._is_ours:
+            for name in [name for name in self._tensors if "/" in name]:
+                del self._tensors[name]
+        self._is_ours &= all(node.op != "DequantizeLinear" for node in nodes.nodes)
+        if self._is_ours:
+            for name, tensor in self._tensors.items():
+                if tensor.is_float and tensor.shape:
+                    self._check(tensor)
+                    self.entries[name] = Entry(tensor.kind, tensor.shape)
+            return
+        constants = {name: self._constant(each) for name, each in self._tensors.items()}
+        roles = Roles(constants, nodes.ranks, self._of_node, self._is_all)
+        for node in nodes.nodes:
+            roles.read(node)
+        uses = self._named(roles.uses)
+        for key, found in uses.items():
+            self._admit(key, found)
+        used = {use.constant.root for found in uses.values() for use in found} | roles.passed
+        for name, tensor in self._tensors.items():
+            if name not in used and not tensor.of_node:
+                self._admit(name, [Use(Constant(name, tensor.shape), "", "", 0, unclear="is used by no node")])
+
+    def _named(self, uses: list[Use]) -> dict[str, list[Use]]:
+        """Return the uses by their weights' names: an initializer's own, or those of the Identity nodes by which an
+        exporter gives one initializer several names."""
+        names: dict[str, set[str]] = {}
+        for use in uses:
+            names.setdefault(use.constant.root, set()).add(use.constant.name)
+        found: dict[str, list[Use]] = {}
+        for use in uses:
+            root = use.constant.root
+            key = root if len(names[root]) == 1 else use.constant.name
+            if found.setdefault(key, [use])[0].constant.root != root:
+                raise self._bad(f"`{key}` is there twice")
+            if found[key][-1] is not use:
+                found[key].append(use)
+        return found
+
+    def _admit(self, key: str, uses: list[Use]) -> None:
+        """Note one weight, if it is one."""
+        use = next((each for each in uses if each.unclear), uses[0])
+        tensor = self._tensors.get(use.constant.root)
+        if tensor is None or not (tensor.shape or use.op == "PRelu"):
+            return
+        if any((each.constant.steps, each.channels) != (use.constant.steps, use.channels) for each in uses):
+            use.unclear = use.unclear or "is used by several nodes, in different orientations"
+        if tensor.sparse:
+            use.unclear = use.unclear or "is sparse"
+        if use.unclear and (tensor.of_node or not tensor.is_float):
+            return
+        if tensor.of_node and use.op in ("Add", "Mul") and math.prod(tensor.shape) == 1:
+            return
+        dtype = use.constant.dtype or tensor.kind
+        if not tensor.is_float and not use.constant.dtype:
+            return
+        if not tensor.sparse:
+            self._check(tensor)
+        self.entries[key] = Entry(dtype, tensor.shape if use.unclear else use.constant.shape, use)
+        self._uses += [(key, each) for each in uses]
+
     def _check(self, tensor: _Tensor) -> None:
-        """Note a tensor as a weight, where it can be one."""
-        name, dtype = tensor.name, TYPES.get(tensor.dtype)
-        if dtype is None or dtype.startswith(("int", "uint", "bool")) or not tensor.shape:
+        """Hold a tensor's size against its bytes."""
+        if tensor.field in VARINTS or tensor.numbers is not None:
             return
-        if self._is_ours and "/" in name:
-            return
-        if len(tensor.shape) > MOST_AXES or max(tensor.shape) >= 2**63:
-            raise self._bad(f"`{name}` has a shape that is none")
-        entry = Entry(dtype, tuple(tensor.shape))
-        if entry.size != max(tensor.length, 0) and not dtype.startswith(("float8", "float4")):
-            raise self._bad(f"`{name}` of shape {tensor.shape} has {tensor.length:,} bytes of {dtype}")
-        if name in self._tensors:
-            raise self._bad(f"`{name}` is there twice")
-        self._tensors[name] = tensor
-        self.entries[name] = entry
+        small = tensor.kind.startswith(("float8", "float4"))  # listed, and not read
+        if not small and Entry(tensor.kind, tensor.shape).size != max(tensor.length, 0):
+            shape = list(tensor.shape)
+            raise self._bad(f"`{tensor.name}` of shape {shape} has {tensor.length:,} bytes of {tensor.kind}")
+
+    @property
+    def layers(self) -> list[dict[str, str]] | None:
+        if self._is_ours:
+            return None
+        found: dict[int, dict[str, str]] = {}
+        for key, use in self._uses:
+            found.setdefault(use.layer, {}).setdefault(use.word, key)
+        return [found[layer] for layer in sorted(found)]
 
     def read(self, key: str) -> Array:
-        tensor, entry = self._tensors[key], self.entries[key]
-        halves = entry.dtype == "bfloat16"
-        data = self._bytes(tensor).view(np.dtype("uint16" if halves else entry.dtype).newbyteorder("<"))
+        use = self.entries[key].use
+        if use is None:
+            return self._array(self._tensors[key])
+        array = self._array(self._tensors[use.constant.root])
+        if not use.unclear:
+            with np.errstate(over="ignore", invalid="ignore"):  # MatchedWeights checks the values
+                for step in use.constant.steps:
+                    array = self._changed(array, step)
+        return array
+
+    def _changed(self, array: Array, step: Step) -> Array:
+        kind, *how = step
+        simple: dict[str, Callable[..., Array]] = {
+            "transpose": array.transpose,
+            "reshape": array.reshape,
+            "scale": lambda factor: array * np.float32(factor),
+            "cast": array.astype,
+        }
+        if kind in simple:
+            return simple[kind](*how)
+        names, axis = how
+        scale, *zero = (self._array(self._tensors[name]).reshape(-1).astype(np.float32) for name in names)
+        around = (-1, *(1 for _ in array.shape[axis + 1 :])) if scale.size > 1 else (1,) * max(array.ndim, 1)
+        shift = zero[0].reshape(around if zero[0].size > 1 else (1,)) if zero else 0
+        return ((array.astype(np.float32) - shift) * scale.reshape(around)).reshape(array.shape)
+
+    def _array(self, tensor: _Tensor) -> Array:
+        """Return a tensor's elements in its shape; bfloat16 becomes float32."""
+        kind, count = tensor.kind, math.prod(tensor.shape)
+        if tensor.numbers is not None:
+            return np.array(tensor.numbers, np.float32)
+        halves = kind == "bfloat16"
+        dtype = np.dtype("uint16" if halves else kind or "uint8").newbyteorder("<")
+        if tensor.field in VARINTS:
+            listed = self._wire.varints(tensor.start, tensor.start + tensor.length)
+            data = listed.astype("uint16").view(dtype) if kind in ("float16", "bfloat16") else listed.astype(dtype)
+        else:
+            data = self._bytes(tensor)
+            data = data[: data.size - data.size % dtype.itemsize].view(dtype)
+        if data.size != count:
+            raise self._bad(f"`{tensor.name}` of shape {list(tensor.shape)} has {data.size:,} elements")
         array: np.ndarray[Any, Any] = (data.astype(np.uint32) << 16).view(np.float32) if halves else data
-        return array.reshape(entry.shape)
+        return array.reshape(tensor.shape)
 
     def _bytes(self, tensor: _Tensor) -> Any:
         if tensor.file is None:

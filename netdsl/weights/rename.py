@@ -2,7 +2,8 @@
 
 A rename file has a rule in each line, `PATTERN -> TO`; what follows a `#` at the beginning of a line or behind a blank
 is a comment. `resnet.rename` beside `resnet.net` is found by itself. Patterns are Python's regular expressions, sought
-anywhere in a name; in TO `$1` is what the first group found, `${name}` what a named one did, and `$$` a dollar.
+anywhere in a name; in TO `$1` is what the first group found, `${name}` what a named one did, and `$$` a dollar. A TO
+that is `-` alone drops the weights in whose names the pattern is found.
 """
 
 from __future__ import annotations
@@ -27,16 +28,19 @@ SUFFIX = ".rename"
 ZOO = "zoo/"
 ARROW = " -> "
 COMMENT = re.compile(r"(^|\s)#.*")
+DROP = "-"
 GROUP = re.compile(r"\$(?:(\d+)|\{(\w+)\}|(\$)|(.?))")
 
 
 class Rule:
-    """One pattern and what stands in its place; `place` is where it was given, in words."""
+    """One pattern and what stands in its place, or that its names are dropped; `place` is where it was given, in
+    words."""
 
-    __slots__ = ("pattern", "place", "to")
+    __slots__ = ("drops", "pattern", "place", "to")
 
     def __init__(self, pattern: str, to: str, place: str) -> None:
         self.place = place
+        self.drops = to == DROP
         try:
             self.pattern = re.compile(pattern)
         except (re.error, OverflowError, RecursionError) as error:
@@ -66,7 +70,11 @@ class Rule:
         told = f"the pattern has {self.pattern.groups} groups" if word else "a dollar is written `$$`"
         raise BadRename(f"{self.place}: what is `{escape(piece[0])}`? {told}")
 
-    def apply(self, name: str) -> str:
+    def apply(self, name: str) -> str | None:
+        """Return the new name; None where the weight is dropped."""
+        if self.drops:
+            return None if self.pattern.search(name) else name
+
         def replaced(found: re.Match[str]) -> str:
             return "".join(piece if isinstance(piece, str) else found[piece] or "" for piece in self.to)
 
@@ -104,13 +112,15 @@ def beside(spec: str) -> str | None:
 
 
 def renamed(file: WeightFile, rules: Sequence[Rule]) -> Fitted:
-    """The file's weights as all the rules, one after the other, call them."""
+    """Return the file's weights as all the rules, one after the other, call them."""
     names: dict[str, str] = {}
     doubled: dict[str, list[str]] = {}
     for key in file.entries:
-        name = key
+        name: str | None = key
         for rule in rules:
-            name = rule.apply(name)
+            name = rule.apply(name) if name is not None else None
+        if name is None:
+            continue
         if name in names and not is_passed_over(name):
             doubled.setdefault(name, [names[name]]).append(key)
         names.setdefault(name, key)
@@ -121,7 +131,7 @@ def check_used(rules: Iterable[Rule], file: WeightFile) -> None:
     """That each rule changes a name, in its turn. Raises BadRename."""
     names = set(file.entries)
     for rule in rules:
-        after = {rule.apply(name) for name in names}
+        after = {new for name in names if (new := rule.apply(name)) is not None}
         if after == names:
             known = ", ".join(map(escape, list(file.entries)[:5])) + ", …" * (len(file.entries) > 5)
             raise BadRename(f"{rule.place} changes no name of {escape(file.path)}, which has {known}")

@@ -1,0 +1,88 @@
+"""Protobuf's wire format, read where it lies: a field is a tag (number << 3 | type), and a varint, 4 or 8 bytes, or a
+length and as many bytes.
+
+Source: https://protobuf.dev/programming-guides/encoding/.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Field = tuple[int, int, int, int]
+    Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+
+VARINT, FIXED64, MESSAGE, FIXED32 = 0, 1, 2, 5
+LONGEST_LIST = 4096
+"""Maximum number of entries read of a list of whole numbers."""
+
+
+class Protobuf:
+    """The bytes of a message. `bad` makes the error for a reason why they are none."""
+
+    __slots__ = ("_bad", "data")
+
+    def __init__(self, data: Bytes, bad: Callable[[str], Exception]) -> None:
+        self.data = data
+        self._bad = bad
+
+    def fields(self, at: int, end: int) -> Iterator[Field]:
+        """Yield the fields of a message: number, type, and where their bytes begin and end."""
+        while at < end:
+            tag, at = self.varint(at, end)
+            kind = tag & 7
+            if kind == VARINT:
+                begin, at = at, self.varint(at, end)[1]
+                yield tag >> 3, kind, begin, at
+                continue
+            if kind == MESSAGE:
+                length, at = self.varint(at, end)
+            else:
+                length = {FIXED64: 8, FIXED32: 4}.get(kind, -1)
+            if length < 0 or at + length > end:
+                raise self._bad("a field reaches beyond its message")
+            yield tag >> 3, kind, at, at + length
+            at += length
+
+    def varint(self, at: int, end: int) -> tuple[int, int]:
+        """Return an unsigned number, and where the next field begins."""
+        number = shift = 0
+        while at < end and shift < 64:
+            byte = int(self.data[at])
+            at += 1
+            number |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return number, at
+        raise self._bad("a number has no end")
+
+    def text(self, begin: int, end: int) -> str:
+        return self.data[begin:end].tobytes().decode("utf-8")
+
+    def integers(self, at: int, stop: int) -> list[int]:
+        """Return the signed numbers of a field, packed or alone."""
+        found: list[int] = []
+        while at < stop and len(found) <= LONGEST_LIST:
+            number, at = self.varint(at, stop)
+            found.append(number - 2**64 if number >= 2**63 else number)
+        return found
+
+    def varints(self, begin: int, end: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Return packed signed numbers of any count."""
+        data = self.data[begin:end]
+        ends = np.flatnonzero(data < 128)
+        if not ends.size or ends[-1] != data.size - 1:
+            raise self._bad("a number has no end")
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        lengths = ends - starts + 1
+        if lengths.max() > 10:
+            raise self._bad("a number has no end")
+        numbers = np.zeros(ends.size, np.uint64)
+        for at in range(int(lengths.max())):
+            more = lengths > at
+            numbers[more] |= (data[starts[more] + at] & 127).astype(np.uint64) << np.uint64(7 * at)
+        return numbers.view(np.int64)
