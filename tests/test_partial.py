@@ -14,6 +14,8 @@ from onnx import numpy_helper
 
 import netdsl as api
 from netdsl.weights.errors import UnknownLabel, WeightsDoNotFit
+from netdsl.weights.file import open_weights
+from netdsl.weights.fit import fit
 from tests.cli_tools import Commands, netdsl
 
 __all__ = ["netdsl"]
@@ -291,3 +293,13 @@ def test_training_heads_that_the_file_lacks_are_listed_where_they_are_trained(ne
     assert (compiled.code, trained.code) == (0, 0), (compiled, trained)
     assert ("4 of 8 weights" in compiled.err, "aux.weight" in compiled.err) == (True, False)
     assert ("6 of 8 weights" in trained.err, "aux.weight  2x5" in trained.err) == (True, True)
+
+
+def test_names_in_the_file_go_with_its_head(netdsl: Commands) -> None:
+    """Names of classes that belong to a head which is left out are not those of the new one."""
+    netdsl.write(a=NET)
+    safetensors.numpy.save_file({**BODY, **HEAD}, "w.safetensors", {"note": "of seven classes"})
+    net = api.load("a.net", classes=7)._net
+    file = open_weights("w.safetensors")
+    assert fit(net, file).metadata == {"note": "of seven classes"}
+    assert fit(net, file, exclude=["fc"]).metadata == {}

@@ -51,7 +51,7 @@ class Fitted(WeightFile):
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        return self._file.metadata
+        return {} if self._initial else self._file.metadata  # names of classes are those of a head
 
     @property
     def doubled(self) -> Mapping[str, list[str]]:
