@@ -595,6 +595,18 @@ UNLIKE: dict[str, tuple[str, list[onnx.NodeProto], Arrays, str]] = {
         {"c.weight": w(3, 3, 3, 3)},
         "`c.weight` is a weight of a node ConvTranspose",
     ),
+    "a factor": (
+        "net a { input x 3x5x4; p: prelu }",
+        [n("Mul", "x p.weight", "y")],
+        {"p.weight": w(3, 1, 1)},
+        "`p.weight` is a weight of a node Mul",
+    ),
+    "another normalization": (
+        "net a { input x 4; fc: groupnorm 2 }",
+        [n("LayerNormalization", "x fc.weight fc.bias", "y")],
+        {"fc.weight": w(4), "fc.bias": w(4)},
+        "`fc.weight` is a weight of a node LayerNormalization",
+    ),
     "mean and variance": (
         "net a { input x 3x5x4; b: bn }",
         [n("BatchNormalization", "x b.weight b.bias b.running_var b.running_mean", "y")],

@@ -75,7 +75,7 @@ def _check_alike(net: Net, file: WeightFile) -> None:
             name, path, use = escape(parameter.name), escape(file.path), entry.use
             if use.word != word:
                 raise UnlikeLayer(f"`{name}` is the {use.word} of a node {use.op} in {path}, not its {word}")
-            if word == "weight" and node.layer.kind not in KINDS.get(use.op, (node.layer.kind,)):
+            if node.layer.kind not in KINDS.get(use.op, (node.layer.kind,)):
                 kind = node.layer.kind
                 raise UnlikeLayer(f"`{name}` is a weight of a node {use.op} in {path}, not of a `{kind}`")
             eps = getattr(node.layer, "eps", None)

@@ -45,13 +45,19 @@ NORMS = {
     "LayerNormalization": ("weight", "bias"),
 }
 KINDS = {
+    "BatchNormalization": ("bn",),
     "Conv": ("conv", "dwconv"),
     "ConvTranspose": ("deconv",),
     "Gather": ("embedding",),
     "Gemm": ("dense",),
+    "GroupNormalization": ("groupnorm",),
+    "InstanceNormalization": ("instancenorm", "groupnorm"),
+    "LayerNormalization": ("layernorm",),
     "MatMul": ("dense",),
+    "Mul": ("layernorm", "groupnorm", "instancenorm"),
+    "PRelu": ("prelu",),
 }
-"""Layers of ours that an operator's weight can belong to, where another's has the same shape."""
+"""Layers that an operator's weights can belong to; what is added may be any layer's bias."""
 
 FLAT = "reads a map that was flattened with its channels last"
 ASIDE = "does not run along the channels"
