@@ -80,9 +80,8 @@ def fit(
     there are several inputs or targets. So does `validate`. With `out` the run has a folder, as that of `netdsl train`,
     and may `resume`. `settings` are lines of the block, and parameters of the net: `{"train.lr": 0.01, "depth": 50}`.
     Files that the net uses, and the data that its block names, do not leave the folder `root`, if it is given.
-    `weights` are those to begin with; `rename`, `match`, `exclude`, `partial` and `allow_nonfinite` say how they are
-    taken, as in `Net.to_onnx`, and with `partial` a UserWarning says which stay initial. `epoch` is called with the
-    figures of each epoch. The last bits depend on `threads` and on the `lowering`, `std` or `blk`.
+    `weights` are those to begin with, taken as by `Net.to_onnx`; only `partial` warns which stay initial. `epoch` gets
+    the figures of each epoch. The last bits depend on `threads` and on the `lowering`, `std` or `blk`.
 
     Raises NetError where the net or its block has errors, UserError where the data do not fit and where the loss is no
     number any more.
@@ -94,17 +93,14 @@ def fit(
     if resume and force:
         raise ValueError("resume goes on with a run, and force begins it anew: one of them")
     report = Report()
-    folder = None if root is None else os.fsdecode(root)
+    folder = root if root is None else os.fsdecode(root)
     recipe, module = load_training(os.fsdecode(file), report, settings=_texts(settings or {}), root=folder)
     if recipe is None:
         raise NetError(report)
-    taken: dict[str, Any] = {"exclude": exclude, "partial": partial, "allow_nonfinite": allow_nonfinite}
-    begin = fitted(recipe.net, weights, rename, match, seed=recipe.seed if partial else None, training=True, **taken)
-    how: dict[str, Any] = {
-        "threads": None if threads is None else between("threads", threads, 1, LARGEST),
-        "provider": provider,
-        "lowering": lowering,
-    }
+    how: dict[str, Any] = {"exclude": exclude, "partial": partial, "allow_nonfinite": allow_nonfinite}
+    begin = fitted(recipe.net, weights, rename, match, seed=recipe.seed if partial else None, training=True, **how)
+    threads = None if threads is None else between("threads", threads, 1, LARGEST)
+    how = {"threads": threads, "provider": provider, "lowering": lowering}
     if out is not None:
         where = os.fsdecode(out)
         return _kept(recipe, module, where, data, validate, begin, how, epoch, resume=resume, force=force)
