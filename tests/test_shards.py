@@ -160,10 +160,17 @@ def test_small_floats_in_safetensors(netdsl: Commands, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ"])
 @pytest.mark.parametrize("raw", [True, False])
-def test_small_floats_in_onnx(netdsl: Commands, kind: str, raw: bool) -> None:
+@pytest.mark.parametrize("used", [True, False])
+def test_small_floats_in_onnx(netdsl: Commands, kind: str, raw: bool, used: bool) -> None:
     data: Any = bytes(24) if raw else [0.5] * 24
     weight = helper.make_tensor("w.weight", getattr(TensorProto, kind), (8, 3), data, raw=raw)
-    Path("m.onnx").write_bytes(helper.make_model(helper.make_graph([], "g", [], [], [weight])).SerializeToString())
+    scale = helper.make_tensor("s", TensorProto.FLOAT, (), [0.5])
+    nodes = [
+        helper.make_node("DequantizeLinear", ["w.weight", "s"], ["d"]),
+        helper.make_node("Gemm", ["x", "d"], ["y"], transB=1),
+    ]
+    graph = helper.make_graph(nodes if used else [], "g", [], [], [weight, scale])
+    Path("m.onnx").write_bytes(helper.make_model(graph).SerializeToString())
     netdsl.write(n="net n { input x 3; w: dense 8 bias off }")
     ran = netdsl("compile", "n.net", "--weights", "m.onnx")
     assert (ran.code, "`w.weight` is float8_e" in ran.err) == (1, True), ran

@@ -34,8 +34,10 @@ FORMATS = "weights are .safetensors or an index of several, .npz, .pth, .pt, .ke
 
 
 class Entry:
-    """A weight as its file declares it; `dtype` is NumPy's name, or `bfloat16`, or a smaller float's own. `use` is how the
-    file's graph uses it, if it has one."""
+    """A weight as its file declares it; `dtype` is NumPy's name, or `bfloat16`, or a smaller float's own.
+
+    `use` is how the file's graph uses it, if it has one.
+    """
 
     __slots__ = ("dtype", "shape", "use")
 

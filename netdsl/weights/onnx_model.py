@@ -5,6 +5,7 @@ Source: onnx.proto.
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,11 @@ class _Tensor:
     @property
     def is_float(self) -> bool:
         return self.kind.startswith(("float", "bfloat"))
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is a float of 8 bits or fewer, which is listed but not read."""
+        return self.kind.startswith(("float8", "float4"))
 
 
 class OnnxWeights(WeightFile):
@@ -266,6 +272,9 @@ class OnnxWeights(WeightFile):
         tensor = self._tensors.get(use.constant.root)
         if tensor is None or not (tensor.shape or use.op == "PRelu"):
             return
+        if tensor.is_small:
+            self.entries[key] = Entry(tensor.kind, tensor.shape)
+            return
         if any((each.constant.steps, each.channels) != (use.constant.steps, use.channels) for each in uses):
             use.unclear = use.unclear or "is used by several nodes, in different orientations"
         if tensor.sparse:
@@ -286,8 +295,7 @@ class OnnxWeights(WeightFile):
         """Hold a tensor's size against its bytes."""
         if tensor.field in VARINTS or tensor.numbers is not None:
             return
-        small = tensor.kind.startswith(("float8", "float4"))  # listed, and not read
-        if not small and Entry(tensor.kind, tensor.shape).size != max(tensor.length, 0):
+        if not tensor.is_small and Entry(tensor.kind, tensor.shape).size != max(tensor.length, 0):
             shape = list(tensor.shape)
             raise self._bad(f"`{tensor.name}` of shape {shape} has {tensor.length:,} bytes of {tensor.kind}")
 
