@@ -83,32 +83,29 @@ class Augment:
         return x
 
 
-class Numbers(Kind):
+class Numbers(Sequence):
     """A number, or a list with one for each channel."""
 
     def __init__(self, item: Real) -> None:
-        self.item = item
+        super().__init__(item)
         self.expected = f"{item.expected}, or a list with one for each channel"
 
     def convert(self, value: Any) -> tuple[float, ...]:
-        try:
-            return Sequence(self.item).convert(value if isinstance(value, tuple) else (value,))
-        except Unfit:
-            raise self._unfit() from None
+        return super().convert(value if isinstance(value, tuple) else (value,))
 
 
-class Interval(Kind):
+class Interval(Sequence):
     """Two numbers, the lower first, or one that is both."""
 
     def __init__(self, item: Real) -> None:
-        self.item = item
+        super().__init__(item)
         self.expected = f"{item.expected}, or two of them, the lower first"
 
     def convert(self, value: Any) -> tuple[float, float]:
         entries = value if isinstance(value, tuple) else (value, value)
         try:
-            low, high = Sequence(self.item).convert(entries)
-        except (Unfit, ValueError):
+            low, high = super().convert(entries)
+        except ValueError:
             raise self._unfit() from None
         if low > high:
             raise self._unfit()
@@ -285,8 +282,8 @@ class Fgsm(Augmentation):
 
     epsilon: float = positional(Real(0, 1), doc="the change of each pixel, in parts of the range")
     part: float = keyword(Real(0, 1), 0.5, doc="what the loss of the changed batch weighs")
-    low: float = keyword(Real(), 0.0, doc="black")
-    high: float = keyword(Real(), 255.0, doc="white")
+    low: float = keyword(Real(-1e38, 1e38), 0.0, doc="black")
+    high: float = keyword(Real(-1e38, 1e38), 255.0, doc="white")
 
     random = False
     pictures = False

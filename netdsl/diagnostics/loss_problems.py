@@ -243,6 +243,34 @@ class UnknownSizes(Problem):
         yield Label(self.node.span, f"this is {text(self.node.shape)}")
 
 
+@problem("E0343", "a learning rate beyond float32")
+class RateTooLarge(Problem):
+    """A schedule multiplies the learning rate; every rate must stay below 3.402823e+38, the largest number of float32.
+
+    ```net fail
+    net n { input x 784; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy; schedule step at [1, 2] factor 1e30 }
+    ```
+
+    ```net mended
+    net n { input x 784; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy; schedule step at [1, 2] factor 0.1 }
+    ```
+    """
+
+    lr: float
+    rate: float
+
+    def message(self) -> str:
+        return f"from a rate of {self.lr:g}, the schedule reaches {self.rate:g}, which float32 cannot hold"
+
+    def label(self) -> str:
+        return "the rates of this schedule overflow"
+
+    def helps(self) -> Iterable[Help]:
+        yield Help("choose a smaller factor, or fewer epochs at which it applies")
+
+
 @problem("E0342", "batch normalisation of a single value")
 class BatchOfOne(Problem):
     """In training `bn` takes its mean and variance over the batch and the places. Over a batch of one, on one place,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from netdsl.diagnostics import expression_problems as problems
+from netdsl.diagnostics.argument_problems import BadArgument
 from netdsl.diagnostics.name_problems import UnknownName
 from netdsl.diagnostics.problem import Edit
 from netdsl.diagnostics.syntax_problems import OtherNotation
@@ -14,7 +15,7 @@ from netdsl.elaborate.functions import FUNCTIONS
 from netdsl.ir.init import ARITY, Init
 from netdsl.ir.shape import Size
 from netdsl.layers import find
-from netdsl.layers.arguments import WORDS, Word
+from netdsl.layers.arguments import INITIALISERS, WORDS, Unfit, Word
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
@@ -157,19 +158,23 @@ def _apply(expr: ast.Apply, context: Context) -> Any:
 
 
 def _init(name: str, arguments: tuple[Any, ...], expr: ast.Apply, context: Context) -> Init:
-    numbers = [float(a) for a in arguments if isinstance(a, (int, float)) or hasattr(a, "denominator")]
+    numbers = [a for a in arguments if isinstance(a, (int, float)) or hasattr(a, "denominator")]
     if len(numbers) != len(arguments) or len(numbers) != ARITY[name]:
         takes = f"{ARITY[name]} number{'s' * (ARITY[name] != 1)}"
         given = f"{len(arguments)} {'is' if len(arguments) == 1 else 'are'} given"
         if len(arguments) == len(numbers):
             takes += f", and {given}"
         context.reject(problems.BadCall, expr.span, what=f"`{name}` takes {takes}")
-    if name == "normal" and numbers[0] < 0:
-        what = f"`normal` takes a standard deviation >= 0, not {describe(arguments[0])}"
-        context.reject(problems.BadCall, expr.arguments[0].span, what=what)
-    if name == "uniform" and numbers[0] > numbers[1]:
+    converted = []
+    for (argument, kind), value, written in zip(INITIALISERS[name].items(), numbers, expr.arguments, strict=True):
+        try:
+            converted.append(kind.convert(value))
+        except Unfit as unfit:
+            said = {"callee": name, "argument": argument, "expected": str(unfit), "value": describe(value)}
+            context.reject(BadArgument, written.span, **said)
+    if name == "uniform" and converted[0] > converted[1]:
         _reject_bounds(arguments, expr, context)
-    return Init(name, *numbers)
+    return Init(name, *converted)
 
 
 def _reject_bounds(arguments: tuple[Any, ...], expr: ast.Apply, context: Context) -> NoReturn:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from netdsl.diagnostics import train_problems as problems
-from netdsl.diagnostics.loss_problems import BatchOfOne, UnknownSizes
+from netdsl.diagnostics.loss_problems import BatchOfOne, RateTooLarge, UnknownSizes
 from netdsl.diagnostics.net_problems import UnknownNet
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
@@ -18,6 +18,7 @@ from netdsl.elaborate.recipe_outputs import check_losses, default_metrics, froze
 from netdsl.elaborate.recipe_text import text
 from netdsl.ir.recipe import Recipe
 from netdsl.ir.shape import Size
+from netdsl.layers.arguments import LARGEST
 from netdsl.optimizers import OPTIMIZERS
 from netdsl.schedules import SCHEDULES
 from netdsl.syntax import ast
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from netdsl.elaborate.module import Module
     from netdsl.elaborate.net import Given
     from netdsl.ir.net import Net
+    from netdsl.schedules.base import Schedule
 
 
 class NoTraining(UserError, code="E0625", exit_code=USAGE_IS_WRONG):
@@ -132,11 +134,12 @@ class _Reading:
             self._quietly(lambda: check_losses(losses, net, self.context))
         metrics = self._each("metric", lambda line: metric(line, self.context, net, losses))
         self._check_missing()
+        found["schedule"] = found.get("schedule") or SCHEDULES["constant"]()
+        self._quietly(lambda: self._check_rate(optimizer.lr, found["schedule"]))
         if net is not None:
             self._quietly(lambda: self._check_net(net, found.get("batch")))
         if self.failed or net is None or self.module.file.broken:
             return None
-        found["schedule"] = found.get("schedule") or SCHEDULES["constant"]()
         if "steps" in found:
             found["epochs"] = None
         result = Recipe(
@@ -203,6 +206,11 @@ class _Reading:
         if net is None:
             raise Poisoned
         return net
+
+    def _check_rate(self, lr: float, schedule: Schedule) -> None:
+        """Reject a schedule whose rates float32 cannot hold. Raises Rejected."""
+        if schedule.largest(lr) > LARGEST:
+            self.context.reject(RateTooLarge, self.lines["schedule"][0].span, lr=lr, rate=schedule.largest(lr))
 
     def _check_net(self, net: Net, batch: int | None) -> None:
         """Reject a net that cannot be trained, with this batch or at all. Raises Rejected."""

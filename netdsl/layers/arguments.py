@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf, isfinite
+from struct import pack, unpack
 from typing import Any
 
 from netdsl.ir.init import ARITY, Init
@@ -63,8 +65,13 @@ class Integer(Kind):
         return number
 
 
+LARGEST = (2 - 2**-23) * 2.0**127
+SMALLEST = 2.0**-126
+"""The largest and the smallest normal number of float32. Hardware may flush smaller ones to 0."""
+
+
 class Real(Kind):
-    """A finite number within bounds; `above` and `below` are bounds that it must not touch."""
+    """A number in float32's normal range, within bounds; `above` and `below` are bounds that it must not touch."""
 
     def __init__(
         self,
@@ -84,16 +91,28 @@ class Real(Kind):
         try:
             number = float(value)
         except OverflowError:
-            raise self._unfit() from None
-        if (
-            number - number != 0
-            or (self.minimum is not None and number < self.minimum)
-            or (self.maximum is not None and number > self.maximum)
-            or (self.above is not None and number <= self.above)
-            or (self.below is not None and number >= self.below)
-        ):
+            number = inf if value > 0 else -inf
+        if not self._within(number):
             raise self._unfit()
+        try:
+            (single,) = unpack("<f", pack("<f", number))
+        except OverflowError:
+            single = inf
+        if not isfinite(single):
+            raise Unfit(f"{self.expected} that float32 can hold, at most {LARGEST:.7g} in magnitude")
+        if value != 0 and abs(single) < SMALLEST:
+            raise Unfit(f"{self.expected} that float32 can hold, at least {SMALLEST:.7g} in magnitude")
+        if not self._within(single):
+            raise Unfit(f"{self.expected} in float32, which rounds it to {single:g}")
         return number
+
+    def _within(self, number: float) -> bool:
+        return (
+            (self.minimum is None or number >= self.minimum)
+            and (self.maximum is None or number <= self.maximum)
+            and (self.above is None or number > self.above)
+            and (self.below is None or number < self.below)
+        )
 
 
 class Flag(Kind):
@@ -130,10 +149,14 @@ class Sequence(Kind):
     def convert(self, value: Any) -> tuple[Any, ...]:
         if not isinstance(value, tuple) or not value:
             raise self._unfit()
+        return tuple(map(self.entry, value))
+
+    def entry(self, value: Any) -> Any:
+        """Convert one entry. Raises Unfit with the item's reason where that is more specific."""
         try:
-            return tuple(self.item.convert(entry) for entry in value)
-        except Unfit:
-            raise self._unfit() from None
+            return self.item.convert(value)
+        except Unfit as unfit:
+            raise (self._unfit() if str(unfit) == self.item.expected else unfit) from None
 
 
 class Sizes(Sequence):
@@ -144,13 +167,7 @@ class Sizes(Sequence):
         self.expected = f"an integer of at least {minimum}, or one for each axis, such as `3x3`"
 
     def convert(self, value: Any) -> int | tuple[int, ...]:  # type: ignore[override]
-        return super().convert(value) if isinstance(value, tuple) else self._single(value)
-
-    def _single(self, value: Any) -> int:
-        try:
-            return int(self.item.convert(value))
-        except Unfit:
-            raise self._unfit() from None
+        return super().convert(value) if isinstance(value, tuple) else int(self.entry(value))
 
 
 class Dims(Kind):
@@ -192,15 +209,21 @@ class Sides(Sizes):
         self.expected = "a size of at least 0, or a list of all befores, then all afters"
 
 
-_TAKES = {"normal": "(s)", "uniform": "(lo, hi)", "constant": "(c)"}
-_INITIALISERS = tuple(f"`{name}{_TAKES.get(name, '')}`" for name in ARITY)
+INITIALISERS: dict[str, dict[str, Real]] = {
+    "normal": {"s": Real(0, LARGEST / 16)},
+    "uniform": {"lo": Real(-LARGEST / 2, LARGEST / 2), "hi": Real(-LARGEST / 2, LARGEST / 2)},
+    "constant": {"c": Real()},
+}
+"""The arguments of initialisers. Within these bounds no drawn number is infinite: none lies 16 deviations out."""
+
+_CALLS = tuple(f"`{n}({', '.join(INITIALISERS[n])})`" if n in INITIALISERS else f"`{n}`" for n in ARITY)
 
 
 class Initialiser(Kind):
     """A distribution to draw from, such as `he_normal` or `normal(0.01)`."""
 
     words = tuple(name for name, arity in ARITY.items() if not arity)
-    expected = f"an initialiser: {', '.join(_INITIALISERS)}"
+    expected = f"an initialiser: {', '.join(_CALLS)}"
 
     def convert(self, value: Any) -> Init:
         if isinstance(value, Word) and ARITY.get(value) == 0:

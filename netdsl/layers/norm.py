@@ -90,7 +90,7 @@ class LocalResponseNorm(Layer):
     """
 
     size: int = positional(Integer(odd=True), doc="how many channels the sum runs over")
-    alpha: float = keyword(Real(), 1e-4, doc="weight of the sum")
+    alpha: float = keyword(Real(above=0, maximum=1e29), 1e-4, doc="weight of the sum")
     beta: float = keyword(Real(above=0), 0.75, doc="exponent")
     k: float = keyword(Real(above=0), 2.0, doc="offset")
     mean: bool = keyword(Flag(), False, doc="divide the sum by the size")

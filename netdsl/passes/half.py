@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from netdsl.diagnostics.user_error import UserError
 from netdsl.ir.graph import Constant, Graph, Tensor
+from netdsl.ops.activations import Clip
 from netdsl.ops.elementwise import Cast, cast, identity
 from netdsl.ops.indexing import Pad
 from netdsl.ops.normalization import LRN
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Node
 
 WIDE = (LRN,)
-"""Ops that stay in f32: their sums of squares leave the range of a half where their results do not."""
+"""Ops that stay in f32: their sums of squares leave the range of a half where their results do not.
+
+So do ops with an attribute that no half holds, such as an epsilon of 1e-9."""
 
 
 class BeyondHalf(UserError, code="E0681"):
@@ -75,10 +78,12 @@ class _Half:
         if isinstance(op, Cast) and op.to == "f32":
             self.values[operation.outputs[0]] = cast(inputs[0], "f16")
             return
-        if isinstance(op, WIDE):
+        if isinstance(op, WIDE) or not all(map(_holds, _floats(op.attributes))):
             inputs = tuple(cast(x, "f32") if x.dtype == "f16" else x for x in inputs)
         if isinstance(op, Pad):
             _check((op.value,), operation.origin)
+        if isinstance(op, Clip):  # a limit beyond a half's range limits nothing, unless it is what every value becomes
+            _check((max(op.low or 0.0, 0.0), min(op.high or 0.0, 0.0)), operation.origin)
         for y, made in zip(operation.outputs, self.new.apply(op, *inputs), strict=True):
             made.name = y.name
             self.values[y] = cast(made, "f16") if made.dtype == "f32" else made
@@ -104,12 +109,21 @@ class _Half:
         return made
 
 
+def _floats(attributes: dict[str, Any]) -> Iterable[float]:
+    return (value for value in attributes.values() if isinstance(value, float))
+
+
+def _holds(number: Scalar) -> bool:
+    """Whether a half comes near a number: it is neither too large nor so small that it becomes 0."""
+    try:
+        (kept,) = struct.unpack("<e", struct.pack("<e", number))
+    except OverflowError:
+        return False
+    return bool(kept) == bool(number)
+
+
 def _check(numbers: Iterable[Scalar], origin: Node | None) -> None:
     for number in numbers:
-        try:
-            (kept,) = struct.unpack("<e", struct.pack("<e", number))
-        except OverflowError:
-            kept = None
-        if kept is None or (kept == 0) != (number == 0):
+        if not _holds(number):
             where = f"layer `{origin.name}`" if origin else "network"
             raise BeyondHalf(f"the {where} computes with {number:g}, which no number of half precision comes near")

@@ -38,6 +38,10 @@ class Schedule(Declared):
             return lr * (self.warmup_from + (1 - self.warmup_from) * epoch / self.warmup)
         return self.after(lr, epoch, epochs)
 
+    def largest(self, lr: float) -> float:
+        """Return the largest rate of a training."""
+        return lr
+
     def after(self, lr: float, epoch: float, epochs: float) -> float:
         """The rate when the warm-up is over."""
         return lr

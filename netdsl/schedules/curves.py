@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from netdsl.layers.arguments import Kind, Real, Sequence, Unfit
+from netdsl.layers.arguments import Real, Sequence
 from netdsl.schedules.base import Schedule, keyword, schedule
 
 
@@ -20,16 +20,15 @@ class Constant(Schedule):
     """
 
 
-class Epochs(Kind):
+class Epochs(Sequence):
     """Epochs in ascending order, or one."""
 
-    expected = "an epoch > 0, or a list of them in ascending order, such as `[30, 60]`"
+    def __init__(self) -> None:
+        super().__init__(Real(above=0))
+        self.expected = "an epoch > 0, or a list of them in ascending order, such as `[30, 60]`"
 
     def convert(self, value: Any) -> tuple[float, ...]:
-        try:
-            found = Sequence(Real(above=0)).convert(value if isinstance(value, tuple) else (value,))
-        except Unfit:
-            raise self._unfit() from None
+        found = super().convert(value if isinstance(value, tuple) else (value,))
         if list(found) != sorted(found):
             raise self._unfit()
         return found
@@ -50,6 +49,12 @@ class Step(Schedule):
 
     at: tuple[float, ...] = keyword(Epochs(), doc="the epochs after which the rate falls")
     factor: float = keyword(Real(above=0), 0.1, doc="what the rate is multiplied by")
+
+    def largest(self, lr: float) -> float:
+        try:
+            return lr * max(1.0, self.factor ** len(self.at))
+        except OverflowError:
+            return math.inf
 
     def after(self, lr: float, epoch: float, epochs: float) -> float:
         return lr * self.factor ** sum(epoch >= each for each in self.at)
