@@ -57,14 +57,14 @@ class Window:
         self.pads = self._pads(sizes, pad, spans)
         both = [b + a for b, a in zip(self.pads[:rank], self.pads[rank:], strict=True)]
         padded = tuple(size + p for size, p in zip(sizes, both, strict=True))
-        if any(isinstance(p, int) and p < s for p, s in zip(padded, spans, strict=True)):
-            raise Misfit(WindowTooLarge, at="kernel", window=spans, padded=padded)
         out: list[Dim] = []
         extra = []
         for axis, (size, span, step) in enumerate(zip(padded, spans, self.stride, strict=True)):
             windows, beyond = (
                 _ceil(size, span, step, self.pads[rank + axis]) if ceil else ((size - span) // step + 1, 0)
             )
+            if isinstance(windows, int) and windows < 1:
+                raise Misfit(WindowTooLarge, at="kernel", window=spans, padded=padded)
             out.append(windows)
             extra.append(beyond)
         self.out: Shape = tuple(out)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from netdsl import ops
 from netdsl.ir.formula import count
 from netdsl.ops.base import Form, Op, apply, known
+from netdsl.ops.indexing import pad
 from netdsl.ops.reach import Reach, groups, window
 
 if TYPE_CHECKING:
@@ -151,7 +152,22 @@ def conv_transpose(
 ) -> Value:
     ones = (1,) * (len(x.shape) - 2)
     none = (0,) * len(ones)
-    op = ConvTranspose(
-        tuple(strides or ones), tuple(pads or none * 2), tuple(output_padding or none), tuple(dilations or ones), group
-    )
+    steps, pads, more = tuple(strides or ones), tuple(pads or none * 2), tuple(output_padding or none)
+    if any(m >= step for m, step in zip(more, steps, strict=True)):
+        (x, pads), more = _without_output_padding(x, steps, pads, more), none
+    op = ConvTranspose(steps, pads, more, tuple(dilations or ones), group)
     return apply(op, x, w, *(() if bias is None else (bias,)))
+
+
+def _without_output_padding(
+    x: Value, strides: tuple[int, ...], pads: tuple[int, ...], more: tuple[int, ...]
+) -> tuple[Value, tuple[int, ...]]:
+    """Replace the output padding by smaller pads at the end; where these are too small, a zero follows the input.
+
+    onnxruntime refuses an output padding of at least the stride, which PyTorch allows below the dilation.
+    """
+    rank = len(more)
+    zeros = tuple(max(0, -(-(m - after) // step)) for m, after, step in zip(more, pads[rank:], strides, strict=True))
+    afters = (a + n * step - m for a, n, step, m in zip(pads[rank:], zeros, strides, more, strict=True))
+    x = pad(x, (0,) * rank + zeros) if any(zeros) else x
+    return x, (*pads[:rank], *afters)
