@@ -16,7 +16,7 @@ from programs import flow
 from netdsl.compile import compile_to_bytes
 from netdsl.diagnostics.report import Report
 from netdsl.frontend import load_net
-from netdsl.quantize import CannotQuantize, fold, quantize
+from netdsl.quantize import CannotQuantize, NoRange, fold, quantize
 from tests.cli_tools import MNIST, Commands, netdsl, spawn
 
 __all__ = ["netdsl"]
@@ -70,7 +70,7 @@ def test_lenet5_in_int8_names_the_digits(netdsl: Commands) -> None:
     assert found.code == 0
     with np.load("o.npz") as outputs:
         right = int((outputs["output"].argmax(1) == labels()).sum())
-    assert right >= 9_880  # 9,923 on an x86 with VNNI; 9,921 in f32
+    assert right >= 9_880  # 9,925 on an x86 with VNNI; 9,921 in f32
 
 
 def test_the_model_is_netdsls_and_its_nodes_have_their_places(netdsl: Commands) -> None:
@@ -238,3 +238,196 @@ def test_the_log_is_as_it_was() -> None:
     with pytest.raises(CannotQuantize):
         quantize(compile_to_bytes(flow("input x 3; dense 4")), [{"x": np.ones((1, 4), np.float32)}])
     assert logging.root.manager.disable == before
+
+
+# CPUs without VNNI
+
+
+def own_scheme(layers: list[tuple[np.ndarray, np.ndarray]], x: np.ndarray, levels: int = 127) -> np.ndarray:
+    """Dense layers with a relu between them, in exact integers: weights by channel, activations by their range here."""
+
+    def grid(value: np.ndarray) -> tuple[float, int]:
+        low, high = min(0, value.min()), max(0, value.max())
+        scale = (high - low) / 255
+        return scale, round(-low / scale)
+
+    def codes(value: np.ndarray, scale: float, zero: int) -> np.ndarray:
+        return np.clip(np.rint(value / scale) + zero, 0, 255).astype(np.int64)
+
+    exact, (scale, zero) = x, grid(x)
+    q = codes(x, scale, zero)
+    for at, (weight, bias) in enumerate(layers):
+        steps = np.abs(weight).max(axis=1) / levels
+        ints = np.rint(weight / steps[:, None]).astype(np.int64)
+        y = ((q - zero) @ ints.T + np.rint(bias / (scale * steps))) * (scale * steps)
+        exact = exact @ weight.T + bias
+        if at < len(layers) - 1:
+            y, exact = np.maximum(y, 0), np.maximum(exact, 0)
+        scale, zero = grid(exact)
+        q = codes(y, scale, zero)
+    return (q - zero) * scale
+
+
+def saturating(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    """A model of dense layers as AVX2's vpmaddubsw computes it: sums of two products saturate at 16 bits."""
+    values: dict[str, np.ndarray] = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer} | {"x": x}
+    codes: dict[str, tuple[np.ndarray, ...]] = {}
+    for node in model.graph.node:
+        given = [values[name] for name in node.input]
+        (name,) = node.output
+        if node.op_type == "QuantizeLinear":
+            y, scale, zero = given
+            values[name] = np.clip(np.rint(y / scale) + int(zero), -128, 127).astype(np.int64)
+        elif node.op_type == "DequantizeLinear":
+            q, scale, zero = given
+            codes[name] = q.astype(np.int64), scale.astype("f8"), zero.astype(np.int64)
+            side = (-1, *(1,) * (q.ndim - 1)) if scale.ndim else ()
+            values[name] = (q - zero.reshape(side).astype(np.int64)) * scale.astype("f8").reshape(side)
+        elif node.op_type == "Gemm":
+            (q, scale, zero), (weight, steps, _), _ = (codes[n] for n in node.input)
+            products = (q + 128)[:, None, :] * weight[None]
+            if products.shape[2] % 2:
+                products = np.pad(products, [(0, 0), (0, 0), (0, 1)])
+            sums = np.clip(products[:, :, ::2] + products[:, :, 1::2], -32768, 32767).sum(axis=2)
+            values[name] = (sums - (128 + zero) * weight.sum(axis=1)) * (scale * steps) + given[2]
+        else:
+            assert node.op_type in ("Relu", "Flatten"), node.op_type
+            values[name] = np.maximum(given[0], 0) if node.op_type == "Relu" else given[0]
+    return values[model.graph.output[0].name]
+
+
+def error(found: np.ndarray, right: np.ndarray) -> float:
+    return float(np.sqrt(((found - right) ** 2).mean() / (right**2).mean()))
+
+
+def parameters(model: bytes) -> list[tuple[np.ndarray, np.ndarray]]:
+    tensors = {t.name: numpy_helper.to_array(t).astype("f8") for t in onnx.load_from_string(model).graph.initializer}
+    names = [name.removesuffix(".weight") for name in tensors if name.endswith(".weight")]
+    return [(tensors[f"{name}.weight"], tensors[f"{name}.bias"]) for name in names]
+
+
+@pytest.mark.parametrize(
+    "body", ["dense 64; relu; dense 10", "dense 96; relu; dense 65; relu; dense 33; relu; dense 17"]
+)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_no_cpu_loses_more_than_the_scheme(body: str, seed: int) -> None:
+    x = np.random.default_rng(seed).standard_normal((200, 33)).astype("f4")
+    model = compile_to_bytes(flow(f"input x 33; {body}"), seed=seed)
+    exact = run(model, x=x)
+    own = error(own_scheme(parameters(model), x.astype("f8")), exact)
+    made = quantize(model, [{"x": x[:50]}, {"x": x[50:]}])
+    assert error(run(made.SerializeToString(), x=x), exact) <= 1.5 * own
+    assert error(saturating(made, x), exact) <= 1.5 * own
+
+
+def test_the_model_of_saturation_saturates(tmp_path: Path) -> None:
+    """Weights of the full range lose what the report of a CPU without VNNI says: a tenth, and more."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+
+    class Examples(CalibrationDataReader):
+        left = 1
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            self.left -= 1
+            return {"x": x} if self.left == 0 else None
+
+    x = np.random.default_rng(0).standard_normal((100, 32)).astype("f4")
+    model = compile_to_bytes(flow("input x 32; dense 64; relu; dense 10"))
+    (tmp_path / "model.onnx").write_bytes(model)
+    quantize_static(
+        tmp_path / "model.onnx", tmp_path / "full.onnx", Examples(), per_channel=True, weight_type=QuantType.QInt8
+    )
+    assert error(saturating(onnx.load(tmp_path / "full.onnx"), x), run(model, x=x)) > 0.05
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(
+            "conv 3x3 7; relu; conv 1x1 5",
+            "dwconv 3x3; conv 1x1 5",
+            "conv 3x3 6 groups 3 bias off",
+            "deconv 4x4 6 stride 2",
+        ),
+        *("deconv 4x4 6 stride 2 groups 3; relu", "flatten; dense 9; relu; dense 1", "a: conv 3x3 3; relu; reuse a"),
+        *("conv 3x3 4 init zeros; conv 1x1 5", "conv 3x3 4 init constant(0.3); conv 1x1 5", "conv 1x1 1"),
+    ],
+)
+def test_pairs_of_weights_fit_16_bits(body: str) -> None:
+    net = flow(f"input x 3x6x6; {body}")
+    x = np.random.default_rng(0).standard_normal((9, 3, 6, 6)).astype("f4")
+    model = compile_to_bytes(net)
+    made = quantize(model, [{"x": x}])
+    kernels = {node.output[0]: node.input for node in made.graph.node if node.op_type == "DequantizeLinear"}
+    tensors = {t.name: numpy_helper.to_array(t) for t in made.graph.initializer}
+    weighted = [node for node in made.graph.node if node.op_type in ("Conv", "Gemm", "ConvTranspose")]
+    assert weighted
+    for node in weighted:
+        weight = tensors[kernels[node.input[1]][0]].astype(np.int64)
+        axis = int(node.op_type == "ConvTranspose")
+        rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
+        largest = np.sort(np.concatenate([np.maximum(rows, 0), np.zeros_like(rows[:, :1])], 1), axis=1)[:, -2:]
+        smallest = np.sort(np.concatenate([np.minimum(rows, 0), np.zeros_like(rows[:, :1])], 1), axis=1)[:, :2]
+        assert (255 * largest.sum(axis=1)).max() <= 32767
+        assert (255 * smallest.sum(axis=1)).min() >= -32768
+    exact = run(model, x=x)
+    assert np.abs(run(made.SerializeToString(), x=x) - exact).max() <= 0.06 * np.abs(exact).max()
+
+
+# Ranges that are a point
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "conv 3x3 8 bias_init constant(-100); relu; conv 1x1 4 bias_init ones",
+        "conv 3x3 8 bias_init constant(-100); relu6; conv 1x1 4 bias_init ones",
+        "conv 3x3 8 bias_init constant(-100); clip 0 1; conv 1x1 4 bias_init ones",
+        "conv 3x3 8; clip 2 3; conv 1x1 4",
+        "conv 3x3 8; clip (-3) (-2); conv 1x1 4",
+        "conv 3x3 8; clip 0 0; conv 1x1 4 bias_init ones",
+        "conv 3x3 8; clip (-1) 1; conv 1x1 4",
+        "conv 3x3 8 bias_init constant(-100); leaky_relu; conv 1x1 4",
+        "conv 3x3 8 bias_init constant(-100); sigmoid; conv 1x1 4 bias_init ones",
+        "conv 3x3 8 bias_init constant(100); tanh; conv 1x1 4",
+        "conv 3x3 8 init zeros; relu; conv 1x1 4 bias_init constant(0.3)",
+        "conv 3x3 8 init zeros bias_init constant(2); relu; conv 1x1 4",
+        "scale 0; relu; conv 1x1 4 bias_init ones",
+        "conv 3x3 8 bias_init constant(-100); relu; maxpool 2; flatten; dense 4 bias_init ones",
+        "a: conv 3x3 8 bias_init constant(-100); relu; add { conv 1x1 8 } { conv 3x3 8 }",
+        "pad 1 value 100; conv 3x3 4",
+    ],
+)
+def test_activations_without_a_range_stay_what_they_are(body: str) -> None:
+    x = np.random.default_rng(0).standard_normal((9, 3, 6, 6)).astype("f4")
+    model = compile_to_bytes(flow(f"input x 3x6x6; {body}"))
+    exact, found = run(model, x=x), run(quantize(model, [{"x": x}]).SerializeToString(), x=x)
+    assert np.abs(found - exact).max() <= 0.05 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("kind", ["f32", "u8"])
+def test_examples_of_zeros_are_refused(kind: str) -> None:
+    x = np.zeros((4, 3), {"f32": "f4", "u8": "u1"}[kind])
+    with pytest.raises(NoRange, match="the examples for `x` are all 0"):
+        quantize(compile_to_bytes(flow(f"input x 3 dtype {kind}; dense 4")), [{"x": x}])
+
+
+def test_constant_examples_are_a_range() -> None:
+    x = np.full((4, 3), -7, "f4")
+    model = compile_to_bytes(flow("input x 3; dense 4"))
+    exact = run(model, x=x)
+    found = run(quantize(model, [{"x": x}]).SerializeToString(), x=x)
+    np.testing.assert_allclose(found, exact, atol=0.03 * np.abs(exact).max())
+
+
+def test_words_have_no_range() -> None:
+    words = np.zeros((2, 5), np.int64)
+    model = compile_to_bytes(flow("input x 5 dtype i64; embedding 9 4; conv 1 3"))
+    exact = run(model, x=words)
+    found = run(quantize(model, [{"x": words}]).SerializeToString(), x=words)
+    np.testing.assert_allclose(found, exact, atol=0.05 * np.abs(exact).max())
+
+
+def test_what_overflows_is_told() -> None:
+    with pytest.raises(CannotQuantize):
+        quantize(compile_to_bytes(flow("input x 3; exp; dense 4")), [{"x": np.full((1, 3), 1e4, "f4")}])

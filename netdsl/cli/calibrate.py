@@ -34,13 +34,21 @@ def quantized(net: Net, how: Mapping[str, Any], arguments: list[str]) -> tuple[E
     fixed = how["batch"]
     if fixed is not None:
         readers = {name: Whole(reader, fixed) for name, reader in readers.items()}
-    return made, quantize(file.getvalue(), _batches(readers, fixed or BATCH))
-
-
-def _batches(readers: Mapping[str, Reader], size: int) -> Iterator[dict[str, Array]]:
     check_lengths(readers)
-    total = len(next(iter(readers.values())))
-    with Progress("examples", total) as progress:
-        for done, arrays in enumerate(zip(*(reader.batches(size) for reader in readers.values()), strict=True)):
-            progress.show(done * size)
-            yield dict(zip(readers, arrays, strict=True))
+    return made, quantize(file.getvalue(), _Batches(readers, fixed or BATCH))
+
+
+class _Batches:
+    """The examples, batch by batch, as often as they are read."""
+
+    def __init__(self, readers: Mapping[str, Reader], size: int) -> None:
+        self._readers = readers
+        self._size = size
+
+    def __iter__(self) -> Iterator[dict[str, Array]]:
+        total = len(next(iter(self._readers.values())))
+        readers = (reader.batches(self._size) for reader in self._readers.values())
+        with Progress("examples", total) as progress:
+            for done, arrays in enumerate(zip(*readers, strict=True)):
+                progress.show(done * self._size)
+                yield dict(zip(self._readers, arrays, strict=True))
