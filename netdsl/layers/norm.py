@@ -97,14 +97,19 @@ class LocalResponseNorm(Layer):
 
     def shape(self, *xs: Shape) -> Shape:
         product(spatial(xs[0])[1:])
+        if not isinstance(xs[0][0], int):
+            raise Misfit(NeedsNumber)
         return xs[0]
 
     def body(self, x: Value, w: Weights) -> Value:
-        alpha = self.alpha if self.mean else self.alpha * self.size
-        # onnxruntime knows it for two spatial axes alone.
         channels, first, *rest = x.shape[1:]
+        assert isinstance(channels, int)
+        # onnxruntime allocates `size` channels; further ones than there are add nothing.
+        size = min(self.size, 2 * channels - 1)
+        alpha = self.alpha * (size / self.size if self.mean else size)
+        # onnxruntime knows it for two spatial axes alone.
         flat = x if len(x.shape) == 4 else ops.reshape(x, (channels, first, product(tuple(rest))))
-        y = ops.lrn(flat, self.size, alpha, self.beta, self.k)
+        y = ops.lrn(flat, size, alpha, self.beta, self.k)
         return y if flat is x else ops.reshape(y, (channels, first, *rest))
 
 

@@ -42,8 +42,8 @@ class MaxPool(Pool):
 
     Shapes: [C, *S] -> [C, *P], P = (S + pads - k) // stride + 1; with `ceil on` rounded up, and a last window that
     would start in the padding or beyond the input is dropped. The stride is the kernel unless given.
-    Conventions: the sizes are PyTorch's; Caffe's are those of `ceil on`, where the window may exceed the padded input by
-    less than the stride.
+    Conventions: the sizes are PyTorch's; Caffe's are those of `ceil on`, where the window may exceed the padded input
+    by less than the stride.
     Source: Weng, Ahuja & Huang (1992); overlapping windows, Krizhevsky et al. (2012), section 3.4.
 
     ```net

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.diagnostics.window_problems import EvenSame, WindowTooLarge, WrongLength, WrongRank
 from netdsl.layers.base import Misfit
+from netdsl.limits import SIZE
 
 if TYPE_CHECKING:
     from netdsl.ir.shape import Dim, Shape
@@ -59,14 +60,19 @@ class Window:
         padded = tuple(size + p for size, p in zip(sizes, both, strict=True))
         out: list[Dim] = []
         extra = []
+        rows = []
         for axis, (size, span, step) in enumerate(zip(padded, spans, self.stride, strict=True)):
             windows, beyond = (
                 _ceil(size, span, step, self.pads[rank + axis]) if ceil else ((size - span) // step + 1, 0)
             )
             if isinstance(windows, int) and windows < 1:
                 raise Misfit(WindowTooLarge, at="kernel", window=spans, padded=padded)
+            # What reaches beyond the padded input changes no result, and gradients take memory for each element of it.
+            limit = size if isinstance(size, int) else SIZE
+            rows.append([min(limit, each[axis]) for each in (self.kernel, self.stride, self.dilation)])
             out.append(windows)
-            extra.append(beyond)
+            extra.append(0 if self.kernel[axis] > limit else beyond)
+        self.kernel, self.stride, self.dilation = zip(*rows, strict=True)
         self.out: Shape = tuple(out)
         self.extra = tuple(extra)
 
