@@ -28,7 +28,7 @@ class CannotQuantize(UserError, code="E0682"):
 
 
 class NoRange(UserError, code="E0683"):
-    """The examples of an input are all 0, which gives its values no scale: any other value would be out of range."""
+    """The examples of an input are all 0, or too near to it, and give no scale: all others would be out of range."""
 
 
 LARGEST, LARGEST_PAIR = 127, 128
@@ -259,9 +259,9 @@ def _measuring(model: ModelProto, scales: Mapping[str, Array]) -> ModelProto:
         other.input.append(f"{name}:weight")
         rank = len(shapes[node.output[0]].type.tensor_type.shape.dim)
         _reduce(made, "ReduceMean", f"{name}:all", name, [0, *range(2, rank)])
-    for node in _limiting(model):
-        _reduce(made, "ReduceMin", node.output[0], f"{node.output[0]}:min")
-        _reduce(made, "ReduceMax", node.output[0], f"{node.output[0]}:max")
+    for name in sorted({node.output[0] for node in (*_weighted(model), *_limiting(model))}):
+        _reduce(made, "ReduceMin", name, f"{name}:min")
+        _reduce(made, "ReduceMax", name, f"{name}:max")
     return made
 
 
@@ -302,8 +302,10 @@ def _measured(model: ModelProto, batches: Iterable[Mapping[str, Array]], folder:
             else:
                 found[name] = np.minimum(joined, value) if name.endswith(":min") else np.maximum(joined, value)
         done += count
-    for name in (name for name, value in largest.items() if not value):
-        raise NoRange(f"the examples for `{escape(name)}` are all 0, which gives its values no scale")
+    for name in (name for name, value in largest.items() if value < SMALLEST_RANGE):
+        raise NoRange(f"the examples for `{escape(name)}` are all 0, or nearer to it than {SMALLEST_RANGE:.1g}")
+    if not all(np.isfinite(value).all() for value in found.values()):
+        raise CannotQuantize("the network computes NaN or infinite numbers from the examples")
     return found
 
 

@@ -219,7 +219,7 @@ def test_a_folder_of_pictures_calibrates(netdsl: Commands) -> None:
 
 
 def test_what_becomes_nan_is_told() -> None:
-    with pytest.raises(CannotQuantize, match="cannot be quantised: onnxruntime says"):
+    with pytest.raises(CannotQuantize, match="computes NaN or infinite numbers from the examples"):
         quantize(compile_to_bytes(flow("input x 3; log; dense 4")), [{"x": -np.ones((1, 3), np.float32)}])
 
 
@@ -428,6 +428,20 @@ def test_words_have_no_range() -> None:
     np.testing.assert_allclose(found, exact, atol=0.05 * np.abs(exact).max())
 
 
-def test_what_overflows_is_told() -> None:
+@pytest.mark.parametrize(
+    ("body", "scale"),
+    [
+        ("exp; dense 4", 1e4),
+        ("dense 4 init constant(1e30)", 1e9),
+        ("log; relu; dense 4", -1.0),
+        ("dense 4; sqrt; dense 2", -1.0),
+    ],
+)
+def test_what_is_not_finite_is_told(body: str, scale: float) -> None:
     with pytest.raises(CannotQuantize):
-        quantize(compile_to_bytes(flow("input x 3; exp; dense 4")), [{"x": np.full((1, 3), 1e4, "f4")}])
+        quantize(compile_to_bytes(flow(f"input x 3; {body}")), [{"x": np.full((2, 3), scale, "f4")}])
+
+
+def test_examples_too_small_for_a_scale_are_refused() -> None:
+    with pytest.raises(NoRange, match="nearer to it than 3e-36"):
+        quantize(compile_to_bytes(flow("input x 3; dense 4")), [{"x": np.full((2, 3), 1e-37, "f4")}])
