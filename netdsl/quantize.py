@@ -216,7 +216,8 @@ def _scales(node: NodeProto, tensors: Mapping[str, Any]) -> Array:
     axis = CHANNEL_AXES[node.op_type]
     rows = weight.reshape(1, -1) if _grouped(node) else np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
     # Two numbers with a sum below 128 round to a sum of at most 128.
-    pairs = [np.sort(np.maximum(sign * rows, 0), axis=1)[:, -2:].sum(axis=1) for sign in (1, -1)]
+    two = min(2, rows.shape[1])
+    pairs = [np.partition(np.maximum(sign * rows, 0), -two, axis=1)[:, -two:].sum(axis=1) for sign in (1, -1)]
     scale = np.maximum(np.max(pairs, axis=0) / (LARGEST_PAIR - 0.01), np.abs(rows).max(axis=1) / LARGEST)
     scale = np.where(scale >= np.finfo(np.float32).tiny, scale, 1).astype("<f4")
     found: Array = scale.reshape([len(scale) if i == axis else 1 for i in range(weight.ndim)])
