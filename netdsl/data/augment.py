@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from netdsl.data.declared import Declared, registrar
 from netdsl.data.errors import BadAugment
 from netdsl.diagnostics.argument_problems import Contradiction
-from netdsl.layers.arguments import Choice, Kind, Real, Sequence, Sizes, Unfit
+from netdsl.layers.arguments import Choice, Real, Sequence, Sizes
 from netdsl.layers.base import Misfit, keyword, positional
 
 if TYPE_CHECKING:
