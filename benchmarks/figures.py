@@ -94,7 +94,7 @@ def memory() -> Iterator[Figure]:
 
 def structure() -> Iterator[Figure]:
     """All of a compilation but the weights: load, elaborate, lower, emit, check."""
-    from netdsl.compile import structure as emit_and_check
+    from netdsl.backend.compile import structure as emit_and_check
     from netdsl.lower import lower
 
     def run() -> None:
@@ -117,7 +117,7 @@ def run_lenet5() -> Iterator[Figure]:
 def chain() -> Iterator[Figure]:
     """Compilation of a chain of layers to a model in memory: a layer costs no more where there are more of them."""
     rarely_collect_garbage()
-    from netdsl.compile import compile_net
+    from netdsl.backend.compile import compile_net
 
     def compile_chain(layers: int) -> None:
         text = f"net chain {{\n  input x 16\n  repeat {layers // 2} {{ dense 16; relu }}\n}}\n"
@@ -133,8 +133,8 @@ def chain() -> Iterator[Figure]:
 def lines() -> Iterator[Figure]:
     """A file with a layer on each line."""
     rarely_collect_garbage()
+    from netdsl.app.frontend import check_file
     from netdsl.diagnostics.report import Report
-    from netdsl.frontend import check_file
 
     def check_lines(path: Path) -> None:
         report = Report()
@@ -172,8 +172,8 @@ def rarely_collect_garbage() -> None:
 
 def load(file: str) -> Net:
     """A net that has no errors."""
+    from netdsl.app.frontend import load_net
     from netdsl.diagnostics.report import Report
-    from netdsl.frontend import load_net
 
     report = Report()
     net = load_net(file, report)
@@ -189,7 +189,7 @@ def load_text(text: str, folder: str) -> Net:
 
 def elements_of(name: str) -> int:
     """How many numbers the weights of a net are."""
-    from netdsl.ir.shape import elements
+    from netdsl.base.shape import elements
 
     return sum(elements(parameter.shape) for parameter in load(name).parameters.values())
 
@@ -213,10 +213,10 @@ def throughput(name: str, batch: int, shape: Sequence[int], *, rounds: int) -> F
     import numpy as np
     import onnxruntime
 
-    from netdsl.compile import compile_to_bytes
+    from netdsl.app.predict import predict
+    from netdsl.backend.compile import compile_to_bytes
+    from netdsl.backend.session import Session
     from netdsl.data.reader import Reader
-    from netdsl.predict import predict
-    from netdsl.session import Session
 
     class InMemory(Reader):
         """One batch that stands in memory."""

@@ -52,9 +52,8 @@ def ours(net: str, lowering: str, threads: int = 2) -> Arrays:
     """The gradients of a net's first step, its weights, and its decisions: as numbers where `decision` stands."""
     from benchmarks.figures import load
     from benchmarks.netdsl_contestant import recipe, weights
-    from netdsl.step import training_step
-    from netdsl.train.runner import initial_state
-    from netdsl.train.session import Choices, prepare
+    from netdsl.train.runner import Choices, initial_state, prepare
+    from netdsl.train.step import training_step
 
     contest = CONTESTS[net]
     loaded = load(contest.source)

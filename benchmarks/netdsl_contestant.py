@@ -10,17 +10,17 @@ import numpy as np
 from benchmarks.contest_nets import CONTESTS, DECAY, MOMENTUM, RATE, memory, serve
 
 if TYPE_CHECKING:
+    from netdsl.elaborate.recipe import Recipe
     from netdsl.ir.graph import Graph
     from netdsl.ir.net import Net
-    from netdsl.ir.recipe import Recipe
 
 
 def recipe(net: Net, batch: int, **changes: Any) -> Recipe:
     """That of the contest: gradient descent with momentum and weight decay on the cross-entropy."""
-    from netdsl.ir.recipe import LossLine, Recipe
+    from netdsl.base.text import Source, Span
+    from netdsl.elaborate.recipe import LossLine, Recipe
     from netdsl.losses.cross_entropy import CrossEntropy
     from netdsl.optimizers.sgd import Sgd
-    from netdsl.text import Source, Span
 
     span = Span(Source("contest", ""), 0, 0)
     (output,) = (output.name for output in net.outputs.values() if not output.training)
@@ -42,7 +42,7 @@ def recipe(net: Net, batch: int, **changes: Any) -> Recipe:
 def step_of(name: str, batch: int | None = None) -> Graph:
     """The training step of one of the CONTESTS, macros and all."""
     from benchmarks.figures import load
-    from netdsl.step import training_step
+    from netdsl.train.step import training_step
 
     contest = CONTESTS[name]
     net = load(contest.source)
@@ -60,8 +60,7 @@ def weights(graph: Graph, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
 
 def main(name: str, lowering: str, threads: str) -> None:
     imported = imports()
-    from netdsl.train.runner import initial_state
-    from netdsl.train.session import Choices, prepare
+    from netdsl.train.runner import Choices, initial_state, prepare
 
     graph = step_of(name)
     runner = prepare(graph, initial_state(graph, weights(graph)), Choices(lowering, threads=int(threads)))

@@ -33,7 +33,7 @@ def pth() -> Iterator[Figure]:
         python("-c", f"from benchmarks.pth import write; write({NET!r}, {str(weights)!r})")  # or this one grows
 
         def ours(file: BinaryIO) -> None:
-            from netdsl.compile import compile_net
+            from netdsl.backend.compile import compile_net
             from netdsl.weights.file import open_weights
 
             compile_net(net, file, weights=open_weights(str(weights)))
@@ -53,7 +53,7 @@ def pth() -> Iterator[Figure]:
 
 
 def _kept(fill: Callable[[BinaryIO], None], path: Path) -> None:
-    from netdsl.files import write_atomically
+    from netdsl.base.files import write_atomically
 
     with write_atomically(str(path)) as file:
         fill(file)

@@ -124,11 +124,11 @@ def _overhead(path: Path, folder: Path, images: Any) -> float:
 
 
 def _trainer(path: Path, folder: Path, progress: Progress) -> Trainer:
+    from netdsl.app.frontend import load_training
     from netdsl.diagnostics.report import Report
-    from netdsl.frontend import load_training
-    from netdsl.train.material import open_data
+    from netdsl.train.open_data import open_data
     from netdsl.train.run import attach, folder_of
-    from netdsl.train.session import Choices
+    from netdsl.train.runner import Choices
     from netdsl.train.start import start
 
     report = Report()
@@ -147,9 +147,9 @@ def train_graph() -> Iterator[Figure]:
     """From a checked net to the model of its training step, without the tuning."""
     from benchmarks.figures import load, rarely_collect_garbage
     from benchmarks.netdsl_contestant import recipe
-    from netdsl.emit import emit
+    from netdsl.backend.emit import emit
     from netdsl.passes.finish import finish
-    from netdsl.step import LOSS, portable, training_step
+    from netdsl.train.step import LOSS, portable, training_step
 
     rarely_collect_garbage()
     net = load("resnet152")

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from netdsl.app.frontend import check_file
+from netdsl.base.text import Source
 from netdsl.diagnostics.render import render
 from netdsl.diagnostics.report import Report
-from netdsl.frontend import check_file
-from netdsl.text import Source
 
 FILE = Path(__file__).with_name("error.svg")
 PROGRAM = """\

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from netdsl.ir import recipe
+from netdsl.base.shape import Size, Undecidable
+from netdsl.elaborate import recipe
 from netdsl.ir.graph import Graph
-from netdsl.ir.shape import Size, Undecidable
 from netdsl.ops.arithmetic import add
 from netdsl.ops.base import constant
 from netdsl.ops.elementwise import cast, identity
@@ -15,10 +15,10 @@ from netdsl.ops.elementwise import cast, identity
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from netdsl.base.shape import Dim
     from netdsl.ir.formula import Count
     from netdsl.ir.graph import Value
     from netdsl.ir.net import Net, Node, Parameter
-    from netdsl.ir.shape import Dim
 
 BATCH = Size("N")
 

@@ -22,18 +22,18 @@ from exact import evaluator  # noqa: E402
 from programs import try_net  # noqa: E402
 from recipe_tools import recipe_of  # noqa: E402
 
-from netdsl.compile import compile_to_bytes  # noqa: E402
-from netdsl.diagnostics.user_error import UserError  # noqa: E402
-from netdsl.emit import OPSETS, check, emit  # noqa: E402
-from netdsl.export import NeedsNewerOpset, step_to_bytes  # noqa: E402
+from netdsl.backend.compile import compile_to_bytes  # noqa: E402
+from netdsl.backend.emit import OPSETS, check, emit  # noqa: E402
+from netdsl.backend.quantize import quantize  # noqa: E402
+from netdsl.backend.serialize import to_bytes  # noqa: E402
+from netdsl.base.shape import Size  # noqa: E402
+from netdsl.base.user_error import UserError  # noqa: E402
+from netdsl.declare import arguments as kinds  # noqa: E402
 from netdsl.ir.net import Net  # noqa: E402
-from netdsl.ir.shape import Size  # noqa: E402
-from netdsl.layers import arguments as kinds  # noqa: E402
 from netdsl.layers import find, index  # noqa: E402
 from netdsl.layers.base import Argument, Layer  # noqa: E402
 from netdsl.lower import lower  # noqa: E402
-from netdsl.quantize import quantize  # noqa: E402
-from netdsl.wire import to_bytes  # noqa: E402
+from netdsl.train.export import NeedsNewerOpset, step_to_bytes  # noqa: E402
 
 ELEMENTS = 200_000
 """Maximum number of elements of a value or weight in a model that is loaded and run."""

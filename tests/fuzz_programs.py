@@ -9,8 +9,7 @@ import re
 from pathlib import Path
 from random import Random
 
-from netdsl.layers import find, index
-from netdsl.layers.arguments import (
+from netdsl.declare.arguments import (
     Choice,
     Dims,
     Flag,
@@ -23,6 +22,7 @@ from netdsl.layers.arguments import (
     Sides,
     Sizes,
 )
+from netdsl.layers import find, index
 from netdsl.layers.base import Argument
 
 ROOT = Path(__file__).parent.parent

@@ -8,13 +8,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from netdsl.app.frontend import check_file, open_module
+from netdsl.base.user_error import UserError
 from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.formats import github, json_line, short, summary
 from netdsl.diagnostics.render import render
 from netdsl.diagnostics.report import Report
-from netdsl.diagnostics.user_error import UserError
 from netdsl.elaborate.net import elaborate, instances
-from netdsl.frontend import check_file, open_module
 from netdsl.ir.net import Net
 
 CHECK_SECONDS = 2.0
@@ -104,7 +104,7 @@ def _compiles(net: Net) -> bool:
     """Whether a net is small enough; then it must become a model that ONNX's checker takes."""
     if len(net.nodes) > COMPILED:
         return False
-    from netdsl.compile import structure
+    from netdsl.backend.compile import structure
     from netdsl.lower import lower
 
     with suppress(UserError):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from netdsl import ops
+from netdsl.base.text import Source, Span
 from netdsl.ir.init import he_normal, ones, zeros
 from netdsl.ir.net import Net, Node, Output, Parameter
-from netdsl.text import Source, Span
 
 TEXT = "net handmade {\n" + "  layer\n" * 40 + "}\n"
 

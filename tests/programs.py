@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from netdsl.base.text import Source
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.library import Library
 from netdsl.elaborate.net import elaborate, entry, resolve
 from netdsl.ir.net import Net
-from netdsl.text import Source
 
 
 def net_of(text: str, name: str | None = None, **given: object) -> Net:

@@ -6,8 +6,8 @@ import gzip
 import json
 from pathlib import Path
 
+from netdsl.app.frontend import load_net
 from netdsl.diagnostics.report import Report
-from netdsl.frontend import load_net
 from netdsl.ir.net import Net
 
 DATA = Path(__file__).parent / "data"

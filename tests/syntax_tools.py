@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from netdsl.base.text import Source, Span
 from netdsl.diagnostics.report import Report
 from netdsl.syntax import ast
 from netdsl.syntax.parse import parse
-from netdsl.text import Source, Span
 
 
 def read(text: str) -> tuple[ast.File, Report]:

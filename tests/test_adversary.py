@@ -8,13 +8,13 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from netdsl.adversary import Still
+from netdsl.app.frontend import load_recipe
+from netdsl.backend.emit import emit
+from netdsl.base.text import Source
 from netdsl.diagnostics.report import Report
-from netdsl.emit import emit
-from netdsl.frontend import load_recipe
-from netdsl.ir.recipe import Recipe
-from netdsl.step import portable, training_step
-from netdsl.text import Source
+from netdsl.elaborate.recipe import Recipe
+from netdsl.train.adversarial_loss import Still
+from netdsl.train.step import portable, training_step
 from tests.exact import evaluator
 from tests.test_attack import random_weights
 

@@ -20,14 +20,14 @@ import pytest
 from onnx import numpy_helper
 
 import netdsl
-from netdsl import session
+from netdsl.app.frontend import load_net
+from netdsl.backend import session
 from netdsl.diagnostics.formats import summary
 from netdsl.diagnostics.render import render
 from netdsl.diagnostics.report import Report
-from netdsl.frontend import load_net
 from netdsl.report import table
-from netdsl.report.data import plain
 from netdsl.report.figures import Figures
+from netdsl.report.table import plain
 from tests.cli_tools import MNIST, ROOT, Commands
 
 PAGE = ROOT / "docs" / "python.md"
@@ -410,7 +410,7 @@ def test_weights_may_lie_beside_the_model(command: Commands) -> None:
     with pytest.raises(netdsl.UserError, match=r"model\.onnx\.data exists[^$]*force=True"):
         netdsl.load("lenet5").save("model.onnx", external_data=True)
     with pytest.raises(netdsl.UserError, match="netdsl's own"):
-        netdsl.load("lenet5").save("other.onnx", metadata={"netdsl.version": "0"})
+        netdsl.load("lenet5").save("other.onnx", metadata={"netdsl.base.version": "0"})
 
 
 def test_nothing_is_left_where_saving_fails(tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ import numpy as np
 import onnx
 import pytest
 
-from netdsl.attack import GRADIENT, LABEL, LOSS, SCORES, Classifier, NotAttackable, attack_graph, fgsm, pgd
-from netdsl.compile import structure
+from netdsl.app.attack import GRADIENT, LABEL, LOSS, SCORES, Classifier, NotAttackable, attack_graph, fgsm, pgd
+from netdsl.app.frontend import load_net
+from netdsl.backend.compile import structure
+from netdsl.backend.emit import emit
+from netdsl.base.text import Source
 from netdsl.data.open import open_input
 from netdsl.diagnostics.report import Report
-from netdsl.emit import emit
-from netdsl.frontend import load_net
 from netdsl.ir.net import Net
-from netdsl.text import Source
 from netdsl.weights.draw import draw
 from netdsl.weights.file import open_weights
 from tests.cli_tools import MNIST, Commands, netdsl

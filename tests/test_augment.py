@@ -17,7 +17,7 @@ from netdsl.data.augmenting import rotate
 from netdsl.data.draws import Draws
 from netdsl.data.errors import BadAugment
 from netdsl.data.wanted import Target, Wanted
-from netdsl.layers.arguments import Unfit, Word
+from netdsl.declare.arguments import Unfit, Word
 
 Array = np.ndarray[Any, Any]
 

@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 import pytest
 
-from netdsl.compile import compile_to_bytes
-from netdsl.limits import NESTING
+from netdsl.backend.compile import compile_to_bytes
+from netdsl.base.limits import NESTING
 from tests.cli_tools import Commands, environment, netdsl
 from tests.programs import net_of
 

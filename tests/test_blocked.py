@@ -15,16 +15,17 @@ from test_difficult import SMALL
 from test_difficult import text as difficult
 from test_step import read
 
-from netdsl import lowering, ops, tune
-from netdsl.emit import emit
+from netdsl import ops
+from netdsl.backend.emit import emit
 from netdsl.ir.graph import Graph
-from netdsl.lowering import BlockedIsMissing, block_size, lower_step
 from netdsl.ops.activations import Relu
 from netdsl.ops.nchwc import BlockedConv
 from netdsl.passes.blocked import Layout, candidate, lower_blocked, questions
 from netdsl.passes.gradient import gradients
 from netdsl.passes.rewrite import Copy
-from netdsl.step import portable, training_step
+from netdsl.train import step_backend, tune
+from netdsl.train.step import portable, training_step
+from netdsl.train.step_backend import BlockedIsMissing, block_size, lower_step
 
 BLOCKS = ("here", 4, 8)
 """onnxruntime with this processor's blocks, in f32; numpy with blocks of other sizes, in f64."""
@@ -33,7 +34,7 @@ BLOCKS = ("here", 4, 8)
 def evaluate(graph, feeds, block):
     """The results by name: on onnxruntime in f32, or on the reference evaluator in f64."""
     if block == "here":
-        return dict(zip(graph.outputs, lowering.run(graph, feeds), strict=True))
+        return dict(zip(graph.outputs, step_backend.run(graph, feeds), strict=True))
     model = emit(graph, float_type="f64").model
     evaluator = ReferenceEvaluator(model, new_ops=nchwc_reference.ops_of(block))
     doubles = {k: v.astype("f8") if v.dtype == np.float32 else v for k, v in feeds.items()}
@@ -380,17 +381,17 @@ def fresh(monkeypatch, tmp_path):
     """A process that has neither probed nor measured, and remembers in a folder of its own."""
     monkeypatch.setenv("NETDSL_CACHE", str(tmp_path / "cache"))
     block_size.cache_clear()
-    lowering._warn.cache_clear()
+    step_backend._warn.cache_clear()
     yield tmp_path / "cache" / "tuning.json"
     block_size.cache_clear()
-    lowering._warn.cache_clear()
+    step_backend._warn.cache_clear()
 
 
 def fail(*_):
     raise RuntimeError("no such domain")
 
 
-def other(graph, feeds, real=lowering.run):
+def other(graph, feeds, real=step_backend.run):
     """Another result for blocked ops."""
     results = real(graph, feeds)
     return [2 * x for x in results] if any(isinstance(o.op, BlockedConv) for o in graph.operations) else results
@@ -399,7 +400,7 @@ def other(graph, feeds, real=lowering.run):
 @pytest.mark.parametrize("run", [fail, other])
 @pytest.mark.usefixtures("fresh")
 def test_where_blocks_are_missing_or_wrong_the_step_is_plain_and_says_so_once(monkeypatch, run):
-    monkeypatch.setattr(lowering, "run", run)
+    monkeypatch.setattr(step_backend, "run", run)
     with pytest.warns(BlockedIsMissing):
         assert lower_step(small_step(), "blk").choices == {"lowering": "std"}
     with warnings.catch_warnings():
@@ -470,14 +471,14 @@ def test_every_recipe_gives_the_same(batch):
     graph = b.finish(b.conv(x, 32, 3, pads=(1,) * 4, group=32))
     random = np.random.default_rng(0)
     feeds = {name: random.standard_normal(x.shape).astype("f4") for name, x in graph.inputs.items()}
-    expected = lowering.run(portable(graph), feeds)
+    expected = step_backend.run(portable(graph), feeds)
     asked = questions(graph, block_size())
     assert asked
     for question in asked:
         for option in question.options:
             lowered = lower_blocked(graph, block_size(), {question.key: option})
             assert lowered.choices["recipes"][question.key] == option
-            for y, z in zip(expected, lowering.run(lowered.graph, feeds), strict=True):
+            for y, z in zip(expected, step_backend.run(lowered.graph, feeds), strict=True):
                 assert np.abs(y - z).max() <= 2e-5 * np.abs(y).max(), (question.key, option)
             assert candidate(question, option, block_size()).operations
 
@@ -504,5 +505,5 @@ def test_a_variance_is_exact_where_the_mean_is_much_larger():
     image = (30 + np.random.default_rng(0).standard_normal((8, block, 32, 32))).astype(np.float32)
     numbers = {"scale": np.ones(block, np.float32), "bias": np.zeros(block, np.float32)}
     identity = np.eye(block, dtype=np.float32).reshape(block, block, 1, 1)
-    _, found = lowering.run(lower_blocked(graph, block).graph, {"x": image, "w": identity, **numbers})
+    _, found = step_backend.run(lower_blocked(graph, block).graph, {"x": image, "w": identity, **numbers})
     np.testing.assert_allclose(found, image.astype("f8").var((0, 2, 3)), rtol=1e-4)

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 
-from netdsl.version import VERSION
+from netdsl.base.version import VERSION
 from tests.cli_tools import MNIST, ROOT, Commands, netdsl
 
 __all__ = ["netdsl"]

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import pytest
 
-from netdsl.version import VERSION
+from netdsl.base.version import VERSION
 from tests.cli_tools import ROOT, environment, spawn
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals and devices of POSIX")

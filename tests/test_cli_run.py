@@ -310,7 +310,7 @@ def test_an_archive_of_ours_is_replaced_and_no_other(netdsl: Commands) -> None:
 
 
 def test_what_does_not_fit_into_memory_waits_on_disk(netdsl: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("netdsl.cli.archive.IN_MEMORY", 10)
+    monkeypatch.setattr("netdsl.app.archive.IN_MEMORY", 10)
     netdsl.write(n="net n { input x 2; identity }")
     x = np.arange(20, dtype=np.float32).reshape(10, 2)
     np.save("x.npy", x)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from netdsl.backend.providers import KNOWN
 from netdsl.elaborate.library import zoo
 from netdsl.layers import index
-from netdsl.providers import KNOWN
 from tests.cli_tools import Commands, netdsl
 
 __all__ = ["netdsl"]

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netdsl.base.user_error import UserError
 from netdsl.data.dataset import Dataset
 from netdsl.data.kinds import KINDS
 from netdsl.data.table import LONGEST_LINE
 from netdsl.data.wanted import Target, Wanted
-from netdsl.diagnostics.user_error import UserError
 from netdsl.ir.names import Names
 
 

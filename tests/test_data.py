@@ -21,12 +21,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from netdsl.base.files import MissingFile, NotAFile
+from netdsl.base.user_error import UserError
 from netdsl.data.errors import BadData, BadPicture, MissingPackage, NoSuchMember, WrongShape, WrongType
 from netdsl.data.images import PIXELS, ROWS, Picture
 from netdsl.data.open import open_input
 from netdsl.data.reader import Reader, fit
-from netdsl.diagnostics.user_error import UserError
-from netdsl.files import MissingFile, NotAFile
 
 MNIST = Path(__file__).parent.parent / "examples" / "mnist"
 DIGITS = str(MNIST / "t10k-images-idx3-ubyte.gz")

@@ -16,8 +16,8 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import netdsl as api
-from netdsl.diagnostics.user_error import UserError
-from netdsl.weights.store import write_tensors
+from netdsl.base.user_error import UserError
+from netdsl.weights.safetensors import write_tensors
 from tests.cli_tools import Commands, netdsl
 
 __all__ = ["netdsl"]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import netdsl as api
-from netdsl.diagnostics.user_error import UserError
+from netdsl.base.user_error import UserError
 from tests.cli_tools import Commands, netdsl
 from tests.test_dataset import idx
 

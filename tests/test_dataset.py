@@ -20,18 +20,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from netdsl.base.user_error import UserError
 from netdsl.data.ahead import ahead
 from netdsl.data.augment import AUGMENTATIONS, Augment
 from netdsl.data.column import ArrayColumn
 from netdsl.data.dataset import Dataset
+from netdsl.data.draws import permutation
 from netdsl.data.errors import BadStream, BatchTooLarge, NoExamples
 from netdsl.data.images import Picture
 from netdsl.data.iterable import Stream, from_batches
 from netdsl.data.kinds import KINDS, open_dataset
-from netdsl.data.order import permutation
 from netdsl.data.sources import from_arrays
 from netdsl.data.wanted import Target, Wanted
-from netdsl.diagnostics.user_error import UserError
 from netdsl.ir.names import Names
 from tests.test_data import idx
 

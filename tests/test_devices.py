@@ -13,9 +13,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from netdsl import providers
-from netdsl.providers import NoProvider, choose, split
-from netdsl.session import FellBack, Session
+from netdsl.backend import providers
+from netdsl.backend.providers import NoProvider, choose, split
+from netdsl.backend.session import FellBack, Session
 from tests.cli_tools import MNIST, Commands, netdsl
 
 __all__ = ["netdsl"]

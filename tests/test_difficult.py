@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 from programs import net_of
 
-from netdsl.compile import compile_to_bytes
+from netdsl.backend.compile import compile_to_bytes
 
 FOLDER = Path(__file__).parent / "difficult"
 SMALL = {

@@ -12,11 +12,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from netdsl import limits
+from netdsl.app.frontend import check_file, load_net
+from netdsl.base import limits
 from netdsl.cli import reference
 from netdsl.cli.options import COMMANDS
 from netdsl.diagnostics.report import Report
-from netdsl.frontend import check_file, load_net
 from tests.walkthrough import blocks, checkout, follow, same
 
 ROOT = Path(__file__).parent.parent

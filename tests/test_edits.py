@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netdsl.base.text import Source, Span
 from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.problem import Edit
-from netdsl.text import Source, Span
 
 TEXT = "conv 3x3 64 stride 2"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from programs import flow, names, net_of, try_net, weights
 
+from netdsl.base.text import Source
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.library import Library
 from netdsl.elaborate.net import elaborate, instances
-from netdsl.text import Source
 
 NAMES = {
     "an unlabelled layer: its kind and its ordinal among that kind": (

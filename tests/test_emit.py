@@ -16,15 +16,15 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from netdsl import ops
-from netdsl.compile import compile_net, compile_to_bytes, structure
-from netdsl.diagnostics.user_error import UserError
-from netdsl.emit import OPSETS, Names, check, emit
+from netdsl.backend.compile import compile_net, compile_to_bytes, structure
+from netdsl.backend.emit import OPSETS, Names, check, emit
+from netdsl.backend.serialize import TooLargeForOnnx, to_bytes, write
+from netdsl.base.shape import Size
+from netdsl.base.user_error import UserError
 from netdsl.ir.init import Init, zeros
 from netdsl.ir.net import Parameter
-from netdsl.ir.shape import Size
 from netdsl.lower import lower
 from netdsl.weights.draw import draw, draw_all
-from netdsl.wire import TooLargeForOnnx, to_bytes, write
 
 
 def model_of(net, **options):
@@ -147,7 +147,7 @@ def test_a_model_tells_where_it_comes_from():
     model = model_of(net)
     assert (model.producer_name, model.doc_string, model.graph.name) == ("netdsl", "Two\nlines.", "resnet")
     known = props(model)
-    assert model.producer_version == known.pop("netdsl.version")
+    assert model.producer_version == known.pop("netdsl.base.version")
     assert known == {
         "netdsl.source": "resnet.net",
         "netdsl.source_sha256": hashlib.sha256(net.source.text.encode()).hexdigest(),
@@ -240,7 +240,7 @@ SCRIPT = """
 import hashlib, sys
 sys.path[:0] = {path!r}
 from handmade import resnet
-from netdsl.compile import compile_to_bytes
+from netdsl.backend.compile import compile_to_bytes
 data = compile_to_bytes(resnet(settings={{"a": 1, "b": "x"}}, about={{"year": 2012}}))
 print(hashlib.sha256(data).hexdigest())
 """

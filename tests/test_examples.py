@@ -14,11 +14,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from netdsl.app.frontend import check_file
 from netdsl.data.generated import Clouds
 from netdsl.data.kinds import KINDS
 from netdsl.data.wanted import Target, Wanted
 from netdsl.diagnostics.report import Report
-from netdsl.frontend import check_file
 from tests.walkthrough import checkout, follow
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

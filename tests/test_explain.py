@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from netdsl.base.user_error import USER_ERRORS
 from netdsl.cli import main
 from netdsl.diagnostics import pages
 from netdsl.diagnostics.catalogue import problems, user_errors
-from netdsl.diagnostics.user_error import USER_ERRORS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs" / "errors"

@@ -16,11 +16,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from netdsl import pair
-from netdsl.cli.output import MODEL
-from netdsl.files import CannotWrite
-from netdsl.pair import MARK, write_pair
-from netdsl.staging import Staged
+from netdsl.app.output import MODEL
+from netdsl.backend import external_data
+from netdsl.backend.external_data import MARK, write_pair
+from netdsl.base.files import CannotWrite, Staged
 from tests.cli_tools import MNIST, Commands, environment, netdsl, spawn, weighed
 
 __all__ = ["netdsl"]
@@ -220,7 +219,7 @@ def test_any_failure_leaves_what_was_there(
         return stop
 
     monkeypatch.setattr(Staged, "publish", interrupted(Staged.publish))
-    monkeypatch.setattr(pair.os, "rename", interrupted(os.rename))
+    monkeypatch.setattr(external_data.os, "rename", interrupted(os.rename))
     try:
         write(path, b"new")
         assert pair_of(path) == (b"new", b"new")
@@ -311,11 +310,11 @@ def test_what_is_too_large_for_a_stream_is_said_before_anything_is_written(tmp_p
 
 
 def test_the_switch_is_automatic_and_said(netdsl: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("netdsl.compile.ONE_FILE", 246_823)
+    monkeypatch.setattr("netdsl.backend.compile.ONE_FILE", 246_823)
     ran = netdsl(*LENET)
     assert " bytes of weights in m.onnx.data, which are too many for one file, 61,706 parameters" in ran.err
     onnx.checker.check_model("m.onnx", full_check=True)
-    monkeypatch.setattr("netdsl.compile.ONE_FILE", 246_824)
+    monkeypatch.setattr("netdsl.backend.compile.ONE_FILE", 246_824)
     os.remove("m.onnx.data")
     assert netdsl(*LENET).code == 0
     assert names(netdsl.folder) == ["m.onnx"]

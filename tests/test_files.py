@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from netdsl.diagnostics.user_error import USER_ERRORS, UserError, printable
-from netdsl.files import (
+from netdsl.base.files import (
     CannotWrite,
     FileProblem,
     MissingFile,
@@ -27,7 +26,8 @@ from netdsl.files import (
     write_all,
     write_atomically,
 )
-from netdsl.limits import SOURCE_BYTES
+from netdsl.base.limits import SOURCE_BYTES
+from netdsl.base.user_error import USER_ERRORS, UserError, printable
 
 posix = pytest.mark.skipif(os.name != "posix", reason="devices and pipes")
 as_user = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may do anything")
@@ -151,7 +151,9 @@ def test_a_pipe_is_read_and_one_without_a_writer_does_not_hang(tmp_path: Path) -
 
 @posix
 def test_process_substitution_and_stdin() -> None:
-    code = "import sys; from netdsl.files import read_source as r; s = r(sys.argv[1]); print(s.name[:9], len(s.text))"
+    code = (
+        "import sys; from netdsl.base.files import read_source as r; s = r(sys.argv[1]); print(s.name[:9], len(s.text))"
+    )
     slow = f"{sys.executable} -c '{code}' <(sleep 0.2; echo one; sleep 1.2; echo two)"
     done = subprocess.run(["bash", "-c", slow], capture_output=True, text=True)
     assert done.stdout == "/dev/fd/6 8\n", done.stderr
@@ -311,7 +313,7 @@ def test_a_pipe_is_written_directly(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-from netdsl.files import write_atomically
+from netdsl.base.files import write_atomically
 with write_atomically(sys.argv[1]) as file:
     file.write(b"new" * 200_000)
     file.flush()

@@ -8,9 +8,8 @@ from test_in_place import RECIPES, program
 from test_step import NETS, Doubles, feeds_of, step_of
 
 from netdsl.ops.arithmetic import Add
-from netdsl.passes.finish import finish
-from netdsl.passes.in_pairs import in_pairs
-from netdsl.step import LOSS
+from netdsl.passes.finish import finish, in_pairs
+from netdsl.train.step import LOSS
 
 
 @pytest.mark.parametrize("name", NETS)

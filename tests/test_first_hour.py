@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from netdsl.app.frontend import check_file
+from netdsl.app.repair import added, line, occurrences, said
 from netdsl.cli import main
 from netdsl.diagnostics.catalogue import problems
 from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.problem import Problem
 from netdsl.diagnostics.report import Report
-from netdsl.frontend import check_file
-from netdsl.repair import added, line, occurrences, said
 from tests.test_problems import example
 
 STATEMENTS = {

@@ -7,9 +7,9 @@ from pathlib import Path
 import onnx.defs
 import pytest
 
+from netdsl.app.frontend import check_file
 from netdsl.cli import main
 from netdsl.diagnostics.report import Report
-from netdsl.frontend import check_file
 
 FIXED = {
     "a misspelt layer": ("conv 3x3 8; drpout 0.5", "conv 3x3 8; dropout 0.5"),

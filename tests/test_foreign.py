@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from netdsl.app.frontend import check_file
 from netdsl.diagnostics import foreign
 from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.functions import FUNCTIONS
-from netdsl.frontend import check_file
 from netdsl.layers import find, index
 from netdsl.layers.base import Layer
 from netdsl.losses import LOSSES

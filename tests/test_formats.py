@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netdsl.base.text import Frame, Source, Span
 from netdsl.diagnostics.formats import github, json_line, short, summary, to_dict
 from netdsl.diagnostics.problem import Edit, Help, Label, Problem
 from netdsl.diagnostics.report import Report
-from netdsl.text import Frame, Source, Span
 
 TEXT = Source("a.net", "net a {\n  cnov 3x3 64\n}\n")
 WORD = Span(TEXT, 10, 14)

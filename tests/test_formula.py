@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netdsl.base.size import Size
 from netdsl.ir.formula import Count, Formula, Largest, count, largest
-from netdsl.ir.size import Size
 
 H, W = Size("H"), Size("W")
 SIZES = st.sampled_from([1, 2, 3, 7, H, W, 2 * H, (H + 1) // 2, 4 * W + 2, H + W, (W + 3) // 4])

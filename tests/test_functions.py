@@ -17,9 +17,9 @@ from programs import net_of
 from reference import open_net
 
 from netdsl import load
-from netdsl.compile import compile_net, structure
+from netdsl.backend.compile import compile_net, structure
+from netdsl.backend.emit import Emitted
 from netdsl.elaborate.library import zoo
-from netdsl.emit import Emitted
 from netdsl.ir.net import Net
 from netdsl.lower import lower
 from tests.cli_tools import Commands, netdsl

@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from netdsl.garbage import kept
+from netdsl.base.limits import kept
 
 
 @pytest.mark.parametrize("before", [True, False])

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from netdsl.base.user_error import UserError
 from netdsl.data.dataset import Dataset
 from netdsl.data.generated import Clouds
 from netdsl.data.kinds import KINDS
 from netdsl.data.wanted import Target, Wanted
-from netdsl.diagnostics.user_error import UserError
 
 Array = np.ndarray[Any, Any]
 

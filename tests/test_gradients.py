@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netdsl import ops
-from netdsl.emit import check, emit
+from netdsl.backend.emit import check, emit
+from netdsl.backend.serialize import to_bytes
 from netdsl.ir.graph import Graph
 from netdsl.ops.base import Macro
 from netdsl.passes.gradient import gradients
 from netdsl.passes.rewrite import expand, prune
-from netdsl.wire import to_bytes
 
 X = (2, 3, 4, 5)
 

@@ -7,10 +7,10 @@ import pytest
 from handmade import Fake, Maker, resnet
 
 from netdsl import ops
+from netdsl.base.shape import Size, Undecidable
 from netdsl.ir.graph import Graph, Tensor
 from netdsl.ir.init import zeros
 from netdsl.ir.net import Parameter
-from netdsl.ir.shape import Size, Undecidable
 from netdsl.lower import lower, macs, node_macs
 from netdsl.ops.linear import Gemm
 

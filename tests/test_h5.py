@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import netdsl as netdsl_package
-from netdsl.diagnostics.user_error import UserError
+from netdsl.base.user_error import UserError
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import open_weights
 from netdsl.weights.fit import fit

@@ -13,13 +13,13 @@ from layer_cases import GROUPS, SIZES
 from programs import flow
 from test_layers import array, feeds, nets
 
-from netdsl.compile import OPSET, compile_to_bytes
+from netdsl.app.frontend import load_net
+from netdsl.backend.compile import OPSET, compile_to_bytes
+from netdsl.backend.emit import OPSETS, check, emit
+from netdsl.backend.serialize import to_bytes, write
 from netdsl.diagnostics.report import Report
-from netdsl.emit import OPSETS, check, emit
-from netdsl.frontend import load_net
 from netdsl.lower import lower
 from netdsl.passes.half import BeyondHalf, half
-from netdsl.wire import to_bytes, write
 from tests.cli_tools import MNIST, Commands, netdsl
 
 __all__ = ["netdsl"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import netdsl
-from netdsl.diagnostics.user_error import UserError
+from netdsl.base.user_error import UserError
 from netdsl.weights.errors import OrderUnknown
 from netdsl.weights.file import open_weights
 from netdsl.weights.fit import fit

@@ -12,7 +12,7 @@ from layer_cases import GROUPS
 from programs import flow
 
 from netdsl import ops
-from netdsl.emit import check, emit
+from netdsl.backend.emit import check, emit
 from netdsl.lower import lower_training
 from netdsl.passes.gradient import gradients
 from netdsl.passes.rewrite import expand, prune

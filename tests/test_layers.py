@@ -14,12 +14,12 @@ from layer_cases import GROUPS, SIZES
 from onnx.reference import ReferenceEvaluator
 from programs import flow, try_net
 
-from netdsl.compile import OPSET
-from netdsl.emit import OPSETS, check, emit
-from netdsl.ir.shape import Size
+from netdsl.backend.compile import OPSET
+from netdsl.backend.emit import OPSETS, check, emit
+from netdsl.backend.serialize import to_bytes
+from netdsl.base.shape import Size
 from netdsl.layers import find, index
 from netdsl.lower import lower
-from netdsl.wire import to_bytes
 
 CASES = [(group, call) for group, calls in GROUPS.items() for call in calls]
 RUN_AT = (17, 21, 26)

@@ -10,12 +10,12 @@ from onnxruntime import InferenceSession
 from recipe_tools import loss_of
 
 from netdsl import ops
-from netdsl.emit import emit
+from netdsl.backend.emit import emit
+from netdsl.backend.serialize import to_bytes
 from netdsl.ir.graph import Graph
 from netdsl.losses import LOSSES
 from netdsl.passes.gradient import gradients
 from netdsl.passes.rewrite import expand, prune
-from netdsl.wire import to_bytes
 
 
 def graph_of(text, shape):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from onnx import ModelProto, NodeProto, SparseTensorProto, TensorProto, helper
 
-from netdsl.diagnostics.user_error import UserError
-from netdsl.session import Session
+from netdsl.backend.session import Session
+from netdsl.base.user_error import UserError
 from netdsl.weights.errors import OutsideModelFolder
 from netdsl.weights.external import check_locations
 from netdsl.weights.file import open_weights

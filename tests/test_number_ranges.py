@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from programs import flow, try_net
 from recipe_tools import recipe_of as read
 
-from netdsl.compile import compile_to_bytes
+from netdsl.backend.compile import compile_to_bytes
+from netdsl.base.user_error import UserError
 from netdsl.data.augment import AUGMENTATIONS, Numbers
 from netdsl.data.kinds import KINDS
-from netdsl.diagnostics.user_error import UserError
+from netdsl.declare.arguments import INITIALISERS, Integer, Real, Sequence, Unfit
 from netdsl.elaborate.recipe_lines import FIGURES, Part
 from netdsl.layers import find, index
-from netdsl.layers.arguments import INITIALISERS, Integer, Real, Sequence, Unfit
 from netdsl.losses import LOSSES
 from netdsl.metrics import METRICS
 from netdsl.optimizers import OPTIMIZERS

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from netdsl.api import parse
-from netdsl.diagnostics.user_error import UserError
+from netdsl.base.user_error import UserError
 from netdsl.weights.errors import UnclearUse, UnlikeLayer, WeightsDoNotFit
 from netdsl.weights.file import open_weights
 

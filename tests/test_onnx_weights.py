@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from netdsl.diagnostics.user_error import UserError
+from netdsl.base.user_error import UserError
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import open_weights
 from tests.cli_tools import MNIST, Commands, netdsl

@@ -13,14 +13,14 @@ from exact import evaluator
 from onnx.reference import ReferenceEvaluator
 
 from netdsl import ops
-from netdsl.emit import OPSETS, check, emit
+from netdsl.backend.emit import OPSETS, check, emit
+from netdsl.backend.serialize import to_bytes
+from netdsl.base.shape import Size, Undecidable
 from netdsl.ir.graph import Graph
-from netdsl.ir.shape import Size, Undecidable
 from netdsl.ops.base import Macro
 from netdsl.ops.batch_training import BnTrain
 from netdsl.ops.convolution import Conv, ConvTranspose
 from netdsl.ops.linear import Gemm, MatMul
-from netdsl.wire import to_bytes
 
 N, H, W = Size("N"), Size("H"), Size("W")
 X = (N, 4, 5, 6)

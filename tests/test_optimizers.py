@@ -8,11 +8,11 @@ from onnxruntime import InferenceSession
 from recipe_tools import recipe_with
 
 from netdsl import ops
-from netdsl.emit import NEXT, emit
+from netdsl.backend.emit import NEXT, emit
+from netdsl.backend.serialize import to_bytes
 from netdsl.ir.graph import Graph
 from netdsl.optimizers import OPTIMIZERS
-from netdsl.step import Update
-from netdsl.wire import to_bytes
+from netdsl.train.step import Update
 
 W = np.array([0.5, -1.0, 2.0, 0.25], "f4")
 GRADIENTS = np.array(

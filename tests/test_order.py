@@ -12,8 +12,8 @@ from netdsl.api import parse
 from netdsl.weights.errors import WeightsDoNotFit
 from netdsl.weights.file import open_weights
 from netdsl.weights.fit import fit
-from netdsl.weights.mapping import MappedWeights
 from netdsl.weights.match import match
+from netdsl.weights.npz import MappedWeights
 
 Arrays = dict[str, np.ndarray]
 

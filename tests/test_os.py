@@ -76,7 +76,11 @@ def test_a_bad_folder_is_found_before_the_work(
     def worked(*_: object, **__: object) -> None:
         raise AssertionError("the work had begun")
 
-    for work in ("netdsl.compile.compile_net", "netdsl.compile.compile_to_bytes", "netdsl.session.Session"):
+    for work in (
+        "netdsl.backend.compile.compile_net",
+        "netdsl.backend.compile.compile_to_bytes",
+        "netdsl.backend.session.Session",
+    ):
         monkeypatch.setattr(work, worked)
     prepare(netdsl.folder)
     before = contents(netdsl.folder)
@@ -136,7 +140,7 @@ def test_free_space_is_looked_at_before_the_work(netdsl: Commands, monkeypatch: 
     def worked(*_: object, **__: object) -> None:
         raise AssertionError("the work had begun")
 
-    for work in ("netdsl.compile.compile_net", "netdsl.wire.write_apart"):
+    for work in ("netdsl.backend.compile.compile_net", "netdsl.backend.serialize.write_apart"):
         monkeypatch.setattr(work, worked)
     train = 'train n { data npz "x.npz"; loss mse; optimizer sgd lr 1; batch 1; epochs 1 }'
     netdsl.write(n=f"net n {{ input x 640000; dense 640000 bias off }}\n{train}\n")
@@ -206,7 +210,7 @@ def test_a_file_that_may_not_grow_keeps_the_old_files_and_no_others(netdsl: Comm
 def test_a_full_folder_of_temporary_files_is_named(netdsl: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     import resource
 
-    monkeypatch.setattr("netdsl.cli.archive.IN_MEMORY", 1000)
+    monkeypatch.setattr("netdsl.app.archive.IN_MEMORY", 1000)
     monkeypatch.setattr("tempfile.tempdir", str(netdsl.folder))
     prepare(netdsl.folder)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -17,7 +17,7 @@ from reference import open_net
 from rule_weights import RuleWeights
 from test_difficult import FREE, SMALL, text
 
-from netdsl.compile import OPSET, compile_to_bytes
+from netdsl.backend.compile import OPSET, compile_to_bytes
 from netdsl.elaborate.library import zoo
 from netdsl.ir.net import Net
 

@@ -7,8 +7,8 @@ import pytest
 from reference import DATA, NAMES, load
 from rule_weights import RuleWeights, rule_input
 
-from netdsl.compile import compile_to_bytes
-from netdsl.session import Session
+from netdsl.backend.compile import compile_to_bytes
+from netdsl.backend.session import Session
 
 TOLERANCE = 1e-5
 """Of the largest logit. Engines differ by a tenth of it, a tensor rolled by one place makes ten times that."""

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from netdsl.app.frontend import check_file, load_net
+from netdsl.base.user_error import USER_ERRORS
 from netdsl.diagnostics.catalogue import problems
 from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.formats import summary
 from netdsl.diagnostics.problem import Help, Problem
 from netdsl.diagnostics.render import render
 from netdsl.diagnostics.report import Report
-from netdsl.diagnostics.user_error import USER_ERRORS
-from netdsl.frontend import check_file, load_net
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "tests/golden/diagnostics"

@@ -21,13 +21,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netdsl.diagnostics.user_error import UserError
+from netdsl.base.user_error import UserError
 from netdsl.weights.archive import PIECE
 from netdsl.weights.errors import BadWeightFile, BadWeightValues, WrongWeightType
 from netdsl.weights.file import open_weights
 from netdsl.weights.match import match
-from netdsl.weights.pickle_machine import Function, Refused
-from netdsl.weights.pickled import OPERATIONS, unpickle
+from netdsl.weights.pickled import OPERATIONS, Function, Refused, unpickle
 from netdsl.weights.pth import NAMES
 from tests.torch_zip import Pickler, Raw, View, write, write_members
 

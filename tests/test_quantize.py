@@ -13,10 +13,10 @@ import pytest
 from onnx import numpy_helper
 from programs import flow
 
-from netdsl.compile import compile_to_bytes
+from netdsl.app.frontend import load_net
+from netdsl.backend.compile import compile_to_bytes
+from netdsl.backend.quantize import CannotQuantize, NoRange, fold, quantize
 from netdsl.diagnostics.report import Report
-from netdsl.frontend import load_net
-from netdsl.quantize import CannotQuantize, NoRange, fold, quantize
 from tests.cli_tools import MNIST, Commands, netdsl, spawn
 
 __all__ = ["netdsl"]

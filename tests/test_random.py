@@ -10,11 +10,11 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from netdsl import ops
-from netdsl.emit import check, emit
+from netdsl.backend.emit import check, emit
+from netdsl.backend.serialize import to_bytes
 from netdsl.ir.graph import Graph
 from netdsl.passes.gradient import gradients
 from netdsl.passes.rewrite import prune
-from netdsl.wire import to_bytes
 
 SHAPE = (16, 32, 16, 16)
 COUNT = 16 * 32 * 16 * 16

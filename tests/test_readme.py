@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from netdsl.app.frontend import load_net
 from netdsl.diagnostics.report import Report
-from netdsl.frontend import load_net
 from tests.cli_tools import ROOT
 from tests.walkthrough import blocks, checkout, printed
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from reference import open_net
 
-from netdsl.compile import compile_to_bytes
+from netdsl.backend.compile import compile_to_bytes
+from netdsl.backend.session import Session
+from netdsl.base.text import Source
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.library import Library
 from netdsl.elaborate.net import elaborate, entry, resolve
 from netdsl.ir.net import Net
 from netdsl.report.figures import Figures
-from netdsl.session import Session
-from netdsl.text import Source
 
 
 def net(text: str) -> Net:

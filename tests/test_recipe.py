@@ -12,11 +12,11 @@ import pytest
 from recipe_tools import NET, module_of, recipe_of, recipe_with, right
 
 import netdsl
+from netdsl.app.frontend import check_file
+from netdsl.base.user_error import UserError
 from netdsl.diagnostics.report import Report
-from netdsl.diagnostics.user_error import UserError
 from netdsl.elaborate.declared import written
 from netdsl.elaborate.recipes import recipe
-from netdsl.frontend import check_file
 
 LENET = """
 let rate = 0.05
@@ -538,7 +538,7 @@ def test_data_that_can_never_fit_are_found_without_files(entry, body, lines, exp
 
 def test_generated_data_fit_where_the_check_says_so():
     """The same cases against what opening the data does."""
-    from netdsl.train.material import open_data
+    from netdsl.train.open_data import open_data
 
     for entry, body, lines, expected in DATA:
         if lines.split(";")[0].split()[0] not in KINDS_IN_MEMORY:

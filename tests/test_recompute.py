@@ -13,16 +13,16 @@ from test_in_place import RECIPES, program, start
 from test_step import NETS, Doubles, feeds_of, read, step_of
 
 from netdsl import ops
-from netdsl.emit import emit
+from netdsl.backend.emit import emit
 from netdsl.ir.graph import Graph
-from netdsl.lowering import block_size
 from netdsl.passes import recompute as module
 from netdsl.passes.blocked import lower_blocked
 from netdsl.passes.finish import Finished
 from netdsl.passes.recompute import Memory, recompute
 from netdsl.passes.schedule import schedule
-from netdsl.step import LOSS, training_step
 from netdsl.train.runner import Runner
+from netdsl.train.step import LOSS, training_step
+from netdsl.train.step_backend import block_size
 from tests.cli_tools import weighed
 
 MORE = {
@@ -141,7 +141,7 @@ from test_in_place import program, start
 from test_step import step_of
 from netdsl.passes import recompute
 from netdsl.passes.finish import finish
-from netdsl.emit import emit
+from netdsl.backend.emit import emit
 from netdsl.train.runner import Runner
 if sys.argv[1] == "kept":
     recompute.WORTH = 2**40

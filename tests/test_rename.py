@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given as given_by
 from hypothesis import strategies as st
 
-from netdsl.frontend import load_net
+from netdsl.app.frontend import load_net
 from netdsl.ir.net import Net
 from netdsl.weights.errors import BadRename, WeightsDoNotFit
 from netdsl.weights.file import open_weights
 from netdsl.weights.fit import fit
-from netdsl.weights.mapping import MappedWeights
 from netdsl.weights.match import MatchedWeights, match
+from netdsl.weights.npz import MappedWeights
 from netdsl.weights.rename import Rule, beside, given, read_rules, renamed
 from tests.cli_tools import MNIST, Commands, netdsl
 from tests.reference import NETWORKS, load, open_net

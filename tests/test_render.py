@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netdsl.base.text import Frame, Source, Span
 from netdsl.diagnostics.problem import Edit, Help, Label, Problem
 from netdsl.diagnostics.render import render
-from netdsl.text import Frame, Source, Span
 
 ROOT = Path(__file__).parent.parent
 
@@ -317,7 +317,7 @@ def test_colours(made: Callable[[], Problem], golden: Callable[[str, str], None]
 
 def test_rendering_ascii_imports_no_tables() -> None:
     code = (
-        "import sys; from netdsl.text import *; from netdsl.diagnostics.problem import Problem\n"
+        "import sys; from netdsl.base.text import *; from netdsl.diagnostics.problem import Problem\n"
         "from netdsl.diagnostics.render import render; render(Problem(span=Span(Source('a', 'b'), 0, 1)))\n"
         "print(*{'difflib', 'json', 'unicodedata'} & set(sys.modules))"
     )

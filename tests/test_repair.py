@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from netdsl.app.frontend import check_file
+from netdsl.app.repair import OFFERED
 from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.report import Report
-from netdsl.frontend import check_file
-from netdsl.repair import OFFERED
 
 CASES = {
     "a projection": (

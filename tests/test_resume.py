@@ -14,9 +14,9 @@ import netdsl as api
 from netdsl.data import examples
 from netdsl.data.errors import BadStream
 from netdsl.data.sources import from_arrays
-from netdsl.train import surroundings
+from netdsl.train import environment
 from netdsl.train.folder import OtherRun
-from netdsl.train.material import part
+from netdsl.train.open_data import part
 from netdsl.train.run import Keeper
 from tests.cli_tools import Commands, netdsl
 
@@ -96,10 +96,10 @@ def test_an_other_version_is_told(netdsl: Commands, monkeypatch: pytest.MonkeyPa
     write(netdsl.folder / "data.npz", *pair())
     assert netdsl("train", "small.net", *STD).code == 0
     assert "may differ" not in netdsl("train", "small.net", *ON, "2").err
-    now = surroundings.onnxruntime.__version__
-    monkeypatch.setattr(surroundings, "VERSION", "99.0")
-    monkeypatch.setattr(surroundings.onnxruntime, "__version__", "9.9")
-    monkeypatch.setattr(surroundings, "processor", lambda: "Abacus 9000")
+    now = environment.onnxruntime.__version__
+    monkeypatch.setattr(environment, "VERSION", "99.0")
+    monkeypatch.setattr(environment.onnxruntime, "__version__", "9.9")
+    monkeypatch.setattr(environment, "processor", lambda: "Abacus 9000")
     ran = netdsl("train", "small.net", *ON, "3")
     assert ran.code == 0
     assert f"onnxruntime was {now} and is 9.9: the last bits may differ" in ran.err

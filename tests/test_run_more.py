@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from netdsl.cli.labels import BadLabels, read_labels
+from netdsl.app.labels import BadLabels, read_labels
 from netdsl.data.errors import BadData
 from netdsl.data.open import open_input
 from tests.cli_tools import MNIST, Commands, netdsl

@@ -91,4 +91,4 @@ def test_a_command_writes_its_outputs_and_opens_no_connection(tmp_path: Path, co
     assert list((tmp_path / "home").rglob("*")) == []  # onnxruntime's telemetry, in C, would write here
     assert any((here / "out").iterdir()) == ("out/" in command or command.endswith(" out"))
     assert found["connected"] == []
-    assert all(line[1:] == ["-m", "netdsl.stopwatch"] for line in found["started"]), found["started"]
+    assert all(line[1:] == ["-m", "netdsl.train.stopwatch"] for line in found["started"]), found["started"]

@@ -10,10 +10,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from netdsl.app.predict import predict
+from netdsl.backend.providers import NoProvider
+from netdsl.backend.session import BadModel, RunFailed, Session, WrongFeed
 from netdsl.data.open import open_input
-from netdsl.predict import predict
-from netdsl.providers import NoProvider
-from netdsl.session import BadModel, RunFailed, Session, WrongFeed
 from netdsl.weights.file import open_weights
 from netdsl.weights.match import match
 

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from safetensors.numpy import save_file
 
 import netdsl as netdsl_package
-from netdsl.diagnostics.user_error import UserError
+from netdsl.base.user_error import UserError
 from netdsl.weights.file import open_weights
 from tests.cli_tools import Commands, netdsl
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netdsl.ir.size import Size, Undecidable, multiple_that_decides
+from netdsl.base.size import Size, Undecidable, multiple_that_decides
 
 H, W = Size("H"), Size("W")
 

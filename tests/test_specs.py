@@ -13,14 +13,14 @@ import pytest
 from reference import COUNTS, load, open_net
 from rule_weights import RuleWeights
 
-from netdsl.compile import compile_to_bytes, structure
+from netdsl.app.frontend import check_file
+from netdsl.backend.compile import compile_to_bytes, structure
+from netdsl.backend.session import Session
+from netdsl.base.paths import data
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.library import Library, zoo
-from netdsl.frontend import check_file
 from netdsl.ir.net import Net, Parameter
 from netdsl.lower import lower, macs, node_macs
-from netdsl.paths import data
-from netdsl.session import Session
 from netdsl.syntax import ast
 
 SPECS = sorted(Path(data("specs")).glob("*.net"))

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from onnx.reference import ReferenceEvaluator
 
+from netdsl.backend.emit import ELEMENT_TYPES, NEXT, check, emit
+from netdsl.base.text import Source
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.library import Library
 from netdsl.elaborate.recipes import recipe
-from netdsl.emit import ELEMENT_TYPES, NEXT, check, emit
-from netdsl.step import portable, training_step
-from netdsl.text import Source
 from netdsl.train.runner import Runner, initial_state
+from netdsl.train.step import portable, training_step
 
 RATE = 0.5
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from netdsl import ops, stopwatch, tune
+from netdsl import ops
 from netdsl.ir.graph import Graph
 from netdsl.passes.gradient import gradients
-from netdsl.stopwatch import Stopwatch, timed
+from netdsl.train import stopwatch, tune
+from netdsl.train.stopwatch import Stopwatch, timed
 
 
 def graph(elements: int = 4) -> Graph:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netdsl.diagnostics.suggest import LONGEST, suggest
+from netdsl.base.suggest import LONGEST, suggest
 
 NAMES = """
 input output conv dwconv dense relu gelu elu leaky_relu sigmoid tanh softmax maxpool avgpool globalpool batchnorm

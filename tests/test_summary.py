@@ -18,7 +18,7 @@ from test_specs import OTHERWISE, TRAINING
 
 from netdsl.ir.formula import Formula, Largest
 from netdsl.ir.net import Net
-from netdsl.report import data, table
+from netdsl.report import table
 from netdsl.report.figures import Figures
 from tests.cli_tools import Commands, netdsl
 
@@ -101,7 +101,7 @@ def test_the_peak_by_hand(body: str, floats: int) -> None:
 
 
 def test_a_batch_scales_bytes_and_nothing_else() -> None:
-    one, seven = (data.plain(Figures(open_net("lenet5"), batch)) for batch in (1, 7))
+    one, seven = (table.plain(Figures(open_net("lenet5"), batch)) for batch in (1, 7))
     for small, large in zip(one["layers"], seven["layers"], strict=True):
         assert large == {**small, "bytes": 7 * small["bytes"]}
     assert seven["totals"] == {**one["totals"], "peak_bytes": 7 * one["totals"]["peak_bytes"]}
@@ -109,8 +109,8 @@ def test_a_batch_scales_bytes_and_nothing_else() -> None:
 
 def test_what_only_training_needs_does_not_count() -> None:
     heads = "net n {{ input x 8; dense 4; {} dense 2 }}"
-    with_head = data.plain(Figures(net(heads.format("output aux training { dense 100 };"))))
-    assert with_head == data.plain(Figures(net(heads.format(""))))
+    with_head = table.plain(Figures(net(heads.format("output aux training { dense 100 };"))))
+    assert with_head == table.plain(Figures(net(heads.format(""))))
 
 
 def test_shared_weights_count_once_and_frozen_ones_are_not_trained() -> None:
@@ -275,7 +275,7 @@ def test_json_is_as_the_schema_says(netdsl: Commands, name: str) -> None:
 
 
 def test_json_in_full() -> None:
-    found = data.plain(Figures(net("net n {\n  input x [1, 6, ?W]\n  conv 3x5 2 bias off\n  top: dwconv 1x1\n}")))
+    found = table.plain(Figures(net("net n {\n  input x [1, 6, ?W]\n  conv 3x5 2 bias off\n  top: dwconv 1x1\n}")))
     assert found == {
         "net": "n",
         "layers": [

@@ -12,14 +12,14 @@ import pytest
 
 import netdsl
 from netdsl import ops
+from netdsl.backend.emit import emit
+from netdsl.base.user_error import UserError
 from netdsl.data.errors import BadStream
-from netdsl.diagnostics.user_error import UserError
-from netdsl.emit import emit
 from netdsl.ir.graph import Graph
 from netdsl.report.confusion import lines, picture
-from netdsl.train import ahead as reading
-from netdsl.train.ahead import ahead
-from netdsl.train.birth import Diverged
+from netdsl.train import prefetch as reading
+from netdsl.train.nonfinite import Diverged
+from netdsl.train.prefetch import ahead
 from netdsl.train.runner import Runner
 
 PROGRAM = """

@@ -13,14 +13,14 @@ import onnxruntime
 import pytest
 from onnx.reference import ReferenceEvaluator
 
+from netdsl.app.frontend import load_recipe
+from netdsl.backend.emit import emit
+from netdsl.base.text import Source
 from netdsl.diagnostics.report import Report
-from netdsl.emit import emit
-from netdsl.export import KEY, NeedsNewerOpset, step_model, step_to_bytes, step_values
-from netdsl.frontend import load_recipe
-from netdsl.ir.recipe import Recipe
-from netdsl.step import portable, training_step
-from netdsl.text import Source
+from netdsl.elaborate.recipe import Recipe
+from netdsl.train.export import KEY, NeedsNewerOpset, step_model, step_to_bytes, step_values
 from netdsl.train.runner import Runner
+from netdsl.train.step import portable, training_step
 from tests.cli_tools import Commands, netdsl
 
 __all__ = ["netdsl"]

@@ -11,10 +11,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from netdsl.compile import compile_to_bytes
+from netdsl.app.frontend import check_file
+from netdsl.backend.compile import compile_to_bytes
 from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.report import Report
-from netdsl.frontend import check_file
 from tests.programs import net_of
 
 CALLS = json.loads((Path(__file__).parent / "data/framework_calls.json").read_text("utf-8"))

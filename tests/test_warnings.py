@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 import netdsl
+from netdsl.app.frontend import check_file, load_net, load_recipe
+from netdsl.base.paths import data
+from netdsl.base.shape import Size
 from netdsl.cli import main
 from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.pages import pages, text
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.advice import NEVER_NEGATIVE, unread
 from netdsl.elaborate.pixels import LARGE
-from netdsl.frontend import check_file, load_net, load_recipe
-from netdsl.ir.shape import Size
 from netdsl.layers.window import Window
-from netdsl.paths import data
 from netdsl.train.start import initial_weights
 
 SPECS = sorted(Path(data("specs")).glob("*.net"))

@@ -16,8 +16,8 @@ import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netdsl.diagnostics.user_error import UserError
-from netdsl.files import MissingFile
+from netdsl.base.files import MissingFile
+from netdsl.base.user_error import UserError
 from netdsl.weights.errors import BadWeightFile, BadWeightValues, WeightsDoNotFit, WrongWeightType
 from netdsl.weights.file import open_weights
 from netdsl.weights.match import match

@@ -11,9 +11,9 @@ import onnxruntime
 import pytest
 from programs import flow, try_net
 
-from netdsl.emit import OPSETS, check, emit
+from netdsl.backend.emit import OPSETS, check, emit
+from netdsl.backend.serialize import to_bytes
 from netdsl.lower import lower
-from netdsl.wire import to_bytes
 
 TORCH = json.loads(gzip.decompress((Path(__file__).parent / "data" / "torch_windows.json.gz").read_bytes()))
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from netdsl.app.frontend import check_file
+from netdsl.app.repair import offer
+from netdsl.base.limits import LAYERS, NAME, RANK, ROUNDS, WORK
+from netdsl.base.text import Source
 from netdsl.diagnostics.report import MOST_ERRORS, Report
 from netdsl.diagnostics.work import TOKEN, Work
-from netdsl.frontend import check_file
-from netdsl.limits import LAYERS, NAME, RANK, ROUNDS, WORK
-from netdsl.repair import offer
-from netdsl.text import Source
 from tests.cli_tools import Commands, netdsl  # noqa: F401
 
 

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 import netdsl
-from netdsl.files import CannotWrite
+from netdsl.base.files import CannotWrite
 from netdsl.train import folder as folders
 from netdsl.train import keeper as keepers
 from netdsl.train import runner as runners
-from netdsl.train.birth import Diverged
 from netdsl.train.checkpoint import Checkpoint, checkpoints, read_checkpoint
+from netdsl.train.folder import Writer
 from netdsl.train.log import Log
-from netdsl.train.writer import Writer
+from netdsl.train.nonfinite import Diverged
 from tests.cli_tools import weighed
 
 PROGRAM = """

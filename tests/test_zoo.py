@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from reference import open_net
 
+from netdsl.base.paths import data
+from netdsl.base.size import Undecidable
 from netdsl.elaborate.library import zoo
-from netdsl.ir.size import Undecidable
 from netdsl.lower import lower, macs
-from netdsl.paths import data
 from tests.cli_tools import Commands, netdsl
 
 __all__ = ["netdsl"]

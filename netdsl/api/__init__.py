@@ -10,10 +10,10 @@ from netdsl.api.session import Session
 from netdsl.api.shipped import Zoo, ZooEntry, zoo
 from netdsl.api.summary import Summary
 from netdsl.api.training import Trained, fit
+from netdsl.base.user_error import UserError
+from netdsl.base.version import VERSION
 from netdsl.diagnostics.problem import Problem
-from netdsl.diagnostics.user_error import UserError
 from netdsl.ir.net import Parameter
-from netdsl.version import VERSION
 
 __version__ = VERSION
 

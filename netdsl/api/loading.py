@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from netdsl.api.errors import NetError, NetWarning
 from netdsl.api.net import Net
+from netdsl.app.frontend import load_net
+from netdsl.base.files import decoded
+from netdsl.base.text import Source
 from netdsl.diagnostics.formats import short
 from netdsl.diagnostics.report import Report
-from netdsl.files import decoded
-from netdsl.frontend import load_net
-from netdsl.text import Source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

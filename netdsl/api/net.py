@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from netdsl.api.options import LARGEST, between, fitted, options
 from netdsl.api.parts import Layer, Value
-from netdsl.compile import OPSET
+from netdsl.backend.compile import OPSET
 from netdsl.ir.names import Names
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class Net:
         """
         import onnx
 
-        from netdsl.compile import compile_to_bytes
+        from netdsl.backend.compile import compile_to_bytes
 
         how: dict[str, Any] = {"exclude": exclude, "partial": partial, "allow_nonfinite": allow_nonfinite}
         given = fitted(self._net, weights, rename, match, seed=seed, **how)
@@ -167,8 +167,8 @@ class Net:
         With `external_data`, and over 2 GB, the weights go into PATH.data beside it. Other arguments and errors are
         those of `to_onnx`; UserError too where nothing can be written.
         """
-        from netdsl.cli.output import WouldOverwrite, replace_model
-        from netdsl.compile import compile_net, weights_size
+        from netdsl.app.output import WouldOverwrite, replace_model
+        from netdsl.backend.compile import compile_net, weights_size
 
         how: dict[str, Any] = {"exclude": exclude, "partial": partial, "allow_nonfinite": allow_nonfinite}
         given = fitted(self._net, weights, rename, match, seed=seed, **how)
@@ -210,9 +210,9 @@ class Net:
         `allow_fallback` permits that.
         """
         from netdsl.api.session import Session
-        from netdsl.compile import compile_to_bytes
-        from netdsl.session import FellBack
-        from netdsl.session import Session as Runtime
+        from netdsl.backend.compile import compile_to_bytes
+        from netdsl.backend.session import FellBack
+        from netdsl.backend.session import Session as Runtime
 
         if threads is not None:
             threads = between("threads", threads, 1, LARGEST)

@@ -29,7 +29,7 @@ def options(
     weights: WeightFile | None, seed: int, batch: int | None, opset: int, dtype: Precision, io: Precision = "f32"
 ) -> dict[str, Any]:
     """Keyword arguments for the compiler. Raises TypeError or ValueError."""
-    from netdsl.emit import OPSETS
+    from netdsl.backend.emit import OPSETS
 
     for name, precision in (("dtype", dtype), ("io", io)):
         if precision not in PRECISIONS:
@@ -50,7 +50,7 @@ def opened(weights: Weights | None) -> WeightFile | None:
     if weights is None:
         return None
     if isinstance(weights, Mapping):
-        from netdsl.weights.mapping import MappedWeights
+        from netdsl.weights.npz import MappedWeights
 
         return MappedWeights(weights)
     from netdsl.weights.file import open_weights

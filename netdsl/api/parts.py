@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.ir.shape import elements
+from netdsl.base.shape import elements
 
 if TYPE_CHECKING:
     from netdsl.ir.net import Node, Parameter

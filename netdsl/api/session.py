@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.terminal import escape
+from netdsl.backend.session import WrongFeed
+from netdsl.base.terminal import escape
 from netdsl.ir.names import read_names
-from netdsl.session import WrongFeed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import ArrayLike
 
-    from netdsl import session
     from netdsl.api.parts import Value
-    from netdsl.session import Array
+    from netdsl.backend import session
+    from netdsl.backend.session import Array
 
 
 class Session:
@@ -68,7 +68,7 @@ class Session:
         return self._session.run({name: self._array(name, given) for name, given in inputs.items()})
 
     def _array(self, name: str, given: ArrayLike) -> Array:
-        from netdsl.data.array import ArrayReader, as_array
+        from netdsl.data.column import ArrayReader, as_array
 
         wanted = self._session.inputs.get(name)
         array = as_array(given, name)

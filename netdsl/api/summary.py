@@ -27,8 +27,8 @@ class Summary:
 
     def __init__(self, net: Net, batch: int) -> None:
         from netdsl.report import table
-        from netdsl.report.data import plain
         from netdsl.report.figures import Figures
+        from netdsl.report.table import plain
 
         figures = Figures(net, batch)
         data = plain(figures)

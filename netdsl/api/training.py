@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from netdsl.api.errors import NetError
 from netdsl.api.net import Net
 from netdsl.api.options import LARGEST, between, fitted
+from netdsl.app.frontend import load_training
 from netdsl.diagnostics.report import Report
-from netdsl.frontend import load_training
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from netdsl.api.options import Matching, Weights
     from netdsl.data.examples import Examples
     from netdsl.elaborate.module import Module
-    from netdsl.ir.recipe import Recipe
+    from netdsl.elaborate.recipe import Recipe
     from netdsl.train.loop import Trainer
-    from netdsl.train.session import Choices
+    from netdsl.train.runner import Choices
     from netdsl.weights.file import WeightFile
 
 
@@ -86,7 +86,7 @@ def fit(
     Raises NetError where the net or its block has errors, UserError where the data do not fit and where the loss is no
     number any more.
     """
-    from netdsl.lowering import LOWERINGS
+    from netdsl.train.step_backend import LOWERINGS
 
     if lowering not in (None, *LOWERINGS):
         raise ValueError(f"lowering is one of {', '.join(LOWERINGS)}, not {lowering!r}")
@@ -158,7 +158,7 @@ def _trainer(
     epoch: Callable[[dict[str, float]], object] | None,
 ) -> Trainer:
     from netdsl.train.given import given
-    from netdsl.train.material import names_of, open_data, open_validation, parted
+    from netdsl.train.open_data import names_of, open_data, open_validation, parted
     from netdsl.train.start import start
 
     training: Examples

@@ -65,13 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _guarded(arguments: Sequence[str] | None) -> int:
     """What a command returns; what stops one, told in a line and as an exit code."""
-    from netdsl.version import VERSION
+    from netdsl.base.version import VERSION
 
     words = sys.argv[1:] if arguments is None else list(arguments)
     if words == ["--version"]:  # importing argparse takes longer than all the rest
         print(f"netdsl {VERSION}")
         return 0
-    from netdsl.diagnostics.user_error import UserError
+    from netdsl.base.user_error import UserError
 
     reserve = [bytearray(RESERVE)]
     try:

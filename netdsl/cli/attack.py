@@ -6,23 +6,36 @@ import json
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from netdsl.app.attack import LOSS, SCORES, Classifier
+from netdsl.app.data_line import data_of
+from netdsl.app.frontend import load_net
+from netdsl.app.labels import known_names
+from netdsl.backend.emit import PICTURE
+from netdsl.base.terminal import escape
 from netdsl.cli.compile import OptionsClash
-from netdsl.cli.data_line import data_of
 from netdsl.cli.problems import note, show
+from netdsl.cli.progress import Progress
+from netdsl.data.images import Picture
+from netdsl.data.wanted import Target, Wanted
 from netdsl.diagnostics.report import Report
-from netdsl.diagnostics.terminal import escape
-from netdsl.frontend import load_net
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from netdsl.attack import Array, Classifier
+    from netdsl.app.attack import Array, Classifier
     from netdsl.ir.net import Net
     from netdsl.report.canvas import Canvas
 
     Write = Callable[[Canvas], None] | None
+    from collections.abc import Callable, Iterator
+
+    from netdsl.data.dataset import Dataset
+    from netdsl.data.kinds import DataKind
+    from netdsl.ir.names import Names
 
 EPSILON = 0.007
 """Of the paper's panda."""
@@ -46,8 +59,6 @@ def command(options: argparse.Namespace) -> int:
     with _picture_file(net, options) as write:
         classifier = _classifier(net, options)
         if data is not None:
-            from netdsl.cli.attack_data import over_data
-
             over_data(net, classifier, data, options, write)
         else:
             _one(net, classifier, options, write)
@@ -75,7 +86,7 @@ def _check_together(options: argparse.Namespace) -> None:
 def _picture_file(net: Net, options: argparse.Namespace) -> AbstractContextManager[Write]:
     if options.output is None:
         return nullcontext()
-    from netdsl.cli.output import sources
+    from netdsl.app.output import sources
     from netdsl.cli.pictures import picture_file
 
     reads = (options.file, options.image, options.weights, options.labels, *sources(net))
@@ -83,7 +94,7 @@ def _picture_file(net: Net, options: argparse.Namespace) -> AbstractContextManag
 
 
 def _classifier(net: Net, options: argparse.Namespace) -> Classifier:
-    from netdsl.attack import Classifier
+    from netdsl.app.attack import Classifier
     from netdsl.cli.given_weights import given_weights
 
     weights = given_weights(net, options, options.seed or 0)
@@ -98,7 +109,7 @@ def _classifier(net: Net, options: argparse.Namespace) -> Classifier:
 
 def adversarial(classifier: Classifier, x: Array, labels: Array, epsilon: float, options: argparse.Namespace) -> Array:
     """Pictures changed by the method that the options name."""
-    from netdsl.attack import STEPS, fgsm, pgd
+    from netdsl.app.attack import STEPS, fgsm, pgd
 
     if options.method == "fgsm":
         return fgsm(classifier, x, labels, epsilon)
@@ -143,7 +154,7 @@ def _one(net: Net, classifier: Classifier, options: argparse.Namespace, write: W
 
 def how(options: argparse.Namespace, epsilon: float | None) -> dict[str, Any]:
     """The method and its arguments, as JSON can hold them."""
-    from netdsl.attack import STEPS, STRIDE
+    from netdsl.app.attack import STEPS, STRIDE
 
     low, high = options.range
     found: dict[str, Any] = {"method": options.method, "range": [low, high]}
@@ -161,7 +172,7 @@ def class_names(classifier: Classifier, options: argparse.Namespace) -> list[str
     """Return the class names of `--labels`, or else of the weights."""
     if options.labels is None:
         return list(classifier.names.classes.get(classifier.output, ())) or None
-    from netdsl.cli.labels import check_labels, read_labels
+    from netdsl.app.labels import check_labels, read_labels
 
     names = read_labels(options.labels)
     check_labels(names, options.labels, {"classes": (classifier.classes,)})
@@ -170,14 +181,14 @@ def class_names(classifier: Classifier, options: argparse.Namespace) -> list[str
 
 def _label(text: str, names: list[str] | None, classifier: Classifier) -> int:
     """A class by its number or its name. Raises NotAttackable."""
-    from netdsl.attack import NotAttackable
+    from netdsl.app.attack import NotAttackable
 
     if names and text in names:
         return names.index(text)
     number = int(text) if text.isdecimal() and len(text) < 10 else -1
     if 0 <= number < classifier.classes:
         return number
-    from netdsl.diagnostics.suggest import suggest
+    from netdsl.base.suggest import suggest
 
     close = [f"did you mean `{word}`?" for word in suggest(text, names or [])[:1]]
     raise NotAttackable(
@@ -189,10 +200,10 @@ def _label(text: str, names: list[str] | None, classifier: Classifier) -> int:
 
 def _read(net: Net, classifier: Classifier, path: str) -> Array:
     """The one example of a file, [1, *shape]. Raises UserError."""
+    from netdsl.backend.emit import PICTURE
     from netdsl.data.errors import BadData
     from netdsl.data.images import Picture
     from netdsl.data.open import open_input
-    from netdsl.emit import PICTURE
 
     layer = net.inputs[0].layer
     said: dict[str, Any] = {key: getattr(layer, key, default) for key, default in PICTURE.items()}
@@ -206,7 +217,7 @@ def _said(classifier: Classifier, x: Array, label: int, names: list[str] | None)
     """What the net says of a picture."""
     import numpy as np
 
-    from netdsl.attack import LOSS
+    from netdsl.app.attack import LOSS
 
     (probabilities,) = classifier.probabilities(x)
     best = np.argsort(-probabilities, kind="stable")[:SHOWN].tolist()
@@ -245,7 +256,7 @@ def _figure(
     net: Net, classifier: Classifier, pair: tuple[Array, Array], record: dict[str, Any], names: list[str] | None
 ) -> Canvas:
     """Raises NotAttackable where the input is no picture."""
-    from netdsl.attack import NotAttackable
+    from netdsl.app.attack import NotAttackable
     from netdsl.report.adversarial import Panel, as_pixels, figure
 
     if len(classifier.shape) != 3 or classifier.shape[0] not in (1, 3):
@@ -266,3 +277,77 @@ def _figure(
         Panel(as_pixels(changed - x, -radius, radius, order), f"{epsilon:g} × this", "change, amplified"),
         Panel(new_pixels, words[1], "adversarial"),
     )
+
+
+LABEL = "target"
+
+
+def over_data(
+    net: Net,
+    classifier: Classifier,
+    kind: DataKind,
+    options: argparse.Namespace,
+    write: Callable[[Canvas], None] | None,
+) -> None:
+    """Print a line for each epsilon, or an object, and draw the curve."""
+    labels = class_names(classifier, options)
+    dataset = open_data(net, classifier, kind, known_names(labels, classifier.names, {classifier.output: None}))
+    count = min(len(dataset), options.examples or len(dataset))
+    epsilons = options.epsilon or EPSILONS
+    rows = []
+    with Progress("examples", count * len(epsilons)) as progress:
+        for at, epsilon in enumerate(epsilons):
+            rows.append(_row(classifier, _batches(dataset, classifier, count), epsilon, options))
+            progress.show((at + 1) * count)
+    if options.json:
+        record = {"data": options.data, "examples": count, **how(options, None), "rows": rows}
+        print(json.dumps(record, ensure_ascii=False))
+    else:
+        print("\n".join(_table(rows, count, options)))
+    if write is not None:
+        from netdsl.train.curves import chart
+
+        points = [(row["epsilon"], 100 * row["accuracy"]) for row in rows]
+        write(chart(f"{net.name} under {options.method}", {"accuracy, %": {options.method: points}}, "epsilon"))
+
+
+def open_data(net: Net, classifier: Classifier, kind: DataKind, names: Names) -> Dataset:
+    """Return the examples with their classes, which are matched by `names`. Raises UserError where they do not fit the
+    net."""
+    layer = net.inputs[0].layer
+    said: dict[str, Any] = {key: getattr(layer, key, default) for key, default in PICTURE.items()}
+    target = Target(LABEL, "class", classes=classifier.classes)
+    inputs = {classifier.input: (classifier.shape, "f32")}
+    pictures = {classifier.input: Picture(**said)}
+    return kind.open(Wanted(inputs, {LABEL: target}, pictures=pictures, names=names.of({classifier.output: LABEL})))
+
+
+def _batches(dataset: Dataset, classifier: Classifier, count: int) -> Iterator[tuple[Array, Array]]:
+    """The first examples with their classes, in order."""
+    for batch in dataset.batches(classifier.batch, seed=0, epoch=0, shuffle=False, drop_last=False):
+        if count <= 0:
+            return
+        yield batch[classifier.input][:count], batch[LABEL][:count]
+        count -= classifier.batch
+
+
+def _row(
+    classifier: Classifier, batches: Iterator[tuple[Array, Array]], epsilon: float, options: argparse.Namespace
+) -> dict[str, Any]:
+    """What is left of the accuracy when every picture is attacked."""
+    right, loss, count = 0, 0.0, 0
+    for x, labels in batches:
+        changed = adversarial(classifier, x, labels, epsilon, options) if epsilon else x
+        found = classifier.look(changed, labels)
+        right += int((classifier.named(found[SCORES]) == labels).sum())
+        loss += float(found[LOSS].sum(dtype=np.float64))
+        count += len(x)
+    return {"epsilon": epsilon, "accuracy": right / count, "errors": count - right, "loss": loss / count}
+
+
+def _table(rows: list[dict[str, Any]], count: int, options: argparse.Namespace) -> Iterator[str]:
+    yield f"{escape(options.data)}, {count:,} examples: {options.method}"
+    yield f"{'epsilon':>9}  {'accuracy':>9}  {'errors':>9}  {'loss':>9}"
+    for row in rows:
+        accuracy = f"{100 * row['accuracy']:.2f} %"
+        yield f"{row['epsilon']:>9g}  {accuracy:>9}  {row['errors']:>9,}  {row['loss']:>9.4g}"

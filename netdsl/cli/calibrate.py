@@ -5,22 +5,22 @@ from __future__ import annotations
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from netdsl.cli.feeds import Whole, open_feeds
+from netdsl.app.feeds import Whole, open_feeds
+from netdsl.app.predict import check_lengths
+from netdsl.backend.compile import compile_net
+from netdsl.backend.quantize import quantize
+from netdsl.backend.session import Session
 from netdsl.cli.progress import Progress
-from netdsl.compile import compile_net
-from netdsl.predict import check_lengths
-from netdsl.quantize import quantize
-from netdsl.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from onnx import ModelProto
 
+    from netdsl.backend.emit import Emitted
+    from netdsl.backend.session import Array
     from netdsl.data.reader import Reader
-    from netdsl.emit import Emitted
     from netdsl.ir.net import Net
-    from netdsl.session import Array
 
 BATCH = 32
 

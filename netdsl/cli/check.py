@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from netdsl.app.frontend import check_file
+from netdsl.base.terminal import brief, escape
+from netdsl.base.user_error import UserError
 from netdsl.cli.problems import note, show, tell_more
 from netdsl.diagnostics.report import Report
-from netdsl.diagnostics.terminal import brief, escape
-from netdsl.diagnostics.user_error import UserError
-from netdsl.frontend import check_file
 
 if TYPE_CHECKING:
     import argparse

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.app.compare import files, load
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.cli.problems import note, show
 from netdsl.diagnostics.report import Report
-from netdsl.diagnostics.terminal import escape
-from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
-from netdsl.report.comparison_nets import files, load
 
 if TYPE_CHECKING:
     import argparse

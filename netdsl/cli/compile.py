@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from netdsl.app.frontend import load_net
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.cli.problems import note, show
 from netdsl.diagnostics.report import Report
-from netdsl.diagnostics.terminal import escape
-from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
-from netdsl.frontend import load_net
 
 if TYPE_CHECKING:
     import argparse
 
+    from netdsl.backend.emit import Emitted
     from netdsl.cli.progress import Counted
-    from netdsl.emit import Emitted
     from netdsl.ir.net import Net
     from netdsl.weights.file import WeightFile
 
@@ -35,9 +35,9 @@ def command(options: argparse.Namespace) -> int:
     show(report, options)
     if net is None or report.errors:
         return 1
-    from netdsl.cli.output import replace_model, sources
+    from netdsl.app.output import replace_model, sources
+    from netdsl.backend.compile import weights_size
     from netdsl.cli.progress import Counted, Progress
-    from netdsl.compile import weights_size
 
     _find_examples(options)
     target = options.output if options.output is not None else f"{net.name}.onnx"
@@ -56,7 +56,7 @@ def command(options: argparse.Namespace) -> int:
 def _reads(options: argparse.Namespace) -> list[str | None]:
     if not options.calibrate:
         return [options.weights]
-    from netdsl.cli.feeds import files
+    from netdsl.app.feeds import files
 
     return [options.weights, *files(options.calibrate)]
 
@@ -76,8 +76,8 @@ def _write(net: Net, options: argparse.Namespace, file: Counted, data: Counted |
         "functions": options.functions,
     }
     if options.quantize is None:
-        from netdsl.compile import compile_net
-        from netdsl.pair import DataFile
+        from netdsl.backend.compile import compile_net
+        from netdsl.backend.external_data import DataFile
 
         beside = None if data is None or name is None else DataFile(data, name)  # type: ignore[arg-type]
         made = compile_net(net, file, data=beside, **how)  # type: ignore[arg-type]
@@ -117,7 +117,7 @@ def _find_examples(options: argparse.Namespace) -> None:
     """See that the files of --calibrate are there."""
     if not options.calibrate:
         return
-    from netdsl.cli.feeds import expand, find
+    from netdsl.app.feeds import expand, find
 
     find(options.calibrate)
     options.calibrate = expand(options.calibrate)
@@ -125,7 +125,7 @@ def _find_examples(options: argparse.Namespace) -> None:
 
 def metadata_of(given: list[str]) -> dict[str, str]:
     """What `--metadata KEY=VALUE` says. Raises UserError."""
-    from netdsl.compile import BadMetadata
+    from netdsl.backend.compile import BadMetadata
 
     found: dict[str, str] = {}
     for text in given:
@@ -144,14 +144,14 @@ def sizes(target: str, model: Counted, weights: Counted | None, options: argpars
     text = f"{name}: {model.size:,} bytes"
     if weights is None:
         return text
-    from netdsl.pair import SUFFIX
+    from netdsl.backend.external_data import SUFFIX
 
     why = "" if options.external_data else ", which are too many for one file"
     return f"{text}, and {weights.size:,} bytes of weights in {name}{SUFFIX}{why}"
 
 
 def _contents(made: Emitted, nodes: int, weights: WeightFile | None, options: argparse.Namespace) -> str:
-    from netdsl.ir.shape import elements
+    from netdsl.base.shape import elements
 
     sizes = {p.name: elements(p.shape) for p in made.parameters if not p.buffer}
     count, drawn = sum(sizes.values()), f"drawn from seed {options.seed or 0}"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.app.frontend import load_recipe
+from netdsl.base.terminal import escape
 from netdsl.cli.problems import note, show
 from netdsl.diagnostics.report import Report
-from netdsl.diagnostics.terminal import escape
-from netdsl.frontend import load_recipe
 
 if TYPE_CHECKING:
     import argparse
@@ -22,13 +22,13 @@ def command(options: argparse.Namespace) -> int:
     show(report, options)
     if recipe is None or report.errors:
         return 1
+    from netdsl.app.output import replace_model, sources
+    from netdsl.backend.external_data import DataFile
+    from netdsl.backend.serialize import write, write_apart
     from netdsl.cli.compile import metadata_of, sizes
     from netdsl.cli.given_weights import given_weights
-    from netdsl.cli.output import replace_model, sources
     from netdsl.cli.progress import Counted, Progress
-    from netdsl.export import size, step_model, step_values
-    from netdsl.pair import DataFile
-    from netdsl.wire import write, write_apart
+    from netdsl.train.export import size, step_model, step_values
 
     target = options.output if options.output is not None else f"{recipe.net.name}.step.onnx"
     emitted = step_model(recipe, opset=options.opset, metadata=metadata_of(options.metadata))

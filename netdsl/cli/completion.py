@@ -77,7 +77,7 @@ def _taken(action: argparse.Action) -> Taken:
     if action.metavar == "DIR":
         return Taken((), FOLDERS)
     if action.dest == "provider":
-        from netdsl.providers import KNOWN
+        from netdsl.backend.providers import KNOWN
 
         return Taken(tuple(KNOWN))
     if action.dest == "words":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from netdsl import providers
-from netdsl.diagnostics.terminal import escape
+from netdsl.backend import providers
+from netdsl.base.terminal import escape
 
 if TYPE_CHECKING:
     import argparse

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.app.frontend import load_net
 from netdsl.cli.problems import show
 from netdsl.diagnostics.report import Report
-from netdsl.frontend import load_net
 
 if TYPE_CHECKING:
     import argparse

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.app.frontend import load_net
+from netdsl.base.terminal import escape
 from netdsl.cli.pictures import NotAPicture
 from netdsl.cli.problems import note, show
 from netdsl.diagnostics.report import Report
-from netdsl.diagnostics.terminal import escape
-from netdsl.frontend import load_net
 
 if TYPE_CHECKING:
     import argparse
@@ -26,7 +26,7 @@ def command(options: argparse.Namespace) -> int:
     show(report, options)
     if net is None or report.errors:
         return 1
-    from netdsl.cli.output import ARCHIVE, replace, sources
+    from netdsl.app.output import ARCHIVE, replace, sources
 
     target = options.output if options.output is not None else f"{net.name}.svg"
     reads = (options.file, *sources(net))

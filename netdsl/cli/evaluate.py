@@ -6,17 +6,17 @@ import json
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.cli.problems import note, show
 from netdsl.diagnostics.report import Report
-from netdsl.diagnostics.terminal import escape
-from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from netdsl.cli.judged import Judged
+    from netdsl.app.evaluate import Judged
     from netdsl.report.canvas import Canvas
 
 
@@ -26,11 +26,11 @@ class NothingToJudge(UserError, code="E0645", exit_code=USAGE_IS_WRONG):
 
 def command(options: argparse.Namespace) -> int:
     """Exit code 0, or 1 where the net, its weights or the data have errors. Raises UserError."""
-    from netdsl.cli import judged
+    from netdsl.app import evaluate
 
     with _picture(options) as write:
         report = Report()
-        find = judged.of_model if options.file.lower().endswith(".onnx") else judged.of_net
+        find = evaluate.of_model if options.file.lower().endswith(".onnx") else evaluate.of_net
         found = find(options, report)
         show(report, options)
         if found is None or report.errors:

@@ -6,11 +6,11 @@ import os
 from math import prod
 from typing import TYPE_CHECKING
 
+from netdsl.base.suggest import suggest
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import UserError
 from netdsl.cli.problems import note, show
 from netdsl.diagnostics.report import Report
-from netdsl.diagnostics.suggest import suggest
-from netdsl.diagnostics.terminal import escape
-from netdsl.diagnostics.user_error import UserError
 
 if TYPE_CHECKING:
     import argparse
@@ -58,7 +58,7 @@ def command(options: argparse.Namespace) -> int:
 
 
 def load_net(options: argparse.Namespace, report: Report) -> Net | None:
-    from netdsl.frontend import load_net
+    from netdsl.app.frontend import load_net
 
     net = load_net(options.file, report, settings=options.set, root=options.root)
     show(report, options)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.cli.problems import note
-from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
 
 if TYPE_CHECKING:
     import argparse
@@ -44,7 +44,7 @@ def given_weights(net: Net, options: argparse.Namespace, seed: int, *, training:
         partial=options.partial,
     )
     if by_order:
-        from netdsl.weights.order import pairing
+        from netdsl.weights.fit import pairing
 
         for line in pairing(fitted, net):
             note(line)

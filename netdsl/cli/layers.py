@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.suggest import suggest
-from netdsl.diagnostics.terminal import escape
-from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
+from netdsl.base.suggest import suggest
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.layers import index, pages
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netdsl.diagnostics.terminal import escape
+from netdsl.base.terminal import escape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from netdsl.session import Array
+    from netdsl.backend.session import Array
 
 
 def lines(outputs: dict[str, Array], top: int, classes: Mapping[str, Sequence[str]] | None = None) -> list[str]:

@@ -6,9 +6,9 @@ import re
 from errno import ENOMEM
 from typing import TYPE_CHECKING
 
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.data.errors import MissingPackage
-from netdsl.diagnostics.terminal import escape
-from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

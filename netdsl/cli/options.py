@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from netdsl.version import VERSION
+from netdsl.base.version import VERSION
 
 TYPE_CHECKING = False  # importing typing takes as long as half of Python's start
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _take(rest: list[str], options: argparse.Namespace) -> None:
     parser: argparse.ArgumentParser = options.parser
     for word in rest:
         if word.startswith("-") and word != "-" and not word.startswith("-:"):
-            from netdsl.diagnostics.suggest import suggest
+            from netdsl.base.suggest import suggest
 
             known = [text for action in parser._actions for text in action.option_strings]
             meant = suggest(word.partition("=")[0], known)[:1]

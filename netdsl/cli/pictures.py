@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.terminal import escape
-from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +22,7 @@ class NotAPicture(UserError, code="E0643", exit_code=USAGE_IS_WRONG):
 @contextmanager
 def picture_file(path: str, *, force: bool, reads: Iterable[str | None] = ()) -> Iterator[Callable[[Canvas], None]]:
     """What writes a canvas to a file; whether it may is judged before the work begins. Raises UserError."""
-    from netdsl.cli.output import ARCHIVE, replace
+    from netdsl.app.output import ARCHIVE, replace
 
     form = path.lower().rpartition(".")[2]
     if form not in ("svg", "png"):

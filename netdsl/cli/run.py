@@ -9,14 +9,14 @@ from math import prod
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from netdsl.app.frontend import load_net
+from netdsl.app.labels import check_labels, read_labels, shown_names
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.cli.given_weights import check_together
-from netdsl.cli.labels import check_labels, read_labels, shown_names
 from netdsl.cli.problems import NORMAL, VERBOSE, note, show
 from netdsl.cli.progress import Progress
 from netdsl.diagnostics.report import Report
-from netdsl.diagnostics.terminal import escape
-from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
-from netdsl.frontend import load_net
 
 if TYPE_CHECKING:
     import argparse
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
+    from netdsl.backend.session import Array, Session
     from netdsl.data.reader import Reader
     from netdsl.ir.net import Net
-    from netdsl.session import Array, Session
 
 BATCH = 32
 
@@ -50,9 +50,9 @@ def command(options: argparse.Namespace) -> int:
         show(report, options)
         if net is None or report.errors:
             return 1
-    from netdsl.cli.archive import write
-    from netdsl.cli.feeds import expand, find, open_feeds
-    from netdsl.session import Session
+    from netdsl.app.archive import write
+    from netdsl.app.feeds import expand, find, open_feeds
+    from netdsl.backend.session import Session
 
     options.inputs = expand(options.inputs)
     find(options.inputs)
@@ -91,8 +91,8 @@ def _output(net: Net | None, options: argparse.Namespace) -> AbstractContextMana
     """The file of `-o`, judged before the work begins."""
     if options.output is None:
         return nullcontext()
-    from netdsl.cli.feeds import files
-    from netdsl.cli.output import ARCHIVE, replace, sources
+    from netdsl.app.feeds import files
+    from netdsl.app.output import ARCHIVE, replace, sources
 
     written = sources(net) if net is not None else ()
     reads = (options.file, *written, options.weights, options.labels, *files(options.inputs))
@@ -104,8 +104,8 @@ def _model(net: Net | None, options: argparse.Namespace) -> bytes | str:
     if net is None:
         path: str = options.file
         return path
+    from netdsl.backend.compile import compile_to_bytes
     from netdsl.cli.given_weights import given_weights
-    from netdsl.compile import compile_to_bytes
 
     seed = options.seed or 0
     return compile_to_bytes(net, seed=seed, weights=given_weights(net, options, seed))
@@ -128,9 +128,9 @@ def _results(
     session: Session, readers: dict[str, Reader], labels: list[str] | None, options: argparse.Namespace
 ) -> Iterator[dict[str, Array]]:
     """The outputs of each batch, printed on their way; to stderr where the outputs themselves go to stdout."""
-    from netdsl.cli.feeds import Whole
-    from netdsl.cli.shards import Shard
-    from netdsl.predict import check_lengths, predict
+    from netdsl.app.feeds import Whole
+    from netdsl.app.predict import check_lengths, predict
+    from netdsl.app.shards import Shard
 
     classes = _classes(session, labels, options)
     if options.shard is not None:
@@ -167,8 +167,8 @@ def _require_space(path: str, session: Session, count: int) -> None:
     """Raise OSError where the outputs of `count` examples, as far as their sizes are known, do not fit on a disk."""
     import numpy as np
 
-    from netdsl.cli.output import is_on_disk
-    from netdsl.files import require_space
+    from netdsl.app.output import is_on_disk
+    from netdsl.base.files import require_space
 
     if is_on_disk(path):
         outputs = [x for x in session.outputs.values() if x.dtype in np.sctypeDict]

@@ -6,9 +6,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from netdsl.app.frontend import load_net
 from netdsl.cli.problems import show
 from netdsl.diagnostics.report import Report
-from netdsl.frontend import load_net
 
 if TYPE_CHECKING:
     import argparse
@@ -30,13 +30,13 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _text(figures: Figures, options: argparse.Namespace) -> str:
-    from netdsl.report import data, table
+    from netdsl.report import table
 
     form: str = options.form
     if form == "json":
-        return data.json(figures)
+        return table.json(figures)
     if form == "csv":
-        return data.csv(figures)
+        return table.csv(figures)
     if form == "markdown":
         return table.markdown(figures, depth=options.depth)
     if not sys.stdout.isatty():

@@ -6,17 +6,17 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from netdsl.app.frontend import load_training
+from netdsl.base.terminal import escape
 from netdsl.cli.problems import note, show
 from netdsl.diagnostics.report import Report
-from netdsl.diagnostics.terminal import escape
-from netdsl.frontend import load_training
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
     from netdsl.elaborate.module import Module
-    from netdsl.ir.recipe import Recipe
+    from netdsl.elaborate.recipe import Recipe
     from netdsl.train.folder import RunFolder
     from netdsl.train.loop import Trainer
 
@@ -48,7 +48,7 @@ def _settings(options: argparse.Namespace) -> list[str]:
 def _train(recipe: Recipe, module: Module, folder: RunFolder, goes_on: bool, options: argparse.Namespace) -> int:
     from netdsl.cli.given_weights import check_together, given_weights
     from netdsl.cli.train_progress import Told
-    from netdsl.train.material import open_data
+    from netdsl.train.open_data import open_data
     from netdsl.train.run import attach, chosen
     from netdsl.train.start import start
 

@@ -8,11 +8,11 @@ from contextlib import contextmanager, suppress
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.cli.problems import NORMAL, audible, show
 from netdsl.data.errors import MissingPackage
 from netdsl.diagnostics.report import Report
-from netdsl.diagnostics.terminal import escape
-from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
 
 if TYPE_CHECKING:
     import argparse
@@ -33,7 +33,7 @@ def command(options: argparse.Namespace) -> int:
         _check_model(options)
         _serve(netron, options.file, options)
         return 0
-    from netdsl.frontend import load_net
+    from netdsl.app.frontend import load_net
 
     report = Report()
     net = load_net(options.file, report, settings=options.set, root=options.root)
@@ -57,8 +57,8 @@ def _netron() -> str:
 
 def _check_model(options: argparse.Namespace) -> None:
     """Whether a compiled model is there, and is not asked to change. Raises UserError."""
+    from netdsl.base.files import MissingFile
     from netdsl.cli.run import NotForAModel, _check_options
-    from netdsl.files import MissingFile
     from netdsl.weights.external import check_locations
 
     _check_options(options)
@@ -73,10 +73,10 @@ def _check_model(options: argparse.Namespace) -> None:
 def _compiled(net: Net, options: argparse.Namespace) -> Iterator[str]:
     """The path of a model that is there as long as it is looked at. Its weights are beside it: Netron reads one when
     somebody asks for it."""
+    from netdsl.app.output import signals_clean_up
+    from netdsl.backend.compile import compile_net, weights_size
+    from netdsl.backend.external_data import write_pair
     from netdsl.cli.given_weights import given_weights
-    from netdsl.cli.output import signals_clean_up
-    from netdsl.compile import compile_net, weights_size
-    from netdsl.pair import write_pair
 
     weights = given_weights(net, options, options.seed or 0)
     with signals_clean_up(), TemporaryDirectory(prefix="netdsl-") as folder:

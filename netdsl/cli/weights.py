@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from netdsl.diagnostics.terminal import escape
-from netdsl.ir import shape
+from netdsl.base import shape
+from netdsl.base.terminal import escape
 
 if TYPE_CHECKING:
     import argparse

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
-from netdsl.diagnostics.terminal import escape
-from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
-from netdsl.paths import data
+from netdsl.base.paths import data
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 
 TYPE_CHECKING = False  # this starts without typing
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _file(name: str) -> str:
     file = name.removeprefix("zoo/").removesuffix(".net") + ".net"
     if any(entry["file"] == file for entry in known.values()):
         return file
-    from netdsl.diagnostics.suggest import suggest
+    from netdsl.base.suggest import suggest
 
     meant = [f"did you mean `{word}`?" for word in suggest(name, known)[:1]]
     raise NotInZoo(f"no network of the zoo is called {escape(name)}", *meant or ["`netdsl zoo` lists them"])
@@ -102,9 +102,9 @@ def _text(file: str) -> str:
 
 def _copy(file: str, folder: str) -> None:
     """Write a spec and all that it uses, or nothing."""
-    from netdsl.cli.output import signals_clean_up
+    from netdsl.app.output import signals_clean_up
+    from netdsl.base.files import write_all
     from netdsl.cli.problems import note
-    from netdsl.files import write_all
 
     texts = {name: _text(name) for name in [*_used(file), *_beside(file)]}
     targets = {name: os.path.join(folder, name) for name in texts}
@@ -125,10 +125,10 @@ def _beside(file: str) -> list[str]:
 
 def _used(file: str) -> list[str]:
     """A spec, and those that it uses, and those that they use."""
+    from netdsl.base.text import Source
     from netdsl.diagnostics.report import Report
     from netdsl.syntax import ast
     from netdsl.syntax.parse import parse
-    from netdsl.text import Source
 
     files = [file]
     for name in files:  # which grows

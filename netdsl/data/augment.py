@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from netdsl.data.declared import Declared, registrar
 from netdsl.data.errors import BadAugment
+from netdsl.declare.arguments import Choice, Declared, Real, Sequence, Sizes, registrar
 from netdsl.diagnostics.argument_problems import Contradiction
-from netdsl.layers.arguments import Choice, Real, Sequence, Sizes
 from netdsl.layers.base import Misfit, keyword, positional
 
 if TYPE_CHECKING:

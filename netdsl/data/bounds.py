@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from netdsl.base.terminal import escape
 from netdsl.data.errors import OutsideData
-from netdsl.diagnostics.terminal import escape
 
 
 class Bounds:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from netdsl.base.terminal import escape
 from netdsl.data.column import ArrayColumn, Column
 from netdsl.data.errors import BadLabel, CountsDiffer, NotFinite, WrongType
-from netdsl.diagnostics.terminal import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from netdsl.data.checks import check_counts, lone_label
+from netdsl.data.draws import permutation
 from netdsl.data.errors import BatchTooLarge
 from netdsl.data.examples import Examples
-from netdsl.data.order import permutation
 from netdsl.ir.names import Names
 
 if TYPE_CHECKING:

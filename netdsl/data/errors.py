@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 
 CONVERT = "of a PyTorch model, save the weights with `safetensors.torch.save_file(model.state_dict(), path)`"
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from netdsl.base.files import open_file
+from netdsl.base.terminal import escape
 from netdsl.data.errors import BadData
 from netdsl.data.stream import StreamReader, damage_is_told, shape_is_told, unpacked
-from netdsl.diagnostics.terminal import escape
-from netdsl.files import open_file
 
 if TYPE_CHECKING:
     from netdsl.data.reader import Array, Dims

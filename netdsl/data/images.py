@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from netdsl.base.files import open_file
+from netdsl.base.terminal import escape
 from netdsl.data.errors import BadData, BadPicture, MissingPackage, WrongShape
 from netdsl.data.reader import Reader, convert, spell
-from netdsl.diagnostics.terminal import escape
-from netdsl.files import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from netdsl.data.array import as_array
 from netdsl.data.checks import check_counts, check_finite, target_column
-from netdsl.data.column import ArrayColumn
+from netdsl.data.column import ArrayColumn, as_array
 from netdsl.data.errors import BadStream, NoExamples
 from netdsl.data.examples import Examples, feed
 from netdsl.data.reader import type_of

@@ -5,24 +5,23 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from netdsl.data.declared import Character, Declared, Path, Texts, registrar
+from netdsl.base.shape import elements, text
 from netdsl.data.wanted import Wanted
+from netdsl.declare.arguments import Character, Choice, Declared, Integer, Path, Real, Texts, registrar
 from netdsl.diagnostics.argument_problems import Contradiction
-from netdsl.ir.shape import elements, text
-from netdsl.layers.arguments import Choice, Integer, Real
 from netdsl.layers.base import Misfit, keyword, positional
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Self
 
+    from netdsl.base.shape import Shape
     from netdsl.data.augment import Augment
     from netdsl.data.dataset import Dataset
     from netdsl.data.images import Picture
     from netdsl.data.reader import Dims
     from netdsl.data.wanted import Target as Wish
     from netdsl.ir.names import Names
-    from netdsl.ir.shape import Shape
     from netdsl.losses import Target
 
 KINDS: dict[str, type[DataKind]] = {}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.terminal import escape
 from netdsl.data.errors import ClassesDiffer
-from netdsl.diagnostics.terminal import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

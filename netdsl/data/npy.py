@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
+from netdsl.base.files import open_file
+from netdsl.base.terminal import escape
 from netdsl.data.errors import BadData
 from netdsl.data.reader import Reader, check_types, convert, fit
 from netdsl.data.stream import shape_is_told
-from netdsl.diagnostics.terminal import escape
-from netdsl.files import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

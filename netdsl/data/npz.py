@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from netdsl.base.files import open_file
+from netdsl.base.terminal import escape
 from netdsl.data.errors import CONVERT, BadData, NoSuchMember
 from netdsl.data.npy import Header, map_array, read_header
 from netdsl.data.reader import Dims
 from netdsl.data.stream import StreamReader, damage_is_told, shape_is_told, unpacked
-from netdsl.diagnostics.terminal import escape
-from netdsl.files import open_file
 
 if TYPE_CHECKING:
     from netdsl.data.reader import Array

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.files import mistaken, open_file
+from netdsl.base.terminal import escape
 from netdsl.data.errors import BadData
-from netdsl.diagnostics.terminal import escape
-from netdsl.files import mistaken, open_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from netdsl.base.files import problem_of
+from netdsl.base.terminal import escape
 from netdsl.data.ahead import ahead
 from netdsl.data.checks import target_column
 from netdsl.data.column import Column
@@ -16,8 +18,6 @@ from netdsl.data.errors import Incomplete, NoExamples
 from netdsl.data.images import ImageReader, Picture, stacked
 from netdsl.data.labels import numbered
 from netdsl.data.sources import only
-from netdsl.diagnostics.terminal import escape
-from netdsl.files import problem_of
 from netdsl.ir.names import Names
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from netdsl.base.terminal import escape
 from netdsl.data.errors import BadData, WrongShape, WrongType
-from netdsl.diagnostics.terminal import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from netdsl.data.array import as_array
+from netdsl.base.terminal import escape
 from netdsl.data.checks import check_finite, target_column
-from netdsl.data.column import ArrayColumn
+from netdsl.data.column import ArrayColumn, as_array
 from netdsl.data.dataset import Dataset
 from netdsl.data.errors import Incomplete
 from netdsl.data.idx import load_idx
@@ -15,7 +15,6 @@ from netdsl.data.npy import map_npy
 from netdsl.data.npz import Archive
 from netdsl.data.reader import fit
 from netdsl.data.wanted import Target, Wanted
-from netdsl.diagnostics.terminal import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

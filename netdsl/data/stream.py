@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from netdsl.base.terminal import escape
 from netdsl.data.errors import BadData
 from netdsl.data.reader import Reader, check_types, convert, fit
-from netdsl.diagnostics.terminal import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

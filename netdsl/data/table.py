@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING
 
+from netdsl.base.files import mistaken, open_file
+from netdsl.base.terminal import escape
 from netdsl.data.errors import BadTable
-from netdsl.diagnostics.terminal import escape
-from netdsl.files import mistaken, open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from netdsl.base.suggest import suggest
+from netdsl.base.terminal import escape
 from netdsl.data.errors import BadTable, ColumnsDiffer, Incomplete, NoExamples, NotFinite
 from netdsl.data.labels import listed, numbered
 from netdsl.data.reader import spell, type_of
 from netdsl.data.sources import assembled
 from netdsl.data.table import Table
-from netdsl.diagnostics.suggest import suggest
-from netdsl.diagnostics.terminal import escape
 from netdsl.ir.names import Names
 
 if TYPE_CHECKING:

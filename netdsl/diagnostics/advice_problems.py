@@ -5,15 +5,15 @@ from __future__ import annotations
 from math import e
 from typing import TYPE_CHECKING
 
+from netdsl.base.shape import Dim, Shape, text
 from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
-from netdsl.ir.shape import Dim, Shape, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from netdsl.base.text import Span
     from netdsl.ir.net import Node
     from netdsl.layers.window import Window
-    from netdsl.text import Span
 
 AXES = {1: ("element",), 2: ("row", "column"), 3: ("plane", "row", "column")}
 
@@ -102,7 +102,7 @@ class VainBias(Problem):
         yield Label(self.norm, "and this subtracts the mean")
 
     def helps(self) -> Iterable[Help]:
-        from netdsl.text import Span
+        from netdsl.base.text import Span
 
         given = next((bound.expr for bound in self.node.arguments if bound.name == "bias"), None)
         if given is not None and given.span.text == "on":

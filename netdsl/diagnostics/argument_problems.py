@@ -9,7 +9,7 @@ from netdsl.diagnostics.problem import Edit, Help, Label, Problem, gap_before, p
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from netdsl.text import Span
+    from netdsl.base.text import Span
 
 
 @problem("E0401", "a value that does not fit")

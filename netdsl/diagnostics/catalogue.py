@@ -7,13 +7,13 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 import netdsl.diagnostics
+from netdsl.base.user_error import USER_ERRORS
 from netdsl.diagnostics.problem import REGISTRY
 from netdsl.diagnostics.table import MODULES
-from netdsl.diagnostics.user_error import USER_ERRORS
 
 if TYPE_CHECKING:
+    from netdsl.base.user_error import UserError
     from netdsl.diagnostics.problem import Problem
-    from netdsl.diagnostics.user_error import UserError
 
 
 def problems() -> dict[str, type[Problem]]:

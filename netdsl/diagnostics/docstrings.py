@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 
 
 class NoDocstrings(UserError, code="E0655", exit_code=USAGE_IS_WRONG):

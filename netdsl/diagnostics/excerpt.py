@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.terminal import Row, brief, escape, width
+from netdsl.base.terminal import Row, brief, escape, width
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from netdsl.text import Source, Span
+    from netdsl.base.text import Source, Span
 
 GAP = "..."
 LONG = 120

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from netdsl.base.text import Span
 from netdsl.diagnostics.problem import Edit, Help
-from netdsl.text import Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from netdsl.diagnostics.terminal import brief, escape
+from netdsl.base.terminal import brief, escape
 
 if TYPE_CHECKING:
+    from netdsl.base.text import Frame, Span
     from netdsl.diagnostics.problem import Edit, Problem
     from netdsl.diagnostics.report import Report
-    from netdsl.text import Frame, Span
 
 
 def short(problem: Problem) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.text import Span
 from netdsl.diagnostics.problem import Edit, Help, Problem, comment_before, gap_before, meant, problem
-from netdsl.text import Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,8 +48,8 @@ class UnknownArgument(Problem):
         yield f"usage: {self.usage}"
 
     def helps(self) -> Iterable[Help]:
+        from netdsl.base.suggest import suggest
         from netdsl.diagnostics import foreign
-        from netdsl.diagnostics.suggest import suggest
 
         if comment := [*comment_before(self.span)]:
             yield from comment

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.limits import SIZE
+from netdsl.base.shape import Dim, Shape, text
 from netdsl.diagnostics.problem import Help, Problem, problem
 from netdsl.diagnostics.shape_problems import ShapeProblem
-from netdsl.ir.shape import Dim, Shape, text
-from netdsl.limits import SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.shape import Shape, text
 from netdsl.diagnostics.name_problems import Unknown
 from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
-from netdsl.ir.shape import Shape, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from netdsl.base.text import Span
     from netdsl.ir.net import Node
-    from netdsl.text import Span
 
 
 @problem("E0220", "unknown output")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.shape import Shape, text
 from netdsl.diagnostics.origins import Origin, origins
 from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
 from netdsl.diagnostics.shape_problems import ShapeProblem
 from netdsl.diagnostics.solve import differing, meet
-from netdsl.ir.shape import Shape, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from netdsl.base.text import Frame, Span
     from netdsl.ir.net import Node
-    from netdsl.text import Frame, Span
 
 MOST = 4
 """So many shapes or steps are shown."""

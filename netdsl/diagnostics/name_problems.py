@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from netdsl.base.text import Span
 from netdsl.diagnostics.problem import Edit, Help, Label, Problem, comment_before, gap_before, meant, problem
-from netdsl.text import Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from netdsl.ir.shape import Shape
-    from netdsl.text import Frame
+    from netdsl.base.shape import Shape
+    from netdsl.base.text import Frame
 
 DIGITS = "0123456789"
 
@@ -27,7 +27,7 @@ class Unknown(Problem):
         return "nothing has this name here"
 
     def helps(self) -> Iterable[Help]:
-        from netdsl.diagnostics.suggest import suggest
+        from netdsl.base.suggest import suggest
 
         if self.span.text == self.name:
             yield from meant(self.span, self.name, self.candidates)
@@ -204,13 +204,13 @@ class WeightTwice(Problem):
         return f"two weights are called `{self.name}`"
 
     def label(self) -> str:
-        from netdsl.ir.shape import text
+        from netdsl.base.shape import text
 
         needs = f"this {'needs' if self.shared else 'makes another one of'} {text(self.shape)}"
         return needs if self.earlier != self.span else f"{needs}, and first made it of {text(self.other)}"
 
     def labels(self) -> Iterable[Label]:
-        from netdsl.ir.shape import text
+        from netdsl.base.shape import text
 
         if self.earlier != self.span:
             yield Label(self.earlier, f"this made it, of {text(self.other)}")

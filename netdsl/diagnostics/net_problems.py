@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.shape import Shape, text
+from netdsl.base.text import Span
 from netdsl.diagnostics.name_problems import Unknown
 from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
-from netdsl.ir.shape import Shape, text
-from netdsl.text import Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

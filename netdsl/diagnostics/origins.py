@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.shape import text
 from netdsl.diagnostics.problem import Rejection
-from netdsl.ir.shape import text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from netdsl.base.shape import Dim, Shape
+    from netdsl.base.text import Span
     from netdsl.elaborate.bind import Bound
     from netdsl.ir.net import Node
-    from netdsl.ir.shape import Dim, Shape
     from netdsl.layers.base import Layer
-    from netdsl.text import Span
 
 
 class Origin:

@@ -12,13 +12,13 @@ from pkgutil import walk_packages
 from typing import TYPE_CHECKING, Any
 
 import netdsl.diagnostics.table
+from netdsl.base.user_error import USER_ERRORS
 from netdsl.diagnostics.catalogue import problems, user_errors
 from netdsl.diagnostics.docstrings import docstring
-from netdsl.diagnostics.user_error import USER_ERRORS
 
 if TYPE_CHECKING:
+    from netdsl.base.user_error import UserError
     from netdsl.diagnostics.problem import Problem
-    from netdsl.diagnostics.user_error import UserError
 
 WIDTH = 100
 EXAMPLE = re.compile(r"```net (fail|warn|mended)\n(.*?)```\s*", re.DOTALL)
@@ -151,7 +151,7 @@ def table() -> str:
 
 def main(folder: str) -> None:
     """Write all pages into a folder, and remove those that there are no more."""
-    from netdsl.paths import replace_pages
+    from netdsl.base.paths import replace_pages
 
     replace_pages(folder, files())
 

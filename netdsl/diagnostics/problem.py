@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
-from netdsl.text import Span
+from netdsl.base.text import Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from netdsl.text import Frame
+    from netdsl.base.text import Frame
 
 REGISTRY: dict[str, type[Problem]] = {}
 """Every problem by its code, as far as its module is imported; `netdsl.diagnostics.catalogue` imports them all."""
@@ -81,9 +81,9 @@ class Problem(_Declared):
     severity: str = "error"
     """`error` or `warning`; `--strict` makes an error of a warning."""
     mended: tuple[Help, ...] = ()
-    """Those of its repairs that were tried and mend it; `netdsl.repair` finds them."""
+    """Those of its repairs that were tried and mend it; `netdsl.app.repair` finds them."""
     proved: tuple[Help, ...] | None = None
-    """Its helps after `netdsl.repair` tried their edits, None before: edits that do not mend it are left out."""
+    """Its helps after `netdsl.app.repair` tried their edits, None before: edits that do not mend it are left out."""
 
     def message(self) -> str:
         """The headline: what is wrong, with the names and numbers that disagree."""
@@ -149,8 +149,8 @@ def comment_before(span: Span) -> Iterable[Help]:
 
 def meant(span: Span, word: str, candidates: Iterable[str]) -> Iterable[Help]:
     """Yield `did you mean …?` with the nearest candidate; the edit is safe for a slip that only it explains."""
+    from netdsl.base.suggest import is_slip, suggest
     from netdsl.diagnostics.foreign import ESTABLISHED, instead
-    from netdsl.diagnostics.suggest import is_slip, suggest
 
     near = suggest(word, candidates)
     if near:

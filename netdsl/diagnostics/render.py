@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.terminal import Row, brief, escape, paint
+from netdsl.base.text import Source, Span
 from netdsl.diagnostics.edits import in_order, splice
 from netdsl.diagnostics.excerpt import GAP, Lines, Mark, excerpt
 from netdsl.diagnostics.problem import Edit
-from netdsl.diagnostics.terminal import Row, brief, escape, paint
-from netdsl.text import Source, Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from netdsl.base.text import Frame
     from netdsl.diagnostics.problem import Help, Problem
-    from netdsl.text import Frame
 
 MOST_FRAMES = 8
 MOST_MENDED = 8

@@ -1,24 +1,24 @@
 """Edits that may bring a value to another shape, worked out from where its sizes come from.
 
-They are guesses: `netdsl.repair` offers those with which the program elaborates.
+They are guesses: `netdsl.app.repair` offers those with which the program elaborates.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.shape import Size
+from netdsl.base.size import multiple_that_decides
+from netdsl.base.text import Span
 from netdsl.diagnostics.origins import origin, origins
 from netdsl.diagnostics.problem import Edit, Help
-from netdsl.ir.shape import Size
-from netdsl.ir.size import multiple_that_decides
-from netdsl.text import Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from netdsl.base.shape import Shape
     from netdsl.elaborate.bind import Bound
     from netdsl.ir.net import Node
-    from netdsl.ir.shape import Shape
 
 LEAST_PICTURE = 8
 """A picture's sides are hardly smaller."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.text import Span
 from netdsl.diagnostics.problem import Edit, Help, Problem, problem
 from netdsl.diagnostics.text_problems import shortened
-from netdsl.text import Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -112,7 +112,7 @@ class UnknownItem(Problem):
         return "no definition begins with this word"
 
     def helps(self) -> Iterable[Help]:
-        from netdsl.diagnostics.suggest import is_slip
+        from netdsl.base.suggest import is_slip
 
         safe = is_slip(self.span.text, self.candidate) or self.span.text.casefold() in ("net", "network", "model")
         yield Help(f"did you mean `{self.candidate}`?", Edit(self.span, self.candidate), safe=safe)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.text import Span
 from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
-from netdsl.text import Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

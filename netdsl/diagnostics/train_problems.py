@@ -10,7 +10,7 @@ from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from netdsl.text import Span
+    from netdsl.base.text import Span
 
 
 @problem("E0216", "unknown line of a training")

@@ -9,7 +9,7 @@ from netdsl.diagnostics.problem import Help, Label, Problem, problem
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from netdsl.text import Span
+    from netdsl.base.text import Span
 
 
 class Unused(Problem):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.shape import Shape, text
 from netdsl.diagnostics.problem import Help, problem
 from netdsl.diagnostics.shape_problems import ShapeProblem
-from netdsl.ir.shape import Shape, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from netdsl.limits import WORK
+from netdsl.base.limits import WORK
 
 if TYPE_CHECKING:
+    from netdsl.base.text import Frame, Span
     from netdsl.diagnostics.problem import Problem
-    from netdsl.text import Frame, Span
 
 TOKEN = 10
 STATEMENT = 3

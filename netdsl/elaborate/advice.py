@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from netdsl.ir.shape import Size
+from netdsl.base.shape import Size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from netdsl.base.shape import Dim
     from netdsl.diagnostics.problem import Problem
     from netdsl.diagnostics.report import Report
+    from netdsl.elaborate.recipe import Recipe
     from netdsl.ir.net import Net, Node
-    from netdsl.ir.recipe import Recipe
-    from netdsl.ir.shape import Dim
     from netdsl.layers.window import Window
 
 

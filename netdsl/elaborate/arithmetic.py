@@ -5,15 +5,15 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any
 
+from netdsl.base.limits import INTEGER_BITS, ROUNDS
+from netdsl.base.shape import Size, Undecidable
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.text_problems import shortened
-from netdsl.ir.shape import Size, Undecidable
-from netdsl.limits import INTEGER_BITS, ROUNDS
 
 if TYPE_CHECKING:
+    from netdsl.base.text import Span
     from netdsl.elaborate.context import Context
     from netdsl.syntax import ast
-    from netdsl.text import Span
 
 
 def show(value: Any, depth: int = 2) -> str:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from netdsl.declare.arguments import Word
 from netdsl.diagnostics import argument_problems as problems
 from netdsl.diagnostics import keyword_problems as words
 from netdsl.diagnostics.problem import Edit, Rejected
 from netdsl.diagnostics.syntax_problems import UnquotedText
 from netdsl.elaborate.context import BlockValue, Context, LayerValue, Poisoned
-from netdsl.layers.arguments import Word
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
+    from netdsl.base.text import Span
     from netdsl.diagnostics.name_problems import UnknownName
-    from netdsl.text import Span
 
 
 class Signature:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from netdsl.base.limits import NESTING
+from netdsl.base.text import Frame
+from netdsl.declare.arguments import WORDS
 from netdsl.diagnostics.argument_problems import OutsideDomain
 from netdsl.diagnostics.expression_problems import BadOperation
 from netdsl.diagnostics.name_problems import Recursive
@@ -13,15 +16,12 @@ from netdsl.elaborate.arithmetic import show
 from netdsl.elaborate.bind import Signature, bind, values
 from netdsl.elaborate.context import BlockValue, Context, Scope, Variables
 from netdsl.elaborate.expressions import default_value, describe, evaluate
-from netdsl.layers.arguments import WORDS
-from netdsl.limits import NESTING
 from netdsl.syntax import ast
-from netdsl.text import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from netdsl.text import Span
+    from netdsl.base.text import Span
 
 
 def signature(block: ast.Block) -> Signature:

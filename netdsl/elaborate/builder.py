@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.limits import LAYERS, PARAMETERS, ROUNDS
 from netdsl.diagnostics.name_problems import WeightTwice
 from netdsl.diagnostics.net_problems import DeadValue
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.shape_problems import TooLarge
 from netdsl.diagnostics.work import LAYER
 from netdsl.ir.net import Node, Output, Parameter, Parameters
-from netdsl.limits import LAYERS, PARAMETERS, ROUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from netdsl.base.text import Frame, Span
     from netdsl.diagnostics.problem import Problem
     from netdsl.diagnostics.report import Report
     from netdsl.layers.base import Layer, Weight
     from netdsl.syntax import ast
-    from netdsl.text import Frame, Span
 
 
 NONE: Mapping[str, Parameter] = {}

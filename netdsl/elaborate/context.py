@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from netdsl.base.limits import NAME
 from netdsl.diagnostics.problem import Problem, Rejected
 from netdsl.diagnostics.work import PROBLEM
-from netdsl.limits import NAME
 
 if TYPE_CHECKING:
+    from netdsl.base.text import Frame, Span
     from netdsl.elaborate.builder import Builder
     from netdsl.elaborate.module import Module
     from netdsl.ir.net import Node
     from netdsl.syntax import ast
-    from netdsl.text import Frame, Span
 
 
 class Poisoned(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from netdsl.base.text import Span
 from netdsl.diagnostics import train_problems as problems
 from netdsl.diagnostics.argument_problems import BadArgument, MissingArgument
 from netdsl.diagnostics.call_problems import PythonCall
@@ -13,14 +14,13 @@ from netdsl.elaborate.layers import convert, signature
 from netdsl.layers.base import Misfit
 from netdsl.syntax import ast
 from netdsl.syntax.translate import statement
-from netdsl.text import Span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from netdsl.declare.arguments import Kind
+    from netdsl.declare.declared import Declared
     from netdsl.elaborate.context import Context
-    from netdsl.layers.arguments import Kind
-    from netdsl.layers.declared import Declared
 
 D = TypeVar("D", bound="Declared")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from netdsl.base.shape import Size
+from netdsl.declare.arguments import INITIALISERS, WORDS, Unfit, Word
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.argument_problems import BadArgument
 from netdsl.diagnostics.name_problems import UnknownName
@@ -13,9 +15,7 @@ from netdsl.elaborate.arithmetic import binary, compare, index, negate, show, tr
 from netdsl.elaborate.context import POISON, Context, Label, LayerValue, Poisoned
 from netdsl.elaborate.functions import FUNCTIONS
 from netdsl.ir.init import ARITY, Init
-from netdsl.ir.shape import Size
 from netdsl.layers import find
-from netdsl.layers.arguments import INITIALISERS, WORDS, Unfit, Word
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from netdsl.base.limits import NAME, NESTING, ROUNDS
+from netdsl.base.shape import Size
+from netdsl.base.text import Frame, Span
+from netdsl.declare.arguments import whole
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.merge_problems import NoOperands, SkipMismatch
 from netdsl.diagnostics.name_problems import DefinedTwice, NotCallable
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.shape_problems import TooLarge
-from netdsl.diagnostics.work import STATEMENT
+from netdsl.diagnostics.work import ROUND, STATEMENT
 from netdsl.elaborate.arithmetic import show
 from netdsl.elaborate.bind import Bound
 from netdsl.elaborate.blocks import expand
@@ -17,14 +21,9 @@ from netdsl.elaborate.context import POISON, BlockValue, Context, Label, LayerVa
 from netdsl.elaborate.expressions import condition, describe, evaluate
 from netdsl.elaborate.labels import define_label, find_label, spell, value_of
 from netdsl.elaborate.layers import apply, current, make, unknown_layer
-from netdsl.elaborate.loops import account, rounds
-from netdsl.ir.shape import Size
 from netdsl.layers import find
-from netdsl.layers.arguments import whole
 from netdsl.layers.base import Layer
-from netdsl.limits import NAME, NESTING
 from netdsl.syntax import ast
-from netdsl.text import Frame, Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +32,56 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Node
 
     Rule = Callable[[Any, Context, Scope | None], None]
+    from netdsl.base.text import Span
+    from netdsl.elaborate.context import Context
+    from netdsl.syntax import ast
+
+
+class Shown:
+    """A value that becomes text where somebody reads it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __str__(self) -> str:
+        return self.value if type(self.value) is str else describe(self.value)
+
+
+def account(count: int, span: Span, context: Context) -> int:
+    """Account for a loop's rounds before they are expanded; the product with those of the loops around it."""
+    around = context.rounds * count
+    if around > ROUNDS:
+        what = "rounds, those of the loops around this one multiplied,"
+        context.reject(TooLarge, span, what=what, count=around, limit=ROUNDS)
+    context.builder.round(span, context.frame, count)
+    context.module.work.spend(ROUND * count, span, context.frame)
+    return around
+
+
+def rounds(stmt: ast.For, context: Context) -> list[Context]:
+    """A context for each round of a `for`, its names bound, from the current value."""
+    entries = evaluate(stmt.iterable, context)
+    if not isinstance(entries, tuple):
+        context.reject(problems.BadCount, stmt.iterable.span, what=f"`for` takes a list, not {describe(entries)}")
+    around = account(len(entries), stmt.iterable.span, context)
+    found = []
+    for entry in entries:
+        values = entry if len(stmt.names) > 1 else (entry,)
+        if not isinstance(values, tuple) or len(values) != len(stmt.names):
+            names = stmt.names[0].span.to(stmt.names[-1].span)
+            context.reject(problems.BadUnpacking, names, names=len(stmt.names), value=describe(entry))
+        frame = context.frame
+        for name, value in zip(stmt.names, values, strict=True):
+            frame = Frame(frame, name.span, variable=name.text, value=value if type(value) is int else Shown(value))
+        inner = context.inside(frame=frame)
+        inner.rounds = around
+        for name, value in zip(stmt.names, values, strict=True):
+            inner.define(name, value)
+        found.append(inner)
+    return found
+
 
 RULES: dict[type[ast.Stmt], Rule] = {}
 """What each statement does to a context; the scope is the one that a label, or a numbered round, opened for it."""

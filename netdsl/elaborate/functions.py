@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from netdsl.base.limits import ROUNDS
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.elaborate.arithmetic import binary, is_number, show
-from netdsl.limits import ROUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from netdsl.base.limits import INTEGER_BITS, NESTING
+from netdsl.base.text import Source, Span
+from netdsl.declare.arguments import Word
 from netdsl.diagnostics.problem import Rejected
 from netdsl.elaborate.arithmetic import show
 from netdsl.elaborate.blocks import domain_of
 from netdsl.elaborate.context import Poisoned
 from netdsl.elaborate.expressions import default_value
 from netdsl.elaborate.net import resolve
-from netdsl.layers.arguments import Word
-from netdsl.limits import INTEGER_BITS, NESTING
 from netdsl.syntax import ast
-from netdsl.text import Source, Span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,9 +10,9 @@ from netdsl.elaborate.context import POISON, Context, Label, Poisoned
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
+    from netdsl.base.text import Span
     from netdsl.elaborate.context import Scope, _Poison
     from netdsl.ir.net import Node
-    from netdsl.text import Span
 
 
 def spell(parts: tuple[str | ast.Expr, ...], context: Context) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from netdsl.base.shape import Size
+from netdsl.declare.arguments import Unfit
 from netdsl.diagnostics import argument_problems as problems
 from netdsl.diagnostics.expression_problems import BadOperation, NotDecidable
 from netdsl.diagnostics.name_problems import UnknownLayer
@@ -12,19 +14,17 @@ from netdsl.diagnostics.problem import Edit
 from netdsl.elaborate.bind import Signature, bind, values
 from netdsl.elaborate.context import POISON, BlockValue, Context, LayerValue, Poisoned
 from netdsl.elaborate.expressions import describe
-from netdsl.ir.shape import Size
 from netdsl.layers import find, index
-from netdsl.layers.arguments import Unfit
 from netdsl.layers.base import Layer, Misfit
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
+    from netdsl.base.text import Span
+    from netdsl.declare.arguments import Kind
+    from netdsl.declare.declared import Declared
     from netdsl.elaborate.bind import Bound
     from netdsl.elaborate.context import Scope
     from netdsl.ir.net import Node
-    from netdsl.layers.arguments import Kind
-    from netdsl.layers.declared import Declared
-    from netdsl.text import Span
 
 _signatures: dict[type[Layer | Declared], Signature] = {}
 

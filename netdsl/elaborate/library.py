@@ -6,14 +6,14 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from netdsl.base.limits import NESTING
+from netdsl.base.paths import data
+from netdsl.base.text import Frame, Source
 from netdsl.diagnostics.name_problems import DefinedTwice
 from netdsl.diagnostics.use_problems import CannotUse, NotInFile, OutsideRoot, UseCycle
 from netdsl.elaborate.module import Module
-from netdsl.limits import NESTING
-from netdsl.paths import data
 from netdsl.syntax import ast
 from netdsl.syntax.parse import parse
-from netdsl.text import Frame, Source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,7 @@ class Library:
     def load(self, source: Source, path: str) -> Module:
         """The module of an entry file that is already read; `path` is where it lies (for `-`, in this folder).
         Raises NoWorkingFolder."""
-        from netdsl.files import absolute
+        from netdsl.base.files import absolute
 
         path = absolute(path)
         folder = os.path.dirname(os.path.abspath(path))
@@ -69,7 +69,7 @@ class Library:
 
     def read(self, path: str, shown: str | None = None) -> Source:
         """The text of a file, or the one that stands in its place. Raises UserError."""
-        from netdsl.files import read_source
+        from netdsl.base.files import read_source
 
         name = shown or ("<stdin>" if path == "-" else path)
         return Source(name, self._texts[name]) if name in self._texts else read_source(path, shown)
@@ -90,7 +90,7 @@ class Library:
         return module
 
     def _use(self, item: ast.Use, folder: str, root: str) -> Module | None:
-        from netdsl.diagnostics.user_error import UserError
+        from netdsl.base.user_error import UserError
 
         wanted = item.path.value
         if wanted.startswith(ZOO):

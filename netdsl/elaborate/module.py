@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from netdsl.base.limits import NESTING
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.name_problems import DefinedTwice, Recursive
 from netdsl.diagnostics.problem import Rejected
@@ -13,13 +14,12 @@ from netdsl.diagnostics.syntax_problems import TooDeep
 from netdsl.diagnostics.work import CALL
 from netdsl.elaborate.builder import Builder
 from netdsl.elaborate.context import POISON, BlockValue, Context, Poisoned, Scope, Variables
-from netdsl.limits import NESTING
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
     from netdsl.diagnostics.report import Report
+    from netdsl.elaborate.recipe import Recipe
     from netdsl.ir.net import Net
-    from netdsl.ir.recipe import Recipe
 
     Definition = ast.Net | ast.Alias | ast.Block | ast.Function | ast.Let
 
@@ -186,7 +186,7 @@ class Module:
                     pass
         self.defaults(len(self.file.source.text))
         if any(isinstance(item, ast.Train) for item in self.file.items):
-            from netdsl.elaborate.trainings import check
+            from netdsl.elaborate.recipes import check
 
             check(self)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from netdsl.base.text import Span
+from netdsl.diagnostics.argument_problems import ArgumentTwice, TooMany
 from netdsl.diagnostics.name_problems import Recursive
 from netdsl.diagnostics.net_problems import (
     NoDefault,
@@ -18,18 +20,59 @@ from netdsl.diagnostics.net_problems import (
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.work import NET
 from netdsl.elaborate import structure  # noqa: F401  (registers its statements)
-from netdsl.elaborate.aliases import arguments
 from netdsl.elaborate.blocks import define, domain_of
 from netdsl.elaborate.builder import Builder
 from netdsl.elaborate.context import POISON, Context, Poisoned, Scope, Variables
-from netdsl.elaborate.expressions import describe
+from netdsl.elaborate.expressions import default_value, describe
 from netdsl.elaborate.flow import run
 from netdsl.ir.net import Net, Output
 from netdsl.syntax import ast
-from netdsl.text import Span
 
 if TYPE_CHECKING:
     from netdsl.elaborate.module import Module
+
+
+def arguments(alias: ast.Alias, module: Module) -> Given:
+    """The values that an alias gives, by parameter, and where. Raises Rejected or Poisoned."""
+    net = _net(alias, module)
+    parameters = [parameter.name.text for parameter in net.parameters] if net else []
+    given: Given = {}
+    keyword = ""
+    for place, (name, expr) in enumerate(alias.arguments):
+        if net and name is None and (keyword or place >= len(parameters)):
+            module.context.reject(
+                TooMany,
+                expr.span,
+                callee=alias.target.text,
+                limit=len(parameters),
+                given=sum(name is None for name, _ in alias.arguments),
+                usage=f"{alias.target.text}({', '.join(f'{parameter} = …' for parameter in parameters)})",
+                declared=net.name.span,
+                after=keyword,
+            )
+        elif name is None and not net:
+            continue
+        keyword = name.text if name is not None else ""
+        parameter, span = (keyword, name.span) if name is not None else (parameters[place], expr.span)
+        if parameter in given:
+            earlier = given[parameter][1]
+            module.context.reject(ArgumentTwice, span, callee=alias.target.text, name=parameter, earlier=earlier)
+        given[parameter] = (default_value(expr, module.context), span)
+    return given
+
+
+def _net(alias: ast.Alias, module: Module) -> ast.Net | None:
+    """The net behind an alias, aliases in between followed; None where there is none, which `resolve` tells."""
+    seen: list[ast.Alias] = []
+    definition: object = alias
+    while isinstance(definition, ast.Alias) and definition not in seen:
+        seen.append(definition)
+        found = module.find(definition.target.text)
+        if found is None:
+            return None
+        module, definition = found
+    return definition if isinstance(definition, ast.Net) else None
+
 
 SHOWN = 4
 """So many nets are pointed at where one must be chosen."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from netdsl.base.terminal import escape
+from netdsl.base.text import Source
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.diagnostics.problem import Rejected
-from netdsl.diagnostics.terminal import escape
-from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
 from netdsl.elaborate.declared import word
 from netdsl.elaborate.recipe_lines import KEYS, unknown_key
 from netdsl.optimizers import OPTIMIZERS
 from netdsl.syntax import ast
 from netdsl.syntax.parse import parse
-from netdsl.text import Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from netdsl.base.text import Span
 from netdsl.diagnostics.problem import Edit
 from netdsl.elaborate.library import ZOO
-from netdsl.text import Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from netdsl.elaborate.recipe import Recipe
     from netdsl.ir.net import Net, Node
-    from netdsl.ir.recipe import Recipe
 
 Range = tuple[float, float]
 

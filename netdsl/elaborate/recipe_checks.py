@@ -8,14 +8,14 @@ from netdsl.data.augment import Augment
 from netdsl.data.errors import BadAugment
 from netdsl.diagnostics import loss_problems as problems
 from netdsl.diagnostics.argument_problems import Contradiction
-from netdsl.ir.recipe import RESERVED
+from netdsl.elaborate.recipe import RESERVED
 from netdsl.ops.base import known
 
 if TYPE_CHECKING:
     from netdsl.data.augment import Augmentation
     from netdsl.elaborate.context import Context
+    from netdsl.elaborate.recipe import Recipe
     from netdsl.ir.net import Node
-    from netdsl.ir.recipe import Recipe
 
 
 def check_names(recipe: Recipe, context: Context) -> None:

@@ -10,8 +10,8 @@ from netdsl.diagnostics.name_problems import UnknownLabel
 from netdsl.diagnostics.train_problems import LineTwice
 from netdsl.elaborate.declared import make, missing, unknown, word
 from netdsl.elaborate.labels import spell
+from netdsl.elaborate.recipe import LossLine, MetricLine
 from netdsl.elaborate.recipe_lines import plain
-from netdsl.ir.recipe import LossLine, MetricLine
 from netdsl.layers.base import Misfit
 from netdsl.losses import LOSSES
 from netdsl.metrics import METRICS
@@ -21,11 +21,11 @@ from netdsl.syntax import ast
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from netdsl.base.text import Span
+    from netdsl.declare.declared import Declared
     from netdsl.elaborate.context import Context
     from netdsl.ir.net import Net
-    from netdsl.layers.declared import Declared
     from netdsl.losses import Target
-    from netdsl.text import Span
 
 D = TypeVar("D", bound="Declared")
 NORMS = frozenset({"bn", "layernorm", "groupnorm", "instancenorm"})
@@ -145,7 +145,7 @@ def _check_targets(losses: dict[str, LossLine], net: Net, context: Context) -> N
 
 
 def _in_words(target: Target) -> str:
-    from netdsl.ir.shape import text
+    from netdsl.base.shape import text
 
     if target.kind == "class":
         return f"one of {target.classes} classes" + (f" at each of {text(target.shape)} places" if target.shape else "")

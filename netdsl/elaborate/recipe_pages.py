@@ -46,7 +46,7 @@ def files() -> dict[str, str]:
 
 def main(folder: str) -> None:
     """Write all pages into a folder."""
-    from netdsl.paths import replace_pages
+    from netdsl.base.paths import replace_pages
 
     replace_pages(folder, files())
 

@@ -5,31 +5,65 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from netdsl.base.shape import Size
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+from netdsl.data.kinds import DataKind, Generated
+from netdsl.declare.arguments import LARGEST
 from netdsl.diagnostics import train_problems as problems
-from netdsl.diagnostics.loss_problems import BatchOfOne, RateTooLarge, UnknownSizes
+from netdsl.diagnostics.loss_problems import BatchOfOne, DataMisfit, EmptyPart, RateTooLarge, UnknownSizes
+from netdsl.diagnostics.name_problems import DefinedTwice
 from netdsl.diagnostics.net_problems import UnknownNet
 from netdsl.diagnostics.problem import Rejected
-from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
 from netdsl.elaborate.context import Poisoned
+from netdsl.elaborate.declared import written
 from netdsl.elaborate.net import elaborate, entry, resolve
+from netdsl.elaborate.recipe import Recipe
 from netdsl.elaborate.recipe_checks import CHECKS
 from netdsl.elaborate.recipe_lines import KEYS, MANY, unknown_key
-from netdsl.elaborate.recipe_outputs import check_losses, default_metrics, frozen, loss, metric, undecayed
-from netdsl.elaborate.recipe_text import text
-from netdsl.ir.recipe import Recipe
-from netdsl.ir.shape import Size
-from netdsl.layers.arguments import LARGEST
+from netdsl.elaborate.recipe_outputs import check_losses, default_metrics, frozen, loss, metric, path_of, undecayed
 from netdsl.optimizers import OPTIMIZERS
 from netdsl.schedules import SCHEDULES
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from netdsl.diagnostics.problem import Problem
+    from netdsl.elaborate.context import Context
     from netdsl.elaborate.module import Module
     from netdsl.elaborate.net import Given
+    from netdsl.elaborate.recipe import Recipe
     from netdsl.ir.net import Net
     from netdsl.schedules.base import Schedule
+    from netdsl.syntax import ast
+
+
+def text(recipe: Recipe, exceptions: Sequence[ast.Expr], freeze: Sequence[ast.Setting], context: Context) -> str:
+    """The block; paths in it are relative to the same folder as in the original."""
+    lines = "".join(f"  {line}\n" for line in _lines(recipe, exceptions, freeze, context))
+    return f"train {recipe.name} {{\n{lines}}}\n"
+
+
+def _lines(
+    recipe: Recipe, exceptions: Sequence[ast.Expr], freeze: Sequence[ast.Setting], context: Context
+) -> Iterator[str]:
+    yield f"data {written(recipe.data)}"
+    if recipe.validate is not None:
+        part = isinstance(recipe.validate, float)
+        yield f"validate {recipe.validate!r}" if part else f"validate {written(recipe.validate)}"  # type: ignore[arg-type]
+    yield from (f"loss {line.output} {written(line.loss)}" for line in recipe.losses)
+    yield from (f"metric {line.output} {written(line.metric)}" for line in recipe.metrics)
+    names = " ".join(path_of(expr, context) for expr in exceptions)
+    yield f"optimizer {written(recipe.optimizer)}" + (f" except {names}" if names else "")
+    yield f"schedule {written(recipe.schedule)}"
+    yield f"batch {recipe.batch}"
+    yield f"steps {recipe.steps}" if recipe.steps is not None else f"epochs {recipe.epochs}"
+    yield f"seed {recipe.seed}"
+    yield f"keep {recipe.keep}"
+    if recipe.augment:
+        yield f"augment {{ {'; '.join(map(written, recipe.augment))} }}"
+    for line in freeze:
+        yield f"freeze {' '.join(path_of(expr, context) for expr in line.values)}"
 
 
 class NoTraining(UserError, code="E0625", exit_code=USAGE_IS_WRONG):
@@ -223,3 +257,32 @@ class _Reading:
             if node.layer.kind == "bn" and all(size == 1 for size in node.shape[1:]):
                 span = self.lines["batch"][0].span
                 self.context.reject(BatchOfOne, span, node=node)
+
+
+def check(module: Module) -> None:
+    """Report what is wrong with the file's trainings, and a second one of a net."""
+    seen: dict[str, ast.Train] = {}
+    for item in module.file.items:
+        if isinstance(item, ast.Train):
+            name = item.name
+            earlier = seen.setdefault(name.text, item)
+            if earlier is not item:
+                twice = DefinedTwice(span=name.span, name=f"train {name.text}", earlier=earlier.name.span)
+                module.report.add(twice)
+            recipe = build(item, item.settings, module)
+            if recipe is not None:
+                for problem in _data_problems(recipe):
+                    module.report.add(problem)
+
+
+def _data_problems(recipe: Recipe) -> Iterator[Problem]:
+    """What is wrong with data of this kind, whatever the files hold. Checked here alone: a program may give others."""
+    inputs = [node.shape for node in recipe.net.inputs]
+    for data in (recipe.data, recipe.validate):
+        if isinstance(data, DataKind) and (what := data.misfit(inputs, [*recipe.targets.values()])):
+            yield DataMisfit(span=data.spans[""], name=data.kind, what=what, net=recipe.net.name)
+    if isinstance(recipe.validate, float) and isinstance(recipe.data, Generated):
+        total = recipe.data.n
+        count = round(total * recipe.validate)
+        if not 0 < count < total:
+            yield EmptyPart(span=recipe.spans["validate"], part=recipe.validate, count=count, total=total)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from netdsl.base.shape import Size, Undecidable
+from netdsl.declare.arguments import whole
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.net_problems import Misplaced, OutputTwice
 from netdsl.diagnostics.problem import Rejected
@@ -14,15 +16,13 @@ from netdsl.elaborate.flow import RULES, branch
 from netdsl.elaborate.labels import define_label
 from netdsl.elaborate.layers import change_defaults, current, make, reject_misfit
 from netdsl.ir.net import Output
-from netdsl.ir.shape import Size, Undecidable
 from netdsl.layers import find
-from netdsl.layers.arguments import whole
 from netdsl.layers.base import Misfit
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
-    from netdsl.ir.shape import Shape
-    from netdsl.text import Span
+    from netdsl.base.shape import Shape
+    from netdsl.base.text import Span
 
 
 def _only_in_nets(what: str, span: Span, context: Context) -> None:

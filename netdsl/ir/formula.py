@@ -5,12 +5,12 @@ from __future__ import annotations
 from math import gcd
 from typing import TYPE_CHECKING
 
-from netdsl.ir.size import Size
+from netdsl.base.size import Size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from netdsl.ir.shape import Shape
+    from netdsl.base.shape import Shape
 
 Product = tuple[Size, ...]
 

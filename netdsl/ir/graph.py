@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from netdsl.base.shape import Shape
     from netdsl.ir import net
-    from netdsl.ir.shape import Shape
     from netdsl.ops.base import Op
 
 Scalar = float | int | bool

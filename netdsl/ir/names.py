@@ -6,8 +6,8 @@ import json
 from math import prod
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.terminal import escape
-from netdsl.diagnostics.user_error import UserError
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

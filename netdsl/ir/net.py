@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from netdsl.base.shape import Shape
+    from netdsl.base.text import Frame, Source, Span
     from netdsl.elaborate.bind import Bound
     from netdsl.ir.init import Init
-    from netdsl.ir.shape import Shape
     from netdsl.layers.base import Layer, Weight
-    from netdsl.text import Frame, Source, Span
 
 
 class Parameter:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.declare.arguments import Real, Sequence
 from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.diagnostics.window_problems import WrongLength
-from netdsl.layers.arguments import Real, Sequence
 from netdsl.layers.base import Layer, Misfit, Shape, keyword, layer, positional
 
 if TYPE_CHECKING:

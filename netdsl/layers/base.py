@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
+from netdsl.base.limits import SIZE
+from netdsl.base.shape import Shape, Undecidable, elements
 from netdsl.diagnostics.layer_problems import TooLong, WrongType
 from netdsl.diagnostics.problem import Rejection
 from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.ir.init import Init, ones, zeros
-from netdsl.ir.shape import Shape, Undecidable, elements
-from netdsl.limits import SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from netdsl.declare.arguments import Kind
     from netdsl.diagnostics.problem import Problem
     from netdsl.ir.graph import Value
-    from netdsl.layers.arguments import Kind
     from netdsl.lower import Training, Weights
 
 REQUIRED = object()

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.base.limits import SIZE
+from netdsl.declare.arguments import Integer, Real, Sides
 from netdsl.diagnostics.layer_problems import BadSlice, NothingLeft
 from netdsl.diagnostics.shape_problems import NeedsNumber
-from netdsl.layers.arguments import Integer, Real, Sides
 from netdsl.layers.base import Layer, Misfit, Shape, keyword, layer, positional
 from netdsl.layers.reduce import axis_of
 from netdsl.layers.window import each, spatial
-from netdsl.limits import SIZE
 
 if TYPE_CHECKING:
+    from netdsl.base.shape import Dim
     from netdsl.ir.graph import Value
-    from netdsl.ir.shape import Dim
     from netdsl.lower import Weights
 
 

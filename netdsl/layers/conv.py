@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.declare.arguments import Flag, Initialiser, Integer, Padding, Sizes
 from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.diagnostics.window_problems import GroupsDoNotDivide
-from netdsl.layers.arguments import Flag, Initialiser, Integer, Padding, Sizes
 from netdsl.layers.base import Init, Layer, Misfit, Shape, Weight, keyword, layer, positional, zeros
 from netdsl.layers.window import Window
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.base.shape import elements
+from netdsl.declare.arguments import Flag, Initialiser, Integer, Padding, Sizes
 from netdsl.diagnostics.layer_problems import BadOutputPad, NothingLeft
 from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.diagnostics.window_problems import GroupsDoNotDivide
-from netdsl.ir.shape import elements
-from netdsl.layers.arguments import Flag, Initialiser, Integer, Padding, Sizes
 from netdsl.layers.base import Init, Layer, Misfit, Shape, Weight, keyword, layer, positional, zeros
 from netdsl.layers.window import each, spatial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from netdsl.base.shape import Dim
     from netdsl.ir.graph import Value
-    from netdsl.ir.shape import Dim
     from netdsl.lower import Weights
 
 

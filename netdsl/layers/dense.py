@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.base.shape import Undecidable, elements
+from netdsl.declare.arguments import Flag, Initialiser, Integer
 from netdsl.diagnostics.shape_problems import NeedsNumber
-from netdsl.ir.shape import Undecidable, elements
-from netdsl.layers.arguments import Flag, Initialiser, Integer
 from netdsl.layers.base import Init, Layer, Misfit, Shape, Weight, keyword, layer, positional, zeros
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.declare.arguments import Real
 from netdsl.diagnostics.layer_problems import WrongOrder
-from netdsl.layers.arguments import Real
 from netdsl.layers.base import Layer, Misfit, Shape, layer, positional
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.declare.arguments import Initialiser, Integer
 from netdsl.diagnostics.layer_problems import WrongType
-from netdsl.layers.arguments import Initialiser, Integer
 from netdsl.layers.base import Init, Layer, Misfit, Shape, Weight, keyword, layer, positional
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from netdsl.base.shape import Dim, text
+from netdsl.declare.arguments import DTYPES, Choice, Dims, Integer
 from netdsl.diagnostics.layer_problems import PictureMisfit
-from netdsl.ir.shape import Dim, text
-from netdsl.layers.arguments import DTYPES, Choice, Dims, Integer
 from netdsl.layers.base import Layer, Misfit, Shape, keyword, layer, positional
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.base.limits import SIZE
+from netdsl.base.shape import Dim
+from netdsl.declare.arguments import Integer
 from netdsl.diagnostics.merge_problems import ConcatMismatch, MergeMismatch
 from netdsl.diagnostics.shape_problems import OutsideShape
-from netdsl.ir.shape import Dim
-from netdsl.layers.arguments import Integer
 from netdsl.layers.base import Layer, Misfit, Shape, keyword, layer
-from netdsl.limits import SIZE
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value

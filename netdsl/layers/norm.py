@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.base.shape import elements, product
+from netdsl.declare.arguments import Flag, Integer, Real
 from netdsl.diagnostics.shape_problems import NeedsNumber
-from netdsl.ir.shape import elements, product
-from netdsl.layers.arguments import Flag, Integer, Real
 from netdsl.layers.base import Layer, Misfit, Shape, Weight, keyword, layer, ones, positional, zeros
 from netdsl.layers.window import spatial
 

@@ -21,8 +21,8 @@ from netdsl.layers.table import MODULES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from netdsl.declare.declared import Declared
     from netdsl.layers.base import Argument, Layer
-    from netdsl.layers.declared import Declared
 
 WIDTH = 100
 EXAMPLE = re.compile(r"```net\n(.*?)```", re.DOTALL)
@@ -224,7 +224,7 @@ def table() -> str:
 
 def main(folder: str) -> None:
     """Write all pages into a folder, and remove pages of families that there are no more."""
-    from netdsl.paths import replace_pages
+    from netdsl.base.paths import replace_pages
 
     replace_pages(folder, files())
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.declare.arguments import Flag, Padding, Sizes
 from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.diagnostics.window_problems import PadTooLarge
-from netdsl.layers.arguments import Flag, Padding, Sizes
 from netdsl.layers.base import Layer, Misfit, Shape, keyword, layer, positional
 from netdsl.layers.window import Window, each, spatial
 

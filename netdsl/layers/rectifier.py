@@ -6,8 +6,8 @@ from math import sqrt
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.declare.arguments import Flag, Initialiser, Real
 from netdsl.diagnostics.shape_problems import NeedsNumber
-from netdsl.layers.arguments import Flag, Initialiser, Real
 from netdsl.layers.base import Init, Layer, Misfit, Shape, Weight, keyword, layer, positional
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.base.limits import SIZE
+from netdsl.declare.arguments import Choice, Integer
 from netdsl.diagnostics.shape_problems import OutsideShape
-from netdsl.layers.arguments import Choice, Integer
 from netdsl.layers.base import Layer, Misfit, Shape, layer, positional
-from netdsl.limits import SIZE
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.declare.arguments import Choice, Flag, Integer, Sizes
 from netdsl.diagnostics.layer_problems import Indivisible
 from netdsl.diagnostics.shape_problems import NeedsNumber
-from netdsl.layers.arguments import Choice, Flag, Integer, Sizes
 from netdsl.layers.base import Layer, Misfit, Shape, keyword, layer, positional
 from netdsl.layers.window import each, spatial
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.base.limits import SIZE
+from netdsl.base.shape import Dim, Size, product
+from netdsl.declare.arguments import Dims, Integer, Sequence
 from netdsl.diagnostics.layer_problems import NotAnOrder, ReshapeMismatch
 from netdsl.diagnostics.shape_problems import NeedsNumber, OutsideShape
-from netdsl.ir.shape import Dim, Size, product
-from netdsl.layers.arguments import Dims, Integer, Sequence
 from netdsl.layers.base import Layer, Misfit, Shape, layer, positional
-from netdsl.limits import SIZE
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value

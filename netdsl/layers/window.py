@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.limits import SIZE
 from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.diagnostics.window_problems import EvenSame, WindowTooLarge, WrongLength, WrongRank
 from netdsl.layers.base import Misfit
-from netdsl.limits import SIZE
 
 if TYPE_CHECKING:
-    from netdsl.ir.shape import Dim, Shape
+    from netdsl.base.shape import Dim, Shape
 
 Sizes = int | tuple[int, ...]
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from netdsl import ops
+from netdsl.base.shape import elements
+from netdsl.declare.arguments import Real
+from netdsl.declare.declared import Declared, registrar
 from netdsl.diagnostics.loss_problems import LossMisfit
-from netdsl.ir.shape import elements
-from netdsl.layers.arguments import Real
 from netdsl.layers.base import Misfit, keyword
-from netdsl.layers.declared import Declared, registrar
 
 if TYPE_CHECKING:
+    from netdsl.base.shape import Dim, Shape
     from netdsl.ir.graph import Value
-    from netdsl.ir.shape import Dim, Shape
 
 LOSSES: dict[str, type[Loss]] = {}
 """The losses by their names in the language."""

@@ -8,8 +8,8 @@ from netdsl import ops
 from netdsl.losses.base import Loss, Target, loss, margin, mean, signs
 
 if TYPE_CHECKING:
+    from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
-    from netdsl.ir.shape import Shape
 
 
 class Binary(Loss):

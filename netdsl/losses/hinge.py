@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.layers.arguments import Choice, Flag, Real
+from netdsl.declare.arguments import Choice, Flag, Real
 from netdsl.layers.base import keyword
 from netdsl.losses.base import Loss, Target, loss, margin, onehot, places, runner_up, signs_or_classes, total
 
 if TYPE_CHECKING:
+    from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
-    from netdsl.ir.shape import Shape
 
 
 @loss("hinge")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from netdsl.declare.declared import Declared, registrar
 from netdsl.layers.base import positional
-from netdsl.layers.declared import Declared, registrar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

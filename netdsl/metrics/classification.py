@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from netdsl.layers.arguments import Integer
+from netdsl.declare.arguments import Integer
 from netdsl.metrics.base import Mean, Metric, metric, positional
 
 if TYPE_CHECKING:

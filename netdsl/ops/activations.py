@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.graph import Tensor
+from netdsl.ir.reach import Reach
 from netdsl.ops.base import Form, SameShape, apply
 from netdsl.ops.elementwise import pointwise
-from netdsl.ops.reach import Reach
 
 if TYPE_CHECKING:
+    from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
-    from netdsl.ir.shape import Shape
 
 
 def step(x: Value) -> Value:

@@ -8,8 +8,8 @@ from netdsl import ops
 from netdsl.ops.base import Form, Op, Operand, apply, as_values
 
 if TYPE_CHECKING:
+    from netdsl.base.shape import Dim, Shape
     from netdsl.ir.graph import Value
-    from netdsl.ir.shape import Dim, Shape
 
 
 def broadcast(*shapes: Shape) -> Shape:

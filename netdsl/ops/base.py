@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from netdsl.ir.graph import Constant, Tensor, Value
-from netdsl.ops.reach import Reach, aligned
+from netdsl.ir.reach import Reach, aligned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from netdsl.base.shape import Shape
     from netdsl.ir.formula import Count
     from netdsl.ir.graph import Graph, Scalar
-    from netdsl.ir.shape import Shape
 
 Operand = Value | float | int
 """What arithmetic takes: a number is a scalar constant of the other operand's type."""

@@ -9,8 +9,8 @@ from netdsl import ops
 from netdsl.ops.base import Form, Macro, Op, known
 
 if TYPE_CHECKING:
+    from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
-    from netdsl.ir.shape import Shape
 
 
 class BatchNormalizationTraining(Op):

@@ -9,8 +9,8 @@ from netdsl.ops.arithmetic import Elementwise, broadcast, sum_to
 from netdsl.ops.base import Op, Operand, SameShape, apply, as_values
 
 if TYPE_CHECKING:
+    from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
-    from netdsl.ir.shape import Shape
 
 
 class Comparison(Elementwise):

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.formula import count
+from netdsl.ir.reach import Reach, groups, window
 from netdsl.ops.base import Form, Op, apply, known
 from netdsl.ops.indexing import pad
-from netdsl.ops.reach import Reach, groups, window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from netdsl.base.shape import Dim, Shape
     from netdsl.ir.formula import Count
     from netdsl.ir.graph import Value
-    from netdsl.ir.shape import Dim, Shape
 
 
 def windows(size: Dim, kernel: int, stride: int, pads: int, dilation: int = 1) -> Dim:

@@ -14,9 +14,9 @@ from netdsl.ops.base import Macro, apply, known
 from netdsl.ops.convolution import windows
 
 if TYPE_CHECKING:
+    from netdsl.base.shape import Shape
     from netdsl.ir.formula import Count
     from netdsl.ir.graph import Value
-    from netdsl.ir.shape import Shape
     from netdsl.ops.convolution import Conv
 
 

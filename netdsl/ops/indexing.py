@@ -6,15 +6,15 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.base.shape import Undecidable
 from netdsl.ir.graph import Constant, Tensor, Value
-from netdsl.ir.shape import Undecidable
+from netdsl.ir.reach import UNKNOWN, Reach
 from netdsl.ops.base import Form, Op, apply, constant, ints, known
-from netdsl.ops.reach import UNKNOWN, Reach
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from netdsl.ir.shape import Dim, Shape
+    from netdsl.base.shape import Dim, Shape
 
 
 class Concat(Op):

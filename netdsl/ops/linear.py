@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.formula import count
+from netdsl.ir.reach import Reach, aligned
 from netdsl.ops.arithmetic import broadcast, sum_to
 from netdsl.ops.base import Form, Op, apply
-from netdsl.ops.reach import Reach, aligned
 
 if TYPE_CHECKING:
+    from netdsl.base.shape import Shape
     from netdsl.ir.formula import Count
     from netdsl.ir.graph import Value
-    from netdsl.ir.shape import Shape
 
 
 class Gemm(Op):

@@ -3,7 +3,7 @@
 A blocked map is declared [N, C, H, W], C a multiple of the block B, and lies in memory as [N, C/B, H, W, B]. Kernels
 are declared [O, C/group, *K], and lie as [O/B, C/B, *K, B of C, B of O]; those over fewer than B plain channels, and
 those of depthwise convolutions, as [O/B, C/group, *K, B]. Nothing promises these ops: a run-time probe comes before
-their use (`netdsl.lowering`).
+their use (`netdsl.train.step_backend`).
 Source: onnxruntime, core/graph/contrib_ops/nchwc_schema_defs.cc.
 """
 
@@ -17,8 +17,8 @@ from netdsl.ops.convolution import Conv
 from netdsl.ops.pooling import AveragePool, Pool
 
 if TYPE_CHECKING:
+    from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
-    from netdsl.ir.shape import Shape
 
 DOMAIN = "com.microsoft.nchwc"
 

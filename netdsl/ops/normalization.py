@@ -6,12 +6,12 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.ir.reach import Reach, window
 from netdsl.ops.base import SameShape, apply, constant, known
-from netdsl.ops.reach import Reach, window
 
 if TYPE_CHECKING:
+    from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
-    from netdsl.ir.shape import Shape
 
 
 class BatchNormalization(SameShape):

@@ -10,16 +10,16 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.ir.reach import Reach, window
 from netdsl.ops.base import Form, Op, apply, constant, known
 from netdsl.ops.convolution import Conv, windows
 from netdsl.ops.indexing import pad
-from netdsl.ops.reach import Reach, window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
-    from netdsl.ir.shape import Shape
 
 
 class Pool(Op):

@@ -11,8 +11,8 @@ from netdsl.ops.base import Macro, apply, known
 from netdsl.ops.pooling import MaxPool
 
 if TYPE_CHECKING:
+    from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
-    from netdsl.ir.shape import Shape
 
 LOWEST = -3e38
 """What padding is filled with: less than any float32 of use."""

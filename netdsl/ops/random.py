@@ -10,8 +10,8 @@ from netdsl.ir.graph import Tensor
 from netdsl.ops.base import Form, Op, constant, known
 
 if TYPE_CHECKING:
+    from netdsl.base.shape import Shape
     from netdsl.ir.graph import Graph, Value
-    from netdsl.ir.shape import Shape
 
 MULTIPLIERS = (0x7FEB352D, 0x846CA68B)
 """Odd, with a small bias of the hash. Source: Wellons, "Prospecting for Hash Functions" (2018), lowbias32."""

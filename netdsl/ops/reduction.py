@@ -6,14 +6,14 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.ir.reach import Reach
 from netdsl.ops.base import Form, Op, apply, ints, known
-from netdsl.ops.reach import Reach
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
-    from netdsl.ir.shape import Shape
 
 
 class Reduce(Op):

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.graph import Tensor
+from netdsl.ir.reach import UNKNOWN, Reach
 from netdsl.ops.base import Form, Op, apply, constant, known
-from netdsl.ops.reach import UNKNOWN, Reach
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
-    from netdsl.ir.shape import Shape
 
 
 class Resize(Op):

@@ -10,8 +10,8 @@ from netdsl.ir.graph import Tensor, Value
 from netdsl.ops.base import Form, Op, SameShape, apply, constant, known
 
 if TYPE_CHECKING:
+    from netdsl.base.shape import Shape
     from netdsl.ir.graph import Graph
-    from netdsl.ir.shape import Shape
 
 
 class ScatterElements(SameShape):

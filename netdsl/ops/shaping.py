@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.ir.shape import elements, product
+from netdsl.base.shape import elements, product
+from netdsl.ir.reach import REGROUPED, Reach
 from netdsl.ops.arithmetic import broadcast, sum_to
 from netdsl.ops.base import Form, Op, apply, ints, known
-from netdsl.ops.reach import REGROUPED, Reach
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from netdsl.base.shape import Dim, Shape
     from netdsl.ir.graph import Value
-    from netdsl.ir.shape import Dim, Shape
 
 
 class Flatten(Op):

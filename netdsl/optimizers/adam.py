@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.layers.arguments import Real
+from netdsl.declare.arguments import Real
 from netdsl.optimizers.base import Optimizer, Update, keyword, optimizer
 
 if TYPE_CHECKING:

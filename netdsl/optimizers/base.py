@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from netdsl import ops
-from netdsl.layers.arguments import Real
+from netdsl.declare.arguments import Real
+from netdsl.declare.declared import Declared, registrar
 from netdsl.layers.base import keyword
-from netdsl.layers.declared import Declared, registrar
 from netdsl.optimizers.clip import clip_norm, clip_values
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.declare.arguments import Flag, Real
 from netdsl.diagnostics.argument_problems import Contradiction
 from netdsl.diagnostics.problem import Help
-from netdsl.layers.arguments import Flag, Real
 from netdsl.layers.base import Misfit
 from netdsl.optimizers.base import Optimizer, Update, keyword, optimizer
 

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from netdsl import garbage
+from netdsl import ops
+from netdsl.base import limits
+from netdsl.ops.arithmetic import Add
 from netdsl.ops.base import known
-from netdsl.passes.in_pairs import in_pairs
 from netdsl.passes.in_place import in_place
 from netdsl.passes.recompute import recompute
+from netdsl.passes.rewrite import Copy
 from netdsl.passes.schedule import schedule
-from netdsl.passes.slabs import slabs
+from netdsl.passes.split_dense import slabs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from netdsl.ir.graph import Graph
+
+
+def in_pairs(graph: Graph) -> Graph:
+    """Sums of many as sums of two, one after the other: onnxruntime's Add shares its work among threads, its Sum does
+    not, and takes twice as long."""
+    copy = Copy(graph)
+    for operation in graph.operations:
+        if isinstance(operation.op, Add):
+            begin = len(copy.new.operations)
+            copy.replace(operation, [reduce(ops.add, map(copy.value, operation.inputs))], begin)
+        else:
+            copy.keep(operation)
+    return copy.finish()
 
 
 class Finished:
@@ -44,7 +60,7 @@ class Finished:
         return found
 
 
-@garbage.kept()
+@limits.kept()
 def finish(graph: Graph, watched: str) -> Finished:
     """A step in ops that ONNX has, ready to be run; `watched` is the output that is the loss."""
     cut = slabs(in_pairs(graph))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
-from netdsl.diagnostics.user_error import UserError
+from netdsl.base.user_error import UserError
 from netdsl.ir.graph import Constant, Graph, Tensor
 from netdsl.ops.activations import Clip
 from netdsl.ops.elementwise import Cast, cast, identity

@@ -6,8 +6,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.base.shape import elements
 from netdsl.ir.graph import Constant
-from netdsl.ir.shape import elements
 from netdsl.ops.arithmetic import Elementwise
 from netdsl.ops.base import SameShape, constant
 from netdsl.ops.elementwise import Identity

@@ -6,8 +6,8 @@ from bisect import bisect_left, insort
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from netdsl.base.shape import elements
 from netdsl.ir.graph import BYTES
-from netdsl.ir.shape import elements
 from netdsl.ops.activations import Clip, HardSigmoid, LeakyRelu, Relu, Sigmoid, Tanh
 from netdsl.ops.arithmetic import Elementwise
 from netdsl.ops.base import known

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from netdsl.ir.shape import elements
+from netdsl.base.shape import elements
 from netdsl.passes.rewrite import Copy
 
 if TYPE_CHECKING:

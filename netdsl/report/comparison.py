@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from netdsl.diagnostics.terminal import escape, width
+from netdsl.base.terminal import escape, width
 from netdsl.report.figures import Figures
 from netdsl.report.table import seen
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from netdsl.ir.formula import Count, Largest
     from netdsl.ir.net import Net
-    from netdsl.report.field import Size
+    from netdsl.report.receptive_field import Size
 
 HEAD = ("net", "year", "depth", "weights", "MACs", "memory", "field", "top-1", "top-5", "protocol")
 COLUMNS = (

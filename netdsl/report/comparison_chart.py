@@ -7,15 +7,13 @@ figures 1 and 2.
 from __future__ import annotations
 
 import re
-from itertools import pairwise
-from math import sqrt
+from itertools import cycle, pairwise
+from math import ceil, floor, log10, sqrt
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.terminal import escape
-from netdsl.report.canvas import FAINT, SIZE, Canvas, Line
-from netdsl.report.comparison_axes import Axis
+from netdsl.base.terminal import escape
+from netdsl.report.canvas import FAINT, INK, SIZE, Canvas, Line
 from netdsl.report.comparison_labels import Label, place
-from netdsl.report.comparison_legend import GAP, LABEL, PALE, Legend, inks_of, pale
 from netdsl.report.drawing.metrics import cut, short, text_width
 from netdsl.report.drawing.shapes import Circle, Titled
 
@@ -27,6 +25,110 @@ if TYPE_CHECKING:
     Rows = Sequence[Compared]
     Inks = Mapping[str, str]
     Places = dict[Compared, tuple[float, float, float]]
+    from collections.abc import Iterable, Mapping, Sequence
+
+INKS = (
+    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9", "#6c4fa3", "#7a5230"),
+    *("#a3123a", "#5c7a00", "#2f3e50", "#00a6b8"),
+)
+"""Told apart by the colour-blind too: Okabe & Ito (2008), Color universal design, the yellow darkened; six more."""
+PALE = 0.72
+"""So much white is in a circle's fill."""
+LABEL = 11
+"""The size of its font."""
+TOP, ROW, KEY, GAP = 12, 20, 18, 24
+"""What is above it, the height of a line, what a text has in front of it, and what is between two of them."""
+
+
+def inks_of(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each of the names, the most frequent first."""
+    known = sorted(dict.fromkeys(names), key=lambda name: (-names.count(name), name))
+    return dict(zip(known, cycle(INKS), strict=False))
+
+
+def pale(ink: str, white: float) -> str:
+    parts = (int(ink[at : at + 2], 16) for at in (1, 3, 5))
+    return "#" + "".join(f"{round(part + (255 - part) * white):02x}" for part in parts)
+
+
+class Legend:
+    """What the colours mean, in lines of at most `width` pixels from `left` on; `height` is what it takes with what is
+    above it."""
+
+    __slots__ = ("_entries", "height")
+
+    def __init__(self, inks: Mapping[str, str], left: float, width: float) -> None:
+        self._entries: list[tuple[float, float, str, str]] = []
+        x, y = left, TOP + ROW / 2
+        for name, ink in inks.items():
+            text = cut(escape(name), LABEL, width - KEY)
+            wide = KEY + text_width(text, LABEL)
+            if x > left and x + wide > left + width:
+                x, y = left, y + ROW
+            self._entries.append((x, y, text, ink))
+            x += wide + GAP
+        self.height = y + ROW / 2
+
+    def draw(self, canvas: Canvas) -> None:
+        for x, y, text, ink in self._entries:
+            canvas.add(Circle((x + 6, y), 6, fill=pale(ink, PALE), edge=ink))
+            canvas.text(x + KEY, y, text, size=LABEL, ink=INK)
+
+
+TICKS = 7
+"""About so many on a linear axis."""
+FACTORS = ((1, (1, 1.5, 2, 3, 5, 7)), (3.5, (1, 2, 5)), (99, (1,)))
+"""Of powers of ten, where ticks are on a logarithmic axis of up to so many decades."""
+LEAST = 0.5
+"""Of decades, or of a linear axis's values."""
+
+
+class Axis:
+    """Values lie between the pixels `start` and `end`, `room` pixels of which stay free at both ends."""
+
+    __slots__ = ("_end", "_high", "_low", "_start", "is_log")
+
+    def __init__(self, values: Iterable[float], start: float, end: float, *, room: float, is_log: bool = False) -> None:
+        self.is_log = is_log
+        scaled = [self._scaled(value) for value in values]
+        self._low, self._high = min(scaled), max(scaled)
+        lacking = max(0.0, LEAST - (self._high - self._low)) / 2
+        self._low, self._high = self._low - lacking, self._high + lacking
+        inward = room if end > start else -room
+        self._start, self._end = start + inward, end - inward
+
+    def at(self, value: float) -> float:
+        """The pixel of a value."""
+        return self._pixel(self._scaled(value))
+
+    def ticks(self, start: float, end: float) -> list[float]:
+        """Round values between two pixels."""
+        low, high = sorted((self._value(start), self._value(end)))
+        if not self.is_log:
+            step = _step(high - low)
+            return [step * k for k in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)]
+        factors = next(factors for decades, factors in FACTORS if high - low <= decades)
+        powers = range(floor(low), ceil(high) + 1)
+        return [k * 10.0**power for power in powers for k in factors if low <= log10(k) + power <= high]
+
+    def _scaled(self, value: float) -> float:
+        return log10(value) if self.is_log else float(value)
+
+    def _pixel(self, scaled: float) -> float:
+        part = (scaled - self._low) / (self._high - self._low)
+        return self._start + part * (self._end - self._start)
+
+    def _value(self, pixel: float) -> float:
+        part = (pixel - self._start) / (self._end - self._start)
+        return self._low + part * (self._high - self._low)
+
+
+def _step(size: float) -> float:
+    """A round distance of ticks: 1, 2 or 5 times a power of ten."""
+    rough = size / TICKS
+    power: float = 10.0 ** floor(log10(rough))
+    return next(power * k for k in (1, 2, 5, 10) if power * k >= rough * (1 - 1e-9))
+
 
 WIDTH = 1200
 LEFT, RIGHT = 64, 24

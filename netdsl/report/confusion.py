@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netdsl.diagnostics.terminal import escape
+from netdsl.base.terminal import escape
 from netdsl.report.canvas import FAINT, INK, PAPER, Canvas
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from difflib import SequenceMatcher
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from netdsl.report.call import call
+from netdsl.report.figures import call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

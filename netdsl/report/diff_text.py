@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.terminal import escape, width
-from netdsl.ir import shape
-from netdsl.report.call import call
+from netdsl.base import shape
+from netdsl.base.terminal import escape, width
+from netdsl.report.figures import call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

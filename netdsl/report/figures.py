@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from netdsl.base import shape
+from netdsl.declare.arguments import Dims, Sizes
 from netdsl.ir.formula import count, largest
 from netdsl.lower import cost, live, node_graph
-from netdsl.report import field
-from netdsl.report.call import call
+from netdsl.report import receptive_field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from netdsl.base.text import Frame, Span
     from netdsl.ir.formula import Count, Largest
     from netdsl.ir.graph import Graph
     from netdsl.ir.net import Net, Node
-    from netdsl.text import Frame, Span
+    from netdsl.layers.base import Argument, Layer
+
+
+def call(layer: Layer) -> str:
+    """`conv 3x3 64 stride 2 bias off`: the arguments that differ from the layer's own defaults."""
+    words = [layer.kind]
+    places = [argument for argument in layer.arguments.values() if not argument.keyword]
+    while places and _is_default(places[-1], layer):
+        places.pop()
+    words += [_written(argument, getattr(layer, argument.name)) for argument in places]
+    for argument in layer.arguments.values():
+        if argument.keyword and not _is_default(argument, layer):
+            words += [argument.name, _written(argument, getattr(layer, argument.name))]
+    return " ".join(words)
+
+
+def _is_default(argument: Argument, layer: Layer) -> bool:
+    value = getattr(layer, argument.name)
+    return type(value) is type(argument.default) and bool(value == argument.default)
+
+
+def _written(argument: Argument, value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        if isinstance(argument.kind, (Dims, Sizes)) and (len(value) > 1 or isinstance(argument.kind, Dims)):
+            return shape.text(value)
+        return f"[{', '.join(map(str, value))}]"
+    return str(value)
+
 
 FLOAT = 4
 """Bytes of an element."""
@@ -32,7 +63,13 @@ class Row:
     __slots__ = ("bytes", "call", "field", "line", "macs", "node", "params")
 
     def __init__(
-        self, node: Node, line: int, params: int, macs: Count, size: Count, field: field.Size | list[field.Size]
+        self,
+        node: Node,
+        line: int,
+        params: int,
+        macs: Count,
+        size: Count,
+        field: receptive_field.Size | list[receptive_field.Size],
     ) -> None:
         self.node = node
         self.call = call(node.layer)
@@ -81,18 +118,20 @@ def _graphs(nodes: list[Node]) -> Iterator[Graph]:
 
 def _rows(net: Net, nodes: list[Node], graphs: list[Graph], batch: int) -> Iterator[Row]:
     counted: set[str] = set()
-    views: dict[Node, field.View] = {}
+    views: dict[Node, receptive_field.View] = {}
     costs: dict[Graph, Count] = {}
     for node, graph in zip(nodes, graphs, strict=True):
         if graph not in costs:
             costs[graph] = cost(graph)
         inputs = dict.fromkeys(node.inputs)
-        views[node] = field.follow(graph, [views[x] for x in inputs]) if inputs else field.start(node)
+        views[node] = (
+            receptive_field.follow(graph, [views[x] for x in inputs]) if inputs else receptive_field.start(node)
+        )
         new = [p for p in node.parameters.values() if p.name not in counted]
         counted.update(p.name for p in new)
         params = sum(_elements(p.shape) for p in new if not p.buffer)
         size = count(node.shape) * (FLOAT * batch)
-        yield Row(node, line(net, node.span, node.frame), params, costs[graph], size, field.size(views[node]))
+        yield Row(node, line(net, node.span, node.frame), params, costs[graph], size, receptive_field.size(views[node]))
 
 
 def _elements(shape: tuple[int, ...]) -> int:

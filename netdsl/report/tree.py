@@ -9,9 +9,9 @@ from netdsl.report.figures import Row, line
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from netdsl.base.text import Frame
     from netdsl.ir.formula import Count
     from netdsl.report.figures import Figures
-    from netdsl.text import Frame
 
 
 class Scope:

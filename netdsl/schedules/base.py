@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from netdsl.layers.arguments import Real
+from netdsl.declare.arguments import Real
+from netdsl.declare.declared import Declared, registrar
 from netdsl.layers.base import keyword
-from netdsl.layers.declared import Declared, registrar
 
 SCHEDULES: dict[str, type[Schedule]] = {}
 """The schedules by their names in the language."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from netdsl.layers.arguments import Real, Sequence
+from netdsl.declare.arguments import Real, Sequence
 from netdsl.schedules.base import Schedule, keyword, schedule
 
 

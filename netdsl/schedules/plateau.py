@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from netdsl.layers.arguments import Integer, Real
+from netdsl.declare.arguments import Integer, Real
 from netdsl.schedules.base import Schedule, keyword, schedule
 
 

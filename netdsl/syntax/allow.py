@@ -9,8 +9,8 @@ from netdsl.diagnostics.work import Work
 from netdsl.syntax.scan import Scan
 
 if TYPE_CHECKING:
+    from netdsl.base.text import Source
     from netdsl.diagnostics.report import Report
-    from netdsl.text import Source
 
 ALLOWED = re.compile(r"#[ \t]*allow((?:[ \t,]+W\d{4}\b)+)")
 

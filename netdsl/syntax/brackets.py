@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.limits import NESTING
+from netdsl.base.text import Span
 from netdsl.diagnostics.syntax_problems import TooDeep
 from netdsl.diagnostics.text_problems import StrayBracket, UnclosedBracket
-from netdsl.limits import NESTING
-from netdsl.text import Span
 
 if TYPE_CHECKING:
+    from netdsl.base.text import Source
     from netdsl.diagnostics.problem import Problem
     from netdsl.syntax.tokens import Token
-    from netdsl.text import Source
 
 ITEMS = ("net", "block", "fn", "train", "use")
 """Words that begin what can stand at a file's level only."""

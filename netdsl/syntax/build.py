@@ -6,8 +6,8 @@ from typing import Any
 
 from lark import Tree
 
+from netdsl.base.limits import NESTING
 from netdsl.diagnostics.syntax_problems import TooDeep
-from netdsl.limits import NESTING
 from netdsl.syntax import ast
 from netdsl.syntax.expressions import Expressions
 from netdsl.syntax.items import Items

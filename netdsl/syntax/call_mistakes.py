@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from netdsl.base.text import Span
 from netdsl.diagnostics.call_problems import (
     AssignmentInBody,
     CommaInCall,
@@ -17,13 +18,12 @@ from netdsl.diagnostics.syntax_problems import OtherNotation
 from netdsl.syntax.mistake import Found
 from netdsl.syntax.translate import KEYWORDS, PLACES, sizes, statement
 from netdsl.syntax.words import FOREIGN
-from netdsl.text import Span
 
 if TYPE_CHECKING:
+    from netdsl.base.text import Source
     from netdsl.syntax.mistake import Mistake
     from netdsl.syntax.tokens import Token
     from netdsl.syntax.translate import Given
-    from netdsl.text import Source
 
 FUNCTIONS = ("len", "range", "zip", "enumerate", "sum", "min", "max", "round", "floor", "ceil", "sqrt", "log2")
 """What expressions call with parentheses."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.text import Span
 from netdsl.diagnostics.text_problems import IllegalCharacter
-from netdsl.text import Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from netdsl.text import Source
+    from netdsl.base.text import Source
 
 HIDDEN = "\0\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """NUL and the controls of writing direction: not even in a comment, they hide what a line says (CVE-2021-42574)."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from netdsl.base.text import Span
 from netdsl.diagnostics.syntax_problems import ReservedWord
 from netdsl.syntax import ast
 from netdsl.syntax.scan import MOST_PROBLEMS
 from netdsl.syntax.tokens import Token
 from netdsl.syntax.words import RESERVED
-from netdsl.text import Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

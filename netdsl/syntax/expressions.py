@@ -8,7 +8,7 @@ from netdsl.syntax import ast
 from netdsl.syntax.context import Context
 
 if TYPE_CHECKING:
-    from netdsl.text import Span
+    from netdsl.base.text import Span
 
 
 def exprs(children: list[Any]) -> tuple[ast.Expr, ...]:

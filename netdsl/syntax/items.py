@@ -11,7 +11,7 @@ from netdsl.syntax.statements import has
 from netdsl.syntax.tokens import Token
 
 if TYPE_CHECKING:
-    from netdsl.text import Span
+    from netdsl.base.text import Span
 
 
 class Parameters:

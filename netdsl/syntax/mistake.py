@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from netdsl.text import Span
+from netdsl.base.text import Span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lark.parsers.lalr_interactive_parser import InteractiveParser
 
+    from netdsl.base.text import Source
     from netdsl.diagnostics.problem import Problem
     from netdsl.syntax.tokens import Token
-    from netdsl.text import Source
 
 
 class Found:

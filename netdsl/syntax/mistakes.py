@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.suggest import suggest
+from netdsl.base.text import Span
 from netdsl.diagnostics.call_problems import before
 from netdsl.diagnostics.problem import Edit, Help
-from netdsl.diagnostics.suggest import suggest
 from netdsl.diagnostics.syntax_problems import ItemInside, StatementOutside, UnexpectedToken, UnknownItem
 from netdsl.diagnostics.text_problems import shortened
 from netdsl.syntax.call_mistakes import chosen, in_parentheses, in_python, punctuation
@@ -14,7 +15,6 @@ from netdsl.syntax.mistake import Found
 from netdsl.syntax.notation import labelled, other_notation, unnamed, unquoted
 from netdsl.syntax.translate import sizes
 from netdsl.syntax.words import FOREIGN, ITEMS, STATEMENTS, readable
-from netdsl.text import Span
 
 if TYPE_CHECKING:
     from netdsl.syntax.mistake import Mistake

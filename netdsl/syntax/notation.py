@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from netdsl.base.text import Span
 from netdsl.diagnostics.foreign import is_layer
 from netdsl.diagnostics.problem import Edit, gap_before
 from netdsl.diagnostics.syntax_problems import (
@@ -17,12 +18,11 @@ from netdsl.diagnostics.syntax_problems import (
 from netdsl.syntax.mistake import Found
 from netdsl.syntax.translate import sizes
 from netdsl.syntax.words import NO_VALUE
-from netdsl.text import Span
 
 if TYPE_CHECKING:
+    from netdsl.base.text import Source
     from netdsl.syntax.mistake import Mistake
     from netdsl.syntax.tokens import Token
-    from netdsl.text import Source
 
 PATH = re.compile(r"[ \t]*(?:[A-Za-z_][\w, \t]*?[ \t]from[ \t]+)?(?P<path>[\w.~/\\\\-]+|'[^'\n]*')[ \t]*(?=[;\n#]|\Z)")
 DATA = re.compile(r"[ \t]*\w+[ \t]+(?P<path>[\w.~-]*[/.~][\w.~/-]*)(?![\w\"])")

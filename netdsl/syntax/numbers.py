@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from netdsl.diagnostics.text_problems import MalformedNumber, TouchingNumber
 
 if TYPE_CHECKING:
+    from netdsl.base.text import Span
     from netdsl.diagnostics.problem import Problem
     from netdsl.syntax.lexicon import Lexicon
-    from netdsl.text import Span
 
 DIGITS = 4300
 """The longest integer that Python reads; nothing in a network is so large."""

@@ -18,8 +18,8 @@ from netdsl.syntax.tokens import SEPARATOR, Token
 from netdsl.syntax.words import ITEMS, STATEMENTS
 
 if TYPE_CHECKING:
+    from netdsl.base.text import Source
     from netdsl.diagnostics.report import Report
-    from netdsl.text import Source
 
 
 def parse(source: Source, report: Report) -> ast.File:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NoReturn
 
+from netdsl.base.text import Span
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.text_problems import MalformedNumber, UnterminatedText
 from netdsl.diagnostics.work import TOKEN
@@ -13,13 +14,12 @@ from netdsl.syntax.characters import HIDDEN, character_problems
 from netdsl.syntax.lexicon import TOUCHING, lexicon
 from netdsl.syntax.numbers import number_problem
 from netdsl.syntax.tokens import BAD, SEPARATOR, Token
-from netdsl.text import Span
 
 if TYPE_CHECKING:
+    from netdsl.base.text import Source
     from netdsl.diagnostics.problem import Problem
     from netdsl.diagnostics.work import Work
     from netdsl.syntax.brackets import Pairing
-    from netdsl.text import Source
 
 MOST_PROBLEMS = 100
 """Of one file and one step; more help nobody."""

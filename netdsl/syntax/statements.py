@@ -6,6 +6,7 @@ import re
 from itertools import pairwise
 from typing import Any
 
+from netdsl.base.text import Span
 from netdsl.diagnostics.call_problems import MinusInCall
 from netdsl.diagnostics.syntax_problems import LabelledStatement, UnexpectedToken
 from netdsl.syntax import ast
@@ -13,7 +14,6 @@ from netdsl.syntax.context import Context
 from netdsl.syntax.expressions import Hole, exprs
 from netdsl.syntax.tokens import Token
 from netdsl.syntax.words import NO_VALUE
-from netdsl.text import Span
 
 
 def has(children: list[Any], word: str) -> bool:

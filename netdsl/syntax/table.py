@@ -8,7 +8,7 @@ from hashlib import sha256
 
 import lark
 
-from netdsl.paths import data
+from netdsl.base.paths import data
 
 PREBUILT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "net.parser")
 

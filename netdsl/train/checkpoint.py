@@ -8,13 +8,12 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from netdsl.diagnostics.terminal import escape
-from netdsl.diagnostics.user_error import UserError
-from netdsl.files import write_atomically
+from netdsl.base.files import write_atomically
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import UserError
 from netdsl.ir.names import Names
 from netdsl.weights.errors import BadWeightFile
-from netdsl.weights.safetensors import SafetensorsWeights
-from netdsl.weights.store import write_tensors
+from netdsl.weights.safetensors import SafetensorsWeights, write_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netdsl.emit import emit
-from netdsl.ir.recipe import target_name
+from netdsl.backend.emit import emit
+from netdsl.backend.session import Session, failed
+from netdsl.elaborate.recipe import target_name
 from netdsl.lower import lower
 from netdsl.passes.rewrite import expand, prune
-from netdsl.session import Session, failed
-from netdsl.step import LOSS, total_loss
+from netdsl.train.step import LOSS, total_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from netdsl.data.examples import Examples
+    from netdsl.elaborate.recipe import MetricLine, Recipe
     from netdsl.ir.graph import Graph
     from netdsl.ir.net import Net
-    from netdsl.ir.recipe import MetricLine, Recipe
     from netdsl.metrics.base import Metric
 
     Array = np.ndarray[Any, np.dtype[Any]]

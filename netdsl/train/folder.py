@@ -5,18 +5,63 @@ from __future__ import annotations
 import json
 import os
 from contextlib import contextmanager, suppress
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from netdsl.diagnostics.terminal import escape
-from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
-from netdsl.files import CannotWrite, reason, require_space, write_atomically
-from netdsl.staging import remove_leftovers
+from netdsl.base.files import CannotWrite, reason, remove_leftovers, require_space, write_atomically
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.train.checkpoint import BadCheckpoint, Checkpoint, checkpoints, prune_to, read_checkpoint
 from netdsl.train.log import Log
-from netdsl.train.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+
+class Writer:
+    """One piece of work at a time, in a thread of its own: to wait for a disk takes nothing from who computes.
+
+    What the work raises is raised by whoever asks for it next.
+    """
+
+    __slots__ = ("_error", "_thread")
+
+    def __init__(self) -> None:
+        self._thread: Thread | None = None
+        self._error: BaseException | None = None
+
+    def begin(self, work: Callable[[], object]) -> None:
+        """Do it, as soon as the work before is done."""
+        self.wait()
+        # No daemon: a process that ends lets the work end before.
+        self._thread = Thread(target=self._do, args=(work,), name="netdsl writer", daemon=False)
+        self._thread.start()
+
+    def is_busy(self) -> bool:
+        if self._thread is not None and self._thread.is_alive():
+            return True
+        self.wait()
+        return False
+
+    def wait(self) -> None:
+        """Until the work is done. Raises what it raised, once."""
+        self.end()
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def end(self) -> None:
+        """The same, and what it raised stays."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _do(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            self._error = error
+
 
 ABOUT, SOURCES, CHECKPOINTS = "run.json", "source", "checkpoints"
 CURVES = "curves.svg"

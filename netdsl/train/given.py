@@ -10,7 +10,7 @@ from netdsl.data.augment import Augment
 from netdsl.data.errors import BadStream
 from netdsl.data.iterable import Stream
 from netdsl.data.sources import from_arrays
-from netdsl.train.material import wanted
+from netdsl.train.open_data import wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from netdsl.data.examples import Examples
     from netdsl.data.reader import Array
     from netdsl.data.wanted import Wanted
-    from netdsl.ir.recipe import Recipe
+    from netdsl.elaborate.recipe import Recipe
 
     Source = Iterable[object] | Callable[[int], Iterable[object]]
 

@@ -5,21 +5,45 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from netdsl.step import LOSS
+from netdsl.backend.compile import ONE_FILE, compile_net, weights_size
+from netdsl.backend.external_data import DataFile, write_pair
+from netdsl.base.files import write_atomically
 from netdsl.train.curves import chart
 from netdsl.train.folder import CHECKPOINTS, CURVES
 from netdsl.train.log import read_columns, read_rows
-from netdsl.train.models import write_model, write_weights
-from netdsl.weights.safetensors import SafetensorsWeights
+from netdsl.train.step import LOSS
+from netdsl.weights.file import open_weights
+from netdsl.weights.safetensors import SafetensorsWeights, write_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from netdsl.ir.names import Names
+    from netdsl.ir.net import Net
     from netdsl.train.checkpoint import Checkpoint
     from netdsl.train.folder import RunFolder
     from netdsl.train.loop import Trainer
     from netdsl.train.runner import Array
     from netdsl.train.tensorboard import Board
+
+
+def write_weights(path: str, weights: Mapping[str, Array], names: Names) -> None:
+    """Write a safetensors file for `--weights`, with the names of classes and columns as metadata. Raises
+    CannotWrite."""
+    with write_atomically(path) as file:
+        write_tensors(file, weights, {"format": "pt", **names.metadata})
+
+
+def write_model(path: str, net: Net, weights: str) -> None:
+    """Write a net as an ONNX model, with the weights of a file and the names in it. Raises CannotWrite."""
+    size = weights_size(net)
+    if size <= ONE_FILE:
+        with write_atomically(path, size) as file:
+            compile_net(net, file, weights=open_weights(weights))
+        return
+    with write_pair(path, size) as (file, data):
+        compile_net(net, file, weights=open_weights(weights), data=DataFile(data.file, data.name))
+
 
 SHARE = 50
 """A checkpoint is made when the training since the last one took so many times longer than writing it."""

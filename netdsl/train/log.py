@@ -9,8 +9,8 @@ from math import isfinite
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.terminal import escape
-from netdsl.files import CannotWrite, reason, write_atomically
+from netdsl.base.files import CannotWrite, reason, write_atomically
+from netdsl.base.terminal import escape
 from netdsl.train.checkpoint import BadCheckpoint
 
 if TYPE_CHECKING:

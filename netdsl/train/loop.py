@@ -8,24 +8,43 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.data.errors import BadStream
-from netdsl.step import LOSS, RATE
-from netdsl.train.ahead import ahead
-from netdsl.train.birth import Diverged, birth, lower_rate
 from netdsl.train.checkpoint import Checkpoint, Position
 from netdsl.train.evaluate import Measures
-from netdsl.train.material import names_of
+from netdsl.train.nonfinite import Diverged, birth, lower_rate
+from netdsl.train.open_data import names_of
+from netdsl.train.prefetch import ahead
 from netdsl.train.progress import Progress
-from netdsl.train.sums import Sum
+from netdsl.train.step import LOSS, RATE
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
     from netdsl.data.examples import Examples
-    from netdsl.ir.recipe import Recipe
+    from netdsl.elaborate.recipe import Recipe
     from netdsl.train.evaluate import Evaluator
     from netdsl.train.keeper import Keeper
-    from netdsl.train.runner import Array, Runner
-    from netdsl.train.session import Choices
+    from netdsl.train.runner import Array, Choices, Runner
+
+
+class Sum:
+    """The mean of what was added since the last reset, in double precision."""
+
+    __slots__ = ("count", "total")
+
+    def __init__(self, total: float = 0.0, count: int = 0) -> None:
+        self.total = total
+        self.count = count
+
+    def add(self, value: float) -> None:
+        self.total += value
+        self.count += 1
+
+    def mean(self) -> float:
+        return self.total / self.count
+
+    def reset(self) -> None:
+        self.total, self.count = 0.0, 0
+
 
 BLOCK = 32
 """The metrics look at so many batches at a time, where that makes no difference to what they find."""

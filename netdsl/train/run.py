@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
+from netdsl.base.shape import elements
 from netdsl.ir.graph import BYTES
-from netdsl.ir.shape import elements
+from netdsl.train.environment import changes, check_data, surroundings
 from netdsl.train.evaluate import Measures
 from netdsl.train.folder import RunFolder
 from netdsl.train.keeper import SECONDS, Keeper
-from netdsl.train.session import Choices
-from netdsl.train.sources import texts
+from netdsl.train.runner import Choices
 from netdsl.train.start import about, check_same, go_on
-from netdsl.train.surroundings import changes, check_data, surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from netdsl.elaborate.module import Module
-    from netdsl.ir.recipe import Recipe
+    from netdsl.elaborate.recipe import Recipe
     from netdsl.train.checkpoint import Checkpoint
     from netdsl.train.loop import Trainer
+
+STDIN = "stdin.net"
+
+
+def texts(module: Module) -> dict[str, str]:
+    """The text of each file that a program is made of, by a path below one folder, such that `use` finds it there; but
+    for the shipped ones, which are used by the name `zoo/…`."""
+    found: dict[str, str] = {}
+    waiting = [module]
+    seen = {id(module)}
+    while waiting:
+        each = waiting.pop()
+        found[each.file.source.name] = each.file.source.text
+        for used, _ in each.uses:
+            if used is not None and id(used) not in seen:
+                seen.add(id(used))
+                waiting.append(used)
+    own = {_place(name): text for name, text in found.items() if not name.startswith("zoo/")}
+    top = os.path.commonpath([os.path.dirname(path) for path in own]) if own else ""
+    return {os.path.relpath(path, top): own[path] for path in sorted(own)}
+
+
+def _place(name: str) -> str:
+    return os.path.abspath(STDIN if name.startswith("<") else name)
 
 
 def folder_of(recipe: Recipe, path: str, validated: bool) -> RunFolder:

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netdsl.compile import net_names
+from netdsl.backend.compile import net_names
+from netdsl.backend.emit import emit
+from netdsl.base.shape import elements, text
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import UserError
+from netdsl.base.version import VERSION
 from netdsl.data.labels import listed
-from netdsl.diagnostics.terminal import escape
-from netdsl.emit import emit
 from netdsl.ir.names import BadNames
 from netdsl.lower import live
-from netdsl.step import portable, training_step
-from netdsl.train.checks import check_batch
 from netdsl.train.evaluate import Evaluator
 from netdsl.train.folder import ABOUT, OtherRun
 from netdsl.train.loop import Trainer
-from netdsl.train.runner import initial_state
-from netdsl.train.session import prepare
-from netdsl.version import VERSION
+from netdsl.train.runner import initial_state, prepare
+from netdsl.train.step import portable, training_step
 from netdsl.weights.draw import draw_all
 from netdsl.weights.fit import fit
 from netdsl.weights.match import match
@@ -31,16 +31,36 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from netdsl.data.examples import Examples
+    from netdsl.elaborate.recipe import Recipe
     from netdsl.ir.graph import Graph
     from netdsl.ir.names import Names
-    from netdsl.ir.net import Net
-    from netdsl.ir.recipe import Recipe
+    from netdsl.ir.net import Net, Node
     from netdsl.train.checkpoint import Checkpoint
     from netdsl.train.folder import RunFolder
     from netdsl.train.progress import Progress
-    from netdsl.train.runner import Array
-    from netdsl.train.session import Choices
+    from netdsl.train.runner import Array, Choices
     from netdsl.weights.file import WeightFile
+
+
+class LoneValue(UserError, code="E0861"):
+    """Batch normalisation of a single value per channel, as there is one example only: its mean is the value itself and
+    its variance 0, so that every output is the bias, and the unbiased variance divides by 0."""
+
+
+def check_batch(recipe: Recipe) -> None:
+    """Raise LoneValue where the batch is too small for a layer. The size is the one that the data have left over."""
+    for node in recipe.net.nodes if recipe.batch == 1 else ():
+        if node.layer.kind == "bn" and elements(node.shape[1:]) == 1 and not _is_frozen(node, recipe):
+            raise LoneValue(
+                f"{node.span}: `{node.name}` normalises {text(node.shape)}, in a batch of 1 one value a channel",
+                "more examples make a larger batch, and `freeze` keeps the statistics as they are",
+            )
+
+
+def _is_frozen(node: Node, recipe: Recipe) -> bool:
+    names = {parameter.name for parameter in node.parameters.values()}
+    return bool(getattr(node.parameters, "frozen", False)) or names <= recipe.freeze
+
 
 ENDS = ("epochs", "steps", "keep")
 """Lines of a recipe that may change while a run goes on."""

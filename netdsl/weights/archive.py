@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from netdsl.diagnostics.terminal import escape
-from netdsl.files import open_file
+from netdsl.base.files import open_file
+from netdsl.base.terminal import escape
 from netdsl.weights.errors import BadWeightFile
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from netdsl.base.shape import elements
 from netdsl.ir.init import ARITY
-from netdsl.ir.shape import elements
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

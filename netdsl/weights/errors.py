@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netdsl.diagnostics.user_error import USAGE_IS_WRONG, UserError
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 
 
 class BadWeightFile(UserError, code="E0701"):

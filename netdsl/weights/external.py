@@ -10,8 +10,8 @@ import os
 from mmap import ACCESS_READ, mmap
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.terminal import escape
-from netdsl.files import beneath, open_file
+from netdsl.base.files import beneath, open_file
+from netdsl.base.terminal import escape
 from netdsl.weights.errors import OutsideModelFolder
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from netdsl.base.terminal import escape
 from netdsl.data.errors import MissingPackage
-from netdsl.diagnostics.terminal import escape
 from netdsl.weights.errors import BadWeightFile
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netdsl.diagnostics.terminal import escape
+from netdsl.base.terminal import escape
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import Entry, WeightFile
 from netdsl.weights.h5 import Arrays, BytesView

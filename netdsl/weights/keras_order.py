@@ -17,17 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netdsl.diagnostics.terminal import escape
+from netdsl.base.terminal import escape
 from netdsl.weights.errors import OrderUnknown
 from netdsl.weights.keras_graph import FIRST, LAST, Way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from netdsl.base.shape import Shape
     from netdsl.ir.net import Net, Node
-    from netdsl.ir.shape import Shape
-    from netdsl.weights.file import Array
-    from netdsl.weights.fitted import Turn
+    from netdsl.weights.file import Array, Turn
     from netdsl.weights.keras import KerasModel
     from netdsl.weights.keras_graph import Step
 

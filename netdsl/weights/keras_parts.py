@@ -10,7 +10,7 @@ import re
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from netdsl.diagnostics.terminal import escape
+from netdsl.base.terminal import escape
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.keras_layout import NEUTRAL, words_of
 

@@ -6,12 +6,37 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from netdsl.base.terminal import escape
+from netdsl.data.column import as_array
 from netdsl.data.npz import Archive
 from netdsl.data.stream import damage_is_told
+from netdsl.weights.errors import WrongWeightType
 from netdsl.weights.file import Entry, WeightFile
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from netdsl.weights.file import Array
+
+
+class MappedWeights(WeightFile):
+    """The arrays of a mapping, each converted when it is looked at. Raises WrongType or WrongWeightType."""
+
+    __slots__ = ("_arrays",)
+
+    def __init__(self, arrays: Mapping[str, object]) -> None:
+        self.path = "the mapping"
+        self._arrays = arrays
+        self.entries = {name: self._entry(name) for name in arrays}
+
+    def _entry(self, name: str) -> Entry:
+        if not isinstance(name, str):
+            raise WrongWeightType(f"weights are called by texts, and not by {escape(repr(name))}")
+        array = self.read(name)
+        return Entry(array.dtype.name, array.shape)
+
+    def read(self, key: str) -> Array:
+        return as_array(self._arrays[key], key)
 
 
 class NpzWeights(WeightFile):

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from netdsl.diagnostics.terminal import escape
+from netdsl.base.terminal import escape
 from netdsl.weights.errors import UnclearUse
 
 if TYPE_CHECKING:
     from netdsl.ir.net import Net, Node
-    from netdsl.weights.file import Array, WeightFile
-    from netdsl.weights.fitted import Turn
+    from netdsl.weights.file import Array, Turn, WeightFile
 
 CHANNELS_FIRST = frozenset({"conv", "dwconv", "deconv", "embedding"})
 """Layers whose result is a map with its channels first, whatever they read."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netdsl.diagnostics.terminal import escape
-from netdsl.files import open_file
+from netdsl.base.files import open_file
+from netdsl.base.terminal import escape
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.external import data_file
 from netdsl.weights.file import Entry, WeightFile

@@ -7,13 +7,12 @@ from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.suggest import suggest
-from netdsl.diagnostics.terminal import escape
+from netdsl.base.suggest import suggest
+from netdsl.base.terminal import escape
 from netdsl.weights.draw import draw_all
 from netdsl.weights.errors import UnknownLabel, WeightsDoNotFit
-from netdsl.weights.fitted import Fitted
-from netdsl.weights.help import renaming_help
-from netdsl.weights.match import is_passed_over, spell
+from netdsl.weights.file import Fitted
+from netdsl.weights.match import is_passed_over, renaming_help, spell
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping

@@ -7,26 +7,79 @@ compressed. Older files are `legacy.py`'s. Source: torch/serialization.py and to
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+import os
+from mmap import ACCESS_READ, mmap
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from netdsl.base.files import open_file
+from netdsl.base.terminal import escape
 from netdsl.data.errors import CONVERT
-from netdsl.diagnostics.terminal import escape
-from netdsl.files import open_file
-from netdsl.weights.archive import PIECE, ZipMembers, strided
-from netdsl.weights.bystanders import BYSTANDERS
+from netdsl.weights.archive import PIECE, ZipMembers, mapped, strided
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import Entry, WeightFile
-from netdsl.weights.pickle_machine import Forbidden, Function, Inert, Refused
-from netdsl.weights.pickled import unpickle
-from netdsl.weights.state_dict import find
+from netdsl.weights.pickled import BYSTANDERS, Forbidden, Function, Inert, Refused, shown, unpickle, unpickle_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from netdsl.weights.archive import Bytes
     from netdsl.weights.file import Array
+
+T = TypeVar("T")
+
+USUAL = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params")
+"""What people call the weights in a checkpoint that holds more, the most telling first."""
+
+OTHERS = ("optim", "sched", "scaler", "lr_")
+"""What the state of a training is called by."""
+
+SHOWN = 10
+DEEPEST = 20
+"""Dictionaries within each other; what lies deeper is nobody's weights."""
+
+
+def find(root: object, kind: type[T], path: str) -> dict[str, T]:
+    """The tensors by name of a dictionary, or of the one inside it that holds weights; what else is beside them, such
+    as an epoch's number, is passed over. Raises BadWeightFile where there is none, or more than one that it may be."""
+    if isinstance(root, kind):
+        raise BadWeightFile(f"{escape(path)} is a single tensor without a name")
+    found = list(_candidates(root, kind))
+    if not found:
+        raise BadWeightFile(f"{escape(path)} holds no tensors by name")
+    best = min(_rank(name) for name, _ in found)
+    chosen = [(name, tensors) for name, tensors in found if _rank(name) == best]
+    if len(chosen) > 1:
+        names = ", ".join(escape(".".join(name)) for name, _ in chosen[:SHOWN]) + ", …" * (len(chosen) > SHOWN)
+        raise BadWeightFile(
+            f"{escape(path)} holds {len(chosen)} sets of weights: {names}", "save the one that is meant in its own file"
+        )
+    return chosen[0][1]
+
+
+def _candidates(root: object, kind: type[T]) -> Iterator[tuple[tuple[str, ...], dict[str, T]]]:
+    """Each dictionary with tensors in it, and the path of names to it."""
+    seen: set[int] = set()
+    waiting: list[tuple[tuple[str, ...], object]] = [((), root)]
+    for name, value in waiting:  # which grows
+        if not isinstance(value, dict) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        tensors = {key: item for key, item in value.items() if isinstance(item, kind) and isinstance(key, str)}
+        if tensors:
+            yield name, tensors
+        if len(name) < DEEPEST:
+            waiting += [((*name, str(key)), item) for key, item in value.items() if isinstance(item, dict)]
+
+
+def _rank(name: tuple[str, ...]) -> tuple[bool, int, int]:
+    """Lower is likelier: what is called as weights are, and then what lies outermost."""
+    words = [word.lower() for word in name]
+    training = any(word.startswith(OTHERS) for word in words)
+    usual = min((USUAL.index(word) for word in words if word in USUAL), default=len(USUAL))
+    return training, usual, len(name)
+
 
 LONGEST_PICKLE = 2**26
 MOST_AXES = 32
@@ -300,3 +353,85 @@ def widened(array: Array, storage: Storage) -> Array:
     if storage.dtype == "bfloat16":
         return (array.astype(np.uint32) << 16).view(np.float32)
     return array
+
+
+VERSION = 1001
+COUNT = 8
+"""Bytes of a storage's count."""
+
+
+class LegacyTorchWeights(WeightFile):
+    """The tensors of a `.pth` or `.pt` file that is no zip file."""
+
+    __slots__ = ("_begins", "_storages", "_tensors")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._storages: dict[str, Storage] = {}
+        with open_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            try:
+                with mmap(file.fileno(), min(size, LONGEST_PICKLE), access=ACCESS_READ) as head:
+                    root, keys, at = self._unpickled(head)
+                self._begins = self._places(file, keys, at, size)
+            except Forbidden as error:
+                raise asks_for(error.name, path) from None
+            except Refused as error:
+                raise BadWeightFile(f"{escape(path)} is damaged: {escape(str(error))}") from None
+        self._tensors = find(root, Tensor, path)
+        self.entries = {key: Entry(t.dtype, t.shape) for key, t in self._tensors.items()}
+
+    def _unpickled(self, head: mmap) -> tuple[object, list[Any], int]:
+        """The checkpoint, the keys of its storages, and where the first storage begins."""
+        at = 0
+        found: list[Any] = []
+        for _ in range(5):
+            value, at = unpickle_at(head, at, NAMES, self._storage)
+            found.append(value)
+        _, version, _, root, keys = found
+        if version != VERSION:
+            raise Refused(f"it is of version {shown(version)}, which is unknown")
+        if not isinstance(keys, list):
+            raise Refused("it has no list of storages")
+        return root, keys, at
+
+    def _storage(self, identifier: object) -> Storage:
+        """What a pickle calls a storage; a view of another one, the sixth entry, is what no network's weights are."""
+        if not isinstance(identifier, tuple) or len(identifier) != 6 or identifier[5] is not None:
+            raise Refused("it names a storage in an unknown way")
+        storage = storage_of(identifier[:5])
+        known = self._storages.setdefault(storage.key, storage)
+        if (known.dtype, known.count) != (storage.dtype, storage.count):
+            raise Refused(f"its storage {storage.key} has two types or sizes")
+        return known
+
+    def _places(self, file: Any, keys: list[Any], at: int, size: int) -> dict[str, int]:
+        """Where the elements of each storage begin; together they fill the file."""
+        begins: dict[str, int] = {}
+        for key in keys:
+            storage = self._storages.get(key) if isinstance(key, str) else None
+            if storage is None or key in begins:
+                raise Refused(f"its list has a storage {shown(key)} that no tensor has, or has it twice")
+            file.seek(at)
+            found = int.from_bytes(file.read(COUNT), "little", signed=True)
+            if found != storage.count:
+                raise Refused(f"its storage {key} has {found:,} elements, and should have {storage.count:,}")
+            begins[key] = at + COUNT
+            at += COUNT + storage.count * storage.width
+            if at > size:
+                raise Refused(f"it is cut short within its storage {key}")
+        if at != size or len(begins) != len(self._storages):
+            raise Refused(
+                f"its storages end at byte {at:,} of {size:,}, and are {len(begins):,} of {len(self._storages):,}"
+            )
+        return begins
+
+    def read(self, key: str) -> Array:
+        tensor = self._tensors[key]
+        start = self._begins[tensor.storage.key]
+
+        def data(begin: int, end: int) -> Bytes:
+            with open_file(self.path) as file:
+                return mapped(file, start + begin, end - begin)
+
+        return values(tensor, data, is_big=False)

@@ -12,11 +12,11 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.terminal import escape
-from netdsl.files import read_text
-from netdsl.paths import data
+from netdsl.base.files import read_text
+from netdsl.base.paths import data
+from netdsl.base.terminal import escape
 from netdsl.weights.errors import BadRename
-from netdsl.weights.fitted import Fitted
+from netdsl.weights.file import Fitted
 from netdsl.weights.match import is_passed_over
 
 if TYPE_CHECKING:

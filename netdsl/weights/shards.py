@@ -7,8 +7,8 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from netdsl.diagnostics.terminal import escape
-from netdsl.files import beneath, open_file
+from netdsl.base.files import beneath, open_file
+from netdsl.base.terminal import escape
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import Entry, WeightFile, open_weights
 

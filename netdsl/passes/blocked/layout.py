@@ -10,8 +10,8 @@ from netdsl.ops.base import known
 from netdsl.ops.nchwc import reorder_input, reorder_output
 
 if TYPE_CHECKING:
+    from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
-    from netdsl.ir.shape import Shape
 
 
 class Layout:

@@ -6,29 +6,89 @@ around it.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from netdsl import garbage
+from netdsl.base import limits
 from netdsl.ir.graph import Graph
+from netdsl.ops.activations import Relu
+from netdsl.ops.arithmetic import Add
 from netdsl.ops.base import apply
 from netdsl.ops.batch_training import BnGrad, BnTrain
 from netdsl.ops.convolution import Conv
 from netdsl.ops.convolution_gradients import ConvDw, ConvDx
 from netdsl.ops.indexing import Concat, Slice
+from netdsl.ops.nchwc import BlockedConv
 from netdsl.ops.pooling import AveragePool, GlobalAveragePool, MaxPool
 from netdsl.ops.pooling_gradients import MaxPoolDx
 from netdsl.ops.reduction import ReduceMean, ReduceSum
 from netdsl.ops.shaping import Expand, Reshape
 from netdsl.passes.blocked import convolution, elementwise, normalization, pooling, weight_gradient
 from netdsl.passes.blocked.blocker import Blocker, Lowered
-from netdsl.passes.blocked.fuse import fuse
-from netdsl.passes.rewrite import expand, prune
+from netdsl.passes.rewrite import Copy, expand, prune
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from netdsl.ir.graph import Graph, Operation, Value
     from netdsl.ops.base import Op
     from netdsl.passes.blocked.blocker import Question, Recipe
+
+
+def fuse(graph: Graph) -> Graph:
+    """The graph with `conv + x` and `relu(conv)` as one operation each, where nothing else reads what comes between."""
+    uses = Counter(x for operation in graph.operations for x in operation.inputs)
+    uses.update(graph.outputs.values())
+    uses.update(state.after for state in graph.state.values())
+    copy = Copy(graph)
+    fused: dict[Value, tuple[BlockedConv, tuple[Value, ...]]] = {}
+    for operation in graph.operations:
+        found = _fused(operation, fused, uses)
+        if found is None:
+            copy.keep(operation)
+        else:
+            op, inputs = found
+            fused[operation.outputs[0]] = found
+            copy.replace(operation, copy.new.apply(op, *map(copy.value, inputs)), len(copy.new.operations))
+    return prune(copy.finish())
+
+
+def _fused(
+    operation: Operation, fused: dict[Value, tuple[BlockedConv, tuple[Value, ...]]], uses: Counter[Value]
+) -> tuple[BlockedConv, tuple[Value, ...]] | None:
+    """The convolution that does what an operation does and, of those that it reads, what one does."""
+
+    def conv(x: Value) -> tuple[BlockedConv, tuple[Value, ...]] | None:
+        if uses[x] != 1 or x.producer is None:
+            return None
+        if x in fused:
+            return fused[x]
+        op = x.producer.op
+        return (op, x.producer.inputs) if isinstance(op, BlockedConv) else None
+
+    if isinstance(operation.op, Relu):
+        before = conv(operation.inputs[0])
+        if before and not before[0].activation:
+            return _changed(before[0], activation="Relu"), before[1]
+    elif isinstance(operation.op, Add) and len(operation.inputs) == 2:
+        for x, other in (operation.inputs, operation.inputs[::-1]):
+            before = conv(x)
+            if before and other.shape == x.shape and not before[0].addend and not before[0].activation:
+                return _changed(before[0], addend=True), (*before[1], other)
+    return None
+
+
+def _changed(op: BlockedConv, *, addend: bool | None = None, activation: str | None = None) -> BlockedConv:
+    return BlockedConv(
+        op.strides,
+        op.pads,
+        op.dilations,
+        op.group,
+        op.bias,
+        op.addend if addend is None else addend,
+        activation or op.activation,
+    )
+
 
 RECIPES: dict[type[Op], Recipe] = {
     Conv: convolution.conv,
@@ -50,7 +110,7 @@ RECIPES: dict[type[Op], Recipe] = {
 }
 
 
-@garbage.kept()
+@limits.kept()
 def lower_blocked(graph: Graph, block: int, choices: Mapping[str, str] | None = None) -> Lowered:
     """A training graph, macros and all, in blocks of `block` channels; see `Blocker` for the choices."""
     blocker = Blocker(graph, block, choices or {})

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from typing import TypeAlias
 
+    from netdsl.base.text import Frame
     from netdsl.ir.net import Node
-    from netdsl.text import Frame
 
     Part: TypeAlias = "Row | Group"
 

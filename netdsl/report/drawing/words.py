@@ -6,18 +6,18 @@ import re
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from netdsl.base import shape
+from netdsl.declare.arguments import Word
 from netdsl.elaborate.arithmetic import show
-from netdsl.ir import shape
-from netdsl.layers.arguments import Word
-from netdsl.report.call import call
 from netdsl.report.drawing.metrics import cut, short, text_width
 from netdsl.report.drawing.outline import family
+from netdsl.report.figures import call
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
+    from netdsl.base.shape import Shape
     from netdsl.ir.formula import Count
     from netdsl.ir.net import Net, Node
-    from netdsl.ir.shape import Shape
     from netdsl.report.drawing.outline import Group, Outline
     from netdsl.report.figures import Figures, Row
 

@@ -1,0 +1,87 @@
+"""Outputs as an .npz archive, in memory a batch at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO
+
+from netdsl.app.output import ARCHIVE
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from tempfile import SpooledTemporaryFile
+
+    from netdsl.backend.session import Array
+
+IN_MEMORY = 2**25
+"""Bytes of an output from which on it waits in a temporary file."""
+
+
+class OutputsDiffer(UserError, code="E0621"):
+    """An output has different sizes for different examples, and one array cannot hold them."""
+
+
+class _Spool:
+    """The results of one output, joined along the first axis."""
+
+    __slots__ = ("count", "dtype", "example", "file", "name")
+
+    def __init__(self, name: str, first: Array, file: SpooledTemporaryFile[bytes]) -> None:
+        self.name = name
+        self.dtype = first.dtype
+        self.example = first.shape[1:]
+        self.count = 0
+        self.file = file
+
+    def add(self, batch: Array) -> None:
+        import numpy as np
+
+        if batch.shape[1:] != self.example:
+            here, there = ("x".join(map(str, shape)) for shape in (self.example, batch.shape[1:]))
+            raise OutputsDiffer(f"the output `{escape(self.name)}` is {here} for some examples and {there} for others")
+        self.count += len(batch)
+        try:
+            self.file.write(np.ascontiguousarray(batch).data.cast("B") if batch.size else b"")
+        except OSError as error:
+            from tempfile import gettempdir
+
+            error.filename = gettempdir()  # or the output is blamed
+            raise
+
+
+def write(file: BinaryIO, batches: Iterable[dict[str, Array]], names: list[str]) -> None:
+    """Write the outputs of all batches, joined along the first axis, an array for each name. Raises UserError."""
+    from contextlib import ExitStack
+    from tempfile import SpooledTemporaryFile
+
+    with ExitStack() as stack:
+        spools: dict[str, _Spool] = {}
+        for outputs in batches:
+            for name in names:
+                if name not in spools:
+                    spooled = stack.enter_context(SpooledTemporaryFile(IN_MEMORY))
+                    spools[name] = _Spool(name, outputs[name], spooled)
+                spools[name].add(outputs[name])
+        _zip(file, spools)
+
+
+def _zip(file: BinaryIO, spools: dict[str, _Spool]) -> None:
+    import zipfile
+    from shutil import copyfileobj
+
+    from numpy.lib import format
+
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.comment = ARCHIVE
+        for name, spool in spools.items():
+            entry = zipfile.ZipInfo(f"{name}.npy")  # dated 1980, so that equal outputs are equal bytes
+            header = {
+                "descr": format.dtype_to_descr(spool.dtype),
+                "fortran_order": False,
+                "shape": (spool.count, *spool.example),
+            }
+            with archive.open(entry, "w", force_zip64=True) as member:
+                format.write_array_header_1_0(member, header)
+                spool.file.seek(0)
+                copyfileobj(spool.file, member)

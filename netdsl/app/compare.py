@@ -1,0 +1,108 @@
+"""The nets that are to be compared: what a user calls NET, to elaborated nets and their names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.app.frontend import load_net, open_module
+from netdsl.app.repair import offer
+from netdsl.diagnostics.problem import Rejected
+from netdsl.diagnostics.work import NET
+from netdsl.elaborate.blocks import domain_of
+from netdsl.elaborate.context import Poisoned
+from netdsl.elaborate.expressions import describe
+from netdsl.elaborate.library import ZOO, zoo
+from netdsl.elaborate.lint import warn
+from netdsl.elaborate.net import Instance, effective, elaborate, resolve
+from netdsl.syntax import ast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from netdsl.diagnostics.report import Report
+    from netdsl.elaborate.module import Module
+    from netdsl.ir.net import Net
+
+    Found = list[tuple[str, Net]]
+
+WHOLE_ZOO = "zoo"
+ALL = ":*"
+
+
+def files(arguments: list[str]) -> list[str]:
+    """The arguments, with those of every shipped spec in the place of `zoo`, and of no argument."""
+    named = (zoo_files() if argument == WHOLE_ZOO else [argument] for argument in arguments or [WHOLE_ZOO])
+    return [file for each in named for file in each]
+
+
+def zoo_files() -> list[str]:
+    return [f"{ZOO}{file}{ALL}" for file in dict.fromkeys(zoo().values())]
+
+
+def load(argument: str, report: Report, root: str | None = None) -> Found:
+    """The nets of an argument with their names, none where the report has errors. Raises UserError.
+
+    NET is a FILE of `netdsl summary`. `NET:*` is a net of the zoo with each value of each of its domains, or all nets
+    of a file, with theirs; of a shipped file those that have a name. Equal ones are there once, by the name that says
+    most: `resnet50` rather than `resnet`.
+    """
+    if not argument.endswith(ALL):
+        net = load_net(argument, report, root=root)
+        return [(net.name, net)] if net is not None else []
+    file = argument.removesuffix(ALL)
+    module, wanted = open_module(file, report, root)
+
+    def again(report: Report, texts: Mapping[str, str]) -> object:
+        return _all(*open_module(file, report, root, texts), file)
+
+    found = _all(module, wanted, file)
+    if report.errors:
+        offer(report, module.file.source, again)
+    warn(module, [net for _, net in found])
+    return [] if report.errors else found
+
+
+def _all(module: Module, wanted: str | None, file: str) -> Found:
+    if module.report.errors:
+        return []
+    module.check_lets()
+    found: Found = []
+    try:
+        names: dict[object, str] = {}
+        for name, instance in _named(module):
+            names.setdefault(effective(instance), name)
+        asked: dict[object, Instance] = {}
+        for name, instance in _asked(module, wanted, domains=not file.startswith(ZOO) or wanted is not None):
+            names.setdefault(effective(instance), name)
+            asked.setdefault(effective(instance), instance)
+        for key, instance in asked.items():
+            net = elaborate(instance)
+            if net is not None:
+                found.append((names[key], net))
+    except Rejected as rejected:
+        module.report.add(rejected.problem)
+    except Poisoned:
+        pass
+    return found
+
+
+def _named(module: Module) -> Iterator[tuple[str, Instance]]:
+    """The file's nets that have a name, those first that have it for their own values."""
+    own = [(name, each) for name, each in module.own.items() if isinstance(each, ast.Net | ast.Alias)]
+    for name, definition in sorted(own, key=lambda each: isinstance(each[1], ast.Net)):
+        module.work.spend(NET, definition.name.span)
+        yield name, resolve(module, definition, {})
+
+
+def _asked(module: Module, wanted: str | None, *, domains: bool) -> Iterator[tuple[str, Instance]]:
+    for name, instance in _named(module):
+        if wanted is not None and name != wanted:
+            continue
+        yield name, instance
+        owner = instance.module
+        for parameter in instance.definition.parameters if domains else ():
+            for value in domain_of(parameter, owner.context) or ():
+                owner.work.spend(NET, parameter.name.span)
+                given = {**instance.given, parameter.name.text: (value, parameter.name.span)}
+                varied = Instance(name, owner, instance.definition, given, instance.doc)
+                yield f"{name}({parameter.name.text} = {describe(value)})", varied

@@ -1,0 +1,42 @@
+"""`--data D`: data as a `train` block names them, on the command line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.app.frontend import open_module
+from netdsl.base.terminal import escape
+from netdsl.base.text import Source
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+from netdsl.diagnostics.problem import Rejected
+from netdsl.elaborate.context import Poisoned
+from netdsl.syntax import ast
+
+if TYPE_CHECKING:
+    from netdsl.data.kinds import DataKind
+    from netdsl.diagnostics.report import Report
+
+
+class BadDataLine(UserError, code="E0644", exit_code=USAGE_IS_WRONG):
+    """`--data` takes what stands behind `data` in a `train` block: `--data 'mnist "datasets/mnist" split test'`."""
+
+
+def data_of(text: str, report: Report) -> DataKind | None:
+    """The kind of data that a text names, its paths relative to this folder; None where the report has errors. Raises
+    BadDataLine where it is more than one line of a block."""
+    from netdsl.elaborate.recipe_lines import data
+
+    module, _ = open_module(Source("--data", f"train d {{ data {text}\n}}"), report)
+    if report.errors:
+        return None
+    items = module.file.items
+    lines = items[0].settings if len(items) == 1 and isinstance(items[0], ast.Train) else ()
+    if len(lines) != 1 or lines[0].key.text != "data":
+        raise BadDataLine(f"`--data {escape(text)}` is more than one line of data")
+    try:
+        found: DataKind = data(lines[0], module.context)
+    except Rejected as rejected:
+        report.add(rejected.problem)
+    except Poisoned:
+        pass
+    return None if report.errors else found

@@ -1,0 +1,229 @@
+"""What `netdsl eval` judges: a net by its training's losses and metrics, or a compiled model by its classes."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from netdsl.app.data_line import data_of
+from netdsl.app.frontend import load_judging, load_recipe
+from netdsl.app.labels import check_labels, known_names, read_labels, shown_names
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import UserError
+from netdsl.cli.evaluate import NothingToJudge
+from netdsl.cli.problems import note
+from netdsl.cli.progress import Progress
+from netdsl.elaborate.recipes import NoTraining
+from netdsl.ir.names import Names
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping, Sequence
+
+    from netdsl.data.dataset import Dataset
+    from netdsl.data.kinds import DataKind
+    from netdsl.diagnostics.report import Report
+    from netdsl.elaborate.recipe import Recipe
+
+BATCH = 100
+
+
+class Judged:
+    """Figures by name, and by output confusion matrices and the names of classes."""
+
+    __slots__ = ("classes", "confusions", "data", "examples", "figures", "name")
+
+    def __init__(self, name: str, data: str, dataset: Dataset, classes: Mapping[str, Sequence[str]]) -> None:
+        self.name = name
+        self.data = data
+        self.examples = len(dataset)
+        self.classes = classes
+        self.figures: dict[str, float] = {}
+        self.confusions: dict[str, Any] = {}
+
+
+def of_net(options: argparse.Namespace, report: Report) -> Judged | None:
+    """A net with weights; None where there are errors. Raises UserError."""
+    given = None
+    if options.data is not None:
+        given = _data(options.data, report)
+        if given is None:
+            return None
+    recipe = _recipe(options, report)
+    if recipe is None:
+        return None
+    import onnxruntime
+
+    from netdsl.backend.compile import net_names
+    from netdsl.cli.given_weights import given_weights
+    from netdsl.train.evaluate import Evaluator
+    from netdsl.train.open_data import names_of
+    from netdsl.train.start import initial_weights
+
+    file = given_weights(recipe.net, options, recipe.seed)
+    lasting = {key: output.node.shape for key, output in recipe.net.outputs.items() if not output.training}
+    sizes = {key: shape[0] if shape else 1 for key, shape in lasting.items()}
+    counts = {key: max(2, size) if isinstance(size, int) else None for key, size in sizes.items()}
+    labels = _labels(options, counts)
+    names = net_names(recipe.net, file) or _training_names(recipe)
+    dataset, name = _opened(recipe, given, options, known_names(labels, names, counts))
+    found = Judged(recipe.net.name, name, dataset, shown_names(labels, names or names_of(dataset, recipe), counts))
+    outputs = _with_confusion(recipe)
+    if options.weights is None and recipe.net.parameters:
+        note(f"{escape(recipe.net.name)}: random weights, drawn from seed {recipe.seed}; --weights names a file")
+    arrays = initial_weights(recipe.net, recipe.seed, file)
+    values = {key: onnxruntime.OrtValue.ortvalue_from_numpy(array) for key, array in arrays.items()}
+    evaluator = Evaluator(
+        recipe, threads=options.threads, provider=options.provider, allow_fallback=options.allow_fallback
+    )
+    with Progress("examples", len(dataset)) as progress:
+        results = evaluator.run(values, dataset, options.batch or recipe.batch, progress.show)
+    for key, value in results.items():
+        if hasattr(value, "shape") and value.shape:
+            found.confusions[outputs[key]] = value
+        elif value is not None:
+            found.figures[key] = value
+    return found
+
+
+def _data(text: str, report: Report) -> DataKind | None:
+    """What `--data` names: a line of a `train` block, or a path that says itself what it is."""
+    return data_of(recognised(text), report)
+
+
+def recognised(text: str) -> str:
+    """A path as a line of data, where it is one; a folder of idx files is its test split."""
+    if not os.path.exists(text):
+        return text
+    quoted = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if os.path.isdir(text):
+        idx = any(name.startswith("t10k-images") for name in os.listdir(text))
+        return f"mnist {quoted} split test" if idx else f"folder {quoted}"
+    return f"npz {quoted}" if text.lower().endswith(".npz") else text
+
+
+def _recipe(options: argparse.Namespace, report: Report) -> Recipe | None:
+    """The training of the file; where it has none, classes and their cross-entropy are judged."""
+    try:
+        return load_recipe(options.file, report, settings=options.set, root=options.root)
+    except NoTraining:
+        if options.data is None:
+            raise
+    return load_judging(options.file, report, settings=options.set, root=options.root)
+
+
+def _training_names(recipe: Recipe) -> Names:
+    """Return the names of the recipe's training data, for weights without names."""
+    from netdsl.train.open_data import training_names
+
+    try:
+        return training_names(recipe)
+    except UserError as error:
+        note(f"neither the weights nor the training data name classes and columns: {error.message}")
+        return Names()
+
+
+def _opened(recipe: Recipe, given: DataKind | None, options: argparse.Namespace, names: Names) -> tuple[Dataset, str]:
+    """Return the examples, and what to call them."""
+    from netdsl.train.open_data import here, open_data, open_validation
+
+    if given is not None:
+        return here(given, recipe, names), options.data
+    if recipe.validate is None:
+        raise NothingToJudge(
+            f"the training of `{escape(recipe.name)}` has no line `validate`",
+            """name data: --data 'mnist "datasets/mnist" split test'""",
+        )
+    if names and not isinstance(recipe.validate, float):
+        dataset: Dataset | None = open_validation(recipe.validate, recipe, names)
+    else:
+        dataset = open_data(recipe, names or None)[1]
+    assert dataset is not None
+    part = isinstance(recipe.validate, float)
+    return dataset, f"{recipe.validate:g} of the data" if part else f"its {recipe.validate.kind} data"  # type: ignore[union-attr]
+
+
+def _with_confusion(recipe: Recipe) -> dict[str, str]:
+    """Have a confusion matrix for each output of classes; the outputs by what the matrix is called."""
+    from netdsl.elaborate.recipe import MetricLine
+    from netdsl.metrics import METRICS
+    from netdsl.train.evaluate import Measures
+
+    confusion = METRICS["confusion"]
+    named = {line.output for line in recipe.metrics if line.metric.kind == confusion.kind}
+    for line in recipe.losses:
+        output = recipe.net.outputs[line.output]
+        classes = not output.training and line.loss.target(output.node.shape).kind in confusion.targets
+        if classes and line.output not in named:
+            recipe.metrics = (*recipe.metrics, MetricLine(line.output, confusion(), line.span))
+    return {name: line.output for name, line in Measures(recipe).lines.items()}
+
+
+def _labels(options: argparse.Namespace, counts: Mapping[str, int | None]) -> list[str] | None:
+    """Return the names of `--labels`, as many as an output has classes. Raises BadLabels."""
+    if options.labels is None:
+        return None
+    labels = read_labels(options.labels)
+    check_labels(labels, options.labels, {key: (count,) for key, count in counts.items()})
+    return labels
+
+
+def of_model(options: argparse.Namespace, report: Report) -> Judged | None:
+    """A compiled model of classes: one input, one output with a number for each. Raises UserError."""
+    from netdsl.backend.session import Session, WrongFeed
+    from netdsl.cli.given_weights import check_together
+    from netdsl.cli.run import NotForAModel
+
+    check_together(options)
+    for name, value in {"--weights": options.weights, "--set": options.set, "--root": options.root}.items():
+        if value not in (None, []):
+            raise NotForAModel(f"{escape(options.file)} is a compiled model, and takes no {name}")
+    if options.data is None:
+        raise NothingToJudge("a compiled model names no data", """--data 'mnist "datasets/mnist" split test'""")
+    kind = _data(options.data, report)
+    if kind is None:
+        return None
+    session = Session(
+        options.file, provider=options.provider, threads=options.threads, allow_fallback=options.allow_fallback
+    )
+    shapes = [tensor.shape for tensor in session.outputs.values()]
+    if len(session.inputs) != 1 or len(shapes) != 1 or len(shapes[0]) != 2 or (shapes[0][1] or 1) < 2:
+        raise WrongFeed(
+            f"{escape(options.file)} is no classifier: eval takes models of one input and one output [N, classes]",
+            "of other nets it judges the .net file, by its train block",
+        )
+    return _judge(session, kind, options)
+
+
+def _judge(session: Any, kind: DataKind, options: argparse.Namespace) -> Judged:
+    from netdsl.app.feeds import _picture
+    from netdsl.data.wanted import Target, Wanted
+    from netdsl.elaborate.recipe import TARGET
+    from netdsl.ir.names import read_names
+    from netdsl.metrics import METRICS
+
+    ((name, tensor),) = session.inputs.items()
+    ((output, scores),) = session.outputs.items()
+    counts = {output: scores.shape[1]}
+    labels = _labels(options, counts)
+    names = read_names(session.metadata, options.file, {name: tensor.shape[1:]}, {output: scores.shape[1:]})
+    known = known_names(labels, names, counts).of({output: TARGET})
+    pictures = {name: _picture(session.metadata.get(f"netdsl.input.{name}", "{}"), session.name)}
+    target = Target(TARGET, "class", classes=scores.shape[1])
+    inputs = {name: (tensor.shape[1:], tensor.dtype)}
+    dataset = kind.open(Wanted(inputs, {TARGET: target}, pictures=pictures, names=known))
+    found = Judged(options.file, options.data, dataset, shown_names(labels, names, counts))
+    batch = tensor.shape[0] or options.batch or BATCH
+    accuracy, confusion = METRICS["accuracy"](), METRICS["confusion"]()
+    done = 0
+    with Progress("examples", len(dataset)) as progress:
+        for feeds in dataset.batches(batch, seed=0, epoch=0, shuffle=False, drop_last=tensor.shape[0] is not None):
+            y = session.run({name: feeds[name]})[output]
+            for metric in (accuracy, confusion):
+                metric.update(y, feeds[TARGET])
+            done += len(y)
+            progress.show(done)
+    found.examples = done
+    found.figures["accuracy"] = accuracy.value()
+    found.confusions[output] = confusion.value()
+    return found

@@ -1,0 +1,152 @@
+"""From the inputs of a command line to readers for a model."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from netdsl.backend.session import BadModel
+from netdsl.base.files import open_file, problem_of
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+from netdsl.cli.problems import note
+from netdsl.data.errors import BadData
+from netdsl.data.images import FILTERS, Picture, format_of
+from netdsl.data.open import open_input
+from netdsl.data.reader import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netdsl.backend.session import Array, Session
+
+SHOWN = 5
+"""So many files that are passed over are named."""
+
+
+class WrongInputs(UserError, code="E0612", exit_code=USAGE_IS_WRONG):
+    """The inputs on the command line are not those of the net."""
+
+
+def open_feeds(arguments: list[str], session: Session) -> dict[str, Reader]:
+    """A reader for each input, from `path` or `name=path` arguments. Raises UserError."""
+    paths: dict[str, list[str]] = {name: [] for name in session.inputs}
+    for argument in arguments:
+        name, equals, path = argument.partition("=")
+        if equals and name in paths and not os.path.lexists(argument):
+            paths[name].append(path)
+        elif len(paths) == 1:
+            paths[next(iter(paths))].append(argument)
+        else:
+            raise WrongInputs(
+                f"{escape(argument)} is for no input: there are {', '.join(map(escape, paths))}",
+                "write NAME=PATH for each",
+            )
+    missing = [name for name, given in paths.items() if not given]
+    if missing:
+        raise WrongInputs(f"no data for {', '.join(map(escape, missing))}", "write NAME=PATH for each input")
+    return {name: _open(name, given, session) for name, given in paths.items()}
+
+
+def _open(name: str, paths: list[str], session: Session) -> Reader:
+    tensor = session.inputs[name]
+    picture = _picture(session.metadata.get(f"netdsl.input.{name}", "{}"), session.name)
+    path = paths if len(paths) > 1 else paths[0]
+    return open_input(path, tensor.shape[1:], tensor.dtype, name=name, picture=picture)
+
+
+def _picture(advice: str, model: str) -> Picture:
+    """How pictures become an input, as the model's metadata say it."""
+    try:
+        known = json.loads(advice)
+    except (ValueError, RecursionError):
+        known = None
+    if isinstance(known, dict) and known.keys() <= {"resize", "crop", "filter", "order"}:
+        resize, crop = known.get("resize"), known.get("crop")
+        kernel, order = known.get("filter", "bilinear"), known.get("order", "rgb")
+        sizes = all(size is None or (type(size) is int and size > 0) for size in (resize, crop))
+        if sizes and kernel in FILTERS and order in ("rgb", "bgr"):
+            return Picture(resize, crop, kernel, order)
+    raise BadModel(f"{escape(model)} says of pictures what is not understood: {escape(advice[:80])}")
+
+
+def expand(arguments: list[str]) -> list[str]:
+    """Each folder replaced by the pictures in it, sorted by name. Raises BadData where there are none."""
+    found = []
+    for argument in arguments:
+        name, equals, path = argument.partition("=")
+        if os.path.isdir(argument):
+            found += _pictures(argument)
+        elif equals and os.path.isdir(path) and not os.path.lexists(argument):
+            found += [f"{name}={picture}" for picture in _pictures(path)]
+        else:
+            found.append(argument)
+    return found
+
+
+def _pictures(folder: str) -> list[str]:
+    """The pictures in a folder, told by their first bytes; what else is there is named."""
+    pictures: list[str] = []
+    others: list[str] = []
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise problem_of(error, folder) from None
+    for name in names:
+        path = os.path.join(folder, name)
+        (pictures if _is_picture(path) else others).append(path)
+    if not pictures:
+        raise BadData(f"the folder {escape(folder)} holds no pictures", "name data in files by the files' names")
+    if others:
+        shown = ", ".join(escape(os.path.basename(path)) for path in others[:SHOWN])
+        more = ", …" if len(others) > SHOWN else ""
+        note(f"{escape(folder)}: passed over {len(others):,} that are no pictures: {shown}{more}")
+    return pictures
+
+
+def _is_picture(path: str) -> bool:
+    if not os.path.isfile(path):
+        return False
+    with open_file(path) as file:
+        return format_of(file.read(4)) is not None
+
+
+def find(arguments: list[str]) -> None:
+    """See that the files are there, before a net is compiled for them. Raises MissingFile."""
+    for argument in arguments:
+        path = argument.partition("=")[2]
+        if not os.path.lexists(argument) and not (path and os.path.lexists(path)):
+            open_file(path or argument).close()
+
+
+def files(arguments: list[str]) -> Iterator[str]:
+    """The paths that arguments may mean."""
+    for argument in arguments:
+        yield argument
+        yield argument.partition("=")[2]
+
+
+class Whole(Reader):
+    """Examples for a model whose batch is fixed: the last batch is filled up with its last example."""
+
+    __slots__ = ("_reader", "_size")
+
+    def __init__(self, reader: Reader, size: int) -> None:
+        super().__init__(reader.path, reader.shape, str(reader.dtype))
+        self._reader = reader
+        self._size = size
+
+    def __len__(self) -> int:
+        return -(-len(self._reader) // self._size) * self._size
+
+    def name(self, index: int) -> str:
+        return self._reader.name(min(index, len(self._reader) - 1))
+
+    def batches(self, size: int, first: int = 0, stop: int | None = None) -> Iterator[Array]:
+        assert size == self._size
+        for batch in self._reader.batches(size, first, stop):
+            lacking = size - len(batch)
+            yield np.concatenate([batch, np.repeat(batch[-1:], lacking, 0)]) if lacking else batch

@@ -1,0 +1,307 @@
+"""The front half of the line: what a user calls a FILE, to checked nets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from netdsl.app.repair import offer
+from netdsl.base.files import MissingFile
+from netdsl.base.suggest import suggest
+from netdsl.base.terminal import escape
+from netdsl.base.text import Source, Span
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+from netdsl.diagnostics.problem import Rejected
+from netdsl.diagnostics.report import Report
+from netdsl.elaborate.context import Poisoned
+from netdsl.elaborate.expressions import default_value
+from netdsl.elaborate.library import ZOO, Library, zoo
+from netdsl.elaborate.lint import warn
+from netdsl.elaborate.net import elaborate, entry, instances, resolve
+from netdsl.syntax import ast
+from netdsl.syntax.parse import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netdsl.elaborate.module import Module
+    from netdsl.elaborate.net import Given
+    from netdsl.elaborate.recipe import Recipe
+    from netdsl.ir.net import Net
+
+    Settings = Sequence[str] | Mapping[str, object]
+
+SHOWN = 10
+"""So many nets of a file are listed."""
+
+
+class BadSetting(UserError, code="E0610", exit_code=USAGE_IS_WRONG):
+    """`--set` takes NAME=VALUE, the name a parameter of the net, the value an expression of the language."""
+
+
+class NoSuchNet(UserError, code="E0618", exit_code=USAGE_IS_WRONG):
+    """FILE:NET names a net that the file neither has nor uses."""
+
+
+class NoSuchRoot(UserError, code="E0619", exit_code=USAGE_IS_WRONG):
+    """`--root` takes a folder."""
+
+
+def open_module(
+    file: str | Source, report: Report, root: str | None = None, texts: Mapping[str, str] | None = None
+) -> tuple[Module, str | None]:
+    """The module that FILE means, and the net of it that is asked for.
+
+    FILE is a path, `-` for the standard input, the name of a net in the zoo, or any of these and `:NET`; or it is a
+    text that is already read. `texts` stand in the places of files, by the names that messages have for them. Raises
+    UserError.
+    """
+    if root is not None and not os.path.isdir(root):
+        raise NoSuchRoot(f"there is no folder {escape(root)} to be the root")
+    library = Library(report, root, texts)
+    if isinstance(file, Source):
+        text = (texts or {}).get(file.name)
+        return library.load(file if text is None else Source(file.name, text), file.name), None
+    path, net = _split(file)
+    if path == "-" or _is_path(path):
+        module = library.load(_read(path, library), "stdin.net" if path == "-" else path)
+    else:
+        shipped = zoo()
+        name = path.removeprefix(ZOO)
+        if path.startswith(ZOO) and name in shipped.values():
+            module = library.load_zoo(name)
+        elif path in shipped:
+            module, net = library.load_zoo(shipped[path]), net or path
+        else:
+            close = [f"did you mean `{word}`?" for word in suggest(path, shipped)[:1]]
+            raise MissingFile(f"there is no file {escape(path)}, and no network of the zoo is called so", *close)
+    if net is not None and not module.file.broken:
+        _check_name(net, module)
+    return module, net
+
+
+def _is_path(text: str) -> bool:
+    """Whether a FILE can be no name of the zoo; a folder's name can."""
+    if os.path.lexists(text) and not os.path.isdir(text):
+        return True
+    return not text.isidentifier() and not text.startswith(ZOO)
+
+
+def _split(file: str) -> tuple[str, str | None]:
+    path, colon, net = file.rpartition(":")
+    if colon and path and net.isidentifier() and not os.path.lexists(file):
+        return path, net
+    return file, None
+
+
+def _read(path: str, library: Library) -> Source:
+    """The text of a path; where there is none, the zoo may have what was meant. Raises UserError."""
+    try:
+        return library.read(path)
+    except MissingFile as missing:
+        stem = os.path.basename(path).removesuffix(".net")
+        if path.endswith(".net") and stem in zoo():
+            raise MissingFile(missing.message, f"did you mean `{stem}`, of the zoo?") from None
+        raise
+
+
+def _check_name(net: str, module: Module) -> None:
+    nets = [name for name, item in module.own.items() if isinstance(item, (ast.Net, ast.Alias))]
+    nets += [name for name, (_, item) in module.imported.items() if isinstance(item, (ast.Net, ast.Alias))]
+    if net not in nets:
+        close = [f"did you mean `{word}`?" for word in suggest(net, nets)[:1]]
+        held = f"it has {', '.join(nets[:SHOWN])}" + (", …" if len(nets) > SHOWN else "") if nets else "it has none"
+        raise NoSuchNet(f"{escape(module.file.source.name)} has no network `{net}`: {held}", *close)
+
+
+def load_net(file: str | Source, report: Report, *, settings: Settings = (), root: str | None = None) -> Net | None:
+    """The net that FILE means; None where the report has errors. Raises UserError.
+
+    `settings` are `name=value` texts, or Python's values by name, for which TypeError and ValueError are raised too.
+    """
+    module, wanted = open_module(file, report, root)
+    net = _load(module, wanted, settings)
+    if report.errors:
+        offer(report, module.file.source, lambda again, texts: _load(*open_module(file, again, root, texts), settings))
+    warn(module, [net])
+    _give_variant(net, file, module, settings, root)
+    return net
+
+
+def _give_variant(net: Net | None, file: str | Source, module: Module, settings: Settings, root: str | None) -> None:
+    """Have a net elaborated anew with another value of a parameter, where a suggestion needs to know what that does."""
+    if net is None:
+        return
+    source = module.file.source
+
+    def variant(name: str, value: int) -> Net | None:
+        if isinstance(settings, Mapping):
+            changed: Settings = {**settings, name: value}
+        else:
+            changed = [each for each in settings if each.partition("=")[0].strip() != name] + [f"{name}={value}"]
+        return _load(*open_module(file, Report(), root, {source.name: source.text}), changed)
+
+    net.variant = variant
+
+
+def load_recipe(
+    file: str | Source, report: Report, *, settings: Sequence[str] = (), root: str | None = None
+) -> Recipe | None:
+    """How the net that FILE means is trained, by its `train` block; None where the report has errors. Raises UserError.
+
+    `settings` are `train.KEY=VALUE` texts, which change the block, and `name=value` texts for the net's parameters.
+    """
+    return load_training(file, report, settings=settings, root=root)[0]
+
+
+def load_training(
+    file: str | Source, report: Report, *, settings: Sequence[str] = (), root: str | None = None
+) -> tuple[Recipe | None, Module]:
+    """The same, and the module that it is from."""
+    module, wanted = open_module(file, report, root)
+    found = _recipe(module, wanted, settings)
+    if report.errors:
+        offer(
+            report, module.file.source, lambda again, texts: _recipe(*open_module(file, again, root, texts), settings)
+        )
+    warn(module, [found.net if found else None])
+    if found is not None:
+        found.root = root
+    _give_variant(found.net if found else None, file, module, _of_net(settings), root)
+    return found, module
+
+
+def load_judging(
+    file: str | Source, report: Report, *, settings: Sequence[str] = (), root: str | None = None
+) -> Recipe | None:
+    """A recipe for a net whose file has no `train` block: its classes, judged by the usual losses. Its data are to be
+    replaced; paths are relative to this folder. Raises UserError."""
+    from netdsl.elaborate.recipes import build
+
+    module, wanted = open_module(file, report, root)
+    try:
+        given = _given(settings, module, report)
+        name = entry(module, wanted)[1].name.text
+        text = f"train {name} {{ data xor; loss cross_entropy }}"
+        training = parse(Source("--data", text), report).items[0]
+        assert isinstance(training, ast.Train)
+        return build(training, training.settings, module, given)
+    except Rejected as rejected:
+        report.add(rejected.problem)
+    except Poisoned:
+        pass
+    return None
+
+
+def _recipe(module: Module, wanted: str | None, settings: Sequence[str]) -> Recipe | None:
+    from netdsl.elaborate.overrides import is_of_training
+    from netdsl.elaborate.recipes import recipe
+
+    if module.report.errors:
+        return None
+    of_training = [setting for setting in settings if is_of_training(setting)]
+    try:
+        given = _given(_of_net(settings), module, module.report)
+        found = recipe(module, wanted, of_training, given)
+    except Rejected as rejected:
+        module.report.add(rejected.problem)
+        return None
+    except Poisoned:
+        return None
+    return None if module.report.errors else found
+
+
+def _of_net(settings: Sequence[str]) -> list[str]:
+    """Return the settings that are not the training's."""
+    from netdsl.elaborate.overrides import is_of_training
+
+    return [setting for setting in settings if not is_of_training(setting)]
+
+
+def _load(module: Module, wanted: str | None, settings: Settings) -> Net | None:
+    report = module.report
+    try:
+        owner, definition = entry(module, wanted)
+        if isinstance(settings, Mapping):
+            from netdsl.elaborate.given import from_python
+
+            given = from_python(settings, module, owner, definition)
+        else:
+            given = _given(settings, module, report)
+        instance = resolve(owner, definition, given)
+    except Rejected as rejected:
+        report.add(rejected.problem)
+        return None
+    except Poisoned:
+        return None
+    owner.check_lets()
+    net = elaborate(instance)
+    return None if report.errors else net
+
+
+def _given(settings: Sequence[str], module: Module, report: Report) -> Given:
+    """The values of `--set name=value`, which see the file's own names. Raises UserError, Rejected or Poisoned."""
+    given: dict[str, tuple[Any, Span]] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        name = name.strip()
+        if not equals or not name.isidentifier() or not value.strip():
+            raise BadSetting(f"`--set {escape(setting)}` is not of the form NAME=VALUE")
+        if name in given:
+            raise BadSetting(f"`--set {name}` is given twice")
+        source = Source("--set", f"let {name} = {value}")
+        items = parse(source, report).items
+        if report.errors:
+            raise Poisoned
+        if len(items) != 1 or not isinstance(items[0], ast.Let):
+            raise BadSetting(f"`--set {escape(setting)}` is more than one value")
+        given[name] = (default_value(items[0].value, module.context), items[0].name.span)
+    return given
+
+
+def check_file(
+    file: str,
+    report: Report,
+    *,
+    settings: Sequence[str] = (),
+    root: str | None = None,
+    texts: Mapping[str, str] | None = None,
+) -> list[str] | None:
+    """Check every net of a file, and each value of each domain; their names, and `train NAME` of a net of another file
+    that is trained here. Raises UserError.
+
+    With a net asked for (`FILE:NET`, or a name of the zoo), or with settings, that net alone. With `texts` in the
+    places of files neither repairs are tried nor warnings looked for.
+    """
+
+    def check(report: Report, texts: Mapping[str, str] | None) -> tuple[Module, str | None, list[Net | None]]:
+        module, wanted = open_module(file, report, root, texts)
+        alone = wanted is not None or bool(settings)
+        return module, wanted, [_load(module, wanted, settings)] if alone else _check(module)
+
+    module, wanted, nets = check(report, texts)
+    if report.errors and texts is None:
+        offer(report, module.file.source, check)
+    if texts is None:
+        warn(module, nets)
+    if wanted is not None or settings:
+        return [net.name for net in nets if net] or None
+    own = [name for name, item in module.own.items() if isinstance(item, (ast.Net, ast.Alias))]
+    trained = [item.name.text for item in module.file.items if isinstance(item, ast.Train)]
+    return [*own, *(f"train {name}" for name in trained if name not in own)]
+
+
+def _check(module: Module) -> list[Net | None]:
+    """Elaborate every net of a file, and each value of each domain; None for what is wrong."""
+    report = module.report
+    module.check_lets()
+    found = instances(module)
+    blocks = any(isinstance(item, (ast.Block, ast.Function, ast.Let)) for item in module.file.items)
+    if not found and not blocks and not report.errors:
+        trained: list[str | None] = [item.name.text for item in module.file.items if isinstance(item, ast.Train)]
+        try:
+            found = [resolve(*entry(module, name), {}) for name in trained or [None]]
+        except Rejected as rejected:
+            report.add(rejected.problem)
+    return [elaborate(instance) for instance in found]

@@ -1,0 +1,70 @@
+"""The names of classes: those of `--labels`, or of a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.base.files import read_text
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import UserError
+from netdsl.ir.names import Names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class BadLabels(UserError, code="E0623"):
+    """A file of labels is text with a name in each line, or a JSON list of names; there is one for each class."""
+
+
+def read_labels(path: str) -> list[str]:
+    """The names in a file, in the order of the classes. Raises UserError."""
+    text = read_text(path).removeprefix("\ufeff")
+    names = _from_json(text, path) if text.lstrip().startswith("[") else [line.strip() for line in text.splitlines()]
+    while names and not names[-1]:
+        names.pop()
+    if not names:
+        raise BadLabels(f"{escape(path)} holds no labels")
+    return names
+
+
+def _from_json(text: str, path: str) -> list[str]:
+    from json import loads
+
+    try:
+        names = loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadLabels(f"{escape(path)} begins like a JSON list, and is none: {escape(str(error))}") from None
+    odd = next((at for at, name in enumerate(names) if not isinstance(name, str)), None)
+    if odd is not None:
+        raise BadLabels(f"{escape(path)} is a list whose entry {odd} is no name")
+    return [str(name) for name in names]
+
+
+def check_labels(labels: list[str], path: str, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
+    """Raise BadLabels if no output, given by its shape without the batch, has as many classes as there are labels.
+
+    Where a size is not known yet, nothing is said.
+    """
+    sizes: dict[str, int] = {}
+    for name, shape in shapes.items():
+        sizes[name] = 1
+        for size in shape:
+            if size is None:
+                return
+            sizes[name] *= size
+    if len(labels) not in sizes.values():
+        found = ", ".join(f"`{escape(name)}` has {size:,}" for name, size in sizes.items())
+        raise BadLabels(f"{escape(path)} holds {len(labels):,} labels, and the output {found}")
+
+
+def shown_names(labels: list[str] | None, names: Names, counts: Mapping[str, int | None]) -> dict[str, Sequence[str]]:
+    """Return the class names to print by output: the labels, where there are as many as classes or their number is not
+    known, or else the model's own."""
+    fitting = {name: labels for name, count in counts.items() if labels and count in (None, len(labels))}
+    return {**names.classes, **fitting}
+
+
+def known_names(labels: list[str] | None, names: Names, counts: Mapping[str, int | None]) -> Names:
+    """Return the names that data are matched with: the model's own, or else the labels as its class names."""
+    return Names(names.classes or shown_names(labels, names, counts), names.columns, names.targets)

@@ -1,0 +1,134 @@
+"""Outputs of commands: written whole, and never over a file that netdsl did not make."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
+
+from netdsl.base.files import write_atomically
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from netdsl.backend.external_data import DataFile
+    from netdsl.ir.net import Net
+
+MODEL = b"\x12\x06netdsl"
+"""The producer's name in a model's first bytes, as protobuf writes it."""
+
+ARCHIVE = b"made by netdsl"
+"""The comment in an archive's last bytes."""
+
+SEARCHED = 64
+
+
+class WouldOverwrite(UserError, code="E0611", exit_code=USAGE_IS_WRONG):
+    """The output is there already, and netdsl did not make it."""
+
+
+class WouldDestroy(UserError, code="E0613", exit_code=USAGE_IS_WRONG):
+    """The output is one of the files that the command reads. `--force` does not help."""
+
+
+@contextmanager
+def replace(
+    path: str, *, made: bytes, force: bool, reads: Iterable[str | None] = (), size: int = 0
+) -> Iterator[BinaryIO]:
+    """A file to write, of at least `size` bytes, which takes its name when it is whole.
+
+    Raises before anything is done: WouldDestroy where it is one of `reads`, WouldOverwrite, CannotWrite.
+
+    What is there may be replaced if it is empty, no regular file, or has the bytes `made` near its beginning or end.
+    """
+    _judge(path, made, force, reads)
+    with signals_clean_up(), write_atomically(path, size) as file:
+        yield file
+
+
+@contextmanager
+def replace_model(
+    path: str, weights: int, *, apart: bool, force: bool, reads: Iterable[str | None] = ()
+) -> Iterator[tuple[BinaryIO, DataFile | None]]:
+    """The same for a model, and for its data beside it if these are to be `apart`, or on a disk if so many bytes of
+    weights are too many for one file."""
+    from netdsl.backend.compile import ONE_FILE
+
+    if not apart and not (is_on_disk(path) and weights > ONE_FILE):
+        with replace(path, made=MODEL, force=force, reads=reads, size=weights) as file:
+            yield file, None
+        return
+    from netdsl.backend.external_data import MARK, data_of, write_pair
+
+    reads = tuple(reads)
+    _judge(path, MODEL, force, reads)
+    _judge(data_of(path), MARK, force, reads)
+    with signals_clean_up(), write_pair(path, weights) as files:
+        yield files
+
+
+def is_on_disk(path: str) -> bool:
+    """Whether an output is or will be a regular file."""
+    return path != "-" and (os.path.isfile(path) or not os.path.exists(path))
+
+
+def sources(net: Net) -> set[str]:
+    """The files that a net is written in, which no output may replace."""
+    return {net.source.name, *(node.span.source.name for node in net.nodes)}
+
+
+def _judge(path: str, made: bytes, force: bool, reads: Iterable[str | None]) -> None:
+    """Whether a file may be replaced. Raises WouldDestroy, WouldOverwrite."""
+    for read in reads:
+        if read and path != "-" and _same(path, read):
+            raise WouldDestroy(f"{escape(path)} is read by this command, and cannot be its output too")
+    if not force and os.path.isfile(path) and not _has(path, made):
+        raise WouldOverwrite(
+            f"{escape(path)} exists, and netdsl did not make it",
+            "name another file, or overwrite it with --force",
+        )
+    if path == "-" and sys.stdout.isatty():
+        raise WouldOverwrite("the output is binary, and the standard output is a terminal", "name a file with -o")
+
+
+def _same(path: str, other: str) -> bool:
+    try:
+        return os.path.isfile(path) and os.path.samefile(path, other)
+    except (OSError, ValueError):
+        return False
+
+
+def _has(path: str, made: bytes) -> bool:
+    try:
+        with open(path, "rb") as file:
+            head = file.read(SEARCHED)
+            file.seek(-min(SEARCHED, os.fstat(file.fileno()).st_size), os.SEEK_END)
+            return not head or made in head or made in file.read(SEARCHED)
+    except OSError:
+        return False
+
+
+@contextmanager
+def signals_clean_up() -> Iterator[None]:
+    """Within, being asked to end is an exception, so that no half-written file stays behind."""
+    import signal
+    import threading
+
+    def end(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    asked = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
+        asked = []
+    before = {number: signal.getsignal(number) for number in asked}
+    for number, handler in before.items():
+        if handler is signal.SIG_DFL:  # nohup's wish to go on is respected
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

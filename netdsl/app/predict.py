@@ -1,0 +1,43 @@
+"""What a model gives for all examples of some files, a batch at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from netdsl.backend.session import Session, WrongFeed
+from netdsl.base.terminal import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import numpy as np
+
+    from netdsl.data.reader import Reader
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def check_lengths(readers: Mapping[str, Reader]) -> dict[str, int]:
+    """The number of examples of each input, which must be the same. Raises WrongFeed."""
+    counts = {name: len(reader) for name, reader in readers.items()}
+    if len(set(counts.values())) > 1:
+        raise WrongFeed(
+            "the inputs differ in length: " + ", ".join(f"{escape(k)} has {n:,}" for k, n in counts.items())
+        )
+    return counts
+
+
+def predict(session: Session, readers: Mapping[str, Reader], batch: int) -> Iterator[dict[str, Array]]:
+    """The outputs for all examples, a batch at a time. A model whose batch is fixed must be given whole ones."""
+    assert batch > 0
+    counts = check_lengths(readers)
+    for name in readers:
+        fixed = session.inputs[name].shape[0] if name in session.inputs and session.inputs[name].shape else None
+        if fixed is not None and (batch != fixed or counts[name] % fixed):
+            raise WrongFeed(
+                f"{escape(session.name)} takes batches of exactly {fixed}, and is given {counts[name]:,} examples "
+                f"in batches of {batch}",
+            )
+    streams = [reader.batches(batch) for reader in readers.values()]
+    for arrays in zip(*streams, strict=True):
+        yield session.run(dict(zip(readers, arrays, strict=True)))

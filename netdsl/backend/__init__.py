@@ -1,0 +1,1 @@
+"""From a graph to ONNX, and to a session of onnxruntime."""

@@ -1,0 +1,240 @@
+"""Graph to ONNX: a model whose weights are still missing; with the weights as inputs it is what the checker sees.
+
+`wire` puts the weights in. Equal graphs give equal bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+
+from netdsl.base import limits
+from netdsl.base.version import VERSION
+from netdsl.ir.graph import Constant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from netdsl.base.shape import Dim
+    from netdsl.base.text import Span
+    from netdsl.ir.graph import Graph, Operation, Tensor, Value
+    from netdsl.ir.net import Net, Node, Parameter
+
+OPSETS = range(17, 27)
+"""What onnxruntime 1.31 runs, and what every op is tested at."""
+
+ELEMENT_TYPES = {
+    "f16": (TensorProto.FLOAT16, "<f2"),
+    "f32": (TensorProto.FLOAT, "<f4"),
+    "f64": (TensorProto.DOUBLE, "<f8"),
+    "u8": (TensorProto.UINT8, "|u1"),
+    "u32": (TensorProto.UINT32, "<u4"),
+    "i32": (TensorProto.INT32, "<i4"),
+    "i64": (TensorProto.INT64, "<i8"),
+    "bool": (TensorProto.BOOL, "|b1"),
+}
+"""Each element type's number in ONNX, and its bytes."""
+
+FUNCTIONS = "netdsl"
+"""The domain of a model's own functions."""
+
+NEXT = ".next"
+"""What a step's result is called after the value that it replaces: `conv1.weight.next`."""
+
+PICTURE = {"resize": None, "crop": None, "filter": "bilinear", "order": "rgb"}
+"""What an input says of how a picture becomes it, for the tools, and what holds where it says nothing."""
+
+
+class Emitted:
+    """A model without its weights. `parameters` are those in the order in which they are written, of type `dtype`."""
+
+    __slots__ = ("dtype", "model", "parameters")
+
+    def __init__(self, model: ModelProto, parameters: tuple[Parameter, ...], dtype: str) -> None:
+        self.model = model
+        self.parameters = parameters
+        self.dtype = dtype
+
+    @property
+    def skeleton(self) -> ModelProto:
+        """A valid model that takes the weights as inputs."""
+        skeleton = ModelProto()
+        skeleton.CopyFrom(self.model)
+        skeleton.graph.input.extend(_value_info(p.name, p.shape, self.dtype) for p in self.parameters)
+        return skeleton
+
+
+class Names:
+    """Hands out names, each once: the second `relu` is `relu_1`."""
+
+    __slots__ = ("_count", "_taken")
+
+    def __init__(self, reserved: Iterable[str] = ()) -> None:
+        self._taken: set[str] = set()
+        self._count: dict[str, int] = {}
+        for name in reserved:
+            assert name not in self._taken, f"two values are called {name}"
+            self._taken.add(name)
+
+    def take(self, wanted: str) -> str:
+        name = wanted
+        while name in self._taken:
+            self._count[wanted] = self._count.get(wanted, 0) + 1
+            name = f"{wanted}_{self._count[wanted]}"
+        self._taken.add(name)
+        return name
+
+
+@limits.kept()
+def emit(graph: Graph, *, opset: int = 21, float_type: str = "f32") -> Emitted:
+    """The model at an opset. With `float_type` f64 every f32 is a double, for finite differences on a reference."""
+    assert opset in OPSETS, opset
+    model = ModelProto()
+    model.opset_import.add(domain="", version=opset)
+    # Metadata of a node came with IR version 10.
+    model.ir_version = max(10, helper.find_min_ir_version_for(list(model.opset_import)))
+    model.producer_name = "netdsl"
+    model.producer_version = VERSION
+    if graph.origin:
+        model.doc_string = graph.origin.doc
+        for key, value in _metadata(graph.origin, model.producer_version):
+            model.metadata_props.add(key=key, value=value)
+    emitter = _Emitter(graph, model.graph, opset, float_type)
+    emitter.run()
+    for domain in sorted(emitter.domains):
+        model.opset_import.add(domain=domain, version=1)
+    within = () if graph.state else tuple(p.declaration for p in graph.parameters.values())
+    return Emitted(model, within, emitter.typed(graph.dtype))
+
+
+def check(emitted: Emitted) -> None:
+    """onnx's own full check, shapes included. What it rejects is our bug. Ops of other domains it does not know."""
+    if any(each.domain not in ("", FUNCTIONS) for each in emitted.model.opset_import):
+        return
+    onnx.checker.check_model(emitted.skeleton, full_check=True)
+
+
+class _Emitter:
+    """Writes a graph into a GraphProto."""
+
+    def __init__(self, graph: Graph, proto: GraphProto, opset: int, float_type: str) -> None:
+        self.graph = graph
+        self.proto = proto
+        self.opset = opset
+        self.float_type = float_type
+        self.domains: set[str] = set()
+        before = {name: s.before for name, s in graph.state.items() if name not in graph.parameters}
+        after = {name + NEXT: s.after for name, s in graph.state.items()}
+        ends = [*chain.from_iterable(e.items() for e in (graph.inputs, graph.outputs, graph.parameters, before, after))]
+        self.nodes = Names(chain(graph.inputs, graph.parameters, before))  # to some tools these are nodes too
+        self.values = Names(name for name, _ in ends)
+        self.name_of: dict[Value, str] = {value: name for name, value in ends}
+        assert len(self.name_of) == len(ends), "a value has two names"
+
+    def run(self) -> None:
+        graph, proto = self.graph, self.proto
+        proto.name = graph.name
+        for name, x in graph.inputs.items():
+            proto.input.append(_value_info(name, x.shape, self.typed(x.dtype)))
+        for operation in graph.operations:
+            self.node(operation)
+        for name, y in graph.outputs.items():
+            proto.output.append(_value_info(name, y.shape, self.typed(y.dtype)))
+        if graph.state:
+            self.state()
+
+    def state(self) -> None:
+        """A step takes its parameters and the rest of its state as inputs, and gives what becomes of them."""
+        changed = {name: s.before for name, s in self.graph.state.items()}
+        for name, x in {**self.graph.parameters, **changed}.items():
+            self.proto.input.append(_value_info(name, x.shape, self.typed(x.dtype)))
+        for name, x in changed.items():
+            self.proto.output.append(_value_info(name + NEXT, x.shape, self.typed(x.dtype)))
+
+    def typed(self, dtype: str) -> str:
+        return self.float_type if dtype == "f32" else dtype
+
+    def node(self, operation: Operation) -> None:
+        form = operation.op.onnx(self.opset, *operation.inputs)
+        layer = operation.origin.name if operation.origin else ""
+        name = self.nodes.take(operation.outputs[0].name or "/".join(filter(None, (layer, form.op_type))))
+        given = [self.input(x, name) for x in operation.inputs]
+        inputs = given if form.order is None else ["" if at is None else given[at] for at in form.order]
+        for role, tensor in form.extra.items():
+            inputs.append(self.initializer(tensor, f"{name}/{role}") if tensor else "")
+        while not inputs[-1]:
+            inputs.pop()
+        for y in operation.outputs:
+            if y not in self.name_of:
+                self.name_of[y] = self.values.take(name)
+        proto = self.proto.node.add(
+            op_type=form.op_type, name=name, input=inputs, output=[self.name_of[y] for y in operation.outputs]
+        )
+        if form.domain:
+            proto.domain = form.domain
+            self.domains.add(form.domain)
+        types = {key: ELEMENT_TYPES[self.typed(dtype)][0] for key, dtype in form.types.items()}
+        for key, value in sorted({**form.attributes, **types}.items()):
+            proto.attribute.append(helper.make_attribute(key, value))
+        if operation.origin:
+            _annotate(proto, operation.origin)
+
+    def input(self, x: Value, user: str) -> str:
+        if x not in self.name_of:
+            assert isinstance(x, Constant), f"{x!r} is used before it is computed"
+            self.name_of[x] = self.initializer(x.tensor, f"{user}/constant")
+        return self.name_of[x]
+
+    def initializer(self, tensor: Tensor, wanted: str) -> str:
+        data_type, bytes_type = ELEMENT_TYPES[self.typed(tensor.dtype)]
+        name = self.values.take(wanted)
+        with np.errstate(over="ignore"):  # beyond a half's range is no limit
+            raw = np.array(tensor.data, dtype=bytes_type).tobytes()
+        self.proto.initializer.add(name=name, dims=tensor.shape, data_type=data_type, raw_data=raw)
+        return name
+
+
+def _value_info(name: str, shape: tuple[Dim, ...], dtype: str) -> ValueInfoProto:
+    dims = [size if isinstance(size, int) else str(size) for size in shape]
+    return helper.make_tensor_value_info(name, ELEMENT_TYPES[dtype][0], dims)
+
+
+def _annotate(proto: NodeProto, node: Node) -> None:
+    """Say where a node comes from, for runtimes' messages and profiles: `resnet.net:14:3`."""
+    proto.metadata_props.add(key="netdsl.source", value=place(node.span))
+    proto.metadata_props.add(key="netdsl.layer", value=node.name)
+
+
+def place(span: Span) -> str:
+    """`resnet.net:14:3`."""
+    line, column = span.source.position(span.start)
+    return f"{_file_name(span.source.name)}:{line}:{column}"
+
+
+def _file_name(name: str) -> str:
+    """The last part of a path: a model neither tells about the machine nor depends on the folder it was made in."""
+    return name.replace("\\", "/").rpartition("/")[2]
+
+
+def _metadata(net: Net, version: str) -> Iterator[tuple[str, str]]:
+    """What a model says about itself, as keys and texts."""
+    yield "netdsl.base.version", version
+    yield "netdsl.source", _file_name(net.source.name)
+    yield "netdsl.source_sha256", net.source.digest
+    for prefix, table in (("netdsl.set", net.settings), ("netdsl.about", net.about)):
+        for key, value in table.items():
+            yield f"{prefix}.{key}", value if isinstance(value, str) else json.dumps(value, default=_plain)
+    for node in net.inputs:
+        said = {key: getattr(node.layer, key, default) for key, default in PICTURE.items()}
+        if advice := {key: value for key, value in said.items() if value != PICTURE[key]}:
+            yield f"netdsl.input.{node.name}", json.dumps(advice)
+
+
+def _plain(value: object) -> object:
+    """A block, as the value of a setting, is its name."""
+    return getattr(value, "name", type(value).__name__)

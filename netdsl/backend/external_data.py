@@ -1,0 +1,124 @@
+"""A model and its data beside it, two files that are written as one: nobody finds a model with another's data."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, BinaryIO
+
+from netdsl.base.files import CannotWrite, Staged, name_beside, reason, require_space, target_of
+from netdsl.base.terminal import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SUFFIX = ".data"
+
+MARK = b"netdsl weights\n"
+"""Data's first bytes, by which they are known for ours."""
+
+
+class DataFile:
+    """Data to write, and their name as the model tells it: a mere name, so that the two can be moved together."""
+
+    __slots__ = ("file", "name")
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self.file = file
+        self.name = name
+
+
+def data_of(path: str) -> str:
+    """Where a model's data are: beside the model itself, if the path is a link to it."""
+    return (os.path.realpath(path) if os.path.islink(path) else path) + SUFFIX
+
+
+@contextmanager
+def write_pair(path: str, size: int) -> Iterator[tuple[BinaryIO, DataFile]]:
+    """A model to write and its data, `PATH.data`, of at least `size` bytes.
+
+    Both take their names when the block ends without an exception; any other end leaves what was there. Entering fails
+    at once where they cannot be written. Where there were data before, there is neither model nor data for an instant.
+    """
+    model = _staged(path, path)
+    data = _staged(data_of(path), model.target + SUFFIX, links=False)
+    try:
+        require_space(data.target, size)
+        yield model.open(), DataFile(data.open(), os.path.basename(data.target))
+        data.close()
+        model.close()
+        with _alone(os.path.dirname(model.target)):
+            _exchange(model, data)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.filename not in (None, *model.names, *data.names):
+            raise  # from what the caller reads
+        raise _cannot(data_of(path) if error.filename in data.names else path, error) from None
+    finally:
+        model.discard()
+        data.discard()
+
+
+def _staged(path: str, wanted: str, *, links: bool = True) -> Staged:
+    """A file to write, which has to be on a disk. `path` is what messages call it."""
+    try:
+        if path == "-":
+            raise OSError("what has its weights beside it needs a disk")
+        target, mode = target_of(wanted)
+        if mode is not None and not stat.S_ISREG(mode):
+            raise OSError("what has its weights beside it needs a disk")
+        if not links and os.path.islink(wanted):
+            raise OSError("it is a link, behind which a runtime does not look")
+        name = os.path.basename(target)
+        if ".." in name:  # onnx's checker takes it for a way out of the folder
+            raise OSError("what has its weights beside it cannot have two dots in a row in its name")
+        name.encode()  # the model has to tell it, and protobuf's texts are UTF-8
+    except UnicodeEncodeError:
+        raise _cannot(path, OSError("its name is no text")) from None
+    except OSError as error:
+        raise _cannot(path, error) from None
+    return Staged(target, mode)
+
+
+def _cannot(path: str, error: OSError) -> CannotWrite:
+    return CannotWrite(f"cannot write {escape(path)}: {reason(error)}")
+
+
+def _exchange(model: Staged, data: Staged) -> None:
+    """Old files step aside, the model first; then the data take their name, and the model last."""
+    old = {file.target: name_beside(file.target) for file in (model, data)} if os.path.lexists(data.target) else {}
+    try:
+        for target, aside in old.items():
+            with suppress(FileNotFoundError):
+                os.rename(target, aside)
+        data.publish()
+        model.publish()
+    finally:
+        done = not os.path.lexists(model.path)
+        if not done and not os.path.lexists(data.path):
+            os.unlink(data.target)
+        for target, aside in reversed(old.items()):
+            with suppress(FileNotFoundError):
+                if done:
+                    os.unlink(aside)
+                else:
+                    os.replace(aside, target)
+
+
+@contextmanager
+def _alone(folder: str) -> Iterator[None]:
+    """One after the other, where the system can lock a folder: of two writers the last one's files are both there."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems cannot
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

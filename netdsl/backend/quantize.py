@@ -1,0 +1,339 @@
+"""Quantise to int8: 7-bit weights with corrected biases, then onnxruntime's static quantisation."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto, NodeProto, numpy_helper
+
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import UserError
+from netdsl.base.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from netdsl.backend.session import Array
+
+
+class CannotQuantize(UserError, code="E0682"):
+    """The examples give no ranges that 8 bits could spread over: they hold NaN, or make the network compute it."""
+
+
+class NoRange(UserError, code="E0683"):
+    """The examples of an input are all 0, or too near to it, and give no scale: all others would be out of range."""
+
+
+LARGEST, LARGEST_PAIR = 127, 128
+"""Bounds of a quantised weight, and of the sum of two that share a sign and an output channel. CPUs without VNNI add
+pairs of products of an unsigned and a signed byte in 16 bits, which saturate: 255 * 128 fits, 255 * 129 does not."""
+
+CHANNEL_AXES = {"Conv": 0, "Gemm": 0, "ConvTranspose": 1}
+"""Operators with weights, and the axis of the output channels, each of which has its scale."""
+
+SMALLEST_RANGE = 255 * float(np.finfo(np.float32).tiny)
+"""onnxruntime gives a smaller range the scale 1 and the zero point 0, with which negative numbers pass."""
+
+
+def quantize(model: bytes, batches: Iterable[Mapping[str, Array]]) -> ModelProto:
+    """Return the model in int8: QuantizeLinear and DequantizeLinear around each operator that has integer kernels.
+
+    Weights have about 7 bits, a scale for each output channel and no zero point; biases make up for the mean of what
+    the rounding changes. An activation has one scale and a zero point, from its smallest and largest value over all
+    `batches`, which are read twice. Batch norms after convolutions and dense layers are folded into these, others stay
+    in f32. Inputs and outputs keep their types. Equal arguments give equal models within one version of onnxruntime.
+    Raises CannotQuantize, NoRange, and whatever `batches` raise.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Examples(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._batches = iter(batches)
+
+        def get_next(self) -> Mapping[str, Array] | None:
+            return next(self._batches, None)
+
+    proto = onnx.load_from_string(model)
+    fold(proto)
+    with TemporaryDirectory(prefix="netdsl-") as folder, _quiet(), _told():
+        kept, overrides = round_weights(proto, batches, folder)
+        source, path = os.path.join(folder, "source.onnx"), os.path.join(folder, "model.onnx")
+        onnx.save(proto, source)  # onnxruntime 1.20 loses the weights of a model in memory
+        quantize_static(
+            source,
+            path,
+            Examples(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=_kinds(),
+            per_channel=True,
+            nodes_to_exclude=kept,
+            extra_options={"TensorQuantOverrides": overrides},
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+        )
+        made = onnx.load(path)
+    _sign(made)
+    return made
+
+
+def _kinds() -> list[str]:
+    """The operators to quantise. A batch norm has one scale for the weights of all channels, and no integer kernel."""
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    return sorted((QDQRegistry.keys() | QLinearOpsRegistry.keys()) - {"BatchNormalization"})
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """onnxruntime warns that it would rather optimise the model first, and numpy of what is found out afterwards."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            yield
+    finally:
+        logging.disable(before)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Its exceptions share no base class."""
+    try:
+        yield
+    except (UserError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CannotQuantize(f"the model cannot be quantised: onnxruntime says, {escape(first)}") from None
+
+
+def _sign(model: ModelProto) -> None:
+    """The model stays netdsl's, and tells what was done."""
+    model.producer_name = "netdsl"
+    model.producer_version = VERSION
+    kept = [prop for prop in model.metadata_props if prop.key != "onnx.infer"]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    model.metadata_props.add(key="netdsl.quantized", value="int8")
+
+
+def fold(model: ModelProto) -> None:
+    """Take each batch norm into the convolution or dense layer before it, if nothing else reads that one's result.
+
+    W' = s W and b' = s (b - mean) + bias, with s = scale / sqrt(var + epsilon) for each output channel.
+    Source: Jacob et al. (2018), section 3.2.
+    """
+    graph = model.graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    users = _users(model)
+    makers = {name: node for node in graph.node for name in node.output}
+    gone = []
+    for norm in graph.node:
+        maker = makers.get(norm.input[0])
+        if norm.op_type != "BatchNormalization" or maker is None or not _folds(maker, users, tensors):
+            continue
+        epsilon = next((a.f for a in norm.attribute if a.name == "epsilon"), 1e-5)
+        scale, bias, mean, var = (numpy_helper.to_array(tensors[name]) for name in norm.input[1:])
+        factor = scale / np.sqrt(var + np.float32(epsilon))
+        weight = numpy_helper.to_array(tensors[maker.input[1]])
+        own = numpy_helper.to_array(tensors[maker.input[2]]) if len(maker.input) > 2 else np.float32(0)
+        _set(tensors[maker.input[1]], weight * factor.reshape(-1, *(1,) * (weight.ndim - 1)))
+        del maker.input[2:]
+        maker.input.append(norm.input[2])
+        _set(tensors[norm.input[2]], factor * (own - mean) + bias)
+        maker.output[0] = norm.output[0]
+        makers[norm.output[0]] = maker
+        gone.append(norm)
+    for norm in gone:
+        graph.node.remove(norm)
+    _drop_unused(model)
+
+
+def round_weights(
+    model: ModelProto, batches: Iterable[Mapping[str, Array]], folder: str
+) -> tuple[list[str], dict[str, list[dict[str, Any]]]]:
+    """Round weights to multiples of their scales, and correct the biases for the mean error of each channel.
+
+    Returns the names of activations that must stay operators, since a quantised range does not do their work, and the
+    scales as onnxruntime's overrides. Source of the correction: Nagel et al. (2019), section 4.2, with measured means.
+    """
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    scales = {node.input[1]: _scales(node, tensors) for node in _weighted(model)}
+    found = _measured(_measuring(model, scales), batches, folder)
+    users = _users(model)
+    for node in _weighted(model):
+        shift = found[f"{node.output[0]}:shift"]
+        bias = numpy_helper.to_array(tensors[node.input[2]]) if len(node.input) > 2 else np.zeros_like(shift)
+        if len(node.input) > 2 and users[node.input[2]] == 1:
+            _set(tensors[node.input[2]], bias - shift)
+            continue
+        name = f"{node.name}:bias"
+        model.graph.initializer.append(numpy_helper.from_array((bias - shift).astype("<f4"), name))
+        del node.input[2:]
+        node.input.append(name)
+    for name, scale in scales.items():
+        _set(tensors[name], _rounded(tensors[name], scale))
+    _drop_unused(model)
+    kept = [node.name for node in _limiting(model) if not _in_range(node, found)]
+    return kept, {name: _override(scale) for name, scale in scales.items()}
+
+
+def _weighted(model: ModelProto) -> list[NodeProto]:
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return [node for node in model.graph.node if node.op_type in CHANNEL_AXES and node.input[1] in constants]
+
+
+def _limiting(model: ModelProto) -> list[NodeProto]:
+    """Return the operators that onnxruntime replaces by the limits of a quantised range."""
+    return [node for node in model.graph.node if node.op_type in ("Relu", "Clip")]
+
+
+def _in_range(node: NodeProto, found: Mapping[str, Array]) -> bool:
+    """Whether the range from 0 to what an activation returns is one that quantisation can limit to."""
+    low, high = float(found[f"{node.output[0]}:min"]), float(found[f"{node.output[0]}:max"])
+    return low <= 0 <= high and high - low >= SMALLEST_RANGE
+
+
+def _grouped(node: NodeProto) -> bool:
+    """Whether a scale for each output channel is impossible: the weight has the channels of one group alone."""
+    return node.op_type == "ConvTranspose" and any(a.name == "group" and a.i > 1 for a in node.attribute)
+
+
+def _scales(node: NodeProto, tensors: Mapping[str, Any]) -> Array:
+    """Return the scales of a weight, by output channel where that is possible, with an axis of size 1 for each other.
+
+    They are as small as LARGEST and LARGEST_PAIR allow, whichever two weights of a channel a kernel adds.
+    """
+    weight = numpy_helper.to_array(tensors[node.input[1]])
+    axis = CHANNEL_AXES[node.op_type]
+    rows = weight.reshape(1, -1) if _grouped(node) else np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
+    # Two numbers with a sum below 128 round to a sum of at most 128.
+    two = min(2, rows.shape[1])
+    pairs = [np.partition(np.maximum(sign * rows, 0), -two, axis=1)[:, -two:].sum(axis=1) for sign in (1, -1)]
+    scale = np.maximum(np.max(pairs, axis=0) / (LARGEST_PAIR - 0.01), np.abs(rows).max(axis=1) / LARGEST)
+    scale = np.where(scale >= np.finfo(np.float32).tiny, scale, 1).astype("<f4")
+    found: Array = scale.reshape([len(scale) if i == axis else 1 for i in range(weight.ndim)])
+    return found
+
+
+def _override(scale: Array) -> list[dict[str, Any]]:
+    """Return scales as onnxruntime's overrides for a tensor: one by channel, or a single one."""
+    from onnxruntime.quantization import QuantType
+
+    how = {"quant_type": QuantType.QInt8, "zero_point": np.int8(0)}
+    axes = [{"axis": axis} for axis, size in enumerate(scale.shape) if size > 1] or [{}]
+    return [{**how, **axes[0], "scale": each} for each in scale.ravel()]
+
+
+def _rounded(tensor: onnx.TensorProto, scale: Array) -> Array:
+    """Return a weight as it is after quantisation."""
+    found: Array = np.rint(numpy_helper.to_array(tensor) / scale) * scale
+    return found
+
+
+def _measuring(model: ModelProto, scales: Mapping[str, Array]) -> ModelProto:
+    """Return a model of the means by channel that rounding adds to each result, and of the activations' ranges."""
+    made = ModelProto()
+    made.CopyFrom(model)
+    graph = made.graph
+    del graph.output[:]
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    shapes = {value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.value_info}
+    shapes.update((value.name, value) for value in model.graph.output)
+    for node in _weighted(model):
+        name = f"{node.output[0]}:shift"
+        tensor = tensors[node.input[1]]
+        error = _rounded(tensor, scales[tensor.name]) - numpy_helper.to_array(tensor)
+        graph.initializer.append(numpy_helper.from_array(error, f"{name}:weight"))
+        other = graph.node.add()
+        other.CopyFrom(node)
+        other.name = other.output[0] = f"{name}:all"
+        del other.input[1:]
+        other.input.append(f"{name}:weight")
+        rank = len(shapes[node.output[0]].type.tensor_type.shape.dim)
+        _reduce(made, "ReduceMean", f"{name}:all", name, [0, *range(2, rank)])
+    for name in sorted({node.output[0] for node in (*_weighted(model), *_limiting(model))}):
+        _reduce(made, "ReduceMin", name, f"{name}:min")
+        _reduce(made, "ReduceMax", name, f"{name}:max")
+    return made
+
+
+def _reduce(model: ModelProto, kind: str, x: str, y: str, axes: list[int] | None = None) -> None:
+    """Append a reduction over all axes, or some, and make it an output."""
+    node = onnx.helper.make_node(kind, [x], [y], name=y, keepdims=0)
+    if axes and model.opset_import[0].version >= 18:
+        model.graph.initializer.append(numpy_helper.from_array(np.array(axes), f"{y}:axes"))
+        node.input.append(f"{y}:axes")
+    elif axes:
+        node.attribute.append(onnx.helper.make_attribute("axes", axes))
+    model.graph.node.append(node)
+    model.graph.output.append(onnx.helper.make_tensor_value_info(y, onnx.TensorProto.FLOAT, None))
+
+
+def _measured(model: ModelProto, batches: Iterable[Mapping[str, Array]], folder: str) -> dict[str, Array]:
+    """Run the model over the examples: means are averaged, minima and maxima taken. Raises CannotQuantize, NoRange."""
+    from onnxruntime import InferenceSession
+
+    path = os.path.join(folder, "measuring.onnx")
+    onnx.save_model(model, path, save_as_external_data=True, location="measuring.data")
+    session = InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [y.name for y in session.get_outputs()]
+    found: dict[str, Array] = {}
+    done = 0
+    largest: dict[str, float] = {}
+    for batch in batches:
+        count = len(next(iter(batch.values())))
+        for name, array in batch.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise CannotQuantize(f"the examples for `{escape(name)}` hold NaN or infinite numbers")
+            if array.dtype.kind in "fu":  # words have no scale
+                largest[name] = max(largest.get(name, 0), np.abs(array).max(initial=0))
+        for name, value in zip(names, session.run(names, batch) if names else (), strict=True):
+            joined = found.get(name, value)
+            if name.endswith(":shift"):
+                found[name] = joined + (value.astype("f8") - joined) * (count / (done + count))
+            else:
+                found[name] = np.minimum(joined, value) if name.endswith(":min") else np.maximum(joined, value)
+        done += count
+    for name in (name for name, value in largest.items() if value < SMALLEST_RANGE):
+        raise NoRange(f"the examples for `{escape(name)}` are all 0, or nearer to it than {SMALLEST_RANGE:.1g}")
+    if not all(np.isfinite(value).all() for value in found.values()):
+        raise CannotQuantize("the network computes NaN or infinite numbers from the examples")
+    return found
+
+
+def _drop_unused(model: ModelProto) -> None:
+    """Remove initializers that no node reads."""
+    used = {name for node in model.graph.node for name in node.input}
+    for tensor in list(model.graph.initializer):
+        if tensor.name not in used:
+            model.graph.initializer.remove(tensor)
+
+
+def _users(model: ModelProto) -> dict[str, int]:
+    """How many read each value, the caller of the model included."""
+    users: dict[str, int] = {}
+    for name in (*(x for node in model.graph.node for x in node.input), *(y.name for y in model.graph.output)):
+        users[name] = users.get(name, 0) + 1
+    return users
+
+
+def _folds(node: NodeProto, users: dict[str, int], tensors: Mapping[str, Any]) -> bool:
+    """Whether a node has output channels first in a weight of its own, and one reader."""
+    turned = any(a.name == "transB" and a.i == 1 for a in node.attribute)
+    if node.op_type != "Conv" and not (node.op_type == "Gemm" and turned):
+        return False
+    return users[node.output[0]] == 1 and all(name in tensors and users[name] == 1 for name in node.input[1:])
+
+
+def _set(tensor: onnx.TensorProto, value: Array) -> None:
+    assert tuple(tensor.dims) == value.shape, tensor.name
+    tensor.raw_data = np.ascontiguousarray(value, "<f4").tobytes()

@@ -1,0 +1,284 @@
+"""A model in memory, run on a provider by onnxruntime."""
+
+from __future__ import annotations
+
+import re
+from contextlib import redirect_stdout
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+from netdsl.backend.providers import NoProvider, choose
+from netdsl.base.files import mistaken, open_file
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import UserError
+from netdsl.weights.external import check_locations
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+TYPES = {
+    "float": "float32",
+    "float16": "float16",
+    "double": "float64",
+    "uint8": "uint8",
+    "int8": "int8",
+    "uint16": "uint16",
+    "int16": "int16",
+    "uint32": "uint32",
+    "int32": "int32",
+    "uint64": "uint64",
+    "int64": "int64",
+    "bool": "bool",
+}
+"""ONNX's names of element types, and NumPy's."""
+
+CPU = "CPUExecutionProvider"
+RECORD, ASSIGNMENT = "session.record_ep_graph_assignment_info", "get_provider_graph_assignment_info"
+REFUSE, REFUSED = "session.disable_cpu_ep_fallback", "fallback to CPU EP has been explicitly disabled"
+SILENT = 4
+THREADS = 1024
+"""More than any machine has use for; of a hundred thousand, onnxruntime tries to start each."""
+
+SHOWN = 3
+"""So many nodes are named."""
+
+
+class BadModel(UserError, code="E0812"):
+    """The file is no ONNX model that onnxruntime can run: damaged, too new, or with operators that it does not know."""
+
+
+class WrongFeed(UserError, code="E0813"):
+    """The model's inputs are not what it is fed with: names, types, shapes, or the number of examples."""
+
+
+class FellBack(UserError, code="E0815"):
+    """The provider that was asked for leaves some of the model, or all of it, to the CPU."""
+
+
+class RunFailed(UserError, code="E0814"):
+    """The model failed while it was computed."""
+
+
+class Tensor:
+    """An input or output as the model declares it; a size of None may be any, `dtype` is NumPy's name."""
+
+    __slots__ = ("dtype", "name", "shape")
+
+    def __init__(self, name: str, shape: tuple[int | None, ...], dtype: str) -> None:
+        self.name = name
+        self.shape = shape
+        self.dtype = dtype
+
+    def __repr__(self) -> str:
+        return f"{self.name} {self.spelled}"
+
+    @property
+    def spelled(self) -> str:
+        return f"{self.dtype} {_spell(self.shape)}"
+
+
+def _options(threads: int | None, in_order: bool = False) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    if in_order:
+        options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED  # nodes that are ready, the first first
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it would move nodes
+        options.enable_mem_pattern = False  # one block for all that lives, planned ahead, takes half as much again
+        options.enable_mem_reuse = False  # memory that waits for a value of the same size is nobody else's till then
+    # Denormals stay: session.set_denormal_as_zero is the whole process's, NumPy's too, as its first session says; the
+    # bits of a training would depend on what else ran.
+    options.log_severity_level = SILENT  # what it has to say comes as an exception too
+    if threads is not None:
+        if not 1 <= threads <= THREADS:
+            raise NoProvider(f"a model takes from 1 to {THREADS:,} threads, not {threads:,}")
+        options.intra_op_num_threads = threads
+    return options
+
+
+def _loads_on_cpu(model: bytes | str) -> bool:
+    """Whether it is not the model's fault that a provider would not have it."""
+    import onnxruntime
+
+    try:
+        onnxruntime.InferenceSession(model, _options(None), providers=[CPU])
+    except Exception:
+        return False
+    return True
+
+
+def _left_to_cpu(session: Any, long: str) -> str:
+    """What of a model the provider that was asked for does not compute, in words; nothing where it computes all."""
+    if long not in session.get_providers():
+        return "all of it"
+    parts = getattr(session, ASSIGNMENT)() if hasattr(session, ASSIGNMENT) else ()
+    nodes = [(part.ep_name == long, node) for part in parts for node in part.get_nodes()]
+    left = [node for fits, node in nodes if not fits]
+    if not left:
+        return ""
+    names = ", ".join(escape(f"{node.op_type} {node.name}") for node in left[:SHOWN])
+    return f"{len(left):,} of {len(nodes):,} nodes ({names}{', …' if len(left) > SHOWN else ''})"
+
+
+def _spell(shape: tuple[int | None, ...]) -> str:
+    return "x".join("?" if size is None else str(size) for size in shape) or "a single number"
+
+
+class Session:
+    """A model that is ready to run; it copies nothing that goes in or out.
+
+    `inputs` and `outputs` are by name, in the model's order, `metadata` is what the model's file says of itself,
+    `provider` what computes it, and `fallback` tells what of it is left to the CPU, in words, where that is allowed;
+    `native` is onnxruntime's session.
+    """
+
+    __slots__ = ("fallback", "inputs", "metadata", "name", "native", "outputs", "provider")
+
+    def __init__(
+        self,
+        model: bytes | str,
+        *,
+        provider: str = "cpu",
+        threads: int | None = None,
+        name: str | None = None,
+        allow_fallback: bool = False,
+        in_order: bool = False,
+    ) -> None:
+        """Load a model, given as its bytes or as a file's path. `name` is what messages call it, `provider` may have
+        options: `cuda:device_id=1`. With `in_order` the CPU computes the nodes as they are and in their order, and
+        keeps no more memory than that takes. Raises NoProvider, BadModel, and FellBack unless that is allowed."""
+        import onnxruntime
+
+        self.name = name or (model if isinstance(model, str) else "the model")
+        self.provider, long, settings, devices = choose(provider)
+        if isinstance(model, str):
+            _check_head(model)
+            check_locations(model)
+        options = _options(threads, in_order and long == CPU)
+        if long != CPU:
+            options.add_session_config_entry(RECORD, "1")
+            if not allow_fallback and not hasattr(onnxruntime.InferenceSession, ASSIGNMENT):
+                options.add_session_config_entry(REFUSE, "1")  # of an older onnxruntime no more is to be had
+        session = self._open(model, long, settings, devices, options)
+        if long not in session.get_providers() and not allow_fallback:
+            raise NoProvider(
+                f"the provider `{self.provider}` does not start on this machine", "are its drivers installed?"
+            )
+        self.fallback = "" if long == CPU else _left_to_cpu(session, long)
+        if self.fallback and not allow_fallback:
+            raise self._fell_back(self.fallback)
+        session.disable_fallback()  # it would change the provider behind our back
+        self.native = session
+        self.inputs = {node.name: _tensor(node) for node in session.get_inputs()}
+        self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
+        self.outputs = {node.name: _tensor(node) for node in session.get_outputs()}
+
+    def _open(
+        self, model: bytes | str, long: str, settings: dict[str, str], devices: list[Any] | None, options: Any
+    ) -> Any:
+        """onnxruntime's session, on the provider with the CPU behind it for what it cannot compute."""
+        import onnxruntime
+
+        if long.startswith(("CUDA", "Tensorrt")) and hasattr(onnxruntime, "preload_dlls"):
+            with redirect_stdout(StringIO()):  # NVIDIA's libraries, where they came by pip
+                onnxruntime.preload_dlls()
+        providers: list[tuple[str, dict[str, str]]] | None = [(long, settings)]
+        if devices is not None:
+            try:
+                options.add_provider_for_devices(devices, settings)
+            except Exception as error:
+                raise self._refused(str(error)) from None
+            providers = None
+        elif long != CPU:
+            providers = [(long, settings), (CPU, {})]
+        try:
+            return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
+        except Exception as error:  # its exceptions share no base class
+            if REFUSED in str(error):
+                raise self._fell_back("some of its nodes") from None
+            problem = _load_problem(self.name, str(error))
+            if long != CPU and _loads_on_cpu(model):
+                raise self._refused(str(error)) from None
+            raise problem from None
+
+    def _fell_back(self, what: str) -> FellBack:
+        return FellBack(f"{escape(self.name)}: {self.provider} leaves {what} to the CPU", "--allow-fallback permits it")
+
+    def _refused(self, said: str) -> NoProvider:
+        return NoProvider(f"the provider `{self.provider}` refuses: onnxruntime says, {_first_line(said)}")
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs by name for one batch of each input."""
+        self._check(feeds)
+        try:
+            values = self.native.run(None, feeds)
+        except Exception as error:
+            raise failed(self.name, error) from None
+        return dict(zip(self.outputs, values, strict=True))
+
+    def _check(self, feeds: Mapping[str, Array]) -> None:
+        if feeds.keys() != self.inputs.keys():
+            wanted, given = ", ".join(map(escape, self.inputs)), ", ".join(map(escape, feeds)) or "nothing"
+            raise WrongFeed(f"{escape(self.name)} takes {wanted}, and is given {given}")
+        for name, array in feeds.items():
+            tensor = self.inputs[name]
+            fits = len(array.shape) == len(tensor.shape) and all(
+                want is None or want == size for size, want in zip(array.shape, tensor.shape, strict=True)
+            )
+            if not fits or array.dtype.name != tensor.dtype:
+                raise WrongFeed(
+                    f"input `{escape(name)}` of {escape(self.name)} takes {tensor.spelled}, "
+                    f"and is given {array.dtype.name} {_spell(array.shape)}"
+                )
+
+
+def failed(name: str, error: Exception) -> RunFailed:
+    """What onnxruntime says of a model that failed while it was computed."""
+    said = re.sub("^Error in execution: ", "", _first_line(str(error)))
+    return RunFailed(f"{escape(name)} failed: {said}")
+
+
+def _tensor(node: Any) -> Tensor:
+    kind = node.type.removeprefix("tensor(").removesuffix(")")
+    shape = tuple(size if isinstance(size, int) else None for size in node.shape)
+    return Tensor(node.name, shape, TYPES.get(kind, kind))
+
+
+def _check_head(path: str) -> None:
+    with open_file(path) as file:
+        what = mistaken(file.read(64))
+    if what:
+        raise BadModel(f"{escape(path)} {what}")
+
+
+def _load_problem(name: str, said: str) -> BadModel:
+    """Why onnxruntime refuses a model, from what it said of it."""
+    name = escape(name)
+    if "INVALID_PROTOBUF" in said or "No graph was found" in said:
+        return BadModel(f"{name} is not an ONNX model, or cut short")
+    if found := re.search(r"IR version: (\d+), max supported IR version: (\d+)", said):
+        return BadModel(
+            f"{name} has IR version {found[1]}, and this onnxruntime knows those up to {found[2]}",
+            "install a newer onnxruntime",
+        )
+    if found := re.search(r"Opset (\d+) is under development.* for domain (\S+) is till opset (\d+)", said):
+        return BadModel(
+            f"{name} is of opset {found[1]}, and this onnxruntime knows {found[2]} up to {found[3]}",
+            "install a newer onnxruntime, or compile with a lower --opset",
+        )
+    if found := re.search(r"(\S+)\(-?\d+\) is not a registered function/op|No Op registered for (\S+)", said):
+        return BadModel(f"{name} has the operator {escape(found[1] or found[2])}, which this onnxruntime does not know")
+    if "bad_alloc" in said or "Failed to allocate memory" in said:
+        return BadModel(f"{name} does not fit into the memory of this machine")
+    return BadModel(f"{name} cannot be run: onnxruntime says, {_first_line(said)}")
+
+
+def _first_line(said: str) -> str:
+    """onnxruntime's message without its codes and its source's places."""
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", said)
+    text = re.sub(r"^(Load model from .* failed:)?(/\S+:\d+ .*?\) (?=[A-Z]))?", "", text)
+    return escape(text.strip().splitlines()[0]) if text.strip() else "nothing"

@@ -1,0 +1,348 @@
+"""Files: what a user's path may turn out to be, reading a source, and writing so that the old file stays whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import sys
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, BinaryIO
+
+from netdsl.base.limits import SOURCE_BYTES
+from netdsl.base.terminal import escape
+from netdsl.base.text import Source
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+def name_beside(target: str) -> str:
+    """A name in a target's folder that no other file has."""
+    return os.path.join(os.path.dirname(target), f".netdsl-{os.urandom(6).hex()}.tmp")
+
+
+def remove_leftovers(folder: str) -> None:
+    """Remove the files that writers in a folder left behind when they were killed. Only for who writes there alone."""
+    for name in os.listdir(folder):
+        if re.fullmatch(r"\.netdsl-[0-9a-f]{12}\.tmp", name):
+            with suppress(OSError):
+                os.unlink(os.path.join(folder, name))
+
+
+class Staged:
+    """The file, from `open` to either `publish` or `discard`. `mode` is the target's, or None where that is new."""
+
+    __slots__ = ("_file", "_mode", "path", "target")
+
+    def __init__(self, target: str, mode: int | None) -> None:
+        self.target = target
+        self.path = name_beside(target)
+        self._mode = mode
+        self._file: BinaryIO | None = None
+
+    @property
+    def names(self) -> tuple[str, str]:
+        return self.path, self.target
+
+    def open(self) -> BinaryIO:
+        self._file = open(self.path, "xb")
+        return self._file
+
+    def close(self) -> None:
+        """Put all bytes on the disk."""
+        assert self._file is not None
+        self._file.flush()
+        if self._mode is not None:
+            os.chmod(self.path, stat.S_IMODE(self._mode))
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def publish(self) -> None:
+        os.replace(self.path, self.target)
+
+    def discard(self) -> None:
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+        with suppress(OSError):  # a signal may come after the file is there and before it is known here
+            os.unlink(self.path)
+
+
+def staged(target: str, mode: int | None) -> Iterator[BinaryIO]:
+    """The whole way: a file to write to, published where nothing goes wrong."""
+    file = Staged(target, mode)
+    try:
+        yield file.open()
+        file.close()
+        file.publish()
+    except BaseException as error:
+        file.discard()
+        if isinstance(error, OSError) and error.filename == file.path:
+            error.filename = target
+        raise
+
+
+WRITER_SECONDS = 1.0
+"""How long a named pipe is given to find somebody who writes into it."""
+
+
+class FileProblem(UserError, exit_code=USAGE_IS_WRONG):
+    """A file that cannot be used."""
+
+
+class MissingFile(FileProblem, code="E0601"):
+    """There is no file of this name."""
+
+
+class NotAFile(FileProblem, code="E0602"):
+    """The path is a folder, or a device where a file is needed."""
+
+
+class Unreadable(FileProblem, code="E0603"):
+    """The system does not let the file be read, most often for its permissions."""
+
+
+class TooLarge(FileProblem, code="E0604", exit_code=1):
+    """A source is at most 2 MB: a network that needs more is not written by hand."""
+
+
+class NotText(FileProblem, code="E0605", exit_code=1):
+    """A source is UTF-8 text without NUL characters; a byte order mark and any line ends are welcome."""
+
+
+class CannotWrite(FileProblem, code="E0606"):
+    """The output cannot be written: no such folder, no permission, a full disk. What was there before is whole."""
+
+
+class NoWorkingFolder(FileProblem, code="E0656"):
+    """The working folder has been deleted or moved to the trash since the shell entered it, so that neither a relative
+    path nor a program on the standard input has a place. Absolute paths work."""
+
+
+def absolute(path: str) -> str:
+    """Return a path as seen from the root, not normalized. Raises NoWorkingFolder."""
+    try:
+        return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
+    except FileNotFoundError:
+        raise NoWorkingFolder("the working folder no longer exists", "change to another one with `cd`") from None
+
+
+def problem_of(error: OSError | ValueError, path: str) -> FileProblem:
+    """The problem that stopped a file from being read, in words."""
+    name = escape(path)
+    if isinstance(error, FileNotFoundError | NotADirectoryError | ValueError):
+        return MissingFile(f"there is no file {name}")
+    if isinstance(error, IsADirectoryError):
+        return NotAFile(f"{name} is a folder, not a file")
+    if isinstance(error, PermissionError):
+        return Unreadable(f"{name} may not be read: permission denied")
+    return Unreadable(f"{name} cannot be read: {error.strerror or error}")
+
+
+def open_file(path: str) -> BinaryIO:
+    """A regular file, opened for reading bytes: one that has a size, and a place to jump to."""
+    try:
+        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
+    except (OSError, ValueError) as error:
+        raise problem_of(error, path) from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise NotAFile(f"{escape(path)} is a pipe or a device; this needs a file on disk")
+    return file
+
+
+def beneath(folder: str, path: str) -> str | None:
+    """Return a path relative to a folder, all links resolved, where it then lies in that folder; None elsewhere."""
+    root = os.path.realpath(folder)
+    try:
+        found = os.path.realpath(os.path.join(folder, path))
+        return found if found != root and os.path.commonpath((root, found)) == root else None
+    except ValueError:  # a NUL, or another drive
+        return None
+
+
+def mistaken(head: bytes) -> str | None:
+    """What a file really is whose first bytes (64 are enough) give it away as none of ours, else nothing."""
+    text = head.lstrip().lower()
+    if not head:
+        return "is empty"
+    if head.startswith(b"version https://git-lfs"):
+        return "is a git-LFS pointer, not the file itself; `git lfs pull` fetches it"
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "is a web page, most likely an error message that was saved by its address"
+    return None
+
+
+def read_source(path: str, shown: str | None = None) -> Source:
+    """The text of a `.net` file, or of the standard input where the path is `-`.
+
+    `shown` is what messages call it, where that is not the path. Reading stops at the size limit, an endless device
+    included.
+    """
+    name = shown or ("<stdin>" if path == "-" else path)
+    return Source(name, read_text(path, name))
+
+
+def read_text(path: str, name: str | None = None) -> str:
+    """The text of a file as it is, its line ends and mark included; `name` is what messages call it."""
+    name = name or path
+    try:
+        data = _read_limited(path)
+    except (OSError, ValueError) as error:
+        raise problem_of(error, name) from None
+    return decoded(data, name)
+
+
+def _read_limited(path: str) -> bytes:
+    if path == "-":
+        if sys.stdin is None or sys.stdin.closed:
+            raise OSError(errno.EBADF, "the standard input is closed")
+        return sys.stdin.buffer.read(SOURCE_BYTES + 1)
+    if stat.S_ISFIFO(os.stat(path).st_mode):
+        return _read_pipe(path)
+    with open(path, "rb") as file:
+        return file.read(SOURCE_BYTES + 1)
+
+
+def _read_pipe(path: str) -> bytes:
+    """All of a named pipe. Opening one waits for ever where nobody writes, so look first whether somebody does."""
+    from select import select
+
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(descriptor, "rb", buffering=0) as pipe:
+        ready, _, _ = select([pipe], [], [], 0)
+        if not ready:
+            select([pipe], [], [], WRITER_SECONDS)
+        head = pipe.read(1)
+        if head == b"" and not ready:
+            raise OSError(errno.EPIPE, "nobody writes into this pipe")
+        os.set_blocking(descriptor, True)
+        parts = [head or b""]
+        while sum(map(len, parts)) <= SOURCE_BYTES and (part := pipe.read(SOURCE_BYTES + 1)):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def decoded(data: bytes, name: str) -> str:
+    """The text of a source's bytes. Raises TooLarge or NotText."""
+    name = escape(name)
+    if len(data) > SOURCE_BYTES:
+        raise TooLarge(f"{name} is larger than {SOURCE_BYTES:,} bytes, the limit of a source")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise NotText(f"{name} is UTF-16 text", "save it as UTF-8")
+    if b"\0" in data:
+        raise NotText(f"{name} is not text: NUL character at {_place(data, data.index(0))}")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        place = _place(data, error.start)
+        raise NotText(f"{name} is not valid UTF-8 at {place}: 0x{data[error.start]:02x}", "save it as UTF-8") from None
+
+
+def _place(data: bytes, offset: int) -> str:
+    head = data[:offset].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return f"byte {offset} (line {head.count(10) + 1})"
+
+
+@contextmanager
+def write_atomically(path: str, size: int = 0) -> Iterator[BinaryIO]:
+    """A binary file to write to, of at least `size` bytes. They take the name `path` in one step when the block ends
+    without an exception.
+
+    Until then they are in a file beside the target, which any exception removes, Ctrl-C included. A link is followed,
+    a device or a pipe is written directly, `-` is the standard output. Entering fails at once where the target cannot
+    be written.
+    """
+    if path == "-":
+        yield from _write_to_stdout()
+        return
+    target = path
+    try:
+        target, mode = target_of(path)
+        direct = mode is not None and not stat.S_ISREG(mode)
+        if not direct:
+            require_space(target, size)
+        yield from _write_directly(target) if direct else staged(target, mode)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.filename not in (None, path, target):
+            raise  # from what the caller reads
+        raise CannotWrite(f"cannot write {escape(path)}: {reason(error)}") from None
+
+
+def write_all(contents: Mapping[str, bytes]) -> None:
+    """Write each file whole, and none of them before there is room for all. Raises CannotWrite."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(write_atomically(path)) for path in contents]
+        for file, (path, data) in zip(files, contents.items(), strict=True):
+            try:
+                file.write(data)
+                file.flush()
+            except OSError as error:
+                error.filename = path  # or the last one is blamed
+                raise
+
+
+def target_of(path: str) -> tuple[str, int | None]:
+    """Where a path leads, links followed, and the mode of what is there. Raises OSError where it cannot be written."""
+    try:
+        target = os.path.realpath(absolute(path))
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return target, None
+    except ValueError as error:
+        raise OSError(errno.EINVAL, f"no file can have this name: {error}") from None
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, "it is a folder")
+    if not os.access(target, os.W_OK):
+        if not os.path.exists(target):  # another writer exchanges it at this very moment
+            return target, None
+        raise OSError(errno.EACCES, "it is read-only")
+    return target, mode
+
+
+def require_space(target: str, size: int) -> None:
+    """Raise OSError where a file of `size` bytes does not fit on its disk."""
+    folder = os.path.dirname(target)
+    if not size or not os.path.isdir(folder):  # opening the file says what is wrong with its folder
+        return
+    from shutil import disk_usage
+
+    total, used, free = disk_usage(folder)
+    if getattr(os, "geteuid", lambda: 1)() == 0:
+        free = total - used  # root may use the reserve
+    if total and size > free:  # some network file systems tell nothing
+        raise OSError(errno.ENOSPC, f"it takes {size:,} bytes, and {free:,} are free")
+
+
+def reason(error: OSError) -> str:
+    """Why a file cannot be written, in words."""
+    if isinstance(error, FileNotFoundError):
+        return "its folder does not exist"
+    if isinstance(error, NotADirectoryError):
+        return "its folder is not a folder"
+    return (error.strerror or str(error)).lower()
+
+
+def _write_to_stdout() -> Iterator[BinaryIO]:
+    if sys.stdout is None or sys.stdout.closed:
+        raise CannotWrite("cannot write: the standard output is closed")
+    try:
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise CannotWrite(f"cannot write to the standard output: {reason(error)}") from None
+
+
+def _write_directly(target: str) -> Iterator[BinaryIO]:
+    with open(target, "wb") as file:
+        yield file

@@ -1,0 +1,1 @@
+"""One way to declare named things with arguments."""

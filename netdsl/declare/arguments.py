@@ -1,0 +1,288 @@
+"""What a layer's argument may be: the declared kinds, which check a value and say in words what they want."""
+
+from __future__ import annotations
+
+from math import inf, isfinite
+from struct import pack, unpack
+from typing import Any
+
+from netdsl.base.limits import RANK, SIZE
+from netdsl.base.shape import Size
+from netdsl.declare.declared import Declared, registrar
+from netdsl.ir.init import ARITY, Init
+
+
+class Word(str):
+    """A bare word that means itself, such as `same` in `pad same`."""
+
+    __slots__ = ()
+
+
+class Unfit(Exception):
+    """A value that an argument does not take; the text ends the sentence "`stride` must be …"."""
+
+
+class Kind:
+    """A kind of argument: `words` are the bare words it takes, which there win over variables."""
+
+    words: tuple[str, ...] = ()
+    quoted: bool = False
+    """Whether the value is a text in quotes."""
+    expected: str
+
+    def convert(self, value: Any) -> Any:
+        """The value as the layer wants it. Raises Unfit."""
+        raise NotImplementedError
+
+    def _unfit(self) -> Unfit:
+        return Unfit(self.expected)
+
+
+def whole(value: Any) -> int | None:
+    """An exact integer, also where a fraction came out whole; None for anything else, booleans and floats too."""
+    if type(value) is int:
+        return value
+    if getattr(value, "denominator", None) == 1 and type(value) is not bool:
+        return int(value)
+    return None
+
+
+class Integer(Kind):
+    """A whole number within bounds."""
+
+    def __init__(self, minimum: int = 1, maximum: int = SIZE, odd: bool = False) -> None:
+        self.minimum, self.maximum, self.odd = minimum, maximum, odd
+        bound = f" of at least {minimum}" if maximum == SIZE else f" from {minimum} to {maximum}"
+        if (minimum, maximum) == (-SIZE, SIZE):
+            bound = ""
+        self.expected = f"an {'odd ' if odd else ''}integer{bound}"
+
+    def convert(self, value: Any) -> int:
+        number = whole(value)
+        if number is not None and number > SIZE:
+            raise Unfit(f"at most {SIZE}")
+        if number is None or not self.minimum <= number <= self.maximum or (self.odd and number % 2 == 0):
+            raise self._unfit()
+        return number
+
+
+LARGEST = (2 - 2**-23) * 2.0**127
+SMALLEST = 2.0**-126
+"""The largest and the smallest normal number of float32. Hardware may flush smaller ones to 0."""
+
+
+class Real(Kind):
+    """A number in float32's normal range, within bounds; `above` and `below` are bounds that it must not touch."""
+
+    def __init__(
+        self,
+        minimum: float | None = None,
+        maximum: float | None = None,
+        above: float | None = None,
+        below: float | None = None,
+    ) -> None:
+        self.minimum, self.maximum, self.above, self.below = minimum, maximum, above, below
+        bounds = [(">=", minimum), (">", above), ("<=", maximum), ("<", below)]
+        limits = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
+        self.expected = f"a number {limits}".rstrip()
+
+    def convert(self, value: Any) -> float:
+        if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):
+            raise self._unfit()
+        try:
+            number = float(value)
+        except OverflowError:
+            number = inf if value > 0 else -inf
+        if not self._within(number):
+            raise self._unfit()
+        try:
+            (single,) = unpack("<f", pack("<f", number))
+        except OverflowError:
+            single = inf
+        if not isfinite(single):
+            raise Unfit(f"{self.expected} that float32 can hold, at most {LARGEST:.7g} in magnitude")
+        if value != 0 and abs(single) < SMALLEST:
+            raise Unfit(f"{self.expected} that float32 can hold, at least {SMALLEST:.7g} in magnitude")
+        if not self._within(single):
+            raise Unfit(f"{self.expected} in float32, which rounds it to {single:g}")
+        return number
+
+    def _within(self, number: float) -> bool:
+        return (
+            (self.minimum is None or number >= self.minimum)
+            and (self.maximum is None or number <= self.maximum)
+            and (self.above is None or number > self.above)
+            and (self.below is None or number < self.below)
+        )
+
+
+class Flag(Kind):
+    """`on` or `off`."""
+
+    expected = "`on` or `off`"
+
+    def convert(self, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self._unfit()
+        return value
+
+
+class Choice(Kind):
+    """One of a few words."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+        self.expected = " or ".join(", ".join(f"`{w}`" for w in words).rsplit(", ", 1))
+
+    def convert(self, value: Any) -> str:
+        if not isinstance(value, Word) or value not in self.words:
+            raise self._unfit()
+        return str(value)
+
+
+class Sequence(Kind):
+    """A list of values of one kind."""
+
+    def __init__(self, item: Kind) -> None:
+        self.item = item
+        self.expected = f"a list, each of its entries {item.expected}"
+
+    def convert(self, value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, tuple) or not value:
+            raise self._unfit()
+        return tuple(map(self.entry, value))
+
+    def entry(self, value: Any) -> Any:
+        """Convert one entry. Raises Unfit with the item's reason where that is more specific."""
+        try:
+            return self.item.convert(value)
+        except Unfit as unfit:
+            raise (self._unfit() if str(unfit) == self.item.expected else unfit) from None
+
+
+class Sizes(Sequence):
+    """A size for every spatial axis, or a list with one for each: `3`, `3x3`, `[3, 5]`."""
+
+    def __init__(self, minimum: int = 1) -> None:
+        super().__init__(Integer(minimum))
+        self.expected = f"an integer of at least {minimum}, or one for each axis, such as `3x3`"
+
+    def convert(self, value: Any) -> int | tuple[int, ...]:  # type: ignore[override]
+        return super().convert(value) if isinstance(value, tuple) else int(self.entry(value))
+
+
+class Dims(Kind):
+    """The sizes of a shape, such as `3x224x224`; `?` where a size is known only at run time."""
+
+    expected = "a shape, such as `3x224x224`"
+
+    def convert(self, value: Any) -> tuple[int | Size, ...]:
+        entries = value if isinstance(value, tuple) else (value,)
+        sizes = tuple(entry if isinstance(entry, Size) else whole(entry) for entry in entries)
+        if not sizes:
+            raise self._unfit()
+        if len(sizes) > RANK:
+            raise Unfit(f"a shape of at most {RANK} sizes")
+        for size in sizes:
+            if size is None or (isinstance(size, int) and not 1 <= size <= SIZE):
+                raise Unfit(f"whole numbers from 1 to {SIZE}, such as `3x224x224`")
+        return sizes  # type: ignore[return-value]
+
+
+class Padding(Sizes):
+    """A rule (`same`, `valid`, …), a size for every side, or explicit sizes, all befores, then all afters."""
+
+    words = ("same", "valid", "same_upper", "same_lower")
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.expected = "`same`, `valid`, `same_upper`, `same_lower`, or sizes of at least 0"
+
+    def convert(self, value: Any) -> Any:
+        return str(value) if isinstance(value, Word) and value in self.words else super().convert(value)
+
+
+class Sides(Sizes):
+    """A size for every side, or explicit sizes, all befores, then all afters."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.expected = "a size of at least 0, or a list of all befores, then all afters"
+
+
+INITIALISERS: dict[str, dict[str, Real]] = {
+    "normal": {"s": Real(0, LARGEST / 16)},
+    "uniform": {"lo": Real(-LARGEST / 2, LARGEST / 2), "hi": Real(-LARGEST / 2, LARGEST / 2)},
+    "constant": {"c": Real()},
+}
+"""The arguments of initialisers. Within these bounds no drawn number is infinite: none lies 16 deviations out."""
+
+_CALLS = tuple(f"`{n}({', '.join(INITIALISERS[n])})`" if n in INITIALISERS else f"`{n}`" for n in ARITY)
+
+
+class Initialiser(Kind):
+    """A distribution to draw from, such as `he_normal` or `normal(0.01)`."""
+
+    words = tuple(name for name, arity in ARITY.items() if not arity)
+    expected = f"an initialiser: {', '.join(_CALLS)}"
+
+    def convert(self, value: Any) -> Init:
+        if isinstance(value, Word) and ARITY.get(value) == 0:
+            return Init(str(value))
+        if not isinstance(value, Init):
+            raise self._unfit()
+        return value
+
+
+DTYPES = ("f32", "f16", "u8", "i64")
+WORDS = frozenset({*Padding.words, *Initialiser.words, *DTYPES})
+"""Words that keywords take, and that may therefore stand as a parameter's default."""
+
+
+__all__ = ["Character", "Declared", "Path", "Text", "Texts", "registrar"]
+
+
+class Text(Kind):
+    """A text in quotes."""
+
+    quoted = True
+    expected = 'a text, such as `"iris.csv"`'
+
+    def convert(self, value: Any) -> str:
+        if not isinstance(value, str) or isinstance(value, Word) or not value:
+            raise self._unfit()
+        return str(value)
+
+
+class Character(Text):
+    """A single character in quotes."""
+
+    expected = 'a single character other than a quote or a line break, such as `";"`'
+
+    def convert(self, value: Any) -> str:
+        if len(super().convert(value)) != 1 or value in '"\r\n':
+            raise self._unfit()
+        return str(value)
+
+
+class Path(Text):
+    """The name of a file or a folder, relative to the file that it is written in."""
+
+    expected = 'a path in quotes, such as `"datasets/mnist"`'
+
+
+class Texts(Kind):
+    """A text in quotes, or a list of them."""
+
+    quoted = True
+    expected = 'a text, such as `"species"`, or a list of them'
+
+    def convert(self, value: Any) -> tuple[str, ...]:
+        entries = value if isinstance(value, tuple) else (value,)
+        try:
+            texts = tuple(Text().convert(entry) for entry in entries)
+        except Unfit:
+            raise self._unfit() from None
+        if not texts:
+            raise self._unfit()
+        return texts

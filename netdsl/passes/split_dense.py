@@ -1,0 +1,177 @@
+"""Large dense weights in slabs of rows: what is made of a slab is used while it is still in the cache."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.base.shape import elements
+from netdsl.ops.arithmetic import Elementwise
+from netdsl.ops.base import SameShape, known
+from netdsl.ops.linear import Gemm
+from netdsl.passes.rewrite import Copy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netdsl.ir.graph import Graph, Operation, Value
+
+SLAB = 2**19
+"""Elements of a slab: a weight's, its gradient's and its momentum's together are a few caches of the second level."""
+
+LARGE = 2 * SLAB
+"""Elements from which on a weight is cut."""
+
+
+class Slabs:
+    """A graph, and the states that it has in parts: for each its parts' names, in the order of their rows."""
+
+    __slots__ = ("graph", "parts")
+
+    def __init__(self, graph: Graph, parts: dict[str, list[str]]) -> None:
+        self.graph = graph
+        self.parts = parts
+
+
+def slabs(graph: Graph) -> Slabs:
+    """The same step with each large dense weight [units, in] cut into slabs of rows.
+
+    That can be done where the weight is only multiplied with, and all that its gradient comes to is elementwise. Slab
+    after slab then goes through the gradient of the input, that of the weight and the update, of which none reads or
+    writes the whole; and no gradient of a whole weight is ever kept. The sums over the units are taken slab by slab.
+    """
+    users = _users(graph)
+    families: dict[Value, str] = {}
+    for name, weight in graph.parameters.items():
+        if name in graph.state and len(weight.shape) == 2 and elements(weight.shape) >= LARGE:
+            families.update(dict.fromkeys(_family(graph, weight, users), name))
+    return _Slabs(graph, families).run() if families else Slabs(graph, {})
+
+
+def _users(graph: Graph) -> dict[Value, list[Operation]]:
+    users: dict[Value, list[Operation]] = {}
+    for operation in graph.operations:
+        for x in operation.inputs:
+            users.setdefault(x, []).append(operation)
+    return users
+
+
+def _family(graph: Graph, weight: Value, users: dict[Value, list[Operation]]) -> set[Value]:
+    """The values of the weight's shape that become slabs with it: its gradient, its momentum, and what they come to.
+    Nothing where one of them cannot be cut."""
+    before = {state.before for state in graph.state.values()}
+    ends = set(graph.outputs.values())
+    found, queue = {weight}, [weight]
+    for x in queue:
+        producer = x.producer
+        if x in ends or not (x in before if producer is None else _is_elementwise(producer) or _is_gradient(producer)):
+            return set()
+        near = [user for user in users.get(x, ()) if not _is_product(user, x)]
+        if not all(_is_elementwise(user) and user.outputs[0].shape == x.shape for user in near):
+            return set()
+        if producer and _is_elementwise(producer):
+            near.append(producer)
+        for operation in near:
+            kin = [y for y in (*operation.inputs, *operation.outputs) if elements(y.shape) > 1]
+            if any(y.shape != x.shape for y in kin):
+                return set()
+            queue += [y for y in kin if y not in found]
+            found.update(kin)
+    return found
+
+
+def _is_elementwise(operation: Operation) -> bool:
+    return isinstance(operation.op, (Elementwise, SameShape)) and len(operation.outputs) == 1
+
+
+def _is_gradient(operation: Operation) -> bool:
+    """Whether its result is a dense weight's gradient, dy^T x."""
+    op = operation.op
+    return isinstance(op, Gemm) and op.trans_a and not op.trans_b and len(operation.inputs) == 2
+
+
+def _is_product(operation: Operation, w: Value) -> bool:
+    """Whether it is x w^T + b, or dy w."""
+    op = operation.op
+    if not isinstance(op, Gemm) or op.trans_a or [i for i, x in enumerate(operation.inputs) if x is w] != [1]:
+        return False
+    return op.trans_b or len(operation.inputs) == 2
+
+
+class _Slabs:
+    """The new graph as it grows; `made` are the slabs of the old graph's values."""
+
+    def __init__(self, graph: Graph, families: dict[Value, str]) -> None:
+        self.old = graph
+        self.families = families
+        self.copy = Copy(graph, without=set(families))
+        self.made: dict[Value, Sequence[Value]] = {}
+        self.parts: dict[str, list[str]] = {}
+        self.columns: dict[Value, list[Value]] = {}
+
+    def run(self) -> Slabs:
+        for name, state in self.old.state.items():
+            if state.before in self.families:
+                self.cut(name, state.before)
+        for operation in self.old.operations:
+            begin = len(self.copy.new.operations)
+            if operation.outputs[0] in self.families:
+                self.made[operation.outputs[0]] = self.slabs(operation)
+                for each in self.copy.new.operations[begin:]:
+                    each.origin = operation.origin
+            elif self.families.keys() & set(operation.inputs):
+                self.copy.replace(operation, [self.product(operation)], begin)
+            else:
+                self.copy.keep(operation)
+        for name in self.parts:
+            state = self.old.state[name]
+            pairs = zip(self.made[state.before], self.made[state.after], strict=True)
+            for before, after in pairs:
+                self.copy.new.update(before, after, state.initial)
+        return Slabs(self.copy.finish(), self.parts)
+
+    def cut(self, name: str, before: Value) -> None:
+        """`fc.weight` becomes `fc.weight/0`, …, and `fc.weight.velocity` becomes `fc.weight/0.velocity`, …."""
+        weight = self.families[before]
+        rest, width = name.removeprefix(weight), known(before.shape)[1]
+        self.parts[name] = [f"{weight}/{i}{rest}" for i in range(len(_rows(before)))]
+        rows = zip(self.parts[name], _rows(before), strict=True)
+        self.made[before] = [self.copy.new.remembered(part, (n, width), before.dtype) for part, n in rows]
+
+    def slabs(self, operation: Operation) -> list[Value]:
+        """The slabs of a gradient, or of an elementwise result."""
+        new = self.copy.new
+        if _is_gradient(operation):
+            dy, x = map(self.copy.value, operation.inputs)
+            return [ops.gemm(part, x, trans_a=True) for part in self.cut_columns(dy, _rows(operation.outputs[0]))]
+        count = len(_rows(operation.outputs[0]))
+        inputs = [self.made[x] if x in self.families else [self.copy.value(x)] * count for x in operation.inputs]
+        return [y for each in zip(*inputs, strict=True) for y in new.apply(operation.op, *each)]
+
+    def product(self, operation: Operation) -> Value:
+        """x w^T + b as columns side by side, or dy w as a sum."""
+        x, w, *bias = operation.inputs
+        assert isinstance(operation.op, Gemm)
+        slabs, left = self.made[w], self.copy.value(x)
+        if operation.op.trans_b:
+            y = ops.concat([ops.gemm(left, slab, trans_b=True) for slab in slabs], 1)
+            return ops.add(y, self.copy.value(bias[0])) if bias else y
+        total: Value | None = None
+        for part, slab in zip(self.cut_columns(left, _rows(w)), slabs, strict=True):
+            total = ops.gemm(part, slab, total)
+        assert total is not None
+        return total
+
+    def cut_columns(self, x: Value, widths: Sequence[int]) -> list[Value]:
+        """x cut into columns of these widths, once."""
+        if x not in self.columns:
+            begins = [sum(widths[:i]) for i in range(len(widths))]
+            self.columns[x] = [ops.slice(x, (1,), (b,), (b + n,)) for b, n in zip(begins, widths, strict=True)]
+        return self.columns[x]
+
+
+def _rows(w: Value) -> list[int]:
+    """How many rows each slab has: nearly the same."""
+    height, width = known(w.shape)
+    count = -(-height // max(1, SLAB // width))
+    return [(i + 1) * height // count - i * height // count for i in range(count)]

@@ -1,0 +1,315 @@
+"""Receptive fields: how much of an input's axis one place of a value can depend on.
+
+The rules are the ops' own, `Op.reach`. What lies beyond the input's edges is counted, as in the literature: Araujo,
+Norris & Sim (2019), "Computing receptive fields of convolutional neural networks".
+"""
+
+from __future__ import annotations
+
+from math import gcd, inf, lcm
+from typing import TYPE_CHECKING
+
+from netdsl.ir.reach import REGROUPED, UNKNOWN, count, runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from netdsl.base.shape import Dim, Shape
+    from netdsl.ir.graph import Graph, Operation, Value
+    from netdsl.ir.net import Node
+    from netdsl.ir.reach import Reach
+
+PERIOD = 256
+"""Maximum number of places side by side with fields of their own. Finer upsampling is not followed."""
+
+WORK = 2**16
+"""Maximum number of places that are looked at one by one for a field."""
+
+
+class Field:
+    """What the places along an axis see: place p from lows[p] to highs[p], and so on `shift` further each period."""
+
+    __slots__ = ("highs", "lows", "rising", "shift", "size")
+
+    def __init__(self, lows: tuple[int, ...], highs: tuple[int, ...], shift: int) -> None:
+        self.lows = lows
+        self.highs = highs
+        self.shift = shift
+        self.size = max(high - low + 1 for low, high in zip(lows, highs, strict=True))
+        self.rising = all([*ends] == sorted(ends) and ends[-1] <= ends[0] + shift for ends in (lows, highs))
+
+    def seen(self, first: int, last: int) -> tuple[int, int]:
+        """The lowest and the highest place that some places in a row see."""
+        period = len(self.lows)
+        ends = [divmod(place, period) for place in ((first, last) if self.rising else range(first, last + 1))]
+        return (
+            min(self.lows[at] + turn * self.shift for turn, at in ends),
+            max(self.highs[at] + turn * self.shift for turn, at in ends),
+        )
+
+    def through(self, reach: Reach) -> Field | None:
+        """What the places of a result see that reads these; None where that is not followed."""
+        old = len(self.lows)
+        if reach.block == 1:
+            period = old * reach.up // gcd(reach.stride, old * reach.up)
+        else:
+            period = reach.block * reach.up * old // gcd(reach.stride, old)
+        width = 1 if self.rising else (reach.last - reach.first) // reach.up + 2
+        if period > PERIOD or period * width > WORK:
+            return None
+        pairs = []
+        for place in range(period):
+            start = place // reach.block * reach.stride
+            pairs.append(self.seen((start + reach.first) // reach.up, (start + reach.last) // reach.up))
+        lows, highs = zip(*pairs, strict=True)
+        return Field(lows, highs, period // reach.block * reach.stride // (old * reach.up) * self.shift)
+
+
+ITSELF = Field((0,), (0,), 1)
+
+
+class Term:
+    """A part of where a value looks: at place p of its axis, what `field` sees at place (p // div) % size.
+
+    A `size` of 0 stands for no end. Without a field the part is not known.
+    """
+
+    __slots__ = ("axis", "div", "field", "size")
+
+    def __init__(self, axis: int, field: Field | None, div: int = 1, size: int = 0) -> None:
+        self.axis = axis
+        self.field = field
+        self.div = div
+        self.size = size
+
+    @property
+    def spread(self) -> Field | None:
+        """The field by the places of the axis itself; None where it is not known or followed."""
+        if self.field is None or (self.div == 1 and not self.size):
+            return self.field
+        old = self.size or len(self.field.lows)
+        if old * self.div > PERIOD:
+            return None
+        pairs = [self.field.seen(place, place) for place in range(old) for _ in range(self.div)]
+        lows, highs = zip(*pairs, strict=True)
+        return Field(lows, highs, 0 if self.size else self.field.shift)
+
+    def whole(self, length: Dim) -> tuple[int, int] | None:
+        """What all places of an axis see together."""
+        if self.field is None or not isinstance(length, int):
+            return None
+        places = -(-length // self.div)
+        places = min(places, self.size) if self.size else places
+        return self.field.seen(0, places - 1) if self.field.rising or places <= WORK else None
+
+
+class Seen:
+    """How much of an axis of an input, which has `length` places, a value sees.
+
+    The place is a sum: of what each of the terms sees, and of something from `low` to `high` that is the same
+    everywhere. `everything` stands for all of the axis.
+    """
+
+    __slots__ = ("everything", "high", "length", "low", "terms")
+
+    def __init__(
+        self, length: Dim, terms: tuple[Term, ...], low: int = 0, high: int = 0, *, everything: bool = False
+    ) -> None:
+        self.length = length
+        self.terms = terms
+        self.low = low
+        self.high = high
+        self.everything = everything
+
+    @property
+    def size(self) -> Size:
+        if self.everything:
+            return ALL
+        total, slides = 1 + self.high - self.low, False
+        for term in self.terms:
+            if term.field is None:
+                return None
+            total += term.field.size - 1
+            slides = slides or term.field.shift != 0
+        return total if slides or not isinstance(self.length, int) or total < self.length else ALL
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """More is larger."""
+        size = self.size
+        return (2, 0) if size == ALL else (1, 0) if size is None else (0, int(size))
+
+
+Axis = tuple[str, int]
+"""An input's name and one of its axes."""
+
+View = dict[Axis, Seen]
+"""What a value sees of each."""
+
+Size = int | str | None
+ALL = "all"
+
+
+def start(node: Node) -> View:
+    """An input sees itself: on its spatial axes, or on the only one that it has."""
+    rank = len(node.shape)
+    axes = range(min(2, rank), rank + 1)
+    return {(node.name, axis): Seen(node.shape[axis - 1], (Term(axis, ITSELF),)) for axis in axes}
+
+
+def follow(graph: Graph, inputs: list[View]) -> View:
+    """What a layer's result sees, from what its inputs see and the layer's operations."""
+    views: dict[Value, View] = dict(zip(graph.inputs.values(), inputs, strict=True))
+    for operation in graph.operations:
+        merged: View = {}
+        for at, x in enumerate(operation.inputs):
+            for axis, seen in _step(operation, at, views.get(x, {})):
+                if axis not in merged or seen.order > merged[axis].order:
+                    merged[axis] = seen
+        views[operation.outputs[0]] = merged
+    (result,) = graph.outputs.values()
+    return views[result]
+
+
+def _step(operation: Operation, at: int, view: View) -> Iterable[tuple[Axis, Seen]]:
+    x, y = operation.inputs[at].shape, operation.outputs[0].shape
+    for axis, seen in view.items():
+        if seen.everything:
+            yield axis, seen
+        elif operation.op.reach(at, 1, y, *(x.shape for x in operation.inputs)) is not REGROUPED:
+            yield axis, _moved(seen, operation, at)
+        elif axis[1] == 1 and len(x) == 2 < len(y) and [term.field for term in seen.terms] == [ITSELF]:
+            for other in range(2, len(y)):  # a flat input made a map: count from here
+                yield (axis[0], other), Seen(y[other], (Term(other, ITSELF),))
+        else:
+            yield axis, _regrouped(seen, x, y)
+
+
+def _moved(seen: Seen, operation: Operation, at: int) -> Seen:
+    """What is seen through an op that reads each axis for itself."""
+    y, xs = operation.outputs[0].shape, [x.shape for x in operation.inputs]
+    terms: list[Term] = []
+    low, high = seen.low, seen.high
+    for axis in dict.fromkeys(term.axis for term in seen.terms):
+        here = [term for term in seen.terms if term.axis == axis]
+        reach = operation.op.reach(at, axis, y, *xs)
+        if reach is UNKNOWN:
+            terms.append(Term(axis, None))
+        elif reach is None:
+            term = here[0] if len(here) == 1 else Term(axis, _sum(here))
+            ends = term.whole(xs[at][axis])
+            if ends is None:
+                return Seen(seen.length, (Term(axis, None),), everything=len(seen.terms) == len(here))
+            low, high = low + ends[0], high + ends[1]
+        elif reach.moves:
+            field = _sum(here)
+            terms.append(Term(reach.to, field and field.through(reach)))
+        else:
+            terms += [Term(reach.to, term.field, term.div, term.size) for term in here]
+    found = Seen(seen.length, tuple(terms), low, high)
+    if not terms:
+        found.everything = _covers(seen, low, high)
+    return found
+
+
+def _covers(seen: Seen, low: int, high: int) -> bool:
+    """Whether these places are all of an axis, up to those that no window reads as they do not fill a stride."""
+    step = max((abs(term.field.shift) for term in seen.terms if term.field), default=1)
+    return not isinstance(seen.length, int) or (low < max(1, step) and high >= seen.length - max(1, step))
+
+
+def _sum(terms: list[Term]) -> Field | None:
+    """What terms of one axis see together, place by place; None where that is not followed."""
+    fields = [term.spread for term in terms]
+    known = [field for field in fields if field is not None]
+    period = lcm(*(len(field.lows) for field in known))
+    if len(known) < len(fields) or period > PERIOD:
+        return None
+    if len(known) == 1:
+        return known[0]
+    pairs = [[field.seen(place, place) for field in known] for place in range(period)]
+    lows, highs = (tuple(sum(pair[end] for pair in each) for each in pairs) for end in (0, 1))
+    return Field(lows, highs, sum(field.shift * (period // len(field.lows)) for field in known))
+
+
+def _regrouped(seen: Seen, x: Shape, y: Shape) -> Seen:
+    """What is seen where the same elements in the same order stand under other sizes."""
+    terms: list[Term] = []
+    low, high = seen.low, seen.high
+    for term in seen.terms:
+        here, there = next((run for run in runs(x, y) if term.axis in run[0]), ((term.axis,), ()))
+        before, after = [a for a in here if x[a] != 1], [a for a in there if y[a] != 1]
+        if x[term.axis] == 1 and term.field is not None:
+            ends = term.field.seen(0, 0)
+            low, high = low + ends[0], high + ends[1]
+        elif len(before) == len(after) == 1:
+            terms.append(Term(after[0], term.field, term.div, term.size))
+        else:
+            parts = list(_digits(term, here, there, x, y)) if term.field else []
+            terms += parts or [Term(axis, None) for axis in after]
+    return Seen(seen.length, tuple(_joined(terms)), low, high)
+
+
+def _digits(term: Term, here: Sequence[int], there: Sequence[int], x: Shape, y: Shape) -> Iterator[Term]:
+    """A term by the axes `there`, into which its axis is split, or of which it becomes a part; none where its places
+    do not fall together with theirs."""
+    assert term.field is not None
+    inner, own = count(x[term.axis + 1 : here[-1] + 1]), x[term.axis]
+    size: float = term.size or inf
+    if not term.size and any(x[axis] != 1 for axis in here if axis < term.axis):
+        size = own / term.div if isinstance(own, int) and own % term.div == 0 else 0
+    if not inner or not size:
+        return
+    bottom, top = inner * term.div, inner * term.div * size
+    found = []
+    for axis in there:
+        stride, width = count(y[axis + 1 : there[-1] + 1]), y[axis]
+        end = stride * width if isinstance(width, int) else inf
+        low, high = max(stride, bottom), min(end, top)
+        if not stride or (low < high < inf and high % low) or (low < high and (low % stride or low % bottom)):
+            return
+        if width != 1 and low < high:
+            found.append((axis, low // stride, 0 if high == end else int(high // low), low // bottom))
+    if len(found) == 1 and found[0][3] == 1:
+        axis, div, part, _ = found[0]
+        yield Term(axis, term.field, div, part)
+    elif len(term.field.lows) == 1:
+        (lowest,), (highest,), shift = term.field.lows, term.field.highs, term.field.shift
+        for axis, div, part, weight in found:
+            ends = (lowest, highest) if weight == 1 else (0, 0)
+            yield Term(axis, Field((ends[0],), (ends[1],), shift * weight), div, part)
+
+
+def _joined(terms: list[Term]) -> list[Term]:
+    """Terms of one axis that are digits of one number, made one again."""
+    found: list[Term] = []
+    for term in sorted(terms, key=lambda each: (each.axis, -each.div)):
+        before = found[-1] if found else None
+        if before is not None and _continues(before, term):
+            assert before.field is not None
+            assert term.field is not None
+            low = before.field.lows[0] + term.field.lows[0]
+            high = before.field.highs[0] + term.field.highs[0]
+            field = Field((low,), (high,), term.field.shift)
+            found[-1] = Term(term.axis, field, term.div, before.size * term.size)
+        else:
+            found.append(term)
+    return found
+
+
+def _continues(before: Term, term: Term) -> bool:
+    """Whether a term counts within what another one counts, with no gap."""
+    if before.axis != term.axis or before.field is None or term.field is None or not term.size:
+        return False
+    linear = len(before.field.lows) == len(term.field.lows) == 1
+    return linear and before.div == term.div * term.size and before.field.shift == term.field.shift * term.size
+
+
+def size(view: View) -> Size | list[Size]:
+    """A number where all axes see equally much, else one for each axis; `all`; None where it is not known."""
+    largest: dict[int, Seen] = {}
+    for (_, axis), seen in view.items():
+        if axis not in largest or seen.order > largest[axis].order:
+            largest[axis] = seen
+    sizes = [largest[axis].size for axis in sorted(largest)]
+    return sizes[0] if len(set(sizes)) == 1 else sizes or None

@@ -1,0 +1,186 @@
+"""A training step as a model that other programs train with: docs/training_step.md is its manual.
+
+All that changes is an input and, as NAME.next, an output. What training begins with are initialisers of the inputs'
+names, which ONNX takes where an input is not given: one file is enough to begin with.
+"""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from netdsl.backend.compile import OPSET, add_metadata
+from netdsl.backend.emit import ELEMENT_TYPES, NEXT, Emitted, check, emit
+from netdsl.backend.serialize import write
+from netdsl.base.shape import elements
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+from netdsl.elaborate.recipe import target_name
+from netdsl.ir.init import Init
+from netdsl.ir.net import Parameter
+from netdsl.ops.bits import BitwiseXor
+from netdsl.train.step import LOSS, RATE, portable, training_step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from netdsl.backend.serialize import Weights
+    from netdsl.declare.declared import Declared
+    from netdsl.elaborate.recipe import Recipe
+    from netdsl.ir.graph import Graph, State
+    from netdsl.weights.file import WeightFile
+
+KEY = "netdsl.training"
+"""Of the metadata that tell the protocol, in JSON."""
+
+VERSION = 1
+"""Of the protocol."""
+
+DOC = """\
+One step of training. Run it with a batch for each input and target, and the rate; feed each output NAME.next as NAME of
+the next step. An input that is not given has the value that training begins with. The metadata `netdsl.training` tell
+the rest, in JSON."""
+
+HASHES = 18
+"""The opset from which on ONNX has what dropout's masks are computed with."""
+
+KINDS = {
+    "class": "the numbers of the classes, from 0 to {last}",
+    "sign": "-1 or 1",
+    "value": "numbers of the output's shape",
+}
+"""What a target holds."""
+
+
+class NeedsNewerOpset(UserError, code="E0649", exit_code=USAGE_IS_WRONG):
+    """A training step with dropout computes its masks bit by bit, for which ONNX has operators from opset 18 on."""
+
+
+def step_model(recipe: Recipe, *, opset: int = OPSET, metadata: Mapping[str, str] | None = None) -> Emitted:
+    """The step of a recipe as a checked model in operators of ONNX's own domain, but for the weights.
+
+    Its `parameters` are the net's and then what the optimizer remembers of them. Raises UserError where a name of the
+    net is one of the step's own, where the opset is too old, and for metadata that are not allowed.
+    """
+    graph = portable(training_step(recipe.net, recipe))
+    if opset < HASHES and any(isinstance(operation.op, BitwiseXor) for operation in graph.operations):
+        raise NeedsNewerOpset(f"a step with dropout is of opset {HASHES} or newer, and {opset} is asked for")
+    emitted = emit(graph, opset=opset)
+    check(emitted)
+    model, state = emitted.model, graph.state
+    assert [each.domain for each in model.opset_import] == [""], "the step is not portable"
+    model.doc_string = "\n\n".join(filter(None, (recipe.net.doc, DOC)))
+    model.metadata_props.add(key=KEY, value=json.dumps(protocol(graph, recipe)))
+    add_metadata(metadata or {}, model)
+    for value in chain(model.graph.input, model.graph.output):
+        value.doc_string = _said(value.name, graph, recipe)
+    declared = [p.declaration for p in graph.parameters.values()]
+    for each in state.values():
+        if each.before.dtype != graph.dtype:  # a count
+            kind, raw = ELEMENT_TYPES[each.before.dtype]
+            model.graph.initializer.add(name=each.name, data_type=kind, raw_data=_scalar(each, raw))
+        elif each.initial is not None:
+            declared.append(_remembered(each))
+    return Emitted(model, tuple(declared), emitted.dtype)
+
+
+def step_values(emitted: Emitted, recipe: Recipe, weights: WeightFile | None = None) -> Weights:
+    """What training begins with, in the order of the model's parameters: weights of a file, or drawn from the recipe's
+    seed. Raises UserError where they do not fit."""
+    from netdsl.weights.draw import draw_all
+
+    if weights is None:
+        return draw_all(emitted.parameters, recipe.seed)
+    from netdsl.weights.fit import fit
+    from netdsl.weights.match import match
+    from netdsl.weights.partial import or_drawn
+
+    net = recipe.net
+    matched = match({name: p.shape for name, p in net.parameters.items()}, fit(net, weights), net=net)
+    return or_drawn(emitted.parameters, recipe.seed, matched)
+
+
+def step_to_bytes(recipe: Recipe, *, weights: WeightFile | None = None, opset: int = OPSET) -> bytes:
+    """The model whole, in memory, as onnxruntime's `InferenceSession` takes it."""
+    file = BytesIO()
+    emitted = step_model(recipe, opset=opset)
+    write(emitted, step_values(emitted, recipe, weights), file)
+    return file.getvalue()
+
+
+def size(emitted: Emitted) -> int:
+    """Bytes of the values that training begins with."""
+    return 4 * sum(elements(parameter.shape) for parameter in emitted.parameters)
+
+
+def protocol(graph: Graph, recipe: Recipe) -> dict[str, Any]:
+    """What a program must know to train with a step, as JSON can hold it; docs/training_step.md tells what it means."""
+    net = recipe.net
+    outputs = [name for name in graph.outputs if name != LOSS]
+    return {
+        "version": VERSION,
+        "batch": recipe.batch,
+        "inputs": [node.name for node in net.inputs if node.name in graph.inputs],
+        "targets": dict(_targets(recipe)),
+        "rate": RATE,
+        "loss": LOSS,
+        "outputs": outputs,
+        "state": {name: name + NEXT for name in graph.state},
+        "weights": [name for name, p in graph.parameters.items() if not p.declaration.buffer],
+        "statistics": [name for name, p in graph.parameters.items() if p.declaration.buffer],
+        "initial": {name: each.initial for name, each in graph.state.items() if each.initial is not None},
+        "losses": [
+            {"output": line.output, "target": target_name(net, line.output), **_declared(line.loss)}
+            for line in recipe.losses
+        ],
+        "optimizer": _declared(recipe.optimizer),
+        "schedule": {**_declared(recipe.schedule), "epochs": recipe.epochs, "steps": recipe.steps},
+        "seed": recipe.seed,
+        "recipe": recipe.text,
+    }
+
+
+def _targets(recipe: Recipe) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, target in recipe.targets.items():
+        classes = {"classes": target.classes} if target.kind == "class" else {}
+        yield name, {"kind": target.kind, **classes}
+
+
+def _declared(thing: Declared) -> dict[str, Any]:
+    return {"name": thing.kind, **{name: getattr(thing, name) for name in thing.arguments}}
+
+
+def _said(name: str, graph: Graph, recipe: Recipe) -> str:
+    """What an input or output is, in words."""
+    told = {RATE: "the learning rate of this step", LOSS: "the mean loss of the batch, before the update"}
+    if name in told:
+        return told[name]
+    for target, known in _targets(recipe):
+        if name == target:
+            return "what the net should say: " + KINDS[known["kind"]].format(last=known.get("classes", 0) - 1)
+    if name in graph.inputs:
+        return f"a batch of {recipe.batch} examples"
+    if name in graph.outputs:
+        return "what the net says of the batch, as in training"
+    if name.endswith(NEXT) and name.removesuffix(NEXT) in graph.state:
+        return f"what becomes of {name.removesuffix(NEXT)}"
+    parameter = graph.parameters.get(name)
+    if parameter is None:
+        return "what the step before remembers"
+    what = "running statistic" if parameter.declaration.buffer else "weight"
+    return f"a {what} of the net" + ("" if name in graph.state else ", which no step changes")
+
+
+def _remembered(state: State) -> Parameter:
+    """Something that begins as one number everywhere, as what is drawn."""
+    assert state.initial is not None
+    init = Init("constant", float(state.initial))
+    return Parameter(state.name, state.before.shape, init, fan_in=1, fan_out=1, buffer=True)  # type: ignore[arg-type]
+
+
+def _scalar(state: State, dtype: str) -> bytes:
+    import numpy as np
+
+    assert state.before.shape == (), state.name
+    return np.array(state.initial, dtype).tobytes()

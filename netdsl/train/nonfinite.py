@@ -1,0 +1,106 @@
+"""Where a NaN was born: the step is repeated forwards, with what every layer gives looked at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netdsl.backend.emit import emit
+from netdsl.backend.session import Session
+from netdsl.base.user_error import UserError
+from netdsl.lower import STEP
+from netdsl.passes.rewrite import expand, prune
+from netdsl.train.step import LOSS, forward
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from netdsl.elaborate.recipe import Recipe
+    from netdsl.ir.graph import Graph, Value
+    from netdsl.ir.net import Node
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+WATCHED = "netdsl/value/"
+LOWER = "a lower rate, such as `--set train.lr={:g}`, or `clip 1` in the optimizer's line, keeps the weights bounded"
+
+
+MODERATE = 0.01
+"""A rate that is worth a trial, however high the one was that failed."""
+
+
+class Diverged(UserError, code="E0862"):
+    """A loss that is NaN or infinite would make every weight so in the same step. The training stops before that; the
+    last checkpoint has none. Too high a rate is the most frequent cause."""
+
+
+def birth(
+    recipe: Recipe,
+    before: Mapping[str, Array],
+    feeds: Mapping[str, Array],
+    threads: int | None,
+    name: Callable[[str, int], str],
+) -> tuple[str, ...]:
+    """Sentences about where the loss of a step stopped being a number: the first says where, the others what to do;
+    of the first step none does, as no rate had a part in it.
+
+    `before` is the state that the step began with, `name(input, row)` what to call an example of the batch.
+    """
+    lower = (lower_rate(float(feeds["rate"])),) if int(before[STEP]) else ()
+    for key, array in feeds.items():
+        if (row := _first_row(array)) is not None:
+            return (f"the data are not finite: `{key}` of {name(key, row)}",)
+    for node in recipe.net.nodes:
+        for parameter in node.parameters.values():
+            if not np.isfinite(before[parameter.name]).all():
+                where = f"the weight `{parameter.name}` of `{node.name}`, {node.span}, was not finite any more"
+                return f"{where}: the update of the step before has blown it up", *lower
+    values = _values(recipe, before, feeds, threads)
+    for node in recipe.net.nodes:
+        if node.name in values and not values[node.name]:
+            return f"it was born in `{node.name}`, {node.span}, whose inputs and weights are finite", *lower
+    lines = ", ".join(f"`{line.loss.kind}`, {line.span}" for line in recipe.losses)
+    return f"it was born in the loss, {lines}: what the net gives is finite", *lower
+
+
+def lower_rate(rate: float) -> str:
+    """What to do about weights that grew without bounds."""
+    return LOWER.format(min(rate / 10, MODERATE))
+
+
+def _first_row(array: Array) -> int | None:
+    if array.dtype.kind != "f" or not array.ndim or np.isfinite(array).all():
+        return None
+    return int(np.nonzero(~np.isfinite(array))[0][0])
+
+
+def _values(
+    recipe: Recipe, before: Mapping[str, Array], feeds: Mapping[str, Array], threads: int | None
+) -> dict[str, bool]:
+    """Whether what each layer gives is finite, by its name."""
+    graph, watched = watching(recipe)
+    model = emit(graph).model.SerializeToString()
+    session = Session(model, threads=threads, name=graph.name).native
+    known = {**before, **feeds}
+    given = {x.name: known[x.name] for x in session.get_inputs()}
+    arrays = session.run(list(watched.values()), given)
+    return {name: bool(np.isfinite(array).all()) for name, array in zip(watched, arrays, strict=True)}
+
+
+def watching(recipe: Recipe) -> tuple[Graph, dict[str, str]]:
+    """The forward pass of a step, and the name of the result that shows what each layer gives."""
+    graph = expand(prune(forward(recipe.net, recipe)[0]))
+    known: dict[Value, str] = {value: name for name, value in graph.outputs.items()}
+    known |= {state.after: f"{name}.next" for name, state in graph.state.items()}
+    watched: dict[str, str] = {}
+    for operation in graph.operations:
+        origin: Node | None = operation.origin
+        for value in operation.outputs if origin is not None else ():
+            if origin is not None and value.name == origin.name and value.dtype == "f32":
+                if value not in known:
+                    known[value] = f"{WATCHED}{len(watched)}"
+                    graph.output(known[value], value)
+                watched[origin.name] = known[value]
+    assert LOSS in graph.outputs
+    return graph, watched

@@ -1,0 +1,174 @@
+"""The data of a training: what its net and losses want, opened and parted for training and validation."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netdsl.backend.emit import PICTURE
+from netdsl.base.user_error import UserError
+from netdsl.data.augment import Augment
+from netdsl.data.bounds import Bounds
+from netdsl.data.column import ArrayColumn, Column
+from netdsl.data.dataset import Dataset
+from netdsl.data.draws import permutation
+from netdsl.data.errors import BadStream
+from netdsl.data.images import Picture
+from netdsl.data.wanted import Target, Wanted
+from netdsl.elaborate.recipe import target_name
+from netdsl.ir.names import Names
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+    from netdsl.data.examples import Examples
+    from netdsl.data.kinds import DataKind
+    from netdsl.data.reader import Array
+    from netdsl.elaborate.recipe import Recipe
+
+APART = 2**63
+"""The epoch by whose order a part is set apart: none that a training reaches."""
+
+
+NAMED = ("csv", "folder")
+"""The kinds of data that have names for classes or columns."""
+
+
+class TooFew(UserError, code="E0865"):
+    """`validate 0.1` sets a tenth of the examples apart, and both parts need one at least."""
+
+
+def wanted(
+    recipe: Recipe, augment: Augment | None = None, names: Names | None = None, bounds: Bounds | None = None
+) -> Wanted:
+    """Return what a data set must have for a recipe. `names` are those of a model; see `Wanted`."""
+    net = recipe.net
+    inputs: dict[str, tuple[Any, str]] = {}
+    pictures: dict[str, Picture] = {}
+    for node in net.inputs:
+        inputs[node.name] = node.shape, getattr(node.layer, "dtype", "f32")
+        said: dict[str, Any] = {key: getattr(node.layer, key, default) for key, default in PICTURE.items()}
+        pictures[node.name] = Picture(**said)
+    targets = {
+        name: Target(name, found.kind, classes=found.classes, shape=found.shape)  # type: ignore[arg-type]
+        for name, found in recipe.targets.items()
+    }
+    named = None if names is None else names.of(_targets(recipe))
+    return Wanted(inputs, targets, pictures=pictures, names=named, augment=augment, bounds=bounds)
+
+
+def _targets(recipe: Recipe) -> dict[str, str]:
+    """The target of each output that a model has."""
+    lasting = (output.name for output in recipe.net.outputs.values() if not output.training)
+    return {name: target_name(recipe.net, name) for name in lasting}
+
+
+def names_of(dataset: Examples, recipe: Recipe) -> Names:
+    """Return the names of a data set for a model, those of targets by output."""
+    return dataset.names.of({target: output for output, target in _targets(recipe).items()})
+
+
+def training_names(recipe: Recipe) -> Names:
+    """Return the names that the training data define. Raises UserError where these cannot be opened."""
+    if recipe.data.kind not in NAMED:
+        return Names()
+    return names_of(_open(recipe.data, recipe, Augment(recipe.augment) if recipe.augment else None, None), recipe)
+
+
+def open_data(recipe: Recipe, names: Names | None = None) -> tuple[Dataset, Dataset | None]:
+    """Return the examples for training, and those for validation where the recipe has any. Classes and columns are
+    matched with the `names` of a model; by default the training data define them. Raises UserError."""
+    augment = Augment(recipe.augment) if recipe.augment else None
+    training = _open(recipe.data, recipe, augment, names)
+    if recipe.validate is None:
+        return training, None
+    found = names_of(training, recipe) if names is None else names
+    if not isinstance(recipe.validate, float):
+        return training, open_validation(recipe.validate, recipe, found)
+    same = augment is None or not any(step.random for step in recipe.augment)
+    whole = training if same else open_validation(recipe.data, recipe, found)
+    return parted(training, whole, recipe.validate, recipe.seed)
+
+
+def open_validation(data: DataKind, recipe: Recipe, names: Names) -> Dataset:
+    """Return examples for evaluation, without random augmentation. Classes and columns are matched with `names`."""
+    fixed = Augment(recipe.augment).fixed
+    return _open(data, recipe, fixed if fixed.steps else None, names)
+
+
+def here(data: DataKind, recipe: Recipe, names: Names) -> Dataset:
+    """Return the examples of data from a command line, whose paths are relative to the working folder."""
+    fixed = Augment(recipe.augment).fixed
+    return data.open(wanted(recipe, fixed if fixed.steps else None, names))
+
+
+def _open(data: DataKind, recipe: Recipe, augment: Augment | None, names: Names | None) -> Dataset:
+    """Open data of the recipe's file, from whose folder relative paths are taken."""
+    folder = os.path.dirname(recipe.span.source.name)
+    bounds = Bounds(recipe.root, recipe.root or folder or os.curdir)
+    placed = data.within(folder)
+    for name in placed.paths():
+        bounds.check(getattr(placed, name))
+    return placed.open(wanted(recipe, augment, names, bounds))
+
+
+def parted(training: Examples, whole: Examples, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Two data sets of the same examples, a random `fraction` of them in the second, which the seed alone decides.
+    Raises TooFew, and BadStream where the examples are not at hand."""
+    if not isinstance(training, Dataset) or not isinstance(whole, Dataset):
+        raise BadStream(
+            f"`validate {fraction:g}` sets examples apart, and those of an iterable come one batch after the other",
+            "give validation data of their own, as `validate=`, or arrays as the data",
+        )
+    count = round(len(training) * fraction)
+    if not 0 < count < len(training):
+        raise TooFew(f"of {len(training):,} examples, `validate {fraction:g}` sets {count:,} apart")
+    order = permutation(len(training), seed, APART)
+    return part(training, np.sort(order[count:])), part(whole, np.sort(order[:count]))
+
+
+def part(dataset: Dataset, indices: Array) -> Dataset:
+    """Some examples of a data set."""
+    inputs: dict[str, Column] = {name: Part(column, indices) for name, column in dataset.inputs.items()}
+    targets = {name: _picked(column, indices) for name, column in dataset.targets.items()}
+    return Dataset(inputs, targets, names=dataset.names, augment=dataset.augment)
+
+
+def _picked(column: ArrayColumn, indices: Array) -> ArrayColumn:
+    def where(index: int) -> str:
+        return column.name(int(indices[index]))
+
+    return ArrayColumn(column.path, column.array[indices], column.shape, str(column.dtype), where)
+
+
+class Part(Column):
+    """Some of a column's examples, in an order of their own."""
+
+    __slots__ = ("_column", "_indices")
+
+    def __init__(self, column: Column, indices: Array) -> None:
+        super().__init__(column.path, column.shape, str(column.dtype))
+        self._column = column
+        self._indices = indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def name(self, index: int) -> str:
+        return self._column.name(int(self._indices[index]))
+
+    def batches(self, size: int, first: int = 0, stop: int | None = None) -> Iterator[Array]:
+        for at, end in self.spans(size, first, stop):
+            yield self._column.take(self._indices[at:end]).astype(self.dtype)
+
+    def digest(self, hashed: Any) -> None:
+        self._column.digest(hashed)
+        hashed.update(self._indices.astype("<i8").data)
+
+    def take(self, indices: Array) -> Array:
+        return self._column.take(self._indices[indices])
+
+    def takes(self, picked: Sequence[Array]) -> Generator[Array, None, None]:
+        return self._column.takes([self._indices[indices] for indices in picked])

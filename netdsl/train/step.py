@@ -1,0 +1,113 @@
+"""The whole line of training on one screen: a net and a recipe become one graph, which is one step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.base import limits
+from netdsl.elaborate import recipe as names
+from netdsl.lower import STEP, lower_training
+from netdsl.passes.gradient import gradients
+from netdsl.passes.pool_first import pool_first
+from netdsl.passes.rewrite import expand, prune
+from netdsl.train.adversarial_loss import defended
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from netdsl.elaborate.recipe import LossLine, Recipe
+    from netdsl.ir.graph import Graph, Scalar, Value
+    from netdsl.ir.net import Net
+    from netdsl.losses.base import Loss
+
+RATE, LOSS = names.RATE, names.LOSS
+"""A step's input beside its targets, and its result."""
+
+
+@limits.kept()
+def training_step(net: Net, recipe: Recipe) -> Graph:
+    """One step of training as a graph: forward pass, loss, backward pass and update.
+
+    It takes a batch of the net's inputs, the targets of each loss (`target`, or `target.OUTPUT` where a net has several
+    outputs for inference) and the `rate`; it gives the `loss`, a scalar, the outputs for inference, and the state for
+    the next step. Macros are still in it.
+    """
+    graph, loss = forward(net, recipe)
+    rate = graph.input(RATE, ())
+    count = ops.add(ops.cast(graph.state[STEP].before, "f32"), 1.0)
+    weights = [p for p in graph.parameters.values() if p.declaration.trainable and p.name not in recipe.freeze]
+    found = gradients(loss, weights)
+    pairs = [(w, g) for w, g in zip(weights, found, strict=True) if g is not None]
+    clipped = recipe.clip([g for _, g in pairs])
+    for (w, _), g in zip(pairs, clipped, strict=True):
+        begin = len(graph.operations)
+        update = Update(w, rate, count, recipe.decays(w.name))
+        graph.update(w, recipe.optimizer.update(w, g, update))
+        update.finish()
+        for operation in graph.operations[begin:]:
+            operation.origin = g.producer.origin if g.producer else None
+    return prune(graph)
+
+
+def forward(net: Net, recipe: Recipe) -> tuple[Graph, Value]:
+    """The graph from the inputs to the loss, and that; of the net's outputs it gives those for inference."""
+    graph = pool_first(lower_training(net, batch=recipe.batch, seed=recipe.seed, frozen=recipe.freeze))
+    loss = defended(graph, total_loss(graph, net, recipe.losses), recipe.augment)
+    for output in net.outputs.values():
+        if output.training:
+            del graph.outputs[output.name]
+    graph.output(LOSS, ops.identity(loss) if loss in graph.outputs.values() else loss)
+    return graph, graph.outputs[LOSS]
+
+
+def total_loss(graph: Graph, net: Net, lines: Sequence[LossLine]) -> Value:
+    """The weighted sum of losses of a graph's outputs, whose targets become inputs."""
+    terms = []
+    for line in lines:
+        y = graph.outputs[line.output]
+        value = line.loss.body(y, _target(graph, names.target_name(net, line.output), y, line.loss))
+        terms.append(ops.mul(value, line.weight) if line.weight != 1 else value)
+    return ops.add(*terms) if len(terms) > 1 else terms[0]
+
+
+def _target(graph: Graph, name: str, y: Value, loss: Loss) -> Value:
+    if name not in graph.inputs:
+        target = loss.target(y.shape[1:])
+        graph.input(name, (y.shape[0], *target.shape), target.dtype)
+    return graph.inputs[name]
+
+
+class Update:
+    """What an optimizer may ask for about one weight: the rate, the step's number from 1 on, and slots that last."""
+
+    __slots__ = ("_after", "_slots", "_weight", "decays", "rate", "step")
+
+    def __init__(self, weight: Value, rate: Value, step: Value, decays: bool) -> None:
+        self.rate = rate
+        self.step = step
+        self.decays = decays
+        self._weight = weight
+        self._slots: dict[str, tuple[Value, Scalar]] = {}
+        self._after: dict[str, Value] = {}
+
+    def slot(self, name: str, initial: float = 0.0) -> Value:
+        """What the step before has kept, of the weight's shape."""
+        if name not in self._slots:
+            weight = self._weight
+            value = weight.graph.remembered(f"{weight.name}.{name}", weight.shape, weight.dtype)
+            self._slots[name] = value, initial
+        return self._slots[name][0]
+
+    def keep(self, name: str, value: Value) -> None:
+        self._after[name] = value
+
+    def finish(self) -> None:
+        for name, (before, initial) in self._slots.items():
+            before.graph.update(before, self._after[name], initial)
+
+
+@limits.kept()
+def portable(graph: Graph) -> Graph:
+    """A step in ops that ONNX has."""
+    return prune(expand(graph))

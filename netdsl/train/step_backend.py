@@ -1,0 +1,133 @@
+"""How a training step is computed: in standard ops on plain arrays, or in onnxruntime's blocked layout.
+
+`std` runs everywhere. `blk` uses ops that onnxruntime keeps for itself: it is taken only after a small net has been
+computed both ways with the same result. `auto` takes what was faster here (`netdsl.train.tune`).
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime
+
+from netdsl import ops
+from netdsl.backend.emit import emit
+from netdsl.ir.graph import Graph
+from netdsl.ops.base import known
+from netdsl.ops.nchwc import reorder_input
+from netdsl.passes.blocked import Lowered, lower_blocked
+from netdsl.passes.gradient import gradients
+from netdsl.train.step import portable
+from netdsl.train.tune import choose, standard
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from netdsl.ir.graph import Value
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+LOWERINGS = ("auto", "std", "blk")
+
+
+class BlockedIsMissing(RuntimeWarning):
+    """The blocked layout was asked for, and does not work with this processor and this onnxruntime."""
+
+
+def lower_step(
+    graph: Graph,
+    lowering: str = "auto",
+    *,
+    threads: int | None = None,
+    choices: Mapping[str, Any] | None = None,
+) -> Lowered:
+    """A training step, macros and all, in ops that onnxruntime has.
+
+    `choices` are those of an earlier result: with the same, the same graph is made on the same kind of machine; they go
+    before `lowering`. Where the blocked layout does not work the step is lowered to `std`, and a BlockedIsMissing warns
+    of it, once in a process; for `auto` that is no loss, and nothing is said.
+    """
+    assert lowering in LOWERINGS, lowering
+    lowering = str(choices["lowering"]) if choices else lowering
+    if lowering == "std" or graph.dtype != "f32":
+        return standard(graph)
+    block = block_size()
+    if block is None:
+        if lowering == "blk":
+            _warn()
+        return standard(graph)
+    recipes = choices.get("recipes") if choices else None
+    if lowering == "auto":
+        chosen = choose(graph, block, threads)
+        if chosen["lowering"] == "std":
+            return standard(graph)
+        recipes = chosen.get("recipes")
+    return lower_blocked(graph, block, recipes)
+
+
+@functools.cache
+def _warn() -> None:
+    text = "the blocked layout does not work with this onnxruntime on this processor; the step is lowered to std"
+    warnings.warn(BlockedIsMissing(text), stacklevel=3)
+
+
+@functools.cache
+def block_size() -> int | None:
+    """How many channels a block has here; None where the blocked layout does not work, or computes something else."""
+    try:
+        block = _measured_block()
+        return block if block and _agrees(block) else None
+    except Exception:  # whatever an internal op of another version may raise
+        return None
+
+
+def _measured_block() -> int | None:
+    """From the order in which ReorderInput leaves 64 channels of two pixels."""
+    graph = Graph("order")
+    x = graph.input("x", (1, 64, 1, 2))
+    graph.output("y", reorder_input(x, 64))
+    (y,) = run(graph, {"x": np.arange(128, dtype=np.float32).reshape(1, 64, 1, 2)})
+    block = int(np.flatnonzero(y.reshape(-1) == 1)[0])  # the second pixel of the first channel
+    return block if block in (4, 8, 16, 32) else None
+
+
+def _agrees(block: int) -> bool:
+    """Whether the gradients of a net that has every kind of recipe come out the same both ways."""
+    graph = _probe()
+    random = np.random.default_rng(0)
+    feeds = {name: random.standard_normal(known(x.shape), np.float32) for name, x in graph.inputs.items()}
+    expected = run(portable(graph), feeds)
+    found = run(lower_blocked(graph, block).graph, feeds)
+    return all(np.allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(a).max()) for a, b in zip(expected, found, strict=True))
+
+
+def _probe() -> Graph:
+    graph = Graph("probe")
+
+    def weight(*shape: int) -> Value:
+        return graph.input(f"w{len(graph.inputs)}", shape)
+
+    x = graph.input("x", (2, 3, 13, 13))
+    y, _, _ = ops.batch_norm_training(ops.conv(x, weight(20, 3, 3, 3), pads=(1,) * 4), weight(20), weight(20))
+    y = ops.max_pool(ops.relu(y), (3, 3), (2, 2), (1,) * 4)
+    y = ops.conv(y, weight(36, 20, 3, 3), weight(36), strides=(2, 2), pads=(1,) * 4)
+    z = ops.conv(y, weight(36, 1, 3, 3), pads=(1,) * 4, group=36)
+    y = ops.conv(ops.add(ops.relu(z), y), weight(18, 36, 1, 1))
+    loss = ops.reduce_sum(ops.mul(y, y), (0, 1, 2, 3), keepdims=False)
+    for name, dx in zip(graph.inputs, gradients(loss, [*graph.inputs.values()]), strict=True):
+        assert dx is not None
+        graph.output(f"d{name}", dx)
+    return graph
+
+
+def run(graph: Graph, feeds: Mapping[str, Array]) -> list[Array]:
+    """The results of a graph without parameters."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    model = emit(graph).model.SerializeToString()
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return list(session.run(None, dict(feeds)))

@@ -1,0 +1,160 @@
+"""How long a model's run takes, measured in a process of its own: `python -m netdsl.train.stopwatch`.
+
+What a measurement allocates is not this process's, and what kills it does not end this process. The other process reads
+requests, a line of JSON with the model's bytes behind it, and answers each with its seconds, a line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from math import inf, prod
+from threading import Timer
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from netdsl.ir.graph import Graph
+
+ENOUGH = 2.0
+"""Of a model that takes so many seconds one run tells enough."""
+
+
+PATIENCE = 60.0
+"""The seconds that a measurement may take where nothing else is said: most are for the other process to begin."""
+
+
+class Stopwatch:
+    """Measures in a process that begins with the first measurement and ends with the context.
+
+    `hung` tells that one took longer than `limit` seconds; no other is begun then.
+    """
+
+    __slots__ = ("_limit", "_process", "_threads", "hung")
+
+    def __init__(self, threads: int | None = None, limit: float = PATIENCE) -> None:
+        self.hung = False
+        self._limit = limit
+        self._threads = threads
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Stopwatch:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def seconds(self, graph: Graph, budget: float) -> float:
+        """The least time of a run on random numbers: what else the machine does only adds to it.
+
+        It is run for `budget` seconds, and twice at least. A graph that cannot be run, or kills who runs it, takes
+        infinitely long; so does one that hangs, and each behind it.
+        """
+        from netdsl.backend.emit import emit
+
+        if self.hung:
+            return inf
+        model = emit(graph).model.SerializeToString()
+        request = {"size": len(model), "name": graph.name, "threads": self._threads, "budget": budget}
+        timer = Timer(self._limit, self._stop)
+        try:
+            self._process = self._process or _begin()
+            timer.start()
+            assert self._process.stdin is not None
+            assert self._process.stdout is not None
+            self._process.stdin.write(json.dumps(request).encode() + b"\n" + model)
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        except OSError:
+            answer = b""
+        finally:
+            timer.cancel()
+        if not answer:
+            self._end()
+            return inf
+        return float(json.loads(answer))
+
+    def _stop(self) -> None:
+        """From another thread: who waits for the process finds it dead."""
+        self.hung = True
+        if self._process is not None:
+            self._process.kill()
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+def _begin() -> subprocess.Popen[bytes]:
+    """The other process, which finds modules where this one does."""
+    path = os.pathsep.join(filter(None, sys.path))  # -m puts the working folder in the place of ""
+    return subprocess.Popen(
+        [sys.executable, "-m", "netdsl.train.stopwatch"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+
+
+def serve() -> None:
+    """Answer requests until there are no more."""
+    for line in iter(sys.stdin.buffer.readline, b""):
+        request = json.loads(line)
+        model = sys.stdin.buffer.read(request.pop("size"))
+        try:
+            found = measured(model, **request)
+        except Exception:  # whatever onnxruntime may raise: the next may do better
+            found = inf
+        print(json.dumps(found), flush=True)
+
+
+def measured(model: bytes, name: str, threads: int | None, budget: float) -> float:
+    """The least seconds of a run."""
+    import numpy as np
+
+    from netdsl.backend.session import Session
+
+    session = Session(model, threads=threads, name=name, in_order=True)
+    random = np.random.default_rng(0)
+    feeds = {name: _numbers(known(x.shape), x.dtype, random) for name, x in session.inputs.items()}
+    return timed(lambda: session.native.run(None, feeds), budget)
+
+
+def known(shape: tuple[int | None, ...]) -> tuple[int, ...]:
+    assert None not in shape, shape
+    return tuple(size or 0 for size in shape)
+
+
+def timed(run: Callable[[], object], budget: float) -> float:
+    """The least seconds of a call."""
+    found: list[float] = []
+    while sum(found) < budget or len(found) < 2:
+        begin = perf_counter()
+        run()
+        found.append(perf_counter() - begin)
+        if found[0] > ENOUGH:
+            break
+    return min(found)
+
+
+def _numbers(shape: tuple[int, ...], dtype: str, random: Any) -> Any:
+    """Of the size that weights have, so that they neither vanish nor grow: numbers near 0 are slow."""
+    import numpy as np
+
+    if dtype != "float32":
+        return np.zeros(shape, dtype)
+    return np.asarray(random.standard_normal(shape, np.float32) / prod((1, *shape[1:])) ** 0.5, dtype)
+
+
+if __name__ == "__main__":
+    serve()

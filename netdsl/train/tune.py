@@ -1,0 +1,179 @@
+"""What is fastest here, measured once and remembered: a JSON file for each machine, by the step's operations.
+
+The file is `tuning.json` in `NETDSL_CACHE`, else in `netdsl` below the user's cache folder. What it says holds for one
+processor, one number of threads and one version of onnxruntime; a file that cannot be read is as good as none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import warnings
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import onnxruntime
+
+from netdsl.base.files import write_atomically
+from netdsl.base.user_error import UserError
+from netdsl.lower import cost
+from netdsl.ops.base import known
+from netdsl.ops.convolution_gradients import ConvDw
+from netdsl.passes.blocked import Lowered, candidate, lower_blocked, questions
+from netdsl.passes.blocked.blocker import spelled
+from netdsl.passes.finish import finish
+from netdsl.train.step import LOSS, portable
+from netdsl.train.stopwatch import PATIENCE, Stopwatch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from netdsl.ir.graph import Graph
+
+REVISION = 3
+"""Of the recipes: what was measured before another is measured again."""
+
+SECONDS = 0.3
+"""How long a step is timed, in two runs at least."""
+
+SLOWEST = 1e9
+"""Multiplications a second; a machine that trains makes more."""
+
+MOMENT = 0.01
+"""How long a recipe is."""
+
+
+class MeasuringHangs(RuntimeWarning):
+    """What was measured did not end: the step is computed plainly, and measured again next time."""
+
+
+def choose(graph: Graph, block: int, threads: int | None = None) -> dict[str, Any]:
+    """The choices for a training step, remembered or measured: its lowering and, for `blk`, the recipes.
+
+    Without convolutions there is nothing to choose.
+    """
+    if not any(isinstance(operation.op, ConvDw) for operation in graph.operations):
+        return {"lowering": "std"}
+    cache = Cache(_machine(threads))
+    key = signature(graph)
+    found = cache.get(key)
+    if found is None or (found["lowering"] == "blk" and found.get("block") != block):
+        found = measured(graph, block, threads)
+        if found.get("milliseconds"):
+            cache.put(key, found)
+    return found
+
+
+def measured(graph: Graph, block: int, threads: int | None = None) -> dict[str, Any]:
+    """The choices for a training step by their times; these are among them, as milliseconds.
+
+    The recipes of a blocked step are measured one by one, and taken together if the step is then faster. What fails has
+    no time and is not chosen; where all do, it is `std`. So it is where a measurement hangs, and a MeasuringHangs warns
+    of it.
+    """
+    with Stopwatch(threads, limit(graph)) as watch:
+        recipes = {}
+        for question in questions(graph, block):
+            times = {each: watch.seconds(candidate(question, each, block), MOMENT) for each in question.options}
+            best = min(times, key=lambda each: times[each])
+            # What is hardly faster may as well be slower next time.
+            recipes[question.key] = best if times[best] < 0.9 * times[question.options[0]] else question.options[0]
+        std, blk, tuned = standard(graph), lower_blocked(graph, block), lower_blocked(graph, block, recipes)
+        steps = {"std": std, "blk": blk} | ({"tuned": tuned} if tuned.choices != blk.choices else {})
+        found = {name: watch.seconds(finished(step.graph), SECONDS) for name, step in steps.items()}
+    if watch.hung:
+        text = f"a measurement of the step of {graph.name} hung and was given up; it is computed in standard ops"
+        warnings.warn(MeasuringHangs(text), stacklevel=4)
+        return dict(steps["std"].choices)
+    best = min(found, key=lambda name: found[name])
+    milliseconds = {name: round(1000 * time, 3) for name, time in found.items() if isfinite(time)}
+    return {**steps[best].choices, "milliseconds": milliseconds}
+
+
+def limit(graph: Graph) -> float:
+    """How many seconds a run of a step, or of a part of it, and of another behind it may take before it hangs."""
+    batch = max((known(x.shape)[0] for x in graph.inputs.values() if x.shape), default=1)
+    macs = cost(graph)
+    assert isinstance(macs, int), "a step's sizes are numbers"
+    return PATIENCE + 2 * batch * macs / SLOWEST
+
+
+def standard(graph: Graph) -> Lowered:
+    """In standard ops, everything plain."""
+    return Lowered(portable(graph), {}, {"lowering": "std"})
+
+
+def finished(graph: Graph) -> Graph:
+    """A step as it is run."""
+    return finish(graph, LOSS).graph if LOSS in graph.outputs else graph
+
+
+def signature(graph: Graph) -> str:
+    """What a step's times depend on: its operations and their shapes."""
+    digest = hashlib.sha256()
+    for operation in graph.operations:
+        operands = [(x.shape, x.dtype) for x in operation.inputs]
+        digest.update(f"{spelled(operation.op)} {operands}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def _machine(threads: int | None) -> str:
+    """The processor, the threads, and who computes."""
+    cores = os.cpu_count() or 1
+    return f"{processor()}, {threads or cores} of {cores} cores, onnxruntime {onnxruntime.__version__}, {REVISION}"
+
+
+def processor() -> str:
+    """The processor's name, as the system has it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+class Cache:
+    """What is remembered of one machine: choices by the signatures of steps."""
+
+    __slots__ = ("_machine", "path")
+
+    def __init__(self, machine: str) -> None:
+        self._machine = machine
+        self.path = os.path.join(folder(), "tuning.json")
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        found = self._read().get(self._machine, {}).get(key)
+        if not isinstance(found, dict) or found.get("lowering") not in ("std", "blk"):
+            return None
+        return found if isinstance(found.get("recipes", {}), dict) else None
+
+    def put(self, key: str, choices: Mapping[str, Any]) -> None:
+        """Remember choices, beside those of other steps; where that cannot be, they are measured again next time."""
+        known = self._read()
+        known.setdefault(self._machine, {})[key] = dict(choices)
+        try:
+            os.makedirs(os.path.dirname(self.path), exist_ok=True)
+            with write_atomically(self.path) as file:
+                file.write(json.dumps(known, indent=1, sort_keys=True).encode() + b"\n")
+        except (OSError, UserError):
+            pass
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        try:
+            with open(self.path, encoding="utf-8") as file:
+                found = json.load(file)
+        except (OSError, ValueError):
+            return {}
+        sound = isinstance(found, dict) and all(isinstance(each, dict) for each in found.values())
+        return found if sound else {}
+
+
+def folder() -> str:
+    """Where it is remembered."""
+    if given := os.environ.get("NETDSL_CACHE"):
+        return given
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(base, "netdsl")
