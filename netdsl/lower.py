@@ -8,58 +8,20 @@ from zlib import crc32
 from netdsl.base.shape import Size, Undecidable
 from netdsl.elaborate import recipe
 from netdsl.ir.graph import Graph
+from netdsl.layers.base import Training, Weights
 from netdsl.ops.arithmetic import add
 from netdsl.ops.base import constant
 from netdsl.ops.elementwise import cast, identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection
 
     from netdsl.base.shape import Dim
     from netdsl.ir.formula import Count
     from netdsl.ir.graph import Value
-    from netdsl.ir.net import Net, Node, Parameter
+    from netdsl.ir.net import Net, Node
 
 BATCH = Size("N")
-
-
-class Weights:
-    """A layer's weights by its own words for them: `w.weight`, or `w.get("bias")` where there may be none."""
-
-    __slots__ = ("_graph", "_parameters")
-
-    def __init__(self, graph: Graph, parameters: Mapping[str, Parameter]) -> None:
-        self._graph = graph
-        self._parameters = parameters
-
-    def __getattr__(self, name: str) -> Value:
-        return self._graph.parameter(self._parameters[name])
-
-    def get(self, name: str) -> Value | None:
-        return getattr(self, name) if name in self._parameters else None
-
-
-class Training:
-    """What a layer's body may ask for in training: whether it is frozen, where its noise comes from, what it keeps.
-
-    `key` is a number of the layer's own, from the seed and its name; `step` counts the steps, an u32 scalar.
-    """
-
-    __slots__ = ("_kept", "frozen", "key", "step")
-
-    def __init__(self, step: Value, key: int, frozen: bool, kept: dict[Value, Value]) -> None:
-        self.step = step
-        self.key = key
-        self.frozen = frozen
-        self._kept = kept
-
-    def latest(self, statistic: Value) -> Value:
-        """A running statistic; where the layer has been applied before in this step, what it kept then."""
-        return self._kept.get(statistic, statistic)
-
-    def keep(self, statistic: Value, after: Value) -> None:
-        """Say what becomes of a running statistic."""
-        self._kept[statistic] = after
 
 
 def lower(net: Net, *, batch: int | None = None) -> Graph:

@@ -29,9 +29,10 @@ from netdsl.backend.serialize import to_bytes  # noqa: E402
 from netdsl.base.shape import Size  # noqa: E402
 from netdsl.base.user_error import UserError  # noqa: E402
 from netdsl.declare import arguments as kinds  # noqa: E402
+from netdsl.declare.declared import Argument  # noqa: E402
 from netdsl.ir.net import Net  # noqa: E402
 from netdsl.layers import find, index  # noqa: E402
-from netdsl.layers.base import Argument, Layer  # noqa: E402
+from netdsl.layers.base import Layer  # noqa: E402
 from netdsl.lower import lower  # noqa: E402
 from netdsl.train.export import NeedsNewerOpset, step_to_bytes  # noqa: E402
 

@@ -22,8 +22,8 @@ from netdsl.declare.arguments import (
     Sides,
     Sizes,
 )
+from netdsl.declare.declared import Argument
 from netdsl.layers import find, index
-from netdsl.layers.base import Argument
 
 ROOT = Path(__file__).parent.parent
 CORPUS = sorted(

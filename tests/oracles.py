@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from netdsl.ops.base import Op
+from netdsl.ir.op import Op
 
 
 def rows(x, kernel, strides, pads, dilations=(), fill=0.0):

@@ -15,7 +15,7 @@ from netdsl import ops
 from netdsl.backend.emit import check, emit
 from netdsl.backend.serialize import to_bytes
 from netdsl.ir.graph import Graph
-from netdsl.ops.base import Macro
+from netdsl.ir.op import Macro
 from netdsl.passes.gradient import gradients
 from netdsl.passes.rewrite import expand, prune
 

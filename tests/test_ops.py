@@ -17,7 +17,7 @@ from netdsl.backend.emit import OPSETS, check, emit
 from netdsl.backend.serialize import to_bytes
 from netdsl.base.shape import Size, Undecidable
 from netdsl.ir.graph import Graph
-from netdsl.ops.base import Macro
+from netdsl.ir.op import Macro
 from netdsl.ops.batch_training import BnTrain
 from netdsl.ops.convolution import Conv, ConvTranspose
 from netdsl.ops.linear import Gemm, MatMul

@@ -7,7 +7,13 @@ from hashlib import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from netdsl.syntax import ast
+    from typing import Any, Protocol
+
+    class Definition(Protocol):
+        """The definition of a block."""
+
+        name: Any
+        parameters: tuple[Any, ...]
 
 
 class Source:
@@ -105,7 +111,7 @@ class Frame:
         name: str = "",
         variable: str = "",
         value: object = None,
-        call: tuple[ast.Block, dict[str, tuple[object, Span]]] | None = None,
+        call: tuple[Definition, dict[str, tuple[object, Span]]] | None = None,
     ) -> None:
         self.parent = parent
         self.span = span

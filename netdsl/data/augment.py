@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from netdsl.data.errors import BadAugment
-from netdsl.declare.arguments import Choice, Declared, Real, Sequence, Sizes, registrar
+from netdsl.declare.arguments import Choice, Real, Sequence, Sizes
+from netdsl.declare.declared import Declared, Misfit, keyword, positional, registrar
 from netdsl.diagnostics.argument_problems import Contradiction
-from netdsl.layers.base import Misfit, keyword, positional
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

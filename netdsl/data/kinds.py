@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from netdsl.base.shape import elements, text
 from netdsl.data.wanted import Wanted
-from netdsl.declare.arguments import Character, Choice, Declared, Integer, Path, Real, Texts, registrar
+from netdsl.declare.arguments import Character, Choice, Integer, Path, Real, Texts
+from netdsl.declare.declared import Declared, Misfit, keyword, positional, registrar
 from netdsl.diagnostics.argument_problems import Contradiction
-from netdsl.layers.base import Misfit, keyword, positional
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

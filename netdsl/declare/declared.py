@@ -1,15 +1,59 @@
-"""What is declared as layers are, with a name and arguments, and is none: losses, optimizers, schedules, metrics."""
+"""Named things with declared arguments: layers, losses, optimizers, schedules, metrics, kinds of data."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from netdsl.layers.base import Argument
+from netdsl.diagnostics.problem import Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from netdsl.base.text import Span
+    from netdsl.declare.arguments import Kind
+    from netdsl.diagnostics.problem import Problem
+
+REQUIRED = object()
+
+
+class Argument:
+    """One declared argument of a layer: positional only or keyword only, as in language.md."""
+
+    __slots__ = ("default", "doc", "keyword", "kind", "name")
+
+    def __init__(self, kind: Kind, default: object, doc: str, keyword: bool) -> None:
+        self.name = ""
+        self.kind = kind
+        self.default = default
+        self.doc = doc
+        self.keyword = keyword
+
+    @property
+    def required(self) -> bool:
+        return self.default is REQUIRED
+
+
+def positional(kind: Kind, default: object = REQUIRED, *, doc: str = "") -> Any:
+    """Declare an argument that is given by its place."""
+    return Argument(kind, default, doc, keyword=False)
+
+
+def keyword(kind: Kind, default: object = REQUIRED, *, doc: str = "") -> Any:
+    """Declare an argument that is given by its name."""
+    return Argument(kind, default, doc, keyword=True)
+
+
+class Misfit(Rejection):
+    """A layer that does not fit its input: which problem, at which of its arguments, with which data.
+
+    The elaborator adds the places: a layer knows none, since equal calls share one layer.
+    """
+
+    def __init__(self, problem: type[Problem], at: str = "", **data: Any) -> None:
+        super().__init__(problem.title)
+        self.problem = problem
+        self.at = at
+        self.data = data
 
 
 class Declared:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from netdsl.base.text import Span
     from netdsl.ir.net import Node
-    from netdsl.layers.window import Window
 
 AXES = {1: ("element",), 2: ("row", "column"), 3: ("plane", "row", "column")}
 
@@ -34,7 +33,9 @@ class UnreadPixels(Problem):
     """
 
     node: Node
-    window: Window
+    windows: Shape
+    stride: Shape
+    after: Shape
     over: tuple[int, ...]
 
     @property
@@ -49,23 +50,18 @@ class UnreadPixels(Problem):
         return f"this `{self.node.layer.kind}` never reads the last {' and '.join(lost)} of its input"
 
     def label(self) -> str:
-        step = text(self.window.stride) if len(set(self.window.stride)) > 1 else self.window.stride[0]
-        return f"with stride {step} and this padding, windows of {text(self._spans)} do not come out even"
-
-    @property
-    def _spans(self) -> Shape:
-        return tuple(d * (k - 1) + 1 for k, d in zip(self.window.kernel, self.window.dilation, strict=True))
+        step = text(self.stride) if len(set(self.stride)) > 1 else self.stride[0]
+        return f"with stride {step} and this padding, windows of {text(self.windows)} do not come out even"
 
     def labels(self) -> Iterable[Label]:
         before = self.node.inputs[0]
         yield Label(before.span, f"this is {text(before.shape)}")
 
     def notes(self) -> Iterable[str]:
-        pairs = zip(self._before, self.over, self.window.stride, range(len(self.over)), strict=True)
         smaller, larger = [], []
-        for size, over, step, axis in pairs:
+        for size, over, step, after in zip(self._before, self.over, self.stride, self.after, strict=True):
             smaller.append(size - over)
-            larger.append(size + (step - over - self.window.pads[len(self.over) + axis] if over else 0))
+            larger.append(size + (step - over - after if over else 0))
         yield f"sizes that fit: {text(tuple(smaller))} or {text(tuple(larger))} in place of {text(self._before)}"
 
     def helps(self) -> Iterable[Help]:
@@ -104,11 +100,11 @@ class VainBias(Problem):
     def helps(self) -> Iterable[Help]:
         from netdsl.base.text import Span
 
-        given = next((bound.expr for bound in self.node.arguments if bound.name == "bias"), None)
-        if given is not None and given.span.text == "on":
-            yield Help("leave the bias off", Edit(given.span, "off"))
+        given = next((bound.value_span for bound in self.node.arguments if bound.name == "bias"), None)
+        if given is not None and given.text == "on":
+            yield Help("leave the bias off", Edit(given, "off"))
         if given is None:
-            end = max([self.span.end, *(bound.expr.span.end for bound in self.node.arguments)])
+            end = max([self.span.end, *(bound.value_span.end for bound in self.node.arguments)])
             yield Help("leave the bias off", Edit(Span(self.span.source, end, end), " bias off"))
 
 

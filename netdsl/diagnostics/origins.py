@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 
     from netdsl.base.shape import Dim, Shape
     from netdsl.base.text import Span
-    from netdsl.elaborate.bind import Bound
-    from netdsl.ir.net import Node
-    from netdsl.layers.base import Layer
+    from netdsl.ir.net import Argument, Layer, Node
 
 
 class Origin:
@@ -22,7 +20,7 @@ class Origin:
 
     __slots__ = ("argument", "axis", "node")
 
-    def __init__(self, node: Node, axis: int, argument: Bound | None) -> None:
+    def __init__(self, node: Node, axis: int, argument: Argument | None) -> None:
         self.node = node
         self.axis = axis
         self.argument = argument
@@ -30,7 +28,7 @@ class Origin:
     @property
     def span(self) -> Span:
         """The argument's place with its keyword, else that of the layer's name."""
-        return self.argument.span.to(self.argument.expr.span) if self.argument else self.node.span
+        return self.argument.span.to(self.argument.value_span) if self.argument else self.node.span
 
     @property
     def size(self) -> Dim:
@@ -90,7 +88,7 @@ def _larger(node: Node, place: int, axis: int) -> tuple[Shape, ...]:
     return tuple(shapes)
 
 
-def _argument(node: Node, axis: int) -> Bound | None:
+def _argument(node: Node, axis: int) -> Argument | None:
     """The argument without which the size would be another: a keyword that is not at its default, else the first."""
     declared = node.layer.arguments
     values = {name: getattr(node.layer, name) for name in declared}

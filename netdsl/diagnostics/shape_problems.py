@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from netdsl.base.text import Span
-    from netdsl.elaborate.bind import Bound
-    from netdsl.ir.net import Node
+    from netdsl.ir.net import Argument, Node
 
 
 class ShapeProblem(Problem):
@@ -22,7 +21,7 @@ class ShapeProblem(Problem):
     inputs: tuple[Node, ...]
     head: Span | None = None
     """The layer's name in the call, and the call's arguments, for edits."""
-    arguments: tuple[Bound, ...] = ()
+    arguments: tuple[Argument, ...] = ()
 
     def keyword(self, name: str, value: str) -> Edit:
         """The edit that gives a keyword of the call a value."""

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from netdsl.base.shape import Shape
-    from netdsl.elaborate.bind import Bound
-    from netdsl.ir.net import Node
+    from netdsl.ir.net import Argument, Node
 
 LEAST_PICTURE = 8
 """A picture's sides are hardly smaller."""
@@ -51,7 +50,7 @@ def _sizes(node: Node, wanted: Shape, axes: list[int], start: Node | None) -> It
     for each in origins(node, axes):
         if each.argument is not None and each.argument.name == "stride":
             yield Help("leave the stride out", remove(each.argument))
-            yield Help("take a stride of 1", Edit(each.argument.expr.span, "1"))
+            yield Help("take a stride of 1", Edit(each.argument.value_span, "1"))
     yield from _padding(node, start)
     yield from _input_sizes(node)
     yield from multiples(node, wanted)
@@ -59,9 +58,9 @@ def _sizes(node: Node, wanted: Shape, axes: list[int], start: Node | None) -> It
 
 def _channels(node: Node, wanted: Shape) -> Iterator[Help]:
     made = origin(node, 0)
-    if made.argument is not None and isinstance(wanted[0], int) and made.argument.expr.span.text.isdecimal():
+    if made.argument is not None and isinstance(wanted[0], int) and made.argument.value_span.text.isdecimal():
         what = "channels" if len(wanted) > 1 else "units"
-        yield Help(f"make {wanted[0]} {what}", Edit(made.argument.expr.span, str(wanted[0])))
+        yield Help(f"make {wanted[0]} {what}", Edit(made.argument.value_span, str(wanted[0])))
 
 
 def _padding(node: Node, start: Node | None) -> Iterator[Help]:
@@ -82,18 +81,18 @@ def pad_same(node: Node) -> Edit:
     return keyword(node.span, node.arguments, "pad", "same")
 
 
-def keyword(head: Span, arguments: tuple[Bound, ...], name: str, value: str) -> Edit:
+def keyword(head: Span, arguments: tuple[Argument, ...], name: str, value: str) -> Edit:
     """The edit that gives a call's keyword a value, in the place of the one that it has, else behind all arguments."""
     for argument in arguments:
         if argument.name == name:
-            return Edit(argument.expr.span, value)
-    end = max((argument.expr.span.end for argument in arguments), default=head.end)
+            return Edit(argument.value_span, value)
+    end = max((argument.value_span.end for argument in arguments), default=head.end)
     return Edit(Span(head.source, end, end), f" {name} {value}")
 
 
-def remove(argument: Bound) -> Edit:
+def remove(argument: Argument) -> Edit:
     """The edit that takes a keyword and its value out of a call, with the space before it."""
-    span = argument.span.to(argument.expr.span)
+    span = argument.span.to(argument.value_span)
     start = span.start
     while start and span.source.text[start - 1] in " \t":
         start -= 1
@@ -103,7 +102,7 @@ def remove(argument: Bound) -> Edit:
 def _input_sizes(node: Node) -> Iterator[Help]:
     """Sizes of the input, rounded up and down to a multiple."""
     for entry in _inputs(node):
-        literal = entry.arguments[0].expr.span if entry.arguments else None
+        literal = entry.arguments[0].value_span if entry.arguments else None
         if literal is None or not all(isinstance(size, int) for size in entry.shape) or len(entry.shape) < 2:
             continue
         for factor in ROUNDINGS:
@@ -127,7 +126,7 @@ def channels_first(entry: Node) -> Help | None:
     if channels not in (1, 3) or not all(isinstance(size, int) and size >= LEAST_PICTURE for size in (height, width)):
         return None
     shape = f"{channels}x{height}x{width}"
-    return Help(f"channels come first: `{shape}`", Edit(entry.arguments[0].expr.span, shape))
+    return Help(f"channels come first: `{shape}`", Edit(entry.arguments[0].value_span, shape))
 
 
 def larger_inputs(node: Node) -> Iterator[Help]:
@@ -136,16 +135,16 @@ def larger_inputs(node: Node) -> Iterator[Help]:
         if entry.arguments and len(entry.shape) > 1 and all(isinstance(size, int) for size in entry.shape):
             for factor in ROUNDINGS:
                 sizes = (entry.shape[0], *(size * factor for size in entry.shape[1:]))
-                literal = entry.arguments[0].expr.span
+                literal = entry.arguments[0].value_span
                 yield Help(f"take an input {factor} times as large", Edit(literal, "x".join(map(str, sizes))))
 
 
-def kernels(arguments: tuple[Bound, ...], fits: Shape) -> Iterator[Help]:
+def kernels(arguments: tuple[Argument, ...], fits: Shape) -> Iterator[Help]:
     """A window that fits into sizes, odd where it can be."""
     least = min((size for size in fits if isinstance(size, int)), default=0)
     if arguments and least > 0 and arguments[0].name == "kernel":
         size = least if least % 2 else max(1, least - 1)
-        yield Help("take a smaller window", Edit(arguments[0].expr.span, "x".join([str(size)] * len(fits))))
+        yield Help("take a smaller window", Edit(arguments[0].value_span, "x".join([str(size)] * len(fits))))
 
 
 def multiples(node: Node, wanted: Shape) -> Iterator[Help]:
@@ -174,7 +173,7 @@ def _multiple(entry: Node, symbol: str, factor: int) -> Edit | None:
             sizes.append(f"{each * factor}*{word}")
         else:
             sizes.append(str(size))
-    return Edit(entry.arguments[0].expr.span, f"[{', '.join(sizes)}]")
+    return Edit(entry.arguments[0].value_span, f"[{', '.join(sizes)}]")
 
 
 def _inputs(node: Node) -> list[Node]:

@@ -57,8 +57,16 @@ def _unread(net: Net) -> Iterator[Problem]:
         if any(over):
             from netdsl.diagnostics.advice_problems import UnreadPixels
 
-            kernel = next((bound.expr.span for bound in node.arguments if bound.name == "kernel"), node.span)
-            yield UnreadPixels(span=kernel, frame=node.frame, node=node, window=window, over=over)
+            kernel = next((bound.value_span for bound in node.arguments if bound.name == "kernel"), node.span)
+            yield UnreadPixels(
+                span=kernel,
+                frame=node.frame,
+                node=node,
+                windows=tuple(d * (k - 1) + 1 for k, d in zip(window.kernel, window.dilation, strict=True)),
+                stride=window.stride,
+                after=window.pads[len(over) :],
+                over=over,
+            )
 
 
 def unread(sizes: tuple[Dim, ...], window: Window, *, ceil: bool = False) -> tuple[int, ...]:

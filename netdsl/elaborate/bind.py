@@ -10,6 +10,7 @@ from netdsl.diagnostics import keyword_problems as words
 from netdsl.diagnostics.problem import Edit, Rejected
 from netdsl.diagnostics.syntax_problems import UnquotedText
 from netdsl.elaborate.context import BlockValue, Context, LayerValue, Poisoned
+from netdsl.ir.net import Argument
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
@@ -45,15 +46,14 @@ class Signature:
         self.usage = " ".join([name, *places, *(f"[{a} …]" for a in by_keyword)])
 
 
-class Bound:
+class Bound(Argument):
     """An argument and the expression of its value; a word stands for itself. `span` is the keyword's, if it has one."""
 
-    __slots__ = ("expr", "name", "span", "word")
+    __slots__ = ("expr", "word")
 
     def __init__(self, name: str, expr: ast.Expr, span: Span, word: Word | None = None) -> None:
-        self.name = name
+        super().__init__(name, span, expr.span)
         self.expr = expr
-        self.span = span
         self.word = word
 
     def value(self, context: Context) -> Any:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from netdsl.base.shape import Size
 from netdsl.declare.arguments import Unfit
+from netdsl.declare.declared import Misfit
 from netdsl.diagnostics import argument_problems as problems
 from netdsl.diagnostics.expression_problems import BadOperation, NotDecidable
 from netdsl.diagnostics.name_problems import UnknownLayer
@@ -15,7 +16,7 @@ from netdsl.elaborate.bind import Signature, bind, values
 from netdsl.elaborate.context import POISON, BlockValue, Context, LayerValue, Poisoned
 from netdsl.elaborate.expressions import describe
 from netdsl.layers import find, index
-from netdsl.layers.base import Layer, Misfit
+from netdsl.layers.base import Layer
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:

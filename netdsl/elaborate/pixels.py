@@ -113,7 +113,7 @@ def scaling(net: Net) -> Edit | None:
     """The edit that scales the pixels right behind the input; None where a layer may read the input itself."""
     (entry,) = net.inputs
     readers = [node for node in net.nodes if entry in node.inputs]
-    end = max([entry.span.end, *(bound.expr.span.end for bound in entry.arguments)])
+    end = max([entry.span.end, *(bound.value_span.end for bound in entry.arguments)])
     source = entry.span.source
     if len(readers) != 1 or source is not net.source or source.name.startswith(ZOO):
         return None

@@ -8,12 +8,11 @@ from netdsl.base.text import Span
 from netdsl.data.augment import AUGMENTATIONS
 from netdsl.data.kinds import KINDS
 from netdsl.declare.arguments import Integer, Real
-from netdsl.declare.declared import Declared, registrar
+from netdsl.declare.declared import Declared, positional, registrar
 from netdsl.diagnostics import train_problems as problems
 from netdsl.elaborate.context import Poisoned
 from netdsl.elaborate.declared import choose, make, missing, unknown, word
 from netdsl.elaborate.layers import signature
-from netdsl.layers.base import positional
 from netdsl.optimizers import OPTIMIZERS
 from netdsl.schedules import SCHEDULES
 from netdsl.syntax import ast

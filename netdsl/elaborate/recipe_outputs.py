@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from netdsl.declare.declared import Misfit
 from netdsl.diagnostics import loss_problems as problems
 from netdsl.diagnostics.argument_problems import BadArgument, MissingArgument
 from netdsl.diagnostics.name_problems import UnknownLabel
@@ -12,7 +13,6 @@ from netdsl.elaborate.declared import make, missing, unknown, word
 from netdsl.elaborate.labels import spell
 from netdsl.elaborate.recipe import LossLine, MetricLine
 from netdsl.elaborate.recipe_lines import plain
-from netdsl.layers.base import Misfit
 from netdsl.losses import LOSSES
 from netdsl.metrics import METRICS
 from netdsl.metrics.base import WORDS

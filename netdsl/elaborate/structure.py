@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from netdsl.base.shape import Size, Undecidable
 from netdsl.declare.arguments import whole
+from netdsl.declare.declared import Misfit
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.net_problems import Misplaced, OutputTwice
 from netdsl.diagnostics.problem import Rejected
@@ -17,7 +18,6 @@ from netdsl.elaborate.labels import define_label
 from netdsl.elaborate.layers import change_defaults, current, make, reject_misfit
 from netdsl.ir.net import Output
 from netdsl.layers import find
-from netdsl.layers.base import Misfit
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from netdsl.base.shape import Shape
     from netdsl.ir import net
-    from netdsl.ops.base import Op
+    from netdsl.ir.op import Op
 
 Scalar = float | int | bool
 

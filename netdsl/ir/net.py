@@ -3,16 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from netdsl.base.shape import Shape
     from netdsl.base.text import Frame, Source, Span
-    from netdsl.elaborate.bind import Bound
+    from netdsl.ir.graph import Value
     from netdsl.ir.init import Init
-    from netdsl.layers.base import Layer, Weight
+
+
+class Layer(Protocol):
+    """What a net knows of its layers; `netdsl.layers.base.Layer` implements it."""
+
+    kind: ClassVar[str]
+    arguments: ClassVar[dict[str, Any]]
+    variadic: ClassVar[bool]
+    moves: ClassVar[bool]
+    differentiable: ClassVar[bool]
+
+    @property
+    def body(self) -> Callable[..., Value]: ...
+    @property
+    def train(self) -> Callable[..., Value]: ...
+    def shape(self, *xs: Shape) -> Shape: ...
+
+
+class Weight(Protocol):
+    """The declaration of a weight, from which a `Parameter` is made."""
+
+    name: str
+    shape: tuple[int, ...]
+    init: Init
+    fan_in: int
+    fan_out: int
+    buffer: bool
+
+
+class Argument:
+    """An argument of a call: its name, and the places of its keyword, if it has one, and of its value."""
+
+    __slots__ = ("name", "span", "value_span")
+
+    def __init__(self, name: str, span: Span, value_span: Span) -> None:
+        self.name = name
+        self.span = span
+        self.value_span = value_span
 
 
 class Parameter:
@@ -118,7 +155,7 @@ class Node:
         self.span = span
         self.frame = frame
         self.dtype = dtype
-        self.arguments: tuple[Bound, ...] = ()
+        self.arguments: tuple[Argument, ...] = ()
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.layer.kind} {self.shape}>"

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Real, Sequence
+from netdsl.declare.declared import Misfit, keyword, positional
 from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.diagnostics.window_problems import WrongLength
-from netdsl.layers.base import Layer, Misfit, Shape, keyword, layer, positional
+from netdsl.layers.base import Layer, layer
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value
-    from netdsl.lower import Weights
+    from netdsl.layers.base import Weights
 
 
 @layer("scale")

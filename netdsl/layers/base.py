@@ -6,52 +6,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
 from netdsl.base.limits import SIZE
 from netdsl.base.shape import Shape, Undecidable, elements
+from netdsl.declare.declared import Argument, Misfit, keyword, positional
 from netdsl.diagnostics.layer_problems import TooLong, WrongType
-from netdsl.diagnostics.problem import Rejection
 from netdsl.diagnostics.shape_problems import NeedsNumber
-from netdsl.ir.init import Init, ones, zeros
+from netdsl.ir.init import Init
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
-    from netdsl.declare.arguments import Kind
-    from netdsl.diagnostics.problem import Problem
-    from netdsl.ir.graph import Value
-    from netdsl.lower import Training, Weights
+    from netdsl.ir.graph import Graph, Value
+    from netdsl.ir.net import Parameter
 
-REQUIRED = object()
 REMEMBERED = 1_000
 """So many inputs' results a layer keeps; merges live as long as the process."""
 
 LAYERS: dict[str, type[Layer]] = {}
 """The layers whose modules are imported, by name; `netdsl.layers.find` imports them on first use."""
-
-
-class Argument:
-    """One declared argument of a layer: positional only or keyword only, as in language.md."""
-
-    __slots__ = ("default", "doc", "keyword", "kind", "name")
-
-    def __init__(self, kind: Kind, default: object, doc: str, keyword: bool) -> None:
-        self.name = ""
-        self.kind = kind
-        self.default = default
-        self.doc = doc
-        self.keyword = keyword
-
-    @property
-    def required(self) -> bool:
-        return self.default is REQUIRED
-
-
-def positional(kind: Kind, default: object = REQUIRED, *, doc: str = "") -> Any:
-    """Declare an argument that is given by its place."""
-    return Argument(kind, default, doc, keyword=False)
-
-
-def keyword(kind: Kind, default: object = REQUIRED, *, doc: str = "") -> Any:
-    """Declare an argument that is given by its name."""
-    return Argument(kind, default, doc, keyword=True)
 
 
 class Weight:
@@ -82,17 +52,43 @@ class Weight:
         self.buffer = buffer
 
 
-class Misfit(Rejection):
-    """A layer that does not fit its input: which problem, at which of its arguments, with which data.
+class Weights:
+    """A layer's weights by its own words for them: `w.weight`, or `w.get("bias")` where there may be none."""
 
-    The elaborator adds the places: a layer knows none, since equal calls share one layer.
+    __slots__ = ("_graph", "_parameters")
+
+    def __init__(self, graph: Graph, parameters: Mapping[str, Parameter]) -> None:
+        self._graph = graph
+        self._parameters = parameters
+
+    def __getattr__(self, name: str) -> Value:
+        return self._graph.parameter(self._parameters[name])
+
+    def get(self, name: str) -> Value | None:
+        return getattr(self, name) if name in self._parameters else None
+
+
+class Training:
+    """What a layer's body may ask for in training: whether it is frozen, where its noise comes from, what it keeps.
+
+    `key` is a number of the layer's own, from the seed and its name; `step` counts the steps, an u32 scalar.
     """
 
-    def __init__(self, problem: type[Problem], at: str = "", **data: Any) -> None:
-        super().__init__(problem.title)
-        self.problem = problem
-        self.at = at
-        self.data = data
+    __slots__ = ("_kept", "frozen", "key", "step")
+
+    def __init__(self, step: Value, key: int, frozen: bool, kept: dict[Value, Value]) -> None:
+        self.step = step
+        self.key = key
+        self.frozen = frozen
+        self._kept = kept
+
+    def latest(self, statistic: Value) -> Value:
+        """A running statistic; where the layer has been applied before in this step, what it kept then."""
+        return self._kept.get(statistic, statistic)
+
+    def keep(self, statistic: Value, after: Value) -> None:
+        """Say what becomes of a running statistic."""
+        self._kept[statistic] = after
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(positional, keyword))
@@ -179,19 +175,3 @@ def layer(name: str) -> Callable[[type[L]], type[L]]:
         return cls
 
     return register
-
-
-__all__ = [
-    "LAYERS",
-    "Argument",
-    "Init",
-    "Layer",
-    "Misfit",
-    "Shape",
-    "Weight",
-    "keyword",
-    "layer",
-    "ones",
-    "positional",
-    "zeros",
-]

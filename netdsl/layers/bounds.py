@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.base.limits import SIZE
+from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Integer, Real, Sides
+from netdsl.declare.declared import Misfit, keyword, positional
 from netdsl.diagnostics.layer_problems import BadSlice, NothingLeft
 from netdsl.diagnostics.shape_problems import NeedsNumber
-from netdsl.layers.base import Layer, Misfit, Shape, keyword, layer, positional
+from netdsl.layers.base import Layer, layer
 from netdsl.layers.reduce import axis_of
 from netdsl.layers.window import each, spatial
 
 if TYPE_CHECKING:
     from netdsl.base.shape import Dim
     from netdsl.ir.graph import Value
-    from netdsl.lower import Weights
+    from netdsl.layers.base import Weights
 
 
 def _sides(x: Shape, sides: int | tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Flag, Initialiser, Integer, Padding, Sizes
+from netdsl.declare.declared import Misfit, keyword, positional
 from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.diagnostics.window_problems import GroupsDoNotDivide
-from netdsl.layers.base import Init, Layer, Misfit, Shape, Weight, keyword, layer, positional, zeros
+from netdsl.ir.init import Init, zeros
+from netdsl.layers.base import Layer, Weight, layer
 from netdsl.layers.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from netdsl.ir.graph import Value
-    from netdsl.lower import Weights
+    from netdsl.layers.base import Weights
 
 
 class Convolution(Layer):

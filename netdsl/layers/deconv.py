@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.base.shape import elements
+from netdsl.base.shape import Shape, elements
 from netdsl.declare.arguments import Flag, Initialiser, Integer, Padding, Sizes
+from netdsl.declare.declared import Misfit, keyword, positional
 from netdsl.diagnostics.layer_problems import BadOutputPad, NothingLeft
 from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.diagnostics.window_problems import GroupsDoNotDivide
-from netdsl.layers.base import Init, Layer, Misfit, Shape, Weight, keyword, layer, positional, zeros
+from netdsl.ir.init import Init, zeros
+from netdsl.layers.base import Layer, Weight, layer
 from netdsl.layers.window import each, spatial
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from netdsl.base.shape import Dim
     from netdsl.ir.graph import Value
-    from netdsl.lower import Weights
+    from netdsl.layers.base import Weights
 
 
 class Spread:

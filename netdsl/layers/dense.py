@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.base.shape import Undecidable, elements
+from netdsl.base.shape import Shape, Undecidable, elements
 from netdsl.declare.arguments import Flag, Initialiser, Integer
+from netdsl.declare.declared import Misfit, keyword, positional
 from netdsl.diagnostics.shape_problems import NeedsNumber
-from netdsl.layers.base import Init, Layer, Misfit, Shape, Weight, keyword, layer, positional, zeros
+from netdsl.ir.init import Init, zeros
+from netdsl.layers.base import Layer, Weight, layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from netdsl.ir.graph import Value
-    from netdsl.lower import Weights
+    from netdsl.layers.base import Weights
 
 
 @layer("dense")

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Real
+from netdsl.declare.declared import Misfit, positional
 from netdsl.diagnostics.layer_problems import WrongOrder
-from netdsl.layers.base import Layer, Misfit, Shape, layer, positional
+from netdsl.layers.base import Layer, layer
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value
-    from netdsl.lower import Weights
+    from netdsl.layers.base import Weights
 
 
 @layer("square")

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Initialiser, Integer
+from netdsl.declare.declared import Misfit, keyword, positional
 from netdsl.diagnostics.layer_problems import WrongType
-from netdsl.layers.base import Init, Layer, Misfit, Shape, Weight, keyword, layer, positional
+from netdsl.ir.init import Init
+from netdsl.layers.base import Layer, Weight, layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from netdsl.ir.graph import Value
-    from netdsl.lower import Weights
+    from netdsl.layers.base import Weights
 
 
 @layer("embedding")

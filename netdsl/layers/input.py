@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from netdsl.base.shape import Dim, text
+from netdsl.base.shape import Dim, Shape, text
 from netdsl.declare.arguments import DTYPES, Choice, Dims, Integer
+from netdsl.declare.declared import Misfit, keyword, positional
 from netdsl.diagnostics.layer_problems import PictureMisfit
-from netdsl.layers.base import Layer, Misfit, Shape, keyword, layer, positional
+from netdsl.layers.base import Layer, layer
 
 
 @layer("input")

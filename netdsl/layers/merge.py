@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.base.limits import SIZE
-from netdsl.base.shape import Dim
+from netdsl.base.shape import Dim, Shape
 from netdsl.declare.arguments import Integer
+from netdsl.declare.declared import Misfit, keyword
 from netdsl.diagnostics.merge_problems import ConcatMismatch, MergeMismatch
 from netdsl.diagnostics.shape_problems import OutsideShape
-from netdsl.layers.base import Layer, Misfit, Shape, keyword, layer
+from netdsl.layers.base import Layer, layer
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value

@@ -21,8 +21,8 @@ from netdsl.layers.table import MODULES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from netdsl.declare.declared import Declared
-    from netdsl.layers.base import Argument, Layer
+    from netdsl.declare.declared import Argument, Declared
+    from netdsl.layers.base import Layer
 
 WIDTH = 100
 EXAMPLE = re.compile(r"```net\n(.*?)```", re.DOTALL)

@@ -6,15 +6,18 @@ from math import sqrt
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Flag, Initialiser, Real
+from netdsl.declare.declared import Misfit, keyword, positional
 from netdsl.diagnostics.shape_problems import NeedsNumber
-from netdsl.layers.base import Init, Layer, Misfit, Shape, Weight, keyword, layer, positional
+from netdsl.ir.init import Init
+from netdsl.layers.base import Layer, Weight, layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from netdsl.ir.graph import Value
-    from netdsl.lower import Weights
+    from netdsl.layers.base import Weights
 
 
 @layer("relu")

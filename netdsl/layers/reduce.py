@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.base.limits import SIZE
+from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Choice, Integer
+from netdsl.declare.declared import Misfit, positional
 from netdsl.diagnostics.shape_problems import OutsideShape
-from netdsl.layers.base import Layer, Misfit, Shape, layer, positional
+from netdsl.layers.base import Layer, layer
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value
-    from netdsl.lower import Weights
+    from netdsl.layers.base import Weights
 
 
 def axis_of(axis: int, x: Shape) -> int:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.base.shape import product
+from netdsl.base.shape import Shape, product
 from netdsl.declare.arguments import Flag, Integer, Real
+from netdsl.declare.declared import Misfit, keyword, positional
 from netdsl.diagnostics.layer_problems import Indivisible
 from netdsl.diagnostics.shape_problems import NeedsNumber
-from netdsl.layers.base import Layer, Misfit, Shape, Weight, keyword, layer, ones, positional, zeros
+from netdsl.ir.init import ones, zeros
+from netdsl.layers.base import Layer, Weight, layer
 from netdsl.layers.window import spatial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from netdsl.ir.graph import Value
-    from netdsl.lower import Weights
+    from netdsl.layers.base import Weights
 
 
 class SampleNorm(Layer):

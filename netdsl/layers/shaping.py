@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.base.limits import SIZE
-from netdsl.base.shape import Dim, Size, product
+from netdsl.base.shape import Dim, Shape, Size, product
 from netdsl.declare.arguments import Dims, Integer, Sequence
+from netdsl.declare.declared import Misfit, positional
 from netdsl.diagnostics.layer_problems import NotAnOrder, ReshapeMismatch
 from netdsl.diagnostics.shape_problems import NeedsNumber, OutsideShape
-from netdsl.layers.base import Layer, Misfit, Shape, layer, positional
+from netdsl.layers.base import Layer, layer
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value
-    from netdsl.lower import Weights
+    from netdsl.layers.base import Weights
 
 REST = Size("?")
 """A size written `?` alone."""

@@ -9,7 +9,7 @@ from netdsl.layers.base import Layer, layer
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value
-    from netdsl.lower import Weights
+    from netdsl.layers.base import Weights
 
 
 @layer("softmax")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.base.limits import SIZE
+from netdsl.declare.declared import Misfit
 from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.diagnostics.window_problems import EvenSame, WindowTooLarge, WrongLength, WrongRank
-from netdsl.layers.base import Misfit
 
 if TYPE_CHECKING:
     from netdsl.base.shape import Dim, Shape

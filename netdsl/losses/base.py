@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 from netdsl import ops
 from netdsl.base.shape import elements
 from netdsl.declare.arguments import Real
-from netdsl.declare.declared import Declared, registrar
+from netdsl.declare.declared import Declared, Misfit, keyword, registrar
 from netdsl.diagnostics.loss_problems import LossMisfit
-from netdsl.layers.base import Misfit, keyword
 
 if TYPE_CHECKING:
     from netdsl.base.shape import Dim, Shape

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.declare.arguments import Choice, Flag, Real
-from netdsl.layers.base import keyword
+from netdsl.declare.declared import keyword
 from netdsl.losses.base import Loss, Target, loss, margin, onehot, places, runner_up, signs_or_classes, total
 
 if TYPE_CHECKING:

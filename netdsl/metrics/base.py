@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from netdsl.declare.declared import Declared, registrar
-from netdsl.layers.base import positional
+from netdsl.declare.declared import Declared, positional, registrar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

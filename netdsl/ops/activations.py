@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.graph import Tensor
+from netdsl.ir.op import Form, SameShape
 from netdsl.ir.reach import Reach
-from netdsl.ops.base import Form, SameShape, apply
+from netdsl.ops.base import apply
 from netdsl.ops.elementwise import pointwise
 
 if TYPE_CHECKING:

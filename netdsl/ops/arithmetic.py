@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.ops.base import Form, Op, Operand, apply, as_values
+from netdsl.ir.op import Form, Op
+from netdsl.ops.base import Operand, apply, as_values
 
 if TYPE_CHECKING:
     from netdsl.base.shape import Dim, Shape

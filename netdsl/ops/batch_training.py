@@ -6,7 +6,8 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.ops.base import Form, Macro, Op, known
+from netdsl.ir.op import Form, Macro, Op
+from netdsl.ops.base import known
 
 if TYPE_CHECKING:
     from netdsl.base.shape import Shape

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.ir.op import Form
 from netdsl.ops.arithmetic import Elementwise
-from netdsl.ops.base import Form, Operand, apply, as_values
+from netdsl.ops.base import Operand, apply, as_values
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.ir.op import Op, SameShape
 from netdsl.ops.arithmetic import Elementwise, broadcast, sum_to
-from netdsl.ops.base import Op, Operand, SameShape, apply, as_values
+from netdsl.ops.base import Operand, apply, as_values
 
 if TYPE_CHECKING:
     from netdsl.base.shape import Shape

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.formula import count
+from netdsl.ir.op import Form, Op
 from netdsl.ir.reach import Reach, groups, window
-from netdsl.ops.base import Form, Op, apply, known
+from netdsl.ops.base import apply, known
 from netdsl.ops.indexing import pad
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.formula import count
-from netdsl.ops.base import Macro, apply, known
+from netdsl.ir.op import Macro
+from netdsl.ops.base import apply, known
 from netdsl.ops.convolution import windows
 
 if TYPE_CHECKING:

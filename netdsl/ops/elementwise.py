@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.graph import DTYPES, Tensor
-from netdsl.ops.base import Form, SameShape, apply
+from netdsl.ir.op import Form, SameShape
+from netdsl.ops.base import apply
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from netdsl import ops
 from netdsl.base.shape import Undecidable
 from netdsl.ir.graph import Constant, Tensor, Value
+from netdsl.ir.op import Form, Op
 from netdsl.ir.reach import UNKNOWN, Reach
-from netdsl.ops.base import Form, Op, apply, constant, ints, known
+from netdsl.ops.base import apply, constant, ints, known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

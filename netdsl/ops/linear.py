@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.formula import count
+from netdsl.ir.op import Form, Op
 from netdsl.ir.reach import Reach, aligned
 from netdsl.ops.arithmetic import broadcast, sum_to
-from netdsl.ops.base import Form, Op, apply
+from netdsl.ops.base import apply
 
 if TYPE_CHECKING:
     from netdsl.base.shape import Shape

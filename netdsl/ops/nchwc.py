@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from netdsl import ops
-from netdsl.ops.base import Form, Op, apply
+from netdsl.ir.op import Form, Op
+from netdsl.ops.base import apply
 from netdsl.ops.convolution import Conv
 from netdsl.ops.pooling import AveragePool, Pool
 

@@ -6,8 +6,9 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.ir.op import SameShape
 from netdsl.ir.reach import Reach, window
-from netdsl.ops.base import SameShape, apply, constant, known
+from netdsl.ops.base import apply, constant, known
 
 if TYPE_CHECKING:
     from netdsl.base.shape import Shape

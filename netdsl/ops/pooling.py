@@ -10,8 +10,9 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.ir.op import Form, Op
 from netdsl.ir.reach import Reach, window
-from netdsl.ops.base import Form, Op, apply, constant, known
+from netdsl.ops.base import apply, constant, known
 from netdsl.ops.convolution import Conv, windows
 from netdsl.ops.indexing import pad
 

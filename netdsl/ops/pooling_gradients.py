@@ -6,8 +6,9 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.ir.op import Macro
 from netdsl.ops.activations import step
-from netdsl.ops.base import Macro, apply, known
+from netdsl.ops.base import apply, known
 from netdsl.ops.pooling import MaxPool
 
 if TYPE_CHECKING:

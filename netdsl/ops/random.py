@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.graph import Tensor
-from netdsl.ops.base import Form, Op, constant, known
+from netdsl.ir.op import Form, Op
+from netdsl.ops.base import constant, known
 
 if TYPE_CHECKING:
     from netdsl.base.shape import Shape

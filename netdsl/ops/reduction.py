@@ -6,8 +6,9 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.ir.op import Form, Op
 from netdsl.ir.reach import Reach
-from netdsl.ops.base import Form, Op, apply, ints, known
+from netdsl.ops.base import apply, ints, known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

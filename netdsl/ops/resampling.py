@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.graph import Tensor
+from netdsl.ir.op import Form, Op
 from netdsl.ir.reach import UNKNOWN, Reach
-from netdsl.ops.base import Form, Op, apply, constant, known
+from netdsl.ops.base import apply, constant, known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.graph import Tensor, Value
-from netdsl.ops.base import Form, Op, SameShape, apply, constant, known
+from netdsl.ir.op import Form, Op, SameShape
+from netdsl.ops.base import apply, constant, known
 
 if TYPE_CHECKING:
     from netdsl.base.shape import Shape

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.base.shape import elements, product
+from netdsl.ir.op import Form, Op
 from netdsl.ir.reach import REGROUPED, Reach
 from netdsl.ops.arithmetic import broadcast, sum_to
-from netdsl.ops.base import Form, Op, apply, ints, known
+from netdsl.ops.base import apply, ints, known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

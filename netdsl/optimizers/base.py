@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from netdsl import ops
 from netdsl.declare.arguments import Real
-from netdsl.declare.declared import Declared, registrar
-from netdsl.layers.base import keyword
+from netdsl.declare.declared import Declared, keyword, registrar
 from netdsl.optimizers.clip import clip_norm, clip_values
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.declare.arguments import Flag, Real
+from netdsl.declare.declared import Misfit
 from netdsl.diagnostics.argument_problems import Contradiction
 from netdsl.diagnostics.problem import Help
-from netdsl.layers.base import Misfit
 from netdsl.optimizers.base import Optimizer, Update, keyword, optimizer
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from netdsl import ops
 from netdsl.base.shape import elements
 from netdsl.ir.graph import Constant
+from netdsl.ir.op import SameShape
 from netdsl.ops.arithmetic import Elementwise
-from netdsl.ops.base import SameShape, constant
+from netdsl.ops.base import constant
 from netdsl.ops.elementwise import Identity
 from netdsl.ops.indexing import Gather, Slice
 from netdsl.ops.shaping import Reshape, Transpose

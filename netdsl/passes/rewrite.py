@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.ir.graph import Constant, Graph
-from netdsl.ops.base import Macro
+from netdsl.ir.op import Macro
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

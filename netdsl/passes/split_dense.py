@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.base.shape import elements
+from netdsl.ir.op import SameShape
 from netdsl.ops.arithmetic import Elementwise
-from netdsl.ops.base import SameShape, known
+from netdsl.ops.base import known
 from netdsl.ops.linear import Gemm
 from netdsl.passes.rewrite import Copy
 

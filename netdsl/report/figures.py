@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from netdsl.base.text import Frame, Span
+    from netdsl.declare.declared import Argument
     from netdsl.ir.formula import Count, Largest
     from netdsl.ir.graph import Graph
-    from netdsl.ir.net import Net, Node
-    from netdsl.layers.base import Argument, Layer
+    from netdsl.ir.net import Layer, Net, Node
 
 
 def call(layer: Layer) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from netdsl.declare.arguments import Real
-from netdsl.declare.declared import Declared, registrar
-from netdsl.layers.base import keyword
+from netdsl.declare.declared import Declared, keyword, registrar
 
 SCHEDULES: dict[str, type[Schedule]] = {}
 """The schedules by their names in the language."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.data.augment import Fgsm
-from netdsl.ops.base import SameShape, apply
+from netdsl.ir.op import SameShape
+from netdsl.ops.base import apply
 from netdsl.ops.elementwise import Cast, Identity
 from netdsl.passes.gradient import gradients
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from netdsl.data.augment import Augmentation
     from netdsl.ir.graph import Graph, Value
-    from netdsl.ops.base import Form
+    from netdsl.ir.op import Form
 
 
 class Still(SameShape):

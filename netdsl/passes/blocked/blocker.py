@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from netdsl import ops
 from netdsl.ir.graph import Constant, Graph, Parameter
+from netdsl.ir.op import SameShape
 from netdsl.ops.arithmetic import Elementwise
-from netdsl.ops.base import SameShape, constant
+from netdsl.ops.base import constant
 from netdsl.ops.nchwc import affine
 from netdsl.passes.blocked.layout import Layout, plain, to_layout, to_plain
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from netdsl.ir.graph import Operation, Value
-    from netdsl.ops.base import Op
+    from netdsl.ir.op import Op
 
     Recipe = Callable[["Blocker", Operation], bool]
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from netdsl.ir.graph import Graph, Operation, Value
-    from netdsl.ops.base import Op
+    from netdsl.ir.op import Op
     from netdsl.passes.blocked.blocker import Question, Recipe
 
 
