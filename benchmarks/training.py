@@ -148,8 +148,9 @@ def train_graph() -> Iterator[Figure]:
     from benchmarks.figures import load, rarely_collect_garbage
     from benchmarks.netdsl_contestant import recipe
     from netdsl.backend.emit import emit
+    from netdsl.ir.graph import LOSS
     from netdsl.passes.finish import finish
-    from netdsl.train.step import LOSS, portable, training_step
+    from netdsl.train.step import portable, training_step
 
     rarely_collect_garbage()
     net = load("resnet152")

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from netdsl.base.shape import Size, Undecidable
-from netdsl.elaborate import recipe
-from netdsl.ir.graph import Graph
+from netdsl.ir.graph import STEP, Graph
 from netdsl.layers.base import Training, Weights
 from netdsl.ops.arithmetic import add
 from netdsl.ops.base import constant
@@ -45,10 +44,6 @@ def lower(net: Net, *, batch: int | None = None) -> Graph:
     for output in outputs:
         _output(graph, output.name, output.node, values[output.node], taken)
     return graph
-
-
-STEP = recipe.STEP
-"""The state that counts the steps."""
 
 
 def lower_training(net: Net, *, batch: int, seed: int = 0, frozen: Collection[str] = ()) -> Graph:

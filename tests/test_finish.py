@@ -7,9 +7,9 @@ import pytest
 from test_in_place import RECIPES, program
 from test_step import NETS, Doubles, feeds_of, step_of
 
+from netdsl.ir.graph import LOSS
 from netdsl.ops.arithmetic import Add
 from netdsl.passes.finish import finish, in_pairs
-from netdsl.train.step import LOSS
 
 
 @pytest.mark.parametrize("name", NETS)

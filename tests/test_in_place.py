@@ -9,11 +9,11 @@ import pytest
 from test_step import NETS, feeds_of, read, step_of
 
 from netdsl.backend.emit import emit
-from netdsl.ir.graph import Graph
+from netdsl.ir.graph import LOSS, Graph
 from netdsl.passes import in_place, split_dense
 from netdsl.passes.finish import Finished, finish
 from netdsl.train.runner import Runner, initial_state
-from netdsl.train.step import LOSS, portable, training_step
+from netdsl.train.step import portable, training_step
 
 RECIPES = {
     "momentum": "optimizer sgd lr 0.1 momentum 0.9 decay 0.01",

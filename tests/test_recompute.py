@@ -14,14 +14,14 @@ from test_step import NETS, Doubles, feeds_of, read, step_of
 
 from netdsl import ops
 from netdsl.backend.emit import emit
-from netdsl.ir.graph import Graph
+from netdsl.ir.graph import LOSS, Graph
 from netdsl.passes import recompute as module
 from netdsl.passes.blocked import lower_blocked
 from netdsl.passes.finish import Finished
 from netdsl.passes.recompute import Memory, recompute
 from netdsl.passes.schedule import schedule
 from netdsl.train.runner import Runner
-from netdsl.train.step import LOSS, training_step
+from netdsl.train.step import training_step
 from netdsl.train.step_backend import block_size
 from tests.cli_tools import weighed
 

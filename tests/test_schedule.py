@@ -8,10 +8,9 @@ from test_in_place import RECIPES, program, start
 from test_step import NETS, Doubles, feeds_of, step_of
 
 from netdsl.base.shape import elements
-from netdsl.ir.graph import Graph, Value
+from netdsl.ir.graph import LOSS, Graph, Value
 from netdsl.passes import in_place
 from netdsl.passes.schedule import schedule
-from netdsl.train.step import LOSS
 
 DEEP = "input x 64; repeat 6 { dense 64; relu }; dense 3"
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from netdsl.api.loading import load
+from netdsl.app.zoo import index
 from netdsl.base.suggest import suggest
-from netdsl.cli.zoo import index
 
 if TYPE_CHECKING:
     from netdsl.api.loading import Setting

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 from netdsl.app.data_line import data_of
 from netdsl.app.frontend import load_judging, load_recipe
 from netdsl.app.labels import check_labels, known_names, read_labels, shown_names
+from netdsl.app.messages import note
+from netdsl.app.progress import Progress
 from netdsl.base.terminal import escape
-from netdsl.base.user_error import UserError
-from netdsl.cli.evaluate import NothingToJudge
-from netdsl.cli.problems import note
-from netdsl.cli.progress import Progress
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.elaborate.recipes import NoTraining
 from netdsl.ir.names import Names
 
@@ -26,6 +25,14 @@ if TYPE_CHECKING:
     from netdsl.elaborate.recipe import Recipe
 
 BATCH = 100
+
+
+class NothingToJudge(UserError, code="E0645", exit_code=USAGE_IS_WRONG):
+    """`netdsl eval` needs data: those of `--data`, or those that the `train` block names in `validate`."""
+
+
+class NotForAModel(UserError, code="E0614", exit_code=USAGE_IS_WRONG):
+    """A compiled model has its parameters and weights already, and takes no option that would change them."""
 
 
 class Judged:
@@ -54,8 +61,8 @@ def of_net(options: argparse.Namespace, report: Report) -> Judged | None:
         return None
     import onnxruntime
 
+    from netdsl.app.given_weights import given_weights
     from netdsl.backend.compile import net_names
-    from netdsl.cli.given_weights import given_weights
     from netdsl.train.evaluate import Evaluator
     from netdsl.train.open_data import names_of
     from netdsl.train.start import initial_weights
@@ -170,9 +177,8 @@ def _labels(options: argparse.Namespace, counts: Mapping[str, int | None]) -> li
 
 def of_model(options: argparse.Namespace, report: Report) -> Judged | None:
     """A compiled model of classes: one input, one output with a number for each. Raises UserError."""
+    from netdsl.app.given_weights import check_together
     from netdsl.backend.session import Session, WrongFeed
-    from netdsl.cli.given_weights import check_together
-    from netdsl.cli.run import NotForAModel
 
     check_together(options)
     for name, value in {"--weights": options.weights, "--set": options.set, "--root": options.root}.items():
@@ -198,7 +204,7 @@ def of_model(options: argparse.Namespace, report: Report) -> Judged | None:
 def _judge(session: Any, kind: DataKind, options: argparse.Namespace) -> Judged:
     from netdsl.app.feeds import _picture
     from netdsl.data.wanted import Target, Wanted
-    from netdsl.elaborate.recipe import TARGET
+    from netdsl.ir.graph import TARGET
     from netdsl.ir.names import read_names
     from netdsl.metrics import METRICS
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from netdsl.app.messages import note
 from netdsl.backend.session import BadModel
 from netdsl.base.files import open_file, problem_of
 from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
-from netdsl.cli.problems import note
 from netdsl.data.errors import BadData
 from netdsl.data.images import FILTERS, Picture, format_of
 from netdsl.data.open import open_input

@@ -75,8 +75,8 @@ def _guarded(arguments: Sequence[str] | None) -> int:
 
     reserve = [bytearray(RESERVE)]
     try:
+        from netdsl.app.messages import QUIET, VERBOSE, note, speak
         from netdsl.cli.options import parse
-        from netdsl.cli.problems import QUIET, VERBOSE, note, speak
 
         options = parse(words)
         speak(QUIET if options.quiet else int(options.verbose))

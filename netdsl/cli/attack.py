@@ -12,11 +12,11 @@ from netdsl.app.attack import LOSS, SCORES, Classifier
 from netdsl.app.data_line import data_of
 from netdsl.app.frontend import load_net
 from netdsl.app.labels import known_names
+from netdsl.app.messages import note, show
+from netdsl.app.progress import Progress
 from netdsl.backend.emit import PICTURE
 from netdsl.base.terminal import escape
 from netdsl.cli.compile import OptionsClash
-from netdsl.cli.problems import note, show
-from netdsl.cli.progress import Progress
 from netdsl.data.images import Picture
 from netdsl.data.wanted import Target, Wanted
 from netdsl.diagnostics.report import Report
@@ -95,7 +95,7 @@ def _picture_file(net: Net, options: argparse.Namespace) -> AbstractContextManag
 
 def _classifier(net: Net, options: argparse.Namespace) -> Classifier:
     from netdsl.app.attack import Classifier
-    from netdsl.cli.given_weights import given_weights
+    from netdsl.app.given_weights import given_weights
 
     weights = given_weights(net, options, options.seed or 0)
     if weights is None and net.parameters:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from netdsl.app.feeds import Whole, open_feeds
 from netdsl.app.predict import check_lengths
+from netdsl.app.progress import Progress
 from netdsl.backend.compile import compile_net
 from netdsl.backend.quantize import quantize
 from netdsl.backend.session import Session
-from netdsl.cli.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

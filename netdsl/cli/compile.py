@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from netdsl.app.frontend import load_net
+from netdsl.app.messages import note, show
 from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
-from netdsl.cli.problems import note, show
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
     import argparse
 
+    from netdsl.app.progress import Counted
     from netdsl.backend.emit import Emitted
-    from netdsl.cli.progress import Counted
     from netdsl.ir.net import Net
     from netdsl.weights.file import WeightFile
 
@@ -36,8 +36,8 @@ def command(options: argparse.Namespace) -> int:
     if net is None or report.errors:
         return 1
     from netdsl.app.output import replace_model, sources
+    from netdsl.app.progress import Counted, Progress
     from netdsl.backend.compile import weights_size
-    from netdsl.cli.progress import Counted, Progress
 
     _find_examples(options)
     target = options.output if options.output is not None else f"{net.name}.onnx"
@@ -63,7 +63,7 @@ def _reads(options: argparse.Namespace) -> list[str | None]:
 
 def _write(net: Net, options: argparse.Namespace, file: Counted, data: Counted | None, name: str | None) -> str:
     """What the model is, in words."""
-    from netdsl.cli.given_weights import given_weights
+    from netdsl.app.given_weights import given_weights
 
     how: dict[str, Any] = {
         "seed": options.seed or 0,

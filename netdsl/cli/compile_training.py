@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_recipe
+from netdsl.app.messages import note, show
 from netdsl.base.terminal import escape
-from netdsl.cli.problems import note, show
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ def command(options: argparse.Namespace) -> int:
     show(report, options)
     if recipe is None or report.errors:
         return 1
+    from netdsl.app.given_weights import given_weights
     from netdsl.app.output import replace_model, sources
+    from netdsl.app.progress import Counted, Progress
     from netdsl.backend.external_data import DataFile
     from netdsl.backend.serialize import write, write_apart
     from netdsl.cli.compile import metadata_of, sizes
-    from netdsl.cli.given_weights import given_weights
-    from netdsl.cli.progress import Counted, Progress
     from netdsl.train.export import size, step_model, step_values
 
     target = options.output if options.output is not None else f"{recipe.net.name}.step.onnx"

@@ -94,7 +94,7 @@ def _taken(action: argparse.Action) -> Taken:
 
 
 def _zoo() -> tuple[str, ...]:
-    from netdsl.cli.zoo import index
+    from netdsl.app.zoo import index
 
     return tuple(index())
 

@@ -6,9 +6,8 @@ import json
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from netdsl.app.messages import note, show
 from netdsl.base.terminal import escape
-from netdsl.base.user_error import USAGE_IS_WRONG, UserError
-from netdsl.cli.problems import note, show
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -18,10 +17,6 @@ if TYPE_CHECKING:
 
     from netdsl.app.evaluate import Judged
     from netdsl.report.canvas import Canvas
-
-
-class NothingToJudge(UserError, code="E0645", exit_code=USAGE_IS_WRONG):
-    """`netdsl eval` needs data: those of `--data`, or those that the `train` block names in `validate`."""
 
 
 def command(options: argparse.Namespace) -> int:

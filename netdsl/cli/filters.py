@@ -6,10 +6,10 @@ import os
 from math import prod
 from typing import TYPE_CHECKING
 
+from netdsl.app.messages import note, show
 from netdsl.base.suggest import suggest
 from netdsl.base.terminal import escape
 from netdsl.base.user_error import UserError
-from netdsl.cli.problems import note, show
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _of_net(net: Net, options: argparse.Namespace) -> tuple[Shapes, Read]:
     """The same of a net, with the weights of a file, which must fit, or with drawn ones."""
     import numpy as np
 
-    from netdsl.cli.given_weights import given_weights
+    from netdsl.app.given_weights import given_weights
     from netdsl.weights.draw import draw
     from netdsl.weights.match import match
 

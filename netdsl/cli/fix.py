@@ -9,13 +9,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import check_file
+from netdsl.app.messages import note
 from netdsl.app.output import signals_clean_up
 from netdsl.app.repair import occurrences, said
 from netdsl.base.files import read_text, write_all
 from netdsl.base.terminal import escape
 from netdsl.base.text import Source, Span
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
-from netdsl.cli.problems import note
 from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.problem import Edit
 from netdsl.diagnostics.report import Report

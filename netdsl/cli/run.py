@@ -10,12 +10,12 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_net
+from netdsl.app.given_weights import check_together
 from netdsl.app.labels import check_labels, read_labels, shown_names
+from netdsl.app.messages import NORMAL, VERBOSE, note, show
+from netdsl.app.progress import Progress
 from netdsl.base.terminal import escape
-from netdsl.base.user_error import USAGE_IS_WRONG, UserError
-from netdsl.cli.given_weights import check_together
-from netdsl.cli.problems import NORMAL, VERBOSE, note, show
-from netdsl.cli.progress import Progress
+from netdsl.base.user_error import UserError
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Net
 
 BATCH = 32
-
-
-class NotForAModel(UserError, code="E0614", exit_code=USAGE_IS_WRONG):
-    """A compiled model has its parameters and weights already, and takes no option that would change them."""
 
 
 class OddOutput(UserError, code="E0620"):
@@ -84,6 +80,8 @@ def _check_options(options: argparse.Namespace) -> None:
     check_together(options)
     for name, value in taken.items():
         if value not in (None, []):
+            from netdsl.app.evaluate import NotForAModel
+
             raise NotForAModel(f"{escape(options.file)} is a compiled model, and takes no {name}")
 
 
@@ -104,8 +102,8 @@ def _model(net: Net | None, options: argparse.Namespace) -> bytes | str:
     if net is None:
         path: str = options.file
         return path
+    from netdsl.app.given_weights import given_weights
     from netdsl.backend.compile import compile_to_bytes
-    from netdsl.cli.given_weights import given_weights
 
     seed = options.seed or 0
     return compile_to_bytes(net, seed=seed, weights=given_weights(net, options, seed))

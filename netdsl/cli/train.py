@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_training
+from netdsl.app.messages import note, show
 from netdsl.base.terminal import escape
-from netdsl.cli.problems import note, show
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _settings(options: argparse.Namespace) -> list[str]:
 
 
 def _train(recipe: Recipe, module: Module, folder: RunFolder, goes_on: bool, options: argparse.Namespace) -> int:
-    from netdsl.cli.given_weights import check_together, given_weights
+    from netdsl.app.given_weights import check_together, given_weights
     from netdsl.cli.train_progress import Told
     from netdsl.train.open_data import open_data
     from netdsl.train.run import attach, chosen

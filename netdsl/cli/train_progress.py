@@ -9,7 +9,7 @@ from math import isfinite
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from netdsl.cli.problems import NORMAL, audible
+from netdsl.app.messages import NORMAL, audible
 from netdsl.train.progress import Progress
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from contextlib import contextmanager, suppress
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from netdsl.app.messages import NORMAL, audible, show
 from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
-from netdsl.cli.problems import NORMAL, audible, show
 from netdsl.data.errors import MissingPackage
 from netdsl.diagnostics.report import Report
 
@@ -57,8 +57,9 @@ def _netron() -> str:
 
 def _check_model(options: argparse.Namespace) -> None:
     """Whether a compiled model is there, and is not asked to change. Raises UserError."""
+    from netdsl.app.evaluate import NotForAModel
     from netdsl.base.files import MissingFile
-    from netdsl.cli.run import NotForAModel, _check_options
+    from netdsl.cli.run import _check_options
     from netdsl.weights.external import check_locations
 
     _check_options(options)
@@ -73,10 +74,10 @@ def _check_model(options: argparse.Namespace) -> None:
 def _compiled(net: Net, options: argparse.Namespace) -> Iterator[str]:
     """The path of a model that is there as long as it is looked at. Its weights are beside it: Netron reads one when
     somebody asks for it."""
+    from netdsl.app.given_weights import given_weights
     from netdsl.app.output import signals_clean_up
     from netdsl.backend.compile import compile_net, weights_size
     from netdsl.backend.external_data import write_pair
-    from netdsl.cli.given_weights import given_weights
 
     weights = given_weights(net, options, options.seed or 0)
     with signals_clean_up(), TemporaryDirectory(prefix="netdsl-") as folder:

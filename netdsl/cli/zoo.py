@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from netdsl.app.zoo import index
 from netdsl.base.paths import data
 from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
@@ -12,10 +13,6 @@ from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 TYPE_CHECKING = False  # this starts without typing
 if TYPE_CHECKING:
     import argparse
-    from typing import Any
-
-INDEX = "index.json"
-"""What is known of each network without reading its spec; written by `pytest tests/test_zoo.py --update-golden`."""
 
 
 class NotInZoo(UserError, code="E0631", exit_code=USAGE_IS_WRONG):
@@ -43,16 +40,6 @@ def command(options: argparse.Namespace) -> int:
     else:
         _copy(_file(words[1]), words[2] if len(words) > 2 else ".")
     return 0
-
-
-def index() -> dict[str, dict[str, Any]]:
-    """Each network by name, the oldest first: `file`, `year`, `params`, `macs` (None where a size is known at run time
-    only), `paper` and `authors`. What is counted is inference on one example."""
-    from json import load
-
-    with open(os.path.join(data("specs"), INDEX), encoding="utf-8") as file:
-        known: dict[str, dict[str, Any]] = load(file)
-    return known
 
 
 def _list(as_json: bool) -> None:
@@ -102,9 +89,9 @@ def _text(file: str) -> str:
 
 def _copy(file: str, folder: str) -> None:
     """Write a spec and all that it uses, or nothing."""
+    from netdsl.app.messages import note
     from netdsl.app.output import signals_clean_up
     from netdsl.base.files import write_all
-    from netdsl.cli.problems import note
 
     texts = {name: _text(name) for name in [*_used(file), *_beside(file)]}
     targets = {name: os.path.join(folder, name) for name in texts}

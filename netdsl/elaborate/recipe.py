@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.ir.graph import TARGET
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -16,9 +18,6 @@ if TYPE_CHECKING:
     from netdsl.metrics.base import Metric
     from netdsl.optimizers.base import Optimizer
     from netdsl.schedules.base import Schedule
-
-RESERVED = TARGET, RATE, LOSS, STEP = "target", "rate", "loss", "step"
-"""Names of a training step's own inputs, results and state. Of several targets, `target` is the prefix."""
 
 
 def target_name(net: Net, output: str) -> str:

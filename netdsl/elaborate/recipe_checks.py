@@ -8,7 +8,7 @@ from netdsl.data.augment import Augment
 from netdsl.data.errors import BadAugment
 from netdsl.diagnostics import loss_problems as problems
 from netdsl.diagnostics.argument_problems import Contradiction
-from netdsl.elaborate.recipe import RESERVED
+from netdsl.ir.graph import RESERVED
 from netdsl.ops.base import known
 
 if TYPE_CHECKING:

@@ -14,6 +14,9 @@ Scalar = float | int | bool
 BYTES = {"f16": 2, "f32": 4, "f64": 8, "u8": 1, "u32": 4, "i32": 4, "i64": 8, "bool": 1}
 """What an element of each type takes."""
 
+RESERVED = TARGET, RATE, LOSS, STEP = "target", "rate", "loss", "step"
+"""Names of a training step's own inputs, results and state. With several targets, `target` is the prefix."""
+
 DTYPES = tuple(BYTES)
 """Element types, in the words of the language. A graph computes in `f32`, until a pass makes that `f16`; emission may
 make it `f64`."""

@@ -9,9 +9,10 @@ import numpy as np
 from netdsl.backend.emit import emit
 from netdsl.backend.session import Session, failed
 from netdsl.elaborate.recipe import target_name
+from netdsl.ir.graph import LOSS
 from netdsl.lower import lower
 from netdsl.passes.rewrite import expand, prune
-from netdsl.train.step import LOSS, total_loss
+from netdsl.train.step import total_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

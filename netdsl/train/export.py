@@ -17,10 +17,11 @@ from netdsl.backend.serialize import write
 from netdsl.base.shape import elements
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.elaborate.recipe import target_name
+from netdsl.ir.graph import LOSS, RATE
 from netdsl.ir.init import Init
 from netdsl.ir.net import Parameter
 from netdsl.ops.bits import BitwiseXor
-from netdsl.train.step import LOSS, RATE, portable, training_step
+from netdsl.train.step import portable, training_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

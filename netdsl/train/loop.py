@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.data.errors import BadStream
+from netdsl.ir.graph import LOSS, RATE
 from netdsl.train.checkpoint import Checkpoint, Position
 from netdsl.train.evaluate import Measures
 from netdsl.train.nonfinite import Diverged, birth, lower_rate
 from netdsl.train.open_data import names_of
 from netdsl.train.prefetch import ahead
 from netdsl.train.progress import Progress
-from netdsl.train.step import LOSS, RATE
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping

@@ -9,9 +9,9 @@ import numpy as np
 from netdsl.backend.emit import emit
 from netdsl.backend.session import Session
 from netdsl.base.user_error import UserError
-from netdsl.lower import STEP
+from netdsl.ir.graph import LOSS, STEP
 from netdsl.passes.rewrite import expand, prune
-from netdsl.train.step import LOSS, forward
+from netdsl.train.step import forward
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -11,9 +11,9 @@ import onnxruntime
 
 from netdsl.backend.emit import ELEMENT_TYPES, NEXT
 from netdsl.backend.session import Session, failed
+from netdsl.ir.graph import LOSS
 from netdsl.ops.base import known
 from netdsl.passes.finish import Finished
-from netdsl.train.step import LOSS
 from netdsl.train.step_backend import LOWERINGS
 
 if TYPE_CHECKING:
@@ -247,8 +247,8 @@ def prepare(graph: Graph, state: Arrays, choices: Choices) -> Runner:
     Raises NoProvider and FellBack.
     """
     from netdsl.backend.emit import emit
+    from netdsl.ir.graph import LOSS
     from netdsl.passes.finish import finish
-    from netdsl.train.step import LOSS
     from netdsl.train.step_backend import lower_step
 
     lowering = choices.lowering if choices.provider.partition(":")[0] == "cpu" else "std"

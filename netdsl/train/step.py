@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.base import limits
-from netdsl.elaborate import recipe as names
-from netdsl.lower import STEP, lower_training
+from netdsl.elaborate.recipe import target_name
+from netdsl.ir.graph import LOSS, RATE, STEP
+from netdsl.lower import lower_training
 from netdsl.passes.gradient import gradients
 from netdsl.passes.pool_first import pool_first
 from netdsl.passes.rewrite import expand, prune
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Graph, Scalar, Value
     from netdsl.ir.net import Net
     from netdsl.losses.base import Loss
-
-RATE, LOSS = names.RATE, names.LOSS
-"""A step's input beside its targets, and its result."""
 
 
 @limits.kept()
@@ -66,7 +64,7 @@ def total_loss(graph: Graph, net: Net, lines: Sequence[LossLine]) -> Value:
     terms = []
     for line in lines:
         y = graph.outputs[line.output]
-        value = line.loss.body(y, _target(graph, names.target_name(net, line.output), y, line.loss))
+        value = line.loss.body(y, _target(graph, target_name(net, line.output), y, line.loss))
         terms.append(ops.mul(value, line.weight) if line.weight != 1 else value)
     return ops.add(*terms) if len(terms) > 1 else terms[0]
 

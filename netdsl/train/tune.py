@@ -18,13 +18,14 @@ import onnxruntime
 
 from netdsl.base.files import write_atomically
 from netdsl.base.user_error import UserError
+from netdsl.ir.graph import LOSS
 from netdsl.lower import cost
 from netdsl.ops.base import known
 from netdsl.ops.convolution_gradients import ConvDw
 from netdsl.passes.blocked import Lowered, candidate, lower_blocked, questions
 from netdsl.passes.blocked.blocker import spelled
 from netdsl.passes.finish import finish
-from netdsl.train.step import LOSS, portable
+from netdsl.train.step import portable
 from netdsl.train.stopwatch import PATIENCE, Stopwatch
 
 if TYPE_CHECKING:

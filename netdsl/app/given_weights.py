@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from netdsl.app.messages import note
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
-from netdsl.cli.problems import note
 
 if TYPE_CHECKING:
     import argparse

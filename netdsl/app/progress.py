@@ -7,7 +7,7 @@ import sys
 from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO
 
-from netdsl.cli.problems import NORMAL, audible
+from netdsl.app.messages import NORMAL, audible
 
 if TYPE_CHECKING:
     from types import TracebackType
