@@ -16,7 +16,7 @@ from netdsl.data.augment import AUGMENTATIONS, Augment, Augmentation
 from netdsl.data.augmenting import rotate
 from netdsl.data.draws import Draws
 from netdsl.data.errors import BadAugment
-from netdsl.data.wanted import Target, Wanted
+from netdsl.data.spec import DataSpec, Target
 from netdsl.declare.arguments import Unfit, Word
 
 Array = np.ndarray[Any, Any]
@@ -204,7 +204,7 @@ def test_what_does_not_fit_the_pictures() -> None:
     with pytest.raises(BadAugment, match="`normalize` makes fractions, and the input takes u8"):
         Augment([step("normalize", mean=0, std=1)]).source((3, 8, 8), "u8")
     with pytest.raises(BadAugment, match="no input takes any"):
-        Wanted({"x": ((4,), "f32")}, {"y": Target("y", "class", classes=2)}, augment=Augment([step("flip")])).example(
+        DataSpec({"x": ((4,), "f32")}, {"y": Target("y", "class", classes=2)}, augment=Augment([step("flip")])).example(
             "x"
         )
 

@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 from netdsl.base.user_error import UserError
 from netdsl.data.dataset import Dataset
 from netdsl.data.kinds import KINDS
+from netdsl.data.spec import DataSpec, Target
 from netdsl.data.table import LONGEST_LINE
-from netdsl.data.wanted import Target, Wanted
 from netdsl.ir.names import Names
 
 
-def net(*shape: int, classes: int = 3, dtype: str = "f32", **more: Any) -> Wanted:
-    return Wanted({"x": (shape, dtype)}, {"y": Target("y", "class", classes=classes)}, **more)
+def net(*shape: int, classes: int = 3, dtype: str = "f32", **more: Any) -> DataSpec:
+    return DataSpec({"x": (shape, dtype)}, {"y": Target("y", "class", classes=classes)}, **more)
 
 
-def opened(folder: Path, text: str | bytes, wanted: Wanted | None = None, *target: str, **more: Any) -> Dataset:
+def opened(folder: Path, text: str | bytes, wanted: DataSpec | None = None, *target: str, **more: Any) -> Dataset:
     path = folder / "t.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return KINDS["csv"](file=str(path), target=target or ("c",), **more).open(wanted or net(2))
@@ -86,17 +86,17 @@ def test_a_validation_table_keeps_the_classes_of_training(tmp_path: Path) -> Non
     assert found.value.code == "E0836"
 
 
-def _trained() -> Wanted:
-    return Wanted({"x": ((2,), "f32")}, {"y": Target("y", "class", classes=3)}, names=Names({"y": ("u", "v", "w")}))
+def _trained() -> DataSpec:
+    return DataSpec({"x": ((2,), "f32")}, {"y": Target("y", "class", classes=3)}, names=Names({"y": ("u", "v", "w")}))
 
 
 def test_signs_values_and_several_targets(tmp_path: Path) -> None:
-    signs = Wanted({"x": ((1,), "f32")}, {"y": Target("y", "sign")})
+    signs = DataSpec({"x": ((1,), "f32")}, {"y": Target("y", "sign")})
     assert content(opened(tmp_path, "a,c\n1,no\n2,yes\n", signs)) == ([[1], [2]], [-1, 1])
     assert content(opened(tmp_path, "a,c\n1,-1\n2,1\n", signs)) == ([[1], [2]], [-1, 1])
-    pair = Wanted({"x": ((1,), "f32")}, {"y": Target("y", "value", shape=(2,))})
+    pair = DataSpec({"x": ((1,), "f32")}, {"y": Target("y", "value", shape=(2,))})
     assert content(opened(tmp_path, "u,a,v\n1,2,3.5\n", pair, "v", "u")) == ([[2]], [[3.5, 1]])
-    both = Wanted(
+    both = DataSpec(
         {"x": ((1,), "f32"), "i": ((2,), "i64")},
         {"u": Target("u", "value"), "v": Target("v", "class", classes=4)},
     )
@@ -165,7 +165,9 @@ def test_a_float_is_no_whole_number_where_one_is_needed(tmp_path: Path) -> None:
 
 
 def test_one_name_for_two_targets(tmp_path: Path) -> None:
-    both = Wanted({"x": ((1,), "f32")}, {"u": Target("u", "value"), "v": Target("v", "sign"), "w": Target("w", "sign")})
+    both = DataSpec(
+        {"x": ((1,), "f32")}, {"u": Target("u", "value"), "v": Target("v", "sign"), "w": Target("w", "sign")}
+    )
     with pytest.raises(UserError, match="2 columns are named as targets, and the net has 3 targets"):
         opened(tmp_path, "u,a,v\n1,2,3\n", both, "u", "v")
 

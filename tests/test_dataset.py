@@ -31,7 +31,7 @@ from netdsl.data.images import Picture
 from netdsl.data.iterable import Stream, from_batches
 from netdsl.data.kinds import KINDS, open_dataset
 from netdsl.data.sources import from_arrays
-from netdsl.data.wanted import Target, Wanted
+from netdsl.data.spec import DataSpec, Target
 from netdsl.ir.names import Names
 from tests.test_data import idx
 
@@ -41,8 +41,8 @@ MNIST = str(Path(__file__).parent.parent / "examples" / "mnist")
 FLIP = Augment([AUGMENTATIONS["flip"](), AUGMENTATIONS["crop"](pad=1)])
 
 
-def wanted(*shape: int | None, classes: int = 10, dtype: str = "f32", **more: Any) -> Wanted:
-    return Wanted({"x": (shape, dtype)}, {"y": Target("y", "class", classes=classes)}, **more)
+def wanted(*shape: int | None, classes: int = 10, dtype: str = "f32", **more: Any) -> DataSpec:
+    return DataSpec({"x": (shape, dtype)}, {"y": Target("y", "class", classes=classes)}, **more)
 
 
 def saved(folder: Path, **arrays: object) -> list[str]:
@@ -228,7 +228,7 @@ def test_several_inputs_and_targets_by_name(tmp_path: Path) -> None:
     }
     np.savez(tmp_path / "all.npz", **arrays)  # type: ignore[arg-type]
     targets = [Target("main", "class", classes=4), Target("box", "value", shape=(4,)), Target("side", "sign")]
-    net = Wanted({"left": ((3,), "f32"), "right": ((2,), "i64")}, {target.name: target for target in targets})
+    net = DataSpec({"left": ((3,), "f32"), "right": ((2,), "i64")}, {target.name: target for target in targets})
     batch = next(KINDS["npz"](file=str(tmp_path / "all.npz")).open(net).batches(6, seed=0, epoch=0, shuffle=False))
     assert {name: str(array.dtype) for name, array in batch.items()} == {
         "left": "float32",
@@ -244,7 +244,7 @@ def test_several_inputs_and_targets_by_name(tmp_path: Path) -> None:
 
 def test_labels_may_have_a_shape() -> None:
     y = np.random.default_rng(0).integers(0, 3, (4, 2, 2)).astype(np.uint8)
-    net = Wanted({"x": ((1, 2, 2), "f32")}, {"y": Target("y", "class", classes=3, shape=(2, 2))})
+    net = DataSpec({"x": ((1, 2, 2), "f32")}, {"y": Target("y", "class", classes=3, shape=(2, 2))})
     batch = next(from_arrays({"x": np.zeros((4, 1, 2, 2))}, {"y": y}, net).batches(4, seed=0, epoch=0, shuffle=False))
     np.testing.assert_array_equal(batch["y"], y.astype(np.int64), strict=True)
 
@@ -302,9 +302,9 @@ def test_a_validation_set_keeps_the_classes_of_training(tmp_path: Path) -> None:
     assert dataset.names.classes == {"y": ("a", "b")}
 
 
-def _with_classes() -> Wanted:
+def _with_classes() -> DataSpec:
     target = Target("y", "class", classes=2)
-    return Wanted({"x": ((3, 4, 4), "f32")}, {"y": target}, names=Names({"y": ("a", "b")}))
+    return DataSpec({"x": ((3, 4, 4), "f32")}, {"y": target}, names=Names({"y": ("a", "b")}))
 
 
 def test_a_damaged_picture_is_told_where_it_comes_and_the_threads_end(tmp_path: Path) -> None:
@@ -447,7 +447,7 @@ def test_a_stream_that_ended_cannot_be_gone_on_with() -> None:
 # What is told before training
 
 
-def arrays(folder: Path, x: object, y: object, net: Wanted | None = None) -> Dataset:
+def arrays(folder: Path, x: object, y: object, net: DataSpec | None = None) -> Dataset:
     x_path, y_path = saved(folder, x=x, y=y)
     return KINDS["npy"](x=x_path, y=y_path).open(net or wanted(2, classes=3))
 
@@ -461,10 +461,10 @@ def changed(value: float, *place: int) -> Array:
     return x
 
 
-SIGN = Wanted({"x": ((2,), "f32")}, {"y": Target("y", "sign")})
-VALUE = Wanted({"x": ((2,), "f32")}, {"y": Target("y", "value", shape=(1,))})
+SIGN = DataSpec({"x": ((2,), "f32")}, {"y": Target("y", "sign")})
+VALUE = DataSpec({"x": ((2,), "f32")}, {"y": Target("y", "value", shape=(1,))})
 
-BAD: dict[str, tuple[Any, Any, Wanted | None, str, str]] = {
+BAD: dict[str, tuple[Any, Any, DataSpec | None, str, str]] = {
     "84 empty": (np.zeros((0, 2)), [], None, "E0830", r"x\.npy holds no examples"),
     "85 -1": (X, [0, 1, -1, 2], None, "E0832", r"y\.npy\[2\] is -1, and a label is a whole number from 0 to 2"),
     "85 = classes": (X, [0, 3, 1, 2], None, "E0832", r"y\.npy\[1\] is 3, and a label is a whole number from 0 to 2"),
@@ -619,7 +619,7 @@ def test_a_class_without_pictures_is_noted(tmp_path: Path) -> None:
 
 
 def test_a_net_with_two_inputs_needs_names(tmp_path: Path) -> None:
-    net = Wanted({"x": ((2,), "f32"), "z": ((2,), "f32")}, {"y": Target("y", "sign")})
+    net = DataSpec({"x": ((2,), "f32"), "z": ((2,), "f32")}, {"y": Target("y", "sign")})
     with pytest.raises(UserError, match="holds one input and one target, and the net has 2 and 1"):
         arrays(tmp_path, X, [1, 1, 1, 1], net)
 

@@ -17,7 +17,7 @@ import pytest
 from netdsl.app.frontend import check_file
 from netdsl.data.generated import Clouds
 from netdsl.data.kinds import KINDS
-from netdsl.data.wanted import Target, Wanted
+from netdsl.data.spec import DataSpec, Target
 from netdsl.diagnostics.report import Report
 from tests.walkthrough import checkout, follow
 
@@ -95,7 +95,7 @@ def test_a_second_call_finds_the_work_done(tmp_path: Path, capsys: pytest.Captur
 def test_the_perceptron_makes_no_more_mistakes_than_the_theorem_allows(margin: float) -> None:
     """Of the examples as they are, in plain NumPy, with the bias as a further input of 1; and the whole run agrees."""
     perceptron = program("perceptron")
-    wanted = Wanted({"x": ((2,), "f32")}, {"target": Target("target", "sign")})
+    wanted = DataSpec({"x": ((2,), "f32")}, {"target": Target("target", "sign")})
     clouds = KINDS["clouds"](n=200, margin=margin, radius=1.0, seed=3).open(wanted)
     assert isinstance(clouds, Clouds)
     assert clouds.margin == pytest.approx(margin, rel=1e-5)
@@ -163,10 +163,10 @@ def fgsm(table: dict[str, list[str]]) -> None:
     """The ordinary net falls, the defended one withstands what it was trained on, and both see plain digits."""
     errors = {float(e): list(map(number, cells)) for e, cells in table.items() if NUMBER.fullmatch(e)}
     assert list(errors) == list(program("fgsm").EPSILONS)
-    ordinary, ordinary_pgd, defended, _ = errors[0.25]
+    ordinary, ordinary_pgd, adversarial_loss, _ = errors[0.25]
     assert ordinary > 50
     assert ordinary_pgd > 90
-    assert defended < 25
+    assert adversarial_loss < 25
     assert max(errors[0.0]) < 3
     for column in range(4):
         falls = [cells[column] for cells in errors.values()]

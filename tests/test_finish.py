@@ -9,7 +9,7 @@ from test_step import NETS, Doubles, feeds_of, step_of
 
 from netdsl.ir.graph import LOSS
 from netdsl.ops.arithmetic import Add
-from netdsl.passes.finish import finish, in_pairs
+from netdsl.passes.finish import binary_sums, finish
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -24,4 +24,4 @@ def test_a_finished_step_computes_the_same(name: str) -> None:
 def test_sums_are_of_two() -> None:
     graph = step_of(program(NETS["dense"], RECIPES["momentum"]))
     assert max(len(each.inputs) for each in graph.operations if isinstance(each.op, Add)) == 3
-    assert {len(each.inputs) for each in in_pairs(graph).operations if isinstance(each.op, Add)} == {2}
+    assert {len(each.inputs) for each in binary_sums(graph).operations if isinstance(each.op, Add)} == {2}

@@ -11,13 +11,13 @@ from netdsl.base.user_error import UserError
 from netdsl.data.dataset import Dataset
 from netdsl.data.generated import Clouds
 from netdsl.data.kinds import KINDS
-from netdsl.data.wanted import Target, Wanted
+from netdsl.data.spec import DataSpec, Target
 
 Array = np.ndarray[Any, Any]
 
 
 def made(kind: str, *shape: int, **arguments: Any) -> Dataset:
-    return KINDS[kind](**arguments).open(Wanted({"x": (shape, "f32")}, {"y": Target("y", "class", classes=2)}))
+    return KINDS[kind](**arguments).open(DataSpec({"x": (shape, "f32")}, {"y": Target("y", "class", classes=2)}))
 
 
 def content(dataset: Dataset) -> tuple[Array, Array]:
@@ -121,7 +121,7 @@ def test_what_cannot_be_made(kind: str, shape: tuple[int, ...], arguments: dict[
 
 
 def test_signs_are_made_of_the_labels() -> None:
-    net = Wanted({"x": ((2,), "f32")}, {"y": Target("y", "sign")})
+    net = DataSpec({"x": ((2,), "f32")}, {"y": Target("y", "sign")})
     _, y = content(KINDS["xor"]().open(net))
     assert y.tolist() == [-1, 1, 1, -1]
 

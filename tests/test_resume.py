@@ -17,7 +17,7 @@ from netdsl.data.sources import from_arrays
 from netdsl.train import environment
 from netdsl.train.folder import OtherRun
 from netdsl.train.open_data import part
-from netdsl.train.run import Keeper
+from netdsl.train.run import CheckpointWriter
 from tests.cli_tools import Commands, netdsl
 
 __all__ = ["netdsl"]
@@ -118,8 +118,10 @@ def test_a_checkpoint_of_before_says_nothing_of_it(netdsl: Commands, monkeypatch
     program(netdsl.folder)
     write(netdsl.folder / "data.npz", *pair())
 
-    def keeper(folder: Any, keep: int, kept: dict[str, Any], seconds: float) -> Keeper:
-        return Keeper(folder, keep, {key: kept[key] for key in kept if key not in ("data", "made_with")}, seconds)
+    def keeper(folder: Any, keep: int, kept: dict[str, Any], seconds: float) -> CheckpointWriter:
+        return CheckpointWriter(
+            folder, keep, {key: kept[key] for key in kept if key not in ("data", "made_with")}, seconds
+        )
 
     monkeypatch.setattr("netdsl.train.run.Keeper", keeper)
     assert netdsl("train", "small.net", *STD).code == 0

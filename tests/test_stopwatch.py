@@ -11,7 +11,7 @@ import pytest
 
 from netdsl import ops
 from netdsl.ir.graph import Graph
-from netdsl.ir.op import Form
+from netdsl.ir.op import OnnxNode
 from netdsl.passes.gradient import gradients
 from netdsl.train import stopwatch, tune
 from netdsl.train.stopwatch import Stopwatch, timed
@@ -65,7 +65,7 @@ def test_after_a_death_the_next_is_measured() -> None:
 def test_what_cannot_be_loaded_takes_infinitely_long(monkeypatch: pytest.MonkeyPatch) -> None:
     with Stopwatch(1) as watch:
         bad = graph()
-        monkeypatch.setattr(type(bad.outputs["y"].producer.op), "onnx", lambda *_: Form("NoSuchOp"))  # type: ignore[union-attr]
+        monkeypatch.setattr(type(bad.outputs["y"].producer.op), "onnx", lambda *_: OnnxNode("NoSuchOp"))  # type: ignore[union-attr]
         assert watch.seconds(bad, 0.01) == inf
         monkeypatch.undo()
         process = watch._process

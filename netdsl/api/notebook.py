@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-SHOWN = 200
+MAX_ROWS_SHOWN = 200
 """So many rows of a table are shown."""
 
 
@@ -28,9 +28,9 @@ def preformatted(text: str) -> str:
 
 def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of texts; of very many rows the first."""
-    body = "".join(f"<tr>{_cells('td', row)}</tr>\n" for row in rows[:SHOWN])
-    if len(rows) > SHOWN:
-        body += f'<tr><td colspan="{len(heads)}">… {len(rows) - SHOWN:,} more</td></tr>\n'
+    body = "".join(f"<tr>{_cells('td', row)}</tr>\n" for row in rows[:MAX_ROWS_SHOWN])
+    if len(rows) > MAX_ROWS_SHOWN:
+        body += f'<tr><td colspan="{len(heads)}">… {len(rows) - MAX_ROWS_SHOWN:,} more</td></tr>\n'
     head = f"<thead><tr>{_cells('th', heads)}</tr></thead>"
     return f"<table>\n<caption>{escape(caption)}</caption>\n{head}\n<tbody>\n{body}</tbody>\n</table>"
 

@@ -157,7 +157,7 @@ def _trainer(
     choices: Choices,
     epoch: Callable[[dict[str, float]], object] | None,
 ) -> Trainer:
-    from netdsl.train.given import given
+    from netdsl.train.from_python import given
     from netdsl.train.open_data import names_of, open_data, open_validation, parted
     from netdsl.train.start import start
 

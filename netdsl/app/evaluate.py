@@ -35,7 +35,7 @@ class NotForAModel(UserError, code="E0614", exit_code=USAGE_IS_WRONG):
     """A compiled model has its parameters and weights already, and takes no option that would change them."""
 
 
-class Judged:
+class EvalResult:
     """Figures by name, and by output confusion matrices and the names of classes."""
 
     __slots__ = ("classes", "confusions", "data", "examples", "figures", "name")
@@ -49,7 +49,7 @@ class Judged:
         self.confusions: dict[str, Any] = {}
 
 
-def of_net(options: argparse.Namespace, report: Report) -> Judged | None:
+def of_net(options: argparse.Namespace, report: Report) -> EvalResult | None:
     """A net with weights; None where there are errors. Raises UserError."""
     given = None
     if options.data is not None:
@@ -74,7 +74,7 @@ def of_net(options: argparse.Namespace, report: Report) -> Judged | None:
     labels = _labels(options, counts)
     names = net_names(recipe.net, file) or _training_names(recipe)
     dataset, name = _opened(recipe, given, options, known_names(labels, names, counts))
-    found = Judged(recipe.net.name, name, dataset, shown_names(labels, names or names_of(dataset, recipe), counts))
+    found = EvalResult(recipe.net.name, name, dataset, shown_names(labels, names or names_of(dataset, recipe), counts))
     outputs = _with_confusion(recipe)
     if options.weights is None and recipe.net.parameters:
         note(f"{escape(recipe.net.name)}: random weights, drawn from seed {recipe.seed}; --weights names a file")
@@ -175,7 +175,7 @@ def _labels(options: argparse.Namespace, counts: Mapping[str, int | None]) -> li
     return labels
 
 
-def of_model(options: argparse.Namespace, report: Report) -> Judged | None:
+def of_model(options: argparse.Namespace, report: Report) -> EvalResult | None:
     """A compiled model of classes: one input, one output with a number for each. Raises UserError."""
     from netdsl.app.given_weights import check_together
     from netdsl.backend.session import Session, WrongFeed
@@ -201,9 +201,9 @@ def of_model(options: argparse.Namespace, report: Report) -> Judged | None:
     return _judge(session, kind, options)
 
 
-def _judge(session: Any, kind: DataKind, options: argparse.Namespace) -> Judged:
+def _judge(session: Any, kind: DataKind, options: argparse.Namespace) -> EvalResult:
     from netdsl.app.feeds import _picture
-    from netdsl.data.wanted import Target, Wanted
+    from netdsl.data.spec import DataSpec, Target
     from netdsl.ir.graph import TARGET
     from netdsl.ir.names import read_names
     from netdsl.metrics import METRICS
@@ -217,8 +217,8 @@ def _judge(session: Any, kind: DataKind, options: argparse.Namespace) -> Judged:
     pictures = {name: _picture(session.metadata.get(f"netdsl.input.{name}", "{}"), session.name)}
     target = Target(TARGET, "class", classes=scores.shape[1])
     inputs = {name: (tensor.shape[1:], tensor.dtype)}
-    dataset = kind.open(Wanted(inputs, {TARGET: target}, pictures=pictures, names=known))
-    found = Judged(options.file, options.data, dataset, shown_names(labels, names, counts))
+    dataset = kind.open(DataSpec(inputs, {TARGET: target}, pictures=pictures, names=known))
+    found = EvalResult(options.file, options.data, dataset, shown_names(labels, names, counts))
     batch = tensor.shape[0] or options.batch or BATCH
     accuracy, confusion = METRICS["accuracy"](), METRICS["confusion"]()
     done = 0

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from netdsl.backend.session import Array, Session
 
-SHOWN = 5
+MAX_FILES_SHOWN = 5
 """So many files that are passed over are named."""
 
 
@@ -101,8 +101,8 @@ def _pictures(folder: str) -> list[str]:
     if not pictures:
         raise BadData(f"the folder {escape(folder)} holds no pictures", "name data in files by the files' names")
     if others:
-        shown = ", ".join(escape(os.path.basename(path)) for path in others[:SHOWN])
-        more = ", …" if len(others) > SHOWN else ""
+        shown = ", ".join(escape(os.path.basename(path)) for path in others[:MAX_FILES_SHOWN])
+        more = ", …" if len(others) > MAX_FILES_SHOWN else ""
         note(f"{escape(folder)}: passed over {len(others):,} that are no pictures: {shown}{more}")
     return pictures
 
@@ -129,7 +129,7 @@ def files(arguments: list[str]) -> Iterator[str]:
         yield argument.partition("=")[2]
 
 
-class Whole(Reader):
+class PaddedReader(Reader):
     """Examples for a model whose batch is fixed: the last batch is filled up with its last example."""
 
     __slots__ = ("_reader", "_size")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     Settings = Sequence[str] | Mapping[str, object]
 
-SHOWN = 10
+MAX_NETS_SHOWN = 10
 """So many nets of a file are listed."""
 
 
@@ -111,7 +111,11 @@ def _check_name(net: str, module: Module) -> None:
     nets += [name for name, (_, item) in module.imported.items() if isinstance(item, (ast.Net, ast.Alias))]
     if net not in nets:
         close = [f"did you mean `{word}`?" for word in suggest(net, nets)[:1]]
-        held = f"it has {', '.join(nets[:SHOWN])}" + (", …" if len(nets) > SHOWN else "") if nets else "it has none"
+        held = (
+            f"it has {', '.join(nets[:MAX_NETS_SHOWN])}" + (", …" if len(nets) > MAX_NETS_SHOWN else "")
+            if nets
+            else "it has none"
+        )
         raise NoSuchNet(f"{escape(module.file.source.name)} has no network `{net}`: {held}", *close)
 
 
@@ -224,7 +228,7 @@ def _load(module: Module, wanted: str | None, settings: Settings) -> Net | None:
     try:
         owner, definition = entry(module, wanted)
         if isinstance(settings, Mapping):
-            from netdsl.elaborate.given import from_python
+            from netdsl.elaborate.parameter_values import from_python
 
             given = from_python(settings, module, owner, definition)
         else:

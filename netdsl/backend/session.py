@@ -43,7 +43,7 @@ SILENT = 4
 THREADS = 1024
 """More than any machine has use for; of a hundred thousand, onnxruntime tries to start each."""
 
-SHOWN = 3
+MAX_NODES_SHOWN = 3
 """So many nodes are named."""
 
 
@@ -120,8 +120,8 @@ def _left_to_cpu(session: Any, long: str) -> str:
     left = [node for fits, node in nodes if not fits]
     if not left:
         return ""
-    names = ", ".join(escape(f"{node.op_type} {node.name}") for node in left[:SHOWN])
-    return f"{len(left):,} of {len(nodes):,} nodes ({names}{', …' if len(left) > SHOWN else ''})"
+    names = ", ".join(escape(f"{node.op_type} {node.name}") for node in left[:MAX_NODES_SHOWN])
+    return f"{len(left):,} of {len(nodes):,} nodes ({names}{', …' if len(left) > MAX_NODES_SHOWN else ''})"
 
 
 def _spell(shape: tuple[int | None, ...]) -> str:

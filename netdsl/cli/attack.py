@@ -18,7 +18,7 @@ from netdsl.backend.emit import PICTURE
 from netdsl.base.terminal import escape
 from netdsl.cli.compile import OptionsClash
 from netdsl.data.images import Picture
-from netdsl.data.wanted import Target, Wanted
+from netdsl.data.spec import DataSpec, Target
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ EPSILON = 0.007
 EPSILONS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 """Over a data set."""
 BATCH = 100
-SHOWN = 3
+MAX_CLASSES_SHOWN = 3
 """So many classes are named."""
 
 
@@ -220,7 +220,7 @@ def _said(classifier: Classifier, x: Array, label: int, names: list[str] | None)
     from netdsl.app.attack import LOSS
 
     (probabilities,) = classifier.probabilities(x)
-    best = np.argsort(-probabilities, kind="stable")[:SHOWN].tolist()
+    best = np.argsort(-probabilities, kind="stable")[:MAX_CLASSES_SHOWN].tolist()
     loss = float(classifier.look(x, np.array([label]))[LOSS][0])
     top = [
         {"class": at, **({"label": names[at]} if names else {}), "confidence": float(probabilities[at])} for at in best
@@ -319,7 +319,7 @@ def open_data(net: Net, classifier: Classifier, kind: DataKind, names: Names) ->
     target = Target(LABEL, "class", classes=classifier.classes)
     inputs = {classifier.input: (classifier.shape, "f32")}
     pictures = {classifier.input: Picture(**said)}
-    return kind.open(Wanted(inputs, {LABEL: target}, pictures=pictures, names=names.of({classifier.output: LABEL})))
+    return kind.open(DataSpec(inputs, {LABEL: target}, pictures=pictures, names=names.of({classifier.output: LABEL})))
 
 
 def _batches(dataset: Dataset, classifier: Classifier, count: int) -> Iterator[tuple[Array, Array]]:

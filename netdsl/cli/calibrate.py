@@ -5,7 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from netdsl.app.feeds import Whole, open_feeds
+from netdsl.app.feeds import PaddedReader, open_feeds
 from netdsl.app.predict import check_lengths
 from netdsl.app.progress import Progress
 from netdsl.backend.compile import compile_net
@@ -33,7 +33,7 @@ def quantized(net: Net, how: Mapping[str, Any], arguments: list[str]) -> tuple[E
     readers = open_feeds(arguments, session)
     fixed = how["batch"]
     if fixed is not None:
-        readers = {name: Whole(reader, fixed) for name, reader in readers.items()}
+        readers = {name: PaddedReader(reader, fixed) for name, reader in readers.items()}
     check_lengths(readers)
     return made, quantize(file.getvalue(), _Batches(readers, fixed or BATCH))
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from netdsl.app.evaluate import Judged
+    from netdsl.app.evaluate import EvalResult
     from netdsl.report.canvas import Canvas
 
 
@@ -47,7 +47,7 @@ def _picture(options: argparse.Namespace) -> AbstractContextManager[Callable[[Ca
     return picture_file(options.plot, force=options.force, reads=(options.file, options.weights, options.labels))
 
 
-def _record(found: Judged) -> dict[str, Any]:
+def _record(found: EvalResult) -> dict[str, Any]:
     record: dict[str, Any] = {"net": found.name, "data": found.data, "examples": found.examples, **found.figures}
     if found.confusions:
         names = {name: list(found.classes.get(name, ())) for name in found.confusions}
@@ -56,7 +56,7 @@ def _record(found: Judged) -> dict[str, Any]:
     return record
 
 
-def _text(found: Judged) -> list[str]:
+def _text(found: EvalResult) -> list[str]:
     from netdsl.report.confusion import lines
 
     width = max(map(len, found.figures))
@@ -68,12 +68,12 @@ def _text(found: Judged) -> list[str]:
     return text
 
 
-def _names(found: Judged, output: str, count: int) -> Sequence[str]:
+def _names(found: EvalResult, output: str, count: int) -> Sequence[str]:
     classes = found.classes.get(output, ())
     return classes if len(classes) == count else [str(number) for number in range(count)]
 
 
-def _draw(found: Judged, write: Callable[[Canvas], None]) -> None:
+def _draw(found: EvalResult, write: Callable[[Canvas], None]) -> None:
     from netdsl.report.confusion import picture
 
     if not found.confusions:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 AXES = 4
 """Of a convolution's weight: filters, channels, height and width."""
-SHOWN = 20
+MAX_NAMES_SHOWN = 20
 MOST = 2**24
 
 
@@ -116,6 +116,6 @@ def chosen(shapes: Shapes, layer: str | None, path: str) -> str:
         if name in fit:
             return name
     layers = [name.removesuffix(".weight") for name in found]
-    listed = ", ".join(map(escape, layers[:SHOWN])) + (", …" if len(layers) > SHOWN else "")
+    listed = ", ".join(map(escape, layers[:MAX_NAMES_SHOWN])) + (", …" if len(layers) > MAX_NAMES_SHOWN else "")
     close = [f"did you mean `{word}`?" for word in suggest(layer, layers)[:1]]
     raise NoFilters(f"{escape(path)} has no convolution `{escape(layer)}`: it has {listed}", *close)

@@ -126,7 +126,7 @@ def _results(
     session: Session, readers: dict[str, Reader], labels: list[str] | None, options: argparse.Namespace
 ) -> Iterator[dict[str, Array]]:
     """The outputs of each batch, printed on their way; to stderr where the outputs themselves go to stdout."""
-    from netdsl.app.feeds import Whole
+    from netdsl.app.feeds import PaddedReader
     from netdsl.app.predict import check_lengths, predict
     from netdsl.app.shards import Shard
 
@@ -138,7 +138,7 @@ def _results(
     fixed = session.inputs[name].shape[0] if session.inputs[name].shape else None
     batch = options.batch or fixed or BATCH
     if batch == fixed:
-        readers = {name: Whole(reader, batch) for name, reader in readers.items()}
+        readers = {name: PaddedReader(reader, batch) for name, reader in readers.items()}
     if options.output is not None:
         _require_space(options.output, session, len(first))
     stream = sys.stderr if options.output == "-" else sys.stdout

@@ -47,7 +47,7 @@ def _settings(options: argparse.Namespace) -> list[str]:
 
 def _train(recipe: Recipe, module: Module, folder: RunFolder, goes_on: bool, options: argparse.Namespace) -> int:
     from netdsl.app.given_weights import check_together, given_weights
-    from netdsl.cli.train_progress import Told
+    from netdsl.cli.train_progress import TerminalProgress
     from netdsl.train.open_data import open_data
     from netdsl.train.run import attach, chosen
     from netdsl.train.start import start
@@ -66,7 +66,7 @@ def _train(recipe: Recipe, module: Module, folder: RunFolder, goes_on: bool, opt
     check_together(options)
     # A checkpoint holds all weights; the file is not read again.
     weights = None if checkpoint is not None else given_weights(recipe.net, options, recipe.seed, training=True)
-    trainer = start(recipe, dataset, validation, choices, weights=weights, progress=Told(options.json))
+    trainer = start(recipe, dataset, validation, choices, weights=weights, progress=TerminalProgress(options.json))
     for text in dict.fromkeys([*dataset.notes, *(validation.notes if validation is not None else ())]):
         note(text)
     more = {"file": options.file, "set": options.set, "weights": options.weights}

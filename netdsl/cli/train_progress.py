@@ -27,7 +27,7 @@ MOST = 100
 CLEAR = "\r\x1b[K"
 
 
-class Told(Progress):
+class TerminalProgress(Progress):
     """Epochs on stdout, as text or as objects; how far the work is on stderr, where that is a terminal."""
 
     def __init__(self, objects: bool) -> None:
@@ -94,7 +94,7 @@ class Told(Progress):
             sys.stderr.write(CLEAR)
             sys.stderr.flush()
 
-    def __enter__(self) -> Told:
+    def __enter__(self) -> TerminalProgress:
         return self
 
     def __exit__(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from netdsl.data.reader import Array
-    from netdsl.data.wanted import Target
+    from netdsl.data.spec import Target
 
 
 TAKER = "the target"

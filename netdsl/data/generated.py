@@ -13,14 +13,14 @@ from netdsl.data.sources import assembled, only
 
 if TYPE_CHECKING:
     from netdsl.data.reader import Array
-    from netdsl.data.wanted import Wanted
+    from netdsl.data.spec import DataSpec
 
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 TRIES = 1000
 """So often a figure is begun anew; in practice a few times."""
 
 
-def _made(what: str, x: Array, y: Array, wanted: Wanted) -> Dataset:
+def _made(what: str, x: Array, y: Array, wanted: DataSpec) -> Dataset:
     """Examples [n, D] for an input of D numbers, and labels 0 or 1."""
     name, target = only(wanted, what)
     shape, _ = wanted.inputs[name]
@@ -28,7 +28,7 @@ def _made(what: str, x: Array, y: Array, wanted: Wanted) -> Dataset:
     return assembled({name: (what, ready)}, {target: (what, y)}, wanted)
 
 
-def _size(wanted: Wanted, what: str) -> int:
+def _size(wanted: DataSpec, what: str) -> int:
     """How many numbers an example of the only input has."""
     name, _ = only(wanted, what)
     shape, _ = wanted.inputs[name]
@@ -37,7 +37,7 @@ def _size(wanted: Wanted, what: str) -> int:
     return int(np.prod([size or 1 for size in shape]))
 
 
-def open_xor(wanted: Wanted, n: int, noise: float, seed: int) -> Dataset:
+def open_xor(wanted: DataSpec, n: int, noise: float, seed: int) -> Dataset:
     """See `kinds.Xor`."""
     corners = np.array(CORNERS, np.float32)[np.arange(n) % 4]
     labels = (corners[:, 0] != corners[:, 1]).astype(np.int64)
@@ -60,7 +60,7 @@ class Clouds(Dataset):
         self.radius = float(np.linalg.norm(x.astype(np.float64), axis=1).max())
 
 
-def open_clouds(wanted: Wanted, n: int, margin: float, radius: float, seed: int) -> Clouds:
+def open_clouds(wanted: DataSpec, n: int, margin: float, radius: float, seed: int) -> Clouds:
     """See `kinds.Clouds`."""
     if margin > radius:
         raise Incomplete(f"clouds in a ball of radius {radius:g} have no margin of {margin:g}")
@@ -83,7 +83,7 @@ def open_clouds(wanted: Wanted, n: int, margin: float, radius: float, seed: int)
     return Clouds(_made("clouds", x, (signs > 0).astype(np.int64), wanted), x, signs, normal)
 
 
-def open_connectedness(wanted: Wanted, n: int, seed: int) -> Dataset:
+def open_connectedness(wanted: DataSpec, n: int, seed: int) -> Dataset:
     """See `kinds.Connectedness`."""
     name, _ = only(wanted, "connectedness")
     shape = tuple(size for size in wanted.inputs[name][0] if size != 1)

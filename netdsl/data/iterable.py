@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from netdsl.data.augment import Augment
     from netdsl.data.dataset import Dataset
     from netdsl.data.reader import Array
-    from netdsl.data.wanted import Wanted
+    from netdsl.data.spec import DataSpec
 
 Part = dict[str, "Array"]
 
@@ -48,7 +48,7 @@ class Stream(Examples):
     def __init__(
         self,
         source: Iterable[object] | Callable[[int], Iterable[object]],
-        wanted: Wanted,
+        wanted: DataSpec,
         *,
         length: int | None = None,
     ) -> None:
@@ -122,7 +122,9 @@ class Stream(Examples):
         return _parts(source, self._wanted, f"epoch {epoch}, item")
 
 
-def _parts(source: Iterable[object], wanted: Wanted, what: str, numbers: Iterable[int] | None = None) -> Iterator[Part]:
+def _parts(
+    source: Iterable[object], wanted: DataSpec, what: str, numbers: Iterable[int] | None = None
+) -> Iterator[Part]:
     """The items of an iterable as arrays by name, each checked; inputs in types of their own. `numbers` are what
     messages call them, where that is not 0, 1, …"""
     for number, item in zip(count() if numbers is None else numbers, source, strict=False):
@@ -142,7 +144,7 @@ def _parts(source: Iterable[object], wanted: Wanted, what: str, numbers: Iterabl
         yield {name: c.array.astype(c.dtype) if name in wanted.targets else c.array for name, c in columns.items()}
 
 
-def from_batches(source: Iterable[object], wanted: Wanted) -> Dataset:
+def from_batches(source: Iterable[object], wanted: DataSpec) -> Dataset:
     """A data set of all batches (x, y) of an iterable, a generator too, kept in memory."""
     parts = [_copied(part) for part in _parts(source, wanted, "item")]
     if not parts:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from netdsl.base.shape import elements, text
-from netdsl.data.wanted import Wanted
+from netdsl.data.spec import DataSpec
 from netdsl.declare.arguments import Character, Choice, Integer, Path, Real, Texts
 from netdsl.declare.declared import Declared, Misfit, keyword, positional, registrar
 from netdsl.diagnostics.argument_problems import Contradiction
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from netdsl.data.dataset import Dataset
     from netdsl.data.images import Picture
     from netdsl.data.reader import Dims
-    from netdsl.data.wanted import Target as Wish
+    from netdsl.data.spec import Target as Wish
     from netdsl.ir.names import Names
     from netdsl.losses import Target
 
@@ -58,7 +58,7 @@ class DataKind(Declared):
         values = {name: getattr(self, name) for name in self.arguments}
         return type(self)(**values | {name: os.path.join(folder, values[name]) for name in self.paths()})
 
-    def open(self, wanted: Wanted) -> Dataset:
+    def open(self, wanted: DataSpec) -> Dataset:
         """The examples, checked. Raises a UserError where they do not fit the net."""
         raise NotImplementedError
 
@@ -75,7 +75,7 @@ class Mnist(DataKind):
     split: str = keyword(Choice("train", "test"), "train", doc="which of the two pairs")
     labelled = raw = True
 
-    def open(self, wanted: Wanted) -> Dataset:
+    def open(self, wanted: DataSpec) -> Dataset:
         from netdsl.data.sources import open_mnist
 
         return open_mnist(self.folder, self.split, wanted)
@@ -89,7 +89,7 @@ class Idx(DataKind):
     labels: str = positional(Path(), doc="the targets' file")
     raw = True
 
-    def open(self, wanted: Wanted) -> Dataset:
+    def open(self, wanted: DataSpec) -> Dataset:
         from netdsl.data.sources import open_idx_pair
 
         return open_idx_pair(self.images, self.labels, wanted)
@@ -104,7 +104,7 @@ class Npz(DataKind):
     single = False
     file: str = positional(Path(), doc="the archive")
 
-    def open(self, wanted: Wanted) -> Dataset:
+    def open(self, wanted: DataSpec) -> Dataset:
         from netdsl.data.sources import open_npz_set
 
         return open_npz_set(self.file, wanted)
@@ -117,7 +117,7 @@ class Npy(DataKind):
     x: str = positional(Path(), doc="the inputs' file")
     y: str = positional(Path(), doc="the targets' file")
 
-    def open(self, wanted: Wanted) -> Dataset:
+    def open(self, wanted: DataSpec) -> Dataset:
         from netdsl.data.sources import open_npy_pair
 
         return open_npy_pair(self.x, self.y, wanted)
@@ -147,7 +147,7 @@ class Csv(DataKind):
             return f"{named} as the target, and the loss needs {text(targets[0].shape) or 'one number'}"
         return ""
 
-    def open(self, wanted: Wanted) -> Dataset:
+    def open(self, wanted: DataSpec) -> Dataset:
         from netdsl.data.tabular import open_csv
 
         return open_csv(self.file, self.target, self.separator, wanted)
@@ -169,7 +169,7 @@ class Folder(DataKind):
             return f"holds pictures of 1 or 3 channels, and the input takes {text(inputs[0])}"
         return found
 
-    def open(self, wanted: Wanted) -> Dataset:
+    def open(self, wanted: DataSpec) -> Dataset:
         from netdsl.data.pictures import open_folder
 
         return open_folder(self.folder, wanted)
@@ -182,7 +182,7 @@ class Generated(DataKind):
     n: int
     seed: int = keyword(Integer(0), 0, doc="of the generator")
 
-    def open(self, wanted: Wanted) -> Dataset:
+    def open(self, wanted: DataSpec) -> Dataset:
         from netdsl.data import generated
 
         values = {name: getattr(self, name) for name in self.arguments}
@@ -263,7 +263,7 @@ def open_dataset(
     `target=("species",)`. What the rest means says `Wanted`. Raises a UserError where it does not fit the net."""
     source = KINDS[kind]
     named = dict(zip(source.paths(), paths, strict=True))
-    wanted = Wanted(inputs, targets, pictures=pictures, names=names, augment=augment, threads=threads)
+    wanted = DataSpec(inputs, targets, pictures=pictures, names=names, augment=augment, threads=threads)
     return source(**named, **arguments).open(wanted)
 
 

@@ -10,14 +10,14 @@ from netdsl.data.errors import ClassesDiffer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from netdsl.data.wanted import Target, Wanted
+    from netdsl.data.spec import DataSpec, Target
 
-SHOWN = 20
+MAX_NAMES_SHOWN = 20
 """Maximum number of classes listed in a message."""
 
 
 def numbered(
-    found: Iterable[str], path: str, what: str, target: Target, wanted: Wanted, where: Callable[[str], str]
+    found: Iterable[str], path: str, what: str, target: Target, wanted: DataSpec, where: Callable[[str], str]
 ) -> tuple[dict[str, int], tuple[str, ...] | None]:
     """Return the number of each class name, and the names of all classes where they have any.
 
@@ -43,7 +43,7 @@ def numbered(
     return {name: _place(name, known, begin) for name in names}, known
 
 
-def listed(names: Sequence[str], most: int = SHOWN) -> str:
+def listed(names: Sequence[str], most: int = MAX_NAMES_SHOWN) -> str:
     return ", ".join(map(escape, names[:most])) + (", …" if len(names) > most else "")
 
 

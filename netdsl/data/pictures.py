@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
     from netdsl.data.reader import Array
-    from netdsl.data.wanted import Wanted
+    from netdsl.data.spec import DataSpec
 
 ENDINGS = frozenset([".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"])
 """What pictures' names end in; other files are left alone, and counted in a note."""
@@ -84,7 +84,7 @@ def default_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def open_folder(folder: str, wanted: Wanted) -> Dataset:
+def open_folder(folder: str, wanted: DataSpec) -> Dataset:
     """See `kinds.Folder`."""
     name, target_name = only(wanted, escape(folder))
     target = wanted.targets[target_name]
@@ -154,7 +154,7 @@ def _pictures(folder: str) -> tuple[list[str], int]:
     return found, others
 
 
-def _frame(wanted: Wanted, name: str) -> Picture:
+def _frame(wanted: DataSpec, name: str) -> Picture:
     """How pictures are framed. Where an augmentation crops, the centre's square is left to it, as large as it is."""
     picture = wanted.pictures.get(name) or Picture()
     if wanted.example(name) == wanted.inputs[name][0]:

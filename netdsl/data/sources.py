@@ -14,7 +14,7 @@ from netdsl.data.idx import load_idx
 from netdsl.data.npy import map_npy
 from netdsl.data.npz import Archive
 from netdsl.data.reader import fit
-from netdsl.data.wanted import Target, Wanted
+from netdsl.data.spec import DataSpec, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MNIST = {"train": "train", "test": "t10k"}
 
 
-def from_arrays(inputs: Mapping[str, object], targets: Mapping[str, object], wanted: Wanted | None = None) -> Dataset:
+def from_arrays(inputs: Mapping[str, object], targets: Mapping[str, object], wanted: DataSpec | None = None) -> Dataset:
     """A data set of arrays, or of what NumPy makes arrays of, by the names of inputs and targets.
 
     Without `wanted` the arrays say themselves what they are: integer targets are classes 0 to their largest, others
@@ -38,14 +38,14 @@ def from_arrays(inputs: Mapping[str, object], targets: Mapping[str, object], wan
     return assembled({n: (n, x) for n, x in xs.items()}, {n: (n, y) for n, y in ys.items()}, wanted)
 
 
-def _guessed(xs: Mapping[str, Array], ys: Mapping[str, Array]) -> Wanted:
+def _guessed(xs: Mapping[str, Array], ys: Mapping[str, Array]) -> DataSpec:
     targets = {}
     for name, y in ys.items():
         if y.dtype.kind in "biu" and y.ndim == 1:
             targets[name] = Target(name, "class", classes=max(1, int(y.max(initial=0)) + 1))
         else:
             targets[name] = Target(name, "value", shape=y.shape[1:])
-    return Wanted({name: (x.shape[1:], "float32") for name, x in xs.items()}, targets)
+    return DataSpec({name: (x.shape[1:], "float32") for name, x in xs.items()}, targets)
 
 
 Named = tuple[str, "Array"]
@@ -55,7 +55,7 @@ Named = tuple[str, "Array"]
 def assembled(
     xs: Mapping[str, Named],
     ys: Mapping[str, Named],
-    wanted: Wanted,
+    wanted: DataSpec,
     found: Names | None = None,
     where: Mapping[str, Callable[[int], str]] | None = None,
 ) -> Dataset:
@@ -81,7 +81,7 @@ def _of(arrays: Mapping[str, Named], name: str, what: str) -> Named:
     return arrays[name]
 
 
-def only(wanted: Wanted, what: str) -> tuple[str, str]:
+def only(wanted: DataSpec, what: str) -> tuple[str, str]:
     """The only input and the only target. Raises Incomplete where there are more."""
     if len(wanted.inputs) != 1 or len(wanted.targets) != 1:
         raise Incomplete(
@@ -91,7 +91,7 @@ def only(wanted: Wanted, what: str) -> tuple[str, str]:
     return next(iter(wanted.inputs)), next(iter(wanted.targets))
 
 
-def open_mnist(folder: str, split: str, wanted: Wanted) -> Dataset:
+def open_mnist(folder: str, split: str, wanted: DataSpec) -> Dataset:
     """See `kinds.Mnist`."""
     paths = _mnist(folder, split, "images", 3), _mnist(folder, split, "labels", 1)
     for path in paths:
@@ -109,19 +109,19 @@ def _mnist(folder: str, split: str, what: str, rank: int) -> str:
     raise Incomplete(f"{escape(folder)} has no {names[0]}, nor one that ends in .gz")
 
 
-def open_idx_pair(images: str, labels: str, wanted: Wanted) -> Dataset:
+def open_idx_pair(images: str, labels: str, wanted: DataSpec) -> Dataset:
     """See `kinds.Idx`."""
     x, y = only(wanted, escape(images))
     return assembled({x: (images, load_idx(images))}, {y: (labels, load_idx(labels))}, wanted)
 
 
-def open_npy_pair(x_path: str, y_path: str, wanted: Wanted) -> Dataset:
+def open_npy_pair(x_path: str, y_path: str, wanted: DataSpec) -> Dataset:
     """See `kinds.Npy`."""
     x, y = only(wanted, escape(x_path))
     return assembled({x: (x_path, map_npy(x_path))}, {y: (y_path, map_npy(y_path))}, wanted)
 
 
-def open_npz_set(path: str, wanted: Wanted) -> Dataset:
+def open_npz_set(path: str, wanted: DataSpec) -> Dataset:
     """See `kinds.Npz`."""
     archive = Archive(path)
     one_x, one_y = len(wanted.inputs) == 1, len(wanted.targets) == 1
@@ -133,7 +133,7 @@ def open_npz_set(path: str, wanted: Wanted) -> Dataset:
     return assembled(xs, ys, wanted)
 
 
-def _member(archive: Archive, wanted: Wanted, *names: str) -> str:
+def _member(archive: Archive, wanted: DataSpec, *names: str) -> str:
     """Return the name of the array for an input or a target, the first of `names` that is there. Raises Incomplete."""
     keys = tuple(dict.fromkeys(names))
     for key in keys:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from netdsl.data.dataset import Dataset
     from netdsl.data.reader import Array
-    from netdsl.data.wanted import Target, Wanted
+    from netdsl.data.spec import DataSpec, Target
 
 
 class _Cells:
@@ -77,7 +77,7 @@ class _Cells:
         return flat.reshape(-1, *(size or 1 for size in shape))
 
 
-def open_csv(path: str, target: Sequence[str], separator: str | None, wanted: Wanted) -> Dataset:
+def open_csv(path: str, target: Sequence[str], separator: str | None, wanted: DataSpec) -> Dataset:
     """See `kinds.Csv`."""
     if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
         raise BadTable(f"a separator is one character, and {escape(separator)!r} is none")
@@ -88,7 +88,7 @@ def open_csv(path: str, target: Sequence[str], separator: str | None, wanted: Wa
         table.close()
 
 
-def _read(table: Table, names: Sequence[str], wanted: Wanted) -> Dataset:
+def _read(table: Table, names: Sequence[str], wanted: DataSpec) -> Dataset:
     lines = array("q")
     inputs, targets = _layout(table, names, wanted, lines)
     cells = [*inputs.values(), *targets.values()]
@@ -124,7 +124,7 @@ def _named(table: Table, name: str) -> int:
 
 
 def _layout(
-    table: Table, names: Sequence[str], wanted: Wanted, lines: Sequence[int]
+    table: Table, names: Sequence[str], wanted: DataSpec, lines: Sequence[int]
 ) -> tuple[dict[str, _Cells], dict[str, _Cells]]:
     """Return the columns of each input and target. Those of targets are named; those of inputs are called as in
     training, or else are the others in order."""
@@ -148,7 +148,7 @@ def _layout(
     return inputs, targets
 
 
-def _as_trained(table: Table, parts: list[list[int]], wanted: Wanted) -> list[list[int]]:
+def _as_trained(table: Table, parts: list[list[int]], wanted: DataSpec) -> list[list[int]]:
     """Return the places of the targets' columns, of several in the order of training. A single one may be called
     otherwise, for it is named by itself. Raises ColumnsDiffer."""
     known = [wanted.names.targets.get(name) for name in wanted.targets] if wanted.names is not None else []
@@ -163,7 +163,7 @@ def _as_trained(table: Table, parts: list[list[int]], wanted: Wanted) -> list[li
     return [[table.header.index(name) for name in names or ()] for names in known]
 
 
-def _rest(table: Table, named: Sequence[int], wanted: Wanted) -> list[int]:
+def _rest(table: Table, named: Sequence[int], wanted: DataSpec) -> list[int]:
     """Return the places of all inputs' columns, by their names in training, or else in order. Raises ColumnsDiffer."""
     rest = [place for place in range(len(table.header)) if place not in named]
     if wanted.names is None or not wanted.names.columns:
@@ -200,7 +200,7 @@ def _check_width(table: Table, what: str, found: int, shape: Sequence[int | None
         )
 
 
-def _labels(part: _Cells, target: Target, wanted: Wanted) -> tuple[Array, tuple[str, ...] | None]:
+def _labels(part: _Cells, target: Target, wanted: DataSpec) -> tuple[Array, tuple[str, ...] | None]:
     """Return a target's values for `assembled`, and the names of its classes where they have any. Raises
     ClassesDiffer."""
     if target.kind == "value":

@@ -74,7 +74,7 @@ def _net(alias: ast.Alias, module: Module) -> ast.Net | None:
     return definition if isinstance(definition, ast.Net) else None
 
 
-SHOWN = 4
+MAX_NETS_SHOWN = 4
 """So many nets are pointed at where one must be chosen."""
 
 Given = dict[str, tuple[Any, Span]]
@@ -121,7 +121,7 @@ def entry(module: Module, wanted: str | None) -> tuple[Module, ast.Net | ast.Ali
         blocks = any(isinstance(d, ast.Block) for d in module.own.values())
         raise Rejected(NoNet(span=nowhere, blocks=blocks))
     if len(nets) > 1 and stem not in nets:
-        here, *others = [d.name.span for _, d in own.values()][:SHOWN] or [nowhere]
+        here, *others = [d.name.span for _, d in own.values()][:MAX_NETS_SHOWN] or [nowhere]
         raise Rejected(WhichNet(span=here, names=tuple(nets), file=source.name, others=tuple(others)))
     return nets[stem] if stem in nets else next(iter(nets.values()))
 

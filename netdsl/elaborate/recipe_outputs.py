@@ -59,7 +59,7 @@ def _of_output(
     return output, make(cls, given[1:], context, given[0].span), given[0].span
 
 
-def lasting(net: Net) -> tuple[str, ...]:
+def inference_outputs(net: Net) -> tuple[str, ...]:
     """The outputs that inference has too."""
     return tuple(output.name for output in net.outputs.values() if not output.training)
 
@@ -96,7 +96,7 @@ def loss(line: ast.Setting, context: Context, net: Net | None) -> LossLine | Non
     given, found, place = _of_output(line, LOSSES, context, net)
     if net is None:
         return None
-    output = _resolve("loss", given, tuple(net.outputs), lasting(net), net, place, context)
+    output = _resolve("loss", given, tuple(net.outputs), inference_outputs(net), net, place, context)
     node = net.outputs[output].node
     try:
         found.target(node.shape)
@@ -128,7 +128,7 @@ def check_losses(losses: Sequence[LossLine], net: Net, context: Context) -> None
 def _check_targets(losses: dict[str, LossLine], net: Net, context: Context) -> None:
     """Training heads share the target of the only output for inference."""
     targets = {name: line.loss.target(net.outputs[name].node.shape) for name, line in losses.items()}
-    main = lasting(net)
+    main = inference_outputs(net)
     if len(main) > 1:
         return
     first = main[0] if main[0] in targets else next(iter(targets))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Tensor, Value
 
 
-class Form:
+class OnnxNode:
     """How an op is spelled in ONNX at one opset.
 
     `attributes` by ONNX's names for them, an int, a float, a string or a tuple of ints; `types` those whose value is an
@@ -88,9 +88,9 @@ class Op:
         assert dy is not None
         return self.vjp(dy, y, *xs)
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         """The form at an opset from 17 to 26, for these inputs."""
-        return Form(type(self).__name__, self.attributes)
+        return OnnxNode(type(self).__name__, self.attributes)
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class Macro(Op):
     def expand(self, *xs: Value) -> tuple[Value, ...]:
         raise NotImplementedError
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         raise AssertionError(f"{type(self).__name__} is expanded before emission")
 
 

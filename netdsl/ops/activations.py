@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.graph import Tensor
-from netdsl.ir.op import Form, SameShape
+from netdsl.ir.op import OnnxNode, SameShape
 from netdsl.ir.reach import Reach
 from netdsl.ops.base import apply
 from netdsl.ops.elementwise import pointwise
@@ -61,8 +61,8 @@ class Alpha(SameShape):
     def __init__(self, alpha: float) -> None:
         self.alpha = float(alpha)
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
-        return Form(type(self).__name__, {"alpha": self.alpha})
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode(type(self).__name__, {"alpha": self.alpha})
 
     def signed(self, y: Value, x: Value) -> Value:
         """Where it is positive x is, and the other way round."""
@@ -139,9 +139,11 @@ class Clip(SameShape):
         self.low = low
         self.high = high
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         limits = {"min": self.low, "max": self.high}
-        return Form("Clip", extra={k: None if v is None else Tensor(xs[0].dtype, (), (v,)) for k, v in limits.items()})
+        return OnnxNode(
+            "Clip", extra={k: None if v is None else Tensor(xs[0].dtype, (), (v,)) for k, v in limits.items()}
+        )
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         """Nothing passes at a limit."""
@@ -159,8 +161,8 @@ class OverAxis(SameShape):
     def __init__(self, axis: int) -> None:
         self.axis = axis
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
-        return Form(type(self).__name__, {"axis": self.axis})
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode(type(self).__name__, {"axis": self.axis})
 
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
         return None if axis == self.axis % len(y) else Reach(axis)

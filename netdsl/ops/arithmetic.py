@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.ir.op import Form, Op
+from netdsl.ir.op import OnnxNode, Op
 from netdsl.ops.base import Operand, apply, as_values
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ class Elementwise(Op):
 class Add(Elementwise):
     """y = a + b + …. ONNX Add for two, Sum for more."""
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
-        return Form("Add" if len(xs) == 2 else "Sum")
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("Add" if len(xs) == 2 else "Sum")
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return tuple(sum_to(dy, x.shape) for x in xs)

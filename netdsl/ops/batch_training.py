@@ -6,7 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.ir.op import Form, Macro, Op
+from netdsl.ir.op import Macro, OnnxNode, Op
 from netdsl.ops.base import known
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ class BatchNormalizationTraining(Op):
     def dtypes(self, *xs: str) -> tuple[str, ...]:
         return xs[0], xs[3], xs[4]
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
-        return Form("BatchNormalization", {"epsilon": self.epsilon, "momentum": 0.0, "training_mode": 1})
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("BatchNormalization", {"epsilon": self.epsilon, "momentum": 0.0, "training_mode": 1})
 
 
 class BnTrain(Macro):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.ir.op import Form
+from netdsl.ir.op import OnnxNode
 from netdsl.ops.arithmetic import Elementwise
 from netdsl.ops.base import Operand, apply, as_values
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 class BitwiseXor(Elementwise):
     """y = the bits in which a and b differ; from opset 18. ONNX BitwiseXor."""
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         assert opset >= 18, f"opset {opset} has no BitwiseXor"
-        return Form("BitwiseXor")
+        return OnnxNode("BitwiseXor")
 
 
 class ShiftRight(Elementwise):
     """y = a // 2^b. ONNX BitShift to the right."""
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
-        return Form("BitShift", {"direction": "RIGHT"})
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("BitShift", {"direction": "RIGHT"})
 
 
 def bit_xor(a: Operand, b: Operand) -> Value:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.formula import count
-from netdsl.ir.op import Form, Op
+from netdsl.ir.op import OnnxNode, Op
 from netdsl.ir.reach import Reach, groups, window
 from netdsl.ops.base import apply, known
 from netdsl.ops.indexing import pad
@@ -57,8 +57,8 @@ class Conv(Op):
         span = (known(xs[1])[axis] - 1) * self.dilations[axis - 2] + 1
         return window(axis, span, self.strides[axis - 2], self.pads[axis - 2])
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
-        return Form("Conv", self.attributes | {"kernel_shape": xs[1].shape[2:]})
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("Conv", self.attributes | {"kernel_shape": xs[1].shape[2:]})
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         x, w, *bias = xs
@@ -114,8 +114,8 @@ class ConvTranspose(Op):
         pad, stride = self.pads[axis - 2], self.strides[axis - 2]
         return Reach(axis, first=pad - max(0, span - stride), last=pad, up=stride)
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
-        return Form("ConvTranspose", self.attributes | {"kernel_shape": xs[1].shape[2:]})
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("ConvTranspose", self.attributes | {"kernel_shape": xs[1].shape[2:]})
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         """Those of the convolution that goes the other way."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.graph import DTYPES, Tensor
-from netdsl.ir.op import Form, SameShape
+from netdsl.ir.op import OnnxNode, SameShape
 from netdsl.ops.base import apply
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ class Power(SameShape):
     def __init__(self, exponent: float) -> None:
         self.exponent = float(exponent)
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
-        return Form("Pow", extra={"exponent": Tensor(xs[0].dtype, (), (self.exponent,))})
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("Pow", extra={"exponent": Tensor(xs[0].dtype, (), (self.exponent,))})
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (ops.mul(ops.mul(dy, self.exponent), ops.power(xs[0], self.exponent - 1)),)
@@ -123,8 +123,8 @@ class Cast(SameShape):
     def dtype(self, *xs: str) -> str:
         return self.to
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
-        return Form("Cast", types={"to": self.to})
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("Cast", types={"to": self.to})
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         """Only between floats: an integer has no neighbours."""

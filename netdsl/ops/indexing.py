@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from netdsl import ops
 from netdsl.base.shape import Undecidable
 from netdsl.ir.graph import Constant, Tensor, Value
-from netdsl.ir.op import Form, Op
+from netdsl.ir.op import OnnxNode, Op
 from netdsl.ir.reach import UNKNOWN, Reach
 from netdsl.ops.base import apply, constant, ints, known
 
@@ -73,10 +73,10 @@ class Gather(Op):
             return Reach(gathered + axis)
         return UNKNOWN if axis == gathered else Reach(axis if axis < gathered else axis + len(indices) - 1)
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         # Counted from the end: OpenVINO draws a permutation of axis 1 into the next convolution's weights, inverted.
         rank = len(xs[0].shape)
-        return Form("Gather", {"axis": self.axis % rank - rank})
+        return OnnxNode("Gather", {"axis": self.axis % rank - rank})
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         x, indices = xs
@@ -119,10 +119,10 @@ class Slice(Op):
         first = len(range(size)[:start]) if isinstance(size, int) else max(start, 0)
         return Reach(axis, stride=self.steps[cut], first=first)
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         stops = (2**63 - 1 if stop is None else stop for stop in self.stops)
         extra = {"starts": self.starts, "ends": stops, "axes": self.axes, "steps": self.steps}
-        return Form("Slice", extra={name: ints(*values) for name, values in extra.items()})
+        return OnnxNode("Slice", extra={name: ints(*values) for name, values in extra.items()})
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         """Zeros where nothing was read."""
@@ -165,11 +165,11 @@ class Pad(Op):
         padded = axis - (len(y) - len(self.pads) // 2)
         return Reach(axis, first=-self.pads[padded]) if padded >= 0 else Reach(axis)
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         rank = len(self.pads) // 2
         none = (0,) * (len(xs[0].shape) - rank)
         pads = ints(*none, *self.pads[:rank], *none, *self.pads[rank:])
-        return Form("Pad", extra={"pads": pads, "value": Tensor(xs[0].dtype, (), (self.value,))})
+        return OnnxNode("Pad", extra={"pads": pads, "value": Tensor(xs[0].dtype, (), (self.value,))})
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (padded(dy, [-p for p in self.pads]),)

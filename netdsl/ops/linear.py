@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.formula import count
-from netdsl.ir.op import Form, Op
+from netdsl.ir.op import OnnxNode, Op
 from netdsl.ir.reach import Reach, aligned
 from netdsl.ops.arithmetic import broadcast, sum_to
 from netdsl.ops.base import apply
@@ -42,8 +42,8 @@ class Gemm(Op):
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
         return None if axis else Reach(0)
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
-        return Form("Gemm", {f"trans{x}": 1 for x, on in (("A", self.trans_a), ("B", self.trans_b)) if on})
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("Gemm", {f"trans{x}": 1 for x, on in (("A", self.trans_a), ("B", self.trans_b)) if on})
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         x, w, *bias = xs

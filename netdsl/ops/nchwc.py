@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from netdsl import ops
-from netdsl.ir.op import Form, Op
+from netdsl.ir.op import OnnxNode, Op
 from netdsl.ops.base import apply
 from netdsl.ops.convolution import Conv
 from netdsl.ops.pooling import AveragePool, Pool
@@ -38,8 +38,8 @@ class ReorderInput(Op):
         assert channels % 4 == 0, x
         return n, -(-channels // self.block) * self.block, *spatial
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
-        return Form("ReorderInput", domain=DOMAIN)
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("ReorderInput", domain=DOMAIN)
 
 
 class ReorderOutput(Op):
@@ -53,8 +53,8 @@ class ReorderOutput(Op):
     def infer(self, x: Shape) -> Shape:
         return x[0], self.channels, *x[2:]
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
-        return Form("ReorderOutput", {"channels": self.channels}, domain=DOMAIN)
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("ReorderOutput", {"channels": self.channels}, domain=DOMAIN)
 
 
 class BlockedConv(Conv):
@@ -87,7 +87,7 @@ class BlockedConv(Conv):
         assert not self.addend or more[-1] == y, f"{more[-1]} added to {y}"
         return y
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         attributes: dict[str, Any] = {
             "strides": self.strides,
             "pads": self.pads,
@@ -98,7 +98,7 @@ class BlockedConv(Conv):
         if self.activation:
             attributes["activation"] = self.activation
         order = (0, 1, None, 2) if self.addend and not self.bias else None
-        return Form("Conv", attributes, domain=DOMAIN, order=order)
+        return OnnxNode("Conv", attributes, domain=DOMAIN, order=order)
 
 
 class BlockedMaxPool(Pool):
@@ -106,8 +106,8 @@ class BlockedMaxPool(Pool):
 
     __slots__ = ()
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
-        return Form("MaxPool", self.attributes, domain=DOMAIN)
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("MaxPool", self.attributes, domain=DOMAIN)
 
 
 class BlockedAveragePool(AveragePool):
@@ -115,8 +115,8 @@ class BlockedAveragePool(AveragePool):
 
     __slots__ = ()
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
-        return Form("AveragePool", super().onnx(opset, *xs).attributes, domain=DOMAIN)
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("AveragePool", super().onnx(opset, *xs).attributes, domain=DOMAIN)
 
 
 def reorder_input(x: Value, block: int) -> Value:

@@ -10,7 +10,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.ir.op import Form, Op
+from netdsl.ir.op import OnnxNode, Op
 from netdsl.ir.reach import Reach, window
 from netdsl.ops.base import apply, constant, known
 from netdsl.ops.convolution import Conv, windows
@@ -71,8 +71,8 @@ class AveragePool(Pool):
         super().__init__(kernel_shape, strides, pads)
         self.count_include_pad = count_include_pad
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
-        return Form("AveragePool", self.attributes | {"count_include_pad": int(self.count_include_pad)})
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("AveragePool", self.attributes | {"count_include_pad": int(self.count_include_pad)})
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         """dy, divided by how many elements each window has, goes to all of them."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.graph import Tensor
-from netdsl.ir.op import Form, Op
+from netdsl.ir.op import OnnxNode, Op
 from netdsl.ops.base import constant, known
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ class Range(Op):
     def dtype(self, *xs: str) -> str:
         return "i64"
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         numbers = {"start": 0, "limit": self.count, "delta": 1}
-        return Form("Range", extra={name: Tensor("i64", (), (number,)) for name, number in numbers.items()})
+        return OnnxNode("Range", extra={name: Tensor("i64", (), (number,)) for name, number in numbers.items()})
 
 
 def counter(graph: Graph, count: int) -> Value:

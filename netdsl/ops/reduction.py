@@ -6,7 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.ir.op import Form, Op
+from netdsl.ir.op import OnnxNode, Op
 from netdsl.ir.reach import Reach
 from netdsl.ops.base import apply, ints, known
 
@@ -43,11 +43,11 @@ class Reduce(Op):
         gone = {each % len(xs[0]) for each in self.axes}
         return None if axis in gone else Reach(axis - (0 if self.keepdims else sum(each < axis for each in gone)))
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         keep = {"keepdims": int(self.keepdims)}
         if opset < self.axes_as_input_from:
-            return Form(type(self).__name__, keep | {"axes": self.axes})
-        return Form(type(self).__name__, keep, extra={"axes": ints(*self.axes)})
+            return OnnxNode(type(self).__name__, keep | {"axes": self.axes})
+        return OnnxNode(type(self).__name__, keep, extra={"axes": ints(*self.axes)})
 
 
 class ReduceMean(Reduce):
@@ -100,8 +100,8 @@ class ArgMax(Op):
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
         return Reduce((self.axis,), self.keepdims).reach(at, axis, y, *xs)
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
-        return Form("ArgMax", {"axis": self.axis, "keepdims": int(self.keepdims)})
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("ArgMax", {"axis": self.axis, "keepdims": int(self.keepdims)})
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (None,)

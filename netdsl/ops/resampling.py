@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.graph import Tensor
-from netdsl.ir.op import Form, Op
+from netdsl.ir.op import OnnxNode, Op
 from netdsl.ir.reach import UNKNOWN, Reach
 from netdsl.ops.base import apply, constant, known
 
@@ -43,7 +43,7 @@ class Resize(Op):
             return Reach(axis, last=factor, up=factor)
         return Reach(axis, stride=2, first=1 - factor, last=factor, up=2 * factor)
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         where = "align_corners" if self.corners else "half_pixel" if self.linear else "asymmetric"
         attributes = {
             "mode": "linear" if self.linear else "nearest",
@@ -51,7 +51,7 @@ class Resize(Op):
             "nearest_mode": "floor",
         }
         scales = Tensor("f32", (len(self.factors) + 2,), (1.0, 1.0, *map(float, self.factors)))
-        return Form("Resize", attributes, extra={"roi": None, "scales": scales})
+        return OnnxNode("Resize", attributes, extra={"roi": None, "scales": scales})
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         """Copies are summed; interpolation is a product with a matrix along each axis."""
@@ -94,8 +94,8 @@ class DepthToSpace(Op):
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
         return Reach(axis, up=self.blocksize) if axis > 1 else UNKNOWN if axis else Reach(0)
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
-        return Form("DepthToSpace", {"blocksize": self.blocksize, "mode": "CRD"})
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("DepthToSpace", {"blocksize": self.blocksize, "mode": "CRD"})
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         n, channels, height, width = known(y.shape)

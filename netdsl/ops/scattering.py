@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.graph import Tensor, Value
-from netdsl.ir.op import Form, Op, SameShape
+from netdsl.ir.op import OnnxNode, Op, SameShape
 from netdsl.ops.base import apply, constant, known
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ class ScatterElements(SameShape):
     def __init__(self, axis: int) -> None:
         self.axis = axis
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
-        return Form("ScatterElements", {"axis": self.axis, "reduction": "add"})
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("ScatterElements", {"axis": self.axis, "reduction": "add"})
 
 
 class OneHot(Op):
@@ -43,9 +43,9 @@ class OneHot(Op):
     def dtype(self, *xs: str) -> str:
         return "f32"
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         extra = {"depth": Tensor("i64", (), (self.depth,)), "values": Tensor("f32", (2,), (0.0, 1.0))}
-        return Form("OneHot", {"axis": self.axis}, extra=extra)
+        return OnnxNode("OneHot", {"axis": self.axis}, extra=extra)
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (None,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.base.shape import elements, product
-from netdsl.ir.op import Form, Op
+from netdsl.ir.op import OnnxNode, Op
 from netdsl.ir.reach import REGROUPED, Reach
 from netdsl.ops.arithmetic import broadcast, sum_to
 from netdsl.ops.base import apply, ints, known
@@ -57,13 +57,13 @@ class Reshape(Op):
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (reshape(dy, xs[0].shape, batch=False),)
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         x = xs[0].shape
         kept = [
             size if isinstance(size, int) else 0 if x[i : i + 1] == (size,) else -1 for i, size in enumerate(self.shape)
         ]
         assert kept.count(-1) <= 1, f"{x} reshaped to {self.shape}"
-        return Form("Reshape", extra={"shape": ints(*kept)})
+        return OnnxNode("Reshape", extra={"shape": ints(*kept)})
 
 
 class Transpose(Op):
@@ -97,8 +97,8 @@ class Expand(Op):
         assert broadcast(x, self.shape) == self.shape, f"{x} spread to {self.shape}"
         return self.shape
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
-        return Form("Expand", extra={"shape": ints(*known(self.shape))})
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("Expand", extra={"shape": ints(*known(self.shape))})
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (sum_to(dy, xs[0].shape),)

@@ -13,7 +13,7 @@ from netdsl.passes.in_place import in_place
 from netdsl.passes.recompute import recompute
 from netdsl.passes.rewrite import Copy
 from netdsl.passes.schedule import schedule
-from netdsl.passes.split_dense import slabs
+from netdsl.passes.split_dense_rows import slabs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Graph
 
 
-def in_pairs(graph: Graph) -> Graph:
+def binary_sums(graph: Graph) -> Graph:
     """Sums of many as sums of two, one after the other: onnxruntime's Add shares its work among threads, its Sum does
     not, and takes twice as long."""
     copy = Copy(graph)
@@ -63,6 +63,6 @@ class Finished:
 @limits.kept()
 def finish(graph: Graph, watched: str) -> Finished:
     """A step in ops that ONNX has, ready to be run; `watched` is the output that is the loss."""
-    cut = slabs(in_pairs(graph))
+    cut = slabs(binary_sums(graph))
     safe = in_place(cut.graph, watched)
     return Finished(recompute(schedule(safe.graph), safe.overwritten), cut.parts, safe.overwritten)

@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
     from netdsl.data.augment import Augmentation
     from netdsl.ir.graph import Graph, Value
-    from netdsl.ir.op import Form
+    from netdsl.ir.op import OnnxNode
 
 
 class Still(SameShape):
     """y = x, and no gradient goes back through it. ONNX Identity."""
 
-    def onnx(self, opset: int, *xs: Value) -> Form:
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         return Identity().onnx(opset, *xs)
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (None,)
 
 
-def defended(graph: Graph, loss: Value, augment: Iterable[Augmentation]) -> Value:
+def adversarial_loss(graph: Graph, loss: Value, augment: Iterable[Augmentation]) -> Value:
     """The loss with what a recipe's `fgsm` makes of it: (1 - part) J(x) + part J(x + epsilon sign(dJ/dx)).
 
     The changed batch goes through the same layers with the same weights and the same dropped values; its batch

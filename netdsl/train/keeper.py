@@ -55,7 +55,7 @@ EPOCH_SECONDS, SECONDS = 5.0, 60.0
 """At least so long after the last one, at the end of an epoch and within one."""
 
 
-class Keeper:
+class CheckpointWriter:
     """Writes a run into its folder. `best` are the weights of the best epoch that are not on the disk yet."""
 
     def __init__(self, folder: RunFolder, keep: int, kept: Mapping[str, Any], seconds: float = SECONDS) -> None:

@@ -11,7 +11,7 @@ from netdsl.data.errors import BadStream
 from netdsl.ir.graph import LOSS, RATE
 from netdsl.train.checkpoint import Checkpoint, Position
 from netdsl.train.evaluate import Measures
-from netdsl.train.nonfinite import Diverged, birth, lower_rate
+from netdsl.train.nonfinite import Diverged, lower_rate, nonfinite_origin
 from netdsl.train.open_data import names_of
 from netdsl.train.prefetch import ahead
 from netdsl.train.progress import Progress
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from netdsl.data.examples import Examples
     from netdsl.elaborate.recipe import Recipe
     from netdsl.train.evaluate import Evaluator
-    from netdsl.train.keeper import Keeper
+    from netdsl.train.keeper import CheckpointWriter
     from netdsl.train.runner import Array, Choices, Runner
 
 
@@ -67,7 +67,7 @@ class Trainer:
         runner: Runner,
         *,
         validation: tuple[Evaluator, Examples] | None = None,
-        keeper: Keeper | None = None,
+        keeper: CheckpointWriter | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.recipe = recipe
@@ -246,7 +246,7 @@ class Trainer:
     def _diverged(self, what: str, feeds: Mapping[str, Array]) -> Diverged:
         at = self.position
         place = f"epoch {at.epoch + 1}, step {at.step + 1:,}"
-        where, *helps = birth(self.recipe, self.runner.before(), feeds, None, self._example)
+        where, *helps = nonfinite_origin(self.recipe, self.runner.before(), feeds, None, self._example)
         return Diverged(f"{what} at {place}, with the rate {float(feeds[RATE]):g}: {where}", *helps, *self._kept())
 
     def _check(self, state: Mapping[str, Array]) -> None:

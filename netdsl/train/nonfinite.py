@@ -35,7 +35,7 @@ class Diverged(UserError, code="E0862"):
     last checkpoint has none. Too high a rate is the most frequent cause."""
 
 
-def birth(
+def nonfinite_origin(
     recipe: Recipe,
     before: Mapping[str, Array],
     feeds: Mapping[str, Array],

@@ -16,7 +16,7 @@ from netdsl.data.dataset import Dataset
 from netdsl.data.draws import permutation
 from netdsl.data.errors import BadStream
 from netdsl.data.images import Picture
-from netdsl.data.wanted import Target, Wanted
+from netdsl.data.spec import DataSpec, Target
 from netdsl.elaborate.recipe import target_name
 from netdsl.ir.names import Names
 
@@ -42,8 +42,8 @@ class TooFew(UserError, code="E0865"):
 
 def wanted(
     recipe: Recipe, augment: Augment | None = None, names: Names | None = None, bounds: Bounds | None = None
-) -> Wanted:
-    """Return what a data set must have for a recipe. `names` are those of a model; see `Wanted`."""
+) -> DataSpec:
+    """Return what a data set must have for a recipe. `names` are those of a model; see `DataSpec`."""
     net = recipe.net
     inputs: dict[str, tuple[Any, str]] = {}
     pictures: dict[str, Picture] = {}
@@ -56,7 +56,7 @@ def wanted(
         for name, found in recipe.targets.items()
     }
     named = None if names is None else names.of(_targets(recipe))
-    return Wanted(inputs, targets, pictures=pictures, names=named, augment=augment, bounds=bounds)
+    return DataSpec(inputs, targets, pictures=pictures, names=named, augment=augment, bounds=bounds)
 
 
 def _targets(recipe: Recipe) -> dict[str, str]:

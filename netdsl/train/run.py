@@ -10,7 +10,7 @@ from netdsl.ir.graph import BYTES
 from netdsl.train.environment import changes, check_data, surroundings
 from netdsl.train.evaluate import Measures
 from netdsl.train.folder import RunFolder
-from netdsl.train.keeper import SECONDS, Keeper
+from netdsl.train.keeper import SECONDS, CheckpointWriter
 from netdsl.train.runner import Choices
 from netdsl.train.start import about, check_same, go_on
 
@@ -103,5 +103,5 @@ def attach(
         notes = changes(checkpoint.about, now)
         folder.cut(checkpoint)
     kept = {**choices.kept(), **now}
-    trainer.keeper = Keeper(folder, recipe.keep, kept, SECONDS if seconds is None else seconds)
+    trainer.keeper = CheckpointWriter(folder, recipe.keep, kept, SECONDS if seconds is None else seconds)
     return notes

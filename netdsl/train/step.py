@@ -12,7 +12,7 @@ from netdsl.lower import lower_training
 from netdsl.passes.gradient import gradients
 from netdsl.passes.pool_first import pool_first
 from netdsl.passes.rewrite import expand, prune
-from netdsl.train.adversarial_loss import defended
+from netdsl.train.adversarial_loss import adversarial_loss
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ def training_step(net: Net, recipe: Recipe) -> Graph:
 def forward(net: Net, recipe: Recipe) -> tuple[Graph, Value]:
     """The graph from the inputs to the loss, and that; of the net's outputs it gives those for inference."""
     graph = pool_first(lower_training(net, batch=recipe.batch, seed=recipe.seed, frozen=recipe.freeze))
-    loss = defended(graph, total_loss(graph, net, recipe.losses), recipe.augment)
+    loss = adversarial_loss(graph, total_loss(graph, net, recipe.losses), recipe.augment)
     for output in net.outputs.values():
         if output.training:
             del graph.outputs[output.name]

@@ -109,7 +109,7 @@ def _prefixes(keys: Collection[str]) -> Iterator[str]:
         words.pop()
 
 
-SHOWN = 10
+MAX_LINES_SHOWN = 10
 PASSED_OVER = "num_batches_tracked"
 """PyTorch counts a batch norm's batches; the count has no part in what is computed."""
 
@@ -218,9 +218,9 @@ def _listed(title: str, keys: list[str], line: Callable[[str], str]) -> Iterator
     """A heading with a count, and the first lines."""
     if keys:
         yield f"  {len(keys)} {title}:"
-        yield from (f"    {line(key)}" for key in keys[:SHOWN])
-    if len(keys) > SHOWN:
-        yield f"    and {len(keys) - SHOWN} more"
+        yield from (f"    {line(key)}" for key in keys[:MAX_LINES_SHOWN])
+    if len(keys) > MAX_LINES_SHOWN:
+        yield f"    and {len(keys) - MAX_LINES_SHOWN} more"
 
 
 def _missing(key: str, lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> str:
@@ -234,7 +234,7 @@ def _meant(key: str, lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> s
 
 
 def _doubled(key: str, file: WeightFile) -> str:
-    return f"{escape(key)}: so are called {' and '.join(f'`{escape(old)}`' for old in file.doubled[key][:SHOWN])}"
+    return f"{escape(key)}: so are called {' and '.join(f'`{escape(old)}`' for old in file.doubled[key][:MAX_LINES_SHOWN])}"
 
 
 def _misshapen(key: str, wanted: Shape, file: WeightFile) -> str:

@@ -35,7 +35,7 @@ USUAL = ("state_dict", "model_state_dict", "model_state", "model", "net", "netwo
 OTHERS = ("optim", "sched", "scaler", "lr_")
 """What the state of a training is called by."""
 
-SHOWN = 10
+MAX_NAMES_SHOWN = 10
 DEEPEST = 20
 """Dictionaries within each other; what lies deeper is nobody's weights."""
 
@@ -51,7 +51,9 @@ def find(root: object, kind: type[T], path: str) -> dict[str, T]:
     best = min(_rank(name) for name, _ in found)
     chosen = [(name, tensors) for name, tensors in found if _rank(name) == best]
     if len(chosen) > 1:
-        names = ", ".join(escape(".".join(name)) for name, _ in chosen[:SHOWN]) + ", …" * (len(chosen) > SHOWN)
+        names = ", ".join(escape(".".join(name)) for name, _ in chosen[:MAX_NAMES_SHOWN]) + ", …" * (
+            len(chosen) > MAX_NAMES_SHOWN
+        )
         raise BadWeightFile(
             f"{escape(path)} holds {len(chosen)} sets of weights: {names}", "save the one that is meant in its own file"
         )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from netdsl.weights.file import Array
 
 LONGEST_INDEX = 2**26
-SHOWN = 5
+MAX_SHARDS_SHOWN = 5
 
 
 class ShardedWeights(WeightFile):

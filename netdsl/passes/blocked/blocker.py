@@ -53,7 +53,7 @@ def spelled(op: Op) -> str:
     return f"{type(op).__name__}({', '.join(f'{name}={getattr(op, name)}' for name in slots)})"
 
 
-class Question:
+class KernelChoice:
     """Which of several recipes an operation has: `options`, by a `key` that is equal for equal operations.
 
     `layouts` are those that its operands have, None for a plain one.
@@ -102,7 +102,7 @@ class Blocker:
         self.block = block
         self.choices = choices
         self.given = given or {}
-        self.asked: dict[str, Question] = {}
+        self.asked: dict[str, KernelChoice] = {}
         self.taken: dict[str, str] = {}
         self.layouts: dict[str, Layout] = {}
         self.scaled: dict[Value, tuple[Value, Value, Layout]] = {}
@@ -189,7 +189,7 @@ class Blocker:
 
     def choose(self, operation: Operation, *options: str) -> str:
         """Which of several recipes is taken."""
-        question = Question(operation, options, [self.native(x) for x in operation.inputs])
+        question = KernelChoice(operation, options, [self.native(x) for x in operation.inputs])
         self.asked.setdefault(question.key, question)
         chosen = self.choices.get(question.key)
         self.taken[question.key] = chosen if chosen in options else options[0]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from netdsl.ir.graph import Graph, Operation, Value
     from netdsl.ir.op import Op
-    from netdsl.passes.blocked.blocker import Question, Recipe
+    from netdsl.passes.blocked.blocker import KernelChoice, Recipe
 
 
 def fuse(graph: Graph) -> Graph:
@@ -118,14 +118,14 @@ def lower_blocked(graph: Graph, block: int, choices: Mapping[str, str] | None = 
     return Lowered(_written(made), blocker.layouts, {"lowering": "blk", "block": block, "recipes": blocker.taken})
 
 
-def questions(graph: Graph, block: int) -> list[Question]:
+def questions(graph: Graph, block: int) -> list[KernelChoice]:
     """Where there is a choice of recipes in a graph."""
     blocker = Blocker(graph, block, {})
     blocker.run(RECIPES)
     return [*blocker.asked.values()]
 
 
-def candidate(question: Question, option: str, block: int) -> Graph:
+def candidate(question: KernelChoice, option: str, block: int) -> Graph:
     """An operation by one of its recipes alone, its operands and its result as they lie in the graph."""
     operation, graph = question.operation, Graph("candidate")
     xs = [graph.input(f"x{i}", x.shape, x.dtype) for i, x in enumerate(operation.inputs)]

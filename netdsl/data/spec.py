@@ -38,7 +38,7 @@ class Target:
         return "int64" if self.kind == "class" else "float32"
 
 
-class Wanted:
+class DataSpec:
     """What a net and its losses want of a data set: the inputs' shapes (without the batch) and types, and the targets.
 
     `pictures` says how an input frames pictures. `names`, with those of outputs by target, are what classes and columns

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from netdsl.data.examples import Examples
     from netdsl.data.reader import Array
-    from netdsl.data.wanted import Wanted
+    from netdsl.data.spec import DataSpec
     from netdsl.elaborate.recipe import Recipe
 
     Source = Iterable[object] | Callable[[int], Iterable[object]]
@@ -29,7 +29,7 @@ class Batches(Stream):
 
     __slots__ = ("_batch", "_steps", "_whole")
 
-    def __init__(self, source: Source, needed: Wanted, batch: int, steps: int, whole: bool) -> None:
+    def __init__(self, source: Source, needed: DataSpec, batch: int, steps: int, whole: bool) -> None:
         super().__init__(source, needed)
         self._batch = batch
         self._steps = steps
