@@ -1,4 +1,4 @@
-"""Net to Graph: each layer's body, applied to the values of its inputs."""
+"""Lower a Net to a Graph by applying the body of each layer to the values of its inputs."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ BATCH = Size("N")
 
 
 def lower(net: Net, *, batch: int | None = None) -> Graph:
-    """The graph for inference, for a batch of any size or of a given one.
+    """Return the graph for inference, with a dynamic batch size or a fixed one.
 
-    Training outputs are left out, and whatever only they need. The result has as many operations as the layers' bodies
-    have ops, and takes time in proportion to them.
+    Training outputs, and layers that only they need, are left out. The time is linear in the number of operations.
     """
     graph = Graph(net.name, net)
     outputs = [output for output in net.outputs.values() if not output.training]
@@ -47,11 +46,11 @@ def lower(net: Net, *, batch: int | None = None) -> Graph:
 
 
 def lower_training(net: Net, *, batch: int, seed: int = 0, frozen: Collection[str] = ()) -> Graph:
-    """The graph for training, for batches of one size: all outputs, the training ones too.
+    """Return the graph for training with a fixed batch size, including training outputs.
 
-    Layers compute as in training, with the batch's statistics and with noise, which depends on the seed, the layer's
-    name and the step. `frozen` are parameters that are not trained, besides those that the net freezes. The state of
-    the result has the running statistics and the number of the step.
+    Layers use batch statistics and noise, which depends on the seed, the layer's name and the step. `frozen` are
+    parameters that are not trained, besides those that the net freezes. The state of the graph holds the running
+    statistics and the step counter.
     """
     graph = Graph(net.name, net)
     for parameter in net.parameters.values():
@@ -73,13 +72,14 @@ def lower_training(net: Net, *, batch: int, seed: int = 0, frozen: Collection[st
 
 
 def _frozen(node: Node, frozen: Collection[str]) -> bool:
-    """Whether none of a layer's weights is trained, so that its statistics stay as well."""
+    """Return whether no weight of a layer is trained, in which case its statistics stay fixed too."""
     names = [parameter.name for parameter in node.parameters.values()]
     return bool(names) and (getattr(node.parameters, "frozen", False) or all(name in frozen for name in names))
 
 
 def node_macs(node: Node) -> int:
-    """A layer's cost for a batch of one. Raises Undecidable where it depends on a size known only at run time."""
+    """Return the cost of a layer for a batch of one. Raises Undecidable if it depends on a size known only at run
+    time."""
     found = cost(node_graph(node))
     if not isinstance(found, int):
         raise Undecidable
@@ -87,7 +87,7 @@ def node_macs(node: Node) -> int:
 
 
 def node_graph(node: Node) -> Graph:
-    """A layer alone, for a batch of one: an input for each of its inputs, an operation for each op of its body."""
+    """Return the graph of one layer for a batch of one."""
     graph = Graph(node.name)
     values = {x: graph.input(x.name, (1, *x.shape), x.dtype) for x in dict.fromkeys(node.inputs)}
     graph.output(node.name, _lower(node, values, graph, 1))
@@ -95,7 +95,7 @@ def node_graph(node: Node) -> Graph:
 
 
 def cost(graph: Graph) -> Count:
-    """Multiply-accumulates of all operations."""
+    """Return the multiply-accumulates of all operations."""
     total: Count = 0
     for operation in graph.operations:
         total += operation.op.macs(operation.outputs[0].shape, *(x.shape for x in operation.inputs))
@@ -103,18 +103,19 @@ def cost(graph: Graph) -> Count:
 
 
 def macs(net: Net) -> int:
-    """The cost of inference for a batch of one, as language.md defines it; raises Undecidable as `node_macs` does."""
+    """Return the cost of inference for a batch of one, as defined in language.md. Raises Undecidable like
+    `node_macs`."""
     return sum(map(node_macs, live(net)))
 
 
 def live(net: Net) -> list[Node]:
-    """The layers that inference needs, in the order of the source: not those that only training outputs read."""
+    """Return the layers that inference needs, in source order."""
     needed = _reached(net, [output.node for output in net.outputs.values() if not output.training])
     return [node for node in net.nodes if node in needed]
 
 
 def _reached(net: Net, ends: list[Node]) -> set[Node]:
-    """The nodes that these need, themselves included."""
+    """Return the nodes that these depend on, including themselves."""
     live = set(ends)
     for node in reversed(net.nodes):
         if node in live:
@@ -142,14 +143,14 @@ def _lower(node: Node, values: dict[Node, Value], graph: Graph, batch: Dim, trai
 
 
 def _input(node: Node, graph: Graph, batch: Dim) -> Value:
-    """Pixels and half floats are computed with in f32; whole numbers, such as words, stay what they are."""
+    """Create an input. Pixels and f16 are converted to f32; integers, such as token ids, keep their type."""
     dtype = getattr(node.layer, "dtype", "f32")
     value = graph.input(node.name, (batch, *node.shape), dtype)
     return cast(value, "f32") if dtype in ("u8", "f16") else value
 
 
 def _output(graph: Graph, name: str, node: Node, value: Value, taken: set[Value]) -> None:
-    """Name a result. ONNX gives a value one name, so one that has another already gets an Identity."""
+    """Name a result. An ONNX value has one name, so a value that has another one gets an Identity."""
     assert name not in graph.inputs, f"{name} is an input and an output"
     if value in taken or value.producer is None:
         value = identity(value)

@@ -10,7 +10,7 @@ from test_step import NETS, feeds_of, read, step_of
 
 from netdsl.backend.emit import emit
 from netdsl.ir.graph import LOSS, Graph
-from netdsl.passes import in_place, split_dense
+from netdsl.passes import in_place, split_dense_rows
 from netdsl.passes.finish import Finished, finish
 from netdsl.train.runner import Runner, initial_state
 from netdsl.train.step import portable, training_step
@@ -32,8 +32,8 @@ MORE = {
 def small(monkeypatch):
     """What is worth it for large weights alone is done for the smallest."""
     monkeypatch.setattr(in_place, "LARGE", 2)
-    monkeypatch.setattr(split_dense, "SLAB", 24)
-    monkeypatch.setattr(split_dense, "LARGE", 30)
+    monkeypatch.setattr(split_dense_rows, "SLAB", 24)
+    monkeypatch.setattr(split_dense_rows, "LARGE", 30)
 
 
 def program(net: str, recipe: str = RECIPES["momentum"]) -> str:
@@ -129,7 +129,7 @@ def test_large_dense_weights_come_in_slabs() -> None:
 def test_a_weight_that_is_used_otherwise_stays_whole(recipe: str) -> None:
     """The norm of all gradients reads each of them whole."""
     found = read(program(MORE["twice"], RECIPES[recipe]))
-    parts = split_dense.slabs(portable(training_step(found.net, found))).parts
+    parts = split_dense_rows.split_dense_rows(portable(training_step(found.net, found))).parts
     assert bool(parts) == (recipe == "momentum")
 
 

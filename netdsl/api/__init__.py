@@ -1,4 +1,4 @@
-"""The Python API, as `import netdsl` shows it: nets, sessions, the zoo, and what can go wrong."""
+"""The Python API, exposed by `import netdsl`: nets, sessions, training, the zoo, and errors."""
 
 from __future__ import annotations
 

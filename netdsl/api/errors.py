@@ -1,4 +1,4 @@
-"""What is wrong with a text, as an exception and as a warning."""
+"""Problems of a text as an exception and as a warning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a file, a name of the zoo, or a text to a net."""
+"""Load a net from a file, the zoo or a text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A net, as a program has it: what is in it, its model, and a session that runs it."""
+"""A net in Python: its parts, its model, and sessions."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ class Net:
 
     @property
     def about(self) -> dict[str, object]:
-        """What the net says of itself: its paper, the year, …"""
+        """The net's `about`: its paper, the year, …"""
         return dict(self._net.about)
 
     @property
     def settings(self) -> dict[str, object]:
-        """The values of the net's own parameters (`depth`), in the words of the language."""
+        """The values of the net's own parameters (`depth`), written as in the language."""
         return dict(self._net.settings)
 
     @property
@@ -70,7 +70,7 @@ class Net:
 
     @property
     def outputs(self) -> dict[str, Value]:
-        """By name, but for those of training heads, which no model has."""
+        """The outputs by name, without those of training heads, which no model has."""
         return {
             name: Value(name, output.node, output.node.dtype)
             for name, output in self._net.outputs.items()
@@ -79,7 +79,7 @@ class Net:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """Every layer, blocks and loops expanded, in the order of the source: a layer stands behind its inputs."""
+        """All layers, with blocks and loops expanded, in source order: the inputs of a layer precede it."""
         return tuple([Layer(node) for node in self._net.nodes])
 
     @property

@@ -1,4 +1,4 @@
-"""What notebooks show: tables and texts as HTML."""
+"""HTML representations for notebooks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_ROWS_SHOWN = 200
 def bundle(
     plain: str, html: str, include: Collection[str] | None = None, exclude: Collection[str] | None = None
 ) -> dict[str, str]:
-    """Texts by their media types, those apart that are not asked for."""
+    """Return texts by their media types, restricted to the requested ones."""
     made = {"text/plain": plain, "text/html": html}
     return {
         kind: text for kind, text in made.items() if (not include or kind in include) and kind not in (exclude or ())
@@ -27,7 +27,7 @@ def preformatted(text: str) -> str:
 
 
 def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of texts; of very many rows the first."""
+    """Return a table of texts as HTML; of very many rows the first."""
     body = "".join(f"<tr>{_cells('td', row)}</tr>\n" for row in rows[:MAX_ROWS_SHOWN])
     if len(rows) > MAX_ROWS_SHOWN:
         body += f'<tr><td colspan="{len(heads)}">… {len(rows) - MAX_ROWS_SHOWN:,} more</td></tr>\n'

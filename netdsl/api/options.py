@@ -1,4 +1,4 @@
-"""How a net is compiled: a program's arguments, held against what the compiler takes."""
+"""Compile options given in Python, validated for the compiler."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PRECISIONS = ("f32", "f16")
 def options(
     weights: WeightFile | None, seed: int, batch: int | None, opset: int, dtype: Precision, io: Precision = "f32"
 ) -> dict[str, Any]:
-    """Keyword arguments for the compiler. Raises TypeError or ValueError."""
+    """Return keyword arguments for the compiler. Raises TypeError or ValueError."""
     from netdsl.backend.emit import OPSETS
 
     for name, precision in (("dtype", dtype), ("io", io)):
@@ -113,7 +113,7 @@ def fitted(
 
 
 def between(name: str, number: int, low: int, high: int) -> int:
-    """A number within bounds. Raises TypeError or ValueError."""
+    """Return a number within bounds. Raises TypeError or ValueError."""
     wrong = f"{name} is a whole number from {low} to {high}, not {number!r}"
     try:
         whole = index(number)

@@ -1,4 +1,4 @@
-"""What a net consists of, as a program sees it: layers, inputs and outputs."""
+"""The parts of a net in Python: layers, inputs and outputs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     Shape = tuple[int | str, ...]
 
 DTYPES = {"f16": "float16", "f32": "float32", "u8": "uint8", "i64": "int64"}
-"""Element types of inputs and outputs: the language's names, and NumPy's."""
+"""Element types of inputs and outputs by the language's names, with NumPy's."""
 
 
 class Value:
-    """An input or output: `shape` is one example's, with a formula (a str) where a size is known only at run time."""
+    """An input or output: `shape` is that of one example, with a formula (a str) for a size known only at run time."""
 
     __slots__ = ("dtype", "name", "shape")
 
@@ -30,11 +30,11 @@ class Value:
 
 
 class Layer:
-    """A layer of a net: `name` is its path (`layer3.0.conv2`), `kind` the word for it (`conv`).
+    """A layer of a net: `name` is its path (`layer3.0.conv2`), `kind` its name in the language (`conv`).
 
-    `shape` is its result's, without the batch; `inputs` are the layers that it reads, by name; `place` is where it is
-    written, `resnet.net:14:3`. `arguments` are the values of all, given or by default; `parameters` are its weights by
-    its own words for them.
+    `shape` is that of its result, without the batch; `inputs` are the names of the layers that it reads; `place` is its
+    source location, `resnet.net:14:3`. `arguments` are all argument values, given or default; `parameters` are its
+    weights by their names in the layer.
     """
 
     __slots__ = ("_node",)
@@ -81,7 +81,7 @@ class Layer:
 
 
 def spelled(shape: Shape) -> str:
-    """`64x56x56`; with sizes in it that are not known `[64, H, W//2]`."""
+    """Format a shape as `64x56x56`, or with symbolic sizes as `[64, H, W//2]`."""
     sizes = list(map(str, shape))
     return "x".join(sizes) if all(isinstance(size, int) for size in shape) else f"[{', '.join(sizes)}]"
 

@@ -41,12 +41,12 @@ class Session:
 
     @property
     def provider(self) -> str:
-        """What computes: `cpu`, `cuda`."""
+        """The execution provider: `cpu`, `cuda`, …"""
         return self._session.provider
 
     @property
     def fallback(self) -> str:
-        """What is left to the CPU all the same, in words; empty if nothing is."""
+        """What the provider leaves to the CPU; empty if nothing."""
         return self._session.fallback
 
     @property

@@ -1,4 +1,4 @@
-"""The nets that come with netdsl, by their names."""
+"""The shipped nets by name."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 class ZooEntry:
-    """A net of the zoo: `paper`, `authors` and `year`, its `params` and `macs` for one example (None where a size is
-    known at run time only), and the `file` that it is in."""
+    """A net of the zoo: `paper`, `authors` and `year`, its `params` and `macs` for one example (None if a size is known
+    only at run time), and its `file`."""
 
     __slots__ = ("authors", "file", "macs", "name", "paper", "params", "year")
 
@@ -32,7 +32,7 @@ class ZooEntry:
         self.authors = authors
 
     def load(self, **parameters: Setting) -> Net:
-        """The net with these parameters, as `netdsl.load` gives it."""
+        """Return the net with these parameters, like `netdsl.load`."""
         return load(self.name, **parameters)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Training from a program."""
+"""Training from Python."""
 
 from __future__ import annotations
 

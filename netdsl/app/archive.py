@@ -1,4 +1,4 @@
-"""Outputs as an .npz archive, in memory a batch at a time."""
+"""Write outputs as an .npz archive, one batch in memory at a time."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from netdsl.backend.session import Array
 
 IN_MEMORY = 2**25
-"""Bytes of an output from which on it waits in a temporary file."""
+"""Size in bytes above which an output is spooled to a temporary file."""
 
 
 class OutputsDiffer(UserError, code="E0621"):
-    """An output has different sizes for different examples, and one array cannot hold them."""
+    """An output has different sizes for different examples, which one array cannot hold."""
 
 
 class _Spool:
-    """The results of one output, joined along the first axis."""
+    """The results of one output, concatenated along the first axis."""
 
     __slots__ = ("count", "dtype", "example", "file", "name")
 
@@ -51,7 +51,7 @@ class _Spool:
 
 
 def write(file: BinaryIO, batches: Iterable[dict[str, Array]], names: list[str]) -> None:
-    """Write the outputs of all batches, joined along the first axis, an array for each name. Raises UserError."""
+    """Write the outputs of all batches, concatenated along the first axis, one array per name. Raises UserError."""
     from contextlib import ExitStack
     from tempfile import SpooledTemporaryFile
 

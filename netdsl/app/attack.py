@@ -1,4 +1,4 @@
-"""Adversarial examples: pictures changed by little, in the direction in which a classifier's loss grows fastest.
+"""Adversarial examples: small changes of images in the direction in which a classifier's loss grows fastest.
 
 Sources: Goodfellow, Shlens & Szegedy (2015), Explaining and harnessing adversarial examples, section 4; Madry, Makelov,
 Schmidt, Tsipras & Vladu (2018), Towards deep learning models resistant to adversarial attacks, section 2.1.
@@ -32,25 +32,26 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 LABEL, SCORES, LOSS, GRADIENT = "attack.label", "attack.scores", "attack.loss", "attack.gradient"
-"""What the graph of an attack is given besides the picture, and what it gives."""
+"""Names of the additional input of an attack's graph, and of its outputs."""
 
 LOWEST = -3.4e38
-"""Below each score."""
+"""A number below every score."""
 
 STEPS, STRIDE = 10, 2.5
-"""PGD by default: so many steps, and their length in parts of epsilon divided by their number (Madry et al., 2018)."""
+"""Defaults of PGD: the number of steps, and their total length in units of epsilon (Madry et al., 2018)."""
 
 
 class NotAttackable(UserError, code="E0870"):
-    """What is attacked is a classifier of pictures: a net with one input of numbers, not words, and an output with a
-    number for each class, or one number whose sign is the class; and the label is one of its classes."""
+    """The target is not an image classifier: a net with one floating-point input and an output with one number per
+    class, or one number whose sign is the class; or the label is not one of its classes."""
 
 
 def attack_graph(net: Net, batch: int = 1) -> Graph:
-    """Inference and the loss's gradient by the pixels, as a graph in ops that ONNX has.
+    """Return the graph of inference and of the gradient of the loss with respect to the pixels, without macros.
 
-    It takes the net's input as f32, [batch, *shape], and `attack.label` [batch], i64; it gives `attack.scores`, before
-    any softmax, [batch, K], `attack.loss` [batch], and `attack.gradient` of the input's shape. Raises NotAttackable.
+    Its inputs are that of the net as f32, [batch, *shape], and `attack.label` [batch], i64; its outputs are
+    `attack.scores`, before any softmax, [batch, K], `attack.loss` [batch], and `attack.gradient` of the input's shape.
+    Raises NotAttackable.
     """
     graph = lower(net, batch=batch)
     x, y = _only_input(net, graph), _classes(net, graph)
@@ -67,7 +68,7 @@ def attack_graph(net: Net, batch: int = 1) -> Graph:
 
 
 def _only_input(net: Net, graph: Graph) -> Value:
-    """The pixels, as f32 whatever they are in the net: between two bytes there is room for an attack."""
+    """Return the pixels as f32, whatever their type in the net: an attack needs values between two bytes."""
     if len(graph.inputs) > 1:
         raise NotAttackable(f"{escape(net.name)} has {len(graph.inputs)} inputs, and one is attacked")
     (x,) = graph.inputs.values()
@@ -80,7 +81,7 @@ def _only_input(net: Net, graph: Graph) -> Value:
 
 
 def _classes(net: Net, graph: Graph) -> Value:
-    """The first output that has a score for each class, before a softmax or sigmoid: [N, K]."""
+    """Return the first output with a score per class, before a softmax or sigmoid: [N, K]."""
     for y in graph.outputs.values():
         while y.producer and isinstance(y.producer.op, Identity | Softmax | Sigmoid):
             (y,) = y.producer.inputs
@@ -94,10 +95,10 @@ def _is_list(shape: Shape) -> bool:
 
 
 def _lead(y: Value, label: Value) -> Value:
-    """By how much the wrong classes lead: [N, K] -> [N], m = log sum_{j != t} exp(y_j) - y_t.
+    """Return the lead of the wrong classes, [N, K] -> [N], m = log sum_{j != t} exp(y_j) - y_t.
 
-    The cross-entropy is log(1 + e^m), so that m has its gradient's direction, and keeps it where the net is so certain
-    that the cross-entropy and its gradient are 0 in single precision. Of one number, whose sign is the class, m = -t y.
+    The cross-entropy is log(1 + e^m), so that m has the direction of its gradient, also where the net is so certain
+    that the cross-entropy and its gradient are 0 in single precision. For one number whose sign is the class, m = -t y.
     """
     k = y.shape[1]
     assert isinstance(k, int)
@@ -114,9 +115,9 @@ def _lead(y: Value, label: Value) -> Value:
 
 
 class Classifier:
-    """A net with its weights, ready to be attacked, a batch of pictures at a time.
+    """A net with its weights, attacked a batch of images at a time.
 
-    `low` and `high` are black and white; epsilon is counted in parts of their distance.
+    `low` and `high` are black and white; epsilon is a fraction of their difference.
     """
 
     __slots__ = ("_model", "batch", "high", "input", "low", "name", "names", "output", "shape")
@@ -132,7 +133,7 @@ class Classifier:
         high: float = 255.0,
         threads: int | None = None,
     ) -> None:
-        """Raises UserError where the net is none that can be attacked, or the weights do not fit."""
+        """Initialize. Raises UserError if the net cannot be attacked, or the weights do not fit."""
         from netdsl.backend.session import Session
 
         graph = attack_graph(net, batch)
@@ -151,13 +152,13 @@ class Classifier:
 
     @property
     def classes(self) -> int:
-        """How many there are."""
+        """The number of classes."""
         size = self._model.outputs[SCORES].shape[1]
         assert size is not None
         return max(size, 2)
 
     def look(self, x: Array, labels: Array) -> Mapping[str, Array]:
-        """Scores, loss and gradient by their names, for n pictures [n, *shape] and n labels; n is at most `batch`."""
+        """Return scores, loss and gradient by name, for n images [n, *shape] and n labels, with n at most `batch`."""
         import numpy as np
 
         n = len(x)
@@ -169,12 +170,12 @@ class Classifier:
         return {name: array[:n] for name, array in self._model.run(feeds).items()}
 
     def named(self, scores: Array) -> Array:
-        """[n, K] -> [n]: the class of the highest score; of one number 1 where it is positive."""
+        """Return the class of the highest score, [n, K] -> [n]; for one number, 1 if it is positive."""
         found: Array = scores.argmax(1) if scores.shape[1] > 1 else (scores[:, 0] > 0).astype("int64")
         return found
 
     def probabilities(self, x: Array) -> Array:
-        """[n, *shape] -> [n, classes]: the softmax of the scores; of one number s its sigmoid, [1 - p, p]."""
+        """Return the softmax of the scores, [n, *shape] -> [n, classes]; for one number s its sigmoid, [1 - p, p]."""
         import numpy as np
 
         scores = self.look(x, np.zeros(len(x), np.int64))[SCORES].astype(np.float64)
@@ -185,13 +186,13 @@ class Classifier:
         return found
 
     def clipped(self, x: Array) -> Array:
-        """Pixels within black and white."""
+        """Clip pixels to black and white."""
         import numpy as np
 
         return np.clip(x, np.float32(self.low), np.float32(self.high))
 
     def unit(self, epsilon: float) -> float:
-        """A part of the range as a difference of pixels."""
+        """Convert a fraction of the range to a difference of pixels."""
         return epsilon * (self.high - self.low)
 
 

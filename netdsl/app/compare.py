@@ -1,4 +1,4 @@
-"""The nets that are to be compared: what a user calls NET, to elaborated nets and their names."""
+"""The nets to compare: from NET arguments to elaborated nets and their names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ALL = ":*"
 
 
 def files(arguments: list[str]) -> list[str]:
-    """The arguments, with those of every shipped spec in the place of `zoo`, and of no argument."""
+    """Return the arguments with every shipped spec in place of `zoo` or of no argument."""
     named = (zoo_files() if argument == WHOLE_ZOO else [argument] for argument in arguments or [WHOLE_ZOO])
     return [file for each in named for file in each]
 
@@ -40,11 +40,11 @@ def zoo_files() -> list[str]:
 
 
 def load(argument: str, report: Report, root: str | None = None) -> Found:
-    """The nets of an argument with their names, none where the report has errors. Raises UserError.
+    """Return the nets of an argument with their names, none if there are errors. Raises UserError.
 
     NET is a FILE of `netdsl summary`. `NET:*` is a net of the zoo with each value of each of its domains, or all nets
-    of a file, with theirs; of a shipped file those that have a name. Equal ones are there once, by the name that says
-    most: `resnet50` rather than `resnet`.
+    of a file with theirs; of a shipped file those that have a name. Equal ones appear once, under the most specific
+    name: `resnet50` rather than `resnet`.
     """
     if not argument.endswith(ALL):
         net = load_net(argument, report, root=root)
@@ -87,7 +87,7 @@ def _all(module: Module, wanted: str | None, file: str) -> Found:
 
 
 def _named(module: Module) -> Iterator[tuple[str, Instance]]:
-    """The file's nets that have a name, those first that have it for their own values."""
+    """Return the named nets of the file, first those whose own values the name stands for."""
     own = [(name, each) for name, each in module.own.items() if isinstance(each, ast.Net | ast.Alias)]
     for name, definition in sorted(own, key=lambda each: isinstance(each[1], ast.Net)):
         module.work.spend(NET, definition.name.span)

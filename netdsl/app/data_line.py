@@ -1,4 +1,4 @@
-"""`--data D`: data as a `train` block names them, on the command line."""
+"""`--data D`: data as named in a `train` block, on the command line."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class BadDataLine(UserError, code="E0644", exit_code=USAGE_IS_WRONG):
-    """`--data` takes what stands behind `data` in a `train` block: `--data 'mnist "datasets/mnist" split test'`."""
+    """`--data` takes what follows `data` in a `train` block: `--data 'mnist "datasets/mnist" split test'`."""
 
 
 def data_of(text: str, report: Report) -> DataKind | None:
-    """The kind of data that a text names, its paths relative to this folder; None where the report has errors. Raises
-    BadDataLine where it is more than one line of a block."""
+    """Return the kind of data that a text names, with paths relative to the working folder; None if there are errors.
+    Raises BadDataLine for more than one line."""
     from netdsl.elaborate.recipe_lines import data
 
     module, _ = open_module(Source("--data", f"train d {{ data {text}\n}}"), report)

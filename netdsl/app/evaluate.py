@@ -1,4 +1,4 @@
-"""What `netdsl eval` judges: a net by its training's losses and metrics, or a compiled model by its classes."""
+"""Evaluate a net by the losses and metrics of its training, or a compiled model by its classes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class EvalResult:
 
 
 def of_net(options: argparse.Namespace, report: Report) -> EvalResult | None:
-    """A net with weights; None where there are errors. Raises UserError."""
+    """Evaluate a net with weights; None if there are errors. Raises UserError."""
     given = None
     if options.data is not None:
         given = _data(options.data, report)
@@ -94,12 +94,12 @@ def of_net(options: argparse.Namespace, report: Report) -> EvalResult | None:
 
 
 def _data(text: str, report: Report) -> DataKind | None:
-    """What `--data` names: a line of a `train` block, or a path that says itself what it is."""
+    """Return the data that `--data` names: a line of a `train` block, or a path that is recognized."""
     return data_of(recognised(text), report)
 
 
 def recognised(text: str) -> str:
-    """A path as a line of data, where it is one; a folder of idx files is its test split."""
+    """Return the data line for a path, if it is recognized; a folder of idx files is its test split."""
     if not os.path.exists(text):
         return text
     quoted = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -110,7 +110,7 @@ def recognised(text: str) -> str:
 
 
 def _recipe(options: argparse.Namespace, report: Report) -> Recipe | None:
-    """The training of the file; where it has none, classes and their cross-entropy are judged."""
+    """Return the training of the file; without one, the net is evaluated as a classifier with cross-entropy."""
     try:
         return load_recipe(options.file, report, settings=options.set, root=options.root)
     except NoTraining:
@@ -151,7 +151,7 @@ def _opened(recipe: Recipe, given: DataKind | None, options: argparse.Namespace,
 
 
 def _with_confusion(recipe: Recipe) -> dict[str, str]:
-    """Have a confusion matrix for each output of classes; the outputs by what the matrix is called."""
+    """Add a confusion matrix for each output of classes; return the outputs by the name of their matrix."""
     from netdsl.elaborate.recipe import MetricLine
     from netdsl.metrics import METRICS
     from netdsl.train.evaluate import Measures
@@ -176,7 +176,7 @@ def _labels(options: argparse.Namespace, counts: Mapping[str, int | None]) -> li
 
 
 def of_model(options: argparse.Namespace, report: Report) -> EvalResult | None:
-    """A compiled model of classes: one input, one output with a number for each. Raises UserError."""
+    """Evaluate a compiled classifier: one input, one output with a number per class. Raises UserError."""
     from netdsl.app.given_weights import check_together
     from netdsl.backend.session import Session, WrongFeed
 

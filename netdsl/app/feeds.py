@@ -1,4 +1,4 @@
-"""From the inputs of a command line to readers for a model."""
+"""Open readers for the inputs given on a command line."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ MAX_FILES_SHOWN = 5
 
 
 class WrongInputs(UserError, code="E0612", exit_code=USAGE_IS_WRONG):
-    """The inputs on the command line are not those of the net."""
+    """The inputs on the command line do not match those of the net."""
 
 
 def open_feeds(arguments: list[str], session: Session) -> dict[str, Reader]:
-    """A reader for each input, from `path` or `name=path` arguments. Raises UserError."""
+    """Return a reader per input, from `path` or `name=path` arguments. Raises UserError."""
     paths: dict[str, list[str]] = {name: [] for name in session.inputs}
     for argument in arguments:
         name, equals, path = argument.partition("=")
@@ -59,7 +59,7 @@ def _open(name: str, paths: list[str], session: Session) -> Reader:
 
 
 def _picture(advice: str, model: str) -> Picture:
-    """How pictures become an input, as the model's metadata say it."""
+    """Return how images become an input, from the model's metadata."""
     try:
         known = json.loads(advice)
     except (ValueError, RecursionError):
@@ -74,7 +74,7 @@ def _picture(advice: str, model: str) -> Picture:
 
 
 def expand(arguments: list[str]) -> list[str]:
-    """Each folder replaced by the pictures in it, sorted by name. Raises BadData where there are none."""
+    """Replace each folder by the images in it, sorted by name. Raises BadData if there are none."""
     found = []
     for argument in arguments:
         name, equals, path = argument.partition("=")
@@ -88,7 +88,7 @@ def expand(arguments: list[str]) -> list[str]:
 
 
 def _pictures(folder: str) -> list[str]:
-    """The pictures in a folder, told by their first bytes; what else is there is named."""
+    """Return the images in a folder, recognized by their first bytes; others are named on stderr."""
     pictures: list[str] = []
     others: list[str] = []
     try:
@@ -115,7 +115,7 @@ def _is_picture(path: str) -> bool:
 
 
 def find(arguments: list[str]) -> None:
-    """See that the files are there, before a net is compiled for them. Raises MissingFile."""
+    """Check that the files exist before a net is compiled for them. Raises MissingFile."""
     for argument in arguments:
         path = argument.partition("=")[2]
         if not os.path.lexists(argument) and not (path and os.path.lexists(path)):
@@ -123,14 +123,14 @@ def find(arguments: list[str]) -> None:
 
 
 def files(arguments: list[str]) -> Iterator[str]:
-    """The paths that arguments may mean."""
+    """Yield the paths that arguments may mean."""
     for argument in arguments:
         yield argument
         yield argument.partition("=")[2]
 
 
 class PaddedReader(Reader):
-    """Examples for a model whose batch is fixed: the last batch is filled up with its last example."""
+    """Examples for a model with a fixed batch size: the last batch is padded with its last example."""
 
     __slots__ = ("_reader", "_size")
 

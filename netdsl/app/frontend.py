@@ -1,4 +1,4 @@
-"""The front half of the line: what a user calls a FILE, to checked nets."""
+"""Resolve FILE arguments to checked nets."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class BadSetting(UserError, code="E0610", exit_code=USAGE_IS_WRONG):
 
 
 class NoSuchNet(UserError, code="E0618", exit_code=USAGE_IS_WRONG):
-    """FILE:NET names a net that the file neither has nor uses."""
+    """FILE:NET names a net that the file neither defines nor uses."""
 
 
 class NoSuchRoot(UserError, code="E0619", exit_code=USAGE_IS_WRONG):
@@ -51,11 +51,10 @@ class NoSuchRoot(UserError, code="E0619", exit_code=USAGE_IS_WRONG):
 def open_module(
     file: str | Source, report: Report, root: str | None = None, texts: Mapping[str, str] | None = None
 ) -> tuple[Module, str | None]:
-    """The module that FILE means, and the net of it that is asked for.
+    """Return the module that FILE means, and the requested net.
 
-    FILE is a path, `-` for the standard input, the name of a net in the zoo, or any of these and `:NET`; or it is a
-    text that is already read. `texts` stand in the places of files, by the names that messages have for them. Raises
-    UserError.
+    FILE is a path, `-` for standard input, the name of a net in the zoo, or any of these followed by `:NET`; or a text
+    that is already read. `texts` replace files, by their names in messages. Raises UserError.
     """
     if root is not None and not os.path.isdir(root):
         raise NoSuchRoot(f"there is no folder {escape(root)} to be the root")
@@ -82,7 +81,7 @@ def open_module(
 
 
 def _is_path(text: str) -> bool:
-    """Whether a FILE can be no name of the zoo; a folder's name can."""
+    """Return whether a FILE cannot be a name of the zoo; the name of a folder can."""
     if os.path.lexists(text) and not os.path.isdir(text):
         return True
     return not text.isidentifier() and not text.startswith(ZOO)
@@ -96,7 +95,7 @@ def _split(file: str) -> tuple[str, str | None]:
 
 
 def _read(path: str, library: Library) -> Source:
-    """The text of a path; where there is none, the zoo may have what was meant. Raises UserError."""
+    """Return the text of a path; if it does not exist, suggest a net of the zoo. Raises UserError."""
     try:
         return library.read(path)
     except MissingFile as missing:
@@ -120,9 +119,9 @@ def _check_name(net: str, module: Module) -> None:
 
 
 def load_net(file: str | Source, report: Report, *, settings: Settings = (), root: str | None = None) -> Net | None:
-    """The net that FILE means; None where the report has errors. Raises UserError.
+    """Return the net that FILE means; None if the report has errors. Raises UserError.
 
-    `settings` are `name=value` texts, or Python's values by name, for which TypeError and ValueError are raised too.
+    `settings` are `name=value` texts, or Python values by name, which can raise TypeError and ValueError too.
     """
     module, wanted = open_module(file, report, root)
     net = _load(module, wanted, settings)
@@ -152,7 +151,8 @@ def _give_variant(net: Net | None, file: str | Source, module: Module, settings:
 def load_recipe(
     file: str | Source, report: Report, *, settings: Sequence[str] = (), root: str | None = None
 ) -> Recipe | None:
-    """How the net that FILE means is trained, by its `train` block; None where the report has errors. Raises UserError.
+    """Return how the net that FILE means is trained by its `train` block; None if the report has errors. Raises
+    UserError.
 
     `settings` are `train.KEY=VALUE` texts, which change the block, and `name=value` texts for the net's parameters.
     """
@@ -162,7 +162,7 @@ def load_recipe(
 def load_training(
     file: str | Source, report: Report, *, settings: Sequence[str] = (), root: str | None = None
 ) -> tuple[Recipe | None, Module]:
-    """The same, and the module that it is from."""
+    """Return the recipe of FILE like `load_recipe`, and its module."""
     module, wanted = open_module(file, report, root)
     found = _recipe(module, wanted, settings)
     if report.errors:
@@ -179,8 +179,8 @@ def load_training(
 def load_judging(
     file: str | Source, report: Report, *, settings: Sequence[str] = (), root: str | None = None
 ) -> Recipe | None:
-    """A recipe for a net whose file has no `train` block: its classes, judged by the usual losses. Its data are to be
-    replaced; paths are relative to this folder. Raises UserError."""
+    """Return a recipe for a net without a `train` block, as a classifier. Its data must be replaced; paths are relative
+    to the working folder. Raises UserError."""
     from netdsl.elaborate.recipes import build
 
     module, wanted = open_module(file, report, root)
@@ -245,7 +245,7 @@ def _load(module: Module, wanted: str | None, settings: Settings) -> Net | None:
 
 
 def _given(settings: Sequence[str], module: Module, report: Report) -> Given:
-    """The values of `--set name=value`, which see the file's own names. Raises UserError, Rejected or Poisoned."""
+    """Return the values of `--set name=value`, which see the file's names. Raises UserError, Rejected or Poisoned."""
     given: dict[str, tuple[Any, Span]] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
@@ -272,11 +272,11 @@ def check_file(
     root: str | None = None,
     texts: Mapping[str, str] | None = None,
 ) -> list[str] | None:
-    """Check every net of a file, and each value of each domain; their names, and `train NAME` of a net of another file
-    that is trained here. Raises UserError.
+    """Check every net of a file, and each value of each domain; return their names, and `train NAME` for a net of
+    another file that is trained here. Raises UserError.
 
-    With a net asked for (`FILE:NET`, or a name of the zoo), or with settings, that net alone. With `texts` in the
-    places of files neither repairs are tried nor warnings looked for.
+    If one net is requested (`FILE:NET`, or a name of the zoo), or with settings, only that net is checked. With `texts`
+    in place of files, neither repairs nor warnings are looked for.
     """
 
     def check(report: Report, texts: Mapping[str, str] | None) -> tuple[Module, str | None, list[Net | None]]:
@@ -297,7 +297,7 @@ def check_file(
 
 
 def _check(module: Module) -> list[Net | None]:
-    """Elaborate every net of a file, and each value of each domain; None for what is wrong."""
+    """Elaborate every net of a file, and each value of each domain; None for those with errors."""
     report = module.report
     module.check_lets()
     found = instances(module)

@@ -1,4 +1,4 @@
-"""The weights that a command is given, as the net calls them."""
+"""The weights given to a command, under the names of the net."""
 
 from __future__ import annotations
 

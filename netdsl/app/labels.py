@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class BadLabels(UserError, code="E0623"):
-    """A file of labels is text with a name in each line, or a JSON list of names; there is one for each class."""
+    """A file of labels is text with one name per line, or a JSON list of names, with one name per class."""
 
 
 def read_labels(path: str) -> list[str]:
-    """The names in a file, in the order of the classes. Raises UserError."""
+    """Return the names in a file, in the order of the classes. Raises UserError."""
     text = read_text(path).removeprefix("\ufeff")
     names = _from_json(text, path) if text.lstrip().startswith("[") else [line.strip() for line in text.splitlines()]
     while names and not names[-1]:
@@ -44,7 +44,7 @@ def _from_json(text: str, path: str) -> list[str]:
 def check_labels(labels: list[str], path: str, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
     """Raise BadLabels if no output, given by its shape without the batch, has as many classes as there are labels.
 
-    Where a size is not known yet, nothing is said.
+    Unknown sizes are accepted.
     """
     sizes: dict[str, int] = {}
     for name, shape in shapes.items():

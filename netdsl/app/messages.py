@@ -1,4 +1,4 @@
-"""Problems on their way to the user."""
+"""Show problems to the user."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from netdsl.diagnostics.report import Report
 
 TOLD = 3
-"""So many codes are named at the end."""
+"""Maximum number of codes named at the end."""
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 _level = NORMAL
@@ -56,20 +56,20 @@ def show(report: Report, options: argparse.Namespace, *, is_check: bool = False)
 
 
 def tell_more(reports: Iterable[Report], options: argparse.Namespace) -> None:
-    """Behind all that a run printed as `text`, how to read more about it."""
+    """Print how to read more about the problems that a run printed as `text`."""
     codes = dict.fromkeys(problem.code for report in reports for problem in report)
     if codes and options.format == "text":
         note(f"for more: netdsl explain {' '.join([*codes][:TOLD])}")
 
 
 def note(text: str, level: int = NORMAL) -> None:
-    """A line about what a command did, or what it took for granted; only for those who want to hear as much."""
+    """Print a line about what a command did or assumed, depending on the verbosity."""
     if audible(level):
         print(text, file=sys.stderr)
 
 
 def speak(level: int) -> None:
-    """Say how much the notes of this run tell: QUIET, NORMAL or VERBOSE."""
+    """Set the verbosity of the notes: QUIET, NORMAL or VERBOSE."""
     global _level
     _level = level
 

@@ -1,4 +1,4 @@
-"""Outputs of commands: written whole, and never over a file that netdsl did not make."""
+"""Outputs of commands: atomic writes that never overwrite a file that netdsl did not write."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Net
 
 MODEL = b"\x12\x06netdsl"
-"""The producer's name in a model's first bytes, as protobuf writes it."""
+"""Protobuf encoding of the producer's name in the first bytes of a model."""
 
 ARCHIVE = b"made by netdsl"
-"""The comment in an archive's last bytes."""
+"""Comment in the last bytes of an archive."""
 
 SEARCHED = 64
 
 
 class WouldOverwrite(UserError, code="E0611", exit_code=USAGE_IS_WRONG):
-    """The output is there already, and netdsl did not make it."""
+    """The output exists, and netdsl did not write it."""
 
 
 class WouldDestroy(UserError, code="E0613", exit_code=USAGE_IS_WRONG):
@@ -53,8 +53,7 @@ def replace(
 def replace_model(
     path: str, weights: int, *, apart: bool, force: bool, reads: Iterable[str | None] = ()
 ) -> Iterator[tuple[BinaryIO, DataFile | None]]:
-    """The same for a model, and for its data beside it if these are to be `apart`, or on a disk if so many bytes of
-    weights are too many for one file."""
+    """Open a model like `replace`, and its external data if they are `apart`, or too large for one file."""
     from netdsl.backend.compile import ONE_FILE
 
     if not apart and not (is_on_disk(path) and weights > ONE_FILE):
@@ -76,12 +75,12 @@ def is_on_disk(path: str) -> bool:
 
 
 def sources(net: Net) -> set[str]:
-    """The files that a net is written in, which no output may replace."""
+    """Return the source files of a net, which no output may replace."""
     return {net.source.name, *(node.span.source.name for node in net.nodes)}
 
 
 def _judge(path: str, made: bytes, force: bool, reads: Iterable[str | None]) -> None:
-    """Whether a file may be replaced. Raises WouldDestroy, WouldOverwrite."""
+    """Check whether a file may be replaced. Raises WouldDestroy, WouldOverwrite."""
     for read in reads:
         if read and path != "-" and _same(path, read):
             raise WouldDestroy(f"{escape(path)} is read by this command, and cannot be its output too")
@@ -113,7 +112,7 @@ def _has(path: str, made: bytes) -> bool:
 
 @contextmanager
 def signals_clean_up() -> Iterator[None]:
-    """Within, being asked to end is an exception, so that no half-written file stays behind."""
+    """Turn termination signals into exceptions, so that no partial file remains."""
     import signal
     import threading
 

@@ -1,4 +1,4 @@
-"""What a model gives for all examples of some files, a batch at a time."""
+"""Run a model over all examples, a batch at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_lengths(readers: Mapping[str, Reader]) -> dict[str, int]:
-    """The number of examples of each input, which must be the same. Raises WrongFeed."""
+    """Return the number of examples, which must be the same for each input. Raises WrongFeed."""
     counts = {name: len(reader) for name, reader in readers.items()}
     if len(set(counts.values())) > 1:
         raise WrongFeed(
@@ -28,7 +28,7 @@ def check_lengths(readers: Mapping[str, Reader]) -> dict[str, int]:
 
 
 def predict(session: Session, readers: Mapping[str, Reader], batch: int) -> Iterator[dict[str, Array]]:
-    """The outputs for all examples, a batch at a time. A model whose batch is fixed must be given whole ones."""
+    """Yield the outputs of all examples, a batch at a time. A model with a fixed batch size needs full batches."""
     assert batch > 0
     counts = check_lengths(readers)
     for name in readers:

@@ -1,4 +1,4 @@
-"""How far long work has come: one line of a terminal's stderr, which is gone when the work is done."""
+"""The progress of long work: one line on a terminal's stderr, removed at the end."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 FIRST = 0.5
 NEXT = 0.1
-"""Seconds until the line first appears, and between its changes."""
+"""Time in seconds until the line first appears, and between updates."""
 
 
 class Progress:
-    """`1,024 of 10,000 examples`. Says nothing in a pipe, nor where `beside`, what is printed meanwhile, is a terminal
+    """`1,024 of 10,000 examples`. Silent in a pipe, and if `beside`, the stream of concurrent output, is a terminal
     too."""
 
     __slots__ = ("_due", "_shown", "_total", "_unit")
@@ -52,7 +52,7 @@ class Progress:
 
 
 class Counted:
-    """A file to write to that counts its bytes."""
+    """A file wrapper that counts the bytes written."""
 
     __slots__ = ("_file", "_progress", "size")
 

@@ -1,4 +1,4 @@
-"""A part of the examples, for one of many jobs."""
+"""Select a part of the examples for one of several jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Shard(Reader):
-    """Block i of n of another reader's examples, each block as long as the others or one longer."""
+    """Block i of n of another reader's examples; blocks differ in length by at most one."""
 
     __slots__ = ("_first", "_reader", "_stop")
 

@@ -1,4 +1,4 @@
-"""The whole line on one screen: a net becomes a model."""
+"""Compile a net to an ONNX model, from lowering to the bytes of the file."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from netdsl.weights.file import WeightFile
 
 OPSET = 21
-"""The newest that runtimes of the last two years know."""
+"""Default opset, the newest that runtimes of the last two years support."""
 
 ONE_FILE = 2_000_000_000
-"""So many bytes of weights go into one file; a protobuf message holds a little more, for the graph."""
+"""Maximum size in bytes of the weights in a single file; a protobuf message holds slightly more, for the graph."""
 
 
 class BadMetadata(UserError, code="E0640", exit_code=USAGE_IS_WRONG):
-    """What a model shall say of itself are keys and texts. Keys that begin with `netdsl.` are netdsl's own."""
+    """Model metadata are keys and texts. Keys that begin with `netdsl.` are reserved."""
 
 
 def compile_net(
@@ -104,12 +104,12 @@ def add_metadata(metadata: Mapping[str, str], model: ModelProto, own: Mapping[st
 
 
 def weights_size(net: Net, dtype: str = "f32") -> int:
-    """Bytes of a net's weights."""
+    """Return the size of a net's weights in bytes."""
     return BYTES[dtype] * sum(elements(parameter.shape) for parameter in net.parameters.values())
 
 
 def structure(graph: Graph, *, opset: int = OPSET, functions: bool = False) -> Emitted:
-    """A graph as a checked model without its weights."""
+    """Return a graph as a checked model without its weights."""
     from netdsl.backend.emit import check, emit
 
     emitted = emit(graph, opset=opset)
@@ -122,7 +122,7 @@ def structure(graph: Graph, *, opset: int = OPSET, functions: bool = False) -> E
 
 
 def _values(net: Net, graph: Graph, seed: int, weights: WeightFile | None) -> Weights:
-    """The weights in the graph's order, one at a time. The first drawn ones are made while onnx is imported."""
+    """Yield the weights in graph order, one at a time. The first ones are drawn while onnx is imported."""
     if weights is None:
         from netdsl.weights.draw import draw_all
 
@@ -137,7 +137,7 @@ def _values(net: Net, graph: Graph, seed: int, weights: WeightFile | None) -> We
 
 
 def model_bytes(net: Net, graph: Graph, *, seed: int = 0, weights: WeightFile | None = None) -> bytes:
-    """A graph made of a net as a model in memory, with the net's weights. Raises as `compile_net`."""
+    """Return a net's graph as a model in memory, with the net's weights. Raises like `compile_net`."""
     from netdsl.backend.serialize import to_bytes
 
     values = _values(net, graph, seed, weights)
@@ -157,7 +157,7 @@ def compile_to_bytes(
     functions: bool = False,
     names: Names | None = None,
 ) -> bytes:
-    """The model whole, in memory, as onnxruntime's `InferenceSession` takes it."""
+    """Return the whole model in memory, as accepted by onnxruntime's `InferenceSession`."""
     file = BytesIO()
     compile_net(
         net,

@@ -1,6 +1,6 @@
-"""Graph to ONNX: a model whose weights are still missing; with the weights as inputs it is what the checker sees.
+"""Emit a graph as an ONNX model without its weights; with the weights as inputs, it is what the checker sees.
 
-`wire` puts the weights in. Equal graphs give equal bytes.
+`serialize` adds the weights. Equal graphs give equal bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Net, Node, Parameter
 
 OPSETS = range(17, 27)
-"""What onnxruntime 1.31 runs, and what every op is tested at."""
+"""Supported opsets, with which every op is tested in onnxruntime."""
 
 ELEMENT_TYPES = {
     "f16": (TensorProto.FLOAT16, "<f2"),
@@ -38,20 +38,20 @@ ELEMENT_TYPES = {
     "i64": (TensorProto.INT64, "<i8"),
     "bool": (TensorProto.BOOL, "|b1"),
 }
-"""Each element type's number in ONNX, and its bytes."""
+"""ONNX number and size in bytes of each element type."""
 
 FUNCTIONS = "netdsl"
-"""The domain of a model's own functions."""
+"""Domain of the functions of a model."""
 
 NEXT = ".next"
-"""What a step's result is called after the value that it replaces: `conv1.weight.next`."""
+"""Suffix of the output with the new value of a state: `conv1.weight.next`."""
 
 PICTURE = {"resize": None, "crop": None, "filter": "bilinear", "order": "rgb"}
-"""What an input says of how a picture becomes it, for the tools, and what holds where it says nothing."""
+"""Default preprocessing advice of an image input, used by the tools."""
 
 
 class Emitted:
-    """A model without its weights. `parameters` are those in the order in which they are written, of type `dtype`."""
+    """A model without its weights. `parameters` are in the order in which they are written, with type `dtype`."""
 
     __slots__ = ("dtype", "model", "parameters")
 
@@ -62,7 +62,7 @@ class Emitted:
 
     @property
     def skeleton(self) -> ModelProto:
-        """A valid model that takes the weights as inputs."""
+        """Return a valid model that takes the weights as inputs."""
         skeleton = ModelProto()
         skeleton.CopyFrom(self.model)
         skeleton.graph.input.extend(_value_info(p.name, p.shape, self.dtype) for p in self.parameters)
@@ -70,7 +70,7 @@ class Emitted:
 
 
 class Names:
-    """Hands out names, each once: the second `relu` is `relu_1`."""
+    """Generates unique names: the second `relu` is `relu_1`."""
 
     __slots__ = ("_count", "_taken")
 
@@ -92,7 +92,8 @@ class Names:
 
 @limits.kept()
 def emit(graph: Graph, *, opset: int = 21, float_type: str = "f32") -> Emitted:
-    """The model at an opset. With `float_type` f64 every f32 is a double, for finite differences on a reference."""
+    """Emit a graph at an opset. With `float_type` f64, every f32 becomes a double, for finite differences on a
+    reference."""
     assert opset in OPSETS, opset
     model = ModelProto()
     model.opset_import.add(domain="", version=opset)
@@ -113,7 +114,8 @@ def emit(graph: Graph, *, opset: int = 21, float_type: str = "f32") -> Emitted:
 
 
 def check(emitted: Emitted) -> None:
-    """onnx's own full check, shapes included. What it rejects is our bug. Ops of other domains it does not know."""
+    """Run onnx's full check with shape inference. A rejection is a bug of netdsl. Ops of other domains are not
+    checked."""
     if any(each.domain not in ("", FUNCTIONS) for each in emitted.model.opset_import):
         return
     onnx.checker.check_model(emitted.skeleton, full_check=True)
@@ -149,7 +151,7 @@ class _Emitter:
             self.state()
 
     def state(self) -> None:
-        """A step takes its parameters and the rest of its state as inputs, and gives what becomes of them."""
+        """Emit the state of a step: parameters and other states as inputs, their new values as outputs."""
         changed = {name: s.before for name, s in self.graph.state.items()}
         for name, x in {**self.graph.parameters, **changed}.items():
             self.proto.input.append(_value_info(name, x.shape, self.typed(x.dtype)))
@@ -205,24 +207,24 @@ def _value_info(name: str, shape: tuple[Dim, ...], dtype: str) -> ValueInfoProto
 
 
 def _annotate(proto: NodeProto, node: Node) -> None:
-    """Say where a node comes from, for runtimes' messages and profiles: `resnet.net:14:3`."""
+    """Record the source of a node, such as `resnet.net:14:3`, for error messages and profiles of runtimes."""
     proto.metadata_props.add(key="netdsl.source", value=place(node.span))
     proto.metadata_props.add(key="netdsl.layer", value=node.name)
 
 
 def place(span: Span) -> str:
-    """`resnet.net:14:3`."""
+    """Format a source location as `resnet.net:14:3`."""
     line, column = span.source.position(span.start)
     return f"{_file_name(span.source.name)}:{line}:{column}"
 
 
 def _file_name(name: str) -> str:
-    """The last part of a path: a model neither tells about the machine nor depends on the folder it was made in."""
+    """Return the last part of a path, so that a model depends on neither the machine nor the folder."""
     return name.replace("\\", "/").rpartition("/")[2]
 
 
 def _metadata(net: Net, version: str) -> Iterator[tuple[str, str]]:
-    """What a model says about itself, as keys and texts."""
+    """Yield the metadata of a model as keys and texts."""
     yield "netdsl.base.version", version
     yield "netdsl.source", _file_name(net.source.name)
     yield "netdsl.source_sha256", net.source.digest
@@ -236,5 +238,5 @@ def _metadata(net: Net, version: str) -> Iterator[tuple[str, str]]:
 
 
 def _plain(value: object) -> object:
-    """A block, as the value of a setting, is its name."""
+    """Return the value of a setting as JSON data; a block is represented by its name."""
     return getattr(value, "name", type(value).__name__)

@@ -1,4 +1,4 @@
-"""A model and its data beside it, two files that are written as one: nobody finds a model with another's data."""
+"""Write a model and its external data as one unit: a model is never found with another model's data."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 SUFFIX = ".data"
 
 MARK = b"netdsl weights\n"
-"""Data's first bytes, by which they are known for ours."""
+"""First bytes of a data file written by netdsl."""
 
 
 class DataFile:
-    """Data to write, and their name as the model tells it: a mere name, so that the two can be moved together."""
+    """The data file to write, and its name in the model: a relative file name, so that both files can be moved
+    together."""
 
     __slots__ = ("file", "name")
 
@@ -30,7 +31,7 @@ class DataFile:
 
 
 def data_of(path: str) -> str:
-    """Where a model's data are: beside the model itself, if the path is a link to it."""
+    """Return the path of a model's data; if the model's path is a link, next to the model itself."""
     return (os.path.realpath(path) if os.path.islink(path) else path) + SUFFIX
 
 
@@ -62,7 +63,7 @@ def write_pair(path: str, size: int) -> Iterator[tuple[BinaryIO, DataFile]]:
 
 
 def _staged(path: str, wanted: str, *, links: bool = True) -> Staged:
-    """A file to write, which has to be on a disk. `path` is what messages call it."""
+    """Open a temporary file, which must be on a disk. `path` is its name in messages."""
     try:
         if path == "-":
             raise OSError("what has its weights beside it needs a disk")
@@ -87,7 +88,7 @@ def _cannot(path: str, error: OSError) -> CannotWrite:
 
 
 def _exchange(model: Staged, data: Staged) -> None:
-    """Old files step aside, the model first; then the data take their name, and the model last."""
+    """Move old files aside, the model first, then rename the data into place, and the model last."""
     old = {file.target: name_beside(file.target) for file in (model, data)} if os.path.lexists(data.target) else {}
     try:
         for target, aside in old.items():
@@ -109,7 +110,7 @@ def _exchange(model: Staged, data: Staged) -> None:
 
 @contextmanager
 def _alone(folder: str) -> Iterator[None]:
-    """One after the other, where the system can lock a folder: of two writers the last one's files are both there."""
+    """Lock the folder, where the system can, so that the files of concurrent writers are not mixed."""
     try:
         import fcntl
     except ImportError:  # Windows

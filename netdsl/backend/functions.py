@@ -1,7 +1,7 @@
-"""Blocks as functions of an ONNX model, which viewers show folded and runtimes inline.
+"""Emit blocks as functions of an ONNX model, which viewers show folded and runtimes inline.
 
-Each call of a block becomes one node, and calls that compute the same share a function, whatever their shapes are: its
-inputs are the values that the block reads, then its weights. Names of weights, inputs and outputs stay.
+Each call of a block becomes one node; calls with the same computation share a function, whatever their shapes. Its
+inputs are the values that the block reads, followed by its weights. Weights, inputs and outputs keep their names.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class Call:
-    """A call of a block: `members` are the places of its nodes in the model; `parts` are these and the calls within.
+    """A call of a block: `members` are the indices of its nodes in the model, `parts` these and the calls inside.
 
-    `scope` is what the names of all its layers begin with, such as `layer1.0.`; `owners` are the names that weights
-    have by the layers that read them, which are others where `reuse` applies a block again.
+    `scope` is the common prefix of the names of its layers, such as `layer1.0.`; `owners` maps the layers that read
+    weights to the names of these, which differ if `reuse` applies a block again.
     """
 
     __slots__ = ("frame", "members", "owners", "parts", "scope")
@@ -46,12 +46,13 @@ class Call:
             self.scope = self.scope[: self.scope.rstrip(".").rfind(".") + 1]
 
     def within(self, name: str) -> str:
-        """A name without the call's scope, or the last word of one from elsewhere."""
+        """Return a name without the scope of the call, or the last part of a name from elsewhere."""
         return name[len(self.scope) :] if name.startswith(self.scope) else name[name.rfind(".") + 1 :]
 
 
 def fold(emitted: Emitted, graph: Graph) -> None:
-    """Replace the nodes of each call of a block, in a model made of the graph, by one that calls a function."""
+    """Replace the nodes of each call of a block by one node that calls a function, in a model emitted from the
+    graph."""
     model = emitted.model
     assert len(model.graph.node) == len(graph.operations), "each operation is one node"
     nodes = _Folder(model, {p.name for p in emitted.parameters}).fold(_tree(graph.operations))
@@ -67,7 +68,7 @@ def fold(emitted: Emitted, graph: Graph) -> None:
 
 
 def _tree(operations: list[Operation]) -> Call:
-    """Calls within calls; what a pass has put apart from the rest of its call stays outside of it."""
+    """Return the calls as a tree; nodes that a pass separated from their call stay outside."""
     root = Call(None, "")
     path, closed = [root], set[object]()
     for at, operation in enumerate(operations):
@@ -92,7 +93,7 @@ def _tree(operations: list[Operation]) -> Call:
 
 
 class _Folder:
-    """Makes a model's functions, each once."""
+    """Creates the functions of a model, each once."""
 
     def __init__(self, model: ModelProto, parameters: set[str]) -> None:
         self.model = model
@@ -107,7 +108,7 @@ class _Folder:
                 self.readers.setdefault(name, set()).add(at)
 
     def fold(self, root: Call) -> list[NodeProto]:
-        """The nodes of the model, those of calls among them; inner calls are folded first."""
+        """Return the nodes of the model with calls in the place of blocks; inner calls are folded first."""
         order, todo = list[Call](), [root]
         while todo:
             order.append(todo.pop())
@@ -122,7 +123,7 @@ class _Folder:
         return nodes(root)
 
     def _call(self, call: Call, nodes: list[NodeProto]) -> NodeProto:
-        """A node that calls the function of these nodes."""
+        """Return a node that calls the function of these nodes."""
         made = [name for node in nodes for name in node.output]
         outputs = [name for name in made if not self.readers.get(name, set()) <= call.members]
         read = dict.fromkeys(name for node in nodes for name in node.input if name)
@@ -141,7 +142,8 @@ class _Folder:
         return node
 
     def _function(self, call: Call, nodes: list[NodeProto], inputs: list[str], outputs: list[str]) -> FunctionProto:
-        """With names of its own: `x`, `x_1` for the values that it reads, `y` for results, others without the scope."""
+        """Create a function with local names: `x`, `x_1` for the values it reads, `y` for results, others without the
+        scope."""
         taken = Names()
         local = {"": ""}
         for name in inputs:
@@ -180,7 +182,7 @@ def _constant(tensor: TensorProto, name: str) -> NodeProto:
 
 
 def _nameless(tensor: TensorProto) -> TensorProto:
-    """Equal constants of different layers in equal functions."""
+    """Return a node without the names of its constants, which differ between equal functions."""
     copy = type(tensor)()
     copy.CopyFrom(tensor)
     copy.ClearField("name")

@@ -1,4 +1,4 @@
-"""What onnxruntime can compute on here: the providers built into it, and those of packages beside it, its plug-ins."""
+"""Execution providers available to onnxruntime: built in, and from plug-in packages."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SUFFIX = "ExecutionProvider"
 
 
 class NoProvider(UserError, code="E0811", exit_code=USAGE_IS_WRONG):
-    """The provider is unknown, is not in this build of onnxruntime, or does not start on this machine."""
+    """The provider is unknown, is not part of this build of onnxruntime, or does not start on this machine."""
 
 
 class Known:
-    """A provider that users ask for by `name`: onnxruntime's name, the packages that bring it, on what systems, and our
-    options for it. A build of onnxruntime takes the place of the one that is there, a plug-in stands beside it."""
+    """A provider that users select by `name`: onnxruntime's name, the packages that contain it, their systems, and
+    netdsl's options for it. A build of onnxruntime replaces the installed one; a plug-in is installed beside it."""
 
     __slots__ = ("long", "name", "options", "packages", "system")
 
@@ -36,7 +36,7 @@ class Known:
 
     @property
     def install(self) -> str:
-        """The command that brings it here."""
+        """The command that installs it."""
         first = self.packages.partition(" ")[0].strip("'").partition("[")[0]
         others = [name for name in builds() if name != first]
         away = f"pip uninstall -y {' '.join(others)} && " if others and self.packages in BUILDS else ""
@@ -59,14 +59,14 @@ KNOWN = {
         Known("webgpu", "WebGpu", "onnxruntime-ep-webgpu"),
     )
 }
-"""What users call the providers."""
+"""Providers by the names that users select them with."""
 
 REMOTE = ("AzureExecutionProvider",)
-"""In each build of onnxruntime, and none that computes a network."""
+"""Providers in every build of onnxruntime that cannot compute a network."""
 
 
 class Plugin:
-    """A package `onnxruntime-ep-*`: its version, its library, and what went wrong when onnxruntime took it in."""
+    """An `onnxruntime-ep-*` package: its version, its library, and the error of registering it."""
 
     __slots__ = ("failure", "package", "providers", "version")
 
@@ -82,7 +82,7 @@ _plugins: list[Plugin] | None = None
 
 
 def plugins() -> list[Plugin]:
-    """The plug-in packages that are installed, each registered with onnxruntime."""
+    """Register and return the installed plug-in packages."""
     global _plugins
     if _plugins is None:
         _plugins = [_register(*found) for found in _packages()]
@@ -90,7 +90,7 @@ def plugins() -> list[Plugin]:
 
 
 def _packages() -> Iterator[tuple[Plugin, str]]:
-    """Each plug-in that is installed, and the module that it brings."""
+    """Yield each installed plug-in package and its module."""
     from importlib.metadata import distributions
 
     seen = set()
@@ -123,7 +123,7 @@ def _register(plugin: Plugin, module: str) -> Plugin:
 
 
 def split(text: str) -> tuple[str, dict[str, str]]:
-    """`cuda:device_id=1,use_tf32=1` -> its name and options. Raises NoProvider."""
+    """Parse `cuda:device_id=1,use_tf32=1` into a name and options. Raises NoProvider."""
     name, colon, rest = text.partition(":")
     options: dict[str, str] = {}
     for part in rest.split(",") if colon else ():
@@ -137,12 +137,12 @@ def split(text: str) -> tuple[str, dict[str, str]]:
 
 
 def short(long: str) -> str:
-    """What users call a provider of onnxruntime's."""
+    """Return the user's name of an onnxruntime provider."""
     return next((known.name for known in KNOWN.values() if known.long == long), long.removesuffix(SUFFIX).lower())
 
 
 def builtin() -> dict[str, str]:
-    """The providers of this build of onnxruntime, as users call them and as it does."""
+    """Return the providers of this build of onnxruntime, by the user's names and onnxruntime's."""
     import onnxruntime
 
     beside = {long for plugin in _plugins or () for long in plugin.providers if not plugin.failure}
@@ -154,7 +154,7 @@ def builtin() -> dict[str, str]:
 
 
 def devices() -> list[Any]:
-    """What each provider can compute on here: onnxruntime's own objects, those of plug-ins included."""
+    """Return the devices of each provider as onnxruntime's objects, including plug-ins."""
     import onnxruntime
 
     plugins()
@@ -162,9 +162,9 @@ def devices() -> list[Any]:
 
 
 def choose(text: str) -> tuple[str, str, dict[str, str], list[Any] | None]:
-    """What `--provider` asks for: the short and the long name, the options, and for a plug-in the device to use.
+    """Resolve `--provider`: the short and the long name, the options, and for a plug-in the device.
 
-    Raises NoProvider where it is not here.
+    Raises NoProvider if it is not available.
     """
     name, options = split(text)
     here = builtin()
@@ -198,7 +198,8 @@ def _absent(name: str, here: Iterable[str]) -> NoProvider:
 
 
 def builds() -> dict[str, str]:
-    """Packages that bring the module `onnxruntime`, with their versions; of several each has overwritten the others."""
+    """Return the installed packages that provide the module `onnxruntime`, with versions; each overwrites the files of
+    the others."""
     from importlib.metadata import distributions
 
     found = {}

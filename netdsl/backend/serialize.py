@@ -1,6 +1,6 @@
-"""A model and its weights as bytes: one protobuf message, or a message and a file of data beside it.
+"""Serialize a model with its weights: one protobuf message, or a message and an external data file.
 
-Weights pass through tensor by tensor, as they are drawn or read, so that a model of any size takes a few megabytes of
+Weights are streamed tensor by tensor, as they are drawn or read, so that a model of any size needs a few megabytes of
 memory. Equal models give equal bytes.
 """
 
@@ -31,22 +31,22 @@ if TYPE_CHECKING:
     Weights = Iterable[tuple[str, Array | Iterable[Array]]]
 
 LIMIT = 2**31 - 1
-"""Bytes of a protobuf message, and so of a model in one file."""
+"""Maximum size in bytes of a protobuf message, and so of a model in one file."""
 
 PAGE = 4096
 GRAIN = 65536
 LARGE = 2**20
-"""A weight begins on a page, from `LARGE` bytes on where Windows too can map it into memory: what onnx recommends."""
+"""Minimum size in bytes of a weight that starts on a page boundary that Windows too can map, as onnx recommends."""
 
 
 class TooLargeForOnnx(UserError, code="E0680"):
-    """An ONNX file is one protobuf message, and such a message holds less than 2 GB: about 536 million weights."""
+    """An ONNX file is one protobuf message, which holds less than 2 GB: about 536 million weights."""
 
 
 def write(emitted: Emitted, weights: Weights, file: BinaryIO) -> None:
-    """Stream one model: `weights` by name, each an array or its elements in blocks, in the order of `parameters`.
+    """Write one model; `weights` yields each array, or its elements in blocks, by name, in the order of `parameters`.
 
-    Raises TooLargeForOnnx, before anything is written.
+    Raises TooLargeForOnnx before anything is written.
     """
     head, graph = _parts(emitted.model)
     prefixes = [_prefix(emitted, parameter) for parameter in emitted.parameters]
@@ -64,7 +64,7 @@ def write(emitted: Emitted, weights: Weights, file: BinaryIO) -> None:
 
 
 def write_apart(emitted: Emitted, weights: Weights, file: BinaryIO, data: DataFile) -> None:
-    """Stream the weights into a data file, in the order of `parameters`, and then the model that refers to it."""
+    """Write the weights to a data file, in the order of `parameters`, and then the model that refers to it."""
     model = ModelProto()
     model.CopyFrom(emitted.model)
     end = data.file.write(MARK)
@@ -87,14 +87,14 @@ def write_apart(emitted: Emitted, weights: Weights, file: BinaryIO, data: DataFi
 
 
 def to_bytes(emitted: Emitted, weights: Weights) -> bytes:
-    """The model whole, in memory."""
+    """Return the whole model in memory."""
     file = io.BytesIO()
     write(emitted, weights, file)
     return file.getvalue()
 
 
 def _values(emitted: Emitted, weights: Weights) -> Iterator[Iterator[memoryview]]:
-    """The bytes of each parameter, in blocks, which must be taken before those of the next."""
+    """Yield the bytes of each parameter in blocks, which must be consumed before those of the next."""
     for parameter, (name, value) in zip(emitted.parameters, weights, strict=True):
         assert name == parameter.name, f"{name} came where {parameter.name} was due"
         yield _blocks(emitted, parameter, (value,) if isinstance(value, np.ndarray) else value)
@@ -120,7 +120,7 @@ def _halved(parameter: Parameter, block: Array) -> Array:
 
 
 def _length(emitted: Emitted, parameter: Parameter) -> int:
-    """Bytes of a parameter's values."""
+    """Return the size of a parameter in bytes."""
     return elements(parameter.shape) * np.dtype(ELEMENT_TYPES[emitted.dtype][1]).itemsize
 
 
@@ -135,9 +135,9 @@ _DIMS, _DATA_TYPE, _NAME, _RAW_DATA = 1, 2, 8, 9
 
 
 def _parts(model: ModelProto) -> tuple[bytes, bytes]:
-    """The model but for its graph; the graph but for its weights.
+    """Return the model without its graph, and the graph without its weights.
 
-    A message's fields may come in any order, so weights can stand behind all else.
+    The fields of a message can come in any order, so weights can follow everything else.
     """
     head = ModelProto()
     head.CopyFrom(model)
@@ -146,7 +146,7 @@ def _parts(model: ModelProto) -> tuple[bytes, bytes]:
 
 
 def _prefix(emitted: Emitted, parameter: Parameter) -> bytes:
-    """What stands before a weight's data."""
+    """Return the bytes that precede the data of a weight."""
     length = _length(emitted, parameter)
     name = parameter.name.encode()
     fields = b"".join(_tag(_DIMS, 0) + _varint(size) for size in parameter.shape)
@@ -160,7 +160,7 @@ def _tag(field: int, wire_type: int = 2) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    """Base 128, the lowest digits first, the high bit set in all but the last."""
+    """Encode an integer in base 128, least significant digits first, with the high bit set in all but the last byte."""
     if number < 128:
         return bytes((number,))
     digits = bytearray()

@@ -1,4 +1,4 @@
-"""A model in memory, run on a provider by onnxruntime."""
+"""Run a model in memory on an execution provider of onnxruntime."""
 
 from __future__ import annotations
 
@@ -34,37 +34,37 @@ TYPES = {
     "int64": "int64",
     "bool": "bool",
 }
-"""ONNX's names of element types, and NumPy's."""
+"""Element types by ONNX's names, with NumPy's names."""
 
 CPU = "CPUExecutionProvider"
 RECORD, ASSIGNMENT = "session.record_ep_graph_assignment_info", "get_provider_graph_assignment_info"
 REFUSE, REFUSED = "session.disable_cpu_ep_fallback", "fallback to CPU EP has been explicitly disabled"
 SILENT = 4
 THREADS = 1024
-"""More than any machine has use for; of a hundred thousand, onnxruntime tries to start each."""
+"""Maximum number of threads; onnxruntime would try to start any number."""
 
 MAX_NODES_SHOWN = 3
-"""So many nodes are named."""
+"""Maximum number of node names in a message."""
 
 
 class BadModel(UserError, code="E0812"):
-    """The file is no ONNX model that onnxruntime can run: damaged, too new, or with operators that it does not know."""
+    """The file is not an ONNX model that onnxruntime can run: damaged, too new, or with unknown operators."""
 
 
 class WrongFeed(UserError, code="E0813"):
-    """The model's inputs are not what it is fed with: names, types, shapes, or the number of examples."""
+    """The inputs do not match those of the model in names, types, shapes or number of examples."""
 
 
 class FellBack(UserError, code="E0815"):
-    """The provider that was asked for leaves some of the model, or all of it, to the CPU."""
+    """The requested provider leaves some nodes of the model, or all, to the CPU."""
 
 
 class RunFailed(UserError, code="E0814"):
-    """The model failed while it was computed."""
+    """The model failed while running."""
 
 
 class Tensor:
-    """An input or output as the model declares it; a size of None may be any, `dtype` is NumPy's name."""
+    """An input or output as declared by the model; a size of None is dynamic, `dtype` is NumPy's name."""
 
     __slots__ = ("dtype", "name", "shape")
 
@@ -101,7 +101,7 @@ def _options(threads: int | None, in_order: bool = False) -> Any:
 
 
 def _loads_on_cpu(model: bytes | str) -> bool:
-    """Whether it is not the model's fault that a provider would not have it."""
+    """Return whether the model loads on the CPU, so that the provider is at fault."""
     import onnxruntime
 
     try:
@@ -112,7 +112,7 @@ def _loads_on_cpu(model: bytes | str) -> bool:
 
 
 def _left_to_cpu(session: Any, long: str) -> str:
-    """What of a model the provider that was asked for does not compute, in words; nothing where it computes all."""
+    """Describe the nodes that the requested provider leaves to the CPU; an empty string if there are none."""
     if long not in session.get_providers():
         return "all of it"
     parts = getattr(session, ASSIGNMENT)() if hasattr(session, ASSIGNMENT) else ()
@@ -129,11 +129,10 @@ def _spell(shape: tuple[int | None, ...]) -> str:
 
 
 class Session:
-    """A model that is ready to run; it copies nothing that goes in or out.
+    """A loaded model; inputs and outputs are not copied.
 
-    `inputs` and `outputs` are by name, in the model's order, `metadata` is what the model's file says of itself,
-    `provider` what computes it, and `fallback` tells what of it is left to the CPU, in words, where that is allowed;
-    `native` is onnxruntime's session.
+    `inputs` and `outputs` are by name in model order, `metadata` is that of the model's file, `provider` what computes
+    it. `fallback` describes what is left to the CPU, if that is allowed; `native` is onnxruntime's session.
     """
 
     __slots__ = ("fallback", "inputs", "metadata", "name", "native", "outputs", "provider")
@@ -148,9 +147,10 @@ class Session:
         allow_fallback: bool = False,
         in_order: bool = False,
     ) -> None:
-        """Load a model, given as its bytes or as a file's path. `name` is what messages call it, `provider` may have
-        options: `cuda:device_id=1`. With `in_order` the CPU computes the nodes as they are and in their order, and
-        keeps no more memory than that takes. Raises NoProvider, BadModel, and FellBack unless that is allowed."""
+        """Load a model from its bytes or a path. `name` is its name in messages; `provider` can have options, as in
+        `cuda:device_id=1`. With `in_order`, the CPU runs the nodes unchanged, in order and with minimal memory. Raises
+        NoProvider, BadModel, and FellBack unless it is allowed.
+        """
         import onnxruntime
 
         self.name = name or (model if isinstance(model, str) else "the model")
@@ -180,7 +180,7 @@ class Session:
     def _open(
         self, model: bytes | str, long: str, settings: dict[str, str], devices: list[Any] | None, options: Any
     ) -> Any:
-        """onnxruntime's session, on the provider with the CPU behind it for what it cannot compute."""
+        """Create onnxruntime's session on the provider, with the CPU as a fallback."""
         import onnxruntime
 
         if long.startswith(("CUDA", "Tensorrt")) and hasattr(onnxruntime, "preload_dlls"):
@@ -212,7 +212,7 @@ class Session:
         return NoProvider(f"the provider `{self.provider}` refuses: onnxruntime says, {_first_line(said)}")
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs by name for one batch of each input."""
+        """Run one batch of each input, and return all outputs by name."""
         self._check(feeds)
         try:
             values = self.native.run(None, feeds)
@@ -237,7 +237,7 @@ class Session:
 
 
 def failed(name: str, error: Exception) -> RunFailed:
-    """What onnxruntime says of a model that failed while it was computed."""
+    """Return the error for a model that failed while running."""
     said = re.sub("^Error in execution: ", "", _first_line(str(error)))
     return RunFailed(f"{escape(name)} failed: {said}")
 
@@ -256,7 +256,7 @@ def _check_head(path: str) -> None:
 
 
 def _load_problem(name: str, said: str) -> BadModel:
-    """Why onnxruntime refuses a model, from what it said of it."""
+    """Return why onnxruntime refuses a model, from its message."""
     name = escape(name)
     if "INVALID_PROTOBUF" in said or "No graph was found" in said:
         return BadModel(f"{name} is not an ONNX model, or cut short")
@@ -278,7 +278,7 @@ def _load_problem(name: str, said: str) -> BadModel:
 
 
 def _first_line(said: str) -> str:
-    """onnxruntime's message without its codes and its source's places."""
+    """Return onnxruntime's message without its codes and source locations."""
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", said)
     text = re.sub(r"^(Load model from .* failed:)?(/\S+:\d+ .*?\) (?=[A-Z]))?", "", text)
     return escape(text.strip().splitlines()[0]) if text.strip() else "nothing"

@@ -1,4 +1,4 @@
-"""Files: what a user's path may turn out to be, reading a source, and writing so that the old file stays whole."""
+"""Files: user paths, reading sources, and atomic writes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def name_beside(target: str) -> str:
-    """A name in a target's folder that no other file has."""
+    """Return an unused file name in the folder of a target."""
     return os.path.join(os.path.dirname(target), f".netdsl-{os.urandom(6).hex()}.tmp")
 
 
 def remove_leftovers(folder: str) -> None:
-    """Remove the files that writers in a folder left behind when they were killed. Only for who writes there alone."""
+    """Remove temporary files left behind by killed writers. Call this only if no other process writes to the folder."""
     for name in os.listdir(folder):
         if re.fullmatch(r"\.netdsl-[0-9a-f]{12}\.tmp", name):
             with suppress(OSError):
@@ -33,7 +33,7 @@ def remove_leftovers(folder: str) -> None:
 
 
 class Staged:
-    """The file, from `open` to either `publish` or `discard`. `mode` is the target's, or None where that is new."""
+    """A temporary file, from `open` to `publish` or `discard`. `mode` is that of the target, or None if it is new."""
 
     __slots__ = ("_file", "_mode", "path", "target")
 
@@ -52,7 +52,7 @@ class Staged:
         return self._file
 
     def close(self) -> None:
-        """Put all bytes on the disk."""
+        """Flush all bytes to disk."""
         assert self._file is not None
         self._file.flush()
         if self._mode is not None:
@@ -72,7 +72,7 @@ class Staged:
 
 
 def staged(target: str, mode: int | None) -> Iterator[BinaryIO]:
-    """The whole way: a file to write to, published where nothing goes wrong."""
+    """Open a temporary file, and publish it if no exception occurs."""
     file = Staged(target, mode)
     try:
         yield file.open()
@@ -86,7 +86,7 @@ def staged(target: str, mode: int | None) -> Iterator[BinaryIO]:
 
 
 WRITER_SECONDS = 1.0
-"""How long a named pipe is given to find somebody who writes into it."""
+"""Time in seconds to wait for a writer to open a named pipe."""
 
 
 class FileProblem(UserError, exit_code=USAGE_IS_WRONG):
@@ -94,27 +94,27 @@ class FileProblem(UserError, exit_code=USAGE_IS_WRONG):
 
 
 class MissingFile(FileProblem, code="E0601"):
-    """There is no file of this name."""
+    """There is no file with this name."""
 
 
 class NotAFile(FileProblem, code="E0602"):
-    """The path is a folder, or a device where a file is needed."""
+    """The path is a folder or a device, but a file is needed."""
 
 
 class Unreadable(FileProblem, code="E0603"):
-    """The system does not let the file be read, most often for its permissions."""
+    """The system does not allow reading the file, most often because of its permissions."""
 
 
 class TooLarge(FileProblem, code="E0604", exit_code=1):
-    """A source is at most 2 MB: a network that needs more is not written by hand."""
+    """A source is at most 2 MB: larger networks are not written by hand."""
 
 
 class NotText(FileProblem, code="E0605", exit_code=1):
-    """A source is UTF-8 text without NUL characters; a byte order mark and any line ends are welcome."""
+    """A source is UTF-8 text without NUL characters; a byte order mark and any line endings are accepted."""
 
 
 class CannotWrite(FileProblem, code="E0606"):
-    """The output cannot be written: no such folder, no permission, a full disk. What was there before is whole."""
+    """The output cannot be written: missing folder, no permission, or a full disk. An existing file stays intact."""
 
 
 class NoWorkingFolder(FileProblem, code="E0656"):
@@ -131,7 +131,7 @@ def absolute(path: str) -> str:
 
 
 def problem_of(error: OSError | ValueError, path: str) -> FileProblem:
-    """The problem that stopped a file from being read, in words."""
+    """Return the problem that prevents a file from being read."""
     name = escape(path)
     if isinstance(error, FileNotFoundError | NotADirectoryError | ValueError):
         return MissingFile(f"there is no file {name}")
@@ -143,7 +143,7 @@ def problem_of(error: OSError | ValueError, path: str) -> FileProblem:
 
 
 def open_file(path: str) -> BinaryIO:
-    """A regular file, opened for reading bytes: one that has a size, and a place to jump to."""
+    """Open a regular file for reading bytes; it has a size and can seek."""
     try:
         file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
     except (OSError, ValueError) as error:
@@ -165,7 +165,8 @@ def beneath(folder: str, path: str) -> str | None:
 
 
 def mistaken(head: bytes) -> str | None:
-    """What a file really is whose first bytes (64 are enough) give it away as none of ours, else nothing."""
+    """Return what a file is if its first bytes (64 suffice) show that it is another format, otherwise an empty
+    string."""
     text = head.lstrip().lower()
     if not head:
         return "is empty"
@@ -177,17 +178,18 @@ def mistaken(head: bytes) -> str | None:
 
 
 def read_source(path: str, shown: str | None = None) -> Source:
-    """The text of a `.net` file, or of the standard input where the path is `-`.
+    """Return the text of a `.net` file, or of standard input for `-`.
 
-    `shown` is what messages call it, where that is not the path. Reading stops at the size limit, an endless device
-    included.
+    `shown` is the name in messages, if it differs from the path. Reading stops at the size limit, also for endless
+    devices.
     """
     name = shown or ("<stdin>" if path == "-" else path)
     return Source(name, read_text(path, name))
 
 
 def read_text(path: str, name: str | None = None) -> str:
-    """The text of a file as it is, its line ends and mark included; `name` is what messages call it."""
+    """Return the text of a file unchanged, including line endings and byte order mark; `name` is its name in
+    messages."""
     name = name or path
     try:
         data = _read_limited(path)
@@ -208,7 +210,7 @@ def _read_limited(path: str) -> bytes:
 
 
 def _read_pipe(path: str) -> bytes:
-    """All of a named pipe. Opening one waits for ever where nobody writes, so look first whether somebody does."""
+    """Read a named pipe. Opening it blocks until somebody writes, so check for a writer first."""
     from select import select
 
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -227,7 +229,7 @@ def _read_pipe(path: str) -> bytes:
 
 
 def decoded(data: bytes, name: str) -> str:
-    """The text of a source's bytes. Raises TooLarge or NotText."""
+    """Decode the bytes of a source. Raises TooLarge or NotText."""
     name = escape(name)
     if len(data) > SOURCE_BYTES:
         raise TooLarge(f"{name} is larger than {SOURCE_BYTES:,} bytes, the limit of a source")
@@ -275,7 +277,7 @@ def write_atomically(path: str, size: int = 0) -> Iterator[BinaryIO]:
 
 
 def write_all(contents: Mapping[str, bytes]) -> None:
-    """Write each file whole, and none of them before there is room for all. Raises CannotWrite."""
+    """Write several files, none of them before there is space for all. Raises CannotWrite."""
     with ExitStack() as stack:
         files = [stack.enter_context(write_atomically(path)) for path in contents]
         for file, (path, data) in zip(files, contents.items(), strict=True):
@@ -288,7 +290,7 @@ def write_all(contents: Mapping[str, bytes]) -> None:
 
 
 def target_of(path: str) -> tuple[str, int | None]:
-    """Where a path leads, links followed, and the mode of what is there. Raises OSError where it cannot be written."""
+    """Return the target of a path after links, and its mode. Raises OSError if it cannot be written."""
     try:
         target = os.path.realpath(absolute(path))
         mode = os.stat(path).st_mode
@@ -320,7 +322,7 @@ def require_space(target: str, size: int) -> None:
 
 
 def reason(error: OSError) -> str:
-    """Why a file cannot be written, in words."""
+    """Return why a file cannot be written."""
     if isinstance(error, FileNotFoundError):
         return "its folder does not exist"
     if isinstance(error, NotADirectoryError):

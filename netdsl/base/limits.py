@@ -1,4 +1,4 @@
-"""The budgets that keep a hostile text from taking the machine; every one is far above what a network needs."""
+"""Limits that keep a hostile program from exhausting the machine; each is far above what a network needs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """While a graph is written nearly all that is made stays; to look through it again and again, ever more of it,
-    takes longer than the work."""
+    """Pause garbage collection while a graph is built: nearly every object stays alive, and repeated collections of a
+    growing heap take longer than the work."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -24,31 +24,32 @@ def kept() -> Iterator[None]:
 
 
 SOURCE_BYTES = 2_000_000
-"""A source file's size."""
+"""Maximum size of a source file in bytes."""
 
 NESTING = 100
-"""Brackets within brackets, and block calls within block calls."""
+"""Maximum nesting of brackets, and of block calls."""
 
 LAYERS = 100_000
-"""Layers of a net, all blocks and loops expanded."""
+"""Maximum number of layers of a net, with all blocks and loops expanded."""
 
 ROUNDS = 250_000
-"""Rounds of all loops around a statement, multiplied; and the length of a list."""
+"""Maximum number of rounds of all loops around a statement, multiplied, and maximum length of a list."""
 
 SIZE = 2**31 - 1
-"""One size of a shape, and any integer argument of a layer."""
+"""Maximum of a size in a shape, and of an integer argument of a layer."""
 
 PARAMETERS = 10**12
-"""Elements of all weights."""
+"""Maximum number of weight elements."""
 
 RANK = 32
-"""Axes of a shape, the batch apart."""
+"""Maximum number of axes of a shape, without the batch."""
 
 INTEGER_BITS = 4096
-"""Length of an integer in an expression, and of a fraction's two."""
+"""Maximum number of bits of an integer in an expression, and of the two integers of a fraction."""
 
 NAME = 1_000
-"""Characters of a layer's name, the scopes around it included."""
+"""Maximum number of characters in a layer's name, including its scopes."""
 
 WORK = 2_500_000
-"""Steps of reading and checking, as `netdsl.diagnostics.work` counts them; a step is about a microsecond."""
+"""Maximum number of steps of reading and checking, as counted by `netdsl.diagnostics.work`; a step takes about a
+microsecond."""

@@ -1,5 +1,5 @@
-"""Where the files that come with the package are, in a checkout, an editable install and a wheel alike, and how folders
-of generated pages are written."""
+"""Locations of the files shipped with the package, in a checkout, an editable install or a wheel; writing generated
+pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def data(name: str) -> str:
-    """The folder `grammars` or `specs`: beside the package's modules in a wheel, at the root of a checkout."""
+    """Return the folder `grammars` or `specs`: inside the package in a wheel, at the root in a checkout."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     shipped = os.path.join(package, "_data")
     root = shipped if os.path.isdir(shipped) else os.path.dirname(package)
@@ -19,7 +19,7 @@ def data(name: str) -> str:
 
 
 def replace_pages(folder: str, pages: Mapping[str, str]) -> None:
-    """Write generated pages into a folder of them, and remove those that there are no more."""
+    """Write the generated pages of a folder, and remove pages that no longer exist."""
     for name in os.listdir(folder):
         if name.endswith(".md") and name not in pages:
             os.remove(os.path.join(folder, name))

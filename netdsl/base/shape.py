@@ -1,4 +1,4 @@
-"""Shapes: a size for each axis, an integer where it is known and a formula where it is not."""
+"""Shapes: one size per axis, an integer or a symbolic formula."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from netdsl.base.size import Size, Undecidable
 
 Dim = int | Size
 Shape = tuple[Dim, ...]
-"""The sizes of a value. In Net without the batch, `(64, 56, 56)`; in Graph with it, `(N, 64, 56, 56)`."""
+"""The sizes of a value, in Net without the batch axis, `(64, 56, 56)`, and in Graph with it, `(N, 64, 56, 56)`."""
 
 
 def text(shape: Shape) -> str:
-    """`64x56x56`; with sizes in it that are not known `[64, H, W//2]`."""
+    """Format a shape as `64x56x56`, or with symbolic sizes as `[64, H, W//2]`."""
     if all(isinstance(d, int) for d in shape):
         return "x".join(map(str, shape))
     return f"[{', '.join(map(str, shape))}]"
 
 
 def elements(shape: Shape) -> int:
-    """The product of known sizes. Raises Undecidable where one is symbolic."""
+    """Return the product of known sizes. Raises Undecidable if one is symbolic."""
     product = 1
     for size in shape:
         if not isinstance(size, int):
@@ -27,7 +27,7 @@ def elements(shape: Shape) -> int:
 
 
 def product(shape: Shape) -> Dim:
-    """The product of sizes, of which one may be symbolic. Raises Undecidable where more are."""
+    """Return the product of sizes, at most one of them symbolic. Raises Undecidable otherwise."""
     total: Dim = 1
     for size in shape:
         total = total * size

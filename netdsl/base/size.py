@@ -1,4 +1,4 @@
-"""Sizes known only at run time: formulas over named sizes, in one normal form, so that equal sizes are equal."""
+"""Symbolic sizes known only at run time, in a normal form in which equal sizes are equal."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 class Undecidable(Exception):
-    """A question about symbolic sizes that has no one answer for all their values."""
+    """A question about symbolic sizes without a single answer for all their values."""
 
 
 class Floor:
-    """`(linear)//divisor` where nothing divides out; a term of a Size."""
+    """A term `(linear)//divisor` of a Size that cannot be divided exactly."""
 
     __slots__ = ("divisor", "linear", "text")
 
@@ -38,10 +38,11 @@ Term = str | Floor
 
 
 class Size:
-    """`2*H + (W + 1)//2 - 3`: a sum of multiples of named sizes and of floors of such sums, and a constant.
+    """A symbolic size such as `2*H + (W + 1)//2 - 3`: a constant plus multiples of named sizes and of floors of such
+    sums.
 
-    The form is normal: whole multiples leave a floor, floors of floors fold into one, and terms are in the order of
-    their texts. So `==` proves equality, and two sizes whose difference is a number are proved to differ.
+    The form is normal: whole multiples leave a floor, nested floors merge, and terms are sorted by their text. So `==`
+    proves equality, and two sizes whose difference is a number are proved different.
     """
 
     __slots__ = ("constant", "terms")
@@ -52,7 +53,7 @@ class Size:
 
     @staticmethod
     def _of(terms: Iterable[tuple[Term, int]], constant: int) -> Size | int:
-        """The sum of terms and a constant, like terms joined: an integer where nothing else is left."""
+        """Return the sum of terms and a constant with like terms merged; an int if it is constant."""
         joined: dict[Term, int] = {}
         for term, factor in terms:
             joined[term] = joined.get(term, 0) + factor
@@ -130,7 +131,7 @@ class Size:
                 yield from term.linear._symbols()
 
     def substitute(self, values: dict[str, Size | int]) -> Size | int:
-        """The size with other sizes, or numbers, in the places of named ones."""
+        """Return the size with named sizes replaced by other sizes or numbers."""
         total: Size | int = self.constant
         for term, factor in self.terms:
             if isinstance(term, str):
@@ -142,7 +143,8 @@ class Size:
 
 
 def _floor(rest: list[tuple[Term, int]], constant: int, divisor: int) -> Size | int:
-    """`(rest + constant)//divisor`; no factor of `rest` is a multiple of the divisor, the constant is smaller."""
+    """Return `(rest + constant)//divisor`; no factor of `rest` is a multiple of the divisor, and the constant is
+    smaller."""
     if not rest:
         return 0
     common = gcd(divisor, *(factor for _, factor in rest))
@@ -161,7 +163,7 @@ def _floor(rest: list[tuple[Term, int]], constant: int, divisor: int) -> Size | 
 
 
 def multiple_that_decides(left: Size | int, right: Size | int) -> tuple[str, int] | None:
-    """The named size, and the least multiple up to 64 of it, that would make two sizes equal; None if none does."""
+    """Return the named size and the least multiple, up to 64, that makes two sizes equal, or None."""
     symbols = sorted({s for size in (left, right) if isinstance(size, Size) for s in size.symbols})
     for symbol in symbols:
         for factor in range(2, 65):

@@ -1,4 +1,4 @@
-"""`did you mean`: the names nearest to a misspelt one."""
+"""Spelling suggestions: the names closest to a misspelt one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LONGEST = 64
-"""Longer words are not typed by hand, and comparing them would take long."""
+"""Maximum length of a word that is compared; longer ones are not typed by hand and would take long."""
 
 MOST = 1_000
-"""So many candidates are compared; innermost names come first."""
+"""Maximum number of candidates that are compared; innermost names come first."""
 
 
 SLIP_LETTERS = 4
@@ -20,10 +20,11 @@ SLIP_LETTERS = 4
 
 
 def suggest(word: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
-    """The candidates that somebody who wrote `word` may have meant, the best first; none if all are far.
+    """Return the candidates that `word` may stand for, best first; none if all are too different.
 
-    Near is at most one slip in three letters, whatever the case; else one is the beginning of the other. Of two equally
-    near ones a letter too many or too few is likelier than a wrong one, and one that was left out the likeliest.
+    A candidate matches with at most one edit per three letters, ignoring case, or if one word is the beginning of the
+    other. Among equally close ones, an extra or missing letter is likelier than a wrong one, and a missing letter the
+    likeliest.
     """
     if len(word) > LONGEST:
         return []
@@ -49,14 +50,15 @@ def is_slip(typed: str, name: str) -> bool:
 
 
 def _within(a: str, b: str) -> bool:
-    """Whether one of two words is the other without some of its letters."""
+    """Return whether one word is the other with some letters removed."""
     short, long = (a, b) if len(a) < len(b) else (b, a)
     rest = iter(long)
     return all(letter in rest for letter in short)
 
 
 def _rank(typed: str, name: str) -> tuple[int, int] | None:
-    """Lower is nearer: (0, slips) for a typo, (1, letters that differ) for a prefix, nothing for a stranger."""
+    """Return the rank of a candidate, lower is closer: (0, edits) for a typo, (1, length difference) for a prefix; None
+    if unrelated."""
     if len(name) > LONGEST:
         return None
     allowed = max(len(typed), len(name)) // 3
@@ -68,7 +70,7 @@ def _rank(typed: str, name: str) -> tuple[int, int] | None:
 
 
 def _slips(a: str, b: str) -> int:
-    """Insertions, deletions, replacements and swaps of neighbours that make `b` of `a`.
+    """Return the number of insertions, deletions, substitutions and transpositions of neighbours between two words.
 
     Source: the optimal string alignment distance, after Damerau (1964).
     """

@@ -1,4 +1,4 @@
-"""Text on a grid of columns: what is safe to print, how wide it is, and in which colour."""
+"""Text on a grid of columns: safe characters, widths and colours."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from netdsl.base.user_error import printable
 
 SENTENCE = 1_000
-"""Characters of a message at most."""
+"""Maximum number of characters of a message."""
 
 LONG = re.compile(r"\S{200,}")
 
@@ -27,23 +27,24 @@ def paint(text: str, style: str, color: bool) -> str:
 
 
 def escape(text: str) -> str:
-    """One line that does nothing to a terminal: control, bidi and invisible characters as in `\\x1b`, `\\u202e`."""
+    r"""Return a text as one line that cannot control a terminal, with control, bidi and invisible characters as in
+    `\x1b`, `\u202e`."""
     return printable(text).replace("\n", "\\n")
 
 
 def brief(text: str) -> str:
-    """A sentence that fits on a screen: of long words that it quotes the middle is left out, of long lists the end."""
+    """Shorten a sentence to fit a screen: quoted words lose their middle, lists their end."""
     text = LONG.sub(lambda word: f"{word[0][:80]}…{word[0][-20:]}", text)
     return text if len(text) <= SENTENCE else f"{text[: SENTENCE - 1]}…"
 
 
 def width(text: str) -> int:
-    """The number of columns that a terminal gives to an escaped text."""
+    """Return the number of columns of an escaped text."""
     return len(text) if text.isascii() else sum(map(_columns, text))
 
 
 def _columns(char: str) -> int:
-    """Source: Unicode Standard Annex 11, East Asian Width."""
+    """Return the columns of a character. Source: Unicode Standard Annex 11, East Asian Width."""
     if char < "\u0300":
         return 1
     from unicodedata import category, east_asian_width
@@ -54,7 +55,7 @@ def _columns(char: str) -> int:
 
 
 class Row:
-    """One line of the screen, to be written on at any column."""
+    """One line of the screen, writable at any column."""
 
     __slots__ = ("_cells",)
 
@@ -62,7 +63,7 @@ class Row:
         self._cells: list[tuple[str, str]] = []
 
     def put(self, column: int, text: str, style: str = "") -> None:
-        """Write an escaped text over what is there; a combining mark joins the character before it."""
+        """Write an escaped text over the line; a combining mark joins the previous character."""
         self._cells += [(" ", "")] * (column + width(text) - len(self._cells))
         joined = ""
         for char in text:
@@ -79,7 +80,7 @@ class Row:
             column += size
 
     def text(self, color: bool = False) -> str:
-        """The line without blanks at its end."""
+        """The line without trailing spaces."""
         runs: list[tuple[str, list[str]]] = []
         end = len(self._cells)
         while end and self._cells[end - 1][0].endswith(" "):

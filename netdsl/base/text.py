@@ -1,4 +1,4 @@
-"""Source texts, and places in them."""
+"""Source texts and locations in them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 
 class Source:
-    """A normalised text: no byte order mark, and `\\n` at every line's end.
+    """A normalized text: no byte order mark, and `
 
-    `name` is what messages call it: the path that the user wrote, `<stdin>`, or `zoo/resnet.net`.
+    ` at every line end.
+
+    `name` is its name in messages: the path that the user wrote, `<stdin>`, or `zoo/resnet.net`.
     """
 
     __slots__ = ("_starts", "name", "text")
@@ -31,8 +33,7 @@ class Source:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the normalised text, in hexadecimal: equal for LF and CRLF files, and whether or not the last line
-        ends."""
+        """SHA-256 of the normalized text in hexadecimal, independent of the line endings and of a final newline."""
         text = self.text if self.text.endswith("\n") else f"{self.text}\n"
         return sha256(text.encode()).hexdigest()
 
@@ -47,12 +48,12 @@ class Source:
         return self._starts
 
     def position(self, offset: int) -> tuple[int, int]:
-        """Line and column of an offset, both from 1; a column is a character."""
+        """Return line and column of an offset, both from 1; a column is a character."""
         line = bisect_right(self.line_starts, offset)
         return line, offset - self.line_starts[line - 1] + 1
 
     def line(self, number: int) -> str:
-        """The text of a line, counted from 1, without its end."""
+        """Return the text of a line, counted from 1, without its end."""
         start = self.line_starts[number - 1]
         end = self.line_starts[number] - 1 if number < len(self.line_starts) else len(self.text)
         return self.text[start:end]
@@ -78,7 +79,7 @@ class Span:
         return f"Span({self}, {self.text!r})"
 
     def __str__(self) -> str:
-        """`resnet.net:14:3`, as editors and terminals understand it."""
+        """Format the location as `resnet.net:14:3`, which editors and terminals understand."""
         line, column = self.source.position(self.start)
         return f"{self.source.name}:{line}:{column}"
 
@@ -91,14 +92,14 @@ class Span:
         return self.source.text[self.start : self.end]
 
     def to(self, other: Span) -> Span:
-        """From the beginning of this one to the end of the other."""
+        """Return the span from the beginning of this one to the end of the other."""
         return Span(self.source, self.start, other.end)
 
 
 class Frame:
-    """How the elaborator came to a place: a block call, a round of a loop, an import; linked to the one around it.
+    """How the elaborator reached a location: a block call, a round of a loop or an import, linked to the enclosing one.
 
-    `value` is a loop variable's; `call` is of a block's call the block and its arguments, `{name: (value, span)}`.
+    `value` is that of a loop variable; `call` is the block of a block call and its arguments, `{name: (value, span)}`.
     """
 
     __slots__ = ("call", "name", "parent", "span", "value", "variable")

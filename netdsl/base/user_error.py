@@ -1,4 +1,4 @@
-"""What is wrong outside of any text: files, weights, data, the machine; a command prints it and ends."""
+"""Errors without a location in a text: files, weights, data, the machine. A command prints one and ends."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ if TYPE_CHECKING:
     from typing import ClassVar
 
 USER_ERRORS: dict[str, type[UserError]] = {}
-"""Every kind by its code, as far as its module is imported; the codes share one space with those of `Problem`."""
+"""Every kind by its code, once its module is imported; codes are shared with those of `Problem`."""
 
 INPUT_IS_WRONG = 1
 USAGE_IS_WRONG = 2
 
 
 class UserError(Exception):
-    """One thing that is wrong and has no place in a text.
+    """An error without a location in a text.
 
-    A subclass is one kind: a stable code, what its docstring explains, and the exit code of a command that meets it:
-    1 where something is wrong in an input, 2 for wrong usage or a missing file.
+    A subclass is one kind: a stable code, an explanation in its docstring, and the exit code of the command: 1 for a
+    fault in an input, 2 for wrong usage or a missing file.
     """
 
     code: ClassVar[str] = ""
@@ -37,12 +37,12 @@ class UserError(Exception):
         self.helps = tuple(map(printable, helps))
 
     def __str__(self) -> str:
-        """`error[E0601]: …`, and a line for each help."""
+        """Format as `error[E0601]: …`, followed by a line per help."""
         return "\n".join([f"error[{self.code}]: {self.message}", *(f"  = help: {text}" for text in self.helps)])
 
 
 def printable(text: str) -> str:
-    """Control characters and lone surrogates as escapes: a file's name must not steer the terminal."""
+    """Escape control characters and lone surrogates, so that a file name cannot control the terminal."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)

@@ -1,4 +1,4 @@
-"""The version, which the package's metadata is built from: finding it costs no import."""
+"""The version, from which the package's metadata is built; reading it needs no imports."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ INTERRUPTED = 130
 PIPE_IS_CLOSED = 141
 
 OBJECTS = 200_000
-"""So many new ones make Python look for garbage; its own 700 are many times a check."""
+"""GC threshold: collect after 200,000 allocations. Python's default of 700 triggers many collections during one
+check."""
 
 
 RESERVE = 1 << 23
@@ -24,7 +25,7 @@ RESERVE = 1 << 23
 
 
 def entry() -> NoReturn:
-    """The program `netdsl`: `main` in a process of its own, whose memory the system takes back in the end."""
+    """Run `main` as the program `netdsl`, and leave freeing memory to the system at exit."""
     gc.set_threshold(OBJECTS)
     try:
         raise SystemExit(main())
@@ -33,8 +34,8 @@ def entry() -> NoReturn:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and give its exit code: 0 clean or warnings only, 1 problems in the input, 2 wrong usage or a
-    missing file, 130 interrupted, 141 where nobody reads what it prints."""
+    """Run a command and return its exit code: 0 clean or warnings only, 1 problems in the input, 2 wrong usage or a
+    missing file, 130 interrupted, 141 if stdout is closed."""
     try:
         _open_streams()
         code = _guarded(arguments)
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _guarded(arguments: Sequence[str] | None) -> int:
-    """What a command returns; what stops one, told in a line and as an exit code."""
+    """Return the exit code of a command; an error that stops it is printed in one line."""
     from netdsl.base.version import VERSION
 
     words = sys.argv[1:] if arguments is None else list(arguments)
@@ -120,7 +121,7 @@ def _open_streams() -> None:
 
 
 def _silence() -> None:
-    """Python flushes the streams at exit, and would complain a second time."""
+    """Redirect the streams, so that Python's flush at exit does not fail again."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -1,4 +1,4 @@
-"""`netdsl attack`: a picture that a net takes for something else, or how many of a data set it gets wrong."""
+"""`netdsl attack`: an adversarial example of an image, or the accuracy on attacked data."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ if TYPE_CHECKING:
     from netdsl.ir.names import Names
 
 EPSILON = 0.007
-"""Of the paper's panda."""
+"""Default epsilon for an image: that of the paper's panda."""
 EPSILONS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
-"""Over a data set."""
+"""Default epsilons over a data set."""
 BATCH = 100
 MAX_CLASSES_SHOWN = 3
 """So many classes are named."""
 
 
 def command(options: argparse.Namespace) -> int:
-    """Exit code 0, whether the net is fooled or not, or 1 where the net, its weights or the data have errors. Raises
-    UserError."""
+    """Run the command. Exit code 0, whether the net is fooled or not, or 1 for errors in the net, its weights or the
+    data. Raises UserError."""
     _check_together(options)
     report = Report()
     net = load_net(options.file, report, settings=options.set, root=options.root)
@@ -108,7 +108,7 @@ def _classifier(net: Net, options: argparse.Namespace) -> Classifier:
 
 
 def adversarial(classifier: Classifier, x: Array, labels: Array, epsilon: float, options: argparse.Namespace) -> Array:
-    """Pictures changed by the method that the options name."""
+    """Attack images with the selected method."""
     from netdsl.app.attack import STEPS, fgsm, pgd
 
     if options.method == "fgsm":
@@ -153,7 +153,7 @@ def _one(net: Net, classifier: Classifier, options: argparse.Namespace, write: W
 
 
 def how(options: argparse.Namespace, epsilon: float | None) -> dict[str, Any]:
-    """The method and its arguments, as JSON can hold them."""
+    """Return the method and its arguments as JSON data."""
     from netdsl.app.attack import STEPS, STRIDE
 
     low, high = options.range
@@ -180,7 +180,7 @@ def class_names(classifier: Classifier, options: argparse.Namespace) -> list[str
 
 
 def _label(text: str, names: list[str] | None, classifier: Classifier) -> int:
-    """A class by its number or its name. Raises NotAttackable."""
+    """Return a class by its number or name. Raises NotAttackable."""
     from netdsl.app.attack import NotAttackable
 
     if names and text in names:
@@ -199,7 +199,7 @@ def _label(text: str, names: list[str] | None, classifier: Classifier) -> int:
 
 
 def _read(net: Net, classifier: Classifier, path: str) -> Array:
-    """The one example of a file, [1, *shape]. Raises UserError."""
+    """Return the single example of a file, [1, *shape]. Raises UserError."""
     from netdsl.backend.emit import PICTURE
     from netdsl.data.errors import BadData
     from netdsl.data.images import Picture
@@ -214,7 +214,7 @@ def _read(net: Net, classifier: Classifier, path: str) -> Array:
 
 
 def _said(classifier: Classifier, x: Array, label: int, names: list[str] | None) -> dict[str, Any]:
-    """What the net says of a picture."""
+    """Return the prediction for an image."""
     import numpy as np
 
     from netdsl.app.attack import LOSS
@@ -255,7 +255,7 @@ def _percent(part: float) -> str:
 def _figure(
     net: Net, classifier: Classifier, pair: tuple[Array, Array], record: dict[str, Any], names: list[str] | None
 ) -> Canvas:
-    """Raises NotAttackable where the input is no picture."""
+    """Return the picture. Raises NotAttackable if the input is not an image."""
     from netdsl.app.attack import NotAttackable
     from netdsl.report.adversarial import Panel, as_pixels, figure
 
@@ -289,7 +289,7 @@ def over_data(
     options: argparse.Namespace,
     write: Callable[[Canvas], None] | None,
 ) -> None:
-    """Print a line for each epsilon, or an object, and draw the curve."""
+    """Print a line or an object per epsilon, and draw the curve."""
     labels = class_names(classifier, options)
     dataset = open_data(net, classifier, kind, known_names(labels, classifier.names, {classifier.output: None}))
     count = min(len(dataset), options.examples or len(dataset))
@@ -323,7 +323,7 @@ def open_data(net: Net, classifier: Classifier, kind: DataKind, names: Names) ->
 
 
 def _batches(dataset: Dataset, classifier: Classifier, count: int) -> Iterator[tuple[Array, Array]]:
-    """The first examples with their classes, in order."""
+    """Yield the first examples with their classes, in order."""
     for batch in dataset.batches(classifier.batch, seed=0, epoch=0, shuffle=False, drop_last=False):
         if count <= 0:
             return
@@ -334,7 +334,7 @@ def _batches(dataset: Dataset, classifier: Classifier, count: int) -> Iterator[t
 def _row(
     classifier: Classifier, batches: Iterator[tuple[Array, Array]], epsilon: float, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """What is left of the accuracy when every picture is attacked."""
+    """Return the accuracy when every image is attacked."""
     right, loss, count = 0, 0.0, 0
     for x, labels in batches:
         changed = adversarial(classifier, x, labels, epsilon, options) if epsilon else x

@@ -1,4 +1,4 @@
-"""`netdsl compile --quantize`: a net in int8, its ranges taken from examples."""
+"""`netdsl compile --quantize`: a net in int8, with ranges calibrated on examples."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BATCH = 32
 
 
 def quantized(net: Net, how: Mapping[str, Any], arguments: list[str]) -> tuple[Emitted, ModelProto]:
-    """The net as `compile_net` makes it with `how`, and the same in int8. Raises UserError."""
+    """Return the net compiled by `compile_net` with `how`, and the same in int8. Raises UserError."""
     file = BytesIO()
     made = compile_net(net, file, **how)
     session = Session(file.getvalue(), name=net.name)

@@ -1,4 +1,4 @@
-"""`netdsl check`: every net of the files, and each value of each domain."""
+"""`netdsl check`: check every net of the files, and each value of each domain."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def command(options: argparse.Namespace) -> int:
-    """Exit code 0 clean or warnings only, 1 with errors, 2 where a file is missing."""
+    """Run the command. Exit code 0 clean or warnings only, 1 for errors, 2 for a missing file."""
     code = 0
     reports: list[Report] = []
     for file in options.files:

@@ -1,4 +1,4 @@
-"""`netdsl compare`: nets side by side, and the picture of it."""
+"""`netdsl compare`: nets side by side, as a table or a chart."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class NothingToPlot(UserError, code="E0637", exit_code=USAGE_IS_WRONG):
-    """`netdsl compare --plot` draws what nets tell in their `about`: those with a published error, `top1`, and MACs
-    that are a number; `--by year` those with a `year`. None of these nets has what it takes."""
+    """`netdsl compare --plot` draws nets whose `about` has a published error, `top1`, and whose MACs are a number;
+    `--by year` those with a `year`. None of these nets qualifies."""
 
 
 def command(options: argparse.Namespace) -> int:
-    """Exit code 0, or 1 where a net has errors; then nothing but these is printed. Raises UserError."""
+    """Run the command. Exit code 0, or 1 if a net has errors, which alone are then printed. Raises UserError."""
     if options.by is not None and options.plot is None:
         options.parser.error("--by says what --plot draws: --plot OUT.svg is missing")
     rows = _rows(options)
@@ -38,7 +38,7 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _rows(options: argparse.Namespace) -> list[Compared] | None:
-    """None where a net has errors, which are then shown."""
+    """Return the rows; None if a net has errors, which are shown."""
     from netdsl.report.comparison import Compared, ordered
 
     rows: list[Compared] = []

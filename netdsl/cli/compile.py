@@ -1,4 +1,4 @@
-"""`netdsl compile`: a net as one ONNX file, or as one with its weights beside it."""
+"""`netdsl compile`: write a net as an ONNX file, optionally with external weights."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class OptionsClash(UserError, code="E0641", exit_code=USAGE_IS_WRONG):
-    """Two options contradict each other, or one has no meaning without another."""
+    """Two options contradict each other, or one requires another."""
 
 
 def command(options: argparse.Namespace) -> int:
-    """Exit code 0, or 1 where the net or its weights have errors; then nothing is written. Raises UserError."""
+    """Run the command. Exit code 0, or 1 for errors in the net or its weights, without output. Raises UserError."""
     _check_together(options)
     if options.training:
         from netdsl.cli import compile_training
@@ -62,7 +62,7 @@ def _reads(options: argparse.Namespace) -> list[str | None]:
 
 
 def _write(net: Net, options: argparse.Namespace, file: Counted, data: Counted | None, name: str | None) -> str:
-    """What the model is, in words."""
+    """Write the model and return its description."""
     from netdsl.app.given_weights import given_weights
 
     how: dict[str, Any] = {
@@ -114,7 +114,7 @@ def _check_together(options: argparse.Namespace) -> None:
 
 
 def _find_examples(options: argparse.Namespace) -> None:
-    """See that the files of --calibrate are there."""
+    """Check that the files of --calibrate exist."""
     if not options.calibrate:
         return
     from netdsl.app.feeds import expand, find
@@ -124,7 +124,7 @@ def _find_examples(options: argparse.Namespace) -> None:
 
 
 def metadata_of(given: list[str]) -> dict[str, str]:
-    """What `--metadata KEY=VALUE` says. Raises UserError."""
+    """Return the metadata of `--metadata KEY=VALUE`. Raises UserError."""
     from netdsl.backend.compile import BadMetadata
 
     found: dict[str, str] = {}
@@ -139,7 +139,7 @@ def metadata_of(given: list[str]) -> dict[str, str]:
 
 
 def sizes(target: str, model: Counted, weights: Counted | None, options: argparse.Namespace) -> str:
-    """How large a model became, in words."""
+    """Describe the size of the written model."""
     name = "the standard output" if target == "-" else escape(target)
     text = f"{name}: {model.size:,} bytes"
     if weights is None:

@@ -1,4 +1,4 @@
-"""`netdsl compile --training`: a training step as an ONNX file that other programs train with."""
+"""`netdsl compile --training`: write a training step as an ONNX file that other programs train with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def command(options: argparse.Namespace) -> int:
-    """Exit code 0, or 1 where the net, its training or the weights have errors; then nothing is written. Raises
+    """Run the command. Exit code 0, or 1 for errors in the net, its training or the weights, without output. Raises
     UserError."""
     report = Report()
     settings = [*options.set, *_own(options)]
@@ -54,6 +54,6 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _own(options: argparse.Namespace) -> list[str]:
-    """Options that say what a `--set` can say."""
+    """Return the settings for options that `--set` can express."""
     given = {"batch": options.batch, "seed": options.seed}
     return [f"train.{key}={value}" for key, value in given.items() if value is not None]

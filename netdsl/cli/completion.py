@@ -1,4 +1,4 @@
-"""`netdsl completion SHELL`: a script that completes commands, options and what they take, made from the parser."""
+"""`netdsl completion SHELL`: print a completion script, generated from the parser."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ FOLDERS, FILES, NOTHING = "folders", "files", "nothing"
 
 
 def command(options: argparse.Namespace) -> int:
-    """Exit code 0."""
+    """Print the script. Exit code 0."""
     print({"bash": bash, "zsh": zsh, "fish": fish}[options.shell](_commands()))
     return 0
 
 
 class Taken:
-    """What can stand at a place: some words, and beside them files, folders or nothing."""
+    """What an argument accepts: words, and files, folders or nothing else."""
 
     __slots__ = ("others", "words")
 
@@ -41,7 +41,7 @@ class Option:
 
 
 class Command:
-    """A command with its options, and what stands for itself behind it."""
+    """A command with its options and its positional arguments."""
 
     __slots__ = ("help", "name", "options", "taken")
 
@@ -100,7 +100,7 @@ def _zoo() -> tuple[str, ...]:
 
 
 def bash(commands: list[Command]) -> str:
-    """A function for bash 3.2 and newer. Words with blanks in them are files'."""
+    """Return a function for bash 3.2 and newer. Words with spaces are taken from file names."""
     lines = [
         "_netdsl() {",
         "  local IFS=$'\\n' word=${COMP_WORDS[COMP_CWORD]} words='' others=''",
@@ -137,7 +137,7 @@ def _bash(taken: Taken) -> str:
 
 
 def zsh(commands: list[Command]) -> str:
-    """A function for `compdef`, or a file `_netdsl` on the `fpath`."""
+    """Return a function for `compdef`, or a file `_netdsl` on the `fpath`."""
     lines = ["#compdef netdsl", "_netdsl() {", "  local -a known", "  if (( CURRENT == 2 )); then", "    known=("]
     lines += [f"      {_quoted(f'{command.name}:{command.help}')}" for command in commands]
     lines += ["    )", "    _describe command known", "    return", "  fi", "  shift words; (( CURRENT-- ))"]
@@ -164,7 +164,7 @@ def _zsh(taken: Taken) -> str:
 
 
 def fish(commands: list[Command]) -> str:
-    """Lines for a file in `~/.config/fish/completions`."""
+    """Return lines for a file in `~/.config/fish/completions`."""
     names = " ".join(command.name for command in commands)
     lines = ["complete -c netdsl -f"]
     first = f"not __fish_seen_subcommand_from {names}"
@@ -192,5 +192,5 @@ def _fish(taken: Taken) -> str:
 
 
 def _quoted(text: str) -> str:
-    """For all three shells: in single quotes, without any within."""
+    """Quote a text for all three shells: in single quotes, without any inside."""
     return "'" + text.replace("'", "’") + "'"

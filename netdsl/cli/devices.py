@@ -1,4 +1,4 @@
-"""`netdsl devices`: what onnxruntime can compute on here, and what stands in its way."""
+"""`netdsl devices`: list the execution providers available to onnxruntime, and conflicts between packages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def command(options: argparse.Namespace) -> int:
-    """Exit code 0, conflicts or not."""
+    """Run the command. Exit code 0, with or without conflicts."""
     import onnxruntime
 
     packages = providers.builds()
@@ -43,7 +43,7 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _providers(build: str, version: str) -> Iterator[dict[str, Any]]:
-    """A provider each: those of this build of onnxruntime, then those of plug-ins."""
+    """Return the providers of this build of onnxruntime, then those of plug-ins."""
     devices: dict[str, list[str]] = {}
     for device in providers.devices():
         devices.setdefault(device.ep_name, []).append(f"{device.device.type.name} ({escape(device.device.vendor)})")
@@ -84,7 +84,7 @@ def _devices(provider: dict[str, Any]) -> str:
 
 
 def _conflict(packages: dict[str, str]) -> str | None:
-    """The command that leaves one build of onnxruntime: the one that can do more."""
+    """Return the command that keeps only one build of onnxruntime, the more capable one."""
     if len(packages) < 2:
         return None
     kept = next(name for name in sorted(packages) if name != "onnxruntime")

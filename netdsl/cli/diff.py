@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def command(options: argparse.Namespace) -> int:
-    """Exit code 0, differences or not; 1 where a net has errors. Raises UserError."""
+    """Run the command. Exit code 0, with or without differences, or 1 if a net has errors. Raises UserError."""
     report = Report()
     a = _net(options.file, options.set_a, options, report)
     b = _net(options.after, options.set_b, options, report)

@@ -1,4 +1,4 @@
-"""`netdsl draw`: a net as a picture, or as a text that other programs make one of."""
+"""`netdsl draw`: draw a net as a picture, or as input for a layout program."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMS = ("svg", "png", "dot", "mmd")
 
 
 def command(options: argparse.Namespace) -> int:
-    """Exit code 0, or 1 where the net has errors; then nothing is drawn. Raises UserError."""
+    """Run the command. Exit code 0, or 1 if the net has errors, without output. Raises UserError."""
     form = _form(options.output)
     report = Report()
     net = load_net(options.file, report, settings=options.set, root=options.root)
@@ -38,7 +38,7 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _form(path: str | None) -> str:
-    """The form that a name ends with. Raises NotAPicture."""
+    """Return the format that a file name ends with. Raises NotAPicture."""
     if path is None or path == "-":
         return "svg"
     form = path.lower().rpartition(".")[2]
@@ -48,7 +48,7 @@ def _form(path: str | None) -> str:
 
 
 def drawn(net: Net, form: str, *, unfold: bool = False) -> bytes:
-    """A drawing's bytes, equal ones for equal nets. Raises MissingPackage for a PNG where there is no Pillow."""
+    """Return the bytes of a drawing; equal nets give equal bytes. Raises MissingPackage for a PNG without Pillow."""
     if form == "dot":
         from netdsl.report.drawing.flow import dot
 

@@ -1,4 +1,4 @@
-"""`netdsl eval`: a trained net judged by its metrics, and by what it takes for what."""
+"""`netdsl eval`: evaluate a trained net by its loss, metrics and confusion matrix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def command(options: argparse.Namespace) -> int:
-    """Exit code 0, or 1 where the net, its weights or the data have errors. Raises UserError."""
+    """Run the command. Exit code 0, or 1 for errors in the net, its weights or the data. Raises UserError."""
     from netdsl.app import evaluate
 
     with _picture(options) as write:

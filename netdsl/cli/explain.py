@@ -1,4 +1,4 @@
-"""`netdsl explain`: what a code means, why it is so, and how it is mended."""
+"""`netdsl explain`: explain an error or warning code, and how to fix it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class NoSuchCode(UserError, code="E0634", exit_code=USAGE_IS_WRONG):
 
 
 def command(options: argparse.Namespace) -> int:
-    """Exit code 0. Raises UserError for what is no code."""
+    """Run the command. Exit code 0. Raises UserError for an unknown code."""
     found = [_page(code) for code in options.codes]
     if options.json:
         from json import dumps
@@ -30,7 +30,7 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _page(code: str) -> pages.Page:
-    """The page of a code; `e0310` will do."""
+    """Return the page of a code, ignoring case."""
     page = pages.page(code.upper())
     if page is None:
         known = pages.pages()

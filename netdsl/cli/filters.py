@@ -1,4 +1,4 @@
-"""`netdsl filters`: a convolution's filters as a picture."""
+"""`netdsl filters`: draw the filters of a convolution."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     Read = Callable[[str], Array]
 
 AXES = 4
-"""Of a convolution's weight: filters, channels, height and width."""
+"""Axes of a convolution's weight: filters, channels, height and width."""
 MAX_NAMES_SHOWN = 20
 MOST = 2**24
 
 
 class NoFilters(UserError, code="E0705"):
-    """There is no convolution of this name in the weights, or none at all: what is drawn is a weight of four axes,
-    filters, channels, height and width, and of at most 16 million numbers."""
+    """No convolution in the weights has this name, or there is none: only weights with four axes (filters, channels,
+    height, width) and at most 16 million elements can be drawn."""
 
 
 def command(options: argparse.Namespace) -> int:
-    """Exit code 0, or 1 where the net or the weights have errors. Raises UserError."""
+    """Run the command. Exit code 0, or 1 for errors in the net or the weights. Raises UserError."""
     from netdsl.cli.pictures import picture_file
 
     net = None
@@ -66,12 +66,12 @@ def load_net(options: argparse.Namespace, report: Report) -> Net | None:
 
 
 def _is_net(options: argparse.Namespace) -> bool:
-    """Weights are a file; a FILE that means a net has `.net` in it, or is a name of the zoo."""
+    """Return whether a FILE means a net: it contains `.net`, or is the name of a net in the zoo."""
     return ".net" in options.file or not os.path.lexists(options.file) or options.weights is not None
 
 
 def _of_file(path: str) -> tuple[Shapes, Read]:
-    """The shapes of a file's weights, and what reads one, checked for what is no number."""
+    """Return the shapes of a file's weights, and a function that reads one and checks that it is finite."""
     from netdsl.weights.file import open_weights
     from netdsl.weights.match import match
 
@@ -81,7 +81,8 @@ def _of_file(path: str) -> tuple[Shapes, Read]:
 
 
 def _of_net(net: Net, options: argparse.Namespace) -> tuple[Shapes, Read]:
-    """The same of a net, with the weights of a file, which must fit, or with drawn ones."""
+    """Return the shapes and reader like `_of_file` for a net, with the weights of a file, which must fit, or random
+    ones."""
     import numpy as np
 
     from netdsl.app.given_weights import given_weights
@@ -104,8 +105,8 @@ def _of_net(net: Net, options: argparse.Namespace) -> tuple[Shapes, Read]:
 
 
 def chosen(shapes: Shapes, layer: str | None, path: str) -> str:
-    """The weight that is drawn: the first convolution's, or that of a layer, called by its own name or by its
-    weight's. Raises NoFilters."""
+    """Return the weight to draw: the first convolution's, or that of a layer, given by its name or its weight's. Raises
+    NoFilters."""
     fit = [name for name, shape in shapes.items() if len(shape) == AXES and 0 < prod(shape) <= MOST]
     found = [name for name in fit if name.endswith(".weight")] or fit  # an optimizer keeps more of such shapes
     if not found:

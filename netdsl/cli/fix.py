@@ -31,7 +31,7 @@ ROUNDS = 20
 
 
 class CannotFix(UserError, code="E0622", exit_code=USAGE_IS_WRONG):
-    """`check --fix` writes into the files that it is given, and so takes no standard input and no shipped network."""
+    """`check --fix` writes to the files that it is given, so it accepts neither standard input nor shipped nets."""
 
 
 def fix(file: str, options: argparse.Namespace) -> None:
@@ -117,7 +117,7 @@ def _overlap(edits: list[Edit]) -> bool:
 
 
 def splice(raw: str, edits: Iterable[Edit]) -> str:
-    """The edits of a normalised source, put into the text as the file has it: its line ends and mark stay."""
+    """Apply edits of a normalized source to the text of the file, which keeps its line endings and byte order mark."""
     mark = len(raw) - len(raw.removeprefix("\ufeff"))
     ends = [found.start() - mark - at for at, found in enumerate(re.finditer("\r\n", raw))]
     source = Source("", "")

@@ -1,4 +1,4 @@
-"""`netdsl layers`: the layers of the language, or the pages of some."""
+"""`netdsl layers`: list the layers of the language, or show the pages of some."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class NoSuchLayer(UserError, code="E0630", exit_code=USAGE_IS_WRONG):
 
 
 def command(options: argparse.Namespace) -> int:
-    """Exit code 0. Raises UserError for a name that no layer has."""
+    """Run the command. Exit code 0. Raises UserError for an unknown name."""
     found = [_page(name) for name in options.names]
     if options.json:
         from json import dumps

@@ -1,4 +1,4 @@
-"""What a network says of each example, in a line."""
+"""The output of a network for each example, as a line of text."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _class(at: int, value: float, labels: Sequence[str] | None) -> dict[str, Any
 
 
 def _plain(value: float) -> float | str:
-    """JSON has no words for these."""
+    """Replace numbers that JSON does not have."""
     return value if value - value == 0 else str(value)
 
 
@@ -60,8 +60,8 @@ def _is_map(array: Array) -> bool:
 
 
 def _texts(array: Array, top: int, labels: Sequence[str] | None) -> list[str]:
-    """[n, *] -> n texts: a single number; of a row its largest values with their places, the best first; of what has
-    more axes its shape and range."""
+    """Format [n, *] as n texts: a single number; the largest values of a row with their indices, best first; shape and
+    range of anything with more axes."""
     flat = array.reshape(len(array), -1)
     if flat.shape[1] == 1:
         return [f"{value:.6g}" for (value,) in flat.tolist()]
@@ -73,13 +73,13 @@ def _texts(array: Array, top: int, labels: Sequence[str] | None) -> list[str]:
 
 
 def _ranked(rows: Array, top: int) -> list[list[tuple[int, float]]]:
-    """[n, m] -> for each row its best places, with their values."""
+    """Return the best indices of each row with their values, [n, m]."""
     order = _best(rows)[:, :top]
     values = np.take_along_axis(rows, order, 1)
     return [list(zip(*row, strict=True)) for row in zip(order.tolist(), values.tolist(), strict=True)]
 
 
 def _best(rows: Array) -> Array:
-    """[n, m] -> [n, m]: the places of the largest values first, of equal ones the lower place, NaN before all."""
+    """Return the order of the largest values first, [n, m] -> [n, m]; equal ones by index, NaN before all."""
     best: Array = rows.shape[1] - 1 - np.argsort(rows[:, ::-1], axis=1, kind="stable")[:, ::-1]
     return best

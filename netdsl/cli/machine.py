@@ -1,4 +1,4 @@
-"""What stops a command and is the fault of no text: memory, the stack, a disk, a package that is missing."""
+"""Failures that no text is at fault for: memory, the stack, a disk, a missing package."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ class NotEnoughMemory(UserError, code="E0615"):
 
 
 class TooDeep(UserError, code="E0616"):
-    """Something is nested deeper than Python can follow."""
+    """Something is nested too deeply for Python."""
 
 
 class SystemFailed(UserError, code="E0617", exit_code=USAGE_IS_WRONG):
-    """The system refused something that has no other code: most often the standard output's disk is full."""
+    """The system refused an operation without a more specific code, most often because the disk of the standard output
+    is full."""
 
 
 class CannotLoad(UserError, code="E0657", exit_code=USAGE_IS_WRONG):

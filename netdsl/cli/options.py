@@ -1,4 +1,4 @@
-"""What the commands take."""
+"""The options of the commands."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ FLOATS = ("f32", "f16")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options of a command line; `command` is the function to call with them. Wrong usage exits with 2.
+    """Parse a command line; `command` in the result is the function to call. Wrong usage exits with 2.
 
-    Options may stand before, between and behind the files.
+    Options can precede, separate and follow the files.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     options, rest = declared(words)[0].parse_known_args(words)
@@ -31,7 +31,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def declared(words: list[str]) -> tuple[argparse.ArgumentParser, Commands]:
-    """A parser, and the commands in it: the one that is called, or all where none is."""
+    """Return a parser and its commands: only the one that is called, or all if none is."""
     parser = _Parser(
         prog="netdsl",
         usage="netdsl COMMAND ...",
@@ -49,7 +49,7 @@ def declared(words: list[str]) -> tuple[argparse.ArgumentParser, Commands]:
 
 
 def _take(rest: list[str], options: argparse.Namespace) -> None:
-    """What argparse leaves behind are files that follow an option, or no options of ours."""
+    """Assign what argparse leaves over: files that follow an option; anything else is an unknown option."""
     parser: argparse.ArgumentParser = options.parser
     for word in rest:
         if word.startswith("-") and word != "-" and not word.startswith("-:"):
@@ -65,8 +65,7 @@ def _take(rest: list[str], options: argparse.Namespace) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Knows that `-:NET` is a net of the standard input, and no option; and takes each option once, but for those that
-    make a list."""
+    """An argument parser for which `-:NET` is a net of standard input, and options are given once, except for lists."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -84,8 +83,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """The same text in all versions of Python: `-o, --output OUT.onnx`, as 3.13 has it; and on all terminals, since
-    argparse asks for their width, and imports much for it, with each argument that is declared."""
+    """Formats help identically in all versions of Python, `-o, --output OUT.onnx`, as 3.13 does, and on all terminals:
+    argparse would ask for their width for each declared argument, with expensive imports."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=78)
@@ -97,7 +96,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 def _add(commands: Commands, name: str, text: str, usage: str, many: str | None) -> argparse.ArgumentParser:
-    """A command; `many` is the name of its argument that takes any number of files, or one besides FILE."""
+    """Add a command; `many` is the name of its argument that takes any number of files, or one besides FILE."""
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         usage=f"netdsl {name} {usage}",
@@ -115,7 +114,7 @@ def _add(commands: Commands, name: str, text: str, usage: str, many: str | None)
 
 
 def _call(module: str) -> Callable[[argparse.Namespace], int]:
-    """The `command` of a module, imported when it is called."""
+    """Return the `command` function of a module, which is imported when called."""
 
     def command(options: argparse.Namespace) -> int:
         from importlib import import_module
@@ -252,7 +251,7 @@ def _between(text: str, low: int, high: int) -> int:
 
 
 def _from(module: str, name: str) -> Callable[[Commands], None]:
-    """What declares a command, in a module that is imported when the command is declared."""
+    """Return a function that declares a command, from a module that is imported when needed."""
 
     def declare(commands: Commands) -> None:
         from importlib import import_module
@@ -282,4 +281,4 @@ COMMANDS = {
     "devices": _devices,
     "completion": _completion,
 }
-"""What declares each command, in the order of the help."""
+"""The function that declares each command, in the order of the help."""

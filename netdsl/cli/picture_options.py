@@ -1,4 +1,4 @@
-"""What the commands take that draw pictures: `attack` and `filters`."""
+"""Options of the commands that draw pictures: `attack` and `filters`."""
 
 from __future__ import annotations
 

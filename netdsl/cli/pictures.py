@@ -1,4 +1,4 @@
-"""Pictures that commands write: SVG or PNG, as the file's name says."""
+"""Pictures written by commands: SVG or PNG, depending on the file name."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 
 class NotAPicture(UserError, code="E0643", exit_code=USAGE_IS_WRONG):
-    """Pictures are written as SVG or as PNG, which the output's name tells: it ends with `.svg` or `.png`. What `draw`
-    writes may end with `.dot` or `.mmd` too."""
+    """Pictures are written as SVG or PNG, so the output must end with `.svg` or `.png`; that of `draw` can also end
+    with `.dot` or `.mmd`."""
 
 
 @contextmanager
 def picture_file(path: str, *, force: bool, reads: Iterable[str | None] = ()) -> Iterator[Callable[[Canvas], None]]:
-    """What writes a canvas to a file; whether it may is judged before the work begins. Raises UserError."""
+    """Return a function that writes a canvas to a file; permission is checked before the work begins. Raises
+    UserError."""
     from netdsl.app.output import ARCHIVE, replace
 
     form = path.lower().rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""`netdsl run`: a net or a compiled model on data, a line for each example."""
+"""`netdsl run`: run a net or a compiled model on data, printing a line per example."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ BATCH = 32
 
 
 class OddOutput(UserError, code="E0620"):
-    """A model that netdsl did not make has an output that is no array of numbers with an entry for each example."""
+    """A model from another tool has an output that is not an array of numbers with one entry per example."""
 
 
 def command(options: argparse.Namespace) -> int:
-    """Exit code 0, or 1 where the net, its weights or the data have errors. Raises UserError."""
+    """Run the command. Exit code 0, or 1 for errors in the net, its weights or the data. Raises UserError."""
     net = None
     if options.file.lower().endswith(".onnx"):
         _check_options(options)
@@ -86,7 +86,7 @@ def _check_options(options: argparse.Namespace) -> None:
 
 
 def _output(net: Net | None, options: argparse.Namespace) -> AbstractContextManager[BinaryIO | None]:
-    """The file of `-o`, judged before the work begins."""
+    """Open the file of `-o`, checked before the work begins."""
     if options.output is None:
         return nullcontext()
     from netdsl.app.feeds import files
@@ -98,7 +98,7 @@ def _output(net: Net | None, options: argparse.Namespace) -> AbstractContextMana
 
 
 def _model(net: Net | None, options: argparse.Namespace) -> bytes | str:
-    """The compiled net, or the path of a compiled model."""
+    """Return the compiled net, or the path of a compiled model."""
     if net is None:
         path: str = options.file
         return path
@@ -125,7 +125,7 @@ def _classes(session: Session, labels: list[str] | None, options: argparse.Names
 def _results(
     session: Session, readers: dict[str, Reader], labels: list[str] | None, options: argparse.Namespace
 ) -> Iterator[dict[str, Array]]:
-    """The outputs of each batch, printed on their way; to stderr where the outputs themselves go to stdout."""
+    """Yield the outputs of each batch after printing them; to stderr if the outputs themselves go to stdout."""
     from netdsl.app.feeds import PaddedReader
     from netdsl.app.predict import check_lengths, predict
     from netdsl.app.shards import Shard
@@ -177,7 +177,7 @@ def _require_space(path: str, session: Session, count: int) -> None:
 def _lines(
     names: list[str], outputs: dict[str, Array], classes: dict[str, Sequence[str]], options: argparse.Namespace
 ) -> Iterator[str]:
-    """What is printed of some examples."""
+    """Return what is printed for some examples."""
     from netdsl.cli.lines import lines, records
 
     if options.json:
@@ -191,14 +191,14 @@ def _lines(
 
 
 def _nothing(session: Session) -> dict[str, Array]:
-    """The outputs of an empty shard, so that it can be joined with the others."""
+    """Return the outputs of an empty shard, so that it can be concatenated with the others."""
     import numpy as np
 
     return {name: np.empty((0, *(size or 0 for size in x.shape[1:])), x.dtype) for name, x in session.outputs.items()}
 
 
 def _part(name: str, array: Array, wanted: int, count: int) -> Array:
-    """The first `count` results of an output, which must have `wanted`."""
+    """Return the first `count` results of an output, which must have `wanted` entries."""
     shape = getattr(array, "shape", ())
     if not shape or shape[0] != wanted or array.dtype.kind not in "biuf":
         kind = f"{array.dtype} {'x'.join(map(str, shape))}" if hasattr(array, "dtype") else "no array"

@@ -1,4 +1,4 @@
-"""What `run` takes."""
+"""Options of `run`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run(commands: Commands) -> None:
 
 
 def provider(parser: argparse.ArgumentParser) -> None:
-    """What computes, and with how many threads."""
+    """Declare the execution provider and the number of threads."""
     parser.add_argument(
         "--provider",
         default="cpu",

@@ -1,4 +1,4 @@
-"""`netdsl summary`: a net's layers and their figures."""
+"""`netdsl summary`: the layers of a net and their figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def command(options: argparse.Namespace) -> int:
-    """Exit code 0, or 1 where the net has errors. Raises UserError."""
+    """Run the command. Exit code 0, or 1 if the net has errors. Raises UserError."""
     report = Report()
     net = load_net(options.file, report, settings=options.set, root=options.root)
     show(report, options)

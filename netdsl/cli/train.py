@@ -1,4 +1,4 @@
-"""`netdsl train`: a net is trained as its `train` block says, into a folder of its own."""
+"""`netdsl train`: train a net as its `train` block says, into a folder of its own."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace) -> list[str]:
-    """The options that a `--set` could say."""
+    """Return the options that `--set` could express."""
     given = {"epochs": options.epochs, "steps": options.steps}
     return [*options.set, *(f"train.{key}={value}" for key, value in given.items() if value is not None)]
 

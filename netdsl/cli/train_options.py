@@ -1,4 +1,4 @@
-"""What the commands take that train nets and judge them: `train` and `eval`."""
+"""Options of `train` and `eval`."""
 
 from __future__ import annotations
 

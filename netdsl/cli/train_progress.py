@@ -1,4 +1,4 @@
-"""What `netdsl train` tells: a line of a terminal that changes, and one that stays for an epoch."""
+"""The output of `netdsl train`: a changing progress line, and a permanent line per epoch."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from netdsl.train.loop import Trainer
 
 NEXT = 0.1
-"""Seconds between changes of the line."""
+"""Time in seconds between updates of the progress line."""
 
 MOST = 100
-"""So many epochs have a line, where there are more."""
+"""Maximum number of epochs with a line of their own."""
 
 CLEAR = "\r\x1b[K"
 
 
 class TerminalProgress(Progress):
-    """Epochs on stdout, as text or as objects; how far the work is on stderr, where that is a terminal."""
+    """Prints epochs on stdout, as text or as objects, and progress on stderr if that is a terminal."""
 
     def __init__(self, objects: bool) -> None:
         super().__init__()
@@ -110,12 +110,12 @@ def _width() -> int:
 
 
 def _place(trainer: Trainer) -> str:
-    """The epoch that runs, of all: `3/10`."""
+    """Return the current epoch and the total: `3/10`."""
     return f"{trainer.position.epoch + 1:,}/{_all(trainer)}"
 
 
 def _ended(trainer: Trainer) -> str:
-    """The epoch that has ended; a part of one where the steps end there."""
+    """Return the epoch that has ended, or a fraction if the steps end within one."""
     at = trainer.position
     return f"{at.epoch:,}/{_all(trainer)}" if not at.batch else f"{at.step / trainer.per_epoch:.3g}/{_all(trainer)}"
 
@@ -129,7 +129,7 @@ def _figures(row: Mapping[str, Any]) -> list[str]:
 
 
 def _time(seconds: float) -> str:
-    """`2:05`, `1:02:05`."""
+    """Format a time as `2:05` or `1:02:05`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

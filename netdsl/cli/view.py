@@ -1,4 +1,4 @@
-"""`netdsl view`: a net or a model in Netron, in the browser."""
+"""`netdsl view`: show a net or a model in Netron, in the browser."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class CannotServe(UserError, code="E0638", exit_code=USAGE_IS_WRONG):
 
 
 def command(options: argparse.Namespace) -> int:
-    """Serve until interrupted. Exit code 0, or 1 where the net or its weights have errors. Raises UserError."""
+    """Serve until interrupted. Exit code 0, or 1 for errors in the net or its weights. Raises UserError."""
     netron = _netron()
     if options.file.lower().endswith(".onnx"):
         _check_model(options)

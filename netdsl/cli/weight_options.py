@@ -1,4 +1,4 @@
-"""What the commands take that read files of weights, and `weights` and `diff` themselves."""
+"""Options of commands that read weight files, and the commands `weights` and `diff`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DIFF = f"{options.FILE}; the net before"
 
 
 def add(parser: argparse.ArgumentParser, otherwise: str) -> None:
-    """`--weights` and how they are fitted; `otherwise` is what else may be said of it."""
+    """Declare `--weights` and the options for matching them; `otherwise` is the default in the help."""
     parser.add_argument("--weights", metavar="W", help=f"{FORMATS}; {otherwise}")
     parser.add_argument(
         "--rename",

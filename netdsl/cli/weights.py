@@ -1,4 +1,4 @@
-"""`netdsl weights`: the tensors that a file of weights holds."""
+"""`netdsl weights`: list the tensors of a weight file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEAD = ("TENSOR", "TYPE", "SHAPE", "NUMBERS", "BYTES")
 
 
 def command(options: argparse.Namespace) -> int:
-    """Exit code 0. Raises UserError where the file is missing or damaged. No number of it is read."""
+    """Run the command. Exit code 0. Raises UserError for a missing or damaged file. Values are not read."""
     from netdsl.weights.file import open_weights
 
     entries = open_weights(options.file).entries

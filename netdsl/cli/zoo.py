@@ -1,4 +1,4 @@
-"""`netdsl zoo`: the shipped networks, listed, shown, or copied to be changed."""
+"""`netdsl zoo`: list, show or copy the shipped nets."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ if TYPE_CHECKING:
 
 
 class NotInZoo(UserError, code="E0631", exit_code=USAGE_IS_WRONG):
-    """`netdsl zoo show` and `zoo copy` take the name of a shipped network, or of a shipped file; `netdsl zoo` lists
-    them."""
+    """`netdsl zoo show` and `zoo copy` take the name of a shipped net or of its file; `netdsl zoo` lists them."""
 
 
 class InTheWay(UserError, code="E0632", exit_code=USAGE_IS_WRONG):
-    """`netdsl zoo copy` overwrites no file."""
+    """`netdsl zoo copy` does not overwrite files."""
 
 
 def command(options: argparse.Namespace) -> int:
-    """Exit code 0. Raises UserError for a name that is not in the zoo, and where a copy would overwrite something."""
+    """Run the command. Exit code 0. Raises UserError for an unknown name, and if a copy would overwrite something."""
     words: list[str] = options.words
     action = words[0] if words else "list"
     least, most = {"list": (0, 1), "show": (2, 2), "copy": (2, 3)}.get(action, (0, 0))
@@ -61,7 +60,7 @@ def _list(as_json: bool) -> None:
 
 
 def _columns() -> int:
-    """The width of the terminal; a pipe has no end."""
+    """Return the width of the terminal; a pipe is unlimited."""
     try:
         return max(80, os.get_terminal_size(sys.stdout.fileno()).columns)
     except (OSError, ValueError):
@@ -69,7 +68,7 @@ def _columns() -> int:
 
 
 def _file(name: str) -> str:
-    """The shipped file of a network, or of the file's own name."""
+    """Return the shipped file of a net, or of the file's own name."""
     known = index()
     if name in known:
         return str(known[name]["file"])
@@ -88,7 +87,7 @@ def _text(file: str) -> str:
 
 
 def _copy(file: str, folder: str) -> None:
-    """Write a spec and all that it uses, or nothing."""
+    """Write a spec and everything it uses, or nothing."""
     from netdsl.app.messages import note
     from netdsl.app.output import signals_clean_up
     from netdsl.base.files import write_all
@@ -105,13 +104,13 @@ def _copy(file: str, folder: str) -> None:
 
 
 def _beside(file: str) -> list[str]:
-    """The rules by which others' weights become a spec's, where it has any: `densenet.rename`."""
+    """Return the rename rules beside a spec, if any: `densenet.rename`."""
     name = file.removesuffix(".net") + ".rename"
     return [name] if os.path.exists(os.path.join(data("specs"), name)) else []
 
 
 def _used(file: str) -> list[str]:
-    """A spec, and those that it uses, and those that they use."""
+    """Return a spec and all specs that it uses, recursively."""
     from netdsl.base.text import Source
     from netdsl.diagnostics.report import Report
     from netdsl.syntax import ast

@@ -1,1 +1,1 @@
-"""What a network is fed with: arrays, idx files and pictures in batches; data sets and their augmentation."""
+"""Input data: arrays, idx files and images in batches; data sets and their augmentation."""

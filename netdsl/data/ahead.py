@@ -1,4 +1,4 @@
-"""Work done ahead of time by a few threads, its results in order."""
+"""Ordered results of work done ahead of time by a few threads."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ U = TypeVar("U")
 
 
 def ahead(work: Callable[[T], U], items: Iterable[T], threads: int, most: int) -> Generator[U, None, None]:
-    """`work(item)` for each, in order; at most `most` are begun and not yet asked for.
+    """Yield `work(item)` for each item in order, with at most `most` started but not yet consumed.
 
-    An exception comes where its result would. When the consumer stops, what has not begun is given up, and the
-    threads have ended when `close` returns.
+    An exception is raised where its result would be. When the consumer stops, pending work is dropped, and the threads
+    have ended when `close` returns.
     """
     pool = ThreadPoolExecutor(threads, "netdsl-data")
     waiting: deque[Future[U]] = deque()

@@ -1,7 +1,7 @@
-"""Augmentations: what is done to the pictures of a batch in training, declared as layers are. No numpy until then.
+"""Augmentations of the images of a batch in training, as declarations that need no NumPy.
 
-What is drawn for an example depends on the seed, the epoch and the example's place in the data set alone, so that a
-run that goes on in the middle of an epoch sees the same pictures, and so do batches of another size.
+The random numbers of an example depend on the seed, the epoch and its index in the data set alone, so that a run
+resumed in the middle of an epoch, or with another batch size, sees the same images.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ augmentation = registrar(AUGMENTATIONS)
 
 
 class Augmentation(Declared):
-    """One step. What it does is in `augmenting`, which needs numpy."""
+    """One augmentation; the computation is in `augmenting`, which needs NumPy."""
 
     random: ClassVar[bool] = True
     pictures: ClassVar[bool] = True
@@ -38,20 +38,21 @@ class Augmentation(Declared):
         """Raise BadAugment where it cannot make pictures of this shape and type."""
 
     def source(self, shape: Dims) -> Dims:
-        """The shape of the pictures that it makes ones of this shape of, None where any size will do."""
+        """Return the shape of images that it turns into this shape, or None for any size."""
         return shape
 
     def still(self) -> Augmentation | None:
-        """What is done in evaluation in its place."""
+        """Return its replacement in evaluation."""
         return None
 
     def apply(self, x: Array, draws: Draws) -> Array:
-        """A batch [N, C, H, W] of it, uint8 or floating-point; what is drawn for each picture comes from `draws`."""
+        """Apply it to a batch [N, C, H, W], uint8 or floating-point; `draws` provides the random numbers of each
+        image."""
         raise NotImplementedError
 
 
 class Augment:
-    """Augmentations, one after the other."""
+    """A sequence of augmentations."""
 
     __slots__ = ("steps",)
 
@@ -60,11 +61,11 @@ class Augment:
 
     @property
     def fixed(self) -> Augment:
-        """What of it is done in evaluation as well."""
+        """The augmentations that evaluation applies too."""
         return Augment(still for step in self.steps if (still := step.still()) is not None)
 
     def source(self, shape: Dims, dtype: str) -> Dims:
-        """The shape of the pictures that it makes an input's pictures of. Raises BadAugment where it makes none."""
+        """Return the shape of images that they turn into an input's shape. Raises BadAugment if they do not fit."""
         if len(shape) != 3:
             return shape
         for step in reversed(self.steps):
@@ -73,7 +74,7 @@ class Augment:
         return shape
 
     def __call__(self, x: Array, *, seed: int, epoch: int, positions: Array) -> Array:
-        """A batch [N, C, H, W] of it; `positions` are the examples' places in the data set."""
+        """Apply them to a batch [N, C, H, W]; `positions` are the indices of the examples in the data set."""
         from netdsl.data.draws import Draws
 
         if x.ndim == 4:
@@ -83,7 +84,7 @@ class Augment:
 
 
 class Numbers(Sequence):
-    """A number, or a list with one for each channel."""
+    """A number, or a list with one per channel."""
 
     def __init__(self, item: Real) -> None:
         super().__init__(item)

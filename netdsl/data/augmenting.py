@@ -1,4 +1,4 @@
-"""What augmentations do to a batch [N, C, H, W], uint8 or floating-point; `augment` says what is meant."""
+"""The computation of augmentations on a batch [N, C, H, W], uint8 or floating-point."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from netdsl.data.reader import Array
 
 GROUP = 2**20
-"""So many numbers are rotated at a time."""
+"""Number of elements rotated at a time."""
 
 
 def crop(x: Array, sizes: tuple[int, int] | None, pads: tuple[int, int], fill: str, draws: Draws | None) -> Array:
-    """Of each picture, padded, a part of these sizes, or of its own; the middle one where nothing is drawn."""
+    """Pad each image and crop it to these sizes, or to its own; at the centre without random numbers."""
     (height, width), (down, right) = sizes or x.shape[2:], pads
     if pads != (0, 0):
         around = ((0, 0), (0, 0), (down, down), (right, right))
@@ -36,7 +36,7 @@ def crop(x: Array, sizes: tuple[int, int] | None, pads: tuple[int, int], fill: s
 
 
 def flip(x: Array, axis: int, p: float, draws: Draws) -> Array:
-    """Some of the pictures with this axis reversed."""
+    """Reverse this axis of some images."""
     chosen = draws.uniform() < p
     made = x.copy()
     made[chosen] = np.flip(x[chosen], axis)
@@ -44,7 +44,7 @@ def flip(x: Array, axis: int, p: float, draws: Draws) -> Array:
 
 
 def normalize(x: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
-    """Channels less their means over their standard deviations, float32."""
+    """Subtract the mean of each channel and divide by its standard deviation; float32."""
     shape = (1, -1, 1, 1)
     return (x - np.array(mean, np.float32).reshape(shape)) / np.array(std, np.float32).reshape(shape)
 
@@ -52,7 +52,7 @@ def normalize(x: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
 def erase(
     x: Array, p: float, area: tuple[float, float], ratio: tuple[float, float], value: float, draws: Draws
 ) -> Array:
-    """Some of the pictures with a rectangle that holds the value."""
+    """Fill a rectangle of some images with a value."""
     height, width = x.shape[2:]
     chosen = draws.uniform() < p
     pixels = height * width * (area[0] + draws.uniform() * (area[1] - area[0]))
@@ -68,13 +68,13 @@ def erase(
 
 
 def _within(first: Array, count: Array, size: int) -> Array:
-    """[N, size], true from `first` on for `count` places."""
+    """Return a mask [N, size] that is true for `count` positions starting at `first`."""
     places = np.arange(size)
     return (places >= first[:, None]) & (places < (first + count)[:, None])
 
 
 def rotate(x: Array, degrees: float, draws: Draws) -> Array:
-    """The pictures turned counter-clockwise about their centres by angles in [-degrees, degrees]."""
+    """Rotate images counter-clockwise about their centres by angles in [-degrees, degrees]."""
     angles = np.deg2rad((2 * draws.uniform() - 1) * degrees)
     made = np.empty_like(x)
     step = max(1, GROUP // math.prod(x.shape[1:]))
@@ -85,7 +85,7 @@ def rotate(x: Array, degrees: float, draws: Draws) -> Array:
 
 
 def _turned(x: Array, angles: Array) -> Array:
-    """Each pixel from where it was, between four others by their distances; outside there is 0. float32."""
+    """Return the images resampled bilinearly at the given positions, with 0 outside; float32."""
     height, width = x.shape[2:]
     cos, sin = np.cos(angles)[:, None, None], np.sin(angles)[:, None, None]
     down = np.arange(height)[:, None] - (height - 1) / 2

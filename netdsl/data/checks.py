@@ -1,4 +1,4 @@
-"""What is looked at before training starts: labels, counts, and whether all numbers are finite."""
+"""Checks before training starts: labels, counts, and finite numbers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TAKER = "the target"
 
 
 def check_counts(columns: Mapping[str, Column]) -> None:
-    """Raises CountsDiffer unless all have as many examples as the first."""
+    """Raise CountsDiffer unless all have as many examples as the first."""
     (_, first), *others = columns.items()
     for _, other in others:
         if len(other) != len(first):
@@ -32,7 +32,8 @@ def check_counts(columns: Mapping[str, Column]) -> None:
 
 
 def check_finite(column: ArrayColumn) -> None:
-    """Raises NotFinite at the first NaN or infinity, and WrongType at a number that the type wanted cannot hold."""
+    """Raise NotFinite for the first NaN or infinity, and WrongType for a number outside the range of the target
+    type."""
     found = column.array.dtype
     if found.kind != "f" and np.can_cast(found, column.dtype, "safe"):
         return
@@ -46,7 +47,7 @@ def check_finite(column: ArrayColumn) -> None:
 
 
 def target_column(path: str, array: Array, target: Target, where: Callable[[int], str] | None = None) -> ArrayColumn:
-    """The target's examples, checked. Raises BadLabel, NotFinite, WrongShape or WrongType."""
+    """Return the examples of a target, checked. Raises BadLabel, NotFinite, WrongShape or WrongType."""
     if not target.shape and array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if target.kind == "value":
@@ -68,7 +69,7 @@ def _chunks(column: ArrayColumn) -> Iterator[tuple[int, Array]]:
 
 
 def _reject(column: ArrayColumn, at: int, chunk: Array, wrong: Array, wanted: str, *helps: str) -> None:
-    """Raises BadLabel at the first place that is wrong, if there is one."""
+    """Raise BadLabel for the first invalid element, if any."""
     if wrong.any():
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
         inside = f" at {list(place[1:])}" if place[1:] else ""
@@ -95,7 +96,7 @@ def _check_classes(column: ArrayColumn, target: Target) -> None:
 
 
 def _class_helps(column: ArrayColumn, classes: int) -> Iterator[str]:
-    """What to do about labels that the net has no classes for, where they are whole numbers."""
+    """Return advice about labels without a class in the net."""
     lows, highs = zip(*((chunk.min(), chunk.max()) for _, chunk in _chunks(column)), strict=True)
     low, high = min(lows), max(highs)
     if (low, high) == (1, classes):
@@ -115,6 +116,6 @@ def _check_signs(column: ArrayColumn) -> None:
 
 
 def lone_label(column: ArrayColumn) -> Any:
-    """The label that all examples have, or None."""
+    """Return the label that all examples have, or None."""
     first = column.array[(0,) * column.array.ndim]
     return first if all((chunk == first).all() for _, chunk in _chunks(column)) else None

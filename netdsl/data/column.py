@@ -1,4 +1,4 @@
-"""Examples of one input or target that can be taken in any order."""
+"""Examples of one input or target, accessible in any order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def as_array(value: object, name: str) -> Array:
-    """What NumPy makes of a value: an array, nested lists, a tensor on the CPU. Raises WrongType."""
+    """Convert a value with NumPy: an array, nested lists, or a tensor on the CPU. Raises WrongType."""
     try:
         return np.asarray(value)
     except (ValueError, TypeError, RuntimeError) as error:
@@ -29,7 +29,7 @@ def as_array(value: object, name: str) -> Array:
 
 
 class ArrayReader(Reader):
-    """An array as batches of an input's type; `name` is what messages call it. Its shape is not looked at."""
+    """An array as batches of an input's type; `name` is its name in messages. Its shape is not checked."""
 
     __slots__ = ("_array",)
 
@@ -50,42 +50,42 @@ class ArrayReader(Reader):
 
     @property
     def whole(self) -> Array:
-        """All of it in one batch."""
+        """Return all examples in one batch."""
         return convert(self, self._array, 0)
 
 
 CHUNK = 2**24
-"""So many numbers are looked at at a time where all of them are."""
+"""Number of elements processed at a time when all are."""
 
 
 class Column(Reader):
-    """A reader that takes examples by their indices. `shape` is that of the examples, `dtype` what they become."""
+    """A reader with random access to examples. `shape` is that of an example, `dtype` the type it is converted to."""
 
     __slots__ = ()
 
     @abstractmethod
     def take(self, indices: Array) -> Array:
-        """The examples [n, *shape] of these indices in the type of their file, in memory of their own."""
+        """Return the examples [n, *shape] at these indices, in the type of their file, as a new array."""
 
     def takes(self, picked: Sequence[Array]) -> Generator[Array, None, None]:
-        """The same for one batch after the other. Closing it ends what is done ahead."""
+        """Yield the examples of one batch after the other. Closing the generator ends work done ahead."""
         for indices in picked:
             yield self.take(indices)
 
     def digest(self, hashed: Any) -> None:
-        """Have a hash see what tells these examples from others."""
+        """Update a hash with data that identifies the examples."""
         feed(hashed, len(self), self.take)
 
     @property
     def chunk(self) -> int:
-        """How many examples are looked at at a time."""
+        """Number of examples processed at a time."""
         return max(1, CHUNK // max(1, int(np.prod([size or 1 for size in self.shape]))))
 
 
 class ArrayColumn(Column):
-    """An array, perhaps mapped into memory. Its first axis counts the examples, as `fit` understands it.
+    """An array, possibly memory-mapped. Its first axis counts the examples, as determined by `fit`.
 
-    `where` names an example in messages: `y.npy[3]`, unless something better is known.
+    `where` names an example in messages: `y.npy[3]`, unless there is a better name.
     """
 
     __slots__ = ("_rows", "_where", "array")
@@ -127,8 +127,8 @@ class ArrayColumn(Column):
 
 
 def _rows(array: Array) -> Array | None:
-    """The examples as pieces of memory [n], where each lies in one: they are copied whole, and twice as fast as numbers
-    that are not aligned, as those of an archive seldom are."""
+    """Return the examples as records [n] if each is contiguous: copying these is twice as fast as unaligned numbers,
+    such as those of an archive."""
     if not array.flags.c_contiguous:
         return None
     return array.reshape(len(array), -1).view(f"V{array.itemsize * math.prod(array.shape[1:])}")[:, 0]

@@ -1,4 +1,4 @@
-"""Examples with inputs and targets, in shuffled batches, from any position on."""
+"""Examples with inputs and targets, in shuffled batches starting anywhere."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class Dataset(Examples):
-    """Examples that are all at hand; all checks are done when it is made.
+    """Examples that are all available; all checks run on creation.
 
-    `augment` is what makes the inputs' examples out of those that are held.
+    `augment` turns the stored examples into those of the inputs.
     """
 
     __slots__ = ("augment", "inputs", "targets")
@@ -55,7 +55,7 @@ class Dataset(Examples):
         return len(next(iter(self.inputs.values())))
 
     def batch(self, wanted: int) -> int:
-        """At most all examples, which is noted."""
+        """Return the batch size, at most the number of examples, which is noted."""
         if wanted <= len(self):
             return wanted
         note = f"a batch of {wanted:,} is wanted, and there are {len(self):,} examples: each batch has all of them"
@@ -74,8 +74,8 @@ class Dataset(Examples):
         drop_last: bool = True,
         augment: Augment | None = None,
     ) -> Iterator[dict[str, Array]]:
-        """See `Examples`. Raises BatchTooLarge where there would be no batch at all, and what decoding a picture
-        raises."""
+        """Yield batches as described in `Examples`. Raises BatchTooLarge if there would be none, and the errors of
+        decoding images."""
         assert batch > 0
         assert first >= 0
         count = len(self)

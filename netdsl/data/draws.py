@@ -1,4 +1,4 @@
-"""Random numbers for examples, each a hash of what it is for: no order, no state."""
+"""Stateless random numbers for examples, each a hash of its purpose."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ MASK = 2**64 - 1
 
 
 def permutation(n: int, seed: int, epoch: int) -> Array:
-    """A permutation of 0 … n-1, int64, from the seed and the epoch alone.
+    """Return a permutation of 0 … n-1, int64, that depends on the seed and the epoch alone.
 
-    It sorts n raw 64-bit numbers of Philox with the key (seed, epoch). Unlike numpy's `permutation`, whose algorithm
-    may change (NEP 19), these numbers are the same in every version.
-    Source: Salmon et al. (2011), Parallel random numbers: as easy as 1, 2, 3.
+    It sorts n raw 64-bit numbers of Philox with the key (seed, epoch). Unlike NumPy's `permutation`, whose algorithm
+    may change (NEP 19), these numbers are the same in every version. Source: Salmon et al. (2011), Parallel random
+    numbers: as easy as 1, 2, 3.
     """
     draws = np.random.Philox(key=np.array([seed & MASK, epoch & MASK], np.uint64)).random_raw(n)
     order = np.argsort(draws)  # four times as fast as a stable sort, and the same unless two are equal
@@ -29,11 +29,11 @@ GOLDEN = 0x9E3779B97F4A7C15
 
 
 class Draws:
-    """The numbers that one step of an augmentation draws for the examples of a batch, [N] each time.
+    """The random numbers of one augmentation for the examples of a batch, [N] at a time.
 
-    The next number of an example is a hash of the seed, the epoch, the example's place, the step and how many were
-    drawn before: the finalizer of splitmix64, once for each.
-    Source: Steele, Lea & Flood (2014), Fast splittable pseudorandom number generators, figure 13.
+    The next number of an example is a hash of the seed, the epoch, the index of the example, the augmentation and the
+    number of previous draws: the finalizer of splitmix64, once for each. Source: Steele, Lea & Flood (2014), Fast
+    splittable pseudorandom number generators, figure 13.
     """
 
     __slots__ = ("_count", "_state")
@@ -49,12 +49,12 @@ class Draws:
         return len(self._state)
 
     def uniform(self) -> Array:
-        """In [0, 1), float64."""
+        """Return numbers in [0, 1), float64."""
         self._count += 1
         return (_mixed(self._state, np.uint64(self._count)) >> np.uint64(11)) * 2.0**-53
 
     def below(self, limits: Array | int) -> Array:
-        """Whole numbers from 0 to `limits` - 1, int64; limits, which are far below 2^53, may differ."""
+        """Return integers from 0 to `limits` - 1, int64; limits must be far below 2^53, and can differ."""
         return (self.uniform() * limits).astype(np.int64)
 
 

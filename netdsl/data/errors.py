@@ -1,4 +1,4 @@
-"""What can be wrong with data."""
+"""Errors of data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training asks of its data, whether they are all there or come as they are made."""
+"""The interface of training data, in memory or streamed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from netdsl.ir.names import Names
 
 SAMPLE = 2**26
-"""So many bytes of data are looked at to tell them from others: all of MNIST, in a tenth of a second."""
+"""Number of bytes hashed to identify data: all of MNIST, in a tenth of a second."""
 
 
 class Examples(ABC):
@@ -32,14 +32,14 @@ class Examples(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many an epoch has."""
+        """The number of examples per epoch."""
 
     @abstractmethod
     def batch(self, wanted: int) -> int:
-        """The batch that can be had where one of a size is wanted: at most all examples."""
+        """Return the batch size for a requested one: at most the number of examples."""
 
     def steps(self, batch: int, drop_last: bool = True) -> int:
-        """How many batches an epoch has."""
+        """Return the number of batches per epoch."""
         return len(self) // batch if drop_last else -(-len(self) // batch)
 
     @abstractmethod
@@ -54,27 +54,26 @@ class Examples(ABC):
         drop_last: bool = True,
         augment: Augment | None = None,
     ) -> Iterator[dict[str, Array]]:
-        """The batches of an epoch from number `first` on: arrays [n, *shape] by input and target, of the types wanted,
-        contiguous, in memory of their own.
+        """Yield the batches of an epoch from number `first` on: arrays [n, *shape] by input and target, of the required
+        types, contiguous and newly allocated.
 
-        What comes at a position depends on seed, epoch and position alone, augmentation included; `augment` stands in
-        the place of the data's own. n is `batch`; the examples left over at the end are dropped, or come as a smaller
-        batch.
+        The content of a position depends on seed, epoch and position alone, including augmentation; `augment` replaces
+        that of the data set. n is `batch`; remaining examples at the end are dropped, or form a smaller batch.
         """
 
     @abstractmethod
     def name(self, key: str, position: int, *, seed: int, epoch: int) -> str:
-        """What to call what an input or target has at a position of a shuffled epoch."""
+        """Return the name in messages of an input or target at a position of a shuffled epoch."""
 
     @abstractmethod
     def digests(self) -> dict[str, str]:
-        """A digest by the name of each input and target, which tells them from other data of the same form; of more
-        than SAMPLE bytes it sees a part. Nothing where they cannot be looked at."""
+        """Return a digest per input and target that distinguishes them from other data of the same form; beyond SAMPLE
+        bytes, it covers a sample. Empty if they cannot be read."""
 
 
 def feed(hashed: Any, count: int, take: Callable[[Array], Array]) -> None:
-    """Have a hash see examples by their indices below `count`: all, or as many, evenly spread, as SAMPLE has room for;
-    the first and the last are among them."""
+    """Update a hash with examples by their indices below `count`: all, or evenly spread ones up to SAMPLE bytes,
+    including the first and the last."""
     size = take(np.arange(min(count, 1))).nbytes
     most = max(2, SAMPLE // max(1, size))
     chosen = np.arange(count) if count <= most else np.linspace(0, count - 1, most).astype(np.int64)

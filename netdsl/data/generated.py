@@ -1,4 +1,4 @@
-"""The lecture's examples, made from a seed: exclusive or, separable clouds, connectedness."""
+"""Synthetic examples made from a seed: exclusive or, separable clouds, connectedness."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 TRIES = 1000
-"""So often a figure is begun anew; in practice a few times."""
+"""Maximum number of attempts to draw a figure; a few suffice in practice."""
 
 
 def _made(what: str, x: Array, y: Array, wanted: DataSpec) -> Dataset:
-    """Examples [n, D] for an input of D numbers, and labels 0 or 1."""
+    """Return a data set of examples [n, D] for an input of D numbers, with labels 0 or 1."""
     name, target = only(wanted, what)
     shape, _ = wanted.inputs[name]
     ready = x if len(shape) < 2 else x.reshape(len(x), *(size or 1 for size in shape))
@@ -29,7 +29,7 @@ def _made(what: str, x: Array, y: Array, wanted: DataSpec) -> Dataset:
 
 
 def _size(wanted: DataSpec, what: str) -> int:
-    """How many numbers an example of the only input has."""
+    """Return the number of elements of an example of the only input."""
     name, _ = only(wanted, what)
     shape, _ = wanted.inputs[name]
     if None in shape:
@@ -38,7 +38,7 @@ def _size(wanted: DataSpec, what: str) -> int:
 
 
 def open_xor(wanted: DataSpec, n: int, noise: float, seed: int) -> Dataset:
-    """See `kinds.Xor`."""
+    """Create the data of `kinds.Xor`."""
     corners = np.array(CORNERS, np.float32)[np.arange(n) % 4]
     labels = (corners[:, 0] != corners[:, 1]).astype(np.int64)
     spread = np.random.default_rng(seed).normal(0, 1, corners.shape) * noise
@@ -48,8 +48,8 @@ def open_xor(wanted: DataSpec, n: int, noise: float, seed: int) -> Dataset:
 
 
 class Clouds(Dataset):
-    """Two separable classes. Of the examples as they are, in float32: `margin` is the smallest distance to the
-    hyperplane through the origin with the unit normal `normal`, `radius` the largest distance to the origin."""
+    """Two separable classes. For the examples in float32, `margin` is the smallest distance to the hyperplane through
+    the origin with unit normal `normal`, and `radius` the largest distance to the origin."""
 
     __slots__ = ("margin", "normal", "radius")
 
@@ -61,7 +61,7 @@ class Clouds(Dataset):
 
 
 def open_clouds(wanted: DataSpec, n: int, margin: float, radius: float, seed: int) -> Clouds:
-    """See `kinds.Clouds`."""
+    """Create the data of `kinds.Clouds`."""
     if margin > radius:
         raise Incomplete(f"clouds in a ball of radius {radius:g} have no margin of {margin:g}")
     size = _size(wanted, "clouds")
@@ -84,7 +84,7 @@ def open_clouds(wanted: DataSpec, n: int, margin: float, radius: float, seed: in
 
 
 def open_connectedness(wanted: DataSpec, n: int, seed: int) -> Dataset:
-    """See `kinds.Connectedness`."""
+    """Create the data of `kinds.Connectedness`."""
     name, _ = only(wanted, "connectedness")
     shape = tuple(size for size in wanted.inputs[name][0] if size != 1)
     if len(shape) != 2 or any(size is None or size < 4 for size in shape):
@@ -105,7 +105,7 @@ def open_connectedness(wanted: DataSpec, n: int, seed: int) -> Dataset:
 
 
 def _figure(shape: tuple[int, int], areas: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """A figure in parts of these areas, which do not touch: [H, W], 1 inside."""
+    """Return a figure with disconnected parts of these areas: [H, W], 1 inside."""
     for _ in range(TRIES):
         figure = np.zeros(shape, np.uint8)
         if all(_grow(figure, area, rng) for area in areas):
@@ -114,7 +114,8 @@ def _figure(shape: tuple[int, int], areas: tuple[int, ...], rng: np.random.Gener
 
 
 def _grow(figure: Array, area: int, rng: np.random.Generator) -> bool:
-    """Add a part of so many cells, grown from one at random, a neighbour at a time; False where there is no room.
+    """Add a part with this number of cells, grown from a random one by random neighbours; return False if there is no
+    room.
 
     Source: Eden (1961), A two-dimensional growth process.
     """

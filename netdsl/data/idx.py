@@ -1,4 +1,4 @@
-"""The idx files of MNIST and its kin, gzipped or not: a magic number, sizes, then the numbers, all big-endian.
+"""The idx files of MNIST and similar data sets, optionally gzipped: a magic number, sizes, and big-endian numbers.
 
 Source: http://yann.lecun.com/exdb/mnist/, "The IDX file format".
 """
@@ -24,12 +24,12 @@ TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: 
 
 
 def is_idx(head: bytes) -> bool:
-    """Whether a file that begins so is an idx file: two zeros, a type, a rank of at least one."""
+    """Return whether a file with these first bytes is an idx file: two zeros, a type, a rank of at least one."""
     return len(head) >= 4 and head[:2] == b"\0\0" and head[2] in TYPES and head[3] > 0
 
 
 class _Gzip(gzip.GzipFile):
-    """Closes the file below as well."""
+    """A gzip stream that also closes the underlying file."""
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(fileobj=file, mode="rb")
@@ -37,7 +37,7 @@ class _Gzip(gzip.GzipFile):
 
 
 def _open(path: str) -> BinaryIO:
-    """The numbers' stream, gzipped or not."""
+    """Open the stream of numbers, gzipped or not."""
     file = open_file(path)
     gzipped = file.read(2) == b"\x1f\x8b"
     file.seek(0)
@@ -45,7 +45,7 @@ def _open(path: str) -> BinaryIO:
 
 
 def _header(stream: BinaryIO, path: str) -> tuple[np.dtype[Any], tuple[int, ...], int]:
-    """Type, shape, and where the numbers begin."""
+    """Read type, shape, and the offset of the numbers."""
     with damage_is_told(path):
         head = stream.read(4)
         if not is_idx(head):
@@ -57,14 +57,14 @@ def _header(stream: BinaryIO, path: str) -> tuple[np.dtype[Any], tuple[int, ...]
 
 
 def open_idx(path: str, shape: Dims, dtype: str) -> StreamReader:
-    """A reader of an idx file."""
+    """Return a reader of an idx file."""
     with _open(path) as stream:
         found, sizes, offset = _header(stream, path)
     return StreamReader(path, shape, dtype, found=(found, sizes), offset=offset, open_stream=lambda: _open(path))
 
 
 def load_idx(path: str) -> Array:
-    """The array of an idx file: mapped into memory, or where it is gzipped, read into it."""
+    """Return the array of an idx file: memory-mapped, or read if it is gzipped."""
     with _open(path) as stream:
         dtype, shape, offset = _header(stream, path)
         size = math.prod(shape) * dtype.itemsize

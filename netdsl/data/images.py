@@ -1,4 +1,4 @@
-"""Pictures as examples: decoded by Pillow, turned upright, in 8-bit grey or RGB, channels first, values 0 to 255."""
+"""Images as examples: decoded by Pillow, upright, in 8-bit grey or RGB, channels first, values 0 to 255."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
 
 class Picture:
-    """How a picture becomes an input: shorter side to `resize`, the centre `crop`, the channels in `order`."""
+    """How an image becomes an input: shorter side resized to `resize`, centre crop `crop`, channels in `order`."""
 
     __slots__ = ("crop", "filter", "order", "resize")
 
@@ -64,10 +64,10 @@ class Picture:
 
 
 class ImageReader(Reader):
-    """One picture an example.
+    """One image per example.
 
-    An alpha channel is laid over white, 16-bit grey loses its lower byte, palettes and CMYK become RGB, and the
-    orientation that a camera noted is applied.
+    An alpha channel is blended with white, 16-bit grey loses its lower byte, palettes and CMYK become RGB, and the
+    camera's orientation is applied.
     """
 
     __slots__ = ("_paths", "picture", "sizes")
@@ -160,7 +160,7 @@ class ImageReader(Reader):
 
 
 def stacked(arrays: Sequence[Array], paths: Sequence[str]) -> Array:
-    """The pictures as a batch. Raises WrongShape where one has another size than the first."""
+    """Return the images as a batch. Raises WrongShape if one differs in size from the first."""
     for path, array in zip(paths, arrays, strict=True):
         if array.shape != arrays[0].shape:
             raise WrongShape(
@@ -171,7 +171,7 @@ def stacked(arrays: Sequence[Array], paths: Sequence[str]) -> Array:
 
 
 class _Silence:
-    """Within, nobody warns. Filters belong to the process, so threads that are in here at a time share one change."""
+    """Suppress warnings (thread-safe). Filters belong to the process, so concurrent threads share one change."""
 
     __slots__ = ("_caught", "_inside", "_lock")
 
@@ -200,7 +200,7 @@ _one_at_a_time = threading.Lock()
 
 @contextmanager
 def _opened(path: str) -> Iterator[Image]:
-    """The picture, its header read and judged, its pixels not yet."""
+    """Open an image and check its header, without decoding pixels."""
     try:
         from PIL import Image
     except ModuleNotFoundError:
@@ -225,7 +225,7 @@ def _opened(path: str) -> Iterator[Image]:
 
 
 def format_of(head: bytes) -> str | None:
-    """Pillow's name of the format of a file that begins so."""
+    """Return Pillow's name of the format with these first bytes."""
     return next((name for magic, name in FORMATS.items() if head.startswith(magic)), None)
 
 

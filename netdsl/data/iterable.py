@@ -1,4 +1,4 @@
-"""Batches that a program makes as they are needed, in the place of a data set."""
+"""Batches produced by Python code as they are needed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Part = dict[str, "Array"]
 
 ITEMS = 16
-"""So many items of a sequence are looked at to tell it from others."""
+"""Number of items of a sequence that are hashed to identify it."""
 
 
 class Stream(Examples):
@@ -82,7 +82,8 @@ class Stream(Examples):
         drop_last: bool = True,
         augment: Augment | None = None,
     ) -> Iterator[dict[str, Array]]:
-        """See `Examples`, but that nothing is shuffled. Raises BadStream, and what is wrong with an array."""
+        """Yield batches as described in `Examples`, but without shuffling. Raises BadStream, and the errors of invalid
+        arrays."""
         augment = augment or self._wanted.augment
         number = -1
         for number, made in enumerate(_cut(self._parts(epoch), batch, drop_last)):
@@ -164,7 +165,7 @@ def _by_name(value: object, names: Mapping[str, object], where: str) -> Mapping[
 
 
 def _cut(parts: Iterator[Part], batch: int, drop_last: bool) -> Iterator[Part]:
-    """The same examples in batches of one size; a smaller one at the end is dropped or comes as it is."""
+    """Regroup examples into batches of one size; a smaller one at the end is dropped or kept."""
     kept: list[Part] = []
     count = 0
     for part in parts:
@@ -182,7 +183,7 @@ def _cut(parts: Iterator[Part], batch: int, drop_last: bool) -> Iterator[Part]:
 
 
 def _copied(part: Part) -> Part:
-    """The same, whatever becomes of the arrays that it was made of: many a source fills the same ones again."""
+    """Yield copies, which stay valid if the source reuses its arrays."""
     return {name: array.copy() for name, array in part.items()}
 
 

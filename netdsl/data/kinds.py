@@ -1,4 +1,5 @@
-"""The kinds of data that a `train` block names: their arguments here, numpy and the readers only when one is opened."""
+"""The kinds of data that a `train` block can name: their arguments only; NumPy and the readers are imported on
+opening."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ data = registrar(KINDS)
 
 
 class DataKind(Declared):
-    """Where examples come from: files, or a generator. A subclass's docstring says what is read and how."""
+    """A source of examples: files, or a generator. The docstring of a subclass describes what is read and how."""
 
     single: ClassVar[bool] = True
     """Whether there is one array of inputs and one of targets."""
@@ -54,12 +55,12 @@ class DataKind(Declared):
         return tuple(name for name, argument in cls.arguments.items() if isinstance(argument.kind, Path))
 
     def within(self, folder: str) -> Self:
-        """The same, its relative paths taken from this folder."""
+        """Return a copy whose relative paths start from this folder."""
         values = {name: getattr(self, name) for name in self.arguments}
         return type(self)(**values | {name: os.path.join(folder, values[name]) for name in self.paths()})
 
     def open(self, wanted: DataSpec) -> Dataset:
-        """The examples, checked. Raises a UserError where they do not fit the net."""
+        """Return the examples, checked. Raises a UserError if they do not fit the net."""
         raise NotImplementedError
 
 
@@ -176,7 +177,7 @@ class Folder(DataKind):
 
 
 class Generated(DataKind):
-    """Examples that are made rather than read: the same ones for the same arguments."""
+    """Synthetic examples, equal for equal arguments."""
 
     labelled = True
     n: int

@@ -1,4 +1,4 @@
-"""NumPy's format of one array: a header, checked before anything is allocated, then the bytes.
+"""NumPy's `.npy` format: a header, checked before anything is allocated, then the bytes.
 
 Source: numpy.lib.format, versions 1.0 to 3.0.
 """
@@ -28,7 +28,7 @@ LONGEST_HEADER = 65_536
 
 
 class Header:
-    """What an array file says of itself. `offset` is where its bytes begin, `size` how many there are."""
+    """The header of an array file. `offset` is where its bytes begin, `size` their number."""
 
     __slots__ = ("dtype", "fortran", "offset", "shape", "size")
 
@@ -41,7 +41,7 @@ class Header:
 
 
 def read_header(stream: BinaryIO, name: str, length: int) -> Header:
-    """The header of an array in a file of `length` bytes, which must hold just what it declares."""
+    """Read the header of an array in a file of `length` bytes, which must match what it declares."""
     head = stream.read(12)
     width = 2 if head[6:7] == b"\x01" else 4
     size = int.from_bytes(head[8 : 8 + width], "little")
@@ -69,13 +69,13 @@ def read_header(stream: BinaryIO, name: str, length: int) -> Header:
 
 
 def map_npy(path: str) -> Array:
-    """The array of an `.npy` file, mapped into memory and not read."""
+    """Return the array of an `.npy` file, memory-mapped."""
     with open_file(path) as file:
         return map_array(file, read_header(file, path, os.fstat(file.fileno()).st_size), path)
 
 
 def map_array(file: BinaryIO, header: Header, path: str, start: int = 0) -> Array:
-    """The array behind a header that begins at `start` in a file, mapped into memory."""
+    """Return the memory-mapped array whose header begins at `start` in a file."""
     if not header.dtype.itemsize:
         raise BadData(f"{escape(path)} holds elements of no size")
     with shape_is_told(path):
@@ -86,7 +86,7 @@ def map_array(file: BinaryIO, header: Header, path: str, start: int = 0) -> Arra
 
 
 class NpyReader(Reader):
-    """An `.npy` file, mapped into memory and not read at once."""
+    """An `.npy` file, memory-mapped."""
 
     __slots__ = ("_array",)
 

@@ -1,4 +1,4 @@
-"""NumPy's archive of arrays: a zip file, whose members are checked before one is read."""
+"""NumPy's `.npz` archives: zip files whose members are checked before one is read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Archive:
-    """The arrays of an `.npz` file by name. Nothing is written anywhere, and nothing is unpickled."""
+    """The arrays of an `.npz` file by name. Nothing is written to disk, and nothing is unpickled."""
 
     __slots__ = ("_zip", "members", "path")
 
@@ -48,12 +48,12 @@ class Archive:
             raise BadData(f"{where} is there twice")
 
     def open(self, name: str) -> BinaryIO:
-        """A member's bytes, from the first."""
+        """Open a member for reading its bytes."""
         with damage_is_told(self.path):
             return self._zip.open(self.members[name])  # type: ignore[return-value]
 
     def load(self, name: str) -> Array:
-        """A member's array: mapped into memory where it is not compressed, else read."""
+        """Return a member's array: memory-mapped if it is stored uncompressed, otherwise read."""
         member, what = self.members[name], f"{self.path}: {name}"
         if member.compress_type == zipfile.ZIP_STORED:
             with open_file(self.path) as file, damage_is_told(self.path):
@@ -71,13 +71,13 @@ class Archive:
             return flat.reshape(header.shape, order="F" if header.fortran else "C")
 
     def header(self, name: str) -> Header:
-        """A member's header, held against the size that the archive declares."""
+        """Return a member's header, checked against the size that the archive declares."""
         with self.open(name) as stream, damage_is_told(self.path):
             return read_header(stream, f"{self.path}: {name}", self.members[name].file_size)
 
 
 def _data_of(file: BinaryIO, member: zipfile.ZipInfo) -> int:
-    """Where a member's bytes begin, behind its local header, to which the file is moved.
+    """Seek to the bytes of a member, after its local header, and return their offset.
 
     Source: APPNOTE.TXT of PKWARE, 4.3.7: 30 bytes, the name, the extra field; their lengths are at 26 and 28.
     """
@@ -89,7 +89,7 @@ def _data_of(file: BinaryIO, member: zipfile.ZipInfo) -> int:
 
 
 def open_npz(path: str, shape: Dims, dtype: str, name: str | None) -> StreamReader:
-    """A reader of the member called `name`, else of the only one."""
+    """Return a reader of the member called `name`, or of the only one."""
     archive = Archive(path)
     if name not in archive.members:
         if len(archive.members) != 1:

@@ -1,4 +1,4 @@
-"""Which reader a file needs, told by its first bytes; its name proves nothing."""
+"""Choose a reader by the first bytes of a file, not by its name."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def open_input(
     name: str | None = None,
     picture: Picture | None = None,
 ) -> Reader:
-    """A reader of `.npy`, `.npz`, idx (gzipped too) or picture files for an input.
+    """Return a reader of `.npy`, `.npz`, idx (optionally gzipped) or image files for an input.
 
-    `shape` is one example's, without the batch, None where any size will do; `dtype` the input's (`float32` or `f32`).
-    `name` chooses the array of an archive, `picture` says how pictures are framed. Several paths are pictures, an
-    example each.
+    `shape` is that of one example, without the batch, None for any size; `dtype` is that of the input (`float32` or
+    `f32`). `name` selects the array of an archive, `picture` determines how images are framed. Several paths are
+    images, one per example.
     """
     paths = (path,) if isinstance(path, str) else tuple(path)
     assert paths
@@ -57,7 +57,7 @@ def _open_array(path: str, kind: str, shape: Dims, dtype: str, name: str | None)
 
 
 def kind_of(path: str) -> str:
-    """`npy`, `npz`, `idx` or `picture`."""
+    """Return `npy`, `npz`, `idx` or `picture`."""
     from netdsl.data.idx import is_idx
     from netdsl.data.images import format_of
 

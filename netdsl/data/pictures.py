@@ -1,4 +1,4 @@
-"""Data sets of pictures: a folder for each class."""
+"""Data sets of images: one folder per class."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from netdsl.data.spec import DataSpec
 
 ENDINGS = frozenset([".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"])
-"""What pictures' names end in; other files are left alone, and counted in a note."""
+"""File extensions of images; other files are ignored, and counted in a note."""
 
 AHEAD = 2
-"""So many batches are decoded ahead of the one that is used."""
+"""Number of batches decoded in advance."""
 
 
 class PictureColumn(Column):
-    """Pictures that are decoded when they are taken."""
+    """Images that are decoded on access."""
 
     __slots__ = ("reader", "threads")
 
@@ -53,7 +53,7 @@ class PictureColumn(Column):
         return self.reader.batches(size, first, stop)
 
     def digest(self, hashed: Any) -> None:
-        """Of the pictures' names below their folder, and the sizes of their files."""
+        """Update a hash with the paths of the images below their folder, and the sizes of their files."""
         paths = [self.name(index) for index in range(len(self))]
         top = os.path.commonpath([os.path.dirname(path) for path in paths])
         for path in paths:
@@ -67,7 +67,7 @@ class PictureColumn(Column):
         return taken
 
     def takes(self, picked: Sequence[Array]) -> Generator[Array, None, None]:
-        """The same for one batch after the other, decoded ahead by threads."""
+        """Yield the images of one batch after the other, decoded ahead by threads."""
         largest = max(map(len, picked), default=1)
         places = (int(index) for indices in picked for index in indices)
         pictures = ahead(self.reader.read, places, self.threads, max(1, (AHEAD + 1) * largest))
@@ -80,12 +80,12 @@ class PictureColumn(Column):
 
 
 def default_threads() -> int:
-    """One for each processor that this process may use."""
+    """Return the number of processors available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def open_folder(folder: str, wanted: DataSpec) -> Dataset:
-    """See `kinds.Folder`."""
+    """Open the data of `kinds.Folder`."""
     name, target_name = only(wanted, escape(folder))
     target = wanted.targets[target_name]
     has = f"{escape(folder)} has"
@@ -118,7 +118,7 @@ def open_folder(folder: str, wanted: DataSpec) -> Dataset:
 
 
 def _check_sizes(reader: ImageReader, paths: list[str]) -> None:
-    """Raises WrongShape where pictures are too small for the crop, or differ in size and are not made alike."""
+    """Raise WrongShape if images are smaller than the crop, or differ in size without being resized or cropped."""
     frame, sizes = reader.picture, reader.sizes
     first = reader.read(0)
     for index, size in enumerate(sizes):
@@ -142,7 +142,7 @@ def _classes(folder: str) -> list[str]:
 
 
 def _pictures(folder: str) -> tuple[list[str], int]:
-    """The pictures in a folder and its subfolders, sorted, and how many other files there are."""
+    """Return the images in a folder and its subfolders, sorted, and the number of other files."""
     found, others = [], 0
     for at, folders, files in os.walk(folder):
         folders.sort()
@@ -155,7 +155,7 @@ def _pictures(folder: str) -> tuple[list[str], int]:
 
 
 def _frame(wanted: DataSpec, name: str) -> Picture:
-    """How pictures are framed. Where an augmentation crops, the centre's square is left to it, as large as it is."""
+    """Return how images are framed. If an augmentation crops, it receives the largest centre square."""
     picture = wanted.pictures.get(name) or Picture()
     if wanted.example(name) == wanted.inputs[name][0]:
         return picture

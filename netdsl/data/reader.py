@@ -1,4 +1,4 @@
-"""What all readers have in common: how data fits an input, and how its numbers become the input's."""
+"""The interface of all readers: how data fits an input, and how its numbers are converted."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 Dims = tuple[int | None, ...]
-"""The shape of one example, without the batch; None where any size will do."""
+"""The shape of one example, without the batch; None for any size."""
 
 SHORT = {"f16": "float16", "f32": "float32", "u8": "uint8", "i64": "int64"}
 
 
 def type_of(name: str) -> np.dtype[Any]:
-    """NumPy's type of a name, `f32` or `float32`."""
+    """Return NumPy's type for a name, `f32` or `float32`."""
     return np.dtype(SHORT.get(name, name))
 
 
 class Reader(ABC):
-    """Examples for one input, in order. Reading twice gives the same; only a batch is held in memory."""
+    """Examples for one input, in order. Reading twice gives the same; only one batch is in memory."""
 
     __slots__ = ("dtype", "path", "shape")
 
@@ -42,29 +42,29 @@ class Reader(ABC):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """What to call an example: `t10k-images-idx3-ubyte.gz[17]`, or the picture's file."""
+        """Return the name of an example in messages: `t10k-images-idx3-ubyte.gz[17]`, or the image file."""
 
     @abstractmethod
     def batches(self, size: int, first: int = 0, stop: int | None = None) -> Iterator[Array]:
-        """The examples from `first` to `stop`, or to the last, as [n, *shape] of the input's type, contiguous; n is
-        `size`, and at the end what is left."""
+        """Yield the examples from `first` to `stop`, or to the last, as [n, *shape] of the input's type, contiguous; n
+        is `size`, or less at the end."""
 
     def spans(self, size: int, first: int, stop: int | None) -> Iterator[tuple[int, int]]:
-        """Where each batch of such a walk begins, and where it ends."""
+        """Yield where each batch of such a walk begins and ends."""
         last = len(self) if stop is None else stop
         return ((at, min(at + size, last)) for at in range(first, last, size))
 
 
 def spell(shape: Dims) -> str:
-    """`3x224x224`, and `?` for any size."""
+    """Format a shape as `3x224x224`, with `?` for any size."""
     return "x".join("?" if size is None else str(size) for size in shape) or "a single number"
 
 
 def fit(path: str, found: tuple[int, ...], wanted: Dims, taker: str = "the input") -> tuple[int, tuple[int, ...]]:
-    """How many examples an array of a shape holds, and the shape that each shall have.
+    """Return the number of examples in an array of a shape, and the shape that each gets.
 
-    The first axis counts the examples; an array of an example's own shape is one. Axes of size 1 may be left out, all
-    at once: 28x28 is read as 1x28x28.
+    The first axis counts the examples; an array with the shape of one example is one. Axes of size 1 can be omitted,
+    all at once: 28x28 is read as 1x28x28.
     """
     for target in (wanted, tuple(size for size in wanted if size != 1)):
         if found and _matches(found[1:], target):
@@ -89,7 +89,7 @@ def _matches(example: tuple[int, ...], target: Dims) -> bool:
 
 
 def _advice(found: tuple[int, ...], wanted: Dims) -> Iterator[str]:
-    """What to do about a layout that is known from elsewhere."""
+    """Return advice about a layout known from other frameworks."""
     if len(wanted) == 3 and len(found) in (3, 4) and wanted[0] == found[-1]:
         axes = "0, 3, 1, 2" if len(found) == 4 else "2, 0, 1"
         yield f"channels come first here: `array.transpose({axes})`"
@@ -98,7 +98,8 @@ def _advice(found: tuple[int, ...], wanted: Dims) -> Iterator[str]:
 
 
 def check_types(path: str, found: np.dtype[Any], wanted: np.dtype[Any], taker: str = "the input") -> None:
-    """Any number may become a float; an integer another, if each value fits; a float never an integer."""
+    """Check that numbers can be converted without loss: any to a float, an integer to another that holds its value,
+    never a float to an integer."""
     if found.kind not in "biuf":
         kind = "Python objects" if found.hasobject else str(found)
         raise WrongType(f"{escape(path)} holds {kind}, and {taker} takes {wanted}")
@@ -110,7 +111,8 @@ def check_types(path: str, found: np.dtype[Any], wanted: np.dtype[Any], taker: s
 
 
 def convert(reader: Reader, batch: Array, first: int) -> Array:
-    """The batch in the input's type; values are kept, floats rounded to the nearest. `first` is the first's index."""
+    """Convert a batch to the input's type, preserving values, with floats rounded to nearest. `first` is the index of
+    the first example."""
     wanted = reader.dtype
     if batch.dtype == wanted:
         return np.ascontiguousarray(batch)

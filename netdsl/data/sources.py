@@ -1,4 +1,4 @@
-"""Data sets from arrays, in files or in memory: idx, npy, npz."""
+"""Data sets of arrays, in files or in memory: idx, npy, npz."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ MNIST = {"train": "train", "test": "t10k"}
 
 
 def from_arrays(inputs: Mapping[str, object], targets: Mapping[str, object], wanted: DataSpec | None = None) -> Dataset:
-    """A data set of arrays, or of what NumPy makes arrays of, by the names of inputs and targets.
+    """Return a data set of arrays, or of values that NumPy converts, by the names of inputs and targets.
 
-    Without `wanted` the arrays say themselves what they are: integer targets are classes 0 to their largest, others
-    values; inputs keep their shapes, and become float32.
+    Without `wanted`, the arrays determine their types: integer targets are classes from 0 to their maximum, others are
+    values; inputs keep their shapes and become float32.
     """
     xs = {name: as_array(value, name) for name, value in inputs.items()}
     ys = {name: as_array(value, name) for name, value in targets.items()}
@@ -49,7 +49,7 @@ def _guessed(xs: Mapping[str, Array], ys: Mapping[str, Array]) -> DataSpec:
 
 
 Named = tuple[str, "Array"]
-"""An array, and what messages call it."""
+"""An array with its name in messages."""
 
 
 def assembled(
@@ -82,7 +82,7 @@ def _of(arrays: Mapping[str, Named], name: str, what: str) -> Named:
 
 
 def only(wanted: DataSpec, what: str) -> tuple[str, str]:
-    """The only input and the only target. Raises Incomplete where there are more."""
+    """Return the only input and the only target. Raises Incomplete if there are more."""
     if len(wanted.inputs) != 1 or len(wanted.targets) != 1:
         raise Incomplete(
             f"{what} holds one input and one target, and the net has {len(wanted.inputs)} and {len(wanted.targets)}",
@@ -92,7 +92,7 @@ def only(wanted: DataSpec, what: str) -> tuple[str, str]:
 
 
 def open_mnist(folder: str, split: str, wanted: DataSpec) -> Dataset:
-    """See `kinds.Mnist`."""
+    """Open the data of `kinds.Mnist`."""
     paths = _mnist(folder, split, "images", 3), _mnist(folder, split, "labels", 1)
     for path in paths:
         wanted.bounds.check(path)
@@ -110,19 +110,19 @@ def _mnist(folder: str, split: str, what: str, rank: int) -> str:
 
 
 def open_idx_pair(images: str, labels: str, wanted: DataSpec) -> Dataset:
-    """See `kinds.Idx`."""
+    """Open the data of `kinds.Idx`."""
     x, y = only(wanted, escape(images))
     return assembled({x: (images, load_idx(images))}, {y: (labels, load_idx(labels))}, wanted)
 
 
 def open_npy_pair(x_path: str, y_path: str, wanted: DataSpec) -> Dataset:
-    """See `kinds.Npy`."""
+    """Open the data of `kinds.Npy`."""
     x, y = only(wanted, escape(x_path))
     return assembled({x: (x_path, map_npy(x_path))}, {y: (y_path, map_npy(y_path))}, wanted)
 
 
 def open_npz_set(path: str, wanted: DataSpec) -> Dataset:
-    """See `kinds.Npz`."""
+    """Open the data of `kinds.Npz`."""
     archive = Archive(path)
     one_x, one_y = len(wanted.inputs) == 1, len(wanted.targets) == 1
     x = {name: _member(archive, wanted, name, *(["x"] if one_x else [])) for name in wanted.inputs}

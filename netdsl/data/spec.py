@@ -1,4 +1,4 @@
-"""What a net and its losses want of a data set. No numpy here."""
+"""What a net and its losses require of a data set, without NumPy."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Target:
-    """What an output is held against, for each example.
+    """What an output is compared with, for each example.
 
-    `class`: a whole number from 0 to `classes` - 1, int64. `value`: numbers of the shape, float32. `sign`: -1 or 1,
-    float32, which may be given as 0 and 1. Labels may have a shape too, such as one for each pixel.
+    `class`: an integer from 0 to `classes` - 1, int64. `value`: numbers of the shape, float32. `sign`: -1 or 1,
+    float32, also accepted as 0 and 1. Labels can have a shape too, such as one per pixel.
     """
 
     __slots__ = ("classes", "kind", "name", "shape")
@@ -70,7 +70,7 @@ class DataSpec:
         self.threads = threads
 
     def example(self, name: str) -> Dims:
-        """The shape of an input's examples before they are augmented."""
+        """Return the shape of an input's examples before augmentation."""
         shape, dtype = self.inputs[name]
         pictured = any(len(shape) == 3 for shape, _ in self.inputs.values())
         if self.augment is not None and any(step.pictures for step in self.augment.steps) and not pictured:

@@ -1,4 +1,4 @@
-"""Arrays that are read front to back, as a compressed file has to be: a batch at a time, never more than declared."""
+"""Arrays that are read sequentially, such as compressed files: one batch at a time, and never more than declared."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ DAMAGE = (
     zlib.error,
     lzma.LZMAError,
 )
-"""What the standard library raises for a compressed file that is damaged, encrypted or of an unknown method."""
+"""Exceptions of the standard library for compressed files that are damaged, encrypted or unsupported."""
 
 PIECE = 2**24
 
 LARGEST = 2**34
-"""More bytes than these are not unpacked into memory."""
+"""Maximum number of bytes decompressed into memory."""
 
 
 @contextmanager
 def damage_is_told(path: str) -> Iterator[None]:
-    """Within, an error of a decompressor becomes ours."""
+    """Turn an error of a decompressor into a UserError."""
     try:
         yield
     except DAMAGE as error:
@@ -50,7 +50,7 @@ def damage_is_told(path: str) -> Iterator[None]:
 
 
 class StreamReader(Reader):
-    """`count` examples in C order behind a header of `offset` bytes, in a stream that can be opened again."""
+    """`count` examples in C order after a header of `offset` bytes, in a stream that can be reopened."""
 
     __slots__ = ("_count", "_example", "_found", "_offset", "_open")
 
@@ -104,7 +104,7 @@ class StreamReader(Reader):
 
 
 def _skip(stream: BinaryIO, size: int) -> int:
-    """Read so many bytes and forget them; how many there were."""
+    """Read and discard bytes; return how many there were."""
     left = size
     while left and (part := stream.read(min(left, PIECE))):
         left -= len(part)
@@ -123,7 +123,7 @@ def read(stream: BinaryIO, size: int) -> bytes | bytearray:
 
 
 def unpacked(stream: BinaryIO, size: int, path: str) -> bytes | bytearray:
-    """The next `size` bytes of a compressed file. Raises BadData where there are fewer, or too many to be held."""
+    """Return the next `size` bytes of a compressed file. Raises BadData if there are fewer, or too many."""
     if size > LARGEST:
         raise BadData(f"{escape(path)} declares {size:,} bytes, too many to be unpacked into memory", "unpack it first")
     with damage_is_told(path):
@@ -135,7 +135,7 @@ def unpacked(stream: BinaryIO, size: int, path: str) -> bytes | bytearray:
 
 @contextmanager
 def shape_is_told(path: str) -> Iterator[None]:
-    """Within, NumPy's refusal of a shape, for its rank or its size, becomes ours."""
+    """Turn NumPy's refusal of a shape, for its rank or size, into a UserError."""
     try:
         yield
     except (ValueError, OverflowError) as error:

@@ -1,4 +1,4 @@
-"""Tables in text files, RFC 4180 and its kin: `,`, `;` or tabs, quotes, the columns' names in the first row."""
+"""Tables in text files after RFC 4180: separated by `,`, `;` or tabs, with quotes and column names in the first row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SEPARATORS = ",;\t"
 LONGEST_LINE = 2**24
-"""A longer line is taken for a file that is no table."""
+"""Maximum length of a line; a file with a longer one is not a table."""
 
 
 class Table:
@@ -38,7 +38,7 @@ class Table:
             raise
 
     def _sniffed(self) -> str:
-        """The separator that parts the first line into the most cells."""
+        """Return the separator that splits the first line into the most cells."""
         first = self._line(1)
         if first is None:
             raise BadTable(f"{escape(self.path)} is empty: a table begins with its columns' names")
@@ -94,8 +94,8 @@ class Table:
             number += 1
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """The number of the row's last line and its cells, the header first; blank lines are passed over.
-        Raises BadTable at a row that has not as many cells as the header."""
+        """Yield the number of a row's last line and its cells, starting with the header; blank lines are skipped.
+        Raises BadTable for a row whose number of cells differs from the header's."""
         self._file.seek(0)
         reader = csv.reader(self._lines(), delimiter=self._separator, strict=True)
         try:

@@ -1,4 +1,4 @@
-"""Data sets from tables: which columns are whose, and cells as numbers or classes."""
+"""Data sets of tables: the columns of inputs and targets, and cells as numbers or classes."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 class _Cells:
-    """The cells of some columns, as they are read: numbers, or texts."""
+    """The cells of some columns as they are read: numbers or texts."""
 
     __slots__ = ("_convert", "_lines", "_quotes", "names", "path", "places", "values")
 
     def __init__(self, table: Table, places: Sequence[int], dtype: str, lines: Sequence[int]) -> None:
-        """`dtype` is `float64`, `int64` or `text`."""
+        """Initialize; `dtype` is `float64`, `int64` or `text`."""
         self.places = places
         self.names = [table.header[place] for place in places]
         self.values: Any = [] if dtype == "text" else array("q" if dtype == "int64" else "d")
@@ -62,14 +62,14 @@ class _Cells:
         raise AssertionError("every cell can be converted")
 
     def place(self, index: int) -> str:
-        """What to call a cell, by its number among those that are kept."""
+        """Return the name of a cell in messages, by its index."""
         place = index % len(self.places)
         line = self._lines[index // len(self.places)]
         called = f" (`{self.names[place]}`)" if self._quotes else ""
         return f"{self.path}, line {line}, column {self.places[place] + 1}{called}"
 
     def array(self, shape: Sequence[int | None]) -> Array:
-        """The numbers as [n, *shape]. Raises NotFinite."""
+        """Return the numbers as [n, *shape]. Raises NotFinite."""
         flat = np.frombuffer(self.values, "i8" if self.values.typecode == "q" else "f8")
         if not (finite := np.isfinite(flat)).all():
             at = int(np.argmin(finite))
@@ -78,7 +78,7 @@ class _Cells:
 
 
 def open_csv(path: str, target: Sequence[str], separator: str | None, wanted: DataSpec) -> Dataset:
-    """See `kinds.Csv`."""
+    """Open the data of `kinds.Csv`."""
     if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
         raise BadTable(f"a separator is one character, and {escape(separator)!r} is none")
     table = Table(path, separator, quotes=wanted.bounds.quotes(path))

@@ -1,4 +1,4 @@
-"""What a layer's argument may be: the declared kinds, which check a value and say in words what they want."""
+"""The kinds of declared arguments, which check and convert a value and describe what they accept."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from netdsl.ir.init import ARITY, Init
 
 
 class Word(str):
-    """A bare word that means itself, such as `same` in `pad same`."""
+    """A bare word that stands for itself, such as `same` in `pad same`."""
 
     __slots__ = ()
 
 
 class Unfit(Exception):
-    """A value that an argument does not take; the text ends the sentence "`stride` must be …"."""
+    """A value that an argument does not accept; the text completes the sentence "`stride` must be …"."""
 
 
 class Kind:
-    """A kind of argument: `words` are the bare words it takes, which there win over variables."""
+    """A kind of argument. `words` are the bare words that it accepts, which take precedence over variables."""
 
     words: tuple[str, ...] = ()
     quoted: bool = False
@@ -31,7 +31,7 @@ class Kind:
     expected: str
 
     def convert(self, value: Any) -> Any:
-        """The value as the layer wants it. Raises Unfit."""
+        """Return the converted value. Raises Unfit."""
         raise NotImplementedError
 
     def _unfit(self) -> Unfit:
@@ -39,7 +39,8 @@ class Kind:
 
 
 def whole(value: Any) -> int | None:
-    """An exact integer, also where a fraction came out whole; None for anything else, booleans and floats too."""
+    """Return an exact integer, also from a fraction that is whole; None for anything else, including booleans and
+    floats."""
     if type(value) is int:
         return value
     if getattr(value, "denominator", None) == 1 and type(value) is not bool:
@@ -48,7 +49,7 @@ def whole(value: Any) -> int | None:
 
 
 class Integer(Kind):
-    """A whole number within bounds."""
+    """An integer within bounds."""
 
     def __init__(self, minimum: int = 1, maximum: int = SIZE, odd: bool = False) -> None:
         self.minimum, self.maximum, self.odd = minimum, maximum, odd
@@ -161,7 +162,7 @@ class Sequence(Kind):
 
 
 class Sizes(Sequence):
-    """A size for every spatial axis, or a list with one for each: `3`, `3x3`, `[3, 5]`."""
+    """One size for all spatial axes, or a list with one per axis: `3`, `3x3`, `[3, 5]`."""
 
     def __init__(self, minimum: int = 1) -> None:
         super().__init__(Integer(minimum))
@@ -172,7 +173,7 @@ class Sizes(Sequence):
 
 
 class Dims(Kind):
-    """The sizes of a shape, such as `3x224x224`; `?` where a size is known only at run time."""
+    """The sizes of a shape, such as `3x224x224`; `?` is a size known only at run time."""
 
     expected = "a shape, such as `3x224x224`"
 
@@ -190,7 +191,7 @@ class Dims(Kind):
 
 
 class Padding(Sizes):
-    """A rule (`same`, `valid`, …), a size for every side, or explicit sizes, all befores, then all afters."""
+    """A rule (`same`, `valid`, …), one size for all sides, or explicit sizes, all befores, then all afters."""
 
     words = ("same", "valid", "same_upper", "same_lower")
 
@@ -203,7 +204,7 @@ class Padding(Sizes):
 
 
 class Sides(Sizes):
-    """A size for every side, or explicit sizes, all befores, then all afters."""
+    """One size for all sides, or explicit sizes, all befores, then all afters."""
 
     def __init__(self) -> None:
         super().__init__(0)
@@ -221,7 +222,7 @@ _CALLS = tuple(f"`{n}({', '.join(INITIALISERS[n])})`" if n in INITIALISERS else 
 
 
 class Initialiser(Kind):
-    """A distribution to draw from, such as `he_normal` or `normal(0.01)`."""
+    """A distribution of initial weights, such as `he_normal` or `normal(0.01)`."""
 
     words = tuple(name for name, arity in ARITY.items() if not arity)
     expected = f"an initialiser: {', '.join(_CALLS)}"
@@ -266,7 +267,7 @@ class Character(Text):
 
 
 class Path(Text):
-    """The name of a file or a folder, relative to the file that it is written in."""
+    """The path of a file or folder, relative to the file in which it is written."""
 
     expected = 'a path in quotes, such as `"datasets/mnist"`'
 

@@ -17,7 +17,7 @@ REQUIRED = object()
 
 
 class Argument:
-    """One declared argument of a layer: positional only or keyword only, as in language.md."""
+    """A declared argument, either positional only or keyword only, as in language.md."""
 
     __slots__ = ("default", "doc", "keyword", "kind", "name")
 
@@ -34,19 +34,19 @@ class Argument:
 
 
 def positional(kind: Kind, default: object = REQUIRED, *, doc: str = "") -> Any:
-    """Declare an argument that is given by its place."""
+    """Declare a positional argument."""
     return Argument(kind, default, doc, keyword=False)
 
 
 def keyword(kind: Kind, default: object = REQUIRED, *, doc: str = "") -> Any:
-    """Declare an argument that is given by its name."""
+    """Declare a keyword argument."""
     return Argument(kind, default, doc, keyword=True)
 
 
 class Misfit(Rejection):
-    """A layer that does not fit its input: which problem, at which of its arguments, with which data.
+    """A layer that does not fit its input: the problem, the argument concerned, and the data of the problem.
 
-    The elaborator adds the places: a layer knows none, since equal calls share one layer.
+    The elaborator adds the location: a layer has none, since equal calls share one layer.
     """
 
     def __init__(self, problem: type[Problem], at: str = "", **data: Any) -> None:
@@ -57,9 +57,9 @@ class Misfit(Rejection):
 
 
 class Declared:
-    """A thing with a name in the language and declared arguments. The values that it gets are converted ones.
+    """A component with a name in the language and declared arguments. It receives converted values.
 
-    A subclass's own arguments stand before those that it inherits.
+    A subclass's own arguments precede inherited ones.
     """
 
     kind: ClassVar[str] = ""
@@ -89,7 +89,7 @@ D = TypeVar("D", bound=Declared)
 
 
 def registrar(table: dict[str, Any]) -> Callable[[str], Callable[[type[D]], type[D]]]:
-    """A decorator that gives a class its name in the language and puts it into a table."""
+    """Return a decorator that gives a class its name in the language and adds it to a table."""
 
     def named(name: str) -> Callable[[type[D]], type[D]]:
         def register(cls: type[D]) -> type[D]:

@@ -1,1 +1,1 @@
-"""Problems as data, how they are collected, and how they are shown."""
+"""Problems as data, their collection, and their presentation."""

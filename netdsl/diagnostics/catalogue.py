@@ -1,4 +1,4 @@
-"""Every problem that there is, for the commands and tests that go through them all."""
+"""All problems, for the commands and tests that enumerate them."""
 
 from __future__ import annotations
 

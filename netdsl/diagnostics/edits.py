@@ -1,4 +1,4 @@
-"""Carries out the edits of a help."""
+"""Apply the edits of a help."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 
 def apply(text: str, edits: Iterable[Edit]) -> str:
-    """The text with every edit made; offsets are those of the unedited text, and no two edits may overlap.
+    """Return the text after all edits; offsets are those of the original text, and edits must not overlap.
 
-    Insertions at one place stand in the order given, and before a replacement that begins there.
+    Insertions at one position keep the given order, and precede a replacement that begins there.
     """
     return splice(text, edits)[0]
 
 
 def splice(text: str, edits: Iterable[Edit]) -> tuple[str, list[tuple[int, int]]]:
-    """`apply`, and the range of each edit's text in the result, in the order of the text."""
+    """Return the text like `apply`, and the range of each edit in it, in text order."""
     pieces: list[str] = []
     ranges: list[tuple[int, int]] = []
     done = length = 0

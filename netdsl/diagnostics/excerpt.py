@@ -1,4 +1,4 @@
-"""Lines of a source with carets under them, as rustc draws them."""
+"""Source lines with carets below them, in the style of rustc."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 GAP = "..."
 LONG = 120
-"""A line with more characters is cut."""
+"""Maximum number of characters of a line; longer ones are cut."""
 CONTEXT = 40
-"""So many characters are kept on either side of a mark's ends where a line is cut."""
+"""Number of characters kept around the ends of a mark when a line is cut."""
 WHOLE = 6
-"""A range of so many lines is shown whole, of a longer one the first and the last."""
+"""Maximum number of lines of a range that is shown whole; of a longer one, the first and the last are shown."""
 
 Lines = list[tuple[str, Row]]
-"""What stands in the gutter (a line's number, nothing, or `GAP`), and what stands to its right."""
+"""The content of the gutter (a line number, nothing, or `GAP`), and the text to its right."""
 
 
 class Mark:
-    """Characters to be underlined, and what is to be said there; `lines` and `columns` hold the first and the end."""
+    """Characters to underline, with a label; `lines` and `columns` hold the first and the end."""
 
     __slots__ = ("char", "columns", "label", "lines", "style")
 
@@ -50,7 +50,7 @@ class Mark:
 
 
 class Cut:
-    """A line as it is shown: escaped, tabs as four blanks, and far from the marks left out."""
+    """A line as it is shown: escaped, with tabs as four spaces, and without parts far from the marks."""
 
     __slots__ = ("columns", "letters", "text")
 
@@ -80,13 +80,13 @@ class Cut:
         self.text = "".join(pieces) + "…" * (done < len(line))
 
     def under(self, left: int, right: int) -> tuple[int, int]:
-        """The columns of a range of characters, one column at least."""
+        """Return the columns of a range of characters, at least one."""
         start = self.columns[left] if left == right else self.letters.get(left, self.columns[left])
         return start, max(start + 1, self.columns[right])
 
 
 def _kept(length: int, points: Iterable[int]) -> list[tuple[int, int]]:
-    """The ranges of characters to show, in order and apart from one another."""
+    """Return the ranges of characters to show, in order and disjoint."""
     if length <= LONG:
         return [(0, length)]
     kept: list[tuple[int, int]] = []
@@ -99,7 +99,7 @@ def _kept(length: int, points: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def excerpt(source: Source, marks: list[Mark]) -> Lines:
-    """The marked lines with what is said about them, and `GAP` for those left out between them."""
+    """Return the marked lines with their labels, and `GAP` for omitted lines between them."""
     lanes = _lanes([mark for mark in marks if not mark.single])
     margin = max(lanes.values(), default=-1) + 1
     drawing = _Drawing(lanes, margin + 1 if margin else 0)
@@ -122,7 +122,7 @@ def _shown(marks: list[Mark]) -> list[int]:
 
 
 def _lanes(marks: list[Mark]) -> dict[Mark, int]:
-    """A column in the margin for each mark of several lines, so that no two meet; the longest leftmost."""
+    """Return a column in the margin for each multi-line mark, without overlaps; the longest is leftmost."""
     lanes: dict[Mark, int] = {}
     for mark in sorted(marks, key=lambda m: (m.lines[0], -m.lines[1])):
         taken = {lane for other, lane in lanes.items() if other.lines[1] >= mark.lines[0]}
@@ -131,7 +131,7 @@ def _lanes(marks: list[Mark]) -> dict[Mark, int]:
 
 
 class _Drawing:
-    """The lines drawn so far, and the bars in the margin that go on."""
+    """The lines drawn so far, and the bars in the margin that continue."""
 
     __slots__ = ("bars", "lanes", "lines", "margin")
 
@@ -172,7 +172,7 @@ class _Drawing:
             del self.bars[self.lanes[mark]]
 
     def arm(self, mark: Mark, column: int) -> Row:
-        """From the margin to where a mark of several lines begins or ends."""
+        """Draw a line from the margin to where a multi-line mark begins or ends."""
         row = self.row()
         lane = self.lanes[mark]
         row.put(lane + 1, "_" * (self.margin + column - lane - 1), mark.style)
@@ -182,9 +182,9 @@ class _Drawing:
         return row
 
     def underlines(self, cut: Cut, marks: list[Mark]) -> None:
-        """The carets, short ones over long ones and `^` over its equals, and the labels.
+        """Draw the carets, short ones over long ones and `^` over equal ones, and the labels.
 
-        Those that fit stand beside their carets, the others hang below, from right to left.
+        Labels that fit are beside their carets; the others hang below, from right to left.
         """
         if not marks:
             return
@@ -212,7 +212,7 @@ class _Drawing:
 
 
 def _fits(place: tuple[int, int, Mark], places: list[tuple[int, int, Mark]]) -> bool:
-    """Whether a label beside its carets is clear of all other carets, and clearly theirs."""
+    """Return whether a label beside its carets is clear of all other carets, and unambiguous."""
     start, end, mark = place
     stop = end + 1 + width(mark.label) + 1
     return all(

@@ -18,7 +18,7 @@ def words(text: str) -> frozenset[str]:
 
 
 MODULES = frozenset(("nn", "F", "torch", "tf", "keras", "layers", "slim", "self", "functional", "flax", "linen", "jnp"))
-"""Words before the dot of another framework's call."""
+"""Words before the dot in calls of other frameworks."""
 
 _CALLED = {
     "conv": "convolution spatialconvolution",

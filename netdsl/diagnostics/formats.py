@@ -18,21 +18,23 @@ def short(problem: Problem) -> str:
 
 
 def summary(report: Report) -> str:
-    """`2 errors, 1 warning`, `1 error`, `no problems`; `100 errors, and more` where not all are kept."""
+    """Format the totals: `2 errors, 1 warning`, `1 error`, `no problems`; `100 errors, and more` if not all are
+    kept."""
     counts = (report.errors, "error"), (report.warnings, "warning")
     found = ", ".join(f"{n} {kind}{'s' * (n > 1)}" for n, kind in counts if n) or "no problems"
     return f"{found}, and more" if report.more else found
 
 
 def json_line(problem: Problem) -> str:
-    """`to_dict` as one line of ASCII."""
+    """Format `to_dict` as one line of ASCII."""
     from json import dumps
 
     return dumps(to_dict(problem))
 
 
 def to_dict(problem: Problem) -> dict[str, Any]:
-    """The whole problem in plain data. Lines and columns count from 1, a column is a character, an end is exclusive."""
+    """Return the problem as plain data. Lines and columns count from 1, a column is a character, an end is
+    exclusive."""
     return {
         "code": problem.code,
         "severity": problem.severity,
@@ -72,7 +74,8 @@ def _edit(edit: Edit) -> dict[str, Any]:
 
 
 def _frames(frame: Frame | None) -> list[dict[str, Any]]:
-    """From the inside out: a call by its `name`, a round by its `variable` and `value`, an import by neither."""
+    """Return the frames from the inside out: a call by its `name`, a round by its `variable` and `value`, an import by
+    neither."""
     found: list[dict[str, Any]] = []
     while frame is not None:
         said: dict[str, Any] = {"name": frame.name} if frame.name else {}
@@ -85,9 +88,9 @@ def _frames(frame: Frame | None) -> list[dict[str, Any]]:
 
 
 def github(problem: Problem) -> str:
-    """A workflow command that GitHub shows beside the line: `::error file=…,line=…,col=…::message`.
+    """Format a workflow command that GitHub shows beside the line: `::error file=…,line=…,col=…::message`.
 
-    Source: actions/toolkit, packages/core/src/command.ts, for what is escaped and how.
+    Source: actions/toolkit, packages/core/src/command.ts, for the escaping.
     """
     place = _place(problem.span)
     properties = {
@@ -109,5 +112,5 @@ def github(problem: Problem) -> str:
 
 
 def _data(text: str, also: str = "") -> str:
-    """Percent-encode what GitHub's runner would take for its own syntax."""
+    """Percent-encode the syntax of GitHub's runner."""
     return "".join(f"%{ord(char):02X}" if char in "%\r\n" + also else char for char in text)

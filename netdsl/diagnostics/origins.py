@@ -1,4 +1,4 @@
-"""Where a size of a value comes from: the layer, and the argument of its call, that gave it."""
+"""The origin of a value's size: the layer, and the argument of its call, that determined it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Origin:
-    """The node that gave an axis its size, and the argument that did it, if one did."""
+    """The node that determined the size of an axis, and the argument responsible, if any."""
 
     __slots__ = ("argument", "axis", "node")
 
@@ -27,7 +27,7 @@ class Origin:
 
     @property
     def span(self) -> Span:
-        """The argument's place with its keyword, else that of the layer's name."""
+        """The location of the argument with its keyword, otherwise that of the layer's name."""
         return self.argument.span.to(self.argument.value_span) if self.argument else self.node.span
 
     @property
@@ -35,7 +35,7 @@ class Origin:
         return self.node.shape[self.axis]
 
     def __str__(self) -> str:
-        """What happens there, to be read beside the place."""
+        """Describe the origin, to be read beside the location."""
         what = "channels" if self.axis == 0 and len(self.node.shape) > 1 else "values" if not self.axis else ""
         before = [x.shape for x in self.node.inputs if len(x.shape) == len(self.node.shape)]
         if not self.node.inputs:
@@ -50,7 +50,7 @@ def _spatial(shape: Shape) -> str:
 
 
 def origin(node: Node, axis: int) -> Origin:
-    """The layer that fixes the size of an axis; layers that only hand it on are passed over."""
+    """Return the layer that determines the size of an axis; layers that only pass it on are skipped."""
     while True:
         before = _handed_on(node, axis)
         if before is None:
@@ -59,7 +59,7 @@ def origin(node: Node, axis: int) -> Origin:
 
 
 def origins(node: Node, axes: Iterable[int]) -> list[Origin]:
-    """The origins of several axes, each place once."""
+    """Return the origins of several axes, without duplicates."""
     found: dict[object, Origin] = {}
     for axis in axes:
         each = origin(node, axis)
@@ -68,7 +68,7 @@ def origins(node: Node, axes: Iterable[int]) -> list[Origin]:
 
 
 def _handed_on(node: Node, axis: int) -> Node | None:
-    """The input whose size of this axis is the node's, and would be if it were another; None if the node makes it."""
+    """Return the input whose size of this axis the node passes on, or None if the node determines it."""
     for place, x in enumerate(node.inputs):
         if len(x.shape) != len(node.shape) or x.shape[axis] != node.shape[axis]:
             continue
@@ -81,7 +81,7 @@ def _handed_on(node: Node, axis: int) -> Node | None:
 
 
 def _larger(node: Node, place: int, axis: int) -> tuple[Shape, ...]:
-    """The shapes of a node's inputs, an axis of one of them made larger."""
+    """Return the shapes of a node's inputs, with an axis of one of them enlarged."""
     shapes = [x.shape for x in node.inputs]
     x = shapes[place]
     shapes[place] = (*x[:axis], x[axis] + 2, *x[axis + 1 :])
@@ -89,7 +89,7 @@ def _larger(node: Node, place: int, axis: int) -> tuple[Shape, ...]:
 
 
 def _argument(node: Node, axis: int) -> Argument | None:
-    """The argument without which the size would be another: a keyword that is not at its default, else the first."""
+    """Return the argument that determines the size: a keyword other than its default, otherwise the first."""
     declared = node.layer.arguments
     values = {name: getattr(node.layer, name) for name in declared}
     tries = [tuple(x.shape for x in node.inputs)]
@@ -109,7 +109,7 @@ def _differ(one: Shape | None, other: Shape | None, axis: int) -> bool:
 
 
 def _shape(layer: Layer, shapes: tuple[Shape, ...]) -> Shape | None:
-    """The shape that a layer would give, or None where it would not fit."""
+    """Return the shape of a layer's result, or None if it does not fit."""
     try:
         return layer.shape(*shapes)
     except Rejection:

@@ -1,4 +1,4 @@
-"""What can be wrong with a text, as data: codes, places, causes and repairs. Only `render` knows how it looks."""
+"""Problems of a text as data: codes, locations, causes and fixes. Only `render` knows how they look."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from netdsl.base.text import Frame
 
 REGISTRY: dict[str, type[Problem]] = {}
-"""Every problem by its code, as far as its module is imported; `netdsl.diagnostics.catalogue` imports them all."""
+"""Every problem by its code, once its module is imported; `netdsl.diagnostics.catalogue` imports them all."""
 
 
 class Label:
-    """A further place that has part in the problem, and what is to be said there."""
+    """Another location that contributes to the problem, with a text."""
 
     __slots__ = ("span", "text")
 
@@ -26,7 +26,7 @@ class Label:
 
 
 class Edit:
-    """Replace a span's text by another; an empty span inserts."""
+    """The replacement of a span by a text; an empty span inserts."""
 
     __slots__ = ("span", "text")
 
@@ -52,7 +52,7 @@ class Help:
 
 @dataclass_transform(kw_only_default=True)
 class _Declared:
-    """Makes the annotations of a subclass its keyword arguments, without what dataclasses cost at import."""
+    """Turns the annotations of a subclass into keyword arguments, without the import cost of dataclasses."""
 
     fields: ClassVar[tuple[str, ...]] = ()
 
@@ -68,9 +68,9 @@ class _Declared:
 
 
 class Problem(_Declared):
-    """One thing that is wrong. A subclass declares its data as annotations and says it in words.
+    """A problem in a text. A subclass declares its data as annotations, and methods for its messages.
 
-    Its docstring is what `netdsl explain` prints: what it means and why, with a failing example.
+    Its docstring is what `netdsl explain` prints: meaning and cause, with a failing example.
     """
 
     code: ClassVar[str] = ""
@@ -79,34 +79,34 @@ class Problem(_Declared):
     span: Span
     frame: Frame | None = None
     severity: str = "error"
-    """`error` or `warning`; `--strict` makes an error of a warning."""
+    """`error` or `warning`; `--strict` turns warnings into errors."""
     mended: tuple[Help, ...] = ()
     """Those of its repairs that were tried and mend it; `netdsl.app.repair` finds them."""
     proved: tuple[Help, ...] | None = None
     """Its helps after `netdsl.app.repair` tried their edits, None before: edits that do not mend it are left out."""
 
     def message(self) -> str:
-        """The headline: what is wrong, with the names and numbers that disagree."""
+        """Return the headline: what is wrong, with the names and numbers involved."""
         return self.title
 
     def label(self) -> str:
-        """What is wrong at the primary span, shown beside its carets; may be empty."""
+        """Return what is wrong at the primary span, shown beside its carets; can be empty."""
         return ""
 
     def labels(self) -> Iterable[Label]:
-        """Where the other half comes from."""
+        """Yield the other locations involved."""
         return ()
 
     def notes(self) -> Iterable[str]:
-        """Facts that have no place in the text."""
+        """Yield facts without a location in the text."""
         return ()
 
     def helps(self) -> Iterable[Help]:
-        """Ways to mend it, the best first."""
+        """Yield ways to fix it, best first."""
         return ()
 
     def repairs(self) -> Iterable[Help]:
-        """Edits that may mend it, to be tried before they are offered."""
+        """Yield edits that may fix it, to be verified before they are offered."""
         return ()
 
     def offers(self) -> list[Help]:
@@ -118,7 +118,7 @@ P = TypeVar("P", bound=Problem)
 
 
 def problem(code: str, title: str) -> Callable[[type[P]], type[P]]:
-    """Register a problem under its stable code: `E….` for an error, `W….` for a warning."""
+    """Register a problem under its permanent code: `E….` for an error, `W….` for a warning."""
 
     def register(cls: type[P]) -> type[P]:
         known = REGISTRY.setdefault(code, cls)
@@ -159,11 +159,11 @@ def meant(span: Span, word: str, candidates: Iterable[str]) -> Iterable[Help]:
 
 
 class Rejection(Exception):
-    """What stops a phase where the user is wrong: a problem, with its place or still without."""
+    """A user's mistake that stops a phase: a problem, with or without its location."""
 
 
 class Rejected(Rejection):
-    """Carries a problem from deep inside a phase to the statement that can go on after it."""
+    """Carries a problem from inside a phase to the statement that can continue after it."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.message())

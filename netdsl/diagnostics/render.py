@@ -1,4 +1,4 @@
-"""What a problem looks like on a terminal, in the long form."""
+"""The long form of a problem on a terminal."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 MOST_FRAMES = 8
 MOST_MENDED = 8
-"""So many lines of a repair are shown."""
+"""Maximum number of lines shown of a fix."""
 
 
 def render(problem: Problem, *, color: bool = False) -> str:
-    """The problem in several lines, without a newline at the end: headline, excerpts, notes, frames and helps."""
+    """Return the problem as several lines without a final newline: headline, excerpts, notes, frames and helps."""
     excerpts = _excerpts(problem)
     helps = [(found.text, _mended(problem, found)) for found in problem.offers()]
     shown = [lines for _, lines in excerpts] + [lines for _, mended in helps for _, lines in mended]
@@ -48,7 +48,7 @@ def _arrows() -> Iterator[str]:
 
 
 def _excerpts(problem: Problem) -> list[tuple[str, Lines]]:
-    """Where it is and what is there, a source at a time, the primary span's first."""
+    """Show the locations, one source at a time, that of the primary span first."""
     marks = [(problem.span, Mark.of(problem.span, "^", problem.severity, problem.label()))]
     marks += [(label.span, Mark.of(label.span, "-", "place", label.text)) for label in problem.labels()]
     sources: dict[tuple[str, str], list[tuple[Span, Mark]]] = {}
@@ -58,7 +58,7 @@ def _excerpts(problem: Problem) -> list[tuple[str, Lines]]:
 
 
 def _mended(problem: Problem, found: Help) -> list[tuple[str, Lines]]:
-    """The text as it will be, a source at a time; the place is named if it is another file than the problem's."""
+    """Show the text after a fix, one source at a time, naming other files."""
     sources: dict[tuple[str, str], list[Edit]] = {}
     for edit in found.edits:
         sources.setdefault((edit.span.source.name, edit.span.source.text), []).append(edit)
@@ -70,7 +70,7 @@ def _mended(problem: Problem, found: Help) -> list[tuple[str, Lines]]:
 
 
 def _preview(name: str, text: str, edits: list[Edit]) -> Lines:
-    """The mended lines, with what is deleted still in them, or nobody could see it."""
+    """Return the fixed lines, which still include deleted text, to make it visible."""
     after, ranges = splice(text, [edit if edit.text else Edit(edit.span, edit.span.text) for edit in edits])
     source = Source(name, "")
     source.text = after  # as spliced: the ranges count its characters
@@ -84,7 +84,7 @@ def _preview(name: str, text: str, edits: list[Edit]) -> Lines:
 
 
 def _change(source: Source, edit: Edit, start: int, end: int) -> Iterator[Mark]:
-    """A mark on each line of a change, blanks around the text not counted."""
+    """Return a mark on each line of a change, ignoring surrounding spaces."""
     old, new = edit.span.text, edit.text
     kind, char = "replace", "~"
     if not new:
@@ -104,7 +104,8 @@ def _change(source: Source, edit: Edit, start: int, end: int) -> Iterator[Mark]:
 
 
 def frames(frame: Frame | None) -> list[str]:
-    """How the elaborator came to the place, from the inside out: a call together with the rounds around it."""
+    """Describe how the elaborator reached the location, from the inside out: a call together with its enclosing
+    rounds."""
     steps: list[str] = []
     call: Frame | None = None
     rounds: list[Frame] = []
@@ -134,7 +135,7 @@ def _step(call: Frame | None, rounds: list[Frame]) -> Iterator[str]:
 
 
 def _is_round(frame: Frame) -> bool:
-    """Whether a frame is a loop's round, whose count need not have a name."""
+    """Return whether a frame is a round of a loop, whose counter may have no name."""
     return bool(frame.variable) or frame.value is not None
 
 
@@ -144,7 +145,7 @@ def _value(frame: Frame) -> str:
 
 
 def _few(items: list[str], most: int) -> list[str]:
-    """The first and the last ones of many."""
+    """Return the first and the last of many."""
     if len(items) <= most:
         return items
     half = most // 2
@@ -152,7 +153,7 @@ def _few(items: list[str], most: int) -> list[str]:
 
 
 class _Page:
-    """The finished lines, and the width of the line numbers to their left."""
+    """The finished lines, and the width of their line numbers."""
 
     __slots__ = ("color", "lines", "width")
 
@@ -169,7 +170,7 @@ class _Page:
         self.lines.append(kind + self.paint(f": {escape(brief(problem.message()))}", "strong"))
 
     def excerpt(self, arrow: str, place: str, lines: Lines) -> None:
-        """A source's lines under its name; a second source stands apart from the first."""
+        """Add lines of a source under its name; another source is set apart from the first."""
         if arrow == ":::" and place:
             self.gutter("", "")
         if place:

@@ -1,4 +1,4 @@
-"""Collects the problems of one run."""
+"""The collected problems of one run."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 MOST_ERRORS = 100
 MOST_WARNINGS = 250
-"""So many are kept, since more help nobody; of warnings comments may allow most."""
+"""Maximum number of problems kept; comments can allow most warnings."""
 
 
 class Report:
-    """The problems found so far, each once: a second one with the same code and place is the same mistake again.
+    """The problems found so far, without duplicates: a second one with the same code and location is the same mistake.
 
-    `work` is what the run may still do; a run within another one shares it. `more` tells that there were too many.
+    `work` is the remaining budget; nested runs share it. `more` is set if there were too many.
     """
 
     __slots__ = ("_problems", "more", "work")
@@ -41,7 +41,7 @@ class Report:
         self._problems[key] = problem
 
     def join(self, other: Report) -> None:
-        """Add what another run found, as far as it is not the same: two runs may read one file."""
+        """Add the problems of another run, without duplicates: two runs can read the same file."""
         for problem in other:
             self.add(problem)
         self.more = self.more or other.more
@@ -50,12 +50,12 @@ class Report:
         self._problems.pop((problem.code, problem.span.key), None)
 
     def harden(self) -> None:
-        """Make errors of the warnings."""
+        """Turn warnings into errors."""
         for problem in self._problems.values():
             problem.severity = "error"
 
     def __iter__(self) -> Iterator[Problem]:
-        """In the order of the texts, files in the order in which their first problem was found."""
+        """Yield problems in text order, with files in the order of their first problem."""
         files = {key: n for n, key in enumerate(dict.fromkeys(p.span.source.name for p in self._problems.values()))}
         return iter(
             sorted(self._problems.values(), key=lambda p: (files[p.span.source.name], p.span.start, p.span.end, p.code))

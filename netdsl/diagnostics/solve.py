@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Argument, Node
 
 LEAST_PICTURE = 8
-"""A picture's sides are hardly smaller."""
+"""Minimum size of an image side."""
 
 ROUNDINGS = (2, 4, 8, 16, 32)
-"""Multiples to which an input's sizes may be brought."""
+"""Multiples to which the sizes of an input may be rounded."""
 
 
 def differing(one: Shape, other: Shape) -> list[int]:
-    """The axes in which two shapes of one rank differ; none of shapes that differ in rank."""
+    """Return the axes in which two shapes of equal rank differ; none for different ranks."""
     if len(one) != len(other):
         return []
     return [axis for axis, (a, b) in enumerate(zip(one, other, strict=True)) if a != b]
 
 
 def meet(node: Node, wanted: Shape, start: Node | None = None) -> Iterator[Help]:
-    """Ways to give a value a shape, by the arguments that made its sizes and the windows since `start`."""
+    """Yield ways to give a value a shape, by the arguments that determined its sizes and the windows since `start`."""
     axes = differing(node.shape, wanted)
     spatial = [axis for axis in axes if axis]
     channels = list(_channels(node, wanted)) if 0 in axes else []
@@ -64,7 +64,7 @@ def _channels(node: Node, wanted: Shape) -> Iterator[Help]:
 
 
 def _padding(node: Node, start: Node | None) -> Iterator[Help]:
-    """Padding for the windows on the way that shrink their input by their size alone."""
+    """Yield paddings for windows that only shrink their input by their own size."""
     edits: dict[object, Edit] = {}
     while node is not start and node.inputs and not node.layer.variadic:
         before = node.inputs[0]
@@ -77,12 +77,12 @@ def _padding(node: Node, start: Node | None) -> Iterator[Help]:
 
 
 def pad_same(node: Node) -> Edit:
-    """The edit that gives a window `pad same`."""
+    """Return the edit that gives a window `pad same`."""
     return keyword(node.span, node.arguments, "pad", "same")
 
 
 def keyword(head: Span, arguments: tuple[Argument, ...], name: str, value: str) -> Edit:
-    """The edit that gives a call's keyword a value, in the place of the one that it has, else behind all arguments."""
+    """Return the edit that sets a keyword of a call, replacing its value or appended to the arguments."""
     for argument in arguments:
         if argument.name == name:
             return Edit(argument.value_span, value)
@@ -91,7 +91,7 @@ def keyword(head: Span, arguments: tuple[Argument, ...], name: str, value: str) 
 
 
 def remove(argument: Argument) -> Edit:
-    """The edit that takes a keyword and its value out of a call, with the space before it."""
+    """Return the edit that removes a keyword with its value and the preceding space."""
     span = argument.span.to(argument.value_span)
     start = span.start
     while start and span.source.text[start - 1] in " \t":
@@ -100,7 +100,7 @@ def remove(argument: Argument) -> Edit:
 
 
 def _input_sizes(node: Node) -> Iterator[Help]:
-    """Sizes of the input, rounded up and down to a multiple."""
+    """Yield sizes of the input, rounded up and down to a multiple."""
     for entry in _inputs(node):
         literal = entry.arguments[0].value_span if entry.arguments else None
         if literal is None or not all(isinstance(size, int) for size in entry.shape) or len(entry.shape) < 2:
@@ -119,7 +119,8 @@ def _rounded(size: object, factor: int, up: bool) -> int:
 
 
 def channels_first(entry: Node) -> Help | None:
-    """The edit that puts an input's channels before its sizes, if they look as if they stood behind: `224x224x3`."""
+    """Return the edit that moves an input's channels before its sizes, if they look as if they came last:
+    `224x224x3`."""
     if entry.layer.kind != "input" or len(entry.shape) != 3 or not entry.arguments:
         return None
     height, width, channels = entry.shape
@@ -130,7 +131,7 @@ def channels_first(entry: Node) -> Help | None:
 
 
 def larger_inputs(node: Node) -> Iterator[Help]:
-    """The input made larger, by the least power of two first."""
+    """Yield larger inputs, the smallest power of two first."""
     for entry in _inputs(node):
         if entry.arguments and len(entry.shape) > 1 and all(isinstance(size, int) for size in entry.shape):
             for factor in ROUNDINGS:
@@ -140,7 +141,7 @@ def larger_inputs(node: Node) -> Iterator[Help]:
 
 
 def kernels(arguments: tuple[Argument, ...], fits: Shape) -> Iterator[Help]:
-    """A window that fits into sizes, odd where it can be."""
+    """Yield a window that fits into sizes, odd if possible."""
     least = min((size for size in fits if isinstance(size, int)), default=0)
     if arguments and least > 0 and arguments[0].name == "kernel":
         size = least if least % 2 else max(1, least - 1)
@@ -148,7 +149,7 @@ def kernels(arguments: tuple[Argument, ...], fits: Shape) -> Iterator[Help]:
 
 
 def multiples(node: Node, wanted: Shape) -> Iterator[Help]:
-    """The multiple of a named size that would make two formulas equal, written into the input."""
+    """Yield the multiple of a named size that makes two formulas equal, written into the input."""
     for left, right in zip(node.shape, wanted, strict=False):
         decides = multiple_that_decides(left, right) if left != right else None
         if decides is None:
@@ -162,7 +163,7 @@ def multiples(node: Node, wanted: Shape) -> Iterator[Help]:
 
 
 def _multiple(entry: Node, symbol: str, factor: int) -> Edit | None:
-    """The edit that makes all run-time sizes of an input, written alike, multiples, if this input has the symbol."""
+    """Return the edit that turns all equal run-time sizes of an input into multiples, if it has the symbol."""
     if not entry.arguments or not any(isinstance(s, Size) and symbol in s.symbols for s in entry.shape):
         return None
     sizes = []
@@ -177,7 +178,7 @@ def _multiple(entry: Node, symbol: str, factor: int) -> Edit | None:
 
 
 def _inputs(node: Node) -> list[Node]:
-    """The inputs that a value depends on."""
+    """Return the inputs that a value depends on."""
     seen = {id(node)}
     pending = [node]
     found = []

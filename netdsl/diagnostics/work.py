@@ -1,6 +1,6 @@
-"""How much a run may do: one budget for all that reading and checking its texts costs, repairs that are tried included.
+"""The work budget of a run: one for reading and checking all of its texts, including verified fixes.
 
-Each of the other limits is on one thing, and a hostile text has many things: nets, lists, rounds, domains.
+The other limits each bound one thing, and a hostile text has many: nets, lists, rounds, domains.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ CALL = 8
 LAYER = 12
 NET = 100
 PROBLEM = 50
-"""What things cost, in steps; an expression's node costs one. A step is about a microsecond's work."""
+"""Costs in steps; a node of an expression costs one. A step takes about a microsecond."""
 
 
 class Work:
-    """The steps that are left. Once they are spent, whatever goes on is stopped by the same problem."""
+    """The remaining steps. Once they are used up, everything is stopped by the same problem."""
 
     __slots__ = ("left", "problem")
 
@@ -48,7 +48,7 @@ class Work:
         raise Rejected(self.problem)
 
     def weigh(self, value: Any, span: Span, frame: Frame | None = None) -> None:
-        """Account for going through a list with all lists in it, each as often as it stands there. Raises Rejected."""
+        """Account for traversing a list with all nested lists, as often as each occurs. Raises Rejected."""
         todo = [value] if type(value) is tuple else []
         while todo:
             entries = todo.pop()

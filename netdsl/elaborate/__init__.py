@@ -1,1 +1,1 @@
-"""AST to Net: names and scopes, expressions, blocks and loops, shapes as each value comes to be."""
+"""Elaborate an AST to a Net: names and scopes, expressions, blocks and loops, and the shape of every value."""

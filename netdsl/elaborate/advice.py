@@ -1,4 +1,4 @@
-"""What is right by the language, and yet hardly what was meant: warnings about nets that have no errors."""
+"""Warnings about nets without errors: valid, but probably not what was meant."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 def check(nets: Iterable[Net], report: Report) -> None:
-    """Report what stands in some nets in vain, or against its neighbour. The nets are all those of a check: what one of
-    them needs is not in vain."""
+    """Report layers that have no effect or disturb their neighbours. The nets are all those of one check: what one of
+    them needs is not superfluous."""
     for net in nets:
         for problem in (*_swapped(net), *_unread(net), *_noisy(net)):
             report.add(problem)
@@ -29,7 +29,7 @@ def check(nets: Iterable[Net], report: Report) -> None:
 
 
 def _swapped(net: Net) -> Iterator[Problem]:
-    """Inputs that look as if their channels came last, where a window reads them."""
+    """Yield inputs that look channels-last and are read by a window."""
     from netdsl.diagnostics.solve import channels_first
 
     for node in net.nodes:
@@ -42,7 +42,7 @@ def _swapped(net: Net) -> Iterator[Problem]:
 
 
 def _unread(net: Net) -> Iterator[Problem]:
-    """Windows that never reach the last elements of their input."""
+    """Yield windows that never reach the last elements of their input."""
     seen = set()
     for node in net.nodes:
         layer: Any = node.layer
@@ -70,8 +70,8 @@ def _unread(net: Net) -> Iterator[Problem]:
 
 
 def unread(sizes: tuple[Dim, ...], window: Window, *, ceil: bool = False) -> tuple[int, ...]:
-    """How many elements at the end of each axis no window reads; 0 where the windows have gaps anyway, where that
-    depends on a size that is not known, and with `ceil`, which reads beyond the end rather."""
+    """Return the number of elements at the end of each axis that no window reads; 0 if the windows have gaps anyway, if
+    it depends on a symbolic size, and with `ceil`, which reads beyond the end instead."""
     over = []
     for axis, size in enumerate(sizes):
         span, step = window.dilation[axis] * (window.kernel[axis] - 1) + 1, window.stride[axis]
@@ -82,7 +82,7 @@ def unread(sizes: tuple[Dim, ...], window: Window, *, ceil: bool = False) -> tup
 
 
 def _noisy(net: Net) -> Iterator[Problem]:
-    """Dropout right before a normalisation."""
+    """Yield dropout directly before a normalization."""
     for node in net.nodes:
         if node.layer.kind == "bn" and node.inputs[0].layer.kind == "dropout":
             from netdsl.diagnostics.advice_problems import DropoutBeforeNorm
@@ -96,7 +96,7 @@ def _has_bias(node: Node) -> bool:
 
 
 def _vain_biases(nets: Iterable[Net]) -> Iterator[Problem]:
-    """Layers with a bias that nothing but a `bn` reads, wherever the same text makes such a layer."""
+    """Yield layers whose bias is only read by a `bn`, in every net that the same text creates."""
     from netdsl.diagnostics.advice_problems import VainBias
 
     found: dict[Any, tuple[Node, Node] | None] = {}

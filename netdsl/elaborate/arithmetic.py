@@ -1,4 +1,4 @@
-"""Arithmetic on the language's values: exact where Python's integers are, bounded everywhere."""
+"""Arithmetic on the values of the language: exact for integers and fractions, bounded everywhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def show(value: Any, depth: int = 2) -> str:
-    """A value as one would write it; of lists in lists those at some depth only."""
+    """Format a value as in the language; lists in lists only to some depth."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, tuple):
@@ -33,7 +33,7 @@ def show(value: Any, depth: int = 2) -> str:
 
 
 def bits(value: Any) -> int:
-    """The length of an integer, or of the longer one of a fraction's two; 0 for anything else."""
+    """Return the number of bits of an integer, or of the longer integer of a fraction; 0 for anything else."""
     if isinstance(value, int):
         return value.bit_length()
     if hasattr(value, "denominator"):
@@ -42,12 +42,12 @@ def bits(value: Any) -> int:
 
 
 def is_number(value: Any) -> bool:
-    """An integer, a fraction or a float; on and off are none."""
+    """Return whether a value is an integer, a fraction or a float; booleans are not numbers."""
     return type(value) in (int, float) or (hasattr(value, "denominator") and not isinstance(value, bool))
 
 
 def divide(left: Any, right: Any) -> Any:
-    """`/`: exact for exact operands, whole where it comes out whole."""
+    """Divide exactly for exact operands; return an int if the quotient is whole."""
     if type(left) is float or type(right) is float:
         return left / right
     if type(left) is int and type(right) is int and right and left % right == 0:
@@ -59,7 +59,7 @@ def divide(left: Any, right: Any) -> Any:
 
 
 def power(left: Any, right: Any) -> Any:
-    """`**`. Raises OverflowError before the result is larger than any use of it."""
+    """Return a power. Raises OverflowError before the result exceeds any use of it."""
     if isinstance(right, int) and bits(left) * abs(right) > INTEGER_BITS and left not in (1, -1):
         raise OverflowError
     if isinstance(left, int) and isinstance(right, int):
@@ -90,7 +90,7 @@ _COMPARISONS = {
 
 
 def binary(op: str, left: Any, right: Any, span: Span, operand: ast.Expr, context: Context) -> Any:
-    """`left op right`; the span is the operator's."""
+    """Return `left op right`; the span is that of the operator."""
     if type(left) is int and type(right) is int and op != "**" and (right or op in "+-*"):
         value = _ARITHMETIC[op](left, right)
     else:
@@ -132,7 +132,7 @@ def _general(op: str, left: Any, right: Any, span: Span, operand: ast.Expr, cont
 
 
 def compare(op: str, left: Any, right: Any, span: Span, context: Context) -> bool:
-    """`left op right`, as in Python; of sizes known only at run time, where their difference decides it."""
+    """Return `left op right` as in Python; symbolic sizes are compared if their difference decides it."""
     if isinstance(left, tuple) and isinstance(right, tuple) and len(left) == len(right):
         context.module.work.weigh(left, span, context.frame)
         context.module.work.weigh(right, span, context.frame)
@@ -147,7 +147,7 @@ def compare(op: str, left: Any, right: Any, span: Span, context: Context) -> boo
 
 
 def _difference(left: Any, right: Any, span: Span, context: Context) -> int:
-    """What one size has more than another, where that is the same for all values of the names in them."""
+    """Return the difference of two sizes, if it is the same for all values of their names."""
     try:
         difference = left - right
     except TypeError:
@@ -158,14 +158,14 @@ def _difference(left: Any, right: Any, span: Span, context: Context) -> int:
 
 
 def negate(value: Any, expr: ast.Unary, context: Context) -> Any:
-    """Unary minus."""
+    """Return the negated value."""
     if not is_number(value):
         context.reject(problems.BadOperation, expr.span, what=f"`-` does not go with {show(value)}")
     return -value
 
 
 def index(value: Any, at: Any, expr: ast.Index, context: Context) -> Any:
-    """`value[at]`, from 0, negative ones from the end."""
+    """Return `value[at]`, counted from 0, or from the end if negative."""
     if not isinstance(value, tuple) or type(at) is not int:
         what = f"an index takes a list and an integer, not {show(value)} and {show(at)}"
         context.reject(problems.BadOperation, expr.span, what=what)
@@ -175,7 +175,7 @@ def index(value: Any, at: Any, expr: ast.Index, context: Context) -> Any:
 
 
 def truth(value: Any, expr: ast.Expr, context: Context) -> bool:
-    """A condition's value."""
+    """Return the value of a condition."""
     if type(value) is not bool:
         context.reject(problems.BadCondition, expr.span, value=show(value))
     return value

@@ -1,4 +1,4 @@
-"""Arguments as they were written, bound to what the callee declares."""
+"""Bind the arguments of a call to the parameters that the callee declares."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Signature:
-    """What a callee takes: arguments by place, in order, and arguments by keyword; some may be given either way."""
+    """What a callee accepts: positional arguments in order and keyword arguments; some can be given either way."""
 
     __slots__ = ("by_keyword", "by_place", "declared", "name", "quoted", "required", "usage", "words")
 
@@ -47,7 +47,8 @@ class Signature:
 
 
 class Bound(Argument):
-    """An argument and the expression of its value; a word stands for itself. `span` is the keyword's, if it has one."""
+    """An argument with the expression of its value, or a word that stands for itself. `span` is the keyword's, if it
+    has one."""
 
     __slots__ = ("expr", "word")
 
@@ -63,7 +64,7 @@ class Bound(Argument):
 
 
 def bind(arguments: tuple[ast.Expr, ...], signature: Signature, context: Context, span: Span) -> tuple[Bound, ...]:
-    """Which expression is which argument; nothing is evaluated. Raises Rejected."""
+    """Return which expression is which argument, without evaluating any. Raises Rejected."""
     bound: dict[str, Bound] = {}
     keyword = ""
     place = 0
@@ -113,7 +114,7 @@ def _word_left_out(arguments: tuple[ast.Expr, ...], signature: Signature) -> Edi
 
 
 def _is_word(name: str, place: int, signature: Signature) -> bool:
-    """Whether a bare word is the positional word that this place takes, rather than a keyword."""
+    """Return whether a bare word is the positional word expected at this place, rather than a keyword."""
     return place < len(signature.by_place) and name in signature.words.get(signature.by_place[place], ())
 
 
@@ -128,7 +129,7 @@ def _add(
 
 
 def _check_place(arguments: tuple[ast.Expr, ...], at: int, place: int, signature: Signature, context: Context) -> None:
-    """Reject a word that means nothing in a place, as in `dense units 10`."""
+    """Reject a word without a meaning at its place, as in `dense units 10`."""
     from netdsl.elaborate.expressions import lookup
 
     expr = arguments[at]
@@ -190,12 +191,12 @@ def _likely_keyword(expr: ast.Expr, signature: Signature) -> str:
 
 
 def _bare(expr: ast.Expr) -> str:
-    """The text of a bare word, which may be a keyword; else nothing."""
+    """Return the text of a bare word, which can be a keyword; otherwise an empty string."""
     return expr.text if isinstance(expr, ast.Name) and not expr.grouped else ""
 
 
 def _places(arguments: tuple[ast.Expr, ...], signature: Signature) -> int:
-    """How many arguments stand before the first keyword."""
+    """Return the number of arguments before the first keyword."""
     words = [_bare(expr) in signature.by_keyword for expr in arguments]
     return words.index(True) if True in words else len(words)
 
@@ -241,7 +242,7 @@ def reject_function(expr: ast.Name, following: tuple[ast.Expr, ...], context: Co
 
 
 def _unknown_value(argument: Bound, unknown: UnknownName, signature: Signature, context: Context) -> None:
-    """Reject an argument that is one unknown word, where more can be said than that it is unknown."""
+    """Reject an argument that is one unknown word, with a more specific problem if there is one."""
     if argument.span.key == argument.expr.span.key:
         unknown_argument((argument.expr,), 0, signature, context)
     if argument.name in signature.quoted:
@@ -260,7 +261,7 @@ def _unknown_value(argument: Bound, unknown: UnknownName, signature: Signature, 
 
 
 def values(bound: tuple[Bound, ...], signature: Signature, context: Context) -> list[Any]:
-    """The arguments' values, in the order of `bound`. Raises Rejected."""
+    """Return the values of the arguments, in the order of `bound`. Raises Rejected."""
     from netdsl.diagnostics.name_problems import UnknownName
 
     found = []

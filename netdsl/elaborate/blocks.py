@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def signature(block: ast.Block) -> Signature:
-    """What a block takes: parameters without a default by place only, the others by place or by keyword."""
+    """Return the signature of a block: parameters without a default are positional, the others either."""
     found: Signature | None = block.cache.get(Signature)
     if found is None:
         parameters = block.parameters
@@ -44,7 +44,7 @@ def signature(block: ast.Block) -> Signature:
 
 
 def domain_of(parameter: ast.Parameter, context: Context) -> tuple[Any, ...] | None:
-    """The values that a parameter may have, or None where it declares no domain."""
+    """Return the values that a parameter accepts, or None if it declares no domain."""
     if parameter.domain is None:
         return None
     if isinstance(parameter.domain, ast.List):
@@ -59,7 +59,7 @@ def domain_of(parameter: ast.Parameter, context: Context) -> tuple[Any, ...] | N
 
 
 def define(parameters: tuple[ast.Parameter, ...], given: dict[str, tuple[Any, Span]], context: Context) -> None:
-    """Bind parameters to the values given, else to their defaults. Raises Rejected for a value outside its domain."""
+    """Bind parameters to the given values or their defaults. Raises Rejected for a value outside its domain."""
     for parameter in parameters:
         name = parameter.name.text
         if name in given:
@@ -88,7 +88,7 @@ def expand(
     opened: Scope | None,
     run: Callable[[ast.Body, Context], None],
 ) -> None:
-    """Apply a block to the current value, in the scope that was opened for the call, else in one of its own."""
+    """Apply a block to the current value, in the scope opened for the call, or in one of its own."""
     block, builder = callee.block, context.builder
     builder.round(stmt.head.span, context.frame)
     context.module.work.spend(CALL, stmt.head.span, context.frame)

@@ -1,4 +1,4 @@
-"""Collects a net's nodes, weights and outputs while it is elaborated, and gives the net of what reaches an output."""
+"""Collect the nodes, weights and outputs of a net during elaboration, and return the part that reaches an output."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ NONE: Mapping[str, Parameter] = {}
 
 
 class Builder:
-    """What a net has so far.
+    """The net under construction.
 
-    `active` holds the blocks that are being expanded, `training` the indices of the nodes in training heads, `counted`
-    the weights outside of those, running statistics apart. `failed` tells that something may be missing.
+    `active` are the blocks being expanded, `training` the indices of the nodes in training heads, `counted` the weights
+    outside of them, without running statistics. `failed` is set if something may be missing.
     """
 
     __slots__ = (
@@ -92,9 +92,9 @@ class Builder:
     def _parameters(
         self, node: Node, weights: tuple[Weight, ...], shared: str | None, frozen: bool, training: bool
     ) -> Mapping[str, Parameter]:
-        """The parameters under a node's name, or those that it shares.
+        """Return the parameters under a node's name, or those that it shares.
 
-        As no layer's own word for a weight has a dot, two weights have one name only where two nodes have.
+        Since no name of a weight within a layer has a dot, two weights have the same name only if two nodes have.
         """
         name = shared or node.name
         earlier = self.owners.get(name)
@@ -137,13 +137,13 @@ class Builder:
             )
 
     def fail(self, problem: Problem | None = None) -> None:
-        """Something went wrong, and may be missing from the net: a problem, or what another one left behind."""
+        """Record that something is missing from the net, because of a problem or its consequences."""
         self.failed = True
         if problem is not None:
             self.report.add(problem)
 
     def round(self, span: Span, frame: Frame | None, count: int = 1) -> None:
-        """Account for rounds of loops and block calls before they are expanded."""
+        """Count rounds of loops and block calls before they are expanded."""
         self.rounds += count
         if self.rounds > ROUNDS:
             raise Rejected(
@@ -151,14 +151,14 @@ class Builder:
             )
 
     def macs(self, start: int, span: Span, frame: Frame | None) -> int:
-        """Multiply-accumulates of the nodes from an index on, those of training heads apart, for a batch of one."""
+        """Return the multiply-accumulates of the nodes from an index on, without training heads, for a batch of one."""
         from netdsl.lower import node_macs
 
         self.report.work.spend(LAYER * (len(self.nodes) - start), span, frame)
         return sum(node_macs(node) for at, node in enumerate(self.nodes[start:], start) if at not in self.training)
 
     def live(self) -> list[Node]:
-        """The nodes that reach an output, in the order of the source; a warning for each value that does not."""
+        """Return the nodes that reach an output, in source order, with a warning for each value that does not."""
         wanted = {id(output.node) for output in self.outputs.values()}
         read = set(wanted)
         for node in reversed(self.nodes):

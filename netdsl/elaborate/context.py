@@ -1,4 +1,4 @@
-"""Where the elaborator stands: variables, naming scope, defaults, and the current value."""
+"""The state of the elaborator: variables, naming scopes, defaults, and the current value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Poisoned(Exception):
-    """Something that is already reported stands in the way: what depends on it says nothing."""
+    """A reported problem makes the result unavailable; what depends on it is not reported."""
 
 
 class NameTooLong(Exception):
@@ -29,7 +29,7 @@ class NameTooLong(Exception):
 
 
 class _Poison:
-    """The value of whatever went wrong; nothing that touches it is an error."""
+    """The value of a failed statement; using it is not an error."""
 
     __slots__ = ()
 
@@ -66,7 +66,7 @@ class Label:
 
 
 class BlockValue:
-    """A block, as a value: its declaration and the file that it sees."""
+    """A block as a value: its declaration and the file that it sees."""
 
     __slots__ = ("block", "module")
 
@@ -85,7 +85,7 @@ class BlockValue:
 
 
 class LayerValue:
-    """A built-in layer, as a value."""
+    """A built-in layer as a value."""
 
     __slots__ = ("name",)
 
@@ -103,7 +103,7 @@ class LayerValue:
 
 
 class Variables:
-    """The names of some braces, inside those of the braces around them."""
+    """The names of one pair of braces, inside those of the enclosing ones."""
 
     __slots__ = ("names", "parent")
 
@@ -112,7 +112,7 @@ class Variables:
         self.names: dict[str, tuple[Any, Span]] = {}
 
     def find(self, name: str) -> tuple[Any, Span] | None:
-        """The value of a variable and where it got its name."""
+        """Return the value of a variable and where it was bound."""
         scope: Variables | None = self
         while scope is not None:
             found = scope.names.get(name)
@@ -122,7 +122,7 @@ class Variables:
         return None
 
     def copy(self) -> Variables:
-        """The names as they are now."""
+        """Return a copy of the current names."""
         copied = Variables(self.parent)
         copied.names = dict(self.names)
         return copied
@@ -137,10 +137,10 @@ class Variables:
 
 
 class Scope:
-    """A scope of names for layers and weights; `path` is its prefix, and ends in a dot unless it is the net's own.
+    """A scope for the names of layers and weights; `path` is its prefix, ending in a dot unless it is the net's own.
 
-    `outer` is where a label is looked for next: None for a block's, which does not see its caller's. `weights` is the
-    prefix of the weights' names where they are another scope's, as `reuse` wants it.
+    `outer` is where labels are looked up next: None for a block, which does not see its caller's. `weights` is the
+    prefix of the weights if it is that of another scope, as for `reuse`.
     """
 
     __slots__ = ("counters", "labels", "outer", "path", "seq", "weights")
@@ -154,7 +154,7 @@ class Scope:
         self.labels: dict[str, Label] = {}
 
     def open(self, name: str, seq: bool = False) -> Scope:
-        """The scope of a label, a block call, or a numbered round in this one. Raises NameTooLong."""
+        """Return the scope of a label, a block call, or a numbered round in this one. Raises NameTooLong."""
         if len(self.path) + len(name) > NAME:
             raise NameTooLong(f"{self.path}{name}")
         weights = None if self.weights is None else f"{self.weights}{name}."
@@ -165,7 +165,7 @@ class Scope:
         return count
 
     def name(self, kind: str, *, counts: bool = True) -> str:
-        """The next unlabelled layer's or call's own name. A merge does not count in a `seq`: it is neither."""
+        """Return the name of the next unlabelled layer or call. Merges do not count in a `seq`."""
         return str(self.ordinal("", 0)) if self.seq and counts else f"{kind}{self.ordinal(kind)}"
 
     def find(self, label: str) -> Label | None:
@@ -186,11 +186,11 @@ class Scope:
 
 
 class Context:
-    """The state inside some braces. `value` is the current value: None before the first input.
+    """The state inside one pair of braces. `value` is the current value, None before the first input.
 
-    `defaults` maps a layer to its changed keyword defaults, and is copied where it changes. `start` is how many nodes
-    and weights there were where the net or the block call began, which is where `expect` counts from. `depth` counts
-    the braces and calls around, `rounds` multiplies the loops around, `calls` are the functions that are being called.
+    `defaults` maps a layer to its changed keyword defaults, and is copied on change. `start` has the numbers of nodes
+    and weights where the net or the block call began, from which `expect` counts. `depth` counts enclosing braces and
+    calls, `rounds` is the product of the enclosing loops, `calls` are the functions being called.
     """
 
     __slots__ = (
@@ -232,7 +232,7 @@ class Context:
         self.calls: tuple[str, ...] = ()
 
     def inside(self, scope: Scope | None = None, frame: Frame | None = None) -> Context:
-        """The context of braces within these, with the current value as it is now."""
+        """Return the context of inner braces, with the current value."""
         inner = Context(self.builder, self.module, Variables(self.variables), scope or self.scope, self.defaults)
         inner.frame = frame or self.frame
         inner.value = self.value
@@ -244,7 +244,7 @@ class Context:
         return inner
 
     def names(self) -> tuple[str, ...]:
-        """What a bare word can mean here: variables, labels, and the file's definitions."""
+        """Return what a bare word can mean here: variables, labels, and definitions of the file."""
         found = (*self.variables.visible(), *self.module.names(), *self.scope.visible())
         self.module.work.left -= len(found) // 8
         return found
@@ -259,6 +259,6 @@ class Context:
         self.variables.names[name.text] = (value, name.span)
 
     def reject(self, problem: type[Problem], span: Span, **data: Any) -> NoReturn:
-        """Raise a problem at a place, with the frame that led here."""
+        """Raise a problem at a location, with the frame that led here."""
         self.module.work.left -= PROBLEM
         raise Rejected(problem(span=span, frame=self.frame, **data))

@@ -1,4 +1,4 @@
-"""Lines that choose a declared thing by its name: a loss, an optimizer, a kind of data."""
+"""Lines that select a declared component by its name: a loss, an optimizer, a kind of data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ D = TypeVar("D", bound="Declared")
 
 
 def make(cls: type[D], arguments: tuple[ast.Expr, ...], context: Context, head: Span) -> D:
-    """The thing that a name and its arguments mean. Raises Rejected or Poisoned."""
+    """Return the component for a name and its arguments. Raises Rejected or Poisoned."""
     bound = bind(arguments, signature(cls), context, head)
     given = values(bound, signature(cls), context)
     pairs = tuple(zip(bound, given, strict=True))
@@ -42,12 +42,13 @@ def make(cls: type[D], arguments: tuple[ast.Expr, ...], context: Context, head: 
 
 
 def word(expr: ast.Expr | None) -> str:
-    """The text of a bare word; else nothing."""
+    """Return the text of a bare word; otherwise an empty string."""
     return expr.text if isinstance(expr, ast.Name) and not expr.grouped else ""
 
 
 def choose(key: ast.Name, given: tuple[ast.Expr, ...], table: Mapping[str, type[D]], what: str, context: Context) -> D:
-    """The thing of a table that the first word names, with the rest as its arguments. Raises Rejected or Poisoned."""
+    """Return the component of a table that the first word names, with the rest as its arguments. Raises Rejected or
+    Poisoned."""
     if not given:
         missing(key, what, table, context)
     cls = table.get(word(given[0]))
@@ -62,7 +63,7 @@ def missing(key: ast.Name, what: str, table: Mapping[str, Any], context: Context
 
 
 def unknown(key: ast.Name, expr: ast.Expr, table: Mapping[str, Any], what: str, context: Context) -> NoReturn:
-    """Reject what names nothing of the table. Raises Rejected."""
+    """Reject a name that is not in the table. Raises Rejected."""
     name = word(expr)
     if name:
         context.reject(problems.UnknownChoice, expr.span, name=name, candidates=tuple(table), what=what)
@@ -82,7 +83,7 @@ def unknown(key: ast.Name, expr: ast.Expr, table: Mapping[str, Any], what: str, 
 
 
 def written(thing: Declared) -> str:
-    """A declared thing as one would write it, all its arguments given."""
+    """Format a declared component with all its arguments."""
     parts = [thing.kind]
     for name, argument in sorted(thing.arguments.items(), key=lambda item: item[1].keyword):
         value = getattr(thing, name)

@@ -1,4 +1,4 @@
-"""Expressions to values: exact integers and fractions, floats, booleans, words, lists (as tuples), sizes, blocks."""
+"""Evaluate expressions: exact integers and fractions, floats, booleans, words, lists (as tuples), sizes, blocks."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ANY = Size("?")
-"""What a bare `?` is in an expression, until the place where it stands gives it a name."""
+"""The value of a bare `?` in an expression, until its position gives it a name."""
 
 
 def evaluate(expr: ast.Expr, context: Context) -> Any:
-    """The value of an expression. Raises Rejected where the user is wrong, Poisoned where that is known already."""
+    """Return the value of an expression. Raises Rejected for a mistake, Poisoned if it is already reported."""
     work = context.module.work
     work.left -= 1
     if work.left < 0:
@@ -35,7 +35,7 @@ def evaluate(expr: ast.Expr, context: Context) -> Any:
 
 
 def condition(expr: ast.Expr, context: Context) -> bool:
-    """The value of a condition."""
+    """Return the value of a condition."""
     return truth(evaluate(expr, context), expr, context)
 
 
@@ -64,7 +64,7 @@ def _name(expr: ast.Name, context: Context) -> Any:
 
 
 def lookup(name: str, context: Context) -> Any:
-    """What a bare word means as an argument: a variable, the flow's own, a label, a block or a layer; else None."""
+    """Return what a bare word means as an argument: a variable, a label, a block or a layer; otherwise None."""
     found = context.variables.find(name)
     if found is not None:
         return found[0]
@@ -202,14 +202,14 @@ def _match(expr: ast.Match, context: Context) -> Any:
 
 
 def default_value(expr: ast.Expr, context: Context) -> Any:
-    """A parameter's default, which may also be a word that a layer's keyword takes: `pad = same`."""
+    """Return the default of a parameter, which can be a word that a layer's keyword accepts: `pad = same`."""
     if isinstance(expr, ast.Name) and expr.text in WORDS and not expr.grouped and lookup(expr.text, context) is None:
         return Word(expr.text)
     return evaluate(expr, context)
 
 
 def describe(value: Any) -> str:
-    """A value in a message."""
+    """Describe a value in a message."""
     return show(value)
 
 

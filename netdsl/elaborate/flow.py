@@ -1,4 +1,4 @@
-"""Statements that move the current value: calls, labels, references, `skip`, merges and loops."""
+"""Statements that change the current value: calls, labels, references, `skip`, merges and loops."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class Shown:
-    """A value that becomes text where somebody reads it."""
+    """A value that is formatted only when a message shows it."""
 
     __slots__ = ("value",)
 
@@ -50,7 +50,7 @@ class Shown:
 
 
 def account(count: int, span: Span, context: Context) -> int:
-    """Account for a loop's rounds before they are expanded; the product with those of the loops around it."""
+    """Count the rounds of a loop before they are expanded, multiplied with those of the enclosing loops."""
     around = context.rounds * count
     if around > ROUNDS:
         what = "rounds, those of the loops around this one multiplied,"
@@ -61,7 +61,7 @@ def account(count: int, span: Span, context: Context) -> int:
 
 
 def rounds(stmt: ast.For, context: Context) -> list[Context]:
-    """A context for each round of a `for`, its names bound, from the current value."""
+    """Yield a context for each round of a `for` with its names bound, starting from the current value."""
     entries = evaluate(stmt.iterable, context)
     if not isinstance(entries, tuple):
         context.reject(problems.BadCount, stmt.iterable.span, what=f"`for` takes a list, not {describe(entries)}")
@@ -84,11 +84,11 @@ def rounds(stmt: ast.For, context: Context) -> list[Context]:
 
 
 RULES: dict[type[ast.Stmt], Rule] = {}
-"""What each statement does to a context; the scope is the one that a label, or a numbered round, opened for it."""
+"""The effect of each statement on a context; the scope is the one that a label, or a numbered round, opened for it."""
 
 
 def run(body: ast.Body, context: Context) -> None:
-    """Run the statements of a body; what goes wrong in one is reported and poisons the value."""
+    """Run the statements of a body; a problem in one is reported and poisons the value."""
     if context.depth > NESTING:
         what = "braces in one another, those of the blocks that are called included,"
         context.reject(TooLarge, body.span, what=what, count=context.depth, limit=NESTING)
@@ -97,7 +97,7 @@ def run(body: ast.Body, context: Context) -> None:
 
 
 def step(stmt: ast.Stmt, context: Context, opened: Scope | None = None) -> None:
-    """Run one statement. Raises Rejected where a budget is spent, which is the end of the net."""
+    """Run one statement. Raises Rejected if a budget is exhausted, which ends the net."""
     context.module.work.spend(STATEMENT, stmt.span, context.frame)
     try:
         RULES[type(stmt)](stmt, context, opened)
@@ -115,7 +115,7 @@ def step(stmt: ast.Stmt, context: Context, opened: Scope | None = None) -> None:
 
 
 def branch(body: ast.Body, context: Context, scope: Scope | None = None) -> Node | _Poison:
-    """The value of a body run from the current value, which stays. Raises Rejected where there is none."""
+    """Return the value of a body applied to the current value, which stays. Raises Rejected if it has none."""
     inner = context.inside(scope)
     run(body, inner)
     if inner.value is None:
@@ -134,7 +134,7 @@ def call(stmt: ast.Call, context: Context, opened: Scope | None) -> None:
 
 
 def _callee(head: ast.Name, context: Context) -> BlockValue | type[Layer]:
-    """What a call's head means: a variable that holds a block or layer, else a block of the file, else a layer."""
+    """Return what the head of a call means: a variable that holds a block or layer, a block of the file, or a layer."""
     found = context.variables.find(head.text)
     held = found[0] if found else context.module.variable(head.text, context)
     if held is POISON:
@@ -295,7 +295,7 @@ def repeat(stmt: ast.Repeat, context: Context, opened: Scope | None) -> None:
 
 
 def _sole_call(body: ast.Body) -> ast.Stmt | None:
-    """The one unlabelled call of a round, `let` and `expect` aside, which takes the round's number as its name."""
+    """Return the only unlabelled call of a round, besides `let` and `expect`, which is named after the round."""
     calls = [stmt for stmt in body.statements if not isinstance(stmt, (ast.Let, ast.Expect))]
     return calls[0] if len(calls) == 1 and isinstance(calls[0], ast.Call) else None
 

@@ -1,4 +1,4 @@
-"""Labels: their names spelled out, and the paths that lead to them."""
+"""Names of labels, and the paths that refer to them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def spell(parts: tuple[str | ast.Expr, ...], context: Context) -> str:
-    """A label's name, its braces filled in: `layer{i+1}` is `layer1`."""
+    """Return the name of a label with its braces evaluated: `layer{i+1}` is `layer1`."""
     from netdsl.elaborate.arithmetic import show
     from netdsl.elaborate.expressions import evaluate
 
@@ -34,7 +34,7 @@ def spell(parts: tuple[str | ast.Expr, ...], context: Context) -> str:
 
 
 def find_label(target: ast.Name | ast.Path, context: Context) -> Label:
-    """The label that a reference means. Raises Rejected, or Poisoned where its value went wrong."""
+    """Return the label that a reference means. Raises Rejected, or Poisoned if its value failed."""
     if isinstance(target, ast.Name):
         names = [target.text]
         found = context.variables.find(target.text)
@@ -51,7 +51,7 @@ def find_label(target: ast.Name | ast.Path, context: Context) -> Label:
 
 
 def _follow(names: list[str], scope: Scope) -> tuple[Label | None, list[str]]:
-    """The label at the end of a path; where there is none, the paths that may have been meant."""
+    """Return the label at the end of a path, or the paths that may have been meant."""
     label = scope.find(names[0])
     if label is None:
         return None, [".".join((other, *names[1:])) for other in scope.visible()]
@@ -83,7 +83,7 @@ def _unknown(names: list[str], span: Span, candidates: list[str], context: Conte
 
 
 def value_of(label: Label) -> Node:
-    """A label's value. Raises Poisoned."""
+    """Return the value of a label. Raises Poisoned."""
     if label.node is POISON:
         raise Poisoned
     return label.node  # type: ignore[return-value]
@@ -99,7 +99,7 @@ def define_label(
     statement: ast.Labelled | None = None,
     around: Context | None = None,
 ) -> None:
-    """Give a value a label in the naming scope of this place."""
+    """Give a value a label in the current naming scope."""
     labels = context.scope.labels
     if name in labels:
         context.reject(DefinedTwice, span, name=name, earlier=labels[name].span)

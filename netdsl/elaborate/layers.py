@@ -1,4 +1,4 @@
-"""Calls of layers: arguments to a layer, a layer and values to a node."""
+"""Calls of layers: from arguments to a layer, and from a layer and values to a node."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _signatures: dict[type[Layer | Declared], Signature] = {}
 
 
 def signature(cls: type[Layer | Declared]) -> Signature:
-    """What a layer takes, or a loss or the like, from its declaration."""
+    """Return the signature of a layer, a loss or the like from its declaration."""
     if cls not in _signatures:
         arguments = cls.arguments.values()
         _signatures[cls] = Signature(
@@ -46,7 +46,7 @@ def signature(cls: type[Layer | Declared]) -> Signature:
 
 
 def make(call: ast.Call | ast.Input, cls: type[Layer], context: Context, head: Span) -> Layer:
-    """The layer that a call means. Equal calls at one place share one layer. Raises Rejected or Poisoned."""
+    """Return the layer that a call means. Equal calls at one place share one layer. Raises Rejected or Poisoned."""
     cache = call.cache
     bound = cache.get(cls)
     if bound is None:
@@ -68,7 +68,7 @@ def make(call: ast.Call | ast.Input, cls: type[Layer], context: Context, head: S
 def convert(
     cls: type[Layer | Declared], bound: Bound, value: Any, context: Context, given: tuple[tuple[Bound, Any], ...] = ()
 ) -> Any:
-    """An argument's value as the layer, or the like, wants it; `given` are all that the call has. Raises Rejected."""
+    """Convert the value of an argument as declared; `given` are all arguments of the call. Raises Rejected."""
     try:
         return cls.arguments[bound.name].kind.convert(value)
     except Unfit as unfit:
@@ -126,7 +126,7 @@ def _order(cls: type[Layer | Declared], given: tuple[tuple[Bound, Any], ...]) ->
 
 
 def change_defaults(stmt: ast.Default, context: Context) -> dict[str, tuple[tuple[str, Any], ...]]:
-    """The defaults after a `default` statement. Raises Rejected or Poisoned."""
+    """Return the defaults after a `default` statement. Raises Rejected or Poisoned."""
     name = stmt.layer.text
     cls = find(name)
     if cls is None and context.module.block(name):
@@ -144,7 +144,7 @@ def change_defaults(stmt: ast.Default, context: Context) -> dict[str, tuple[tupl
 
 
 def unknown_layer(head: ast.Name, context: Context) -> NoReturn:
-    """Reject a call's head. Raises Rejected or Poisoned."""
+    """Reject the head of a call. Raises Rejected or Poisoned."""
     if context.module.lost(head.text):
         raise Poisoned
     names = (*index(), *(n for n in context.module.names() if context.module.block(n)))
@@ -152,7 +152,7 @@ def unknown_layer(head: ast.Name, context: Context) -> NoReturn:
 
 
 def current(context: Context, what: str, span: Span) -> Node:
-    """The current value. Raises Poisoned, or Rejected where there is none yet."""
+    """Return the current value. Raises Poisoned, or Rejected before the first input."""
     if context.value is POISON:
         raise Poisoned
     if context.value is None:
@@ -168,9 +168,9 @@ def apply(
     opened: Scope | None = None,
     arguments: tuple[Bound, ...] = (),
 ) -> Node:
-    """Apply a layer to values, under the name of the scope that was opened for it, else under the next ordinal.
+    """Apply a layer to values, under the name of the scope opened for it, or under the next ordinal.
 
-    `arguments` give their places to messages. Raises Rejected.
+    `arguments` give their locations to messages. Raises Rejected.
     """
     scope = opened or context.scope.open(context.scope.name(layer.kind, counts=not layer.variadic))
     try:

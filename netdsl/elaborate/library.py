@@ -1,4 +1,4 @@
-"""Reads files and what they use, each once, within a root; and finds the shipped nets by name."""
+"""Read files and the files that they use, each once and within a root, and find shipped nets by name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ZOO = "zoo/"
 
 
 def zoo() -> dict[str, str]:
-    """Every net of the shipped specs, with the name of its file."""
+    """Return every net of the shipped specs with the name of its file."""
     folder = data("specs")
     nets = {}
     for file in sorted(os.listdir(folder)):
@@ -37,12 +37,12 @@ def zoo() -> dict[str, str]:
 
 
 class Library:
-    """The files of one run. `root` is the folder that no path may leave, the first file's own unless it is given."""
+    """The files of one run. `root` is the folder that no path may leave, by default that of the first file."""
 
     __slots__ = ("_files", "_frame", "_reading", "_root", "_texts", "report")
 
     def __init__(self, report: Report, root: str | None = None, texts: Mapping[str, str] | None = None) -> None:
-        """`texts` stand in the places of files, by the names that messages have for them."""
+        """Initialize; `texts` replace files, by their names in messages."""
         self.report = report
         self._root = root
         self._texts = texts or {}
@@ -62,13 +62,13 @@ class Library:
         return self._build(source, place, folder, root)
 
     def load_zoo(self, file: str) -> Module:
-        """The module of a shipped spec."""
+        """Return the module of a shipped spec."""
         folder = data("specs")
         path = os.path.join(folder, file)
         return self._build(self.read(path, ZOO + file), os.path.realpath(path), folder, os.path.realpath(folder))
 
     def read(self, path: str, shown: str | None = None) -> Source:
-        """The text of a file, or the one that stands in its place. Raises UserError."""
+        """Return the text of a file, or its replacement. Raises UserError."""
         from netdsl.base.files import read_source
 
         name = shown or ("<stdin>" if path == "-" else path)

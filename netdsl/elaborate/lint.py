@@ -1,4 +1,4 @@
-"""Warnings about a file and its nets, once both are known to be without errors."""
+"""Warnings about a file and its nets, once both are free of errors."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def warn(module: Module, nets: Iterable[Net | None]) -> None:
-    """Report what is doubtful in a file and in nets of it, but for what a comment allows. Where something is wrong,
-    doubts would only hide it."""
+    """Report warnings about a file and its nets, except for allowed ones. If there are errors, warnings would only
+    distract from them."""
     report = module.report
     if not report.errors:
         from netdsl.elaborate import advice, unused

@@ -1,4 +1,4 @@
-"""A file's definitions: what its nets and blocks see of it and of the files that it uses."""
+"""The definitions of a file, and those of the files that it uses."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Module:
                     report.add(DefinedTwice(span=name.span, name=name.text, earlier=earlier.name.span))
 
     def find(self, name: str) -> tuple[Module, Definition] | None:
-        """What a name means here, and the file that it is from."""
+        """Return what a name means here, and the file that it is from."""
         if name in self.own:
             return self, self.own[name]
         return self.imported.get(name)
@@ -85,13 +85,14 @@ class Module:
         return (*self.own, *self.imported)
 
     def lost(self, name: str) -> bool:
-        """Whether a name may be missing only for a mistake that is reported: in this file, or in one that it uses."""
+        """Return whether a name may be missing only because of a reported mistake, in this file or in one that it
+        uses."""
         return self.mutilated(name) or any(
             used is None or used.mutilated(name) for used, names in self.uses if names is None or name in names
         )
 
     def mutilated(self, name: str) -> bool:
-        """Whether a statement that did not parse has the name."""
+        """Return whether a statement that did not parse contains the name."""
         if not self.file.broken:
             return False
         if self._broken is None:
@@ -118,7 +119,7 @@ class Module:
         return self._functions[name]
 
     def variable(self, name: str, context: Context) -> Any:
-        """The value of a file's `let`, worked out on first use; None if there is none."""
+        """Return the value of a `let` of the file, evaluated on first use; None if there is none."""
         found = self.find(name)
         if found is None or not isinstance(found[1], ast.Let):
             return None
@@ -157,7 +158,7 @@ class Module:
         return self._lets[name]
 
     def defaults(self, offset: int) -> dict[str, tuple[tuple[str, Any], ...]]:
-        """The file's layer defaults that hold at an offset of its text."""
+        """Return the layer defaults of the file in effect at an offset."""
         from netdsl.elaborate.layers import change_defaults
 
         if not self._defaults:
@@ -175,7 +176,7 @@ class Module:
         return next(defaults for start, defaults in reversed(self._defaults) if start < offset)
 
     def check_lets(self) -> None:
-        """Work out each `let`, `default` and `train` of the file: a mistake in one that nothing uses is found too."""
+        """Evaluate each `let`, `default` and `train` of the file, to find mistakes in unused ones too."""
         for definition in self.own.values():
             if isinstance(definition, ast.Let):
                 try:
@@ -192,11 +193,11 @@ class Module:
 
 
 class _Pending:
-    """The value of a `let` that is being worked out."""
+    """The value of a `let` that is being evaluated."""
 
 
 class Function:
-    """A file's `fn`, which sees its parameters and the file; equal arguments give the value that they gave before."""
+    """An `fn` of the file, which sees its parameters and the file; results are cached by arguments."""
 
     __slots__ = ("_known", "definition", "module")
 
@@ -245,7 +246,7 @@ class Function:
 
 
 def inner(node: Any) -> list[Any]:
-    """The statements inside a statement."""
+    """Return the statements inside a statement."""
     bodies = [getattr(node, field, None) for field in ("body", "projection", "otherwise")]
     bodies += [body for _, body in getattr(node, "arms", ())] + list(getattr(node, "operands", ()))
     found: list[Any] = []

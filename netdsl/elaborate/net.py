@@ -1,4 +1,4 @@
-"""Nets of a file: which there are, which one is the entry, and their elaboration."""
+"""The nets of a file: selecting the entry, resolving aliases, and elaboration."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def arguments(alias: ast.Alias, module: Module) -> Given:
-    """The values that an alias gives, by parameter, and where. Raises Rejected or Poisoned."""
+    """Return the values that an alias gives, by parameter, with their locations. Raises Rejected or Poisoned."""
     net = _net(alias, module)
     parameters = [parameter.name.text for parameter in net.parameters] if net else []
     given: Given = {}
@@ -62,7 +62,7 @@ def arguments(alias: ast.Alias, module: Module) -> Given:
 
 
 def _net(alias: ast.Alias, module: Module) -> ast.Net | None:
-    """The net behind an alias, aliases in between followed; None where there is none, which `resolve` tells."""
+    """Return the net that an alias leads to; None if there is none, which `resolve` reports."""
     seen: list[ast.Alias] = []
     definition: object = alias
     while isinstance(definition, ast.Alias) and definition not in seen:
@@ -78,7 +78,7 @@ MAX_NETS_SHOWN = 4
 """So many nets are pointed at where one must be chosen."""
 
 Given = dict[str, tuple[Any, Span]]
-"""Values of parameters, and where they were given."""
+"""Values of parameters, with the places where they were given."""
 
 
 class Instance:
@@ -95,13 +95,13 @@ class Instance:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Equal for instances that elaborate alike."""
+        """A key that is equal for instances that elaborate alike."""
         values = sorted((name, type(value).__name__, repr(value)) for name, (value, _) in self.given.items())
         return (id(self.definition), *values)
 
 
 def entry(module: Module, wanted: str | None) -> tuple[Module, ast.Net | ast.Alias]:
-    """The net that was asked for, else the file's only one, else the only imported one, else the file's namesake.
+    """Return the requested net, or the only one in the file, the only imported one, or the one named like the file.
 
     Raises Rejected.
     """
@@ -127,7 +127,7 @@ def entry(module: Module, wanted: str | None) -> tuple[Module, ast.Net | ast.Ali
 
 
 def resolve(module: Module, definition: ast.Net | ast.Alias, given: Given) -> Instance:
-    """Follow aliases to the net behind them. Raises Rejected or Poisoned."""
+    """Follow aliases to the net. Raises Rejected or Poisoned."""
     name, doc = definition.name.text, definition.doc
     seen: list[ast.Alias] = []
     while isinstance(definition, ast.Alias):
@@ -158,7 +158,8 @@ def resolve(module: Module, definition: ast.Net | ast.Alias, given: Given) -> In
 
 
 def instances(module: Module) -> list[Instance]:
-    """Every net of a file, and each value of each domain with the other parameters at their defaults; each once."""
+    """Return every net of a file, and each value of each domain with the other parameters at their defaults, without
+    duplicates."""
     found: dict[tuple[Any, ...], Instance] = {}
     report = module.report
     for definition in module.own.values():
@@ -182,7 +183,7 @@ def instances(module: Module) -> list[Instance]:
 
 
 def effective(instance: Instance) -> tuple[Any, ...]:
-    """The key of an instance with its defaults filled in where they are known without more ado."""
+    """Return the key of an instance with its defaults filled in where they are literals."""
     given = dict(instance.given)
     for parameter in instance.definition.parameters:
         if parameter.name.text not in given and isinstance(parameter.default, (ast.Number, ast.Switch, ast.Text)):
@@ -191,7 +192,7 @@ def effective(instance: Instance) -> tuple[Any, ...]:
 
 
 def elaborate(instance: Instance) -> Net | None:
-    """The net of an instance, or None where something is wrong, which the module's report then has; worked out once."""
+    """Return the net of an instance, cached, or None if there are errors, which are in the module's report."""
     known = instance.module.nets
     key = (instance.name, instance.doc, *instance.key)
     if key not in known:
@@ -236,7 +237,7 @@ def _elaborate(instance: Instance) -> Net | None:
 
 
 def _finish(definition: ast.Net, context: Context) -> None:
-    """Make the last value the output of a net that names none but training ones."""
+    """Make the last value the output of a net that names none, or only training outputs."""
     builder = context.builder
     if context.value is POISON:
         raise Poisoned

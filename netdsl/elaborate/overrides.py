@@ -1,4 +1,4 @@
-"""`--set train.KEY=VALUE`: lines of a `train` block replaced from the command line."""
+"""`--set train.KEY=VALUE`: replace lines of a `train` block from the command line."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 
 FORM = re.compile(r"\s*train\.([A-Za-z_]\w*)(?:\.([A-Za-z_]\w*))?\s*=(.*\S.*)", re.DOTALL)
 DEFAULTS = {"optimizer": "sgd", "schedule": "constant"}
-"""What a line that is not there says."""
+"""The lines that a missing line stands for."""
 EXCLUDED = {"epochs": "steps", "steps": "epochs"}
 NEGATIVE = re.compile(r"-\s*[\d.][\w.]*")
-"""A number that stands in parentheses where it is an argument among others; here it is the only one."""
+"""A negative number in parentheses, as needed among other arguments; here it is the only one."""
 
 
 class BadTrainSetting(UserError, code="E0626", exit_code=USAGE_IS_WRONG):
     """`--set` takes `train.KEY=VALUE`, which replaces a line of the `train` block, or `train.KEY.ARGUMENT=VALUE`, which
-    changes an argument of one; `train.lr` and other arguments of the optimizer need not name it."""
+    changes an argument of a line; arguments of the optimizer can omit it, as in `train.lr`."""
 
 
 def is_of_training(setting: str) -> bool:
-    """Whether a `--set` is for the `train` block rather than for a parameter of the net."""
+    """Return whether a `--set` is for the `train` block rather than for a parameter of the net."""
     return setting.lstrip().startswith("train.")
 
 
 def override(training: ast.Train, settings: Sequence[str], module: Module) -> tuple[ast.Setting, ...] | None:
-    """A block's lines with the settings in their places; None where one does not parse or has no such line, which is
-    reported. Raises UserError for one that is ill-formed, or given twice."""
+    """Return the lines of a block with the settings applied; None if one does not parse or has no such line, which is
+    reported. Raises UserError for a setting that is malformed or repeated."""
     lines = training.settings
     seen: set[tuple[str, str]] = set()
     for setting in settings:
@@ -69,12 +69,12 @@ def override(training: ast.Train, settings: Sequence[str], module: Module) -> tu
 
 
 def _arguments() -> tuple[str, ...]:
-    """The arguments of all optimizers."""
+    """Return the arguments of all optimizers."""
     return tuple({name: None for cls in OPTIMIZERS.values() for name in cls.arguments})
 
 
 def _parsed(net: str, setting: str, key: str, argument: str, value: str, module: Module) -> ast.Setting | None:
-    """The line that a setting stands for: `optimizer lr 0.1`; None where its value does not parse."""
+    """Return the line that a setting stands for, such as `optimizer lr 0.1`; None if its value does not parse."""
     name = setting.partition("=")[0].strip()
     source = Source(f"--set {name}", f"train {net} {{ {key} {f'{argument} ' if argument else ''}{value} }}")
     errors = module.report.errors
@@ -89,13 +89,13 @@ def _parsed(net: str, setting: str, key: str, argument: str, value: str, module:
 
 
 def _replaced(lines: tuple[ast.Setting, ...], line: ast.Setting) -> tuple[ast.Setting, ...]:
-    """The lines with this one instead of all that have its key, or exclude it."""
+    """Return the lines with this one in place of all lines with its key, or that exclude it."""
     gone = {line.key.text, EXCLUDED.get(line.key.text)}
     return (*(each for each in lines if each.key.text not in gone), line)
 
 
 def _changed(lines: tuple[ast.Setting, ...], line: ast.Setting, setting: str) -> tuple[ast.Setting, ...]:
-    """The lines with an argument of one of them changed; `line` is `KEY ARGUMENT VALUE`. Raises UserError."""
+    """Return the lines with one argument changed; `line` is `KEY ARGUMENT VALUE`. Raises UserError."""
     key, (name, value) = line.key.text, line.values
     at = [number for number, each in enumerate(lines) if each.key.text == key]
     if len(at) > 1 or (not at and key not in DEFAULTS):

@@ -1,4 +1,4 @@
-"""Values that a program gives to a net's parameters: Python's, as the language's."""
+"""Convert Python values to values of the language for the parameters of a net."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from netdsl.elaborate.net import Given
 
 NAME = "<parameters>"
-"""What messages call the text that the values stand in."""
+"""Name in messages of the text that the values are in."""
 
 
 def from_python(values: Mapping[str, object], module: Module, owner: Module, definition: ast.Net | ast.Alias) -> Given:
-    """The parameters' values, and where a message shows them. `module` is the file that was asked for a net, which is
-    `definition` of `owner`.
+    """Return the values of the parameters with their locations in messages. `module` is the file that was asked for a
+    net, which is `definition` of `owner`.
 
-    Raises TypeError or ValueError for what is no value of the language, and Rejected or Poisoned.
+    Raises TypeError or ValueError for values that the language does not have, and Rejected or Poisoned.
     """
     if not values:
         return {}
@@ -52,7 +52,7 @@ def from_python(values: Mapping[str, object], module: Module, owner: Module, def
 
 
 def _takes_text(parameter: ast.Parameter, context: Context) -> bool:
-    """Whether a parameter's default, or a value of its domain, is a text or a list with one."""
+    """Return whether the default of a parameter, or a value of its domain, is a text or a list with one."""
     if parameter.default is None:
         return True
     try:
@@ -63,7 +63,7 @@ def _takes_text(parameter: ast.Parameter, context: Context) -> bool:
 
 
 def _plain(name: str, value: object, texts: bool, depth: int = 0) -> Any:
-    """A value of the language; a str as a text, or else as a word if it is one."""
+    """Convert a value; a str becomes a text, or a word if it is one."""
     if isinstance(value, str):
         return Word(value) if value.isidentifier() and not texts else str(value)
     if isinstance(value, list | tuple) and depth < NESTING:
@@ -83,7 +83,7 @@ def _plain(name: str, value: object, texts: bool, depth: int = 0) -> Any:
 
 
 def _meant(value: Any, span: Span, context: Context) -> Any:
-    """A value with what its words mean in their places: a block, a `let`, or a word of a layer such as `same`."""
+    """Resolve the words in a value: blocks, `let`s, or words of layers such as `same`."""
     if isinstance(value, tuple):
         return tuple([_meant(entry, span, context) for entry in value])
     return default_value(ast.Name(span, str(value)), context) if isinstance(value, Word) else value

@@ -1,4 +1,4 @@
-"""Recipe: how a net is trained, as the user wrote it, checked; plain data."""
+"""Recipe: how a net is trained, as checked plain data."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def target_name(net: Net, output: str) -> str:
 
 
 class LossLine:
-    """A loss and the output that it is of."""
+    """A loss and the output that it applies to."""
 
     __slots__ = ("loss", "output", "span")
 
@@ -38,12 +38,12 @@ class LossLine:
 
     @property
     def weight(self) -> float:
-        """What the loss is multiplied by in the sum of all losses."""
+        """The factor of the loss in the sum of all losses."""
         return self.loss.weight
 
 
 class MetricLine:
-    """A metric and the output that it is of."""
+    """A metric and the output that it applies to."""
 
     __slots__ = ("metric", "output", "span")
 
@@ -135,11 +135,11 @@ class Recipe:
         self.text = text
 
     def decays(self, parameter: str) -> bool:
-        """Whether weight decay is for a parameter."""
+        """Return whether weight decay applies to a parameter."""
         return parameter not in self.exceptions
 
     def clip(self, gradients: Sequence[Value]) -> list[Value]:
-        """The gradients of all weights, clipped as the optimizer's arguments say."""
+        """Return the gradients of all weights, clipped according to the optimizer."""
         return self.optimizer.clipped(gradients)
 
     @property
@@ -166,7 +166,7 @@ class Recipe:
 
     @property
     def watched(self) -> MetricLine | None:
-        """The metric that tells which epoch is the best, and that `plateau` watches: the first that is one number."""
+        """The metric that selects the best epoch, and that `plateau` monitors: the first that is a single number."""
         return next((line for line in self.metrics if line.metric.better), None)
 
     def __repr__(self) -> str:

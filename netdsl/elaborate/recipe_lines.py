@@ -1,4 +1,4 @@
-"""The lines of a `train` block that need no net: which there are, and what each one means."""
+"""The lines of a `train` block that do not depend on the net."""
 
 from __future__ import annotations
 
@@ -29,55 +29,55 @@ FIGURES: Figures = {}
 figure = registrar(FIGURES)
 
 MANY = ("loss", "metric")
-"""Keys that may be given several times."""
+"""Keys that can be repeated."""
 
 EXCEPT = "except"
 
 
 @figure("batch")
 class Batch(Declared):
-    """How many examples a step takes."""
+    """Number of examples per step."""
 
     examples: int = positional(Integer())
 
 
 @figure("epochs")
 class Epochs(Declared):
-    """How many times the training goes through the data."""
+    """Number of passes over the data."""
 
     number: int = positional(Integer())
 
 
 @figure("steps")
 class Steps(Declared):
-    """How many batches the training takes."""
+    """Number of batches."""
 
     number: int = positional(Integer())
 
 
 @figure("seed")
 class Seed(Declared):
-    """What everything that is drawn depends on."""
+    """Seed of everything random."""
 
     number: int = positional(Integer(0))
 
 
 @figure("keep")
 class Keep(Declared):
-    """How many of the latest checkpoints are kept."""
+    """Number of recent checkpoints to keep."""
 
     checkpoints: int = positional(Integer())
 
 
 @registrar({})("validate")
 class Part(Declared):
-    """The part of the data that is set apart."""
+    """Fraction of the data to hold out."""
 
     part: float = positional(Real(above=0, below=1))
 
 
 def number(line: Line, context: Context) -> int:
-    """The value of a line that has one number. Raises Rejected or Poisoned."""
+    """Return the value of a line with one number. Raises Rejected or Poisoned."""
     plain(line, context)
     cls = FIGURES[line.key.text]
     found = make(cls, line.values, context, line.key.span)
@@ -91,7 +91,7 @@ def data(line: Line, context: Context) -> Any:
 
 
 def validate(line: Line, context: Context) -> Any:
-    """Other data, or a part. Raises Rejected or Poisoned."""
+    """Return other data, or a fraction. Raises Rejected or Poisoned."""
     if line.values and word(line.values[0]):
         return data(line, context)
     plain(line, context)
@@ -104,7 +104,7 @@ def schedule(line: Line, context: Context) -> Any:
 
 
 def augment(line: Line, context: Context) -> tuple[Any, ...]:
-    """The augmentations of the line itself and of those in its braces. Raises Rejected or Poisoned."""
+    """Return the augmentations of the line itself and of its braces. Raises Rejected or Poisoned."""
     first = [choose(line.key, line.values, AUGMENTATIONS, "augmentation", context)] if line.values else []
     if not line.values and not line.lines:
         missing(line.key, "augmentation", AUGMENTATIONS, context)
@@ -118,13 +118,14 @@ def augment(line: Line, context: Context) -> tuple[Any, ...]:
 
 
 def optimizer(line: Line, context: Context) -> tuple[Any, tuple[ast.Expr, ...]]:
-    """The optimizer, and what takes no weight decay, as it was written. Raises Rejected or Poisoned."""
+    """Return the optimizer, and the exceptions from weight decay as written. Raises Rejected or Poisoned."""
     given, exceptions = split(line, context)
     return choose(line.key, given, OPTIMIZERS, "optimizer", context), exceptions
 
 
 def split(line: Line, context: Context) -> tuple[tuple[ast.Expr, ...], tuple[ast.Expr, ...]]:
-    """An optimizer's arguments, those in its braces among them, and what stands behind `except`. Raises Rejected."""
+    """Return the arguments of an optimizer, including those in its braces, and what follows `except`. Raises
+    Rejected."""
     given = list(line.values)
     for each in line.lines or ():
         plain(each, context)
@@ -146,7 +147,7 @@ def split(line: Line, context: Context) -> tuple[tuple[ast.Expr, ...], tuple[ast
 
 
 def plain(line: Line, context: Context) -> None:
-    """Reject braces behind a line that takes none. Raises Rejected, or Poisoned where what is in them is wrong too."""
+    """Reject braces after a line that takes none. Raises Rejected, or Poisoned if their content is wrong too."""
     if line.lines is None:
         return
     if not line.lines and context.module.file.broken:
@@ -168,9 +169,9 @@ KEYS: dict[str, Callable[[Line, Context], Any] | None] = {
     "augment": augment,
     "freeze": None,
 }
-"""What can stand in a `train` block; None where the net has a say in it."""
+"""The lines of a `train` block; None if the line depends on the net."""
 
 
 def unknown_key(line: Line, context: Context, more: tuple[str, ...] = ()) -> NoReturn:
-    """Reject a line that there is not. Raises Rejected."""
+    """Reject an unknown line. Raises Rejected."""
     context.reject(problems.UnknownLine, line.key.span, name=line.key.text, candidates=(*KEYS, *more))

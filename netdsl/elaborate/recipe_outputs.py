@@ -1,4 +1,4 @@
-"""The lines of a `train` block that speak of the net: losses and metrics of its outputs, parameters by their labels."""
+"""The lines of a `train` block that refer to the net: losses and metrics of outputs, parameters by label."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ NORMS = frozenset({"bn", "layernorm", "groupnorm", "instancenorm"})
 def _of_output(
     line: ast.Setting, table: Mapping[str, type[D]], context: Context, net: Net | None
 ) -> tuple[ast.Name | None, D, Span]:
-    """`KEY [OUTPUT] NAME arguments…`: the output's name, the thing, and where its name stands. Raises Rejected."""
+    """Parse `KEY [OUTPUT] NAME arguments…`: return the output's name, the component, and the location of its name.
+    Raises Rejected."""
     key, given = line.key, line.values
     plain(line, context)
     if not given:
@@ -60,7 +61,7 @@ def _of_output(
 
 
 def inference_outputs(net: Net) -> tuple[str, ...]:
-    """The outputs that inference has too."""
+    """Return the outputs that inference has too."""
     return tuple(output.name for output in net.outputs.values() if not output.training)
 
 
@@ -73,7 +74,8 @@ def _resolve(
     place: Span,
     context: Context,
 ) -> str:
-    """The output that a line means: the named one, one of `known`, or the only one of `candidates`. Raises Rejected."""
+    """Return the output that a line means: the named one, one of `known`, or the only one of `candidates`. Raises
+    Rejected."""
     if given is None:
         if len(candidates) != 1:
             context.reject(problems.WhichOutput, place, key=key, names=tuple(candidates))
@@ -92,7 +94,7 @@ def _resolve(
 
 
 def loss(line: ast.Setting, context: Context, net: Net | None) -> LossLine | None:
-    """A loss that fits its output; None where there is no net to hold it against. Raises Rejected or Poisoned."""
+    """Return a loss that fits its output; None without a net to check it against. Raises Rejected or Poisoned."""
     given, found, place = _of_output(line, LOSSES, context, net)
     if net is None:
         return None
@@ -106,7 +108,8 @@ def loss(line: ast.Setting, context: Context, net: Net | None) -> LossLine | Non
 
 
 def check_losses(losses: Sequence[LossLine], net: Net, context: Context) -> None:
-    """Reject a second loss of an output, a head without one, and targets that cannot be shared. Raises Rejected."""
+    """Reject a second loss of an output, a training head without one, and targets that cannot be shared. Raises
+    Rejected."""
     seen: dict[str, LossLine] = {}
     for line in losses:
         earlier = seen.setdefault(line.output, line)
@@ -126,7 +129,7 @@ def check_losses(losses: Sequence[LossLine], net: Net, context: Context) -> None
 
 
 def _check_targets(losses: dict[str, LossLine], net: Net, context: Context) -> None:
-    """Training heads share the target of the only output for inference."""
+    """Reject training heads that cannot share the target of the only inference output."""
     targets = {name: line.loss.target(net.outputs[name].node.shape) for name, line in losses.items()}
     main = inference_outputs(net)
     if len(main) > 1:
@@ -153,7 +156,7 @@ def _in_words(target: Target) -> str:
 
 
 def metric(line: ast.Setting, context: Context, net: Net | None, losses: Sequence[LossLine]) -> MetricLine | None:
-    """A metric that fits the loss of its output; None where there is none to hold it against. Raises Rejected."""
+    """Return a metric that fits the loss of its output; None without a net to check it against. Raises Rejected."""
     given, found, place = _of_output(line, METRICS, context, net)
     if net is None or not losses:
         return None
@@ -175,7 +178,7 @@ def metric(line: ast.Setting, context: Context, net: Net | None, losses: Sequenc
 
 
 def default_metrics(losses: Sequence[LossLine], net: Net) -> tuple[MetricLine, ...]:
-    """The accuracy where the target is a class or a sign, else the mean squared error."""
+    """Return accuracy if the target is a class or a sign, otherwise the mean squared error."""
     found = []
     for line in losses:
         output = net.outputs[line.output]
@@ -186,7 +189,7 @@ def default_metrics(losses: Sequence[LossLine], net: Net) -> tuple[MetricLine, .
 
 
 def frozen(line: ast.Setting, context: Context, net: Net | None) -> frozenset[str]:
-    """The parameters and statistics in labelled parts of the net. Raises Rejected or Poisoned."""
+    """Return the parameters and statistics in labelled parts of the net. Raises Rejected or Poisoned."""
     plain(line, context)
     if not line.values:
         usage = "freeze LABEL…"
@@ -195,7 +198,8 @@ def frozen(line: ast.Setting, context: Context, net: Net | None) -> frozenset[st
 
 
 def undecayed(given: Sequence[ast.Expr], context: Context, net: Net | None) -> frozenset[str]:
-    """The parameters that `except` names: `bias`, `bn` for those of all normalisations, or labels. Raises Rejected."""
+    """Return the parameters that `except` names: `bias`, `bn` for those of all normalizations, or labels. Raises
+    Rejected."""
     found: set[str] = set()
     for expr in given:
         name = word(expr)
@@ -210,7 +214,7 @@ def undecayed(given: Sequence[ast.Expr], context: Context, net: Net | None) -> f
 
 
 def _labelled(expr: ast.Expr, key: str, context: Context, net: Net | None) -> frozenset[str]:
-    """The names of the parameters of what has a label, or is inside of it. Raises Rejected or Poisoned."""
+    """Return the names of the parameters inside a label. Raises Rejected or Poisoned."""
     path = path_of(expr, context)
     if not path:
         expected = "the label of a part of the net, such as `conv1` or `layer1.0`"
@@ -227,14 +231,15 @@ def _labelled(expr: ast.Expr, key: str, context: Context, net: Net | None) -> fr
 
 
 def path_of(expr: ast.Expr, context: Context) -> str:
-    """A label as it is written, its braces filled in; nothing for anything else. Raises Rejected or Poisoned."""
+    """Return a label as written, with its braces evaluated; an empty string for anything else. Raises Rejected or
+    Poisoned."""
     if isinstance(expr, ast.Path):
         return ".".join(spell(segment, context) for segment in expr.segments)
     return word(expr)
 
 
 def _paths(net: Net) -> dict[str, Any]:
-    """Every name of a layer and of a part around layers."""
+    """Return every name of a layer and of its enclosing parts."""
     found: dict[str, Any] = {}
     for node in net.nodes:
         parts = node.name.split(".")

@@ -1,6 +1,6 @@
-"""What a `train` block may choose from, as pages made of the declarations.
+"""Pages on everything that a `train` block can select, generated from the declarations.
 
-`python -m netdsl.elaborate.recipe_pages` writes docs/training anew.
+`python -m netdsl.elaborate.recipe_pages` rewrites docs/training.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TABLES: dict[str, tuple[str, Mapping[str, Any]]] = {
 
 
 def files() -> dict[str, str]:
-    """What stands in docs/training: a file for each table, and one that leads to them."""
+    """Return the files of docs/training: one per table, and an index."""
     lead = ["# Training", "", "How they stand in a `train` block is told in [language.md](../language.md#training)."]
     found = {}
     for file, (title, table) in TABLES.items():

@@ -1,4 +1,4 @@
-"""A `train` block and its net to a recipe, checked."""
+"""Elaborate a `train` block and its net to a checked recipe."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def text(recipe: Recipe, exceptions: Sequence[ast.Expr], freeze: Sequence[ast.Setting], context: Context) -> str:
-    """The block; paths in it are relative to the same folder as in the original."""
+    """Return the block as text; its paths are relative to the same folder as in the original."""
     lines = "".join(f"  {line}\n" for line in _lines(recipe, exceptions, freeze, context))
     return f"train {recipe.name} {{\n{lines}}}\n"
 
@@ -67,17 +67,17 @@ def _lines(
 
 
 class NoTraining(UserError, code="E0625", exit_code=USAGE_IS_WRONG):
-    """A file is trained by one of its `train` blocks: the only one, or the one of the net that is asked for."""
+    """A file is trained by its only `train` block, or by that of the requested net."""
 
 
 def recipe(
     module: Module, wanted: str | None = None, settings: Sequence[str] = (), given: Given | None = None
 ) -> Recipe | None:
-    """How a net of the file is trained; None where something is wrong, which the module's report then has.
+    """Return how a net of the file is trained; None if there are errors, which are in the module's report.
 
-    `wanted` is the net's name; without it the file's only `train` block counts, or that of its main net. `settings` are
-    texts `train.KEY=VALUE` and `train.KEY.ARGUMENT=VALUE`, as `netdsl.elaborate.overrides` takes them; `given` are
-    values of the net's parameters. Raises UserError where there is no such block, or a setting is ill-formed.
+    `wanted` is the name of the net; without it, the only `train` block of the file counts, or that of its main net.
+    `settings` are texts `train.KEY=VALUE` and `train.KEY.ARGUMENT=VALUE` for `netdsl.elaborate.overrides`; `given` are
+    values of the net's parameters. Raises UserError if there is no such block, or for a malformed setting.
     """
     training = find(module, wanted)
     if training is None:
@@ -94,7 +94,8 @@ def recipe(
 
 
 def find(module: Module, wanted: str | None) -> ast.Train | None:
-    """The `train` block of a net; None where it may be one that does not parse, which is reported. Raises UserError."""
+    """Return the `train` block of a net; None if it may be one that does not parse, which is reported. Raises
+    UserError."""
     found = {item.name.text: item for item in reversed(module.file.items) if isinstance(item, ast.Train)}
     names = ", ".join(f"`{name}`" for name in reversed(found))
     file = module.file.source.name
@@ -116,12 +117,12 @@ def find(module: Module, wanted: str | None) -> ast.Train | None:
 def build(
     training: ast.Train, lines: tuple[ast.Setting, ...], module: Module, given: Given | None = None
 ) -> Recipe | None:
-    """The recipe of a block with these lines; None where something is wrong, which is reported."""
+    """Return the recipe of a block with these lines; None if there are errors, which are reported."""
     return _Reading(training, lines, module).recipe(given or {})
 
 
 class _Reading:
-    """A `train` block on its way to a recipe: each line is read for itself, and reports for itself."""
+    """Elaborates a `train` block; each line is read and reported independently."""
 
     def __init__(self, training: ast.Train, lines: tuple[ast.Setting, ...], module: Module) -> None:
         self.name = training.name
@@ -133,7 +134,8 @@ class _Reading:
             self._quietly(lambda line=line: self._sort(line))  # type: ignore[misc]
 
     def _quietly(self, action: Callable[[], Any]) -> Any:
-        """What an action finds, or None: what is wrong is reported, and the other lines go on."""
+        """Return the result of an action, or None after reporting its problem, so that the other lines are still
+        read."""
         try:
             return action()
         except Rejected as rejected:
@@ -195,7 +197,7 @@ class _Reading:
         return result
 
     def _plain_lines(self) -> dict[str, Any]:
-        """What the lines say that need no net, as far as they are right."""
+        """Return the values of the lines that need no net, as far as they are valid."""
         found: dict[str, Any] = {}
         for key, rule in KEYS.items():
             for line in self.lines.get(key, ()) if rule else ():
@@ -226,7 +228,7 @@ class _Reading:
                 self.module.report.add(problem)
 
     def _net(self, given: Given) -> Net:
-        """The net that is trained. Raises Rejected or Poisoned."""
+        """Return the net that is trained. Raises Rejected or Poisoned."""
         name = self.name
         owner, definition = self.module.find(name.text) or (self.module, None)
         if not isinstance(definition, (ast.Net, ast.Alias)):
@@ -247,7 +249,7 @@ class _Reading:
             self.context.reject(RateTooLarge, self.lines["schedule"][0].span, lr=lr, rate=schedule.largest(lr))
 
     def _check_net(self, net: Net, batch: int | None) -> None:
-        """Reject a net that cannot be trained, with this batch or at all. Raises Rejected."""
+        """Reject a net that cannot be trained, at all or with this batch size. Raises Rejected."""
         for node in net.inputs:
             if any(isinstance(size, Size) for size in node.shape):
                 self.context.reject(UnknownSizes, self.name.span, net=net.name, node=node)
@@ -260,7 +262,7 @@ class _Reading:
 
 
 def check(module: Module) -> None:
-    """Report what is wrong with the file's trainings, and a second one of a net."""
+    """Report the problems of the file's trainings, and a second training of one net."""
     seen: dict[str, ast.Train] = {}
     for item in module.file.items:
         if isinstance(item, ast.Train):

@@ -1,4 +1,5 @@
-"""Statements that leave the flow as it is, or begin and end it: inputs, outputs, names, defaults, expectations."""
+"""Statements that leave the current value unchanged, begin or end it: inputs, outputs, names, defaults,
+expectations."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ def _only_in_nets(what: str, span: Span, context: Context) -> None:
 
 
 def _new_port(name: ast.Name, context: Context) -> None:
-    """Reject a second input or output of one name."""
+    """Reject a second input or output with the same name."""
     builder = context.builder
     context.module.work.spend(len(builder.inputs), name.span, context.frame)
     earlier = [node.span for node in builder.inputs if node.name == name.text]
@@ -65,7 +66,7 @@ def input_(stmt: ast.Input, context: Context, _: Scope | None) -> None:
 
 
 def _named(shape: Shape, name: str) -> Shape:
-    """The shape with a name for each size that is written `?` alone: the input's and the axis."""
+    """Return the shape with a name, made of the input's and the axis, for each size written as `?`."""
     return tuple(
         size.substitute({str(ANY): Size(f"{name}_{axis}")}) if isinstance(size, Size) else size
         for axis, size in enumerate(shape)
@@ -119,7 +120,7 @@ def expect(stmt: ast.Expect, context: Context, _: Scope | None) -> None:
 
 
 def _quietly(action: Any, context: Context) -> None:
-    """Do what cannot hurt the flow: report what is wrong, and keep the current value."""
+    """Run a statement that cannot affect the current value, reporting its problem."""
     try:
         action()
     except Rejected as rejected:
@@ -169,7 +170,8 @@ def about(stmt: ast.About, context: Context, _: Scope | None) -> None:
 
 
 def settings(lines: tuple[ast.Setting, ...], context: Context) -> dict[str, Any]:
-    """The lines of an `about`, their bare words as text; a line's several values as a list, nested lines as a dict."""
+    """Return the lines of an `about`, with bare words as texts, several values as a list, and nested lines as a
+    dict."""
     found: dict[str, Any] = {}
     for line in lines:
         given = [v.text if isinstance(v, ast.Name) and not v.grouped else evaluate(v, context) for v in line.values]

@@ -1,4 +1,4 @@
-"""The names of a file, walked once as they are written: those that nothing uses, and those that hide others."""
+"""Find names of a file that nothing uses, and names that hide others."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from netdsl.elaborate.module import Module
 
 SEEN = (ast.Block, ast.Function, ast.Let)
-"""Definitions that expressions and calls see by their names; nets are entries too, and not among them."""
+"""Definitions visible to expressions and calls by name; nets are entry points too, and not among them."""
 
 
 def check(module: Module) -> None:
-    """Report what a file that has no errors defines in vain, and what it hides.
+    """Report unused definitions of a file without errors, and names that hide others.
 
-    A file without a net is there for others, so that its blocks, functions and values need no use of its own.
+    A file without a net is meant for others, so that its blocks, functions and values need not be used in it.
     """
     walk = _Walk(module)
     walk.visit(module.file.items)
@@ -37,7 +37,7 @@ def check(module: Module) -> None:
 
 
 class _Variable:
-    """A variable of some braces; `kind` is empty for a loop's, which may well be there for its rounds alone."""
+    """A variable of some braces; `kind` is empty for that of a loop, which may only count rounds."""
 
     __slots__ = ("kind", "name", "used")
 
@@ -48,10 +48,10 @@ class _Variable:
 
 
 class _Walk:
-    """Where the walk stands: the variables of the braces around, and what it has seen.
+    """The state of the walk: the variables of the enclosing braces, and what it has seen.
 
-    `used` are the words that no braces bind, so that they mean definitions or labels; `begun` the texts before the
-    first brace of references that interpolate. `labels` are those that stand in no `seq`, where one changes numbers.
+    `used` are words that no braces bind, so that they mean definitions or labels; `begun` are the texts before the
+    first brace of interpolated references. `labels` are those outside any `seq`, where a label changes numbers.
     """
 
     def __init__(self, module: Module) -> None:
@@ -63,7 +63,7 @@ class _Walk:
         self.labels: list[ast.Labelled] = []
 
     def visit(self, *nodes: Any) -> None:
-        """What is written in some nodes, in its order."""
+        """Visit nodes in order."""
         todo = list(reversed(nodes))
         while todo:
             node = todo.pop()
@@ -88,7 +88,7 @@ class _Walk:
         self.used.add(name)
 
     def body(self, body: ast.Body, scope: dict[str, _Variable] | None = None, is_seq: bool = False) -> None:
-        """The statements of some braces; `scope` has the variables that came with them."""
+        """Visit the statements of some braces; `scope` has the variables that they bring."""
         self.scopes.append({} if scope is None else scope)
         for stmt in body.statements:
             if isinstance(stmt, ast.Labelled) and not is_seq:
@@ -113,7 +113,7 @@ class _Walk:
         self.scopes[-1].setdefault(name.text, _Variable(name, kind))
 
     def arguments(self, head: str, given: tuple[ast.Expr, ...]) -> None:
-        """The arguments of a call, in which a keyword of what is called is no use of a variable."""
+        """Visit the arguments of a call; a keyword of the callee does not use a variable."""
         keywords = self._keywords(head)
         is_value = False
         for expr in given:
@@ -141,7 +141,7 @@ def _unused(kind: str, name: ast.Name) -> Problem:
 
 
 def _definitions(walk: _Walk) -> Iterator[Problem]:
-    """Blocks, functions and values of the file that nothing in it uses."""
+    """Yield unused blocks, functions and values of the file."""
     kinds = {ast.Block: "block", ast.Function: "function", ast.Let: "value"}
     for name, item in walk.module.own.items():
         if type(item) in kinds and name not in walk.used and not name.startswith("_"):
@@ -149,7 +149,7 @@ def _definitions(walk: _Walk) -> Iterator[Problem]:
 
 
 def _hidden(module: Module) -> Iterator[Problem]:
-    """What the file's own definitions hide: those of a file that it uses whole, built-in layers and functions."""
+    """Yield what the file's definitions hide: names of a file that it uses whole, built-in layers and functions."""
     from netdsl.diagnostics.unused_problems import Hides
 
     taken = {n: used.own[n].name.span for used, names in module.uses if used and names is None for n in used.own}
@@ -164,7 +164,7 @@ def _hidden(module: Module) -> Iterator[Problem]:
 
 
 def _labels(walk: _Walk) -> Iterator[Problem]:
-    """Labels that nothing refers to, and that stand in no weight's name; those of dead values are reported as such."""
+    """Yield labels without references that are in no name of a weight; those of unused values are reported as such."""
     weightless: set[str] = set()
     used, begun = sorted(walk.used), sorted(walk.begun)
     lengths = {len(text) for text in begun}
@@ -188,7 +188,7 @@ def _labels(walk: _Walk) -> Iterator[Problem]:
 
 
 def _begins_one(text: str, ordered: list[str]) -> bool:
-    """Whether one of some texts, in order, begins so."""
+    """Return whether one of some sorted texts begins with a prefix."""
     at = bisect_left(ordered, text)
     return at < len(ordered) and ordered[at].startswith(text)
 
@@ -268,7 +268,7 @@ def _function(walk: _Walk, stmt: ast.Function) -> None:
 
 
 def _setting(walk: _Walk, line: ast.Setting) -> None:
-    """A bare word in `about` and `train` is a text."""
+    """Visit a line of `about` or `train`, where a bare word is a text."""
     walk.visit(*(value for value in line.values if not isinstance(value, ast.Name) or value.grouped), line.lines)
 
 
@@ -316,4 +316,4 @@ RULES: dict[type[ast.Node], Any] = {
     ast.Setting: _setting,
     ast.Match: _match,
 }
-"""Nodes that bind names, or in which a word is not what it is elsewhere."""
+"""Rules for nodes that bind names, or in which words have another meaning."""

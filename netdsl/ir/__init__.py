@@ -1,1 +1,1 @@
-"""The two representations in the middle: Net, what the user wrote, and Graph, what is computed."""
+"""The two intermediate representations: Net, what the user wrote, and Graph, what is computed."""

@@ -25,7 +25,7 @@ class Formula:
 
     @staticmethod
     def of(terms: Mapping[Product, int]) -> Count:
-        """The sum of these terms: an integer where nothing else is left."""
+        """Return the sum of these terms, an int if it is constant."""
         kept = {product: terms[product] for product in sorted(terms, key=_order) if terms[product]}
         if not kept.keys() - {()}:
             return kept.get((), 0)
@@ -71,7 +71,7 @@ class Formula:
         return format(self)
 
     def __format__(self, form: str) -> str:
-        """`","` gives factors thousands separators, as in `1,728*H*W`."""
+        """Format with `","` for thousands separators, as in `1,728*H*W`."""
         text = ""
         for product, factor in self.terms.items():
             sign = (" - " if factor < 0 else " + ") if text else ("-" if factor < 0 else "")
@@ -82,7 +82,7 @@ class Formula:
         return text
 
     def value(self, sizes: dict[str, int]) -> int:
-        """The count for given sizes; each of the named ones must be among them."""
+        """Return the count for given sizes, which must include all named ones."""
         total = 0
         for product, factor in self.terms.items():
             for size in product:
@@ -97,7 +97,7 @@ Count = int | Formula
 
 
 def count(shape: Shape) -> Count:
-    """How many elements a shape has."""
+    """Return the number of elements of a shape."""
     factor = 1
     sizes = []
     for size in shape:
@@ -113,7 +113,7 @@ def count(shape: Shape) -> Count:
 
 
 class Largest:
-    """The largest of several formulas, which one depends on the sizes: `max(12*H + 8, 40*(H//2))`."""
+    """The maximum of several formulas: `max(12*H + 8, 40*(H//2))`."""
 
     __slots__ = ("counts",)
 
@@ -128,7 +128,7 @@ class Largest:
 
 
 def largest(counts: Iterable[Count]) -> Count | Largest:
-    """The largest count; of those that sizes decide about, all that are not plainly below another one."""
+    """Return the largest count, or a `Largest` of all counts that are not provably at most another one."""
     kept: list[Count] = []
     for each in dict.fromkeys(counts):
         if not any(_at_most(each, other) for other in kept):
@@ -137,9 +137,9 @@ def largest(counts: Iterable[Count]) -> Count | Largest:
 
 
 def _at_most(left: Count, right: Count) -> bool:
-    """Whether no term with sizes is larger on the left, and not all together are where every size is 1.
+    """Return whether each term with sizes is at most its counterpart, and the left is at most the right at size 1.
 
-    As sizes are at least 1, the left is then never the larger one.
+    As sizes are at least 1, the left then never exceeds the right.
     """
     here, there = _terms(left), _terms(right)
     surplus = {product: there.get(product, 0) - here.get(product, 0) for product in here.keys() | there.keys()}

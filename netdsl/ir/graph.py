@@ -1,4 +1,4 @@
-"""Graph: what is computed. Few ops over values that never change; whatever computes or emits reads it."""
+"""Graph: what is computed, as a small set of ops over immutable values; passes and emitters read it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 Scalar = float | int | bool
 
 BYTES = {"f16": 2, "f32": 4, "f64": 8, "u8": 1, "u32": 4, "i32": 4, "i64": 8, "bool": 1}
-"""What an element of each type takes."""
+"""Bytes per element of each type."""
 
 RESERVED = TARGET, RATE, LOSS, STEP = "target", "rate", "loss", "step"
 """Names of a training step's own inputs, results and state. With several targets, `target` is the prefix."""
 
 DTYPES = tuple(BYTES)
-"""Element types, in the words of the language. A graph computes in `f32`, until a pass makes that `f16`; emission may
-make it `f64`."""
+"""Element types by their names in the language. A graph computes in `f32` unless a pass converts it to `f16`; emission
+can convert it to `f64`."""
 
 
 class Tensor:
-    """Small constant data: `data` holds the elements in row-major order."""
+    """Small constant data; `data` has the elements in row-major order."""
 
     __slots__ = ("data", "dtype", "shape")
 
@@ -44,7 +44,7 @@ class Tensor:
 class Value:
     """The result of an operation or, without a `producer`, an input; its shape begins with the batch: `(N, 64, 7, 7)`.
 
-    `name` is what emission should call it; empty for inner values, which are then named after their operation.
+    `name` is its name in the emitted model; inner values have none, and are named after their operation.
     """
 
     __slots__ = ("dtype", "graph", "name", "producer", "shape")
@@ -64,7 +64,7 @@ class Value:
 
 
 class Parameter(Value):
-    """A weight or a running statistic; its shape has no batch. `declaration` tells its initialiser and its role."""
+    """A weight or a running statistic; its shape has no batch axis. `declaration` has its initializer and role."""
 
     __slots__ = ("declaration",)
 
@@ -84,10 +84,10 @@ class Constant(Value):
 
 
 class State:
-    """What a step reads and leaves changed for the next one: a parameter, a running statistic, a momentum, a count.
+    """A value that a step reads and updates for the next one: a parameter, running statistic, momentum or counter.
 
-    `before` is its value when a step begins, `after` when it ends; `initial` is what it is filled with at first, and
-    None for a parameter, whose declaration says that.
+    `before` is its value at the beginning of a step, `after` at the end. `initial` fills it before the first step; None
+    for a parameter, which its declaration initializes.
     """
 
     __slots__ = ("after", "before", "initial", "name")
@@ -102,7 +102,7 @@ class State:
 
 
 class Operation:
-    """An op applied to values. `origin` is the layer that it came from, so that its troubles come home to a line."""
+    """An op applied to values. `origin` is the layer it came from, so that runtime errors point at a source line."""
 
     __slots__ = ("inputs", "op", "origin", "outputs")
 
@@ -117,11 +117,11 @@ class Operation:
 
 
 class Graph:
-    """A program in static single assignment: `operations` stand in an order in which they can run.
+    """A program in static single assignment form, with `operations` in a valid execution order.
 
-    `inputs`, `outputs` and `parameters` keep the order in which they were declared, and emission keeps it too.
-    `origin` is the net that was lowered, for what a model says about itself; `dtype` the type of the parameters.
-    A training step has a `state` too: such a graph takes its parameters as inputs, and gives what becomes of them.
+    `inputs`, `outputs` and `parameters` keep their order of declaration, also when emitted. `origin` is the lowered
+    net, for model metadata; `dtype` is the type of the parameters. A training step also has a `state`: such a graph
+    takes its parameters as inputs and returns their new values.
     """
 
     __slots__ = ("dtype", "inputs", "name", "operations", "origin", "outputs", "parameters", "state")
@@ -145,7 +145,7 @@ class Graph:
         return self.inputs[name]
 
     def parameter(self, declaration: net.Parameter) -> Parameter:
-        """The value of a parameter; the same one each time, as layers may share weights."""
+        """Return the value of a parameter; layers that share weights share it."""
         value = self.parameters.get(declaration.name)
         if value is None:
             value = self.parameters[declaration.name] = Parameter(self, declaration)
@@ -157,17 +157,17 @@ class Graph:
         self.outputs[name] = value
 
     def update(self, before: Value, after: Value, initial: Scalar | None = None) -> None:
-        """Say what becomes of a parameter, or of a value made by `remembered`, in a step."""
+        """Set the value after the step of a parameter or of a value made by `remembered`."""
         assert before.graph is self, before
         assert before.name not in self.state, before.name
         self.state[before.name] = State(before.name, before, after, initial)
 
     def remembered(self, name: str, shape: Shape, dtype: str = "f32") -> Value:
-        """A value that the step before has left; `update` must say what becomes of it."""
+        """Return a value carried over from the previous step; `update` must set its next value."""
         return Value(self, shape, dtype, name=name)
 
     def apply(self, op: Op, *inputs: Value) -> tuple[Value, ...]:
-        """Append an operation; its results' shapes and types are inferred here."""
+        """Append an operation, infer the shapes and types of its results, and return them."""
         assert all(x.graph is self for x in inputs), f"{type(op).__name__} takes values of another graph"
         operation = Operation(op, inputs)
         shapes = op.shapes(*(x.shape for x in inputs))

@@ -1,4 +1,4 @@
-"""Initialisers as data; `netdsl.weights.draw` draws them."""
+"""Weight initializers as data; `netdsl.weights.draw` samples them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ARITY = {
     "ones": 0,
     "orthogonal": 0,
 }
-"""Each initialiser's number of arguments: `normal(s)`, `uniform(lo, hi)`, `constant(c)`."""
+"""Number of arguments of each initializer: `normal(s)`, `uniform(lo, hi)`, `constant(c)`."""
 
 zeros = Init("zeros")
 ones = Init("ones")

@@ -1,4 +1,4 @@
-"""Net: what the user wrote. Layers with their arguments, shapes, names and places; what speaks to people reads it."""
+"""Net: what the user wrote, as layers with arguments, shapes, names and source locations; reports read it."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class Argument:
 class Parameter:
     """A weight or a running statistic of a net.
 
-    `name` is its path, `layer3.0.conv2.weight`; `fan_in` and `fan_out` count the values that meet in one output and
-    that one input meets, for the initialisers that scale by them. A `buffer` is kept but never trained.
+    `name` is its path, such as `layer3.0.conv2.weight`; `fan_in` and `fan_out` scale the initializers that depend on
+    them. A `buffer` is saved but never trained.
     """
 
     __slots__ = ("buffer", "fan_in", "fan_out", "init", "name", "shape", "trainable")
@@ -82,9 +82,9 @@ class Parameter:
 
 
 class Parameters(Mapping[str, Parameter]):
-    """A layer's parameters by its own names for them (`weight`, `bias`); what `reuse` applies again shares them.
+    """The parameters of a layer by their names in the layer (`weight`, `bias`); `reuse` shares them.
 
-    They are made when somebody reads them, since a check of shapes has no use for them.
+    They are created on first access, since shape checking does not need them.
     """
 
     __slots__ = ("_declared", "_made", "_name", "_trainable")
@@ -97,7 +97,7 @@ class Parameters(Mapping[str, Parameter]):
 
     @property
     def frozen(self) -> bool:
-        """Whether the layer stands in a `freeze`, so that its statistics stay too."""
+        """Whether the layer is inside a `freeze`, which stops its running statistics too."""
         return not self._trainable
 
     def __getitem__(self, name: str) -> Parameter:
@@ -127,11 +127,11 @@ class Parameters(Mapping[str, Parameter]):
 
 
 class Node:
-    """A layer applied to values; as each layer has one result, it is that value too.
+    """A layer applied to values. As a layer has one result, a node is also that value.
 
-    `name` is the path of scopes to it, `shape` is its result's without the batch, `parameters` by the layer's own names
-    for them (`weight`, `bias`), `dtype` is `i64` for whole numbers that nothing has computed with yet, `arguments` are
-    those of the call, with their places.
+    `name` is its path of scopes, `shape` the shape of its result without the batch axis, `parameters` its weights by
+    their names in the layer (`weight`, `bias`). `dtype` is `i64` for integer inputs (token ids) before an embedding.
+    `arguments` are the arguments of the call with their locations.
     """
 
     __slots__ = ("arguments", "dtype", "frame", "inputs", "layer", "name", "parameters", "shape", "span")
@@ -162,7 +162,7 @@ class Node:
 
 
 class Output:
-    """A named result; a `training` one exists in the training graph only."""
+    """A named output; a `training` output exists only in the training graph."""
 
     __slots__ = ("name", "node", "span", "training")
 
@@ -208,7 +208,7 @@ class Net:
 
     @property
     def parameters(self) -> dict[str, Parameter]:
-        """All weights and running statistics by name, in the order of the source, shared ones once."""
+        """All weights and running statistics by name, in source order, shared ones once."""
         if self._parameters is None:
             self._parameters = {p.name: p for node in self.nodes for p in node.parameters.values()}
         return self._parameters

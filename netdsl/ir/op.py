@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class OnnxNode:
-    """How an op is spelled in ONNX at one opset.
+    """The ONNX form of an op at one opset.
 
-    `attributes` by ONNX's names for them, an int, a float, a string or a tuple of ints; `types` those whose value is an
-    element type; `extra` are inputs behind the op's own, small constants by the name of ONNX's input, or None where an
-    optional one is left out. `order` says which of the op's inputs stands where, with None in the same sense.
+    `attributes` are ints, floats, strings or tuples of ints, by their ONNX names; `types` are the attributes whose
+    value is an element type. `extra` are inputs that follow the op's own: small constants by the ONNX name of the
+    input, or None for an omitted optional input. `order` permutes the op's inputs, with None for an omitted one.
     """
 
     __slots__ = ("attributes", "domain", "extra", "op_type", "order", "types")
@@ -43,16 +43,17 @@ class OnnxNode:
 
 
 class Op:
-    """A kind of computation with its attributes; it owns all that is known about it.
+    """A kind of computation with its attributes, and everything known about it.
 
-    - `infer`: the result's shape from the inputs'; an op with several results gives `shapes` and `dtypes` instead.
-    - `macs`: its cost, as language.md defines it.
-    - `reach`: what it reads, from which receptive fields follow; by default each place reads its like.
-    - `onnx`: its form at an opset. By default the operator of the class's name, the slots being its attributes.
-    - `vjp`: its gradient; given that of its result, those of its inputs, None for an input that has none (indices). An
-      op with several results gives `vjps`, and gets None for a result that nothing used.
+    - `infer`: the shape of the result; an op with several results overrides `shapes` and `dtypes` instead.
+    - `macs`: its cost, as defined in language.md.
+    - `reach`: what it reads, which determines receptive fields; by default each position reads the same position.
+    - `onnx`: its form at an opset; by default the operator of the class's name, with the slots as attributes.
+    - `vjp`: the gradients of its inputs, given that of its result; None for an input without one (indices). An op with
+      several results overrides `vjps`, and gets None for an unused result.
 
-    Shapes begin with the batch, and axes are counted with it. Sizes may be formulas, so arithmetic on them is generic.
+    Shapes include the batch axis, and axes are counted with it. Sizes can be formulas, so arithmetic on them is
+    generic.
     """
 
     __slots__: tuple[str, ...] = ()
@@ -70,15 +71,15 @@ class Op:
         return (self.dtype(*xs),)
 
     def macs(self, y: Shape, *xs: Shape) -> Count:
-        """Multiply-accumulates for a batch of one, from the shapes of the result and of the inputs."""
+        """Return the multiply-accumulates for a batch of one."""
         return 0
 
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
-        """What a place of the result reads along an axis of the operand `at`; None is all of it."""
+        """Return what a position of the result reads along an axis of the operand `at`, or None for all of it."""
         return aligned(axis, xs[at], y)
 
     def vjp(self, dy: Value, y: Value, *xs: Any) -> tuple[Value | None, ...]:
-        """The vector-Jacobian products: dx = dy^T (dy/dx) for each x, of its shape. All sizes are numbers here."""
+        """Return the vector-Jacobian product dx = dy^T (dy/dx) for each x. All sizes are numbers."""
         raise NotImplementedError(f"{type(self).__name__} has no gradient")
 
     def vjps(
@@ -89,7 +90,7 @@ class Op:
         return self.vjp(dy, y, *xs)
 
     def onnx(self, opset: int, *xs: Value) -> OnnxNode:
-        """The form at an opset from 17 to 26, for these inputs."""
+        """Return the form at an opset from 17 to 26, for these inputs."""
         return OnnxNode(type(self).__name__, self.attributes)
 
     @property
@@ -98,9 +99,9 @@ class Op:
 
 
 class Macro(Op):
-    """An op that ONNX does not have, and that a pass replaces by others before emission: `expand` writes it in them.
+    """An op without an ONNX counterpart; `expand` rewrites it in other ops before emission.
 
-    It stands in the graph as one as long as there is a choice of how it is computed.
+    It stays one operation in the graph while there is a choice of how to compute it.
     """
 
     __slots__ = ()
@@ -113,7 +114,7 @@ class Macro(Op):
 
 
 class SameShape(Op):
-    """An op whose result has its first input's shape."""
+    """An op whose result has the shape of its first input."""
 
     __slots__ = ()
 

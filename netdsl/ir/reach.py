@@ -1,4 +1,4 @@
-"""What one place of a result reads of an operand, axis by axis."""
+"""What one position of a result reads from an operand, axis by axis."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Reach:
 
     @property
     def moves(self) -> bool:
-        """Whether place p of the result reads another place than p, or more."""
+        """Return whether position p of the result reads anything but position p."""
         return (self.stride, self.first, self.last, self.up, self.block) != (1, 0, 0, 1, 1)
 
 
@@ -45,13 +45,13 @@ UNKNOWN = Reach(-1)
 
 
 def aligned(axis: int, x: Shape, y: Shape) -> Reach:
-    """As numpy broadcasts: axes are counted from the last, and a size of 1 spreads."""
+    """Align axes as NumPy broadcasts: from the last axis, with sizes of 1 expanded."""
     to = axis + len(y) - len(x)
     return Reach(to, stride=0 if x[axis] == 1 != y[to] else 1)
 
 
 def window(axis: int, span: int, stride: int, pad: int) -> Reach:
-    """A window of `span` places, the first of which begins `pad` before the operand."""
+    """Return the reach of a window of `span` positions, the first of which begins `pad` before the operand."""
     return Reach(axis, stride=stride, first=-pad, last=span - 1 - pad)
 
 
@@ -64,7 +64,7 @@ def groups(axis: int, channels: int, outputs: int, count: int) -> Reach | None:
 
 
 def runs(x: Shape, y: Shape) -> list[tuple[Sequence[int], Sequence[int]]]:
-    """The shortest runs of axes that hold equally many elements."""
+    """Return the shortest runs of axes with equal numbers of elements."""
     found: list[tuple[Sequence[int], Sequence[int]]] = []
     i = j = 0
     while i < len(x) and j < len(y):
@@ -83,7 +83,7 @@ def runs(x: Shape, y: Shape) -> list[tuple[Sequence[int], Sequence[int]]]:
 
 
 def _compare(x: Sequence[Dim], y: Sequence[Dim]) -> int:
-    """Negative where the axes of x hold fewer elements, 0 where they hold as many."""
+    """Compare the numbers of elements: negative if the axes of x have fewer, 0 if equal."""
     try:
         difference = product(tuple(x)) - product(tuple(y))
     except Undecidable:
@@ -94,7 +94,7 @@ def _compare(x: Sequence[Dim], y: Sequence[Dim]) -> int:
 
 
 def count(shape: Shape) -> int:
-    """The elements of a shape, 0 where they are not known."""
+    """Return the number of elements of a shape, or 0 if unknown."""
     try:
         found = product(shape)
     except Undecidable:

@@ -1,4 +1,4 @@
-"""What a layer is: a class that declares its arguments, its weights, its shape rule and its body in ops."""
+"""The base class of layers, which declare their arguments, weights, shape rule and body."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Parameter
 
 REMEMBERED = 1_000
-"""So many inputs' results a layer keeps; merges live as long as the process."""
+"""Maximum number of inputs for which a layer caches its result; merges live as long as the process."""
 
 LAYERS: dict[str, type[Layer]] = {}
 """The layers whose modules are imported, by name; `netdsl.layers.find` imports them on first use."""
 
 
 class Weight:
-    """A weight that a layer needs: its name in the layer, shape and initialiser, and the fans that scale it.
+    """A weight of a layer: its name in the layer, shape and initializer, and the fans that scale it.
 
-    The fans default to those of a weight laid out as [outputs, inputs, *kernel], as convolutions and dense layers have.
+    The fans default to those of a weight [outputs, inputs, *kernel], as in convolutions and dense layers.
     """
 
     __slots__ = ("buffer", "fan_in", "fan_out", "init", "name", "shape", "size")
@@ -53,7 +53,7 @@ class Weight:
 
 
 class Weights:
-    """A layer's weights by its own words for them: `w.weight`, or `w.get("bias")` where there may be none."""
+    """The weights of a layer by their names in it: `w.weight`, or `w.get("bias")` for an optional one."""
 
     __slots__ = ("_graph", "_parameters")
 
@@ -69,9 +69,10 @@ class Weights:
 
 
 class Training:
-    """What a layer's body may ask for in training: whether it is frozen, where its noise comes from, what it keeps.
+    """The training state available to a layer's body: whether it is frozen, its source of noise, and its running
+    statistics.
 
-    `key` is a number of the layer's own, from the seed and its name; `step` counts the steps, an u32 scalar.
+    `key` is a number specific to the layer, from the seed and its name; `step` counts the steps, a u32 scalar.
     """
 
     __slots__ = ("_kept", "frozen", "key", "step")
@@ -83,17 +84,17 @@ class Training:
         self._kept = kept
 
     def latest(self, statistic: Value) -> Value:
-        """A running statistic; where the layer has been applied before in this step, what it kept then."""
+        """Return a running statistic; if the layer was already applied in this step, its new value."""
         return self._kept.get(statistic, statistic)
 
     def keep(self, statistic: Value, after: Value) -> None:
-        """Say what becomes of a running statistic."""
+        """Set the new value of a running statistic."""
         self._kept[statistic] = after
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(positional, keyword))
 class Layer:
-    """A layer with its arguments. Immutable: equal calls share it, and with it what its rules found for a shape.
+    """A layer with its arguments. Immutable: equal calls share it, and the cached results of its rules.
 
     A subclass's docstring gives formula, shapes, conventions, source and a `net` example; it is the layer's page.
     """
@@ -101,9 +102,9 @@ class Layer:
     kind: ClassVar[str] = ""
     arguments: ClassVar[dict[str, Argument]] = {}
     variadic: ClassVar[bool] = False
-    """Whether it takes any number of inputs, as merges do; the methods then get one argument for each."""
+    """Whether it takes any number of inputs, as merges do; the methods then receive one argument per input."""
     moves: ClassVar[bool] = False
-    """Whether it only moves values, and so takes whole numbers as well."""
+    """Whether it only moves values, and therefore accepts integers too."""
     differentiable: ClassVar[bool] = True
     """Whether a gradient passes from its result to its input."""
 
@@ -119,33 +120,33 @@ class Layer:
         self._known: dict[tuple[Shape, ...], tuple[Shape, tuple[Weight, ...]]] = {}
 
     def weights(self, x: Shape) -> Iterable[Weight]:
-        """The weights for an input of this shape (without the batch)."""
+        """Return the weights for an input of this shape (without the batch)."""
         return ()
 
     def shape(self, *xs: Shape) -> Shape:
-        """The result's shape for inputs of these shapes (without the batch). Raises Misfit.
+        """Return the shape of the result for inputs of these shapes (without the batch). Raises Misfit.
 
-        Undecidable, which the arithmetic of sizes raises, stands for a size that must be a number.
+        Undecidable, raised by the arithmetic of sizes, means that a size must be a number.
         """
         (x,) = xs
         return x
 
     def element_type(self, *xs: str) -> str:
-        """The type of the result's elements, `f32` or `i64`, for inputs of these types. Raises Misfit."""
+        """Return the type of the result's elements, `f32` or `i64`, for inputs of these types. Raises Misfit."""
         if "i64" in xs and not (self.moves and len(set(xs)) == 1):
             raise Misfit(WrongType, wanted="f32")
         return xs[0]
 
     def body(self, x: Value, w: Weights) -> Value:
-        """The computation, in ops; of a variadic layer `body(*xs)`."""
+        """Return the computation in ops; a variadic layer has `body(*xs)`."""
         raise NotImplementedError
 
     def train(self, x: Value, w: Weights, training: Training) -> Value:
-        """The computation in training, where it is another: with the batch's statistics, with noise."""
+        """Return the computation in training, if it differs: with batch statistics, with noise."""
         return self.body(x, w)
 
     def rules(self, shapes: tuple[Shape, ...]) -> tuple[Shape, tuple[Weight, ...]]:
-        """The result's shape and the weights for inputs of these shapes, worked out once."""
+        """Return the shape of the result and the weights for inputs of these shapes, cached."""
         known = self._known.get(shapes)
         if known is None:
             if len(self._known) >= REMEMBERED:
@@ -166,7 +167,7 @@ L = TypeVar("L", bound=Layer)
 
 
 def layer(name: str) -> Callable[[type[L]], type[L]]:
-    """Give a layer its name in the language."""
+    """Register a layer under its name in the language."""
 
     def register(cls: type[L]) -> type[L]:
         known = LAYERS.setdefault(name, cls)

@@ -1,4 +1,4 @@
-"""Windows that slide over spatial axes: their sizes, strides and paddings, and how many of them fit."""
+"""Sliding windows over spatial axes: sizes, strides, padding, and the number of windows that fit."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Sizes = int | tuple[int, ...]
 
 
 def spatial(x: Shape) -> Shape:
-    """The spatial sizes of `CxL`, `CxHxW` or `CxDxHxW`. Raises Misfit for any other rank."""
+    """Return the spatial sizes of `CxL`, `CxHxW` or `CxDxHxW`. Raises Misfit for any other rank."""
     if not 2 <= len(x) <= 4:
         raise Misfit(WrongRank, wanted="channels and one to three spatial axes")
     return x[1:]
 
 
 def each(sizes: Sizes, count: int, argument: str) -> tuple[int, ...]:
-    """One entry for each axis (or side). Raises Misfit for a list of another length."""
+    """Return one entry per axis (or side). Raises Misfit for a list of another length."""
     if isinstance(sizes, int):
         return (sizes,) * count
     if len(sizes) != count:
@@ -34,8 +34,8 @@ def each(sizes: Sizes, count: int, argument: str) -> tuple[int, ...]:
 class Window:
     """A kernel on the spatial axes of an input.
 
-    `pads` are all befores, then all afters; `extra` is what ceil pooling reads beyond them on each axis; `out` is how
-    many windows fit on each.
+    `pads` are all befores, then all afters; `extra` is what ceil mode reads beyond them per axis; `out` is the number
+    of windows per axis.
     """
 
     __slots__ = ("dilation", "extra", "kernel", "out", "pads", "stride")
@@ -91,7 +91,7 @@ class Window:
 
 
 def _tensorflow(size: Dim, span: int, step: int) -> int:
-    """TensorFlow's padding, which makes ceil(size / step) windows fit."""
+    """Return TensorFlow's padding, with which ceil(size / step) windows fit."""
     beyond = size % step
     if not isinstance(beyond, int):
         raise Misfit(NeedsNumber, at="pad")

@@ -1,6 +1,6 @@
-"""Ops: one file per family of ONNX operators. `ops.relu(x)` and its like are what layers' bodies are written in.
+"""Ops, one file per family of ONNX operators. Layer bodies are written with `ops.relu(x)` and the like.
 
-They are imported when the first one is asked for: checking a text needs layers' shapes but none of their bodies.
+Ops are imported on first use: checking a text needs the shapes of layers but not their bodies.
 """
 
 from __future__ import annotations

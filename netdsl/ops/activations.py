@@ -1,7 +1,7 @@
-"""Activations: what layers put behind their sums, most of them bent at 0.
+"""Activation functions.
 
-The gradient of a bend is that of its left side, as in PyTorch. Where a function keeps the sign of its argument, the
-gradient is told from the result, so that the argument need not be kept.
+The gradient at a kink is that of the left side, as in PyTorch. For functions that preserve the sign of their argument,
+the gradient is computed from the result, so that the argument need not be kept.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def step(x: Value) -> Value:
-    """1 where x > 0, else 0. So steep a ramp is faster than a comparison and a cast."""
+    """Return 1 where x > 0, otherwise 0. A steep ramp is faster than a comparison and a cast."""
     return ops.hard_sigmoid(x, 1e30, 0.0)
 
 
@@ -54,7 +54,7 @@ class Softplus(SameShape):
 
 
 class Alpha(SameShape):
-    """A function with one attribute, `alpha`."""
+    """An activation with one attribute, `alpha`."""
 
     __slots__ = ("alpha",)
 
@@ -65,12 +65,12 @@ class Alpha(SameShape):
         return OnnxNode(type(self).__name__, {"alpha": self.alpha})
 
     def signed(self, y: Value, x: Value) -> Value:
-        """Where it is positive x is, and the other way round."""
+        """Whether the result has the sign of x."""
         return y if self.alpha >= 0 else x
 
 
 class LeakyRelu(Alpha):
-    """y = x for x >= 0, else alpha*x. ONNX LeakyRelu."""
+    """y = x for x >= 0, otherwise alpha*x. ONNX LeakyRelu."""
 
     __slots__ = ()
 
@@ -80,7 +80,7 @@ class LeakyRelu(Alpha):
 
 
 class Elu(Alpha):
-    """y = x for x >= 0, else alpha*(e^x - 1). ONNX Elu."""
+    """y = x for x >= 0, otherwise alpha*(e^x - 1). ONNX Elu."""
 
     __slots__ = ()
 
@@ -89,7 +89,7 @@ class Elu(Alpha):
 
 
 class Selu(SameShape):
-    """y = gamma*x for x > 0, else gamma*alpha*(e^x - 1). ONNX Selu."""
+    """y = gamma*x for x > 0, otherwise gamma*alpha*(e^x - 1). ONNX Selu."""
 
     __slots__ = ("alpha", "gamma")
 
@@ -116,7 +116,7 @@ class HardSigmoid(SameShape):
 
 
 class PRelu(SameShape):
-    """y = x for x >= 0, else slope*x; the slope spreads over x. ONNX PRelu."""
+    """y = x for x >= 0, otherwise slope*x; the slope broadcasts. ONNX PRelu."""
 
     __slots__ = ()
 
@@ -131,7 +131,7 @@ class PRelu(SameShape):
 
 
 class Clip(SameShape):
-    """y = min(max(x, low), high); None is no limit. ONNX Clip, limits as inputs."""
+    """y = min(max(x, low), high); None is no limit. ONNX Clip with limits as inputs."""
 
     __slots__ = ("high", "low")
 
@@ -146,7 +146,7 @@ class Clip(SameShape):
         )
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        """Nothing passes at a limit."""
+        """The gradient is 0 at and beyond a limit."""
         above = [] if self.low is None else [ops.sub(y, self.low) if self.low else y]
         below = [] if self.high is None else [ops.sub(self.high, y)]
         within = above + below
@@ -206,7 +206,7 @@ def selu(x: Value, alpha: float = 1.6732632423543772, gamma: float = 1.050700987
 
 
 def hard_sigmoid(x: Value, alpha: float = 1 / 6, beta: float = 0.5) -> Value:
-    """With the slope of PyTorch; ONNX's own default is 0.2."""
+    """Hard sigmoid with PyTorch's slope; ONNX's default is 0.2."""
     return apply(HardSigmoid(alpha, beta), x)
 
 

@@ -1,4 +1,4 @@
-"""The functions that layers' bodies are written in, from all families."""
+"""The functions of all families that layer bodies are written with."""
 
 from __future__ import annotations
 

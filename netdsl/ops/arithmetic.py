@@ -1,4 +1,4 @@
-"""Arithmetic of several values, with numpy's broadcasting."""
+"""N-ary arithmetic with NumPy's broadcasting."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def broadcast(*shapes: Shape) -> Shape:
-    """The common shape: axes are aligned from the last, and a size of 1 spreads over another."""
+    """Return the common shape: axes are aligned from the last, and a size of 1 broadcasts."""
     rank = max(map(len, shapes))
     result: list[Dim] = [1] * rank
     for shape in shapes:
@@ -26,7 +26,7 @@ def broadcast(*shapes: Shape) -> Shape:
 
 
 def sum_to(dy: Value, shape: Shape) -> Value:
-    """The adjoint of spreading: what `shape` was spread to is summed back to it."""
+    """Sum a value to `shape`: the adjoint of broadcasting."""
     more = len(dy.shape) - len(shape)
     spread = [i for i, size in enumerate(dy.shape) if i < more or size != shape[i - more]]
     if spread:
@@ -81,7 +81,7 @@ class Div(Elementwise):
 
 
 class Extremum(Elementwise):
-    """One of the operands. Those that are equally far out share the gradient evenly, as in torch.maximum."""
+    """The largest or smallest operand. Ties share the gradient equally, as in torch.maximum."""
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         won = [ops.cast(ops.equal(x, y), y.dtype) for x in xs]
@@ -122,7 +122,7 @@ def minimum(*xs: Operand) -> Value:
 
 
 def sub(*xs: Operand) -> Value:
-    """a - b - …, from the left."""
+    """Return a - b - …, from left to right."""
     return _chain(Sub, xs)
 
 
@@ -131,5 +131,5 @@ def mul(*xs: Operand) -> Value:
 
 
 def div(*xs: Operand) -> Value:
-    """a / b / …, from the left."""
+    """Return a / b / …, from left to right."""
     return _chain(Div, xs)

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from netdsl.ir.op import Op
 
 Operand = Value | float | int
-"""What arithmetic takes: a number is a scalar constant of the other operand's type."""
+"""An operand of arithmetic: a number is a scalar constant of the other operand's type."""
 
 
 def apply(op: Op, *inputs: Value) -> Value:
-    """The one result of an op."""
+    """Apply an op and return its only result."""
     (result,) = inputs[0].graph.apply(op, *inputs)
     return result
 
@@ -26,7 +26,7 @@ def apply(op: Op, *inputs: Value) -> Value:
 def constant(
     graph: Graph, value: Scalar | Sequence[Scalar], dtype: str = "f32", shape: tuple[int, ...] | None = None
 ) -> Value:
-    """A constant: a scalar, filled into `shape` if there is one, or elements in row-major order."""
+    """Return a constant: a scalar, broadcast to `shape` if given, or elements in row-major order."""
     if isinstance(value, (int, float)):
         count = 1
         for size in shape or ():
@@ -36,17 +36,17 @@ def constant(
 
 
 def as_values(*operands: Operand) -> tuple[Value, ...]:
-    """Operands with numbers made constants, like the first value among them."""
+    """Return the operands as values, with numbers as constants of the type of the first value."""
     like = next(x for x in operands if isinstance(x, Value))
     return tuple(x if isinstance(x, Value) else constant(like.graph, x, like.dtype) for x in operands)
 
 
 def known(shape: Shape) -> tuple[int, ...]:
-    """Sizes that cannot be formulas, such as a weight's."""
+    """Return a shape as ints; its sizes cannot be formulas."""
     assert all(isinstance(size, int) for size in shape), shape
     return cast("tuple[int, ...]", shape)
 
 
 def ints(*values: int) -> Tensor:
-    """A vector of int64, as ONNX takes shapes, axes and paddings."""
+    """Return a vector of int64, the form of shapes, axes and pads in ONNX."""
     return Tensor("i64", (len(values),), values)

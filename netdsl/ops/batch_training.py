@@ -1,4 +1,4 @@
-"""Batch normalisation in training: by the statistics of the batch, through which its gradient goes too."""
+"""Batch normalization in training, with the statistics of the batch and their gradient."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ class BnTrain(Macro):
         return xs
 
     def expand(self, *xs: Value) -> tuple[Value, ...]:
-        """The vectors are computed, from all that the results depend on.
+        """Return the computation; the two scratch vectors are computed from all inputs.
 
-        Constants would not do: onnxruntime makes one of equal small ones, and of equal operations too.
+        Constants would not do: onnxruntime merges equal small constants, and equal operations too.
         """
         x, scale, bias = xs
         inner = range(2, len(x.shape))
@@ -110,6 +110,6 @@ class BnGrad(Macro):
 
 
 def batch_norm_training(x: Value, scale: Value, bias: Value, epsilon: float = 1e-5) -> tuple[Value, Value, Value]:
-    """The result, and the batch's mean and biased variance."""
+    """Return the normalized batch, its mean and its biased variance."""
     y, mean, var = x.graph.apply(BnTrain(epsilon), x, scale, bias)
     return y, mean, var

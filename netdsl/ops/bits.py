@@ -1,4 +1,4 @@
-"""Arithmetic of unsigned integers, of which random numbers are made. It has no gradients."""
+"""Arithmetic on unsigned integers, used by random numbers. It has no gradients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class BitwiseXor(Elementwise):
-    """y = the bits in which a and b differ; from opset 18. ONNX BitwiseXor."""
+    """y = a XOR b, bitwise; from opset 18. ONNX BitwiseXor."""
 
     def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         assert opset >= 18, f"opset {opset} has no BitwiseXor"

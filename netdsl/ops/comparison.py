@@ -1,4 +1,4 @@
-"""Comparisons, and what is chosen by them. They are steps: no gradient passes through the question."""
+"""Comparisons and selection. Comparisons are piecewise constant: no gradient passes through them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Comparison(Elementwise):
-    """A question about aligned elements of two values."""
+    """A comparison of aligned elements of two values."""
 
     def dtype(self, *xs: str) -> str:
         super().dtype(*xs)
@@ -26,15 +26,15 @@ class Comparison(Elementwise):
 
 
 class Equal(Comparison):
-    """y = whether a = b. ONNX Equal."""
+    """y = (a = b). ONNX Equal."""
 
 
 class Greater(Comparison):
-    """y = whether a > b. ONNX Greater."""
+    """y = (a > b). ONNX Greater."""
 
 
 class GreaterOrEqual(Comparison):
-    """y = whether a >= b. ONNX GreaterOrEqual."""
+    """y = (a >= b). ONNX GreaterOrEqual."""
 
 
 class And(Comparison):
@@ -53,7 +53,7 @@ class Not(SameShape):
 
 
 class IsNaN(SameShape):
-    """y = whether x is not a number. ONNX IsNaN."""
+    """y = 1 where x is NaN. ONNX IsNaN."""
 
     def dtype(self, *xs: str) -> str:
         return "bool"
@@ -63,7 +63,7 @@ class IsNaN(SameShape):
 
 
 class IsInf(SameShape):
-    """y = whether x is infinite. ONNX IsInf."""
+    """y = 1 where x is infinite. ONNX IsInf."""
 
     def dtype(self, *xs: str) -> str:
         return "bool"
@@ -73,7 +73,7 @@ class IsInf(SameShape):
 
 
 class Where(Op):
-    """y = a where the condition holds, else b. ONNX Where."""
+    """y = a where the condition holds, otherwise b. ONNX Where."""
 
     def infer(self, *xs: Shape) -> Shape:
         return broadcast(*xs)
@@ -101,17 +101,17 @@ def greater_or_equal(a: Operand, b: Operand) -> Value:
 
 
 def both(a: Value, b: Value) -> Value:
-    """a and b."""
+    """Return a and b."""
     return apply(And(), a, b)
 
 
 def either(a: Value, b: Value) -> Value:
-    """a or b."""
+    """Return a or b."""
     return apply(Or(), a, b)
 
 
 def negate(x: Value) -> Value:
-    """not x."""
+    """Return not x."""
     return apply(Not(), x)
 
 
@@ -124,7 +124,7 @@ def is_infinite(x: Value) -> Value:
 
 
 def is_finite(x: Value) -> Value:
-    """Neither infinite nor not a number: 0*x is 0 for these alone."""
+    """Return whether x is neither infinite nor NaN: 0*x is 0 exactly then."""
     return equal(ops.mul(x, 0), 0)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def windows(size: Dim, kernel: int, stride: int, pads: int, dilation: int = 1) -> Dim:
-    """How many windows fit: (size + pads - dilation*(kernel - 1) - 1) // stride + 1."""
+    """Return the number of windows that fit: (size + pads - dilation*(kernel - 1) - 1) // stride + 1."""
     return (size + pads - (kernel - 1) * dilation - 1) // stride + 1
 
 

@@ -1,6 +1,6 @@
-"""The gradients of a convolution, as ops that stand in the graph until a lowering chooses how to compute them.
+"""Gradients of convolutions, as macros until a backend decides how to compute them.
 
-What they expand to here are ordinary convolutions, the fastest of those that onnxruntime was seen to run on a CPU.
+They expand to the ordinary convolutions that were measured to be fastest in onnxruntime on CPUs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ConvGradient(Macro):
-    """Of a convolution with these attributes."""
+    """A gradient of a convolution with these attributes."""
 
     __slots__ = ("dilations", "group", "pads", "strides")
 
@@ -33,7 +33,7 @@ class ConvGradient(Macro):
         self.group = conv.group
 
     def spans(self, kernel_shape: tuple[int, ...]) -> list[int]:
-        """How far a window goes along each axis."""
+        """The extent of a window along each axis."""
         return [(k - 1) * d + 1 for k, d in zip(kernel_shape, self.dilations, strict=True)]
 
 
@@ -74,7 +74,7 @@ class ConvDw(ConvGradient):
         return ((self._by_channel if by_channel else self._by_rows)(x, dy, pads),)
 
     def _by_channel(self, x: Value, dy: Value, pads: tuple[int, ...]) -> Value:
-        """Depthwise: a grouped convolution whose kernels are dy's maps, summed over the batch."""
+        """Depthwise: a grouped convolution whose kernels are the maps of dy, summed over the batch."""
         (n, channels, *sizes), (_, outputs, *places) = known(x.shape), known(dy.shape)
         each = ops.conv(
             ops.reshape(x, (1, n * channels, *sizes), batch=False),
@@ -88,9 +88,10 @@ class ConvDw(ConvGradient):
         return ops.reshape(total, (outputs, 1, *self.kernel_shape), batch=False)
 
     def _by_rows(self, x: Value, dy: Value, pads: tuple[int, ...]) -> Value:
-        """x as one image of rows in which the channels of a pixel stand together, its maps the batch; dy the kernel.
+        """Convolve x, as one image whose rows interleave the channels of each pixel and whose channels are the batch,
+        with dy.
 
-        Along a row the taps are whole pixels apart, so that what lies between are the channels' places.
+        Taps along a row are whole pixels apart; the positions between them are the channels.
         """
         (n, channels, *sizes), outputs = known(x.shape), known(dy.shape)[1]
         rank, group, width = len(sizes), self.group, channels // self.group
@@ -138,7 +139,8 @@ class ConvDx(ConvGradient):
         return ((self._transposed if self._prefers_transposed(dy, w) else self._flipped)(dy, w),)
 
     def _prefers_transposed(self, dy: Value, w: Value) -> bool:
-        """With strides; with few channels; with many of them on small maps. As measured."""
+        """Return whether ConvTranspose is faster: with strides, few channels, or many channels on small maps, as
+        measured."""
         if max(self.strides) > 1 or self.group > 1:
             return max(self.strides) > 1
         return known(w.shape)[1] < 16 or (prod(known(w.shape)) > 400_000 and prod(known(dy.shape)[2:]) <= 14**2)
@@ -161,7 +163,7 @@ class ConvDx(ConvGradient):
         )
 
     def _flipped(self, dy: Value, w: Value) -> Value:
-        """A convolution with the kernel flipped."""
+        """Return a convolution with the flipped kernel."""
         spans = self.spans(known(w.shape)[2:])
         before = [span - 1 - pad for span, pad in zip(spans, self.pads, strict=False)]
         after = [
@@ -173,7 +175,7 @@ class ConvDx(ConvGradient):
         return ops.conv(dy, self._kernel(w), pads=[max(0, p) for p in pads], dilations=self.dilations, group=self.group)
 
     def _kernel(self, w: Value) -> Value:
-        """[O, C/group, *K] -> [C, O/group, *K], flipped."""
+        """Return the kernel flipped, [O, C/group, *K] -> [C, O/group, *K]."""
         outputs, width, *kernel = known(w.shape)
         group, taps = self.group, prod(kernel)
         w = ops.reshape(w, (group, outputs // group, width, taps), batch=False)
@@ -189,5 +191,5 @@ def conv_dw(x: Value, dy: Value, conv: Conv, kernel_shape: tuple[int, ...]) -> V
 
 
 def conv_dx(dy: Value, w: Value, conv: Conv, sizes: tuple[int, ...]) -> Value:
-    """`sizes` are the image's."""
+    """Return the gradient of the input, an image of the given `sizes`."""
     return apply(ConvDx(conv, sizes), dy, w)

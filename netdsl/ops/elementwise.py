@@ -1,4 +1,4 @@
-"""Functions of one value, element by element."""
+"""Unary elementwise functions."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Erf(SameShape):
 
 
 class Power(SameShape):
-    """y = x^exponent, a number. ONNX Pow, the exponent as an input."""
+    """y = x^exponent for a constant exponent. ONNX Pow, with the exponent as an input."""
 
     __slots__ = ("exponent",)
 
@@ -112,7 +112,7 @@ class Power(SameShape):
 
 
 class Cast(SameShape):
-    """y = x as another element type. ONNX Cast."""
+    """y = x converted to another element type. ONNX Cast."""
 
     __slots__ = ("to",)
 
@@ -133,7 +133,7 @@ class Cast(SameShape):
 
 
 def pointwise(op: type[SameShape]) -> Callable[[Value], Value]:
-    """The function of an op without attributes."""
+    """Return the function of an op without attributes."""
     return lambda x: apply(op(), x)
 
 
@@ -151,12 +151,12 @@ erf = pointwise(Erf)
 
 
 def power(x: Value, exponent: float) -> Value:
-    """x^exponent; the powers that cost less than a logarithm are spelled otherwise."""
+    """Return x^exponent; exponents with a cheaper form than a logarithm use it."""
     if exponent == 1:
         return x
     return ops.mul(x, x) if exponent == 2 else apply(Power(exponent), x)
 
 
 def cast(x: Value, dtype: str) -> Value:
-    """The same value where it has that type already."""
+    """Convert a value to a type, or return it unchanged if it has it."""
     return x if x.dtype == dtype else apply(Cast(dtype), x)

@@ -1,4 +1,4 @@
-"""Values joined, cut, padded and picked from."""
+"""Concatenation, slicing, padding and gathering."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Concat(Op):
-    """Values one after the other along an axis. ONNX Concat."""
+    """Concatenate values along an axis. ONNX Concat."""
 
     __slots__ = ("axis",)
 
@@ -92,7 +92,7 @@ class Gather(Op):
 
 
 class Slice(Op):
-    """From `starts` to before `stops` along `axes`; None is the end, negatives count from it. ONNX Slice."""
+    """Slice from `starts` to `stops`, exclusive, along `axes`; None is the end, negatives count from it. ONNX Slice."""
 
     __slots__ = ("axes", "starts", "steps", "stops")
 
@@ -136,7 +136,7 @@ class Slice(Op):
 
 
 def _span(size: Dim, start: int, stop: int | None) -> Dim:
-    """How many places are from start to stop. Raises Undecidable where that depends on a run-time size."""
+    """Return the number of positions from start to stop. Raises Undecidable if it depends on a dynamic size."""
     if isinstance(size, int):
         return len(range(size)[start:stop])
     if start >= 0 and (stop is None or stop < 0):
@@ -147,7 +147,7 @@ def _span(size: Dim, start: int, stop: int | None) -> Dim:
 
 
 class Pad(Op):
-    """A constant around the last axes: all befores, then all afters, none negative. ONNX Pad."""
+    """Pad the last axes with a constant: all befores, then all afters, none negative. ONNX Pad."""
 
     __slots__ = ("pads", "value")
 
@@ -180,7 +180,7 @@ def concat(xs: Sequence[Value], axis: int = 1) -> Value:
 
 
 def gather(x: Value, indices: Value | Sequence[int], axis: int) -> Value:
-    """`indices` are integers of any shape; a sequence of numbers is a constant vector of them."""
+    """Gather along an axis; `indices` are integers of any shape, or a sequence of numbers."""
     if not isinstance(indices, Value):
         indices = constant(x.graph, indices, "i64")
     return apply(Gather(axis), x, indices)
@@ -197,12 +197,12 @@ def slice(
 
 
 def pad(x: Value, pads: Sequence[int], value: float = 0.0) -> Value:
-    """`pads` of the last len(pads)/2 axes: all befores, then all afters."""
+    """Pad the last len(pads)/2 axes: all befores, then all afters."""
     return apply(Pad(tuple(pads), value), x)
 
 
 def padded(x: Value, pads: Sequence[int]) -> Value:
-    """Zeros around the last axes as in `pad`; where one is negative, as many elements are cut off."""
+    """Pad with zeros like `pad`; negative pads crop."""
     rank = len(pads) // 2
     first = len(x.shape) - rank
     cut = [(i, max(0, -pads[i]), max(0, -pads[rank + i])) for i in range(rank) if min(pads[i], pads[rank + i]) < 0]

@@ -1,4 +1,4 @@
-"""Products of matrices."""
+"""Matrix products."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Gemm(Op):
 
 
 class MatMul(Op):
-    """y = a b for each pair of matrices in the last two axes; the axes before them spread. ONNX MatMul."""
+    """y = a b for each pair of matrices in the last two axes; leading axes broadcast. ONNX MatMul."""
 
     def infer(self, a: Shape, b: Shape) -> Shape:
         assert len(a) > 1 < len(b), f"{a} times {b}"
@@ -79,7 +79,7 @@ class MatMul(Op):
 
 
 def _turned(x: Value) -> Value:
-    """The matrices in the last two axes transposed."""
+    """Transpose the matrices in the last two axes."""
     rank = len(x.shape)
     return ops.transpose(x, (*range(rank - 2), rank - 1, rank - 2))
 

@@ -102,7 +102,7 @@ class BlockedConv(Conv):
 
 
 class BlockedMaxPool(Pool):
-    """MaxPool of a blocked map."""
+    """MaxPool on a blocked map."""
 
     __slots__ = ()
 
@@ -111,7 +111,7 @@ class BlockedMaxPool(Pool):
 
 
 class BlockedAveragePool(AveragePool):
-    """AveragePool of a blocked map."""
+    """AveragePool on a blocked map."""
 
     __slots__ = ()
 
@@ -143,7 +143,7 @@ def blocked_conv(
 
 
 def affine(x: Value, scale: Value, bias: Value | None = None, addend: Value | None = None) -> Value:
-    """scale*x + bias + addend: a blocked map [N, C, H, W], and two numbers a channel [C]."""
+    """Return scale*x + bias + addend for a blocked map [N, C, H, W] and vectors [C]."""
     channels = scale.shape[0]
     assert isinstance(channels, int), scale
     kernel = ops.reshape(scale, (channels, 1, 1, 1), batch=False)

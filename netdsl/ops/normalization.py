@@ -1,4 +1,4 @@
-"""Normalisation with known statistics, and across channels."""
+"""Normalization with given statistics, per instance, over the last axis and across channels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class BatchNormalization(SameShape):
         return x
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        """With its statistics frozen: they have no gradient."""
+        """The statistics are constants, without a gradient."""
         x, scale, _, mean, var = xs
         rank = len(x.shape)
         inverse = ops.reciprocal(ops.sqrt(ops.add(var, self.epsilon)))
@@ -124,7 +124,7 @@ class LRN(SameShape):
         return (ops.sub(direct, ops.mul(ops.mul(x, 2 * self.alpha * self.beta), around)),)
 
     def _mean_around(self, x: Value) -> Value:
-        """The sum over the channels around, divided by `size`: a pool along the channels."""
+        """Return the sum over neighbouring channels, divided by `size`: a pool along the channels."""
         n, channels, *spatial = known(x.shape)
         half = self.size // 2
         rows = ops.reshape(x, (n, 1, channels, prod(spatial)), batch=False)
@@ -133,18 +133,18 @@ class LRN(SameShape):
 
 
 def by_channel(v: Value, rank: int) -> Value:
-    """[C] as it spreads over [N, C, *S]."""
+    """Reshape [C] to broadcast over [N, C, *S]."""
     return ops.reshape(v, (*v.shape, *(1,) * (rank - 2)), batch=False)
 
 
 def affine(x: Value, scale: Value, bias: Value | None = None) -> Value:
-    """scale*x + bias, per channel: a normalisation by mean 0 and variance 1, which is one pass over memory."""
+    """Return scale*x + bias per channel: a normalization with mean 0 and variance 1, one pass over memory."""
     zero, one = (constant(x.graph, v, scale.dtype, known(scale.shape)) for v in (0, 1))
     return batch_norm(x, scale, zero if bias is None else bias, zero, one, 1e-30)
 
 
 def inverse_power(x: Value, exponent: float) -> Value:
-    """x^-exponent; that of LRN, 3/4, by roots, which are many times faster than a power."""
+    """Return x^-exponent; the 3/4 of LRN by roots, which are many times faster than a power."""
     if exponent != 0.75:
         return ops.power(x, -exponent)
     root = ops.sqrt(x)
@@ -177,5 +177,6 @@ def layer_norm(x: Value, scale: Value, bias: Value, epsilon: float = 1e-5) -> Va
 
 
 def lrn(x: Value, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0) -> Value:
-    """`alpha` is divided by the size, as in Caffe and PyTorch; for the paper's formula pass size * alpha."""
+    """Return the LRN of x; `alpha` is divided by the size, as in Caffe and PyTorch; pass size * alpha for the paper's
+    formula."""
     return apply(LRN(size, alpha, beta, bias), x)

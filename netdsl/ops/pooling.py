@@ -51,17 +51,17 @@ class Pool(Op):
 
 
 class MaxPool(Pool):
-    """The largest of each window; padding is never it. ONNX MaxPool."""
+    """The maximum of each window; padding never wins. ONNX MaxPool."""
 
     __slots__ = ()
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        """The first of several largest takes it, in row-major order, as in PyTorch."""
+        """The first maximum in row-major order receives the gradient, as in PyTorch."""
         return (ops.max_pool_dx(dy, xs[0], y, self),)
 
 
 class AveragePool(Pool):
-    """The mean of each window, of its padding too where that counts. ONNX AveragePool."""
+    """The mean of each window, including padding if it counts. ONNX AveragePool."""
 
     __slots__ = ("count_include_pad",)
 
@@ -75,7 +75,7 @@ class AveragePool(Pool):
         return OnnxNode("AveragePool", self.attributes | {"count_include_pad": int(self.count_include_pad)})
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        """dy, divided by how many elements each window has, goes to all of them."""
+        """dy divided by the number of elements of each window goes to all of them."""
         shape = known(xs[0].shape)
         if not self.count_include_pad and any(self.pads):
             shares = constant(dy.graph, self._shares(shape[2:]), dy.dtype, (1, 1, *known(y.shape)[2:]))
@@ -95,7 +95,7 @@ class AveragePool(Pool):
         return (ops.reshape(dx, shape, batch=False),)
 
     def _shares(self, sizes: tuple[int, ...]) -> list[float]:
-        """One over how many elements each window has, in row-major order."""
+        """Return the reciprocal of the number of elements of each window, in row-major order."""
         found, rank = [1.0], len(sizes)
         for axis, size in enumerate(sizes):
             kernel, stride, before = self.kernel_shape[axis], self.strides[axis], self.pads[axis]
@@ -125,10 +125,10 @@ class GlobalAveragePool(GlobalPool):
 
 
 class GlobalMaxPool(GlobalPool):
-    """The largest of each map. ONNX GlobalMaxPool."""
+    """The maximum of each map. ONNX GlobalMaxPool."""
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        """The first of several largest takes it, as in PyTorch's adaptive pool."""
+        """The first maximum receives the gradient, as in PyTorch's adaptive pool."""
         (x,) = xs
         n, channels, *spatial = known(x.shape)
         maps = ops.reshape(x, (n, channels, prod(spatial)), batch=False)
@@ -138,7 +138,7 @@ class GlobalMaxPool(GlobalPool):
 
 
 def _joined(pads: Sequence[int] | None, extra: Sequence[int] | None, rank: int) -> tuple[int, ...]:
-    """Paddings with the extra ones added to the afters."""
+    """Return the pads with `extra` added to the afters."""
     pads = pads or (0, 0) * rank
     extra = extra or (0,) * rank
     return *pads[:rank], *(p + e for p, e in zip(pads[rank:], extra, strict=True))
@@ -152,7 +152,7 @@ def max_pool(
     *,
     extra: Sequence[int] | None = None,
 ) -> Value:
-    """`extra` are the afters that ceil pooling adds, one an axis."""
+    """Pool; `extra` are the afters that ceil mode adds, one per axis."""
     return apply(MaxPool(tuple(kernel), tuple(strides), _joined(pads, extra, len(kernel))), x)
 
 
@@ -165,7 +165,7 @@ def average_pool(
     count_include_pad: bool = False,
     extra: Sequence[int] | None = None,
 ) -> Value:
-    """As in PyTorch: `pads` count if `count_include_pad` says so, `extra` never does."""
+    """Pool as PyTorch does: `pads` count if `count_include_pad` is set, `extra` never counts."""
     if count_include_pad and pads and any(pads) and extra and any(extra):
         x, pads, count_include_pad = pad(x, pads), None, False
     count_include_pad = count_include_pad and bool(pads) and not (extra and any(extra))

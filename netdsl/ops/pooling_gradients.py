@@ -1,4 +1,4 @@
-"""The gradient of max pooling, as an op that stands in the graph until a lowering chooses how to compute it."""
+"""The gradient of max pooling, as a macro until a backend decides how to compute it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Value
 
 LOWEST = -3e38
-"""What padding is filled with: less than any float32 of use."""
+"""Value of padding: below any float32 in use."""
 
 
 class MaxPoolDx(Macro):
@@ -38,7 +38,7 @@ class MaxPoolDx(Macro):
         return x
 
     def expand(self, *xs: Value) -> tuple[Value, ...]:
-        """From the last axis to the first, so that of several largest the first in row-major order is left."""
+        """Expand from the last axis to the first, so that the first maximum in row-major order wins."""
         dy, x, y = xs
         moves = [axis for axis, each in enumerate(zip(self.kernel_shape, self.strides, strict=True)) if each != (1, 1)]
         steps = [_Along(x, y, axis, self) for axis in moves[-1:]]
@@ -50,7 +50,7 @@ class MaxPoolDx(Macro):
 
 
 class _Along:
-    """The pool along one axis: `rows` are x as [R, L, inner], padded, so that no window goes beyond."""
+    """A pool along one axis: `rows` is x as [R, L, inner], padded so that no window exceeds it."""
 
     def __init__(self, x: Value, y: Value, axis: int, pool: MaxPoolDx) -> None:
         self.x = x
@@ -64,7 +64,7 @@ class _Along:
         self.rows = ops.pad(rows, (self.pad, 0, more, 0), LOWEST) if self.pad or more else rows
 
     def pooled(self) -> Value:
-        """The largest of each window."""
+        """Return the maximum of each window."""
         shape = known(self.x.shape)
         rows, long, inner = known(self.rows.shape)
         if inner == 1:
@@ -75,7 +75,7 @@ class _Along:
         return ops.reshape(y, (*shape[: self.axis], self.many, *shape[self.axis + 1 :]), batch=False)
 
     def back(self, dy: Value, y: Value) -> Value:
-        """Each place of a window takes what is left for it, if it is the largest."""
+        """Assign the remaining gradient to each position of a window that holds the maximum."""
         rows, long, inner = known(self.rows.shape)
         y, rest = (ops.reshape(each, (rows, self.many, inner), batch=False) for each in (y, dy))
         parts = []
@@ -92,7 +92,7 @@ class _Along:
 
 
 def _interleaved(parts: list[Value], stride: int, count: int) -> Value:
-    """The sum of the parts, those of part i put to i, i + stride, …: [R, P, inner] -> [R, stride*count, inner]."""
+    """Return the sum of the parts, with part i at i, i + stride, …: [R, P, inner] -> [R, stride*count, inner]."""
     rows, many, inner = known(parts[0].shape)
     phases: list[list[Value]] = [[] for _ in range(stride)]
     for place, part in enumerate(parts):

@@ -1,4 +1,4 @@
-"""Random masks from a hash of a counter: a graph stays a function, and gives the same bits on any machine."""
+"""Random masks from a hash of a counter: the graph stays a pure function with the same bits on every machine."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Graph, Value
 
 MULTIPLIERS = (0x7FEB352D, 0x846CA68B)
-"""Odd, with a small bias of the hash. Source: Wellons, "Prospecting for Hash Functions" (2018), lowbias32."""
+"""Odd constants of a hash with small bias. Source: Wellons, "Prospecting for Hash Functions" (2018), lowbias32."""
 
 GOLDEN = 0x9E3779B9
-"""2^32 divided by the golden ratio: successive multiples lie far apart."""
+"""2^32 divided by the golden ratio: successive multiples are far apart."""
 
 
 class Range(Op):
@@ -41,13 +41,14 @@ class Range(Op):
 
 
 def counter(graph: Graph, count: int) -> Value:
-    """0, 1, …: i64 [count]. In the model it is a few bytes."""
+    """Return 0, 1, … as i64 [count]; it takes a few bytes in the model."""
     (result,) = graph.apply(Range(count))
     return result
 
 
 def mixed(x: Value, key: Value | None = None) -> Value:
-    """A hash of u32, one to one, whose upper half is good; with `key` another one for each. It needs opset 18."""
+    """Return a bijective hash of u32 whose upper half is well mixed; each `key` gives another one. It needs opset
+    18."""
     x = ops.mul(ops.bit_xor(x, ops.shift_right(x, 16)), MULTIPLIERS[0])
     if key is not None:
         x = ops.bit_xor(x, key)
@@ -55,7 +56,7 @@ def mixed(x: Value, key: Value | None = None) -> Value:
 
 
 def fully_mixed(x: Value) -> Value:
-    """A hash of u32, all of whose bits are good."""
+    """Return a hash of u32 with all bits well mixed."""
     x = mixed(x)
     return ops.bit_xor(x, ops.shift_right(x, 16))
 

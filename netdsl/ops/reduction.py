@@ -1,4 +1,4 @@
-"""Axes reduced to one value each."""
+"""Reductions of axes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Reduce(Op):
-    """Reduces `axes`, which stay as 1 with `keepdims`, and go without."""
+    """Reduce `axes`, which keep size 1 with `keepdims` and are removed otherwise."""
 
     __slots__ = ("axes", "keepdims")
     axes_as_input_from = 18
@@ -34,7 +34,7 @@ class Reduce(Op):
         return tuple(size for i, size in enumerate(x) if i not in gone)
 
     def kept(self, y: Value, x: Value) -> Value:
-        """A result with the axes that it lost, as 1."""
+        """Return a result with its reduced axes as size 1."""
         gone = {axis % len(x.shape) for axis in self.axes}
         shape = tuple(1 if i in gone else size for i, size in enumerate(x.shape))
         return y if self.keepdims else ops.reshape(y, shape, batch=False)
@@ -62,7 +62,7 @@ class ReduceMean(Reduce):
 
 
 class ReduceMax(Reduce):
-    """The largest; several that are share the gradient evenly, as in torch.amax. ONNX ReduceMax."""
+    """The maximum; ties share the gradient equally, as in torch.amax. ONNX ReduceMax."""
 
     __slots__ = ()
 
@@ -83,7 +83,7 @@ class ReduceSum(Reduce):
 
 
 class ArgMax(Op):
-    """The place of the largest along an axis, of the first of several: i64. ONNX ArgMax."""
+    """The index of the first maximum along an axis, i64. ONNX ArgMax."""
 
     __slots__ = ("axis", "keepdims")
 
@@ -124,7 +124,7 @@ def arg_max(x: Value, axis: int, keepdims: bool = False) -> Value:
 
 
 def sum_by_channel(x: Value) -> Value:
-    """[N, C, *S] -> [C]. One axis after the other, which onnxruntime does faster than all at once."""
+    """Return the sum [N, C, *S] -> [C], one axis after the other, which is faster in onnxruntime than all at once."""
     n, channels, *spatial = known(x.shape)
     if prod(spatial) != 1:
         x = reduce_sum(ops.reshape(x, (n, channels, prod(spatial)), batch=False), (2,), keepdims=False)
@@ -134,7 +134,8 @@ def sum_by_channel(x: Value) -> Value:
 
 
 def dot_by_channel(a: Value, b: Value) -> Value:
-    """The sum of a*b, [N, C, *S] -> [C]. On large maps a convolution whose kernels are maps, which saves a pass."""
+    """Return the sum of a*b, [N, C, *S] -> [C]; on large maps as a convolution whose kernels are maps, which saves a
+    pass."""
     n, channels, *spatial = known(a.shape)
     if prod(spatial) < 512:
         return sum_by_channel(ops.mul(a, b))

@@ -1,4 +1,4 @@
-"""Spatial axes made longer."""
+"""Upsampling of spatial axes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Resize(Op):
         return OnnxNode("Resize", attributes, extra={"roi": None, "scales": scales})
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        """Copies are summed; interpolation is a product with a matrix along each axis."""
+        """Repeated elements are summed; interpolation is a product with a matrix along each axis."""
         if not self.linear:
             return (ops.mul(ops.average_pool(dy, self.factors, self.factors), prod(self.factors)),)
         for axis, factor in enumerate(self.factors, 2):
@@ -63,7 +63,7 @@ class Resize(Op):
         return (dy,)
 
     def _gathered(self, dy: Value, axis: int, factor: int) -> Value:
-        """The adjoint along an axis."""
+        """Return the adjoint of interpolation along an axis."""
         shape = known(dy.shape)
         before, long, after = prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
         size = long // factor
@@ -105,7 +105,8 @@ class DepthToSpace(Op):
 
 
 def interpolation(size: int, factor: int, corners: bool) -> list[list[float]]:
-    """The matrix [factor*size, size] of linear interpolation along an axis; flat beyond the outermost elements."""
+    """Return the matrix [factor*size, size] of linear interpolation along an axis, constant beyond the outermost
+    elements."""
     rows = []
     for place in range(size * factor):
         at = place * (size - 1) / max(1, size * factor - 1) if corners else (place + 0.5) / factor - 0.5
@@ -120,11 +121,11 @@ def interpolation(size: int, factor: int, corners: bool) -> list[list[float]]:
 
 
 def resize(x: Value, factors: Sequence[int], *, linear: bool = False, corners: bool = False) -> Value:
-    """A factor for each spatial axis; where elements are repeated, `corners` has no meaning."""
+    """Resize by a factor per spatial axis; `corners` is ignored where elements are repeated."""
     assert linear or not corners
     return apply(Resize(tuple(factors), linear, corners), x)
 
 
 def depth_to_space(x: Value, blocksize: int) -> Value:
-    """As PyTorch's PixelShuffle orders the channels."""
+    """Rearrange channels into space in the order of PyTorch's PixelShuffle."""
     return apply(DepthToSpace(blocksize), x)

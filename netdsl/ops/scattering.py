@@ -1,4 +1,4 @@
-"""Values put into their places: the adjoints of picking, and classes as vectors."""
+"""Scattering, the adjoint of gathering, and one-hot encoding."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def zeros(graph: Graph, shape: Shape, dtype: str = "f32") -> Value:
 
 
 def scatter_add(x: Value, indices: Value, updates: Value, axis: int = 0) -> Value:
-    """As torch.scatter_add. onnxruntime's ScatterND loses additions to a place that two threads come to at once."""
+    """Scatter like torch.scatter_add. onnxruntime's ScatterND loses concurrent additions to one position."""
     return apply(ScatterElements(axis), x, indices, updates)
 
 
@@ -65,7 +65,7 @@ def one_hot(indices: Value, depth: int, axis: int = -1) -> Value:
 
 
 def spaced(x: Value, axis: int, step: int) -> Value:
-    """step - 1 zeros behind each element of an axis."""
+    """Insert step - 1 zeros after each element of an axis."""
     if step == 1:
         return x
     shape = known(x.shape)

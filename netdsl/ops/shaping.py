@@ -1,4 +1,4 @@
-"""The same elements under another shape."""
+"""Reshaping, transposition and expansion."""
 
 from __future__ import annotations
 
@@ -105,20 +105,20 @@ class Expand(Op):
 
 
 def flatten(x: Value) -> Value:
-    """The same value where it is flat already."""
+    """Flatten a value, or return it unchanged if it is flat."""
     return x if len(x.shape) == 2 else apply(Flatten(), x)
 
 
 def reshape(x: Value, sizes: Sequence[Dim], *, batch: bool = True) -> Value:
-    """`sizes` go without the batch, which is kept; with `batch` off they are all, as for a weight."""
+    """Reshape; `sizes` exclude the batch axis, which is kept, unless `batch` is off, as for a weight."""
     return apply(Reshape((x.shape[0], *sizes) if batch else tuple(sizes)), x)
 
 
 def transpose(x: Value, perm: Sequence[int]) -> Value:
-    """`perm` counts the batch: (0, 2, 3, 1) for NCHW to NHWC."""
+    """Transpose; `perm` includes the batch axis: (0, 2, 3, 1) for NCHW to NHWC."""
     return apply(Transpose(tuple(perm)), x)
 
 
 def expand(x: Value, shape: Shape) -> Value:
-    """Spread to a shape; the same value where it has that already."""
+    """Broadcast to a shape, or return the value unchanged if it has it."""
     return x if x.shape == shape else apply(Expand(tuple(shape)), x)

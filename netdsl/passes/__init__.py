@@ -1,1 +1,1 @@
-"""Rewrites: from a graph to another that computes the same."""
+"""Graph rewrites that preserve what is computed."""

@@ -1,4 +1,4 @@
-"""The last passes before a training step is emitted for a session of our own: less memory, and updates in the cache."""
+"""Final passes before a training step is emitted for our own session: less memory, cache-friendly updates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from netdsl.passes.in_place import in_place
 from netdsl.passes.recompute import recompute
 from netdsl.passes.rewrite import Copy
 from netdsl.passes.schedule import schedule
-from netdsl.passes.split_dense_rows import slabs
+from netdsl.passes.split_dense_rows import split_dense_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 
 def binary_sums(graph: Graph) -> Graph:
-    """Sums of many as sums of two, one after the other: onnxruntime's Add shares its work among threads, its Sum does
-    not, and takes twice as long."""
+    """Rewrite n-ary sums as chains of binary Add.
+
+    onnxruntime parallelises Add, but runs Sum on one thread, which takes twice as long.
+    """
     copy = Copy(graph)
     for operation in graph.operations:
         if isinstance(operation.op, Add):
@@ -35,10 +37,10 @@ def binary_sums(graph: Graph) -> Graph:
 
 
 class Finished:
-    """A step as it is run.
+    """A training step ready to run.
 
-    `parts` are the states that it takes as slabs of rows, by name, and `overwritten` those of its own states whose new
-    value may be written over the old one, if its operations run in order or in any other.
+    `parts` maps the states that are split into slabs of rows to the names of their slabs. `overwritten` are the states
+    of the graph whose new value may overwrite the old one, in whichever order the operations run.
     """
 
     __slots__ = ("graph", "overwritten", "parts")
@@ -49,7 +51,7 @@ class Finished:
         self.overwritten = overwritten
 
     def split(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """A state as the step takes it: slabs are views of the arrays of `state`."""
+        """Return the state in the form that the step expects; slabs are views of the arrays in `state`."""
         found = {name: array for name, array in state.items() if name not in self.parts}
         for name, parts in self.parts.items():
             begin = 0
@@ -62,7 +64,7 @@ class Finished:
 
 @limits.kept()
 def finish(graph: Graph, watched: str) -> Finished:
-    """A step in ops that ONNX has, ready to be run; `watched` is the output that is the loss."""
-    cut = slabs(binary_sums(graph))
+    """Prepare a step without macros for execution; `watched` is the name of the loss output."""
+    cut = split_dense_rows(binary_sums(graph))
     safe = in_place(cut.graph, watched)
     return Finished(recompute(schedule(safe.graph), safe.overwritten), cut.parts, safe.overwritten)

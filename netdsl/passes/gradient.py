@@ -1,4 +1,4 @@
-"""Reverse-mode differentiation of a graph: each op owns its rule, this walks them from the result to the inputs."""
+"""Reverse-mode differentiation of a graph, from the rule of each op."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 
 def gradients(y: Value, xs: Sequence[Value]) -> list[Value | None]:
-    """The derivatives of a scalar by each of `xs`, of their shapes; None for one that it does not depend on.
+    """Return the derivatives of the scalar `y` with respect to each of `xs`, or None for an `x` that `y` does not
+    depend on.
 
-    The operations are appended to the graph, and come from the layers whose gradient they are. Only what lies between
-    `xs` and `y` is differentiated. All sizes must be numbers. Source: Linnainmaa (1970); Rumelhart, Hinton & Williams
-    (1986).
+    The operations are appended to the graph, with the layers that they differentiate as their origin. Only operations
+    between `xs` and `y` are differentiated. All sizes must be numbers. Source: Linnainmaa (1970); Rumelhart, Hinton &
+    Williams (1986).
     """
     assert y.shape == (), y
     between = _depending(y.graph.operations, xs)
@@ -39,7 +40,7 @@ def gradients(y: Value, xs: Sequence[Value]) -> list[Value | None]:
 
 
 def _depending(operations: Sequence[Operation], xs: Sequence[Value]) -> set[Value]:
-    """What is computed from `xs`, themselves included."""
+    """Return all values that depend on `xs`, including `xs`."""
     found = set(xs)
     for operation in operations:
         if not found.isdisjoint(operation.inputs):
@@ -48,7 +49,7 @@ def _depending(operations: Sequence[Operation], xs: Sequence[Value]) -> set[Valu
 
 
 def _total(x: Value, parts: dict[Value, list[Value]]) -> Value | None:
-    """The sum of the gradients that have come back to a value."""
+    """Return the sum of the gradients that have reached a value."""
     found = parts.get(x)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""Single precision to half: 16 bits in the place of 32, for weights and for whatever is computed."""
+"""Convert a graph from single to half precision, weights and computation alike."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class BeyondHalf(UserError, code="E0681"):
 
 
 def half(graph: Graph, *, io: str = "f32") -> Graph:
-    """The same computation in f16. Its inputs and outputs keep their types, unless `io` is f16 too.
+    """Return the same computation in f16. Inputs and outputs keep their types unless `io` is f16 too.
 
-    Values of other types than f32 stay what they are. Raises BeyondHalf for a constant that no half can hold.
+    Only f32 values are converted. Raises BeyondHalf for a constant that no half can hold.
     """
     return _Half(graph, io).run()
 
 
 class _Half:
-    """The new graph as it grows; `values` are its own by the old graph's."""
+    """The new graph under construction; `values` maps old values to new ones."""
 
     def __init__(self, graph: Graph, io: str) -> None:
         assert io in ("f16", "f32"), io
@@ -68,7 +68,7 @@ class _Half:
         return new
 
     def sign(self, begin: int, origin: Node | None) -> None:
-        """Say where new operations come from."""
+        """Set the origin of new operations."""
         for operation in self.new.operations[begin:]:
             operation.origin = operation.origin or origin
 
@@ -99,7 +99,7 @@ class _Half:
         return self.values[x]
 
     def output(self, y: Value) -> Value:
-        """A result in its own type, under a name that nothing else has."""
+        """Return an output in its original type, under a unique name."""
         made = self.values[y]
         if y.dtype == "f32":
             made = cast(made, self.io)

@@ -1,4 +1,4 @@
-"""A step that may write its state over what it read: edges make that safe in whichever order its operations run."""
+"""Let a training step overwrite its state in place; extra edges make that safe in any execution order."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Graph, Operation, State, Value
 
 LARGE = 2**14
-"""Elements from which on a state is overwritten: an edge costs a few microseconds, a second copy of less is nothing."""
+"""Minimum number of elements of an overwritten state: an edge costs microseconds, a copy of less costs nothing."""
 
 NEAR = 24
-"""Operations before the one that writes a state, among which its update is looked for."""
+"""Number of operations before the writer of a state that are searched for a scalar operand of its update."""
 
 MOVES = (Reshape, Transpose, Identity, Gather, Slice)
-"""A runtime may let the result of these share its input's memory, or read the input where the result is read."""
+"""Ops whose result may share its input's memory, or be read through its input, in a runtime."""
 
 
 class InPlace:
-    """A graph, and the names of the states whose new value may be written over the old one."""
+    """A graph, and the names of the states whose new value may overwrite the old one."""
 
     __slots__ = ("graph", "overwritten")
 
@@ -40,15 +40,15 @@ class InPlace:
 
 
 def in_place(graph: Graph, watched: str) -> InPlace:
-    """The same step, with edges from the last readers of a state to its update.
+    """Add edges from the last readers of each large state to its update, so that the state can be overwritten.
 
-    A state is overwritten where each of its readers comes before the operation that writes it, in any order in which
-    the graph can run, or is that operation and reads element by element. Where no path leads from a reader to the
-    writer, one is added: 0 times an element of the reader's result is added to a scalar of the update, such as the
-    learning rate. An infinite or undefined element makes the update undefined too, as it would a step later.
+    A state is overwritten if each of its readers precedes the operation that writes it in every valid execution order,
+    or is that operation itself and works element by element. If no path leads from a reader to the writer, one is
+    added: 0 times an element of the reader's result is added to a scalar of the update, such as the learning rate. An
+    infinite or NaN element makes the update NaN too, as it would one step later.
 
-    Nothing is overwritten in a step whose output `watched` (a scalar: the loss) is not finite: then an element beyond
-    the end of a constant is gathered, on which onnxruntime's CPU provider ends the run.
+    Nothing is overwritten in a step whose output `watched` (the loss, a scalar) is not finite: a Gather then reads
+    beyond the end of a constant, which ends the run in onnxruntime's CPU provider.
 
     Source: anti-dependences, Kuck et al. (1981), section 2.
     """
@@ -56,7 +56,8 @@ def in_place(graph: Graph, watched: str) -> InPlace:
 
 
 class _Plan:
-    """How a state becomes safe: `after` these operations, the scalar operand `at` of `operation` is read."""
+    """How a state becomes safe to overwrite: the scalar operand `at` of `operation` must be read `after` these
+    operations."""
 
     __slots__ = ("after", "at", "operation")
 
@@ -67,7 +68,7 @@ class _Plan:
 
 
 class _InPlace:
-    """The new graph as it grows; `guarded` are its scalars that are known after the loss is."""
+    """The new graph under construction; `guarded` are its scalars that depend on the loss being finite."""
 
     def __init__(self, graph: Graph, watched: str) -> None:
         self.old = graph
@@ -89,7 +90,7 @@ class _InPlace:
         return InPlace(self.copy.finish(), frozenset(plans))
 
     def plans(self) -> dict[str, _Plan]:
-        """Those of the large states that can be made safe."""
+        """Return the plans for the large states that can be made safe."""
         large = {
             name: s for name, s in self.old.state.items() if elements(s.before.shape) >= LARGE and s.after.producer
         }
@@ -117,7 +118,7 @@ class _InPlace:
         return None
 
     def delay(self, operation: Operation, plans: list[_Plan]) -> None:
-        """Take an operation over, with a scalar operand that waits for others."""
+        """Copy an operation, with a scalar operand that waits for other operations."""
         begin = len(self.copy.new.operations)
         inputs = [self.copy.value(x) for x in operation.inputs]
         (at,) = {plan.at for plan in plans}
@@ -128,7 +129,7 @@ class _InPlace:
         self.copy.replace(operation, self.copy.new.apply(operation.op, *inputs), begin)
 
     def guard(self, scalar: Value) -> Value:
-        """The scalar, once the loss is known to be finite."""
+        """Return the scalar, made dependent on a finite loss."""
         key: object = (scalar.tensor.data, scalar.shape) if isinstance(scalar, Constant) else scalar
         if key not in self.guarded:
             zero = self.guarded.get(None)
@@ -140,7 +141,7 @@ class _InPlace:
         return self.guarded[key]
 
     def nothing(self, reader: Operation, rank: int) -> Value:
-        """0, once the reader has run."""
+        """Return a 0 that depends on the reader's result."""
         result = self.copy.value(reader.outputs[0])
         axes = range(len(result.shape))
         first = ops.slice(result, axes, [0 for _ in axes], [1 for _ in axes]) if axes else result
@@ -148,8 +149,7 @@ class _InPlace:
 
 
 class _Pivots:
-    """Operations that everything of the backward pass follows, and that all of the forward pass comes before: those
-    that give a graph's outputs."""
+    """The operations that produce the outputs: they follow the forward pass, and the backward pass follows them."""
 
     __slots__ = ("_sides",)
 
@@ -158,12 +158,12 @@ class _Pivots:
         self._sides = [(_ancestors(graph, pivot), _descendants(graph, pivot)) for pivot in pivots]
 
     def part(self, reader: Operation, writer: Operation) -> bool:
-        """Whether one of them lies on a path from reader to writer."""
+        """Return whether a pivot lies on a path from reader to writer."""
         return any(reader in before and writer in after for before, after in self._sides)
 
 
 def _ancestors(graph: Graph, pivot: Operation) -> set[Operation]:
-    """What an operation follows, itself included."""
+    """Return the ancestors of an operation, including itself."""
     needed, found = set(pivot.outputs), set()
     for operation in reversed(graph.operations):
         if not needed.isdisjoint(operation.outputs):
@@ -173,7 +173,7 @@ def _ancestors(graph: Graph, pivot: Operation) -> set[Operation]:
 
 
 def _descendants(graph: Graph, pivot: Operation) -> set[Operation]:
-    """What follows an operation, itself included."""
+    """Return the descendants of an operation, including itself."""
     made, found = set(pivot.outputs), {pivot}
     for operation in graph.operations:
         if not made.isdisjoint(operation.inputs):
@@ -183,7 +183,7 @@ def _descendants(graph: Graph, pivot: Operation) -> set[Operation]:
 
 
 def _readers(graph: Graph, states: dict[Value, str]) -> dict[str, list[Operation]]:
-    """The operations that read each state, or what only moves its elements, in the graph's order."""
+    """Return the operations that read each state, or a view of it, in graph order."""
     ends = {*graph.outputs.values(), *(state.after for state in graph.state.values())}
     carried: dict[Value, frozenset[str]] = {x: frozenset((name,)) for x, name in states.items()}
     readers: dict[str, list[Operation]] = defaultdict(list)
@@ -198,7 +198,7 @@ def _readers(graph: Graph, states: dict[Value, str]) -> dict[str, list[Operation
 
 
 def _near(writer: Operation) -> dict[Operation, None]:
-    """The operations before one, itself included, the nearest first; no more than NEAR."""
+    """Return up to NEAR ancestors of an operation, including itself, nearest first."""
     found = {writer: None}
     queue = [writer]
     for operation in queue:
@@ -210,7 +210,7 @@ def _near(writer: Operation) -> dict[Operation, None]:
 
 
 def _scalar(operation: Operation) -> int | None:
-    """Which operand of an elementwise operation is a single float."""
+    """Return the index of the scalar float operand of an elementwise operation, or None."""
     if isinstance(operation.op, Elementwise) and elements(operation.outputs[0].shape) > 1:
         for at, x in enumerate(operation.inputs):
             if elements(x.shape) == 1 and x.dtype == operation.outputs[0].dtype in ("f32", "f64"):

@@ -1,4 +1,4 @@
-"""An activation right before a max pool goes behind it: the largest comes first, of which there are fewer."""
+"""Move monotone activations after max pooling, where there are fewer elements."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Graph, Operation, Value
 
 MONOTONE = (Relu, Clip)
-"""What never puts a larger number before a smaller one, to the last bit: max f(x) = f(max x)."""
+"""Activations that are monotone to the last bit, so that max f(x) = f(max x)."""
 
 
 def pool_first(graph: Graph) -> Graph:
-    """The same function, before it is differentiated: an activation that max pools alone read is computed of them."""
+    """Move each activation that only max pools read after them. Run before differentiation."""
     readers: dict[Value, list[Operation]] = {}
     for operation in graph.operations:
         for x in operation.inputs:

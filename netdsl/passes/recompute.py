@@ -1,4 +1,4 @@
-"""Cheap activations computed a second time, where they would be kept over the peak of a step's memory."""
+"""Recompute cheap activations that would otherwise be kept over the memory peak of a step."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Graph, Operation, Value
 
 VIEWS = (Reshape, Flatten, Identity)
-"""Their results share their inputs' memory."""
+"""Ops whose results share their inputs' memory."""
 
 CHEAP = (Elementwise, Relu, LeakyRelu, Clip, HardSigmoid, Sigmoid, Tanh, Cast)
 
 LEAST = 2**18
-"""Bytes of a value that is worth an operation."""
+"""Minimum size in bytes of a value worth recomputing."""
 
 SMALL = 2**-3
-"""What part of a value another one has at most that is kept for it."""
+"""Maximum size of a value kept for a recomputation, as a fraction of the recomputed value."""
 
 DEPTH = 3
-"""So many operations, one after the other, bring a value back at most."""
+"""Maximum length of the chain of operations that recomputes a value."""
 
 WORTH = 2**22
-"""Bytes by which the peak must fall; otherwise nothing is changed."""
+"""Minimum reduction of the peak in bytes; below it, the graph stays unchanged."""
 
 
 def recompute(graph: Graph, overwritten: Collection[str] = ()) -> Graph:
-    """The same step, computing again what is cheap and large and would be kept while most is.
+    """Recompute cheap, large values that would be kept over the memory peak.
 
-    As long as the peak falls, a value that lies unused at the peak is dropped after its use before, and made again for
-    the one after, from what is kept anyway: elementwise or, in the blocked layout, with two numbers a channel. The
-    result is the same to the bit. States that are `overwritten` are not read again.
+    While the peak falls, a value that is unused at the peak is dropped after its previous use and recomputed before
+    its next one, from values that are kept anyway: elementwise or, in the blocked layout, with two numbers per channel.
+    The result is identical to the bit. States in `overwritten` are not read again.
 
     Source: Chen et al. (2016), Training deep nets with sublinear memory cost, section 4.1.
     """
@@ -58,7 +58,7 @@ def recompute(graph: Graph, overwritten: Collection[str] = ()) -> Graph:
 
 
 def _shown(graph: Graph, values: set[Value]) -> set[Value]:
-    """These, and whatever may lie in their memory."""
+    """Return these values and all views of them."""
     for operation in graph.operations:
         if isinstance(operation.op, MOVES) and operation.inputs[0] in values:
             values.update(operation.outputs)
@@ -66,8 +66,8 @@ def _shown(graph: Graph, values: set[Value]) -> set[Value]:
 
 
 class _Life:
-    """Of a value with memory of its own: the operations that make or use it, those that only show it under another
-    shape, and the intervals over which it is kept."""
+    """Lifetime of a value with its own memory: the operations that produce or use it, those that only view it, and the
+    intervals over which it is kept."""
 
     __slots__ = ("intervals", "size", "uses", "views")
 
@@ -78,11 +78,11 @@ class _Life:
         self.intervals = [[born, born]]
 
     def interval(self, at: int) -> list[int]:
-        """The last one that begins no later."""
+        """Return the last interval that begins no later than the operation."""
         return next(each for each in reversed(self.intervals) if each[0] <= at)
 
     def waits(self, at: int) -> bool:
-        """Whether the value is there at an operation that does not use it."""
+        """Return whether the value is kept during an operation that does not use it."""
         if at < self.uses[0]:
             return False
         begin, end = self.interval(at)
@@ -90,8 +90,10 @@ class _Life:
 
 
 class Memory:
-    """What a step keeps while its operations run in their order: `profile` are the bytes at each. Its inputs, results
-    and state are there all the time, and not counted."""
+    """Memory of a step whose operations run in order; `profile` has the bytes in use at each operation.
+
+    Inputs, outputs and state exist throughout, and are not counted.
+    """
 
     __slots__ = ("graph", "lives", "position", "profile", "roots")
 
@@ -119,16 +121,17 @@ class Memory:
             self.add(life.size, *life.intervals[0])
 
     def root(self, x: Value) -> Value:
-        """The value whose memory it shares, or itself."""
+        """Return the value whose memory this one shares, or itself."""
         return self.roots.get(x, x)
 
     def add(self, size: int, begin: int, end: int) -> None:
-        """So many bytes more from one operation to another, both included."""
+        """Add bytes to the profile from one operation to another, inclusive."""
         self.profile[begin : end + 1] = [each + size for each in self.profile[begin : end + 1]]
 
 
 class _Again:
-    """How a value comes back: by which operations, what must be kept for them, and how many bytes they write."""
+    """How to recompute a value: the operations, the values that must be kept for them, and the bytes that they
+    write."""
 
     __slots__ = ("kept", "operations", "written")
 
@@ -139,7 +142,7 @@ class _Again:
 
 
 class _Plan:
-    """What is computed again, before which operations; `lost` are values that must not be read again."""
+    """What to recompute, and before which operations; `lost` are values that must not be read again."""
 
     def __init__(self, memory: Memory, lost: Collection[Value]) -> None:
         self.memory = memory
@@ -148,7 +151,8 @@ class _Plan:
         self.candidates = {y: life for y, life in memory.lives.items() if life.size >= LEAST}
 
     def lower(self) -> bool:
-        """Lower the first of the highest places, by the value that costs least for what it saves, if there is one."""
+        """Lower the first peak by recomputing the value with the best ratio of saving to cost; return whether one was
+        found."""
         profile = self.memory.profile
         peak = max(profile)
         at = profile.index(peak)
@@ -168,7 +172,8 @@ class _Plan:
         return best is not None
 
     def _bring(self, value: Value, at: int, back: int, again: _Again, depth: int) -> bool:
-        """Say how a value comes back before the operation `back`, if nothing large must be kept for it at `at`."""
+        """Return how to recompute a value before the operation `back` without keeping a large value at `at`, or
+        None."""
         operation = value.producer
         if not depth or operation is None or not _cheap(operation):
             return False
@@ -189,7 +194,7 @@ class _Plan:
         return True
 
     def _take(self, at: int, life: _Life, back: int, again: _Again) -> None:
-        """Drop a value between its use before `at` and the operation `back`."""
+        """Drop a value between its last use before `at` and the operation `back`."""
         add = self.memory.add
         interval = life.interval(at)
         last = life.uses[bisect_left(life.uses, at) - 1]
@@ -206,7 +211,7 @@ class _Plan:
         self.again[back].update(again.operations)
 
     def rewritten(self) -> Graph:
-        """The graph with all that is computed again; who comes later reads the new values, and new views of them."""
+        """Return the graph with the recomputations; later consumers use the recomputed values and new views of them."""
         graph, position = self.memory.graph, self.memory.position
         copy = Copy(graph)
         for i, operation in enumerate(graph.operations):
@@ -220,7 +225,7 @@ class _Plan:
 
 
 def _cheap(operation: Operation) -> bool:
-    """Whether an operation takes no longer than reading and writing does."""
+    """Return whether an operation is memory-bound."""
     if isinstance(operation.op, BlockedConv):
         channels, *kernel = known(operation.inputs[1].shape)
         return operation.op.group == channels and set(kernel) == {1}

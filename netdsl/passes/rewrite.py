@@ -1,4 +1,4 @@
-"""What passes have in common: a graph copied, operation by operation, with some of them replaced or left out."""
+"""Copy a graph operation by operation, replacing or dropping some; the basis of all passes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class Copy:
-    """A copy of a graph as it grows: `values` are the new graph's by the old one's.
+    """A copy of a graph under construction; `values` maps old values to new ones.
 
-    The state, parameters among it, that begins with one of `without` is left out.
+    States and parameters whose name begins with one of `without` are left out.
     """
 
     __slots__ = ("new", "old", "values")
@@ -43,13 +43,13 @@ class Copy:
         return self.values[x]
 
     def keep(self, operation: Operation) -> None:
-        """Take an operation over as it is."""
+        """Copy an operation unchanged."""
         self.replace(
             operation, self.new.apply(operation.op, *map(self.value, operation.inputs)), len(self.new.operations) - 1
         )
 
     def replace(self, operation: Operation, results: Iterable[Value], begin: int) -> None:
-        """Let `results` stand for an operation's; those of the new operations from `begin` on are its layer's."""
+        """Replace the results of an operation by `results`; new operations from `begin` on get its origin."""
         for each in self.new.operations[begin:]:
             each.origin = operation.origin
         for old, made in zip(operation.outputs, results, strict=True):
@@ -58,7 +58,7 @@ class Copy:
                 made.name = old.name
 
     def finish(self) -> Graph:
-        """The new graph, with the results and the state of the old one."""
+        """Return the new graph, with the outputs and the state of the old one."""
         for name, y in self.old.outputs.items():
             self.new.output(name, self.value(y))
         for state in self.old.state.values():
@@ -69,7 +69,7 @@ class Copy:
 
 
 def prune(graph: Graph) -> Graph:
-    """Leave out the operations that neither a result nor the state needs."""
+    """Remove operations that no output and no state depends on."""
     needed = {*graph.outputs.values(), *(state.after for state in graph.state.values())}
     for operation in reversed(graph.operations):
         if not needed.isdisjoint(operation.outputs):
@@ -82,7 +82,7 @@ def prune(graph: Graph) -> Graph:
 
 
 def expand(graph: Graph) -> Graph:
-    """Write macros in ops that ONNX has, those within macros too."""
+    """Expand macros, recursively, into ops that ONNX has."""
     while any(isinstance(operation.op, Macro) for operation in graph.operations):
         copy = Copy(graph)
         for operation in graph.operations:

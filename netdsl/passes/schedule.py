@@ -1,4 +1,4 @@
-"""The order of a step's operations: a weight is updated as soon as its gradient is known, so that this dies at once."""
+"""Order a step so that each weight is updated as soon as its gradient is known, which frees the gradient."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Graph, Operation
 
 MANY = ""
-"""What serves more than one parameter."""
+"""Marks an operation that serves more than one parameter."""
 
 
 def schedule(graph: Graph) -> Graph:
-    """The same graph in an order that keeps less in memory.
+    """Return the same graph in an order that needs less memory.
 
-    Whatever serves only the update of one parameter - its gradient, unless that of another one goes through it, the
-    state of the optimizer - stands together, as early as it can; so does what makes a single number, such as Adam's
-    rate, for which many updates wait. The rest keeps its order. A runtime that executes models in their own order then
-    holds one gradient of a weight at a time.
+    Operations that serve only the update of one parameter (its gradient, unless another gradient flows through it, and
+    the optimizer's state) form a group that runs as early as possible; so do operations that compute a scalar for many
+    updates, such as Adam's step size. All others keep their order. A runtime that executes operations in graph order
+    then holds one weight gradient at a time.
     """
     serves = _served(graph)
     followers = _followers(graph, serves)
@@ -35,7 +35,7 @@ def schedule(graph: Graph) -> Graph:
 
 
 def _stays(operation: Operation, serves: _Serves) -> bool:
-    """Whether an operation keeps its place."""
+    """Return whether an operation keeps its place."""
     return serves.get(operation, MANY) == MANY and not _is_number(operation)
 
 
@@ -44,7 +44,7 @@ def _is_number(operation: Operation) -> bool:
 
 
 def _served(graph: Graph) -> _Serves:
-    """The only parameter that an operation serves, or MANY; nothing for one that serves none."""
+    """Return the parameter that an operation serves, MANY for several, or an empty string for none."""
     ends = dict.fromkeys(graph.outputs.values(), MANY)
     for name, state in graph.state.items():
         weight = name.rpartition(".")[0]
@@ -65,7 +65,7 @@ def _served(graph: Graph) -> _Serves:
 
 
 class _Serves(dict["Operation", str]):
-    """The parameter that each operation serves; `groups` are those of each parameter, in order."""
+    """The parameter that each operation serves; `groups` has the operations of each parameter in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,9 +73,9 @@ class _Serves(dict["Operation", str]):
 
 
 def _followers(graph: Graph, serves: _Serves) -> dict[Operation | None, list[Operation]]:
-    """The operations that move, by the last one before them that stays; None for those that need no such.
+    """Return the operations that move, by the last operation that stays and that they depend on, or None.
 
-    A number that many need goes before the groups, of which it needs none.
+    Scalars that many groups read come before the groups, since they depend on none.
     """
     position: dict[Operation | None, int] = {operation: i for i, operation in enumerate(graph.operations)}
     position[None] = -1

@@ -1,4 +1,4 @@
-"""Large dense weights in slabs of rows: what is made of a slab is used while it is still in the cache."""
+"""Split large dense weights into slabs of rows, whose intermediate results are used while still in the cache."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Graph, Operation, Value
 
 SLAB = 2**19
-"""Elements of a slab: a weight's, its gradient's and its momentum's together are a few caches of the second level."""
+"""Elements per slab: weight, gradient and momentum together fill a few level-2 caches."""
 
 LARGE = 2 * SLAB
-"""Elements from which on a weight is cut."""
+"""Minimum number of elements of a weight that is split."""
 
 
 class Slabs:
-    """A graph, and the states that it has in parts: for each its parts' names, in the order of their rows."""
+    """A graph, and for each state that is split the names of its slabs, in row order."""
 
     __slots__ = ("graph", "parts")
 
@@ -34,12 +34,12 @@ class Slabs:
         self.parts = parts
 
 
-def slabs(graph: Graph) -> Slabs:
-    """The same step with each large dense weight [units, in] cut into slabs of rows.
+def split_dense_rows(graph: Graph) -> Slabs:
+    """Split each large dense weight [units, in] of a step into slabs of rows.
 
-    That can be done where the weight is only multiplied with, and all that its gradient comes to is elementwise. Slab
-    after slab then goes through the gradient of the input, that of the weight and the update, of which none reads or
-    writes the whole; and no gradient of a whole weight is ever kept. The sums over the units are taken slab by slab.
+    A weight can be split if it is used in products only and everything computed from its gradient is elementwise. Each
+    slab then passes through the input gradient, the weight gradient and the update before the next one, and the
+    gradient of a whole weight is never kept. Sums over the units are accumulated slab by slab.
     """
     users = _users(graph)
     families: dict[Value, str] = {}
@@ -58,8 +58,8 @@ def _users(graph: Graph) -> dict[Value, list[Operation]]:
 
 
 def _family(graph: Graph, weight: Value, users: dict[Value, list[Operation]]) -> set[Value]:
-    """The values of the weight's shape that become slabs with it: its gradient, its momentum, and what they come to.
-    Nothing where one of them cannot be cut."""
+    """Return the values of the weight's shape that are split with it: its gradient, its momentum and what is computed
+    from them; nothing if one of them cannot be split."""
     before = {state.before for state in graph.state.values()}
     ends = set(graph.outputs.values())
     found, queue = {weight}, [weight]
@@ -86,13 +86,13 @@ def _is_elementwise(operation: Operation) -> bool:
 
 
 def _is_gradient(operation: Operation) -> bool:
-    """Whether its result is a dense weight's gradient, dy^T x."""
+    """Return whether the result is the gradient of a dense weight, dy^T x."""
     op = operation.op
     return isinstance(op, Gemm) and op.trans_a and not op.trans_b and len(operation.inputs) == 2
 
 
 def _is_product(operation: Operation, w: Value) -> bool:
-    """Whether it is x w^T + b, or dy w."""
+    """Return whether the operation is x w^T + b or dy w."""
     op = operation.op
     if not isinstance(op, Gemm) or op.trans_a or [i for i, x in enumerate(operation.inputs) if x is w] != [1]:
         return False
@@ -100,7 +100,7 @@ def _is_product(operation: Operation, w: Value) -> bool:
 
 
 class _Slabs:
-    """The new graph as it grows; `made` are the slabs of the old graph's values."""
+    """The new graph under construction; `made` maps old values to their slabs."""
 
     def __init__(self, graph: Graph, families: dict[Value, str]) -> None:
         self.old = graph
@@ -132,7 +132,8 @@ class _Slabs:
         return Slabs(self.copy.finish(), self.parts)
 
     def cut(self, name: str, before: Value) -> None:
-        """`fc.weight` becomes `fc.weight/0`, …, and `fc.weight.velocity` becomes `fc.weight/0.velocity`, …."""
+        """Split a state: `fc.weight` becomes `fc.weight/0`, …, and `fc.weight.velocity` becomes `fc.weight/0.velocity`,
+        …."""
         weight = self.families[before]
         rest, width = name.removeprefix(weight), known(before.shape)[1]
         self.parts[name] = [f"{weight}/{i}{rest}" for i in range(len(_rows(before)))]
@@ -140,7 +141,7 @@ class _Slabs:
         self.made[before] = [self.copy.new.remembered(part, (n, width), before.dtype) for part, n in rows]
 
     def slabs(self, operation: Operation) -> list[Value]:
-        """The slabs of a gradient, or of an elementwise result."""
+        """Return the slabs of a gradient or of an elementwise result."""
         new = self.copy.new
         if _is_gradient(operation):
             dy, x = map(self.copy.value, operation.inputs)
@@ -150,7 +151,7 @@ class _Slabs:
         return [y for each in zip(*inputs, strict=True) for y in new.apply(operation.op, *each)]
 
     def product(self, operation: Operation) -> Value:
-        """x w^T + b as columns side by side, or dy w as a sum."""
+        """Return x w^T + b as a concatenation of columns, or dy w as a sum."""
         x, w, *bias = operation.inputs
         assert isinstance(operation.op, Gemm)
         slabs, left = self.made[w], self.copy.value(x)
@@ -164,7 +165,7 @@ class _Slabs:
         return total
 
     def cut_columns(self, x: Value, widths: Sequence[int]) -> list[Value]:
-        """x cut into columns of these widths, once."""
+        """Return x split into columns of these widths, cached."""
         if x not in self.columns:
             begins = [sum(widths[:i]) for i in range(len(widths))]
             self.columns[x] = [ops.slice(x, (1,), (b,), (b + n,)) for b, n in zip(begins, widths, strict=True)]
@@ -172,7 +173,7 @@ class _Slabs:
 
 
 def _rows(w: Value) -> list[int]:
-    """How many rows each slab has: nearly the same."""
+    """Return the number of rows of each slab, as equal as possible."""
     height, width = known(w.shape)
     count = -(-height // max(1, SLAB // width))
     return [(i + 1) * height // count - i * height // count for i in range(count)]

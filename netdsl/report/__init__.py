@@ -1,1 +1,1 @@
-"""What is told about a net: tables and figures."""
+"""Reports on a net: tables, figures and drawings."""

@@ -1,4 +1,5 @@
-"""A picture, what was added to it, and what came of it: figure 1 of Goodfellow, Shlens & Szegedy (2015)."""
+"""Draw an image, its perturbation and the adversarial example, as in figure 1 of Goodfellow, Shlens & Szegedy
+(2015)."""
 
 from __future__ import annotations
 
@@ -14,13 +15,13 @@ if TYPE_CHECKING:
     Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 PANEL, LEAST = 224, 200
-"""Pixels: what a picture is enlarged to, as far as whole factors lead, and what its column takes at least."""
+"""Size in pixels to which images are enlarged by whole factors, and the minimum width of a column."""
 MARGIN, SIGN, CAPTION = 24, 64, 60
 HEAD = 40
 
 
 class Panel:
-    """A picture as pixels with the lines below it, the first in bold."""
+    """An image as pixels, with lines of text below it, the first in bold."""
 
     __slots__ = ("lines", "pixels")
 
@@ -30,7 +31,7 @@ class Panel:
 
 
 def figure(title: str, image: Panel, change: Panel, result: Panel) -> Canvas:
-    """Three panels in a row: image + change = result."""
+    """Draw three panels in a row: image + perturbation = result."""
     height, width = image.pixels.shape[:2]
     scale = max(1, PANEL // max(height, width))
     texts = [line for panel in (image, change, result) for line in panel.lines]
@@ -56,7 +57,7 @@ def figure(title: str, image: Panel, change: Panel, result: Panel) -> Canvas:
 
 
 def as_pixels(x: Floats, low: float, high: float, order: str = "rgb") -> Pixels:
-    """A picture [1 or 3, height, width] as bytes [height, width(, 3)]: `low` is 0, and `high` 255."""
+    """Convert an image [1 or 3, height, width] to bytes [height, width(, 3)], mapping `low` to 0 and `high` to 255."""
     shades: Pixels = np.clip((x - low) / (high - low) * 255, 0, 255).round().astype(np.uint8)
     if order == "bgr":
         shades = shades[::-1]

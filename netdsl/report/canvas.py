@@ -1,4 +1,4 @@
-"""Pictures of pixels, lines and words, written as SVG by ourselves, or as PNG by Pillow."""
+"""Pictures of pixels, lines and text, written as SVG directly or as PNG by Pillow."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
 INK, FAINT, PAPER = "#1b1f24", "#8a919a", "#ffffff"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 MADE = b"made by netdsl"
-"""What the end of each picture says."""
+"""Comment at the end of every picture."""
 SIZE = 13
-"""Of a text, in pixels."""
+"""Font size in pixels."""
 OWN = "·…‘’“”°±"
 INSTEAD = {"×": "x", "÷": "/", "−": "-", "–": "-", "—": "-", "µ": "u", "ß": "ss"}
-"""Of the characters beyond ASCII those that Pillow's own font has, and what stands for others."""
+"""Replacements for non-ASCII characters that Pillow's built-in font lacks."""
 DASH, FREE = 4, 3
-"""Of a dashed line, and between its dashes."""
+"""Length of a dash, and of the gap between dashes."""
 DASHED = f' stroke-dasharray="{DASH} {FREE}"'
 BASELINE = 0.35
-"""From a line's middle to its baseline, in the font's size."""
+"""Distance from the middle of a line to its baseline, as a fraction of the font size."""
 
 
 def length(text: str, size: int = SIZE) -> float:
-    """How long a line of text is, in pixels; no font of those that may be there is much wider."""
+    """Return the approximate width of a line of text in pixels; common fonts are hardly wider."""
     return 0.56 * size * len(text)
 
 
 def encoded(pixels: Pixels) -> bytes:
-    """Pixels [height, width], grey, or [height, width, 3], RGB, as a PNG file that says who made it.
+    """Encode pixels [height, width], grey, or [height, width, 3], RGB, as a PNG file that names its producer.
 
-    Source: PNG specification (3rd edition), sections 5, 9 and 11; no row is filtered.
+    Source: PNG specification (3rd edition), sections 5, 9 and 11; rows are not filtered.
     """
     height, width = pixels.shape[:2]
     rows = np.zeros((height, 1 + pixels[0].size), np.uint8)  # in front of each row stands its filter, 0
@@ -63,9 +63,9 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 class Canvas:
-    """What is drawn, in order; places are in pixels from the upper left corner.
+    """A picture under construction; positions are in pixels from the upper left corner.
 
-    `title` is what a screen reader says, and a browser's tab.
+    `title` is for screen readers and the browser's tab.
     """
 
     __slots__ = ("_height", "_shapes", "_title", "_width")
@@ -77,7 +77,7 @@ class Canvas:
         self._shapes: list[Shape] = []
 
     def image(self, x: float, y: float, pixels: Pixels, scale: int = 1) -> None:
-        """Each pixel becomes a square of `scale` pixels, and no renderer smooths it."""
+        """Add an image; each pixel becomes a square of `scale` pixels, without smoothing."""
         enlarged = pixels.repeat(scale, 0).repeat(scale, 1) if scale > 1 else pixels
         self._shapes.append(Image(x, y, enlarged))
 
@@ -92,7 +92,7 @@ class Canvas:
         bold: bool = False,
         ink: str = INK,
     ) -> None:
-        """A line of text whose middle is at the height `y`; `anchor` (start, middle, end) is what stands at `x`."""
+        """Add a line of text centred vertically on `y`; `anchor` (start, middle, end) is the part placed at `x`."""
         self._shapes.append(Text((x, y), text, anchor, size, bold, ink))
 
     def line(self, points: Sequence[Point], ink: str = INK, width: float = 1, *, dashed: bool = False) -> None:
@@ -105,7 +105,7 @@ class Canvas:
         self._shapes.append(shape)
 
     def svg(self) -> bytes:
-        """The same bytes each time."""
+        """Return the SVG; equal pictures give equal bytes."""
         size = f'width="{self._width}" height="{self._height}"'
         lines = [
             f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {self._width} {self._height}" '
@@ -120,7 +120,7 @@ class Canvas:
         return "\n".join(lines).encode()
 
     def png(self) -> bytes:
-        """Raises MissingPackage where there is no Pillow."""
+        """Return the PNG. Raises MissingPackage without Pillow."""
         try:
             from PIL import Image as Pillow
             from PIL import ImageDraw
@@ -136,7 +136,7 @@ class Canvas:
 
 
 class Shape:
-    """One thing on a canvas."""
+    """One shape on a canvas."""
 
     __slots__ = ()
 
@@ -195,7 +195,7 @@ class Text(Shape):
 
 
 def _plain(character: str) -> str:
-    """What stands for a character that Pillow's own font lacks: `x` for `×`, `e` for `é`; itself where nothing does."""
+    """Return the replacement of a character that Pillow's font lacks, such as `x` for `×`; otherwise the character."""
     if character.isascii() or character in OWN:
         return character
     base = INSTEAD.get(character) or normalize("NFKD", character)[0]
@@ -225,7 +225,7 @@ class Line(Shape):
 
 
 def dashes(draw: ImageDraw, points: Sequence[Point], ink: str, width: int, scale: int = 1) -> None:
-    """A line on a PNG, as `stroke-dasharray` has it on an SVG that is `scale` times smaller."""
+    """Split a line into the dashes of an SVG's `stroke-dasharray`, for a PNG that is `scale` times larger."""
     dash, drawn, left = [points[0]], True, float(DASH * scale)
     for end in points[1:]:
         while (far := dist(dash[-1], end)) > left:

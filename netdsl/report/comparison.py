@@ -1,4 +1,4 @@
-"""Nets side by side, a row each, as a table for people or as CSV or JSON for programs."""
+"""Comparison of nets, one row each, as a table, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ COLUMNS = (
     *("top1", "top5", "protocol"),
 )
 WORDS = (HEAD.index("net"), HEAD.index("protocol"))
-"""The columns that are not numbers."""
+"""Columns that are not numbers."""
 
 
 class Compared:
-    """A net's row.
+    """One row of a comparison.
 
-    `params`, `macs`, `depth` and `peak` (bytes, for the batch asked for) are those of `summary`; `field` is the largest
-    receptive field of a layer that does not see all, "all" where there is none; `year`, `top1` and `top5` (published
-    errors, in percent) and their `protocol` are from the net's `about`, and None where it does not tell.
+    `params`, `macs`, `depth` and `peak` (bytes, for the given batch) are those of `summary`; `field` is the largest
+    receptive field of a layer that does not see the whole input, or "all". `year`, `top1` and `top5` (published errors,
+    in percent) and their `protocol` come from the net's `about`; None if it does not give them.
     """
 
     __slots__ = ("depth", "field", "file", "macs", "name", "params", "peak", "protocol", "top1", "top5", "year")
@@ -52,7 +52,7 @@ class Compared:
 
     @property
     def family(self) -> str:
-        """The file's own name: what the nets of a paper share."""
+        """Return the file's name: what the nets of one paper share."""
         return self.file.replace("\\", "/").rpartition("/")[2].removesuffix(".net")
 
     @property
@@ -62,8 +62,7 @@ class Compared:
 
 
 def ordered(rows: Iterable[Compared]) -> list[Compared]:
-    """The oldest first, those without a year last; a file's nets together, the cheapest first. What was asked for twice
-    is there once."""
+    """Return rows without duplicates, by year, those without one last; the nets of a file together, cheapest first."""
 
     def place(row: Compared) -> tuple[float, str, float, int]:
         macs = row.macs if isinstance(row.macs, int) else float("inf")
@@ -73,7 +72,7 @@ def ordered(rows: Iterable[Compared]) -> list[Compared]:
 
 
 def text(rows: list[Compared]) -> str:
-    """A line a net below a head; errors in percent."""
+    """Format a header and one line per net, with errors in percent."""
     table = [HEAD, *map(_cells, rows)]
     widths = [max(map(width, column)) for column in zip(*table, strict=True)]
     lines = []
@@ -94,7 +93,7 @@ def csv(rows: list[Compared]) -> str:
 
 
 def json(rows: list[Compared]) -> str:
-    """An array of objects, with null for what is not known."""
+    """Format an array of objects; unknown values are null."""
     from json import dumps
 
     return dumps([row.plain for row in rows], indent=2, ensure_ascii=False)
@@ -126,7 +125,7 @@ def _field(figures: Figures) -> Size | list[Size]:
 
 
 def _sizes(field: Size | list[Size]) -> list[int]:
-    """A field's axes, none where one of them is not a number."""
+    """Return the axes of a receptive field; none if one is not a number."""
     axes = field if isinstance(field, list) else [field]
     sizes = [axis for axis in axes if isinstance(axis, int)]
     return sizes if len(sizes) == len(axes) else []

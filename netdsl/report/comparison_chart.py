@@ -1,4 +1,4 @@
-"""Nets side by side as pictures: accuracy against operations, and depth by year; a circle's area tells the weights.
+"""Charts of a comparison: accuracy against operations, and depth by year; the area of a circle shows the parameters.
 
 After Canziani, Paszke & Culurciello (2016), "An analysis of deep neural network models for practical applications",
 figures 1 and 2.
@@ -31,17 +31,18 @@ INKS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9", "#6c4fa3", "#7a5230"),
     *("#a3123a", "#5c7a00", "#2f3e50", "#00a6b8"),
 )
-"""Told apart by the colour-blind too: Okabe & Ito (2008), Color universal design, the yellow darkened; six more."""
+"""Colours that the colour-blind can distinguish: Okabe & Ito (2008), Color universal design, with a darker yellow, and
+six more."""
 PALE = 0.72
-"""So much white is in a circle's fill."""
+"""Share of white in the fill of a circle."""
 LABEL = 11
-"""The size of its font."""
+"""Font size of labels."""
 TOP, ROW, KEY, GAP = 12, 20, 18, 24
-"""What is above it, the height of a line, what a text has in front of it, and what is between two of them."""
+"""Space above the legend, height of a line, space before a text, and between two entries."""
 
 
 def inks_of(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each of the names, the most frequent first."""
+    """Return a colour for each name, most frequent first."""
     known = sorted(dict.fromkeys(names), key=lambda name: (-names.count(name), name))
     return dict(zip(known, cycle(INKS), strict=False))
 
@@ -52,8 +53,8 @@ def pale(ink: str, white: float) -> str:
 
 
 class Legend:
-    """What the colours mean, in lines of at most `width` pixels from `left` on; `height` is what it takes with what is
-    above it."""
+    """The legend of the colours, in lines of at most `width` pixels from `left` on; `height` includes the space
+    above."""
 
     __slots__ = ("_entries", "height")
 
@@ -76,15 +77,15 @@ class Legend:
 
 
 TICKS = 7
-"""About so many on a linear axis."""
+"""Approximate number of ticks on a linear axis."""
 FACTORS = ((1, (1, 1.5, 2, 3, 5, 7)), (3.5, (1, 2, 5)), (99, (1,)))
-"""Of powers of ten, where ticks are on a logarithmic axis of up to so many decades."""
+"""Multiples of powers of ten with a tick on a logarithmic axis, by the maximum number of decades."""
 LEAST = 0.5
-"""Of decades, or of a linear axis's values."""
+"""Minimum extent of an axis, in decades or values."""
 
 
 class Axis:
-    """Values lie between the pixels `start` and `end`, `room` pixels of which stay free at both ends."""
+    """An axis from pixel `start` to pixel `end`, with `room` pixels left free at both ends."""
 
     __slots__ = ("_end", "_high", "_low", "_start", "is_log")
 
@@ -98,11 +99,11 @@ class Axis:
         self._start, self._end = start + inward, end - inward
 
     def at(self, value: float) -> float:
-        """The pixel of a value."""
+        """Return the pixel of a value."""
         return self._pixel(self._scaled(value))
 
     def ticks(self, start: float, end: float) -> list[float]:
-        """Round values between two pixels."""
+        """Return round values between two pixels."""
         low, high = sorted((self._value(start), self._value(end)))
         if not self.is_log:
             step = _step(high - low)
@@ -124,7 +125,7 @@ class Axis:
 
 
 def _step(size: float) -> float:
-    """A round distance of ticks: 1, 2 or 5 times a power of ten."""
+    """Return a round distance between ticks: 1, 2 or 5 times a power of ten."""
     rough = size / TICKS
     power: float = 10.0 ** floor(log10(rough))
     return next(power * k for k in (1, 2, 5, 10) if power * k >= rough * (1 - 1e-9))
@@ -133,31 +134,32 @@ def _step(size: float) -> float:
 WIDTH = 1200
 LEFT, RIGHT = 64, 24
 TITLE, BELOW, APART = 80, 46, 10
-"""The heights of a panel's title, of what stands below its axis, and between two panels."""
+"""Heights of a panel's title, of the labels below its axis, and of the gap between panels."""
 TALL, LOW, MANY = 700, 250, 12
-"""A panel's height with more nets than `MANY`, and with fewer."""
+"""Heights of a panel with more than `MANY` nets, and with fewer."""
 LARGEST = 34
-"""The radius of the most weights, in pixels."""
+"""Radius of the largest circle in pixels."""
 SEEN = 1.5
-"""A circle smaller than this has a dot of this radius at its centre."""
+"""Radius below which a circle gets a dot of this radius at its centre."""
 LINE = 14
-"""The height of a label's line."""
+"""Height of a label's line."""
 GRID = "#e3e5e8"
 NARROW = 1.4
-"""The least width of a year, in lanes."""
+"""Minimum width of a year in lanes."""
 UNTOLD = "no published error"
 DIGITS = re.compile(r"\d")
 
 
 def plottable(row: Compared) -> bool:
-    """Whether accuracy against operations can be drawn: for a log axis operations are a number, and not zero."""
+    """Return whether accuracy against operations can be drawn: on a logarithmic axis, the operations must be a positive
+    number."""
     return row.top1 is not None and isinstance(row.macs, int) and row.macs > 0
 
 
 def accuracy_by_macs(rows: Rows) -> Canvas:
-    """A panel for each data set of the protocols, that of most nets first; `rows` are plottable.
+    """Draw a panel for each data set, that of most nets first; `rows` are plottable.
 
-    Colours tell protocols, which errors must not be compared across without a thought; lines join a file's nets.
+    Colours distinguish protocols, whose errors are not directly comparable; lines connect the nets of a file.
     """
     sets: dict[str, list[Compared]] = {}
     for row in rows:
@@ -179,9 +181,9 @@ def accuracy_by_macs(rows: Rows) -> Canvas:
 
 
 def depth_by_year(rows: Rows) -> Canvas:
-    """A lane for each file of nets, below its years; years without a net are left out. Each row has a year.
+    """Draw a lane for each file of nets below its years; years without a net are left out. Every row has a year.
 
-    Colours tell the data set of the published error.
+    Colours distinguish the data sets of the published errors.
     """
     names = [_data_set(row) if row.top1 is not None else UNTOLD for row in rows]
     inks = {**inks_of([name for name in names if name != UNTOLD]), **({UNTOLD: FAINT} if UNTOLD in names else {})}
@@ -221,7 +223,7 @@ def _accuracy(canvas: Canvas, name: str, rows: Rows, inks: Inks, top: float, tal
 
 
 class _Area:
-    """What is drawn between a pair of axes, in this order: title and sizes, grids, lines, circles and labels."""
+    """What is drawn between a pair of axes, in this order: title and sizes, grid, lines, circles and labels."""
 
     def __init__(self, canvas: Canvas, title: str, top: float, tall: float) -> None:
         self._canvas = canvas
@@ -232,7 +234,7 @@ class _Area:
         self._title = title
 
     def head(self, rows: Rows) -> None:
-        """Title and legend of areas, which from now on are in proportion to the weights: the largest has LARGEST."""
+        """Draw title and legend, and fix the scale of the circles: the most parameters get LARGEST."""
         self._most = max(1, *(row.params for row in rows))
         known = [10**power for power in range(len(str(self._most))) if self._radius(10**power) >= SEEN]
         x, y = float(WIDTH - RIGHT), self._top - 18
@@ -273,7 +275,7 @@ class _Area:
         family: Callable[[Compared], object],
         order: Callable[[Compared], float],
     ) -> None:
-        """A pale line through the nets of each family."""
+        """Draw a pale line through the nets of each family."""
         families: dict[object, list[Compared]] = {}
         for row in places:
             families.setdefault(family(row), []).append(row)
@@ -284,7 +286,7 @@ class _Area:
                 self._lines += pairwise(points)
 
     def circles(self, places: Places, colours: Mapping[Compared, str]) -> None:
-        """The small ones over the large, of equal ones those with a colour on top, and all edges over them."""
+        """Draw small circles over large ones, of equal ones those with a colour on top, and all outlines last."""
         by_size = sorted(places.items(), key=lambda each: (-each[1][2], colours[each[0]] != FAINT))
         for row, (x, y, radius) in by_size:
             circle = Circle((x, y), radius, fill=pale(colours[row], PALE), edge=colours[row])
@@ -296,7 +298,7 @@ class _Area:
                 self._canvas.add(Circle((x, y), radius, fill="none", edge=colours[row]))
 
     def label(self, names: Mapping[Compared, str], places: Places) -> None:
-        """Names at circles; where there is no room for one, it is told where one points at the circle alone."""
+        """Label circles; a label without room becomes a tooltip only."""
         labels = []
         for row, name in names.items():
             text = escape(name)
@@ -312,7 +314,7 @@ class _Area:
 
 
 def _lanes(rows: Rows) -> tuple[dict[tuple[int | None, str], float], dict[int | None, tuple[float, float]]]:
-    """The middle of each lane, by year and file, and where the column of each year begins and ends."""
+    """Return the middle of each lane by year and file, and the extent of each year's column."""
     years: dict[int | None, list[str]] = {}
     for row in rows:
         years.setdefault(row.year, [])
@@ -330,7 +332,7 @@ def _lanes(rows: Rows) -> tuple[dict[tuple[int | None, str], float], dict[int | 
 
 
 def _deepest(rows: Rows) -> dict[Compared, str]:
-    """The deepest net of each year's file, which stands for all in it."""
+    """Return the deepest net of each year and file, which represents the others."""
     lanes: dict[object, list[Compared]] = {}
     for row in rows:
         lanes.setdefault((row.year, row.file), []).append(row)
@@ -341,7 +343,7 @@ def _deepest(rows: Rows) -> dict[Compared, str]:
 
 
 def _told(row: Compared) -> str:
-    """What a browser shows where one points at the circle."""
+    """Return the tooltip of a circle."""
     parts = [row.name, *([f"{row.year}"] if row.year is not None else [])]
     parts += [f"{row.params:,} weights", f"{row.macs:,} MACs", f"depth {row.depth}"]
     parts += [f"{name} error {error:.2f} %" for name, error in (("top-1", row.top1), ("top-5", row.top5)) if error]
@@ -349,7 +351,7 @@ def _told(row: Compared) -> str:
 
 
 def _data_set(row: Compared) -> str:
-    """The first word of a protocol: `ImageNet`."""
+    """Return the first word of a protocol: `ImageNet`."""
     return ((row.protocol or "").split() or ["protocol not told"])[0].rstrip(",")
 
 

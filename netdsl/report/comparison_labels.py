@@ -1,4 +1,4 @@
-"""Where labels of circles go, so that none covers another one."""
+"""Placement of the labels of circles without overlaps."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     Line = tuple[Point, Point]
 
 GAP = 2.0
-"""Between a circle and a label that stands at it, and between two labels, in pixels."""
+"""Gap between a circle and its label, and between two labels, in pixels."""
 DISTANCES = (GAP, 7.0, 14.0, 24.0, 36.0, 50.0, 66.0, 84.0, 104.0, 128.0, 156.0, 190.0)
 ANGLES = (0, 8, 12, 4, 15, 1, 14, 2, 9, 7, 10, 6, 13, 3, 11, 5)
-"""In sixteenths of a turn, clockwise from the right: the better ones first."""
+"""Preferred directions in sixteenths of a turn, clockwise from the right, best first."""
 NEAR = 8.0
-"""A label further away than this has a line to its circle."""
+"""Distance beyond which a label gets a leader line to its circle."""
 ROUNDS = 2
-"""So often each label is placed anew among all others."""
+"""Number of times each label is placed again among all others."""
 
 
 class Label:
-    """A text for a circle, `width` by `height`; where it stands: `box` (left, top, right, bottom), None where there is
-    no room for it; and its `line` to the circle if it stands apart."""
+    """The text of a circle, `width` by `height`. `box` (left, top, right, bottom) is its place, None if there is no
+    room; `line` is its leader line, if it stands apart."""
 
     __slots__ = ("box", "circle", "height", "line", "text", "width")
 
@@ -40,9 +40,9 @@ class Label:
 
 
 def place(labels: Sequence[Label], circles: Sequence[Circle], lines: Sequence[Line], room: Box) -> None:
-    """Give each label a box within the room that covers no other label, and as few circles and lines as can be.
+    """Give each label a box that overlaps no other label, and as few circles and lines as possible.
 
-    Greedy, the most crowded labels first, then each anew where the others stand.
+    Greedy, the most crowded labels first, then each again among the others.
     """
     centers = [label.circle for label in labels]
     crowd = {label: sum(_apart(label.circle, other) < 90 for other in centers) for label in labels}
@@ -90,7 +90,7 @@ def _candidates(label: Label) -> Iterator[tuple[float, Box]]:
 
 
 def _hidden(box: Box, own: Circle, circles: Sequence[Circle]) -> float:
-    """The price of the circles that a box covers in part; a small one costs most."""
+    """Return the cost of the circles that a box partly covers; small circles cost most."""
     price = 0.0
     for circle in circles:
         x, y, radius = circle
@@ -110,7 +110,7 @@ def _meet(a: Box, b: Box) -> bool:
 
 
 def _leader(circle: Circle, box: Box) -> Line:
-    """From the nearest point of the box to the circle's edge."""
+    """Return the line from the nearest point of the box to the circle."""
     x, y, radius = circle
     at = min(max(x, box[0]), box[2]), min(max(y, box[1]), box[3])
     far = hypot(at[0] - x, at[1] - y) or 1

@@ -1,4 +1,4 @@
-"""A confusion matrix as text and as a picture: a row for each class, a column for each that it was taken for."""
+"""Confusion matrix as text and as a picture: a row per true class, a column per predicted class."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     Counts = np.ndarray[Any, np.dtype[np.int64]]
 
 LARGEST = 20
-"""So many classes have a matrix in text, and numbers in the picture's cells."""
+"""Maximum number of classes for a matrix as text, and for numbers in the cells of the picture."""
 
 PAIRS = 10
-"""Of more classes, so many confusions are listed."""
+"""Number of confusions listed if there are more classes."""
 
 SIDE, WIDE = 34, 640
-"""Of a cell that has a number, and of the picture's matrix where none has."""
+"""Size of a cell with a number, and of the matrix in the picture without numbers."""
 
 DARK, LIGHT = (0, 60, 115), (255, 255, 255)
 LETTER = 7.5
 
 
 def lines(counts: Counts, names: Sequence[str]) -> Iterator[str]:
-    """The matrix [K, K], or its largest entries off the diagonal where there are many classes."""
+    """Format the matrix [K, K], or its largest off-diagonal entries if there are many classes."""
     if len(counts) > LARGEST:
         yield from _pairs(counts, names)
         return
@@ -51,7 +51,7 @@ def _pairs(counts: Counts, names: Sequence[str]) -> Iterator[str]:
 
 
 def picture(title: str, counts: Counts, names: Sequence[str]) -> Canvas:
-    """Each row in parts of its sum: the darker, the more."""
+    """Draw each row as fractions of its sum; darker is more."""
     classes = len(counts)
     numbered = classes <= LARGEST
     side = SIDE if numbered else max(1, WIDE // classes)
@@ -79,6 +79,6 @@ def _write(canvas: Canvas, counts: Counts, parts: Any, names: Sequence[str], lef
 
 
 def _colours(parts: Any) -> Any:
-    """[K, K] from 0 to 1 -> [K, K, 3]: roots, so that the few that are wrong are seen."""
+    """Return colours [K, K, 3] of fractions [K, K], by square roots, so that few errors remain visible."""
     weight = np.sqrt(parts)[..., None]
     return np.round(np.array(LIGHT) * (1 - weight) + np.array(DARK) * weight).astype(np.uint8)

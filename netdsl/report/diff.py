@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Diff:
-    """Two nets, layer by layer and weight by weight, each in the order of the net that has it."""
+    """Two nets compared layer by layer and weight by weight, in the order of the net that has them."""
 
     __slots__ = ("a", "added", "b", "changed", "gone", "kept", "new", "removed", "renamed", "reshaped")
 
@@ -41,7 +41,7 @@ class Diff:
         return sum(prod(self.b.parameters[name].shape) for name in self.kept)
 
     def plain(self) -> dict[str, Any]:
-        """What `diff --json` prints."""
+        """Return the data that `diff --json` prints."""
         return {
             "a": {"net": self.a.name, "file": self.a.source.name},
             "b": {"net": self.b.name, "file": self.b.source.name},
@@ -66,8 +66,8 @@ def _layer(node: Node) -> dict[str, Any]:
 
 
 def renamed(gone: list[Parameter], new: list[Parameter]) -> dict[str, str]:
-    """Layers whose weights are gone, and new ones that may be the same under another name: equal weights and shapes, in
-    the same order."""
+    """Return pairs of removed and new layers that may be the same under another name: equal weights and shapes, in
+    order."""
     before, after = _signatures(gone), _signatures(new)
     matcher = SequenceMatcher(None, list(before.values()), list(after.values()), autojunk=False)
     names, others = list(before), list(after)
@@ -78,7 +78,7 @@ def renamed(gone: list[Parameter], new: list[Parameter]) -> dict[str, str]:
 
 
 def _signatures(parameters: list[Parameter]) -> Mapping[str, Signature]:
-    """The weights of each layer, by its name."""
+    """Return the weights of each layer by its name."""
     found: dict[str, Signature] = {}
     for parameter in parameters:
         layer, _, word = parameter.name.rpartition(".")

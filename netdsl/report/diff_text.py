@@ -1,4 +1,4 @@
-"""The differences of two nets, for people."""
+"""The differences of two nets as text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ARROW = "->"
 
 
 def text(diff: Diff) -> str:
-    """Lines as of a patch, `-` what is gone, `+` what is new, and `~` what is another; then the weights."""
+    """Format the layers like a patch, with `-` for removed, `+` for new and `~` for changed ones, then the weights."""
     layers = [
         *(("-", node, None) for node in diff.removed),
         *(("~", x, y) for x, y in diff.changed),
@@ -39,7 +39,7 @@ def _title(net: Net) -> str:
 
 
 def _layer(sign: str, x: Node | None, y: Node | None) -> list[str]:
-    """The sign, the name, and how it is called and what shape it gives, before and after where that differs."""
+    """Format one layer: sign, name, call and shape, before and after if they differ."""
     one = x or y
     assert one is not None
     nodes = [node for node in (x, y) if node is not None]

@@ -1,4 +1,4 @@
-"""The figures of a net, as docs/language.md defines them, layer by layer and in all."""
+"""The figures of a net, per layer and in total, as defined in docs/language.md."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def call(layer: Layer) -> str:
-    """`conv 3x3 64 stride 2 bias off`: the arguments that differ from the layer's own defaults."""
+    """Return the call of a layer with the arguments that differ from its defaults: `conv 3x3 64 stride 2 bias off`."""
     words = [layer.kind]
     places = [argument for argument in layer.arguments.values() if not argument.keyword]
     while places and _is_default(places[-1], layer):
@@ -49,15 +49,15 @@ def _written(argument: Argument, value: Any) -> str:
 
 
 FLOAT = 4
-"""Bytes of an element."""
+"""Bytes per element."""
 
 
 class Row:
-    """A layer's figures.
+    """The figures of one layer.
 
-    `params` are the elements of its weights, those that an earlier layer shares with it left out; `bytes` what its
-    output takes, for the batch that was asked for; `line` is in the net's own file, where the layer comes from another
-    one that of the call; `field` is an int, "all" or None (not known), or a list with one of these for each axis.
+    `params` counts the elements of its weights, without those shared with an earlier layer; `bytes` is the size of its
+    output for the given batch. `line` is a line of the net's own file, that of the call if the layer comes from another
+    file. `field` is an int, "all" or None (unknown), or a list with one of these per axis.
     """
 
     __slots__ = ("bytes", "call", "field", "line", "macs", "node", "params")
@@ -81,7 +81,7 @@ class Row:
 
 
 class Figures:
-    """All figures of a net; `peak_at` is the row at which most bytes are alive, where that is known."""
+    """All figures of a net; `peak_at` is the row with the highest memory use, if known."""
 
     __slots__ = ("batch", "buffers", "depth", "macs", "net", "params", "peak", "peak_at", "rows", "trainable")
 
@@ -106,7 +106,7 @@ class Figures:
 
 
 def _graphs(nodes: list[Node]) -> Iterator[Graph]:
-    """Each layer alone in a graph, which equal layers on equal shapes share."""
+    """Return each layer as a graph; equal layers on equal shapes share one."""
     known: dict[tuple[object, ...], Graph] = {}
     for node in nodes:
         places = {x: at for at, x in enumerate(dict.fromkeys(node.inputs))}
@@ -142,14 +142,14 @@ def _elements(shape: tuple[int, ...]) -> int:
 
 
 def line(net: Net, span: Span, frame: Frame | None) -> int:
-    """The line in the net's own file: of the place itself, or of the call that led to it."""
+    """Return the line in the net's own file: of the location itself, or of the call that led to it."""
     spans = [span, *(each.span for each in frame or ())]
     own = next((each for each in spans if each.source is net.source), span)
     return own.source.position(own.start)[0]
 
 
 def _depth(rows: list[Row]) -> int:
-    """The most layers that cost something on one path."""
+    """Return the maximum number of layers with a cost on one path."""
     depths: dict[Node, int] = {}
     for row in rows:
         before = max((depths[x] for x in row.node.inputs), default=0)
@@ -158,9 +158,9 @@ def _depth(rows: list[Row]) -> int:
 
 
 def _alive(net: Net, rows: list[Row]) -> list[Count]:
-    """The bytes alive while each layer runs: what later ones or itself read, inputs and its output included.
+    """Return the bytes in use while each layer runs: what it or later layers read, with inputs and its output.
 
-    Inputs are there from the start, and outputs stay to the end.
+    Inputs exist from the start, and outputs remain to the end.
     """
     last = {row.node: at for at, row in enumerate(rows)}
     for at, row in enumerate(rows):

@@ -1,4 +1,4 @@
-"""A convolution's filters as a picture."""
+"""Draw the filters of a convolution."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 FEW, TILE, LARGEST = 64, 40, 1400
-"""Pixels: what a tile should have at least, among few and among many others, and what the picture has at most."""
+"""Minimum size of a tile in pixels, with few and with many tiles, and maximum size of the picture."""
 ROOM, MARGIN, HEAD = 4, 16, 44
 LINE, MANY = 8, 32
-"""Tiles: so many stand in one line; more than so many are many."""
+"""Number of tiles per line, and the number above which tiles are many."""
 NUMBERED = 12
-"""A row's number needs so many pixels."""
+"""Width of a row's number in pixels."""
 
 
 def picture(name: str, weight: Floats, *, together: bool = False) -> Canvas:
-    """Filters [O, I, height, width], a tile each; zero is the middle grey, the largest |w| of a filter white or black.
+    """Draw filters [O, I, height, width], one tile each; zero is mid-grey, the largest |w| of a filter white or black.
 
-    With three input channels a tile has their colours, red first; otherwise each channel has a tile of its own, and
-    with several of them each filter is a row. With `together` one scale holds for all filters.
-    Source: Krizhevsky et al. (2012), figure 3; Zeiler & Fergus (2014).
+    Filters with three input channels are shown in colour, red first; otherwise each input channel has its own tile, and
+    each filter a row if there are several. With `together`, all filters share one scale. Source: Krizhevsky et al.
+    (2012), figure 3; Zeiler & Fergus (2014).
     """
     count, channels, *window = weight.shape
     shades = shaded(weight, together)
@@ -53,7 +53,7 @@ def picture(name: str, weight: Floats, *, together: bool = False) -> Canvas:
 
 
 def shaded(weight: Floats, together: bool) -> Pixels:
-    """Weights as shades: 128 at zero, 255 and 1 at plus and minus the largest |w|."""
+    """Map weights to shades: 128 for zero, 255 and 1 for plus and minus the largest |w|."""
     size = np.abs(weight).max(axis=None if together else (1, 2, 3), keepdims=True)
     return np.round(128 + 127 * weight / np.where(size == 0, 1, size)).astype(np.uint8)
 
@@ -66,14 +66,14 @@ def _legend(shape: tuple[int, ...], together: bool) -> str:
 
 
 def _scale(columns: int, rows: int, side: int) -> int:
-    """Pixels of a weight's square."""
+    """Return the size of a weight's square in pixels."""
     fits = min(LARGEST // columns, LARGEST // rows) - ROOM
     wanted = FEW if columns * rows <= MANY else TILE
     return max(1, min(ceil(wanted / side), fits // side))
 
 
 def _grid(tiles: Pixels, columns: int, scale: int, room: int) -> Pixels:
-    """Tiles [n, height, width, 1 or 3] side by side, white between them, as [H, W] or [H, W, 3]."""
+    """Arrange tiles [n, height, width, 1 or 3] in a grid, with white gaps, as [H, W] or [H, W, 3]."""
     count, height, width, depth = tiles.shape
     tiles = tiles.repeat(scale, 1).repeat(scale, 2)
     rows = ceil(count / columns)

@@ -1,4 +1,4 @@
-"""A net's figures as a table for people: on a terminal or in Markdown."""
+"""The figures of a net as a table, for a terminal or in Markdown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLUMNS = ("name", "layer", "line", "shape", "params", "macs", "bytes", "recepti
 
 
 def plain(figures: Figures) -> dict[str, Any]:
-    """What `summary --format json` prints. Numbers that depend on sizes known only at run time are formulas."""
+    """Return the data that `summary --format json` prints. Numbers that depend on dynamic sizes are formulas."""
     net = figures.net
     return {
         "net": net.name,
@@ -78,13 +78,13 @@ def _number(count: Count | Largest) -> int | str:
 HEAD = ("line", "layer", "output", "weights", "MACs", "bytes", "field")
 LAYER = 1
 NARROWEST = 16
-"""Columns that the layers keep on a narrow terminal."""
+"""Minimum width of the layer column on a narrow terminal."""
 Cells = tuple[str, ...]
 
 
 def text(figures: Figures, *, depth: int | None = None, columns: int | None = None, color: bool = False) -> str:
-    """The table and the totals; in no more than `columns` if that can be: gaps shrink, layers are cut, and in the end
-    the last figures go."""
+    """Format the table and the totals, in at most `columns` if possible: gaps shrink, layers are cut, and finally the
+    last columns are dropped."""
     listed = list(lines(figures, depth))
     table = [HEAD, *(_cells(line, "  " * line.depth) for line in listed)]
     widths = [max(map(width, column)) for column in zip(*table, strict=True)]
@@ -100,7 +100,7 @@ def text(figures: Figures, *, depth: int | None = None, columns: int | None = No
 
 
 def markdown(figures: Figures, *, depth: int | None = None) -> str:
-    """The same as a GitHub table, and the totals as a list."""
+    """Format a GitHub table, and the totals as a list."""
     rows: list[Cells] = [HEAD, ("--:", ":--", ":--", "--:", "--:", "--:", "--:")]
     rows += [_cells(line, "&emsp;" * line.depth) for line in lines(figures, depth)]
     table = [f"| {' | '.join(cells)} |" for cells in rows]
@@ -124,14 +124,14 @@ def _cells(line: Line, indent: str) -> Cells:
 
 
 def seen(field: Size | list[Size]) -> str:
-    """A receptive field: `7`, `7x3`, `all`, or `?` where it is not known."""
+    """Format a receptive field: `7`, `7x3`, `all`, or `?` if unknown."""
     if isinstance(field, list):
         return "x".join(map(seen, field))
     return "?" if field is None else str(field)
 
 
 def _taken(widths: list[int]) -> int:
-    """What all columns but the layers take, a blank between any two."""
+    """Return the width of all columns except the layers, with one space between columns."""
     return sum(widths) - widths[LAYER] + len(widths) - 1
 
 

@@ -1,4 +1,4 @@
-"""A net's rows as a tree of its scopes, with those that are too deep folded into one line each."""
+"""The rows of a net as a tree of scopes, with scopes that are too deep folded into one line each."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 class Scope:
-    """Rows that follow each other and whose names share their first `level` words; `parts` are rows and further scopes,
-    in the order of the source."""
+    """Consecutive rows whose names share their first `level` words; `parts` are rows and inner scopes in source
+    order."""
 
     __slots__ = ("level", "name", "parts", "rows")
 
@@ -28,9 +28,9 @@ class Scope:
 
 
 class Line:
-    """A line of a table: a layer, the head of a scope, which has no figures, or what is folded of one.
+    """A line of a table: a layer, the header of a scope, which has no figures, or a folded scope.
 
-    `line` is the source's, 0 for a scope that no one place of it made.
+    `line` is the source line, or 0 for a scope that no single location created.
     """
 
     __slots__ = ("depth", "line", "name", "rows", "text")
@@ -56,7 +56,7 @@ class Line:
 
 
 def lines(figures: Figures, depth: int | None) -> Iterator[Line]:
-    """The table's lines; scopes deeper than `depth` are folded."""
+    """Return the lines of the table; scopes deeper than `depth` are folded."""
     todo = [(0, 0, part) for part in reversed(_parts(_tree(figures.rows), depth == 1))]
     while todo:
         level, around, part = todo.pop()
@@ -76,7 +76,7 @@ def lines(figures: Figures, depth: int | None) -> Iterator[Line]:
 
 
 def _tree(rows: list[Row]) -> Scope:
-    """Scopes within scopes; one that others interrupt is two."""
+    """Build the tree of scopes; an interrupted scope becomes two."""
     root = Scope("", 0)
     path: list[Scope] = [root]
     for row in rows:
@@ -96,7 +96,7 @@ def _tree(rows: list[Row]) -> Scope:
 
 
 def _parts(scope: Scope, fold: bool) -> list[Row | list[Scope]]:
-    """The parts of a scope; equal scopes that follow each other are together if they will be folded."""
+    """Return the parts of a scope; consecutive equal scopes are merged if they will be folded."""
     found: list[Row | list[Scope]] = []
     for part in scope.parts:
         before = found[-1] if found else None
@@ -110,7 +110,7 @@ def _parts(scope: Scope, fold: bool) -> list[Row | list[Scope]]:
 
 
 def _content(scope: Scope) -> list[tuple[object, ...]]:
-    """What makes two rounds equal: the same layers on the same shapes under the same names."""
+    """Return what makes two rounds equal: the same layers on the same shapes under the same names."""
     inside = scope.level
     return [
         (row.node.name.split(".", inside)[inside:], row.call, row.node.shape, row.params, row.macs, row.line)
@@ -119,7 +119,7 @@ def _content(scope: Scope) -> list[tuple[object, ...]]:
 
 
 def _head(rounds: list[Scope], around: int) -> tuple[str, str]:
-    """What stands before and behind the colon of a scope, `around` which so many frames are left out."""
+    """Return the text before and after the colon of a scope, without the frames in `around`."""
     first, last = rounds[0], rounds[-1]
     name = first.name if len(rounds) == 1 else f"{first.name}…{last.name}"
     blocks = [frame.name for frame in _common(first)[around:] if frame.name]
@@ -130,7 +130,7 @@ def _head(rounds: list[Scope], around: int) -> tuple[str, str]:
 
 
 def _count(scope: Scope) -> str:
-    """What is in a scope that is no block's: equal rounds, or so many layers."""
+    """Describe the content of a scope that is not a block call: equal rounds, or a number of layers."""
     rounds = [part for part in scope.parts if isinstance(part, Scope)]
     if 1 < len(rounds) == len(scope.parts) and all(_content(each) == _content(rounds[0]) for each in rounds):
         return _head(rounds, len(_common(scope)))[1]
@@ -138,7 +138,7 @@ def _count(scope: Scope) -> str:
 
 
 def _common(scope: Scope) -> list[Frame]:
-    """The frames around all rows of a scope, the outermost first."""
+    """Return the frames around all rows of a scope, outermost first."""
     first, last = (list(row.node.frame or ())[::-1] for row in (scope.rows[0], scope.rows[-1]))
     shared = 0
     while shared < min(len(first), len(last)) and first[shared] is last[shared]:
@@ -147,7 +147,7 @@ def _common(scope: Scope) -> list[Frame]:
 
 
 def _label(row: Row) -> str:
-    """A row's own name, where it says more than the layer's does."""
+    """Return the name of a row, if it says more than that of the layer."""
     name = row.node.name.rpartition(".")[2]
     kind = row.node.layer.kind
     return "" if name.startswith(kind) and name[len(kind) :].isdecimal() else name

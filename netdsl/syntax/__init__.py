@@ -1,1 +1,1 @@
-"""Text to AST, recovering at the next statement."""
+"""Parse text to an AST, recovering from errors at the next statement."""

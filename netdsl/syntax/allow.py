@@ -1,4 +1,4 @@
-"""Comments that allow a warning: `# allow W0301` at the end of its line, with a reason behind it."""
+"""Comments that allow a warning: `# allow W0301` at the end of its line, optionally followed by a reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ALLOWED = re.compile(r"#[ \t]*allow((?:[ \t,]+W\d{4}\b)+)")
 
 
 def silence(report: Report) -> None:
-    """Take those warnings off a report whose place is on a line that allows them; errors stay."""
+    """Remove allowed warnings from a report, those on lines with such a comment; errors remain."""
     known: dict[int, set[tuple[int, str]]] = {}
     for problem in list(report):
         source = problem.span.source
@@ -28,7 +28,7 @@ def silence(report: Report) -> None:
 
 
 def _allowed(source: Source) -> set[tuple[int, str]]:
-    """The lines of a text that allow a warning, each with its code."""
+    """Return the lines of a text that allow a warning, each with its codes."""
     return {
         (source.position(start)[0], code)
         for start, end in Scan(source, Work()).comments

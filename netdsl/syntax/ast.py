@@ -1,4 +1,4 @@
-"""The tree of a `.net` text: what was written and where, before any name has a meaning."""
+"""The syntax tree of a `.net` text: what was written and where, before names have a meaning."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from netdsl.base.text import Source, Span
 
 
 class Node:
-    """Anything with a place in the text."""
+    """A node with a location in the text."""
 
     __slots__ = ("span",)
     span: Span
@@ -19,7 +19,7 @@ class Node:
 
 
 class Expr(Node):
-    """An expression; `grouped` where parentheses stand around it, which makes a bare word a variable."""
+    """An expression; `grouped` if it is in parentheses, which makes a bare word a variable."""
 
     __slots__ = ("grouped",)
     grouped: bool
@@ -35,7 +35,7 @@ class Number(Expr):
 
 
 class Text(Expr):
-    """`"text"`, without its quotes."""
+    """`"text"` without its quotes."""
 
     __slots__ = ("value",)
 
@@ -80,7 +80,7 @@ class Name(Expr):
 
 
 class Path(Expr):
-    """A reference with dots or braces: `layer1.0.x`, `enc{i}`. Each segment is its literal and interpolated parts."""
+    """A reference with dots or braces: `layer1.0.x`, `enc{i}`. Each segment has literal and interpolated parts."""
 
     __slots__ = ("segments",)
 
@@ -165,7 +165,7 @@ class Stmt(Node):
 
 
 class Body(Node):
-    """`{ … }`; the span takes the braces in."""
+    """`{ … }`; the span includes the braces."""
 
     __slots__ = ("statements",)
 
@@ -174,7 +174,8 @@ class Body(Node):
 
 
 class Broken(Stmt):
-    """A statement that did not parse: the error is reported, and what follows it is not to be trusted."""
+    """A statement that did not parse: the error has been reported, and names it may define are not reported as
+    missing."""
 
     __slots__ = ()
 
@@ -183,7 +184,7 @@ class Broken(Stmt):
 
 
 class Input(Stmt):
-    """`input NAME DIMS keyword value…`; `arguments` is the raw sequence behind the name, as in a call."""
+    """`input NAME DIMS keyword value…`; `arguments` is the raw sequence after the name, as in a call."""
 
     __slots__ = ("arguments", "cache", "name")
 
@@ -193,7 +194,7 @@ class Input(Stmt):
 
 
 class Call(Stmt):
-    """`HEAD args…`: a layer's or a block's call, its arguments as they were written; `cache` is the elaborator's."""
+    """`HEAD args…`: the call of a layer or block with its raw arguments; `cache` belongs to the elaborator."""
 
     __slots__ = ("arguments", "cache", "head")
 
@@ -203,7 +204,7 @@ class Call(Stmt):
 
 
 class Labelled(Stmt):
-    """`LABEL: statement`, `LABEL: { … }`, `LABEL: seq { … }`; the label's parts are those of a Path's segment."""
+    """`LABEL: statement`, `LABEL: { … }`, `LABEL: seq { … }`; the parts of the label are those of a Path segment."""
 
     __slots__ = ("body", "label", "label_span", "seq")
 
@@ -279,7 +280,7 @@ class Let(Stmt):
 
 
 class Default(Stmt):
-    """`default LAYER keyword value…`, the arguments raw."""
+    """`default LAYER keyword value…`, with raw arguments."""
 
     __slots__ = ("arguments", "layer")
 
@@ -383,7 +384,7 @@ class Alias(Stmt):
 
 
 class Block(Stmt):
-    """`block NAME(params) [seq] { … }`; `cache` is the elaborator's."""
+    """`block NAME(params) [seq] { … }`; `cache` belongs to the elaborator."""
 
     __slots__ = ("body", "cache", "doc", "name", "parameters", "seq")
 
@@ -404,7 +405,7 @@ class Function(Stmt):
 
 
 class Train(Stmt):
-    """`train NET { … }`; `train NET as …` does not exist: one a net."""
+    """`train NET { … }`; a net has at most one."""
 
     __slots__ = ("name", "settings")
 
@@ -413,7 +414,7 @@ class Train(Stmt):
 
 
 class File:
-    """A parsed file: its items in the order of the text. `broken` where something in it did not parse."""
+    """A parsed file with its items in text order; `broken` if something in it did not parse."""
 
     __slots__ = ("broken", "items", "source")
 

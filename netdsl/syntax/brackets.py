@@ -1,4 +1,4 @@
-"""Which brackets belong together, and which have no partner."""
+"""Match brackets, and find those without a partner."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from netdsl.syntax.tokens import Token
 
 ITEMS = ("net", "block", "fn", "train", "use")
-"""Words that begin what can stand at a file's level only."""
+"""Words that only begin definitions of a file."""
 
 OPENING = {")": "(", "]": "[", "}": "{"}
 OF_INTEREST = frozenset(("(", "[", "{", ")", "]", "}", "match", *ITEMS))
 
 
 class Pairing:
-    """The outcome, by the tokens' numbers: which brackets have a partner, and where forgotten `}` belong.
+    """The result by token index: which brackets have a partner, and where missing `}` belong.
 
-    `ends` has the number of open braces that must end before a token; a `(` or `[` without its partner is no bracket.
+    `ends` has the number of open braces that must end before a token; a `(` or `[` without a partner is not a bracket.
     """
 
     __slots__ = ("ends", "opened", "openers", "opening", "problems", "strays", "too_deep")
@@ -39,7 +39,8 @@ class Pairing:
 
 
 def pair(tokens: list[Token], source: Source) -> Pairing:
-    """Pair the brackets. Only where that leaves braces open at the end, definitions at a line's beginning end them."""
+    """Match the brackets. Only if that leaves braces open at the end, definitions at the beginning of a line close
+    them."""
     found = _Pairer(tokens, source, cut=False).run()
     return _Pairer(tokens, source, cut=True).run() if len(tokens) in found.ends else found
 
@@ -102,11 +103,11 @@ class _Pairer:
             self.suspect = opener
 
     def _last_brace(self) -> int:
-        """The height of the stack up to its last `{`."""
+        """Return the height of the stack up to its last `{`."""
         return max((n + 1 for n, i in enumerate(self.stack) if self.tokens[i].text == "{"), default=0)
 
     def _abandon(self, height: int, index: int) -> None:
-        """Give up the open brackets above this height: their end was forgotten before this token."""
+        """Drop the open brackets above this height: their end is missing before this token."""
         lost = self.stack[height:]
         if not lost:
             return
@@ -131,7 +132,8 @@ class _Pairer:
         return token.start == 0 or self.source.text[token.start - 1] == "\n"
 
     def _indent(self, index: int) -> int:
-        """The column where the line of a token begins; of a `}` behind something else, none that could mislead."""
+        """Return the column where the line of a token begins; for a `}` after something else, one that cannot
+        mislead."""
         text, at = self.source.text, self.tokens[index].start
         start = text.rfind("\n", 0, at) + 1
         end = start

@@ -1,4 +1,4 @@
-"""Tree to AST: one pass down that orders the tree, one pass up that builds; no recursion."""
+"""Build the AST from the parse tree: one pass down orders the tree, one pass up builds nodes; no recursion."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Builder(Expressions, Statements, Items):
     """Builds the nodes of one file."""
 
     def build(self, tree: Tree[Any]) -> tuple[tuple[ast.Stmt, ...], bool]:
-        """The items of a file, and whether all is sound."""
+        """Return the items of a file, and whether all of them are sound."""
         built: dict[int, Any] = {}
         for node in reversed(self._ordered(tree)):
             children = [built.pop(id(child)) if isinstance(child, Tree) else child for child in node.children]
@@ -32,7 +32,7 @@ class Builder(Expressions, Statements, Items):
         raise AssertionError("the tree is the first of its nodes")
 
     def _ordered(self, tree: Tree[Any]) -> list[Tree[Any]]:
-        """Every node before its parts, the last part first; what is nested too deep has no parts."""
+        """Return every node before its parts, last part first; what is nested too deeply has no parts."""
         order = []
         todo = [(tree, 0, tree)]
         blamed = None

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from netdsl.syntax.translate import Given
 
 FUNCTIONS = ("len", "range", "zip", "enumerate", "sum", "min", "max", "round", "floor", "ceil", "sqrt", "log2")
-"""What expressions call with parentheses."""
+"""Functions that expressions call with parentheses."""
 
 OPERATORS = ("+", "-", "*", "/", "//", "%", "**", "==", "!=", "<", ">", "<=", ">=", "[", "if", "and", "or")
 """What can follow the first operand of an expression."""
 
 INFIX = ("if", "else", "and", "or", "not", "in")
-"""Words that go on with an expression."""
+"""Words that continue an expression."""
 
 
 def in_parentheses(mistake: Mistake) -> Found | None:

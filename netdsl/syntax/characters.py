@@ -1,4 +1,4 @@
-"""Characters that the language does not have, and the ones that were meant."""
+"""Characters that the language does not have, and what was probably meant."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from netdsl.base.text import Source
 
 HIDDEN = "\0\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-"""NUL and the controls of writing direction: not even in a comment, they hide what a line says (CVE-2021-42574)."""
+"""NUL and bidirectional controls, not allowed even in comments, since they hide what a line says (CVE-2021-42574)."""
 
 ASCII: dict[str, str] = dict(
     zip(
@@ -22,7 +22,7 @@ ASCII: dict[str, str] = dict(
         strict=True,
     )
 )
-"""What looks like a sign or a letter of the language, and is none: typeset signs, Cyrillic and Greek letters."""
+"""Characters that look like those of the language: typographic signs, Cyrillic and Greek letters."""
 
 
 SIGNS = {"'": '"', "^": "**", "|": ";"}
@@ -31,7 +31,7 @@ DOUBLE = {"&&": "and", "||": "or"}
 
 
 def replacement(character: str) -> str | None:
-    """The ASCII text that was meant, where that can be told."""
+    """Return the intended ASCII text, if it is clear."""
     if character < "\x80":
         return SIGNS.get(character, None if character > " " else "")
     if character in HIDDEN or character in "\u200b\u200c\u200d\u2060\ufeff\u00ad":
@@ -47,7 +47,7 @@ def replacement(character: str) -> str | None:
 
 
 def character_problems(source: Source, offsets: list[int]) -> Iterator[IllegalCharacter]:
-    """One problem for each line with illegal characters, at the first of them."""
+    """Return one problem per line with illegal characters, at the first of them."""
     lines: dict[int, list[Span]] = {}
     for offset in offsets:
         lines.setdefault(source.position(offset)[0], []).append(Span(source, offset, offset + 1))

@@ -1,4 +1,4 @@
-"""What the builders of nodes need to know about the text, and tell about its soundness."""
+"""What the builders of nodes know about the text and report about its soundness."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Context:
-    """`spoilt` says that a part of the statement now being built is not to be trusted; `sound`, that none ever was."""
+    """`spoilt` marks the statement being built as unreliable; `sound` is false once any was."""
 
     __slots__ = ("comments", "complaints", "report", "scan", "sound", "source", "spoilt")
 
@@ -47,16 +47,16 @@ class Context:
         return Span(self.source, token.start, token.end)
 
     def between(self, first: Any, last: Any) -> Span:
-        """From the beginning of a token or node to the end of another."""
+        """Return the span from the beginning of one token or node to the end of another."""
         start = first.start if isinstance(first, Token) else first.span.start
         return Span(self.source, start, last.end if isinstance(last, Token) else last.span.end)
 
     def name(self, token: Token) -> ast.Name:
-        """A name in whose place any word may stand."""
+        """Return a name where any word is allowed."""
         return ast.Name(self.span(token), token.text)
 
     def new_name(self, token: Token) -> ast.Name:
-        """The name of something new that is not a label."""
+        """Return the name of a new definition other than a label."""
         if token.text in RESERVED:
             self.complain(ReservedWord(span=self.span(token)))
         return self.name(token)
@@ -65,7 +65,7 @@ class Context:
         return tuple(self.new_name(token) for token in tokens if isinstance(token, Token) and token.type == "NAME")
 
     def documentation(self, span: Span) -> str:
-        """The comment lines directly above, without their `#`."""
+        """Return the comment lines directly above, without their `#`."""
         if self.comments is None:
             self.comments = self._whole_lines()
         line = self.source.position(span.start)[0] - 1
@@ -76,7 +76,7 @@ class Context:
         return "\n".join(reversed(lines))
 
     def _whole_lines(self) -> dict[int, str]:
-        """The comments that have a line for themselves, by its number."""
+        """Return the comments on lines of their own, by line number."""
         text, found = self.source.text, {}
         for start, end in self.scan.comments:
             number = self.source.position(start)[0]

@@ -1,4 +1,4 @@
-"""Builds the nodes of expressions, a function a rule of the grammar."""
+"""Build the nodes of expressions, one method per grammar rule."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def exprs(children: list[Any]) -> tuple[ast.Expr, ...]:
 
 
 class Hole:
-    """`{i}` with what touches it behind: a part of a label, not yet a node."""
+    """`{i}` with the text that follows without a space: a part of a label, not yet a node."""
 
     __slots__ = ("span", "tail", "value")
 
@@ -38,7 +38,7 @@ class Arm:
 
 
 class Expressions(Context):
-    """The nodes of expressions, a method a rule of the grammar."""
+    """Builds the nodes of expressions, one method per grammar rule."""
 
     def build_number(self, span: Span, children: list[Any]) -> ast.Number:
         text = children[0].text
@@ -99,7 +99,7 @@ class Expressions(Context):
         return ast.Apply(span, self.name(children[0]), exprs(children))
 
     def build_group(self, span: Span, children: list[Any]) -> ast.Expr:
-        """The node within; it is `grouped`, and its span takes the parentheses in."""
+        """Return the inner node, marked as `grouped`, with a span that includes the parentheses."""
         inner: ast.Expr = children[1]
         inner.grouped = True
         inner.span = span
@@ -111,13 +111,13 @@ class Expressions(Context):
         return Arm(span, None if is_default else pattern, value)
 
     def build_match(self, span: Span, children: list[Any]) -> ast.Match:
-        """A match with a broken arm spoils its statement: a missing arm would be blamed again."""
+        """Build a match; a broken arm makes the statement unreliable, so that a missing arm is not reported as well."""
         if any(isinstance(child, ast.Broken) for child in children):
             self.spoil()
         arms = tuple((child.pattern, child.value) for child in children if isinstance(child, Arm))
         return ast.Match(span, exprs(children)[0], arms)
 
     def build_deep(self, span: Span, children: list[Any]) -> ast.Text:
-        """In place of what is nested too deep."""
+        """Build the placeholder of an expression that is nested too deeply."""
         self.spoil()
         return ast.Text(span, "")

@@ -1,4 +1,4 @@
-"""Builds the nodes of a file's definitions, a function a rule of the grammar."""
+"""Build the nodes of definitions, one method per grammar rule."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def parameters_of(children: list[Any]) -> tuple[ast.Parameter, ...]:
 
 
 class Items(Context):
-    """The nodes of definitions, a method a rule of the grammar."""
+    """Builds the nodes of definitions, one method per grammar rule."""
 
     def build_parameter(self, span: Span, children: list[Any]) -> ast.Parameter:
         values = list(exprs(children))

@@ -1,4 +1,4 @@
-"""What the grammar says about its terminals, made ready for the lexer."""
+"""The terminals of the grammar, prepared for the lexer."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from functools import cache
 from netdsl.syntax.table import load
 
 TOUCHING = {"(": ("CALL", "GROUP"), "[": ("INDEX", "LIST"), "{": ("HOLE", "LBRACE")}
-"""Opening brackets: what they are where they touch a word, and what else."""
+"""Terminals of opening brackets: directly after a word, and otherwise."""
 
 PATTERNS = "NAME NUMBER DIMS UNKNOWN STRING FIELD DOT TAIL HOLE CALL INDEX SEP"
-"""The terminals that are more than a list of words or signs."""
+"""Terminals that are not lists of words or signs."""
 
 
 class Lexicon:
-    """`pieces` cuts a text; `literals` has the terminals that a word or a sign may be, but for NAME."""
+    """`pieces` splits a text; `literals` maps words and signs to their terminals, except NAME."""
 
     __slots__ = ("dims", "literals", "number", "pieces", "touching", "unknown")
 

@@ -1,4 +1,4 @@
-"""A token that does not fit, and the problem that it is found to be."""
+"""A token that does not fit, and the problem that explains it."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Found:
 
 
 class Mistake:
-    """The token numbered `index` does not fit into the statement that begins at `start`.
+    """The token at `index` does not fit into the statement that begins at `start`.
 
-    `level` is what the grammar takes at the statement's beginning; `head` the number of the statement's first token
-    behind its label.
+    `level` is what the grammar accepts at the beginning of the statement; `head` is the index of the first token after
+    its label.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class Mistake:
 
     @property
     def word(self) -> str:
-        """The word at the statement's head."""
+        """The first word of the statement."""
         return self.tokens[self.head].text if self.head < len(self.tokens) else ""
 
     @property
     def in_call(self) -> bool:
-        """Whether the token stands among the arguments of a call, or the values of a setting."""
+        """Whether the token is among the arguments of a call, or the values of a setting."""
         head = self.tokens[self.head]
         is_call = head.type == "NAME" or head.text in ("default", "input", "expect")
         return self.index > self.head and is_call and self.token.outer is head.outer and "ARROW" not in self.level
@@ -90,7 +90,7 @@ class Mistake:
         return len(self.tokens)
 
     def accepted(self) -> set[str]:
-        """The terminals that could stand here."""
+        """The terminals accepted here."""
         found: set[str] = self.cursor.accepts()  # type: ignore[no-untyped-call]
         return found
 

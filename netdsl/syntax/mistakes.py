@@ -1,4 +1,4 @@
-"""From a token that does not fit to what its author most likely got wrong."""
+"""Find the most likely mistake behind a token that does not fit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def explain(mistake: Mistake) -> Found:
-    """What is wrong, in the words that fit best."""
+    """Return the problem that fits best."""
     if found := unquoted(mistake) or labelled(mistake):
         return found
     for attempt in (in_python, in_parentheses, chosen):
@@ -37,7 +37,7 @@ def explain(mistake: Mistake) -> Found:
 
 
 def _outside(mistake: Mistake) -> Found | None:
-    """A word that begins no definition, at the file's level."""
+    """Explain a word at file level that begins no definition."""
     if "USE" not in mistake.level or mistake.index != mistake.start or mistake.at_end:
         return None
     token = mistake.token
@@ -61,7 +61,7 @@ def _item(word: str, mistake: Mistake) -> str:
 
 
 def _inside(mistake: Mistake) -> Found | None:
-    """A definition among statements."""
+    """Explain a definition among statements."""
     if "SKIP" not in mistake.level or mistake.at_end or mistake.word not in ("net", "block", "fn", "train", "use"):
         return None
     head = mistake.tokens[mistake.head]
@@ -69,7 +69,7 @@ def _inside(mistake: Mistake) -> Found | None:
 
 
 def _unseparated(mistake: Mistake) -> Found | None:
-    """A statement right behind the `}` of another."""
+    """Explain a statement directly after the `}` of another."""
     if mistake.at_end or mistake.index == 0 or mistake.index == mistake.start:
         return None
     last = mistake.tokens[mistake.index - 1]
@@ -98,7 +98,7 @@ def _called(token: Token) -> str:
 
 
 def _advice(mistake: Mistake, accepted: set[str]) -> Help | None:
-    """A hint, for mistakes that are made often."""
+    """Return a hint for frequent mistakes."""
     from netdsl.diagnostics.foreign import layer_helps
 
     token = mistake.token

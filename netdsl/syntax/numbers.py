@@ -1,4 +1,4 @@
-"""What is wrong with a word that begins like a number."""
+"""Explain words that begin like a number."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from netdsl.syntax.lexicon import Lexicon
 
 DIGITS = 4300
-"""The longest integer that Python reads; nothing in a network is so large."""
+"""Maximum number of digits of an integer that Python reads."""
 
 
 def number_problem(span: Span, lexicon: Lexicon) -> Problem | None:
-    """Why a word is no number, dims or unknown size, and what may have been meant; nothing if it is one."""
+    """Return why a word is not a number, dims or an unknown size, and what may have been meant; None if it is one."""
     word = span.text
     if len(word) > DIGITS:
         return MalformedNumber(span=span, reason=f"it has more than {DIGITS} characters")

@@ -1,4 +1,4 @@
-"""Tokens to tree by the grammar's LALR table, recovering at the next statement; then tree to AST."""
+"""Parse tokens with the grammar's LALR table, recovering at the next statement, and build the AST."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def parse(source: Source, report: Report) -> ast.File:
-    """The tree of a text. What is wrong goes to the report, and stands in the tree as `Broken`."""
+    """Return the tree of a text. Errors go to the report, and are `Broken` in the tree."""
     try:
         scan = Scan(source, report.work)
     except Rejected as rejected:
@@ -98,7 +98,7 @@ class _Parser:
                 index = self._recover(count)
 
     def _feed(self, token: Token) -> bool:
-        """Settle what the token is, and take it if the grammar does."""
+        """Resolve the type of the token, and shift it if the grammar accepts it."""
         actions = self.table[self.state.state_stack[-1]]
         if len(token.choices) > 1:
             token.type = next((choice for choice in token.choices if choice in actions), token.choices[0])
@@ -111,7 +111,7 @@ class _Parser:
         return True
 
     def _is_ignored(self, token: Token) -> bool:
-        """A newline has no effect where no separator can stand, but for one before a word that begins a statement."""
+        """Return whether a newline has no effect: where no separator is allowed, unless a statement follows."""
         if not token.is_newline:
             return False
         first, *rest = (*self.tokens[token.index + 1 : token.index + 3], token)
@@ -120,7 +120,7 @@ class _Parser:
         return not keyword or is_function or first.choices[0] in self.table[self.state.state_stack[-1]]
 
     def _recover(self, index: int) -> int:
-        """Complain, put Broken in place of the statement, and return the number of the token to go on with."""
+        """Report the error, replace the statement by Broken, and return the index of the token to continue with."""
         self.broken = True
         if self.ignored == index - 1 >= 0:
             index, self.ignored = index - 1, -1  # the statement ended with its line after all
@@ -169,7 +169,7 @@ class _Parser:
         return height
 
     def _start(self, height: int, index: int) -> int:
-        """The number of the first token above this height of the stack."""
+        """Return the index of the first token above this height of the stack."""
         values = self.state.value_stack
         if height > len(values):
             return index
@@ -179,7 +179,8 @@ class _Parser:
         return value.index if value.index >= 0 else index
 
     def _stop(self, start: int, index: int) -> int:
-        """The number of the token that ends the statement: its separator, or what closes the braces around it."""
+        """Return the index of the token that ends the statement: its separator, or the bracket that closes the
+        enclosing braces."""
         if start >= len(self.tokens):
             return start
         outer = self.tokens[start].outer
@@ -209,7 +210,7 @@ class _Parser:
         self.scan_problems = [p for p in self.scan_problems if not begin <= p.span.start < end]
 
     def _is_blamed(self, start: int, index: int) -> bool:
-        """Whether something between these tokens has been reported already."""
+        """Return whether something between these tokens has been reported already."""
         if start >= len(self.tokens):
             return bool(self.faults)
         first = bisect_left(self.faults, self.tokens[start].start)

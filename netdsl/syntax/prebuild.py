@@ -1,4 +1,4 @@
-"""`python -m netdsl.syntax.prebuild` writes the prebuilt parser anew, after a change of the grammar or of Lark."""
+"""Write the prebuilt parser after a change of the grammar or of Lark: `python -m netdsl.syntax.prebuild`."""
 
 from __future__ import annotations
 

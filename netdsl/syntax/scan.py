@@ -1,4 +1,4 @@
-"""Text to tokens and comments: one pass over the characters, one over the brackets, one over the separators."""
+"""Split text into tokens and comments: one pass over characters, one over brackets, one over separators."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from netdsl.syntax.brackets import Pairing
 
 MOST_PROBLEMS = 100
-"""Of one file and one step; more help nobody."""
+"""Maximum number of problems per file and step."""
 
 LABEL = re.compile(r"(?:\{[^{}\n;]*\}[A-Za-z0-9_]*)*:")
 HIDING = re.compile(f"[{HIDDEN}]")
 JOINING = ("else", "project")
-"""Words that continue the statement before them, whatever newlines there are."""
+"""Words that continue the previous statement across newlines."""
 
 
 class Scan:
-    """The tokens of a text, its comments as (start, end), and what is wrong with its characters and brackets.
+    """The tokens of a text, its comments as (start, end), and the problems of its characters and brackets.
 
-    Raises Rejected where there are more of them than the work that is left allows.
+    Raises Rejected if there are more tokens than the remaining work allows.
     """
 
     __slots__ = ("comments", "problems", "source", "tokens", "too_deep", "work")
@@ -53,7 +53,7 @@ class Scan:
             token.index = index
 
     def _pieces(self) -> list[Token]:
-        """Every piece of the text but spaces and comments."""
+        """Return every piece of the text except spaces and comments."""
         text = self.source.text
         illegal = [match.start() for match in HIDING.finditer(text)]
         tokens: list[Token] = []
@@ -80,14 +80,14 @@ class Scan:
         return tokens
 
     def _stop(self, tokens: list[Token], span: Span) -> NoReturn:
-        """Raise Rejected: a text that goes on for too long, unless there is something worse about it."""
+        """Raise Rejected for a text that is too long, unless it has a more serious problem."""
         pairing = pair(tokens, self.source)
         if pairing.too_deep:
             raise Rejected(pairing.problems[0])
         self.work.stop(span)
 
     def _choices(self, kind: str, piece: str, start: int) -> tuple[str, ...]:
-        """The terminals that this piece may be, those that hold in fewer places first."""
+        """Return the terminals that this piece can be, the most specific first."""
         words = lexicon()
         match kind:
             case "word":

@@ -1,4 +1,4 @@
-"""Builds the nodes of statements, a function a rule of the grammar."""
+"""Build the nodes of statements, one method per grammar rule."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from netdsl.syntax.words import NO_VALUE
 
 
 def has(children: list[Any], word: str) -> bool:
-    """Whether a keyword stands among the parts of a statement."""
+    """Return whether a keyword is among the parts of a statement."""
     return any(isinstance(child, Token) and child.text == word and child.type != "NAME" for child in children)
 
 
@@ -26,7 +26,7 @@ def bodies(children: list[Any]) -> list[ast.Body]:
 
 
 def _leans_right(sign: Span) -> bool:
-    """A space before, none after."""
+    """Return whether there is a space before and none after."""
     text = sign.source.text
     return text[sign.start - 1].isspace() and not text[sign.end].isspace()
 
@@ -59,7 +59,7 @@ class Settings:
 
 
 class Statements(Context):
-    """The nodes of statements, a method a rule of the grammar."""
+    """Builds the nodes of statements, one method per grammar rule."""
 
     def build_body(self, span: Span, children: list[Any]) -> ast.Body:
         statements = tuple(child for child in children if isinstance(child, ast.Stmt))
@@ -87,7 +87,7 @@ class Statements(Context):
         return ast.Broken(span)
 
     def arguments(self, children: list[Any]) -> tuple[ast.Expr, ...]:
-        """The raw arguments; a minus among them must say by its spaces what it is."""
+        """Return the raw arguments; the spaces around a minus decide what it is."""
         found = exprs(children)
         for argument in found:
             self._check_minus(argument)

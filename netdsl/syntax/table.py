@@ -1,4 +1,4 @@
-"""The parser, from the prebuilt file where that fits the grammar and Lark, else built in memory."""
+"""Load the prebuilt parser if it fits the grammar and Lark, otherwise build it in memory."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ PREBUILT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "net.parser"
 
 
 def grammar() -> str:
-    """The grammar's text."""
+    """Return the text of the grammar."""
     with open(os.path.join(data("grammars"), "net.lark"), encoding="utf-8") as file:
         return file.read()
 
 
 def key(text: str) -> bytes:
-    """What a prebuilt parser was made of: the first line of its file."""
+    """Return the identity of the sources of a prebuilt parser: the first line of its file."""
     return f"lark {lark.__version__} grammar {sha256(text.encode()).hexdigest()}\n".encode()
 
 
 def make(text: str) -> lark.Lark:
-    """Build the parser from the grammar; slow. The lexer of Lark's that it has is not used."""
+    """Build the parser from the grammar, which is slow. Lark's own lexer in it is not used."""
     return lark.Lark(text, parser="lalr", lexer="basic", keep_all_tokens=True, maybe_placeholders=False)
 
 

@@ -1,16 +1,17 @@
-"""Tokens: pieces of the text that may still be one of several terminals of the grammar."""
+"""Tokens: pieces of the text that can still be one of several terminals."""
 
 from __future__ import annotations
 
 SEPARATOR = ("SEP",)
 BAD = ("BAD",)
-"""A piece that the lexer has complained about; no rule takes it, so its statement is cut without another complaint."""
+"""Type of a piece that the lexer has reported; no rule accepts it, so its statement is dropped without another
+error."""
 
 
 class Token:
-    """A piece of the text. `type` is the grammar's terminal, one of `choices`, settled when the parser comes to it.
+    """A piece of the text. `type` is one of the terminals in `choices`, resolved when the parser reaches it.
 
-    `index` is its number among the tokens, `outer` the opening bracket around it, and a closing bracket's `opener` the
+    `index` is its index among the tokens, `outer` the opening bracket around it, and `opener` of a closing bracket the
     one that it closes.
     """
 
@@ -31,5 +32,5 @@ class Token:
 
     @property
     def is_newline(self) -> bool:
-        """A separator that only newlines make: of no effect where no separator can stand."""
+        """Whether it is a separator made of newlines only, without effect where no separator is allowed."""
         return self.type == "SEP" and ";" not in self.text

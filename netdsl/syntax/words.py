@@ -1,4 +1,4 @@
-"""Words that cannot be names, and what terminals are called in messages."""
+"""Reserved words, and the names of terminals in messages."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ STATEMENTS = frozenset(
         "min",
     )
 )
-"""Words that begin a statement of a body."""
+"""Words that begin a statement in a body."""
 
 ITEMS = ("net", "block", "fn", "let", "default", "train", "use")
-"""Words that begin a definition of a file."""
+"""Words that begin a definition in a file."""
 
 FOREIGN = {
     **dict.fromkeys(("network", "model", "graph", "architecture"), "net"),
@@ -39,7 +39,7 @@ FOREIGN = {
     **dict.fromkeys(("module", "macro", "sub"), "block"),
     **dict.fromkeys(("training", "trainer", "fit"), "train"),
 }
-"""What other languages call our definitions."""
+"""Words of other languages for our definitions."""
 
 NO_VALUE = ("let", "default", "input", "output", "expect", "about")
 """Statements without a value that could have a label."""
@@ -47,7 +47,7 @@ NO_VALUE = ("let", "default", "input", "output", "expect", "about")
 RESERVED = STATEMENTS | frozenset(
     ("net", "block", "fn", "train", "use", "else", "project", "as", "in", "and", "or", "not", "match", "on", "off")
 )
-"""Words that cannot name variables, functions or blocks; a label may be any word."""
+"""Words that cannot name variables, functions or blocks; a label can be any word."""
 
 VALUES = frozenset(
     ("NAME", "NUMBER", "DIMS", "UNKNOWN", "STRING", "GROUP", "LIST", "MATCH", "NOT", "MINUS", "ON", "OFF")
@@ -75,7 +75,7 @@ SIGNS = {
 
 
 def readable(accepted: set[str], most: int = 5) -> tuple[str, ...]:
-    """What could stand at a place, in at most five phrases; those that say least are left out first."""
+    """Describe what is accepted at a position in at most five phrases, leaving out the least informative first."""
     rest = set(accepted) - {"BROKEN", "MERGE"}
     phrases: list[str] = []
     if {"SKIP", "REPEAT"} <= rest:

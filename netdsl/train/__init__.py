@@ -1,1 +1,1 @@
-"""Training: the loop over a step, its run's folder, and what is drawn and measured on the way."""
+"""Training: the loop over steps, the folder of a run, and progress, logs and curves."""

@@ -1,4 +1,4 @@
-"""Adversarial training: a part of the loss is that of the batch as the fast gradient sign method changes it.
+"""Adversarial training: a share of the loss is computed on inputs perturbed by the fast gradient sign method.
 
 Source: Goodfellow, Shlens & Szegedy (2015), Explaining and harnessing adversarial examples, section 6.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Still(SameShape):
-    """y = x, and no gradient goes back through it. ONNX Identity."""
+    """y = x with a gradient of zero. ONNX Identity."""
 
     def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         return Identity().onnx(opset, *xs)
@@ -46,7 +46,7 @@ def adversarial_loss(graph: Graph, loss: Value, augment: Iterable[Augmentation])
 
 
 def _attacked(graph: Graph, loss: Value, how: Fgsm) -> dict[Value, Value]:
-    """The inputs, and what the attacker makes of them."""
+    """Return the inputs and their perturbed counterparts."""
     assert graph.origin is not None
     given = (graph.inputs[node.name] for node in graph.origin.inputs)
     xs = [_pixels(graph, x) for x in given if x.dtype != "i64"]
@@ -59,7 +59,7 @@ def _attacked(graph: Graph, loss: Value, how: Fgsm) -> dict[Value, Value]:
 
 
 def _pixels(graph: Graph, x: Value) -> Value:
-    """An input as the net computes with it: bytes are made floating-point first."""
+    """Return an input in the form that the net computes with; bytes are converted to floating point first."""
     for operation in graph.operations:
         if operation.inputs == (x,) and isinstance(operation.op, Cast):
             return operation.outputs[0]
@@ -67,7 +67,7 @@ def _pixels(graph: Graph, x: Value) -> Value:
 
 
 def again(y: Value, instead: Mapping[Value, Value]) -> Value:
-    """What a value would be with others in the places of some: all that depends on these is computed once more."""
+    """Return a value with other values substituted; everything that depends on these is computed again."""
     graph, values = y.graph, dict(instead)
     assert y.producer is not None
     for operation in graph.operations[: graph.operations.index(y.producer) + 1]:

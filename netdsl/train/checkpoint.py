@@ -1,4 +1,4 @@
-"""Checkpoints: all that a run needs to go on as if it had never stopped, in one safetensors file each."""
+"""Checkpoints: everything a run needs to resume as if it had never stopped, in one safetensors file each."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 KEY = "netdsl.run"
-"""The metadata of a checkpoint: a JSON object."""
+"""Metadata key of a checkpoint; the value is a JSON object."""
 
 NAME = re.compile(r"(\d+)(?:-(\d+))?\.safetensors")
 
 
 class BadCheckpoint(UserError, code="E0860"):
-    """A run cannot go on from a checkpoint: the file is damaged, or it is of another net or recipe."""
+    """A run cannot resume from a checkpoint that is damaged or belongs to another net or recipe."""
 
 
 class Position:
-    """How far a run is: whole epochs, batches of the epoch that has begun, and steps in all."""
+    """Progress of a run: completed epochs, batches of the current epoch, and total steps."""
 
     __slots__ = ("batch", "epoch", "step")
 
@@ -47,7 +47,8 @@ class Position:
 
     @property
     def file(self) -> str:
-        """The name of a checkpoint that is made here: `0003.safetensors` behind three epochs, `0003-000120` within."""
+        """File name of a checkpoint at this position: `0003.safetensors` after three epochs, `0003-000120` within
+        one."""
         return f"{self.epoch:04}{f'-{self.batch:06}' if self.batch else ''}.safetensors"
 
 
@@ -65,7 +66,7 @@ class Checkpoint:
         self.names = names or Names()
 
     def write(self, path: str) -> None:
-        """Write it whole or not at all. Raises CannotWrite."""
+        """Write the checkpoint atomically. Raises CannotWrite."""
         at = self.position
         about = {"epoch": at.epoch, "batch": at.batch, "step": at.step, **self.about}
         with write_atomically(path) as file:
@@ -73,7 +74,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: str) -> Checkpoint:
-    """The checkpoint in a file. Raises BadCheckpoint."""
+    """Read a checkpoint. Raises BadCheckpoint."""
     try:
         file = SafetensorsWeights(path)
         about = json.loads(file.metadata[KEY])
@@ -86,7 +87,7 @@ def read_checkpoint(path: str) -> Checkpoint:
 
 
 def checkpoints(folder: str) -> list[str]:
-    """The paths of a folder's checkpoints, the oldest first."""
+    """Return the paths of the checkpoints in a folder, oldest first."""
     try:
         names = os.listdir(folder)
     except FileNotFoundError:

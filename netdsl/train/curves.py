@@ -1,4 +1,4 @@
-"""Curves as a picture: loss and metrics over the steps, with axes, a grid and a legend."""
+"""Training curves: loss and metrics over the steps, with axes, a grid and a legend."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 720, 300
 LEFT, RIGHT, TOP, BOTTOM = 72, 24, 44, 44
-"""The margins around a panel's axes."""
+"""Margins around the axes of a panel."""
 ROW = 20
-"""The height of a line of a legend that has no room beside the title."""
+"""Height of a legend line that does not fit beside the title."""
 KEY, APART = 22, 20
-"""Of a legend: what a curve's name has in front of it, and what is between two of them."""
+"""Width of the key before a curve's name, and gap between two entries."""
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Told apart by the colour-blind too: Okabe & Ito (2008), Color universal design. Further curves are dashed."""
+"""Colours that the colour-blind can distinguish: Okabe & Ito (2008), Color universal design. Further curves are
+dashed."""
 
 MOST = 600
-"""So many points of a curve are drawn; more are averaged."""
+"""Maximum number of points drawn per curve; more are averaged."""
 
 TICKS = 6
 DOTTED = 24
-"""A curve of so few points shows them."""
+"""Maximum number of points of a curve that are drawn as dots."""
 
 GRID = "#e3e5e8"
 
 
 def chart(title: str, panels: Mapping[str, Mapping[str, Points]], x_label: str) -> Canvas:
-    """A picture of panels one below the other; each has curves by name, which are points (x, y) by growing x. A curve
-    is broken where it is not finite."""
+    """Draw panels one below the other. Each has curves by name, as points (x, y) with increasing x; a curve is
+    interrupted where it is not finite."""
     made: list[_Panel] = []
     for name, curves in panels.items():
         made.append(_Panel(name, curves, made[-1].end if made else 0))
@@ -51,7 +52,7 @@ def chart(title: str, panels: Mapping[str, Mapping[str, Points]], x_label: str) 
 
 
 class _Curve:
-    """Its points, in runs between those that are not finite, and how it looks, which is a matter of its place."""
+    """A curve's points, in runs between non-finite ones, and its style, which depends on its index."""
 
     def __init__(self, name: str, points: Points, place: int) -> None:
         self.name = cut(name, SIZE, WIDTH - LEFT - RIGHT - KEY)
@@ -81,7 +82,7 @@ class _Panel:
         self.y = _range([y for _, y in points])
 
     def _rows(self) -> list[tuple[int, float, _Curve]]:
-        """The legend: of each curve its line and place, in the title's line if all have room there."""
+        """Lay out the legend: one entry per curve, on the title's line if all fit there."""
         widths = [KEY + text_width(curve.name, SIZE) + APART for curve in self.curves]
         x = WIDTH - RIGHT + APART - sum(widths)
         row = 0
@@ -133,8 +134,8 @@ class _Panel:
 
 
 def _runs(points: Points) -> list[list[tuple[float, float]]]:
-    """Finite points that follow each other, about MOST in all: each the mean of its neighbours, at the place of the
-    last of them."""
+    """Split points into runs of finite ones, about MOST points in all: each is the mean of its neighbours, at the
+    position of the last."""
     group = -(-sum(isfinite(y) for _, y in points) // MOST) or 1
     found = []
     for finite, run in groupby(points, lambda point: isfinite(point[1])):
@@ -146,7 +147,7 @@ def _runs(points: Points) -> list[list[tuple[float, float]]]:
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
-    """An interval of round ends around the values."""
+    """Return an interval with round ends around the values."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     if high - low <= max(1e-12 * max(abs(low), abs(high)), 1e-300):
         low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
@@ -155,7 +156,7 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _step(low: float, high: float) -> float:
-    """A round distance of ticks: 1, 2 or 5 times a power of ten."""
+    """Return a round distance between ticks: 1, 2 or 5 times a power of ten."""
     rough = (high - low) / TICKS
     power: float = 10.0 ** floor(log10(rough))
     return next(power * k for k in (1, 2, 5, 10) if power * k >= rough * (1 - 1e-9))
@@ -168,7 +169,7 @@ def _ticks(low: float, high: float) -> Iterator[float]:
 
 
 def _number(value: float, step: float) -> str:
-    """In as many digits as tell it from the next tick, but for very many."""
+    """Format a tick with as many digits as distinguish it from the next one, within limits."""
     if abs(value) < step / 2:
         return "0"
     return f"{value:.{min(8, max(6, 1 + floor(log10(abs(value))) - floor(log10(step))))}g}"

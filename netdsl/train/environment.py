@@ -1,4 +1,4 @@
-"""What a run depends on besides its net and its recipe: the data's values, the versions, the processor."""
+"""What a run depends on besides its net and recipe: the values of the data, versions and the processor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WORDS = {"netdsl": "netdsl", "onnxruntime": "onnxruntime", "processor": "the pro
 
 
 def surroundings(trainer: Trainer) -> dict[str, dict[str, str]]:
-    """What a checkpoint keeps of them."""
+    """Return the description of the environment that a checkpoint keeps."""
     data = {f"the training's `{name}`": digest for name, digest in trainer.dataset.digests().items()}
     if trainer.validation is not None:
         found = trainer.validation[1].digests()
@@ -32,7 +32,7 @@ def surroundings(trainer: Trainer) -> dict[str, dict[str, str]]:
 
 
 def check_data(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise OtherRun where the data have other values now. Of what a checkpoint does not have nothing is said."""
+    """Raise OtherRun if the values of the data have changed. What the checkpoint does not record is not compared."""
     for name, digest in now[DATA].items():
         if then.get(DATA, {}).get(name, digest) != digest:
             raise OtherRun(
@@ -42,7 +42,7 @@ def check_data(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 
 def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Sentences about what is of another version: a run goes on with it, and may end with other bits."""
+    """Return sentences about versions and processors that differ: a run resumes anyway, with possibly other bits."""
     before, after = then.get(MADE_WITH, {}), now[MADE_WITH]
     changed = [
         f"{WORDS[key]} was {before[key]} and is {after[key]}"

@@ -1,4 +1,4 @@
-"""Evaluation: the loss and the metrics of a net, as it infers, over a data set."""
+"""Evaluation: loss and metrics of a net in inference mode over a data set."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 
 SMALL = 2**14
-"""Outputs of so many numbers a batch are small."""
+"""Maximum number of elements of a batch of outputs that counts as small."""
 
 
 class Measures:
-    """The metrics of a recipe by the names that logs have for them: `accuracy`, or `OUTPUT.accuracy` of several."""
+    """The metrics of a recipe by the names they have in logs: `accuracy`, or `OUTPUT.accuracy` for several outputs."""
 
     __slots__ = ("_block", "_targets", "_waiting", "by_name", "lines")
 
     def __init__(self, recipe: Recipe, *, numbers: bool = False, block: int = 1) -> None:
-        """With `numbers`, those alone that are single numbers. Up to `block` batches are seen at a time by those that
-        count, if they are small: numpy's calls take longer than its work then."""
+        """Initialize. With `numbers`, keep only metrics that are single numbers. Counting metrics see up to `block`
+        small batches at a time, since NumPy's call overhead otherwise exceeds its work."""
         lasting = [output.name for output in recipe.net.outputs.values() if not output.training]
         self.lines: dict[str, MetricLine] = {}
         for line in recipe.metrics:
@@ -58,7 +58,7 @@ class Measures:
             metric.reset()
 
     def update(self, outputs: Callable[[str], Array], targets: Mapping[str, Array]) -> None:
-        """See a batch, whose arrays nobody changes any more; `outputs` gives one of the net's by its name."""
+        """Add a batch, whose arrays must not change afterwards; `outputs` returns an output of the net by name."""
         for name, metric in self.by_name.items():
             output, target = outputs(self.lines[name].output), targets[self._targets[name]]
             if self._block == 1 or not metric.counts or output.size > SMALL:
@@ -70,7 +70,7 @@ class Measures:
                 self._see()
 
     def _see(self) -> None:
-        """What waits."""
+        """Update the metrics with the pending batches."""
         for name, waiting in self._waiting.items():
             if waiting:
                 outputs, targets = zip(*waiting, strict=True)
@@ -82,7 +82,7 @@ class Measures:
         return {name: metric.value() for name, metric in self.by_name.items()}
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """What they have seen, as JSON can hold it."""
+        """Return the accumulated state as JSON data."""
         self._see()
         return {name: metric.state() for name, metric in self.by_name.items()}
 
@@ -92,9 +92,9 @@ class Measures:
 
 
 class Evaluator:
-    """A net's inference graph with its losses, whose weights are inputs: those of a training that goes on.
+    """The inference graph of a net with its losses, whose weights are inputs, for evaluation during training.
 
-    The last batch may be smaller than the others: it has a session of its own.
+    The last batch can be smaller than the others: it has a session of its own.
     """
 
     __slots__ = ("_how", "_recipe", "_sessions")
@@ -109,7 +109,8 @@ class Evaluator:
     def run(
         self, weights: Mapping[str, Any], dataset: Examples, batch: int, shown: Callable[[int], None] | None = None
     ) -> dict[str, Any]:
-        """The loss and each metric by name. `weights` are OrtValues; `shown` is told how many examples are done."""
+        """Return the loss and each metric by name. `weights` are OrtValues; `shown` is called with the number of
+        examples processed so far."""
         measures = Measures(self._recipe)
         total, done = 0.0, 0
         for feeds in dataset.batches(batch, seed=0, epoch=0, shuffle=False, drop_last=False):
@@ -142,7 +143,8 @@ class Evaluator:
 
 
 def evaluation_graph(recipe: Recipe, batch: int) -> Graph:
-    """The net as it infers, for batches of a size, and the losses of its outputs but those of training heads."""
+    """Return the inference graph with the losses of its outputs, except those of training heads, for a fixed batch
+    size."""
     net: Net = recipe.net
     graph = lower(net, batch=batch)
     lines = [line for line in recipe.losses if line.output in graph.outputs]

@@ -1,7 +1,7 @@
-"""A training step as a model that other programs train with: docs/training_step.md is its manual.
+"""A training step as a model that other programs train with; docs/training_step.md is its manual.
 
-All that changes is an input and, as NAME.next, an output. What training begins with are initialisers of the inputs'
-names, which ONNX takes where an input is not given: one file is enough to begin with.
+Everything that changes is an input and, as NAME.next, an output. Initial values are initializers with the names of the
+inputs, which ONNX uses for inputs that are not given, so that one file suffices to start.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from netdsl.weights.file import WeightFile
 
 KEY = "netdsl.training"
-"""Of the metadata that tell the protocol, in JSON."""
+"""Metadata key of the protocol, in JSON."""
 
 VERSION = 1
-"""Of the protocol."""
+"""Version of the protocol."""
 
 DOC = """\
 One step of training. Run it with a batch for each input and target, and the rate; feed each output NAME.next as NAME of
@@ -44,25 +44,25 @@ the next step. An input that is not given has the value that training begins wit
 the rest, in JSON."""
 
 HASHES = 18
-"""The opset from which on ONNX has what dropout's masks are computed with."""
+"""First opset with the operators that dropout masks need."""
 
 KINDS = {
     "class": "the numbers of the classes, from 0 to {last}",
     "sign": "-1 or 1",
     "value": "numbers of the output's shape",
 }
-"""What a target holds."""
+"""Descriptions of what a target holds."""
 
 
 class NeedsNewerOpset(UserError, code="E0649", exit_code=USAGE_IS_WRONG):
-    """A training step with dropout computes its masks bit by bit, for which ONNX has operators from opset 18 on."""
+    """A training step with dropout computes its masks bitwise, with operators that ONNX has from opset 18 on."""
 
 
 def step_model(recipe: Recipe, *, opset: int = OPSET, metadata: Mapping[str, str] | None = None) -> Emitted:
-    """The step of a recipe as a checked model in operators of ONNX's own domain, but for the weights.
+    """Return the training step of a recipe as a checked model in operators of the ONNX domain, without its weights.
 
-    Its `parameters` are the net's and then what the optimizer remembers of them. Raises UserError where a name of the
-    net is one of the step's own, where the opset is too old, and for metadata that are not allowed.
+    Its `parameters` are those of the net, followed by the optimizer's state. Raises UserError if a name of the net is
+    reserved for the step, if the opset is too old, and for metadata that are not allowed.
     """
     graph = portable(training_step(recipe.net, recipe))
     if opset < HASHES and any(isinstance(operation.op, BitwiseXor) for operation in graph.operations):
@@ -87,8 +87,8 @@ def step_model(recipe: Recipe, *, opset: int = OPSET, metadata: Mapping[str, str
 
 
 def step_values(emitted: Emitted, recipe: Recipe, weights: WeightFile | None = None) -> Weights:
-    """What training begins with, in the order of the model's parameters: weights of a file, or drawn from the recipe's
-    seed. Raises UserError where they do not fit."""
+    """Return the initial values in the order of the model's parameters: weights from a file, or drawn from the recipe's
+    seed. Raises UserError if they do not fit."""
     from netdsl.weights.draw import draw_all
 
     if weights is None:
@@ -103,7 +103,7 @@ def step_values(emitted: Emitted, recipe: Recipe, weights: WeightFile | None = N
 
 
 def step_to_bytes(recipe: Recipe, *, weights: WeightFile | None = None, opset: int = OPSET) -> bytes:
-    """The model whole, in memory, as onnxruntime's `InferenceSession` takes it."""
+    """Return the whole model in memory, as accepted by onnxruntime's `InferenceSession`."""
     file = BytesIO()
     emitted = step_model(recipe, opset=opset)
     write(emitted, step_values(emitted, recipe, weights), file)
@@ -111,12 +111,12 @@ def step_to_bytes(recipe: Recipe, *, weights: WeightFile | None = None, opset: i
 
 
 def size(emitted: Emitted) -> int:
-    """Bytes of the values that training begins with."""
+    """Return the size of the initial values in bytes."""
     return 4 * sum(elements(parameter.shape) for parameter in emitted.parameters)
 
 
 def protocol(graph: Graph, recipe: Recipe) -> dict[str, Any]:
-    """What a program must know to train with a step, as JSON can hold it; docs/training_step.md tells what it means."""
+    """Return what a program must know to train with a step, as JSON data; docs/training_step.md explains it."""
     net = recipe.net
     outputs = [name for name in graph.outputs if name != LOSS]
     return {
@@ -153,7 +153,7 @@ def _declared(thing: Declared) -> dict[str, Any]:
 
 
 def _said(name: str, graph: Graph, recipe: Recipe) -> str:
-    """What an input or output is, in words."""
+    """Describe an input or output in words."""
     told = {RATE: "the learning rate of this step", LOSS: "the mean loss of the batch, before the update"}
     if name in told:
         return told[name]
@@ -174,7 +174,7 @@ def _said(name: str, graph: Graph, recipe: Recipe) -> str:
 
 
 def _remembered(state: State) -> Parameter:
-    """Something that begins as one number everywhere, as what is drawn."""
+    """Return a state that is filled with one number, as a parameter with that initializer."""
     assert state.initial is not None
     init = Init("constant", float(state.initial))
     return Parameter(state.name, state.before.shape, init, fan_in=1, fan_out=1, buffer=True)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A run's folder: what is in it, whose it is, and from where a run goes on."""
+"""The folder of a run: its files, its owner, and where the run resumes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class Writer:
-    """One piece of work at a time, in a thread of its own: to wait for a disk takes nothing from who computes.
+    """Runs one job at a time in a background thread, so that waiting for the disk does not stop the computation.
 
-    What the work raises is raised by whoever asks for it next.
+    An exception of a job is raised by the next call.
     """
 
     __slots__ = ("_error", "_thread")
@@ -31,7 +31,7 @@ class Writer:
         self._error: BaseException | None = None
 
     def begin(self, work: Callable[[], object]) -> None:
-        """Do it, as soon as the work before is done."""
+        """Start a job as soon as the previous one is done."""
         self.wait()
         # No daemon: a process that ends lets the work end before.
         self._thread = Thread(target=self._do, args=(work,), name="netdsl writer", daemon=False)
@@ -44,14 +44,14 @@ class Writer:
         return False
 
     def wait(self) -> None:
-        """Until the work is done. Raises what it raised, once."""
+        """Wait until the job is done. Raises its exception, once."""
         self.end()
         error, self._error = self._error, None
         if error is not None:
             raise error
 
     def end(self) -> None:
-        """The same, and what it raised stays."""
+        """Wait like `wait`, keeping the exception."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -66,27 +66,27 @@ class Writer:
 ABOUT, SOURCES, CHECKPOINTS = "run.json", "source", "checkpoints"
 CURVES = "curves.svg"
 PATIENCE = 1.0
-"""Rows of `steps.csv` wait so many seconds for others: each by itself is written as slowly as many."""
+"""Maximum time in seconds that rows of `steps.csv` wait for others; writing one row costs as much as writing many."""
 MADE_BY = "netdsl train"
 MODELS = tuple(f"{which}.{ending}" for which in ("best", "last") for ending in ("safetensors", "onnx"))
 
 
 class FolderIsTaken(UserError, code="E0863", exit_code=USAGE_IS_WRONG):
-    """The folder for a run holds another run, or files that netdsl did not make, or a process is at work in it."""
+    """The folder for a run holds another run or files that netdsl did not write, or another process trains in it."""
 
 
 class OtherRun(UserError, code="E0864", exit_code=USAGE_IS_WRONG):
-    """A run goes on with the net, the recipe and the data that it began with; only its end may be put off. Anything
-    else would be a run that cannot be repeated."""
+    """A run resumes with the net, recipe and data it started with; only its end can be moved. Otherwise it could not be
+    reproduced."""
 
 
 class RunFolder:
-    """The files of a run in a folder: its `about` in `run.json`, sources, logs, checkpoints, models and curves."""
+    """The files of a run: its description in `run.json`, sources, logs, checkpoints, models and curves."""
 
     __slots__ = ("metrics", "path", "speed", "steps", "writer")
 
     def __init__(self, path: str, measures: Sequence[str]) -> None:
-        """`measures` are the columns of figures in `metrics.csv`."""
+        """Initialize; `measures` are the columns of figures in `metrics.csv`."""
         self.path = path
         self.writer = Writer()
         self.metrics = Log(path, "metrics", ("epoch", "step", *measures, "rate"))
@@ -101,7 +101,7 @@ class RunFolder:
         return self.metrics, self.steps, self.speed
 
     def judge(self, *, resume: bool, force: bool) -> bool:
-        """Whether there is a run here to go on with. Raises FolderIsTaken, or CannotWrite where this is no folder."""
+        """Return whether the folder has a run to resume. Raises FolderIsTaken, or CannotWrite if it is not a folder."""
         try:
             held = sorted(os.listdir(self.path))
         except FileNotFoundError:
@@ -126,7 +126,7 @@ class RunFolder:
         return False
 
     def about(self) -> dict[str, Any] | None:
-        """What `run.json` says, if it is one of ours."""
+        """Return the content of `run.json`, if netdsl wrote it."""
         try:
             with open(self.file(ABOUT), encoding="utf-8") as file:
                 found = json.load(file)
@@ -155,23 +155,23 @@ class RunFolder:
             log.begin()
 
     def write(self, name: str, text: str | bytes) -> None:
-        """A file, whole or not at all. Raises CannotWrite."""
+        """Write a file atomically. Raises CannotWrite."""
         with write_atomically(self.file(name)) as file:
             file.write(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
 
     def lengths(self) -> dict[str, int]:
-        """How long the files of the logs are, to which `cut` brings them back. Raises CannotWrite."""
+        """Return the lengths of the log files, to which `cut` can truncate them. Raises CannotWrite."""
         return {name: size for log in self.logs for name, size in log.sizes().items()}
 
     def save(self, checkpoint: Checkpoint, keep: int) -> None:
-        """Write a checkpoint, the logs before it, and remove the oldest over `keep`. Raises CannotWrite."""
+        """Write a checkpoint after flushing the logs, and remove the oldest beyond `keep`. Raises CannotWrite."""
         for log in self.logs:
             log.sync()
         checkpoint.write(self.file(CHECKPOINTS, checkpoint.position.file))
         prune_to(self.file(CHECKPOINTS), max(1, keep))
 
     def latest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole. Raises BadCheckpoint where there are some, and none is."""
+        """Return the newest intact checkpoint. Raises BadCheckpoint if there are only damaged ones."""
         problem: BadCheckpoint | None = None
         for path in reversed(checkpoints(self.file(CHECKPOINTS))):
             try:
@@ -183,8 +183,7 @@ class RunFolder:
         return None
 
     def cut(self, checkpoint: Checkpoint) -> None:
-        """Bring the logs back to a checkpoint, the newest that is whole: those behind it, which are not, go. Raises
-        BadCheckpoint."""
+        """Truncate the logs to the newest intact checkpoint, and remove damaged ones after it. Raises BadCheckpoint."""
         found = checkpoints(self.file(CHECKPOINTS))
         whole = self.file(CHECKPOINTS, checkpoint.position.file)
         for path in found[found.index(whole) + 1 :] if whole in found else ():
@@ -226,7 +225,7 @@ class RunFolder:
 
     @contextmanager
     def _closed(self) -> Iterator[None]:
-        """Behind it nothing is written any more."""
+        """Close all files at the end."""
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""Data that a program gives, in the place of those that a recipe names."""
+"""Data passed from Python in place of the data that a recipe names."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 class Batches(Stream):
-    """A stream of which it is known how many batches of the recipe's size an epoch has; where it is not, the training
-    is one epoch, and the source begins again and again."""
+    """A stream with a known number of batches per epoch; if it is unknown, the training is one epoch and the source
+    restarts as often as needed."""
 
     __slots__ = ("_batch", "_steps", "_whole")
 
@@ -54,8 +54,8 @@ class Batches(Stream):
 
 
 def given(data: object, recipe: Recipe, *, training: bool) -> Examples:
-    """A pair (x, y) of arrays, or of mappings of arrays, as a data set; else an iterable of such pairs, batch by batch,
-    or a function from the epoch to one. Raises BadStream, and what is wrong with the arrays."""
+    """Return a data set of a pair (x, y) of arrays or mappings of arrays; otherwise a stream of an iterable of such
+    pairs, one per batch, or of a function from the epoch to one. Raises BadStream, or the error of invalid arrays."""
     augment = Augment(recipe.augment)
     augment = augment if training else augment.fixed
     needed = wanted(recipe, augment if augment.steps else None)
@@ -75,8 +75,8 @@ def _named(part: Any, names: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _steps(data: Source, recipe: Recipe) -> int | None:
-    """Of an epoch, as far as that is known. A last batch that may be smaller does not count where its size is not at
-    hand. Raises BadStream where nothing says how long the training is."""
+    """Return the number of steps per epoch, or None if unknown. A last batch of unknown size does not count. Raises
+    BadStream if nothing determines the length of the training."""
     if isinstance(data, (list, tuple)):
         return max(1, sum(_length(item) for item in data) // recipe.batch)
     if isinstance(data, Sized) and isinstance(data, Iterable):
@@ -88,7 +88,7 @@ def _steps(data: Source, recipe: Recipe) -> int | None:
 
 
 def _length(item: object) -> int:
-    """How many examples a pair (x, y) has."""
+    """Return the number of examples of a pair (x, y)."""
     part = item[0] if isinstance(item, (list, tuple)) and item else item
     part = next(iter(part.values()), ()) if isinstance(part, Mapping) else part
     return len(part) if isinstance(part, Sized) else 0

@@ -1,4 +1,4 @@
-"""What of a run goes to the disk, and when: rows at once, checkpoints when they are worth their time."""
+"""Writes logs immediately, and checkpoints when their cost is justified."""
 
 from __future__ import annotations
 
@@ -46,20 +46,21 @@ def write_model(path: str, net: Net, weights: str) -> None:
 
 
 SHARE = 50
-"""A checkpoint is made when the training since the last one took so many times longer than writing it."""
+"""A checkpoint is due once training since the last one took this many times longer than writing it."""
 
 BEST = "best.safetensors"
 VALIDATION = "validation_"
 
 EPOCH_SECONDS, SECONDS = 5.0, 60.0
-"""At least so long after the last one, at the end of an epoch and within one."""
+"""Minimum time in seconds between checkpoints, at the end of an epoch and within one."""
 
 
 class CheckpointWriter:
-    """Writes a run into its folder. `best` are the weights of the best epoch that are not on the disk yet."""
+    """Writes a run into its folder. `best` are the weights of the best epoch that are not on disk yet."""
 
     def __init__(self, folder: RunFolder, keep: int, kept: Mapping[str, Any], seconds: float = SECONDS) -> None:
-        """`kept` is what the bits of a run depend on, for the checkpoints; `seconds` lie between two."""
+        """Initialize; `kept` is what the bits of a run depend on, for the checkpoints; `seconds` is the minimum time
+        between two."""
         self.folder = folder
         self.best: Mapping[str, Array] | None = None
         self.board: Board | None = None
@@ -73,7 +74,7 @@ class CheckpointWriter:
 
     @property
     def newest(self) -> str | None:
-        """The file of the last checkpoint, as soon as it is whole."""
+        """The file of the last checkpoint, once it is complete."""
         self.folder.writer.end()
         return self._newest
 
@@ -88,7 +89,7 @@ class CheckpointWriter:
         self.folder.speed.add({"epoch": row["epoch"], "step": row["step"], **speed})
 
     def is_due(self, trainer: Trainer) -> bool:
-        """Whether a checkpoint is worth its time now. Raises what went wrong with the one before."""
+        """Return whether a checkpoint is worth its cost now. Raises the error of the previous one."""
         if self.folder.writer.is_busy():
             return False
         past = monotonic() - self._last
@@ -96,7 +97,7 @@ class CheckpointWriter:
         return past >= max(wait, SHARE * self._cost)
 
     def better(self, trainer: Trainer) -> None:
-        """Keep the weights of the best epoch so far: large ones on the disk at once, others with the next checkpoint.
+        """Keep the weights of the best epoch so far: large ones on disk at once, others with the next checkpoint.
         Raises CannotWrite."""
         if trainer.runner.is_large:
             self.folder.writer.wait()
@@ -105,8 +106,8 @@ class CheckpointWriter:
             self.best = trainer.weights()
 
     def save(self, checkpoint: Checkpoint, *, now: bool = False) -> None:
-        """Begin to write a checkpoint, which nobody changes any more, the best weights before it; or write it `now`.
-        Raises CannotWrite, of this one or later."""
+        """Start writing a checkpoint, which must not change anymore, after the best weights; `now` waits for it. Raises
+        CannotWrite, for this one or later."""
         if checkpoint.position.step == self._step:
             return
         self.folder.writer.wait()
@@ -132,8 +133,7 @@ class CheckpointWriter:
             self.folder.writer.wait()
 
     def finish(self, trainer: Trainer) -> None:
-        """Write what a run leaves when it ends, or is ended: the best and the last model, and the curves. Raises
-        CannotWrite."""
+        """Write the best and the last model and the curves at the end of a run. Raises CannotWrite."""
         self.folder.writer.wait()
         if self.best is not None:
             write_weights(self.folder.file(BEST), self.best, trainer.names)
@@ -149,12 +149,12 @@ class CheckpointWriter:
             self.board.close()
 
     def read_best(self) -> dict[str, Array]:
-        """The weights of the best epoch, of a run that is finished."""
+        """Return the weights of the best epoch of a finished run."""
         file = SafetensorsWeights(self.folder.file(BEST))
         return {name: file.read(name) for name in file.entries}
 
     def draw(self) -> None:
-        """Write the curves of what is logged so far. Raises CannotWrite."""
+        """Write the curves of the log so far. Raises CannotWrite."""
         self.folder.steps.flush()
         rows = read_rows(self.folder.metrics.paths[1])
         names = dict.fromkeys(key.removeprefix(VALIDATION) for row in rows for key in row)

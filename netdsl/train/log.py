@@ -1,4 +1,4 @@
-"""What a run measures, in files that grow by whole lines and can be cut back to where a checkpoint was made."""
+"""The measurements of a run, in files that grow by whole lines and can be truncated to a checkpoint."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Log:
-    """Tables in a folder: each row is a line of `NAME.csv`, and of `NAME.jsonl` too where `objects` says so.
+    """Tables in a folder: each row is a line of `NAME.csv`, and of `NAME.jsonl` if `objects` says so.
 
-    Rows are written in one piece, before `add` returns or at most `patience` seconds later, so that a kill leaves no
-    half of one but where the system is killed as well; `cut` then removes what came after a checkpoint.
+    Rows are written in one piece, at once or at most `patience` seconds later, so that killing the process leaves no
+    partial row unless the system fails too; `cut` then removes what follows a checkpoint.
     """
 
     __slots__ = ("_columns", "_files", "_open", "_patience", "_rows", "_written")
@@ -44,21 +44,21 @@ class Log:
         return tuple(self._files.values())
 
     def begin(self) -> None:
-        """Empty files, but for the names of the columns. Raises CannotWrite."""
+        """Create files that hold only the column names. Raises CannotWrite."""
         self.close()
         for ending, path in self._files.items():
             with write_atomically(path) as file:
                 file.write(f"{','.join(self._columns)}\n".encode() if ending == "csv" else b"")
 
     def add(self, row: Row) -> None:
-        """A row; columns that it does not have, or that are no numbers, stay empty. Raises CannotWrite."""
+        """Add a row; missing columns and values that are not numbers stay empty. Raises CannotWrite."""
         assert row.keys() <= set(self._columns), row.keys() - set(self._columns)
         self._rows.append(row)
         if monotonic() - self._written >= self._patience:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows that wait. Raises CannotWrite."""
+        """Write the pending rows. Raises CannotWrite."""
         rows, self._rows, self._written = self._rows, [], monotonic()
         known = [{key: row[key] for key in self._columns if _is_number(row.get(key))} for row in rows]
         if "jsonl" in self._files:
@@ -80,25 +80,25 @@ class Log:
             raise _cannot(path, error) from None
 
     def close(self) -> None:
-        """Give the files back; `add` opens them again. Rows that cannot be written any more are lost."""
+        """Close the files; `add` reopens them. Rows that cannot be written are lost."""
         with suppress(CannotWrite):
             self.flush()
         while self._open:
             os.close(self._open.popitem()[1])
 
     def sizes(self) -> dict[str, int]:
-        """The length of each file, all rows in it. Raises CannotWrite."""
+        """Return the length of each file with all rows written. Raises CannotWrite."""
         self.flush()
         return {os.path.basename(path): _size(path) for path in self.paths}
 
     def sync(self) -> None:
-        """Have what is written on the disk. Another thread may add rows. Raises CannotWrite."""
+        """Flush written rows to disk. Another thread may add rows meanwhile. Raises CannotWrite."""
         for path in self.paths:
             _sync(path)
 
     def cut(self, sizes: Mapping[str, int]) -> None:
-        """Back to these lengths, before anything is added. Raises BadCheckpoint where a file is shorter than
-        that, and CannotWrite."""
+        """Truncate the files to these lengths before anything is added. Raises BadCheckpoint if a file is shorter, and
+        CannotWrite."""
         for path in self.paths:
             wanted = sizes.get(os.path.basename(path), 0)
             try:
@@ -116,13 +116,13 @@ def _is_number(value: float | int | None) -> bool:
 
 
 def read_rows(path: str) -> list[dict[str, float]]:
-    """The rows of a file of JSON lines."""
+    """Return the rows of a JSON Lines file."""
     with open(path, encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 
 def read_columns(path: str, names: tuple[str, str]) -> list[tuple[float, float]]:
-    """Two columns of a file of comma-separated values, where neither is empty."""
+    """Return two columns of a CSV file, for the rows where both have a value."""
     with open(path, encoding="utf-8") as file:
         head = file.readline().rstrip().split(",")
         places = [head.index(name) for name in names]

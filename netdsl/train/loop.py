@@ -1,4 +1,4 @@
-"""The loop: step after step, with what is measured, drawn and kept on the way."""
+"""The training loop: steps, and what is measured, drawn and saved along the way."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Sum:
-    """The mean of what was added since the last reset, in double precision."""
+    """The mean of the values added since the last reset, in double precision."""
 
     __slots__ = ("count", "total")
 
@@ -47,17 +47,17 @@ class Sum:
 
 
 BLOCK = 32
-"""The metrics look at so many batches at a time, where that makes no difference to what they find."""
+"""Number of batches that metrics process at a time, if that does not change their result."""
 
 ROWS = 250
-"""At most so many rows of `steps.csv` a run has."""
+"""Maximum number of rows of `steps.csv` per run."""
 
 
 class Trainer:
-    """A training that can stop after any step, and go on as if it had not.
+    """A training that can stop after any step and resume as if it had not.
 
-    `position` is how far it is, `best` the figure of the best epoch so far, `stopped` is set from outside to end it
-    after the step that runs.
+    `position` is its progress, `best` the figure of the best epoch so far; setting `stopped` from outside ends it after
+    the current step.
     """
 
     def __init__(
@@ -95,7 +95,8 @@ class Trainer:
         return self.steps / self.per_epoch
 
     def run(self) -> bool:
-        """Train to the end; False where it was `stopped` before. Raises Diverged, and what reading data raises."""
+        """Train to the end; return False if `stopped` ended it earlier. Raises Diverged, and the errors of reading
+        data."""
         self.progress.begin(self)
         with ahead(self._batches()) as batches:
             for feeds in batches:
@@ -109,8 +110,8 @@ class Trainer:
         return self.position.step >= self.steps
 
     def keep(self) -> None:
-        """Make a checkpoint: of a large state at once, and beside the training of a copy. Raises Diverged where a
-        weight is no number."""
+        """Make a checkpoint: of a large state at once, otherwise from a copy while training goes on. Raises Diverged if
+        a weight is not finite."""
         if self.keeper is None:
             return
         now = self.runner.is_large
@@ -120,7 +121,7 @@ class Trainer:
         self.keeper.save(Checkpoint(state, Position(at.epoch, at.batch, at.step), self.about(), self.names), now=now)
 
     def about(self) -> dict[str, Any]:
-        """What a checkpoint keeps besides the state of the step."""
+        """Return what a checkpoint keeps besides the state of the step."""
         return {
             "examples": len(self.dataset),
             "every": self.every,
@@ -134,7 +135,7 @@ class Trainer:
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint of the same recipe and data."""
+        """Resume from a checkpoint of the same recipe and data."""
         about = checkpoint.about
         self.runner.restore(checkpoint.state)
         self.position = checkpoint.position
@@ -151,7 +152,7 @@ class Trainer:
         return recipe.schedule.rate(recipe.optimizer.lr, self.position.step / self.per_epoch, self.epochs)
 
     def _batches(self) -> Generator[dict[str, Array], None, None]:
-        """All batches that are left, epoch by epoch."""
+        """Yield the remaining batches, epoch by epoch."""
         recipe, first, left = self.recipe, self.position.batch, self.steps - self.position.step
         for epoch in range(self.position.epoch, ceil(self.epochs)):
             number = first
@@ -193,7 +194,7 @@ class Trainer:
         self.progress.step(self, loss)
 
     def _end_epoch(self) -> None:
-        """Validate, log, and let the schedule and the best model know."""
+        """Validate, log, and update the schedule and the best model."""
         at = self.position
         rate = self.rate_before()
         row = {"loss": self.epoch_loss.mean(), **self.measures.values()}
@@ -227,8 +228,8 @@ class Trainer:
         return recipe.schedule.rate(recipe.optimizer.lr, step / self.per_epoch, self.epochs)
 
     def judged(self, row: Mapping[str, Any]) -> tuple[float, str]:
-        """The figure by which epochs are compared, and which is better, `higher` or `lower`: the first metric, of the
-        validation set if there is one, else the loss."""
+        """Return the figure by which epochs are compared, and whether `higher` or `lower` is better: the first metric,
+        on the validation set if there is one, otherwise the loss."""
         prefix = "validation_" if self.validation is not None else ""
         for name, line in self.measures.lines.items():
             if self.validation is not None or self.recipe.schedule.watches:
@@ -236,11 +237,11 @@ class Trainer:
         return row[prefix + LOSS], "lower"
 
     def weights(self) -> dict[str, Array]:
-        """The net's weights and running statistics as copies."""
+        """Return the weights and running statistics of the net as copies."""
         return {name: np.array(array) for name, array in self.live_weights().items()}
 
     def live_weights(self) -> Mapping[str, Array]:
-        """The same, without copies: they are good until the next step."""
+        """Return the weights and running statistics without copying; valid until the next step."""
         return self.runner.live(self.recipe.net.parameters)
 
     def _diverged(self, what: str, feeds: Mapping[str, Array]) -> Diverged:
@@ -250,13 +251,13 @@ class Trainer:
         return Diverged(f"{what} at {place}, with the rate {float(feeds[RATE]):g}: {where}", *helps, *self._kept())
 
     def _check(self, state: Mapping[str, Array]) -> None:
-        """Raise Diverged where a number of it is none."""
+        """Raise Diverged if any state is non-finite."""
         for name, array in state.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise self._blown(name)
 
     def _blown(self, name: str) -> Diverged:
-        """What the last update has made of a weight, or of what the optimizer remembers of it."""
+        """Return sentences about a weight or optimizer state that the last update made non-finite, or None."""
         at, rate = self.position, self.rate_before()
         nodes = [node for node in self.recipe.net.nodes for p in node.parameters.values() if name.startswith(p.name)]
         where = "".join(f" of `{node.name}`, {node.span}," for node in nodes[:1])
@@ -272,6 +273,6 @@ class Trainer:
         return (f"{newest} is the last checkpoint, and good",) if newest is not None else ()
 
     def _example(self, key: str, row: int) -> str:
-        """What to call a row of this step's batch."""
+        """Return the name of a row of this step's batch."""
         recipe, at = self.recipe, self.position
         return self.dataset.name(key, at.batch * recipe.batch + row, seed=recipe.seed, epoch=at.epoch)

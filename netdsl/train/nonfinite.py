@@ -1,4 +1,4 @@
-"""Where a NaN was born: the step is repeated forwards, with what every layer gives looked at."""
+"""Find the first layer with a non-finite output by rerunning the forward pass."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ LOWER = "a lower rate, such as `--set train.lr={:g}`, or `clip 1` in the optimiz
 
 
 MODERATE = 0.01
-"""A rate that is worth a trial, however high the one was that failed."""
+"""Maximum learning rate to suggest, however high the failed one was."""
 
 
 class Diverged(UserError, code="E0862"):
-    """A loss that is NaN or infinite would make every weight so in the same step. The training stops before that; the
-    last checkpoint has none. Too high a rate is the most frequent cause."""
+    """A NaN or infinite loss would make every weight non-finite in the same step. The training stops before that, and
+    the last checkpoint is finite. The most frequent cause is too high a learning rate."""
 
 
 def nonfinite_origin(
@@ -42,10 +42,10 @@ def nonfinite_origin(
     threads: int | None,
     name: Callable[[str, int], str],
 ) -> tuple[str, ...]:
-    """Sentences about where the loss of a step stopped being a number: the first says where, the others what to do;
-    of the first step none does, as no rate had a part in it.
+    """Return sentences about the origin of a non-finite loss: where it arose, then what to do about it. After the first
+    step there is no advice about the learning rate, which had no effect yet.
 
-    `before` is the state that the step began with, `name(input, row)` what to call an example of the batch.
+    `before` is the state at the beginning of the step; `name(input, row)` names an example of the batch.
     """
     lower = (lower_rate(float(feeds["rate"])),) if int(before[STEP]) else ()
     for key, array in feeds.items():
@@ -65,7 +65,7 @@ def nonfinite_origin(
 
 
 def lower_rate(rate: float) -> str:
-    """What to do about weights that grew without bounds."""
+    """Return advice about weights that grew without bound."""
     return LOWER.format(min(rate / 10, MODERATE))
 
 
@@ -78,7 +78,7 @@ def _first_row(array: Array) -> int | None:
 def _values(
     recipe: Recipe, before: Mapping[str, Array], feeds: Mapping[str, Array], threads: int | None
 ) -> dict[str, bool]:
-    """Whether what each layer gives is finite, by its name."""
+    """Return whether the output of each layer is finite, by its name."""
     graph, watched = watching(recipe)
     model = emit(graph).model.SerializeToString()
     session = Session(model, threads=threads, name=graph.name).native
@@ -89,7 +89,7 @@ def _values(
 
 
 def watching(recipe: Recipe) -> tuple[Graph, dict[str, str]]:
-    """The forward pass of a step, and the name of the result that shows what each layer gives."""
+    """Return the forward pass of a step, and the name of the output that shows which layers are finite."""
     graph = expand(prune(forward(recipe.net, recipe)[0]))
     known: dict[Value, str] = {value: name for name, value in graph.outputs.items()}
     known |= {state.after: f"{name}.next" for name, state in graph.state.items()}

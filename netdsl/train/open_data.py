@@ -1,4 +1,4 @@
-"""The data of a training: what its net and losses want, opened and parted for training and validation."""
+"""Open the data that a net and its losses require, split into training and validation sets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from netdsl.elaborate.recipe import Recipe
 
 APART = 2**63
-"""The epoch by whose order a part is set apart: none that a training reaches."""
+"""Epoch whose order determines the held-out part; no training reaches it."""
 
 
 NAMED = ("csv", "folder")
@@ -37,7 +37,7 @@ NAMED = ("csv", "folder")
 
 
 class TooFew(UserError, code="E0865"):
-    """`validate 0.1` sets a tenth of the examples apart, and both parts need one at least."""
+    """`validate 0.1` holds out a tenth of the examples; both parts need at least one."""
 
 
 def wanted(
@@ -115,8 +115,8 @@ def _open(data: DataKind, recipe: Recipe, augment: Augment | None, names: Names 
 
 
 def parted(training: Examples, whole: Examples, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Two data sets of the same examples, a random `fraction` of them in the second, which the seed alone decides.
-    Raises TooFew, and BadStream where the examples are not at hand."""
+    """Split a data set in two, with a random `fraction` of the examples in the second part, determined by the seed
+    alone. Raises TooFew, and BadStream if the examples are not in memory."""
     if not isinstance(training, Dataset) or not isinstance(whole, Dataset):
         raise BadStream(
             f"`validate {fraction:g}` sets examples apart, and those of an iterable come one batch after the other",
@@ -130,7 +130,7 @@ def parted(training: Examples, whole: Examples, fraction: float, seed: int) -> t
 
 
 def part(dataset: Dataset, indices: Array) -> Dataset:
-    """Some examples of a data set."""
+    """Return a subset of a data set."""
     inputs: dict[str, Column] = {name: Part(column, indices) for name, column in dataset.inputs.items()}
     targets = {name: _picked(column, indices) for name, column in dataset.targets.items()}
     return Dataset(inputs, targets, names=dataset.names, augment=dataset.augment)
@@ -144,7 +144,7 @@ def _picked(column: ArrayColumn, indices: Array) -> ArrayColumn:
 
 
 class Part(Column):
-    """Some of a column's examples, in an order of their own."""
+    """A subset of a column's examples, in an order of its own."""
 
     __slots__ = ("_column", "_indices")
 

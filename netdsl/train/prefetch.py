@@ -1,4 +1,4 @@
-"""Batches that are made while the step before runs, where that is worth a thread."""
+"""Prepare batches in a background thread while the previous step runs, where that pays off."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEPTH = 2
-"""So many batches wait."""
+"""Number of batches prepared in advance."""
 
 PROBES = 10
-"""So many batches, behind the first, are made and used in turn, to see what they cost."""
+"""Number of batches, after the first, that are prepared synchronously to measure their cost."""
 
 SECONDS = 0.0004
-"""To hand a batch from thread to thread costs about half of this; what takes less to make is made in between."""
+"""Minimum time in seconds to prepare a batch that is worth a thread; handing one over costs about half of this."""
 
 PATIENCE = 0.1
-"""Seconds until a thread that waits for room looks whether anybody still reads."""
+"""Interval in seconds at which a waiting thread checks whether anybody still reads."""
 
 
 @contextmanager
 def ahead(batches: Generator[T, None, None], depth: int = DEPTH) -> Iterator[Iterator[T]]:
-    """The same, read by a thread of its own where making them takes a part of the time that counts.
+    """Yield the same batches, read by a background thread if preparing them takes a relevant share of the time.
 
-    What it raises is raised here, in its place. Leaving ends the thread, and closes the generator.
+    Exceptions are raised here, in their place. Leaving ends the thread and closes the generator.
     """
     reader = _Reader(batches, depth)
     try:
@@ -100,12 +100,13 @@ class _Reader(Generic[T]):
 
 
 def _first(batches: Iterator[T]) -> Iterator[T]:
-    """One of them: it opens files and begins an epoch, and says nothing about the others."""
+    """Return the first batch, which also opens files and starts an epoch, so that its time says nothing about the
+    others."""
     yield from islice(batches, 1)
 
 
 def _probed(batches: Iterator[T]) -> Generator[T, None, float]:
-    """Some of them, and the seconds that it takes to make one: the median, as the system may look elsewhere."""
+    """Return some batches and the median time in seconds to prepare one."""
     spent = []
     for _ in range(PROBES):
         at = perf_counter()

@@ -1,4 +1,4 @@
-"""What a training tells while it runs. This one keeps time and says nothing; the command line's shows it."""
+"""What a training reports while it runs. This class only keeps time; the command line's prints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Told of each step, of validation and of each epoch; knows how long they took."""
+    """Receives each step, each validation and each epoch, and measures epochs."""
 
     def __init__(self) -> None:
         self.history: list[dict[str, float]] = []
@@ -23,14 +23,14 @@ class Progress:
         self.started = self.epoch_began = monotonic()
 
     def step(self, trainer: Trainer, loss: float) -> None:
-        """A step is done."""
+        """Called after a step."""
 
     def validation(self, total: int) -> Callable[[int], None] | None:
-        """What shall be told how many examples of the validation set are done."""
+        """Return a callback for the number of validated examples, or None."""
         return None
 
     def epoch(self, trainer: Trainer, row: Mapping[str, Any]) -> None:
-        """An epoch is done, with its row of the log."""
+        """Called after an epoch, with its row of the log."""
 
     def __enter__(self) -> Progress:
         return self
@@ -38,17 +38,17 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """What was shown goes."""
+        """Clear the progress line."""
 
     def epoch_seconds(self) -> float:
-        """How long the epoch took that has just ended; the next begins."""
+        """Return the duration of the epoch that has just ended, and start timing the next."""
         now = monotonic()
         seconds, self.epoch_began = now - self.epoch_began, now
         return seconds
 
 
 class Remembered(Progress):
-    """Keeps the rows, and hands each to a function."""
+    """Keeps the rows, and passes each to a function."""
 
     def __init__(self, told: Callable[[dict[str, float]], object] | None) -> None:
         super().__init__()

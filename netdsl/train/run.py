@@ -1,4 +1,4 @@
-"""A training and its folder: begun there, or going on from a checkpoint."""
+"""Bind a training to its folder: start a new run, or resume from a checkpoint."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ STDIN = "stdin.net"
 
 
 def texts(module: Module) -> dict[str, str]:
-    """The text of each file that a program is made of, by a path below one folder, such that `use` finds it there; but
-    for the shipped ones, which are used by the name `zoo/…`."""
+    """Return the text of each file of a program, by paths below one folder such that `use` finds them; shipped files
+    are left out, since `use` finds them by `zoo/…`."""
     found: dict[str, str] = {}
     waiting = [module]
     seen = {id(module)}
@@ -48,7 +48,7 @@ def _place(name: str) -> str:
 
 
 def folder_of(recipe: Recipe, path: str, validated: bool) -> RunFolder:
-    """The folder of a recipe's run, whose logs have its measures."""
+    """Return the folder of a recipe's run, with the columns of its metrics."""
     columns = ["loss", *Measures(recipe, numbers=True).by_name]
     return RunFolder(path, [*columns, *(f"validation_{name}" for name in columns if validated)])
 
@@ -61,8 +61,8 @@ def chosen(
     provider: str,
     allow_fallback: bool = False,
 ) -> tuple[Choices, list[str]]:
-    """How steps are computed: as is asked for, else (and for `auto`) as at the checkpoint, so that the last bits are
-    the same; and sentences about what differs."""
+    """Return the step backend: the requested one, otherwise (and for `auto`) that of the checkpoint, which gives the
+    same bits; and sentences about differences."""
     before = checkpoint.about if checkpoint is not None else {}
     found: dict[str, Any] = {
         "lowering": before.get("lowering", "auto") if lowering in (None, "auto") else lowering,
@@ -86,9 +86,10 @@ def attach(
     more: Mapping[str, Any],
     seconds: float | None = None,
 ) -> list[str]:
-    """Have a training kept in a folder, from its beginning or from a checkpoint on, every so many seconds. `more` is
-    what else `run.json` says. The result are sentences about what is not as it was at the checkpoint, so that the bits
-    may be others. Raises OtherRun, BadCheckpoint, CannotWrite."""
+    """Save a training in a folder, from its beginning or from a checkpoint on, at the given interval in seconds. `more`
+    are further entries of `run.json`. Return sentences about differences from the checkpoint that can change the bits.
+    Raises OtherRun, BadCheckpoint, CannotWrite.
+    """
     recipe, graph = trainer.recipe, trainer.runner.graph
     now = surroundings(trainer)
     notes: list[str] = []

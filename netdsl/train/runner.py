@@ -1,4 +1,4 @@
-"""A training step that runs: onnxruntime's session, and the state that lives between the steps."""
+"""Run a training step: onnxruntime's session, and the state that lives between steps."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LARGE = 2**26
-"""Bytes of a large state."""
+"""Minimum size of a large state in bytes."""
 
 
 class Runner:
-    """Runs steps, one after the other.
+    """Runs steps one after the other.
 
-    The state stays where the session reads it: two sets, read and written in turn, so that nothing is copied; but what
-    may be overwritten is there once. What a step began with is whole until the next, unless its loss was finite.
+    The state stays where the session reads it: two sets, read and written in turn, so that nothing is copied; states
+    that can be overwritten exist once. The state at the beginning of a step is intact until the next step, unless its
+    loss was finite.
     """
 
     __slots__ = (
@@ -61,9 +62,10 @@ class Runner:
         provider: str = "cpu",
         allow_fallback: bool = False,
     ) -> None:
-        """`model` is the emitted graph, or what it was `finished` to; `layouts` say how it takes what does not lie
-        plainly. `state` has an array for each parameter and each part of the graph's state, plainly; each is copied and
-        taken out of it, so that there is no second state as large. Raises NoProvider and FellBack."""
+        """Initialize. `model` is the emitted graph, or its `finished` form; `layouts` maps states in other than the
+        plain layout to theirs. `state` has a plain array for each parameter and each state of the graph; each is copied
+        and removed from it, so that there is no second state of that size. Raises NoProvider and FellBack.
+        """
         self.graph = graph
         self._finished = finished or Finished(graph, {}, frozenset())
         self._layouts = layouts or {}
@@ -86,10 +88,10 @@ class Runner:
         self._stopped = False
 
     def step(self, feeds: Mapping[str, Array]) -> None:
-        """Run one step. `feeds` has a batch for each of the graph's inputs, and the rate.
+        """Run one step. `feeds` has a batch for each input of the graph, and the learning rate.
 
-        Where the loss is not finite the state may stay what it was. Raises RunFailed, as at an index that an embedding
-        does not have.
+        If the loss is not finite, the state may stay unchanged. Raises RunFailed, for example for an index beyond an
+        embedding.
         """
         binding = self._bindings[self._turn]
         # The session reads them where they lie, and a copy that is made here has to outlive the run.
@@ -107,43 +109,45 @@ class Runner:
         self._turn ^= 1
 
     def result(self, name: str) -> Array:
-        """A result of the last step, as a copy."""
+        """Return an output of the last step as a copy."""
         return self._outputs[name].copy()
 
     def state(self) -> Arrays:
-        """The state after the last step, and the parameters that no step changes, by name, as copies."""
+        """Return the state after the last step, and the parameters that no step changes, by name, as copies."""
         return {name: np.array(array) for name, array in self.live().items()}
 
     def live(self, names: Iterable[str] | None = None) -> Mapping[str, Array]:
-        """The same, or what is named of it, without a copy where it lies plainly, one after the other as they are asked
-        for: it is good until the next step."""
+        """Return all states, or the named ones, without copying plain ones, each converted on access; valid until the
+        next step."""
         return Live(self._sets[self._turn], self._layouts, names)
 
     def values(self) -> dict[str, Any]:
-        """The same, as onnxruntime has it."""
+        """Return all states as OrtValues."""
         return {name: _value(array) for name, array in self.live().items()}
 
     def before(self) -> Arrays:
-        """What the last step began with, by name, as copies; large states only if the step's loss was not finite."""
+        """Return the state at the beginning of the last step by name, as copies; large states only if its loss was not
+        finite."""
         before = Live(self._sets[self._turn if self._stopped else self._turn ^ 1], self._layouts)
         return {name: np.array(array) for name, array in before.items()}
 
     @property
     def is_large(self) -> bool:
-        """Whether a copy of the state is worth avoiding."""
+        """Whether a copy of the state should be avoided."""
         return sum(array.nbytes for array in self._sets[self._turn].values()) >= LARGE
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Go on from a state."""
+        """Resume from a state."""
         for name, array in self._sets[self._turn].items():
             array[...] = self._encoded(name, state[name])
 
     def _encoded(self, name: str, array: Array) -> Array:
-        """A copy as the session takes it."""
+        """Return a copy in the layout of the session."""
         return np.array(self._layouts[name].encode(array) if name in self._layouts else array, order="C")
 
     def _once(self) -> set[str]:
-        """What there is one array of: parameters that do not change, and states that are overwritten."""
+        """Names of states that need no double buffer: parameters that do not change, and states that are
+        overwritten."""
         still = {*self.graph.parameters} - {*self.graph.state}
         parts = {name: self._finished.parts.get(name, [name]) for name in self.graph.state}
         return still | {name for name, each in parts.items() if self._finished.overwritten.issuperset(each)}
@@ -161,7 +165,7 @@ class Runner:
 
 
 class Live(Mapping[str, "Array"]):
-    """Arrays, or those that are named, each laid out plainly when it is asked for."""
+    """All states, or the named ones, each converted to the plain layout on access."""
 
     __slots__ = ("_arrays", "_layouts", "_names")
 
@@ -182,8 +186,8 @@ class Live(Mapping[str, "Array"]):
 
 
 def initial_state(graph: Graph, weights: Mapping[str, Array]) -> Arrays:
-    """What training begins with: weights that are drawn or read, and whatever else the graph's state is filled with.
-    The latter cannot be written to, and take no memory."""
+    """Return the initial state: weights, drawn or read, and the fill values of the other states, which are read-only
+    and take no memory."""
     state = dict(weights)
     for name, each in graph.state.items():
         if each.initial is not None:
@@ -197,14 +201,14 @@ def _zeros(x: Value) -> Array:
 
 
 def _value(array: Array) -> Any:
-    """An array where it lies, for the session to read and write."""
+    """Return an array as an OrtValue that shares its memory."""
     return onnxruntime.OrtValue.ortvalue_from_numpy(array)
 
 
 class Choices:
-    """How a step is computed, which decides its last bits: a lowering, a number of threads, and a provider.
+    """How a step is computed, which determines its last bits: step backend, number of threads, and provider.
 
-    `lowered` are the lowering's own choices, once they are made, as JSON has them; given again, they are kept to.
+    `lowered` has the backend's own choices as JSON data, once they are made; passed in again, they are kept.
     """
 
     __slots__ = ("allow_fallback", "lowered", "lowering", "provider", "threads")
@@ -225,24 +229,25 @@ class Choices:
         self.lowered = lowered
 
     def how(self) -> dict[str, Any]:
-        """What a session takes of them."""
+        """The arguments for a session."""
         return {"threads": self.threads, "provider": self.provider, "allow_fallback": self.allow_fallback}
 
     def kept(self) -> dict[str, object]:
-        """What a checkpoint keeps of them."""
+        """What a checkpoint keeps."""
         kept = {"lowering": self.lowering, "threads": self.threads, "provider": self.provider}
         return {**kept, "lowered": self.lowered}
 
 
 def default_threads() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores available to this process."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def prepare(graph: Graph, state: Arrays, choices: Choices) -> Runner:
-    """A runner of a step, with the state that it begins with, which it takes. `auto` becomes what it was chosen to be.
+    """Return a runner of a step with its initial state, which it takes over. `auto` is replaced by the selected
+    backend.
 
     Raises NoProvider and FellBack.
     """

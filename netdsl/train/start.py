@@ -1,4 +1,4 @@
-"""From a recipe to a training that is ready to run, at its beginning or where a checkpoint left it."""
+"""Turn a recipe into a trainer that is ready to run, new or resumed."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ if TYPE_CHECKING:
 
 
 class LoneValue(UserError, code="E0861"):
-    """Batch normalisation of a single value per channel, as there is one example only: its mean is the value itself and
-    its variance 0, so that every output is the bias, and the unbiased variance divides by 0."""
+    """Batch normalization of a single value per channel: its mean is the value itself and its variance 0, so that every
+    output is the bias, and the unbiased variance divides by 0."""
 
 
 def check_batch(recipe: Recipe) -> None:
-    """Raise LoneValue where the batch is too small for a layer. The size is the one that the data have left over."""
+    """Raise LoneValue if the batch is too small for a layer. `size` is the size of the smallest batch."""
     for node in recipe.net.nodes if recipe.batch == 1 else ():
         if node.layer.kind == "bn" and elements(node.shape[1:]) == 1 and not _is_frozen(node, recipe):
             raise LoneValue(
@@ -63,7 +63,7 @@ def _is_frozen(node: Node, recipe: Recipe) -> bool:
 
 
 ENDS = ("epochs", "steps", "keep")
-"""Lines of a recipe that may change while a run goes on."""
+"""Lines of a recipe that may change when a run resumes."""
 
 
 def start(
@@ -75,9 +75,9 @@ def start(
     weights: WeightFile | None = None,
     progress: Progress | None = None,
 ) -> Trainer:
-    """A training at its beginning, with weights of a file or drawn from the recipe's seed.
+    """Return a trainer at its beginning, with weights from a file or drawn from the recipe's seed.
 
-    Raises UserError where the batch is too small, the weights do not fit, or the provider cannot.
+    Raises UserError if the batch is too small, the weights do not fit, or the provider is not available.
     """
     recipe.batch = dataset.batch(recipe.batch)
     check_batch(recipe)
@@ -107,7 +107,7 @@ def _renumbered(net: Net, weights: WeightFile | None, names: Names) -> list[str]
 
 
 def initial_weights(net: Net, seed: int, file: WeightFile | None) -> dict[str, Array]:
-    """All weights and running statistics of a net. A file may have those of training heads or not."""
+    """Return all weights and running statistics of a net. A file can omit those of training heads."""
     found: dict[str, Array] = {}
     if file is not None:
         file = fit(net, file)
@@ -123,7 +123,7 @@ def initial_weights(net: Net, seed: int, file: WeightFile | None) -> dict[str, A
 
 
 def about(recipe: Recipe, graph: Graph, choices: Choices, more: Mapping[str, Any]) -> dict[str, Any]:
-    """What `run.json` says of a run."""
+    """Return the description of a run in `run.json`."""
     import onnx
     import onnxruntime
 
@@ -148,7 +148,7 @@ def about(recipe: Recipe, graph: Graph, choices: Choices, more: Mapping[str, Any
 
 
 def fingerprint(graph: Graph) -> str:
-    """A digest of a step: what is computed, and not how the text is laid out that says so."""
+    """Return a digest of what a step computes, independent of the layout of its text."""
     model = emit(portable(graph)).model
     del model.metadata_props[:]
     model.doc_string = ""
@@ -158,7 +158,7 @@ def fingerprint(graph: Graph) -> str:
 
 
 def check_same(folder: RunFolder, recipe: Recipe, graph: Graph) -> None:
-    """Raise OtherRun where a folder's run is of another net or recipe; only its end may be another."""
+    """Raise OtherRun if a folder's run has another net or recipe; only its end may differ."""
     known = folder.about() or {}
     name = escape(folder.file(ABOUT))
     then, now = (_lines(text) for text in (known.get("recipe", ""), recipe.text))
@@ -181,7 +181,7 @@ def _lines(recipe: str) -> list[str]:
 
 
 def go_on(trainer: Trainer, checkpoint: Checkpoint) -> None:
-    """Bring a training to where a checkpoint was made. Raises OtherRun where it does not fit."""
+    """Restore a trainer from a checkpoint. Raises OtherRun if it does not fit."""
     state = {name: array.shape for name, array in trainer.runner.live().items()}
     if state != {name: array.shape for name, array in checkpoint.state.items()}:
         raise OtherRun("the checkpoint has other weights than the net")

@@ -1,4 +1,4 @@
-"""The whole line of training on one screen: a net and a recipe become one graph, which is one step."""
+"""From a net and a recipe to one graph that is one training step."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 @limits.kept()
 def training_step(net: Net, recipe: Recipe) -> Graph:
-    """One step of training as a graph: forward pass, loss, backward pass and update.
+    """Return one training step as a graph: forward pass, loss, backward pass and update.
 
-    It takes a batch of the net's inputs, the targets of each loss (`target`, or `target.OUTPUT` where a net has several
-    outputs for inference) and the `rate`; it gives the `loss`, a scalar, the outputs for inference, and the state for
-    the next step. Macros are still in it.
+    Its inputs are a batch of the net's inputs, the targets of each loss (`target`, or `target.OUTPUT` if a net has
+    several inference outputs) and the learning `rate`; its outputs are the scalar `loss`, the inference outputs, and
+    the state for the next step. Macros are not expanded yet.
     """
     graph, loss = forward(net, recipe)
     rate = graph.input(RATE, ())
@@ -49,7 +49,7 @@ def training_step(net: Net, recipe: Recipe) -> Graph:
 
 
 def forward(net: Net, recipe: Recipe) -> tuple[Graph, Value]:
-    """The graph from the inputs to the loss, and that; of the net's outputs it gives those for inference."""
+    """Return the graph from the inputs to the loss, and the loss; its outputs are the inference outputs of the net."""
     graph = pool_first(lower_training(net, batch=recipe.batch, seed=recipe.seed, frozen=recipe.freeze))
     loss = adversarial_loss(graph, total_loss(graph, net, recipe.losses), recipe.augment)
     for output in net.outputs.values():
@@ -60,7 +60,7 @@ def forward(net: Net, recipe: Recipe) -> tuple[Graph, Value]:
 
 
 def total_loss(graph: Graph, net: Net, lines: Sequence[LossLine]) -> Value:
-    """The weighted sum of losses of a graph's outputs, whose targets become inputs."""
+    """Return the weighted sum of the losses of a graph's outputs, adding the targets as inputs."""
     terms = []
     for line in lines:
         y = graph.outputs[line.output]
@@ -77,7 +77,8 @@ def _target(graph: Graph, name: str, y: Value, loss: Loss) -> Value:
 
 
 class Update:
-    """What an optimizer may ask for about one weight: the rate, the step's number from 1 on, and slots that last."""
+    """What an optimizer can use for one weight: the learning rate, the step number starting at 1, and persistent
+    slots."""
 
     __slots__ = ("_after", "_slots", "_weight", "decays", "rate", "step")
 
@@ -90,7 +91,7 @@ class Update:
         self._after: dict[str, Value] = {}
 
     def slot(self, name: str, initial: float = 0.0) -> Value:
-        """What the step before has kept, of the weight's shape."""
+        """Return a state of the weight's shape, kept from the previous step."""
         if name not in self._slots:
             weight = self._weight
             value = weight.graph.remembered(f"{weight.name}.{name}", weight.shape, weight.dtype)
@@ -107,5 +108,5 @@ class Update:
 
 @limits.kept()
 def portable(graph: Graph) -> Graph:
-    """A step in ops that ONNX has."""
+    """Return a step without macros."""
     return prune(expand(graph))

@@ -34,7 +34,7 @@ LOWERINGS = ("auto", "std", "blk")
 
 
 class BlockedIsMissing(RuntimeWarning):
-    """The blocked layout was asked for, and does not work with this processor and this onnxruntime."""
+    """The blocked layout was requested, but does not work with this processor and onnxruntime."""
 
 
 def lower_step(
@@ -44,11 +44,11 @@ def lower_step(
     threads: int | None = None,
     choices: Mapping[str, Any] | None = None,
 ) -> Lowered:
-    """A training step, macros and all, in ops that onnxruntime has.
+    """Lower a training step, macros included, to ops that onnxruntime has.
 
-    `choices` are those of an earlier result: with the same, the same graph is made on the same kind of machine; they go
-    before `lowering`. Where the blocked layout does not work the step is lowered to `std`, and a BlockedIsMissing warns
-    of it, once in a process; for `auto` that is no loss, and nothing is said.
+    `choices` come from an earlier result and take precedence over `lowering`: they reproduce the same graph on the same
+    kind of machine. If the blocked layout does not work, the step is lowered to `std` with a BlockedIsMissing warning,
+    once per process; for `auto` there is no warning.
     """
     assert lowering in LOWERINGS, lowering
     lowering = str(choices["lowering"]) if choices else lowering
@@ -76,7 +76,7 @@ def _warn() -> None:
 
 @functools.cache
 def block_size() -> int | None:
-    """How many channels a block has here; None where the blocked layout does not work, or computes something else."""
+    """Return the number of channels per block, or None if the blocked layout does not work or gives wrong results."""
     try:
         block = _measured_block()
         return block if block and _agrees(block) else None
@@ -85,7 +85,7 @@ def block_size() -> int | None:
 
 
 def _measured_block() -> int | None:
-    """From the order in which ReorderInput leaves 64 channels of two pixels."""
+    """Return the block size, derived from the order in which ReorderInput puts 64 channels of two pixels."""
     graph = Graph("order")
     x = graph.input("x", (1, 64, 1, 2))
     graph.output("y", reorder_input(x, 64))
@@ -95,7 +95,7 @@ def _measured_block() -> int | None:
 
 
 def _agrees(block: int) -> bool:
-    """Whether the gradients of a net that has every kind of recipe come out the same both ways."""
+    """Return whether the gradients of a net with every kind of kernel agree between both backends."""
     graph = _probe()
     random = np.random.default_rng(0)
     feeds = {name: random.standard_normal(known(x.shape), np.float32) for name, x in graph.inputs.items()}
@@ -124,7 +124,7 @@ def _probe() -> Graph:
 
 
 def run(graph: Graph, feeds: Mapping[str, Array]) -> list[Array]:
-    """The results of a graph without parameters."""
+    """Return the outputs of a graph without parameters."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1

@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Graph
 
 ENOUGH = 2.0
-"""Of a model that takes so many seconds one run tells enough."""
+"""Time of a run in seconds above which one run suffices."""
 
 
 PATIENCE = 60.0
-"""The seconds that a measurement may take where nothing else is said: most are for the other process to begin."""
+"""Default time limit of a measurement in seconds, most of it for the subprocess to start."""
 
 
 class Stopwatch:
-    """Measures in a process that begins with the first measurement and ends with the context.
+    """Measures in a subprocess that starts with the first measurement and ends with the context.
 
-    `hung` tells that one took longer than `limit` seconds; no other is begun then.
+    `hung` is set once a measurement exceeded `limit` seconds; no other is started then.
     """
 
     __slots__ = ("_limit", "_process", "_threads", "hung")
@@ -52,10 +52,10 @@ class Stopwatch:
         self._end()
 
     def seconds(self, graph: Graph, budget: float) -> float:
-        """The least time of a run on random numbers: what else the machine does only adds to it.
+        """Return the minimum time of a run on random numbers in seconds; other load on the machine can only add to it.
 
-        It is run for `budget` seconds, and twice at least. A graph that cannot be run, or kills who runs it, takes
-        infinitely long; so does one that hangs, and each behind it.
+        The model runs for `budget` seconds, at least twice. A graph that cannot run, crashes or hangs takes infinitely
+        long; so does every graph after one that hung.
         """
         from netdsl.backend.emit import emit
 
@@ -82,7 +82,7 @@ class Stopwatch:
         return float(json.loads(answer))
 
     def _stop(self) -> None:
-        """From another thread: who waits for the process finds it dead."""
+        """Kill the subprocess from another thread; whoever waits for it sees it end."""
         self.hung = True
         if self._process is not None:
             self._process.kill()
@@ -107,7 +107,7 @@ def _begin() -> subprocess.Popen[bytes]:
 
 
 def serve() -> None:
-    """Answer requests until there are no more."""
+    """Answer requests until the input ends."""
     for line in iter(sys.stdin.buffer.readline, b""):
         request = json.loads(line)
         model = sys.stdin.buffer.read(request.pop("size"))
@@ -119,7 +119,7 @@ def serve() -> None:
 
 
 def measured(model: bytes, name: str, threads: int | None, budget: float) -> float:
-    """The least seconds of a run."""
+    """Return the minimum time of a run in seconds."""
     import numpy as np
 
     from netdsl.backend.session import Session
@@ -136,7 +136,7 @@ def known(shape: tuple[int | None, ...]) -> tuple[int, ...]:
 
 
 def timed(run: Callable[[], object], budget: float) -> float:
-    """The least seconds of a call."""
+    """Return the minimum time of a call in seconds."""
     found: list[float] = []
     while sum(found) < budget or len(found) < 2:
         begin = perf_counter()
@@ -148,7 +148,8 @@ def timed(run: Callable[[], object], budget: float) -> float:
 
 
 def _numbers(shape: tuple[int, ...], dtype: str, random: Any) -> Any:
-    """Of the size that weights have, so that they neither vanish nor grow: numbers near 0 are slow."""
+    """Return random numbers of the magnitude of weights, which neither vanish nor grow; denormal numbers would be
+    slow."""
     import numpy as np
 
     if dtype != "float32":

@@ -1,4 +1,4 @@
-"""Event files for TensorBoard, written by a package of somebody else's."""
+"""Event files for TensorBoard, written by tensorboardX."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ FOLDER = "tensorboard"
 
 
 class Board:
-    """Figures of a run, as TensorBoard reads them. Raises MissingPackage where there is no tensorboardX."""
+    """Writes the figures of a run for TensorBoard. Raises MissingPackage if tensorboardX is not installed."""
 
     __slots__ = ("_writer",)
 
     def __init__(self, folder: str, step: int) -> None:
-        """What an earlier process has written behind a step is taken back."""
+        """Open the log, dropping what an earlier process wrote after a step."""
         try:
             from tensorboardX import SummaryWriter
         except ModuleNotFoundError:
@@ -28,7 +28,7 @@ class Board:
         self._writer: Any = SummaryWriter(folder, purge_step=step + 1)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Figures at a `step`."""
+        """Add figures at a `step`."""
         for name, value in row.items():
             if name not in ("step", "epoch"):
                 self._writer.add_scalar(name, value, row["step"])

@@ -1,7 +1,8 @@
-"""What is fastest here, measured once and remembered: a JSON file for each machine, by the step's operations.
+"""Measure once which step backend is fastest, and remember it by the operations of the step, in a JSON file per
+machine.
 
-The file is `tuning.json` in `NETDSL_CACHE`, else in `netdsl` below the user's cache folder. What it says holds for one
-processor, one number of threads and one version of onnxruntime; a file that cannot be read is as good as none.
+The file is `tuning.json` in `NETDSL_CACHE`, by default in `netdsl` in the user's cache folder. It applies to one
+processor, one number of threads and one version of onnxruntime; an unreadable file is ignored.
 """
 
 from __future__ import annotations
@@ -34,24 +35,24 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Graph
 
 REVISION = 3
-"""Of the recipes: what was measured before another is measured again."""
+"""Version of the kernels: older measurements are repeated."""
 
 SECONDS = 0.3
-"""How long a step is timed, in two runs at least."""
+"""Time in seconds for which a step is timed, with at least two runs."""
 
 SLOWEST = 1e9
-"""Multiplications a second; a machine that trains makes more."""
+"""Multiplications per second below which a step counts as hanging."""
 
 MOMENT = 0.01
-"""How long a recipe is."""
+"""Time in seconds for which a kernel is timed."""
 
 
 class MeasuringHangs(RuntimeWarning):
-    """What was measured did not end: the step is computed plainly, and measured again next time."""
+    """A measurement did not end: the step is computed with `std`, and measured again next time."""
 
 
 def choose(graph: Graph, block: int, threads: int | None = None) -> dict[str, Any]:
-    """The choices for a training step, remembered or measured: its lowering and, for `blk`, the recipes.
+    """Return the choices for a training step, remembered or measured: its backend and, for `blk`, its kernels.
 
     Without convolutions there is nothing to choose.
     """
@@ -68,11 +69,11 @@ def choose(graph: Graph, block: int, threads: int | None = None) -> dict[str, An
 
 
 def measured(graph: Graph, block: int, threads: int | None = None) -> dict[str, Any]:
-    """The choices for a training step by their times; these are among them, as milliseconds.
+    """Measure and return the choices for a training step, including the times in milliseconds.
 
-    The recipes of a blocked step are measured one by one, and taken together if the step is then faster. What fails has
-    no time and is not chosen; where all do, it is `std`. So it is where a measurement hangs, and a MeasuringHangs warns
-    of it.
+    The kernels of a blocked step are measured one by one, and used together if the step is then faster. What fails has
+    no time and is not chosen; if everything fails, or a measurement hangs, which MeasuringHangs warns of, `std` is
+    chosen.
     """
     with Stopwatch(threads, limit(graph)) as watch:
         recipes = {}
@@ -94,7 +95,7 @@ def measured(graph: Graph, block: int, threads: int | None = None) -> dict[str, 
 
 
 def limit(graph: Graph) -> float:
-    """How many seconds a run of a step, or of a part of it, and of another behind it may take before it hangs."""
+    """Return the time in seconds after which a run of a step counts as hanging."""
     batch = max((known(x.shape)[0] for x in graph.inputs.values() if x.shape), default=1)
     macs = cost(graph)
     assert isinstance(macs, int), "a step's sizes are numbers"
@@ -102,17 +103,17 @@ def limit(graph: Graph) -> float:
 
 
 def standard(graph: Graph) -> Lowered:
-    """In standard ops, everything plain."""
+    """Return the step in standard ops and plain layout."""
     return Lowered(portable(graph), {}, {"lowering": "std"})
 
 
 def finished(graph: Graph) -> Graph:
-    """A step as it is run."""
+    """Return a step in the form in which it runs."""
     return finish(graph, LOSS).graph if LOSS in graph.outputs else graph
 
 
 def signature(graph: Graph) -> str:
-    """What a step's times depend on: its operations and their shapes."""
+    """Return what the times of a step depend on: its operations and their shapes."""
     digest = hashlib.sha256()
     for operation in graph.operations:
         operands = [(x.shape, x.dtype) for x in operation.inputs]
@@ -121,13 +122,13 @@ def signature(graph: Graph) -> str:
 
 
 def _machine(threads: int | None) -> str:
-    """The processor, the threads, and who computes."""
+    """Return the processor, the number of threads, and the version of onnxruntime."""
     cores = os.cpu_count() or 1
     return f"{processor()}, {threads or cores} of {cores} cores, onnxruntime {onnxruntime.__version__}, {REVISION}"
 
 
 def processor() -> str:
-    """The processor's name, as the system has it."""
+    """Return the name of the processor, as reported by the system."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
@@ -137,7 +138,7 @@ def processor() -> str:
 
 
 class Cache:
-    """What is remembered of one machine: choices by the signatures of steps."""
+    """The remembered choices of one machine, by the signatures of steps."""
 
     __slots__ = ("_machine", "path")
 
@@ -152,7 +153,8 @@ class Cache:
         return found if isinstance(found.get("recipes", {}), dict) else None
 
     def put(self, key: str, choices: Mapping[str, Any]) -> None:
-        """Remember choices, beside those of other steps; where that cannot be, they are measured again next time."""
+        """Remember choices beside those of other steps; if the file cannot be written, they are measured again next
+        time."""
         known = self._read()
         known.setdefault(self._machine, {})[key] = dict(choices)
         try:
@@ -173,7 +175,7 @@ class Cache:
 
 
 def folder() -> str:
-    """Where it is remembered."""
+    """Return the folder of the cache file."""
     if given := os.environ.get("NETDSL_CACHE"):
         return given
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")

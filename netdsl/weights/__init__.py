@@ -1,1 +1,1 @@
-"""Values of weights: drawn, or read from files and matched to a network by name."""
+"""Values of weights: drawn, or read from files and matched to a net by name."""

@@ -1,4 +1,4 @@
-"""Zip files of weights: every member is checked before one is read, and nothing is ever unpacked to disk."""
+"""Zip files of weights: every member is checked before one is read, and nothing is unpacked to disk."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 PIECE = 2**19
-"""Bytes that a processor keeps at hand while one thing after the other is done to them."""
+"""Number of bytes processed at a time, chosen to fit a processor's cache."""
 
 UNPACKED = 2**34
-"""More bytes than these are not unpacked into memory."""
+"""Maximum number of bytes decompressed into memory."""
 
 
 class ZipMembers:
-    """The members of a zip file by name. A file that hides something in its directory is refused whole."""
+    """The members of a zip file by name. A file with an inconsistent directory is refused entirely."""
 
     __slots__ = ("_checked", "_size", "members", "path")
 
@@ -74,19 +74,19 @@ class ZipMembers:
             raise self.bad(f"its member {name} is there twice")
 
     def read(self, name: str, most: int) -> bytes:
-        """All of a member, which may not declare more than `most` bytes."""
+        """Return all bytes of a member, which must not declare more than `most`."""
         member = self.members[name]
         if member.file_size > most:
             raise self.bad(f"its member {name} declares {member.file_size:,} bytes, more than can be meant")
         return self.map(name, 0, member.file_size).tobytes()
 
     def is_stored(self, name: str) -> bool:
-        """Whether a member is not compressed."""
+        """Return whether a member is not compressed."""
         return self.members[name].compress_type == zipfile.ZIP_STORED
 
     def map(self, name: str, begin: int, end: int) -> Bytes:
-        """Bytes `begin` to `end` of a member: mapped into memory where it is stored, else unpacked up to there. The
-        member's checksum is tested once."""
+        """Return bytes `begin` to `end` of a member: memory-mapped if it is stored, otherwise decompressed up to there.
+        The member's checksum is verified once."""
         member = self.members[name]
         if not self.is_stored(name):
             return np.frombuffer(self._unpacked(member), np.uint8)[begin:end]
@@ -99,8 +99,8 @@ class ZipMembers:
 
     @contextmanager
     def tested(self, names: Iterable[str]) -> Iterator[None]:
-        """The checksums of stored members are tested in a thread while the block runs, which takes as long as reading
-        and writing the bytes does. It ends when all are found to be right, or fails."""
+        """Verify the checksums of stored members in a thread while the block runs, since that takes as long as reading
+        and writing. The block ends once all are correct, or fails."""
         stop = Event()
         pool = ThreadPoolExecutor(1, "netdsl-weights")
         try:
@@ -120,8 +120,8 @@ class ZipMembers:
                         return
 
     def pieces(self, file: BinaryIO, name: str, buffer: Bytes, *, test: bool = True) -> Iterator[Bytes]:
-        """All of a stored member, one piece after the other in the same buffer; `file` is the archive, open. After the
-        last one its checksum is tested, if that is not done elsewhere."""
+        """Yield all of a stored member in pieces, in the same buffer; `file` is the open archive. After the last one
+        its checksum is verified, unless that is done elsewhere."""
         member = self.members[name]
         checksum = 0
         file.seek(self._start(file, member))
@@ -136,7 +136,7 @@ class ZipMembers:
             raise self.bad(f"its member {name} has a wrong checksum")
 
     def _start(self, file: Any, member: zipfile.ZipInfo) -> int:
-        """Where a member's bytes begin, behind its local header, which must be of the same name.
+        """Return where a member's bytes begin, after its local header, which must have the same name.
 
         Source: APPNOTE.TXT of PKWARE, 4.3.7: 30 bytes, the name, the extra field; their lengths are at 26 and 28.
         """
@@ -173,7 +173,7 @@ class ZipMembers:
 
 
 def mapped(file: Any, start: int, size: int) -> Bytes:
-    """Bytes of a file, mapped into memory as long as somebody holds them."""
+    """Memory-map bytes of a file for as long as they are referenced."""
     if not size:
         return np.empty(0, np.uint8)
     before = start % ALLOCATIONGRANULARITY
@@ -184,7 +184,7 @@ def mapped(file: Any, start: int, size: int) -> Bytes:
 
 
 def strided(data: Bytes, dtype: np.dtype[Any], shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
-    """An array over bytes, its strides in elements and not negative; the caller has seen to it that they fit."""
+    """Return an array over bytes with non-negative strides in elements; the caller has checked that they fit."""
     flat = data.view(dtype)
     steps = tuple(step * dtype.itemsize for step in strides)
     return np.lib.stride_tricks.as_strided(flat, shape, steps, writeable=False)

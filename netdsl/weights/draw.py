@@ -1,4 +1,5 @@
-"""Initial weights, drawn per (seed, name of the weight, block): an edit elsewhere in the net moves none of them."""
+"""Initial weights, drawn by (seed, name of the weight, block), so that an edit elsewhere in the net changes none of
+them."""
 
 from __future__ import annotations
 
@@ -24,19 +25,20 @@ if TYPE_CHECKING:
     Block = NDArray[np.float32]
 
 BLOCK = 2**20
-"""Elements drawn at once, from a generator of their own; part of what a seed means."""
+"""Number of elements drawn at once from one generator; a part of what a seed means."""
 
 AHEAD = 6
-"""Blocks drawn ahead of the one that is waited for: 4 MB each."""
+"""Number of blocks drawn in advance: 4 MB each."""
 
 
 def draw(parameter: Parameter, seed: int) -> Iterator[Block]:
-    """A weight's initial elements in row-major order, in blocks. Equal for equal arguments within a numpy version."""
+    """Yield the initial elements of a weight in row-major order, in blocks. Equal arguments give equal values within a
+    NumPy version."""
     return (_block(parameter, seed, index) for index in range(_blocks(parameter)))
 
 
 def draw_all(parameters: Iterable[Parameter], seed: int, threads: int = 2) -> Iterator[tuple[str, Iterator[Block]]]:
-    """Each weight's name and blocks, to be taken in order. Drawing begins at once, a few blocks ahead."""
+    """Yield each weight's name and blocks, to be consumed in order. Drawing starts immediately, a few blocks ahead."""
     parameters = tuple(parameters)
     pool = ThreadPoolExecutor(threads, "draw")
     tasks = (
@@ -108,7 +110,8 @@ def _scaled(block: Block, factor: float) -> Block:
 
 
 def _deviation(parameter: Parameter) -> float:
-    """Of a normal distribution. He et al. (2015), eq. 10; Glorot & Bengio (2010), eq. 12."""
+    """Return the standard deviation of a normal distribution. He et al. (2015), eq. 10; Glorot & Bengio (2010), eq.
+    12."""
     if parameter.init.name == "normal":
         return parameter.init.arguments[0]
     if parameter.init.name == "he_normal":
@@ -117,7 +120,8 @@ def _deviation(parameter: Parameter) -> float:
 
 
 def _bounds(parameter: Parameter) -> tuple[float, float]:
-    """Of a uniform distribution: sqrt(3) times the deviation of the normal one; Glorot & Bengio (2010), eq. 16."""
+    """Return the bounds of a uniform distribution: sqrt(3) times the deviation of the normal one; Glorot & Bengio
+    (2010), eq. 16."""
     if parameter.init.name == "uniform":
         low, high = parameter.init.arguments
         return low, high
@@ -126,9 +130,10 @@ def _bounds(parameter: Parameter) -> tuple[float, float]:
 
 
 def _orthogonal(shape: tuple[int, ...], generator: np.random.Generator) -> Block:
-    """Rows or columns, whichever are fewer, orthonormal: [shape[0], the rest]. Saxe et al. (2013).
+    """Return orthonormal rows or columns, whichever are fewer: [shape[0], the rest]. Saxe et al. (2013).
 
-    The signs of R's diagonal are taken out of Q, or the distribution would not be uniform: Mezzadri (2007), section 5.
+    The signs of R's diagonal are moved out of Q, since the distribution would not be uniform otherwise: Mezzadri
+    (2007), section 5.
     """
     rows = shape[0]
     columns = elements(shape[1:])

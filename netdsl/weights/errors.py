@@ -1,4 +1,4 @@
-"""What can be wrong with a file of weights."""
+"""Errors of weight files."""
 
 from __future__ import annotations
 

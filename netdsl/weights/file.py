@@ -1,4 +1,4 @@
-"""A file of weights: what it holds by name, told by its header; values are read one at a time, when asked for."""
+"""A file of weights: its entries by name, from its header; values are read one at a time on request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Turn = Callable[[Array], Array]
 
 LEGACY = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")
-"""What `torch.save` began a file with before it wrote zip files: a number of ten bytes, pickled by some protocol."""
+"""First bytes of `torch.save` files before the zip format: a number of ten bytes, pickled with some protocol."""
 
 
 EXPORTED = ("archive_format", "serialized_exported_program.json")
@@ -70,7 +70,7 @@ class WeightFile(ABC):
 
     @property
     def doubled(self) -> Mapping[str, list[str]]:
-        """Names that were given to more than one weight, and what those were called."""
+        """Names given to more than one weight, with the original names."""
         return {}
 
     @property
@@ -85,12 +85,12 @@ class WeightFile(ABC):
 
     @property
     def any_value(self) -> bool:
-        """Whether NaN, infinities and negative variances are let through."""
+        """Whether NaN, infinities and negative variances are accepted."""
         return False
 
     @property
     def ordered(self) -> bool:
-        """Whether its weights stand in the order of its network's layers, else only those of a kind do."""
+        """Whether its weights are in the order of the layers; otherwise only those of one kind are."""
         return True
 
     @property
@@ -105,14 +105,15 @@ class WeightFile(ABC):
         return None
 
     def stream(self, keys: Collection[str]) -> Iterator[tuple[str, Array]]:
-        """These weights in this order, by name: each in one, or its elements in flat parts one after the other. A part
-        is good until the next is asked for; all are, if the end is reached: a damaged file may be found out there."""
+        """Yield these weights in this order by name: each as an array, or as flat parts of its elements. A part is
+        valid until the next one is requested, and all of them only if the end is reached, where damage may be detected.
+        """
         for key in keys:
             yield key, self.read(key)
 
     @abstractmethod
     def read(self, key: str) -> Array:
-        """One weight's values, with its shape, in a float type or as stored; bfloat16 comes as float32."""
+        """Return the values of one weight, in a float type or as stored; bfloat16 is returned as float32."""
 
 
 def open_weights(path: str, *, shard: bool = False) -> WeightFile:
@@ -146,7 +147,7 @@ def open_weights(path: str, *, shard: bool = False) -> WeightFile:
 
 
 def _open_zip(path: str) -> WeightFile:
-    """Names tell whose archive it is."""
+    """Open a zip file; the names of its members determine the format."""
     from netdsl.weights.archive import ZipMembers
 
     members = ZipMembers(path)
@@ -248,7 +249,7 @@ class Fitted(WeightFile):
 
     @property
     def origins(self) -> Mapping[str, str]:
-        """What each weight is called in the file on disk."""
+        """The name of each weight in the file."""
         if not isinstance(self._file, Fitted):
             return self._names
         inner = self._file.origins

@@ -1,4 +1,4 @@
-"""A file's weights as a network calls them: renamed as is asked for or as its spec's rules say, or paired in order."""
+"""Match a file's weights to a net: by rename rules, those of the user or beside the spec, or by order."""
 
 from __future__ import annotations
 

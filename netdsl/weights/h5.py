@@ -1,4 +1,4 @@
-"""HDF5 files of arrays, by h5py: what they hold, looked through before a number is read. Links to other files are not
+"""HDF5 files of arrays, read by h5py: their structure is checked before a number is read. External links are not
 followed."""
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     Opener = Callable[[], Any]
 
 DEEPEST = 32
-"""Groups within groups."""
+"""Maximum nesting of groups."""
 NOTED = ("name", "layer_names", "weight_names", "model_config")
 MOST = 200_000
-"""Groups of a file."""
+"""Maximum number of groups in a file."""
 
 
 class Dataset:
@@ -39,7 +39,7 @@ class Dataset:
 
 
 class Arrays:
-    """The arrays of an HDF5 file by path, and the texts that are noted at its groups, by theirs.
+    """The arrays of an HDF5 file by path, and the text attributes of its groups.
 
     `source` opens the bytes: a path, or a file in memory.
     """
@@ -115,13 +115,13 @@ class Arrays:
 
 
 def _texts(value: Any) -> list[str]:
-    """A text, or an array of them."""
+    """Return a text, or an array of texts."""
     found = [value] if isinstance(value, str | bytes) else np.asarray(value).reshape(-1).tolist()
     return [each.decode("utf-8") if isinstance(each, bytes) else str(each) for each in found]
 
 
 class BytesView(io.RawIOBase):
-    """Bytes that are mapped into memory, as a file to read."""
+    """Memory-mapped bytes as a file object."""
 
     def __init__(self, data: Any) -> None:
         self._data = memoryview(data)

@@ -1,7 +1,7 @@
-"""Keras's weights as PyTorch would have them: `.keras` archives, `.weights.h5` files, and the older `.h5`.
+"""Keras weights in PyTorch's layout: `.keras` archives, `.weights.h5` files, and older `.h5` files.
 
 A layer's kernel becomes `weight`, [H, W, in, out] becomes [out, in, H, W], [in, out] becomes [out, in]; gamma, beta and
-the moving statistics become `weight`, `bias`, `running_mean`, `running_var`. Weights are called after the layer. No
+the moving statistics become `weight`, `bias`, `running_mean`, `running_var`. Weights are named after the layer. No
 model is built, so that no layer's code runs.
 """
 
@@ -43,7 +43,7 @@ PYTORCHS = {
     "embeddings": "weight",
     "alpha": "weight",
 }
-"""PyTorch's word for each of Keras's."""
+"""PyTorch's name for each array of Keras."""
 
 
 class KerasModel:
@@ -58,7 +58,7 @@ class KerasModel:
 
 
 class KerasWeights(WeightFile):
-    """The weights of a model that Keras saved."""
+    """The weights of a model saved by Keras."""
 
     __slots__ = ("_arrays", "_graph", "_last", "_layouts", "_ordered", "_parts")
 

@@ -1,4 +1,4 @@
-"""How Keras lays out a layer's arrays, and how that becomes PyTorch's layout."""
+"""Keras's layout of the arrays of a layer, and its conversion to PyTorch's."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ NORMALISING = ("layer_normalization", "group_normalization", "batch_normalizatio
 
 
 NEUTRAL = {"scale": ("gamma", 1.0), "center": ("beta", 0.0)}
-"""The arguments that leave an array of a normalisation out, which array, and what it would be."""
+"""The arguments that omit an array of a normalization, with the array and its neutral value."""
 
 
 class Layout:
-    """A permutation of axes, and the shape that it gives; `merged` makes the first two axes of the result one."""
+    """A permutation of axes and the resulting shape; `merged` joins the first two axes of the result."""
 
     __slots__ = ("axes", "shape")
 
@@ -62,8 +62,8 @@ WORDS = (
 
 
 def words_of(kind: str, count: int, about: dict[str, Any]) -> list[str] | None:
-    """Keras's words for the arrays of a layer, which its files only number. `about` are the layer's arguments, where
-    the file has them; None where it cannot be told without."""
+    """Return Keras's names of the arrays of a layer, which its files only number. `about` are the arguments of the
+    layer, if the file has them; None if the names cannot be determined."""
     if kind in NORMALISING:
         moving = ["moving_mean", "moving_variance"] if kind == "batch_normalization" else []
         if not about and count == len(moving) + 1:

@@ -1,4 +1,4 @@
-"""Which array in a file of Keras's is which weight of which layer.
+"""Which array in a Keras file is which weight of which layer.
 
 Source: keras/src/saving/saving_lib.py, version 3 (`layers/conv2d_1/vars/0`: groups are counted by class, arrays by
 their place in the layer), and keras/src/legacy/saving/legacy_h5_format.py (`conv1/conv1/kernel:0`).
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 NUMBERED = re.compile(r"(.*?)/?vars/(\d+)")
 OTHERS = ("optimizer", "metrics", "compile_metrics", "optimizer_weights", "top_level_model_weights")
-"""What is in a file beside the layers."""
+"""Entries of a file besides the layers."""
 
 
 class Part:
-    """One weight: Keras's word for it, the layer and its class in snake case, and the array's place in the file.
-    Without a place it is not in the file, since the model is without it, and has one `value` everywhere."""
+    """A weight: Keras's name, the layer and its class in snake case, and the array's place in the file. A weight that
+    the model omits has no place in the file, but one `value` everywhere."""
 
     __slots__ = ("kind", "layer", "place", "shape", "value", "word")
 
@@ -42,7 +42,7 @@ class Part:
 
 
 class Described:
-    """A layer as the model's configuration has it: the group of its arrays, its name, class and arguments."""
+    """A layer in the model's configuration: the group of its arrays, its name, class and arguments."""
 
     __slots__ = ("about", "kind", "name", "place")
 
@@ -54,7 +54,7 @@ class Described:
 
 
 def described(model: Any) -> list[Described]:
-    """The layers of a configuration in its order, those of models in it included; none where there is none."""
+    """Return the layers of a configuration in order, including those of nested models; none without a configuration."""
     found: list[Described] = []
     waiting: list[tuple[Any, Described]] = [(model, Described("", "", "", {}))]
     while waiting:
@@ -91,14 +91,14 @@ def layers_of(model: Any) -> Iterator[tuple[dict[str, Any], str, str, dict[str, 
 
 
 def snake_case(name: str) -> str:
-    """`Conv2DTranspose` as `conv2d_transpose`. Source: keras/src/utils/naming.py, to_snake_case."""
+    """Return `Conv2DTranspose` as `conv2d_transpose`. Source: keras/src/utils/naming.py, to_snake_case."""
     name = re.sub(r"\W+", "", name)
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def numbered(arrays: Arrays, layers: list[Described]) -> Iterator[Part]:
-    """The weights of a file whose arrays are called `vars/0`, `vars/1` and so on. Raises BadWeightFile."""
+    """Return the weights of a file whose arrays are called `vars/0`, `vars/1` and so on. Raises BadWeightFile."""
     groups: dict[str, list[str]] = {}
     for place in arrays.datasets:
         if place.split("/")[0] not in OTHERS and (found := NUMBERED.fullmatch(place)):
@@ -121,7 +121,7 @@ def numbered(arrays: Arrays, layers: list[Described]) -> Iterator[Part]:
 
 
 def named(arrays: Arrays, layers: list[Described]) -> Iterator[Part]:
-    """The weights of an older file, where they have names: `conv1/kernel:0`, in groups called after the layers."""
+    """Return the weights of an older file, which names them: `conv1/kernel:0`, in groups named after the layers."""
     known = {layer.name: layer for layer in layers}
     root = "model_weights" if any(place.startswith("model_weights/") for place in arrays.datasets) else ""
     names = arrays.texts.get(root, {}).get("layer_names")
@@ -162,7 +162,7 @@ def _owner(group: str, path: list[str], known: Collection[str]) -> str:
 
 
 def _whole(arrays: Arrays, layer: Described, words: dict[str, str]) -> Iterator[Part]:
-    """A layer's weights, with those that it is told to be without, and which then change nothing."""
+    """Return a layer's weights, with neutral values for those that it omits."""
     shapes = [arrays.datasets[place].shape for place in words.values()]
     for argument, (word, value) in NEUTRAL.items():
         if layer.about.get(argument) is False and word not in words and layer.kind.endswith("normalization") and shapes:
@@ -179,7 +179,7 @@ def _at(listed: list[str], path: str) -> int:
 
 
 def _called(place: str, arrays: Arrays) -> str:
-    """A group's name: what its layers are called, those around it first."""
+    """Return the name of a group with the names of the enclosing layers."""
     parts = place.split("/")
     names = []
     for at, part in enumerate(parts):
@@ -190,5 +190,5 @@ def _called(place: str, arrays: Arrays) -> str:
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
-    """`conv_10` behind `conv_9`."""
+    """Return a sort key by which `conv_10` follows `conv_9`."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,15})", text)]

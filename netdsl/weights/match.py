@@ -31,7 +31,7 @@ BY_ORDER = "the shapes are the network's in the same order: --match order pairs 
 
 
 def alike(key: str, lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> str | None:
-    """The unexpected weight that a missing one may be: the only one of its shape, where that is not told anyway."""
+    """Return the unexpected weight that a missing one may be: the only one with its shape, unless that is obvious."""
     same = [other for other, shape in spare.items() if shape == lost[key]]
     if len(same) != 1 or suggest(same[0], lost, 1):
         return None
@@ -40,7 +40,7 @@ def alike(key: str, lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> st
 
 
 def renaming_help(lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> Iterator[str]:
-    """How the rest of a file's weights would become the network's."""
+    """Return how the remaining weights of a file could become those of the net."""
     if not lost or not spare:
         return
     for prefix in _prefixes(spare):
@@ -101,7 +101,7 @@ def _shape(net: Net, name: str) -> Shape | None:
 
 
 def _prefixes(keys: Collection[str]) -> Iterator[str]:
-    """What all names begin with, in whole words, the longest first."""
+    """Yield the common prefixes of all names, in whole words, longest first."""
     low, high = min(keys).split("."), max(keys).split(".")  # all others lie between these
     words = [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(low[:-1], high[:-1], strict=False))]
     while words:
@@ -111,7 +111,7 @@ def _prefixes(keys: Collection[str]) -> Iterator[str]:
 
 MAX_LINES_SHOWN = 10
 PASSED_OVER = "num_batches_tracked"
-"""PyTorch counts a batch norm's batches; the count has no part in what is computed."""
+"""Names of tensors that are ignored: PyTorch counts the batches of a batch norm, which affects nothing."""
 
 ANY_VALUE = "--allow-nonfinite takes such values as they are; in Python, allow_nonfinite=True"
 
@@ -119,7 +119,7 @@ FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 class MatchedWeights:
-    """The network's weights by name, each read, converted and checked when it is asked for, and not kept."""
+    """The weights of the net by name, each read, converted and checked on request, and not kept."""
 
     __slots__ = ("_file", "_keys")
 
@@ -137,7 +137,7 @@ class MatchedWeights:
         return key in self._keys
 
     def __getitem__(self, key: str) -> Floats:
-        """[shape], float32, contiguous. float16 and bfloat16 convert exactly, float64 to the nearest."""
+        """Return a weight, [shape], float32, contiguous. float16 and bfloat16 convert exactly, float64 to nearest."""
         if key not in self._keys:
             raise KeyError(key)
         stored = self._file.read(key)
@@ -147,7 +147,7 @@ class MatchedWeights:
         return values
 
     def stream(self) -> Iterator[tuple[str, Floats]]:
-        """All, in their order, by name: each in one, or its elements in flat parts, one after the other."""
+        """Yield all weights in order by name: each as an array, or as flat parts of its elements."""
         any_value = self._file.any_value
         for key, stored in self._file.stream(self._keys):
             values = _floats(stored)
@@ -210,12 +210,12 @@ def check_clear(file: WeightFile, keys: Iterable[str]) -> None:
 
 
 def is_passed_over(key: str) -> bool:
-    """Whether a tensor of a file is none of a network's weights, though it belongs to them."""
+    """Return whether a tensor of a file belongs to a network's weights but is not one."""
     return key.split(".")[-1] == PASSED_OVER
 
 
 def _listed(title: str, keys: list[str], line: Callable[[str], str]) -> Iterator[str]:
-    """A heading with a count, and the first lines."""
+    """Return a heading with a count, and the first lines."""
     if keys:
         yield f"  {len(keys)} {title}:"
         yield from (f"    {line(key)}" for key in keys[:MAX_LINES_SHOWN])
@@ -234,7 +234,8 @@ def _meant(key: str, lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> s
 
 
 def _doubled(key: str, file: WeightFile) -> str:
-    return f"{escape(key)}: so are called {' and '.join(f'`{escape(old)}`' for old in file.doubled[key][:MAX_LINES_SHOWN])}"
+    old = " and ".join(f"`{escape(name)}`" for name in file.doubled[key][:MAX_LINES_SHOWN])
+    return f"{escape(key)}: so are called {old}"
 
 
 def _misshapen(key: str, wanted: Shape, file: WeightFile) -> str:
@@ -244,7 +245,7 @@ def _misshapen(key: str, wanted: Shape, file: WeightFile) -> str:
 
 
 def spell(shape: Shape) -> str:
-    """`64x3x7x7`."""
+    """Format a shape as `64x3x7x7`."""
     return "x".join(map(str, shape)) or "a single number"
 
 

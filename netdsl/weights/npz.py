@@ -1,4 +1,4 @@
-"""Weights in NumPy's archives: a member's name is the weight's."""
+"""Weights in NumPy archives: the name of a member is that of the weight."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class MappedWeights(WeightFile):
-    """The arrays of a mapping, each converted when it is looked at. Raises WrongType or WrongWeightType."""
+    """The arrays of a mapping, converted on access. Raises WrongType or WrongWeightType."""
 
     __slots__ = ("_arrays",)
 
@@ -40,7 +40,7 @@ class MappedWeights(WeightFile):
 
 
 class NpzWeights(WeightFile):
-    """The arrays of an `.npz` file, compressed or not, in either order and byte order."""
+    """The arrays of an `.npz` file, compressed or not, in either element and byte order."""
 
     __slots__ = ("_archive", "_headers")
 

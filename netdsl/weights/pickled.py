@@ -1,8 +1,9 @@
-"""A small machine for pickles that runs nothing: it builds containers, numbers and texts, and calls what it is given.
+"""A restricted unpickler that runs no code: it builds containers, numbers and texts, and calls only a table of
+functions.
 
-A pickle is a program for a machine with a stack. Python's lets it import and call whatever is installed; this one knows
-the operations that `torch.save` writes, and a table of names. Any other name or operation ends it. It makes no object
-of a class, and what it makes is no larger than the pickle.
+A pickle is a program for a stack machine. Python's machine lets it import and call whatever is installed; this one
+knows the operations that `torch.save` writes, and a table of names. Any other name or operation ends it. It creates no
+instance of a class, and its result is no larger than the pickle.
 
 Source: pickletools in Python's standard library, protocols 2 to 5.
 """
@@ -22,15 +23,15 @@ if TYPE_CHECKING:
     Persistent = Callable[[Any], Any]
 
 KEYS = (str, int, float, bool, bytes, type(None))
-"""What may be a key of a dictionary: to hash nested tuples can take for ever."""
+"""Types allowed as dictionary keys; hashing nested tuples can take forever."""
 
 
 class Refused(Exception):
-    """Why a pickle is not read, in words."""
+    """Why a pickle is not read."""
 
 
 class Forbidden(Refused):
-    """It asks for a name that is not in the table; `name` is that."""
+    """The pickle names a global that is not in the table; `name` is that."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"it asks for `{name}`")
@@ -38,12 +39,12 @@ class Forbidden(Refused):
 
 
 def shown(value: object) -> str:
-    """A value for a message. Of containers only the kind: to spell out ones within each other can take for ever."""
+    """Format a value for a message. Of containers only the type: formatting nested ones can take forever."""
     return str(value)[:80] if isinstance(value, KEYS) else type(value).__name__
 
 
 class Function:
-    """A name that a pickle may call; `make` gets the arguments, and raises Refused or TypeError."""
+    """A global that a pickle may call; `make` receives the arguments, and raises Refused or TypeError."""
 
     __slots__ = ("make",)
 
@@ -52,20 +53,20 @@ class Function:
 
 
 class Inert:
-    """What is beside the tensors and of no use here: it has no value, and its attributes are thrown away."""
+    """A value besides the tensors that is not used: it has no content, and its attributes are dropped."""
 
     __slots__ = ()
 
 
 class Mark:
-    """Where a list of items begins on the stack."""
+    """The beginning of a list of items on the stack."""
 
 
 MARK = Mark()
 
 
 class Machine:
-    """Its stack and memo, and how far it has read its program."""
+    """The stack, the memo, and the position in the program."""
 
     __slots__ = ("at", "data", "done", "memo", "names", "persistent", "push", "stack")
 
@@ -106,7 +107,7 @@ class Machine:
         return value
 
     def pop_mark(self) -> list[Any]:
-        """What lies above the last mark, which goes too."""
+        """Remove and return everything above the last mark, and the mark."""
         at = len(self.stack) - 1
         while self.stack[at] is not MARK:
             at -= 1
@@ -129,7 +130,7 @@ class Machine:
         self.push(function.make(*arguments))
 
     def build(self) -> None:
-        """Attributes are not needed: an ordered dictionary of tensors has the versions of its layers as one."""
+        """Drop attributes: an ordered dictionary of tensors has the versions of its layers as one."""
         self.pop()
         if type(self.stack[-1]) is not dict and not isinstance(self.stack[-1], Inert):
             raise Refused("it sets attributes of what is no dictionary")
@@ -163,11 +164,11 @@ class Machine:
 
 
 TYPE = re.compile(r"[<>|=]?([biufcmMSU])(\d{1,9})")
-"""NumPy's types of numbers, times and texts: `f8`; and none of objects, or of fields."""
+"""NumPy's types of numbers, times and texts, such as `f8`; no objects, no fields."""
 
 
 class NumpyType(Inert):
-    """A type of NumPy's, and the bytes of a value."""
+    """A type of NumPy's, with the size of a value in bytes."""
 
     __slots__ = ("width",)
 
@@ -188,7 +189,7 @@ def _scalar(kind: object, data: object) -> Inert:
 
 
 def _encoded(text: object, encoding: object) -> str:
-    """How the oldest protocols write bytes; the text has as many characters."""
+    """Decode bytes as the oldest protocols write them; the text has as many characters."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise Refused("it has bytes that are written in an unknown way")
     return text
@@ -229,20 +230,20 @@ BYSTANDERS: dict[str, object] = {
         for system in ("", "Posix", "Windows")
     },
 }
-"""What a pickle may ask for besides tensors; the types are what a `defaultdict` has for its missing values."""
+"""Globals that a pickle may name besides tensors; the types are default factories of a `defaultdict`."""
 
 
 NEWEST = 5
 
 
 def unpickle(data: bytes, names: Mapping[str, object], persistent: Persistent) -> object:
-    """What a pickle describes. `names` are the globals that it may have, each a value or a Function; `persistent` makes
-    something of an identifier of what is stored elsewhere. Raises Refused."""
+    """Return what a pickle describes. `names` are the globals that it may use, each a value or a Function; `persistent`
+    resolves the identifiers of data stored elsewhere. Raises Refused."""
     return unpickle_at(data, 0, names, persistent)[0]
 
 
 def unpickle_at(data: bytes | mmap, at: int, names: Mapping[str, object], persistent: Persistent) -> tuple[object, int]:
-    """The same of a pickle that begins within data, and where it ends."""
+    """Return what a pickle that begins within data describes, and where it ends."""
     machine = Machine(data, at, names, persistent)
     try:
         while not machine.done:
@@ -274,7 +275,7 @@ def _text(form: str) -> Callable[[Machine], None]:
 
 
 def _latin(form: str) -> Callable[[Machine], None]:
-    """Texts that Python 2 wrote."""
+    """Decode texts written by Python 2."""
     length = Struct(form)
     return lambda m: m.push(m.take(m.number(length)).decode("latin-1"))
 
@@ -384,4 +385,5 @@ OPERATIONS: dict[int, Callable[[Machine], None]] = {
         "Q": lambda m: m.push(m.persistent(m.pop())),
     }.items()
 }
-"""By their codes. There is none that imports, makes an object of a class, or reads an extension's registry."""
+"""The operations by their codes. None of them imports, creates an instance of a class, or reads an extension
+registry."""

@@ -1,7 +1,7 @@
-"""PyTorch's checkpoints (`torch.save` from 1.6 on), without PyTorch and without running their pickle.
+"""PyTorch checkpoints (`torch.save` from 1.6 on), read without PyTorch and without running their pickle.
 
-A zip file: `data.pkl` tells what there is, `data/0`, `data/1` … are the tensors' storages, end to end and not
-compressed. Older files are `legacy.py`'s. Source: torch/serialization.py and torch/_utils.py, version 2.
+A zip file: `data.pkl` describes the tensors, `data/0`, `data/1` … are their storages, contiguous and not compressed.
+Source: torch/serialization.py and torch/_utils.py, version 2.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 USUAL = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params")
-"""What people call the weights in a checkpoint that holds more, the most telling first."""
+"""Common names of the weights in a checkpoint, most specific first."""
 
 OTHERS = ("optim", "sched", "scaler", "lr_")
-"""What the state of a training is called by."""
+"""Common names of the other states of a training."""
 
 MAX_NAMES_SHOWN = 10
 DEEPEST = 20
-"""Dictionaries within each other; what lies deeper is nobody's weights."""
+"""Maximum nesting of dictionaries."""
 
 
 def find(root: object, kind: type[T], path: str) -> dict[str, T]:
-    """The tensors by name of a dictionary, or of the one inside it that holds weights; what else is beside them, such
-    as an epoch's number, is passed over. Raises BadWeightFile where there is none, or more than one that it may be."""
+    """Return the tensors of a dictionary by name, or of the one inside it that holds the weights; other values, such as
+    an epoch number, are ignored. Raises BadWeightFile if there is none, or more than one candidate."""
     if isinstance(root, kind):
         raise BadWeightFile(f"{escape(path)} is a single tensor without a name")
     found = list(_candidates(root, kind))
@@ -61,7 +61,7 @@ def find(root: object, kind: type[T], path: str) -> dict[str, T]:
 
 
 def _candidates(root: object, kind: type[T]) -> Iterator[tuple[tuple[str, ...], dict[str, T]]]:
-    """Each dictionary with tensors in it, and the path of names to it."""
+    """Yield each dictionary that contains tensors, with its path."""
     seen: set[int] = set()
     waiting: list[tuple[tuple[str, ...], object]] = [((), root)]
     for name, value in waiting:  # which grows
@@ -76,7 +76,7 @@ def _candidates(root: object, kind: type[T]) -> Iterator[tuple[tuple[str, ...], 
 
 
 def _rank(name: tuple[str, ...]) -> tuple[bool, int, int]:
-    """Lower is likelier: what is called as weights are, and then what lies outermost."""
+    """Return the rank of a candidate, lower is likelier: usual names of weights first, then outermost ones."""
     words = [word.lower() for word in name]
     training = any(word.startswith(OTHERS) for word in words)
     usual = min((USUAL.index(word) for word in words if word in USUAL), default=len(USUAL))
@@ -100,7 +100,7 @@ STORAGES = {
     "BoolStorage": "bool",
     "storage.UntypedStorage": "uint8",
 }
-"""NumPy's name of a storage's elements."""
+"""NumPy's type name for each type of storage."""
 
 UNTYPED = (
     *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn_x2"),
@@ -110,7 +110,7 @@ UNTYPED = (
 
 
 class Storage:
-    """Elements that tensors look at, in a member of their own."""
+    """The elements that tensors view, in a member of their own."""
 
     __slots__ = ("count", "dtype", "key")
 
@@ -121,7 +121,7 @@ class Storage:
 
     @property
     def width(self) -> int:
-        """Bytes of an element."""
+        """Bytes per element."""
         return 2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize
 
 
@@ -148,14 +148,14 @@ class Tensor:
 
     @property
     def span(self) -> int:
-        """From its first element to behind its last."""
+        """The range from its first element to the end of its last."""
         if not math.prod(self.shape):
             return 0
         return 1 + sum((size - 1) * step for size, step in zip(self.shape, self.strides, strict=True))
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is all of its storage, in its order."""
+        """Whether it is its entire storage, in order."""
         step = 1
         for size, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
             if size != 1 and stride != step:
@@ -165,7 +165,7 @@ class Tensor:
 
 
 def _tensor(storage: object, offset: object, shape: object, strides: object, *more: object) -> Tensor:
-    """`torch._utils._rebuild_tensor_v2`; `more` is about gradients, and then has marks of what is other than stored."""
+    """Build a tensor like `torch._utils._rebuild_tensor_v2`; `more` describes gradients and unsupported properties."""
     if any(more[2:]):
         raise Refused("a tensor is marked as conjugate or negative, and not stored as it is: `resolve_neg()` it first")
     if not isinstance(storage, Storage) or not _is_size(offset):
@@ -232,11 +232,11 @@ NAMES: dict[str, object] = {
     **{f"torch.{name}": dtype for name, dtype in STORAGES.items()},
     **{f"torch.{name}": Type(name) for name in UNTYPED},
 }
-"""All that a pickle may ask for: tensors, containers, and what is beside them and not used."""
+"""All globals that a pickle may use: tensors, containers, and unused values besides them."""
 
 
 class TorchWeights(WeightFile):
-    """The tensors of a `.pth` or `.pt` file; a dictionary of them that is nested in others is found by itself."""
+    """The tensors of a `.pth` or `.pt` file, also in nested dictionaries."""
 
     __slots__ = ("_big", "_root", "_tensors", "_zip")
 
@@ -251,7 +251,7 @@ class TorchWeights(WeightFile):
         self.entries = {key: Entry(t.dtype, t.shape) for key, t in self._tensors.items()}
 
     def _find_root(self) -> str:
-        """The folder in the archive."""
+        """Return the root folder in the archive."""
         roots = [name.removesuffix(PICKLE) for name in self._zip.members if name.split("/")[1:] == [PICKLE]]
         if PICKLE in self._zip.members:
             roots.append("")
@@ -297,7 +297,7 @@ class TorchWeights(WeightFile):
         return values(self._tensors[key], lambda begin, end: self._zip.map(name, begin, end), is_big=self._big)
 
     def stream(self, keys: Collection[str]) -> Iterator[tuple[str, Array]]:
-        """In parts what is stored end to end. The checksums of what is large are tested beside that."""
+        """Yield contiguous tensors in parts. Large checksums are verified meanwhile."""
         stored = {key: name for key in keys if self._is_in_order(key, name := self._member(key))}
         large = dict.fromkeys(name for name in stored.values() if self._zip.members[name].file_size > PIECE)
         buffer = np.empty(PIECE, np.uint8)
@@ -316,7 +316,7 @@ class TorchWeights(WeightFile):
 
 
 def storage_of(identifier: object) -> Storage:
-    """What a pickle calls a storage. Raises Refused."""
+    """Resolve the identifier of a storage. Raises Refused."""
     match identifier:
         case ("storage", str(dtype), str(key), _, int(count)) if dtype in STORAGES.values() and _is_size(count):
             return Storage(dtype, key, count)
@@ -335,7 +335,7 @@ def asks_for(name: str, path: str) -> BadWeightFile:
 
 
 def values(tensor: Tensor, data: Callable[[int, int], Bytes], *, is_big: bool) -> Array:
-    """A tensor's numbers; `data` has the bytes of its storage from one to another."""
+    """Return the values of a tensor; `data` returns a range of bytes of its storage."""
     width = tensor.storage.width
     dtype = stored_type(tensor.storage, is_big=is_big)
     if not tensor.span:
@@ -345,13 +345,13 @@ def values(tensor: Tensor, data: Callable[[int, int], Bytes], *, is_big: bool) -
 
 
 def stored_type(storage: Storage, *, is_big: bool) -> np.dtype[Any]:
-    """NumPy's type for what a storage holds; of bfloat16, which NumPy does not know, the bits."""
+    """Return NumPy's type of the stored elements; for bfloat16, which NumPy lacks, that of its bits."""
     name = "uint16" if storage.dtype == "bfloat16" else storage.dtype
     return np.dtype(name).newbyteorder(">" if is_big else "<")
 
 
 def widened(array: Array, storage: Storage) -> Array:
-    """A bfloat16 is the upper half of a float32; all else is as it is stored."""
+    """Return values widened from bfloat16, the upper half of a float32; other types unchanged."""
     if storage.dtype == "bfloat16":
         return (array.astype(np.uint32) << 16).view(np.float32)
     return array
@@ -359,11 +359,11 @@ def widened(array: Array, storage: Storage) -> Array:
 
 VERSION = 1001
 COUNT = 8
-"""Bytes of a storage's count."""
+"""Size in bytes of a storage's count."""
 
 
 class LegacyTorchWeights(WeightFile):
-    """The tensors of a `.pth` or `.pt` file that is no zip file."""
+    """The tensors of a `.pth` or `.pt` file that is not a zip file."""
 
     __slots__ = ("_begins", "_storages", "_tensors")
 
@@ -384,7 +384,7 @@ class LegacyTorchWeights(WeightFile):
         self.entries = {key: Entry(t.dtype, t.shape) for key, t in self._tensors.items()}
 
     def _unpickled(self, head: mmap) -> tuple[object, list[Any], int]:
-        """The checkpoint, the keys of its storages, and where the first storage begins."""
+        """Return the checkpoint, the keys of its storages, and where the first storage begins."""
         at = 0
         found: list[Any] = []
         for _ in range(5):
@@ -398,7 +398,8 @@ class LegacyTorchWeights(WeightFile):
         return root, keys, at
 
     def _storage(self, identifier: object) -> Storage:
-        """What a pickle calls a storage; a view of another one, the sixth entry, is what no network's weights are."""
+        """Resolve the identifier of a storage; a view of another storage, its sixth entry, is never a network's
+        weight."""
         if not isinstance(identifier, tuple) or len(identifier) != 6 or identifier[5] is not None:
             raise Refused("it names a storage in an unknown way")
         storage = storage_of(identifier[:5])
@@ -408,7 +409,7 @@ class LegacyTorchWeights(WeightFile):
         return known
 
     def _places(self, file: Any, keys: list[Any], at: int, size: int) -> dict[str, int]:
-        """Where the elements of each storage begin; together they fill the file."""
+        """Return where the elements of each storage begin; together they fill the file."""
         begins: dict[str, int] = {}
         for key in keys:
             storage = self._storages.get(key) if isinstance(key, str) else None

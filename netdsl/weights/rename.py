@@ -82,12 +82,12 @@ class Rule:
 
 
 def given(pairs: Iterable[Sequence[str]]) -> list[Rule]:
-    """The rules of `--rename PATTERN TO`. Raises BadRename."""
+    """Return the rules of `--rename PATTERN TO`. Raises BadRename."""
     return [Rule(pattern, to, f"--rename '{escape(pattern)}' '{escape(to)}'") for pattern, to in pairs]
 
 
 def read_rules(path: str) -> list[Rule]:
-    """The rules of a file. Raises BadRename, or UserError where it cannot be read."""
+    """Read the rules of a file. Raises BadRename, or UserError if it cannot be read."""
     rules = []
     for number, text in enumerate(read_text(path).removeprefix("\ufeff").splitlines(), 1):
         line = COMMENT.sub("", text).strip()
@@ -102,7 +102,7 @@ def read_rules(path: str) -> list[Rule]:
 
 
 def beside(spec: str) -> str | None:
-    """The rename file beside a `.net` file, by the name that messages have for that; None where there is none."""
+    """Return the rename file beside a `.net` file, by its name in messages, or None."""
     if not spec.endswith(".net"):
         return None
     name = spec.removesuffix(".net") + SUFFIX
@@ -128,7 +128,7 @@ def renamed(file: WeightFile, rules: Sequence[Rule]) -> Fitted:
 
 
 def check_used(rules: Iterable[Rule], file: WeightFile) -> None:
-    """That each rule changes a name, in its turn. Raises BadRename."""
+    """Check that each rule changes a name. Raises BadRename."""
     names = set(file.entries)
     for rule in rules:
         after = {new for name in names if (new := rule.apply(name)) is not None}

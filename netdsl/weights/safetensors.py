@@ -1,6 +1,6 @@
-"""Weights in safetensors files: eight bytes with the header's length, the header in JSON, then the tensors end to end.
+"""Weights in safetensors files: eight bytes with the header's length, the header in JSON, then contiguous tensors.
 
-Source: https://github.com/huggingface/safetensors, "Format". The stock reader lets a name appear twice, and we do not.
+Source: https://github.com/huggingface/safetensors, "Format". Unlike the reference reader, duplicate names are refused.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class SafetensorsWeights(WeightFile):
         return declared
 
     def _admit(self, key: str, value: Any) -> tuple[int, int]:
-        """Note one tensor's entry, and give its range of bytes."""
+        """Record the entry of a tensor, and return its range of bytes."""
         match value:
             case {"dtype": str(kind), "shape": [*shape], "data_offsets": [int(begin), int(end)]} if len(value) == 3:
                 pass
@@ -118,7 +118,7 @@ class SafetensorsWeights(WeightFile):
         return begin, end
 
     def _check_ranges(self, ranges: list[tuple[int, int, str]], size: int) -> None:
-        """The tensors must lie end to end, without gaps or overlaps, and fill the file."""
+        """Check that the tensors are contiguous, without gaps or overlaps, and fill the file."""
         at = 0
         for begin, end, key in ranges:
             if begin != at:
@@ -146,7 +146,7 @@ ALIGNMENT = 8
 
 
 def write_tensors(file: BinaryIO, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
-    """Write arrays by name, and texts about them. Equal arguments give equal bytes.
+    """Write arrays by name, with metadata texts. Equal arguments give equal bytes.
 
     Source: https://github.com/huggingface/safetensors, "Format".
     """

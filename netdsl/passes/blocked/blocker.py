@@ -1,4 +1,4 @@
-"""A graph rewritten value by value, each in the layouts that its users ask for."""
+"""Rewrite a graph value by value, each in the layouts that its consumers request."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     Recipe = Callable[["Blocker", Operation], bool]
 
 ZERO, FINITE, ANY = range(3)
-"""What stands in the padding of a stored value: zeros, as whoever sums over it needs; other numbers; anything."""
+"""Content of the padding of a stored value: zeros, as sums over it require; other finite numbers; anything."""
 
 
 class Lowered:
-    """A training step that can be emitted, and how its state lies.
+    """A training step that can be emitted, and the layouts of its state.
 
-    `layouts` are those of the parameters and states that do not lie plainly, by name; `choices` say what was chosen, as
-    JSON has it.
+    `layouts` maps the parameters and states in other than the plain layout to theirs; `choices` records the selected
+    kernels as JSON data.
     """
 
     __slots__ = ("choices", "graph", "layouts")
@@ -48,15 +48,15 @@ class Lowered:
 
 
 def spelled(op: Op) -> str:
-    """An op with its attributes; equal for equal ones."""
+    """Return a string that identifies an op with its attributes."""
     slots = [name for kind in reversed(type(op).__mro__) for name in getattr(kind, "__slots__", ())]
     return f"{type(op).__name__}({', '.join(f'{name}={getattr(op, name)}' for name in slots)})"
 
 
 class KernelChoice:
-    """Which of several recipes an operation has: `options`, by a `key` that is equal for equal operations.
+    """A choice between several implementations, `options`, of an operation; equal operations have equal `key`s.
 
-    `layouts` are those that its operands have, None for a plain one.
+    `layouts` are the layouts of its operands, None for a plain one.
     """
 
     __slots__ = ("key", "layouts", "operation", "options")
@@ -71,11 +71,11 @@ class KernelChoice:
 
 
 class Blocker:
-    """The graph that grows, and in which layouts it has the old one's values.
+    """The new graph under construction, and the layouts in which it has the values of the old one.
 
-    Parameters and states begin undecided: whoever asks first says how they lie. `block` is the size of a block, and
-    `choices` say which of several recipes is taken, by their questions' keys; those not said are the first. `given` are
-    the layouts of inputs and outputs that are to lie otherwise than plainly, by name.
+    Parameters and states have no layout until their first consumer requests one. `block` is the block size; `choices`
+    selects an implementation by its key (default: the first option). `given` maps inputs and outputs in other than the
+    plain layout to theirs.
     """
 
     __slots__ = (
@@ -120,7 +120,7 @@ class Blocker:
                 self._undecided[state.before] = self.new.remembered(name, state.before.shape, state.before.dtype)
 
     def run(self, recipes: Mapping[type[Op], Recipe]) -> Graph:
-        """Write all operations, and return the new graph."""
+        """Rewrite all operations and return the new graph."""
         for operation in self._old.operations:
             begin = len(self.new.operations)
             recipe = recipes.get(type(operation.op))
@@ -131,14 +131,14 @@ class Blocker:
         return self._finish()
 
     def keep(self, operation: Operation) -> None:
-        """Take an operation over as it is, plainly."""
+        """Copy an operation unchanged, in the plain layout."""
         inputs = [self.get(x) for x in operation.inputs]
         for old, made in zip(operation.outputs, self.new.apply(operation.op, *inputs), strict=True):
             made.name = old.name
             self.put(old, made)
 
     def put(self, old: Value, made: Value, layout: Layout | None = None, padding: int = ZERO) -> None:
-        """Say that `made` is an old value in a layout."""
+        """Record `made` as an old value in a layout."""
         layout = layout or plain(old.shape)
         assert made.shape == layout.padded, f"{made!r} cannot be {layout}"
         self._forms.setdefault(old, {})[layout] = made
@@ -146,7 +146,7 @@ class Blocker:
         self._classes.note(old, layout)
 
     def get(self, old: Value, layout: Layout | None = None, *, clean: bool = True) -> Value:
-        """A value in a layout, converted if need be; `clean` asks for zeros in its padding."""
+        """Return a value in a layout, converting it if necessary; `clean` requires zeros in its padding."""
         layout = layout or plain(old.shape)
         if old in self._undecided:
             self._decide(old, layout)
@@ -172,23 +172,23 @@ class Blocker:
         return value
 
     def padding(self, old: Value, layout: Layout) -> int:
-        """What stands in the padding of a value that is there in a layout; zeros where it is yet to be converted."""
+        """Return the content of the padding of a value in a layout; zeros if it has yet to be converted."""
         made = self._forms.get(old, {}).get(layout)
         return ZERO if made is None else self._padding[made]
 
     def native(self, old: Value) -> Layout | None:
-        """The blocked layout that a value has, or one that values of its kind have; None if it is plain."""
+        """Return the blocked layout of a value or of values like it, or None if it is plain."""
         for layout in self._forms.get(old, ()):
             if not layout.plain:
                 return layout
         return self.scaled[old][2] if old in self.scaled else None
 
     def expected(self, old: Value) -> Layout | None:
-        """The blocked layout that values have with which this one is added and multiplied."""
+        """Return the blocked layout of the values that this one is combined with elementwise, or None."""
         return self._classes.layout(old)
 
     def choose(self, operation: Operation, *options: str) -> str:
-        """Which of several recipes is taken."""
+        """Return the index of the selected option."""
         question = KernelChoice(operation, options, [self.native(x) for x in operation.inputs])
         self.asked.setdefault(question.key, question)
         chosen = self.choices.get(question.key)
@@ -196,7 +196,7 @@ class Blocker:
         return self.taken[question.key]
 
     def _decide(self, old: Value, layout: Layout) -> None:
-        """Store a parameter or a state in the layout of its first use."""
+        """Store a parameter or a state in the layout of its first consumer."""
         made = self._undecided.pop(old)
         made.shape = layout.padded
         if not layout.plain:
@@ -217,7 +217,7 @@ class Blocker:
 
 
 class _Classes:
-    """Values that are added and multiplied with each other, such as a weight, its gradient and its momentum."""
+    """Equivalence classes of values combined elementwise, such as a weight, its gradient and its momentum."""
 
     __slots__ = ("_layouts", "_parents")
 
@@ -246,7 +246,7 @@ class _Classes:
 
 
 def _cleaned(x: Value, layout: Layout) -> Value:
-    """The same with zeros in the padding, whatever stands there."""
+    """Return the value with its padding set to zeros."""
     shape, elements = layout.mask()
     inside = constant(x.graph, elements, "bool", shape)
     y = ops.where(inside, ops.reshape(x, layout.memory, batch=False), constant(x.graph, 0, x.dtype))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Axis:
-    """One axis of a convolution that is gone back through: `size` pixels became `places`."""
+    """One axis of a convolution to differentiate: `size` input pixels became `places` outputs."""
 
     __slots__ = ("dilation", "kernel", "pad", "places", "size", "stride")
 
@@ -39,22 +39,23 @@ class Axis:
 
     @property
     def rows(self) -> int:
-        """How many pixels each phase has; the last ones may lie beyond the image."""
+        """Return the number of pixels per phase; the last may lie beyond the image."""
         return -(-self.size // self.stride)
 
     def taps(self, phase: int) -> list[int]:
-        """The kernel's taps that read the pixels of a phase, the last first."""
+        """Return the kernel taps that read the pixels of a phase, last first."""
         return [*range((phase + self.pad) % self.stride, self.kernel, self.stride)][::-1]
 
     def ends(self, phase: int) -> tuple[int, int]:
-        """How far a phase's windows reach beyond dy, before and after."""
+        """Return how far the windows of a phase reach beyond dy, before and after."""
         taps = self.taps(phase)
         first, last = ((phase + self.pad - tap) // self.stride for tap in (taps[0], taps[-1]))
         return -first, self.rows - self.places + last
 
     @property
     def pads(self) -> tuple[int, int] | None:
-        """The paddings of the one phase that there is without strides; None where some phase would have to be cut."""
+        """Return the padding of the only phase of an axis without stride, or None if a phase would have to be
+        cropped."""
         if self.stride == 1:
             before = (self.kernel - 1) * self.dilation - self.pad
             after = self.size + (self.kernel - 1) * self.dilation - before - self.places
@@ -113,18 +114,18 @@ def conv(b: Blocker, operation: Operation) -> bool:
 
 
 def suits(x: Shape, w: Shape, group: int) -> bool:
-    """Whether it is a convolution of images, dense or depthwise."""
+    """Return whether the operation is a dense or depthwise 2-D convolution."""
     return len(x) == 4 and (group == 1 or (x[1] == w[0] == group))
 
 
 def weights(b: Blocker, shape: Shape, group: int, x: Layout) -> Layout:
-    """How a kernel lies, for an image that lies like `x`."""
+    """Return the layout of a kernel for an image in the layout of `x`."""
     narrow = group > 1 or (x.plain and known(shape)[1] < b.block)
     return (narrow_kernel if narrow else kernel)(shape, b.block)
 
 
 def _image(b: Blocker, x: Value, group: int) -> Layout:
-    """How an image is read: one of fewer channels than a block stays plain."""
+    """Return the layout in which an image is read: plain if it has fewer channels than a block."""
     if group == 1 and known(x.shape)[1] < b.block and b.native(x) is None:
         return Layout(x.shape)
     return blocked_map(x.shape, b.block)
@@ -135,7 +136,7 @@ def _group(x: Layout, group: int) -> int:
 
 
 def dx(b: Blocker, operation: Operation) -> bool:
-    """ConvDx: a convolution with the flipped kernel; with strides, one for each of the places between two windows."""
+    """ConvDx: a convolution with the flipped kernel; with strides, one for each phase."""
     op: ConvDx = operation.op  # type: ignore[assignment]
     dy, w = operation.inputs
     (x,) = operation.outputs
@@ -175,31 +176,32 @@ def _axes(op: ConvDx, kernel_shape: tuple[int, ...], places: tuple[int, ...]) ->
 
 
 def scaled_gradient(b: Blocker, dy: Value, cost: int) -> tuple[Value, Value] | None:
-    """A gradient as a value and what its channels are still to be multiplied by, where the kernel is the smaller."""
+    """Return a gradient and a factor per channel that is still to be applied, if applying it to the kernel is
+    cheaper."""
     found = b.scaled.get(dy)
     return found[:2] if found is not None and prod(known(found[0].shape)) > 2 * cost else None
 
 
 def scale_kernel(w: Value, scale: Value) -> Value:
-    """A kernel [O/B, …, B of O] with its outputs multiplied: as a map with the outputs as channels."""
+    """Return a kernel [O/B, …, B of O] with its outputs scaled, as a map whose channels are the outputs."""
     outputs, *rest = known(w.shape)
     rows = ops.reshape(w, (1, outputs, 1, prod(rest)), batch=False)
     return ops.reshape(affine(rows, scale), w.shape, batch=False)
 
 
 class Taps:
-    """A kernel's taps, from which kernels of some of them are made."""
+    """The taps of a kernel, from which kernels with a subset of them are built."""
 
     __slots__ = ("_lead", "_shape", "_tiles")
 
     def __init__(self, tiles: Value, lead: Sequence[tuple[int, int]], shape: tuple[int, ...]) -> None:
-        """`tiles` [T * taps, inner], of which `lead` says the order: a size and a step in taps for each axis."""
+        """Initialize from `tiles` [T * taps, inner]; `lead` gives a size and a step in taps for each leading axis."""
         self._tiles = tiles
         self._lead = lead
         self._shape = shape
 
     def take(self, chosen: Sequence[Sequence[int]]) -> Value:
-        """The kernel of these rows and columns of taps."""
+        """Return the kernel made of these rows and columns of taps."""
         outputs, inputs, _, width = self._shape
         starts = [0]
         for size, step in self._lead:

@@ -1,4 +1,4 @@
-"""What is computed element by element, in whatever layout its operands lie; reductions, joins and cuts of maps."""
+"""Elementwise ops in the layout of their operands; reductions, concatenation and slicing of maps."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ UNARY = {
     comparison.IsNaN: FINITE,
     comparison.IsInf: FINITE,
 }
-"""Functions of one value, and what they make of zeros."""
+"""Unary functions, and whether they map zeros to zeros."""
 
 BOUNDED = (activations.Sigmoid, activations.HardSigmoid, activations.Tanh, activations.Relu, elementwise.Cast)
-"""What they make of finite numbers is finite."""
+"""Ops that map finite numbers to finite numbers."""
 
 SEVERAL = (
     arithmetic.Add,
@@ -68,7 +68,7 @@ SEVERAL = (
 
 
 def elements(b: Blocker, operation: Operation) -> bool:
-    """An op on aligned elements: of values of one shape, of numbers, and of one number a channel."""
+    """An elementwise op on values of one shape, scalars and one number per channel."""
     (y,) = operation.outputs
     layout = _common(b, operation)
     if layout is None:
@@ -91,7 +91,7 @@ def elements(b: Blocker, operation: Operation) -> bool:
 
 
 def _common(b: Blocker, operation: Operation) -> Layout | None:
-    """The blocked layout to compute in, if there is one."""
+    """Return the blocked layout to compute in, or None."""
     (y,) = operation.outputs
     full = [x for x in operation.inputs if x.shape == y.shape]
     if not full:
@@ -110,17 +110,18 @@ def _count(x: Value) -> int:
 
 
 def _aligned(x: Value, layout: Layout) -> tuple[int, ...]:
-    """A shape with as many axes as what it spreads over."""
+    """Return a shape with leading axes of size 1, up to the rank that it broadcasts to."""
     return (1,) * (len(layout.shape) - len(x.shape)) + known(x.shape)
 
 
 def _spreads(x: Value, layout: Layout) -> bool:
-    """Whether it is one number for all channels, or one for each, that it spreads over a map."""
+    """Return whether an operand broadcasts one number over all channels, or one per channel, of a map."""
     return len(x.shape) <= len(layout.shape) and _aligned(x, layout)[1] in (1, layout.shape[1])
 
 
 def _spread(b: Blocker, x: Value, layout: Layout) -> Value:
-    """An operand as it spreads over the blocks in memory: [N or 1, C/B or 1, H or 1, W or 1, B or 1]."""
+    """Return an operand in the shape that broadcasts over the blocks in memory: [N or 1, C/B or 1, H or 1, W or 1, B or
+    1]."""
     shape = _aligned(x, layout)
     if shape[1] == 1:
         return ops.reshape(b.get(x), (*shape, 1), batch=False)
@@ -133,7 +134,7 @@ def _spread(b: Blocker, x: Value, layout: Layout) -> Value:
 
 
 def _padding(b: Blocker, operation: Operation, layout: Layout) -> int:
-    """What the result has where its operands are padded."""
+    """Return the content of the padding of the result."""
     op, y = operation.op, operation.outputs[0]
     kinds = [b.padding(x, layout) for x in operation.inputs if x.shape == y.shape]
     alone = len(kinds) == len(operation.inputs)
@@ -152,7 +153,7 @@ def _padding(b: Blocker, operation: Operation, layout: Layout) -> int:
 
 
 def reduction(b: Blocker, operation: Operation) -> bool:
-    """A sum or a mean over axes other than the channels', or over all."""
+    """A sum or a mean over all axes, or over all but the channels."""
     op: Reduce = operation.op  # type: ignore[assignment]
     (x,), (y,) = operation.inputs, operation.outputs
     layout = b.native(x)
@@ -188,7 +189,7 @@ def _is_sum(op: Reduce) -> bool:
 
 
 def reshape(b: Blocker, operation: Operation) -> bool:
-    """[N, C, *S] to [N, C, *S']: the places of a channel stay together."""
+    """Reshape [N, C, *S] to [N, C, *S'], which keeps channels apart."""
     op: Reshape = operation.op  # type: ignore[assignment]
     (x,), (y,) = operation.inputs, operation.outputs
     layout = b.native(x)
@@ -200,7 +201,7 @@ def reshape(b: Blocker, operation: Operation) -> bool:
 
 
 def expand(b: Blocker, operation: Operation) -> bool:
-    """[N, C, 1, 1] to [N, C, H, W]."""
+    """Expand [N, C, 1, 1] to [N, C, H, W]."""
     (x,), (y,) = operation.inputs, operation.outputs
     if len(y.shape) != 4 or x.shape != (*y.shape[:2], 1, 1) or b.expected(y) != blocked_map(y.shape, b.block):
         return False
@@ -213,7 +214,7 @@ def expand(b: Blocker, operation: Operation) -> bool:
 
 
 def concat(b: Blocker, operation: Operation) -> bool:
-    """Maps joined along their channels, where all but the last fill their blocks."""
+    """Concatenate maps along their channels, if all but the last fill their blocks."""
     op: Concat = operation.op  # type: ignore[assignment]
     (y,) = operation.outputs
     if op.axis % len(y.shape) != 1 or len(y.shape) != 4 or all(b.native(x) is None for x in operation.inputs):
@@ -226,7 +227,7 @@ def concat(b: Blocker, operation: Operation) -> bool:
 
 
 def cut(b: Blocker, operation: Operation) -> bool:
-    """Some channels of a map, where they begin with a block and end with one."""
+    """Slice the channels of a map at block boundaries."""
     op: Slice = operation.op  # type: ignore[assignment]
     (x,), (y,) = operation.inputs, operation.outputs
     layout = b.native(x)

@@ -74,17 +74,17 @@ class Layout:
 
     @property
     def memory(self) -> tuple[int, ...]:
-        """The shape in memory: [N, C/B, H, W, B]."""
+        """Return the shape in memory: [N, C/B, H, W, B]."""
         return tuple(self.split[i] for i in self.perm)
 
     @property
     def moves(self) -> bool:
-        """Whether the order in memory differs from the plain one: axes of size 1 may go anywhere."""
+        """Return whether the order in memory differs from the plain one; axes of size 1 do not matter."""
         order = [i for i in self.perm if self.split[i] > 1]
         return order != sorted(order)
 
     def encode(self, array: Any) -> Any:
-        """A plain array as it is stored, declared with the padded shape."""
+        """Return a plain array in stored order, with the padded shape."""
         import numpy as np
 
         after = [(0, p - n) for n, p in zip(self.shape, self.padded, strict=True)]
@@ -92,14 +92,15 @@ class Layout:
         return np.ascontiguousarray(cut).reshape(self.padded)
 
     def decode(self, array: Any) -> Any:
-        """A stored array in the plain shape."""
+        """Return a stored array in the plain shape."""
         import numpy as np
 
         back = np.asarray(array).reshape(self.memory).transpose(_inverse(self.perm)).reshape(self.padded)
         return np.ascontiguousarray(back[tuple(slice(n) for n in self.shape)])
 
     def mask(self) -> tuple[tuple[int, ...], tuple[bool, ...]]:
-        """What is no padding, to be spread over the shape in memory: a shape, and its elements."""
+        """Return a mask of the elements that are not padding, as a shape that broadcasts over memory and its
+        elements."""
         import numpy as np
 
         pairs = enumerate(zip(self.shape, self.padded, strict=True))
@@ -113,32 +114,33 @@ def plain(shape: Shape) -> Layout:
 
 
 def blocked_map(shape: Shape, block: int) -> Layout:
-    """A map [N, C, *S] with its channels in blocks."""
+    """Return the layout of a map [N, C, *S] with its channels in blocks."""
     return _unless_idle(Layout(shape, block, (1,)))
 
 
 def kernel(shape: Shape, block: int) -> Layout:
-    """A kernel over blocked channels, [O, C, *K]."""
+    """Return the layout of a kernel [O, C, *K] over blocked channels."""
     return _unless_idle(Layout(shape, block, (0, 1)))
 
 
 def narrow_kernel(shape: Shape, block: int) -> Layout:
-    """A kernel over few plain channels, or of a depthwise convolution: [O, C, *K], O alone in blocks."""
+    """Return the layout of a kernel [O, C, *K] over few plain channels or of a depthwise convolution: only O in
+    blocks."""
     return _unless_idle(Layout(shape, block, (0,)))
 
 
 def vector(shape: Shape, block: int) -> Layout:
-    """A number for each channel, [C]."""
+    """Return the layout of a vector [C] with one number per channel."""
     return _unless_idle(Layout(shape, block, (0,)))
 
 
 def _unless_idle(layout: Layout) -> Layout:
-    """Where neither order nor size differ, the plain layout is that layout: one value, not two."""
+    """Return None, the plain layout, if the layout differs from it in neither order nor size."""
     return layout if layout.moves or layout.has_padding else Layout(layout.shape)
 
 
 def to_layout(x: Value, layout: Layout) -> Value:
-    """A plain value in a layout."""
+    """Convert a plain value to a layout."""
     if layout.plain:
         return x
     is_map = layout.axes == (1,) and len(x.shape) == 4 and x.dtype == "f32" and layout.moves
@@ -154,7 +156,7 @@ def to_layout(x: Value, layout: Layout) -> Value:
 
 
 def to_plain(x: Value, layout: Layout) -> Value:
-    """A value of a layout plainly."""
+    """Convert a value in a layout to the plain one."""
     if layout.plain:
         return x
     if layout.axes == (1,) and len(x.shape) == 4 and x.dtype == "f32" and layout.moves:

@@ -1,7 +1,7 @@
-"""Which recipe each op has. Forward pass, backward pass and update of a training step are laid out together.
+"""Lower a whole training step, forward pass, backward pass and update, to the blocked layout.
 
-Weights lie blocked too, and stay so from step to step. What has no recipe here is computed plainly, with conversions
-around it.
+Weights are stored in blocks too, and stay so from step to step. Ops without an implementation here are computed in the
+plain layout, between conversions.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def fuse(graph: Graph) -> Graph:
-    """The graph with `conv + x` and `relu(conv)` as one operation each, where nothing else reads what comes between."""
+    """Fuse `conv + x` and `relu(conv)` into one operation, if nothing else reads the intermediate value."""
     uses = Counter(x for operation in graph.operations for x in operation.inputs)
     uses.update(graph.outputs.values())
     uses.update(state.after for state in graph.state.values())
@@ -56,7 +56,7 @@ def fuse(graph: Graph) -> Graph:
 def _fused(
     operation: Operation, fused: dict[Value, tuple[BlockedConv, tuple[Value, ...]]], uses: Counter[Value]
 ) -> tuple[BlockedConv, tuple[Value, ...]] | None:
-    """The convolution that does what an operation does and, of those that it reads, what one does."""
+    """Return the convolution fused with an operation that reads it, or None."""
 
     def conv(x: Value) -> tuple[BlockedConv, tuple[Value, ...]] | None:
         if uses[x] != 1 or x.producer is None:
@@ -112,21 +112,22 @@ RECIPES: dict[type[Op], Recipe] = {
 
 @limits.kept()
 def lower_blocked(graph: Graph, block: int, choices: Mapping[str, str] | None = None) -> Lowered:
-    """A training graph, macros and all, in blocks of `block` channels; see `Blocker` for the choices."""
+    """Lower a training graph, macros included, to blocks of `block` channels; `Blocker` explains the choices."""
     blocker = Blocker(graph, block, choices or {})
     made = blocker.run(RECIPES)
     return Lowered(_written(made), blocker.layouts, {"lowering": "blk", "block": block, "recipes": blocker.taken})
 
 
 def questions(graph: Graph, block: int) -> list[KernelChoice]:
-    """Where there is a choice of recipes in a graph."""
+    """Return the choices between implementations in a graph."""
     blocker = Blocker(graph, block, {})
     blocker.run(RECIPES)
     return [*blocker.asked.values()]
 
 
 def candidate(question: KernelChoice, option: str, block: int) -> Graph:
-    """An operation by one of its recipes alone, its operands and its result as they lie in the graph."""
+    """Return a graph of one operation in one of its implementations, with the layouts that it has in the whole
+    graph."""
     operation, graph = question.operation, Graph("candidate")
     xs = [graph.input(f"x{i}", x.shape, x.dtype) for i, x in enumerate(operation.inputs)]
     graph.output("y", apply(operation.op, *xs))

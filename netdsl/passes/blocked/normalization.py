@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def batch_norm(b: Blocker, operation: Operation) -> bool:
-    """BnTrain: y = a*x + c with two numbers a channel."""
+    """BnTrain: y = a*x + c with two numbers per channel."""
     op: BnTrain = operation.op  # type: ignore[assignment]
     x, scale, bias = operation.inputs
     if b.native(x) is None or len(x.shape) != 4:
@@ -34,7 +34,7 @@ def batch_norm(b: Blocker, operation: Operation) -> bool:
 
 
 def gradient(b: Blocker, operation: Operation) -> bool:
-    """BnGrad: dx = a*(dy + b*x + c); the factor a goes into the kernel of the convolution before, where it may."""
+    """BnGrad: dx = a*(dy + b*x + c); the factor a moves into the kernel of the preceding convolution if possible."""
     op: BnGrad = operation.op  # type: ignore[assignment]
     dy, x, scale, mean, var = operation.inputs
     if b.native(x) is None or len(x.shape) != 4:
@@ -64,14 +64,14 @@ def _inverse(var: Value, epsilon: float) -> Value:
 
 
 RUN = 128
-"""So many numbers, or some more, are added one after another; then their sums. Rounding grows with the longest run."""
+"""Approximate number of elements summed sequentially before partial sums are added; rounding grows with it."""
 
 
 def moments(x: Value, block: int) -> tuple[Value, Value]:
-    """The mean and the biased variance, [N, C, H, W] -> [C] twice.
+    """Return the mean and the biased variance, [N, C, H, W] -> [C] twice.
 
-    A variance is that within the runs and that between them. A mean of squares less the squared mean would lose what
-    the mean is larger than the deviation; within each run that happens too, but its errors are many, and cancel.
+    The variance is the sum of that within runs and that between runs. The mean of squares minus the squared mean would
+    cancel catastrophically where the mean exceeds the deviation; within runs the errors are many and average out.
     Source: Chan, Golub & LeVeque (1983), Algorithms for computing the sample variance.
     """
     n, channels, *sizes = known(x.shape)
@@ -87,17 +87,17 @@ def moments(x: Value, block: int) -> tuple[Value, Value]:
 
 
 def channel_sums(x: Value, block: int) -> Value:
-    """[N, C, H, W] -> [C]."""
+    """Return the sum of each channel, [N, C, H, W] -> [C]."""
     return _total(_sums(x, block))
 
 
 def channel_products(x: Value, y: Value, block: int) -> Value:
-    """The sums of x*y: [N, C, H, W] twice -> [C]."""
+    """Return the sum of x*y for each channel, [N, C, H, W] twice -> [C]."""
     return _total(_products(x, y, block))
 
 
 def _sums(x: Value, block: int) -> Value:
-    """Those of the runs, [N, C/B, runs, B] as it lies."""
+    """Return the sums of the runs, [N, C/B, runs, B] in memory order."""
     n, channels, *sizes = known(x.shape)
     run = _run(prod(sizes))
     rows = ops.reshape(x, (n * channels * prod(sizes) // block // run, run, block), batch=False)
@@ -106,7 +106,7 @@ def _sums(x: Value, block: int) -> Value:
 
 
 def _products(x: Value, y: Value, block: int) -> Value:
-    """The sums of x*y of the runs, [N, C/B, runs, B] as it lies."""
+    """Return the sums of x*y over the runs, [N, C/B, runs, B] in memory order."""
     n, channels, *sizes = known(x.shape)
     run = _run(prod(sizes))
     maps = n * channels * prod(sizes) // run
@@ -117,7 +117,7 @@ def _products(x: Value, y: Value, block: int) -> Value:
 
 
 def _total(sums: Value) -> Value:
-    """Sums of runs [N, C/B, runs, B] -> [C]."""
+    """Add the sums of runs, [N, C/B, runs, B] -> [C]."""
     n, blocks, count, block = known(sums.shape)
     if count > 1:
         rows = ops.reshape(sums, (n * blocks, count, block), batch=False)
@@ -126,5 +126,5 @@ def _total(sums: Value) -> Value:
 
 
 def _run(count: int) -> int:
-    """The length of a run: a divisor of the count."""
+    """Return the length of a run, a divisor of the count."""
     return next(length for length in range(min(RUN, count), count + 1) if count % length == 0)

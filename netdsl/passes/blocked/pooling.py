@@ -30,7 +30,7 @@ def max_pool(b: Blocker, operation: Operation) -> bool:
 
 
 def max_pool_dx(b: Blocker, operation: Operation) -> bool:
-    """MaxPoolDx: that of a pool over one axis more, the places within a block."""
+    """MaxPoolDx: the gradient of a pool with one more axis, the positions within a block."""
     op: MaxPoolDx = operation.op  # type: ignore[assignment]
     (dx,) = operation.outputs
     if b.native(operation.inputs[1]) is None or len(dx.shape) != 4:

@@ -1,8 +1,8 @@
 """The gradient of a convolution's kernel in the blocked layout: a convolution whose kernel is dy.
 
-An image is read as rows in which the channels of a block stand together, so that its batch can be the channels and the
-images' channels the places along a row: what comes out lies almost as the kernel does. Shapes in comments are those in
-memory, B the size of a block.
+Images are read as rows in which the channels of a block are adjacent, so that the batch becomes the channel axis and
+the image channels become positions along a row; the result is then almost in kernel order. Shapes in comments are
+those in memory; B is the block size.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def dw(b: Blocker, operation: Operation) -> bool:
 
 
 def _recipes(op: ConvDw, dy: Value, block: int) -> list[str]:
-    """The whole batch at once, or in parts that are added: that is more work to share, and the first where one block of
-    outputs would leave none."""
+    """Return the options: the whole batch at once, or in parts whose results are added, which gives more work to share.
+    Parts come first if one block of outputs would leave nothing to share."""
     if op.group > 1:
         return ["maps", "std"]
     n, outputs, *_ = known(dy.shape)
@@ -60,7 +60,7 @@ def _recipes(op: ConvDw, dy: Value, block: int) -> list[str]:
 
 
 def _depthwise(op: ConvDw, x: Value, dy: Value, layout: Layout, block: int) -> Value:
-    """Each map by itself: dy is its kernel. The sum over the batch comes behind."""
+    """Convolve each map with its dy as the kernel, then sum over the batch."""
     n, channels, *sizes = known(x.shape)
     pads = _pads(op, sizes, known(dy.shape)[2:])
     cut = [min(0, p) for p in pads]
@@ -81,13 +81,13 @@ def _depthwise(op: ConvDw, x: Value, dy: Value, layout: Layout, block: int) -> V
 
 
 def _pads(op: ConvDw, sizes: list[int], places: tuple[int, ...]) -> tuple[int, ...]:
-    """What is read beyond the image; negative where its last pixels are not read at all."""
+    """Return the padding beyond the image; negative if its last pixels are not read."""
     rows = zip(places, op.strides, op.spans(op.kernel_shape), op.pads, sizes, strict=False)
     return (*op.pads[:2], *((p - 1) * s + span - pad - size for p, s, span, pad, size in rows))
 
 
 class _Rows:
-    """Images [groups, N, H, W * width]: `width` channels of one group stand together, `groups` times."""
+    """Images [groups, N, H, W * width], with `width` adjacent channels in each of `groups` groups."""
 
     __slots__ = ("sizes", "value", "width")
 
@@ -142,7 +142,7 @@ def _dense(op: ConvDw, rows: _Rows, dy: Value, layout: Layout, block: int, parts
 
 
 def _filled(x: Value, axis: int, n: int, block: int) -> Value:
-    """A batch of whole blocks."""
+    """Return the batch padded to whole blocks."""
     if n % block == 0:
         return x
     after = [0] * 4

@@ -1,1 +1,1 @@
-"""A net as a drawing: layers from top to bottom, blocks and rounds as boxes, equal rounds as one."""
+"""Draw a net: layers from top to bottom, blocks and rounds of loops as boxes, equal rounds once."""

@@ -1,4 +1,4 @@
-"""The same drawing for other programs to lay out: Graphviz's dot and Mermaid's flowcharts."""
+"""Export a drawing for other layout programs: Graphviz's dot and Mermaid flowcharts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ MADE = "made by netdsl"
 
 
 class Flow:
-    """A net's stacks and outputs, each with a name such as `n7`, within its boxes; the edges between them."""
+    """The stacks and outputs of a net, each with an identifier such as `n7`, in its boxes, and the edges between
+    them."""
 
     __slots__ = ("edges", "names", "outline", "root", "title")
 
@@ -50,7 +51,7 @@ class Flow:
                 self.edges += [(self.names[maker], name, shape, maker.dashed or item.dashed)] * times
 
     def walk(self) -> Iterator[tuple[str, int, Stack | End | Box]]:
-        """Each thing with its depth, boxes twice: `open` and `close`."""
+        """Yield each item with its depth, boxes twice: `open` and `close`."""
         todo: list[tuple[str, int, object]] = [("open", 0, item) for item in reversed(self.root.items)]
         while todo:
             step, depth, item = todo.pop()
@@ -63,14 +64,14 @@ class Flow:
 
 
 def lines_of(item: Stack | End) -> list[str]:
-    """What stands on a thing, line by line."""
+    """Return the lines of text of an item."""
     if isinstance(item, End):
         return [item.name]
     return [line for plate in item.plates for line in (plate.text, "" if plate.strip else plate.figures) if line]
 
 
 def dot(net: Net, *, unfold: bool = False) -> str:
-    """A digraph with a cluster for each box."""
+    """Format a digraph with a cluster for each box."""
     flow = Flow(net, unfold=unfold)
     out = [
         f"// {MADE}",
@@ -109,7 +110,7 @@ def _quoted(*lines: str) -> str:
 
 
 def mermaid(net: Net, *, unfold: bool = False) -> str:
-    """A flowchart with a subgraph for each box."""
+    """Format a flowchart with a subgraph for each box."""
     flow = Flow(net, unfold=unfold)
     out = [f"%% {MADE}", "flowchart TB"]
     boxes = 0
@@ -136,6 +137,6 @@ def mermaid(net: Net, *, unfold: bool = False) -> str:
 
 
 def _entities(*lines: str) -> str:
-    """In quotes, with what Mermaid or HTML would read as its own as numbered entities."""
+    """Quote a text, with characters special to Mermaid or HTML as numeric entities."""
     escaped = ["".join(f"#{ord(c)};" if c in '"#<>&\\`' or ord(c) < 32 else c for c in line) for line in lines]
     return '"' + "<br>".join(escaped) + '"'

@@ -1,4 +1,4 @@
-"""What is placed on the page: stacks of layers, boxes with more in them, the ports of a box and the net's outputs."""
+"""The items of a page: stacks of layers, boxes, the ports of a box, and the outputs of the net."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
     from netdsl.report.figures import Row
 
 LABEL = 10
-"""The size of the shapes beside the edges, and of what else is small."""
+"""Font size of the shapes beside edges and of other small text."""
 SIGN = 22
-"""A merge drawn as its sign in a circle."""
+"""Diameter of a merge drawn as its sign in a circle."""
 PLATE, TALL, STRIP = 24, 38, 16
-"""Heights of a layer, of one with figures, and of what sticks to it."""
+"""Heights of a layer, of a layer with figures, and of a strip."""
 HEADER, FIGURES = 22, 14
-"""Heights of the lines over a box."""
+"""Heights of the lines above a box."""
 PAD, CARD = 12, 4
-"""Around a box's content, and between the cards of a folded one."""
+"""Padding of a box, and offset between the cards of a folded one."""
 STEP = 20
-"""Widths are multiples, so that more things are of one width."""
+"""Widths are multiples of this, so that more items have equal widths."""
 
 
 class Item:
-    """A thing with a place: (`x`, `y`) is the middle of its upper edge, in the plan that it is part of.
+    """Something with a position: (`x`, `y`) is the middle of its upper edge, in the plan that contains it.
 
-    It reads the values `inputs`; `outputs` are those of its own that others read, each with the shape beside its edge.
-    `side` is a detour that the main line does not bend for, `dashed` what is for training only.
+    It reads the values `inputs`; `outputs` are those of its values that others read, each with the shape beside its
+    edge. `side` marks a detour that does not bend the main line, `dashed` what exists for training only.
     """
 
     __slots__ = ("dashed", "height", "inputs", "outputs", "rank", "side", "width", "x", "y")
@@ -46,25 +46,25 @@ class Item:
         self.side = self.dashed = False
 
     def entry(self, value: Node) -> float:
-        """Where an edge with this value ends, from the middle."""
+        """Return where an edge with this value ends, relative to the middle."""
         return 0
 
     def exit(self, value: Node) -> float:
         return 0
 
     def times(self, value: Node) -> int:
-        """How often it reads a value: `add { } { }` takes one twice."""
+        """Return how often it reads a value: `add { } { }` reads one twice."""
         return 1
 
     @property
     def right(self) -> float:
-        """What it takes to the right of its middle, the shapes beside its edges included."""
+        """The extent to the right of its middle, including the shapes beside its edges."""
         labels = [self.exit(x) + 6 + text_width(text, LABEL) for x, text in self.outputs.items() if text]
         return max([self.width / 2, *labels])
 
 
 class Dummy(Item):
-    """Where an edge passes between things of a rank."""
+    """The point where an edge passes through a rank."""
 
     __slots__ = ("value",)
 
@@ -75,7 +75,7 @@ class Dummy(Item):
 
 
 class Port(Item):
-    """Where a value enters a box, or leaves it."""
+    """The point where a value enters or leaves a box."""
 
     __slots__ = ("value",)
 
@@ -95,7 +95,7 @@ class End(Item):
 
 
 class Stack(Item):
-    """A layer and what sticks to it, as plates that touch; `sign` is a merge's, `+` in a circle."""
+    """A layer and the layers attached to it, as adjacent plates; `sign` is that of a merge, such as `+` in a circle."""
 
     __slots__ = ("first", "plates", "sign")
 
@@ -118,9 +118,9 @@ class Stack(Item):
 
 
 class Box(Item):
-    """A group: a header, and its content in a plan of its own, whose places count from the box's upper left corner.
+    """A group: a header, and its content in a plan of its own, relative to the upper left corner of the box.
 
-    `inner` are the drawn values by those of the last round, which others see.
+    `inner` maps values of the last round, which others see, to the drawn ones.
     """
 
     __slots__ = ("content", "figures", "group", "header", "hover", "inner", "title")
@@ -138,7 +138,7 @@ class Box(Item):
         self.dashed = group.rows[0].node in outline.training
 
     def fit(self) -> None:
-        """Take the size that the content and the title need."""
+        """Set the size from the content and the title."""
         words = max(text_width(self.title, 11, bold=True), text_width(self.figures, LABEL)) + 16
         self.width = _stepped(max(self.content.width + 2 * PAD, words)) + self.cards
         self.height = self.header + self.content.height + self.cards
@@ -152,7 +152,7 @@ class Box(Item):
 
     @property
     def cards(self) -> int:
-        """What those behind it stick out."""
+        """The extent of the cards behind the box."""
         return CARD * min(2, self.group.times - 1)
 
     def entry(self, value: Node) -> float:
@@ -163,7 +163,7 @@ class Box(Item):
 
 
 class Content:
-    """The things in a group, in the order of the source, its ports the first and the last."""
+    """The items of a group in source order, starting and ending with its ports."""
 
     __slots__ = ("edges", "entries", "exits", "height", "items", "ranks", "reads", "width")
 
@@ -185,7 +185,7 @@ class Content:
 
 
 def content(net: Net, outline: Outline) -> Content:
-    """All that is to be placed, with nothing placed yet."""
+    """Return everything to be placed, without positions."""
     made = _content(outline.root, outline, {output.node for output in net.outputs.values()})
     made.exits.clear()
     made.items = [item for item in made.items if not isinstance(item, Port)]
@@ -197,7 +197,7 @@ def content(net: Net, outline: Outline) -> Content:
 
 
 def _content(group: Group, outline: Outline, gives: set[Node]) -> Content:
-    """A group's; `gives` are the nodes of it that others read."""
+    """Return the content of a group; `gives` are its nodes that others read."""
     parts = stacks(group.parts, gives)
     reads = [_reads(part) for part in parts]
     used = {value for values in reads for value in values}
@@ -224,21 +224,21 @@ def _box(group: Group, outline: Outline, outputs: dict[Node, str], around: str) 
 
 
 def _shared(groups: list[Group]) -> str:
-    """The scope that all of these groups are in."""
+    """Return the scope that contains all of these groups."""
     words = {group.rows[0].node.name.partition(".")[0] for group in groups}
     return words.pop() if len(words) == 1 < len(groups) else ""
 
 
 def _reads(part: list[Row] | Group) -> list[Node]:
-    """The values from outside that a part reads; of equal rounds those of the first."""
+    """Return the outside values that a part reads; for equal rounds those of the first."""
     rows = part.rows if isinstance(part, Group) else part
     own = {row.node for row in rows}
     return list(dict.fromkeys(x for row in rows for x in row.node.inputs if x not in own))
 
 
 def _label(row: Row, outline: Outline) -> str:
-    """The shape beside an edge: of a layer drawn for several with their range, but for that which the last one hands
-    on."""
+    """Return the shape beside an edge: a range for a layer drawn for several, except for the value passed on by the
+    last."""
     return shapes([mate.node for mate in outline.mates[row]])
 
 

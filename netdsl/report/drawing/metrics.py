@@ -1,4 +1,4 @@
-"""How long a line of text is, without a font; numbers in few digits."""
+"""Text widths without a font, and numbers with few digits."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ WIDTHS = (
     "667 778 722 667 611 722 667 944 667 667 611 278 278 278 469 556 333 556 556 500 556 556 278 556 "
     "556 222 222 500 222 833 556 556 556 556 333 500 278 556 500 722 500 500 500 334 260 334 584 "
 )
-"""Of the characters from the blank to `~` in Helvetica, in thousandths of the font's size."""
+"""Widths of the characters from space to `~` in Helvetica, in thousandths of the font size."""
 
 ADVANCE = {chr(32 + at): int(width) / 1000 for at, width in enumerate(WIDTHS.split())}
 ROOM, BOLD = 1.16, 1.3
-"""Fonts that may stand in for it are so much wider."""
+"""Factor by which substitute fonts may be wider, and that of bold text."""
 OTHER, FULL = 0.6, 1.0
 STEPS = ("", "k", "M", "G", "T", "P")
 
 
 @lru_cache(100_000)
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
-    """In pixels, for a font of this size."""
+    """Return the width of a text in pixels at this font size."""
     wide = sum(ADVANCE.get(character) or _other(character) for character in text)
     return wide * size * (BOLD if bold else ROOM)
 
@@ -38,7 +38,7 @@ def _other(character: str) -> float:
 
 
 def cut(text: str, size: float, most: float, *, bold: bool = False) -> str:
-    """The text, with `…` for what is too long."""
+    """Truncate a text that is too long with `…`."""
     if text_width(text, size, bold=bold) <= most:
         return text
     while text and text_width(f"{text}…", size, bold=bold) > most:
@@ -47,7 +47,7 @@ def cut(text: str, size: float, most: float, *, bold: bool = False) -> str:
 
 
 def short(count: Count) -> str:
-    """`1.81G`: three digits, or a formula as it is."""
+    """Format a number with three digits, such as `1.81G`, or a formula unchanged."""
     if not isinstance(count, int):
         return f"{count:,}"
     step, number = 0, float(count)

@@ -1,6 +1,6 @@
-"""A net's layers as groups within groups: block calls and the rounds of loops, equal ones that follow as one.
+"""The layers of a net as nested groups: block calls and rounds of loops, with consecutive equal ones merged.
 
-Source order holds throughout, so whatever a part reads stands before it.
+The order is that of the source, so that everything a part reads precedes it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 LOOSE = 3
-"""So many rounds are drawn as one where each has other shapes."""
+"""Minimum number of rounds with different shapes that are drawn as one."""
 
 
 class Group:
-    """The layers of a block call or of a round; the net itself, without a `frame`, is one too.
+    """The layers of a block call or of a round; without a `frame`, those of the net.
 
-    `rounds` are this one and those equal to it that follow, so that one drawing stands for `times`. Where shapes
-    differ between them, `mates` has the layers that are drawn as one.
+    `rounds` are this group and the equal ones that follow, so that one drawing stands for `times`. If their shapes
+    differ, `mates` has the layers that are drawn as one.
     """
 
     __slots__ = ("frame", "parts", "rounds", "rows")
@@ -54,7 +54,7 @@ class Group:
 
 
 class Outline:
-    """A net's groups; `mates` are the layers that a drawn one stands for, itself among them."""
+    """The groups of a net; `mates` are all the layers that a drawn one stands for, including itself."""
 
     __slots__ = ("figures", "mates", "root", "training")
 
@@ -74,7 +74,7 @@ class Outline:
 
 
 def _whole(net: Net) -> Net:
-    """The net, its training outputs taken for others."""
+    """Return the net with its training outputs as ordinary outputs."""
     outputs = {name: Output(name, each.node, each.span) for name, each in net.outputs.items()}
     return Net(net.name, net.source, inputs=net.inputs, outputs=outputs, nodes=net.nodes)
 
@@ -99,7 +99,7 @@ def _tree(rows: list[Row]) -> Group:
 
 
 class _Folder:
-    """Folds equal groups that follow each other, each reading what the one before made."""
+    """Merges consecutive equal groups that each read what the previous one made."""
 
     def __init__(self, net: Net, rows: list[Row], mates: dict[Row, list[Row]]) -> None:
         self.mates = mates
@@ -133,7 +133,7 @@ class _Folder:
         yield from self._joined(run)
 
     def _joined(self, run: list[Group]) -> Iterator[Group]:
-        """Rounds that have the same figures as one, and at least three that follow each other and all differ."""
+        """Merge rounds with the same figures, and at least three consecutive ones that all differ."""
         parts = [list(same) for _, same in groupby(run, self._figures)]
         for alone, several in groupby(parts, lambda part: len(part) == 1):
             found = list(several)
@@ -150,7 +150,7 @@ class _Folder:
         return [(row.node.shape, row.params, row.macs) for row in group.rows]
 
     def _follows(self, run: list[Group], part: Group) -> bool:
-        """Whether a group does what those of the run do, with what the last of them made."""
+        """Return whether a group does what the groups of the run do, with the output of the last of them."""
         before = run[-1]
         if self._content(before) != self._content(part):
             return False
@@ -167,7 +167,7 @@ class _Folder:
         return shifted == self._outside(before, start)
 
     def _handed_on(self, group: Group, begin: int, end: int) -> bool:
-        """Whether what is made in a group is read there and in the next one only, and there as one value."""
+        """Return whether the output of a group is read only in it and in the next one, and there as one value."""
         inside = begin - len(group.rows)
         users = [(row.node, use) for row in group.rows for use in self.uses[row.node]]
         later = {node for node, use in users if use is None or self.at[use] >= begin}
@@ -177,7 +177,7 @@ class _Folder:
         return [self.at[x] for row in group.rows for x in row.node.inputs if self.at[x] < start]
 
     def _content(self, group: Group) -> list[object]:
-        """What makes two groups equal: the same layers, but for their shapes, joined in the same way."""
+        """Return what makes two groups equal: the same layers, except for their shapes, connected in the same way."""
         found = self.calls.get(group)
         if found is None:
             start = self.at[group.rows[0].node]
@@ -190,7 +190,7 @@ class _Folder:
 
 
 def _thin(root: Group) -> None:
-    """Leave out groups that say nothing: rounds that stand alone, and what would be a box around one box."""
+    """Remove groups without information: single rounds, and boxes around one box."""
     order = [root]
     for group in order:
         order += [part for part in group.parts if isinstance(part, Group)]
@@ -211,9 +211,9 @@ def _kept(part: Part) -> list[Part]:
 
 
 def stacks(parts: list[Part], gives: Collection[Node] = ()) -> list[list[Row] | Group]:
-    """The parts, each layer with those behind it that leave the shape as it is: a convolution, its norm, its relu.
+    """Return the parts, each layer with the following ones that keep its shape: a convolution, its norm, its relu.
 
-    What others read, besides the next layer or as `gives`, stands at a stack's end.
+    A value that others read, besides the next layer or as `gives`, ends a stack.
     """
     used: dict[Node, int] = {}
     for part in parts:
@@ -254,7 +254,7 @@ FAMILIES = {
     "shape": ("shaping", "resample", "bounds"),
     "input": ("input",),
 }
-"""Kinds of layers, which have a colour each, by the modules that the layers are in."""
+"""Kinds of layers with a colour each, by the modules of the layers."""
 
 _FAMILY = {module: name for name, modules in FAMILIES.items() for module in modules}
 

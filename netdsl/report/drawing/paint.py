@@ -1,4 +1,4 @@
-"""The page: title, things and edges, legend."""
+"""Paint the page: title, items and edges, legend."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COLOURS = {
     "shape": ("#e9edf0", "#a8b1ba"),
     "input": ("#ffffff", "#3c4653"),
 }
-"""Fill and edge of a family of layers."""
+"""Fill and outline of a family of layers."""
 MEANING = {
     "conv": "convolution",
     "dense": "dense, embedding",
@@ -43,18 +43,18 @@ MEANING = {
     "shape": "rearrangement",
 }
 SHADES = ("#f4f6f8", "#eaedf1", "#e1e5ea")
-"""Of boxes within boxes."""
+"""Fills of nested boxes."""
 BORDER = "#c3c9d1"
 BEHIND = "#f8f9fb", BORDER
-"""Fill and edge of the cards behind a box."""
+"""Fill and outline of the cards behind a box."""
 LONGEST = 720
-"""Of a line over a narrow drawing."""
+"""Maximum length of a line of text above a narrow drawing."""
 MARGIN, TITLE, LINE_OF_TITLE = 24, 20, 18
 BEND, HEAD = 7, 6
 
 
 def draw(net: Net, *, unfold: bool = False, scale: int = 1) -> Canvas:
-    """A net as a picture; each length is multiplied by `scale`."""
+    """Draw a net; all lengths are multiplied by `scale`."""
     outline = Outline(net, unfold=unfold)
     root = content(net, outline)
     plan(root)
@@ -62,7 +62,7 @@ def draw(net: Net, *, unfold: bool = False, scale: int = 1) -> Canvas:
 
 
 class _Painter:
-    """Puts shapes on a canvas; `at` moves and scales."""
+    """Adds shapes to a canvas; `at` translates and scales."""
 
     def __init__(self, outline: Outline, root: Content, scale: int) -> None:
         self.outline = outline
@@ -164,7 +164,7 @@ class _Painter:
         self.shapes.append(shapes.Titled(plate.title, parts))
 
     def legend(self, wide: float, top: float) -> float:
-        """What the colours mean; the height at which it ends."""
+        """Draw the legend of the colours and return the height at which it ends."""
         entries = [(MEANING[name], name) for name in MEANING if name in self.families]
         if self.folded:
             entries.append(("equal rounds, drawn once", "folded"))
@@ -187,7 +187,7 @@ class _Painter:
         return x * self.scale, y * self.scale
 
     def crisp(self, x: float, y: float) -> Point:
-        """In the middle of a pixel, so that a line is one pixel wide."""
+        """Return the middle of a pixel, so that a line is one pixel wide."""
         return floor(x * self.scale) + 0.5, floor(y * self.scale) + 0.5
 
     def rectangle(
@@ -202,7 +202,7 @@ class _Painter:
         ends: str = "tb",
         dashed: bool = False,
     ) -> Shape:
-        """A box, or a part of one; `colours` are its fill and edge."""
+        """Return a box or a part of one; `colours` are its fill and outline."""
         (fill, edge), s = colours, self.scale
         return shapes.Rectangle(
             self.crisp(x, y), width * s, height * s, fill=fill, edge=edge, radius=radius * s, round=ends, dashed=dashed

@@ -1,4 +1,4 @@
-"""Places: the main line straight, branches on both sides of it, detours close by."""
+"""Horizontal positions: the main line straight, branches on both sides, detours nearby."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from netdsl.report.drawing.ranks import Ranked
 
 GAP = 18
-"""Between the things of a rank."""
+"""Gap between the items of a rank."""
 ROUNDS = 4
 FAINT = 0.001
-"""How much the main line minds its detours."""
+"""Weight of detours in the position of the main line."""
 STRAIGHT = 8
-"""How much more than others long edges want to be straight."""
+"""Weight of long edges, relative to others, in keeping them straight."""
 
 
 def across(ranked: Ranked) -> None:
-    """Give each thing its `x`, in pixels from an arbitrary line."""
+    """Set the `x` of each item, in pixels from an arbitrary origin."""
     for rank in ranked.ranks:
         _settle(rank, [0.0] * len(rank))
     if all(len(rank) == 1 for rank in ranked.ranks):
@@ -39,14 +39,14 @@ def across(ranked: Ranked) -> None:
 
 
 def _sweep(ranked: Ranked, wish: Callable[[Item, Ranked, bool], float]) -> None:
-    """Once from the bottom to the top, and once back."""
+    """Sweep once from bottom to top and once back."""
     for down in (False, True):
         for rank in ranked.ranks if down else reversed(ranked.ranks):
             _settle(rank, [wish(item, ranked, down) for item in rank])
 
 
 def _alone(item: Item, ranked: Ranked, down: bool) -> float:
-    """Under or over a neighbour that has no other; else where it is."""
+    """Return the position below or above a neighbour that has no other, otherwise the current one."""
     links = ranked.above[item] if down else ranked.below[item]
     if len(links) != 1:
         return item.x
@@ -56,13 +56,13 @@ def _alone(item: Item, ranked: Ranked, down: bool) -> float:
 
 
 def _line_up(ranked: Ranked) -> None:
-    """A plain chain, port under port."""
+    """Align a plain chain, port under port."""
     for (item,) in ranked.ranks:
         item.x = _wish(item, ranked, True)
 
 
 def _wish(item: Item, ranked: Ranked, down: bool) -> float:
-    """Where a thing would stand for the sake of its neighbours above, or of those below."""
+    """Return the position that the neighbours above, or those below, suggest."""
     total = weight = 0.0
     for link in ranked.above[item] if down else ranked.below[item]:
         other = link.upper if down else link.lower
@@ -76,7 +76,7 @@ def _wish(item: Item, ranked: Ranked, down: bool) -> float:
 
 
 def _settle(rank: list[Item], wishes: list[float]) -> None:
-    """The places nearest to the wishes, by least squares, at which nothing overlaps: neighbours that would are moved
+    """Return the positions nearest to the wishes, by least squares, without overlaps: overlapping neighbours are moved
     together (pool adjacent violators; Barlow et al. 1972)."""
     offsets = [0.0]
     for left, right in pairwise(rank):
@@ -97,7 +97,7 @@ def _settle(rank: list[Item], wishes: list[float]) -> None:
 
 
 def _straighten(ranked: Ranked) -> None:
-    """Make each detour one straight line, as near to the rest as it can be."""
+    """Make each detour one straight line, as close to the rest as possible."""
     places = {item: (rank, at) for rank in ranked.ranks for at, item in enumerate(rank) for rank in [rank]}
     done: set[Item] = set()
     for rank in ranked.ranks:
@@ -135,7 +135,7 @@ def _move(detour: list[Item], places: dict[Item, tuple[list[Item], int]]) -> Non
 
 
 def _snap(ranked: Ranked) -> None:
-    """Take out of long edges the bends that are too small to be seen as such."""
+    """Remove bends of long edges that are too small to see."""
     for item in (item for rank in ranked.ranks for item in rank if isinstance(item, Dummy)):
         (link,) = ranked.above[item]
         above = link.upper.x + link.start

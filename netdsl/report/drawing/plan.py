@@ -1,4 +1,5 @@
-"""The plan of a drawing: boxes from the innermost outwards, and the page in as many columns as make it largest."""
+"""The plan of a drawing: boxes from the innermost outwards, and the page in the number of columns that makes it
+largest."""
 
 from __future__ import annotations
 
@@ -18,20 +19,20 @@ if TYPE_CHECKING:
     from netdsl.report.drawing.route import Channel, Point
 
 GUTTER = 44
-"""Between two columns."""
+"""Gap between two columns."""
 COLUMNS = 24
 FOOT = 10
-"""Between an edge that returns to the first column and the end of its box."""
+"""Distance between an edge that returns to the first column and the end of its box."""
 SHORT, TALL = 1000, 1600
-"""A page of this height stays one column, and a box of that."""
+"""Heights up to which a page, and a box, stay one column."""
 KEPT = 0.94
-"""What a further column must leave of the size, to be worth it."""
+"""Share of the size that another column must keep to be worthwhile."""
 PAPER = (297, 210)
-"""A4, on which a drawing shall be large; either way round."""
+"""Width and height of A4, in either orientation, on which a drawing should be large."""
 
 
 def plan(root: Content) -> None:
-    """Give each thing of a net and of its boxes its place, and each edge its points."""
+    """Set the position of each item of a net and its boxes, and the points of each edge."""
     contents = [root]
     for content in contents:
         contents += [item.content for item in content.items if isinstance(item, Box)]
@@ -79,7 +80,7 @@ def _lay(content: Content) -> None:
 
 
 def _draw_up(ranked: Ranked, start: int, end: int) -> None:
-    """Let the layers of a head for training follow each other closely, however tall the things beside them are."""
+    """Move the layers of a training head close together, however tall the items beside them are."""
     for item in (item for rank in ranked.ranks[start:end] for item in rank if item.dashed and item.side):
         if any(link.upper.dashed for link in ranked.above[item]):
             continue
@@ -90,7 +91,7 @@ def _draw_up(ranked: Ranked, start: int, end: int) -> None:
 
 
 def _is_clear(head: list[Item], ranked: Ranked) -> bool:
-    """Whether things that follow each other can move upwards in one straight line."""
+    """Return whether consecutive items can move upwards in one straight line."""
     if any(isinstance(item, Dummy) for item in head):
         return False
     links = [link for item in head for link in ranked.above[item]]
@@ -102,20 +103,20 @@ def _is_clear(head: list[Item], ranked: Ranked) -> bool:
 
 
 def _return(content: Content) -> None:
-    """Let what leaves a box of several columns do so under its entry, so that boxes stand below each other."""
+    """Let the output of a box with several columns leave under its entry, so that boxes align."""
     (entry,), (port,) = content.entries.values(), content.exits.values()
     port.x = entry.x
     content.height += 2 * FOOT
 
 
 def _severable(below: list[Link]) -> bool:
-    """Whether one value leads to the next rank, which thus may stand at the top of a column."""
+    """Return whether a single value leads to the next rank, which can then start a column."""
     ports = any(isinstance(link.lower, Port) for link in below)
     return len({(link.upper, link.value) for link in below}) == 1 and not ports
 
 
 def _over(link: Link, starts: list[int], ranked: Ranked) -> list[Point]:
-    """From the foot of a column to the head of the next, through the gutter."""
+    """Return the points from the foot of a column to the head of the next, through the gutter."""
     upper, lower = link.upper, link.lower
     start, end = upper.x + link.start, lower.x + link.end
     at = starts.index(lower.rank)
@@ -127,7 +128,7 @@ def _over(link: Link, starts: list[int], ranked: Ranked) -> list[Point]:
 
 
 def _starts(ranks: list[list[Item]], links: list[list[Link]], spaces: list[Channel], short: float) -> list[int]:
-    """The ranks at which columns begin, so that the whole is as large on a page as it can be."""
+    """Return the ranks at which columns start, such that the whole is as large as possible on a page."""
     heights = [max(item.height for item in rank) for rank in ranks]
     cuts = [at + 1 for at, below in enumerate(links[:-1]) if _severable(below)]
     if _height(heights, spaces, 0, len(heights)) <= short or not cuts:
@@ -150,7 +151,7 @@ def _height(heights: list[float], spaces: list[Channel], start: int, end: int) -
 
 
 def _partitions(heights: list[float], spaces: list[Channel], cuts: list[int]) -> Iterator[list[int]]:
-    """Columns of about one height, for each number of them."""
+    """Yield columns of about equal height, for each number of columns."""
     sums = [0.0]
     for height, space in zip(heights, spaces, strict=True):
         sums.append(sums[-1] + height + space.height)
@@ -170,7 +171,7 @@ def _partitions(heights: list[float], spaces: list[Channel], cuts: list[int]) ->
 
 
 def _filled(sums: list[float], cuts: list[int], most: float) -> list[int]:
-    """Columns that are filled one after another up to a height, or over it where there is no cut before."""
+    """Fill columns up to a height, or beyond it where no cut is possible."""
     starts, fit = [0], 0
     for cut in [*cuts, len(sums) - 1]:
         if sums[cut] - sums[starts[-1]] > most and fit > starts[-1]:

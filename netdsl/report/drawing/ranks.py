@@ -1,4 +1,4 @@
-"""Ranks: each thing below all that it reads, and in each rank an order in which few edges cross.
+"""Ranks: each item below everything it reads, and in each rank an order with few crossing edges.
 
 Source: Sugiyama, Tagawa, Toda (1981), "Methods for visual understanding of hierarchical system structures".
 """
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 SWEEPS = 6
 LARGEST = 3_000
-"""In ranks of more things than this the order stays as it is."""
+"""Maximum size of a rank that is reordered."""
 DETOURS = ("add", "sub", "mul", "div", "max", "min")
-"""Merges whose shorter branches stand at the side."""
+"""Merges whose shorter branches are drawn at the side."""
 
 
 class Link:
-    """An edge between neighbouring ranks: part of the way of `value`, whose user is `lower`, or farther down."""
+    """An edge between adjacent ranks: a part of the way of `value` to `lower` or further down."""
 
     __slots__ = ("lower", "upper", "value")
 
@@ -41,7 +41,7 @@ class Link:
 
 
 class Ranked:
-    """A content's things by ranks, dummies among them, with the links above and below each."""
+    """The items of a content by rank, including dummies, with the links above and below each."""
 
     __slots__ = ("above", "below", "links", "ranks")
 
@@ -89,7 +89,7 @@ class Ranked:
         self.above[link.lower].append(link)
 
     def _order(self, items: list[Item]) -> None:
-        """Branches side by side as they are written, detours to the right of them."""
+        """Order branches as they are written, with detours to their right."""
         source = {item: at for at, item in enumerate(items)}
         for links in self.below.values():
             links.sort(key=lambda link: (link.lower.dashed, isinstance(link.lower, Dummy), source[link.lower]))
@@ -119,7 +119,7 @@ class Ranked:
         self.ranks = best
 
     def _sort(self, rank: list[Item], links: dict[Item, list[Link]]) -> None:
-        """By the mean place of the neighbours in the rank before."""
+        """Sort by the mean position of the neighbours in the previous rank."""
         places: dict[Item, float] = {}
         other = {end for item in rank for link in links[item] for end in (link.upper, link.lower)} - {*rank}
         order = {item: at for each in {end.rank for end in other} for at, item in enumerate(self.ranks[each])}
@@ -142,7 +142,8 @@ class Ranked:
 
 
 def _rank(content: Content, makers: dict[Node, Item]) -> None:
-    """As high as can be, but for the net's inputs, which are as low; a box's exits are all in the last rank."""
+    """Assign ranks as high as possible, except for the net's inputs, which are as low as possible; all exits of a box
+    are in the last rank."""
     for item in content.items:
         item.rank = max((makers[value].rank + 1 for value in item.inputs), default=0)
     last = max((item.rank for item in content.exits.values()), default=0)
@@ -159,7 +160,8 @@ def _rank(content: Content, makers: dict[Node, Item]) -> None:
 
 
 def _mark(content: Content, makers: dict[Node, Item]) -> None:
-    """Tell detours from the main line: branches of a sum that are shorter than its longest, and training's heads."""
+    """Distinguish detours from the main line: branches of a sum that are shorter than its longest, and training
+    heads."""
     below: dict[Item, list[Item]] = {item: [] for item in content.items}
     for item in content.items:
         for value in item.inputs:
@@ -178,7 +180,7 @@ def _mark(content: Content, makers: dict[Node, Item]) -> None:
 
 
 def _aside(end: Item, below: dict[Item, list[Item]], makers: dict[Node, Item]) -> None:
-    """Mark a branch, from its end to where it forks off."""
+    """Mark a branch, from its end to the fork."""
     while len(below[end]) == 1 and isinstance(end, (Stack, Box)):
         end.side = True
         if len(end.inputs) != 1:

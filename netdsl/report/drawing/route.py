@@ -1,4 +1,4 @@
-"""Edges: down, across in the channel between two ranks, and down again; what comes past at the side goes in there."""
+"""Edges: down, across in the channel between two ranks, and down again; a value that passes by enters from the side."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     Point = tuple[float, float]
 
 LEAST, LABELS, TRACK, ARROW = 20, 14, 7, 12
-"""Heights: of a channel, of its line of shapes, between edges that run side by side, of the arrows' heads."""
+"""Heights of a channel, of its line of shapes, of the distance between parallel edges, and of arrowheads."""
 EDGE = 8
-"""A rank of ports takes this much."""
+"""Height of a rank of ports."""
 BEND = 5
 SNAP = 6
-"""A bend smaller than this is none."""
+"""Minimum size of a bend."""
 TINES = 10
-"""Between the arrows of a value that is read twice, and how far before their ends they part."""
+"""Distance between the arrows of a value that is read twice, and between their fork and their ends."""
 
 
 class Channel:
-    """Between two ranks: the tracks of the edges that run across."""
+    """The space between two ranks, with the tracks of the edges that run across."""
 
     __slots__ = ("count", "height", "labels", "tracks", "y")
 
@@ -41,7 +41,7 @@ class Channel:
         self.height = max(least, self.labels + (BEND + TRACK * (self.count - 1) if self.tracks else 0) + arrow)
 
     def _lay(self, links: list[Link], aside: set[Link]) -> None:
-        """Edges of one source share a track, or edges into one thing; those that would lie on others get another."""
+        """Assign tracks: edges from one source, or into one item, share a track; edges that would overlap do not."""
         spans: dict[object, tuple[float, float]] = {}
         leave = Counter(link.upper for link in links)
         for link in links:
@@ -68,7 +68,7 @@ class Channel:
         return ("from", link.upper, link.value) if forks else ("to", link.lower)
 
     def track(self, link: Link) -> float:
-        """The `y` at which a link runs across."""
+        """Return the `y` at which a link runs across."""
         at = self.tracks.get(("from", link.upper, link.value))
         at = self.tracks.get(("to", link.lower), 0) if at is None else at
         return self.y + self.labels + BEND + TRACK * at
@@ -82,7 +82,7 @@ def ends(link: Link) -> tuple[float, float]:
 
 
 def by_ranks(ranked: Ranked) -> list[list[Link]]:
-    """The links by the rank that they come from."""
+    """Return the links by the rank that they start from."""
     found: list[list[Link]] = [[] for _ in ranked.ranks]
     for link in ranked.links:
         found[link.upper.rank].append(link)
@@ -97,7 +97,7 @@ def channels(ranked: Ranked, links: list[list[Link]]) -> list[Channel]:
 
 
 def stack_up(ranks: list[list[Item]], spaces: list[Channel], top: float) -> float:
-    """Set each `y`, rank under rank; the height of all."""
+    """Set each `y`, rank under rank, and return the total height."""
     y = top
     for at, rank in enumerate(ranks):
         tall = max(item.height for item in rank)
@@ -109,7 +109,7 @@ def stack_up(ranks: list[list[Item]], spaces: list[Channel], top: float) -> floa
 
 
 def enters_aside(link: Link, ranked: Ranked) -> bool:
-    """Whether an edge that comes past goes into a merge from its side."""
+    """Return whether an edge that passes by enters a merge from its side."""
     lower = link.lower
     if not isinstance(link.upper, Dummy) or not isinstance(lower, Stack) or lower.plates[0].family != "merge":
         return False
@@ -122,7 +122,7 @@ def enters_aside(link: Link, ranked: Ranked) -> bool:
 
 
 def points(link: Link, space: Channel, ranked: Ranked) -> list[Point]:
-    """A link as a line."""
+    """Return the points of a link."""
     upper, lower = link.upper, link.lower
     (start, end), top = ends(link), upper.y + upper.height
     if enters_aside(link, ranked):
@@ -135,7 +135,7 @@ def points(link: Link, space: Channel, ranked: Ranked) -> list[Point]:
 
 
 def tines(line: list[Point], link: Link) -> list[list[Point]]:
-    """A line for each time that its end reads the value."""
+    """Return a line for each time that the end of a link reads the value."""
     lower = link.lower
     times = lower.times(link.value)
     if times == 1 or not isinstance(lower, Stack):
@@ -158,6 +158,6 @@ def tines(line: list[Point], link: Link) -> list[list[Point]]:
 
 
 def _sunk(lower: Stack, aside: float) -> float:
-    """How much farther the edge of a thing is off its middle, which is so where it is round."""
+    """Return how much lower the edge of a round item is off its middle."""
     radius = lower.width / 2
     return radius - sqrt(radius**2 - aside**2) if lower.sign else 0

@@ -1,4 +1,4 @@
-"""Shapes that a drawing adds to a canvas: boxes, smooth lines with arrows, and what belongs together under a title."""
+"""Shapes of drawings: boxes, smooth lines with arrowheads, and groups with a title."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Titled(Shape):
-    """Shapes that belong together; a browser shows the title where one points at them."""
+    """A group of shapes with a tooltip."""
 
     __slots__ = ("shapes", "title")
 
@@ -36,7 +36,7 @@ class Titled(Shape):
 
 
 class Rectangle(Shape):
-    """With round corners where `radius` says so; `ends` are those that are round: `tb`, `t`, `b` or none."""
+    """A rectangle with corners rounded by `radius`; `ends` are the rounded ends: `tb`, `t`, `b` or none."""
 
     __slots__ = ("dashed", "edge", "fill", "height", "place", "radius", "round", "width")
 
@@ -84,7 +84,7 @@ class Rectangle(Shape):
             dashes(draw, self._outline(x, y, right, low), self.edge, PNG_SCALE, PNG_SCALE)
 
     def _outline(self, x: float, y: float, right: float, low: float) -> list[Point]:
-        """Points along its edge, clockwise from the upper right corner, which come back to the first."""
+        """Return points along the outline, clockwise from the upper right corner, closed."""
         points = []
         for turn, (at, height, end) in enumerate(((right, y, "t"), (right, low, "b"), (x, low, "b"), (x, y, "t"))):
             radius = self.radius if end in self.round else 0
@@ -95,7 +95,7 @@ class Rectangle(Shape):
 
 
 class Smooth(Shape):
-    """A line of points with round bends, and an arrow's head at its end if it has one."""
+    """A polyline with rounded bends, and an arrowhead at its end if it has one."""
 
     __slots__ = ("dashed", "head", "ink", "points", "radius")
 
@@ -130,7 +130,7 @@ class Smooth(Shape):
             draw.polygon(self._tip(), self.ink)
 
     def _curve(self) -> list[Point]:
-        """Its points, so many at each bend that it is round."""
+        """Return its points, with enough at each bend to look round."""
         points = [self.points[0]]
         for (ax, ay), (bx, by), (cx, cy) in self._bends():
             for step in range(9):
@@ -144,7 +144,7 @@ class Smooth(Shape):
         return [*points, self.points[-1]]
 
     def _bends(self) -> list[tuple[Point, Point, Point]]:
-        """Of each bend where it begins, its corner and where it ends."""
+        """Yield where each bend starts, its corner, and where it ends."""
         found = []
         for before, at, after in zip(self.points, self.points[1:], self.points[2:], strict=False):
             one, two = dist(before, at), dist(at, after)
@@ -166,7 +166,7 @@ class Smooth(Shape):
 
 
 class Circle(Shape):
-    """An outlined circle."""
+    """A circle with an outline."""
 
     __slots__ = ("at", "edge", "fill", "radius")
 
@@ -188,17 +188,17 @@ class Circle(Shape):
 
 
 PNG_SCALE = 2
-"""A PNG's pixels for one of the drawing's."""
+"""PNG pixels per pixel of the drawing."""
 
 
 def number(value: float) -> str:
-    """With one digit behind the point, and none where it is whole."""
+    """Format a number with one decimal, or none if it is whole."""
     text = f"{value:.1f}".removesuffix(".0")
     return "0" if text == "-0" else text
 
 
 def clean(text: str) -> str:
-    """Without the control characters that XML cannot have."""
+    """Remove control characters that XML does not allow."""
     return "".join(c if c >= " " or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 

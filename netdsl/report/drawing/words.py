@@ -1,4 +1,4 @@
-"""What stands on the things of a drawing, and what a browser says when one points at them."""
+"""The texts of a drawing and its tooltips."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷"}
 QUIET = re.compile(r" (bias|init|bias_init|momentum) [\w.-]+(\([^)]*\))?")
 LONG = re.compile(r"\d+\.\d{5,}")
-"""What the words on a layer leave out, and what they round; the title that a browser shows has it."""
+"""Patterns that the texts of layers omit or round; the tooltip has them in full."""
 SIZE, SMALL = 12, 10
 WIDEST = 320
 
 
 class Plate:
-    """What is written on a layer: its call, its figures, its family's colour; `title` is for who points at it."""
+    """The texts of a layer: its call, its figures, the colour of its family; `title` is the tooltip."""
 
     __slots__ = ("family", "figures", "height", "kind", "name", "sign", "strip", "text", "title")
 
@@ -48,7 +48,7 @@ class Plate:
 
     @property
     def width(self) -> float:
-        """Of a strip, whose words and figures share a line, and of a plate, which has two."""
+        """Return the width of a strip, whose call and figures share a line, or of a plate, which has two lines."""
         if self.strip:
             return text_width(self.text, SMALL) + (text_width(self.figures, SMALL) + 8 if self.figures else 0)
         return max(text_width(self.text, SIZE), text_width(self.figures, SMALL))
@@ -64,7 +64,7 @@ def _words(row: Row) -> str:
 
 
 def _figures(params: list[int], macs: list[Count]) -> str:
-    """`36.9k weights · 116M MACs`, with what one has that is drawn for several as a range."""
+    """Format figures as `36.9k weights · 116M MACs`, as ranges for a layer drawn for several."""
     words = [f"{_range(params)} weights"] if any(params) else []
     words += [f"{_range(macs)} MACs"] if any(macs) else []
     return " · ".join(words)
@@ -88,14 +88,14 @@ def _title(row: Row, mates: list[Row]) -> str:
 
 
 def _operation(node: Node) -> str:
-    """A layer's call; of a difference or a quotient also what is taken from what, which its arrows do not tell."""
+    """Return the call of a layer; for a difference or a quotient also the operands, which the arrows do not show."""
     if node.layer.kind not in ("sub", "div"):
         return call(node.layer)
     return f"{call(node.layer)}: {f' {SIGNS[node.layer.kind]} '.join(x.name for x in node.inputs)}"
 
 
 def shapes(nodes: list[Node]) -> str:
-    """The shape of a value, or of those that one stands for: `96…256x56x56`."""
+    """Return the shape of a value, or of the values that one stands for: `96…256x56x56`."""
     return cut(_ranged([node.shape for node in nodes]), SMALL, WIDEST)
 
 
@@ -111,7 +111,8 @@ def _ranged(found: list[Shape]) -> str:
 
 
 def head(group: Group, around: str) -> str:
-    """A box's title: its label within those `around` it, the call with its arguments worked out, how often."""
+    """Return the title of a box: its label relative to those in `around`, the call with evaluated arguments, and the
+    count."""
     label, words = _label(group).removeprefix(f"{around}."), _call(group)
     text = f"{label}: {words}" if label and words else label or words
     times = f"× {group.times}" if group.times > 1 else ""
@@ -147,7 +148,7 @@ def _value(value: object) -> str:
 
 
 def _label(group: Group) -> str:
-    """The label that the names of all its layers share; of several rounds their first and last."""
+    """Return the label that the names of all its layers share; for several rounds, the first and the last."""
     first, last = label(group), label(group.last)
     if group.times == 1 or not first:
         return first
@@ -162,7 +163,7 @@ def _label(group: Group) -> str:
 
 
 def label(group: Group) -> str:
-    """The scopes that all its layers are in, but for one that is called as the block and so says nothing."""
+    """Return the common scopes of its layers, without one that only repeats the name of the block."""
     words = group.rows[0].node.name.split(".")[:-1]
     for row in group.rows:
         own = row.node.name.split(".")[:-1]
@@ -176,7 +177,7 @@ def label(group: Group) -> str:
 
 
 def hover(group: Group) -> str:
-    """What a browser shows of a box: the names that its layers share, its call, and where that is written."""
+    """Return the tooltip of a box: the common names of its layers, its call, and its source location."""
     lines = [label(group), _call(group), f"× {group.times}" if group.times > 1 else ""]
     if group.frame is not None:
         place = group.frame.span.source.name.replace("\\", "/").rpartition("/")[2]
@@ -185,7 +186,7 @@ def hover(group: Group) -> str:
 
 
 def totals(group: Group) -> str:
-    """What all rounds of a box have together."""
+    """Return the total of all rounds of a box."""
     rows = group.all_rows
     macs: Count = sum((row.macs for row in rows), 0)
     return cut(_figures([sum(row.params for row in rows)], [macs]), SMALL, 2 * WIDEST)
@@ -202,7 +203,7 @@ def net_totals(figures: Figures) -> str:
 
 
 def about(net: Net) -> list[str]:
-    """The paper, if the net tells of one."""
+    """Return the paper that the net names."""
     said = [net.about.get(key) for key in ("authors", "paper", "year")]
     words = [str(each) for each in said if isinstance(each, (str, int))]
     return [", ".join(words)] if words else []
