@@ -78,7 +78,7 @@ def write(name: str, path: str) -> None:
     import numpy as np
 
     from benchmarks.figures import load
-    from tests.torch_zip import write as write_zip
+    from tests.support.torch_zip import write as write_zip
 
     generator = np.random.default_rng(0)
     arrays: dict[str, Any] = {}

@@ -6,12 +6,11 @@ import os
 import random
 import signal
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-GOLDEN = Path(__file__).parent / "golden"
+from tests.support.paths import GOLDEN
 
 # No test depends on time, and CI tries the same examples each time.
 settings.register_profile("netdsl", deadline=None, derandomize=True, print_blob=True)

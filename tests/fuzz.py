@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
-from tests.fuzz_programs import mutant, program, settings
-from tests.fuzz_rules import TooSlow, obeys, told
+from tests.support.fuzz_programs import mutant, program, settings
+from tests.support.fuzz_rules import TooSlow, obeys, told
 
 PATIENCE = 2.5
 """The bounds on time are stretched so far, for machines that have other things to do as well."""

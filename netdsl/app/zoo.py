@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 INDEX = "index.json"
-"""What is known of each network without reading its spec; written by `pytest tests/test_zoo.py --update-golden`."""
+"""Facts about each net, known without reading its spec; `pytest tests/language/test_zoo.py --update-golden` writes it."""
 
 
 def index() -> dict[str, dict[str, Any]]:

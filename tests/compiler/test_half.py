@@ -1,0 +1,183 @@
+"""Half precision: what is computed in it, at which opsets it runs, how near it comes, and what it cannot hold."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from netdsl.app.frontend import load_net
+from netdsl.backend.compile import OPSET, compile_to_bytes
+from netdsl.backend.emit import OPSETS, check, emit
+from netdsl.backend.serialize import to_bytes, write
+from netdsl.diagnostics.report import Report
+from netdsl.lower import lower
+from netdsl.passes.half import BeyondHalf, half
+from tests.layers.test_layers import array, feeds, nets
+from tests.support.cli_tools import MNIST, Commands, netdsl
+from tests.support.layer_cases import GROUPS, SIZES
+from tests.support.programs import flow
+
+__all__ = ["netdsl"]
+
+F16, F32 = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+
+
+def model(net, opset=OPSET, dtype="f16", io="f32"):
+    """The checked model with the weights of the tests of layers."""
+    graph = lower(net)
+    emitted = emit(half(graph, io=io) if dtype == "f16" else graph, opset=opset)
+    check(emitted)
+    return to_bytes(emitted, [(p.name, array(p.name, p.shape, "f32")) for p in emitted.parameters])
+
+
+def session(made):
+    return onnxruntime.InferenceSession(made, providers=["CPUExecutionProvider"])
+
+
+def types(made):
+    """Of inputs, weights and outputs."""
+    graph = onnx.load_from_string(made).graph
+    ends = [{value.type.tensor_type.elem_type for value in values} for values in (graph.input, graph.output)]
+    return ends[0], {t.data_type for t in graph.initializer}, ends[1]
+
+
+@cache
+def results(group, dtype, io="f32"):
+    runs = session(model(nets(group), dtype=dtype, io=io))
+    fed = feeds(nets(group), SIZES[0])
+    fed = {x.name: fed[x.name].astype(TYPES.get(x.type, fed[x.name].dtype)) for x in runs.get_inputs()}
+    return dict(zip(GROUPS[group], runs.run(None, fed), strict=True))
+
+
+@pytest.mark.parametrize(("group", "call"), [(group, call) for group, calls in GROUPS.items() for call in calls])
+def test_every_layer_comes_near(group, call):
+    exact, found = results(group, "f32")[call], results(group, "f16")[call]
+    assert found.dtype == exact.dtype
+    assert np.isfinite(found).all() == np.isfinite(exact).all()
+    scale = np.abs(exact[np.isfinite(exact)]).max(initial=1)
+    np.testing.assert_allclose(found, exact, rtol=0.02, atol=0.01 * scale)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_opset_has_the_operators(group):
+    for opset in OPSETS:
+        session(model(nets(group), opset))
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_inputs_and_outputs_may_be_halves_too(group):
+    for call, exact in results(group, "f32").items():
+        found = results(group, "f16", "f16")[call]
+        assert found.dtype == (np.float16 if exact.dtype == np.float32 else exact.dtype)
+
+
+RESNET = load_net("resnet18", Report())
+
+
+def test_weights_are_halves_and_the_ends_as_they_are_wanted():
+    assert types(model(RESNET)) == ({F32}, {F16}, {F32})
+    assert types(model(RESNET, io="f16")) == ({F16}, {F16}, {F16})
+    assert types(model(flow("input a 4 dtype f16; identity")))[0] == {F16}
+    assert types(model(flow("input a 4 dtype u8; relu")))[0] == {onnx.TensorProto.UINT8}
+
+
+def test_all_nodes_but_casts_have_a_place_and_the_wide_ones_their_casts():
+    graph = onnx.load_from_string(model(flow("input a 8x5x5; relu; lrn 3; conv 3x3 4"))).graph
+    assert [n.op_type for n in graph.node] == ["Cast", "Relu", "Cast", "LRN", "Cast", "Conv", "Cast"]
+    layers = [{e.key: e.value for e in n.metadata_props}["netdsl.layer"] for n in graph.node]
+    assert layers == ["a", "relu1", "lrn1", "lrn1", "lrn1", "conv1", "conv1"]
+
+
+def test_squares_that_no_half_holds_are_added_in_single_precision():
+    net = flow("input a 8x1x1; lrn 5")
+    x = np.full((1, 8, 1, 1), 1000, np.float32)
+    (exact,), (found,) = (session(model(net, dtype=dtype)).run(None, {"a": x}) for dtype in ("f32", "f16"))
+    np.testing.assert_allclose(found, exact, rtol=2e-3)
+
+
+def test_resnet18_says_nearly_the_same():
+    x = np.random.default_rng(0).standard_normal((2, 3, 224, 224)).astype(np.float32)
+    exact, found = (
+        session(compile_to_bytes(RESNET, dtype=dtype)).run(None, {"image": x})[0] for dtype in ("f32", "f16")
+    )
+    assert np.abs(found - exact).max() / np.abs(exact).max() < 1e-2
+    assert (found.argmax(1) == exact.argmax(1)).all()
+
+
+def test_lenet5_names_the_digits_as_well(netdsl: Commands):
+    weights = MNIST / "lenet5.safetensors"
+    for ends in ("f32", "f16"):
+        ran = netdsl("compile", "lenet5", "--weights", weights, "--dtype", "f16", "--io", ends, "-o", "m.onnx")
+        assert (ran.code, ran.err.endswith(" nodes, opset 21, f16\n")) == (0, True)
+        onnx.checker.check_model("m.onnx", full_check=True)
+        assert abs(correct(netdsl) - 9_921) <= 3
+
+
+def correct(netdsl):
+    """How many of the test digits the model m.onnx names."""
+    import gzip
+
+    assert netdsl("run", "m.onnx", MNIST / "t10k-images-idx3-ubyte.gz", "-o", "o.npz", "--batch", 1000).code == 0
+    labels = np.frombuffer(gzip.open(MNIST / "t10k-labels-idx1-ubyte.gz").read()[8:], np.uint8)
+    with np.load("o.npz") as outputs:
+        return int((outputs["output"].argmax(1) == labels).sum())
+
+
+# What a half cannot hold
+
+
+def test_a_weight_beyond_is_named():
+    net = flow("input a 4; dense 2 bias off")
+    emitted = emit(half(lower(net)))
+    for value, said in ((65519.9, None), (1e5, "holds 100000"), (-7e4, "holds 70000")):
+        weights = [("dense1.weight", np.full((2, 4), value, np.float32))]
+        if said is None:
+            assert onnx.load_from_string(to_bytes(emitted, weights))
+            continue
+        with pytest.raises(BeyondHalf, match=f"the weight `dense1.weight` {said}, and half precision ends at 65,504"):
+            write(emitted, weights, io.BytesIO())
+
+
+@pytest.mark.parametrize(
+    ("body", "number"),
+    [
+        ("input a 4; scale 70000", "70000"),
+        ("input a 4; scale 1e-9", "1e-09"),
+        ("input a 1x4x4; pad 1 value 1e6", "1e"),
+        ("input a 3x4x4; normalize mean [1e6, 1, 1] std [1, 1, 1]", "1e"),
+    ],
+)
+def test_a_number_beyond_is_named_with_its_layer(body, number):
+    with pytest.raises(BeyondHalf, match=rf"the layer `\w+` computes with {number}"):
+        half(lower(flow(body)))
+
+
+def test_limits_beyond_are_no_limits():
+    net = flow("input a 4; clip (-1e9) 1e9")
+    x = np.array([[-6e4, -1, 1, 6e4]], np.float32)
+    (y,) = session(model(net)).run(None, {"a": x})
+    np.testing.assert_allclose(y, x, rtol=1e-3)
+
+
+def test_io_is_for_halves(netdsl: Commands):
+    ran = netdsl("compile", "xor", "--io", "f16")
+    assert (ran.code, list(netdsl.folder.iterdir())) == (2, [])
+    assert "--io goes with --dtype f16" in ran.err
+
+
+def test_the_weights_of_a_half_are_half_as_large(netdsl: Commands):
+    for dtype in ("f32", "f16"):
+        assert netdsl("compile", "lenet5", "--dtype", dtype, "--external-data", "-o", f"{dtype}.onnx").code == 0
+    tensors = {name: onnx.load(f"{name}.onnx", load_external_data=False).graph.initializer for name in ("f32", "f16")}
+    lengths = {
+        name: sum(int(e.value) for t in found for e in t.external_data if e.key == "length")
+        for name, found in tensors.items()
+    }
+    assert lengths == {"f32": 246_824, "f16": 123_412}
+    onnx.checker.check_model("f16.onnx", full_check=True)

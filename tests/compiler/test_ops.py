@@ -1,0 +1,503 @@
+"""Every op at every opset: the inferred shape and the value are held against onnxruntime and against numpy formulas."""
+
+from __future__ import annotations
+
+from functools import cache
+from math import erf, prod
+
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from netdsl import ops
+from netdsl.backend.emit import OPSETS, check, emit
+from netdsl.backend.serialize import to_bytes
+from netdsl.base.shape import Size, Undecidable
+from netdsl.ir.graph import Graph
+from netdsl.ir.op import Macro
+from netdsl.ops.batch_training import BnTrain
+from netdsl.ops.convolution import Conv, ConvTranspose
+from netdsl.ops.linear import Gemm, MatMul
+from tests.support import oracles
+from tests.support.exact import evaluator
+
+N, H, W = Size("N"), Size("H"), Size("W")
+X = (N, 4, 5, 6)
+
+
+def asked(x):
+    """What is no float as one."""
+    return ops.cast(x, "f32")
+
+
+def unsigned(x):
+    return ops.cast(ops.abs(ops.mul(x, 1000)), "u32")
+
+
+# name: inputs' shapes (a leading N is the batch), the op, the oracle.
+CASES = {
+    **{
+        name: ([X], function, oracle)
+        for name, function, oracle in [
+            ("identity", ops.identity, lambda x: x),
+            ("abs", ops.abs, np.abs),
+            ("neg", ops.neg, lambda x: -x),
+            ("sign", ops.sign, np.sign),
+            ("exp", ops.exp, np.exp),
+            ("sin", ops.sin, np.sin),
+            ("cos", ops.cos, np.cos),
+            ("erf", ops.erf, np.vectorize(erf)),
+            ("relu", ops.relu, lambda x: np.where(x > 0, x, 0)),
+            ("sigmoid", ops.sigmoid, lambda x: 1 / (1 + np.exp(-x))),
+            ("tanh", ops.tanh, np.tanh),
+            ("softplus", ops.softplus, lambda x: np.log1p(np.exp(x))),
+            ("sqrt", lambda x: ops.sqrt(ops.abs(x)), lambda x: np.abs(x) ** 0.5),
+            ("log", lambda x: ops.log(ops.abs(x)), lambda x: np.log(np.abs(x))),
+            ("reciprocal", ops.reciprocal, lambda x: 1 / x),
+            ("power", lambda x: ops.power(ops.abs(x), 1.7), lambda x: np.abs(x) ** 1.7),
+            ("square", lambda x: ops.power(x, 2), lambda x: x * x),
+            ("arg_max", lambda x: asked(ops.arg_max(x, 2)), lambda x: x.argmax(2)),
+            ("arg_max_kept", lambda x: asked(ops.arg_max(x, -1, True)), lambda x: x.argmax(3)[..., None]),
+            (
+                "arg_max_of_equals",
+                lambda x: asked(ops.arg_max(asked(ops.greater(x, 0)), 1)),
+                lambda x: (x > 0).argmax(1),
+            ),
+            ("greater", lambda x: asked(ops.greater(x, 0.3)), lambda x: x > 0.3),
+            ("equal", lambda x: asked(ops.equal(ops.relu(x), 0)), lambda x: x <= 0),
+            ("greater_or_equal", lambda x: asked(ops.greater_or_equal(ops.relu(x), 0)), lambda x: x == x),
+            ("both", lambda x: asked(ops.both(ops.greater(x, -1), ops.greater(1, x))), lambda x: np.abs(x) < 1),
+            ("either", lambda x: asked(ops.either(ops.greater(x, 1), ops.greater(-1, x))), lambda x: np.abs(x) > 1),
+            ("negate", lambda x: asked(ops.negate(ops.greater(x, 1))), lambda x: x <= 1),
+            ("is_nan", lambda x: asked(ops.is_nan(ops.sqrt(x))), lambda x: x < 0),
+            ("is_infinite", lambda x: asked(ops.is_infinite(ops.div(x, ops.relu(x)))), lambda x: x <= 0),
+            ("is_finite", lambda x: asked(ops.is_finite(ops.add(ops.log(x), ops.div(1, x)))), lambda x: x > 0),
+            ("where", lambda x: ops.where(ops.greater(x, 0), x, 7), lambda x: np.where(x > 0, x, 7)),
+            ("expand", lambda x: ops.expand(ops.constant(x.graph, [1.0, 2.0]), (3, 2)), lambda _: [[1, 2]] * 3),
+            (
+                "shift_right",
+                lambda x: asked(ops.shift_right(unsigned(x), 3)),
+                lambda x: np.abs(x * 1000).astype(np.uint32) >> 3,
+            ),
+            (
+                "bit_xor",
+                lambda x: asked(ops.bit_xor(unsigned(x), 0xABCDEF12)),
+                lambda x: np.abs(x * 1000).astype(np.uint32) ^ np.uint32(0xABCDEF12),
+            ),
+            ("range", lambda x: asked(ops.counter(x.graph, 7)), lambda _: np.arange(7)),
+            ("zeros", lambda x: ops.zeros(x.graph, (2, 3)), lambda _: np.zeros((2, 3))),
+            (
+                "one_hot",
+                lambda x: ops.one_hot(ops.arg_max(x, 1), 6),
+                lambda x: np.eye(6)[x.argmax(1)],
+            ),
+            (
+                "one_hot_channels",
+                lambda x: ops.one_hot(ops.arg_max(x, 1), 4, 1),
+                lambda x: np.moveaxis(np.eye(4)[x.argmax(1)], -1, 1),
+            ),
+            ("leaky_relu", lambda x: ops.leaky_relu(x, 0.2), lambda x: np.where(x < 0, 0.2 * x, x)),
+            ("elu", lambda x: ops.elu(x, 1.5), lambda x: np.where(x < 0, 1.5 * (np.exp(x) - 1), x)),
+            ("selu", ops.selu, lambda x: 1.05070099 * np.where(x < 0, 1.67326324 * (np.exp(x) - 1), x)),
+            ("hard_sigmoid", ops.hard_sigmoid, lambda x: np.clip(x / 6 + 0.5, 0, 1)),
+            ("clip", lambda x: ops.clip(x, -0.5, 1), lambda x: np.clip(x, -0.5, 1)),
+            ("clip_below", lambda x: ops.clip(x, 0.25), lambda x: np.maximum(x, 0.25)),
+            ("clip_above", lambda x: ops.clip(x, high=0.25), lambda x: np.minimum(x, 0.25)),
+            ("cast", lambda x: ops.cast(ops.cast(x, "i64"), "f32"), np.trunc),
+            ("softmax", ops.softmax, lambda x: oracles.softmax(x, 1)),
+            ("softmax_last", lambda x: ops.softmax(x, -1), lambda x: oracles.softmax(x, -1)),
+            ("log_softmax", ops.log_softmax, lambda x: np.log(oracles.softmax(x, 1))),
+            ("number_right", lambda x: ops.sub(ops.mul(x, 2), 1), lambda x: 2 * x - 1),
+            ("number_left", lambda x: ops.div(1, ops.add(3, ops.abs(x))), lambda x: 1 / (3 + np.abs(x))),
+            ("add_one", ops.add, lambda x: x),
+            ("maximum_number", lambda x: ops.maximum(x, 0.5), lambda x: np.maximum(x, 0.5)),
+            ("flatten", ops.flatten, lambda x: x.reshape(len(x), -1)),
+            ("reshape", lambda x: ops.reshape(x, (10, 12)), lambda x: x.reshape(-1, 10, 12)),
+            ("transpose", lambda x: ops.transpose(x, (0, 2, 3, 1)), lambda x: np.moveaxis(x, 1, 3)),
+            ("gather", lambda x: ops.gather(x, [2, 0, 2], 1), lambda x: x[:, [2, 0, 2]]),
+            ("slice", lambda x: ops.slice(x, (1, 3), (1, -4), (3, None)), lambda x: x[:, 1:3, :, -4:]),
+            ("slice_steps", lambda x: ops.slice(x, (3,), (1,), (None,), (2,)), lambda x: x[..., 1::2]),
+            ("slice_beyond", lambda x: ops.slice(x, (2,), (3,), (99,)), lambda x: x[:, :, 3:]),
+            (
+                "pad",
+                lambda x: ops.pad(x, (1, 0, 2, 3), 0.5),
+                lambda x: np.pad(x, [(0, 0)] * 2 + [(1, 2), (0, 3)], constant_values=0.5),
+            ),
+            (
+                "pad_channels",
+                lambda x: ops.pad(x, (1, 0, 0, 2, 0, 0)),
+                lambda x: np.pad(x, [(0, 0), (1, 2), (0, 0), (0, 0)]),
+            ),
+            ("reduce_mean", lambda x: ops.reduce_mean(x, (1,)), lambda x: x.mean(axis=1, keepdims=True)),
+            ("reduce_max", lambda x: ops.reduce_max(x, (2, -1)), lambda x: x.max(axis=(2, 3), keepdims=True)),
+            ("reduce_sum", lambda x: ops.reduce_sum(x, (1, 2), keepdims=False), lambda x: x.sum(axis=(1, 2))),
+            ("reduce_mean_gone", lambda x: ops.reduce_mean(x, (-1,), False), lambda x: x.mean(axis=-1)),
+            ("global_average_pool", ops.global_average_pool, lambda x: x.mean(axis=(2, 3), keepdims=True)),
+            ("global_max_pool", ops.global_max_pool, lambda x: x.max(axis=(2, 3), keepdims=True)),
+            ("lrn", lambda x: ops.lrn(x, 3, 0.5, 0.75, 2), lambda x: oracles.lrn(x, 3, 0.5, 0.75, 2)),
+            (
+                "max_pool",
+                lambda x: ops.max_pool(x, (2, 3), (2, 1)),
+                lambda x: oracles.pool(x, (2, 3), (2, 1), (0,) * 4, np.max),
+            ),
+            (
+                "max_pool_pads",
+                lambda x: ops.max_pool(ops.sub(x, 9), (3, 3), (2, 2), (1, 1, 0, 1), extra=(1, 0)),
+                lambda x: oracles.pool(x - 9, (3, 3), (2, 2), (1, 1, 1, 1), np.max, -np.inf),
+            ),
+            (
+                "average_pool",
+                lambda x: ops.average_pool(x, (3, 2), (2, 1), (1, 0, 1, 1)),
+                lambda x: oracles.pool(x, (3, 2), (2, 1), (1, 0, 1, 1), np.nanmean, np.nan),
+            ),
+            (
+                "average_pool_counts_pads",
+                lambda x: ops.average_pool(x, (3, 2), (2, 1), (1, 0, 1, 1), count_include_pad=True),
+                lambda x: oracles.pool(x, (3, 2), (2, 1), (1, 0, 1, 1), np.mean),
+            ),
+            (
+                "average_pool_ceil",
+                lambda x: ops.average_pool(x, (2, 3), (2, 3), extra=(1, 0)),
+                lambda x: oracles.pool(x, (2, 3), (2, 3), (0, 0, 1, 0), np.nanmean, np.nan),
+            ),
+            (
+                "average_pool_ceil_counts_pads",
+                lambda x: ops.average_pool(x, (4, 3), (3, 2), (1, 1, 1, 1), count_include_pad=True, extra=(0, 1)),
+                lambda x: oracles.average_of_pads(x, (4, 3), (3, 2), (1, 1, 1, 1), (0, 1)),
+            ),
+            (
+                "average_pool_ceil_counts_no_pads",
+                lambda x: ops.average_pool(x, (2, 3), (2, 3), (0, 0, 0, 0), count_include_pad=True, extra=(1, 0)),
+                lambda x: oracles.average_of_pads(x, (2, 3), (2, 3), (0, 0, 0, 0), (1, 0)),
+            ),
+        ]
+    },
+    "add": ([X, X], ops.add, lambda a, b: a + b),
+    "add_three": ([X, X, X], ops.add, lambda a, b, c: a + b + c),
+    "sub": ([X, X, X], ops.sub, lambda a, b, c: a - b - c),
+    "mul": ([X, X, X], ops.mul, lambda a, b, c: a * b * c),
+    "mul_spreads": ([X, (N, 4, 1, 1)], ops.mul, lambda a, b: a * b),
+    "mul_spreads_left": ([(N, 1, 5, 1), X], ops.mul, lambda a, b: a * b),
+    "mul_of_ranks": ([X, (4, 1, 1)], ops.mul, lambda a, b: a * b),
+    "div": ([X, X], lambda a, b: ops.div(a, ops.exp(b)), lambda a, b: a / np.exp(b)),
+    "maximum": ([X, X, X], ops.maximum, lambda *xs: np.max(xs, axis=0)),
+    "minimum": ([X, X], ops.minimum, np.minimum),
+    "concat": ([X, (N, 2, 5, 6)], lambda *xs: ops.concat(xs), lambda *xs: np.concatenate(xs, 1)),
+    "concat_last": ([X, X, X], lambda *xs: ops.concat(xs, -1), lambda *xs: np.concatenate(xs, -1)),
+    "prelu": ([X, (4, 1, 1)], ops.prelu, lambda x, s: np.where(x < 0, x * s, x)),
+    "gemm": ([(N, 7), (7, 3)], ops.gemm, lambda x, w: x @ w),
+    "gemm_trans_a": (
+        [(7, 2), (7, 3), (2, 3)],
+        lambda x, w, b: ops.gemm(x, w, b, trans_a=True),
+        lambda x, w, b: x.T @ w + b,
+    ),
+    "scatter_add": (
+        [(3, 5), (3, 4)],
+        lambda x, u: ops.scatter_add(x, ops.constant(x.graph, [0, 1, 1, 4] * 3, "i64", (3, 4)), u, 1),
+        lambda x, u: x + u @ np.eye(5)[[0, 1, 1, 4]],
+    ),
+    "matmul": ([(N, 1, 4, 5), (3, 5, 2)], ops.matmul, lambda a, b: a @ b),
+    "gemm_trans_b": (
+        [(N, 7), (3, 7), (3,)],
+        lambda x, w, b: ops.gemm(x, w, b, trans_b=True),
+        lambda x, w, b: x @ w.T + b,
+    ),
+    "reshape_weight": (
+        [X, (4,)],
+        lambda x, b: ops.add(x, ops.reshape(b, (4, 1, 1), batch=False)),
+        lambda x, b: x + oracles.per_channel(b),
+    ),
+    "batch_norm": (
+        [X, (4,), (4,), (4,), (4,)],
+        lambda x, s, b, m, v: ops.batch_norm(x, s, b, m, ops.exp(v), 1e-3),
+        lambda x, s, b, m, v: (
+            oracles.per_channel(s) * (x - oracles.per_channel(m)) / np.sqrt(oracles.per_channel(np.exp(v)) + 1e-3)
+            + oracles.per_channel(b)
+        ),
+    ),
+    **{
+        f"batch_norm_training_{name}": (
+            [(2, 4, 3, 5), (4,), (4,)],
+            lambda x, s, b, i=i: BnTrain(1e-3).expand(x, s, b)[i],
+            oracle,
+        )
+        for i, (name, oracle) in enumerate(
+            {
+                "y": lambda x, s, b: (
+                    oracles.standard(x, (0, 2, 3), 1e-3) * oracles.per_channel(s) + oracles.per_channel(b)
+                ),
+                "mean": lambda x, *_: x.mean((0, 2, 3)),
+                "var": lambda x, *_: x.var((0, 2, 3)),
+            }.items()
+        )
+    },
+    "instance_norm": (
+        [X, (4,), (4,)],
+        lambda x, s, b: ops.instance_norm(x, s, b, 1e-3),
+        lambda x, s, b: oracles.standard(x, (2, 3), 1e-3) * oracles.per_channel(s) + oracles.per_channel(b),
+    ),
+    "layer_norm": (
+        [X, (6,), (6,)],
+        lambda x, s, b: ops.layer_norm(x, s, b, 1e-3),
+        lambda x, s, b: oracles.standard(x, (3,), 1e-3) * s + b,
+    ),
+    "resize": ([X], lambda x: ops.resize(x, (2, 3)), lambda x: x.repeat(2, 2).repeat(3, 3)),
+    "resize1d": (
+        [(N, 2, W)],
+        lambda x: ops.resize(x, (3,), linear=True),
+        lambda x: oracles.upsample(x, (3,), corners=False),
+    ),
+    "resize2d": (
+        [(N, 3, H, W)],
+        lambda x: ops.resize(x, (2, 3), linear=True),
+        lambda x: oracles.upsample(x, (2, 3), corners=False),
+    ),
+    "resize3d_corners": (
+        [(N, 2, 2, 3, 4)],
+        lambda x: ops.resize(x, (2, 1, 3), linear=True, corners=True),
+        lambda x: oracles.upsample(x, (2, 1, 3), corners=True),
+    ),
+    "depth_to_space": (
+        [(N, 12, H, W)],
+        lambda x: ops.depth_to_space(x, 2),
+        lambda x: oracles.pixel_shuffle(x, 2),
+    ),
+    "conv1d": (
+        [(N, 2, 9), (3, 2, 3)],
+        lambda x, w: ops.conv(x, w, pads=(2, 0), dilations=(2,)),
+        lambda x, w: oracles.conv(x, w, None, (1,), (2, 0), (2,), 1),
+    ),
+    "conv2d": (
+        [X, (6, 2, 3, 2), (6,)],
+        lambda x, w, b: ops.conv(x, w, b, strides=(2, 1), pads=(1, 0, 2, 1), group=2),
+        lambda x, w, b: oracles.conv(x, w, b, (2, 1), (1, 0, 2, 1), (1, 1), 2),
+    ),
+    "conv3d": (
+        [(N, 1, 3, 4, 3), (2, 1, 2, 2, 2)],
+        ops.conv,
+        lambda x, w: oracles.conv(x, w, None, (1,) * 3, (0,) * 6, (1,) * 3, 1),
+    ),
+    "conv_depthwise": (
+        [X, (4, 1, 3, 3)],
+        lambda x, w: ops.conv(x, w, group=4),
+        lambda x, w: oracles.conv(x, w, None, (1, 1), (0,) * 4, (1, 1), 4),
+    ),
+    "conv_of_any_size": (
+        [(N, 2, H, W), (3, 2, 3, 3)],
+        lambda x, w: ops.conv(x, w, strides=(2, 3), pads=(1, 0, 1, 0)),
+        lambda x, w: oracles.conv(x, w, None, (2, 3), (1, 0, 1, 0), (1, 1), 1),
+    ),
+    "pool_of_any_size": (
+        [(N, 2, H, W)],
+        lambda x: ops.max_pool(x, (2, 2), (2, 2)),
+        lambda x: oracles.pool(x, (2, 2), (2, 2), (0,) * 4, np.max),
+    ),
+    "slice_of_any_size": (
+        [(N, 2, H, W)],
+        lambda x: ops.slice(x, (2, 3), (1, -2), (-1, None)),
+        lambda x: x[:, :, 1:-1, -2:],
+    ),
+    "pad_of_any_size": (
+        [(N, 2, H, 3)],
+        lambda x: ops.pad(x, (1, 0, 2, 0)),
+        lambda x: np.pad(x, [(0, 0)] * 2 + [(1, 2), (0, 0)]),
+    ),
+    "concat_of_any_sizes": (
+        [(N, 2, H), (N, 2, W)],
+        lambda *xs: ops.concat(xs, 2),
+        lambda *xs: np.concatenate(xs, 2),
+    ),
+    "concat_of_any_size": ([(N, 2, H), (N, 2, 3)], lambda *xs: ops.concat(xs, 2), lambda *xs: np.concatenate(xs, 2)),
+    "flatten_of_any_size": ([(N, 2, H, 3)], ops.flatten, lambda x: x.reshape(len(x), -1)),
+    "reshape_keeps_sizes": ([(N, 6, H)], lambda x: ops.reshape(x, (3, 2, H)), lambda x: x.reshape(len(x), 3, 2, -1)),
+    "conv_transpose": (
+        [(N, 4, 3, 2), (4, 3, 3, 2), (6,)],
+        lambda x, w, b: ops.conv_transpose(x, w, b, strides=(2, 3), pads=(1, 0, 0, 1), output_padding=(1, 0), group=2),
+        lambda x, w, b: oracles.conv_transpose(x, w, (2, 3), (1, 0, 0, 1), (1, 0), (1, 1), 2) + oracles.per_channel(b),
+    ),
+    "conv_transpose1d": (
+        [(N, 2, H), (2, 3, 3)],
+        lambda x, w: ops.conv_transpose(x, w, dilations=(2,)),
+        lambda x, w: oracles.conv_transpose(x, w, (1,), (0, 0), (0,), (2,), 1),
+    ),
+}
+
+FROM_OPSET = {"bit_xor": 18}
+
+BATCHES = {2: {"N": 2, "H": 7, "W": 8}, 3: {"N": 3, "H": 6, "W": 11}}
+
+
+def at(size, sizes):
+    """The value of a formula."""
+    return size if isinstance(size, int) else size.substitute(sizes)
+
+
+@cache
+def everything(opset=OPSETS[-1]):
+    """One graph of all cases, each an output: a session costs time."""
+    graph = Graph("ops")
+    for name, (shapes, function, _) in CASES.items():
+        if opset < FROM_OPSET.get(name, 0):
+            continue
+        inputs = [graph.input(f"{name}_{i}", shape) for i, shape in enumerate(shapes)]
+        y = function(*inputs)
+        graph.output(name, y if y.producer else ops.identity(y))
+    return graph
+
+
+@cache
+def feeds(batch):
+    rng = np.random.default_rng(batch)
+    shapes = {name: [at(d, BATCHES[batch]) for d in x.shape] for name, x in everything().inputs.items()}
+    return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def expected(name, batch):
+    shapes, _, oracle = CASES[name]
+    return oracle(*(feeds(batch)[f"{name}_{i}"].astype(np.float64) for i in range(len(shapes))))
+
+
+@cache
+def results(opset):
+    from onnxruntime import InferenceSession
+
+    graph = everything(opset)
+    emitted = emit(graph, opset=opset)
+    check(emitted)
+    session = InferenceSession(to_bytes(emitted, ()), providers=["CPUExecutionProvider"])
+    found = {b: session.run(None, {x: feeds(b)[x] for x in graph.inputs}) for b in BATCHES}
+    return {b: dict(zip(graph.outputs, ys, strict=True)) for b, ys in found.items()}
+
+
+def alone(name):
+    graph = Graph("op")
+    shapes, function, _ = CASES[name]
+    y = function(*(graph.input(f"{name}_{i}", shape) for i, shape in enumerate(shapes)))
+    graph.output("y", y if y.producer else ops.identity(y))
+    return graph
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("opset", OPSETS)
+def test_op(opset, name):
+    if opset < FROM_OPSET.get(name, 0):
+        with pytest.raises(AssertionError, match="opset"):
+            emit(alone(name), opset=opset)
+        return
+    for batch, sizes in BATCHES.items():
+        y = results(opset)[batch][name]
+        assert y.shape == tuple(at(d, sizes) for d in everything().outputs[name].shape)
+        np.testing.assert_allclose(y, expected(name, batch), rtol=1e-5, atol=1e-5)
+
+
+WRONG_REFERENCE = {
+    "lrn": "onnx's reference goes through as many channels as the batch has examples",
+    "conv_transpose": "onnx's reference knows one group",
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("reference", [ReferenceEvaluator, evaluator], ids=["reference", "exact"])
+def test_op_in_double_precision(name, reference):
+    if name in WRONG_REFERENCE and reference is ReferenceEvaluator:
+        pytest.skip(WRONG_REFERENCE[name])
+    graph = alone(name)
+    model = onnx.load_from_string(to_bytes(emit(graph, float_type="f64"), ()))
+    with np.errstate(all="ignore"):
+        (y,) = reference(model).run(None, {x: feeds(2)[x].astype(np.float64) for x in graph.inputs})
+    assert y.dtype == np.float64
+    # An attribute such as epsilon is a float32 in ONNX, at any precision.
+    np.testing.assert_allclose(y, expected(name, 2), rtol=1e-6, atol=1e-7)
+
+
+def test_every_op_has_a_case():
+    """An op is a class that nothing derives from; macros, which ONNX lacks, are in tests/test_gradients.py, what the
+    blocked layout and adversaries have for themselves in test_blocked.py and test_adversary.py."""
+    used = {type(operation.op) for operation in everything().operations}
+    leaves = oracles.standard_ops()
+    assert {cls for cls in leaves if not issubclass(cls, Macro)} == used
+    assert all(cls.__doc__ and "ONNX" in cls.__doc__ for cls in used)
+
+
+@pytest.mark.parametrize(
+    ("op", "y", "xs", "macs"),
+    [
+        (Conv((1, 1), (0,) * 4, (1, 1), 2), (N, 6, 3, 3), [(N, 4, 5, 5), (6, 2, 3, 3)], 6 * 9 * 2 * 9),
+        (ConvTranspose((2,), (0, 0), (0,), (1,), 2), (3, 6, 11), [(3, 4, 5), (4, 3, 3)], 4 * 5 * 3 * 3),
+        (Gemm(True), (N, 3), [(N, 7), (3, 7)], 21),
+        (Gemm(False), (N, 3), [(N, 7), (7, 3), (3,)], 21),
+        (MatMul(), (N, 5, 2, 4), [(N, 5, 2, 3), (3, 4)], 120),
+    ],
+)
+def test_macs(op, y, xs, macs):
+    assert op.infer(*xs)[1:] == y[1:]
+    assert op.macs(y, *xs) == macs
+
+
+def test_elementwise_ops_cost_nothing():
+    graph = everything()
+    free = [o for o in graph.operations if not isinstance(o.op, Conv | ConvTranspose | Gemm | MatMul)]
+    assert {o.op.macs(o.outputs[0].shape, *(x.shape for x in o.inputs)) for o in free} == {0}
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda x: ops.flatten(x),
+        lambda x: ops.slice(x, (2,), (0,), (5,)),
+    ],
+)
+def test_sizes_that_no_formula_tells(build):
+    with pytest.raises(Undecidable):
+        build(Graph("g").input("x", (N, 3, H, W)))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda x: ops.add(x, ops.constant(x.graph, 0.0, shape=(2,))),
+        lambda x: ops.add(x, ops.cast(x, "i64")),
+        lambda x: ops.reshape(x, (7,)),
+        lambda x: ops.conv(x, ops.constant(x.graph, 0.0, shape=(1, 2, 3, 3))),
+        lambda x: ops.gemm(ops.flatten(x), ops.constant(x.graph, 0.0, shape=(2, 2))),
+        lambda x: ops.max_pool(x, (2, 2), (2, 2), (2, 0, 0, 0)),
+        lambda x: ops.concat([x, ops.max_pool(x, (2, 2), (2, 2))]),
+        lambda x: ops.lrn(x, 2),
+        lambda x: ops.lrn(ops.flatten(x), 3),
+    ],
+)
+def test_impossible_applications_are_asserts(build):
+    with pytest.raises(AssertionError):
+        build(Graph("g").input("x", (2, 3, 8, 8)))
+
+
+def test_reshape_of_two_moving_sizes():
+    """ONNX finds one size by division and keeps others in their places; more is not to be had without Shape."""
+    graph = Graph("g")
+    graph.output("y", ops.reshape(graph.input("x", (N, 6, H, W)), (2, 3, H, W)))
+    with pytest.raises(AssertionError):
+        emit(graph)
+
+
+def test_gather_counts_its_axis_from_the_end():
+    """As OpenVINO needs it: tests/test_other_tools.py."""
+    graph = Graph("g")
+    graph.output("y", ops.gather(graph.input("x", X), [2, 0, 1], 1))
+    (axis,) = emit(graph).model.graph.node[0].attribute
+    assert (axis.name, axis.i) == ("axis", -3)
+
+
+def test_constants_are_filled_or_listed():
+    graph = Graph("g")
+    assert ops.constant(graph, 2, "i64").tensor.data == (2,)
+    assert ops.constant(graph, 1.5, shape=(2, 2)).tensor.data == (1.5,) * 4
+    assert ops.constant(graph, [1, 2, 3, 4], "i64", (2, 2)).shape == (2, 2)
+    assert prod(ops.constant(graph, [1, 2], "i64").shape) == 2
+
+
+def test_cast_to_the_same_type_and_flatten_of_flat_are_nothing():
+    x = Graph("g").input("x", (2, 3))
+    assert ops.cast(x, "f32") is x
+    assert ops.flatten(x) is x
+    assert ops.concat([x]) is x

@@ -1,0 +1,265 @@
+"""Running models: held against numpy, and against another implementation's LeNet-5 on real digits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from netdsl.app.predict import predict
+from netdsl.backend.providers import NoProvider
+from netdsl.backend.session import BadModel, RunFailed, Session, WrongFeed
+from netdsl.data.open import open_input
+from netdsl.weights.file import open_weights
+from netdsl.weights.match import match
+from tests.support.paths import TESTS
+
+MNIST = TESTS.parent / "examples" / "mnist"
+FLOAT = TensorProto.FLOAT
+
+
+def model(
+    nodes: list[Any],
+    inputs: dict[str, list[Any]],
+    outputs: dict[str, list[Any]],
+    weights: list[Any] | None = None,
+    *,
+    kind: int = FLOAT,
+    opset: int = 17,
+    ir: int = 8,
+    domain: str = "",
+) -> bytes:
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info(name, kind, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(name, kind, shape) for name, shape in outputs.items()],
+        weights or [],
+    )
+    opsets = [helper.make_opsetid("", opset), *([helper.make_opsetid(domain, 1)] if domain else [])]
+    made = helper.make_model(graph, opset_imports=opsets)
+    made.ir_version = ir
+    helper.set_model_props(made, {"about": "a test"})
+    return bytes(made.SerializeToString())
+
+
+def simple(op: str = "Relu", shape: tuple[Any, ...] = ("N", 3), **options: Any) -> bytes:
+    node = helper.make_node(op, ["x"], ["y"], name="n", domain=options.get("domain", ""))
+    return model([node], {"x": list(shape)}, {"y": list(shape)}, **options)
+
+
+def lenet5() -> bytes:
+    """LeNet-5 as examples/mnist describes it, written by hand in ONNX."""
+    shapes = {
+        "conv1": (6, 1, 5, 5),
+        "conv2": (16, 6, 5, 5),
+        "dense1": (120, 400),
+        "dense2": (84, 120),
+        "dense3": (10, 84),
+    }
+    wanted = {f"{layer}.weight": shape for layer, shape in shapes.items()}
+    wanted |= {f"{layer}.bias": shape[:1] for layer, shape in shapes.items()}
+    found = match(wanted, open_weights(str(MNIST / "lenet5.safetensors")))
+    weights = [numpy_helper.from_array(found[key], key) for key in found]
+    for name, value in (("scale", 1 / 255), ("mean", 0.1307), ("std", 0.3081)):
+        weights.append(numpy_helper.from_array(np.array(value, "f4"), name))
+    at = "image"
+    nodes: list[Any] = []
+
+    def add(op: str, *more: str, **attributes: Any) -> None:
+        nonlocal at
+        nodes.append(helper.make_node(op, [at, *more], [f"v{len(nodes)}"], **attributes))
+        at = nodes[-1].output[0]
+
+    add("Mul", "scale")
+    add("Sub", "mean")
+    add("Div", "std")
+    for layer, pad in (("conv1", 2), ("conv2", 0)):
+        add("Conv", f"{layer}.weight", f"{layer}.bias", pads=[pad] * 4)
+        add("Tanh")
+        add("AveragePool", kernel_shape=[2, 2], strides=[2, 2])
+    add("Flatten")
+    for layer in ("dense1", "dense2", "dense3"):
+        add("Gemm", f"{layer}.weight", f"{layer}.bias", transB=1)
+        if layer != "dense3":
+            add("Tanh")
+    nodes[-1].output[0] = "logits"
+    return model(nodes, {"image": ["N", 1, 28, 28]}, {"logits": ["N", 10]}, weights)
+
+
+def test_lenet5_names_the_digits() -> None:
+    session = Session(lenet5(), name="lenet5")
+    image = session.inputs["image"]
+    assert image.shape == (None, 1, 28, 28)
+    reader = open_input(str(MNIST / "t10k-images-idx3-ubyte.gz"), image.shape[1:], image.dtype, name="image")
+    logits = np.concatenate([out["logits"] for out in predict(session, {"image": reader}, 256)])
+    labels = open_input(str(MNIST / "t10k-labels-idx1-ubyte.gz"), (), "i64")
+    assert int((logits.argmax(1) == np.concatenate(list(labels.batches(10_000)))).sum()) == 9_921
+    expected = np.load(TESTS / "data" / "lenet5_logits.npz")["logits"]
+    assert np.abs(logits[:16] - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_a_model_says_what_it_takes_and_gives(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(simple())
+    for session in (Session(simple(), threads=1), Session(str(tmp_path / "m.onnx"))):
+        assert [(t.name, t.shape, t.dtype) for t in session.inputs.values()] == [("x", (None, 3), "float32")]
+        assert [(t.name, t.shape, t.dtype) for t in session.outputs.values()] == [("y", (None, 3), "float32")]
+        assert session.metadata == {"about": "a test"}
+        assert session.provider == "cpu"
+        x = np.array([[-1, 0, 2]], "f4")
+        assert session.run({"x": x})["y"].tolist() == [[0, 0, 2]]
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64", "uint8", "int64", "bool"])
+def test_every_type_of_input(kind: str) -> None:
+    proto = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+    session = Session(simple("Identity", kind=proto))
+    assert session.inputs["x"].dtype == kind
+    x = np.array([[0, 1, 1]], kind)
+    y = session.run({"x": x})["y"]
+    assert y.dtype == kind
+    assert np.array_equal(y, x)
+
+
+GOOD = simple()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "m.onnx is empty"),
+        (b"<!doctype html>", "m.onnx is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "m.onnx is a git-LFS pointer"),
+        (b"net a { input x 3 }", "m.onnx is not an ONNX model, or cut short"),
+        (GOOD[: len(GOOD) // 2], "m.onnx is not an ONNX model, or cut short"),
+        (GOOD[:-1], "m.onnx is not an ONNX model, or cut short"),
+        (bytes(64), "m.onnx is not an ONNX model, or cut short"),
+        (simple(opset=99), "m.onnx is of opset 99, and this onnxruntime knows ai.onnx up to "),
+        (simple(ir=99), "m.onnx has IR version 99, and this onnxruntime knows those up to "),
+        (simple(domain="com.acme"), "m.onnx has the operator com.acme:Relu, which this onnxruntime does not know"),
+        (simple("Reluu"), "m.onnx has the operator Reluu, which this onnxruntime does not know"),
+        (model([], {"x": [3]}, {"y": [3]}), "m.onnx cannot be run: onnxruntime says, "),
+    ],
+)
+def test_models_that_cannot_be_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], data: bytes, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m.onnx").write_bytes(data)
+    with pytest.raises(BadModel) as caught:
+        Session("m.onnx")
+    assert caught.value.message.startswith(message)
+    assert "\n" not in caught.value.message
+    assert "ONNXRuntimeError" not in caught.value.message
+    assert "/onnxruntime_src" not in caught.value.message
+    assert caught.value.exit_code == 1
+    assert capfd.readouterr().err == ""
+
+
+def test_providers() -> None:
+    with pytest.raises(NoProvider, match=r"the provider `quantum` is not one that is known; there is .*cpu") as caught:
+        Session(GOOD, provider="quantum")
+    assert caught.value.exit_code == 2
+    for threads, said in ((0, "0"), (100_000, "100,000")):
+        with pytest.raises(NoProvider, match=f"takes from 1 to 1,024 threads, not {said}"):
+            Session(GOOD, threads=threads)
+
+
+def test_a_provider_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["AzureExecutionProvider", "CPUExecutionProvider"]
+    )
+    with pytest.raises(NoProvider) as caught:
+        Session(GOOD, provider="cuda")
+    assert caught.value.message == "the provider `cuda` is not in this build of onnxruntime; there is cpu"
+    assert "onnxruntime-gpu" in caught.value.helps[0]
+
+
+def test_a_provider_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnxruntime falls back to the CPU with a warning; we do not."""
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("it may start")
+    everything = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: everything)
+    with pytest.warns(UserWarning, match="CUDAExecutionProvider"), pytest.raises(NoProvider, match="does not start"):
+        Session(GOOD, provider="cuda")
+
+
+@pytest.mark.gpu
+def test_cuda_computes_in_full_precision() -> None:
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((64, 64, 3, 3)).astype("f4")
+    node = helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])
+    made = model([node], {"x": ["N", 64, 32, 32]}, {"y": ["N", 64, 32, 32]}, [numpy_helper.from_array(weight, "w")])
+    x = rng.standard_normal((2, 64, 32, 32)).astype("f4")
+    cpu, cuda = (Session(made, provider=name).run({"x": x})["y"] for name in ("cpu", "cuda"))
+    assert np.abs(cpu - cuda).max() <= 1e-5 * np.abs(cpu).max()
+
+
+@pytest.mark.parametrize(
+    ("feeds", "message"),
+    [
+        ({}, "the model takes x, and is given nothing"),
+        ({"z": np.zeros((1, 3), "f4")}, "the model takes x, and is given z"),
+        ({"x": np.zeros((1, 4), "f4")}, "input `x` of the model takes float32 ?x3, and is given float32 1x4"),
+        ({"x": np.zeros((3,), "f4")}, "input `x` of the model takes float32 ?x3, and is given float32 3"),
+        ({"x": np.zeros((1, 3))}, "input `x` of the model takes float32 ?x3, and is given float64 1x3"),
+    ],
+)
+def test_wrong_feeds_are_told_before_onnxruntime_sees_them(feeds: Any, message: str) -> None:
+    with pytest.raises(WrongFeed) as caught:
+        Session(GOOD).run(feeds)
+    assert caught.value.message == message
+
+
+def test_a_failure_while_running_is_one_line() -> None:
+    node = helper.make_node("Reshape", ["x", "shape"], ["y"], name="squeeze")
+    shape = numpy_helper.from_array(np.array([7, -1]), "shape")
+    session = Session(model([node], {"x": ["N", 3]}, {"y": [7, "M"]}, [shape]), name="m.onnx")
+    with pytest.raises(RunFailed, match=r"m.onnx failed: .*squeeze") as caught:
+        session.run({"x": np.zeros((1, 3), "f4")})
+    assert "\n" not in caught.value.message
+
+
+def numbers(tmp_path: Path, name: str, count: int) -> str:
+    np.save(tmp_path / f"{name}.npy", np.arange(count * 3, dtype="f4").reshape(count, 3))
+    return str(tmp_path / f"{name}.npy")
+
+
+def two(batch: Any = "N") -> Session:
+    node = helper.make_node("Sub", ["a", "b"], ["y"])
+    return Session(model([node], {"a": [batch, 3], "b": [batch, 3]}, {"y": [batch, 3]}), name="two")
+
+
+def test_batches_of_several_inputs_stay_together(tmp_path: Path) -> None:
+    path = numbers(tmp_path, "a", 7)
+    readers = {name: open_input(path, (3,), "f32") for name in ("b", "a")}
+    outputs = [out["y"] for out in predict(two(), readers, 3)]
+    assert [len(out) for out in outputs] == [3, 3, 1]
+    assert not np.concatenate(outputs).any()
+
+
+def test_inputs_of_different_lengths(tmp_path: Path) -> None:
+    readers = {name: open_input(numbers(tmp_path, name, n), (3,), "f32") for name, n in (("a", 7), ("b", 6))}
+    with pytest.raises(WrongFeed, match="the inputs differ in length: a has 7, b has 6"):
+        next(predict(two(), readers, 3))
+
+
+def test_a_fixed_batch(tmp_path: Path) -> None:
+    readers = {name: open_input(numbers(tmp_path, name, 8), (3,), "f32") for name in ("a", "b")}
+    assert [len(out["y"]) for out in predict(two(4), readers, 4)] == [4, 4]
+    for session, batch in ((two(3), 3), (two(4), 2)):
+        with pytest.raises(WrongFeed, match=r"takes batches of exactly [34], and is given 8 examples in batches of"):
+            next(predict(session, readers, batch))
+
+
+def test_the_models_here_are_sound() -> None:
+    onnx.checker.check_model(onnx.load_from_string(lenet5()), full_check=True)

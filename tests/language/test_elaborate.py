@@ -1,0 +1,348 @@
+"""AST to Net: names of layers and weights, scopes, labels, blocks, loops, references, shapes."""
+
+from __future__ import annotations
+
+import pytest
+
+from netdsl.base.text import Source
+from netdsl.diagnostics.report import Report
+from netdsl.elaborate.library import Library
+from netdsl.elaborate.net import elaborate, instances
+from tests.support.programs import flow, names, net_of, try_net, weights
+
+NAMES = {
+    "an unlabelled layer: its kind and its ordinal among that kind": (
+        "input x 3x8x8; conv 3x3 4; bn; relu; conv 3x3 4; bn",
+        "conv1 bn1 relu1 conv2 bn2",
+    ),
+    "a label replaces the ordinal and does not count": (
+        "input x 3x8x8; conv 3x3 4; stem: conv 3x3 4; conv 3x3 4",
+        "conv1 stem conv2",
+    ),
+    "a labelled group is a scope": (
+        "input x 8; head: { dense 4; relu; dense 2 }",
+        "head.dense1 head.relu1 head.dense2",
+    ),
+    "a seq numbers its layers and calls from 0, weightless ones too": (
+        "input x 8; head: seq { dense 4; relu; named: tanh; dense 2 }",
+        "head.0 head.1 head.named head.2",
+    ),
+    "a block call's scope is the block's name and its ordinal": (
+        "input x 8; unit 4; unit 2; out: unit 1",
+        "unit1.dense1 unit1.relu1 unit2.dense1 unit2.relu1 out.dense1 out.relu1",
+    ),
+    "not a variable's name": ("let u = unit; input x 8; u 4", "unit1.dense1 unit1.relu1"),
+    "a block may be a seq": ("input x 8; sequence 4", "sequence1.0 sequence1.1"),
+    "a seq's calls are numbered too": (
+        "input x 8; all: seq { unit 4; sequence 2; dense 1 }",
+        "all.0.dense1 all.0.relu1 all.1.0 all.1.1 all.2",
+    ),
+    "a labelled repeat numbers its rounds; a lone call takes the number": (
+        "input x 8; a: repeat 2 { dense 4 }; b: repeat 2 { let n = 4; unit n; expect 4 }",
+        "a.0 a.1 b.0.dense1 b.0.relu1 b.1.dense1 b.1.relu1",
+    ),
+    "several statements in a round stand in its scope": (
+        "input x 8; a: repeat 2 { dense 4; relu }",
+        "a.0.dense1 a.0.relu1 a.1.dense1 a.1.relu1",
+    ),
+    "a lone labelled call keeps its label": ("input x 8; a: repeat 2 { fc: dense 4 }", "a.0.fc a.1.fc"),
+    "an unlabelled repeat, for, if, skip and freeze open none": (
+        "input x 8; repeat 2 { dense 8 }; for n in [8] { dense n }; if on { dense 8 }\n"
+        "skip { dense 8 }; freeze { dense 8 }",
+        "dense1 dense2 dense3 dense4 dense5 add1 dense6",
+    ),
+    "a labelled merge names the result and opens a scope": (
+        "input x 8; both: concat { dense 4 } { dense 4 }",
+        "both.dense1 both.dense2 both",
+    ),
+    "a labelled skip too": ("input x 8; res: skip { dense 8 }", "res.dense1 res"),
+    "labels interpolate": ("input x 8; for i in range(2) { fc{i+1}: dense 4 }", "fc1 fc2"),
+    "project is a seq called downsample": (
+        "input x 3x8x8; skip { conv 3x3 4 } project { conv 1x1 4; bn }; skip { conv 3x3 5 } project { conv 1x1 5 }",
+        "conv1 downsample.0 downsample.1 add1 conv2 downsample2.0 add2",
+    ),
+    "an output's branch is a scope": ("input x 8; output y { dense 4 }; output z { dense 4 }", "y.dense1 z.dense1"),
+    "ordinals run on through the branches of a merge": (
+        "input x 8; concat { dense 4 } { dense 4 } for n in [2, 3] { dense n }; dense 1",
+        "dense1 dense2 dense3 dense4 concat1 dense5",
+    ),
+    "merges take no number in a seq": (
+        "input x 8; all: seq { dense 8; skip { dense 8 }; dense 2 }",
+        "all.0 all.1 all.add1 all.2",
+    ),
+}
+BLOCKS = "block unit(n) { dense n; relu }\nblock sequence(n) seq { dense n; relu }"
+
+
+@pytest.mark.parametrize("rule", NAMES)
+def test_names_follow_the_scopes(rule: str) -> None:
+    text, expected = NAMES[rule]
+    assert names(flow(text, BLOCKS)) == expected.split()
+
+
+def test_weights_bear_pytorchs_words() -> None:
+    net = flow("input x 3x8x8; a: { conv 3x3 4; bn }; conv 3x3 2 bias off; bn affine off; dense 3")
+    assert weights(net) == [
+        "a.conv1.weight",
+        "a.conv1.bias",
+        "a.bn1.weight",
+        "a.bn1.bias",
+        "a.bn1.running_mean",
+        "a.bn1.running_var",
+        "conv1.weight",
+        "bn1.running_mean",
+        "bn1.running_var",
+        "dense1.weight",
+        "dense1.bias",
+    ]
+
+
+SHAPES = {
+    "flow": ("input x 3x8x8; conv 3x3 4 stride 2; relu", (4, 4, 4)),
+    "channels default to the input's": ("input x 3x8x8; conv 3x3", (3, 8, 8)),
+    "channels is the current count": ("input x 3x8x8; conv 3x3 channels*2", (6, 8, 8)),
+    "shape is the current shape": ("input x 3x8x6; dense shape[1] + shape[2]", (14,)),
+    "a keyword's value may be a variable of its name": (
+        "let stride = 2; input x 3x8x8; conv 3x3 4 stride stride",
+        (4, 4, 4),
+    ),
+    "parentheses pass a like-named variable by place": ("let groups = 5; input x 3x8x8; conv 3x3 (groups)", (5, 8, 8)),
+    "from goes back": ("input x 8; a: dense 5; dense 3; from a", (5,)),
+    "an input's name is a label": ("input x 8; input y 4; dense 3; add { } { from x; dense 3 }", (3,)),
+    "an operand may be a label": ("input x 8; a: dense 5; dense 5; add a", (5,)),
+    "labels alone": ("input x 8; a: dense 5; b: dense 5; dense 3; sub a b", (5,)),
+    "mul spreads size 1": ("input x 4x8x8; mul { global_avgpool; conv 1x1 4; sigmoid }", (4, 8, 8)),
+    "concat joins channels": ("input x 4x8x8; concat { } { conv 1x1 3 } for n in [1, 2] { conv 1x1 n }", (10, 8, 8)),
+    "concat joins another axis": ("input x 4x8x8; concat axis 2 { } { }", (4, 8, 16)),
+    "a for of one round is that branch": ("input x 8; add for n in [5] { dense n }", (5,)),
+    "skip if off applies the body": ("input x 8; skip if off { dense 5 }", (5,)),
+    "project only where the shapes differ": ("input x 8; skip { dense 8 } project { dense 3 }", (8,)),
+    "project": ("input x 8; skip { dense 5 } project { dense 5 }", (5,)),
+    "an empty branch is the identity": ("input x 8; skip { }", (8,)),
+    "repeat 0": ("input x 8; repeat 0 { dense 5 }", (8,)),
+    "if, else if, else": ("input x 8; if off { dense 1 } else if channels == 8 { dense 2 } else { dense 3 }", (2,)),
+    "for takes entries apart": ("input x 8; for a, b in zip([3, 4], [5, 6]) { dense a*b }", (24,)),
+    "repeat as counts rounds": ("input x 8; repeat 3 as j { dense j + 1 }", (3,)),
+    "let is its braces' own": ("input x 8; repeat 2 { let n = channels - 1; dense n }", (6,)),
+    "a let hides one outside": ("let n = 3; input x 8; { }".replace("{ }", "if on { let n = 4; dense n }"), (4,)),
+    "paths reach into labelled rounds": ("input x 8; a: repeat 2 { top: dense 4; dense 2 }; from a.0.top", (4,)),
+    "paths reach into labelled block calls": ("input x 8; a: unit 4; b: unit 2; from a.inner", (7,)),
+    "references interpolate": ("input x 8; for i in range(3) { z{i}: dense i + 1 }; from z{1}", (2,)),
+    "labels in a skip belong to the scope around": (
+        "input x 8; skip { z: dense 8 }; dense 3; add { from z; dense 3 }",
+        (3,),
+    ),
+    "a label may be any word": ("input x 8; skip: dense 5; dense 3; from skip", (5,)),
+    "a label may be passed to a block": ("input x 8; a: dense 5; dense 3; back a", (5,)),
+    "a block may be passed to a block": ("input x 8; twice unit 4", (4,)),
+    "a layer may be passed to a block": ("input x 8; twice dense 4", (4,)),
+    "a word may be a block's default": ("input x 3x8x8; padded; padded valid; padded pad valid", (3, 4, 4)),
+    "defaults are lexical": ("input x 3x8x8; default conv stride 2; conv 3x3 4; strided", (4, 4, 4)),
+    "defaults end with their braces": ("input x 3x8x8; if on { default conv stride 2 }; conv 3x3 4", (4, 8, 8)),
+    "a default takes keywords alone": ("input x 3x8x8; default conv bias off stride 2; conv 3x3 4", (4, 4, 4)),
+    "match": ("input x 8; dense match channels { 4 => 1; 8 => 2; _ => 3 }", (2,)),
+    "fn": ("input x 8; dense double(channels)", (16,)),
+    "a fraction that comes out whole": ("input x 8; dense channels / 4", (2,)),
+    "sizes as a list": ("input x [3, 8, 8]; conv [3, 5] 4 pad valid", (4, 6, 4)),
+    "one dimension": ("input x 4x20; conv 3 8 stride 2 dilation 2 pad [4, 0]", (8, 10)),
+    "three dimensions": ("input x 1x8x8x8; conv 3x3x3 2; maxpool 2", (2, 4, 4, 4)),
+    "output leaves the flow": ("input x 8; output y { dense 3 }; dense 5; output z", (5,)),
+}
+MORE = """
+block unit(n) { inner: dense 7; dense n }
+block back(label) { from label }
+block twice(b, n) { b n; b n }
+block padded(pad = same) { conv 3x3 pad pad }
+block strided { conv 3x3 }
+fn double(n) = 2 * n
+"""
+
+
+@pytest.mark.parametrize("rule", SHAPES)
+def test_shapes_follow_the_flow(rule: str) -> None:
+    text, expected = SHAPES[rule]
+    assert list(flow(text, MORE).outputs.values())[-1].node.shape == expected
+
+
+def test_reuse_must_find_its_shapes_again() -> None:
+    net, report = try_net("net n { input x 8; f: dense 4; reuse f }")
+    assert net is None
+    assert [p.code for p in report] == ["E0205"]
+
+
+def test_reuse_of_a_layer_a_block_call_and_a_group() -> None:
+    for applied in ("dense 8", "unit 8", "{ dense 8; relu }", "seq { dense 8; relu }"):
+        net = flow(f"input x 8; f: {applied}; g: reuse f; reuse f", MORE)
+        assert all(name.startswith("f") for name in weights(net)), applied
+        once = flow(f"input x 8; f: {applied}", MORE)
+        assert weights(net) == weights(once)
+        assert len(set(names(net))) == len(names(net)) == 3 * len(names(once))
+
+
+def test_a_net_without_outputs_gives_its_last_value() -> None:
+    assert list(flow("input x 8; dense 3; output aux training { dense 2 }; dense 1").outputs) == ["aux", "output"]
+
+
+def test_freeze_holds_what_is_inside() -> None:
+    net = flow("input x 3x8x8; freeze { conv 3x3 4; bn }; dense 2")
+    trained = {name for name, p in net.parameters.items() if p.trainable}
+    assert trained == {"dense1.weight", "dense1.bias"}
+
+
+def test_running_statistics_are_buffers() -> None:
+    net = flow("input x 3x8x8; bn; dense 2")
+    assert {name for name, p in net.parameters.items() if p.buffer} == {"bn1.running_mean", "bn1.running_var"}
+
+
+EXPECTS = {
+    "expect params 27 + 0": False,
+    "expect params 30": True,
+    "expect params 0 + 30": True,
+    "expect 3": True,
+    "expect ?": True,
+    "expect 4": False,
+    "expect macs 27": True,
+    "expect macs 28": False,
+}
+
+
+@pytest.mark.parametrize("line", EXPECTS)
+def test_expectations_are_checked(line: str) -> None:
+    _, report = try_net(f"net test {{ input x 9; dense 3; {line} }}")
+    assert (report.errors == 0) is EXPECTS[line], line
+
+
+def test_a_blocks_expectations_count_the_call() -> None:
+    net_of("block b { dense 3; expect params 15; expect macs 12 }\nnet n { input x 9; dense 4; b }")
+
+
+def test_training_heads_do_not_count() -> None:
+    net_of("net n { input x 9; output aux training { dense 5 }; dense 4; expect params 40; expect macs 36 }")
+
+
+def test_parameters_have_domains_and_defaults() -> None:
+    text = "net n(depth in [1, 2] = 1, width = 3) { input x 9; repeat depth { dense width } }"
+    assert len(names(net_of(text))) == 1
+    assert len(names(net_of(text, depth=2))) == 2
+    net, report = try_net(text, depth=3)
+    assert net is None
+    assert [p.code for p in report] == ["E0407"]
+
+
+def test_an_alias_is_a_net_with_arguments() -> None:
+    text = "net n(depth = 1, width = 3) { input x 9; repeat depth { dense width } }\n"
+    text += "net two = n(depth = 2)\nnet four = two(width = 4)"
+    net = net_of(text, "four")
+    assert (net.name, [node.shape for node in net.nodes[1:]]) == ("four", [(4,), (4,)])
+
+
+ENTRIES = {
+    "the only one": ("net a { input x 8; dense 1 }", None, "a"),
+    "the one asked for": ("net a { input x 8; dense 1 }\nnet b { input x 8; dense 1 }", "b", "b"),
+    "the file's namesake": ("net a { input x 8; dense 1 }\nnet test { input x 8; dense 1 }", None, "test"),
+    "the only imported one": ('use "zoo/xor.net"', None, "xor"),
+    "one's own before imported ones": ('use "zoo/resnet.net"\nnet a { input x 3x8x8; basic 4 }', None, "a"),
+}
+
+
+@pytest.mark.parametrize("rule", ENTRIES)
+def test_the_entry(rule: str) -> None:
+    text, wanted, expected = ENTRIES[rule]
+    assert net_of(text, wanted).name == expected
+
+
+def test_file_level_values_may_come_in_any_order() -> None:
+    assert net_of("let a = b + 1\nnet n { input x 8; dense a }\nlet b = 2").outputs["output"].node.shape == (3,)
+
+
+def test_a_files_defaults_hold_from_their_line_on() -> None:
+    text = "block early { conv 3x3 2 }\ndefault conv bias off\nblock late { conv 3x3 2 }\n"
+    text += "net n { input x 3x8x8; early; late }"
+    assert weights(net_of(text)) == ["early1.conv1.weight", "early1.conv1.bias", "late1.conv1.weight"]
+
+
+def test_deep_and_long_nets_are_legal() -> None:
+    assert len(names(flow("input x 8; repeat 10000 { relu }"))) == 10_000
+    assert len(names(flow("input x 8\n" + "relu\n" * 10_000))) == 10_000
+    nested = "skip { " * 50 + "relu" + " }" * 50
+    assert len(names(flow(f"input x 8; {nested}"))) == 51
+
+
+ALIASES = {
+    "by name": ("n(depth = 2, width = 5)", 2, 5),
+    "by place": ("n(2, 5)", 2, 5),
+    "by place, then by name": ("n(2, width = 5)", 2, 5),
+    "through another alias, in the order of the net": ("deep(1)", 1, 3),
+    "anew": ("deep(depth = 1, width = 4)", 1, 4),
+}
+
+
+@pytest.mark.parametrize("rule", ALIASES)
+def test_aliases_pass_arguments(rule: str) -> None:
+    alias, depth, width = ALIASES[rule]
+    text = "net n(depth = 1, width = 3) { input x 9; repeat depth { dense width } }\n"
+    text += f"net deep = n(depth = 2)\nnet a = {alias}"
+    assert [node.shape for node in net_of(text, "a").nodes[1:]] == [(width,)] * depth
+
+
+def test_an_alias_may_pass_a_word() -> None:
+    text = "net n(pad = same) { input x 3x9x9; conv 3x3 4 pad pad }\nnet a = n(valid)"
+    assert net_of(text, "a").outputs["output"].node.shape == (4, 7, 7)
+
+
+def codes(text: str) -> list[str]:
+    """What is wrong with a file."""
+    report = Report()
+    module = Library(report).load(Source("test.net", text), "test.net")
+    module.check_lets()
+    for instance in instances(module):
+        elaborate(instance)
+    return [problem.code for problem in report]
+
+
+WRONG = {
+    "a positional argument behind a keyword": ("net m = n(width = 2, 2)", ["E0405"]),
+    "a parameter set twice": ("net m = n(2, depth = 3)", ["E0404"]),
+    "arguments too many, through an alias": ("net m = n()\nnet k = m(1, 2, 3)", ["E0405"]),
+    "a training of no net": ("train m { data xor; loss mse; batch 3 }", ["E0210"]),
+    "a second training of a net": ('train n { data npz "x"; loss mse }\ntrain n { data npz "x"; loss mse }', ["E0204"]),
+    "a training with a value that cannot be computed": ("train n { data xor; loss mse; batch 3/0 }", ["E0409"]),
+    "a training of a net that may be in a missing file": ('use "nowhere.net"\ntrain m { batch 3 }', ["E0501"]),
+    "macs of a size that is not known": ("net m { input x [3, ?H]; conv 3 4; expect macs 3 }", ["E0416"]),
+    "a size called like the batch": ("net m { input x [3, 2*?N]; relu }", ["E0408"]),
+    "a default of a block": ("block b(n = 2) { relu }\ndefault b n 3", ["E0408"]),
+    "a negative number in a label": ("net m { input x 8; a{0-1}: relu }", ["E0408"]),
+    "a word outside its domain": ("net k(p in [same, valid] = same_upper) { input x 8; relu }", ["E0407"]),
+}
+
+
+@pytest.mark.parametrize("rule", WRONG)
+def test_what_is_wrong_is_found_once(rule: str) -> None:
+    text, expected = WRONG[rule]
+    assert codes(f"net n(depth = 1, width = 3) {{ input x 9; repeat depth {{ dense width }} }}\n{text}") == expected
+
+
+def test_a_training_may_be_of_a_net_here_or_used() -> None:
+    lines = 'data mnist "mnist"; loss cross_entropy; optimizer sgd lr rate*2 momentum 0.9; schedule step at [6, 9]'
+    text = f'use "zoo/lenet5.net"\nlet rate = 0.1\ntrain lenet5 {{ {lines} }}\nnet a = lenet5()'
+    text += '\ntrain a { data npz "x"; loss mse }'
+    assert codes(text) == []
+
+
+def test_a_domain_may_list_words() -> None:
+    text = "net n(pad in [same, valid] = same) { input x 3x9x9; conv 3x3 4 pad pad }"
+    assert codes(text) == []
+
+
+def test_bare_words_of_about_are_texts_and_grouped_ones_variables() -> None:
+    net = net_of("net n(k = 3) { about { a k; b (k); c { d (k) [k] k } }; input x 8; relu }")
+    assert net.about == {"a": "k", "b": 3, "c": {"d": [3, (3,), "k"]}}
+
+
+def test_on_and_off_equal_no_number() -> None:
+    assert flow("input x 8; if on == 1 { dense 3 } else if off != 0 { dense 4 }").outputs["output"].node.shape == (4,)
+
+
+def test_a_default_may_be_the_axis_of_a_concat() -> None:
+    net = flow("input x 8x4x4; default concat axis 2; concat { } { }; concat axis 0 { } { }")
+    assert [node.shape for node in net.nodes[1:]] == [(8, 4, 8), (16, 4, 8)]

@@ -1,0 +1,50 @@
+"""Calls of PyTorch and Keras, translated: the suggested line computes what the call does."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from netdsl.app.frontend import check_file
+from netdsl.backend.compile import compile_to_bytes
+from netdsl.diagnostics.edits import apply
+from netdsl.diagnostics.report import Report
+from tests.support.paths import TESTS
+from tests.support.programs import net_of
+
+CALLS = json.loads((TESTS / "data/framework_calls.json").read_text("utf-8"))
+X = ((np.arange(4 * 7 * 9) * 37 % 101) / 50 - 1).astype("f4").reshape(1, 4, 7, 9)
+
+
+def suggested(call: str) -> str:
+    """Return the program with the first suggested edit for a call."""
+    text = f"net a {{\n  input x 4x7x9\n  {call}\n}}\n"
+    report = Report()
+    check_file("main.net", report, texts={"main.net": text})
+    (problem,) = report
+    return apply(text, next(help.edits for help in problem.offers() if help.edits))
+
+
+@pytest.mark.parametrize("row", CALLS, ids=[row["call"] for row in CALLS])
+def test_the_translation_computes_what_the_call_does(row: dict[str, Any]) -> None:
+    net = net_of(suggested(row["call"]))
+    learned = [each for each in net.parameters.values() if each.trainable]
+    assert sum(math.prod(each.shape) for each in learned) == row["params"]
+    session = onnxruntime.InferenceSession(compile_to_bytes(net), providers=["CPUExecutionProvider"])
+    y = session.run(None, {"x": X})[0][0]
+    if "GlobalAveragePooling" in row["call"]:
+        y = y.reshape(-1)  # Keras drops the axes of size 1
+    assert list(y.shape) == row["shape"]
+    if row["values"] is not None:
+        np.testing.assert_allclose(y.reshape(-1)[::3], row["values"], atol=2e-5)
+
+
+def test_keras_defaults_of_batch_normalisation() -> None:
+    """Source: keras.layers.BatchNormalization of Keras 3, epsilon 0.001 and momentum 0.99."""
+    assert "bn eps 1e-3 momentum 0.01\n" in suggested("BatchNormalization()")
+    assert "bn momentum (1 - 0.9) eps 1e-3\n" in suggested("BatchNormalization(momentum=0.9)")

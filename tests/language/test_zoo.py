@@ -1,0 +1,136 @@
+"""The zoo's index is what its specs say, and its networks are listed, shown and copied."""
+
+from __future__ import annotations
+
+import json
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netdsl.base.paths import data
+from netdsl.base.size import Undecidable
+from netdsl.elaborate.library import zoo
+from netdsl.lower import lower, macs
+from tests.support.cli_tools import Commands, netdsl
+from tests.support.reference import open_net
+
+__all__ = ["netdsl"]
+
+SPECS = Path(data("specs"))
+
+
+def entry(name: str, file: str) -> dict[str, Any]:
+    """What the index holds of a network, computed from its spec."""
+    net = open_net(name)
+    live = lower(net).parameters.values()
+    try:
+        cost: int | None = macs(net)
+    except Undecidable:
+        cost = None
+    return {
+        "file": file,
+        "year": net.about["year"],
+        "params": sum(prod(p.declaration.shape) for p in live if not p.declaration.buffer),
+        "macs": cost,
+        "paper": net.about["paper"],
+        "authors": net.about["authors"],
+    }
+
+
+def test_the_index_is_what_the_specs_say(request: pytest.FixtureRequest) -> None:
+    known = {name: entry(name, file) for name, file in zoo().items()}
+    known = dict(sorted(known.items(), key=lambda item: item[1]["year"]))
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(each, ensure_ascii=False)}" for name, each in known.items())
+    text = f"{{\n{lines}\n}}\n"
+    if request.config.getoption("--update-golden"):
+        (SPECS / "index.json").write_bytes(text.encode())
+    assert (SPECS / "index.json").read_bytes().decode() == text, "pytest tests/test_zoo.py --update-golden writes it"
+
+
+def test_each_network_has_a_line(netdsl: Commands) -> None:
+    ran = netdsl("zoo")
+    assert (ran.code, ran.err) == (0, "")
+    head, *lines = ran.out.splitlines()
+    assert head.split() == ["NAME", "YEAR", "PARAMETERS", "MACS", "PAPER"]
+    assert {line.split()[0] for line in lines} == set(zoo())
+    (line,) = (line for line in lines if line.startswith("resnet50 "))
+    assert line.split(maxsplit=4) == [
+        *("resnet50", "2015", "25,557,032", "4,089,184,256"),
+        "Deep Residual Learning for Image Recognition",
+    ]
+    years = [line.split()[1] for line in lines]
+    assert years == sorted(years)
+    assert netdsl("zoo", "list").out == ran.out
+
+
+def test_a_line_fits_the_terminal(netdsl: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netdsl.cli.zoo._columns", lambda: 90)
+    lines = netdsl("zoo").out.splitlines()
+    assert max(map(len, lines)) == 90
+    assert any(line.endswith("…") for line in lines)
+
+
+def test_the_list_as_json(netdsl: Commands) -> None:
+    found = json.loads(netdsl("zoo", "--json").out)
+    assert [each["name"] for each in found if each["file"] == "vgg.net"][0] == "vgg"  # noqa: RUF015
+    assert all(set(each) == {"name", "file", "year", "params", "macs", "paper", "authors"} for each in found)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet", "resnet.net", "zoo/resnet.net"])
+def test_a_spec_is_shown(netdsl: Commands, name: str) -> None:
+    assert netdsl("zoo", "show", name).out == (SPECS / "resnet.net").read_text("utf-8")
+
+
+def test_a_copy_brings_what_it_uses(netdsl: Commands) -> None:
+    ran = netdsl("zoo", "copy", "wide_resnet50_2")
+    assert (ran.code, ran.out, ran.err) == (0, "", "wide_resnet.net\nresnext.net\n")
+    for name in ("wide_resnet.net", "resnext.net"):
+        assert Path(name).read_bytes() == (SPECS / name).read_bytes()
+    assert netdsl("check", "wide_resnet.net").code == 0
+
+
+@pytest.mark.parametrize("name", sorted(set(zoo().values())))
+def test_each_copy_stands_alone(netdsl: Commands, name: str) -> None:
+    Path("mine").mkdir()
+    assert netdsl("zoo", "copy", name, "mine", "-q").err == ""
+    assert netdsl("check", f"mine/{name}", "--format", "short").code == 0
+
+
+@pytest.mark.parametrize("taken", ["wide_resnet.net", "resnext.net"])
+def test_a_copy_overwrites_nothing(netdsl: Commands, taken: str) -> None:
+    Path(taken).write_text("mine")
+    ran = netdsl("zoo", "copy", "wide_resnet")
+    assert (ran.code, ran.err.splitlines()[0]) == (2, f"error[E0632]: ./{taken} exists")
+    assert [path.name for path in Path().iterdir()] == [taken]
+    assert Path(taken).read_text() == "mine"
+
+
+WRONG = {
+    "show": "what is show?",
+    "show a b": "what is show a b?",
+    "copy": "what is copy?",
+    "copy a b c": "what is copy a b c?",
+    "lst": "what is lst?",
+    "show resnet --json": "zoo show takes no --json",
+    "show resnet51": "error[E0631]: no network of the zoo is called resnet51\n  = help: did you mean `resnet",
+    "show ../../etc/passwd": "error[E0631]: no network of the zoo is called ../../etc/passwd",
+    "copy resnet nowhere": "cannot write nowhere/resnet.net: its folder does not exist",
+}
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_wrong_usage(netdsl: Commands, line: str) -> None:
+    ran = netdsl("zoo", *line.split())
+    assert (ran.code, ran.out, list(Path().iterdir())) == (2, "", [])
+    assert WRONG[line] in ran.err
+
+
+def test_the_lists_imports_are_few() -> None:
+    from tests.cli.test_house import HEAVY, imported
+
+    found = imported("from netdsl.cli import main; main(['zoo'])")
+    assert found & (HEAVY | {"lark", "typing", "inspect", "dataclasses", "pathlib"}) == set()
+    found = imported("from netdsl.cli import main; main(['--version'])")
+    assert found & {"argparse", "re", "typing", "json"} == set()

@@ -1,0 +1,133 @@
+"""`netdsl layers` and docs/layers: what is declared is what is said."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from netdsl.cli import main
+from netdsl.layers import find, index, pages
+from netdsl.layers.base import Layer
+from netdsl.layers.table import MODULES
+from tests.support.paths import ROOT
+
+DOCS = ROOT / "docs" / "layers"
+LAYERS = ROOT / "netdsl" / "layers"
+USAGES = {
+    "relu": "relu",
+    "dense": "dense UNITS [bias on] [init he_normal] [bias_init zeros]",
+    "dropout": "dropout P [spatial off]",
+    "maxpool": "maxpool KERNEL [stride STRIDE] [pad 0] [ceil off]",
+    "normalize": "normalize mean MEAN std STD",
+    "lrn": "lrn SIZE [alpha 0.0001] [beta 0.75] [k 2] [mean off]",
+    "concat": "concat [axis 0] OPERAND…",
+    "input": "input NAME SIZES [dtype f32] [resize RESIZE] [crop CROP] [filter bilinear] [order rgb]",
+}
+
+
+@pytest.mark.parametrize("name", USAGES)
+def test_the_usage_shows_places_keywords_and_defaults(name: str) -> None:
+    cls = find(name)
+    assert cls is not None
+    assert pages.usage(cls) == USAGES[name]
+
+
+@pytest.mark.parametrize("name", index())
+def test_a_layer_says_what_it_is(name: str) -> None:
+    page = pages.page(name)
+    assert page is not None
+    assert page.summary, "the docstring begins with what the layer is"
+    assert any(part.startswith("Shapes: ") for part in page.paragraphs), "and says its shapes"
+    assert page.example.startswith("input "), "and has an example"
+    for argument in page.arguments:
+        assert argument.doc, f"`{argument.name}` says nothing"
+        assert argument.kind.expected
+
+
+def test_the_pages_are_fresh() -> None:
+    written = {path.name: path.read_text("utf-8") for path in DOCS.glob("*.md")}
+    assert written == pages.files(), "write them anew with `python -m netdsl.layers.pages`"
+
+
+def test_the_table_of_modules_is_fresh() -> None:
+    found = {
+        name: path.stem
+        for path in sorted(LAYERS.glob("*.py"))
+        for name in re.findall(r'^@layer\("(\w+)"\)', path.read_text("utf-8"), re.MULTILINE)
+    }
+    advice = "write it anew with `python -m netdsl.layers.pages`"
+    assert list(MODULES.items()) == list(found.items()), advice
+    assert (LAYERS / "table.py").read_text("utf-8") == pages.table(), advice
+
+
+def test_writing_removes_pages_that_there_are_no_more(tmp_path: Path) -> None:
+    (tmp_path / "gone.md").write_text("old")
+    pages.main(str(tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == pages.files().keys()
+
+
+MARKDOWN = {
+    "[C, *S] -> [D, *S]": "[C, \\*S] -> [D, \\*S]",
+    "`[C, *S]` and a*b": "`[C, *S]` and a\\*b",
+    "x_1 and _x": "x_1 and \\_x",
+    "a | b, `a | b`": "a \\| b, `a \\| b`",
+    "a < b": "a \\< b",
+}
+
+
+@pytest.mark.parametrize("text", MARKDOWN)
+def test_formulas_survive_markdown(text: str) -> None:
+    assert pages.markdown(text) == MARKDOWN[text]
+
+
+def test_layers_lists_each_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["layers"]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert listed == list(index())
+
+
+def test_layers_prints_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["layers", "dense", "relu"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(USAGES["dense"])
+    for said in (
+        "size of the output; an integer of at least 1",
+        "Source: ",
+        "    input x 784\n    dense 10",
+        "\nrelu\n",
+    ):
+        assert said in out
+    assert max(map(len, out.splitlines())) <= pages.WIDTH
+
+
+def test_layers_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["layers", "--json"]) == 0
+    assert [each["name"] for each in json.loads(capsys.readouterr().out)] == list(index())
+    assert main(["layers", "dropout", "--json"]) == 0
+    (dropout,) = json.loads(capsys.readouterr().out)
+    assert dropout["family"] == "norm"
+    assert dropout["arguments"][0] == {
+        "name": "p",
+        "given": "by position",
+        "takes": "a number >= 0 and < 1",
+        "default": "required",
+        "doc": "probability of being dropped",
+        "words": [],
+        "required": True,
+    }
+
+
+def test_an_unknown_layer_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["layers", "cnov"]) == 2
+    assert "did you mean `conv`?" in capsys.readouterr().err
+    assert main(["layers", "xyzzy"]) == 2
+    assert "`netdsl layers` lists them" in capsys.readouterr().err
+
+
+def test_kinds_say_in_words_what_they_take() -> None:
+    said = {name: [a.kind.expected for a in (find(name) or Layer).arguments.values()] for name in ("slice", "dense")}
+    assert said["slice"] == ["an integer"] * 3
+    assert "`normal(s)`, `uniform(lo, hi)`, `constant(c)`, `zeros`" in said["dense"][2]

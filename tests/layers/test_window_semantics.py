@@ -1,0 +1,66 @@
+"""Pools and transposed convolutions as PyTorch computes them: sizes, numbers, and what PyTorch refuses."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from netdsl.backend.emit import OPSETS, check, emit
+from netdsl.backend.serialize import to_bytes
+from netdsl.lower import lower
+from tests.support.paths import TESTS
+from tests.support.programs import flow, try_net
+
+TORCH = json.loads(gzip.decompress((TESTS / "data" / "torch_windows.json.gz").read_bytes()))
+
+
+def numbers(shape: tuple[int, ...]) -> np.ndarray:
+    return (np.arange(np.prod(shape)) * 37 % 23 - 11).reshape(shape).astype("f4") / 7
+
+
+def text(case: dict) -> str:
+    return f"input x [{', '.join(map(str, case['shape'][1:]))}]; {case['call']}"
+
+
+def computed(case: dict, opset: int) -> np.ndarray:
+    net = flow(text(case))
+    emitted = emit(lower(net), opset=opset)
+    check(emitted)
+    model = to_bytes(emitted, [(p.name, numbers(p.shape)) for p in emitted.parameters])
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"x": numbers(tuple(case["shape"]))})
+    assert found.shape[1:] == net.outputs["output"].node.shape
+    return found
+
+
+@pytest.mark.parametrize("opset", [OPSETS[0], 19, 21, OPSETS[-1]])
+def test_numbers(opset: int) -> None:
+    for case in TORCH["computed"]:
+        found = computed(case, opset)
+        assert list(found.shape) == case["y"], text(case)
+        np.testing.assert_allclose(found.ravel(), case["values"], rtol=1e-4, atol=2e-4, err_msg=text(case))
+
+
+@pytest.mark.parametrize(
+    ("statements", "shape"),
+    [
+        ("input x 2x9; deconv 3 2 stride 1 pad 0 output_pad 1 dilation 3", (2, 16)),
+        ("input x 2x9; deconv 3 2 stride 2 pad [0, 2] output_pad 3 dilation 4", (2, 26)),
+        ("input x 3x2x2; maxpool 3x3 stride 2 ceil on", (3, 1, 1)),
+        ("input x 3x1x2; avgpool 2147483647 ceil on", (3, 1, 1)),
+        ("input x 3x4; avgpool 7 stride 4 ceil on", (3, 1)),
+    ],
+)
+def test_sizes(statements: str, shape: tuple[int, ...]) -> None:
+    assert flow(statements).outputs["output"].node.shape == shape
+
+
+def test_refusals() -> None:
+    for case in TORCH["refused"]:
+        net, report = try_net(f"net n {{ {text(case)} }}")
+        assert net is None, text(case)
+        assert next(p.code for p in report) in ("E0303", "E0306", "E0331", "E0337"), text(case)

@@ -1,0 +1,401 @@
+"""Drawings of nets: nothing overlaps, nothing is missing, every edge connects, and equal rounds are one."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from subprocess import run
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageFont
+
+from netdsl.cli.draw import drawn
+from netdsl.elaborate.library import zoo
+from netdsl.ir.net import Net
+from netdsl.report.canvas import Canvas
+from netdsl.report.drawing.items import Box, Content, Dummy, End, Item, Port, Stack, content
+from netdsl.report.drawing.metrics import cut, short, text_width
+from netdsl.report.drawing.outline import Group, Outline
+from netdsl.report.drawing.plan import plan
+from netdsl.report.drawing.shapes import Rectangle, Smooth
+from tests.support.cli_tools import ROOT, Commands, environment, netdsl
+from tests.support.programs import net_of
+from tests.support.reference import open_net
+
+__all__ = ["netdsl"]
+
+SMALL = """
+block unit(width, stride = 1) {
+  skip { conv 3x3 width stride stride bias off; bn; relu; conv 3x3 width } project { conv 1x1 width stride stride }
+  relu
+}
+net small(classes = 3) {
+  about { year 2020; authors "A. & B."; paper "<Small>" }
+  input image 3x8x8
+  body: repeat 3 { unit 4 }
+  output aux training { dense 2 }
+  concat { conv 1x1 2 } { maxpool 3x3 stride 1 pad same; conv 1x1 2 }
+  unit 8 stride 2
+  output logits { dense classes }
+  output again { mul { global_avgpool }; flatten }
+}
+"""
+PROGRAMS = {
+    "small": SMALL,
+    "one": "net n { input x 4\n dense 2 }",
+    "identity": "net n { input x 4 }",
+    "u": "block d(w) { conv 3x3 w; relu; conv 3x3 w }\n"
+    "net n { input x 1x16x16\n a: d 2\n maxpool 2x2\n b: d 4\n maxpool 2x2\n"
+    "d 8; upsample 2; concat { } { from b }; d 4; upsample 2; concat { } { from a }; d 2 }",
+    "all before": "net n { input x 2x4x4\n a: concat { } { conv 3x3 2 }\n"
+    "b: concat { from a } { from x } { conv 3x3 2 }\n"
+    "c: concat { from b } { from a } { from x } { conv 3x3 2 }\n dense 2 }",
+    "inputs": "net n { input a 4x4x4\n input b 4x4x4\n from a\n add { conv 3x3 4 } { from b; conv 3x3 4 }\n"
+    "output p { dense 3 }\n output q { dense 4; relu }\n output r { from a; dense 2 } }",
+    "unknown": "net n { input x [3, ?H, ?W]\n repeat 3 { skip { conv 3x3 } }\n conv 1x1 2\n global_avgpool }",
+    "results": "block b { a: conv 3x3 4; relu; conv 3x3 4 }\n"
+    "net n { input x 4x5x5\n l: b\n add { } { from l.a }\n dense 3 }",
+    "nested": "block a { conv 3x3 4; b; b }\nblock b { skip { c }; relu }\n"
+    "block c { conv 1x1 4; maxpool 3x3 stride 1 pad 1 }\n"
+    "net n { input x 4x5x5\n repeat 4 { a }\n reuse_me: a\n reuse reuse_me }",
+    "twice": "net n { input x 4x5x5\n add { } { }\n concat { } { conv 3x3 2; relu } { } { }\n mul { } { } { }\n"
+    "repeat 3 { add { } { } }\n output aux training { dense 2 }\n dense 3 }",
+    "tall": "net n { input x 4x5x5\n repeat 2 {" + "skip { conv 3x3; relu }\n tanh\n" * 12 + "} }",
+}
+NETS: dict[str, Callable[[], Net]] = {name: lambda text=text: net_of(text) for name, text in PROGRAMS.items()}
+NETS |= {name: lambda name=name: open_net(name) for name in zoo()}
+QUICK = {*PROGRAMS, "alexnet", "alphago_zero", "densenet121", "enet_encoder", "googlenet", "inception_v4", "resnet152"}
+DRAWN = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETS]
+
+
+def planned(net: Net, *, unfold: bool) -> tuple[Content, Outline]:
+    outline = Outline(net, unfold=unfold)
+    root = content(net, outline)
+    plan(root)
+    return root, outline
+
+
+def contents(root: Content) -> list[Content]:
+    found = [root]
+    for each in found:
+        found += [item.content for item in each.items if isinstance(item, Box)]
+    return found
+
+
+def things(found: Content) -> list[Item]:
+    return [item for rank in found.ranks for item in rank if not isinstance(item, (Dummy, Port))]
+
+
+def sides(item: Item) -> tuple[float, float, float, float]:
+    return item.x - item.width / 2, item.y, item.x + item.width / 2, item.y + item.height
+
+
+def crossed(found: Content) -> Iterator[tuple[object, Item]]:
+    """The edges that run through a thing that they do not belong to."""
+    for upper, lower, points in found.edges:
+        for (ax, ay), (bx, by) in pairwise(points):
+            for item in things(found):
+                left, top, right, low = sides(item)
+                apart = max(ax, bx) <= left or min(ax, bx) >= right or max(ay, by) <= top or min(ay, by) >= low
+                if item not in (upper, lower) and not apart:
+                    yield points, item
+
+
+@pytest.mark.parametrize("unfold", [False, True])
+@pytest.mark.parametrize("name", DRAWN)
+def test_nothing_overlaps_and_all_is_on_the_page(name: str, unfold: bool) -> None:
+    root, _ = planned(NETS[name](), unfold=unfold)
+    for found in contents(root):
+        items = things(found)
+        edge = 0.01
+        inner = items and found is not root
+        x, y = (min(getattr(item, at) for rank in found.ranks for item in rank) for at in "xy") if inner else (0, 0)
+        boxes = sorted(map(sides, items))
+        for at, (left, top, right, low) in enumerate(boxes):
+            assert inner or (left >= x - edge and top >= y - edge)
+            assert inner or (right <= found.width + edge and low <= found.height + edge)
+            for other in boxes[at + 1 :]:
+                if other[0] >= right:
+                    break
+                assert other[1] >= low - edge or other[3] <= top + edge, (boxes[at], other)
+        assert not [*crossed(found)]
+        for item in items:
+            if isinstance(item, Box):
+                for each in things(item.content):
+                    left, top, right, low = sides(each)
+                    assert left >= 0
+                    assert right <= item.width
+                    assert top >= item.header
+                    assert low <= item.height
+
+
+@pytest.mark.parametrize("unfold", [False, True])
+@pytest.mark.parametrize("name", DRAWN)
+def test_every_layer_is_there_and_every_edge_connects(name: str, unfold: bool) -> None:
+    net = NETS[name]()
+    root, outline = planned(net, unfold=unfold)
+    found = contents(root)
+    plates = [plate.name for each in found for item in each.items if isinstance(item, Stack) for plate in item.plates]
+    drawn = {row.node.name: [mate.node.name for mate in outline.mates[row]] for row in outline.mates}
+    assert len(plates) == len({*plates})
+    assert {mate for name in plates for mate in drawn[name]} == {node.name for node in net.nodes}
+    if unfold:
+        assert len(plates) == len(net.nodes)
+    assert {item.name for item in root.items if isinstance(item, End)} == net.outputs.keys()
+    for each in found:
+        into: dict[Item, list[Item]] = {}
+        for upper, lower, points in each.edges:
+            into.setdefault(lower, []).append(upper)
+            assert points[0][1] == pytest.approx(upper.y + upper.height)
+            assert sides(lower)[1] - 0.01 <= points[-1][1] <= sides(lower)[3] + 0.01
+            assert sides(lower)[0] - 0.01 <= points[-1][0] <= sides(lower)[2] + 0.01
+        for item in each.items:
+            for value in item.inputs:
+                assert any(value in source.outputs for source in into[item]), (item, value)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_each_form_can_be_read(name: str) -> None:
+    net = NETS[name]()
+    tree = ElementTree.fromstring(drawn(net, "svg"))
+    titles = [each.text for each in tree.iter("{http://www.w3.org/2000/svg}title")]
+    assert titles[0].startswith(net.name)
+    dot, mermaid = drawn(net, "dot").decode(), drawn(net, "mmd").decode()
+    assert dot.count("{") == dot.count("}")
+    assert mermaid.count("subgraph") == len(re.findall(r"^ *end$", mermaid, re.MULTILINE)) == dot.count("subgraph")
+    assert len(re.findall(" -> ", dot)) == len(re.findall(r" -->| -\.->", mermaid))
+
+
+def test_a_difference_tells_what_is_taken_from_what() -> None:
+    net = net_of("net n {\n  input x 4\n  sub { relu } { }\n  sub { } { relu }\n  div { } { sigmoid }\n}\n")
+    tree = ElementTree.fromstring(drawn(net, "svg"))
+    titles = "\n".join(each.text or "" for each in tree.iter("{http://www.w3.org/2000/svg}title"))
+    for words in ("sub: relu1 − x", "sub: sub1 − relu2", "div: sub2 ÷ sigmoid1"):
+        assert words in titles
+
+
+@pytest.mark.parametrize("name", ["small", "u"])
+@pytest.mark.parametrize("form", ["svg", "dot", "mmd"])
+def test_how_it_looks(name: str, form: str, golden: Callable[[str, str], None]) -> None:
+    golden(f"draw/{name}.{form}", drawn(NETS[name](), form).decode())
+
+
+@pytest.mark.parametrize("name", ["alexnet", "alphago_zero", "densenet121"])
+def test_the_pictures_of_the_pages(name: str, request: pytest.FixtureRequest) -> None:
+    path, found = ROOT / "docs" / "draw" / f"{name}.svg", drawn(open_net(name), "svg")
+    if request.config.getoption("--update-golden"):
+        path.write_bytes(found)
+    assert path.read_bytes() == found, "pytest tests/test_draw_net.py --update-golden draws it anew"
+
+
+def folds(net: Net) -> list[tuple[str, int]]:
+    """The boxes and how often they are, in the order of the source."""
+    todo, found = [Outline(net).root], []
+    while todo:
+        group = todo.pop()
+        if group.frame:
+            found.append((group.frame.name, group.times))
+        todo += [part for part in reversed(group.parts) if isinstance(part, Group)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("alphago_zero", [("", 19)]),
+        ("resnet18", [("basic", 2), *[("basic", 1)] * 6]),
+        ("densenet121", [(name, n) for n in (6, 12, 24, 16) for name in ("dense_layer", "transition")][:-1]),
+        ("densenet", None),
+        ("alexnet", []),
+    ],
+)
+def test_what_is_folded(name: str, expected: list[tuple[str, int]] | None) -> None:
+    found = folds(open_net(name))
+    if expected is None:
+        assert found == folds(open_net("densenet121"))
+        return
+    order = [each for each in found if each[0] != "transition"]
+    assert order == [each for each in expected if each[0] != "transition"]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("repeat 3 { conv 3x3 4; maxpool 3x3 stride 1 pad 1 }", [("", 3)]),
+        ("repeat 1 { conv 3x3 4; maxpool 3x3 stride 1 pad 1 }", []),
+        ("repeat 2 { conv 3x3 4; maxpool 2x2 }", []),  # the shapes differ
+        ("repeat 3 { conv 3x3 4; maxpool 2x2 }", [("", 3)]),
+        ("repeat 4 { conv 3x3 8; maxpool 3x3 stride 1 pad 1 }", [("", 3)]),  # the first has fewer channels
+        ("for n in [4, 5, 6] { conv 3x3 n; maxpool 3x3 stride 1 pad 1 }", []),  # the calls differ
+        ("repeat 2 { b }; maxpool 2x2; repeat 3 { b }", [("b", 2), ("b", 3)]),
+        ("b; b; b", [("b", 3)]),
+        ("x1: b; x2: b; add { } { from x1 }", [("b", 1), ("b", 1)]),  # another reads what the first makes
+        ("x1: b; output early; x2: b", [("b", 1), ("b", 1)]),
+        ("concat { b } { b }", [("b", 1), ("b", 1)]),  # neither reads the other
+        ("repeat 2 { b; b }; relu", [("", 2), ("b", 2)]),
+    ],
+)
+def test_rounds_are_one_where_they_are_equal(body: str, expected: list[tuple[str, int]]) -> None:
+    net = net_of(
+        f"block b {{ conv 3x3 4; maxpool 3x3 stride 1 pad 1 }}\nnet n {{ input x 4x16x16\n {body}\n output y }}"
+    )
+    assert folds(net) == expected
+
+
+def test_what_a_box_says() -> None:
+    root, _ = planned(net_of(SMALL), unfold=False)
+    boxes = [item for item in root.items if isinstance(item, Box)]
+    assert [box.title for box in boxes] == ["body.0: unit 4", "body.1…2: unit 4 × 2", "unit 8 stride 2"]
+    svg = drawn(open_net("densenet121"), "svg").decode()
+    assert ">denseblock2.denselayer1…12: dense_layer 32 × 12<" in svg
+    assert ">128…480x28x28<" in svg
+    assert ">bn eps 0.001<" in drawn(open_net("mobilenet_v3_small"), "svg").decode()
+    assert ">920k weights · 713M MACs<" in svg
+    assert "features.denseblock2.denselayer1.norm1 … features.denseblock2.denselayer12.norm1" in svg
+
+
+def test_a_box_does_not_say_what_is_so_anyway() -> None:
+    text = "block b(w, k = 3, p = same, on_off = on) { conv k w pad p; if on_off { maxpool 3 stride 1 pad p } }\n"
+    net = net_of(f"{text}net n {{ input x 4x9x9\n b 4 3 p same on_off on\n b 4 5 p 2 on_off on\n b 3 k 3 p 1 }}")
+    root, _ = planned(net, unfold=False)
+    assert [item.title for item in root.items if isinstance(item, Box)] == ["b 4", "b 4 k 5 p 2", "b 3 p 1"]
+
+
+def test_what_is_read_twice_has_two_arrows() -> None:
+    net = net_of(PROGRAMS["twice"])
+    root, _ = planned(net, unfold=True)
+    into: dict[str, list[tuple[float, float]]] = {}
+    for _, lower, points in root.edges:
+        into.setdefault(lower.plates[0].kind if isinstance(lower, Stack) else "", []).append(points[-1])
+    assert {kind: len({*into[kind]}) for kind in ("add", "concat", "mul")} == {"add": 8, "concat": 4, "mul": 3}
+    edges = re.findall(r"(\w+) -> (\w+)", drawn(net, "dot", unfold=True).decode())
+    assert sorted(map(edges.count, {*edges}))[-6:] == [2, 2, 2, 2, 3, 3]
+
+
+def test_a_head_for_training_is_no_taller_than_its_layers() -> None:
+    root, _ = planned(open_net("inception_v3"), unfold=False)
+    head = sorted((item for item in things(root) if item.dashed), key=lambda item: item.y)
+    assert len(head) == 6
+    assert all(lower.y - upper.y - upper.height < 30 for upper, lower in pairwise(head))
+
+
+def test_texts_cannot_break_a_drawing() -> None:
+    net = net_of('net n { about { paper "</svg>&<!--" }\n input x 4\n dense 2 }')
+    svg = drawn(net, "svg")
+    ElementTree.fromstring(svg)
+    assert b"&lt;/svg&gt;" in svg
+
+
+def test_the_same_bytes_in_every_process() -> None:
+    draws = "[main(['draw', n, '-o', '-', '-q']) for n in ('googlenet', 'enet_encoder')]"
+    code = f"from netdsl.cli import main; {draws}"
+    found = [
+        run([sys.executable, "-c", code], env=environment(PYTHONHASHSEED=seed), capture_output=True) for seed in "12"
+    ]
+    assert found[0].stdout == found[1].stdout
+    assert found[0].stdout.count(b"</svg>") == 2, found[0].stderr
+
+
+def test_a_png_is_twice_as_large() -> None:
+    net = net_of(SMALL)
+    width, height = re.findall(rb'(?:width|height)="(\d+)"', drawn(net, "svg"))[:2]
+    picture = Image.open(io.BytesIO(drawn(net, "png")))
+    assert abs(picture.width - 2 * int(width)) <= 1
+    assert abs(picture.height - 2 * int(height)) <= 1
+    assert len(picture.getcolors(100_000)) > 20
+
+
+@pytest.mark.parametrize("dashed", [False, True])
+def test_what_is_for_training_only_is_dashed_in_a_png_too(dashed: bool) -> None:
+    canvas = Canvas(100, 60, "")
+    canvas.add(Rectangle((10, 10), 80, 20, fill="#ffffff", edge="#000000", radius=6, dashed=dashed))
+    canvas.add(Smooth([(10, 45), (90, 45)], "#000000", 6, dashed=dashed))
+    pixels = Image.open(io.BytesIO(canvas.png())).convert("1")
+    for y in (10, 30, 45):
+        row = [pixels.getpixel((x, y)) == 0 for x in range(20, 80)]
+        assert any(row)
+        assert all(row) != dashed
+
+
+def test_a_png_has_no_characters_that_its_font_lacks() -> None:
+    """They would be boxes, all alike."""
+    lacking, known = "×÷−–—éüµß", "x/---euuss"
+    pictures = []
+    for text in (lacking, known):
+        canvas = Canvas(200, 40, "")
+        canvas.text(10, 20, f"{text} ·…‘’“”°±")
+        pictures.append(canvas.png())
+    assert pictures[0] == pictures[1]
+    font = ImageFont.load_default(20)
+    boxed = bytes(font.getmask("\uffff"))
+    assert not [character for character in "·…‘’“”°±" if bytes(font.getmask(character)) == boxed]
+
+
+@given(st.text(), st.floats(5, 300))
+def test_a_cut_text_fits(text: str, room: float) -> None:
+    found = cut(text, 12, room)
+    assert text_width(found, 12) <= max(room, text_width("…", 12))
+    assert found == text or found.endswith("…")
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (1000, "1k"),
+        (1234, "1.23k"),
+        (99_960, "100k"),
+        (999_600, "1M"),
+        (11_513_626_624, "11.5G"),
+    ],
+)
+def test_short_numbers(count: int, text: str) -> None:
+    assert short(count) == text
+
+
+def test_one_layer_is_no_plural(netdsl: Commands) -> None:
+    Path("e.net").write_text("net e { input x 4 }")
+    assert netdsl("draw", "e.net").err == "e.svg: 1 layer\n"
+
+
+@pytest.mark.parametrize("form", ["svg", "png", "dot", "mmd"])
+def test_the_command(netdsl: Commands, form: str) -> None:
+    ran = netdsl("draw", "lenet5", "-o", f"a.{form}")
+    assert (ran.code, ran.out, ran.err) == (0, "", f"a.{form}: 14 layers\n")
+    first = Path(f"a.{form}").read_bytes()
+    assert netdsl("draw", "lenet5", "-o", f"a.{form}").code == 0  # ours may be replaced
+    assert Path(f"a.{form}").read_bytes() == first
+    assert netdsl("draw", "xor", "--unfold", "-o", f"a.{form}").code == 0
+
+
+def test_where_it_goes(netdsl: Commands) -> None:
+    assert netdsl("draw", "resnet", "--set", "depth=18").code == 0
+    assert "depth = 18" in Path("resnet.svg").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "code"),
+    [
+        (("lenet5", "-o", "a.jpg"), 2, "E0643"),
+        (("lenet5", "-o", "a"), 2, "E0643"),
+        (("other.net", "-o", "other.svg"), 2, "E0611"),
+        (("other.net", "-o", "nowhere/a.svg"), 1, "E06"),
+        (("bad.net",), 1, "E0202"),
+        (("nothing.net",), 2, "E0601"),
+    ],
+)
+def test_what_is_wrong_is_told(netdsl: Commands, arguments: tuple[str, ...], exit_code: int, code: str) -> None:
+    netdsl.write(bad="net bad { input x 4; nosuch }", other="net other { input x 4; dense 2 }")
+    Path("other.svg").write_text("<svg/>")
+    ran = netdsl("draw", *arguments)
+    assert code in ran.err
+    assert ran.code in (exit_code, 2)
+    assert {path.name for path in Path().iterdir()} == {"bad.net", "other.net", "other.svg"}

@@ -1,0 +1,428 @@
+"""What each layer must compute: calls on inputs of every rank, and numpy's word for their results.
+
+Oracles are written from the formulas on the layers' pages, with paddings and sizes worked out by hand; they take the
+input, [N, C, *S] in float64, and the layer's weights.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from math import erf
+
+import numpy as np
+
+from tests.support import oracles
+
+
+def wide(v, x):
+    """A value for each channel, ready to meet x."""
+    return v.reshape(1, -1, *(1,) * (x.ndim - 2))
+
+
+def conv(strides, pads, dilations=None, group=1):
+    ones = (1,) * len(strides)
+    return lambda x, w: oracles.conv(x, w["weight"], w.get("bias"), strides, pads, dilations or ones, group)
+
+
+def deconv(strides, pads, more=None, dilations=None, group=1):
+    ones = (1,) * len(strides)
+    more, dilations = more or (0,) * len(strides), dilations or ones
+
+    def oracle(x, w):
+        y = oracles.conv_transpose(x, w["weight"], strides, pads, more, dilations, group)
+        return y + wide(w["bias"], y)
+
+    return oracle
+
+
+def maxpool(kernel, strides, pads):
+    return lambda x, _: oracles.pool(x, kernel, strides, pads, np.max, -np.inf)
+
+
+def avgpool(kernel, strides, pads):
+    return lambda x, _: oracles.pool(x, kernel, strides, pads, np.nanmean, np.nan)
+
+
+def counted(kernel, strides, pads, extra):
+    return lambda x, _: oracles.average_of_pads(x, kernel, strides, pads, extra)
+
+
+def adaptive(*sizes):
+    def oracle(x, _):
+        for axis, count in enumerate(sizes, 2):
+            n = x.shape[axis]
+            parts = [x.take(range(i * n // count, -(-(i + 1) * n // count)), axis) for i in range(count)]
+            x = np.concatenate([part.mean(axis=axis, keepdims=True) for part in parts], axis)
+        return x
+
+    return oracle
+
+
+def bn(eps=1e-5):
+    def oracle(x, w):
+        y = (x - wide(w["running_mean"], x)) / np.sqrt(wide(w["running_var"], x) + eps)
+        return y * wide(w["weight"], x) + wide(w["bias"], x) if "weight" in w else y
+
+    return oracle
+
+
+def lrn(size, alpha=1e-4, beta=0.75, k=2.0, mean=False):
+    def oracle(x, _):
+        total = np.zeros_like(x)
+        for c in range(x.shape[1]):
+            total[:, c] = (x[:, max(0, c - size // 2) : c + size // 2 + 1] ** 2).sum(axis=1)
+        return x / (k + alpha * total / (size if mean else 1)) ** beta
+
+    return oracle
+
+
+def affine(y, w):
+    return y * wide(w["weight"], y) + wide(w["bias"], y) if w else y
+
+
+def layernorm(x, w, eps=1e-5):
+    return affine(oracles.standard(x, 1, eps), w)
+
+
+def instancenorm(x, w, eps=1e-5):
+    return affine(oracles.standard(x, tuple(range(2, x.ndim)), eps), w)
+
+
+def groupnorm(groups, eps=1e-5):
+    return lambda x, w: affine(oracles.standard(x.reshape(len(x), groups, -1), 2, eps).reshape(x.shape), w)
+
+
+def each(function):
+    return lambda x, _: function(x)
+
+
+def prelu(x, w):
+    return np.where(x >= 0, x, x * (wide(w["weight"], x) if w["weight"].size > 1 else w["weight"]))
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def upsample(*factors, corners=False):
+    return lambda x, _: oracles.upsample(x, factors, corners)
+
+
+def repeated(*factors):
+    def oracle(x, _):
+        for axis, factor in enumerate(factors, 2):
+            x = x.repeat(factor, axis)
+        return x
+
+    return oracle
+
+
+def pad(befores, afters, value=0.0):
+    widths = [(0, 0), (0, 0), *zip(befores, afters, strict=True)]
+    return lambda x, _: np.pad(x, widths, constant_values=value)
+
+
+def reshape(*sizes):
+    return lambda x, _: x.reshape(len(x), *sizes)
+
+
+def transpose(*axes):
+    return lambda x, _: x.transpose(0, *axes)
+
+
+def reduce(how, axis):
+    return lambda x, _: how(x, axis=axis, keepdims=True)
+
+
+gelu = np.vectorize(lambda x: x * (1 + erf(x / 2**0.5)) / 2)
+SELU = (1.0507009873554805, 1.6732632423543772)
+"""Klambauer et al. (2017), eq. 14: lambda and alpha."""
+
+ANY_RANK = {
+    "relu": each(lambda x: np.maximum(x, 0)),
+    "softmax": each(lambda x: oracles.softmax(x, 1)),
+    "log_softmax": each(lambda x: np.log(oracles.softmax(x, 1))),
+    "bn": bn(),
+    "layernorm": layernorm,
+    "layernorm eps 0.5 affine off": partial(layernorm, eps=0.5),
+    "groupnorm 2": groupnorm(2),
+    "prelu": prelu,
+    "prelu shared on": prelu,
+    "channel_shuffle 2": each(lambda x: np.stack(np.split(x, 2, 1), 2).reshape(x.shape)),
+    "pad_channels 1 2": each(lambda x: np.pad(x, [(0, 0), (1, 2)] + [(0, 0)] * (x.ndim - 2))),
+    "select [2, 0, -1, 2]": each(lambda x: x[:, [2, 0, -1, 2]]),
+    "slice 0 1 3": each(lambda x: x[:, 1:3]),
+    "slice (-1) (-3)": each(lambda x: x[..., -3:]),
+    "reduce sum 0": reduce(np.sum, 1),
+    "reduce max (-1)": reduce(np.max, -1),
+    "flatten": each(lambda x: x.reshape(len(x), -1)),
+    "concat { } { relu }": each(lambda x: np.concatenate([x, np.maximum(x, 0)], 1)),
+    "concat axis (-1) { } { relu }": each(lambda x: np.concatenate([x, np.maximum(x, 0)], -1)),
+}
+
+SPATIAL = {
+    "instancenorm": instancenorm,
+    "instancenorm eps 0.1 affine off": partial(instancenorm, eps=0.1),
+    "lrn 3 alpha 0.5": lrn(3, 0.5),
+    "lrn 3 alpha 0.5 beta 0.6 k 1 mean on": lrn(3, 0.5, 0.6, 1.0, mean=True),
+    "global_avgpool": each(lambda x: x.mean(axis=tuple(range(2, x.ndim)), keepdims=True)),
+    "global_maxpool": each(lambda x: x.max(axis=tuple(range(2, x.ndim)), keepdims=True)),
+    "adaptive_avgpool 1": each(lambda x: x.mean(axis=tuple(range(2, x.ndim)), keepdims=True)),
+    "mul { global_avgpool; sigmoid }": each(lambda x: x * sigmoid(x.mean(axis=tuple(range(2, x.ndim)), keepdims=True))),
+}
+
+ELEMENTWISE = {
+    "relu6": each(lambda x: np.clip(x, 0, 6)),
+    "leaky_relu": each(lambda x: np.where(x < 0, 0.01 * x, x)),
+    "leaky_relu 0.2": each(lambda x: np.where(x < 0, 0.2 * x, x)),
+    "elu": each(lambda x: np.where(x < 0, np.expm1(x), x)),
+    "elu 1.5": each(lambda x: np.where(x < 0, 1.5 * np.expm1(x), x)),
+    "selu": each(lambda x: SELU[0] * np.where(x < 0, SELU[1] * np.expm1(x), x)),
+    "gelu": each(gelu),
+    "silu": each(lambda x: x * sigmoid(x)),
+    "hard_swish": each(lambda x: x * np.clip(x + 3, 0, 6) / 6),
+    "sigmoid": each(sigmoid),
+    "hard_sigmoid": each(lambda x: np.clip(x / 6 + 0.5, 0, 1)),
+    "tanh": each(np.tanh),
+    "softplus": each(lambda x: np.log1p(np.exp(x))),
+    "sign": each(np.sign),
+    "step": each(lambda x: np.where(x > 0, 1.0, 0.0)),
+    "scale 0; step": each(np.zeros_like),
+    "square": each(np.square),
+    "abs": each(np.abs),
+    "abs; sqrt": each(lambda x: np.abs(x) ** 0.5),
+    "abs; log": each(lambda x: np.log(np.abs(x))),
+    "exp": each(np.exp),
+    "sin": each(np.sin),
+    "cos": each(np.cos),
+    "clip (-0.5) 1": each(lambda x: np.clip(x, -0.5, 1)),
+    "scale 2/3": each(lambda x: x * 2 / 3),
+    "shift (-0.5)": each(lambda x: x - 0.5),
+    "identity": each(lambda x: x),
+    "dropout 0.5": each(lambda x: x),
+    "dropout 0.5 spatial on": each(lambda x: x),
+    "add { } { relu } { tanh }": each(lambda x: x + np.maximum(x, 0) + np.tanh(x)),
+    "sub { relu } { tanh }": each(lambda x: np.maximum(x, 0) - np.tanh(x)),
+    "mul { relu } { tanh }": each(lambda x: np.maximum(x, 0) * np.tanh(x)),
+    "div { exp }": each(lambda x: x / np.exp(x)),
+    "max { } { tanh } { scale 2 }": each(lambda x: np.max([x, np.tanh(x), 2 * x], axis=0)),
+    "min { } { tanh }": each(lambda x: np.minimum(x, np.tanh(x))),
+}
+
+PLANE = {
+    "conv 3x3 6": conv((1, 1), (1, 1, 1, 1)),
+    "conv 3x3": conv((1, 1), (1, 1, 1, 1)),
+    "conv 3x3 6 stride 2": conv((2, 2), (1, 1, 1, 1)),
+    "conv 3x3 6 stride [2, 3] pad [1, 0, 2, 1]": conv((2, 3), (1, 0, 2, 1)),
+    "conv 3x2 6 pad valid": conv((1, 1), (0, 0, 0, 0)),
+    "conv 3x2 6 pad 2": conv((1, 1), (2, 2, 2, 2)),
+    "conv 5x3 6 dilation 2": conv((1, 1), (4, 2, 4, 2), (2, 2)),
+    "conv 3x3 6 stride 2 pad same_upper": conv((2, 2), (1, 0, 1, 1)),
+    "conv 3x3 6 stride 2 pad same_lower": conv((2, 2), (1, 1, 1, 0)),
+    "conv 2x4 6 pad same_upper": conv((1, 1), (0, 1, 1, 2)),
+    "conv 2x4 6 pad same_lower": conv((1, 1), (1, 2, 0, 1)),
+    "conv 2x2 6 stride 3 pad same_upper": conv((3, 3), (0, 0, 0, 0)),
+    "conv 3x3 6 groups 2": conv((1, 1), (1, 1, 1, 1), group=2),
+    "conv 1x1 6 bias off": conv((1, 1), (0, 0, 0, 0)),
+    "conv 3x3 8 groups 4 dilation [1, 2] pad [1, 2, 1, 2]": conv((1, 1), (1, 2, 1, 2), (1, 2), 4),
+    "dwconv 3x3": conv((1, 1), (1, 1, 1, 1), group=4),
+    "dwconv 5x5 multiplier 2 stride 2 bias off": conv((2, 2), (2, 2, 2, 2), group=4),
+    "deconv 3x3 6": deconv((1, 1), (1, 1, 1, 1)),
+    "deconv 2x2 6": deconv((1, 1), (1, 1, 0, 0)),
+    "deconv 2x2 6 stride 2": deconv((2, 2), (0, 0, 0, 0)),
+    "deconv 3x3 6 stride 2": deconv((2, 2), (1, 1, 1, 1), (1, 1)),
+    "deconv 4x4 6 stride 2": deconv((2, 2), (1, 1, 1, 1)),
+    "deconv 5x4 6 stride 2": deconv((2, 2), (2, 1, 2, 1), (1, 0)),
+    "deconv 5x5 6 stride 2 pad same_upper": deconv((2, 2), (1, 1, 2, 2)),
+    "deconv 5x5 6 stride 2 pad same_lower": deconv((2, 2), (2, 2, 1, 1)),
+    "deconv 1x1 6 stride 3": deconv((3, 3), (0, 0, 0, 0), (2, 2)),
+    "deconv 3x3 6 stride 2 pad 0": deconv((2, 2), (0, 0, 0, 0)),
+    "deconv 3x3 6 stride 2 pad valid output_pad 1": deconv((2, 2), (0, 0, 0, 0), (1, 1)),
+    "deconv 3x2 6 stride [2, 3] pad [1, 0, 0, 1] output_pad [1, 2] groups 2": deconv(
+        (2, 3), (1, 0, 0, 1), (1, 2), group=2
+    ),
+    "deconv 3x3 6 stride 2 dilation 2": deconv((2, 2), (2, 2, 2, 2), (1, 1), (2, 2)),
+    "maxpool 2x2": maxpool((2, 2), (2, 2), (0, 0, 0, 0)),
+    "shift (-9); maxpool 3x3 stride 2 pad 1": each(
+        lambda x: oracles.pool(x - 9, (3, 3), (2, 2), (1, 1, 1, 1), np.max, -np.inf)
+    ),
+    "maxpool 3 stride 1 pad same": maxpool((3, 3), (1, 1), (1, 1, 1, 1)),
+    "maxpool 3x3 stride 2 ceil on": maxpool((3, 3), (2, 2), (0, 0, 0, 1)),
+    "maxpool 2x2 stride 3 ceil on": maxpool((2, 2), (3, 3), (0, 0, 0, 0)),
+    "maxpool 2x2 stride 3 pad 1 ceil on": maxpool((2, 2), (3, 3), (1, 1, 1, 1)),
+    "avgpool 3x2": avgpool((3, 2), (3, 2), (0, 0, 0, 0)),
+    "avgpool 3x3 stride 2 pad 1": avgpool((3, 3), (2, 2), (1, 1, 1, 1)),
+    "avgpool 3x3 stride 2 pad 1 count_pad on": counted((3, 3), (2, 2), (1, 1, 1, 1), (0, 0)),
+    "avgpool 3x3 stride 2 ceil on": avgpool((3, 3), (2, 2), (0, 0, 0, 1)),
+    "avgpool 3x3 stride 2 ceil on count_pad on": counted((3, 3), (2, 2), (0, 0, 0, 0), (0, 1)),
+    "avgpool 3x3 stride 2 pad 1 ceil on count_pad on": counted((3, 3), (2, 2), (1, 1, 1, 1), (0, 1)),
+    "avgpool 2x4 stride 1 pad same_upper": avgpool((2, 4), (1, 1), (0, 1, 1, 2)),
+    "adaptive_avgpool 3x4": avgpool((3, 2), (3, 2), (0, 0, 0, 0)),
+    "adaptive_avgpool [4, 3]": adaptive(4, 3),
+    "adaptive_avgpool [1, 5]": adaptive(1, 5),
+    "adaptive_avgpool [9, 11]": adaptive(9, 11),
+    "bn eps 0.1 affine off": bn(0.1),
+    "scale 9; lrn 5": each(lambda x: lrn(5)(9 * x, {})),
+    "groupnorm 1 eps 0.1 affine off": groupnorm(1, 0.1),
+    "normalize mean [0.1, 0.2, 0.3, 0.4] std [1, 2, 3, 4]": each(
+        lambda x: (x - wide(np.array([0.1, 0.2, 0.3, 0.4]), x)) / wide(np.array([1, 2, 3, 4]), x)
+    ),
+    "dense 5": lambda x, w: x.reshape(len(x), -1) @ w["weight"].T + w["bias"],
+    "reduce mean 1": reduce(np.mean, 2),
+    "reshape 12x24": reshape(12, 24),
+    "reshape [?, 6]": reshape(48, 6),
+    "permute [2, 0, 1]": transpose(3, 1, 2),
+    "permute [1, -1, 0]": transpose(2, 3, 1),
+    "pad [1, 0, 2, 3]": pad((1, 0), (2, 3)),
+    "pad 1 value (-2)": pad((1, 1), (1, 1), -2),
+    "pad 0": each(lambda x: x),
+    "crop [1, 0, 2, 3]": each(lambda x: x[:, :, 1:-2, :-3]),
+    "crop 1": each(lambda x: x[:, :, 1:-1, 1:-1]),
+    "crop 0": each(lambda x: x),
+    "slice 1 2 (-1)": each(lambda x: x[:, :, 2:-1]),
+    "slice 2 (-6) 4": each(lambda x: x[:, :, :, -6:4]),
+    "upsample 2": repeated(2, 2),
+    "upsample [1, 3] nearest": repeated(1, 3),
+    "upsample 2 bilinear": upsample(2, 2),
+    "upsample [3, 2] bilinear align on": upsample(3, 2, corners=True),
+    "pixel_shuffle 2": each(lambda x: oracles.pixel_shuffle(x, 2)),
+    "div { global_maxpool }": each(lambda x: x / x.max(axis=(2, 3), keepdims=True)),
+    "concat axis 1 { } { crop [3, 0, 0, 0] }": each(lambda x: np.concatenate([x, x[:, :, 3:]], 2)),
+}
+
+LINE = {
+    "conv 3 4": conv((1,), (1, 1)),
+    "conv 2 4 dilation 4 pad [4, 0]": conv((1,), (4, 0), (4,)),
+    "conv 3 4 stride 2 pad same_upper": conv((2,), (1, 1)),
+    "conv 4 4 pad same_lower": conv((1,), (2, 1)),
+    "dwconv 3": conv((1,), (1, 1), group=8),
+    "deconv 4 6 stride 2": deconv((2,), (1, 1)),
+    "deconv 3 6 stride 2 groups 2": deconv((2,), (1, 1), (1,), group=2),
+    "deconv 2 6": deconv((1,), (1, 0)),
+    "maxpool 2 stride 2 ceil on": maxpool((2,), (2,), (0, 1)),
+    "avgpool 4 stride 3 pad 1 ceil on count_pad on": counted((4,), (3,), (1, 1), (2,)),
+    "avgpool 3 pad same": avgpool((3,), (3,), (1, 1)),
+    "adaptive_avgpool 4": adaptive(4),
+    "pad [2, 1]": pad((2,), (1,)),
+    "crop [1, 2]": each(lambda x: x[:, :, 1:-2]),
+    "upsample 3": repeated(3),
+    "upsample 3 bilinear": upsample(3),
+    "pixel_shuffle 4": each(lambda x: oracles.pixel_shuffle(x, 4)),
+    "reshape [4, ?, 3]": reshape(4, 6, 3),
+    "permute [1, 0]": transpose(2, 1),
+    "dense 3": lambda x, w: x.reshape(len(x), -1) @ w["weight"].T + w["bias"],
+}
+
+SPACE = {
+    "conv 3x1x2 4 stride [1, 2, 1] pad [1, 0, 0, 1, 0, 1]": conv((1, 2, 1), (1, 0, 0, 1, 0, 1)),
+    "conv 3 4 groups 2": conv((1, 1, 1), (1,) * 6, group=2),
+    "dwconv 2x2x2 stride 2 pad same_upper": conv((2, 2, 2), (0, 0, 0, 0, 1, 0), group=8),
+    "deconv 2 4 stride 2": deconv((2, 2, 2), (0,) * 6),
+    "deconv 3x3x4 4 stride [1, 2, 2]": deconv((1, 2, 2), (1,) * 6, (0, 1, 0)),
+    "maxpool 2 ceil on": maxpool((2, 2, 2), (2, 2, 2), (0, 0, 0, 0, 1, 0)),
+    "avgpool 3 stride 2 pad 1": avgpool((3, 3, 3), (2, 2, 2), (1,) * 6),
+    "avgpool 3 stride 2 pad 1 count_pad on": counted((3, 3, 3), (2, 2, 2), (1,) * 6, (0, 0, 0)),
+    "adaptive_avgpool 2x1x3": adaptive(2, 1, 3),
+    "adaptive_avgpool 2x5x3": adaptive(2, 5, 3),
+    "pad [1, 0, 0, 0, 2, 1]": pad((1, 0, 0), (0, 2, 1)),
+    "crop [1, 0, 0, 0, 2, 1]": each(lambda x: x[:, :, 1:, :-2, :-1]),
+    "upsample [1, 2, 3]": repeated(1, 2, 3),
+    "upsample [1, 2, 2] bilinear": upsample(1, 2, 2),
+    "upsample 2 bilinear align on": upsample(2, 2, 2, corners=True),
+    "pixel_shuffle 2": each(lambda x: oracles.pixel_shuffle(x, 2)),
+}
+
+FLAT = {
+    "dense 5": lambda x, w: x @ w["weight"].T + w["bias"],
+    "dense 5 bias off": lambda x, w: x @ w["weight"].T,
+    "reshape 3x4": reshape(3, 4),
+    "reshape [2, ?, 2]": reshape(2, 3, 2),
+    "permute [0]": each(lambda x: x),
+    "normalize mean [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1] std [2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]": each(
+        lambda x: (x - 1) / 2
+    ),
+}
+
+WORDS = {
+    "embedding 20 5": lambda x, w: w["weight"][x].swapaxes(1, 2),
+    "slice 0 2; embedding 20 5; relu": lambda x, w: np.maximum(w["weight"][x[:, 2:]].swapaxes(1, 2), 0),
+    "concat { } { select [0, 1] }": each(lambda x: np.concatenate([x, x[:, :2]], 1)),
+    "flatten; identity; reshape 1x7": reshape(1, 7),
+    "reshape 1x7; crop [2, 1]; permute [1, 0]": each(lambda x: x[:, 2:-1, None]),
+}
+
+MOVING_PLANE = {
+    "conv 3x3 4 stride 2": conv((2, 2), (1, 1, 1, 1)),
+    "conv 3x2 4 pad same_upper": conv((1, 1), (1, 0, 1, 1)),
+    "deconv 3x3 4 stride 2": deconv((2, 2), (1, 1, 1, 1), (1, 1)),
+    "maxpool 3x3 stride 2 pad 1": maxpool((3, 3), (2, 2), (1, 1, 1, 1)),
+    "groupnorm 2": groupnorm(2),
+    "groupnorm 8": groupnorm(8),
+    "upsample 2 bilinear": upsample(2, 2),
+    "upsample 3": repeated(3, 3),
+    "pixel_shuffle 2": each(lambda x: oracles.pixel_shuffle(x, 2)),
+    "crop [1, 0, 2, 3]": each(lambda x: x[:, :, 1:-2, :-3]),
+    "pad [1, 0, 2, 3]": pad((1, 0), (2, 3)),
+    "slice 1 2 (-1)": each(lambda x: x[:, :, 2:-1]),
+    "slice 2 (-3) (-1)": each(lambda x: x[..., -3:-1]),
+    "permute [1, 2, 0]": transpose(2, 3, 1),
+    "reduce mean 2": reduce(np.mean, 3),
+    "layernorm": layernorm,
+    "prelu": prelu,
+    "lrn 3 alpha 0.5": lrn(3, 0.5),
+    "global_avgpool; dense 3": lambda x, w: x.mean(axis=(2, 3)) @ w["weight"].T + w["bias"],
+    "concat axis 1 { } { crop [3, 0, 0, 0] }": each(lambda x: np.concatenate([x, x[:, :, 3:]], 2)),
+    "add { } { maxpool 3x3 stride 1 pad same }": each(
+        lambda x: x + oracles.pool(x, (3, 3), (1, 1), (1,) * 4, np.max, -np.inf)
+    ),
+}
+
+MOVING_CEIL = {
+    "maxpool 3 stride 2 ceil on": lambda x, w: maxpool((3,), (2,), (0, (x.shape[2] - 3) % 2))(x, w),
+    "avgpool 3 stride 2 ceil on": lambda x, w: avgpool((3,), (2,), (0, (x.shape[2] - 3) % 2))(x, w),
+    "avgpool 4 stride 2 pad 1 ceil on count_pad on": lambda x, w: counted((4,), (2,), (1, 1), (x.shape[2] % 2,))(x, w),
+    "lrn 3 alpha 0.5": lrn(3, 0.5),
+    "pixel_shuffle 2": each(lambda x: oracles.pixel_shuffle(x, 2)),
+    "reshape [2, 4, ?]": each(lambda x: x.reshape(len(x), 2, 4, -1)),
+    "reshape [?, 2]": each(lambda x: x.reshape(len(x), -1, 2)),
+    "flatten": each(lambda x: x.reshape(len(x), -1)),
+    "concat axis 1 { } { }": each(lambda x: np.concatenate([x, x], 2)),
+}
+
+MOVING_SPACE = {
+    "pixel_shuffle 2": each(lambda x: oracles.pixel_shuffle(x, 2)),
+    "groupnorm 2": groupnorm(2),
+    "upsample 2 bilinear": upsample(2, 2, 2),
+    "layernorm": layernorm,
+    "conv 3 2": conv((1, 1, 1), (1,) * 6),
+}
+
+MULTIPLES = {
+    "conv 3 4 stride 2 pad same_upper": conv((2,), (0, 1)),
+    "conv 3 4 stride 4 pad same_lower": conv((4,), (0, 0)),
+    "conv 8 4 stride 4 pad same_lower": conv((4,), (2, 2)),
+}
+
+PIXELS = {
+    "scale 1/255": each(lambda x: x / 255),
+    "conv 3x3 2": conv((1, 1), (1,) * 4),
+    "identity": each(lambda x: x),
+}
+
+GROUPS = {
+    "x 12": ANY_RANK | FLAT,
+    "x 8x9": ANY_RANK | SPATIAL | LINE,
+    "x 4x9x8": ANY_RANK | SPATIAL | ELEMENTWISE | PLANE,
+    "x 8x4x5x6": ANY_RANK | SPATIAL | SPACE,
+    "x 7 dtype i64": WORDS,
+    "x 3x4x4 dtype u8": PIXELS,
+    "x 3x4x4 dtype f16": PIXELS,
+    "x [8, ?H, ?W]": MOVING_PLANE,
+    "x [8, ?H]": MOVING_CEIL,
+    "x [8, ?D, ?H, ?W]": MOVING_SPACE,
+    "x [8, 4*?H]": MULTIPLES,
+}
+"""Calls and oracles by the input that they are applied to."""
+
+SIZES = ({"N": 1, "D": 2, "H": 6, "W": 7}, {"N": 3, "D": 3, "H": 9, "W": 6})
+"""What runs with: the batch, and what sizes known only at run time turn out to be."""

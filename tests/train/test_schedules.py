@@ -1,0 +1,119 @@
+"""Schedules against PyTorch's and against closed forms."""
+
+from __future__ import annotations
+
+import json
+from math import cos, pi
+
+import pytest
+
+from netdsl.schedules import SCHEDULES
+from tests.support.recipe_tools import recipe_with
+
+LR = 0.5
+
+
+def schedule_of(text):
+    return recipe_with(f"optimizer sgd lr {LR}; schedule {text}").schedule
+
+
+def rates(text, places, epochs):
+    found = schedule_of(text)
+    return [found.rate(LR, place, epochs) for place in places]
+
+
+# By torch.optim.lr_scheduler of PyTorch 2.13, the rate of each epoch: MultiStepLR, CosineAnnealingLR, LinearLR and
+# CosineAnnealingLR in SequentialLR; OneCycleLR with 10001 steps at some of them.
+PYTORCH = [
+    ("constant", range(3), 3, [0.5, 0.5, 0.5]),
+    ("step at [3, 5] factor 0.1", range(8), 8, [0.5, 0.5, 0.5, 0.05, 0.05, 0.005, 0.005, 0.005]),
+    (
+        "cosine to 0.05",
+        range(9),
+        8,
+        [0.5, 0.48287289, 0.43409903, 0.36110377, 0.275, 0.18889623, 0.11590097, 0.067127105, 0.05],
+    ),
+    (
+        "cosine warmup 2",
+        range(9),
+        8,
+        [0.005, 0.2525, 0.5, 0.46650635, 0.375, 0.25, 0.125, 0.033493649, 0.0],
+    ),
+    (
+        "one_cycle",
+        (0, 1500, 3000, 5000, 8000, 10000),
+        10000,
+        [0.02, 0.26008799, 0.49999999, 0.40582897, 0.094111631, 2e-06],
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "places", "epochs", "expected"), PYTORCH, ids=[row[0] for row in PYTORCH])
+def test_rates_are_pytorchs(text, places, epochs, expected):
+    assert rates(text, places, epochs) == pytest.approx(expected, rel=5e-4, abs=1e-8)
+
+
+CLOSED = [
+    ("step at 2.5", (2.49, 2.5, 2.51), 4, [LR, LR / 10, LR / 10]),
+    ("step at [1, 1] factor 2", (0.5, 1), 4, [LR, 4 * LR]),
+    ("cosine", (0.25,), 4, [LR * (1 + cos(pi / 16)) / 2]),
+    ("cosine", (5,), 4, [0]),
+    ("constant warmup 4 warmup_from 0", (0, 1, 3, 4, 5), 9, [0, LR / 4, 3 * LR / 4, LR, LR]),
+    ("constant warmup 2 warmup_from 0.5", (0, 1, 2), 9, [LR / 2, 3 * LR / 4, LR]),
+    ("cosine warmup 5", (0, 2, 4.5), 3, [0.01 * LR, LR * (0.01 + 0.99 * 0.4), LR * (0.01 + 0.99 * 0.9)]),
+    ("cosine warmup 3", (3,), 3, [0]),
+    ("one_cycle rise 0.5 div 10 final_div 2", (0, 1, 2, 3, 4), 4, [LR / 10, LR * 0.55, LR, LR * 0.525, LR / 20]),
+]
+
+
+@pytest.mark.parametrize(("text", "places", "epochs", "expected"), CLOSED, ids=[row[0] for row in CLOSED])
+def test_rates_in_between(text, places, epochs, expected):
+    assert rates(text, places, epochs) == pytest.approx(expected)
+
+
+# By ReduceLROnPlateau of PyTorch 2.13, the rate of each epoch and the metric after it.
+PLATEAUS = [
+    (
+        "plateau factor 0.1 patience 2 to 0.001",
+        "lower",
+        [1.0, 0.9, 0.9, 0.89995, 0.91, 0.8, 0.85, 0.85, 0.85, 0.85, 0.85, 0.85, 0.7, 0.7, 0.7, 0.7, 0.7],
+        [0.5] * 5 + [0.05] * 4 + [0.005] * 3 + [0.001] * 5,
+    ),
+    (
+        "plateau factor 0.5 patience 0",
+        "higher",
+        [0.5, 0.6, 0.6, 0.60003, 0.7, 0.65, 0.71],
+        [0.5, 0.5, 0.5, 0.25, 0.125, 0.125, 0.0625],
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "better", "values", "expected"), PLATEAUS, ids=["lower", "higher"])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_plateaus_are_pytorchs(text, better, values, expected, resumed):
+    schedule = schedule_of(text)
+    found = []
+    for epoch, value in enumerate(values):
+        found.append(schedule.rate(LR, epoch, len(values)))
+        schedule.observe(value, better)
+        if resumed:
+            state = json.loads(json.dumps(schedule.state()))
+            schedule = schedule_of(text)
+            schedule.restore(state)
+    assert found == pytest.approx(expected)
+
+
+def test_a_plateau_of_negative_values_gets_better_downwards():
+    """The threshold is relative to the size of the best value, not to its sign."""
+    schedule = schedule_of("plateau patience 0")
+    for value in (-1.0, -2.0, -3.0):
+        schedule.observe(value, "lower")
+    assert schedule.rate(LR, 3, 9) == LR
+    schedule.observe(-3.0, "lower")
+    assert schedule.rate(LR, 4, 9) == pytest.approx(LR / 10)
+
+
+def test_only_a_plateau_watches():
+    watching = {name for name, cls in SCHEDULES.items() if cls.watches}
+    assert watching == {"plateau"}
+    assert schedule_of("cosine").state() == {}

@@ -1,0 +1,235 @@
+"""`netdsl train` and `netdsl eval`, as a user calls them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from netdsl.cli import options
+from tests.support.cli_tools import MNIST, Commands, netdsl
+
+__all__ = ["netdsl"]
+
+XOR = """
+net xor { input x 2; hidden: dense 4; tanh; dense 2 }
+train xor {
+  data xor; validate xor
+  loss cross_entropy
+  optimizer sgd lr 0.5 momentum 0.9
+  batch 4; epochs 30; seed 1
+}
+"""
+STD = ("--lowering", "std", "--threads", "1")
+DIGITS = f"""
+net digits {{ input image 1x28x28; scale 1/255; dense 10 }}
+train digits {{
+  data mnist "{MNIST}" split test
+  validate 0.1
+  loss cross_entropy
+  optimizer sgd lr 0.2
+  batch 100; epochs 1
+}}
+"""
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_its_folder(netdsl: Commands) -> None:
+    netdsl.write(xor=XOR)
+    ran = netdsl("train", "xor.net", *STD)
+    assert ran.code == 0, ran
+    run = netdsl.folder / "runs" / "xor"
+    assert ran.out.splitlines()[-1].startswith("epoch 30/30  loss 0.")
+    assert len(ran.out.splitlines()) == 30
+    assert "runs/xor: 30 steps" in ran.err
+    assert (run / "source" / "xor.net").read_text() == XOR
+    about = json.loads((run / "run.json").read_text())
+    assert (about["net"], about["seed"], about["lowering"], about["threads"]) == ("xor", 1, "std", 1)
+    assert "optimizer sgd lr 0.5 momentum 0.9" in about["recipe"]
+    table = rows(run / "metrics.csv")
+    assert list(table[0]) == ["epoch", "step", "loss", "accuracy", "validation_loss", "validation_accuracy", "rate"]
+    assert [row["step"] for row in table] == [str(step) for step in range(1, 31)]
+    objects = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [{key: str(value) for key, value in row.items()} for row in objects] == table
+    assert float(table[-1]["loss"]) < float(table[0]["loss"])
+    assert ElementTree.parse(run / "curves.svg").getroot().tag.endswith("svg")
+    assert len(list((run / "checkpoints").iterdir())) == 1
+    for which in ("best", "last"):
+        session = onnxruntime.InferenceSession(run / f"{which}.onnx")
+        assert session.get_inputs()[0].shape[1:] == [2]
+        assert netdsl("compile", "xor.net", "--weights", run / f"{which}.safetensors", "-o", "same.onnx").code == 0
+        assert (netdsl.folder / "same.onnx").read_bytes() == (run / f"{which}.onnx").read_bytes()
+
+
+def test_curves_do_not_depend_on_the_folder(netdsl: Commands) -> None:
+    netdsl.write(xor=XOR)
+    for folder in ("a", "other/place"):
+        assert netdsl("train", "xor.net", "--out", folder, *STD).code == 0
+    assert Path("a/curves.svg").read_bytes() == Path("other/place/curves.svg").read_bytes()
+
+
+def test_a_run_is_not_overwritten(netdsl: Commands) -> None:
+    netdsl.write(xor=XOR)
+    assert netdsl("train", "xor.net", *STD).code == 0
+    before = {path: path.read_bytes() for path in (netdsl.folder / "runs").rglob("*") if path.is_file()}
+    ran = netdsl("train", "xor.net", *STD)
+    assert ran.code == 2
+    assert "E0863" in ran.err
+    assert "--resume" in ran.err
+    assert before == {path: path.read_bytes() for path in before}
+    assert netdsl("train", "xor.net", *STD, "--force", "--epochs", "2").code == 0
+    assert len(rows(netdsl.folder / "runs" / "xor" / "metrics.csv")) == 2
+    (netdsl.folder / "mine").mkdir()
+    (netdsl.folder / "mine" / "thesis.txt").write_text("years")
+    ran = netdsl("train", "xor.net", *STD, "--out", "mine")
+    assert ran.code == 2
+    assert "thesis.txt" in ran.err
+    assert netdsl("train", "xor.net", *STD, "--out", "mine", "--force").code == 0
+    assert (netdsl.folder / "mine" / "thesis.txt").read_text() == "years"
+
+
+def test_a_run_can_be_made_longer(netdsl: Commands) -> None:
+    netdsl.write(xor=XOR)
+    assert netdsl("train", "xor.net", *STD, "--out", "whole", "--epochs", "12").code == 0
+    assert netdsl("train", "xor.net", *STD, "--out", "parts", "--steps", "5", "--resume").code == 0
+    ran = netdsl("train", "xor.net", *STD, "--out", "parts", "--epochs", "12", "--resume")
+    assert ran.code == 0
+    assert "goes on after step 5 of 12" in ran.err
+    for name in ("metrics.csv", "last.safetensors", "best.safetensors", "last.onnx"):
+        assert (netdsl.folder / "whole" / name).read_bytes() == (netdsl.folder / "parts" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("lr 0.5", "lr 0.25"), "the recipe is not the one"),
+        (("dense 4", "dense 5"), "the net, or what a step computes, is not what it was"),
+    ],
+)
+def test_a_run_goes_on_with_its_own_recipe(netdsl: Commands, change: tuple[str, str], said: str) -> None:
+    netdsl.write(xor=XOR)
+    assert netdsl("train", "xor.net", *STD, "--epochs", "2").code == 0
+    netdsl.write(xor="# a comment is no other recipe\n" + XOR)
+    assert netdsl("train", "xor.net", *STD, "--resume").code == 0
+    netdsl.write(xor=XOR.replace(*change))
+    ran = netdsl("train", "xor.net", *STD, "--resume")
+    assert ran.code == 2
+    assert "E0864" in ran.err
+    assert said in ran.err
+
+
+def test_lines_of_json(netdsl: Commands) -> None:
+    netdsl.write(xor=XOR)
+    ran = netdsl("train", "xor.net", *STD, "--epochs", "3", "--json")
+    found = [json.loads(line) for line in ran.out.splitlines()]
+    assert [row["epoch"] for row in found] == [1, 2, 3]
+    assert found[0].keys() >= {"loss", "accuracy", "validation_accuracy", "rate"}
+
+
+def test_a_loss_that_is_no_number_names_the_layer(netdsl: Commands) -> None:
+    netdsl.write(
+        bad="net bad {\n  input x 2\n  dense 4; relu\n  scale 1e30\n  scale 1e30\n  dense 1\n}\n"
+        'train bad { data npz "x.npz"; loss mse; batch 4; epochs 3 }\n'
+    )
+    np.savez(netdsl.folder / "x.npz", x=np.ones((8, 2), np.float32), target=np.ones((8, 1), np.float32))
+    ran = netdsl("train", "bad.net", *STD)
+    assert ran.code == 1
+    assert "E0862" in ran.err
+    assert "epoch 1, step 1" in ran.err
+    assert "born in `scale2`, bad.net:5:3" in ran.err
+    assert not (netdsl.folder / "runs" / "bad" / "last.safetensors").exists()
+
+
+def test_weights_that_blew_up_are_named_and_the_last_good_checkpoint_stays(netdsl: Commands) -> None:
+    netdsl.write(
+        line='net line { input x 1; d: dense 1 }\ntrain line { data npz "x.npz"; loss mse; batch 2; epochs 99 }'
+    )
+    np.savez(netdsl.folder / "x.npz", x=np.array([[10], [20]], np.float32), target=np.zeros((2, 1), np.float32))
+    ran = netdsl("train", "line.net", *STD, "--checkpoint", "0", "--set", "train.lr=1e15")
+    assert ran.code == 1, ran
+    assert "E0862" in ran.err
+    assert "born in the loss, `mse`, line.net:2:" in ran.err
+    assert "`--set train.lr=0.01`" in ran.err
+    assert "0001.safetensors is the last checkpoint, and good" in ran.err
+    for seconds, said in (("0", "`d.weight` of `d`, line.net:1:"), ("60", "the weight `d.weight` of `d`, line.net:1:")):
+        ran = netdsl("train", "line.net", *STD, "--force", "--checkpoint", seconds, "--set", "train.lr=3e38")
+        assert ran.code == 1, ran
+        assert "E0862" in ran.err
+        assert said in ran.err
+
+
+def test_a_batch_of_more_than_all_is_explained(netdsl: Commands) -> None:
+    netdsl.write(xor=XOR)
+    ran = netdsl("train", "xor.net", *STD, "--set", "train.batch=100", "--epochs", "1")
+    assert ran.code == 0
+    assert "a batch of 100 is wanted, and there are 4 examples" in ran.err
+
+
+def test_batch_norm_of_one_value_is_rejected(netdsl: Commands) -> None:
+    netdsl.write(one='net one { input x 3; dense 2; bn; dense 1 }\ntrain one { data npz "x.npz"; loss mse; batch 8 }')
+    np.savez(netdsl.folder / "x.npz", x=np.zeros((1, 3), np.float32), target=np.zeros((1, 1), np.float32))
+    ran = netdsl("train", "one.net", *STD)
+    assert ran.code == 1
+    assert "E0861" in ran.err
+    assert "one.net:1:" in ran.err
+
+
+def test_tensorboard_needs_its_package(netdsl: Commands) -> None:
+    pytest.importorskip("importlib")
+    try:
+        import tensorboardX  # noqa: F401
+    except ImportError:
+        netdsl.write(xor=XOR)
+        ran = netdsl("train", "xor.net", *STD, "--tensorboard")
+        assert ran.code == 2
+        assert "netdsl[tensorboard]" in ran.err
+
+
+def test_eval_is_what_training_said(netdsl: Commands) -> None:
+    netdsl.write(digits=DIGITS)
+    assert netdsl("train", "digits.net", *STD, "--out", "run").code == 0
+    row = rows(netdsl.folder / "run" / "metrics.csv")[-1]
+    ran = netdsl("eval", "digits.net", "--weights", "run/last.safetensors", "--json", "--threads", "1")
+    assert ran.code == 0, ran
+    found = json.loads(ran.out)
+    assert found["examples"] == 1000
+    assert found["accuracy"] == pytest.approx(float(row["validation_accuracy"]))
+    assert found["loss"] == pytest.approx(float(row["validation_loss"]))
+    matrix = np.array(found["confusion"]["output"])
+    assert matrix.sum() == 1000
+    assert matrix.trace() / 1000 == found["accuracy"]
+    assert found["accuracy"] > 0.8
+
+
+def test_eval_of_files_and_models(netdsl: Commands) -> None:
+    weights = MNIST / "lenet5.safetensors"
+    data = f'mnist "{MNIST}" split test'
+    text = netdsl("eval", "lenet5", "--weights", weights, "--data", data, "--plot", "confusion.svg", "--batch", "999")
+    assert text.code == 0, text
+    assert "accuracy  0.9921" in text.out
+    assert "rows are the classes" in text.out
+    assert b"taken for" in (netdsl.folder / "confusion.svg").read_bytes()
+    assert netdsl("compile", "lenet5", "--weights", weights).code == 0
+    model = netdsl("eval", "lenet5.onnx", "--data", MNIST, "--json")
+    assert json.loads(model.out)["accuracy"] == 0.9921
+    assert "E0645" in netdsl("eval", "lenet5.onnx").err
+
+
+def test_eval_needs_data(netdsl: Commands) -> None:
+    netdsl.write(xor=XOR.replace("; validate xor", ""))
+    ran = netdsl("eval", "xor.net")
+    assert ran.code == 2
+    assert "E0645" in ran.err
+
+
+def test_the_commands_are_declared() -> None:
+    assert {"train", "eval"} <= options.COMMANDS.keys()
