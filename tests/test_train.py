@@ -13,13 +13,18 @@ import pytest
 import netdsl
 from netdsl import ops
 from netdsl.data.errors import BadStream
+from netdsl.diagnostics.report import Report
 from netdsl.diagnostics.user_error import UserError
+from netdsl.elaborate.library import Library
+from netdsl.elaborate.recipes import recipe
 from netdsl.emit import emit
 from netdsl.ir.graph import Graph
 from netdsl.report.confusion import lines, picture
+from netdsl.text import Source
 from netdsl.train import ahead as reading
 from netdsl.train.ahead import ahead
 from netdsl.train.birth import Diverged
+from netdsl.train.material import open_data
 from netdsl.train.runner import Runner
 
 PROGRAM = """
@@ -63,6 +68,33 @@ def test_the_last_batch_is_dropped_in_training_and_taken_in_validation(program: 
     logs = scores - scores.max(1, keepdims=True)
     logs = logs - np.log(np.exp(logs).sum(1, keepdims=True))
     assert last["validation_loss"] == pytest.approx(-logs[np.arange(len(y)), y].mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "line", ["flip p 1", "flip vertical p 1", "rotate 180", "erase p 1", "crop pad 3", "{ crop pad 3; erase p 1 }"]
+)
+@pytest.mark.parametrize("validate", ['npz "held.npz"', "0.25", "0.5"])
+def test_held_out_pictures_are_not_augmented(tmp_path: Path, line: str, validate: str) -> None:
+    """Each is one of the file's as it is there; of those trained with, hardly one is."""
+    rng = np.random.default_rng(0)
+    pictures = {name: rng.uniform(1, 2, (40, 2, 5, 7)).astype(np.float32) for name in ("data", "held")}
+    for name, x in pictures.items():
+        np.savez(tmp_path / f"{name}.npz", image=x, target=np.arange(40) % 3)
+    text = (
+        "net n { input image 2x5x7; dense 3 }\n"
+        f'train n {{ data npz "data.npz"; validate {validate}; augment {line}; loss cross_entropy; batch 10 }}'
+    )
+    made = recipe(Library(Report()).load(Source(str(tmp_path / "n.net"), text), "n.net"))
+    assert made is not None
+    training, held_out = open_data(made)
+    assert held_out is not None
+    kept = {x.tobytes() for x in pictures["data" if validate[0] == "0" else "held"]}
+    batches = held_out.batches(7, seed=1, epoch=0, shuffle=False, drop_last=False)
+    seen = [x.tobytes() for batch in batches for x in batch["image"]]
+    assert len(seen) == len(set(seen)) == (40 * float(validate) if validate[0] == "0" else 40)
+    assert set(seen) <= kept
+    changed = [x.tobytes() not in kept for batch in training.batches(10, seed=1, epoch=0) for x in batch["image"]]
+    assert np.mean(changed) > 0.8
 
 
 def test_the_best_epoch_is_that_of_the_first_metric(program: Path) -> None:

@@ -96,6 +96,39 @@ def test_each_limit_is_one(text: str, said: str) -> None:
     assert said in told[0]
 
 
+SPENT_IN = {
+    "rounds": "repeat {ROUNDS} {{ c }}; repeat 9 {{ }}",
+    "rounds of a for": "for i in range({ROUNDS}) {{ c }}; for i in range(9) {{ }}",
+    "rounds multiplied": "repeat 1000 {{ repeat 1000 {{ }} }}",
+    "block calls": "repeat {ROUNDS} {{ c }}",
+    "arithmetic": "repeat 200000 {{ let p = 1; let q = 2; let r = p + q; let s = r + r }}",
+    "lists": "let r = range(200000); repeat 1000 {{ let s = sum(r) }}",
+    "layers": "repeat {LAYERS} {{ relu; relu }}",
+    "weights": "repeat 400 {{ dense 100000 }}",
+    "names": "{LONG}: {{ {LONG}: relu }}",
+    "statements": "repeat 10000 {{ {IFS} }}",
+}
+
+
+@pytest.mark.parametrize("call", ["b 1", "add { } { b 1 }", "d 1"])
+@pytest.mark.parametrize("what", SPENT_IN)
+def test_a_budget_that_is_spent_in_a_block_is_told_with_its_call(
+    netdsl: Commands,  # noqa: F811
+    what: str,
+    call: str,
+) -> None:
+    body = SPENT_IN[what].format(ROUNDS=ROUNDS, LAYERS=LAYERS, LONG=LONG, IFS="if off { };" * 200)
+    blocks = f"block c {{ }}\nblock b(n) {{ {body} }}\nblock d(n) {{ b n }}\n"
+    netdsl.write(main=f"{blocks}net a {{\n  input x 100000\n  {call}\n}}")
+    ran = netdsl("check", "main.net")
+    assert ran.code == 1
+    assert ran.err.count("error[") == 1, ran.err
+    assert "are more than the limit of" in ran.err
+    place = "3:14" if call == "d 1" else f"6:{3 + call.index('b 1')}"
+    assert f"in block `b`, called at main.net:{place}" in ran.err
+    assert ("in block `d`, called at main.net:6:3" in ran.err) == (call == "d 1")
+
+
 def test_problems_are_work_too() -> None:
     report, told = problems("net a { input x 4; repeat 200000 { dense 3x3 } }")
     assert report.work.left < 0
