@@ -204,47 +204,69 @@ def compiles(mutant: Mutant) -> bool:
 def measure() -> None:
     """Run each test file under coverage, where its tests are told apart."""
     WORK.mkdir(exist_ok=True)
-    settings = WORK / "coveragerc"
-    settings.write_text("[run]\ndynamic_context = test_function\nsource = netdsl\n")
     for file in sorted((ROOT / "tests").glob("test_*.py")):
         data, timing = WORK / f"{file.stem}.cov", WORK / f"{file.stem}.xml"
         if file.stem in UNMEASURED or timing.exists():
             continue
-        command = [sys.executable, "-m", "coverage", "run", f"--rcfile={settings}", f"--data-file={data}"]
+        command = [sys.executable, "-m", "coverage", "run", f"--data-file={data}"]
         command += ["-m", "pytest", "-q", f"--junitxml={timing}", str(file)]
         subprocess.run(command, cwd=ROOT, check=False)
 
 
+def measured() -> tuple[dict[str, float], dict[str, float], dict[str, dict[int, list[str]]]]:
+    """The seconds of each test function, a number to order them by, and those that reach each line of each file."""
+    from coverage import CoverageData
+
+    seconds: dict[str, float] = defaultdict(float)
+    files: dict[str, int] = Counter()
+    reached: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for path in sorted(WORK.glob("*.xml")):
+        for case in ElementTree.parse(path).iter("testcase"):
+            if case.find("skipped") is None:
+                name = f"{case.get('classname', '').split('.')[-1]}.{case.get('name', '').split('[')[0]}"
+                seconds[name] += float(case.get("time", 0))
+        data = CoverageData(basename=str(path.with_suffix(".cov")))
+        data.read()
+        for file in data.measured_files():
+            found = data.contexts_by_lineno(file)
+            for line, names in found.items():
+                reached[Path(file).relative_to(ROOT).as_posix()][line].update(names)
+            files.update({name for names in found.values() for name in names})
+    order = {name: time * files[name] for name, time in seconds.items()}
+    lines = {
+        file: {line: sorted(name for name in names if name in seconds) for line, names in each.items()}
+        for file, each in reached.items()
+    }
+    return seconds, order, lines
+
+
 class Reach:
-    """The tests that reach a line, the fastest first."""
+    """The tests that reach a line, those first that take little time and reach few other files."""
 
     def __init__(self) -> None:
-        from coverage import CoverageData
-
-        self.seconds: dict[str, float] = defaultdict(float)
-        self.data = []
-        for path in sorted(WORK.glob("*.xml")):
-            data = CoverageData(basename=str(path.with_suffix(".cov")))
-            data.read()
-            self.data.append(data)
-            for case in ElementTree.parse(path).iter("testcase"):
-                if case.find("skipped") is None:
-                    name = f"{case.get('classname', '').split('.')[1]}.{case.get('name', '').split('[')[0]}"
-                    self.seconds[name] += float(case.get("time", 0))
+        cache = WORK / "reach.json"
+        newest = max((path.stat().st_mtime for path in WORK.glob("*.xml")), default=0)
+        if not cache.exists() or cache.stat().st_mtime < newest:
+            cache.write_text(json.dumps(measured()))
+        self.seconds, self.order, self.lines = json.loads(cache.read_text())
 
     def tests(self, mutant: Mutant) -> list[str]:
         """Test functions; where a line runs at import, those that reach its file."""
-        names: set[str] = set()
-        at_import = False
-        file = str(ROOT / mutant.file)
-        for data in self.data:
-            lines = data.contexts_by_lineno(file)
-            here = set(lines.get(mutant.line, ()))
-            at_import |= "" in here
-            names |= here
-        if at_import or not names:
-            names |= {name for data in self.data for each in data.contexts_by_lineno(file).values() for name in each}
-        return sorted((n for n in names if n in self.seconds), key=lambda n: self.seconds[n])
+        lines = self.lines.get(mutant.file, {})
+        names = set(lines.get(str(mutant.line), ())) or {name for each in lines.values() for name in each}
+        return sorted(names, key=lambda name: self.order[name])
+
+    def chosen(self, mutant: Mutant, budget: float, most: int) -> list[str]:
+        """The first of them that take this time together, one at least."""
+        tests: list[str] = []
+        left = budget
+        for name in self.tests(mutant)[:most]:
+            left -= self.seconds[name]
+            if left < 0 and tests:
+                break
+            file, function = name.split(".")[-2:]
+            tests.append(f"tests/{file}.py::{function}")
+        return tests
 
 
 # --- running
@@ -291,19 +313,6 @@ def run(tests: list[str], tree: Path, limit: float) -> tuple[str, str]:
     return "timeout", log.read_text(errors="replace")
 
 
-def chosen(reach: Reach, mutant: Mutant, budget: float) -> list[str]:
-    """The fastest tests that take this time together, one at least."""
-    tests: list[str] = []
-    left = budget
-    for name in reach.tests(mutant):
-        left -= reach.seconds[name] + 0.05
-        if left < 0 and tests:
-            break
-        file, function = name.split(".")[-2:]
-        tests.append(f"tests/{file}.py::{function}")
-    return tests
-
-
 def copied(folder: Path) -> Path:
     """A copy of the tree whose compiled modules are compared with their sources."""
     tree = folder / "tree"
@@ -314,7 +323,7 @@ def copied(folder: Path) -> Path:
     return tree
 
 
-def judged(drawn: list[Mutant], budget: float, until: float, again: bool) -> Iterator[dict[str, object]]:
+def judged(drawn: list[Mutant], budget: float, most: int, until: float, again: bool) -> Iterator[dict[str, object]]:
     """The result of each mutant that has none yet."""
     results = WORK / "results.jsonl"
     before = {r["key"]: r for r in map(json.loads, results.read_text().splitlines())} if results.exists() else {}
@@ -331,7 +340,7 @@ def judged(drawn: list[Mutant], budget: float, until: float, again: bool) -> Ite
                 continue
             if time.monotonic() > until:
                 return
-            tests = chosen(reach, mutant, budget)
+            tests = reach.chosen(mutant, budget, most)
             target = tree / mutant.file
             whole = target.read_bytes()
             target.write_bytes(changed(mutant))
@@ -354,6 +363,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="seed of the draw (default: 1)")
     parser.add_argument("--rooms", nargs="*", default=[], help="folders of the package (default: all)")
     parser.add_argument("--seconds", type=float, default=20, help="time of the tests of a mutant (default: 20)")
+    parser.add_argument("--tests", type=int, default=30, help="most tests of a mutant (default: 30)")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after this time; go on in another run")
     parser.add_argument("--again", action="store_true", help="run those that survived once more")
     options = parser.parse_args()
@@ -363,7 +373,7 @@ def main() -> None:
     until = time.monotonic() + 60 * options.minutes
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     drawn = mutants(options.count, options.seed, options.rooms)
-    for found in judged(drawn, options.seconds, until, options.again):
+    for found in judged(drawn, options.seconds, options.tests, until, options.again):
         counts[str(found["room"])][str(found["result"])] += 1
         if found["result"] != "killed":
             print(found["result"], found["key"], f"({found['tests']} tests)", flush=True)

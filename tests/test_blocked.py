@@ -9,7 +9,9 @@ from collections import Counter
 import nchwc_reference
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
+from onnxruntime import InferenceSession
 from programs import net_of
 from reference import open_net
 from test_difficult import SMALL
@@ -525,6 +527,22 @@ def test_where_blocks_are_missing_or_wrong_the_step_is_plain_and_says_so_once(mo
         warnings.simplefilter("error")
         assert lower_step(small_step(), "blk").choices == {"lowering": "std"}
         assert lower_step(small_step(), "auto").choices == {"lowering": "std"}
+
+
+@pytest.mark.usefixtures("fresh")
+def test_where_onnxruntime_has_blocks_they_are_trusted():
+    """Tests that need blocks leave themselves out without them, and this one asks onnxruntime alone."""
+    node = helper.make_node("ReorderInput", ["x"], ["y"], domain="com.microsoft.nchwc")
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 64, 1, 2))
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft.nchwc", 1)]
+    model = helper.make_model(helper.make_graph([node], "order", [x], [y]), opset_imports=opsets, ir_version=8)
+    try:
+        session = InferenceSession(model.SerializeToString())
+        (found,) = session.run(None, {"x": np.arange(128, dtype="f4").reshape(1, 64, 1, 2)})
+    except Exception as error:
+        pytest.skip(f"no blocked layout here: {error}")
+    assert block_size() == list(found.reshape(-1)).index(1)
 
 
 def test_what_was_measured_is_remembered(fresh, monkeypatch):
