@@ -217,6 +217,34 @@ def test_draws_are_uniform_and_never_reach_their_limit(seed: int, epoch: int, li
     assert abs(np.corrcoef(uniform[1:], uniform[:-1])[0, 1]) < 0.15
 
 
+def splitmix64(state: int) -> int:
+    """The first number of java.util.SplittableRandom from a state, by its authors' reference in C."""
+    z = (state + 0x9E3779B97F4A7C15) % 2**64
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+    return z ^ (z >> 31)
+
+
+def test_the_reference_is_splitmix64() -> None:
+    assert splitmix64(0) == 0xE220A8397B1DCDAF  # the first of its published test vectors
+    assert splitmix64(0x9E3779B97F4A7C15) == 0x6E789E6AA1B965F4
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**64 - 1, -1, 12345])
+@pytest.mark.parametrize(("epoch", "step"), [(0, 0), (3, 1), (2**40, 2)])
+def test_draws_are_splitmix64_of_what_they_are_for(seed: int, epoch: int, step: int) -> None:
+    places = [0, 1, 7, 2**33]
+    draws = Draws(seed, epoch, np.array(places), step)
+    for count in (1, 2, 3):
+        expected = []
+        for place in places:
+            state = 0
+            for part in (seed, epoch, step, place, count):
+                state = splitmix64(state ^ part % 2**64)
+            expected.append((state >> 11) / 2**53)
+        assert draws.uniform().tolist() == expected
+
+
 BAD: dict[str, tuple[list[Augmentation], tuple[int | None, ...], str]] = {
     "another size": ([step("crop", size=5)], (3, 8, 8), "`crop` makes 5x5, and 8x8 is needed"),
     "reflects too much": ([step("crop", pad=8, fill=Word("reflect"))], (3, 9, 8), "reflects 8 pixels"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from netdsl.diagnostics.report import MOST_ERRORS, Report
-from netdsl.diagnostics.work import TOKEN, Work
+from netdsl.diagnostics.work import CALL, LAYER, ROUND, STATEMENT, TOKEN, Work
 from netdsl.frontend import check_file
 from netdsl.limits import LAYERS, NAME, RANK, ROUNDS, WORK
 from netdsl.repair import offer
@@ -139,6 +139,7 @@ WITHIN = {
     "terms": f"let n = {'+'.join(['1'] * 100_000)}\nnet a {{ input x 4; dense n }}",
     "layers": f"net a {{ input x 4; repeat {LAYERS - 1} {{ relu }} }}",
     "rounds": f"net a {{ input x 4; for i in range({ROUNDS}) {{ }} }}",
+    "names": f"net a {{ input x 4; {'y' * 100}: {{ repeat 10000 {{ relu }} }} }}",
     "lines": "net a { input x 4\n" + "dense 4; relu\n" * 10_000 + "}",
 }
 
@@ -147,6 +148,36 @@ WITHIN = {
 def test_what_is_within_the_limits_is_checked(text: str) -> None:
     report, told = problems(text)
     assert report.errors == 0, told
+
+
+@pytest.mark.parametrize("step", [1, 3, -1, -7])
+def test_a_range_is_as_long_as_the_limit_and_no_longer(step: int) -> None:
+    for more in (0, 1):
+        stop = (ROUNDS + more) * step
+        report, told = problems(f"let a = len(range(5, {5 + stop}, {step}))\nnet n {{ input x 4; dense a }}")
+        assert (report.errors, "too large" in "".join(told)) == (more, bool(more)), told
+
+
+COSTS = {
+    "a round": ("repeat {n} {{ }}", ROUND),
+    "a round of a for": ("for i in range({n}) {{ }}", ROUND),
+    "a block call": ("repeat {n} {{ b }}", ROUND + CALL),
+    "a layer": ("repeat {n} {{ relu }}", ROUND + LAYER),
+    "a layer with weights": ("repeat {n} {{ dense 4 }}", ROUND + LAYER),
+    "a statement": ("repeat {n} {{ let a = 1 }}", ROUND + STATEMENT),
+    "an entry of a list": ("let a = sum(range({n}))", 0.25),
+}
+
+
+@pytest.mark.parametrize(("statement", "cost"), COSTS.values(), ids=COSTS)
+def test_work_grows_by_what_each_thing_costs(statement: str, cost: float) -> None:
+    """Each costs what it says at least, and three times as much at most."""
+    left = []
+    for count in (1000, 3000):
+        report, told = problems(f"block b {{ }}\nnet a {{ input x 4; {statement.format(n=count)}; relu }}")
+        assert report.errors == 0, told
+        left.append(report.work.left)
+    assert cost <= (left[0] - left[1]) / 2000 <= 3 * max(cost, 1)
 
 
 def test_repairs_share_the_work_of_the_run() -> None:
