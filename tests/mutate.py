@@ -19,7 +19,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -182,6 +181,7 @@ def mutants(count: int, seed: int, rooms: list[str]) -> list[Mutant]:
         random.Random(f"{seed} {room}").shuffle(each)
         if not rooms or room in rooms:
             drawn += islice(filter(compiles, each), max(4, round(count * len(each) / total)))
+    random.Random(seed).shuffle(drawn)
     return drawn
 
 
@@ -213,47 +213,50 @@ def measure() -> None:
         subprocess.run(command, cwd=ROOT, check=False)
 
 
-def measured() -> tuple[dict[str, float], dict[str, float], dict[str, dict[int, list[str]]]]:
-    """The seconds of each test function, a number to order them by, and those that reach each line of each file."""
+def measured(path: Path) -> tuple[dict[str, float], dict[str, dict[str, list[str]]]]:
+    """Of one test file, the seconds of each test function, and those that reach each line of each file."""
+    cache = path.with_suffix(".json")
+    if cache.exists() and cache.stat().st_mtime >= path.stat().st_mtime:
+        seconds, lines = json.loads(cache.read_text())
+        return seconds, lines
     from coverage import CoverageData
 
-    seconds: dict[str, float] = defaultdict(float)
-    files: dict[str, int] = Counter()
-    reached: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for path in sorted(WORK.glob("*.xml")):
-        for case in ElementTree.parse(path).iter("testcase"):
-            if case.find("skipped") is None:
-                name = f"{case.get('classname', '').split('.')[-1]}.{case.get('name', '').split('[')[0]}"
-                seconds[name] += float(case.get("time", 0))
-        data = CoverageData(basename=str(path.with_suffix(".cov")))
-        data.read()
-        for file in data.measured_files():
-            found = data.contexts_by_lineno(file)
-            for line, names in found.items():
-                reached[Path(file).relative_to(ROOT).as_posix()][line].update(names)
-            files.update({name for names in found.values() for name in names})
-    order = {name: time * files[name] for name, time in seconds.items()}
-    lines = {
-        file: {line: sorted(name for name in names if name in seconds) for line, names in each.items()}
-        for file, each in reached.items()
-    }
-    return seconds, order, lines
+    seconds = defaultdict(float)
+    for case in ElementTree.parse(path).iter("testcase"):
+        if case.find("skipped") is None:
+            name = f"{case.get('classname', '').split('.')[-1]}.{case.get('name', '').split('[')[0]}"
+            seconds[name] += float(case.get("time", 0))
+    data = CoverageData(basename=str(path.with_suffix(".cov")))
+    data.read()
+    lines = {}
+    for file in data.measured_files():
+        found = data.contexts_by_lineno(file)
+        reached = {str(line): [name for name in names if name in seconds] for line, names in found.items()}
+        lines[Path(file).relative_to(ROOT).as_posix()] = {line: names for line, names in reached.items() if names}
+    cache.write_text(json.dumps([seconds, lines]))
+    return seconds, lines
 
 
 class Reach:
     """The tests that reach a line, those first that take little time and reach few other files."""
 
     def __init__(self) -> None:
-        cache = WORK / "reach.json"
-        newest = max((path.stat().st_mtime for path in WORK.glob("*.xml")), default=0)
-        if not cache.exists() or cache.stat().st_mtime < newest:
-            cache.write_text(json.dumps(measured()))
-        self.seconds, self.order, self.lines = json.loads(cache.read_text())
+        self.seconds: dict[str, float] = {}
+        self.lines: dict[str, list[dict[str, list[str]]]] = defaultdict(list)
+        files: dict[str, int] = Counter()
+        for path in sorted(WORK.glob("*.xml")):
+            seconds, lines = measured(path)
+            self.seconds |= seconds
+            for file, each in lines.items():
+                self.lines[file].append(each)
+                files.update({name for names in each.values() for name in names})
+        self.order = {name: time * files[name] for name, time in self.seconds.items()}
 
     def tests(self, mutant: Mutant) -> list[str]:
         """Test functions; where a line runs at import, those that reach its file."""
-        lines = self.lines.get(mutant.file, {})
-        names = set(lines.get(str(mutant.line), ())) or {name for each in lines.values() for name in each}
+        lines = self.lines[mutant.file]
+        names = {name for each in lines for name in each.get(str(mutant.line), ())}
+        names = names or {name for each in lines for found in each.values() for name in found}
         return sorted(names, key=lambda name: self.order[name])
 
     def chosen(self, mutant: Mutant, budget: float, most: int) -> list[str]:
@@ -313,13 +316,16 @@ def run(tests: list[str], tree: Path, limit: float) -> tuple[str, str]:
     return "timeout", log.read_text(errors="replace")
 
 
-def copied(folder: Path) -> Path:
-    """A copy of the tree whose compiled modules are compared with their sources."""
-    tree = folder / "tree"
+def copied() -> Path:
+    """A copy of the tree with its compiled modules: the package's are compared with their sources, not with times."""
+    tree = WORK / "tree"
     ignored = shutil.ignore_patterns(".git", ".venv", ".mutate", "__pycache__", ".*_cache", ".hypothesis")
-    shutil.copytree(ROOT, tree, ignore=ignored)
-    command = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "netdsl"]
-    subprocess.run(command, cwd=tree, check=True)
+    shutil.copytree(ROOT, tree, ignore=ignored, dirs_exist_ok=True)
+    compile_all = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "netdsl"]
+    collect = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    for command in (compile_all, collect):
+        subprocess.run(command, cwd=tree, check=True, env=environment, stdout=subprocess.DEVNULL)
     return tree
 
 
@@ -329,31 +335,30 @@ def judged(drawn: list[Mutant], budget: float, most: int, until: float, again: b
     before = {r["key"]: r for r in map(json.loads, results.read_text().splitlines())} if results.exists() else {}
     reach = Reach()
     preload()
+    tree = copied()
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     sys.dont_write_bytecode = True
-    with tempfile.TemporaryDirectory() as folder:
-        tree = copied(Path(folder))
-        for mutant in drawn:
-            known = before.get(mutant.key)
-            if known and not (again and known["result"] == "survived"):
-                yield known
-                continue
-            if time.monotonic() > until:
-                return
-            tests = reach.chosen(mutant, budget, most)
-            target = tree / mutant.file
-            whole = target.read_bytes()
-            target.write_bytes(changed(mutant))
-            begin = time.monotonic()
-            result, log = run(tests, tree, 60 + 8 * budget) if tests else ("unreached", "")
-            target.write_bytes(whole)
-            failed = [line for line in log.splitlines() if line.startswith(("FAILED", "ERROR"))][:1]
-            seconds = round(time.monotonic() - begin, 1)
-            found = {"key": mutant.key, **asdict(mutant), "room": mutant.room, "result": result}
-            found |= {"tests": len(tests), "seconds": seconds, "by": failed}
-            with results.open("a") as file:
-                file.write(json.dumps(found) + "\n")
-            yield found
+    for mutant in drawn:
+        known = before.get(mutant.key)
+        if known and known["result"] != "unreached" and not (again and known["result"] == "survived"):
+            yield known
+            continue
+        if time.monotonic() > until:
+            return
+        tests = reach.chosen(mutant, budget, most)
+        target = tree / mutant.file
+        whole = target.read_bytes()
+        target.write_bytes(changed(mutant))
+        begin = time.monotonic()
+        result, log = run(tests, tree, 60 + 8 * budget) if tests else ("unreached", "")
+        target.write_bytes(whole)
+        failed = [line for line in log.splitlines() if line.startswith(("FAILED", "ERROR"))][:1]
+        seconds = round(time.monotonic() - begin, 1)
+        found = {"key": mutant.key, **asdict(mutant), "room": mutant.room, "result": result}
+        found |= {"tests": len(tests), "seconds": seconds, "by": failed}
+        with results.open("a") as file:
+            file.write(json.dumps(found) + "\n")
+        yield found
 
 
 def main() -> None:

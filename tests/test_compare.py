@@ -7,19 +7,20 @@ import csv
 import io
 import json
 import re
+from fractions import Fraction
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import ImageFont
 from reference import COUNTS, OURS
 
 from netdsl.elaborate.library import zoo
-from netdsl.report.comparison_labels import Label, place
+from netdsl.report.comparison_labels import Label, _cross, _cuts, place
 from tests.cli_tools import ROOT, Commands, netdsl, spawn
 
 __all__ = ["netdsl"]
@@ -380,3 +381,37 @@ def test_labels_never_meet(circles: list[tuple[float, float, float]], wide: int)
         assert top >= 0
         assert right <= 400
         assert low <= 300
+
+
+PLACES = st.tuples(st.integers(0, 6), st.integers(0, 6))
+
+
+@given(PLACES, PLACES, PLACES, PLACES)
+def test_lines_cross_where_a_point_inside_both_is_one(a: Any, b: Any, c: Any, d: Any) -> None:
+    """By Cramer's rule, in fractions: lines that touch at an end do not cross, nor parallel ones."""
+    det = (b[0] - a[0]) * (d[1] - c[1]) - (b[1] - a[1]) * (d[0] - c[0])
+    crosses = False
+    if det:
+        s = Fraction((c[0] - a[0]) * (d[1] - c[1]) - (c[1] - a[1]) * (d[0] - c[0]), det)
+        t = Fraction((c[0] - a[0]) * (b[1] - a[1]) - (c[1] - a[1]) * (b[0] - a[0]), det)
+        crosses = 0 < s < 1 and 0 < t < 1
+    assert _cross((a, b), (c, d)) == crosses
+
+
+@given(PLACES, PLACES, PLACES, PLACES)
+def test_a_line_cuts_a_box_where_it_goes_through_its_inside(a: Any, b: Any, one: Any, other: Any) -> None:
+    """By clipping the line to the open box, in fractions."""
+    box = (min(one[0], other[0]), min(one[1], other[1]), max(one[0], other[0]) + 1, max(one[1], other[1]) + 1)
+    low, high = Fraction(0), Fraction(1)
+    for axis in (0, 1):
+        step = b[axis] - a[axis]
+        near, far = box[axis], box[axis + 2]
+        if step:
+            ends = sorted((Fraction(near - a[axis], step), Fraction(far - a[axis], step)))
+            low, high = max(low, ends[0]), min(high, ends[1])
+        elif not near < a[axis] < far:
+            low, high = Fraction(1), Fraction(0)
+    assume(a != b)
+    assert _cuts((a, b), box) >= (low < high)
+    if _cuts((a, b), box):
+        assert low <= high

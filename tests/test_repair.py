@@ -9,7 +9,7 @@ import pytest
 from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.report import Report
 from netdsl.frontend import check_file
-from netdsl.repair import OFFERED
+from netdsl.repair import OFFERED, offer
 
 CASES = {
     "a projection": (
@@ -92,3 +92,18 @@ def test_both_origins_are_named_through_calls_and_rounds(tmp_path: Path, monkeyp
     notes = " ".join(problem.notes())
     assert "in block `half`, called at main.net:6:3" in notes
     assert "in block `half`, called at main.net:4:19, round j = 1" in notes
+
+
+@pytest.mark.parametrize("tries", [1, 2, 3, 5])
+def test_each_repair_that_is_tried_counts_once(tries: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "net main { input x 8x10x10; " + "; ".join(["skip { conv 3x3 16 stride 2; bn }"] * 4) + " }"
+    Path("main.net").write_text(text, "utf-8")
+    report = Report()
+    check_file("main.net", report)
+    (problem,) = [p for p in report if p.severity == "error"][:1]
+    tried = []
+    monkeypatch.setattr("netdsl.repair.TRIES", tries)
+    monkeypatch.setattr("netdsl.repair.OFFERED", 99)
+    offer(report, problem.span.source, lambda _, texts: tried.append(texts))
+    assert len(tried) == min(tries, len({tuple(e.text for e in h.edits) for p in report for h in p.repairs()}))

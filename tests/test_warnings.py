@@ -21,6 +21,9 @@ from netdsl.ir.shape import Size
 from netdsl.layers.window import Window
 from netdsl.paths import data
 from netdsl.train.start import initial_weights
+from tests.cli_tools import Commands, netdsl
+
+__all__ = ["netdsl"]
 
 SPECS = sorted(Path(data("specs")).glob("*.net"))
 GOLDEN = Path(__file__).parent / "golden/diagnostics"
@@ -526,3 +529,14 @@ def test_the_page_of_every_warning_says_how_to_allow_it(code: str) -> None:
     line = problem.span.source.position(problem.span.start)[0]
     lines[line - 1] += f"  {comment}: as the paper has it"
     assert told("\n".join(lines)) == ""
+
+
+def test_what_is_hidden_is_named_by_its_file_where_that_is_another(netdsl: Commands) -> None:
+    netdsl.write(
+        b="let width = 3\nblock c { relu }\n", a='use "b.net"\nnet a(width = 4) { input x 8; c; dense width }\n'
+    )
+    netdsl.write(own="let width = 3\nnet own(width = 4) { input x 8; dense width }\nnet o { input x 4; dense width }\n")
+    elsewhere, here = netdsl("check", "a.net"), netdsl("check", "own.net")
+    assert "`width` hides what b.net calls so" in elsewhere.err
+    assert "`width` hides an outer `width`" in here.err
+    assert "calls so" not in here.err

@@ -96,6 +96,9 @@ def test_each_limit_is_one(text: str, said: str) -> None:
     assert said in told[0]
 
 
+SUMS = "; ".join(f"let s{at} = sum(r)" for at in range(44))
+"""Most of all work."""
+
 SPENT_IN = {
     "rounds": "repeat {ROUNDS} {{ c }}; repeat 9 {{ }}",
     "rounds of a for": "for i in range({ROUNDS}) {{ c }}; for i in range(9) {{ }}",
@@ -103,6 +106,7 @@ SPENT_IN = {
     "block calls": "repeat {ROUNDS} {{ c }}",
     "arithmetic": "repeat 200000 {{ let p = 1; let q = 2; let r = p + q; let s = r + r }}",
     "lists": "let r = range(200000); repeat 1000 {{ let s = sum(r) }}",
+    "rounds at last": "let r = range(200000); {SUMS}; repeat 200000 {{ }}",
     "layers": "repeat {LAYERS} {{ relu; relu }}",
     "weights": "repeat 400 {{ dense 100000 }}",
     "names": "{LONG}: {{ {LONG}: relu }}",
@@ -117,7 +121,7 @@ def test_a_budget_that_is_spent_in_a_block_is_told_with_its_call(
     what: str,
     call: str,
 ) -> None:
-    body = SPENT_IN[what].format(ROUNDS=ROUNDS, LAYERS=LAYERS, LONG=LONG, IFS="if off { };" * 200)
+    body = SPENT_IN[what].format(ROUNDS=ROUNDS, LAYERS=LAYERS, LONG=LONG, IFS="if off { };" * 200, SUMS=SUMS)
     blocks = f"block c {{ }}\nblock b(n) {{ {body} }}\nblock d(n) {{ b n }}\n"
     netdsl.write(main=f"{blocks}net a {{\n  input x 100000\n  {call}\n}}")
     ran = netdsl("check", "main.net")
