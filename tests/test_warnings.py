@@ -532,11 +532,10 @@ def test_the_page_of_every_warning_says_how_to_allow_it(code: str) -> None:
 
 
 def test_what_is_hidden_is_named_by_its_file_where_that_is_another(netdsl: Commands) -> None:
-    netdsl.write(
-        b="let width = 3\nblock c { relu }\n", a='use "b.net"\nnet a(width = 4) { input x 8; c; dense width }\n'
-    )
+    netdsl.write(b="block c { relu }\nblock d { tanh }\n")
+    netdsl.write(a='use "b.net"\nblock c { relu6 }\nnet a { input x 8; c; d; dense 4 }\n')
     netdsl.write(own="let width = 3\nnet own(width = 4) { input x 8; dense width }\nnet o { input x 4; dense width }\n")
     elsewhere, here = netdsl("check", "a.net"), netdsl("check", "own.net")
-    assert "`width` hides what b.net calls so" in elsewhere.err
+    assert "`c` hides what b.net calls so" in elsewhere.err
     assert "`width` hides an outer `width`" in here.err
     assert "calls so" not in here.err
