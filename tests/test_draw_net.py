@@ -25,6 +25,7 @@ from netdsl.report.canvas import Canvas
 from netdsl.report.drawing.items import Box, Content, Dummy, End, Item, Port, Stack, content
 from netdsl.report.drawing.metrics import cut, short, text_width
 from netdsl.report.drawing.outline import Group, Outline
+from netdsl.report.drawing.paint import draw
 from netdsl.report.drawing.plan import plan
 from netdsl.report.drawing.shapes import Rectangle, Smooth
 from tests.cli_tools import ROOT, Commands, environment, netdsl
@@ -408,3 +409,10 @@ def test_short_numbers_of_any_size_are_the_number_in_three_digits(power: int) ->
         digits, unit = (text[:-1], text[-1]) if text[-1].isalpha() else (text, "")
         assert float(digits) * 1000 ** "kMGTP".find(unit) * 1000 ** bool(unit) == pytest.approx(count, rel=0.006, abs=0)
         assert count >= 999.5e15 or len(digits.replace(".", "")) <= 3, text
+
+
+def test_equal_rounds_are_folded_unless_they_are_unfolded() -> None:
+    net = net_of("net n { input x 3x8x8; repeat 3 { conv 3x3 4; relu } }")
+    folded, unfolded = draw(net, unfold=False).svg(), draw(net, unfold=True).svg()
+    assert draw(net).svg() == folded != unfolded
+    assert unfolded.count(b">conv") > folded.count(b">conv")

@@ -24,6 +24,7 @@ from netdsl.text import Source
 from netdsl.train import ahead as reading
 from netdsl.train.ahead import ahead
 from netdsl.train.birth import Diverged
+from netdsl.train.given import given
 from netdsl.train.material import open_data
 from netdsl.train.runner import Runner
 
@@ -143,6 +144,34 @@ def test_batches_of_any_size_are_the_same(program: Path) -> None:
     ]
     assert found[0].history == found[1].history
     assert found[0].history[-1]["step"] == 6
+
+
+class Items:
+    """An iterable that knows how many items it has, all of one size but for the last."""
+
+    def __init__(self, count: int, size: int) -> None:
+        self.count, self.size = count, size
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Pair]:
+        for at in range(self.count):
+            x, y = pair(self.size if at < self.count - 1 or at == 0 else 1)
+            yield x, y
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+@pytest.mark.parametrize("size", [3, 8, 20])
+def test_an_epoch_has_the_batches_that_items_surely_fill(program: Path, count: int, size: int) -> None:
+    """The batch is 8; of the last item, which may be smaller, nothing is known before it comes."""
+    module = Library(Report()).load(Source(str(program), PROGRAM), "small.net")
+    made = recipe(module)
+    assert made is not None
+    found = given(Items(count, size), made, training=True).steps(8)
+    assert found == max(1, max(count - 1, 1) * size // 8)
+    listed = given([pair(size)] * count, made, training=True).steps(8)
+    assert listed == max(1, count * size // 8)
 
 
 def test_a_function_of_the_epoch_needs_steps(program: Path) -> None:
