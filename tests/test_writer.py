@@ -183,16 +183,3 @@ def test_a_run_that_diverges_leaves_its_last_rows(program: Path, monkeypatch: py
     with pytest.raises(Diverged):
         netdsl.fit(program, out=program.parent / "run", settings={"train.lr": 1e30})
     assert (program.parent / "run" / "steps.csv").read_text().startswith("step,loss,rate\n1,")
-
-
-@pytest.mark.parametrize("keep", [1, 2, 3])
-def test_a_run_keeps_as_many_checkpoints_as_it_is_to_and_the_newest(program: Path, keep: int) -> None:
-    written = []
-    for most in (100, keep):
-        out = program.parent / f"run{most}"
-        netdsl.fit(program, out=out, lowering="std", threads=1, settings={"train.keep": most, "train.epochs": 6})
-        written.append([Path(path).name for path in checkpoints(str(out / "checkpoints"))])
-    everything, kept = written
-    assert len(everything) > keep
-    assert len(kept) == keep
-    assert kept[-1] == everything[-1]
