@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from netdsl.cli import progress
+from netdsl.cli.calibrate import _batches
 from netdsl.cli.feeds import _picture, expand
 from netdsl.cli.progress import Progress
+from netdsl.data.array import ArrayReader
 from netdsl.data.images import Picture
 from netdsl.diagnostics.user_error import UserError
 from netdsl.session import BadModel
@@ -125,3 +127,17 @@ def test_progress_is_shown_on_a_terminal_that_nothing_else_writes_to(
     assert "3,000" not in err.getvalue()
     assert ("4,000 of 10,000 examples" in err.getvalue()) == shown
     assert err.getvalue().endswith("\r\x1b[K") == shown
+
+
+@pytest.mark.parametrize(("count", "size"), [(7, 3), (6, 3), (2, 5)])
+def test_progress_counts_the_examples_that_calibration_has_seen(
+    count: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[int] = []
+    monkeypatch.setattr(Progress, "show", lambda _, done: shown.append(done))
+    readers = {name: ArrayReader("x", np.zeros((count, 2), np.float32), "f32") for name in ("a", "b")}
+    seen = [0]
+    for batch in _batches(readers, size):
+        assert shown[-1] == seen[-1]
+        seen.append(seen[-1] + len(batch["a"]))
+    assert seen[-1] == count
