@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from netdsl.syntax import ast
     from netdsl.text import Frame, Span
 
+    Defaults = dict[str, tuple[tuple[str, Any], ...] | None]
+    """Changed keyword defaults by layer, None where a `default` statement went wrong."""
+
 
 class Poisoned(Exception):
     """Something that is already reported stands in the way: what depends on it says nothing."""
@@ -215,7 +218,7 @@ class Context:
         module: Module,
         variables: Variables,
         scope: Scope,
-        defaults: dict[str, tuple[tuple[str, Any], ...]],
+        defaults: Defaults,
     ) -> None:
         self.builder = builder
         self.module = module
