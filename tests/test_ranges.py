@@ -9,6 +9,7 @@ import pytest
 
 from netdsl.data.augment import AUGMENTATIONS, Interval, Numbers
 from netdsl.data.kinds import KINDS
+from netdsl.layers import find
 from netdsl.layers.arguments import Integer, Kind, Real, Unfit
 from netdsl.losses import LOSSES
 from netdsl.metrics import METRICS
@@ -22,6 +23,7 @@ ROOMS: dict[str, dict[str, Any]] = {
     "metric": METRICS,
     "augment": AUGMENTATIONS,
     "data": KINDS,
+    "layer": {"bn": find("bn")},
 }
 OPTIMIZER = {"lr": "(0, inf)", "decay": "[0, inf)", "clip": "(0, inf)", "clip_value": "(0, inf)"}
 SCHEDULE = {"warmup": "[0, inf)", "warmup_from": "[0, 1]"}
@@ -54,6 +56,7 @@ RANGES: dict[str, dict[str, str]] = {
     "augment erase": {"p": "[0, 1]", "area": "(0, 1]", "ratio": "(0, inf)", "value": "(-inf, inf)"},
     "augment normalize": {"mean": "(-inf, inf)", "std": "(0, inf)"},
     "augment fgsm": {"epsilon": "[0, 1]", "part": "[0, 1]", "low": "(-inf, inf)", "high": "(-inf, inf)"},
+    "layer bn": {"momentum": "[0, 1]", "eps": "(0, inf)"},
     "data xor": {"n": "[4, inf)", "noise": "[0, inf)", "seed": "[0, inf)"},
     "data clouds": {"n": "[3, inf)", "margin": "(0, inf)", "radius": "(0, inf)", "seed": "[0, inf)"},
     "data connectedness": {"n": "[2, inf)", "seed": "[0, inf)"},

@@ -11,7 +11,7 @@ import pytest
 from netdsl.diagnostics.report import MOST_ERRORS, Report
 from netdsl.diagnostics.work import CALL, LAYER, ROUND, STATEMENT, TOKEN, Work
 from netdsl.frontend import check_file
-from netdsl.limits import LAYERS, NAME, RANK, ROUNDS, WORK
+from netdsl.limits import LAYERS, NAME, NESTING, RANK, ROUNDS, WORK
 from netdsl.repair import offer
 from netdsl.text import Source
 from tests.cli_tools import Commands, netdsl  # noqa: F401
@@ -24,6 +24,12 @@ def lines(count: int, line: Callable[[int], str], last: str = "") -> str:
 def twice(first: str, line: str, last: str) -> str:
     """Forty definitions, each of which uses the one before it twice; `{0}` is its number, `{1}` that one's."""
     return lines(41, lambda i: line.format(i, i - 1), last).join((first, ""))
+
+
+def nested(count: int) -> str:
+    """Block calls within one another."""
+    blocks = lines(count, lambda i: f"block b{i + 1} {{ b{i} }}")
+    return f"block b1 {{ relu }}\n{blocks}\nnet a {{ input x 4; b{count} }}"
 
 
 DOUBLED = twice("let a0 = [1, 1]\n", "let a{0} = [a{1}, a{1}]", "")
@@ -62,6 +68,7 @@ LIMITS = {
     ),
     "rounds": (f"net a {{ input x 4; repeat {ROUNDS + 1} {{ }} }}", "250,001 rounds"),
     "a name": (f"net a {{ input x 4; {LONG}: {{ {LONG}: relu }} }}", "1,001 characters of a name"),
+    "block calls": (nested(NESTING + 1), "101 block calls in one another are more than the limit of 100"),
     "axes": (f"net a {{ input x [2] * {RANK + 1}; relu }}", "a shape of at most 32 sizes"),
     "a fraction": ("let a = 2**4000 / 3**2000 / 5**2000", "the result is too large"),
     "a fraction's power": ("let a = (1/3)**1000000000", "the result is too large"),
@@ -143,6 +150,7 @@ WITHIN = {
     "terms": f"let n = {'+'.join(['1'] * 100_000)}\nnet a {{ input x 4; dense n }}",
     "layers": f"net a {{ input x 4; repeat {LAYERS - 1} {{ relu }} }}",
     "rounds": f"net a {{ input x 4; for i in range({ROUNDS}) {{ }} }}",
+    "block calls": nested(NESTING),
     "names": f"net a {{ input x 4; {'y' * 100}: {{ repeat 10000 {{ relu }} }} }}",
     "lines": "net a { input x 4\n" + "dense 4; relu\n" * 10_000 + "}",
 }
