@@ -358,3 +358,12 @@ def test_what_a_wrong_default_leaves_behind_is_no_mistake(wrong: str, where: str
     inside = f"input x 3x9x9; {body}" if where.startswith("net") else body
     _, report = try_net(f"{wrong}\n{where.format(inside)}")
     assert len([problem for problem in report if problem.severity == "error"]) == 1, [p.message() for p in report]
+
+
+@pytest.mark.parametrize(
+    ("expression", "size"), [("?H // 0", "H"), ("?H * ?W", "H"), ("(?H + 1) * (?W - 2)", "H + 1"), ("3 % ?W", "W")]
+)
+def test_what_depends_on_a_size_known_at_run_time_names_it(expression: str, size: str) -> None:
+    _, report = try_net(f"net a {{ input x [3, ?H, ?W]; let p = {expression}; conv 3x3 3; dense p }}")
+    said = [problem.message() for problem in report if problem.severity == "error"]
+    assert said == [f"this depends on the size `{size}`, which is known only at run time"]
