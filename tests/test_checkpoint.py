@@ -205,7 +205,7 @@ def test_the_oldest_checkpoints_go(tmp_path: Path) -> None:
 @pytest.mark.parametrize("keep", [0, 1, 2, 5])
 def test_saving_keeps_as_many_as_it_is_to_and_one_at_least(tmp_path: Path, keep: int) -> None:
     folder = RunFolder(str(tmp_path / "run"), ["loss"])
-    folder.begin({}, {})
+    folder.begin({}, {}, 0)
     saved = []
     for epoch in range(1, 5):
         position = Position(epoch, 7 * (epoch % 2), 10 * epoch)
