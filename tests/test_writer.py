@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 import pytest
+import safetensors.numpy
 from onnx import numpy_helper
 
 import netdsl
@@ -23,7 +24,7 @@ from netdsl.train import runner as runners
 from netdsl.train.birth import Diverged
 from netdsl.train.checkpoint import Checkpoint, checkpoints, read_checkpoint
 from netdsl.train.log import Log
-from netdsl.train.models import write_model, write_weights
+from netdsl.train.models import write_model
 from netdsl.train.writer import Writer
 from tests.cli_tools import weighed
 
@@ -200,7 +201,7 @@ def test_a_model_of_a_run_has_its_weights_within_or_beside_it(
     weights = {key: rng.standard_normal(p.shape).astype("f4") for key, p in net.parameters.items()}
     monkeypatch.setattr("netdsl.train.models.ONE_FILE", most)
     path = program.parent / "m.onnx"
-    write_weights(str(program.parent / "w.safetensors"), weights)
+    safetensors.numpy.save_file(weights, program.parent / "w.safetensors")
     write_model(str(path), net, str(program.parent / "w.safetensors"))
     assert (len(list(program.parent.glob("m.onnx*"))) == 2) == (most == 10)
     found = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
