@@ -21,9 +21,6 @@ from netdsl.ir.shape import Size
 from netdsl.layers.window import Window
 from netdsl.paths import data
 from netdsl.train.start import initial_weights
-from tests.cli_tools import Commands, netdsl
-
-__all__ = ["netdsl"]
 
 SPECS = sorted(Path(data("specs")).glob("*.net"))
 GOLDEN = Path(__file__).parent / "golden/diagnostics"
@@ -531,11 +528,15 @@ def test_the_page_of_every_warning_says_how_to_allow_it(code: str) -> None:
     assert told("\n".join(lines)) == ""
 
 
-def test_what_is_hidden_is_named_by_its_file_where_that_is_another(netdsl: Commands) -> None:
-    netdsl.write(b="block c { relu }\nblock d { tanh }\n")
-    netdsl.write(a='use "b.net"\nblock c { relu6 }\nnet a { input x 8; c; d; dense 4 }\n')
-    netdsl.write(own="let width = 3\nnet own(width = 4) { input x 8; dense width }\nnet o { input x 4; dense width }\n")
-    elsewhere, here = netdsl("check", "a.net"), netdsl("check", "own.net")
-    assert "`c` hides what b.net calls so" in elsewhere.err
-    assert "`width` hides an outer `width`" in here.err
-    assert "calls so" not in here.err
+def test_what_is_hidden_is_named_by_its_file_where_that_is_another(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("b.net").write_text("block c { relu }\nblock d { tanh }\n")
+    Path("a.net").write_text('use "b.net"\nblock c { relu6 }\nnet a { input x 8; c; d; dense 4 }\n')
+    Path("own.net").write_text(
+        "let width = 3\nnet own(width = 4) { input x 8; dense width }\nnet o { input x width; relu }\n"
+    )
+    main(["check", "a.net"])
+    assert "`c` hides what b.net calls so" in capsys.readouterr().err
+    main(["check", "own.net"])
+    here = capsys.readouterr().err
+    assert "`width` hides an outer `width`" in here
+    assert "calls so" not in here
