@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from netdsl.cli import progress
-from netdsl.cli.calibrate import _batches
+from netdsl.cli.calibrate import _Batches
 from netdsl.cli.feeds import _picture, expand
 from netdsl.cli.progress import Progress
 from netdsl.data.array import ArrayReader
@@ -137,7 +137,7 @@ def test_progress_counts_the_examples_that_calibration_has_seen(
     monkeypatch.setattr(Progress, "show", lambda _, done: shown.append(done))
     readers = {name: ArrayReader("x", np.zeros((count, 2), np.float32), "f32") for name in ("a", "b")}
     seen = [0]
-    for batch in _batches(readers, size):
+    for batch in _Batches(readers, size):
         assert shown[-1] == seen[-1]
         seen.append(seen[-1] + len(batch["a"]))
     assert seen[-1] == count
