@@ -62,7 +62,7 @@ RANGES: dict[str, dict[str, str]] = {
     "data connectedness": {"n": "[2, inf)", "seed": "[0, inf)"},
 }
 CASES = [(what, argument) for what, arguments in RANGES.items() for argument in arguments]
-NEAR = 1e-9
+NEAR = 1e-6
 
 
 def kind_of(what: str, argument: str) -> Kind:
