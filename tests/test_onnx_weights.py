@@ -141,7 +141,7 @@ def test_it_is_onnxs_own_reading() -> None:
 
 
 def test_weights_of_a_model_in_int8(netdsl: Commands) -> None:
-    """Its weights are rounded to 255 steps of each channel's range, and called otherwise."""
+    """Weights are rounded to 64 steps or more on each side of zero; biases make up for the mean rounding error."""
     how = ["--weights", MNIST / "lenet5.safetensors", "--quantize", "int8", "--calibrate", MNIST / "digits"]
     assert netdsl("compile", "lenet5", *how, "-o", "q.onnx").code == 0
     assert netdsl("compile", "lenet5", "--weights", "q.onnx", "--rename", "_quantized$", "", "-o", "m.onnx").code == 0
@@ -149,4 +149,4 @@ def test_weights_of_a_model_in_int8(netdsl: Commands) -> None:
     assert before.entries.keys() == after.entries.keys()
     for key in before.entries:
         a, b = before.read(key), after.read(key)
-        assert 0 < np.abs(a - b).max() <= np.abs(a).max() / 127, key
+        assert 0 < np.abs(a - b).max() <= np.abs(a).max() / (5 if key.endswith("bias") else 127), key
