@@ -1,1 +1,1 @@
-"""What is promised of netdsl's speed and size, measured: `python -m benchmarks`."""
+"""Benchmarks of netdsl's promised speed and size: `python -m benchmarks`."""

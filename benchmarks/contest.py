@@ -1,7 +1,7 @@
-"""Training steps against PyTorch's: `python -m benchmarks.contest [NET …] [--rounds N] [--threads N] [--json FILE]`.
+"""Compare training steps with PyTorch: `python -m benchmarks.contest [NET …] [--rounds N] [--threads N] [--json FILE]`.
 
-Each contestant is a process of its own, all of a net's at once, and they take turns. PyTorch (2.13, the wheel for CPUs)
-is no dependency: NETDSL_TORCH_PYTHON is the path of a Python that has it.
+Each contestant runs in its own process; all contestants of a net are alive at once and take turns. PyTorch (2.13, CPU
+wheel) is not a dependency: set NETDSL_TORCH_PYTHON to the path of a Python that has it.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ TORCH = "NETDSL_TORCH_PYTHON"
 RIVALS = ("contiguous", "channels_last")
 LOWERINGS = ("std", "blk", "auto")
 TURN = 0.5
-"""Seconds of steps in a turn, after one that is not counted."""
+"""Approximate duration of a turn in seconds, after one warm-up step."""
 
 
 class Contestant:
-    """A process that runs steps when it is told to."""
+    """A subprocess that runs training steps on request."""
 
     def __init__(self, net: str, name: str, threads: int) -> None:
         self.name = name
@@ -56,13 +56,13 @@ class Contestant:
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"{self.name} has ended with {self.process.wait()}")
+            raise SystemExit(f"{self.name} exited with {self.process.wait()}")
         self.last = json.loads(line)
         self.seconds.append(median(self.last["seconds"][1:]))
         self.busy.append(median(self.last["busy"][1:]))
 
     def end(self) -> dict[str, Any]:
-        """Milliseconds of a step: the median of all turns, and the best; megabytes at most."""
+        """Stop the process and return milliseconds per step (median and best turn) and the peak memory in MB."""
         assert self.process.stdin
         self.process.stdin.close()
         self.process.wait()
@@ -83,7 +83,7 @@ def torch_python() -> str:
 
 
 def contest(net: str, *, rounds: int = 7, threads: int = 2, lowerings: Sequence[str] = LOWERINGS) -> dict[str, Any]:
-    """What each contestant needs for a step of a net, by name. A round goes there and back."""
+    """Return each contestant's results for a net, by name. A round runs them in order, then in reverse."""
     contestants = [Contestant(net, name, threads) for name in (*RIVALS, *lowerings)]
     for _ in range(rounds):
         for contestant in (*contestants, *reversed(contestants)):
@@ -92,7 +92,7 @@ def contest(net: str, *, rounds: int = 7, threads: int = 2, lowerings: Sequence[
 
 
 def figures(net: str, found: dict[str, Any]) -> Iterator[Figure]:
-    """netdsl's default against the faster of PyTorch's layouts: time and memory of the same runs."""
+    """Compare netdsl's default with the faster PyTorch layout: time and memory of the same runs."""
     faster = min((found[name] for name in RIVALS), key=lambda each: each["milliseconds"])
     ours = found.get("auto") or min((found[name] for name in found if name not in RIVALS), key=lambda e: e["best"])
     what = f"{net}, batch {CONTESTS[net].batch}: a training step against PyTorch"
@@ -110,21 +110,21 @@ def figures(net: str, found: dict[str, Any]) -> Iterator[Figure]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.contest")
-    parser.add_argument("nets", nargs="*", metavar="NET", help=f"of {', '.join(CONTESTS)}; all unless given")
+    parser.add_argument("nets", nargs="*", metavar="NET", help=f"{', '.join(CONTESTS)} (default: all)")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--lowerings", type=lambda text: text.split(","), default=list(LOWERINGS))
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
     given = parser.parse_args()
     unknown = [net for net in given.nets if net not in CONTESTS]
     if unknown:
-        parser.error(f"there is no {', '.join(unknown)}")
+        parser.error(f"unknown net: {', '.join(unknown)}")
     found = {}
     for net in given.nets or CONTESTS:
         found[net] = contest(net, rounds=given.rounds, threads=given.threads, lowerings=given.lowerings)
         print("\n".join(map(str, figures(net, found[net]))), flush=True)
     loads = [round(load, 1) for load in os.getloadavg()]
-    print("load of the last minute, 5 and 15:", *loads)
+    print("load average (1, 5, 15 min):", *loads)
     if given.json:
         about = {"machine": platform.processor() or platform.machine(), "threads": given.threads, "load": loads}
         given.json.write_text(json.dumps({**about, "nets": found}, indent=1) + "\n", "utf-8")

@@ -1,4 +1,4 @@
-"""The nets of the contest: what is fed to each. Nothing of netdsl's and nothing of PyTorch's: both sides read it."""
+"""The nets of the contest and their inputs. Both sides import this module, so it uses neither netdsl nor PyTorch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RATE, MOMENTUM, DECAY = 0.001, 0.9, 5e-4
 
 
 class Contest:
-    """A net and its batch: `source` is netdsl's name for the net, `shape` an example's, `classes` the labels'."""
+    """A net (`source` as for netdsl), its batch size, the shape of an example, and the number of classes."""
 
     def __init__(self, source: str, batch: int, shape: tuple[int, ...], classes: int) -> None:
         self.source = source
@@ -22,7 +22,7 @@ class Contest:
         self.classes = classes
 
     def data(self, batch: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """A batch of normals with random labels, the same each time."""
+        """Return a batch of normal values with random labels; deterministic."""
         generator = np.random.default_rng(0)
         x = generator.standard_normal((batch or self.batch, *self.shape), np.float32)
         return x, generator.integers(0, self.classes, batch or self.batch)
@@ -39,7 +39,7 @@ CONTESTS = {
 
 
 def serve(step: Any, imported: float) -> None:
-    """Run as many steps as each line of stdin says and answer with their seconds; at the end with the memory."""
+    """Run the number of steps on each line of stdin, and print their times in seconds and the memory use in MB."""
     import json
     import sys
     from time import perf_counter, process_time
@@ -57,7 +57,7 @@ def serve(step: Any, imported: float) -> None:
 
 
 def memory(field: str = "VmRSS") -> float:
-    """Megabytes of this process, by Linux' name for them: `VmRSS` is resident now, `VmHWM` the most that ever was."""
+    """Return this process's memory in MB by its Linux field: `VmRSS` (current resident set) or `VmHWM` (its peak)."""
     with open("/proc/self/status", encoding="ascii") as status:
         (line,) = (line for line in status if line.startswith(field))
     return int(line.split()[1]) * 1024 / 1e6

@@ -1,4 +1,4 @@
-"""What is promised of netdsl's speed and size: each figure, and the reference that it is held against."""
+"""Benchmarks of netdsl's promised speed and size, each compared with a reference."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ with open(path, "wb") as file:
     for begin in range(0, count, 2**20):
         file.write(generator.standard_normal(min(2**20, count - begin), np.float32))
 """
-"""A numpy script that draws normals on one thread, and writes them as it goes."""
+"""A numpy script that generates normals on one thread and writes them block by block."""
 
 
 def check() -> Iterator[Figure]:
-    """A cold start with bytecode written, against the import of the largest module it needs."""
+    """Compare a cold start, with bytecode cached, with importing the largest module it needs."""
     yield compare(
         "check specs/resnet.net, cold, against `import lark`",
         lambda: python("-c", MAIN, "check", "specs/resnet.net")[0],
@@ -57,7 +57,7 @@ def check() -> Iterator[Figure]:
 
 
 def imports() -> Iterator[Figure]:
-    """Modules that `check` must not import."""
+    """Count the heavy modules that `check` imports; it must import none."""
     command = [sys.executable, "-c", IMPORTED, "check", "specs/resnet.net"]
     done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     found = done.stdout.split()
@@ -65,7 +65,7 @@ def imports() -> Iterator[Figure]:
 
 
 def compile_resnet152() -> Iterator[Figure]:
-    """A whole process, against one that draws and writes as many normals."""
+    """Compare a whole `compile` process with one that generates and writes as many normals."""
     count = elements_of("resnet152")
     with TemporaryDirectory() as folder:
         path = Path(folder, "out")
@@ -84,16 +84,16 @@ def compile_resnet152() -> Iterator[Figure]:
 
 
 def memory() -> Iterator[Figure]:
-    """The same, whatever the model's size."""
+    """Measure the peak memory of `compile`, which must not depend on the model's size."""
     for name in ("resnet152", "vgg19"):
         size = 4 * elements_of(name) / 1e6
         with TemporaryDirectory() as folder:
             _, peak = python("-c", MAIN, "compile", name, "--seed", "0", "-o", Path(folder, "out.onnx"))
-        yield Figure(f"compile {name} --seed 0, most memory", peak, "MB", 150, f"the weights are {size:.0f} MB")
+        yield Figure(f"compile {name} --seed 0, peak memory", peak, "MB", 150, f"the weights are {size:.0f} MB")
 
 
 def structure() -> Iterator[Figure]:
-    """All of a compilation but the weights: load, elaborate, lower, emit, check."""
+    """Time a compilation without the weights: load, elaborate, lower, emit, check."""
     from netdsl.backend.compile import structure as emit_and_check
     from netdsl.lower import lower
 
@@ -105,17 +105,17 @@ def structure() -> Iterator[Figure]:
 
 
 def run_resnet50() -> Iterator[Figure]:
-    """A batch that stands in memory as the model takes it, so that nothing is prepared."""
+    """Measure throughput on a batch in memory that needs no preprocessing."""
     yield throughput("resnet50", 8, (3, 224, 224), rounds=30)
 
 
 def run_lenet5() -> Iterator[Figure]:
-    """A small model, where what is done for each batch counts."""
+    """Measure throughput of a small model, where the overhead per batch matters."""
     yield throughput("lenet5", 256, (1, 28, 28), rounds=600)
 
 
 def chain() -> Iterator[Figure]:
-    """Compilation of a chain of layers to a model in memory: a layer costs no more where there are more of them."""
+    """Compile chains of layers to a model in memory; the time per layer must not grow with their number."""
     rarely_collect_garbage()
     from netdsl.backend.compile import compile_net
 
@@ -127,11 +127,11 @@ def chain() -> Iterator[Figure]:
     with TemporaryDirectory() as folder:
         found = in_turn(5, *(timed(partial(compile_chain, length), process_time) for length in lengths))
     seconds = dict(zip(lengths, map(median, found), strict=True))
-    yield linear("compile a chain of 10,000 layers, a layer, against 2,500", seconds)
+    yield linear("compile a chain of 10,000 layers, per layer, against 2,500", seconds)
 
 
 def lines() -> Iterator[Figure]:
-    """A file with a layer on each line."""
+    """Check files with one layer per line; the time per line must not grow with their number."""
     rarely_collect_garbage()
     from netdsl.app.frontend import check_file
     from netdsl.diagnostics.report import Report
@@ -149,7 +149,7 @@ def lines() -> Iterator[Figure]:
         found = in_turn(7, *(timed(partial(check_lines, path), process_time) for path in paths))
     seconds = dict(zip(lengths, map(median, found), strict=True))
     yield Figure("check a file of 1,000 lines, warm, in process", seconds[1_000], "s", 0.8, "7 rounds")
-    yield linear("check a file of 10,000 lines, a line, against 1,000", seconds)
+    yield linear("check a file of 10,000 lines, per line, against 1,000", seconds)
 
 
 FIGURES = {
@@ -159,19 +159,19 @@ FIGURES = {
 
 
 def rows(name: str) -> list[str]:
-    """The lines of the table for one of the FIGURES."""
+    """Return the table rows of one of the FIGURES."""
     return [str(figure) for figure in FIGURES[name]()]
 
 
 def rarely_collect_garbage() -> None:
-    """As the command `netdsl` does. Python's default costs a third of the time again where a net has 10,000 layers."""
+    """Set the GC threshold of the `netdsl` command. Python's default takes a third more time for 10,000 layers."""
     from netdsl.cli import OBJECTS
 
     gc.set_threshold(OBJECTS)
 
 
 def load(file: str) -> Net:
-    """A net that has no errors."""
+    """Load a net that has no errors."""
     from netdsl.app.frontend import load_net
     from netdsl.diagnostics.report import Report
 
@@ -188,28 +188,28 @@ def load_text(text: str, folder: str) -> Net:
 
 
 def elements_of(name: str) -> int:
-    """How many numbers the weights of a net are."""
+    """Return the number of weight elements of a net."""
     from netdsl.base.shape import elements
 
     return sum(elements(parameter.shape) for parameter in load(name).parameters.values())
 
 
 def long_net(lines: int) -> str:
-    """A net of that many lines, with a layer on each but three."""
+    """Return a net with this many lines; all but three contain one layer."""
     layers = ("conv 3x3 16 stride 1 pad 1  # same size", "bn", "relu", "maxpool 3x3 stride 1 pad 1")
     body = (layers[number % len(layers)] for number in range(lines - 3))
     return "\n".join(["net long {", "  input x 16x32x32", *(f"  {line}" for line in body), "}", ""])
 
 
 def linear(what: str, seconds: dict[int, float]) -> Figure:
-    """The cost of a piece of the longest against a piece of the shortest: 1, where time is linear."""
+    """Compare the time per item of the longest input with that of the shortest: 1 if the time is linear."""
     shortest, longest = min(seconds), max(seconds)
     ratio = (seconds[longest] / longest) / (seconds[shortest] / shortest)
     return Figure(what, ratio, "×", 1.25, ", ".join(f"{n:,}: {t:.2f} s" for n, t in seconds.items()))
 
 
 def throughput(name: str, batch: int, shape: Sequence[int], *, rounds: int) -> Figure:
-    """`predict` over a batch in memory, against onnxruntime alone."""
+    """Compare `predict` on a batch in memory with onnxruntime alone."""
     import numpy as np
     import onnxruntime
 
@@ -219,7 +219,7 @@ def throughput(name: str, batch: int, shape: Sequence[int], *, rounds: int) -> F
     from netdsl.data.reader import Reader
 
     class InMemory(Reader):
-        """One batch that stands in memory."""
+        """One batch in memory."""
 
         def __len__(self) -> int:
             return batch
@@ -243,5 +243,5 @@ def throughput(name: str, batch: int, shape: Sequence[int], *, rounds: int) -> F
     def run_bare() -> None:
         bare.run(None, {feed: data})
 
-    what = f"run {name}, batch {batch}, against onnxruntime alone: examples a second"
+    what = f"run {name}, batch {batch}, against onnxruntime alone: examples per second"
     return compare(what, timed(run), timed(run_bare), 0.97, rounds=rounds, throughput=True)

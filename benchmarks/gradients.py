@@ -1,9 +1,9 @@
-"""Gradients in single precision against PyTorch's in double: `python -m benchmarks.gradients [NET …] [--lowering L]`.
+"""Compare gradients with PyTorch's in double precision: `python -m benchmarks.gradients [NET …] [--lowering L]`.
 
-Where an argument of a ReLU is within rounding of 0, its sign in single precision need not be that in double, and with
-it a whole path of the gradient. Such ties, and those of max pools, are set apart: the double-precision net is computed
-a second time with the decisions that the single-precision one took. It is told how many were other ones, and how near
-to a tie they were.
+If the input of a ReLU is within rounding error of 0, its sign may differ between single and double precision, which
+changes a whole path of the gradient. To exclude such ties, and those of max pools, the double-precision net is computed
+a second time with the decisions of the single-precision net. The output also shows the number of different decisions,
+and their maximum distance from a tie.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def decisions(graph: Graph) -> dict[str, str]:
-    """Make what ReLUs give and max pools take outputs of a step; their names in order, and what each is."""
+    """Make the outputs of ReLUs and the inputs of max pools outputs of a step; return their names by numbered kind."""
     from netdsl.ops.activations import Clip, Relu
     from netdsl.ops.pooling import MaxPool
 
@@ -49,7 +49,7 @@ def decisions(graph: Graph) -> dict[str, str]:
 
 
 def ours(net: str, lowering: str, threads: int = 2) -> Arrays:
-    """The gradients of a net's first step, its weights, and its decisions: as numbers where `decision` stands."""
+    """Return the gradients of a net's first step, its weights and its decisions, as `gradient/0`, `weight/0`, …."""
     from benchmarks.figures import load
     from benchmarks.netdsl_contestant import recipe, weights
     from netdsl.train.runner import Choices, initial_state, prepare
@@ -59,7 +59,7 @@ def ours(net: str, lowering: str, threads: int = 2) -> Arrays:
     loaded = load(contest.source)
     for node in loaded.nodes:
         if node.layer.kind == "dropout":
-            node.layer.p = 0.0  # masks that are drawn differently cannot be compared
+            node.layer.p = 0.0  # random masks of different generators cannot be compared
     graph = training_step(loaded, recipe(loaded, contest.batch, decay=0.0))
     found = decisions(graph)
     drawn = weights(graph)
@@ -73,7 +73,7 @@ def ours(net: str, lowering: str, threads: int = 2) -> Arrays:
     arrays = {"names": np.array(trained)}
     for i, name in enumerate(trained):
         arrays[f"weight/{i}"] = drawn[name]
-        arrays[f"gradient/{i}"] = after[f"{name}.velocity"]  # the first step's, as it was 0 before
+        arrays[f"gradient/{i}"] = after[f"{name}.velocity"]  # the gradient of the first step, as the velocity was 0
     for i, (key, name) in enumerate(found.items()):
         value = runner.result(name)
         arrays[f"decision/{i}"] = (
@@ -83,10 +83,10 @@ def ours(net: str, lowering: str, threads: int = 2) -> Arrays:
 
 
 def moved(weights: Arrays) -> None:
-    """Move what is constant at first - biases, and the scales of batch norms - by up to a half.
+    """Add random values of at most 0.5 to constant weights: biases and the scales of batch norms.
 
-    Where a batch norm's bias is 0, what a ReLU makes of its result is normed once more channel by channel (the
-    depthwise convolutions of MobileNet) and does not depend on its scale: such a gradient is rounding.
+    If a batch norm's bias is 0 and its ReLU's output is normalized again per channel (as after MobileNet's depthwise
+    convolutions), the result does not depend on the scale, so the gradient would be only rounding error.
     """
     random = np.random.default_rng(1)
     for array in weights.values():
@@ -95,7 +95,7 @@ def moved(weights: Arrays) -> None:
 
 
 def compared(net: str, lowering: str) -> dict[str, Any]:
-    """What PyTorch finds; see `torch_gradients.py`."""
+    """Return the errors of the gradients that PyTorch computes in `torch_gradients.py`."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "gradients.npz")
         arrays = ours(net, lowering)
@@ -110,7 +110,7 @@ def figures(net: str, lowering: str) -> Iterator[Figure]:
     found = compared(net, lowering)
     detail = (
         f"worst `{found['worst']}`; PyTorch's in float32: {found['torch']:.1e}; free: {found['free']:.1e}; "
-        f"{found['flips']} of {found['decisions']:,} decisions were others, "
+        f"{found['flips']} of {found['decisions']:,} decisions differ, "
         f"at most {found['farthest']:.1e} of their layer's scale from a tie"
     )
     what = f"{net}, {lowering}: gradients against float64, relative, ×1e5"

@@ -1,4 +1,4 @@
-"""Seconds and megabytes, of functions and of processes; rivals run in turn, so that a busy machine slows them alike."""
+"""Measure time and memory of functions and processes. Rivals take turns, so other load affects them equally."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Action = Callable[[], float]
-    """Does something, and returns the seconds that it took."""
+    """A function that does something and returns its duration in seconds."""
 
 ROOT = Path(__file__).parent.parent
 MAIN = "from netdsl.cli import entry; entry()"
-"""What the installed command `netdsl` does."""
+"""Code that does the same as the installed command `netdsl`."""
 
 
 class Figure:
-    """Something measured, and what it shall be at most; or at least, with `least`. `detail` is what it was made of."""
+    """A measured value and its maximum (with `least`, its minimum) `reach`. `detail` describes the measurement."""
 
     def __init__(self, what: str, value: float, unit: str, reach: float, detail: str = "", *, least: bool = False):
         self.what = what
@@ -40,10 +40,10 @@ class Figure:
 
 
 def in_turn(rounds: int, *actions: Action) -> list[list[float]]:
-    """The seconds of each action in each round, the mean of two.
+    """Return the seconds of each action in each round, the mean of two runs.
 
-    A round goes there and back: who comes second finds the machine as the first left it, with threads that still spin.
-    A round before the first warms all.
+    A round runs the actions in order and in reverse, because each starts with the machine as its predecessor left it,
+    for example with threads that still spin. Every action first runs once as a warm-up.
     """
     seconds: list[list[float]] = [[] for _ in actions]
     for action in actions:
@@ -59,7 +59,7 @@ def in_turn(rounds: int, *actions: Action) -> list[list[float]]:
 def compare(
     what: str, ours: Action, reference: Action, reach: float, *, rounds: int, throughput: bool = False
 ) -> Figure:
-    """The median of the ratios of the rounds: of times, at most `reach`, or of throughputs, at least."""
+    """Return the median ratio over the rounds: of times (maximum `reach`), or of throughputs (minimum `reach`)."""
     a, b = in_turn(rounds, ours, reference)
     ratio = median(y / x if throughput else x / y for x, y in zip(a, b, strict=True))
     detail = f"{median(a):.3f} s against {median(b):.3f} s, {rounds} rounds"
@@ -67,7 +67,7 @@ def compare(
 
 
 def timed(function: Callable[[], object], clock: Callable[[], float] = perf_counter) -> Action:
-    """A function as an action. `process_time` as the clock leaves out what others do on a busy machine."""
+    """Return a function as an action. The clock `process_time` excludes other processes' time on a busy machine."""
 
     def action() -> float:
         begin = clock()
@@ -78,9 +78,9 @@ def timed(function: Callable[[], object], clock: Callable[[], float] = perf_coun
 
 
 def python(*arguments: str | Path) -> tuple[float, float]:
-    """Run Python to a good end in a process of its own: its seconds, and its largest size in memory in megabytes.
+    """Run Python in a subprocess that must succeed; return its duration in seconds and its peak memory in MB.
 
-    The size is wrong where that of this process is larger: a child begins as its parent's copy.
+    The peak is wrong if this process is larger, because a child starts as a copy of its parent.
     """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     begin = perf_counter()

@@ -1,4 +1,4 @@
-"""netdsl's side of the contest, a process of its own: `python -m benchmarks.netdsl_contestant NET LOWERING THREADS`."""
+"""netdsl's side of the contest, run as a subprocess: `python -m benchmarks.netdsl_contestant NET LOWERING THREADS`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def recipe(net: Net, batch: int, **changes: Any) -> Recipe:
-    """That of the contest: gradient descent with momentum and weight decay on the cross-entropy."""
+    """Return the contest's recipe: SGD with momentum and weight decay on the cross-entropy."""
     from netdsl.base.text import Source, Span
     from netdsl.elaborate.recipe import LossLine, Recipe
     from netdsl.losses.cross_entropy import CrossEntropy
@@ -40,7 +40,7 @@ def recipe(net: Net, batch: int, **changes: Any) -> Recipe:
 
 
 def step_of(name: str, batch: int | None = None) -> Graph:
-    """The training step of one of the CONTESTS, macros and all."""
+    """Return the training step of one of the CONTESTS, with macros not yet expanded."""
     from benchmarks.figures import load
     from netdsl.train.step import training_step
 
@@ -50,7 +50,7 @@ def step_of(name: str, batch: int | None = None) -> Graph:
 
 
 def weights(graph: Graph, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
-    """Initial weights as netdsl draws them."""
+    """Return netdsl's initial weights."""
     from netdsl.weights.draw import draw_all
 
     declared = [p.declaration for p in graph.parameters.values()]
@@ -76,7 +76,7 @@ def main(name: str, lowering: str, threads: str) -> None:
 
 
 def imports() -> float:
-    """Import what a training imports, and return the megabytes that this process has then."""
+    """Import the modules that training imports, and return the memory of this process in MB."""
     import onnx
     import onnxruntime
 

@@ -1,4 +1,4 @@
-"""A PyTorch checkpoint of 230 MB becomes ResNet-152's model, against reading and writing as many bytes."""
+"""Compare compiling ResNet-152 from a PyTorch checkpoint of 230 MB with copying the file."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ PIECE = 2**20
 
 
 def pth() -> Iterator[Figure]:
-    """The whole of a compilation but for the start of Python; and the memory of the command, start included.
+    """Measure a compilation without Python's startup, and the peak memory of the command including startup.
 
-    Both read what the system still has in memory, and write it as `netdsl compile` does: to a new file, which takes the
-    old one's name when it is on the disk. Then the same without the disk, which costs both as much, and hides the rest.
+    Both sides read from the system's file cache and write like `netdsl compile`: to a new file that is synced to disk
+    and renamed. The second figure excludes the disk, whose time is the same for both and hides the difference.
     """
     from benchmarks.figures import load
 
     net = load(NET)
     with TemporaryDirectory() as folder:
         weights, out = Path(folder, "weights.pth"), Path(folder, "out.onnx")
-        python("-c", f"from benchmarks.pth import write; write({NET!r}, {str(weights)!r})")  # or this one grows
+        # In a subprocess: a large process would distort the peak memory of its children.
+        python("-c", f"from benchmarks.pth import write; write({NET!r}, {str(weights)!r})")
 
         def ours(file: BinaryIO) -> None:
             from netdsl.backend.compile import compile_net
@@ -49,7 +50,7 @@ def pth() -> Iterator[Figure]:
         yield compare("  not waiting for the disk", _anew(ours, out), _anew(copy, out), 2.0, rounds=12)
         out.unlink()
         _, peak = python("-c", MAIN, "compile", NET, "--weights", weights, "-o", out)
-        yield Figure(f"compile {NET} --weights, a .pth: most memory", peak, "MB", 200, f"the file has {size:.0f} MB")
+        yield Figure(f"compile {NET} --weights, a .pth: peak memory", peak, "MB", 200, f"the file has {size:.0f} MB")
 
 
 def _kept(fill: Callable[[BinaryIO], None], path: Path) -> None:
@@ -60,7 +61,7 @@ def _kept(fill: Callable[[BinaryIO], None], path: Path) -> None:
 
 
 def _anew(fill: Callable[[BinaryIO], None], path: Path) -> Action:
-    """To empty the old file is not counted."""
+    """Return an action that writes a new file; deleting the old one is not timed."""
 
     def write() -> None:
         with open(path, "xb") as file:
@@ -74,7 +75,7 @@ def _anew(fill: Callable[[BinaryIO], None], path: Path) -> Action:
 
 
 def write(name: str, path: str) -> None:
-    """A checkpoint of a net as `torch.save` writes it, of normals and, for variances, of ones."""
+    """Write a checkpoint of a net in `torch.save`'s format: ones for variances, otherwise normal values."""
     import numpy as np
 
     from benchmarks.figures import load

@@ -1,4 +1,4 @@
-"""PyTorch's side of the contest, a process of its own: `python torch_contestant.py NET LAYOUT THREADS`."""
+"""PyTorch's side of the contest, run as a subprocess: `python torch_contestant.py NET LAYOUT THREADS`."""
 
 from __future__ import annotations
 

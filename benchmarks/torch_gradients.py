@@ -1,4 +1,4 @@
-"""PyTorch's side of the gradients: `python torch_gradients.py NET FILE` prints how far those of a file are from it."""
+"""PyTorch's side of the gradients: `python torch_gradients.py NET FILE` prints the errors of a file's gradients."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch_nets import NETS
 
 
 class Decider:
-    """What a ReLU or a max pool decides: `given` in turn, or freely, and then counted where it is another."""
+    """Decisions of ReLUs and max pools: imposed from `given` in order, or free, with a count of the differences."""
 
     def __init__(self, given: list[torch.Tensor]) -> None:
         self.given = given
@@ -55,7 +55,7 @@ class Rectifier(nn.Module):
 
 
 class Pool(nn.Module):
-    """Max pooling; what is given is what the other side pooled."""
+    """Max pooling; the given decision is the other side's input of the pooling."""
 
     def __init__(self, decider: Decider, pool: nn.MaxPool2d) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Pool(nn.Module):
 
 
 def decided(module: nn.Module, decider: Decider) -> nn.Module:
-    """A net whose decisions a decider takes. A ReLU before a max pool comes after it, as in netdsl."""
+    """Let a decider make the decisions of a net, and move each ReLU before a max pool after it, as netdsl does."""
     children = list(module.named_children())
     for name, child in children:
         if isinstance(child, nn.ReLU | nn.ReLU6):
@@ -86,7 +86,7 @@ def decided(module: nn.Module, decider: Decider) -> nn.Module:
         for i in range(len(module) - 1):
             if isinstance(module[i + 1], Pool):
                 before = module[i]
-                if isinstance(before, nn.Sequential) and isinstance(before[-1], Rectifier):  # a unit's
+                if isinstance(before, nn.Sequential) and isinstance(before[-1], Rectifier):  # the ReLU of `unit`
                     module[i + 1] = nn.Sequential(module[i + 1], before[-1])
                     before[-1] = nn.Identity()
                 elif isinstance(before, Rectifier):
@@ -98,8 +98,11 @@ def decided(module: nn.Module, decider: Decider) -> nn.Module:
 
 
 def relative(found: list[torch.Tensor], exact: list[torch.Tensor]) -> list[float]:
-    """The largest error of each gradient by its largest element; by the largest of all for one that is 0 but for
-    rounding, such as that of a bias before a batch norm."""
+    """Return each gradient's maximum error relative to its largest element.
+
+    A gradient that is 0 except for rounding, such as that of a bias before a batch norm, is scaled by the largest
+    element of all gradients.
+    """
     largest = max(float(e.abs().max()) for e in exact)
     scales = [float(e.abs().max()) for e in exact]
     scales = [scale if scale > 1e-9 * largest else largest for scale in scales]
@@ -107,7 +110,7 @@ def relative(found: list[torch.Tensor], exact: list[torch.Tensor]) -> list[float
 
 
 def whole(found: list[torch.Tensor], exact: list[torch.Tensor]) -> float:
-    """The relative error of all gradients as one vector."""
+    """Return the relative error of all gradients as one vector."""
     wrong = sum(float((g - e).square().sum()) for g, e in zip(found, exact, strict=True))
     return (wrong / sum(float(e.square().sum()) for e in exact)) ** 0.5
 

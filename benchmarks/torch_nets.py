@@ -1,4 +1,4 @@
-"""The nets of the contest in PyTorch, with their weights in the order in which netdsl declares them."""
+"""The nets of the contest in PyTorch, with their weights in netdsl's order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 class Residual(nn.Module):
-    """y = relu(f(x) + g(x)), where g is the identity unless given; without `relu`, y = f(x) + g(x)."""
+    """y = relu(f(x) + g(x)), where g is the identity by default; without `relu`, y = f(x) + g(x)."""
 
     def __init__(self, f: nn.Module, g: nn.Module | None = None, *, relu: bool = True) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Residual(nn.Module):
 def unit(
     i: int, o: int, kernel: int, stride: int = 1, groups: int = 1, act: type[nn.Module] | None = nn.ReLU
 ) -> nn.Module:
-    """Convolution, batch norm and an activation in place."""
+    """Convolution, batch norm and an in-place activation."""
     conv = nn.Conv2d(i, o, kernel, stride, kernel // 2, groups=groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(o), *([act(inplace=True)] if act else []))
 
@@ -36,7 +36,7 @@ def basic(i: int, o: int, stride: int) -> nn.Module:
 
 
 def stages(widths: list[int], repeat: int) -> list[nn.Module]:
-    """Basic blocks of these widths; each stage but the first halves the maps."""
+    """Return basic blocks of these widths; every stage except the first halves the maps."""
     blocks, channels = [], widths[0]
     for width in widths:
         for j in range(repeat):

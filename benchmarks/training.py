@@ -1,4 +1,4 @@
-"""What is promised of training, but for the contest with PyTorch: its loop, its graphs, its gradients."""
+"""Benchmarks of training: the contest with PyTorch, gradients, the training loop, building the graph."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ SMALL = {
         64,
     ),
 }
-"""Nets whose steps are short, so that what surrounds them counts: layers and batch."""
+"""Layers and batch size of nets with short steps, for which the overhead of the loop matters."""
 
 EXAMPLES = 60_000
-"""As many as MNIST has, and in its form: what an epoch and a checkpoint cost is spread over the steps of a real one."""
+"""Number of examples, as in MNIST: a realistic number of steps per epoch and per checkpoint."""
 
 STRETCH = 50
-"""So many steps of the loop, and then as many alone, are timed in turn: a machine that changes its pace within a second
-does so to both."""
+"""Number of steps of the loop, and then of steps alone, that are timed in turn, so that a change in the machine's speed
+affects both."""
 
 
 def train() -> Iterator[Figure]:
-    """The whole contest, for an hour of a quiet machine; `python -m benchmarks.contest` measures a part of it."""
+    """Run the whole contest, which takes an hour on an idle machine; `python -m benchmarks.contest` can run a part."""
     from benchmarks import contest
 
     for net in CONTESTS:
@@ -52,7 +52,7 @@ def train() -> Iterator[Figure]:
 
 
 def gradients() -> Iterator[Figure]:
-    """Of all nets of the contest, both lowerings."""
+    """Compare gradients with PyTorch's for all nets of the contest, in both lowerings."""
     from benchmarks import gradients
 
     for net in CONTESTS:
@@ -61,8 +61,8 @@ def gradients() -> Iterator[Figure]:
 
 
 def train_loop() -> Iterator[Figure]:
-    """Batches read and shuffled, steps, metrics, logs and checkpoints, against the steps alone, in epochs of 60,000
-    pictures as those of MNIST."""
+    """Compare the training loop (data, steps, metrics, logs, checkpoints) with the steps alone, on 60,000 images of
+    MNIST's size."""
     import numpy as np
 
     for name, (layers, batch) in SMALL.items():
@@ -75,7 +75,7 @@ def train_loop() -> Iterator[Figure]:
             path.write_text(LOOP.format(layers=layers, batch=batch), "utf-8")
             feed = images[:batch, None].astype(np.float32)
             shares = [_overhead(path, Path(folder, f"run{i}"), feed) for i in range(3)]
-        yield Figure(f"train {name}: the loop beyond its steps", 100 * median(shares), "%", 5, "3 runs of 6 epochs")
+        yield Figure(f"train {name}: overhead of the loop", 100 * median(shares), "%", 5, "3 runs of 6 epochs")
 
 
 def _write_idx(path: Path, array: Any) -> None:
@@ -85,7 +85,7 @@ def _write_idx(path: Path, array: Any) -> None:
 
 
 class InTurn(Progress):
-    """Lets a loop run for a stretch, then the steps alone, and sums the seconds of either."""
+    """Alternate between stretches of the loop and of steps alone, and sum the seconds of each."""
 
     def __init__(self, feeds: dict[str, Any]) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class InTurn(Progress):
 
 
 def _overhead(path: Path, folder: Path, images: Any) -> float:
-    """What the loop takes beyond the steps, as a part of these."""
+    """Return the loop's overhead as a fraction of the time of the steps."""
     import numpy as np
 
     feeds = {"image": images, "target": np.zeros(len(images), np.int64), "rate": np.array(0, np.float32)}
@@ -144,7 +144,7 @@ def _trainer(path: Path, folder: Path, progress: Progress) -> Trainer:
 
 
 def train_graph() -> Iterator[Figure]:
-    """From a checked net to the model of its training step, without the tuning."""
+    """Time the compilation of a checked net to its training step, without tuning."""
     from benchmarks.figures import load, rarely_collect_garbage
     from benchmarks.netdsl_contestant import recipe
     from netdsl.backend.emit import emit

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 INDEX = "index.json"
-"""Facts about each net, known without reading its spec; `pytest tests/language/test_zoo.py --update-golden` writes it."""
+"""Facts about each net without reading its spec; `pytest tests/language/test_zoo.py --update-golden` writes it."""
 
 
 def index() -> dict[str, dict[str, Any]]:

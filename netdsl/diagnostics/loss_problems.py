@@ -248,12 +248,12 @@ class RateTooLarge(Problem):
     """A schedule multiplies the learning rate; every rate must stay below 3.402823e+38, the largest number of float32.
 
     ```net fail
-    net n { input x 784; dense 10 }
+    net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; schedule step at [1, 2] factor 1e30 }
     ```
 
     ```net mended
-    net n { input x 784; dense 10 }
+    net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; schedule step at [1, 2] factor 0.1 }
     ```
     """

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Node
     from netdsl.syntax import ast
 
+    Defaults = dict[str, tuple[tuple[str, Any], ...] | None]
+    """Changed keyword defaults by layer, None where a `default` statement went wrong."""
+
 
 class Poisoned(Exception):
     """A reported problem makes the result unavailable; what depends on it is not reported."""
@@ -215,7 +218,7 @@ class Context:
         module: Module,
         variables: Variables,
         scope: Scope,
-        defaults: dict[str, tuple[tuple[str, Any], ...]],
+        defaults: Defaults,
     ) -> None:
         self.builder = builder
         self.module = module

@@ -20,7 +20,7 @@ from netdsl.elaborate.blocks import expand
 from netdsl.elaborate.context import POISON, BlockValue, Context, Label, LayerValue, NameTooLong, Poisoned, Scope
 from netdsl.elaborate.expressions import condition, describe, evaluate
 from netdsl.elaborate.labels import define_label, find_label, spell, value_of
-from netdsl.elaborate.layers import apply, current, make, unknown_layer
+from netdsl.elaborate.layers import apply, current, defaults_of, make, unknown_layer
 from netdsl.layers import find
 from netdsl.layers.base import Layer
 from netdsl.syntax import ast
@@ -233,7 +233,7 @@ def _merge_layer(kind: str, axis: int = 0) -> Layer:
 
 
 def merge(stmt: ast.Merge, context: Context, opened: Scope | None) -> None:
-    defaults = dict(context.defaults.get(stmt.kind.text, ()))
+    defaults = dict(defaults_of(stmt.kind.text, context))
     axis = evaluate(stmt.axis, context) if stmt.axis is not None else defaults.get("axis", 0)
     if stmt.axis is not None and type(axis) is not int:
         what = f"an axis is an integer, not {show(axis)}"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from netdsl.declare.arguments import Kind
     from netdsl.declare.declared import Declared
     from netdsl.elaborate.bind import Bound
-    from netdsl.elaborate.context import Scope
+    from netdsl.elaborate.context import Defaults, Scope
     from netdsl.ir.net import Node
 
 _signatures: dict[type[Layer | Declared], Signature] = {}
@@ -52,7 +52,7 @@ def make(call: ast.Call | ast.Input, cls: type[Layer], context: Context, head: S
     if bound is None:
         bound = cache[cls] = bind(call.arguments, signature(cls), context, head)
     given = values(bound, signature(cls), context) if bound else ()
-    defaults = context.defaults.get(cls.kind, ())
+    defaults = defaults_of(cls.kind, context)
     for value in given:
         context.module.work.weigh(value, head, context.frame)
     key = (cls, defaults, *given, *map(type, given)) if given else (cls, defaults)
@@ -125,8 +125,16 @@ def _order(cls: type[Layer | Declared], given: tuple[tuple[Bound, Any], ...]) ->
     return found[0] if len(found) == 1 else ()
 
 
-def change_defaults(stmt: ast.Default, context: Context) -> dict[str, tuple[tuple[str, Any], ...]]:
-    """Return the defaults after a `default` statement. Raises Rejected or Poisoned."""
+def defaults_of(kind: str, context: Context) -> tuple[tuple[str, Any], ...]:
+    """Return the arguments that `default` gives a layer. Raises Poisoned where such a statement went wrong."""
+    found = context.defaults.get(kind, ())
+    if found is None:
+        raise Poisoned
+    return found
+
+
+def change_defaults(stmt: ast.Default, context: Context) -> Defaults:
+    """The defaults after a `default` statement. Raises Rejected or Poisoned."""
     name = stmt.layer.text
     cls = find(name)
     if cls is None and context.module.block(name):
@@ -137,7 +145,7 @@ def change_defaults(stmt: ast.Default, context: Context) -> dict[str, tuple[tupl
     only_keywords = Signature(f"default {name}", (), declared.by_keyword, (), words=declared.words)
     bound = bind(stmt.arguments, only_keywords, context, stmt.layer.span)
     given = values(bound, only_keywords, context)
-    changed = dict(context.defaults.get(name, ()))
+    changed = dict(defaults_of(name, context))
     for argument, value in zip(bound, given, strict=True):
         changed[argument.name] = convert(cls, argument, value, context)
     return {**context.defaults, name: tuple(sorted(changed.items()))}

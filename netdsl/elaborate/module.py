@@ -18,6 +18,7 @@ from netdsl.syntax import ast
 
 if TYPE_CHECKING:
     from netdsl.diagnostics.report import Report
+    from netdsl.elaborate.context import Defaults
     from netdsl.elaborate.recipe import Recipe
     from netdsl.ir.net import Net
 
@@ -67,7 +68,7 @@ class Module:
         self.flawed = False
         self.nets: dict[Any, Net | None] = {}
         self.recipes: list[Recipe] = []
-        self._defaults: list[tuple[int, dict[str, tuple[tuple[str, Any], ...]]]] = []
+        self._defaults: list[tuple[int, Defaults]] = []
         for item in file.items:
             if isinstance(item, DEFINITIONS):
                 earlier = self.own.setdefault(item.name.text, item)
@@ -157,8 +158,8 @@ class Module:
             raise Poisoned
         return self._lets[name]
 
-    def defaults(self, offset: int) -> dict[str, tuple[tuple[str, Any], ...]]:
-        """Return the layer defaults of the file in effect at an offset."""
+    def defaults(self, offset: int) -> Defaults:
+        """Return the file's layer defaults that hold at an offset of its text."""
         from netdsl.elaborate.layers import change_defaults
 
         if not self._defaults:
@@ -168,11 +169,11 @@ class Module:
                     self.context.defaults = self._defaults[-1][1]
                     try:
                         self._defaults.append((item.span.start, change_defaults(item, self.context)))
-                    except Rejected as rejected:
-                        self.report.add(rejected.problem)
+                    except (Rejected, Poisoned) as error:
+                        if isinstance(error, Rejected):
+                            self.report.add(error.problem)
                         self.flawed = True
-                    except Poisoned:
-                        self.flawed = True
+                        self._defaults.append((item.span.start, {**self.context.defaults, item.layer.text: None}))
         return next(defaults for start, defaults in reversed(self._defaults) if start < offset)
 
     def check_lets(self) -> None:

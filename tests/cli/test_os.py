@@ -389,7 +389,7 @@ GONE = {
     "run {}/n.net x.npy": "E0601",
     "train {}/t.net": "E0606",
     "train {}/t.net --out {}/run": 0,
-    "eval {}/t.net --weights w.npz": "E0645",
+    "eval {}/t.net --weights w.npz": "E0601",
     "attack xor y.npy --label 1": "E0601",
     "zoo": 0,
     "zoo show xor": 0,

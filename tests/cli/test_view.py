@@ -249,10 +249,17 @@ def test_external_data_outside_of_the_models_folder_are_not_served(tmp_path: Pat
         tensors.append(tensor)
     graph = onnx.helper.make_graph([], "g", [], [], initializer=tensors)
     (folder / "m.onnx").write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    done = subprocess.run(
+        [sys.executable, "-m", "netdsl", "view", "m.onnx"], cwd=folder, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, "error[E0708]" in done.stderr) == (1, True), done
+    names = [t.name for t in tensors]
+    del graph.initializer[:2], graph.initializer[1:]
+    (folder / "m.onnx").write_bytes(onnx.helper.make_model(graph).SerializeToString())
     with viewing(folder, "m.onnx") as (address, _):
         path, host = urlsplit(address).path, urlsplit(address).netloc
-        found = {name: asked(address, "GET", f"{path}data/{name}", host)[0] for name in [t.name for t in tensors]}
-        assert found == {t.name: 200 if t.name == "own.bin" else 404 for t in tensors}
+        found = {name: asked(address, "GET", f"{path}data/{name}", host)[0] for name in names}
+        assert found == {name: 200 if name == "own.bin" else 404 for name in names}
 
 
 WRONG = {

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections import Counter
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
+from onnxruntime import InferenceSession
 
 from netdsl import ops
 from netdsl.backend.emit import emit
 from netdsl.ir.graph import Graph
 from netdsl.ops.activations import Relu
+from netdsl.ops.convolution import Conv
+from netdsl.ops.convolution_gradients import ConvDw, ConvDx
 from netdsl.ops.nchwc import BlockedConv
 from netdsl.passes.blocked import Layout, candidate, lower_blocked, questions
+from netdsl.passes.blocked.blocker import Blocker
+from netdsl.passes.blocked.lowering import RECIPES
 from netdsl.passes.gradient import gradients
 from netdsl.passes.rewrite import Copy
 from netdsl.train import step_backend, tune
@@ -41,13 +48,34 @@ def evaluate(graph, feeds, block):
     return dict(zip(graph.outputs, evaluator.run(None, doubles), strict=True))
 
 
-def compare(graph, block, *, tolerance=2e-5, seed=0):
-    """Both lowerings give the same; the operations of the blocked one are returned."""
+class Watched(Blocker):
+    """Counts the operations that are computed plainly though an operand lies blocked, and all plain convolutions."""
+
+    def keep(self, operation):
+        if isinstance(operation.op, Conv | ConvDx | ConvDw) or any(map(self.native, operation.inputs)):
+            kept[type(operation.op).__name__] += 1
+        super().keep(operation)
+
+
+kept = Counter()
+
+
+def plainly(graph, block):
+    """The names of the operations that no recipe takes, each as often as there are any."""
+    kept.clear()
+    Watched(graph, block, {}).run(RECIPES)
+    return sorted(kept.elements())
+
+
+def compare(graph, block, *, plain="", tolerance=2e-5, seed=0):
+    """Both lowerings give the same, and only the operations named in `plain` are computed plainly in the blocked one,
+    whose operations are returned."""
     size = block_size() if block == "here" else block
     if size is None:
         pytest.skip("no blocked layout here")
     random = np.random.default_rng(seed)
     feeds = {name: (0.5 * random.standard_normal(x.shape)).astype("f4") for name, x in graph.inputs.items()}
+    assert plainly(graph, size) == plain.split()
     blocked = lower_blocked(graph, size).graph
     expected, found = (evaluate(each, feeds, block) for each in (portable(graph), blocked))
     largest = max(np.abs(y).max() for y in expected.values())
@@ -136,6 +164,9 @@ CONVOLUTIONS = {
 }
 """Channels, outputs, kernel, strides, pads, dilations, size."""
 
+PLAIN_CONVOLUTIONS = {"stride4": "ConvDx", "large_pads": "ConvDx", "dilated": "ConvDw"}
+"""The gradients that no recipe takes: where a phase would have to be cut, and of dilated kernels."""
+
 
 # In numpy, which takes long, small batches alone.
 @pytest.mark.parametrize(
@@ -147,12 +178,11 @@ def test_convolutions(name, batch, block):
     b = Build()
     x = ops.relu(b.conv(b.input(batch, 3, *size), channels))
     y = b.conv(x, outputs, kernel, strides=strides, pads=pads, dilations=dilations)
-    kinds = compare(b.finish(ops.tanh(y)), block)
-    assert any(isinstance(op, BlockedConv) for op in kinds)
+    compare(b.finish(ops.tanh(y)), block, plain=PLAIN_CONVOLUTIONS.get(name, ""))
 
 
 @pytest.mark.parametrize(
-    "name", ["3x3", "no_pad", "stride2_even", "stride2_odd", "stride2_1x1", "stride2_no_pad", "dilated"]
+    "name", ["3x3", "no_pad", "stride2_even", "stride2_odd", "stride2_1x1", "stride2_no_pad", "dilated", "uneven_pads"]
 )
 @pytest.mark.parametrize("block", BLOCKS)
 def test_depthwise_convolutions(name, block):
@@ -160,9 +190,7 @@ def test_depthwise_convolutions(name, block):
     b = Build()
     x = b.conv(b.input(3, 3, *size), 20)
     y = b.conv(x, 20, kernel, strides=strides, pads=pads, dilations=dilations, group=20)
-    kinds = compare(b.finish(ops.tanh(y)), block)
-    if name != "dilated":
-        assert any(isinstance(op, BlockedConv) and op.group >= 20 for op in kinds)
+    compare(b.finish(ops.tanh(y)), block)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -214,6 +242,8 @@ BODIES = {
     "global_maxpool": lambda _, x: ops.global_max_pool(x),
     "flatten": lambda b, x: ops.gemm(ops.flatten(x), b.input(x.shape[1] * 42, 3)),
     "concat": lambda b, x: b.conv(ops.concat([x, b.conv(x, 8)]), 9),
+    "concat_thin": lambda b, x: b.conv(ops.concat([b.conv(x, 3), x], 1), 9),
+    "concat_middle": lambda b, x: b.conv(ops.concat([b.conv(x, 16), b.conv(x, 5), x], 1), 9),
     "concat_aligned": lambda b, x: b.conv(ops.concat([b.conv(x, 32), b.conv(x, 16), x]), 9),
     "cut": lambda b, x: ops.add(*(ops.slice(b.conv(x, 64), (1,), (i,), (i + 32,)) for i in (0, 32))),
     "shuffle": lambda b, x: ops.reshape(
@@ -231,6 +261,28 @@ BODIES = {
     "means": lambda _, x: ops.sub(x, ops.reduce_mean(x, (2, 3))),
 }
 
+PLAIN = {
+    "avgpool": "Resize",
+    "avgpool_counted": "Reshape Reshape",
+    "global_maxpool": "ArgMax GlobalMaxPool",
+    "flatten": "Flatten",
+    "concat_thin": "Concat Slice Slice",
+    "concat_middle": "Concat Slice Slice",
+    "cut": "Pad Pad",
+    "shuffle": "Reshape",
+    "grouped": "Conv ConvDw ConvDx",
+    "deconv": "ConvTranspose",
+    "instance_norm": "InstanceNormalization",
+    "lrn": "LRN Reshape Reshape",
+    "upsample": "Resize",
+    "per_place": "ReduceSum",
+    "per_example": "ReduceSum",
+    "normed": "ReduceSum ReduceSum",
+}
+"""What no recipe takes, and where blocks are filled in part alone."""
+
+PLAIN_IF_PADDED = {"prelu": "Reshape", "global_avgpool": "Flatten", "concat": "Concat Slice Slice"}
+
 
 @pytest.mark.parametrize("channels", [20, 32])
 @pytest.mark.parametrize("name", BODIES)
@@ -238,7 +290,57 @@ BODIES = {
 def test_bodies(name, channels, block):
     b = Build()
     x = b.conv(b.input(3, 3, 7, 6), channels)
-    compare(b.finish(BODIES[name](b, x)), block, tolerance=1e-4)
+    padded = channels % ((block_size() or 1) if block == "here" else block)
+    plain = PLAIN.get(name, PLAIN_IF_PADDED.get(name, "") if padded else "")
+    compare(b.finish(BODIES[name](b, x)), block, plain=plain, tolerance=1e-4)
+
+
+FUNCTIONS = {
+    **{name: getattr(ops, name) for name in ("identity", "abs", "neg", "sign", "sin", "cos", "exp", "erf")},
+    **{name: getattr(ops, name) for name in ("relu", "tanh", "elu", "selu", "leaky_relu", "sigmoid", "softplus")},
+    "hard_sigmoid": ops.hard_sigmoid,
+    "hard_sigmoid_from_0": lambda x: ops.hard_sigmoid(x, 0.3, 0.0),
+    "hard_sigmoid_of_1": lambda x: ops.hard_sigmoid(ops.cos(x), 0.3, 0.0),
+    "clip": lambda x: ops.clip(x, 0.5, 2.0),
+    "sqrt": lambda x: ops.sqrt(ops.abs(x)),
+    "log": lambda x: ops.log(ops.abs(x)),
+    "sigmoid_of_log": lambda x: ops.sigmoid(ops.log(ops.abs(x))),
+    "relu_of_cos": lambda x: ops.relu(ops.cos(x)),
+    "reciprocal": lambda x: ops.reciprocal(ops.add(ops.abs(x), 0.1)),
+    "power": lambda x: ops.power(ops.add(ops.abs(x), 0.1), -0.5),
+    "cast": lambda x: ops.cast(ops.negate(ops.greater(x, 0.0)), "f32"),
+    "equal": lambda x: ops.cast(ops.equal(x, x), "f32"),
+}
+JOINS = {
+    "alone": lambda _, y: y,
+    "add": ops.add,
+    "sub": ops.sub,
+    "mul": ops.mul,
+    "square": lambda _, y: ops.mul(y, y),
+    "div": lambda x, y: ops.div(y, ops.add(ops.mul(x, x), 0.1)),
+    "halves": lambda _, y: ops.div(y, 2.0),
+    "more": lambda x, y: ops.add(x, y, 1.0),
+    "max": ops.maximum,
+    "min": ops.minimum,
+    "where": lambda x, y: ops.where(ops.greater(x, 0.1), x, y),
+    "conv": lambda x, y: ops.add(x, ops.sigmoid(y)),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("block", BLOCKS)
+def test_padding_is_never_summed(name, block):
+    """21 channels fill no blocks: what a function makes of the zeros behind them must not reach a sum or a kernel.
+
+    Each sum has values of its own: what was cleaned for one is clean for the next.
+    """
+    b = Build()
+    for join, function in JOINS.items():
+        x, other = (b.conv(b.input(2, 3, 3, 2), 21) for _ in range(2))
+        summed = function(x, FUNCTIONS[name](x))
+        b.graph.output(join, ops.reduce_sum(summed, (0, 1, 2, 3), keepdims=False))
+        b.graph.output(f"{join}.conv", b.conv(function(other, FUNCTIONS[name](other)), 5))
+    compare(b.graph, block, tolerance=2e-4)
 
 
 def test_additions_and_activations_go_into_convolutions():
@@ -397,7 +499,28 @@ def other(graph, feeds, real=step_backend.run):
     return [2 * x for x in results] if any(isinstance(o.op, BlockedConv) for o in graph.operations) else results
 
 
-@pytest.mark.parametrize("run", [fail, other])
+def one_other(number, factor):
+    """Another result for one gradient of the probe."""
+
+    def run(graph, feeds, real=step_backend.run):
+        results = real(graph, feeds)
+        if any(isinstance(o.op, BlockedConv) for o in graph.operations):
+            results[number] = results[number] * np.float32(factor)
+        return results
+
+    return run
+
+
+GRADIENTS = 8
+
+
+def test_the_probe_has_as_many_gradients():
+    assert len(step_backend._probe().outputs) == GRADIENTS
+
+
+@pytest.mark.parametrize(
+    "run", [fail, other, *(one_other(number, factor) for number in range(GRADIENTS) for factor in (1.01, np.nan))]
+)
 @pytest.mark.usefixtures("fresh")
 def test_where_blocks_are_missing_or_wrong_the_step_is_plain_and_says_so_once(monkeypatch, run):
     monkeypatch.setattr(step_backend, "run", run)
@@ -407,6 +530,22 @@ def test_where_blocks_are_missing_or_wrong_the_step_is_plain_and_says_so_once(mo
         warnings.simplefilter("error")
         assert lower_step(small_step(), "blk").choices == {"lowering": "std"}
         assert lower_step(small_step(), "auto").choices == {"lowering": "std"}
+
+
+@pytest.mark.usefixtures("fresh")
+def test_where_onnxruntime_has_blocks_they_are_trusted():
+    """Tests that need blocks leave themselves out without them, and this one asks onnxruntime alone."""
+    node = helper.make_node("ReorderInput", ["x"], ["y"], domain="com.microsoft.nchwc")
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 64, 1, 2))
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft.nchwc", 1)]
+    model = helper.make_model(helper.make_graph([node], "order", [x], [y]), opset_imports=opsets, ir_version=8)
+    try:
+        session = InferenceSession(model.SerializeToString())
+        (found,) = session.run(None, {"x": np.arange(128, dtype="f4").reshape(1, 64, 1, 2)})
+    except Exception as error:
+        pytest.skip(f"no blocked layout here: {error}")
+    assert block_size() == list(found.reshape(-1)).index(1)
 
 
 def test_what_was_measured_is_remembered(fresh, monkeypatch):

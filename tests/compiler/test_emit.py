@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 from netdsl import ops
 from netdsl.backend.compile import compile_net, compile_to_bytes, structure
 from netdsl.backend.emit import OPSETS, Names, check, emit
-from netdsl.backend.serialize import TooLargeForOnnx, to_bytes, write
+from netdsl.backend.serialize import TooLargeForOnnx, _varint, to_bytes, write
 from netdsl.base.shape import Size
 from netdsl.base.user_error import UserError
 from netdsl.ir.init import Init, zeros
@@ -25,6 +25,7 @@ from netdsl.lower import lower
 from netdsl.weights.draw import draw, draw_all
 from tests.support.handmade import Fake, Maker, resnet
 from tests.support.paths import TESTS
+from tests.support.programs import net_of
 
 
 def model_of(net, **options):
@@ -45,6 +46,24 @@ def run(data, batch):
 
     session = InferenceSession(data, providers=["CPUExecutionProvider"])
     return session.run(None, {"image": image(batch)})[0]
+
+
+@pytest.mark.parametrize("bits", range(0, 64, 7))
+def test_numbers_are_written_as_protobuf_writes_them(bits):
+    for number in {min(max(0, 2**bits + offset), 2**63 - 1) for offset in (-2, -1, 0, 1)}:
+        assert onnx.ModelProto(model_version=number).SerializeToString() == b"\x28" + _varint(number)
+
+
+@pytest.mark.parametrize("sizes", [range(16, 40), range(120, 132), range(4070, 4100), range(16380, 16388)])
+def test_tensors_of_every_length_are_read_back(sizes):
+    """A message's length, a shape and a name grow by a byte at 128, and by another at 16,384."""
+    for size in sizes:
+        name = "l" * (size % 200 + 1)
+        model = model_of(net_of(f"net n {{ input x {size}; {name}: dense 1 bias off }}"))
+        (weight,) = model.graph.initializer
+        assert (weight.name, list(weight.dims)) == (f"{name}.weight", [1, size])
+        assert numpy_helper.to_array(weight).size == size
+        onnx.checker.check_model(model)
 
 
 @pytest.mark.parametrize("opset", OPSETS)

@@ -3,11 +3,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from netdsl import ops
 from netdsl.base.shape import Size, Undecidable
-from netdsl.ir.graph import Graph, Tensor
+from netdsl.ir.graph import BYTES, DTYPES, Graph, Tensor
 from netdsl.ir.init import zeros
 from netdsl.ir.net import Parameter
 from netdsl.lower import lower, macs, node_macs
@@ -17,6 +18,12 @@ from tests.support.handmade import Fake, Maker, resnet
 
 def kinds(graph):
     return [type(operation.op).__name__ for operation in graph.operations]
+
+
+def test_elements_take_the_bytes_of_numpys():
+    names = {"f": "float", "u": "uint", "i": "int"}
+    numpys = {name: "bool" if name == "bool" else f"{names[name[0]]}{name[1:]}" for name in DTYPES}
+    assert {name: np.dtype(numpy).itemsize for name, numpy in numpys.items()} == BYTES
 
 
 def test_apply_infers_and_records():

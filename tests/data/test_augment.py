@@ -132,11 +132,45 @@ def test_rotation_is_pillows_away_from_the_border(degrees: float) -> None:
     np.testing.assert_allclose(made[..., inside], wanted[..., inside], atol=1e-5)
 
 
-def test_what_comes_in_from_outside_is_zero() -> None:
-    made = rotate(np.full((1, 1, 9, 9), 100, np.uint8), 45.0, Angle(1.0, 1))
+def turned(x: Array, degrees: float) -> Array:
+    """Counter-clockwise about the centre: the sum of all pixels, each weighted by its bilinear hat."""
+    height, width = x.shape[-2:]
+    down, right = (np.arange(size) - (size - 1) / 2 for size in (height, width))
+    sine, cosine = np.sin(np.deg2rad(degrees)), np.cos(np.deg2rad(degrees))
+    i = sine * right + cosine * down[:, None]
+    j = cosine * right - sine * down[:, None]
+    rows = np.maximum(0, 1 - np.abs(i[..., None] - down))
+    columns = np.maximum(0, 1 - np.abs(j[..., None] - right))
+    made: Array = np.einsum("nchw,yxh,yxw->ncyx", x, rows, columns)
+    return made
+
+
+@pytest.mark.parametrize("size", [(7, 4), (4, 9), (1, 5), (6, 1), (2, 3)])
+@pytest.mark.parametrize("degrees", [0, 3, -17, 45, 90, -90, 131, 180])
+def test_rotation_is_bilinear_to_the_edge_and_zero_beyond(size: tuple[int, int], degrees: float) -> None:
+    x = np.random.default_rng(2).uniform(1, 2, (2, 3, *size)).astype(np.float32)
+    made = rotate(x, 180.0, Angle((degrees / 180 + 1) / 2, 2))
+    np.testing.assert_allclose(made, turned(x, degrees), atol=1e-5)
+
+
+def test_rotated_bytes_are_rounded() -> None:
+    x = pictures(2, 3, 7, 4)
+    made = rotate(x, 180.0, Angle((20 / 180 + 1) / 2, 2))
     assert made.dtype == np.uint8
-    assert made[0, 0, 4, 4] == 100
-    assert made[0, 0, 0, 0] == made[0, 0, 8, 8] == 0
+    exact = turned(x, 20)
+    assert np.abs(made - exact).max() <= 0.5 + 1e-3
+    assert np.abs(made - np.floor(exact)).max() == 1
+
+
+@pytest.mark.parametrize("degrees", [5, 60])
+def test_angles_are_uniform_to_both_sides(degrees: float) -> None:
+    """Near the centre of a ramp the value tells the angle."""
+    x = np.repeat(np.arange(9, dtype=np.float32).reshape(1, 1, 1, 9) - 4, 9, axis=2).repeat(2000, axis=0)
+    made = augmented(x, step("rotate", degrees=degrees))
+    angles = np.rad2deg(np.arctan2(-made[:, 0, 5, 4], made[:, 0, 4, 5]))
+    assert -degrees <= angles.min() < -0.98 * degrees
+    assert 0.98 * degrees < angles.max() <= degrees
+    assert abs(angles.mean()) < 0.05 * degrees
 
 
 def test_large_batches_are_turned_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +215,34 @@ def test_draws_are_uniform_and_never_reach_their_limit(seed: int, epoch: int, li
     assert abs(uniform.mean() - 0.5) < 0.05
     assert set(below.tolist()) <= set(range(limit))
     assert abs(np.corrcoef(uniform[1:], uniform[:-1])[0, 1]) < 0.15
+
+
+def splitmix64(state: int) -> int:
+    """The first number of java.util.SplittableRandom from a state, by its authors' reference in C."""
+    z = (state + 0x9E3779B97F4A7C15) % 2**64
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+    return z ^ (z >> 31)
+
+
+def test_the_reference_is_splitmix64() -> None:
+    assert splitmix64(0) == 0xE220A8397B1DCDAF  # the first of its published test vectors
+    assert splitmix64(0x9E3779B97F4A7C15) == 0x6E789E6AA1B965F4
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**64 - 1, -1, 12345])
+@pytest.mark.parametrize(("epoch", "step"), [(0, 0), (3, 1), (2**40, 2)])
+def test_draws_are_splitmix64_of_what_they_are_for(seed: int, epoch: int, step: int) -> None:
+    places = [0, 1, 7, 2**33]
+    draws = Draws(seed, epoch, np.array(places), step)
+    for count in (1, 2, 3):
+        expected = []
+        for place in places:
+            state = 0
+            for part in (seed, epoch, step, place, count):
+                state = splitmix64(state ^ part % 2**64)
+            expected.append((state >> 11) / 2**53)
+        assert draws.uniform().tolist() == expected
 
 
 BAD: dict[str, tuple[list[Augmentation], tuple[int | None, ...], str]] = {

@@ -39,7 +39,7 @@ SAID = [
     (1, "net a { input x 4; dense (3 }", "1:26: error[E0102]: unclosed `(`"),
     (2, IMAGE + "conv 3x3, 64\n}", "3:11: error[E0111]"),
     (2, IMAGE + "conv 3x3 64 ]\n}", "3:15: error[E0103]: this `]` closes nothing"),
-    (2, IMAGE + "conv 3x3 64 => 2\n}", "3:15: error[E0101]: unexpected `=>`"),
+    (2, IMAGE + "conv 3x3 64 => 2\n}", "3:15: error[E0124]: unexpected `=>`"),
     (3, "netwrok a { input x 4; relu }", "1:1: error[E0114]: a file has no `netwrok`"),
     (4, IMAGE + "dense 10$\n}", "illegal character `$`"),
     (4, "let s = \u201ca\u201d\n" + DENSE, "illegal character U+201C LEFT DOUBLE QUOTATION MARK"),

@@ -346,3 +346,24 @@ def test_on_and_off_equal_no_number() -> None:
 def test_a_default_may_be_the_axis_of_a_concat() -> None:
     net = flow("input x 8x4x4; default concat axis 2; concat { } { }; concat axis 0 { } { }")
     assert [node.shape for node in net.nodes[1:]] == [(8, 4, 8), (16, 4, 8)]
+
+
+@pytest.mark.parametrize(
+    "wrong", ["default conv stride 0", "let s = 1/0\ndefault conv stride s", "default conv strid 2"]
+)
+@pytest.mark.parametrize("where", ["net a {{ {} }}", "block b {{ {} }}\nnet a {{ input x 3x9x9; conv 3x3 3; b }}"])
+def test_what_a_wrong_default_leaves_behind_is_no_mistake(wrong: str, where: str) -> None:
+    """The expectation is that of the default that was meant."""
+    body = "conv 3x3 4; expect 4x5x5"
+    inside = f"input x 3x9x9; {body}" if where.startswith("net") else body
+    _, report = try_net(f"{wrong}\n{where.format(inside)}")
+    assert len([problem for problem in report if problem.severity == "error"]) == 1, [p.message() for p in report]
+
+
+@pytest.mark.parametrize(
+    ("expression", "size"), [("?H // 0", "H"), ("?H * ?W", "H"), ("(?H + 1) * (?W - 2)", "H + 1"), ("3 % ?W", "W")]
+)
+def test_what_depends_on_a_size_known_at_run_time_names_it(expression: str, size: str) -> None:
+    _, report = try_net(f"net a {{ input x [3, ?H, ?W]; let p = {expression}; conv 3x3 3; dense p }}")
+    said = [problem.message() for problem in report if problem.severity == "error"]
+    assert said == [f"this depends on the size `{size}`, which is known only at run time"]

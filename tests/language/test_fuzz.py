@@ -58,6 +58,14 @@ def test_many_random_programs_are_right() -> None:
     assert compiled >= 10
 
 
+def test_many_mutants_of_real_programs_are_refused_and_some_are_right() -> None:
+    refused = 0
+    for seed in range(60):
+        _, report = fuzz_rules.told(mutant(Random(seed)))
+        refused += report is not None and report.errors > 0
+    assert 30 <= refused < 60
+
+
 def test_what_is_said_does_not_depend_on_hash_seeds() -> None:
     sums = set()
     for seed in ("0", "1", "42"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from netdsl.app.frontend import check_file
-from netdsl.app.repair import OFFERED
+from netdsl.app.repair import OFFERED, offer
 from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.report import Report
 
@@ -46,7 +46,7 @@ def test_the_repairs_that_mend_are_offered(case: str, tmp_path: Path, monkeypatc
     text = f"net main {{ input x 8x10x10; {statements} }}"
     (problem,) = [p for p in check(text) if p.severity == "error"]
     mended = [apply(text, help.edits) for help in problem.mended]
-    assert len(mended) <= OFFERED
+    assert bool(wanted) <= len(mended) <= OFFERED * bool(wanted)
     for part in wanted:
         assert any(part in each for each in mended), mended
     for each in mended:
@@ -92,3 +92,18 @@ def test_both_origins_are_named_through_calls_and_rounds(tmp_path: Path, monkeyp
     notes = " ".join(problem.notes())
     assert "in block `half`, called at main.net:6:3" in notes
     assert "in block `half`, called at main.net:4:19, round j = 1" in notes
+
+
+@pytest.mark.parametrize("tries", [1, 2, 3, 5])
+def test_each_repair_that_is_tried_counts_once(tries: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "net main { input x 8x10x10; " + "; ".join(["skip { conv 3x3 16 stride 2; bn }"] * 4) + " }"
+    Path("main.net").write_text(text, "utf-8")
+    report = Report()
+    check_file("main.net", report)
+    (problem,) = [p for p in report if p.severity == "error"][:1]
+    tried = []
+    monkeypatch.setattr("netdsl.app.repair.TRIES", tries)
+    monkeypatch.setattr("netdsl.app.repair.OFFERED", 99)
+    offer(report, problem.span.source, lambda _, texts: tried.append(texts))
+    assert len(tried) == min(tries, len({tuple(e.text for e in h.edits) for p in report for h in p.repairs()}))

@@ -16,6 +16,8 @@ from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.problem import REGISTRY
 from netdsl.diagnostics.render import render
 from netdsl.syntax import ast
+from netdsl.syntax.table import load
+from netdsl.syntax.words import readable
 from tests.support.paths import TESTS
 from tests.support.syntax_tools import dump, nodes, read, sound
 
@@ -282,3 +284,12 @@ def test_no_text_raises(text: str) -> None:
 def test_every_beginning_of_an_example_is_survived(text: str) -> None:
     for end in range(0, len(text), 7):
         holds(text[:end])
+
+
+@given(st.sets(st.sampled_from(sorted(terminal.name for terminal in load().terminals))))
+def test_what_could_stand_at_a_place_is_said_in_five_phrases_at_most(accepted: set[str]) -> None:
+    found = readable(accepted)
+    assert len(found) <= 5
+    assert len({*found}) == len(found)
+    assert found == readable(accepted, most=99)[:5]
+    assert bool(found) == bool(readable(accepted, most=99))

@@ -527,3 +527,17 @@ def test_the_page_of_every_warning_says_how_to_allow_it(code: str) -> None:
     line = problem.span.source.position(problem.span.start)[0]
     lines[line - 1] += f"  {comment}: as the paper has it"
     assert told("\n".join(lines)) == ""
+
+
+def test_what_is_hidden_is_named_by_its_file_where_that_is_another(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("b.net").write_text("block c { relu }\nblock d { tanh }\n")
+    Path("a.net").write_text('use "b.net"\nblock c { relu6 }\nnet a { input x 8; c; d; dense 4 }\n')
+    Path("own.net").write_text(
+        "let width = 3\nnet own(width = 4) { input x 8; dense width }\nnet o { input x width; relu }\n"
+    )
+    main(["check", "a.net"])
+    assert "`c` hides what b.net calls so" in capsys.readouterr().err
+    main(["check", "own.net"])
+    here = capsys.readouterr().err
+    assert "`width` hides an outer `width`" in here
+    assert "calls so" not in here

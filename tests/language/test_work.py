@@ -10,10 +10,10 @@ import pytest
 
 from netdsl.app.frontend import check_file
 from netdsl.app.repair import offer
-from netdsl.base.limits import LAYERS, NAME, RANK, ROUNDS, WORK
+from netdsl.base.limits import LAYERS, NAME, NESTING, RANK, ROUNDS, WORK
 from netdsl.base.text import Source
 from netdsl.diagnostics.report import MOST_ERRORS, Report
-from netdsl.diagnostics.work import TOKEN, Work
+from netdsl.diagnostics.work import CALL, LAYER, ROUND, STATEMENT, TOKEN, Work
 from tests.support.cli_tools import Commands, netdsl  # noqa: F401
 
 
@@ -24,6 +24,12 @@ def lines(count: int, line: Callable[[int], str], last: str = "") -> str:
 def twice(first: str, line: str, last: str) -> str:
     """Forty definitions, each of which uses the one before it twice; `{0}` is its number, `{1}` that one's."""
     return lines(41, lambda i: line.format(i, i - 1), last).join((first, ""))
+
+
+def nested(count: int) -> str:
+    """Block calls within one another."""
+    blocks = lines(count, lambda i: f"block b{i + 1} {{ b{i} }}")
+    return f"block b1 {{ relu }}\n{blocks}\nnet a {{ input x 4; b{count} }}"
 
 
 DOUBLED = twice("let a0 = [1, 1]\n", "let a{0} = [a{1}, a{1}]", "")
@@ -62,6 +68,7 @@ LIMITS = {
     ),
     "rounds": (f"net a {{ input x 4; repeat {ROUNDS + 1} {{ }} }}", "250,001 rounds"),
     "a name": (f"net a {{ input x 4; {LONG}: {{ {LONG}: relu }} }}", "1,001 characters of a name"),
+    "block calls": (nested(NESTING + 1), "101 block calls in one another are more than the limit of 100"),
     "axes": (f"net a {{ input x [2] * {RANK + 1}; relu }}", "a shape of at most 32 sizes"),
     "a fraction": ("let a = 2**4000 / 3**2000 / 5**2000", "the result is too large"),
     "a fraction's power": ("let a = (1/3)**1000000000", "the result is too large"),
@@ -96,6 +103,43 @@ def test_each_limit_is_one(text: str, said: str) -> None:
     assert said in told[0]
 
 
+SUMS = "; ".join(f"let s{at} = sum(r)" for at in range(44))
+"""Most of all work."""
+
+SPENT_IN = {
+    "rounds": "repeat {ROUNDS} {{ c }}; repeat 9 {{ }}",
+    "rounds of a for": "for i in range({ROUNDS}) {{ c }}; for i in range(9) {{ }}",
+    "rounds multiplied": "repeat 1000 {{ repeat 1000 {{ }} }}",
+    "block calls": "repeat {ROUNDS} {{ c }}",
+    "arithmetic": "repeat 200000 {{ let p = 1; let q = 2; let r = p + q; let s = r + r }}",
+    "lists": "let r = range(200000); repeat 1000 {{ let s = sum(r) }}",
+    "rounds at last": "let r = range(200000); {SUMS}; repeat 200000 {{ }}",
+    "layers": "repeat {LAYERS} {{ relu; relu }}",
+    "weights": "repeat 400 {{ dense 100000 }}",
+    "names": "{LONG}: {{ {LONG}: relu }}",
+    "statements": "repeat 10000 {{ {IFS} }}",
+}
+
+
+@pytest.mark.parametrize("call", ["b 1", "add { } { b 1 }", "d 1"])
+@pytest.mark.parametrize("what", SPENT_IN)
+def test_a_budget_that_is_spent_in_a_block_is_told_with_its_call(
+    netdsl: Commands,  # noqa: F811
+    what: str,
+    call: str,
+) -> None:
+    body = SPENT_IN[what].format(ROUNDS=ROUNDS, LAYERS=LAYERS, LONG=LONG, IFS="if off { };" * 200, SUMS=SUMS)
+    blocks = f"block c {{ }}\nblock b(n) {{ {body} }}\nblock d(n) {{ b n }}\n"
+    netdsl.write(main=f"{blocks}net a {{\n  input x 100000\n  {call}\n}}")
+    ran = netdsl("check", "main.net")
+    assert ran.code == 1
+    assert ran.err.count("error[") == 1, ran.err
+    assert "are more than the limit of" in ran.err
+    place = "3:14" if call == "d 1" else f"6:{3 + call.index('b 1')}"
+    assert f"in block `b`, called at main.net:{place}" in ran.err
+    assert ("in block `d`, called at main.net:6:3" in ran.err) == (call == "d 1")
+
+
 def test_problems_are_work_too() -> None:
     report, told = problems("net a { input x 4; repeat 200000 { dense 3x3 } }")
     assert report.work.left < 0
@@ -106,6 +150,8 @@ WITHIN = {
     "terms": f"let n = {'+'.join(['1'] * 100_000)}\nnet a {{ input x 4; dense n }}",
     "layers": f"net a {{ input x 4; repeat {LAYERS - 1} {{ relu }} }}",
     "rounds": f"net a {{ input x 4; for i in range({ROUNDS}) {{ }} }}",
+    "block calls": nested(NESTING),
+    "names": f"net a {{ input x 4; {'y' * 100}: {{ repeat 10000 {{ relu }} }} }}",
     "lines": "net a { input x 4\n" + "dense 4; relu\n" * 10_000 + "}",
 }
 
@@ -114,6 +160,36 @@ WITHIN = {
 def test_what_is_within_the_limits_is_checked(text: str) -> None:
     report, told = problems(text)
     assert report.errors == 0, told
+
+
+@pytest.mark.parametrize("step", [1, 3, -1, -7])
+def test_a_range_is_as_long_as_the_limit_and_no_longer(step: int) -> None:
+    for more in (0, 1):
+        stop = (ROUNDS + more) * step
+        report, told = problems(f"let a = len(range(5, {5 + stop}, {step}))\nnet n {{ input x 4; dense a }}")
+        assert (report.errors, "too large" in "".join(told)) == (more, bool(more)), told
+
+
+COSTS = {
+    "a round": ("repeat {n} {{ }}", ROUND),
+    "a round of a for": ("for i in range({n}) {{ }}", ROUND),
+    "a block call": ("repeat {n} {{ b }}", ROUND + CALL),
+    "a layer": ("repeat {n} {{ relu }}", ROUND + LAYER),
+    "a layer with weights": ("repeat {n} {{ dense 4 }}", ROUND + LAYER),
+    "a statement": ("repeat {n} {{ let a = 1 }}", ROUND + STATEMENT),
+    "an entry of a list": ("let a = sum(range({n}))", 0.25),
+}
+
+
+@pytest.mark.parametrize(("statement", "cost"), COSTS.values(), ids=COSTS)
+def test_work_grows_by_what_each_thing_costs(statement: str, cost: float) -> None:
+    """Each costs what it says at least, and three times as much at most."""
+    left = []
+    for count in (1000, 3000):
+        report, told = problems(f"block b {{ }}\nnet a {{ input x 4; {statement.format(n=count)}; relu }}")
+        assert report.errors == 0, told
+        left.append(report.work.left)
+    assert cost <= (left[0] - left[1]) / 2000 <= 3 * max(cost, 1)
 
 
 def test_repairs_share_the_work_of_the_run() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -134,3 +135,11 @@ def test_the_lists_imports_are_few() -> None:
     assert found & (HEAVY | {"lark", "typing", "inspect", "dataclasses", "pathlib"}) == set()
     found = imported("from netdsl.cli import main; main(['--version'])")
     assert found & {"argparse", "re", "typing", "json"} == set()
+
+
+def test_the_zoo_has_an_order_of_its_own_whatever_the_systems_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = list(zoo().items())
+    names = os.listdir(data("specs"))
+    for order in (sorted(names), sorted(names, reverse=True)):
+        monkeypatch.setattr("netdsl.elaborate.library.os.listdir", lambda _, order=order: order)
+        assert list(zoo().items()) == expected

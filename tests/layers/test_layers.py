@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from itertools import product
 from zlib import crc32
 
 import numpy as np
@@ -16,7 +17,9 @@ from netdsl.backend.compile import OPSET
 from netdsl.backend.emit import OPSETS, check, emit
 from netdsl.backend.serialize import to_bytes
 from netdsl.base.shape import Size
+from netdsl.declare.declared import Misfit
 from netdsl.layers import find, index
+from netdsl.layers.merge import Product
 from netdsl.lower import lower
 from tests.support.layer_cases import GROUPS, SIZES
 from tests.support.programs import flow, try_net
@@ -323,3 +326,22 @@ def test_misuse(group, call, code):
     (problem,) = report
     words = [problem.message(), problem.label(), *(label.text for label in problem.labels())]
     assert all(isinstance(text, str) for text in [*words, *problem.notes(), *(h.text for h in problem.helps())])
+
+
+SPREAD = list(product((1, 2, 3), repeat=2))
+
+
+@pytest.mark.parametrize("cls", Product.__subclasses__(), ids=lambda cls: cls.kind)
+def test_products_spread_as_numpys_do(cls: type[Product]) -> None:
+    """Of operands with as many axes each; of three as of two."""
+    refused = 0
+    for operands in [*product(SPREAD, repeat=2), *product(SPREAD[::2], repeat=3)]:
+        try:
+            expected = np.broadcast_shapes(*operands)
+        except ValueError:
+            refused += 1
+            with pytest.raises(Misfit):
+                cls().shape(*operands)
+        else:
+            assert cls().shape(*operands) == expected, operands
+    assert refused > 20

@@ -7,7 +7,8 @@ import csv
 import io
 import json
 import re
-from itertools import combinations
+from fractions import Fraction
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import ImageFont
 
 from netdsl.elaborate.library import zoo
-from netdsl.report.comparison_labels import Label, place
+from netdsl.report.comparison_labels import Label, _cross, _cuts, place
 from tests.support.cli_tools import ROOT, Commands, netdsl, spawn
 from tests.support.reference import COUNTS, OURS
 
@@ -380,3 +381,46 @@ def test_labels_never_meet(circles: list[tuple[float, float, float]], wide: int)
         assert top >= 0
         assert right <= 400
         assert low <= 300
+
+
+PLACES = list(product(range(3), range(3)))
+
+
+def crossing(a: Any, b: Any, c: Any, d: Any) -> bool:
+    """By Cramer's rule, in fractions: lines that touch at an end do not cross, nor parallel ones."""
+    det = (b[0] - a[0]) * (d[1] - c[1]) - (b[1] - a[1]) * (d[0] - c[0])
+    if not det:
+        return False
+    s = Fraction((c[0] - a[0]) * (d[1] - c[1]) - (c[1] - a[1]) * (d[0] - c[0]), det)
+    t = Fraction((c[0] - a[0]) * (b[1] - a[1]) - (c[1] - a[1]) * (b[0] - a[0]), det)
+    return 0 < s < 1 and 0 < t < 1
+
+
+def test_lines_cross_where_a_point_inside_both_is_one() -> None:
+    found = 0
+    for a, b, c, d in product(PLACES, repeat=4):
+        found += crossing(a, b, c, d)
+        assert _cross((a, b), (c, d)) == crossing(a, b, c, d), (a, b, c, d)
+    assert found > 100
+
+
+def inside(a: Any, b: Any, box: Any) -> Fraction:
+    """How much of a line is inside a box, in parts of its length; below 0 where it goes by."""
+    low, high = Fraction(0), Fraction(1)
+    for axis in (0, 1):
+        step = b[axis] - a[axis]
+        if step:
+            ends = sorted((Fraction(box[axis] - a[axis], step), Fraction(box[axis + 2] - a[axis], step)))
+            low, high = max(low, ends[0]), min(high, ends[1])
+        elif not box[axis] < a[axis] < box[axis + 2]:
+            return Fraction(-1)
+    return high - low
+
+
+def test_a_line_cuts_a_box_where_it_goes_through_its_inside() -> None:
+    grid = list(product(range(5), range(5)))
+    for a, b in product(grid, repeat=2):
+        if a != b:
+            part = inside(a, b, (1, 1, 3, 2))
+            if part:  # a line that touches a corner may do either
+                assert _cuts((a, b), (1, 1, 3, 2)) == (part > 0), (a, b, part)

@@ -23,6 +23,7 @@ from netdsl.report.canvas import Canvas
 from netdsl.report.drawing.items import Box, Content, Dummy, End, Item, Port, Stack, content
 from netdsl.report.drawing.metrics import cut, short, text_width
 from netdsl.report.drawing.outline import Group, Outline
+from netdsl.report.drawing.paint import draw
 from netdsl.report.drawing.plan import plan
 from netdsl.report.drawing.shapes import Rectangle, Smooth
 from tests.support.cli_tools import ROOT, Commands, environment, netdsl
@@ -399,3 +400,19 @@ def test_what_is_wrong_is_told(netdsl: Commands, arguments: tuple[str, ...], exi
     assert code in ran.err
     assert ran.code in (exit_code, 2)
     assert {path.name for path in Path().iterdir()} == {"bad.net", "other.net", "other.svg"}
+
+
+@pytest.mark.parametrize("power", range(45))
+def test_short_numbers_of_any_size_are_the_number_in_three_digits(power: int) -> None:
+    for count in (10**power, 10**power - 1, 10**power + 10**power // 2, 9995 * 10**power // 10):
+        text = short(count)
+        digits, unit = (text[:-1], text[-1]) if text[-1].isalpha() else (text, "")
+        assert float(digits) * 1000 ** "kMGTP".find(unit) * 1000 ** bool(unit) == pytest.approx(count, rel=0.006, abs=0)
+        assert count >= 999.5e15 or len(digits.replace(".", "")) <= 3, text
+
+
+def test_equal_rounds_are_folded_unless_they_are_unfolded() -> None:
+    net = net_of("net n { input x 3x8x8; repeat 3 { conv 3x3 4; relu } }")
+    folded, unfolded = draw(net, unfold=False).svg(), draw(net, unfold=True).svg()
+    assert draw(net).svg() == folded != unfolded
+    assert unfolded.count(b">conv") > folded.count(b">conv")

@@ -202,6 +202,19 @@ def test_the_oldest_checkpoints_go(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["0009-000001.safetensors", "0010.safetensors", "notes.txt"]
 
 
+@pytest.mark.parametrize("keep", [0, 1, 2, 5])
+def test_saving_keeps_as_many_as_it_is_to_and_one_at_least(tmp_path: Path, keep: int) -> None:
+    folder = RunFolder(str(tmp_path / "run"), ["loss"])
+    folder.begin({}, {}, 0)
+    saved = []
+    for epoch in range(1, 5):
+        position = Position(epoch, 7 * (epoch % 2), 10 * epoch)
+        folder.save(Checkpoint({"w": np.full(3, epoch, "f4")}, position, {"best": None}), keep)
+        saved.append(position.file)
+        found = [os.path.basename(path) for path in checkpoints(folder.file("checkpoints"))]
+        assert found == saved[-max(keep, 1) :]
+
+
 def test_a_log_is_cut_back_to_where_it_was(tmp_path: Path) -> None:
     log = Log(str(tmp_path), "metrics", ("step", "loss"))
     log.begin()

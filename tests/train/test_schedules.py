@@ -113,6 +113,19 @@ def test_a_plateau_of_negative_values_gets_better_downwards():
     assert schedule.rate(LR, 4, 9) == pytest.approx(LR / 10)
 
 
+@pytest.mark.parametrize("better", ["lower", "higher"])
+@pytest.mark.parametrize("threshold", [0, 0.25])
+def test_what_improves_by_the_threshold_alone_is_no_improvement(better, threshold):
+    """As PyTorch's `is_better`, which compares strictly; numbers that are exact."""
+    sign = 1 if better == "higher" else -1
+    schedule = schedule_of(f"plateau factor 0.5 patience 0 threshold {threshold}")
+    for epoch, value in enumerate((4.0, 4 + sign * 4 * threshold, 4 + sign * 4 * threshold)):
+        schedule.observe(value, better)
+        assert schedule.rate(LR, epoch + 1, 9) == LR / 2**epoch
+    schedule.observe(4 + sign * (4 * threshold + 0.125), better)
+    assert schedule.rate(LR, 4, 9) == LR / 4
+
+
 def test_only_a_plateau_watches():
     watching = {name for name, cls in SCHEDULES.items() if cls.watches}
     assert watching == {"plateau"}

@@ -13,12 +13,18 @@ import pytest
 import netdsl
 from netdsl import ops
 from netdsl.backend.emit import emit
+from netdsl.base.text import Source
 from netdsl.base.user_error import UserError
 from netdsl.data.errors import BadStream
+from netdsl.diagnostics.report import Report
+from netdsl.elaborate.library import Library
+from netdsl.elaborate.recipes import recipe
 from netdsl.ir.graph import Graph
 from netdsl.report.confusion import lines, picture
 from netdsl.train import prefetch as reading
+from netdsl.train.from_python import given
 from netdsl.train.nonfinite import Diverged
+from netdsl.train.open_data import open_data
 from netdsl.train.prefetch import ahead
 from netdsl.train.runner import Runner
 
@@ -63,6 +69,33 @@ def test_the_last_batch_is_dropped_in_training_and_taken_in_validation(program: 
     logs = scores - scores.max(1, keepdims=True)
     logs = logs - np.log(np.exp(logs).sum(1, keepdims=True))
     assert last["validation_loss"] == pytest.approx(-logs[np.arange(len(y)), y].mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "line", ["flip p 1", "flip vertical p 1", "rotate 180", "erase p 1", "crop pad 3", "{ crop pad 3; erase p 1 }"]
+)
+@pytest.mark.parametrize("validate", ['npz "held.npz"', "0.25", "0.5"])
+def test_held_out_pictures_are_not_augmented(tmp_path: Path, line: str, validate: str) -> None:
+    """Each is one of the file's as it is there; of those trained with, hardly one is."""
+    rng = np.random.default_rng(0)
+    pictures = {name: rng.uniform(1, 2, (40, 2, 5, 7)).astype(np.float32) for name in ("data", "held")}
+    for name, x in pictures.items():
+        np.savez(tmp_path / f"{name}.npz", image=x, target=np.arange(40) % 3)
+    text = (
+        "net n { input image 2x5x7; dense 3 }\n"
+        f'train n {{ data npz "data.npz"; validate {validate}; augment {line}; loss cross_entropy; batch 10 }}'
+    )
+    made = recipe(Library(Report()).load(Source(str(tmp_path / "n.net"), text), "n.net"))
+    assert made is not None
+    training, held_out = open_data(made)
+    assert held_out is not None
+    kept = {x.tobytes() for x in pictures["data" if validate[0] == "0" else "held"]}
+    batches = held_out.batches(7, seed=1, epoch=0, shuffle=False, drop_last=False)
+    seen = [x.tobytes() for batch in batches for x in batch["image"]]
+    assert len(seen) == len(set(seen)) == (40 * float(validate) if validate[0] == "0" else 40)
+    assert set(seen) <= kept
+    changed = [x.tobytes() not in kept for batch in training.batches(10, seed=1, epoch=0) for x in batch["image"]]
+    assert np.mean(changed) > 0.8
 
 
 def test_the_best_epoch_is_that_of_the_first_metric(program: Path) -> None:
@@ -111,6 +144,34 @@ def test_batches_of_any_size_are_the_same(program: Path) -> None:
     ]
     assert found[0].history == found[1].history
     assert found[0].history[-1]["step"] == 6
+
+
+class Items:
+    """An iterable that knows how many items it has, all of one size but for the last."""
+
+    def __init__(self, count: int, size: int) -> None:
+        self.count, self.size = count, size
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Pair]:
+        for at in range(self.count):
+            x, y = pair(self.size if at < self.count - 1 or at == 0 else 1)
+            yield x, y
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+@pytest.mark.parametrize("size", [3, 8, 20])
+def test_an_epoch_has_the_batches_that_items_surely_fill(program: Path, count: int, size: int) -> None:
+    """The batch is 8; of the last item, which may be smaller, nothing is known before it comes."""
+    module = Library(Report()).load(Source(str(program), PROGRAM), "small.net")
+    made = recipe(module)
+    assert made is not None
+    found = given(Items(count, size), made, training=True).steps(8)
+    assert found == max(1, max(count - 1, 1) * size // 8)
+    listed = given([pair(size)] * count, made, training=True).steps(8)
+    assert listed == max(1, count * size // 8)
 
 
 def test_a_function_of_the_epoch_needs_steps(program: Path) -> None:

@@ -9,15 +9,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import onnx
 import pytest
+import safetensors.numpy
+from onnx import numpy_helper
 
 import netdsl
+from netdsl.app.frontend import load_net
 from netdsl.base.files import CannotWrite
+from netdsl.diagnostics.report import Report
 from netdsl.train import folder as folders
 from netdsl.train import keeper as keepers
 from netdsl.train import runner as runners
 from netdsl.train.checkpoint import Checkpoint, checkpoints, read_checkpoint
 from netdsl.train.folder import Writer
+from netdsl.train.keeper import write_model
 from netdsl.train.log import Log
 from netdsl.train.nonfinite import Diverged
 from tests.support.cli_tools import weighed
@@ -183,3 +189,20 @@ def test_a_run_that_diverges_leaves_its_last_rows(program: Path, monkeypatch: py
     with pytest.raises(Diverged):
         netdsl.fit(program, out=program.parent / "run", settings={"train.lr": 1e30})
     assert (program.parent / "run" / "steps.csv").read_text().startswith("step,loss,rate\n1,")
+
+
+@pytest.mark.parametrize("most", [10, 2**30])
+def test_a_model_of_a_run_has_its_weights_within_or_beside_it(
+    program: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    net = load_net(str(program), Report())
+    assert net is not None
+    rng = np.random.default_rng(3)
+    weights = {key: rng.standard_normal(p.shape).astype("f4") for key, p in net.parameters.items()}
+    monkeypatch.setattr("netdsl.train.keeper.ONE_FILE", most)
+    path = program.parent / "m.onnx"
+    safetensors.numpy.save_file(weights, program.parent / "w.safetensors")
+    write_model(str(path), net, str(program.parent / "w.safetensors"))
+    assert (len(list(program.parent.glob("m.onnx*"))) == 2) == (most == 10)
+    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
+    assert all(np.array_equal(found[key], array) for key, array in weights.items())

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import open_weights
@@ -144,14 +141,23 @@ def test_no_pickle_in_it_is_run(place: int, tmp_path: Path) -> None:
     assert not canary.exists()
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.integers(0, 10**6), st.integers(0, 255), st.booleans())
-def test_any_damage_ends_in_words(tmp_path_factory: pytest.TempPathFactory, at: int, byte: int, cut: bool) -> None:
-    data = bytearray(legacy(GOOD))
-    at = 16 + at % (len(data) - 16)
-    data[at] = byte
-    path = written(tmp_path_factory.getbasetemp(), bytes(data[:at] if cut else data))
-    with suppress(BadWeightFile):
-        file = open_weights(path)
-        for key in file.entries:
-            file.read(key)
+def test_every_cut_is_refused(tmp_path: Path) -> None:
+    data = legacy(GOOD)
+    for end in range(len(data)):
+        refusal(written(tmp_path, data[:end]))
+
+
+def test_any_damage_ends_in_words(tmp_path: Path) -> None:
+    """This form has no checksums: other numbers are read, of the shapes that the file says."""
+    data = legacy(GOOD)
+    refused = 0
+    places = range(16, len(data), 2)
+    for at in places:
+        changed = bytearray(data)
+        changed[at] ^= 1 << at % 8
+        try:
+            file = open_weights(written(tmp_path, bytes(changed)))
+            assert all(file.read(key).shape == entry.shape for key, entry in file.entries.items())
+        except BadWeightFile:
+            refused += 1
+    assert len(places) / 3 < refused < len(places)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from netdsl.base.user_error import UserError
@@ -101,22 +100,40 @@ def test_damaged_models(tmp_path: Path) -> None:
 WHOLE = helper.make_model(helper.make_graph([], "g", [], [], [raw("a", A), raw("b", A)])).SerializeToString()
 
 
-@settings(deadline=None)
-@given(st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), max_size=5), st.integers(1, len(WHOLE)))
-def test_mutants_fail_in_words(
-    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]], end: int
-) -> None:
-    data = bytearray(WHOLE)
-    for at, byte in changes:
-        data[at] = byte
-    path = tmp_path_factory.mktemp("f") / "m.onnx"
-    path.write_bytes(data if end % 2 else data[:end])
+def onnxs_own(data: bytes) -> dict[str, np.ndarray] | None:
+    """The weights as onnx reads them; None where it does not."""
     try:
-        file = open_weights(str(path))
-        for key in file.entries:
-            assert file.read(key).shape == file.entries[key].shape
-    except UserError as error:
-        assert error.code.startswith(("E06", "E07"))  # noqa: PT017
+        tensors = onnx.load_from_string(data).graph.initializer
+        return {tensor.name: numpy_helper.to_array(tensor) for tensor in tensors}
+    except Exception:  # whatever protobuf and numpy raise
+        return None
+
+
+def test_mutants_fail_in_words_or_are_read_as_onnx_reads_them(tmp_path: Path) -> None:
+    chance = random.Random(0)
+    mutants = [WHOLE[:end] for end in range(len(WHOLE))]
+    for _ in range(600):
+        data = bytearray(WHOLE)
+        for _ in range(chance.randint(1, 4)):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        mutants.append(bytes(data))
+    refused = compared = 0
+    for data in mutants:
+        (tmp_path / "m.onnx").write_bytes(data)
+        expected = onnxs_own(data)
+        try:
+            file = open_weights(str(tmp_path / "m.onnx"))
+            found = {key: file.read(key) for key in file.entries}
+        except UserError as error:
+            assert error.code.startswith(("E06", "E07"))  # noqa: PT017
+            refused += 1
+            continue
+        if expected is not None:
+            compared += 1
+            for key, array in found.items():
+                np.testing.assert_array_equal(array, expected[key].astype(array.dtype))
+    assert refused > len(mutants) / 3
+    assert compared > len(mutants) / 10
 
 
 def test_it_is_onnxs_own_reading() -> None:
@@ -124,7 +141,7 @@ def test_it_is_onnxs_own_reading() -> None:
 
 
 def test_weights_of_a_model_in_int8(netdsl: Commands) -> None:
-    """Its weights are rounded to 255 steps of each channel's range, and called otherwise."""
+    """Weights are rounded to 64 steps or more on each side of zero; biases make up for the mean rounding error."""
     how = ["--weights", MNIST / "lenet5.safetensors", "--quantize", "int8", "--calibrate", MNIST / "digits"]
     assert netdsl("compile", "lenet5", *how, "-o", "q.onnx").code == 0
     assert netdsl("compile", "lenet5", "--weights", "q.onnx", "--rename", "_quantized$", "", "-o", "m.onnx").code == 0
@@ -132,4 +149,4 @@ def test_weights_of_a_model_in_int8(netdsl: Commands) -> None:
     assert before.entries.keys() == after.entries.keys()
     for key in before.entries:
         a, b = before.read(key), after.read(key)
-        assert 0 < np.abs(a - b).max() <= np.abs(a).max() / 127, key
+        assert 0 < np.abs(a - b).max() <= np.abs(a).max() / (5 if key.endswith("bias") else 127), key

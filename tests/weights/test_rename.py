@@ -11,8 +11,9 @@ from hypothesis import given as given_by
 from hypothesis import strategies as st
 
 from netdsl.app.frontend import load_net
+from netdsl.diagnostics.report import Report
 from netdsl.ir.net import Net
-from netdsl.weights.errors import BadRename, WeightsDoNotFit
+from netdsl.weights.errors import BadRename, BadWeightValues, WeightsDoNotFit
 from netdsl.weights.file import open_weights
 from netdsl.weights.fit import fit
 from netdsl.weights.match import MatchedWeights, match
@@ -332,8 +333,51 @@ def test_nonfinite_weights_are_taken_if_asked_for(netdsl: Commands) -> None:
     assert netdsl("compile", "n.net", "--weights", "w.npz", "--allow-nonfinite").code == 0
 
 
-def test_the_report_of_a_net_that_is_loaded_is_clean() -> None:
-    from netdsl.diagnostics.report import Report
+SPOILT = {
+    "NaN": ("conv.weight", np.nan, "are NaN or infinite"),
+    "infinity": ("bn1.bias", -np.inf, "are NaN or infinite"),
+    "a negative variance": ("bn1.running_var", -1, "variances of `bn1.running_var` are negative"),
+}
+WAYS = {
+    "name": ("", {}),
+    "rules": ("old.", {"rules": [Rule("^old\\.", "", "here")]}),
+    "order": ("", {"order": True}),
+    "order of other names": ("old.", {"order": True}),
+    "rules and order": ("old.", {"rules": [Rule("^old\\.conv", "first", "here")], "order": True}),
+    "the file beside": ("old.", {}),
+}
 
+
+@pytest.mark.parametrize("form", ["npz", "pth", "given"])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("spoilt", SPOILT)
+def test_nonfinite_weights_are_refused_whatever_they_are_called(
+    tmp_path: Path, spoilt: str, way: str, form: str
+) -> None:
+    key, value, said = SPOILT[spoilt]
+    prefix, how = WAYS[way]
+    (tmp_path / "n.net").write_text("net n { input x 3x5x5; conv: conv 3x3 4; bn }")
+    if way == "the file beside":
+        (tmp_path / "n.rename").write_text("^old\\. ->\n")
+    net = load_net(str(tmp_path / "n.net"), report=Report())
+    assert net is not None
+    arrays = {name: np.ones(p.shape, "f4") for name, p in net.parameters.items()}
+    arrays[key].reshape(-1)[-1] = value
+    stored = {prefix + name: array for name, array in arrays.items()}
+    path = str(tmp_path / f"w.{form}")
+    if form == "npz":
+        np.savez(path, **stored)
+    elif form == "pth":
+        write(Path(path), dict(stored))
+    file = MappedWeights(stored) if form == "given" else open_weights(path)
+    shapes = {name: p.shape for name, p in net.parameters.items()}
+    with pytest.raises(BadWeightValues, match=said):
+        read = match(shapes, fit(net, file, **how))  # type: ignore[arg-type]
+        [read[name] for name in read]
+    read = match(shapes, fit(net, file, any_value=True, **how))  # type: ignore[arg-type]
+    assert all(np.array_equal(read[name], array, equal_nan=True) for name, array in arrays.items())
+
+
+def test_the_report_of_a_net_that_is_loaded_is_clean() -> None:
     assert load_net("densenet121", report := Report()) is not None
     assert not report.errors

@@ -20,6 +20,7 @@ from netdsl.base.files import MissingFile
 from netdsl.base.user_error import UserError
 from netdsl.weights.errors import BadWeightFile, BadWeightValues, WeightsDoNotFit, WrongWeightType
 from netdsl.weights.file import open_weights
+from netdsl.weights.help import alike
 from netdsl.weights.match import match
 from tests.support.paths import ROOT
 
@@ -327,3 +328,21 @@ def test_only_one_weight_is_in_memory(tmp_path: Path, form: str) -> None:
     tracemalloc.stop()
     assert total == 2**26
     assert peak < 2**24
+
+
+@pytest.mark.parametrize(
+    ("lost", "spare", "found"),
+    [
+        ({"a.weight": (3, 2)}, {"x": (3, 2)}, "x"),
+        ({"a.weight": (3, 2)}, {"x": (2, 3)}, None),
+        ({"a.weight": (3, 2)}, {"x": (3, 2), "y": (3, 2)}, None),
+        ({"a.weight": (3, 2), "b.weight": (3, 2)}, {"x": (3, 2)}, None),
+        ({"a.weight": (3, 2), "b.weight": (5,)}, {"x": (3, 2), "y": (5,)}, "x"),
+        ({"a.weight": (3, 2)}, {"a.weigt": (3, 2)}, None),
+    ],
+)
+def test_an_unexpected_weight_is_the_missing_one_where_no_other_can_be(
+    lost: dict[str, tuple[int, ...]], spare: dict[str, tuple[int, ...]], found: str | None
+) -> None:
+    """The last one is told as a slip of the pen."""
+    assert alike("a.weight", lost, spare) == found

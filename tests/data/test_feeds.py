@@ -1,0 +1,143 @@
+"""What a command line names as a model's inputs, and what a model says of its pictures."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from netdsl.app import progress
+from netdsl.app.feeds import _picture, expand
+from netdsl.app.progress import Progress
+from netdsl.backend.session import BadModel
+from netdsl.base.user_error import UserError
+from netdsl.cli.calibrate import _Batches
+from netdsl.data.column import ArrayReader
+from netdsl.data.images import Picture
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("some").mkdir()
+    Path("empty").mkdir()
+    for name in ("b.png", "a.png", "c.jpg"):
+        Image.fromarray(np.zeros((2, 3), np.uint8)).save(tmp_path / "some" / name)
+    (tmp_path / "some" / "notes.txt").write_text("none")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_folder_stands_for_its_pictures_with_a_name_and_without() -> None:
+    pictures = [str(Path("some") / name) for name in ("a.png", "b.png", "c.jpg")]
+    assert expand(["some"]) == pictures
+    assert expand(["image=some"]) == [f"image={picture}" for picture in pictures]
+    assert expand(["x.npy", "y=some", "z=w.npz", "=", "none"]) == [
+        "x.npy",
+        *(f"y={picture}" for picture in pictures),
+        "z=w.npz",
+        "=",
+        "none",
+    ]
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_folder_that_has_an_equals_sign_in_its_name_is_one() -> None:
+    Path("some").rename("a=b")
+    assert expand(["a=b"]) == [str(Path("a=b") / name) for name in ("a.png", "b.png", "c.jpg")]
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("argument", ["empty", "x=empty"])
+def test_a_folder_without_pictures_is_an_error(argument: str) -> None:
+    with pytest.raises(UserError, match="empty"):
+        expand([argument])
+
+
+GOOD = {
+    "{}": Picture(None, None, "bilinear", "rgb"),
+    '{"resize": 256, "crop": 224}': Picture(256, 224, "bilinear", "rgb"),
+    '{"filter": "bicubic", "order": "bgr"}': Picture(None, None, "bicubic", "bgr"),
+}
+BAD = [
+    "",
+    "{",
+    "3",
+    "null",
+    "[]",
+    '["resize"]',
+    '"resize"',
+    "true",
+    "[" * 100_000,
+    '{"size": 3}',
+    '{"resize": 3, "x": 1}',
+]
+BAD += ['{"resize": 0}', '{"resize": -1}', '{"crop": 2.5}', '{"crop": "9"}', '{"crop": true}', '{"filter": "best"}']
+BAD += ['{"order": "grb"}', '{"filter": null}', '{"order": 3}']
+
+
+@pytest.mark.parametrize("advice", GOOD)
+def test_a_model_says_how_pictures_are_framed(advice: str) -> None:
+    found, wanted = _picture(advice, "m.onnx"), GOOD[advice]
+    assert [getattr(found, key) for key in ("resize", "crop", "filter", "order")] == [
+        getattr(wanted, key) for key in ("resize", "crop", "filter", "order")
+    ]
+
+
+@pytest.mark.parametrize("advice", BAD, ids=range(len(BAD)))
+def test_what_a_model_says_otherwise_is_an_error(advice: str) -> None:
+    with pytest.raises(BadModel, match=r"m\.onnx says of pictures what is not understood"):
+        _picture(advice, "m.onnx")
+
+
+class Stream(io.StringIO):
+    """A terminal, or none."""
+
+    def __init__(self, terminal: bool) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+@pytest.mark.parametrize("here", [False, True])
+@pytest.mark.parametrize("beside", [None, False, True])
+def test_progress_is_shown_on_a_terminal_that_nothing_else_writes_to(
+    here: bool, beside: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(progress, "monotonic", lambda: now[0])
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", err := Stream(here))
+    with Progress("examples", 10_000, beside=None if beside is None else Stream(beside)) as line:
+        line.show(1)
+        assert err.getvalue() == ""  # it is not worth a line yet
+        now[0] += progress.FIRST
+        line.show(2_000)
+        now[0] += progress.NEXT / 2
+        line.show(3_000)
+        now[0] += progress.NEXT
+        line.show(4_000)
+    shown = here and not beside
+    assert ("2,000 of 10,000 examples" in err.getvalue()) == shown
+    assert "3,000" not in err.getvalue()
+    assert ("4,000 of 10,000 examples" in err.getvalue()) == shown
+    assert err.getvalue().endswith("\r\x1b[K") == shown
+
+
+@pytest.mark.parametrize(("count", "size"), [(7, 3), (6, 3), (2, 5)])
+def test_progress_counts_the_examples_that_calibration_has_seen(
+    count: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[int] = []
+    monkeypatch.setattr(Progress, "show", lambda _, done: shown.append(done))
+    readers = {name: ArrayReader("x", np.zeros((count, 2), np.float32), "f32") for name in ("a", "b")}
+    seen = [0]
+    for batch in _Batches(readers, size):
+        assert shown[-1] == seen[-1]
+        seen.append(seen[-1] + len(batch["a"]))
+    assert seen[-1] == count
