@@ -174,11 +174,11 @@ def plain(page: Page) -> dict[str, Any]:
 
 def files() -> dict[str, str]:
     """What stands in docs/layers: a file for each family, and one that leads to them."""
-    lead = ["# Layers", "", "`netdsl layers` prints the same; conventions that all share are in "]
+    lead = ["# Layers", "", "`netdsl layers` prints the same pages. For conventions shared by all layers, see "]
     lead[-1] += "[language.md](../language.md#conventions)."
     found = {}
     for file, (title, pages) in families().items():
-        lead += ["", f"## [{title}]({file}.md)", "", "| layer | what it is |", "| --- | --- |"]
+        lead += ["", f"## [{title}]({file}.md)", "", "| layer | description |", "| --- | --- |"]
         lead += [f"| [`{each.name}`]({file}.md#{each.name}) | {markdown(each.summary)} |" for each in pages]
         found[f"{file}.md"] = "\n".join([GENERATED, "", f"# {title}", *(section(each) for each in pages)]) + "\n"
     return {"README.md": "\n".join([GENERATED, "", *lead]) + "\n", **found}
@@ -189,7 +189,7 @@ def section(page: Page, fence: str = "net body") -> str:
     lines = ["", f"## {page.name}", "", f"    {page.usage}"]
     lines += [f"\n{markdown(paragraph)}" for paragraph in page.paragraphs]
     if page.arguments:
-        lines += ["", "| argument | given | takes | default | what it is |", "| --- | --- | --- | --- | --- |"]
+        lines += ["", "| argument | given | takes | default | description |", "| --- | --- | --- | --- | --- |"]
     for name, how, takes, value, doc in _rows(page):
         lines.append(f"| `{name}` | {how} | {markdown(takes)} | {value} | {markdown(doc)} |")
     if page.source:
