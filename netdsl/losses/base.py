@@ -61,12 +61,12 @@ class Target:
 class Loss(Declared):
     """A loss with its arguments. Immutable.
 
-    A subclass's docstring gives formula, shapes, source and an example. Y is the batch of outputs [N, K, *S], K the
-    classes, S the places, of which there may be none; the loss is the mean over the batch and the places.
+    A subclass's docstring has the formula, shapes, source and an example. Y is the batch of outputs [N, K, *S], with K
+    classes and the positions S, which may be empty; the loss is the mean over the batch and the positions.
     """
 
     kind: ClassVar[str] = ""
-    weight: float = keyword(Real(0), 1.0, doc="what the loss is multiplied by where several are added")
+    weight: float = keyword(Real(0), 1.0, doc="factor of this loss in a sum of losses")
 
     def target(self, output: Shape) -> Target:
         """What an output of this shape (without the batch) is held against. Raises Misfit."""

@@ -22,7 +22,7 @@ def right(outputs: Array, targets: Array) -> Array:
 
 @metric("accuracy")
 class Accuracy(Mean):
-    """The part that is classified right, from 0 to 1. Of equal numbers the first one counts; 0 has no sign."""
+    """Fraction classified correctly, from 0 to 1. In a tie, the first class wins; an output sign of 0 is wrong."""
 
     better = "higher"
     counts = True
@@ -33,7 +33,7 @@ class Accuracy(Mean):
 
 @metric("error")
 class Error(Mean):
-    """The part that is classified wrongly: 1 - accuracy."""
+    """Fraction classified incorrectly: 1 - accuracy."""
 
     better = "lower"
     counts = True
@@ -44,15 +44,15 @@ class Error(Mean):
 
 @metric("top")
 class Top(Mean):
-    """The part whose class is among those with the `k` largest numbers; of equal numbers the target's comes last.
+    """Top-k accuracy: the fraction whose class is among the `k` largest outputs. In a tie, the true class ranks last.
 
-    Source: Russakovsky et al. (2015), section 4.1; their top-5 error is 1 less this.
+    Source: Russakovsky et al. (2015), section 4.1; their top-5 error is 1 - `top 5`.
     """
 
     targets = ("class",)
     better = "higher"
     counts = True
-    k: int = positional(Integer(1), doc="how many classes may be named")
+    k: int = positional(Integer(1), doc="number of largest outputs to consider")
 
     @property
     def name(self) -> str:
@@ -72,9 +72,9 @@ class Top(Mean):
 
 @metric("confusion")
 class Confusion(Metric):
-    """The confusion matrix: how many of each class (row) were taken for each class (column); of signs -1 stands first.
+    """Confusion matrix: counts by true class (row) and predicted class (column); for signs, -1 comes first.
 
-    It is no single number, and so no curve.
+    It is not a single number, so it has no curve.
     """
 
     counts = True

@@ -44,17 +44,17 @@ class Update(Protocol):
 
 
 class Optimizer(Declared):
-    """An optimizer with its arguments. Immutable, but for the scalars that the weights of one graph share.
+    """An optimizer with its arguments. Immutable, except for the cached scalars shared by all weights of a graph.
 
-    A subclass's docstring gives formula, source and an example: w is a weight, g its gradient, r the learning rate that
-    the schedule makes of `lr`, t the number of the step from 1.
+    A subclass's docstring has the formula, source and an example: w is a weight, g its gradient, r the scheduled
+    learning rate, t the number of the step, counted from 1.
     """
 
     kind: ClassVar[str] = ""
     lr: float
-    decay: float = keyword(Real(0), 0.0, doc="the weight decay")
-    clip: float | None = keyword(Real(above=0), None, doc="the norm that all gradients together are scaled down to")
-    clip_value: float | None = keyword(Real(above=0), None, doc="the largest absolute value that is left in a gradient")
+    decay: float = keyword(Real(0), 0.0, doc="weight decay")
+    clip: float | None = keyword(Real(above=0), None, doc="maximum norm of all gradients together")
+    clip_value: float | None = keyword(Real(above=0), None, doc="maximum absolute value of a gradient element")
 
     def update(self, w: Value, g: Value, t: Update) -> Value:
         """The weight after the step."""

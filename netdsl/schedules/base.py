@@ -17,16 +17,18 @@ schedule = registrar(SCHEDULES)
 class Schedule(Declared):
     """A schedule with its arguments.
 
-    A subclass's docstring gives formula, source and an example: r is the rate, lr the optimizer's, e the epochs that
-    are over, fractional, E those of the whole training, W those of the warm-up.
+    A subclass's docstring has the formula, source and an example: r is the learning rate, lr the optimizer's, e the
+    epochs completed (fractional), E the epochs of the whole training, W those of the warm-up.
     """
 
     kind: ClassVar[str] = ""
     watches: ClassVar[bool] = False
     """Whether it wants to `observe` a metric after each epoch."""
 
-    warmup: float = keyword(Real(0), 0.0, doc="epochs in which the rate grows linearly to what the schedule says")
-    warmup_from: float = keyword(Real(0, maximum=1), 0.01, doc="the part of the rate that the warm-up begins with")
+    warmup: float = keyword(Real(0), 0.0, doc="epochs of linear warm-up")
+    warmup_from: float = keyword(
+        Real(0, maximum=1), 0.01, doc="fraction of the learning rate at the start of the warm-up"
+    )
 
     def rate(self, lr: float, epoch: float, epochs: float) -> float:
         """The rate of the step that begins after `epoch` epochs, of `epochs` in all; both may be fractional.
