@@ -1,4 +1,4 @@
-"""What a layer's argument may be: the declared kinds, which check a value and say in words what they want."""
+"""Kinds of layer arguments, which check and convert values and describe in words what they accept."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from netdsl.limits import RANK, SIZE
 
 
 class Word(str):
-    """A bare word that means itself, such as `same` in `pad same`."""
+    """A bare word that stands for itself, such as `same` in `pad same`."""
 
     __slots__ = ()
 
 
 class Unfit(Exception):
-    """A value that an argument does not take; the text ends the sentence "`stride` must be …"."""
+    """A value that an argument does not accept; the text completes the sentence "`stride` must be …"."""
 
 
 class Kind:
-    """A kind of argument: `words` are the bare words it takes, which there win over variables."""
+    """A kind of argument. `words` are the bare words that it accepts; they take precedence over variables."""
 
     words: tuple[str, ...] = ()
     quoted: bool = False
-    """Whether the value is a text in quotes."""
+    """Whether the value is a quoted string."""
     expected: str
 
     def convert(self, value: Any) -> Any:
-        """The value as the layer wants it. Raises Unfit."""
+        """Return the value in the form that the layer uses. Raises Unfit."""
         raise NotImplementedError
 
     def _unfit(self) -> Unfit:
@@ -38,7 +38,7 @@ class Kind:
 
 
 def whole(value: Any) -> int | None:
-    """An exact integer, also where a fraction came out whole; None for anything else, booleans and floats too."""
+    """Return an integer or a whole fraction as an int, and None for anything else, including booleans and floats."""
     if type(value) is int:
         return value
     if getattr(value, "denominator", None) == 1 and type(value) is not bool:
@@ -47,7 +47,7 @@ def whole(value: Any) -> int | None:
 
 
 class Integer(Kind):
-    """A whole number within bounds."""
+    """An integer within bounds."""
 
     def __init__(self, minimum: int = 1, maximum: int = SIZE, odd: bool = False) -> None:
         self.minimum, self.maximum, self.odd = minimum, maximum, odd
@@ -67,11 +67,11 @@ class Integer(Kind):
 
 LARGEST = (2 - 2**-23) * 2.0**127
 SMALLEST = 2.0**-126
-"""The largest and the smallest normal number of float32. Hardware may flush smaller ones to 0."""
+"""Largest and smallest positive normal float32. Hardware may flush smaller numbers to 0."""
 
 
 class Real(Kind):
-    """A number in float32's normal range, within bounds; `above` and `below` are bounds that it must not touch."""
+    """A number in float32's normal range, within bounds; `above` and `below` are exclusive."""
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ class Sequence(Kind):
         return tuple(map(self.entry, value))
 
     def entry(self, value: Any) -> Any:
-        """Convert one entry. Raises Unfit with the item's reason where that is more specific."""
+        """Convert one entry. Raises Unfit with the item's reason if that is more specific."""
         try:
             return self.item.convert(value)
         except Unfit as unfit:
@@ -160,7 +160,7 @@ class Sequence(Kind):
 
 
 class Sizes(Sequence):
-    """A size for every spatial axis, or a list with one for each: `3`, `3x3`, `[3, 5]`."""
+    """One size for all spatial axes, or a list with one per axis: `3`, `3x3`, `[3, 5]`."""
 
     def __init__(self, minimum: int = 1) -> None:
         super().__init__(Integer(minimum))
@@ -189,7 +189,7 @@ class Dims(Kind):
 
 
 class Padding(Sizes):
-    """A rule (`same`, `valid`, …), a size for every side, or explicit sizes, all befores, then all afters."""
+    """A rule (`same`, `valid`, …), one size for all sides, or a list: before each axis, then after each axis."""
 
     words = ("same", "valid", "same_upper", "same_lower")
 
@@ -202,7 +202,7 @@ class Padding(Sizes):
 
 
 class Sides(Sizes):
-    """A size for every side, or explicit sizes, all befores, then all afters."""
+    """One size for all sides, or a list: before each axis, then after each axis."""
 
     def __init__(self) -> None:
         super().__init__(0)
@@ -214,13 +214,13 @@ INITIALISERS: dict[str, dict[str, Real]] = {
     "uniform": {"lo": Real(-LARGEST / 2, LARGEST / 2), "hi": Real(-LARGEST / 2, LARGEST / 2)},
     "constant": {"c": Real()},
 }
-"""The arguments of initialisers. Within these bounds no drawn number is infinite: none lies 16 deviations out."""
+"""Arguments of initializers. The bounds keep samples finite: none lies 16 standard deviations from the mean."""
 
 _CALLS = tuple(f"`{n}({', '.join(INITIALISERS[n])})`" if n in INITIALISERS else f"`{n}`" for n in ARITY)
 
 
 class Initialiser(Kind):
-    """A distribution to draw from, such as `he_normal` or `normal(0.01)`."""
+    """An initializer, such as `he_normal` or `normal(0.01)`."""
 
     words = tuple(name for name, arity in ARITY.items() if not arity)
     expected = f"an initialiser: {', '.join(_CALLS)}"
@@ -235,4 +235,4 @@ class Initialiser(Kind):
 
 DTYPES = ("f32", "f16", "u8", "i64")
 WORDS = frozenset({*Padding.words, *Initialiser.words, *DTYPES})
-"""Words that keywords take, and that may therefore stand as a parameter's default."""
+"""Words that keyword arguments accept, and that may therefore be a parameter's default."""

@@ -1,4 +1,4 @@
-"""What a layer is: a class that declares its arguments, its weights, its shape rule and its body in ops."""
+"""Base class of layers, which declare their arguments, weights, shape rule and computation in ops."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 REQUIRED = object()
 REMEMBERED = 1_000
-"""So many inputs' results a layer keeps; merges live as long as the process."""
+"""Maximum number of input shapes whose results a layer caches. Merges live as long as the process."""
 
 LAYERS: dict[str, type[Layer]] = {}
-"""The layers whose modules are imported, by name; `netdsl.layers.find` imports them on first use."""
+"""Layers whose modules have been imported, by name; `netdsl.layers.find` imports them on first use."""
 
 
 class Argument:
@@ -45,19 +45,19 @@ class Argument:
 
 
 def positional(kind: Kind, default: object = REQUIRED, *, doc: str = "") -> Any:
-    """Declare an argument that is given by its place."""
+    """Declare a positional argument."""
     return Argument(kind, default, doc, keyword=False)
 
 
 def keyword(kind: Kind, default: object = REQUIRED, *, doc: str = "") -> Any:
-    """Declare an argument that is given by its name."""
+    """Declare a keyword argument."""
     return Argument(kind, default, doc, keyword=True)
 
 
 class Weight:
-    """A weight that a layer needs: its name in the layer, shape and initialiser, and the fans that scale it.
+    """A weight of a layer: its name in the layer, shape, initializer, and the fans that scale it.
 
-    The fans default to those of a weight laid out as [outputs, inputs, *kernel], as convolutions and dense layers have.
+    The fans default to those of a weight with the layout [outputs, inputs, *kernel], as in convolutions and `dense`.
     """
 
     __slots__ = ("buffer", "fan_in", "fan_out", "init", "name", "shape", "size")
@@ -83,9 +83,9 @@ class Weight:
 
 
 class Misfit(Rejection):
-    """A layer that does not fit its input: which problem, at which of its arguments, with which data.
+    """A layer that does not fit its input: the problem, the argument at fault, and the problem's data.
 
-    The elaborator adds the places: a layer knows none, since equal calls share one layer.
+    The elaborator adds source locations: a layer has none, because equal calls share one layer.
     """
 
     def __init__(self, problem: type[Problem], at: str = "", **data: Any) -> None:
@@ -97,19 +97,19 @@ class Misfit(Rejection):
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(positional, keyword))
 class Layer:
-    """A layer with its arguments. Immutable: equal calls share it, and with it what its rules found for a shape.
+    """A layer with its arguments. Immutable: equal calls share it, along with its cached results for each shape.
 
-    A subclass's docstring gives formula, shapes, conventions, source and a `net` example; it is the layer's page.
+    A subclass's docstring has the formula, shapes, conventions, source and a `net` example; it is the layer's page.
     """
 
     kind: ClassVar[str] = ""
     arguments: ClassVar[dict[str, Argument]] = {}
     variadic: ClassVar[bool] = False
-    """Whether it takes any number of inputs, as merges do; the methods then get one argument for each."""
+    """Whether it accepts any number of inputs, as merges do; methods then receive one argument per input."""
     moves: ClassVar[bool] = False
-    """Whether it only moves values, and so takes whole numbers as well."""
+    """Whether it only moves values and therefore also accepts integers."""
     differentiable: ClassVar[bool] = True
-    """Whether a gradient passes from its result to its input."""
+    """Whether gradients flow from its output to its input."""
 
     def __init_subclass__(cls) -> None:
         own = {name: value for name, value in cls.__dict__.items() if isinstance(value, Argument)}
@@ -123,33 +123,33 @@ class Layer:
         self._known: dict[tuple[Shape, ...], tuple[Shape, tuple[Weight, ...]]] = {}
 
     def weights(self, x: Shape) -> Iterable[Weight]:
-        """The weights for an input of this shape (without the batch)."""
+        """Return the weights for an input of this shape (without the batch)."""
         return ()
 
     def shape(self, *xs: Shape) -> Shape:
-        """The result's shape for inputs of these shapes (without the batch). Raises Misfit.
+        """Return the output shape for inputs of these shapes (without the batch). Raises Misfit.
 
-        Undecidable, which the arithmetic of sizes raises, stands for a size that must be a number.
+        Undecidable, raised by arithmetic on symbolic sizes, means that a size must be a number.
         """
         (x,) = xs
         return x
 
     def element_type(self, *xs: str) -> str:
-        """The type of the result's elements, `f32` or `i64`, for inputs of these types. Raises Misfit."""
+        """Return the output's element type, `f32` or `i64`, for inputs of these types. Raises Misfit."""
         if "i64" in xs and not (self.moves and len(set(xs)) == 1):
             raise Misfit(WrongType, wanted="f32")
         return xs[0]
 
     def body(self, x: Value, w: Weights) -> Value:
-        """The computation, in ops; of a variadic layer `body(*xs)`."""
+        """Build the computation in ops; the signature of a variadic layer is `body(*xs)`."""
         raise NotImplementedError
 
     def train(self, x: Value, w: Weights, training: Training) -> Value:
-        """The computation in training, where it is another: with the batch's statistics, with noise."""
+        """Build the training computation if it differs, for example in batch statistics or noise."""
         return self.body(x, w)
 
     def rules(self, shapes: tuple[Shape, ...]) -> tuple[Shape, tuple[Weight, ...]]:
-        """The result's shape and the weights for inputs of these shapes, worked out once."""
+        """Return the output shape and the weights for inputs of these shapes, cached."""
         known = self._known.get(shapes)
         if known is None:
             if len(self._known) >= REMEMBERED:
@@ -170,7 +170,7 @@ L = TypeVar("L", bound=Layer)
 
 
 def layer(name: str) -> Callable[[type[L]], type[L]]:
-    """Give a layer its name in the language."""
+    """Register a layer under a name of the language."""
 
     def register(cls: type[L]) -> type[L]:
         known = LAYERS.setdefault(name, cls)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _sides(x: Shape, sides: int | tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The sizes before and after each spatial axis. Raises Misfit."""
+    """Return the sizes before and after each spatial axis. Raises Misfit."""
     rank = len(spatial(x))
     both = each(sides, 2 * rank, "sides")
     return both[:rank], both[rank:]

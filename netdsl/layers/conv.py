@@ -24,11 +24,11 @@ class Convolution(Layer):
     kernel: int | tuple[int, ...] = positional(Sizes(), doc="kernel size")
 
     def groups_and_outputs(self, inputs: int) -> tuple[int, int]:
-        """The number of groups and of output channels for an input's channels."""
+        """Return the numbers of groups and output channels for this number of input channels."""
         raise NotImplementedError
 
     def window(self, x: Shape) -> Window:
-        """The window on an input of this shape. Raises Misfit."""
+        """Return the window on an input of this shape. Raises Misfit."""
         return Window(x, self.kernel, self.stride, self.pad, self.dilation)
 
     def shape(self, *xs: Shape) -> Shape:

@@ -1,4 +1,4 @@
-"""What is declared as layers are, with a name and arguments, and is none: losses, optimizers, schedules, metrics."""
+"""Base class for named, configurable components other than layers: losses, optimizers, schedules, metrics."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class Declared:
-    """A thing with a name in the language and declared arguments. The values that it gets are converted ones.
+    """A component with a name in the language and declared arguments. It receives converted values.
 
-    A subclass's own arguments stand before those that it inherits.
+    A subclass's own arguments come before inherited ones.
     """
 
     kind: ClassVar[str] = ""
@@ -32,20 +32,20 @@ class Declared:
     def __init__(self, **values: Any) -> None:
         assert values.keys() <= self.arguments.keys(), values.keys() - self.arguments.keys()
         self.spans: dict[str, Span] = {}
-        """The places of the arguments given in a text, and of the name itself under ""."""
+        """The source spans of the arguments given, and of the name itself under ""."""
         for name, argument in self.arguments.items():
             assert name in values or not argument.required, f"{self.kind} without {name}"
             setattr(self, name, values.get(name, argument.default))
 
     def validate(self) -> None:
-        """Raise Misfit where the arguments contradict each other."""
+        """Raise Misfit if the arguments contradict each other."""
 
 
 D = TypeVar("D", bound=Declared)
 
 
 def registrar(table: dict[str, Any]) -> Callable[[str], Callable[[type[D]], type[D]]]:
-    """A decorator that gives a class its name in the language and puts it into a table."""
+    """Return a decorator that registers a class in `table` under a name of the language."""
 
     def named(name: str) -> Callable[[type[D]], type[D]]:
         def register(cls: type[D]) -> type[D]:

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class Spread:
-    """A kernel that every input element lays onto the output, `stride` apart.
+    """Geometry of a transposed convolution: kernel copies placed on the output, `stride` apart.
 
-    `pads` are taken off the result, all befores, then all afters; `more` is added at the end of each axis.
+    `pads` are cropped from the output, before each axis, then after each axis; `more` is added at the end of each axis.
     """
 
     __slots__ = ("dilation", "kernel", "more", "out", "pads", "stride")
@@ -62,13 +62,13 @@ class Spread:
 
 
 def _by_rule(pad: str, span: int, stride: int) -> tuple[int, int, int]:
-    """What is taken off before and after, and added at the end, for a kernel that covers `span`."""
+    """Return the sizes cropped before and after, and added at the end, for a kernel that covers `span`."""
     over = span - stride
     if over < 0:
         return 0, 0, -over
     if pad == "same":
         before = -(-over // 2)
-        # PyTorch and ONNX want an output padding below the stride, so that of stride 1 is a smaller pad at the end.
+        # PyTorch and ONNX require output padding below the stride; with stride 1, crop less at the end instead.
         return (before, before, 2 * before - over) if stride > 1 else (before, over - before, 0)
     low, high = over // 2, over - over // 2
     return (low, high, 0) if pad == "same_upper" else (high, low, 0)

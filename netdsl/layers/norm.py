@@ -105,10 +105,10 @@ class LocalResponseNorm(Layer):
     def body(self, x: Value, w: Weights) -> Value:
         channels, first, *rest = x.shape[1:]
         assert isinstance(channels, int)
-        # onnxruntime allocates `size` channels; further ones than there are add nothing.
+        # onnxruntime allocates `size` channels; those beyond the input's add nothing.
         size = min(self.size, 2 * channels - 1)
         alpha = self.alpha * (size / self.size if self.mean else size)
-        # onnxruntime knows it for two spatial axes alone.
+        # onnxruntime supports LRN only on two spatial axes.
         flat = x if len(x.shape) == 4 else ops.reshape(x, (channels, first, product(tuple(rest))))
         y = ops.lrn(flat, size, alpha, self.beta, self.k)
         return y if flat is x else ops.reshape(y, (channels, first, *rest))

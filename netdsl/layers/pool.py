@@ -27,7 +27,7 @@ class Pool(Layer):
     ceil: bool = keyword(Flag(), False, doc="keep a last window that extends beyond the padded input")
 
     def window(self, x: Shape) -> Window:
-        """The window on an input of this shape. Raises Misfit."""
+        """Return the window on an input of this shape. Raises Misfit."""
         window = Window(x, self.kernel, self.stride, self.pad, ceil=self.ceil)
         for pad, kernel in zip(window.pads, window.kernel * 2, strict=True):
             if pad >= kernel:
@@ -149,9 +149,9 @@ class AdaptiveAvgPool(Layer):
 
 
 def _means(x: Value, axis: int, count: int) -> Value:
-    """The means of evenly laid windows along an axis: gathered, weighted and summed.
+    """Return the means of adaptive windows along an axis by gathering, weighting and summing.
 
-    A window that is shorter than the longest reads an element twice, the second time with a weight of 0.
+    Windows shorter than the longest repeat their last element with a weight of 0.
     """
     size = x.shape[axis]
     assert isinstance(size, int)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def axis_of(axis: int, x: Shape) -> int:
-    """The axis counted from the front. Raises Misfit where the shape has none such."""
+    """Return the axis counted from the front. Raises Misfit if the shape has no such axis."""
     if not -len(x) <= axis < len(x):
         raise Misfit(OutsideShape, at="axis", what="axis", index=axis, count=len(x))
     return axis % len(x)

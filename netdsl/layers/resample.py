@@ -80,12 +80,12 @@ class PixelShuffle(Layer):
             return ops.depth_to_space(x, self.factor)
         for _ in range(rank):
             x = self._longer(x)
-            if rank > 1:  # the last axis comes first, so that each is the last once
+            if rank > 1:  # rotate the axes, so that each is the last once
                 x = ops.transpose(x, (0, 1, rank + 1, *range(2, rank + 1)))
         return x
 
     def _longer(self, x: Value) -> Value:
-        """The last axis made longer. Sizes that Reshape does not work out itself must keep their places."""
+        """Lengthen the last axis. Sizes that Reshape cannot infer must keep their positions."""
         _, channels, *sizes = x.shape
         rank = len(sizes)
         assert isinstance(channels, int)

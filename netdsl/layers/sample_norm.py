@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class SampleNorm(Layer):
-    """y = weight (x - mean) / sqrt(var + eps) + bias, with a weight and a bias for each channel."""
+    """Base class of y = weight (x - mean) / sqrt(var + eps) + bias, with a weight and a bias for each channel."""
 
     eps: float = keyword(Real(above=0), 1e-5, doc="added to the variance for numerical stability")
     affine: bool = keyword(Flag(), True, doc="learn a scale and an offset for each channel")
@@ -38,7 +38,7 @@ class SampleNorm(Layer):
 
 
 def _affine(x: Value, w: Weights, count: int) -> tuple[Value, Value]:
-    """The scale and the offset, 1 and 0 where none are learned."""
+    """Return scale and offset, or 1 and 0 if they are not learned."""
     scale, offset = w.get("weight"), w.get("bias")
     if scale is None or offset is None:
         return ops.constant(x.graph, 1.0, shape=(count,)), ops.constant(x.graph, 0.0, shape=(count,))
@@ -123,7 +123,7 @@ class GroupNorm(SampleNorm):
     def body(self, x: Value, w: Weights) -> Value:
         _, channels, *sizes = x.shape
         assert isinstance(channels, int)
-        # A group becomes one channel. The other axes keep their places, for a Reshape works out only one size.
+        # A group becomes one channel. The other axes keep their positions, because Reshape infers only one size.
         wide = (channels // self.groups * product(tuple(sizes[:1])), *sizes[1:])
         scale, offset = (ops.constant(x.graph, each, shape=(self.groups,)) for each in (1.0, 0.0))
         y = ops.instance_norm(ops.reshape(x, (self.groups, *wide)), scale, offset, self.eps)

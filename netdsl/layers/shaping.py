@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from netdsl.lower import Weights
 
 REST = Size("?")
-"""A size written `?` alone."""
+"""A size written as a bare `?`."""
 
 
 @layer("flatten")
@@ -59,7 +59,7 @@ class Reshape(Layer):
 
     def shape(self, *xs: Shape) -> Shape:
         (x,) = xs
-        # Sizes known only at run time that stay are left out of the count.
+        # Sizes known only at run time that are in both shapes are left out of the count.
         left, wanted = list(x), [size for size in self.sizes if size != REST]
         for size in [size for size in wanted if isinstance(size, Size) and size in left]:
             left.remove(size)
@@ -76,7 +76,7 @@ class Reshape(Layer):
             raise Misfit(ReshapeMismatch, at="sizes", wanted=self.sizes, before=before, after=after)
         out = tuple(rest if size == REST else size for size in self.sizes)
         if sum(isinstance(size, Size) and x[i : i + 1] != (size,) for i, size in enumerate(out)) > 1:
-            raise Misfit(NeedsNumber, at="sizes")  # ONNX works out one size, and keeps others only in their places
+            raise Misfit(NeedsNumber, at="sizes")  # ONNX infers only one size, and keeps others only in their positions
         return out
 
     def body(self, x: Value, w: Weights) -> Value:
@@ -101,7 +101,7 @@ class Permute(Layer):
     axes: tuple[int, ...] = positional(Sequence(Integer(-SIZE)), doc="input axes in the new order")
 
     def order(self, rank: int) -> tuple[int, ...]:
-        """The axes counted from the front. Raises Misfit."""
+        """Return the axes counted from the front. Raises Misfit."""
         order = tuple(axis + rank if axis < 0 else axis for axis in self.axes)
         if sorted(order) != list(range(rank)):
             raise Misfit(NotAnOrder, at="axes", order=self.axes)

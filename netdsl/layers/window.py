@@ -1,4 +1,4 @@
-"""Windows that slide over spatial axes: their sizes, strides and paddings, and how many of them fit."""
+"""Sliding windows over spatial axes: sizes, strides, padding, and the number of windows."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Sizes = int | tuple[int, ...]
 
 
 def spatial(x: Shape) -> Shape:
-    """The spatial sizes of `CxL`, `CxHxW` or `CxDxHxW`. Raises Misfit for any other rank."""
+    """Return the spatial sizes of `CxL`, `CxHxW` or `CxDxHxW`. Raises Misfit for any other rank."""
     if not 2 <= len(x) <= 4:
         raise Misfit(WrongRank, wanted="channels and one to three spatial axes")
     return x[1:]
 
 
 def each(sizes: Sizes, count: int, argument: str) -> tuple[int, ...]:
-    """One entry for each axis (or side). Raises Misfit for a list of another length."""
+    """Return one entry per axis (or side). Raises Misfit for a list of another length."""
     if isinstance(sizes, int):
         return (sizes,) * count
     if len(sizes) != count:
@@ -34,8 +34,8 @@ def each(sizes: Sizes, count: int, argument: str) -> tuple[int, ...]:
 class Window:
     """A kernel on the spatial axes of an input.
 
-    `pads` are all befores, then all afters; `extra` is what ceil pooling reads beyond them on each axis; `out` is how
-    many windows fit on each.
+    `pads` are the sizes before each axis, then after each axis; `extra` is the number of elements that ceil pooling
+    reads beyond them on each axis; `out` is the number of windows on each axis.
     """
 
     __slots__ = ("dilation", "extra", "kernel", "out", "pads", "stride")
@@ -67,7 +67,7 @@ class Window:
             )
             if isinstance(windows, int) and windows < 1:
                 raise Misfit(WindowTooLarge, at="kernel", window=spans, padded=padded)
-            # What reaches beyond the padded input changes no result, and gradients take memory for each element of it.
+            # Elements beyond the padded input do not change the result, but gradients would allocate memory for them.
             limit = size if isinstance(size, int) else SIZE
             rows.append([min(limit, each[axis]) for each in (self.kernel, self.stride, self.dilation)])
             out.append(windows)
@@ -91,7 +91,7 @@ class Window:
 
 
 def _tensorflow(size: Dim, span: int, step: int) -> int:
-    """TensorFlow's padding, which makes ceil(size / step) windows fit."""
+    """Return TensorFlow's total padding, which makes ceil(size / step) windows fit."""
     beyond = size % step
     if not isinstance(beyond, int):
         raise Misfit(NeedsNumber, at="pad")
@@ -99,9 +99,9 @@ def _tensorflow(size: Dim, span: int, step: int) -> int:
 
 
 def _ceil(padded: Dim, span: int, step: int, after: int) -> tuple[Dim, int]:
-    """The windows of ceil pooling, and what the last one reads beyond the padding.
+    """Return the number of windows of ceil pooling, and how far the last one reads beyond the padding.
 
-    A last window that would start in the padding or beyond the input is dropped, as PyTorch does.
+    A last window that would start in the padding or beyond the input is dropped, as in PyTorch.
     """
     if not isinstance(padded, int):
         if after + step > span:  # whether the last window is dropped depends on the size

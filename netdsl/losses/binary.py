@@ -1,4 +1,4 @@
-"""Smooth losses of two classes, whose target is a sign."""
+"""Smooth losses for two classes, with a sign as the target."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Binary(Loss):
-    """A loss of the margin t y."""
+    """Base class of losses that depend on the margin t y."""
 
     def target(self, output: Shape) -> Target:
         return signs(output)

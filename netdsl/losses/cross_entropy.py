@@ -1,4 +1,4 @@
-"""Cross-entropy of classes."""
+"""Cross-entropy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Max-margin losses of two classes and of several."""
+"""Max-margin losses for two or more classes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Hinge(Loss):
         return self._mean(ops.where(here, ops.constant(y.graph, 0.0, y.dtype), lacking), y)
 
     def _mean(self, lacking: Value, y: Value) -> Value:
-        """The mean over examples and places of the violations, which are what is positive."""
+        """Return the mean of the violations (the positive part of `lacking`) over examples and positions."""
         violation = ops.relu(lacking)
         found = ops.mul(violation, violation) if self.squared else violation
         return ops.mul(total(found), 1 / places(y))

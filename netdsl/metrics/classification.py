@@ -1,4 +1,4 @@
-"""Metrics of classes and signs."""
+"""Classification metrics."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 def right(outputs: Array, targets: Array) -> Array:
-    """Whether each place's class is the one with the largest number; of a single number, whether the sign is right, 0
-    being wrong. Of equal numbers the first one counts."""
+    """Return whether the largest output at each position is the true class; ties go to the first class. For a single
+    output, return whether its sign is correct; 0 is wrong."""
     if outputs.shape[1] == 1:
         return outputs[:, 0] * targets.reshape(outputs[:, 0].shape) > 0
     return outputs.argmax(1) == targets.reshape(outputs[:, 0].shape)  # type: ignore[no-any-return]
@@ -101,5 +101,5 @@ class Confusion(Metric):
         self._counts = None if state["counts"] is None else np.array(state["counts"], "i8")
 
     def value(self) -> Any:
-        """The counts, an integer array [K, K]; None where nothing was seen."""
+        """Return the counts, an integer array [K, K], or None if there were no batches."""
         return self._counts

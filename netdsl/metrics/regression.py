@@ -1,4 +1,4 @@
-"""Metrics of regression."""
+"""Regression metrics."""
 
 from __future__ import annotations
 

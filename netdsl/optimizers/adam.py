@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def one_minus_power(base: float, t: Value) -> Value:
-    """1 - base^t for 0 <= base < 1, without the cancellation near 1: 2u/(1 + u) with u = tanh(-t ln(base) / 2)."""
+    """Return 1 - base^t for 0 <= base < 1 without cancellation: 2u/(1 + u) with u = tanh(-t ln(base) / 2)."""
     if base == 0:
         return ops.constant(t.graph, 1.0, t.dtype)
     u = ops.tanh(ops.mul(t, -math.log(base) / 2))
@@ -44,7 +44,7 @@ class Adam(Optimizer):
     eps: float = keyword(Real(0), 1e-8, doc="added to the denominator for numerical stability")
 
     def scalars(self, t: Update) -> tuple[Value, ...]:
-        """The rate and the eps of the moments as they are kept."""
+        """Return the learning rate and eps, rescaled for the stored moments."""
         root = ops.sqrt(ops.mul(one_minus_power(self.beta2, t.step), 1 / (1 - self.beta2)))
         rate = ops.div(ops.mul(t.rate, root, 1 - self.beta1), one_minus_power(self.beta1, t.step))
         return rate, ops.mul(root, self.eps)
@@ -106,7 +106,7 @@ class RmsProp(Optimizer):
     momentum: float = keyword(Real(0, below=1), 0.0, doc="momentum factor")
 
     def scalars(self, t: Update) -> tuple[Value, ...]:
-        """The rate of the mean square as it is kept."""
+        """Return the learning rate, rescaled for the stored mean square."""
         return (ops.mul(t.rate, (1 - self.alpha) ** -0.5),)
 
     def update(self, w: Value, g: Value, t: Update) -> Value:

@@ -21,7 +21,7 @@ class Constant(Schedule):
 
 
 class Epochs(Sequence):
-    """Epochs in ascending order, or one."""
+    """One epoch, or several in ascending order."""
 
     def __init__(self) -> None:
         super().__init__(Real(above=0))
@@ -106,5 +106,5 @@ class OneCycle(Schedule):
 
 
 def _cosine(start: float, end: float, done: float) -> float:
-    """From start to end along half a cosine."""
+    """Interpolate from start to end along half a cosine."""
     return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
