@@ -97,7 +97,7 @@ class Deconv(Layer):
     stride: int | tuple[int, ...] = keyword(Sizes(), 1, doc="distance in the output between input elements")
     pad: str | int | tuple[int, ...] = keyword(Padding(), "same", doc="elements cropped from the output's sides")
     output_pad: int | tuple[int, ...] = keyword(
-        Sizes(0), 0, doc="elements added at the end of each output axis; implied by `pad same`"
+        Sizes(0), 0, doc="elements added at the end of each output axis; `pad same` sets it, and does not accept it"
     )
     dilation: int | tuple[int, ...] = keyword(Sizes(), 1, doc="distance between kernel elements")
     groups: int = keyword(Integer(), 1, doc="number of groups that the channels are split into")
