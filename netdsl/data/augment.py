@@ -133,16 +133,16 @@ def _pair(size: int | tuple[int, ...]) -> tuple[int, int]:
 
 @augmentation("crop")
 class Crop(Augmentation):
-    """A random part of the picture: `crop pad 4` of the picture's own size after padding, `crop 224x224` of that size.
+    """Random crop: `crop pad 4` pads the image and crops it to its original size; `crop 224x224` crops it to this size.
 
-    Shapes: [C, H, W] -> [C, H, W] or [C, *size]. The corner is uniform over all that fit.
+    Shapes: [C, H, W] -> [C, H, W] or [C, *size]. The position is uniformly random.
     Source: Krizhevsky et al. (2012), section 4.1 (`crop 224x224`); Lee et al. (2015) and He et al. (2016), section 4.2
     (`crop pad 4` on CIFAR).
     """
 
-    size: int | tuple[int, ...] | None = positional(Pair(), None, doc="height and width; else the input's")
-    pad: int | tuple[int, ...] = keyword(Pair(0), 0, doc="added on every side, or `[vertical, horizontal]`")
-    fill: str = keyword(Choice("zero", "reflect"), "zero", doc="what is added")
+    size: int | tuple[int, ...] | None = positional(Pair(), None, doc="height and width; by default, the input's")
+    pad: int | tuple[int, ...] = keyword(Pair(0), 0, doc="pixels added on every side, or `[vertical, horizontal]`")
+    fill: str = keyword(Choice("zero", "reflect"), "zero", doc="padding mode")
     centred = False
 
     def validate(self) -> None:
@@ -189,14 +189,18 @@ class Crop(Augmentation):
 
 @augmentation("flip")
 class Flip(Augmentation):
-    """The picture's mirror image with probability p.
+    """Random flip: the image is mirrored with probability p.
 
     Shapes: [C, H, W] -> [C, H, W].
     Source: Krizhevsky et al. (2012), section 4.1.
     """
 
-    axis: str = positional(Choice("horizontal", "vertical"), "horizontal", doc="left and right, or top and bottom")
-    p: float = keyword(Real(0, 1), 0.5, doc="how likely")
+    axis: str = positional(
+        Choice("horizontal", "vertical"),
+        "horizontal",
+        doc="`horizontal` swaps left and right, `vertical` top and bottom",
+    )
+    p: float = keyword(Real(0, 1), 0.5, doc="probability of a flip")
 
     def apply(self, x: Array, draws: Draws) -> Array:
         from netdsl.data.augmenting import flip
@@ -206,13 +210,13 @@ class Flip(Augmentation):
 
 @augmentation("rotate")
 class Rotate(Augmentation):
-    """The picture turned about its centre by an angle uniform in [-degrees, degrees]; what comes in from outside is 0.
+    """Random rotation about the center by an angle uniform in [-degrees, degrees]; pixels from outside are 0.
 
-    Shapes: [C, H, W] -> [C, H, W]; values are interpolated bilinearly.
+    Shapes: [C, H, W] -> [C, H, W], with bilinear interpolation.
     Source: Simard et al. (2003), Best practices for convolutional neural networks, section 2.
     """
 
-    degrees: float = positional(Real(0, 180), doc="the largest angle")
+    degrees: float = positional(Real(0, 180), doc="maximum angle")
 
     def apply(self, x: Array, draws: Draws) -> Array:
         from netdsl.data.augmenting import rotate
@@ -222,18 +226,20 @@ class Rotate(Augmentation):
 
 @augmentation("erase")
 class Erase(Augmentation):
-    """With probability p, a random rectangle of the picture becomes `value`.
+    """Random erasing: with probability p, a random rectangle of the image is filled with `value`.
 
-    Shapes: [C, H, W] -> [C, H, W]. Its share of the area is uniform in `area`, its place uniform, its height over its
-    width log-uniform in `ratio`, where the paper has it uniform. A rectangle that does not fit is shortened to the
-    picture, where the paper draws again.
+    Shapes: [C, H, W] -> [C, H, W]. Its fraction of the area is uniform in `area`, its position is uniform, and its
+    height / width is log-uniform in `ratio` (uniform in the paper). A rectangle that does not fit is shortened to the
+    image (the paper samples again).
     Source: Zhong et al. (2017), Random erasing data augmentation, algorithm 1.
     """
 
-    p: float = keyword(Real(0, 1), 0.5, doc="how likely")
-    area: tuple[float, float] = keyword(Interval(Real(above=0, maximum=1)), (0.02, 0.4), doc="share of the picture")
-    ratio: tuple[float, float] = keyword(Interval(Real(above=0)), (0.3, 1 / 0.3), doc="height over width")
-    value: float = keyword(Real(), 0.0, doc="what the rectangle holds")
+    p: float = keyword(Real(0, 1), 0.5, doc="probability of erasing")
+    area: tuple[float, float] = keyword(
+        Interval(Real(above=0, maximum=1)), (0.02, 0.4), doc="fraction of the image's area"
+    )
+    ratio: tuple[float, float] = keyword(Interval(Real(above=0)), (0.3, 1 / 0.3), doc="height / width of the rectangle")
+    value: float = keyword(Real(), 0.0, doc="fill value")
 
     def apply(self, x: Array, draws: Draws) -> Array:
         from netdsl.data.augmenting import erase
@@ -243,14 +249,14 @@ class Erase(Augmentation):
 
 @augmentation("normalize")
 class Normalize(Augmentation):
-    """(x - mean) / std, per channel; not random, and so done in evaluation too.
+    """Normalization of each channel: (x - mean) / std; not random, so it also applies in evaluation.
 
-    Shapes: [C, H, W] -> [C, H, W], floating-point. The net's layer `normalize` does the same where the model is used.
+    Shapes: [C, H, W] -> [C, H, W], floating-point. The layer `normalize` does the same as a part of the model.
     Source: Krizhevsky et al. (2012), section 2.
     """
 
-    mean: tuple[float, ...] = keyword(Numbers(Real()), doc="taken away")
-    std: tuple[float, ...] = keyword(Numbers(Real(above=0)), doc="divided by")
+    mean: tuple[float, ...] = keyword(Numbers(Real()), doc="mean of each channel")
+    std: tuple[float, ...] = keyword(Numbers(Real(above=0)), doc="standard deviation of each channel")
 
     random = False
 
@@ -272,18 +278,18 @@ class Normalize(Augmentation):
 
 @augmentation("fgsm")
 class Fgsm(Augmentation):
-    """Adversarial training: `part` of the loss is that of x + epsilon sign(dJ/dx), clipped to `low` and `high`.
+    """Adversarial training (FGSM): `part` of the loss is that of x + epsilon sign(dJ/dx), clipped to [low, high].
 
-    Shapes: any, of inputs that are no whole numbers.
-    Conventions: J is the sum of the losses. The change is computed within the step, from the weights as they are;
-    nothing is done to the data, and evaluation has none of it.
+    Shapes: any, for floating-point inputs.
+    Conventions: J is the sum of the losses. The perturbation is computed within the training step, from the current
+    weights; the data and evaluation are unaffected.
     Source: Goodfellow, Shlens & Szegedy (2015), section 6, with part = 0.5.
     """
 
-    epsilon: float = positional(Real(0, 1), doc="the change of each pixel, in parts of the range")
-    part: float = keyword(Real(0, 1), 0.5, doc="what the loss of the changed batch weighs")
-    low: float = keyword(Real(-1e38, 1e38), 0.0, doc="black")
-    high: float = keyword(Real(-1e38, 1e38), 255.0, doc="white")
+    epsilon: float = positional(Real(0, 1), doc="change of each pixel, as a fraction of the range")
+    part: float = keyword(Real(0, 1), 0.5, doc="weight of the adversarial loss")
+    low: float = keyword(Real(-1e38, 1e38), 0.0, doc="minimum pixel value (black)")
+    high: float = keyword(Real(-1e38, 1e38), 255.0, doc="maximum pixel value (white)")
 
     random = False
     pictures = False

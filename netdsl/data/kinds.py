@@ -66,14 +66,14 @@ class DataKind(Declared):
 
 @data("mnist")
 class Mnist(DataKind):
-    """The four idx files of MNIST and its kin, gzipped or not, by their usual names: `train-images-idx3-ubyte`,
+    """MNIST and similar data sets: four idx files, gzipped or not, with the usual names `train-images-idx3-ubyte`,
     `train-labels-idx1-ubyte`, and `t10k-…` for the test split.
 
-    Source: http://yann.lecun.com/exdb/mnist/; Fashion-MNIST and KMNIST have the same names.
+    Source: http://yann.lecun.com/exdb/mnist/; Fashion-MNIST and KMNIST use the same names.
     """
 
-    folder: str = positional(Path(), doc="the folder of the files")
-    split: str = keyword(Choice("train", "test"), "train", doc="which of the two pairs")
+    folder: str = positional(Path(), doc="folder with the files")
+    split: str = keyword(Choice("train", "test"), "train", doc="split to read")
     labelled = raw = True
 
     def open(self, wanted: DataSpec) -> Dataset:
@@ -84,10 +84,10 @@ class Mnist(DataKind):
 
 @data("idx")
 class Idx(DataKind):
-    """Two idx files, gzipped or not: images (or any numbers), and labels. What is not gzipped is mapped into memory."""
+    """Two idx files, gzipped or not: images (or any numbers) and labels. Uncompressed files are memory-mapped."""
 
-    images: str = positional(Path(), doc="the inputs' file")
-    labels: str = positional(Path(), doc="the targets' file")
+    images: str = positional(Path(), doc="file with the inputs")
+    labels: str = positional(Path(), doc="file with the targets")
     raw = True
 
     def open(self, wanted: DataSpec) -> Dataset:
@@ -98,12 +98,12 @@ class Idx(DataKind):
 
 @data("npz")
 class Npz(DataKind):
-    """An archive of NumPy: an array for each input, by its name, and for each target, by its output's name. `x` may
-    stand for the only input, `target` or `y` for the only target. Arrays that are not compressed are mapped.
+    """NumPy archive with an array for each input, named after it, and for each target, named after its output. A single
+    input may be named `x`, a single target `target` or `y`. Uncompressed arrays are memory-mapped.
     """
 
     single = False
-    file: str = positional(Path(), doc="the archive")
+    file: str = positional(Path(), doc="archive file")
 
     def open(self, wanted: DataSpec) -> Dataset:
         from netdsl.data.sources import open_npz_set
@@ -113,10 +113,10 @@ class Npz(DataKind):
 
 @data("npy")
 class Npy(DataKind):
-    """Two files of NumPy, inputs and targets, mapped into memory."""
+    """Two NumPy files, inputs and targets, memory-mapped."""
 
-    x: str = positional(Path(), doc="the inputs' file")
-    y: str = positional(Path(), doc="the targets' file")
+    x: str = positional(Path(), doc="file with the inputs")
+    y: str = positional(Path(), doc="file with the targets")
 
     def open(self, wanted: DataSpec) -> Dataset:
         from netdsl.data.sources import open_npy_pair
@@ -126,18 +126,18 @@ class Npy(DataKind):
 
 @data("csv")
 class Csv(DataKind):
-    """A table in a text file, its columns named in the first row. The target's column is named; the others, in their
-    order, are the input's numbers. Classes may be words, which are numbered in sorted order; there are as many as the
-    net has. Other tables for the same net, in `validate` and `netdsl eval`, are matched by name: their columns may be
-    in another order, but none is missing or new, and their words are among those of training.
+    """Table in a text file with column names in the first row. `target` names the target column; the other columns, in
+    order, are the numbers of the input. Classes may be words, which are numbered in sorted order; there must be as many
+    as the net has classes. Other tables for the same net, in `validate` and `netdsl eval`, are matched by column name:
+    the order may differ, but the columns must be the same, and their classes must occur in the training table.
 
-    Quotes as in RFC 4180; the separator is `,`, `;` or a tab, whichever parts the header best.
+    Quoting follows RFC 4180. The separator is `,`, `;` or a tab, whichever splits the header best.
     Source: RFC 4180.
     """
 
-    file: str = positional(Path(), doc="the table")
-    target: tuple[str, ...] = keyword(Texts(), doc="the target's column, or a list of them")
-    separator: str | None = keyword(Character(), None, doc="what parts the columns")
+    file: str = positional(Path(), doc="table file")
+    target: tuple[str, ...] = keyword(Texts(), doc="target column, or a list of them")
+    separator: str | None = keyword(Character(), None, doc="column separator; by default, detected")
     single = False
 
     def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
@@ -156,12 +156,13 @@ class Csv(DataKind):
 
 @data("folder")
 class Folder(DataKind):
-    """A folder with a subfolder of pictures for each class; classes are numbered in the sorted order of their names.
-    Other folders for the same net, in `validate` and `netdsl eval`, are matched by name, and may have some of the
-    classes. Pictures are framed as the input's `resize` and `crop` say, and decoded by several threads ahead of time.
+    """Folder with a subfolder of images for each class; classes are numbered in the sorted order of their names. Other
+    folders for the same net, in `validate` and `netdsl eval`, are matched by class name and may lack some classes.
+    Images are resized and cropped as `resize` and `crop` of the input specify, and decoded ahead of time by several
+    threads.
     """
 
-    folder: str = positional(Path(), doc="the folder of the classes' folders")
+    folder: str = positional(Path(), doc="folder with the class folders")
     labelled = raw = True
 
     def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
@@ -181,7 +182,7 @@ class Generated(DataKind):
 
     labelled = True
     n: int
-    seed: int = keyword(Integer(0), 0, doc="of the generator")
+    seed: int = keyword(Integer(0), 0, doc="random seed")
 
     def open(self, wanted: DataSpec) -> Dataset:
         from netdsl.data import generated
@@ -193,14 +194,14 @@ class Generated(DataKind):
 
 @data("xor")
 class Xor(Generated):
-    """Exclusive or: the four corners of the unit square, of class 1 where just one coordinate is 1. With `n`, so many
-    examples, corner by corner in turn; with `noise`, normal noise of this standard deviation is added.
+    """Exclusive or: the four corners of the unit square, with class 1 where exactly one coordinate is 1. `n` examples
+    cycle through the corners; `noise` adds Gaussian noise with this standard deviation.
 
-    Source: Minsky & Papert (1969), Perceptrons: no single threshold unit tells the two classes apart.
+    Source: Minsky & Papert (1969), Perceptrons: no single threshold unit separates the two classes.
     """
 
-    n: int = keyword(Integer(4), 4, doc="the number of examples")
-    noise: float = keyword(Real(0), 0.0, doc="the standard deviation of what is added")
+    n: int = keyword(Integer(4), 4, doc="number of examples")
+    noise: float = keyword(Real(0), 0.0, doc="standard deviation of the noise")
 
     def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
         found = super().misfit(inputs, targets)
@@ -211,17 +212,17 @@ class Xor(Generated):
 
 @data("clouds")
 class Clouds(Generated):
-    """Two classes that a hyperplane through the origin separates by a known margin γ, in a ball of radius R.
+    """Two linearly separable classes in a ball of radius R, separated by a hyperplane through the origin with margin γ.
 
-    With a unit normal w drawn at random, an example of sign s is s t w + v, with t at least γ and v orthogonal to w,
-    and lies in the ball; classes take turns. The first two are ±γ w, so that no separating hyperplane has a larger
-    margin than γ; the third lies on the sphere. The perceptron then makes at most (R/γ)² mistakes.
+    With a random unit normal w, an example of sign s is s t w + v inside the ball, with t >= γ and v orthogonal to w;
+    classes alternate. The first two examples are ±γ w, so that no separating hyperplane has a larger margin than γ; the
+    third lies on the sphere. The perceptron then makes at most (R/γ)² mistakes.
     Source: Novikoff (1962), On convergence proofs on perceptrons.
     """
 
-    n: int = keyword(Integer(3), 200, doc="the number of examples")
-    margin: float = keyword(Real(above=0), 0.1, doc="γ, the distance of the hyperplane to the nearest example")
-    radius: float = keyword(Real(above=0), 1.0, doc="R, the largest distance of an example to the origin")
+    n: int = keyword(Integer(3), 200, doc="number of examples")
+    margin: float = keyword(Real(above=0), 0.1, doc="γ, the distance from the hyperplane to the nearest example")
+    radius: float = keyword(Real(above=0), 1.0, doc="R, the largest distance of an example from the origin")
 
     def validate(self) -> None:
         if self.margin > self.radius:
@@ -231,14 +232,14 @@ class Clouds(Generated):
 
 @data("connectedness")
 class Connectedness(Generated):
-    """Small black and white images of figures, class 1 where the figure is connected, 0 where it is in two parts;
-    classes take turns, and figures of both have the same areas. Cells are neighbours by their edges, and the parts of
-    a figure do not touch at corners either.
+    """Small black-and-white images of figures, with class 1 if the figure is connected and 0 if it has two parts.
+    Classes alternate, and figures of both classes have the same areas. Pixels are connected if they share an edge; the
+    two parts of a figure do not touch at corners either.
 
     Source: Minsky & Papert (1969), Perceptrons, chapter 5: no perceptron of bounded order decides it.
     """
 
-    n: int = keyword(Integer(2), 1000, doc="the number of examples")
+    n: int = keyword(Integer(2), 1000, doc="number of examples")
 
     def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
         found = super().misfit(inputs, targets)

@@ -27,7 +27,7 @@ class Kind:
 
     words: tuple[str, ...] = ()
     quoted: bool = False
-    """Whether the value is a text in quotes."""
+    """Whether the value is a quoted string."""
     expected: str
 
     def convert(self, value: Any) -> Any:
@@ -69,11 +69,11 @@ class Integer(Kind):
 
 LARGEST = (2 - 2**-23) * 2.0**127
 SMALLEST = 2.0**-126
-"""The largest and the smallest normal number of float32. Hardware may flush smaller ones to 0."""
+"""Largest and smallest positive normal float32. Hardware may flush smaller numbers to 0."""
 
 
 class Real(Kind):
-    """A number in float32's normal range, within bounds; `above` and `below` are bounds that it must not touch."""
+    """A number in float32's normal range, within bounds; `above` and `below` are exclusive."""
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class Sequence(Kind):
         return tuple(map(self.entry, value))
 
     def entry(self, value: Any) -> Any:
-        """Convert one entry. Raises Unfit with the item's reason where that is more specific."""
+        """Convert one entry. Raises Unfit with the item's reason if that is more specific."""
         try:
             return self.item.convert(value)
         except Unfit as unfit:
@@ -216,7 +216,7 @@ INITIALISERS: dict[str, dict[str, Real]] = {
     "uniform": {"lo": Real(-LARGEST / 2, LARGEST / 2), "hi": Real(-LARGEST / 2, LARGEST / 2)},
     "constant": {"c": Real()},
 }
-"""The arguments of initialisers. Within these bounds no drawn number is infinite: none lies 16 deviations out."""
+"""Arguments of initializers. The bounds keep samples finite: none lies 16 standard deviations from the mean."""
 
 _CALLS = tuple(f"`{n}({', '.join(INITIALISERS[n])})`" if n in INITIALISERS else f"`{n}`" for n in ARITY)
 

@@ -32,12 +32,12 @@ TABLES: dict[str, tuple[str, Mapping[str, Any]]] = {
 
 
 def files() -> dict[str, str]:
-    """Return the files of docs/training: one per table, and an index."""
-    lead = ["# Training", "", "How they stand in a `train` block is told in [language.md](../language.md#training)."]
+    """What stands in docs/training: a file for each table, and one that leads to them."""
+    lead = ["# Training", "", "[language.md](../language.md#training) describes how to use these in a `train` block."]
     found = {}
     for file, (title, table) in TABLES.items():
         pages = [Page(cls) for cls in table.values()]
-        lead += ["", f"## [{title}]({file}.md)", "", "| name | what it is |", "| --- | --- |"]
+        lead += ["", f"## [{title}]({file}.md)", "", "| name | description |", "| --- | --- |"]
         lead += [f"| [`{each.name}`]({file}.md#{each.name}) | {markdown(each.summary)} |" for each in pages]
         sections = (section(each, "net") for each in pages)
         found[f"{file}.md"] = "\n".join([GENERATED, "", f"# {title}", *sections]) + "\n"

@@ -1,4 +1,4 @@
-"""The layers of the language, one file per layer or tight family, each imported on first use."""
+"""The built-in layers, one module per layer or small family, imported on first use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def index() -> dict[str, str]:
 
 
 def find(name: str) -> type[Layer] | None:
-    """Return the layer of that name, or None."""
+    """Return the layer with this name, or None."""
     if name not in LAYERS and name in MODULES:
         import_module(f"{__name__}.{MODULES[name]}")
     return LAYERS.get(name)

@@ -1,4 +1,4 @@
-"""Activations that saturate or decide."""
+"""Saturating and threshold activations."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Sigmoid(Layer):
 
 @layer("hard_sigmoid")
 class HardSigmoid(Layer):
-    """The logistic function in three straight pieces: y = min(max(x / 6 + 1/2, 0), 1).
+    """Piecewise linear approximation of the logistic function: y = min(max(x / 6 + 1/2, 0), 1).
 
     Shapes: [*] -> [*].
-    Conventions: the slope is PyTorch's 1/6, as in MobileNet v3; ONNX's and Keras' default was 0.2.
+    Conventions: the slope is 1/6, as in PyTorch and MobileNet v3; the default of ONNX and older Keras versions is 0.2.
     Source: Courbariaux et al. (2015), eq. 3; Howard et al. (2019), section 5.2.
 
     ```net
@@ -66,7 +66,7 @@ class Tanh(Layer):
 
 @layer("sign")
 class Sign(Layer):
-    """The sign: y = -1, 0 or 1.
+    """Sign function: y = -1 if x < 0, 0 if x = 0, and 1 if x > 0.
 
     Shapes: [*] -> [*].
     Source: Minsky & Papert (1969).
@@ -85,7 +85,7 @@ class Sign(Layer):
 
 @layer("step")
 class Step(Layer):
-    """The threshold: y = 1 where x > 0, else 0.
+    """Heaviside step function: y = 1 if x > 0, otherwise 0.
 
     Shapes: [*] -> [*].
     Source: McCulloch & Pitts (1943); Rosenblatt (1958).

@@ -1,4 +1,4 @@
-"""Fixed affine maps of each value, such as the scaling of pixels."""
+"""Scaling and shifting by constants, for example of pixels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Scale(Layer):
     ```
     """
 
-    a: float = positional(Real(), doc="the factor")
+    a: float = positional(Real(), doc="factor")
 
     def body(self, x: Value, w: Weights) -> Value:
         return ops.mul(x, self.a)
@@ -47,7 +47,7 @@ class Shift(Layer):
     ```
     """
 
-    b: float = positional(Real(), doc="the offset")
+    b: float = positional(Real(), doc="offset")
 
     def body(self, x: Value, w: Weights) -> Value:
         return ops.add(x, self.b)
@@ -55,9 +55,9 @@ class Shift(Layer):
 
 @layer("normalize")
 class Normalize(Layer):
-    """Standardisation of each channel by constants: y = (x - mean) / std.
+    """Normalization of each channel by constants: y = (x - mean) / std.
 
-    Shapes: [C, *] -> [C, *]; `mean` and `std` have an entry for each channel.
+    Shapes: [C, *] -> [C, *]; `mean` and `std` have one entry per channel.
 
     ```net
     input image 3x224x224
@@ -65,8 +65,8 @@ class Normalize(Layer):
     ```
     """
 
-    mean: tuple[float, ...] = keyword(Sequence(Real()), doc="what is subtracted from each channel")
-    std: tuple[float, ...] = keyword(Sequence(Real(above=0)), doc="what each channel is divided by")
+    mean: tuple[float, ...] = keyword(Sequence(Real()), doc="mean of each channel")
+    std: tuple[float, ...] = keyword(Sequence(Real(above=0)), doc="standard deviation of each channel")
 
     def shape(self, *xs: Shape) -> Shape:
         channels = xs[0][0]

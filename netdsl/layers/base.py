@@ -21,7 +21,7 @@ REMEMBERED = 1_000
 """Maximum number of inputs for which a layer caches its result; merges live as long as the process."""
 
 LAYERS: dict[str, type[Layer]] = {}
-"""The layers whose modules are imported, by name; `netdsl.layers.find` imports them on first use."""
+"""Layers whose modules have been imported, by name; `netdsl.layers.find` imports them on first use."""
 
 
 class Weight:
@@ -96,7 +96,7 @@ class Training:
 class Layer:
     """A layer with its arguments. Immutable: equal calls share it, and the cached results of its rules.
 
-    A subclass's docstring gives formula, shapes, conventions, source and a `net` example; it is the layer's page.
+    A subclass's docstring has the formula, shapes, conventions, source and a `net` example; it is the layer's page.
     """
 
     kind: ClassVar[str] = ""
@@ -106,7 +106,7 @@ class Layer:
     moves: ClassVar[bool] = False
     """Whether it only moves values, and therefore accepts integers too."""
     differentiable: ClassVar[bool] = True
-    """Whether a gradient passes from its result to its input."""
+    """Whether gradients flow from its output to its input."""
 
     def __init_subclass__(cls) -> None:
         own = {name: value for name, value in cls.__dict__.items() if isinstance(value, Argument)}

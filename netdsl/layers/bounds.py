@@ -1,4 +1,4 @@
-"""Layers that change where a value ends: what is added around it is a constant, what is taken off is gone."""
+"""Padding, cropping and slicing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def _sides(x: Shape, sides: int | tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The sizes before and after each spatial axis. Raises Misfit."""
+    """Return the sizes before and after each spatial axis. Raises Misfit."""
     rank = len(spatial(x))
     both = each(sides, 2 * rank, "sides")
     return both[:rank], both[rank:]
@@ -30,11 +30,11 @@ def _sides(x: Shape, sides: int | tuple[int, ...]) -> tuple[tuple[int, ...], tup
 
 @layer("pad")
 class Pad(Layer):
-    """Values around the spatial axes, zeros unless another is given.
+    """Constant padding of the spatial axes, with zeros by default.
 
     Shapes: [C, *S] -> [C, *(before + S + after)] on one to three spatial axes.
-    Conventions: the sides are all befores, then all afters, [top, left, bottom, right], as in ONNX; PyTorch's begin
-    with the last axis.
+    Conventions: a list has the sizes before each axis, then those after each axis, [top, left, bottom, right], as in
+    ONNX; PyTorch's lists start with the last axis.
 
     ```net
     input x 64x8x8
@@ -43,9 +43,9 @@ class Pad(Layer):
     """
 
     sides: int | tuple[int, ...] = positional(
-        Sides(), doc="cells added: on every side, or all befores, then all afters"
+        Sides(), doc="elements added on every side, or before each axis, then after each axis"
     )
-    value: float = keyword(Real(), 0.0, doc="what is added")
+    value: float = keyword(Real(), 0.0, doc="padding value")
 
     def shape(self, *xs: Shape) -> Shape:
         (x,) = xs
@@ -59,7 +59,7 @@ class Pad(Layer):
 
 @layer("pad_channels")
 class PadChannels(Layer):
-    """Channels of zeros before and after those that there are.
+    """Zero channels added before and after the input's channels.
 
     Shapes: [C, *S] -> [before + C + after, *S].
     Source: He et al. (2016), section 3.3, option A; Paszke et al. (2016), section 4.
@@ -70,8 +70,8 @@ class PadChannels(Layer):
     ```
     """
 
-    before: int = positional(Integer(0), doc="channels added before")
-    after: int = positional(Integer(0), doc="channels added after")
+    before: int = positional(Integer(0), doc="number of channels added before")
+    after: int = positional(Integer(0), doc="number of channels added after")
 
     def shape(self, *xs: Shape) -> Shape:
         return (self.before + xs[0][0] + self.after, *xs[0][1:])
@@ -85,10 +85,10 @@ class PadChannels(Layer):
 
 @layer("crop")
 class Crop(Layer):
-    """The middle of the spatial axes: what is at the sides is taken off.
+    """Cropping of the spatial axes.
 
     Shapes: [C, *S] -> [C, *(S - before - after)] on one to three spatial axes.
-    Conventions: the sides are all befores, then all afters, as in `pad`.
+    Conventions: a list has the sizes before each axis, then those after each axis, as in `pad`.
     Source: Ronneberger et al. (2015), figure 1.
 
     ```net
@@ -99,7 +99,7 @@ class Crop(Layer):
 
     moves = True
     sides: int | tuple[int, ...] = positional(
-        Sides(), doc="cells taken off: on every side, or all befores, then all afters"
+        Sides(), doc="elements removed on every side, or before each axis, then after each axis"
     )
 
     def shape(self, *xs: Shape) -> Shape:
@@ -120,11 +120,11 @@ class Crop(Layer):
 
 @layer("slice")
 class Slice(Layer):
-    """What lies from `start` to before `stop` along an axis.
+    """Slice of an axis, from `start` up to but excluding `stop`.
 
-    Shapes: [*, A, *] -> [*, stop - start, *]. Axes count from 0, the channels, without the batch, and places from 0;
-    negative ones count from the end.
-    Conventions: unlike Python's, a slice may not reach beyond its axis, and takes something.
+    Shapes: [*, A, *] -> [*, stop - start, *]. Axes count from 0 (the channels), excluding the batch, and indices
+    from 0; negative axes and indices count from the end.
+    Conventions: unlike in Python, a slice must lie within its axis and must not be empty.
 
     ```net
     input x 64x8x8
@@ -133,9 +133,9 @@ class Slice(Layer):
     """
 
     moves = True
-    axis: int = positional(Integer(-SIZE), doc="the axis that is cut")
-    start: int = positional(Integer(-SIZE), doc="the first place taken")
-    stop: int | None = positional(Integer(-SIZE), None, doc="the place behind the last one taken; the end, if left out")
+    axis: int = positional(Integer(-SIZE), doc="axis to slice")
+    start: int = positional(Integer(-SIZE), doc="index of the first element")
+    stop: int | None = positional(Integer(-SIZE), None, doc="index after the last element; by default, the end")
 
     def shape(self, *xs: Shape) -> Shape:
         (x,) = xs

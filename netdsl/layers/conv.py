@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 class Convolution(Layer):
-    """A window's weighted sums, the same at every place; subclasses say how channels are grouped."""
+    """Base class of convolutions; subclasses define how channels are grouped."""
 
-    kernel: int | tuple[int, ...] = positional(Sizes(), doc="size of the window")
+    kernel: int | tuple[int, ...] = positional(Sizes(), doc="kernel size")
 
     def groups_and_outputs(self, inputs: int) -> tuple[int, int]:
-        """The number of groups and of output channels for an input's channels."""
+        """Return the numbers of groups and output channels for this number of input channels."""
         raise NotImplementedError
 
     def window(self, x: Shape) -> Window:
-        """The window on an input of this shape. Raises Misfit."""
+        """Return the window on an input of this shape. Raises Misfit."""
         return Window(x, self.kernel, self.stride, self.pad, self.dilation)
 
     def shape(self, *xs: Shape) -> Shape:
@@ -65,20 +65,20 @@ class Convolution(Layer):
             group=self.groups_and_outputs(shape[0])[0],
         )
 
-    stride: int | tuple[int, ...] = keyword(Sizes(), 1, doc="step from one window to the next")
-    pad: str | int | tuple[int, ...] = keyword(Padding(), "same", doc="zeros around the input")
-    dilation: int | tuple[int, ...] = keyword(Sizes(), 1, doc="step from one element of the window to the next")
-    bias: bool = keyword(Flag(), True, doc="add a learned offset to each channel")
-    init: Init = keyword(Initialiser(), Init("he_normal"), doc="what the weight is drawn from")
-    bias_init: Init = keyword(Initialiser(), zeros, doc="what the bias is drawn from")
+    stride: int | tuple[int, ...] = keyword(Sizes(), 1, doc="distance between adjacent windows")
+    pad: str | int | tuple[int, ...] = keyword(Padding(), "same", doc="zero padding of the input")
+    dilation: int | tuple[int, ...] = keyword(Sizes(), 1, doc="distance between kernel elements")
+    bias: bool = keyword(Flag(), True, doc="add a learned bias to each channel")
+    init: Init = keyword(Initialiser(), Init("he_normal"), doc="initializer of the weight")
+    bias_init: Init = keyword(Initialiser(), zeros, doc="initializer of the bias")
 
 
 @layer("conv")
 class Conv(Convolution):
-    """Convolution, as deep learning calls cross-correlation: y[o, p] = b[o] + sum of w[o, i, k] x[i, s p + d k - pad].
+    """Convolution (strictly, cross-correlation): y[o, p] = b[o] + sum of w[o, i, k] x[i, s p + d k - pad].
 
     Shapes: [C, *S] -> [channels, *P] on one to three spatial axes, P = (S + pads - d (k-1) - 1) // s + 1;
-    weight [channels, C / groups, *kernel], bias [channels]. `pad same` pads d (k-1) / 2 on each side.
+    weight [channels, C / groups, *kernel], bias [channels]. `pad same` adds d (k-1) / 2 zeros on each side.
     Source: LeCun et al. (1989); groups, Krizhevsky et al. (2012); dilation, Yu & Koltun (2016); init He et al. (2015).
 
     ```net
@@ -87,8 +87,8 @@ class Conv(Convolution):
     ```
     """
 
-    channels: int | None = positional(Integer(), None, doc="output channels; as many as the input has, if left out")
-    groups: int = keyword(Integer(), 1, doc="into how many parts the channels are split")
+    channels: int | None = positional(Integer(), None, doc="number of output channels; by default, the input's")
+    groups: int = keyword(Integer(), 1, doc="number of groups that the channels are split into")
 
     def groups_and_outputs(self, inputs: int) -> tuple[int, int]:
         return self.groups, self.channels or inputs
@@ -96,7 +96,7 @@ class Conv(Convolution):
 
 @layer("dwconv")
 class DepthwiseConv(Convolution):
-    """Depthwise convolution: each channel has a window, or `multiplier` windows, of its own.
+    """Depthwise convolution: each channel has its own kernel, or `multiplier` kernels.
 
     Shapes: [C, *S] -> [C multiplier, *P], P as for `conv`; weight [C multiplier, 1, *kernel], bias [C multiplier].
     Source: Sifre (2014); Howard et al. (2017).
@@ -107,7 +107,7 @@ class DepthwiseConv(Convolution):
     ```
     """
 
-    multiplier: int = keyword(Integer(), 1, doc="output channels for each input channel")
+    multiplier: int = keyword(Integer(), 1, doc="number of output channels per input channel")
 
     def groups_and_outputs(self, inputs: int) -> tuple[int, int]:
         return inputs, inputs * self.multiplier

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class Spread:
-    """A kernel that every input element lays onto the output, `stride` apart.
+    """Geometry of a transposed convolution: kernel copies placed on the output, `stride` apart.
 
-    `pads` are taken off the result, all befores, then all afters; `more` is added at the end of each axis.
+    `pads` are cropped from the output, before each axis, then after each axis; `more` is added at the end of each axis.
     """
 
     __slots__ = ("dilation", "kernel", "more", "out", "pads", "stride")
@@ -64,13 +64,13 @@ class Spread:
 
 
 def _by_rule(pad: str, span: int, stride: int) -> tuple[int, int, int]:
-    """What is taken off before and after, and added at the end, for a kernel that covers `span`."""
+    """Return the sizes cropped before and after, and added at the end, for a kernel that covers `span`."""
     over = span - stride
     if over < 0:
         return 0, 0, -over
     if pad == "same":
         before = -(-over // 2)
-        # PyTorch and ONNX want an output padding below the stride, so that of stride 1 is a smaller pad at the end.
+        # PyTorch and ONNX require output padding below the stride; with stride 1, crop less at the end instead.
         return (before, before, 2 * before - over) if stride > 1 else (before, over - before, 0)
     low, high = over // 2, over - over // 2
     return (low, high, 0) if pad == "same_upper" else (high, low, 0)
@@ -78,14 +78,14 @@ def _by_rule(pad: str, span: int, stride: int) -> tuple[int, int, int]:
 
 @layer("deconv")
 class Deconv(Layer):
-    """Transposed convolution: every input element adds its multiple of the kernel to the output, `stride` apart.
+    """Transposed convolution: each input element adds a scaled copy of the kernel to the output, `stride` apart.
 
     Shapes: [C, *S] -> [channels, *P] on one to three spatial axes, P = (S - 1) s + d (k - 1) + 1 - pads + output_pad;
     weight [C, channels / groups, *kernel], bias [channels].
-    Conventions: `pad same` makes P = s S: it takes ceil((d (k - 1) + 1 - s) / 2), or nothing, off both sides, and
-    `output_pad` is the rest, so that even kernels fit too; `deconv 3x3 64 stride 2` is PyTorch's with padding 1 and
-    output_padding 1. TensorFlow takes the odd one off the other side: `pad same_upper`. The weight is laid out as
-    PyTorch's, and the initialisers' fans are of what it does: inputs / groups * area in, outputs / groups * area out.
+    Conventions: `pad same` makes P = s S, for even kernels too: it crops max(0, ceil((d (k - 1) + 1 - s) / 2)) elements
+    from both sides, and `output_pad` makes up the difference. `deconv 3x3 64 stride 2` matches PyTorch with padding 1
+    and output_padding 1. TensorFlow crops an odd element from the other side: use `pad same_upper`. The weight has
+    PyTorch's layout. Initializers use fan_in = C / groups * area and fan_out = channels / groups * area.
     Source: Zeiler et al. (2010); Dumoulin & Visin (2016), section 4.
 
     ```net
@@ -94,18 +94,18 @@ class Deconv(Layer):
     ```
     """
 
-    kernel: int | tuple[int, ...] = positional(Sizes(), doc="size of the kernel")
-    channels: int = positional(Integer(), doc="output channels")
-    stride: int | tuple[int, ...] = keyword(Sizes(), 1, doc="step in the output from one input element to the next")
-    pad: str | int | tuple[int, ...] = keyword(Padding(), "same", doc="what is taken off the output's sides")
+    kernel: int | tuple[int, ...] = positional(Sizes(), doc="kernel size")
+    channels: int = positional(Integer(), doc="number of output channels")
+    stride: int | tuple[int, ...] = keyword(Sizes(), 1, doc="distance in the output between input elements")
+    pad: str | int | tuple[int, ...] = keyword(Padding(), "same", doc="elements cropped from the output's sides")
     output_pad: int | tuple[int, ...] = keyword(
-        Sizes(0), 0, doc="what is added at the output's ends; with `pad same` it follows, and is not given"
+        Sizes(0), 0, doc="elements added at the end of each output axis; `pad same` sets it, and does not accept it"
     )
-    dilation: int | tuple[int, ...] = keyword(Sizes(), 1, doc="step from one element of the kernel to the next")
-    groups: int = keyword(Integer(), 1, doc="into how many parts the channels are split")
-    bias: bool = keyword(Flag(), True, doc="add a learned offset to each channel")
-    init: Init = keyword(Initialiser(), Init("he_normal"), doc="what the weight is drawn from")
-    bias_init: Init = keyword(Initialiser(), zeros, doc="what the bias is drawn from")
+    dilation: int | tuple[int, ...] = keyword(Sizes(), 1, doc="distance between kernel elements")
+    groups: int = keyword(Integer(), 1, doc="number of groups that the channels are split into")
+    bias: bool = keyword(Flag(), True, doc="add a learned bias to each channel")
+    init: Init = keyword(Initialiser(), Init("he_normal"), doc="initializer of the weight")
+    bias_init: Init = keyword(Initialiser(), zeros, doc="initializer of the bias")
 
     def shape(self, *xs: Shape) -> Shape:
         (x,) = xs

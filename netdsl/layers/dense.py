@@ -1,4 +1,4 @@
-"""The affine map."""
+"""Fully connected layers."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @layer("dense")
 class Dense(Layer):
-    """Affine map of the flattened input: y = W x + b.
+    """Fully connected layer: y = W x + b.
 
-    Shapes: [*] -> [units]; weight [units, features], bias [units]. What is not flat is flattened, channels first.
+    Shapes: [*] -> [units]; weight [units, features], bias [units]. The input is flattened, channels first.
     Source: Rosenblatt (1958); Rumelhart, Hinton & Williams (1986), eq. 1; init He et al. (2015).
 
     ```net
@@ -33,9 +33,9 @@ class Dense(Layer):
     """
 
     units: int = positional(Integer(), doc="size of the output")
-    bias: bool = keyword(Flag(), True, doc="add a learned offset")
-    init: Init = keyword(Initialiser(), Init("he_normal"), doc="what the weight is drawn from")
-    bias_init: Init = keyword(Initialiser(), zeros, doc="what the bias is drawn from")
+    bias: bool = keyword(Flag(), True, doc="add a learned bias")
+    init: Init = keyword(Initialiser(), Init("he_normal"), doc="initializer of the weight")
+    bias_init: Init = keyword(Initialiser(), zeros, doc="initializer of the bias")
 
     def shape(self, *xs: Shape) -> Shape:
         try:

@@ -1,4 +1,4 @@
-"""Elementary functions of each value."""
+"""Elementwise functions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @layer("square")
 class Square(Layer):
-    """The square: y = x^2.
+    """Square: y = x^2.
 
     Shapes: [*] -> [*].
 
@@ -34,9 +34,9 @@ class Square(Layer):
 
 @layer("sqrt")
 class Sqrt(Layer):
-    """The square root: y = x^(1/2).
+    """Square root: y = x^(1/2).
 
-    Shapes: [*] -> [*]. It is not a number where x < 0.
+    Shapes: [*] -> [*]. The result is NaN where x < 0.
 
     ```net
     input x 784
@@ -50,7 +50,7 @@ class Sqrt(Layer):
 
 @layer("abs")
 class Abs(Layer):
-    """The absolute value: y = |x|.
+    """Absolute value: y = |x|.
 
     Shapes: [*] -> [*].
 
@@ -66,7 +66,7 @@ class Abs(Layer):
 
 @layer("exp")
 class Exp(Layer):
-    """The exponential: y = e^x.
+    """Exponential: y = e^x.
 
     Shapes: [*] -> [*].
 
@@ -82,9 +82,9 @@ class Exp(Layer):
 
 @layer("log")
 class Log(Layer):
-    """The natural logarithm: y = ln x.
+    """Natural logarithm: y = ln x.
 
-    Shapes: [*] -> [*]. It is -infinity at 0, and not a number below.
+    Shapes: [*] -> [*]. The result is -infinity at 0, and NaN where x < 0.
 
     ```net
     input x 784
@@ -98,7 +98,7 @@ class Log(Layer):
 
 @layer("sin")
 class Sin(Layer):
-    """The sine of an angle in radians: y = sin x.
+    """Sine of an angle in radians: y = sin x.
 
     Shapes: [*] -> [*].
 
@@ -114,7 +114,7 @@ class Sin(Layer):
 
 @layer("cos")
 class Cos(Layer):
-    """The cosine of an angle in radians: y = cos x.
+    """Cosine of an angle in radians: y = cos x.
 
     Shapes: [*] -> [*].
 
@@ -130,10 +130,10 @@ class Cos(Layer):
 
 @layer("clip")
 class Clip(Layer):
-    """Limits: y = min(max(x, low), high).
+    """Clamping to a range: y = min(max(x, low), high).
 
     Shapes: [*] -> [*].
-    Conventions: a negative limit is written in parentheses, `clip (-1) 1`, which is PyTorch's hard tanh.
+    Conventions: write a negative limit in parentheses: `clip (-1) 1`, which is PyTorch's Hardtanh.
 
     ```net
     input x 784
@@ -141,8 +141,8 @@ class Clip(Layer):
     ```
     """
 
-    low: float = positional(Real(), doc="the lower limit")
-    high: float = positional(Real(), doc="the upper limit")
+    low: float = positional(Real(), doc="lower limit")
+    high: float = positional(Real(), doc="upper limit")
 
     def shape(self, *xs: Shape) -> Shape:
         if self.low > self.high:

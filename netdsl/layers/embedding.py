@@ -1,4 +1,4 @@
-"""Vectors for words."""
+"""Embeddings."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 @layer("embedding")
 class Embedding(Layer):
-    """Embedding: a learned vector for each of a vocabulary's words, y[:, l] = weight[x[l], :].
+    """Embedding: a learned vector for each word of a vocabulary, y[:, l] = weight[x[l], :].
 
-    Shapes: [L] of whole numbers from 0 to vocabulary - 1 -> [size, L]; weight [vocabulary, size].
-    Conventions: PyTorch and Keras put the vector last, L x size; here it is the channels, and so comes first, ready for
-    `conv 3 64`. The weight is drawn from `normal(1)`, as PyTorch's is. A number beyond the vocabulary stops the run.
+    Shapes: [L], integers from 0 to vocabulary - 1 -> [size, L]; weight [vocabulary, size].
+    Conventions: the vector is the channel axis and comes first, ready for `conv 3 64`; PyTorch and Keras put it last,
+    [L, size]. The weight is initialized from `normal(1)`, as in PyTorch. An index outside the vocabulary is an error
+    at run time.
     Source: Bengio et al. (2003), section 2.
 
     ```net
@@ -34,9 +35,9 @@ class Embedding(Layer):
     ```
     """
 
-    vocabulary: int = positional(Integer(), doc="how many words there are")
-    size: int = positional(Integer(), doc="length of a word's vector")
-    init: Init = keyword(Initialiser(), Init("normal", 1.0), doc="what the weight is drawn from")
+    vocabulary: int = positional(Integer(), doc="number of words")
+    size: int = positional(Integer(), doc="length of each vector")
+    init: Init = keyword(Initialiser(), Init("normal", 1.0), doc="initializer of the weight")
 
     def element_type(self, *xs: str) -> str:
         if xs[0] != "i64":

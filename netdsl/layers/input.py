@@ -1,4 +1,4 @@
-"""Inputs of the graph."""
+"""Model inputs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from netdsl.layers.base import Layer, layer
 
 @layer("input")
 class Input(Layer):
-    """A value that the model is given. The batch, `N`, stands in front of its sizes and is not written.
+    """Model input. The batch axis, `N`, comes first and is not written.
 
-    Shapes: -> [sizes]. `f16` and `u8` are cast to `f32` first; `i64` stays, for `embedding`.
-    `resize`, `crop`, `filter` and `order` say how a picture becomes this input: the shorter side is resized, then the
-    centre is cropped. They are advice for tools, kept in the model's metadata. Pixels arrive as 0..255.
+    Shapes: -> [sizes]. `f16` and `u8` are cast to `f32` first; `i64` is kept, for `embedding`.
+    `resize`, `crop`, `filter` and `order` describe how to preprocess an image: its shorter side is resized, then the
+    center is cropped. They are hints for tools, stored in the model's metadata. Pixel values are 0 to 255.
 
     ```net
     input image 3x224x224
@@ -23,16 +23,16 @@ class Input(Layer):
     ```
     """
 
-    sizes: tuple[Dim, ...] = positional(Dims(), doc="the shape, without the batch")
-    dtype: str = keyword(Choice(*DTYPES), "f32", doc="the type of its elements; pixels as `u8` are cast first")
-    resize: int | None = keyword(Integer(), None, doc="size of a picture's shorter side")
-    crop: int | None = keyword(Integer(), None, doc="size of the square cut from a picture's centre")
+    sizes: tuple[Dim, ...] = positional(Dims(), doc="shape, without the batch")
+    dtype: str = keyword(Choice(*DTYPES), "f32", doc="element type; `f16` and `u8` are cast to `f32`")
+    resize: int | None = keyword(Integer(), None, doc="size of an image's shorter side after resizing")
+    crop: int | None = keyword(Integer(), None, doc="size of the square center crop of an image")
     filter: str = keyword(
         Choice("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"),
         "bilinear",
-        doc="how pictures are resized",
+        doc="interpolation for resizing images",
     )
-    order: str = keyword(Choice("rgb", "bgr"), "rgb", doc="the order of a picture's channels")
+    order: str = keyword(Choice("rgb", "bgr"), "rgb", doc="order of an image's color channels")
 
     def shape(self, *xs: Shape) -> Shape:
         crop, resize = self.crop, self.resize

@@ -1,4 +1,4 @@
-"""Merges of several values into one."""
+"""Merges of several inputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Merge(Layer):
-    """An operation on the aligned elements of values of one shape, which never broadcasts."""
+    """Base class of elementwise operations on inputs of equal shape, without broadcasting."""
 
     variadic = True
 
@@ -29,7 +29,7 @@ class Merge(Layer):
 
 
 class Product(Merge):
-    """An operation in which an operand's axes of size 1 spread over the other's."""
+    """Base class of elementwise operations that broadcast axes of size 1."""
 
     def shape(self, *xs: Shape) -> Shape:
         result = list(xs[0])
@@ -45,9 +45,9 @@ class Product(Merge):
 
 @layer("add")
 class Add(Merge):
-    """Sum: y = a + b + ….
+    """Elementwise sum: y = a + b + ….
 
-    Shapes: [*], [*], … -> [*], all equal.
+    Shapes: [*], [*], … -> [*], all of the same shape.
 
     ```net
     input x 64x8x8
@@ -61,9 +61,9 @@ class Add(Merge):
 
 @layer("sub")
 class Sub(Merge):
-    """Difference: y = a - b - ….
+    """Elementwise difference: y = a - b - ….
 
-    Shapes: [*], [*], … -> [*], all equal.
+    Shapes: [*], [*], … -> [*], all of the same shape.
 
     ```net
     input x 64x8x8
@@ -77,9 +77,9 @@ class Sub(Merge):
 
 @layer("mul")
 class Mul(Product):
-    """Product: y = a b …; with one branch, a gate.
+    """Elementwise product: y = a b …; a single branch gates the input.
 
-    Shapes: [*], [*], … -> [*]; an axis of size 1 spreads over the other's.
+    Shapes: [*], [*], … -> [*], all of the same rank; axes of size 1 are broadcast.
 
     ```net
     input x 64x8x8
@@ -93,9 +93,9 @@ class Mul(Product):
 
 @layer("div")
 class Div(Product):
-    """Quotient: y = a / b / ….
+    """Elementwise quotient: y = a / b / ….
 
-    Shapes: [*], [*], … -> [*]; an axis of size 1 spreads over the other's.
+    Shapes: [*], [*], … -> [*], all of the same rank; axes of size 1 are broadcast.
 
     ```net
     input x 64x8x8
@@ -109,9 +109,9 @@ class Div(Product):
 
 @layer("max")
 class Max(Merge):
-    """The largest at each place: y = max(a, b, …).
+    """Elementwise maximum: y = max(a, b, …).
 
-    Shapes: [*], [*], … -> [*], all equal.
+    Shapes: [*], [*], … -> [*], all of the same shape.
     Source: Goodfellow et al. (2013).
 
     ```net
@@ -126,9 +126,9 @@ class Max(Merge):
 
 @layer("min")
 class Min(Merge):
-    """The smallest at each place: y = min(a, b, …).
+    """Elementwise minimum: y = min(a, b, …).
 
-    Shapes: [*], [*], … -> [*], all equal.
+    Shapes: [*], [*], … -> [*], all of the same shape.
 
     ```net
     input x 64x8x8
@@ -142,9 +142,10 @@ class Min(Merge):
 
 @layer("concat")
 class Concat(Merge):
-    """The values one after another along an axis, the channels unless another is given.
+    """Concatenation along an axis, by default the channels.
 
-    Shapes: [A, *S], [B, *S], … -> [A + B + …, *S]. Axes count from 0, without the batch, negative ones from the end.
+    Shapes: [A, *S], [B, *S], … -> [A + B + …, *S]. Axes count from 0 (the channels), excluding the batch;
+    negative axes count from the end.
     Source: Szegedy et al. (2014), figure 2.
 
     ```net
@@ -154,7 +155,7 @@ class Concat(Merge):
     """
 
     moves = True
-    axis: int = keyword(Integer(-SIZE), 0, doc="the axis along which the values are joined")
+    axis: int = keyword(Integer(-SIZE), 0, doc="axis along which the inputs are joined")
 
     def shape(self, *xs: Shape) -> Shape:
         rank = len(xs[0])

@@ -1,4 +1,4 @@
-"""Normalisations."""
+"""Batch normalization, local response normalization and dropout."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 @layer("bn")
 class BatchNorm(Layer):
-    """Batch normalisation, per channel: y = weight (x - mean) / sqrt(var + eps) + bias.
+    """Batch normalization, per channel: y = weight (x - mean) / sqrt(var + eps) + bias.
 
-    Shapes: [C, *S] -> [C, *S]; weight, bias, running_mean, running_var [C]. At inference mean and var are the running
-    ones, which training updates as running = (1 - momentum) running + momentum batch, with the unbiased variance.
-    Conventions: `momentum` is the weight of the new batch, as in PyTorch; TensorFlow's is 1 minus it.
+    Shapes: [C, *S] -> [C, *S]; weight, bias, running_mean, running_var [C]. Inference uses the running mean and
+    variance; training uses the batch's, and updates running = (1 - momentum) running + momentum batch, with the
+    unbiased variance.
+    Conventions: `momentum` is the weight of the current batch, as in PyTorch; in TensorFlow it is 1 - momentum.
     Source: Ioffe & Szegedy (2015), algorithms 1 and 2.
 
     ```net
@@ -35,8 +36,8 @@ class BatchNorm(Layer):
     ```
     """
 
-    eps: float = keyword(Real(above=0), 1e-5, doc="added to the variance")
-    momentum: float = keyword(Real(0, 1), 0.1, doc="weight of the new batch in the running statistics")
+    eps: float = keyword(Real(above=0), 1e-5, doc="added to the variance for numerical stability")
+    momentum: float = keyword(Real(0, 1), 0.1, doc="weight of the current batch in the running statistics")
     affine: bool = keyword(Flag(), True, doc="learn a scale and an offset for each channel")
 
     def shape(self, *xs: Shape) -> Shape:
@@ -78,11 +79,11 @@ class BatchNorm(Layer):
 
 @layer("lrn")
 class LocalResponseNorm(Layer):
-    """Local response normalisation across channels: y = x / (k + alpha sum of x^2 over `size` channels around)^beta.
+    """Local response normalization: y = x / (k + alpha sum of x^2 over a window of `size` channels)^beta.
 
     Shapes: [C, *S] -> [C, *S] on one to three spatial axes.
-    Conventions: this is the paper's formula with the paper's constants. Caffe, PyTorch and ONNX divide the sum by the
-    size, which `mean on` does too, and Caffe's and PyTorch's k is 1.
+    Conventions: the formula and the default constants are the paper's. Caffe, PyTorch and ONNX divide the sum by the
+    size, as `mean on` does; in Caffe and PyTorch, k defaults to 1.
     Source: Krizhevsky et al. (2012), section 3.3.
 
     ```net
@@ -91,10 +92,10 @@ class LocalResponseNorm(Layer):
     ```
     """
 
-    size: int = positional(Integer(odd=True), doc="how many channels the sum runs over")
-    alpha: float = keyword(Real(above=0, maximum=1e29), 1e-4, doc="weight of the sum")
+    size: int = positional(Integer(odd=True), doc="number of channels in the window")
+    alpha: float = keyword(Real(above=0, maximum=1e29), 1e-4, doc="coefficient of the sum")
     beta: float = keyword(Real(above=0), 0.75, doc="exponent")
-    k: float = keyword(Real(above=0), 2.0, doc="offset")
+    k: float = keyword(Real(above=0), 2.0, doc="constant added to the scaled sum")
     mean: bool = keyword(Flag(), False, doc="divide the sum by the size")
 
     def shape(self, *xs: Shape) -> Shape:
@@ -106,10 +107,10 @@ class LocalResponseNorm(Layer):
     def body(self, x: Value, w: Weights) -> Value:
         channels, first, *rest = x.shape[1:]
         assert isinstance(channels, int)
-        # onnxruntime allocates `size` channels; further ones than there are add nothing.
+        # onnxruntime allocates `size` channels; those beyond the input's add nothing.
         size = min(self.size, 2 * channels - 1)
         alpha = self.alpha * (size / self.size if self.mean else size)
-        # onnxruntime knows it for two spatial axes alone.
+        # onnxruntime supports LRN only on two spatial axes.
         flat = x if len(x.shape) == 4 else ops.reshape(x, (channels, first, product(tuple(rest))))
         y = ops.lrn(flat, size, alpha, self.beta, self.k)
         return y if flat is x else ops.reshape(y, (channels, first, *rest))
@@ -117,11 +118,11 @@ class LocalResponseNorm(Layer):
 
 @layer("dropout")
 class Dropout(Layer):
-    """Dropout: in training each value is zeroed with probability p, and the others are scaled by 1 / (1 - p).
+    """Dropout: during training, each value is zeroed with probability p and the others are scaled by 1 / (1 - p).
 
     Shapes: [*] -> [*].
-    Conventions: as the scaling is training's, inference is the identity, and is left out of the graph. `spatial on`
-    drops whole channels (Tompson et al., 2015).
+    Conventions: values are scaled during training, so inference is the identity and is left out of the graph.
+    `spatial on` drops whole channels (Tompson et al., 2015).
     Source: Srivastava et al. (2014).
 
     ```net

@@ -1,4 +1,4 @@
-"""Pooling: what a window holds, in one number."""
+"""Pooling."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ if TYPE_CHECKING:
 
 
 class Pool(Layer):
-    """A window on each channel for itself."""
+    """Base class of pooling over windows, separately for each channel."""
 
-    kernel: int | tuple[int, ...] = positional(Sizes(), doc="size of the window")
-    stride: int | tuple[int, ...] | None = keyword(Sizes(), None, doc="step of the window; its size, if left out")
-    pad: str | int | tuple[int, ...] = keyword(Padding(), 0, doc="cells around the input")
-    ceil: bool = keyword(Flag(), False, doc="keep a last window that reaches beyond the input")
+    kernel: int | tuple[int, ...] = positional(Sizes(), doc="window size")
+    stride: int | tuple[int, ...] | None = keyword(
+        Sizes(), None, doc="distance between adjacent windows; by default, the window size"
+    )
+    pad: str | int | tuple[int, ...] = keyword(Padding(), 0, doc="padding of the input")
+    ceil: bool = keyword(Flag(), False, doc="keep a last window that extends beyond the padded input")
 
     def window(self, x: Shape) -> Window:
-        """The window on an input of this shape. Raises Misfit."""
+        """Return the window on an input of this shape. Raises Misfit."""
         window = Window(x, self.kernel, self.stride, self.pad, ceil=self.ceil)
         for pad, kernel in zip(window.pads, window.kernel * 2, strict=True):
             if pad >= kernel:
@@ -40,12 +42,12 @@ class Pool(Layer):
 
 @layer("maxpool")
 class MaxPool(Pool):
-    """The largest value of each window; padding is never the largest.
+    """Max pooling: the maximum of each window, ignoring padding.
 
-    Shapes: [C, *S] -> [C, *P], P = (S + pads - k) // stride + 1; with `ceil on` rounded up, and a last window that
-    would start in the padding or beyond the input is dropped. The stride is the kernel unless given.
-    Conventions: the sizes are PyTorch's; Caffe's are those of `ceil on`, where the window may exceed the padded input
-    by less than the stride.
+    Shapes: [C, *S] -> [C, *P], P = (S + pads - k) // stride + 1; `ceil on` rounds up instead of down, but drops a last
+    window that would start in the padding or beyond the input. The stride defaults to the kernel size.
+    Conventions: output sizes match PyTorch's. `ceil on` matches Caffe, where the last window may extend beyond the
+    padded input by less than the stride.
     Source: Weng, Ahuja & Huang (1992); overlapping windows, Krizhevsky et al. (2012), section 3.4.
 
     ```net
@@ -61,11 +63,11 @@ class MaxPool(Pool):
 
 @layer("avgpool")
 class AvgPool(Pool):
-    """The mean of each window, of the cells inside the input alone unless `count_pad on`.
+    """Average pooling: the mean of each window, excluding padding unless `count_pad on`.
 
     Shapes: [C, *S] -> [C, *P], P as for `maxpool`.
-    Conventions: PyTorch and Caffe count the padding unless told otherwise. What a last ceil window reads beyond the
-    padding never counts, as in PyTorch.
+    Conventions: PyTorch and Caffe count the padding by default. With `ceil on`, elements of the last window beyond the
+    padding never count, as in PyTorch.
     Source: LeCun et al. (1990).
 
     ```net
@@ -74,7 +76,7 @@ class AvgPool(Pool):
     ```
     """
 
-    count_pad: bool = keyword(Flag(), False, doc="count the padding as zeros")
+    count_pad: bool = keyword(Flag(), False, doc="include padding, as zeros, in the mean")
 
     def body(self, x: Value, w: Weights) -> Value:
         window = self.window(x.shape[1:])
@@ -84,7 +86,7 @@ class AvgPool(Pool):
 
 
 class GlobalPool(Layer):
-    """One number for each channel; the axes stay, as 1."""
+    """Base class of pooling over all positions of a channel, which keeps the axes with size 1."""
 
     def shape(self, *xs: Shape) -> Shape:
         return (xs[0][0], *(1 for _ in spatial(xs[0])))
@@ -92,9 +94,9 @@ class GlobalPool(Layer):
 
 @layer("global_avgpool")
 class GlobalAvgPool(GlobalPool):
-    """The mean of each channel.
+    """Global average pooling: the mean of each channel.
 
-    Shapes: [C, *S] -> [C, 1, …], an axis for each that there was.
+    Shapes: [C, *S] -> [C, 1, …]; every spatial axis is kept with size 1.
     Source: Lin, Chen & Yan (2014), section 3.2.
 
     ```net
@@ -109,11 +111,11 @@ class GlobalAvgPool(GlobalPool):
 
 @layer("adaptive_avgpool")
 class AdaptiveAvgPool(Layer):
-    """The means of windows that lie evenly on the input: y[i] is over floor(i S / P) to ceil((i + 1) S / P).
+    """Adaptive average pooling: y[i] is the mean of x[j] over floor(i S / P) <= j < ceil((i + 1) S / P).
 
     Shapes: [C, *S] -> [C, *P] on one to three spatial axes, P being `sizes`.
-    Conventions: the windows are PyTorch's, which overlap where S is no multiple of P; where it is, this is `avgpool`.
-    P may be larger than S; elements then come more than once.
+    Conventions: as in PyTorch, windows overlap if S is not a multiple of P; otherwise this is `avgpool`. P may be
+    larger than S; elements are then repeated.
     Source: He et al. (2014), section 2.3.
 
     ```net
@@ -122,7 +124,7 @@ class AdaptiveAvgPool(Layer):
     ```
     """
 
-    sizes: int | tuple[int, ...] = positional(Sizes(), doc="how many windows on each axis")
+    sizes: int | tuple[int, ...] = positional(Sizes(), doc="output size of each axis")
 
     def shape(self, *xs: Shape) -> Shape:
         (x,) = xs
@@ -149,9 +151,9 @@ class AdaptiveAvgPool(Layer):
 
 
 def _means(x: Value, axis: int, count: int) -> Value:
-    """The means of evenly laid windows along an axis: gathered, weighted and summed.
+    """Return the means of adaptive windows along an axis by gathering, weighting and summing.
 
-    A window that is shorter than the longest reads an element twice, the second time with a weight of 0.
+    Windows shorter than the longest repeat their last element with a weight of 0.
     """
     size = x.shape[axis]
     assert isinstance(size, int)
@@ -166,9 +168,9 @@ def _means(x: Value, axis: int, count: int) -> Value:
 
 @layer("global_maxpool")
 class GlobalMaxPool(GlobalPool):
-    """The largest value of each channel.
+    """Global max pooling: the maximum of each channel.
 
-    Shapes: [C, *S] -> [C, 1, …], an axis for each that there was.
+    Shapes: [C, *S] -> [C, 1, …]; every spatial axis is kept with size 1.
     Source: Oquab et al. (2015).
 
     ```net

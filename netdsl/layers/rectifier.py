@@ -1,4 +1,4 @@
-"""Rectifiers: activations that let the positive through, and their smooth kin."""
+"""Rectifiers and their smooth variants."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Relu(Layer):
 
 @layer("relu6")
 class Relu6(Layer):
-    """Rectified linear unit with a ceiling: y = min(max(x, 0), 6).
+    """Rectified linear unit capped at 6: y = min(max(x, 0), 6).
 
     Shapes: [*] -> [*].
     Source: Krizhevsky (2010).
@@ -56,10 +56,10 @@ class Relu6(Layer):
 
 @layer("leaky_relu")
 class LeakyRelu(Layer):
-    """Rectifier that leaks: y = x where x >= 0, else slope x.
+    """Leaky rectified linear unit: y = x if x >= 0, otherwise slope x.
 
     Shapes: [*] -> [*].
-    Conventions: the slope is PyTorch's 0.01 unless given; DCGAN takes 0.2, Darknet 0.1, Keras' default is 0.3.
+    Conventions: the default slope, 0.01, is PyTorch's; DCGAN uses 0.2 and Darknet 0.1, and Keras' default is 0.3.
     Source: Maas, Hannun & Ng (2013).
 
     ```net
@@ -68,7 +68,7 @@ class LeakyRelu(Layer):
     ```
     """
 
-    slope: float = positional(Real(), 0.01, doc="what negative values are multiplied by")
+    slope: float = positional(Real(), 0.01, doc="slope for negative values")
 
     def body(self, x: Value, w: Weights) -> Value:
         return ops.leaky_relu(x, self.slope)
@@ -76,10 +76,10 @@ class LeakyRelu(Layer):
 
 @layer("prelu")
 class PRelu(Layer):
-    """Rectifier with a learned slope: y = x where x >= 0, else weight x, with a slope for each channel.
+    """Leaky rectified linear unit with a learned slope for each channel: y = x if x >= 0, otherwise weight x.
 
     Shapes: [C, *S] -> [C, *S]; weight [C], or [1] with `shared on`.
-    Conventions: the slopes begin at 0.25, the paper's and PyTorch's; PyTorch shares one slope unless told otherwise.
+    Conventions: slopes are initialized to 0.25, as in the paper and PyTorch; PyTorch shares one slope by default.
     Source: He et al. (2015), eq. 1.
 
     ```net
@@ -88,8 +88,8 @@ class PRelu(Layer):
     ```
     """
 
-    shared: bool = keyword(Flag(), False, doc="one slope for all channels")
-    init: Init = keyword(Initialiser(), Init("constant", 0.25), doc="what the slopes are drawn from")
+    shared: bool = keyword(Flag(), False, doc="share one slope between all channels")
+    init: Init = keyword(Initialiser(), Init("constant", 0.25), doc="initializer of the slopes")
 
     def shape(self, *xs: Shape) -> Shape:
         if not self.shared and not isinstance(xs[0][0], int):
@@ -109,7 +109,7 @@ class PRelu(Layer):
 
 @layer("elu")
 class Elu(Layer):
-    """Exponential linear unit: y = x where x > 0, else alpha (exp(x) - 1).
+    """Exponential linear unit: y = x if x > 0, otherwise alpha (exp(x) - 1).
 
     Shapes: [*] -> [*].
     Source: Clevert, Unterthiner & Hochreiter (2016), eq. 15.
@@ -120,7 +120,7 @@ class Elu(Layer):
     ```
     """
 
-    alpha: float = positional(Real(), 1.0, doc="what it falls to, negated")
+    alpha: float = positional(Real(), 1.0, doc="scale for negative values; the output approaches -alpha")
 
     def body(self, x: Value, w: Weights) -> Value:
         return ops.elu(x, self.alpha)
@@ -128,11 +128,11 @@ class Elu(Layer):
 
 @layer("selu")
 class Selu(Layer):
-    """Scaled exponential linear unit: y = 1.0507 x where x > 0, else 1.0507 * 1.6733 (exp(x) - 1).
+    """Scaled exponential linear unit: y = 1.0507 x if x > 0, otherwise 1.0507 * 1.6733 (exp(x) - 1).
 
     Shapes: [*] -> [*].
-    Conventions: the paper's constants in full; its weights are drawn from `xavier_normal` with as many inputs as
-    outputs, or from `normal(1 / sqrt(inputs))`.
+    Conventions: the constants are the paper's, in full precision. Initialize the weights as in the paper: with
+    `normal(1 / sqrt(inputs))`, or with `xavier_normal` if the layer has as many inputs as outputs.
     Source: Klambauer et al. (2017), eq. 2 and 14.
 
     ```net
@@ -150,7 +150,7 @@ class Gelu(Layer):
     """Gaussian error linear unit: y = x Phi(x) = x (1 + erf(x / sqrt(2))) / 2.
 
     Shapes: [*] -> [*].
-    Conventions: the exact one, as in PyTorch and BERT; GPT-2's is an approximation by tanh, up to 0.0005 off.
+    Conventions: this is the exact form, as in PyTorch and BERT; GPT-2 uses a tanh approximation, off by up to 0.0005.
     Source: Hendrycks & Gimpel (2016), section 2.
 
     ```net
@@ -165,7 +165,7 @@ class Gelu(Layer):
 
 @layer("silu")
 class Silu(Layer):
-    """Sigmoid linear unit, or swish: y = x / (1 + exp(-x)).
+    """Sigmoid linear unit (SiLU, swish): y = x / (1 + exp(-x)).
 
     Shapes: [*] -> [*].
     Source: Elfwing, Uchibe & Doya (2018); Ramachandran, Zoph & Le (2017).
@@ -182,7 +182,7 @@ class Silu(Layer):
 
 @layer("hard_swish")
 class HardSwish(Layer):
-    """Swish in three pieces: y = x min(max(x + 3, 0), 6) / 6.
+    """Piecewise approximation of swish: y = x min(max(x + 3, 0), 6) / 6.
 
     Shapes: [*] -> [*].
     Source: Howard et al. (2019), section 5.2.
@@ -199,7 +199,7 @@ class HardSwish(Layer):
 
 @layer("softplus")
 class Softplus(Layer):
-    """Smooth rectifier: y = log(1 + exp(x)).
+    """Softplus, a smooth rectifier: y = log(1 + exp(x)).
 
     Shapes: [*] -> [*].
     Source: Dugas et al. (2001).

@@ -1,4 +1,4 @@
-"""An axis reduced to one value."""
+"""Reductions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def axis_of(axis: int, x: Shape) -> int:
-    """The axis counted from the front. Raises Misfit where the shape has none such."""
+    """Return the axis counted from the front. Raises Misfit if the shape has no such axis."""
     if not -len(x) <= axis < len(x):
         raise Misfit(OutsideShape, at="axis", what="axis", index=axis, count=len(x))
     return axis % len(x)
@@ -26,9 +26,10 @@ def axis_of(axis: int, x: Shape) -> int:
 
 @layer("reduce")
 class Reduce(Layer):
-    """The mean, the sum or the largest of the values along an axis, which stays as 1.
+    """Mean, sum or maximum along an axis, which is kept with size 1.
 
-    Shapes: [*, A, *] -> [*, 1, *]. Axes count from 0, the channels, without the batch; negative ones from the end.
+    Shapes: [*, A, *] -> [*, 1, *]. Axes count from 0 (the channels), excluding the batch; negative axes
+    count from the end.
 
     ```net
     input x 64x8x8
@@ -36,8 +37,8 @@ class Reduce(Layer):
     ```
     """
 
-    how: str = positional(Choice("mean", "sum", "max"), doc="what is made of the values")
-    axis: int = positional(Integer(-SIZE), doc="the axis along which they lie")
+    how: str = positional(Choice("mean", "sum", "max"), doc="reduction to apply")
+    axis: int = positional(Integer(-SIZE), doc="axis to reduce")
 
     def shape(self, *xs: Shape) -> Shape:
         (x,) = xs

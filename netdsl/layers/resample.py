@@ -1,4 +1,4 @@
-"""Finer and coarser grids, and channels made into places."""
+"""Upsampling, pixel shuffle and channel shuffle."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 @layer("upsample")
 class Upsample(Layer):
-    """A finer grid by a whole factor: each element repeated, or linear interpolation between neighbours.
+    """Upsampling by an integer factor: nearest neighbor or linear interpolation.
 
-    Shapes: [C, *S] -> [C, *(factor S)] on one to three spatial axes; `bilinear` is linear on one, trilinear on three.
-    Conventions: elements are cells, and the middles of the finer ones lie at (i + 1/2) / factor - 1/2, constant beyond
-    the outermost: PyTorch's align_corners=False, ONNX's half_pixel. With `align on` the corners' middles meet instead,
-    i (S - 1) / (factor S - 1): PyTorch's align_corners=True.
+    Shapes: [C, *S] -> [C, *(factor S)] on one to three spatial axes; `bilinear` is linear on one
+    axis and trilinear on three.
+    Conventions: `bilinear` samples the input at (i + 1/2) / factor - 1/2, clamped to the outermost elements: PyTorch's
+    align_corners=False, ONNX's half_pixel. `align on` samples at i (S - 1) / (factor S - 1), so that the corner
+    elements coincide: PyTorch's align_corners=True.
 
     ```net
     input x 64x8x8
@@ -33,9 +34,9 @@ class Upsample(Layer):
     ```
     """
 
-    factor: int | tuple[int, ...] = positional(Sizes(), doc="how many times as large")
-    how: str = positional(Choice("nearest", "bilinear"), "nearest", doc="what is put between")
-    align: bool = keyword(Flag(), False, doc="let the corners meet; for `bilinear`")
+    factor: int | tuple[int, ...] = positional(Sizes(), doc="upsampling factor")
+    how: str = positional(Choice("nearest", "bilinear"), "nearest", doc="interpolation method")
+    align: bool = keyword(Flag(), False, doc="align the corner elements, with `bilinear`")
 
     def shape(self, *xs: Shape) -> Shape:
         (x,) = xs
@@ -51,10 +52,10 @@ class Upsample(Layer):
 
 @layer("pixel_shuffle")
 class PixelShuffle(Layer):
-    """Channels made into places, as after a sub-pixel convolution: y[c, r h + i, r w + j] = x[(c r + i) r + j, h, w].
+    """Channels rearranged into positions (sub-pixel convolution): y[c, r h + i, r w + j] = x[(c r + i) r + j, h, w].
 
     Shapes: [C r^d, *S] -> [C, *(r S)] on d = one to three spatial axes.
-    Conventions: the channels' order is PyTorch's, ONNX's CRD; TensorFlow's depth_to_space is ONNX's DCR.
+    Conventions: the channel order is PyTorch's (CRD in ONNX); TensorFlow's depth_to_space uses DCR.
     Source: Shi et al. (2016), eq. 4.
 
     ```net
@@ -63,7 +64,7 @@ class PixelShuffle(Layer):
     ```
     """
 
-    factor: int = positional(Integer(), doc="how many times as large")
+    factor: int = positional(Integer(), doc="upsampling factor")
 
     def shape(self, *xs: Shape) -> Shape:
         (x,) = xs
@@ -81,12 +82,12 @@ class PixelShuffle(Layer):
             return ops.depth_to_space(x, self.factor)
         for _ in range(rank):
             x = self._longer(x)
-            if rank > 1:  # the last axis comes first, so that each is the last once
+            if rank > 1:  # rotate the axes, so that each is the last once
                 x = ops.transpose(x, (0, 1, rank + 1, *range(2, rank + 1)))
         return x
 
     def _longer(self, x: Value) -> Value:
-        """The last axis made longer. Sizes that Reshape does not work out itself must keep their places."""
+        """Lengthen the last axis. Sizes that Reshape cannot infer must keep their positions."""
         _, channels, *sizes = x.shape
         rank = len(sizes)
         assert isinstance(channels, int)
@@ -98,7 +99,7 @@ class PixelShuffle(Layer):
 
 @layer("channel_shuffle")
 class ChannelShuffle(Layer):
-    """Channels dealt out anew: split into groups, the first of each group, then the second of each, and so on.
+    """Channels interleaved across groups: the first channel of each group, then the second of each, and so on.
 
     Shapes: [C, *S] -> [C, *S].
     Source: Zhang et al. (2018), section 3.1.
@@ -109,7 +110,7 @@ class ChannelShuffle(Layer):
     ```
     """
 
-    groups: int = positional(Integer(), doc="into how many parts the channels are split")
+    groups: int = positional(Integer(), doc="number of groups that the channels are split into")
 
     def shape(self, *xs: Shape) -> Shape:
         channels = xs[0][0]

@@ -1,4 +1,4 @@
-"""Normalisations of each example by its own statistics, the same in training and at inference."""
+"""Normalization by the statistics of each example, identical in training and inference."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class SampleNorm(Layer):
-    """y = weight (x - mean) / sqrt(var + eps) + bias, with a weight and a bias for each channel."""
+    """Base class of y = weight (x - mean) / sqrt(var + eps) + bias, with a weight and a bias for each channel."""
 
-    eps: float = keyword(Real(above=0), 1e-5, doc="added to the variance")
+    eps: float = keyword(Real(above=0), 1e-5, doc="added to the variance for numerical stability")
     affine: bool = keyword(Flag(), True, doc="learn a scale and an offset for each channel")
 
     def shape(self, *xs: Shape) -> Shape:
@@ -40,7 +40,7 @@ class SampleNorm(Layer):
 
 
 def _affine(x: Value, w: Weights, count: int) -> tuple[Value, Value]:
-    """The scale and the offset, 1 and 0 where none are learned."""
+    """Return scale and offset, or 1 and 0 if they are not learned."""
     scale, offset = w.get("weight"), w.get("bias")
     if scale is None or offset is None:
         return ops.constant(x.graph, 1.0, shape=(count,)), ops.constant(x.graph, 0.0, shape=(count,))
@@ -49,11 +49,12 @@ def _affine(x: Value, w: Weights, count: int) -> tuple[Value, Value]:
 
 @layer("layernorm")
 class LayerNorm(SampleNorm):
-    """Layer normalisation, over the channels: y = weight (x - mean) / sqrt(var + eps) + bias, at each place by itself.
+    """Layer normalization over the channels at each position: y = weight (x - mean) / sqrt(var + eps) + bias.
 
-    Shapes: [C, *S] -> [C, *S]; weight, bias [C]. Mean and variance (the biased one) are of the C values at one place.
-    Conventions: this is what transformers and ConvNeXt do, and PyTorch's LayerNorm(C) where the channels come last. The
-    paper normalises all values of an example; on a flat input that is the same, elsewhere write `groupnorm 1`.
+    Shapes: [C, *S] -> [C, *S]; weight, bias [C]. The mean and the biased variance are taken over the C values at each
+    position.
+    Conventions: as in transformers and ConvNeXt, and as PyTorch's LayerNorm(C) on channels-last data. The paper
+    normalizes over all values of an example: the same for a flat input; otherwise use `groupnorm 1`.
     Source: Ba, Kiros & Hinton (2016), eq. 3.
 
     ```net
@@ -75,11 +76,11 @@ class LayerNorm(SampleNorm):
 
 @layer("instancenorm")
 class InstanceNorm(SampleNorm):
-    """Instance normalisation, of each channel by itself: y = weight (x - mean) / sqrt(var + eps) + bias.
+    """Instance normalization of each channel: y = weight (x - mean) / sqrt(var + eps) + bias.
 
-    Shapes: [C, *S] -> [C, *S] on one to three spatial axes; weight, bias [C]. Mean and variance (the biased one) are of
-    one channel of one example.
-    Conventions: it learns a scale and an offset, as the paper's does; PyTorch's does not, which `affine off` is.
+    Shapes: [C, *S] -> [C, *S] on one to three spatial axes; weight, bias [C]. The mean and the biased variance are
+    taken over each channel of each example.
+    Conventions: scale and offset are learned, as in the paper; PyTorch's default is `affine off`.
     Source: Ulyanov, Vedaldi & Lempitsky (2016), eq. 7.
 
     ```net
@@ -100,10 +101,10 @@ class InstanceNorm(SampleNorm):
 
 @layer("groupnorm")
 class GroupNorm(SampleNorm):
-    """Group normalisation, of each group of channels by itself: y = weight (x - mean) / sqrt(var + eps) + bias.
+    """Group normalization of each group of channels: y = weight (x - mean) / sqrt(var + eps) + bias.
 
-    Shapes: [C, *S] -> [C, *S]; weight, bias [C]. Mean and variance (the biased one) are of the C / groups channels of
-    one group of one example; `groupnorm 1` normalises all values of an example.
+    Shapes: [C, *S] -> [C, *S]; weight, bias [C]. The mean and the biased variance are taken over the C / groups
+    channels of each group of each example; `groupnorm 1` normalizes over all values of an example.
     Source: Wu & He (2018), eq. 1 to 4.
 
     ```net
@@ -112,7 +113,7 @@ class GroupNorm(SampleNorm):
     ```
     """
 
-    groups: int = positional(Integer(), doc="into how many parts the channels are split")
+    groups: int = positional(Integer(), doc="number of groups that the channels are split into")
 
     def shape(self, *xs: Shape) -> Shape:
         shape = super().shape(*xs)
@@ -124,7 +125,7 @@ class GroupNorm(SampleNorm):
     def body(self, x: Value, w: Weights) -> Value:
         _, channels, *sizes = x.shape
         assert isinstance(channels, int)
-        # A group becomes one channel. The other axes keep their places, for a Reshape works out only one size.
+        # A group becomes one channel. The other axes keep their positions, because Reshape infers only one size.
         wide = (channels // self.groups * product(tuple(sizes[:1])), *sizes[1:])
         scale, offset = (ops.constant(x.graph, each, shape=(self.groups,)) for each in (1.0, 0.0))
         y = ops.instance_norm(ops.reshape(x, (self.groups, *wide)), scale, offset, self.eps)

@@ -1,4 +1,4 @@
-"""Layers that move values and compute nothing."""
+"""Layers that rearrange values."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from netdsl.layers.base import Weights
 
 REST = Size("?")
-"""A size written `?` alone."""
+"""A size written as a bare `?`."""
 
 
 @layer("flatten")
 class Flatten(Layer):
-    """All values in one row, channels first.
+    """Flattening to one axis, channels first.
 
     Shapes: [C, *S] -> [C * product of S].
 
@@ -44,10 +44,10 @@ class Flatten(Layer):
 
 @layer("reshape")
 class Reshape(Layer):
-    """The same values, in the same order, under other sizes.
+    """Reshaping: the same values, in the same order, with a new shape.
 
-    Shapes: [*] -> [sizes], of as many values. One size may be `?`: it is what the others leave.
-    Conventions: the order is row by row, channels first, as everywhere here. The batch stays as it is.
+    Shapes: [*] -> [sizes], with the same number of values. One size may be `?` and is then inferred from the others.
+    Conventions: values are in row-major order, channels first. The batch axis is unchanged.
 
     ```net
     input x 784
@@ -56,11 +56,11 @@ class Reshape(Layer):
     """
 
     moves = True
-    sizes: tuple[Dim, ...] = positional(Dims(), doc="the shape, without the batch")
+    sizes: tuple[Dim, ...] = positional(Dims(), doc="new shape, without the batch")
 
     def shape(self, *xs: Shape) -> Shape:
         (x,) = xs
-        # Sizes known only at run time that stay are left out of the count.
+        # Sizes known only at run time that are in both shapes are left out of the count.
         left, wanted = list(x), [size for size in self.sizes if size != REST]
         for size in [size for size in wanted if isinstance(size, Size) and size in left]:
             left.remove(size)
@@ -77,7 +77,7 @@ class Reshape(Layer):
             raise Misfit(ReshapeMismatch, at="sizes", wanted=self.sizes, before=before, after=after)
         out = tuple(rest if size == REST else size for size in self.sizes)
         if sum(isinstance(size, Size) and x[i : i + 1] != (size,) for i, size in enumerate(out)) > 1:
-            raise Misfit(NeedsNumber, at="sizes")  # ONNX works out one size, and keeps others only in their places
+            raise Misfit(NeedsNumber, at="sizes")  # ONNX infers only one size, and keeps others only in their positions
         return out
 
     def body(self, x: Value, w: Weights) -> Value:
@@ -86,11 +86,11 @@ class Reshape(Layer):
 
 @layer("permute")
 class Permute(Layer):
-    """The axes in another order: axis i of the result is axis `axes[i]` of the input.
+    """Permutation of the axes: axis i of the output is axis `axes[i]` of the input.
 
-    Shapes: [A, B, …] -> the same sizes in the new order. Axes count from 0, the channels, without the batch; negative
-    ones from the end.
-    Conventions: PyTorch's permute counts the batch too.
+    Shapes: [A, B, …] -> the same sizes in the new order. Axes count from 0 (the channels), excluding the batch;
+    negative axes count from the end.
+    Conventions: PyTorch's permute also counts the batch axis.
 
     ```net
     input image 224x224x3
@@ -99,10 +99,10 @@ class Permute(Layer):
     """
 
     moves = True
-    axes: tuple[int, ...] = positional(Sequence(Integer(-SIZE)), doc="the input's axes in the new order")
+    axes: tuple[int, ...] = positional(Sequence(Integer(-SIZE)), doc="input axes in the new order")
 
     def order(self, rank: int) -> tuple[int, ...]:
-        """The axes counted from the front. Raises Misfit."""
+        """Return the axes counted from the front. Raises Misfit."""
         order = tuple(axis + rank if axis < 0 else axis for axis in self.axes)
         if sorted(order) != list(range(rank)):
             raise Misfit(NotAnOrder, at="axes", order=self.axes)
@@ -117,10 +117,10 @@ class Permute(Layer):
 
 @layer("select")
 class Select(Layer):
-    """Some of the channels, in the order given.
+    """Selection of channels, in the given order.
 
-    Shapes: [C, *S] -> [len(channels), *S]. Channels count from 0, negative ones from the end.
-    Source: LeCun et al. (1998), table I, connects C3 so.
+    Shapes: [C, *S] -> [len(channels), *S]. Channels count from 0; negative ones count from the end.
+    Source: LeCun et al. (1998), table I (connections of C3).
 
     ```net
     input maps 6x14x14
@@ -129,7 +129,7 @@ class Select(Layer):
     """
 
     moves = True
-    channels: tuple[int, ...] = positional(Sequence(Integer(-SIZE)), doc="which channels")
+    channels: tuple[int, ...] = positional(Sequence(Integer(-SIZE)), doc="channels to select")
 
     def shape(self, *xs: Shape) -> Shape:
         (x,) = xs
@@ -148,7 +148,7 @@ class Select(Layer):
 
 @layer("identity")
 class Identity(Layer):
-    """The input as it is.
+    """Identity: y = x.
 
     Shapes: [*] -> [*].
 

@@ -1,4 +1,4 @@
-"""Probabilities over the channels, on any number of further axes."""
+"""Softmax over the channels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @layer("softmax")
 class Softmax(Layer):
-    """Probabilities over the channels: y[c] = exp(x[c]) / sum of exp(x).
+    """Softmax over the channels: y[c] = exp(x[c]) / sum of exp(x).
 
     Shapes: [C, *] -> [C, *].
     Source: Bridle (1990).
@@ -31,7 +31,7 @@ class Softmax(Layer):
 
 @layer("log_softmax")
 class LogSoftmax(Layer):
-    """Logarithms of probabilities over the channels: y[c] = x[c] - log(sum of exp(x)).
+    """Log-softmax over the channels: y[c] = x[c] - log(sum of exp(x)).
 
     Shapes: [C, *] -> [C, *].
     Source: Bridle (1990).

@@ -67,7 +67,7 @@ class Window:
             )
             if isinstance(windows, int) and windows < 1:
                 raise Misfit(WindowTooLarge, at="kernel", window=spans, padded=padded)
-            # What reaches beyond the padded input changes no result, and gradients take memory for each element of it.
+            # Elements beyond the padded input do not change the result, but gradients would allocate memory for them.
             limit = size if isinstance(size, int) else SIZE
             rows.append([min(limit, each[axis]) for each in (self.kernel, self.stride, self.dilation)])
             out.append(windows)
@@ -99,9 +99,9 @@ def _tensorflow(size: Dim, span: int, step: int) -> int:
 
 
 def _ceil(padded: Dim, span: int, step: int, after: int) -> tuple[Dim, int]:
-    """The windows of ceil pooling, and what the last one reads beyond the padding.
+    """Return the number of windows of ceil pooling, and how far the last one reads beyond the padding.
 
-    A last window that would start in the padding or beyond the input is dropped, as PyTorch does.
+    A last window that would start in the padding or beyond the input is dropped, as in PyTorch.
     """
     if not isinstance(padded, int):
         if after + step > span:  # whether the last window is dropped depends on the size

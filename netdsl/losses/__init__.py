@@ -1,4 +1,4 @@
-"""The losses of the language, one file per loss or tight family."""
+"""The built-in losses, one module per loss or small family."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a loss is: a class that declares its arguments, which target it holds an output against, and its body in ops."""
+"""Base class of losses, which declare their arguments, their kind of target and their computation in ops."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Value
 
 LOSSES: dict[str, type[Loss]] = {}
-"""The losses by their names in the language."""
+"""Losses by name."""
 
 loss = registrar(LOSSES)
 
 
 LOWEST = -3.4e38
-"""Nearly the lowest number of f32: below all outputs."""
+"""Close to the lowest float32, and thus below all outputs."""
 
 
 class Target:
-    """What an output is held against; `shape` is without the batch.
+    """The target of an output; `shape` excludes the batch.
 
-    - `class`: the number of a class, from 0 to `classes` - 1, as i64; one for each place of the output.
-    - `sign`: -1 or 1 as f32, one for each place of the output.
-    - `value`: numbers of the output's shape, as f32.
+    - `class`: a class index from 0 to `classes` - 1, as i64; one per position of the output.
+    - `sign`: -1 or 1 as f32, one per position of the output.
+    - `value`: numbers in the output's shape, as f32.
     """
 
     __slots__ = ("classes", "kind", "shape")
@@ -60,53 +60,53 @@ class Target:
 class Loss(Declared):
     """A loss with its arguments. Immutable.
 
-    A subclass's docstring gives formula, shapes, source and an example. Y is the batch of outputs [N, K, *S], K the
-    classes, S the places, of which there may be none; the loss is the mean over the batch and the places.
+    A subclass's docstring has the formula, shapes, source and an example. Y is the batch of outputs [N, K, *S], with K
+    classes and the positions S, which may be empty; the loss is the mean over the batch and the positions.
     """
 
     kind: ClassVar[str] = ""
-    weight: float = keyword(Real(0), 1.0, doc="what the loss is multiplied by where several are added")
+    weight: float = keyword(Real(0), 1.0, doc="factor of this loss in a sum of losses")
 
     def target(self, output: Shape) -> Target:
-        """What an output of this shape (without the batch) is held against. Raises Misfit."""
+        """Return the target of an output of this shape (without the batch). Raises Misfit."""
         raise NotImplementedError
 
     def body(self, y: Value, target: Value) -> Value:
-        """The scalar loss of a batch: y [N, *output], target [N, *target]. All sizes are numbers."""
+        """Return the scalar loss of a batch: y [N, *output], target [N, *target]. All sizes are numbers."""
         raise NotImplementedError
 
 
 def misfit(wanted: str) -> Misfit:
-    """What is raised for an output that a loss does not fit; `wanted` is the shape in words that it takes."""
+    """Return the error for an output that does not fit a loss; `wanted` describes the accepted shape in words."""
     return Misfit(LossMisfit, wanted=wanted)
 
 
 def classes(output: Shape) -> Target:
-    """A class for each place of an output [K, *S]. Raises Misfit."""
+    """Return a class target for an output [K, *S]. Raises Misfit."""
     if not output or output[0] == 1:
         raise misfit("a number for each of two classes or more along the first axis")
     return Target("class", output[1:], output[0])
 
 
 def signs(output: Shape) -> Target:
-    """A sign for each place of an output [1, *S]. Raises Misfit."""
+    """Return a sign target for an output [1, *S]. Raises Misfit."""
     if not output or output[0] != 1:
         raise misfit("one number along the first axis, whose sign is the class")
     return Target("sign", output[1:])
 
 
 def signs_or_classes(output: Shape) -> Target:
-    """A sign for each place of an output [1, *S], or a class for each of one [K, *S]."""
+    """Return a sign target for an output [1, *S], or a class target for an output [K, *S]."""
     return signs(output) if output and output[0] == 1 else classes(output)
 
 
 def margin(y: Value, target: Value) -> Value:
-    """t y, [N, 1, *S]: positive where the sign is right."""
+    """Return t y, [N, 1, *S], which is positive where the sign is correct."""
     return ops.mul(y, ops.reshape(target, y.shape[1:]))
 
 
 def onehot(y: Value, target: Value) -> Value:
-    """Whether a number of y [N, K, *S] is that of its place's class, target [N, *S]: bool [N, K, *S]."""
+    """Return the one-hot mask, bool [N, K, *S], of target [N, *S] for y [N, K, *S]."""
     size = y.shape[1]
     assert isinstance(size, int), y.shape
     numbers = ops.constant(y.graph, tuple(range(size)), "i64", (1, size, *(1 for _ in y.shape[2:])))
@@ -114,22 +114,22 @@ def onehot(y: Value, target: Value) -> Value:
 
 
 def runner_up(y: Value, here: Value) -> Value:
-    """The largest number of each place among the wrong classes, [N, 1, *S]; `here` is `onehot`."""
+    """Return the largest output among the wrong classes at each position, [N, 1, *S]; `here` is the one-hot mask."""
     return ops.reduce_max(ops.where(here, ops.constant(y.graph, LOWEST, y.dtype), y), (1,))
 
 
 def total(x: Value) -> Value:
-    """The sum of all elements, a scalar."""
+    """Return the sum of all elements, a scalar."""
     return ops.reduce_sum(x, range(len(x.shape)), keepdims=False)
 
 
 def mean(x: Value) -> Value:
-    """The mean of all elements, a scalar."""
+    """Return the mean of all elements, a scalar."""
     return ops.reduce_mean(x, range(len(x.shape)), keepdims=False)
 
 
 def places(y: Value) -> int:
-    """How many examples and places y [N, K, *S] has: N |S|."""
+    """Return the number of positions in all examples of y [N, K, *S]: N |S|."""
     return elements((y.shape[0], *y.shape[2:]))
 
 

@@ -1,4 +1,4 @@
-"""Smooth losses of two classes, whose target is a sign."""
+"""Smooth losses for two classes, with a sign as the target."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Binary(Loss):
-    """A loss of the margin t y."""
+    """Base class of losses that depend on the margin t y."""
 
     def target(self, output: Shape) -> Target:
         return signs(output)
@@ -21,10 +21,10 @@ class Binary(Loss):
 
 @loss("logistic")
 class Logistic(Binary):
-    """Logistic loss: mean of log(1 + e^(-t y)), the cross-entropy of two classes.
+    """Logistic loss: mean of log(1 + e^(-t y)), the cross-entropy for two classes.
 
-    Shapes: [1, *S], one number, before any sigmoid; the target is a sign, -1 or 1, for each place: [*S].
-    Conventions: PyTorch's `soft_margin_loss`; `binary_cross_entropy_with_logits` with the classes 0 and 1.
+    Shapes: output [1, *S], one logit (no sigmoid) per position; target [*S], a sign (-1 or 1) per position.
+    Conventions: as PyTorch's `soft_margin_loss`, and as `binary_cross_entropy_with_logits` with targets 0 and 1.
     Source: Cox (1958); Hastie, Tibshirani & Friedman (2009), section 10.5.
 
     ```net
@@ -41,7 +41,7 @@ class Logistic(Binary):
 class Exponential(Binary):
     """Exponential loss: mean of e^(-t y).
 
-    Shapes: [1, *S], one number; the target is a sign, -1 or 1, for each place: [*S].
+    Shapes: output [1, *S], one number per position; target [*S], a sign (-1 or 1) per position.
     Source: Freund & Schapire (1997), AdaBoost; Friedman, Hastie & Tibshirani (2000), section 4.
 
     ```net

@@ -1,4 +1,4 @@
-"""Cross-entropy of classes."""
+"""Cross-entropy."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @loss("cross_entropy")
 class CrossEntropy(Loss):
-    """Cross-entropy of the softmax: mean of -sum_k q_k log softmax(y)_k, with q = 1 at the class and 0 elsewhere.
+    """Softmax cross-entropy: mean of -sum_k q_k log softmax(y)_k, with q = 1 at the class and 0 elsewhere.
 
-    With smoothing s, q = 1 - s + s/K at the class and s/K elsewhere.
-    Shapes: [K, *S], one number for each class, before any softmax; the target has a class for each place: [*S].
-    Conventions: as PyTorch's `cross_entropy`; the logarithm is taken with the softmax, so that nothing overflows.
+    With label smoothing s, q = 1 - s + s/K at the class and s/K elsewhere.
+    Shapes: output [K, *S], one logit (no softmax) per class and position; target [*S], a class per position.
+    Conventions: as PyTorch's `cross_entropy`; softmax and logarithm are computed together, which avoids overflow.
     Source: Bridle (1990); Szegedy et al. (2016), section 7, for the smoothing.
 
     ```net
@@ -29,7 +29,9 @@ class CrossEntropy(Loss):
     ```
     """
 
-    smoothing: float = keyword(Real(0, below=1), 0.0, doc="the part of the target that is spread over all classes")
+    smoothing: float = keyword(
+        Real(0, below=1), 0.0, doc="label smoothing: share of the target spread over all classes"
+    )
 
     def target(self, output: Shape) -> Target:
         return classes(output)

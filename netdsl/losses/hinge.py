@@ -1,4 +1,4 @@
-"""Max-margin losses of two classes and of several."""
+"""Max-margin losses for two or more classes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @loss("hinge")
 class Hinge(Loss):
-    """Hinge loss, of a support vector machine: mean of max(0, m - t y) for two classes, with the margin m.
+    """Hinge loss of support vector machines: mean of max(0, m - t y) for two classes, with margin m.
 
-    Of several classes, with the class t: `crammer_singer` is max(0, m + max_{j != t} y_j - y_t), `weston_watkins` is
-    sum_{j != t} max(0, m + y_j - y_t). With `squared` each max is squared.
-    Shapes: [1, *S], one number, whose target is a sign, -1 or 1, for each place: [*S]; or [K, *S], one number for each
-    class, whose target is a class for each place: [*S].
+    For several classes, with true class t, `crammer_singer` is max(0, m + max_{j != t} y_j - y_t), and `weston_watkins`
+    is sum_{j != t} max(0, m + y_j - y_t). `squared on` squares each violation.
+    Shapes: for two classes, output [1, *S] and target [*S], a sign (-1 or 1) per position; for K classes, output
+    [K, *S] and target [*S], a class per position.
     Conventions: PyTorch's `multi_margin_loss` is `weston_watkins` divided by K.
     Source: Cortes & Vapnik (1995); Crammer & Singer (2001), section 3; Weston & Watkins (1999), whose margin is 2.
 
@@ -31,10 +31,10 @@ class Hinge(Loss):
     ```
     """
 
-    margin: float = keyword(Real(above=0), 1.0, doc="the margin m that is asked for")
-    squared: bool = keyword(Flag(), False, doc="whether each violation is squared")
+    margin: float = keyword(Real(above=0), 1.0, doc="margin m")
+    squared: bool = keyword(Flag(), False, doc="square each violation")
     multiclass: str = keyword(
-        Choice("crammer_singer", "weston_watkins"), "crammer_singer", doc="the form for several classes"
+        Choice("crammer_singer", "weston_watkins"), "crammer_singer", doc="formula for several classes"
     )
 
     def target(self, output: Shape) -> Target:
@@ -51,7 +51,7 @@ class Hinge(Loss):
         return self._mean(ops.where(here, ops.constant(y.graph, 0.0, y.dtype), lacking), y)
 
     def _mean(self, lacking: Value, y: Value) -> Value:
-        """The mean over examples and places of the violations, which are what is positive."""
+        """Return the mean of the violations (the positive part of `lacking`) over examples and positions."""
         violation = ops.relu(lacking)
         found = ops.mul(violation, violation) if self.squared else violation
         return ops.mul(total(found), 1 / places(y))

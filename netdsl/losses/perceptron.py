@@ -1,4 +1,4 @@
-"""The perceptron's criterion."""
+"""Perceptron criterion."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @loss("perceptron")
 class Perceptron(Loss):
-    """The perceptron's criterion: mean of max(0, -t y) for two classes, of max(0, max_{j != t} y_j - y_t) for several.
+    """Perceptron criterion: mean of max(0, -t y) for two classes, or of max(0, max_{j != t} y_j - y_t) for several.
 
-    With `optimizer sgd` and `batch 1` each step is Rosenblatt's rule: w changes by lr t x where the sign is wrong.
-    Shapes: [1, *S], one number, whose target is a sign, -1 or 1, for each place: [*S]; or [K, *S], one number for each
-    class, whose target is a class for each place: [*S].
-    Conventions: 0 has the wrong sign, and a tie is a mistake, so that weights of 0 learn: the gradient at the bend is
-    the left side's.
+    With `optimizer sgd` and `batch 1`, each step is Rosenblatt's rule: w changes by lr t x if the sign is wrong.
+    Shapes: for two classes, output [1, *S] and target [*S], a sign (-1 or 1) per position; for K classes, output
+    [K, *S] and target [*S], a class per position.
+    Conventions: an output of 0 and a tie count as errors, so that zero weights can learn: the gradient at the kink is
+    the left derivative.
     Source: Rosenblatt (1958); Novikoff (1962); Collins (2002) for several classes.
 
     ```net

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @loss("mse")
 class Mse(Loss):
-    """Mean squared error: mean of (y - t)^2 over the batch and all numbers of the output.
+    """Mean squared error: mean of (y - t)^2 over the batch and all output elements.
 
-    Shapes: [*], any; the target has the output's shape.
-    Conventions: as PyTorch's `mse_loss`; no half.
+    Shapes: output [*]; target [*], of the same shape.
+    Conventions: as PyTorch's `mse_loss`, without the factor 1/2.
     Source: Legendre (1805).
 
     ```net

@@ -1,4 +1,4 @@
-"""The metrics of the language; numpy is imported only when one sees a batch."""
+"""The built-in metrics; numpy is imported only when one receives a batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a metric is: figures collected over batches, with numpy, outside of the graph."""
+"""Base class of metrics, which accumulate values over batches with numpy, outside the graph."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 METRICS: dict[str, type[Metric]] = {}
-"""The metrics by their names in the language."""
+"""Metrics by name."""
 
 metric = registrar(METRICS)
 
 WORDS = {"class": "a class", "sign": "a sign", "value": "numbers"}
-"""Targets in words."""
+"""Kinds of targets in words."""
 
 
 class Metric(Declared):
-    """A metric with its arguments, and what it has seen since the last `reset`.
+    """A metric with its arguments and the values accumulated since the last `reset`.
 
-    `targets` are the kinds of target that it is for, as in `netdsl.losses.base.Target`; `better` is `higher`, `lower`,
-    or nothing where it is no single number; `counts` tells that all sums are of whole numbers, which are the same
-    however the batches are parted.
+    `targets` are the supported kinds of target, as in `netdsl.losses.base.Target`; `better` is `higher`, `lower`, or
+    empty if the metric is not a single number; `counts` means that all sums are of integers, so that the result does
+    not depend on the batch size.
     """
 
     kind: ClassVar[str] = ""
@@ -41,37 +41,37 @@ class Metric(Declared):
 
     @property
     def name(self) -> str:
-        """What its figure is called in logs."""
+        """The metric's name in logs."""
         return self.kind
 
     def misfit(self, target: Target) -> str:
-        """The target that it takes, in words, if this one does not fit; else empty."""
+        """Describe the supported target in words if this one does not fit; otherwise return an empty string."""
         takes = " or ".join(WORDS[kind] for kind in self.targets)
         return "" if target.kind in self.targets else f"{takes} as the target"
 
     def reset(self) -> None:
-        """Forget what was seen."""
+        """Discard the accumulated values."""
         raise NotImplementedError
 
     def update(self, outputs: Array, targets: Array) -> None:
-        """See a batch: outputs [N, K, *S] of the net, targets [N, *S] of classes or signs, or of the outputs' shape."""
+        """Add a batch: outputs [N, K, *S], and targets [N, *S] (classes or signs) or of the outputs' shape."""
         raise NotImplementedError
 
     def value(self) -> Any:
-        """The figure of all that was seen since the last `reset`; NaN where that is nothing."""
+        """Return the metric since the last `reset`, or NaN if there were no batches."""
         raise NotImplementedError
 
     def state(self) -> dict[str, Any]:
-        """What was seen, as JSON can hold it."""
+        """Return the accumulated values as JSON data."""
         raise NotImplementedError
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Have seen what a state says."""
+        """Restore the accumulated values from a state."""
         raise NotImplementedError
 
 
 class Mean(Metric):
-    """A mean, whose terms are summed in double precision, so that the batches' sizes do not matter."""
+    """Mean of terms summed in double precision, so that batch sizes do not matter."""
 
     def reset(self) -> None:
         self._total, self._count = 0.0, 0

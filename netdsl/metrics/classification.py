@@ -1,4 +1,4 @@
-"""Metrics of classes and signs."""
+"""Classification metrics."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 def right(outputs: Array, targets: Array) -> Array:
-    """Whether each place's class is the one with the largest number; of a single number, whether the sign is right, 0
-    being wrong. Of equal numbers the first one counts."""
+    """Return whether the largest output at each position is the true class; ties go to the first class. For a single
+    output, return whether its sign is correct; 0 is wrong."""
     if outputs.shape[1] == 1:
         return outputs[:, 0] * targets.reshape(outputs[:, 0].shape) > 0
     return outputs.argmax(1) == targets.reshape(outputs[:, 0].shape)  # type: ignore[no-any-return]
@@ -22,7 +22,7 @@ def right(outputs: Array, targets: Array) -> Array:
 
 @metric("accuracy")
 class Accuracy(Mean):
-    """The part that is classified right, from 0 to 1. Of equal numbers the first one counts; 0 has no sign."""
+    """Fraction classified correctly, from 0 to 1. In a tie, the first class wins; an output sign of 0 is wrong."""
 
     better = "higher"
     counts = True
@@ -33,7 +33,7 @@ class Accuracy(Mean):
 
 @metric("error")
 class Error(Mean):
-    """The part that is classified wrongly: 1 - accuracy."""
+    """Fraction classified incorrectly: 1 - accuracy."""
 
     better = "lower"
     counts = True
@@ -44,15 +44,15 @@ class Error(Mean):
 
 @metric("top")
 class Top(Mean):
-    """The part whose class is among those with the `k` largest numbers; of equal numbers the target's comes last.
+    """Top-k accuracy: the fraction whose class is among the `k` largest outputs. In a tie, the true class ranks last.
 
-    Source: Russakovsky et al. (2015), section 4.1; their top-5 error is 1 less this.
+    Source: Russakovsky et al. (2015), section 4.1; their top-5 error is 1 - `top 5`.
     """
 
     targets = ("class",)
     better = "higher"
     counts = True
-    k: int = positional(Integer(1), doc="how many classes may be named")
+    k: int = positional(Integer(1), doc="number of largest outputs to consider")
 
     @property
     def name(self) -> str:
@@ -72,9 +72,9 @@ class Top(Mean):
 
 @metric("confusion")
 class Confusion(Metric):
-    """The confusion matrix: how many of each class (row) were taken for each class (column); of signs -1 stands first.
+    """Confusion matrix: counts by true class (row) and predicted class (column); for signs, -1 comes first.
 
-    It is no single number, and so no curve.
+    It is not a single number, so it has no curve.
     """
 
     counts = True
@@ -101,5 +101,5 @@ class Confusion(Metric):
         self._counts = None if state["counts"] is None else np.array(state["counts"], "i8")
 
     def value(self) -> Any:
-        """The counts, an integer array [K, K]; None where nothing was seen."""
+        """Return the counts, an integer array [K, K], or None if there were no batches."""
         return self._counts

@@ -1,4 +1,4 @@
-"""Metrics of numbers."""
+"""Regression metrics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @metric("mse")
 class MeanSquaredError(Mean):
-    """The mean of (y - t)^2 over all examples and numbers."""
+    """Mean squared error: the mean of (y - t)^2 over all examples and elements."""
 
     targets = ("value",)
     better = "lower"
@@ -23,7 +23,7 @@ class MeanSquaredError(Mean):
 
 @metric("mae")
 class MeanAbsoluteError(Mean):
-    """The mean of |y - t| over all examples and numbers."""
+    """Mean absolute error: the mean of |y - t| over all examples and elements."""
 
     targets = ("value",)
     better = "lower"

@@ -1,4 +1,4 @@
-"""The optimizers of the language, one file per optimizer or tight family."""
+"""The built-in optimizers, one module per optimizer or small family."""
 
 from __future__ import annotations
 

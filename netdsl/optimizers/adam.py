@@ -1,4 +1,4 @@
-"""Adam and its kin: each weight's step is scaled by the size of its gradients."""
+"""Adam and related optimizers, which scale each weight's step by the magnitude of its gradients."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def one_minus_power(base: float, t: Value) -> Value:
-    """1 - base^t for 0 <= base < 1, without the cancellation near 1: 2u/(1 + u) with u = tanh(-t ln(base) / 2)."""
+    """Return 1 - base^t for 0 <= base < 1 without cancellation: 2u/(1 + u) with u = tanh(-t ln(base) / 2)."""
     if base == 0:
         return ops.constant(t.graph, 1.0, t.dtype)
     u = ops.tanh(ops.mul(t, -math.log(base) / 2))
@@ -26,9 +26,10 @@ class Adam(Optimizer):
     """Adaptive moment estimation: g <- g + d w; m <- b1 m + (1 - b1) g; v <- b2 v + (1 - b2) g^2;
     w <- w - r m' / (sqrt(v') + eps).
 
-    Here m' = m/(1 - b1^t) and v' = v/(1 - b2^t), b1 is `beta1`, b2 is `beta2`, d is `decay`.
-    Conventions: as PyTorch's `Adam`. What is kept is m/(1 - b1) and v/(1 - b2), which takes fewer passes over memory;
-    the factors go into the rate and into eps.
+    Here m' = m/(1 - b1^t) and v' = v/(1 - b2^t) in step t, r is the scheduled learning rate, b1 is `beta1`, b2 is
+    `beta2`, and d is `decay`.
+    Conventions: as PyTorch's `Adam`. The state holds m/(1 - b1) and v/(1 - b2), which takes fewer passes over memory;
+    the factors are folded into the learning rate and eps.
     Source: Kingma & Ba (2015), algorithm 1, and section 2 for the order of the computation.
 
     ```net
@@ -37,13 +38,13 @@ class Adam(Optimizer):
     ```
     """
 
-    lr: float = keyword(Real(above=0), 1e-3, doc="the learning rate")
-    beta1: float = keyword(Real(0, below=1), 0.9, doc="the part of the mean gradient that is kept")
-    beta2: float = keyword(Real(0, below=1), 0.999, doc="the part of the mean square that is kept")
-    eps: float = keyword(Real(0), 1e-8, doc="what is added to the root, so that it divides")
+    lr: float = keyword(Real(above=0), 1e-3, doc="learning rate")
+    beta1: float = keyword(Real(0, below=1), 0.9, doc="coefficient of the running mean of the gradient")
+    beta2: float = keyword(Real(0, below=1), 0.999, doc="coefficient of the running mean of the squared gradient")
+    eps: float = keyword(Real(0), 1e-8, doc="added to the denominator for numerical stability")
 
     def scalars(self, t: Update) -> tuple[Value, ...]:
-        """The rate and the eps of the moments as they are kept."""
+        """Return the learning rate and eps, rescaled for the stored moments."""
         root = ops.sqrt(ops.mul(one_minus_power(self.beta2, t.step), 1 / (1 - self.beta2)))
         rate = ops.div(ops.mul(t.rate, root, 1 - self.beta1), one_minus_power(self.beta1, t.step))
         return rate, ops.mul(root, self.eps)
@@ -62,9 +63,10 @@ class Adam(Optimizer):
 
 @optimizer("adamw")
 class AdamW(Adam):
-    """Adam with decoupled weight decay: w <- (1 - r d) w, then Adam's step with the gradient of the loss alone.
+    """Adam with decoupled weight decay: w <- (1 - r d) w, then an Adam step with the gradient of the loss alone.
 
-    Conventions: as PyTorch's `AdamW`; the decay is multiplied by the rate.
+    Here r is the scheduled learning rate and d is `decay`.
+    Conventions: as PyTorch's `AdamW`; the decay is multiplied by the learning rate.
     Source: Loshchilov & Hutter (2019), algorithm 2.
 
     ```net
@@ -73,7 +75,7 @@ class AdamW(Adam):
     ```
     """
 
-    decay: float = keyword(Real(0), 1e-2, doc="the weight decay")
+    decay: float = keyword(Real(0), 1e-2, doc="decoupled weight decay")
 
     def scalars(self, t: Update) -> tuple[Value, ...]:
         return (*super().scalars(t), ops.sub(1.0, ops.mul(t.rate, self.decay)))
@@ -84,12 +86,12 @@ class AdamW(Adam):
 
 @optimizer("rmsprop")
 class RmsProp(Optimizer):
-    """Steps over the root of the mean square: g <- g + d w; v <- a v + (1 - a) g^2;
+    """RMSprop, which divides the gradient by its root mean square: g <- g + d w; v <- a v + (1 - a) g^2;
     u <- m u + g/(sqrt(v) + eps); w <- w - r u.
 
-    Here a is `alpha`, m is `momentum`, d is `decay`; without momentum u is g/(sqrt(v) + eps).
-    Conventions: as PyTorch's `RMSprop`, not centred. What is kept is v/(1 - a), and u times the root of 1 - a; the
-    factors go into the rate and into eps.
+    Here r is the scheduled learning rate, a is `alpha`, m is `momentum`, and d is `decay`.
+    Conventions: as PyTorch's `RMSprop` with centered=False. The state holds v/(1 - a) and u sqrt(1 - a); the factors
+    are folded into the learning rate and eps.
     Source: Tieleman & Hinton (2012), lecture 6.5.
 
     ```net
@@ -98,13 +100,13 @@ class RmsProp(Optimizer):
     ```
     """
 
-    lr: float = keyword(Real(above=0), 1e-2, doc="the learning rate")
-    alpha: float = keyword(Real(0, below=1), 0.99, doc="the part of the mean square that is kept")
-    eps: float = keyword(Real(0), 1e-8, doc="what is added to the root, so that it divides")
-    momentum: float = keyword(Real(0, below=1), 0.0, doc="the part of the velocity that is kept")
+    lr: float = keyword(Real(above=0), 1e-2, doc="learning rate")
+    alpha: float = keyword(Real(0, below=1), 0.99, doc="coefficient of the running mean of the squared gradient")
+    eps: float = keyword(Real(0), 1e-8, doc="added to the denominator for numerical stability")
+    momentum: float = keyword(Real(0, below=1), 0.0, doc="momentum factor")
 
     def scalars(self, t: Update) -> tuple[Value, ...]:
-        """The rate of the mean square as it is kept."""
+        """Return the learning rate, rescaled for the stored mean square."""
         return (ops.mul(t.rate, (1 - self.alpha) ** -0.5),)
 
     def update(self, w: Value, g: Value, t: Update) -> Value:

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Value
 
 NOTHING = 1e-6
-"""Added to the norm, as in PyTorch, so that it divides."""
+"""Added to the norm for numerical stability, as in PyTorch."""
 
 
 def clip_norm(gradients: Sequence[Value], norm: float) -> list[Value]:
-    """All gradients times min(1, norm/(|g| + 1e-6)), |g| being the Euclidean norm of all of them as one vector.
+    """Return all gradients times min(1, norm/(|g| + 1e-6)), where |g| is their joint Euclidean norm.
 
     Conventions: as PyTorch's `clip_grad_norm_`. Source: Pascanu, Mikolov & Bengio (2013), algorithm 1.
     """
@@ -29,5 +29,5 @@ def clip_norm(gradients: Sequence[Value], norm: float) -> list[Value]:
 
 
 def clip_values(gradients: Sequence[Value], limit: float) -> list[Value]:
-    """Each number of each gradient between -limit and limit, as PyTorch's `clip_grad_value_`."""
+    """Return gradients with each element clamped to [-limit, limit], as PyTorch's `clip_grad_value_`."""
     return [ops.clip(g, -limit, limit) for g in gradients]

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 class Sgd(Optimizer):
     """Stochastic gradient descent with momentum: v <- m v + g + d w; w <- w - r v.
 
-    With `nesterov`, w <- w - r (g + d w + m v) with the new v. Here m is `momentum` and d is `decay`.
-    Conventions: as PyTorch's `SGD`. The rate stands outside of the velocity, so that a change of it acts at once; in
-    Krizhevsky et al. (2012) and Caffe it stands inside.
+    With `nesterov on`, w <- w - r (g + d w + m v) with the new v. Here r is the scheduled learning rate, m is
+    `momentum`, and d is `decay`.
+    Conventions: as PyTorch's `SGD`: the learning rate multiplies the velocity, so that a change takes effect at once.
+    In Krizhevsky et al. (2012) and Caffe, it multiplies the gradient inside the velocity.
     Source: Robbins & Monro (1951); Polyak (1964); Nesterov (1983); Sutskever et al. (2013), equations 1 to 4.
 
     ```net
@@ -30,9 +31,9 @@ class Sgd(Optimizer):
     ```
     """
 
-    lr: float = keyword(Real(above=0), 0.01, doc="the learning rate")
-    momentum: float = keyword(Real(0, below=1), 0.0, doc="the part of the velocity that is kept")
-    nesterov: bool = keyword(Flag(), False, doc="whether the gradient is looked for where the velocity leads")
+    lr: float = keyword(Real(above=0), 0.01, doc="learning rate")
+    momentum: float = keyword(Real(0, below=1), 0.0, doc="momentum factor")
+    nesterov: bool = keyword(Flag(), False, doc="use Nesterov momentum")
 
     def validate(self) -> None:
         if self.nesterov and not self.momentum:

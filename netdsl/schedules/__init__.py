@@ -1,4 +1,4 @@
-"""The schedules of the learning rate."""
+"""The built-in learning rate schedules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a schedule is: the learning rate as a function of the epoch, in plain arithmetic."""
+"""Base class of schedules, which compute the learning rate from the epoch in plain Python."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from netdsl.declare.arguments import Real
 from netdsl.declare.declared import Declared, keyword, registrar
 
 SCHEDULES: dict[str, type[Schedule]] = {}
-"""The schedules by their names in the language."""
+"""Schedules by name."""
 
 schedule = registrar(SCHEDULES)
 
@@ -16,21 +16,23 @@ schedule = registrar(SCHEDULES)
 class Schedule(Declared):
     """A schedule with its arguments.
 
-    A subclass's docstring gives formula, source and an example: r is the rate, lr the optimizer's, e the epochs that
-    are over, fractional, E those of the whole training, W those of the warm-up.
+    A subclass's docstring has the formula, source and an example: r is the learning rate, lr the optimizer's, e the
+    epochs completed (fractional), E the epochs of the whole training, W those of the warm-up.
     """
 
     kind: ClassVar[str] = ""
     watches: ClassVar[bool] = False
-    """Whether it wants to `observe` a metric after each epoch."""
+    """Whether to call `observe` with a metric after each epoch."""
 
-    warmup: float = keyword(Real(0), 0.0, doc="epochs in which the rate grows linearly to what the schedule says")
-    warmup_from: float = keyword(Real(0, maximum=1), 0.01, doc="the part of the rate that the warm-up begins with")
+    warmup: float = keyword(Real(0), 0.0, doc="epochs of linear warm-up")
+    warmup_from: float = keyword(
+        Real(0, maximum=1), 0.01, doc="fraction of the learning rate at the start of the warm-up"
+    )
 
     def rate(self, lr: float, epoch: float, epochs: float) -> float:
-        """The rate of the step that begins after `epoch` epochs, of `epochs` in all; both may be fractional.
+        """Return the learning rate of the step after `epoch` of `epochs` epochs; both may be fractional.
 
-        In the warm-up the rate is lr (f + (1 - f) e/W), f being `warmup_from`.
+        During the warm-up, the rate is lr (f + (1 - f) e/W), where f is `warmup_from`.
         Source: Goyal et al. (2017), section 2.2.
         """
         if epoch < self.warmup:
@@ -38,26 +40,26 @@ class Schedule(Declared):
         return self.after(lr, epoch, epochs)
 
     def largest(self, lr: float) -> float:
-        """Return the largest rate of a training."""
+        """Return the largest learning rate of a training."""
         return lr
 
     def after(self, lr: float, epoch: float, epochs: float) -> float:
-        """The rate when the warm-up is over."""
+        """Return the learning rate after the warm-up."""
         return lr
 
     def done(self, epoch: float, epochs: float) -> float:
-        """The part of the epochs behind the warm-up that is over, from 0 to 1."""
+        """Return the completed fraction, from 0 to 1, of the epochs after the warm-up."""
         return min((epoch - self.warmup) / (epochs - self.warmup), 1.0) if epochs > self.warmup else 1.0
 
     def observe(self, value: float, better: str) -> None:
-        """Take note of the watched metric after an epoch; `better` is `higher` or `lower`."""
+        """Record the watched metric after an epoch; `better` is `higher` or `lower`."""
 
     def state(self) -> dict[str, float | int | None]:
-        """What must be kept to go on from here, as JSON can hold it."""
+        """Return the state needed to resume, as JSON data."""
         return {}
 
     def restore(self, state: dict[str, float | int | None]) -> None:
-        """Go on from a state."""
+        """Resume from a state."""
 
 
 __all__ = ["SCHEDULES", "Schedule", "keyword", "schedule"]

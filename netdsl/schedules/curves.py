@@ -1,4 +1,4 @@
-"""Schedules that are known before the training begins."""
+"""Schedules that depend only on the epoch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from netdsl.schedules.base import Schedule, keyword, schedule
 
 @schedule("constant")
 class Constant(Schedule):
-    """A rate that stays: r = lr.
+    """Constant learning rate: r = lr.
 
     ```net
     net mlp { input x 784; scale 1/255; dense 10 }
@@ -21,7 +21,7 @@ class Constant(Schedule):
 
 
 class Epochs(Sequence):
-    """Epochs in ascending order, or one."""
+    """One epoch, or several in ascending order."""
 
     def __init__(self) -> None:
         super().__init__(Real(above=0))
@@ -36,9 +36,9 @@ class Epochs(Sequence):
 
 @schedule("step")
 class Step(Schedule):
-    """A rate that falls at set epochs: r = lr f^n, where n of the epochs `at` are over and f is the `factor`.
+    """Step decay: r = lr f^n, where n is the number of epochs in `at` that have passed and f is `factor`.
 
-    Conventions: as PyTorch's `MultiStepLR`; epochs count from the beginning, warm-up included.
+    Conventions: as PyTorch's `MultiStepLR`; epochs count from the start of training, including the warm-up.
     Source: Krizhevsky et al. (2012), section 5; He et al. (2016), section 3.4.
 
     ```net
@@ -47,8 +47,8 @@ class Step(Schedule):
     ```
     """
 
-    at: tuple[float, ...] = keyword(Epochs(), doc="the epochs after which the rate falls")
-    factor: float = keyword(Real(above=0), 0.1, doc="what the rate is multiplied by")
+    at: tuple[float, ...] = keyword(Epochs(), doc="epochs after which the learning rate is multiplied by `factor`")
+    factor: float = keyword(Real(above=0), 0.1, doc="factor that multiplies the learning rate")
 
     def largest(self, lr: float) -> float:
         try:
@@ -62,9 +62,10 @@ class Step(Schedule):
 
 @schedule("cosine")
 class Cosine(Schedule):
-    """A rate that falls along half a cosine: r = to + (lr - to) (1 + cos(pi p))/2, where p = (e - W)/(E - W).
+    """Cosine annealing: r = to + (lr - to) (1 + cos(pi p))/2, where p = (e - W)/(E - W).
 
-    Conventions: as PyTorch's `CosineAnnealingLR`, `to` being its `eta_min`, a rate; it changes with each step.
+    Here e is the number of epochs completed, E that of the whole training, and W that of the warm-up.
+    Conventions: as PyTorch's `CosineAnnealingLR` with `to` as `eta_min`; the learning rate changes at every step.
     Source: Loshchilov & Hutter (2017), equation 5.
 
     ```net
@@ -73,7 +74,7 @@ class Cosine(Schedule):
     ```
     """
 
-    to: float = keyword(Real(0), 0.0, doc="the rate at the end")
+    to: float = keyword(Real(0), 0.0, doc="final learning rate")
 
     def after(self, lr: float, epoch: float, epochs: float) -> float:
         return self.to + (lr - self.to) * (1 + math.cos(math.pi * self.done(epoch, epochs))) / 2
@@ -81,10 +82,10 @@ class Cosine(Schedule):
 
 @schedule("one_cycle")
 class OneCycle(Schedule):
-    """A rate that rises and falls: it begins at lr/div, is lr when the part `rise` is over, ends at lr/div/final_div,
-    and follows half a cosine both ways.
+    """One-cycle schedule: the learning rate rises from lr/div to lr over the fraction `rise` of training, then falls to
+    lr/div/final_div, following half a cosine each way.
 
-    Conventions: as PyTorch's `OneCycleLR`, of which `lr` is the `max_lr`, but in continuous time; momentum stays.
+    Conventions: as PyTorch's `OneCycleLR` with `lr` as `max_lr`, but in continuous time and with constant momentum.
     Source: Smith & Topin (2019).
 
     ```net
@@ -93,9 +94,9 @@ class OneCycle(Schedule):
     ```
     """
 
-    rise: float = keyword(Real(above=0, below=1), 0.3, doc="the part of the training in which the rate rises")
-    div: float = keyword(Real(minimum=1), 25.0, doc="how many times lower it begins")
-    final_div: float = keyword(Real(minimum=1), 1e4, doc="how many times lower than there it ends")
+    rise: float = keyword(Real(above=0, below=1), 0.3, doc="fraction of training in which the learning rate rises")
+    div: float = keyword(Real(minimum=1), 25.0, doc="the initial learning rate is lr / div")
+    final_div: float = keyword(Real(minimum=1), 1e4, doc="the final learning rate is lr / div / final_div")
 
     def after(self, lr: float, epoch: float, epochs: float) -> float:
         done, low = self.done(epoch, epochs), lr / self.div
@@ -105,5 +106,5 @@ class OneCycle(Schedule):
 
 
 def _cosine(start: float, end: float, done: float) -> float:
-    """From start to end along half a cosine."""
+    """Interpolate from start to end along half a cosine."""
     return end + (start - end) * (1 + math.cos(math.pi * done)) / 2

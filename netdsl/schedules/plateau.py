@@ -1,4 +1,4 @@
-"""A schedule that watches how the training goes."""
+"""Schedules that depend on a metric."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from netdsl.schedules.base import Schedule, keyword, schedule
 
 @schedule("plateau")
 class Plateau(Schedule):
-    """A rate that falls where nothing gets better: r is multiplied by `factor` after more than `patience` epochs in a
-    row in which the first metric, of the validation set if there is one, was not better than the best so far.
+    """Decay on plateau: r is multiplied by `factor` when the first metric (on the validation set, if there is one) has
+    not improved on the best so far for more than `patience` epochs in a row.
 
-    Better is lower than best - threshold |best|, or higher than best + threshold |best|, by the metric.
-    Conventions: as PyTorch's `ReduceLROnPlateau` with the relative threshold and no cooldown, where best is positive.
+    An improvement is a value below best - threshold |best|, or above best + threshold |best|, depending on the metric.
+    Conventions: for positive metrics, as PyTorch's `ReduceLROnPlateau` with a relative threshold and no cooldown.
 
     ```net
     net mlp { input x 784; scale 1/255; dense 10 }
@@ -23,10 +23,10 @@ class Plateau(Schedule):
     """
 
     watches = True
-    factor: float = keyword(Real(above=0, below=1), 0.1, doc="what the rate is multiplied by")
-    patience: int = keyword(Integer(0), 10, doc="epochs without improvement that are borne")
-    threshold: float = keyword(Real(0, below=1), 1e-4, doc="the relative improvement that counts")
-    to: float = keyword(Real(0), 0.0, doc="the rate below which it does not fall")
+    factor: float = keyword(Real(above=0, below=1), 0.1, doc="factor that multiplies the learning rate")
+    patience: int = keyword(Integer(0), 10, doc="number of epochs without improvement to tolerate")
+    threshold: float = keyword(Real(0, below=1), 1e-4, doc="minimum relative improvement")
+    to: float = keyword(Real(0), 0.0, doc="minimum learning rate")
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)

@@ -20,8 +20,7 @@ from netdsl.base.files import MissingFile
 from netdsl.base.user_error import UserError
 from netdsl.weights.errors import BadWeightFile, BadWeightValues, WeightsDoNotFit, WrongWeightType
 from netdsl.weights.file import open_weights
-from netdsl.weights.help import alike
-from netdsl.weights.match import match
+from netdsl.weights.match import alike, match
 from tests.support.paths import ROOT
 
 LENET5 = ROOT / "examples" / "mnist" / "lenet5.safetensors"
