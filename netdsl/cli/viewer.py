@@ -36,6 +36,7 @@ HEADERS = {
     "Content-Security-Policy": "connect-src 'self' blob: data:",  # Netron reports its use, page address included
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
+    "Set-Cookie": "consent=1; SameSite=Strict",  # Netron would ask before reporting, which the policy above prevents
     "X-Content-Type-Options": "nosniff",
 }
 
