@@ -233,6 +233,7 @@ def test_nothing_leaves_the_machine_by_the_page(tmp_path: Path) -> None:
     with viewing(tmp_path, "perceptron") as (address, _), urlopen(address) as page:
         assert page.headers["Referrer-Policy"] == "no-referrer"
         assert page.headers["Content-Security-Policy"].startswith("connect-src 'self' ")
+        assert page.headers["Set-Cookie"].startswith("consent=")
         assert "Access-Control-Allow-Origin" not in page.headers
 
 
