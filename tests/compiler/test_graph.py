@@ -176,7 +176,8 @@ def test_macs_of_resnet50_by_an_independent_count():
 
 
 def test_lowering_imports_no_numpy():
-    code = "import sys, netdsl.lower, netdsl.ops.api, netdsl.backend.compile; print({'numpy', 'onnx'} & sys.modules.keys())"
+    modules = "netdsl.lower, netdsl.ops.api, netdsl.backend.compile"
+    code = f"import sys, {modules}; print({{'numpy', 'onnx'}} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
