@@ -225,7 +225,7 @@ def _file_name(name: str) -> str:
 
 def _metadata(net: Net, version: str) -> Iterator[tuple[str, str]]:
     """Yield the metadata of a model as keys and texts."""
-    yield "netdsl.base.version", version
+    yield "netdsl.version", version
     yield "netdsl.source", _file_name(net.source.name)
     yield "netdsl.source_sha256", net.source.digest
     for prefix, table in (("netdsl.set", net.settings), ("netdsl.about", net.about)):

@@ -410,7 +410,7 @@ def test_weights_may_lie_beside_the_model(command: Commands) -> None:
     with pytest.raises(netdsl.UserError, match=r"model\.onnx\.data exists[^$]*force=True"):
         netdsl.load("lenet5").save("model.onnx", external_data=True)
     with pytest.raises(netdsl.UserError, match="netdsl's own"):
-        netdsl.load("lenet5").save("other.onnx", metadata={"netdsl.base.version": "0"})
+        netdsl.load("lenet5").save("other.onnx", metadata={"netdsl.version": "0"})
 
 
 def test_nothing_is_left_where_saving_fails(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_a_model_tells_where_it_comes_from():
     model = model_of(net)
     assert (model.producer_name, model.doc_string, model.graph.name) == ("netdsl", "Two\nlines.", "resnet")
     known = props(model)
-    assert model.producer_version == known.pop("netdsl.base.version")
+    assert model.producer_version == known.pop("netdsl.version")
     assert known == {
         "netdsl.source": "resnet.net",
         "netdsl.source_sha256": hashlib.sha256(net.source.text.encode()).hexdigest(),
