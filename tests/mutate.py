@@ -204,7 +204,7 @@ def compiles(mutant: Mutant) -> bool:
 def measure() -> None:
     """Run each test file under coverage, where its tests are told apart."""
     WORK.mkdir(exist_ok=True)
-    for file in sorted((ROOT / "tests").glob("test_*.py")):
+    for file in sorted((ROOT / "tests").glob("*/test_*.py")):
         data, timing = WORK / f"{file.stem}.cov", WORK / f"{file.stem}.xml"
         if file.stem in UNMEASURED or timing.exists():
             continue
@@ -268,7 +268,8 @@ class Reach:
             if left < 0 and tests:
                 break
             file, function = name.split(".")[-2:]
-            tests.append(f"tests/{file}.py::{function}")
+            (path,) = (ROOT / "tests").glob(f"*/{file}.py")
+            tests.append(f"{path}::{function}")
         return tests
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
 MAX_ROWS_SHOWN = 200
-"""So many rows of a table are shown."""
+"""Maximum number of rows of a table that are shown."""
 
 
 def bundle(

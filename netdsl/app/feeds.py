@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from netdsl.backend.session import Array, Session
 
 MAX_FILES_SHOWN = 5
-"""So many files that are passed over are named."""
+"""Maximum number of skipped files that are named."""
 
 
 class WrongInputs(UserError, code="E0612", exit_code=USAGE_IS_WRONG):
@@ -99,7 +99,10 @@ def _pictures(folder: str) -> list[str]:
         path = os.path.join(folder, name)
         (pictures if _is_picture(path) else others).append(path)
     if not pictures:
-        raise BadData(f"the folder {escape(folder)} holds no pictures", "name data in files by the files' names")
+        raise BadData(
+            f"the folder {escape(folder)} holds no pictures",
+            "pass the files themselves, or a folder that holds images directly",
+        )
     if others:
         shown = ", ".join(escape(os.path.basename(path)) for path in others[:MAX_FILES_SHOWN])
         more = ", …" if len(others) > MAX_FILES_SHOWN else ""

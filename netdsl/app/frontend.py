@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     Settings = Sequence[str] | Mapping[str, object]
 
 MAX_NETS_SHOWN = 10
-"""So many nets of a file are listed."""
+"""Maximum number of nets of a file that are listed."""
 
 
 class BadSetting(UserError, code="E0610", exit_code=USAGE_IS_WRONG):
@@ -74,7 +74,7 @@ def open_module(
             module, net = library.load_zoo(shipped[path]), net or path
         else:
             close = [f"did you mean `{word}`?" for word in suggest(path, shipped)[:1]]
-            raise MissingFile(f"there is no file {escape(path)}, and no network of the zoo is called so", *close)
+            raise MissingFile(f"there is no file {escape(path)}, and no network of the zoo has this name", *close)
     if net is not None and not module.file.broken:
         _check_name(net, module)
     return module, net

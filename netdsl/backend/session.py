@@ -162,7 +162,7 @@ class Session:
         if long != CPU:
             options.add_session_config_entry(RECORD, "1")
             if not allow_fallback and not hasattr(onnxruntime.InferenceSession, ASSIGNMENT):
-                options.add_session_config_entry(REFUSE, "1")  # of an older onnxruntime no more is to be had
+                options.add_session_config_entry(REFUSE, "1")  # older versions cannot report node placement
         session = self._open(model, long, settings, devices, options)
         if long not in session.get_providers() and not allow_fallback:
             raise NoProvider(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from errno import ENOMEM
 from time import monotonic
 
 TYPE_CHECKING = False  # importing it would cost --version a fifth of its time
@@ -51,17 +52,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:  # of a file that we read or write there is a kinder word; this is the standard output
         _silence()
-        from contextlib import suppress
-
         try:
+            from contextlib import suppress
+
             from netdsl.cli.machine import system_failed
-        except OSError:  # no descriptor is left to read the module with
+
+            problem = system_failed(error)
+            with suppress(OSError):  # the one that is full may be this
+                print(problem, file=sys.stderr)
+            return problem.exit_code
+        except (MemoryError, OSError) as second:  # too little memory, or no descriptor, to read the modules with
+            if isinstance(second, MemoryError) or ENOMEM in (error.errno, second.errno):
+                os.write(2, b"error[E0615]: there is not enough memory\n")
+                return 1
             os.write(2, b"error[E0617]: too many open files\n")
             return 2
-        problem = system_failed(error)
-        with suppress(OSError):  # the one that is full may be this
-            print(problem, file=sys.stderr)
-        return problem.exit_code
 
 
 def _guarded(arguments: Sequence[str] | None) -> int:

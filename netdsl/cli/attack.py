@@ -43,7 +43,7 @@ EPSILONS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 """Default epsilons over a data set."""
 BATCH = 100
 MAX_CLASSES_SHOWN = 3
-"""So many classes are named."""
+"""Maximum number of classes named."""
 
 
 def command(options: argparse.Namespace) -> int:
@@ -69,7 +69,7 @@ def _check_together(options: argparse.Namespace) -> None:
     if (options.image is None) == (options.data is None):
         raise OptionsClash("an attack needs an IMAGE, or --data and no image")
     if options.data is None and options.label is None:
-        raise OptionsClash("an IMAGE has a class, from which it is led away", "say which: --label 7")
+        raise OptionsClash("--label is required", "give the image's true class, e.g. --label 7")
     if options.data is not None and options.label is not None:
         raise OptionsClash("--label goes with an IMAGE; data have labels of their own")
     if options.data is None and len(options.epsilon or ()) > 1:

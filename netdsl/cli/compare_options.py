@@ -39,8 +39,8 @@ def compare(commands: Commands) -> None:
         help="text, csv or json; text by default",
     )
     parser.set_defaults(format="text")
-    parser.add_argument("--strict", action="store_true", help="take warnings for errors")
-    parser.add_argument("--root", metavar="DIR", help="the folder that `use` may not leave; NET's own by default")
+    parser.add_argument("--strict", action="store_true", help="treat warnings as errors")
+    parser.add_argument("--root", metavar="DIR", help="only allow `use` below this folder (default: NET's folder)")
 
 
 def view(commands: Commands) -> None:

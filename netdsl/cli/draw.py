@@ -43,7 +43,7 @@ def _form(path: str | None) -> str:
         return "svg"
     form = path.lower().rpartition(".")[2]
     if form not in FORMS:
-        raise NotAPicture(f"{escape(path)} is no name of a drawing", "let it end with .svg, .png, .dot or .mmd")
+        raise NotAPicture(f"{escape(path)} cannot be drawn to", "use .svg, .png, .dot or .mmd")
     return form
 
 

@@ -138,7 +138,7 @@ def _compile(commands: Commands) -> None:
     parser.add_argument("file", metavar="FILE", help=FILE)
     parser.add_argument("-o", "--output", metavar="OUT.onnx", help="where to write; NET.onnx in this folder by default")
     parser.add_argument("--force", action="store_true", help="overwrite a file that netdsl did not make")
-    parser.add_argument("--batch", type=_positive, metavar="N", help="fix the batch size, which else is free")
+    parser.add_argument("--batch", type=_positive, metavar="N", help="fix the batch size (default: dynamic)")
     parser.add_argument("--opset", type=_opset, default=21, metavar="N", help="ONNX opset, 17 to 26; 21 by default")
     parser.add_argument("--dtype", choices=FLOATS, default="f32", metavar="T", help="compute in f32, or in f16")
     parser.add_argument("--io", choices=FLOATS, metavar="T", help="the type of inputs and outputs, f32 by default")
@@ -208,11 +208,11 @@ def _weights(parser: argparse.ArgumentParser) -> None:
 
 def _net(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="set a parameter of the net")
-    parser.add_argument("--strict", action="store_true", help="take warnings for errors")
+    parser.add_argument("--strict", action="store_true", help="treat warnings as errors")
     parser.add_argument(
         "--root",
         metavar="DIR",
-        help="the folder that `use` (default: FILE's own) and the data of a train block (default: any) may not leave",
+        help="only allow `use` (default: FILE's folder) and training data (default: anywhere) below this folder",
     )
 
 

@@ -42,7 +42,7 @@ def attack(commands: Commands) -> None:
     parser.add_argument("-o", "--output", metavar="OUT.svg|png", help="draw what came of it")
     parser.add_argument("--force", action="store_true", help="overwrite a file that netdsl did not make")
     parser.add_argument("--json", action="store_true", help="print an object")
-    parser.add_argument("--batch", type=options._positive, metavar="N", help="of the data, so many at once; 100")
+    parser.add_argument("--batch", type=options._positive, metavar="N", help="batch size of a data set (default: 100)")
     parser.add_argument("--threads", type=options._positive, metavar="N", help="threads of the CPU; all by default")
     options._weights(parser)
     options._spec(parser)

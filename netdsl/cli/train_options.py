@@ -32,7 +32,7 @@ def train(commands: Commands) -> None:
     parser.add_argument("--tensorboard", action="store_true", help="write the figures for TensorBoard too")
     parser.add_argument("--json", action="store_true", help="print an object in a line for each epoch")
     run_options.provider(parser)
-    weight_options.add(parser, "to begin with; else they are drawn")
+    weight_options.add(parser, "initial weights (default: random)")
     options._spec(parser)
 
 

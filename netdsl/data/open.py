@@ -77,4 +77,6 @@ def kind_of(path: str) -> str:
         raise BadData(
             f"{escape(path)} is pickled, and never read: a pickle can run programs", "save it with `numpy.save`"
         )
-    raise BadData(f"{escape(path)} is of no format that is read: .npy, .npz, idx, and PNG, JPEG and other pictures are")
+    raise BadData(
+        f"{escape(path)} has an unsupported format (supported: .npy, .npz, idx, and images such as PNG or JPEG)"
+    )

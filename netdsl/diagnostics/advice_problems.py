@@ -89,7 +89,7 @@ class VainBias(Problem):
     norm: Span
 
     def message(self) -> str:
-        return f"the bias of this `{self.node.layer.kind}` is taken off again by the `bn` behind it"
+        return f"this `{self.node.layer.kind}`'s bias has no effect: the following `bn` subtracts it"
 
     def label(self) -> str:
         return f"this adds a bias to each of {self.node.shape[0]} channels"

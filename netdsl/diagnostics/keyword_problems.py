@@ -61,7 +61,7 @@ class UnknownArgument(Problem):
             edits: tuple[Edit, ...] = ()
             if self.needless and self.value:
                 edits = (Edit(Span(self.span.source, self.span.start, self.value.start), ""),)
-            yield Help(f"{called} given by its place, without its name", *edits, safe=exact or self.name in self.places)
+            yield Help(f"{called} a positional argument", *edits, safe=exact or self.name in self.places)
             return
         if ours:
             yield Help(f"netdsl calls it `{ours}`", Edit(self.span, ours), safe=exact)
@@ -80,7 +80,7 @@ class UnknownArgument(Problem):
             if word in self.keywords or word in self.names:
                 yield from meant(self.span, self.name, (*self.keywords, *self.names, *self.places))
             else:
-                yield Help(f"did you mean `{word}`? it is given by its place, without its name")
+                yield Help(f"did you mean `{word}`? it is a positional argument")
 
     def _activation(self) -> Iterable[Edit]:
         """Yield the edits that make a statement of `activation relu`."""

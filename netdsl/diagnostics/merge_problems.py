@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Node
 
 MOST = 4
-"""So many shapes or steps are shown."""
+"""Maximum number of shapes or steps shown."""
 
 
 def labels_of(found: Iterable[Origin]) -> Iterable[Label]:

@@ -79,7 +79,7 @@ class UnknownLayer(Unknown):
         return f"there is no layer or block `{self.name}`"
 
     def label(self) -> str:
-        return "no layer, block or statement is called so"
+        return "no layer, block or statement has this name"
 
     def helps(self) -> Iterable[Help]:
         from netdsl.diagnostics.foreign import layer_helps

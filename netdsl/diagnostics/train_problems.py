@@ -127,7 +127,7 @@ class UnknownChoice(Unknown):
             yield from super().helps()
 
     def label(self) -> str:
-        return f"no {self.what} is called so"
+        return f"no {self.what} has this name"
 
     def notes(self) -> Iterable[str]:
         yield f"there are {', '.join(self.candidates)}"
@@ -135,7 +135,7 @@ class UnknownChoice(Unknown):
 
 @problem("E0223", "two lines that exclude each other")
 class Excluding(Problem):
-    """A training ends after so many `epochs` or after so many `steps`; not both can be said.
+    """A training ends after a number of `epochs` or a number of `steps`; it cannot have both.
 
     ```net fail
     net n { input x 784; scale 1/255; dense 10 }

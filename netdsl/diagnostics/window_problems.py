@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 STAGES = 8
-"""So many of the sizes that led to a small one are shown."""
+"""Maximum number of sizes shown on the way to one that is too small."""
 
 
 @problem("E0303", "a window larger than its input")

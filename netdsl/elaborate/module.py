@@ -31,7 +31,7 @@ class Module:
     """A file and its names; `imported` are the definitions of other files by the names that they have here.
 
     `uses` are the files that are used, None for one that cannot be, and the names that are wanted, None for all.
-    `flawed` is set where a `default` went wrong, so that the layers behind it are not what was meant. `nets` are those
+    `flawed` is set where a `default` went wrong, so that the layers after it are not what was meant. `nets` are those
     that are elaborated, by their instances; `recipes` are the trainings without errors.
     """
 

@@ -75,7 +75,7 @@ def _net(alias: ast.Alias, module: Module) -> ast.Net | None:
 
 
 MAX_NETS_SHOWN = 4
-"""So many nets are pointed at where one must be chosen."""
+"""Maximum number of nets to point at when one must be chosen."""
 
 Given = dict[str, tuple[Any, Span]]
 """Values of parameters, with the places where they were given."""

@@ -34,7 +34,7 @@ def lines(counts: Counts, names: Sequence[str]) -> Iterator[str]:
         return
     shown = [escape(name) for name in names]
     width = max(len(f"{counts.max(initial=0):,}"), *map(len, shown))
-    yield "rows are the classes, columns what they were taken for"
+    yield "rows: true class, columns: predicted class"
     yield "  ".join(f"{text:>{width}}" for text in ["", *shown])
     for name, row in zip(shown, counts.tolist(), strict=True):
         yield "  ".join([f"{name:>{width}}", *(f"{count or '.':>{width}}" for count in row)])
@@ -47,7 +47,7 @@ def _pairs(counts: Counts, names: Sequence[str]) -> Iterator[str]:
     yield f"the {PAIRS} most frequent confusions of {len(counts):,} classes"
     for row, column in zip(*(axis.tolist() for axis in np.unravel_index(best, wrong.shape)), strict=True):
         if wrong[row, column]:
-            yield f"{wrong[row, column]:>7,}  {escape(names[row])} taken for {escape(names[column])}"
+            yield f"{wrong[row, column]:>7,}  {escape(names[row])} predicted as {escape(names[column])}"
 
 
 def picture(title: str, counts: Counts, names: Sequence[str]) -> Canvas:
@@ -63,7 +63,7 @@ def picture(title: str, counts: Counts, names: Sequence[str]) -> Canvas:
     canvas.image(left, top, _colours(parts), side)
     if numbered:
         _write(canvas, counts, parts, names, left, top)
-    canvas.text(left + side * classes / 2, top + side * classes + 20, "taken for", anchor="middle", ink=FAINT)
+    canvas.text(left + side * classes / 2, top + side * classes + 20, "predicted", anchor="middle", ink=FAINT)
     return canvas
 
 

@@ -59,9 +59,9 @@ def nonfinite_origin(
     values = _values(recipe, before, feeds, threads)
     for node in recipe.net.nodes:
         if node.name in values and not values[node.name]:
-            return f"it was born in `{node.name}`, {node.span}, whose inputs and weights are finite", *lower
+            return f"it first appears in `{node.name}`, {node.span}, whose inputs and weights are finite", *lower
     lines = ", ".join(f"`{line.loss.kind}`, {line.span}" for line in recipe.losses)
-    return f"it was born in the loss, {lines}: what the net gives is finite", *lower
+    return f"it first appears in the loss, {lines}: what the net gives is finite", *lower
 
 
 def lower_rate(rate: float) -> str:

@@ -1,7 +1,7 @@
 """How long a model's run takes, measured in a process of its own: `python -m netdsl.train.stopwatch`.
 
 What a measurement allocates is not this process's, and what kills it does not end this process. The other process reads
-requests, a line of JSON with the model's bytes behind it, and answers each with its seconds, a line of JSON.
+requests, a line of JSON followed by the model's bytes, and answers each with its seconds, a line of JSON.
 """
 
 from __future__ import annotations

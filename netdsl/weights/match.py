@@ -182,7 +182,7 @@ def match(
                     *_listed("missing", missing, lambda key: _missing(key, lost, spare)),
                     *_listed("unexpected", unexpected, lambda key: _meant(key, lost, spare)),
                     *_listed("doubled", list(file.doubled), lambda key: _doubled(key, file)),
-                    *_listed("misshapen", misshapen, lambda key: _misshapen(key, parameters[key], file)),
+                    *_listed("with the wrong shape", misshapen, lambda key: _misshapen(key, parameters[key], file)),
                 ]
             ),
             *renames,
@@ -241,7 +241,7 @@ def _doubled(key: str, file: WeightFile) -> str:
 def _misshapen(key: str, wanted: Shape, file: WeightFile) -> str:
     found = file.entries[key].shape
     turned = " (transposed)" if len(wanted) == 2 and found == wanted[::-1] else ""
-    return f"{escape(key)} is {spell(found)}{turned}, and should be {spell(wanted)}"
+    return f"{escape(key)} is {spell(found)}{turned}, expected {spell(wanted)}"
 
 
 def spell(shape: Shape) -> str:

@@ -243,7 +243,7 @@ def test_accuracy_against_epsilon(netdsl: Commands) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        ((SEVEN,), "E0641", "say which: --label 7"),
+        ((SEVEN,), "E0641", "give the image's true class, e.g. --label 7"),
         ((), "E0641", "an attack needs an IMAGE"),
         ((SEVEN, "--label", 7, "--data", DATA), "E0641", "an attack needs an IMAGE"),
         (("--label", 7, "--data", DATA), "E0641", "data have labels of their own"),

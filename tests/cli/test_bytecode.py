@@ -136,7 +136,11 @@ def test_bytecode_without_source(usual: dict[str, Any], tmp_path: Path) -> None:
 def test_the_core_of_the_suite_passes_without_assertions_in_the_package(tmp_path: Path) -> None:
     """pytest rewrites the assertions of test files, so those stay alive: a test that must fail proves it."""
     (tmp_path / "test_alive.py").write_text("def test_alive():\n    assert __debug__\n")
-    core = [ROOT / "tests" / f"test_{name}.py" for name in ("elaborate", "layers", "repair", "step", "train")]
+    core = [
+        path
+        for name in ("elaborate", "layers", "repair", "step", "train")
+        for path in ROOT.glob(f"tests/*/test_{name}.py")
+    ]
     done = subprocess.run(
         [sys.executable, "-O", "-m", "pytest", "-p", "no:cacheprovider", *core, tmp_path / "test_alive.py"],
         cwd=ROOT,

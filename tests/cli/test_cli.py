@@ -72,7 +72,7 @@ TABLE: list[tuple[str, int, str, str]] = [
     ("check two.net:", 2, "", "there is no file two.net:"),
     ("check none.net", 2, "", "error[E0601]: there is no file none.net\n"),
     ("check .", 2, "", "is a folder"),
-    ("check good", 2, "", "there is no file good, and no network of the zoo is called so"),
+    ("check good", 2, "", "there is no file good, and no network of the zoo has this name"),
     ("check resnet15", 2, "", "did you mean `resnet152`?"),
     ("check lenet5.net", 2, "", "did you mean `lenet5`, of the zoo?"),
     ("check lenet5 resnet152 vgg16_bn", 0, "", "vgg16_bn: ok (vgg16_bn)"),

@@ -1,6 +1,6 @@
 """The lecture's experiments: their nets are clean, their pages tell what was measured, and it can be measured again.
 
-The reduced forms run in seconds; the whole ones are slow: `pytest -m slow tests/test_examples.py`.
+The reduced forms run in seconds; the whole ones are slow: `pytest -m slow tests/cli/test_examples.py`.
 """
 
 from __future__ import annotations

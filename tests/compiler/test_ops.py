@@ -412,7 +412,7 @@ def test_op_in_double_precision(name, reference):
 
 
 def test_every_op_has_a_case():
-    """An op is a class that nothing derives from; macros, which ONNX lacks, are in tests/test_gradients.py, what the
+    """An op is a class that nothing derives from; macros, which ONNX lacks, are in test_gradients.py, what the
     blocked layout and adversaries have for themselves in test_blocked.py and test_adversary.py."""
     used = {type(operation.op) for operation in everything().operations}
     leaves = oracles.standard_ops()
@@ -481,7 +481,7 @@ def test_reshape_of_two_moving_sizes():
 
 
 def test_gather_counts_its_axis_from_the_end():
-    """As OpenVINO needs it: tests/test_other_tools.py."""
+    """As OpenVINO needs it: tests/compiler/test_other_tools.py."""
     graph = Graph("g")
     graph.output("y", ops.gather(graph.input("x", X), [2, 0, 1], 1))
     (axis,) = emit(graph).model.graph.node[0].attribute

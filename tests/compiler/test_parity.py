@@ -52,6 +52,6 @@ def test_logits_are_pytorchs(network: str) -> None:
 
 @pytest.mark.parametrize("network", NAMES)
 def test_weights_have_the_names_that_the_world_gave_them(network: str) -> None:
-    """In the order, too, in which a state_dict has them; of networks that tests/test_names.py does not look at."""
+    """In the order, too, in which a state_dict has them; of networks that test_names.py does not look at."""
     ours = [[p.name, list(p.shape)] for node in load(network).nodes for p in node.parameters.values()]
     assert ours == NAMES[network]

@@ -137,7 +137,7 @@ HELPS = {
     "return": "netdsl has no `return`: the last value is the output, and `output NAME` names one",
     "conv 3x3 8 in_channels 4": "the size of the input is known: leave it out",
     "conv 3x3 8 activation relu": "the activation is a statement of its own behind this one: `; relu`",
-    "conv 3x3 8 filters 8": "netdsl calls it `channels`, and it is given by its place, without its name",
+    "conv 3x3 8 filters 8": "netdsl calls it `channels`, and it is a positional argument",
 }
 
 

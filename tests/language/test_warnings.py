@@ -473,7 +473,7 @@ def test_strict_is_for_runs_too(capsys: pytest.CaptureFixture[str]) -> None:
 # How warnings are shown ----------------------------------------------------------------------------------------------
 
 BIAS = "net a { input x 3x8x8; conv 3x3 4; bn; relu; dense 2 }"
-SAID = "main.net:1:24: warning[W0302]: the bias of this `conv` is taken off again by the `bn` behind it\n"
+SAID = "main.net:1:24: warning[W0302]: this `conv`'s bias has no effect: the following `bn` subtracts it\n"
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,9 @@ def test_the_index_is_what_the_specs_say(request: pytest.FixtureRequest) -> None
     text = f"{{\n{lines}\n}}\n"
     if request.config.getoption("--update-golden"):
         (SPECS / "index.json").write_bytes(text.encode())
-    assert (SPECS / "index.json").read_bytes().decode() == text, "pytest tests/test_zoo.py --update-golden writes it"
+    assert (SPECS / "index.json").read_bytes().decode() == text, (
+        "pytest tests/language/test_zoo.py --update-golden writes it"
+    )
 
 
 def test_each_network_has_a_line(netdsl: Commands) -> None:

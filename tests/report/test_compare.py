@@ -244,7 +244,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def test_the_pages_pictures_are_fresh(by: str, pictures: dict[str, bytes], request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--update-golden"):
         PICTURES[by].write_bytes(pictures[by])
-    assert PICTURES[by].read_bytes() == pictures[by], "draw it anew with `pytest tests/test_compare.py --update-golden`"
+    assert PICTURES[by].read_bytes() == pictures[by], (
+        "draw it anew with `pytest tests/report/test_compare.py --update-golden`"
+    )
 
 
 @pytest.mark.parametrize("by", PICTURES)

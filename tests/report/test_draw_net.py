@@ -193,7 +193,7 @@ def test_the_pictures_of_the_pages(name: str, request: pytest.FixtureRequest) ->
     path, found = ROOT / "docs" / "draw" / f"{name}.svg", drawn(open_net(name), "svg")
     if request.config.getoption("--update-golden"):
         path.write_bytes(found)
-    assert path.read_bytes() == found, "pytest tests/test_draw_net.py --update-golden draws it anew"
+    assert path.read_bytes() == found, "pytest tests/report/test_draw_net.py --update-golden draws it anew"
 
 
 def folds(net: Net) -> list[tuple[str, int]]:

@@ -82,7 +82,7 @@ def test_a_rate_is_not_blamed_for_the_first_step(netdsl: Commands) -> None:
     netdsl.write(n="net n { input x 2; scale (-1); log; dense 2 }\ntrain n { data xor; loss cross_entropy }")
     ran = netdsl("train", "n.net", *STD)
     assert ran.code == 1
-    assert "step 1, with the rate 0.01: it was born in `log1`, n.net:1:32" in ran.err
+    assert "step 1, with the rate 0.01: it first appears in `log1`, n.net:1:32" in ran.err
     assert "a lower rate" not in ran.err
 
 

@@ -246,7 +246,7 @@ def test_a_declared_size_is_held_against_the_nets(netdsl: Commands) -> None:
     np.save("x.npy", np.ones((1, 3), "f4"))
     ran = netdsl("run", "n.net", "x.npy", "--weights", "w.h5")
     assert ran.code == 1
-    assert "dense1.weight is 1000000x1000000, and should be 2x3" in ran.err
+    assert "dense1.weight is 1000000x1000000, expected 2x3" in ran.err
 
 
 LAMBDA = {

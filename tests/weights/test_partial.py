@@ -87,7 +87,7 @@ def test_what_is_partial_and_shaped_otherwise_is_an_error(netdsl: Commands) -> N
     netdsl.write(a=NET)
     refused = netdsl("compile", "a.net", "--weights", saved(**HEAD), "--partial")
     assert refused.code == 1
-    assert "fc.weight is 7x4, and should be 2x4" in refused.err
+    assert "fc.weight is 7x4, expected 2x4" in refused.err
 
 
 @pytest.mark.parametrize(

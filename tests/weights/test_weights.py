@@ -254,9 +254,9 @@ def test_all_that_does_not_fit_is_told_at_once(tmp_path: Path) -> None:
         "  2 unexpected:\n"
         "    conv1.weigth 6x1x5x5; did you mean `conv1.weight`?\n"
         "    surplus a single number\n"
-        "  2 misshapen:\n"
-        "    dense1.weight is 400x120 (transposed), and should be 120x400\n"
-        "    dense1.bias is 12, and should be 120"
+        "  2 with the wrong shape:\n"
+        "    dense1.weight is 400x120 (transposed), expected 120x400\n"
+        "    dense1.bias is 12, expected 120"
     )
 
 
