@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from functools import cache
 from io import BytesIO
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,13 @@ import pytest
 from netdsl import load
 from netdsl.backend.compile import compile_net, structure
 from netdsl.backend.emit import Emitted
+from netdsl.backend.functions import Call, _tree
+from netdsl.base.text import Frame, Source, Span
 from netdsl.elaborate.library import zoo
-from netdsl.ir.net import Net
+from netdsl.ir.graph import Operation
+from netdsl.ir.net import Net, Node
 from netdsl.lower import lower
+from netdsl.ops.activations import Relu
 from tests.support.cli_tools import Commands, netdsl
 from tests.support.programs import net_of
 from tests.support.reference import open_net
@@ -72,6 +77,37 @@ def run(model: onnx.ModelProto) -> list[Any]:
         data = random.integers(0, 255, shape) if "uint8" in x.type else random.standard_normal(shape)
         feeds[x.name] = data.astype({"tensor(uint8)": "u1", "tensor(float16)": "f2"}.get(x.type, "f4"))
     return list(session.run(None, feeds))
+
+
+def test_an_operation_is_in_calls_that_it_came_from() -> None:
+    """In any order: operations that a pass moved out of their call stay outside, with the calls inside it."""
+    span = Span(Source("n.net", ""), 0, 0)
+    call: Any = ("a block", {})
+    layer: Any = None
+    outer = Frame(None, span, call=call)
+    inner = Frame(outer, span, call=call)
+    others = [None, Frame(None, span, call=call), Frame(outer, span, call=call)]
+    for frames in permutations([outer, inner, inner, *others]):
+        operations = []
+        for frame in frames:
+            operation = Operation(Relu(), ())
+            operation.origin = Node(layer, (), (), "n", {}, span, frame)
+            operations.append(operation)
+        found: dict[int, list[Frame]] = {}
+        called: list[Frame] = []
+        pending: list[tuple[Call, list[Frame]]] = [(_tree(operations), [])]
+        for each, path in pending:
+            for part in each.parts:
+                if isinstance(part, Call):
+                    assert part.frame
+                    called.append(part.frame)
+                    pending.append((part, [*path, part.frame]))
+                else:
+                    found[part] = path
+        assert len(called) == len({*called})
+        assert sorted(found) == list(range(len(frames)))
+        for at, frame in enumerate(frames):
+            assert found[at] == [*(frame or ())][::-1][: len(found[at])]
 
 
 def operators(model: onnx.ModelProto) -> Counter[tuple[str, bytes]]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+from itertools import accumulate, product
+from math import prod
+from operator import mul
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from netdsl.diagnostics.report import Report
 from netdsl.elaborate.library import Library
 from netdsl.elaborate.net import elaborate, entry, resolve
 from netdsl.ir.net import Net
+from netdsl.ir.reach import runs
 from netdsl.report.figures import Figures
 from tests.support.reference import open_net
 
@@ -125,6 +129,20 @@ def test_a_field_is_what_is_seen(name: str) -> None:
     found = net(f"{POSITIVE}net n {{ input x 1x96; {BODIES[name]} }}")
     field = fields(found)[-1]
     assert (field[-1] if isinstance(field, list) else field) == lit(found)
+
+
+def test_a_reshape_is_cut_wherever_both_shapes_have_a_boundary() -> None:
+    """All pairs of shapes of up to three axes with equal numbers of elements."""
+    shapes = [shape for axes in (1, 2, 3) for shape in product((1, 2, 3, 4, 6), repeat=axes)]
+    for x, y in product(shapes, repeat=2):
+        if prod(x) != prod(y):
+            continue
+        found = runs(x, y)
+        for shape, each in ((x, [here for here, _ in found]), (y, [there for _, there in found])):
+            assert [axis for run in each for axis in run] == list(range(len(shape))), (x, y, found)
+        assert all(prod(x[i] for i in here) == prod(y[j] for j in there) for here, there in found), (x, y, found)
+        cuts = {prod(x[: here[0]]) for here, _ in found}
+        assert {*accumulate(x, mul)} & {*accumulate(y, mul)} <= cuts | {prod(x)}, (x, y, found)
 
 
 STEPS = (

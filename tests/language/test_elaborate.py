@@ -312,6 +312,8 @@ WRONG = {
     "a size called like the batch": ("net m { input x [3, 2*?N]; relu }", ["E0408"]),
     "a default of a block": ("block b(n = 2) { relu }\ndefault b n 3", ["E0408"]),
     "a negative number in a label": ("net m { input x 8; a{0-1}: relu }", ["E0408"]),
+    "an input called like the output of the last value": ("net m { input output 8; relu }", ["E0211"]),
+    "a training output called like it": ("net m { input x 8; output output training { dense 3 }; relu }", ["E0211"]),
     "a word outside its domain": ("net k(p in [same, valid] = same_upper) { input x 8; relu }", ["E0407"]),
 }
 
@@ -320,6 +322,23 @@ WRONG = {
 def test_what_is_wrong_is_found_once(rule: str) -> None:
     text, expected = WRONG[rule]
     assert codes(f"net n(depth = 1, width = 3) {{ input x 9; repeat depth {{ dense width }} }}\n{text}") == expected
+
+
+@pytest.mark.parametrize("rest", ["", "block b { relu }\n"])
+def test_a_default_is_checked_in_a_file_without_nets(rest: str) -> None:
+    assert codes(f"{rest}default conv stride 0") == ["E0401"]
+
+
+def test_a_label_hidden_in_its_own_block_is_not_outside_of_it() -> None:
+    """The block's caller does not matter."""
+    blocks = "block inner {{ {}; add a }}\nblock outer {{ {}; inner }}\nnet m {{ input x 4; outer }}"
+    for inner, outer, where in [
+        ("g: { a: relu }", "relu", "in a scope of its own"),
+        ("relu", "a: relu", "outside of this block"),
+    ]:
+        _, report = try_net(blocks.format(inner, outer))
+        (problem,) = report
+        assert [label.text for label in problem.labels()] == [f"it is defined here, {where}"]
 
 
 def test_a_training_may_be_of_a_net_here_or_used() -> None:

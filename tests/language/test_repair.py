@@ -72,6 +72,11 @@ def test_a_multiple_makes_symbolic_sizes_meet(tmp_path: Path, monkeypatch: pytes
     assert [edit.text for edit in help.edits] == ["[3, 4*?H, 4*?W]"]
     (problem,) = check(f"net main {{ input x 3x?x?; {unet} }}")
     assert [edit.text for help in problem.mended for edit in help.edits] == ["[3, 4*?, 4*?]"]
+    arms = "add { mul a } { from x; mul a }"  # of the two inputs, only x has the sizes
+    (problem,) = check(
+        f"net main {{ input x [3, ?H, ?W]; input a 3x1x1; from x; {unet.removesuffix('; add x')}; {arms} }}"
+    )
+    assert [edit.text for help in problem.mended for edit in help.edits] == ["[3, 4*?H, 4*?W]"]
 
 
 def test_an_odd_size_is_rounded_for_a_unet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

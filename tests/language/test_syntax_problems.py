@@ -222,6 +222,13 @@ def test_six_faults_are_six_errors_and_the_rest_is_whole() -> None:
     assert dump(skip.projection) == "(Body [(Broken) (Call (Name bn) [])])"
 
 
+@pytest.mark.parametrize("first", ["repeat 2 { relu }", "g: { relu }", "if on { relu }"])
+def test_a_statement_directly_after_a_brace_breaks_neither(first: str) -> None:
+    text = f"net a {{ input x 3; {first}; dense 2; relu }}"
+    (sound,), (mistaken,) = read(text)[0].items, read(text.replace("};", "}"))[0].items
+    assert dump(mistaken) == dump(sound)
+
+
 def test_a_forgotten_brace_does_not_swallow_the_next_net() -> None:
     file, report = read("net a {\n  skip {\n    relu\n  bn\n}\nnet b { relu }\n# c\nnet c { relu }")
     assert [p.span.start for p in report] == [15]

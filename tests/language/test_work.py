@@ -177,6 +177,7 @@ COSTS = {
     "a layer": ("repeat {n} {{ relu }}", ROUND + LAYER),
     "a layer with weights": ("repeat {n} {{ dense 4 }}", ROUND + LAYER),
     "a statement": ("repeat {n} {{ let a = 1 }}", ROUND + STATEMENT),
+    "an entry of eight arguments": ("let r = range({n}); repeat 8 {{ let a = f(r) }}", 8 * 0.25),
     "an entry of a list": ("let a = sum(range({n}))", 0.25),
 }
 
@@ -186,7 +187,7 @@ def test_work_grows_by_what_each_thing_costs(statement: str, cost: float) -> Non
     """Each costs what it says at least, and three times as much at most."""
     left = []
     for count in (1000, 3000):
-        report, told = problems(f"block b {{ }}\nnet a {{ input x 4; {statement.format(n=count)}; relu }}")
+        report, told = problems(f"block b {{ }}\nfn f(x) = 3\nnet a {{ input x 4; {statement.format(n=count)}; relu }}")
         assert report.errors == 0, told
         left.append(report.work.left)
     assert cost <= (left[0] - left[1]) / 2000 <= 3 * max(cost, 1)

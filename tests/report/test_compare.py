@@ -18,6 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ImageFont
 
+from netdsl.base.limits import WORK
+from netdsl.diagnostics.work import NET
 from netdsl.elaborate.library import zoo
 from netdsl.report.comparison_labels import Label, _cross, _cuts, place
 from tests.support.cli_tools import ROOT, Commands, netdsl, spawn
@@ -122,6 +124,14 @@ def test_a_star_is_each_value_of_the_domains(netdsl: Commands) -> None:
     assert found == ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
     assert names(netdsl("compare", "alexnet:*", "--format", "json")) == ["alexnet"]
     assert names(netdsl("compare", "resnext:*", "--format", "json")) == ["resnext50_32x4d", "resnext(depth = 101)"]
+
+
+def test_each_value_of_a_domain_counts_as_work(netdsl: Commands) -> None:
+    """Equal nets are elaborated once, so the values alone exceed the budget."""
+    for count, code in ((20_000, 0), (WORK // NET + 1, 1)):
+        netdsl.write(a=f"net a(n in [1] * {count} = 1) {{ input x 4; dense n }}")
+        ran = netdsl("compare", "a.net:*")
+        assert (ran.code, "steps of work are more than the limit" in ran.err) == (code, bool(code)), ran.err
 
 
 def test_a_star_behind_a_file_is_all_its_nets(netdsl: Commands) -> None:

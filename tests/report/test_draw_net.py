@@ -6,7 +6,7 @@ import io
 import re
 import sys
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from subprocess import run
 from xml.etree import ElementTree
@@ -135,6 +135,22 @@ def test_nothing_overlaps_and_all_is_on_the_page(name: str, unfold: bool) -> Non
                     assert right <= item.width
                     assert top >= item.header
                     assert low <= item.height
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [
+        "from a; d: mul b; from b; e: mul c; from a; f: gelu",
+        "from b; d: tanh; from c; e: mul b; from b; f: gelu",
+    ],
+)
+def test_edges_do_not_cross_where_an_order_without_crossings_exists(middle: str) -> None:
+    first = "input x 4; from x; a: relu; from x; b: tanh; from x; c: sigmoid"
+    last = "from d; output o; from e; output p; from f; output q"
+    root, _ = planned(net_of(f"net n {{ {first}; {middle}; {last} }}"), unfold=True)
+    assert len(root.edges) > 6
+    for (up, down, _), (other, end, _) in combinations(root.edges, 2):
+        assert up.rank != other.rank or (up.x - other.x) * (down.x - end.x) >= 0, (up, down, other, end)
 
 
 @pytest.mark.parametrize("unfold", [False, True])
@@ -323,6 +339,11 @@ def test_what_is_for_training_only_is_dashed_in_a_png_too(dashed: bool) -> None:
         row = [pixels.getpixel((x, y)) == 0 for x in range(20, 80)]
         assert any(row)
         assert all(row) != dashed
+    for x in (10, 90):
+        side = [pixels.getpixel((x, y)) == 0 for y in range(16, 25)]
+        assert any(side)
+        assert dashed or all(side)
+    assert not any(pixels.getpixel((x, y)) == 0 for x in (*range(8), *range(14, 87), *range(94, 100)) for y in (17, 23))
 
 
 def test_a_png_has_no_characters_that_its_font_lacks() -> None:

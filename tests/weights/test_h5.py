@@ -237,6 +237,22 @@ def test_odd_files(tmp_path: Path) -> None:
     assert "holds no layer's weights" in refusal(path)
 
 
+@pytest.mark.parametrize(("name", "limit", "excess"), [("MOST", 5, "a/b/vars/more"), ("DEEPEST", 4, "a/b/vars/c/d")])
+def test_groups_are_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, limit: int, excess: str
+) -> None:
+    """The root counts as a group, at depth 0."""
+    path = tmp_path / "w.weights.h5"
+    with h5py.File(path, "w") as file:
+        file["a/b/vars/0"] = np.zeros(3)
+        file.create_group("a/b/vars/c")
+    monkeypatch.setattr(f"netdsl.weights.h5.{name}", limit)
+    open_weights(str(path))
+    with h5py.File(path, "a") as file:
+        file.create_group(excess)
+    assert "groups without end" in refusal(path)
+
+
 def test_a_declared_size_is_held_against_the_nets(netdsl: Commands) -> None:
     netdsl.write(n="net a { input x 3; dense 2 }")
     with h5py.File("w.h5", "w") as file:
