@@ -125,6 +125,6 @@ def pixel_shuffle(x, r):
 
 def standard_ops(base=Op):
     """The ops that all layers share: classes from which none of them derives, whatever else a test has imported."""
-    shared = [each for each in base.__subclasses__() if each.__module__.startswith("netdsl.ops.")]
+    shared = [each for each in base.__subclasses__() if each.__module__.startswith(("netdsl.ops.", "netdsl.ir.op"))]
     shared = [each for each in shared if each.__module__ != "netdsl.ops.nchwc"]
     return set().union(*map(standard_ops, shared)) if shared else {base}

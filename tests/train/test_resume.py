@@ -123,7 +123,7 @@ def test_a_checkpoint_of_before_says_nothing_of_it(netdsl: Commands, monkeypatch
             folder, keep, {key: kept[key] for key in kept if key not in ("data", "made_with")}, seconds
         )
 
-    monkeypatch.setattr("netdsl.train.run.Keeper", keeper)
+    monkeypatch.setattr("netdsl.train.run.CheckpointWriter", keeper)
     assert netdsl("train", "small.net", *STD).code == 0
     write(netdsl.folder / "data.npz", *pair(1))
     ran = netdsl("train", "small.net", *ON, "2")

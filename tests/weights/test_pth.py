@@ -516,7 +516,7 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
     path = write_members(tmp_path / "v.pth", members, packed=True)
     del members, zeros
     tracemalloc.start()
-    with pytest.raises(UserError, match="should be 3"):
+    with pytest.raises(UserError, match="expected 3"):
         match({"a": (3,)}, open_weights(path))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
