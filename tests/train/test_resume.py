@@ -218,7 +218,7 @@ def test_where_a_nan_of_a_stream_was_born(tmp_path: Path, place: str) -> None:
     else:
         x *= 1e30
         file.write_text(file.read_text().replace("dense 3", "mine: exp; dense 3"))
-    said = r"epoch 0, item 0: x\[7\]" if place == "data" else "born in `mine`"
+    said = r"epoch 0, item 0: x\[7\]" if place == "data" else "appears in `mine`"
     with pytest.raises(api.UserError, match=said):
         api.fit(file, data=[(x, y)], lowering="std")
 

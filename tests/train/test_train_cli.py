@@ -145,7 +145,7 @@ def test_a_loss_that_is_no_number_names_the_layer(netdsl: Commands) -> None:
     assert ran.code == 1
     assert "E0862" in ran.err
     assert "epoch 1, step 1" in ran.err
-    assert "born in `scale2`, bad.net:5:3" in ran.err
+    assert "appears in `scale2`, bad.net:5:3" in ran.err
     assert not (netdsl.folder / "runs" / "bad" / "last.safetensors").exists()
 
 
@@ -157,7 +157,7 @@ def test_weights_that_blew_up_are_named_and_the_last_good_checkpoint_stays(netds
     ran = netdsl("train", "line.net", *STD, "--checkpoint", "0", "--set", "train.lr=1e15")
     assert ran.code == 1, ran
     assert "E0862" in ran.err
-    assert "born in the loss, `mse`, line.net:2:" in ran.err
+    assert "appears in the loss, `mse`, line.net:2:" in ran.err
     assert "`--set train.lr=0.01`" in ran.err
     assert "0001.safetensors is the last checkpoint, and good" in ran.err
     for seconds, said in (("0", "`d.weight` of `d`, line.net:1:"), ("60", "the weight `d.weight` of `d`, line.net:1:")):
