@@ -150,12 +150,12 @@ SMALL = idx(np.arange(24, dtype="u1").reshape(6, 2, 2))
         (b"\x1f\x8bgarbage!", "is damaged: "),
         (idx(np.zeros((0, 2, 2), "u1")), "holds no examples"),
         (struct.pack(">BBBB3I", 0, 0, 8, 3, 2**32 - 1, 2, 2) + b"x" * 99, "is cut short"),
-        (b"\0\0\x07\x01\0\0\0\1a", "is of no format that is read"),
+        (b"\0\0\x07\x01\0\0\0\1a", "has an unsupported format"),
         (b"", "is empty"),
         (b"<html>not found", "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "is a git-LFS pointer"),
         (pickle.dumps([1]), "can run programs"),
-        (b"1,2,3\n4,5,6\n", "is of no format that is read"),
+        (b"1,2,3\n4,5,6\n", "has an unsupported format"),
         (b"\x93NUMPY\x01\x00\xff", "has a header that cannot be read"),
         (b"PK\x03\x04garbage", "is damaged: "),
     ],
@@ -577,7 +577,7 @@ def test_damaged_pictures(tmp_path: Path) -> None:
                 read_one(path)
             assert "\n" not in caught.value.message
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
-    with pytest.raises(BadData, match="is of no format that is read"):
+    with pytest.raises(BadData, match="has an unsupported format"):
         read_one(path)
 
 

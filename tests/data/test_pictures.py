@@ -94,7 +94,7 @@ def test_the_numbers_of_a_confusion_matrix_stand_in_their_cells(classes: int) ->
     (title,) = [word for word in found.words if word.bold]
     assert title.text == "of a net"
     (below,) = [word for word in found.words if word.top >= top + pixels.shape[0]]
-    assert (below.text, below.x) == ("taken for", left + pixels.shape[0] / 2)
+    assert (below.text, below.x) == ("predicted", left + pixels.shape[0] / 2)
 
 
 @pytest.mark.parametrize("classes", [4, 30])

@@ -205,13 +205,14 @@ def test_a_limit_of_memory_ends_in_a_line(tmp_path: Path, command: str, kilobyte
     (tmp_path / "t.net").write_text(f"net t {{ input x 3; dense 2 }}\n{train}\n")
     before = contents(tmp_path).keys()
     done = script(f"export OPENBLAS_NUM_THREADS=1; ulimit -t 30; ulimit -v {kilobytes}; netdsl {command}", tmp_path)
-    if "import numpy failed" in done.stderr:  # onnxruntime's extension prints NumPy's traceback itself
-        return
-    assert "Traceback" not in done.stderr
-    assert done.returncode in {0, 1, *NATIVE_CRASHES}
+    # Extensions of NumPy and onnxruntime print some exceptions themselves.
+    assert "Traceback" not in done.stderr or "site-packages/numpy" in done.stderr
+    assert done.returncode in {0, 1, *NATIVE_CRASHES} or "numpy failed" in done.stderr
     if done.returncode == 1:
         assert re.search(
-            r"^error\[E0615\]: there is not enough memory$|^OpenBLAS error|E0812", done.stderr, re.MULTILINE
+            r"^error\[E0615\]: there is not enough memory$|^OpenBLAS error|E0812|numpy failed",
+            done.stderr,
+            re.MULTILINE,
         )
     if done.returncode == 1 and command != "train t.net":
         assert contents(tmp_path).keys() == before

@@ -302,4 +302,4 @@ def test_a_confusion_matrix_of_few_and_of_many_classes() -> None:
     many = np.eye(50, dtype=int) * 9
     many[3, 7] = 4
     text = list(lines(many, [f"c{k}" for k in range(50)]))
-    assert text[1:] == ["      4  c3 taken for c7"]
+    assert text[1:] == ["      4  c3 predicted as c7"]

@@ -216,8 +216,8 @@ def test_eval_of_files_and_models(netdsl: Commands) -> None:
     text = netdsl("eval", "lenet5", "--weights", weights, "--data", data, "--plot", "confusion.svg", "--batch", "999")
     assert text.code == 0, text
     assert "accuracy  0.9921" in text.out
-    assert "rows are the classes" in text.out
-    assert b"taken for" in (netdsl.folder / "confusion.svg").read_bytes()
+    assert "rows: true class" in text.out
+    assert b"predicted" in (netdsl.folder / "confusion.svg").read_bytes()
     assert netdsl("compile", "lenet5", "--weights", weights).code == 0
     model = netdsl("eval", "lenet5.onnx", "--data", MNIST, "--json")
     assert json.loads(model.out)["accuracy"] == 0.9921
