@@ -145,7 +145,7 @@ class Slice(Layer):
         stop = size if self.stop is None else self.stop if self.stop >= 0 else size + self.stop
         if isinstance(size, int):
             fits = 0 <= start < stop <= size  # type: ignore[operator]
-        elif self.start >= 0 and self.stop is not None and self.stop >= 0:
+        elif self.stop is not None and self.stop >= 0:
             raise Misfit(NeedsNumber, at="axis")
         else:
             fits = not isinstance(stop - start, int) or stop - start > 0  # type: ignore[operator]

@@ -297,6 +297,7 @@ MISUSES = [
     ("x [4, ?H, ?W]", "dense 10", "E0311"),
     ("x [4, ?H, ?W]", "adaptive_avgpool 2", "E0311"),
     ("x [4, ?H, ?W]", "slice 1 0 2", "E0311"),
+    ("x [4, ?H, ?W]", "slice 1 (-4) 4", "E0311"),
     ("x [4, ?H, ?W]", "conv 3x3 4 stride 2 pad same_upper", "E0311"),
     ("x [4, ?H, ?W]", "maxpool 2x2 stride 3 ceil on", "E0311"),
     ("x [4, ?H, ?W]", "reshape [?, ?]", "E0311"),
