@@ -13,8 +13,10 @@ from netdsl.data.errors import MissingPackage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SHORT = re.compile(r"memory|failed to map|zero-fill|bad_alloc|start new thread", re.IGNORECASE)
-"""What the loader of libraries, C++ and the system's threads say where there is too little memory."""
+SHORT = re.compile(
+    r"memory|failed to map|zero-fill|bad_alloc|start new thread|Couldn't (build|parse) .*file", re.IGNORECASE
+)
+"""Messages of the loader of libraries, C++, the system's threads and protobuf if there is too little memory."""
 
 
 class NotEnoughMemory(UserError, code="E0615"):
@@ -70,7 +72,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno == ENOMEM:
         return True
     return isinstance(error, MemoryError) or (
-        isinstance(error, ImportError | RuntimeError) and SHORT.search(str(error)) is not None
+        isinstance(error, ImportError | RuntimeError | TypeError) and SHORT.search(str(error)) is not None
     )
 
 
