@@ -162,7 +162,7 @@ class Net:
         force: bool = False,
     ) -> None:
         """Write the model, as `netdsl compile` does: whole or not at all, weight by weight, and never over a file that
-        netdsl did not make, unless it is told to by `force`.
+        netdsl did not make, unless `force` is set.
 
         With `external_data`, and over 2 GB, the weights go into PATH.data beside it. Other arguments and errors are
         those of `to_onnx`; UserError too where nothing can be written.
