@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 
 TYPE_CHECKING = False  # `netdsl zoo` starts without typing
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from netdsl.diagnostics.report import Report
 
@@ -68,10 +69,15 @@ def note(text: str, level: int = NORMAL) -> None:
         print(text, file=sys.stderr)
 
 
-def speak(level: int) -> None:
-    """Set the verbosity of the notes: QUIET, NORMAL or VERBOSE."""
+@contextmanager
+def verbosity(level: int) -> Iterator[None]:
+    """Set the verbosity of the notes within a block: QUIET, NORMAL or VERBOSE."""
     global _level
-    _level = level
+    before, _level = _level, level
+    try:
+        yield
+    finally:
+        _level = before
 
 
 def audible(level: int) -> bool:

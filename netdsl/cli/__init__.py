@@ -81,14 +81,14 @@ def _guarded(arguments: Sequence[str] | None) -> int:
 
     reserve = [bytearray(RESERVE)]
     try:
-        from netdsl.app.messages import QUIET, VERBOSE, note, speak
+        from netdsl.app.messages import QUIET, VERBOSE, note, verbosity
         from netdsl.cli.options import parse
 
         options = parse(words)
-        speak(QUIET if options.quiet else int(options.verbose))
-        begin = monotonic()
-        code: int = options.command(options)
-        note(f"netdsl {VERSION}, Python {sys.version.partition(' ')[0]}: {monotonic() - begin:.2f} s", VERBOSE)
+        with verbosity(QUIET if options.quiet else int(options.verbose)):
+            begin = monotonic()
+            code: int = options.command(options)
+            note(f"netdsl {VERSION}, Python {sys.version.partition(' ')[0]}: {monotonic() - begin:.2f} s", VERBOSE)
         return code
     except UserError as error:
         problem = error

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 
+from netdsl.app.messages import NORMAL, VERBOSE, audible
 from netdsl.base.version import VERSION
 from tests.support.cli_tools import MNIST, ROOT, Commands, netdsl
 
@@ -126,6 +127,16 @@ TABLE: list[tuple[str, int, str, str]] = [
     ("run good.net x.npy -o x.npy --force", 2, "", "error[E0613]: x.npy is read by this command"),
     ("run good.net x=x.npy -o x.npy --force", 2, "", "error[E0613]: x.npy is read by this command"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("line", "code"), [("check -q good.net", 0), ("check -v bad.net", 1), ("check -q none.net", 2)]
+)
+def test_the_verbosity_of_a_command_ends_with_it(netdsl: Commands, line: str, code: int) -> None:
+    netdsl.write(good=GOOD, bad=BAD)
+    assert netdsl(*line.split()).code == code
+    assert audible(NORMAL)
+    assert not audible(VERBOSE)
 
 
 @pytest.mark.parametrize(("line", "code", "out", "err"), TABLE, ids=[line[:60] for line, *_ in TABLE])
