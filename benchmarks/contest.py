@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 TORCH = "NETDSL_TORCH_PYTHON"
 RIVALS = ("contiguous", "channels_last")
-LOWERINGS = ("std", "blk", "auto")
+STEP_BACKENDS = ("plain", "nchwc", "auto")
 TURN = 0.5
 """Approximate duration of a turn in seconds, after one warm-up step."""
 
@@ -82,9 +82,9 @@ def torch_python() -> str:
     return found
 
 
-def contest(net: str, *, rounds: int = 7, threads: int = 2, lowerings: Sequence[str] = LOWERINGS) -> dict[str, Any]:
+def contest(net: str, *, rounds: int = 7, threads: int = 2, backends: Sequence[str] = STEP_BACKENDS) -> dict[str, Any]:
     """Return each contestant's results for a net, by name. A round runs them in order, then in reverse."""
-    contestants = [Contestant(net, name, threads) for name in (*RIVALS, *lowerings)]
+    contestants = [Contestant(net, name, threads) for name in (*RIVALS, *backends)]
     for _ in range(rounds):
         for contestant in (*contestants, *reversed(contestants)):
             contestant.turn()
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("nets", nargs="*", metavar="NET", help=f"{', '.join(CONTESTS)} (default: all)")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--lowerings", type=lambda text: text.split(","), default=list(LOWERINGS))
+    parser.add_argument("--step-backends", type=lambda text: text.split(","), default=list(STEP_BACKENDS))
     parser.add_argument("--json", type=Path, help="also write the results to this file")
     given = parser.parse_args()
     unknown = [net for net in given.nets if net not in CONTESTS]
@@ -121,7 +121,7 @@ def main() -> None:
         parser.error(f"unknown net: {', '.join(unknown)}")
     found = {}
     for net in given.nets or CONTESTS:
-        found[net] = contest(net, rounds=given.rounds, threads=given.threads, lowerings=given.lowerings)
+        found[net] = contest(net, rounds=given.rounds, threads=given.threads, backends=given.step_backends)
         print("\n".join(map(str, figures(net, found[net]))), flush=True)
     loads = [round(load, 1) for load in os.getloadavg()]
     print("load average (1, 5, 15 min):", *loads)

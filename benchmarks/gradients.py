@@ -1,4 +1,4 @@
-"""Compare gradients with PyTorch's in double precision: `python -m benchmarks.gradients [NET …] [--lowering L]`.
+"""Compare gradients with PyTorch's in double precision: `python -m benchmarks.gradients [NET …] [--step-backend B]`.
 
 If the input of a ReLU is within rounding error of 0, its sign may differ between single and double precision, which
 changes a whole path of the gradient. To exclude such ties, and those of max pools, the double-precision net is computed
@@ -48,7 +48,7 @@ def decisions(graph: Graph) -> dict[str, str]:
     return found
 
 
-def ours(net: str, lowering: str, threads: int = 2) -> Arrays:
+def ours(net: str, step_backend: str, threads: int = 2) -> Arrays:
     """Return the gradients of a net's first step, its weights and its decisions, as `gradient/0`, `weight/0`, …."""
     from benchmarks.figures import load
     from benchmarks.netdsl_contestant import recipe, weights
@@ -64,7 +64,7 @@ def ours(net: str, lowering: str, threads: int = 2) -> Arrays:
     found = decisions(graph)
     drawn = weights(graph)
     moved(drawn)
-    runner = prepare(graph, initial_state(graph, drawn), Choices(lowering, threads=threads))
+    runner = prepare(graph, initial_state(graph, drawn), Choices(step_backend, threads=threads))
     (image,) = (x for x in graph.inputs if x not in ("target", "rate"))
     images, labels = contest.data()
     runner.step({image: images, "target": labels, "rate": np.array(0, np.float32)})
@@ -94,11 +94,11 @@ def moved(weights: Arrays) -> None:
             array += random.uniform(-0.5, 0.5, array.shape).astype(array.dtype)
 
 
-def compared(net: str, lowering: str) -> dict[str, Any]:
+def compared(net: str, step_backend: str) -> dict[str, Any]:
     """Return the errors of the gradients that PyTorch computes in `torch_gradients.py`."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "gradients.npz")
-        arrays = ours(net, lowering)
+        arrays = ours(net, step_backend)
         np.savez(path, **arrays)
         script = str(ROOT / "benchmarks" / "torch_gradients.py")
         done = subprocess.run([torch_python(), script, net, path], check=True, stdout=subprocess.PIPE, text=True)
@@ -106,14 +106,14 @@ def compared(net: str, lowering: str) -> dict[str, Any]:
     return {**found, "worst": str(arrays["names"][found["worst"]])}
 
 
-def figures(net: str, lowering: str) -> Iterator[Figure]:
-    found = compared(net, lowering)
+def figures(net: str, step_backend: str) -> Iterator[Figure]:
+    found = compared(net, step_backend)
     detail = (
         f"worst `{found['worst']}`; PyTorch's in float32: {found['torch']:.1e}; free: {found['free']:.1e}; "
         f"{found['flips']} of {found['decisions']:,} decisions differ, "
         f"at most {found['farthest']:.1e} of their layer's scale from a tie"
     )
-    what = f"{net}, {lowering}: gradients against float64, relative, ×1e5"
+    what = f"{net}, {step_backend}: gradients against float64, relative, ×1e5"
     yield Figure(f"{what}, worst weight", found["same"] * 1e5, "", 1, detail)
     yield Figure(f"{what}, all", found["whole"] * 1e5, "", 1, f"PyTorch's in float32: {found['torch_whole']:.1e}")
 
@@ -121,11 +121,11 @@ def figures(net: str, lowering: str) -> Iterator[Figure]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gradients")
     parser.add_argument("nets", nargs="*", metavar="NET")
-    parser.add_argument("--lowering", action="append", choices=("std", "blk"))
+    parser.add_argument("--step-backend", action="append", choices=("plain", "nchwc"))
     given = parser.parse_args()
     for net in given.nets or CONTESTS:
-        for lowering in given.lowering or ("std", "blk"):
-            print("\n".join(map(str, figures(net, lowering))), flush=True)
+        for step_backend in given.step_backend or ("plain", "nchwc"):
+            print("\n".join(map(str, figures(net, step_backend))), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""netdsl's side of the contest, run as a subprocess: `python -m benchmarks.netdsl_contestant NET LOWERING THREADS`."""
+"""netdsl's side of the contest, run as a subprocess: `python -m benchmarks.netdsl_contestant NET BACKEND THREADS`."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def weights(graph: Graph, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
     return {p.name: np.concatenate(list(d)).reshape(p.shape) for p, (_, d) in zip(declared, drawn, strict=True)}
 
 
-def main(name: str, lowering: str, threads: str) -> None:
+def main(name: str, step_backend: str, threads: str) -> None:
     imported = imports()
     from netdsl.train.runner import Choices, initial_state, prepare
 
     graph = step_of(name)
-    runner = prepare(graph, initial_state(graph, weights(graph)), Choices(lowering, threads=int(threads)))
+    runner = prepare(graph, initial_state(graph, weights(graph)), Choices(step_backend, threads=int(threads)))
     (image,) = (x for x in graph.inputs if x not in ("target", "rate"))
     images, labels = CONTESTS[name].data()
     feeds = {image: images, "target": labels, "rate": np.array(RATE, np.float32)}

@@ -52,12 +52,12 @@ def train() -> Iterator[Figure]:
 
 
 def gradients() -> Iterator[Figure]:
-    """Compare gradients with PyTorch's for all nets of the contest, in both lowerings."""
+    """Compare gradients with PyTorch's for all nets of the contest, with both step backends."""
     from benchmarks import gradients
 
     for net in CONTESTS:
-        for lowering in ("std", "blk"):
-            yield from gradients.figures(net, lowering)
+        for backend in ("plain", "nchwc"):
+            yield from gradients.figures(net, backend)
 
 
 def train_loop() -> Iterator[Figure]:
@@ -135,7 +135,7 @@ def _trainer(path: Path, folder: Path, progress: Progress) -> Trainer:
     recipe, module = load_training(str(path), report)
     assert recipe is not None, [problem.message() for problem in report]
     assert module is not None
-    choices = Choices("std", threads=2)
+    choices = Choices("plain", threads=2)
     trainer = start(recipe, *open_data(recipe), choices, progress=progress)
     run = folder_of(recipe, str(folder), recipe.validate is not None)
     run.judge(resume=False, force=False)

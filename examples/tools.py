@@ -43,7 +43,7 @@ def netdsl(*words: object) -> str:
 def train(file: Path | str, out: Path, *settings: str, threads: int = 2) -> list[Row]:
     """The rows of a run's metrics, an epoch each. What an earlier call has left in the folder is gone on with.
 
-    The lowering is the one that computes the same on each machine of a kind, not the quickest one here.
+    The step backend is the one that computes the same bits on equal machines, not the fastest one here.
     """
     netdsl(
         "train", file, "--out", out, "--resume", "--threads", threads, "--lowering", "std", "--quiet", *given(settings)

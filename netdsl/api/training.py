@@ -68,6 +68,7 @@ def fit(
     allow_nonfinite: bool = False,
     threads: int | None = None,
     provider: str = "cpu",
+    step_backend: Literal["auto", "plain", "nchwc"] | None = None,
     lowering: Literal["auto", "std", "blk"] | None = None,
     settings: Mapping[str, object] | None = None,
     root: str | os.PathLike[str] | None = None,
@@ -81,15 +82,17 @@ def fit(
     and may `resume`. `settings` are lines of the block, and parameters of the net: `{"train.lr": 0.01, "depth": 50}`.
     Files that the net uses, and the data that its block names, do not leave the folder `root`, if it is given.
     `weights` are those to begin with, taken as by `Net.to_onnx`; only `partial` warns which stay initial. `epoch` gets
-    the figures of each epoch. The last bits depend on `threads` and on the `lowering`, `std` or `blk`.
+    the figures of each epoch. The last bits depend on `threads` and on the `step_backend`: `plain`, or
+    `nchwc`, onnxruntime's blocked layout; `auto` selects the faster one. `lowering` (`std`, `blk`) is its former name.
 
     Raises NetError where the net or its block has errors, UserError where the data do not fit and where the loss is no
     number any more.
     """
-    from netdsl.train.step_backend import LOWERINGS
+    from netdsl.train.step_backend import STEP_BACKENDS, current_name
 
-    if lowering not in (None, *LOWERINGS):
-        raise ValueError(f"lowering is one of {', '.join(LOWERINGS)}, not {lowering!r}")
+    backend = step_backend if step_backend is not None else lowering
+    if backend is not None and current_name(backend) not in STEP_BACKENDS:
+        raise ValueError(f"step_backend is one of {', '.join(STEP_BACKENDS)}, not {backend!r}")
     if resume and force:
         raise ValueError("resume goes on with a run, and force begins it anew: one of them")
     report = Report()
@@ -100,7 +103,7 @@ def fit(
     how: dict[str, Any] = {"exclude": exclude, "partial": partial, "allow_nonfinite": allow_nonfinite}
     begin = fitted(recipe.net, weights, rename, match, seed=recipe.seed if partial else None, training=True, **how)
     threads = None if threads is None else between("threads", threads, 1, LARGEST)
-    how = {"threads": threads, "provider": provider, "lowering": lowering}
+    how = {"threads": threads, "provider": provider, "step_backend": backend}
     if out is not None:
         where = os.fsdecode(out)
         return _kept(recipe, module, where, data, validate, begin, how, epoch, resume=resume, force=force)

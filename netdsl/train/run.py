@@ -13,6 +13,7 @@ from netdsl.train.folder import RunFolder
 from netdsl.train.keeper import SECONDS, CheckpointWriter
 from netdsl.train.runner import Choices
 from netdsl.train.start import about, check_same, go_on
+from netdsl.train.step_backend import current_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +57,7 @@ def folder_of(recipe: Recipe, path: str, validated: bool) -> RunFolder:
 def chosen(
     checkpoint: Checkpoint | None,
     *,
-    lowering: str | None,
+    step_backend: str | None,
     threads: int | None,
     provider: str,
     allow_fallback: bool = False,
@@ -64,15 +65,19 @@ def chosen(
     """Return the step backend: the requested one, otherwise (and for `auto`) that of the checkpoint, which gives the
     same bits; and sentences about differences."""
     before = checkpoint.about if checkpoint is not None else {}
-    found: dict[str, Any] = {
-        "lowering": before.get("lowering", "auto") if lowering in (None, "auto") else lowering,
-        "threads": threads or before.get("threads"),
-        "provider": provider,
+    earlier = current_name(before.get("lowering", "auto"))
+    backend = earlier if step_backend in (None, "auto") else current_name(step_backend)
+    threads = threads or before.get("threads")
+    then = {
+        "step backend": earlier if before else backend,
+        "threads": before.get("threads", threads),
+        "provider": before.get("provider", provider),
     }
-    lowered = before.get("lowered") if found["lowering"] == before.get("lowering") else None
-    changed = [key for key in found if found[key] != before.get(key, found[key])]
+    now = {"step backend": backend, "threads": threads, "provider": provider}
+    changed = [key for key in now if now[key] != then[key]]
     notes = [f"another {' and '.join(changed)} than before: the last bits may differ from an unbroken run's"]
-    return Choices(**found, allow_fallback=allow_fallback, lowered=lowered), notes if changed else []
+    lowered = before.get("lowered") if backend == earlier else None
+    return Choices(backend, threads, provider, allow_fallback, lowered), notes if changed else []
 
 
 def attach(

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime
 
-from netdsl.backend.emit import ELEMENT_TYPES, NEXT
+from netdsl.backend.emit import ELEMENT_TYPES, NEXT, emit
 from netdsl.backend.session import Session, failed
 from netdsl.ir.graph import LOSS
 from netdsl.ops.base import known
-from netdsl.passes.finish import Finished
-from netdsl.train.step_backend import LOWERINGS
+from netdsl.passes.finish import Finished, finish
+from netdsl.train.step_backend import STEP_BACKENDS, current_name, lower_step, stored_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -211,18 +211,18 @@ class Choices:
     `lowered` has the backend's own choices as JSON data, once they are made; passed in again, they are kept.
     """
 
-    __slots__ = ("allow_fallback", "lowered", "lowering", "provider", "threads")
+    __slots__ = ("allow_fallback", "lowered", "provider", "step_backend", "threads")
 
     def __init__(
         self,
-        lowering: str = "auto",
+        step_backend: str = "auto",
         threads: int | None = None,
         provider: str = "cpu",
         allow_fallback: bool = False,
         lowered: Mapping[str, Any] | None = None,
     ) -> None:
-        assert lowering in LOWERINGS, lowering
-        self.lowering = lowering
+        assert step_backend in STEP_BACKENDS, step_backend
+        self.step_backend = step_backend
         self.threads = threads or default_threads()
         self.provider = provider
         self.allow_fallback = allow_fallback
@@ -234,7 +234,7 @@ class Choices:
 
     def kept(self) -> dict[str, object]:
         """What a checkpoint keeps."""
-        kept = {"lowering": self.lowering, "threads": self.threads, "provider": self.provider}
+        kept = {"lowering": stored_name(self.step_backend), "threads": self.threads, "provider": self.provider}
         return {**kept, "lowered": self.lowered}
 
 
@@ -251,14 +251,9 @@ def prepare(graph: Graph, state: Arrays, choices: Choices) -> Runner:
 
     Raises NoProvider and FellBack.
     """
-    from netdsl.backend.emit import emit
-    from netdsl.ir.graph import LOSS
-    from netdsl.passes.finish import finish
-    from netdsl.train.step_backend import lower_step
-
-    lowering = choices.lowering if choices.provider.partition(":")[0] == "cpu" else "std"
-    lowered = lower_step(graph, lowering, threads=choices.threads, choices=choices.lowered)
-    choices.lowering, choices.lowered = lowered.choices["lowering"], lowered.choices
+    backend = choices.step_backend if choices.provider.partition(":")[0] == "cpu" else "plain"
+    lowered = lower_step(graph, backend, threads=choices.threads, choices=choices.lowered)
+    choices.step_backend, choices.lowered = current_name(lowered.choices["lowering"]), lowered.choices
     finished = finish(lowered.graph, LOSS)
     model = emit(finished.graph).model.SerializeToString()
     return Runner(graph, model, state, finished=finished, layouts=lowered.layouts, **choices.how())

@@ -23,6 +23,7 @@ from netdsl.train.folder import ABOUT, OtherRun
 from netdsl.train.loop import Trainer
 from netdsl.train.runner import initial_state, prepare
 from netdsl.train.step import portable, training_step
+from netdsl.train.step_backend import stored_name
 from netdsl.weights.draw import draw_all
 from netdsl.weights.fit import fit
 from netdsl.weights.match import match
@@ -134,7 +135,7 @@ def about(recipe: Recipe, graph: Graph, choices: Choices, more: Mapping[str, Any
         "batch": recipe.batch,
         **more,
         "step": fingerprint(graph),
-        "lowering": choices.lowering,
+        "lowering": stored_name(choices.step_backend),
         "threads": choices.threads,
         "provider": choices.provider,
         "versions": {

@@ -1,7 +1,7 @@
-"""How a training step is computed: in standard ops on plain arrays, or in onnxruntime's blocked layout.
+"""Step backends: compute a training step in standard ops on plain arrays, or in onnxruntime's blocked layout.
 
-`std` runs everywhere. `blk` uses ops that onnxruntime keeps for itself: it is taken only after a small net has been
-computed both ways with the same result. `auto` takes what was faster here (`netdsl.train.tune`).
+`plain` runs everywhere. `nchwc` uses ops that are internal to onnxruntime, and only after a small net has been computed
+both ways with equal results. `auto` selects the faster one, as measured on this machine (`netdsl.train.tune`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,20 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-LOWERINGS = ("auto", "std", "blk")
+STEP_BACKENDS = ("auto", "plain", "nchwc")
+
+STORED = {"plain": "std", "nchwc": "blk"}
+"""Names of step backends in files: checkpoints, `run.json` and the cache of measurements. Options accept them too."""
+
+
+def current_name(name: str) -> str:
+    """Return the name of a step backend, given that or the stored one."""
+    return {old: new for new, old in STORED.items()}.get(name, name)
+
+
+def stored_name(name: str) -> str:
+    """Return the name that files have for a step backend."""
+    return STORED.get(name, name)
 
 
 class BlockedIsMissing(RuntimeWarning):
@@ -39,30 +52,30 @@ class BlockedIsMissing(RuntimeWarning):
 
 def lower_step(
     graph: Graph,
-    lowering: str = "auto",
+    step_backend: str = "auto",
     *,
     threads: int | None = None,
     choices: Mapping[str, Any] | None = None,
 ) -> Lowered:
     """Lower a training step, macros included, to ops that onnxruntime has.
 
-    `choices` come from an earlier result and take precedence over `lowering`: they reproduce the same graph on the same
-    kind of machine. If the blocked layout does not work, the step is lowered to `std` with a BlockedIsMissing warning,
-    once per process; for `auto` there is no warning.
+    `choices` come from an earlier result and take precedence over `step_backend`: they reproduce the same graph on the
+    same kind of machine. If the blocked layout does not work, the step is computed with `plain` and there is a
+    BlockedIsMissing warning, once per process; for `auto` there is no warning.
     """
-    assert lowering in LOWERINGS, lowering
-    lowering = str(choices["lowering"]) if choices else lowering
-    if lowering == "std" or graph.dtype != "f32":
+    assert step_backend in STEP_BACKENDS, step_backend
+    step_backend = current_name(choices["lowering"]) if choices else step_backend
+    if step_backend == "plain" or graph.dtype != "f32":
         return standard(graph)
     block = block_size()
     if block is None:
-        if lowering == "blk":
+        if step_backend == "nchwc":
             _warn()
         return standard(graph)
     recipes = choices.get("recipes") if choices else None
-    if lowering == "auto":
+    if step_backend == "auto":
         chosen = choose(graph, block, threads)
-        if chosen["lowering"] == "std":
+        if current_name(chosen["lowering"]) == "plain":
             return standard(graph)
         recipes = chosen.get("recipes")
     return lower_blocked(graph, block, recipes)
@@ -70,7 +83,7 @@ def lower_step(
 
 @functools.cache
 def _warn() -> None:
-    text = "the blocked layout does not work with this onnxruntime on this processor; the step is lowered to std"
+    text = "the blocked layout does not work with this onnxruntime on this processor; the step is computed in plain ops"
     warnings.warn(BlockedIsMissing(text), stacklevel=3)
 
 
@@ -80,7 +93,7 @@ def block_size() -> int | None:
     try:
         block = _measured_block()
         return block if block and _agrees(block) else None
-    except Exception:  # whatever an internal op of another version may raise
+    except Exception:  # internal ops of another version may raise anything
         return None
 
 

@@ -1,4 +1,4 @@
-"""Measure once which step backend is fastest, and remember it by the operations of the step, in a JSON file per
+"""Measure which step backend is fastest, and cache the result by the operations of the step, in a JSON file per
 machine.
 
 The file is `tuning.json` in `NETDSL_CACHE`, by default in `netdsl` in the user's cache folder. It applies to one
@@ -48,13 +48,14 @@ MOMENT = 0.01
 
 
 class MeasuringHangs(RuntimeWarning):
-    """A measurement did not end: the step is computed with `std`, and measured again next time."""
+    """A measurement did not end: the step is computed with `plain`, and measured again next time."""
 
 
 def choose(graph: Graph, block: int, threads: int | None = None) -> dict[str, Any]:
-    """Return the choices for a training step, remembered or measured: its backend and, for `blk`, its kernels.
+    """Return the choices for a training step, cached or measured: its backend and, for `nchwc`, its kernels.
 
-    Without convolutions there is nothing to choose.
+    They have their stored form, in which backends are called `std` and `blk`. Without convolutions there is nothing to
+    choose.
     """
     if not any(isinstance(operation.op, ConvDw) for operation in graph.operations):
         return {"lowering": "std"}
@@ -72,7 +73,7 @@ def measured(graph: Graph, block: int, threads: int | None = None) -> dict[str, 
     """Measure and return the choices for a training step, including the times in milliseconds.
 
     The kernels of a blocked step are measured one by one, and used together if the step is then faster. What fails has
-    no time and is not chosen; if everything fails, or a measurement hangs, which MeasuringHangs warns of, `std` is
+    no time and is not chosen; if everything fails, or a measurement hangs, which MeasuringHangs warns of, `plain` is
     chosen.
     """
     with Stopwatch(threads, limit(graph)) as watch:
@@ -80,10 +81,10 @@ def measured(graph: Graph, block: int, threads: int | None = None) -> dict[str, 
         for question in questions(graph, block):
             times = {each: watch.seconds(candidate(question, each, block), MOMENT) for each in question.options}
             best = min(times, key=lambda each: times[each])
-            # What is hardly faster may as well be slower next time.
+            # A small advantage may be noise.
             recipes[question.key] = best if times[best] < 0.9 * times[question.options[0]] else question.options[0]
-        std, blk, tuned = standard(graph), lower_blocked(graph, block), lower_blocked(graph, block, recipes)
-        steps = {"std": std, "blk": blk} | ({"tuned": tuned} if tuned.choices != blk.choices else {})
+        plain, nchwc, tuned = standard(graph), lower_blocked(graph, block), lower_blocked(graph, block, recipes)
+        steps = {"std": plain, "blk": nchwc} | ({"tuned": tuned} if tuned.choices != nchwc.choices else {})
         found = {name: watch.seconds(finished(step.graph), SECONDS) for name, step in steps.items()}
     if watch.hung:
         text = f"a measurement of the step of {graph.name} hung and was given up; it is computed in standard ops"
@@ -103,7 +104,7 @@ def limit(graph: Graph) -> float:
 
 
 def standard(graph: Graph) -> Lowered:
-    """Return the step in standard ops and plain layout."""
+    """Return the step in standard ops and the plain layout."""
     return Lowered(portable(graph), {}, {"lowering": "std"})
 
 
@@ -138,7 +139,7 @@ def processor() -> str:
 
 
 class Cache:
-    """The remembered choices of one machine, by the signatures of steps."""
+    """The choices measured on one machine, by the signatures of steps."""
 
     __slots__ = ("_machine", "path")
 
@@ -153,7 +154,7 @@ class Cache:
         return found if isinstance(found.get("recipes", {}), dict) else None
 
     def put(self, key: str, choices: Mapping[str, Any]) -> None:
-        """Remember choices beside those of other steps; if the file cannot be written, they are measured again next
+        """Store choices beside those of other steps; if the file cannot be written, they are measured again next
         time."""
         known = self._read()
         known.setdefault(self._machine, {})[key] = dict(choices)

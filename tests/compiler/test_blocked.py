@@ -1,4 +1,4 @@
-"""The blocked lowering against the standard one: recipe by recipe, net by net, and what happens where it is missing."""
+"""The step backend `nchwc` against `plain`: by kernel and by net, and where the blocked layout is missing."""
 
 from __future__ import annotations
 
@@ -403,7 +403,7 @@ def test_states_lie_blocked_and_come_back_plain(name, optimizer):
         pytest.skip("no blocked layout here")
     train = f"train t {{ data xor; loss cross_entropy; optimizer {optimizer}; batch 6; seed 3 }}"
     graph, state, feeds = step_and_state(NETS[name], train)
-    blocked, plain = lower_step(graph, "blk"), lower_step(graph, "std")
+    blocked, plain = lower_step(graph, "nchwc"), lower_step(graph, "plain")
     assert blocked.choices["lowering"] == "blk"
     assert blocked.layouts
     assert not plain.layouts
@@ -467,7 +467,7 @@ def check_net(net):
     drawn = draw_all(declared, 0)
     state = {p.name: np.concatenate(list(d)).reshape(p.shape) for p, (_, d) in zip(declared, drawn, strict=True)}
     state["step"] = np.array(0, "u4")
-    plain, blocked = lower_step(graph, "std"), lower_step(graph, "blk")
+    plain, blocked = lower_step(graph, "plain"), lower_step(graph, "nchwc")
     expected, found = (states_of(each, state, feeds, 1) for each in (plain, blocked))
     error = sum(float(np.sum((found[k] - y) ** 2.0)) for k, y in expected.items())
     assert (error / sum(float(np.sum(y**2.0)) for y in expected.values())) ** 0.5 < 2e-3
@@ -525,10 +525,10 @@ def test_the_probe_has_as_many_gradients():
 def test_where_blocks_are_missing_or_wrong_the_step_is_plain_and_says_so_once(monkeypatch, run):
     monkeypatch.setattr(step_backend, "run", run)
     with pytest.warns(BlockedIsMissing):
-        assert lower_step(small_step(), "blk").choices == {"lowering": "std"}
+        assert lower_step(small_step(), "nchwc").choices == {"lowering": "std"}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert lower_step(small_step(), "blk").choices == {"lowering": "std"}
+        assert lower_step(small_step(), "nchwc").choices == {"lowering": "std"}
         assert lower_step(small_step(), "auto").choices == {"lowering": "std"}
 
 
@@ -580,7 +580,7 @@ def test_a_cache_that_cannot_be_written_is_none(fresh):
 
 
 def test_choices_make_the_same_step_again(fresh):
-    first = lower_step(small_step(), "blk") if block_size() else lower_step(small_step(), "std")
+    first = lower_step(small_step(), "nchwc") if block_size() else lower_step(small_step(), "plain")
     kept = json.loads(json.dumps(first.choices))
     again = lower_step(small_step(), "auto", choices=kept)
     assert again.choices == first.choices

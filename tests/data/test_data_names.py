@@ -407,7 +407,7 @@ def test_a_training_from_weights_with_other_names_says_so(netdsl: Commands) -> N
 def test_python_has_the_names(netdsl: Commands) -> None:
     netdsl.write(trees=TREES, other="net other { input x 4; dense 3 }")
     trees()
-    found = api.fit("trees.net", threads=1, lowering="std")
+    found = api.fit("trees.net", threads=1, step_backend="plain")
     wanted = {"output": tuple(sorted(WORDS))}
     assert found.net.class_names == wanted
     assert found.net.session(weights=found.best).class_names == wanted

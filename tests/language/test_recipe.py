@@ -570,6 +570,6 @@ def test_a_program_may_give_data_where_those_of_the_block_do_not_fit(tmp_path):
     path = tmp_path / "n.net"
     path.write_text("net n { input x 5; dense 2 }\ntrain n { data xor; loss cross_entropy; epochs 1; batch 4 }")
     x, y = np.random.default_rng(0).random((8, 5), np.float32), np.arange(8) % 2
-    assert len(netdsl.fit(path, data=(x, y), lowering="std", threads=1).history) == 1
+    assert len(netdsl.fit(path, data=(x, y), step_backend="plain", threads=1).history) == 1
     with pytest.raises(netdsl.NetError, match="E0348"):
         netdsl.load(path)

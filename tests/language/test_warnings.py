@@ -346,7 +346,7 @@ def test_a_training_that_changes_no_weight(weight: int, body: str, line: str, wh
     assert [problem.message() for problem in report] == [f"`a` learns nothing: {expected}"] * bool(expected)
     net = load_net("main.net", Report())
     assert net is not None
-    before, after = initial_weights(net, 0, None), netdsl.fit("main.net", lowering="std", threads=1).weights
+    before, after = initial_weights(net, 0, None), netdsl.fit("main.net", step_backend="plain", threads=1).weights
     trained = [name for name, p in net.parameters.items() if p.trainable]
     assert any((before[name] != after[name]).any() for name in trained) is not bool(expected)
 

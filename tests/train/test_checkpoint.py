@@ -274,10 +274,10 @@ def test_what_a_kill_left_behind_goes(tmp_path: Path) -> None:
 def test_a_run_goes_on_as_it_was_computed() -> None:
     about = {"lowering": "blk", "threads": 3, "provider": "cpu", "lowered": {"lowering": "blk", "recipes": {"a": 1}}}
     checkpoint = Checkpoint({}, Position(1), about)
-    for lowering in (None, "auto", "blk"):
-        choices, notes = chosen(checkpoint, lowering=lowering, threads=None, provider="cpu")
+    for step_backend in (None, "auto", "nchwc", "blk"):
+        choices, notes = chosen(checkpoint, step_backend=step_backend, threads=None, provider="cpu")
         assert choices.kept() == about
         assert not notes
-    choices, notes = chosen(checkpoint, lowering="std", threads=1, provider="cpu")
-    assert (choices.lowering, choices.threads, choices.lowered) == ("std", 1, None)
-    assert notes == ["another lowering and threads than before: the last bits may differ from an unbroken run's"]
+    choices, notes = chosen(checkpoint, step_backend="plain", threads=1, provider="cpu")
+    assert (choices.step_backend, choices.threads, choices.lowered) == ("plain", 1, None)
+    assert notes == ["another step backend and threads than before: the last bits may differ from an unbroken run's"]

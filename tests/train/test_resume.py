@@ -141,7 +141,7 @@ FORMS: dict[str, Callable[[Pair], Any]] = {
 @pytest.mark.parametrize("form", FORMS)
 def test_data_of_a_program(tmp_path: Path, form: str) -> None:
     file = program(tmp_path)
-    how: dict[str, Any] = {"out": tmp_path / "run", "lowering": "std", "threads": 1}
+    how: dict[str, Any] = {"out": tmp_path / "run", "step_backend": "plain", "threads": 1}
     how["settings"] = {"train.steps": 4}
     api.fit(file, data=FORMS[form](pair()), **how)
     api.fit(file, data=FORMS[form](pair()), resume=True, **how)
@@ -167,7 +167,7 @@ class Loader:
 
 def test_what_shuffles_by_itself_is_not_looked_at(tmp_path: Path) -> None:
     file, loader = program(tmp_path), Loader()
-    how: dict[str, Any] = {"lowering": "std", "settings": {"train.steps": 3}}
+    how: dict[str, Any] = {"step_backend": "plain", "settings": {"train.steps": 3}}
     api.fit(file, data=loader, **how)
     begun = loader.begun
     api.fit(file, data=loader, out=tmp_path / "run", **how)
@@ -196,7 +196,7 @@ def test_a_part_of_arrays_validates_and_of_a_stream_cannot(tmp_path: Path) -> No
     file = program(tmp_path, lines="validate 0.25;")
     x, y = pair()
     write(tmp_path / "data.npz", x, y)
-    how: dict[str, Any] = {"lowering": "std", "threads": 1}
+    how: dict[str, Any] = {"step_backend": "plain", "threads": 1}
     assert api.fit(file, data=(x, y), **how).history == api.fit(file, **how).history
 
     def batches(_: int) -> Iterator[Pair]:
@@ -220,7 +220,7 @@ def test_where_a_nan_of_a_stream_was_born(tmp_path: Path, place: str) -> None:
         file.write_text(file.read_text().replace("dense 3", "mine: exp; dense 3"))
     said = r"epoch 0, item 0: x\[7\]" if place == "data" else "appears in `mine`"
     with pytest.raises(api.UserError, match=said):
-        api.fit(file, data=[(x, y)], lowering="std")
+        api.fit(file, data=[(x, y)], step_backend="plain")
 
 
 def test_an_item_that_does_not_fit_is_called_by_its_number(tmp_path: Path) -> None:
@@ -228,4 +228,4 @@ def test_an_item_that_does_not_fit_is_called_by_its_number(tmp_path: Path) -> No
     x, y = pair()
     items = [(x, y) if number != 37 else (x, y[1:]) for number in range(40)]
     with pytest.raises(api.UserError, match="epoch 0, item 37"):
-        api.fit(file, data=items, out=tmp_path / "run", lowering="std")
+        api.fit(file, data=items, out=tmp_path / "run", step_backend="plain")

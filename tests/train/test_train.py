@@ -109,7 +109,8 @@ def test_the_best_epoch_is_that_of_the_first_metric(program: Path) -> None:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"lowering": "x"}, "auto, std, blk, not 'x'"),
+        ({"step_backend": "x"}, "auto, plain, nchwc, not 'x'"),
+        ({"lowering": "x"}, "auto, plain, nchwc, not 'x'"),
         ({"threads": 0}, "not 0"),
         ({"resume": True, "force": True}, "one"),
     ],
@@ -119,18 +120,24 @@ def test_arguments_that_are_none(program: Path, how: dict[str, Any], said: str) 
         netdsl.fit(program, **how)
 
 
+def test_the_former_names_of_step_backends_are_accepted(program: Path) -> None:
+    former = netdsl.fit(program, threads=1, lowering="std")
+    current = netdsl.fit(program, threads=1, step_backend="plain")
+    assert former.history == current.history
+
+
 def test_the_same_recipe_gives_the_same_bits(program: Path) -> None:
-    one, other = (netdsl.fit(program, threads=1, lowering="std") for _ in range(2))
+    one, other = (netdsl.fit(program, threads=1, step_backend="plain") for _ in range(2))
     assert one.history == other.history
     assert all((one.weights[name] == other.weights[name]).all() for name in one.weights)
-    seed = netdsl.fit(program, threads=1, lowering="std", settings={"train.seed": 6})
+    seed = netdsl.fit(program, threads=1, step_backend="plain", settings={"train.seed": 6})
     assert one.history != seed.history
 
 
 def test_arrays_in_memory_are_the_same_as_in_a_file(program: Path) -> None:
-    from_file = netdsl.fit(program, threads=1, lowering="std")
+    from_file = netdsl.fit(program, threads=1, step_backend="plain")
     x, y = pair()
-    given = netdsl.fit(program, data=({"image": x}, {"target": y}), threads=1, lowering="std")
+    given = netdsl.fit(program, data=({"image": x}, {"target": y}), threads=1, step_backend="plain")
     assert given.history == from_file.history
 
 
@@ -139,7 +146,7 @@ def test_batches_of_any_size_are_the_same(program: Path) -> None:
     uneven = [(x[:5], y[:5]), (x[5:25], y[5:25]), (x[25:], y[25:])]
     whole = [(x, y)]
     found = [
-        netdsl.fit(program, data=data, threads=1, lowering="std", settings={"train.epochs": 2})
+        netdsl.fit(program, data=data, threads=1, step_backend="plain", settings={"train.epochs": 2})
         for data in (uneven, whole)
     ]
     assert found[0].history == found[1].history
@@ -259,7 +266,7 @@ def test_a_loss_that_is_no_number_is_an_exception(program: Path) -> None:
 
 
 def test_a_run_in_a_folder_goes_on(program: Path) -> None:
-    how = {"threads": 1, "lowering": "std"}
+    how = {"threads": 1, "step_backend": "plain"}
     whole = netdsl.fit(program, out=program.parent / "whole", **how)
     netdsl.fit(program, out=program.parent / "parts", settings={"train.epochs": 1}, **how)
     parts = netdsl.fit(program, out=program.parent / "parts", resume=True, **how)

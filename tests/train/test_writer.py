@@ -88,7 +88,7 @@ def test_a_checkpoint_is_of_the_moment_when_it_was_asked_for(
 
     monkeypatch.setattr(Checkpoint, "write", slow)
     monkeypatch.setattr(keepers, "SECONDS", 0)
-    netdsl.fit(program, out=program.parent / "run", lowering="std", threads=1)
+    netdsl.fit(program, out=program.parent / "run", step_backend="plain", threads=1)
     found = [read_checkpoint(path) for path in checkpoints(str(program.parent / "run" / "checkpoints"))]
     assert len(found) > 1
     for each in found:
@@ -99,14 +99,16 @@ def test_a_checkpoint_is_of_the_moment_when_it_was_asked_for(
         assert each.about["measures"]["accuracy"]["count"] == 5 * at.batch
 
 
-@pytest.mark.parametrize("lowering", ["std", "blk"])
+@pytest.mark.parametrize("step_backend", ["plain", "nchwc"])
 def test_large_states_are_written_as_small_ones_are(
-    program: Path, monkeypatch: pytest.MonkeyPatch, lowering: Literal["std", "blk"]
+    program: Path, monkeypatch: pytest.MonkeyPatch, step_backend: Literal["plain", "nchwc"]
 ) -> None:
     def trained(name: str, epochs: int) -> netdsl.Trained:
         settings = {"train.epochs": epochs}
         run = program.parent / name
-        return netdsl.fit(program, out=run, resume=run.exists(), settings=settings, lowering=lowering, threads=1)
+        return netdsl.fit(
+            program, out=run, resume=run.exists(), settings=settings, step_backend=step_backend, threads=1
+        )
 
     small = trained("small", 20)
     monkeypatch.setattr(runners, "LARGE", 1)
@@ -129,7 +131,7 @@ def test_large_weights_that_blow_up_do_not_replace_the_best(program: Path, monke
     monkeypatch.setattr(runners, "LARGE", 1)
     settings = {"train.optimizer": "sgd decay 100", "train.lr": 3e38, "train.batch": 40, "train.epochs": 1}
     with pytest.raises(Diverged, match="not finite any more after step 1"):
-        netdsl.fit(program, out=program.parent / "run", settings=settings, threads=1, lowering="std")
+        netdsl.fit(program, out=program.parent / "run", settings=settings, threads=1, step_backend="plain")
     assert not (program.parent / "run/best.safetensors").exists()
 
 
@@ -165,7 +167,7 @@ def test_a_full_disk_ends_the_run(program: Path, monkeypatch: pytest.MonkeyPatch
     else:
         monkeypatch.setattr(keepers, "write_weights", full)
     with pytest.raises(CannotWrite, match="no space"):
-        netdsl.fit(program, out=program.parent / "run", lowering="std", threads=1)
+        netdsl.fit(program, out=program.parent / "run", step_backend="plain", threads=1)
     assert not [thread for thread in threading.enumerate() if thread.name == "netdsl writer"]
     found = checkpoints(str(program.parent / "run" / "checkpoints"))
     assert all(read_checkpoint(path).about["best"] is None for path in found)

@@ -258,7 +258,7 @@ def test_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.warns(UserWarning, match="stay initial"):
         net.save("m.onnx", weights=BODY, partial=True)
     assert np.array_equal(held("m.onnx")["h1.weight"], BODY["h1.weight"])
-    begun: dict[str, Any] = {"settings": {"train.lr": 1e-30, "train.epochs": 1}, "lowering": "std"}
+    begun: dict[str, Any] = {"settings": {"train.lr": 1e-30, "train.epochs": 1}, "step_backend": "plain"}
     trained = api.fit("a.net", weights={**BODY, **HEAD}, exclude=("fc",), **begun)
     assert np.array_equal(trained.weights["h1.weight"], BODY["h1.weight"])
     assert np.array_equal(trained.weights["fc.weight"], initial["fc.weight"])
