@@ -55,7 +55,7 @@ def lower_training(net: Net, *, batch: int, seed: int = 0, frozen: Collection[st
     graph = Graph(net.name, net)
     for parameter in net.parameters.values():
         graph.parameter(parameter)
-    step = graph.remembered(STEP, (), "u32")
+    step = graph.state_input(STEP, (), "u32")
     kept: dict[Value, Value] = {}
     values: dict[Node, Value] = {}
     for node in net.nodes:

@@ -157,12 +157,12 @@ class Graph:
         self.outputs[name] = value
 
     def update(self, before: Value, after: Value, initial: Scalar | None = None) -> None:
-        """Set the value after the step of a parameter or of a value made by `remembered`."""
+        """Set the value after the step of a parameter or of a value made by `state_input`."""
         assert before.graph is self, before
         assert before.name not in self.state, before.name
         self.state[before.name] = State(before.name, before, after, initial)
 
-    def remembered(self, name: str, shape: Shape, dtype: str = "f32") -> Value:
+    def state_input(self, name: str, shape: Shape, dtype: str = "f32") -> Value:
         """Return a value carried over from the previous step; `update` must set its next value."""
         return Value(self, shape, dtype, name=name)
 

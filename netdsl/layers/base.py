@@ -87,7 +87,7 @@ class Training:
         """Return a running statistic; if the layer was already applied in this step, its new value."""
         return self._kept.get(statistic, statistic)
 
-    def keep(self, statistic: Value, after: Value) -> None:
+    def set_state(self, statistic: Value, after: Value) -> None:
         """Set the new value of a running statistic."""
         self._kept[statistic] = after
 

@@ -65,7 +65,7 @@ class BatchNorm(Layer):
         unbiased = ops.mul(var, count / (count - 1))
         for running, batch in ((w.running_mean, mean), (w.running_var, unbiased)):
             before = ops.mul(training.latest(running), 1 - self.momentum)
-            training.keep(running, ops.add(before, ops.mul(batch, self.momentum)))
+            training.set_state(running, ops.add(before, ops.mul(batch, self.momentum)))
         return y
 
     def _affine(self, x: Value, w: Weights) -> tuple[Value, Value]:

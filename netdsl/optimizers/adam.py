@@ -56,8 +56,8 @@ class Adam(Optimizer):
         rate, eps, *_ = self.shared(t)
         mean = ops.add(ops.mul(t.slot("mean"), self.beta1), g)
         square = ops.add(ops.mul(t.slot("square"), self.beta2), ops.mul(g, g))
-        t.keep("mean", mean)
-        t.keep("square", square)
+        t.set_state("mean", mean)
+        t.set_state("square", square)
         return ops.sub(w, ops.mul(ops.div(mean, ops.add(ops.sqrt(square), eps)), rate))
 
 
@@ -113,9 +113,9 @@ class RmsProp(Optimizer):
         (rate,) = self.shared(t)
         g = self.decayed(w, g, t)
         square = ops.add(ops.mul(t.slot("square"), self.alpha), ops.mul(g, g))
-        t.keep("square", square)
+        t.set_state("square", square)
         u = ops.div(g, ops.add(ops.sqrt(square), self.eps * (1 - self.alpha) ** -0.5))
         if self.momentum:
             u = ops.add(ops.mul(t.slot("velocity"), self.momentum), u)
-            t.keep("velocity", u)
+            t.set_state("velocity", u)
         return ops.sub(w, ops.mul(u, rate))

@@ -38,7 +38,7 @@ class Update(Protocol):
     def slot(self, name: str, initial: float = 0.0) -> Value:
         """Return the state with this name, of the weight's shape; it equals `initial` before the first step."""
 
-    def keep(self, name: str, value: Value) -> None:
+    def set_state(self, name: str, value: Value) -> None:
         """Set the value of a slot after the step."""
 
 

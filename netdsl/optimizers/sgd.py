@@ -46,7 +46,7 @@ class Sgd(Optimizer):
         kept = ops.mul(t.slot("velocity"), self.momentum)
         decay = [ops.mul(w, self.decay)] if self.decay and t.decays else []
         velocity = ops.add(g, *decay, kept)
-        t.keep("velocity", velocity)
+        t.set_state("velocity", velocity)
         if self.nesterov:
             return ops.sub(w, ops.mul(ops.add(g, *decay, ops.mul(velocity, self.momentum)), t.rate))
         return ops.sub(w, ops.mul(velocity, t.rate))

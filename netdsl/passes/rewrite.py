@@ -34,7 +34,7 @@ class Copy:
             self.values[x] = self.new.input(name, x.shape, x.dtype)
         for name, state in graph.state.items():
             if state.before not in self.values and state.before not in without:
-                self.values[state.before] = self.new.remembered(name, state.before.shape, state.before.dtype)
+                self.values[state.before] = self.new.state_input(name, state.before.shape, state.before.dtype)
 
     def value(self, x: Value) -> Value:
         if x not in self.values:

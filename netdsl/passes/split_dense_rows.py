@@ -138,7 +138,7 @@ class _Slabs:
         rest, width = name.removeprefix(weight), known(before.shape)[1]
         self.parts[name] = [f"{weight}/{i}{rest}" for i in range(len(_rows(before)))]
         rows = zip(self.parts[name], _rows(before), strict=True)
-        self.made[before] = [self.copy.new.remembered(part, (n, width), before.dtype) for part, n in rows]
+        self.made[before] = [self.copy.new.state_input(part, (n, width), before.dtype) for part, n in rows]
 
     def slabs(self, operation: Operation) -> list[Value]:
         """Return the slabs of a gradient or of an elementwise result."""

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+import onnxruntime
+
 from netdsl.base.shape import elements
+from netdsl.base.version import VERSION
 from netdsl.ir.graph import BYTES
-from netdsl.train.environment import changes, check_data, surroundings
+from netdsl.ir.names import OWN
 from netdsl.train.evaluate import Measures
-from netdsl.train.folder import RunFolder
+from netdsl.train.folder import OtherRun, RunFolder
 from netdsl.train.keeper import SECONDS, CheckpointWriter
 from netdsl.train.runner import Choices
 from netdsl.train.start import about, check_same, go_on
 from netdsl.train.step_backend import current_name
+from netdsl.train.tune import processor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,7 +100,7 @@ def attach(
     Raises OtherRun, BadCheckpoint, CannotWrite.
     """
     recipe, graph = trainer.recipe, trainer.runner.graph
-    now = surroundings(trainer)
+    now = environment(trainer)
     notes: list[str] = []
     if goes_on:
         check_same(folder, recipe, graph)
@@ -111,3 +115,40 @@ def attach(
     kept = {**choices.kept(), **now}
     trainer.keeper = CheckpointWriter(folder, recipe.keep, kept, SECONDS if seconds is None else seconds)
     return notes
+
+
+DATA, MADE_WITH = "data", "made_with"
+VERSIONS = {"netdsl": "netdsl", "onnxruntime": "onnxruntime", "processor": "the processor"}
+
+
+def environment(trainer: Trainer) -> dict[str, dict[str, str]]:
+    """Return what the bits of a run depend on besides its net and recipe: the values of the data, versions and the
+    processor, as JSON data for a checkpoint."""
+    data = {f"the training's `{name}`": digest for name, digest in trainer.dataset.digests().items()}
+    if trainer.validation is not None:
+        found = trainer.validation[1].digests()
+        data |= {f"the validation's `{name}`": digest for name, digest in found.items()}
+    data |= {f"the training's `{key.removeprefix(OWN)}`": text for key, text in trainer.names.metadata.items()}
+    made_with = {"netdsl": VERSION, "onnxruntime": onnxruntime.__version__, "processor": processor()}
+    return {DATA: data, MADE_WITH: made_with}
+
+
+def check_data(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise OtherRun if the values of the data have changed. What the checkpoint does not record is not compared."""
+    for name, digest in now[DATA].items():
+        if then.get(DATA, {}).get(name, digest) != digest:
+            raise OtherRun(
+                f"the data have changed: {name} is not what it was when the checkpoint was made",
+                "--out names another folder for another run, and --force begins this one anew",
+            )
+
+
+def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return sentences about versions and processors that differ: a run resumes anyway, with possibly other bits."""
+    before, after = then.get(MADE_WITH, {}), now[MADE_WITH]
+    changed = [
+        f"{VERSIONS[key]} was {before[key]} and is {after[key]}"
+        for key in VERSIONS
+        if before.get(key, after[key]) != after[key]
+    ]
+    return [f"{each}: the last bits may differ from an unbroken run's" for each in changed]

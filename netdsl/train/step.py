@@ -94,11 +94,11 @@ class Update:
         """Return a state of the weight's shape, kept from the previous step."""
         if name not in self._slots:
             weight = self._weight
-            value = weight.graph.remembered(f"{weight.name}.{name}", weight.shape, weight.dtype)
+            value = weight.graph.state_input(f"{weight.name}.{name}", weight.shape, weight.dtype)
             self._slots[name] = value, initial
         return self._slots[name][0]
 
-    def keep(self, name: str, value: Value) -> None:
+    def set_state(self, name: str, value: Value) -> None:
         self._after[name] = value
 
     def finish(self) -> None:

@@ -413,7 +413,7 @@ def test_op_in_double_precision(name, reference):
 
 def test_every_op_has_a_case():
     """An op is a class that nothing derives from; macros, which ONNX lacks, are in test_gradients.py, what the
-    blocked layout and adversaries have for themselves in test_blocked.py and test_adversary.py."""
+    blocked layout and adversaries have for themselves in test_blocked.py and test_adversarial_loss.py."""
     used = {type(operation.op) for operation in everything().operations}
     leaves = oracles.standard_ops()
     assert {cls for cls in leaves if not issubclass(cls, Macro)} == used

@@ -99,7 +99,7 @@ def test_what_hardly_lowers_the_peak_stays(monkeypatch) -> None:
 def overwriting() -> Graph:
     """A step that uses y = 2w early and late; between the two w becomes another, and much more is kept."""
     graph = Graph("overwriting")
-    w, x = graph.remembered("w", (8, 8)), graph.input("x", (8, 8))
+    w, x = graph.state_input("w", (8, 8)), graph.input("x", (8, 8))
     y = ops.mul(ops.reshape(w, (64,), batch=False), 2.0)
     square = ops.reshape(y, (8, 8), batch=False)
     after = ops.matmul(ops.matmul(ops.matmul(square, x), x), x)

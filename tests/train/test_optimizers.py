@@ -106,7 +106,7 @@ class Steps:
 
     def __init__(self, text, decays=True):
         graph = Graph("update")
-        w = graph.remembered("w", W.shape)
+        w = graph.state_input("w", W.shape)
         update = Update(w, graph.input("rate", ()), graph.input("step", ()), decays)
         graph.update(w, optimizer_of(text).update(w, graph.input("g", W.shape), update), 0.0)
         update.finish()
@@ -156,13 +156,13 @@ def test_the_scalars_of_a_step_are_computed_once():
     rate, step = graph.input("rate", ()), graph.input("step", ())
     counts = []
     for name in ("a", "b", "c"):
-        w = graph.remembered(name, (3,))
+        w = graph.state_input(name, (3,))
         before = len(graph.operations)
         adam.update(w, graph.input(f"g{name}", (3,)), Update(w, rate, step, True))
         counts.append(len(graph.operations) - before)
     assert counts[1] == counts[2] == 10 < counts[0]
     other = Graph("other")
-    w = other.remembered("w", (3,))
+    w = other.state_input("w", (3,))
     fresh = adam.update(w, other.input("g", (3,)), Update(w, other.input("rate", ()), other.input("step", ()), True))
     assert fresh.graph is other
 

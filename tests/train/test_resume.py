@@ -14,7 +14,7 @@ import netdsl as api
 from netdsl.data import examples
 from netdsl.data.errors import BadStream
 from netdsl.data.sources import from_arrays
-from netdsl.train import environment
+from netdsl.train import run as runs
 from netdsl.train.folder import OtherRun
 from netdsl.train.open_data import part
 from netdsl.train.run import CheckpointWriter
@@ -96,10 +96,10 @@ def test_an_other_version_is_told(netdsl: Commands, monkeypatch: pytest.MonkeyPa
     write(netdsl.folder / "data.npz", *pair())
     assert netdsl("train", "small.net", *STD).code == 0
     assert "may differ" not in netdsl("train", "small.net", *ON, "2").err
-    now = environment.onnxruntime.__version__
-    monkeypatch.setattr(environment, "VERSION", "99.0")
-    monkeypatch.setattr(environment.onnxruntime, "__version__", "9.9")
-    monkeypatch.setattr(environment, "processor", lambda: "Abacus 9000")
+    now = runs.onnxruntime.__version__
+    monkeypatch.setattr(runs, "VERSION", "99.0")
+    monkeypatch.setattr(runs.onnxruntime, "__version__", "9.9")
+    monkeypatch.setattr(runs, "processor", lambda: "Abacus 9000")
     ran = netdsl("train", "small.net", *ON, "3")
     assert ran.code == 0
     assert f"onnxruntime was {now} and is 9.9: the last bits may differ" in ran.err

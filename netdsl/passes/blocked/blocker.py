@@ -117,7 +117,7 @@ class Blocker:
             self._undecided[parameter] = self.new.parameters[name] = Parameter(self.new, parameter.declaration)
         for name, state in graph.state.items():
             if state.before not in self._undecided:
-                self._undecided[state.before] = self.new.remembered(name, state.before.shape, state.before.dtype)
+                self._undecided[state.before] = self.new.state_input(name, state.before.shape, state.before.dtype)
 
     def run(self, recipes: Mapping[type[Op], Recipe]) -> Graph:
         """Rewrite all operations and return the new graph."""

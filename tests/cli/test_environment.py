@@ -1,4 +1,4 @@
-"""What is around a command: moved data, other writers, odd environments, little memory, missing packages.
+"""The environment of a command: moved data, other writers, locales and folders, little memory, missing packages.
 
 Rows 95 to 100 of docs/bad_inputs.md; rows 90 to 94 are in test_os.py.
 """
