@@ -63,17 +63,26 @@ def begun(folder: Path, *arguments: str, before: Sequence[str] = ()) -> subproce
     )
 
 
-def train(folder: Path, *arguments: str, wait: float | None = None, how: int = signal.SIGKILL) -> int:
-    """The exit code of `netdsl train`, which is sent a signal after so many seconds."""
+def train(folder: Path, *arguments: str) -> int:
+    """Return the exit code of `netdsl train`."""
     process = begun(folder, "--checkpoint", "0", *arguments)
-    try:
-        _, err = process.communicate(timeout=wait)
-    except subprocess.TimeoutExpired:
-        process.send_signal(how)
-        _, err = process.communicate()
+    _, err = process.communicate()
     assert b"Traceback" not in err, err.decode()
-    assert process.returncode in (0, 130, -signal.SIGKILL), err.decode()
     return process.returncode
+
+
+def killed(folder: Path, *arguments: str, epochs: int, seconds: float) -> bool:
+    """Kill `netdsl train` some seconds after an epoch, 0 for its start. Return whether it had not ended before."""
+    process = begun(folder, "--checkpoint", "0", "--json", *arguments)
+    assert process.stdout is not None
+    for _ in range(epochs):
+        process.stdout.readline()
+    time.sleep(seconds)
+    process.kill()
+    _, err = process.communicate()
+    assert b"Traceback" not in err, err.decode()
+    assert process.returncode in (0, -signal.SIGKILL), err.decode()
+    return process.returncode != 0
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -93,19 +102,19 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", range(4))
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path: Path, seed: int) -> None:
     folder = prepared(tmp_path)
-    begin = time.monotonic()
-    assert train(folder, "--out", "whole") == 0
-    whole = time.monotonic() - begin
+    assert train(folder, "--epochs", "60", "--out", "whole") == 0
+    cut = ("--epochs", "60", "--out", "cut", "--resume")
+    draws = random.Random(seed)
     kills = 0
-    for seed in range(4):
-        draws = random.Random(seed)
-        while train(folder, "--out", f"cut{seed}", "--resume", wait=draws.uniform(0.2, 1.1) * whole) != 0:
-            kills += 1
-            assert kills < 100
-        assert_same(folder / "whole", folder / f"cut{seed}")
-    assert kills > 3
+    for _ in range(6):
+        epochs = draws.choice((0, draws.randint(1, 30)))
+        kills += killed(folder, *cut, epochs=epochs, seconds=draws.uniform(0, 0.02 if epochs else 0.5))
+    assert kills > 1
+    assert train(folder, *cut) == 0
+    assert_same(folder / "whole", folder / "cut")
 
 
 def test_a_run_is_killed_in_its_middle(tmp_path: Path) -> None:
