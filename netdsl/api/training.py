@@ -82,11 +82,10 @@ def fit(
     and may `resume`. `settings` are lines of the block, and parameters of the net: `{"train.lr": 0.01, "depth": 50}`.
     Files that the net uses, and the data that its block names, do not leave the folder `root`, if it is given.
     `weights` are those to begin with, taken as by `Net.to_onnx`; only `partial` warns which stay initial. `epoch` gets
-    the figures of each epoch. The last bits depend on `threads` and on the `step_backend`: `plain`, or
-    `nchwc`, onnxruntime's blocked layout; `auto` selects the faster one. `lowering` (`std`, `blk`) is its former name.
+    the figures of each epoch. The last bits depend on `threads` and on the `step_backend`: `plain`, or `nchwc`,
+    onnxruntime's blocked layout; `auto` selects the faster one. `lowering` (`std`, `blk`) is its former name.
 
-    Raises NetError where the net or its block has errors, UserError where the data do not fit and where the loss is no
-    number any more.
+    Raises NetError for errors in the net or its block, UserError for unsuitable data and a loss that is not finite.
     """
     from netdsl.train.step_backend import STEP_BACKENDS, current_name
 
