@@ -61,13 +61,15 @@ def of_net(options: argparse.Namespace, report: Report) -> EvalResult | None:
         return None
     import onnxruntime
 
-    from netdsl.app.given_weights import given_weights
+    from netdsl.app.given_weights import discard_vain_biases, given_weights
     from netdsl.backend.compile import net_names
     from netdsl.train.evaluate import Evaluator
     from netdsl.train.open_data import names_of
     from netdsl.train.start import initial_weights
 
     file = given_weights(recipe.net, options, recipe.seed)
+    if file is not None:
+        discard_vain_biases(report, recipe.net, options, file)
     lasting = {key: output.node.shape for key, output in recipe.net.outputs.items() if not output.training}
     sizes = {key: shape[0] if shape else 1 for key, shape in lasting.items()}
     counts = {key: max(2, size) if isinstance(size, int) else None for key, size in sizes.items()}

@@ -11,8 +11,13 @@ from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 if TYPE_CHECKING:
     import argparse
 
+    from netdsl.diagnostics.report import Report
     from netdsl.ir.net import Net
     from netdsl.weights.file import WeightFile
+
+
+VAIN_BIAS = "W0302"
+"""Code of the warning about a bias before `bn`. A bias whose values a file has must be in the net."""
 
 
 class NeedsWeights(UserError, code="E0646", exit_code=USAGE_IS_WRONG):
@@ -29,21 +34,8 @@ def given_weights(net: Net, options: argparse.Namespace, seed: int, *, training:
     check_together(options)
     if options.weights is None:
         return None
-    from netdsl.weights.file import open_weights
-    from netdsl.weights.fit import fit
-    from netdsl.weights.rename import given
-
-    by_order = options.match == "order"
-    fitted = fit(
-        net,
-        open_weights(options.weights),
-        rules=given(options.rename),
-        order=by_order,
-        any_value=options.allow_nonfinite,
-        exclude=options.exclude,
-        partial=options.partial,
-    )
-    if by_order:
+    fitted = _fitted(net, options)
+    if options.match == "order":
         from netdsl.weights.fit import pairing
 
         for line in pairing(fitted, net):
@@ -57,6 +49,42 @@ def given_weights(net: Net, options: argparse.Namespace, seed: int, *, training:
         else:
             print(f"warning: {text}", file=sys.stderr)
     return fitted
+
+
+def _fitted(net: Net, options: argparse.Namespace) -> WeightFile:
+    """Return the file of `--weights` under the names of the net. Raises UserError."""
+    from netdsl.weights.file import open_weights
+    from netdsl.weights.fit import fit
+    from netdsl.weights.rename import given
+
+    return fit(
+        net,
+        open_weights(options.weights),
+        rules=given(options.rename),
+        order=options.match == "order",
+        any_value=options.allow_nonfinite,
+        exclude=options.exclude,
+        partial=options.partial,
+    )
+
+
+def discard_vain_biases(
+    report: Report, net: Net, options: argparse.Namespace, weights: WeightFile | None = None
+) -> None:
+    """Discard each warning about a bias before `bn` whose values are taken from the weights, or without them from the
+    file of `--weights`. A bias of several layers, in a loop or block, is kept or left out for all of them."""
+    vain = {problem.span.key: problem for problem in report if problem.code == VAIN_BIAS}
+    if not vain:
+        return
+    try:
+        weights = weights or _fitted(net, options)
+        taken = weights.entries.keys() - weights.initial
+    except UserError:  # given_weights reports it
+        taken = {*net.parameters}
+    for node in net.nodes:
+        problem, bias = vain.get(node.span.key), node.parameters.get("bias")
+        if problem is not None and bias is not None and bias.name in taken:
+            report.discard(problem)
 
 
 def check_together(options: argparse.Namespace) -> None:

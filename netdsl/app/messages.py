@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from netdsl.diagnostics.report import Report
+    from netdsl.ir.net import Net
 
 TOLD = 3
 """Maximum number of codes named at the end."""
@@ -20,17 +21,17 @@ QUIET, NORMAL, VERBOSE = -1, 0, 1
 _level = NORMAL
 
 
-IN_WEIGHTS = "W0302"
-"""The warning about a bias that the given weights have: it must then be in the net."""
+def show(report: Report, options: argparse.Namespace, net: Net | None = None, *, is_check: bool = False) -> None:
+    """Print the problems of a run: `text` and `short` to stderr, `json` and `github` to stdout.
 
-
-def show(report: Report, options: argparse.Namespace, *, is_check: bool = False) -> None:
-    """Print the problems of a run: `text` and `short` to stderr, `json` and `github` to stdout. `--strict` makes errors
-    of warnings. Commands other than `check` print a warning as one line, and none with `-q`."""
+    `--strict` treats warnings as errors. Commands other than `check` print a warning as one line, and none with `-q`.
+    Warnings about biases that the `net` takes from the file of `--weights` are discarded.
+    """
     form: str = options.format
-    if not is_check and getattr(options, "weights", None) is not None:
-        for problem in [each for each in report if each.code == IN_WEIGHTS]:
-            report.discard(problem)
+    if net is not None and options.weights is not None:
+        from netdsl.app.given_weights import discard_vain_biases
+
+        discard_vain_biases(report, net, options)
     if options.strict:
         report.harden()
     if not len(report):

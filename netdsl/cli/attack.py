@@ -53,7 +53,7 @@ def command(options: argparse.Namespace) -> int:
     report = Report()
     net = load_net(options.file, report, settings=options.set, root=options.root)
     data = data_of(options.data, report) if options.data is not None else None
-    show(report, options)
+    show(report, options, net)
     if net is None or report.errors:
         return 1
     with _picture_file(net, options) as write:

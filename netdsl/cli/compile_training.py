@@ -19,7 +19,7 @@ def command(options: argparse.Namespace) -> int:
     report = Report()
     settings = [*options.set, *_own(options)]
     recipe = load_recipe(options.file, report, settings=settings, root=options.root)
-    show(report, options)
+    show(report, options, None if recipe is None else recipe.net)
     if recipe is None or report.errors:
         return 1
     from netdsl.app.given_weights import given_weights

@@ -61,7 +61,7 @@ def load_net(options: argparse.Namespace, report: Report) -> Net | None:
     from netdsl.app.frontend import load_net
 
     net = load_net(options.file, report, settings=options.set, root=options.root)
-    show(report, options)
+    show(report, options, net)
     return None if report.errors else net
 
 

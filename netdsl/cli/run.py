@@ -43,7 +43,7 @@ def command(options: argparse.Namespace) -> int:
     else:
         report = Report()
         net = load_net(options.file, report, settings=options.set, root=options.root)
-        show(report, options)
+        show(report, options, net)
         if net is None or report.errors:
             return 1
     from netdsl.app.archive import write

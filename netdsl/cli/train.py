@@ -28,7 +28,7 @@ def command(options: argparse.Namespace) -> int:
     or 129 where SIGINT, SIGTERM or SIGHUP ended it, after a checkpoint. Raises UserError."""
     report = Report()
     recipe, module = load_training(options.file, report, settings=_settings(options), root=options.root)
-    show(report, options)
+    show(report, options, None if recipe is None else recipe.net)
     if recipe is None or report.errors:
         return 1
     from netdsl.train.run import folder_of

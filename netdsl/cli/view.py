@@ -37,7 +37,7 @@ def command(options: argparse.Namespace) -> int:
 
     report = Report()
     net = load_net(options.file, report, settings=options.set, root=options.root)
-    show(report, options)
+    show(report, options, net)
     if net is None or report.errors:
         return 1
     with _compiled(net, options) as path:

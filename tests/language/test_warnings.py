@@ -511,6 +511,65 @@ def test_a_bias_that_the_weights_have_is_not_in_vain(capsys: pytest.CaptureFixtu
     assert main(["compile", "main.net", "-o", "main.onnx", "--force", "--strict"]) == 1
 
 
+def test_a_bias_that_is_not_taken_from_the_weights_is_in_vain(capsys: pytest.CaptureFixture[str]) -> None:
+    shapes = {"conv1.weight": (4, 3, 3, 3), "conv1.bias": (4,), "dense1.weight": (2, 256), "dense1.bias": (2,)}
+    shapes |= {f"bn1.{name}": (4,) for name in ("weight", "bias", "running_mean", "running_var")}
+    arrays = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+    np.savez("all.npz", **arrays)
+    np.savez("part.npz", **{name: array for name, array in arrays.items() if name != "conv1.bias"})
+    Path("main.net").write_text(BIAS)
+    compiling = ["compile", "main.net", "-o", "main.onnx", "--force", "--weights"]
+    left_out = {
+        "all.npz --except dense1": False,
+        "all.npz --partial": False,
+        "all.npz --except conv1.bias": True,
+        "all.npz --except conv1": True,
+        "part.npz --partial": True,
+    }
+    for more, warns in left_out.items():
+        assert main([*compiling, *more.split()]) == 0, more
+        assert (SAID in capsys.readouterr().err) == warns, more
+        assert main([*compiling, *more.split(), "--strict"]) == int(warns), more
+        assert ("error[W0302]" in capsys.readouterr().err) == warns, more
+    assert main([*compiling, "part.npz"]) == 1  # the warning explains the error: a file from a net without the bias
+    said = capsys.readouterr().err
+    assert said.startswith(SAID)
+    assert "conv1.bias" in said
+
+
+def test_a_bias_of_several_layers_is_kept_for_the_one_that_has_it(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("main.net").write_text("net a { input x 4; for i in range(2) { dense 4; bn; relu }; dense 2 }")
+    assert main(["compile", "main.net", "-o", "first.onnx"]) == 0
+    assert "W0302" in capsys.readouterr().err
+    for labels, warns in {"dense2": False, "dense[12]": True}.items():
+        assert main(["compile", "main.net", "-o", "second.onnx", "--weights", "first.onnx", "--except", labels]) == 0
+        assert ("W0302" in capsys.readouterr().err) == warns, labels
+
+
+def test_a_training_and_an_evaluation_judge_a_vain_bias_by_the_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("main.net").write_text(
+        "net a { input x 2; dense 4; bn; tanh; dense 1 }\ntrain a { data xor; validate xor; loss logistic; steps 1 }\n"
+    )
+    assert main(["compile", "main.net", "-o", "w.onnx"]) == 0
+    assert "W0302" in capsys.readouterr().err
+    for command in (["eval", "main.net"], ["train", "main.net", "--out", "run", "--force"]):
+        for more, warns in {"": False, "--except dense2": False, "--except dense1": True}.items():
+            assert main([*command, "--weights", "w.onnx", *more.split()]) == 0, (command, more)
+            assert ("W0302" in capsys.readouterr().err) == warns, (command, more)
+    Path("w.onnx").unlink()
+    assert main(["train", "main.net", "--out", "run", "--resume", "--weights", "w.onnx", "--except", "dense1"]) == 0
+
+
+def test_from_python_a_vain_bias_is_warned_of_when_the_net_is_read() -> None:
+    with pytest.warns(netdsl.NetWarning, match="W0302"):
+        net = netdsl.parse(BIAS)
+    weights = {name: np.ones(parameter.shape, np.float32) for name, parameter in net.parameters.items()}
+    net.to_onnx(weights=weights)
+    with pytest.warns(UserWarning, match="conv1.bias") as caught:
+        net.to_onnx(weights=weights, exclude=["conv1.bias"])
+    assert not any("W0302" in str(each.message) for each in caught)
+
+
 WARNINGS = {code: page for code, page in pages().items() if code.startswith("W")}
 
 
