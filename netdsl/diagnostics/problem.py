@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
+from netdsl.base.record import Record
 from netdsl.base.text import Span
 
 if TYPE_CHECKING:
@@ -50,24 +51,7 @@ class Help:
         self.safe = safe
 
 
-@dataclass_transform(kw_only_default=True)
-class _Declared:
-    """Turns the annotations of a subclass into keyword arguments, without the import cost of dataclasses."""
-
-    fields: ClassVar[tuple[str, ...]] = ()
-
-    def __init_subclass__(cls) -> None:
-        own = cls.__dict__.get("__annotations__", {})
-        cls.fields = (*cls.fields, *(name for name, kind in own.items() if not str(kind).startswith("ClassVar")))
-
-    def __init__(self, **data: Any) -> None:
-        for name in self.fields:
-            if name in data or not hasattr(type(self), name):
-                setattr(self, name, data.pop(name))
-        assert not data, f"{type(self).__name__} has no {', '.join(data)}"
-
-
-class Problem(_Declared):
+class Problem(Record):
     """A problem in a text. A subclass declares its data as annotations, and methods for its messages.
 
     Its docstring is what `netdsl explain` prints: meaning and cause, with a failing example.
