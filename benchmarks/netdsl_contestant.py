@@ -27,11 +27,11 @@ def recipe(net: Net, batch: int, **changes: Any) -> Recipe:
     nothing: Any = None
     settings = {"momentum": MOMENTUM, "decay": DECAY, **changes}
     return Recipe(
-        net,
-        span,
+        net=net,
+        span=span,
         name=net.name,
         data=nothing,
-        losses=(LossLine(output, CrossEntropy(), span),),
+        losses=(LossLine(output=output, loss=CrossEntropy(), span=span),),
         optimizer=Sgd(lr=RATE, **settings),
         schedule=nothing,
         metrics=(),

@@ -24,7 +24,7 @@ class BadDataLine(UserError, code="E0644", exit_code=USAGE_IS_WRONG):
 def data_of(text: str, report: Report) -> DataKind | None:
     """Return the kind of data that a text names, with paths relative to the working folder; None if there are errors.
     Raises BadDataLine for more than one line."""
-    from netdsl.elaborate.recipe_lines import data
+    from netdsl.elaborate.train_lines import read_data
 
     module, _ = open_module(Source("--data", f"train d {{ data {text}\n}}"), report)
     if report.errors:
@@ -34,7 +34,7 @@ def data_of(text: str, report: Report) -> DataKind | None:
     if len(lines) != 1 or lines[0].key.text != "data":
         raise BadDataLine(f"`--data {escape(text)}` is more than one line of data")
     try:
-        found: DataKind = data(lines[0], module.context)
+        found = read_data(lines[0], module.context)
     except Rejected as rejected:
         report.add(rejected.problem)
     except Poisoned:

@@ -12,7 +12,7 @@ from netdsl.app.messages import note
 from netdsl.app.progress import Progress
 from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
-from netdsl.elaborate.recipes import NoTraining
+from netdsl.elaborate.train_block import NoTraining
 from netdsl.ir.names import Names
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _with_confusion(recipe: Recipe) -> dict[str, str]:
         output = recipe.net.outputs[line.output]
         classes = not output.training and line.loss.target(output.node.shape).kind in confusion.targets
         if classes and line.output not in named:
-            recipe.metrics = (*recipe.metrics, MetricLine(line.output, confusion(), line.span))
+            recipe.metrics = (*recipe.metrics, MetricLine(output=line.output, metric=confusion(), span=line.span))
     return {name: line.output for name, line in Measures(recipe).lines.items()}
 
 

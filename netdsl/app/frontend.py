@@ -181,7 +181,7 @@ def load_judging(
 ) -> Recipe | None:
     """Return a recipe for a net without a `train` block, as a classifier. Its data must be replaced; paths are relative
     to the working folder. Raises UserError."""
-    from netdsl.elaborate.recipes import build
+    from netdsl.elaborate.train_block import build
 
     module, wanted = open_module(file, report, root)
     try:
@@ -200,7 +200,7 @@ def load_judging(
 
 def _recipe(module: Module, wanted: str | None, settings: Sequence[str]) -> Recipe | None:
     from netdsl.elaborate.overrides import is_of_training
-    from netdsl.elaborate.recipes import recipe
+    from netdsl.elaborate.train_block import recipe
 
     if module.report.errors:
         return None

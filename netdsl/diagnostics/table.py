@@ -30,7 +30,7 @@ MODULES = [
     "data.errors",
     "diagnostics.docstrings",
     "elaborate.overrides",
-    "elaborate.recipes",
+    "elaborate.train_block",
     "ir.names",
     "passes.half",
     "train.checkpoint",

@@ -85,6 +85,11 @@ class Module:
     def names(self) -> tuple[str, ...]:
         return (*self.own, *self.imported)
 
+    def net_names(self) -> tuple[str, ...]:
+        """Return the names that mean nets here."""
+        definitions = (*self.own.items(), *((name, definition) for name, (_, definition) in self.imported.items()))
+        return tuple(name for name, definition in definitions if isinstance(definition, (ast.Net, ast.Alias)))
+
     def lost(self, name: str) -> bool:
         """Return whether a name may be missing only because of a reported mistake, in this file or in one that it
         uses."""
@@ -188,7 +193,7 @@ class Module:
                     pass
         self.defaults(len(self.file.source.text))
         if any(isinstance(item, ast.Train) for item in self.file.items):
-            from netdsl.elaborate.recipes import check
+            from netdsl.elaborate.train_block import check
 
             check(self)
 

@@ -143,9 +143,8 @@ def resolve(module: Module, definition: ast.Net | ast.Alias, given: Given) -> In
         if found is None or not isinstance(found[1], (ast.Net, ast.Alias)):
             if module.lost(definition.target.text):
                 raise Poisoned
-            definitions = (*module.own.items(), *((n, d) for n, (_, d) in module.imported.items()))
-            nets = tuple(n for n, d in definitions if isinstance(d, (ast.Net, ast.Alias)))
-            module.context.reject(UnknownNet, definition.target.span, name=definition.target.text, candidates=nets)
+            target = definition.target
+            module.context.reject(UnknownNet, target.span, name=target.text, candidates=module.net_names())
         given = {**arguments(definition, module), **given}
         module, definition = found[0], found[1]
         doc = doc or definition.doc

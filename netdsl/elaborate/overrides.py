@@ -10,7 +10,7 @@ from netdsl.base.text import Source
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.diagnostics.problem import Rejected
 from netdsl.elaborate.declared import word
-from netdsl.elaborate.recipe_lines import KEYS, unknown_key
+from netdsl.elaborate.train_lines import KEYS, unknown_key
 from netdsl.optimizers import OPTIMIZERS
 from netdsl.syntax import ast
 from netdsl.syntax.parse import parse

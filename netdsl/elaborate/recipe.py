@@ -4,37 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.record import Record
 from netdsl.ir.graph import TARGET
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from netdsl.base.text import Span
     from netdsl.data.augment import Augmentation
     from netdsl.data.kinds import DataKind
-    from netdsl.ir.graph import Value
     from netdsl.ir.net import Net, Node
     from netdsl.losses.base import Loss, Target
     from netdsl.metrics.base import Metric
     from netdsl.optimizers.base import Optimizer
     from netdsl.schedules.base import Schedule
 
+NO_SPANS: Mapping[str, Span] = {}
+
 
 def target_name(net: Net, output: str) -> str:
-    """The input that an output is compared with; training heads share that of the only output for inference."""
-    lasting = [each.name for each in net.outputs.values() if not each.training]
-    return TARGET if len(lasting) == 1 else f"{TARGET}.{output}"
+    """Return the input that an output is compared with; training heads share that of the only inference output."""
+    return TARGET if len(net.inference_outputs) == 1 else f"{TARGET}.{output}"
 
 
-class LossLine:
+class LossLine(Record):
     """A loss and the output that it applies to."""
 
-    __slots__ = ("loss", "output", "span")
-
-    def __init__(self, output: str, loss: Loss, span: Span) -> None:
-        self.output = output
-        self.loss = loss
-        self.span = span
+    output: str
+    loss: Loss
+    span: Span
 
     @property
     def weight(self) -> float:
@@ -42,114 +40,62 @@ class LossLine:
         return self.loss.weight
 
 
-class MetricLine:
+class MetricLine(Record):
     """A metric and the output that it applies to."""
 
-    __slots__ = ("metric", "output", "span")
-
-    def __init__(self, output: str, metric: Metric, span: Span) -> None:
-        self.output = output
-        self.metric = metric
-        self.span = span
+    output: str
+    metric: Metric
+    span: Span
 
 
-class Recipe:
-    """How a net is trained.
+class Recipe(Record):
+    """How a net is trained: the settings of its `train` block, with all defaults and `--set`s applied."""
 
-    - `data` is where examples come from; paths in it are relative to the folder of the file that `span` is in.
-    - `validate` is other data, or the part of `data`, between 0 and 1, that is set apart, or None.
-    - `epochs` may be None where `steps` is given, and the other way round; one of them is.
-    - `exceptions` are the names of parameters that take no weight decay, `freeze` of those that do not change, running
-      statistics included.
-    - `keep` is how many of the latest checkpoints are kept, beside the best one.
-    - `spans` are the places of the lines by their keys, as far as they were given.
-    - `root` is the folder that data in files may not leave, None for no such folder.
-    - `text` is a `train` block of the same meaning, all defaults and `--set`s written out and all values computed.
-    """
-
-    __slots__ = (
-        "augment",
-        "batch",
-        "data",
-        "epochs",
-        "exceptions",
-        "freeze",
-        "keep",
-        "losses",
-        "metrics",
-        "name",
-        "net",
-        "optimizer",
-        "root",
-        "schedule",
-        "seed",
-        "span",
-        "spans",
-        "steps",
-        "text",
-        "validate",
-    )
-
-    def __init__(
-        self,
-        net: Net,
-        span: Span,
-        *,
-        name: str,
-        data: DataKind,
-        losses: tuple[LossLine, ...],
-        optimizer: Optimizer,
-        schedule: Schedule,
-        metrics: tuple[MetricLine, ...],
-        validate: DataKind | float | None = None,
-        augment: tuple[Augmentation, ...] = (),
-        batch: int = 32,
-        epochs: int | None = 10,
-        steps: int | None = None,
-        seed: int = 0,
-        keep: int = 1,
-        exceptions: frozenset[str] = frozenset(),
-        freeze: frozenset[str] = frozenset(),
-        spans: dict[str, Span] | None = None,
-        text: str = "",
-    ) -> None:
-        self.net = net
-        self.span = span
-        self.name = name
-        self.data = data
-        self.losses = losses
-        self.optimizer = optimizer
-        self.schedule = schedule
-        self.metrics = metrics
-        self.validate = validate
-        self.augment = augment
-        self.batch = batch
-        self.epochs = epochs
-        self.steps = steps
-        self.seed = seed
-        self.keep = keep
-        self.exceptions = exceptions
-        self.freeze = freeze
-        self.spans = spans or {}
-        self.root: str | None = None
-        self.text = text
-
-    def decays(self, parameter: str) -> bool:
-        """Return whether weight decay applies to a parameter."""
-        return parameter not in self.exceptions
-
-    def clip(self, gradients: Sequence[Value]) -> list[Value]:
-        """Return the gradients of all weights, clipped according to the optimizer."""
-        return self.optimizer.clipped(gradients)
+    net: Net
+    span: Span
+    name: str
+    data: DataKind
+    """Source of the examples; paths are relative to the folder of the file that `span` is in."""
+    losses: tuple[LossLine, ...]
+    metrics: tuple[MetricLine, ...]
+    optimizer: Optimizer
+    schedule: Schedule
+    validate: DataKind | float | None = None
+    """Validation data: another source, or the fraction of `data` to hold out."""
+    augment: tuple[Augmentation, ...] = ()
+    batch: int = 32
+    epochs: int | None = 10
+    """Length of the training in epochs; None if it is given in steps."""
+    steps: int | None = None
+    seed: int = 0
+    keep: int = 1
+    """Number of recent checkpoints to keep, besides the best one."""
+    undecayed: frozenset[str] = frozenset()
+    """Names of the parameters without weight decay."""
+    freeze: frozenset[str] = frozenset()
+    """Names of the parameters and running statistics that do not change."""
+    spans: Mapping[str, Span] = NO_SPANS
+    """Locations of the lines that were given, by key."""
+    text: str = ""
+    """An equivalent `train` block in which every default and every computed value is written out."""
+    root: str | None = None
+    """Folder that data files may not leave; None for no restriction."""
 
     @property
     def targets(self) -> dict[str, Target]:
-        """The targets of all losses, by the names of the inputs that they become."""
-        lines = {target_name(self.net, line.output): line for line in self.losses}
-        return {name: line.loss.target(self.net.outputs[line.output].node.shape) for name, line in lines.items()}
+        """The targets of all losses, by the names of their inputs."""
+        return {
+            target_name(self.net, line.output): line.loss.target(self.net.outputs[line.output].node.shape)
+            for line in self.losses
+        }
+
+    @property
+    def watched(self) -> MetricLine | None:
+        """The metric that selects the best epoch, and that `plateau` monitors: the first that is a single number."""
+        return next((line for line in self.metrics if line.metric.better), None)
 
     def reached(self) -> set[Node]:
-        """The layers and inputs that the gradient of the loss reaches."""
+        """Return the layers and inputs that the gradient of the loss reaches."""
         todo = [self.net.outputs[line.output].node for line in self.losses if line.weight]
         found: set[Node] = set()
         while todo:
@@ -160,14 +106,9 @@ class Recipe:
         return found
 
     def trains(self) -> bool:
-        """Whether a step changes any weight."""
+        """Return whether a step changes any weight."""
         parameters = (p for node in self.reached() if node.layer.differentiable for p in node.parameters.values())
         return any(p.trainable and p.name not in self.freeze for p in parameters)
-
-    @property
-    def watched(self) -> MetricLine | None:
-        """The metric that selects the best epoch, and that `plateau` monitors: the first that is a single number."""
-        return next((line for line in self.metrics if line.metric.better), None)
 
     def __repr__(self) -> str:
         return f"<recipe of {self.name}>"

@@ -213,5 +213,10 @@ class Net:
             self._parameters = {p.name: p for node in self.nodes for p in node.parameters.values()}
         return self._parameters
 
+    @property
+    def inference_outputs(self) -> dict[str, Output]:
+        """The outputs that exist in inference too."""
+        return {name: output for name, output in self.outputs.items() if not output.training}
+
     def __repr__(self) -> str:
         return f"<net {self.name}: {len(self.nodes)} layers>"

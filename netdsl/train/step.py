@@ -37,10 +37,10 @@ def training_step(net: Net, recipe: Recipe) -> Graph:
     weights = [p for p in graph.parameters.values() if p.declaration.trainable and p.name not in recipe.freeze]
     found = gradients(loss, weights)
     pairs = [(w, g) for w, g in zip(weights, found, strict=True) if g is not None]
-    clipped = recipe.clip([g for _, g in pairs])
+    clipped = recipe.optimizer.clipped([g for _, g in pairs])
     for (w, _), g in zip(pairs, clipped, strict=True):
         begin = len(graph.operations)
-        update = Update(w, rate, count, recipe.decays(w.name))
+        update = Update(w, rate, count, w.name not in recipe.undecayed)
         graph.update(w, recipe.optimizer.update(w, g, update))
         update.finish()
         for operation in graph.operations[begin:]:

@@ -15,7 +15,7 @@ from netdsl.app.frontend import check_file
 from netdsl.base.user_error import UserError
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.declared import written
-from netdsl.elaborate.recipes import recipe
+from netdsl.elaborate.train_block import recipe
 from tests.support.recipe_tools import NET, module_of, recipe_of, recipe_with, right
 
 LENET = """
@@ -55,8 +55,7 @@ def test_a_whole_block():
     assert (found.batch, found.epochs, found.steps, found.seed, found.keep) == (128, 12, None, 3, 2)
     assert [each.kind for each in found.augment] == ["crop", "flip"]
     assert found.freeze == {"conv1.weight", "tail.f6.weight", "tail.f6.bias"}
-    assert found.exceptions == {"bn1.weight", "bn1.bias", "tail.f5.bias", "tail.f6.bias", "dense1.bias"}
-    assert [found.decays(name) for name in ("tail.f5.weight", "tail.f5.bias", "bn1.weight")] == [True, False, False]
+    assert found.undecayed == {"bn1.weight", "bn1.bias", "tail.f5.bias", "tail.f6.bias", "dense1.bias"}
     assert found.spans["batch"].text == "batch 2**7"
 
 
@@ -65,7 +64,7 @@ def test_what_is_left_out():
     assert written(found.optimizer) == "sgd lr 0.01 momentum 0.0 nesterov off decay 0.0"
     assert found.schedule.kind == "constant"
     assert (found.batch, found.epochs, found.steps, found.seed, found.keep) == (32, 10, None, 0, 1)
-    assert (found.validate, found.augment, found.freeze, found.exceptions) == (None, (), frozenset(), frozenset())
+    assert (found.validate, found.augment, found.freeze, found.undecayed) == (None, (), frozenset(), frozenset())
     assert [line.metric.name for line in found.metrics] == ["accuracy"]
 
 
@@ -85,8 +84,8 @@ MEANINGS = [
     ("validate 1/10", lambda r: r.validate, 0.1),
     ("augment flip", lambda r: [written(a) for a in r.augment], ["flip horizontal p 0.5"]),
     ("optimizer adam { lr 1e-2; beta2 0.9; except dense1 }", lambda r: r.optimizer.beta2, 0.9),
-    ("optimizer adam { lr 1e-2; except dense1 }", lambda r: r.exceptions, {"dense1.weight", "dense1.bias"}),
-    ("optimizer sgd except bias lr 0.5", lambda r: (r.optimizer.lr, r.exceptions), (0.5, {"dense1.bias"})),
+    ("optimizer adam { lr 1e-2; except dense1 }", lambda r: r.undecayed, {"dense1.weight", "dense1.bias"}),
+    ("optimizer sgd except bias lr 0.5", lambda r: (r.optimizer.lr, r.undecayed), (0.5, {"dense1.bias"})),
     ("optimizer adamw", lambda r: (r.optimizer.lr, r.optimizer.decay), (1e-3, 1e-2)),
     ("schedule cosine warmup 5", lambda r: (r.schedule.kind, r.schedule.warmup), ("cosine", 5)),
     ("metric output error", lambda r: [m.metric.name for m in r.metrics], ["error"]),
@@ -142,7 +141,7 @@ def test_a_recipe_as_text_means_the_same(block):
     found = right(LENET + block)
     again = right(LENET + found.text)
     assert again.text == found.text
-    assert (again.exceptions, again.freeze, again.batch) == (found.exceptions, found.freeze, found.batch)
+    assert (again.undecayed, again.freeze, again.batch) == (found.undecayed, found.freeze, found.batch)
     assert written(again.optimizer) == written(found.optimizer)
 
 

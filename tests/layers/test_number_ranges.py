@@ -16,7 +16,8 @@ from netdsl.base.user_error import UserError
 from netdsl.data.augment import AUGMENTATIONS, Numbers
 from netdsl.data.kinds import KINDS
 from netdsl.declare.arguments import INITIALISERS, Integer, Real, Sequence, Unfit
-from netdsl.elaborate.recipe_lines import FIGURES, Part
+from netdsl.elaborate.train_lines import NUMBERS as NUMBER_LINES
+from netdsl.elaborate.train_lines import Part
 from netdsl.layers import find, index
 from netdsl.losses import LOSSES
 from netdsl.metrics import METRICS
@@ -31,7 +32,17 @@ FLOAT32 = np.finfo(np.float32)
 def declared() -> Iterator[tuple[str, object]]:
     """Yield every argument of everything that can be named in a program, and its kind."""
     layers = {name: find(name) for name in index()}
-    for table in (layers, LOSSES, METRICS, OPTIMIZERS, SCHEDULES, AUGMENTATIONS, KINDS, FIGURES, {"validate": Part}):
+    for table in (
+        layers,
+        LOSSES,
+        METRICS,
+        OPTIMIZERS,
+        SCHEDULES,
+        AUGMENTATIONS,
+        KINDS,
+        NUMBER_LINES,
+        {"validate": Part},
+    ):
         for name, cls in table.items():
             for argument in cls.arguments.values():
                 yield f"{name}.{argument.name}", argument.kind

@@ -5,7 +5,7 @@ from __future__ import annotations
 from netdsl.base.text import Source
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.library import Library
-from netdsl.elaborate.recipes import recipe
+from netdsl.elaborate.train_block import recipe
 
 NET = "net n { input x 1x2x2; dense 3 }\n"
 

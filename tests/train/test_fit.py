@@ -18,7 +18,7 @@ from netdsl.base.user_error import UserError
 from netdsl.data.errors import BadStream
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.library import Library
-from netdsl.elaborate.recipes import recipe
+from netdsl.elaborate.train_block import recipe
 from netdsl.ir.graph import Graph
 from netdsl.report.confusion import lines, picture
 from netdsl.train import prefetch as reading

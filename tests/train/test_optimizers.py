@@ -170,7 +170,7 @@ def test_the_scalars_of_a_step_are_computed_once():
 def clipped(text, gradients):
     graph = Graph("clip")
     inputs = [graph.input(f"g{i}", g.shape) for i, g in enumerate(gradients)]
-    for i, g in enumerate(recipe_with(f"optimizer {text}").clip(inputs)):
+    for i, g in enumerate(recipe_with(f"optimizer {text}").optimizer.clipped(inputs)):
         graph.output(f"y{i}", ops.identity(g))
     session = InferenceSession(to_bytes(emit(graph), ()))
     return session.run(None, {f"g{i}": g for i, g in enumerate(gradients)})
@@ -206,5 +206,5 @@ def test_clipping_by_value_comes_first():
 
 
 def test_nothing_to_clip():
-    assert recipe_with("optimizer sgd clip 1").clip([]) == []
-    assert recipe_with("optimizer sgd").clip([1]) == [1]
+    assert recipe_with("optimizer sgd clip 1").optimizer.clipped([]) == []
+    assert recipe_with("optimizer sgd").optimizer.clipped([1]) == [1]

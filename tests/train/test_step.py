@@ -10,7 +10,7 @@ from netdsl.backend.emit import ELEMENT_TYPES, NEXT, check, emit
 from netdsl.base.text import Source
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.library import Library
-from netdsl.elaborate.recipes import recipe
+from netdsl.elaborate.train_block import recipe
 from netdsl.train.runner import Runner, initial_state
 from netdsl.train.step import portable, training_step
 

@@ -1,34 +1,173 @@
-"""The lines of a `train` block that refer to the net: losses and metrics of outputs, parameters by label."""
+"""The lines of a `train` block: what each means alone, and what losses, metrics and labels mean for the net."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from netdsl.declare.declared import Misfit
-from netdsl.diagnostics import loss_problems as problems
+from netdsl.base.shape import text
+from netdsl.base.text import Span
+from netdsl.data.augment import AUGMENTATIONS
+from netdsl.data.kinds import KINDS
+from netdsl.declare.arguments import Integer, Real
+from netdsl.declare.declared import Declared, Misfit, positional, registrar
+from netdsl.diagnostics import loss_problems, train_problems
 from netdsl.diagnostics.argument_problems import BadArgument, MissingArgument
 from netdsl.diagnostics.name_problems import UnknownLabel
-from netdsl.diagnostics.train_problems import LineTwice
-from netdsl.elaborate.declared import make, missing, unknown, word
+from netdsl.elaborate.context import Poisoned
+from netdsl.elaborate.declared import choose, make, missing, unknown, word
 from netdsl.elaborate.labels import spell
+from netdsl.elaborate.layers import signature
 from netdsl.elaborate.recipe import LossLine, MetricLine
-from netdsl.elaborate.recipe_lines import plain
 from netdsl.losses import LOSSES
 from netdsl.metrics import METRICS
 from netdsl.metrics.base import WORDS
+from netdsl.optimizers import OPTIMIZERS
+from netdsl.schedules import SCHEDULES
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from netdsl.base.text import Span
-    from netdsl.declare.declared import Declared
+    from netdsl.data.augment import Augmentation
+    from netdsl.data.kinds import DataKind
     from netdsl.elaborate.context import Context
     from netdsl.ir.net import Net
     from netdsl.losses import Target
+    from netdsl.optimizers import Optimizer
+    from netdsl.schedules import Schedule
 
-D = TypeVar("D", bound="Declared")
+D = TypeVar("D", bound=Declared)
+
+NUMBERS: dict[str, type[Declared]] = {}
+"""Lines with a single number, by key."""
+
+number_line = registrar(NUMBERS)
+
 NORMS = frozenset({"bn", "layernorm", "groupnorm", "instancenorm"})
+EXCEPT = "except"
+
+
+@number_line("batch")
+class Batch(Declared):
+    """Number of examples per step."""
+
+    examples: int = positional(Integer())
+
+
+@number_line("epochs")
+class Epochs(Declared):
+    """Number of passes over the data."""
+
+    number: int = positional(Integer())
+
+
+@number_line("steps")
+class Steps(Declared):
+    """Number of batches."""
+
+    number: int = positional(Integer())
+
+
+@number_line("seed")
+class Seed(Declared):
+    """Seed of everything random."""
+
+    number: int = positional(Integer(0))
+
+
+@number_line("keep")
+class Keep(Declared):
+    """Number of recent checkpoints to keep."""
+
+    checkpoints: int = positional(Integer())
+
+
+@registrar({})("validate")
+class Part(Declared):
+    """Fraction of the data to hold out."""
+
+    part: float = positional(Real(above=0, below=1))
+
+
+def read_number(line: ast.Setting, context: Context) -> int:
+    _reject_braces(line, context)
+    cls = NUMBERS[line.key.text]
+    found = make(cls, line.values, context, line.key.span)
+    (name,) = cls.arguments
+    return int(getattr(found, name))
+
+
+def read_data(line: ast.Setting, context: Context) -> DataKind:
+    _reject_braces(line, context)
+    return choose(line.key, line.values, KINDS, "kind of data", context)
+
+
+def read_validation(line: ast.Setting, context: Context) -> DataKind | float:
+    """Return other data, or a fraction. Raises Rejected or Poisoned."""
+    if line.values and word(line.values[0]):
+        return read_data(line, context)
+    _reject_braces(line, context)
+    return make(Part, line.values, context, line.key.span).part
+
+
+def read_schedule(line: ast.Setting, context: Context) -> Schedule:
+    _reject_braces(line, context)
+    return choose(line.key, line.values, SCHEDULES, "schedule", context)
+
+
+def read_augmentations(line: ast.Setting, context: Context) -> tuple[Augmentation, ...]:
+    """Return the augmentations of the line itself and of its braces. Raises Rejected or Poisoned."""
+    first = [choose(line.key, line.values, AUGMENTATIONS, "augmentation", context)] if line.values else []
+    if not line.values and not line.lines:
+        missing(line.key, "augmentation", AUGMENTATIONS, context)
+    for each in line.lines or ():
+        _reject_braces(each, context)
+        cls = AUGMENTATIONS.get(each.key.text)
+        if cls is None:
+            unknown(line.key, each.key, AUGMENTATIONS, "augmentation", context)
+        first.append(make(cls, each.values, context, each.key.span))
+    return tuple(first)
+
+
+def read_optimizer(line: ast.Setting, context: Context) -> tuple[Optimizer, tuple[ast.Expr, ...]]:
+    """Return the optimizer, and the exceptions from weight decay as written. Raises Rejected or Poisoned."""
+    given, exceptions = _split(line, context)
+    return choose(line.key, given, OPTIMIZERS, "optimizer", context), exceptions
+
+
+def _split(line: ast.Setting, context: Context) -> tuple[tuple[ast.Expr, ...], tuple[ast.Expr, ...]]:
+    """Return the arguments of an optimizer, including those in its braces, and what follows `except`. Raises
+    Rejected."""
+    given = list(line.values)
+    for each in line.lines or ():
+        _reject_braces(each, context)
+        given += [each.key, *each.values]
+    words = [word(expr) for expr in given]
+    if EXCEPT not in words:
+        return tuple(given), ()
+    cls = OPTIMIZERS.get(words[0])
+    keywords = signature(cls).by_keyword if cls else ()
+    begin = end = words.index(EXCEPT)
+    while end + 1 < len(given) and words[end + 1] not in keywords:
+        end += 1
+    if EXCEPT in words[begin + 1 :]:
+        again = given[words.index(EXCEPT, begin + 1)]
+        context.reject(train_problems.LineTwice, again.span, what="`except`", earlier=given[begin].span)
+    if begin == end:
+        missing(ast.Name(given[begin].span, EXCEPT), "parameter", {"bias": None, "bn": None, "LABEL": None}, context)
+    return (*given[:begin], *given[end + 1 :]), tuple(given[begin + 1 : end + 1])
+
+
+def _reject_braces(line: ast.Setting, context: Context) -> None:
+    """Reject braces after a line that takes none. Raises Rejected, or Poisoned if their content is wrong too."""
+    if line.lines is None:
+        return
+    if not line.lines and context.module.file.broken:
+        raise Poisoned
+    last = line.values[-1] if line.values else line.key
+    begin = line.span.source.text.index("{", last.span.end)
+    braces = Span(line.span.source, begin, line.span.end)
+    context.reject(train_problems.NoBraces, braces, key=line.key.text)
 
 
 def _of_output(
@@ -37,7 +176,7 @@ def _of_output(
     """Parse `KEY [OUTPUT] NAME arguments…`: return the output's name, the component, and the location of its name.
     Raises Rejected."""
     key, given = line.key, line.values
-    plain(line, context)
+    _reject_braces(line, context)
     if not given:
         missing(key, key.text, table, context)
     first, second = word(given[0]), word(given[1]) if len(given) > 1 else ""
@@ -60,11 +199,6 @@ def _of_output(
     return output, make(cls, given[1:], context, given[0].span), given[0].span
 
 
-def inference_outputs(net: Net) -> tuple[str, ...]:
-    """Return the outputs that inference has too."""
-    return tuple(output.name for output in net.outputs.values() if not output.training)
-
-
 def _resolve(
     key: str,
     given: ast.Name | None,
@@ -78,12 +212,12 @@ def _resolve(
     Rejected."""
     if given is None:
         if len(candidates) != 1:
-            context.reject(problems.WhichOutput, place, key=key, names=tuple(candidates))
+            context.reject(loss_problems.WhichOutput, place, key=key, names=tuple(candidates))
         return candidates[0]
     if given.text not in known:
         lossless = given.text in net.outputs
         context.reject(
-            problems.UnknownOutput,
+            loss_problems.UnknownOutput,
             given.span,
             name=given.text,
             candidates=tuple(known),
@@ -93,18 +227,18 @@ def _resolve(
     return given.text
 
 
-def loss(line: ast.Setting, context: Context, net: Net | None) -> LossLine | None:
+def read_loss(line: ast.Setting, context: Context, net: Net | None) -> LossLine | None:
     """Return a loss that fits its output; None without a net to check it against. Raises Rejected or Poisoned."""
     given, found, place = _of_output(line, LOSSES, context, net)
     if net is None:
         return None
-    output = _resolve("loss", given, tuple(net.outputs), inference_outputs(net), net, place, context)
+    output = _resolve("loss", given, tuple(net.outputs), tuple(net.inference_outputs), net, place, context)
     node = net.outputs[output].node
     try:
         found.target(node.shape)
     except Misfit as misfit:
         context.reject(misfit.problem, place, name=found.kind, output=output, node=node, **misfit.data)
-    return LossLine(output, found, line.span)
+    return LossLine(output=output, loss=found, span=line.span)
 
 
 def check_losses(losses: Sequence[LossLine], net: Net, context: Context) -> None:
@@ -115,11 +249,11 @@ def check_losses(losses: Sequence[LossLine], net: Net, context: Context) -> None
         earlier = seen.setdefault(line.output, line)
         if earlier is not line:
             what = f"the loss of `{line.output}`"
-            context.reject(LineTwice, line.span, what=what, earlier=earlier.span)
+            context.reject(train_problems.LineTwice, line.span, what=what, earlier=earlier.span)
     for output in net.outputs.values():
         if output.training and output.name not in seen:
             context.reject(
-                problems.HeadWithoutLoss,
+                loss_problems.HeadWithoutLoss,
                 losses[-1].span,
                 output=output.name,
                 declared=output.span,
@@ -131,14 +265,14 @@ def check_losses(losses: Sequence[LossLine], net: Net, context: Context) -> None
 def _check_targets(losses: dict[str, LossLine], net: Net, context: Context) -> None:
     """Reject training heads that cannot share the target of the only inference output."""
     targets = {name: line.loss.target(net.outputs[name].node.shape) for name, line in losses.items()}
-    main = inference_outputs(net)
+    main = tuple(net.inference_outputs)
     if len(main) > 1:
         return
     first = main[0] if main[0] in targets else next(iter(targets))
     for name, target in targets.items():
         if target != targets[first]:
             context.reject(
-                problems.TargetsDiffer,
+                loss_problems.TargetsDiffer,
                 losses[name].span,
                 output=name,
                 here=_in_words(target),
@@ -148,14 +282,12 @@ def _check_targets(losses: dict[str, LossLine], net: Net, context: Context) -> N
 
 
 def _in_words(target: Target) -> str:
-    from netdsl.base.shape import text
-
     if target.kind == "class":
         return f"one of {target.classes} classes" + (f" at each of {text(target.shape)} places" if target.shape else "")
     return WORDS[target.kind] + (f" of {text(target.shape)}" if target.shape else "")
 
 
-def metric(line: ast.Setting, context: Context, net: Net | None, losses: Sequence[LossLine]) -> MetricLine | None:
+def read_metric(line: ast.Setting, context: Context, net: Net | None, losses: Sequence[LossLine]) -> MetricLine | None:
     """Return a metric that fits the loss of its output; None without a net to check it against. Raises Rejected."""
     given, found, place = _of_output(line, METRICS, context, net)
     if net is None or not losses:
@@ -166,7 +298,7 @@ def metric(line: ast.Setting, context: Context, net: Net | None, losses: Sequenc
     target = next(each for each in losses if each.output == output).loss.target(node.shape)
     if wanted := found.misfit(target):
         context.reject(
-            problems.MetricMisfit,
+            loss_problems.MetricMisfit,
             place,
             name=found.kind,
             output=output,
@@ -174,7 +306,7 @@ def metric(line: ast.Setting, context: Context, net: Net | None, losses: Sequenc
             wanted=wanted,
             target=_in_words(target),
         )
-    return MetricLine(output, found, line.span)
+    return MetricLine(output=output, metric=found, span=line.span)
 
 
 def default_metrics(losses: Sequence[LossLine], net: Net) -> tuple[MetricLine, ...]:
@@ -184,13 +316,14 @@ def default_metrics(losses: Sequence[LossLine], net: Net) -> tuple[MetricLine, .
         output = net.outputs[line.output]
         if not output.training:
             kind = line.loss.target(output.node.shape).kind
-            found.append(MetricLine(line.output, METRICS["mse" if kind == "value" else "accuracy"](), line.span))
+            metric = METRICS["mse" if kind == "value" else "accuracy"]()
+            found.append(MetricLine(output=line.output, metric=metric, span=line.span))
     return tuple(found)
 
 
-def frozen(line: ast.Setting, context: Context, net: Net | None) -> frozenset[str]:
+def read_frozen(line: ast.Setting, context: Context, net: Net | None) -> frozenset[str]:
     """Return the parameters and statistics in labelled parts of the net. Raises Rejected or Poisoned."""
-    plain(line, context)
+    _reject_braces(line, context)
     if not line.values:
         usage = "freeze LABEL…"
         context.reject(MissingArgument, line.key.span, callee="freeze", name="label", usage=usage)
@@ -238,11 +371,20 @@ def path_of(expr: ast.Expr, context: Context) -> str:
     return word(expr)
 
 
-def _paths(net: Net) -> dict[str, Any]:
+def _paths(net: Net) -> dict[str, None]:
     """Return every name of a layer and of its enclosing parts."""
-    found: dict[str, Any] = {}
+    found: dict[str, None] = {}
     for node in net.nodes:
         parts = node.name.split(".")
         for count in range(1, len(parts) + 1):
             found[".".join(parts[:count])] = None
     return found
+
+
+KEYS = ("data", "validate", "loss", "metric", "optimizer", "schedule", *NUMBERS, "augment", "freeze")
+"""The lines of a `train` block."""
+
+
+def unknown_key(line: ast.Setting, context: Context, more: tuple[str, ...] = ()) -> NoReturn:
+    """Reject an unknown line. Raises Rejected."""
+    context.reject(train_problems.UnknownLine, line.key.span, name=line.key.text, candidates=(*KEYS, *more))

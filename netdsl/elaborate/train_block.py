@@ -1,0 +1,359 @@
+"""Elaborate a `train` block and its net to a checked recipe."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Concatenate, NoReturn, ParamSpec, TypeVar
+
+from netdsl.base.shape import Size
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+from netdsl.data.augment import Augment
+from netdsl.data.errors import BadAugment
+from netdsl.data.kinds import DataKind, Generated
+from netdsl.declare.arguments import LARGEST
+from netdsl.diagnostics import loss_problems, train_problems
+from netdsl.diagnostics.argument_problems import Contradiction
+from netdsl.diagnostics.name_problems import DefinedTwice
+from netdsl.diagnostics.net_problems import UnknownNet
+from netdsl.diagnostics.problem import Rejected
+from netdsl.elaborate import train_lines
+from netdsl.elaborate.context import Poisoned
+from netdsl.elaborate.declared import written
+from netdsl.elaborate.net import elaborate, entry, resolve
+from netdsl.elaborate.recipe import LossLine, MetricLine, Recipe
+from netdsl.ir.graph import RESERVED
+from netdsl.ops.base import known
+from netdsl.optimizers import OPTIMIZERS
+from netdsl.schedules import SCHEDULES
+from netdsl.syntax import ast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from netdsl.data.augment import Augmentation
+    from netdsl.diagnostics.problem import Problem
+    from netdsl.elaborate.context import Context
+    from netdsl.elaborate.module import Module
+    from netdsl.elaborate.net import Given
+    from netdsl.ir.net import Net, Node
+    from netdsl.schedules.base import Schedule
+
+P = ParamSpec("P")
+T = TypeVar("T")
+L = TypeVar("L", LossLine, MetricLine)
+
+REPEATABLE = ("loss", "metric")
+"""Keys of lines that may occur more than once."""
+
+
+class NoTraining(UserError, code="E0625", exit_code=USAGE_IS_WRONG):
+    """A file is trained by its only `train` block, or by that of the requested net."""
+
+
+def recipe(
+    module: Module, wanted: str | None = None, settings: Sequence[str] = (), given: Given | None = None
+) -> Recipe | None:
+    """Return how a net of the file is trained; None if there are errors, which are in the module's report.
+
+    `wanted` is the name of the net; without it, the only `train` block of the file counts, or that of its main net.
+    `settings` are texts `train.KEY=VALUE` and `train.KEY.ARGUMENT=VALUE` for `netdsl.elaborate.overrides`; `given` are
+    values of the net's parameters. Raises UserError if there is no such block, or for a malformed setting.
+    """
+    training = find(module, wanted)
+    if training is None:
+        return None
+    lines = training.settings
+    if settings:
+        from netdsl.elaborate.overrides import override
+
+        overridden = override(training, settings, module)
+        if overridden is None:
+            return None
+        lines = overridden
+    return build(training, lines, module, given or {})
+
+
+def find(module: Module, wanted: str | None) -> ast.Train | None:
+    """Return the `train` block of a net; None if it may be one that does not parse, which is reported. Raises
+    UserError."""
+    found = {item.name.text: item for item in reversed(module.file.items) if isinstance(item, ast.Train)}
+    names = ", ".join(f"`{name}`" for name in reversed(found))
+    file = module.file.source.name
+    if module.file.broken and (not found or (wanted and wanted not in found)):
+        return None
+    if not found:
+        raise NoTraining(f"{file} has no `train` block", "write `train NET { data …; loss … }`")
+    if wanted is None and len(found) > 1:
+        with suppress(Rejected, Poisoned):
+            wanted = entry(module, None)[1].name.text
+    if wanted is None and len(found) == 1:
+        return next(iter(found.values()))
+    if wanted not in found:
+        which = f"no `train` block of `{wanted}`" if wanted else f"{len(found)} `train` blocks"
+        raise NoTraining(f"{file} has {which}: there are those of {names}", f"choose one, as in `{file}:NET`")
+    return found[wanted]
+
+
+def build(
+    training: ast.Train, lines: tuple[ast.Setting, ...], module: Module, given: Given | None = None
+) -> Recipe | None:
+    """Return the recipe of a block with these lines; None if there are errors, which are reported."""
+    return _Block(training, lines, module).recipe(given or {})
+
+
+class _Block:
+    """The lines of a `train` block by key. Each is read independently, so that one run reports the mistakes of all."""
+
+    def __init__(self, training: ast.Train, lines: tuple[ast.Setting, ...], module: Module) -> None:
+        self.name = training.name
+        self.context = module.context.inside()
+        self.module = module
+        self.failed = False
+        self.lines: dict[str, list[ast.Setting]] = {}
+        for line in lines:
+            self.attempt(self._sort, line)
+
+    def attempt(self, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """Return the result of an action, or None after reporting its problem."""
+        try:
+            return action(*args, **kwargs)
+        except Rejected as rejected:
+            self.module.report.add(rejected.problem)
+        except Poisoned:
+            pass
+        self.failed = True
+        return None
+
+    def one(
+        self,
+        key: str,
+        read: Callable[Concatenate[ast.Setting, Context, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T | None:
+        """Return the value of the only line with a key; None if there is none, or if it is wrong."""
+        (line,) = self.lines.get(key) or (None,)
+        return self.attempt(read, line, self.context, *args, **kwargs) if line is not None else None
+
+    def each(
+        self,
+        key: str,
+        read: Callable[Concatenate[ast.Setting, Context, P], L | None],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> tuple[L, ...]:
+        """Return the values of all valid lines with a key."""
+        found = [self.attempt(read, line, self.context, *args, **kwargs) for line in self.lines.get(key, ())]
+        return tuple(value for value in found if value is not None)
+
+    def _sort(self, line: ast.Setting) -> None:
+        key = line.key.text
+        self.module.work.spend(3, line.span)
+        if key not in train_lines.KEYS:
+            train_lines.unknown_key(line, self.context)
+        same = self.lines.setdefault(key, [])
+        if same and key not in REPEATABLE:
+            earlier = same[0].key.span
+            self.context.reject(train_problems.LineTwice, line.key.span, what=f"`{key}`", earlier=earlier)
+        same.append(line)
+
+    def recipe(self, given: Given) -> Recipe | None:
+        """Return the recipe; None if there are errors, which are reported."""
+        data = self.one("data", train_lines.read_data)
+        validate = self.one("validate", train_lines.read_validation)
+        optimizer, exceptions = self.one("optimizer", train_lines.read_optimizer) or (OPTIMIZERS["sgd"](), ())
+        schedule = self.one("schedule", train_lines.read_schedule) or SCHEDULES["constant"]()
+        augment = self.one("augment", train_lines.read_augmentations)
+        numbers = {key: self.one(key, train_lines.read_number) for key in train_lines.NUMBERS}
+        self.attempt(self._check_end)
+        net = self.attempt(self._net, given)
+        undecayed = self.attempt(train_lines.undecayed, exceptions, self.context, net)
+        freeze = self.one("freeze", train_lines.read_frozen, net)
+        losses = self.each("loss", train_lines.read_loss, net)
+        if net is not None and losses and not self.failed:
+            self.attempt(train_lines.check_losses, losses, net, self.context)
+        metrics = self.each("metric", train_lines.read_metric, net, losses)
+        self._check_missing()
+        self.attempt(self._check_rate, optimizer.lr, schedule)
+        if net is not None:
+            self.attempt(self._check_net, net, numbers["batch"])
+        if self.failed or net is None or data is None or self.module.file.broken:
+            return None
+        result = Recipe(
+            net=net,
+            span=self.name.span,
+            name=self.name.text,
+            data=data,
+            losses=losses,
+            metrics=metrics or train_lines.default_metrics(losses, net),
+            optimizer=optimizer,
+            schedule=schedule,
+            validate=validate,
+            augment=augment or (),
+            batch=numbers["batch"] or Recipe.batch,
+            epochs=None if numbers["steps"] else numbers["epochs"] or Recipe.epochs,
+            steps=numbers["steps"],
+            seed=numbers["seed"] or Recipe.seed,
+            keep=numbers["keep"] or Recipe.keep,
+            undecayed=undecayed or frozenset(),
+            freeze=freeze or frozenset(),
+            spans={key: lines[0].span for key, lines in self.lines.items()},
+        )
+        for check in CHECKS:
+            self.attempt(check, result, self.context)
+        if self.failed:
+            return None
+        result.text = self._text(result, exceptions)
+        self.module.recipes.append(result)
+        return result
+
+    def _check_end(self) -> None:
+        """Reject `epochs` beside `steps`. Raises Rejected."""
+        both = [line for key in ("epochs", "steps") for line in self.lines.get(key, ())]
+        if len(both) > 1:
+            one, other = (line.key for line in sorted(both, key=lambda line: line.span.start))
+            self.context.reject(train_problems.Excluding, other.span, here=one.text, there=other.text, earlier=one.span)
+
+    def _check_missing(self) -> None:
+        """Report required lines that are missing."""
+        for key, example in (("data", 'data mnist "datasets/mnist"'), ("loss", "loss cross_entropy")):
+            if key not in self.lines:
+                self.failed = True
+                if not self.module.lost(key):
+                    problem = train_problems.MissingLine(span=self.name.span, name=key, example=example)
+                    self.module.report.add(problem)
+
+    def _check_rate(self, lr: float, schedule: Schedule) -> None:
+        """Reject a schedule whose rates float32 cannot hold. Raises Rejected."""
+        rate = schedule.largest(lr)
+        if rate > LARGEST:
+            self.context.reject(loss_problems.RateTooLarge, self.lines["schedule"][0].span, lr=lr, rate=rate)
+
+    def _net(self, given: Given) -> Net:
+        """Return the net to train. Raises Rejected or Poisoned."""
+        name = self.name
+        owner, definition = self.module.find(name.text) or (self.module, None)
+        if not isinstance(definition, (ast.Net, ast.Alias)):
+            if self.module.lost(name.text):
+                raise Poisoned
+            self.context.reject(UnknownNet, name.span, name=name.text, candidates=self.module.net_names())
+        net = elaborate(resolve(owner, definition, given))
+        if net is None:
+            raise Poisoned
+        return net
+
+    def _check_net(self, net: Net, batch: int | None) -> None:
+        """Reject a net that cannot be trained, at all or with this batch size. Raises Rejected."""
+        for node in net.inputs:
+            if any(isinstance(size, Size) for size in node.shape):
+                self.context.reject(loss_problems.UnknownSizes, self.name.span, net=net.name, node=node)
+        for node in net.nodes if batch == 1 else ():
+            if node.layer.kind == "bn" and all(size == 1 for size in node.shape[1:]):
+                self.context.reject(loss_problems.BatchOfOne, self.lines["batch"][0].span, node=node)
+
+    def _text(self, recipe: Recipe, exceptions: Sequence[ast.Expr]) -> str:
+        """Return an equivalent block with every default and every computed value written out."""
+        lines = "".join(f"  {line}\n" for line in self._text_lines(recipe, exceptions))
+        return f"train {recipe.name} {{\n{lines}}}\n"
+
+    def _text_lines(self, recipe: Recipe, exceptions: Sequence[ast.Expr]) -> Iterator[str]:
+        yield f"data {written(recipe.data)}"
+        if recipe.validate is not None:
+            validate = recipe.validate
+            yield f"validate {written(validate) if isinstance(validate, DataKind) else repr(validate)}"
+        yield from (f"loss {line.output} {written(line.loss)}" for line in recipe.losses)
+        yield from (f"metric {line.output} {written(line.metric)}" for line in recipe.metrics)
+        except_ = f" except {self._labels(exceptions)}" if exceptions else ""
+        yield f"optimizer {written(recipe.optimizer)}{except_}"
+        yield f"schedule {written(recipe.schedule)}"
+        yield f"batch {recipe.batch}"
+        yield f"steps {recipe.steps}" if recipe.steps is not None else f"epochs {recipe.epochs}"
+        yield f"seed {recipe.seed}"
+        yield f"keep {recipe.keep}"
+        if recipe.augment:
+            yield f"augment {{ {'; '.join(map(written, recipe.augment))} }}"
+        for line in self.lines.get("freeze", ()):
+            yield f"freeze {self._labels(line.values)}"
+
+    def _labels(self, given: Sequence[ast.Expr]) -> str:
+        return " ".join(train_lines.path_of(expr, self.context) for expr in given)
+
+
+def check_names(recipe: Recipe, context: Context) -> None:
+    """Reject an input or output with the name of a part of the training step. Raises Rejected."""
+    named = [("input", node.name, node.span) for node in recipe.net.inputs]
+    named += [("output", output.name, output.span) for output in recipe.net.outputs.values()]
+    for what, name, span in named:
+        if name in RESERVED:
+            context.reject(loss_problems.ReservedName, recipe.span, name=name, what=what, declared=span)
+
+
+def check_rates(recipe: Recipe, context: Context) -> None:
+    """Reject a schedule whose lowest rate is not below the learning rate. Raises Rejected."""
+    lowest, lr = getattr(recipe.schedule, "to", None), recipe.optimizer.lr
+    if lowest is not None and lowest >= lr:
+        spans = recipe.optimizer.spans
+        context.reject(
+            Contradiction,
+            recipe.schedule.spans["to"],
+            what=f"the lowest rate of `{recipe.schedule.kind}` is {lowest:g}, and the learning rate is {lr:g}",
+            here="the rate would never fall",
+            other=spans.get("lr") or spans.get(""),
+            there=f"the learning rate is {lr:g}",
+        )
+
+
+def check_augmentations(recipe: Recipe, context: Context) -> None:
+    """Reject an augmentation that cannot make examples for the net. Raises Rejected."""
+    steps, inputs = recipe.augment, recipe.net.inputs
+    pictured = [node for node in inputs if len(node.shape) == 3]
+    for step in steps:
+        if step.pictures and not pictured:
+            what = f"`{step.kind}` changes pictures, [channels, height, width], and no input takes any"
+            _misfit(step, inputs[0], what, context)
+        if not step.pictures and not any(node.dtype != "i64" for node in recipe.reached().intersection(inputs)):
+            what = f"`{step.kind}` finds no input of real numbers that the loss depends on smoothly"
+            _misfit(step, inputs[0], what, context)
+    for node in pictured:
+        for at, step in reversed([*enumerate(steps)]):
+            try:
+                Augment(steps[at:]).source(known(node.shape), getattr(node.layer, "dtype", "f32"))
+            except BadAugment as error:
+                _misfit(step, node, error.message, context, *error.helps)
+
+
+def _misfit(step: Augmentation, node: Node, what: str, context: Context, *advice: str) -> NoReturn:
+    context.reject(loss_problems.AugmentMisfit, step.spans[""], name=step.kind, what=what, node=node, advice=advice)
+
+
+CHECKS = check_names, check_rates, check_augmentations
+
+
+def check(module: Module) -> None:
+    """Report the problems of the file's trainings, and a second training of one net."""
+    seen: dict[str, ast.Train] = {}
+    for item in module.file.items:
+        if isinstance(item, ast.Train):
+            name = item.name
+            earlier = seen.setdefault(name.text, item)
+            if earlier is not item:
+                twice = DefinedTwice(span=name.span, name=f"train {name.text}", earlier=earlier.name.span)
+                module.report.add(twice)
+            recipe = build(item, item.settings, module)
+            if recipe is not None:
+                for problem in _data_problems(recipe):
+                    module.report.add(problem)
+
+
+def _data_problems(recipe: Recipe) -> Iterator[Problem]:
+    """Yield what is wrong with data of this kind, whatever the files contain. Only `check` reports it, since a Python
+    program may pass other data."""
+    inputs = [node.shape for node in recipe.net.inputs]
+    for data in (recipe.data, recipe.validate):
+        if isinstance(data, DataKind) and (what := data.misfit(inputs, [*recipe.targets.values()])):
+            yield loss_problems.DataMisfit(span=data.spans[""], name=data.kind, what=what, net=recipe.net.name)
+    if isinstance(recipe.validate, float) and isinstance(recipe.data, Generated):
+        total = recipe.data.n
+        count = round(total * recipe.validate)
+        if not 0 < count < total:
+            yield loss_problems.EmptyPart(span=recipe.spans["validate"], part=recipe.validate, count=count, total=total)
