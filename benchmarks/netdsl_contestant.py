@@ -19,8 +19,8 @@ def recipe(net: Net, batch: int, **changes: Any) -> Recipe:
     """Return the contest's recipe: SGD with momentum and weight decay on the cross-entropy."""
     from netdsl.base.text import Source, Span
     from netdsl.elaborate.recipe import LossLine, Recipe
-    from netdsl.losses.cross_entropy import CrossEntropy
-    from netdsl.optimizers.sgd import Sgd
+    from netdsl.losses import CrossEntropy
+    from netdsl.optimizers import Sgd
 
     span = Span(Source("contest", ""), 0, 0)
     (output,) = (output.name for output in net.outputs.values() if not output.training)

@@ -87,11 +87,6 @@ def fit(
 
     Raises NetError for errors in the net or its block, UserError for unsuitable data and a loss that is not finite.
     """
-    from netdsl.train.step_backend import STEP_BACKENDS, current_name
-
-    backend = step_backend if step_backend is not None else lowering
-    if backend is not None and current_name(backend) not in STEP_BACKENDS:
-        raise ValueError(f"step_backend is one of {', '.join(STEP_BACKENDS)}, not {backend!r}")
     if resume and force:
         raise ValueError("resume goes on with a run, and force begins it anew: one of them")
     report = Report()
@@ -102,7 +97,7 @@ def fit(
     how: dict[str, Any] = {"exclude": exclude, "partial": partial, "allow_nonfinite": allow_nonfinite}
     begin = fitted(recipe.net, weights, rename, match, seed=recipe.seed if partial else None, training=True, **how)
     threads = None if threads is None else between("threads", threads, 1, LARGEST)
-    how = {"threads": threads, "provider": provider, "step_backend": backend}
+    how = {"threads": threads, "provider": provider, "step_backend": _backend(step_backend or lowering)}
     if out is not None:
         where = os.fsdecode(out)
         return _kept(recipe, module, where, data, validate, begin, how, epoch, resume=resume, force=force)
@@ -111,6 +106,14 @@ def fit(
     trainer = _trainer(recipe, data, validate, begin, chosen(None, **how)[0], epoch)
     trainer.run()
     return _trained(trainer, trainer.best_weights)
+
+
+def _backend(name: str | None) -> str | None:
+    from netdsl.train.step_backend import STEP_BACKENDS, current_name
+
+    if name is not None and current_name(name) not in STEP_BACKENDS:
+        raise ValueError(f"step_backend is one of {', '.join(STEP_BACKENDS)}, not {name!r}")
+    return name
 
 
 def _texts(settings: Mapping[str, object]) -> list[str]:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from netdsl.data.augment import Augmentation
     from netdsl.data.kinds import DataKind
     from netdsl.ir.net import Net, Node
-    from netdsl.losses.base import Loss, Target
-    from netdsl.metrics.base import Metric
-    from netdsl.optimizers.base import Optimizer
-    from netdsl.schedules.base import Schedule
+    from netdsl.losses import Loss, Target
+    from netdsl.metrics import Metric
+    from netdsl.optimizers import Optimizer
+    from netdsl.schedules import Schedule
 
 NO_SPANS: Mapping[str, Span] = {}
 

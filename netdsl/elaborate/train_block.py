@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from netdsl.elaborate.module import Module
     from netdsl.elaborate.net import Given
     from netdsl.ir.net import Net, Node
-    from netdsl.schedules.base import Schedule
+    from netdsl.schedules import Schedule
 
 P = ParamSpec("P")
 T = TypeVar("T")

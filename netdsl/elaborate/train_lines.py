@@ -19,8 +19,7 @@ from netdsl.elaborate.labels import spell
 from netdsl.elaborate.layers import signature
 from netdsl.elaborate.recipe import LossLine, MetricLine
 from netdsl.losses import LOSSES
-from netdsl.metrics import METRICS
-from netdsl.metrics.base import WORDS
+from netdsl.metrics import METRICS, TARGET_WORDS
 from netdsl.optimizers import OPTIMIZERS
 from netdsl.schedules import SCHEDULES
 from netdsl.syntax import ast
@@ -284,7 +283,7 @@ def _check_targets(losses: dict[str, LossLine], net: Net, context: Context) -> N
 def _in_words(target: Target) -> str:
     if target.kind == "class":
         return f"one of {target.classes} classes" + (f" at each of {text(target.shape)} places" if target.shape else "")
-    return WORDS[target.kind] + (f" of {text(target.shape)}" if target.shape else "")
+    return TARGET_WORDS[target.kind] + (f" of {text(target.shape)}" if target.shape else "")
 
 
 def read_metric(line: ast.Setting, context: Context, net: Net | None, losses: Sequence[LossLine]) -> MetricLine | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from netdsl.elaborate.recipe import MetricLine, Recipe
     from netdsl.ir.graph import Graph
     from netdsl.ir.net import Net
-    from netdsl.metrics.base import Metric
+    from netdsl.metrics import Metric
 
     Array = np.ndarray[Any, np.dtype[Any]]
 

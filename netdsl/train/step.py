@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from netdsl.elaborate.recipe import LossLine, Recipe
     from netdsl.ir.graph import Graph, Scalar, Value
     from netdsl.ir.net import Net
-    from netdsl.losses.base import Loss
+    from netdsl.losses import Loss
 
 
 @limits.kept()

@@ -1,0 +1,301 @@
+"""Losses, which declare their arguments, their kind of target and their computation in ops."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from netdsl import ops
+from netdsl.base.shape import elements
+from netdsl.declare.arguments import Choice, Flag, Real
+from netdsl.declare.declared import Declared, Misfit, keyword, registrar
+from netdsl.diagnostics.loss_problems import LossMisfit
+
+if TYPE_CHECKING:
+    from netdsl.base.shape import Dim, Shape
+    from netdsl.ir.graph import Value
+
+LOSSES: dict[str, type[Loss]] = {}
+"""Losses by name."""
+
+loss = registrar(LOSSES)
+
+
+LOWEST_OUTPUT = -3.4e38
+"""Close to the lowest float32, and thus below all outputs."""
+
+
+class Target:
+    """The target of an output; `shape` excludes the batch.
+
+    - `class`: a class index from 0 to `classes` - 1, as i64; one per position of the output.
+    - `sign`: -1 or 1 as f32, one per position of the output.
+    - `value`: numbers in the output's shape, as f32.
+    """
+
+    __slots__ = ("classes", "kind", "shape")
+
+    def __init__(self, kind: str, shape: Shape, classes: Dim | None = None) -> None:
+        self.kind = kind
+        self.shape = shape
+        self.classes = classes
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Target) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __repr__(self) -> str:
+        return f"<target {self.kind} {self.shape}{f' of {self.classes}' if self.classes else ''}>"
+
+    @property
+    def _key(self) -> tuple[object, ...]:
+        return self.kind, self.shape, self.classes
+
+    @property
+    def dtype(self) -> str:
+        return "i64" if self.kind == "class" else "f32"
+
+
+class Loss(Declared):
+    """A loss with its arguments. Immutable.
+
+    A subclass's docstring has the formula, shapes, source and an example. Y is the batch of outputs [N, K, *S], with K
+    classes and the positions S, which may be empty; the loss is the mean over the batch and the positions.
+    """
+
+    kind: ClassVar[str] = ""
+    weight: float = keyword(Real(0), 1.0, doc="factor of this loss in a sum of losses")
+
+    def target(self, output: Shape) -> Target:
+        """Return the target of an output of this shape (without the batch). Raises Misfit."""
+        raise NotImplementedError
+
+    def body(self, y: Value, target: Value) -> Value:
+        """Return the scalar loss of a batch: y [N, *output], target [N, *target]. All sizes are numbers."""
+        raise NotImplementedError
+
+
+def misfit(wanted: str) -> Misfit:
+    """Return the error for an output that does not fit a loss; `wanted` describes the accepted shape in words."""
+    return Misfit(LossMisfit, wanted=wanted)
+
+
+def classes(output: Shape) -> Target:
+    """Return a class target for an output [K, *S]. Raises Misfit."""
+    if not output or output[0] == 1:
+        raise misfit("a number for each of two classes or more along the first axis")
+    return Target("class", output[1:], output[0])
+
+
+def signs(output: Shape) -> Target:
+    """Return a sign target for an output [1, *S]. Raises Misfit."""
+    if not output or output[0] != 1:
+        raise misfit("one number along the first axis, whose sign is the class")
+    return Target("sign", output[1:])
+
+
+def signs_or_classes(output: Shape) -> Target:
+    """Return a sign target for an output [1, *S], or a class target for an output [K, *S]."""
+    return signs(output) if output and output[0] == 1 else classes(output)
+
+
+def margin(y: Value, target: Value) -> Value:
+    """Return t y, [N, 1, *S], which is positive where the sign is correct."""
+    return ops.mul(y, ops.reshape(target, y.shape[1:]))
+
+
+def onehot(y: Value, target: Value) -> Value:
+    """Return the one-hot mask, bool [N, K, *S], of target [N, *S] for y [N, K, *S]."""
+    size = y.shape[1]
+    assert isinstance(size, int), y.shape
+    numbers = ops.constant(y.graph, tuple(range(size)), "i64", (1, size, *(1 for _ in y.shape[2:])))
+    return ops.equal(ops.reshape(target, (1, *y.shape[2:])), numbers)
+
+
+def runner_up(y: Value, here: Value) -> Value:
+    """Return the largest output among the wrong classes at each position, [N, 1, *S]; `here` is the one-hot mask."""
+    return ops.reduce_max(ops.where(here, ops.constant(y.graph, LOWEST_OUTPUT, y.dtype), y), (1,))
+
+
+def total(x: Value) -> Value:
+    """Return the sum of all elements, a scalar."""
+    return ops.reduce_sum(x, range(len(x.shape)), keepdims=False)
+
+
+def mean(x: Value) -> Value:
+    """Return the mean of all elements, a scalar."""
+    return ops.reduce_mean(x, range(len(x.shape)), keepdims=False)
+
+
+def places(y: Value) -> int:
+    """Return the number of positions in all examples of y [N, K, *S]: N |S|."""
+    return elements((y.shape[0], *y.shape[2:]))
+
+
+class MarginLoss(Loss):
+    """Base class of losses that depend on the margin t y."""
+
+    def target(self, output: Shape) -> Target:
+        return signs(output)
+
+
+@loss("logistic")
+class Logistic(MarginLoss):
+    """Logistic loss: mean of log(1 + e^(-t y)), the cross-entropy for two classes.
+
+    Shapes: output [1, *S], one logit (no sigmoid) per position; target [*S], a sign (-1 or 1) per position.
+    Conventions: as PyTorch's `soft_margin_loss`, and as `binary_cross_entropy_with_logits` with targets 0 and 1.
+    Source: Cox (1958); Hastie, Tibshirani & Friedman (2009), section 10.5.
+
+    ```net
+    net two { input x 2; dense 1 }
+    train two { data clouds; loss logistic }
+    ```
+    """
+
+    def body(self, y: Value, target: Value) -> Value:
+        return mean(ops.softplus(ops.neg(margin(y, target))))
+
+
+@loss("exponential")
+class Exponential(MarginLoss):
+    """Exponential loss: mean of e^(-t y).
+
+    Shapes: output [1, *S], one number per position; target [*S], a sign (-1 or 1) per position.
+    Source: Freund & Schapire (1997), AdaBoost; Friedman, Hastie & Tibshirani (2000), section 4.
+
+    ```net
+    net two { input x 2; dense 1 }
+    train two { data clouds; loss exponential }
+    ```
+    """
+
+    def body(self, y: Value, target: Value) -> Value:
+        return mean(ops.exp(ops.neg(margin(y, target))))
+
+
+@loss("cross_entropy")
+class CrossEntropy(Loss):
+    """Softmax cross-entropy: mean of -sum_k q_k log softmax(y)_k, with q = 1 at the class and 0 elsewhere.
+
+    With label smoothing s, q = 1 - s + s/K at the class and s/K elsewhere.
+    Shapes: output [K, *S], one logit (no softmax) per class and position; target [*S], a class per position.
+    Conventions: as PyTorch's `cross_entropy`; softmax and logarithm are computed together, which avoids overflow.
+    Source: Bridle (1990); Szegedy et al. (2016), section 7, for the smoothing.
+
+    ```net
+    net mlp { input x 784; scale 1/255; dense 100; relu; dense 10 }
+    train mlp { data mnist "mnist"; loss cross_entropy smoothing 0.1 }
+    ```
+    """
+
+    smoothing: float = keyword(
+        Real(0, below=1), 0.0, doc="label smoothing: share of the target spread over all classes"
+    )
+
+    def target(self, output: Shape) -> Target:
+        return classes(output)
+
+    def body(self, y: Value, target: Value) -> Value:
+        spread = self.smoothing / float(y.shape[1])  # type: ignore[arg-type]
+        scale = -1 / places(y)
+        here, elsewhere = (scale * (1 - self.smoothing + spread), scale * spread)
+        like = [ops.constant(y.graph, number, y.dtype) for number in (here, elsewhere)]
+        return total(ops.mul(ops.log_softmax(y), ops.where(onehot(y, target), *like)))
+
+
+@loss("hinge")
+class Hinge(Loss):
+    """Hinge loss of support vector machines: mean of max(0, m - t y) for two classes, with margin m.
+
+    For several classes, with true class t, `crammer_singer` is max(0, m + max_{j != t} y_j - y_t), and `weston_watkins`
+    is sum_{j != t} max(0, m + y_j - y_t). `squared on` squares each violation.
+    Shapes: for two classes, output [1, *S] and target [*S], a sign (-1 or 1) per position; for K classes, output
+    [K, *S] and target [*S], a class per position.
+    Conventions: PyTorch's `multi_margin_loss` is `weston_watkins` divided by K.
+    Source: Cortes & Vapnik (1995); Crammer & Singer (2001), section 3; Weston & Watkins (1999), whose margin is 2.
+
+    ```net
+    net svm { input x 784; scale 1/255; dense 10 }
+    train svm { data mnist "mnist"; loss hinge multiclass weston_watkins }
+    ```
+    """
+
+    margin: float = keyword(Real(above=0), 1.0, doc="margin m")
+    squared: bool = keyword(Flag(), False, doc="square each violation")
+    multiclass: str = keyword(
+        Choice("crammer_singer", "weston_watkins"), "crammer_singer", doc="formula for several classes"
+    )
+
+    def target(self, output: Shape) -> Target:
+        return signs_or_classes(output)
+
+    def body(self, y: Value, target: Value) -> Value:
+        if y.shape[1] == 1:
+            return self._mean(ops.sub(self.margin, margin(y, target)), y)
+        here = onehot(y, target)
+        right = ops.reduce_sum(ops.mul(y, ops.cast(here, y.dtype)), (1,))
+        if self.multiclass == "crammer_singer":
+            return self._mean(ops.add(ops.sub(runner_up(y, here), right), self.margin), y)
+        lacking = ops.add(ops.sub(y, right), self.margin)
+        return self._mean(ops.where(here, ops.constant(y.graph, 0.0, y.dtype), lacking), y)
+
+    def _mean(self, lacking: Value, y: Value) -> Value:
+        """Return the mean of the violations (the positive part of `lacking`) over examples and positions."""
+        violation = ops.relu(lacking)
+        found = ops.mul(violation, violation) if self.squared else violation
+        return ops.mul(total(found), 1 / places(y))
+
+
+@loss("perceptron")
+class Perceptron(Loss):
+    """Perceptron criterion: mean of max(0, -t y) for two classes, or of max(0, max_{j != t} y_j - y_t) for several.
+
+    With `optimizer sgd` and `batch 1`, each step is Rosenblatt's rule: w changes by lr t x if the sign is wrong.
+    Shapes: for two classes, output [1, *S] and target [*S], a sign (-1 or 1) per position; for K classes, output
+    [K, *S] and target [*S], a class per position.
+    Conventions: an output of 0 and a tie count as errors, so that zero weights can learn: the gradient at the kink is
+    the left derivative.
+    Source: Rosenblatt (1958); Novikoff (1962); Collins (2002) for several classes.
+
+    ```net
+    net perceptron { input x 2; dense 1 init zeros }
+    train perceptron { data clouds; loss perceptron; optimizer sgd lr 1; batch 1 }
+    ```
+    """
+
+    def target(self, output: Shape) -> Target:
+        return signs_or_classes(output)
+
+    def body(self, y: Value, target: Value) -> Value:
+        if y.shape[1] == 1:
+            lead = margin(y, target)
+        else:
+            here = onehot(y, target)
+            right = ops.reduce_sum(ops.mul(y, ops.cast(here, y.dtype)), (1,))
+            lead = ops.sub(right, runner_up(y, here))
+        none = ops.constant(y.graph, 0.0, y.dtype)
+        return mean(ops.where(ops.greater(lead, none), none, ops.neg(lead)))
+
+
+@loss("mse")
+class Mse(Loss):
+    """Mean squared error: mean of (y - t)^2 over the batch and all output elements.
+
+    Shapes: output [*]; target [*], of the same shape.
+    Conventions: as PyTorch's `mse_loss`, without the factor 1/2.
+    Source: Legendre (1805).
+
+    ```net
+    net line { input x 1; dense 1 }
+    train line { data npz "line.npz"; loss mse }
+    ```
+    """
+
+    def target(self, output: Shape) -> Target:
+        return Target("value", output)
+
+    def body(self, y: Value, target: Value) -> Value:
+        error = ops.sub(y, target)
+        return mean(ops.mul(error, error))
