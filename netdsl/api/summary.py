@@ -26,15 +26,14 @@ class Summary:
     __slots__ = ("_text", "layers", "totals")
 
     def __init__(self, net: Net, batch: int) -> None:
-        from netdsl.report import table
         from netdsl.report.figures import Figures
-        from netdsl.report.table import plain
+        from netdsl.report.summary import summary_data, summary_text
 
         figures = Figures(net, batch)
-        data = plain(figures)
+        data: dict[str, Any] = summary_data(figures)
         self.layers: list[dict[str, Any]] = data["layers"]
         self.totals: dict[str, int | str] = data["totals"]
-        self._text = table.text(figures)
+        self._text = summary_text(figures)
 
     def __str__(self) -> str:
         return self._text

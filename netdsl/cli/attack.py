@@ -305,7 +305,7 @@ def over_data(
     else:
         print("\n".join(_table(rows, count, options)))
     if write is not None:
-        from netdsl.train.curves import chart
+        from netdsl.report.curves import chart
 
         points = [(row["epsilon"], 100 * row["accuracy"]) for row in rows]
         write(chart(f"{net.name} under {options.method}", {"accuracy, %": {options.method: points}}, "epsilon"))

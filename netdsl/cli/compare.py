@@ -33,7 +33,12 @@ def command(options: argparse.Namespace) -> int:
         _draw(rows, options)
     from netdsl.report import comparison
 
-    print({"text": comparison.text, "csv": comparison.csv, "json": comparison.json}[options.form](rows))
+    write = {
+        "text": comparison.comparison_text,
+        "csv": comparison.comparison_csv,
+        "json": comparison.comparison_json,
+    }
+    print(write[options.form](rows))
     return 0
 
 

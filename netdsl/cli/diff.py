@@ -26,13 +26,11 @@ def command(options: argparse.Namespace) -> int:
 
     found = Diff(a, b)
     if options.json:
-        from json import dumps
+        from netdsl.report.table import json_text
 
-        print(dumps(found.plain(), indent=2, ensure_ascii=False))
+        print(json_text(found.data()))
     else:
-        from netdsl.report.diff_text import text
-
-        print(text(found))
+        print(found.text())
     return 0
 
 

@@ -30,18 +30,19 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _text(figures: Figures, options: argparse.Namespace) -> str:
-    from netdsl.report import table
+    from netdsl.report.summary import summary_csv, summary_data, summary_markdown, summary_text
+    from netdsl.report.table import json_text
 
     form: str = options.form
     if form == "json":
-        return table.json(figures)
+        return json_text(summary_data(figures))
     if form == "csv":
-        return table.csv(figures)
+        return summary_csv(figures)
     if form == "markdown":
-        return table.markdown(figures, depth=options.depth)
+        return summary_markdown(figures, depth=options.depth)
     if not sys.stdout.isatty():
-        return table.text(figures, depth=options.depth)
+        return summary_text(figures, depth=options.depth)
     from shutil import get_terminal_size
 
     color = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return table.text(figures, depth=options.depth, columns=get_terminal_size().columns, color=color)
+    return summary_text(figures, depth=options.depth, columns=get_terminal_size().columns, color=color)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from netdsl.base.terminal import escape, width
+from netdsl.base.terminal import escape
 from netdsl.report.figures import Figures
-from netdsl.report.table import seen
+from netdsl.report.summary import field_text
+from netdsl.report.table import aligned, csv_text, json_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Net
     from netdsl.report.receptive_field import Size
 
-HEAD = ("net", "year", "depth", "weights", "MACs", "memory", "field", "top-1", "top-5", "protocol")
-COLUMNS = (
+COMPARISON_HEADINGS = ("net", "year", "depth", "weights", "MACs", "memory", "field", "top-1", "top-5", "protocol")
+COMPARISON_FIELDS = (
     *("net", "file", "year", "depth", "params", "macs", "peak_bytes", "receptive_field"),
     *("top1", "top5", "protocol"),
 )
-WORDS = (HEAD.index("net"), HEAD.index("protocol"))
-"""Columns that are not numbers."""
+NUMBERS = [at for at, heading in enumerate(COMPARISON_HEADINGS) if heading not in ("net", "protocol")]
+"""Columns that are aligned to the right."""
 
 
 class Compared:
@@ -56,9 +57,9 @@ class Compared:
         return self.file.replace("\\", "/").rpartition("/")[2].removesuffix(".net")
 
     @property
-    def plain(self) -> dict[str, Any]:
+    def data(self) -> dict[str, object]:
         values = (self.name, self.file, self.year, self.depth, self.params, _number(self.macs), _number(self.peak))
-        return dict(zip(COLUMNS, (*values, self.field, self.top1, self.top5, self.protocol), strict=True))
+        return dict(zip(COMPARISON_FIELDS, (*values, self.field, self.top1, self.top5, self.protocol), strict=True))
 
 
 def ordered(rows: Iterable[Compared]) -> list[Compared]:
@@ -71,32 +72,19 @@ def ordered(rows: Iterable[Compared]) -> list[Compared]:
     return sorted({(row.file, row.name): row for row in rows}.values(), key=place)
 
 
-def text(rows: list[Compared]) -> str:
+def comparison_text(rows: list[Compared]) -> str:
     """Format a header and one line per net, with errors in percent."""
-    table = [HEAD, *map(_cells, rows)]
-    widths = [max(map(width, column)) for column in zip(*table, strict=True)]
-    lines = []
-    for cells in table:
-        padded = []
-        for at, (cell, wide) in enumerate(zip(cells, widths, strict=True)):
-            blank = " " * (wide - width(cell))
-            padded.append(cell + blank if at in WORDS else blank + cell)
-        lines.append("  ".join(padded).rstrip())
-    return "\n".join(lines)
+    return "\n".join(aligned([COMPARISON_HEADINGS, *map(_cells, rows)], right=NUMBERS))
 
 
-def csv(rows: list[Compared]) -> str:
+def comparison_csv(rows: list[Compared]) -> str:
     """Return a header and a line for each net; unknown figures are empty."""
-    from netdsl.report.spreadsheet import table
-
-    return table(COLUMNS, ({**row.plain, "receptive_field": _seen(row)}.values() for row in rows))
+    return csv_text(COMPARISON_FIELDS, ({**row.data, "receptive_field": _field_text(row)}.values() for row in rows))
 
 
-def json(rows: list[Compared]) -> str:
+def comparison_json(rows: list[Compared]) -> str:
     """Format an array of objects; unknown values are null."""
-    from json import dumps
-
-    return dumps([row.plain for row in rows], indent=2, ensure_ascii=False)
+    return json_text([row.data for row in rows])
 
 
 def _cells(row: Compared) -> tuple[str, ...]:
@@ -107,14 +95,14 @@ def _cells(row: Compared) -> tuple[str, ...]:
         f"{row.params:,}",
         f"{row.macs:,}",
         f"{row.peak:,}",
-        _seen(row),
+        _field_text(row),
         *("" if error is None else f"{error:.2f}" for error in (row.top1, row.top5)),
         escape(row.protocol or ""),
     )
 
 
-def _seen(row: Compared) -> str:
-    return "" if row.field is None else seen(row.field)
+def _field_text(row: Compared) -> str:
+    return "" if row.field is None else field_text(row.field)
 
 
 def _field(figures: Figures) -> Size | list[Size]:

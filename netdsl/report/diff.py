@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from difflib import SequenceMatcher
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from netdsl.base import shape
+from netdsl.base.terminal import escape
 from netdsl.report.figures import call
+from netdsl.report.table import aligned
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from netdsl.ir.net import Net, Node, Parameter
 
     Signature = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+ARROW = "->"
 
 
 class Diff:
@@ -40,7 +47,22 @@ class Diff:
     def kept_numbers(self) -> int:
         return sum(prod(self.b.parameters[name].shape) for name in self.kept)
 
-    def plain(self) -> dict[str, Any]:
+    def text(self) -> str:
+        """Format the layers like a patch, with `-` for removed, `+` for new and `~` for changed ones, then the
+        weights."""
+        layers = [
+            *(("-", node, None) for node in self.removed),
+            *(("~", x, y) for x, y in self.changed),
+            *(("+", None, node) for node in self.added),
+        ]
+        out = [f"{_title(self.a)}  {ARROW}  {_title(self.b)}"]
+        if layers:
+            out += ["", *aligned([_cells(sign, x, y) for sign, x, y in layers])]
+        else:
+            out += ["", "the layers are the same"]
+        return "\n".join([*out, "", *_weights(self)])
+
+    def data(self) -> dict[str, object]:
         """Return the data that `diff --json` prints."""
         return {
             "a": {"net": self.a.name, "file": self.a.source.name},
@@ -60,7 +82,7 @@ class Diff:
         }
 
 
-def _layer(node: Node) -> dict[str, Any]:
+def _layer(node: Node) -> dict[str, object]:
     sizes = [size if isinstance(size, int) else str(size) for size in node.shape]
     return {"name": node.name, "layer": call(node.layer), "shape": sizes}
 
@@ -84,3 +106,40 @@ def _signatures(parameters: list[Parameter]) -> Mapping[str, Signature]:
         layer, _, word = parameter.name.rpartition(".")
         found[layer] = (*found.get(layer, ()), (word, parameter.shape))
     return found
+
+
+def _title(net: Net) -> str:
+    settings = ", ".join(f"{name} = {value}" for name, value in net.settings.items())
+    return escape(f"{net.name}({settings})" if settings else net.name) + f" {escape(net.source.name)}"
+
+
+def _cells(sign: str, x: Node | None, y: Node | None) -> list[str]:
+    """Format one layer: sign, name, call and shape, before and after if they differ."""
+    one = x or y
+    assert one is not None
+    nodes = [node for node in (x, y) if node is not None]
+    calls = dict.fromkeys(escape(call(node.layer)) for node in nodes)
+    shapes = dict.fromkeys(shape.text(node.shape) for node in nodes)
+    return [sign, escape(one.name), f" {ARROW} ".join(calls), f" {ARROW} ".join(shapes)]
+
+
+def _weights(diff: Diff) -> Iterator[str]:
+    total = len(diff.b.parameters)
+    yield f"{len(diff.kept):,} of {total:,} weights survive by name and shape: {diff.kept_numbers:,} numbers"
+    for title, rows in (
+        ("reshaped", [[p.name, f"{shape.text(p.shape)} {ARROW} {shape.text(q.shape)}"] for p, q in diff.reshaped]),
+        ("gone", _named(diff.gone)),
+        ("new", _named(diff.new)),
+        ("perhaps renamed", [[x, ARROW, y, _rule(x, y)] for x, y in diff.renamed.items()]),
+    ):
+        if rows:
+            yield f"{len(rows):,} {title}:"
+            yield from (f"  {line}" for line in aligned([list(map(escape, row)) for row in rows]))
+
+
+def _named(parameters: list[Parameter]) -> list[list[str]]:
+    return [[p.name, shape.text(p.shape)] for p in parameters]
+
+
+def _rule(x: str, y: str) -> str:
+    return f"--rename '^{re.escape(x)}\\.' '{y.replace('$', '$$')}.'"

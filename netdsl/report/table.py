@@ -1,179 +1,62 @@
-"""The figures of a net as a table, for a terminal or in Markdown."""
+"""Tables as aligned text and as CSV, and data as JSON."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from netdsl.base import shape
-from netdsl.base.terminal import escape, paint, width
-from netdsl.ir.formula import Largest
-from netdsl.report.tree import Line, lines
+from netdsl.base.terminal import width
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Sequence
 
-    from netdsl.ir.formula import Count, Largest
-    from netdsl.ir.net import Node
-    from netdsl.report.figures import Figures, Row
-    from netdsl.report.receptive_field import Size
+    Cells = Iterable[object]
 
-COLUMNS = ("name", "layer", "line", "shape", "params", "macs", "bytes", "receptive_field")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""First characters of cells that Excel, LibreOffice or Google Sheets evaluate; the last four are full-width forms.
 
-
-def plain(figures: Figures) -> dict[str, Any]:
-    """Return the data that `summary --format json` prints. Numbers that depend on dynamic sizes are formulas."""
-    net = figures.net
-    return {
-        "net": net.name,
-        "layers": [_layer(row) for row in figures.rows],
-        "totals": {
-            "params": figures.params,
-            "trainable": figures.trainable,
-            "buffers": figures.buffers,
-            "macs": _number(figures.macs),
-            "depth": figures.depth,
-            "peak_bytes": _number(figures.peak),
-        },
-        "inputs": [_value(row.node.name, row.node) for row in figures.rows if not row.node.inputs],
-        "outputs": [_value(out.name, out.node) for out in net.outputs.values() if not out.training],
-    }
+Source: OWASP, "CSV Injection".
+"""
 
 
-def json(figures: Figures) -> str:
+def aligned(rows: Sequence[Sequence[str]], *, right: Collection[int] = (), gap: int = 2) -> list[str]:
+    """Return a line for each row of escaped cells, in columns with `gap` spaces between them; those in `right` are
+    aligned to the right."""
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = []
+        for at, (cell, wide) in enumerate(zip(row, widths, strict=True)):
+            blank = " " * (wide - width(cell))
+            cells.append(blank + cell if at in right else cell + blank)
+        lines.append((" " * gap).join(cells).rstrip())
+    return lines
+
+
+def json_text(data: object) -> str:
+    """Return data as indented JSON."""
     from json import dumps
 
-    return dumps(plain(figures), indent=2, ensure_ascii=False)
+    return dumps(data, indent=2, ensure_ascii=False)
 
 
-def csv(figures: Figures) -> str:
-    """Return a header and a line for each layer; shapes are `64x56x56`, with symbolic sizes `[64, H, W]`."""
-    from netdsl.base import shape
-    from netdsl.report.spreadsheet import table
+def csv_text(head: Cells, rows: Iterable[Cells]) -> str:
+    """Return a header and rows as CSV, without a line end after the last row. A text that a spreadsheet would evaluate
+    is prefixed with an apostrophe; numbers stay numbers."""
+    from csv import writer
+    from types import SimpleNamespace
 
-    def cells(row: Row) -> tuple[object, ...]:
-        sizes, field = shape.text(row.node.shape), seen(row.field)
-        return row.node.name, row.call, row.line, sizes, row.params, row.macs, row.bytes, field
-
-    return table(COLUMNS, map(cells, figures.rows))
-
-
-def _layer(row: Row) -> dict[str, Any]:
-    field: Size | list[Size] = row.field
-    values = (row.node.name, row.call, row.line, _shape(row.node), row.params, _number(row.macs), _number(row.bytes))
-    return dict(zip(COLUMNS, (*values, field), strict=True))
+    lines: list[str] = []
+    file = writer(SimpleNamespace(write=lines.append))  # its own line ends, CRLF, make it quote a lone CR too
+    for row in (head, *rows):
+        file.writerow([_inert(cell) for cell in row])
+    return "\n".join(line.removesuffix("\r\n") for line in lines)
 
 
-def _value(name: str, node: Node) -> dict[str, Any]:
-    return {"name": name, "shape": _shape(node), "dtype": getattr(node.layer, "dtype", node.dtype)}
-
-
-def _shape(node: Node) -> list[int | str]:
-    return [size if isinstance(size, int) else str(size) for size in node.shape]
-
-
-def _number(count: Count | Largest) -> int | str:
-    return count if isinstance(count, int) else str(count)
-
-
-HEAD = ("line", "layer", "output", "weights", "MACs", "bytes", "field")
-LAYER = 1
-NARROWEST = 16
-"""Minimum width of the layer column on a narrow terminal."""
-Cells = tuple[str, ...]
-
-
-def text(figures: Figures, *, depth: int | None = None, columns: int | None = None, color: bool = False) -> str:
-    """Format the table and the totals, in at most `columns` if possible: gaps shrink, layers are cut, and finally the
-    last columns are dropped."""
-    listed = list(lines(figures, depth))
-    table = [HEAD, *(_cells(line, "  " * line.depth) for line in listed)]
-    widths = [max(map(width, column)) for column in zip(*table, strict=True)]
-    gap = 2
-    if columns is not None and sum(widths) + gap * (len(widths) - 1) > columns:
-        gap = 1
-        while len(widths) > 3 and _taken(widths) + NARROWEST > columns:
-            widths.pop()
-        widths[LAYER] = min(widths[LAYER], max(NARROWEST, columns - _taken(widths)))
-    styles = ["strong", *("" if line.rows else "place" for line in listed)]
-    out = [paint(_line(cells, widths, gap), style, color) for cells, style in zip(table, styles, strict=True)]
-    return "\n".join([paint(_title(figures), "strong", color), "", *out, "", *_totals(figures)])
-
-
-def markdown(figures: Figures, *, depth: int | None = None) -> str:
-    """Format a GitHub table, and the totals as a list."""
-    rows: list[Cells] = [HEAD, ("--:", ":--", ":--", "--:", "--:", "--:", "--:")]
-    rows += [_cells(line, "&emsp;" * line.depth) for line in lines(figures, depth)]
-    table = [f"| {' | '.join(cells)} |" for cells in rows]
-    return "\n".join([f"**{_title(figures)}**", "", *table, "", *(f"- {line}" for line in _totals(figures))])
-
-
-def _cells(line: Line, indent: str) -> Cells:
-    words = f"{line.name}: {line.text}" if line.name and line.text else line.text or f"{line.name}:"
-    if not line.rows:
-        return str(line.line or ""), indent + escape(words), "", "", "", "", ""
-    last = line.rows[-1]
-    if not last.node.inputs and len(line.rows) == 1:
-        words = line.text.replace("input", f"input {line.name}", 1)
-    return (
-        str(line.line),
-        indent + escape(words),
-        shape.text(last.node.shape),
-        *(f"{figure:,}" if figure else "" for figure in (line.params, line.macs, line.bytes)),
-        seen(last.field),
-    )
-
-
-def seen(field: Size | list[Size]) -> str:
-    """Format a receptive field: `7`, `7x3`, `all`, or `?` if unknown."""
-    if isinstance(field, list):
-        return "x".join(map(seen, field))
-    return "?" if field is None else str(field)
-
-
-def _taken(widths: list[int]) -> int:
-    """Return the width of all columns except the layers, with one space between columns."""
-    return sum(widths) - widths[LAYER] + len(widths) - 1
-
-
-def _line(cells: Cells, widths: list[int], gap: int) -> str:
-    out = []
-    for at, (cell, wide) in enumerate(zip(cells, widths, strict=False)):
-        left = at in (LAYER, LAYER + 1)
-        cell = _cut(cell, wide)
-        blank = " " * (wide - width(cell))
-        out.append(cell + blank if left else blank + cell)
-    return (" " * gap).join(out).rstrip()
-
-
-def _cut(cell: str, wide: int) -> str:
-    if width(cell) <= wide:
+def _inert(cell: object) -> object:
+    if not isinstance(cell, str) or not cell.startswith(FORMULA):
         return cell
-    while width(cell) > wide - 1:
-        cell = cell[:-1]
-    return cell + "…"
-
-
-def _title(figures: Figures) -> str:
-    net = figures.net
-    settings = ", ".join(f"{name} = {value}" for name, value in net.settings.items())
-    return escape(f"{net.name}({settings})" if settings else net.name) + f"  {escape(net.source.name)}"
-
-
-def _totals(figures: Figures) -> Iterator[str]:
-    params, buffers = figures.params, figures.buffers
-    weights = f"{params:,}"
-    if figures.trainable != params:
-        weights += f", of which {figures.trainable:,} are trained"
-    if buffers:
-        weights += f"; {buffers:,} running statistics besides"
-    yield f"weights  {weights}"
-    yield f"MACs     {figures.macs:,}"
-    yield f"depth    {figures.depth}"
-    batch = f", for a batch of {figures.batch}" if figures.batch > 1 else ""
-    if isinstance(figures.peak, Largest):
-        yield f"memory   the largest of these numbers of bytes at once{batch}:"
-        yield from (f"         {each:,}" for each in figures.peak.counts)
-    else:
-        at = figures.peak_at
-        where = f", at {escape(at.node.name)} in line {at.line}" if at else ""
-        yield f"memory   {figures.peak:,} bytes at once{where}{batch}"
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from netdsl.report.figures import Figures
 
 
-class Scope:
+class RowScope:
     """Consecutive rows whose names share their first `level` words; `parts` are rows and inner scopes in source
     order."""
 
@@ -23,11 +23,11 @@ class Scope:
     def __init__(self, name: str, level: int) -> None:
         self.name = name
         self.level = level
-        self.parts: list[Row | Scope] = []
+        self.parts: list[Row | RowScope] = []
         self.rows: list[Row] = []
 
 
-class Line:
+class TableLine:
     """A line of a table: a layer, the header of a scope, which has no figures, or a folded scope.
 
     `line` is the source line, or 0 for a scope that no single location created.
@@ -55,30 +55,30 @@ class Line:
         return sum((row.bytes for row in self.rows), 0)
 
 
-def lines(figures: Figures, depth: int | None) -> Iterator[Line]:
+def table_lines(figures: Figures, depth: int | None) -> Iterator[TableLine]:
     """Return the lines of the table; scopes deeper than `depth` are folded."""
     todo = [(0, 0, part) for part in reversed(_parts(_tree(figures.rows), depth == 1))]
     while todo:
         level, around, part = todo.pop()
         if isinstance(part, Row):
-            yield Line(level, part.line, _label(part), part.call, [part])
+            yield TableLine(level, part.line, _label(part), part.call, [part])
             continue
         frames = _common(part[0])
         made = line(figures.net, frames[-1].span, frames[-1].parent) if len(frames) > around else 0
         name, text = _head(part, around)
         if level + 1 == depth:
             rows = [row for each in part for row in each.rows]
-            yield Line(level, made or rows[0].line, name, text or _count(part[0]), rows)
+            yield TableLine(level, made or rows[0].line, name, text or _count(part[0]), rows)
         else:
-            yield Line(level, made, name, text, ())
+            yield TableLine(level, made, name, text, ())
             parts = _parts(part[0], level + 2 == depth)
             todo += [(level + 1, len(frames), each) for each in reversed(parts)]
 
 
-def _tree(rows: list[Row]) -> Scope:
+def _tree(rows: list[Row]) -> RowScope:
     """Build the tree of scopes; an interrupted scope becomes two."""
-    root = Scope("", 0)
-    path: list[Scope] = [root]
+    root = RowScope("", 0)
+    path: list[RowScope] = [root]
     for row in rows:
         *names, _ = row.node.name.split(".")
         kept = 0
@@ -86,7 +86,7 @@ def _tree(rows: list[Row]) -> Scope:
             kept += 1
         del path[kept + 1 :]
         for name in names[kept:]:
-            scope = Scope(name, len(path))
+            scope = RowScope(name, len(path))
             path[-1].parts.append(scope)
             path.append(scope)
         path[-1].parts.append(row)
@@ -95,9 +95,9 @@ def _tree(rows: list[Row]) -> Scope:
     return root
 
 
-def _parts(scope: Scope, fold: bool) -> list[Row | list[Scope]]:
+def _parts(scope: RowScope, fold: bool) -> list[Row | list[RowScope]]:
     """Return the parts of a scope; consecutive equal scopes are merged if they will be folded."""
-    found: list[Row | list[Scope]] = []
+    found: list[Row | list[RowScope]] = []
     for part in scope.parts:
         before = found[-1] if found else None
         if isinstance(part, Row):
@@ -109,7 +109,7 @@ def _parts(scope: Scope, fold: bool) -> list[Row | list[Scope]]:
     return found
 
 
-def _content(scope: Scope) -> list[tuple[object, ...]]:
+def _content(scope: RowScope) -> list[tuple[object, ...]]:
     """Return what makes two rounds equal: the same layers on the same shapes under the same names."""
     inside = scope.level
     return [
@@ -118,7 +118,7 @@ def _content(scope: Scope) -> list[tuple[object, ...]]:
     ]
 
 
-def _head(rounds: list[Scope], around: int) -> tuple[str, str]:
+def _head(rounds: list[RowScope], around: int) -> tuple[str, str]:
     """Return the text before and after the colon of a scope, without the frames in `around`."""
     first, last = rounds[0], rounds[-1]
     name = first.name if len(rounds) == 1 else f"{first.name}…{last.name}"
@@ -129,15 +129,15 @@ def _head(rounds: list[Scope], around: int) -> tuple[str, str]:
     return name, text
 
 
-def _count(scope: Scope) -> str:
+def _count(scope: RowScope) -> str:
     """Describe the content of a scope that is not a block call: equal rounds, or a number of layers."""
-    rounds = [part for part in scope.parts if isinstance(part, Scope)]
+    rounds = [part for part in scope.parts if isinstance(part, RowScope)]
     if 1 < len(rounds) == len(scope.parts) and all(_content(each) == _content(rounds[0]) for each in rounds):
         return _head(rounds, len(_common(scope)))[1]
     return f"{len(scope.rows)} layer" + "s" * (len(scope.rows) > 1)
 
 
-def _common(scope: Scope) -> list[Frame]:
+def _common(scope: RowScope) -> list[Frame]:
     """Return the frames around all rows of a scope, outermost first."""
     first, last = (list(row.node.frame or ())[::-1] for row in (scope.rows[0], scope.rows[-1]))
     shared = 0

@@ -9,7 +9,7 @@ from netdsl.backend.compile import ONE_FILE, compile_net, weights_size
 from netdsl.backend.external_data import DataFile, write_pair
 from netdsl.base.files import write_atomically
 from netdsl.ir.graph import LOSS
-from netdsl.train.curves import chart
+from netdsl.report.curves import chart
 from netdsl.train.folder import CHECKPOINTS, CURVES
 from netdsl.train.log import read_columns, read_rows
 from netdsl.weights.file import open_weights

@@ -25,9 +25,8 @@ from netdsl.backend import session
 from netdsl.diagnostics.formats import summary
 from netdsl.diagnostics.render import render
 from netdsl.diagnostics.report import Report
-from netdsl.report import table
 from netdsl.report.figures import Figures
-from netdsl.report.table import plain
+from netdsl.report.summary import summary_data, summary_text
 from tests.support.cli_tools import MNIST, ROOT, Commands
 
 PAGE = ROOT / "docs" / "python.md"
@@ -195,8 +194,11 @@ def test_a_summary_has_the_figures_of_the_command() -> None:
         for batch in (1, 3):
             figures = Figures(net._net, batch)
             summary = net.summary(batch=batch)
-            assert (summary.layers, summary.totals) == (plain(figures)["layers"], plain(figures)["totals"])
-            assert str(summary) == repr(summary) == table.text(figures)
+            assert (summary.layers, summary.totals) == (
+                summary_data(figures)["layers"],
+                summary_data(figures)["totals"],
+            )
+            assert str(summary) == repr(summary) == summary_text(figures)
     assert netdsl.load("lenet5").summary().totals["params"] == netdsl.zoo["lenet5"].params
     with pytest.raises(ValueError, match="batch is a whole number from 1"):
         netdsl.load("lenet5").summary(batch=0)

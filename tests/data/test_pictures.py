@@ -13,8 +13,8 @@ from PIL import Image
 
 from netdsl.report import confusion, filters
 from netdsl.report.canvas import BASELINE, Canvas, encoded
+from netdsl.report.curves import chart
 from netdsl.report.drawing.metrics import text_width
-from netdsl.train.curves import chart
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 import pytest
 
 from netdsl.report.canvas import Canvas
+from netdsl.report.curves import COLORS, WIDTH, chart
 from netdsl.report.drawing.metrics import text_width
-from netdsl.train.curves import COLORS, WIDTH, chart
 
 
 def test_curves_have_axes_and_a_legend() -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from netdsl.ir.formula import Formula, Largest
 from netdsl.ir.net import Net
-from netdsl.report import table
 from netdsl.report.figures import Figures
+from netdsl.report.summary import summary_data, summary_markdown, summary_text
 from tests.cli.test_house import HEAVY, imported
 from tests.compiler.test_receptive_field import net
 from tests.language.test_specs import OTHERWISE, TRAINING
@@ -101,7 +101,7 @@ def test_the_peak_by_hand(body: str, floats: int) -> None:
 
 
 def test_a_batch_scales_bytes_and_nothing_else() -> None:
-    one, seven = (table.plain(Figures(open_net("lenet5"), batch)) for batch in (1, 7))
+    one, seven = (summary_data(Figures(open_net("lenet5"), batch)) for batch in (1, 7))
     for small, large in zip(one["layers"], seven["layers"], strict=True):
         assert large == {**small, "bytes": 7 * small["bytes"]}
     assert seven["totals"] == {**one["totals"], "peak_bytes": 7 * one["totals"]["peak_bytes"]}
@@ -109,8 +109,8 @@ def test_a_batch_scales_bytes_and_nothing_else() -> None:
 
 def test_what_only_training_needs_does_not_count() -> None:
     heads = "net n {{ input x 8; dense 4; {} dense 2 }}"
-    with_head = table.plain(Figures(net(heads.format("output aux training { dense 100 };"))))
-    assert with_head == table.plain(Figures(net(heads.format(""))))
+    with_head = summary_data(Figures(net(heads.format("output aux training { dense 100 };"))))
+    assert with_head == summary_data(Figures(net(heads.format(""))))
 
 
 def test_shared_weights_count_once_and_frozen_ones_are_not_trained() -> None:
@@ -145,48 +145,48 @@ GOLDEN = [
 @pytest.mark.parametrize(("name", "how"), GOLDEN, ids=str)
 def test_tables(golden: Callable[[str, str], None], name: str, how: dict[str, int]) -> None:
     file = "_".join([name, *(f"{word}{number}" for word, number in how.items())])
-    golden(f"summary/{file}.txt", table.text(Figures(open_net(name)), **how))
+    golden(f"summary/{file}.txt", summary_text(Figures(open_net(name)), **how))
 
 
 def test_a_table_of_formulas(golden: Callable[[str, str], None]) -> None:
-    golden("summary/symbolic.txt", table.text(Figures(net(SYMBOLIC), 2)))
+    golden("summary/symbolic.txt", summary_text(Figures(net(SYMBOLIC), 2)))
 
 
 @pytest.mark.parametrize("columns", [20, 40, 60, 80, 120])
 def test_a_table_fits_its_terminal(columns: int) -> None:
-    _, _, *lines = table.text(Figures(open_net("resnet50")), columns=columns).split("\n\n")[1].splitlines()
+    _, _, *lines = summary_text(Figures(open_net("resnet50")), columns=columns).split("\n\n")[1].splitlines()
     assert max(map(len, lines)) <= max(columns, 36)
     assert all("3x3" in line or "…" in line for line in lines if " conv 3" in line)
 
 
 def test_colours_change_nothing_else() -> None:
     figures = Figures(open_net("resnet18"))
-    colourful = table.text(figures, color=True)
+    colourful = summary_text(figures, color=True)
     assert "\x1b[1m" in colourful
     for code in ("\x1b[1m", "\x1b[1;34m", "\x1b[0m"):
         colourful = colourful.replace(code, "")
-    assert colourful == table.text(figures)
+    assert colourful == summary_text(figures)
 
 
 def test_folded_lines_add_up() -> None:
     found = Figures(open_net("densenet121"))
     for depth in (1, 2, 3):
-        rows = [line.split("|")[1:-1] for line in table.markdown(found, depth=depth).splitlines() if line[:1] == "|"]
+        rows = [line.split("|")[1:-1] for line in summary_markdown(found, depth=depth).splitlines() if line[:1] == "|"]
         for column, total in ((3, found.params), (4, found.macs), (5, sum(row.bytes for row in found.rows))):
             assert sum(int(row[column].replace(",", "")) for row in rows[2:] if row[column].strip()) == total
 
 
 def test_equal_rounds_are_equal() -> None:
     text = "net n {{ input x 1x9; r: repeat 6 as i {{ conv {} 1; relu }} }}"
-    assert "r: 12 layers " in table.text(Figures(net(text.format("(3 if i < 4 else 1)"))), depth=1)
-    parts = table.text(Figures(net(text.format("(3 if i < 4 else 1)"))), depth=2)
+    assert "r: 12 layers " in summary_text(Figures(net(text.format("(3 if i < 4 else 1)"))), depth=1)
+    parts = summary_text(Figures(net(text.format("(3 if i < 4 else 1)"))), depth=2)
     assert "0…3: 2 layers × 4 " in parts
     assert "4…5: 2 layers × 2 " in parts
-    assert "r: 2 layers × 6 " in table.text(Figures(net(text.format("3"))), depth=1)
+    assert "r: 2 layers × 6 " in summary_text(Figures(net(text.format("3"))), depth=1)
 
 
 def test_markdown_is_a_table() -> None:
-    rows = [line for line in table.markdown(Figures(open_net("resnet18"))).splitlines() if line.startswith("|")]
+    rows = [line for line in summary_markdown(Figures(open_net("resnet18"))).splitlines() if line.startswith("|")]
     assert {row.count("|") for row in rows} == {8}
     assert len(rows) == 2 + 69 + 8 + 4 + 3
 
@@ -275,7 +275,7 @@ def test_json_is_as_the_schema_says(netdsl: Commands, name: str) -> None:
 
 
 def test_json_in_full() -> None:
-    found = table.plain(Figures(net("net n {\n  input x [1, 6, ?W]\n  conv 3x5 2 bias off\n  top: dwconv 1x1\n}")))
+    found = summary_data(Figures(net("net n {\n  input x [1, 6, ?W]\n  conv 3x5 2 bias off\n  top: dwconv 1x1\n}")))
     assert found == {
         "net": "n",
         "layers": [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netdsl.report.spreadsheet import table
+from netdsl.report.table import csv_text
 from tests.support.cli_tools import Commands, netdsl
 
 __all__ = ["netdsl"]
@@ -19,12 +19,12 @@ INERT = ["", "a", "a=1", "1-2", " =1", "'=1", "64x56x56", "-1.5", "+2", "-1e-3",
 
 @pytest.mark.parametrize("text", FORMULAS)
 def test_a_formula_is_a_text(text: str) -> None:
-    assert list(csv.reader(io.StringIO(table(["h"], [[text]]), newline=""))) == [["h"], [f"'{text}"]]
+    assert list(csv.reader(io.StringIO(csv_text(["h"], [[text]]), newline=""))) == [["h"], [f"'{text}"]]
 
 
 @pytest.mark.parametrize("value", INERT)
 def test_other_cells_are_unchanged(value: object) -> None:
-    rows = list(csv.reader(io.StringIO(table(["h", "n"], [[value, 1]]), newline="")))
+    rows = list(csv.reader(io.StringIO(csv_text(["h", "n"], [[value, 1]]), newline="")))
     assert rows == [["h", "n"], ["" if value is None else str(value), "1"]]
 
 
