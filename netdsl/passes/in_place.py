@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from netdsl import ops
@@ -68,7 +69,7 @@ class _Plan:
 
 
 class _InPlace:
-    """The new graph under construction; `guarded` are its scalars that depend on the loss being finite."""
+    """The new graph under construction; `guarded` has its guarded scalars, constants by their data and shape."""
 
     def __init__(self, graph: Graph, watched: str) -> None:
         self.old = graph
@@ -128,16 +129,18 @@ class _InPlace:
         inputs[at] = ops.add(scalar, *(self.nothing(r, rank) for r in waits)) if waits else scalar
         self.copy.replace(operation, self.copy.new.apply(operation.op, *inputs), begin)
 
+    @cached_property
+    def finite(self) -> Value:
+        """A 0 that can be computed only if the loss is finite: otherwise, its index is out of range."""
+        loss = self.copy.value(self.loss)
+        index = ops.cast(ops.negate(ops.is_finite(loss)), "i64")
+        return ops.gather(constant(self.copy.new, [0.0], loss.dtype), index, 0)
+
     def guard(self, scalar: Value) -> Value:
-        """Return the scalar, made dependent on a finite loss."""
-        key: object = (scalar.tensor.data, scalar.shape) if isinstance(scalar, Constant) else scalar
+        """Return a scalar that can be computed only if the loss is finite; equal constants share it."""
+        key = (scalar.tensor.data, scalar.shape) if isinstance(scalar, Constant) else scalar
         if key not in self.guarded:
-            zero = self.guarded.get(None)
-            if zero is None:
-                graph, loss = self.copy.new, self.copy.value(self.loss)
-                beyond = ops.cast(ops.negate(ops.is_finite(loss)), "i64")
-                zero = self.guarded[None] = ops.gather(constant(graph, [0.0], loss.dtype), beyond, 0)
-            self.guarded[key] = ops.add(self.copy.value(scalar), zero)
+            self.guarded[key] = ops.add(self.copy.value(scalar), self.finite)
         return self.guarded[key]
 
     def nothing(self, reader: Operation, rank: int) -> Value:

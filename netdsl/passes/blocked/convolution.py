@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from netdsl.passes.blocked.layout import Layout
 
 
-class Axis:
-    """One axis of a convolution to differentiate: `size` input pixels became `places` outputs."""
+class _Axis:
+    """One axis of a convolution to differentiate: `size` input pixels became `places` outputs.
+
+    Every `stride`-th pixel belongs to the same phase. The gradient of a phase is a convolution of dy with the taps that
+    read its pixels.
+    """
 
     __slots__ = ("dilation", "kernel", "pad", "places", "size", "stride")
 
@@ -43,53 +47,19 @@ class Axis:
         return -(-self.size // self.stride)
 
     def taps(self, phase: int) -> list[int]:
-        """Return the kernel taps that read the pixels of a phase, last first."""
+        """Return the kernel taps that read the pixels of a phase, last first; dilation requires a stride of 1."""
         return [*range((phase + self.pad) % self.stride, self.kernel, self.stride)][::-1]
 
-    def ends(self, phase: int) -> tuple[int, int]:
-        """Return how far the windows of a phase reach beyond dy, before and after."""
+    def pads(self, phase: int) -> tuple[int, int]:
+        """Return the padding of dy before and after it that the pixels of a phase are computed with."""
         taps = self.taps(phase)
-        first, last = ((phase + self.pad - tap) // self.stride for tap in (taps[0], taps[-1]))
+        first, last = ((phase + self.pad - tap * self.dilation) // self.stride for tap in (taps[0], taps[-1]))
         return -first, self.rows - self.places + last
 
     @property
-    def pads(self) -> tuple[int, int] | None:
-        """Return the padding of the only phase of an axis without stride, or None if a phase would have to be
-        cropped."""
-        if self.stride == 1:
-            before = (self.kernel - 1) * self.dilation - self.pad
-            after = self.size + (self.kernel - 1) * self.dilation - before - self.places
-            return (before, after) if min(before, after) >= 0 else None
-        ends = [self.ends(phase) for phase in range(self.stride) if self.taps(phase)]
-        return ends[0] if min(map(min, ends)) >= 0 else None
-
-
-def phases(dy: Value, taps: Taps, axes: Sequence[Axis], layout: Layout, group: int, block: int) -> Value:
-    """dx, in `layout`."""
-    (n, channels, *_), (tall, wide) = layout.padded, axes
-    blocks = channels // block
-    lines, pixels = n * blocks * tall.rows, wide.rows
-    zero = None
-    rows = []
-    for i in range(tall.stride):
-        columns = []
-        for j in range(wide.stride):
-            if tall.taps(i) and wide.taps(j):
-                ends = (tall.ends(i), wide.ends(j))
-                pads = (*(e[0] for e in ends), *(e[1] for e in ends))
-                made = blocked_conv(dy, taps.take((tall.taps(i), wide.taps(j))), pads=pads, group=group)
-            else:
-                made = zero = zero or ops.zeros(dy.graph, (n, channels, tall.rows, pixels), dy.dtype)
-            columns.append(ops.reshape(made, (lines, pixels, 1, block), batch=False))
-        row = ops.concat(columns, 2)
-        rows.append(ops.reshape(row, (lines, 1, pixels * wide.stride * block), batch=False))
-    whole = ops.concat(rows, 1)
-    sizes = (tall.rows * tall.stride, wide.rows * wide.stride)
-    whole = ops.reshape(whole, (n * blocks, sizes[0], sizes[1] * block), batch=False)
-    if sizes != (tall.size, wide.size):
-        whole = ops.slice(whole, (1, 2), (0, 0), (tall.size, wide.size * block))
-    assert prod(known(whole.shape)) == prod(layout.padded)
-    return ops.reshape(whole, layout.padded, batch=False)
+    def crops(self) -> bool:
+        """Return whether a phase has negative padding, which a convolution does not support."""
+        return any(min(self.pads(phase)) < 0 for phase in range(self.stride) if self.taps(phase))
 
 
 def conv(b: Blocker, operation: Operation) -> bool:
@@ -136,60 +106,88 @@ def _group(x: Layout, group: int) -> int:
 
 
 def dx(b: Blocker, operation: Operation) -> bool:
-    """ConvDx: a convolution with the flipped kernel; with strides, one for each phase."""
+    """ConvDx: a convolution with the flipped kernel or, with strides, one for each phase."""
     op: ConvDx = operation.op  # type: ignore[assignment]
     dy, w = operation.inputs
     (x,) = operation.outputs
-    axes = _axes(op, known(w.shape)[2:], known(dy.shape)[2:])
-    if not suits(x.shape, w.shape, op.group) or any(axis.pads is None for axis in axes):
+    sides = zip(op.sizes, known(dy.shape)[2:], known(w.shape)[2:], op.strides, op.pads, op.dilations, strict=False)
+    axes = [_Axis(*side) for side in sides]
+    if not suits(x.shape, w.shape, op.group) or any(axis.crops for axis in axes):
+        return False
+    if max(op.strides) > 1 < max(op.dilations) or b.choose(operation, "blocked", "std") == "std":
         return False
     layout = blocked_map(x.shape, b.block)
-    strided = max(op.strides) > 1
-    if (strided and max(op.dilations) > 1) or b.choose(operation, "blocked", "std") == "std":
-        return False
-    depthwise = op.group > 1
-    group = layout.padded[1] if depthwise else 1
     stored = b.get(w, weights(b, w.shape, op.group, layout))
-    scaled = None if depthwise else scaled_gradient(b, dy, prod(known(stored.shape)))
-    image = b.get(dy, blocked_map(dy.shape, b.block)) if scaled is None else scaled[0]
-    if scaled is not None:
-        stored = scale_kernel(stored, scaled[1])
-    taps = _depthwise_taps(stored, b.block) if depthwise else _transposed_taps(stored, b.block)
-    if strided:
-        made = phases(image, taps, axes, layout, group, b.block)
+    image, scale = gradient(b, dy, op.group, prod(known(stored.shape)))
+    taps = (_depthwise_taps if op.group > 1 else _transposed_taps)(scale_kernel(stored, scale), b.block)
+    group = _group(layout, op.group)
+    if max(op.strides) == 1:
+        made = _phase(image, taps, axes, (0, 0), group)
     else:
-        pads = [axis.pads for axis in axes if axis.pads]
-        made = blocked_conv(
-            image,
-            taps.take([range(axis.kernel)[::-1] for axis in axes]),
-            pads=(*(p[0] for p in pads), *(p[1] for p in pads)),
-            dilations=op.dilations,
-            group=group,
-        )
+        made = _interleaved(image, taps, axes, layout, group, b.block)
     b.put(x, made, layout)
     return True
 
 
-def _axes(op: ConvDx, kernel_shape: tuple[int, ...], places: tuple[int, ...]) -> list[Axis]:
-    rows = zip(op.sizes, places, kernel_shape, op.strides, op.pads, op.dilations, strict=False)
-    return [Axis(*row) for row in rows]
+def _phase(dy: Value, taps: _Taps, axes: Sequence[_Axis], phases: Sequence[int], group: int) -> Value:
+    """Return the pixels of dx in one phase of each axis."""
+    pads = [axis.pads(phase) for axis, phase in zip(axes, phases, strict=True)]
+    return blocked_conv(
+        dy,
+        taps.take([axis.taps(phase) for axis, phase in zip(axes, phases, strict=True)]),
+        pads=(*(before for before, _ in pads), *(after for _, after in pads)),
+        dilations=tuple(axis.dilation for axis in axes),
+        group=group,
+    )
 
 
-def scaled_gradient(b: Blocker, dy: Value, cost: int) -> tuple[Value, Value] | None:
-    """Return a gradient and a factor per channel that is still to be applied, if applying it to the kernel is
-    cheaper."""
-    found = b.scaled.get(dy)
-    return found[:2] if found is not None and prod(known(found[0].shape)) > 2 * cost else None
+def _interleaved(dy: Value, taps: _Taps, axes: Sequence[_Axis], layout: Layout, group: int, block: int) -> Value:
+    """Return dx in `layout`, put together from its phases; those that no tap reads are zero."""
+    (n, channels, *_), (tall, wide) = layout.padded, axes
+    blocks = channels // block
+    lines, pixels = n * blocks * tall.rows, wide.rows
+    zero = None
+    rows = []
+    for i in range(tall.stride):
+        columns = []
+        for j in range(wide.stride):
+            if tall.taps(i) and wide.taps(j):
+                made = _phase(dy, taps, axes, (i, j), group)
+            else:
+                made = zero = zero or ops.zeros(dy.graph, (n, channels, tall.rows, pixels), dy.dtype)
+            columns.append(ops.reshape(made, (lines, pixels, 1, block), batch=False))
+        row = ops.concat(columns, 2)
+        rows.append(ops.reshape(row, (lines, 1, pixels * wide.stride * block), batch=False))
+    sizes = (tall.rows * tall.stride, wide.rows * wide.stride)
+    whole = ops.reshape(ops.concat(rows, 1), (n * blocks, sizes[0], sizes[1] * block), batch=False)
+    if sizes != (tall.size, wide.size):
+        whole = ops.slice(whole, (1, 2), (0, 0), (tall.size, wide.size * block))
+    assert prod(known(whole.shape)) == prod(layout.padded)
+    return ops.reshape(whole, layout.padded, batch=False)
 
 
-def scale_kernel(w: Value, scale: Value) -> Value:
+def gradient(b: Blocker, dy: Value, group: int, kernel: int) -> tuple[Value, Value | None]:
+    """Return dy in the blocked layout, and a factor per channel that is still to be applied, or None.
+
+    The factor is left to a kernel of `kernel` elements if that is cheaper than applying it to dy.
+    """
+    if group == 1 and dy in b.scaled:
+        unscaled, scale, _ = b.scaled[dy]
+        if prod(known(unscaled.shape)) > 2 * kernel:
+            return unscaled, scale
+    return b.get(dy, blocked_map(dy.shape, b.block)), None
+
+
+def scale_kernel(w: Value, scale: Value | None) -> Value:
     """Return a kernel [O/B, …, B of O] with its outputs scaled, as a map whose channels are the outputs."""
+    if scale is None:
+        return w
     outputs, *rest = known(w.shape)
     rows = ops.reshape(w, (1, outputs, 1, prod(rest)), batch=False)
     return ops.reshape(affine(rows, scale), w.shape, batch=False)
 
 
-class Taps:
+class _Taps:
     """The taps of a kernel, from which kernels with a subset of them are built."""
 
     __slots__ = ("_lead", "_shape", "_tiles")
@@ -214,18 +212,18 @@ class Taps:
         return ops.reshape(tiles, (outputs, inputs, len(rows), len(columns)), batch=False)
 
 
-def _depthwise_taps(w: Value, block: int) -> Taps:
+def _depthwise_taps(w: Value, block: int) -> _Taps:
     channels, _, *taps = known(w.shape)
     count = prod(taps)
     tiles = ops.reshape(w, (channels // block * count, block), batch=False)
-    return Taps(tiles, [(channels // block, count)], (channels, 1, *taps))
+    return _Taps(tiles, [(channels // block, count)], (channels, 1, *taps))
 
 
-def _transposed_taps(w: Value, block: int) -> Taps:
+def _transposed_taps(w: Value, block: int) -> _Taps:
     """[O/B, C/B, *K, B of C, B of O] -> the taps of [C/B, O/B, *K, B of O, B of C]. ReorderOutput transposes tiles."""
     outputs, inputs, *taps = known(w.shape)
     count, side = prod(taps), isqrt(block)
     tiles = ops.reshape(w, (outputs // block * (inputs // block) * count, block, side, block // side), batch=False)
     tiles = ops.reshape(reorder_output(tiles, block), (tiles.shape[0], block * block), batch=False)
     lead = [(inputs // block, count), (outputs // block, inputs // block * count)]
-    return Taps(tiles, lead, (inputs, outputs, *taps))
+    return _Taps(tiles, lead, (inputs, outputs, *taps))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from netdsl import ops
 from netdsl.ops.base import known
 from netdsl.ops.nchwc import blocked_conv, reorder_input
-from netdsl.passes.blocked.convolution import scale_kernel, scaled_gradient, suits, weights
+from netdsl.passes.blocked.convolution import gradient, scale_kernel, suits, weights
 from netdsl.passes.blocked.layout import Layout, blocked_map
 
 if TYPE_CHECKING:
@@ -36,14 +36,13 @@ def dw(b: Blocker, operation: Operation) -> bool:
     image = Layout(x.shape) if narrow else blocked_map(x.shape, b.block)
     layout = weights(b, w.shape, op.group, image)
     stored = b.get(x, image)
-    scaled = None if op.group > 1 else scaled_gradient(b, dy, prod(layout.padded))
-    gradient = b.get(dy, blocked_map(dy.shape, b.block)) if scaled is None else scaled[0]
+    back, scale = gradient(b, dy, op.group, prod(layout.padded))
     if op.group > 1:
-        made = _depthwise(op, stored, gradient, layout, b.block)
+        made = _depthwise(op, stored, back, layout, b.block)
     else:
         rows = _plain_rows(stored) if narrow else _blocked_rows(stored, b.block)
-        made = _dense(op, rows, gradient, layout, b.block, int(recipe.removeprefix("parts")))
-    b.put(w, made if scaled is None else scale_kernel(made, scaled[1]), layout)
+        made = _dense(op, rows, back, layout, b.block, int(recipe.removeprefix("parts")))
+    b.put(w, scale_kernel(made, scale), layout)
     return True
 
 
