@@ -133,7 +133,7 @@ def _activations(recipe: Recipe) -> Iterator[Problem]:
 
     for line in recipe.losses:
         last = recipe.net.outputs[line.output].node
-        while len(last.inputs) == 1 and (last.layer.moves or last.layer.kind == "dropout"):
+        while len(last.inputs) == 1 and (last.layer.dtype_transparent or last.layer.kind == "dropout"):
             last = last.inputs[0]
         kind, span = last.layer.kind, line.loss.spans[""]
         target = line.loss.target(recipe.net.outputs[line.output].node.shape)

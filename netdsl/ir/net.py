@@ -20,7 +20,7 @@ class Layer(Protocol):
     kind: ClassVar[str]
     arguments: ClassVar[dict[str, Any]]
     variadic: ClassVar[bool]
-    moves: ClassVar[bool]
+    dtype_transparent: ClassVar[bool]
     differentiable: ClassVar[bool]
 
     @property

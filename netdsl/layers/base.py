@@ -103,8 +103,8 @@ class Layer:
     arguments: ClassVar[dict[str, Argument]] = {}
     variadic: ClassVar[bool] = False
     """Whether it takes any number of inputs, as merges do; the methods then receive one argument per input."""
-    moves: ClassVar[bool] = False
-    """Whether it only moves values, and therefore accepts integers too."""
+    dtype_transparent: ClassVar[bool] = False
+    """Whether it only rearranges elements, so that the result has the type of the inputs, integers included."""
     differentiable: ClassVar[bool] = True
     """Whether gradients flow from its output to its input."""
 
@@ -133,7 +133,7 @@ class Layer:
 
     def element_type(self, *xs: str) -> str:
         """Return the type of the result's elements, `f32` or `i64`, for inputs of these types. Raises Misfit."""
-        if "i64" in xs and not (self.moves and len(set(xs)) == 1):
+        if "i64" in xs and not (self.dtype_transparent and len(set(xs)) == 1):
             raise Misfit(WrongType, wanted="f32")
         return xs[0]
 

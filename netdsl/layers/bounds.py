@@ -97,7 +97,7 @@ class Crop(Layer):
     ```
     """
 
-    moves = True
+    dtype_transparent = True
     sides: int | tuple[int, ...] = positional(
         Sides(), doc="elements removed on every side, or before each axis, then after each axis"
     )
@@ -132,7 +132,7 @@ class Slice(Layer):
     ```
     """
 
-    moves = True
+    dtype_transparent = True
     axis: int = positional(Integer(-SIZE), doc="axis to slice")
     start: int = positional(Integer(-SIZE), doc="index of the first element")
     stop: int | None = positional(Integer(-SIZE), None, doc="index after the last element; by default, the end")

@@ -154,7 +154,7 @@ class Concat(Merge):
     ```
     """
 
-    moves = True
+    dtype_transparent = True
     axis: int = keyword(Integer(-SIZE), 0, doc="axis along which the inputs are joined")
 
     def shape(self, *xs: Shape) -> Shape:

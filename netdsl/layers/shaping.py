@@ -33,7 +33,7 @@ class Flatten(Layer):
     ```
     """
 
-    moves = True
+    dtype_transparent = True
 
     def shape(self, *xs: Shape) -> Shape:
         return (product(xs[0]),)
@@ -55,7 +55,7 @@ class Reshape(Layer):
     ```
     """
 
-    moves = True
+    dtype_transparent = True
     sizes: tuple[Dim, ...] = positional(Dims(), doc="new shape, without the batch")
 
     def shape(self, *xs: Shape) -> Shape:
@@ -98,7 +98,7 @@ class Permute(Layer):
     ```
     """
 
-    moves = True
+    dtype_transparent = True
     axes: tuple[int, ...] = positional(Sequence(Integer(-SIZE)), doc="input axes in the new order")
 
     def order(self, rank: int) -> tuple[int, ...]:
@@ -128,7 +128,7 @@ class Select(Layer):
     ```
     """
 
-    moves = True
+    dtype_transparent = True
     channels: tuple[int, ...] = positional(Sequence(Integer(-SIZE)), doc="channels to select")
 
     def shape(self, *xs: Shape) -> Shape:
@@ -158,7 +158,7 @@ class Identity(Layer):
     ```
     """
 
-    moves = True
+    dtype_transparent = True
 
     def body(self, x: Value, w: Weights) -> Value:
         return x

@@ -23,7 +23,7 @@ from netdsl.ir.graph import LOSS
 from netdsl.lower import cost
 from netdsl.ops.base import known
 from netdsl.ops.convolution_gradients import ConvDw
-from netdsl.passes.blocked import Lowered, candidate, lower_blocked, questions
+from netdsl.passes.blocked import Lowered, candidate, kernel_choices, lower_blocked
 from netdsl.passes.blocked.blocker import spelled
 from netdsl.passes.finish import finish
 from netdsl.train.step import portable
@@ -78,11 +78,11 @@ def measured(graph: Graph, block: int, threads: int | None = None) -> dict[str, 
     """
     with Stopwatch(threads, limit(graph)) as watch:
         recipes = {}
-        for question in questions(graph, block):
-            times = {each: watch.seconds(candidate(question, each, block), MOMENT) for each in question.options}
+        for choice in kernel_choices(graph, block):
+            times = {each: watch.seconds(candidate(choice, each, block), MOMENT) for each in choice.options}
             best = min(times, key=lambda each: times[each])
             # A small advantage may be noise.
-            recipes[question.key] = best if times[best] < 0.9 * times[question.options[0]] else question.options[0]
+            recipes[choice.key] = best if times[best] < 0.9 * times[choice.options[0]] else choice.options[0]
         plain, nchwc, tuned = standard(graph), lower_blocked(graph, block), lower_blocked(graph, block, recipes)
         steps = {"std": plain, "blk": nchwc} | ({"tuned": tuned} if tuned.choices != nchwc.choices else {})
         found = {name: watch.seconds(finished(step.graph), SECONDS) for name, step in steps.items()}

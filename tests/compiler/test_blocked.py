@@ -19,7 +19,7 @@ from netdsl.ops.activations import Relu
 from netdsl.ops.convolution import Conv
 from netdsl.ops.convolution_gradients import ConvDw, ConvDx
 from netdsl.ops.nchwc import BlockedConv
-from netdsl.passes.blocked import Layout, candidate, lower_blocked, questions
+from netdsl.passes.blocked import Layout, candidate, kernel_choices, lower_blocked
 from netdsl.passes.blocked.blocker import Blocker
 from netdsl.passes.blocked.lowering import RECIPES
 from netdsl.passes.gradient import gradients
@@ -375,12 +375,13 @@ def states_of(lowered, state, feeds, steps):
     session = onnxruntime.InferenceSession(emit(lowered.graph).model.SerializeToString())
     names = [each.name for each in session.get_outputs()]
     wanted = {each.name for each in session.get_inputs()}
-    stored = lowered.encode(state)
+    layouts = lowered.layouts
+    stored = {name: layouts[name].encode(x) if name in layouts else x for name, x in state.items()}
     for _ in range(steps):
         given = {k: v for k, v in {**feeds, **stored}.items() if k in wanted}
         results = dict(zip(names, session.run(None, given), strict=True))
         stored.update({name: results[name + ".next"] for name in lowered.graph.state})
-    return lowered.decode(stored)
+    return {name: layouts[name].decode(x) if name in layouts else x for name, x in stored.items()}
 
 
 def step_and_state(net, train):
@@ -551,7 +552,7 @@ def test_where_onnxruntime_has_blocks_they_are_trusted():
 def test_what_was_measured_is_remembered(fresh, monkeypatch):
     if block_size() is None:
         pytest.skip("no blocked layout here")
-    monkeypatch.setattr(tune, "questions", lambda *_: [])
+    monkeypatch.setattr(tune, "kernel_choices", lambda *_: [])
     times = iter([2.0, 1.0, 1.0, 2.0])
     monkeypatch.setattr(tune.Stopwatch, "seconds", lambda *_: next(times))
     assert lower_step(small_step(), "auto").choices["lowering"] == "blk"
@@ -611,15 +612,15 @@ def test_every_recipe_gives_the_same(batch):
     random = np.random.default_rng(0)
     feeds = {name: random.standard_normal(x.shape).astype("f4") for name, x in graph.inputs.items()}
     expected = step_backend.run(portable(graph), feeds)
-    asked = questions(graph, block_size())
-    assert asked
-    for question in asked:
-        for option in question.options:
-            lowered = lower_blocked(graph, block_size(), {question.key: option})
-            assert lowered.choices["recipes"][question.key] == option
+    choices = kernel_choices(graph, block_size())
+    assert choices
+    for choice in choices:
+        for option in choice.options:
+            lowered = lower_blocked(graph, block_size(), {choice.key: option})
+            assert lowered.choices["recipes"][choice.key] == option
             for y, z in zip(expected, step_backend.run(lowered.graph, feeds), strict=True):
-                assert np.abs(y - z).max() <= 2e-5 * np.abs(y).max(), (question.key, option)
-            assert candidate(question, option, block_size()).operations
+                assert np.abs(y - z).max() <= 2e-5 * np.abs(y).max(), (choice.key, option)
+            assert candidate(choice, option, block_size()).operations
 
 
 def test_signatures_tell_steps_apart():

@@ -106,7 +106,7 @@ def test_a_step_that_hangs_is_computed_plainly(monkeypatch: pytest.MonkeyPatch, 
     sleeper = [sys.executable, "-c", "import time; time.sleep(1000)"]
     how = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     monkeypatch.setattr(stopwatch, "_begin", lambda: subprocess.Popen(sleeper, **how))  # type: ignore[call-overload]
-    monkeypatch.setattr(tune, "questions", lambda *_: [])
+    monkeypatch.setattr(tune, "kernel_choices", lambda *_: [])
     with pytest.warns(tune.MeasuringHangs, match="standard ops"):
         assert tune.choose(convolution(2), 8) == {"lowering": "std"}
     assert not list(tmp_path.iterdir()), "nothing was measured that could be remembered"

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from netdsl.passes.blocked.blocker import Lowered
 from netdsl.passes.blocked.layout import Layout
-from netdsl.passes.blocked.lowering import candidate, lower_blocked, questions
+from netdsl.passes.blocked.lowering import candidate, kernel_choices, lower_blocked
 
-__all__ = ["Layout", "Lowered", "candidate", "lower_blocked", "questions"]
+__all__ = ["Layout", "Lowered", "candidate", "kernel_choices", "lower_blocked"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Operation, Value
     from netdsl.ir.op import Op
 
-    Recipe = Callable[["Blocker", Operation], bool]
+    Rule = Callable[["Blocker", Operation], bool]
 
 ZERO, FINITE, ANY = range(3)
 """Content of the padding of a stored value: zeros, as sums over it require; other finite numbers; anything."""
@@ -37,14 +37,6 @@ class Lowered:
         self.graph = graph
         self.layouts = layouts
         self.choices = choices
-
-    def encode(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """Plain arrays as the step takes them."""
-        return {name: self.layouts[name].encode(x) if name in self.layouts else x for name, x in state.items()}
-
-    def decode(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """What the step gives, as plain arrays."""
-        return {name: self.layouts[name].decode(x) if name in self.layouts else x for name, x in state.items()}
 
 
 def spelled(op: Op) -> str:
@@ -84,14 +76,14 @@ class Blocker:
         "_old",
         "_padding",
         "_undecided",
-        "asked",
         "block",
         "choices",
         "given",
+        "kernel_choices",
         "layouts",
         "new",
         "scaled",
-        "taken",
+        "selected",
     )
 
     def __init__(
@@ -102,8 +94,8 @@ class Blocker:
         self.block = block
         self.choices = choices
         self.given = given or {}
-        self.asked: dict[str, KernelChoice] = {}
-        self.taken: dict[str, str] = {}
+        self.kernel_choices: dict[str, KernelChoice] = {}
+        self.selected: dict[str, str] = {}
         self.layouts: dict[str, Layout] = {}
         self.scaled: dict[Value, tuple[Value, Value, Layout]] = {}
         self._forms: dict[Value, dict[Layout, Value]] = {}
@@ -119,12 +111,12 @@ class Blocker:
             if state.before not in self._undecided:
                 self._undecided[state.before] = self.new.state_input(name, state.before.shape, state.before.dtype)
 
-    def run(self, recipes: Mapping[type[Op], Recipe]) -> Graph:
+    def run(self, rules: Mapping[type[Op], Rule]) -> Graph:
         """Rewrite all operations and return the new graph."""
         for operation in self._old.operations:
             begin = len(self.new.operations)
-            recipe = recipes.get(type(operation.op))
-            if recipe is None or not recipe(self, operation):
+            rule = rules.get(type(operation.op))
+            if rule is None or not rule(self, operation):
                 self.keep(operation)
             for made in self.new.operations[begin:]:
                 made.origin = operation.origin
@@ -189,11 +181,11 @@ class Blocker:
 
     def choose(self, operation: Operation, *options: str) -> str:
         """Return the index of the selected option."""
-        question = KernelChoice(operation, options, [self.native(x) for x in operation.inputs])
-        self.asked.setdefault(question.key, question)
-        chosen = self.choices.get(question.key)
-        self.taken[question.key] = chosen if chosen in options else options[0]
-        return self.taken[question.key]
+        choice = KernelChoice(operation, options, [self.native(x) for x in operation.inputs])
+        self.kernel_choices.setdefault(choice.key, choice)
+        chosen = self.choices.get(choice.key)
+        self.selected[choice.key] = chosen if chosen in options else options[0]
+        return self.selected[choice.key]
 
     def _decide(self, old: Value, layout: Layout) -> None:
         """Store a parameter or a state in the layout of its first consumer."""

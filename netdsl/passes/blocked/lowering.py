@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from netdsl.ir.graph import Graph, Operation, Value
     from netdsl.ir.op import Op
-    from netdsl.passes.blocked.blocker import KernelChoice, Recipe
+    from netdsl.passes.blocked.blocker import KernelChoice, Rule
 
 
 def fuse(graph: Graph) -> Graph:
@@ -90,7 +90,7 @@ def _changed(op: BlockedConv, *, addend: bool | None = None, activation: str | N
     )
 
 
-RECIPES: dict[type[Op], Recipe] = {
+RULES: dict[type[Op], Rule] = {
     Conv: convolution.conv,
     ConvDx: convolution.dx,
     ConvDw: weight_gradient.dw,
@@ -114,29 +114,29 @@ RECIPES: dict[type[Op], Recipe] = {
 def lower_blocked(graph: Graph, block: int, choices: Mapping[str, str] | None = None) -> Lowered:
     """Lower a training graph, macros included, to blocks of `block` channels; `Blocker` explains the choices."""
     blocker = Blocker(graph, block, choices or {})
-    made = blocker.run(RECIPES)
-    return Lowered(_written(made), blocker.layouts, {"lowering": "blk", "block": block, "recipes": blocker.taken})
+    made = blocker.run(RULES)
+    return Lowered(_written(made), blocker.layouts, {"lowering": "blk", "block": block, "recipes": blocker.selected})
 
 
-def questions(graph: Graph, block: int) -> list[KernelChoice]:
+def kernel_choices(graph: Graph, block: int) -> list[KernelChoice]:
     """Return the choices between implementations in a graph."""
     blocker = Blocker(graph, block, {})
-    blocker.run(RECIPES)
-    return [*blocker.asked.values()]
+    blocker.run(RULES)
+    return [*blocker.kernel_choices.values()]
 
 
-def candidate(question: KernelChoice, option: str, block: int) -> Graph:
+def candidate(choice: KernelChoice, option: str, block: int) -> Graph:
     """Return a graph of one operation in one of its implementations, with the layouts that it has in the whole
     graph."""
-    operation, graph = question.operation, Graph("candidate")
+    operation, graph = choice.operation, Graph("candidate")
     xs = [graph.input(f"x{i}", x.shape, x.dtype) for i, x in enumerate(operation.inputs)]
     graph.output("y", apply(operation.op, *xs))
-    given = {f"x{i}": layout for i, layout in enumerate(question.layouts) if layout is not None}
+    given = {f"x{i}": layout for i, layout in enumerate(choice.layouts) if layout is not None}
     first = Blocker(graph, block, {}, given)
-    first.run(RECIPES)
+    first.run(RULES)
     if lies := first.native(graph.outputs["y"]):
         given["y"] = lies
-    return _written(Blocker(graph, block, {question.key: option}, given).run(RECIPES))
+    return _written(Blocker(graph, block, {choice.key: option}, given).run(RULES))
 
 
 def _written(graph: Graph) -> Graph:

@@ -29,8 +29,8 @@ def dw(b: Blocker, operation: Operation) -> bool:
     (w,) = operation.outputs
     if not suits(x.shape, w.shape, op.group) or (op.group == 1 and max(op.dilations) > 1):
         return False
-    recipe = b.choose(operation, *_recipes(op, dy, b.block))
-    if recipe == "std":
+    option = b.choose(operation, *_options(op, dy, b.block))
+    if option == "std":
         return False
     narrow = op.group == 1 and known(x.shape)[1] < b.block and b.native(x) is None
     image = Layout(x.shape) if narrow else blocked_map(x.shape, b.block)
@@ -41,12 +41,12 @@ def dw(b: Blocker, operation: Operation) -> bool:
         made = _depthwise(op, stored, back, layout, b.block)
     else:
         rows = _plain_rows(stored) if narrow else _blocked_rows(stored, b.block)
-        made = _dense(op, rows, back, layout, b.block, int(recipe.removeprefix("parts")))
+        made = _dense(op, rows, back, layout, b.block, int(option.removeprefix("parts")))
     b.put(w, scale_kernel(made, scale), layout)
     return True
 
 
-def _recipes(op: ConvDw, dy: Value, block: int) -> list[str]:
+def _options(op: ConvDw, dy: Value, block: int) -> list[str]:
     """Return the options: the whole batch at once, or in parts whose results are added, which gives more work to share.
     Parts come first if one block of outputs would leave nothing to share."""
     if op.group > 1:
