@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.base.shape import text
+from netdsl.base.shape import Undecidable, text
 from netdsl.diagnostics.problem import Rejection
 
 if TYPE_CHECKING:
@@ -112,5 +112,5 @@ def _shape(layer: Layer, shapes: tuple[Shape, ...]) -> Shape | None:
     """Return the shape of a layer's result, or None if it does not fit."""
     try:
         return layer.shape(*shapes)
-    except Rejection:
+    except (Rejection, Undecidable):
         return None

@@ -1,13 +1,21 @@
-"""Saturating and threshold activations."""
+"""Activation functions."""
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.layers.base import Layer, layer
+from netdsl.base.shape import Shape
+from netdsl.declare.arguments import Flag, Initialiser, Real
+from netdsl.declare.declared import keyword, positional
+from netdsl.ir.init import Init
+from netdsl.layers.base import Layer, Weight, layer
+from netdsl.layers.window import channels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from netdsl.ir.graph import Value
     from netdsl.layers.base import Weights
 
@@ -100,3 +108,229 @@ class Step(Layer):
 
     def body(self, x: Value, w: Weights) -> Value:
         return ops.relu(ops.sign(x))
+
+
+@layer("relu")
+class Relu(Layer):
+    """Rectified linear unit: y = max(x, 0).
+
+    Shapes: [*] -> [*].
+    Source: Nair & Hinton (2010).
+
+    ```net
+    input x 784
+    relu
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.relu(x)
+
+
+@layer("relu6")
+class Relu6(Layer):
+    """Rectified linear unit capped at 6: y = min(max(x, 0), 6).
+
+    Shapes: [*] -> [*].
+    Source: Krizhevsky (2010).
+
+    ```net
+    input x 784
+    relu6
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.clip(x, 0.0, 6.0)
+
+
+@layer("leaky_relu")
+class LeakyRelu(Layer):
+    """Leaky rectified linear unit: y = x if x >= 0, otherwise slope x.
+
+    Shapes: [*] -> [*].
+    Conventions: the default slope, 0.01, is PyTorch's; DCGAN uses 0.2 and Darknet 0.1, and Keras' default is 0.3.
+    Source: Maas, Hannun & Ng (2013).
+
+    ```net
+    input x 784
+    leaky_relu 0.2
+    ```
+    """
+
+    slope: float = positional(Real(), 0.01, doc="slope for negative values")
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.leaky_relu(x, self.slope)
+
+
+@layer("prelu")
+class PRelu(Layer):
+    """Leaky rectified linear unit with a learned slope for each channel: y = x if x >= 0, otherwise weight x.
+
+    Shapes: [C, *S] -> [C, *S]; weight [C], or [1] with `shared on`.
+    Conventions: slopes are initialized to 0.25, as in the paper and PyTorch; PyTorch shares one slope by default.
+    Source: He et al. (2015), eq. 1.
+
+    ```net
+    input x 64x8x8
+    prelu
+    ```
+    """
+
+    shared: bool = keyword(Flag(), False, doc="share one slope between all channels")
+    init: Init = keyword(Initialiser(), Init("constant", 0.25), doc="initializer of the slopes")
+
+    def shape(self, *xs: Shape) -> Shape:
+        if not self.shared:
+            channels(xs[0])
+        return xs[0]
+
+    def weights(self, x: Shape) -> Iterator[Weight]:
+        yield Weight("weight", (1 if self.shared else channels(x),), self.init)
+
+    def body(self, x: Value, w: Weights) -> Value:
+        spatial = (1,) * (len(x.shape) - 2)
+        slopes = w.weight
+        return ops.prelu(x, ops.reshape(slopes, (*slopes.shape, *spatial), batch=False) if spatial else slopes)
+
+
+@layer("elu")
+class Elu(Layer):
+    """Exponential linear unit: y = x if x > 0, otherwise alpha (exp(x) - 1).
+
+    Shapes: [*] -> [*].
+    Source: Clevert, Unterthiner & Hochreiter (2016), eq. 15.
+
+    ```net
+    input x 784
+    elu
+    ```
+    """
+
+    alpha: float = positional(Real(), 1.0, doc="scale for negative values; the output approaches -alpha")
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.elu(x, self.alpha)
+
+
+@layer("selu")
+class Selu(Layer):
+    """Scaled exponential linear unit: y = 1.0507 x if x > 0, otherwise 1.0507 * 1.6733 (exp(x) - 1).
+
+    Shapes: [*] -> [*].
+    Conventions: the constants are the paper's, in full precision. Initialize the weights as in the paper: with
+    `normal(1 / sqrt(inputs))`, or with `xavier_normal` if the layer has as many inputs as outputs.
+    Source: Klambauer et al. (2017), eq. 2 and 14.
+
+    ```net
+    input x 784
+    selu
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.selu(x)
+
+
+@layer("gelu")
+class Gelu(Layer):
+    """Gaussian error linear unit: y = x Phi(x) = x (1 + erf(x / sqrt(2))) / 2.
+
+    Shapes: [*] -> [*].
+    Conventions: this is the exact form, as in PyTorch and BERT; GPT-2 uses a tanh approximation, off by up to 0.0005.
+    Source: Hendrycks & Gimpel (2016), section 2.
+
+    ```net
+    input x 784
+    gelu
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.mul(ops.mul(x, 0.5), ops.add(ops.erf(ops.mul(x, sqrt(0.5))), 1.0))
+
+
+@layer("silu")
+class Silu(Layer):
+    """Sigmoid linear unit (SiLU, swish): y = x / (1 + exp(-x)).
+
+    Shapes: [*] -> [*].
+    Source: Elfwing, Uchibe & Doya (2018); Ramachandran, Zoph & Le (2017).
+
+    ```net
+    input x 784
+    silu
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.mul(x, ops.sigmoid(x))
+
+
+@layer("hard_swish")
+class HardSwish(Layer):
+    """Piecewise approximation of swish: y = x min(max(x + 3, 0), 6) / 6.
+
+    Shapes: [*] -> [*].
+    Source: Howard et al. (2019), section 5.2.
+
+    ```net
+    input x 784
+    hard_swish
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.mul(x, ops.hard_sigmoid(x))
+
+
+@layer("softplus")
+class Softplus(Layer):
+    """Softplus, a smooth rectifier: y = log(1 + exp(x)).
+
+    Shapes: [*] -> [*].
+    Source: Dugas et al. (2001).
+
+    ```net
+    input x 784
+    softplus
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.softplus(x)
+
+
+@layer("softmax")
+class Softmax(Layer):
+    """Softmax over the channels: y[c] = exp(x[c]) / sum of exp(x).
+
+    Shapes: [C, *] -> [C, *].
+    Source: Bridle (1990).
+
+    ```net
+    input x 784
+    softmax
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.softmax(x, axis=1)
+
+
+@layer("log_softmax")
+class LogSoftmax(Layer):
+    """Log-softmax over the channels: y[c] = x[c] - log(sum of exp(x)).
+
+    Shapes: [C, *] -> [C, *].
+    Source: Bridle (1990).
+
+    ```net
+    input x 784
+    log_softmax
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.log_softmax(x, axis=1)

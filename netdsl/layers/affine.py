@@ -8,9 +8,9 @@ from netdsl import ops
 from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Real, Sequence
 from netdsl.declare.declared import Misfit, keyword, positional
-from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.diagnostics.window_problems import WrongLength
 from netdsl.layers.base import Layer, layer
+from netdsl.layers.window import channels
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value
@@ -69,12 +69,10 @@ class Normalize(Layer):
     std: tuple[float, ...] = keyword(Sequence(Real(above=0)), doc="standard deviation of each channel")
 
     def shape(self, *xs: Shape) -> Shape:
-        channels = xs[0][0]
-        if not isinstance(channels, int):
-            raise Misfit(NeedsNumber)
+        wanted = channels(xs[0])
         for name, entries in (("mean", self.mean), ("std", self.std)):
-            if len(entries) != channels:
-                raise Misfit(WrongLength, at=name, argument=name, given=len(entries), wanted=channels)
+            if len(entries) != wanted:
+                raise Misfit(WrongLength, at=name, argument=name, given=len(entries), wanted=wanted)
         return xs[0]
 
     def body(self, x: Value, w: Weights) -> Value:

@@ -12,8 +12,7 @@ from netdsl.declare.declared import Misfit, keyword, positional
 from netdsl.diagnostics.layer_problems import BadSlice, NothingLeft
 from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.layers.base import Layer, layer
-from netdsl.layers.reduce import axis_of
-from netdsl.layers.window import each, spatial
+from netdsl.layers.window import axis_of, each, spatial
 
 if TYPE_CHECKING:
     from netdsl.base.shape import Dim

@@ -5,20 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.base.shape import Shape
+from netdsl.base.shape import Shape, elements
 from netdsl.declare.arguments import Flag, Initialiser, Integer, Padding, Sizes
 from netdsl.declare.declared import Misfit, keyword, positional
-from netdsl.diagnostics.shape_problems import NeedsNumber
+from netdsl.diagnostics.layer_problems import BadOutputPad, NothingLeft
 from netdsl.diagnostics.window_problems import GroupsDoNotDivide
 from netdsl.ir.init import Init, zeros
 from netdsl.layers.base import Layer, Weight, layer
-from netdsl.layers.window import Window
+from netdsl.layers.window import Window, channels, each, spatial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from netdsl.base.shape import Dim
     from netdsl.ir.graph import Value
     from netdsl.layers.base import Weights
+
+
+def _check_groups(groups: int, inputs: int, outputs: int) -> None:
+    """Raise Misfit if groups do not divide the channels."""
+    if inputs % groups or outputs % groups:
+        raise Misfit(GroupsDoNotDivide, at="groups", groups=groups, before=inputs, after=outputs)
 
 
 class Convolution(Layer):
@@ -37,23 +44,19 @@ class Convolution(Layer):
     def shape(self, *xs: Shape) -> Shape:
         (x,) = xs
         window = self.window(x)
-        if not isinstance(x[0], int):
-            raise Misfit(NeedsNumber)
-        groups, outputs = self.groups_and_outputs(x[0])
-        if x[0] % groups or outputs % groups:
-            raise Misfit(GroupsDoNotDivide, at="groups", groups=groups, before=x[0], after=outputs)
+        groups, outputs = self.groups_and_outputs(channels(x))
+        _check_groups(groups, channels(x), outputs)
         return (outputs, *window.out)
 
     def weights(self, x: Shape) -> Iterator[Weight]:
-        assert isinstance(x[0], int)
-        groups, outputs = self.groups_and_outputs(x[0])
-        yield Weight("weight", (outputs, x[0] // groups, *self.window(x).kernel), self.init)
+        inputs = channels(x)
+        groups, outputs = self.groups_and_outputs(inputs)
+        yield Weight("weight", (outputs, inputs // groups, *self.window(x).kernel), self.init)
         if self.bias:
             yield Weight("bias", (outputs,), self.bias_init)
 
     def body(self, x: Value, w: Weights) -> Value:
         shape = x.shape[1:]
-        assert isinstance(shape[0], int)
         window = self.window(shape)
         return ops.conv(
             x,
@@ -62,7 +65,7 @@ class Convolution(Layer):
             strides=window.stride,
             pads=window.pads,
             dilations=window.dilation,
-            group=self.groups_and_outputs(shape[0])[0],
+            group=self.groups_and_outputs(channels(shape))[0],
         )
 
     stride: int | tuple[int, ...] = keyword(Sizes(), 1, doc="distance between adjacent windows")
@@ -111,3 +114,115 @@ class DepthwiseConv(Convolution):
 
     def groups_and_outputs(self, inputs: int) -> tuple[int, int]:
         return inputs, inputs * self.multiplier
+
+
+class Spread:
+    """Geometry of a transposed convolution: kernel copies placed on the output, `stride` apart.
+
+    `pads` are cropped from the output, before each axis, then after each axis; `more` is added at the end of each axis.
+    """
+
+    __slots__ = ("dilation", "kernel", "more", "out", "pads", "stride")
+
+    def __init__(self, x: Shape, call: Deconv) -> None:
+        sizes = spatial(x)
+        rank = len(sizes)
+        self.kernel = each(call.kernel, rank, "kernel")
+        self.stride = each(call.stride, rank, "stride")
+        self.dilation = each(call.dilation, rank, "dilation")
+        spans = [d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True)]
+        self.pads = each(0 if isinstance(call.pad, str) else call.pad, 2 * rank, "pad")
+        self.more = each(call.output_pad, rank, "output_pad")
+        if isinstance(call.pad, str) and call.pad != "valid":
+            if any(self.more):
+                raise Misfit(BadOutputPad, at="output_pad", given=max(self.more), limit=None)
+            sides = [_by_rule(call.pad, span, step) for span, step in zip(spans, self.stride, strict=True)]
+            befores, afters, self.more = zip(*sides, strict=True)
+            self.pads = befores + afters
+        elif wrong := [
+            (given, max(limits))
+            for given, *limits in zip(self.more, self.stride, self.dilation, strict=True)
+            if given >= max(limits)
+        ]:
+            raise Misfit(BadOutputPad, at="output_pad", given=wrong[0][0], limit=wrong[0][1])
+        self.out = tuple(self._out(axis, size, spans[axis]) for axis, size in enumerate(sizes))
+
+    def _out(self, axis: int, size: Dim, span: int) -> Dim:
+        whole = (size - 1) * self.stride[axis] + span + self.more[axis]
+        taken = self.pads[axis] + self.pads[len(self.stride) + axis]
+        if isinstance(whole, int) and taken >= whole:
+            raise Misfit(NothingLeft, at="pad", axis=axis + 1, size=whole, taken=taken)
+        out: Dim = whole - taken
+        return out
+
+
+def _by_rule(pad: str, span: int, stride: int) -> tuple[int, int, int]:
+    """Return the sizes cropped before and after, and added at the end, for a kernel that covers `span`."""
+    over = span - stride
+    if over < 0:
+        return 0, 0, -over
+    if pad == "same":
+        before = -(-over // 2)
+        # PyTorch and ONNX require output padding below the stride; with stride 1, crop less at the end instead.
+        return (before, before, 2 * before - over) if stride > 1 else (before, over - before, 0)
+    low, high = over // 2, over - over // 2
+    return (low, high, 0) if pad == "same_upper" else (high, low, 0)
+
+
+@layer("deconv")
+class Deconv(Layer):
+    """Transposed convolution: each input element adds a scaled copy of the kernel to the output, `stride` apart.
+
+    Shapes: [C, *S] -> [channels, *P] on one to three spatial axes, P = (S - 1) s + d (k - 1) + 1 - pads + output_pad;
+    weight [C, channels / groups, *kernel], bias [channels].
+    Conventions: `pad same` makes P = s S, for even kernels too: it crops max(0, ceil((d (k - 1) + 1 - s) / 2)) elements
+    from both sides, and `output_pad` makes up the difference. `deconv 3x3 64 stride 2` matches PyTorch with padding 1
+    and output_padding 1. TensorFlow crops an odd element from the other side: use `pad same_upper`. The weight has
+    PyTorch's layout. Initializers use fan_in = C / groups * area and fan_out = channels / groups * area.
+    Source: Zeiler et al. (2010); Dumoulin & Visin (2016), section 4.
+
+    ```net
+    input x 64x8x8
+    deconv 4x4 32 stride 2
+    ```
+    """
+
+    kernel: int | tuple[int, ...] = positional(Sizes(), doc="kernel size")
+    channels: int = positional(Integer(), doc="number of output channels")
+    stride: int | tuple[int, ...] = keyword(Sizes(), 1, doc="distance in the output between input elements")
+    pad: str | int | tuple[int, ...] = keyword(Padding(), "same", doc="elements cropped from the output's sides")
+    output_pad: int | tuple[int, ...] = keyword(
+        Sizes(0), 0, doc="elements added at the end of each output axis; `pad same` sets it, and does not accept it"
+    )
+    dilation: int | tuple[int, ...] = keyword(Sizes(), 1, doc="distance between kernel elements")
+    groups: int = keyword(Integer(), 1, doc="number of groups that the channels are split into")
+    bias: bool = keyword(Flag(), True, doc="add a learned bias to each channel")
+    init: Init = keyword(Initialiser(), Init("he_normal"), doc="initializer of the weight")
+    bias_init: Init = keyword(Initialiser(), zeros, doc="initializer of the bias")
+
+    def shape(self, *xs: Shape) -> Shape:
+        (x,) = xs
+        out = Spread(x, self).out
+        _check_groups(self.groups, channels(x), self.channels)
+        return (self.channels, *out)
+
+    def weights(self, x: Shape) -> Iterator[Weight]:
+        kernel = Spread(x, self).kernel
+        inputs, outputs, area = channels(x) // self.groups, self.channels // self.groups, elements(kernel)
+        shape = (channels(x), outputs, *kernel)
+        yield Weight("weight", shape, self.init, fan_in=inputs * area, fan_out=outputs * area)
+        if self.bias:
+            yield Weight("bias", (self.channels,), self.bias_init)
+
+    def body(self, x: Value, w: Weights) -> Value:
+        spread = Spread(x.shape[1:], self)
+        return ops.conv_transpose(
+            x,
+            w.weight,
+            w.get("bias"),
+            strides=spread.stride,
+            pads=spread.pads,
+            output_padding=spread.more,
+            dilations=spread.dilation,
+            group=self.groups,
+        )

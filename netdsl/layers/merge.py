@@ -10,8 +10,8 @@ from netdsl.base.shape import Dim, Shape
 from netdsl.declare.arguments import Integer
 from netdsl.declare.declared import Misfit, keyword
 from netdsl.diagnostics.merge_problems import ConcatMismatch, MergeMismatch
-from netdsl.diagnostics.shape_problems import OutsideShape
 from netdsl.layers.base import Layer, layer
+from netdsl.layers.window import axis_of
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value
@@ -158,10 +158,7 @@ class Concat(Merge):
     axis: int = keyword(Integer(-SIZE), 0, doc="axis along which the inputs are joined")
 
     def shape(self, *xs: Shape) -> Shape:
-        rank = len(xs[0])
-        if not -rank <= self.axis < rank:
-            raise Misfit(OutsideShape, at="axis", what="axis", index=self.axis, count=rank)
-        axis = self.axis % rank
+        axis = axis_of(self.axis, xs[0])
         if any(x[:axis] + x[axis + 1 :] != xs[0][:axis] + xs[0][axis + 1 :] for x in xs):
             raise Misfit(ConcatMismatch, axis=self.axis)
         total: Dim = 0
@@ -170,4 +167,4 @@ class Concat(Merge):
         return (*xs[0][:axis], total, *xs[0][axis + 1 :])
 
     def body(self, *xs: Value) -> Value:  # type: ignore[override]
-        return ops.concat(xs, axis=self.axis % (len(xs[0].shape) - 1) + 1)
+        return ops.concat(xs, axis=axis_of(self.axis, xs[0].shape[1:]) + 1)

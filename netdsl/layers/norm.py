@@ -1,4 +1,4 @@
-"""Batch normalization, local response normalization and dropout."""
+"""Normalization and dropout."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from netdsl import ops
 from netdsl.base.shape import Shape, elements, product
 from netdsl.declare.arguments import Flag, Integer, Real
 from netdsl.declare.declared import Misfit, keyword, positional
-from netdsl.diagnostics.shape_problems import NeedsNumber
+from netdsl.diagnostics.layer_problems import Indivisible
 from netdsl.ir.init import ones, zeros
 from netdsl.layers.base import Layer, Weight, layer
-from netdsl.layers.window import spatial
+from netdsl.layers.window import channels, spatial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +20,31 @@ if TYPE_CHECKING:
     from netdsl.layers.base import Training, Weights
 
 
+class Normalization(Layer):
+    """Base class of y = weight (x - mean) / sqrt(var + eps) + bias, with a weight and a bias for each channel."""
+
+    affine: bool
+    eps: float = keyword(Real(above=0), 1e-5, doc="added to the variance for numerical stability")
+
+    def shape(self, *xs: Shape) -> Shape:
+        channels(xs[0])
+        return xs[0]
+
+    def weights(self, x: Shape) -> Iterator[Weight]:
+        if self.affine:
+            yield Weight("weight", (channels(x),), ones)
+            yield Weight("bias", (channels(x),), zeros)
+
+    def scale_and_offset(self, x: Value, w: Weights) -> tuple[Value, Value]:
+        """Return the weight and the bias, or 1 and 0 if they are not learned."""
+        if self.affine:
+            return w.weight, w.bias
+        one, zero = (ops.constant(x.graph, each, x.dtype, (channels(x.shape[1:]),)) for each in (1.0, 0.0))
+        return one, zero
+
+
 @layer("bn")
-class BatchNorm(Layer):
+class BatchNorm(Normalization):
     """Batch normalization, per channel: y = weight (x - mean) / sqrt(var + eps) + bias.
 
     Shapes: [C, *S] -> [C, *S]; weight, bias, running_mean, running_var [C]. Inference uses the running mean and
@@ -36,45 +59,27 @@ class BatchNorm(Layer):
     ```
     """
 
-    eps: float = keyword(Real(above=0), 1e-5, doc="added to the variance for numerical stability")
     momentum: float = keyword(Real(0, 1), 0.1, doc="weight of the current batch in the running statistics")
     affine: bool = keyword(Flag(), True, doc="learn a scale and an offset for each channel")
 
-    def shape(self, *xs: Shape) -> Shape:
-        if not isinstance(xs[0][0], int):
-            raise Misfit(NeedsNumber)
-        return xs[0]
-
     def weights(self, x: Shape) -> Iterator[Weight]:
-        assert isinstance(x[0], int)
-        size = (x[0],)
-        if self.affine:
-            yield Weight("weight", size, ones)
-            yield Weight("bias", size, zeros)
-        yield Weight("running_mean", size, zeros, buffer=True)
-        yield Weight("running_var", size, ones, buffer=True)
+        yield from super().weights(x)
+        yield Weight("running_mean", (channels(x),), zeros, buffer=True)
+        yield Weight("running_var", (channels(x),), ones, buffer=True)
 
     def body(self, x: Value, w: Weights) -> Value:
-        return ops.batch_norm(x, *self._affine(x, w), w.running_mean, w.running_var, self.eps)
+        return ops.batch_norm(x, *self.scale_and_offset(x, w), w.running_mean, w.running_var, self.eps)
 
     def train(self, x: Value, w: Weights, training: Training) -> Value:
         if training.frozen:
             return self.body(x, w)
-        y, mean, var = ops.batch_norm_training(x, *self._affine(x, w), self.eps)
+        y, mean, var = ops.batch_norm_training(x, *self.scale_and_offset(x, w), self.eps)
         count = elements(x.shape) // elements(x.shape[1:2])
         unbiased = ops.mul(var, count / (count - 1))
         for running, batch in ((w.running_mean, mean), (w.running_var, unbiased)):
             before = ops.mul(training.latest(running), 1 - self.momentum)
             training.set_state(running, ops.add(before, ops.mul(batch, self.momentum)))
         return y
-
-    def _affine(self, x: Value, w: Weights) -> tuple[Value, Value]:
-        (size,) = x.shape[1:2]
-        assert isinstance(size, int)
-        return (
-            w.get("weight") or ops.constant(x.graph, 1.0, x.dtype, (size,)),
-            w.get("bias") or ops.constant(x.graph, 0.0, x.dtype, (size,)),
-        )
 
 
 @layer("lrn")
@@ -100,20 +105,18 @@ class LocalResponseNorm(Layer):
 
     def shape(self, *xs: Shape) -> Shape:
         product(spatial(xs[0])[1:])
-        if not isinstance(xs[0][0], int):
-            raise Misfit(NeedsNumber)
+        channels(xs[0])
         return xs[0]
 
     def body(self, x: Value, w: Weights) -> Value:
-        channels, first, *rest = x.shape[1:]
-        assert isinstance(channels, int)
+        count, (first, *rest) = channels(x.shape[1:]), x.shape[2:]
         # onnxruntime allocates `size` channels; those beyond the input's add nothing.
-        size = min(self.size, 2 * channels - 1)
+        size = min(self.size, 2 * count - 1)
         alpha = self.alpha * (size / self.size if self.mean else size)
         # onnxruntime supports LRN only on two spatial axes.
-        flat = x if len(x.shape) == 4 else ops.reshape(x, (channels, first, product(tuple(rest))))
+        flat = x if len(x.shape) == 4 else ops.reshape(x, (count, first, product(tuple(rest))))
         y = ops.lrn(flat, size, alpha, self.beta, self.k)
-        return y if flat is x else ops.reshape(y, (channels, first, *rest))
+        return y if flat is x else ops.reshape(y, (count, first, *rest))
 
 
 @layer("dropout")
@@ -139,3 +142,92 @@ class Dropout(Layer):
 
     def train(self, x: Value, w: Weights, training: Training) -> Value:
         return ops.dropout(x, self.p, training.key, training.step, spatial=self.spatial) if self.p else x
+
+
+class SampleNorm(Normalization):
+    """Base class of normalization by the statistics of each example, identical in training and inference."""
+
+    affine: bool = keyword(Flag(), True, doc="learn a scale and an offset for each channel")
+
+
+@layer("layernorm")
+class LayerNorm(SampleNorm):
+    """Layer normalization over the channels at each position: y = weight (x - mean) / sqrt(var + eps) + bias.
+
+    Shapes: [C, *S] -> [C, *S]; weight, bias [C]. The mean and the biased variance are taken over the C values at each
+    position.
+    Conventions: as in transformers and ConvNeXt, and as PyTorch's LayerNorm(C) on channels-last data. The paper
+    normalizes over all values of an example: the same for a flat input; otherwise use `groupnorm 1`.
+    Source: Ba, Kiros & Hinton (2016), eq. 3.
+
+    ```net
+    input x 64x20
+    layernorm
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        rank = len(x.shape)
+        scale, offset = self.scale_and_offset(x, w)
+        if rank == 2:
+            return ops.layer_norm(x, scale, offset, self.eps)
+        last = ops.transpose(x, (0, *range(2, rank), 1))
+        return ops.transpose(ops.layer_norm(last, scale, offset, self.eps), (0, rank - 1, *range(1, rank - 1)))
+
+
+@layer("instancenorm")
+class InstanceNorm(SampleNorm):
+    """Instance normalization of each channel: y = weight (x - mean) / sqrt(var + eps) + bias.
+
+    Shapes: [C, *S] -> [C, *S] on one to three spatial axes; weight, bias [C]. The mean and the biased variance are
+    taken over each channel of each example.
+    Conventions: scale and offset are learned, as in the paper; PyTorch's default is `affine off`.
+    Source: Ulyanov, Vedaldi & Lempitsky (2016), eq. 7.
+
+    ```net
+    input x 64x8x8
+    instancenorm
+    ```
+    """
+
+    def shape(self, *xs: Shape) -> Shape:
+        spatial(xs[0])
+        return super().shape(*xs)
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.instance_norm(x, *self.scale_and_offset(x, w), self.eps)
+
+
+@layer("groupnorm")
+class GroupNorm(SampleNorm):
+    """Group normalization of each group of channels: y = weight (x - mean) / sqrt(var + eps) + bias.
+
+    Shapes: [C, *S] -> [C, *S]; weight, bias [C]. The mean and the biased variance are taken over the C / groups
+    channels of each group of each example; `groupnorm 1` normalizes over all values of an example.
+    Source: Wu & He (2018), eq. 1 to 4.
+
+    ```net
+    input x 64x8x8
+    groupnorm 32
+    ```
+    """
+
+    groups: int = positional(Integer(), doc="number of groups that the channels are split into")
+
+    def shape(self, *xs: Shape) -> Shape:
+        if channels(xs[0]) % self.groups:
+            raise Misfit(Indivisible, at="groups", parts=self.groups, channels=channels(xs[0]))
+        return xs[0]
+
+    def body(self, x: Value, w: Weights) -> Value:
+        count, sizes = channels(x.shape[1:]), x.shape[2:]
+        # A group becomes one channel. The other axes keep their positions, because Reshape infers only one size.
+        wide = (count // self.groups * product(sizes[:1]), *sizes[1:])
+        scale, offset = (ops.constant(x.graph, each, shape=(self.groups,)) for each in (1.0, 0.0))
+        y = ops.instance_norm(ops.reshape(x, (self.groups, *wide)), scale, offset, self.eps)
+        y = ops.reshape(y, (count, *sizes))
+        if not self.affine:
+            return y
+        each = (count, *(1 for _ in sizes))
+        weight, bias = (ops.reshape(v, each, batch=False) if sizes else v for v in (w.weight, w.bias))
+        return ops.add(ops.mul(y, weight), bias)

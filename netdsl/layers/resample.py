@@ -9,9 +9,8 @@ from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Choice, Flag, Integer, Sizes
 from netdsl.declare.declared import Misfit, keyword, positional
 from netdsl.diagnostics.layer_problems import Indivisible
-from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.layers.base import Layer, layer
-from netdsl.layers.window import each, spatial
+from netdsl.layers.window import channels, each, spatial
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value
@@ -69,12 +68,10 @@ class PixelShuffle(Layer):
     def shape(self, *xs: Shape) -> Shape:
         (x,) = xs
         sizes = spatial(x)
-        if not isinstance(x[0], int):
-            raise Misfit(NeedsNumber)
-        parts = self.factor ** len(sizes)
-        if x[0] % parts:
-            raise Misfit(Indivisible, at="factor", parts=parts, channels=x[0])
-        return (x[0] // parts, *(size * self.factor for size in sizes))
+        inputs, parts = channels(x), self.factor ** len(sizes)
+        if inputs % parts:
+            raise Misfit(Indivisible, at="factor", parts=parts, channels=inputs)
+        return (inputs // parts, *(size * self.factor for size in sizes))
 
     def body(self, x: Value, w: Weights) -> Value:
         rank = len(x.shape) - 2
@@ -88,13 +85,12 @@ class PixelShuffle(Layer):
 
     def _longer(self, x: Value) -> Value:
         """Lengthen the last axis. Sizes that Reshape cannot infer must keep their positions."""
-        _, channels, *sizes = x.shape
+        outputs, sizes = channels(x.shape[1:]) // self.factor, x.shape[2:]
         rank = len(sizes)
-        assert isinstance(channels, int)
         x = ops.transpose(x, (0, *range(2, rank + 2), 1))
-        x = ops.reshape(x, (*sizes, channels // self.factor, self.factor))
+        x = ops.reshape(x, (*sizes, outputs, self.factor))
         x = ops.transpose(x, (0, rank + 1, *range(1, rank + 1), rank + 2))
-        return ops.reshape(x, (channels // self.factor, *sizes[:-1], sizes[-1] * self.factor))
+        return ops.reshape(x, (outputs, *sizes[:-1], sizes[-1] * self.factor))
 
 
 @layer("channel_shuffle")
@@ -113,15 +109,10 @@ class ChannelShuffle(Layer):
     groups: int = positional(Integer(), doc="number of groups that the channels are split into")
 
     def shape(self, *xs: Shape) -> Shape:
-        channels = xs[0][0]
-        if not isinstance(channels, int):
-            raise Misfit(NeedsNumber)
-        if channels % self.groups:
-            raise Misfit(Indivisible, at="groups", parts=self.groups, channels=channels)
+        if channels(xs[0]) % self.groups:
+            raise Misfit(Indivisible, at="groups", parts=self.groups, channels=channels(xs[0]))
         return xs[0]
 
     def body(self, x: Value, w: Weights) -> Value:
-        channels = x.shape[1]
-        assert isinstance(channels, int)
-        each = channels // self.groups
-        return ops.gather(x, [g * each + c for c in range(each) for g in range(self.groups)], axis=1)
+        size = channels(x.shape[1:]) // self.groups
+        return ops.gather(x, [g * size + c for c in range(size) for g in range(self.groups)], axis=1)

@@ -12,6 +12,7 @@ from netdsl.declare.declared import Misfit, positional
 from netdsl.diagnostics.layer_problems import NotAnOrder, ReshapeMismatch
 from netdsl.diagnostics.shape_problems import NeedsNumber, OutsideShape
 from netdsl.layers.base import Layer, layer
+from netdsl.layers.window import channels
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value
@@ -132,18 +133,15 @@ class Select(Layer):
     channels: tuple[int, ...] = positional(Sequence(Integer(-SIZE)), doc="channels to select")
 
     def shape(self, *xs: Shape) -> Shape:
-        (x,) = xs
-        if not isinstance(x[0], int):
-            raise Misfit(NeedsNumber)
+        count = channels(xs[0])
         for channel in self.channels:
-            if not -x[0] <= channel < x[0]:
-                raise Misfit(OutsideShape, at="channels", what="channel", index=channel, count=x[0])
-        return (len(self.channels), *x[1:])
+            if not -count <= channel < count:
+                raise Misfit(OutsideShape, at="channels", what="channel", index=channel, count=count)
+        return (len(self.channels), *xs[0][1:])
 
     def body(self, x: Value, w: Weights) -> Value:
-        channels = x.shape[1]
-        assert isinstance(channels, int)
-        return ops.gather(x, [channel % channels for channel in self.channels], axis=1)
+        count = channels(x.shape[1:])
+        return ops.gather(x, [channel % count for channel in self.channels], axis=1)
 
 
 @layer("identity")

@@ -1,4 +1,4 @@
-"""Sliding windows over spatial axes: sizes, strides, padding, and the number of windows that fit."""
+"""Axes of a layer's input, and sliding windows over them: sizes, strides, padding, and the number that fit."""
 
 from __future__ import annotations
 
@@ -6,13 +6,27 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.limits import SIZE
 from netdsl.declare.declared import Misfit
-from netdsl.diagnostics.shape_problems import NeedsNumber
+from netdsl.diagnostics.shape_problems import NeedsNumber, OutsideShape
 from netdsl.diagnostics.window_problems import EvenSame, WindowTooLarge, WrongLength, WrongRank
 
 if TYPE_CHECKING:
     from netdsl.base.shape import Dim, Shape
 
 Sizes = int | tuple[int, ...]
+
+
+def channels(x: Shape) -> int:
+    """Return the number of channels. Raises Misfit if it is known only at run time."""
+    if not isinstance(x[0], int):
+        raise Misfit(NeedsNumber)
+    return x[0]
+
+
+def axis_of(axis: int, x: Shape) -> int:
+    """Return the axis counted from the front. Raises Misfit if the shape has no such axis."""
+    if not -len(x) <= axis < len(x):
+        raise Misfit(OutsideShape, at="axis", what="axis", index=axis, count=len(x))
+    return axis % len(x)
 
 
 def spatial(x: Shape) -> Shape:

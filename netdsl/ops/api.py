@@ -19,7 +19,6 @@ from netdsl.ops.activations import (
 from netdsl.ops.arithmetic import add, div, maximum, minimum, mul, sub, sum_to
 from netdsl.ops.base import constant
 from netdsl.ops.batch_training import batch_norm_training
-from netdsl.ops.bits import bit_xor, shift_right
 from netdsl.ops.comparison import (
     both,
     either,
@@ -41,7 +40,7 @@ from netdsl.ops.linear import gemm, matmul
 from netdsl.ops.normalization import affine, batch_norm, instance_norm, layer_norm, lrn
 from netdsl.ops.pooling import average_pool, global_average_pool, global_max_pool, max_pool
 from netdsl.ops.pooling_gradients import max_pool_dx
-from netdsl.ops.random import counter, dropout
+from netdsl.ops.random import bit_xor, counter, dropout, shift_right
 from netdsl.ops.reduction import arg_max, dot_by_channel, reduce_max, reduce_mean, reduce_sum, sum_by_channel
 from netdsl.ops.resampling import depth_to_space, resize
 from netdsl.ops.scattering import one_hot, scatter_add, spaced, zeros

@@ -1,4 +1,4 @@
-"""Random masks from a hash of a counter: the graph stays a pure function with the same bits on every machine."""
+"""Random numbers, and the arithmetic on unsigned integers that they are computed with."""
 
 from __future__ import annotations
 
@@ -8,11 +8,36 @@ from typing import TYPE_CHECKING
 from netdsl import ops
 from netdsl.ir.graph import Tensor
 from netdsl.ir.op import OnnxNode, Op
-from netdsl.ops.base import constant, known
+from netdsl.ops.arithmetic import Elementwise
+from netdsl.ops.base import Operand, apply, as_values, constant, known
 
 if TYPE_CHECKING:
     from netdsl.base.shape import Shape
     from netdsl.ir.graph import Graph, Value
+
+
+class BitwiseXor(Elementwise):
+    """y = a XOR b on unsigned integers, bitwise; from opset 18. ONNX BitwiseXor."""
+
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        assert opset >= 18, f"opset {opset} has no BitwiseXor"
+        return OnnxNode("BitwiseXor")
+
+
+class ShiftRight(Elementwise):
+    """y = a // 2^b. ONNX BitShift to the right."""
+
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("BitShift", {"direction": "RIGHT"})
+
+
+def bit_xor(a: Operand, b: Operand) -> Value:
+    return apply(BitwiseXor(), *as_values(a, b))
+
+
+def shift_right(a: Operand, b: Operand) -> Value:
+    return apply(ShiftRight(), *as_values(a, b))
+
 
 MULTIPLIERS = (0x7FEB352D, 0x846CA68B)
 """Odd constants of a hash with small bias. Source: Wellons, "Prospecting for Hash Functions" (2018), lowbias32."""

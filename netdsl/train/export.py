@@ -20,7 +20,7 @@ from netdsl.elaborate.recipe import target_name
 from netdsl.ir.graph import LOSS, RATE
 from netdsl.ir.init import Init
 from netdsl.ir.net import Parameter
-from netdsl.ops.bits import BitwiseXor
+from netdsl.ops.random import BitwiseXor
 from netdsl.train.step import portable, training_step
 
 if TYPE_CHECKING:

@@ -245,11 +245,11 @@ def _adheres(node: Node, before: Node, used: dict[Node, int], gives: Collection[
 
 
 FAMILIES = {
-    "conv": ("conv", "deconv"),
-    "dense": ("dense", "embedding"),
-    "pool": ("pool", "reduce"),
-    "norm": ("norm", "sample_norm", "affine"),
-    "function": ("activation", "rectifier", "elementary", "softmax"),
+    "conv": ("conv",),
+    "dense": ("dense",),
+    "pool": ("pool",),
+    "norm": ("norm", "affine"),
+    "function": ("activation", "elementary"),
     "merge": ("merge",),
     "shape": ("shaping", "resample", "bounds"),
     "input": ("input",),
