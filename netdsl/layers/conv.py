@@ -175,10 +175,11 @@ class Deconv(Layer):
 
     Shapes: [C, *S] -> [channels, *P] on one to three spatial axes, P = (S - 1) s + d (k - 1) + 1 - pads + output_pad;
     weight [C, channels / groups, *kernel], bias [channels].
-    Conventions: `pad same` makes P = s S, for even kernels too: it crops max(0, ceil((d (k - 1) + 1 - s) / 2)) elements
-    from both sides, and `output_pad` makes up the difference. `deconv 3x3 64 stride 2` matches PyTorch with padding 1
-    and output_padding 1. TensorFlow crops an odd element from the other side: use `pad same_upper`. The weight has
-    PyTorch's layout. Initializers use fan_in = C / groups * area and fan_out = channels / groups * area.
+    Conventions: with `pad same`, P = s S for even kernels too. Of the e = d (k - 1) + 1 - s excess elements, ceil(e / 2)
+    are cropped at the start and floor(e / 2) at the end; if e < 0, -e zeros are added at the end. `deconv 3x3 64
+    stride 2` matches PyTorch with padding 1 and output_padding 1. TensorFlow crops floor(e / 2) at the start: use `pad
+    same_upper`. The weight has PyTorch's layout. Initializers use fan_in = C / groups * area and
+    fan_out = channels / groups * area.
     Source: Zeiler et al. (2010); Dumoulin & Visin (2016), section 4.
 
     ```net
@@ -192,7 +193,7 @@ class Deconv(Layer):
     stride: int | tuple[int, ...] = keyword(Sizes(), 1, doc="distance in the output between input elements")
     pad: str | int | tuple[int, ...] = keyword(Padding(), "same", doc="elements cropped from the output's sides")
     output_pad: int | tuple[int, ...] = keyword(
-        Sizes(0), 0, doc="elements added at the end of each output axis; `pad same` sets it, and does not accept it"
+        Sizes(0), 0, doc="elements added at the end of each output axis; not accepted with `pad same`"
     )
     dilation: int | tuple[int, ...] = keyword(Sizes(), 1, doc="distance between kernel elements")
     groups: int = keyword(Integer(), 1, doc="number of groups that the channels are split into")

@@ -26,7 +26,7 @@ def text(case: dict) -> str:
     return f"input x [{', '.join(map(str, case['shape'][1:]))}]; {case['call']}"
 
 
-def computed(case: dict, opset: int) -> np.ndarray:
+def computed(case: dict, opset: int = 21) -> np.ndarray:
     net = flow(text(case))
     emitted = emit(lower(net), opset=opset)
     check(emitted)
@@ -43,6 +43,22 @@ def test_numbers(opset: int) -> None:
         found = computed(case, opset)
         assert list(found.shape) == case["y"], text(case)
         np.testing.assert_allclose(found.ravel(), case["values"], rtol=1e-4, atol=2e-4, err_msg=text(case))
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
+def test_the_sides_that_pad_same_crops(kernel: int, stride: int, dilation: int) -> None:
+    """`same` crops the larger half at the start. `same_upper` is the adjoint of TensorFlow's convolution."""
+    call = f"deconv {kernel} 2 stride {stride} dilation {dilation} bias off pad "
+    whole, same, upper = (computed({"shape": [1, 2, 5], "call": call + pad}) for pad in ("0", "same", "same_upper"))
+    excess = dilation * (kernel - 1) + 1 - stride
+    crop, more = max(0, excess), max(0, -excess)
+    padded = np.pad(whole, ((0, 0), (0, 0), (0, more)))
+    for found, start in ((same, -(-crop // 2)), (upper, crop // 2)):
+        np.testing.assert_allclose(found, padded[:, :, start : start + 5 * stride], atol=1e-6)
+    back = computed({"shape": [1, 2, 5 * stride], "call": call.replace("deconv", "conv") + "same_upper"})
+    assert np.vdot(upper, numbers((1, 2, 5 * stride))) == pytest.approx(np.vdot(numbers((1, 2, 5)), back), abs=1e-3)
 
 
 @pytest.mark.parametrize(
