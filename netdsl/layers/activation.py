@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @layer("sigmoid")
-class Sigmoid(Layer):
+class SigmoidLayer(Layer):
     """Logistic function: y = 1 / (1 + exp(-x)).
 
     Shapes: [*] -> [*].
@@ -38,7 +38,7 @@ class Sigmoid(Layer):
 
 
 @layer("hard_sigmoid")
-class HardSigmoid(Layer):
+class HardSigmoidLayer(Layer):
     """Piecewise linear approximation of the logistic function: y = min(max(x / 6 + 1/2, 0), 1).
 
     Shapes: [*] -> [*].
@@ -56,7 +56,7 @@ class HardSigmoid(Layer):
 
 
 @layer("tanh")
-class Tanh(Layer):
+class TanhLayer(Layer):
     """Hyperbolic tangent: y = (exp(x) - exp(-x)) / (exp(x) + exp(-x)).
 
     Shapes: [*] -> [*].
@@ -73,7 +73,7 @@ class Tanh(Layer):
 
 
 @layer("sign")
-class Sign(Layer):
+class SignLayer(Layer):
     """Sign function: y = -1 if x < 0, 0 if x = 0, and 1 if x > 0.
 
     Shapes: [*] -> [*].
@@ -92,7 +92,7 @@ class Sign(Layer):
 
 
 @layer("step")
-class Step(Layer):
+class StepLayer(Layer):
     """Heaviside step function: y = 1 if x > 0, otherwise 0.
 
     Shapes: [*] -> [*].
@@ -111,7 +111,7 @@ class Step(Layer):
 
 
 @layer("relu")
-class Relu(Layer):
+class ReluLayer(Layer):
     """Rectified linear unit: y = max(x, 0).
 
     Shapes: [*] -> [*].
@@ -128,7 +128,7 @@ class Relu(Layer):
 
 
 @layer("relu6")
-class Relu6(Layer):
+class Relu6Layer(Layer):
     """Rectified linear unit capped at 6: y = min(max(x, 0), 6).
 
     Shapes: [*] -> [*].
@@ -145,7 +145,7 @@ class Relu6(Layer):
 
 
 @layer("leaky_relu")
-class LeakyRelu(Layer):
+class LeakyReluLayer(Layer):
     """Leaky rectified linear unit: y = x if x >= 0, otherwise slope x.
 
     Shapes: [*] -> [*].
@@ -165,7 +165,7 @@ class LeakyRelu(Layer):
 
 
 @layer("prelu")
-class PRelu(Layer):
+class PReluLayer(Layer):
     """Leaky rectified linear unit with a learned slope for each channel: y = x if x >= 0, otherwise weight x.
 
     Shapes: [C, *S] -> [C, *S]; weight [C], or [1] with `shared on`.
@@ -196,7 +196,7 @@ class PRelu(Layer):
 
 
 @layer("elu")
-class Elu(Layer):
+class EluLayer(Layer):
     """Exponential linear unit: y = x if x > 0, otherwise alpha (exp(x) - 1).
 
     Shapes: [*] -> [*].
@@ -215,7 +215,7 @@ class Elu(Layer):
 
 
 @layer("selu")
-class Selu(Layer):
+class SeluLayer(Layer):
     """Scaled exponential linear unit: y = 1.0507 x if x > 0, otherwise 1.0507 * 1.6733 (exp(x) - 1).
 
     Shapes: [*] -> [*].
@@ -234,7 +234,7 @@ class Selu(Layer):
 
 
 @layer("gelu")
-class Gelu(Layer):
+class GeluLayer(Layer):
     """Gaussian error linear unit: y = x Phi(x) = x (1 + erf(x / sqrt(2))) / 2.
 
     Shapes: [*] -> [*].
@@ -252,7 +252,7 @@ class Gelu(Layer):
 
 
 @layer("silu")
-class Silu(Layer):
+class SiluLayer(Layer):
     """Sigmoid linear unit (SiLU, swish): y = x / (1 + exp(-x)).
 
     Shapes: [*] -> [*].
@@ -269,7 +269,7 @@ class Silu(Layer):
 
 
 @layer("hard_swish")
-class HardSwish(Layer):
+class HardSwishLayer(Layer):
     """Piecewise approximation of swish: y = x min(max(x + 3, 0), 6) / 6.
 
     Shapes: [*] -> [*].
@@ -286,7 +286,7 @@ class HardSwish(Layer):
 
 
 @layer("softplus")
-class Softplus(Layer):
+class SoftplusLayer(Layer):
     """Softplus, a smooth rectifier: y = log(1 + exp(x)).
 
     Shapes: [*] -> [*].
@@ -303,7 +303,7 @@ class Softplus(Layer):
 
 
 @layer("softmax")
-class Softmax(Layer):
+class SoftmaxLayer(Layer):
     """Softmax over the channels: y[c] = exp(x[c]) / sum of exp(x).
 
     Shapes: [C, *] -> [C, *].
@@ -320,7 +320,7 @@ class Softmax(Layer):
 
 
 @layer("log_softmax")
-class LogSoftmax(Layer):
+class LogSoftmaxLayer(Layer):
     """Log-softmax over the channels: y[c] = x[c] - log(sum of exp(x)).
 
     Shapes: [C, *] -> [C, *].

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @layer("scale")
-class Scale(Layer):
+class ScaleLayer(Layer):
     """Multiplication by a constant: y = a x.
 
     Shapes: [*] -> [*].
@@ -36,7 +36,7 @@ class Scale(Layer):
 
 
 @layer("shift")
-class Shift(Layer):
+class ShiftLayer(Layer):
     """Addition of a constant: y = x + b.
 
     Shapes: [*] -> [*].
@@ -54,7 +54,7 @@ class Shift(Layer):
 
 
 @layer("normalize")
-class Normalize(Layer):
+class NormalizeLayer(Layer):
     """Normalization of each channel by constants: y = (x - mean) / std.
 
     Shapes: [C, *] -> [C, *]; `mean` and `std` have one entry per channel.

@@ -28,7 +28,7 @@ def _sides(x: Shape, sides: int | tuple[int, ...]) -> tuple[tuple[int, ...], tup
 
 
 @layer("pad")
-class Pad(Layer):
+class PadLayer(Layer):
     """Constant padding of the spatial axes, with zeros by default.
 
     Shapes: [C, *S] -> [C, *(before + S + after)] on one to three spatial axes.
@@ -57,7 +57,7 @@ class Pad(Layer):
 
 
 @layer("pad_channels")
-class PadChannels(Layer):
+class PadChannelsLayer(Layer):
     """Zero channels added before and after the input's channels.
 
     Shapes: [C, *S] -> [before + C + after, *S].
@@ -83,7 +83,7 @@ class PadChannels(Layer):
 
 
 @layer("crop")
-class Crop(Layer):
+class CropLayer(Layer):
     """Cropping of the spatial axes.
 
     Shapes: [C, *S] -> [C, *(S - before - after)] on one to three spatial axes.
@@ -118,7 +118,7 @@ class Crop(Layer):
 
 
 @layer("slice")
-class Slice(Layer):
+class SliceLayer(Layer):
     """Slice of an axis, from `start` up to but excluding `stop`.
 
     Shapes: [*, A, *] -> [*, stop - start, *]. Axes count from 0 (the channels), excluding the batch, and indices

@@ -77,7 +77,7 @@ class Convolution(Layer):
 
 
 @layer("conv")
-class Conv(Convolution):
+class ConvLayer(Convolution):
     """Convolution (strictly, cross-correlation): y[o, p] = b[o] + sum of w[o, i, k] x[i, s p + d k - pad].
 
     Shapes: [C, *S] -> [channels, *P] on one to three spatial axes, P = (S + pads - d (k-1) - 1) // s + 1;
@@ -98,7 +98,7 @@ class Conv(Convolution):
 
 
 @layer("dwconv")
-class DepthwiseConv(Convolution):
+class DepthwiseConvLayer(Convolution):
     """Depthwise convolution: each channel has its own kernel, or `multiplier` kernels.
 
     Shapes: [C, *S] -> [C multiplier, *P], P as for `conv`; weight [C multiplier, 1, *kernel], bias [C multiplier].
@@ -116,15 +116,15 @@ class DepthwiseConv(Convolution):
         return inputs, inputs * self.multiplier
 
 
-class Spread:
+class TransposedWindow:
     """Geometry of a transposed convolution: kernel copies placed on the output, `stride` apart.
 
-    `pads` are cropped from the output, before each axis, then after each axis; `more` is added at the end of each axis.
+    `pads` are cropped from the output, before each axis, then after each axis; `output_pads` are added at the ends.
     """
 
-    __slots__ = ("dilation", "kernel", "more", "out", "pads", "stride")
+    __slots__ = ("dilation", "kernel", "out", "output_pads", "pads", "stride")
 
-    def __init__(self, x: Shape, call: Deconv) -> None:
+    def __init__(self, x: Shape, call: DeconvLayer) -> None:
         sizes = spatial(x)
         rank = len(sizes)
         self.kernel = each(call.kernel, rank, "kernel")
@@ -132,27 +132,25 @@ class Spread:
         self.dilation = each(call.dilation, rank, "dilation")
         spans = [d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True)]
         self.pads = each(0 if isinstance(call.pad, str) else call.pad, 2 * rank, "pad")
-        self.more = each(call.output_pad, rank, "output_pad")
+        self.output_pads = each(call.output_pad, rank, "output_pad")
         if isinstance(call.pad, str) and call.pad != "valid":
-            if any(self.more):
-                raise Misfit(BadOutputPad, at="output_pad", given=max(self.more), limit=None)
+            if any(self.output_pads):
+                raise Misfit(BadOutputPad, at="output_pad", given=max(self.output_pads), limit=None)
             sides = [_by_rule(call.pad, span, step) for span, step in zip(spans, self.stride, strict=True)]
-            befores, afters, self.more = zip(*sides, strict=True)
+            befores, afters, self.output_pads = zip(*sides, strict=True)
             self.pads = befores + afters
-        elif wrong := [
-            (given, max(limits))
-            for given, *limits in zip(self.more, self.stride, self.dilation, strict=True)
-            if given >= max(limits)
-        ]:
-            raise Misfit(BadOutputPad, at="output_pad", given=wrong[0][0], limit=wrong[0][1])
+        else:
+            for given, *limits in zip(self.output_pads, self.stride, self.dilation, strict=True):
+                if given >= max(limits):
+                    raise Misfit(BadOutputPad, at="output_pad", given=given, limit=max(limits))
         self.out = tuple(self._out(axis, size, spans[axis]) for axis, size in enumerate(sizes))
 
     def _out(self, axis: int, size: Dim, span: int) -> Dim:
-        whole = (size - 1) * self.stride[axis] + span + self.more[axis]
-        taken = self.pads[axis] + self.pads[len(self.stride) + axis]
-        if isinstance(whole, int) and taken >= whole:
-            raise Misfit(NothingLeft, at="pad", axis=axis + 1, size=whole, taken=taken)
-        out: Dim = whole - taken
+        whole = (size - 1) * self.stride[axis] + span + self.output_pads[axis]
+        cropped = self.pads[axis] + self.pads[len(self.stride) + axis]
+        if isinstance(whole, int) and cropped >= whole:
+            raise Misfit(NothingLeft, at="pad", axis=axis + 1, size=whole, taken=cropped)
+        out: Dim = whole - cropped
         return out
 
 
@@ -170,15 +168,15 @@ def _by_rule(pad: str, span: int, stride: int) -> tuple[int, int, int]:
 
 
 @layer("deconv")
-class Deconv(Layer):
+class DeconvLayer(Layer):
     """Transposed convolution: each input element adds a scaled copy of the kernel to the output, `stride` apart.
 
     Shapes: [C, *S] -> [channels, *P] on one to three spatial axes, P = (S - 1) s + d (k - 1) + 1 - pads + output_pad;
     weight [C, channels / groups, *kernel], bias [channels].
-    Conventions: with `pad same`, P = s S for even kernels too. Of the e = d (k - 1) + 1 - s excess elements, ceil(e / 2)
-    are cropped at the start and floor(e / 2) at the end; if e < 0, -e zeros are added at the end. `deconv 3x3 64
-    stride 2` matches PyTorch with padding 1 and output_padding 1. TensorFlow crops floor(e / 2) at the start: use `pad
-    same_upper`. The weight has PyTorch's layout. Initializers use fan_in = C / groups * area and
+    Conventions: with `pad same`, P = s S for even kernels too. Of the e = d (k - 1) + 1 - s excess elements,
+    ceil(e / 2) are cropped at the start and floor(e / 2) at the end; if e < 0, -e zeros are added at the end.
+    `deconv 3x3 64 stride 2` matches PyTorch with padding 1 and output_padding 1. TensorFlow crops floor(e / 2) at the
+    start: use `pad same_upper`. The weight has PyTorch's layout. Initializers use fan_in = C / groups * area and
     fan_out = channels / groups * area.
     Source: Zeiler et al. (2010); Dumoulin & Visin (2016), section 4.
 
@@ -203,12 +201,12 @@ class Deconv(Layer):
 
     def shape(self, *xs: Shape) -> Shape:
         (x,) = xs
-        out = Spread(x, self).out
+        out = TransposedWindow(x, self).out
         _check_groups(self.groups, channels(x), self.channels)
         return (self.channels, *out)
 
     def weights(self, x: Shape) -> Iterator[Weight]:
-        kernel = Spread(x, self).kernel
+        kernel = TransposedWindow(x, self).kernel
         inputs, outputs, area = channels(x) // self.groups, self.channels // self.groups, elements(kernel)
         shape = (channels(x), outputs, *kernel)
         yield Weight("weight", shape, self.init, fan_in=inputs * area, fan_out=outputs * area)
@@ -216,14 +214,14 @@ class Deconv(Layer):
             yield Weight("bias", (self.channels,), self.bias_init)
 
     def body(self, x: Value, w: Weights) -> Value:
-        spread = Spread(x.shape[1:], self)
+        window = TransposedWindow(x.shape[1:], self)
         return ops.conv_transpose(
             x,
             w.weight,
             w.get("bias"),
-            strides=spread.stride,
-            pads=spread.pads,
-            output_padding=spread.more,
-            dilations=spread.dilation,
+            strides=window.stride,
+            pads=window.pads,
+            output_padding=window.output_pads,
+            dilations=window.dilation,
             group=self.groups,
         )

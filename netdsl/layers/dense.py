@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @layer("dense")
-class Dense(Layer):
+class DenseLayer(Layer):
     """Fully connected layer: y = W x + b.
 
     Shapes: [*] -> [units]; weight [units, features], bias [units]. The input is flattened, channels first.
@@ -51,7 +51,7 @@ class Dense(Layer):
 
 
 @layer("embedding")
-class Embedding(Layer):
+class EmbeddingLayer(Layer):
     """Embedding: a learned vector for each word of a vocabulary, y[:, l] = weight[x[l], :].
 
     Shapes: [L], integers from 0 to vocabulary - 1 -> [size, L]; weight [vocabulary, size].

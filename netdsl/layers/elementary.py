@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @layer("square")
-class Square(Layer):
+class SquareLayer(Layer):
     """Square: y = x^2.
 
     Shapes: [*] -> [*].
@@ -33,7 +33,7 @@ class Square(Layer):
 
 
 @layer("sqrt")
-class Sqrt(Layer):
+class SqrtLayer(Layer):
     """Square root: y = x^(1/2).
 
     Shapes: [*] -> [*]. The result is NaN where x < 0.
@@ -49,7 +49,7 @@ class Sqrt(Layer):
 
 
 @layer("abs")
-class Abs(Layer):
+class AbsLayer(Layer):
     """Absolute value: y = |x|.
 
     Shapes: [*] -> [*].
@@ -65,7 +65,7 @@ class Abs(Layer):
 
 
 @layer("exp")
-class Exp(Layer):
+class ExpLayer(Layer):
     """Exponential: y = e^x.
 
     Shapes: [*] -> [*].
@@ -81,7 +81,7 @@ class Exp(Layer):
 
 
 @layer("log")
-class Log(Layer):
+class LogLayer(Layer):
     """Natural logarithm: y = ln x.
 
     Shapes: [*] -> [*]. The result is -infinity at 0, and NaN where x < 0.
@@ -97,7 +97,7 @@ class Log(Layer):
 
 
 @layer("sin")
-class Sin(Layer):
+class SinLayer(Layer):
     """Sine of an angle in radians: y = sin x.
 
     Shapes: [*] -> [*].
@@ -113,7 +113,7 @@ class Sin(Layer):
 
 
 @layer("cos")
-class Cos(Layer):
+class CosLayer(Layer):
     """Cosine of an angle in radians: y = cos x.
 
     Shapes: [*] -> [*].
@@ -129,7 +129,7 @@ class Cos(Layer):
 
 
 @layer("clip")
-class Clip(Layer):
+class ClipLayer(Layer):
     """Clamping to a range: y = min(max(x, low), high).
 
     Shapes: [*] -> [*].

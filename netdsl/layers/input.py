@@ -10,7 +10,7 @@ from netdsl.layers.base import Layer, layer
 
 
 @layer("input")
-class Input(Layer):
+class InputLayer(Layer):
     """Model input. The batch axis, `N`, comes first and is not written.
 
     Shapes: -> [sizes]. `f16` and `u8` are cast to `f32` first; `i64` is kept, for `embedding`.

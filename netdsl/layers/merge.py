@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Value
 
 
-class Merge(Layer):
+class MergeLayer(Layer):
     """Base class of elementwise operations on inputs of equal shape, without broadcasting."""
 
     variadic = True
@@ -28,7 +28,7 @@ class Merge(Layer):
         return xs[0]
 
 
-class Product(Merge):
+class BroadcastingMerge(MergeLayer):
     """Base class of elementwise operations that broadcast axes of size 1."""
 
     def shape(self, *xs: Shape) -> Shape:
@@ -44,7 +44,7 @@ class Product(Merge):
 
 
 @layer("add")
-class Add(Merge):
+class AddLayer(MergeLayer):
     """Elementwise sum: y = a + b + ….
 
     Shapes: [*], [*], … -> [*], all of the same shape.
@@ -60,7 +60,7 @@ class Add(Merge):
 
 
 @layer("sub")
-class Sub(Merge):
+class SubLayer(MergeLayer):
     """Elementwise difference: y = a - b - ….
 
     Shapes: [*], [*], … -> [*], all of the same shape.
@@ -76,7 +76,7 @@ class Sub(Merge):
 
 
 @layer("mul")
-class Mul(Product):
+class MulLayer(BroadcastingMerge):
     """Elementwise product: y = a b …; a single branch gates the input.
 
     Shapes: [*], [*], … -> [*], all of the same rank; axes of size 1 are broadcast.
@@ -92,7 +92,7 @@ class Mul(Product):
 
 
 @layer("div")
-class Div(Product):
+class DivLayer(BroadcastingMerge):
     """Elementwise quotient: y = a / b / ….
 
     Shapes: [*], [*], … -> [*], all of the same rank; axes of size 1 are broadcast.
@@ -108,7 +108,7 @@ class Div(Product):
 
 
 @layer("max")
-class Max(Merge):
+class MaxLayer(MergeLayer):
     """Elementwise maximum: y = max(a, b, …).
 
     Shapes: [*], [*], … -> [*], all of the same shape.
@@ -125,7 +125,7 @@ class Max(Merge):
 
 
 @layer("min")
-class Min(Merge):
+class MinLayer(MergeLayer):
     """Elementwise minimum: y = min(a, b, …).
 
     Shapes: [*], [*], … -> [*], all of the same shape.
@@ -141,7 +141,7 @@ class Min(Merge):
 
 
 @layer("concat")
-class Concat(Merge):
+class ConcatLayer(MergeLayer):
     """Concatenation along an axis, by default the channels.
 
     Shapes: [A, *S], [B, *S], … -> [A + B + …, *S]. Axes count from 0 (the channels), excluding the batch;

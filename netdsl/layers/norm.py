@@ -44,7 +44,7 @@ class Normalization(Layer):
 
 
 @layer("bn")
-class BatchNorm(Normalization):
+class BatchNormLayer(Normalization):
     """Batch normalization, per channel: y = weight (x - mean) / sqrt(var + eps) + bias.
 
     Shapes: [C, *S] -> [C, *S]; weight, bias, running_mean, running_var [C]. Inference uses the running mean and
@@ -83,7 +83,7 @@ class BatchNorm(Normalization):
 
 
 @layer("lrn")
-class LocalResponseNorm(Layer):
+class LocalResponseNormLayer(Layer):
     """Local response normalization: y = x / (k + alpha sum of x^2 over a window of `size` channels)^beta.
 
     Shapes: [C, *S] -> [C, *S] on one to three spatial axes.
@@ -120,7 +120,7 @@ class LocalResponseNorm(Layer):
 
 
 @layer("dropout")
-class Dropout(Layer):
+class DropoutLayer(Layer):
     """Dropout: during training, each value is zeroed with probability p and the others are scaled by 1 / (1 - p).
 
     Shapes: [*] -> [*].
@@ -151,7 +151,7 @@ class SampleNorm(Normalization):
 
 
 @layer("layernorm")
-class LayerNorm(SampleNorm):
+class LayerNormLayer(SampleNorm):
     """Layer normalization over the channels at each position: y = weight (x - mean) / sqrt(var + eps) + bias.
 
     Shapes: [C, *S] -> [C, *S]; weight, bias [C]. The mean and the biased variance are taken over the C values at each
@@ -176,7 +176,7 @@ class LayerNorm(SampleNorm):
 
 
 @layer("instancenorm")
-class InstanceNorm(SampleNorm):
+class InstanceNormLayer(SampleNorm):
     """Instance normalization of each channel: y = weight (x - mean) / sqrt(var + eps) + bias.
 
     Shapes: [C, *S] -> [C, *S] on one to three spatial axes; weight, bias [C]. The mean and the biased variance are
@@ -199,7 +199,7 @@ class InstanceNorm(SampleNorm):
 
 
 @layer("groupnorm")
-class GroupNorm(SampleNorm):
+class GroupNormLayer(SampleNorm):
     """Group normalization of each group of channels: y = weight (x - mean) / sqrt(var + eps) + bias.
 
     Shapes: [C, *S] -> [C, *S]; weight, bias [C]. The mean and the biased variance are taken over the C / groups

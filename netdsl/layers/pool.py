@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from netdsl.layers.base import Weights
 
 
-class Pool(Layer):
+class PoolLayer(Layer):
     """Base class of pooling over windows, separately for each channel."""
 
     kernel: int | tuple[int, ...] = positional(Sizes(), doc="window size")
@@ -42,7 +42,7 @@ class Pool(Layer):
 
 
 @layer("maxpool")
-class MaxPool(Pool):
+class MaxPoolLayer(PoolLayer):
     """Max pooling: the maximum of each window, ignoring padding.
 
     Shapes: [C, *S] -> [C, *P], P = (S + pads - k) // stride + 1; `ceil on` rounds up instead of down, but drops a last
@@ -63,7 +63,7 @@ class MaxPool(Pool):
 
 
 @layer("avgpool")
-class AvgPool(Pool):
+class AvgPoolLayer(PoolLayer):
     """Average pooling: the mean of each window, excluding padding unless `count_pad on`.
 
     Shapes: [C, *S] -> [C, *P], P as for `maxpool`.
@@ -86,7 +86,7 @@ class AvgPool(Pool):
         )
 
 
-class GlobalPool(Layer):
+class GlobalPoolLayer(Layer):
     """Base class of pooling over all positions of a channel, which keeps the axes with size 1."""
 
     def shape(self, *xs: Shape) -> Shape:
@@ -94,7 +94,7 @@ class GlobalPool(Layer):
 
 
 @layer("global_avgpool")
-class GlobalAvgPool(GlobalPool):
+class GlobalAvgPoolLayer(GlobalPoolLayer):
     """Global average pooling: the mean of each channel.
 
     Shapes: [C, *S] -> [C, 1, …]; every spatial axis is kept with size 1.
@@ -111,7 +111,7 @@ class GlobalAvgPool(GlobalPool):
 
 
 @layer("adaptive_avgpool")
-class AdaptiveAvgPool(Layer):
+class AdaptiveAvgPoolLayer(Layer):
     """Adaptive average pooling: y[i] is the mean of x[j] over floor(i S / P) <= j < ceil((i + 1) S / P).
 
     Shapes: [C, *S] -> [C, *P] on one to three spatial axes, P being `sizes`.
@@ -168,7 +168,7 @@ def _means(x: Value, axis: int, count: int) -> Value:
 
 
 @layer("global_maxpool")
-class GlobalMaxPool(GlobalPool):
+class GlobalMaxPoolLayer(GlobalPoolLayer):
     """Global max pooling: the maximum of each channel.
 
     Shapes: [C, *S] -> [C, 1, …]; every spatial axis is kept with size 1.
@@ -185,7 +185,7 @@ class GlobalMaxPool(GlobalPool):
 
 
 @layer("reduce")
-class Reduce(Layer):
+class ReduceLayer(Layer):
     """Mean, sum or maximum along an axis, which is kept with size 1.
 
     Shapes: [*, A, *] -> [*, 1, *]. Axes count from 0 (the channels), excluding the batch; negative axes

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @layer("upsample")
-class Upsample(Layer):
+class UpsampleLayer(Layer):
     """Upsampling by an integer factor: nearest neighbor or linear interpolation.
 
     Shapes: [C, *S] -> [C, *(factor S)] on one to three spatial axes; `bilinear` is linear on one
@@ -50,7 +50,7 @@ class Upsample(Layer):
 
 
 @layer("pixel_shuffle")
-class PixelShuffle(Layer):
+class PixelShuffleLayer(Layer):
     """Channels rearranged into positions (sub-pixel convolution): y[c, r h + i, r w + j] = x[(c r + i) r + j, h, w].
 
     Shapes: [C r^d, *S] -> [C, *(r S)] on d = one to three spatial axes.
@@ -94,7 +94,7 @@ class PixelShuffle(Layer):
 
 
 @layer("channel_shuffle")
-class ChannelShuffle(Layer):
+class ChannelShuffleLayer(Layer):
     """Channels interleaved across groups: the first channel of each group, then the second of each, and so on.
 
     Shapes: [C, *S] -> [C, *S].

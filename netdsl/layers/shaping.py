@@ -23,7 +23,7 @@ REST = Size("?")
 
 
 @layer("flatten")
-class Flatten(Layer):
+class FlattenLayer(Layer):
     """Flattening to one axis, channels first.
 
     Shapes: [C, *S] -> [C * product of S].
@@ -44,7 +44,7 @@ class Flatten(Layer):
 
 
 @layer("reshape")
-class Reshape(Layer):
+class ReshapeLayer(Layer):
     """Reshaping: the same values, in the same order, with a new shape.
 
     Shapes: [*] -> [sizes], with the same number of values. One size may be `?` and is then inferred from the others.
@@ -86,7 +86,7 @@ class Reshape(Layer):
 
 
 @layer("permute")
-class Permute(Layer):
+class PermuteLayer(Layer):
     """Permutation of the axes: axis i of the output is axis `axes[i]` of the input.
 
     Shapes: [A, B, …] -> the same sizes in the new order. Axes count from 0 (the channels), excluding the batch;
@@ -117,7 +117,7 @@ class Permute(Layer):
 
 
 @layer("select")
-class Select(Layer):
+class SelectLayer(Layer):
     """Selection of channels, in the given order.
 
     Shapes: [C, *S] -> [len(channels), *S]. Channels count from 0; negative ones count from the end.
@@ -145,7 +145,7 @@ class Select(Layer):
 
 
 @layer("identity")
-class Identity(Layer):
+class IdentityLayer(Layer):
     """Identity: y = x.
 
     Shapes: [*] -> [*].

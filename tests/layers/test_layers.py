@@ -19,7 +19,7 @@ from netdsl.backend.serialize import to_bytes
 from netdsl.base.shape import Size
 from netdsl.declare.declared import Misfit
 from netdsl.layers import find, index
-from netdsl.layers.merge import Product
+from netdsl.layers.merge import BroadcastingMerge
 from netdsl.lower import lower
 from tests.support.exact import Gather
 from tests.support.layer_cases import GROUPS, SIZES
@@ -333,8 +333,8 @@ def test_misuse(group, call, code):
 SPREAD = list(product((1, 2, 3), repeat=2))
 
 
-@pytest.mark.parametrize("cls", Product.__subclasses__(), ids=lambda cls: cls.kind)
-def test_products_spread_as_numpys_do(cls: type[Product]) -> None:
+@pytest.mark.parametrize("cls", BroadcastingMerge.__subclasses__(), ids=lambda cls: cls.kind)
+def test_products_spread_as_numpys_do(cls: type[BroadcastingMerge]) -> None:
     """Of operands with as many axes each; of three as of two."""
     refused = 0
     for operands in [*product(SPREAD, repeat=2), *product(SPREAD[::2], repeat=3)]:
