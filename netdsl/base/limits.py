@@ -50,6 +50,9 @@ INTEGER_BITS = 4096
 NAME = 1_000
 """Maximum number of characters in a layer's name, including its scopes."""
 
+UNPACKED_BYTES = 2**34
+"""Maximum number of bytes of a file or of a member of an archive that are decompressed into memory."""
+
 WORK = 2_500_000
 """Maximum number of steps of reading and checking, as counted by `netdsl.diagnostics.work`; a step takes about a
 microsecond."""

@@ -1,6 +1,6 @@
-"""NumPy's `.npy` format: a header, checked before anything is allocated, then the bytes.
+"""NumPy's `.npy` and `.npz` files: headers are checked before anything is allocated, and objects are never unpickled.
 
-Source: numpy.lib.format, versions 1.0 to 3.0.
+Source: numpy.lib.format, versions 1.0 to 3.0. An `.npz` file is a zip archive of `.npy` files.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import numpy as np
 
 from netdsl.base.files import open_file
 from netdsl.base.terminal import escape
-from netdsl.data.errors import BadData
+from netdsl.base.zip_archive import ZipArchive
+from netdsl.data.errors import CONVERT, BadData, NoSuchMember
 from netdsl.data.reader import Reader, check_types, convert, fit
-from netdsl.data.stream import shape_is_told
+from netdsl.data.stream import StreamReader, damage_is_told, shape_is_told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +39,10 @@ class Header:
         self.dtype = dtype
         self.offset = offset
         self.size = math.prod(shape) * dtype.itemsize
+
+    @property
+    def order(self) -> Literal["F", "C"]:
+        return "F" if self.fortran else "C"
 
 
 def read_header(stream: BinaryIO, name: str, length: int) -> Header:
@@ -71,18 +76,17 @@ def read_header(stream: BinaryIO, name: str, length: int) -> Header:
 def map_npy(path: str) -> Array:
     """Return the array of an `.npy` file, memory-mapped."""
     with open_file(path) as file:
-        return map_array(file, read_header(file, path, os.fstat(file.fileno()).st_size), path)
+        header = read_header(file, path, os.fstat(file.fileno()).st_size)
+        _check_element_size(header, path)
+        with shape_is_told(path):
+            if header.size == 0:
+                return np.empty(header.shape, header.dtype)
+            return np.memmap(file, header.dtype, "r", header.offset, header.shape, header.order)
 
 
-def map_array(file: BinaryIO, header: Header, path: str, start: int = 0) -> Array:
-    """Return the memory-mapped array whose header begins at `start` in a file."""
+def _check_element_size(header: Header, name: str) -> None:
     if not header.dtype.itemsize:
-        raise BadData(f"{escape(path)} holds elements of no size")
-    with shape_is_told(path):
-        if header.size == 0:
-            return np.empty(header.shape, header.dtype)
-        order: Literal["F", "C"] = "F" if header.fortran else "C"
-        return np.memmap(file, header.dtype, "r", start + header.offset, header.shape, order)
+        raise BadData(f"{escape(name)} holds elements of size 0")
 
 
 class NpyReader(Reader):
@@ -106,3 +110,56 @@ class NpyReader(Reader):
     def batches(self, size: int, first: int = 0, stop: int | None = None) -> Iterator[Array]:
         for at, end in self.spans(size, first, stop):
             yield convert(self, np.asarray(self._array[at:end]), at)
+
+
+class NpzArchive:
+    """The arrays of an `.npz` file by name."""
+
+    __slots__ = ("_zip", "names", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._zip = ZipArchive(path, lambda reason: BadData(f"{escape(path)} is damaged: {escape(reason)}"))
+        if any(name.endswith(".pkl") for name in self._zip.members):
+            raise BadData(f"{escape(path)} holds pickled objects, which are never read: they can run programs", CONVERT)
+        for name in self._zip.members:
+            if not name.endswith(".npy"):
+                raise BadData(f"{escape(path)}: its member {escape(name)} is not an array")
+        self.names = tuple(name.removesuffix(".npy") for name in self._zip.members)
+
+    def open(self, name: str) -> BinaryIO:
+        """Open an array's `.npy` file."""
+        return self._zip.open(f"{name}.npy")
+
+    def header(self, name: str) -> Header:
+        """Return an array's header, checked against the size that the archive declares."""
+        with self.open(name) as stream, damage_is_told(self.path):
+            return read_header(stream, f"{self.path}: {name}", self._zip.members[f"{name}.npy"].file_size)
+
+    def load(self, name: str) -> Array:
+        """Return an array: memory-mapped if it is stored uncompressed, otherwise read."""
+        header, what = self.header(name), f"{self.path}: {name}"
+        _check_element_size(header, what)
+        flat = self._zip.map(f"{name}.npy", header.offset).view(header.dtype)
+        with shape_is_told(what):
+            return flat.reshape(header.shape, order=header.order)
+
+
+def open_npz(path: str, shape: Dims, dtype: str, name: str | None) -> StreamReader:
+    """Return a reader of the member called `name`, or of the only one."""
+    archive = NpzArchive(path)
+    if name not in archive.names:
+        if len(archive.names) != 1:
+            held = ", ".join(map(escape, sorted(archive.names)[:10])) or "nothing"
+            raise NoSuchMember(f"{escape(path)} has no array `{name}`: it holds {held}")
+        (name,) = archive.names
+    assert name is not None
+    member = name
+    header = archive.header(member)
+    if header.fortran:
+        raise BadData(
+            f"{escape(path)}: {escape(member)} is in Fortran order, which cannot be streamed",
+            "save it with `numpy.ascontiguousarray(array)`, or as .npy",
+        )
+    found = header.dtype, header.shape
+    return StreamReader(path, shape, dtype, found=found, offset=header.offset, open_stream=lambda: archive.open(member))

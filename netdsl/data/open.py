@@ -48,7 +48,7 @@ def _open_array(path: str, kind: str, shape: Dims, dtype: str, name: str | None)
 
         return NpyReader(path, shape, dtype)
     if kind == "npz":
-        from netdsl.data.npz import open_npz
+        from netdsl.data.npy import open_npz
 
         return open_npz(path, shape, dtype, name)
     from netdsl.data.idx import open_idx

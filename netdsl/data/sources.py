@@ -11,8 +11,7 @@ from netdsl.data.column import ArrayColumn, as_array
 from netdsl.data.dataset import Dataset
 from netdsl.data.errors import Incomplete
 from netdsl.data.idx import load_idx
-from netdsl.data.npy import map_npy
-from netdsl.data.npz import Archive
+from netdsl.data.npy import NpzArchive, map_npy
 from netdsl.data.reader import fit
 from netdsl.data.spec import DataSpec, Target
 
@@ -123,7 +122,7 @@ def open_npy_pair(x_path: str, y_path: str, wanted: DataSpec) -> Dataset:
 
 def open_npz_set(path: str, wanted: DataSpec) -> Dataset:
     """Open the data of `kinds.Npz`."""
-    archive = Archive(path)
+    archive = NpzArchive(path)
     one_x, one_y = len(wanted.inputs) == 1, len(wanted.targets) == 1
     x = {name: _member(archive, wanted, name, *(["x"] if one_x else [])) for name in wanted.inputs}
     y = {name: _member(archive, wanted, name, *(["target", "y"] if one_y else [])) for name in wanted.targets}
@@ -133,13 +132,13 @@ def open_npz_set(path: str, wanted: DataSpec) -> Dataset:
     return assembled(xs, ys, wanted)
 
 
-def _member(archive: Archive, wanted: DataSpec, *names: str) -> str:
+def _member(archive: NpzArchive, wanted: DataSpec, *names: str) -> str:
     """Return the name of the array for an input or a target, the first of `names` that is there. Raises Incomplete."""
     keys = tuple(dict.fromkeys(names))
     for key in keys:
-        if key in archive.members:
+        if key in archive.names:
             return key
-    held = ", ".join(map(escape, sorted(archive.members)[:10])) or "nothing"
+    held = ", ".join(map(escape, sorted(archive.names)[:10])) or "nothing"
     told = f": it holds {held}" if wanted.bounds.quotes(archive.path) else ""
     called = " or ".join(f"`{key}`" for key in keys)
     raise Incomplete(f"{escape(archive.path)} has no array {called}{told}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import lzma
 import math
 import zipfile
 import zlib
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from netdsl.base.limits import UNPACKED_BYTES
 from netdsl.base.terminal import escape
 from netdsl.data.errors import BadData
 from netdsl.data.reader import Reader, check_types, convert, fit
@@ -30,14 +30,10 @@ DAMAGE = (
     UnicodeDecodeError,
     zipfile.BadZipFile,
     zlib.error,
-    lzma.LZMAError,
 )
 """Exceptions of the standard library for compressed files that are damaged, encrypted or unsupported."""
 
 PIECE = 2**24
-
-LARGEST = 2**34
-"""Maximum number of bytes decompressed into memory."""
 
 
 @contextmanager
@@ -124,8 +120,8 @@ def read(stream: BinaryIO, size: int) -> bytes | bytearray:
 
 def unpacked(stream: BinaryIO, size: int, path: str) -> bytes | bytearray:
     """Return the next `size` bytes of a compressed file. Raises BadData if there are fewer, or too many."""
-    if size > LARGEST:
-        raise BadData(f"{escape(path)} declares {size:,} bytes, too many to be unpacked into memory", "unpack it first")
+    if size > UNPACKED_BYTES:
+        raise BadData(f"{escape(path)} declares {size:,} bytes, too many to decompress into memory", "unpack it first")
     with damage_is_told(path):
         data = read(stream, size)
     if len(data) < size:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 
 
 class BadWeightFile(UserError, code="E0701"):
     """The file is damaged, or of a format that is not read. A PyTorch checkpoint may hold tensors and containers,
     and plain values beside them, and nothing else: its pickle is a program, and is not run."""
+
+
+def damaged(path: str, reason: str, *helps: str) -> BadWeightFile:
+    """Return the error for a damaged file."""
+    return BadWeightFile(f"{escape(path)} is damaged: {escape(reason)}", *helps)
 
 
 class WeightsDoNotFit(UserError, code="E0702"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from netdsl.base.files import mistaken, open_file
 from netdsl.base.terminal import escape
 from netdsl.data.errors import CONVERT
-from netdsl.weights.errors import BadWeightFile
+from netdsl.weights.errors import BadWeightFile, damaged
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -104,6 +104,10 @@ class WeightFile(ABC):
         where the file has no graph."""
         return None
 
+    def damaged(self, reason: str, *helps: str) -> BadWeightFile:
+        """Return the error for a damaged file."""
+        return damaged(self.path, reason, *helps)
+
     def stream(self, keys: Collection[str]) -> Iterator[tuple[str, Array]]:
         """Yield these weights in this order by name: each as an array, or as flat parts of its elements. A part is
         valid until the next one is requested, and all of them only if the end is reached, where damage may be detected.
@@ -148,22 +152,22 @@ def open_weights(path: str, *, shard: bool = False) -> WeightFile:
 
 def _open_zip(path: str) -> WeightFile:
     """Open a zip file; the names of its members determine the format."""
-    from netdsl.weights.archive import ZipMembers
+    from netdsl.base.zip_archive import ZipArchive
 
-    members = ZipMembers(path)
-    if any(name.endswith(".npy") for name in members.members) or not members.members:
+    archive = ZipArchive(path, lambda reason: damaged(path, reason))
+    if any(name.endswith(".npy") for name in archive.members) or not archive.members:
         from netdsl.weights.npz import NpzWeights
 
         return NpzWeights(path)
-    if any(name.split("/")[-1] in EXPORTED for name in members.members):
+    if any(name.split("/")[-1] in EXPORTED for name in archive.members):
         raise BadWeightFile(f"{escape(path)} is a program exported by `torch.export`, and not read", CONVERT)
-    if "model.weights.h5" in members.members:
+    if "model.weights.h5" in archive.members:
         from netdsl.weights.keras import KerasWeights
 
-        return KerasWeights(path, members)
+        return KerasWeights(path, archive)
     from netdsl.weights.pth import TorchWeights
 
-    return TorchWeights(path, members)
+    return TorchWeights(path, archive)
 
 
 def _stranger(path: str, head: bytes) -> BadWeightFile:

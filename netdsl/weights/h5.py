@@ -11,7 +11,7 @@ import numpy as np
 
 from netdsl.base.terminal import escape
 from netdsl.data.errors import MissingPackage
-from netdsl.weights.errors import BadWeightFile
+from netdsl.weights.errors import BadWeightFile, damaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,9 +54,6 @@ class Arrays:
         with self._open() as root:
             self._walk(root)
 
-    def bad(self, reason: str) -> BadWeightFile:
-        return BadWeightFile(f"{escape(self.path)} is damaged: {escape(reason)}")
-
     @contextmanager
     def _open(self) -> Iterator[Any]:
         try:
@@ -75,7 +72,7 @@ class Arrays:
         else:
             return
         # Not as that error's consequence, which would keep it: what it holds of the library breaks Python's end.
-        raise self.bad(f"as HDF5 it cannot be read: {reason[:200]}")
+        raise damaged(self.path, f"as HDF5 it cannot be read: {reason[:200]}")
 
     def _walk(self, root: Any) -> None:
         import h5py
@@ -87,7 +84,7 @@ class Arrays:
             for key in group:
                 place = f"{path}/{key}".lstrip("/")
                 if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-                    raise self.bad(f"{place} is a link to somewhere else")
+                    raise damaged(self.path, f"{place} is a link to somewhere else")
                 item = group[key]
                 if isinstance(item, h5py.Dataset):
                     self._admit(place, item)
@@ -95,11 +92,11 @@ class Arrays:
                     seen.add(at)
                     waiting.append((place, item, depth + 1))
                 else:
-                    raise self.bad("it holds groups without end")
+                    raise damaged(self.path, "it holds groups without end")
 
     def _admit(self, place: str, item: Any) -> None:
         if item.external or item.is_virtual:
-            raise self.bad(f"{place} has its numbers in another file")
+            raise damaged(self.path, f"{place} has its numbers in another file")
         if item.dtype.kind not in "fiub" or item.shape is None:
             return  # texts
         halves = item.dtype == np.uint16 and item.attrs.get("dtype") == "bfloat16"

@@ -23,7 +23,7 @@ from netdsl.weights.keras_parts import described, named, numbered
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from netdsl.weights.archive import ZipMembers
+    from netdsl.base.zip_archive import ZipArchive
     from netdsl.weights.file import Array
     from netdsl.weights.keras_layout import Layout
     from netdsl.weights.keras_parts import Part
@@ -62,15 +62,14 @@ class KerasWeights(WeightFile):
 
     __slots__ = ("_arrays", "_graph", "_last", "_layouts", "_ordered", "_parts")
 
-    def __init__(self, path: str, members: ZipMembers | None = None) -> None:
+    def __init__(self, path: str, archive: ZipArchive | None = None) -> None:
         self.path = path
-        if members is None:
+        if archive is None:
             self._arrays = Arrays(path, lambda: path)
             config: str | bytes = self._arrays.texts.get("", {}).get("model_config", [""])[0]
         else:
-            size = members.members[MEMBER].file_size
-            self._arrays = Arrays(path, lambda: BytesView(members.map(MEMBER, 0, size)))
-            config = members.read("config.json", LONGEST_CONFIG) if "config.json" in members.members else b""
+            self._arrays = Arrays(path, lambda: BytesView(archive.map(MEMBER)))
+            config = archive.read("config.json", LONGEST_CONFIG) if "config.json" in archive.members else b""
         model = self._model(config)
         layers = described(model)
         self._graph = Graph(model) if layers else None
@@ -89,12 +88,12 @@ class KerasWeights(WeightFile):
         try:
             return json.loads(config) if config else None
         except (ValueError, RecursionError):
-            raise self._arrays.bad("the model that it describes is no JSON") from None
+            raise self.damaged("the model that it describes is no JSON") from None
 
     def _admit(self, part: Part) -> None:
         key = f"{part.layer}.{PYTORCHS.get(part.word, part.word)}"
         if key in self.entries:
-            raise self._arrays.bad(f"two weights are called {key}")
+            raise self.damaged(f"two weights are called {key}")
         self._parts[key] = part
         if part.place is None:
             self.entries[key] = Entry("float32", part.shape)

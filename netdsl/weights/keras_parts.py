@@ -11,7 +11,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from netdsl.base.terminal import escape
-from netdsl.weights.errors import BadWeightFile
+from netdsl.weights.errors import BadWeightFile, damaged
 from netdsl.weights.keras_layout import NEUTRAL, words_of
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def named(arrays: Arrays, layers: list[Described]) -> Iterator[Part]:
         for place, (*path, word) in paths.items():
             words = inner.setdefault(name if alone else _owner(name, path, known), {})
             if words.setdefault(word.partition(":")[0], place) != place:
-                raise arrays.bad(f"{place} has the name of another array")
+                raise damaged(arrays.path, f"{place} has the name of another array")
         for layer, words in inner.items():
             about = known.get(layer, Described(group, layer, "", {}))
             if "depthwise_kernel" in words and "pointwise_kernel" in words and "bias" in words:

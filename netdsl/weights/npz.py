@@ -8,8 +8,7 @@ import numpy as np
 
 from netdsl.base.terminal import escape
 from netdsl.data.column import as_array
-from netdsl.data.npz import Archive
-from netdsl.data.stream import damage_is_told
+from netdsl.data.npy import NpzArchive
 from netdsl.weights.errors import WrongWeightType
 from netdsl.weights.file import Entry, WeightFile
 
@@ -42,19 +41,15 @@ class MappedWeights(WeightFile):
 class NpzWeights(WeightFile):
     """The arrays of an `.npz` file, compressed or not, in either element and byte order."""
 
-    __slots__ = ("_archive", "_headers")
+    __slots__ = ("_archive",)
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._archive = Archive(path)
-        self._headers = {name: self._archive.header(name) for name in self._archive.members}
+        self._archive = NpzArchive(path)
+        headers = {name: self._archive.header(name) for name in self._archive.names}
         self.entries = {
-            name: Entry(str(header.dtype.newbyteorder("=")), header.shape) for name, header in self._headers.items()
+            name: Entry(str(header.dtype.newbyteorder("=")), header.shape) for name, header in headers.items()
         }
 
     def read(self, key: str) -> Array:
-        header = self._headers[key]
-        with self._archive.open(key) as stream, damage_is_told(self.path):
-            stream.read(header.offset)
-            data = stream.read()
-        return np.frombuffer(data, header.dtype).reshape(header.shape, order="F" if header.fortran else "C")
+        return np.require(self._archive.load(key), requirements="A")

@@ -99,7 +99,7 @@ class OnnxWeights(WeightFile):
         with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
             self._data = np.memmap(file, np.uint8, "r") if size else np.empty(0, np.uint8)
-        self._wire = Protobuf(self._data, self._bad)
+        self._wire = Protobuf(self._data, self.damaged)
         self._is_ours = False
         self._metadata: dict[str, str] = {}
         self._tensors: dict[str, _Tensor] = {}
@@ -117,16 +117,13 @@ class OnnxWeights(WeightFile):
                     self._metadata[pair.get(1, "")] = pair.get(2, "")
             self._admit_all(nodes)
         except (IndexError, UnicodeDecodeError):
-            raise self._bad("it is cut short, or no ONNX model") from None
+            raise self.damaged("it is cut short, or no ONNX model") from None
         if not self.entries:
             raise BadWeightFile(f"{escape(path)} is no ONNX model with weights in it")
 
     @property
     def metadata(self) -> Mapping[str, str]:
         return self._metadata
-
-    def _bad(self, reason: str) -> BadWeightFile:
-        return BadWeightFile(f"{escape(self.path)} is damaged: {escape(reason)}")
 
     # --- tensors ---------------------------------------------------------------------------------------------------
 
@@ -139,9 +136,9 @@ class OnnxWeights(WeightFile):
 
     def _add(self, tensor: _Tensor) -> None:
         if len(tensor.shape) > MOST_AXES or any(size < 0 for size in tensor.shape):
-            raise self._bad(f"`{tensor.name}` has a shape that is none")
+            raise self.damaged(f"`{tensor.name}` has a shape that is none")
         if tensor.name in self._tensors:
-            raise self._bad(f"`{tensor.name}` is there twice")
+            raise self.damaged(f"`{tensor.name}` is there twice")
         self._tensors[tensor.name] = tensor
 
     def _sparse(self, begin: int, end: int) -> _Tensor:
@@ -187,7 +184,7 @@ class OnnxWeights(WeightFile):
         name = external.get("location", "")
         numbers = [external.get(key, "0") for key in ("offset", "length")]
         if not all(number.isdecimal() and len(number) < 20 for number in numbers):
-            raise self._bad(f"the place of `{tensor.name}` in {name} is no number")
+            raise self.damaged(f"the place of `{tensor.name}` in {name} is no number")
         tensor.field = RAW
         tensor.file = data_file(self.path, name)
         tensor.start, tensor.length = map(int, numbers)
@@ -261,7 +258,7 @@ class OnnxWeights(WeightFile):
             root = use.constant.root
             key = root if len(names[root]) == 1 else use.constant.name
             if found.setdefault(key, [use])[0].constant.root != root:
-                raise self._bad(f"`{key}` is there twice")
+                raise self.damaged(f"`{key}` is there twice")
             if found[key][-1] is not use:
                 found[key].append(use)
         return found
@@ -297,7 +294,7 @@ class OnnxWeights(WeightFile):
             return
         if not tensor.is_small and Entry(tensor.kind, tensor.shape).size != max(tensor.length, 0):
             shape = list(tensor.shape)
-            raise self._bad(f"`{tensor.name}` of shape {shape} has {tensor.length:,} bytes of {tensor.kind}")
+            raise self.damaged(f"`{tensor.name}` of shape {shape} has {tensor.length:,} bytes of {tensor.kind}")
 
     @property
     def layers(self) -> list[dict[str, str]] | None:
@@ -349,7 +346,7 @@ class OnnxWeights(WeightFile):
             data = self._bytes(tensor)
             data = data[: data.size - data.size % dtype.itemsize].view(dtype)
         if data.size != count:
-            raise self._bad(f"`{tensor.name}` of shape {list(tensor.shape)} has {data.size:,} elements")
+            raise self.damaged(f"`{tensor.name}` of shape {list(tensor.shape)} has {data.size:,} elements")
         array: np.ndarray[Any, Any] = (data.astype(np.uint32) << 16).view(np.float32) if halves else data
         return array.reshape(tensor.shape)
 
@@ -358,7 +355,7 @@ class OnnxWeights(WeightFile):
             return self._data[tensor.start : tensor.start + tensor.length]
         with open_file(tensor.file) as file:
             if tensor.start + tensor.length > os.fstat(file.fileno()).st_size:
-                raise self._bad(f"{tensor.file} ends before `{tensor.name}` does")
+                raise self.damaged(f"{tensor.file} ends before `{tensor.name}` does")
             if not tensor.length:
                 return np.empty(0, np.uint8)
             return np.memmap(file, np.uint8, "r", tensor.start, (tensor.length,))

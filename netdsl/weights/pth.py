@@ -15,8 +15,8 @@ import numpy as np
 
 from netdsl.base.files import open_file
 from netdsl.base.terminal import escape
+from netdsl.base.zip_archive import PIECE_BYTES, mapped
 from netdsl.data.errors import CONVERT
-from netdsl.weights.archive import PIECE, ZipMembers, mapped, strided
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import Entry, WeightFile
 from netdsl.weights.pickled import BYSTANDERS, Forbidden, Function, Inert, Refused, shown, unpickle, unpickle_at
@@ -24,7 +24,7 @@ from netdsl.weights.pickled import BYSTANDERS, Forbidden, Function, Inert, Refus
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from netdsl.weights.archive import Bytes
+    from netdsl.base.zip_archive import Bytes, ZipArchive
     from netdsl.weights.file import Array
 
 T = TypeVar("T")
@@ -240,9 +240,9 @@ class TorchWeights(WeightFile):
 
     __slots__ = ("_big", "_root", "_tensors", "_zip")
 
-    def __init__(self, path: str, members: ZipMembers) -> None:
+    def __init__(self, path: str, archive: ZipArchive) -> None:
         self.path = path
-        self._zip = members
+        self._zip = archive
         self._root = self._find_root()
         self._big = self._is_big()
         self._tensors = find(self._load(), Tensor, path)
@@ -256,7 +256,7 @@ class TorchWeights(WeightFile):
         if PICKLE in self._zip.members:
             roots.append("")
         if len(roots) != 1:
-            raise self._zip.bad(f"it holds {len(roots)} members called {PICKLE}, and not one")
+            raise self.damaged(f"it holds {len(roots)} members called {PICKLE}, and not one")
         if any(name.startswith((f"{roots[0]}code/", f"{roots[0]}constants.pkl")) for name in self._zip.members):
             raise BadWeightFile(
                 f"{escape(self.path)} is a TorchScript program, and never read: it can run programs", CONVERT
@@ -267,7 +267,7 @@ class TorchWeights(WeightFile):
         name = f"{self._root}byteorder"
         order = self._zip.read(name, 16) if name in self._zip.members else b"little"
         if order not in (b"little", b"big"):
-            raise self._zip.bad("its byte order is unknown")
+            raise self.damaged("its byte order is unknown")
         return order == b"big"
 
     def _load(self) -> object:
@@ -277,15 +277,15 @@ class TorchWeights(WeightFile):
         except Forbidden as error:
             raise asks_for(error.name, self.path) from None
         except Refused as error:
-            raise self._zip.bad(str(error)) from None
+            raise self.damaged(str(error)) from None
 
     def _check_storage(self, storage: Storage) -> None:
         name = f"{self._root}data/{storage.key}"
         if name not in self._zip.members:
-            raise self._zip.bad(f"its member {name} is missing")
+            raise self.damaged(f"its member {name} is missing")
         found = self._zip.members[name].file_size
         if found != storage.count * storage.width:
-            raise self._zip.bad(
+            raise self.damaged(
                 f"its member {name} has {found:,} bytes, and should hold {storage.count:,} numbers of {storage.dtype}"
             )
 
@@ -299,16 +299,16 @@ class TorchWeights(WeightFile):
     def stream(self, keys: Collection[str]) -> Iterator[tuple[str, Array]]:
         """Yield contiguous tensors in parts. Large checksums are verified meanwhile."""
         stored = {key: name for key in keys if self._is_in_order(key, name := self._member(key))}
-        large = dict.fromkeys(name for name in stored.values() if self._zip.members[name].file_size > PIECE)
-        buffer = np.empty(PIECE, np.uint8)
-        with open_file(self.path) as file, self._zip.tested(large):
+        large = dict.fromkeys(name for name in stored.values() if self._zip.members[name].file_size > PIECE_BYTES)
+        buffer = np.empty(PIECE_BYTES, np.uint8)
+        with open_file(self.path) as file, self._zip.verified(large):
             for key in keys:
                 if key not in stored:
                     yield key, self.read(key)
                     continue
                 name, storage = stored[key], self._tensors[key].storage
                 dtype = stored_type(storage, is_big=self._big)
-                for piece in self._zip.pieces(file, name, buffer, test=name not in large):
+                for piece in self._zip.pieces(file, name, buffer, verify=name not in large):
                     yield key, widened(piece.view(dtype), storage)
 
     def _is_in_order(self, key: str, name: str) -> bool:
@@ -340,8 +340,10 @@ def values(tensor: Tensor, data: Callable[[int, int], Bytes], *, is_big: bool) -
     dtype = stored_type(tensor.storage, is_big=is_big)
     if not tensor.span:
         return widened(np.empty(tensor.shape, dtype), tensor.storage)
-    found = data(tensor.offset * width, (tensor.offset + tensor.span) * width)
-    return widened(strided(found, dtype, tensor.shape, tensor.strides), tensor.storage)
+    flat = data(tensor.offset * width, (tensor.offset + tensor.span) * width).view(dtype)
+    strides = tuple(step * width for step in tensor.strides)
+    array = np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)
+    return widened(array, tensor.storage)
 
 
 def stored_type(storage: Storage, *, is_big: bool) -> np.dtype[Any]:
@@ -379,7 +381,7 @@ class LegacyTorchWeights(WeightFile):
             except Forbidden as error:
                 raise asks_for(error.name, path) from None
             except Refused as error:
-                raise BadWeightFile(f"{escape(path)} is damaged: {escape(str(error))}") from None
+                raise self.damaged(str(error)) from None
         self._tensors = find(root, Tensor, path)
         self.entries = {key: Entry(t.dtype, t.shape) for key, t in self._tensors.items()}
 

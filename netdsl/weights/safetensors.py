@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from netdsl.base.files import open_file
-from netdsl.base.terminal import escape
-from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import Entry, WeightFile
 
 if TYPE_CHECKING:
@@ -63,9 +61,9 @@ class SafetensorsWeights(WeightFile):
             whole = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
             if whole < 8:
-                raise self._bad(f"it has {whole} bytes")
+                raise self.damaged(f"it has {whole} bytes")
             if length > min(whole - 8, LONGEST_HEADER):
-                raise self._bad(f"its header should be {length:,} bytes long, and the file has {whole:,} in all")
+                raise self.damaged(f"its header should be {length:,} bytes long, and the file has {whole:,} in all")
             declared = self._parse(file.read(length))
         about = declared.get("__metadata__")
         about = about if isinstance(about, dict) else {}
@@ -81,24 +79,21 @@ class SafetensorsWeights(WeightFile):
     def metadata(self) -> Mapping[str, str]:
         return self._metadata
 
-    def _bad(self, reason: str) -> BadWeightFile:
-        return BadWeightFile(f"{escape(self.path)} is damaged: {escape(reason)}")
-
     def _parse(self, header: bytes) -> dict[str, Any]:
         def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             found: dict[str, Any] = {}
             for key, value in pairs:
                 if key in found:
-                    raise self._bad(f"`{key}` is there twice")
+                    raise self.damaged(f"`{key}` is there twice")
                 found[key] = value
             return found
 
         try:
             declared = json.loads(header.decode("utf-8"), object_pairs_hook=once)
         except (ValueError, RecursionError):
-            raise self._bad("its header is not JSON") from None
+            raise self.damaged("its header is not JSON") from None
         if not isinstance(declared, dict):
-            raise self._bad("its header is not a JSON object")
+            raise self.damaged("its header is not a JSON object")
         return declared
 
     def _admit(self, key: str, value: Any) -> tuple[int, int]:
@@ -107,14 +102,14 @@ class SafetensorsWeights(WeightFile):
             case {"dtype": str(kind), "shape": [*shape], "data_offsets": [int(begin), int(end)]} if len(value) == 3:
                 pass
             case _:
-                raise self._bad(f"the entry of `{key}` is not one of a tensor")
+                raise self.damaged(f"the entry of `{key}` is not one of a tensor")
         if kind not in TYPES:
-            raise self._bad(f"`{key}` has the unknown type {kind}")
+            raise self.damaged(f"`{key}` has the unknown type {kind}")
         if len(shape) > MOST_AXES or any(type(size) is not int or not 0 <= size < 2**63 for size in shape):
-            raise self._bad(f"`{key}` has a shape that is none: {str(shape)[:80]}")
+            raise self.damaged(f"`{key}` has a shape that is none: {str(shape)[:80]}")
         self.entries[key] = Entry(TYPES[kind], tuple(shape))
         if end - begin != self.entries[key].size:
-            raise self._bad(f"`{key}` is {kind} of shape {shape}, and has {end - begin:,} bytes")
+            raise self.damaged(f"`{key}` is {kind} of shape {shape}, and has {end - begin:,} bytes")
         return begin, end
 
     def _check_ranges(self, ranges: list[tuple[int, int, str]], size: int) -> None:
@@ -122,10 +117,10 @@ class SafetensorsWeights(WeightFile):
         at = 0
         for begin, end, key in ranges:
             if begin != at:
-                raise self._bad(f"`{key}` begins at byte {begin:,} of the data, where {at:,} was expected")
+                raise self.damaged(f"`{key}` begins at byte {begin:,} of the data, where {at:,} was expected")
             at = end
         if at != size:
-            raise self._bad(f"its tensors take {at:,} bytes, and {size:,} are there")
+            raise self.damaged(f"its tensors take {at:,} bytes, and {size:,} are there")
 
     def read(self, key: str) -> Array:
         entry = self.entries[key]
@@ -135,7 +130,7 @@ class SafetensorsWeights(WeightFile):
             file.seek(self._begins[key])
             array = np.fromfile(file, dtype, math.prod(entry.shape))
         if array.size < math.prod(entry.shape):
-            raise self._bad(f"it was cut short while `{key}` was read")
+            raise self.damaged(f"it was cut short while `{key}` was read")
         if halves:  # a bfloat16 is the upper half of a float32
             array = (array.astype(np.uint32) << 16).view(np.float32)
         return array.reshape(entry.shape)

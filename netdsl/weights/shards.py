@@ -30,28 +30,25 @@ class ShardedWeights(WeightFile):
         shards = {name: open_weights(self._file(name), shard=True) for name in dict.fromkeys(places.values())}
         for name, shard in shards.items():
             for key in shard.entries.keys() - places.keys():
-                raise self._bad(f"{escape(name)} holds `{escape(key)}`, unknown to the index")
+                raise self.damaged(f"{name} holds `{key}`, unknown to the index")
             for key in shard.entries:
                 if places[key] != name:
-                    raise self._bad(f"`{escape(key)}` is in {escape(name)}, and should be in {escape(places[key])}")
+                    raise self.damaged(f"`{key}` is in {name}, and should be in {places[key]}")
         if lost := [key for key, name in places.items() if key not in shards[name].entries]:
-            raise self._bad(f"`{escape(lost[0])}` is not in {escape(places[lost[0]])}")
+            raise self.damaged(f"`{lost[0]}` is not in {places[lost[0]]}")
         self._shards = {key: shards[name] for key, name in places.items()}
         self.entries: dict[str, Entry] = {key: shard.entries[key] for key, shard in self._shards.items()}
-
-    def _bad(self, reason: str, *helps: str) -> BadWeightFile:
-        return BadWeightFile(f"{escape(self.path)} is damaged: {reason}", *helps)
 
     def _read_index(self) -> dict[str, str]:
         """The name of each tensor's file."""
         with open_file(self.path) as file:
             text = file.read(LONGEST_INDEX + 1)
         if len(text) > LONGEST_INDEX:
-            raise self._bad(f"an index has at most {LONGEST_INDEX:,} bytes")
+            raise self.damaged(f"an index has at most {LONGEST_INDEX:,} bytes")
         try:
             index = json.loads(text, object_pairs_hook=self._once)
         except (ValueError, RecursionError):
-            raise self._bad("it is not JSON") from None
+            raise self.damaged("it is not JSON") from None
         match index:
             case {"weight_map": dict(places)} if places:
                 pass
@@ -63,14 +60,14 @@ class ShardedWeights(WeightFile):
                 "save them in one file, without `max_shard_size`",
             )
         if not all(isinstance(name, str) for name in places.values()):
-            raise self._bad("its `weight_map` names something else than files")
+            raise self.damaged("its `weight_map` names something else than files")
         return places
 
     def _once(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key, value in pairs:
             if key in found:
-                raise self._bad(f"`{escape(key)}` is there twice")
+                raise self.damaged(f"`{key}` is there twice")
             found[key] = value
         return found
 
@@ -80,7 +77,7 @@ class ShardedWeights(WeightFile):
         folder = os.path.abspath(os.path.dirname(self.path))
         path = beneath(folder, name) or beneath(os.path.dirname(os.path.realpath(self.path)), f"{folder}/{name}")
         if os.path.basename(name) != name or path is None:
-            raise self._bad(f"its shard {escape(name) or 'without a name'} is not in its folder")
+            raise self.damaged(f"its shard {name or 'without a name'} is not in its folder")
         if not os.path.exists(path):
             raise BadWeightFile(f"{escape(self.path)} needs {escape(name)}, which is missing", "download all shards")
         return path

@@ -25,8 +25,10 @@ from netdsl.base.files import MissingFile, NotAFile
 from netdsl.base.user_error import UserError
 from netdsl.data.errors import BadData, BadPicture, MissingPackage, NoSuchMember, WrongShape, WrongType
 from netdsl.data.images import PIXELS, ROWS, Picture
+from netdsl.data.npy import NpzArchive
 from netdsl.data.open import open_input
 from netdsl.data.reader import Reader, fit
+from netdsl.weights.file import open_weights
 from tests.support.paths import ROOT
 
 MNIST = ROOT / "examples" / "mnist"
@@ -396,6 +398,32 @@ def test_hostile_archives(tmp_path: Path, members: list[tuple[str, bytes]], mess
         open_input(str(path), (3,), "f32")
     assert message in caught.value.message
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ((b"PK\x01\x02", 10, 14), "unsupported compression method 14"),  # LZMA
+        ((b"PK\x01\x02", 44, 200), "declares 160,128 bytes that are not there"),
+        ((b"PK\x03\x04", 30, ord("y")), "File name in directory 'x.npy' and header b'y.npy' differ."),
+        ((b"\x93NUMPY", 100_000, 1), "its member x.npy has a wrong checksum"),
+    ],
+)
+def test_a_mapped_archive_is_checked_as_weights_are(
+    tmp_path: Path, change: tuple[bytes, int, int], message: str
+) -> None:
+    path = tmp_path / "x.npz"
+    np.savez(path, x=np.zeros((200, 200), "f4"))
+    broken = bytearray(path.read_bytes())
+    mark, offset, byte = change
+    broken[broken.index(mark) + offset] = byte
+    path.write_bytes(broken)
+    with pytest.raises(UserError) as weights:
+        open_weights(str(path)).read("x")
+    with pytest.raises(BadData) as caught:
+        NpzArchive(str(path)).load("x")
+    assert caught.value.message.endswith(message)
+    assert weights.value.message.partition(" is damaged: ")[2] == caught.value.message.partition(" is damaged: ")[2]
 
 
 def test_a_wrong_checksum_and_an_encrypted_member(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netdsl.base.user_error import UserError
-from netdsl.weights.archive import PIECE
+from netdsl.base.zip_archive import PIECE_BYTES
 from netdsl.weights.errors import BadWeightFile, BadWeightValues, WrongWeightType
 from netdsl.weights.file import open_weights
 from netdsl.weights.match import match
@@ -414,9 +414,11 @@ def test_damaged_members(tmp_path: Path) -> None:
     fresh = lambda packed=False: write(path, {"a": A}, packed=packed)  # noqa: E731
     assert "archive/data/0 has a wrong checksum" in refusal(changed(fresh(), A.tobytes(), 5, b"\x55"))
     assert "is encrypted" in refusal(changed(fresh(), b"PK\x01\x02", 8, b"\x01"))
-    assert "unknown method 97" in refusal(changed(fresh(), b"PK\x01\x02", 10, b"\x61"))
-    assert "is not where its directory says" in refusal(changed(fresh(), b"archive/data/0", -30, b"XXXX"))
-    assert "is not where its directory says" in refusal(changed(fresh(), b"archive/data/0", 13, b"9"))
+    assert "unsupported compression method 97" in refusal(changed(fresh(), b"PK\x01\x02", 10, b"\x61"))
+    assert "is not where the directory of the archive says" in refusal(
+        changed(fresh(), b"archive/data/0", -30, b"XXXX")
+    )
+    assert "is not where the directory of the archive says" in refusal(changed(fresh(), b"archive/data/0", 13, b"9"))
     assert "declares 4,294,967,040 bytes that are not there" in refusal(
         changed(fresh(), b"PK\x01\x02", 20, struct.pack("<II", 2**32 - 256, 2**32 - 256), last=True)
     )
@@ -427,16 +429,16 @@ def test_damaged_members(tmp_path: Path) -> None:
         refusal(str(path))
 
 
-LARGE = np.linspace(-1, 1, PIECE // 4 * 2 + 100, dtype="f4")
+LARGE = np.linspace(-1, 1, PIECE_BYTES // 4 * 2 + 100, dtype="f4")
 STREAMED = {
     "small": A,
     "large": LARGE,
-    "one piece": LARGE[: PIECE // 4],
+    "one piece": LARGE[: PIECE_BYTES // 4],
     "turned": View(A.reshape(-1), 0, (4, 3, 2), (1, 4, 12)),
     "part": View(A.reshape(-1), 2, (4,), (1,)),
     "ones": View(A.reshape(-1), 0, (1, 24, 1), (7, 1, 9)),
     "halves": LARGE.astype("f2"),
-    "doubles": LARGE[: PIECE // 4].astype("f8"),
+    "doubles": LARGE[: PIECE_BYTES // 4].astype("f8"),
     "nothing": np.zeros((0, 3), "f4"),
     "number": np.array(2.5, "f4"),
 }
@@ -474,7 +476,7 @@ def test_no_stream_of_a_damaged_member_ends(tmp_path: Path, name: str, place: in
     weights = match({key: value.shape for key, value in arrays.items()}, open_weights(path))
     with pytest.raises(BadWeightFile, match="wrong checksum"):
         deque(weights.stream(), 0)
-    assert np.array_equal(weights["doubles"], LARGE[: PIECE // 4])
+    assert np.array_equal(weights["doubles"], LARGE[: PIECE_BYTES // 4])
 
 
 def test_damage_is_told_before_what_it_makes_of_the_numbers(tmp_path: Path) -> None:
@@ -502,7 +504,7 @@ def test_a_file_that_is_cut_while_it_is_read(tmp_path: Path) -> None:
     path = write(tmp_path / "w.pth", {"a": A, "b": A + 1})
     file = open_weights(path)
     Path(path).write_bytes(Path(path).read_bytes()[:300])
-    with pytest.raises(BadWeightFile, match="not where its directory says"):
+    with pytest.raises(BadWeightFile, match="not where the directory of the archive says"):
         file.read("b")
 
 
@@ -511,7 +513,7 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
     zeros = bytes(2**26 + 1)
     path = write_members(tmp_path / "w.pth", {"data.pkl": zeros}, packed=True)
     assert os.path.getsize(path) < 2**17
-    assert "declares 67,108,865 bytes, more than can be meant" in refusal(path)
+    assert "declares 67,108,865 bytes; the limit is 67,108,864" in refusal(path)
     members = {"data.pkl": Pickler().dump({"a": np.zeros(2**24, "f4")}), "data/0": zeros[1:]}
     path = write_members(tmp_path / "v.pth", members, packed=True)
     del members, zeros
