@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.dtypes import NUMPY_NAMES
 from netdsl.base.shape import elements
 
 if TYPE_CHECKING:
     from netdsl.ir.net import Node, Parameter
 
     Shape = tuple[int | str, ...]
-
-DTYPES = {"f16": "float16", "f32": "float32", "u8": "uint8", "i64": "int64"}
-"""Element types of inputs and outputs by the language's names, with NumPy's."""
 
 
 class Value:
@@ -23,7 +21,7 @@ class Value:
     def __init__(self, name: str, node: Node, dtype: str) -> None:
         self.name = name
         self.shape = _shape(node)
-        self.dtype = DTYPES[dtype]
+        self.dtype = NUMPY_NAMES[dtype]
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.dtype} {spelled(self.shape)}>"

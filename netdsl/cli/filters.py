@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping
 
+    from netdsl.base.dtypes import Array
     from netdsl.ir.net import Net
-    from netdsl.weights.file import Array
     from netdsl.weights.match import MatchedWeights
 
     Shapes = Mapping[str, tuple[int, ...]]

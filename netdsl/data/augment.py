@@ -16,8 +16,9 @@ from netdsl.diagnostics.argument_problems import Contradiction
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from netdsl.base.dtypes import Array
     from netdsl.data.draws import Draws
-    from netdsl.data.reader import Array, Dims
+    from netdsl.data.reader import Dims
 
 AUGMENTATIONS: dict[str, type[Augmentation]] = {}
 """The augmentations by their names in the language."""

@@ -12,8 +12,8 @@ from netdsl.data.errors import BadAugment
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from netdsl.base.dtypes import Array
     from netdsl.data.draws import Draws
-    from netdsl.data.reader import Array
 
 GROUP = 2**20
 """Number of elements rotated at a time."""

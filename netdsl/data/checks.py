@@ -13,7 +13,7 @@ from netdsl.data.errors import BadLabel, CountsDiffer, NotFinite, WrongType
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from netdsl.data.reader import Array
+    from netdsl.base.dtypes import Array
     from netdsl.data.spec import Target
 
 

@@ -16,7 +16,8 @@ from netdsl.data.reader import Reader, check_types, convert, fit, type_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
-    from netdsl.data.reader import Array, Dims
+    from netdsl.base.dtypes import Array
+    from netdsl.data.reader import Dims
 
 
 def as_array(value: object, name: str) -> Array:

@@ -16,9 +16,9 @@ from netdsl.ir.names import Names
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from netdsl.base.dtypes import Array
     from netdsl.data.augment import Augment
     from netdsl.data.column import ArrayColumn, Column
-    from netdsl.data.reader import Array
 
 
 class Dataset(Examples):

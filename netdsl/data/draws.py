@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from netdsl.data.reader import Array
+    from netdsl.base.dtypes import Array
 
 MASK = 2**64 - 1
 

@@ -10,8 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from netdsl.base.dtypes import Array
     from netdsl.data.augment import Augment
-    from netdsl.data.reader import Array
     from netdsl.ir.names import Names
 
 SAMPLE = 2**26

@@ -12,7 +12,7 @@ from netdsl.data.reader import spell
 from netdsl.data.sources import assembled, only
 
 if TYPE_CHECKING:
-    from netdsl.data.reader import Array
+    from netdsl.base.dtypes import Array
     from netdsl.data.spec import DataSpec
 
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))

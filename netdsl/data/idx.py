@@ -18,7 +18,8 @@ from netdsl.data.errors import BadData
 from netdsl.data.stream import StreamReader, damage_is_told, shape_is_told, unpacked
 
 if TYPE_CHECKING:
-    from netdsl.data.reader import Array, Dims
+    from netdsl.base.dtypes import Array
+    from netdsl.data.reader import Dims
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-    from netdsl.data.reader import Array, Dims
+    from netdsl.base.dtypes import Array
+    from netdsl.data.reader import Dims
 
 FORMATS = {
     b"\x89PNG": "PNG",

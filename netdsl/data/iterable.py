@@ -20,9 +20,9 @@ from netdsl.ir.names import Names
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from netdsl.base.dtypes import Array
     from netdsl.data.augment import Augment
     from netdsl.data.dataset import Dataset
-    from netdsl.data.reader import Array
     from netdsl.data.spec import DataSpec
 
 Part = dict[str, "Array"]

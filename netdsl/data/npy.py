@@ -23,7 +23,8 @@ from netdsl.data.stream import StreamReader, damage_is_told, shape_is_told
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from netdsl.data.reader import Array, Dims
+    from netdsl.base.dtypes import Array
+    from netdsl.data.reader import Dims
 
 LONGEST_HEADER = 65_536
 

@@ -23,7 +23,7 @@ from netdsl.ir.names import Names
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
-    from netdsl.data.reader import Array
+    from netdsl.base.dtypes import Array
     from netdsl.data.spec import DataSpec
 
 ENDINGS = frozenset([".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"])

@@ -7,23 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from netdsl.base.dtypes import NUMPY_NAMES
 from netdsl.base.terminal import escape
 from netdsl.data.errors import BadData, WrongShape, WrongType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    Array = np.ndarray[Any, np.dtype[Any]]
+    from netdsl.base.dtypes import Array
 
 Dims = tuple[int | None, ...]
 """The shape of one example, without the batch; None for any size."""
 
-SHORT = {"f16": "float16", "f32": "float32", "u8": "uint8", "i64": "int64"}
-
 
 def type_of(name: str) -> np.dtype[Any]:
     """Return NumPy's type for a name, `f32` or `float32`."""
-    return np.dtype(SHORT.get(name, name))
+    return np.dtype(NUMPY_NAMES.get(name, name))
 
 
 class Reader(ABC):

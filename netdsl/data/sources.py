@@ -18,8 +18,8 @@ from netdsl.data.spec import DataSpec, Target
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from netdsl.base.dtypes import Array
     from netdsl.data.column import Column
-    from netdsl.data.reader import Array
     from netdsl.ir.names import Names
 
 MNIST = {"train": "train", "test": "t10k"}

@@ -18,7 +18,8 @@ from netdsl.data.reader import Reader, check_types, convert, fit
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from netdsl.data.reader import Array, Dims
+    from netdsl.base.dtypes import Array
+    from netdsl.data.reader import Dims
 
     Open = Callable[[], BinaryIO]
 

@@ -19,8 +19,8 @@ from netdsl.ir.names import Names
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from netdsl.base.dtypes import Array
     from netdsl.data.dataset import Dataset
-    from netdsl.data.reader import Array
     from netdsl.data.spec import DataSpec, Target
 
 

@@ -15,8 +15,8 @@ from netdsl.train.open_data import wanted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from netdsl.base.dtypes import Array
     from netdsl.data.examples import Examples
-    from netdsl.data.reader import Array
     from netdsl.data.spec import DataSpec
     from netdsl.elaborate.recipe import Recipe
 

@@ -23,9 +23,9 @@ from netdsl.ir.names import Names
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
+    from netdsl.base.dtypes import Array
     from netdsl.data.examples import Examples
     from netdsl.data.kinds import DataKind
-    from netdsl.data.reader import Array
     from netdsl.elaborate.recipe import Recipe
 
 APART = 2**63

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import math
-import re
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from netdsl.base.dtypes import byte_size
 from netdsl.base.files import mistaken, open_file
 from netdsl.base.terminal import escape
 from netdsl.data.errors import CONVERT
 from netdsl.weights.errors import BadWeightFile, damaged
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
-    import numpy as np
-
+    from netdsl.base.dtypes import Array
     from netdsl.weights.keras import KerasModel
     from netdsl.weights.onnx_roles import Use
-
-    Array = np.ndarray[Any, np.dtype[Any]]
-    from collections.abc import Callable
 
     Turn = Callable[[Array], Array]
 
@@ -50,9 +45,8 @@ class Entry:
 
     @property
     def size(self) -> int:
-        """Bytes in all: the first number in the type's name is the bits of an element."""
-        bits = re.search(r"\d+", self.dtype)
-        return -(-math.prod(self.shape) * (int(bits[0]) if bits else 8) // 8)
+        """Bytes in all."""
+        return byte_size(self.dtype, self.shape)
 
 
 class WeightFile(ABC):

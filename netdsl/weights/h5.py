@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from netdsl.base.dtypes import widened
 from netdsl.base.terminal import escape
 from netdsl.data.errors import MissingPackage
 from netdsl.weights.errors import BadWeightFile, damaged
@@ -16,7 +17,7 @@ from netdsl.weights.errors import BadWeightFile, damaged
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from netdsl.weights.file import Array
+    from netdsl.base.dtypes import Array
 
     Opener = Callable[[], Any]
 
@@ -106,9 +107,7 @@ class Arrays:
     def read(self, place: str) -> Array:
         with self._open() as root:
             array: Array = root[place][()]
-        if self.datasets[place].dtype == "bfloat16":
-            array = (array.astype(np.uint32) << 16).view(np.float32)
-        return np.asarray(array)
+        return widened(np.asarray(array), self.datasets[place].dtype)
 
 
 def _texts(value: Any) -> list[str]:

@@ -23,8 +23,8 @@ from netdsl.weights.keras_parts import described, named, numbered
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from netdsl.base.dtypes import Array
     from netdsl.base.zip_archive import ZipArchive
-    from netdsl.weights.file import Array
     from netdsl.weights.keras_layout import Layout
     from netdsl.weights.keras_parts import Part
 

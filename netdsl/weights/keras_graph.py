@@ -15,7 +15,7 @@ import numpy as np
 from netdsl.weights.keras_parts import layers_of, snake_case
 
 if TYPE_CHECKING:
-    from netdsl.weights.file import Array
+    from netdsl.base.dtypes import Array
 
     Ref = tuple[str, int]
 

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from netdsl.weights.file import Array
+    from netdsl.base.dtypes import Array
 
     Shape = tuple[int, ...]
 

@@ -24,9 +24,10 @@ from netdsl.weights.keras_graph import FIRST, LAST, Way
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from netdsl.base.dtypes import Array
     from netdsl.base.shape import Shape
     from netdsl.ir.net import Net, Node
-    from netdsl.weights.file import Array, Turn
+    from netdsl.weights.file import Turn
     from netdsl.weights.keras import KerasModel
     from netdsl.weights.keras_graph import Step
 

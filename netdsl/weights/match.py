@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from netdsl.base.dtypes import FLOATS
 from netdsl.base.suggest import suggest
 from netdsl.base.terminal import escape
 from netdsl.weights.errors import BadWeightValues, UnclearUse, WeightsDoNotFit, WrongWeightType
@@ -15,8 +16,9 @@ from netdsl.weights.errors import BadWeightValues, UnclearUse, WeightsDoNotFit, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
+    from netdsl.base.dtypes import Array
     from netdsl.ir.net import Net
-    from netdsl.weights.file import Array, WeightFile
+    from netdsl.weights.file import WeightFile
 
     Shape = tuple[int, ...]
     Floats = np.ndarray[Any, np.dtype[np.float32]]
@@ -114,8 +116,6 @@ PASSED_OVER = "num_batches_tracked"
 """Names of tensors that are ignored: PyTorch counts the batches of a batch norm, which affects nothing."""
 
 ANY_VALUE = "--allow-nonfinite takes such values as they are; in Python, allow_nonfinite=True"
-
-FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 class MatchedWeights:

@@ -15,7 +15,7 @@ from netdsl.weights.file import Entry, WeightFile
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from netdsl.weights.file import Array
+    from netdsl.base.dtypes import Array
 
 
 class MappedWeights(WeightFile):

@@ -13,8 +13,9 @@ from netdsl.base.terminal import escape
 from netdsl.weights.errors import UnclearUse
 
 if TYPE_CHECKING:
+    from netdsl.base.dtypes import Array
     from netdsl.ir.net import Net, Node
-    from netdsl.weights.file import Array, Turn, WeightFile
+    from netdsl.weights.file import Turn, WeightFile
 
 CHANNELS_FIRST = frozenset({"conv", "dwconv", "deconv", "embedding"})
 """Layers whose result is a map with its channels first, whatever they read."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from netdsl.base.dtypes import ONNX, stored, widened
 from netdsl.base.files import open_file
 from netdsl.base.terminal import escape
 from netdsl.weights.errors import BadWeightFile
@@ -24,31 +25,8 @@ from netdsl.weights.protobuf import MESSAGE, VARINT, Protobuf
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from netdsl.weights.file import Array
+    from netdsl.base.dtypes import Array
     from netdsl.weights.onnx_values import Step
-
-TYPES = {
-    1: "float32",
-    2: "uint8",
-    3: "int8",
-    4: "uint16",
-    5: "int16",
-    6: "int32",
-    7: "int64",
-    9: "bool",
-    10: "float16",
-    11: "float64",
-    12: "uint32",
-    13: "uint64",
-    16: "bfloat16",
-    17: "float8_e4m3fn",
-    18: "float8_e4m3fnuz",
-    19: "float8_e5m2",
-    20: "float8_e5m2fnuz",
-    23: "float4_e2m1",
-    24: "float8_e8m0",
-}
-"""NumPy's name of an element's type, by its number in TensorProto."""
 
 PRODUCER, GRAPH, METADATA, INITIALIZER, SPARSE = 2, 7, 14, 5, 15
 DIMS, DATA_TYPE, FLOATS, INT32S, INT64S, NAME, RAW, DOUBLES, UINT64S, EXTERNAL = 1, 2, 4, 5, 7, 8, 9, 10, 11, 13
@@ -75,7 +53,7 @@ class _Tensor:
 
     @property
     def kind(self) -> str:
-        return TYPES.get(self.dtype, "")
+        return ONNX.get(self.dtype, "")
 
     @property
     def is_float(self) -> bool:
@@ -337,8 +315,7 @@ class OnnxWeights(WeightFile):
         kind, count = tensor.kind, math.prod(tensor.shape)
         if tensor.numbers is not None:
             return np.array(tensor.numbers, np.float32)
-        halves = kind == "bfloat16"
-        dtype = np.dtype("uint16" if halves else kind or "uint8").newbyteorder("<")
+        dtype = np.dtype(stored(kind) or "uint8").newbyteorder("<")
         if tensor.field in VARINTS:
             listed = self._wire.varints(tensor.start, tensor.start + tensor.length)
             data = listed.astype("uint16").view(dtype) if kind in ("float16", "bfloat16") else listed.astype(dtype)
@@ -347,8 +324,7 @@ class OnnxWeights(WeightFile):
             data = data[: data.size - data.size % dtype.itemsize].view(dtype)
         if data.size != count:
             raise self.damaged(f"`{tensor.name}` of shape {list(tensor.shape)} has {data.size:,} elements")
-        array: np.ndarray[Any, Any] = (data.astype(np.uint32) << 16).view(np.float32) if halves else data
-        return array.reshape(tensor.shape)
+        return widened(data, kind).reshape(tensor.shape)
 
     def _bytes(self, tensor: _Tensor) -> Any:
         if tensor.file is None:

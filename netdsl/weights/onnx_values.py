@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from netdsl.base.dtypes import ONNX
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -22,8 +24,8 @@ LONGEST_CHAIN = 32
 TYPED = ("cast", "dequantize")
 """Steps that change the type."""
 
-FLOATS = {1: "float32", 10: "float16", 11: "float64"}
-"""Types of ONNX that Cast makes weights of."""
+CASTS = ("float16", "float32", "float64")
+"""Types to which a Cast of a weight is followed."""
 
 
 class Constant:
@@ -81,8 +83,8 @@ def _identity(source: Constant, node: Node, _: Mapping[int, Constant]) -> Consta
 
 
 def _cast(source: Constant, node: Node, _: Mapping[int, Constant]) -> Constant | None:
-    dtype = FLOATS.get(node.integer("to", 0))
-    return source.after(source.shape, ("cast", dtype)) if dtype else None
+    dtype = ONNX.get(node.integer("to", 0))
+    return source.after(source.shape, ("cast", dtype)) if dtype in CASTS else None
 
 
 def _transpose(source: Constant, node: Node, _: Mapping[int, Constant]) -> Constant | None:

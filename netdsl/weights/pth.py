@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from netdsl.base.dtypes import TORCH, byte_size, stored, widened
 from netdsl.base.files import open_file
 from netdsl.base.terminal import escape
 from netdsl.base.zip_archive import PIECE_BYTES, mapped
@@ -24,8 +25,8 @@ from netdsl.weights.pickled import BYSTANDERS, Forbidden, Function, Inert, Refus
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
+    from netdsl.base.dtypes import Array
     from netdsl.base.zip_archive import Bytes, ZipArchive
-    from netdsl.weights.file import Array
 
 T = TypeVar("T")
 
@@ -87,19 +88,7 @@ LONGEST_PICKLE = 2**26
 MOST_AXES = 32
 PICKLE = "data.pkl"
 
-STORAGES = {
-    "FloatStorage": "float32",
-    "DoubleStorage": "float64",
-    "HalfStorage": "float16",
-    "BFloat16Storage": "bfloat16",
-    "ByteStorage": "uint8",
-    "CharStorage": "int8",
-    "ShortStorage": "int16",
-    "IntStorage": "int32",
-    "LongStorage": "int64",
-    "BoolStorage": "bool",
-    "storage.UntypedStorage": "uint8",
-}
+STORAGES = {**TORCH, "storage.UntypedStorage": "uint8"}
 """NumPy's type name for each type of storage."""
 
 UNTYPED = (
@@ -122,7 +111,11 @@ class Storage:
     @property
     def width(self) -> int:
         """Bytes per element."""
-        return 2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize
+        return byte_size(self.dtype, (1,))
+
+    def numpy_type(self, *, is_big: bool) -> np.dtype[Any]:
+        """Return NumPy's type of the stored elements."""
+        return np.dtype(stored(self.dtype)).newbyteorder(">" if is_big else "<")
 
 
 class Type(Inert):
@@ -188,7 +181,7 @@ def _tensor_of_bytes(storage: object, offset: object, shape: object, strides: ob
     kind = more[2] if len(more) > 2 else None
     if not isinstance(storage, Storage) or not isinstance(kind, Type):
         raise Refused("a tensor has no storage or type")
-    width = Entry(kind.name, (1,)).size
+    width = byte_size(kind.name, (1,))
     tensor = _tensor(Storage(kind.name, storage.key, storage.count // width), offset, shape, strides)
     tensor.storage = storage
     return tensor
@@ -307,9 +300,9 @@ class TorchWeights(WeightFile):
                     yield key, self.read(key)
                     continue
                 name, storage = stored[key], self._tensors[key].storage
-                dtype = stored_type(storage, is_big=self._big)
+                dtype = storage.numpy_type(is_big=self._big)
                 for piece in self._zip.pieces(file, name, buffer, verify=name not in large):
-                    yield key, widened(piece.view(dtype), storage)
+                    yield key, widened(piece.view(dtype), storage.dtype)
 
     def _is_in_order(self, key: str, name: str) -> bool:
         return self._tensors[key].is_whole and self._zip.is_stored(name)
@@ -336,27 +329,14 @@ def asks_for(name: str, path: str) -> BadWeightFile:
 
 def values(tensor: Tensor, data: Callable[[int, int], Bytes], *, is_big: bool) -> Array:
     """Return the values of a tensor; `data` returns a range of bytes of its storage."""
-    width = tensor.storage.width
-    dtype = stored_type(tensor.storage, is_big=is_big)
+    storage = tensor.storage
+    width, dtype = storage.width, storage.numpy_type(is_big=is_big)
     if not tensor.span:
-        return widened(np.empty(tensor.shape, dtype), tensor.storage)
+        return widened(np.empty(tensor.shape, dtype), storage.dtype)
     flat = data(tensor.offset * width, (tensor.offset + tensor.span) * width).view(dtype)
     strides = tuple(step * width for step in tensor.strides)
     array = np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)
-    return widened(array, tensor.storage)
-
-
-def stored_type(storage: Storage, *, is_big: bool) -> np.dtype[Any]:
-    """Return NumPy's type of the stored elements; for bfloat16, which NumPy lacks, that of its bits."""
-    name = "uint16" if storage.dtype == "bfloat16" else storage.dtype
-    return np.dtype(name).newbyteorder(">" if is_big else "<")
-
-
-def widened(array: Array, storage: Storage) -> Array:
-    """Return values widened from bfloat16, the upper half of a float32; other types unchanged."""
-    if storage.dtype == "bfloat16":
-        return (array.astype(np.uint32) << 16).view(np.float32)
-    return array
+    return widened(array, storage.dtype)
 
 
 VERSION = 1001

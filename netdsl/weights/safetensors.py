@@ -12,42 +12,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from netdsl.base.dtypes import SAFETENSORS, stored, widened
 from netdsl.base.files import open_file
 from netdsl.weights.file import Entry, WeightFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from netdsl.weights.file import Array
+    from netdsl.base.dtypes import Array
 
 LONGEST_HEADER = 25_000_000
 MOST_AXES = 32
-
-TYPES = {
-    "BOOL": "bool",
-    "U8": "uint8",
-    "I8": "int8",
-    "U16": "uint16",
-    "I16": "int16",
-    "U32": "uint32",
-    "I32": "int32",
-    "U64": "uint64",
-    "I64": "int64",
-    "F4": "float4_e2m1",
-    "F6_E2M3": "float6_e2m3",
-    "F6_E3M2": "float6_e3m2",
-    "F8_E4M3": "float8_e4m3",
-    "F8_E4M3FNUZ": "float8_e4m3fnuz",
-    "F8_E5M2": "float8_e5m2",
-    "F8_E5M2FNUZ": "float8_e5m2fnuz",
-    "F8_E8M0": "float8_e8m0",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "F32": "float32",
-    "F64": "float64",
-    "C64": "complex64",
-}
-"""NumPy's name of each type."""
 
 
 class SafetensorsWeights(WeightFile):
@@ -103,11 +78,11 @@ class SafetensorsWeights(WeightFile):
                 pass
             case _:
                 raise self.damaged(f"the entry of `{key}` is not one of a tensor")
-        if kind not in TYPES:
+        if kind not in SAFETENSORS:
             raise self.damaged(f"`{key}` has the unknown type {kind}")
         if len(shape) > MOST_AXES or any(type(size) is not int or not 0 <= size < 2**63 for size in shape):
             raise self.damaged(f"`{key}` has a shape that is none: {str(shape)[:80]}")
-        self.entries[key] = Entry(TYPES[kind], tuple(shape))
+        self.entries[key] = Entry(SAFETENSORS[kind], tuple(shape))
         if end - begin != self.entries[key].size:
             raise self.damaged(f"`{key}` is {kind} of shape {shape}, and has {end - begin:,} bytes")
         return begin, end
@@ -124,19 +99,16 @@ class SafetensorsWeights(WeightFile):
 
     def read(self, key: str) -> Array:
         entry = self.entries[key]
-        halves = entry.dtype == "bfloat16"
-        dtype = np.dtype("uint16" if halves else entry.dtype).newbyteorder("<")
+        dtype = np.dtype(stored(entry.dtype)).newbyteorder("<")
         with open_file(self.path) as file:
             file.seek(self._begins[key])
             array = np.fromfile(file, dtype, math.prod(entry.shape))
         if array.size < math.prod(entry.shape):
             raise self.damaged(f"it was cut short while `{key}` was read")
-        if halves:  # a bfloat16 is the upper half of a float32
-            array = (array.astype(np.uint32) << 16).view(np.float32)
-        return array.reshape(entry.shape)
+        return widened(array, entry.dtype).reshape(entry.shape)
 
 
-NAMES = {numpy_name: name for name, numpy_name in TYPES.items()}
+NAMES = {numpy_name: name for name, numpy_name in SAFETENSORS.items()}
 ALIGNMENT = 8
 
 

@@ -13,7 +13,7 @@ from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import Entry, WeightFile, open_weights
 
 if TYPE_CHECKING:
-    from netdsl.weights.file import Array
+    from netdsl.base.dtypes import Array
 
 LONGEST_INDEX = 2**26
 MAX_SHARDS_SHOWN = 5
