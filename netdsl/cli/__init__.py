@@ -81,13 +81,15 @@ def _guarded(arguments: Sequence[str] | None) -> int:
 
     reserve = [bytearray(RESERVE)]
     try:
+        from importlib import import_module
+
         from netdsl.app.messages import QUIET, VERBOSE, note, verbosity
-        from netdsl.cli.options import parse
+        from netdsl.cli.parser import parse
 
         options = parse(words)
         with verbosity(QUIET if options.quiet else int(options.verbose)):
             begin = monotonic()
-            code: int = options.command(options)
+            code: int = import_module(f"netdsl.cli.{options.name}").command(options)
             note(f"netdsl {VERSION}, Python {sys.version.partition(' ')[0]}: {monotonic() - begin:.2f} s", VERBOSE)
         return code
     except UserError as error:

@@ -1,196 +1,159 @@
-"""`netdsl completion SHELL`: print a completion script, generated from the parser."""
+"""`netdsl completion SHELL`: print a completion script, generated from the tables of commands and options."""
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
-from netdsl.cli.options import declared
+from netdsl.cli.options import COMMANDS, FILES, FOLDERS, LAYERS, NETS, PROVIDERS, ZOO, options_of
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
-FOLDERS, FILES, NOTHING = "folders", "files", "nothing"
+    from netdsl.cli.options import Option
 
 
 def command(options: argparse.Namespace) -> int:
     """Print the script. Exit code 0."""
-    print({"bash": bash, "zsh": zsh, "fish": fish}[options.shell](_commands()))
+    print({"bash": bash, "zsh": zsh, "fish": fish}[options.shell]())
     return 0
 
 
-class Taken:
-    """What an argument accepts: words, and files, folders or nothing else."""
+class Values:
+    """What a shell offers in a place: words, and the paths of FILES, of FOLDERS or none."""
 
-    __slots__ = ("others", "words")
+    __slots__ = ("paths", "words")
 
-    def __init__(self, words: tuple[str, ...] = (), others: str = NOTHING) -> None:
-        self.words = words
-        self.others = others
-
-
-class Option:
-    """An option in all its spellings; a `value` of None is a switch."""
-
-    __slots__ = ("help", "spellings", "value")
-
-    def __init__(self, spellings: tuple[str, ...], help: str, value: Taken | None) -> None:
-        self.spellings = spellings
-        self.help = help
-        self.value = value
+    def __init__(self, *options: Option) -> None:
+        self.words = [*dict.fromkeys(word for option in options for word in _words(option))]
+        kinds = [{NETS: FILES, ZOO: FOLDERS}.get(option.completes, option.completes) for option in options]
+        self.paths = next((kind for kind in kinds if kind in (FILES, FOLDERS)), "")
 
 
-class Command:
-    """A command with its options and its positional arguments."""
+def _words(option: Option) -> Iterator[str]:
+    yield from option.choices
+    if option.completes == ZOO:
+        yield from ("show", "copy")
+    if option.completes in (NETS, ZOO):
+        from netdsl.app.zoo import index
 
-    __slots__ = ("help", "name", "options", "taken")
+        yield from index()
+    if option.completes == LAYERS:
+        from netdsl.layers import index as layers
 
-    def __init__(self, name: str, help: str, options: tuple[Option, ...], taken: Taken) -> None:
-        self.name = name
-        self.help = help
-        self.options = options
-        self.taken = taken
-
-
-def _commands() -> list[Command]:
-    commands = declared([])[1]
-    helps = {choice.dest: choice.help or "" for choice in commands._choices_actions}
-    return [_command(name, helps[name], parser) for name, parser in commands.choices.items()]
-
-
-def _command(name: str, help: str, parser: argparse.ArgumentParser) -> Command:
-    options, places = [], []
-    for action in parser._actions:
-        if action.option_strings:
-            value = None if action.nargs == 0 else _taken(action)
-            options.append(Option(tuple(action.option_strings), (action.help or "").replace("%%", "%"), value))
-        else:
-            places.append(_taken(action))
-    words = tuple(dict.fromkeys(word for place in places for word in place.words))
-    others = [place.others for place in places if place.others != NOTHING]
-    return Command(name, help, tuple(options), Taken(words, others[0] if others else NOTHING))
-
-
-def _taken(action: argparse.Action) -> Taken:
-    if action.choices:
-        return Taken(tuple(map(str, action.choices)))
-    if action.metavar == "DIR":
-        return Taken((), FOLDERS)
-    if action.dest == "provider":
+        yield from layers()
+    if option.completes == PROVIDERS:
         from netdsl.backend.providers import KNOWN
 
-        return Taken(tuple(KNOWN))
-    if action.dest == "words":
-        return Taken(("show", "copy", *_zoo()), FOLDERS)
-    if action.dest == "names":
-        from netdsl.layers import index
-
-        return Taken(tuple(index()))
-    if action.dest in ("file", "files", "after"):
-        return Taken(_zoo(), FILES)
-    kind = action.type
-    free = kind is not None or action.metavar in ("NAME=VALUE", ("PATTERN", "TO"))
-    return Taken() if free else Taken((), FILES)
+        yield from KNOWN
 
 
-def _zoo() -> tuple[str, ...]:
-    from netdsl.app.zoo import index
-
-    return tuple(index())
+def _named(command: str) -> list[Option]:
+    return [option for option in options_of(command) if option.names]
 
 
-def bash(commands: list[Command]) -> str:
-    """Return a function for bash 3.2 and newer. Words with spaces are taken from file names."""
-    lines = [
-        "_netdsl() {",
-        "  local IFS=$'\\n' word=${COMP_WORDS[COMP_CWORD]} words='' others=''",
-        "  if [ $COMP_CWORD -eq 1 ]; then",
-        f"    words='{' '.join([command.name for command in commands] + ['--help', '--version'])}'",
-        "  else",
-        '    case "${COMP_WORDS[1]} ${COMP_WORDS[COMP_CWORD-1]}" in',
-    ]
-    for command in commands:
-        for option in command.options:
-            if option.value is not None:
-                spelled = "|".join(f"'{command.name} {spelling}'" for spelling in option.spellings)
-                lines.append(f"      {spelled}) {_bash(option.value)};;")
-    lines += ["      *)", '        case "${COMP_WORDS[1]} $word" in']
-    for command in commands:
-        options = " ".join(spelling for option in command.options for spelling in option.spellings)
-        lines.append(f"          '{command.name} -'*) words='{options}';;")
-        lines.append(f"          '{command.name} '*) {_bash(command.taken)};;")
-    lines += [
-        "        esac;;",
-        "    esac",
-        "  fi",
-        '  COMPREPLY=($(compgen -W "${words// /$IFS}" -- "$word")',
-        '             $([ "$others" = files ] && compgen -f -- "$word")',
-        '             $([ "$others" = folders ] && compgen -d -- "$word"))',
-        "}",
-        "complete -o filenames -F _netdsl netdsl",
-    ]
-    return "\n".join(lines)
+def _arguments(command: str) -> Values:
+    return Values(*(option for option in options_of(command) if not option.names))
 
 
-def _bash(taken: Taken) -> str:
-    return f"words='{' '.join(taken.words)}' others={taken.others}"
+BASH = r"""_netdsl() {
+  local IFS=$'\n' word=${COMP_WORDS[COMP_CWORD]} words='' paths=''
+  if [ $COMP_CWORD -eq 1 ]; then
+    words='%(commands)s --help --version'
+  else
+    case "${COMP_WORDS[1]} ${COMP_WORDS[COMP_CWORD-1]}" in
+%(values)s
+      *)
+        case "${COMP_WORDS[1]} $word" in
+%(rest)s
+        esac;;
+    esac
+  fi
+  COMPREPLY=($(compgen -W "${words// /$IFS}" -- "$word")
+             $([ "$paths" = files ] && compgen -f -- "$word")
+             $([ "$paths" = folders ] && compgen -d -- "$word"))
+}
+complete -o filenames -F _netdsl netdsl"""
+"""For bash 3.2 and newer. The words are split at line feeds, since file names may contain spaces."""
 
 
-def zsh(commands: list[Command]) -> str:
-    """Return a function for `compdef`, or a file `_netdsl` on the `fpath`."""
-    lines = ["#compdef netdsl", "_netdsl() {", "  local -a known", "  if (( CURRENT == 2 )); then", "    known=("]
-    lines += [f"      {_quoted(f'{command.name}:{command.help}')}" for command in commands]
-    lines += ["    )", "    _describe command known", "    return", "  fi", "  shift words; (( CURRENT-- ))"]
-    lines.append("  case $words[1] in")
-    for command in commands:
-        lines.append(f"    {command.name}) _arguments \\")
-        for option in command.options:
-            for spelling in option.spellings:
-                help = option.help.replace("[", "(").replace("]", ")").replace(":", "\\:")
-                value = "" if option.value is None else f":value:{_zsh(option.value)}"
-                lines.append(f"      {_quoted(f'{spelling}[{help}]{value}')} \\")
-        lines.append(f"      {_quoted(f'*:argument:{_zsh(command.taken)}')};;")
-    lines += ["  esac", "}"]
-    lines.append('if [ "$funcstack[1]" = _netdsl ]; then _netdsl "$@"; else compdef _netdsl netdsl; fi')
-    return "\n".join(lines)
+def bash() -> str:
+    def arm(pattern: str, values: Values) -> str:
+        return f"{pattern}) words='{' '.join(values.words)}' paths={values.paths};;"
+
+    values, rest = [], []
+    for command in COMMANDS:
+        options = _named(command)
+        for option in options:
+            if not option.is_switch:
+                values.append(arm("|".join(f"'{command} {name}'" for name in option.names), Values(option)))
+        rest.append(f"'{command} -'*) words='{' '.join(name for option in options for name in option.names)}';;")
+        rest.append(arm(f"'{command} '*", _arguments(command)))
+    return BASH % {"commands": " ".join(COMMANDS), "values": _indented(6, values), "rest": _indented(10, rest)}
 
 
-def _zsh(taken: Taken) -> str:
-    files = {FILES: "_files", FOLDERS: "_files -/", NOTHING: ""}[taken.others]
-    if not taken.words:
-        return files or " "
-    words = f"compadd {' '.join(taken.words)}"
-    return f"{{ {words}; {files} }}" if files else f"{{ {words} }}"
+ZSH = """#compdef netdsl
+_netdsl() {
+  local -a known
+  if (( CURRENT == 2 )); then
+    known=(
+%(commands)s
+    )
+    _describe command known
+    return
+  fi
+  shift words; (( CURRENT-- ))
+  case $words[1] in
+%(arguments)s
+  esac
+}
+if [ "$funcstack[1]" = _netdsl ]; then _netdsl "$@"; else compdef _netdsl netdsl; fi"""
+"""For `source`, or for a file `_netdsl` on the `fpath`."""
 
 
-def fish(commands: list[Command]) -> str:
+def zsh() -> str:
+    def action(values: Values) -> str:
+        paths = {FILES: "_files", FOLDERS: "_files -/", "": ""}[values.paths]
+        words = f"compadd {' '.join(values.words)}; " if values.words else ""
+        return f"{{ {words}{paths} }}" if words else paths or " "
+
+    arms = []
+    for command in COMMANDS:
+        arms.append(f"{command}) _arguments \\")
+        for option in _named(command):
+            help = option.help.replace("[", "(").replace("]", ")").replace(":", "\\:")
+            value = "" if option.is_switch else f":value:{action(Values(option))}"
+            arms += [f"  {_quoted(f'{name}[{help}]{value}')} \\" for name in option.names]
+        arms.append(f"  {_quoted(f'*:argument:{action(_arguments(command))}')};;")
+    commands = [_quoted(f"{name}:{text}") for name, (_, text) in COMMANDS.items()]
+    return ZSH % {"commands": _indented(6, commands), "arguments": _indented(4, arms)}
+
+
+def fish() -> str:
     """Return lines for a file in `~/.config/fish/completions`."""
-    names = " ".join(command.name for command in commands)
+
+    def offered(values: Values) -> str:
+        paths = {FILES: "(__fish_complete_path)", FOLDERS: "(__fish_complete_directories)", "": ""}[values.paths]
+        words = " ".join(filter(None, [*values.words, paths]))
+        return f" -a {_quoted(words)}" if words else ""
+
+    first = _quoted(f"not __fish_seen_subcommand_from {' '.join(COMMANDS)}")
     lines = ["complete -c netdsl -f"]
-    first = f"not __fish_seen_subcommand_from {names}"
-    for command in commands:
-        lines.append(f"complete -c netdsl -n {_quoted(first)} -a {command.name} -d {_quoted(command.help)}")
-    for command in commands:
-        here = f"complete -c netdsl -n {_quoted(f'__fish_seen_subcommand_from {command.name}')}"
-        lines.append(f"{here} {_fish(command.taken)}".rstrip())
-        for option in command.options:
-            spelled = " ".join(_spelling(spelling) for spelling in option.spellings)
-            value = "" if option.value is None else f" -x {_fish(option.value)}"
-            lines.append(f"{here} {spelled} -d {_quoted(option.help)}{value}".rstrip())
+    lines += [f"complete -c netdsl -n {first} -a {name} -d {_quoted(text)}" for name, (_, text) in COMMANDS.items()]
+    for command in COMMANDS:
+        here = f"complete -c netdsl -n '__fish_seen_subcommand_from {command}'"
+        lines.append(f"{here}{offered(_arguments(command))}")
+        for option in _named(command):
+            names = " ".join(f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in option.names)
+            value = "" if option.is_switch else f" -x{offered(Values(option))}"
+            lines.append(f"{here} {names} -d {_quoted(option.help)}{value}")
     return "\n".join(lines)
-
-
-def _spelling(option: str) -> str:
-    return f"-l {option[2:]}" if option.startswith("--") else f"-s {option[1:]}"
-
-
-def _fish(taken: Taken) -> str:
-    files = {FILES: "(__fish_complete_path)", FOLDERS: "(__fish_complete_directories)", NOTHING: ""}[taken.others]
-    words: Iterator[str] = (word for word in (*taken.words, files) if word)
-    joined = " ".join(words)
-    return f"-a {_quoted(joined)}" if joined else ""
 
 
 def _quoted(text: str) -> str:
     """Quote a text for all three shells: in single quotes, without any inside."""
     return "'" + text.replace("'", "’") + "'"
+
+
+def _indented(columns: int, lines: list[str]) -> str:
+    return "\n".join(" " * columns + line for line in lines)

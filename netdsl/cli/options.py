@@ -1,284 +1,417 @@
-"""The options of the commands."""
+"""The command line as data: all commands, and all options with the commands that take them.
+
+The parser, shell completion and docs/cli.md are built from these two tables.
+"""
 
 from __future__ import annotations
 
-import argparse
-import sys
-
-from netdsl.base.version import VERSION
+from netdsl.cli.values import count, fraction, fractions, interval, seconds, shard, step_backend, whole
 
 TYPE_CHECKING = False  # importing typing takes as long as half of Python's start
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
-
-    Commands = argparse._SubParsersAction[Any]
-
-ZOO = "[--json] | zoo show NAME | zoo copy NAME [DIR]"
-FILE = "a path, `-` for the standard input, the name of a net in the zoo, or any of these and `:NET`"
-FLOATS = ("f32", "f16")
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parse a command line; `command` in the result is the function to call. Wrong usage exits with 2.
-
-    Options can precede, separate and follow the files.
-    """
-    words = sys.argv[1:] if arguments is None else list(arguments)
-    options, rest = declared(words)[0].parse_known_args(words)
-    _take(rest, options)
-    return options
-
-
-def declared(words: list[str]) -> tuple[argparse.ArgumentParser, Commands]:
-    """Return a parser and its commands: only the one that is called, or all if none is."""
-    parser = _Parser(
-        prog="netdsl",
-        usage="netdsl COMMAND ...",
-        description="Neural networks as short as the table in their paper, compiled to ONNX.",
-        epilog="`netdsl COMMAND --help` tells what a command takes.",
-        formatter_class=_Formatter,
-    )
-    parser.add_argument("--version", action="version", version=f"netdsl {VERSION}", help="print the version and exit")
-    # Left to itself, argparse renders a usage line to find this `prog`, which takes milliseconds.
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", prog="netdsl", required=True)
-    for name, declare in COMMANDS.items():
-        if words[:1] == [name] or words[:1] not in [[each] for each in COMMANDS]:  # one is soon made, all take a while
-            declare(commands)
-    return parser, commands
-
-
-def _take(rest: list[str], options: argparse.Namespace) -> None:
-    """Assign what argparse leaves over: files that follow an option; anything else is an unknown option."""
-    parser: argparse.ArgumentParser = options.parser
-    for word in rest:
-        if word.startswith("-") and word != "-" and not word.startswith("-:"):
-            from netdsl.base.suggest import suggest
-
-            known = [text for action in parser._actions for text in action.option_strings]
-            meant = suggest(word.partition("=")[0], known)[:1]
-            parser.error(f"there is no option {word}" + (f"; did you mean {meant[0]}?" if meant else ""))
-        taken = getattr(options, options.many) if options.many else ""
-        if isinstance(taken, str):
-            parser.error(f"one FILE is enough; what is {word}?" if "file" in options else f"what is {word}?")
-        setattr(options, options.many, word if taken is None else [*taken, word])
-
-
-class _Parser(argparse.ArgumentParser):
-    """An argument parser for which `-:NET` is a net of standard input, and options are given once, except for lists."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._given: list[argparse.Action] = []
-
-    def _parse_optional(self, arg_string: str) -> Any:
-        return None if arg_string.startswith("-:") else super()._parse_optional(arg_string)
-
-    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        if action.option_strings and not isinstance(action, argparse._AppendAction):
-            if action in self._given:
-                raise argparse.ArgumentError(action, "is given twice")
-            self._given.append(action)
-        return super()._get_values(action, arg_strings)
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Formats help identically in all versions of Python, `-o, --output OUT.onnx`, as 3.13 does, and on all terminals:
-    argparse would ask for their width for each declared argument, with expensive imports."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=78)
-
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        if not action.option_strings or action.nargs == 0:
-            return super()._format_action_invocation(action)
-        return f"{', '.join(action.option_strings)} {self._format_args(action, action.dest.upper())}"
-
-
-def _add(commands: Commands, name: str, text: str, usage: str, many: str | None) -> argparse.ArgumentParser:
-    """Add a command; `many` is the name of its argument that takes any number of files, or one besides FILE."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        usage=f"netdsl {name} {usage}",
-        help=text,
-        description=text[0].upper() + text[1:] + ".",
-        formatter_class=_Formatter,
-        allow_abbrev=False,
-    )
-    volume = parser.add_mutually_exclusive_group()
-    quiet = "print only results and errors, in `check` also warnings"
-    volume.add_argument("-q", "--quiet", action="store_true", help=quiet)
-    volume.add_argument("-v", "--verbose", action="store_true", help="tell more about what is done")
-    parser.set_defaults(command=_call(f"netdsl.cli.{name}"), parser=parser, many=many)
-    return parser
-
-
-def _call(module: str) -> Callable[[argparse.Namespace], int]:
-    """Return the `command` function of a module, which is imported when called."""
-
-    def command(options: argparse.Namespace) -> int:
-        from importlib import import_module
-
-        code: int = import_module(module).command(options)
-        return code
-
-    return command
-
-
-def _check(commands: Commands) -> None:
-    parser = _add(commands, "check", "check every net of the files", "FILE ... [OPTION ...]", "files")
-    parser.add_argument("files", nargs="+", metavar="FILE", help=FILE)
-    parser.add_argument("--fix", action="store_true", help="apply edits that cannot change the meaning")
-    parser.add_argument("--diff", action="store_true", help="show what --fix changes; alone, write nothing")
-    _spec(parser)
-
-
-def _compile(commands: Commands) -> None:
-    parser = _add(commands, "compile", "compile a net to ONNX", "FILE [OPTION ...]", None)
-    parser.add_argument("file", metavar="FILE", help=FILE)
-    parser.add_argument("-o", "--output", metavar="OUT.onnx", help="where to write; NET.onnx in this folder by default")
-    parser.add_argument("--force", action="store_true", help="overwrite a file that netdsl did not make")
-    parser.add_argument("--batch", type=_positive, metavar="N", help="fix the batch size (default: dynamic)")
-    parser.add_argument("--opset", type=_opset, default=21, metavar="N", help="ONNX opset, 17 to 26; 21 by default")
-    parser.add_argument("--dtype", choices=FLOATS, default="f32", metavar="T", help="compute in f32, or in f16")
-    parser.add_argument("--io", choices=FLOATS, metavar="T", help="the type of inputs and outputs, f32 by default")
-    parser.add_argument("--quantize", choices=("int8",), metavar="T", help="compute in int8; needs --calibrate")
-    _append(parser, "--calibrate", "DATA", "examples for --quantize, as `run` takes them; may be given several times")
-    _append(parser, "--metadata", "KEY=VALUE", "something that the model tells of itself; may be given several times")
-    parser.add_argument("--functions", action="store_true", help="keep blocks as functions, which viewers show folded")
-    parser.add_argument("--external-data", action="store_true", help="put the weights beside the model: OUT.onnx.data")
-    parser.add_argument("--training", action="store_true", help="compile a step of the net's training instead")
-    _weights(parser)
-    _spec(parser)
-
-
-def _summary(commands: Commands) -> None:
-    parser = _add(commands, "summary", "show the layers of a net and their figures", "FILE [OPTION ...]", None)
-    parser.add_argument("file", metavar="FILE", help=FILE)
-    parser.add_argument("--batch", type=_positive, metavar="N", help="count memory for N examples; one by default")
-    parser.add_argument("--depth", type=_positive, metavar="N", help="fold what is deeper than N scopes")
-    parser.add_argument(
-        "--format",
-        dest="form",
-        choices=("text", "json", "csv", "markdown"),
-        default="text",
-        metavar="FORM",
-        help="text, json, csv or markdown; text by default",
-    )
-    parser.set_defaults(format="text")
-    _net(parser)
-
-
-def _layers(commands: Commands) -> None:
-    parser = _add(commands, "layers", "list the layers, or print their pages", "[NAME ...] [--json]", "names")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="a layer, such as conv")
-    parser.add_argument("--json", action="store_true", help="print an array of objects: the declarations")
-
-
-def _explain(commands: Commands) -> None:
-    parser = _add(commands, "explain", "tell what a code means, or list them all", "[CODE ...] [--json]", "codes")
-    parser.add_argument("codes", nargs="*", metavar="CODE", help="of an error or a warning, such as E0310")
-    parser.add_argument("--json", action="store_true", help="print an array of objects")
-
-
-def _zoo(commands: Commands) -> None:
-    parser = _add(commands, "zoo", "list the shipped networks, show one or copy it", ZOO, "words")
-    parser.add_argument(
-        "words", nargs="*", metavar="show|copy NAME [DIR]", help="print a spec, or copy it and its uses"
-    )
-    parser.add_argument("--json", action="store_true", help="print an array of objects: the networks")
-
-
-def _devices(commands: Commands) -> None:
-    parser = _add(commands, "devices", "list what onnxruntime can compute on here", "[--json]", None)
-    parser.add_argument("--json", action="store_true", help="print an object")
-
-
-def _completion(commands: Commands) -> None:
-    parser = _add(commands, "completion", "print a script by which a shell completes", "bash|zsh|fish", None)
-    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help='for bash: eval "$(netdsl completion bash)"')
-
-
-def _weights(parser: argparse.ArgumentParser) -> None:
-    from netdsl.cli.weight_options import add
-
-    add(parser, "drawn from the seed without it")
-    parser.add_argument("--seed", type=_seed, metavar="N", help="seed of drawn weights; 0 by default")
-
-
-def _net(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="set a parameter of the net")
-    parser.add_argument("--strict", action="store_true", help="treat warnings as errors")
-    parser.add_argument(
-        "--root",
-        metavar="DIR",
-        help="only allow `use` (default: FILE's folder) and training data (default: anywhere) below this folder",
-    )
-
-
-def _spec(parser: argparse.ArgumentParser) -> None:
-    _net(parser)
-    parser.add_argument(
-        "--format",
-        choices=("text", "short", "json", "github"),
-        default="text",
-        metavar="FORM",
-        help="how problems are shown: text or short on stderr, json or github on stdout; text by default",
-    )
-
-
-def _append(parser: argparse.ArgumentParser, name: str, metavar: str, text: str) -> None:
-    parser.add_argument(name, action="append", default=[], metavar=metavar, help=text)
-
-
-def _positive(text: str) -> int:
-    return _between(text, 1, 2**31 - 1)
-
-
-def _opset(text: str) -> int:
-    return _between(text, 17, 26)
-
-
-def _seed(text: str) -> int:
-    return _between(text, 0, 2**63 - 1)
-
-
-def _between(text: str, low: int, high: int) -> int:
-    number = int(text) if text.isdecimal() and len(text) < 20 else -1
-    if not low <= number <= high:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
-    return number
-
-
-def _from(module: str, name: str) -> Callable[[Commands], None]:
-    """Return a function that declares a command, from a module that is imported when needed."""
-
-    def declare(commands: Commands) -> None:
-        from importlib import import_module
-
-        getattr(import_module(f"netdsl.cli.{module}"), name)(commands)
-
-    return declare
-
+    from collections.abc import Callable
 
 COMMANDS = {
-    "check": _check,
-    "summary": _summary,
-    "draw": _from("draw_options", "draw"),
-    "compile": _compile,
-    "run": _from("run_options", "run"),
-    "train": _from("train_options", "train"),
-    "eval": _from("train_options", "evaluate"),
-    "attack": _from("picture_options", "attack"),
-    "filters": _from("picture_options", "filters"),
-    "weights": _from("weight_options", "weights"),
-    "diff": _from("weight_options", "diff"),
-    "compare": _from("compare_options", "compare"),
-    "view": _from("compare_options", "view"),
-    "zoo": _zoo,
-    "layers": _layers,
-    "explain": _explain,
-    "devices": _devices,
-    "completion": _completion,
+    "check": ("FILE ... [OPTION ...]", "check all nets of the files"),
+    "summary": ("FILE [OPTION ...]", "list the layers of a net with their shapes, parameters and costs"),
+    "draw": ("FILE [OPTION ...]", "draw a net as a diagram"),
+    "compile": ("FILE [OPTION ...]", "compile a net to ONNX"),
+    "run": ("FILE|MODEL.onnx INPUT ... [OPTION ...]", "run a net or a compiled model on data"),
+    "train": ("FILE [OPTION ...]", "train a net as its `train` block specifies"),
+    "eval": ("FILE|MODEL.onnx [OPTION ...]", "evaluate a trained net: loss, metrics, confusion matrix"),
+    "attack": ("FILE [IMAGE] [OPTION ...]", "generate adversarial examples (FGSM, PGD)"),
+    "filters": ("WEIGHTS|FILE [OPTION ...]", "draw the filters of a convolution"),
+    "weights": ("FILE [OPTION ...]", "list the tensors in a weight file"),
+    "diff": ("A B [OPTION ...]", "show what an edit changes, and which weights survive it"),
+    "compare": ("[NET ...] [OPTION ...]", "compare nets in a table or a chart"),
+    "view": ("FILE|MODEL.onnx [OPTION ...]", "show a net or a compiled model in Netron"),
+    "zoo": ("[--json] | zoo show NAME | zoo copy NAME [DIR]", "list the nets of the zoo, print one or copy it"),
+    "layers": ("[NAME ...] [OPTION ...]", "list the layers of the language, or print their pages"),
+    "explain": ("[CODE ...] [OPTION ...]", "explain error and warning codes, or list them all"),
+    "devices": ("[OPTION ...]", "list the execution providers and their devices"),
+    "completion": ("bash|zsh|fish", "print a shell completion script"),
 }
-"""The function that declares each command, in the order of the help."""
+"""The arguments and the description of each command, in the order of the help. `netdsl NAME` calls the function
+`command` of the module `netdsl.cli.NAME`."""
+
+FILES, FOLDERS, NETS, ZOO, LAYERS, PROVIDERS = "files", "folders", "nets", "zoo", "layers", "providers"
+"""What a shell completes: NETS are those of the zoo, or files; ZOO are the arguments of the command."""
+
+
+class Option:
+    """An option, or an argument without dashes.
+
+    `spelled` is how the help shows it: `-o, --output OUT.onnx` takes a value, `--force` is a switch, and `FILE` is an
+    argument. `commands` lists who takes it; "" means all. A default is written as on the command line and appended to
+    the help.
+    """
+
+    __slots__ = (
+        "choices",
+        "commands",
+        "completes",
+        "default",
+        "dest",
+        "exclusive",
+        "former",
+        "group",
+        "help",
+        "metavar",
+        "names",
+        "nargs",
+        "repeated",
+        "type",
+    )
+
+    def __init__(
+        self,
+        commands: str,
+        spelled: str,
+        help: str,
+        *,
+        group: str = "",
+        type: Callable[[str], object] | None = None,
+        choices: tuple[str, ...] = (),
+        default: str | None = None,
+        nargs: int | str | None = None,
+        repeated: bool = False,
+        dest: str = "",
+        completes: str = "",
+        exclusive: str = "",
+        former: str = "",
+    ) -> None:
+        """`repeated` options can be given several times, and add to a list. Of the options with the same `exclusive`,
+        a command takes one. `former` is an old name that is accepted and not shown."""
+        words = spelled.split(" ") if spelled.startswith("-") else [spelled]
+        self.commands = commands.split()
+        self.names = [word.rstrip(",") for word in words if word.startswith("-")]
+        self.metavar = words[len(self.names) :]
+        self.dest = dest or (self.names or self.metavar)[-1].lstrip("-").replace("-", "_").lower()
+        self.help = help if default is None else f"{help} (default: {default})"
+        self.group = group
+        self.type = type
+        self.choices = choices
+        self.default = default
+        self.nargs = nargs
+        self.repeated = repeated
+        self.completes = completes
+        self.exclusive = exclusive
+        self.former = former
+
+    @property
+    def is_switch(self) -> bool:
+        return not self.metavar
+
+
+def options_of(command: str) -> list[Option]:
+    """Return the options that a command takes, in the order of the help."""
+    return [option for option in OPTIONS if not option.commands or command in option.commands]
+
+
+FILE = "a path, `-` for standard input, or a net of the zoo; `:NET` selects one of several nets"
+MODEL = f"{FILE}; or a compiled model"
+FORMATS = ".safetensors, .npz, .pth, .keras, .weights.h5 or .onnx"
+FLOATS = ("f32", "f16")
+SPEC = "check summary draw compile run train eval attack filters diff view"
+"""Commands that read nets with parameters."""
+LOADS = "compile run train eval attack filters view"
+"""Commands that load weights."""
+
+WEIGHTS, EXECUTION, NET, MESSAGES = "weights", "execution", "net", "messages"
+
+OPTIONS = (
+    # arguments
+    Option("check", "FILE", FILE, dest="files", nargs="+", completes=NETS),
+    Option("summary draw compile attack", "FILE", FILE, completes=NETS),
+    Option("train", "FILE", f"{FILE}; it needs a `train` block", completes=NETS),
+    Option("run view", "FILE|MODEL.onnx", MODEL, dest="file", completes=NETS),
+    Option("eval", "FILE|MODEL.onnx", f"{MODEL}, with --data", dest="file", completes=NETS),
+    Option(
+        "run",
+        "INPUT",
+        "a .npy, .npz, idx or image file, or a folder of images; each image is an example; NAME=PATH feeds the input "
+        "NAME",
+        dest="inputs",
+        nargs="+",
+        completes=FILES,
+    ),
+    Option("attack", "IMAGE", "an image, or a .npy, .npz or idx file with one example", nargs="?", completes=FILES),
+    Option("filters", "WEIGHTS|FILE", f"a weight file: {FORMATS}; or a net: {FILE}", dest="file", completes=NETS),
+    Option("weights", "FILE", f"a weight file: {FORMATS}", completes=FILES),
+    Option("diff", "A", f"the net before the edit: {FILE}", dest="file", completes=NETS),
+    Option("diff", "B", "the net after the edit", dest="after", completes=NETS),
+    Option(
+        "compare",
+        "NET",
+        "a net as in `summary`; `NET:*` for each value of its domains, or for all nets of a file; `zoo` for the whole "
+        "zoo (default: zoo)",
+        dest="files",
+        nargs="*",
+        completes=NETS,
+    ),
+    Option(
+        "zoo",
+        "show|copy NAME [DIR]",
+        "print a net, or copy its file and those it uses",
+        dest="words",
+        nargs="*",
+        completes=ZOO,
+    ),
+    Option("layers", "NAME", "a layer, such as conv", dest="names", nargs="*", completes=LAYERS),
+    Option("explain", "CODE", "an error or warning code, such as E0310", dest="codes", nargs="*"),
+    Option(
+        "completion",
+        "SHELL",
+        'bash, zsh or fish; for bash, run: eval "$(netdsl completion bash)"',
+        choices=("bash", "zsh", "fish"),
+    ),
+    # check
+    Option("check", "--fix", "apply safe fixes to the files"),
+    Option("check", "--diff", "print the safe fixes as a diff; without --fix, change no file"),
+    # where to write
+    Option(
+        "draw",
+        "-o, --output OUT.svg|png|dot|mmd",
+        "output file, whose suffix selects a picture, Graphviz or Mermaid; `-` writes SVG to stdout (default: NET.svg)",
+        completes=FILES,
+    ),
+    Option("compile", "-o, --output OUT.onnx", "output file (default: NET.onnx)", completes=FILES),
+    Option("run", "-o, --output OUT.npz", "also write the outputs, by name", completes=FILES),
+    Option("attack", "-o, --output OUT.svg|png", "draw the result", completes=FILES),
+    Option("filters", "-o, --output OUT.svg|png", "output file (default: filters.svg)", completes=FILES),
+    Option("eval", "--plot OUT.svg|png", "draw the confusion matrix", completes=FILES),
+    Option("compare", "--plot OUT.svg|png", "draw a chart", completes=FILES),
+    Option("compare", "--by X", "draw accuracy by macs, or depth by year (default: macs)", choices=("macs", "year")),
+    Option("draw compile run attack filters eval compare", "--force", "overwrite files that netdsl did not write"),
+    # summary, draw, compare
+    Option("summary compare", "--batch N", "count memory for N examples (default: 1)", type=count),
+    Option("summary", "--depth N", "fold scopes that are deeper than N (default: no folding)", type=count),
+    Option("draw", "--unfold", "draw every repetition of repeated layers"),
+    # compile
+    Option("compile", "--batch N", "fix the batch size (default: dynamic)", type=count),
+    Option("compile", "--opset N", "ONNX opset, 17 to 26", type=whole(17, 26), default="21"),
+    Option("compile", "--dtype T", "compute in f32 or f16", choices=FLOATS, default="f32"),
+    Option("compile", "--io T", "type of inputs and outputs: f32 or f16 (default: f32)", choices=FLOATS),
+    Option("compile", "--quantize T", "quantize to int8; needs --calibrate", choices=("int8",)),
+    Option(
+        "compile",
+        "--calibrate DATA",
+        "examples for --quantize, in the formats of `run`; repeatable",
+        repeated=True,
+        completes=FILES,
+    ),
+    Option("compile", "--metadata KEY=VALUE", "add an entry to the model metadata; repeatable", repeated=True),
+    Option("compile", "--functions", "emit blocks as ONNX functions, which viewers can fold"),
+    Option("compile", "--external-data", "write the weights to OUT.onnx.data"),
+    Option("compile", "--training", "compile a training step instead of the net"),
+    # run, eval
+    Option("run", "--batch N", "examples per batch (default: 32)", type=count),
+    Option("run", "--top K", "print the K classes with the highest scores", type=count, default="5"),
+    Option("run", "--shard I/N", "split the examples into N blocks and run only block I, from 0", type=shard),
+    Option(
+        "eval",
+        "--data D",
+        """data, as in a `train` block: 'mnist "mnist" split test', or a path (default: those of `validate`)""",
+        completes=FILES,
+    ),
+    Option("eval", "--batch N", "examples per batch (default: that of the `train` block)", type=count),
+    Option(
+        "run eval",
+        "--labels L",
+        "file of class names, one per line or a JSON list (default: the model's)",
+        completes=FILES,
+    ),
+    # train
+    Option(
+        "train",
+        "--epochs N",
+        "train for N epochs (default: the file's)",
+        type=count,
+        exclusive="length",
+    ),
+    Option("train", "--steps N", "train for N steps instead", type=count, exclusive="length"),
+    Option("train", "--out DIR", "folder of the run (default: runs/NET)", completes=FOLDERS),
+    Option("train", "--resume", "continue the run from its last checkpoint", exclusive="run"),
+    Option("train", "--force", "overwrite the run in the folder", exclusive="run"),
+    Option("train", "--checkpoint S", "seconds between checkpoints (default: 60)", type=seconds),
+    Option("train", "--tensorboard", "also write event files for TensorBoard"),
+    # attack
+    Option("attack", "--label L", "true class of IMAGE: a number, or a name from --labels"),
+    Option(
+        "attack",
+        "--labels L",
+        "file of class names, one per line or a JSON list (default: the weights')",
+        completes=FILES,
+    ),
+    Option("attack", "--data D", """attack a data set instead of IMAGE, as in a `train` block: 'mnist "mnist"'"""),
+    Option("attack", "--examples N", "use the first N examples of --data (default: all)", type=count),
+    Option("attack", "--batch N", "examples per batch of --data (default: 100)", type=count),
+    Option("attack", "--method M", "attack method: fgsm or pgd", choices=("fgsm", "pgd"), default="fgsm"),
+    Option(
+        "attack",
+        "--epsilon E",
+        "maximum change of a pixel, as a fraction of the range (default: 0.007); a list for --data: 0,0.1,0.2",
+        type=fractions,
+    ),
+    Option("attack", "--range LOW,HIGH", "values of black and white", type=interval, default="0,255"),
+    Option("attack", "--steps N", "number of PGD steps (default: 10)", type=count),
+    Option("attack", "--alpha A", "size of a PGD step (default: 2.5 epsilon / steps)", type=fraction),
+    # filters, view
+    Option("filters", "--layer L", "name of the convolution (default: the first)"),
+    Option(
+        "filters",
+        "--scale S",
+        "normalize gray values per filter, or per layer",
+        choices=("filter", "layer"),
+        default="filter",
+    ),
+    Option("view", "--port N", "port of the server (default: a free one)", type=whole(0, 2**16 - 1)),
+    Option("view", "--functions", "show blocks folded"),
+    Option("view", "--no-browser", "print the address without opening a browser"),
+    # JSON and other formats of results
+    Option("run", "--json", "print a JSON object per example"),
+    Option("train", "--json", "print a JSON object per epoch"),
+    Option("eval attack weights diff devices", "--json", "print a JSON object"),
+    Option("zoo layers explain", "--json", "print a JSON array"),
+    Option(
+        "summary",
+        "--format FORM",
+        "output format: text, json, csv or markdown",
+        choices=("text", "json", "csv", "markdown"),
+        default="text",
+        dest="form",
+    ),
+    Option(
+        "compare",
+        "--format FORM",
+        "output format: text, csv or json",
+        choices=("text", "csv", "json"),
+        default="text",
+        dest="form",
+    ),
+    # weights
+    Option(
+        "compile run attack filters view",
+        "--weights W",
+        f"weight file: {FORMATS} (default: random weights)",
+        group=WEIGHTS,
+        completes=FILES,
+    ),
+    Option(
+        "train",
+        "--weights W",
+        f"file of initial weights: {FORMATS} (default: random weights)",
+        group=WEIGHTS,
+        completes=FILES,
+    ),
+    Option(
+        "eval",
+        "--weights W",
+        f"weight file: {FORMATS}, such as a run's best.safetensors (default: random weights)",
+        group=WEIGHTS,
+        completes=FILES,
+    ),
+    Option(
+        LOADS,
+        "--rename PATTERN TO",
+        r"rename weights: 'features\.(\d+)' 'conv$1'; TO `-` drops them; repeatable",
+        group=WEIGHTS,
+        nargs=2,
+        repeated=True,
+    ),
+    Option(
+        LOADS,
+        "--match HOW",
+        "match weights by name, or by order and shape: name or order (default: name)",
+        group=WEIGHTS,
+        choices=("name", "order"),
+    ),
+    Option(
+        LOADS,
+        "--except LABEL",
+        "initialize these layers or weights instead of loading them: fc, 'layer4.*', '*.bias'",
+        group=WEIGHTS,
+        nargs="+",
+        repeated=True,
+        dest="exclude",
+    ),
+    Option(LOADS, "--partial", "load the weights that the file has, and initialize the others", group=WEIGHTS),
+    Option(LOADS, "--allow-nonfinite", "accept NaN, infinity and negative variances in the file", group=WEIGHTS),
+    Option(
+        "compile run attack filters view",
+        "--seed N",
+        "seed of random weights (default: 0)",
+        group=WEIGHTS,
+        type=whole(0, 2**63 - 1),
+    ),
+    # execution
+    Option(
+        "run train eval",
+        "--provider P[:KEY=VALUE,...]",
+        "execution provider: cpu, cuda, openvino, ...; KEY=VALUE sets an option of it",
+        group=EXECUTION,
+        default="cpu",
+        completes=PROVIDERS,
+    ),
+    Option(
+        "run train eval",
+        "--allow-fallback",
+        "run operators on the CPU that the provider does not support",
+        group=EXECUTION,
+    ),
+    Option(
+        "run train eval attack",
+        "--threads N",
+        "number of CPU threads (default: one per core)",
+        group=EXECUTION,
+        type=count,
+    ),
+    Option(
+        "train",
+        "--step-backend B",
+        "operators of a training step: plain (standard ONNX), nchwc (onnxruntime's channel-blocked layout), or auto "
+        "for the faster (default: auto)",
+        group=EXECUTION,
+        type=step_backend,
+        choices=("auto", "plain", "nchwc"),
+        former="--lowering",
+    ),
+    # net
+    Option(SPEC, "--set NAME=VALUE", "set a parameter of the net; repeatable", group=NET, repeated=True),
+    Option("diff", "--set-a NAME=VALUE", "set a parameter of A only; repeatable", group=NET, repeated=True),
+    Option("diff", "--set-b NAME=VALUE", "set a parameter of B only; repeatable", group=NET, repeated=True),
+    Option(
+        SPEC,
+        "--root DIR",
+        "folder that `use` (default: FILE's folder) and data (default: any) must not leave",
+        group=NET,
+        completes=FOLDERS,
+    ),
+    Option(
+        "compare",
+        "--root DIR",
+        "folder that `use` must not leave (default: NET's folder)",
+        group=NET,
+        completes=FOLDERS,
+    ),
+    # messages
+    Option(f"{SPEC} compare", "--strict", "treat warnings as errors", group=MESSAGES),
+    Option(
+        "check draw compile run train eval attack filters diff view",
+        "--format FORM",
+        "format of problems: text or short on stderr, json or github on stdout",
+        group=MESSAGES,
+        choices=("text", "short", "json", "github"),
+        default="text",
+    ),
+    Option(
+        "",
+        "-q, --quiet",
+        "print only results and errors, and in `check` warnings",
+        group=MESSAGES,
+        exclusive="volume",
+    ),
+    Option("", "-v, --verbose", "print more about what is done", group=MESSAGES, exclusive="volume"),
+    Option("", "-h, --help", "show this help and exit", group=MESSAGES),
+)
+"""All options. Within a command and a group, the help shows them in this order."""

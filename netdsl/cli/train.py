@@ -55,7 +55,7 @@ def _train(recipe: Recipe, module: Module, folder: RunFolder, goes_on: bool, opt
     checkpoint = folder.latest() if goes_on else None
     choices, differs = chosen(
         checkpoint,
-        step_backend=options.lowering,
+        step_backend=options.step_backend,
         threads=options.threads,
         provider=options.provider,
         allow_fallback=options.allow_fallback,

@@ -60,7 +60,7 @@ LINES = {
     "compile train.net --training -o step.onnx": 0,
     "compile small.net --weights none.npz": 2,
     "run small.net x.npy -o out.npz": 0,
-    "train train.net --threads 1 --lowering std -q": 0,
+    "train train.net --threads 1 --step-backend plain -q": 0,
     "eval train.net --weights runs/n/last.safetensors": 0,
     "summary googlenet": 0,
     "compare lenet5 alexnet": 0,

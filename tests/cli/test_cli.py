@@ -15,6 +15,7 @@ import pytest
 
 from netdsl.app.messages import NORMAL, VERBOSE, audible
 from netdsl.base.version import VERSION
+from netdsl.cli.parser import parse
 from tests.support.cli_tools import MNIST, ROOT, Commands, netdsl
 
 __all__ = ["netdsl"]
@@ -157,6 +158,13 @@ def test_help(netdsl: Commands, golden: Callable[[str, str], None], command: str
     ran = netdsl(*filter(None, [command]), "--help")
     assert (ran.code, ran.err) == (0, "")
     golden(f"cli/{command or 'netdsl'}.txt", ran.out)
+
+
+@pytest.mark.parametrize("former", [("--lowering", "blk"), ("--step-backend", "blk"), ("--lowering", "nchwc")])
+def test_former_names_of_the_step_backend_are_accepted_but_not_shown(netdsl: Commands, former: tuple[str, str]) -> None:
+    assert parse(["train", "good.net", *former]).step_backend == "nchwc"
+    assert "lowering" not in netdsl("train", "--help").out
+    assert "'auto', 'plain', 'nchwc'" in netdsl("train", "good.net", "--lowering", "nope").err
 
 
 def test_json_is_a_line_a_problem_and_nothing_else(netdsl: Commands) -> None:

@@ -49,7 +49,7 @@ COMMANDS = [
     "run n.net x.npy -o out/o.npz",
     "run n.net x.npy",
     "train n.net --out out/run",
-    "train n.net --out out/run --lowering auto",
+    "train n.net --out out/run --step-backend auto",
     "draw n.net -o out/n.svg",
     "compare alexnet resnet18 --plot out/c.svg",
     "zoo copy xor out",

@@ -1,0 +1,134 @@
+"""Parse the command line with argparse, from the tables in `options`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from netdsl.base.version import VERSION
+from netdsl.cli.options import COMMANDS, options_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from netdsl.cli.options import Option
+
+    Commands = argparse._SubParsersAction["_Parser"]
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse a command line; `name` in the result is the command's. Wrong usage exits with 2.
+
+    Options can precede, separate and follow the files.
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options, rest = _declared(words).parse_known_args(words)
+    _take(rest, options)
+    return options
+
+
+def _declared(words: list[str]) -> argparse.ArgumentParser:
+    """Return a parser with the command that is called, or with all commands if none is."""
+    parser = _Parser(
+        prog="netdsl",
+        usage="netdsl COMMAND ...",
+        description="Neural networks as short as the table in their paper, compiled to ONNX.",
+        epilog="`netdsl COMMAND --help` lists the options of a command.",
+        formatter_class=_Formatter,
+    )
+    parser.add_argument("--version", action="version", version=f"netdsl {VERSION}", help="print the version and exit")
+    # Without `prog`, argparse renders a usage line to find it, which takes milliseconds.
+    commands = parser.add_subparsers(title="commands", dest="name", metavar="COMMAND", prog="netdsl", required=True)
+    for name in words[:1] if words[:1] and words[0] in COMMANDS else COMMANDS:
+        _declare(commands, name)
+    return parser
+
+
+def _declare(commands: Commands, name: str) -> None:
+    """Add a command with its options."""
+    usage, text = COMMANDS[name]
+    parser = commands.add_parser(
+        name,
+        usage=f"netdsl {name} {usage}",
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        formatter_class=_Formatter,
+        add_help=False,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(parser=parser, format="text")
+    groups: dict[str, argparse._ActionsContainer] = {"": parser}
+    for option in options_of(name):
+        if option.group not in groups:
+            groups[option.group] = parser.add_argument_group(option.group)
+        group = groups[option.group]
+        if option.exclusive:
+            if option.exclusive not in groups:
+                groups[option.exclusive] = group.add_mutually_exclusive_group()
+            group = groups[option.exclusive]
+        _add(group, option)
+
+
+def _add(group: argparse._ActionsContainer, option: Option) -> None:
+    keywords: dict[str, Any] = {"dest": option.dest, "help": option.help.replace("%", "%%")}
+    if option.is_switch:
+        keywords["action"] = "help" if option.dest == "help" else "store_true"
+    else:
+        metavar = option.metavar[0] if len(option.metavar) == 1 else tuple(option.metavar)
+        keywords.update(metavar=metavar, type=option.type, choices=option.choices or None, nargs=option.nargs)
+        keywords["default"] = option.default
+    if option.repeated:
+        keywords.update(action="extend" if option.nargs == "+" else "append", default=[])
+    action = group.add_argument(*option.names, *filter(None, [option.former]), **keywords)
+    if option.former:
+        action.option_strings = option.names  # the help shows these only
+
+
+def _take(rest: list[str], options: argparse.Namespace) -> None:
+    """Assign the arguments that argparse leaves over: files that follow an option. Anything else is an error."""
+    parser: argparse.ArgumentParser = options.parser
+    for word in rest:
+        if word.startswith("-") and word != "-" and not word.startswith("-:"):
+            from netdsl.base.suggest import suggest
+
+            known = [name for option in options_of(options.name) for name in option.names]
+            close = suggest(word.partition("=")[0], known)[:1]
+            parser.error(f"there is no option {word}" + (f"; did you mean {close[0]}?" if close else ""))
+        places = [option.dest for option in options_of(options.name) if not option.names and option.nargs]
+        taken = getattr(options, places[0]) if places else ""
+        if isinstance(taken, str):
+            parser.error(f"one FILE is enough; what is {word}?" if "file" in options else f"what is {word}?")
+        setattr(options, places[0], word if taken is None else [*taken, word])
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser for which `-:NET` is a net of standard input, and options are given once, except for lists."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._given: list[argparse.Action] = []
+
+    def _parse_optional(self, arg_string: str) -> Any:
+        return None if arg_string.startswith("-:") else super()._parse_optional(arg_string)
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if action.option_strings and not isinstance(action, argparse._AppendAction):
+            if action in self._given:
+                raise argparse.ArgumentError(action, "is given twice")
+            self._given.append(action)
+        return super()._get_values(action, arg_strings)
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Formats help identically in all versions of Python, `-o, --output OUT.onnx`, as 3.13 does, and on all terminals:
+    argparse would ask for their width for each declared argument, with expensive imports."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=78)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        return f"{', '.join(action.option_strings)} {self._format_args(action, action.dest.upper())}"

@@ -1,0 +1,70 @@
+"""Convert the values of options from text. Each function raises ArgumentTypeError for other texts."""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """Return a function that converts a text to a whole number within bounds."""
+
+    def convert(text: str) -> int:
+        number = int(text) if text.isdecimal() and len(text) < 20 else -1
+        if not low <= number <= high:
+            raise ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+        return number
+
+    return convert
+
+
+count = whole(1, 2**31 - 1)
+
+
+def fraction(text: str) -> float:
+    number = _float(text)
+    if not 0 <= number <= 1:
+        raise ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return number
+
+
+def fractions(text: str) -> tuple[float, ...]:
+    return tuple(map(fraction, text.split(",")))
+
+
+def seconds(text: str) -> float:
+    number = _float(text)
+    if not 0 <= number < 1e9:
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return number
+
+
+def interval(text: str) -> tuple[float, float]:
+    low, comma, high = text.partition(",")
+    bounds = _float(low), _float(high)
+    if not comma or not -1e9 < bounds[0] < bounds[1] < 1e9:
+        raise ArgumentTypeError(f"{text!r} is not of the form LOW,HIGH with LOW < HIGH")
+    return bounds
+
+
+def shard(text: str) -> tuple[int, int]:
+    index, slash, count = text.partition("/")
+    if not slash or not index.isdecimal() or not count.isdecimal() or len(text) > 20 or int(index) >= int(count):
+        raise ArgumentTypeError(f"{text!r} is not of the form I/N, with I from 0 to N - 1")
+    return int(index), int(count)
+
+
+def step_backend(text: str) -> str:
+    """Translate the former names of the step backends."""
+    return {"std": "plain", "blk": "nchwc"}.get(text, text)
+
+
+def _float(text: str) -> float:
+    """Return a number, or NaN, which no comparison accepts."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
