@@ -45,9 +45,8 @@ def train(file: Path | str, out: Path, *settings: str, threads: int = 2) -> list
 
     The step backend is the one that computes the same bits on equal machines, not the fastest one here.
     """
-    netdsl(
-        "train", file, "--out", out, "--resume", "--threads", threads, "--lowering", "std", "--quiet", *given(settings)
-    )
+    options = ["--threads", threads, "--step-backend", "plain", "--quiet"]
+    netdsl("train", file, "--out", out, "--resume", *options, *given(settings))
     return table(out / "metrics.csv")
 
 

@@ -22,7 +22,7 @@ from tests.support.cli_tools import Commands, netdsl
 
 __all__ = ["netdsl"]
 
-STD = ("--lowering", "std", "--threads", "1", "--force")
+STD = ("--step-backend", "plain", "--threads", "1", "--force")
 COLUMNS = ("length", "width", "depth", "mass")
 WORDS = ("oak", "ash", "elm")
 

@@ -16,7 +16,7 @@ from tests.support.cli_tools import Commands, netdsl
 
 __all__ = ["netdsl"]
 
-STD = ("--lowering", "std", "--threads", "1", "--force")
+STD = ("--step-backend", "plain", "--threads", "1", "--force")
 NET = "net n {{ input {input}; dense 2 }}\ntrain n {{ data {data}; {more} loss cross_entropy; batch 2; epochs 1 }}\n"
 
 

@@ -57,7 +57,8 @@ def prepared(folder: Path) -> Path:
 
 def begun(folder: Path, *arguments: str, before: Sequence[str] = ()) -> subprocess.Popen[bytes]:
     """A `netdsl train` that runs, started by the program `before`, and computes alike each time."""
-    command = [sys.executable, "-m", "netdsl", "train", "small.net", "--lowering", "std", "--threads", "1", *arguments]
+    options = ["--step-backend", "plain", "--threads", "1", *arguments]
+    command = [sys.executable, "-m", "netdsl", "train", "small.net", *options]
     return subprocess.Popen(
         [*before, *command], cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

@@ -26,7 +26,7 @@ NET = """
 net small {{ input x 1x4x4; dense 3 }}
 train small {{ data {data}; {lines} loss cross_entropy; optimizer sgd lr 0.1; batch 5; epochs 1; seed 2 }}
 """
-STD = ("--lowering", "std", "--threads", "1")
+STD = ("--step-backend", "plain", "--threads", "1")
 ON = (*STD, "--resume", "--epochs")
 Pair = tuple[np.ndarray, np.ndarray]
 

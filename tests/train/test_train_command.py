@@ -29,7 +29,7 @@ TWO_EPOCHS = """
 net xor { input x 2; hidden: dense 4; tanh; dense 2 }
 train xor { data xor; loss cross_entropy; batch 4; epochs 2 }
 """
-STD = ("--lowering", "std", "--threads", "1")
+STD = ("--step-backend", "plain", "--threads", "1")
 DIGITS = f"""
 net digits {{ input image 1x28x28; scale 1/255; dense 10 }}
 train digits {{

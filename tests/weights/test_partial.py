@@ -192,7 +192,7 @@ def test_rules_of_a_file_that_drop_names(netdsl: Commands) -> None:
     assert (refused.code, "changes no name" in refused.err) == (2, True)
 
 
-TRAIN = ["train", "a.net", "--lowering", "std", "--threads", "1"]
+TRAIN = ["train", "a.net", "--step-backend", "plain", "--threads", "1"]
 
 
 def test_training_begins_with_the_body_and_goes_on_without_the_file(netdsl: Commands) -> None:
