@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from netdsl.app.output import ARCHIVE
@@ -9,7 +10,7 @@ from netdsl.base.terminal import escape
 from netdsl.base.user_error import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterator, Mapping
     from tempfile import SpooledTemporaryFile
 
     from netdsl.backend.session import Array
@@ -50,19 +51,22 @@ class _Spool:
             raise
 
 
-def write(file: BinaryIO, batches: Iterable[dict[str, Array]], names: list[str]) -> None:
-    """Write the outputs of all batches, concatenated along the first axis, one array per name. Raises UserError."""
-    from contextlib import ExitStack
+@contextmanager
+def output_archive(file: BinaryIO) -> Iterator[Callable[[Mapping[str, Array]], None]]:
+    """Yield a function that takes the outputs of a batch; at the end, write those of all batches, concatenated along
+    the first axis, one array per name. The function raises UserError."""
     from tempfile import SpooledTemporaryFile
 
+    spools: dict[str, _Spool] = {}
     with ExitStack() as stack:
-        spools: dict[str, _Spool] = {}
-        for outputs in batches:
-            for name in names:
+
+        def add(outputs: Mapping[str, Array]) -> None:
+            for name, array in outputs.items():
                 if name not in spools:
-                    spooled = stack.enter_context(SpooledTemporaryFile(IN_MEMORY))
-                    spools[name] = _Spool(name, outputs[name], spooled)
-                spools[name].add(outputs[name])
+                    spools[name] = _Spool(name, array, stack.enter_context(SpooledTemporaryFile(IN_MEMORY)))
+                spools[name].add(array)
+
+        yield add
         _zip(file, spools)
 
 

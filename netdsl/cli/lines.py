@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
     from netdsl.backend.session import Array
 
+    Record = dict[str, object]
 
-def lines(outputs: dict[str, Array], top: int, classes: Mapping[str, Sequence[str]] | None = None) -> list[str]:
-    """Return a line for each example of a batch; `classes` are names by output. With several outputs each has its name
-    before it."""
+
+def output_texts(outputs: dict[str, Array], top: int, classes: Mapping[str, Sequence[str]] | None = None) -> list[str]:
+    """Return a line for each example of a batch; `classes` are names by output. Several outputs are preceded by their
+    names."""
     texts = [_texts(array, top, (classes or {}).get(name)) for name, array in outputs.items()]
     if len(texts) == 1:
         return texts[0]
@@ -24,16 +26,16 @@ def lines(outputs: dict[str, Array], top: int, classes: Mapping[str, Sequence[st
     return ["  ".join(parts) for parts in zip(*columns, strict=True)]
 
 
-def records(
+def output_records(
     outputs: dict[str, Array], top: int, classes: Mapping[str, Sequence[str]] | None = None
-) -> list[dict[str, Any]]:
-    """Return an object for each example of a batch: what `lines` say of each output, as data."""
+) -> list[Record]:
+    """Return a JSON object for each example of a batch, with the contents of `output_texts`."""
     columns = {name: _objects(array, top, (classes or {}).get(name)) for name, array in outputs.items()}
     count = len(next(iter(outputs.values())))
     return [{name: column[at] for name, column in columns.items()} for at in range(count)]
 
 
-def _objects(array: Array, top: int, labels: Sequence[str] | None) -> list[dict[str, Any]]:
+def _objects(array: Array, top: int, labels: Sequence[str] | None) -> list[Record]:
     flat = array.reshape(len(array), -1)
     if flat.shape[1] == 1:
         return [{"value": _plain(value)} for (value,) in flat.tolist()]
@@ -46,7 +48,7 @@ def _objects(array: Array, top: int, labels: Sequence[str] | None) -> list[dict[
     return [{"top": [_class(at, value, named) for at, value in row]} for row in _ranked(flat, top)]
 
 
-def _class(at: int, value: float, labels: Sequence[str] | None) -> dict[str, Any]:
+def _class(at: int, value: float, labels: Sequence[str] | None) -> Record:
     return {"class": at, **({"label": labels[at]} if labels else {}), "value": _plain(value)}
 
 

@@ -46,7 +46,6 @@ def command(options: argparse.Namespace) -> int:
         show(report, options, net)
         if net is None or report.errors:
             return 1
-    from netdsl.app.archive import write
     from netdsl.app.feeds import expand, find, open_feeds
     from netdsl.backend.session import Session
 
@@ -66,12 +65,7 @@ def command(options: argparse.Namespace) -> int:
         readers = open_feeds(options.inputs, session)
         if net is not None and net.parameters and options.weights is None:
             note(f"{escape(net.name)}: random weights, drawn from seed {options.seed or 0}; --weights names a file")
-        results = _results(session, readers, labels, options)
-        if file is not None:
-            write(file, results, list(session.outputs))
-        else:
-            for _ in results:
-                pass
+        _run(session, readers, labels, file, options)
     return 0
 
 
@@ -122,43 +116,63 @@ def _classes(session: Session, labels: list[str] | None, options: argparse.Names
     return shown_names(labels, read_names(session.metadata, session.name, inputs, outputs), counts)
 
 
-def _results(
-    session: Session, readers: dict[str, Reader], labels: list[str] | None, options: argparse.Namespace
-) -> Iterator[dict[str, Array]]:
-    """Yield the outputs of each batch after printing them; to stderr if the outputs themselves go to stdout."""
-    from netdsl.app.feeds import PaddedReader
-    from netdsl.app.predict import check_lengths, predict
+def _run(
+    session: Session,
+    readers: dict[str, Reader],
+    labels: list[str] | None,
+    file: BinaryIO | None,
+    options: argparse.Namespace,
+) -> None:
+    """Print the outputs of each example, to stderr if `-o -` writes to stdout, and write them to the file."""
+    from netdsl.app.archive import output_archive
+    from netdsl.app.predict import check_lengths
     from netdsl.app.shards import Shard
 
     classes = _classes(session, labels, options)
     if options.shard is not None:
         check_lengths(readers)
         readers = {name: Shard(reader, *options.shard) for name, reader in readers.items()}
-    name, first = next(iter(readers.items()))
-    fixed = session.inputs[name].shape[0] if session.inputs[name].shape else None
-    batch = options.batch or fixed or BATCH
-    if batch == fixed:
-        readers = {name: PaddedReader(reader, batch) for name, reader in readers.items()}
+    first = next(iter(readers.values()))
     if options.output is not None:
         _require_space(options.output, session, len(first))
     stream = sys.stderr if options.output == "-" else sys.stdout
     done, begin = 0, monotonic()
-    with Progress("examples", len(first), beside=stream) as progress:
-        for outputs in predict(session, readers, batch):
-            count = min(batch, len(first) - done)
-            kept = {key: _part(key, array, batch if batch == fixed else count, count) for key, array in outputs.items()}
-            if labels is not None and not done:
-                check_labels(labels, options.labels, {key: array.shape[1:] for key, array in kept.items()})
-            names = [first.name(at) for at in range(done, done + count)]
-            stream.write("".join(f"{line}\n" for line in _lines(names, kept, classes, options)))
-            done += count
-            progress.show(done)
-            yield kept
-    if not done:
-        yield _nothing(session)
+    with output_archive(file) if file is not None else nullcontext() as write:
+        with Progress("examples", len(first), beside=stream) as progress:
+            for names, outputs in _batches(session, readers, options.batch):
+                if labels is not None and not done:
+                    check_labels(labels, options.labels, {name: array.shape[1:] for name, array in outputs.items()})
+                stream.write("".join(f"{line}\n" for line in _lines(names, outputs, classes, options)))
+                done += len(names)
+                progress.show(done)
+                if write is not None:
+                    write(outputs)
+        if write is not None and not done:
+            write(_nothing(session))
     seconds = monotonic() - begin
     text = f"{done:,} examples in {seconds:.2f} s on {session.provider}: {done / max(seconds, 1e-9):,.0f} examples/s"
     note(text, NORMAL if sys.stderr.isatty() else VERBOSE)
+
+
+def _batches(
+    session: Session, readers: dict[str, Reader], size: int | None
+) -> Iterator[tuple[list[str], dict[str, Array]]]:
+    """Yield the names of the examples of each batch, and their outputs."""
+    from netdsl.app.feeds import PaddedReader
+    from netdsl.app.predict import predict
+
+    name, first = next(iter(readers.items()))
+    fixed = session.inputs[name].shape[0] if session.inputs[name].shape else None
+    size = size or fixed or BATCH
+    if size == fixed:
+        readers = {name: PaddedReader(reader, size) for name, reader in readers.items()}
+    done = 0
+    for outputs in predict(session, readers, size):
+        count = min(size, len(first) - done)
+        computed = size if size == fixed else count
+        names = [first.name(at) for at in range(done, done + count)]
+        yield names, {name: _part(name, array, computed, count) for name, array in outputs.items()}
+        done += count
 
 
 def _require_space(path: str, session: Session, count: int) -> None:
@@ -177,17 +191,17 @@ def _require_space(path: str, session: Session, count: int) -> None:
 def _lines(
     names: list[str], outputs: dict[str, Array], classes: dict[str, Sequence[str]], options: argparse.Namespace
 ) -> Iterator[str]:
-    """Return what is printed for some examples."""
-    from netdsl.cli.lines import lines, records
+    """Yield the line that is printed for each example."""
+    from netdsl.cli.lines import output_records, output_texts
 
     if options.json:
         from json import dumps
 
-        for name, record in zip(names, records(outputs, options.top, classes), strict=True):
+        for name, record in zip(names, output_records(outputs, options.top, classes), strict=True):
             yield dumps({"name": name, "outputs": record}, ensure_ascii=False)
     else:
-        for name, line in zip(names, lines(outputs, options.top, classes), strict=True):
-            yield f"{escape(name)}  {line}"
+        for name, text in zip(names, output_texts(outputs, options.top, classes), strict=True):
+            yield f"{escape(name)}  {text}"
 
 
 def _nothing(session: Session) -> dict[str, Array]:
@@ -202,5 +216,5 @@ def _part(name: str, array: Array, wanted: int, count: int) -> Array:
     shape = getattr(array, "shape", ())
     if not shape or shape[0] != wanted or array.dtype.kind not in "biuf":
         kind = f"{array.dtype} {'x'.join(map(str, shape))}" if hasattr(array, "dtype") else "no array"
-        raise OddOutput(f"the output `{escape(name)}` is {kind}, and not {wanted} results of as many examples")
+        raise OddOutput(f"the output `{escape(name)}` is {kind}, not an array of numbers with {wanted} entries")
     return array[:count]

@@ -279,7 +279,13 @@ def test_models_of_others_run_too(netdsl: Commands) -> None:
     ("op", "kind", "shape", "attributes", "said"),
     [
         ("ReduceSum", TensorProto.FLOAT, [], {"keepdims": 0}, "`y` is float32 "),
-        ("Transpose", TensorProto.FLOAT, [3, "N"], {"perm": [1, 0]}, "`y` is float32 3x2, and not 2 results"),
+        (
+            "Transpose",
+            TensorProto.FLOAT,
+            [3, "N"],
+            {"perm": [1, 0]},
+            "`y` is float32 3x2, not an array of numbers with 2 entries",
+        ),
         ("Cast", TensorProto.STRING, ["N", 3], {"to": TensorProto.STRING}, "`y` is object 2x3"),
     ],
 )
