@@ -34,10 +34,10 @@ def pth() -> Iterator[Figure]:
         python("-c", f"from benchmarks.pth import write; write({NET!r}, {str(weights)!r})")
 
         def ours(file: BinaryIO) -> None:
-            from netdsl.backend.compile import compile_net
+            from netdsl.backend.compile import CompileOptions, compile_net
             from netdsl.weights.file import open_weights
 
-            compile_net(net, file, weights=open_weights(str(weights)))
+            compile_net(net, file, CompileOptions(weights=open_weights(str(weights))))
 
         def copy(file: BinaryIO) -> None:
             with open(weights, "rb") as source:

@@ -43,7 +43,7 @@ def load(file: str | os.PathLike[str], /, **parameters: Setting) -> Net:
 def parse(text: str, /, name: str = "<string>", **parameters: Setting) -> Net:
     """The net of a text; `name` is what messages call it, and from its folder, else this one, are files used.
 
-    Parameters and errors are those of `load`.
+    Parameters, errors and warnings are those of `load`.
 
     ```python
     >>> netdsl.parse("net tiny(units = 2) { input x 4; dense units; tanh }", units=3).layers[-1]

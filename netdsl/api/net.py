@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from netdsl.api.options import LARGEST, between, fitted, options
+from netdsl.api.options import LARGEST, between, compile_options
 from netdsl.api.parts import Layer, Value
-from netdsl.backend.compile import OPSET
 from netdsl.ir.names import Names
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection
+    from typing import Unpack
 
     import onnx
 
-    from netdsl.api.options import Matching, Precision, Weights
+    from netdsl.api.options import ModelOptions
     from netdsl.api.session import Session
     from netdsl.api.summary import Summary
     from netdsl.ir import net as ir
@@ -100,90 +100,54 @@ class Net:
 
         return Summary(self._net, between("batch", batch, 1, LARGEST))
 
-    def to_onnx(
-        self,
-        *,
-        weights: Weights | None = None,
-        rename: Mapping[str, str] | None = None,
-        match: Matching = "name",
-        exclude: Iterable[str] = (),
-        partial: bool = False,
-        allow_nonfinite: bool = False,
-        seed: int = 0,
-        batch: int | None = None,
-        opset: int = OPSET,
-        dtype: Precision = "f32",
-        io: Precision = "f32",
-        metadata: Mapping[str, str] | None = None,
-        functions: bool = False,
-    ) -> onnx.ModelProto:
-        """The model, with the weights of a file or of a mapping from names to arrays, or with drawn ones.
+    def to_onnx(self, **options: Unpack[ModelOptions]) -> onnx.ModelProto:
+        """Return the model.
 
-        `rename`, from patterns to what stands in their places, changes the weights' names as `--rename` does; with the
-        `match` "order" they are paired with the net's by their order and shapes. The weights that the labels of
-        `exclude` name (`["fc", "layer4.*"]`) are drawn from the seed, with `partial` those too that the file lacks, and
-        a UserWarning says which. NaN, infinities and negative variances are taken with `allow_nonfinite` alone.
-        `batch` fixes the batch, which else is free; `opset` is one of 17 to 26, 21 by default. With the `dtype` f16 it
-        computes in half precision, and with `io` its inputs and outputs are halves too. `metadata` is what it shall say
-        of itself. With `functions` blocks are functions of the model. Raises UserError where the weights do not fit,
-        and ValueError for other numbers than these.
+        `weights` are a file's, or a mapping from names to arrays; the others are drawn from the `seed`, 0 by default.
+        `rename`, a mapping from patterns to replacements, changes the names of weights like `--rename`; with the
+        `match` "order" they are matched by order and shape. Weights that a label in `exclude` names
+        (`["fc", "layer4.*"]`) are drawn, with `partial` also those that the file lacks, and a UserWarning lists them.
+        `allow_nonfinite` accepts NaN, infinities and negative variances.
+
+        `batch` fixes the batch size, which is dynamic by default; `opset` is 17 to 26, 21 by default. With the `dtype`
+        "f16" the model computes in half precision, and with the `io` "f16" its inputs and outputs are halves too.
+        `metadata` are texts by key. With `functions` blocks are functions of the model.
+
+        Raises UserError if the weights do not fit, and TypeError or ValueError for arguments out of range.
         """
         import onnx
 
         from netdsl.backend.compile import compile_to_bytes
 
-        how: dict[str, Any] = {"exclude": exclude, "partial": partial, "allow_nonfinite": allow_nonfinite}
-        given = fitted(self._net, weights, rename, match, seed=seed, **how)
-        chosen = options(given, seed, batch, opset, dtype, io)
         model = onnx.ModelProto()
-        model.ParseFromString(
-            compile_to_bytes(self._net, metadata=metadata, functions=functions, names=self._names, **chosen)
-        )
+        model.ParseFromString(compile_to_bytes(self._net, compile_options(self._net, self._names, **options)))
         return model
 
     def save(
         self,
         path: str | os.PathLike[str],
         *,
-        weights: Weights | None = None,
-        rename: Mapping[str, str] | None = None,
-        match: Matching = "name",
-        exclude: Iterable[str] = (),
-        partial: bool = False,
-        allow_nonfinite: bool = False,
-        seed: int = 0,
-        batch: int | None = None,
-        opset: int = OPSET,
-        dtype: Precision = "f32",
-        io: Precision = "f32",
         external_data: bool = False,
-        metadata: Mapping[str, str] | None = None,
-        functions: bool = False,
         force: bool = False,
+        **options: Unpack[ModelOptions],
     ) -> None:
-        """Write the model, as `netdsl compile` does: whole or not at all, weight by weight, and never over a file that
-        netdsl did not make, unless `force` is set.
+        """Write the model like `netdsl compile`: atomically, weight by weight, and never over a file that netdsl did
+        not write, unless `force` is set.
 
-        With `external_data`, and over 2 GB, the weights go into PATH.data beside it. Other arguments and errors are
-        those of `to_onnx`; UserError too where nothing can be written.
+        With `external_data`, and over 2 GB, the weights go into PATH.data. Other arguments and errors are those of
+        `to_onnx`; UserError also if the file cannot be written.
         """
-        from netdsl.app.output import WouldOverwrite, replace_model
-        from netdsl.backend.compile import compile_net, weights_size
+        from netdsl.app.compile import Destination, save_model
+        from netdsl.app.output import WouldOverwrite
 
-        how: dict[str, Any] = {"exclude": exclude, "partial": partial, "allow_nonfinite": allow_nonfinite}
-        given = fitted(self._net, weights, rename, match, seed=seed, **how)
-        chosen = options(given, seed, batch, opset, dtype, io)
+        chosen = compile_options(self._net, self._names, **options)
+        weights = options.get("weights")
+        reads = [os.fsdecode(weights)] if isinstance(weights, str | os.PathLike) else []
         target = os.fsdecode(path)
-        if target == "-":  # which the commands take for the standard output
+        if target == "-":  # standard output to the commands
             target = os.path.join(".", target)
-        read = os.fsdecode(weights) if isinstance(weights, str | os.PathLike) else None
-        reads = (self._net.source.name, read)
-        size = weights_size(self._net, dtype)
         try:
-            with replace_model(target, size, apart=external_data, force=force, reads=reads) as (file, data):
-                compile_net(
-                    self._net, file, metadata=metadata, data=data, functions=functions, names=self._names, **chosen
-                )
+            save_model(self._net, Destination(target, external_data, force, reads), chosen)
         except WouldOverwrite as error:
             raise WouldOverwrite(error.message, "name another file, or overwrite it with force=True") from None
 
@@ -191,23 +155,16 @@ class Net:
         self,
         *,
         provider: str = "cpu",
-        weights: Weights | None = None,
-        rename: Mapping[str, str] | None = None,
-        match: Matching = "name",
-        exclude: Iterable[str] = (),
-        partial: bool = False,
-        allow_nonfinite: bool = False,
-        seed: int = 0,
-        batch: int | None = None,
-        dtype: Precision = "f32",
         threads: int | None = None,
         allow_fallback: bool = False,
+        **options: Unpack[ModelOptions],
     ) -> Session:
-        """The net ready to run, on a provider of onnxruntime: `cpu`, `cuda`, with options `cuda:device_id=1`.
+        """Return the net ready to run, on an execution provider of onnxruntime: `cpu`, `cuda`, with options
+        `cuda:device_id=1`.
 
-        Without weights it computes with drawn ones. `threads` are those of the CPU, all by default. Raises UserError
-        where the weights do not fit, where the provider is not there, and where it leaves something to the CPU, unless
-        `allow_fallback` permits that.
+        `threads` is the number of CPU threads, all by default. Other arguments and errors are those of `to_onnx`;
+        UserError also if the provider is not available, or leaves some of the work to the CPU, unless `allow_fallback`
+        is set.
         """
         from netdsl.api.session import Session
         from netdsl.backend.compile import compile_to_bytes
@@ -216,10 +173,7 @@ class Net:
 
         if threads is not None:
             threads = between("threads", threads, 1, LARGEST)
-        how: dict[str, Any] = {"exclude": exclude, "partial": partial, "allow_nonfinite": allow_nonfinite}
-        given = fitted(self._net, weights, rename, match, seed=seed, **how)
-        chosen = options(given, seed, batch, OPSET, dtype)
-        model = compile_to_bytes(self._net, names=self._names, **chosen)
+        model = compile_to_bytes(self._net, compile_options(self._net, self._names, **options))
         try:
             runtime = Runtime(model, provider=provider, threads=threads, name=self.name, allow_fallback=allow_fallback)
         except FellBack as error:

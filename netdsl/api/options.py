@@ -5,19 +5,46 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from operator import index
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Literal
+    from typing import Literal, TypedDict, Unpack
 
     from numpy.typing import ArrayLike
 
+    from netdsl.backend.compile import CompileOptions
+    from netdsl.ir.names import Names
     from netdsl.ir.net import Net
     from netdsl.weights.file import WeightFile
 
     Weights = str | os.PathLike[str] | Mapping[str, ArrayLike]
-    Precision = Literal["f32", "f16"]
     Matching = Literal["name", "order"]
+    Precision = Literal["f32", "f16"]
+
+    class WeightOptions(TypedDict, total=False):
+        """Which weights a net has, and how they are matched to it."""
+
+        weights: Weights | None
+        rename: Mapping[str, str] | None
+        match: Matching
+        exclude: Iterable[str]
+        partial: bool
+        allow_nonfinite: bool
+
+    class GraphOptions(TypedDict, total=False):
+        """How a net becomes a model: fields of `CompileOptions`."""
+
+        seed: int
+        batch: int | None
+        opset: int
+        dtype: Precision
+        io: Precision
+        metadata: Mapping[str, str] | None
+        functions: bool
+
+    class ModelOptions(WeightOptions, GraphOptions):
+        """The keyword arguments of each method of a net that compiles it; `Net.to_onnx` describes them."""
+
 
 LARGEST = 2**31 - 1
 SEEDS = 2**63 - 1
@@ -25,25 +52,45 @@ MATCHINGS = ("name", "order")
 PRECISIONS = ("f32", "f16")
 
 
-def options(
-    weights: WeightFile | None, seed: int, batch: int | None, opset: int, dtype: Precision, io: Precision = "f32"
-) -> dict[str, Any]:
-    """Return keyword arguments for the compiler. Raises TypeError or ValueError."""
+def compile_options(
+    net: Net,
+    names: Names,
+    *,
+    weights: Weights | None = None,
+    rename: Mapping[str, str] | None = None,
+    match: Matching = "name",
+    exclude: Iterable[str] = (),
+    partial: bool = False,
+    allow_nonfinite: bool = False,
+    **graph: Unpack[GraphOptions],
+) -> CompileOptions:
+    """Return the options of a method of a net for the compiler. Raises TypeError or ValueError, and UserError where the
+    weights do not fit."""
+    from netdsl.backend.compile import CompileOptions
     from netdsl.backend.emit import OPSETS
 
-    for name, precision in (("dtype", dtype), ("io", io)):
+    file = fitted(
+        net,
+        weights=weights,
+        rename=rename,
+        match=match,
+        exclude=exclude,
+        partial=partial,
+        allow_nonfinite=allow_nonfinite,
+        seed=graph.get("seed", 0),
+        stacklevel=4,
+    )
+    chosen = CompileOptions(weights=file, names=names, **graph)
+    for name, precision in (("dtype", chosen.dtype), ("io", chosen.io)):
         if precision not in PRECISIONS:
             raise ValueError(f"{name} is 'f32' or 'f16', not {precision!r}")
-    if io == "f16" != dtype:
+    if chosen.io == "f16" != chosen.dtype:
         raise ValueError("io='f16' goes with dtype='f16'")
-    return {
-        "seed": between("seed", seed, 0, SEEDS),
-        "batch": None if batch is None else between("batch", batch, 1, LARGEST),
-        "opset": between("opset", opset, OPSETS[0], OPSETS[-1]),
-        "dtype": dtype,
-        "io": io,
-        "weights": weights,
-    }
+    return chosen._replace(
+        seed=between("seed", chosen.seed, 0, SEEDS),
+        batch=None if chosen.batch is None else between("batch", chosen.batch, 1, LARGEST),
+        opset=between("opset", chosen.opset, OPSETS[0], OPSETS[-1]),
+    )
 
 
 def opened(weights: Weights | None) -> WeightFile | None:
@@ -60,15 +107,16 @@ def opened(weights: Weights | None) -> WeightFile | None:
 
 def fitted(
     net: Net,
-    weights: Weights | None,
+    *,
+    weights: Weights | None = None,
     rename: Mapping[str, str] | None = None,
     match: Matching = "name",
-    *,
     exclude: Iterable[str] = (),
     partial: bool = False,
     allow_nonfinite: bool = False,
     seed: int | None = None,
     training: bool = False,
+    stacklevel: int = 3,
 ) -> WeightFile | None:
     """Return the weights as the net calls them. Where some stay initial, drawn from the `seed`, and that is given, warn
     which. Raises TypeError or ValueError, and UserError where they do not fit."""
@@ -108,7 +156,7 @@ def fitted(
 
         from netdsl.weights.partial import report
 
-        warnings.warn("\n".join(report(net, found, seed, training=training)), UserWarning, stacklevel=3)
+        warnings.warn("\n".join(report(net, found, seed, training=training)), UserWarning, stacklevel=stacklevel)
     return found
 
 

@@ -13,12 +13,12 @@ from netdsl.app.frontend import load_training
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from typing import Literal
+    from collections.abc import Callable, Mapping
+    from typing import Literal, Unpack
 
     from numpy.typing import NDArray
 
-    from netdsl.api.options import Matching, Weights
+    from netdsl.api.options import WeightOptions
     from netdsl.data.examples import Examples
     from netdsl.elaborate.module import Module
     from netdsl.elaborate.recipe import Recipe
@@ -60,12 +60,6 @@ def fit(
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     force: bool = False,
-    weights: Weights | None = None,
-    rename: Mapping[str, str] | None = None,
-    match: Matching = "name",
-    exclude: Iterable[str] = (),
-    partial: bool = False,
-    allow_nonfinite: bool = False,
     threads: int | None = None,
     provider: str = "cpu",
     step_backend: Literal["auto", "plain", "nchwc"] | None = None,
@@ -73,6 +67,7 @@ def fit(
     settings: Mapping[str, object] | None = None,
     root: str | os.PathLike[str] | None = None,
     epoch: Callable[[dict[str, float]], object] | None = None,
+    **matching: Unpack[WeightOptions],
 ) -> Trained:
     """Train a net as the `train` block of its file says; `FILE:NET` chooses one of many.
 
@@ -81,9 +76,10 @@ def fit(
     there are several inputs or targets. So does `validate`. With `out` the run has a folder, as that of `netdsl train`,
     and may `resume`. `settings` are lines of the block, and parameters of the net: `{"train.lr": 0.01, "depth": 50}`.
     Files that the net uses, and the data that its block names, do not leave the folder `root`, if it is given.
-    `weights` are those to begin with, taken as by `Net.to_onnx`; only `partial` warns which stay initial. `epoch` gets
-    the figures of each epoch. The last bits depend on `threads` and on the `step_backend`: `plain`, or `nchwc`,
-    onnxruntime's blocked layout; `auto` selects the faster one. `lowering` (`std`, `blk`) is its former name.
+    `weights`, with `rename`, `match`, `exclude`, `partial` and `allow_nonfinite` as in `Net.to_onnx`, are the initial
+    ones; only `partial` warns which stay random. `epoch` is called with the figures of each epoch. The last bits depend
+    on `threads` and on the `step_backend`: `plain`, or `nchwc`, onnxruntime's blocked layout; `auto` selects the faster
+    one. `lowering` (`std`, `blk`) is its former name.
 
     Raises NetError for errors in the net or its block, UserError for unsuitable data and a loss that is not finite.
     """
@@ -94,10 +90,9 @@ def fit(
     recipe, module = load_training(os.fsdecode(file), report, settings=_texts(settings or {}), root=folder)
     if recipe is None:
         raise NetError(report)
-    how: dict[str, Any] = {"exclude": exclude, "partial": partial, "allow_nonfinite": allow_nonfinite}
-    begin = fitted(recipe.net, weights, rename, match, seed=recipe.seed if partial else None, training=True, **how)
+    begin = fitted(recipe.net, **matching, seed=recipe.seed if matching.get("partial") else None, training=True)
     threads = None if threads is None else between("threads", threads, 1, LARGEST)
-    how = {"threads": threads, "provider": provider, "step_backend": _backend(step_backend or lowering)}
+    how: dict[str, Any] = {"threads": threads, "provider": provider, "step_backend": _backend(step_backend or lowering)}
     if out is not None:
         where = os.fsdecode(out)
         return _kept(recipe, module, where, data, validate, begin, how, epoch, resume=resume, force=force)

@@ -6,10 +6,12 @@ import os
 import sys
 from contextlib import contextmanager
 
+from netdsl.app.reporter import Reporter
+
 TYPE_CHECKING = False  # `netdsl zoo` starts without typing
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from netdsl.diagnostics.report import Report
     from netdsl.ir.net import Net
@@ -87,3 +89,25 @@ def audible(level: int) -> bool:
 
 def _color() -> bool:
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+class Terminal(Reporter):
+    """Prints to stderr."""
+
+    __slots__ = ()
+
+    def note(self, text: str) -> None:
+        note(text)
+
+    def warn(self, text: str) -> None:
+        print(f"warning: {text}", file=sys.stderr)
+
+    @contextmanager
+    def progress(self, unit: str, total: int) -> Iterator[Callable[[int], None]]:
+        from netdsl.app.progress import Progress
+
+        with Progress(unit, total) as line:
+            yield line.show
+
+
+TERMINAL = Terminal()

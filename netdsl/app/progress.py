@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from time import monotonic
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from netdsl.app.messages import NORMAL, audible
 
@@ -49,19 +49,3 @@ class Progress:
         if self._shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
-
-
-class Counted:
-    """A file wrapper that counts the bytes written."""
-
-    __slots__ = ("_file", "_progress", "size")
-
-    def __init__(self, file: BinaryIO, progress: Progress) -> None:
-        self._file = file
-        self._progress = progress
-        self.size = 0
-
-    def write(self, data: bytes) -> int:
-        self.size += memoryview(data).nbytes
-        self._progress.show(self.size)
-        return self._file.write(data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, NamedTuple
 
 from netdsl.base.shape import elements
 from netdsl.base.terminal import escape
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
     from netdsl.backend.emit import Emitted
-    from netdsl.backend.external_data import DataFile
+    from netdsl.backend.external_data import DataFile, Writable
     from netdsl.backend.serialize import Weights
     from netdsl.ir.graph import Graph
     from netdsl.ir.net import Net
@@ -34,48 +34,51 @@ class BadMetadata(UserError, code="E0640", exit_code=USAGE_IS_WRONG):
     """Model metadata are keys and texts. Keys that begin with `netdsl.` are reserved."""
 
 
+class CompileOptions(NamedTuple):
+    """How a net becomes a model. The defaults are those of the command and of the Python API.
+
+    `weights` are a file's; the others are drawn from the `seed`. `batch` fixes the batch size. With the `dtype` f16 the
+    model computes in half precision, and with `io` its inputs and outputs are halves too. `metadata` are entries of the
+    user. With `functions` the blocks of the net are functions of the model. `names` of classes and columns go into the
+    metadata where the file of weights has none.
+    """
+
+    seed: int = 0
+    weights: WeightFile | None = None
+    batch: int | None = None
+    opset: int = OPSET
+    dtype: str = "f32"
+    io: str = "f32"
+    metadata: Mapping[str, str] | None = None
+    functions: bool = False
+    names: Names = Names()
+
+
+DEFAULTS = CompileOptions()
+
+
 def compile_net(
-    net: Net,
-    file: BinaryIO,
-    *,
-    seed: int = 0,
-    weights: WeightFile | None = None,
-    batch: int | None = None,
-    opset: int = OPSET,
-    dtype: str = "f32",
-    io: str = "f32",
-    metadata: Mapping[str, str] | None = None,
-    data: DataFile | None = None,
-    functions: bool = False,
-    names: Names | None = None,
+    net: Net, file: Writable, options: CompileOptions = DEFAULTS, *, data: DataFile | None = None
 ) -> Emitted:
-    """Write a net as one ONNX model, with the weights of a file or with initial ones drawn from the seed.
+    """Write a net as one ONNX model, its weights into `data` if given.
 
-    With the `dtype` f16 it computes in half precision; its inputs and outputs are halves too if `io` says so.
-    `metadata` is what it tells of itself besides what netdsl puts there, such as the names of classes and columns that
-    the weights' file has, or else `names`. The weights go into `data`, where given. With
-    `functions` the blocks of the net are functions of the model.
-
-    Returns the model without its weights. Raises UserError where the weights do not fit, a number is beyond a half's
-    range, the model is too large for one file, or the metadata are not allowed.
+    Returns the model without its weights. Raises UserError if the weights do not fit, a number is beyond the range of a
+    half, the model is too large for one file, or the metadata are not allowed.
     """
     from netdsl.lower import lower
 
-    graph = lower(net, batch=batch)
-    if dtype == "f16":
+    graph = lower(net, batch=options.batch)
+    if options.dtype == "f16":
         from netdsl.passes.half import half
 
-        graph = half(graph, io=io)
-    values = _values(net, graph, seed, weights)
-    from netdsl.backend.serialize import write, write_apart
+        graph = half(graph, io=options.io)
+    values = _values(net, graph, options.seed, options.weights)
+    from netdsl.backend.serialize import write
 
-    emitted = structure(graph, opset=opset, functions=functions)
-    found = net_names(net, weights) or names or Names()
-    add_metadata(metadata or {}, emitted.model, own=found.metadata)
-    if data is None:
-        write(emitted, values, file)
-    else:
-        write_apart(emitted, values, file, data)
+    emitted = structure(graph, opset=options.opset, functions=options.functions)
+    names = net_names(net, options.weights) or options.names
+    add_metadata(options.metadata or {}, emitted.model, own=names.metadata)
+    write(emitted, values, file, data)
     return emitted
 
 
@@ -144,32 +147,8 @@ def model_bytes(net: Net, graph: Graph, *, seed: int = 0, weights: WeightFile | 
     return to_bytes(structure(graph), values)
 
 
-def compile_to_bytes(
-    net: Net,
-    *,
-    seed: int = 0,
-    weights: WeightFile | None = None,
-    batch: int | None = None,
-    opset: int = OPSET,
-    dtype: str = "f32",
-    io: str = "f32",
-    metadata: Mapping[str, str] | None = None,
-    functions: bool = False,
-    names: Names | None = None,
-) -> bytes:
-    """Return the whole model in memory, as accepted by onnxruntime's `InferenceSession`."""
+def compile_to_bytes(net: Net, options: CompileOptions = DEFAULTS) -> bytes:
+    """Return the whole model in memory, as accepted by onnxruntime's `InferenceSession`. Raises like `compile_net`."""
     file = BytesIO()
-    compile_net(
-        net,
-        file,
-        seed=seed,
-        weights=weights,
-        batch=batch,
-        opset=opset,
-        dtype=dtype,
-        io=io,
-        metadata=metadata,
-        functions=functions,
-        names=names,
-    )
+    compile_net(net, file, options)
     return file.getvalue()

@@ -12,6 +12,11 @@ from netdsl.base.terminal import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Protocol
+
+    class Writable(Protocol):
+        def write(self, data: bytes | memoryview, /) -> int: ...
+
 
 SUFFIX = ".data"
 
@@ -25,7 +30,7 @@ class DataFile:
 
     __slots__ = ("file", "name")
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
+    def __init__(self, file: Writable, name: str) -> None:
         self.file = file
         self.name = name
 

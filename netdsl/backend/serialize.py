@@ -7,7 +7,7 @@ memory. Equal models give equal bytes.
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from onnx import ModelProto, TensorProto
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from netdsl.backend.emit import Emitted
-    from netdsl.backend.external_data import DataFile
+    from netdsl.backend.external_data import DataFile, Writable
     from netdsl.ir.net import Parameter
 
     Array = NDArray[Any]
@@ -43,11 +43,15 @@ class TooLargeForOnnx(UserError, code="E0680"):
     """An ONNX file is one protobuf message, which holds less than 2 GB: about 536 million weights."""
 
 
-def write(emitted: Emitted, weights: Weights, file: BinaryIO) -> None:
-    """Write one model; `weights` yields each array, or its elements in blocks, by name, in the order of `parameters`.
+def write(emitted: Emitted, weights: Weights, file: Writable, data: DataFile | None = None) -> None:
+    """Write a model, with its weights in the same file, or in `data` if given.
 
-    Raises TooLargeForOnnx before anything is written.
+    `weights` yields each array, or its elements in blocks, by name, in the order of `parameters`. Raises
+    TooLargeForOnnx before anything is written.
     """
+    if data is not None:
+        _write_external(emitted, weights, file, data)
+        return
     head, graph = _parts(emitted.model)
     prefixes = [_prefix(emitted, parameter) for parameter in emitted.parameters]
     size = len(graph) + sum(map(len, prefixes)) + sum(_length(emitted, p) for p in emitted.parameters)
@@ -59,11 +63,11 @@ def write(emitted: Emitted, weights: Weights, file: BinaryIO) -> None:
     file.write(head + _tag(_GRAPH) + _varint(size) + graph)
     for prefix, blocks in zip(prefixes, _values(emitted, weights), strict=True):
         file.write(prefix)
-        for block in blocks:  # noqa: FURB122 - a file that counts has `write` alone
+        for block in blocks:
             file.write(block)
 
 
-def write_apart(emitted: Emitted, weights: Weights, file: BinaryIO, data: DataFile) -> None:
+def _write_external(emitted: Emitted, weights: Weights, file: Writable, data: DataFile) -> None:
     """Write the weights to a data file, in the order of `parameters`, and then the model that refers to it."""
     model = ModelProto()
     model.CopyFrom(emitted.model)

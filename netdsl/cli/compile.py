@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_net
-from netdsl.app.messages import note, show
+from netdsl.app.messages import TERMINAL, note, show
 from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.diagnostics.report import Report
@@ -13,9 +13,8 @@ from netdsl.diagnostics.report import Report
 if TYPE_CHECKING:
     import argparse
 
-    from netdsl.app.progress import Counted
-    from netdsl.backend.emit import Emitted
-    from netdsl.ir.net import Net
+    from netdsl.app.compile import Saved
+    from netdsl.backend.compile import CompileOptions
     from netdsl.weights.file import WeightFile
 
 
@@ -35,22 +34,27 @@ def command(options: argparse.Namespace) -> int:
     show(report, options, net)
     if net is None or report.errors:
         return 1
-    from netdsl.app.output import replace_model, sources
-    from netdsl.app.progress import Counted, Progress
-    from netdsl.backend.compile import weights_size
+    from netdsl.app.compile import Destination, save_model, save_quantized
+    from netdsl.app.given_weights import given_weights
 
     _find_examples(options)
     target = options.output if options.output is not None else f"{net.name}.onnx"
-    size = weights_size(net, options.dtype)
-    reads = (options.file, *sources(net), *_reads(options))
-    outputs = replace_model(target, size, apart=options.external_data, force=options.force, reads=reads)
-    with outputs as (file, data), Progress("bytes", size) as progress:
-        model = Counted(file, progress)
-        weights = None if data is None else Counted(data.file, progress)
-        name = None if data is None else data.name
-        told = _write(net, options, model, weights, name)
-    note(f"{sizes(target, model, weights, options)}, {told}")
+    chosen = chosen_options(options, given_weights(net, options, options.seed or 0))
+    to = Destination(target, options.external_data, options.force, (options.file, *_reads(options)))
+    if options.quantize is None:
+        saved = save_model(net, to, chosen, TERMINAL)
+    else:
+        saved = save_quantized(net, to, chosen, options.calibrate, TERMINAL)
+    note(f"{sizes(target, saved, options)}, {_contents(saved, chosen.weights, options)}")
     return 0
+
+
+def chosen_options(options: argparse.Namespace, weights: WeightFile | None) -> CompileOptions:
+    """Return the options of the compiler, which have the names of ours."""
+    from netdsl.backend.compile import CompileOptions
+
+    given = {name: value for name in CompileOptions._fields if (value := getattr(options, name, None)) is not None}
+    return CompileOptions(**{**given, "weights": weights, "metadata": metadata_of(options.metadata)})
 
 
 def _reads(options: argparse.Namespace) -> list[str | None]:
@@ -59,34 +63,6 @@ def _reads(options: argparse.Namespace) -> list[str | None]:
     from netdsl.app.feeds import files
 
     return [options.weights, *files(options.calibrate)]
-
-
-def _write(net: Net, options: argparse.Namespace, file: Counted, data: Counted | None, name: str | None) -> str:
-    """Write the model and return its description."""
-    from netdsl.app.given_weights import given_weights
-
-    how: dict[str, Any] = {
-        "seed": options.seed or 0,
-        "weights": given_weights(net, options, options.seed or 0),
-        "batch": options.batch,
-        "opset": options.opset,
-        "dtype": options.dtype,
-        "io": options.io or "f32",
-        "metadata": metadata_of(options.metadata),
-        "functions": options.functions,
-    }
-    if options.quantize is None:
-        from netdsl.backend.compile import compile_net
-        from netdsl.backend.external_data import DataFile
-
-        beside = None if data is None or name is None else DataFile(data, name)  # type: ignore[arg-type]
-        made = compile_net(net, file, data=beside, **how)  # type: ignore[arg-type]
-        return _contents(made, len(made.model.graph.node), how["weights"], options)
-    from netdsl.cli.calibrate import quantized
-
-    made, model = quantized(net, how, options.calibrate)
-    file.write(model.SerializeToString(deterministic=True))
-    return _contents(made, len(model.graph.node), how["weights"], options)
 
 
 def _check_together(options: argparse.Namespace) -> None:
@@ -138,21 +114,22 @@ def metadata_of(given: list[str]) -> dict[str, str]:
     return found
 
 
-def sizes(target: str, model: Counted, weights: Counted | None, options: argparse.Namespace) -> str:
+def sizes(target: str, saved: Saved, options: argparse.Namespace) -> str:
     """Describe the size of the written model."""
     name = "the standard output" if target == "-" else escape(target)
-    text = f"{name}: {model.size:,} bytes"
-    if weights is None:
+    text = f"{name}: {saved.size:,} bytes"
+    if saved.data_size is None:
         return text
     from netdsl.backend.external_data import SUFFIX
 
     why = "" if options.external_data else ", which are too many for one file"
-    return f"{text}, and {weights.size:,} bytes of weights in {name}{SUFFIX}{why}"
+    return f"{text}, and {saved.data_size:,} bytes of weights in {name}{SUFFIX}{why}"
 
 
-def _contents(made: Emitted, nodes: int, weights: WeightFile | None, options: argparse.Namespace) -> str:
+def _contents(saved: Saved, weights: WeightFile | None, options: argparse.Namespace) -> str:
     from netdsl.base.shape import elements
 
+    made = saved.emitted
     sizes = {p.name: elements(p.shape) for p in made.parameters if not p.buffer}
     count, drawn = sum(sizes.values()), f"drawn from seed {options.seed or 0}"
     whence = drawn if weights is None else f"from {escape(options.weights)}"
@@ -162,7 +139,8 @@ def _contents(made: Emitted, nodes: int, weights: WeightFile | None, options: ar
     precision = options.quantize or (options.dtype if options.dtype != "f32" else "")
     ending = f", {precision}" if precision else ""
     blocks = f", {_counted(len(made.model.functions), 'function')}" if made.model.functions else ""
-    return f"{parameters}, {_counted(nodes, 'node')}{blocks}, opset {made.model.opset_import[0].version}{ending}"
+    opset = made.model.opset_import[0].version
+    return f"{parameters}, {_counted(saved.nodes, 'node')}{blocks}, opset {opset}{ending}"
 
 
 def _counted(count: int, what: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_recipe
-from netdsl.app.messages import note, show
+from netdsl.app.messages import TERMINAL, note, show
 from netdsl.base.terminal import escape
 from netdsl.diagnostics.report import Report
 
@@ -22,32 +22,16 @@ def command(options: argparse.Namespace) -> int:
     show(report, options, None if recipe is None else recipe.net)
     if recipe is None or report.errors:
         return 1
+    from netdsl.app.compile import Destination, save_step
     from netdsl.app.given_weights import given_weights
-    from netdsl.app.output import replace_model, sources
-    from netdsl.app.progress import Counted, Progress
-    from netdsl.backend.external_data import DataFile
-    from netdsl.backend.serialize import write, write_apart
-    from netdsl.cli.compile import metadata_of, sizes
-    from netdsl.train.export import size, step_model, step_values
+    from netdsl.cli.compile import chosen_options, sizes
 
     target = options.output if options.output is not None else f"{recipe.net.name}.step.onnx"
-    emitted = step_model(recipe, opset=options.opset, metadata=metadata_of(options.metadata))
     weights = given_weights(recipe.net, options, recipe.seed, training=True)
-    reads = (options.file, *sources(recipe.net), recipe.span.source.name, options.weights)
-    whole = size(emitted)
-    outputs = replace_model(target, whole, apart=options.external_data, force=options.force, reads=reads)
-    with outputs as (file, data), Progress("bytes", whole) as progress:
-        model = Counted(file, progress)
-        values = step_values(emitted, recipe, weights)
-        beside = None if data is None else Counted(data.file, progress)
-        if data is None or beside is None:
-            write(emitted, values, model)  # type: ignore[arg-type]
-        else:
-            write_apart(emitted, values, model, DataFile(beside, data.name))  # type: ignore[arg-type]
-    nodes, opset = len(emitted.model.graph.node), emitted.model.opset_import[0].version
-    note(
-        f"{sizes(target, model, beside, options)}, a step of {recipe.batch:,} examples, {nodes:,} nodes, opset {opset}"
-    )
+    to = Destination(target, options.external_data, options.force, (options.file, options.weights))
+    saved = save_step(recipe, to, chosen_options(options, weights), TERMINAL)
+    opset = saved.emitted.model.opset_import[0].version
+    note(f"{sizes(target, saved, options)}, a step of {recipe.batch:,} examples, {saved.nodes:,} nodes, opset {opset}")
     whence = f"drawn from seed {recipe.seed}" if weights is None else f"from {escape(options.weights)}"
     note(f"training begins with weights {whence}")
     return 0

@@ -97,10 +97,10 @@ def _model(net: Net | None, options: argparse.Namespace) -> bytes | str:
         path: str = options.file
         return path
     from netdsl.app.given_weights import given_weights
-    from netdsl.backend.compile import compile_to_bytes
+    from netdsl.backend.compile import CompileOptions, compile_to_bytes
 
     seed = options.seed or 0
-    return compile_to_bytes(net, seed=seed, weights=given_weights(net, options, seed))
+    return compile_to_bytes(net, CompileOptions(seed, given_weights(net, options, seed)))
 
 
 def _classes(session: Session, labels: list[str] | None, options: argparse.Namespace) -> dict[str, Sequence[str]]:

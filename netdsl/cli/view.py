@@ -76,14 +76,15 @@ def _compiled(net: Net, options: argparse.Namespace) -> Iterator[str]:
     somebody asks for it."""
     from netdsl.app.given_weights import given_weights
     from netdsl.app.output import signals_clean_up
-    from netdsl.backend.compile import compile_net, weights_size
+    from netdsl.backend.compile import CompileOptions, compile_net, weights_size
     from netdsl.backend.external_data import write_pair
 
-    weights = given_weights(net, options, options.seed or 0)
+    seed = options.seed or 0
+    chosen = CompileOptions(seed, given_weights(net, options, seed), functions=options.functions)
     with signals_clean_up(), TemporaryDirectory(prefix="netdsl-") as folder:
         path = os.path.join(folder, f"{net.name}.onnx")
         with write_pair(path, weights_size(net)) as (file, data):
-            compile_net(net, file, seed=options.seed or 0, weights=weights, data=data, functions=options.functions)
+            compile_net(net, file, chosen, data=data)
         yield path
 
 

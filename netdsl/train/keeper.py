@@ -5,8 +5,8 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from netdsl.backend.compile import ONE_FILE, compile_net, weights_size
-from netdsl.backend.external_data import DataFile, write_pair
+from netdsl.backend.compile import ONE_FILE, CompileOptions, compile_net, weights_size
+from netdsl.backend.external_data import write_pair
 from netdsl.base.files import write_atomically
 from netdsl.ir.graph import LOSS
 from netdsl.report.curves import chart
@@ -39,10 +39,10 @@ def write_model(path: str, net: Net, weights: str) -> None:
     size = weights_size(net)
     if size <= ONE_FILE:
         with write_atomically(path, size) as file:
-            compile_net(net, file, weights=open_weights(weights))
+            compile_net(net, file, CompileOptions(weights=open_weights(weights)))
         return
     with write_pair(path, size) as (file, data):
-        compile_net(net, file, weights=open_weights(weights), data=DataFile(data.file, data.name))
+        compile_net(net, file, CompileOptions(weights=open_weights(weights)), data=data)
 
 
 SHARE = 50

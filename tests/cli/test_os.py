@@ -77,7 +77,7 @@ def test_a_bad_folder_is_found_before_the_work(
         raise AssertionError("the work had begun")
 
     for work in (
-        "netdsl.backend.compile.compile_net",
+        "netdsl.app.compile.compile_net",
         "netdsl.backend.compile.compile_to_bytes",
         "netdsl.backend.session.Session",
     ):
@@ -140,7 +140,7 @@ def test_free_space_is_looked_at_before_the_work(netdsl: Commands, monkeypatch: 
     def worked(*_: object, **__: object) -> None:
         raise AssertionError("the work had begun")
 
-    for work in ("netdsl.backend.compile.compile_net", "netdsl.backend.serialize.write_apart"):
+    for work in ("netdsl.app.compile.compile_net", "netdsl.backend.serialize._write_external"):
         monkeypatch.setattr(work, worked)
     train = 'train n { data npz "x.npz"; loss mse; optimizer sgd lr 1; batch 1; epochs 1 }'
     netdsl.write(n=f"net n {{ input x 640000; dense 640000 bias off }}\n{train}\n")

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from netdsl import ops
-from netdsl.backend.compile import compile_net, compile_to_bytes, structure
+from netdsl.backend.compile import CompileOptions, compile_net, compile_to_bytes, structure
 from netdsl.backend.emit import OPSETS, Names, check, emit
 from netdsl.backend.serialize import TooLargeForOnnx, _varint, to_bytes, write
 from netdsl.base.shape import Size
@@ -29,7 +29,7 @@ from tests.support.programs import net_of
 
 
 def model_of(net, **options):
-    return onnx.load_from_string(compile_to_bytes(net, **options))
+    return onnx.load_from_string(compile_to_bytes(net, CompileOptions(**options)))
 
 
 def props(message):
@@ -68,7 +68,7 @@ def test_tensors_of_every_length_are_read_back(sizes):
 
 @pytest.mark.parametrize("opset", OPSETS)
 def test_a_residual_net_runs_at_every_opset(opset):
-    data = compile_to_bytes(resnet(), opset=opset)
+    data = compile_to_bytes(resnet(), CompileOptions(opset=opset))
     model = onnx.load_from_string(data)
     onnx.checker.check_model(model, full_check=True)
     assert (model.opset_import[0].version, model.ir_version >= 10) == (opset, True)

@@ -16,7 +16,7 @@ import onnxruntime
 import pytest
 
 from netdsl import load
-from netdsl.backend.compile import compile_net, structure
+from netdsl.backend.compile import CompileOptions, compile_net, structure
 from netdsl.backend.emit import Emitted
 from netdsl.backend.functions import Call, _tree
 from netdsl.base.text import Frame, Source, Span
@@ -64,7 +64,7 @@ PROGRAMS = {
 
 def model_of(net: Net, **how: Any) -> onnx.ModelProto:
     file = BytesIO()
-    compile_net(net, file, **how)
+    compile_net(net, file, CompileOptions(**how))
     return onnx.load_from_string(file.getvalue())
 
 

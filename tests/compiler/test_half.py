@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 from netdsl.app.frontend import load_net
-from netdsl.backend.compile import OPSET, compile_to_bytes
+from netdsl.backend.compile import OPSET, CompileOptions, compile_to_bytes
 from netdsl.backend.emit import OPSETS, check, emit
 from netdsl.backend.serialize import to_bytes, write
 from netdsl.diagnostics.report import Report
@@ -104,7 +104,8 @@ def test_squares_that_no_half_holds_are_added_in_single_precision():
 def test_resnet18_says_nearly_the_same():
     x = np.random.default_rng(0).standard_normal((2, 3, 224, 224)).astype(np.float32)
     exact, found = (
-        session(compile_to_bytes(RESNET, dtype=dtype)).run(None, {"image": x})[0] for dtype in ("f32", "f16")
+        session(compile_to_bytes(RESNET, CompileOptions(dtype=dtype))).run(None, {"image": x})[0]
+        for dtype in ("f32", "f16")
     )
     assert np.abs(found - exact).max() / np.abs(exact).max() < 1e-2
     assert (found.argmax(1) == exact.argmax(1)).all()

@@ -13,7 +13,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from netdsl.backend.compile import OPSET, compile_to_bytes
+from netdsl.backend.compile import OPSET, CompileOptions, compile_to_bytes
 from netdsl.elaborate.library import zoo
 from netdsl.ir.net import Net
 from tests.language.test_difficult import FREE, SMALL, text
@@ -66,7 +66,7 @@ def case(name: str, opset: int) -> tuple[bytes, Arrays, Arrays]:
 
     definition = NETS[name]()
     weights = Tamed(definition) if name in BY_RULE else None
-    model = compile_to_bytes(definition, seed=0, weights=weights, opset=opset)
+    model = compile_to_bytes(definition, CompileOptions(seed=0, weights=weights, opset=opset))
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     numbers = np.random.default_rng(0)
     given = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from netdsl.backend.compile import compile_to_bytes
+from netdsl.backend.compile import CompileOptions, compile_to_bytes
 from netdsl.backend.session import Session
 from tests.support.reference import DATA, NAMES, load
 from tests.support.rule_weights import RuleWeights, rule_input
@@ -29,7 +29,7 @@ def relative_error(network: str) -> float:
     """The largest difference of two examples' logits from the reference, over the largest logit."""
     net = load(network)
     (given,) = net.inputs
-    session = Session(compile_to_bytes(net, weights=RuleWeights(net)))
+    session = Session(compile_to_bytes(net, CompileOptions(weights=RuleWeights(net))))
     (logits,) = session.run({given.name: rule_input(network, given.shape)}).values()
     expected = np.load(DATA / "logits.npz")[network]
     assert logits.shape == expected.shape
@@ -39,10 +39,10 @@ def relative_error(network: str) -> float:
 def test_training_heads_may_be_in_the_file_or_not() -> None:
     net = load("googlenet")
     weights = RuleWeights(net)
-    with_heads = compile_to_bytes(net, weights=weights)
+    with_heads = compile_to_bytes(net, CompileOptions(weights=weights))
     weights.entries = {key: entry for key, entry in weights.entries.items() if not key.startswith("aux")}
     assert len(weights.entries) < len(net.parameters)
-    assert compile_to_bytes(net, weights=weights) == with_heads
+    assert compile_to_bytes(net, CompileOptions(weights=weights)) == with_heads
 
 
 @pytest.mark.parametrize("network", NETWORKS)

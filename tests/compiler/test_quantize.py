@@ -13,7 +13,7 @@ import pytest
 from onnx import numpy_helper
 
 from netdsl.app.frontend import load_net
-from netdsl.backend.compile import compile_to_bytes
+from netdsl.backend.compile import CompileOptions, compile_to_bytes
 from netdsl.backend.quantize import CannotQuantize, NoRange, fold, quantize
 from netdsl.diagnostics.report import Report
 from tests.support.cli_tools import MNIST, Commands, netdsl, spawn
@@ -102,7 +102,7 @@ def test_every_kind_of_layer_is_quantised_or_left_alone(opset: int) -> None:
     """
     net = flow(body.replace("\n", ";"))
     x = np.random.default_rng(0).standard_normal((16, 3, 16, 16)).astype(np.float32)
-    model = compile_to_bytes(net, opset=opset)
+    model = compile_to_bytes(net, CompileOptions(opset=opset))
     made = quantize(model, [{"x": x}])
     onnx.checker.check_model(made, full_check=True)
     assert made.opset_import[0].version == opset
@@ -312,7 +312,7 @@ def parameters(model: bytes) -> list[tuple[np.ndarray, np.ndarray]]:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_no_cpu_loses_more_than_the_scheme(body: str, seed: int) -> None:
     x = np.random.default_rng(seed).standard_normal((200, 33)).astype("f4")
-    model = compile_to_bytes(flow(f"input x 33; {body}"), seed=seed)
+    model = compile_to_bytes(flow(f"input x 33; {body}"), CompileOptions(seed=seed))
     exact = run(model, x=x)
     own = error(own_scheme(parameters(model), x.astype("f8")), exact)
     made = quantize(model, [{"x": x[:50]}, {"x": x[50:]}])

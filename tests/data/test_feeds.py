@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,12 @@ import pytest
 from PIL import Image
 
 from netdsl.app import progress
+from netdsl.app.compile import _Batches
 from netdsl.app.feeds import _picture, expand
 from netdsl.app.progress import Progress
+from netdsl.app.reporter import Reporter
 from netdsl.backend.session import BadModel
 from netdsl.base.user_error import UserError
-from netdsl.cli.calibrate import _Batches
 from netdsl.data.column import ArrayReader
 from netdsl.data.images import Picture
 
@@ -130,14 +133,17 @@ def test_progress_is_shown_on_a_terminal_that_nothing_else_writes_to(
 
 
 @pytest.mark.parametrize(("count", "size"), [(7, 3), (6, 3), (2, 5)])
-def test_progress_counts_the_examples_that_calibration_has_seen(
-    count: int, size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_counts_the_examples_that_calibration_has_seen(count: int, size: int) -> None:
     shown: list[int] = []
-    monkeypatch.setattr(Progress, "show", lambda _, done: shown.append(done))
+
+    class Recorder(Reporter):
+        def progress(self, unit: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+            assert (unit, total) == ("examples", count)
+            return nullcontext(shown.append)
+
     readers = {name: ArrayReader("x", np.zeros((count, 2), np.float32), "f32") for name in ("a", "b")}
     seen = [0]
-    for batch in _Batches(readers, size):
+    for batch in _Batches(readers, size, Recorder()):
         assert shown[-1] == seen[-1]
         seen.append(seen[-1] + len(batch["a"]))
     assert seen[-1] == count

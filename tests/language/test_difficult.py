@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from netdsl.backend.compile import compile_to_bytes
+from netdsl.backend.compile import CompileOptions, compile_to_bytes
 from tests.support.paths import TESTS
 from tests.support.programs import net_of
 
@@ -39,7 +39,7 @@ def text(name: str) -> str:
 @cache
 def model(name: str, opset: int = 21) -> onnx.ModelProto:
     net = net_of(text(name), name, **SMALL[name])
-    return onnx.load(io.BytesIO(compile_to_bytes(net, opset=opset)))
+    return onnx.load(io.BytesIO(compile_to_bytes(net, CompileOptions(opset=opset))))
 
 
 @cache

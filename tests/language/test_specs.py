@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from netdsl.app.frontend import check_file
-from netdsl.backend.compile import compile_to_bytes, structure
+from netdsl.backend.compile import CompileOptions, compile_to_bytes, structure
 from netdsl.backend.session import Session
 from netdsl.base.paths import data
 from netdsl.diagnostics.report import Report
@@ -152,7 +152,7 @@ def test_the_neocognitron_computes_its_equations() -> None:
     net = open_net("neocognitron")
     weights = Positive(net)
     u = np.random.default_rng(0).random((1, 16, 16), np.float32)
-    (y,) = Session(compile_to_bytes(net, weights=weights)).run({"u0": u[None]}).values()
+    (y,) = Session(compile_to_bytes(net, CompileOptions(weights=weights))).run({"u0": u[None]}).values()
     for layer, r, pad, cut in (("s1", 4.0, 2, -1), ("s2", 1.5, 1, 1), ("s3", 1.5, 0, None)):
         a, b = (weights.read(f"{layer}.{key}.weight").astype(np.float64) for key in "ab")
         u = _s_cells(u, a, b[:, 0], r, pad)

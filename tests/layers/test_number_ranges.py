@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netdsl.backend.compile import compile_to_bytes
+from netdsl.backend.compile import CompileOptions, compile_to_bytes
 from netdsl.base.user_error import UserError
 from netdsl.data.augment import AUGMENTATIONS, Numbers
 from netdsl.data.kinds import KINDS
@@ -199,7 +199,7 @@ def test_a_setting_is_an_argument_too() -> None:
 
 
 def halved(call: str, x: np.ndarray) -> np.ndarray:
-    model = compile_to_bytes(flow(f"input x 2x6; {call}"), dtype="f16")
+    model = compile_to_bytes(flow(f"input x 2x6; {call}"), CompileOptions(dtype="f16"))
     return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
 
 
@@ -213,7 +213,7 @@ def halved(call: str, x: np.ndarray) -> np.ndarray:
 )
 def test_what_no_half_holds_is_refused(call: str) -> None:
     with pytest.raises(UserError) as caught:
-        compile_to_bytes(flow(f"input x 2x6; {call}"), dtype="f16")
+        compile_to_bytes(flow(f"input x 2x6; {call}"), CompileOptions(dtype="f16"))
     assert caught.value.code == "E0681"
 
 

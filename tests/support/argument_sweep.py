@@ -20,7 +20,7 @@ from tests.support.paths import TESTS
 
 sys.path[:0] = [str(TESTS)]
 
-from netdsl.backend.compile import compile_to_bytes  # noqa: E402
+from netdsl.backend.compile import CompileOptions, compile_to_bytes  # noqa: E402
 from netdsl.backend.emit import OPSETS, check, emit  # noqa: E402
 from netdsl.backend.quantize import quantize  # noqa: E402
 from netdsl.backend.serialize import to_bytes  # noqa: E402
@@ -201,12 +201,15 @@ def other_forms(text: str, opset: int) -> str:
     if min(at(net.outputs["output"].node.shape, sizes)) < 1:
         return "large"
     feeds = {x.name: example(x.layer.dtype, (4, *at(x.shape, sizes)), net) for x in net.inputs}
-    made = compile_to_bytes(net, opset=opset)
+    made = compile_to_bytes(net, CompileOptions(opset=opset))
     (right,) = runs(made).run(None, feeds)
-    (found,) = runs(compile_to_bytes(net, opset=opset, functions=True)).run(None, feeds)
+    (found,) = runs(compile_to_bytes(net, CompileOptions(opset=opset, functions=True))).run(None, feeds)
     np.testing.assert_array_equal(found, right)
     exact = extreme(text) or any(word in text for word in UNDEFINED) or not np.isfinite(right).all()
-    for form in (lambda: compile_to_bytes(net, opset=opset, dtype="f16"), lambda: quantised(made, feeds)):
+    for form in (
+        lambda: compile_to_bytes(net, CompileOptions(opset=opset, dtype="f16")),
+        lambda: quantised(made, feeds),
+    ):
         try:
             converted = form()
         except UserError as error:

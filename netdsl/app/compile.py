@@ -1,0 +1,152 @@
+"""Compile a net or a training step to a file that is written atomically."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from io import BytesIO
+from typing import TYPE_CHECKING, NamedTuple
+
+from netdsl.app.output import replace_model, sources
+from netdsl.app.reporter import SILENT
+from netdsl.backend.compile import DEFAULTS, compile_net, weights_size
+from netdsl.backend.external_data import DataFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from onnx import ModelProto
+
+    from netdsl.app.reporter import Reporter
+    from netdsl.backend.compile import CompileOptions
+    from netdsl.backend.emit import Emitted
+    from netdsl.backend.external_data import Writable
+    from netdsl.backend.session import Array
+    from netdsl.data.reader import Reader
+    from netdsl.elaborate.recipe import Recipe
+    from netdsl.ir.net import Net
+
+BATCH = 32
+"""Number of examples in a batch of calibration, for a model that takes any number."""
+
+
+class Destination(NamedTuple):
+    """Where a model goes. With `external_data`, and over 2 GB, the weights go into PATH.data.
+
+    A file that netdsl did not write is only replaced with `force`, and one of `reads` never.
+    """
+
+    path: str
+    external_data: bool = False
+    force: bool = False
+    reads: Iterable[str | None] = ()
+
+
+class Saved(NamedTuple):
+    """A written model: without its weights, its number of nodes, and its size and that of external data in bytes."""
+
+    emitted: Emitted
+    nodes: int
+    size: int
+    data_size: int | None
+
+
+def save_model(net: Net, to: Destination, options: CompileOptions = DEFAULTS, reporter: Reporter = SILENT) -> Saved:
+    """Write a net as a model. Raises UserError."""
+    size = weights_size(net, options.dtype)
+    with _opened(to, sources(net), size, reporter) as (file, data):
+        made = compile_net(net, file, options, data=_named(data))
+    return _saved(made, file, data)
+
+
+def save_quantized(
+    net: Net, to: Destination, options: CompileOptions, examples: list[str], reporter: Reporter = SILENT
+) -> Saved:
+    """Write a net as a model in int8, with ranges calibrated on examples. Raises UserError."""
+    with _opened(to, sources(net), weights_size(net), reporter) as (file, data):
+        made, model = quantized(net, options, examples, reporter)
+        file.write(model.SerializeToString(deterministic=True))
+    return _saved(made, file, data, model)
+
+
+def save_step(recipe: Recipe, to: Destination, options: CompileOptions, reporter: Reporter = SILENT) -> Saved:
+    """Write the training step of a recipe as a model. Of the options the weights, the opset and the metadata apply.
+    Raises UserError."""
+    from netdsl.backend.serialize import write
+    from netdsl.train.export import size, step_model, step_values
+
+    made = step_model(recipe, opset=options.opset, metadata=options.metadata)
+    texts = {*sources(recipe.net), recipe.span.source.name}
+    with _opened(to, texts, size(made), reporter) as (file, data):
+        write(made, step_values(made, recipe, options.weights), file, _named(data))
+    return _saved(made, file, data)
+
+
+class _Counted:
+    """A file that counts the bytes written."""
+
+    __slots__ = ("_file", "_show", "name", "size")
+
+    def __init__(self, file: Writable, show: Callable[[int], None], name: str = "") -> None:
+        self._file = file
+        self._show = show
+        self.name = name
+        self.size = 0
+
+    def write(self, data: bytes | memoryview, /) -> int:
+        self.size += memoryview(data).nbytes
+        self._show(self.size)
+        return self._file.write(data)
+
+
+@contextmanager
+def _opened(
+    to: Destination, texts: Iterable[str], size: int, reporter: Reporter
+) -> Iterator[tuple[_Counted, _Counted | None]]:
+    """Open a model and its external data, if any. `texts` are the sources of the program."""
+    outputs = replace_model(to.path, size, apart=to.external_data, force=to.force, reads=(*texts, *to.reads))
+    with outputs as (file, data), reporter.progress("bytes", size) as show:
+        yield _Counted(file, show), None if data is None else _Counted(data.file, show, data.name)
+
+
+def _named(data: _Counted | None) -> DataFile | None:
+    return None if data is None else DataFile(data, data.name)
+
+
+def _saved(made: Emitted, file: _Counted, data: _Counted | None, model: ModelProto | None = None) -> Saved:
+    graph = (model or made.model).graph
+    return Saved(made, len(graph.node), file.size, None if data is None else data.size)
+
+
+def quantized(
+    net: Net, options: CompileOptions, examples: list[str], reporter: Reporter = SILENT
+) -> tuple[Emitted, ModelProto]:
+    """Return a compiled net, and the same in int8. Raises UserError."""
+    from netdsl.app.feeds import PaddedReader, open_feeds
+    from netdsl.app.predict import check_lengths
+    from netdsl.backend.quantize import quantize
+    from netdsl.backend.session import Session
+
+    file = BytesIO()
+    made = compile_net(net, file, options)
+    readers = open_feeds(examples, Session(file.getvalue(), name=net.name))
+    if options.batch is not None:
+        readers = {name: PaddedReader(reader, options.batch) for name, reader in readers.items()}
+    check_lengths(readers)
+    return made, quantize(file.getvalue(), _Batches(readers, options.batch or BATCH, reporter))
+
+
+class _Batches:
+    """The examples, batch by batch, as often as they are read."""
+
+    def __init__(self, readers: Mapping[str, Reader], size: int, reporter: Reporter) -> None:
+        self._readers = readers
+        self._size = size
+        self._reporter = reporter
+
+    def __iter__(self) -> Iterator[dict[str, Array]]:
+        total = len(next(iter(self._readers.values())))
+        readers = (reader.batches(self._size) for reader in self._readers.values())
+        with self._reporter.progress("examples", total) as show:
+            for done, arrays in enumerate(zip(*readers, strict=True)):
+                show(done * self._size)
+                yield dict(zip(self._readers, arrays, strict=True))
