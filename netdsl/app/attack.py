@@ -17,7 +17,7 @@ from netdsl.lower import lower
 from netdsl.ops.activations import Sigmoid, Softmax
 from netdsl.ops.elementwise import Identity
 from netdsl.passes.gradient import gradients
-from netdsl.passes.rewrite import expand, prune
+from netdsl.passes.rewrite import expand_macros, prune
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +64,7 @@ def attack_graph(net: Net, batch: int = 1) -> Graph:
     graph.output(SCORES, ops.identity(y))
     graph.output(LOSS, ops.softplus(lead))
     graph.output(GRADIENT, ops.identity(found))
-    return prune(expand(graph))
+    return prune(expand_macros(graph))
 
 
 def _only_input(net: Net, graph: Graph) -> Value:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Value
 
 
-def step(x: Value) -> Value:
+def heaviside(x: Value) -> Value:
     """Return 1 where x > 0, otherwise 0. A steep ramp is faster than a comparison and a cast."""
     return ops.hard_sigmoid(x, 1e30, 0.0)
 
@@ -29,7 +29,7 @@ class Relu(SameShape):
     """y = max(x, 0). ONNX Relu."""
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        return (ops.mul(dy, step(y)),)
+        return (ops.mul(dy, heaviside(y)),)
 
 
 class Sigmoid(SameShape):
@@ -75,7 +75,7 @@ class LeakyRelu(Alpha):
     __slots__ = ()
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        slope = ops.add(ops.mul(step(self.signed(y, *xs)), 1 - self.alpha), self.alpha)
+        slope = ops.add(ops.mul(heaviside(self.signed(y, *xs)), 1 - self.alpha), self.alpha)
         return (ops.mul(dy, slope),)
 
 
@@ -112,7 +112,7 @@ class HardSigmoid(SameShape):
         self.beta = float(beta)
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        return (ops.mul(ops.mul(dy, self.alpha), step(ops.mul(y, ops.sub(1, y)))),)
+        return (ops.mul(ops.mul(dy, self.alpha), heaviside(ops.mul(y, ops.sub(1, y)))),)
 
 
 class PRelu(SameShape):
@@ -150,7 +150,7 @@ class Clip(SameShape):
         above = [] if self.low is None else [ops.sub(y, self.low) if self.low else y]
         below = [] if self.high is None else [ops.sub(self.high, y)]
         within = above + below
-        return (ops.mul(dy, step(ops.mul(*within))) if within else dy,)
+        return (ops.mul(dy, heaviside(ops.mul(*within))) if within else dy,)
 
 
 class OverAxis(SameShape):

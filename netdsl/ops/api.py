@@ -20,21 +20,20 @@ from netdsl.ops.arithmetic import add, div, maximum, minimum, mul, sub, sum_to
 from netdsl.ops.base import constant
 from netdsl.ops.batch_training import batch_norm_training
 from netdsl.ops.comparison import (
-    both,
-    either,
     equal,
     greater,
     greater_or_equal,
     is_finite,
     is_infinite,
     is_nan,
-    negate,
+    logical_and,
+    logical_not,
+    logical_or,
     where,
 )
 from netdsl.ops.convolution import conv, conv_transpose
 from netdsl.ops.convolution_gradients import conv_dw, conv_dx
-from netdsl.ops.elementwise import absolute as abs
-from netdsl.ops.elementwise import cast, cos, erf, exp, identity, log, neg, power, reciprocal, sign, sin, sqrt
+from netdsl.ops.elementwise import abs, cast, cos, erf, exp, identity, log, neg, power, reciprocal, sign, sin, sqrt
 from netdsl.ops.indexing import concat, gather, pad, padded, slice
 from netdsl.ops.linear import gemm, matmul
 from netdsl.ops.normalization import affine, batch_norm, instance_norm, layer_norm, lrn
@@ -55,7 +54,6 @@ __all__ = [
     "batch_norm",
     "batch_norm_training",
     "bit_xor",
-    "both",
     "cast",
     "clip",
     "concat",
@@ -70,7 +68,6 @@ __all__ = [
     "div",
     "dot_by_channel",
     "dropout",
-    "either",
     "elu",
     "equal",
     "erf",
@@ -93,6 +90,9 @@ __all__ = [
     "leaky_relu",
     "log",
     "log_softmax",
+    "logical_and",
+    "logical_not",
+    "logical_or",
     "lrn",
     "matmul",
     "max_pool",
@@ -101,7 +101,6 @@ __all__ = [
     "minimum",
     "mul",
     "neg",
-    "negate",
     "one_hot",
     "pad",
     "padded",

@@ -100,17 +100,17 @@ def greater_or_equal(a: Operand, b: Operand) -> Value:
     return apply(GreaterOrEqual(), *as_values(a, b))
 
 
-def both(a: Value, b: Value) -> Value:
+def logical_and(a: Value, b: Value) -> Value:
     """Return a and b."""
     return apply(And(), a, b)
 
 
-def either(a: Value, b: Value) -> Value:
+def logical_or(a: Value, b: Value) -> Value:
     """Return a or b."""
     return apply(Or(), a, b)
 
 
-def negate(x: Value) -> Value:
+def logical_not(x: Value) -> Value:
     """Return not x."""
     return apply(Not(), x)
 

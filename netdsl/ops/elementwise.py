@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from netdsl.ir.graph import Value
 
-FLOATS = ("f16", "f32", "f64")
+FLOAT_TYPES = ("f16", "f32", "f64")
 
 
 class Identity(SameShape):
@@ -129,7 +129,7 @@ class Cast(SameShape):
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         """Only between floats: an integer has no neighbours."""
         (x,) = xs
-        return (ops.cast(dy, x.dtype) if x.dtype in FLOATS and y.dtype in FLOATS else None,)
+        return (ops.cast(dy, x.dtype) if x.dtype in FLOAT_TYPES and y.dtype in FLOAT_TYPES else None,)
 
 
 def pointwise(op: type[SameShape]) -> Callable[[Value], Value]:
@@ -138,7 +138,7 @@ def pointwise(op: type[SameShape]) -> Callable[[Value], Value]:
 
 
 identity = pointwise(Identity)
-absolute = pointwise(Abs)
+abs = pointwise(Abs)
 neg = pointwise(Neg)
 sign = pointwise(Sign)
 sqrt = pointwise(Sqrt)

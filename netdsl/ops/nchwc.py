@@ -142,7 +142,7 @@ def blocked_conv(
     return apply(op, x, w, *(each for each in (bias, addend) if each is not None))
 
 
-def affine(x: Value, scale: Value, bias: Value | None = None, addend: Value | None = None) -> Value:
+def blocked_affine(x: Value, scale: Value, bias: Value | None = None, addend: Value | None = None) -> Value:
     """Return scale*x + bias + addend for a blocked map [N, C, H, W] and vectors [C]."""
     channels = scale.shape[0]
     assert isinstance(channels, int), scale

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.op import Macro
-from netdsl.ops.activations import step
+from netdsl.ops.activations import heaviside
 from netdsl.ops.base import apply, known
 from netdsl.ops.pooling import MaxPool
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
 
-LOWEST = -3e38
+BELOW_ALL = -3e38
 """Value of padding: below any float32 in use."""
 
 
@@ -61,7 +61,7 @@ class _Along:
         self.size = shape[self.axis]
         more = max(0, (self.many - 1) * self.stride + self.kernel - self.pad - self.size)
         rows = ops.reshape(x, (prod(shape[: self.axis]), self.size, prod(shape[self.axis + 1 :])), batch=False)
-        self.rows = ops.pad(rows, (self.pad, 0, more, 0), LOWEST) if self.pad or more else rows
+        self.rows = ops.pad(rows, (self.pad, 0, more, 0), BELOW_ALL) if self.pad or more else rows
 
     def pooled(self) -> Value:
         """Return the maximum of each window."""
@@ -82,7 +82,7 @@ class _Along:
         for place in range(self.kernel - 1):
             end = place + (self.many - 1) * self.stride + 1
             seen = ops.slice(self.rows, (1,), (place,), (end,), (self.stride,))
-            left = ops.mul(rest, step(ops.sub(y, seen)))
+            left = ops.mul(rest, heaviside(ops.sub(y, seen)))
             parts.append(ops.sub(rest, left))
             rest = left
         dx = _interleaved([*parts, rest], self.stride, -(-long // self.stride))

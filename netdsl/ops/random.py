@@ -42,7 +42,7 @@ def shift_right(a: Operand, b: Operand) -> Value:
 MULTIPLIERS = (0x7FEB352D, 0x846CA68B)
 """Odd constants of a hash with small bias. Source: Wellons, "Prospecting for Hash Functions" (2018), lowbias32."""
 
-GOLDEN = 0x9E3779B9
+GOLDEN_RATIO = 0x9E3779B9
 """2^32 divided by the golden ratio: successive multiples are far apart."""
 
 
@@ -100,8 +100,8 @@ def dropout(x: Value, p: float, key: int, step: Value, spatial: bool = False) ->
     shape = known(x.shape)
     if spatial:
         shape = (*shape[:2], *(1 for _ in shape[2:]))
-    first = fully_mixed(ops.add(ops.mul(step, GOLDEN), key * 0x85EBCA6B % 2**32))
-    second = fully_mixed(ops.add(first, GOLDEN))
+    first = fully_mixed(ops.add(ops.mul(step, GOLDEN_RATIO), key * 0x85EBCA6B % 2**32))
+    second = fully_mixed(ops.add(first, GOLDEN_RATIO))
     counts = ops.cast(counter(x.graph, prod(shape)), "u32")
     drawn = mixed(ops.add(counts, first), second)
     kept = ops.cast(ops.greater_or_equal(drawn, constant(x.graph, round(p * 2**32), "u32")), x.dtype)

@@ -12,7 +12,7 @@ from netdsl.ops.base import known
 from netdsl.passes.in_place import in_place
 from netdsl.passes.recompute import recompute
 from netdsl.passes.rewrite import Copy
-from netdsl.passes.schedule import schedule
+from netdsl.passes.schedule import reorder_updates
 from netdsl.passes.split_dense_rows import split_dense_rows
 
 if TYPE_CHECKING:
@@ -67,4 +67,4 @@ def finish(graph: Graph, watched: str) -> Finished:
     """Prepare a step without macros for execution; `watched` is the name of the loss output."""
     cut = split_dense_rows(binary_sums(graph))
     safe = in_place(cut.graph, watched)
-    return Finished(recompute(schedule(safe.graph), safe.overwritten), cut.parts, safe.overwritten)
+    return Finished(recompute(reorder_updates(safe.graph), safe.overwritten), cut.parts, safe.overwritten)

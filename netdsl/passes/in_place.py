@@ -20,11 +20,11 @@ from netdsl.passes.rewrite import Copy
 if TYPE_CHECKING:
     from netdsl.ir.graph import Graph, Operation, State, Value
 
-LARGE = 2**14
+MIN_ELEMENTS = 2**14
 """Minimum number of elements of an overwritten state: an edge costs microseconds, a copy of less costs nothing."""
 
-NEAR = 24
-"""Number of operations before the writer of a state that are searched for a scalar operand of its update."""
+MAX_ANCESTORS = 24
+"""Maximum number of operations before the writer of a state that are searched for a scalar operand."""
 
 MOVES = (Reshape, Transpose, Identity, Gather, Slice)
 """Ops whose result may share its input's memory, or be read through its input, in a runtime."""
@@ -92,9 +92,8 @@ class _InPlace:
 
     def plans(self) -> dict[str, _Plan]:
         """Return the plans for the large states that can be made safe."""
-        large = {
-            name: s for name, s in self.old.state.items() if elements(s.before.shape) >= LARGE and s.after.producer
-        }
+        states = self.old.state.items()
+        large = {name: s for name, s in states if elements(s.before.shape) >= MIN_ELEMENTS and s.after.producer}
         readers = _readers(self.old, {s.before: name for name, s in large.items()})
         pivots = _Pivots(self.old)
         found = {}
@@ -133,7 +132,7 @@ class _InPlace:
     def finite(self) -> Value:
         """A 0 that can be computed only if the loss is finite: otherwise, its index is out of range."""
         loss = self.copy.value(self.loss)
-        index = ops.cast(ops.negate(ops.is_finite(loss)), "i64")
+        index = ops.cast(ops.logical_not(ops.is_finite(loss)), "i64")
         return ops.gather(constant(self.copy.new, [0.0], loss.dtype), index, 0)
 
     def guard(self, scalar: Value) -> Value:
@@ -201,12 +200,12 @@ def _readers(graph: Graph, states: dict[Value, str]) -> dict[str, list[Operation
 
 
 def _near(writer: Operation) -> dict[Operation, None]:
-    """Return up to NEAR ancestors of an operation, including itself, nearest first."""
+    """Return up to MAX_ANCESTORS ancestors of an operation, including itself, nearest first."""
     found = {writer: None}
     queue = [writer]
     for operation in queue:
         for x in operation.inputs:
-            if x.producer and x.producer not in found and len(found) < NEAR:
+            if x.producer and x.producer not in found and len(found) < MAX_ANCESTORS:
                 found[x.producer] = None
                 queue.append(x.producer)
     return found

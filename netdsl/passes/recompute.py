@@ -27,16 +27,16 @@ VIEWS = (Reshape, Flatten, Identity)
 
 CHEAP = (Elementwise, Relu, LeakyRelu, Clip, HardSigmoid, Sigmoid, Tanh, Cast)
 
-LEAST = 2**18
+MIN_BYTES = 2**18
 """Minimum size in bytes of a value worth recomputing."""
 
-SMALL = 2**-3
+MAX_KEPT = 2**-3
 """Maximum size of a value kept for a recomputation, as a fraction of the recomputed value."""
 
-DEPTH = 3
+MAX_CHAIN = 3
 """Maximum length of the chain of operations that recomputes a value."""
 
-WORTH = 2**22
+MIN_SAVING = 2**22
 """Minimum reduction of the peak in bytes; below it, the graph stays unchanged."""
 
 
@@ -50,14 +50,14 @@ def recompute(graph: Graph, overwritten: Collection[str] = ()) -> Graph:
     Source: Chen et al. (2016), Training deep nets with sublinear memory cost, section 4.1.
     """
     memory = Memory(graph)
-    plan = _Plan(memory, _shown(graph, {graph.state[name].before for name in overwritten}))
+    plan = _Plan(memory, _views_of(graph, {graph.state[name].before for name in overwritten}))
     before = max(memory.profile)
     while plan.lower():
         pass
-    return plan.rewritten() if before - max(memory.profile) >= WORTH else graph
+    return plan.rewritten() if before - max(memory.profile) >= MIN_SAVING else graph
 
 
-def _shown(graph: Graph, values: set[Value]) -> set[Value]:
+def _views_of(graph: Graph, values: set[Value]) -> set[Value]:
     """Return these values and all views of them."""
     for operation in graph.operations:
         if isinstance(operation.op, MOVES) and operation.inputs[0] in values:
@@ -129,7 +129,7 @@ class Memory:
         self.profile[begin : end + 1] = [each + size for each in self.profile[begin : end + 1]]
 
 
-class _Again:
+class _Recomputation:
     """How to recompute a value: the operations, the values that must be kept for them, and the bytes that they
     write."""
 
@@ -142,13 +142,13 @@ class _Again:
 
 
 class _Plan:
-    """What to recompute, and before which operations; `lost` are values that must not be read again."""
+    """What to recompute, and before which operations; `unreadable` are values that must not be read again."""
 
-    def __init__(self, memory: Memory, lost: Collection[Value]) -> None:
+    def __init__(self, memory: Memory, unreadable: Collection[Value]) -> None:
         self.memory = memory
-        self.lost = lost
+        self.unreadable = unreadable
         self.again: dict[int, set[Operation]] = defaultdict(set)
-        self.candidates = {y: life for y, life in memory.lives.items() if life.size >= LEAST}
+        self.candidates = {y: life for y, life in memory.lives.items() if life.size >= MIN_BYTES}
 
     def lower(self) -> bool:
         """Lower the first peak by recomputing the value with the best ratio of saving to cost; return whether one was
@@ -161,17 +161,17 @@ class _Plan:
             if not life.waits(at):
                 continue
             back = life.uses[bisect_left(life.uses, at)]
-            again = _Again()
-            if not self._bring(value, at, back, again, DEPTH):
+            again = _Recomputation()
+            if not self._collect(value, at, back, again, MAX_CHAIN):
                 continue
             saved = life.size - sum(each.size for each in again.kept if each.interval(back)[1] < at)
             if saved / again.written > ratio and profile[back] + again.written - life.size < peak:
                 best, ratio = (life, back, again), saved / again.written
         if best:
-            self._take(at, *best)
+            self._apply(at, *best)
         return best is not None
 
-    def _bring(self, value: Value, at: int, back: int, again: _Again, depth: int) -> bool:
+    def _collect(self, value: Value, at: int, back: int, again: _Recomputation, depth: int) -> bool:
         """Return how to recompute a value before the operation `back` without keeping a large value at `at`, or
         None."""
         operation = value.producer
@@ -181,19 +181,19 @@ class _Plan:
         for x in operation.inputs:
             root = self.memory.root(x)
             life = self.memory.lives.get(root)
-            if x in self.lost:
+            if x in self.unreadable:
                 return False
             if life is None:
                 continue
-            if life.interval(back)[1] >= at or life.size <= SMALL * size:
+            if life.interval(back)[1] >= at or life.size <= MAX_KEPT * size:
                 again.kept.append(life)
-            elif not self._bring(root, at, back, again, depth - 1):
+            elif not self._collect(root, at, back, again, depth - 1):
                 return False
         again.operations.append(operation)
         again.written += size
         return True
 
-    def _take(self, at: int, life: _Life, back: int, again: _Again) -> None:
+    def _apply(self, at: int, life: _Life, back: int, again: _Recomputation) -> None:
         """Drop a value between its last use before `at` and the operation `back`."""
         add = self.memory.add
         interval = life.interval(at)

@@ -81,7 +81,7 @@ def prune(graph: Graph) -> Graph:
     return copy.finish()
 
 
-def expand(graph: Graph) -> Graph:
+def expand_macros(graph: Graph) -> Graph:
     """Expand macros, recursively, into ops that ONNX has."""
     while any(isinstance(operation.op, Macro) for operation in graph.operations):
         copy = Copy(graph)

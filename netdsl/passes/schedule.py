@@ -11,11 +11,11 @@ from netdsl.passes.rewrite import Copy
 if TYPE_CHECKING:
     from netdsl.ir.graph import Graph, Operation
 
-MANY = ""
+SHARED = ""
 """Marks an operation that serves more than one parameter."""
 
 
-def schedule(graph: Graph) -> Graph:
+def reorder_updates(graph: Graph) -> Graph:
     """Return the same graph in an order that needs less memory.
 
     Operations that serve only the update of one parameter (its gradient, unless another gradient flows through it, and
@@ -36,7 +36,7 @@ def schedule(graph: Graph) -> Graph:
 
 def _stays(operation: Operation, serves: _Serves) -> bool:
     """Return whether an operation keeps its place."""
-    return serves.get(operation, MANY) == MANY and not _is_number(operation)
+    return serves.get(operation, SHARED) == SHARED and not _is_number(operation)
 
 
 def _is_number(operation: Operation) -> bool:
@@ -44,20 +44,20 @@ def _is_number(operation: Operation) -> bool:
 
 
 def _served(graph: Graph) -> _Serves:
-    """Return the parameter that an operation serves, MANY for several, or an empty string for none."""
-    ends = dict.fromkeys(graph.outputs.values(), MANY)
+    """Return the parameter that an operation serves, SHARED for several, or an empty string for none."""
+    ends = dict.fromkeys(graph.outputs.values(), SHARED)
     for name, state in graph.state.items():
         weight = name.rpartition(".")[0]
         key = weight if weight in graph.state else name
-        ends[state.after] = key if ends.get(state.after, key) == key else MANY
+        ends[state.after] = key if ends.get(state.after, key) == key else SHARED
     serves = _Serves()
     for operation in reversed(graph.operations):
         keys = {ends[y] for y in operation.outputs if y in ends}
         if keys:
-            key = keys.pop() if len(keys) == 1 else MANY
+            key = keys.pop() if len(keys) == 1 else SHARED
             serves[operation] = key
             for x in operation.inputs:
-                ends[x] = key if ends.get(x, key) == key else MANY
+                ends[x] = key if ends.get(x, key) == key else SHARED
     for operation in graph.operations:
         if owner := serves.get(operation):
             serves.groups[owner].append(operation)
@@ -87,7 +87,7 @@ def _followers(graph: Graph, serves: _Serves) -> dict[Operation | None, list[Ope
         )
     followers: dict[Operation | None, list[Operation]] = defaultdict(list)
     for operation in graph.operations:
-        if serves.get(operation, MANY) == MANY and not _stays(operation, serves):
+        if serves.get(operation, SHARED) == SHARED and not _stays(operation, serves):
             followers[stays[operation]].append(operation)
     for group in serves.groups.values():
         followers[max((stays[each] for each in group), key=position.__getitem__)].extend(group)

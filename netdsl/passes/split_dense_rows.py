@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from netdsl.ir.graph import Graph, Operation, Value
 
-SLAB = 2**19
+SLAB_ELEMENTS = 2**19
 """Elements per slab: weight, gradient and momentum together fill a few level-2 caches."""
 
-LARGE = 2 * SLAB
+MIN_ELEMENTS = 2 * SLAB_ELEMENTS
 """Minimum number of elements of a weight that is split."""
 
 
@@ -44,7 +44,7 @@ def split_dense_rows(graph: Graph) -> Slabs:
     users = _users(graph)
     families: dict[Value, str] = {}
     for name, weight in graph.parameters.items():
-        if name in graph.state and len(weight.shape) == 2 and elements(weight.shape) >= LARGE:
+        if name in graph.state and len(weight.shape) == 2 and elements(weight.shape) >= MIN_ELEMENTS:
             families.update(dict.fromkeys(_family(graph, weight, users), name))
     return _Slabs(graph, families).run() if families else Slabs(graph, {})
 
@@ -175,5 +175,5 @@ class _Slabs:
 def _rows(w: Value) -> list[int]:
     """Return the number of rows of each slab, as equal as possible."""
     height, width = known(w.shape)
-    count = -(-height // max(1, SLAB // width))
+    count = -(-height // max(1, SLAB_ELEMENTS // width))
     return [(i + 1) * height // count - i * height // count for i in range(count)]

@@ -11,7 +11,7 @@ from netdsl.backend.session import Session, failed
 from netdsl.elaborate.recipe import target_name
 from netdsl.ir.graph import LOSS
 from netdsl.lower import lower
-from netdsl.passes.rewrite import expand, prune
+from netdsl.passes.rewrite import expand_macros, prune
 from netdsl.train.step import total_loss
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def evaluation_graph(recipe: Recipe, batch: int) -> Graph:
     outputs = dict(graph.outputs)
     graph.output(LOSS, total_loss(graph, net, lines))
     assert graph.outputs[LOSS] not in outputs.values()
-    return prune(expand(graph))
+    return prune(expand_macros(graph))
 
 
 def _session(graph: Graph, how: Mapping[str, Any]) -> tuple[Any, list[str]]:

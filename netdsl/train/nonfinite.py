@@ -10,7 +10,7 @@ from netdsl.backend.emit import emit
 from netdsl.backend.session import Session
 from netdsl.base.user_error import UserError
 from netdsl.ir.graph import LOSS, STEP
-from netdsl.passes.rewrite import expand, prune
+from netdsl.passes.rewrite import expand_macros, prune
 from netdsl.train.step import forward
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _values(
 
 def watching(recipe: Recipe) -> tuple[Graph, dict[str, str]]:
     """Return the forward pass of a step, and the name of the output that shows which layers are finite."""
-    graph = expand(prune(forward(recipe.net, recipe)[0]))
+    graph = expand_macros(prune(forward(recipe.net, recipe)[0]))
     known: dict[Value, str] = {value: name for name, value in graph.outputs.items()}
     known |= {state.after: f"{name}.next" for name, state in graph.state.items()}
     watched: dict[str, str] = {}

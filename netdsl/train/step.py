@@ -11,7 +11,7 @@ from netdsl.ir.graph import LOSS, RATE, STEP
 from netdsl.lower import lower_training
 from netdsl.passes.gradient import gradients
 from netdsl.passes.pool_first import pool_first
-from netdsl.passes.rewrite import expand, prune
+from netdsl.passes.rewrite import expand_macros, prune
 from netdsl.train.adversarial_loss import adversarial_loss
 
 if TYPE_CHECKING:
@@ -109,4 +109,4 @@ class Update:
 @limits.kept()
 def portable(graph: Graph) -> Graph:
     """Return a step without macros."""
-    return prune(expand(graph))
+    return prune(expand_macros(graph))

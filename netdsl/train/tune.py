@@ -24,7 +24,7 @@ from netdsl.lower import cost
 from netdsl.ops.base import known
 from netdsl.ops.convolution_gradients import ConvDw
 from netdsl.passes.blocked import Lowered, candidate, kernel_choices, lower_blocked
-from netdsl.passes.blocked.blocker import spelled
+from netdsl.passes.blocked.blocker import op_key
 from netdsl.passes.finish import finish
 from netdsl.train.step import portable
 from netdsl.train.stopwatch import PATIENCE, Stopwatch
@@ -118,7 +118,7 @@ def signature(graph: Graph) -> str:
     digest = hashlib.sha256()
     for operation in graph.operations:
         operands = [(x.shape, x.dtype) for x in operation.inputs]
-        digest.update(f"{spelled(operation.op)} {operands}\n".encode())
+        digest.update(f"{op_key(operation.op)} {operands}\n".encode())
     return digest.hexdigest()[:32]
 
 

@@ -308,7 +308,7 @@ FUNCTIONS = {
     "relu_of_cos": lambda x: ops.relu(ops.cos(x)),
     "reciprocal": lambda x: ops.reciprocal(ops.add(ops.abs(x), 0.1)),
     "power": lambda x: ops.power(ops.add(ops.abs(x), 0.1), -0.5),
-    "cast": lambda x: ops.cast(ops.negate(ops.greater(x, 0.0)), "f32"),
+    "cast": lambda x: ops.cast(ops.logical_not(ops.greater(x, 0.0)), "f32"),
     "equal": lambda x: ops.cast(ops.equal(x, x), "f32"),
 }
 JOINS = {

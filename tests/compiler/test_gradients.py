@@ -15,7 +15,7 @@ from netdsl.backend.serialize import to_bytes
 from netdsl.ir.graph import Graph
 from netdsl.ir.op import Macro
 from netdsl.passes.gradient import gradients
-from netdsl.passes.rewrite import expand, prune
+from netdsl.passes.rewrite import expand_macros, prune
 from tests.support import oracles
 from tests.support.exact import evaluator
 
@@ -264,7 +264,7 @@ def differentiated(name):
     for i, dx in enumerate(gradients(loss, xs)):
         if dx is not None:
             graph.output(f"d{i}", ops.identity(dx))
-    return prune(expand(graph))
+    return prune(expand_macros(graph))
 
 
 @cache
@@ -349,7 +349,7 @@ def test_gradients_of_convolutions_are_their_adjoints(drawn):
     for name, dx in zip("xw", gradients(loss, [x, w]), strict=True):
         graph.output(f"d{name}", dx)
     graph.output("y", y)
-    run = evaluator(to_bytes(emit(prune(expand(graph)), float_type="f64"), ()))
+    run = evaluator(to_bytes(emit(prune(expand_macros(graph)), float_type="f64"), ()))
     rng = np.random.default_rng(0)
     fed = {name: rng.standard_normal(value.shape) for name, value in graph.inputs.items()}
     found = dict(zip("xw", run.run(["dx", "dw"], fed), strict=True))
@@ -379,7 +379,7 @@ def test_the_first_of_several_largest_takes_the_gradient(shape, options):
         loss = ops.reduce_sum(ops.mul(y, weights), range(len(shape)), keepdims=False)
         graph.output("dx", gradients(loss, [x])[0])
         given = rng.standard_normal(y.shape)
-        model = to_bytes(emit(expand(prune(graph)), float_type="f64"), ())
+        model = to_bytes(emit(expand_macros(prune(graph)), float_type="f64"), ())
         (dx,) = evaluator(model).run(None, {"x": values, "r": given})
         pads = options.get("pads", (0, 0) * (len(shape) - 2))
         np.testing.assert_allclose(dx, oracles.max_pool_gradient(values, given, **options | {"pads": pads}))

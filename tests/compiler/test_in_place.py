@@ -31,9 +31,9 @@ MORE = {
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """What is worth it for large weights alone is done for the smallest."""
-    monkeypatch.setattr(in_place, "LARGE", 2)
-    monkeypatch.setattr(split_dense_rows, "SLAB", 24)
-    monkeypatch.setattr(split_dense_rows, "LARGE", 30)
+    monkeypatch.setattr(in_place, "MIN_ELEMENTS", 2)
+    monkeypatch.setattr(split_dense_rows, "SLAB_ELEMENTS", 24)
+    monkeypatch.setattr(split_dense_rows, "MIN_ELEMENTS", 30)
 
 
 def program(net: str, recipe: str = RECIPES["momentum"]) -> str:

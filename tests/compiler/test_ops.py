@@ -26,8 +26,8 @@ N, H, W = Size("N"), Size("H"), Size("W")
 X = (N, 4, 5, 6)
 
 
-def asked(x):
-    """What is no float as one."""
+def f32(x):
+    """Convert a value to float."""
     return ops.cast(x, "f32")
 
 
@@ -57,35 +57,43 @@ CASES = {
             ("reciprocal", ops.reciprocal, lambda x: 1 / x),
             ("power", lambda x: ops.power(ops.abs(x), 1.7), lambda x: np.abs(x) ** 1.7),
             ("square", lambda x: ops.power(x, 2), lambda x: x * x),
-            ("arg_max", lambda x: asked(ops.arg_max(x, 2)), lambda x: x.argmax(2)),
-            ("arg_max_kept", lambda x: asked(ops.arg_max(x, -1, True)), lambda x: x.argmax(3)[..., None]),
+            ("arg_max", lambda x: f32(ops.arg_max(x, 2)), lambda x: x.argmax(2)),
+            ("arg_max_kept", lambda x: f32(ops.arg_max(x, -1, True)), lambda x: x.argmax(3)[..., None]),
             (
                 "arg_max_of_equals",
-                lambda x: asked(ops.arg_max(asked(ops.greater(x, 0)), 1)),
+                lambda x: f32(ops.arg_max(f32(ops.greater(x, 0)), 1)),
                 lambda x: (x > 0).argmax(1),
             ),
-            ("greater", lambda x: asked(ops.greater(x, 0.3)), lambda x: x > 0.3),
-            ("equal", lambda x: asked(ops.equal(ops.relu(x), 0)), lambda x: x <= 0),
-            ("greater_or_equal", lambda x: asked(ops.greater_or_equal(ops.relu(x), 0)), lambda x: x == x),
-            ("both", lambda x: asked(ops.both(ops.greater(x, -1), ops.greater(1, x))), lambda x: np.abs(x) < 1),
-            ("either", lambda x: asked(ops.either(ops.greater(x, 1), ops.greater(-1, x))), lambda x: np.abs(x) > 1),
-            ("negate", lambda x: asked(ops.negate(ops.greater(x, 1))), lambda x: x <= 1),
-            ("is_nan", lambda x: asked(ops.is_nan(ops.sqrt(x))), lambda x: x < 0),
-            ("is_infinite", lambda x: asked(ops.is_infinite(ops.div(x, ops.relu(x)))), lambda x: x <= 0),
-            ("is_finite", lambda x: asked(ops.is_finite(ops.add(ops.log(x), ops.div(1, x)))), lambda x: x > 0),
+            ("greater", lambda x: f32(ops.greater(x, 0.3)), lambda x: x > 0.3),
+            ("equal", lambda x: f32(ops.equal(ops.relu(x), 0)), lambda x: x <= 0),
+            ("greater_or_equal", lambda x: f32(ops.greater_or_equal(ops.relu(x), 0)), lambda x: x == x),
+            (
+                "logical_and",
+                lambda x: f32(ops.logical_and(ops.greater(x, -1), ops.greater(1, x))),
+                lambda x: np.abs(x) < 1,
+            ),
+            (
+                "logical_or",
+                lambda x: f32(ops.logical_or(ops.greater(x, 1), ops.greater(-1, x))),
+                lambda x: np.abs(x) > 1,
+            ),
+            ("logical_not", lambda x: f32(ops.logical_not(ops.greater(x, 1))), lambda x: x <= 1),
+            ("is_nan", lambda x: f32(ops.is_nan(ops.sqrt(x))), lambda x: x < 0),
+            ("is_infinite", lambda x: f32(ops.is_infinite(ops.div(x, ops.relu(x)))), lambda x: x <= 0),
+            ("is_finite", lambda x: f32(ops.is_finite(ops.add(ops.log(x), ops.div(1, x)))), lambda x: x > 0),
             ("where", lambda x: ops.where(ops.greater(x, 0), x, 7), lambda x: np.where(x > 0, x, 7)),
             ("expand", lambda x: ops.expand(ops.constant(x.graph, [1.0, 2.0]), (3, 2)), lambda _: [[1, 2]] * 3),
             (
                 "shift_right",
-                lambda x: asked(ops.shift_right(unsigned(x), 3)),
+                lambda x: f32(ops.shift_right(unsigned(x), 3)),
                 lambda x: np.abs(x * 1000).astype(np.uint32) >> 3,
             ),
             (
                 "bit_xor",
-                lambda x: asked(ops.bit_xor(unsigned(x), 0xABCDEF12)),
+                lambda x: f32(ops.bit_xor(unsigned(x), 0xABCDEF12)),
                 lambda x: np.abs(x * 1000).astype(np.uint32) ^ np.uint32(0xABCDEF12),
             ),
-            ("range", lambda x: asked(ops.counter(x.graph, 7)), lambda _: np.arange(7)),
+            ("range", lambda x: f32(ops.counter(x.graph, 7)), lambda _: np.arange(7)),
             ("zeros", lambda x: ops.zeros(x.graph, (2, 3)), lambda _: np.zeros((2, 3))),
             (
                 "one_hot",

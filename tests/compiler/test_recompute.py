@@ -16,7 +16,7 @@ from netdsl.passes import recompute as module
 from netdsl.passes.blocked import lower_blocked
 from netdsl.passes.finish import Finished
 from netdsl.passes.recompute import Memory, recompute
-from netdsl.passes.schedule import schedule
+from netdsl.passes.schedule import reorder_updates
 from netdsl.train.runner import Runner
 from netdsl.train.step import training_step
 from netdsl.train.step_backend import block_size
@@ -36,12 +36,12 @@ MORE = {
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """What is worth it for large values alone is done for the smallest."""
-    monkeypatch.setattr(module, "LEAST", 1)
-    monkeypatch.setattr(module, "WORTH", 1)
+    monkeypatch.setattr(module, "MIN_BYTES", 1)
+    monkeypatch.setattr(module, "MIN_SAVING", 1)
 
 
 def scheduled(net: str) -> Graph:
-    return schedule(step_of(program(net, RECIPES["momentum"])))
+    return reorder_updates(step_of(program(net, RECIPES["momentum"])))
 
 
 def peak(graph: Graph) -> int:
@@ -74,7 +74,7 @@ def test_batch_norms_are_applied_again_in_the_blocked_layout() -> None:
     graph = training_step(found.net, found)
     feeds, state = start(graph)
     lowered = lower_blocked(graph, block)
-    plain = schedule(lowered.graph)
+    plain = reorder_updates(lowered.graph)
     again = recompute(plain)
     assert peak(again) < 0.8 * peak(plain)
 
@@ -91,7 +91,7 @@ def test_batch_norms_are_applied_again_in_the_blocked_layout() -> None:
 
 
 def test_what_hardly_lowers_the_peak_stays(monkeypatch) -> None:
-    monkeypatch.setattr(module, "WORTH", 2**22)
+    monkeypatch.setattr(module, "MIN_SAVING", 2**22)
     graph = scheduled(MORE["silu"])
     assert recompute(graph) is graph
 
@@ -144,7 +144,7 @@ from netdsl.passes.finish import finish
 from netdsl.backend.emit import emit
 from netdsl.train.runner import Runner
 if sys.argv[1] == "kept":
-    recompute.WORTH = 2**40
+    recompute.MIN_SAVING = 2**40
 net = "input x 8x64x64; repeat 8 { conv 3x3 16; silu }; global_avgpool; flatten; dense 3"
 graph = step_of(program(net).replace("batch 4", "batch 32"))
 feeds, state = start(graph)

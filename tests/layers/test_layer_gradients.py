@@ -12,7 +12,7 @@ from netdsl import ops
 from netdsl.backend.emit import check, emit
 from netdsl.lower import lower_training
 from netdsl.passes.gradient import gradients
-from netdsl.passes.rewrite import expand, prune
+from netdsl.passes.rewrite import expand_macros, prune
 from tests.support.exact import evaluator
 from tests.support.layer_cases import GROUPS
 from tests.support.programs import flow
@@ -68,7 +68,7 @@ def differentiated(given, statements):
     wanted = {name: x for name, x in wanted.items() if "running" not in name and name != "r"}
     for (name, x), dx in zip(wanted.items(), gradients(loss, list(wanted.values())), strict=True):
         graph.output(f"d {name}", ops.zeros(graph, x.shape) if dx is None else ops.identity(dx))
-    return prune(expand(graph))
+    return prune(expand_macros(graph))
 
 
 @cache

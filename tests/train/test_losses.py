@@ -14,7 +14,7 @@ from netdsl.backend.serialize import to_bytes
 from netdsl.ir.graph import Graph
 from netdsl.losses import LOSSES
 from netdsl.passes.gradient import gradients
-from netdsl.passes.rewrite import expand, prune
+from netdsl.passes.rewrite import expand_macros, prune
 from tests.support.recipe_tools import loss_of
 
 
@@ -28,7 +28,7 @@ def graph_of(text, shape):
     graph.output("loss", value)
     (dy,) = gradients(value, [y])
     graph.output("dy", ops.identity(dy))
-    return prune(expand(graph))
+    return prune(expand_macros(graph))
 
 
 def run(text, y, t):

@@ -9,8 +9,8 @@ from netdsl.ir.graph import Constant, Graph, Parameter
 from netdsl.ir.op import SameShape
 from netdsl.ops.arithmetic import Elementwise
 from netdsl.ops.base import constant
-from netdsl.ops.nchwc import affine
-from netdsl.passes.blocked.layout import Layout, plain, to_layout, to_plain
+from netdsl.ops.nchwc import blocked_affine
+from netdsl.passes.blocked.layout import Layout, to_layout, to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +39,7 @@ class Lowered:
         self.choices = choices
 
 
-def spelled(op: Op) -> str:
+def op_key(op: Op) -> str:
     """Return a string that identifies an op with its attributes."""
     slots = [name for kind in reversed(type(op).__mro__) for name in getattr(kind, "__slots__", ())]
     return f"{type(op).__name__}({', '.join(f'{name}={getattr(op, name)}' for name in slots)})"
@@ -59,7 +59,7 @@ class KernelChoice:
         self.layouts = layouts
         shapes = ", ".join("x".join(map(str, x.shape)) for x in operation.inputs)
         lie = "".join("b" if layout else "p" for layout in layouts)
-        self.key = f"{spelled(operation.op)} of {shapes} {lie}"
+        self.key = f"{op_key(operation.op)} of {shapes} {lie}"
 
 
 class Blocker:
@@ -103,7 +103,7 @@ class Blocker:
         self._undecided: dict[Value, Value] = {}
         self._classes = _Classes(graph.operations)
         for name, x in graph.inputs.items():
-            layout = self.given.get(name, plain(x.shape))
+            layout = self.given.get(name, Layout(x.shape))
             self.put(x, self.new.input(name, layout.padded, x.dtype), layout)
         for name, parameter in graph.parameters.items():
             self._undecided[parameter] = self.new.parameters[name] = Parameter(self.new, parameter.declaration)
@@ -131,7 +131,7 @@ class Blocker:
 
     def put(self, old: Value, made: Value, layout: Layout | None = None, padding: int = ZERO) -> None:
         """Record `made` as an old value in a layout."""
-        layout = layout or plain(old.shape)
+        layout = layout or Layout(old.shape)
         assert made.shape == layout.padded, f"{made!r} cannot be {layout}"
         self._forms.setdefault(old, {})[layout] = made
         self._padding[made] = padding if layout.has_padding else ZERO
@@ -139,19 +139,19 @@ class Blocker:
 
     def get(self, old: Value, layout: Layout | None = None, *, clean: bool = True) -> Value:
         """Return a value in a layout, converting it if necessary; `clean` requires zeros in its padding."""
-        layout = layout or plain(old.shape)
+        layout = layout or Layout(old.shape)
         if old in self._undecided:
             self._decide(old, layout)
         if old in self.scaled and old not in self._forms:
             unscaled, scale, kept = self.scaled[old]
-            self.put(old, affine(unscaled, scale), kept)
+            self.put(old, blocked_affine(unscaled, scale), kept)
         forms = self._forms.get(old, {})
         if not forms:
             assert isinstance(old, Constant), f"{old!r} is used before it is computed"
             self.put(old, Constant(self.new, old.tensor))
             forms = self._forms[old]
         if layout not in forms:
-            base = plain(old.shape)
+            base = Layout(old.shape)
             if base not in forms:
                 kept, value = next(iter(forms.items()))
                 self.put(old, to_plain(value, kept))

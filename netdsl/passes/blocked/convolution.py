@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ops.base import known
-from netdsl.ops.nchwc import affine, blocked_conv, reorder_output
+from netdsl.ops.nchwc import blocked_affine, blocked_conv, reorder_output
 from netdsl.passes.blocked.layout import Layout, blocked_map, kernel, narrow_kernel, vector
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class _Axis:
         return any(min(self.pads(phase)) < 0 for phase in range(self.stride) if self.taps(phase))
 
 
-def conv(b: Blocker, operation: Operation) -> bool:
+def lower_conv(b: Blocker, operation: Operation) -> bool:
     """Conv: dense or depthwise, any stride and dilation."""
     op: Conv = operation.op  # type: ignore[assignment]
     x, w, *bias = operation.inputs
@@ -72,7 +72,7 @@ def conv(b: Blocker, operation: Operation) -> bool:
     from_layout = _image(b, x, op.group)
     made = blocked_conv(
         b.get(x, from_layout),
-        b.get(w, weights(b, w.shape, op.group, from_layout)),
+        b.get(w, kernel_layout(b, w.shape, op.group, from_layout)),
         b.get(bias[0], vector(bias[0].shape, b.block)) if bias else None,
         strides=op.strides,
         pads=op.pads,
@@ -88,7 +88,7 @@ def suits(x: Shape, w: Shape, group: int) -> bool:
     return len(x) == 4 and (group == 1 or (x[1] == w[0] == group))
 
 
-def weights(b: Blocker, shape: Shape, group: int, x: Layout) -> Layout:
+def kernel_layout(b: Blocker, shape: Shape, group: int, x: Layout) -> Layout:
     """Return the layout of a kernel for an image in the layout of `x`."""
     narrow = group > 1 or (x.plain and known(shape)[1] < b.block)
     return (narrow_kernel if narrow else kernel)(shape, b.block)
@@ -105,7 +105,7 @@ def _group(x: Layout, group: int) -> int:
     return x.padded[1] if group > 1 else 1
 
 
-def dx(b: Blocker, operation: Operation) -> bool:
+def lower_conv_dx(b: Blocker, operation: Operation) -> bool:
     """ConvDx: a convolution with the flipped kernel or, with strides, one for each phase."""
     op: ConvDx = operation.op  # type: ignore[assignment]
     dy, w = operation.inputs
@@ -117,8 +117,8 @@ def dx(b: Blocker, operation: Operation) -> bool:
     if max(op.strides) > 1 < max(op.dilations) or b.choose(operation, "blocked", "std") == "std":
         return False
     layout = blocked_map(x.shape, b.block)
-    stored = b.get(w, weights(b, w.shape, op.group, layout))
-    image, scale = gradient(b, dy, op.group, prod(known(stored.shape)))
+    stored = b.get(w, kernel_layout(b, w.shape, op.group, layout))
+    image, scale = unscaled_gradient(b, dy, op.group, prod(known(stored.shape)))
     taps = (_depthwise_taps if op.group > 1 else _transposed_taps)(scale_kernel(stored, scale), b.block)
     group = _group(layout, op.group)
     if max(op.strides) == 1:
@@ -166,7 +166,7 @@ def _interleaved(dy: Value, taps: _Taps, axes: Sequence[_Axis], layout: Layout, 
     return ops.reshape(whole, layout.padded, batch=False)
 
 
-def gradient(b: Blocker, dy: Value, group: int, kernel: int) -> tuple[Value, Value | None]:
+def unscaled_gradient(b: Blocker, dy: Value, group: int, kernel: int) -> tuple[Value, Value | None]:
     """Return dy in the blocked layout, and a factor per channel that is still to be applied, or None.
 
     The factor is left to a kernel of `kernel` elements if that is cheaper than applying it to dy.
@@ -184,7 +184,7 @@ def scale_kernel(w: Value, scale: Value | None) -> Value:
         return w
     outputs, *rest = known(w.shape)
     rows = ops.reshape(w, (1, outputs, 1, prod(rest)), batch=False)
-    return ops.reshape(affine(rows, scale), w.shape, batch=False)
+    return ops.reshape(blocked_affine(rows, scale), w.shape, batch=False)
 
 
 class _Taps:

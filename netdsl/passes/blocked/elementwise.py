@@ -67,7 +67,7 @@ SEVERAL = (
 )
 
 
-def elements(b: Blocker, operation: Operation) -> bool:
+def lower_elementwise(b: Blocker, operation: Operation) -> bool:
     """An elementwise op on values of one shape, scalars and one number per channel."""
     (y,) = operation.outputs
     layout = _common(b, operation)
@@ -152,7 +152,7 @@ def _padding(b: Blocker, operation: Operation, layout: Layout) -> int:
     return FINITE if y.dtype == "bool" else ANY
 
 
-def reduction(b: Blocker, operation: Operation) -> bool:
+def lower_reduction(b: Blocker, operation: Operation) -> bool:
     """A sum or a mean over all axes, or over all but the channels."""
     op: Reduce = operation.op  # type: ignore[assignment]
     (x,), (y,) = operation.inputs, operation.outputs
@@ -188,7 +188,7 @@ def _is_sum(op: Reduce) -> bool:
     return type(op).__name__ == "ReduceSum"
 
 
-def reshape(b: Blocker, operation: Operation) -> bool:
+def lower_reshape(b: Blocker, operation: Operation) -> bool:
     """Reshape [N, C, *S] to [N, C, *S'], which keeps channels apart."""
     op: Reshape = operation.op  # type: ignore[assignment]
     (x,), (y,) = operation.inputs, operation.outputs
@@ -200,7 +200,7 @@ def reshape(b: Blocker, operation: Operation) -> bool:
     return True
 
 
-def expand(b: Blocker, operation: Operation) -> bool:
+def lower_expand(b: Blocker, operation: Operation) -> bool:
     """Expand [N, C, 1, 1] to [N, C, H, W]."""
     (x,), (y,) = operation.inputs, operation.outputs
     if len(y.shape) != 4 or x.shape != (*y.shape[:2], 1, 1) or b.expected(y) != blocked_map(y.shape, b.block):
@@ -213,7 +213,7 @@ def expand(b: Blocker, operation: Operation) -> bool:
     return True
 
 
-def concat(b: Blocker, operation: Operation) -> bool:
+def lower_concat(b: Blocker, operation: Operation) -> bool:
     """Concatenate maps along their channels, if all but the last fill their blocks."""
     op: Concat = operation.op  # type: ignore[assignment]
     (y,) = operation.outputs
@@ -226,7 +226,7 @@ def concat(b: Blocker, operation: Operation) -> bool:
     return True
 
 
-def cut(b: Blocker, operation: Operation) -> bool:
+def lower_slice(b: Blocker, operation: Operation) -> bool:
     """Slice the channels of a map at block boundaries."""
     op: Slice = operation.op  # type: ignore[assignment]
     (x,), (y,) = operation.inputs, operation.outputs

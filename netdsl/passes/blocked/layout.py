@@ -109,33 +109,29 @@ class Layout:
         return stored.shape, tuple(map(bool, stored.reshape(-1)))
 
 
-def plain(shape: Shape) -> Layout:
-    return Layout(shape)
-
-
 def blocked_map(shape: Shape, block: int) -> Layout:
     """Return the layout of a map [N, C, *S] with its channels in blocks."""
-    return _unless_idle(Layout(shape, block, (1,)))
+    return _simplest(Layout(shape, block, (1,)))
 
 
 def kernel(shape: Shape, block: int) -> Layout:
     """Return the layout of a kernel [O, C, *K] over blocked channels."""
-    return _unless_idle(Layout(shape, block, (0, 1)))
+    return _simplest(Layout(shape, block, (0, 1)))
 
 
 def narrow_kernel(shape: Shape, block: int) -> Layout:
     """Return the layout of a kernel [O, C, *K] over few plain channels or of a depthwise convolution: only O in
     blocks."""
-    return _unless_idle(Layout(shape, block, (0,)))
+    return _simplest(Layout(shape, block, (0,)))
 
 
 def vector(shape: Shape, block: int) -> Layout:
     """Return the layout of a vector [C] with one number per channel."""
-    return _unless_idle(Layout(shape, block, (0,)))
+    return _simplest(Layout(shape, block, (0,)))
 
 
-def _unless_idle(layout: Layout) -> Layout:
-    """Return None, the plain layout, if the layout differs from it in neither order nor size."""
+def _simplest(layout: Layout) -> Layout:
+    """Return the plain layout if the layout differs from it in neither order nor size."""
     return layout if layout.moves or layout.has_padding else Layout(layout.shape)
 
 

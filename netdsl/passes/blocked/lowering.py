@@ -25,7 +25,7 @@ from netdsl.ops.reduction import ReduceMean, ReduceSum
 from netdsl.ops.shaping import Expand, Reshape
 from netdsl.passes.blocked import convolution, elementwise, normalization, pooling, weight_gradient
 from netdsl.passes.blocked.blocker import Blocker, Lowered
-from netdsl.passes.rewrite import Copy, expand, prune
+from netdsl.passes.rewrite import Copy, expand_macros, prune
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,22 +91,22 @@ def _changed(op: BlockedConv, *, addend: bool | None = None, activation: str | N
 
 
 RULES: dict[type[Op], Rule] = {
-    Conv: convolution.conv,
-    ConvDx: convolution.dx,
-    ConvDw: weight_gradient.dw,
-    BnTrain: normalization.batch_norm,
-    BnGrad: normalization.gradient,
-    MaxPool: pooling.max_pool,
-    MaxPoolDx: pooling.max_pool_dx,
-    AveragePool: pooling.average_pool,
-    GlobalAveragePool: pooling.global_average_pool,
-    Concat: elementwise.concat,
-    Slice: elementwise.cut,
-    Reshape: elementwise.reshape,
-    Expand: elementwise.expand,
-    ReduceSum: elementwise.reduction,
-    ReduceMean: elementwise.reduction,
-    **dict.fromkeys((*elementwise.UNARY, *elementwise.SEVERAL), elementwise.elements),
+    Conv: convolution.lower_conv,
+    ConvDx: convolution.lower_conv_dx,
+    ConvDw: weight_gradient.lower_conv_dw,
+    BnTrain: normalization.lower_batch_norm,
+    BnGrad: normalization.lower_batch_norm_gradient,
+    MaxPool: pooling.lower_max_pool,
+    MaxPoolDx: pooling.lower_max_pool_dx,
+    AveragePool: pooling.lower_average_pool,
+    GlobalAveragePool: pooling.lower_global_average_pool,
+    Concat: elementwise.lower_concat,
+    Slice: elementwise.lower_slice,
+    Reshape: elementwise.lower_reshape,
+    Expand: elementwise.lower_expand,
+    ReduceSum: elementwise.lower_reduction,
+    ReduceMean: elementwise.lower_reduction,
+    **dict.fromkeys((*elementwise.UNARY, *elementwise.SEVERAL), elementwise.lower_elementwise),
 }
 
 
@@ -140,4 +140,4 @@ def candidate(choice: KernelChoice, option: str, block: int) -> Graph:
 
 
 def _written(graph: Graph) -> Graph:
-    return fuse(prune(expand(prune(graph))))
+    return fuse(prune(expand_macros(prune(graph))))

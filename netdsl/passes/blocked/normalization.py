@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ops.base import known
-from netdsl.ops.nchwc import affine, blocked_conv
+from netdsl.ops.nchwc import blocked_affine, blocked_conv
 from netdsl.passes.blocked.layout import blocked_map, vector
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from netdsl.passes.blocked.blocker import Blocker
 
 
-def batch_norm(b: Blocker, operation: Operation) -> bool:
+def lower_batch_norm(b: Blocker, operation: Operation) -> bool:
     """BnTrain: y = a*x + c with two numbers per channel."""
     op: BnTrain = operation.op  # type: ignore[assignment]
     x, scale, bias = operation.inputs
@@ -26,14 +26,14 @@ def batch_norm(b: Blocker, operation: Operation) -> bool:
     image = b.get(x, layout)
     mean, var = moments(image, b.block)
     a = ops.mul(b.get(scale, numbers), _inverse(var, op.epsilon))
-    made = affine(image, a, ops.sub(b.get(bias, numbers), ops.mul(mean, a)))
+    made = blocked_affine(image, a, ops.sub(b.get(bias, numbers), ops.mul(mean, a)))
     b.put(operation.outputs[0], made, layout)
     b.put(operation.outputs[1], mean, numbers)
     b.put(operation.outputs[2], var, numbers)
     return True
 
 
-def gradient(b: Blocker, operation: Operation) -> bool:
+def lower_batch_norm_gradient(b: Blocker, operation: Operation) -> bool:
     """BnGrad: dx = a*(dy + b*x + c); the factor a moves into the kernel of the preceding convolution if possible."""
     op: BnGrad = operation.op  # type: ignore[assignment]
     dy, x, scale, mean, var = operation.inputs
@@ -47,7 +47,7 @@ def gradient(b: Blocker, operation: Operation) -> bool:
     dscale = ops.mul(ops.sub(channel_products(back, image, b.block), ops.mul(middle, dbias)), inverse)
     slope = ops.mul(ops.mul(inverse, dscale), -share)
     offset = ops.neg(ops.add(ops.mul(dbias, share), ops.mul(slope, middle)))
-    unscaled = affine(image, slope, offset, back)
+    unscaled = blocked_affine(image, slope, offset, back)
     b.scaled[operation.outputs[0]] = unscaled, ops.mul(b.get(scale, numbers), inverse), layout
     b.put(operation.outputs[1], dscale, numbers)
     b.put(operation.outputs[2], dbias, numbers)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from netdsl.passes.blocked.blocker import Blocker
 
 
-def max_pool(b: Blocker, operation: Operation) -> bool:
+def lower_max_pool(b: Blocker, operation: Operation) -> bool:
     """MaxPool."""
     op: MaxPool = operation.op  # type: ignore[assignment]
     (x,), (y,) = operation.inputs, operation.outputs
@@ -29,7 +29,7 @@ def max_pool(b: Blocker, operation: Operation) -> bool:
     return True
 
 
-def max_pool_dx(b: Blocker, operation: Operation) -> bool:
+def lower_max_pool_dx(b: Blocker, operation: Operation) -> bool:
     """MaxPoolDx: the gradient of a pool with one more axis, the positions within a block."""
     op: MaxPoolDx = operation.op  # type: ignore[assignment]
     (dx,) = operation.outputs
@@ -44,7 +44,7 @@ def max_pool_dx(b: Blocker, operation: Operation) -> bool:
     return True
 
 
-def average_pool(b: Blocker, operation: Operation) -> bool:
+def lower_average_pool(b: Blocker, operation: Operation) -> bool:
     """AveragePool, as a layer and as its own gradient."""
     op: AveragePool = operation.op  # type: ignore[assignment]
     (x,), (y,) = operation.inputs, operation.outputs
@@ -58,7 +58,7 @@ def average_pool(b: Blocker, operation: Operation) -> bool:
     return True
 
 
-def global_average_pool(b: Blocker, operation: Operation) -> bool:
+def lower_global_average_pool(b: Blocker, operation: Operation) -> bool:
     """GlobalAveragePool: the mean of each map."""
     (x,), (y,) = operation.inputs, operation.outputs
     layout = b.native(x)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from netdsl import ops
 from netdsl.ops.base import known
 from netdsl.ops.nchwc import blocked_conv, reorder_input
-from netdsl.passes.blocked.convolution import gradient, scale_kernel, suits, weights
+from netdsl.passes.blocked.convolution import kernel_layout, scale_kernel, suits, unscaled_gradient
 from netdsl.passes.blocked.layout import Layout, blocked_map
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from netdsl.passes.blocked.blocker import Blocker
 
 
-def dw(b: Blocker, operation: Operation) -> bool:
+def lower_conv_dw(b: Blocker, operation: Operation) -> bool:
     """ConvDw: dense without dilation, or depthwise."""
     op: ConvDw = operation.op  # type: ignore[assignment]
     x, dy = operation.inputs
@@ -34,9 +34,9 @@ def dw(b: Blocker, operation: Operation) -> bool:
         return False
     narrow = op.group == 1 and known(x.shape)[1] < b.block and b.native(x) is None
     image = Layout(x.shape) if narrow else blocked_map(x.shape, b.block)
-    layout = weights(b, w.shape, op.group, image)
+    layout = kernel_layout(b, w.shape, op.group, image)
     stored = b.get(x, image)
-    back, scale = gradient(b, dy, op.group, prod(layout.padded))
+    back, scale = unscaled_gradient(b, dy, op.group, prod(layout.padded))
     if op.group > 1:
         made = _depthwise(op, stored, back, layout, b.block)
     else:
