@@ -39,9 +39,9 @@ def _words(option: Option) -> Iterator[str]:
 
         yield from index()
     if option.completes == LAYERS:
-        from netdsl.layers import index as layers
+        from netdsl.layers import layer_modules
 
-        yield from layers()
+        yield from layer_modules()
     if option.completes == PROVIDERS:
         from netdsl.backend.providers import KNOWN
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from netdsl.base.suggest import suggest
 from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
-from netdsl.layers import index, pages
+from netdsl.layers import layer_modules, pages
 
 if TYPE_CHECKING:
     import argparse
@@ -23,21 +23,21 @@ def command(options: argparse.Namespace) -> int:
     if options.json:
         from json import dumps
 
-        print(dumps([pages.plain(each) for each in found or _all()], indent=2, ensure_ascii=False))
+        print(dumps([pages.page_data(each) for each in found or _all()], indent=2, ensure_ascii=False))
     elif found:
-        print("\n\n\n".join(map(pages.text, found)))
+        print("\n\n\n".join(map(pages.page_text, found)))
     else:
-        print(pages.overview())
+        print(pages.layer_overview())
     return 0
 
 
-def _page(name: str) -> pages.Page:
-    page = pages.page(name)
+def _page(name: str) -> pages.ReferencePage:
+    page = pages.layer_page(name)
     if page is None:
-        meant = [f"did you mean `{word}`?" for word in suggest(name, index())[:1]]
+        meant = [f"did you mean `{word}`?" for word in suggest(name, layer_modules())[:1]]
         raise NoSuchLayer(f"there is no layer `{escape(name)}`", *meant or ["`netdsl layers` lists them"])
     return page
 
 
-def _all() -> list[pages.Page]:
+def _all() -> list[pages.ReferencePage]:
     return [page for _, family in pages.families().values() for page in family]

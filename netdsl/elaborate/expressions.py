@@ -15,7 +15,7 @@ from netdsl.elaborate.arithmetic import binary, compare, index, negate, show, tr
 from netdsl.elaborate.context import POISON, Context, Label, LayerValue, Poisoned
 from netdsl.elaborate.functions import FUNCTIONS
 from netdsl.ir.init import ARITY, Init
-from netdsl.layers import find
+from netdsl.layers import find_layer
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def lookup(name: str, context: Context) -> Any:
         value = _flow(name, context)
     if value is None:
         value = context.scope.find(name) or context.module.block(name)
-    if value is None and find(name):
+    if value is None and find_layer(name):
         value = LayerValue(name)
     return value
 

@@ -21,7 +21,7 @@ from netdsl.elaborate.context import POISON, BlockValue, Context, Label, LayerVa
 from netdsl.elaborate.expressions import condition, describe, evaluate
 from netdsl.elaborate.labels import define_label, find_label, spell, value_of
 from netdsl.elaborate.layers import apply, current, defaults_of, make, unknown_layer
-from netdsl.layers import find
+from netdsl.layers import find_layer
 from netdsl.layers.base import Layer
 from netdsl.syntax import ast
 
@@ -142,7 +142,7 @@ def _callee(head: ast.Name, context: Context) -> BlockValue | type[Layer]:
     if isinstance(held, BlockValue):
         return held
     name = held.name if isinstance(held, LayerValue) else head.text
-    callee = context.module.block(name) or find(name)
+    callee = context.module.block(name) or find_layer(name)
     if callee is None:
         if held is not None:
             is_label = isinstance(held, Label)
@@ -226,7 +226,7 @@ _merges: dict[tuple[str, int], Layer] = {}
 
 def _merge_layer(kind: str, axis: int = 0) -> Layer:
     if (kind, axis) not in _merges:
-        cls = find(kind)
+        cls = find_layer(kind)
         assert cls is not None
         _merges[kind, axis] = cls(axis=axis) if "axis" in cls.arguments else cls()
     return _merges[kind, axis]

@@ -15,7 +15,7 @@ from netdsl.diagnostics.problem import Edit
 from netdsl.elaborate.bind import Signature, bind, values
 from netdsl.elaborate.context import POISON, BlockValue, Context, LayerValue, Poisoned
 from netdsl.elaborate.expressions import describe
-from netdsl.layers import find, index
+from netdsl.layers import find_layer, layer_modules
 from netdsl.layers.base import Layer
 from netdsl.syntax import ast
 
@@ -136,7 +136,7 @@ def defaults_of(kind: str, context: Context) -> tuple[tuple[str, Any], ...]:
 def change_defaults(stmt: ast.Default, context: Context) -> Defaults:
     """The defaults after a `default` statement. Raises Rejected or Poisoned."""
     name = stmt.layer.text
-    cls = find(name)
+    cls = find_layer(name)
     if cls is None and context.module.block(name):
         what = f"`default` changes a built-in layer, and `{name}` is a block: its defaults stand in its parameters"
         context.reject(BadOperation, stmt.layer.span, what=what)
@@ -155,7 +155,7 @@ def unknown_layer(head: ast.Name, context: Context) -> NoReturn:
     """Reject the head of a call. Raises Rejected or Poisoned."""
     if context.module.lost(head.text):
         raise Poisoned
-    names = (*index(), *(n for n in context.module.names() if context.module.block(n)))
+    names = (*layer_modules(), *(n for n in context.module.names() if context.module.block(n)))
     context.reject(UnknownLayer, head.span, name=head.text, candidates=names)
 
 

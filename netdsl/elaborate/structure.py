@@ -18,7 +18,7 @@ from netdsl.elaborate.flow import RULES, branch
 from netdsl.elaborate.labels import define_label
 from netdsl.elaborate.layers import change_defaults, current, make, reject_misfit
 from netdsl.ir.net import Output
-from netdsl.layers import find
+from netdsl.layers import find_layer
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def input_(stmt: ast.Input, context: Context, _: Scope | None) -> None:
     try:
         _only_in_nets("input", stmt.span, context)
         _new_port(stmt.name, context)
-        cls = find("input")
+        cls = find_layer("input")
         assert cls is not None
         layer = make(stmt, cls, context, stmt.name.span)
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from netdsl.elaborate import blocks, layers
 from netdsl.elaborate.functions import FUNCTIONS
 from netdsl.elaborate.module import inner
-from netdsl.layers import find, index
+from netdsl.layers import find_layer, layer_modules
 from netdsl.layers.base import Layer
 from netdsl.syntax import ast
 
@@ -124,7 +124,7 @@ class _Walk:
     def _keywords(self, head: str) -> tuple[str, ...]:
         if any(head in scope for scope in self.scopes):
             return ()
-        block, cls = self.module.block(head), find(head)
+        block, cls = self.module.block(head), find_layer(head)
         if block is not None:
             return blocks.signature(block.block).by_keyword
         return layers.signature(cls).by_keyword if cls else ()
@@ -155,7 +155,7 @@ def _hidden(module: Module) -> Iterator[Problem]:
     taken = {n: used.own[n].name.span for used, names in module.uses if used and names is None for n in used.own}
     for name, item in module.own.items():
         what = ""
-        if isinstance(item, ast.Block) and name in index():
+        if isinstance(item, ast.Block) and name in layer_modules():
             what = "layer"
         elif isinstance(item, ast.Function) and name in FUNCTIONS:
             what = "function"
@@ -214,7 +214,7 @@ def _may_weigh(label: ast.Labelled, module: Module, weightless: set[str]) -> boo
             block = module.block(name)
             if block is not None and block.module is module:
                 todo += block.block.body.statements
-            elif (cls := find(name)) is None or block is not None or cls.weights is not Layer.weights:
+            elif (cls := find_layer(name)) is None or block is not None or cls.weights is not Layer.weights:
                 return True
     weightless |= seen
     return False

@@ -5,16 +5,16 @@ from __future__ import annotations
 from importlib import import_module
 
 from netdsl.layers.base import LAYERS, Layer
-from netdsl.layers.table import MODULES
+from netdsl.layers.table import LAYER_MODULES
 
 
-def index() -> dict[str, str]:
+def layer_modules() -> dict[str, str]:
     """Return the full name of the module that declares each layer."""
-    return {name: f"{__name__}.{module}" for name, module in MODULES.items()}
+    return {name: f"{__name__}.{module}" for name, module in LAYER_MODULES.items()}
 
 
-def find(name: str) -> type[Layer] | None:
+def find_layer(name: str) -> type[Layer] | None:
     """Return the layer with this name, or None."""
-    if name not in LAYERS and name in MODULES:
-        import_module(f"{__name__}.{MODULES[name]}")
+    if name not in LAYERS and name in LAYER_MODULES:
+        import_module(f"{__name__}.{LAYER_MODULES[name]}")
     return LAYERS.get(name)

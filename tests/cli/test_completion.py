@@ -10,7 +10,7 @@ import pytest
 
 from netdsl.backend.providers import KNOWN
 from netdsl.elaborate.library import zoo
-from netdsl.layers import index
+from netdsl.layers import layer_modules
 from tests.support.cli_tools import Commands, netdsl
 
 __all__ = ["netdsl"]
@@ -26,7 +26,7 @@ ASKED: dict[str, tuple[str, set[str]]] = {
     "a net": ("check wide_", {name for name in zoo() if name.startswith("wide_")}),
     "a net or a file": ("compile my", {"my file.net", "mynets/"}),
     "a net to copy": ("zoo copy alex", {name for name in zoo() if name.startswith("alex")}),
-    "a layer": ("layers conv", {name for name in index() if name.startswith("conv")}),
+    "a layer": ("layers conv", {name for name in layer_modules() if name.startswith("conv")}),
     "a folder": ("check --root my", {"mynets/"}),
     "nothing": ("run --top ", set()),
     "after an option": ("run -q resnet10", {"resnet101", "resnet101_caffe"}),

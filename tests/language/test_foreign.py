@@ -11,7 +11,7 @@ from netdsl.diagnostics import foreign
 from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.functions import FUNCTIONS
-from netdsl.layers import find, index
+from netdsl.layers import find_layer, layer_modules
 from netdsl.layers.base import Layer
 from netdsl.losses import LOSSES
 from netdsl.optimizers import OPTIMIZERS
@@ -60,20 +60,20 @@ WORDS = sorted({*PYTORCH.split(), *KERAS.split(), *ONNX.split(), *SLIM.split(), 
 
 @pytest.mark.parametrize("word", WORDS)
 def test_every_foreign_layer_is_known(word: str) -> None:
-    ours = foreign.called(word, index())
+    ours = foreign.called(word, layer_modules())
     assert foreign.instead(word) is not None or ours is not None
 
 
 def test_the_tables_lead_to_what_there_is() -> None:
     for name in (*foreign.OURS, *foreign.CALLED.values()):
-        assert find(name.split()[0]) or name in STATEMENTS, name
-    declared = [find(name) or Layer for name in index()] + [*OPTIMIZERS.values(), *LOSSES.values()]
+        assert find_layer(name.split()[0]) or name in STATEMENTS, name
+    declared = [find_layer(name) or Layer for name in layer_modules()] + [*OPTIMIZERS.values(), *LOSSES.values()]
     arguments = {argument for each in declared for argument in each.arguments}
     assert {ours for found in foreign.ARGUMENTS.values() for ours in found} <= arguments
     assert not foreign.CALLED.keys() & foreign.INSTEAD.keys()
-    assert [word for word in (*foreign.CALLED, *foreign.INSTEAD) if word in index()] == []
+    assert [word for word in (*foreign.CALLED, *foreign.INSTEAD) if word in layer_modules()] == []
     assert set(call_mistakes.FUNCTIONS) == set(FUNCTIONS)
-    assert foreign.DIFFERENCES.keys() | foreign.EXACT <= {*index(), *STATEMENTS}
+    assert foreign.DIFFERENCES.keys() | foreign.EXACT <= {*layer_modules(), *STATEMENTS}
     assert not foreign.DIFFERENCES.keys() & foreign.EXACT
     assert not foreign.EXACT_ARGUMENTS - foreign.ARGUMENTS.keys()
     assert not foreign.ESTABLISHED & foreign.INSTEAD.keys()

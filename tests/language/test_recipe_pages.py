@@ -5,19 +5,25 @@ from __future__ import annotations
 import pytest
 
 from netdsl.elaborate import recipe_pages
-from netdsl.layers.pages import Page
+from netdsl.layers.pages import ReferencePage
 from netdsl.losses import LOSSES
 from netdsl.optimizers import OPTIMIZERS
 from netdsl.schedules import SCHEDULES
 from tests.support.paths import ROOT
 
 DOCS = ROOT / "docs" / "training"
-ALL = {f"{file} {name}": Page(cls) for file, (_, table) in recipe_pages.TABLES.items() for name, cls in table.items()}
+ALL = {
+    f"{file} {name}": ReferencePage(cls)
+    for file, (_, table) in recipe_pages.TABLES.items()
+    for name, cls in table.items()
+}
 
 
 def test_the_pages_are_fresh() -> None:
     written = {path.name: path.read_text("utf-8") for path in DOCS.glob("*.md")}
-    assert written == recipe_pages.files(), "write them anew with `python -m netdsl.elaborate.recipe_pages`"
+    assert written == recipe_pages.training_page_files(), (
+        "write them anew with `python -m netdsl.elaborate.recipe_pages`"
+    )
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -32,14 +38,14 @@ def test_each_says_what_it_is(name: str) -> None:
 @pytest.mark.parametrize("name", [*LOSSES, *OPTIMIZERS, *SCHEDULES])
 def test_formulas_have_an_example(name: str) -> None:
     cls = {**LOSSES, **OPTIMIZERS, **SCHEDULES}[name]
-    assert "train " in Page(cls).example
+    assert "train " in ReferencePage(cls).example
 
 
 @pytest.mark.parametrize("name", [*LOSSES, *OPTIMIZERS])
 def test_formulas_have_a_source(name: str) -> None:
-    assert Page({**LOSSES, **OPTIMIZERS}[name]).source
+    assert ReferencePage({**LOSSES, **OPTIMIZERS}[name]).source
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_say_their_shapes(name: str) -> None:
-    assert any(part.startswith("Shapes: ") for part in Page(LOSSES[name]).paragraphs)
+    assert any(part.startswith("Shapes: ") for part in ReferencePage(LOSSES[name]).paragraphs)

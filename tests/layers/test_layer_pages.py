@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from netdsl.base.paths import replace_pages
 from netdsl.cli import main
-from netdsl.layers import find, index, pages
-from netdsl.layers.base import Layer
-from netdsl.layers.table import MODULES
+from netdsl.layers import find_layer, layer_modules, pages
+from netdsl.layers.table import LAYER_MODULES
 from tests.support.paths import ROOT
 
 DOCS = ROOT / "docs" / "layers"
@@ -30,14 +30,14 @@ USAGES = {
 
 @pytest.mark.parametrize("name", USAGES)
 def test_the_usage_shows_places_keywords_and_defaults(name: str) -> None:
-    cls = find(name)
+    cls = find_layer(name)
     assert cls is not None
     assert pages.usage(cls) == USAGES[name]
 
 
-@pytest.mark.parametrize("name", index())
+@pytest.mark.parametrize("name", layer_modules())
 def test_a_layer_says_what_it_is(name: str) -> None:
-    page = pages.page(name)
+    page = pages.layer_page(name)
     assert page is not None
     assert page.summary, "the docstring begins with what the layer is"
     assert any(part.startswith("Shapes: ") for part in page.paragraphs), "and says its shapes"
@@ -49,7 +49,7 @@ def test_a_layer_says_what_it_is(name: str) -> None:
 
 def test_the_pages_are_fresh() -> None:
     written = {path.name: path.read_text("utf-8") for path in DOCS.glob("*.md")}
-    assert written == pages.files(), "write them anew with `python -m netdsl.layers.pages`"
+    assert written == pages.layer_page_files(), "write them anew with `python -m netdsl.layers.pages`"
 
 
 def test_the_table_of_modules_is_fresh() -> None:
@@ -59,14 +59,14 @@ def test_the_table_of_modules_is_fresh() -> None:
         for name in re.findall(r'^@layer\("(\w+)"\)', path.read_text("utf-8"), re.MULTILINE)
     }
     advice = "write it anew with `python -m netdsl.layers.pages`"
-    assert list(MODULES.items()) == list(found.items()), advice
-    assert (LAYERS / "table.py").read_text("utf-8") == pages.table(), advice
+    assert list(LAYER_MODULES.items()) == list(found.items()), advice
+    assert (LAYERS / "table.py").read_text("utf-8") == pages.module_table(), advice
 
 
 def test_writing_removes_pages_that_there_are_no_more(tmp_path: Path) -> None:
     (tmp_path / "gone.md").write_text("old")
-    pages.main(str(tmp_path))
-    assert {path.name for path in tmp_path.iterdir()} == pages.files().keys()
+    replace_pages(str(tmp_path), pages.layer_page_files())
+    assert {path.name for path in tmp_path.iterdir()} == pages.layer_page_files().keys()
 
 
 MARKDOWN = {
@@ -80,13 +80,13 @@ MARKDOWN = {
 
 @pytest.mark.parametrize("text", MARKDOWN)
 def test_formulas_survive_markdown(text: str) -> None:
-    assert pages.markdown(text) == MARKDOWN[text]
+    assert pages.escape_markdown(text) == MARKDOWN[text]
 
 
 def test_layers_lists_each_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["layers"]) == 0
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
-    assert listed == list(index())
+    assert listed == list(layer_modules())
 
 
 def test_layers_prints_a_page(capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,12 +100,12 @@ def test_layers_prints_a_page(capsys: pytest.CaptureFixture[str]) -> None:
         "\nrelu\n",
     ):
         assert said in out
-    assert max(map(len, out.splitlines())) <= pages.WIDTH
+    assert max(map(len, out.splitlines())) <= pages.TERMINAL_WIDTH
 
 
 def test_layers_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["layers", "--json"]) == 0
-    assert [each["name"] for each in json.loads(capsys.readouterr().out)] == list(index())
+    assert [each["name"] for each in json.loads(capsys.readouterr().out)] == list(layer_modules())
     assert main(["layers", "dropout", "--json"]) == 0
     (dropout,) = json.loads(capsys.readouterr().out)
     assert dropout["family"] == "norm"
@@ -128,6 +128,6 @@ def test_an_unknown_layer_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_kinds_say_in_words_what_they_take() -> None:
-    said = {name: [a.kind.expected for a in (find(name) or Layer).arguments.values()] for name in ("slice", "dense")}
-    assert said["slice"] == ["an integer"] * 3
-    assert "`normal(s)`, `uniform(lo, hi)`, `constant(c)`, `zeros`" in said["dense"][2]
+    expected = {name: [row.kind.expected for row in pages.layer_page(name).arguments] for name in ("slice", "dense")}
+    assert expected["slice"] == ["an integer"] * 3
+    assert "`normal(s)`, `uniform(lo, hi)`, `constant(c)`, `zeros`" in expected["dense"][2]

@@ -18,7 +18,7 @@ from netdsl.backend.emit import OPSETS, check, emit
 from netdsl.backend.serialize import to_bytes
 from netdsl.base.shape import Size
 from netdsl.declare.declared import Misfit
-from netdsl.layers import find, index
+from netdsl.layers import find_layer, layer_modules
 from netdsl.layers.merge import BroadcastingMerge
 from netdsl.lower import lower
 from tests.support.exact import Gather
@@ -63,21 +63,21 @@ def feeds(net, sizes):
 
 
 def example(name):
-    return re.search(r"```net\n(.*?)```", find(name).__doc__, re.DOTALL)[1]
+    return re.search(r"```net\n(.*?)```", find_layer(name).__doc__, re.DOTALL)[1]
 
 
 # Laws of all layers
 
 
-@pytest.mark.parametrize("name", index())
+@pytest.mark.parametrize("name", layer_modules())
 def test_a_page_says_what_it_must(name):
-    doc = find(name).__doc__
+    doc = find_layer(name).__doc__
     assert "Shapes: " in doc
     assert f"{name} " in example(name).replace("\n", " ")
     assert flow(example(name)).nodes[-1].layer.kind in (name, "relu")
 
 
-@pytest.mark.parametrize("name", index())
+@pytest.mark.parametrize("name", layer_modules())
 def test_the_example_at_every_opset(name):
     net = flow(example(name))
     declared = net.outputs["output"].node.shape
@@ -179,7 +179,7 @@ def test_numbers_of_the_reference(group, call):
 
 def test_every_layer_has_a_case():
     used = {node.layer.kind for group in GROUPS for node in nets(group).nodes}
-    assert used == set(index())
+    assert used == set(layer_modules())
 
 
 # Weights

@@ -18,7 +18,7 @@ from netdsl.data.kinds import KINDS
 from netdsl.declare.arguments import INITIALISERS, Integer, Real, Sequence, Unfit
 from netdsl.elaborate.train_lines import NUMBERS as NUMBER_LINES
 from netdsl.elaborate.train_lines import Part
-from netdsl.layers import find, index
+from netdsl.layers import find_layer, layer_modules
 from netdsl.losses import LOSSES
 from netdsl.metrics import METRICS
 from netdsl.optimizers import OPTIMIZERS
@@ -31,7 +31,7 @@ FLOAT32 = np.finfo(np.float32)
 
 def declared() -> Iterator[tuple[str, object]]:
     """Yield every argument of everything that can be named in a program, and its kind."""
-    layers = {name: find(name) for name in index()}
+    layers = {name: find_layer(name) for name in layer_modules()}
     for table in (
         layers,
         LOSSES,

@@ -10,7 +10,7 @@ import pytest
 from netdsl.data.augment import AUGMENTATIONS, Interval, Numbers
 from netdsl.data.kinds import KINDS
 from netdsl.declare.arguments import Integer, Kind, Real, Unfit
-from netdsl.layers import find
+from netdsl.layers import find_layer
 from netdsl.losses import LOSSES
 from netdsl.metrics import METRICS
 from netdsl.optimizers import OPTIMIZERS
@@ -23,7 +23,7 @@ ROOMS: dict[str, dict[str, Any]] = {
     "metric": METRICS,
     "augment": AUGMENTATIONS,
     "data": KINDS,
-    "layer": {"bn": find("bn")},
+    "layer": {"bn": find_layer("bn")},
 }
 OPTIMIZER = {"lr": "(0, inf)", "decay": "[0, inf)", "clip": "(0, inf)", "clip_value": "(0, inf)"}
 SCHEDULE = {"warmup": "[0, inf)", "warmup_from": "[0, 1]"}

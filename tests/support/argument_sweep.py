@@ -29,7 +29,7 @@ from netdsl.base.user_error import UserError  # noqa: E402
 from netdsl.declare import arguments as kinds  # noqa: E402
 from netdsl.declare.declared import Argument  # noqa: E402
 from netdsl.ir.net import Net  # noqa: E402
-from netdsl.layers import find, index  # noqa: E402
+from netdsl.layers import find_layer, layer_modules  # noqa: E402
 from netdsl.layers.base import Layer  # noqa: E402
 from netdsl.lower import lower  # noqa: E402
 from netdsl.train.export import NeedsNewerOpset, step_to_bytes  # noqa: E402
@@ -73,7 +73,7 @@ class Calls:
     def program(self, name: str) -> str:
         """Return a net that calls a layer once."""
         wild = self.random.random() < 0.3
-        layer = find(name)
+        layer = find_layer(name)
         assert layer is not None
         if name == "input":
             return f"net n {{ input x {self.shape(wild)} {self.call(layer, wild).partition(' ')[2]}; identity }}"
@@ -148,7 +148,7 @@ class Calls:
 def programs(seed: int, count: int) -> Iterator[tuple[str, int]]:
     """Yield programs, and an opset for each; every layer comes equally often."""
     calls = Calls(seed)
-    names = sorted(index())
+    names = sorted(layer_modules())
     for i in range(count):
         yield calls.program(names[i % len(names)]), calls.random.choice(OPSETS)
 

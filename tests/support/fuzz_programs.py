@@ -22,7 +22,7 @@ from netdsl.declare.arguments import (
     Sizes,
 )
 from netdsl.declare.declared import Argument
-from netdsl.layers import find, index
+from netdsl.layers import find_layer, layer_modules
 from tests.support.paths import ROOT
 
 CORPUS = sorted(
@@ -225,7 +225,8 @@ class _Writer:
         """How often it writes what cannot be right but by chance."""
         self.blocks: list[str] = []
         self.rank = 2
-        self.calm = [n for n in index() if n not in ("input", "embedding", "reshape", "permute", "crop", "slice")]
+        wild = ("input", "embedding", "reshape", "permute", "crop", "slice")
+        self.calm = [name for name in layer_modules() if name not in wild]
 
     def chance(self, share: float) -> bool:
         return self.random.random() < share
@@ -293,9 +294,9 @@ class _Writer:
         return f"{label}{'{n}' if holed else ''}: {inner}"
 
     def call(self) -> str:
-        names = list(index()) if self.chance(0.2) else self.calm
+        names = list(layer_modules()) if self.chance(0.2) else self.calm
         kind = self.random.choice([*names, "conv", "conv", "relu", "bn", "dense"])
-        cls = find(kind)
+        cls = find_layer(kind)
         assert cls is not None
         if cls.variadic or kind == "input":
             return "relu"
