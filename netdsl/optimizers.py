@@ -9,7 +9,7 @@ from netdsl import ops
 from netdsl.declare.arguments import Flag, Real
 from netdsl.declare.declared import Declared, Misfit, keyword, registrar
 from netdsl.diagnostics.argument_problems import Contradiction
-from netdsl.diagnostics.problem import Help
+from netdsl.diagnostics.problem import Suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -238,7 +238,9 @@ class Sgd(Optimizer):
     def validate(self) -> None:
         if self.nesterov and not self.momentum:
             what = "`nesterov on` has no effect without momentum"
-            raise Misfit(Contradiction, at="nesterov", what=what, help=Help("add a momentum, such as `momentum 0.9`"))
+            raise Misfit(
+                Contradiction, at="nesterov", what=what, help=Suggestion("add a momentum, such as `momentum 0.9`")
+            )
 
     def update(self, w: Value, g: Value, t: Update) -> Value:
         if not self.momentum:

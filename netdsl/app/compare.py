@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from netdsl.app.frontend import load_net, open_module
 from netdsl.app.repair import offer
 from netdsl.diagnostics.problem import Rejected
-from netdsl.diagnostics.work import NET
+from netdsl.diagnostics.report import NET
 from netdsl.elaborate.blocks import domain_of
 from netdsl.elaborate.context import Poisoned
 from netdsl.elaborate.expressions import describe

@@ -1,4 +1,4 @@
-"""Try suggested edits: an edit is offered only if the program elaborates better with it."""
+"""Verify suggested edits: an edit is shown only if the program elaborates better with it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from netdsl.diagnostics.edits import apply
-from netdsl.diagnostics.problem import Help
+from netdsl.diagnostics.problem import Suggestion
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.library import ZOO
 
@@ -19,31 +19,32 @@ if TYPE_CHECKING:
     Check = Callable[[Report, Mapping[str, str]], object]
 
 TRIES = 48
-"""Maximum number of programs elaborated for the repairs of one run, and again for its helps."""
+"""Maximum number of programs elaborated for the candidate fixes of one run, and again for its suggestions."""
 
-OFFERED = 3
-"""Maximum number of repairs shown for one problem."""
+MAX_FIXES_SHOWN = 3
+"""Maximum number of verified fixes shown for one problem."""
 
 
 def offer(report: Report, source: Source, check: Check) -> None:
-    """Try the repairs of each problem, the smallest edits first, and the edits of its helps.
+    """Try the candidate fixes of each problem, the smallest edits first, and the edits of its suggestions.
 
-    A repair is offered if it removes the problem and adds no other. A help loses its edits if they do not remove the
-    problem, or add an error to a line that they change, and is left out where the edits of another help do better.
-    `source` is the entry file; `check(report, texts)` checks the program again, with texts in the places of files.
+    A candidate is kept if it removes the problem and adds no other. A suggestion loses its edits if they do not remove
+    the problem, or add an error to a line that they change, and is dropped if another suggestion keeps its edits.
+    `source` is the entry file; `check(report, texts)` checks the program again, with texts in place of files.
     """
     trial = _Trial(report, source, check)
     for problem in report:
-        trial.repair(problem)
+        trial.fix(problem)
     trial.left = TRIES
     for problem in report:
-        helps = [(help, _proved(help, problem, trial)) for help in problem.helps()]
-        some = any(help.edits for _, help in helps)
-        problem.proved = tuple(help for given, help in helps if help.edits or not (some and given.edits))
+        found = [(each, _verified(each, problem, trial)) for each in problem.suggestions()]
+        some = any(verified.edits for _, verified in found)
+        kept = [verified for given, verified in found if verified.edits or not (some and given.edits)]
+        problem.verified_suggestions = tuple(kept)
 
 
 class _Trial:
-    """The program, and how often it may still be checked with edits."""
+    """The program, and the remaining number of checks with edits."""
 
     def __init__(self, report: Report, source: Source, check: Check) -> None:
         self.report = report
@@ -56,48 +57,48 @@ class _Trial:
     def over(self) -> bool:
         return not self.left or self.report.work.left < 0
 
-    def repair(self, problem: Problem) -> None:
-        """Find the repairs that mend a problem."""
-        found: list[Help] = []
+    def fix(self, problem: Problem) -> None:
+        """Find the candidates that fix a problem."""
+        found: list[Suggestion] = []
         places = set()
-        for help in sorted(_distinct(problem), key=_cost):
-            place = tuple(edit.span.key for edit in help.edits)
-            if self.over or len(found) == OFFERED:
+        for each in sorted(_distinct(problem), key=_cost):
+            place = tuple(edit.span.key for edit in each.edits)
+            if self.over or len(found) == MAX_FIXES_SHOWN:
                 break
             if place in places:
-                continue  # a smaller edit there mends it already
-            now = self.result(help)
+                continue  # a smaller edit there fixes it already
+            now = self.result(each)
             counts = _count(now)
             fewer = counts[problem.code] < self.before[problem.code] and counts <= self.before
             if fewer and now.work.left >= 0:
-                found.append(help)
+                found.append(each)
                 places.add(place)
-        problem.mended = tuple(found)
+        problem.verified_fixes = tuple(found)
 
-    def result(self, help: Help) -> Report:
-        """Check the program with the edits of a help."""
+    def result(self, suggestion: Suggestion) -> Report:
+        """Check the program with the edits of a suggestion."""
         self.left -= 1
         after = Report(self.report.work)
-        self.check(after, edited(help.edits, self.texts))
+        self.check(after, edited(suggestion.edits, self.texts))
         return after
 
 
-def _proved(help: Help, problem: Problem, trial: _Trial) -> Help:
-    """Return a help, without edits that do not remove the problem or add an error to a line that they change."""
-    if not help.edits:
-        return help
-    if trial.over or any(edit.span.source.name.startswith(ZOO) for edit in help.edits):
-        return Help(help.text)
-    now = trial.result(help)
+def _verified(given: Suggestion, problem: Problem, trial: _Trial) -> Suggestion:
+    """Return a suggestion, without edits that do not remove the problem or add an error to a line that they change."""
+    if not given.edits:
+        return given
+    if trial.over or any(edit.span.source.name.startswith(ZOO) for edit in given.edits):
+        return Suggestion(given.text)
+    now = trial.result(given)
     new = added(trial.report, now)
-    lines = {line(span) for span in (problem.span, *(edit.span for edit in help.edits))}
+    lines = {line(span) for span in (problem.span, *(edit.span for edit in given.edits))}
     gone = occurrences(now)[said(problem)] < occurrences(trial.report)[said(problem)]
-    mends = gone and now.work.left >= 0 and not any(line(found.span) in lines for found in new)
-    return help if mends else Help(help.text)
+    fixes = gone and now.work.left >= 0 and not any(line(found.span) in lines for found in new)
+    return given if fixes else Suggestion(given.text)
 
 
 def added(before: Report, now: Report) -> list[Problem]:
-    """Return the errors of `now` that `before` has not."""
+    """Return the errors of `now` that are not in `before`."""
     known = occurrences(before)
     return [problem for problem in now if problem.severity == "error" and said(problem) not in known]
 
@@ -107,7 +108,7 @@ def occurrences(report: Report) -> Counter[tuple[str, str, str]]:
 
 
 def said(problem: Problem) -> tuple[str, str, str]:
-    """Return what identifies a problem after edits, which move its place."""
+    """Return the identity of a problem across edits, which move its location."""
     return problem.code, problem.span.source.name, problem.message()
 
 
@@ -124,19 +125,19 @@ def edited(edits: tuple[Edit, ...], texts: Mapping[str, str]) -> dict[str, str]:
     return after
 
 
-def _distinct(problem: Problem) -> list[Help]:
-    """Return a problem's repairs, equal ones once, without those of shipped files."""
-    found: dict[object, Help] = {}
-    for help in problem.repairs():
-        key = tuple((edit.span.key, edit.text) for edit in help.edits)
-        if not any(edit.span.source.name.startswith(ZOO) for edit in help.edits):
-            found.setdefault(key, help)
+def _distinct(problem: Problem) -> list[Suggestion]:
+    """Return a problem's candidate fixes without duplicates and without edits of shipped files."""
+    found: dict[object, Suggestion] = {}
+    for each in problem.candidate_fixes():
+        key = tuple((edit.span.key, edit.text) for edit in each.edits)
+        if not any(edit.span.source.name.startswith(ZOO) for edit in each.edits):
+            found.setdefault(key, each)
     return list(found.values())
 
 
-def _cost(help: Help) -> int:
-    """Return how many characters a repair changes."""
-    return sum(edit.span.end - edit.span.start + len(edit.text) for edit in help.edits)
+def _cost(fix: Suggestion) -> int:
+    """Return the number of characters that a fix changes."""
+    return sum(edit.span.end - edit.span.start + len(edit.text) for edit in fix.edits)
 
 
 def _count(report: Report) -> Counter[str]:

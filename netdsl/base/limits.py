@@ -54,5 +54,5 @@ UNPACKED_BYTES = 2**34
 """Maximum number of bytes of a file or of a member of an archive that are decompressed into memory."""
 
 WORK = 2_500_000
-"""Maximum number of steps of reading and checking, as counted by `netdsl.diagnostics.work`; a step takes about a
+"""Maximum number of steps of reading and checking, as counted by `netdsl.diagnostics.report`; a step takes about a
 microsecond."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
-    from netdsl.diagnostics.problem import Help, Problem
+    from netdsl.diagnostics.problem import Problem, Suggestion
 
 ROUNDS = 20
 """Maximum number of passes over a file."""
@@ -68,34 +68,36 @@ def _checked(file: str, options: argparse.Namespace, texts: dict[str, str]) -> R
     return report
 
 
-def _safe(report: Report) -> list[tuple[Problem, Help]]:
+def _safe(report: Report) -> list[tuple[Problem, Suggestion]]:
     """Return the problems that have a single safe suggestion, each with it."""
     found = []
     for problem in report:
-        safe = [help for help in problem.offers() if help.safe and help.edits]
+        safe = [each for each in problem.all_suggestions() if each.safe and each.edits]
         if len(safe) == 1 and all(edit.span.source is problem.span.source for edit in safe[0].edits):
             found.append((problem, safe[0]))
     return found
 
 
-def _round(file: str, options: argparse.Namespace, report: Report, texts: dict[str, str]) -> list[tuple[Problem, Help]]:
+def _round(
+    file: str, options: argparse.Namespace, report: Report, texts: dict[str, str]
+) -> list[tuple[Problem, Suggestion]]:
     """Apply the fixes that help to the texts: all at once where that works, else those that work together."""
 
-    def apply_all(some: list[tuple[Problem, Help]]) -> dict[str, str] | None:
+    def apply_all(some: list[tuple[Problem, Suggestion]]) -> dict[str, str] | None:
         tried = dict(texts)
         for name in {problem.span.source.name for problem, _ in some}:
-            edits = [e for problem, help in some for e in help.edits if problem.span.source.name == name]
+            edits = [e for problem, found in some for e in found.edits if problem.span.source.name == name]
             edits = list({(*e.span.key, e.text): e for e in edits}.values())
             if _overlap(edits):
                 return None
             tried[name] = splice(texts[name], edits)
-        return tried if _mended(some, report, _checked(file, options, tried)) else None
+        return tried if _fixed(some, report, _checked(file, options, tried)) else None
 
     fixes = _safe(report)
     if fixes and (tried := apply_all(fixes)):
         texts.update(tried)
         return fixes
-    done: list[tuple[Problem, Help]] = []
+    done: list[tuple[Problem, Suggestion]] = []
     best: dict[str, str] = {}
     for each in fixes:
         if tried := apply_all([*done, each]):
@@ -104,7 +106,7 @@ def _round(file: str, options: argparse.Namespace, report: Report, texts: dict[s
     return done
 
 
-def _mended(some: list[tuple[Problem, Help]], before: Report, now: Report) -> bool:
+def _fixed(some: list[tuple[Problem, Suggestion]], before: Report, now: Report) -> bool:
     """Return whether there are fewer errors, these problems are gone, and no error is new."""
     were, are = occurrences(before), occurrences(now)
     gone = all(are[what] <= were[what] - count for what, count in Counter(said(p) for p, _ in some).items())

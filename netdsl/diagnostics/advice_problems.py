@@ -1,4 +1,4 @@
-"""Warnings about nets: what is right by the language, and yet hardly what was meant."""
+"""Warnings about nets: valid, but probably not intended."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from math import e
 from typing import TYPE_CHECKING
 
 from netdsl.base.shape import Dim, Shape, text
-from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
+from netdsl.base.text import Span
+from netdsl.diagnostics.problem import Edit, Label, Problem, Suggestion, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from netdsl.base.text import Span
     from netdsl.ir.net import Node
 
 AXES = {1: ("element",), 2: ("row", "column"), 3: ("plane", "row", "column")}
@@ -19,15 +19,15 @@ AXES = {1: ("element",), 2: ("row", "column"), 3: ("plane", "row", "column")}
 
 @problem("W0301", "a window that never reads the last pixels")
 class UnreadPixels(Problem):
-    """Windows begin at one side, a stride apart, and what is left at the other side is read by none of them where the
-    sizes do not come out even. That is a warning if the windows lie so close that they read all the rest, since then
-    the loss is hardly meant. Padding does not count: it may be left unread.
+    """Windows start at one side, one stride apart. If the sizes are not divisible, the last pixels on the other side
+    are in no window. This is a warning if the windows otherwise leave no gaps, since then the loss is probably not
+    intended. Unread padding does not count.
 
     ```net warn
     net odd { input x 3x112x112; maxpool 3x3 stride 2; global_avgpool; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net even { input x 3x112x112; maxpool 3x3 stride 2 pad 1; global_avgpool; dense 10 }
     ```
     """
@@ -38,9 +38,11 @@ class UnreadPixels(Problem):
     after: Shape
     over: tuple[int, ...]
 
+    related = "_input", "this is {_input.shape}"
+
     @property
-    def _before(self) -> Shape:
-        return self.node.inputs[0].shape[1:]
+    def _input(self) -> Node:
+        return self.node.inputs[0]
 
     def message(self) -> str:
         names = AXES[len(self.over)]
@@ -51,36 +53,33 @@ class UnreadPixels(Problem):
 
     def label(self) -> str:
         step = text(self.stride) if len(set(self.stride)) > 1 else self.stride[0]
-        return f"with stride {step} and this padding, windows of {text(self.windows)} do not come out even"
-
-    def labels(self) -> Iterable[Label]:
-        before = self.node.inputs[0]
-        yield Label(before.span, f"this is {text(before.shape)}")
+        return f"with stride {step} and this padding, windows of {text(self.windows)} do not reach the end"
 
     def notes(self) -> Iterable[str]:
         smaller, larger = [], []
-        for size, over, step, after in zip(self._before, self.over, self.stride, self.after, strict=True):
+        before = self._input.shape[1:]
+        for size, over, step, after in zip(before, self.over, self.stride, self.after, strict=True):
             smaller.append(size - over)
             larger.append(size + (step - over - after if over else 0))
-        yield f"sizes that fit: {text(tuple(smaller))} or {text(tuple(larger))} in place of {text(self._before)}"
+        yield f"sizes that fit: {text(tuple(smaller))} or {text(tuple(larger))} instead of {text(before)}"
 
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         if "ceil" in self.node.layer.arguments:
-            yield Help("`ceil on` keeps a last window that reaches beyond the input")
+            yield Suggestion("`ceil on` adds a last window that extends beyond the input")
         else:
-            yield Help("`pad same_upper` pads what the last window needs, as TensorFlow does")
+            yield Suggestion("`pad same_upper` adds the padding for a last window, like TensorFlow")
 
 
 @problem("W0302", "a bias before `bn`")
 class VainBias(Problem):
-    """`bn` subtracts each channel's mean, and with it whatever the layer before has added to the channel. The bias is
-    a weight that learns nothing, and that a file of weights for the same net may lack.
+    """`bn` subtracts the mean of each channel, including any bias that the layer before it has added. The bias is a
+    weight that learns nothing, and weight files for the same net may not contain it.
 
     ```net warn
     net odd { input x 3x32x32; conv 3x3 16; bn; relu; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net even { input x 3x32x32; conv 3x3 16 bias off; bn; relu; dense 10 }
     ```
     """
@@ -88,98 +87,83 @@ class VainBias(Problem):
     node: Node
     norm: Span
 
-    def message(self) -> str:
-        return f"this `{self.node.layer.kind}`'s bias has no effect: the following `bn` subtracts it"
+    headline = "the bias of this `{node.layer.kind}` has no effect: the following `bn` subtracts it"
+    caption = "this adds a bias to each of {node.shape[0]} channels"
+    related = "norm", "this subtracts the mean"
 
-    def label(self) -> str:
-        return f"this adds a bias to each of {self.node.shape[0]} channels"
-
-    def labels(self) -> Iterable[Label]:
-        yield Label(self.norm, "and this subtracts the mean")
-
-    def helps(self) -> Iterable[Help]:
-        from netdsl.base.text import Span
-
+    def suggestions(self) -> Iterable[Suggestion]:
         given = next((bound.value_span for bound in self.node.arguments if bound.name == "bias"), None)
         if given is not None and given.text == "on":
-            yield Help("leave the bias off", Edit(given, "off"))
+            yield Suggestion("turn the bias off", Edit(given, "off"))
         if given is None:
             end = max([self.span.end, *(bound.value_span.end for bound in self.node.arguments)])
-            yield Help("leave the bias off", Edit(Span(self.span.source, end, end), " bias off"))
+            yield Suggestion("turn the bias off", Edit(Span(self.span.source, end, end), " bias off"))
 
 
 @problem("W0303", "dropout right before `bn`")
 class DropoutBeforeNorm(Problem):
-    """At training time dropout makes the variance larger, and `bn` keeps statistics of that; at inference there is no
-    dropout, and the statistics are those of other values. Source: Li et al. (2019), "Understanding the Disharmony
+    """Dropout increases the variance in training, and `bn` records it in its running statistics. At inference there is
+    no dropout, so the statistics do not match the values. Source: Li et al. (2019), "Understanding the Disharmony
     between Dropout and Batch Normalization by Variance Shift".
 
     ```net warn
     net odd { input x 784; dense 100 bias off; dropout 0.5; bn; relu; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net even { input x 784; dense 100 bias off; bn; relu; dropout 0.5; dense 10 }
     ```
     """
 
     norm: Span
 
-    def message(self) -> str:
-        return "the statistics of a `bn` right behind `dropout` do not hold at inference"
-
-    def label(self) -> str:
-        return "this changes the variance at training time alone"
-
-    def labels(self) -> Iterable[Label]:
-        yield Label(self.norm, "and this keeps it as a statistic")
-
-    def helps(self) -> Iterable[Help]:
-        yield Help("put the dropout behind the normalisation and the activation")
+    headline = "the running statistics of a `bn` right after `dropout` are wrong at inference"
+    caption = "this increases the variance, in training only"
+    related = "norm", "this records the variance"
+    hint = "move the dropout after the normalization and the activation"
 
 
-@problem("W0305", "an input whose channels come last")
+@problem("W0305", "an input with channels last")
 class ChannelsLast(Problem):
-    """The sizes of an input begin with the channels, as in ONNX and PyTorch; TensorFlow and pictures in files have them
+    """The shape of an input begins with the channels, as in ONNX and PyTorch. TensorFlow and image files have them
     last. A window on `224x224x3` sees 224 channels of 224x3 pixels.
 
     ```net warn
     net odd { input image 224x224x3; conv 3x3 8; relu; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net even { input image 3x224x224; conv 3x3 8; relu; dense 10 }
     ```
     """
 
     shape: Shape
     reader: Span
-    help: Help
+    help: Suggestion
 
-    def message(self) -> str:
-        return f"{text(self.shape)} is {self.shape[0]} channels of {text(self.shape[1:])}"
+    headline = "{shape} means {shape[0]} channels of {_sizes}"
+    caption = "channels come first"
+    related = "reader", "this window moves over {_sizes}"
 
-    def label(self) -> str:
-        return "channels come first"
+    @property
+    def _sizes(self) -> Shape:
+        return self.shape[1:]
 
-    def labels(self) -> Iterable[Label]:
-        yield Label(self.reader, f"this window moves over {text(self.shape[1:])}")
-
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         yield self.help
 
 
-@problem("W0304", "a softmax before a cross-entropy")
+@problem("W0304", "a softmax before a cross-entropy loss")
 class SoftmaxTwice(Problem):
-    """`cross_entropy` takes scores, and begins with a log-softmax of its own, as PyTorch's does. Behind a `softmax` the
-    gradients are small and training is slow; behind a `log_softmax` it is done twice for nothing.
+    """`cross_entropy` takes logits and applies a log-softmax, like PyTorch's. After another `softmax` the gradients are
+    small and training is slow; a `log_softmax` before it is redundant.
 
     ```net warn
     net odd { input x 784; scale 1/255; dense 10; softmax }
     train odd { data mnist "mnist"; loss cross_entropy }
     ```
 
-    ```net mended
+    ```net fixed
     net even { input x 784; scale 1/255; dense 10 }
     train even { data mnist "mnist"; loss cross_entropy }
     ```
@@ -188,32 +172,27 @@ class SoftmaxTwice(Problem):
     net: str
     softmax: Node
 
-    def message(self) -> str:
-        return f"`{self.net}` ends in `{self.softmax.layer.kind}`, and this loss begins with another"
-
-    def label(self) -> str:
-        return "this takes scores, and makes probabilities of them"
+    headline = "`{net}` ends with `{softmax.layer.kind}`, but this loss applies its own"
+    caption = "this takes logits and applies a softmax"
+    hint = "remove the `{softmax.layer.kind}`: the largest logit is still the most probable class"
 
     def labels(self) -> Iterable[Label]:
         kind = "log-" if self.softmax.layer.kind == "log_softmax" else ""
-        yield Label(self.softmax.span, f"these are {kind}probabilities already")
-
-    def helps(self) -> Iterable[Help]:
-        yield Help(f"leave the `{self.softmax.layer.kind}` out: the largest score is the most probable class")
+        yield Label(self.softmax.span, f"these are already {kind}probabilities")
 
 
-@problem("W0306", "pixels that are not scaled")
+@problem("W0306", "unscaled pixels")
 class UnscaledPixels(Problem):
-    """Pictures of `mnist`, `folder` and `idx` are bytes, from 0 to 255. Initial weights are drawn for inputs around 1.
-    Values a hundred times as large give gradients a hundred times as large: training diverges, or ReLUs die and it
-    stalls. Scale or normalise the pixels first, in the net or with `augment { normalize … }`.
+    """The pixels of `mnist`, `folder` and `idx` are bytes from 0 to 255, but initial weights are scaled for inputs
+    around 1. Values a hundred times larger cause gradients a hundred times larger: training diverges, or it stalls with
+    dead ReLUs. Scale or normalize the pixels first, in the net or with `augment { normalize … }`.
 
     ```net warn
     net odd { input image 1x28x28; dense 100; relu; dense 10 }
     train odd { data mnist "mnist"; loss cross_entropy }
     ```
 
-    ```net mended
+    ```net fixed
     net even { input image 1x28x28; scale 1/255; dense 100; relu; dense 10 }
     train even { data mnist "mnist"; loss cross_entropy }
     ```
@@ -225,31 +204,26 @@ class UnscaledPixels(Problem):
     peak: float
     edit: Edit | None
 
-    def message(self) -> str:
-        return f"`{self.reader.name}` reads pixels that are not scaled, with values up to {self.peak:.4g}"
+    headline = "`{reader.name}` reads unscaled pixels, with values up to {peak:.4g}"
+    caption = "the pixels are bytes, from 0 to 255"
+    related = "reader", "this layer reads values up to {peak:.4g}"
 
-    def label(self) -> str:
-        return "the pixels are bytes, from 0 to 255"
-
-    def labels(self) -> Iterable[Label]:
-        yield Label(self.reader.span, f"this layer reads values up to {self.peak:.4g}")
-
-    def helps(self) -> Iterable[Help]:
-        what = f"scale the pixels behind the input `{self.entry.name}`: `scale 1/255`"
-        yield Help(what, *([self.edit] if self.edit else []))
+    def suggestions(self) -> Iterable[Suggestion]:
+        what = f"scale the pixels after the input `{self.entry.name}`: `scale 1/255`"
+        yield Suggestion(what, *([self.edit] if self.edit else []))
 
 
-@problem("W0307", "a training that learns nothing")
+@problem("W0307", "a training run that learns nothing")
 class NothingTrained(Problem):
-    """A step changes the weights that the gradient of the loss reaches. There is none if all weights are frozen, if the
-    loss has weight 0, or if `sign` or `step`, whose derivative is 0, follows all of them.
+    """Training changes the weights that the gradient of the loss reaches. There are none if all weights are frozen, if
+    the loss has weight 0, or if all of them are followed by `sign` or `step`, whose derivative is 0.
 
     ```net warn
     net odd { input x 2; freeze { dense 2 } }
     train odd { data xor; loss cross_entropy }
     ```
 
-    ```net mended
+    ```net fixed
     net even { input x 2; freeze { dense 2 }; dense 2 }
     train even { data xor; loss cross_entropy }
     ```
@@ -258,21 +232,20 @@ class NothingTrained(Problem):
     net: str
     why: str
 
-    def message(self) -> str:
-        return f"`{self.net}` learns nothing: {self.why}"
+    headline = "`{net}` learns nothing: {why}"
 
 
-@problem("W0308", "a schedule that reaches beyond the training")
+@problem("W0308", "a schedule that extends beyond the end of training")
 class BeyondTheEnd(Problem):
-    """A warm-up that takes all epochs or more never reaches the learning rate, and a rate that falls after the last
-    epoch never falls. `plateau` waits for `patience` epochs without improvement, and the first epoch always improves.
+    """A warm-up over all epochs or more never reaches the learning rate, and a decay after the last epoch never
+    happens. `plateau` waits for `patience` epochs without improvement, and the first epoch is always an improvement.
 
     ```net warn
     net odd { input x 2; dense 2 }
     train odd { data xor; loss cross_entropy; schedule step at [30, 60]; epochs 50 }
     ```
 
-    ```net mended
+    ```net fixed
     net even { input x 2; dense 2 }
     train even { data xor; loss cross_entropy; schedule step at [30, 60]; epochs 90 }
     ```
@@ -283,36 +256,32 @@ class BeyondTheEnd(Problem):
     unit: str
     given: Span | None
 
+    caption = "this is never reached"
+    related = "given", "training ends here"
+
     def message(self) -> str:
-        return f"{self.what}, and the training ends after {self.end:,} {self.unit[: None if self.end > 1 else -1]}"
-
-    def label(self) -> str:
-        return "this is never reached"
-
-    def labels(self) -> Iterable[Label]:
-        if self.given:
-            yield Label(self.given, "the training ends here")
+        return f"{self.what}, but training ends after {self.end:,} {self.unit[: None if self.end > 1 else -1]}"
 
     def notes(self) -> Iterable[str]:
         if not self.given:
-            yield f"without a line `epochs` or `steps`, a training has {self.end} epochs"
+            yield f"without `epochs` or `steps`, training has {self.end} epochs"
         elif self.unit == "steps":
             yield "an epoch has at least one step"
 
 
-@problem("W0309", "a sigmoid before a loss of scores")
+@problem("W0309", "an activation before a loss on logits")
 class SigmoidBefore(Problem):
-    """`logistic`, `exponential`, `hinge` and `perceptron` take a score whose sign is the class, and `logistic` begins
-    with a sigmoid of its own, as PyTorch's `binary_cross_entropy_with_logits` does. The output of a `sigmoid`, `relu`
-    or the like is never negative: one of the two classes can never be predicted. `cross_entropy` takes scores of any
-    size; scores between 0 and 1 leave all classes nearly equally probable.
+    """`logistic`, `exponential`, `hinge` and `perceptron` take a score whose sign is the class, and `logistic` applies
+    a sigmoid, like PyTorch's `binary_cross_entropy_with_logits`. The output of `sigmoid` or `relu` is never negative,
+    so one of the two classes can never be predicted. `cross_entropy` takes logits of any size: with values between 0
+    and 1, all classes are almost equally probable.
 
     ```net warn
     net odd { input x 2; dense 1; sigmoid }
     train odd { data xor; loss logistic }
     ```
 
-    ```net mended
+    ```net fixed
     net even { input x 2; dense 1 }
     train even { data xor; loss logistic }
     ```
@@ -322,17 +291,14 @@ class SigmoidBefore(Problem):
     node: Node
     classes: Dim | None = None
 
+    caption = "`{loss}` takes scores without an activation"
+    hint = "remove the `{node.layer.kind}`"
+
     def message(self) -> str:
         if isinstance(self.classes, int):
             most = e / (e + self.classes - 1)
-            return f"behind this `{self.node.layer.kind}` no class can get a probability above {most:.2g}"
-        return f"behind this `{self.node.layer.kind}` one of the two classes can never be predicted"
-
-    def label(self) -> str:
-        return f"`{self.loss}` takes scores before any activation"
+            return f"after this `{self.node.layer.kind}`, no class can have a probability above {most:.2g}"
+        return f"after this `{self.node.layer.kind}`, one of the two classes can never be predicted"
 
     def labels(self) -> Iterable[Label]:
-        yield Label(self.node.span, "these lie between 0 and 1" if self.classes else "these are never negative")
-
-    def helps(self) -> Iterable[Help]:
-        yield Help(f"leave out the `{self.node.layer.kind}`")
+        yield Label(self.node.span, "these are between 0 and 1" if self.classes else "these are never negative")

@@ -1,26 +1,40 @@
-"""Problems of arguments and expressions: values that do not fit, and calls that do not match what is called."""
+"""Problems of arguments: unknown, missing, repeated, or with values that do not fit."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.problem import Edit, Help, Label, Problem, gap_before, problem
+from netdsl.base.text import Span
+from netdsl.diagnostics.edits import comment_before, did_you_mean, gap_before, replace
+from netdsl.diagnostics.name_problems import Twice
+from netdsl.diagnostics.problem import Edit, Problem, Suggestion, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from netdsl.base.text import Span
+
+class _WithUsage(Problem):
+    """An argument that does not match the declaration of what is called."""
+
+    callee: str
+    usage: str
+    declared: Span | None = None
+
+    related = "declared", "declared here"
+
+    def notes(self) -> Iterable[str]:
+        yield f"usage: {self.usage}"
 
 
-@problem("E0401", "a value that does not fit")
+@problem("E0401", "an invalid value for an argument")
 class BadArgument(Problem):
-    """An argument takes values of one kind, within bounds; the layer's page says which.
+    """An argument takes values of one kind, within bounds. The page of the layer documents them.
 
     ```net fail
     net bad { input x 3x32x32; conv 3x3 64 stride 0 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 3x32x32; conv 3x3 64 stride 2 }
     ```
     """
@@ -30,25 +44,24 @@ class BadArgument(Problem):
     expected: str
     value: str
     order: tuple[Edit, ...] = ()
-    """What puts the arguments into an order in which they fit."""
+    """The edits that put the arguments into an order in which they fit."""
     instead: str = ""
     """The value in the notation that fits."""
     layer: bool = False
     """Whether the value is a layer given by position, which may be meant as the next statement."""
 
-    def helps(self) -> Iterable[Help]:
-        if self.order:
-            yield Help("write the arguments in their order", *self.order, safe=True)
-        if self.instead:
-            yield Help(f"write `{self.instead}`", Edit(self.span, self.instead))
-        if self.layer:
-            yield Help("separate statements with `;`", Edit(gap_before(self.span), "; "))
-
-    def message(self) -> str:
-        return f"`{self.argument}` of `{self.callee}` must be {self.expected}, not {self._shown}"
+    headline = "`{argument}` of `{callee}` must be {expected}, not {_shown}"
 
     def label(self) -> str:
         return "" if self._shown in self.span.text else f"this is {self.value}"
+
+    def suggestions(self) -> Iterable[Suggestion]:
+        if self.order:
+            yield Suggestion("write the arguments in their order", *self.order, safe=True)
+        if self.instead:
+            yield replace(self.span, self.instead)
+        if self.layer:
+            yield Suggestion("separate statements with `;`", Edit(gap_before(self.span), "; "))
 
     @property
     def _shown(self) -> str:
@@ -56,139 +69,183 @@ class BadArgument(Problem):
         return self.span.text if self.span.text.replace("x", "").isdecimal() else self.value
 
 
+@problem("E0402", "unknown argument")
+class UnknownArgument(_WithUsage):
+    """A word in a call is a keyword of the callee or a name that is defined before. Positional arguments have no
+    keyword.
+
+    ```net fail
+    net bad { input x 3x32x32; conv 3x3 64 strid 2 }
+    ```
+
+    ```net fixed
+    net good { input x 3x32x32; conv 3x3 64 stride 2 }
+    ```
+    """
+
+    name: str
+    places: tuple[str, ...]
+    keywords: tuple[str, ...]
+    names: tuple[str, ...]
+    value: Span | None = None
+    """The argument that follows the word, if any."""
+    end: int = 0
+    """The offset of the call's end."""
+    needless: bool = False
+    """Whether the value that follows would be in its place without the word."""
+
+    headline = "`{name}` is neither an argument of `{callee}` nor a known name"
+    caption = "unknown word"
+
+    def suggestions(self) -> Iterable[Suggestion]:
+        from netdsl.diagnostics import foreign
+
+        if comment := [*comment_before(self.span)]:
+            yield from comment
+            return
+        ours = foreign.argument(self.name, (*self.keywords, *self.places))
+        exact = foreign.is_exact_argument(self.name, self.value.text if self.value else "")
+        if self.name in self.places or ours in self.places:
+            called = f"netdsl calls it `{ours}`, and it is" if ours else f"`{self.name}` is"
+            edits: tuple[Edit, ...] = ()
+            if self.needless and self.value:
+                edits = (Edit(Span(self.span.source, self.span.start, self.value.start), ""),)
+            yield Suggestion(f"{called} a positional argument", *edits, safe=exact or self.name in self.places)
+        elif ours:
+            yield Suggestion(f"netdsl calls it `{ours}`", Edit(self.span, ours), safe=exact)
+        elif self.name in foreign.NEEDLESS:
+            edits = tuple(self._activation()) if foreign.NEEDLESS[self.name].startswith("the activation") else ()
+            yield Suggestion(foreign.NEEDLESS[self.name], *edits)
+        else:
+            yield from self._next_statement() or self._similar()
+
+    def _next_statement(self) -> list[Suggestion]:
+        """Suggest a `;` before a word that is a layer."""
+        from netdsl.diagnostics import foreign
+
+        layer = foreign.called(self.name, foreign.OURS)
+        if not layer or foreign.instead(self.name) is not None or self.callee.startswith("default "):
+            return []
+        return [Suggestion("separate statements with `;`", Edit(gap_before(self.span).to(self.span), f"; {layer}"))]
+
+    def _similar(self) -> Iterable[Suggestion]:
+        from netdsl.base.suggest import suggest
+
+        for word in suggest(self.name, (*self.keywords, *self.names, *self.places))[:1]:
+            if word in self.keywords or word in self.names:
+                yield from did_you_mean(self.span, self.name, (*self.keywords, *self.names, *self.places))
+            else:
+                yield Suggestion(f"did you mean `{word}`? it is a positional argument")
+
+    def _activation(self) -> Iterable[Edit]:
+        """Yield the edits that turn `activation relu` into a statement."""
+        from netdsl.diagnostics import foreign
+
+        layer = foreign.called(self.value.text.strip("\"'"), foreign.OURS) if self.value else None
+        if not self.value or not layer or self.callee.startswith("default "):
+            return
+        yield Edit(gap_before(self.span).to(self.value), "")
+        yield Edit(Span(self.span.source, self.end, self.end), f"; {layer}")
+
+
 @problem("E0403", "a missing argument")
-class MissingArgument(Problem):
-    """An argument without a default must be given.
+class MissingArgument(_WithUsage):
+    """An argument without a default is required.
 
     ```net fail
     net bad { input x 784; dense }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; dense 10 }
     ```
     """
 
-    callee: str
     name: str
-    usage: str
-    declared: Span | None = None
     edit: Edit | None = None
-    """What gives it a value that may be meant."""
+    """The edit that adds a plausible value."""
 
-    def helps(self) -> Iterable[Help]:
+    headline = "`{callee}` requires the argument `{name}`"
+    caption = "`{name}` is missing"
+
+    def suggestions(self) -> Iterable[Suggestion]:
         if self.edit:
-            yield Help(f"give `{self.name}` a value, such as `{self.edit.text.split()[0]}`", self.edit)
-
-    def message(self) -> str:
-        return f"`{self.callee}` needs its argument `{self.name}`"
-
-    def label(self) -> str:
-        return f"no `{self.name}` is given"
-
-    def labels(self) -> Iterable[Label]:
-        if self.declared:
-            yield Label(self.declared, "declared here")
-
-    def notes(self) -> Iterable[str]:
-        yield f"usage: {self.usage}"
+            yield Suggestion(f"add a value for `{self.name}`, such as `{self.edit.text.split()[0]}`", self.edit)
 
 
 @problem("E0404", "an argument given twice")
-class ArgumentTwice(Problem):
-    """An argument has one value.
+class ArgumentTwice(Twice):
+    """An argument can be given only once.
 
     ```net fail
     net bad { input x 3x32x32; conv 3x3 64 stride 2 stride 1 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 3x32x32; conv 3x3 64 stride 2 }
     ```
     """
 
     callee: str
     name: str
-    earlier: Span
 
-    def message(self) -> str:
-        return f"`{self.name}` of `{self.callee}` is given twice"
-
-    def label(self) -> str:
-        return "again here"
-
-    def labels(self) -> Iterable[Label]:
-        yield Label(self.earlier, "first here")
+    headline = "`{name}` of `{callee}` is given twice"
 
 
-@problem("E0405", "a positional argument too many")
-class TooMany(Problem):
-    """Positional arguments come first and in their order; all else is given by its keyword.
+@problem("E0405", "too many positional arguments")
+class TooMany(_WithUsage):
+    """Positional arguments come first, in their order. All others are given by keyword.
 
     ```net fail
     net bad { input x 784; dense 10 20 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; dense 20; dense 10 }
     ```
     """
 
-    callee: str
     limit: int
     given: int
-    usage: str
-    declared: Span | None = None
     after: str = ""
+    """The keyword that precedes the argument; empty if there is none."""
     layers: tuple[tuple[Span, str], ...] = ()
-    """The arguments that are layers, and their names here: they may be meant as statements."""
-
+    """The arguments that are layers, and their names in netdsl: they may be meant as statements."""
     keyword: str = ""
-    """The keyword that it may be the value of."""
-
-    def helps(self) -> Iterable[Help]:
-        if self.keyword:
-            text = f"{self.keyword} {self.span.text}"
-            yield Help(f"write `{text}`", Edit(self.span, text))
-        elif not self.limit and not self.layers and not self.after and self.given == 1:
-            yield Help(f"`{self.callee}` takes no positional value: leave it out", Edit(self._blank, ""))
-        if self.layers and self.layers[0][0] == self.span:
-            edits = [Edit(gap_before(span).to(span), f"; {name}") for span, name in self.layers]
-            yield Help("separate statements with `;`", *edits)
-
-    @property
-    def _blank(self) -> Span:
-        return gap_before(self.span).to(self.span)
+    """The keyword whose value it may be."""
 
     def message(self) -> str:
         if self.after:
-            return f"a positional argument of `{self.callee}` cannot stand behind its keyword `{self.after}`"
+            return self.fill("a positional argument of `{callee}` cannot follow the keyword `{after}`")
         return (
             f"`{self.callee}` takes {self.limit or 'no'} positional argument{'s' * (self.limit != 1)}, "
-            f"and {self.given} {'is' if self.given == 1 else 'are'} given"
+            f"but {self.given} {'is' if self.given == 1 else 'are'} given"
         )
 
     def label(self) -> str:
         return "this has no keyword" if self.after else "this is one too many"
 
-    def labels(self) -> Iterable[Label]:
-        if self.declared:
-            yield Label(self.declared, "declared here")
-
-    def notes(self) -> Iterable[str]:
-        yield f"usage: {self.usage}"
+    def suggestions(self) -> Iterable[Suggestion]:
+        if self.keyword:
+            yield replace(self.span, f"{self.keyword} {self.span.text}")
+        elif not self.limit and not self.layers and not self.after and self.given == 1:
+            edit = Edit(gap_before(self.span).to(self.span), "")
+            yield Suggestion(f"remove it: `{self.callee}` takes no positional argument", edit)
+        if self.layers and self.layers[0][0] == self.span:
+            edits = [Edit(gap_before(span).to(span), f"; {name}") for span, name in self.layers]
+            yield Suggestion("separate statements with `;`", *edits)
 
 
 @problem("E0406", "a keyword without a value")
 class NoValue(Problem):
-    """In a call a word that is a keyword of what is called is that keyword, and its value follows. To pass a variable
-    of the same name by position, write it in parentheses.
+    """A word in a call that is a keyword of the callee is that keyword, and its value follows. To pass a variable with
+    the same name by position, write it in parentheses.
 
     ```net fail
     net bad { input x 3x32x32; conv 3x3 64 stride }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 3x32x32; conv 3x3 64 stride 2 }
     ```
     """
@@ -196,23 +253,20 @@ class NoValue(Problem):
     callee: str
     name: str
 
-    def message(self) -> str:
-        return f"the keyword `{self.name}` of `{self.callee}` has no value"
-
-    def label(self) -> str:
-        return "a value must follow"
+    headline = "the keyword `{name}` of `{callee}` has no value"
+    caption = "expected a value after this"
 
 
 @problem("E0407", "a value outside its domain")
 class OutsideDomain(Problem):
-    """A parameter that declares a domain takes only those values.
+    """A parameter with a domain takes only the values that the domain lists.
 
     ```net fail
     net one(depth in [18, 34] = 18) { input x 784; dense depth }
     net two = one(depth = 19)
     ```
 
-    ```net mended
+    ```net fixed
     net one(depth in [18, 34] = 18) { input x 784; dense depth }
     net two = one(depth = 34)
     ```
@@ -223,26 +277,82 @@ class OutsideDomain(Problem):
     domain: str
     declared: Span
 
-    def message(self) -> str:
-        return f"`{self.name}` must be one of {self.domain}, not {self.value}"
+    headline = "`{name}` must be one of {domain}, not {value}"
+    caption = "this is {value}"
+    related = "declared", "the domain is declared here"
 
-    def label(self) -> str:
-        return f"this is {self.value}"
 
-    def labels(self) -> Iterable[Label]:
-        yield Label(self.declared, "the domain is declared here")
+@problem("E0418", "unknown word")
+class UnknownWord(Problem):
+    """Some keywords take a word as their value, as in `pad same`, in addition to other values.
+
+    ```net fail
+    net bad { input x 3x32x32; conv 3x3 64 pad smae }
+    ```
+
+    ```net fixed
+    net good { input x 3x32x32; conv 3x3 64 pad same }
+    ```
+    """
+
+    callee: str
+    argument: str
+    name: str
+    words: tuple[str, ...]
+    names: tuple[str, ...]
+
+    headline = "`{name}` is neither a word for `{argument}` of `{callee}` nor a known name"
+    caption = "unknown word"
+
+    def notes(self) -> Iterable[str]:
+        yield self.fill("the words for `{argument}` are {words}")
+
+    def suggestions(self) -> Iterable[Suggestion]:
+        from netdsl.diagnostics import foreign
+
+        if ours := foreign.WORDS.get(self.name.lower()):
+            yield Suggestion(f"netdsl calls it `{ours}`", Edit(self.span, ours))
+        elif self.name in foreign.DISTRIBUTIONS:
+            yield Suggestion(f"`{self.name}` takes numbers: write `{foreign.DISTRIBUTIONS[self.name]}`")
+        else:
+            yield from did_you_mean(self.span, self.name, (*self.words, *self.names))
+
+
+@problem("E0419", "a keyword called with parentheses")
+class KeywordCalled(Problem):
+    """A keyword is followed by its value: `stride 2`. A word directly before a `(` is a function.
+
+    ```net fail
+    net bad { input x 3x32x32; conv 3x3 64 stride(2); dense 10 }
+    ```
+
+    ```net fixed
+    net good { input x 3x32x32; conv 3x3 64 stride 2; dense 10 }
+    ```
+    """
+
+    callee: str
+    name: str
+    value: Span | None
+
+    headline = "`{name}` is a keyword of `{callee}`, not a function"
+    caption = "the value of a keyword follows without parentheses"
+
+    def suggestions(self) -> Iterable[Suggestion]:
+        if self.value:
+            yield replace(self.span, f"{self.name} {self.value.text}", safe=True)
 
 
 @problem("E0226", "a function without its arguments")
 class FunctionWithoutCall(Problem):
-    """Functions are called by their name with all their arguments in parentheses, `half(10)`, and are no values.
+    """A function is called by its name with all arguments in parentheses, as in `half(10)`. Functions are not values.
 
     ```net fail
     fn half(n) = n // 2
     net bad { input x 784; dense half 20 }
     ```
 
-    ```net mended
+    ```net fixed
     fn half(n) = n // 2
     net good { input x 784; dense half(20) }
     ```
@@ -251,29 +361,26 @@ class FunctionWithoutCall(Problem):
     name: str
     edit: Edit | None
 
-    def message(self) -> str:
-        return f"the function `{self.name}` is called with parentheses"
+    headline = "the function `{name}` must be called with parentheses"
+    caption = "a function, not a value"
 
-    def label(self) -> str:
-        return "this is a function, not a value"
-
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         if self.edit:
-            yield Help(f"write `{self.edit.text}`", self.edit)
+            yield Suggestion(f"write `{self.edit.text}`", self.edit)
         else:
-            yield Help(f"write `{self.name}(…)`, with its arguments")
+            yield Suggestion(f"write `{self.name}(…)` with its arguments")
 
 
 @problem("E0425", "arguments that contradict each other")
 class Contradiction(Problem):
-    """Each value is valid by itself, but not together with another one: the bounds of an interval in the wrong order,
-    a schedule that would raise the learning rate instead of lowering it, Nesterov momentum without momentum.
+    """Each value is valid, but not in combination with another: the bounds of an interval in the wrong order, a
+    schedule that would raise the learning rate instead of lowering it, Nesterov momentum without momentum.
 
     ```net fail
     net bad { input x 784; dense 10 init uniform(0.1, (-0.1)) }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; dense 10 init uniform((-0.1), 0.1) }
     ```
     """
@@ -282,18 +389,12 @@ class Contradiction(Problem):
     here: str = ""
     other: Span | None = None
     there: str = ""
-    help: Help | None = None
+    help: Suggestion | None = None
 
-    def message(self) -> str:
-        return self.what
+    headline = "{what}"
+    caption = "{here}"
+    related = "other", "{there}"
 
-    def label(self) -> str:
-        return self.here
-
-    def labels(self) -> Iterable[Label]:
-        if self.other:
-            yield Label(self.other, self.there)
-
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         if self.help:
             yield self.help

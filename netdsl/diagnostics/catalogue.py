@@ -1,4 +1,4 @@
-"""All problems, for the commands and tests that enumerate them."""
+"""All problems and user errors, and the docstrings that document them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 import netdsl.diagnostics
-from netdsl.base.user_error import USER_ERRORS
+from netdsl.base.user_error import USAGE_IS_WRONG, USER_ERRORS, UserError
 from netdsl.diagnostics.problem import REGISTRY
 from netdsl.diagnostics.table import MODULES
 
 if TYPE_CHECKING:
-    from netdsl.base.user_error import UserError
     from netdsl.diagnostics.problem import Problem
 
 
 def problems() -> dict[str, type[Problem]]:
-    """Return all problems by their codes, in the order of the codes; imports every module of them."""
+    """Return all problems, sorted by code; imports the modules that declare them."""
     for module in iter_modules(netdsl.diagnostics.__path__):
         if module.name.endswith("_problems"):
             import_module(f"netdsl.diagnostics.{module.name}")
@@ -25,7 +24,21 @@ def problems() -> dict[str, type[Problem]]:
 
 
 def user_errors() -> dict[str, type[UserError]]:
-    """Return all kinds of errors outside of texts by their codes; imports the modules that declare them."""
+    """Return all user errors, sorted by code; imports the modules that declare them."""
     for module in MODULES:
         import_module(f"netdsl.{module}")
     return dict(sorted(USER_ERRORS.items()))
+
+
+class NoDocstrings(UserError, code="E0655", exit_code=USAGE_IS_WRONG):
+    """The pages of layers and error codes are docstrings, which `python -OO` and `PYTHONOPTIMIZE=2` remove. All other
+    commands work without them."""
+
+
+def docstring(cls: type) -> str:
+    """Return a class's docstring without its indentation. Raises NoDocstrings."""
+    from inspect import cleandoc
+
+    if cls.__doc__ is None:
+        raise NoDocstrings("this page is a docstring, which Python has removed", "run Python without -OO")
+    return cleandoc(cls.__doc__)

@@ -1,84 +1,76 @@
-"""Problems of expressions: values that do not go together, conditions, counts and calls that cannot be."""
+"""Problems of expressions: operations, conditions, counts and calls that are not possible."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.problem import Help, Label, Problem, problem
+from netdsl.diagnostics.problem import Problem, problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from netdsl.base.text import Span
 
-if TYPE_CHECKING:
-    pass
 
-
-@problem("E0408", "an operation on values that do not go together")
+@problem("E0408", "an operation on the wrong kinds of values")
 class BadOperation(Problem):
-    """Arithmetic is for numbers, indices for lists, conditions for what is true or false.
+    """Arithmetic is defined for numbers, indexing for lists, and conditions for `on` and `off`.
 
     ```net fail
     net bad { input x 784; dense [1, 2] * 1.5 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { let widths = [1, 2]; input x 784; dense widths[0] * 15 }
     ```
     """
 
     what: str
 
-    def message(self) -> str:
-        return self.what
+    headline = "{what}"
 
 
 @problem("E0409", "division by zero")
 class DivisionByZero(Problem):
-    """The divisor came out as 0.
+    """The divisor is 0.
 
     ```net fail
     net bad { input x 784; dense 10 // 0 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; dense 10 // 2 }
     ```
     """
 
-    def label(self) -> str:
-        return "this is 0"
+    caption = "this is 0"
 
 
 @problem("E0410", "a number or list that is too large")
 class TooBig(Problem):
-    """Expressions are computed exactly, within bounds that no network needs to cross.
+    """Expressions are computed exactly, within limits that no network needs to exceed.
 
     ```net fail
     net bad { input x 784; dense 10 ** 10 ** 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; dense 10 ** 2 }
     ```
     """
 
     what: str
 
-    def message(self) -> str:
-        return f"{self.what} is too large"
+    headline = "{what} is too large"
 
 
 @problem("E0411", "an index outside the list")
 class OutsideList(Problem):
-    """Entries are counted from 0; -1 is the last.
+    """Indices count from 0, and -1 is the last entry.
 
     ```net fail
     net bad { let widths = [64, 128]; input x 784; dense widths[2] }
     ```
 
-    ```net mended
+    ```net fixed
     net good { let widths = [64, 128]; input x 784; dense widths[1] }
     ```
     """
@@ -86,22 +78,21 @@ class OutsideList(Problem):
     index: int
     length: int
 
-    def message(self) -> str:
-        return f"there is no entry {self.index} in a list of {self.length}"
+    headline = "index {index} is outside a list of length {length}"
 
     def label(self) -> str:
-        return f"the last entry is {self.length - 1}" if self.length else "the list is empty"
+        return f"the last index is {self.length - 1}" if self.length else "the list is empty"
 
 
-@problem("E0412", "no arm of the match fits")
+@problem("E0412", "a match without a matching arm")
 class NoMatch(Problem):
-    """A `match` takes the first arm whose value equals its subject; `_` fits everything.
+    """A `match` takes the first arm that equals its subject; `_` matches everything.
 
     ```net fail
     net bad { let n = match 3 { 1 => 10; 2 => 20 }; input x 784; dense n }
     ```
 
-    ```net mended
+    ```net fixed
     net good { let n = match 3 { 1 => 10; 2 => 20; _ => 30 }; input x 784; dense n }
     ```
     """
@@ -109,47 +100,39 @@ class NoMatch(Problem):
     value: str
     arms: tuple[str, ...]
 
-    def message(self) -> str:
-        return f"no arm of this match is {self.value}"
-
-    def label(self) -> str:
-        return f"the arms are {', '.join(self.arms)}"
+    headline = "no arm of this match equals {value}"
+    caption = "the arms are {arms}"
 
 
-@problem("E0413", "a condition that is neither true nor false")
+@problem("E0413", "a condition that is neither `on` nor `off`")
 class BadCondition(Problem):
-    """A condition is a comparison, or `on` or `off`; a number is not one.
+    """A condition is a comparison, `on` or `off`. A number is not a condition.
 
     ```net fail
     net bad { input x 784; if 3 { relu }; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; if channels > 3 { relu }; dense 10 }
     ```
     """
 
     value: str
 
-    def message(self) -> str:
-        return f"a condition must be true or false, not {self.value}"
-
-    def label(self) -> str:
-        return "not a condition"
-
-    def helps(self) -> Iterable[Help]:
-        yield Help("compare it with something, as in `n > 0`")
+    headline = "a condition must be `on` or `off`, not {value}"
+    caption = "not a condition"
+    hint = "compare it with something, as in `n > 0`"
 
 
-@problem("E0414", "the names of a `for` do not match its entries")
+@problem("E0414", "entries that do not match the names of a `for`")
 class BadUnpacking(Problem):
-    """`for a, b in LIST` takes entries of two values each; with one name an entry may be anything.
+    """`for a, b in LIST` needs entries of two values each. With one name, an entry can be anything.
 
     ```net fail
     net bad { input x 784; for a, b in [1, 2] { dense a }; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; for a in [1, 2] { dense a }; dense 10 }
     ```
     """
@@ -157,66 +140,57 @@ class BadUnpacking(Problem):
     names: int
     value: str
 
-    def message(self) -> str:
-        return (
-            f"each entry of this list must hold {self.names} values, one for each name, and one entry is {self.value}"
-        )
-
-    def label(self) -> str:
-        return f"{self.names} names"
+    headline = "each entry must have {names} values, one for each name, but one entry is {value}"
+    caption = "{names} names"
 
 
-@problem("E0415", "this cannot be repeated so")
+@problem("E0415", "an impossible repetition")
 class BadCount(Problem):
-    """`repeat` takes a whole number of at least 0, `for` a list.
+    """`repeat` takes a non-negative integer, `for` takes a list.
 
     ```net fail
     net bad { input x 784; repeat 1.5 { relu }; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; repeat 2 { relu }; dense 10 }
     ```
     """
 
     what: str
 
-    def message(self) -> str:
-        return self.what
+    headline = "{what}"
 
 
-@problem("E0416", "a size that is not known")
+@problem("E0416", "a decision that depends on a run-time size")
 class NotDecidable(Problem):
-    """A size that is known only at run time cannot decide what is built.
+    """A size that is known only at run time cannot decide which layers are built.
 
     ```net fail
     net bad { input x 3x?; if shape[1] > 10 { relu }; conv 3 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 3x20; if shape[1] > 10 { relu }; conv 3 10 }
     ```
     """
 
     size: str
 
-    def message(self) -> str:
-        return f"this depends on the size `{self.size}`, which is known only at run time"
-
-    def label(self) -> str:
-        return "this must be decided at compile time"
+    headline = "this depends on the size `{size}`, which is known only at run time"
+    caption = "must be known at compile time"
 
 
-@problem("E0417", "a function called wrongly")
+@problem("E0417", "an invalid function call")
 class BadCall(Problem):
-    """A function takes the arguments that it declares, and is called by its name.
+    """A function is called by its name, with the arguments that it declares.
 
     ```net fail
     fn double(x) = 2 * x
     net bad { input x 784; dense double(1, 2) }
     ```
 
-    ```net mended
+    ```net fixed
     fn double(x) = 2 * x
     net good { input x 784; dense double(2) }
     ```
@@ -225,9 +199,5 @@ class BadCall(Problem):
     what: str
     declared: Span | None = None
 
-    def message(self) -> str:
-        return self.what
-
-    def labels(self) -> Iterable[Label]:
-        if self.declared:
-            yield Label(self.declared, "declared here")
+    headline = "{what}"
+    related = "declared", "declared here"

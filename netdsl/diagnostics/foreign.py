@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from netdsl.base.text import Span
-from netdsl.diagnostics.problem import Edit, Help
+from netdsl.diagnostics.problem import Edit, Suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 def words(text: str) -> frozenset[str]:
     """Return the words of a table."""
     return frozenset(text.split())
+
+
+def _by_word(table: dict[str, str]) -> dict[str, str]:
+    """Split keys of several words, which share a value."""
+    return {word: text for keys, text in table.items() for word in keys.split()}
 
 
 MODULES = frozenset(("nn", "F", "torch", "tf", "keras", "layers", "slim", "self", "functional", "flax", "linen", "jnp"))
@@ -74,7 +79,7 @@ _CALLED = {
     "repeat": "loop times",
     "from": "route",
 }
-"""Our layers, merges and statements, with what others call them, as `plain` spells it."""
+"""Our layers, merges and statements, and the names that others use for them, in the spelling of `plain`."""
 
 EXACT = words(
     """
@@ -82,35 +87,35 @@ EXACT = words(
     sign add sub mul div max min
     """
 )
-"""Our names that mean the same, with the same arguments and defaults, wherever they occur in other spellings."""
+"""Names with the same meaning, arguments and defaults in every framework, apart from spelling."""
 
 _DIFFERENCES = {
-    "conv dwconv deconv": "which pads by default; where there is no padding, write `pad 0`",
+    "conv dwconv deconv": "which pads by default; write `pad 0` for no padding",
     "dense": "which flattens its input; to map the channels of a sequence, write `conv 1 UNITS`",
-    "embedding": "whose vectors are the channels, and come first",
-    "maxpool": "whose stride is the kernel unless given; ONNX's default is 1",
-    "avgpool": "which leaves the padding out of the mean; with `count_pad on` it counts, as in PyTorch",
-    "global_avgpool global_maxpool": "which keeps the axes, with size 1; `flatten` removes them",
+    "embedding": "whose vectors are the channels, the first axis",
+    "maxpool": "whose stride is the kernel size by default; ONNX's default is 1",
+    "avgpool": "which excludes the padding from the mean; `count_pad on` includes it, like PyTorch",
+    "global_avgpool global_maxpool": "which keeps the spatial axes with size 1; `flatten` removes them",
     "bn": "with PyTorch's defaults; Keras has `eps 1e-3 momentum 0.01`",
-    "layernorm": "over the channels of each place; `groupnorm 1` is over all values of an example",
+    "layernorm": "over the channels at each position; `groupnorm 1` is over all values of an example",
     "groupnorm": "with PyTorch's eps of 1e-5; Keras has 1e-3",
-    "instancenorm": "which learns a scale and an offset; with `affine off`, PyTorch's default, it does not",
+    "instancenorm": "which learns a scale and an offset by default; `affine off` is PyTorch's default",
     "lrn": "with the paper's constants; PyTorch and ONNX have `k 1 mean on`",
     "leaky_relu": "with PyTorch's slope of 0.01; Keras has 0.3",
-    "prelu": "with a slope for each channel; PyTorch shares one, `shared on`",
-    "gelu": "the exact one, not the approximation by tanh",
+    "prelu": "with a slope per channel; `shared on` shares one, like PyTorch",
+    "gelu": "the exact form, not the tanh approximation",
     "hard_sigmoid": "with PyTorch's slope of 1/6; ONNX has 0.2",
     "softmax log_softmax": "over the channels",
-    "flatten": "with the channels first; Keras has them last",
-    "reshape": "whose sizes begin with the channels, without the batch",
-    "permute concat select": "whose axes count from 0, the channels, without the batch",
-    "pad crop": "whose sides are all befores, then all afters",
+    "flatten": "with channels first; Keras has channels last",
+    "reshape": "whose sizes begin with the channels and exclude the batch",
+    "permute concat select": "where axis 0 is the channels and the batch is not an axis",
+    "pad crop": "which takes all begins, then all ends",
     "upsample": "whose argument is a factor, not a size",
-    "normalize": "by a mean and a deviation given for each channel",
+    "normalize": "by a given mean and standard deviation per channel",
     "scale": "by a constant",
-    "pixel_shuffle": "whose channels are ordered as in PyTorch",
+    "pixel_shuffle": "with the channel order of PyTorch",
 }
-DIFFERENCES = {name: text for names, text in _DIFFERENCES.items() for name in names.split()}
+DIFFERENCES = _by_word(_DIFFERENCES)
 """Conventions in which our layers differ from those of the same or a similar name elsewhere."""
 
 ESTABLISHED = words(
@@ -119,16 +124,16 @@ ESTABLISHED = words(
     normalizer pconv rsub scaler sconv stop sums tconv telu xconv
     """
 )
-"""Names one letter away from ours that are established for something else: no slips of the keyboard."""
+"""Names one letter away from ours that mean something else in other frameworks, and so are not typos."""
 
 ACTIVATIONS = ("prelu", "elu", "selu", "gelu", "relu6", "tanh", "hard_sigmoid", "softplus", "softmax", "log_softmax")
 OURS = (*_CALLED, *ACTIVATIONS, "flatten", "dropout", "sqrt", "exp", "log", "sin", "cos")
 CALLED = {word: ours for ours, words in _CALLED.items() for word in words.split()}
 
 _INSTEAD = {
-    "return": "the last value is the output, and `output NAME` names one",
-    "sequential": "statements follow one another as they are; `NAME: seq { … }` numbers them as PyTorch does",
-    "separableconv depthwiseseparableconv": "it is two layers, `dwconv 3x3; conv 1x1 CHANNELS`",
+    "return": "the last value is the output, and `output NAME` names others",
+    "sequential": "statements already follow each other; `NAME: seq { … }` numbers them like PyTorch",
+    "separableconv depthwiseseparableconv": "write two layers, `dwconv 3x3; conv 1x1 CHANNELS`",
     "spatialdropout featuredropout dropout2d dropout3d": "write `dropout P spatial on`",
     "hardtanh": "write `clip (-1) 1`",
     "pool pooling": "there are `maxpool` and `avgpool`",
@@ -143,12 +148,12 @@ _INSTEAD = {
     "tanhshrink": "write `sub { } { tanh }`",
     "glu": "write `mul { slice 0 0 channels//2 } { slice 0 channels//2 channels; sigmoid }`",
     "neg negative": "write `scale (-1)`",
-    "resize interpolate resizenearest resizebilinear": "`upsample N` is N times as large, and takes no size",
-    "sum": "write `reduce sum AXIS`, or `add` and its operands",
+    "resize interpolate resizenearest resizebilinear": "`upsample N` takes a factor, not a size",
+    "sum": "write `reduce sum AXIS`, or `add` with its operands",
     "flip roll tile sort cumsum cumprod": "",
     "acos acosh asin asinh atan atanh sinh cosh tan erf sinc": "",
     "rsqrt": "write `div { } { sqrt }` and `mul`",
-    "log10 log1p expm1 exp2 cbrt": "there are `log` and `exp`, of base e",
+    "log10 log1p expm1 exp2 cbrt": "there are `log` and `exp`, with base e",
     "sqr": "there are `square` and `sqrt`",
     "ln": "there are `log` and `layernorm`",
     "drop": "there are `dropout` and `crop`",
@@ -159,10 +164,10 @@ _INSTEAD = {
     "squeeze unsqueeze expanddims": "write `reshape` or `flatten`",
     "split chunk": "write a `slice` for each part",
     "spacetodepth pixelunshuffle reorg": "write `reshape` and `permute`",
-    "crossentropyloss crossentropy softmaxwithloss bceloss mseloss nllloss": "a loss stands in `train NET { loss … }`",
-    "modulelist moduledict": "`for` and `repeat` make several layers, labels name them",
-    "lambda": "a computation of one's own is a `block`",
-    "activation": "the activation is a layer of its own, such as `relu`",
+    "crossentropyloss crossentropy softmaxwithloss bceloss mseloss nllloss": "losses belong in `train NET { loss … }`",
+    "modulelist moduledict": "`for` and `repeat` create several layers, and labels name them",
+    "lambda": "define a `block` for a custom computation",
+    "activation": "an activation is a separate layer, such as `relu`",
     "lstm gru rnn simplernn lstmcell grucell rnncell convlstm bidirectional timedistributed": "",
     "multiheadattention attention additiveattention transformer transformerencoder transformerencoderlayer": "",
     "transformerdecoder transformerdecoderlayer scaleddotproductattention groupqueryattention": "",
@@ -175,8 +180,8 @@ _INSTEAD = {
     "embeddingbag masking repeatvector activityregularization einsum where cast argmax topk": "",
     "nonmaxsuppression roialign roipool roipooling gridsample deformconv": "",
 }
-INSTEAD = {word: text for words, text in _INSTEAD.items() for word in words.split()}
-"""What has no counterpart of one word, and what to write in its place; empty where it cannot be written."""
+INSTEAD = _by_word(_INSTEAD)
+"""Names without a counterpart of one word, and what to write instead; empty if nothing can be written."""
 
 _ARGUMENTS = {
     "kernel": "kernel_size kernel_shape pool_size ksize k filter_size window size",
@@ -219,7 +224,7 @@ _ARGUMENTS = {
     "axes": "perm dims",
 }
 ARGUMENTS: dict[str, list[str]] = {}
-"""Others' words for arguments, and ours that may be meant."""
+"""Names of arguments elsewhere, and our arguments that may be meant."""
 for _ours, _words in _ARGUMENTS.items():
     for _word in _words.split():
         ARGUMENTS.setdefault(_word, []).append(_ours)
@@ -232,90 +237,84 @@ EXACT_ARGUMENTS = words(
     drop_rate negative_slope num_embeddings vocab_size embedding_dim scale_factor upscale_factor learning_rate
     """
 )
-"""Others' words for arguments that mean the same wherever they occur; `padding` does if its value is a number."""
+"""Names of arguments with the same meaning in every framework; `padding` is one if its value is a number."""
 
 _NEEDLESS = {
     "in_channels in_features num_features input_shape input_size normalized_shape num_channels fan_in input_channels": (
-        "the size of the input is known: leave it out"
+        "remove it: the size of the input is known"
     ),
-    "activation act activation_fn nonlinearity": "the activation is a statement of its own behind this one: `; relu`",
-    "normalizer_fn normalizer norm_layer": "the normalisation is a statement of its own behind this one: `; bn`",
-    "track_running_stats inplace device name data_format layout trainable training dtype": "leave it out",
-    "kernel_regularizer weight_decay regularizer": "the weight decay is the optimizer's, in `train`",
-    "keep_prob": "`p` is the probability of being dropped: write 1 - keep_prob",
-    "padding_mode": "the padding is zeros: leave it out",
+    "activation act activation_fn nonlinearity": "the activation is a separate statement after this one: `; relu`",
+    "normalizer_fn normalizer norm_layer": "the normalization is a separate statement after this one: `; bn`",
+    "track_running_stats inplace device name data_format layout trainable training dtype": "remove it",
+    "kernel_regularizer weight_decay regularizer": "the weight decay belongs to the optimizer, in `train`",
+    "keep_prob": "`p` is the probability of dropping a value: write 1 - keep_prob",
+    "padding_mode": "remove it: padding is always zeros",
     "size": "`upsample` takes a factor, not a size",
     "betas": "write `beta1` and `beta2`",
-    "amsgrad maximize foreach": "leave it out",
+    "amsgrad maximize foreach": "remove it",
 }
-NEEDLESS = {word: text for words, text in _NEEDLESS.items() for word in words.split()}
-"""Others' arguments that have no counterpart, and why."""
+NEEDLESS = _by_word(_NEEDLESS)
+"""Arguments of other frameworks without a counterpart, and why."""
 
 
-CHOICES = {
-    "crossentropyloss": "cross_entropy",
-    "categoricalcrossentropy": "cross_entropy",
-    "sparsecategoricalcrossentropy": "cross_entropy",
-    "nllloss": "cross_entropy",
-    "mseloss": "mse",
-    "meansquarederror": "mse",
-    "bcewithlogitsloss": "logistic",
-    "cosineannealinglr": "cosine",
-    "steplr": "step",
-    "multisteplr": "step",
-    "onecyclelr": "one_cycle",
-    "reducelronplateau": "plateau",
-}
-"""Losses and schedules that have a counterpart."""
+CHOICES = _by_word(
+    {
+        "crossentropyloss categoricalcrossentropy sparsecategoricalcrossentropy nllloss": "cross_entropy",
+        "mseloss meansquarederror": "mse",
+        "bcewithlogitsloss": "logistic",
+        "cosineannealinglr": "cosine",
+        "steplr multisteplr": "step",
+        "onecyclelr": "one_cycle",
+        "reducelronplateau": "plateau",
+    }
+)
+"""Losses and schedules of other frameworks, and our names for them."""
 
-WORDS = {
-    "float32": "f32",
-    "float": "f32",
-    "float16": "f16",
-    "half": "f16",
-    "uint8": "u8",
-    "byte": "u8",
-    "int64": "i64",
-    "long": "i64",
-    "int": "i64",
-    "glorot_uniform": "xavier_uniform",
-    "glorot_normal": "xavier_normal",
-    "kaiming_uniform": "he_uniform",
-    "kaiming_normal": "he_normal",
-    "zero": "zeros",
-    "linear": "bilinear",
-}
-"""Others' words for the values of keywords."""
+WORDS = _by_word(
+    {
+        "float32 float": "f32",
+        "float16 half": "f16",
+        "uint8 byte": "u8",
+        "int64 long int": "i64",
+        "glorot_uniform": "xavier_uniform",
+        "glorot_normal": "xavier_normal",
+        "kaiming_uniform": "he_uniform",
+        "kaiming_normal": "he_normal",
+        "zero": "zeros",
+        "linear": "bilinear",
+    }
+)
+"""Values of keywords in other frameworks, and ours."""
 
 DISTRIBUTIONS = {"normal": "normal(0.01)", "uniform": "uniform(-0.1, 0.1)", "constant": "constant(0)"}
-"""Initialisers that are given as calls, with an example."""
+"""Initializers that need arguments, with an example."""
 
 
 def plain(word: str) -> str:
-    """A name as the tables spell it: `Conv2DTranspose` is `convtranspose`, `max_pool2d` is `maxpool`."""
+    """Return a name in the spelling of the tables: `Conv2DTranspose` as `convtranspose`, `max_pool2d` as `maxpool`."""
     text = re.sub(r"[123]d", "", word.casefold().replace("_", ""))
     return text.removeprefix("lazy").removesuffix("layer") or text
 
 
 def is_layer(word: str) -> bool:
-    """Whether a word is most likely a layer's name, ours or another framework's."""
+    """Return whether a word is probably the name of a layer, in netdsl or another framework."""
     text = plain(word)
     return text in CALLED or text in map(plain, OURS) or instead(word) is not None
 
 
 def called(word: str, ours: Iterable[str]) -> str | None:
-    """Which of our names another framework's means, if it is one."""
+    """Return our name for a layer of another framework, if there is one."""
     text = plain(word)
     return next((name for name in ours if plain(name) == text), None) or CALLED.get(text)
 
 
 def instead(word: str) -> str | None:
-    """What to write for something that has no counterpart here; empty where it cannot be written."""
+    """Return what to write for a layer without a counterpart, empty if nothing can be written; None for other words."""
     return INSTEAD.get(word.casefold().replace("_", ""), INSTEAD.get(plain(word)))
 
 
 def argument(word: str, takes: Iterable[str]) -> str | None:
-    """Which of a callee's arguments another framework calls so, if one is meant."""
+    """Return the argument of a callee that a word of another framework means, if any."""
     takes = tuple(takes)
     return next((ours for ours in ARGUMENTS.get(word.casefold(), ()) if ours in takes), None)
 
@@ -326,17 +325,19 @@ def is_exact_argument(word: str, value: str) -> bool:
     return word in EXACT_ARGUMENTS or (word in ("padding", "pads") and value.isdecimal())
 
 
-def layer_helps(span: Span, word: str, ours: Iterable[str] = OURS) -> list[Help]:
-    """Return what to write in place of another framework's layer; nothing if the word is not known."""
+def suggest_layer(span: Span, word: str, ours: Iterable[str] = OURS) -> list[Suggestion]:
+    """Suggest what to write in place of a layer of another framework; nothing if the word is not known."""
     if help := _reduction(span, word):
         return [help]
     if word == "return" and (rest := re.match(r" +(?=\w)", span.source.text[span.end :])):
-        text = "the last value is the output: leave `return` out, or go back to a label with `from`"
+        text = "the last value is the output: remove `return`, or continue from a label with `from`"
         removed = Edit(Span(span.source, span.start, span.end + rest.end()), "")
-        return [Help(text, removed), Help(text, Edit(span, "from"))]
+        return [Suggestion(text, removed), Suggestion(text, Edit(span, "from"))]
     written = instead(word)
     if written is not None:
-        return [Help(f"netdsl has no `{word}`: {written}" if written else f"netdsl has no counterpart of `{word}`")]
+        return [
+            Suggestion(f"netdsl has no `{word}`: {written}" if written else f"netdsl has no counterpart of `{word}`")
+        ]
     name = called(word, ours)
     if not name or name == word:
         return []
@@ -345,11 +346,11 @@ def layer_helps(span: Span, word: str, ours: Iterable[str] = OURS) -> list[Help]
         text += f", {difference}"
     if plain(word) == "instancenorm" and word[-1:] in "dD":
         name += " affine off"
-    return [Help(text, Edit(span, name), safe=name in EXACT and plain(name) == plain(word))]
+    return [Suggestion(text, Edit(span, name), safe=name in EXACT and plain(name) == plain(word))]
 
 
-def _reduction(span: Span, word: str) -> Help | None:
-    """Return how to write `sum 0` and `mean 0`, reductions along an axis."""
+def _reduction(span: Span, word: str) -> Suggestion | None:
+    """Suggest how to write reductions along an axis, such as `sum 0` and `mean 0`."""
     how = {"sum": "sum", "mean": "mean", "amax": "max"}.get(word.casefold())
     found = how and re.match(r" *(\(-)?\d", span.source.text[span.end :])
-    return Help(f"write `reduce {how} AXIS`", Edit(span, f"reduce {how}")) if found else None
+    return Suggestion(f"write `reduce {how} AXIS`", Edit(span, f"reduce {how}")) if found else None

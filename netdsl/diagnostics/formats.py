@@ -18,8 +18,7 @@ def short(problem: Problem) -> str:
 
 
 def summary(report: Report) -> str:
-    """Format the totals: `2 errors, 1 warning`, `1 error`, `no problems`; `100 errors, and more` if not all are
-    kept."""
+    """Format the totals: `2 errors, 1 warning`, `no problems`; `100 errors, and more` if not all are kept."""
     counts = (report.errors, "error"), (report.warnings, "warning")
     found = ", ".join(f"{n} {kind}{'s' * (n > 1)}" for n, kind in counts if n) or "no problems"
     return f"{found}, and more" if report.more else found
@@ -46,7 +45,7 @@ def to_dict(problem: Problem) -> dict[str, Any]:
         "notes": [brief(note) for note in problem.notes()],
         "help": [
             {"message": brief(found.text), "edits": [_edit(edit) for edit in found.edits], "safe": found.safe}
-            for found in problem.offers()
+            for found in problem.all_suggestions()
         ],
     }
 
@@ -105,7 +104,7 @@ def github(problem: Problem) -> str:
         problem.message(),
         problem.label(),
         *problem.notes(),
-        *(f"help: {found.text}" for found in problem.offers()),
+        *(f"help: {found.text}" for found in problem.all_suggestions()),
     ]
     listed = ",".join(f"{name}={_data(escape(str(value)), ':,')}" for name, value in properties.items())
     return f"::{problem.severity} {listed}::{_data(chr(10).join(escape(brief(text)) for text in said if text))}"

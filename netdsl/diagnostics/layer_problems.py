@@ -1,4 +1,4 @@
-"""Problems of single layers: arguments that each would do, but not together, or not on this input."""
+"""Problems of single layers: arguments that do not fit each other or the input."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.limits import SIZE
 from netdsl.base.shape import Dim, Shape, text
-from netdsl.diagnostics.problem import Help, Problem, problem
+from netdsl.diagnostics.problem import Problem, Suggestion, problem
 from netdsl.diagnostics.shape_problems import ShapeProblem
 
 if TYPE_CHECKING:
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Node
 
 
-@problem("E0330", "channels that do not split evenly")
+@problem("E0330", "channels that cannot be split evenly")
 class Indivisible(ShapeProblem):
-    """`groupnorm` and `channel_shuffle` split the channels into equal groups; `pixel_shuffle R` makes R to the number
-    of spatial axes of them into one.
+    """`groupnorm` and `channel_shuffle` split the channels into equal groups. `pixel_shuffle R` combines R x R channels
+    into one if there are two spatial axes.
 
     ```net fail
     net bad { input x 64x8x8; groupnorm 5 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 64x8x8; groupnorm 4 }
     ```
     """
@@ -32,24 +32,23 @@ class Indivisible(ShapeProblem):
     parts: int
     channels: int
 
-    def message(self) -> str:
-        return f"`{self.layer}` splits the channels into {self.parts}, which does not divide {self.channels}"
+    headline = "`{layer}` splits the channels into {parts}, which does not divide {channels}"
 
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         fits = [n for n in range(self.parts - 1, 1, -1) if self.channels % n == 0] if self.parts < 10_000 else []
         if fits and self.layer != "pixel_shuffle":
-            yield Help(f"{fits[0]} would do")
+            yield Suggestion(f"{fits[0]} divides the channels")
 
 
-@problem("E0331", "nothing is left")
+@problem("E0331", "an empty result")
 class NothingLeft(ShapeProblem):
-    """What `crop` takes off an axis, and the padding that `deconv` takes off its result, must leave something.
+    """`crop`, and the padding of `deconv`, must not remove a whole axis.
 
     ```net fail
     net bad { input x 3x8x8; crop [4, 0, 4, 0] }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 3x8x8; crop [2, 0, 2, 0] }
     ```
     """
@@ -58,20 +57,19 @@ class NothingLeft(ShapeProblem):
     size: Dim
     taken: int
 
-    def message(self) -> str:
-        return f"`{self.layer}` takes {self.taken} off axis {self.axis}, which has {self.size}, and nothing is left"
+    headline = "`{layer}` removes {taken} from axis {axis} of size {size}, and nothing is left"
 
 
-@problem("E0332", "a slice beyond its axis")
+@problem("E0332", "a slice outside its axis")
 class BadSlice(ShapeProblem):
-    """`slice` takes what lies from `start` to before `stop`, which must exist. Places count from 0, negative ones from
-    the end.
+    """`slice` takes the elements from `start` up to, but not including, `stop`. They must exist. Indices count from 0,
+    and negative ones from the end.
 
     ```net fail
     net bad { input x 64x8x8; slice 0 32 96 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 64x8x8; slice 0 32 64 }
     ```
     """
@@ -83,19 +81,19 @@ class BadSlice(ShapeProblem):
 
     def message(self) -> str:
         end = "the end" if self.stop is None else self.stop
-        return f"there is nothing to take from {self.start} to {end}: axis {self.axis} has {self.size}"
+        return f"cannot slice from {self.start} to {end}: axis {self.axis} has size {self.size}"
 
 
-@problem("E0333", "a reshape that gains or loses elements")
+@problem("E0333", "a reshape that changes the number of elements")
 class ReshapeMismatch(ShapeProblem):
-    """`reshape` orders the same elements under other sizes, so the products of the sizes must agree. One size may be
-    `?`: it is what the others leave.
+    """`reshape` keeps all elements, so the products of the sizes must be equal. One size can be `?`, and is computed
+    from the others.
 
     ```net fail
     net bad { input x 64x8x8; reshape 64x65 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 64x8x8; reshape 64x64 }
     ```
     """
@@ -108,30 +106,26 @@ class ReshapeMismatch(ShapeProblem):
         here, there = text(self.inputs[0].shape), text(self.wanted)
         unknown = sum(str(size) == "?" for size in self.wanted)
         if unknown > 1:
-            return f"one size of a `reshape` can be `?`, and {there} has {unknown}"
-        if (
-            isinstance(self.before, int)
-            and isinstance(self.after, int)
-            and all(isinstance(s, int) for s in self.wanted)
-        ):
-            return f"{here} has {self.before:,} elements, and {there} {self.after:,}"
-        return f"{here} and {there} do not hold equally many elements"
+            return f"only one size of a `reshape` can be `?`, but {there} has {unknown}"
+        if all(isinstance(size, int) for size in (self.before, self.after, *self.wanted)):
+            return f"{here} has {self.before:,} elements, but {there} has {self.after:,}"
+        return f"{here} and {there} have different numbers of elements"
 
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         known = [size for size in self.wanted if isinstance(size, int)]
         if len(known) == len(self.wanted) > 1:
-            yield Help(f"write `[{', '.join(map(str, known[:-1]))}, ?]` for the last size to be worked out")
+            yield Suggestion(f"write `[{', '.join(map(str, known[:-1]))}, ?]` to compute the last size")
 
 
-@problem("E0334", "an order that is not one of the axes")
+@problem("E0334", "an order that is not a permutation of the axes")
 class NotAnOrder(ShapeProblem):
-    """`permute` names each axis once, in the new order. Axes count without the batch: 0 is the channels.
+    """`permute` lists each axis once, in the new order. Axis 0 is the channels; the batch is not an axis.
 
     ```net fail
     net bad { input x 3x8x8; permute [1, 1, 0] }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 3x8x8; permute [1, 2, 0] }
     ```
     """
@@ -141,19 +135,19 @@ class NotAnOrder(ShapeProblem):
     def message(self) -> str:
         shape = self.inputs[0].shape
         axes = ", ".join(map(str, range(len(shape))))
-        return f"[{', '.join(map(str, self.order))}] is no order of the axes {axes} of {text(shape)}"
+        return f"[{', '.join(map(str, self.order))}] is not a permutation of the axes {axes} of {text(shape)}"
 
 
-@problem("E0335", "whole numbers where others are wanted")
+@problem("E0335", "integers in place of floats, or floats in place of integers")
 class WrongType(Problem):
-    """Layers compute with floats. An input of dtype `i64` holds whole numbers, such as words; `embedding` makes vectors
-    of them, and alone takes them. Layers that only move values, such as `slice`, take both.
+    """Layers compute with floats. An input with `dtype i64` holds integers, such as word indices; only `embedding` and
+    layers that move values without computing, such as `slice`, take these.
 
     ```net fail
     net bad { input words 20 dtype i64; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input words 20 dtype i64; embedding 5000 16; dense 10 }
     ```
     """
@@ -163,26 +157,26 @@ class WrongType(Problem):
     wanted: str
 
     def message(self) -> str:
-        kinds = ["floats", "whole numbers (`i64`)"]
+        kinds = ["floats", "integers (`i64`)"]
         wanted, held = kinds if self.wanted == "f32" else kinds[::-1]
-        return f"`{self.layer}` takes {wanted}, and these are {held}"
+        return f"`{self.layer}` takes {wanted}, but its input is {held}"
 
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         if self.wanted == "f32":
-            yield Help("make vectors of them with `embedding VOCABULARY D` first")
+            yield Suggestion("convert them to vectors with `embedding VOCABULARY D` first")
         else:
-            yield Help("give the input `dtype i64`")
+            yield Suggestion("add `dtype i64` to the input")
 
 
 @problem("E0336", "limits in the wrong order")
 class WrongOrder(ShapeProblem):
-    """`clip` wants the lower limit first.
+    """`clip` takes the lower limit first.
 
     ```net fail
     net bad { input x 784; clip 6 0 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; clip 0 6 }
     ```
     """
@@ -190,20 +184,19 @@ class WrongOrder(ShapeProblem):
     low: float
     high: float
 
-    def message(self) -> str:
-        return f"the lower limit {self.low:g} is above the upper one {self.high:g}"
+    headline = "the lower limit {low:g} is greater than the upper limit {high:g}"
 
 
-@problem("E0337", "an output padding that does not fit")
+@problem("E0337", "an invalid output padding")
 class BadOutputPad(ShapeProblem):
-    """`output_pad` chooses among the sizes that one stride could have come from, so it is smaller than the stride, or
-    than the dilation where that is larger. With `pad same` it follows from the sizes, and is not given.
+    """`output_pad` chooses among the input sizes that a strided convolution maps to the same output size, so it is
+    smaller than the stride or the dilation. With `pad same`, the output size is known and `output_pad` is not allowed.
 
     ```net fail
     net bad { input x 64x8x8; deconv 4x4 32 stride 2 pad 1 output_pad 2 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 64x8x8; deconv 4x4 32 stride 2 pad 1 output_pad 1 }
     ```
     """
@@ -213,23 +206,23 @@ class BadOutputPad(ShapeProblem):
 
     def message(self) -> str:
         if self.limit is None:
-            return "`output_pad` cannot be given here: the size follows from `pad`"
-        return f"`output_pad` {self.given} must be smaller than {self.limit}, the larger of stride and dilation"
+            return "`output_pad` is not allowed here: `pad` determines the output size"
+        return f"`output_pad` {self.given} must be less than {self.limit}, the maximum of stride and dilation"
 
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         if self.limit is None:
-            yield Help("leave it out, or give the padding as numbers")
+            yield Suggestion("remove it, or give the padding as numbers")
 
 
-@problem("E0338", "a size beyond all bounds")
+@problem("E0338", "a size that is too large")
 class TooLong(ShapeProblem):
-    """An axis has at most 2,147,483,647 places; no network comes near.
+    """An axis has at most 2,147,483,647 elements, far more than in any network.
 
     ```net fail
     net bad { input x 1x8; upsample 1000000; upsample 1000000 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 1x8; upsample 2; upsample 2 }
     ```
     """
@@ -237,25 +230,24 @@ class TooLong(ShapeProblem):
     size: int
 
     def message(self) -> str:
-        return f"`{self.layer}` makes an axis of {self.size:,}, more than the limit of {SIZE:,}"
+        return f"`{self.layer}` creates an axis of size {self.size:,}, more than the limit of {SIZE:,}"
 
 
-@problem("E0426", "a picture that cannot become the input")
+@problem("E0426", "image preprocessing that does not fit the input")
 class PictureMisfit(ShapeProblem):
-    """`resize` and `crop` say how a picture becomes an input [channels, height, width]: the shorter side is resized,
-    then a square is cut from the centre. The square must not be larger than the shorter side, and must have the
-    input's height and width.
+    """`resize` and `crop` define how an image becomes an input [channels, height, width]: the shorter side is resized,
+    then a square is cropped from the center. The square must not be larger than the shorter side, and must match the
+    height and width of the input.
 
     ```net fail
     net bad { input image 3x224x224 resize 200 crop 224; conv 3x3 8 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input image 3x224x224 resize 256 crop 224; conv 3x3 8 }
     ```
     """
 
     what: str
 
-    def message(self) -> str:
-        return self.what
+    headline = "{what}"

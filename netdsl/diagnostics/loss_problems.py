@@ -1,12 +1,12 @@
-"""Problems of a training with its net: losses and metrics that do not fit the outputs, nets that are not trained so."""
+"""Problems of training a net: losses, metrics, data and augmentations that do not fit it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.base.shape import Shape, text
-from netdsl.diagnostics.name_problems import Unknown
-from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
+from netdsl.diagnostics.edits import after
+from netdsl.diagnostics.name_problems import UnknownOfFew
+from netdsl.diagnostics.problem import Edit, Problem, Suggestion, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 @problem("E0220", "unknown output")
-class UnknownOutput(Unknown):
-    """A `loss` or a `metric` of one output among several begins with its name.
+class UnknownOutput(UnknownOfFew):
+    """If a net has several outputs, a `loss` or a `metric` begins with the name of one.
 
     ```net fail
     net n { input x 784; output a { dense 10 }; output b { dense 2 } }
     train n { data npz "x.npz"; loss a cross_entropy; loss c cross_entropy }
     ```
 
-    ```net mended
+    ```net fixed
     net n { input x 784; output a { dense 10 }; output b { dense 2 } }
     train n { data npz "x.npz"; loss a cross_entropy; loss b cross_entropy }
     ```
@@ -32,30 +32,28 @@ class UnknownOutput(Unknown):
 
     net: str
     lossless: bool = False
-    """Whether there is such an output, but for inference none with a loss, which a metric needs."""
+    """Whether the output exists, but without a loss at inference, which a metric needs."""
 
     def message(self) -> str:
         if self.lossless:
-            return f"the output `{self.name}` has no loss, or exists in training only"
+            return f"the output `{self.name}` has no loss, or exists only in training"
         return f"the net `{self.net}` has no output `{self.name}`"
 
     def label(self) -> str:
-        return "there is no target to hold it against" if self.lossless else super().label()
-
-    def notes(self) -> Iterable[str]:
-        yield f"{'there are' if len(self.candidates) > 1 else 'there is'} {', '.join(self.candidates)}"
+        return "there is no target to compare it with" if self.lossless else super().label()
 
 
 @problem("E0221", "a training head without a loss")
 class HeadWithoutLoss(Problem):
-    """A `training` output exists for its part in the loss, and how much it counts must be said; 0 leaves it out.
+    """A `training` output exists only to contribute to the loss, so its loss and weight are required. Weight 0 excludes
+    it.
 
     ```net fail
     net n { input x 784; scale 1/255; dense 50; output aux training { dense 10 }; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy }
     ```
 
-    ```net mended
+    ```net fixed
     net n { input x 784; scale 1/255; dense 50; output aux training { dense 10 }; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; loss aux cross_entropy weight 0.3 }
     ```
@@ -65,39 +63,25 @@ class HeadWithoutLoss(Problem):
     declared: Span
     loss: str
 
-    @property
-    def _line(self) -> str:
-        return f"loss {self.output} {self.loss} weight 0.3"
+    headline = "the training output `{output}` has no loss"
+    caption = "this line is for another output"
+    related = "declared", "this output has no loss"
 
-    def message(self) -> str:
-        return f"the training output `{self.output}` has no loss"
-
-    def label(self) -> str:
-        return "this line is of another output"
-
-    def labels(self) -> Iterable[Label]:
-        yield Label(self.declared, "this output has none")
-
-    def helps(self) -> Iterable[Help]:
-        end = Edit(_behind(self.span), f"; {self._line}")
-        yield Help(f"add `{self._line}`, with the weight that it has in the paper", end)
+    def suggestions(self) -> Iterable[Suggestion]:
+        line = f"loss {self.output} {self.loss} weight 0.3"
+        yield Suggestion(f"add `{line}`, with the weight from the paper", after(self.span, f"; {line}"))
 
 
-def _behind(span: Span) -> Span:
-    """The empty place behind a span."""
-    return type(span)(span.source, span.end, span.end)
-
-
-@problem("E0222", "which output?")
+@problem("E0222", "several outputs to choose from")
 class WhichOutput(Problem):
-    """Of a net with several outputs a `loss` or a `metric` says which one it is of.
+    """If a net has several outputs, a `loss` or a `metric` must name one.
 
     ```net fail
     net n { input x 784; output a { dense 10 }; output b { dense 2 } }
     train n { data npz "x.npz"; loss cross_entropy }
     ```
 
-    ```net mended
+    ```net fixed
     net n { input x 784; output a { dense 10 }; output b { dense 2 } }
     train n { data npz "x.npz"; loss a cross_entropy; loss b cross_entropy }
     ```
@@ -106,27 +90,26 @@ class WhichOutput(Problem):
     key: str
     names: tuple[str, ...]
 
+    hint = "write `{key} {names[0]} {span.text}`"
+
     def message(self) -> str:
-        return f"the net has {len(self.names)} outputs, and this `{self.key}` names none"
+        return f"this `{self.key}` does not name one of the {len(self.names)} outputs"
 
     def label(self) -> str:
-        return f"of {' or '.join(self.names)}?"
-
-    def helps(self) -> Iterable[Help]:
-        yield Help(f"write `{self.key} {self.names[0]} {self.span.text}`")
+        return f"for {' or '.join(self.names)}?"
 
 
-@problem("E0225", "losses that share a target and want different ones")
+@problem("E0225", "losses with different kinds of targets that share one")
 class TargetsDiffer(Problem):
-    """A training head is held against the target of the net's only output, so both must want the same: classes, and
-    as many of them, or signs, or numbers of one shape.
+    """A training head is compared with the target of the net's only output, so both losses need the same kind of
+    target: equally many classes, signs, or numbers of the same shape.
 
     ```net fail
     net n { input x 784; scale 1/255; dense 50; output aux training { dense 5 }; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; loss aux cross_entropy weight 0.3 }
     ```
 
-    ```net mended
+    ```net fixed
     net n { input x 784; scale 1/255; dense 50; output aux training { dense 10 }; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; loss aux cross_entropy weight 0.3 }
     ```
@@ -137,73 +120,59 @@ class TargetsDiffer(Problem):
     there: str
     earlier: Span
 
-    def message(self) -> str:
-        return f"the head `{self.output}` wants {self.here}, and the output whose target it shares {self.there}"
-
-    def label(self) -> str:
-        return f"this wants {self.here}"
-
-    def labels(self) -> Iterable[Label]:
-        yield Label(self.earlier, f"this wants {self.there}")
+    headline = "the head `{output}` needs {here} as its target, but shares the target of an output that needs {there}"
+    caption = "this needs {here}"
+    related = "earlier", "this needs {there}"
 
 
 class OutputMisfit(Problem):
-    """What does not fit an output, and why: `wanted` ends the sentence "… takes …"."""
+    """A loss or metric that does not fit an output. `wanted` completes the sentence "it takes …"."""
 
     name: str
     output: str
     node: Node
     wanted: str
 
-    @property
-    def _shape(self) -> Shape:
-        return self.node.shape
-
-    def message(self) -> str:
-        return f"`{self.name}` does not fit the output `{self.output}` of {text(self._shape)}"
-
-    def label(self) -> str:
-        return f"it takes {self.wanted}"
-
-    def labels(self) -> Iterable[Label]:
-        yield Label(self.node.span, f"this is {text(self._shape)}")
+    headline = "`{name}` does not fit the output `{output}` of shape {node.shape}"
+    caption = "it takes {wanted}"
+    related = "node", "this is {node.shape}"
 
 
-@problem("E0339", "a loss that does not fit the output's shape")
+@problem("E0339", "a loss that does not fit the output")
 class LossMisfit(OutputMisfit):
-    """A loss of classes needs a number for each class, one of two classes, `logistic` and the like, a single number,
-    and all sizes must be known.
+    """A loss for classes needs one value per class. A loss for two classes, such as `logistic`, needs a single value.
+    All sizes must be known.
 
     ```net fail
     net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss logistic }
     ```
 
-    ```net mended
+    ```net fixed
     net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy }
     ```
     """
 
-    def helps(self) -> Iterable[Help]:
-        single = self._shape[:1] == (1,)
+    def suggestions(self) -> Iterable[Suggestion]:
+        single = self.node.shape[:1] == (1,)
         if self.name in ("logistic", "exponential") and not single:
-            yield Help("of several classes `cross_entropy` is the like", Edit(self.span, "cross_entropy"))
+            yield Suggestion("for several classes, use `cross_entropy`", Edit(self.span, "cross_entropy"))
         elif self.name == "cross_entropy" and single:
-            yield Help("of two classes and one number `logistic` is the like", Edit(self.span, "logistic"))
+            yield Suggestion("for two classes with a single output value, use `logistic`", Edit(self.span, "logistic"))
 
 
 @problem("E0340", "a metric that does not fit the loss")
 class MetricMisfit(OutputMisfit):
-    """A metric of classes, such as `accuracy`, needs a loss whose target is a class or a sign; one of numbers, such as
-    `mae`, one whose target are numbers.
+    """A metric for classes, such as `accuracy`, needs a loss whose target is a class or a sign. A metric for numbers,
+    such as `mae`, needs a loss whose target is numbers.
 
     ```net fail
     net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; metric mae }
     ```
 
-    ```net mended
+    ```net fixed
     net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; metric accuracy }
     ```
@@ -211,20 +180,20 @@ class MetricMisfit(OutputMisfit):
 
     target: str
 
-    def message(self) -> str:
-        return f"`{self.name}` does not fit the loss of the output `{self.output}`, whose target is {self.target}"
+    headline = "`{name}` does not fit the loss of the output `{output}`, whose target is {target}"
 
 
-@problem("E0341", "a net with sizes known only at run time is trained")
+@problem("E0341", "training with sizes that are known only at run time")
 class UnknownSizes(Problem):
-    """The graph of a training step is made for one size of each input, so a net that is trained has no `?` among them.
+    """The graph of a training step is compiled for one size of each input, so a net to be trained cannot have `?` in
+    its inputs.
 
     ```net fail
     net n { input x 3x?x?; scale 1/255; conv 3x3 8; global_avgpool; dense 10 }
     train n { data folder "pictures"; loss cross_entropy }
     ```
 
-    ```net mended
+    ```net fixed
     net n { input x 3x32x32; scale 1/255; conv 3x3 8; global_avgpool; dense 10 }
     train n { data folder "pictures"; loss cross_entropy }
     ```
@@ -233,26 +202,21 @@ class UnknownSizes(Problem):
     net: str
     node: Node
 
-    def message(self) -> str:
-        return f"`{self.net}` has an input of {text(self.node.shape)}, and is trained at one size"
-
-    def label(self) -> str:
-        return "this needs sizes that are numbers"
-
-    def labels(self) -> Iterable[Label]:
-        yield Label(self.node.span, f"this is {text(self.node.shape)}")
+    headline = "`{net}` has an input of {node.shape}, but training needs a fixed size"
+    caption = "this needs known sizes"
+    related = "node", "this is {node.shape}"
 
 
-@problem("E0343", "a learning rate beyond float32")
+@problem("E0343", "a learning rate that overflows")
 class RateTooLarge(Problem):
-    """A schedule multiplies the learning rate; every rate must stay below 3.402823e+38, the largest number of float32.
+    """A schedule multiplies the learning rate. Every rate must be less than 3.402823e+38, the maximum of float32.
 
     ```net fail
     net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; schedule step at [1, 2] factor 1e30 }
     ```
 
-    ```net mended
+    ```net fixed
     net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; schedule step at [1, 2] factor 0.1 }
     ```
@@ -261,27 +225,22 @@ class RateTooLarge(Problem):
     lr: float
     rate: float
 
-    def message(self) -> str:
-        return f"from a rate of {self.lr:g}, the schedule reaches {self.rate:g}, which float32 cannot hold"
-
-    def label(self) -> str:
-        return "the rates of this schedule overflow"
-
-    def helps(self) -> Iterable[Help]:
-        yield Help("choose a smaller factor, or fewer epochs at which it applies")
+    headline = "from a learning rate of {lr:g}, the schedule reaches {rate:g}, which overflows float32"
+    caption = "this schedule overflows"
+    hint = "choose a smaller factor, or fewer epochs to apply it at"
 
 
-@problem("E0342", "batch normalisation of a single value")
+@problem("E0342", "batch normalization of a single value")
 class BatchOfOne(Problem):
-    """In training `bn` takes its mean and variance over the batch and the places. Over a batch of one, on one place,
-    nothing but zeros comes out.
+    """In training, `bn` computes the mean and variance of each channel over the batch and all positions. With a batch
+    of one and one position, its output is always zero.
 
     ```net fail
     net n { input x 784; scale 1/255; dense 100 bias off; bn; relu; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; batch 1 }
     ```
 
-    ```net mended
+    ```net fixed
     net n { input x 784; scale 1/255; dense 100 bias off; bn; relu; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; batch 2 }
     ```
@@ -289,31 +248,24 @@ class BatchOfOne(Problem):
 
     node: Node
 
-    def message(self) -> str:
-        return f"`bn` normalises each of {text(self.node.shape)} over a batch of one"
-
-    def label(self) -> str:
-        return "this leaves no variance"
-
-    def labels(self) -> Iterable[Label]:
-        yield Label(self.node.span, "over this batch")
-
-    def helps(self) -> Iterable[Help]:
-        yield Help("take a larger batch, or `layernorm`")
+    headline = "`bn` normalizes each of {node.shape} over a batch of one"
+    caption = "a batch of one has no variance"
+    related = "node", "normalized over the batch here"
+    hint = "use a larger batch, or `layernorm`"
 
 
-@problem("E0346", "an augmentation that does not fit the net's input")
+@problem("E0346", "an augmentation that does not fit the input")
 class AugmentMisfit(Problem):
-    """Augmentations make pictures of the input's shape, [channels, height, width]. A vector is not a picture, a crop
-    of another size leaves examples that the net does not take, and padding of the picture's own size or more leaves
-    crops without a pixel of the picture. `fgsm` needs an input of real numbers that the loss depends on.
+    """Augmentations produce images of the input's shape, [channels, height, width]. They do not apply to vectors, a
+    crop must have the input's size, and padding must be smaller than the image, so that no crop consists of padding
+    alone. `fgsm` needs an input of real numbers that the loss depends on.
 
     ```net fail
     net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; augment rotate 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net n { input x 1x28x28; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; augment rotate 10 }
     ```
@@ -324,30 +276,25 @@ class AugmentMisfit(Problem):
     node: Node
     advice: tuple[str, ...] = ()
 
-    def message(self) -> str:
-        return self.what
+    headline = "{what}"
+    caption = "`{name}` does not fit the input `{node.name}`"
+    related = "node", "this is {node.shape}"
 
-    def label(self) -> str:
-        return f"`{self.name}` does not fit the input `{self.node.name}`"
-
-    def labels(self) -> Iterable[Label]:
-        yield Label(self.node.span, f"this is {text(self.node.shape)}")
-
-    def helps(self) -> Iterable[Help]:
-        yield from map(Help, self.advice)
+    def suggestions(self) -> Iterable[Suggestion]:
+        yield from map(Suggestion, self.advice)
 
 
-@problem("E0347", "a name that a training step uses itself")
+@problem("E0347", "a name reserved for the training step")
 class ReservedName(Problem):
-    """The graph of a training step has inputs `target` and `rate`, a result `loss` and a counter `step`. An input or
-    output of the net cannot have one of these names.
+    """The graph of a training step has inputs `target` and `rate`, an output `loss` and a counter `step`. The inputs
+    and outputs of the net cannot have these names.
 
     ```net fail
     net n { input rate 5; dense 3 }
     train n { data npz "x.npz"; loss cross_entropy }
     ```
 
-    ```net mended
+    ```net fixed
     net n { input speed 5; dense 3 }
     train n { data npz "x.npz"; loss cross_entropy }
     ```
@@ -357,31 +304,24 @@ class ReservedName(Problem):
     what: str
     declared: Span
 
-    def message(self) -> str:
-        return f"the {self.what} `{self.name}` has the name of a part of the training step"
-
-    def label(self) -> str:
-        return "this net cannot be trained"
-
-    def labels(self) -> Iterable[Label]:
-        yield Label(self.declared, f"the {self.what} `{self.name}`")
-
-    def helps(self) -> Iterable[Help]:
-        yield Help(f"rename the {self.what}")
+    headline = "the {what} `{name}` has a name that is reserved for the training step"
+    caption = "this net cannot be trained"
+    related = "declared", "the {what} `{name}`"
+    hint = "rename the {what}"
 
 
 @problem("E0348", "data that cannot fit the net")
 class DataMisfit(Problem):
-    """Some kinds of data have examples of a known shape: `xor` two numbers, `connectedness` pictures of one channel,
-    `folder` pictures of one or three. `mnist`, `folder` and generated data have one label for each example. Whether
-    files exist, and what they hold, is checked when the training starts.
+    """Some kinds of data have examples of a known shape: `xor` has two numbers, `connectedness` has images with one
+    channel, `folder` has images with one or three. `mnist`, `folder` and generated data have one label per example.
+    Whether files exist, and what they contain, is checked when training starts.
 
     ```net fail
     net n { input x 784; dense 2 }
     train n { data xor; loss cross_entropy }
     ```
 
-    ```net mended
+    ```net fixed
     net n { input x 2; dense 2 }
     train n { data xor; loss cross_entropy }
     ```
@@ -391,21 +331,20 @@ class DataMisfit(Problem):
     what: str
     net: str
 
-    def message(self) -> str:
-        return f"the data `{self.name}` cannot fit the net `{self.net}`: it {self.what}"
+    headline = "the data `{name}` cannot fit the net `{net}`: it {what}"
 
 
-@problem("E0349", "a part of the data without an example")
+@problem("E0349", "an empty training or validation set")
 class EmptyPart(Problem):
-    """`validate 0.1` sets a tenth of the examples apart. Of generated data the number of examples is known, and both
-    parts need at least one.
+    """`validate 0.1` holds out a tenth of the examples. Training and validation need at least one example each. This is
+    checked for generated data, whose number of examples is known.
 
     ```net fail
     net n { input x 2; dense 2 }
     train n { data xor; validate 0.1; loss cross_entropy }
     ```
 
-    ```net mended
+    ```net fixed
     net n { input x 2; dense 2 }
     train n { data xor; validate 0.25; loss cross_entropy }
     ```
@@ -415,8 +354,7 @@ class EmptyPart(Problem):
     count: int
     total: int
 
-    def message(self) -> str:
-        return f"`validate {self.part:g}` sets {self.count:,} of {self.total:,} examples apart"
+    headline = "`validate {part:g}` holds out {count:,} of {total:,} examples"
 
     def label(self) -> str:
         return f"this leaves no example for {'training' if self.count else 'validation'}"

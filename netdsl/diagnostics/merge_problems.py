@@ -1,4 +1,4 @@
-"""Problems of merges and skips: values that do not meet."""
+"""Problems of merges and skips: values whose shapes do not match."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.shape import Shape, text
 from netdsl.diagnostics.origins import Origin, origins
-from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
+from netdsl.diagnostics.problem import Edit, Label, Problem, Suggestion, problem
 from netdsl.diagnostics.shape_problems import ShapeProblem
 from netdsl.diagnostics.solve import differing, meet
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from netdsl.base.text import Frame, Span
     from netdsl.ir.net import Node
 
-MOST = 4
-"""Maximum number of shapes or steps shown."""
+MAX_SHAPES_SHOWN = 4
+"""Maximum number of different shapes shown."""
 
 
 def labels_of(found: Iterable[Origin]) -> Iterable[Label]:
-    """What each origin does, at its place, once."""
+    """Return a label for each origin, one per location."""
     said: dict[object, Label] = {}
     for each in found:
         said.setdefault(each.span.key, Label(each.span, str(each)))
@@ -29,7 +29,7 @@ def labels_of(found: Iterable[Origin]) -> Iterable[Label]:
 
 
 class MergeProblem(ShapeProblem):
-    """Values that do not meet; of many with one shape the first is shown."""
+    """Operands with different shapes; the first operand of each shape is shown."""
 
     def labels(self) -> Iterable[Label]:
         for node in self._distinct():
@@ -40,19 +40,19 @@ class MergeProblem(ShapeProblem):
     def notes(self) -> Iterable[str]:
         yield from elsewhere(self._origins(), self.frame)
 
-    def repairs(self) -> Iterable[Help]:
+    def candidate_fixes(self) -> Iterable[Suggestion]:
         wanted = self._distinct()[0].shape
         for node in self._distinct()[1:]:
             yield from meet(node, self._wanted(wanted, node.shape))
             yield from meet(self._distinct()[0], self._wanted(node.shape, wanted))
 
     def _wanted(self, shape: Shape, own: Shape) -> Shape:
-        """The shape that an operand must have to meet one of a shape."""
+        """Return the shape that an operand needs to match an operand of another shape."""
         return shape
 
     def _distinct(self) -> list[Node]:
-        """The operands, of many with one shape the first, a few at most."""
-        return list({node.shape: node for node in reversed(self.inputs)}.values())[::-1][:MOST]
+        """Return the first operand of each shape, a few at most."""
+        return list({node.shape: node for node in reversed(self.inputs)}.values())[::-1][:MAX_SHAPES_SHOWN]
 
     def _origins(self) -> list[Origin]:
         nodes = self._distinct()
@@ -63,75 +63,69 @@ class MergeProblem(ShapeProblem):
 
     @property
     def shapes(self) -> str:
-        """The shapes that differ, a few at most."""
+        """The different shapes, a few at most."""
         shapes = list(dict.fromkeys(text(node.shape) for node in self.inputs))
-        if len(shapes) > MOST:
-            return f"{', '.join(shapes[:MOST])} and {len(shapes) - MOST} more"
+        if len(shapes) > MAX_SHAPES_SHOWN:
+            return f"{', '.join(shapes[:MAX_SHAPES_SHOWN])} and {len(shapes) - MAX_SHAPES_SHOWN} more"
         return f"{', '.join(shapes[:-1])} and {shapes[-1]}"
 
 
-@problem("E0301", "the operands do not meet")
+@problem("E0301", "operands of different shapes")
 class MergeMismatch(MergeProblem):
-    """`add`, `sub`, `max` and `min` take values of one shape, and never broadcast; in `mul` and `div` the axes of
-    size 1 of one operand spread over the other's.
+    """`add`, `sub`, `max` and `min` need operands of equal shape, and never broadcast. `mul` and `div` broadcast axes
+    of size 1.
 
     ```net fail
     net bad { input x 64x56x56; add { conv 3x3 64 } { conv 3x3 128 } }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 64x56x56; add { conv 3x3 64 } { conv 3x3 64 } }
     ```
     """
 
-    def message(self) -> str:
-        return f"`{self.layer}` cannot take {self.shapes} together"
+    headline = "`{layer}` cannot combine {shapes}"
 
     def label(self) -> str:
-        if self.layer in ("mul", "div"):
-            return "sizes must be equal, or 1"
-        return "all shapes must be equal"
+        return "sizes must be equal, or 1" if self.layer in ("mul", "div") else "all shapes must be equal"
 
-    def helps(self) -> Iterable[Help]:
-        if self.layer not in ("mul", "div") and _spread(self.inputs):
-            yield Help("only `mul` and `div` spread axes of size 1")
+    def suggestions(self) -> Iterable[Suggestion]:
+        if self.layer not in ("mul", "div") and _broadcast(self.inputs):
+            yield Suggestion("only `mul` and `div` broadcast axes of size 1")
 
 
-@problem("E0302", "the parts of a concat do not meet")
+@problem("E0302", "operands of `concat` that do not match")
 class ConcatMismatch(MergeProblem):
-    """A `concat` joins values along one axis, the channels unless it says otherwise; all other sizes must be equal.
+    """`concat` joins values along one axis, the channels by default. All other sizes must be equal.
 
     ```net fail
     net bad { input x 64x56x56; concat { } { maxpool 2x2 } }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 64x56x56; concat { conv 1x1 stride 2 } { maxpool 2x2 } }
     ```
     """
 
     axis: int
 
+    headline = "`concat` along axis {axis} cannot join {shapes}"
+    caption = "all sizes except axis {axis} must be equal"
+
     def _wanted(self, shape: Shape, own: Shape) -> Shape:
         axis = self.axis % len(own)
         return (*shape[:axis], own[axis], *shape[axis + 1 :]) if len(shape) == len(own) else shape
 
-    def message(self) -> str:
-        return f"`concat` along axis {self.axis} cannot join {self.shapes}"
 
-    def label(self) -> str:
-        return f"all sizes but those of axis {self.axis} must be equal"
-
-
-@problem("E0310", "the branches of this skip do not meet")
+@problem("E0310", "branches of a skip with different shapes")
 class SkipMismatch(Problem):
-    """A `skip` adds its body's result to its input, so both need one shape.
+    """A `skip` adds the result of its body to its input, so both need the same shape. `project` converts the input.
 
     ```net fail
     net bad { input x 64x56x56; skip { conv 3x3 128 stride 2 } }
     ```
 
-    ```net mended
+    ```net fixed
     net good {
       input x 64x56x56
       skip { conv 3x3 128 stride 2 } project { conv 1x1 128 stride 2 }
@@ -146,26 +140,28 @@ class SkipMismatch(Problem):
     projected: bool
     end: Span
 
+    headline = "the branches of this skip have different shapes"
+
     def label(self) -> str:
-        what = "projection is" if self.projected else "input is"
-        return f"the {what} {text(self.identity.shape)}, and cannot be added to the body's {text(self.body.shape)}"
+        what = "projection" if self.projected else "input"
+        return self.fill(f"the {what} is {{identity.shape}}, but the body is {{body.shape}}")
 
     def labels(self) -> Iterable[Label]:
         if len(self.body.shape) != len(self.identity.shape):
             yield Label(self.identity.span, f"this is {text(self.identity.shape)}")
-            yield Label(self.body.span, f"the body ends in {text(self.body.shape)}")
+            yield Label(self.body.span, f"the body ends with {text(self.body.shape)}")
         yield from labels_of(self._origins())
 
     def notes(self) -> Iterable[str]:
         yield from elsewhere(self._origins(), self.frame)
 
-    def repairs(self) -> Iterable[Help]:
+    def candidate_fixes(self) -> Iterable[Suggestion]:
         if not self.projected:
             stride = _stride(self.identity.shape, self.body.shape)
             if stride:
                 call = f"conv {'x'.join('1' * (len(self.body.shape) - 1))} {self.body.shape[0]}"
                 call += "" if stride == 1 else f" stride {stride}"
-                yield Help("project the identity to the same shape", Edit(self.end, f" project {{ {call} }}"))
+                yield Suggestion("project the input to the shape of the body", Edit(self.end, f" project {{ {call} }}"))
         yield from meet(self.body, self.identity.shape, self.entry)
         if self.projected:
             yield from meet(self.identity, self.body.shape, self.entry)
@@ -176,7 +172,7 @@ class SkipMismatch(Problem):
 
 
 def elsewhere(found: Iterable[Origin], frame: Frame | None) -> Iterable[str]:
-    """How the elaborator came to the origins that lie in other calls or rounds than the problem."""
+    """Yield how the elaborator reached the origins that are in other calls or rounds than the problem."""
     from netdsl.diagnostics.render import frames
 
     around = set()
@@ -185,18 +181,18 @@ def elsewhere(found: Iterable[Origin], frame: Frame | None) -> Iterable[str]:
         frame = frame.parent
     for each in found:
         if each.node.frame is not None and id(each.node.frame) not in around:
-            yield f"`{each.span.text}`, {each.span}, is {frames(each.node.frame)[0]}"
+            yield f"`{each.span.text}` at {each.span} is {frames(each.node.frame)[0]}"
 
 
-def _spread(nodes: tuple[Node, ...]) -> bool:
-    """Whether the shapes would meet if axes of size 1 could spread."""
+def _broadcast(nodes: tuple[Node, ...]) -> bool:
+    """Return whether the shapes would match if axes of size 1 were broadcast."""
     if len({len(node.shape) for node in nodes}) > 1:
         return False
     return all(len({size for size in sizes if size != 1}) <= 1 for sizes in zip(*[n.shape for n in nodes], strict=True))
 
 
 def _stride(before: Shape, after: Shape) -> int | None:
-    """The stride of a 1x1 convolution that brings every spatial size of `before` to that of `after`."""
+    """Return the stride of a 1x1 convolution that maps the spatial sizes of `before` to those of `after`, if any."""
     pairs = list(zip(before[1:], after[1:], strict=False))
     if not pairs or len(before) != len(after) or len(before) > 4:
         return None
@@ -208,21 +204,18 @@ def _stride(before: Shape, after: Shape) -> int | None:
 
 @problem("E0315", "a merge without operands")
 class NoOperands(Problem):
-    """A merge needs at least one operand, and a `for` as an operand at least one round.
+    """A merge needs at least one operand, and a `for` as an operand needs at least one round.
 
     ```net fail
     net bad { input x 784; add for i in range(0) { dense 10 } }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; add for i in range(2) { dense 10 } }
     ```
     """
 
     what: str
 
-    def message(self) -> str:
-        return f"this `{self.what}` has nothing to merge"
-
-    def label(self) -> str:
-        return "its `for` has no rounds"
+    headline = "this `{what}` has nothing to merge"
+    caption = "its `for` has no rounds"

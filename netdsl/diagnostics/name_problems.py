@@ -1,4 +1,4 @@
-"""Problems of names and structure: what is not defined, what is defined twice, what stands in the wrong place."""
+"""Problems of names: undefined, defined twice, or used as something that they are not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from netdsl.base.text import Span
-from netdsl.diagnostics.problem import Edit, Help, Label, Problem, comment_before, gap_before, meant, problem
+from netdsl.diagnostics.edits import comment_before, did_you_mean, gap_before
+from netdsl.diagnostics.problem import Edit, Label, Problem, Suggestion, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,23 +19,39 @@ DIGITS = "0123456789"
 
 
 class Unknown(Problem):
-    """A name that nothing has; the best of `candidates` is offered."""
+    """An undefined name, with a suggestion of the best of `candidates`."""
 
     name: str
     candidates: tuple[str, ...] = ()
 
-    def label(self) -> str:
-        return "nothing has this name here"
+    caption = "not defined here"
 
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         from netdsl.base.suggest import suggest
 
         if self.span.text == self.name:
-            yield from meant(self.span, self.name, self.candidates)
+            yield from did_you_mean(self.span, self.name, self.candidates)
             return
         for word in suggest(self.name, self.candidates)[:1]:
             if word.rstrip(DIGITS) != self.name.rstrip(DIGITS):  # a label that braces spelled out
-                yield Help(f"did you mean `{word}`?")
+                yield Suggestion(f"did you mean `{word}`?")
+
+
+class UnknownOfFew(Unknown):
+    """An unknown name where the candidates are few enough to list."""
+
+    def notes(self) -> Iterable[str]:
+        if self.candidates:
+            yield self.fill("available: {candidates}")
+
+
+class Twice(Problem):
+    """Something that can be given only once."""
+
+    earlier: Span
+
+    caption = "again here"
+    related = "earlier", "first here"
 
 
 @problem("E0201", "unknown name")
@@ -45,125 +62,119 @@ class UnknownName(Unknown):
     net bad { let n = 2*clases; input x 784; dense n }
     ```
 
-    ```net mended
+    ```net fixed
     net good(classes = 10) { let n = 2*classes; input x 784; dense n }
     ```
     """
 
-    def message(self) -> str:
-        return f"unknown name `{self.name}`"
+    headline = "unknown name `{name}`"
 
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         switch = {"true": "on", "yes": "on", "false": "off", "no": "off"}.get(self.name.lower())
         if switch:
-            yield Help(f"write `{switch}`", Edit(self.span, switch), safe=True)
+            yield Suggestion(f"write `{switch}`", Edit(self.span, switch), safe=True)
         else:
             yield from comment_before(self.span)
-            yield from super().helps()
+            yield from super().suggestions()
 
 
 @problem("E0202", "unknown layer")
 class UnknownLayer(Unknown):
-    """A statement begins with a layer of the language, a block of the file, or a variable that holds one.
+    """A statement begins with a layer of the language, a block of the file, or a variable that holds one of these.
 
     ```net fail
     net bad { input x 784; denze 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; dense 10 }
     ```
     """
 
-    def message(self) -> str:
-        return f"there is no layer or block `{self.name}`"
+    headline = "unknown layer or block `{name}`"
+    caption = "no layer, block or statement has this name"
 
-    def label(self) -> str:
-        return "no layer, block or statement has this name"
+    def suggestions(self) -> Iterable[Suggestion]:
+        from netdsl.diagnostics.foreign import suggest_layer
 
-    def helps(self) -> Iterable[Help]:
-        from netdsl.diagnostics.foreign import layer_helps
-
-        yield from layer_helps(self.span, self.name, self.candidates) or super().helps()
+        yield from suggest_layer(self.span, self.name, self.candidates) or super().suggestions()
 
 
 @problem("E0203", "unknown label")
 class UnknownLabel(Unknown):
-    """A reference finds a label of its own scope or of one around it, from its definition on. From outside a scope the
-    path leads to it (`backbone.layer2`); a block does not see its caller's labels, but may be passed one.
+    """A label is visible in its own scope and the scopes inside it, after its definition. From outside its scope it is
+    referred to by its path, such as `backbone.layer2`. A block does not see the labels of its caller, but can receive
+    one as an argument.
 
     ```net fail
     net bad { input x 784; hidden: dense 100; add { relu } hiden }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; hidden: dense 100; add { relu } hidden }
     ```
     """
 
     hidden: Span | None = None
     callers: bool = False
-    """Whether the hidden label stands outside of the block that looks for it."""
+    """Whether the hidden label is outside the block that refers to it."""
     path: str = ""
-    """The way to the hidden label, where there is one."""
+    """The path to the hidden label, if there is one."""
 
     def message(self) -> str:
         return f"the label `{self.name}` is not visible here" if self.hidden else f"unknown label `{self.name}`"
 
     def label(self) -> str:
-        return "it belongs to another scope" if self.hidden else "no value before this place has this label"
+        return "it belongs to another scope" if self.hidden else "no earlier value has this label"
 
     def labels(self) -> Iterable[Label]:
         if self.hidden:
-            where = "outside of this block" if self.callers else "in a scope of its own"
-            yield Label(self.hidden, f"it is defined here, {where}")
+            yield Label(self.hidden, f"defined here, {'outside this block' if self.callers else 'in its own scope'}")
 
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         if self.path:
-            yield Help(f"from outside its scope it is called `{self.path}`", Edit(self.span, self.path))
+            yield Suggestion(f"from outside its scope, write `{self.path}`", Edit(self.span, self.path))
         elif self.callers:
-            yield Help("pass it to the block as an argument")
+            yield Suggestion("pass it to the block as an argument")
         elif not self.hidden:
-            yield from super().helps()
+            yield from super().suggestions()
 
 
-@problem("E0204", "defined twice")
-class DefinedTwice(Problem):
-    """A name stands for one thing in its braces: variables are assigned once, labels and definitions are unique.
+@problem("E0204", "a name defined twice")
+class DefinedTwice(Twice):
+    """In one scope, a variable is assigned once, and labels and definitions have unique names.
 
     ```net fail
     net bad { let n = 1; let n = 2; input x 784; dense n }
     ```
 
-    ```net mended
+    ```net fixed
     net good { let n = 2; input x 784; dense n }
     ```
     """
 
     name: str
-    earlier: Span
 
     def message(self) -> str:
-        return f"each round of the loop defines `{self.name}`" if self._loop else f"`{self.name}` is defined twice"
+        return f"every round of the loop defines `{self.name}`" if self._loop else f"`{self.name}` is defined twice"
 
     def label(self) -> str:
-        return "the same label in every round" if self._loop else "again here"
+        return "the same label in every round" if self._loop else super().label()
 
     def labels(self) -> Iterable[Label]:
-        if not self._loop:
-            yield Label(self.earlier, "first here")
+        return () if self._loop else super().labels()
 
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         loop = self._loop
         if loop is None:
             return
         if loop.variable:
             label = f"{self.name}{{{loop.variable}}}"
-            yield Help(f"number the label: `{label}`", Edit(self.span, label))
+            yield Suggestion(f"number the label: `{label}`", Edit(self.span, label))
             return
         label = f"{self.name}{{i}}"
         brace = loop.span.source.text.index("{", loop.span.start)
-        yield Help(
+        yield Suggestion(
             f"number the rounds and the label: `{label}`",
             Edit(gap_before(Span(loop.span.source, brace, brace)), " as i "),
             Edit(self.span, label),
@@ -178,16 +189,16 @@ class DefinedTwice(Problem):
         return frame
 
 
-@problem("E0205", "two weights of one name")
+@problem("E0205", "two weights with the same name")
 class WeightTwice(Problem):
-    """A weight's name is its key in a file of weights, so no two may share it; `reuse` shares a weight on purpose, and
+    """A weight's name is its key in a weight file, so names must be unique. `reuse` shares a weight intentionally, and
     then its shape must be the same.
 
     ```net fail
     net bad { input x 784; dense1: dense 10; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; hidden: dense 10; dense 10 }
     ```
     """
@@ -201,35 +212,32 @@ class WeightTwice(Problem):
     def message(self) -> str:
         if self.shared:
             return f"the shared weight `{self.name}` would need another shape here"
-        return f"two weights are called `{self.name}`"
+        return f"two weights are named `{self.name}`"
 
     def label(self) -> str:
-        from netdsl.base.shape import text
-
-        needs = f"this {'needs' if self.shared else 'makes another one of'} {text(self.shape)}"
-        return needs if self.earlier != self.span else f"{needs}, and first made it of {text(self.other)}"
+        caption = "this needs {shape}" if self.shared else "this creates another one, {shape}"
+        return self.fill(caption if self.earlier != self.span else caption + "; the first is {other}")
 
     def labels(self) -> Iterable[Label]:
-        from netdsl.base.shape import text
-
         if self.earlier != self.span:
-            yield Label(self.earlier, f"this made it, of {text(self.other)}")
+            yield Label(self.earlier, self.fill("first created here, {other}"))
 
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         if not self.shared:
-            yield Help("label one of the two otherwise; layers without a label are counted, `conv1`, `conv2`")
+            yield Suggestion("change one of the labels; unlabelled layers are numbered: `conv1`, `conv2`")
 
 
-@problem("E0206", "a definition that contains itself")
+@problem("E0206", "a recursive definition")
 class Recursive(Problem):
-    """The language is total: a block cannot call itself, nor a value depend on itself, directly or through others.
+    """A block or function cannot call itself, and a value cannot depend on itself, directly or through others. So
+    elaboration always terminates.
 
     ```net fail
     block b { relu; b }
     net bad { input x 784; b; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     block b { relu; dense 100 }
     net good { input x 784; b; b; dense 10 }
     ```
@@ -242,19 +250,19 @@ class Recursive(Problem):
         return f"{self.what} `{self.cycle[0]}` is recursive: {' → '.join(self.cycle)}"
 
     def label(self) -> str:
-        called = self.what in ("the block", "the function")
-        return "this closes the cycle" if called else "this is part of the cycle"
+        calls = self.what in ("the block", "the function")
+        return "this closes the cycle" if calls else "this is part of the cycle"
 
 
-@problem("E0212", "this cannot be applied")
+@problem("E0212", "not callable")
 class NotCallable(Problem):
-    """A variable at the head of a statement must hold a block or a layer.
+    """A variable at the beginning of a statement must hold a block or a layer.
 
     ```net fail
     net bad { let n = 3; input x 784; n 4 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { let f = tanh; input x 784; f; dense 10 }
     ```
     """
@@ -263,17 +271,14 @@ class NotCallable(Problem):
     value: str
     is_label: bool = False
 
-    def message(self) -> str:
-        return f"`{self.name}` is {self.value}, and cannot be applied"
+    headline = "`{name}` is {value} and cannot be applied"
+    caption = "neither a block nor a layer"
 
-    def label(self) -> str:
-        return "neither a block nor a layer"
-
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         text = self.span.source.text[: self.span.start]
         merge = re.search(r"\b(?:concat|add|sub|mul|div|max|min)\b[^\n;]*(?P<gap>\n[ \t]*)\Z", text)
         if self.is_label and merge:
             gap = Span(self.span.source, merge.start("gap"), self.span.start)
-            yield Help("as an operand, write it on the line before", Edit(gap, " "))
+            yield Suggestion("to make it an operand, write it on the line before", Edit(gap, " "))
         if self.is_label:
-            yield Help(f"`from {self.name}` goes back to its value, `reuse {self.name}` applies it again")
+            yield Suggestion(f"`from {self.name}` continues from its value, `reuse {self.name}` applies it again")

@@ -1,75 +1,70 @@
-"""Problems of nets: which there are, what goes in and comes out of them, and what they are given."""
+"""Problems of nets: inputs, outputs, parameters, and the choice of a net."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.base.shape import Shape, text
 from netdsl.base.text import Span
-from netdsl.diagnostics.name_problems import Unknown
-from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
+from netdsl.diagnostics.name_problems import Twice, Unknown
+from netdsl.diagnostics.problem import Edit, Label, Problem, Suggestion, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from netdsl.base.shape import Shape
+
 
 @problem("E0207", "no input")
 class NoInput(Problem):
-    """Statements apply to the current value, and the first one comes from an `input`.
+    """Statements apply to the current value, and the first current value is an `input`.
 
     ```net fail
     net bad { dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; dense 10 }
     ```
     """
 
     what: str
 
-    def message(self) -> str:
-        return f"{self.what} has no value to work on"
-
-    def label(self) -> str:
-        return "no `input` stands before this"
-
-    def helps(self) -> Iterable[Help]:
-        yield Help("begin the net with an input, such as `input image 3x224x224`")
+    headline = "{what} has no value to apply to"
+    caption = "no `input` before this"
+    hint = "begin the net with an input, such as `input image 3x224x224`"
 
 
-@problem("E0208", "no network defined")
+@problem("E0208", "no net in the file")
 class NoNet(Problem):
-    """There is nothing to compile in a file without a `net`.
+    """A file without a `net` has nothing to compile.
 
     ```net fail
     # a file without a net
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; dense 10 }
     ```
     """
 
     blocks: bool = False
 
+    hint = "define a net: `net NAME {{ input x 784; dense 10 }}`"
+
     def message(self) -> str:
-        return "no network defined: the file has only blocks" if self.blocks else "no network defined"
-
-    def helps(self) -> Iterable[Help]:
-        yield Help("a network is written `net NAME { input x 784; dense 10 }`")
+        return "the file defines blocks, but no net" if self.blocks else "the file defines no net"
 
 
-@problem("E0209", "which network?")
+@problem("E0209", "several nets to choose from")
 class WhichNet(Problem):
-    """A file with several nets has one entry only if a net is called like the file.
+    """In a file with several nets, the one with the file's name is the default. If there is none, name a net.
 
     ```net fail
     net one { input x 784; dense 10 }
     net two { input x 784; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net one { input x 784; dense 10 }
     ```
     """
@@ -78,75 +73,64 @@ class WhichNet(Problem):
     file: str
     others: tuple[Span, ...] = ()
 
+    hint = "choose one, as in `{file}:{names[0]}`"
+
     def message(self) -> str:
-        return f"this file has {len(self.names)} networks: {', '.join(self.names)}"
+        return f"this file has {len(self.names)} nets: {', '.join(self.names)}"
 
     def label(self) -> str:
         return "one" if self.others else ""
 
     def labels(self) -> Iterable[Label]:
-        for other in self.others:
-            yield Label(other, "another")
-
-    def helps(self) -> Iterable[Help]:
-        yield Help(f"choose one, as in `{self.file}:{self.names[0]}`")
+        return [Label(other, "another") for other in self.others]
 
 
-@problem("E0210", "unknown network")
+@problem("E0210", "unknown net")
 class UnknownNet(Unknown):
-    """The net that was asked for, or that an alias or a `train` names, is not in this file.
+    """The file does not define the net that was requested, or that an alias or a `train` block names.
 
     ```net fail
     net one { input x 784; dense 10 }
     net two = on(depth = 1)
     ```
 
-    ```net mended
+    ```net fixed
     net one { input x 784; dense 10 }
     net two = one()
     ```
     """
 
-    def message(self) -> str:
-        return f"there is no network `{self.name}`"
+    headline = "unknown net `{name}`"
 
 
-@problem("E0211", "two graph values of one name")
-class OutputTwice(Problem):
-    """Inputs and outputs are the names by which a program talks to the model, so each is unique.
+@problem("E0211", "two inputs or outputs with the same name")
+class OutputTwice(Twice):
+    """Inputs and outputs are addressed by name in the ONNX model, so each name must be unique.
 
     ```net fail
     net bad { input x 784; dense 10; output y; relu; output y }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; dense 10; output y; relu; output z }
     ```
     """
 
     name: str
-    earlier: Span
 
-    def message(self) -> str:
-        return f"two inputs or outputs are called `{self.name}`"
-
-    def label(self) -> str:
-        return "again here"
-
-    def labels(self) -> Iterable[Label]:
-        yield Label(self.earlier, "first here")
+    headline = "two inputs or outputs are named `{name}`"
 
 
 @problem("E0213", "a statement in the wrong place")
 class Misplaced(Problem):
-    """Inputs and outputs belong to a net, not to the blocks that it calls; definitions stand outside of both.
+    """Inputs and outputs belong in a net, not in the blocks that it calls. Definitions belong at the top level.
 
     ```net fail
     block b { input x 784 }
     net bad { b; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     block b { relu }
     net good { input x 784; b; dense 10 }
     ```
@@ -155,23 +139,20 @@ class Misplaced(Problem):
     what: str
     where: str
 
-    def message(self) -> str:
-        return f"`{self.what}` cannot stand {self.where}"
-
-    def label(self) -> str:
-        return "in the wrong place"
+    headline = "`{what}` is not allowed {where}"
+    caption = "in the wrong place"
 
 
 @problem("E0214", "unknown parameter")
 class UnknownParameter(Unknown):
-    """A value was given to a parameter that the net does not declare.
+    """A value is given for a parameter that the net does not declare.
 
     ```net fail
     net one(depth = 1) { input x 784; dense depth }
     net two = one(dept = 2)
     ```
 
-    ```net mended
+    ```net fixed
     net one(depth = 1) { input x 784; dense depth }
     net two = one(depth = 2)
     ```
@@ -179,8 +160,7 @@ class UnknownParameter(Unknown):
 
     net: str
 
-    def message(self) -> str:
-        return f"the net `{self.net}` has no parameter `{self.name}`"
+    headline = "the net `{net}` has no parameter `{name}`"
 
     def label(self) -> str:
         if not self.candidates:
@@ -189,40 +169,35 @@ class UnknownParameter(Unknown):
         return f"its parameters are {named}" if len(self.candidates) > 1 else f"its only parameter is {named}"
 
 
-@problem("E0215", "a parameter of a net without a default")
+@problem("E0215", "a net parameter without a default")
 class NoDefault(Problem):
-    """Every parameter of a net has a default, so that the net can be checked and compiled by its name alone.
+    """Every parameter of a net needs a default, so that the net can be checked and compiled without arguments.
 
     ```net fail
     net bad(classes) { input x 784; dense classes }
     ```
 
-    ```net mended
+    ```net fixed
     net good(classes = 10) { input x 784; dense classes }
     ```
     """
 
     name: str
 
-    def message(self) -> str:
-        return f"the parameter `{self.name}` of a net needs a default"
-
-    def label(self) -> str:
-        return "no default is given"
-
-    def helps(self) -> Iterable[Help]:
-        yield Help(f"give it the value that it has in the paper: `{self.name} = …`")
+    headline = "the net parameter `{name}` needs a default"
+    caption = "no default"
+    hint = "use the value from the paper: `{name} = …`"
 
 
 @problem("W0201", "a value that reaches no output")
 class DeadValue(Problem):
-    """Nothing reads this value and it is not an output, so it is not part of the compiled graph.
+    """Nothing reads this value, and it is not an output, so it is not part of the compiled graph.
 
     ```net warn
     net odd { input x 784; side: dense 5; from x; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net even { input x 784; side: dense 5; from x; dense 5; add side; dense 10 }
     ```
     """
@@ -230,18 +205,15 @@ class DeadValue(Problem):
     name: str
     shape: Shape
 
-    def message(self) -> str:
-        return f"`{self.name}` reaches no output"
-
-    def label(self) -> str:
-        return f"nothing reads this value of {text(self.shape)}"
+    headline = "`{name}` reaches no output"
+    caption = "nothing reads this value of {shape}"
 
 
-@problem("E0227", "a `for` operand on a line of its own")
+@problem("E0227", "a `for` operand on its own line")
 class OperandOnNextLine(Problem):
-    """A `for` at the beginning of a line is a statement: it applies to the merge's result, one round after the other.
-    As an operand it begins on the line of the merge or of the operand before it. A `for` below a merge and further to
-    the right looks like an operand, and is refused.
+    """A `for` at the beginning of a line is a statement: its rounds apply to the result of the merge, one after the
+    other. As an operand, it begins on the line of the merge or of the previous operand. A `for` below a merge that is
+    indented further looks like an operand, and is an error.
 
     ```net fail
     net bad {
@@ -252,7 +224,7 @@ class OperandOnNextLine(Problem):
     }
     ```
 
-    ```net mended
+    ```net fixed
     net good {
       input x 4x8x8
       concat { relu } for k in [3, 5] { conv k 8 }
@@ -265,17 +237,12 @@ class OperandOnNextLine(Problem):
     end: int
     """The offset where the merge's operands end."""
 
-    def message(self) -> str:
-        return f"this `for` is not an operand of `{self.merge.text}`"
+    headline = "this `for` is not an operand of `{merge.text}`"
+    caption = "a separate statement, since it begins a line"
+    related = "merge", "this merge ends with its line"
 
-    def label(self) -> str:
-        return "a statement of its own, since it begins a line"
-
-    def labels(self) -> Iterable[Label]:
-        yield Label(self.merge, "this merge ends with its line")
-
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         gap = Span(self.span.source, self.end, self.span.start)
         edits = () if gap.text.strip() else (Edit(gap, " "),)  # no comment is lost
-        yield Help("as an operand, begin it on the line before", *edits)
-        yield Help("as a statement, indent it like the merge")
+        yield Suggestion("to make it an operand, begin it on the line before", *edits)
+        yield Suggestion("to make it a statement, indent it like the merge")

@@ -35,14 +35,14 @@ class Origin:
         return self.node.shape[self.axis]
 
     def __str__(self) -> str:
-        """Describe the origin, to be read beside the location."""
+        """Describe the origin, as a label at its span."""
         what = "channels" if self.axis == 0 and len(self.node.shape) > 1 else "values" if not self.axis else ""
         before = [x.shape for x in self.node.inputs if len(x.shape) == len(self.node.shape)]
         if not self.node.inputs:
-            return f"{self.size} {what} come in here" if what else f"{_spatial(self.node.shape)} comes in here"
+            return f"this input has {self.size} {what}" if what else f"this input is {_spatial(self.node.shape)}"
         if what or not before:
-            return f"this makes {self.size} {what}".rstrip()
-        return f"this makes {_spatial(self.node.shape)} of {_spatial(before[0])}"
+            return f"this produces {self.size} {what}".rstrip()
+        return f"this produces {_spatial(self.node.shape)} from {_spatial(before[0])}"
 
 
 def _spatial(shape: Shape) -> str:

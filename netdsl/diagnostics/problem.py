@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from netdsl.base.text import Frame
 
 REGISTRY: dict[str, type[Problem]] = {}
-"""Every problem by its code, once its module is imported; `netdsl.diagnostics.catalogue` imports them all."""
+"""Every problem by its code, once its module is imported; `netdsl.diagnostics.pages` imports them all."""
 
 
 class Label:
@@ -36,8 +36,8 @@ class Edit:
         self.text = text
 
 
-class Help:
-    """A suggestion: a sentence, and the edits that carry it out where they are known.
+class Suggestion:
+    """A way to fix a problem: a sentence, and the edits that carry it out where they are known.
 
     `safe` edits cannot change the meaning that the author had in mind; `check --fix` applies only these. All others,
     such as translations of another framework's names, may be wrong, and are applied by hand.
@@ -52,50 +52,74 @@ class Help:
 
 
 class Problem(Record):
-    """A problem in a text. A subclass declares its data as annotations, and methods for its messages.
+    """A problem in a text. A subclass declares its data as annotations and its sentences as templates.
 
-    Its docstring is what `netdsl explain` prints: meaning and cause, with a failing example.
+    Templates are format strings over the data: `{name}`, `{span.text}`, `{count:,}`. A shape is written as in the
+    language, any other tuple as a list. A sentence that needs logic overrides the method that fills its template.
+
+    The docstring is what `netdsl explain` prints: meaning and cause, with a failing example.
     """
 
     code: ClassVar[str] = ""
     title: ClassVar[str] = ""
+    headline: ClassVar[str] = ""
+    """What is wrong, with the names and numbers involved; by default the title."""
+    caption: ClassVar[str] = ""
+    """What is wrong at the primary span, shown beside its carets; can be empty."""
+    related: ClassVar[tuple[str, str] | None] = None
+    """The field with another location, a span or a node, and its caption; nothing is shown if the field is None."""
+    hint: ClassVar[str] = ""
+    """A suggestion without edits."""
 
     span: Span
     frame: Frame | None = None
     severity: str = "error"
     """`error` or `warning`; `--strict` turns warnings into errors."""
-    mended: tuple[Help, ...] = ()
-    """Those of its repairs that were tried and mend it; `netdsl.app.repair` finds them."""
-    proved: tuple[Help, ...] | None = None
-    """Its helps after `netdsl.app.repair` tried their edits, None before: edits that do not mend it are left out."""
+    verified_fixes: tuple[Suggestion, ...] = ()
+    """The candidates that fix the problem; `netdsl.app.repair` tries them."""
+    verified_suggestions: tuple[Suggestion, ...] | None = None
+    """The suggestions without edits that do not fix the problem; None before `netdsl.app.repair` has tried them."""
 
     def message(self) -> str:
         """Return the headline: what is wrong, with the names and numbers involved."""
-        return self.title
+        return self.fill(self.headline or self.title)
 
     def label(self) -> str:
         """Return what is wrong at the primary span, shown beside its carets; can be empty."""
-        return ""
+        return self.fill(self.caption)
 
     def labels(self) -> Iterable[Label]:
         """Yield the other locations involved."""
-        return ()
+        if self.related is not None:
+            place = getattr(self, self.related[0])
+            if place is not None:
+                yield Label(getattr(place, "span", place), self.fill(self.related[1]))
 
     def notes(self) -> Iterable[str]:
         """Yield facts without a location in the text."""
         return ()
 
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         """Yield ways to fix it, best first."""
+        if self.hint:
+            yield Suggestion(self.fill(self.hint))
+
+    def candidate_fixes(self) -> Iterable[Suggestion]:
+        """Yield edits that may fix it, to be verified before they are shown."""
         return ()
 
-    def repairs(self) -> Iterable[Help]:
-        """Yield edits that may fix it, to be verified before they are offered."""
-        return ()
+    def all_suggestions(self) -> list[Suggestion]:
+        """Return all suggestions, verified fixes first."""
+        rest = self.suggestions() if self.verified_suggestions is None else self.verified_suggestions
+        return [*self.verified_fixes, *rest]
 
-    def offers(self) -> list[Help]:
-        """All suggestions, the repairs first."""
-        return [*self.mended, *(self.helps() if self.proved is None else self.proved)]
+    def fill(self, template: str) -> str:
+        """Return a template with the problem's data."""
+        if "{" not in template:
+            return template
+        from netdsl.diagnostics.sentences import fill
+
+        return fill(template, self)
 
 
 P = TypeVar("P", bound=Problem)
@@ -113,33 +137,6 @@ def problem(code: str, title: str) -> Callable[[type[P]], type[P]]:
         return cls
 
     return register
-
-
-def gap_before(span: Span) -> Span:
-    """Return the blanks before a span."""
-    start = span.start
-    while start and span.source.text[start - 1] in " \t":
-        start -= 1
-    return Span(span.source, start, span.start)
-
-
-def comment_before(span: Span) -> Iterable[Help]:
-    """Yield the help that makes a comment of `// …`, if a span stands in one."""
-    source, line = span.source, span.source.line_starts[span.source.position(span.start)[0] - 1]
-    at = source.text.find("//", line, span.start)
-    if at >= 0:
-        yield Help("a comment begins with `#`", Edit(Span(source, at, at + 2), "#"))
-
-
-def meant(span: Span, word: str, candidates: Iterable[str]) -> Iterable[Help]:
-    """Yield `did you mean …?` with the nearest candidate; the edit is safe for a slip that only it explains."""
-    from netdsl.base.suggest import is_slip, suggest
-    from netdsl.diagnostics.foreign import ESTABLISHED, instead
-
-    near = suggest(word, candidates)
-    if near:
-        safe = len(near) == 1 and is_slip(word, near[0]) and word not in ESTABLISHED and instead(word) is None
-        yield Help(f"did you mean `{near[0]}`?", Edit(span, near[0]), safe=safe)
 
 
 class Rejection(Exception):

@@ -14,18 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from netdsl.base.text import Frame
-    from netdsl.diagnostics.problem import Help, Problem
+    from netdsl.diagnostics.problem import Problem, Suggestion
 
-MOST_FRAMES = 8
-MOST_MENDED = 8
-"""Maximum number of lines shown of a fix."""
+MAX_FRAMES_SHOWN = 8
+"""Maximum number of calls shown, and of rounds around each."""
+MAX_CHANGES_SHOWN = 8
+"""Maximum number of changed lines shown of a fix."""
 
 
 def render(problem: Problem, *, color: bool = False) -> str:
-    """Return the problem as several lines without a final newline: headline, excerpts, notes, frames and helps."""
+    """Return the problem as several lines without a final newline: headline, excerpts, notes, frames and
+    suggestions."""
     excerpts = _excerpts(problem)
-    helps = [(found.text, _mended(problem, found)) for found in problem.offers()]
-    shown = [lines for _, lines in excerpts] + [lines for _, mended in helps for _, lines in mended]
+    suggestions = [(found.text, _previews(problem, found)) for found in problem.all_suggestions()]
+    shown = [lines for _, lines in excerpts] + [lines for _, previews in suggestions for _, lines in previews]
     page = _Page(shown, color)
     page.headline(problem)
     for arrow, (place, lines) in zip(_arrows(), excerpts, strict=False):
@@ -34,9 +36,9 @@ def render(problem: Problem, *, color: bool = False) -> str:
         page.remark("", note)
     for came in frames(problem.frame):
         page.remark("", came)
-    for text, mended in helps:
+    for text, previews in suggestions:
         page.remark("help", text)
-        for place, lines in mended:
+        for place, lines in previews:
             page.excerpt(":::", place, lines)
     return "\n".join(page.lines)
 
@@ -48,7 +50,7 @@ def _arrows() -> Iterator[str]:
 
 
 def _excerpts(problem: Problem) -> list[tuple[str, Lines]]:
-    """Show the locations, one source at a time, that of the primary span first."""
+    """Return the marked lines of each source, beginning with that of the primary span."""
     marks = [(problem.span, Mark.of(problem.span, "^", problem.severity, problem.label()))]
     marks += [(label.span, Mark.of(label.span, "-", "place", label.text)) for label in problem.labels()]
     sources: dict[tuple[str, str], list[tuple[Span, Mark]]] = {}
@@ -57,8 +59,8 @@ def _excerpts(problem: Problem) -> list[tuple[str, Lines]]:
     return [(str(found[0][0]), excerpt(found[0][0].source, [mark for _, mark in found])) for found in sources.values()]
 
 
-def _mended(problem: Problem, found: Help) -> list[tuple[str, Lines]]:
-    """Show the text after a fix, one source at a time, naming other files."""
+def _previews(problem: Problem, found: Suggestion) -> list[tuple[str, Lines]]:
+    """Return the changed lines of each source after a fix, with the names of other files."""
     sources: dict[tuple[str, str], list[Edit]] = {}
     for edit in found.edits:
         sources.setdefault((edit.span.source.name, edit.span.source.text), []).append(edit)
@@ -79,8 +81,8 @@ def _preview(name: str, text: str, edits: list[Edit]) -> Lines:
         for edit, (start, end) in zip(in_order(edits), ranges, strict=True)
         for mark in _change(source, edit, start, end)
     ]
-    lines = excerpt(source, marks[:MOST_MENDED])
-    return lines if len(marks) <= MOST_MENDED else [*lines, (GAP, Row())]
+    lines = excerpt(source, marks[:MAX_CHANGES_SHOWN])
+    return lines if len(marks) <= MAX_CHANGES_SHOWN else [*lines, (GAP, Row())]
 
 
 def _change(source: Source, edit: Edit, start: int, end: int) -> Iterator[Mark]:
@@ -104,39 +106,24 @@ def _change(source: Source, edit: Edit, start: int, end: int) -> Iterator[Mark]:
 
 
 def frames(frame: Frame | None) -> list[str]:
-    """Describe how the elaborator reached the location, from the inside out: a call together with its enclosing
-    rounds."""
-    steps: list[str] = []
-    call: Frame | None = None
-    rounds: list[Frame] = []
-    while frame is not None:
-        if _is_round(frame):
-            rounds.append(frame)
+    """Describe how the elaborator reached the location, from the inside out: each call with the rounds around it."""
+    steps: list[tuple[Frame | None, list[Frame]]] = [(None, [])]
+    for each in frame or ():
+        if each.variable or each.value is not None:  # a round, whose counter may have no name
+            steps[-1][1].append(each)
         else:
-            steps += _step(call, rounds)
-            call, rounds = frame, []
-        frame = frame.parent
-    steps += _step(call, rounds)
-    return _few(steps, MOST_FRAMES)
+            steps.append((each, []))
+    return _few([text for call, rounds in steps if (text := _step(call, rounds))], MAX_FRAMES_SHOWN)
 
 
-def _step(call: Frame | None, rounds: list[Frame]) -> Iterator[str]:
-    named = _few(
-        [f"{frame.variable} = {_value(frame)}".replace(" = ", "#", not frame.variable) for frame in reversed(rounds)],
-        MOST_FRAMES,
-    )
-    during = "round " + ", ".join(named)
+def _step(call: Frame | None, rounds: list[Frame]) -> str:
+    """Describe a call during rounds of loops; without a call, the rounds alone, empty if there are none."""
+    named = [f"{each.variable} = {_value(each)}" if each.variable else f"#{_value(each)}" for each in reversed(rounds)]
+    during = f"round {', '.join(_few(named, MAX_FRAMES_SHOWN))}"
     if call is None:
-        if rounds:
-            yield f"in {during} of the loop at {rounds[0].span}"
-        return
-    came = f"in block `{call.name}`, called at" if call.name else "imported at"
-    yield f"{came} {call.span}" + (f", {during}" if rounds else "")
-
-
-def _is_round(frame: Frame) -> bool:
-    """Return whether a frame is a round of a loop, whose counter may have no name."""
-    return bool(frame.variable) or frame.value is not None
+        return f"in {during} of the loop at {rounds[0].span}" if rounds else ""
+    reached = f"in block `{call.name}`, called at" if call.name else "imported at"
+    return f"{reached} {call.span}" + (f", {during}" if rounds else "")
 
 
 def _value(frame: Frame) -> str:

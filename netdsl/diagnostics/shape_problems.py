@@ -1,11 +1,12 @@
-"""Problems of shapes: values that do not meet, layers that do not fit, expectations that do not hold."""
+"""Problems of shapes: layers that do not fit their inputs, expectations that do not hold, limits."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from netdsl.base.shape import Shape, text
-from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
+from netdsl.diagnostics.edits import before
+from netdsl.diagnostics.problem import Edit, Label, Problem, Suggestion, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ShapeProblem(Problem):
-    """A layer that does not fit its inputs, which are shown with the places that made them."""
+    """A layer that does not fit its inputs, which are shown with their shapes."""
 
     layer: str
     inputs: tuple[Node, ...]
@@ -24,7 +25,7 @@ class ShapeProblem(Problem):
     arguments: tuple[Argument, ...] = ()
 
     def keyword(self, name: str, value: str) -> Edit:
-        """The edit that gives a keyword of the call a value."""
+        """Return the edit that sets a keyword of the call."""
         from netdsl.diagnostics.solve import keyword
 
         assert self.head is not None
@@ -38,15 +39,15 @@ class ShapeProblem(Problem):
                 yield Label(node.span, f"this is {text(node.shape)}")
 
 
-@problem("E0307", "an expectation that does not hold")
+@problem("E0307", "a shape expectation that does not hold")
 class ExpectShape(Problem):
-    """`expect` is a comment that is checked: the value here must have this shape.
+    """`expect` asserts the shape of the current value.
 
     ```net fail
     net bad { input x 3x224x224; conv 7x7 64 stride 2; expect 64x111x111 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 3x224x224; conv 7x7 64 stride 2; expect 64x112x112 }
     ```
     """
@@ -54,41 +55,35 @@ class ExpectShape(Problem):
     expected: Shape
     node: Node
 
-    @property
-    def actual(self) -> Shape:
-        return self.node.shape
-
-    def message(self) -> str:
-        return f"expected {text(self.expected)}, but the value is {text(self.actual)}"
-
-    def label(self) -> str:
-        return "this does not hold"
+    headline = "expected {expected}, found {node.shape}"
+    caption = "expected here"
 
     def labels(self) -> Iterable[Label]:
         from netdsl.diagnostics.origins import origins
         from netdsl.diagnostics.solve import differing
 
-        if len(self.expected) != len(self.actual):
-            yield Label(self.node.span, f"this makes {text(self.actual)}")
-        for each in origins(self.node, differing(self.actual, self.expected)):
+        actual = self.node.shape
+        if len(self.expected) != len(actual):
+            yield Label(self.node.span, f"this has shape {text(actual)}")
+        for each in origins(self.node, differing(actual, self.expected)):
             yield Label(each.span, str(each))
 
-    def repairs(self) -> Iterable[Help]:
+    def candidate_fixes(self) -> Iterable[Suggestion]:
         from netdsl.diagnostics.solve import meet
 
-        yield Help("expect what the value is", Edit(self.span, text(self.actual)))
+        yield Suggestion("expect the actual shape", Edit(self.span, text(self.node.shape)))
         yield from meet(self.node, self.expected)
 
 
-@problem("E0308", "a count that does not hold")
+@problem("E0308", "a count expectation that does not hold")
 class ExpectCount(Problem):
-    """`expect params` and `expect macs` count the net, or in a block the call, up to here.
+    """`expect params` and `expect macs` assert the count up to here: of the net, or in a block, of the call.
 
     ```net fail
     net bad { input x 784; dense 10; expect params 7840 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; dense 10; expect params 7850 }
     ```
     """
@@ -97,25 +92,24 @@ class ExpectCount(Problem):
     expected: int
     actual: int
 
-    def message(self) -> str:
-        return f"expected {self.expected:,} {self.what}, but up to here there are {self.actual:,}"
+    headline = "expected {expected:,} {what}, found {actual:,} up to here"
 
     def label(self) -> str:
         return f"{abs(self.actual - self.expected):,} too {'few' if self.actual > self.expected else 'many'}"
 
-    def repairs(self) -> Iterable[Help]:
-        yield Help("expect what there are", Edit(self.span, str(self.actual)))
+    def candidate_fixes(self) -> Iterable[Suggestion]:
+        yield Suggestion("expect the actual count", Edit(self.span, str(self.actual)))
 
 
 @problem("E0309", "an axis or channel that does not exist")
 class OutsideShape(ShapeProblem):
-    """Axes and channels are counted from 0, axes without the batch; negative ones count from the end.
+    """Axes and channels count from 0, and negative ones from the end. The batch is not an axis.
 
     ```net fail
     net bad { input x 3x8x8; select [0, 3] }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 3x8x8; select [0, 2] }
     ```
     """
@@ -131,30 +125,32 @@ class OutsideShape(ShapeProblem):
 
 @problem("E0311", "a size that is known only at run time")
 class NeedsNumber(ShapeProblem):
-    """A weight's shape must be known when the net is compiled.
+    """The shapes of weights must be known at compile time.
 
     ```net fail
     net bad { input x 3x?x?; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 3x?x?; global_avgpool; dense 10 }
     ```
     """
 
     def message(self) -> str:
         shape = self.inputs[0].shape
-        unknown = " and ".join(f"`{size}`" for size in shape if not isinstance(size, int))
-        return f"`{self.layer}` needs what is known only at run time: {unknown} of its input {text(shape)}"
+        sizes = [f"`{size}`" for size in shape if not isinstance(size, int)]
+        only = "a size" if len(sizes) == 1 else "sizes"
+        are = "is" if len(sizes) == 1 else "are"
+        named = " and ".join(sizes)
+        return f"`{self.layer}` depends on {only} of its input {text(shape)} that {are} known only at run time: {named}"
 
-    def helps(self) -> Iterable[Help]:
-        if self.layer in ("dense", "flatten") and not self.mended:
-            yield Help("bring the unknown axes to size 1 before, as `global_avgpool` does")
+    def suggestions(self) -> Iterable[Suggestion]:
+        if self.layer in ("dense", "flatten") and not self.verified_fixes:
+            yield Suggestion("reduce the unknown axes to size 1 first, for example with `global_avgpool`")
 
-    def repairs(self) -> Iterable[Help]:
+    def candidate_fixes(self) -> Iterable[Suggestion]:
         if self.head is not None and self.layer in ("dense", "flatten"):
-            start = type(self.head)(self.head.source, self.head.start, self.head.start)
-            yield Help("pool the unknown axes away before", Edit(start, "global_avgpool; "))
+            yield Suggestion("pool over the unknown axes first", before(self.head, "global_avgpool; "))
 
 
 def _bytes(count: int) -> str:
@@ -163,15 +159,15 @@ def _bytes(count: int) -> str:
     return f"{count / 1000**thousands:,.3g} {units[thousands]}"
 
 
-@problem("E0314", "too large")
+@problem("E0314", "a limit exceeded")
 class TooLarge(Problem):
-    """A net stays within the budgets of layers, weights and loop rounds, which no real network comes near.
+    """Nets have limits on layers, weights, loop rounds and work, far above any real network.
 
     ```net fail
     net bad { input x 1000000; dense 2000000000 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 1000000; dense 20 }
     ```
     """
@@ -182,11 +178,8 @@ class TooLarge(Problem):
     weight: str = ""
     elements: int = 0
 
-    def message(self) -> str:
-        if self.weight:
-            needs = f"`{self.weight}` needs {_bytes(4 * self.elements)}"
-            return f"{needs}: {self.count:,} {self.what} are more than the limit of {self.limit:,}"
-        return f"{self.count:,} {self.what} are more than the limit of {self.limit:,}"
+    caption = "this exceeds the limit"
 
-    def label(self) -> str:
-        return "this goes beyond the limit"
+    def message(self) -> str:
+        needs = f"`{self.weight}` needs {_bytes(4 * self.elements)}: " if self.weight else ""
+        return f"{needs}{self.count:,} {self.what} exceed the limit of {self.limit:,}"

@@ -1,53 +1,48 @@
-"""Problems of statements and definitions that are not put together right."""
+"""Problems of statements and definitions: tokens, names and braces in the wrong place."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from netdsl.base.text import Span
-from netdsl.diagnostics.problem import Edit, Help, Problem, problem
-from netdsl.diagnostics.text_problems import shortened
+from netdsl.diagnostics.problem import Edit, Problem, Suggestion, problem
+from netdsl.diagnostics.sentences import alternatives, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-@problem("E0101", "this cannot stand here")
+@problem("E0101", "syntax error")
 class UnexpectedToken(Problem):
-    """Something stands where the language has no place for it. The rest of the statement is passed over, and the
-    check goes on with the next one.
+    """The grammar does not allow this here. The rest of the statement is skipped, and checking continues with the next
+    one.
 
     ```net fail
     net bad { input x 784; repeat as j { relu }; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; repeat 2 as j { relu }; dense 10 }
     ```
     """
 
     found: str
     expected: tuple[str, ...] = ()
-    advice: Help | None = None
+    advice: Suggestion | None = None
 
-    def message(self) -> str:
-        return f"unexpected {self.found}"
+    headline = "unexpected {found}"
 
     def label(self) -> str:
-        if not self.expected:
-            return "this cannot stand here"
-        if len(self.expected) == 1:
-            return f"expected {self.expected[0]}"
-        return f"expected {', '.join(self.expected[:-1])} or {self.expected[-1]}"
+        return f"expected {alternatives(self.expected)}" if self.expected else "not allowed here"
 
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         if self.advice:
             yield self.advice
 
 
-@problem("E0109", "nested too deep")
+@problem("E0109", "nested too deeply")
 class TooDeep(Problem):
-    """Brackets and operations may be nested 100 levels deep: more is a mistake, or an attack.
+    """Brackets and operations can be nested 100 levels deep. Deeper nesting is a mistake or an attack.
 
     ```net fail
     net bad { input x 784; dense (((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((
@@ -55,39 +50,32 @@ class TooDeep(Problem):
       ))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))) }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; dense ((5 + 5)) }
     ```
     """
 
     limit: int
 
-    def message(self) -> str:
-        return f"nested more than {self.limit} levels deep"
-
-    def label(self) -> str:
-        return "this is one level too many"
+    headline = "nested more than {limit} levels deep"
+    caption = "one level too many"
 
 
-@problem("E0113", "a reserved word")
+@problem("E0113", "a reserved word used as a name")
 class ReservedWord(Problem):
-    """Words that begin statements, and the words of expressions, cannot name variables or blocks. Labels may be any
-    word.
+    """Keywords cannot name variables or blocks. A label can be any word.
 
     ```net fail
     net bad { let skip = 3; input x 784; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { let width = 3; input x 784; dense width }
     ```
     """
 
-    def message(self) -> str:
-        return f"`{self.span.text}` is a word of the language, and cannot be a name"
-
-    def label(self) -> str:
-        return "choose another name"
+    headline = "`{span.text}` is a keyword and cannot be used as a name"
+    caption = "choose another name"
 
 
 @problem("E0114", "unknown definition")
@@ -98,36 +86,35 @@ class UnknownItem(Problem):
     netwrok bad { input x 784; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; dense 10 }
     ```
     """
 
     candidate: str
 
+    caption = "no definition begins with this word"
+
     def message(self) -> str:
-        return f"a file has no `{shortened(self.span.text)}`"
+        return f"unknown definition `{shortened(self.span.text)}`"
 
-    def label(self) -> str:
-        return "no definition begins with this word"
-
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         from netdsl.base.suggest import is_slip
 
         safe = is_slip(self.span.text, self.candidate) or self.span.text.casefold() in ("net", "network", "model")
-        yield Help(f"did you mean `{self.candidate}`?", Edit(self.span, self.candidate), safe=safe)
+        yield Suggestion(f"did you mean `{self.candidate}`?", Edit(self.span, self.candidate), safe=safe)
 
 
-@problem("E0115", "a statement outside of a net")
+@problem("E0115", "a statement outside a net")
 class StatementOutside(Problem):
-    """Layers and the other statements of a flow stand within the braces of a net or a block.
+    """Layers and other statements belong in the braces of a net or a block.
 
     ```net fail
     input x 784
     dense 10
     ```
 
-    ```net mended
+    ```net fixed
     net good {
       input x 784
       dense 10
@@ -135,79 +122,68 @@ class StatementOutside(Problem):
     ```
     """
 
+    caption = "only definitions are allowed here"
+    hint = "move the statements into `net NAME {{ … }}` or `block NAME {{ … }}`"
+
     def message(self) -> str:
-        return f"`{shortened(self.span.text)}` stands outside of a net"
-
-    def label(self) -> str:
-        return "only definitions may stand here"
-
-    def helps(self) -> Iterable[Help]:
-        yield Help("put the statements into `net NAME { … }` or `block NAME { … }`")
+        return f"`{shortened(self.span.text)}` outside a net"
 
 
-@problem("E0116", "a definition inside of a body")
+@problem("E0116", "a definition inside a body")
 class ItemInside(Problem):
-    """Nets, blocks, functions and trainings are defined at the file's level, in any order.
+    """Nets, blocks, functions and training recipes are defined at the top level of a file, in any order.
 
     ```net fail
     net bad { block b { relu }; input x 784; b; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     block b { relu }
     net good { input x 784; b; dense 10 }
     ```
     """
 
-    def message(self) -> str:
-        return f"`{self.span.text}` stands inside of a body"
-
-    def label(self) -> str:
-        return "this is defined at the file's level"
-
-    def helps(self) -> Iterable[Help]:
-        yield Help("move it out of the braces; order does not matter there")
+    headline = "`{span.text}` inside a body"
+    caption = "allowed only at the top level of the file"
+    hint = "move it out of the braces; the order of definitions does not matter"
 
 
-@problem("E0122", "a statement without its name")
+@problem("E0122", "a missing name")
 class MissingName(Problem):
-    """Inputs, outputs and definitions have a name: it becomes that of the model's input or output.
+    """Inputs, outputs and definitions need a name. That of an input or output is its name in the ONNX model, too.
 
     ```net fail
     net bad { input 1x28x28; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input image 1x28x28; dense 10 }
     ```
     """
 
     word: str
     name: str
-    """A name that would do; empty where it is the user's choice."""
+    """A possible name; empty if the choice is the user's."""
     edits: tuple[Edit, ...]
 
-    def message(self) -> str:
-        return f"`{self.word}` needs a name"
+    headline = "`{word}` needs a name"
+    caption = "expected a name before this"
 
-    def label(self) -> str:
-        return "expected a name before this"
-
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         if self.name:
-            yield Help(f"give it a name, such as `{self.name}`", *self.edits)
+            yield Suggestion(f"add a name, such as `{self.name}`", *self.edits)
 
 
-@problem("E0123", "a text without quotes")
+@problem("E0123", "a string without quotes")
 class UnquotedText(Problem):
-    """Texts, such as paths and the names of columns, stand in quotes.
+    """Strings, such as paths and column names, are written in double quotes.
 
     ```net fail
     use zoo/resnet.net
     net bad { input x 784; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     use "zoo/resnet.net"
     net good { input x 784; dense 10 }
     ```
@@ -215,26 +191,25 @@ class UnquotedText(Problem):
 
     path: str
 
+    caption = "expected double quotes around this"
+
     def message(self) -> str:
-        return f"`{shortened(self.path)}` is a text without quotes"
+        return f"`{shortened(self.path)}` is not in quotes"
 
-    def label(self) -> str:
-        return "expected quotes around this"
-
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         quoted = f'"{self.path}"'
-        yield Help(f"write `{quoted}`", Edit(self.span, quoted), safe=self.span.text == self.path)
+        yield Suggestion(f"write `{quoted}`", Edit(self.span, quoted), safe=self.span.text == self.path)
 
 
-@problem("E0124", "notation of another language")
+@problem("E0124", "syntax of another language")
 class OtherNotation(Problem):
-    """Bodies stand in braces, comments begin with `#`, and conditions go on with `else if`.
+    """Bodies are written in braces, comments begin with `#`, and `else if` continues a condition.
 
     ```net fail
     net bad { input x 784; if channels > 9 { relu } elif channels > 5 { tanh }; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; if channels > 9 { relu } else if channels > 5 { tanh }; dense 10 }
     ```
     """
@@ -242,48 +217,43 @@ class OtherNotation(Problem):
     instead: str
     edits: tuple[Edit, ...] = ()
 
+    caption = "not part of the `.net` language"
+
     def message(self) -> str:
-        return f"unexpected `{shortened(self.span.text)}`, which is notation of another language"
+        return f"unexpected `{shortened(self.span.text)}`: syntax of another language"
 
-    def label(self) -> str:
-        return "not part of the `.net` language"
-
-    def helps(self) -> Iterable[Help]:
-        yield Help(self.instead, *self.edits)
+    def suggestions(self) -> Iterable[Suggestion]:
+        yield Suggestion(self.instead, *self.edits)
 
 
-@problem("E0125", "a label before a statement without a value")
+@problem("E0125", "a label on a statement without a value")
 class LabelledStatement(Problem):
-    """A label names the value of a layer, a block or a group. `let`, `input` and `output` have names of their own, and
-    `default`, `expect` and `about` have no value.
+    """A label names the result of a layer, a block or a group. `let`, `input` and `output` have their own names, and
+    `default`, `expect` and `about` have no result.
 
     ```net fail
     net bad { input x 784; a: let w = 3; dense w }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; let w = 3; dense w }
     ```
     """
 
     statement: str
     end: int
-    """The offset behind the label and the blanks that follow."""
+    """The offset after the label and the blanks that follow."""
 
-    def message(self) -> str:
-        return f"`{self.statement}` cannot have a label"
+    headline = "`{statement}` cannot have a label"
+    caption = "a label names a result"
 
-    def label(self) -> str:
-        return "a label names a value"
-
-    def helps(self) -> Iterable[Help]:
-        yield Help("remove the label", Edit(Span(self.span.source, self.span.start, self.end), ""))
+    def suggestions(self) -> Iterable[Suggestion]:
+        yield Suggestion("remove the label", Edit(Span(self.span.source, self.span.start, self.end), ""))
 
 
 @problem("E0126", "a file in another language")
 class OtherLanguage(Problem):
-    """The file is a program in Python, or data in JSON or YAML. netdsl reads `.net` files; `netdsl init` or the
-    tutorial shows how to begin one.
+    """The file contains Python, JSON or YAML, but netdsl reads `.net` files. The tutorial shows how to write one.
 
     ```net fail
     import torch.nn as nn
@@ -292,7 +262,7 @@ class OtherLanguage(Problem):
         pass
     ```
 
-    ```net mended
+    ```net fixed
     net example {
       input image 1x28x28
       dense 10
@@ -302,11 +272,6 @@ class OtherLanguage(Problem):
 
     language: str
 
-    def message(self) -> str:
-        return f"this is {self.language}, not the `.net` language"
-
-    def label(self) -> str:
-        return f"{self.language} begins here"
-
-    def helps(self) -> Iterable[Help]:
-        yield Help("write `net NAME { … }`, as in `net a { input image 1x28x28; dense 10 }`")
+    headline = "this is {language}, not the `.net` language"
+    caption = "{language} begins here"
+    hint = "write `net NAME {{ … }}`, as in `net a {{ input image 1x28x28; dense 10 }}`"

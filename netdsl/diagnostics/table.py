@@ -28,7 +28,7 @@ MODULES = [
     "cli.view",
     "cli.zoo",
     "data.errors",
-    "diagnostics.docstrings",
+    "diagnostics.catalogue",
     "elaborate.overrides",
     "elaborate.train_block",
     "ir.names",

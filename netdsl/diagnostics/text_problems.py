@@ -1,114 +1,101 @@
-"""Problems of the text itself: its characters, numbers and brackets."""
+"""Problems of the text: characters, numbers and brackets."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.base.text import Span
-from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
+from netdsl.diagnostics.edits import after, replace
+from netdsl.diagnostics.problem import Edit, Label, Problem, Suggestion, problem
+from netdsl.diagnostics.sentences import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-
-def after(span: Span) -> Span:
-    """The place just behind a span, to insert at."""
-    return Span(span.source, span.end, span.end)
+    from netdsl.base.text import Span
 
 
 @problem("E0102", "unclosed bracket")
 class UnclosedBracket(Problem):
-    """Every `(`, `[` and `{` has its closing bracket, in the right order.
+    """Every `(`, `[` and `{` needs a closing bracket of its kind, and pairs of brackets must nest.
 
     ```net fail
     net bad { input x 784; dense (5 + 5 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; dense (5 + 5) }
     ```
     """
 
     end: Span
 
-    def message(self) -> str:
-        return f"unclosed `{self.span.text}`"
-
-    def label(self) -> str:
-        return "this is never closed"
+    headline = "unclosed `{span.text}`"
+    caption = "never closed"
 
     def labels(self) -> Iterable[Label]:
-        where = (
-            "the file ends here" if self.end.start == len(self.end.source.text) else "it should be closed before this"
-        )
-        yield Label(self.end, where)
+        at_end = self.end.start == len(self.end.source.text)
+        yield Label(self.end, "the file ends here" if at_end else "it should be closed before this")
 
 
-@problem("E0103", "nothing to close")
+@problem("E0103", "unmatched closing bracket")
 class StrayBracket(Problem):
-    """A closing bracket needs an opening one of its kind before it.
+    """A closing bracket needs an opening bracket of the same kind before it.
 
     ```net fail
     net bad { input x 784; dense 10) }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; dense 10 }
     ```
     """
 
-    def message(self) -> str:
-        return f"this `{self.span.text}` closes nothing"
+    headline = "unmatched `{span.text}`"
+    caption = "no open bracket matches this"
 
-    def label(self) -> str:
-        return "no bracket is open that this could close"
-
-    def helps(self) -> Iterable[Help]:
-        yield Help("remove it", Edit(self.span, ""))
+    def suggestions(self) -> Iterable[Suggestion]:
+        yield Suggestion("remove it", Edit(self.span, ""))
 
 
 @problem("E0104", "illegal character")
 class IllegalCharacter(Problem):
-    """Names, numbers and signs are ASCII; any character may stand in comments and in texts, but for those that make
-    a line read otherwise than it is written. Characters that come from a word processor or a paper's PDF, such as
-    `−` or `“`, look right but are not.
+    """Names, numbers and operators are ASCII. Comments and strings may contain any character, except those that make a
+    line read differently from how it is written, such as bidirectional controls. Characters copied from a word
+    processor or a PDF, such as `−` or `“`, look right but are not.
 
     ```net fail
     net bad { input x 784; scale (−1); dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; scale (-1); dense 10 }
     ```
     """
 
     replacements: tuple[tuple[Span, str | None], ...]
 
+    caption = "not a character of the language"
+
     def message(self) -> str:
         from unicodedata import name
 
         character = self.span.text[0]
-        point = f"U+{ord(character):04X}"
-        official = name(character, "")
         if "!" <= character <= "~":
             return f"illegal character `{character}`"
-        return f"illegal character {point} {official}".rstrip()
+        return f"illegal character U+{ord(character):04X} {name(character, '')}".rstrip()
 
-    def label(self) -> str:
-        return "not a character of the language"
-
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         edits = [Edit(span, text) for span, text in self.replacements if text is not None]
         if edits:
             instead = edits[0].text
             way = f"write `{instead}`" if instead.strip() else "write a plain space" if instead else "remove it"
-            yield Help(way, *edits, safe=not {"^", "|"} & {span.text for span, _ in self.replacements})
+            yield Suggestion(way, *edits, safe=not {"^", "|"} & {span.text for span, _ in self.replacements})
         word = self._quoted()
         if word:
-            yield Help(f"write `{word.text[1:-1]}`, without quotes", Edit(word, word.text[1:-1]))
+            yield Suggestion(f"write `{word.text[1:-1]}`, without quotes", Edit(word, word.text[1:-1]))
 
     def _quoted(self) -> Span | None:
-        """The word in single quotes that is all that is wrong, with its quotes."""
+        """Return the word in single quotes, with its quotes, if they are all that is wrong."""
         spans = [span for span, _ in self.replacements]
         if len(spans) != 2 or {span.text for span in spans} != {"'"}:
             return None
@@ -116,37 +103,37 @@ class IllegalCharacter(Problem):
         return whole if whole.text[1:-1].isidentifier() else None
 
 
-@problem("E0105", "unterminated text")
+@problem("E0105", "unterminated string")
 class UnterminatedText(Problem):
-    """A text ends with `"` on the line where it begins.
+    """A string ends with `"` on the line where it begins.
 
     ```net fail
     net bad { about { paper "Gradient-based learning
     }; input x 784; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { about { paper "Gradient-based learning" }
       input x 784; dense 10 }
     ```
     """
 
-    def label(self) -> str:
-        return "this text has no end on its line"
+    caption = "this string does not end on its line"
 
-    def helps(self) -> Iterable[Help]:
-        yield Help('end it with `"`', Edit(after(self.span), '"'))
+    def suggestions(self) -> Iterable[Suggestion]:
+        yield Suggestion('end it with `"`', after(self.span, '"'))
 
 
 @problem("E0106", "malformed number")
 class MalformedNumber(Problem):
-    """Numbers are `64`, `1_000`, `0.5`, `5e-4`: decimal digits on both sides of a point, no leading zeros.
+    """Numbers are written like `64`, `1_000`, `0.5` and `5e-4`: decimal digits, on both sides of a point, without
+    leading zeros.
 
     ```net fail
     net bad { input x 784; dropout 0..5; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 784; dropout 0.5; dense 10 }
     ```
     """
@@ -154,28 +141,27 @@ class MalformedNumber(Problem):
     reason: str
     instead: str | None = None
 
+    caption = "{reason}"
+
     def message(self) -> str:
         return f"malformed number `{shortened(self.span.text)}`"
 
-    def label(self) -> str:
-        return self.reason
-
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         if self.instead:
             octal = self.span.text.startswith("0")
-            yield Help(f"write `{self.instead}`", Edit(self.span, self.instead), safe=not octal)
+            yield replace(self.span, self.instead, safe=not octal)
 
 
-@problem("E0107", "a number touches a letter")
+@problem("E0107", "malformed size")
 class TouchingNumber(Problem):
-    """Dims such as `3x3` join integers; where one of the sizes is a variable, write a list.
+    """Dimensions such as `3x3` consist of integers. If a size is a variable, write a list: `[3, k]`.
 
     ```net fail
     block b(k) { conv 3xk 64 }
     net bad { input x 8x28x28; b 3; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     block b(k) { conv [3, k] 64 }
     net good { input x 8x28x28; b 3; dense 10 }
     ```
@@ -183,18 +169,12 @@ class TouchingNumber(Problem):
 
     instead: str | None
 
+    caption = "neither a number nor dimensions such as `3x3`"
+
     def message(self) -> str:
-        return f"a number touches a letter in `{shortened(self.span.text)}`"
+        return f"malformed size `{shortened(self.span.text)}`"
 
-    def label(self) -> str:
-        return "neither a number nor dims such as `3x3`"
-
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         if self.instead:
-            kind = "a list" if self.instead.startswith("[") else "a product"
-            yield Help(f"write {kind}, `{self.instead}`", Edit(self.span, self.instead), safe=kind == "a list")
-
-
-def shortened(text: str, most: int = 40) -> str:
-    """A word of the user's, cut where it would fill the screen."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+            kind = "list" if self.instead.startswith("[") else "product"
+            yield Suggestion(f"write a {kind}: `{self.instead}`", Edit(self.span, self.instead), safe=kind == "list")

@@ -1,28 +1,26 @@
-"""Problems of the lines of a training: what is unknown, missing, given twice, or at odds."""
+"""Problems of the lines of a `train` block: unknown, missing, repeated, or contradictory ones."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.name_problems import Unknown
-from netdsl.diagnostics.problem import Edit, Help, Label, Problem, problem
+from netdsl.diagnostics.name_problems import Twice, UnknownOfFew
+from netdsl.diagnostics.problem import Edit, Problem, Suggestion, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from netdsl.base.text import Span
 
-
-@problem("E0216", "unknown line of a training")
-class UnknownLine(Unknown):
-    """A `train` block, and the braces of its lines, have lines of known kinds, which `docs/language.md` lists.
+@problem("E0216", "unknown line in a training recipe")
+class UnknownLine(UnknownOfFew):
+    """A `train` block, and the braces of its lines, allow the kinds of lines that `docs/language.md` lists.
 
     ```net fail
     net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; epoch 3 }
     ```
 
-    ```net mended
+    ```net fixed
     net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; epochs 3 }
     ```
@@ -30,55 +28,40 @@ class UnknownLine(Unknown):
 
     where: str = "train"
 
-    def message(self) -> str:
-        return f"`{self.where}` has no line `{self.name}`"
-
-    def label(self) -> str:
-        return "no line begins so"
-
-    def notes(self) -> Iterable[str]:
-        if self.candidates:
-            yield f"there {'are' if len(self.candidates) > 1 else 'is'} {', '.join(self.candidates)}"
+    headline = "`{where}` has no line `{name}`"
+    caption = "unknown line"
 
 
 @problem("E0217", "a line given twice")
-class LineTwice(Problem):
-    """A setting has one value. Of `loss` there is a line for each output that has one, and of `metric` any number.
+class LineTwice(Twice):
+    """A setting has one value. Only `loss`, one line for each output, and `metric` can be repeated.
 
     ```net fail
     net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; batch 32; batch 64 }
     ```
 
-    ```net mended
+    ```net fixed
     net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; batch 64 }
     ```
     """
 
     what: str
-    earlier: Span
 
-    def message(self) -> str:
-        return f"{self.what} is given twice"
-
-    def label(self) -> str:
-        return "again here"
-
-    def labels(self) -> Iterable[Label]:
-        yield Label(self.earlier, "first here")
+    headline = "{what} is given twice"
 
 
-@problem("E0218", "a line that is missing")
+@problem("E0218", "a missing line in a training recipe")
 class MissingLine(Problem):
-    """A training needs `data` and a `loss`; all other settings have defaults.
+    """Training requires `data` and `loss`; all other settings have defaults.
 
     ```net fail
     net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; epochs 3 }
     ```
 
-    ```net mended
+    ```net fixed
     net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; epochs 3 }
     ```
@@ -87,26 +70,21 @@ class MissingLine(Problem):
     name: str
     example: str
 
-    def message(self) -> str:
-        return f"the training of `{self.span.text}` has no `{self.name}`"
-
-    def label(self) -> str:
-        return f"no line `{self.name}`"
-
-    def helps(self) -> Iterable[Help]:
-        yield Help(f"add a line, such as `{self.example}`")
+    headline = "the training of `{span.text}` has no `{name}`"
+    caption = "no line `{name}`"
+    hint = "add a line, such as `{example}`"
 
 
-@problem("E0219", "a name that no loss, optimizer or the like has")
-class UnknownChoice(Unknown):
-    """Losses, optimizers, schedules, metrics, kinds of data and augmentations are chosen by their names.
+@problem("E0219", "unknown loss, optimizer, schedule, metric, data or augmentation")
+class UnknownChoice(UnknownOfFew):
+    """Losses, optimizers, schedules, metrics, kinds of data and augmentations are chosen by name.
 
     ```net fail
     net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entrpy }
     ```
 
-    ```net mended
+    ```net fixed
     net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy }
     ```
@@ -114,35 +92,29 @@ class UnknownChoice(Unknown):
 
     what: str
 
-    def message(self) -> str:
-        return f"there is no {self.what} `{self.name}`"
+    headline = "unknown {what} `{name}`"
+    caption = "no {what} has this name"
 
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         from netdsl.diagnostics.foreign import CHOICES
 
         ours = CHOICES.get(self.name.casefold().replace("_", ""))
         if ours in self.candidates:
-            yield Help(f"netdsl calls it `{ours}`", Edit(self.span, ours))
+            yield Suggestion(f"netdsl calls it `{ours}`", Edit(self.span, ours))
         else:
-            yield from super().helps()
-
-    def label(self) -> str:
-        return f"no {self.what} has this name"
-
-    def notes(self) -> Iterable[str]:
-        yield f"there are {', '.join(self.candidates)}"
+            yield from super().suggestions()
 
 
 @problem("E0223", "two lines that exclude each other")
-class Excluding(Problem):
-    """A training ends after a number of `epochs` or a number of `steps`; it cannot have both.
+class Excluding(Twice):
+    """Training ends after a number of `epochs` or a number of `steps`, not both.
 
     ```net fail
     net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; epochs 3; steps 1000 }
     ```
 
-    ```net mended
+    ```net fixed
     net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy; steps 1000 }
     ```
@@ -150,28 +122,22 @@ class Excluding(Problem):
 
     here: str
     there: str
-    earlier: Span
 
-    def message(self) -> str:
-        return f"`{self.here}` and `{self.there}` cannot both be given"
-
-    def label(self) -> str:
-        return "and here the other"
-
-    def labels(self) -> Iterable[Label]:
-        yield Label(self.earlier, "here is the one")
+    headline = "`{here}` and `{there}` exclude each other"
+    caption = "the other is here"
+    related = "earlier", "one is here"
 
 
-@problem("E0224", "braces behind a line that takes none")
+@problem("E0224", "braces after a line that takes none")
 class NoBraces(Problem):
-    """In a `train` block, `optimizer` and `augment` take lines in braces, and nothing else does.
+    """In a `train` block, only `optimizer` and `augment` take lines in braces.
 
     ```net fail
     net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy { smoothing 0.1 } }
     ```
 
-    ```net mended
+    ```net fixed
     net n { input x 784; scale 1/255; dense 10 }
     train n { data mnist "mnist"; loss cross_entropy smoothing 0.1 }
     ```
@@ -179,12 +145,9 @@ class NoBraces(Problem):
 
     key: str
 
-    def message(self) -> str:
-        return f"`{self.key}` takes no lines in braces"
+    headline = "`{key}` takes no lines in braces"
+    caption = "unexpected braces"
 
-    def label(self) -> str:
-        return "these braces mean nothing"
-
-    def helps(self) -> Iterable[Help]:
-        each = ", and each output has a line of its own" if self.key == "loss" else ""
-        yield Help(f"its arguments stand on its line{each}")
+    def suggestions(self) -> Iterable[Suggestion]:
+        each = ", with one line per output" if self.key == "loss" else ""
+        yield Suggestion(f"write its arguments on the line itself{each}")

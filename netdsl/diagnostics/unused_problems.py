@@ -1,10 +1,10 @@
-"""Warnings about names: what is defined in vain, and what hides something else."""
+"""Warnings about names: definitions that are never used, and names that hide others."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.problem import Help, Label, Problem, problem
+from netdsl.diagnostics.problem import Label, Problem, Suggestion, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -13,25 +13,24 @@ if TYPE_CHECKING:
 
 
 class Unused(Problem):
-    """A name that nothing uses; one that begins with `_` need not be used."""
+    """An unused name. Names that begin with `_` can be unused."""
 
     name: str
 
-    def label(self) -> str:
-        return "defined, and never used"
+    caption = "defined, but never used"
 
 
-@problem("W0202", "a block or function that nothing uses")
+@problem("W0202", "an unused block or function")
 class UnusedDefinition(Unused):
-    """In a file that has nets, a block or function that no net of it leads to is a remainder, or a call is missing. A
-    file of blocks alone is there for others, and gets no such warning; nor does a name that begins with `_`.
+    """In a file with nets, a block or function that none of them uses is a leftover, or a call is missing. Files
+    without nets are libraries and get no such warning; neither do names that begin with `_`.
 
     ```net warn
     block stem { conv 7x7 64 stride 2; relu }
     net odd { input x 3x224x224; global_avgpool; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     block stem { conv 7x7 64 stride 2; relu }
     net even { input x 3x224x224; stem; global_avgpool; dense 10 }
     ```
@@ -39,75 +38,67 @@ class UnusedDefinition(Unused):
 
     what: str
 
-    def message(self) -> str:
-        return f"the {self.what} `{self.name}` is never used"
+    headline = "the {what} `{name}` is never used"
 
 
-@problem("W0203", "a parameter that nothing uses")
+@problem("W0203", "an unused parameter")
 class UnusedParameter(Unused):
-    """A parameter that its net, block or function never reads promises a choice that there is not. One that must be
-    there, since several blocks are called alike, may begin with `_`.
+    """A parameter that its net, block or function never reads suggests a choice that does not exist. If it is needed
+    so that several blocks can be called alike, let its name begin with `_`.
 
     ```net warn
     net odd(classes = 10) { input x 784; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net even(classes = 10) { input x 784; dense classes }
     ```
     """
 
-    def message(self) -> str:
-        return f"the parameter `{self.name}` is never used"
-
-    def label(self) -> str:
-        return "declared, and never read"
+    headline = "the parameter `{name}` is never used"
+    caption = "declared, but never read"
 
 
-@problem("W0204", "a label that nothing uses")
+@problem("W0204", "an unused label")
 class UnusedLabel(Unused):
-    """A label is there to be referred to, by `from`, `reuse`, a merge or an argument, or to be part of the names of
-    weights. One that does neither may be misspelt where it should be used. Labels in a `seq` change how its layers are
-    numbered, and are not meant.
+    """A label serves as a reference for `from`, `reuse`, a merge or an argument, or as a part of the names of weights.
+    If it does neither, its name may be misspelt where it should be used. Labels inside `seq` only change how its layers
+    are numbered and get no such warning.
 
     ```net warn
     net odd { input x 784; hidden: tanh; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net even { input x 784; hidden: tanh; dense 784; add hidden; dense 10 }
     ```
     """
 
-    def message(self) -> str:
-        return f"the label `{self.name}` is never used, and names no weights"
-
-    def label(self) -> str:
-        return "nothing refers to this"
+    headline = "the label `{name}` is never used, and names no weights"
+    caption = "nothing refers to this"
 
 
-@problem("W0205", "a value that nothing uses")
+@problem("W0205", "an unused value")
 class UnusedValue(Unused):
-    """What `let` names and nothing reads is a remainder, or something else is read in its place.
+    """A variable that is defined by `let` and never read is a leftover, or another one is read by mistake.
 
     ```net warn
     net odd { let width = 64; input x 784; dense 100; relu; dense 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net even { let width = 64; input x 784; dense width; relu; dense 10 }
     ```
     """
 
-    def message(self) -> str:
-        return f"the value `{self.name}` is never used"
+    headline = "the value `{name}` is never used"
 
 
 @problem("W0206", "a name that hides another")
 class Hides(Problem):
-    """An inner variable hides one of the same name outside of its braces, a definition hides what a file that is used
-    as a whole has under its name, and a block hides a built-in layer. That is allowed, and easily read wrong. A
-    variable whose name begins with `_` may hide.
+    """A variable hides one of the same name outside its braces, a definition hides a name from a file that is used as a
+    whole, or a block hides a built-in layer. That is allowed but easy to misread. A variable whose name begins with `_`
+    can hide others without a warning.
 
     ```net warn
     let width = 64
@@ -115,7 +106,7 @@ class Hides(Problem):
     net odd(width = 10) { input x 784; hidden; dense width }
     ```
 
-    ```net mended
+    ```net fixed
     let width = 64
     block hidden { dense width; relu }
     net even(classes = 10) { input x 784; hidden; dense classes }
@@ -125,34 +116,30 @@ class Hides(Problem):
     name: str
     hidden: Span | None = None
     what: str = ""
-    """What is hidden if it is built in: `layer` or `function`."""
+    """The kind of what is hidden if it is built in: `layer` or `function`."""
+
+    caption = "here `{name}` refers to this"
+    related = "hidden", "and no longer to this"
 
     def message(self) -> str:
         if self.what:
             return f"`{self.name}` hides the built-in {self.what} of that name"
         if self.hidden is not None and self.hidden.source is not self.span.source:
-            return f"`{self.name}` hides what {self.hidden.source.name} calls so"
+            return f"`{self.name}` hides the `{self.name}` of {self.hidden.source.name}"
         return f"`{self.name}` hides an outer `{self.name}`"
 
-    def label(self) -> str:
-        return f"here `{self.name}` means this"
 
-    def labels(self) -> Iterable[Label]:
-        if self.hidden is not None:
-            yield Label(self.hidden, "and not this any more")
-
-
-@problem("W0207", "an arm that is never reached")
+@problem("W0207", "an unreachable arm")
 class UnreachableArm(Problem):
-    """`match` takes the first arm that is equal, and `_` is equal to everything. An arm below `_`, or below another arm
-    with the same pattern, has no effect.
+    """`match` takes the first arm that equals its subject, and `_` matches everything. An arm below `_`, or below
+    another arm with the same pattern, has no effect.
 
     ```net warn
     fn width(depth) = match depth { 18 => 64; _ => 128; 50 => 256 }
     net odd { input x 784; dense width(50) }
     ```
 
-    ```net mended
+    ```net fixed
     fn width(depth) = match depth { 18 => 64; 50 => 256; _ => 128 }
     net even { input x 784; dense width(50) }
     ```
@@ -162,14 +149,13 @@ class UnreachableArm(Problem):
     rest: bool
     """Whether the arm above is `_`."""
 
-    def message(self) -> str:
-        return f"this arm stands below {'`_`' if self.rest else 'an arm with the same pattern'} and is never reached"
+    caption = "never reached"
 
-    def label(self) -> str:
-        return "never reached"
+    def message(self) -> str:
+        return f"unreachable arm below {'`_`' if self.rest else 'an arm with the same pattern'}"
 
     def labels(self) -> Iterable[Label]:
-        yield Label(self.above, "everything else takes this arm" if self.rest else "this arm is taken instead")
+        yield Label(self.above, "this matches everything" if self.rest else "this arm is taken instead")
 
-    def helps(self) -> Iterable[Help]:
-        yield Help("put `_` last" if self.rest else "remove one of the two arms")
+    def suggestions(self) -> Iterable[Suggestion]:
+        yield Suggestion("move `_` to the end" if self.rest else "remove one of the two arms")

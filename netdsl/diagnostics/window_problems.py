@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+from math import gcd
 from typing import TYPE_CHECKING
 
 from netdsl.base.shape import Shape, text
-from netdsl.diagnostics.problem import Help, problem
+from netdsl.diagnostics.problem import Suggestion, problem
 from netdsl.diagnostics.shape_problems import ShapeProblem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-STAGES = 8
+MAX_STAGES_SHOWN = 8
 """Maximum number of sizes shown on the way to one that is too small."""
 
 
 @problem("E0303", "a window larger than its input")
 class WindowTooLarge(ShapeProblem):
-    """The window, with its dilation, must fit into the input with its padding at least once.
+    """The window, with its dilation, must fit into the padded input at least once.
 
     ```net fail
     net bad { input x 3x5x5; conv 7x7 10 pad 0 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 3x5x5; conv 5x5 10 pad 0 }
     ```
     """
@@ -31,13 +32,8 @@ class WindowTooLarge(ShapeProblem):
     window: Shape
     padded: Shape
 
-    def message(self) -> str:
-        return (
-            f"the window {text(self.window)} of this `{self.layer}` is larger than its padded input {text(self.padded)}"
-        )
-
-    def label(self) -> str:
-        return f"larger than {text(self.padded)}"
+    headline = "the window {window} of `{layer}` is larger than its padded input {padded}"
+    caption = "larger than {padded}"
 
     def notes(self) -> Iterable[str]:
         sizes = [self.inputs[0].shape[1:]]
@@ -47,14 +43,14 @@ class WindowTooLarge(ShapeProblem):
             if node.shape[1:] != sizes[-1]:
                 sizes.append(node.shape[1:])
         if len(sizes) > 1:
-            shown = [text(size) for size in reversed(sizes[:STAGES]) if size]
-            yield f"its input has become smaller on the way: {'… → ' * (len(sizes) > STAGES)}{' → '.join(shown)}"
+            shown = [text(size) for size in reversed(sizes[:MAX_STAGES_SHOWN]) if size]
+            yield f"its input shrinks on the way: {'… → ' * (len(sizes) > MAX_STAGES_SHOWN)}{' → '.join(shown)}"
 
-    def helps(self) -> Iterable[Help]:
-        if not self.mended:
-            yield Help("pad the input, take a smaller window, or leave out a stride before it")
+    def suggestions(self) -> Iterable[Suggestion]:
+        if not self.verified_fixes:
+            yield Suggestion("pad the input, use a smaller window, or remove an earlier stride")
 
-    def repairs(self) -> Iterable[Help]:
+    def candidate_fixes(self) -> Iterable[Suggestion]:
         from netdsl.diagnostics.solve import channels_first, kernels, larger_inputs
 
         if self.head is None:
@@ -64,20 +60,20 @@ class WindowTooLarge(ShapeProblem):
             return
         if self.layer.endswith("conv"):
             odd = all(isinstance(k, int) and k % 2 for k in self.window)
-            yield Help("pad the input", self.keyword("pad", "same" if odd else "same_upper"))
+            yield Suggestion("pad the input", self.keyword("pad", "same" if odd else "same_upper"))
         yield from kernels(self.arguments, self.padded)
         yield from larger_inputs(self.inputs[0])
 
 
 @problem("E0304", "groups that do not divide the channels")
 class GroupsDoNotDivide(ShapeProblem):
-    """A grouped convolution splits its input's and its output's channels into equal groups.
+    """A grouped convolution splits its input channels and its output channels into groups of equal size.
 
     ```net fail
     net bad { input x 64x56x56; conv 3x3 128 groups 3 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 64x56x56; conv 3x3 128 groups 4 }
     ```
     """
@@ -90,21 +86,17 @@ class GroupsDoNotDivide(ShapeProblem):
         odd = [f"{n} {what}" for n, what in ((self.before, "input"), (self.after, "output")) if n % self.groups]
         return f"{self.groups} groups do not divide {' and '.join(odd)} channels"
 
-    def helps(self) -> Iterable[Help]:
-        from math import gcd
-
+    def suggestions(self) -> Iterable[Suggestion]:
         common = gcd(self.before, self.after)
         fits = [n for n in range(2, min(common, 1024) + 1) if common % n == 0][-8:]
         if fits:
-            yield Help(f"groups that fit: {', '.join(map(str, fits))}")
+            yield Suggestion(f"possible numbers of groups: {', '.join(map(str, fits))}")
 
-    def repairs(self) -> Iterable[Help]:
-        from math import gcd
-
+    def candidate_fixes(self) -> Iterable[Suggestion]:
         common = gcd(self.before, self.after)
         nearest = sorted((n for n in range(2, common + 1) if common % n == 0), key=lambda n: abs(n - self.groups))
         if self.head is not None and common < 2**16:
-            yield from (Help(f"make {n} groups", self.keyword("groups", str(n))) for n in nearest[:1])
+            yield from (Suggestion(f"use {n} groups", self.keyword("groups", str(n))) for n in nearest[:1])
 
 
 @problem("E0305", "an input of the wrong rank")
@@ -115,34 +107,33 @@ class WrongRank(ShapeProblem):
     net bad { input x 784; conv 3x3 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 1x28x28; conv 3x3 10 }
     ```
     """
 
     wanted: str
 
-    def message(self) -> str:
-        return f"`{self.layer}` needs {self.wanted}, but its input is {text(self.inputs[0].shape)}"
+    headline = "`{layer}` needs {wanted}, but its input is {inputs[0].shape}"
 
     def label(self) -> str:
         axes = len(self.inputs[0].shape) - 1
         return f"its input has {axes or 'no'} spatial {'axis' if axes == 1 else 'axes'}"
 
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         if self.inputs[0].layer.kind == "input":
-            yield Help("an image is written channels first, `1x28x28`, and a sequence `64x100`")
+            yield Suggestion("channels come first: an image is `1x28x28`, a sequence is `64x100`")
 
 
 @problem("E0306", "padding as large as the window")
 class PadTooLarge(ShapeProblem):
-    """A pooling window that lies in the padding alone has nothing to pool, so the padding is smaller than the window.
+    """Padding must be smaller than a pooling window, since a window that covers only padding has nothing to pool.
 
     ```net fail
     net bad { input x 3x8x8; maxpool 2x2 pad 2 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 3x8x8; maxpool 2x2 pad 1 }
     ```
     """
@@ -150,56 +141,49 @@ class PadTooLarge(ShapeProblem):
     pad: int
     window: int
 
-    def message(self) -> str:
-        return f"a padding of {self.pad} must be smaller than the window of {self.window}"
+    headline = "a padding of {pad} must be smaller than the window of {window}"
 
     def label(self) -> str:
         return f"at most {self.window - 1}"
 
-    def repairs(self) -> Iterable[Help]:
+    def candidate_fixes(self) -> Iterable[Suggestion]:
         if self.head is not None:
-            half = (self.window - 1) // 2
-            yield Help("pad by half the window", self.keyword("pad", str(half)))
+            yield Suggestion("pad by half the window", self.keyword("pad", str((self.window - 1) // 2)))
 
 
-@problem("E0312", "`pad same` of an even window")
+@problem("E0312", "`pad same` with an even window")
 class EvenSame(ShapeProblem):
-    """`pad same` pads `dilation*(k-1)/2` on every side, as the papers do, and that needs an odd kernel.
+    """`pad same` adds `dilation*(k-1)/2` on every side, as papers do, and this requires an odd kernel.
 
     ```net fail
     net bad { input x 3x8x8; conv 2x2 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 3x8x8; conv 2x2 10 pad same_upper }
     ```
     """
 
     kernel: Shape
 
-    def message(self) -> str:
-        return f"`pad same` needs an odd kernel, and this one is {text(self.kernel)}"
+    headline = "`pad same` needs an odd kernel, but this is {kernel}"
+    caption = "equal padding on both sides is not possible"
+    hint = "write `pad same_upper`, which pads like TensorFlow, `pad valid`, or the padding of every side"
 
-    def label(self) -> str:
-        return "no padding is the same on both sides"
-
-    def helps(self) -> Iterable[Help]:
-        yield Help("write `pad same_upper`, as TensorFlow pads, `pad valid`, or the padding of every side")
-
-    def repairs(self) -> Iterable[Help]:
+    def candidate_fixes(self) -> Iterable[Suggestion]:
         if self.head is not None:
-            yield Help("pad as TensorFlow does", self.keyword("pad", "same_upper"))
+            yield Suggestion("pad like TensorFlow", self.keyword("pad", "same_upper"))
 
 
 @problem("E0313", "a list of the wrong length")
 class WrongLength(ShapeProblem):
-    """A list has an entry for each spatial axis; explicit pads have two, all befores, then all afters.
+    """A list has one entry per spatial axis. Explicit padding has two per axis: all begins, then all ends.
 
     ```net fail
     net bad { input x 3x8x8; conv 3x3x3 10 }
     ```
 
-    ```net mended
+    ```net fixed
     net good { input x 3x8x8; conv 3x3 10 }
     ```
     """
@@ -209,17 +193,16 @@ class WrongLength(ShapeProblem):
     wanted: int
 
     def message(self) -> str:
-        return (
-            f"`{self.argument}` of this `{self.layer}` has {self.given} "
-            f"entr{'y' if self.given == 1 else 'ies'}, but its input {text(self.inputs[0].shape)} wants {self.wanted}"
-        )
+        entries = f"{self.given} entr{'y' if self.given == 1 else 'ies'}"
+        needed = f"its input {text(self.inputs[0].shape)} needs {self.wanted}"
+        return f"`{self.argument}` of `{self.layer}` has {entries}, but {needed}"
 
     def label(self) -> str:
         if self.argument == "pad":
-            return "one for each side: all befores, then all afters"
-        return "one for each channel" if self.argument in ("mean", "std") else "one for each spatial axis"
+            return "one per side: all begins, then all ends"
+        return "one per channel" if self.argument in ("mean", "std") else "one per spatial axis"
 
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         shape = self.inputs[0].shape
         if self.argument == "kernel" and self.given == len(shape) and shape[0] not in (1, 3):
-            yield Help(f"a shape begins with the channels: with one channel this is 1x{text(shape)}")
+            yield Suggestion(f"shapes begin with the channels: with one channel this is 1x{text(shape)}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from netdsl.base.limits import INTEGER_BITS, ROUNDS
 from netdsl.base.shape import Size, Undecidable
 from netdsl.diagnostics import expression_problems as problems
-from netdsl.diagnostics.text_problems import shortened
+from netdsl.diagnostics.sentences import shortened
 
 if TYPE_CHECKING:
     from netdsl.base.text import Span

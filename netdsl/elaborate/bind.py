@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from netdsl.declare.arguments import Word
 from netdsl.diagnostics import argument_problems as problems
-from netdsl.diagnostics import keyword_problems as words
 from netdsl.diagnostics.problem import Edit, Rejected
 from netdsl.diagnostics.syntax_problems import UnquotedText
 from netdsl.elaborate.context import BlockValue, Context, LayerValue, Poisoned
@@ -153,7 +152,7 @@ def _check_call(expr: ast.Apply, signature: Signature, context: Context) -> None
     name = _bare(expr.function)
     if name in signature.by_keyword and context.module.function(name) is None and name not in FUNCTIONS:
         value = expr.arguments[0].span if len(expr.arguments) == 1 else None
-        context.reject(words.KeywordCalled, expr.span, callee=signature.name, name=name, value=value)
+        context.reject(problems.KeywordCalled, expr.span, callee=signature.name, name=name, value=value)
 
 
 def _too_many(arguments: tuple[ast.Expr, ...], at: int, keyword: str, signature: Signature, context: Context) -> None:
@@ -212,7 +211,7 @@ def unknown_argument(
         raise Poisoned
     reject_function(expr, arguments[at + 1 :], context)
     context.reject(
-        words.UnknownArgument,
+        problems.UnknownArgument,
         span,
         callee=signature.name,
         name=name,
@@ -250,7 +249,7 @@ def _unknown_value(argument: Bound, unknown: UnknownName, signature: Signature, 
     taken = signature.words.get(argument.name)
     if taken:
         context.reject(
-            words.UnknownWord,
+            problems.UnknownWord,
             unknown.span,
             callee=signature.name,
             argument=argument.name,

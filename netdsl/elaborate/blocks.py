@@ -10,8 +10,8 @@ from netdsl.declare.arguments import WORDS
 from netdsl.diagnostics.argument_problems import OutsideDomain
 from netdsl.diagnostics.expression_problems import BadOperation
 from netdsl.diagnostics.name_problems import Recursive
+from netdsl.diagnostics.report import CALL
 from netdsl.diagnostics.shape_problems import TooLarge
-from netdsl.diagnostics.work import CALL
 from netdsl.elaborate.arithmetic import show
 from netdsl.elaborate.bind import Signature, bind, values
 from netdsl.elaborate.context import BlockValue, Context, Scope, Variables

@@ -8,8 +8,8 @@ from netdsl.base.limits import LAYERS, PARAMETERS, ROUNDS
 from netdsl.diagnostics.name_problems import WeightTwice
 from netdsl.diagnostics.net_problems import DeadValue
 from netdsl.diagnostics.problem import Rejected
+from netdsl.diagnostics.report import LAYER
 from netdsl.diagnostics.shape_problems import TooLarge
-from netdsl.diagnostics.work import LAYER
 from netdsl.ir.net import Node, Output, Parameter, Parameters
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from netdsl.base.limits import NAME
 from netdsl.diagnostics.problem import Problem, Rejected
-from netdsl.diagnostics.work import PROBLEM
+from netdsl.diagnostics.report import PROBLEM
 
 if TYPE_CHECKING:
     from netdsl.base.text import Frame, Span

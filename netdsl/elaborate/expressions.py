@@ -180,11 +180,11 @@ def _init(name: str, arguments: tuple[Any, ...], expr: ast.Apply, context: Conte
 def _reject_bounds(arguments: tuple[Any, ...], expr: ast.Apply, context: Context) -> NoReturn:
     """Reject `uniform(1, -1)`. Raises Rejected."""
     from netdsl.diagnostics.argument_problems import Contradiction
-    from netdsl.diagnostics.problem import Edit, Help
+    from netdsl.diagnostics.problem import Edit, Suggestion
 
     low, high = (argument.span for argument in expr.arguments)
     what = "the lower bound {} of `uniform` is above the upper bound {}".format(*map(describe, arguments))
-    swap = Help("swap the bounds", Edit(low, high.text), Edit(high, low.text))
+    swap = Suggestion("swap the bounds", Edit(low, high.text), Edit(high, low.text))
     context.reject(Contradiction, expr.span, what=what, help=swap)
 
 

@@ -12,8 +12,8 @@ from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.merge_problems import NoOperands, SkipMismatch
 from netdsl.diagnostics.name_problems import DefinedTwice, NotCallable
 from netdsl.diagnostics.problem import Rejected
+from netdsl.diagnostics.report import ROUND, STATEMENT
 from netdsl.diagnostics.shape_problems import TooLarge
-from netdsl.diagnostics.work import ROUND, STATEMENT
 from netdsl.elaborate.arithmetic import show
 from netdsl.elaborate.bind import Bound
 from netdsl.elaborate.blocks import expand

@@ -9,9 +9,9 @@ from netdsl.base.limits import NESTING
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.name_problems import DefinedTwice, Recursive
 from netdsl.diagnostics.problem import Rejected
+from netdsl.diagnostics.report import CALL
 from netdsl.diagnostics.shape_problems import TooLarge
 from netdsl.diagnostics.syntax_problems import TooDeep
-from netdsl.diagnostics.work import CALL
 from netdsl.elaborate.builder import Builder
 from netdsl.elaborate.context import POISON, BlockValue, Context, Poisoned, Scope, Variables
 from netdsl.syntax import ast

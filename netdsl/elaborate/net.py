@@ -18,7 +18,7 @@ from netdsl.diagnostics.net_problems import (
     WhichNet,
 )
 from netdsl.diagnostics.problem import Rejected
-from netdsl.diagnostics.work import NET
+from netdsl.diagnostics.report import NET
 from netdsl.elaborate import structure  # noqa: F401  (registers its statements)
 from netdsl.elaborate.blocks import define, domain_of
 from netdsl.elaborate.builder import Builder

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import netdsl.layers.table
 from netdsl.base.paths import replace_pages
-from netdsl.diagnostics.docstrings import docstring
+from netdsl.diagnostics.catalogue import docstring
 from netdsl.ir.init import Init
 from netdsl.layers import find_layer, layer_modules
 from netdsl.layers.base import LAYERS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from netdsl.diagnostics.work import Work
+from netdsl.diagnostics.report import Work
 from netdsl.syntax.scan import Scan
 
 if TYPE_CHECKING:

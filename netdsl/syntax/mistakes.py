@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.suggest import suggest
 from netdsl.base.text import Span
-from netdsl.diagnostics.call_problems import before
-from netdsl.diagnostics.problem import Edit, Help
+from netdsl.diagnostics.edits import before
+from netdsl.diagnostics.problem import Edit, Suggestion
+from netdsl.diagnostics.sentences import shortened
 from netdsl.diagnostics.syntax_problems import ItemInside, StatementOutside, UnexpectedToken, UnknownItem
-from netdsl.diagnostics.text_problems import shortened
 from netdsl.syntax.call_mistakes import chosen, in_parentheses, in_python, punctuation
 from netdsl.syntax.mistake import Found
 from netdsl.syntax.notation import labelled, other_notation, unnamed, unquoted
@@ -97,27 +97,27 @@ def _called(token: Token) -> str:
     return f"`{shortened(token.text)}`" if token.text else "end of the file"
 
 
-def _advice(mistake: Mistake, accepted: set[str]) -> Help | None:
+def _advice(mistake: Mistake, accepted: set[str]) -> Suggestion | None:
     """Return a hint for frequent mistakes."""
-    from netdsl.diagnostics.foreign import layer_helps
+    from netdsl.diagnostics.foreign import suggest_layer
 
     token = mistake.token
     if token.type == "IF" and mistake.in_call:
-        return Help("put a value with `if` into parentheses: `conv 3x3 (64 if wide else 32)`")
+        return Suggestion("put a value with `if` into parentheses: `conv 3x3 (64 if wide else 32)`")
     inside = token.outer and token.outer.type == "HOLE"
     hole = token.outer if inside else mistake.tokens[mistake.index - 1].opener
     if hole and hole.type == "HOLE" and (inside or "LBRACE" in accepted):
-        return Help("a `{` that touches a word interpolates a label", Edit(before(mistake.span(hole)), " "))
+        return Suggestion("a `{` that touches a word interpolates a label", before(mistake.span(hole), " "))
     head = mistake.tokens[mistake.head]
-    if token.text == "{" and (known := layer_helps(mistake.span(head), head.text)):
+    if token.text == "{" and (known := suggest_layer(mistake.span(head), head.text)):
         return known[0]
     if "NAME" in token.choices:
         words = [kind.lower() for kind in accepted if kind.isalpha() and len(kind) > 1]
         if near := suggest(token.text, words):
-            return Help(f"did you mean `{near[0]}`?", Edit(mistake.span(token), near[0]))
+            return Suggestion(f"did you mean `{near[0]}`?", Edit(mistake.span(token), near[0]))
     if token.text == "," and "RPAR" in accepted and (opening := token.outer):
         closing = next(t for t in mistake.tokens[mistake.index :] if t.opener is opening)
         whole = Span(mistake.source, opening.start, closing.end)
         values = sizes(whole.text) if whole.text.count(",") else ""
-        return Help("several values are a list, `[a, b]`", Edit(whole, values or f"[{whole.text[1:-1]}]"))
+        return Suggestion("several values are a list, `[a, b]`", Edit(whole, values or f"[{whole.text[1:-1]}]"))
     return None

@@ -6,8 +6,9 @@ import re
 from typing import TYPE_CHECKING
 
 from netdsl.base.text import Span
+from netdsl.diagnostics.edits import gap_before
 from netdsl.diagnostics.foreign import is_layer
-from netdsl.diagnostics.problem import Edit, gap_before
+from netdsl.diagnostics.problem import Edit
 from netdsl.diagnostics.syntax_problems import (
     LabelledStatement,
     MissingName,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from netdsl.base.text import Span
 from netdsl.diagnostics.problem import Rejected
+from netdsl.diagnostics.report import TOKEN
 from netdsl.diagnostics.text_problems import MalformedNumber, UnterminatedText
-from netdsl.diagnostics.work import TOKEN
 from netdsl.syntax.brackets import pair
 from netdsl.syntax.characters import HIDDEN, character_problems
 from netdsl.syntax.lexicon import TOUCHING, lexicon
@@ -18,7 +18,7 @@ from netdsl.syntax.tokens import BAD, SEPARATOR, Token
 if TYPE_CHECKING:
     from netdsl.base.text import Source
     from netdsl.diagnostics.problem import Problem
-    from netdsl.diagnostics.work import Work
+    from netdsl.diagnostics.report import Work
     from netdsl.syntax.brackets import Pairing
 
 MOST_PROBLEMS = 100

@@ -120,12 +120,12 @@ class Statements(Context):
         if opening and opening.text == "[":
             self.complain(UnexpectedToken(span=self.span(opening), found="`[`", expected=("a space before it",)))
         elif opening and opening.text == "(":
-            from netdsl.diagnostics.foreign import layer_helps
+            from netdsl.diagnostics.foreign import suggest_layer
             from netdsl.syntax.call_mistakes import parentheses_in_call
 
             problem = parentheses_in_call(self.source, self.span(head), self.scan.tokens, opening)
             self.complain(problem)
-            if problem.translated or layer_helps(self.span(head), head.text):
+            if problem.translated or suggest_layer(self.span(head), head.text):
                 return ast.Broken(span)
         return ast.Call(span, self.name(head), found)
 

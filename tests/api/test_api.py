@@ -229,7 +229,7 @@ def test_an_error_has_repairs_that_were_tried() -> None:
     with pytest.raises(netdsl.NetError) as caught:
         netdsl.parse(text)
     (problem,) = caught.value.problems
-    assert problem.mended
+    assert problem.verified_fixes
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,7 @@ def test_external_data_outside_of_the_models_folder_are_not_served(tmp_path: Pat
 
 
 WRONG = {
-    "a.net": (1, "error[E0202]: there is no layer or block `desne`"),
+    "a.net": (1, "error[E0202]: unknown layer or block `desne`"),
     "perceptron51": (2, "error[E0601]"),
     "nowhere.onnx": (2, "error[E0601]: there is no file nowhere.onnx"),
     "p.onnx --seed 1": (2, "error[E0614]: p.onnx is a compiled model, and takes no --seed"),

@@ -38,14 +38,14 @@ SAID = [
     (1, "net a {\n  input x 4\n  relu", "1:7: error[E0102]: unclosed `{`"),
     (1, "net a { input x 4; dense (3 }", "1:26: error[E0102]: unclosed `(`"),
     (2, IMAGE + "conv 3x3, 64\n}", "3:11: error[E0111]"),
-    (2, IMAGE + "conv 3x3 64 ]\n}", "3:15: error[E0103]: this `]` closes nothing"),
+    (2, IMAGE + "conv 3x3 64 ]\n}", "3:15: error[E0103]: unmatched `]`"),
     (2, IMAGE + "conv 3x3 64 => 2\n}", "3:15: error[E0124]: unexpected `=>`"),
-    (3, "netwrok a { input x 4; relu }", "1:1: error[E0114]: a file has no `netwrok`"),
+    (3, "netwrok a { input x 4; relu }", "1:1: error[E0114]: unknown definition `netwrok`"),
     (4, IMAGE + "dense 10$\n}", "illegal character `$`"),
     (4, "let s = \u201ca\u201d\n" + DENSE, "illegal character U+201C LEFT DOUBLE QUOTATION MARK"),
     (4, IMAGE + "dense\u00a010\n}", "illegal character U+00A0 NO-BREAK SPACE"),
     (4, IMAGE + "dense 10\u22121\n}", "illegal character U+2212 MINUS SIGN"),
-    (5, 'let s = "a\n' + DENSE, "1:9: error[E0105]: unterminated text"),
+    (5, 'let s = "a\n' + DENSE, "1:9: error[E0105]: unterminated string"),
     (6, "let v = 3..5\n" + DENSE, "1:9: error[E0106]: malformed number `3..5`"),
     (6, "let v = 0x\n" + DENSE, "malformed number `0x`"),
     (6, "let v = 1e\n" + DENSE, "malformed number `1e`"),
@@ -53,13 +53,13 @@ SAID = [
     (6, "let v = 08\n" + DENSE, "malformed number `08`"),
     (7, IMAGE + "conv 3.5 4\n}", "`kernel` of `conv` must be an integer of at least 1"),
     (7, IMAGE + "conv 3x3 64.0\n}", "`channels` of `conv` must be an integer of at least 1, not 64.0"),
-    (8, "", "1:1: error[E0208]: no network defined"),
-    (8, "# nothing\n\n# at all", "error[E0208]: no network defined"),
+    (8, "", "1:1: error[E0208]: the file defines no net"),
+    (8, "# nothing\n\n# at all", "error[E0208]: the file defines no net"),
     (10, "net a { input \u0441 4; relu }", "U+0441 CYRILLIC SMALL LETTER ES"),
     (10, "net a { input x\u202e 4; relu }", "U+202E RIGHT-TO-LEFT OVERRIDE"),
-    (11, IMAGE + "relus\n}", "there is no layer or block `relus`"),
+    (11, IMAGE + "relus\n}", "unknown layer or block `relus`"),
     (12, IMAGE + "conv 3x3 64 kernal 3\n}", "`kernal` is neither an argument of `conv`"),
-    (13, IMAGE + "conv\n}", "`conv` needs its argument `kernel`"),
+    (13, IMAGE + "conv\n}", "`conv` requires the argument `kernel`"),
     (14, IMAGE + "conv 3x3 stride 2 stride 1\n}", "`stride` of `conv` is given twice"),
     (15, IMAGE + "add { relu } missing\n}", "unknown label `missing`"),
     (16, "let b = c\nlet c = b\n" + DENSE, "b → c → b"),
@@ -67,9 +67,9 @@ SAID = [
     (17, IMAGE + "a: relu\n  a: relu\n}", "4:3: error[E0204]: `a` is defined twice"),
     (19, "block b { b }\nnet a { input x 4; b }", "b → b"),
     (20, "block b { c }\nblock c { b }\nnet a { input x 4; b }", "b → c → b"),
-    (21, "block b(w) { dense w }\nnet a { input x 4; b 3 4 }", "`b` takes 1 positional argument, and 2 are given"),
+    (21, "block b(w) { dense w }\nnet a { input x 4; b 3 4 }", "`b` takes 1 positional argument, but 2 are given"),
     (23, "net a { dense 10 }", "error[E0207]"),
-    (24, IMAGE + "output y\n  relu; output y\n}", "4:16: error[E0211]: two inputs or outputs are called `y`"),
+    (24, IMAGE + "output y\n  relu; output y\n}", "4:16: error[E0211]: two inputs or outputs are named `y`"),
     (25, "block b { c: relu }\n" + IMAGE + "b\n  add { relu } c\n}", "the label `c` is not visible here"),
     (26, IMAGE + 'layer{""}: relu\n}', 'a name takes an integer of at least 0 or a word in its braces, not ""'),
     (26, IMAGE + 'layer{"../x"}: relu\n}', 'not "../x"'),
@@ -79,19 +79,19 @@ SAID = [
     (29, IMAGE + "concat { } { maxpool 2x2 } { conv 3x3 4 }\n}", "3x32x32, 3x16x16 and 4x32x32"),
     (30, IMAGE + "concat axis 7 { } { }\n}", "there is no axis 7: the input has 3 axes"),
     (30, IMAGE + "concat for i in [] { }\n}", "this `concat` has nothing to merge"),
-    (31, "net a { input x 3x5x5; conv 7x7 4 pad 0 }", "window 7x7 of this `conv` is larger than its padded input 5x5"),
-    (32, "net a { input x 3x16x16; repeat 5 { conv 3x3 8; maxpool 2x2 } }", "2x2 of this `maxpool` is larger"),
-    (34, IMAGE + "expect 4x32x32\n}", "expected 4x32x32, but the value is 3x32x32"),
-    (35, "net a { input x 224x224; conv 7x7 64 }", "has 2 entries, but its input 224x224 wants 1"),
+    (31, "net a { input x 3x5x5; conv 7x7 4 pad 0 }", "window 7x7 of `conv` is larger than its padded input 5x5"),
+    (32, "net a { input x 3x16x16; repeat 5 { conv 3x3 8; maxpool 2x2 } }", "2x2 of `maxpool` is larger"),
+    (34, IMAGE + "expect 4x32x32\n}", "expected 4x32x32, found 3x32x32"),
+    (35, "net a { input x 224x224; conv 7x7 64 }", "has 2 entries, but its input 224x224 needs 1"),
     (36, IMAGE + "conv 3x3 64\n  conv 3x3 128 groups 3\n}", "3 groups do not divide 64 input and 128 output channels"),
     (37, IMAGE + "dwconv 3x3 multiplier 1.5\n}", "`multiplier` of `dwconv` must be an integer of at least 1, not 1.5"),
-    (38, IMAGE + "reshape 5x5\n}", "3x32x32 has 3,072 elements, and 5x5 25"),
-    (38, IMAGE + "reshape [?, ?]\n}", "one size of a `reshape` can be `?`, and [?, ?] has 2"),
+    (38, IMAGE + "reshape 5x5\n}", "3x32x32 has 3,072 elements, but 5x5 has 25"),
+    (38, IMAGE + "reshape [?, ?]\n}", "only one size of a `reshape` can be `?`, but [?, ?] has 2"),
     (38, IMAGE + "reshape [-1, 7]\n}", "`sizes` of `reshape` must be whole numbers from 1"),
     (40, IMAGE + "dense 10; lrn 5\n}", "`lrn` needs channels and one to three spatial axes, but its input is 10"),
     (41, IMAGE + "maxpool 2x2 pad 2\n}", "error[E0306]"),
-    (42, IMAGE + "maxpool 2x2\n  expect 512x7x7\n}", "expected 512x7x7, but the value is 3x16x16"),
-    (43, "net a { input x [3, ?H, 4]; dense 10 }", "known only at run time: `H` of its input [3, H, 4]"),
+    (42, IMAGE + "maxpool 2x2\n  expect 512x7x7\n}", "expected 512x7x7, found 3x16x16"),
+    (43, "net a { input x [3, ?H, 4]; dense 10 }", "a size of its input [3, H, 4] that is known only at run time: `H`"),
     (44, IMAGE + "conv 3x3 4 stride 0\n}", "`stride` of `conv` must be an integer of at least 1, or one for each axis"),
     (44, IMAGE + "repeat -1 { relu }\n}", "`repeat` takes a whole number of at least 0, not -1"),
     (45, IMAGE + "conv 3x3 4 pad (-1)\n}", "`pad` of `conv` must be"),
@@ -114,11 +114,11 @@ SAID = [
     (51, IMAGE + "scale 1e999\n}", "malformed number `1e999`"),
     (52, IMAGE + "dense 10/0\n}", "error[E0409]"),
     (52, "net a { input x 64; dense channels/3 }", "must be an integer of at least 1, not 64/3"),
-    (53, IMAGE + "conv [3, 3, 3] 4\n}", "`kernel` of this `conv` has 3 entries, but its input 3x32x32 wants 2"),
-    (53, IMAGE + "conv 3x3 4 pad [1, 1, 1]\n}", "`pad` of this `conv` has 3 entries"),
+    (53, IMAGE + "conv [3, 3, 3] 4\n}", "`kernel` of `conv` has 3 entries, but its input 3x32x32 needs 2"),
+    (53, IMAGE + "conv 3x3 4 pad [1, 1, 1]\n}", "`pad` of `conv` has 3 entries"),
     (54, IMAGE + "softmax axis 5\n}", "`axis` is neither an argument of `softmax`"),
     (54, IMAGE + "reduce mean 5\n}", "there is no axis 5: the input has 3 axes"),
-    (56, "net a { input x 2147483647x2147483647x9; flatten }", "makes an axis of"),
+    (56, "net a { input x 2147483647x2147483647x9; flatten }", "creates an axis of size"),
     (58, DENSE + "#\0", "NUL character at byte 33 (line 2)"),
     (62, "let v = " + "(" * (NESTING + 1) + "1" + ")" * (NESTING + 1), "nested more than 100 levels deep"),
     (64, 'use "gone.net"\n' + DENSE, "there is no file gone.net"),
@@ -158,10 +158,10 @@ HINTS = [
     (
         35,
         "net a { input x 224x224; conv 7x7 64 }",
-        "a shape begins with the channels: with one channel this is 1x224x224",
+        "shapes begin with the channels: with one channel this is 1x224x224",
     ),
     (35, "net a { input x 28x28x1; conv 5x5 6 pad 0 }", "channels come first: `1x28x28`"),
-    (38, IMAGE + "reshape 5x5\n}", "write `[5, ?]` for the last size to be worked out"),
+    (38, IMAGE + "reshape 5x5\n}", "write `[5, ?]` to compute the last size"),
 ]
 
 
@@ -177,7 +177,7 @@ def test_channels_that_come_last_are_a_warning_where_they_can_be_meant(netdsl: C
     netdsl.write(main="net a { input x 224x224x3; conv 7x7 64 stride 3 }")
     ran = netdsl("check", "main.net")
     assert ran.code == 0
-    assert "warning[W0305]: 224x224x3 is 224 channels of 224x3" in ran.err
+    assert "warning[W0305]: 224x224x3 means 224 channels of 224x3" in ran.err
     assert "= help: channels come first: `3x224x224`" in ran.err
     for fine in ("64x3", "128x4x3", "17x19x19", "512x1x1", "3x3x3"):
         netdsl.write(main=f"net a {{ input x {fine}; conv 1 4 }}")
@@ -188,7 +188,7 @@ def test_two_networks_and_none_chosen(netdsl: Commands) -> None:
     netdsl.write(main="net a { input x 4; relu }\nnet b { input x 4; relu }")
     ran = netdsl("compile", "main.net", "-o", "m.onnx")
     assert ran.code == 1
-    assert "2 networks: a, b" in ran.err
+    assert "2 nets: a, b" in ran.err
     assert "choose one, as in `main.net:a`" in ran.err
     assert netdsl("compile", "main.net:b", "-o", "m.onnx").code == 0
 
@@ -293,7 +293,7 @@ def test_files_that_use_the_next_twice_are_read_once(netdsl: Commands) -> None:
         ("folder.net", 2, "error[E0602]: folder.net is a folder, not a file"),
         ("pipe.net", 2, "error[E0603]: pipe.net cannot be read: nobody writes into this pipe"),
         ("/dev/zero", 1, "error[E0604]: /dev/zero is larger than 2,000,000 bytes, the limit of a source"),
-        ("-", 1, "error[E0208]: no network defined"),
+        ("-", 1, "error[E0208]: the file defines no net"),
     ],
 )
 def test_what_is_no_file_is_told_in_a_line(path: str, code: int, said: str, tmp_path: Path) -> None:
@@ -365,7 +365,7 @@ def twice(first: str, line: str, last: str) -> str:
 
 
 BOMBS = {
-    "26 a name of a megabyte": ("net a { input x 4; " + "y" * 1_000_000 + " }", "there is no layer or block `yyy"),
+    "26 a name of a megabyte": ("net a { input x 4; " + "y" * 1_000_000 + " }", "unknown layer or block `yyy"),
     "47 digits": (f"let a = {'9' * 1_900_000}", "malformed number"),
     "48 rounds": (IMAGE + "repeat 250000 { let a = 1; let b = a + a }\n}", "steps of work"),
     "48 layers": (IMAGE + "repeat 1000 { repeat 100 { conv 3x3; relu } }\n}", "100,001 layers"),

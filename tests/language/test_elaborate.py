@@ -333,12 +333,12 @@ def test_a_label_hidden_in_its_own_block_is_not_outside_of_it() -> None:
     """The block's caller does not matter."""
     blocks = "block inner {{ {}; add a }}\nblock outer {{ {}; inner }}\nnet m {{ input x 4; outer }}"
     for inner, outer, where in [
-        ("g: { a: relu }", "relu", "in a scope of its own"),
-        ("relu", "a: relu", "outside of this block"),
+        ("g: { a: relu }", "relu", "in its own scope"),
+        ("relu", "a: relu", "outside this block"),
     ]:
         _, report = try_net(blocks.format(inner, outer))
         (problem,) = report
-        assert [label.text for label in problem.labels()] == [f"it is defined here, {where}"]
+        assert [label.text for label in problem.labels()] == [f"defined here, {where}"]
 
 
 def test_a_training_may_be_of_a_net_here_or_used() -> None:

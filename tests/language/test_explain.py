@@ -31,7 +31,7 @@ def test_a_page_says_what_it_means(code: str) -> None:
     assert page.title
     assert page.paragraphs
     assert all(text.endswith((".", ":")) for text in page.paragraphs)
-    assert bool(page.failing) == bool(page.mended) == (code in problems())
+    assert bool(page.failing) == bool(page.fixed) == (code in problems())
     assert "```" not in pages.text(page)
     written = re.sub(r"^    .*", "", pages.text(page), flags=re.MULTILINE)
     assert max(map(len, written.splitlines())) <= pages.WIDTH
@@ -56,16 +56,16 @@ def test_writing_removes_pages_that_there_are_no_more(tmp_path: Path) -> None:
 def test_explain_prints_a_page(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "E0310"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("E0310: the branches of this skip do not meet\n\nA `skip` adds")
-    assert "\nThis is wrong:\n\n    net bad {" in out
-    assert "\nThis is right:\n\n    net good {" in out
+    assert out.startswith("E0310: branches of a skip with different shapes\n\nA `skip` adds")
+    assert "\nExample with this error:\n\n    net bad {" in out
+    assert "\nFixed:\n\n    net good {" in out
 
 
 def test_explain_takes_several(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "w0302", "E0601"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("W0302: a bias before `bn`")
-    assert "This is warned of:" in out
+    assert "Example with this warning:" in out
     assert "\n\n\nE0601: missing file\n\nThere is no file with this name.\n" in out
 
 

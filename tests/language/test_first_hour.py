@@ -227,9 +227,9 @@ NAMES = [*STATEMENTS, *FILES, *SETTINGS]
 @pytest.mark.parametrize(("wrong", "right"), ROWS, ids=NAMES)
 def test_one_error_and_the_line_to_type(wrong: str, right: str | None) -> None:
     (problem,) = errors(check(wrong))
-    offered = [apply(wrong, help.edits) for help in problem.offers() if help.edits]
+    offered = [apply(wrong, help.edits) for help in problem.all_suggestions() if help.edits]
     if right is None:
-        assert [*problem.offers()]
+        assert [*problem.all_suggestions()]
     else:
         assert offered[:1] == [right]
         assert errors(check(right)) == []
@@ -245,7 +245,7 @@ TEXTS = [*(example(code, "fail") for code in PROBLEMS), *(wrong for wrong, _ in 
 def test_every_offered_edit_removes_its_error_and_adds_none(text: str) -> None:
     before = check(text)
     for problem in before:
-        for help in problem.offers():
+        for help in problem.all_suggestions():
             if help.edits and all(edit.span.source.name == "main.net" for edit in help.edits):
                 now = check(apply(text, help.edits))
                 assert occurrences(now)[said(problem)] < occurrences(before)[said(problem)], help.text

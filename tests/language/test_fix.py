@@ -147,5 +147,5 @@ def test_no_operator_of_onnx_becomes_another_layer(argument: str) -> None:
     for name in ONNX:
         report = Report()
         check_file("main.net", report, texts={"main.net": program(f"{name}{argument}")})
-        fixed |= {name for problem in report for help in problem.offers() if help.safe and help.edits}
+        fixed |= {name for problem in report for help in problem.all_suggestions() if help.safe and help.edits}
     assert fixed <= set(SAME.split())

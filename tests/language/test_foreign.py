@@ -123,7 +123,7 @@ CALLS = {
 def test_the_one_help_mends_it(call: str) -> None:
     text = f"net a {{ input x 4x8x8; {call}; relu }}"
     (problem,) = check(text)
-    (found,) = problem.offers()
+    (found,) = problem.all_suggestions()
     mended = apply(text, found.edits)
     assert mended == f"net a {{ input x 4x8x8; {CALLS[call]}; relu }}"
     assert check(mended).errors == 0
@@ -134,9 +134,9 @@ HELPS = {
     "MultiHeadAttention 8": "netdsl has no counterpart of `MultiHeadAttention`",
     "Mish": "netdsl has no `Mish`: write `mul { softplus; tanh }`",
     "Dropout2d 0.5": "netdsl has no `Dropout2d`: write `dropout P spatial on`",
-    "return": "netdsl has no `return`: the last value is the output, and `output NAME` names one",
-    "conv 3x3 8 in_channels 4": "the size of the input is known: leave it out",
-    "conv 3x3 8 activation relu": "the activation is a statement of its own behind this one: `; relu`",
+    "return": "netdsl has no `return`: the last value is the output, and `output NAME` names others",
+    "conv 3x3 8 in_channels 4": "remove it: the size of the input is known",
+    "conv 3x3 8 activation relu": "the activation is a separate statement after this one: `; relu`",
     "conv 3x3 8 filters 8": "netdsl calls it `channels`, and it is a positional argument",
 }
 
@@ -144,7 +144,7 @@ HELPS = {
 @pytest.mark.parametrize("call", HELPS)
 def test_what_cannot_be_mended_so_is_said(call: str) -> None:
     (problem,) = check(f"net a {{ input x 4x8x8; {call} }}")
-    assert [found.text for found in problem.offers()] == [HELPS[call]]
+    assert [found.text for found in problem.all_suggestions()] == [HELPS[call]]
 
 
 WRITTEN = [

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from netdsl.base.text import Frame, Source, Span
 from netdsl.diagnostics.formats import github, json_line, short, summary, to_dict
-from netdsl.diagnostics.problem import Edit, Help, Label, Problem
+from netdsl.diagnostics.problem import Edit, Label, Problem, Suggestion
 from netdsl.diagnostics.report import Report
 
 TEXT = Source("a.net", "net a {\n  cnov 3x3 64\n}\n")
@@ -36,8 +36,8 @@ class Unknown(Problem):
     def notes(self) -> list[str]:
         return ["100% sure"]
 
-    def helps(self) -> list[Help]:
-        return [Help("did you mean `conv`?", Edit(WORD, "conv"))]
+    def suggestions(self) -> list[Suggestion]:
+        return [Suggestion("did you mean `conv`?", Edit(WORD, "conv"))]
 
 
 class Unused(Unknown):

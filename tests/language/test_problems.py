@@ -17,7 +17,7 @@ from netdsl.base.user_error import USER_ERRORS
 from netdsl.diagnostics.catalogue import problems
 from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.formats import summary
-from netdsl.diagnostics.problem import Help, Problem
+from netdsl.diagnostics.problem import Problem, Suggestion
 from netdsl.diagnostics.render import render
 from netdsl.diagnostics.report import Report
 from tests.support.paths import ROOT
@@ -50,14 +50,20 @@ def example(code: str, kind: str = "fail|warn") -> str:
 
 @pytest.mark.parametrize("code", PROBLEMS)
 def test_the_mended_example_is_right(code: str) -> None:
-    assert [p.code for p in found_in_text(example(code, "mended"), code in ONLY_TO_COMPILE)] == []
-    assert example(code, "mended") != example(code)
+    assert [p.code for p in found_in_text(example(code, "fixed"), code in ONLY_TO_COMPILE)] == []
+    assert example(code, "fixed") != example(code)
 
 
 def said(problem: Problem) -> list[str]:
     """All its sentences."""
     labels = [problem.label(), *(label.text for label in problem.labels())]
-    return [problem.title, problem.message(), *labels, *problem.notes(), *(found.text for found in problem.offers())]
+    return [
+        problem.title,
+        problem.message(),
+        *labels,
+        *problem.notes(),
+        *(found.text for found in problem.all_suggestions()),
+    ]
 
 
 def assert_well_said(report: Report) -> None:
@@ -127,12 +133,12 @@ def test_every_problem_has_its_golden_text() -> None:
     assert sorted(set(PROBLEMS) - elsewhere - told) == []
 
 
-def repairs(report: Report, file: str) -> list[tuple[Problem, Help]]:
+def repairs(report: Report, file: str) -> list[tuple[Problem, Suggestion]]:
     """The helps that mend a file by themselves."""
     return [
         (problem, found)
         for problem in report
-        for found in problem.offers()
+        for found in problem.all_suggestions()
         if found.edits and all(edit.span.source.name == file for edit in found.edits)
     ]
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netdsl.base.text import Frame, Source, Span
-from netdsl.diagnostics.problem import Edit, Help, Label, Problem
+from netdsl.diagnostics.problem import Edit, Label, Problem, Suggestion
 from netdsl.diagnostics.render import render
 from tests.support.paths import ROOT
 
@@ -25,7 +25,7 @@ class Made(Problem):
     here: str = ""
     others: Iterable[Label] = ()
     facts: Iterable[str] = ()
-    repairs: Iterable[Help] = ()
+    repairs: Iterable[Suggestion] = ()
 
     def message(self) -> str:
         return self.says
@@ -39,7 +39,7 @@ class Made(Problem):
     def notes(self) -> Iterable[str]:
         return self.facts
 
-    def helps(self) -> Iterable[Help]:
+    def suggestions(self) -> Iterable[Suggestion]:
         return self.repairs
 
 
@@ -75,16 +75,16 @@ BLOCK = Source("lib/blocks.net", "block basic(n) {\n  conv 3x3 n\n}\n")
 def skip_mismatch() -> Problem:
     rounds = Frame(None, at(RESNET, "for j"), variable="j", value=0)
     return Made(
-        says="the branches of this skip do not meet",
+        says="the branches of this skip have different shapes",
         here="the input is 64x56x56, and cannot be added to the body's 128x28x28",
         span=at(RESNET, "skip"),
         frame=Frame(rounds, at(RESNET, "basic"), name="basic"),
         others=[
-            Label(at(RESNET, "3x3 128"), "this makes 128 channels of 64"),
+            Label(at(RESNET, "3x3 128"), "this produces 128 channels of 64"),
             Label(at(RESNET, "stride 2"), "this halves 56x56 to 28x28"),
         ],
         repairs=[
-            Help(
+            Suggestion(
                 "project the identity to the same shape",
                 Edit(after(RESNET, "  }"), " project { conv 1x1 128 stride 2 }"),
             )
@@ -149,7 +149,7 @@ def other_files() -> Problem:
             Label(at(SMALL, "relu"), "and here"),
         ],
         frame=Frame(None, at(main, "use")),
-        repairs=[Help("name it", Edit(at(BLOCK, "(n"), "(width"), Edit(at(BLOCK, " n"), " width"))],
+        repairs=[Suggestion("name it", Edit(at(BLOCK, "(n"), "(width"), Edit(at(BLOCK, " n"), " width"))],
     )
 
 
@@ -188,17 +188,19 @@ def repairs() -> Problem:
     return Made(
         span=at(SMALL, "conv"),
         repairs=[
-            Help("no edit, only words"),
-            Help("replace", Edit(at(SMALL, "3x3 64"), "64 3x3")),
-            Help("delete", Edit(at(SMALL, " stride 2"), "")),
-            Help("insert by replacing", Edit(at(SMALL, "relu"), "relu 0.1"), Edit(at(SMALL, "dense"), "my_dense")),
-            Help("all on one line", Edit(at(SMALL, "conv"), "dwconv"), Edit(at(SMALL, "64 "), "")),
-            Help(
+            Suggestion("no edit, only words"),
+            Suggestion("replace", Edit(at(SMALL, "3x3 64"), "64 3x3")),
+            Suggestion("delete", Edit(at(SMALL, " stride 2"), "")),
+            Suggestion(
+                "insert by replacing", Edit(at(SMALL, "relu"), "relu 0.1"), Edit(at(SMALL, "dense"), "my_dense")
+            ),
+            Suggestion("all on one line", Edit(at(SMALL, "conv"), "dwconv"), Edit(at(SMALL, "64 "), "")),
+            Suggestion(
                 "whole lines", Edit(after(SMALL, "relu\n"), "  flatten\n\n  dropout 0.5\n"), Edit(at(SMALL, "10"), "9")
             ),
-            Help("delete lines", Edit(at(SMALL, "  relu\n", "10\n"), "")),
-            Help("a blank", Edit(after(SMALL, "conv"), " "), Edit(after(SMALL, "relu"), "\n")),
-            Help("very many", Edit(after(SMALL, "relu\n"), "  relu\n" * 20)),
+            Suggestion("delete lines", Edit(at(SMALL, "  relu\n", "10\n"), "")),
+            Suggestion("a blank", Edit(after(SMALL, "conv"), " "), Edit(after(SMALL, "relu"), "\n")),
+            Suggestion("very many", Edit(after(SMALL, "relu\n"), "  relu\n" * 20)),
         ],
     )
 
@@ -230,7 +232,7 @@ def hostile_text() -> Problem:
         frame=Frame(frame, at(text, "evil"), name="\x9b"),
         others=[Label(at(text, "evil"), "\u2067"), Label(at(text, "end"), "\n")],
         facts=["\u200b\x08"],
-        repairs=[Help("\x7f", Edit(at(text, "evil"), "\x1b[32m"))],
+        repairs=[Suggestion("\x7f", Edit(at(text, "evil"), "\x1b[32m"))],
     )
 
 
@@ -386,11 +388,11 @@ def problems(draw: st.DrawFn) -> Problem:
         start = draw(st.integers(0, len(source.text)))
         return Span(source, start, draw(st.integers(start, len(source.text))))
 
-    def helps() -> Help:
+    def helps() -> Suggestion:
         cuts = [draw(st.integers(0, len(source.text))) for source in sources]
         pairs = zip(sources, cuts, strict=True)
         edits = [Edit(Span(s, a, b), draw(texts)) for s, cut in pairs for a, b in ((0, cut), (cut, len(s.text)))]
-        return Help(draw(texts), *draw(st.lists(st.sampled_from(edits), unique=True)))
+        return Suggestion(draw(texts), *draw(st.lists(st.sampled_from(edits), unique=True)))
 
     frame = None
     for variable in draw(st.lists(st.sampled_from(["i", ""]), max_size=4)):

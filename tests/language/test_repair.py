@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from netdsl.app.frontend import check_file
-from netdsl.app.repair import OFFERED, offer
+from netdsl.app.repair import MAX_FIXES_SHOWN, offer
 from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.report import Report
 
@@ -45,8 +45,8 @@ def test_the_repairs_that_mend_are_offered(case: str, tmp_path: Path, monkeypatc
     statements, wanted = CASES[case]
     text = f"net main {{ input x 8x10x10; {statements} }}"
     (problem,) = [p for p in check(text) if p.severity == "error"]
-    mended = [apply(text, help.edits) for help in problem.mended]
-    assert bool(wanted) <= len(mended) <= OFFERED * bool(wanted)
+    mended = [apply(text, help.edits) for help in problem.verified_fixes]
+    assert bool(wanted) <= len(mended) <= MAX_FIXES_SHOWN * bool(wanted)
     for part in wanted:
         assert any(part in each for each in mended), mended
     for each in mended:
@@ -58,7 +58,7 @@ def test_a_repair_that_spoils_another_call_is_not_offered(tmp_path: Path, monkey
     text = "block b { conv 3x3 16 }\nnet main { input x 8x10x10; skip { b }; b; expect 16x10x10; dense 1 }"
     (problem,) = check(text)
     assert problem.code == "E0310"
-    offered = [apply(text, help.edits) for help in problem.mended]
+    offered = [apply(text, help.edits) for help in problem.verified_fixes]
     assert offered
     assert not any("conv 3x3 8" in each for each in offered)  # the second call is expected to make 16
     assert not any(check(each).errors for each in offered)
@@ -68,21 +68,21 @@ def test_a_multiple_makes_symbolic_sizes_meet(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     unet = "maxpool 2x2; maxpool 2x2; upsample 4; add x"
     (problem,) = check(f"net main {{ input x [3, ?H, ?W]; {unet} }}")
-    (help,) = problem.mended
+    (help,) = problem.verified_fixes
     assert [edit.text for edit in help.edits] == ["[3, 4*?H, 4*?W]"]
     (problem,) = check(f"net main {{ input x 3x?x?; {unet} }}")
-    assert [edit.text for help in problem.mended for edit in help.edits] == ["[3, 4*?, 4*?]"]
+    assert [edit.text for help in problem.verified_fixes for edit in help.edits] == ["[3, 4*?, 4*?]"]
     arms = "add { mul a } { from x; mul a }"  # of the two inputs, only x has the sizes
     (problem,) = check(
         f"net main {{ input x [3, ?H, ?W]; input a 3x1x1; from x; {unet.removesuffix('; add x')}; {arms} }}"
     )
-    assert [edit.text for help in problem.mended for edit in help.edits] == ["[3, 4*?H, 4*?W]"]
+    assert [edit.text for help in problem.verified_fixes for edit in help.edits] == ["[3, 4*?H, 4*?W]"]
 
 
 def test_an_odd_size_is_rounded_for_a_unet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (problem,) = check("net main { input x 3x50x50; maxpool 2x2; maxpool 2x2; upsample 4; add x }")
-    assert problem.mended[0].edits[0].text in ("3x52x52", "3x48x48")
+    assert problem.verified_fixes[0].edits[0].text in ("3x52x52", "3x48x48")
 
 
 def test_both_origins_are_named_through_calls_and_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def test_both_origins_are_named_through_calls_and_rounds(tmp_path: Path, monkeyp
     )
     (problem,) = check(text)
     labels = {label.span.text: label.text for label in problem.labels()}
-    assert labels["stride 2"] in ("this makes 8x8 of 16x16", "this makes 16x16 of 32x32")
+    assert labels["stride 2"] in ("this produces 8x8 from 16x16", "this produces 16x16 from 32x32")
     notes = " ".join(problem.notes())
     assert "in block `half`, called at main.net:6:3" in notes
     assert "in block `half`, called at main.net:4:19, round j = 1" in notes
@@ -109,6 +109,6 @@ def test_each_repair_that_is_tried_counts_once(tries: int, tmp_path: Path, monke
     (problem,) = [p for p in report if p.severity == "error"][:1]
     tried = []
     monkeypatch.setattr("netdsl.app.repair.TRIES", tries)
-    monkeypatch.setattr("netdsl.app.repair.OFFERED", 99)
+    monkeypatch.setattr("netdsl.app.repair.MAX_FIXES_SHOWN", 99)
     offer(report, problem.span.source, lambda _, texts: tried.append(texts))
-    assert len(tried) == min(tries, len({tuple(e.text for e in h.edits) for p in report for h in p.repairs()}))
+    assert len(tried) == min(tries, len({tuple(e.text for e in h.edits) for p in report for h in p.candidate_fixes()}))

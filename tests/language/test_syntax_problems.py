@@ -202,7 +202,7 @@ REPAIRS = [
 @pytest.mark.parametrize(("text", "mended"), REPAIRS)
 def test_the_first_help_mends_it(text: str, mended: str) -> None:
     (problem,) = read(text)[1]
-    first = next(iter(problem.helps()))
+    first = next(iter(problem.suggestions()))
     assert apply(text, first.edits) == mended
     sound(mended)
 
@@ -255,7 +255,7 @@ def holds(text: str) -> None:
     for problem in report:
         assert 0 <= problem.span.start <= problem.span.end <= len(file.source.text)
         assert render(problem)
-        for found in problem.helps():
+        for found in problem.suggestions():
             apply(file.source.text, found.edits)
     assert file.broken == bool(len(report))
 

@@ -27,7 +27,7 @@ def suggested(call: str) -> str:
     report = Report()
     check_file("main.net", report, texts={"main.net": text})
     (problem,) = report
-    return apply(text, next(help.edits for help in problem.offers() if help.edits))
+    return apply(text, next(help.edits for help in problem.all_suggestions() if help.edits))
 
 
 @pytest.mark.parametrize("row", CALLS, ids=[row["call"] for row in CALLS])

@@ -134,7 +134,7 @@ def test_a_size_that_is_not_known_may_be_decided() -> None:
     assert unread((height,), Window((1, height), 3, 2, 0)) == (0,)
 
 
-FITS = re.compile(r"sizes that fit: (\S+) or (\S+) in place of (\S+)")
+FITS = re.compile(r"sizes that fit: (\S+) or (\S+) instead of (\S+)")
 
 
 @pytest.mark.parametrize("layer", ["conv 3x3 stride 2 pad 0", "maxpool 5x4 stride 4x3 pad [1, 0, 0, 1]", "avgpool 4"])
@@ -312,7 +312,7 @@ def test_the_offered_scale_is_in_front_of_all_weights(net: str, expected: str, o
     check_file("main.net", report)
     found = [problem for problem in report if problem.code == "W0306"]
     assert len(found) == bool(expected)
-    edits = [help.edits for problem in found for help in problem.offers() if help.edits]
+    edits = [help.edits for problem in found for help in problem.all_suggestions() if help.edits]
     assert bool(edits) is offered
     for each in edits:
         assert "W0306" not in told(apply(text.replace("loss mse", "loss cross_entropy"), each))
@@ -473,7 +473,7 @@ def test_strict_is_for_runs_too(capsys: pytest.CaptureFixture[str]) -> None:
 # How warnings are shown ----------------------------------------------------------------------------------------------
 
 BIAS = "net a { input x 3x8x8; conv 3x3 4; bn; relu; dense 2 }"
-SAID = "main.net:1:24: warning[W0302]: this `conv`'s bias has no effect: the following `bn` subtracts it\n"
+SAID = "main.net:1:24: warning[W0302]: the bias of this `conv` has no effect: the following `bn` subtracts it\n"
 
 
 @pytest.mark.parametrize(
@@ -494,7 +494,7 @@ def test_check_shows_a_warning_in_full(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["check", "-q", "main.net"]) == 0
     said = capsys.readouterr().err
     assert "--> main.net:1:24\n" in said
-    assert "= help: leave the bias off" in said
+    assert "= help: turn the bias off" in said
 
 
 def test_a_bias_that_the_weights_have_is_not_in_vain(capsys: pytest.CaptureFixture[str]) -> None:
@@ -595,7 +595,7 @@ def test_what_is_hidden_is_named_by_its_file_where_that_is_another(capsys: pytes
         "let width = 3\nnet own(width = 4) { input x 8; dense width }\nnet o { input x width; relu }\n"
     )
     main(["check", "a.net"])
-    assert "`c` hides what b.net calls so" in capsys.readouterr().err
+    assert "`c` hides the `c` of b.net" in capsys.readouterr().err
     main(["check", "own.net"])
     here = capsys.readouterr().err
     assert "`width` hides an outer `width`" in here

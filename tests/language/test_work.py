@@ -12,8 +12,7 @@ from netdsl.app.frontend import check_file
 from netdsl.app.repair import offer
 from netdsl.base.limits import LAYERS, NAME, NESTING, RANK, ROUNDS, WORK
 from netdsl.base.text import Source
-from netdsl.diagnostics.report import MOST_ERRORS, Report
-from netdsl.diagnostics.work import CALL, LAYER, ROUND, STATEMENT, TOKEN, Work
+from netdsl.diagnostics.report import CALL, LAYER, MOST_ERRORS, ROUND, STATEMENT, TOKEN, Report, Work
 from tests.support.cli_tools import Commands, netdsl  # noqa: F401
 
 
@@ -61,14 +60,14 @@ SPENT = {
 }
 
 LIMITS = {
-    "layers": (f"net a {{ input x 4; repeat {LAYERS // 2} {{ relu; relu }}; relu }}", "100,001 layers are more"),
+    "layers": (f"net a {{ input x 4; repeat {LAYERS // 2} {{ relu; relu }}; relu }}", "100,001 layers exceed"),
     "reuse": (
         twice("net a { input x 4; l0: relu\n", "l{0}: {{ reuse l{1}; reuse l{1} }}", "}"),
-        "100,001 layers are more",
+        "100,001 layers exceed",
     ),
     "rounds": (f"net a {{ input x 4; repeat {ROUNDS + 1} {{ }} }}", "250,001 rounds"),
     "a name": (f"net a {{ input x 4; {LONG}: {{ {LONG}: relu }} }}", "1,001 characters of a name"),
-    "block calls": (nested(NESTING + 1), "101 block calls in one another are more than the limit of 100"),
+    "block calls": (nested(NESTING + 1), "101 block calls in one another exceed the limit of 100"),
     "axes": (f"net a {{ input x [2] * {RANK + 1}; relu }}", "a shape of at most 32 sizes"),
     "a fraction": ("let a = 2**4000 / 3**2000 / 5**2000", "the result is too large"),
     "a fraction's power": ("let a = (1/3)**1000000000", "the result is too large"),
@@ -93,7 +92,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_work_ends_whatever_it_is_spent_on(text: str) -> None:
     report, told = problems(text)
     assert report.work.left < 0
-    assert len([line for line in told if line.endswith(f"steps of work are more than the limit of {WORK:,}")]) == 1
+    assert len([line for line in told if line.endswith(f"steps of work exceed the limit of {WORK:,}")]) == 1
 
 
 @pytest.mark.parametrize(("text", "said"), LIMITS.values(), ids=LIMITS)
@@ -134,7 +133,7 @@ def test_a_budget_that_is_spent_in_a_block_is_told_with_its_call(
     ran = netdsl("check", "main.net")
     assert ran.code == 1
     assert ran.err.count("error[") == 1, ran.err
-    assert "are more than the limit of" in ran.err
+    assert "exceed the limit of" in ran.err
     place = "3:14" if call == "d 1" else f"6:{3 + call.index('b 1')}"
     assert f"in block `b`, called at main.net:{place}" in ran.err
     assert ("in block `d`, called at main.net:6:3" in ran.err) == (call == "d 1")
@@ -196,10 +195,10 @@ def test_work_grows_by_what_each_thing_costs(statement: str, cost: float) -> Non
 def test_repairs_share_the_work_of_the_run() -> None:
     report, _ = problems("net a { input x 4; skip { dense 5 } }\n")
     (problem,) = report
-    assert problem.mended
+    assert problem.verified_fixes
     report.work.left = -1
     offer(report, problem.span.source, lambda *_: pytest.fail("no work is left"))
-    assert problem.mended == ()
+    assert problem.verified_fixes == ()
 
 
 def test_problems_beyond_a_hundred_are_not_kept(netdsl: Commands) -> None:  # noqa: F811

@@ -327,7 +327,7 @@ def test_misuse(group, call, code):
     assert [problem.code for problem in report] == [code]
     (problem,) = report
     words = [problem.message(), problem.label(), *(label.text for label in problem.labels())]
-    assert all(isinstance(text, str) for text in [*words, *problem.notes(), *(h.text for h in problem.helps())])
+    assert all(isinstance(text, str) for text in [*words, *problem.notes(), *(h.text for h in problem.suggestions())])
 
 
 SPREAD = list(product((1, 2, 3), repeat=2))

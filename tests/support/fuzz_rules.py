@@ -75,7 +75,7 @@ def obeys(text: str, settings: Sequence[str] = (), *, patience: float = 1.0) -> 
     assert first == second, "the same text is told otherwise the second time"
     assert not any(ord(char) < 32 and char not in "\n\x1b" for char in first), "a control character is let through"
     for problem in report or ():
-        for found in problem.offers():
+        for found in problem.all_suggestions():
             _can_be_made(found.edits)
     if report is None or report.errors or settings:
         return 0
