@@ -269,7 +269,7 @@ class Reach:
                 break
             file, function = name.split(".")[-2:]
             (path,) = (ROOT / "tests").glob(f"*/{file}.py")
-            tests.append(f"{path}::{function}")
+            tests.append(f"{path.relative_to(ROOT)}::{function}")
         return tests
 
 
@@ -302,6 +302,10 @@ def run(tests: list[str], tree: Path, limit: float) -> tuple[str, str]:
         import pytest
 
         code = pytest.main(["-x", "-q", "--tb=short", "-p", "no:cacheprovider", *tests])
+        for name in ("netdsl", "tests.support.paths"):
+            if (module := sys.modules.get(name)) and not Path(str(module.__file__)).is_relative_to(tree):
+                os.write(2, f"{name} is not the copy in {tree}".encode())
+                code = pytest.ExitCode.USAGE_ERROR
         os._exit(int(code))
     end = time.monotonic() + limit
     while time.monotonic() < end:
