@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from netdsl.diagnostics.problem import Rejection
 
@@ -85,7 +85,11 @@ class Declared:
         """Raise Misfit where the arguments contradict each other."""
 
 
-D = TypeVar("D", bound=Declared)
+class _Named(Protocol):
+    kind: ClassVar[str]
+
+
+D = TypeVar("D", bound=_Named)
 
 
 def registrar(table: dict[str, Any]) -> Callable[[str], Callable[[type[D]], type[D]]]:

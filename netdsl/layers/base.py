@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 from netdsl.base.limits import SIZE
 from netdsl.base.shape import Shape, Undecidable, elements
-from netdsl.declare.declared import Argument, Misfit, keyword, positional
+from netdsl.declare.declared import Argument, Misfit, keyword, positional, registrar
 from netdsl.diagnostics.layer_problems import TooLong, WrongType
 from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.ir.init import Init
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from netdsl.ir.graph import Graph, Value
     from netdsl.ir.net import Parameter
@@ -163,16 +163,5 @@ class Layer:
         return known
 
 
-L = TypeVar("L", bound=Layer)
-
-
-def layer(name: str) -> Callable[[type[L]], type[L]]:
-    """Register a layer under its name in the language."""
-
-    def register(cls: type[L]) -> type[L]:
-        known = LAYERS.setdefault(name, cls)
-        assert known is cls, f"{name} is taken by {known.__name__}"
-        cls.kind = name
-        return cls
-
-    return register
+layer = registrar(LAYERS)
+"""Registers a layer under its name in the language."""

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from netdsl import ops
 from netdsl.base.shape import Shape, elements, product
 from netdsl.declare.arguments import Flag, Integer, Real
-from netdsl.declare.declared import Misfit, keyword, positional
-from netdsl.diagnostics.layer_problems import Indivisible
+from netdsl.declare.declared import keyword, positional
 from netdsl.ir.init import ones, zeros
 from netdsl.layers.base import Layer, Weight, layer
-from netdsl.layers.window import channels, spatial
+from netdsl.layers.window import channels, spatial, split_channels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -215,19 +214,18 @@ class GroupNormLayer(SampleNorm):
     groups: int = positional(Integer(), doc="number of groups that the channels are split into")
 
     def shape(self, *xs: Shape) -> Shape:
-        if channels(xs[0]) % self.groups:
-            raise Misfit(Indivisible, at="groups", parts=self.groups, channels=channels(xs[0]))
+        split_channels(xs[0], self.groups, "groups")
         return xs[0]
 
     def body(self, x: Value, w: Weights) -> Value:
-        count, sizes = channels(x.shape[1:]), x.shape[2:]
+        width, sizes = split_channels(x.shape[1:], self.groups, "groups"), x.shape[2:]
         # A group becomes one channel. The other axes keep their positions, because Reshape infers only one size.
-        wide = (count // self.groups * product(sizes[:1]), *sizes[1:])
+        wide = (width * product(sizes[:1]), *sizes[1:])
         scale, offset = (ops.constant(x.graph, each, shape=(self.groups,)) for each in (1.0, 0.0))
         y = ops.instance_norm(ops.reshape(x, (self.groups, *wide)), scale, offset, self.eps)
-        y = ops.reshape(y, (count, *sizes))
+        y = ops.reshape(y, x.shape[1:])
         if not self.affine:
             return y
-        each = (count, *(1 for _ in sizes))
+        each = (*x.shape[1:2], *(1 for _ in sizes))
         weight, bias = (ops.reshape(v, each, batch=False) if sizes else v for v in (w.weight, w.bias))
         return ops.add(ops.mul(y, weight), bias)

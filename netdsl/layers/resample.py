@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 from netdsl import ops
 from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Choice, Flag, Integer, Sizes
-from netdsl.declare.declared import Misfit, keyword, positional
-from netdsl.diagnostics.layer_problems import Indivisible
+from netdsl.declare.declared import keyword, positional
 from netdsl.layers.base import Layer, layer
-from netdsl.layers.window import channels, each, spatial
+from netdsl.layers.window import each, spatial, split_channels
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value
@@ -68,10 +67,8 @@ class PixelShuffleLayer(Layer):
     def shape(self, *xs: Shape) -> Shape:
         (x,) = xs
         sizes = spatial(x)
-        inputs, parts = channels(x), self.factor ** len(sizes)
-        if inputs % parts:
-            raise Misfit(Indivisible, at="factor", parts=parts, channels=inputs)
-        return (inputs // parts, *(size * self.factor for size in sizes))
+        outputs = split_channels(x, self.factor ** len(sizes), "factor")
+        return (outputs, *(size * self.factor for size in sizes))
 
     def body(self, x: Value, w: Weights) -> Value:
         rank = len(x.shape) - 2
@@ -85,7 +82,7 @@ class PixelShuffleLayer(Layer):
 
     def _longer(self, x: Value) -> Value:
         """Lengthen the last axis. Sizes that Reshape cannot infer must keep their positions."""
-        outputs, sizes = channels(x.shape[1:]) // self.factor, x.shape[2:]
+        outputs, sizes = split_channels(x.shape[1:], self.factor, "factor"), x.shape[2:]
         rank = len(sizes)
         x = ops.transpose(x, (0, *range(2, rank + 2), 1))
         x = ops.reshape(x, (*sizes, outputs, self.factor))
@@ -109,10 +106,9 @@ class ChannelShuffleLayer(Layer):
     groups: int = positional(Integer(), doc="number of groups that the channels are split into")
 
     def shape(self, *xs: Shape) -> Shape:
-        if channels(xs[0]) % self.groups:
-            raise Misfit(Indivisible, at="groups", parts=self.groups, channels=channels(xs[0]))
+        split_channels(xs[0], self.groups, "groups")
         return xs[0]
 
     def body(self, x: Value, w: Weights) -> Value:
-        size = channels(x.shape[1:]) // self.groups
+        size = split_channels(x.shape[1:], self.groups, "groups")
         return ops.gather(x, [g * size + c for c in range(size) for g in range(self.groups)], axis=1)

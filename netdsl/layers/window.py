@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.limits import SIZE
 from netdsl.declare.declared import Misfit
+from netdsl.diagnostics.layer_problems import Indivisible
 from netdsl.diagnostics.shape_problems import NeedsNumber, OutsideShape
 from netdsl.diagnostics.window_problems import EvenSame, WindowTooLarge, WrongLength, WrongRank
 
@@ -20,6 +21,13 @@ def channels(x: Shape) -> int:
     if not isinstance(x[0], int):
         raise Misfit(NeedsNumber)
     return x[0]
+
+
+def split_channels(x: Shape, parts: int, argument: str) -> int:
+    """Return the number of channels of each part. Raises Misfit if they cannot be split evenly."""
+    if channels(x) % parts:
+        raise Misfit(Indivisible, at=argument, parts=parts, channels=channels(x))
+    return channels(x) // parts
 
 
 def axis_of(axis: int, x: Shape) -> int:

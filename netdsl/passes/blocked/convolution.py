@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from math import isqrt, prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from netdsl import ops
 from netdsl.ops.base import known
@@ -24,22 +24,19 @@ if TYPE_CHECKING:
     from netdsl.passes.blocked.layout import Layout
 
 
-class _Axis:
+class _Axis(NamedTuple):
     """One axis of a convolution to differentiate: `size` input pixels became `places` outputs.
 
     Every `stride`-th pixel belongs to the same phase. The gradient of a phase is a convolution of dy with the taps that
     read its pixels.
     """
 
-    __slots__ = ("dilation", "kernel", "pad", "places", "size", "stride")
-
-    def __init__(self, size: int, places: int, kernel: int, stride: int, pad: int, dilation: int) -> None:
-        self.size = size
-        self.places = places
-        self.kernel = kernel
-        self.stride = stride
-        self.pad = pad
-        self.dilation = dilation
+    size: int
+    places: int
+    kernel: int
+    stride: int
+    pad: int
+    dilation: int
 
     @property
     def rows(self) -> int:
