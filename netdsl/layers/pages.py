@@ -9,7 +9,7 @@ import re
 import sys
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import netdsl.layers.table
 from netdsl.base.paths import replace_pages
@@ -79,13 +79,10 @@ def _place(argument: Argument) -> str:
 
 def default_text(argument: Argument) -> str:
     """Return an argument's default as written in the language; empty if there is no single default value."""
-    value: Any = argument.default
-    if argument.required or value is None:
-        return ""
-    return _written(value)
+    return "" if argument.required or argument.default is None else _written(argument.default)
 
 
-def _written(value: Any) -> str:
+def _written(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, tuple):
@@ -154,7 +151,7 @@ def _table(page: ReferencePage) -> Iterator[str]:
         yield from (" " * len(head) + line for line in rest)
 
 
-def page_data(page: ReferencePage) -> dict[str, Any]:
+def page_data(page: ReferencePage) -> dict[str, object]:
     """Return a page as plain data."""
     names = ("name", "given", "takes", "default", "doc")
     return {

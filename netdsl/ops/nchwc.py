@@ -9,7 +9,7 @@ Source: onnxruntime, core/graph/contrib_ops/nchwc_schema_defs.cc.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.op import OnnxNode, Op
@@ -88,7 +88,7 @@ class BlockedConv(Conv):
         return y
 
     def onnx(self, opset: int, *xs: Value) -> OnnxNode:
-        attributes: dict[str, Any] = {
+        attributes: dict[str, object] = {
             "strides": self.strides,
             "pads": self.pads,
             "dilations": self.dilations,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.base import limits
@@ -18,6 +18,7 @@ from netdsl.passes.split_dense_rows import split_dense_rows
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from netdsl.base.dtypes import Array
     from netdsl.ir.graph import Graph
 
 
@@ -50,7 +51,7 @@ class Finished:
         self.parts = parts
         self.overwritten = overwritten
 
-    def split(self, state: Mapping[str, Any]) -> dict[str, Any]:
+    def split(self, state: Mapping[str, Array]) -> dict[str, Array]:
         """Return the state in the form that the step expects; slabs are views of the arrays in `state`."""
         found = {name: array for name, array in state.items() if name not in self.parts}
         for name, parts in self.parts.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netdsl.base.user_error import UserError
 from netdsl.ir.graph import Constant, Graph, Tensor
@@ -13,7 +13,7 @@ from netdsl.ops.indexing import Pad
 from netdsl.ops.normalization import LRN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from netdsl.ir.graph import Operation, Scalar, Value
     from netdsl.ir.net import Node
@@ -109,7 +109,7 @@ class _Half:
         return made
 
 
-def _floats(attributes: dict[str, Any]) -> Iterable[float]:
+def _floats(attributes: Mapping[str, object]) -> Iterable[float]:
     return (value for value in attributes.values() if isinstance(value, float))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ops.base import known
 from netdsl.ops.nchwc import reorder_input, reorder_output
 
 if TYPE_CHECKING:
+    from netdsl.base.dtypes import Array
     from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
 
@@ -83,7 +84,7 @@ class Layout:
         order = [i for i in self.perm if self.split[i] > 1]
         return order != sorted(order)
 
-    def encode(self, array: Any) -> Any:
+    def encode(self, array: Array) -> Array:
         """Return a plain array in stored order, with the padded shape."""
         import numpy as np
 
@@ -91,7 +92,7 @@ class Layout:
         cut = np.pad(np.asarray(array), after).reshape(self.split).transpose(self.perm)
         return np.ascontiguousarray(cut).reshape(self.padded)
 
-    def decode(self, array: Any) -> Any:
+    def decode(self, array: Array) -> Array:
         """Return a stored array in the plain shape."""
         import numpy as np
 
