@@ -83,7 +83,7 @@ def show(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 def draw(path: Path, title: str, panels: Mapping[str, Mapping[str, Points]], x: str) -> None:
     """Curves by their panels and names, as a picture."""
-    from netdsl.report.curves import chart
+    from netdsl.report.curves import draw_curves
 
-    path.write_bytes(chart(title, panels, x).svg())
+    path.write_bytes(draw_curves(title, panels, x).svg())
     print(path)

@@ -257,7 +257,7 @@ def _figure(
 ) -> Canvas:
     """Return the picture. Raises NotAttackable if the input is not an image."""
     from netdsl.app.attack import NotAttackable
-    from netdsl.report.adversarial import Panel, as_pixels, figure
+    from netdsl.report.adversarial import Panel, as_pixels, draw_adversarial
 
     if len(classifier.shape) != 3 or classifier.shape[0] not in (1, 3):
         raise NotAttackable(f"the input of {escape(net.name)} is no picture of one or three channels; leave -o out")
@@ -271,7 +271,7 @@ def _figure(
         f"{_named(each['class'], names)}, {_percent(each['confidence'])}"
         for each in (record["before"], record["after"])
     ]
-    return figure(
+    return draw_adversarial(
         f"{net.name}: {record['method']}, epsilon {epsilon:g}, label {_named(record['label'], names)}",
         Panel(x_pixels, words[0], "image"),
         Panel(as_pixels(changed - x, -radius, radius, order), f"{epsilon:g} × this", "change, amplified"),
@@ -305,10 +305,10 @@ def over_data(
     else:
         print("\n".join(_table(rows, count, options)))
     if write is not None:
-        from netdsl.report.curves import chart
+        from netdsl.report.curves import draw_curves
 
         points = [(row["epsilon"], 100 * row["accuracy"]) for row in rows]
-        write(chart(f"{net.name} under {options.method}", {"accuracy, %": {options.method: points}}, "epsilon"))
+        write(draw_curves(f"{net.name} under {options.method}", {"accuracy, %": {options.method: points}}, "epsilon"))
 
 
 def open_data(net: Net, classifier: Classifier, kind: DataKind, names: Names) -> Dataset:

@@ -57,7 +57,7 @@ def drawn(net: Net, form: str, *, unfold: bool = False) -> bytes:
         from netdsl.report.drawing.flow import mermaid
 
         return mermaid(net, unfold=unfold).encode()
-    from netdsl.report.drawing.paint import draw
+    from netdsl.report.drawing.paint import draw_net
     from netdsl.report.drawing.shapes import PNG_SCALE
 
-    return draw(net, unfold=unfold, scale=PNG_SCALE).png() if form == "png" else draw(net, unfold=unfold).svg()
+    return draw_net(net, unfold=unfold, scale=PNG_SCALE).png() if form == "png" else draw_net(net, unfold=unfold).svg()

@@ -57,14 +57,14 @@ def _record(found: EvalResult) -> dict[str, Any]:
 
 
 def _text(found: EvalResult) -> list[str]:
-    from netdsl.report.confusion import lines
+    from netdsl.report.confusion import confusion_lines
 
     width = max(map(len, found.figures))
     text = [f"{escape(found.name)} on {escape(found.data)}, {found.examples:,} examples"]
     text += [f"{name:<{width}}  {value:.6g}" for name, value in found.figures.items()]
     for name, counts in found.confusions.items():
         text += ["", *([f"output {escape(name)}"] if len(found.confusions) > 1 else [])]
-        text += lines(counts, _names(found, name, len(counts)))
+        text += confusion_lines(counts, _names(found, name, len(counts)))
     return text
 
 
@@ -74,11 +74,11 @@ def _names(found: EvalResult, output: str, count: int) -> Sequence[str]:
 
 
 def _draw(found: EvalResult, write: Callable[[Canvas], None]) -> None:
-    from netdsl.report.confusion import picture
+    from netdsl.report.confusion import draw_confusion
 
     if not found.confusions:
         note("there are no classes, and so no confusion matrix to draw")
         return
     output, counts = next(iter(found.confusions.items()))
     names = [escape(name) for name in _names(found, output, len(counts))]
-    write(picture(escape(f"{found.name} on {found.data}"), counts, names))
+    write(draw_confusion(escape(f"{found.name} on {found.data}"), counts, names))

@@ -48,10 +48,10 @@ def command(options: argparse.Namespace) -> int:
     with picture_file(target, force=options.force, reads=(options.file, options.weights)) as write:
         shapes, read = _of_file(options.file) if net is None else _of_net(net, options)
         name = chosen(shapes, options.layer, options.file)
-        from netdsl.report.filters import picture
+        from netdsl.report.filters import draw_filters
 
         weight = read(name)
-        write(picture(name, weight, together=options.scale == "layer"))
+        write(draw_filters(name, weight, together=options.scale == "layer"))
     count, channels, height, width = weight.shape
     note(f"{escape(target)}: `{escape(name)}`, {count:,} filters of {channels:,}x{height}x{width}")
     return 0

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PANEL, LEAST = 224, 200
 """Size in pixels to which images are enlarged by whole factors, and the minimum width of a column."""
 MARGIN, SIGN, CAPTION = 24, 64, 60
-HEAD = 40
+TITLE_HEIGHT = 40
 
 
 class Panel:
@@ -30,28 +30,29 @@ class Panel:
         self.lines = lines
 
 
-def figure(title: str, image: Panel, change: Panel, result: Panel) -> Canvas:
+def draw_adversarial(title: str, image: Panel, change: Panel, result: Panel) -> Canvas:
     """Draw three panels in a row: image + perturbation = result."""
     height, width = image.pixels.shape[:2]
     scale = max(1, PANEL // max(height, width))
     texts = [line for panel in (image, change, result) for line in panel.lines]
     column = max(scale * width, LEAST, *(length(line) for line in texts))
     total = 3 * column + 2 * SIGN + 2 * MARGIN
-    canvas = Canvas(max(total, length(title) + 2 * MARGIN), HEAD + scale * height + CAPTION, title)
+    canvas = Canvas(max(total, length(title) + 2 * MARGIN), TITLE_HEIGHT + scale * height + CAPTION, title)
     canvas.text(MARGIN, 20, title, ink=FAINT)
     middle = MARGIN + column / 2
     for panel, sign in ((image, "+"), (change, "="), (result, "")):
         left, right, bottom = (
             round(middle - scale * width / 2),
             round(middle + scale * width / 2),
-            HEAD + scale * height,
+            TITLE_HEIGHT + scale * height,
         )
-        canvas.image(left, HEAD, panel.pixels, scale)
-        canvas.line([(left, HEAD), (right, HEAD), (right, bottom), (left, bottom), (left, HEAD)], FAINT)
+        canvas.image(left, TITLE_HEIGHT, panel.pixels, scale)
+        corners = [(left, TITLE_HEIGHT), (right, TITLE_HEIGHT), (right, bottom), (left, bottom)]
+        canvas.line([*corners, corners[0]], FAINT)
         for row, line in enumerate(panel.lines):
             at = bottom + 20 + 18 * row
             canvas.text(middle, at, line, anchor="middle", bold=not row, ink=FAINT if row else INK)
-        canvas.text(middle + (column + SIGN) / 2, HEAD + scale * height / 2, sign, anchor="middle", size=30)
+        canvas.text(middle + (column + SIGN) / 2, TITLE_HEIGHT + scale * height / 2, sign, anchor="middle", size=30)
         middle += column + SIGN
     return canvas
 

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     Pixels = np.ndarray[Any, np.dtype[np.uint8]]
     Point = tuple[float, float]
 
-INK, FAINT, PAPER = "#1b1f24", "#8a919a", "#ffffff"
+INK, FAINT, PAPER, GRID = "#1b1f24", "#8a919a", "#ffffff", "#e3e5e8"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
-MADE = b"made by netdsl"
+PRODUCER = b"made by netdsl"
 """Comment at the end of every picture."""
-SIZE = 13
+FONT_SIZE = 13
 """Font size in pixels."""
-OWN = "·…‘’“”°±"
-INSTEAD = {"×": "x", "÷": "/", "−": "-", "–": "-", "—": "-", "µ": "u", "ß": "ss"}
+FONT_EXTRAS = "·…‘’“”°±"
+REPLACEMENTS = {"×": "x", "÷": "/", "−": "-", "–": "-", "—": "-", "µ": "u", "ß": "ss"}
 """Replacements for non-ASCII characters that Pillow's built-in font lacks."""
 DASH, FREE = 4, 3
 """Length of a dash, and of the gap between dashes."""
@@ -39,12 +39,12 @@ BASELINE = 0.35
 """Distance from the middle of a line to its baseline, as a fraction of the font size."""
 
 
-def length(text: str, size: int = SIZE) -> float:
+def length(text: str, size: int = FONT_SIZE) -> float:
     """Return the approximate width of a line of text in pixels; common fonts are hardly wider."""
     return 0.56 * size * len(text)
 
 
-def encoded(pixels: Pixels) -> bytes:
+def encode_png(pixels: Pixels) -> bytes:
     """Encode pixels [height, width], grey, or [height, width, 3], RGB, as a PNG file that names its producer.
 
     Source: PNG specification (3rd edition), sections 5, 9 and 11; rows are not filtered.
@@ -54,7 +54,7 @@ def encoded(pixels: Pixels) -> bytes:
     rows[:, 1:] = pixels.reshape(height, -1)
     header = struct.pack(">IIBBBBB", width, height, 8, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
     data = zlib.compress(rows.tobytes(), 9)
-    parts = (b"IHDR", header), (b"IDAT", data), (b"tEXt", b"Software\0" + MADE), (b"IEND", b"")
+    parts = (b"IHDR", header), (b"IDAT", data), (b"tEXt", b"Software\0" + PRODUCER), (b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in parts)
 
 
@@ -88,15 +88,15 @@ class Canvas:
         text: str,
         *,
         anchor: str = "start",
-        size: int = SIZE,
+        size: int = FONT_SIZE,
         bold: bool = False,
         ink: str = INK,
     ) -> None:
         """Add a line of text centred vertically on `y`; `anchor` (start, middle, end) is the part placed at `x`."""
-        self._shapes.append(Text((x, y), text, anchor, size, bold, ink))
+        self._shapes.append(TextLine((x, y), text, anchor, size, bold, ink))
 
     def line(self, points: Sequence[Point], ink: str = INK, width: float = 1, *, dashed: bool = False) -> None:
-        self._shapes.append(Line(points, ink, width, dashed=dashed))
+        self._shapes.append(Polyline(points, ink, width, dashed=dashed))
 
     def dot(self, x: float, y: float, radius: float, ink: str = INK) -> None:
         self._shapes.append(Dot(x, y, radius, ink))
@@ -114,7 +114,7 @@ class Canvas:
             f'<rect {size} fill="{PAPER}"/>',
             *(shape.svg() for shape in self._shapes),
             "</svg>",
-            f"<!-- {MADE.decode()} -->",
+            f"<!-- {PRODUCER.decode()} -->",
             "",
         ]
         return "\n".join(lines).encode()
@@ -132,7 +132,7 @@ class Canvas:
         draw = ImageDraw.Draw(picture)
         for shape in self._shapes:
             shape.png(picture, draw)
-        return encoded(np.asarray(picture))
+        return encode_png(np.asarray(picture))
 
 
 class Shape:
@@ -157,7 +157,7 @@ class Image(Shape):
 
     def svg(self) -> str:
         height, width = self.pixels.shape[:2]
-        data = b64encode(encoded(self.pixels)).decode()
+        data = b64encode(encode_png(self.pixels)).decode()
         place = f'x="{self.x:g}" y="{self.y:g}" width="{width}" height="{height}"'
         return f'<image {place} style="image-rendering: pixelated" href="data:image/png;base64,{data}"/>'
 
@@ -167,7 +167,7 @@ class Image(Shape):
         picture.paste(Pillow.fromarray(self.pixels).convert("RGB"), (round(self.x), round(self.y)))
 
 
-class Text(Shape):
+class TextLine(Shape):
     __slots__ = ("anchor", "at", "bold", "ink", "size", "text")
 
     def __init__(self, at: Point, text: str, anchor: str, size: int, bold: bool, ink: str) -> None:
@@ -196,13 +196,13 @@ class Text(Shape):
 
 def _plain(character: str) -> str:
     """Return the replacement of a character that Pillow's font lacks, such as `x` for `×`; otherwise the character."""
-    if character.isascii() or character in OWN:
+    if character.isascii() or character in FONT_EXTRAS:
         return character
-    base = INSTEAD.get(character) or normalize("NFKD", character)[0]
+    base = REPLACEMENTS.get(character) or normalize("NFKD", character)[0]
     return base if base.isascii() else character
 
 
-class Line(Shape):
+class Polyline(Shape):
     __slots__ = ("dashed", "ink", "points", "width")
 
     def __init__(self, points: Sequence[Point], ink: str, width: float, *, dashed: bool = False) -> None:

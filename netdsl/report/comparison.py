@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from netdsl.base.terminal import escape
 from netdsl.report.figures import Figures
 from netdsl.report.summary import field_text
-from netdsl.report.table import aligned, csv_text, json_text
+from netdsl.report.table import aligned, csv_text, json_number, json_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from netdsl.ir.formula import Count, Largest
     from netdsl.ir.net import Net
-    from netdsl.report.receptive_field import Size
+    from netdsl.report.receptive_field import FieldSize
 
 COMPARISON_HEADINGS = ("net", "year", "depth", "weights", "MACs", "memory", "field", "top-1", "top-5", "protocol")
 COMPARISON_FIELDS = (
@@ -58,7 +58,15 @@ class Compared:
 
     @property
     def data(self) -> dict[str, object]:
-        values = (self.name, self.file, self.year, self.depth, self.params, _number(self.macs), _number(self.peak))
+        values = (
+            self.name,
+            self.file,
+            self.year,
+            self.depth,
+            self.params,
+            json_number(self.macs),
+            json_number(self.peak),
+        )
         return dict(zip(COMPARISON_FIELDS, (*values, self.field, self.top1, self.top5, self.protocol), strict=True))
 
 
@@ -105,14 +113,14 @@ def _field_text(row: Compared) -> str:
     return "" if row.field is None else field_text(row.field)
 
 
-def _field(figures: Figures) -> Size | list[Size]:
+def _field(figures: Figures) -> FieldSize | list[FieldSize]:
     fields = [row.field for row in figures.rows if row.node.inputs]
     partial = [(max(sizes), field) for field in fields if (sizes := _sizes(field))]
     largest, field = max(partial, key=lambda each: each[0], default=(0, None))
     return field if largest > 1 else "all" if "all" in fields else None
 
 
-def _sizes(field: Size | list[Size]) -> list[int]:
+def _sizes(field: FieldSize | list[FieldSize]) -> list[int]:
     """Return the axes of a receptive field; none if one is not a number."""
     axes = field if isinstance(field, list) else [field]
     sizes = [axis for axis in axes if isinstance(axis, int)]
@@ -122,7 +130,3 @@ def _sizes(field: Size | list[Size]) -> list[int]:
 def _percent(error: object) -> float | None:
     is_number = isinstance(error, int | float) and not isinstance(error, bool)
     return error if is_number and 0 <= error <= 100 else None  # type: ignore[operator, return-value]
-
-
-def _number(count: Count | Largest) -> int | str:
-    return count if isinstance(count, int) else str(count)

@@ -12,9 +12,9 @@ from math import ceil, floor, log10, sqrt
 from typing import TYPE_CHECKING
 
 from netdsl.base.terminal import escape
-from netdsl.report.canvas import FAINT, INK, SIZE, Canvas, Line
-from netdsl.report.comparison_labels import Label, place
-from netdsl.report.drawing.metrics import cut, short, text_width
+from netdsl.report.canvas import FAINT, FONT_SIZE, GRID, INK, Canvas, Polyline
+from netdsl.report.comparison_labels import CircleLabel, place_labels
+from netdsl.report.drawing.metrics import short_count, shorten, text_width, tick_step
 from netdsl.report.drawing.shapes import Circle, Titled
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Places = dict[Compared, tuple[float, float, float]]
     from collections.abc import Iterable, Mapping, Sequence
 
-INKS = (
+PALETTE = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9", "#6c4fa3", "#7a5230"),
     *("#a3123a", "#5c7a00", "#2f3e50", "#00a6b8"),
 )
@@ -35,7 +35,7 @@ INKS = (
 six more."""
 PALE = 0.72
 """Share of white in the fill of a circle."""
-LABEL = 11
+LABEL_SIZE = 11
 """Font size of labels."""
 TOP, ROW, KEY, GAP = 12, 20, 18, 24
 """Space above the legend, height of a line, space before a text, and between two entries."""
@@ -44,7 +44,7 @@ TOP, ROW, KEY, GAP = 12, 20, 18, 24
 def inks_of(names: Sequence[str]) -> dict[str, str]:
     """Return a colour for each name, most frequent first."""
     known = sorted(dict.fromkeys(names), key=lambda name: (-names.count(name), name))
-    return dict(zip(known, cycle(INKS), strict=False))
+    return dict(zip(known, cycle(PALETTE), strict=False))
 
 
 def pale(ink: str, white: float) -> str:
@@ -62,8 +62,8 @@ class Legend:
         self._entries: list[tuple[float, float, str, str]] = []
         x, y = left, TOP + ROW / 2
         for name, ink in inks.items():
-            text = cut(escape(name), LABEL, width - KEY)
-            wide = KEY + text_width(text, LABEL)
+            text = shorten(escape(name), LABEL_SIZE, width - KEY)
+            wide = KEY + text_width(text, LABEL_SIZE)
             if x > left and x + wide > left + width:
                 x, y = left, y + ROW
             self._entries.append((x, y, text, ink))
@@ -73,18 +73,18 @@ class Legend:
     def draw(self, canvas: Canvas) -> None:
         for x, y, text, ink in self._entries:
             canvas.add(Circle((x + 6, y), 6, fill=pale(ink, PALE), edge=ink))
-            canvas.text(x + KEY, y, text, size=LABEL, ink=INK)
+            canvas.text(x + KEY, y, text, size=LABEL_SIZE, ink=INK)
 
 
-TICKS = 7
+LINEAR_TICKS = 7
 """Approximate number of ticks on a linear axis."""
 FACTORS = ((1, (1, 1.5, 2, 3, 5, 7)), (3.5, (1, 2, 5)), (99, (1,)))
 """Multiples of powers of ten with a tick on a logarithmic axis, by the maximum number of decades."""
-LEAST = 0.5
+MIN_AXIS_EXTENT = 0.5
 """Minimum extent of an axis, in decades or values."""
 
 
-class Axis:
+class ChartAxis:
     """An axis from pixel `start` to pixel `end`, with `room` pixels left free at both ends."""
 
     __slots__ = ("_end", "_high", "_low", "_start", "is_log")
@@ -93,7 +93,7 @@ class Axis:
         self.is_log = is_log
         scaled = [self._scaled(value) for value in values]
         self._low, self._high = min(scaled), max(scaled)
-        lacking = max(0.0, LEAST - (self._high - self._low)) / 2
+        lacking = max(0.0, MIN_AXIS_EXTENT - (self._high - self._low)) / 2
         self._low, self._high = self._low - lacking, self._high + lacking
         inward = room if end > start else -room
         self._start, self._end = start + inward, end - inward
@@ -106,7 +106,7 @@ class Axis:
         """Return round values between two pixels."""
         low, high = sorted((self._value(start), self._value(end)))
         if not self.is_log:
-            step = _step(high - low)
+            step = tick_step(high - low, LINEAR_TICKS)
             return [step * k for k in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)]
         factors = next(factors for decades, factors in FACTORS if high - low <= decades)
         powers = range(floor(low), ceil(high) + 1)
@@ -124,30 +124,22 @@ class Axis:
         return self._low + part * (self._high - self._low)
 
 
-def _step(size: float) -> float:
-    """Return a round distance between ticks: 1, 2 or 5 times a power of ten."""
-    rough = size / TICKS
-    power: float = 10.0 ** floor(log10(rough))
-    return next(power * k for k in (1, 2, 5, 10) if power * k >= rough * (1 - 1e-9))
-
-
-WIDTH = 1200
+CHART_WIDTH = 1200
 LEFT, RIGHT = 64, 24
 TITLE, BELOW, APART = 80, 46, 10
 """Heights of a panel's title, of the labels below its axis, and of the gap between panels."""
 TALL, LOW, MANY = 700, 250, 12
 """Heights of a panel with more than `MANY` nets, and with fewer."""
-LARGEST = 34
+MAX_RADIUS = 34
 """Radius of the largest circle in pixels."""
-SEEN = 1.5
+MIN_RADIUS = 1.5
 """Radius below which a circle gets a dot of this radius at its centre."""
-LINE = 14
+LABEL_HEIGHT = 14
 """Height of a label's line."""
-GRID = "#e3e5e8"
 NARROW = 1.4
 """Minimum width of a year in lanes."""
-UNTOLD = "no published error"
-DIGITS = re.compile(r"\d")
+NO_ERROR = "no published error"
+DIGIT = re.compile(r"\d")
 
 
 def plottable(row: Compared) -> bool:
@@ -166,11 +158,11 @@ def accuracy_by_macs(rows: Rows) -> Canvas:
         sets.setdefault(_data_set(row), []).append(row)
     panels = sorted(sets.items(), key=lambda each: (-len(each[1]), each[0]))
     inks = inks_of([row.protocol or "protocol not told" for _, each in panels for row in each])
-    legend = Legend(inks, LEFT, WIDTH - RIGHT - LEFT)
+    legend = Legend(inks, LEFT, CHART_WIDTH - RIGHT - LEFT)
     top = legend.height
     height = top + sum(TITLE + (TALL if len(each) > MANY else LOW) + BELOW + APART for _, each in panels)
     canvas = Canvas(
-        WIDTH, height, "Published top-1 accuracy against operations; the area of a circle tells the weights"
+        CHART_WIDTH, height, "Published top-1 accuracy against operations; the area of a circle tells the weights"
     )
     legend.draw(canvas)
     for name, each in panels:
@@ -185,21 +177,24 @@ def depth_by_year(rows: Rows) -> Canvas:
 
     Colours distinguish the data sets of the published errors.
     """
-    names = [_data_set(row) if row.top1 is not None else UNTOLD for row in rows]
-    inks = {**inks_of([name for name in names if name != UNTOLD]), **({UNTOLD: FAINT} if UNTOLD in names else {})}
-    legend = Legend(inks, LEFT, WIDTH - RIGHT - LEFT)
+    names = [_data_set(row) if row.top1 is not None else NO_ERROR for row in rows]
+    inks = {
+        **inks_of([name for name in names if name != NO_ERROR]),
+        **({NO_ERROR: FAINT} if NO_ERROR in names else {}),
+    }
+    legend = Legend(inks, LEFT, CHART_WIDTH - RIGHT - LEFT)
     top = legend.height + TITLE
-    canvas = Canvas(WIDTH, top + TALL + BELOW, "Depth by year; the area of a circle tells the weights")
+    canvas = Canvas(CHART_WIDTH, top + TALL + BELOW, "Depth by year; the area of a circle tells the weights")
     legend.draw(canvas)
     middles, columns = _lanes(rows)
     area = _Area(canvas, "depth: the most layers with operations on one path", top, TALL)
     area.head(rows)
-    depth = Axis([max(1, row.depth) for row in rows], top + TALL, top, room=LARGEST + 10, is_log=True)
+    depth = ChartAxis([max(1, row.depth) for row in rows], top + TALL, top, room=MAX_RADIUS + 10, is_log=True)
     area.levels(depth, "{:g}".format)
     for year, (start, end) in columns.items():
         canvas.line([(end, top), (end, top + TALL)], GRID)
         canvas.text((start + end) / 2, top + TALL + 16, str(year), anchor="middle")
-    canvas.text((LEFT + WIDTH - RIGHT) / 2, top + TALL + 36, "year of the paper", anchor="middle", ink=FAINT)
+    canvas.text((LEFT + CHART_WIDTH - RIGHT) / 2, top + TALL + 36, "year of the paper", anchor="middle", ink=FAINT)
     places: Places = {row: (middles[row.year, row.file], depth.at(max(1, row.depth)), area.radius(row)) for row in rows}
     colours = {row: inks[name] for row, name in zip(rows, names, strict=True)}
     area.join(places, colours, lambda row: (row.year, row.file), lambda row: row.depth)
@@ -211,13 +206,13 @@ def depth_by_year(rows: Rows) -> Canvas:
 def _accuracy(canvas: Canvas, name: str, rows: Rows, inks: Inks, top: float, tall: float) -> None:
     area = _Area(canvas, f"{name}: top-1 accuracy in percent", top, tall)
     area.head(rows)
-    percent = Axis([_accuracy_of(row) for row in rows], top + tall, top, room=LARGEST + 10)
-    macs = Axis([_macs(row) for row in rows], LEFT, WIDTH - RIGHT, room=LARGEST + 30, is_log=True)
+    percent = ChartAxis([_accuracy_of(row) for row in rows], top + tall, top, room=MAX_RADIUS + 10)
+    macs = ChartAxis([_macs(row) for row in rows], LEFT, CHART_WIDTH - RIGHT, room=MAX_RADIUS + 30, is_log=True)
     area.levels(percent, "{:g}".format)
-    area.columns(macs, lambda value: short(round(value)), "multiply-accumulate operations for one example")
+    area.columns(macs, lambda value: short_count(round(value)), "multiply-accumulate operations for one example")
     places = {row: (macs.at(_macs(row)), percent.at(_accuracy_of(row)), area.radius(row)) for row in rows}
     colours = {row: inks[row.protocol or "protocol not told"] for row in rows}
-    area.join(places, colours, lambda row: (row.file, row.protocol, DIGITS.sub("", row.name)), _macs)
+    area.join(places, colours, lambda row: (row.file, row.protocol, DIGIT.sub("", row.name)), _macs)
     area.circles(places, colours)
     area.label({row: row.name for row in rows}, places)
 
@@ -236,37 +231,37 @@ class _Area:
     def head(self, rows: Rows) -> None:
         """Draw title and legend, and fix the scale of the circles: the most parameters get LARGEST."""
         self._most = max(1, *(row.params for row in rows))
-        known = [10**power for power in range(len(str(self._most))) if self._radius(10**power) >= SEEN]
-        x, y = float(WIDTH - RIGHT), self._top - 18
+        known = [10**power for power in range(len(str(self._most))) if self._radius(10**power) >= MIN_RADIUS]
+        x, y = float(CHART_WIDTH - RIGHT), self._top - 18
         for count in reversed(known[-3:]):
             radius = self._radius(count)
-            self._canvas.text(x, y, short(count), anchor="end", size=LABEL, ink=FAINT)
-            x -= text_width(short(count), LABEL) + 6 + radius
+            self._canvas.text(x, y, short_count(count), anchor="end", size=LABEL_SIZE, ink=FAINT)
+            x -= text_width(short_count(count), LABEL_SIZE) + 6 + radius
             self._canvas.add(Circle((x, self._top - 8 - radius), radius, fill="none", edge=FAINT))
             x -= radius + 14
-        self._canvas.text(x, y, "weights:", anchor="end", size=LABEL, ink=FAINT)
-        room = x - text_width("weights:", LABEL) - GAP - LEFT
-        self._canvas.text(LEFT, y, cut(escape(self._title), SIZE, room, bold=True), bold=True)
+        self._canvas.text(x, y, "weights:", anchor="end", size=LABEL_SIZE, ink=FAINT)
+        room = x - text_width("weights:", LABEL_SIZE) - GAP - LEFT
+        self._canvas.text(LEFT, y, shorten(escape(self._title), FONT_SIZE, room, bold=True), bold=True)
 
     def radius(self, row: Compared) -> float:
         return self._radius(row.params)
 
     def _radius(self, count: int) -> float:
-        return LARGEST * sqrt(count / self._most)
+        return MAX_RADIUS * sqrt(count / self._most)
 
-    def levels(self, axis: Axis, words: Callable[[float], str]) -> None:
+    def levels(self, axis: ChartAxis, words: Callable[[float], str]) -> None:
         for value in axis.ticks(self._low, self._top):
             y = axis.at(value)
-            self._canvas.line([(LEFT, y), (WIDTH - RIGHT, y)], GRID)
+            self._canvas.line([(LEFT, y), (CHART_WIDTH - RIGHT, y)], GRID)
             self._canvas.text(LEFT - 8, y, words(value), anchor="end")
-        self._canvas.line([(LEFT, self._top), (LEFT, self._low), (WIDTH - RIGHT, self._low)])
+        self._canvas.line([(LEFT, self._top), (LEFT, self._low), (CHART_WIDTH - RIGHT, self._low)])
 
-    def columns(self, axis: Axis, words: Callable[[float], str], title: str) -> None:
-        for value in axis.ticks(LEFT, WIDTH - RIGHT):
+    def columns(self, axis: ChartAxis, words: Callable[[float], str], title: str) -> None:
+        for value in axis.ticks(LEFT, CHART_WIDTH - RIGHT):
             x = axis.at(value)
             self._canvas.line([(x, self._top), (x, self._low)], GRID)
             self._canvas.text(x, self._low + 16, words(value), anchor="middle")
-        self._canvas.text((LEFT + WIDTH - RIGHT) / 2, self._low + 36, title, anchor="middle", ink=FAINT)
+        self._canvas.text((LEFT + CHART_WIDTH - RIGHT) / 2, self._low + 36, title, anchor="middle", ink=FAINT)
 
     def join(
         self,
@@ -292,8 +287,8 @@ class _Area:
             circle = Circle((x, y), radius, fill=pale(colours[row], PALE), edge=colours[row])
             self._canvas.add(Titled(_told(row), [circle]))
         for row, (x, y, radius) in by_size:
-            if radius < SEEN:
-                self._canvas.dot(x, y, SEEN, colours[row])
+            if radius < MIN_RADIUS:
+                self._canvas.dot(x, y, MIN_RADIUS, colours[row])
             else:
                 self._canvas.add(Circle((x, y), radius, fill="none", edge=colours[row]))
 
@@ -302,15 +297,16 @@ class _Area:
         labels = []
         for row, name in names.items():
             text = escape(name)
-            labels.append(Label(text, text_width(text, LABEL), LINE, places[row]))
-        place(labels, list(places.values()), self._lines, (LEFT + 2, self._top, WIDTH - RIGHT, self._low - 2))
+            labels.append(CircleLabel(text, text_width(text, LABEL_SIZE), LABEL_HEIGHT, places[row]))
+        room = (LEFT + 2, self._top, CHART_WIDTH - RIGHT, self._low - 2)
+        place_labels(labels, list(places.values()), self._lines, room)
         for label in labels:
             if label.line is not None:
-                self._canvas.add(Line(label.line, FAINT, 0.8))
+                self._canvas.add(Polyline(label.line, FAINT, 0.8))
         for label in labels:
             if label.box is not None:
                 left, top, right, low = label.box
-                self._canvas.text((left + right) / 2, (top + low) / 2, label.text, anchor="middle", size=LABEL)
+                self._canvas.text((left + right) / 2, (top + low) / 2, label.text, anchor="middle", size=LABEL_SIZE)
 
 
 def _lanes(rows: Rows) -> tuple[dict[tuple[int | None, str], float], dict[int | None, tuple[float, float]]]:
@@ -320,7 +316,7 @@ def _lanes(rows: Rows) -> tuple[dict[tuple[int | None, str], float], dict[int | 
         years.setdefault(row.year, [])
         if row.file not in years[row.year]:
             years[row.year].append(row.file)
-    wide = (WIDTH - LEFT - RIGHT) / sum(max(NARROW, len(files)) for files in years.values())
+    wide = (CHART_WIDTH - LEFT - RIGHT) / sum(max(NARROW, len(files)) for files in years.values())
     middles, columns, x = {}, {}, float(LEFT)
     for year, files in years.items():
         size = max(NARROW, len(files)) * wide

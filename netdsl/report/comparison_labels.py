@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     Circle = tuple[float, float, float]
     Line = tuple[Point, Point]
 
-GAP = 2.0
+LABEL_GAP = 2.0
 """Gap between a circle and its label, and between two labels, in pixels."""
-DISTANCES = (GAP, 7.0, 14.0, 24.0, 36.0, 50.0, 66.0, 84.0, 104.0, 128.0, 156.0, 190.0)
+DISTANCES = (LABEL_GAP, 7.0, 14.0, 24.0, 36.0, 50.0, 66.0, 84.0, 104.0, 128.0, 156.0, 190.0)
 ANGLES = (0, 8, 12, 4, 15, 1, 14, 2, 9, 7, 10, 6, 13, 3, 11, 5)
 """Preferred directions in sixteenths of a turn, clockwise from the right, best first."""
-NEAR = 8.0
+LEADER_DISTANCE = 8.0
 """Distance beyond which a label gets a leader line to its circle."""
-ROUNDS = 2
+LABEL_ROUNDS = 2
 """Number of times each label is placed again among all others."""
 
 
-class Label:
+class CircleLabel:
     """The text of a circle, `width` by `height`. `box` (left, top, right, bottom) is its place, None if there is no
     room; `line` is its leader line, if it stands apart."""
 
@@ -39,7 +39,7 @@ class Label:
         self.line: Line | None = None
 
 
-def place(labels: Sequence[Label], circles: Sequence[Circle], lines: Sequence[Line], room: Box) -> None:
+def place_labels(labels: Sequence[CircleLabel], circles: Sequence[Circle], lines: Sequence[Line], room: Box) -> None:
     """Give each label a box that overlaps no other label, and as few circles and lines as possible.
 
     Greedy, the most crowded labels first, then each again among the others.
@@ -47,7 +47,7 @@ def place(labels: Sequence[Label], circles: Sequence[Circle], lines: Sequence[Li
     centers = [label.circle for label in labels]
     crowd = {label: sum(_apart(label.circle, other) < 90 for other in centers) for label in labels}
     order = sorted(labels, key=lambda label: -crowd[label])
-    for _ in range(1 + ROUNDS):
+    for _ in range(1 + LABEL_ROUNDS):
         for label in order:
             others = [other for other in labels if other is not label and other.box is not None]
             _settle(label, others, circles, lines, room)
@@ -57,7 +57,9 @@ def _apart(a: Circle, b: Circle) -> float:
     return hypot(a[0] - b[0], a[1] - b[1])
 
 
-def _settle(label: Label, others: Sequence[Label], circles: Sequence[Circle], lines: Sequence[Line], room: Box) -> None:
+def _settle(
+    label: CircleLabel, others: Sequence[CircleLabel], circles: Sequence[Circle], lines: Sequence[Line], room: Box
+) -> None:
     best = float("inf")
     label.box = label.line = None
     taken = [other.box for other in others if other.box is not None]
@@ -68,7 +70,7 @@ def _settle(label: Label, others: Sequence[Label], circles: Sequence[Circle], li
             continue
         if not _within(box, room) or any(_meet(box, other) for other in taken):
             continue
-        line = _leader(label.circle, box) if distance > NEAR else None
+        line = _leader(label.circle, box) if distance > LEADER_DISTANCE else None
         cost += _hidden(box, label.circle, circles) + sum(10 for other in lines if _cuts(other, box))
         cost += sum(25 for other in leaders if _cuts(other, box))
         if line is not None:
@@ -78,7 +80,7 @@ def _settle(label: Label, others: Sequence[Label], circles: Sequence[Circle], li
             best, label.box, label.line = cost, box, line
 
 
-def _candidates(label: Label) -> Iterator[tuple[float, Box]]:
+def _candidates(label: CircleLabel) -> Iterator[tuple[float, Box]]:
     x, y, radius = label.circle
     for distance in DISTANCES:
         for angle in ANGLES:
@@ -106,7 +108,7 @@ def _within(box: Box, room: Box) -> bool:
 
 
 def _meet(a: Box, b: Box) -> bool:
-    return a[0] < b[2] + GAP and b[0] < a[2] + GAP and a[1] < b[3] and b[1] < a[3]
+    return a[0] < b[2] + LABEL_GAP and b[0] < a[2] + LABEL_GAP and a[1] < b[3] and b[1] < a[3]
 
 
 def _leader(circle: Circle, box: Box) -> Line:

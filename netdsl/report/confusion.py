@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     Counts = np.ndarray[Any, np.dtype[np.int64]]
 
-LARGEST = 20
+MAX_CLASSES_NUMBERED = 20
 """Maximum number of classes for a matrix as text, and for numbers in the cells of the picture."""
 
-PAIRS = 10
+MAX_PAIRS_SHOWN = 10
 """Number of confusions listed if there are more classes."""
 
 SIDE, WIDE = 34, 640
@@ -27,9 +27,9 @@ DARK, LIGHT = (0, 60, 115), (255, 255, 255)
 LETTER = 7.5
 
 
-def lines(counts: Counts, names: Sequence[str]) -> Iterator[str]:
+def confusion_lines(counts: Counts, names: Sequence[str]) -> Iterator[str]:
     """Format the matrix [K, K], or its largest off-diagonal entries if there are many classes."""
-    if len(counts) > LARGEST:
+    if len(counts) > MAX_CLASSES_NUMBERED:
         yield from _pairs(counts, names)
         return
     shown = [escape(name) for name in names]
@@ -43,17 +43,17 @@ def lines(counts: Counts, names: Sequence[str]) -> Iterator[str]:
 def _pairs(counts: Counts, names: Sequence[str]) -> Iterator[str]:
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
-    best = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
-    yield f"the {PAIRS} most frequent confusions of {len(counts):,} classes"
+    best = np.argsort(-wrong, axis=None, kind="stable")[:MAX_PAIRS_SHOWN]
+    yield f"the {MAX_PAIRS_SHOWN} most frequent confusions of {len(counts):,} classes"
     for row, column in zip(*(axis.tolist() for axis in np.unravel_index(best, wrong.shape)), strict=True):
         if wrong[row, column]:
             yield f"{wrong[row, column]:>7,}  {escape(names[row])} predicted as {escape(names[column])}"
 
 
-def picture(title: str, counts: Counts, names: Sequence[str]) -> Canvas:
+def draw_confusion(title: str, counts: Counts, names: Sequence[str]) -> Canvas:
     """Draw each row as fractions of its sum; darker is more."""
     classes = len(counts)
-    numbered = classes <= LARGEST
+    numbered = classes <= MAX_CLASSES_NUMBERED
     side = SIDE if numbered else max(1, WIDE // classes)
     left = 16 + LETTER * max(len(name) for name in names) + 8 if numbered else 24
     top = 64

@@ -6,8 +6,8 @@ from itertools import groupby
 from math import ceil, floor, isfinite, log10
 from typing import TYPE_CHECKING
 
-from netdsl.report.canvas import FAINT, SIZE, Canvas
-from netdsl.report.drawing.metrics import cut, text_width
+from netdsl.report.canvas import FAINT, FONT_SIZE, GRID, Canvas
+from netdsl.report.drawing.metrics import shorten, text_width, tick_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,17 +26,15 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Colours that the colour-blind can distinguish: Okabe & Ito (2008), Color universal design. Further curves are
 dashed."""
 
-MOST = 600
+MAX_POINTS = 600
 """Maximum number of points drawn per curve; more are averaged."""
 
-TICKS = 6
-DOTTED = 24
+CURVE_TICKS = 6
+MAX_DOTS = 24
 """Maximum number of points of a curve that are drawn as dots."""
 
-GRID = "#e3e5e8"
 
-
-def chart(title: str, panels: Mapping[str, Mapping[str, Points]], x_label: str) -> Canvas:
+def draw_curves(title: str, panels: Mapping[str, Mapping[str, Points]], x_label: str) -> Canvas:
     """Draw panels one below the other. Each has curves by name, as points (x, y) with increasing x; a curve is
     interrupted where it is not finite."""
     made: list[_Panel] = []
@@ -55,7 +53,7 @@ class _Curve:
     """A curve's points, in runs between non-finite ones, and its style, which depends on its index."""
 
     def __init__(self, name: str, points: Points, place: int) -> None:
-        self.name = cut(name, SIZE, WIDTH - LEFT - RIGHT - KEY)
+        self.name = shorten(name, FONT_SIZE, WIDTH - LEFT - RIGHT - KEY)
         self.runs = _runs(points)
         self.color = COLORS[place % len(COLORS)]
         self.dashed = place // len(COLORS) % 2 == 1
@@ -71,7 +69,7 @@ class _Panel:
     def __init__(self, title: str, curves: Mapping[str, Points], top: float) -> None:
         drawn = [_Curve(name, points, place) for place, (name, points) in enumerate(curves.items())]
         self.curves = [curve for curve in drawn if curve.runs]
-        self.title = cut(title, SIZE, WIDTH - LEFT - RIGHT, bold=True)
+        self.title = shorten(title, FONT_SIZE, WIDTH - LEFT - RIGHT, bold=True)
         self.head = top + TOP - 18
         self.rows = self._rows()
         self.top = top + TOP + ROW * (self.rows[-1][0] if self.rows else 0)
@@ -83,10 +81,10 @@ class _Panel:
 
     def _rows(self) -> list[tuple[int, float, _Curve]]:
         """Lay out the legend: one entry per curve, on the title's line if all fit there."""
-        widths = [KEY + text_width(curve.name, SIZE) + APART for curve in self.curves]
+        widths = [KEY + text_width(curve.name, FONT_SIZE) + APART for curve in self.curves]
         x = WIDTH - RIGHT + APART - sum(widths)
         row = 0
-        if x < LEFT + text_width(self.title, SIZE, bold=True) + APART:
+        if x < LEFT + text_width(self.title, FONT_SIZE, bold=True) + APART:
             x, row = LEFT, 1
         found = []
         for curve, wide in zip(self.curves, widths, strict=True):
@@ -98,7 +96,7 @@ class _Panel:
 
     def draw(self, canvas: Canvas) -> None:
         for curve in self.curves:
-            few = len(curve.points) <= DOTTED
+            few = len(curve.points) <= MAX_DOTS
             for run in curve.runs:
                 places = [(self.across(x), self.up(y)) for x, y in run]
                 if len(places) > 1:
@@ -107,14 +105,14 @@ class _Panel:
                     canvas.dot(x, y, 2.5, curve.color)
 
     def grid(self, canvas: Canvas) -> None:
-        for y in _ticks(*self.y):
+        for y, text in _ticks(*self.y):
             at = self.up(y)
             canvas.line([(LEFT, at), (WIDTH - RIGHT, at)], GRID)
-            canvas.text(LEFT - 8, at, _number(y, _step(*self.y)), anchor="end")
-        for x in _ticks(*self.x):
+            canvas.text(LEFT - 8, at, text, anchor="end")
+        for x, text in _ticks(*self.x):
             at = self.across(x)
             canvas.line([(at, self.bottom), (at, self.bottom + 4)])
-            canvas.text(at, self.bottom + 14, _number(x, _step(*self.x)), anchor="middle")
+            canvas.text(at, self.bottom + 14, text, anchor="middle")
         canvas.line([(LEFT, self.top), (LEFT, self.bottom), (WIDTH - RIGHT, self.bottom)])
 
     def legend(self, canvas: Canvas) -> None:
@@ -136,7 +134,7 @@ class _Panel:
 def _runs(points: Points) -> list[list[tuple[float, float]]]:
     """Split points into runs of finite ones, about MOST points in all: each is the mean of its neighbours, at the
     position of the last."""
-    group = -(-sum(isfinite(y) for _, y in points) // MOST) or 1
+    group = -(-sum(isfinite(y) for _, y in points) // MAX_POINTS) or 1
     found = []
     for finite, run in groupby(points, lambda point: isfinite(point[1])):
         if finite:
@@ -151,21 +149,15 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     if high - low <= max(1e-12 * max(abs(low), abs(high)), 1e-300):
         low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
-    step = _step(low, high)
+    step = tick_step(high - low, CURVE_TICKS)
     return floor(low / step + 1e-9) * step, ceil(high / step - 1e-9) * step
 
 
-def _step(low: float, high: float) -> float:
-    """Return a round distance between ticks: 1, 2 or 5 times a power of ten."""
-    rough = (high - low) / TICKS
-    power: float = 10.0 ** floor(log10(rough))
-    return next(power * k for k in (1, 2, 5, 10) if power * k >= rough * (1 - 1e-9))
-
-
-def _ticks(low: float, high: float) -> Iterator[float]:
-    step = _step(low, high)
+def _ticks(low: float, high: float) -> Iterator[tuple[float, str]]:
+    """Yield the value and the text of each tick."""
+    step = tick_step(high - low, CURVE_TICKS)
     for k in range(round(low / step), floor(high / step + 1e-9) + 1):
-        yield k * step
+        yield k * step, _number(k * step, step)
 
 
 def _number(value: float, step: float) -> str:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from netdsl.base import shape
 from netdsl.base.terminal import escape
-from netdsl.report.figures import call
-from netdsl.report.table import aligned
+from netdsl.report.figures import layer_call, net_call
+from netdsl.report.table import aligned, json_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Signature = tuple[tuple[str, tuple[int, ...]], ...]
 
 
-ARROW = "->"
+_ARROW = "->"
 
 
 class Diff:
@@ -35,13 +35,13 @@ class Diff:
         self.removed = [node for name, node in before.items() if name not in after]
         self.added = [node for name, node in after.items() if name not in before]
         both = [(before[name], after[name]) for name in after if name in before]
-        self.changed = [(x, y) for x, y in both if call(x.layer) != call(y.layer) or x.shape != y.shape]
+        self.changed = [(x, y) for x, y in both if layer_call(x.layer) != layer_call(y.layer) or x.shape != y.shape]
         old, new = a.parameters, b.parameters
         self.kept = [name for name, p in new.items() if name in old and old[name].shape == p.shape]
         self.reshaped = [(old[name], p) for name, p in new.items() if name in old and old[name].shape != p.shape]
         self.gone = [p for name, p in old.items() if name not in new]
         self.new = [p for name, p in new.items() if name not in old]
-        self.renamed = renamed(self.gone, self.new)
+        self.renamed = renamed_layers(self.gone, self.new)
 
     @property
     def kept_numbers(self) -> int:
@@ -55,7 +55,7 @@ class Diff:
             *(("~", x, y) for x, y in self.changed),
             *(("+", None, node) for node in self.added),
         ]
-        out = [f"{_title(self.a)}  {ARROW}  {_title(self.b)}"]
+        out = [f"{_title(self.a)}  {_ARROW}  {_title(self.b)}"]
         if layers:
             out += ["", *aligned([_cells(sign, x, y) for sign, x, y in layers])]
         else:
@@ -83,11 +83,10 @@ class Diff:
 
 
 def _layer(node: Node) -> dict[str, object]:
-    sizes = [size if isinstance(size, int) else str(size) for size in node.shape]
-    return {"name": node.name, "layer": call(node.layer), "shape": sizes}
+    return {"name": node.name, "layer": layer_call(node.layer), "shape": [*map(json_number, node.shape)]}
 
 
-def renamed(gone: list[Parameter], new: list[Parameter]) -> dict[str, str]:
+def renamed_layers(gone: list[Parameter], new: list[Parameter]) -> dict[str, str]:
     """Return pairs of removed and new layers that may be the same under another name: equal weights and shapes, in
     order."""
     before, after = _signatures(gone), _signatures(new)
@@ -109,8 +108,7 @@ def _signatures(parameters: list[Parameter]) -> Mapping[str, Signature]:
 
 
 def _title(net: Net) -> str:
-    settings = ", ".join(f"{name} = {value}" for name, value in net.settings.items())
-    return escape(f"{net.name}({settings})" if settings else net.name) + f" {escape(net.source.name)}"
+    return f"{escape(net_call(net))} {escape(net.source.name)}"
 
 
 def _cells(sign: str, x: Node | None, y: Node | None) -> list[str]:
@@ -118,19 +116,22 @@ def _cells(sign: str, x: Node | None, y: Node | None) -> list[str]:
     one = x or y
     assert one is not None
     nodes = [node for node in (x, y) if node is not None]
-    calls = dict.fromkeys(escape(call(node.layer)) for node in nodes)
+    calls = dict.fromkeys(escape(layer_call(node.layer)) for node in nodes)
     shapes = dict.fromkeys(shape.text(node.shape) for node in nodes)
-    return [sign, escape(one.name), f" {ARROW} ".join(calls), f" {ARROW} ".join(shapes)]
+    return [sign, escape(one.name), f" {_ARROW} ".join(calls), f" {_ARROW} ".join(shapes)]
 
 
 def _weights(diff: Diff) -> Iterator[str]:
     total = len(diff.b.parameters)
     yield f"{len(diff.kept):,} of {total:,} weights survive by name and shape: {diff.kept_numbers:,} numbers"
     for title, rows in (
-        ("reshaped", [[p.name, f"{shape.text(p.shape)} {ARROW} {shape.text(q.shape)}"] for p, q in diff.reshaped]),
+        (
+            "reshaped",
+            [[p.name, f"{shape.text(p.shape)} {_ARROW} {shape.text(q.shape)}"] for p, q in diff.reshaped],
+        ),
         ("gone", _named(diff.gone)),
         ("new", _named(diff.new)),
-        ("perhaps renamed", [[x, ARROW, y, _rule(x, y)] for x, y in diff.renamed.items()]),
+        ("perhaps renamed", [[x, _ARROW, y, _rule(x, y)] for x, y in diff.renamed.items()]),
     ):
         if rows:
             yield f"{len(rows):,} {title}:"

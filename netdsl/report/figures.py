@@ -8,7 +8,7 @@ from netdsl.base import shape
 from netdsl.declare.arguments import Dims, Sizes
 from netdsl.ir.formula import count, largest
 from netdsl.lower import cost, live, node_graph
-from netdsl.report import receptive_field
+from netdsl.report.receptive_field import field_size, input_view, layer_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from netdsl.ir.formula import Count, Largest
     from netdsl.ir.graph import Graph
     from netdsl.ir.net import Layer, Net, Node
+    from netdsl.report.receptive_field import FieldSize, View
 
 
-def call(layer: Layer) -> str:
+def layer_call(layer: Layer) -> str:
     """Return the call of a layer with the arguments that differ from its defaults: `conv 3x3 64 stride 2 bias off`."""
     words = [layer.kind]
     places = [argument for argument in layer.arguments.values() if not argument.keyword]
@@ -48,11 +49,17 @@ def _written(argument: Argument, value: Any) -> str:
     return str(value)
 
 
-FLOAT = 4
-"""Bytes per element."""
+def net_call(net: Net) -> str:
+    """Return the name of a net with its settings: `resnet(depth = 18)`."""
+    settings = ", ".join(f"{name} = {value}" for name, value in net.settings.items())
+    return f"{net.name}({settings})" if settings else net.name
 
 
-class Row:
+BYTES_PER_ELEMENT = 4
+"""Size of an f32 value."""
+
+
+class LayerFigures:
     """The figures of one layer.
 
     `params` counts the elements of its weights, without those shared with an earlier layer; `bytes` is the size of its
@@ -69,10 +76,10 @@ class Row:
         params: int,
         macs: Count,
         size: Count,
-        field: receptive_field.Size | list[receptive_field.Size],
+        field: FieldSize | list[FieldSize],
     ) -> None:
         self.node = node
-        self.call = call(node.layer)
+        self.call = layer_call(node.layer)
         self.line = line
         self.params = params
         self.macs = macs
@@ -116,22 +123,21 @@ def _graphs(nodes: list[Node]) -> Iterator[Graph]:
         yield known[key]
 
 
-def _rows(net: Net, nodes: list[Node], graphs: list[Graph], batch: int) -> Iterator[Row]:
+def _rows(net: Net, nodes: list[Node], graphs: list[Graph], batch: int) -> Iterator[LayerFigures]:
     counted: set[str] = set()
-    views: dict[Node, receptive_field.View] = {}
+    views: dict[Node, View] = {}
     costs: dict[Graph, Count] = {}
     for node, graph in zip(nodes, graphs, strict=True):
         if graph not in costs:
             costs[graph] = cost(graph)
         inputs = dict.fromkeys(node.inputs)
-        views[node] = (
-            receptive_field.follow(graph, [views[x] for x in inputs]) if inputs else receptive_field.start(node)
-        )
+        views[node] = layer_view(graph, [views[x] for x in inputs]) if inputs else input_view(node)
         new = [p for p in node.parameters.values() if p.name not in counted]
         counted.update(p.name for p in new)
         params = sum(_elements(p.shape) for p in new if not p.buffer)
-        size = count(node.shape) * (FLOAT * batch)
-        yield Row(node, line(net, node.span, node.frame), params, costs[graph], size, receptive_field.size(views[node]))
+        size = count(node.shape) * (BYTES_PER_ELEMENT * batch)
+        line = line_in_file(net, node.span, node.frame)
+        yield LayerFigures(node, line, params, costs[graph], size, field_size(views[node]))
 
 
 def _elements(shape: tuple[int, ...]) -> int:
@@ -141,14 +147,14 @@ def _elements(shape: tuple[int, ...]) -> int:
     return product
 
 
-def line(net: Net, span: Span, frame: Frame | None) -> int:
+def line_in_file(net: Net, span: Span, frame: Frame | None) -> int:
     """Return the line in the net's own file: of the location itself, or of the call that led to it."""
     spans = [span, *(each.span for each in frame or ())]
     own = next((each for each in spans if each.source is net.source), span)
     return own.source.position(own.start)[0]
 
 
-def _depth(rows: list[Row]) -> int:
+def _depth(rows: list[LayerFigures]) -> int:
     """Return the maximum number of layers with a cost on one path."""
     depths: dict[Node, int] = {}
     for row in rows:
@@ -157,7 +163,7 @@ def _depth(rows: list[Row]) -> int:
     return max(depths.values())
 
 
-def _alive(net: Net, rows: list[Row]) -> list[Count]:
+def _alive(net: Net, rows: list[LayerFigures]) -> list[Count]:
     """Return the bytes in use while each layer runs: what it or later layers read, with inputs and its output.
 
     Inputs exist from the start, and outputs remain to the end.

@@ -19,11 +19,11 @@ FEW, TILE, LARGEST = 64, 40, 1400
 ROOM, MARGIN, HEAD = 4, 16, 44
 LINE, MANY = 8, 32
 """Number of tiles per line, and the number above which tiles are many."""
-NUMBERED = 12
+MIN_NUMBER_HEIGHT = 12
 """Width of a row's number in pixels."""
 
 
-def picture(name: str, weight: Floats, *, together: bool = False) -> Canvas:
+def draw_filters(name: str, weight: Floats, *, together: bool = False) -> Canvas:
     """Draw filters [O, I, height, width], one tile each; zero is mid-grey, the largest |w| of a filter white or black.
 
     Filters with three input channels are shown in colour, red first; otherwise each input channel has its own tile, and
@@ -47,7 +47,7 @@ def picture(name: str, weight: Floats, *, together: bool = False) -> Canvas:
     canvas.image(left, HEAD, grid)
     step = scale * window[0] + room
     for row in range(count if rows else 0):
-        if step >= NUMBERED or row % ceil(NUMBERED / step) == 0:
+        if step >= MIN_NUMBER_HEIGHT or row % ceil(MIN_NUMBER_HEIGHT / step) == 0:
             canvas.text(left - 6, HEAD + row * step + scale * window[0] / 2, str(row), anchor="end", size=10, ink=FAINT)
     return canvas
 

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Node
     from netdsl.ir.reach import Reach
 
-PERIOD = 256
+MAX_PERIOD = 256
 """Maximum number of places side by side with fields of their own. Finer upsampling is not followed."""
 
-WORK = 2**16
+MAX_PLACES = 2**16
 """Maximum number of places that are looked at one by one for a field."""
 
 
@@ -55,7 +55,7 @@ class Field:
         else:
             period = reach.block * reach.up * old // gcd(reach.stride, old)
         width = 1 if self.rising else (reach.last - reach.first) // reach.up + 2
-        if period > PERIOD or period * width > WORK:
+        if period > MAX_PERIOD or period * width > MAX_PLACES:
             return None
         pairs = []
         for place in range(period):
@@ -68,7 +68,7 @@ class Field:
 ITSELF = Field((0,), (0,), 1)
 
 
-class Term:
+class PlaceTerm:
     """A part of where a value looks: at place p of its axis, what `field` sees at place (p // div) % size.
 
     A `size` of 0 stands for no end. Without a field the part is not known.
@@ -88,7 +88,7 @@ class Term:
         if self.field is None or (self.div == 1 and not self.size):
             return self.field
         old = self.size or len(self.field.lows)
-        if old * self.div > PERIOD:
+        if old * self.div > MAX_PERIOD:
             return None
         pairs = [self.field.seen(place, place) for place in range(old) for _ in range(self.div)]
         lows, highs = zip(*pairs, strict=True)
@@ -100,7 +100,7 @@ class Term:
             return None
         places = -(-length // self.div)
         places = min(places, self.size) if self.size else places
-        return self.field.seen(0, places - 1) if self.field.rising or places <= WORK else None
+        return self.field.seen(0, places - 1) if self.field.rising or places <= MAX_PLACES else None
 
 
 class Seen:
@@ -113,7 +113,7 @@ class Seen:
     __slots__ = ("everything", "high", "length", "low", "terms")
 
     def __init__(
-        self, length: Dim, terms: tuple[Term, ...], low: int = 0, high: int = 0, *, everything: bool = False
+        self, length: Dim, terms: tuple[PlaceTerm, ...], low: int = 0, high: int = 0, *, everything: bool = False
     ) -> None:
         self.length = length
         self.terms = terms
@@ -122,42 +122,42 @@ class Seen:
         self.everything = everything
 
     @property
-    def size(self) -> Size:
+    def size(self) -> FieldSize:
         if self.everything:
-            return ALL
+            return WHOLE_INPUT
         total, slides = 1 + self.high - self.low, False
         for term in self.terms:
             if term.field is None:
                 return None
             total += term.field.size - 1
             slides = slides or term.field.shift != 0
-        return total if slides or not isinstance(self.length, int) or total < self.length else ALL
+        return total if slides or not isinstance(self.length, int) or total < self.length else WHOLE_INPUT
 
     @property
     def order(self) -> tuple[int, int]:
         """More is larger."""
         size = self.size
-        return (2, 0) if size == ALL else (1, 0) if size is None else (0, int(size))
+        return (2, 0) if size == WHOLE_INPUT else (1, 0) if size is None else (0, int(size))
 
 
-Axis = tuple[str, int]
+InputAxis = tuple[str, int]
 """An input's name and one of its axes."""
 
-View = dict[Axis, Seen]
+View = dict[InputAxis, Seen]
 """What a value sees of each."""
 
-Size = int | str | None
-ALL = "all"
+FieldSize = int | str | None
+WHOLE_INPUT = "all"
 
 
-def start(node: Node) -> View:
+def input_view(node: Node) -> View:
     """An input sees itself: on its spatial axes, or on the only one that it has."""
     rank = len(node.shape)
     axes = range(min(2, rank), rank + 1)
-    return {(node.name, axis): Seen(node.shape[axis - 1], (Term(axis, ITSELF),)) for axis in axes}
+    return {(node.name, axis): Seen(node.shape[axis - 1], (PlaceTerm(axis, ITSELF),)) for axis in axes}
 
 
-def follow(graph: Graph, inputs: list[View]) -> View:
+def layer_view(graph: Graph, inputs: list[View]) -> View:
     """What a layer's result sees, from what its inputs see and the layer's operations."""
     views: dict[Value, View] = dict(zip(graph.inputs.values(), inputs, strict=True))
     for operation in graph.operations:
@@ -171,7 +171,7 @@ def follow(graph: Graph, inputs: list[View]) -> View:
     return views[result]
 
 
-def _step(operation: Operation, at: int, view: View) -> Iterable[tuple[Axis, Seen]]:
+def _step(operation: Operation, at: int, view: View) -> Iterable[tuple[InputAxis, Seen]]:
     x, y = operation.inputs[at].shape, operation.outputs[0].shape
     for axis, seen in view.items():
         if seen.everything:
@@ -180,7 +180,7 @@ def _step(operation: Operation, at: int, view: View) -> Iterable[tuple[Axis, See
             yield axis, _moved(seen, operation, at)
         elif axis[1] == 1 and len(x) == 2 < len(y) and [term.field for term in seen.terms] == [ITSELF]:
             for other in range(2, len(y)):  # a flat input made a map: count from here
-                yield (axis[0], other), Seen(y[other], (Term(other, ITSELF),))
+                yield (axis[0], other), Seen(y[other], (PlaceTerm(other, ITSELF),))
         else:
             yield axis, _regrouped(seen, x, y)
 
@@ -188,24 +188,24 @@ def _step(operation: Operation, at: int, view: View) -> Iterable[tuple[Axis, See
 def _moved(seen: Seen, operation: Operation, at: int) -> Seen:
     """What is seen through an op that reads each axis for itself."""
     y, xs = operation.outputs[0].shape, [x.shape for x in operation.inputs]
-    terms: list[Term] = []
+    terms: list[PlaceTerm] = []
     low, high = seen.low, seen.high
     for axis in dict.fromkeys(term.axis for term in seen.terms):
         here = [term for term in seen.terms if term.axis == axis]
         reach = operation.op.reach(at, axis, y, *xs)
         if reach is UNKNOWN:
-            terms.append(Term(axis, None))
+            terms.append(PlaceTerm(axis, None))
         elif reach is None:
-            term = here[0] if len(here) == 1 else Term(axis, _sum(here))
+            term = here[0] if len(here) == 1 else PlaceTerm(axis, _sum(here))
             ends = term.whole(xs[at][axis])
             if ends is None:
-                return Seen(seen.length, (Term(axis, None),), everything=len(seen.terms) == len(here))
+                return Seen(seen.length, (PlaceTerm(axis, None),), everything=len(seen.terms) == len(here))
             low, high = low + ends[0], high + ends[1]
         elif reach.moves:
             field = _sum(here)
-            terms.append(Term(reach.to, field and field.through(reach)))
+            terms.append(PlaceTerm(reach.to, field and field.through(reach)))
         else:
-            terms += [Term(reach.to, term.field, term.div, term.size) for term in here]
+            terms += [PlaceTerm(reach.to, term.field, term.div, term.size) for term in here]
     found = Seen(seen.length, tuple(terms), low, high)
     if not terms:
         found.everything = _covers(seen, low, high)
@@ -218,12 +218,12 @@ def _covers(seen: Seen, low: int, high: int) -> bool:
     return not isinstance(seen.length, int) or (low < max(1, step) and high >= seen.length - max(1, step))
 
 
-def _sum(terms: list[Term]) -> Field | None:
+def _sum(terms: list[PlaceTerm]) -> Field | None:
     """What terms of one axis see together, place by place; None where that is not followed."""
     fields = [term.spread for term in terms]
     known = [field for field in fields if field is not None]
     period = lcm(*(len(field.lows) for field in known))
-    if len(known) < len(fields) or period > PERIOD:
+    if len(known) < len(fields) or period > MAX_PERIOD:
         return None
     if len(known) == 1:
         return known[0]
@@ -234,7 +234,7 @@ def _sum(terms: list[Term]) -> Field | None:
 
 def _regrouped(seen: Seen, x: Shape, y: Shape) -> Seen:
     """What is seen where the same elements in the same order stand under other sizes."""
-    terms: list[Term] = []
+    terms: list[PlaceTerm] = []
     low, high = seen.low, seen.high
     for term in seen.terms:
         here, there = next((run for run in runs(x, y) if term.axis in run[0]), ((term.axis,), ()))
@@ -243,14 +243,14 @@ def _regrouped(seen: Seen, x: Shape, y: Shape) -> Seen:
             ends = term.field.seen(0, 0)
             low, high = low + ends[0], high + ends[1]
         elif len(before) == len(after) == 1:
-            terms.append(Term(after[0], term.field, term.div, term.size))
+            terms.append(PlaceTerm(after[0], term.field, term.div, term.size))
         else:
             parts = list(_digits(term, here, there, x, y)) if term.field else []
-            terms += parts or [Term(axis, None) for axis in after]
+            terms += parts or [PlaceTerm(axis, None) for axis in after]
     return Seen(seen.length, tuple(_joined(terms)), low, high)
 
 
-def _digits(term: Term, here: Sequence[int], there: Sequence[int], x: Shape, y: Shape) -> Iterator[Term]:
+def _digits(term: PlaceTerm, here: Sequence[int], there: Sequence[int], x: Shape, y: Shape) -> Iterator[PlaceTerm]:
     """A term by the axes `there`, into which its axis is split, or of which it becomes a part; none where its places
     do not fall together with theirs."""
     assert term.field is not None
@@ -272,17 +272,17 @@ def _digits(term: Term, here: Sequence[int], there: Sequence[int], x: Shape, y: 
             found.append((axis, low // stride, 0 if high == end else int(high // low), low // bottom))
     if len(found) == 1 and found[0][3] == 1:
         axis, div, part, _ = found[0]
-        yield Term(axis, term.field, div, part)
+        yield PlaceTerm(axis, term.field, div, part)
     elif len(term.field.lows) == 1:
         (lowest,), (highest,), shift = term.field.lows, term.field.highs, term.field.shift
         for axis, div, part, weight in found:
             ends = (lowest, highest) if weight == 1 else (0, 0)
-            yield Term(axis, Field((ends[0],), (ends[1],), shift * weight), div, part)
+            yield PlaceTerm(axis, Field((ends[0],), (ends[1],), shift * weight), div, part)
 
 
-def _joined(terms: list[Term]) -> list[Term]:
+def _joined(terms: list[PlaceTerm]) -> list[PlaceTerm]:
     """Terms of one axis that are digits of one number, made one again."""
-    found: list[Term] = []
+    found: list[PlaceTerm] = []
     for term in sorted(terms, key=lambda each: (each.axis, -each.div)):
         before = found[-1] if found else None
         if before is not None and _continues(before, term):
@@ -291,13 +291,13 @@ def _joined(terms: list[Term]) -> list[Term]:
             low = before.field.lows[0] + term.field.lows[0]
             high = before.field.highs[0] + term.field.highs[0]
             field = Field((low,), (high,), term.field.shift)
-            found[-1] = Term(term.axis, field, term.div, before.size * term.size)
+            found[-1] = PlaceTerm(term.axis, field, term.div, before.size * term.size)
         else:
             found.append(term)
     return found
 
 
-def _continues(before: Term, term: Term) -> bool:
+def _continues(before: PlaceTerm, term: PlaceTerm) -> bool:
     """Whether a term counts within what another one counts, with no gap."""
     if before.axis != term.axis or before.field is None or term.field is None or not term.size:
         return False
@@ -305,7 +305,7 @@ def _continues(before: Term, term: Term) -> bool:
     return linear and before.div == term.div * term.size and before.field.shift == term.field.shift * term.size
 
 
-def size(view: View) -> Size | list[Size]:
+def field_size(view: View) -> FieldSize | list[FieldSize]:
     """A number where all axes see equally much, else one for each axis; `all`; None where it is not known."""
     largest: dict[int, Seen] = {}
     for (_, axis), seen in view.items():

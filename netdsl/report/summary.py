@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from netdsl.base import shape
 from netdsl.base.terminal import escape, paint, width
 from netdsl.ir.formula import Largest
-from netdsl.report.table import aligned, csv_text
+from netdsl.report.figures import net_call
+from netdsl.report.table import aligned, csv_text, json_number
 from netdsl.report.tree import TableLine, table_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from netdsl.ir.formula import Count, Largest
     from netdsl.ir.net import Node
-    from netdsl.report.figures import Figures, Row
-    from netdsl.report.receptive_field import Size
+    from netdsl.report.figures import Figures, LayerFigures
+    from netdsl.report.receptive_field import FieldSize
 
 SUMMARY_FIELDS = ("name", "layer", "line", "shape", "params", "macs", "bytes", "receptive_field")
 
@@ -31,9 +31,9 @@ def summary_data(figures: Figures) -> dict[str, object]:
             "params": figures.params,
             "trainable": figures.trainable,
             "buffers": figures.buffers,
-            "macs": _number(figures.macs),
+            "macs": json_number(figures.macs),
             "depth": figures.depth,
-            "peak_bytes": _number(figures.peak),
+            "peak_bytes": json_number(figures.peak),
         },
         "inputs": [_value(row.node.name, row.node) for row in figures.rows if not row.node.inputs],
         "outputs": [_value(out.name, out.node) for out in net.outputs.values() if not out.training],
@@ -43,29 +43,21 @@ def summary_data(figures: Figures) -> dict[str, object]:
 def summary_csv(figures: Figures) -> str:
     """Return a header and a line for each layer; shapes are `64x56x56`, with symbolic sizes `[64, H, W]`."""
 
-    def cells(row: Row) -> tuple[object, ...]:
+    def cells(row: LayerFigures) -> tuple[object, ...]:
         sizes, field = shape.text(row.node.shape), field_text(row.field)
         return row.node.name, row.call, row.line, sizes, row.params, row.macs, row.bytes, field
 
     return csv_text(SUMMARY_FIELDS, map(cells, figures.rows))
 
 
-def _layer(row: Row) -> dict[str, object]:
-    field: Size | list[Size] = row.field
-    values = (row.node.name, row.call, row.line, _shape(row.node), row.params, _number(row.macs), _number(row.bytes))
-    return dict(zip(SUMMARY_FIELDS, (*values, field), strict=True))
+def _layer(row: LayerFigures) -> dict[str, object]:
+    shape = [*map(json_number, row.node.shape)]
+    counts = row.params, json_number(row.macs), json_number(row.bytes)
+    return dict(zip(SUMMARY_FIELDS, (row.node.name, row.call, row.line, shape, *counts, row.field), strict=True))
 
 
 def _value(name: str, node: Node) -> dict[str, object]:
-    return {"name": name, "shape": _shape(node), "dtype": getattr(node.layer, "dtype", node.dtype)}
-
-
-def _shape(node: Node) -> list[int | str]:
-    return [size if isinstance(size, int) else str(size) for size in node.shape]
-
-
-def _number(count: Count | Largest) -> int | str:
-    return count if isinstance(count, int) else str(count)
+    return {"name": name, "shape": [*map(json_number, node.shape)], "dtype": getattr(node.layer, "dtype", node.dtype)}
 
 
 SUMMARY_HEADINGS = ("line", "layer", "output", "weights", "MACs", "bytes", "field")
@@ -119,7 +111,7 @@ def _cells(line: TableLine, indent: str) -> Cells:
     )
 
 
-def field_text(field: Size | list[Size]) -> str:
+def field_text(field: FieldSize | list[FieldSize]) -> str:
     """Format a receptive field: `7`, `7x3`, `all`, or `?` if unknown."""
     if isinstance(field, list):
         return "x".join(map(field_text, field))
@@ -140,9 +132,7 @@ def _cut(cell: str, wide: int) -> str:
 
 
 def _title(figures: Figures) -> str:
-    net = figures.net
-    settings = ", ".join(f"{name} = {value}" for name, value in net.settings.items())
-    return escape(f"{net.name}({settings})" if settings else net.name) + f"  {escape(net.source.name)}"
+    return f"{escape(net_call(figures.net))}  {escape(figures.net.source.name)}"
 
 
 def _totals(figures: Figures) -> Iterator[str]:

@@ -32,6 +32,11 @@ def aligned(rows: Sequence[Sequence[str]], *, right: Collection[int] = (), gap: 
     return lines
 
 
+def json_number(number: object) -> int | str:
+    """Return a size or count as JSON data: an integer, or a formula as text."""
+    return number if isinstance(number, int) else str(number)
+
+
 def json_text(data: object) -> str:
     """Return data as indented JSON."""
     from json import dumps

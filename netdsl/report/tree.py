@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.report.figures import Row, line
+from netdsl.report.figures import LayerFigures, line_in_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,8 +23,8 @@ class RowScope:
     def __init__(self, name: str, level: int) -> None:
         self.name = name
         self.level = level
-        self.parts: list[Row | RowScope] = []
-        self.rows: list[Row] = []
+        self.parts: list[LayerFigures | RowScope] = []
+        self.rows: list[LayerFigures] = []
 
 
 class TableLine:
@@ -35,7 +35,7 @@ class TableLine:
 
     __slots__ = ("depth", "line", "name", "rows", "text")
 
-    def __init__(self, depth: int, line: int, name: str, text: str, rows: Sequence[Row]) -> None:
+    def __init__(self, depth: int, line: int, name: str, text: str, rows: Sequence[LayerFigures]) -> None:
         self.depth = depth
         self.line = line
         self.name = name
@@ -60,11 +60,11 @@ def table_lines(figures: Figures, depth: int | None) -> Iterator[TableLine]:
     todo = [(0, 0, part) for part in reversed(_parts(_tree(figures.rows), depth == 1))]
     while todo:
         level, around, part = todo.pop()
-        if isinstance(part, Row):
+        if isinstance(part, LayerFigures):
             yield TableLine(level, part.line, _label(part), part.call, [part])
             continue
         frames = _common(part[0])
-        made = line(figures.net, frames[-1].span, frames[-1].parent) if len(frames) > around else 0
+        made = line_in_file(figures.net, frames[-1].span, frames[-1].parent) if len(frames) > around else 0
         name, text = _head(part, around)
         if level + 1 == depth:
             rows = [row for each in part for row in each.rows]
@@ -75,7 +75,7 @@ def table_lines(figures: Figures, depth: int | None) -> Iterator[TableLine]:
             todo += [(level + 1, len(frames), each) for each in reversed(parts)]
 
 
-def _tree(rows: list[Row]) -> RowScope:
+def _tree(rows: list[LayerFigures]) -> RowScope:
     """Build the tree of scopes; an interrupted scope becomes two."""
     root = RowScope("", 0)
     path: list[RowScope] = [root]
@@ -95,12 +95,12 @@ def _tree(rows: list[Row]) -> RowScope:
     return root
 
 
-def _parts(scope: RowScope, fold: bool) -> list[Row | list[RowScope]]:
+def _parts(scope: RowScope, fold: bool) -> list[LayerFigures | list[RowScope]]:
     """Return the parts of a scope; consecutive equal scopes are merged if they will be folded."""
-    found: list[Row | list[RowScope]] = []
+    found: list[LayerFigures | list[RowScope]] = []
     for part in scope.parts:
         before = found[-1] if found else None
-        if isinstance(part, Row):
+        if isinstance(part, LayerFigures):
             found.append(part)
         elif fold and isinstance(before, list) and _content(before[0]) == _content(part):
             before.append(part)
@@ -146,7 +146,7 @@ def _common(scope: RowScope) -> list[Frame]:
     return first[:shared]
 
 
-def _label(row: Row) -> str:
+def _label(row: LayerFigures) -> str:
     """Return the name of a row, if it says more than that of the layer."""
     name = row.node.name.rpartition(".")[2]
     kind = row.node.layer.kind

@@ -9,7 +9,7 @@ from netdsl.backend.compile import ONE_FILE, CompileOptions, compile_net, weight
 from netdsl.backend.external_data import write_pair
 from netdsl.base.files import write_atomically
 from netdsl.ir.graph import LOSS
-from netdsl.report.curves import chart
+from netdsl.report.curves import draw_curves
 from netdsl.train.folder import CHECKPOINTS, CURVES
 from netdsl.train.log import read_columns, read_rows
 from netdsl.weights.file import open_weights
@@ -168,4 +168,4 @@ class CheckpointWriter:
         steps = read_columns(self.folder.steps.paths[0], ("step", "loss"))
         if len(steps) > len(rows):
             panels[LOSS]["training"] = steps
-        self.folder.write(CURVES, chart("loss and metrics", panels, "step").svg())
+        self.folder.write(CURVES, draw_curves("loss and metrics", panels, "step").svg())

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from netdsl.report import confusion, filters
-from netdsl.report.canvas import BASELINE, Canvas, encoded
-from netdsl.report.curves import chart
+from netdsl.report.canvas import BASELINE, Canvas, encode_png
+from netdsl.report.curves import draw_curves
 from netdsl.report.drawing.metrics import text_width
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -74,7 +74,7 @@ NAMES = ["ox", "a cat", "w", "hen"]
 def test_the_numbers_of_a_confusion_matrix_stand_in_their_cells(classes: int) -> None:
     counts = np.array([[90, 0, 3, 7], [1, 5, 0, 0], [0, 0, 0, 0], [20, 30, 0, 10]])[:classes, :classes]
     names = NAMES[:classes]
-    found = Picture(confusion.picture("of a net", counts, names))
+    found = Picture(confusion.draw_confusion("of a net", counts, names))
     found.check()
     ((left, top, pixels),) = found.images
     side = pixels.shape[0] / classes
@@ -100,7 +100,7 @@ def test_the_numbers_of_a_confusion_matrix_stand_in_their_cells(classes: int) ->
 @pytest.mark.parametrize("classes", [4, 30])
 def test_the_darker_a_cell_the_more_of_its_row(classes: int) -> None:
     counts = np.random.default_rng(0).integers(0, 9, (classes, classes)) * np.arange(1, classes + 1)[:, None]
-    found = Picture(confusion.picture("n", counts, [f"{at}" for at in range(classes)]))
+    found = Picture(confusion.draw_confusion("n", counts, [f"{at}" for at in range(classes)]))
     found.check()
     ((_, _, pixels),) = found.images
     side = pixels.shape[0] // classes
@@ -114,7 +114,7 @@ def test_the_darker_a_cell_the_more_of_its_row(classes: int) -> None:
 @pytest.mark.parametrize("shape", [(5, 2, 3, 3), (40, 6, 5, 5), (7, 4, 2, 3), (200, 2, 1, 1)])
 def test_the_numbers_of_filters_stand_beside_their_rows(shape: tuple[int, ...]) -> None:
     weight = np.random.default_rng(1).standard_normal(shape)
-    found = Picture(filters.picture("conv1.weight", weight))
+    found = Picture(filters.draw_filters("conv1.weight", weight))
     found.check()
     ((left, top, pixels),) = found.images
     title, legend, *numbers = found.words
@@ -160,7 +160,7 @@ def scale(ticks: list[tuple[float, float]]) -> Any:
 @pytest.mark.parametrize("name", CURVES)
 def test_curves_stand_where_their_axes_say(name: str) -> None:
     points = CURVES[name]
-    found = Picture(chart("run", {name: {"a": points}}, "step"))
+    found = Picture(draw_curves("run", {name: {"a": points}}, "step"))
     found.check()
     axis = [
         word
@@ -177,7 +177,7 @@ def test_curves_stand_where_their_axes_say(name: str) -> None:
 
 
 def test_no_curve_leaves_axes_from_0_to_1() -> None:
-    found = Picture(chart("run", {"loss": {}}, "step"))
+    found = Picture(draw_curves("run", {"loss": {}}, "step"))
     found.check()
     for anchor in ("end", "middle"):
         numbers = [float(w.text) for w in found.words if w.anchor == anchor and w.text.replace(".", "").isdigit()]
@@ -187,7 +187,7 @@ def test_no_curve_leaves_axes_from_0_to_1() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (4, 2, 3), (1, 300), (300, 1, 3)])
 def test_pixels_are_read_back_by_pillow(shape: tuple[int, ...]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
-    image = Image.open(io.BytesIO(encoded(pixels)))
+    image = Image.open(io.BytesIO(encode_png(pixels)))
     image.load()
     assert image.mode == ("RGB" if len(shape) == 3 else "L")
     np.testing.assert_array_equal(np.asarray(image), pixels)

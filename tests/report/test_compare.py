@@ -21,7 +21,7 @@ from PIL import ImageFont
 from netdsl.base.limits import WORK
 from netdsl.diagnostics.report import NET
 from netdsl.elaborate.library import zoo
-from netdsl.report.comparison_labels import Label, _cross, _cuts, place
+from netdsl.report.comparison_labels import CircleLabel, _cross, _cuts, place_labels
 from tests.support.cli_tools import ROOT, Commands, netdsl, spawn
 from tests.support.reference import COUNTS, OURS
 
@@ -216,7 +216,7 @@ class Drawn:
         self.size = float(root.get("width", "")), float(root.get("height", ""))
 
     def of(self, name: str) -> tuple[float, float, float]:
-        (found,) = (place for told, place in self.circles.items() if told.startswith(f"{name},"))
+        (found,) = (place_labels for told, place_labels in self.circles.items() if told.startswith(f"{name},"))
         return found
 
     @property
@@ -325,7 +325,7 @@ def test_places_are_in_order_of_cost_and_of_accuracy(pictures: dict[str, bytes],
     shown = {name: row for name, row in shown.items() if row["top1"] is not None}
     for key, axis in (("macs", 0), ("top1", 1)):
         places = sorted((row[key], drawn.of(name)[axis]) for name, row in shown.items())
-        assert [place for _, place in places] == sorted(place for _, place in places)
+        assert [place_labels for _, place_labels in places] == sorted(place_labels for _, place_labels in places)
 
 
 def test_the_axis_of_operations_is_logarithmic(pictures: dict[str, bytes], rows: dict[str, Any]) -> None:
@@ -383,8 +383,8 @@ def test_hundreds_of_nets_in_one_place_are_drawn(netdsl: Commands) -> None:
     st.integers(10, 120),
 )
 def test_labels_never_meet(circles: list[tuple[float, float, float]], wide: int) -> None:
-    labels = [Label(str(at), wide + at, 14, circle) for at, circle in enumerate(circles)]
-    place(labels, circles, [], (0, 0, 400, 300))
+    labels = [CircleLabel(str(at), wide + at, 14, circle) for at, circle in enumerate(circles)]
+    place_labels(labels, circles, [], (0, 0, 400, 300))
     boxes = [label.box for label in labels if label.box is not None]
     for a, b in combinations(boxes, 2):
         assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]

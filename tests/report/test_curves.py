@@ -8,19 +8,19 @@ from xml.etree import ElementTree
 import pytest
 
 from netdsl.report.canvas import Canvas
-from netdsl.report.curves import COLORS, WIDTH, chart
+from netdsl.report.curves import COLORS, WIDTH, draw_curves
 from netdsl.report.drawing.metrics import text_width
 
 
 def test_curves_have_axes_and_a_legend() -> None:
     points = [(step, 1 / step) for step in range(1, 5000)]
-    text = chart("run", {"loss": {"training": points, "validation": []}}, "step").svg().decode()
+    text = draw_curves("run", {"loss": {"training": points, "validation": []}}, "step").svg().decode()
     assert ">training<" in text
     assert ">validation<" not in text
     assert ">5000<" in text
     longest = max(line.count(",") for line in text.splitlines() if "polyline" in line)
     assert 300 < longest <= 600
-    assert "nan" not in chart("run", {"loss": {"a": [(1, float("nan")), (2, 1.0)]}}, "step").svg().decode()
+    assert "nan" not in draw_curves("run", {"loss": {"a": [(1, float("nan")), (2, 1.0)]}}, "step").svg().decode()
 
 
 def texts(canvas: Canvas) -> list[tuple[float, float, float, str]]:
@@ -46,7 +46,7 @@ def texts(canvas: Canvas) -> list[tuple[float, float, float, str]]:
 )
 def test_a_legend_leaves_room_for_titles_and_names(title: str, names: list[str]) -> None:
     points = [(step, 1 / step) for step in range(1, 9)]
-    canvas = chart("run", {title: dict.fromkeys(names, points), "accuracy": {"training": points}}, "step")
+    canvas = draw_curves("run", {title: dict.fromkeys(names, points), "accuracy": {"training": points}}, "step")
     found = texts(canvas)
     assert {"accuracy", *(name for name in names if len(name) < 100)} <= {words for *_, words in found}
     for at, (left, right, y, words) in enumerate(found):
@@ -57,7 +57,7 @@ def test_a_legend_leaves_room_for_titles_and_names(title: str, names: list[str])
 def test_a_curve_is_broken_where_it_is_not_finite() -> None:
     nan, inf = float("nan"), float("inf")
     values = [1.0, 2.0, nan, 3.0, inf, 1.0, 2.0, 3.0]
-    text = chart("run", {"loss": {"empty": [(0, nan)], "a": [*enumerate(values)]}}, "step").svg().decode()
+    text = draw_curves("run", {"loss": {"empty": [(0, nan)], "a": [*enumerate(values)]}}, "step").svg().decode()
     curves = re.findall(f'points="([^"]*)" fill="none" stroke="{COLORS[1]}" stroke-width="2"', text)
     assert [len(points.split()) for points in curves] == [2, 3]
     assert text.count("<circle") == 6
@@ -65,7 +65,7 @@ def test_a_curve_is_broken_where_it_is_not_finite() -> None:
 
 
 def test_more_curves_than_colors_are_dashed() -> None:
-    text = chart("run", {"loss": {f"c{k}": [(0, k), (1, k)] for k in range(12)}}, "step").svg().decode()
+    text = draw_curves("run", {"loss": {f"c{k}": [(0, k), (1, k)] for k in range(12)}}, "step").svg().decode()
     looks = re.findall(r'stroke="(#\w+)" stroke-width="2"( stroke-dasharray="4 3")?', text)
     assert len(looks) == len({*looks}) == 12
 
@@ -74,5 +74,7 @@ def test_more_curves_than_colors_are_dashed() -> None:
     "values", [[0.7, 0.7], [0.0, 0.0], [0.0, 5e-324], [1e30, 1e30], [1234.5, 1234.6], [-1e-9, 1.0]]
 )
 def test_the_ticks_of_an_axis_are_different(values: list[float]) -> None:
-    axis = [words for left, right, y, words in texts(chart("r", {"l": {"a": [*enumerate(values)]}}, "")) if left < 60]
+    axis = [
+        words for left, right, y, words in texts(draw_curves("r", {"l": {"a": [*enumerate(values)]}}, "")) if left < 60
+    ]
     assert len(axis) == len({*axis}) > 3

@@ -21,9 +21,9 @@ from netdsl.elaborate.library import zoo
 from netdsl.ir.net import Net
 from netdsl.report.canvas import Canvas
 from netdsl.report.drawing.items import Box, Content, Dummy, End, Item, Port, Stack, content
-from netdsl.report.drawing.metrics import cut, short, text_width
+from netdsl.report.drawing.metrics import short_count, shorten, text_width
 from netdsl.report.drawing.outline import Group, Outline
-from netdsl.report.drawing.paint import draw
+from netdsl.report.drawing.paint import draw_net
 from netdsl.report.drawing.plan import plan
 from netdsl.report.drawing.shapes import Rectangle, Smooth
 from tests.support.cli_tools import ROOT, Commands, environment, netdsl
@@ -362,7 +362,7 @@ def test_a_png_has_no_characters_that_its_font_lacks() -> None:
 
 @given(st.text(), st.floats(5, 300))
 def test_a_cut_text_fits(text: str, room: float) -> None:
-    found = cut(text, 12, room)
+    found = shorten(text, 12, room)
     assert text_width(found, 12) <= max(room, text_width("…", 12))
     assert found == text or found.endswith("…")
 
@@ -380,7 +380,7 @@ def test_a_cut_text_fits(text: str, room: float) -> None:
     ],
 )
 def test_short_numbers(count: int, text: str) -> None:
-    assert short(count) == text
+    assert short_count(count) == text
 
 
 def test_one_layer_is_no_plural(netdsl: Commands) -> None:
@@ -426,7 +426,7 @@ def test_what_is_wrong_is_told(netdsl: Commands, arguments: tuple[str, ...], exi
 @pytest.mark.parametrize("power", range(45))
 def test_short_numbers_of_any_size_are_the_number_in_three_digits(power: int) -> None:
     for count in (10**power, 10**power - 1, 10**power + 10**power // 2, 9995 * 10**power // 10):
-        text = short(count)
+        text = short_count(count)
         digits, unit = (text[:-1], text[-1]) if text[-1].isalpha() else (text, "")
         assert float(digits) * 1000 ** "kMGTP".find(unit) * 1000 ** bool(unit) == pytest.approx(count, rel=0.006, abs=0)
         assert count >= 999.5e15 or len(digits.replace(".", "")) <= 3, text
@@ -434,6 +434,6 @@ def test_short_numbers_of_any_size_are_the_number_in_three_digits(power: int) ->
 
 def test_equal_rounds_are_folded_unless_they_are_unfolded() -> None:
     net = net_of("net n { input x 3x8x8; repeat 3 { conv 3x3 4; relu } }")
-    folded, unfolded = draw(net, unfold=False).svg(), draw(net, unfold=True).svg()
-    assert draw(net).svg() == folded != unfolded
+    folded, unfolded = draw_net(net, unfold=False).svg(), draw_net(net, unfold=True).svg()
+    assert draw_net(net).svg() == folded != unfolded
     assert unfolded.count(b">conv") > folded.count(b">conv")

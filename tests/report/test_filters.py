@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from netdsl.report.canvas import Canvas, encoded
-from netdsl.report.filters import picture, shaded
+from netdsl.report.canvas import Canvas, encode_png
+from netdsl.report.filters import draw_filters, shaded
 from tests.support.cli_tools import MNIST, Commands, netdsl
 
 __all__ = ["netdsl"]
@@ -31,7 +31,7 @@ def grid(canvas: Canvas) -> Any:
 @pytest.mark.parametrize("shape", [(1, 1), (5, 3), (3, 5, 3), (64, 64, 3)])
 def test_pillow_reads_our_png(shape: tuple[int, ...]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    image = Image.open(io.BytesIO(encoded(pixels)))
+    image = Image.open(io.BytesIO(encode_png(pixels)))
     np.testing.assert_array_equal(np.asarray(image), pixels)
     assert image.info["Software"] == "made by netdsl"
 
@@ -45,7 +45,7 @@ def test_zero_is_grey_and_each_filter_has_its_scale() -> None:
 
 def test_one_channel_is_grey_tiles_in_a_line() -> None:
     weight = np.random.default_rng(1).standard_normal((3, 1, 2, 2))
-    found = grid(picture("w", weight))
+    found = grid(draw_filters("w", weight))
     side = found.shape[0]
     assert found.ndim == 2
     for at, shades in enumerate(shaded(weight, together=False)[:, 0]):
@@ -56,14 +56,14 @@ def test_one_channel_is_grey_tiles_in_a_line() -> None:
 def test_three_channels_are_colours() -> None:
     weight = np.zeros((1, 3, 2, 2))
     weight[0, 0, 0, 0], weight[0, 2, 1, 1] = 1, -1
-    found = grid(picture("w", weight))
+    found = grid(draw_filters("w", weight))
     assert found[0, 0].tolist() == [255, 128, 128]
     assert found[-1, -1].tolist() == [128, 128, 1]
 
 
 def test_more_channels_are_rows() -> None:
     weight = np.random.default_rng(1).standard_normal((5, 2, 3, 3))
-    canvas = picture("w", weight)
+    canvas = draw_filters("w", weight)
     found = grid(canvas)
     side = (found.shape[1] - 4) // 2
     assert found.shape == (5 * (side + 4) - 4, 2 * side + 4)
@@ -74,13 +74,13 @@ def test_more_channels_are_rows() -> None:
 
 @pytest.mark.parametrize("shape", [(512, 512, 3, 3), (1000, 1, 1, 1), (1, 1, 1, 1), (2, 1, 1, 99), (1, 4000, 3, 3)])
 def test_any_size_is_drawn(shape: tuple[int, ...]) -> None:
-    canvas = picture("w", np.ones(shape, np.float32))
+    canvas = draw_filters("w", np.ones(shape, np.float32))
     ElementTree.fromstring(canvas.svg())
     assert np.asarray(Image.open(io.BytesIO(canvas.png()))).ndim == 3
 
 
 def test_a_name_cannot_break_the_picture() -> None:
-    root = ElementTree.fromstring(picture('<&">', np.ones((1, 1, 2, 2))).svg())
+    root = ElementTree.fromstring(draw_filters('<&">', np.ones((1, 1, 2, 2))).svg())
     assert [each.text for each in root if each.tag.endswith("title")] == ['<&">']
 
 

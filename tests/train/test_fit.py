@@ -20,7 +20,7 @@ from netdsl.diagnostics.report import Report
 from netdsl.elaborate.library import Library
 from netdsl.elaborate.train_block import recipe
 from netdsl.ir.graph import Graph
-from netdsl.report.confusion import lines, picture
+from netdsl.report.confusion import confusion_lines, draw_confusion
 from netdsl.train import prefetch as reading
 from netdsl.train.from_python import given
 from netdsl.train.nonfinite import Diverged
@@ -304,9 +304,9 @@ def test_batches_come_in_order_and_errors_in_their_place(monkeypatch: pytest.Mon
 
 def test_a_confusion_matrix_of_few_and_of_many_classes() -> None:
     few = np.array([[5, 1], [0, 4]])
-    assert list(lines(few, ["cat", "dog"]))[2].split() == ["cat", "5", "1"]
-    assert b">cat<" in picture("pets", few, ["cat", "dog"]).svg()
+    assert list(confusion_lines(few, ["cat", "dog"]))[2].split() == ["cat", "5", "1"]
+    assert b">cat<" in draw_confusion("pets", few, ["cat", "dog"]).svg()
     many = np.eye(50, dtype=int) * 9
     many[3, 7] = 4
-    text = list(lines(many, [f"c{k}" for k in range(50)]))
+    text = list(confusion_lines(many, [f"c{k}" for k in range(50)]))
     assert text[1:] == ["      4  c3 predicted as c7"]

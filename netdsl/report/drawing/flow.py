@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.report.drawing.items import Box, End, Stack, content
 from netdsl.report.drawing.outline import Outline
-from netdsl.report.drawing.paint import BORDER, COLOURS, LINE, SHADES
+from netdsl.report.drawing.paint import BORDER, FAMILY_COLOURS, LINE, SHADES
 from netdsl.report.drawing.words import net_title, net_totals
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from netdsl.ir.net import Net, Node
 
-MADE = "made by netdsl"
+DOT_COMMENT = "made by netdsl"
 
 
 class Flow:
@@ -74,7 +74,7 @@ def dot(net: Net, *, unfold: bool = False) -> str:
     """Format a digraph with a cluster for each box."""
     flow = Flow(net, unfold=unfold)
     out = [
-        f"// {MADE}",
+        f"// {DOT_COMMENT}",
         f"digraph {_quoted(net.name)} {{",
         f'  graph [label={_quoted(flow.title)} labelloc=t fontname="Helvetica" color="{BORDER}"];',
         '  node [shape=box style="rounded,filled" fontname="Helvetica" fontsize=11 margin="0.12,0.05"];',
@@ -100,7 +100,7 @@ def dot(net: Net, *, unfold: bool = False) -> str:
 def _look(item: Stack | End) -> str:
     if isinstance(item, End):
         return ' shape=oval fillcolor="#ffffff"' + ' style="filled,dashed"' * item.dashed
-    fill, edge = COLOURS[item.plates[0].family]
+    fill, edge = FAMILY_COLOURS[item.plates[0].family]
     return f' fillcolor="{fill}" color="{edge}"' + ' style="rounded,filled,dashed"' * item.dashed
 
 
@@ -112,7 +112,7 @@ def _quoted(*lines: str) -> str:
 def mermaid(net: Net, *, unfold: bool = False) -> str:
     """Format a flowchart with a subgraph for each box."""
     flow = Flow(net, unfold=unfold)
-    out = [f"%% {MADE}", "flowchart TB"]
+    out = [f"%% {DOT_COMMENT}", "flowchart TB"]
     boxes = 0
     for step, depth, item in flow.walk():
         indent = "  " * (depth + 1)
@@ -130,7 +130,7 @@ def mermaid(net: Net, *, unfold: bool = False) -> str:
     for item, name in flow.names.items():
         families.setdefault(item.plates[0].family if isinstance(item, Stack) else "input", []).append(name)
     for family, names in families.items():
-        fill, edge = COLOURS[family]
+        fill, edge = FAMILY_COLOURS[family]
         out.append(f"  classDef {family} fill:{fill},stroke:{edge},color:#1b1f24")
         out.append(f"  class {','.join(names)} {family}")
     return "\n".join([*out, ""])

@@ -11,9 +11,9 @@ from netdsl.report.drawing.words import Plate, head, hover, label, plates, shape
 if TYPE_CHECKING:
     from netdsl.ir.net import Net, Node
     from netdsl.report.drawing.outline import Outline
-    from netdsl.report.figures import Row
+    from netdsl.report.figures import LayerFigures
 
-LABEL = 10
+PORT_LABEL_SIZE = 10
 """Font size of the shapes beside edges and of other small text."""
 SIGN = 22
 """Diameter of a merge drawn as its sign in a circle."""
@@ -59,7 +59,7 @@ class Item:
     @property
     def right(self) -> float:
         """The extent to the right of its middle, including the shapes beside its edges."""
-        labels = [self.exit(x) + 6 + text_width(text, LABEL) for x, text in self.outputs.items() if text]
+        labels = [self.exit(x) + 6 + text_width(text, PORT_LABEL_SIZE) for x, text in self.outputs.items() if text]
         return max([self.width / 2, *labels])
 
 
@@ -99,7 +99,7 @@ class Stack(Item):
 
     __slots__ = ("first", "plates", "sign")
 
-    def __init__(self, rows: list[Row], outline: Outline, outputs: dict[Node, str]) -> None:
+    def __init__(self, rows: list[LayerFigures], outline: Outline, outputs: dict[Node, str]) -> None:
         self.first = rows[0].node
         self.plates = plates(rows, outline)
         self.sign = self.plates[0].sign if len(rows) == 1 else ""
@@ -139,7 +139,7 @@ class Box(Item):
 
     def fit(self) -> None:
         """Set the size from the content and the title."""
-        words = max(text_width(self.title, 11, bold=True), text_width(self.figures, LABEL)) + 16
+        words = max(text_width(self.title, 11, bold=True), text_width(self.figures, PORT_LABEL_SIZE)) + 16
         self.width = _stepped(max(self.content.width + 2 * PAD, words)) + self.cards
         self.height = self.header + self.content.height + self.cards
         self.content.shift((self.width - self.cards - self.content.width) / 2, self.header)
@@ -229,14 +229,14 @@ def _shared(groups: list[Group]) -> str:
     return words.pop() if len(words) == 1 < len(groups) else ""
 
 
-def _reads(part: list[Row] | Group) -> list[Node]:
+def _reads(part: list[LayerFigures] | Group) -> list[Node]:
     """Return the outside values that a part reads; for equal rounds those of the first."""
     rows = part.rows if isinstance(part, Group) else part
     own = {row.node for row in rows}
     return list(dict.fromkeys(x for row in rows for x in row.node.inputs if x not in own))
 
 
-def _label(row: Row, outline: Outline) -> str:
+def _label(row: LayerFigures, outline: Outline) -> str:
     """Return the shape beside an edge: a range for a layer drawn for several, except for the value passed on by the
     last."""
     return shapes([mate.node for mate in outline.mates[row]])

@@ -1,9 +1,10 @@
-"""Text widths without a font, and numbers with few digits."""
+"""Text widths without a font, numbers with few digits, and round distances between ticks."""
 
 from __future__ import annotations
 
 import unicodedata
 from functools import lru_cache
+from math import floor, log10
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def _other(character: str) -> float:
     return FULL if unicodedata.east_asian_width(character) in "WF" else OTHER
 
 
-def cut(text: str, size: float, most: float, *, bold: bool = False) -> str:
+def shorten(text: str, size: float, most: float, *, bold: bool = False) -> str:
     """Truncate a text that is too long with `…`."""
     if text_width(text, size, bold=bold) <= most:
         return text
@@ -46,7 +47,7 @@ def cut(text: str, size: float, most: float, *, bold: bool = False) -> str:
     return f"{text.rstrip()}…"
 
 
-def short(count: Count) -> str:
+def short_count(count: Count) -> str:
     """Format a number with three digits, such as `1.81G`, or a formula unchanged."""
     if not isinstance(count, int):
         return f"{count:,}"
@@ -56,3 +57,10 @@ def short(count: Count) -> str:
     digits = 0 if step == 0 or number >= 99.95 else 1 if number >= 9.995 else 2
     text = f"{number:.{digits}f}"
     return (text.rstrip("0").rstrip(".") if digits else text) + STEPS[step]
+
+
+def tick_step(extent: float, ticks: int) -> float:
+    """Return a round distance between about `ticks` ticks: 1, 2 or 5 times a power of ten."""
+    rough = extent / ticks
+    power: float = 10.0 ** floor(log10(rough))
+    return next(power * k for k in (1, 2, 5, 10) if power * k >= rough * (1 - 1e-9))

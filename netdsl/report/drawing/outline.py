@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from netdsl.ir.net import Net, Output
-from netdsl.report.figures import Figures, Row
+from netdsl.report.figures import Figures, LayerFigures
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from netdsl.base.text import Frame
     from netdsl.ir.net import Node
 
-    Part: TypeAlias = "Row | Group"
+    Part: TypeAlias = "LayerFigures | Group"
 
 
 LOOSE = 3
@@ -37,7 +37,7 @@ class Group:
     def __init__(self, frame: Frame | None) -> None:
         self.frame = frame
         self.parts: list[Part] = []
-        self.rows: list[Row] = []
+        self.rows: list[LayerFigures] = []
         self.rounds: list[Group] = [self]
 
     @property
@@ -49,7 +49,7 @@ class Group:
         return self.rounds[-1]
 
     @property
-    def all_rows(self) -> list[Row]:
+    def all_rows(self) -> list[LayerFigures]:
         return [row for each in self.rounds for row in each.rows]
 
 
@@ -67,7 +67,7 @@ class Outline:
             rows = Figures(_whole(net)).rows
             self.training = {row.node for row in rows} - inferred
         self.root = _tree(rows)
-        self.mates: dict[Row, list[Row]] = {row: [row] for row in rows}
+        self.mates: dict[LayerFigures, list[LayerFigures]] = {row: [row] for row in rows}
         if not unfold:
             _Folder(net, rows, self.mates).fold(self.root)
         _thin(self.root)
@@ -79,7 +79,7 @@ def _whole(net: Net) -> Net:
     return Net(net.name, net.source, inputs=net.inputs, outputs=outputs, nodes=net.nodes)
 
 
-def _tree(rows: list[Row]) -> Group:
+def _tree(rows: list[LayerFigures]) -> Group:
     root = Group(None)
     path = [root]
     for row in rows:
@@ -101,7 +101,7 @@ def _tree(rows: list[Row]) -> Group:
 class _Folder:
     """Merges consecutive equal groups that each read what the previous one made."""
 
-    def __init__(self, net: Net, rows: list[Row], mates: dict[Row, list[Row]]) -> None:
+    def __init__(self, net: Net, rows: list[LayerFigures], mates: dict[LayerFigures, list[LayerFigures]]) -> None:
         self.mates = mates
         self.at = {row.node: at for at, row in enumerate(rows)}
         self.start: dict[Group, int] = {}
@@ -128,7 +128,7 @@ class _Folder:
                 continue
             yield from self._joined(run)
             run = [part] if isinstance(part, Group) else []
-            if isinstance(part, Row):
+            if isinstance(part, LayerFigures):
                 yield part
         yield from self._joined(run)
 
@@ -199,7 +199,7 @@ def _thin(root: Group) -> None:
 
 
 def _kept(part: Part) -> list[Part]:
-    if isinstance(part, Row):
+    if isinstance(part, LayerFigures):
         return [part]
     inner = part.parts[0] if len(part.parts) == 1 else None
     if part.times > 1 and isinstance(inner, Group) and inner.times == 1:
@@ -210,7 +210,7 @@ def _kept(part: Part) -> list[Part]:
     return [part]
 
 
-def stacks(parts: list[Part], gives: Collection[Node] = ()) -> list[list[Row] | Group]:
+def stacks(parts: list[Part], gives: Collection[Node] = ()) -> list[list[LayerFigures] | Group]:
     """Return the parts, each layer with the following ones that keep its shape: a convolution, its norm, its relu.
 
     A value that others read, besides the next layer or as `gives`, ends a stack.
@@ -220,7 +220,7 @@ def stacks(parts: list[Part], gives: Collection[Node] = ()) -> list[list[Row] | 
         rows = part.all_rows if isinstance(part, Group) else [part]
         for x in dict.fromkeys(x for row in rows for x in row.node.inputs):
             used[x] = used.get(x, 0) + 1
-    found: list[list[Row] | Group] = []
+    found: list[list[LayerFigures] | Group] = []
     for part in parts:
         before = found[-1] if found else None
         if isinstance(part, Group):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from math import floor
 from typing import TYPE_CHECKING
 
-from netdsl.report.canvas import INK, PAPER, Canvas, Text
+from netdsl.report.canvas import INK, PAPER, Canvas, TextLine
 from netdsl.report.drawing import items, shapes
 from netdsl.report.drawing.items import CARD, Box, Content, Dummy, End, Port, Stack, content
-from netdsl.report.drawing.metrics import cut, text_width
+from netdsl.report.drawing.metrics import shorten, text_width
 from netdsl.report.drawing.outline import Outline
 from netdsl.report.drawing.plan import plan
-from netdsl.report.drawing.words import about, net_title, net_totals
+from netdsl.report.drawing.words import net_title, net_totals, paper_line
 
 if TYPE_CHECKING:
     from netdsl.ir.net import Net
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Point = tuple[float, float]
 
 LINE, FAINT = "#77818d", "#626b76"
-COLOURS = {
+FAMILY_COLOURS = {
     "conv": ("#dce8f7", "#86a5cf"),
     "dense": ("#e7def4", "#a58dcb"),
     "pool": ("#dff0dd", "#8dbb87"),
@@ -47,13 +47,13 @@ SHADES = ("#f4f6f8", "#eaedf1", "#e1e5ea")
 BORDER = "#c3c9d1"
 BEHIND = "#f8f9fb", BORDER
 """Fill and outline of the cards behind a box."""
-LONGEST = 720
+MAX_TITLE_WIDTH = 720
 """Maximum length of a line of text above a narrow drawing."""
 MARGIN, TITLE, LINE_OF_TITLE = 24, 20, 18
 BEND, HEAD = 7, 6
 
 
-def draw(net: Net, *, unfold: bool = False, scale: int = 1) -> Canvas:
+def draw_net(net: Net, *, unfold: bool = False, scale: int = 1) -> Canvas:
     """Draw a net; all lengths are multiplied by `scale`."""
     outline = Outline(net, unfold=unfold)
     root = content(net, outline)
@@ -73,8 +73,8 @@ class _Painter:
         self.shapes: list[Shape] = []
 
     def page(self, net: Net) -> Canvas:
-        title, room = net_title(net), max(self.root.width, LONGEST)
-        lines = [cut(line, 12, room) for line in (net_totals(self.outline.figures), *about(net))]
+        title, room = net_title(net), max(self.root.width, MAX_TITLE_WIDTH)
+        lines = [shorten(line, 12, room) for line in (net_totals(self.outline.figures), *paper_line(net))]
         top = MARGIN + TITLE + LINE_OF_TITLE * len(lines) + 14
         words = [text_width(line, 12) for line in lines]
         wide = max([self.root.width, text_width(title, TITLE, bold=True), *words])
@@ -106,12 +106,16 @@ class _Painter:
         elif isinstance(item, Stack):
             self.stack(item, left, top)
         elif isinstance(item, End):
-            box = self.rectangle(left, top, item.width, item.height, COLOURS["input"], radius=12, dashed=item.dashed)
+            box = self.rectangle(
+                left, top, item.width, item.height, FAMILY_COLOURS["input"], radius=12, dashed=item.dashed
+            )
             self.shapes.append(box)
             self.text(x + item.x, top + item.height / 2, item.name, 12, anchor="middle", bold=True)
         for value, label in item.outputs.items():
             if label:
-                self.text(x + item.x + item.exit(value) + 6, top + item.height + 8, label, items.LABEL, ink=FAINT)
+                self.text(
+                    x + item.x + item.exit(value) + 6, top + item.height + 8, label, items.PORT_LABEL_SIZE, ink=FAINT
+                )
 
     def box(self, box: Box, left: float, top: float, depth: int) -> None:
         width, height = box.width - box.cards, box.height - box.cards
@@ -125,7 +129,7 @@ class _Painter:
         middle = left + width / 2
         words: list[Shape] = [self.word(middle, top + 12, box.title, 11, "middle", INK, bold=True)]
         if box.figures:
-            words.append(self.word(middle, top + 27, box.figures, items.LABEL, "middle", FAINT))
+            words.append(self.word(middle, top + 27, box.figures, items.PORT_LABEL_SIZE, "middle", FAINT))
         self.shapes.append(shapes.Titled(box.hover, [*cards, back, *words]))
         self.content(box.content, left, top, depth + 1)
 
@@ -138,7 +142,7 @@ class _Painter:
 
     def plate(self, stack: Stack, plate: Plate, left: float, top: float, ends: str) -> None:
         middle = left + stack.width / 2
-        fill, edge = colours = COLOURS[plate.family]
+        fill, edge = colours = FAMILY_COLOURS[plate.family]
         if stack.sign:
             radius = stack.height / 2
             circle = shapes.Circle(self.point(middle, top + radius), radius * self.scale, fill=fill, edge=edge)
@@ -177,7 +181,7 @@ class _Painter:
                 x, y = MARGIN, y + 20
             if name == "folded":
                 self.shapes.append(self.rectangle(x + 3, y + 3, 16, 12, BEHIND, radius=3))
-            colours = COLOURS.get(name) or ((SHADES[0], BORDER) if name == "folded" else (PAPER, LINE))
+            colours = FAMILY_COLOURS.get(name) or ((SHADES[0], BORDER) if name == "folded" else (PAPER, LINE))
             self.shapes.append(self.rectangle(x, y, 16, 12, colours, radius=3, dashed=name == "dashed"))
             self.text(x + 24, y + 6, text, 11, ink=FAINT)
             x += taken
@@ -208,8 +212,8 @@ class _Painter:
             self.crisp(x, y), width * s, height * s, fill=fill, edge=edge, radius=radius * s, round=ends, dashed=dashed
         )
 
-    def word(self, x: float, y: float, text: str, size: int, anchor: str, ink: str, *, bold: bool = False) -> Text:
-        return Text(self.point(x, y), shapes.clean(text), anchor, size * self.scale, bold, ink)
+    def word(self, x: float, y: float, text: str, size: int, anchor: str, ink: str, *, bold: bool = False) -> TextLine:
+        return TextLine(self.point(x, y), shapes.clean(text), anchor, size * self.scale, bold, ink)
 
     def text(
         self, x: float, y: float, text: str, size: int, *, anchor: str = "start", ink: str = INK, bold: bool = False

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from netdsl.report.drawing.items import Item
     from netdsl.report.drawing.ranks import Ranked
 
-GAP = 18
+ITEM_GAP = 18
 """Gap between the items of a rank."""
-ROUNDS = 4
+PLACEMENT_ROUNDS = 4
 FAINT = 0.001
 """Weight of detours in the position of the main line."""
 STRAIGHT = 8
@@ -30,9 +30,9 @@ def across(ranked: Ranked) -> None:
     if all(len(rank) == 1 for rank in ranked.ranks):
         _line_up(ranked)
     else:
-        for _ in range(ROUNDS):
+        for _ in range(PLACEMENT_ROUNDS):
             _sweep(ranked, _wish)
-        for _ in range(ROUNDS):
+        for _ in range(PLACEMENT_ROUNDS):
             _sweep(ranked, _alone)
     _straighten(ranked)
     _snap(ranked)
@@ -80,7 +80,7 @@ def _settle(rank: list[Item], wishes: list[float]) -> None:
     together (pool adjacent violators; Barlow et al. 1972)."""
     offsets = [0.0]
     for left, right in pairwise(rank):
-        offsets.append(offsets[-1] + left.right + GAP + right.width / 2)
+        offsets.append(offsets[-1] + left.right + ITEM_GAP + right.width / 2)
     pools: list[tuple[float, float, int]] = []
     for item, wish, offset in zip(rank, wishes, offsets, strict=True):
         mean, weight, count = wish - offset, FAINT if item.side else 1.0, 1
@@ -119,8 +119,8 @@ def chain(item: Item, ranked: Ranked) -> list[Item]:
 
 
 def _move(detour: list[Item], places: dict[Item, tuple[list[Item], int]]) -> None:
-    left = [before.x + before.right + GAP + item.width / 2 for item in detour for before in _before(item, places)]
-    right = [after.x - after.width / 2 - GAP - item.right for item in detour for after in _after(item, places)]
+    left = [before.x + before.right + ITEM_GAP + item.width / 2 for item in detour for before in _before(item, places)]
+    right = [after.x - after.width / 2 - ITEM_GAP - item.right for item in detour for after in _after(item, places)]
     if left:
         x = max(left)
     elif right:
@@ -131,7 +131,7 @@ def _move(detour: list[Item], places: dict[Item, tuple[list[Item], int]]) -> Non
         item.x = x
         rank, at = places[item]
         for before, after in pairwise(rank[at:]):
-            after.x = max(after.x, before.x + before.right + GAP + after.width / 2)
+            after.x = max(after.x, before.x + before.right + ITEM_GAP + after.width / 2)
 
 
 def _snap(ranked: Ranked) -> None:

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 GUTTER = 44
 """Gap between two columns."""
-COLUMNS = 24
+MAX_PAGE_COLUMNS = 24
 FOOT = 10
 """Distance between an edge that returns to the first column and the end of its box."""
 SHORT, TALL = 1000, 1600
 """Heights up to which a page, and a box, stay one column."""
-KEPT = 0.94
+MIN_SCALE_KEPT = 0.94
 """Share of the size that another column must keep to be worthwhile."""
 PAPER = (297, 210)
 """Width and height of A4, in either orientation, on which a drawing should be large."""
@@ -143,7 +143,7 @@ def _scale(starts: list[int], ranks: list[list[Item]], heights: list[float], spa
         width += high - low + GUTTER
         height = max(height, _height(heights, spaces, start, end))
     long, short = PAPER
-    return max(min(long / width, short / height), min(short / width, long / height)) * KEPT ** len(starts)
+    return max(min(long / width, short / height), min(short / width, long / height)) * MIN_SCALE_KEPT ** len(starts)
 
 
 def _height(heights: list[float], spaces: list[Channel], start: int, end: int) -> float:
@@ -156,7 +156,7 @@ def _partitions(heights: list[float], spaces: list[Channel], cuts: list[int]) ->
     for height, space in zip(heights, spaces, strict=True):
         sums.append(sums[-1] + height + space.height)
     known: set[tuple[int, ...]] = set()
-    for count in range(1, min(COLUMNS, len(cuts) + 1) + 1):
+    for count in range(1, min(MAX_PAGE_COLUMNS, len(cuts) + 1) + 1):
         low, high = sums[-1] / count, sums[-1]
         for _ in range(16):
             middle = (low + high) / 2

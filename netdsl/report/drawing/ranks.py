@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from netdsl.report.drawing.items import Content, Item
 
 SWEEPS = 6
-LARGEST = 3_000
+MAX_ITEMS_ORDERED = 3_000
 """Maximum size of a rank that is reordered."""
 DETOURS = ("add", "sub", "mul", "div", "max", "min")
 """Merges whose shorter branches are drawn at the side."""
@@ -104,7 +104,7 @@ class Ranked:
                     todo += [link.lower for link in reversed(self.below[item])]
 
     def _untangle(self) -> None:
-        if all(len(rank) < 3 for rank in self.ranks) or sum(map(len, self.ranks)) > LARGEST:
+        if all(len(rank) < 3 for rank in self.ranks) or sum(map(len, self.ranks)) > MAX_ITEMS_ORDERED:
             return
         best, fewest = [list(rank) for rank in self.ranks], self._crossings()
         for sweep in range(SWEEPS):

@@ -67,11 +67,11 @@ class Rectangle(Shape):
         look = f'fill="{self.fill}" stroke="{self.edge}"' + DASHED * self.dashed
         if self.round == "tb" or not self.radius:
             round = f' rx="{self.radius:g}"' if self.radius else ""
-            return f'<rect x="{number(x)}" y="{number(y)}" width="{number(w)}" height="{number(h)}"{round} {look}/>'
+            return f'<rect x="{coord(x)}" y="{coord(y)}" width="{coord(w)}" height="{coord(h)}"{round} {look}/>'
         top, low = (self.radius if end in self.round else 0 for end in "tb")
-        path = f"M{number(x + top)} {number(y)}h{number(w - 2 * top)}" + _corner(top, top, top)
-        path += f"v{number(h - top - low)}" + _corner(low, -low, low) + f"h{number(2 * low - w)}"
-        path += _corner(low, -low, -low) + f"v{number(top + low - h)}" + _corner(top, top, -top)
+        path = f"M{coord(x + top)} {coord(y)}h{coord(w - 2 * top)}" + _corner(top, top, top)
+        path += f"v{coord(h - top - low)}" + _corner(low, -low, low) + f"h{coord(2 * low - w)}"
+        path += _corner(low, -low, -low) + f"v{coord(top + low - h)}" + _corner(top, top, -top)
         return f'<path d="{path}z" {look}/>'
 
     def png(self, picture: Picture, draw: ImageDraw) -> None:
@@ -109,16 +109,16 @@ class Smooth(Shape):
         self.dashed = dashed
 
     def svg(self) -> str:
-        parts = [f"M{number(self.points[0][0])} {number(self.points[0][1])}"]
+        parts = [f"M{coord(self.points[0][0])} {coord(self.points[0][1])}"]
         for before, at, after in self._bends():
-            parts.append(f"L{number(before[0])} {number(before[1])}")
-            parts.append(f"Q{number(at[0])} {number(at[1])} {number(after[0])} {number(after[1])}")
+            parts.append(f"L{coord(before[0])} {coord(before[1])}")
+            parts.append(f"Q{coord(at[0])} {coord(at[1])} {coord(after[0])} {coord(after[1])}")
         x, y = self.points[-1]
-        parts.append(f"L{number(x)} {number(y)}")
+        parts.append(f"L{coord(x)} {coord(y)}")
         line = f'<path d="{"".join(parts)}" fill="none" stroke="{self.ink}"{DASHED * self.dashed}/>'
         if not self.head:
             return line
-        tip = " ".join(f"{number(x)},{number(y)}" for x, y in self._tip())
+        tip = " ".join(f"{coord(x)},{coord(y)}" for x, y in self._tip())
         return f'{line}\n<polygon points="{tip}" fill="{self.ink}"/>'
 
     def png(self, picture: Picture, draw: ImageDraw) -> None:
@@ -179,7 +179,7 @@ class Circle(Shape):
     def svg(self) -> str:
         x, y = self.at
         look = f'fill="{self.fill}" stroke="{self.edge}"'
-        return f'<circle cx="{number(x)}" cy="{number(y)}" r="{number(self.radius)}" {look}/>'
+        return f'<circle cx="{coord(x)}" cy="{coord(y)}" r="{coord(self.radius)}" {look}/>'
 
     def png(self, picture: Picture, draw: ImageDraw) -> None:
         x, y = self.at
@@ -191,7 +191,7 @@ PNG_SCALE = 2
 """PNG pixels per pixel of the drawing."""
 
 
-def number(value: float) -> str:
+def coord(value: float) -> str:
     """Format a number with one decimal, or none if it is whole."""
     text = f"{value:.1f}".removesuffix(".0")
     return "0" if text == "-0" else text
@@ -203,7 +203,7 @@ def clean(text: str) -> str:
 
 
 def _corner(radius: float, dx: float, dy: float) -> str:
-    return f"a{number(radius)} {number(radius)} 0 0 1 {number(dx)} {number(dy)}" if radius else ""
+    return f"a{coord(radius)} {coord(radius)} 0 0 1 {coord(dx)} {coord(dy)}" if radius else ""
 
 
 def _toward(at: Point, other: Point, part: float) -> Point:

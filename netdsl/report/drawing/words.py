@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from netdsl.base import shape
 from netdsl.declare.arguments import Word
 from netdsl.elaborate.arithmetic import show
-from netdsl.report.drawing.metrics import cut, short, text_width
+from netdsl.report.drawing.metrics import short_count, shorten, text_width
 from netdsl.report.drawing.outline import family
-from netdsl.report.figures import call
+from netdsl.report.figures import layer_call, net_call
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from netdsl.ir.formula import Count
     from netdsl.ir.net import Net, Node
     from netdsl.report.drawing.outline import Group, Outline
-    from netdsl.report.figures import Figures, Row
+    from netdsl.report.figures import Figures, LayerFigures
 
-SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷"}
+OPERATOR_SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷"}
 QUIET = re.compile(r" (bias|init|bias_init|momentum) [\w.-]+(\([^)]*\))?")
-LONG = re.compile(r"\d+\.\d{5,}")
+LONG_DECIMALS = re.compile(r"\d+\.\d{5,}")
 """Patterns that the texts of layers omit or round; the tooltip has them in full."""
 SIZE, SMALL = 12, 10
 WIDEST = 320
@@ -34,14 +34,14 @@ class Plate:
 
     __slots__ = ("family", "figures", "height", "kind", "name", "sign", "strip", "text", "title")
 
-    def __init__(self, row: Row, mates: list[Row], *, strip: bool) -> None:
+    def __init__(self, row: LayerFigures, mates: list[LayerFigures], *, strip: bool) -> None:
         node = row.node
         self.name = node.name
         self.kind = node.layer.kind
         self.family = family(node)
-        self.sign = SIGNS.get(self.kind, "") if self.family == "merge" else ""
-        self.text = cut(_words(row), SMALL if strip else SIZE, WIDEST)
-        self.figures = cut(_figures([mate.params for mate in mates], [mate.macs for mate in mates]), SMALL, WIDEST)
+        self.sign = OPERATOR_SIGNS.get(self.kind, "") if self.family == "merge" else ""
+        self.text = shorten(_words(row), SMALL if strip else SIZE, WIDEST)
+        self.figures = shorten(_figures([mate.params for mate in mates], [mate.macs for mate in mates]), SMALL, WIDEST)
         self.title = _title(row, mates)
         self.strip = strip
         self.height = 0.0
@@ -54,12 +54,12 @@ class Plate:
         return max(text_width(self.text, SIZE), text_width(self.figures, SMALL))
 
 
-def plates(rows: list[Row], outline: Outline) -> list[Plate]:
+def plates(rows: list[LayerFigures], outline: Outline) -> list[Plate]:
     return [Plate(row, outline.mates[row], strip=at > 0) for at, row in enumerate(rows)]
 
 
-def _words(row: Row) -> str:
-    text = LONG.sub(lambda found: f"{float(found[0]):.4g}", QUIET.sub("", row.call))
+def _words(row: LayerFigures) -> str:
+    text = LONG_DECIMALS.sub(lambda found: f"{float(found[0]):.4g}", QUIET.sub("", row.call))
     return text.replace("input", row.node.name, 1) if row.node.layer.kind == "input" else text
 
 
@@ -73,11 +73,11 @@ def _figures(params: list[int], macs: list[Count]) -> str:
 def _range(counts: list[int] | list[Count]) -> str:
     numbers = [count for count in counts if isinstance(count, int)]
     if len(numbers) == len(counts) and min(numbers) != max(numbers):
-        return f"{short(min(numbers))}…{short(max(numbers))}"
-    return short(counts[0])
+        return f"{short_count(min(numbers))}…{short_count(max(numbers))}"
+    return short_count(counts[0])
 
 
-def _title(row: Row, mates: list[Row]) -> str:
+def _title(row: LayerFigures, mates: list[LayerFigures]) -> str:
     node = row.node
     name = node.name if len(mates) == 1 else f"{node.name} … {mates[-1].node.name}"
     place = node.span.source.name.replace("\\", "/").rpartition("/")[2]
@@ -90,13 +90,13 @@ def _title(row: Row, mates: list[Row]) -> str:
 def _operation(node: Node) -> str:
     """Return the call of a layer; for a difference or a quotient also the operands, which the arrows do not show."""
     if node.layer.kind not in ("sub", "div"):
-        return call(node.layer)
-    return f"{call(node.layer)}: {f' {SIGNS[node.layer.kind]} '.join(x.name for x in node.inputs)}"
+        return layer_call(node.layer)
+    return f"{layer_call(node.layer)}: {f' {OPERATOR_SIGNS[node.layer.kind]} '.join(x.name for x in node.inputs)}"
 
 
 def shapes(nodes: list[Node]) -> str:
     """Return the shape of a value, or of the values that one stands for: `96…256x56x56`."""
-    return cut(_ranged([node.shape for node in nodes]), SMALL, WIDEST)
+    return shorten(_ranged([node.shape for node in nodes]), SMALL, WIDEST)
 
 
 def _ranged(found: list[Shape]) -> str:
@@ -116,7 +116,7 @@ def head(group: Group, around: str) -> str:
     label, words = _label(group).removeprefix(f"{around}."), _call(group)
     text = f"{label}: {words}" if label and words else label or words
     times = f"× {group.times}" if group.times > 1 else ""
-    return cut(" ".join(filter(None, (text, times))), SIZE, 2 * WIDEST)
+    return shorten(" ".join(filter(None, (text, times))), SIZE, 2 * WIDEST)
 
 
 def _call(group: Group) -> str:
@@ -189,12 +189,11 @@ def totals(group: Group) -> str:
     """Return the total of all rounds of a box."""
     rows = group.all_rows
     macs: Count = sum((row.macs for row in rows), 0)
-    return cut(_figures([sum(row.params for row in rows)], [macs]), SMALL, 2 * WIDEST)
+    return shorten(_figures([sum(row.params for row in rows)], [macs]), SMALL, 2 * WIDEST)
 
 
 def net_title(net: Net) -> str:
-    settings = ", ".join(f"{name} = {value}" for name, value in net.settings.items())
-    return cut(f"{net.name}({settings})" if settings else net.name, 20, 4 * WIDEST)
+    return shorten(net_call(net), 20, 4 * WIDEST)
 
 
 def net_totals(figures: Figures) -> str:
@@ -202,7 +201,7 @@ def net_totals(figures: Figures) -> str:
     return "  ·  ".join(filter(None, (f"{figures.params:,} weights", macs, f"depth {figures.depth}")))
 
 
-def about(net: Net) -> list[str]:
+def paper_line(net: Net) -> list[str]:
     """Return the paper that the net names."""
     said = [net.about.get(key) for key in ("authors", "paper", "year")]
     words = [str(each) for each in said if isinstance(each, (str, int))]
