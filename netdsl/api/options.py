@@ -138,25 +138,27 @@ def fitted(
     file = opened(weights)
     if file is None or not chosen:
         return file
-    from netdsl.weights.fit import fit
+    from netdsl.weights.match import match_weights
     from netdsl.weights.rename import Rule
 
     rules = [Rule(pattern, to, f"rename {pattern!r}: {to!r}") for pattern, to in rename.items()]
-    found = fit(
+    found = match_weights(
         net,
         file,
         rules=rules,
         order=match == "order",
-        any_value=allow_nonfinite,
+        allow_nonfinite=allow_nonfinite,
         exclude=labels,
         partial=partial,
     )
     if found.initial and seed is not None:
         import warnings
 
-        from netdsl.weights.partial import report
+        from netdsl.weights.match import initial_report
 
-        warnings.warn("\n".join(report(net, found, seed, training=training)), UserWarning, stacklevel=stacklevel)
+        warnings.warn(
+            "\n".join(initial_report(net, found, seed, training=training)), UserWarning, stacklevel=stacklevel
+        )
     return found
 
 

@@ -34,35 +34,35 @@ def given_weights(net: Net, options: argparse.Namespace, seed: int, *, training:
     check_together(options)
     if options.weights is None:
         return None
-    fitted = _fitted(net, options)
+    matched = _matched(net, options)
     if options.match == "order":
-        from netdsl.weights.fit import pairing
+        from netdsl.weights.order import pair_lines
 
-        for line in pairing(fitted, net):
+        for line in pair_lines(matched, net):
             note(line)
-    if fitted.initial or fitted.left:
-        from netdsl.weights.partial import report
+    if matched.initial or matched.unused:
+        from netdsl.weights.match import initial_report
 
-        text = "\n".join(report(net, fitted, seed, training=training))
-        if training or not fitted.initial:
+        text = "\n".join(initial_report(net, matched, seed, training=training))
+        if training or not matched.initial:
             note(text)
         else:
             print(f"warning: {text}", file=sys.stderr)
-    return fitted
+    return matched
 
 
-def _fitted(net: Net, options: argparse.Namespace) -> WeightFile:
+def _matched(net: Net, options: argparse.Namespace) -> WeightFile:
     """Return the file of `--weights` under the names of the net. Raises UserError."""
     from netdsl.weights.file import open_weights
-    from netdsl.weights.fit import fit
+    from netdsl.weights.match import match_weights
     from netdsl.weights.rename import given
 
-    return fit(
+    return match_weights(
         net,
         open_weights(options.weights),
         rules=given(options.rename),
         order=options.match == "order",
-        any_value=options.allow_nonfinite,
+        allow_nonfinite=options.allow_nonfinite,
         exclude=options.exclude,
         partial=options.partial,
     )
@@ -77,7 +77,7 @@ def discard_vain_biases(
     if not vain:
         return
     try:
-        weights = weights or _fitted(net, options)
+        weights = weights or _matched(net, options)
         taken = weights.entries.keys() - weights.initial
     except UserError:  # given_weights reports it
         taken = {*net.parameters}

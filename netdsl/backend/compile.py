@@ -130,13 +130,15 @@ def _values(net: Net, graph: Graph, seed: int, weights: WeightFile | None) -> We
         from netdsl.weights.draw import draw_all
 
         return draw_all([p.declaration for p in graph.parameters.values()], seed)
-    from netdsl.weights.fit import fit
-    from netdsl.weights.match import match
-    from netdsl.weights.partial import or_drawn
+    from netdsl.weights.check import checked_weights
+    from netdsl.weights.draw import draw_missing
+    from netdsl.weights.match import match_weights
 
     shapes = {name: p.declaration.shape for name, p in graph.parameters.items()}
-    matched = match(shapes, fit(net, weights), optional=net.parameters.keys() - shapes.keys(), net=net)
-    return or_drawn([p.declaration for p in graph.parameters.values()], seed, matched)
+    matched = checked_weights(
+        shapes, match_weights(net, weights), optional=net.parameters.keys() - shapes.keys(), net=net
+    )
+    return draw_missing([p.declaration for p in graph.parameters.values()], seed, matched)
 
 
 def model_bytes(net: Net, graph: Graph, *, seed: int = 0, weights: WeightFile | None = None) -> bytes:

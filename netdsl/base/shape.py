@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from netdsl.base.size import Size, Undecidable
 
+TYPE_CHECKING = False  # `netdsl zoo` starts without typing
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 Dim = int | Size
 Shape = tuple[Dim, ...]
 """The sizes of a value, in Net without the batch axis, `(64, 56, 56)`, and in Graph with it, `(N, 64, 56, 56)`."""
@@ -14,6 +18,11 @@ def text(shape: Shape) -> str:
     if all(isinstance(d, int) for d in shape):
         return "x".join(map(str, shape))
     return f"[{', '.join(map(str, shape))}]"
+
+
+def spell_shape(shape: Sequence[int | None]) -> str:
+    """Format the shape of an example as `3x224x224`, with `?` for any size, or as `a single number`."""
+    return "x".join("?" if size is None else str(size) for size in shape) or "a single number"
 
 
 def elements(shape: Shape) -> int:
@@ -34,4 +43,4 @@ def product(shape: Shape) -> Dim:
     return total
 
 
-__all__ = ["Dim", "Shape", "Size", "Undecidable", "elements", "product", "text"]
+__all__ = ["Dim", "Shape", "Size", "Undecidable", "elements", "product", "spell_shape", "text"]

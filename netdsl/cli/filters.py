@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from netdsl.base.dtypes import Array
     from netdsl.ir.net import Net
-    from netdsl.weights.match import MatchedWeights
+    from netdsl.weights.check import CheckedWeights
 
     Shapes = Mapping[str, tuple[int, ...]]
     Read = Callable[[str], Array]
@@ -72,12 +72,12 @@ def _is_net(options: argparse.Namespace) -> bool:
 
 def _of_file(path: str) -> tuple[Shapes, Read]:
     """Return the shapes of a file's weights, and a function that reads one and checks that it is finite."""
+    from netdsl.weights.check import checked_weights
     from netdsl.weights.file import open_weights
-    from netdsl.weights.match import match
 
     file = open_weights(path)
     shapes = {name: entry.shape for name, entry in file.entries.items()}
-    return shapes, lambda name: match({name: shapes[name]}, file, optional=shapes.keys() - {name})[name]
+    return shapes, lambda name: checked_weights({name: shapes[name]}, file, optional=shapes.keys() - {name})[name]
 
 
 def _of_net(net: Net, options: argparse.Namespace) -> tuple[Shapes, Read]:
@@ -86,15 +86,15 @@ def _of_net(net: Net, options: argparse.Namespace) -> tuple[Shapes, Read]:
     import numpy as np
 
     from netdsl.app.given_weights import given_weights
+    from netdsl.weights.check import checked_weights
     from netdsl.weights.draw import draw
-    from netdsl.weights.match import match
 
     shapes = {name: parameter.shape for name, parameter in net.parameters.items()}
     seed = options.seed or 0
     file = given_weights(net, options, seed)
     if file is None:
         note(f"{escape(net.name)}: random weights, drawn from seed {seed}; --weights names a file")
-    matched: MatchedWeights | dict[str, Array] = {} if file is None else match(shapes, file, net=net)
+    matched: CheckedWeights | dict[str, Array] = {} if file is None else checked_weights(shapes, file, net=net)
 
     def read(name: str) -> Array:
         if name in matched:

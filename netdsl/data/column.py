@@ -11,7 +11,7 @@ import numpy as np
 from netdsl.base.terminal import escape
 from netdsl.data.errors import NoExamples, WrongType
 from netdsl.data.examples import feed
-from netdsl.data.reader import Reader, check_types, convert, fit, type_of
+from netdsl.data.reader import Reader, check_types, convert, match_shape, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -84,7 +84,7 @@ class Column(Reader):
 
 
 class ArrayColumn(Column):
-    """An array, possibly memory-mapped. Its first axis counts the examples, as determined by `fit`.
+    """An array, possibly memory-mapped. Its first axis counts the examples, as determined by `match_shape`.
 
     `where` names an example in messages: `y.npy[3]`, unless there is a better name.
     """
@@ -103,7 +103,7 @@ class ArrayColumn(Column):
         if array.ndim and not len(array):
             raise NoExamples(f"{escape(path)} holds no examples")
         check_types(path, array.dtype, type_of(dtype), taker)
-        count, example = fit(path, array.shape, shape, taker)
+        count, example = match_shape(path, array.shape, shape, taker)
         super().__init__(path, example, dtype)
         # As a plain array: one of a mapped file's kind takes longer to be cut.
         self.array: np.ndarray[Any, Any] = np.asarray(array).reshape(count, *example)

@@ -17,7 +17,7 @@ from netdsl.base.files import open_file
 from netdsl.base.terminal import escape
 from netdsl.base.zip_archive import ZipArchive
 from netdsl.data.errors import CONVERT, BadData, NoSuchMember
-from netdsl.data.reader import Reader, check_types, convert, fit
+from netdsl.data.reader import Reader, check_types, convert, match_shape
 from netdsl.data.stream import StreamReader, damage_is_told, shape_is_told
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class NpyReader(Reader):
         super().__init__(path, shape, dtype)
         array = map_npy(path)
         check_types(path, array.dtype, self.dtype)
-        count, example = fit(path, array.shape, shape)
+        count, example = match_shape(path, array.shape, shape)
         self._array = array.reshape(count, *example)
 
     def __len__(self) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.base.dtypes import NUMPY_NAMES
+from netdsl.base.shape import spell_shape
 from netdsl.base.terminal import escape
 from netdsl.data.errors import BadData, WrongShape, WrongType
 
@@ -54,12 +55,9 @@ class Reader(ABC):
         return ((at, min(at + size, last)) for at in range(first, last, size))
 
 
-def spell(shape: Dims) -> str:
-    """Format a shape as `3x224x224`, with `?` for any size."""
-    return "x".join("?" if size is None else str(size) for size in shape) or "a single number"
-
-
-def fit(path: str, found: tuple[int, ...], wanted: Dims, taker: str = "the input") -> tuple[int, tuple[int, ...]]:
+def match_shape(
+    path: str, found: tuple[int, ...], wanted: Dims, taker: str = "the input"
+) -> tuple[int, tuple[int, ...]]:
     """Return the number of examples in an array of a shape, and the shape that each gets.
 
     The first axis counts the examples; an array with the shape of one example is one. Axes of size 1 can be omitted,
@@ -73,13 +71,14 @@ def fit(path: str, found: tuple[int, ...], wanted: Dims, taker: str = "the input
         else:
             continue
         if 0 in found:
-            raise BadData(f"{escape(path)} holds no examples: its shape is {spell(found)}")
+            raise BadData(f"{escape(path)} holds no examples: its shape is {spell_shape(found)}")
         if len(target) < len(wanted):
             sizes = iter(example)
             example = tuple(1 if size == 1 else next(sizes) for size in wanted)
         return count, example
     raise WrongShape(
-        f"{escape(path)} holds {spell(found)}, and {taker} takes examples of {spell(wanted)}", *_advice(found, wanted)
+        f"{escape(path)} holds {spell_shape(found)}, and {taker} takes examples of {spell_shape(wanted)}",
+        *_advice(found, wanted),
     )
 
 

@@ -12,7 +12,7 @@ from netdsl.data.dataset import Dataset
 from netdsl.data.errors import Incomplete
 from netdsl.data.idx import load_idx
 from netdsl.data.npy import NpzArchive, map_npy
-from netdsl.data.reader import fit
+from netdsl.data.reader import match_shape
 from netdsl.data.spec import DataSpec, Target
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def open_npz_set(path: str, wanted: DataSpec) -> Dataset:
     x = {name: _member(archive, wanted, name, *(["x"] if one_x else [])) for name in wanted.inputs}
     y = {name: _member(archive, wanted, name, *(["target", "y"] if one_y else [])) for name in wanted.targets}
     for name, key in x.items():  # before anything is decompressed
-        fit(f"{path}: {key}", archive.header(key).shape, wanted.example(name))
+        match_shape(f"{path}: {key}", archive.header(key).shape, wanted.example(name))
     xs, ys = ({name: (f"{path}: {key}", archive.load(key)) for name, key in part.items()} for part in (x, y))
     return assembled(xs, ys, wanted)
 

@@ -13,7 +13,7 @@ import numpy as np
 from netdsl.base.limits import UNPACKED_BYTES
 from netdsl.base.terminal import escape
 from netdsl.data.errors import BadData
-from netdsl.data.reader import Reader, check_types, convert, fit
+from netdsl.data.reader import Reader, check_types, convert, match_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,7 +64,7 @@ class StreamReader(Reader):
         super().__init__(path, shape, dtype)
         self._found, whole = found
         check_types(path, self._found, self.dtype)
-        self._count, self._example = fit(path, whole, shape)
+        self._count, self._example = match_shape(path, whole, shape)
         self._offset = offset
         self._open = open_stream
 

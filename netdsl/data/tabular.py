@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from netdsl.base.shape import spell_shape
 from netdsl.base.suggest import suggest
 from netdsl.base.terminal import escape
 from netdsl.data.errors import BadTable, ColumnsDiffer, Incomplete, NoExamples, NotFinite
 from netdsl.data.labels import listed, numbered
-from netdsl.data.reader import spell, type_of
+from netdsl.data.reader import type_of
 from netdsl.data.sources import assembled
 from netdsl.data.table import Table
 from netdsl.ir.names import Names
@@ -195,7 +196,7 @@ def _width(shape: Sequence[int | None]) -> int:
 def _check_width(table: Table, what: str, found: int, shape: Sequence[int | None]) -> None:
     if None in shape or _width(shape) != found:
         raise Incomplete(
-            f"{escape(table.path)} has {found} columns for the {what}, which takes {spell(tuple(shape))}",
+            f"{escape(table.path)} has {found} columns for the {what}, which takes {spell_shape(tuple(shape))}",
             "the columns that are no targets are the inputs', in their order",
         )
 

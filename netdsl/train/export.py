@@ -93,13 +93,15 @@ def step_values(emitted: Emitted, recipe: Recipe, weights: WeightFile | None = N
 
     if weights is None:
         return draw_all(emitted.parameters, recipe.seed)
-    from netdsl.weights.fit import fit
-    from netdsl.weights.match import match
-    from netdsl.weights.partial import or_drawn
+    from netdsl.weights.check import checked_weights
+    from netdsl.weights.draw import draw_missing
+    from netdsl.weights.match import match_weights
 
     net = recipe.net
-    matched = match({name: p.shape for name, p in net.parameters.items()}, fit(net, weights), net=net)
-    return or_drawn(emitted.parameters, recipe.seed, matched)
+    matched = checked_weights(
+        {name: p.shape for name, p in net.parameters.items()}, match_weights(net, weights), net=net
+    )
+    return draw_missing(emitted.parameters, recipe.seed, matched)
 
 
 def step_to_bytes(recipe: Recipe, *, weights: WeightFile | None = None, opset: int = OPSET) -> bytes:

@@ -24,9 +24,9 @@ from netdsl.train.loop import Trainer
 from netdsl.train.runner import initial_state, prepare
 from netdsl.train.step import portable, training_step
 from netdsl.train.step_backend import stored_name
+from netdsl.weights.check import checked_weights
 from netdsl.weights.draw import draw_all
-from netdsl.weights.fit import fit
-from netdsl.weights.match import match
+from netdsl.weights.match import match_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,11 +111,11 @@ def initial_weights(net: Net, seed: int, file: WeightFile | None) -> dict[str, A
     """Return all weights and running statistics of a net. A file can omit those of training heads."""
     found: dict[str, Array] = {}
     if file is not None:
-        file = fit(net, file)
+        file = match_weights(net, file)
         needed = {p.name: p.shape for node in live(net) for p in node.parameters.values()}
         heads = net.parameters.keys() - needed.keys() - file.initial
         known = {name: net.parameters[name].shape for name in heads if name in file.entries}
-        matched = match({**needed, **known}, file, optional=heads, net=net)
+        matched = checked_weights({**needed, **known}, file, optional=heads, net=net)
         found = {name: matched[name] for name in matched}
     drawn = [parameter for parameter in net.parameters.values() if parameter.name not in found]
     for name, blocks in draw_all(drawn, seed):

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
-from itertools import islice
+from itertools import groupby, islice
 from math import sqrt
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from netdsl.ir.net import Parameter
+    from netdsl.weights.check import CheckedWeights
 
     Block = NDArray[np.float32]
 
-BLOCK = 2**20
+BLOCK_ELEMENTS = 2**20
 """Number of elements drawn at once from one generator; a part of what a seed means."""
 
-AHEAD = 6
+BLOCKS_AHEAD = 6
 """Number of blocks drawn in advance: 4 MB each."""
 
 
@@ -47,7 +49,7 @@ def draw_all(parameters: Iterable[Parameter], seed: int, threads: int = 2) -> It
         if parameter.init.name not in CONSTANTS
         for index in range(_blocks(parameter))
     )
-    ahead = deque(islice(tasks, AHEAD))
+    ahead = deque(islice(tasks, BLOCKS_AHEAD))
     return _in_order(parameters, seed, pool, ahead, tasks)
 
 
@@ -72,18 +74,35 @@ def _in_order(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
+def draw_missing(
+    parameters: Iterable[Parameter], seed: int, checked: CheckedWeights
+) -> Iterator[tuple[str, Iterator[Block]]]:
+    """Yield each parameter's name and values in parts: a file's, or drawn ones where it has none."""
+    parameters = tuple(parameters)
+    drawn = draw_all([p for p in parameters if p.name not in checked], seed)
+    read = groupby(checked.stream(), itemgetter(0))
+    for parameter in parameters:
+        if parameter.name in checked:
+            name, parts = next(read)
+            yield name, (values for _, values in parts)
+        else:
+            yield next(drawn)
+    rest = next(read, None), next(drawn, None)  # checksums are tested and threads end there
+    assert rest == (None, None)
+
+
 CONSTANTS = ("zeros", "ones", "constant")
 
 
 def _blocks(parameter: Parameter) -> int:
     # An orthogonal matrix is one piece.
-    return 1 if parameter.init.name == "orthogonal" else -(-elements(parameter.shape) // BLOCK)
+    return 1 if parameter.init.name == "orthogonal" else -(-elements(parameter.shape) // BLOCK_ELEMENTS)
 
 
 def _block(parameter: Parameter, seed: int, index: int) -> Block:
     init = parameter.init
     assert len(init.arguments) == ARITY[init.name], init
-    count = min(BLOCK, elements(parameter.shape) - index * BLOCK)
+    count = min(BLOCK_ELEMENTS, elements(parameter.shape) - index * BLOCK_ELEMENTS)
     if init.name in CONSTANTS:
         (value,) = init.arguments or (float(init.name == "ones"),)
         return np.full(count, value, np.float32)

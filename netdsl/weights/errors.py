@@ -58,7 +58,7 @@ class UnlikeLayer(UserError, code="E0711"):
     and the network would compute something else than the model."""
 
 
-class UnknownLabel(UserError, code="E0712", exit_code=USAGE_IS_WRONG):
+class UnknownWeightLabel(UserError, code="E0712", exit_code=USAGE_IS_WRONG):
     """`--except` names layers or weights of the network: a name (`fc.weight`), what names begin with (`fc`,
     `layer4.0`), or a pattern of these (`layer?`, `*.bias`). Each must name at least one weight."""
 

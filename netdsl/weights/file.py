@@ -18,16 +18,15 @@ if TYPE_CHECKING:
     from netdsl.weights.keras import KerasModel
     from netdsl.weights.onnx_roles import Use
 
-    Turn = Callable[[Array], Array]
+    Permute = Callable[[Array], Array]
 
 LEGACY = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")
 """First bytes of `torch.save` files before the zip format: a number of ten bytes, pickled with some protocol."""
 
-
 EXPORTED = ("archive_format", "serialized_exported_program.json")
-"""Members of a `.pt2` file alone, of PyTorch from 2.6 on and before."""
+"""Members that only a `.pt2` file has, of PyTorch from 2.6 on and before."""
 
-FORMATS = "weights are .safetensors or an index of several, .npz, .pth, .pt, .keras, .weights.h5, or an ONNX model's"
+SUPPORTED = "weights are .safetensors or an index of several, .npz, .pth, .pt, .keras, .weights.h5, or an ONNX model's"
 
 
 class Entry:
@@ -69,33 +68,33 @@ class WeightFile(ABC):
 
     @property
     def initial(self) -> frozenset[str]:
-        """The network's weights that are not to be taken from the file, and stay initial."""
+        """The network's weights that keep their initial values."""
         return frozenset()
 
     @property
-    def left(self) -> Mapping[str, tuple[int, ...]]:
-        """The file's weights that are not taken, and their shapes."""
+    def unused(self) -> Mapping[str, tuple[int, ...]]:
+        """The file's weights that are not loaded, with their shapes."""
         return {}
 
     @property
-    def any_value(self) -> bool:
+    def allow_nonfinite(self) -> bool:
         """Whether NaN, infinities and negative variances are accepted."""
         return False
 
     @property
     def ordered(self) -> bool:
-        """Whether its weights are in the order of the layers; otherwise only those of one kind are."""
+        """Whether the weights are in the order of the layers; otherwise only layers of one kind are in order."""
         return True
 
     @property
     def keras(self) -> KerasModel | None:
-        """The Keras model whose element order the weights still have; None where they have ours."""
+        """The Keras model whose element order the weights still have; None if they have ours."""
         return None
 
     @property
     def layers(self) -> list[dict[str, str]] | None:
-        """The names of each layer's weights by PyTorch's words for them, in the order in which a graph uses them; None
-        where the file has no graph."""
+        """The names of each layer's weights by role (`weight`, `bias`, …), in the order in which a graph uses them;
+        None if the file has no graph."""
         return None
 
     def damaged(self, reason: str, *helps: str) -> BadWeightFile:
@@ -115,8 +114,8 @@ class WeightFile(ABC):
 
 
 def open_weights(path: str, *, shard: bool = False) -> WeightFile:
-    """The file, its header checked whole: sizes against bytes, names for duplicates. First bytes tell the format. A
-    `shard` is no index of others."""
+    """Open a file of weights and check its header: sizes against bytes, names for duplicates. The format is detected
+    from the first bytes. A `shard` must not be an index of other files."""
     with open_file(path) as file:
         head = file.read(64)
     if head.lstrip()[:1] == b"{" and b"\0" not in head[:8] and not shard:
@@ -141,7 +140,7 @@ def open_weights(path: str, *, shard: bool = False) -> WeightFile:
         from netdsl.weights.safetensors import SafetensorsWeights
 
         return SafetensorsWeights(path)
-    raise _stranger(path, head)
+    raise _unsupported(path, head)
 
 
 def _open_zip(path: str) -> WeightFile:
@@ -154,7 +153,7 @@ def _open_zip(path: str) -> WeightFile:
 
         return NpzWeights(path)
     if any(name.split("/")[-1] in EXPORTED for name in archive.members):
-        raise BadWeightFile(f"{escape(path)} is a program exported by `torch.export`, and not read", CONVERT)
+        raise BadWeightFile(f"{escape(path)} is a program exported by `torch.export`, which is not supported", CONVERT)
     if "model.weights.h5" in archive.members:
         from netdsl.weights.keras import KerasWeights
 
@@ -164,7 +163,7 @@ def _open_zip(path: str) -> WeightFile:
     return TorchWeights(path, archive)
 
 
-def _stranger(path: str, head: bytes) -> BadWeightFile:
+def _unsupported(path: str, head: bytes) -> BadWeightFile:
     name = escape(path)
     if what := mistaken(head):
         return BadWeightFile(f"{name} {what}")
@@ -172,18 +171,18 @@ def _stranger(path: str, head: bytes) -> BadWeightFile:
         return BadWeightFile(f"{name} is pickled, and never read: a pickle can run programs", CONVERT)
     if head.startswith(b"\x93NUMPY"):
         return BadWeightFile(f"{name} is a single array without a name", "save it with `numpy.savez(path, name=array)`")
-    return BadWeightFile(f"{name} is damaged, or of a format that is not read", FORMATS)
+    return BadWeightFile(f"{name} is damaged, or has an unsupported format", SUPPORTED)
 
 
-class Fitted(WeightFile):
-    """The weights of `file`, `names` being what each is called now and what it is called there.
+class WeightView(WeightFile):
+    """The weights of another file under other names: `names` maps the new name of each to its name in the file.
 
-    `turns` reorder the values of some, which then have our element order and no longer Keras's. `any_value` lets NaN,
-    infinities and negative variances pass. `initial` are the network's weights that are not taken from the file, and
-    `left` the file's that are left over.
+    `permutations` reorder the elements of some from Keras's order to ours. `allow_nonfinite` accepts NaN, infinities
+    and negative variances. `initial` are the network's weights that keep their initial values, and `unused` the file's
+    weights that are not loaded.
     """
 
-    __slots__ = ("_any_value", "_doubled", "_file", "_initial", "_left", "_names", "_turns")
+    __slots__ = ("_allow_nonfinite", "_doubled", "_file", "_initial", "_names", "_permutations", "_unused")
 
     def __init__(
         self,
@@ -191,27 +190,27 @@ class Fitted(WeightFile):
         names: Mapping[str, str],
         *,
         doubled: Mapping[str, list[str]] | None = None,
-        turns: Mapping[str, Turn] | None = None,
-        any_value: bool = False,
+        permutations: Mapping[str, Permute] | None = None,
+        allow_nonfinite: bool = False,
         initial: frozenset[str] = frozenset(),
-        left: Mapping[str, tuple[int, ...]] | None = None,
+        unused: Mapping[str, tuple[int, ...]] | None = None,
     ) -> None:
         self.path = file.path
         self._file = file
         self._names = names
         self._doubled = doubled or {}
-        self._turns = turns
-        self._any_value = any_value
+        self._permutations = permutations
+        self._allow_nonfinite = allow_nonfinite
         self._initial = initial
-        self._left = left or {}
+        self._unused = unused or {}
         self.entries = {name: file.entries[old] for name, old in names.items()}
-        for name in turns or ():
+        for name in permutations or ():
             entry = self.entries[name]
-            self.entries[name] = Entry(entry.dtype, entry.shape)  # laid out as ours, whatever a graph makes of it
+            self.entries[name] = Entry(entry.dtype, entry.shape)  # the permutation replaces the layout of a graph
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        return {} if self._initial else self._file.metadata  # names of classes are those of a head
+        return {} if self._initial else self._file.metadata  # class names belong to a head
 
     @property
     def doubled(self) -> Mapping[str, list[str]]:
@@ -222,12 +221,12 @@ class Fitted(WeightFile):
         return self._initial | self._file.initial
 
     @property
-    def left(self) -> Mapping[str, tuple[int, ...]]:
-        return {**self._file.left, **self._left}
+    def unused(self) -> Mapping[str, tuple[int, ...]]:
+        return {**self._file.unused, **self._unused}
 
     @property
-    def any_value(self) -> bool:
-        return self._any_value or self._file.any_value
+    def allow_nonfinite(self) -> bool:
+        return self._allow_nonfinite or self._file.allow_nonfinite
 
     @property
     def ordered(self) -> bool:
@@ -235,7 +234,7 @@ class Fitted(WeightFile):
 
     @property
     def keras(self) -> KerasModel | None:
-        return self._file.keras if self._turns is None else None
+        return self._file.keras if self._permutations is None else None
 
     @property
     def layers(self) -> list[dict[str, str]] | None:
@@ -248,17 +247,17 @@ class Fitted(WeightFile):
     @property
     def origins(self) -> Mapping[str, str]:
         """The name of each weight in the file."""
-        if not isinstance(self._file, Fitted):
+        if not isinstance(self._file, WeightView):
             return self._names
         inner = self._file.origins
         return {name: inner[old] for name, old in self._names.items()}
 
     def stream(self, keys: Collection[str]) -> Iterator[tuple[str, Array]]:
         now = {self._names[key]: key for key in keys}
-        if self._turns or len(now) < len(keys):  # two layers share a tensor
+        if self._permutations or len(now) < len(keys):  # two layers share a tensor
             return super().stream(keys)
         return ((now[old], part) for old, part in self._file.stream(now))
 
     def read(self, key: str) -> Array:
         array = self._file.read(self._names[key])
-        return self._turns[key](array) if self._turns and key in self._turns else array
+        return self._permutations[key](array) if self._permutations and key in self._permutations else array

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from netdsl.base.dtypes import Array
     from netdsl.base.shape import Shape
     from netdsl.ir.net import Net, Node
-    from netdsl.weights.file import Turn
+    from netdsl.weights.file import Permute
     from netdsl.weights.keras import KerasModel
     from netdsl.weights.keras_graph import Step
 
@@ -52,11 +52,11 @@ MAP_AXES = 3
 """An input with this many axes is a picture, its channels first; what has fewer stands as Keras has it."""
 
 
-def turns_of(net: Net, model: KerasModel, origins: Mapping[str, str]) -> dict[str, Turn]:
+def layout_permutations(net: Net, model: KerasModel, origins: Mapping[str, str]) -> dict[str, Permute]:
     """What changes the order of weights from Keras's to ours, by their names in the net; `origins` are their names in
     the file. Raises OrderUnknown where the order cannot be known."""
     layers = {name: model.layers[key] for name, key in origins.items()}
-    return _Orders(net, model, layers).turns()
+    return _Orders(net, model, layers).permutations()
 
 
 def _role(node: Node) -> str:
@@ -365,9 +365,9 @@ class _Orders:
 
     # --- what that means for weights ---
 
-    def turns(self) -> dict[str, Turn]:
+    def permutations(self) -> dict[str, Permute]:
         """The weights whose order is another. Raises OrderUnknown."""
-        turns: dict[str, tuple[Array | None, Array | None]] = {}
+        permutations: dict[str, tuple[Array | None, Array | None]] = {}
         for node in self._net.nodes:
             if not node.parameters or self._roles[node] == "map":
                 continue
@@ -379,10 +379,10 @@ class _Orders:
             for parameter in node.parameters.values():
                 vector = rows if node.layer.kind == "dense" else columns if parameter.shape != (1,) else None
                 turn = (rows, columns) if len(parameter.shape) == 2 else (vector, None)
-                known = turns.setdefault(parameter.name, turn)
+                known = permutations.setdefault(parameter.name, turn)
                 if any(not _are_equal(a, b) for a, b in zip(known, turn, strict=True)):
                     raise self._unknown(node, node.name)
-        return {name: _turn(*turn) for name, turn in turns.items() if any(part is not None for part in turn)}
+        return {name: _turn(*turn) for name, turn in permutations.items() if any(part is not None for part in turn)}
 
     def _columns(self, node: Node) -> Array | None:
         """For each element that a layer reads, its place in what Keras's layer reads; None where it is the same."""
@@ -441,7 +441,7 @@ def _agree(ours: tuple[Any, ...], keras: list[Any]) -> bool:
     )
 
 
-def _turn(rows: Array | None, columns: Array | None) -> Turn:
+def _turn(rows: Array | None, columns: Array | None) -> Permute:
     def turn(array: Array) -> Array:
         array = array if rows is None else array[rows]
         return array if columns is None else array[:, columns]

@@ -1,277 +1,215 @@
-"""Do a file's weights fit a network? By name and shape, strictly, before a value is read."""
+"""Match a file's weights to a net: by name, after rename rules, or by order; completely or in part."""
 
 from __future__ import annotations
 
-import re
-from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from fnmatch import fnmatchcase
+from functools import partial
+from itertools import accumulate
+from math import isclose, prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from netdsl.base.dtypes import FLOATS
+from netdsl.base.shape import spell_shape
 from netdsl.base.suggest import suggest
 from netdsl.base.terminal import escape
-from netdsl.weights.errors import BadWeightValues, UnclearUse, WeightsDoNotFit, WrongWeightType
+from netdsl.lower import live
+from netdsl.weights.check import is_ignored, renaming_help
+from netdsl.weights.errors import UnclearUse, UnknownWeightLabel, UnlikeLayer, WeightsDoNotFit
+from netdsl.weights.file import WeightView
+from netdsl.weights.onnx_roles import KINDS
+from netdsl.weights.order import match_by_order
+from netdsl.weights.rename import beside, check_used, read_rules, renamed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from netdsl.base.dtypes import Array
-    from netdsl.ir.net import Net
-    from netdsl.weights.file import WeightFile
+    from netdsl.ir.net import Net, Node
+    from netdsl.weights.file import Permute, WeightFile
+    from netdsl.weights.rename import Rule
 
     Shape = tuple[int, ...]
-    Floats = np.ndarray[Any, np.dtype[np.float32]]
 
-MOST_HEADS = 3
-"""Maximum number of layers that are suggested to stay initial."""
+MAX_TENSORS_SHOWN = 10
+"""Maximum number of tensors listed in a message."""
 
-MOST_TRIES = 8
-"""Maximum number of nets that are elaborated for a suggestion."""
+CHANNELS_FIRST = frozenset({"conv", "dwconv", "deconv", "embedding"})
+"""Layers whose result is a map with channels first, whatever their input."""
 
-BY_ORDER = "the shapes are the network's in the same order: --match order pairs them by it, and prints the pairs"
-
-
-def alike(key: str, lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> str | None:
-    """Return the unexpected weight that a missing one may be: the only one with its shape, unless that is obvious."""
-    same = [other for other, shape in spare.items() if shape == lost[key]]
-    if len(same) != 1 or suggest(same[0], lost, 1):
-        return None
-    twins = [other for other, shape in lost.items() if shape == lost[key]]
-    return same[0] if len(twins) == 1 else None
+ANY_ORDER = frozenset({"input", "dense", "permute", "reshape", "slice", "reduce"})
+"""Layers whose result may have its elements in any order."""
 
 
-def renaming_help(lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> Iterator[str]:
-    """Return how the remaining weights of a file could become those of the net."""
-    if not lost or not spare:
-        return
-    for prefix in _prefixes(spare):
-        if {key.removeprefix(prefix) for key in spare} == lost.keys():
-            yield f"--rename '^{re.escape(prefix)}' '' takes away the prefix that all of them have"
-            return
-    for prefix in _prefixes(lost):
-        if {prefix + key for key in spare} == lost.keys():
-            yield f"--rename '^' '{prefix}' gives all of them the prefix that is missing"
-            return
-    if list(lost.values()) == list(spare.values()):
-        yield BY_ORDER
+def match_weights(
+    net: Net,
+    file: WeightFile,
+    *,
+    rules: Sequence[Rule] = (),
+    order: bool = False,
+    allow_nonfinite: bool = False,
+    exclude: Sequence[str] = (),
+    partial: bool = False,
+) -> WeightFile:
+    """Return the file with its weights under the network's names and in its layout, as far as `rules`, the rename file
+    beside the network's spec or the `order` determine them. `checked_weights` reports what does not match.
 
-
-def head_help(net: Net, wanted: Mapping[str, Shape], found: Mapping[str, Shape]) -> Iterator[str]:
-    """Yield ways out where a part of the weights fits, `wanted` being the network's and `found` the file's: a parameter
-    that gives the network the file's shapes, a head that may stay initial, and --partial."""
-    wrong = [name for name, shape in wanted.items() if found.get(name) != shape]
-    if 2 * len(wrong) > len(wanted):
-        return
-    for name, value in _candidates(net, wanted, found, wrong):
-        other = net.variant(name, value) if net.variant is not None else None
-        if other is not None and {key: p.shape for key, p in other.parameters.items() if key in wanted} == found:
-            yield f"--set {name}={value} makes the shapes of {escape(net.name)} agree with the file"
-            break
-    labels = [*dict.fromkeys(name.rpartition(".")[0] for name in wrong)]
-    if found.keys() - wanted.keys():
-        if all(name not in found for name in wrong):
-            some = f"{len(wanted) - len(wrong)} of {len(wanted)}"
-            yield f"--partial takes the {some} weights that fit; in Python, partial=True"
-    elif 0 < len(labels) <= MOST_HEADS and all(labels):
-        it = "it" if len(labels) == 1 else "them"
-        yield (
-            f"--except {' '.join(labels)} leaves {it} initial and takes the rest, as transfer learning does; "
-            f"in Python, exclude={labels}"
-        )
-
-
-def _candidates(
-    net: Net, wanted: Mapping[str, Shape], found: Mapping[str, Shape], wrong: list[str]
-) -> list[tuple[str, int]]:
-    """Return values of the network's whole-numbered parameters that may explain other sizes, the likeliest first."""
-    sizes = {
-        pair
-        for name in wrong
-        if name in found and len(wanted[name]) == len(found[name])
-        for pair in zip(wanted[name], found[name], strict=True)
-        if pair[0] != pair[1]
-    }
-    settings = {name: int(text) for name, text in net.settings.items() if str(text).isdecimal()}  # type: ignore[call-overload]
-    equal = [(name, is_now) for name, value in settings.items() for before, is_now in sorted(sizes) if before == value]
-    moved = [(name, value + is_now - before) for name, value in settings.items() for before, is_now in sorted(sizes)]
-    return [pair for pair in dict.fromkeys([*equal, *moved]) if pair[1] > 0][:MOST_TRIES]
-
-
-def _shape(net: Net, name: str) -> Shape | None:
-    return net.parameters[name].shape if name in net.parameters else None
-
-
-def _prefixes(keys: Collection[str]) -> Iterator[str]:
-    """Yield the common prefixes of all names, in whole words, longest first."""
-    low, high = min(keys).split("."), max(keys).split(".")  # all others lie between these
-    words = [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(low[:-1], high[:-1], strict=False))]
-    while words:
-        yield ".".join(words) + "."
-        words.pop()
-
-
-MAX_LINES_SHOWN = 10
-PASSED_OVER = "num_batches_tracked"
-"""Names of tensors that are ignored: PyTorch counts the batches of a batch norm, which affects nothing."""
-
-ANY_VALUE = "--allow-nonfinite takes such values as they are; in Python, allow_nonfinite=True"
-
-
-class MatchedWeights:
-    """The weights of the net by name, each read, converted and checked on request, and not kept."""
-
-    __slots__ = ("_file", "_keys")
-
-    def __init__(self, keys: Collection[str], file: WeightFile) -> None:
-        self._keys = keys
-        self._file = file
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._keys)
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._keys
-
-    def __getitem__(self, key: str) -> Floats:
-        """Return a weight, [shape], float32, contiguous. float16 and bfloat16 convert exactly, float64 to nearest."""
-        if key not in self._keys:
-            raise KeyError(key)
-        stored = self._file.read(key)
-        values = _floats(stored)
-        if not self._file.any_value:
-            _check_values(self._file.path, key, values, stored)
-        return values
-
-    def stream(self) -> Iterator[tuple[str, Floats]]:
-        """Yield all weights in order by name: each as an array, or as flat parts of its elements."""
-        any_value = self._file.any_value
-        for key, stored in self._file.stream(self._keys):
-            values = _floats(stored)
-            if not any_value and not _are_usable(key, values):
-                self[key]  # which counts what is wrong in the whole of it
-            yield key, values
-
-
-def match(
-    parameters: Mapping[str, Shape], file: WeightFile, *, optional: Collection[str] = (), net: Net | None = None
-) -> MatchedWeights:
-    """The file's weights for these names and shapes, or an error that lists all that does not fit.
-
-    `parameters` includes running statistics; those that stay initial are left out of the result. `optional` names may
-    be in the file or not, and are not read: the weights of training heads. Help is sought in the `net`, where given.
+    The rename file applies only if the names are not the network's already; matching twice changes nothing. Weights
+    selected by the labels in `exclude` keep their initial values; with `partial`, so do those that the file lacks.
+    Raises UserError.
     """
-    parameters = {key: shape for key, shape in parameters.items() if key not in file.initial}
-    check_clear(file, parameters)
-    passed = {key for key in file.entries if key in optional or is_passed_over(key)}
-    missing = [key for key in parameters if key not in file.entries]
-    unexpected = [key for key in file.entries if key not in parameters and key not in passed]
-    misshapen = [key for key, shape in parameters.items() if key in file.entries and file.entries[key].shape != shape]
-    if missing or unexpected or misshapen or file.doubled:
-        lost = {key: parameters[key] for key in missing}
-        spare = {key: file.entries[key].shape for key in unexpected}
-        renames = [*renaming_help(lost, spare)]
-        found = {key: entry.shape for key, entry in file.entries.items() if key not in passed}
-        raise WeightsDoNotFit(
-            "\n".join(
-                [
-                    f"the weights in {escape(file.path)} do not fit",
-                    *_listed("missing", missing, lambda key: _missing(key, lost, spare)),
-                    *_listed("unexpected", unexpected, lambda key: _meant(key, lost, spare)),
-                    *_listed("doubled", list(file.doubled), lambda key: _doubled(key, file)),
-                    *_listed("with the wrong shape", misshapen, lambda key: _misshapen(key, parameters[key], file)),
-                ]
-            ),
-            *renames,
-            *(head_help(net, parameters, found) if net is not None and not renames and not file.doubled else ()),
-        )
-    for key in parameters:
-        if (kind := file.entries[key].dtype) not in FLOATS:
-            small = kind.startswith("float")
-            raise WrongWeightType(
-                f"{escape(file.path)}: `{escape(key)}` is {kind}; weights are floating-point"
-                + ", of 16 bits or more" * small,
-                *["convert it to float16 or float32, with the scale that belongs to it"] * small,
-            )
-    return MatchedWeights(parameters.keys(), file)
+    check_used(rules, file)
+    found = renamed(file, rules) if rules else file
+    out = excluded(net, exclude)
+    needed = {p.name for node in live(net) for p in node.parameters.values()} - file.initial - out
+    if order:
+        found = match_by_order(net, found, out)
+    elif not needed <= found.entries.keys() and (path := beside(net.source.name)) is not None:
+        other = renamed(found, read_rules(path))
+        if not partial or len(needed & other.entries.keys()) > len(needed & found.entries.keys()):
+            found = other
+    if exclude or partial:
+        ordered = [name for name in net.parameters if name in needed]
+        found = _part_of(net, found, ordered, out, partial=partial)
+    _check_layers(net, found)
+    permutations = _flattened_permutations(net, found) or None
+    if found.keras is not None:
+        from netdsl.weights.keras_order import layout_permutations
+
+        origins = found.origins if isinstance(found, WeightView) else {key: key for key in found.entries}
+        permutations = layout_permutations(net, found.keras, origins)
+    if permutations is not None or allow_nonfinite:
+        names = {key: key for key in found.entries}
+        return WeightView(found, names, permutations=permutations, allow_nonfinite=allow_nonfinite)
+    return found
 
 
-def check_clear(file: WeightFile, keys: Iterable[str]) -> None:
-    """Raise UnclearUse where a file's graph does not tell what one of its tensors is for."""
-    for key in keys:
-        use = file.entries[key].use if key in file.entries else None
-        if use is not None and use.unclear:
-            raise UnclearUse(
-                f"{escape(file.path)}: it is not clear which weight `{escape(key)}` is: it {escape(use.unclear)}"
-            )
+def excluded(net: Net, labels: Iterable[str]) -> set[str]:
+    """Return the weights that labels select: a label is a weight's name, a prefix of it in whole words (`fc`,
+    `layer4.0`), or a pattern for either (`layer?`, `*.bias`). Raises UnknownWeightLabel if one selects none."""
+    scopes = {name: [*accumulate(name.split("."), lambda a, b: f"{a}.{b}")] for name in net.parameters}
+    found: set[str] = set()
+    for label in labels:
+        named = {name for name, known in scopes.items() if any(fnmatchcase(scope, label) for scope in known)}
+        if not named:
+            words = dict.fromkeys(scope for known in scopes.values() for scope in known)
+            close = [f"did you mean `{word}`?" for word in suggest(label, words)[:1]]
+            first = dict.fromkeys(known[0] for known in scopes.values())
+            listed = _enumerated(first) or "none"
+            text = f"{escape(net.name)} has no layer or weight `{escape(label)}`: it has {listed}"
+            raise UnknownWeightLabel(text, *close)
+        found |= named
+    return found
 
 
-def is_passed_over(key: str) -> bool:
-    """Return whether a tensor of a file belongs to a network's weights but is not one."""
-    return key.split(".")[-1] == PASSED_OVER
+def _part_of(net: Net, file: WeightFile, needed: Collection[str], out: Collection[str], *, partial: bool) -> WeightView:
+    """Return the file without the weights `out`, which keep their initial values.
+
+    With `partial`, weights that the network does not have are dropped too, and `needed` ones that the file lacks keep
+    their initial values. Raises WeightsDoNotFit if no weight remains.
+    """
+    dropped = [key for key in file.entries if key in out or (partial and key not in net.parameters)]
+    names = {key: key for key in file.entries if key not in set(dropped)}
+    if not any(key in net.parameters for key in names):
+        wanted = {key: net.parameters[key].shape for key in needed}
+        spare = {key: file.entries[key].shape for key in dropped if key not in out}
+        why = f"belongs to {escape(net.name)}: it has {_enumerated(spare)}" if spare else "remains"
+        raise WeightsDoNotFit(f"no weight in {escape(file.path)} {why}", *renaming_help(wanted, spare))
+    lost = [key for key in needed if key not in names] if partial else []
+    origins = file.origins if isinstance(file, WeightView) else {}
+    unused = {origins.get(key, key): file.entries[key].shape for key in dropped if not is_ignored(key)}
+    return WeightView(file, names, initial=frozenset([*out, *lost]), unused=unused)
 
 
-def _listed(title: str, keys: list[str], line: Callable[[str], str]) -> Iterator[str]:
-    """Return a heading with a count, and the first lines."""
-    if keys:
-        yield f"  {len(keys)} {title}:"
-        yield from (f"    {line(key)}" for key in keys[:MAX_LINES_SHOWN])
-    if len(keys) > MAX_LINES_SHOWN:
-        yield f"    and {len(keys) - MAX_LINES_SHOWN} more"
+def _enumerated(names: Collection[str]) -> str:
+    return ", ".join(map(escape, [*names][:MAX_TENSORS_SHOWN])) + ", …" * (len(names) > MAX_TENSORS_SHOWN)
 
 
-def _missing(key: str, lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> str:
-    found = alike(key, lost, spare)
-    return f"{escape(key)} {spell(lost[key])}" + (f"; `{escape(found)}` is like it" if found else "")
+def initial_report(net: Net, file: WeightFile, seed: int, *, training: bool = False) -> list[str]:
+    """Return lines that list the network's weights with random initial values, with those of training heads if
+    `training`, and the file's unused tensors."""
+    heads = net.parameters.keys() - file.entries.keys() if training else frozenset()
+    random = {name: p.shape for name, p in net.parameters.items() if name in file.initial | heads}
+    path = escape(file.path)
+    return [
+        *_listed(f"{len(random)} of {len(net.parameters)} weights stay initial, drawn from seed {seed}", random),
+        *_listed(f"{len(file.unused)} tensors of {path} are unused", file.unused),
+    ]
 
 
-def _meant(key: str, lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> str:
-    guess = suggest(key, lost, 1)
-    return f"{escape(key)} {spell(spare[key])}" + (f"; did you mean `{guess[0]}`?" if guess else "")
+def _listed(title: str, shapes: Mapping[str, Shape]) -> Iterator[str]:
+    if shapes:
+        yield f"{title}:"
+    width = max((len(escape(name)) for name in shapes), default=0)
+    for name, shape in [*shapes.items()][:MAX_TENSORS_SHOWN]:
+        yield f"  {escape(name):{width}}  {spell_shape(shape)}"
+    if len(shapes) > MAX_TENSORS_SHOWN:
+        yield f"  and {len(shapes) - MAX_TENSORS_SHOWN} more"
 
 
-def _doubled(key: str, file: WeightFile) -> str:
-    old = " and ".join(f"`{escape(name)}`" for name in file.doubled[key][:MAX_LINES_SHOWN])
-    return f"{escape(key)}: so are called {old}"
+def _check_layers(net: Net, file: WeightFile) -> None:
+    """Raise UnlikeLayer if a node of the file's graph uses a weight differently from the network's layer."""
+    for node in net.nodes:
+        for word, parameter in node.parameters.items():
+            entry = file.entries.get(parameter.name)
+            if entry is None or entry.use is None or entry.use.unclear or entry.shape != parameter.shape:
+                continue
+            name, path, use = escape(parameter.name), escape(file.path), entry.use
+            if use.word != word:
+                raise UnlikeLayer(f"`{name}` is the {use.word} of a node {use.op} in {path}, not its {word}")
+            if node.layer.kind not in KINDS.get(use.op, (node.layer.kind,)):
+                kind = node.layer.kind
+                raise UnlikeLayer(f"`{name}` is a weight of a node {use.op} in {path}, not of a `{kind}`")
+            eps = getattr(node.layer, "eps", None)
+            if eps is not None and use.epsilon is not None and not isclose(eps, use.epsilon, rel_tol=1e-4):
+                raise UnlikeLayer(
+                    f"`{escape(node.name)}` has the epsilon {eps:g}, and in {path} it is {use.epsilon:.4g}",
+                    f"write `{node.layer.kind} eps {use.epsilon:.4g}`",
+                )
 
 
-def _misshapen(key: str, wanted: Shape, file: WeightFile) -> str:
-    found = file.entries[key].shape
-    turned = " (transposed)" if len(wanted) == 2 and found == wanted[::-1] else ""
-    return f"{escape(key)} is {spell(found)}{turned}, expected {spell(wanted)}"
+def _flattened_permutations(net: Net, file: WeightFile) -> dict[str, Permute]:
+    """Return, by name, the permutations of dense weights of an ONNX graph that flattens its maps with channels last.
+
+    Raises UnclearUse where the net does not flatten a map with channels first.
+    """
+    permutations: dict[str, Permute] = {}
+    for node in net.nodes:
+        for parameter in node.parameters.values():
+            entry = file.entries.get(parameter.name)
+            if entry is None or entry.use is None or not entry.use.channels or entry.shape != parameter.shape:
+                continue
+            shape = _map_before(node)
+            if shape is None or shape[0] != entry.use.channels or prod(shape) != parameter.shape[-1]:
+                raise UnclearUse(
+                    f"{escape(file.path)}: `{escape(parameter.name)}` reads a map that was flattened with its "
+                    f"channels last, and it is not clear which map of {escape(net.name)} that is"
+                )
+            permutations[parameter.name] = partial(_channels_first, shape=shape)
+    return permutations
 
 
-def spell(shape: Shape) -> str:
-    """Format a shape as `64x3x7x7`."""
-    return "x".join(map(str, shape)) or "a single number"
+def _map_before(node: Node) -> tuple[int, ...] | None:
+    """Return the shape of the map that a layer reads flattened; None if its channels may not come first."""
+    if len(node.inputs) != 1:
+        return None
+    (x,) = node.inputs
+    while len(x.shape) == 1 and x.layer.kind not in ANY_ORDER and len(x.inputs) == 1:
+        (x,) = x.inputs
+    shape = tuple(size for size in x.shape if isinstance(size, int))
+    seen, waiting = {x}, [x]
+    while waiting:
+        each = waiting.pop()
+        if each.layer.kind in ANY_ORDER:
+            return None
+        if each.layer.kind not in CHANNELS_FIRST:
+            waiting += [before for before in each.inputs if before not in seen]
+            seen.update(each.inputs)
+    return shape if 1 < len(shape) == len(x.shape) else None
 
 
-def _floats(stored: Array) -> Floats:
-    if stored.dtype == np.float32 and stored.flags.c_contiguous:
-        return stored
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(stored, dtype=np.float32).reshape(stored.shape)
-
-
-def _are_usable(key: str, values: Floats) -> bool:
-    return bool(np.isfinite(values).all()) and not (_is_variance(key) and bool((values < 0).any()))
-
-
-def _is_variance(key: str) -> bool:
-    return key.split(".")[-1] == "running_var"
-
-
-def _check_values(path: str, key: str, values: Floats, stored: Array) -> None:
-    wrong = values.size - int(np.count_nonzero(np.isfinite(values)))
-    if wrong:
-        what = "too large for float32" if np.isfinite(stored).all() else "NaN or infinite"
-        raise BadWeightValues(
-            f"{escape(path)}: {wrong:,} of {values.size:,} values of `{escape(key)}` are {what}", ANY_VALUE
-        )
-    if _is_variance(key) and (negative := int(np.count_nonzero(values < 0))):
-        raise BadWeightValues(
-            f"{escape(path)}: {negative:,} of {values.size:,} variances of `{escape(key)}` are negative", ANY_VALUE
-        )
+def _channels_first(array: Array, shape: tuple[int, ...]) -> Array:
+    """Return [..., S C] as [..., C S]."""
+    channels, *space = shape
+    spread = array.reshape(*array.shape[:-1], *space, channels)
+    return np.moveaxis(spread, -1, array.ndim - 1).reshape(array.shape)

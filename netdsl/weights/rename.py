@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from netdsl.base.files import read_text
 from netdsl.base.paths import data
 from netdsl.base.terminal import escape
+from netdsl.weights.check import is_ignored
 from netdsl.weights.errors import BadRename
-from netdsl.weights.file import Fitted
-from netdsl.weights.match import is_passed_over
+from netdsl.weights.file import WeightView
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -111,7 +111,7 @@ def beside(spec: str) -> str | None:
     return name if os.path.isfile(name) else None
 
 
-def renamed(file: WeightFile, rules: Sequence[Rule]) -> Fitted:
+def renamed(file: WeightFile, rules: Sequence[Rule]) -> WeightView:
     """Return the file's weights as all the rules, one after the other, call them."""
     names: dict[str, str] = {}
     doubled: dict[str, list[str]] = {}
@@ -121,10 +121,10 @@ def renamed(file: WeightFile, rules: Sequence[Rule]) -> Fitted:
             name = rule.apply(name) if name is not None else None
         if name is None:
             continue
-        if name in names and not is_passed_over(name):
+        if name in names and not is_ignored(name):
             doubled.setdefault(name, [names[name]]).append(key)
         names.setdefault(name, key)
-    return Fitted(file, names, doubled=doubled)
+    return WeightView(file, names, doubled=doubled)
 
 
 def check_used(rules: Iterable[Rule], file: WeightFile) -> None:

@@ -14,8 +14,8 @@ from netdsl.app.predict import predict
 from netdsl.backend.providers import NoProvider
 from netdsl.backend.session import BadModel, RunFailed, Session, WrongFeed
 from netdsl.data.open import open_input
+from netdsl.weights.check import checked_weights
 from netdsl.weights.file import open_weights
-from netdsl.weights.match import match
 from tests.support.paths import TESTS
 
 MNIST = TESTS.parent / "examples" / "mnist"
@@ -63,7 +63,7 @@ def lenet5() -> bytes:
     }
     wanted = {f"{layer}.weight": shape for layer, shape in shapes.items()}
     wanted |= {f"{layer}.bias": shape[:1] for layer, shape in shapes.items()}
-    found = match(wanted, open_weights(str(MNIST / "lenet5.safetensors")))
+    found = checked_weights(wanted, open_weights(str(MNIST / "lenet5.safetensors")))
     weights = [numpy_helper.from_array(found[key], key) for key in found]
     for name, value in (("scale", 1 / 255), ("mean", 0.1307), ("std", 0.3081)):
         weights.append(numpy_helper.from_array(np.array(value, "f4"), name))

@@ -27,7 +27,7 @@ from netdsl.data.errors import BadData, BadPicture, MissingPackage, NoSuchMember
 from netdsl.data.images import PIXELS, ROWS, Picture
 from netdsl.data.npy import NpzArchive
 from netdsl.data.open import open_input
-from netdsl.data.reader import Reader, fit
+from netdsl.data.reader import Reader, match_shape
 from netdsl.weights.file import open_weights
 from tests.support.paths import ROOT
 
@@ -72,7 +72,7 @@ def everything(reader: Reader, size: int = 3) -> np.ndarray[Any, Any]:
     ],
 )
 def test_shapes_that_fit(found: tuple[int, ...], wanted: Any, count: int, example: tuple[int, ...]) -> None:
-    assert fit("x.npy", found, wanted) == (count, example)
+    assert match_shape("x.npy", found, wanted) == (count, example)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_shapes_that_fit(found: tuple[int, ...], wanted: Any, count: int, exampl
 )
 def test_shapes_that_do_not(found: tuple[int, ...], wanted: Any, message: str, advice: str) -> None:
     with pytest.raises(WrongShape) as caught:
-        fit("x.npy", found, wanted)
+        match_shape("x.npy", found, wanted)
     assert caught.value.message == message
     assert advice in "".join(caught.value.helps)
     assert bool(advice) == bool(caught.value.helps)

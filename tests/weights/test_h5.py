@@ -17,9 +17,9 @@ import netdsl as netdsl_package
 from netdsl.base.user_error import UserError
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import open_weights
-from netdsl.weights.fit import fit
 from netdsl.weights.keras_layout import layout, words_of
 from netdsl.weights.keras_parts import snake_case
+from netdsl.weights.match import match_weights
 from tests.support.cli_tools import Commands, netdsl, spawn
 from tests.support.paths import DATA
 from tests.support.reference import open_net
@@ -89,8 +89,8 @@ def test_a_file_is_fitted_once(tmp_path: Path) -> None:
     """The columns behind a flattened map are not turned twice."""
     (tmp_path / "n.net").write_text(NET)
     net = open_net(tmp_path / "n.net")
-    once = fit(net, open_weights(str(DATA / "keras_3_15.keras")))
-    assert np.array_equal(fit(net, once).read("d1.weight"), once.read("d1.weight"))
+    once = match_weights(net, open_weights(str(DATA / "keras_3_15.keras")))
+    assert np.array_equal(match_weights(net, once).read("d1.weight"), once.read("d1.weight"))
     assert not np.array_equal(once.read("d1.weight"), open_weights(once.path).read("d1.weight"))
 
 

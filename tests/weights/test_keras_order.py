@@ -15,9 +15,9 @@ import netdsl
 from netdsl.base.user_error import UserError
 from netdsl.weights.errors import OrderUnknown
 from netdsl.weights.file import open_weights
-from netdsl.weights.fit import fit
 from netdsl.weights.keras_graph import Graph
 from netdsl.weights.keras_order import ELEMENTWISE
+from netdsl.weights.match import match_weights
 from tests.support.paths import TESTS
 from tests.support.reference import open_net
 
@@ -108,7 +108,7 @@ def turned(tmp_path: Path, net: str, config: Any, **weights: tuple[int, ...]) ->
     with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
         archive.write(tmp_path / "model.weights.h5", "model.weights.h5")
         archive.writestr("config.json", json.dumps(config))
-    return fit(open_net(tmp_path / "n.net"), open_weights(str(tmp_path / "m.keras"))).read("d.weight")
+    return match_weights(open_net(tmp_path / "n.net"), open_weights(str(tmp_path / "m.keras"))).read("d.weight")
 
 
 NET = "input x 3x4x5; c: conv 1x1 2; d: dense 3"

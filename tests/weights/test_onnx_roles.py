@@ -721,9 +721,9 @@ def test_batch_norm_by_order_and_a_layer_that_is_missing(tmp_path: Path) -> None
     text = "net a { input x 3x5x4; conv 1x1 2 bias off; bn; global_avgpool; dense 5 }"
     found = ours(text, tmp_path / "m.onnx", MAP, match="order")
     assert np.abs(found - expected).max() < 1e-5
-    with pytest.raises(WeightsDoNotFit, match="number 2 is another"):
+    with pytest.raises(WeightsDoNotFit, match="number 2 is different"):
         ours(text.replace("bn; ", ""), tmp_path / "m.onnx", MAP, match="order")
-    with pytest.raises(WeightsDoNotFit, match="do not fit in their order"):
+    with pytest.raises(WeightsDoNotFit, match="do not match by order"):
         ours(text.replace("bias off", ""), tmp_path / "m.onnx", MAP, match="order")
 
 

@@ -9,10 +9,10 @@ import pytest
 import safetensors.numpy
 
 from netdsl.api import parse
+from netdsl.weights.check import checked_weights
 from netdsl.weights.errors import WeightsDoNotFit
 from netdsl.weights.file import open_weights
-from netdsl.weights.fit import fit
-from netdsl.weights.match import match
+from netdsl.weights.match import match_weights
 from netdsl.weights.npz import MappedWeights
 
 Arrays = dict[str, np.ndarray]
@@ -31,7 +31,9 @@ def paired(net: str, file: Path | Arrays, **how: object) -> list[float]:
     """The number that each weight of the net got."""
     loaded = parse(net)._net
     source = MappedWeights(file) if isinstance(file, dict) else open_weights(str(file))
-    taken = match({name: p.shape for name, p in loaded.parameters.items()}, fit(loaded, source, order=True, **how))  # type: ignore[arg-type]
+    taken = checked_weights(
+        {name: p.shape for name, p in loaded.parameters.items()}, match_weights(loaded, source, order=True, **how)
+    )  # type: ignore[arg-type]
     return [float(taken[name].reshape(-1)[0]) for name in taken]
 
 

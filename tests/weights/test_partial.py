@@ -13,9 +13,9 @@ import safetensors.numpy
 from onnx import numpy_helper
 
 import netdsl as api
-from netdsl.weights.errors import UnknownLabel, WeightsDoNotFit
+from netdsl.weights.errors import UnknownWeightLabel, WeightsDoNotFit
 from netdsl.weights.file import open_weights
-from netdsl.weights.fit import fit
+from netdsl.weights.match import match_weights
 from tests.support.cli_tools import Commands, netdsl
 
 __all__ = ["netdsl"]
@@ -77,7 +77,7 @@ def test_the_body_is_the_files_and_the_head_is_drawn(netdsl: Commands, way: str)
         assert np.array_equal(found[name], BODY[name] if name in files else expected[name]), name
     assert "weights stay initial, drawn from seed 5:\n" in ran.err
     assert ("fc.weight  2x4\n" in ran.err, "fc.bias    2\n" in ran.err) == (True, True)
-    told = "are left over:\n" in ran.err
+    told = "are unused:\n" in ran.err
     assert told == (head and not way.startswith("drop"))
     assert f"from {path} but for" in ran.err
 
@@ -141,8 +141,8 @@ def test_random_weights_are_a_warning_even_if_quiet(netdsl: Commands, command: s
 @pytest.mark.parametrize(
     ("held", "settings", "help", "no"),
     [
-        (HEAD, [], "--set classes=7 makes the shapes of tuned agree with the file", None),
-        (HEAD, [], "--except fc leaves it initial and takes the rest", None),
+        (HEAD, [], "--set classes=7 makes the shapes of tuned match the file", None),
+        (HEAD, [], "--except fc leaves it initial and loads the rest", None),
         (HEAD, ["--set", "classes=9"], "--set classes=7 makes", None),
         ({"fc.weight": HEAD["fc.weight"], "fc.bias": HEAD["fc.bias"][:6]}, [], "--except fc", "--set"),
         ({"fc.weight": HEAD["fc.weight"][:, :3], "fc.bias": HEAD["fc.bias"]}, [], "--except fc", "--set"),
@@ -150,7 +150,7 @@ def test_random_weights_are_a_warning_even_if_quiet(netdsl: Commands, command: s
         (
             {"head.weight": HEAD["fc.weight"], "top.bias": HEAD["fc.bias"]},
             [],
-            "--partial takes the 4 of 6 weights",
+            "--partial loads the 4 of 6 weights",
             "--set",
         ),
     ],
@@ -276,11 +276,11 @@ def test_python_that_asks_for_nonsense() -> None:
         net.to_onnx(weights=BODY, exclude=(label for label in ["fc"]))
     with pytest.raises(ValueError, match="partial does not go with"):
         net.to_onnx(weights=BODY, partial=True, match="order")
-    with pytest.raises(UnknownLabel):
+    with pytest.raises(UnknownWeightLabel):
         net.to_onnx(weights=BODY, exclude=["fx"])
     with pytest.raises(WeightsDoNotFit) as caught:
         net.to_onnx(weights={**BODY, **HEAD})
-    assert caught.value.helps[0] == "--set classes=7 makes the shapes of tuned agree with the file"
+    assert caught.value.helps[0] == "--set classes=7 makes the shapes of tuned match the file"
 
 
 def test_training_heads_that_the_file_lacks_are_listed_where_they_are_trained(netdsl: Commands) -> None:
@@ -301,5 +301,5 @@ def test_names_in_the_file_go_with_its_head(netdsl: Commands) -> None:
     safetensors.numpy.save_file({**BODY, **HEAD}, "w.safetensors", {"note": "of seven classes"})
     net = api.load("a.net", classes=7)._net
     file = open_weights("w.safetensors")
-    assert fit(net, file).metadata == {"note": "of seven classes"}
-    assert fit(net, file, exclude=["fc"]).metadata == {}
+    assert match_weights(net, file).metadata == {"note": "of seven classes"}
+    assert match_weights(net, file, exclude=["fc"]).metadata == {}

@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 
 from netdsl.base.user_error import UserError
 from netdsl.base.zip_archive import PIECE_BYTES
+from netdsl.weights.check import checked_weights
 from netdsl.weights.errors import BadWeightFile, BadWeightValues, WrongWeightType
 from netdsl.weights.file import open_weights
-from netdsl.weights.match import match
 from netdsl.weights.pickled import OPERATIONS, Function, Refused, unpickle
 from netdsl.weights.pth import NAMES
 from tests.support.paths import DATA
@@ -363,7 +363,7 @@ def test_tensors_that_reach_beyond_their_storage(tmp_path: Path, view: View, tol
 def test_a_tensor_that_repeats_one_number_for_ever_is_never_made(tmp_path: Path) -> None:
     path = write(tmp_path / "w.pth", {"a": View(A.reshape(-1), 0, (10**12,), (0,))})
     with pytest.raises(UserError, match="a is 1000000000000, expected 4"):
-        match({"a": (4,)}, open_weights(path))
+        checked_weights({"a": (4,)}, open_weights(path))
 
 
 def test_storages_that_are_not_what_is_said(tmp_path: Path) -> None:
@@ -448,7 +448,7 @@ STREAMED = {
 @pytest.mark.parametrize("order", ["little", "big"])
 def test_parts_of_a_stream_make_what_is_read_at_once(tmp_path: Path, order: str, packed: bool) -> None:
     file = open_weights(write(tmp_path / "w.pth", STREAMED, packed=packed, order=order))
-    weights = match({key: entry.shape for key, entry in file.entries.items()}, file)
+    weights = checked_weights({key: entry.shape for key, entry in file.entries.items()}, file)
     parts: dict[str, list[np.ndarray]] = {}
     for key, part in weights.stream():
         parts.setdefault(key, []).append(part.reshape(-1).copy())
@@ -462,7 +462,7 @@ def test_parts_of_a_stream_make_what_is_read_at_once(tmp_path: Path, order: str,
 def test_bfloat16_is_widened_in_parts(tmp_path: Path) -> None:
     bits = (LARGE.view("u4") >> 16).astype("u2")
     file = open_weights(write(tmp_path / "w.pth", {"a": View(bits, 0, bits.shape, (1,), "bfloat16")}))
-    found = np.concatenate([part.copy() for _, part in match({"a": bits.shape}, file).stream()])
+    found = np.concatenate([part.copy() for _, part in checked_weights({"a": bits.shape}, file).stream()])
     assert np.array_equal(found, (bits.astype("u4") << 16).view("f4"))
 
 
@@ -473,7 +473,7 @@ def test_no_stream_of_a_damaged_member_ends(tmp_path: Path, name: str, place: in
     path = write(tmp_path / "w.pth", arrays)
     data = arrays[name].tobytes()
     changed(path, data, place % len(data), b"\x11")
-    weights = match({key: value.shape for key, value in arrays.items()}, open_weights(path))
+    weights = checked_weights({key: value.shape for key, value in arrays.items()}, open_weights(path))
     with pytest.raises(BadWeightFile, match="wrong checksum"):
         deque(weights.stream(), 0)
     assert np.array_equal(weights["doubles"], LARGE[: PIECE_BYTES // 4])
@@ -485,10 +485,10 @@ def test_damage_is_told_before_what_it_makes_of_the_numbers(tmp_path: Path) -> N
         path = write(tmp_path / "w.pth", {"a": array})
         changed(path, array.tobytes()[-4:], 0, np.float32(np.inf).tobytes())
         with pytest.raises(BadWeightFile, match="wrong checksum"):
-            deque(match({"a": array.shape}, open_weights(path)).stream(), 0)
+            deque(checked_weights({"a": array.shape}, open_weights(path)).stream(), 0)
     wrong = np.where(np.arange(LARGE.size) % 100_000 == 7, np.float32(np.nan), LARGE)
     with pytest.raises(BadWeightValues, match=r"3 of 262,244 values of `a` are NaN"):
-        deque(match({"a": wrong.shape}, open_weights(write(tmp_path / "w.pth", {"a": wrong}))).stream(), 0)
+        deque(checked_weights({"a": wrong.shape}, open_weights(write(tmp_path / "w.pth", {"a": wrong}))).stream(), 0)
 
 
 def test_a_stream_that_is_given_up_leaves_no_thread(tmp_path: Path) -> None:
@@ -519,7 +519,7 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
     del members, zeros
     tracemalloc.start()
     with pytest.raises(UserError, match="expected 3"):
-        match({"a": (3,)}, open_weights(path))
+        checked_weights({"a": (3,)}, open_weights(path))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**22
@@ -528,7 +528,7 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
 def test_integers_are_no_weights(tmp_path: Path) -> None:
     path = write(tmp_path / "w.pth", {"a": A.astype("i4"), "bn.num_batches_tracked": np.array(7)})
     with pytest.raises(WrongWeightType, match="`a` is int32; weights are floating-point"):
-        match({"a": A.shape}, open_weights(path))
+        checked_weights({"a": A.shape}, open_weights(path))
 
 
 # --- fuzz ----------------------------------------------------------------------------------------------------------

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from netdsl.app.frontend import load_net
 from netdsl.diagnostics.report import Report
 from netdsl.ir.net import Net
+from netdsl.weights.check import CheckedWeights, checked_weights
 from netdsl.weights.errors import BadRename, BadWeightValues, WeightsDoNotFit
 from netdsl.weights.file import open_weights
-from netdsl.weights.fit import fit
-from netdsl.weights.match import MatchedWeights, match
+from netdsl.weights.match import match_weights
 from netdsl.weights.npz import MappedWeights
 from netdsl.weights.rename import Rule, beside, given, read_rules, renamed
 from tests.support.cli_tools import MNIST, Commands, netdsl
@@ -38,10 +38,10 @@ def published(path: Path, shapes: dict[str, tuple[int, ...]]) -> str:
     return write(path, tensors)
 
 
-def fitted(net: Net, path: str, **how: object) -> MatchedWeights:
+def fitted(net: Net, path: str, **how: object) -> CheckedWeights:
     shapes = {name: p.shape for name, p in net.parameters.items() if not name.startswith("aux")}
-    file = fit(net, open_weights(path), **how)  # type: ignore[arg-type]
-    return match(shapes, file, optional=net.parameters.keys() - shapes.keys())
+    file = match_weights(net, open_weights(path), **how)  # type: ignore[arg-type]
+    return checked_weights(shapes, file, optional=net.parameters.keys() - shapes.keys())
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -139,8 +139,8 @@ def test_which_file_is_beside_a_spec(tmp_path: Path) -> None:
 def test_two_names_that_become_one_are_told() -> None:
     file = MappedWeights({"a.1": np.ones(2), "a.2": np.ones(2), "x.num_batches_tracked": 1, "y.num_batches_tracked": 2})
     with pytest.raises(WeightsDoNotFit) as caught:
-        match({"a": (2,)}, renamed(file, given([(r"\.\d", ""), ("[xy]", "z")])))
-    assert caught.value.message.endswith("1 doubled:\n    a: so are called `a.1` and `a.2`")
+        checked_weights({"a": (2,)}, renamed(file, given([(r"\.\d", ""), ("[xy]", "z")])))
+    assert caught.value.message.endswith("1 doubled:\n    a: the name of `a.1` and `a.2`")
 
 
 NET = """net a { input x 3; one: dense 4; two: dense 4; three: dense 2 }"""
@@ -163,7 +163,7 @@ def small(tmp_path: Path, rules: str | None = None) -> Net:
 
 def test_in_order(tmp_path: Path) -> None:
     net = small(tmp_path)
-    file = fit(net, MappedWeights({**ARRAYS, "bn.num_batches_tracked": 3}), order=True)
+    file = match_weights(net, MappedWeights({**ARRAYS, "bn.num_batches_tracked": 3}), order=True)
     assert list(file.entries) == list(net.parameters)
     for name, array in zip(net.parameters, ARRAYS.values(), strict=True):
         assert np.array_equal(file.read(name), array)
@@ -175,16 +175,16 @@ def test_in_order_and_yet_not(tmp_path: Path) -> None:
 
     def refused(chosen: list[str]) -> str:
         with pytest.raises(WeightsDoNotFit) as caught:
-            fit(net, MappedWeights({key: ARRAYS[key] for key in chosen}), order=True)
+            match_weights(net, MappedWeights({key: ARRAYS[key] for key in chosen}), order=True)
         return caught.value.message
 
     assert "it has 5, the network 6; without a partner are three.bias" in refused(keys[:-1])
     said = refused([*keys[:2], keys[4], keys[5], keys[2], keys[3]])
-    assert "number 3 is another" in said
+    assert "number 3 is different" in said
     assert said.endswith("  two.weight  4x4  <-  l.2.weight  2x4")
-    with pytest.raises(WeightsDoNotFit, match="number 1 is another"):  # of one shape, and by its word another
+    with pytest.raises(WeightsDoNotFit, match="number 1 is different"):  # of one shape, and by its word another
         match_square = open_net_text(tmp_path, "net b { input x 1; one: dense 1 }")
-        fit(match_square, MappedWeights({"a.bias": np.ones((1, 1)), "a.weight": np.ones(1)}), order=True)
+        match_weights(match_square, MappedWeights({"a.bias": np.ones((1, 1)), "a.weight": np.ones(1)}), order=True)
 
 
 def open_net_text(tmp_path: Path, text: str) -> Net:
@@ -195,11 +195,13 @@ def open_net_text(tmp_path: Path, text: str) -> Net:
 def test_training_heads_may_be_paired_or_not() -> None:
     net = load("googlenet")
     whole = {f"x{at}": np.broadcast_to(ONE, p.shape) for at, p in enumerate(net.parameters.values())}
-    file = fit(net, MappedWeights(whole), order=True)
+    file = match_weights(net, MappedWeights(whole), order=True)
     assert len(file.entries) == len(net.parameters)
     trunk = [p.shape for name, p in net.parameters.items() if not name.startswith("aux")]
     assert len(trunk) < len(whole)
-    file = fit(net, MappedWeights({f"x{at}": np.broadcast_to(ONE, s) for at, s in enumerate(trunk)}), order=True)
+    file = match_weights(
+        net, MappedWeights({f"x{at}": np.broadcast_to(ONE, s) for at, s in enumerate(trunk)}), order=True
+    )
     assert not any(name.startswith("aux") for name in file.entries)
 
 
@@ -207,16 +209,18 @@ def test_the_file_beside_a_spec_is_for_names_that_are_not_the_nets(tmp_path: Pat
     """A rule that swaps two layers would spoil weights that fit."""
     net = small(tmp_path, "^l\\.0 -> one\n^l\\.1 -> two\n^l\\.2 -> three\n^one -> two\n")
     own = dict(zip(net.parameters, ARRAYS.values(), strict=True))
-    assert fit(net, MappedWeights(own)).read("one.bias").tolist() == [0, 1, 2, 3]
+    assert match_weights(net, MappedWeights(own)).read("one.bias").tolist() == [0, 1, 2, 3]
     (tmp_path / "a.rename").write_text("^l\\.0 -> one\n^l\\.1 -> two\n^l\\.2 -> three\n")
-    found = match({name: p.shape for name, p in net.parameters.items()}, fit(net, MappedWeights(ARRAYS)))
+    found = checked_weights(
+        {name: p.shape for name, p in net.parameters.items()}, match_weights(net, MappedWeights(ARRAYS))
+    )
     assert found["two.bias"].tolist() == [1, 1, 1, 1]
 
 
 def test_rules_that_are_given_come_before_the_files(tmp_path: Path) -> None:
     net = small(tmp_path, "^l\\.0 -> one\n^l\\.1 -> two\n^l\\.2 -> three\n")
     prefixed = {f"module.{key}": array for key, array in ARRAYS.items()}
-    file = fit(net, MappedWeights(prefixed), rules=given([(r"^module\.", "")]))
+    file = match_weights(net, MappedWeights(prefixed), rules=given([(r"^module\.", "")]))
     assert file.entries.keys() == net.parameters.keys()
     assert file.origins["two.bias"] == "module.l.1.bias"  # type: ignore[attr-defined]
 
@@ -224,9 +228,9 @@ def test_rules_that_are_given_come_before_the_files(tmp_path: Path) -> None:
 def test_a_rule_that_changes_nothing_is_told(tmp_path: Path) -> None:
     net = small(tmp_path)
     with pytest.raises(BadRename, match=r"--rename 'zzz' 'b' changes no name of the mapping, which has l.0.weight"):
-        fit(net, MappedWeights(ARRAYS), rules=given([("zzz", "b")]))
+        match_weights(net, MappedWeights(ARRAYS), rules=given([("zzz", "b")]))
     with pytest.raises(BadRename, match=r"which has l\.0\.weight$"):
-        fit(net, MappedWeights({"l.0.weight": ARRAYS["l.0.weight"]}), rules=given([("zzz", "b")]))
+        match_weights(net, MappedWeights({"l.0.weight": ARRAYS["l.0.weight"]}), rules=given([("zzz", "b")]))
 
 
 # --- what a misfit says --------------------------------------------------------------------------------------------
@@ -234,17 +238,17 @@ def test_a_rule_that_changes_nothing_is_told(tmp_path: Path) -> None:
 
 def helps(shapes: dict[str, tuple[int, ...]], held: dict[str, tuple[int, ...]]) -> tuple[str, tuple[str, ...]]:
     with pytest.raises(WeightsDoNotFit) as caught:
-        match(shapes, MappedWeights({key: np.zeros(shape, "f4") for key, shape in held.items()}))
+        checked_weights(shapes, MappedWeights({key: np.zeros(shape, "f4") for key, shape in held.items()}))
     return caught.value.message, caught.value.helps
 
 
 def test_a_prefix_is_noticed() -> None:
     shapes = {"a.weight": (2, 3), "a.bias": (2,), "b.weight": (2, 2)}
     assert helps(shapes, {f"module.{key}": shape for key, shape in shapes.items()})[1] == (
-        r"--rename '^module\.' '' takes away the prefix that all of them have",
+        r"--rename '^module\.' '' removes the prefix that all of them have",
     )
     below = {f"net.{key}": shape for key, shape in shapes.items()}
-    assert helps(below, shapes)[1] == ("--rename '^' 'net.' gives all of them the prefix that is missing",)
+    assert helps(below, shapes)[1] == ("--rename '^' 'net.' adds the missing prefix to all of them",)
     others = {f"q{at}": shape for at, shape in enumerate(shapes.values())}
     assert "--match order" in helps(shapes, others)[1][0]
     assert helps(shapes, {"q": (9,)})[1] == ()
@@ -372,9 +376,9 @@ def test_nonfinite_weights_are_refused_whatever_they_are_called(
     file = MappedWeights(stored) if form == "given" else open_weights(path)
     shapes = {name: p.shape for name, p in net.parameters.items()}
     with pytest.raises(BadWeightValues, match=said):
-        read = match(shapes, fit(net, file, **how))  # type: ignore[arg-type]
+        read = checked_weights(shapes, match_weights(net, file, **how))  # type: ignore[arg-type]
         [read[name] for name in read]
-    read = match(shapes, fit(net, file, any_value=True, **how))  # type: ignore[arg-type]
+    read = checked_weights(shapes, match_weights(net, file, allow_nonfinite=True, **how))  # type: ignore[arg-type]
     assert all(np.array_equal(read[name], array, equal_nan=True) for name, array in arrays.items())
 
 

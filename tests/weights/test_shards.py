@@ -99,7 +99,7 @@ def refusal(path: str) -> str:
         ({**PLACES, "a.bias": ".."}, "is not in its folder"),
         ({**PLACES, "a.bias": ""}, "its shard without a name is not in its folder"),
         ({**PLACES, "a.bias": "in\0"}, "is not in its folder"),
-        ({**PLACES, "a.bias": INDEX}, "is damaged, or of a format that is not read"),
+        ({**PLACES, "a.bias": INDEX}, "is damaged, or has an unsupported format"),
         ({**PLACES, "a.bias": 3}, "names something else than files"),
         ({**PLACES, "a.bias": None}, "names something else than files"),
         ({"/layers/dense/vars": "model_00000.weights.h5"}, "Keras's sharded weights"),

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from netdsl.base.files import MissingFile
 from netdsl.base.user_error import UserError
+from netdsl.weights.check import alike, checked_weights
 from netdsl.weights.errors import BadWeightFile, BadWeightValues, WeightsDoNotFit, WrongWeightType
 from netdsl.weights.file import open_weights
-from netdsl.weights.match import alike, match
 from tests.support.paths import ROOT
 
 LENET5 = ROOT / "examples" / "mnist" / "lenet5.safetensors"
@@ -48,7 +48,7 @@ TENSORS = {
 
 def test_lenet5_is_read_as_the_stock_reader_reads_it() -> None:
     stock = safetensors.numpy.load_file(LENET5)
-    weights = match(SHAPES, open_weights(str(LENET5)))
+    weights = checked_weights(SHAPES, open_weights(str(LENET5)))
     assert list(weights) == list(SHAPES)
     assert len(weights) == 10
     assert sum(weights[key].size for key in weights) == 61_706
@@ -69,7 +69,7 @@ def test_floats_become_float32(tmp_path: Path, form: str) -> None:
     else:
         with open(path, "wb") as file:
             (np.savez_compressed if "packed" in form else np.savez)(file, **TENSORS)
-    weights = match({key: array.shape for key, array in TENSORS.items()}, open_weights(path))
+    weights = checked_weights({key: array.shape for key, array in TENSORS.items()}, open_weights(path))
     for key, array in TENSORS.items():
         assert weights[key].dtype == np.float32
         assert weights[key].shape == array.shape
@@ -79,7 +79,7 @@ def test_floats_become_float32(tmp_path: Path, form: str) -> None:
 def test_either_order_of_axes_and_bytes(tmp_path: Path) -> None:
     array = np.linspace(0, 1, 24, dtype="f4").reshape(2, 3, 4)
     np.savez(tmp_path / "w.npz", fortran=np.asfortranarray(array), big=array.astype(">f4"))
-    weights = match({"fortran": (2, 3, 4), "big": (2, 3, 4)}, open_weights(str(tmp_path / "w.npz")))
+    weights = checked_weights({"fortran": (2, 3, 4), "big": (2, 3, 4)}, open_weights(str(tmp_path / "w.npz")))
     for key in weights:
         assert np.array_equal(weights[key], array)
         assert weights[key].flags.c_contiguous
@@ -102,7 +102,7 @@ def test_bfloat16_is_the_upper_half_of_a_float32(tmp_path: Path, value: float) -
     path = tmp_path / "w.safetensors"
     path.write_bytes(tensors({"a": entry("BF16", [1], 0, 2)}, high))
     (expected,) = struct.unpack("<f", b"\0\0" + high)
-    assert match({"a": (1,)}, open_weights(str(path)))["a"].tolist() == [expected]
+    assert checked_weights({"a": (1,)}, open_weights(str(path)))["a"].tolist() == [expected]
 
 
 def test_metadata_is_no_tensor(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ BROKEN = {
     "pickle": (pickle.dumps({"a": 1}), "is pickled, and never read"),
     "HDF5": (b"\x89HDF\r\n\x1a\n", "as HDF5 it cannot be read"),
     "one array": (b"\x93NUMPY\x01\x00", "is a single array without a name"),
-    "noise": (b"\x12\x34\x56\x78" * 8, "is damaged, or of a format that is not read"),
+    "noise": (b"\x12\x34\x56\x78" * 8, "is damaged, or has an unsupported format"),
 }
 
 
@@ -200,7 +200,7 @@ def test_no_bytes_fail_in_any_other_way(tmp_path_factory: pytest.TempPathFactory
     path = tmp_path_factory.mktemp("any") / "w"
     path.write_bytes(tensors(b"{" + data, b"12345678") if framed else data)
     with pytest.raises(UserError):
-        match({"a": (2,)}, open_weights(str(path)))
+        checked_weights({"a": (2,)}, open_weights(str(path)))
 
 
 JUNK = st.one_of(
@@ -245,7 +245,7 @@ def test_all_that_does_not_fit_is_told_at_once(tmp_path: Path) -> None:
     )
     wanted = {k: s for k, s in SHAPES.items() if k.startswith(("conv1", "dense1"))}
     with pytest.raises(WeightsDoNotFit) as caught:
-        match(wanted, open_weights(path))
+        checked_weights(wanted, open_weights(path))
     assert caught.value.message == (
         f"the weights in {path} do not fit\n"
         "  2 missing:\n"
@@ -263,7 +263,7 @@ def test_all_that_does_not_fit_is_told_at_once(tmp_path: Path) -> None:
 def test_long_lists_are_counted(tmp_path: Path) -> None:
     path = save(tmp_path / "w", **{f"x{i:02}": np.zeros(1, "f4") for i in range(25)})
     with pytest.raises(WeightsDoNotFit) as caught:
-        match({}, open_weights(path))
+        checked_weights({}, open_weights(path))
     assert "  25 unexpected:\n    x00 1\n" in caught.value.message
     assert caught.value.message.endswith("    x09 1\n    and 15 more")
 
@@ -271,9 +271,9 @@ def test_long_lists_are_counted(tmp_path: Path) -> None:
 def test_what_may_be_in_the_file_or_not(tmp_path: Path) -> None:
     array = np.zeros(3, "f4")
     path = save(tmp_path / "w", a=array, bn1__num_batches_tracked=np.array(7), aux1__weight=array)
-    assert list(match({"a": (3,)}, open_weights(path), optional={"aux1.weight", "aux2.weight"})) == ["a"]
+    assert list(checked_weights({"a": (3,)}, open_weights(path), optional={"aux1.weight", "aux2.weight"})) == ["a"]
     with pytest.raises(WeightsDoNotFit, match=r"1 unexpected:\n    aux1.weight"):
-        match({"a": (3,)}, open_weights(path))
+        checked_weights({"a": (3,)}, open_weights(path))
 
 
 @pytest.mark.parametrize("kind", ["int8", "int64", "uint8", "bool"])
@@ -282,7 +282,7 @@ def test_integers_are_no_weights(tmp_path: Path, kind: str) -> None:
     np.savez(tmp_path / "w.npz", a=array)
     for path in (save(tmp_path / "w", a=array), str(tmp_path / "w.npz")):
         with pytest.raises(WrongWeightType, match=f"`a` is {kind}; weights are floating-point"):
-            match({"a": (3,)}, open_weights(path))
+            checked_weights({"a": (3,)}, open_weights(path))
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_integers_are_no_weights(tmp_path: Path, kind: str) -> None:
 def test_values_that_compute_nothing(tmp_path: Path, key: str, values: Any, message: str) -> None:
     array = values if isinstance(values, np.ndarray) else np.array(values, "f4")
     safetensors.numpy.save_file({key: array}, tmp_path / "w")
-    weights = match({key: (4,)}, open_weights(str(tmp_path / "w")))
+    weights = checked_weights({key: (4,)}, open_weights(str(tmp_path / "w")))
     with pytest.raises(BadWeightValues) as caught:
         weights[key]
     assert message in caught.value.message
@@ -306,7 +306,7 @@ def test_values_that_compute_nothing(tmp_path: Path, key: str, values: Any, mess
 def test_negative_means_zero_variances_and_denormals_are_fine(tmp_path: Path) -> None:
     array = np.array([0, 1e-45, 1], "f4")
     path = save(tmp_path / "w", bn1__running_var=array, bn1__running_mean=-array)
-    weights = match({"bn1.running_var": (3,), "bn1.running_mean": (3,)}, open_weights(path))
+    weights = checked_weights({"bn1.running_var": (3,), "bn1.running_mean": (3,)}, open_weights(path))
     assert np.array_equal(weights["bn1.running_var"], array)
     assert np.array_equal(weights["bn1.running_mean"], -array)
 
@@ -321,7 +321,7 @@ def test_only_one_weight_is_in_memory(tmp_path: Path, form: str) -> None:
         safetensors.numpy.save_file(arrays, path)
     del arrays
     tracemalloc.start()
-    weights = match({f"w{i}": (2**20,) for i in range(16)}, open_weights(path))
+    weights = checked_weights({f"w{i}": (2**20,) for i in range(16)}, open_weights(path))
     total = sum(weights[key].nbytes for key in weights)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -1,0 +1,271 @@
+"""Check a file's weights against a network: names, shapes and types before a value is read, values on access."""
+
+from __future__ import annotations
+
+import re
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from netdsl.base.dtypes import FLOATS
+from netdsl.base.shape import spell_shape
+from netdsl.base.suggest import suggest
+from netdsl.base.terminal import escape
+from netdsl.weights.errors import BadWeightValues, UnclearUse, WeightsDoNotFit, WrongWeightType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+    from netdsl.base.dtypes import Array
+    from netdsl.ir.net import Net
+    from netdsl.weights.file import WeightFile
+
+    Shape = tuple[int, ...]
+    Floats = np.ndarray[Any, np.dtype[np.float32]]
+
+MAX_HEADS = 3
+"""Maximum number of layers suggested for `--except`."""
+
+MAX_TRIES = 8
+"""Maximum number of nets that are elaborated for a suggestion."""
+
+BY_ORDER = "the shapes are the network's, in the same order: --match order matches them by it, and prints the pairs"
+
+
+def alike(key: str, lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> str | None:
+    """Return the only unexpected weight with the shape of a missing one, unless the names are obviously alike."""
+    same = [other for other, shape in spare.items() if shape == lost[key]]
+    if len(same) != 1 or suggest(same[0], lost, 1):
+        return None
+    twins = [other for other, shape in lost.items() if shape == lost[key]]
+    return same[0] if len(twins) == 1 else None
+
+
+def renaming_help(lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> Iterator[str]:
+    """Yield how the remaining weights of a file could be renamed to those of the net."""
+    if not lost or not spare:
+        return
+    for prefix in _prefixes(spare):
+        if {key.removeprefix(prefix) for key in spare} == lost.keys():
+            yield f"--rename '^{re.escape(prefix)}' '' removes the prefix that all of them have"
+            return
+    for prefix in _prefixes(lost):
+        if {prefix + key for key in spare} == lost.keys():
+            yield f"--rename '^' '{prefix}' adds the missing prefix to all of them"
+            return
+    if list(lost.values()) == list(spare.values()):
+        yield BY_ORDER
+
+
+def head_help(net: Net, wanted: Mapping[str, Shape], found: Mapping[str, Shape]) -> Iterator[str]:
+    """Yield suggestions if a part of the weights matches, `wanted` being the network's and `found` the file's: a
+    parameter with which the network has the file's shapes, a head to exclude, and --partial."""
+    wrong = [name for name, shape in wanted.items() if found.get(name) != shape]
+    if 2 * len(wrong) > len(wanted):
+        return
+    for name, value in _candidates(net, wanted, found, wrong):
+        other = net.variant(name, value) if net.variant is not None else None
+        if other is not None and {key: p.shape for key, p in other.parameters.items() if key in wanted} == found:
+            yield f"--set {name}={value} makes the shapes of {escape(net.name)} match the file"
+            break
+    labels = [*dict.fromkeys(name.rpartition(".")[0] for name in wrong)]
+    if found.keys() - wanted.keys():
+        if all(name not in found for name in wrong):
+            some = f"{len(wanted) - len(wrong)} of {len(wanted)}"
+            yield f"--partial loads the {some} weights that match; in Python, partial=True"
+    elif 0 < len(labels) <= MAX_HEADS and all(labels):
+        it = "it" if len(labels) == 1 else "them"
+        yield (
+            f"--except {' '.join(labels)} leaves {it} initial and loads the rest, as for transfer learning; "
+            f"in Python, exclude={labels}"
+        )
+
+
+def _candidates(
+    net: Net, wanted: Mapping[str, Shape], found: Mapping[str, Shape], wrong: list[str]
+) -> list[tuple[str, int]]:
+    """Return values of the network's integer parameters that may explain other sizes, the likeliest first."""
+    sizes = {
+        pair
+        for name in wrong
+        if name in found and len(wanted[name]) == len(found[name])
+        for pair in zip(wanted[name], found[name], strict=True)
+        if pair[0] != pair[1]
+    }
+    settings = {name: int(text) for name, text in net.settings.items() if str(text).isdecimal()}  # type: ignore[call-overload]
+    equal = [(name, is_now) for name, value in settings.items() for before, is_now in sorted(sizes) if before == value]
+    moved = [(name, value + is_now - before) for name, value in settings.items() for before, is_now in sorted(sizes)]
+    return [pair for pair in dict.fromkeys([*equal, *moved]) if pair[1] > 0][:MAX_TRIES]
+
+
+def _prefixes(keys: Collection[str]) -> Iterator[str]:
+    """Yield the common prefixes of all names, in whole words, longest first."""
+    low, high = min(keys).split("."), max(keys).split(".")  # all others lie between these
+    words = [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(low[:-1], high[:-1], strict=False))]
+    while words:
+        yield ".".join(words) + "."
+        words.pop()
+
+
+MAX_LINES_SHOWN = 10
+"""Maximum number of weights listed for each kind of mismatch."""
+
+IGNORED = "num_batches_tracked"
+"""Last part of the names of ignored tensors: PyTorch counts the batches of a batch norm, which affects nothing."""
+
+ANY_VALUE = "--allow-nonfinite accepts such values; in Python, allow_nonfinite=True"
+
+
+class CheckedWeights:
+    """The weights of the net by name, each read, converted and checked on request, and not kept."""
+
+    __slots__ = ("_file", "_keys")
+
+    def __init__(self, keys: Collection[str], file: WeightFile) -> None:
+        self._keys = keys
+        self._file = file
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
+
+    def __getitem__(self, key: str) -> Floats:
+        """Return a weight, [shape], float32, contiguous. float16 and bfloat16 convert exactly, float64 to nearest."""
+        if key not in self._keys:
+            raise KeyError(key)
+        stored = self._file.read(key)
+        values = _floats(stored)
+        if not self._file.allow_nonfinite:
+            _check_values(self._file.path, key, values, stored)
+        return values
+
+    def stream(self) -> Iterator[tuple[str, Floats]]:
+        """Yield all weights in order by name: each as an array, or as flat parts of its elements."""
+        allow_nonfinite = self._file.allow_nonfinite
+        for key, stored in self._file.stream(self._keys):
+            values = _floats(stored)
+            if not allow_nonfinite and not _are_usable(key, values):
+                self[key]  # raises an error with the number of all invalid values
+            yield key, values
+
+
+def checked_weights(
+    parameters: Mapping[str, Shape], file: WeightFile, *, optional: Collection[str] = (), net: Net | None = None
+) -> CheckedWeights:
+    """Return the file's weights for these names and shapes, or raise an error that lists all mismatches.
+
+    `parameters` includes running statistics; the result lacks those that keep their initial values. `optional` names,
+    the weights of training heads, may be in the file, and are not read. `net` provides suggestions.
+    """
+    parameters = {key: shape for key, shape in parameters.items() if key not in file.initial}
+    check_clear(file, parameters)
+    passed = {key for key in file.entries if key in optional or is_ignored(key)}
+    missing = [key for key in parameters if key not in file.entries]
+    unexpected = [key for key in file.entries if key not in parameters and key not in passed]
+    misshapen = [key for key, shape in parameters.items() if key in file.entries and file.entries[key].shape != shape]
+    if missing or unexpected or misshapen or file.doubled:
+        lost = {key: parameters[key] for key in missing}
+        spare = {key: file.entries[key].shape for key in unexpected}
+        renames = [*renaming_help(lost, spare)]
+        found = {key: entry.shape for key, entry in file.entries.items() if key not in passed}
+        raise WeightsDoNotFit(
+            "\n".join(
+                [
+                    f"the weights in {escape(file.path)} do not fit",
+                    *_listed("missing", missing, lambda key: _missing(key, lost, spare)),
+                    *_listed("unexpected", unexpected, lambda key: _meant(key, lost, spare)),
+                    *_listed("doubled", list(file.doubled), lambda key: _doubled(key, file)),
+                    *_listed("with the wrong shape", misshapen, lambda key: _misshapen(key, parameters[key], file)),
+                ]
+            ),
+            *renames,
+            *(head_help(net, parameters, found) if net is not None and not renames and not file.doubled else ()),
+        )
+    for key in parameters:
+        if (kind := file.entries[key].dtype) not in FLOATS:
+            small = kind.startswith("float")
+            raise WrongWeightType(
+                f"{escape(file.path)}: `{escape(key)}` is {kind}; weights are floating-point"
+                + ", of 16 bits or more" * small,
+                *["convert it to float16 or float32, with the scale that belongs to it"] * small,
+            )
+    return CheckedWeights(parameters.keys(), file)
+
+
+def check_clear(file: WeightFile, keys: Iterable[str]) -> None:
+    """Raise UnclearUse if the file's graph does not determine which weight one of these tensors is."""
+    for key in keys:
+        use = file.entries[key].use if key in file.entries else None
+        if use is not None and use.unclear:
+            raise UnclearUse(
+                f"{escape(file.path)}: it is not clear which weight `{escape(key)}` is: it {escape(use.unclear)}"
+            )
+
+
+def is_ignored(key: str) -> bool:
+    """Return whether a tensor of a file is ignored when weights are matched."""
+    return key.split(".")[-1] == IGNORED
+
+
+def _listed(title: str, keys: list[str], line: Callable[[str], str]) -> Iterator[str]:
+    """Return a heading with a count, and the first lines."""
+    if keys:
+        yield f"  {len(keys)} {title}:"
+        yield from (f"    {line(key)}" for key in keys[:MAX_LINES_SHOWN])
+    if len(keys) > MAX_LINES_SHOWN:
+        yield f"    and {len(keys) - MAX_LINES_SHOWN} more"
+
+
+def _missing(key: str, lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> str:
+    found = alike(key, lost, spare)
+    return f"{escape(key)} {spell_shape(lost[key])}" + (f"; `{escape(found)}` is like it" if found else "")
+
+
+def _meant(key: str, lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> str:
+    guess = suggest(key, lost, 1)
+    return f"{escape(key)} {spell_shape(spare[key])}" + (f"; did you mean `{guess[0]}`?" if guess else "")
+
+
+def _doubled(key: str, file: WeightFile) -> str:
+    old = " and ".join(f"`{escape(name)}`" for name in file.doubled[key][:MAX_LINES_SHOWN])
+    return f"{escape(key)}: the name of {old}"
+
+
+def _misshapen(key: str, wanted: Shape, file: WeightFile) -> str:
+    found = file.entries[key].shape
+    turned = " (transposed)" if len(wanted) == 2 and found == wanted[::-1] else ""
+    return f"{escape(key)} is {spell_shape(found)}{turned}, expected {spell_shape(wanted)}"
+
+
+def _floats(stored: Array) -> Floats:
+    if stored.dtype == np.float32 and stored.flags.c_contiguous:
+        return stored
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(stored, dtype=np.float32).reshape(stored.shape)
+
+
+def _are_usable(key: str, values: Floats) -> bool:
+    return bool(np.isfinite(values).all()) and not (_is_variance(key) and bool((values < 0).any()))
+
+
+def _is_variance(key: str) -> bool:
+    return key.split(".")[-1] == "running_var"
+
+
+def _check_values(path: str, key: str, values: Floats, stored: Array) -> None:
+    wrong = values.size - int(np.count_nonzero(np.isfinite(values)))
+    if wrong:
+        what = "too large for float32" if np.isfinite(stored).all() else "NaN or infinite"
+        raise BadWeightValues(
+            f"{escape(path)}: {wrong:,} of {values.size:,} values of `{escape(key)}` are {what}", ANY_VALUE
+        )
+    if _is_variance(key) and (negative := int(np.count_nonzero(values < 0))):
+        raise BadWeightValues(
+            f"{escape(path)}: {negative:,} of {values.size:,} variances of `{escape(key)}` are negative", ANY_VALUE
+        )
