@@ -23,9 +23,7 @@ def command(options: argparse.Namespace) -> int:
         report = Report()
         try:
             if options.fix or options.diff:
-                from netdsl.cli.fix import fix
-
-                fix(file, options)
+                _fix(file, options)
             names = check_file(file, report, settings=options.set, root=options.root)
         except UserError as error:
             print(error, file=sys.stderr)
@@ -39,3 +37,20 @@ def command(options: argparse.Namespace) -> int:
             note(f"{escape(file)}: ok ({brief(', '.join(names)) or 'no networks'})")
     tell_more(reports, options)
     return code
+
+
+def _fix(file: str, options: argparse.Namespace) -> None:
+    """Report the safe fixes of a file; with `--diff` show them, and with `--fix` apply them."""
+    from netdsl.app.fix import Fixes
+
+    fixes = Fixes(file, settings=options.set, root=options.root)
+    for problem, fix in fixes.applied:
+        note(f"{escape(str(problem.span))}: {problem.message()}: {fix.text}")
+    if options.diff:
+        from difflib import unified_diff
+
+        for name, text in fixes.after.items():
+            lines = unified_diff(fixes.before[name].splitlines(), text.splitlines(), name, name, lineterm="")
+            print("\n".join(escape(line) for line in lines))
+    if options.fix:
+        fixes.write()

@@ -292,7 +292,7 @@ def test_a_signal_keeps_the_old_files(netdsl: Commands, writer: str, number: sig
         ("netdsl run n.net x.npy -o /dev/full", 2, "cannot write /dev/full: no space left on device"),
         ("netdsl run n.net x.npy -o - >/dev/full", 2, "cannot write to the standard output: no space left on device"),
         ("netdsl run n.net x.npy -o /dev/null >&-", 0, "random weights"),
-        ("netdsl check --fix - <s.net", 2, "error[E0622]: <stdin> is no file that could be mended"),
+        ("netdsl check --fix - <s.net", 2, "error[E0622]: cannot edit standard input"),
         ("netdsl check --diff s.net >/dev/full", 2, "error[E0617]: the standard output: no space left on device"),
     ],
 )
