@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from netdsl.base.user_error import printable
+from netdsl.base.user_error import escape as escape  # which starts without `re`
 
 SENTENCE = 1_000
 """Maximum number of characters of a message."""
@@ -24,12 +24,6 @@ COLOURS = {
 
 def paint(text: str, style: str, color: bool) -> str:
     return f"\x1b[{COLOURS[style]}m{text}\x1b[0m" if color and style and text else text
-
-
-def escape(text: str) -> str:
-    r"""Return a text as one line that cannot control a terminal, with control, bidi and invisible characters as in
-    `\x1b`, `\u202e`."""
-    return printable(text).replace("\n", "\\n")
 
 
 def brief(text: str) -> str:

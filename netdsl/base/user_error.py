@@ -4,6 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # `netdsl zoo` starts without typing
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import ClassVar
 
 USER_ERRORS: dict[str, type[UserError]] = {}
@@ -31,18 +32,20 @@ class UserError(Exception):
             assert known is cls, f"{code} is taken by {known.__name__}"
             cls.code = code
 
-    def __init__(self, message: str, *helps: str) -> None:
+    def __init__(self, message: str, *helps: str, details: Iterable[str] = ()) -> None:
+        """`details` are further lines of the message. All texts are escaped here: callers insert names as they are."""
         super().__init__(message)
-        self.message = printable(message)
-        self.helps = tuple(map(printable, helps))
+        self.message = "\n".join(map(escape, (message, *details)))
+        self.helps = tuple(map(escape, helps))
 
     def __str__(self) -> str:
         """Format as `error[E0601]: …`, followed by a line per help."""
         return "\n".join([f"error[{self.code}]: {self.message}", *(f"  = help: {text}" for text in self.helps)])
 
 
-def printable(text: str) -> str:
-    """Escape control characters and lone surrogates, so that a file name cannot control the terminal."""
+def escape(text: str) -> str:
+    r"""Return a text as one line that cannot control a terminal, with control, bidi and invisible characters as in
+    `\x1b`, `\u202e`. Escaping twice changes nothing."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

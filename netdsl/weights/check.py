@@ -175,17 +175,15 @@ def checked_weights(
         renames = [*renaming_help(lost, spare)]
         found = {key: entry.shape for key, entry in file.entries.items() if key not in passed}
         raise WeightsDoNotFit(
-            "\n".join(
-                [
-                    f"the weights in {escape(file.path)} do not fit",
-                    *_listed("missing", missing, lambda key: _missing(key, lost, spare)),
-                    *_listed("unexpected", unexpected, lambda key: _meant(key, lost, spare)),
-                    *_listed("doubled", list(file.doubled), lambda key: _doubled(key, file)),
-                    *_listed("with the wrong shape", misshapen, lambda key: _misshapen(key, parameters[key], file)),
-                ]
-            ),
+            f"the weights in {escape(file.path)} do not fit",
             *renames,
             *(head_help(net, parameters, found) if net is not None and not renames and not file.doubled else ()),
+            details=[
+                *_listed("missing", missing, lambda key: _missing(key, lost, spare)),
+                *_listed("unexpected", unexpected, lambda key: _meant(key, lost, spare)),
+                *_listed("doubled", list(file.doubled), lambda key: _doubled(key, file)),
+                *_listed("with the wrong shape", misshapen, lambda key: _misshapen(key, parameters[key], file)),
+            ],
         )
     for key in parameters:
         if (kind := file.entries[key].dtype) not in FLOATS:

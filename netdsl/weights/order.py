@@ -171,7 +171,7 @@ class _Pairing:
         at = next((at for at, pair in enumerate(pairs) if not self._agree(*pair)), None)
         if at is not None:
             lines = _lines(pairs[max(0, at - MAX_PAIRS_BEFORE) : at + 1], self._file.entries, self._wanted)
-            return WeightsDoNotFit("\n".join([f"{head}number {at + 1} is different", *lines]))
+            return WeightsDoNotFit(f"{head}number {at + 1} is different", details=lines)
         rest = [*keys[len(pairs) :], *names[len(pairs) :]]
         if not rest:
             return WeightsDoNotFit(f"{head}its layers have other weights than those of the network")

@@ -27,7 +27,7 @@ from netdsl.base.files import (
     write_atomically,
 )
 from netdsl.base.limits import SOURCE_BYTES
-from netdsl.base.user_error import USER_ERRORS, UserError, printable
+from netdsl.base.user_error import USER_ERRORS, UserError, escape
 
 posix = pytest.mark.skipif(os.name != "posix", reason="devices and pipes")
 as_user = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may do anything")
@@ -51,7 +51,7 @@ def test_every_kind_is_explained() -> None:
 
 
 def test_names_cannot_steer_the_terminal() -> None:
-    assert printable("a\x1b]0;b\u202ec") == "a\\x1b]0;b\\u202ec"
+    assert escape("a\x1b]0;b\u202ec") == "a\\x1b]0;b\\u202ec"
     with pytest.raises(MissingFile) as caught:
         read_source("no\nsuch\x1b[31m.net")
     assert caught.value.message == "there is no file no\\nsuch\\x1b[31m.net"
