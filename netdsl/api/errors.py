@@ -1,4 +1,4 @@
-"""Problems of a text as an exception and as a warning."""
+"""The exception and the warning of the API for problems in a net."""
 
 from __future__ import annotations
 
@@ -43,6 +43,6 @@ class NetError(Exception):
 
 
 class NetWarning(UserWarning):
-    """What is doubtful in a net without errors: `file:line:column: warning[code]: message`."""
+    """A warning about a net without errors: `file:line:column: warning[code]: message`."""
 
     __module__ = "netdsl"

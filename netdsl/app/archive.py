@@ -20,7 +20,7 @@ IN_MEMORY = 2**25
 
 
 class OutputsDiffer(UserError, code="E0621"):
-    """An output has different sizes for different examples, which one array cannot hold."""
+    """An output has a different size for each example, so the results do not fit into one array."""
 
 
 class _Spool:

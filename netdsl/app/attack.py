@@ -42,8 +42,8 @@ STEPS, STRIDE = 10, 2.5
 
 
 class NotAttackable(UserError, code="E0870"):
-    """The target is not an image classifier: a net with one floating-point input and an output with one number per
-    class, or one number whose sign is the class; or the label is not one of its classes."""
+    """The model is not an image classifier: a net with one floating-point input, and an output with one number per
+    class, or with one number whose sign is the class. Or the label is not one of its classes."""
 
 
 def attack_graph(net: Net, batch: int = 1) -> Graph:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 class BadDataLine(UserError, code="E0644", exit_code=USAGE_IS_WRONG):
-    """`--data` takes what follows `data` in a `train` block: `--data 'mnist "datasets/mnist" split test'`."""
+    """The value of `--data` is written like a `data` line in a `train` block: `--data 'mnist "datasets/mnist" split
+    test'`."""
 
 
 def data_of(text: str, report: Report) -> DataKind | None:

@@ -28,11 +28,11 @@ BATCH = 100
 
 
 class NothingToJudge(UserError, code="E0645", exit_code=USAGE_IS_WRONG):
-    """`netdsl eval` needs data: those of `--data`, or those that the `train` block names in `validate`."""
+    """`netdsl eval` needs data, from `--data` or from the line `validate` of the `train` block."""
 
 
 class NotForAModel(UserError, code="E0614", exit_code=USAGE_IS_WRONG):
-    """A compiled model has its parameters and weights already, and takes no option that would change them."""
+    """The parameters and weights of a compiled model are fixed, so options that change them are not allowed."""
 
 
 class EvalResult:

@@ -29,7 +29,7 @@ MAX_ROUNDS = 20
 
 
 class CannotFix(UserError, code="E0622", exit_code=USAGE_IS_WRONG):
-    """`check --fix` writes to the files that it is given, so it accepts neither standard input nor shipped nets."""
+    """`check --fix` writes to the given files, so it accepts neither standard input nor shipped nets."""
 
 
 class Fixes:

@@ -37,15 +37,15 @@ MAX_NETS_SHOWN = 10
 
 
 class BadSetting(UserError, code="E0610", exit_code=USAGE_IS_WRONG):
-    """`--set` takes NAME=VALUE, the name a parameter of the net, the value an expression of the language."""
+    """`--set` takes NAME=VALUE: a parameter of the net, and an expression of the language."""
 
 
 class NoSuchNet(UserError, code="E0618", exit_code=USAGE_IS_WRONG):
-    """FILE:NET names a net that the file neither defines nor uses."""
+    """In FILE:NET, the file neither defines nor uses a net with this name."""
 
 
 class NoSuchRoot(UserError, code="E0619", exit_code=USAGE_IS_WRONG):
-    """`--root` takes a folder."""
+    """The value of `--root` is not a folder."""
 
 
 def open_module(

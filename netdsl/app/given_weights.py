@@ -21,8 +21,9 @@ VAIN_BIAS = "W0302"
 
 
 class NeedsWeights(UserError, code="E0646", exit_code=USAGE_IS_WRONG):
-    """`--rename`, `--match`, `--except`, `--partial` and `--allow-nonfinite` say how a file's weights are taken: they
-    go with `--weights`. `--partial` does not go with `--match order`, as an order with gaps says nothing."""
+    """`--rename`, `--match`, `--except`, `--partial` and `--allow-nonfinite` control how the weights of a file are
+    used, so they require `--weights`. `--partial` cannot be combined with `--match order`, since an order with gaps is
+    ambiguous."""
 
 
 def given_weights(net: Net, options: argparse.Namespace, seed: int, *, training: bool = False) -> WeightFile | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class BadLabels(UserError, code="E0623"):
-    """A file of labels is text with one name per line, or a JSON list of names, with one name per class."""
+    """A label file contains one name per class: text with one name per line, or a JSON list of names."""
 
 
 def read_labels(path: str) -> list[str]:

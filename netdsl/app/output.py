@@ -27,11 +27,11 @@ SEARCHED = 64
 
 
 class WouldOverwrite(UserError, code="E0611", exit_code=USAGE_IS_WRONG):
-    """The output exists, and netdsl did not write it."""
+    """The output exists and was not written by netdsl."""
 
 
 class WouldDestroy(UserError, code="E0613", exit_code=USAGE_IS_WRONG):
-    """The output is one of the files that the command reads. `--force` does not help."""
+    """The output is one of the files that the command reads. Not even `--force` overwrites it."""
 
 
 @contextmanager

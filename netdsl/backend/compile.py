@@ -31,7 +31,7 @@ ONE_FILE = 2_000_000_000
 
 
 class BadMetadata(UserError, code="E0640", exit_code=USAGE_IS_WRONG):
-    """Model metadata are keys and texts. Keys that begin with `netdsl.` are reserved."""
+    """Model metadata consists of keys and texts. Keys that begin with `netdsl.` are reserved."""
 
 
 class CompileOptions(NamedTuple):

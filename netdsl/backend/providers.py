@@ -16,7 +16,7 @@ SUFFIX = "ExecutionProvider"
 
 
 class NoProvider(UserError, code="E0811", exit_code=USAGE_IS_WRONG):
-    """The provider is unknown, is not part of this build of onnxruntime, or does not start on this machine."""
+    """The execution provider is unknown, not part of this build of onnxruntime, or does not start on this machine."""
 
 
 class Known:

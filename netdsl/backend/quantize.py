@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
 
 class CannotQuantize(UserError, code="E0682"):
-    """The examples give no ranges that 8 bits could spread over: they hold NaN, or make the network compute it."""
+    """The calibration examples give no range to quantize to 8 bits: they contain NaN, or the network computes it from
+    them."""
 
 
 class NoRange(UserError, code="E0683"):
-    """The examples of an input are all 0, or too near to it, and give no scale: all others would be out of range."""
+    """The calibration examples of an input are all zero, or too close to zero to compute a scale from them."""
 
 
 LARGEST, LARGEST_PAIR = 127, 128

@@ -40,7 +40,7 @@ LARGE = 2**20
 
 
 class TooLargeForOnnx(UserError, code="E0680"):
-    """An ONNX file is one protobuf message, which holds less than 2 GB: about 536 million weights."""
+    """An ONNX file is a single protobuf message of less than 2 GB, about 536 million weights."""
 
 
 def write(emitted: Emitted, weights: Weights, file: Writable, data: DataFile | None = None) -> None:

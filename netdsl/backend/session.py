@@ -48,19 +48,19 @@ MAX_NODES_SHOWN = 3
 
 
 class BadModel(UserError, code="E0812"):
-    """The file is not an ONNX model that onnxruntime can run: damaged, too new, or with unknown operators."""
+    """The file is not an ONNX model that onnxruntime can run: it is damaged, too new, or has unknown operators."""
 
 
 class WrongFeed(UserError, code="E0813"):
-    """The inputs do not match those of the model in names, types, shapes or number of examples."""
+    """The inputs do not match those of the model in their names, types, shapes or number of examples."""
 
 
 class FellBack(UserError, code="E0815"):
-    """The requested provider leaves some nodes of the model, or all, to the CPU."""
+    """The requested execution provider leaves some or all nodes of the model to the CPU."""
 
 
 class RunFailed(UserError, code="E0814"):
-    """The model failed while running."""
+    """The model failed at run time."""
 
 
 class Tensor:

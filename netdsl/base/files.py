@@ -94,32 +94,33 @@ class FileProblem(UserError, exit_code=USAGE_IS_WRONG):
 
 
 class MissingFile(FileProblem, code="E0601"):
-    """There is no file with this name."""
+    """The file does not exist."""
 
 
 class NotAFile(FileProblem, code="E0602"):
-    """The path is a folder or a device, but a file is needed."""
+    """The path is a folder or a device, but a file is required."""
 
 
 class Unreadable(FileProblem, code="E0603"):
-    """The system does not allow reading the file, most often because of its permissions."""
+    """The operating system does not allow reading the file, usually because of its permissions."""
 
 
 class TooLarge(FileProblem, code="E0604", exit_code=1):
-    """A source is at most 2 MB: larger networks are not written by hand."""
+    """A source file has at most 2 MB. Larger networks are not written by hand."""
 
 
 class NotText(FileProblem, code="E0605", exit_code=1):
-    """A source is UTF-8 text without NUL characters; a byte order mark and any line endings are accepted."""
+    """A source file is UTF-8 text without NUL characters. A byte order mark and all line endings are accepted."""
 
 
 class CannotWrite(FileProblem, code="E0606"):
-    """The output cannot be written: missing folder, no permission, or a full disk. An existing file stays intact."""
+    """The output cannot be written: the folder is missing, there is no permission, or the disk is full. An existing
+    file stays intact."""
 
 
 class NoWorkingFolder(FileProblem, code="E0656"):
-    """The working folder has been deleted or moved to the trash since the shell entered it, so that neither a relative
-    path nor a program on the standard input has a place. Absolute paths work."""
+    """The working folder has been deleted or moved since the shell entered it, so relative paths and programs on
+    standard input cannot be resolved. Absolute paths work."""
 
 
 def absolute(path: str) -> str:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 class NothingToPlot(UserError, code="E0637", exit_code=USAGE_IS_WRONG):
-    """`netdsl compare --plot` draws nets whose `about` has a published error, `top1`, and whose MACs are a number;
-    `--by year` those with a `year`. None of these nets qualifies."""
+    """`netdsl compare --plot` draws nets that have a published error, `top1`, in their `about` and a constant number of
+    MACs; `--by year` also needs a `year`. None of the nets qualifies."""
 
 
 def command(options: argparse.Namespace) -> int:

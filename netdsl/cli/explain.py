@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class NoSuchCode(UserError, code="E0634", exit_code=USAGE_IS_WRONG):
-    """`netdsl explain CODE` takes the code of an error or a warning, such as E0310; `netdsl explain` lists them."""
+    """`netdsl explain CODE` takes the code of an error or a warning, such as E0310. `netdsl explain` lists all."""
 
 
 def command(options: argparse.Namespace) -> int:

@@ -30,7 +30,7 @@ MOST = 2**24
 
 
 class NoFilters(UserError, code="E0705"):
-    """No convolution in the weights has this name, or there is none: only weights with four axes (filters, channels,
+    """There is no convolution, or none of this name, in the weights. Only weights with four axes (filters, channels,
     height, width) and at most 16 million elements can be drawn."""
 
 

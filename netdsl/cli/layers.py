@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class NoSuchLayer(UserError, code="E0630", exit_code=USAGE_IS_WRONG):
-    """`netdsl layers NAME` takes the name of a built-in layer; `netdsl layers` lists them."""
+    """`netdsl layers NAME` takes the name of a built-in layer. `netdsl layers` lists all layers."""
 
 
 def command(options: argparse.Namespace) -> int:

@@ -20,22 +20,22 @@ SHORT = re.compile(
 
 
 class NotEnoughMemory(UserError, code="E0615"):
-    """The machine has too little memory for this network, these weights or this batch, or `ulimit -v` allows too
-    little. A smaller `--batch` takes less."""
+    """The machine does not have enough memory for this network, these weights or this batch, or `ulimit -v` limits it.
+    A smaller `--batch` needs less memory."""
 
 
 class TooDeep(UserError, code="E0616"):
-    """Something is nested too deeply for Python."""
+    """The input is nested too deeply for Python."""
 
 
 class SystemFailed(UserError, code="E0617", exit_code=USAGE_IS_WRONG):
-    """The system refused an operation without a more specific code, most often because the disk of the standard output
-    is full."""
+    """The operating system refused an operation that has no more specific code, often because the disk of the standard
+    output is full."""
 
 
 class CannotLoad(UserError, code="E0657", exit_code=USAGE_IS_WRONG):
-    """A package is installed, but the system cannot load it: a library that it needs is missing, or it was built for
-    another machine or another Python."""
+    """A package is installed but cannot be loaded: a library that it needs is missing, or it was built for another
+    machine or Python version."""
 
 
 def machine_failed(error: Exception) -> UserError | None:

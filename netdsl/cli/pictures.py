@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 class NotAPicture(UserError, code="E0643", exit_code=USAGE_IS_WRONG):
-    """Pictures are written as SVG or PNG, so the output must end with `.svg` or `.png`; that of `draw` can also end
-    with `.dot` or `.mmd`."""
+    """Images are written as SVG or PNG, so the name of the output must end with `.svg` or `.png`. `draw` also writes
+    `.dot` and `.mmd`."""
 
 
 @contextmanager

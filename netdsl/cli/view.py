@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 class CannotServe(UserError, code="E0638", exit_code=USAGE_IS_WRONG):
-    """`netdsl view` serves Netron on a port of this machine, and to this machine alone. Either the port that
-    `--port` names is taken or not allowed, or none is free. Without the option a free one is found."""
+    """`netdsl view` serves Netron on a local port. The port given by `--port` is in use or not allowed, or no port is
+    free. Without the option, a free port is chosen."""
 
 
 def command(options: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class NotInZoo(UserError, code="E0631", exit_code=USAGE_IS_WRONG):
-    """`netdsl zoo show` and `zoo copy` take the name of a shipped net or of its file; `netdsl zoo` lists them."""
+    """`netdsl zoo show` and `zoo copy` take the name of a shipped net or of its file. `netdsl zoo` lists them."""
 
 
 class InTheWay(UserError, code="E0632", exit_code=USAGE_IS_WRONG):

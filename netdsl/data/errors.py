@@ -4,35 +4,37 @@ from __future__ import annotations
 
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 
-CONVERT = "of a PyTorch model, save the weights with `safetensors.torch.save_file(model.state_dict(), path)`"
+CONVERT = "save the weights of a PyTorch model with `safetensors.torch.save_file(model.state_dict(), path)`"
 
 
 class BadData(UserError, code="E0801"):
-    """The file is damaged, or of a format that is not read. Pickled objects never are: they run programs."""
+    """The file is damaged, or its format is not supported. Pickled objects are never read: they can run programs."""
 
 
 class WrongShape(UserError, code="E0802"):
-    """The data's examples have another shape than the network's input. Nothing is reshaped or transposed silently."""
+    """The shape of the examples differs from the shape of the network's input. Data is never reshaped or transposed
+    silently."""
 
 
 class WrongType(UserError, code="E0803"):
-    """The data's numbers cannot become the input's without a loss: a fraction an integer, or a value out of range."""
+    """The data cannot be converted to the type of the input without loss: a fraction to an integer, or a value out of
+    range."""
 
 
 class NoSuchMember(UserError, code="E0804"):
-    """An archive holds several arrays, and none is named like the input."""
+    """An archive contains several arrays, but none with the name of the input."""
 
 
 class BadPicture(UserError, code="E0805"):
-    """A picture that is damaged, animated, too large to be opened safely, or of a kind without 8-bit channels."""
+    """The image is damaged, animated, too large to be opened safely, or of a kind without 8-bit channels."""
 
 
 class MissingPackage(UserError, code="E0806", exit_code=USAGE_IS_WRONG):
-    """An optional package is needed."""
+    """An optional package is required."""
 
 
 class NoExamples(UserError, code="E0830"):
-    """A data set without a single example: nothing can be learnt from it, and no metric is defined."""
+    """The data set contains no examples, so nothing can be learned from it and no metric is defined."""
 
 
 class CountsDiffer(UserError, code="E0831"):
@@ -40,43 +42,43 @@ class CountsDiffer(UserError, code="E0831"):
 
 
 class BadLabel(UserError, code="E0832"):
-    """A label that names no class: not a whole number, negative, or not less than the number of classes."""
+    """A label is not a class: it is not an integer, negative, or not less than the number of classes."""
 
 
 class NotFinite(UserError, code="E0833"):
-    """An input or a target holds NaN or an infinity, which would spread to every weight in the first step."""
+    """An input or a target contains NaN or infinity, which would spread to all weights in the first step."""
 
 
 class BadTable(UserError, code="E0834"):
-    """A table that cannot be read: a row with more or fewer cells than the header, a cell that is no number."""
+    """The table cannot be read: a row has more or fewer cells than the header, or a cell is not a number."""
 
 
 class BatchTooLarge(UserError, code="E0835"):
-    """A batch of more examples than there are, where incomplete batches are dropped: there would be none."""
+    """The batch is larger than the data set and incomplete batches are dropped, so there would be no batch."""
 
 
 class ClassesDiffer(UserError, code="E0836"):
-    """The data has other classes than the net: another number of them, or names that training has not seen. Classes are
-    matched by name; where a net's classes have no names, they are called by their numbers, from 0."""
+    """The classes of the data differ from those of the net: in number, or there are names that training has not seen.
+    Classes are matched by name. If the classes of the net have no names, they are named by their numbers, from 0."""
 
 
 class Incomplete(UserError, code="E0837"):
-    """A data set lacks a part: an array for an input, a column, a file of a pair, a folder for each class."""
+    """A part of the data set is missing: an array for an input, a column, one file of a pair, or a folder per class."""
 
 
 class BadAugment(UserError, code="E0838"):
-    """An augmentation that does not fit the pictures: a crop that is too large, or no picture at all."""
+    """The augmentation does not fit the data: a crop is too large, or the data are not images."""
 
 
 class BadStream(UserError, code="E0839"):
-    """What a program iterates over is no pair of arrays, or ended where a run that goes on has to skip batches."""
+    """An iterable of examples does not yield pairs of arrays, or ended while a resumed run skipped batches."""
 
 
 class ColumnsDiffer(UserError, code="E0873"):
-    """The columns of a table are not those that the net was trained on. They are matched by name, in any order, and
-    none may be missing or new."""
+    """The columns of a table differ from those that the net was trained on. Columns are matched by name, in any order;
+    none can be missing or added."""
 
 
 class OutsideData(UserError, code="E0874"):
-    """The data of a `train` block lead out of the folder that `--root` names, links followed. Without `--root` they may
-    lie anywhere."""
+    """The data of a `train` block is outside the folder given by `--root`, after links are resolved. Without `--root`,
+    data can be anywhere."""

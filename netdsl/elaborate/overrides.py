@@ -29,8 +29,8 @@ NEGATIVE = re.compile(r"-\s*[\d.][\w.]*")
 
 
 class BadTrainSetting(UserError, code="E0626", exit_code=USAGE_IS_WRONG):
-    """`--set` takes `train.KEY=VALUE`, which replaces a line of the `train` block, or `train.KEY.ARGUMENT=VALUE`, which
-    changes an argument of a line; arguments of the optimizer can omit it, as in `train.lr`."""
+    """`--set train.KEY=VALUE` replaces a line of the `train` block, and `--set train.KEY.ARGUMENT=VALUE` changes an
+    argument of a line. For arguments of the optimizer, KEY can be omitted, as in `train.lr`."""
 
 
 def is_of_training(setting: str) -> bool:

@@ -47,7 +47,7 @@ REPEATABLE = ("loss", "metric")
 
 
 class NoTraining(UserError, code="E0625", exit_code=USAGE_IS_WRONG):
-    """A file is trained by its only `train` block, or by that of the requested net."""
+    """Training needs a `train` block: the only one of the file, or that of the requested net."""
 
 
 def recipe(

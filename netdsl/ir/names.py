@@ -23,10 +23,9 @@ CLASSES, COLUMNS, TARGETS = "netdsl.classes.", "netdsl.columns.", "netdsl.target
 
 
 class BadNames(UserError, code="E0872"):
-    """A model or a weight file names its classes or columns in its metadata (`netdsl.classes.OUTPUT`,
-    `netdsl.columns.INPUT`, `netdsl.targets.OUTPUT`), and the names do not fit: they are not a JSON list of different
-    texts, there are more or fewer than the output has classes or the input has numbers, or the net has no such output
-    or input."""
+    """The metadata of a model or weight file names its classes or columns (`netdsl.classes.OUTPUT`,
+    `netdsl.columns.INPUT`, `netdsl.targets.OUTPUT`), but the names do not fit: they are not a JSON list of distinct
+    texts, their number differs from the number of classes or columns, or the net has no such output or input."""
 
 
 class Names:

@@ -25,7 +25,7 @@ So do ops with an attribute that no half holds, such as an epsilon of 1e-9."""
 
 
 class BeyondHalf(UserError, code="E0681"):
-    """A half-precision number is at most 65,504, and at least 6e-8 where it is not zero. The network has others."""
+    """The network has weights outside the range of half precision: at most 65,504, and at least 6e-8 unless zero."""
 
 
 def half(graph: Graph, *, io: str = "f32") -> Graph:

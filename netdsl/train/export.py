@@ -55,7 +55,7 @@ KINDS = {
 
 
 class NeedsNewerOpset(UserError, code="E0649", exit_code=USAGE_IS_WRONG):
-    """A training step with dropout computes its masks bitwise, with operators that ONNX has from opset 18 on."""
+    """A training step with dropout computes its masks with bitwise operators, which ONNX has since opset 18."""
 
 
 def step_model(recipe: Recipe, *, opset: int = OPSET, metadata: Mapping[str, str] | None = None) -> Emitted:

@@ -72,12 +72,13 @@ MODELS = tuple(f"{which}.{ending}" for which in ("best", "last") for ending in (
 
 
 class FolderIsTaken(UserError, code="E0863", exit_code=USAGE_IS_WRONG):
-    """The folder for a run holds another run or files that netdsl did not write, or another process trains in it."""
+    """The folder for a run contains another run or files that netdsl did not write, or another process is training in
+    it."""
 
 
 class OtherRun(UserError, code="E0864", exit_code=USAGE_IS_WRONG):
-    """A run resumes with the net, recipe and data it started with; only its end can be moved. Otherwise it could not be
-    reproduced."""
+    """A run resumes with the net, recipe and data that it was started with; only its end can change. Otherwise it could
+    not be reproduced."""
 
 
 class RunFolder:

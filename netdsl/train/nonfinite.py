@@ -31,8 +31,8 @@ MODERATE = 0.01
 
 
 class Diverged(UserError, code="E0862"):
-    """A NaN or infinite loss would make every weight non-finite in the same step. The training stops before that, and
-    the last checkpoint is finite. The most frequent cause is too high a learning rate."""
+    """A NaN or infinite loss would make all weights non-finite in the same step. Training stops before that, and the
+    last checkpoint is finite. The most frequent cause is a learning rate that is too high."""
 
 
 def nonfinite_origin(

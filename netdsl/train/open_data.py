@@ -37,7 +37,7 @@ NAMED = ("csv", "folder")
 
 
 class TooFew(UserError, code="E0865"):
-    """`validate 0.1` holds out a tenth of the examples; both parts need at least one."""
+    """`validate 0.1` holds out a tenth of the examples. Training and validation need at least one example each."""
 
 
 def wanted(

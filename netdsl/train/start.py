@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
 
 class LoneValue(UserError, code="E0861"):
-    """Batch normalization of a single value per channel: its mean is the value itself and its variance 0, so that every
-    output is the bias, and the unbiased variance divides by 0."""
+    """Batch normalization of a single value per channel: the mean is the value itself and the variance is 0, so every
+    output is the bias, and the unbiased variance would divide by 0."""
 
 
 def check_batch(recipe: Recipe) -> None:

@@ -7,8 +7,8 @@ from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 
 
 class BadWeightFile(UserError, code="E0701"):
-    """The file is damaged, or of a format that is not read. A PyTorch checkpoint may hold tensors and containers,
-    and plain values beside them, and nothing else: its pickle is a program, and is not run."""
+    """The file is damaged, or its format is not supported. A PyTorch checkpoint can contain tensors, containers and
+    plain values, and nothing else: its pickle is a program, and is not executed."""
 
 
 def damaged(path: str, reason: str, *helps: str) -> BadWeightFile:
@@ -17,61 +17,61 @@ def damaged(path: str, reason: str, *helps: str) -> BadWeightFile:
 
 
 class WeightsDoNotFit(UserError, code="E0702"):
-    """The file's weights are not the network's: names are missing, unknown, or of another shape.
+    """The weights in the file do not match those of the network: names are missing or unknown, or shapes differ.
 
-    Weights are matched by name, after the renames that are given, or by their order where that is asked for. Every
-    one is used once, and none is reshaped or transposed silently.
+    Weights are matched by name, after all renames, or by order with `--match order`. Each is used once, and none is
+    reshaped or transposed silently.
     """
 
 
 class WrongWeightType(UserError, code="E0703"):
-    """Weights are floating-point: float16, bfloat16 and float64 are converted to float32. Integers are not, and neither
-    are floats of 8 bits or fewer, whose values mean nothing without the scale that their program keeps for them."""
+    """Weights are floating-point numbers: float16, bfloat16 and float64 are converted to float32. Integers are not
+    converted, and neither are floats of 8 bits or fewer, whose values are meaningless without a scale."""
 
 
 class BadWeightValues(UserError, code="E0704"):
-    """A weight is NaN or infinite, or a variance negative: the network would compute nothing of use."""
+    """A weight is NaN or infinite, or a variance is negative, so the network would not compute anything useful."""
 
 
 class OrderUnknown(UserError, code="E0707"):
-    """The order of a Keras weight's rows or columns cannot be determined.
+    """The order of the rows or columns of a Keras weight cannot be determined.
 
-    Keras holds a map with its channels last, and netdsl with its channels first, so that a dense layer that reads a
-    flattened map, or whose result becomes one, has its weights in another order. netdsl follows the values through the
-    net and through the model's configuration, and refuses where these do not determine the order: behind a layer that
-    it does not know (`Lambda`), or where the net mixes flattened maps in a way that Keras's weights cannot follow.
+    Keras has channels last and netdsl has channels first, so the weights of a dense layer before or after a flattened
+    feature map are in a different order. netdsl follows the values through the net and the model's configuration. This
+    fails after a layer that it does not know (`Lambda`), or if the net mixes flattened feature maps in a way that
+    Keras's weights cannot follow.
     """
 
 
 class UnclearUse(UserError, code="E0710"):
-    """A tensor of an ONNX model is used in a way that does not say which weight it is: by nodes that want it in
-    different orientations, along an axis that is not the channels', or by an operator that netdsl does not know.
+    """It is unclear which weight a tensor of an ONNX model is: nodes use it in different orientations, along an axis
+    other than the channels, or netdsl does not know the operator.
 
-    How a weight is laid out follows from the node that uses it, never from its shape alone. What is not a weight can be
-    dropped with `--rename PATTERN -`.
+    The layout of a weight is determined by the node that uses it, never by its shape alone. `--rename PATTERN -` drops
+    tensors that are not weights.
     """
 
 
 class UnlikeLayer(UserError, code="E0711"):
-    """A node of an ONNX model computes something else than the layer that would take its weights: a normalization with
-    another epsilon, or a transposed convolution in the place of a convolution. The weights would have the right shapes,
-    and the network would compute something else than the model."""
+    """A node of an ONNX model does not compute the same as the layer that would take its weights: a normalization with
+    a different epsilon, or a transposed convolution instead of a convolution. The shapes would match, but the results
+    would differ."""
 
 
 class UnknownWeightLabel(UserError, code="E0712", exit_code=USAGE_IS_WRONG):
-    """`--except` names layers or weights of the network: a name (`fc.weight`), what names begin with (`fc`,
-    `layer4.0`), or a pattern of these (`layer?`, `*.bias`). Each must name at least one weight."""
+    """`--except` takes layers or weights of the network: a name (`fc.weight`), the beginning of names (`fc`,
+    `layer4.0`), or a pattern (`layer?`, `*.bias`). Each must match at least one weight."""
 
 
 class BadRename(UserError, code="E0706", exit_code=USAGE_IS_WRONG):
-    """A rule for names of weights that cannot be read, or that changes no name: a pattern is a regular expression, and
-    `$1` in what replaces it is what the pattern's first group found."""
+    """A rule for renaming weights cannot be read, or renames nothing. The pattern is a regular expression, and `$1` in
+    the replacement is the first group of the pattern."""
 
 
 class OutsideModelFolder(UserError, code="E0708"):
-    """An ONNX model names a file of data outside its folder.
+    """An ONNX model refers to a data file outside its folder.
 
-    Data stand in the model's folder or in one below it, after all links are resolved; absolute paths, `..` and links
-    that lead elsewhere are refused, since such a model could make any file of this machine its weights. The folder is
+    The data must be in the folder of the model or below it, after links are resolved. Absolute paths, `..` and links
+    that lead elsewhere are refused, since such a model could read any file of this machine as weights. The folder is
     that of the path by which the model is opened.
     """
