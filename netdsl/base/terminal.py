@@ -9,6 +9,9 @@ from netdsl.base.user_error import escape as escape  # which starts without `re`
 SENTENCE = 1_000
 """Maximum number of characters of a message."""
 
+LONGEST_WORD = 40
+"""Maximum number of characters of a word that the user wrote, in a message."""
+
 LONG = re.compile(r"\S{200,}")
 
 COLOURS = {
@@ -30,6 +33,11 @@ def brief(text: str) -> str:
     """Shorten a sentence to fit a screen: quoted words lose their middle, lists their end."""
     text = LONG.sub(lambda word: f"{word[0][:80]}…{word[0][-20:]}", text)
     return text if len(text) <= SENTENCE else f"{text[: SENTENCE - 1]}…"
+
+
+def shortened(word: str) -> str:
+    """Shorten a word that the user wrote."""
+    return word if len(word) <= LONGEST_WORD else f"{word[: LONGEST_WORD - 1]}…"
 
 
 def width(text: str) -> int:

@@ -51,6 +51,33 @@ class Suggestion:
         self.safe = safe
 
 
+class _Shown:
+    """A value in a template, which looks up its attributes and entries and formats shapes and lists."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __getattr__(self, name: str) -> _Shown:
+        return _Shown(getattr(self._value, name))
+
+    def __getitem__(self, key: str | int) -> _Shown:
+        if isinstance(key, str):
+            return _Shown(getattr(self._value, key))
+        assert isinstance(self._value, tuple)
+        return _Shown(self._value[key])
+
+    def __format__(self, spec: str) -> str:
+        if not isinstance(self._value, tuple):
+            return format(self._value, spec)
+        if self._value and isinstance(self._value[0], str):
+            return ", ".join(self._value)
+        from netdsl.base.shape import text
+
+        return text(self._value)
+
+
 class Problem(Record):
     """A problem in a text. A subclass declares its data as annotations and its sentences as templates.
 
@@ -115,11 +142,7 @@ class Problem(Record):
 
     def fill(self, template: str) -> str:
         """Return a template with the problem's data."""
-        if "{" not in template:
-            return template
-        from netdsl.diagnostics.sentences import fill
-
-        return fill(template, self)
+        return template.format_map(_Shown(self))
 
 
 P = TypeVar("P", bound=Problem)

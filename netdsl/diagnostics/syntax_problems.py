@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.terminal import shortened
 from netdsl.base.text import Span
 from netdsl.diagnostics.problem import Edit, Problem, Suggestion, problem
-from netdsl.diagnostics.sentences import alternatives, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +33,10 @@ class UnexpectedToken(Problem):
     headline = "unexpected {found}"
 
     def label(self) -> str:
-        return f"expected {alternatives(self.expected)}" if self.expected else "not allowed here"
+        if not self.expected:
+            return "not allowed here"
+        *others, last = self.expected
+        return f"expected {', '.join(others)} or {last}" if others else f"expected {last}"
 
     def suggestions(self) -> Iterable[Suggestion]:
         if self.advice:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.terminal import shortened
 from netdsl.diagnostics.edits import after, replace
 from netdsl.diagnostics.problem import Edit, Label, Problem, Suggestion, problem
-from netdsl.diagnostics.sentences import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

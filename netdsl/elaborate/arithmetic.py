@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from netdsl.base.limits import INTEGER_BITS, ROUNDS
 from netdsl.base.shape import Size, Undecidable
+from netdsl.base.terminal import shortened
 from netdsl.diagnostics import expression_problems as problems
-from netdsl.diagnostics.sentences import shortened
 
 if TYPE_CHECKING:
     from netdsl.base.text import Span

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.base.suggest import suggest
+from netdsl.base.terminal import shortened
 from netdsl.base.text import Span
 from netdsl.diagnostics.edits import before
 from netdsl.diagnostics.problem import Edit, Suggestion
-from netdsl.diagnostics.sentences import shortened
 from netdsl.diagnostics.syntax_problems import ItemInside, StatementOutside, UnexpectedToken, UnknownItem
 from netdsl.syntax.call_mistakes import chosen, in_parentheses, in_python, punctuation
 from netdsl.syntax.mistake import Found

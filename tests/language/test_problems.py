@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from string import Formatter
 
 import pytest
 
@@ -26,6 +27,7 @@ FOLDER = ROOT / "tests/golden/diagnostics"
 GOLDEN = sorted(FOLDER.glob("*.net"))
 PROBLEMS = problems()
 EXAMPLE = r"^ *```net (?:{})\n(.*?)^ *```"
+FORMAT = Formatter()
 ONLY_TO_COMPILE = {"E0209", "which_net"}
 """A check goes through all nets; only where one must be chosen can the choice be wrong."""
 
@@ -89,6 +91,17 @@ def test_codes_are_well_formed_and_nobody_elses() -> None:
     assert [code for code, cls in PROBLEMS.items() if cls.code != code] == []
     titles = Counter(cls.title for cls in PROBLEMS.values())
     assert [title for title, count in titles.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("code", PROBLEMS)
+def test_templates_name_data_of_the_problem(code: str) -> None:
+    cls = PROBLEMS[code]
+    place, caption = cls.related or ("span", "")
+    parts = [
+        part for text in (cls.headline or cls.title, cls.caption, cls.hint, caption) for part in FORMAT.parse(text)
+    ]
+    names = {place, *(re.split(r"[.\[]", name)[0] for _, name, _, _ in parts if name)}
+    assert [name for name in names if name not in cls.fields and not isinstance(getattr(cls, name), property)] == []
 
 
 @pytest.mark.parametrize("code", PROBLEMS)
