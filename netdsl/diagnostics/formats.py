@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netdsl.base.terminal import brief, escape
 
@@ -31,7 +31,7 @@ def json_line(problem: Problem) -> str:
     return dumps(to_dict(problem))
 
 
-def to_dict(problem: Problem) -> dict[str, Any]:
+def to_dict(problem: Problem) -> dict[str, object]:
     """Return the problem as plain data. Lines and columns count from 1, a column is a character, an end is
     exclusive."""
     return {
@@ -50,7 +50,7 @@ def to_dict(problem: Problem) -> dict[str, Any]:
     }
 
 
-def _place(span: Span) -> dict[str, Any]:
+def _place(span: Span) -> dict[str, object]:
     line, column = span.source.position(span.start)
     end_line, end_column = span.source.position(span.end)
     return {
@@ -62,7 +62,7 @@ def _place(span: Span) -> dict[str, Any]:
     }
 
 
-def _edit(edit: Edit) -> dict[str, Any]:
+def _edit(edit: Edit) -> dict[str, object]:
     place = _place(edit.span)
     return {
         "file": place["file"],
@@ -72,12 +72,12 @@ def _edit(edit: Edit) -> dict[str, Any]:
     }
 
 
-def _frames(frame: Frame | None) -> list[dict[str, Any]]:
+def _frames(frame: Frame | None) -> list[dict[str, object]]:
     """Return the frames from the inside out: a call by its `name`, a round by its `variable` and `value`, an import by
     neither."""
-    found: list[dict[str, Any]] = []
+    found: list[dict[str, object]] = []
     while frame is not None:
-        said: dict[str, Any] = {"name": frame.name} if frame.name else {}
+        said: dict[str, object] = {"name": frame.name} if frame.name else {}
         if frame.variable or frame.value is not None:
             plain = frame.value is None or isinstance(frame.value, bool | int | str)
             said = {"variable": frame.variable, "value": frame.value if plain else str(frame.value)}

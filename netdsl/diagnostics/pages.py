@@ -9,7 +9,7 @@ import re
 import sys
 from importlib import import_module
 from pkgutil import walk_packages
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import netdsl.diagnostics.table
 from netdsl.base.user_error import USER_ERRORS
@@ -87,7 +87,7 @@ def text(page: Page) -> str:
     return "\n\n".join(parts)
 
 
-def plain(page: Page) -> dict[str, Any]:
+def plain(page: Page) -> dict[str, object]:
     """Return a page as plain data."""
     return {
         "code": page.code,

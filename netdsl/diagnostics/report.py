@@ -6,7 +6,7 @@ hostile text has many: nets, lists, rounds, domains.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from netdsl.base.limits import WORK
 
@@ -54,7 +54,7 @@ class Work:
             self.problem = TooLarge(span=span, frame=frame, what="steps of work", count=WORK - self.left, limit=WORK)
         raise Rejected(self.problem)
 
-    def weigh(self, value: Any, span: Span, frame: Frame | None = None) -> None:
+    def weigh(self, value: object, span: Span, frame: Frame | None = None) -> None:
         """Account for traversing a list with all nested lists, as often as each occurs. Raises Rejected."""
         todo = [value] if type(value) is tuple else []
         while todo:
