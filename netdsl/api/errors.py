@@ -23,7 +23,7 @@ class NetError(Exception):
     ... except netdsl.NetError as error:
     ...     for problem in error.problems:
     ...         print(problem.code, problem.span, problem.message())
-    E0202 <string>:1:23 there is no layer or block `desne`
+    E0202 <string>:1:23 unknown layer or block `desne`
 
     ```
     """

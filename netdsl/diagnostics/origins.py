@@ -36,7 +36,8 @@ class Origin:
 
     def __str__(self) -> str:
         """Describe the origin, as a label at its span."""
-        what = "channels" if self.axis == 0 and len(self.node.shape) > 1 else "values" if not self.axis else ""
+        what = "" if self.axis else "channel" if len(self.node.shape) > 1 else "value"
+        what += "s" * (bool(what) and self.size != 1)
         before = [x.shape for x in self.node.inputs if len(x.shape) == len(self.node.shape)]
         if not self.node.inputs:
             return f"this input has {self.size} {what}" if what else f"this input is {_spatial(self.node.shape)}"
