@@ -55,6 +55,8 @@ def test_names_cannot_steer_the_terminal() -> None:
     with pytest.raises(MissingFile) as caught:
         read_source("no\nsuch\x1b[31m.net")
     assert caught.value.message == "there is no file no\\nsuch\\x1b[31m.net"
+    error = MissingFile("a\nb\x1b", "c\nd", details=["  e\nf"])
+    assert str(error) == "error[E0601]: a\\nb\\x1b\n  e\\nf\n  = help: c\\nd"
 
 
 # --- reading -------------------------------------------------------------------------------------------------------
