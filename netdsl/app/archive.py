@@ -6,7 +6,6 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from netdsl.app.output import ARCHIVE
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import UserError
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class _Spool:
 
         if batch.shape[1:] != self.example:
             here, there = ("x".join(map(str, shape)) for shape in (self.example, batch.shape[1:]))
-            raise OutputsDiffer(f"the output `{escape(self.name)}` is {here} for some examples and {there} for others")
+            raise OutputsDiffer(f"the output `{self.name}` is {here} for some examples and {there} for others")
         self.count += len(batch)
         try:
             self.file.write(np.ascontiguousarray(batch).data.cast("B") if batch.size else b"")

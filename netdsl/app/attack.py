@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from netdsl import ops
 from netdsl.backend.compile import model_bytes, net_names
 from netdsl.base.shape import elements
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import UserError
 from netdsl.lower import lower
 from netdsl.ops.activations import Sigmoid, Softmax
@@ -59,7 +58,7 @@ def attack_graph(net: Net, batch: int = 1) -> Graph:
     lead = _lead(y, label)
     (found,) = gradients(ops.reduce_sum(lead, (0,), keepdims=False), [x])
     if found is None:
-        raise NotAttackable(f"the classes of {escape(net.name)} do not depend on its input")
+        raise NotAttackable(f"the classes of {net.name} do not depend on its input")
     graph.outputs.clear()
     graph.output(SCORES, ops.identity(y))
     graph.output(LOSS, ops.softplus(lead))
@@ -70,12 +69,12 @@ def attack_graph(net: Net, batch: int = 1) -> Graph:
 def _only_input(net: Net, graph: Graph) -> Value:
     """Return the pixels as f32, whatever their type in the net: an attack needs values between two bytes."""
     if len(graph.inputs) > 1:
-        raise NotAttackable(f"{escape(net.name)} has {len(graph.inputs)} inputs, and one is attacked")
+        raise NotAttackable(f"{net.name} has {len(graph.inputs)} inputs, and one is attacked")
     (x,) = graph.inputs.values()
     if x.dtype == "i64":
-        raise NotAttackable(f"{escape(net.name)} takes whole numbers, between which no gradient leads")
+        raise NotAttackable(f"{net.name} takes whole numbers, between which no gradient leads")
     if not all(isinstance(size, int) for size in x.shape):
-        raise NotAttackable(f"{escape(net.name)} takes pictures of any size; an attack needs to know it")
+        raise NotAttackable(f"{net.name} takes pictures of any size; an attack needs to know it")
     x.dtype = "f32"
     return x
 
@@ -87,7 +86,7 @@ def _classes(net: Net, graph: Graph) -> Value:
             (y,) = y.producer.inputs
         if _is_list(y.shape[1:]) and y.dtype == "f32":
             return y if len(y.shape) == 2 else ops.reshape(y, (elements(y.shape[1:]),))
-    raise NotAttackable(f"{escape(net.name)} has no output with a number for each class")
+    raise NotAttackable(f"{net.name} has no output with a number for each class")
 
 
 def _is_list(shape: Shape) -> bool:

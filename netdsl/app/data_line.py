@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import open_module
-from netdsl.base.terminal import escape
 from netdsl.base.text import Source
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.diagnostics.problem import Rejected
@@ -33,7 +32,7 @@ def data_of(text: str, report: Report) -> DataKind | None:
     items = module.file.items
     lines = items[0].settings if len(items) == 1 and isinstance(items[0], ast.Train) else ()
     if len(lines) != 1 or lines[0].key.text != "data":
-        raise BadDataLine(f"`--data {escape(text)}` is more than one line of data")
+        raise BadDataLine(f"`--data {text}` is more than one line of data")
     try:
         found = read_data(lines[0], module.context)
     except Rejected as rejected:

@@ -10,7 +10,6 @@ from netdsl.app.frontend import load_judging, load_recipe
 from netdsl.app.labels import check_labels, known_names, read_labels, shown_names
 from netdsl.app.messages import note
 from netdsl.app.progress import Progress
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.elaborate.train_block import NoTraining
 from netdsl.ir.names import Names
@@ -79,7 +78,7 @@ def of_net(options: argparse.Namespace, report: Report) -> EvalResult | None:
     found = EvalResult(recipe.net.name, name, dataset, shown_names(labels, names or names_of(dataset, recipe), counts))
     outputs = _with_confusion(recipe)
     if options.weights is None and recipe.net.parameters:
-        note(f"{escape(recipe.net.name)}: random weights, drawn from seed {recipe.seed}; --weights names a file")
+        note(f"{recipe.net.name}: random weights, drawn from seed {recipe.seed}; --weights names a file")
     arrays = initial_weights(recipe.net, recipe.seed, file)
     values = {key: onnxruntime.OrtValue.ortvalue_from_numpy(array) for key, array in arrays.items()}
     evaluator = Evaluator(
@@ -140,7 +139,7 @@ def _opened(recipe: Recipe, given: DataKind | None, options: argparse.Namespace,
         return here(given, recipe, names), options.data
     if recipe.validate is None:
         raise NothingToJudge(
-            f"the training of `{escape(recipe.name)}` has no line `validate`",
+            f"the training of `{recipe.name}` has no line `validate`",
             """name data: --data 'mnist "datasets/mnist" split test'""",
         )
     if names and not isinstance(recipe.validate, float):
@@ -185,7 +184,7 @@ def of_model(options: argparse.Namespace, report: Report) -> EvalResult | None:
     check_together(options)
     for name, value in {"--weights": options.weights, "--set": options.set, "--root": options.root}.items():
         if value not in (None, []):
-            raise NotForAModel(f"{escape(options.file)} is a compiled model, and takes no {name}")
+            raise NotForAModel(f"{options.file} is a compiled model, and takes no {name}")
     if options.data is None:
         raise NothingToJudge("a compiled model names no data", """--data 'mnist "datasets/mnist" split test'""")
     kind = _data(options.data, report)
@@ -197,7 +196,7 @@ def of_model(options: argparse.Namespace, report: Report) -> EvalResult | None:
     shapes = [tensor.shape for tensor in session.outputs.values()]
     if len(session.inputs) != 1 or len(shapes) != 1 or len(shapes[0]) != 2 or (shapes[0][1] or 1) < 2:
         raise WrongFeed(
-            f"{escape(options.file)} is no classifier: eval takes models of one input and one output [N, classes]",
+            f"{options.file} is no classifier: eval takes models of one input and one output [N, classes]",
             "of other nets it judges the .net file, by its train block",
         )
     return _judge(session, kind, options)

@@ -11,7 +11,6 @@ import numpy as np
 from netdsl.app.messages import note
 from netdsl.backend.session import BadModel
 from netdsl.base.files import open_file, problem_of
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.data.errors import BadData
 from netdsl.data.images import FILTERS, Picture, format_of
@@ -42,12 +41,12 @@ def open_feeds(arguments: list[str], session: Session) -> dict[str, Reader]:
             paths[next(iter(paths))].append(argument)
         else:
             raise WrongInputs(
-                f"{escape(argument)} is for no input: there are {', '.join(map(escape, paths))}",
+                f"{argument} is for no input: there are {', '.join(paths)}",
                 "write NAME=PATH for each",
             )
     missing = [name for name, given in paths.items() if not given]
     if missing:
-        raise WrongInputs(f"no data for {', '.join(map(escape, missing))}", "write NAME=PATH for each input")
+        raise WrongInputs(f"no data for {', '.join(missing)}", "write NAME=PATH for each input")
     return {name: _open(name, given, session) for name, given in paths.items()}
 
 
@@ -70,7 +69,7 @@ def _picture(advice: str, model: str) -> Picture:
         sizes = all(size is None or (type(size) is int and size > 0) for size in (resize, crop))
         if sizes and kernel in FILTERS and order in ("rgb", "bgr"):
             return Picture(resize, crop, kernel, order)
-    raise BadModel(f"{escape(model)} says of pictures what is not understood: {escape(advice[:80])}")
+    raise BadModel(f"{model} says of pictures what is not understood: {advice[:80]}")
 
 
 def expand(arguments: list[str]) -> list[str]:
@@ -100,13 +99,13 @@ def _pictures(folder: str) -> list[str]:
         (pictures if _is_picture(path) else others).append(path)
     if not pictures:
         raise BadData(
-            f"the folder {escape(folder)} holds no pictures",
+            f"the folder {folder} holds no pictures",
             "pass the files themselves, or a folder that holds images directly",
         )
     if others:
-        shown = ", ".join(escape(os.path.basename(path)) for path in others[:MAX_FILES_SHOWN])
+        shown = ", ".join(os.path.basename(path) for path in others[:MAX_FILES_SHOWN])
         more = ", …" if len(others) > MAX_FILES_SHOWN else ""
-        note(f"{escape(folder)}: passed over {len(others):,} that are no pictures: {shown}{more}")
+        note(f"{folder}: passed over {len(others):,} that are no pictures: {shown}{more}")
     return pictures
 
 

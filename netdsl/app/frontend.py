@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from netdsl.app.repair import offer
 from netdsl.base.files import MissingFile
 from netdsl.base.suggest import suggest
-from netdsl.base.terminal import escape
 from netdsl.base.text import Source, Span
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.diagnostics.problem import Rejected
@@ -57,7 +56,7 @@ def open_module(
     that is already read. `texts` replace files, by their names in messages. Raises UserError.
     """
     if root is not None and not os.path.isdir(root):
-        raise NoSuchRoot(f"there is no folder {escape(root)} to be the root")
+        raise NoSuchRoot(f"there is no folder {root} to be the root")
     library = Library(report, root, texts)
     if isinstance(file, Source):
         text = (texts or {}).get(file.name)
@@ -74,7 +73,7 @@ def open_module(
             module, net = library.load_zoo(shipped[path]), net or path
         else:
             close = [f"did you mean `{word}`?" for word in suggest(path, shipped)[:1]]
-            raise MissingFile(f"there is no file {escape(path)}, and no network of the zoo has this name", *close)
+            raise MissingFile(f"there is no file {path}, and no network of the zoo has this name", *close)
     if net is not None and not module.file.broken:
         _check_name(net, module)
     return module, net
@@ -115,7 +114,7 @@ def _check_name(net: str, module: Module) -> None:
             if nets
             else "it has none"
         )
-        raise NoSuchNet(f"{escape(module.file.source.name)} has no network `{net}`: {held}", *close)
+        raise NoSuchNet(f"{module.file.source.name} has no network `{net}`: {held}", *close)
 
 
 def load_net(file: str | Source, report: Report, *, settings: Settings = (), root: str | None = None) -> Net | None:
@@ -251,7 +250,7 @@ def _given(settings: Sequence[str], module: Module, report: Report) -> Given:
         name, equals, value = setting.partition("=")
         name = name.strip()
         if not equals or not name.isidentifier() or not value.strip():
-            raise BadSetting(f"`--set {escape(setting)}` is not of the form NAME=VALUE")
+            raise BadSetting(f"`--set {setting}` is not of the form NAME=VALUE")
         if name in given:
             raise BadSetting(f"`--set {name}` is given twice")
         source = Source("--set", f"let {name} = {value}")
@@ -259,7 +258,7 @@ def _given(settings: Sequence[str], module: Module, report: Report) -> Given:
         if report.errors:
             raise Poisoned
         if len(items) != 1 or not isinstance(items[0], ast.Let):
-            raise BadSetting(f"`--set {escape(setting)}` is more than one value")
+            raise BadSetting(f"`--set {setting}` is more than one value")
         given[name] = (default_value(items[0].value, module.context), items[0].name.span)
     return given
 

@@ -44,11 +44,12 @@ def given_weights(net: Net, options: argparse.Namespace, seed: int, *, training:
     if matched.initial or matched.unused:
         from netdsl.weights.match import initial_report
 
-        text = "\n".join(initial_report(net, matched, seed, training=training))
+        lines = initial_report(net, matched, seed, training=training)
         if training or not matched.initial:
-            note(text)
+            for line in lines:
+                note(line)
         else:
-            print(f"warning: {text}", file=sys.stderr)
+            print("warning:", "\n".join(lines), file=sys.stderr)
     return matched
 
 

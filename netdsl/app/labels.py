@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.base.files import read_text
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import UserError
 from netdsl.ir.names import Names
 
@@ -24,7 +23,7 @@ def read_labels(path: str) -> list[str]:
     while names and not names[-1]:
         names.pop()
     if not names:
-        raise BadLabels(f"{escape(path)} holds no labels")
+        raise BadLabels(f"{path} holds no labels")
     return names
 
 
@@ -34,10 +33,10 @@ def _from_json(text: str, path: str) -> list[str]:
     try:
         names = loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadLabels(f"{escape(path)} begins like a JSON list, and is none: {escape(str(error))}") from None
+        raise BadLabels(f"{path} begins like a JSON list, and is none: {error!s}") from None
     odd = next((at for at, name in enumerate(names) if not isinstance(name, str)), None)
     if odd is not None:
-        raise BadLabels(f"{escape(path)} is a list whose entry {odd} is no name")
+        raise BadLabels(f"{path} is a list whose entry {odd} is no name")
     return [str(name) for name in names]
 
 
@@ -54,8 +53,8 @@ def check_labels(labels: list[str], path: str, shapes: Mapping[str, tuple[int | 
                 return
             sizes[name] *= size
     if len(labels) not in sizes.values():
-        found = ", ".join(f"`{escape(name)}` has {size:,}" for name, size in sizes.items())
-        raise BadLabels(f"{escape(path)} holds {len(labels):,} labels, and the output {found}")
+        found = ", ".join(f"`{name}` has {size:,}" for name, size in sizes.items())
+        raise BadLabels(f"{path} holds {len(labels):,} labels, and the output {found}")
 
 
 def shown_names(labels: list[str] | None, names: Names, counts: Mapping[str, int | None]) -> dict[str, Sequence[str]]:

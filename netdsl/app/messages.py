@@ -7,6 +7,7 @@ import sys
 from contextlib import contextmanager
 
 from netdsl.app.reporter import Reporter
+from netdsl.base.user_error import escape
 
 TYPE_CHECKING = False  # `netdsl zoo` starts without typing
 if TYPE_CHECKING:
@@ -67,9 +68,9 @@ def tell_more(reports: Iterable[Report], options: argparse.Namespace) -> None:
 
 
 def note(text: str, level: int = NORMAL) -> None:
-    """Print a line about what a command did or assumed, depending on the verbosity."""
+    """Print a line about what a command did or assumed, depending on the verbosity; it is escaped here."""
     if audible(level):
-        print(text, file=sys.stderr)
+        print(escape(text), file=sys.stderr)
 
 
 @contextmanager
@@ -92,7 +93,7 @@ def _color() -> bool:
 
 
 class Terminal(Reporter):
-    """Prints to stderr."""
+    """Prints escaped lines to stderr."""
 
     __slots__ = ()
 
@@ -100,7 +101,7 @@ class Terminal(Reporter):
         note(text)
 
     def warn(self, text: str) -> None:
-        print(f"warning: {text}", file=sys.stderr)
+        print(f"warning: {escape(text)}", file=sys.stderr)
 
     @contextmanager
     def progress(self, unit: str, total: int) -> Iterator[Callable[[int], None]]:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from netdsl.base.files import write_atomically
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 
 if TYPE_CHECKING:
@@ -83,10 +82,10 @@ def _judge(path: str, made: bytes, force: bool, reads: Iterable[str | None]) -> 
     """Check whether a file may be replaced. Raises WouldDestroy, WouldOverwrite."""
     for read in reads:
         if read and path != "-" and _same(path, read):
-            raise WouldDestroy(f"{escape(path)} is read by this command, and cannot be its output too")
+            raise WouldDestroy(f"{path} is read by this command, and cannot be its output too")
     if not force and os.path.isfile(path) and not _has(path, made):
         raise WouldOverwrite(
-            f"{escape(path)} exists, and netdsl did not make it",
+            f"{path} exists, and netdsl did not make it",
             "name another file, or overwrite it with --force",
         )
     if path == "-" and sys.stdout.isatty():

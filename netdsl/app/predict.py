@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from netdsl.backend.session import Session, WrongFeed
-from netdsl.base.terminal import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,9 +20,7 @@ def check_lengths(readers: Mapping[str, Reader]) -> dict[str, int]:
     """Return the number of examples, which must be the same for each input. Raises WrongFeed."""
     counts = {name: len(reader) for name, reader in readers.items()}
     if len(set(counts.values())) > 1:
-        raise WrongFeed(
-            "the inputs differ in length: " + ", ".join(f"{escape(k)} has {n:,}" for k, n in counts.items())
-        )
+        raise WrongFeed("the inputs differ in length: " + ", ".join(f"{k} has {n:,}" for k, n in counts.items()))
     return counts
 
 
@@ -35,7 +32,7 @@ def predict(session: Session, readers: Mapping[str, Reader], batch: int) -> Iter
         fixed = session.inputs[name].shape[0] if name in session.inputs and session.inputs[name].shape else None
         if fixed is not None and (batch != fixed or counts[name] % fixed):
             raise WrongFeed(
-                f"{escape(session.name)} takes batches of exactly {fixed}, and is given {counts[name]:,} examples "
+                f"{session.name} takes batches of exactly {fixed}, and is given {counts[name]:,} examples "
                 f"in batches of {batch}",
             )
     streams = [reader.batches(batch) for reader in readers.values()]
