@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.backend.session import WrongFeed
-from netdsl.base.terminal import escape
 from netdsl.ir.names import read_names
 
 if TYPE_CHECKING:
@@ -76,11 +75,11 @@ class Session:
             return array  # `run` tells what the inputs are called
         if array.ndim == len(wanted.shape) - 1:
             raise WrongFeed(
-                f"input `{escape(name)}` is given {_spelled(array)}, without a batch as the first axis",
+                f"input `{name}` is given {_spelled(array)}, without a batch as the first axis",
                 f"one example is a batch of 1: `{name}[None]`",
             )
         if array.ndim != len(wanted.shape):
-            raise WrongFeed(f"input `{escape(name)}` takes {wanted.spelled}, and is given {_spelled(array)}")
+            raise WrongFeed(f"input `{name}` takes {wanted.spelled}, and is given {_spelled(array)}")
         return ArrayReader(name, array, wanted.dtype).whole
 
     def __repr__(self) -> str:

@@ -10,6 +10,7 @@ from netdsl.api.errors import NetError
 from netdsl.api.net import Net
 from netdsl.api.options import LARGEST, between, fitted
 from netdsl.app.frontend import load_training
+from netdsl.base.user_error import escape
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _kept(
         more = {"file": recipe.name}
         notes = attach(trainer, folder, module, choices, goes_on=goes_on, checkpoint=checkpoint, more=more)
         for text in differs + notes:
-            warnings.warn(text, RuntimeWarning, stacklevel=3)
+            warnings.warn(escape(text), RuntimeWarning, stacklevel=3)
         trainer.run()
         trainer.keep()
         assert trainer.keeper is not None
