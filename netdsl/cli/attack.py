@@ -99,7 +99,7 @@ def _classifier(net: Net, options: argparse.Namespace) -> Classifier:
 
     weights = given_weights(net, options, options.seed or 0)
     if weights is None and net.parameters:
-        note(f"{escape(net.name)}: random weights, drawn from seed {options.seed or 0}; --weights names a file")
+        note(f"{net.name}: random weights, drawn from seed {options.seed or 0}; --weights names a file")
     low, high = options.range
     batch = 1 if options.data is None else options.batch or BATCH
     return Classifier(
@@ -126,7 +126,7 @@ def _one(net: Net, classifier: Classifier, options: argparse.Namespace, write: W
     x = _read(net, classifier, options.image)
     if x.min() < classifier.low or x.max() > classifier.high:
         raise OptionsClash(
-            f"{escape(options.image)} holds {x.min():g} to {x.max():g}, and --range is "
+            f"{options.image} holds {x.min():g} to {x.max():g}, and --range is "
             f"{classifier.low:g} to {classifier.high:g}",
             "black and white of pictures from files are 0 and 255",
         )
@@ -147,7 +147,7 @@ def _one(net: Net, classifier: Classifier, options: argparse.Namespace, write: W
     else:
         print("\n".join(_lines(record, names)))
     if before["class"] != label:
-        note(f"{escape(net.name)} takes {escape(options.image)} for {_named(before['class'], names)} as it is")
+        note(f"{net.name} takes {options.image} for {_named(before['class'], names)} as it is")
     if write is not None:
         write(_figure(net, classifier, (x[0], changed[0]), record, names))
 
@@ -192,8 +192,7 @@ def _label(text: str, names: list[str] | None, classifier: Classifier) -> int:
 
     close = [f"did you mean `{word}`?" for word in suggest(text, names or [])[:1]]
     raise NotAttackable(
-        f"{escape(classifier.name)} has {classifier.classes:,} classes, 0 to {classifier.classes - 1}, and "
-        f"--label is {escape(text)}",
+        f"{classifier.name} has {classifier.classes:,} classes, 0 to {classifier.classes - 1}, and --label is {text}",
         *close,
     )
 
@@ -209,7 +208,7 @@ def _read(net: Net, classifier: Classifier, path: str) -> Array:
     said: dict[str, Any] = {key: getattr(layer, key, default) for key, default in PICTURE.items()}
     reader = open_input(path, classifier.shape, "f32", name=classifier.input, picture=Picture(**said))
     if len(reader) > 1:
-        raise BadData(f"{escape(path)} holds {len(reader):,} examples, and one is attacked", "--data takes many")
+        raise BadData(f"{path} holds {len(reader):,} examples, and one is attacked", "--data takes many")
     return next(reader.batches(1))
 
 
@@ -260,7 +259,7 @@ def _figure(
     from netdsl.report.adversarial import Panel, as_pixels, draw_adversarial
 
     if len(classifier.shape) != 3 or classifier.shape[0] not in (1, 3):
-        raise NotAttackable(f"the input of {escape(net.name)} is no picture of one or three channels; leave -o out")
+        raise NotAttackable(f"the input of {net.name} is no picture of one or three channels; leave -o out")
     order = getattr(net.inputs[0].layer, "order", "rgb")
     low, high = classifier.low, classifier.high
     x, changed = pair

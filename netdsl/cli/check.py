@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import check_file
 from netdsl.app.messages import note, show, tell_more
-from netdsl.base.terminal import brief, escape
+from netdsl.base.terminal import brief
 from netdsl.base.user_error import UserError
 from netdsl.diagnostics.report import Report
 
@@ -34,7 +34,7 @@ def command(options: argparse.Namespace) -> int:
         if report.errors:
             code = max(code, 1)
         elif names is not None and options.format == "text":
-            note(f"{escape(file)}: ok ({brief(', '.join(names)) or 'no networks'})")
+            note(f"{file}: ok ({brief(', '.join(names)) or 'no networks'})")
     tell_more(reports, options)
     return code
 

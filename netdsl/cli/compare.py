@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from netdsl.app.compare import files, load
 from netdsl.app.messages import note, show
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.diagnostics.report import Report
 
@@ -63,7 +62,7 @@ def _draw(rows: list[Compared], options: argparse.Namespace) -> None:
 
     with picture_file(options.plot, force=options.force, reads=[row.file for row in rows]) as write:
         write(_picture(rows, options.by))
-    note(escape(options.plot))
+    note(options.plot)
 
 
 def _picture(rows: list[Compared], by: str | None) -> Canvas:

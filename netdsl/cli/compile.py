@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_net
 from netdsl.app.messages import TERMINAL, note, show
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.diagnostics.report import Report
 
@@ -107,16 +106,16 @@ def metadata_of(given: list[str]) -> dict[str, str]:
     for text in given:
         key, equals, value = text.partition("=")
         if not equals:
-            raise BadMetadata(f"`--metadata {escape(text)}` is not of the form KEY=VALUE")
+            raise BadMetadata(f"`--metadata {text}` is not of the form KEY=VALUE")
         if key in found:
-            raise BadMetadata(f"`--metadata {escape(key)}` is given twice")
+            raise BadMetadata(f"`--metadata {key}` is given twice")
         found[key] = value
     return found
 
 
 def sizes(target: str, saved: Saved, options: argparse.Namespace) -> str:
     """Describe the size of the written model."""
-    name = "the standard output" if target == "-" else escape(target)
+    name = "the standard output" if target == "-" else target
     text = f"{name}: {saved.size:,} bytes"
     if saved.data_size is None:
         return text
@@ -132,7 +131,7 @@ def _contents(saved: Saved, weights: WeightFile | None, options: argparse.Namesp
     made = saved.emitted
     sizes = {p.name: elements(p.shape) for p in made.parameters if not p.buffer}
     count, drawn = sum(sizes.values()), f"drawn from seed {options.seed or 0}"
-    whence = drawn if weights is None else f"from {escape(options.weights)}"
+    whence = drawn if weights is None else f"from {options.weights}"
     if weights is not None and (initial := sum(size for name, size in sizes.items() if name in weights.initial)):
         whence = f"{whence} but for {initial:,} {drawn}"
     parameters = f"{_counted(count, 'parameter')} {whence}" if count else "no parameters"

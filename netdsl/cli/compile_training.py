@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_recipe
 from netdsl.app.messages import TERMINAL, note, show
-from netdsl.base.terminal import escape
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def command(options: argparse.Namespace) -> int:
     saved = save_step(recipe, to, chosen_options(options, weights), TERMINAL)
     opset = saved.emitted.model.opset_import[0].version
     note(f"{sizes(target, saved, options)}, a step of {recipe.batch:,} examples, {saved.nodes:,} nodes, opset {opset}")
-    whence = f"drawn from seed {recipe.seed}" if weights is None else f"from {escape(options.weights)}"
+    whence = f"drawn from seed {recipe.seed}" if weights is None else f"from {options.weights}"
     note(f"training begins with weights {whence}")
     return 0
 

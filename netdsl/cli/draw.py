@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_net
 from netdsl.app.messages import note, show
-from netdsl.base.terminal import escape
 from netdsl.cli.pictures import NotAPicture
 from netdsl.diagnostics.report import Report
 
@@ -33,7 +32,7 @@ def command(options: argparse.Namespace) -> int:
     with replace(target, made=ARCHIVE, force=options.force, reads=reads) as file:
         file.write(drawn(net, form, unfold=options.unfold))
     count = len(net.nodes)
-    note(f"{'the standard output' if target == '-' else escape(target)}: {count:,} layer{'s' * (count != 1)}")
+    note(f"{'the standard output' if target == '-' else target}: {count:,} layer{'s' * (count != 1)}")
     return 0
 
 
@@ -43,7 +42,7 @@ def _form(path: str | None) -> str:
         return "svg"
     form = path.lower().rpartition(".")[2]
     if form not in FORMS:
-        raise NotAPicture(f"{escape(path)} cannot be drawn to", "use .svg, .png, .dot or .mmd")
+        raise NotAPicture(f"{path} cannot be drawn to", "use .svg, .png, .dot or .mmd")
     return form
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.base.suggest import suggest
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.diagnostics import pages
 
@@ -36,5 +35,5 @@ def _page(code: str) -> pages.Page:
         known = pages.pages()
         same = [word for word in known if word[1:] == code]
         meant = [f"did you mean `{word}`?" for word in (same or suggest(code.upper(), known))[:1]]
-        raise NoSuchCode(f"there is no code `{escape(code)}`", *meant or ["`netdsl explain` lists them"])
+        raise NoSuchCode(f"there is no code `{code}`", *meant or ["`netdsl explain` lists them"])
     return page

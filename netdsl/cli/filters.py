@@ -53,7 +53,7 @@ def command(options: argparse.Namespace) -> int:
         weight = read(name)
         write(draw_filters(name, weight, together=options.scale == "layer"))
     count, channels, height, width = weight.shape
-    note(f"{escape(target)}: `{escape(name)}`, {count:,} filters of {channels:,}x{height}x{width}")
+    note(f"{target}: `{name}`, {count:,} filters of {channels:,}x{height}x{width}")
     return 0
 
 
@@ -93,7 +93,7 @@ def _of_net(net: Net, options: argparse.Namespace) -> tuple[Shapes, Read]:
     seed = options.seed or 0
     file = given_weights(net, options, seed)
     if file is None:
-        note(f"{escape(net.name)}: random weights, drawn from seed {seed}; --weights names a file")
+        note(f"{net.name}: random weights, drawn from seed {seed}; --weights names a file")
     matched: CheckedWeights | dict[str, Array] = {} if file is None else checked_weights(shapes, file, net=net)
 
     def read(name: str) -> Array:
@@ -110,7 +110,7 @@ def chosen(shapes: Shapes, layer: str | None, path: str) -> str:
     fit = [name for name, shape in shapes.items() if len(shape) == AXES and 0 < prod(shape) <= MOST]
     found = [name for name in fit if name.endswith(".weight")] or fit  # an optimizer keeps more of such shapes
     if not found:
-        raise NoFilters(f"{escape(path)} has no convolution whose filters could be drawn")
+        raise NoFilters(f"{path} has no convolution whose filters could be drawn")
     if layer is None:
         return found[0]
     for name in (layer, f"{layer}.weight"):
@@ -119,4 +119,4 @@ def chosen(shapes: Shapes, layer: str | None, path: str) -> str:
     layers = [name.removesuffix(".weight") for name in found]
     listed = ", ".join(map(escape, layers[:MAX_NAMES_SHOWN])) + (", …" if len(layers) > MAX_NAMES_SHOWN else "")
     close = [f"did you mean `{word}`?" for word in suggest(layer, layers)[:1]]
-    raise NoFilters(f"{escape(path)} has no convolution `{escape(layer)}`: it has {listed}", *close)
+    raise NoFilters(f"{path} has no convolution `{layer}`: it has {listed}", *close)

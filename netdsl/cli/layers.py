@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.base.suggest import suggest
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.layers import layer_modules, pages
 
@@ -35,7 +34,7 @@ def _page(name: str) -> pages.ReferencePage:
     page = pages.layer_page(name)
     if page is None:
         meant = [f"did you mean `{word}`?" for word in suggest(name, layer_modules())[:1]]
-        raise NoSuchLayer(f"there is no layer `{escape(name)}`", *meant or ["`netdsl layers` lists them"])
+        raise NoSuchLayer(f"there is no layer `{name}`", *meant or ["`netdsl layers` lists them"])
     return page
 
 

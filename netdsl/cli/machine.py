@@ -6,7 +6,6 @@ import re
 from errno import ENOMEM
 from typing import TYPE_CHECKING
 
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.data.errors import MissingPackage
 
@@ -90,5 +89,5 @@ def system_failed(error: OSError) -> UserError:
     """The system's reason, and the file that it names."""
     if _is_out_of_memory(error):
         return NotEnoughMemory("there is not enough memory", *_limit())
-    place = f"{escape(str(error.filename))}: " if error.filename is not None else "the standard output: "
+    place = f"{error.filename}: " if error.filename is not None else "the standard output: "
     return SystemFailed(place + (error.strerror or str(error)).lower())

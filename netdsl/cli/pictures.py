@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def picture_file(path: str, *, force: bool, reads: Iterable[str | None] = ()) ->
 
     form = path.lower().rpartition(".")[2]
     if form not in ("svg", "png"):
-        raise NotAPicture(f"{escape(path)} is no name of a picture", "let it end with .svg or .png")
+        raise NotAPicture(f"{path} is no name of a picture", "let it end with .svg or .png")
     with replace(path, made=ARCHIVE, force=force, reads=reads) as file:
 
         def write(canvas: Canvas) -> None:

@@ -61,10 +61,10 @@ def command(options: argparse.Namespace) -> int:
             allow_fallback=options.allow_fallback,
         )
         if session.fallback:
-            note(f"{escape(options.file)}: {session.provider} leaves {session.fallback} to the CPU")
+            note(f"{options.file}: {session.provider} leaves {session.fallback} to the CPU")
         readers = open_feeds(options.inputs, session)
         if net is not None and net.parameters and options.weights is None:
-            note(f"{escape(net.name)}: random weights, drawn from seed {options.seed or 0}; --weights names a file")
+            note(f"{net.name}: random weights, drawn from seed {options.seed or 0}; --weights names a file")
         _run(session, readers, labels, file, options)
     return 0
 
@@ -76,7 +76,7 @@ def _check_options(options: argparse.Namespace) -> None:
         if value not in (None, []):
             from netdsl.app.evaluate import NotForAModel
 
-            raise NotForAModel(f"{escape(options.file)} is a compiled model, and takes no {name}")
+            raise NotForAModel(f"{options.file} is a compiled model, and takes no {name}")
 
 
 def _output(net: Net | None, options: argparse.Namespace) -> AbstractContextManager[BinaryIO | None]:
@@ -216,5 +216,5 @@ def _part(name: str, array: Array, wanted: int, count: int) -> Array:
     shape = getattr(array, "shape", ())
     if not shape or shape[0] != wanted or array.dtype.kind not in "biuf":
         kind = f"{array.dtype} {'x'.join(map(str, shape))}" if hasattr(array, "dtype") else "no array"
-        raise OddOutput(f"the output `{escape(name)}` is {kind}, not an array of numbers with {wanted} entries")
+        raise OddOutput(f"the output `{name}` is {kind}, not an array of numbers with {wanted} entries")
     return array[:count]

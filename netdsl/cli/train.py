@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_training
 from netdsl.app.messages import note, show
-from netdsl.base.terminal import escape
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def _train(recipe: Recipe, module: Module, folder: RunFolder, goes_on: bool, opt
     if checkpoint is not None:
         done = checkpoint.position.step
         on = "goes on after" if done < trainer.steps else "is at its end, with"
-        note(f"{escape(folder.path)}: {on} step {done:,} of {trainer.steps:,}")
+        note(f"{folder.path}: {on} step {done:,} of {trainer.steps:,}")
     assert trainer.keeper is not None
     if options.tensorboard:
         from netdsl.train.tensorboard import FOLDER, Board
@@ -94,12 +93,13 @@ def _run(trainer: Trainer, folder: RunFolder) -> int:
         done = trainer.run()
         trainer.keep()
         trainer.keeper.finish(trainer)
-    name = escape(folder.path)
     if not done:
         note(f"stopped after step {trainer.position.step:,} of {trainer.steps:,}, with a checkpoint: --resume goes on")
         return 128 + received[0]
     best = f", the best of epoch {trainer.best_epoch:,.6g}" if trainer.best is not None else ""
-    note(f"{name}: {trainer.position.step:,} steps; last.safetensors and .onnx{best}: best.safetensors and .onnx")
+    note(
+        f"{folder.path}: {trainer.position.step:,} steps; last.safetensors and .onnx{best}: best.safetensors and .onnx"
+    )
     return 0
 
 

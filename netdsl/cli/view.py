@@ -64,9 +64,9 @@ def _check_model(options: argparse.Namespace) -> None:
 
     _check_options(options)
     if options.functions:
-        raise NotForAModel(f"{escape(options.file)} is a compiled model, and takes no --functions")
+        raise NotForAModel(f"{options.file} is a compiled model, and takes no --functions")
     if not os.path.isfile(options.file):
-        raise MissingFile(f"there is no file {escape(options.file)}")
+        raise MissingFile(f"there is no file {options.file}")
     check_locations(options.file)
 
 

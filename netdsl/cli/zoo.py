@@ -7,7 +7,6 @@ import sys
 
 from netdsl.app.zoo import index
 from netdsl.base.paths import data
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 
 TYPE_CHECKING = False  # this starts without typing
@@ -78,7 +77,7 @@ def _file(name: str) -> str:
     from netdsl.base.suggest import suggest
 
     meant = [f"did you mean `{word}`?" for word in suggest(name, known)[:1]]
-    raise NotInZoo(f"no network of the zoo is called {escape(name)}", *meant or ["`netdsl zoo` lists them"])
+    raise NotInZoo(f"no network of the zoo is called {name}", *meant or ["`netdsl zoo` lists them"])
 
 
 def _text(file: str) -> str:
@@ -96,11 +95,11 @@ def _copy(file: str, folder: str) -> None:
     targets = {name: os.path.join(folder, name) for name in texts}
     for target in targets.values():
         if os.path.lexists(target):
-            raise InTheWay(f"{escape(target)} exists", "copy into another folder: `netdsl zoo copy NAME DIR`")
+            raise InTheWay(f"{target} exists", "copy into another folder: `netdsl zoo copy NAME DIR`")
     with signals_clean_up():
         write_all({targets[name]: text.encode() for name, text in texts.items()})
     for target in targets.values():
-        note(escape(os.path.normpath(target)))
+        note(os.path.normpath(target))
 
 
 def _beside(file: str) -> list[str]:
