@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from netdsl.base.limits import SOURCE_BYTES
-from netdsl.base.terminal import escape
 from netdsl.base.text import Source
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 
@@ -133,14 +132,13 @@ def absolute(path: str) -> str:
 
 def problem_of(error: OSError | ValueError, path: str) -> FileProblem:
     """Return the problem that prevents a file from being read."""
-    name = escape(path)
     if isinstance(error, FileNotFoundError | NotADirectoryError | ValueError):
-        return MissingFile(f"there is no file {name}")
+        return MissingFile(f"there is no file {path}")
     if isinstance(error, IsADirectoryError):
-        return NotAFile(f"{name} is a folder, not a file")
+        return NotAFile(f"{path} is a folder, not a file")
     if isinstance(error, PermissionError):
-        return Unreadable(f"{name} may not be read: permission denied")
-    return Unreadable(f"{name} cannot be read: {error.strerror or error}")
+        return Unreadable(f"{path} may not be read: permission denied")
+    return Unreadable(f"{path} cannot be read: {error.strerror or error}")
 
 
 def open_file(path: str) -> BinaryIO:
@@ -151,7 +149,7 @@ def open_file(path: str) -> BinaryIO:
         raise problem_of(error, path) from None
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise NotAFile(f"{escape(path)} is a pipe or a device; this needs a file on disk")
+        raise NotAFile(f"{path} is a pipe or a device; this needs a file on disk")
     return file
 
 
@@ -231,7 +229,6 @@ def _read_pipe(path: str) -> bytes:
 
 def decoded(data: bytes, name: str) -> str:
     """Decode the bytes of a source. Raises TooLarge or NotText."""
-    name = escape(name)
     if len(data) > SOURCE_BYTES:
         raise TooLarge(f"{name} is larger than {SOURCE_BYTES:,} bytes, the limit of a source")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -274,7 +271,7 @@ def write_atomically(path: str, size: int = 0) -> Iterator[BinaryIO]:
     except OSError as error:
         if error.filename not in (None, path, target):
             raise  # from what the caller reads
-        raise CannotWrite(f"cannot write {escape(path)}: {reason(error)}") from None
+        raise CannotWrite(f"cannot write {path}: {reason(error)}") from None
 
 
 def write_all(contents: Mapping[str, bytes]) -> None:
