@@ -6,7 +6,6 @@ from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
 from netdsl.base.shape import elements
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.ir.graph import BYTES
 from netdsl.ir.names import OWN, Names, read_names
@@ -99,11 +98,11 @@ def add_metadata(metadata: Mapping[str, str], model: ModelProto, own: Mapping[st
     for key, value in metadata.items():
         if not key or key.startswith(OWN):
             why = f"keys that begin with `{OWN}` are netdsl's own" if key else "a key is not empty"
-            raise BadMetadata(f"the model cannot have the metadata `{escape(key)}`: {why}")
+            raise BadMetadata(f"the model cannot have the metadata `{key}`: {why}")
         try:
             model.metadata_props.add(key=key, value=value)
         except UnicodeEncodeError:
-            raise BadMetadata(f"the metadata `{escape(key)}` are not Unicode") from None
+            raise BadMetadata(f"the metadata `{key}` are not Unicode") from None
 
 
 def weights_size(net: Net, dtype: str = "f32") -> int:

@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from netdsl.base.files import CannotWrite, Staged, name_beside, reason, require_space, target_of
-from netdsl.base.terminal import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,7 +88,7 @@ def _staged(path: str, wanted: str, *, links: bool = True) -> Staged:
 
 
 def _cannot(path: str, error: OSError) -> CannotWrite:
-    return CannotWrite(f"cannot write {escape(path)}: {reason(error)}")
+    return CannotWrite(f"cannot write {path}: {reason(error)}")
 
 
 def _exchange(model: Staged, data: Staged) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from netdsl.base.suggest import suggest
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ def _register(plugin: Plugin, module: str) -> Plugin:
         plugin.providers = tuple(names() if names else [helper.get_ep_name()])
         onnxruntime.register_execution_provider_library(plugin.package, helper.get_library_path())
     except Exception as error:  # what a package of somebody else's does is not known
-        plugin.failure = escape(str(error).strip().partition("\n")[0] or type(error).__name__)
+        plugin.failure = str(error).strip().partition("\n")[0] or type(error).__name__
     return plugin
 
 
@@ -129,9 +128,9 @@ def split(text: str) -> tuple[str, dict[str, str]]:
     for part in rest.split(",") if colon else ():
         key, equals, value = (each.strip() for each in part.partition("="))
         if not key or not equals:
-            raise NoProvider(f"`{escape(text)}` is not of the form NAME:KEY=VALUE,KEY=VALUE")
+            raise NoProvider(f"`{text}` is not of the form NAME:KEY=VALUE,KEY=VALUE")
         if key in options:
-            raise NoProvider(f"`{escape(text)}` says `{escape(key)}` twice")
+            raise NoProvider(f"`{text}` says `{key}` twice")
         options[key] = value
     return name.strip().lower(), options
 
@@ -180,21 +179,20 @@ def choose(text: str) -> tuple[str, str, dict[str, str], list[Any] | None]:
     fitting = [device for device in found if not wanted or device.device.type.name == wanted]
     if not fitting:
         kinds = ", ".join(dict.fromkeys(device.device.type.name for device in found))
-        raise NoProvider(f"the provider `{name}` has no device {escape(wanted)} here; there is {kinds}")
+        raise NoProvider(f"the provider `{name}` has no device {wanted} here; there is {kinds}")
     return name, found[0].ep_name, {**(KNOWN[name].options if name in KNOWN else {}), **options}, fitting[:1]
 
 
 def _absent(name: str, here: Iterable[str]) -> NoProvider:
     there = "there is " + ", ".join(dict.fromkeys(here))
-    shown = escape(name)
     for plugin in plugins():
         if name in map(short, plugin.providers):
             why = f": {plugin.failure}" if plugin.failure else ", which finds no device for it on this machine"
-            return NoProvider(f"the provider `{shown}` comes with {plugin.package}{why}; {there}")
+            return NoProvider(f"the provider `{name}` comes with {plugin.package}{why}; {there}")
     if name not in KNOWN:
         meant = [f"did you mean `{word}`?" for word in suggest(name, KNOWN)[:1]]
-        return NoProvider(f"the provider `{shown}` is not one that is known; {there}", *meant)
-    return NoProvider(f"the provider `{shown}` is not in this build of onnxruntime; {there}", KNOWN[name].install)
+        return NoProvider(f"the provider `{name}` is not one that is known; {there}", *meant)
+    return NoProvider(f"the provider `{name}` is not in this build of onnxruntime; {there}", KNOWN[name].install)
 
 
 def builds() -> dict[str, str]:

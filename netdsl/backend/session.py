@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from netdsl.backend.providers import NoProvider, choose
 from netdsl.base.files import mistaken, open_file
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import UserError
 from netdsl.weights.external import check_locations
 
@@ -120,7 +119,7 @@ def _left_to_cpu(session: Any, long: str) -> str:
     left = [node for fits, node in nodes if not fits]
     if not left:
         return ""
-    names = ", ".join(escape(f"{node.op_type} {node.name}") for node in left[:MAX_NODES_SHOWN])
+    names = ", ".join(f"{node.op_type} {node.name}" for node in left[:MAX_NODES_SHOWN])
     return f"{len(left):,} of {len(nodes):,} nodes ({names}{', …' if len(left) > MAX_NODES_SHOWN else ''})"
 
 
@@ -206,7 +205,7 @@ class Session:
             raise problem from None
 
     def _fell_back(self, what: str) -> FellBack:
-        return FellBack(f"{escape(self.name)}: {self.provider} leaves {what} to the CPU", "--allow-fallback permits it")
+        return FellBack(f"{self.name}: {self.provider} leaves {what} to the CPU", "--allow-fallback permits it")
 
     def _refused(self, said: str) -> NoProvider:
         return NoProvider(f"the provider `{self.provider}` refuses: onnxruntime says, {_first_line(said)}")
@@ -222,8 +221,8 @@ class Session:
 
     def _check(self, feeds: Mapping[str, Array]) -> None:
         if feeds.keys() != self.inputs.keys():
-            wanted, given = ", ".join(map(escape, self.inputs)), ", ".join(map(escape, feeds)) or "nothing"
-            raise WrongFeed(f"{escape(self.name)} takes {wanted}, and is given {given}")
+            wanted, given = ", ".join(self.inputs), ", ".join(feeds) or "nothing"
+            raise WrongFeed(f"{self.name} takes {wanted}, and is given {given}")
         for name, array in feeds.items():
             tensor = self.inputs[name]
             fits = len(array.shape) == len(tensor.shape) and all(
@@ -231,7 +230,7 @@ class Session:
             )
             if not fits or array.dtype.name != tensor.dtype:
                 raise WrongFeed(
-                    f"input `{escape(name)}` of {escape(self.name)} takes {tensor.spelled}, "
+                    f"input `{name}` of {self.name} takes {tensor.spelled}, "
                     f"and is given {array.dtype.name} {_spell(array.shape)}"
                 )
 
@@ -239,7 +238,7 @@ class Session:
 def failed(name: str, error: Exception) -> RunFailed:
     """Return the error for a model that failed while running."""
     said = re.sub("^Error in execution: ", "", _first_line(str(error)))
-    return RunFailed(f"{escape(name)} failed: {said}")
+    return RunFailed(f"{name} failed: {said}")
 
 
 def _tensor(node: Any) -> Tensor:
@@ -252,12 +251,11 @@ def _check_head(path: str) -> None:
     with open_file(path) as file:
         what = mistaken(file.read(64))
     if what:
-        raise BadModel(f"{escape(path)} {what}")
+        raise BadModel(f"{path} {what}")
 
 
 def _load_problem(name: str, said: str) -> BadModel:
     """Return why onnxruntime refuses a model, from its message."""
-    name = escape(name)
     if "INVALID_PROTOBUF" in said or "No graph was found" in said:
         return BadModel(f"{name} is not an ONNX model, or cut short")
     if found := re.search(r"IR version: (\d+), max supported IR version: (\d+)", said):
@@ -271,7 +269,7 @@ def _load_problem(name: str, said: str) -> BadModel:
             "install a newer onnxruntime, or compile with a lower --opset",
         )
     if found := re.search(r"(\S+)\(-?\d+\) is not a registered function/op|No Op registered for (\S+)", said):
-        return BadModel(f"{name} has the operator {escape(found[1] or found[2])}, which this onnxruntime does not know")
+        return BadModel(f"{name} has the operator {found[1] or found[2]}, which this onnxruntime does not know")
     if "bad_alloc" in said or "Failed to allocate memory" in said:
         return BadModel(f"{name} does not fit into the memory of this machine")
     return BadModel(f"{name} cannot be run: onnxruntime says, {_first_line(said)}")
@@ -281,4 +279,4 @@ def _first_line(said: str) -> str:
     """Return onnxruntime's message without its codes and source locations."""
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", said)
     text = re.sub(r"^(Load model from .* failed:)?(/\S+:\d+ .*?\) (?=[A-Z]))?", "", text)
-    return escape(text.strip().splitlines()[0]) if text.strip() else "nothing"
+    return text.strip().splitlines()[0] if text.strip() else "nothing"
