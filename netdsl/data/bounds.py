@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from netdsl.base.terminal import escape
 from netdsl.data.errors import OutsideData
 
 
@@ -22,7 +21,7 @@ class Bounds:
         """Raise OutsideData where a path leads out of the root."""
         if not _is_within(path, self.root):
             raise OutsideData(
-                f"{escape(path)} is outside of the root, {escape(self.root or '')}",
+                f"{path} is outside of the root, {self.root or ''}",
                 "`--root DIR` names the folder that the files of a net, its data among them, may not leave",
             )
 

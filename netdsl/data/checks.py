@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netdsl.base.terminal import escape
 from netdsl.data.column import ArrayColumn, Column
 from netdsl.data.errors import BadLabel, CountsDiffer, NotFinite, WrongType
 
@@ -26,7 +25,7 @@ def check_counts(columns: Mapping[str, Column]) -> None:
     for _, other in others:
         if len(other) != len(first):
             raise CountsDiffer(
-                f"{escape(first.path)} holds {len(first):,} examples, {escape(other.path)} {len(other):,}",
+                f"{first.path} holds {len(first):,} examples, {other.path} {len(other):,}",
                 "each example needs one of both, in the same order",
             )
 
@@ -42,7 +41,7 @@ def check_finite(column: ArrayColumn) -> None:
             place = tuple(int(i) for i in np.argwhere(~np.isfinite(batch))[0])
             inside = f", at {list(place[1:])}" if place[1:] else ""
             raise NotFinite(
-                f"{escape(column.name(at + place[0]))} holds {batch[place]}{inside}", "every step needs finite numbers"
+                f"{column.name(at + place[0])} holds {batch[place]}{inside}", "every step needs finite numbers"
             )
 
 
@@ -73,7 +72,7 @@ def _reject(column: ArrayColumn, at: int, chunk: Array, wrong: Array, wanted: st
     if wrong.any():
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
         inside = f" at {list(place[1:])}" if place[1:] else ""
-        name = escape(column.name(at + place[0]))
+        name = column.name(at + place[0])
         raise BadLabel(f"{name} is {chunk[place]}{inside}, and a label is {wanted}", *helps)
 
 
@@ -90,7 +89,7 @@ def _check_classes(column: ArrayColumn, target: Target) -> None:
             _reject(column, at, chunk, wrong, wanted, *_class_helps(column, target.classes))
     if real:
         raise WrongType(
-            f"{escape(column.path)} holds {column.array.dtype.newbyteorder('=')}, and labels are integers",
+            f"{column.path} holds {column.array.dtype.newbyteorder('=')}, and labels are integers",
             "all values are whole: `array.astype('int64')`",
         )
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netdsl.base.terminal import escape
 from netdsl.data.errors import NoExamples, WrongType
 from netdsl.data.examples import feed
 from netdsl.data.reader import Reader, check_types, convert, match_shape, type_of
@@ -26,7 +25,7 @@ def as_array(value: object, name: str) -> Array:
         return np.asarray(value)
     except (ValueError, TypeError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
-        raise WrongType(f"{escape(name)} is {type(value).__name__}, and no array: {escape(reason)}") from None
+        raise WrongType(f"{name} is {type(value).__name__}, and no array: {reason}") from None
 
 
 class ArrayReader(Reader):
@@ -101,7 +100,7 @@ class ArrayColumn(Column):
         taker: str = "the input",
     ) -> None:
         if array.ndim and not len(array):
-            raise NoExamples(f"{escape(path)} holds no examples")
+            raise NoExamples(f"{path} holds no examples")
         check_types(path, array.dtype, type_of(dtype), taker)
         count, example = match_shape(path, array.shape, shape, taker)
         super().__init__(path, example, dtype)

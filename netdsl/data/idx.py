@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from netdsl.base.files import open_file
-from netdsl.base.terminal import escape
 from netdsl.data.errors import BadData
 from netdsl.data.stream import StreamReader, damage_is_told, shape_is_told, unpacked
 
@@ -50,10 +49,10 @@ def _header(stream: BinaryIO, path: str) -> tuple[np.dtype[Any], tuple[int, ...]
     with damage_is_told(path):
         head = stream.read(4)
         if not is_idx(head):
-            raise BadData(f"{escape(path)} is not an idx file")
+            raise BadData(f"{path} is not an idx file")
         sizes = stream.read(4 * head[3])
     if len(sizes) < 4 * head[3]:
-        raise BadData(f"{escape(path)} is cut short in its header")
+        raise BadData(f"{path} is cut short in its header")
     return np.dtype(TYPES[head[2]]), tuple(map(int, np.frombuffer(sizes, ">u4"))), 4 + len(sizes)
 
 
@@ -81,6 +80,6 @@ def load_idx(path: str) -> Array:
 
 def _check_size(path: str, declared: int, there: int) -> None:
     if there < declared:
-        raise BadData(f"{escape(path)} is cut short: it declares {declared:,} bytes of numbers and has {there:,}")
+        raise BadData(f"{path} is cut short: it declares {declared:,} bytes of numbers and has {there:,}")
     if there > declared:
-        raise BadData(f"{escape(path)} holds more than the {declared:,} bytes of numbers that it declares")
+        raise BadData(f"{path} holds more than the {declared:,} bytes of numbers that it declares")

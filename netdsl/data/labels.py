@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.base.terminal import escape
 from netdsl.data.errors import ClassesDiffer
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def numbered(
     quotes = wanted.bounds.quotes(path)
 
     def begin(name: str) -> str:
-        return f"{where(name)} `{escape(name)}`" if quotes else f"{where(name)} of another name"
+        return f"{where(name)} `{name}`" if quotes else f"{where(name)} of another name"
 
     if wanted.names is None:
         most = 2 if target.kind == "sign" else target.classes
@@ -44,7 +43,7 @@ def numbered(
 
 
 def listed(names: Sequence[str], most: int = MAX_NAMES_SHOWN) -> str:
-    return ", ".join(map(escape, names[:most])) + (", …" if len(names) > most else "")
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def _place(name: str, known: Sequence[str], begin: Callable[[str], str]) -> int:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 import numpy as np
 
 from netdsl.base.files import open_file
-from netdsl.base.terminal import escape
 from netdsl.base.zip_archive import ZipArchive
 from netdsl.data.errors import CONVERT, BadData, NoSuchMember
 from netdsl.data.reader import Reader, check_types, convert, match_shape
@@ -52,7 +51,7 @@ def read_header(stream: BinaryIO, name: str, length: int) -> Header:
     width = 2 if head[6:7] == b"\x01" else 4
     size = int.from_bytes(head[8 : 8 + width], "little")
     if head[:6] != b"\x93NUMPY" or head[6:7] not in (b"\x01", b"\x02", b"\x03") or size > LONGEST_HEADER:
-        raise BadData(f"{escape(name)} is damaged, or not a NumPy array")
+        raise BadData(f"{name} is damaged, or not a NumPy array")
     text = head + stream.read(max(0, 8 + width + size - len(head)))
     buffer = BytesIO(text)
     try:
@@ -63,14 +62,14 @@ def read_header(stream: BinaryIO, name: str, length: int) -> Header:
             shape, fortran, dtype = read(buffer)
     except Exception as error:  # the header is a Python literal: a hostile one fails in many ways
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BadData(f"{escape(name)} has a header that cannot be read: {escape(reason)}") from None
+        raise BadData(f"{name} has a header that cannot be read: {reason}") from None
     header = Header(shape, fortran, dtype, len(text))
     if dtype.hasobject:
-        raise BadData(f"{escape(name)} holds pickled Python objects, which are never read: they can run programs")
+        raise BadData(f"{name} holds pickled Python objects, which are never read: they can run programs")
     if min(shape, default=0) < 0:
-        raise BadData(f"{escape(name)} declares the shape {shape}, which none can have")
+        raise BadData(f"{name} declares the shape {shape}, which none can have")
     if header.size != length - header.offset:
-        raise BadData(f"{escape(name)} declares {header.size:,} bytes of data and has {length - header.offset:,}")
+        raise BadData(f"{name} declares {header.size:,} bytes of data and has {length - header.offset:,}")
     return header
 
 
@@ -87,7 +86,7 @@ def map_npy(path: str) -> Array:
 
 def _check_element_size(header: Header, name: str) -> None:
     if not header.dtype.itemsize:
-        raise BadData(f"{escape(name)} holds elements of size 0")
+        raise BadData(f"{name} holds elements of size 0")
 
 
 class NpyReader(Reader):
@@ -120,12 +119,12 @@ class NpzArchive:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._zip = ZipArchive(path, lambda reason: BadData(f"{escape(path)} is damaged: {escape(reason)}"))
+        self._zip = ZipArchive(path, lambda reason: BadData(f"{path} is damaged: {reason}"))
         if any(name.endswith(".pkl") for name in self._zip.members):
-            raise BadData(f"{escape(path)} holds pickled objects, which are never read: they can run programs", CONVERT)
+            raise BadData(f"{path} holds pickled objects, which are never read: they can run programs", CONVERT)
         for name in self._zip.members:
             if not name.endswith(".npy"):
-                raise BadData(f"{escape(path)}: its member {escape(name)} is not an array")
+                raise BadData(f"{path}: its member {name} is not an array")
         self.names = tuple(name.removesuffix(".npy") for name in self._zip.members)
 
     def open(self, name: str) -> BinaryIO:
@@ -151,15 +150,15 @@ def open_npz(path: str, shape: Dims, dtype: str, name: str | None) -> StreamRead
     archive = NpzArchive(path)
     if name not in archive.names:
         if len(archive.names) != 1:
-            held = ", ".join(map(escape, sorted(archive.names)[:10])) or "nothing"
-            raise NoSuchMember(f"{escape(path)} has no array `{name}`: it holds {held}")
+            held = ", ".join(sorted(archive.names)[:10]) or "nothing"
+            raise NoSuchMember(f"{path} has no array `{name}`: it holds {held}")
         (name,) = archive.names
     assert name is not None
     member = name
     header = archive.header(member)
     if header.fortran:
         raise BadData(
-            f"{escape(path)}: {escape(member)} is in Fortran order, which cannot be streamed",
+            f"{path}: {member} is in Fortran order, which cannot be streamed",
             "save it with `numpy.ascontiguousarray(array)`, or as .npy",
         )
     found = header.dtype, header.shape

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.base.files import mistaken, open_file
-from netdsl.base.terminal import escape
 from netdsl.data.errors import BadData
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def open_input(
         return ImageReader(paths, shape, dtype, picture)
     if len(paths) > 1:
         odd = next(one for one, kind in kinds.items() if kind != "picture")
-        raise BadData(f"of several files for one input each must be a picture, and {escape(odd)} is not")
+        raise BadData(f"of several files for one input each must be a picture, and {odd} is not")
     return _open_array(paths[0], kinds[paths[0]], shape, dtype, name)
 
 
@@ -72,11 +71,7 @@ def kind_of(path: str) -> str:
     if format_of(head):
         return "picture"
     if what := mistaken(head):
-        raise BadData(f"{escape(path)} {what}")
+        raise BadData(f"{path} {what}")
     if head.startswith(b"\x80"):
-        raise BadData(
-            f"{escape(path)} is pickled, and never read: a pickle can run programs", "save it with `numpy.save`"
-        )
-    raise BadData(
-        f"{escape(path)} has an unsupported format (supported: .npy, .npz, idx, and images such as PNG or JPEG)"
-    )
+        raise BadData(f"{path} is pickled, and never read: a pickle can run programs", "save it with `numpy.save`")
+    raise BadData(f"{path} has an unsupported format (supported: .npy, .npz, idx, and images such as PNG or JPEG)")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.base.files import problem_of
-from netdsl.base.terminal import escape
 from netdsl.data.ahead import ahead
 from netdsl.data.checks import target_column
 from netdsl.data.column import Column
@@ -86,9 +85,9 @@ def default_threads() -> int:
 
 def open_folder(folder: str, wanted: DataSpec) -> Dataset:
     """Open the data of `kinds.Folder`."""
-    name, target_name = only(wanted, escape(folder))
+    name, target_name = only(wanted, folder)
     target = wanted.targets[target_name]
-    has = f"{escape(folder)} has"
+    has = f"{folder} has"
     numbers, classes = numbered(_classes(folder), folder, has, target, wanted, lambda _: f"{has} a class")
     paths: list[str] = []
     labels: list[int] = []
@@ -100,18 +99,16 @@ def open_folder(folder: str, wanted: DataSpec) -> Dataset:
         labels += [number] * len(found)
         others += left
         if not found:
-            notes.append(f"{escape(os.path.join(folder, label))} has no pictures")
+            notes.append(f"{os.path.join(folder, label)} has no pictures")
     if not paths:
-        raise NoExamples(
-            f"{escape(folder)} has no pictures in its subfolders", f"they end in {' '.join(sorted(ENDINGS))}"
-        )
+        raise NoExamples(f"{folder} has no pictures in its subfolders", f"they end in {' '.join(sorted(ENDINGS))}")
     for path in paths:
         wanted.bounds.check(path)
     reader = ImageReader(paths, wanted.example(name), wanted.inputs[name][1], _frame(wanted, name))
     _check_sizes(reader, paths)
     columns = {target_name: target_column(folder, np.array(labels), target, lambda index: paths[index])}
     if others:
-        notes.insert(0, f"{others:,} files in {escape(folder)} are no pictures by their names")
+        notes.insert(0, f"{others:,} files in {folder} are no pictures by their names")
     pictures = PictureColumn(reader, wanted.threads or default_threads())
     names = wanted.names or (Names({target_name: classes}) if classes else None)
     return Dataset({name: pictures}, columns, names=names, notes=notes, augment=wanted.augment)
@@ -133,11 +130,11 @@ def _classes(folder: str) -> list[str]:
         with os.scandir(folder) as entries:
             found = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
     except NotADirectoryError:
-        raise Incomplete(f"{escape(folder)} is a file", "a folder of pictures for each class is wanted") from None
+        raise Incomplete(f"{folder} is a file", "a folder of pictures for each class is wanted") from None
     except OSError as error:
         raise problem_of(error, folder) from None
     if not found:
-        raise Incomplete(f"{escape(folder)} has no subfolders", "it holds a folder of pictures for each class")
+        raise Incomplete(f"{folder} has no subfolders", "it holds a folder of pictures for each class")
     return found
 
 

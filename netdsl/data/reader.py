@@ -9,7 +9,6 @@ import numpy as np
 
 from netdsl.base.dtypes import NUMPY_NAMES
 from netdsl.base.shape import spell_shape
-from netdsl.base.terminal import escape
 from netdsl.data.errors import BadData, WrongShape, WrongType
 
 if TYPE_CHECKING:
@@ -71,13 +70,13 @@ def match_shape(
         else:
             continue
         if 0 in found:
-            raise BadData(f"{escape(path)} holds no examples: its shape is {spell_shape(found)}")
+            raise BadData(f"{path} holds no examples: its shape is {spell_shape(found)}")
         if len(target) < len(wanted):
             sizes = iter(example)
             example = tuple(1 if size == 1 else next(sizes) for size in wanted)
         return count, example
     raise WrongShape(
-        f"{escape(path)} holds {spell_shape(found)}, and {taker} takes examples of {spell_shape(wanted)}",
+        f"{path} holds {spell_shape(found)}, and {taker} takes examples of {spell_shape(wanted)}",
         *_advice(found, wanted),
     )
 
@@ -100,10 +99,10 @@ def check_types(path: str, found: np.dtype[Any], wanted: np.dtype[Any], taker: s
     never a float to an integer."""
     if found.kind not in "biuf":
         kind = "Python objects" if found.hasobject else str(found)
-        raise WrongType(f"{escape(path)} holds {kind}, and {taker} takes {wanted}")
+        raise WrongType(f"{path} holds {kind}, and {taker} takes {wanted}")
     if found.kind == "f" and wanted.kind in "iu":
         raise WrongType(
-            f"{escape(path)} holds {found.newbyteorder('=')}, and {taker} takes {wanted}",
+            f"{path} holds {found.newbyteorder('=')}, and {taker} takes {wanted}",
             f"if all values are whole: `array.astype({str(wanted)!r})`",
         )
 
@@ -122,9 +121,7 @@ def convert(reader: Reader, batch: Array, first: int) -> Array:
         fits = None if np.can_cast(batch.dtype, wanted, "safe") else out == batch
     if fits is not None and not fits.all():
         at = tuple(int(i[0]) for i in np.nonzero(~fits))
-        raise WrongType(
-            f"{escape(reader.name(first + at[0]))} holds {batch[at]}, which is out of the range of {wanted}"
-        )
+        raise WrongType(f"{reader.name(first + at[0])} holds {batch[at]}, which is out of the range of {wanted}")
     return out
 
 

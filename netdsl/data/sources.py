@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from netdsl.base.terminal import escape
 from netdsl.data.checks import check_finite, target_column
 from netdsl.data.column import ArrayColumn, as_array
 from netdsl.data.dataset import Dataset
@@ -105,18 +104,18 @@ def _mnist(folder: str, split: str, what: str, rank: int) -> str:
         path = os.path.join(folder, name)
         if os.path.exists(path):
             return path
-    raise Incomplete(f"{escape(folder)} has no {names[0]}, nor one that ends in .gz")
+    raise Incomplete(f"{folder} has no {names[0]}, nor one that ends in .gz")
 
 
 def open_idx_pair(images: str, labels: str, wanted: DataSpec) -> Dataset:
     """Open the data of `kinds.Idx`."""
-    x, y = only(wanted, escape(images))
+    x, y = only(wanted, images)
     return assembled({x: (images, load_idx(images))}, {y: (labels, load_idx(labels))}, wanted)
 
 
 def open_npy_pair(x_path: str, y_path: str, wanted: DataSpec) -> Dataset:
     """Open the data of `kinds.Npy`."""
-    x, y = only(wanted, escape(x_path))
+    x, y = only(wanted, x_path)
     return assembled({x: (x_path, map_npy(x_path))}, {y: (y_path, map_npy(y_path))}, wanted)
 
 
@@ -138,7 +137,7 @@ def _member(archive: NpzArchive, wanted: DataSpec, *names: str) -> str:
     for key in keys:
         if key in archive.names:
             return key
-    held = ", ".join(map(escape, sorted(archive.names)[:10])) or "nothing"
+    held = ", ".join(sorted(archive.names)[:10]) or "nothing"
     told = f": it holds {held}" if wanted.bounds.quotes(archive.path) else ""
     called = " or ".join(f"`{key}`" for key in keys)
-    raise Incomplete(f"{escape(archive.path)} has no array {called}{told}")
+    raise Incomplete(f"{archive.path} has no array {called}{told}")

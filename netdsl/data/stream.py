@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from netdsl.base.limits import UNPACKED_BYTES
-from netdsl.base.terminal import escape
 from netdsl.data.errors import BadData
 from netdsl.data.reader import Reader, check_types, convert, match_shape
 
@@ -43,7 +42,7 @@ def damage_is_told(path: str) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        raise BadData(f"{escape(path)} is damaged: {str(error).rstrip('.') or type(error).__name__}") from None
+        raise BadData(f"{path} is damaged: {str(error).rstrip('.') or type(error).__name__}") from None
 
 
 class StreamReader(Reader):
@@ -92,12 +91,10 @@ class StreamReader(Reader):
             with damage_is_told(self.path):
                 rest = b"" if stop is not None and stop < self._count else stream.read(1)
             if rest:
-                raise BadData(f"{escape(self.path)} holds more than the {self._count:,} examples that it declares")
+                raise BadData(f"{self.path} holds more than the {self._count:,} examples that it declares")
 
     def _short(self, at: int) -> BadData:
-        return BadData(
-            f"{escape(self.path)} is cut short: it declares {self._count:,} examples and ends in number {at:,}"
-        )
+        return BadData(f"{self.path} is cut short: it declares {self._count:,} examples and ends in number {at:,}")
 
 
 def _skip(stream: BinaryIO, size: int) -> int:
@@ -122,11 +119,11 @@ def read(stream: BinaryIO, size: int) -> bytes | bytearray:
 def unpacked(stream: BinaryIO, size: int, path: str) -> bytes | bytearray:
     """Return the next `size` bytes of a compressed file. Raises BadData if there are fewer, or too many."""
     if size > UNPACKED_BYTES:
-        raise BadData(f"{escape(path)} declares {size:,} bytes, too many to decompress into memory", "unpack it first")
+        raise BadData(f"{path} declares {size:,} bytes, too many to decompress into memory", "unpack it first")
     with damage_is_told(path):
         data = read(stream, size)
     if len(data) < size:
-        raise BadData(f"{escape(path)} is cut short: it declares {size:,} bytes of numbers and has {len(data):,}")
+        raise BadData(f"{path} is cut short: it declares {size:,} bytes of numbers and has {len(data):,}")
     return data
 
 
@@ -136,4 +133,4 @@ def shape_is_told(path: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, OverflowError) as error:
-        raise BadData(f"{escape(path)} declares a shape that no array can have: {error}") from None
+        raise BadData(f"{path} declares a shape that no array can have: {error}") from None

@@ -6,7 +6,6 @@ import csv
 from typing import TYPE_CHECKING
 
 from netdsl.base.files import mistaken, open_file
-from netdsl.base.terminal import escape
 from netdsl.data.errors import BadTable
 
 if TYPE_CHECKING:
@@ -41,14 +40,14 @@ class Table:
         """Return the separator that splits the first line into the most cells."""
         first = self._line(1)
         if first is None:
-            raise BadTable(f"{escape(self.path)} is empty: a table begins with its columns' names")
+            raise BadTable(f"{self.path} is empty: a table begins with its columns' names")
         try:
             return max(SEPARATORS, key=lambda s: len(next(csv.reader([first], delimiter=s))))
         except csv.Error as error:
-            raise BadTable(f"{escape(self.path)}, line 1: {error}") from None
+            raise BadTable(f"{self.path}, line 1: {error}") from None
 
     def _judge_header(self) -> None:
-        path, header = escape(self.path), self.header
+        path, header = self.path, self.header
         if not header:
             raise BadTable(f"{path} holds blank lines alone: a table begins with its columns' names")
         if all(_is_number(name) for name in header):
@@ -63,22 +62,22 @@ class Table:
                     "pandas leaves out the column of row numbers with `to_csv(path, index=False)`",
                 )
             if name in header[:number]:
-                called = f"a column `{escape(name)}`" if self.quotes else "a column of this name"
+                called = f"a column `{name}`" if self.quotes else "a column of this name"
                 raise BadTable(f"{path}, line 1, column {number + 1}: there is {called} already")
 
     @property
     def held(self) -> str:
         """The names of the columns, for the end of a message."""
-        return f"; it has {', '.join(map(escape, self.header[:20]))}" if self.quotes else ""
+        return f"; it has {', '.join(self.header[:20])}" if self.quotes else ""
 
     def _line(self, number: int) -> str | None:
         data = self._file.readline(LONGEST_LINE + 1)
-        where = f"{escape(self.path)}, line {number}"
+        where = f"{self.path}, line {number}"
         if not data:
             return None
         if number == 1:
             if (what := mistaken(data[:64])) or b"\0" in data:
-                raise BadTable(f"{escape(self.path)} {what or 'is no text: its first line has a NUL'}")
+                raise BadTable(f"{self.path} {what or 'is no text: its first line has a NUL'}")
             data = data.removeprefix(b"\xef\xbb\xbf")
         if len(data) > LONGEST_LINE:
             raise BadTable(f"{where} is longer than {LONGEST_LINE:,} bytes")
@@ -102,14 +101,14 @@ class Table:
             for row in reader:
                 if row and self.header and len(row) != len(self.header):
                     raise BadTable(
-                        f"{escape(self.path)}, line {reader.line_num}: the row has {len(row)} cells, and the header "
+                        f"{self.path}, line {reader.line_num}: the row has {len(row)} cells, and the header "
                         f"{len(self.header)}"
                     )
                 if row:
                     yield reader.line_num, row
         except csv.Error as error:
             helps = ["a quote is not closed"] if "end of data" in str(error) else []
-            raise BadTable(f"{escape(self.path)}, line {reader.line_num}: {error}", *helps) from None
+            raise BadTable(f"{self.path}, line {reader.line_num}: {error}", *helps) from None
 
     def close(self) -> None:
         self._file.close()

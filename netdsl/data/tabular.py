@@ -9,7 +9,6 @@ import numpy as np
 
 from netdsl.base.shape import spell_shape
 from netdsl.base.suggest import suggest
-from netdsl.base.terminal import escape
 from netdsl.data.errors import BadTable, ColumnsDiffer, Incomplete, NoExamples, NotFinite
 from netdsl.data.labels import listed, numbered
 from netdsl.data.reader import type_of
@@ -55,10 +54,10 @@ class _Cells:
                 array(self.values.typecode, [self._convert(row[place])])
             except (ValueError, OverflowError):
                 helps = ["decimals are written with a point"] if text.replace(",", "", 1).lstrip("-").isdigit() else []
-                held = f"holds {escape(text[:40])!r}, which" if self._quotes else "holds what"
+                held = f"holds {text[:40]!r}, which" if self._quotes else "holds what"
                 what = f"{held} is not {wanted}" if text else f"is empty; it holds {wanted}"
-                where = f"{escape(self.path)}, line {line}, column {place + 1}"
-                called = f"`{escape(name)}` " if self._quotes else ""
+                where = f"{self.path}, line {line}, column {place + 1}"
+                called = f"`{name}` " if self._quotes else ""
                 raise BadTable(f"{where}: {called}{what}", *(helps if text else [])) from None
         raise AssertionError("every cell can be converted")
 
@@ -74,14 +73,14 @@ class _Cells:
         flat = np.frombuffer(self.values, "i8" if self.values.typecode == "q" else "f8")
         if not (finite := np.isfinite(flat)).all():
             at = int(np.argmin(finite))
-            raise NotFinite(f"{escape(self.place(at))} holds {flat[at]}", "every step needs finite numbers")
+            raise NotFinite(f"{self.place(at)} holds {flat[at]}", "every step needs finite numbers")
         return flat.reshape(-1, *(size or 1 for size in shape))
 
 
 def open_csv(path: str, target: Sequence[str], separator: str | None, wanted: DataSpec) -> Dataset:
     """Open the data of `kinds.Csv`."""
     if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
-        raise BadTable(f"a separator is one character, and {escape(separator)!r} is none")
+        raise BadTable(f"a separator is one character, and {separator!r} is none")
     table = Table(path, separator, quotes=wanted.bounds.quotes(path))
     try:
         return _read(table, target, wanted)
@@ -100,7 +99,7 @@ def _read(table: Table, names: Sequence[str], wanted: DataSpec) -> Dataset:
         for part in cells:
             part.add(line, row)
     if not lines:
-        raise NoExamples(f"{escape(table.path)} has a header and no rows")
+        raise NoExamples(f"{table.path} has a header and no rows")
     xs = {name: (table.path, part.array(wanted.inputs[name][0])) for name, part in inputs.items()}
     ys: dict[str, tuple[str, Array]] = {}
     classes: dict[str, tuple[str, ...]] = {}
@@ -119,8 +118,8 @@ def _named(table: Table, name: str) -> int:
         return table.header.index(name)
     near = suggest(name, table.header) if table.quotes else []
     raise Incomplete(
-        f"{escape(table.path)} has no column `{escape(name)}`{table.held}",
-        *([f"did you mean `{escape(near[0])}`?"] if near else []),
+        f"{table.path} has no column `{name}`{table.held}",
+        *([f"did you mean `{near[0]}`?"] if near else []),
     )
 
 
@@ -159,7 +158,7 @@ def _as_trained(table: Table, parts: list[list[int]], wanted: DataSpec) -> list[
         return parts
     if sorted(given) != sorted(trained):
         raise ColumnsDiffer(
-            f"the targets of {escape(table.path)} are {listed(given)}, and in training they were {listed(trained)}"
+            f"the targets of {table.path} are {listed(given)}, and in training they were {listed(trained)}"
         )
     return [[table.header.index(name) for name in names or ()] for names in known]
 
@@ -179,13 +178,13 @@ def _rest(table: Table, named: Sequence[int], wanted: DataSpec) -> list[int]:
     if new:
         told.append(_told(new, "new") if table.quotes else f"{len(new)} are new")
     raise ColumnsDiffer(
-        f"the columns of {escape(table.path)} are not those of training: {' and '.join(told)}",
+        f"the columns of {table.path} are not those of training: {' and '.join(told)}",
         "columns are matched by name, and may be in any order",
     )
 
 
 def _told(names: Sequence[str], what: str) -> str:
-    quoted = ", ".join(f"`{escape(name)}`" for name in names[:8]) + (", …" if len(names) > 8 else "")
+    quoted = ", ".join(f"`{name}`" for name in names[:8]) + (", …" if len(names) > 8 else "")
     return f"{quoted} {'are' if len(names) > 1 else 'is'} {what}"
 
 
@@ -196,7 +195,7 @@ def _width(shape: Sequence[int | None]) -> int:
 def _check_width(table: Table, what: str, found: int, shape: Sequence[int | None]) -> None:
     if None in shape or _width(shape) != found:
         raise Incomplete(
-            f"{escape(table.path)} has {found} columns for the {what}, which takes {spell_shape(tuple(shape))}",
+            f"{table.path} has {found} columns for the {what}, which takes {spell_shape(tuple(shape))}",
             "the columns that are no targets are the inputs', in their order",
         )
 
@@ -215,14 +214,14 @@ def _labels(part: _Cells, target: Target, wanted: DataSpec) -> tuple[Array, tupl
             whole = np.isfinite(numbers) & (np.abs(numbers) < 2**53) & (numbers == np.floor(numbers))
             return numbers.astype(np.int64) if whole.all() else numbers, None
     if "" in part.values:
-        raise BadTable(f"{escape(part.place(part.values.index('')))} is empty; it holds a class")
-    held = f"{escape(part.path)}: `{escape(part.names[0])}` holds"  # which the caller has named
+        raise BadTable(f"{part.place(part.values.index(''))} is empty; it holds a class")
+    held = f"{part.path}: `{part.names[0]}` holds"  # which the caller has named
     names, classes = numbered(
         part.values,
         part.path,
         held,
         target,
         wanted,
-        lambda name: f"{escape(part.place(part.values.index(name)))} is",
+        lambda name: f"{part.place(part.values.index(name))} is",
     )
     return np.array([names[text] for text in part.values]), classes
