@@ -6,7 +6,6 @@ import json
 from math import prod
 from typing import TYPE_CHECKING
 
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import UserError
 
 if TYPE_CHECKING:
@@ -78,11 +77,11 @@ def read_names(metadata: Mapping[str, str], path: str, inputs: Shapes, outputs: 
     for key, names in classes.items():
         size = outputs[key][0] if outputs[key] else 1
         if isinstance(size, int) and len(names) != size and not (size == 1 < len(names)):  # the sign of a score
-            raise _misfit(path, len(names), "classes", f"the output `{escape(key)}`", size)
+            raise _misfit(path, len(names), "classes", f"the output `{key}`", size)
     for key, names in columns.items():
         sizes = [size for size in inputs[key] if isinstance(size, int)]
         if len(sizes) == len(inputs[key]) and prod(sizes) != len(names):
-            raise _misfit(path, len(names), "columns", f"the input `{escape(key)}`", prod(sizes))
+            raise _misfit(path, len(names), "columns", f"the input `{key}`", prod(sizes))
     return Names(classes, columns, _read(TARGETS, metadata, path, outputs))
 
 
@@ -94,8 +93,8 @@ def _read(prefix: str, metadata: Mapping[str, str], path: str, shapes: Shapes) -
         return dict(zip(shapes, lists.values(), strict=True))
     for key in lists:
         if key not in shapes:
-            held = ", ".join(f"`{escape(name)}`" for name in shapes)
-            raise BadNames(f"{escape(path)} has names for `{escape(key)}` (`{prefix}…`), and the net has {held}")
+            held = ", ".join(f"`{name}`" for name in shapes)
+            raise BadNames(f"{path} has names for `{key}` (`{prefix}…`), and the net has {held}")
     return lists
 
 
@@ -106,13 +105,13 @@ def _list(text: str, key: str, path: str) -> list[str]:
         names = None
     texts = isinstance(names, list) and bool(names) and all(isinstance(name, str) for name in names)
     if not texts or len(set(names)) < len(names):
-        raise BadNames(f"{escape(path)}: the metadata `{escape(key)}` are not a JSON list of different names")
+        raise BadNames(f"{path}: the metadata `{key}` are not a JSON list of different names")
     found: list[str] = names
     return found
 
 
 def _misfit(path: str, count: int, what: str, where: str, size: int) -> BadNames:
     return BadNames(
-        f"{escape(path)} names {count:,} {what}, and {where} has {size:,}",
+        f"{path} names {count:,} {what}, and {where} has {size:,}",
         "are these the model or the weights of another net?",
     )
