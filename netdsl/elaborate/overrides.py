@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from netdsl.base.terminal import escape
 from netdsl.base.text import Source
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.diagnostics.problem import Rejected
@@ -46,14 +45,14 @@ def override(training: ast.Train, settings: Sequence[str], module: Module) -> tu
     for setting in settings:
         matched = FORM.fullmatch(setting)
         if not matched:
-            raise BadTrainSetting(f"`--set {escape(setting)}` is not of the form train.KEY=VALUE")
+            raise BadTrainSetting(f"`--set {setting}` is not of the form train.KEY=VALUE")
         key, argument, value = matched[1], matched[2] or "", matched[3].strip()
         if NEGATIVE.fullmatch(value):
             value = f"({value})"
         if not argument and key not in KEYS and key in _arguments():
             key, argument = "optimizer", key
         if (key, argument) in seen:
-            raise BadTrainSetting(f"`--set {escape(setting.partition('=')[0].strip())}` is given twice")
+            raise BadTrainSetting(f"`--set {setting.partition('=')[0].strip()}` is given twice")
         seen.add((key, argument))
         line = _parsed(training.name.text, setting, key, argument, value, module)
         if line is None:
@@ -84,7 +83,7 @@ def _parsed(net: str, setting: str, key: str, argument: str, value: str, module:
     line = items[0].settings[0] if len(items) == 1 and isinstance(items[0], ast.Train) else None
     whole = line is not None and line.span.text.endswith(value) and (not argument or len(line.values) == 2)
     if line is None or not whole:
-        raise BadTrainSetting(f"`--set {escape(setting)}` is more than one value")
+        raise BadTrainSetting(f"`--set {setting}` is more than one value")
     return line
 
 
@@ -100,7 +99,7 @@ def _changed(lines: tuple[ast.Setting, ...], line: ast.Setting, setting: str) ->
     at = [number for number, each in enumerate(lines) if each.key.text == key]
     if len(at) > 1 or (not at and key not in DEFAULTS):
         found = f"{len(at)} lines" if at else "no line"
-        raise BadTrainSetting(f"`--set {escape(setting)}` cannot be done: the `train` block has {found} `{key}`")
+        raise BadTrainSetting(f"`--set {setting}` cannot be done: the `train` block has {found} `{key}`")
     if not at:
         kind = ast.Name(line.key.span, DEFAULTS[key])
         return (*lines, ast.Setting(line.span, line.key, (kind, name, value), None))
@@ -110,5 +109,5 @@ def _changed(lines: tuple[ast.Setting, ...], line: ast.Setting, setting: str) ->
     place = words.index(word(name)) if word(name) in words[:-1] else len(flat)
     flat[place : place + 2] = [name, value]
     if key == "augment":
-        raise BadTrainSetting(f"`--set {escape(setting)}` cannot be done: give all of `train.augment`")
+        raise BadTrainSetting(f"`--set {setting}` cannot be done: give all of `train.augment`")
     return (*lines[: at[0]], ast.Setting(before.span, before.key, tuple(flat), None), *lines[at[0] + 1 :])
