@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from netdsl.base.files import write_atomically
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import UserError
 from netdsl.ir.names import Names
 from netdsl.weights.errors import BadWeightFile
@@ -83,7 +82,7 @@ def read_checkpoint(path: str) -> Checkpoint:
     except BadWeightFile as error:
         raise BadCheckpoint(error.message, *error.helps) from None
     except (KeyError, ValueError, TypeError, AttributeError):
-        raise BadCheckpoint(f"{escape(path)} is no checkpoint of a run") from None
+        raise BadCheckpoint(f"{path} is no checkpoint of a run") from None
 
 
 def checkpoints(folder: str) -> list[str]:

@@ -9,7 +9,6 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from netdsl.base.files import CannotWrite, reason, remove_leftovers, require_space, write_atomically
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.train.checkpoint import BadCheckpoint, Checkpoint, checkpoints, prune_to, read_checkpoint
 from netdsl.train.log import Log
@@ -109,9 +108,9 @@ class RunFolder:
             return False
         except OSError as error:
             if os.path.exists(self.path) and not os.path.isdir(self.path):
-                raise CannotWrite(f"{escape(self.path)} is a file, and a run needs a folder") from None
+                raise CannotWrite(f"{self.path} is a file, and a run needs a folder") from None
             raise _cannot(self.path, error) from None
-        name = escape(self.path)
+        name = self.path
         if self.about() is not None:
             if not resume and not force:
                 raise FolderIsTaken(
@@ -121,7 +120,7 @@ class RunFolder:
             return resume
         if held and not force:
             raise FolderIsTaken(
-                f"{name} is not the folder of a run: it holds `{escape(held[0])}`",
+                f"{name} is not the folder of a run: it holds `{held[0]}`",
                 "--out names another folder, --force writes into this one",
             )
         return False
@@ -212,7 +211,7 @@ class RunFolder:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            raise FolderIsTaken(f"another process trains in {escape(self.path)} at this moment") from None
+            raise FolderIsTaken(f"another process trains in {self.path} at this moment") from None
         except OSError:  # some network file systems cannot
             pass
         else:
@@ -236,4 +235,4 @@ class RunFolder:
 
 
 def _cannot(path: str, error: OSError) -> CannotWrite:
-    return CannotWrite(f"cannot write {escape(path)}: {reason(error)}")
+    return CannotWrite(f"cannot write {path}: {reason(error)}")

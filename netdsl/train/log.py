@@ -10,7 +10,6 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from netdsl.base.files import CannotWrite, reason, write_atomically
-from netdsl.base.terminal import escape
 from netdsl.train.checkpoint import BadCheckpoint
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ class Log:
             except OSError as error:
                 raise _cannot(path, error) from None
             if found < wanted:
-                raise BadCheckpoint(f"{escape(path)} has {found:,} bytes, and the checkpoint was made at {wanted:,}")
+                raise BadCheckpoint(f"{path} has {found:,} bytes, and the checkpoint was made at {wanted:,}")
 
 
 def _is_number(value: float | int | None) -> bool:
@@ -146,4 +145,4 @@ def _sync(path: str) -> None:
 
 
 def _cannot(path: str, error: OSError) -> CannotWrite:
-    return CannotWrite(f"cannot write {escape(path)}: {reason(error)}")
+    return CannotWrite(f"cannot write {path}: {reason(error)}")

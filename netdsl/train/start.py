@@ -12,7 +12,6 @@ import numpy as np
 from netdsl.backend.compile import net_names
 from netdsl.backend.emit import emit
 from netdsl.base.shape import elements, text
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import UserError
 from netdsl.base.version import VERSION
 from netdsl.data.labels import listed
@@ -98,7 +97,7 @@ def _renumbered(net: Net, weights: WeightFile | None, names: Names) -> list[str]
         then = net_names(net, weights)
         parts = (("classes", then.classes, names.classes), ("columns", then.columns, names.columns))
         return [
-            f"`{escape(key)}` of {escape(weights.path if weights else '')} has the {what} {listed(part[key])}, and the "
+            f"`{key}` of {weights.path if weights else ''} has the {what} {listed(part[key])}, and the "
             f"data have {listed(now[key])}: the weights of one become those of the other"
             for what, part, now in parts
             for key in part
@@ -161,12 +160,12 @@ def fingerprint(graph: Graph) -> str:
 def check_same(folder: RunFolder, recipe: Recipe, graph: Graph) -> None:
     """Raise OtherRun if a folder's run has another net or recipe; only its end may differ."""
     known = folder.about() or {}
-    name = escape(folder.file(ABOUT))
+    name = folder.file(ABOUT)
     then, now = (_lines(text) for text in (known.get("recipe", ""), recipe.text))
     changed = [line for line in then if line not in now] + [line for line in now if line not in then]
     if changed:
         raise OtherRun(
-            f"the recipe is not the one in {name}: `{escape(changed[0])}` differs",
+            f"the recipe is not the one in {name}: `{changed[0]}` differs",
             "--out names another folder for another run, and --force begins this one anew",
         )
     if known.get("step") != fingerprint(graph):
