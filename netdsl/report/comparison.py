@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.base.terminal import escape
 from netdsl.report.figures import Figures
 from netdsl.report.summary import field_text
 from netdsl.report.table import aligned, csv_text, json_number, json_text
@@ -97,7 +96,7 @@ def comparison_json(rows: list[Compared]) -> str:
 
 def _cells(row: Compared) -> tuple[str, ...]:
     return (
-        escape(row.name),
+        row.name,
         "" if row.year is None else str(row.year),
         str(row.depth),
         f"{row.params:,}",
@@ -105,7 +104,7 @@ def _cells(row: Compared) -> tuple[str, ...]:
         f"{row.peak:,}",
         _field_text(row),
         *("" if error is None else f"{error:.2f}" for error in (row.top1, row.top5)),
-        escape(row.protocol or ""),
+        row.protocol or "",
     )
 
 

@@ -116,9 +116,9 @@ def _cells(sign: str, x: Node | None, y: Node | None) -> list[str]:
     one = x or y
     assert one is not None
     nodes = [node for node in (x, y) if node is not None]
-    calls = dict.fromkeys(escape(layer_call(node.layer)) for node in nodes)
+    calls = dict.fromkeys(layer_call(node.layer) for node in nodes)
     shapes = dict.fromkeys(shape.text(node.shape) for node in nodes)
-    return [sign, escape(one.name), f" {_ARROW} ".join(calls), f" {_ARROW} ".join(shapes)]
+    return [sign, one.name, f" {_ARROW} ".join(calls), f" {_ARROW} ".join(shapes)]
 
 
 def _weights(diff: Diff) -> Iterator[str]:
@@ -135,7 +135,7 @@ def _weights(diff: Diff) -> Iterator[str]:
     ):
         if rows:
             yield f"{len(rows):,} {title}:"
-            yield from (f"  {line}" for line in aligned([list(map(escape, row)) for row in rows]))
+            yield from (f"  {line}" for line in aligned(rows))
 
 
 def _named(parameters: list[Parameter]) -> list[list[str]]:

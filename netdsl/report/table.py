@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.base.terminal import width
+from netdsl.base.terminal import escape, width
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -19,8 +19,9 @@ Source: OWASP, "CSV Injection".
 
 
 def aligned(rows: Sequence[Sequence[str]], *, right: Collection[int] = (), gap: int = 2) -> list[str]:
-    """Return a line for each row of escaped cells, in columns with `gap` spaces between them; those in `right` are
+    """Return a line for each row of cells, escaped and in columns with `gap` spaces between them; those in `right` are
     aligned to the right."""
+    rows = [[*map(escape, row)] for row in rows]
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
