@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 from netdsl import ops
 from netdsl.base.shape import elements
 from netdsl.declare.arguments import Choice, Flag, Real
-from netdsl.declare.declared import Declared, Misfit, keyword, registrar
+from netdsl.declare.declared import Declared, keyword, registrar
 from netdsl.diagnostics.loss_problems import LossMisfit
+from netdsl.diagnostics.problem import Misfit
 
 if TYPE_CHECKING:
     from netdsl.base.shape import Dim, Shape

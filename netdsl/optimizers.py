@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from netdsl import ops
 from netdsl.declare.arguments import Flag, Real
-from netdsl.declare.declared import Declared, Misfit, keyword, registrar
+from netdsl.declare.declared import Declared, keyword, registrar
 from netdsl.diagnostics.argument_problems import Contradiction
-from netdsl.diagnostics.problem import Suggestion
+from netdsl.diagnostics.problem import Misfit, Suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

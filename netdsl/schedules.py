@@ -84,7 +84,7 @@ class EpochList(Sequence):
     def convert(self, value: object) -> tuple[float, ...]:
         found = super().convert(value if isinstance(value, tuple) else (value,))
         if list(found) != sorted(found):
-            raise self._unfit()
+            raise self._misfit()
         return found
 
 

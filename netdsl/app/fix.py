@@ -22,7 +22,7 @@ from netdsl.diagnostics.report import Report
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from netdsl.diagnostics.problem import Suggestion, Problem
+    from netdsl.diagnostics.problem import Problem, Suggestion
 
 MAX_ROUNDS = 20
 """Maximum number of passes over a file."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from netdsl.data.errors import BadAugment
 from netdsl.declare.arguments import Choice, Real, Sequence, Sizes
-from netdsl.declare.declared import Declared, Misfit, keyword, positional, registrar
+from netdsl.declare.declared import Declared, keyword, positional, registrar
 from netdsl.diagnostics.argument_problems import Contradiction
+from netdsl.diagnostics.problem import Misfit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -107,9 +108,9 @@ class Interval(Sequence):
         try:
             low, high = super().convert(entries)
         except ValueError:
-            raise self._unfit() from None
+            raise self._misfit() from None
         if low > high:
-            raise self._unfit()
+            raise self._misfit()
         return low, high
 
 
@@ -122,7 +123,7 @@ class Pair(Sizes):
 
     def convert(self, value: Any) -> int | tuple[int, ...]:  # type: ignore[override]
         if isinstance(value, tuple) and len(value) != 2:
-            raise self._unfit()
+            raise self._misfit()
         return super().convert(value)
 
 

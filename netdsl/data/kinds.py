@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from netdsl.base.shape import elements, text
 from netdsl.data.spec import DataSpec
 from netdsl.declare.arguments import Character, Choice, Integer, Path, Real, Texts
-from netdsl.declare.declared import Declared, Misfit, keyword, positional, registrar
+from netdsl.declare.declared import Declared, keyword, positional, registrar
 from netdsl.diagnostics.argument_problems import Contradiction
+from netdsl.diagnostics.problem import Misfit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -18,7 +18,7 @@ class Word(str):
     __slots__ = ()
 
 
-class Unfit(Exception):
+class ValueMisfit(Exception):
     """A value that an argument does not accept; the text completes the sentence "`stride` must be …"."""
 
 
@@ -31,11 +31,11 @@ class Kind:
     expected: str
 
     def convert(self, value: Any) -> Any:
-        """Return the converted value. Raises Unfit."""
+        """Return the converted value. Raises ValueMisfit."""
         raise NotImplementedError
 
-    def _unfit(self) -> Unfit:
-        return Unfit(self.expected)
+    def _misfit(self) -> ValueMisfit:
+        return ValueMisfit(self.expected)
 
 
 def whole(value: Any) -> int | None:
@@ -61,9 +61,9 @@ class Integer(Kind):
     def convert(self, value: Any) -> int:
         number = whole(value)
         if number is not None and number > SIZE:
-            raise Unfit(f"at most {SIZE}")
+            raise ValueMisfit(f"at most {SIZE}")
         if number is None or not self.minimum <= number <= self.maximum or (self.odd and number % 2 == 0):
-            raise self._unfit()
+            raise self._misfit()
         return number
 
 
@@ -89,23 +89,23 @@ class Real(Kind):
 
     def convert(self, value: Any) -> float:
         if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):
-            raise self._unfit()
+            raise self._misfit()
         try:
             number = float(value)
         except OverflowError:
             number = inf if value > 0 else -inf
         if not self._within(number):
-            raise self._unfit()
+            raise self._misfit()
         try:
             (single,) = unpack("<f", pack("<f", number))
         except OverflowError:
             single = inf
         if not isfinite(single):
-            raise Unfit(f"{self.expected} that float32 can hold, at most {LARGEST:.7g} in magnitude")
+            raise ValueMisfit(f"{self.expected} that float32 can hold, at most {LARGEST:.7g} in magnitude")
         if value != 0 and abs(single) < SMALLEST:
-            raise Unfit(f"{self.expected} that float32 can hold, at least {SMALLEST:.7g} in magnitude")
+            raise ValueMisfit(f"{self.expected} that float32 can hold, at least {SMALLEST:.7g} in magnitude")
         if not self._within(single):
-            raise Unfit(f"{self.expected} in float32, which rounds it to {single:g}")
+            raise ValueMisfit(f"{self.expected} in float32, which rounds it to {single:g}")
         return number
 
     def _within(self, number: float) -> bool:
@@ -124,7 +124,7 @@ class Flag(Kind):
 
     def convert(self, value: Any) -> bool:
         if not isinstance(value, bool):
-            raise self._unfit()
+            raise self._misfit()
         return value
 
 
@@ -137,7 +137,7 @@ class Choice(Kind):
 
     def convert(self, value: Any) -> str:
         if not isinstance(value, Word) or value not in self.words:
-            raise self._unfit()
+            raise self._misfit()
         return str(value)
 
 
@@ -150,15 +150,15 @@ class Sequence(Kind):
 
     def convert(self, value: Any) -> tuple[Any, ...]:
         if not isinstance(value, tuple) or not value:
-            raise self._unfit()
+            raise self._misfit()
         return tuple(map(self.entry, value))
 
     def entry(self, value: Any) -> Any:
-        """Convert one entry. Raises Unfit with the item's reason if that is more specific."""
+        """Convert one entry. Raises ValueMisfit with the item's reason if that is more specific."""
         try:
             return self.item.convert(value)
-        except Unfit as unfit:
-            raise (self._unfit() if str(unfit) == self.item.expected else unfit) from None
+        except ValueMisfit as misfit:
+            raise (self._misfit() if str(misfit) == self.item.expected else misfit) from None
 
 
 class Sizes(Sequence):
@@ -181,12 +181,12 @@ class Dims(Kind):
         entries = value if isinstance(value, tuple) else (value,)
         sizes = tuple(entry if isinstance(entry, Size) else whole(entry) for entry in entries)
         if not sizes:
-            raise self._unfit()
+            raise self._misfit()
         if len(sizes) > RANK:
-            raise Unfit(f"a shape of at most {RANK} sizes")
+            raise ValueMisfit(f"a shape of at most {RANK} sizes")
         for size in sizes:
             if size is None or (isinstance(size, int) and not 1 <= size <= SIZE):
-                raise Unfit(f"whole numbers from 1 to {SIZE}, such as `3x224x224`")
+                raise ValueMisfit(f"whole numbers from 1 to {SIZE}, such as `3x224x224`")
         return sizes  # type: ignore[return-value]
 
 
@@ -231,7 +231,7 @@ class Initialiser(Kind):
         if isinstance(value, Word) and ARITY.get(value) == 0:
             return Init(str(value))
         if not isinstance(value, Init):
-            raise self._unfit()
+            raise self._misfit()
         return value
 
 
@@ -251,7 +251,7 @@ class Text(Kind):
 
     def convert(self, value: Any) -> str:
         if not isinstance(value, str) or isinstance(value, Word) or not value:
-            raise self._unfit()
+            raise self._misfit()
         return str(value)
 
 
@@ -262,7 +262,7 @@ class Character(Text):
 
     def convert(self, value: Any) -> str:
         if len(super().convert(value)) != 1 or value in '"\r\n':
-            raise self._unfit()
+            raise self._misfit()
         return str(value)
 
 
@@ -282,8 +282,8 @@ class Texts(Kind):
         entries = value if isinstance(value, tuple) else (value,)
         try:
             texts = tuple(Text().convert(entry) for entry in entries)
-        except Unfit:
-            raise self._unfit() from None
+        except ValueMisfit:
+            raise self._misfit() from None
         if not texts:
-            raise self._unfit()
+            raise self._misfit()
         return texts

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from netdsl.diagnostics.problem import Rejection
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from netdsl.base.text import Span
     from netdsl.declare.arguments import Kind
-    from netdsl.diagnostics.problem import Problem
 
 REQUIRED = object()
 
@@ -41,19 +38,6 @@ def positional(kind: Kind, default: object = REQUIRED, *, doc: str = "") -> Any:
 def keyword(kind: Kind, default: object = REQUIRED, *, doc: str = "") -> Any:
     """Declare a keyword argument."""
     return Argument(kind, default, doc, keyword=True)
-
-
-class Misfit(Rejection):
-    """A layer that does not fit its input: the problem, the argument concerned, and the data of the problem.
-
-    The elaborator adds the location: a layer has none, since equal calls share one layer.
-    """
-
-    def __init__(self, problem: type[Problem], at: str = "", **data: Any) -> None:
-        super().__init__(problem.title)
-        self.problem = problem
-        self.at = at
-        self.data = data
 
 
 class Declared:

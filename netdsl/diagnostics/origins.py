@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.base.shape import Undecidable, text
-from netdsl.diagnostics.problem import Rejection
+from netdsl.diagnostics.problem import Misfit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -113,5 +113,5 @@ def _shape(layer: Layer, shapes: tuple[Shape, ...]) -> Shape | None:
     """Return the shape of a layer's result, or None if it does not fit."""
     try:
         return layer.shape(*shapes)
-    except (Rejection, Undecidable):
+    except (Misfit, Undecidable):
         return None

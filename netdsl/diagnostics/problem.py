@@ -162,13 +162,22 @@ def problem(code: str, title: str) -> Callable[[type[P]], type[P]]:
     return register
 
 
-class Rejection(Exception):
-    """A user's mistake that stops a phase: a problem, with or without its location."""
-
-
-class Rejected(Rejection):
+class Rejected(Exception):
     """Carries a problem from inside a phase to the statement that can continue after it."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.message())
         self.problem = problem
+
+
+class Misfit(Exception):
+    """A layer that does not fit its input: the problem, the argument concerned, and the data of the problem.
+
+    The elaborator adds the location: a layer has none, since equal calls share one layer.
+    """
+
+    def __init__(self, problem: type[Problem], at: str = "", **data: object) -> None:
+        super().__init__(problem.title)
+        self.problem = problem
+        self.at = at
+        self.data = data

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from netdsl.base.text import Span
-from netdsl.declare.declared import Misfit
 from netdsl.diagnostics import train_problems as problems
 from netdsl.diagnostics.argument_problems import BadArgument, MissingArgument
 from netdsl.diagnostics.call_problems import PythonCall
+from netdsl.diagnostics.problem import Misfit
 from netdsl.diagnostics.syntax_problems import UnquotedText
 from netdsl.elaborate.bind import bind, values
 from netdsl.elaborate.layers import convert, signature

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from netdsl.base.shape import Size
-from netdsl.declare.arguments import INITIALISERS, WORDS, Unfit, Word
+from netdsl.declare.arguments import INITIALISERS, WORDS, ValueMisfit, Word
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.argument_problems import BadArgument
 from netdsl.diagnostics.name_problems import UnknownName
@@ -169,8 +169,8 @@ def _init(name: str, arguments: tuple[Any, ...], expr: ast.Apply, context: Conte
     for (argument, kind), value, written in zip(INITIALISERS[name].items(), numbers, expr.arguments, strict=True):
         try:
             converted.append(kind.convert(value))
-        except Unfit as unfit:
-            said = {"callee": name, "argument": argument, "expected": str(unfit), "value": describe(value)}
+        except ValueMisfit as misfit:
+            said = {"callee": name, "argument": argument, "expected": str(misfit), "value": describe(value)}
             context.reject(BadArgument, written.span, **said)
     if name == "uniform" and converted[0] > converted[1]:
         _reject_bounds(arguments, expr, context)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from netdsl.base.shape import Size
-from netdsl.declare.arguments import Unfit
-from netdsl.declare.declared import Misfit
+from netdsl.declare.arguments import ValueMisfit
 from netdsl.diagnostics import argument_problems as problems
 from netdsl.diagnostics.expression_problems import BadOperation, NotDecidable
 from netdsl.diagnostics.name_problems import UnknownLayer
 from netdsl.diagnostics.net_problems import NoInput
-from netdsl.diagnostics.problem import Edit
+from netdsl.diagnostics.problem import Edit, Misfit
 from netdsl.elaborate.bind import Signature, bind, values
 from netdsl.elaborate.context import POISON, BlockValue, Context, LayerValue, Poisoned
 from netdsl.elaborate.expressions import describe
@@ -71,7 +70,7 @@ def convert(
     """Convert the value of an argument as declared; `given` are all arguments of the call. Raises Rejected."""
     try:
         return cls.arguments[bound.name].kind.convert(value)
-    except Unfit as unfit:
+    except ValueMisfit as misfit:
         if isinstance(value, Size):
             context.reject(NotDecidable, bound.expr.span, size=str(value))
         context.reject(
@@ -79,7 +78,7 @@ def convert(
             bound.expr.span,
             callee=cls.kind,
             argument=bound.name,
-            expected=str(unfit),
+            expected=str(misfit),
             value=describe(value),
             order=_order(cls, given),
             instead=_instead(cls.arguments[bound.name].kind, bound.expr, value),
@@ -103,7 +102,7 @@ def _instead(kind: Kind, expr: ast.Expr, value: Any) -> str:
         text, meant = ("off", "on")[value], bool(value)
     try:
         kind.convert(meant if text else None)
-    except Unfit:
+    except ValueMisfit:
         return ""
     return f"({text})" if text.startswith("-") else text
 
@@ -118,7 +117,7 @@ def _order(cls: type[Layer | Declared], given: tuple[tuple[Bound, Any], ...]) ->
         try:
             for (bound, _), (_, value) in zip(places, order, strict=True):
                 cls.arguments[bound.name].kind.convert(value)
-        except Unfit:
+        except ValueMisfit:
             continue
         pairs = [(bound.expr.span, other.expr.span) for (bound, _), (other, _) in zip(places, order, strict=True)]
         found.append(tuple(Edit(here, there.text) for here, there in pairs if here != there))

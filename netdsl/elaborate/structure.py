@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from netdsl.base.shape import Size, Undecidable
 from netdsl.declare.arguments import whole
-from netdsl.declare.declared import Misfit
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.net_problems import Misplaced, OutputTwice
-from netdsl.diagnostics.problem import Rejected
+from netdsl.diagnostics.problem import Misfit, Rejected
 from netdsl.diagnostics.shape_problems import ExpectCount, ExpectShape, TooLarge
 from netdsl.elaborate.context import POISON, Context, Poisoned, Scope
 from netdsl.elaborate.expressions import ANY, describe, evaluate

@@ -9,10 +9,11 @@ from netdsl.base.text import Span
 from netdsl.data.augment import AUGMENTATIONS
 from netdsl.data.kinds import KINDS
 from netdsl.declare.arguments import Integer, Real
-from netdsl.declare.declared import Declared, Misfit, positional, registrar
+from netdsl.declare.declared import Declared, positional, registrar
 from netdsl.diagnostics import loss_problems, train_problems
 from netdsl.diagnostics.argument_problems import BadArgument, MissingArgument
 from netdsl.diagnostics.name_problems import UnknownLabel
+from netdsl.diagnostics.problem import Misfit
 from netdsl.elaborate.context import Poisoned
 from netdsl.elaborate.declared import choose, make, missing, unknown, word
 from netdsl.elaborate.labels import spell

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from netdsl import ops
 from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Real, Sequence
-from netdsl.declare.declared import Misfit, keyword, positional
+from netdsl.declare.declared import keyword, positional
+from netdsl.diagnostics.problem import Misfit
 from netdsl.diagnostics.window_problems import WrongLength
 from netdsl.layers.base import Layer, layer
 from netdsl.layers.window import channels

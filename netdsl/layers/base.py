@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 from netdsl.base.limits import SIZE
 from netdsl.base.shape import Shape, Undecidable, elements
-from netdsl.declare.declared import Argument, Misfit, keyword, positional, registrar
+from netdsl.declare.declared import Argument, keyword, positional, registrar
 from netdsl.diagnostics.layer_problems import TooLong, WrongType
+from netdsl.diagnostics.problem import Misfit
 from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.ir.init import Init
 

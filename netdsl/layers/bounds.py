@@ -8,8 +8,9 @@ from netdsl import ops
 from netdsl.base.limits import SIZE
 from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Integer, Real, Sides
-from netdsl.declare.declared import Misfit, keyword, positional
+from netdsl.declare.declared import keyword, positional
 from netdsl.diagnostics.layer_problems import BadSlice, NothingLeft
+from netdsl.diagnostics.problem import Misfit
 from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.layers.base import Layer, layer
 from netdsl.layers.window import axis_of, each, spatial

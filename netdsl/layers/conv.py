@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from netdsl import ops
 from netdsl.base.shape import Shape, elements
 from netdsl.declare.arguments import Flag, Initialiser, Integer, Padding, Sizes
-from netdsl.declare.declared import Misfit, keyword, positional
+from netdsl.declare.declared import keyword, positional
 from netdsl.diagnostics.layer_problems import BadOutputPad, NothingLeft
+from netdsl.diagnostics.problem import Misfit
 from netdsl.diagnostics.window_problems import GroupsDoNotDivide
 from netdsl.ir.init import Init, zeros
 from netdsl.layers.base import Layer, Weight, layer

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from netdsl import ops
 from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Real
-from netdsl.declare.declared import Misfit, positional
+from netdsl.declare.declared import positional
 from netdsl.diagnostics.layer_problems import WrongOrder
+from netdsl.diagnostics.problem import Misfit
 from netdsl.layers.base import Layer, layer
 
 if TYPE_CHECKING:

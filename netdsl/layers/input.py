@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from netdsl.base.shape import Dim, Shape, text
 from netdsl.declare.arguments import DTYPES, Choice, Dims, Integer
-from netdsl.declare.declared import Misfit, keyword, positional
+from netdsl.declare.declared import keyword, positional
 from netdsl.diagnostics.layer_problems import PictureMisfit
+from netdsl.diagnostics.problem import Misfit
 from netdsl.layers.base import Layer, layer
 
 

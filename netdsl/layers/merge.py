@@ -8,8 +8,9 @@ from netdsl import ops
 from netdsl.base.limits import SIZE
 from netdsl.base.shape import Dim, Shape
 from netdsl.declare.arguments import Integer
-from netdsl.declare.declared import Misfit, keyword
+from netdsl.declare.declared import keyword
 from netdsl.diagnostics.merge_problems import ConcatMismatch, MergeMismatch
+from netdsl.diagnostics.problem import Misfit
 from netdsl.layers.base import Layer, layer
 from netdsl.layers.window import axis_of
 

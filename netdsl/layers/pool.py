@@ -8,7 +8,8 @@ from netdsl import ops
 from netdsl.base.limits import SIZE
 from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Choice, Flag, Integer, Padding, Sizes
-from netdsl.declare.declared import Misfit, keyword, positional
+from netdsl.declare.declared import keyword, positional
+from netdsl.diagnostics.problem import Misfit
 from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.diagnostics.window_problems import PadTooLarge
 from netdsl.layers.base import Layer, layer

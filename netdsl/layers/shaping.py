@@ -8,8 +8,9 @@ from netdsl import ops
 from netdsl.base.limits import SIZE
 from netdsl.base.shape import Dim, Shape, Size, product
 from netdsl.declare.arguments import Dims, Integer, Sequence
-from netdsl.declare.declared import Misfit, positional
+from netdsl.declare.declared import positional
 from netdsl.diagnostics.layer_problems import NotAnOrder, ReshapeMismatch
+from netdsl.diagnostics.problem import Misfit
 from netdsl.diagnostics.shape_problems import NeedsNumber, OutsideShape
 from netdsl.layers.base import Layer, layer
 from netdsl.layers.window import channels

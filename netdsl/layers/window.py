@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.base.limits import SIZE
-from netdsl.declare.declared import Misfit
 from netdsl.diagnostics.layer_problems import Indivisible
+from netdsl.diagnostics.problem import Misfit
 from netdsl.diagnostics.shape_problems import NeedsNumber, OutsideShape
 from netdsl.diagnostics.window_problems import EvenSame, WindowTooLarge, WrongLength, WrongRank
 

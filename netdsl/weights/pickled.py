@@ -26,11 +26,11 @@ KEYS = (str, int, float, bool, bytes, type(None))
 """Types allowed as dictionary keys; hashing nested tuples can take forever."""
 
 
-class Refused(Exception):
+class PickleRejected(Exception):
     """Why a pickle is not read."""
 
 
-class Forbidden(Refused):
+class GlobalRejected(PickleRejected):
     """The pickle names a global that is not in the table; `name` is that."""
 
     def __init__(self, name: str) -> None:
@@ -44,7 +44,7 @@ def shown(value: object) -> str:
 
 
 class Function:
-    """A global that a pickle may call; `make` receives the arguments, and raises Refused or TypeError."""
+    """A global that a pickle may call; `make` receives the arguments, and raises PickleRejected or TypeError."""
 
     __slots__ = ("make",)
 
@@ -83,7 +83,7 @@ class Machine:
     def take(self, size: int) -> bytes:
         piece = self.data[self.at : self.at + size]
         if len(piece) != size:  # which is negative too, where a number is a text's length
-            raise Refused("its pickle is cut short")
+            raise PickleRejected("its pickle is cut short")
         self.at += size
         return piece
 
@@ -95,7 +95,7 @@ class Machine:
     def line(self) -> str:
         end = self.data.find(b"\n", self.at)
         if end < 0:
-            raise Refused("its pickle is cut short")
+            raise PickleRejected("its pickle is cut short")
         text = self.take(end - self.at).decode("utf-8")
         self.at += 1
         return text
@@ -120,20 +120,20 @@ class Machine:
     def find(self, module: str, name: str) -> None:
         whole = f"{module}.{name}"
         if whole not in self.names:
-            raise Forbidden(whole)
+            raise GlobalRejected(whole)
         self.push(self.names[whole])
 
     def reduce(self) -> None:
         arguments, function = self.pop(), self.pop()
         if not isinstance(function, Function) or type(arguments) is not tuple:
-            raise Refused("it calls what is no function")
+            raise PickleRejected("it calls what is no function")
         self.push(function.make(*arguments))
 
     def build(self) -> None:
         """Drop attributes: an ordered dictionary of tensors has the versions of its layers as one."""
         self.pop()
         if type(self.stack[-1]) is not dict and not isinstance(self.stack[-1], Inert):
-            raise Refused("it sets attributes of what is no dictionary")
+            raise PickleRejected("it sets attributes of what is no dictionary")
 
     def fill(self, items: list[Any]) -> None:
         target = self.stack[-1]
@@ -141,9 +141,9 @@ class Machine:
             raise ValueError
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, KEYS):
-                raise Refused(f"a dictionary has a {type(key).__name__} as a key")
+                raise PickleRejected(f"a dictionary has a {type(key).__name__} as a key")
             if key in target:
-                raise Refused(f"`{str(key)[:80]}` is there twice")
+                raise PickleRejected(f"`{str(key)[:80]}` is there twice")
             target[key] = value
 
     def extend(self, items: list[Any], kind: Any) -> None:
@@ -152,7 +152,7 @@ class Machine:
             raise ValueError
         if kind is set:
             if not all(isinstance(item, KEYS) for item in items):
-                raise Refused("a set has items that are no texts or numbers")
+                raise PickleRejected("a set has items that are no texts or numbers")
             target.update(items)
         else:
             target.extend(items)
@@ -178,20 +178,20 @@ class NumpyType(Inert):
 
 def _type(code: object, *_: object) -> NumpyType:
     if not isinstance(code, str) or not (found := TYPE.fullmatch(code)):
-        raise Refused(f"it has a NumPy type `{shown(code)}`, which is none of numbers and texts")
+        raise PickleRejected(f"it has a NumPy type `{shown(code)}`, which is none of numbers and texts")
     return NumpyType(int(found[2]) * (4 if found[1] == "U" else 1))
 
 
 def _scalar(kind: object, data: object) -> Inert:
     if not isinstance(kind, NumpyType) or not isinstance(data, bytes | str) or len(data) != kind.width:
-        raise Refused("a number of NumPy's has not the bytes of its type")
+        raise PickleRejected("a number of NumPy's has not the bytes of its type")
     return Inert()
 
 
 def _encoded(text: object, encoding: object) -> str:
     """Decode bytes as the oldest protocols write them; the text has as many characters."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise Refused("it has bytes that are written in an unknown way")
+        raise PickleRejected("it has bytes that are written in an unknown way")
     return text
 
 
@@ -238,7 +238,7 @@ NEWEST = 5
 
 def unpickle(data: bytes, names: Mapping[str, object], persistent: Persistent) -> object:
     """Return what a pickle describes. `names` are the globals that it may use, each a value or a Function; `persistent`
-    resolves the identifiers of data stored elsewhere. Raises Refused."""
+    resolves the identifiers of data stored elsewhere. Raises PickleRejected."""
     return unpickle_at(data, 0, names, persistent)[0]
 
 
@@ -251,16 +251,18 @@ def unpickle_at(data: bytes | mmap, at: int, names: Mapping[str, object], persis
             machine.at += 1
             operation = OPERATIONS.get(code)
             if operation is None:
-                raise Refused(f"its operation 0x{code:02x} at byte {machine.at - 1:,} is none of a file of tensors")
+                raise PickleRejected(
+                    f"its operation 0x{code:02x} at byte {machine.at - 1:,} is none of a file of tensors"
+                )
             operation(machine)
         return machine.pop(), machine.at
     except (IndexError, KeyError, TypeError, ValueError, OverflowError, struct.error):
-        raise Refused(f"its pickle makes no sense at byte {machine.at:,}") from None
+        raise PickleRejected(f"its pickle makes no sense at byte {machine.at:,}") from None
 
 
 def _proto(m: Machine) -> None:
     if (version := m.take(1)[0]) > NEWEST:
-        raise Refused(f"its pickle is of protocol {version}, which is unknown")
+        raise PickleRejected(f"its pickle is of protocol {version}, which is unknown")
 
 
 def _stop(m: Machine) -> None:

@@ -20,7 +20,16 @@ from netdsl.base.zip_archive import PIECE_BYTES, mapped
 from netdsl.data.errors import CONVERT
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import Entry, WeightFile
-from netdsl.weights.pickled import BYSTANDERS, Forbidden, Function, Inert, Refused, shown, unpickle, unpickle_at
+from netdsl.weights.pickled import (
+    BYSTANDERS,
+    Function,
+    GlobalRejected,
+    Inert,
+    PickleRejected,
+    shown,
+    unpickle,
+    unpickle_at,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -160,16 +169,18 @@ class Tensor:
 def _tensor(storage: object, offset: object, shape: object, strides: object, *more: object) -> Tensor:
     """Build a tensor like `torch._utils._rebuild_tensor_v2`; `more` describes gradients and unsupported properties."""
     if any(more[2:]):
-        raise Refused("a tensor is marked as conjugate or negative, and not stored as it is: `resolve_neg()` it first")
+        raise PickleRejected(
+            "a tensor is marked as conjugate or negative, and not stored as it is: `resolve_neg()` it first"
+        )
     if not isinstance(storage, Storage) or not _is_size(offset):
-        raise Refused("a tensor has no storage")
+        raise PickleRejected("a tensor has no storage")
     if not (_are_sizes(shape) and _are_sizes(strides) and len(shape) == len(strides)):  # type: ignore[arg-type]
-        raise Refused("a tensor has a shape or strides that are none")
+        raise PickleRejected("a tensor has a shape or strides that are none")
     tensor = Tensor(storage, offset, shape, strides)  # type: ignore[arg-type]
     if math.prod(tensor.shape) >= 2**63:
-        raise Refused(f"a tensor has the shape {str(shape)[:80]}, which none can have")
+        raise PickleRejected(f"a tensor has the shape {str(shape)[:80]}, which none can have")
     if tensor.offset + tensor.span > storage.count:
-        raise Refused(
+        raise PickleRejected(
             f"a tensor of shape {list(tensor.shape)} reaches to element {tensor.offset + tensor.span:,} of a storage "
             f"of {storage.count:,}"
         )
@@ -180,7 +191,7 @@ def _tensor_of_bytes(storage: object, offset: object, shape: object, strides: ob
     """`torch._utils._rebuild_tensor_v3`: the storage is of bytes, and the type behind what is about gradients."""
     kind = more[2] if len(more) > 2 else None
     if not isinstance(storage, Storage) or not isinstance(kind, Type):
-        raise Refused("a tensor has no storage or type")
+        raise PickleRejected("a tensor has no storage or type")
     width = byte_size(kind.name, (1,))
     tensor = _tensor(Storage(kind.name, storage.key, storage.count // width), offset, shape, strides)
     tensor.storage = storage
@@ -197,19 +208,19 @@ def _are_sizes(value: object) -> bool:
 
 def _parameter(tensor: object, *_: object) -> Tensor:
     if not isinstance(tensor, Tensor):
-        raise Refused("a parameter is no tensor")
+        raise PickleRejected("a parameter is no tensor")
     return tensor
 
 
 def _ordered(items: object = ()) -> dict[Any, Any]:
     if items in ((), []):
         return {}
-    raise Refused("an ordered dictionary is written in an unknown way")
+    raise PickleRejected("an ordered dictionary is written in an unknown way")
 
 
 def _size(sizes: object) -> tuple[Any, ...]:
     if not isinstance(sizes, tuple | list) or len(sizes) > MOST_AXES:
-        raise Refused("a size is no list")
+        raise PickleRejected("a size is no list")
     return tuple(sizes)
 
 
@@ -267,9 +278,9 @@ class TorchWeights(WeightFile):
         pickle = self._zip.read(self._root + PICKLE, LONGEST_PICKLE)
         try:
             return unpickle(pickle, NAMES, storage_of)
-        except Forbidden as error:
+        except GlobalRejected as error:
             raise asks_for(error.name, self.path) from None
-        except Refused as error:
+        except PickleRejected as error:
             raise self.damaged(str(error)) from None
 
     def _check_storage(self, storage: Storage) -> None:
@@ -309,11 +320,11 @@ class TorchWeights(WeightFile):
 
 
 def storage_of(identifier: object) -> Storage:
-    """Resolve the identifier of a storage. Raises Refused."""
+    """Resolve the identifier of a storage. Raises PickleRejected."""
     match identifier:
         case ("storage", str(dtype), str(key), _, int(count)) if dtype in STORAGES.values() and _is_size(count):
             return Storage(dtype, key, count)
-    raise Refused(f"it names a storage in an unknown way: {type(identifier).__name__}")
+    raise PickleRejected(f"it names a storage in an unknown way: {type(identifier).__name__}")
 
 
 def asks_for(name: str, path: str) -> BadWeightFile:
@@ -358,9 +369,9 @@ class LegacyTorchWeights(WeightFile):
                 with mmap(file.fileno(), min(size, LONGEST_PICKLE), access=ACCESS_READ) as head:
                     root, keys, at = self._unpickled(head)
                 self._begins = self._places(file, keys, at, size)
-            except Forbidden as error:
+            except GlobalRejected as error:
                 raise asks_for(error.name, path) from None
-            except Refused as error:
+            except PickleRejected as error:
                 raise self.damaged(str(error)) from None
         self._tensors = find(root, Tensor, path)
         self.entries = {key: Entry(t.dtype, t.shape) for key, t in self._tensors.items()}
@@ -374,20 +385,20 @@ class LegacyTorchWeights(WeightFile):
             found.append(value)
         _, version, _, root, keys = found
         if version != VERSION:
-            raise Refused(f"it is of version {shown(version)}, which is unknown")
+            raise PickleRejected(f"it is of version {shown(version)}, which is unknown")
         if not isinstance(keys, list):
-            raise Refused("it has no list of storages")
+            raise PickleRejected("it has no list of storages")
         return root, keys, at
 
     def _storage(self, identifier: object) -> Storage:
         """Resolve the identifier of a storage; a view of another storage, its sixth entry, is never a network's
         weight."""
         if not isinstance(identifier, tuple) or len(identifier) != 6 or identifier[5] is not None:
-            raise Refused("it names a storage in an unknown way")
+            raise PickleRejected("it names a storage in an unknown way")
         storage = storage_of(identifier[:5])
         known = self._storages.setdefault(storage.key, storage)
         if (known.dtype, known.count) != (storage.dtype, storage.count):
-            raise Refused(f"its storage {storage.key} has two types or sizes")
+            raise PickleRejected(f"its storage {storage.key} has two types or sizes")
         return known
 
     def _places(self, file: Any, keys: list[Any], at: int, size: int) -> dict[str, int]:
@@ -396,17 +407,17 @@ class LegacyTorchWeights(WeightFile):
         for key in keys:
             storage = self._storages.get(key) if isinstance(key, str) else None
             if storage is None or key in begins:
-                raise Refused(f"its list has a storage {shown(key)} that no tensor has, or has it twice")
+                raise PickleRejected(f"its list has a storage {shown(key)} that no tensor has, or has it twice")
             file.seek(at)
             found = int.from_bytes(file.read(COUNT), "little", signed=True)
             if found != storage.count:
-                raise Refused(f"its storage {key} has {found:,} elements, and should have {storage.count:,}")
+                raise PickleRejected(f"its storage {key} has {found:,} elements, and should have {storage.count:,}")
             begins[key] = at + COUNT
             at += COUNT + storage.count * storage.width
             if at > size:
-                raise Refused(f"it is cut short within its storage {key}")
+                raise PickleRejected(f"it is cut short within its storage {key}")
         if at != size or len(begins) != len(self._storages):
-            raise Refused(
+            raise PickleRejected(
                 f"its storages end at byte {at:,} of {size:,}, and are {len(begins):,} of {len(self._storages):,}"
             )
         return begins

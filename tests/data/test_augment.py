@@ -17,7 +17,7 @@ from netdsl.data.augmenting import rotate
 from netdsl.data.draws import Draws
 from netdsl.data.errors import BadAugment
 from netdsl.data.spec import DataSpec, Target
-from netdsl.declare.arguments import Unfit, Word
+from netdsl.declare.arguments import ValueMisfit, Word
 
 Array = np.ndarray[Any, Any]
 
@@ -286,7 +286,7 @@ def test_what_does_not_fit_the_pictures() -> None:
     ],
 )
 def test_arguments_are_checked(name: str, argument: str, value: object) -> None:
-    with pytest.raises(Unfit):
+    with pytest.raises(ValueMisfit):
         step(name, **{argument: value})
 
 

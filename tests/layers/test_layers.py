@@ -17,7 +17,7 @@ from netdsl.backend.compile import OPSET
 from netdsl.backend.emit import OPSETS, check, emit
 from netdsl.backend.serialize import to_bytes
 from netdsl.base.shape import Size
-from netdsl.declare.declared import Misfit
+from netdsl.diagnostics.problem import Misfit
 from netdsl.layers import find_layer, layer_modules
 from netdsl.layers.merge import BroadcastingMerge
 from netdsl.lower import lower

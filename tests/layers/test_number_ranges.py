@@ -15,7 +15,7 @@ from netdsl.backend.compile import CompileOptions, compile_to_bytes
 from netdsl.base.user_error import UserError
 from netdsl.data.augment import AUGMENTATIONS, Numbers
 from netdsl.data.kinds import KINDS
-from netdsl.declare.arguments import INITIALISERS, Integer, Real, Sequence, Unfit
+from netdsl.declare.arguments import INITIALISERS, Integer, Real, Sequence, ValueMisfit
 from netdsl.elaborate.train_lines import NUMBERS as NUMBER_LINES
 from netdsl.elaborate.train_lines import Part
 from netdsl.layers import find_layer, layer_modules
@@ -68,7 +68,7 @@ def test_the_registries_are_complete() -> None:
 def test_every_number_fits_float32(place: str, value: float) -> None:
     kind = NUMBERS[place]
     pair = (value, value) if type(kind) is not Real and not isinstance(kind, (Sequence, Numbers)) else (value,)
-    with pytest.raises(Unfit):
+    with pytest.raises(ValueMisfit):
         kind.convert(value if isinstance(kind, Real) else pair)
 
 
@@ -77,7 +77,7 @@ def test_every_number_fits_float32(place: str, value: float) -> None:
 def test_every_integer_fits(place: str, value: int) -> None:
     kind = INTEGERS[place]
     for each in (value, (value,), (value, value)):
-        with pytest.raises(Unfit):
+        with pytest.raises(ValueMisfit):
             kind.convert(each)
 
 
@@ -88,7 +88,7 @@ def test_float32_decides(number: float) -> None:
     fits = bool(np.isfinite(single)) and (number == 0 or abs(single) >= FLOAT32.tiny)
     try:
         assert Real().convert(number) == number
-    except Unfit:
+    except ValueMisfit:
         assert not fits
     else:
         assert fits
@@ -98,7 +98,7 @@ def test_float32_decides(number: float) -> None:
 def test_bounds_hold_after_rounding(number: float) -> None:
     try:
         Real(above=0, below=1).convert(number)
-    except Unfit:
+    except ValueMisfit:
         assert not FLOAT32.tiny <= np.float32(number) < 1
     else:
         assert 0 < np.float32(number) < 1

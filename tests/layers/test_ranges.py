@@ -9,7 +9,7 @@ import pytest
 
 from netdsl.data.augment import AUGMENTATIONS, Interval, Numbers
 from netdsl.data.kinds import KINDS
-from netdsl.declare.arguments import Integer, Kind, Real, Unfit
+from netdsl.declare.arguments import Integer, Kind, Real, ValueMisfit
 from netdsl.layers import find_layer
 from netdsl.losses import LOSSES
 from netdsl.metrics import METRICS
@@ -74,7 +74,7 @@ def kind_of(what: str, argument: str) -> Kind:
 def is_taken(kind: Kind, value: float) -> bool:
     try:
         converted = kind.convert(value)
-    except Unfit:
+    except ValueMisfit:
         return False
     assert converted in (value, (value,), (value, value))
     return True

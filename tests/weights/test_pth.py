@@ -27,7 +27,7 @@ from netdsl.base.zip_archive import PIECE_BYTES
 from netdsl.weights.check import checked_weights
 from netdsl.weights.errors import BadWeightFile, BadWeightValues, WrongWeightType
 from netdsl.weights.file import open_weights
-from netdsl.weights.pickled import OPERATIONS, Function, Refused, unpickle
+from netdsl.weights.pickled import OPERATIONS, Function, PickleRejected, unpickle
 from netdsl.weights.pth import NAMES
 from tests.support.paths import DATA
 from tests.support.torch_zip import Pickler, Raw, View, write, write_members
@@ -257,7 +257,7 @@ def test_nothing_that_is_called_makes_more_than_the_pickle_is_long() -> None:
     sets = b"](" + b"K\x01" * 2**16 + b"eq\x000c__builtin__\nset\nq\x010" + b"h\x01h\x00\x85R" * 2**11
     for code in (text + b"](" + calls, b"](" + sets):
         tracemalloc.start()
-        with suppress(Refused):
+        with suppress(PickleRejected):
             unpickle(b"\x80\x02" + code + b"e.", NAMES, lambda x: x)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -598,7 +598,7 @@ CODES = [bytes([code]) for code in OPERATIONS]
 @settings(deadline=None, max_examples=300)
 @given(st.lists(st.one_of(st.sampled_from(CODES), st.binary(max_size=3)), max_size=40))
 def test_random_programs_end(pieces: list[bytes]) -> None:
-    with suppress(Refused):
+    with suppress(PickleRejected):
         unpickle(b"".join(pieces) + b".", {"a.b": Function(lambda *x: x)}, lambda x: x)
 
 
