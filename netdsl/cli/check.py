@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import check_file
 from netdsl.app.messages import note, show, tell_more
-from netdsl.base.terminal import brief
+from netdsl.base.terminal import brief, escape
 from netdsl.base.user_error import UserError
 from netdsl.diagnostics.report import Report
 
@@ -45,7 +45,7 @@ def _fix(file: str, options: argparse.Namespace) -> None:
 
     fixes = Fixes(file, settings=options.set, root=options.root)
     for problem, fix in fixes.applied:
-        note(f"{escape(str(problem.span))}: {problem.message()}: {fix.text}")
+        note(f"{problem.span}: {problem.message()}: {fix.text}")
     if options.diff:
         from difflib import unified_diff
 
