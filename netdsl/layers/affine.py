@@ -1,4 +1,4 @@
-"""Scaling and shifting by constants, for example of pixels."""
+"""Scaling and shifting by constants."""
 
 from __future__ import annotations
 

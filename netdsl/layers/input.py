@@ -39,13 +39,13 @@ class InputLayer(Layer):
         crop, resize = self.crop, self.resize
         framed = "crop" if crop is not None else "resize"
         if (crop is not None or resize is not None) and len(self.sizes) != 3:
-            what = f"`{framed}` is for pictures, [channels, height, width], and this input is {text(self.sizes)}"
+            what = f"`{framed}` requires an image, [channels, height, width], but this input is {text(self.sizes)}"
             raise Misfit(PictureMisfit, at=framed, what=what)
         if crop is not None and resize is not None and crop > resize:
-            what = f"a square of {crop}x{crop} does not fit into a picture whose shorter side is {resize}"
+            what = f"a {crop}x{crop} crop does not fit into an image whose shorter side is {resize}"
             raise Misfit(PictureMisfit, at="crop", what=what)
         if crop is not None and any(isinstance(size, int) and size != crop for size in self.sizes[1:]):
-            what = f"`crop {crop}` makes pictures of {crop}x{crop}, and the input takes {text(self.sizes[1:])}"
+            what = f"`crop {crop}` produces {crop}x{crop} images, but the input is {text(self.sizes[1:])}"
             raise Misfit(PictureMisfit, at="crop", what=what)
         return self.sizes
 

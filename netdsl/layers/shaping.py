@@ -1,4 +1,4 @@
-"""Layers that rearrange values."""
+"""Flattening, reshaping, permuting and selecting."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Alpha(SameShape):
         return OnnxNode(type(self).__name__, {"alpha": self.alpha})
 
     def signed(self, y: Value, x: Value) -> Value:
-        """Whether the result has the sign of x."""
+        """Return a value with the sign of x: the result unless a negative alpha flips it."""
         return y if self.alpha >= 0 else x
 
 
@@ -121,7 +121,7 @@ class PRelu(SameShape):
     __slots__ = ()
 
     def infer(self, x: Shape, slope: Shape) -> Shape:  # type: ignore[override]
-        assert all(s in (1, d) for s, d in zip(slope[::-1], x[::-1], strict=False)), f"{slope} does not spread over {x}"
+        assert all(s in (1, d) for s, d in zip(slope[::-1], x[::-1], strict=False)), f"{slope} cannot broadcast to {x}"
         return x
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class BatchNormalizationTraining(Op):
-    """x, scale, bias and two vectors [C] of numbers that do not matter -> y, mean, var. ONNX BatchNormalization.
+    """x, scale, bias and two scratch vectors [C] -> y, mean, var. ONNX BatchNormalization.
 
-    With a momentum of 0 its running statistics are those of the batch. onnxruntime writes them into the memory of the
-    vectors, whatever else that is: they must be this operation's own.
+    With a momentum of 0, its running statistics are those of the batch. onnxruntime writes them into the memory of the
+    scratch vectors, which no other operation may therefore use.
     """
 
     __slots__ = ("epsilon",)
@@ -37,9 +37,9 @@ class BatchNormalizationTraining(Op):
 
 
 class BnTrain(Macro):
-    """y = scale * (x - mean) / sqrt(var + epsilon) + bias, mean and var per channel of the batch, also results.
+    """y = scale * (x - mean) / sqrt(var + epsilon) + bias, and the mean and var of each channel over the batch.
 
-    x [N, C, *S], scale and bias [C] -> [N, C, *S], [C], [C]; var is the biased one.
+    x [N, C, *S], scale and bias [C] -> [N, C, *S], [C], [C]; var is biased.
     Source: Ioffe & Szegedy (2015), Algorithm 1.
     """
 
@@ -50,22 +50,20 @@ class BnTrain(Macro):
 
     def shapes(self, *xs: Shape) -> tuple[Shape, ...]:
         x, scale, bias = xs
-        assert scale == bias == x[1:2], f"{x} normalised with {scale}, {bias}"
+        assert scale == bias == x[1:2], f"{x} normalized with {scale}, {bias}"
         return x, scale, bias
 
     def dtypes(self, *xs: str) -> tuple[str, ...]:
         return xs
 
     def expand(self, *xs: Value) -> tuple[Value, ...]:
-        """Return the computation; the two scratch vectors are computed from all inputs.
-
-        Constants would not do: onnxruntime merges equal small constants, and equal operations too.
-        """
+        """Return the computation. The two scratch vectors depend on all inputs, since onnxruntime merges equal
+        constants and equal operations."""
         x, scale, bias = xs
         inner = range(2, len(x.shape))
         first = ops.slice(x, (0, *inner), (0, *(0 for _ in inner)), (1, *(1 for _ in inner)))
-        any_ = ops.add(ops.reshape(first, scale.shape, batch=False), scale, bias)
-        mean = ops.add(ops.mul(any_, 0), self.epsilon)
+        scratch = ops.add(ops.reshape(first, scale.shape, batch=False), scale, bias)
+        mean = ops.add(ops.mul(scratch, 0), self.epsilon)
         return x.graph.apply(BatchNormalizationTraining(self.epsilon), *xs, mean, ops.add(mean, 1))
 
     def vjps(
@@ -73,7 +71,7 @@ class BnTrain(Macro):
     ) -> tuple[Value | None, ...]:
         dy, *others = dys
         assert dy is not None
-        assert others == [None, None], "what is made of the batch's statistics is not differentiated"
+        assert others == [None, None], "the batch's statistics have no gradient"
         x, scale, _ = xs
         return x.graph.apply(BnGrad(self.epsilon), dy, x, scale, *ys[1:])
 
@@ -81,8 +79,9 @@ class BnTrain(Macro):
 class BnGrad(Macro):
     """dy, x, scale, mean, var of a BnTrain -> dx, dscale, dbias. Source: Ioffe & Szegedy (2015), section 3.
 
-    With z = (x - mean) / sqrt(var + epsilon) and M elements a channel: dbias = sum of dy, dscale = sum of dy*z, and
-    dx = scale / sqrt(var + epsilon) * (dy - dbias/M - z * dscale/M), that is a*dy + b*x + c with numbers per channel.
+    With z = (x - mean) / sqrt(var + epsilon) and M elements per channel: dbias = sum of dy, dscale = sum of dy*z, and
+    dx = scale / sqrt(var + epsilon) * (dy - dbias/M - z * dscale/M), that is, a*dy + b*x + c with a, b and c
+    per channel.
     """
 
     __slots__ = ("epsilon",)

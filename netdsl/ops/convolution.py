@@ -118,7 +118,7 @@ class ConvTranspose(Op):
         return OnnxNode("ConvTranspose", self.attributes | {"kernel_shape": xs[1].shape[2:]})
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        """Those of the convolution that goes the other way."""
+        """Return the gradients of the convolution that this op transposes."""
         x, w, *bias = xs
         back = Conv(self.strides, self.pads, self.dilations, self.group)
         dx = apply(back, dy, w)
@@ -163,9 +163,9 @@ def conv_transpose(
 def _without_output_padding(
     x: Value, strides: tuple[int, ...], pads: tuple[int, ...], more: tuple[int, ...]
 ) -> tuple[Value, tuple[int, ...]]:
-    """Replace the output padding by smaller pads at the end; where these are too small, a zero follows the input.
+    """Replace output padding by smaller pads at the end, and append zeros to the input where these would be negative.
 
-    onnxruntime refuses an output padding of at least the stride, which PyTorch allows below the dilation.
+    onnxruntime rejects an output padding of at least the stride; PyTorch accepts it if it is below the dilation.
     """
     rank = len(more)
     zeros = tuple(max(0, -(-(m - after) // step)) for m, after, step in zip(more, pads[rank:], strides, strict=True))

@@ -1,6 +1,6 @@
 """Gradients of convolutions, as macros until a backend decides how to compute them.
 
-They expand to the ordinary convolutions that were measured to be fastest in onnxruntime on CPUs.
+They expand to the ordinary convolutions that measured fastest in onnxruntime on CPUs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ConvGradient(Macro):
         self.group = conv.group
 
     def spans(self, kernel_shape: tuple[int, ...]) -> list[int]:
-        """The extent of a window along each axis."""
+        """Return the extent of a window along each axis."""
         return [(k - 1) * d + 1 for k, d in zip(kernel_shape, self.dilations, strict=True)]
 
 
@@ -61,7 +61,7 @@ class ConvDw(ConvGradient):
         x, dy = xs
         rank, sizes, places = len(self.strides), known(x.shape)[2:], known(dy.shape)[2:]
         before = self.pads[:rank]
-        # What is read beyond the end; where the last pixels are not read at all, they are cut off first.
+        # The padding at the end; negative if the last pixels are not read, which are then cropped.
         after = [
             (p - 1) * s + span - b - size
             for p, s, span, b, size in zip(

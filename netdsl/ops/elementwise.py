@@ -127,7 +127,7 @@ class Cast(SameShape):
         return OnnxNode("Cast", types={"to": self.to})
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        """Only between floats: an integer has no neighbours."""
+        """Gradients pass only between float types."""
         (x,) = xs
         return (ops.cast(dy, x.dtype) if x.dtype in FLOAT_TYPES and y.dtype in FLOAT_TYPES else None,)
 

@@ -74,7 +74,7 @@ class Gather(Op):
         return UNKNOWN if axis == gathered else Reach(axis if axis < gathered else axis + len(indices) - 1)
 
     def onnx(self, opset: int, *xs: Value) -> OnnxNode:
-        # Counted from the end: OpenVINO draws a permutation of axis 1 into the next convolution's weights, inverted.
+        # The axis is negative: OpenVINO fuses a permutation of axis 1 into the next convolution's weights, inverted.
         rank = len(xs[0].shape)
         return OnnxNode("Gather", {"axis": self.axis % rank - rank})
 
@@ -125,7 +125,7 @@ class Slice(Op):
         return OnnxNode("Slice", extra={name: ints(*values) for name, values in extra.items()})
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        """Zeros where nothing was read."""
+        """Positions that were not read have a gradient of 0."""
         shape = known(xs[0].shape)
         before, after = [0] * len(shape), [0] * len(shape)
         for axis, start, step in zip(self.axes, self.starts, self.steps, strict=True):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Gemm(Op):
-    """y = x w + b: [N, in] [in, out] -> [N, out]; with `trans_a` x^T stands for x, with `trans_b` w^T for w. ONNX Gemm.
+    """y = x w + b: [N, in] [in, out] -> [N, out]; x is transposed with `trans_a`, w with `trans_b`. ONNX Gemm.
 
     b is [out], or of the result's shape.
     """
@@ -75,10 +75,10 @@ class MatMul(Op):
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         a, b = xs
-        return sum_to(matmul(dy, _turned(b)), a.shape), sum_to(matmul(_turned(a), dy), b.shape)
+        return sum_to(matmul(dy, _transposed(b)), a.shape), sum_to(matmul(_transposed(a), dy), b.shape)
 
 
-def _turned(x: Value) -> Value:
+def _transposed(x: Value) -> Value:
     """Transpose the matrices in the last two axes."""
     rank = len(x.shape)
     return ops.transpose(x, (*range(rank - 2), rank - 1, rank - 2))

@@ -1,9 +1,9 @@
 """Ops of onnxruntime's own channel-blocked layout: the domain com.microsoft.nchwc.
 
-A blocked map is declared [N, C, H, W], C a multiple of the block B, and lies in memory as [N, C/B, H, W, B]. Kernels
-are declared [O, C/group, *K], and lie as [O/B, C/B, *K, B of C, B of O]; those over fewer than B plain channels, and
-those of depthwise convolutions, as [O/B, C/group, *K, B]. Nothing promises these ops: a run-time probe comes before
-their use (`netdsl.train.step_backend`).
+A blocked map is declared [N, C, H, W], C a multiple of the block B, and stored as [N, C/B, H, W, B]. Kernels are
+declared [O, C/group, *K] and stored as [O/B, C/B, *K, B of C, B of O]; kernels over fewer than B plain channels, and
+those of depthwise convolutions, as [O/B, C/group, *K, B]. onnxruntime does not document these ops, so
+`netdsl.train.step_backend` tests at run time whether they work.
 Source: onnxruntime, core/graph/contrib_ops/nchwc_schema_defs.cc.
 """
 
@@ -25,7 +25,7 @@ DOMAIN = "com.microsoft.nchwc"
 
 
 class ReorderInput(Op):
-    """Plain to blocked: [N, C, H, W], C a multiple of 4 -> [N, C rounded up to the block, H, W], zeros behind C."""
+    """Plain to blocked: [N, C, H, W], C a multiple of 4 -> [N, C rounded up to the block, H, W], with zeros after C."""
 
     __slots__ = ("block",)
 
@@ -43,7 +43,7 @@ class ReorderInput(Op):
 
 
 class ReorderOutput(Op):
-    """Blocked to plain: [N, C, H, W] -> [N, channels, H, W], the first channels."""
+    """Blocked to plain: [N, C, H, W] -> [N, channels, H, W], with the first channels."""
 
     __slots__ = ("channels",)
 

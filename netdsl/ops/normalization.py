@@ -27,11 +27,11 @@ class BatchNormalization(SameShape):
         self.epsilon = float(epsilon)
 
     def infer(self, x: Shape, *statistics: Shape) -> Shape:
-        assert all(s == x[1:2] for s in statistics), f"{x} normalised with {statistics}"
+        assert all(s == x[1:2] for s in statistics), f"{x} normalized with {statistics}"
         return x
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        """The statistics are constants, without a gradient."""
+        """The statistics have no gradient."""
         x, scale, _, mean, var = xs
         rank = len(x.shape)
         inverse = ops.reciprocal(ops.sqrt(ops.add(var, self.epsilon)))
@@ -41,9 +41,9 @@ class BatchNormalization(SameShape):
 
 
 class InstanceNormalization(SameShape):
-    """y = scale * (x - mean) / sqrt(var + epsilon) + bias, mean and var of each map itself. ONNX InstanceNormalization.
+    """y = scale * (x - mean) / sqrt(var + epsilon) + bias, over each map. ONNX InstanceNormalization.
 
-    x [N, C, *S], the others [C] -> [N, C, *S]; var is the biased one. Source: Ulyanov et al. (2016).
+    x [N, C, *S], the others [C] -> [N, C, *S]; var is biased. Source: Ulyanov et al. (2016).
     """
 
     __slots__ = ("epsilon",)
@@ -53,7 +53,7 @@ class InstanceNormalization(SameShape):
 
     def infer(self, x: Shape, *affine: Shape) -> Shape:
         assert len(x) > 2, x
-        assert all(a == x[1:2] for a in affine), f"{x} normalised with {affine}"
+        assert all(a == x[1:2] for a in affine), f"{x} normalized with {affine}"
         return x
 
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
@@ -64,14 +64,14 @@ class InstanceNormalization(SameShape):
         n, channels, *spatial = known(x.shape)
         maps = (n, channels, prod(spatial))
         dy, rows = (ops.reshape(each, maps, batch=False) for each in (dy, x))
-        dx, dscale = _standardised(dy, rows, by_channel(scale, 3), self.epsilon)
+        dx, dscale = _standardization_gradients(dy, rows, by_channel(scale, 3), self.epsilon)
         return ops.reshape(dx, x.shape, batch=False), ops.sum_by_channel(dscale), ops.sum_by_channel(dy)
 
 
 class LayerNormalization(SameShape):
-    """y = scale * (x - mean) / sqrt(var + epsilon) + bias, mean and var over the last axis. ONNX LayerNormalization.
+    """y = scale * (x - mean) / sqrt(var + epsilon) + bias, over the last axis. ONNX LayerNormalization.
 
-    x [*, C], the others [C] -> [*, C]; var is the biased one. Source: Ba et al. (2016).
+    x [*, C], the others [C] -> [*, C]; var is biased. Source: Ba et al. (2016).
     """
 
     __slots__ = ("epsilon",)
@@ -80,7 +80,7 @@ class LayerNormalization(SameShape):
         self.epsilon = float(epsilon)
 
     def infer(self, x: Shape, *affine: Shape) -> Shape:
-        assert all(a == x[-1:] for a in affine), f"{x} normalised with {affine}"
+        assert all(a == x[-1:] for a in affine), f"{x} normalized with {affine}"
         return x
 
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
@@ -88,14 +88,14 @@ class LayerNormalization(SameShape):
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         x, scale, _ = xs
-        dx, dscale = _standardised(dy, x, scale, self.epsilon)
+        dx, dscale = _standardization_gradients(dy, x, scale, self.epsilon)
         return dx, ops.sum_to(dscale, scale.shape), ops.sum_to(dy, scale.shape)
 
 
 class LRN(SameShape):
-    """y = x / (bias + alpha/size * sum of x^2 over `size` channels around)^beta. ONNX LRN.
+    """y = x / (bias + alpha/size * sum of x^2 over `size` neighboring channels)^beta. ONNX LRN.
 
-    x [N, C, H, W], an odd size: onnxruntime has no others.
+    x [N, C, H, W]; the size is odd, as onnxruntime requires.
     Source: Krizhevsky et al. (2012), section 3.3, whose alpha is not divided by the size.
     """
 
@@ -116,7 +116,7 @@ class LRN(SameShape):
         return window(1, self.size, 1, self.size // 2) if axis == 1 else Reach(axis)
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        """With s the base: dx = dy*s^-beta - 2*alpha*beta/size * x * (sum of dy*y/s over the channels around)."""
+        """With s the base: dx = dy*s^-beta - 2*alpha*beta/size * x * (sum of dy*y/s over neighboring channels)."""
         (x,) = xs
         base = ops.add(ops.mul(self._mean_around(ops.mul(x, x)), self.alpha), self.bias)
         around = self._mean_around(ops.div(ops.mul(dy, y), base))
@@ -124,7 +124,7 @@ class LRN(SameShape):
         return (ops.sub(direct, ops.mul(ops.mul(x, 2 * self.alpha * self.beta), around)),)
 
     def _mean_around(self, x: Value) -> Value:
-        """Return the sum over neighbouring channels, divided by `size`: a pool along the channels."""
+        """Return the sum over neighboring channels, divided by `size`: a pool along the channels."""
         n, channels, *spatial = known(x.shape)
         half = self.size // 2
         rows = ops.reshape(x, (n, 1, channels, prod(spatial)), batch=False)
@@ -144,15 +144,15 @@ def affine(x: Value, scale: Value, bias: Value | None = None) -> Value:
 
 
 def inverse_power(x: Value, exponent: float) -> Value:
-    """Return x^-exponent; the 3/4 of LRN by roots, which are many times faster than a power."""
+    """Return x^-exponent; LRN's usual 3/4 by square roots, which are many times faster than a power."""
     if exponent != 0.75:
         return ops.power(x, -exponent)
     root = ops.sqrt(x)
     return ops.reciprocal(ops.mul(root, ops.sqrt(root)))
 
 
-def _standardised(dy: Value, x: Value, scale: Value, epsilon: float) -> tuple[Value, Value]:
-    """dx and the terms of dscale of y = scale * z, with z = x of mean 0 and variance 1 over the last axis.
+def _standardization_gradients(dy: Value, x: Value, scale: Value, epsilon: float) -> tuple[Value, Value]:
+    """Return dx and the terms of dscale for y = scale * z, z being x standardized over the last axis.
 
     dx = (g - mean(g) - z * mean(g*z)) / sqrt(var + epsilon) with g = scale*dy.
     """

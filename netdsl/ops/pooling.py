@@ -1,7 +1,7 @@
-"""Windows reduced to one value, and whole maps too.
+"""Pooling over windows and over whole maps.
 
-Paddings are explicit. A window that ceil pooling adds at the end is padding that the caller puts into `extra`:
-max(0, (out - 1)*stride + kernel - size - pads); onnxruntime and the checker disagree about `ceil_mode`.
+Padding is explicit. The caller passes what ceil mode adds at the end as `extra`,
+max(0, (out - 1)*stride + kernel - size - pads), because onnxruntime and ONNX's checker disagree about `ceil_mode`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Pool(Op):
 
 
 class MaxPool(Pool):
-    """The maximum of each window; padding never wins. ONNX MaxPool."""
+    """The maximum of each window, ignoring padding. ONNX MaxPool."""
 
     __slots__ = ()
 
@@ -75,7 +75,7 @@ class AveragePool(Pool):
         return OnnxNode("AveragePool", self.attributes | {"count_include_pad": int(self.count_include_pad)})
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        """dy divided by the number of elements of each window goes to all of them."""
+        """Each element of a window receives dy divided by the number of elements."""
         shape = known(xs[0].shape)
         if not self.count_include_pad and any(self.pads):
             shares = constant(dy.graph, self._shares(shape[2:]), dy.dtype, (1, 1, *known(y.shape)[2:]))

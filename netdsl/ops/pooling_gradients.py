@@ -20,10 +20,10 @@ BELOW_ALL = -3e38
 
 
 class MaxPoolDx(Macro):
-    """dx: dy goes back to the first largest element of each window. dy [N, C, *P], x [N, C, *S], y -> [N, C, *S].
+    """dx: the first maximum of each window receives its dy. dy [N, C, *P], x [N, C, *S], y -> [N, C, *S].
 
-    It expands to pools along one axis after the other, whose gradients take few passes each, of stock arithmetic:
-    onnxruntime's own way, by the indices of the winners, takes two to four times as long.
+    It expands to pools along one axis at a time, whose gradients take a few passes of ordinary arithmetic. Scattering
+    by the indices of the maxima takes two to four times as long in onnxruntime.
     """
 
     __slots__ = ("kernel_shape", "pads", "strides")
@@ -38,11 +38,11 @@ class MaxPoolDx(Macro):
         return x
 
     def expand(self, *xs: Value) -> tuple[Value, ...]:
-        """Expand from the last axis to the first, so that the first maximum in row-major order wins."""
+        """Expand from the last axis to the first, so that the first maximum in row-major order gets the gradient."""
         dy, x, y = xs
-        moves = [axis for axis, each in enumerate(zip(self.kernel_shape, self.strides, strict=True)) if each != (1, 1)]
-        steps = [_Along(x, y, axis, self) for axis in moves[-1:]]
-        for axis in reversed(moves[:-1]):
+        axes = [axis for axis, each in enumerate(zip(self.kernel_shape, self.strides, strict=True)) if each != (1, 1)]
+        steps = [_Along(x, y, axis, self) for axis in axes[-1:]]
+        for axis in reversed(axes[:-1]):
             steps.append(_Along(steps[-1].pooled(), y, axis, self))
         for along in reversed(steps):
             dy, y = along.back(dy, y), along.x

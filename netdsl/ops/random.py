@@ -1,4 +1,4 @@
-"""Random numbers, and the arithmetic on unsigned integers that they are computed with."""
+"""Random masks from a hash of a counter, identical on every machine, and the integer arithmetic that it needs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ GOLDEN_RATIO = 0x9E3779B9
 
 
 class Range(Op):
-    """0, 1, … up to before `count`: i64, of no input. ONNX Range."""
+    """0, 1, …, count - 1 as i64, without inputs. ONNX Range."""
 
     __slots__ = ("count",)
 
@@ -66,13 +66,13 @@ class Range(Op):
 
 
 def counter(graph: Graph, count: int) -> Value:
-    """Return 0, 1, … as i64 [count]; it takes a few bytes in the model."""
+    """Return 0, 1, …, count - 1 as i64; unlike a constant, it takes only a few bytes in the model."""
     (result,) = graph.apply(Range(count))
     return result
 
 
 def mixed(x: Value, key: Value | None = None) -> Value:
-    """Return a bijective hash of u32 whose upper half is well mixed; each `key` gives another one. It needs opset
+    """Return a bijective hash of u32 whose upper half is well mixed; each `key` selects another. Requires opset
     18."""
     x = ops.mul(ops.bit_xor(x, ops.shift_right(x, 16)), MULTIPLIERS[0])
     if key is not None:
@@ -87,12 +87,12 @@ def fully_mixed(x: Value) -> Value:
 
 
 def dropout(x: Value, p: float, key: int, step: Value, spatial: bool = False) -> Value:
-    """x with elements set to 0 by chance p, the others divided by 1 - p: at each `step` others, and for each `key`.
+    """Zero elements with probability p, and divide the others by 1 - p.
 
-    `step` is a u32 scalar, and `key` tells one layer from another; with `spatial` whole maps [N, C] are set to 0. An
-    element is kept if the hash of its index is at least p * 2^32. Index and step enter at different places of the hash,
-    so that the masks of two steps are never one, shifted. Source: Srivastava et al. (2014); Tompson et al. (2015),
-    section 3.2, for whole maps; Salmon et al. (2011) for counters.
+    The mask depends on `key`, which distinguishes layers, and on `step`, a u32 scalar; with `spatial`, whole maps
+    [N, C] are zeroed. An element is kept if the hash of its index is at least p * 2^32. Index and step enter the hash
+    at different points, so that the masks of two steps are not shifts of each other. Source: Srivastava et al. (2014);
+    Tompson et al. (2015), section 3.2, for whole maps; Salmon et al. (2011) for counters.
     """
     assert 0 <= p < 1, p
     if p == 0:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class Resize(Op):
-    """[N, C, *S] -> [N, C, *(factor*S)]: each element repeated, or interpolated between its neighbours. ONNX Resize.
+    """[N, C, *S] -> [N, C, *(factor*S)]: each element repeated, or interpolated between its neighbors. ONNX Resize.
 
-    Interpolation takes elements for cells whose middles meet; with `corners` for points of which the outermost meet.
+    Interpolation treats elements as cells (half-pixel centers) or, with `corners`, as points whose corners are aligned.
     """
 
     __slots__ = ("corners", "factors", "linear")
@@ -39,7 +39,7 @@ class Resize(Op):
         factor = self.factors[axis - 2] if axis > 1 else 1
         if factor == 1 or not self.linear:
             return Reach(axis, up=factor)
-        if self.corners:  # not the very neighbours, which depend on the size, but as many
+        if self.corners:  # not the exact neighbors, which depend on the size, but as many
             return Reach(axis, last=factor, up=factor)
         return Reach(axis, stride=2, first=1 - factor, last=factor, up=2 * factor)
 

@@ -28,7 +28,7 @@ class ScatterElements(SameShape):
 
 
 class OneHot(Op):
-    """y[…, k, …] = 1 where k is the index, else 0: an axis of `depth` more, of floats. ONNX OneHot."""
+    """y[…, k, …] = 1 where k is the index, else 0: floats, with an additional axis of size `depth`. ONNX OneHot."""
 
     __slots__ = ("axis", "depth")
 

@@ -36,9 +36,9 @@ class Flatten(Op):
 
 
 class Reshape(Op):
-    """The elements in row-major order under a new shape, batch included. ONNX Reshape.
+    """Change the shape, batch included; elements stay in row-major order. ONNX Reshape.
 
-    A size that is known only at run time keeps its place, or is the only one that does not.
+    Sizes known only at run time keep their positions, except for at most one.
     """
 
     __slots__ = ("shape",)
@@ -67,7 +67,7 @@ class Reshape(Op):
 
 
 class Transpose(Op):
-    """Axes in another order. ONNX Transpose."""
+    """Permute the axes. ONNX Transpose."""
 
     __slots__ = ("perm",)
 
@@ -86,7 +86,7 @@ class Transpose(Op):
 
 
 class Expand(Op):
-    """Spread to a shape. ONNX Expand."""
+    """Broadcast to a shape. ONNX Expand."""
 
     __slots__ = ("shape",)
 
@@ -94,7 +94,7 @@ class Expand(Op):
         self.shape = shape
 
     def infer(self, x: Shape) -> Shape:
-        assert broadcast(x, self.shape) == self.shape, f"{x} spread to {self.shape}"
+        assert broadcast(x, self.shape) == self.shape, f"{x} broadcast to {self.shape}"
         return self.shape
 
     def onnx(self, opset: int, *xs: Value) -> OnnxNode:

@@ -41,7 +41,7 @@ class Finished:
     """A training step ready to run.
 
     `parts` maps the states that are split into slabs of rows to the names of their slabs. `overwritten` are the states
-    of the graph whose new value may overwrite the old one, in whichever order the operations run.
+    of the graph whose new value may overwrite the old one, in any execution order.
     """
 
     __slots__ = ("graph", "overwritten", "parts")

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Node
 
 WIDE = (LRN,)
-"""Ops that stay in f32: their sums of squares leave the range of a half where their results do not.
+"""Ops that stay in f32, because their sums of squares overflow f16 where their results do not.
 
-So do ops with an attribute that no half holds, such as an epsilon of 1e-9."""
+Ops with an attribute outside f16's range, such as an epsilon of 1e-9, stay in f32 too."""
 
 
 class BeyondHalf(UserError, code="E0681"):
-    """The network has weights outside the range of half precision: at most 65,504, and at least 6e-8 unless zero."""
+    """The network uses a number outside the range of half precision: at most 65,504 and, unless zero, at least 6e-8."""
 
 
 def half(graph: Graph, *, io: str = "f32") -> Graph:
     """Return the same computation in f16. Inputs and outputs keep their types unless `io` is f16 too.
 
-    Only f32 values are converted. Raises BeyondHalf for a constant that no half can hold.
+    Only f32 values are converted. Raises BeyondHalf for a constant outside the range of f16.
     """
     return _Half(graph, io).run()
 
@@ -45,7 +45,7 @@ class _Half:
         self.new = Graph(graph.name, graph.origin, "f16")
         self.io = io
         self.values: dict[Value, Value] = {}
-        self.taken: set[Value] = set()
+        self.outputs: set[Value] = set()
 
     def run(self) -> Graph:
         old, new = self.old, self.new
@@ -56,18 +56,18 @@ class _Half:
             begin = len(new.operations)
             kept = new.input(name, x.shape, self.io if x.dtype == "f32" else x.dtype)
             self.values[x] = cast(kept, "f16") if x.dtype == "f32" else kept
-            self.sign(begin, nodes.get(name))
+            self.set_origin(begin, nodes.get(name))
         for operation in old.operations:
             begin = len(new.operations)
             self.operation(operation)
-            self.sign(begin, operation.origin)
+            self.set_origin(begin, operation.origin)
         for name, y in old.outputs.items():
             begin = len(new.operations)
             new.output(name, self.output(y))
-            self.sign(begin, y.producer.origin if y.producer else None)
+            self.set_origin(begin, y.producer.origin if y.producer else None)
         return new
 
-    def sign(self, begin: int, origin: Node | None) -> None:
+    def set_origin(self, begin: int, origin: Node | None) -> None:
         """Set the origin of new operations."""
         for operation in self.new.operations[begin:]:
             operation.origin = operation.origin or origin
@@ -82,7 +82,7 @@ class _Half:
             inputs = tuple(cast(x, "f32") if x.dtype == "f16" else x for x in inputs)
         if isinstance(op, Pad):
             _check((op.value,), operation.origin)
-        if isinstance(op, Clip):  # a limit beyond a half's range limits nothing, unless it is what every value becomes
+        if isinstance(op, Clip):  # a limit outside f16's range has no effect, unless every value becomes the limit
             _check((max(op.low or 0.0, 0.0), min(op.high or 0.0, 0.0)), operation.origin)
         for y, made in zip(operation.outputs, self.new.apply(op, *inputs), strict=True):
             made.name = y.name
@@ -103,9 +103,9 @@ class _Half:
         made = self.values[y]
         if y.dtype == "f32":
             made = cast(made, self.io)
-        if made.producer is None or made in self.taken:
+        if made.producer is None or made in self.outputs:
             made = identity(made)
-        self.taken.add(made)
+        self.outputs.add(made)
         return made
 
 
@@ -114,7 +114,7 @@ def _floats(attributes: Mapping[str, object]) -> Iterable[float]:
 
 
 def _holds(number: Scalar) -> bool:
-    """Whether a half comes near a number: it is neither too large nor so small that it becomes 0."""
+    """Return whether f16 approximates a number: it neither overflows nor becomes 0."""
     try:
         (kept,) = struct.unpack("<e", struct.pack("<e", number))
     except OverflowError:
@@ -126,4 +126,4 @@ def _check(numbers: Iterable[Scalar], origin: Node | None) -> None:
     for number in numbers:
         if not _holds(number):
             where = f"layer `{origin.name}`" if origin else "network"
-            raise BeyondHalf(f"the {where} computes with {number:g}, which no number of half precision comes near")
+            raise BeyondHalf(f"the {where} uses {number:g}, which is outside the range of half precision")

@@ -155,7 +155,7 @@ def test_a_weight_beyond_is_named():
     ],
 )
 def test_a_number_beyond_is_named_with_its_layer(body, number):
-    with pytest.raises(BeyondHalf, match=rf"the layer `\w+` computes with {number}"):
+    with pytest.raises(BeyondHalf, match=rf"the layer `\w+` uses {number}"):
         half(lower(flow(body)))
 
 

@@ -58,8 +58,8 @@ class KernelChoice:
         self.options = options
         self.layouts = layouts
         shapes = ", ".join("x".join(map(str, x.shape)) for x in operation.inputs)
-        lie = "".join("b" if layout else "p" for layout in layouts)
-        self.key = f"{op_key(operation.op)} of {shapes} {lie}"
+        stored = "".join("b" if layout else "p" for layout in layouts)
+        self.key = f"{op_key(operation.op)} of {shapes} {stored}"
 
 
 class Blocker:
@@ -180,7 +180,7 @@ class Blocker:
         return self._classes.layout(old)
 
     def choose(self, operation: Operation, *options: str) -> str:
-        """Return the index of the selected option."""
+        """Return the selected option."""
         choice = KernelChoice(operation, options, [self.native(x) for x in operation.inputs])
         self.kernel_choices.setdefault(choice.key, choice)
         chosen = self.choices.get(choice.key)

@@ -60,7 +60,7 @@ class _Axis(NamedTuple):
 
 
 def lower_conv(b: Blocker, operation: Operation) -> bool:
-    """Conv: dense or depthwise, any stride and dilation."""
+    """Lower a dense or depthwise Conv of any stride and dilation."""
     op: Conv = operation.op  # type: ignore[assignment]
     x, w, *bias = operation.inputs
     (y,) = operation.outputs
@@ -103,7 +103,7 @@ def _group(x: Layout, group: int) -> int:
 
 
 def lower_conv_dx(b: Blocker, operation: Operation) -> bool:
-    """ConvDx: a convolution with the flipped kernel or, with strides, one for each phase."""
+    """Lower ConvDx to a convolution with the flipped kernel or, with strides, to one for each phase."""
     op: ConvDx = operation.op  # type: ignore[assignment]
     dy, w = operation.inputs
     (x,) = operation.outputs
@@ -217,7 +217,10 @@ def _depthwise_taps(w: Value, block: int) -> _Taps:
 
 
 def _transposed_taps(w: Value, block: int) -> _Taps:
-    """[O/B, C/B, *K, B of C, B of O] -> the taps of [C/B, O/B, *K, B of O, B of C]. ReorderOutput transposes tiles."""
+    """Return the taps of [C/B, O/B, *K, B of O, B of C], the transpose of [O/B, C/B, *K, B of C, B of O].
+
+    ReorderOutput transposes the tiles.
+    """
     outputs, inputs, *taps = known(w.shape)
     count, side = prod(taps), isqrt(block)
     tiles = ops.reshape(w, (outputs // block * (inputs // block) * count, block, side, block // side), batch=False)

@@ -45,7 +45,7 @@ UNARY = {
     comparison.IsNaN: FINITE,
     comparison.IsInf: FINITE,
 }
-"""Unary functions, and whether they map zeros to zeros."""
+"""Unary ops, and the content of their result's padding if the operand's is zero."""
 
 BOUNDED = (activations.Sigmoid, activations.HardSigmoid, activations.Tanh, activations.Relu, elementwise.Cast)
 """Ops that map finite numbers to finite numbers."""
@@ -68,7 +68,7 @@ SEVERAL = (
 
 
 def lower_elementwise(b: Blocker, operation: Operation) -> bool:
-    """An elementwise op on values of one shape, scalars and one number per channel."""
+    """Lower an elementwise op whose operands have the result's shape, one number per channel, or one number."""
     (y,) = operation.outputs
     layout = _common(b, operation)
     if layout is None:
@@ -153,7 +153,7 @@ def _padding(b: Blocker, operation: Operation, layout: Layout) -> int:
 
 
 def lower_reduction(b: Blocker, operation: Operation) -> bool:
-    """A sum or a mean over all axes, or over all but the channels."""
+    """Lower a sum or a mean over all axes, or over all but the channels."""
     op: Reduce = operation.op  # type: ignore[assignment]
     (x,), (y,) = operation.inputs, operation.outputs
     layout = b.native(x)
@@ -189,7 +189,7 @@ def _is_sum(op: Reduce) -> bool:
 
 
 def lower_reshape(b: Blocker, operation: Operation) -> bool:
-    """Reshape [N, C, *S] to [N, C, *S'], which keeps channels apart."""
+    """Lower a Reshape of [N, C, *S] to [N, C, *S'], which does not mix channels."""
     op: Reshape = operation.op  # type: ignore[assignment]
     (x,), (y,) = operation.inputs, operation.outputs
     layout = b.native(x)
@@ -201,7 +201,7 @@ def lower_reshape(b: Blocker, operation: Operation) -> bool:
 
 
 def lower_expand(b: Blocker, operation: Operation) -> bool:
-    """Expand [N, C, 1, 1] to [N, C, H, W]."""
+    """Lower an Expand of [N, C, 1, 1] to [N, C, H, W]."""
     (x,), (y,) = operation.inputs, operation.outputs
     if len(y.shape) != 4 or x.shape != (*y.shape[:2], 1, 1) or b.expected(y) != blocked_map(y.shape, b.block):
         return False
@@ -214,7 +214,7 @@ def lower_expand(b: Blocker, operation: Operation) -> bool:
 
 
 def lower_concat(b: Blocker, operation: Operation) -> bool:
-    """Concatenate maps along their channels, if all but the last fill their blocks."""
+    """Lower a Concat of maps along the channels, if all but the last fill their blocks."""
     op: Concat = operation.op  # type: ignore[assignment]
     (y,) = operation.outputs
     if op.axis % len(y.shape) != 1 or len(y.shape) != 4 or all(b.native(x) is None for x in operation.inputs):
@@ -227,7 +227,7 @@ def lower_concat(b: Blocker, operation: Operation) -> bool:
 
 
 def lower_slice(b: Blocker, operation: Operation) -> bool:
-    """Slice the channels of a map at block boundaries."""
+    """Lower a Slice of the channels of a map at block boundaries."""
     op: Slice = operation.op  # type: ignore[assignment]
     (x,), (y,) = operation.inputs, operation.outputs
     layout = b.native(x)

@@ -1,4 +1,4 @@
-"""How a value lies in memory: plainly, or with some of its axes cut into blocks that come last."""
+"""Layouts of values in memory: plain, or with some axes split into blocks, which come last."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 
 class Layout:
-    """A value of a plain `shape` whose `axes` are padded with zeros to multiples of `block`, and cut into blocks.
+    """Layout of a value of a plain `shape` whose `axes` are zero-padded to multiples of `block` and split into blocks.
 
-    Declared with the padded shape, it lies in memory with the numbers of the blocks where the axes were, and the places
-    within blocks behind all, those of the last axis first: [O/B, I/B, H, W, B of I, B of O] for a kernel, axes 0 and 1.
+    The value is declared with the padded shape. In memory, the number of the block takes the place of each split axis,
+    and positions within blocks come last, those of the last axis first: [O/B, I/B, H, W, B of I, B of O] for a kernel
+    with axes 0 and 1 split.
     """
 
     __slots__ = ("axes", "block", "shape")
@@ -48,7 +49,7 @@ class Layout:
 
     @property
     def padded(self) -> tuple[int, ...]:
-        """The shape that it is declared with."""
+        """The shape that the value is declared with."""
         return tuple(-(-n // self.block) * self.block if i in self.axes else n for i, n in enumerate(self.shape))
 
     @property
@@ -57,13 +58,13 @@ class Layout:
 
     @property
     def split(self) -> tuple[int, ...]:
-        """The padded shape with the axes cut: [N, C/B, B, H, W]."""
+        """The padded shape with the axes split: [N, C/B, B, H, W]."""
         pairs = ((n // self.block, self.block) if i in self.axes else (n,) for i, n in enumerate(self.padded))
         return tuple(chain.from_iterable(pairs))
 
     @property
     def perm(self) -> tuple[int, ...]:
-        """From the cut shape to the order in memory."""
+        """The permutation from the split shape to the order in memory."""
         outer, inner, at = [], [], 0
         for axis in range(len(self.shape)):
             outer.append(at)

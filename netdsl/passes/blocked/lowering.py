@@ -1,6 +1,6 @@
 """Lower a whole training step, forward pass, backward pass and update, to the blocked layout.
 
-Weights are stored in blocks too, and stay so from step to step. Ops without an implementation here are computed in the
+Weights are stored in blocks from step to step. Ops without an implementation here are computed in the
 plain layout, between conversions.
 """
 
@@ -115,7 +115,7 @@ def lower_blocked(graph: Graph, block: int, choices: Mapping[str, str] | None = 
     """Lower a training graph, macros included, to blocks of `block` channels; `Blocker` explains the choices."""
     blocker = Blocker(graph, block, choices or {})
     made = blocker.run(RULES)
-    return Lowered(_written(made), blocker.layouts, {"lowering": "blk", "block": block, "recipes": blocker.selected})
+    return Lowered(_finalize(made), blocker.layouts, {"lowering": "blk", "block": block, "recipes": blocker.selected})
 
 
 def kernel_choices(graph: Graph, block: int) -> list[KernelChoice]:
@@ -134,10 +134,10 @@ def candidate(choice: KernelChoice, option: str, block: int) -> Graph:
     given = {f"x{i}": layout for i, layout in enumerate(choice.layouts) if layout is not None}
     first = Blocker(graph, block, {}, given)
     first.run(RULES)
-    if lies := first.native(graph.outputs["y"]):
-        given["y"] = lies
-    return _written(Blocker(graph, block, {choice.key: option}, given).run(RULES))
+    if layout := first.native(graph.outputs["y"]):
+        given["y"] = layout
+    return _finalize(Blocker(graph, block, {choice.key: option}, given).run(RULES))
 
 
-def _written(graph: Graph) -> Graph:
+def _finalize(graph: Graph) -> Graph:
     return fuse(prune(expand_macros(prune(graph))))

@@ -1,4 +1,4 @@
-"""Batch normalisation in the blocked layout: sums are depthwise convolutions whose kernel is the image."""
+"""Batch normalization in the blocked layout: sums are depthwise convolutions whose kernel is the image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def lower_batch_norm(b: Blocker, operation: Operation) -> bool:
-    """BnTrain: y = a*x + c with two numbers per channel."""
+    """Lower BnTrain to y = a*x + c with two numbers per channel."""
     op: BnTrain = operation.op  # type: ignore[assignment]
     x, scale, bias = operation.inputs
     if b.native(x) is None or len(x.shape) != 4:
@@ -34,7 +34,7 @@ def lower_batch_norm(b: Blocker, operation: Operation) -> bool:
 
 
 def lower_batch_norm_gradient(b: Blocker, operation: Operation) -> bool:
-    """BnGrad: dx = a*(dy + b*x + c); the factor a moves into the kernel of the preceding convolution if possible."""
+    """Lower BnGrad to dx = a*(dy + b*x + c); a moves into the kernel of the preceding convolution if possible."""
     op: BnGrad = operation.op  # type: ignore[assignment]
     dy, x, scale, mean, var = operation.inputs
     if b.native(x) is None or len(x.shape) != 4:
@@ -82,7 +82,7 @@ def moments(x: Value, block: int) -> tuple[Value, Value]:
     within = ops.sub(_products(x, x, block), ops.mul(sums, means))
     apart = ops.sub(means, ops.reshape(mean, (channels // block, 1, block), batch=False))
     terms = ops.add(within, ops.mul(ops.mul(apart, apart), run))
-    # Rounding must not bring it below 0, whose root is no number.
+    # Rounding may make it negative, and its square root NaN.
     return mean, ops.relu(ops.mul(_total(terms), share))
 
 

@@ -1,4 +1,4 @@
-"""Pools in the blocked layout."""
+"""Pooling in the blocked layout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def lower_max_pool(b: Blocker, operation: Operation) -> bool:
-    """MaxPool."""
+    """Lower MaxPool."""
     op: MaxPool = operation.op  # type: ignore[assignment]
     (x,), (y,) = operation.inputs, operation.outputs
     if b.native(x) is None or len(x.shape) != 4:
@@ -30,7 +30,7 @@ def lower_max_pool(b: Blocker, operation: Operation) -> bool:
 
 
 def lower_max_pool_dx(b: Blocker, operation: Operation) -> bool:
-    """MaxPoolDx: the gradient of a pool with one more axis, the positions within a block."""
+    """Lower MaxPoolDx to the gradient of a pool with one more axis, the positions within a block."""
     op: MaxPoolDx = operation.op  # type: ignore[assignment]
     (dx,) = operation.outputs
     if b.native(operation.inputs[1]) is None or len(dx.shape) != 4:
@@ -45,7 +45,7 @@ def lower_max_pool_dx(b: Blocker, operation: Operation) -> bool:
 
 
 def lower_average_pool(b: Blocker, operation: Operation) -> bool:
-    """AveragePool, as a layer and as its own gradient."""
+    """Lower AveragePool, as a layer or as its own gradient."""
     op: AveragePool = operation.op  # type: ignore[assignment]
     (x,), (y,) = operation.inputs, operation.outputs
     if b.native(x) is None or len(x.shape) != 4:
@@ -59,7 +59,7 @@ def lower_average_pool(b: Blocker, operation: Operation) -> bool:
 
 
 def lower_global_average_pool(b: Blocker, operation: Operation) -> bool:
-    """GlobalAveragePool: the mean of each map."""
+    """Lower GlobalAveragePool to the mean of each map."""
     (x,), (y,) = operation.inputs, operation.outputs
     layout = b.native(x)
     if layout is None or len(x.shape) != 4:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def lower_conv_dw(b: Blocker, operation: Operation) -> bool:
-    """ConvDw: dense without dilation, or depthwise."""
+    """Lower ConvDw, dense without dilation or depthwise."""
     op: ConvDw = operation.op  # type: ignore[assignment]
     x, dy = operation.inputs
     (w,) = operation.outputs
@@ -47,8 +47,8 @@ def lower_conv_dw(b: Blocker, operation: Operation) -> bool:
 
 
 def _options(op: ConvDw, dy: Value, block: int) -> list[str]:
-    """Return the options: the whole batch at once, or in parts whose results are added, which gives more work to share.
-    Parts come first if one block of outputs would leave nothing to share."""
+    """Return the options: the whole batch at once, or in parts whose results are added, which run in parallel. Parts
+    come first if there is only one block of outputs, so that the whole batch would run on one thread."""
     if op.group > 1:
         return ["maps", "std"]
     n, outputs, *_ = known(dy.shape)
