@@ -45,7 +45,7 @@ def lower(net: Net, *, batch: int | None = None) -> Graph:
     return graph
 
 
-def lower_training(net: Net, *, batch: int, seed: int = 0, frozen: Collection[str] = ()) -> Graph:
+def lower_training(net: Net, *, batch: int, seed: int, frozen: Collection[str] = ()) -> Graph:
     """Return the graph for training with a fixed batch size, including training outputs.
 
     Layers use batch statistics and noise, which depends on the seed, the layer's name and the step. `frozen` are

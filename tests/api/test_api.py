@@ -281,6 +281,7 @@ def test_in_a_notebook_nothing_of_the_user_is_markup(tmp_path: Path) -> None:
 
 def test_a_notebook_shows_the_layers_and_not_ten_thousand_rows() -> None:
     html = netdsl.load("lenet5")._repr_mimebundle_()["text/html"]
+    assert "<caption>net lenet5: 14 layers</caption>" in html
     assert "<td>conv1</td><td>conv</td><td>6x28x28</td><td>156</td>" in html
     deep = netdsl.parse("net deep { input x 4; repeat 5000 { dense 4; relu } }")
     html = deep._repr_mimebundle_()["text/html"]

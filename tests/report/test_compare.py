@@ -141,6 +141,12 @@ def test_a_star_behind_a_file_is_all_its_nets(netdsl: Commands) -> None:
     assert names(netdsl("compare", "a.net:two", "--format", "json")) == ["two"]
 
 
+def test_a_mistake_in_an_unused_value_is_reported(netdsl: Commands) -> None:
+    netdsl.write(a="let size = 1 / 0\nnet a { input x 4 }\n")
+    ran = netdsl("compare", "a.net:*")
+    assert (ran.code, ran.out, "E0409" in ran.err) == (1, "", True)
+
+
 def test_what_is_asked_for_twice_is_there_once_and_what_is_not_known_is_empty(netdsl: Commands) -> None:
     Path("e.net").write_text("net e { input x 4 }")
     assert netdsl("compare", "e.net", "e.net:*", "e.net", "--format", "csv").out.splitlines()[1:] == [

@@ -72,6 +72,12 @@ def test_more_channels_are_rows() -> None:
     assert re.findall(r">(\d)</text>", canvas.svg().decode()) == list("01234")
 
 
+@pytest.mark.parametrize(("count", "channels", "side"), [(2, 16, 64), (3, 11, 40)])
+def test_more_than_32_tiles_are_smaller(count: int, channels: int, side: int) -> None:
+    found = grid(picture("w", np.ones((count, channels, 8, 8))))
+    assert found.shape == (count * (side + 4) - 4, channels * (side + 4) - 4)
+
+
 @pytest.mark.parametrize("shape", [(512, 512, 3, 3), (1000, 1, 1, 1), (1, 1, 1, 1), (2, 1, 1, 99), (1, 4000, 3, 3)])
 def test_any_size_is_drawn(shape: tuple[int, ...]) -> None:
     canvas = draw_filters("w", np.ones(shape, np.float32))

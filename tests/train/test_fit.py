@@ -98,6 +98,13 @@ def test_held_out_pictures_are_not_augmented(tmp_path: Path, line: str, validate
     assert np.mean(changed) > 0.8
 
 
+def test_a_part_of_passed_arrays_is_held_out_as_of_a_file(program: Path) -> None:
+    """The part is the same, and augmented in neither."""
+    program.write_text(PROGRAM.replace("loss", "validate 0.4; augment flip vertical p 1; loss"))
+    of_file = netdsl.fit(program)
+    assert netdsl.fit(program, data=pair()).history == of_file.history
+
+
 def test_the_best_epoch_is_that_of_the_first_metric(program: Path) -> None:
     x, y = pair()
     trained = netdsl.fit(program, validate=(x, y), settings={"train.epochs": 8})
