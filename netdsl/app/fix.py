@@ -12,7 +12,6 @@ from netdsl.app.frontend import check_file
 from netdsl.app.output import signals_clean_up
 from netdsl.app.repair import occurrences, said
 from netdsl.base.files import read_text, write_all
-from netdsl.base.terminal import escape
 from netdsl.base.text import Source, Span
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.diagnostics.edits import apply
@@ -136,5 +135,5 @@ def _raw(name: str) -> str:
     if name == "<stdin>":
         raise CannotFix("cannot edit standard input", "save the program to a file")
     if name.startswith("zoo/"):
-        raise CannotFix(f"cannot edit {escape(name)}, which is shipped", "copy it: `netdsl zoo copy NAME`")
+        raise CannotFix(f"cannot edit {name}, which is shipped", "copy it: `netdsl zoo copy NAME`")
     return read_text(name)
