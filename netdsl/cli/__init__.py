@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:  # not even enough to say more
         os.write(2, b"error[E0615]: there is not enough memory\n")
         return 1
-    except OSError as error:  # of a file that we read or write there is a kinder word; this is the standard output
+    except OSError as error:  # errors of files are reported where they occur; this one is of a standard stream
         _silence()
         try:
             from contextlib import suppress
@@ -84,9 +84,9 @@ def _guarded(arguments: Sequence[str] | None) -> int:
         from importlib import import_module
 
         from netdsl.app.messages import QUIET, VERBOSE, note, verbosity
-        from netdsl.cli.parser import parse
+        from netdsl.cli.parser import parse_arguments
 
-        options = parse(words)
+        options = parse_arguments(words)
         with verbosity(QUIET if options.quiet else int(options.verbose)):
             begin = monotonic()
             code: int = import_module(f"netdsl.cli.{options.name}").command(options)

@@ -24,7 +24,7 @@ class NothingToPlot(UserError, code="E0637", exit_code=USAGE_IS_WRONG):
 def command(options: argparse.Namespace) -> int:
     """Run the command. Exit code 0, or 1 if a net has errors, which alone are then printed. Raises UserError."""
     if options.by is not None and options.plot is None:
-        options.parser.error("--by says what --plot draws: --plot OUT.svg is missing")
+        options.parser.error("--by needs --plot OUT.svg")
     rows = _rows(options)
     if rows is None:
         return 1
@@ -71,9 +71,9 @@ def _picture(rows: list[Compared], by: str | None) -> Canvas:
     if by == "year":
         rows = [row for row in rows if row.year is not None]
         if not rows:
-            raise NothingToPlot("none of these nets says of which year it is", "`about { year 2015 }` does")
+            raise NothingToPlot("none of these nets has a year", "add `about { year 2015 }`")
         return depth_by_year(rows)
     rows = [row for row in rows if plottable(row)]
     if not rows:
-        raise NothingToPlot("none of these nets tells a published error", '`about { top1 22.9; protocol "…" }` does')
+        raise NothingToPlot("none of these nets has a published error", 'add `about { top1 22.9; protocol "…" }`')
     return accuracy_by_macs(rows)

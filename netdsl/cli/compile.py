@@ -69,23 +69,25 @@ def _check_together(options: argparse.Namespace) -> None:
         half = options.dtype != "f32" or options.io is not None
         for name, given in (("--dtype and --io", half), ("--quantize", options.quantize or options.calibrate)):
             if given:
-                raise OptionsClash(f"--training does not go with {name}: a step computes in f32")
+                raise OptionsClash(f"--training cannot be combined with {name}: a step computes in f32")
         if options.functions:
-            raise OptionsClash("--training does not go with --functions: a step computes blocks and their gradients")
+            raise OptionsClash(
+                "--training cannot be combined with --functions: a step computes blocks and their gradients"
+            )
     if options.io is not None and options.dtype == "f32":
-        raise OptionsClash("--io goes with --dtype f16")
+        raise OptionsClash("--io needs --dtype f16")
     if options.quantize is None:
         if options.calibrate:
-            raise OptionsClash("--calibrate goes with --quantize int8")
+            raise OptionsClash("--calibrate needs --quantize int8")
         return
     if not options.calibrate:
         raise OptionsClash(
-            f"--quantize {options.quantize} needs examples", "name a file of some hundred: --calibrate DATA"
+            f"--quantize {options.quantize} needs --calibrate", "pass a few hundred examples: --calibrate DATA"
         )
     half = ("--dtype f16", options.dtype != "f32")
     for name, given in (half, ("--external-data", options.external_data), ("--functions", options.functions)):
         if given:
-            raise OptionsClash(f"--quantize {options.quantize} does not go with {name}")
+            raise OptionsClash(f"--quantize {options.quantize} cannot be combined with {name}")
 
 
 def _find_examples(options: argparse.Namespace) -> None:
@@ -121,7 +123,7 @@ def sizes(target: str, saved: Saved, options: argparse.Namespace) -> str:
         return text
     from netdsl.backend.external_data import SUFFIX
 
-    why = "" if options.external_data else ", which are too many for one file"
+    why = "" if options.external_data else " (one file holds at most 2 GB)"
     return f"{text}, and {saved.data_size:,} bytes of weights in {name}{SUFFIX}{why}"
 
 
@@ -131,10 +133,10 @@ def _contents(saved: Saved, weights: WeightFile | None, options: argparse.Namesp
     made = saved.emitted
     sizes = {p.name: elements(p.shape) for p in made.parameters if not p.buffer}
     count, drawn = sum(sizes.values()), f"drawn from seed {options.seed or 0}"
-    whence = drawn if weights is None else f"from {options.weights}"
+    origin = drawn if weights is None else f"from {options.weights}"
     if weights is not None and (initial := sum(size for name, size in sizes.items() if name in weights.initial)):
-        whence = f"{whence} but for {initial:,} {drawn}"
-    parameters = f"{_counted(count, 'parameter')} {whence}" if count else "no parameters"
+        origin = f"{origin} except {initial:,} {drawn}"
+    parameters = f"{_counted(count, 'parameter')} {origin}" if count else "no parameters"
     precision = options.quantize or (options.dtype if options.dtype != "f32" else "")
     ending = f", {precision}" if precision else ""
     blocks = f", {_counted(len(made.model.functions), 'function')}" if made.model.functions else ""

@@ -31,8 +31,8 @@ def command(options: argparse.Namespace) -> int:
     saved = save_step(recipe, to, chosen_options(options, weights), TERMINAL)
     opset = saved.emitted.model.opset_import[0].version
     note(f"{sizes(target, saved, options)}, a step of {recipe.batch:,} examples, {saved.nodes:,} nodes, opset {opset}")
-    whence = f"drawn from seed {recipe.seed}" if weights is None else f"from {options.weights}"
-    note(f"training begins with weights {whence}")
+    origin = f"drawn from seed {recipe.seed}" if weights is None else f"from {options.weights}"
+    note(f"initial weights {origin}")
     return 0
 
 

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from netdsl.backend import providers
 from netdsl.base.terminal import escape
+from netdsl.report.table import aligned, json_text
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+
+
+class _Provider(NamedTuple):
+    """An execution provider. The devices of a provider of this build that does not list them are None."""
+
+    name: str
+    onnxruntime: str
+    package: str
+    version: str
+    plugin: bool
+    devices: list[str] | None
+    failure: str | None
 
 
 def command(options: argparse.Namespace) -> int:
@@ -21,66 +34,53 @@ def command(options: argparse.Namespace) -> int:
     found = list(_providers(build, onnxruntime.__version__))
     conflict = _conflict(packages)
     if options.json:
-        from json import dumps
-
         known = {
             "onnxruntime": onnxruntime.__version__,
             "packages": packages,
-            "providers": found,
+            "providers": [each._asdict() for each in found],
             "conflict": conflict,
         }
-        print(dumps(known, indent=2, ensure_ascii=False))
+        print(json_text(known))
         return 0
-    rows = [("PROVIDER", "FROM", "DEVICES"), *((each["name"], _source(each), _devices(each)) for each in found)]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    for name, source, held in rows:
-        print(f"{name:{widths[0]}}  {source:{widths[1]}}  {held}".rstrip())
+    rows = [
+        ("PROVIDER", "FROM", "DEVICES"),
+        *((each.name, f"{each.package} {each.version}", _devices(each)) for each in found),
+    ]
+    print("\n".join(aligned(rows)))
     if conflict is not None:
         names = " and ".join(packages)
-        print(f"\n{names} are installed into one folder, and each has overwritten the other's files; to mend that:")
+        print(f"\n{names} are installed in one folder and have overwritten each other's files; to fix this, run:")
         print(f"  {conflict}")
     return 0
 
 
-def _providers(build: str, version: str) -> Iterator[dict[str, Any]]:
-    """Return the providers of this build of onnxruntime, then those of plug-ins."""
+def _providers(build: str, version: str) -> Iterator[_Provider]:
+    """Yield the providers of this build of onnxruntime, then those of plug-ins."""
     devices: dict[str, list[str]] = {}
     for device in providers.devices():
         devices.setdefault(device.ep_name, []).append(f"{device.device.type.name} ({escape(device.device.vendor)})")
     own = providers.builtin()
     for name, long in own.items():
-        yield {
-            "name": name,
-            "onnxruntime": long,
-            "package": build,
-            "version": version,
-            "plugin": False,
-            "devices": devices.get(long),
-            "failure": None,
-        }
+        yield _Provider(name, long, build, version, plugin=False, devices=devices.get(long), failure=None)
     for plugin in providers.plugins():
         for long in plugin.providers or (plugin.package,):
-            yield {
-                "name": providers.short(long),
-                "onnxruntime": long,
-                "package": plugin.package,
-                "version": plugin.version,
-                "plugin": True,
-                "devices": devices.get(long, []),
-                "failure": plugin.failure or None,
-            }
+            yield _Provider(
+                providers.short(long),
+                long,
+                plugin.package,
+                plugin.version,
+                plugin=True,
+                devices=devices.get(long, []),
+                failure=plugin.failure or None,
+            )
 
 
-def _source(provider: dict[str, Any]) -> str:
-    return f"{provider['package']} {provider['version']}"
-
-
-def _devices(provider: dict[str, Any]) -> str:
-    if provider["failure"]:
-        return f"does not load: {provider['failure']}"
-    if provider["devices"] is None:
-        return "known when it starts"
-    return ", ".join(dict.fromkeys(provider["devices"])) or "none that it supports"
+def _devices(provider: _Provider) -> str:
+    if provider.failure:
+        return f"cannot be loaded: {provider.failure}"
+    if provider.devices is None:
+        return "unknown before it starts"
+    return ", ".join(dict.fromkeys(provider.devices)) or "none supported"
 
 
 def _conflict(packages: dict[str, str]) -> str | None:

@@ -42,7 +42,7 @@ def _form(path: str | None) -> str:
         return "svg"
     form = path.lower().rpartition(".")[2]
     if form not in FORMS:
-        raise NotAPicture(f"{path} cannot be drawn to", "use .svg, .png, .dot or .mmd")
+        raise NotAPicture(f"cannot draw to {path}", "the name must end with .svg, .png, .dot or .mmd")
     return form
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netdsl.app.messages import note, show
 from netdsl.base.terminal import escape
@@ -47,8 +47,8 @@ def _picture(options: argparse.Namespace) -> AbstractContextManager[Callable[[Ca
     return picture_file(options.plot, force=options.force, reads=(options.file, options.weights, options.labels))
 
 
-def _record(found: EvalResult) -> dict[str, Any]:
-    record: dict[str, Any] = {"net": found.name, "data": found.data, "examples": found.examples, **found.figures}
+def _record(found: EvalResult) -> dict[str, object]:
+    record: dict[str, object] = {"net": found.name, "data": found.data, "examples": found.examples, **found.figures}
     if found.confusions:
         names = {name: list(found.classes.get(name, ())) for name in found.confusions}
         record["classes"] = names if len(names) > 1 else next(iter(names.values()))
@@ -77,7 +77,7 @@ def _draw(found: EvalResult, write: Callable[[Canvas], None]) -> None:
     from netdsl.report.confusion import draw_confusion
 
     if not found.confusions:
-        note("there are no classes, and so no confusion matrix to draw")
+        note("no confusion matrix is drawn: the net has no classes")
         return
     output, counts = next(iter(found.confusions.items()))
     names = [escape(name) for name in _names(found, output, len(counts))]

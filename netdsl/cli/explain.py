@@ -20,9 +20,9 @@ def command(options: argparse.Namespace) -> int:
     """Run the command. Exit code 0. Raises UserError for an unknown code."""
     found = [_page(code) for code in options.codes]
     if options.json:
-        from json import dumps
+        from netdsl.report.table import json_text
 
-        print(dumps([pages.plain(each) for each in found or pages.pages().values()], indent=2, ensure_ascii=False))
+        print(json_text([pages.plain(each) for each in found or pages.pages().values()]))
     else:
         print("\n\n\n".join(map(pages.text, found)) if found else pages.overview(pages.pages()))
     return 0

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     Shapes = Mapping[str, tuple[int, ...]]
     Read = Callable[[str], Array]
 
-AXES = 4
+CONVOLUTION_AXES = 4
 """Axes of a convolution's weight: filters, channels, height and width."""
-MAX_NAMES_SHOWN = 20
-MOST = 2**24
+MAX_LAYERS_SHOWN = 20
+"""Maximum number of convolutions named in an error."""
+MAX_ELEMENTS = 2**24
+"""Maximum number of elements of a weight that is drawn."""
 
 
 class NoFilters(UserError, code="E0705"):
@@ -47,7 +49,7 @@ def command(options: argparse.Namespace) -> int:
     target = options.output if options.output is not None else "filters.svg"
     with picture_file(target, force=options.force, reads=(options.file, options.weights)) as write:
         shapes, read = _of_file(options.file) if net is None else _of_net(net, options)
-        name = chosen(shapes, options.layer, options.file)
+        name = _chosen(shapes, options.layer, options.file)
         from netdsl.report.filters import draw_filters
 
         weight = read(name)
@@ -104,19 +106,19 @@ def _of_net(net: Net, options: argparse.Namespace) -> tuple[Shapes, Read]:
     return shapes, read
 
 
-def chosen(shapes: Shapes, layer: str | None, path: str) -> str:
+def _chosen(shapes: Shapes, layer: str | None, path: str) -> str:
     """Return the weight to draw: the first convolution's, or that of a layer, given by its name or its weight's. Raises
     NoFilters."""
-    fit = [name for name, shape in shapes.items() if len(shape) == AXES and 0 < prod(shape) <= MOST]
+    fit = [name for name, shape in shapes.items() if len(shape) == CONVOLUTION_AXES and 0 < prod(shape) <= MAX_ELEMENTS]
     found = [name for name in fit if name.endswith(".weight")] or fit  # an optimizer keeps more of such shapes
     if not found:
-        raise NoFilters(f"{path} has no convolution whose filters could be drawn")
+        raise NoFilters(f"{path} has no convolution whose filters can be drawn")
     if layer is None:
         return found[0]
     for name in (layer, f"{layer}.weight"):
         if name in fit:
             return name
     layers = [name.removesuffix(".weight") for name in found]
-    listed = ", ".join(map(escape, layers[:MAX_NAMES_SHOWN])) + (", …" if len(layers) > MAX_NAMES_SHOWN else "")
+    listed = ", ".join(map(escape, layers[:MAX_LAYERS_SHOWN])) + (", …" if len(layers) > MAX_LAYERS_SHOWN else "")
     close = [f"did you mean `{word}`?" for word in suggest(layer, layers)[:1]]
     raise NoFilters(f"{path} has no convolution `{layer}`: it has {listed}", *close)

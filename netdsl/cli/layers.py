@@ -20,9 +20,9 @@ def command(options: argparse.Namespace) -> int:
     """Run the command. Exit code 0. Raises UserError for an unknown name."""
     found = [_page(name) for name in options.names]
     if options.json:
-        from json import dumps
+        from netdsl.report.table import json_text
 
-        print(dumps([pages.page_data(each) for each in found or _all()], indent=2, ensure_ascii=False))
+        print(json_text([pages.page_data(each) for each in found or _all()]))
     elif found:
         print("\n\n\n".join(map(pages.page_text, found)))
     else:

@@ -1,4 +1,4 @@
-"""Failures that no text is at fault for: memory, the stack, a disk, a missing package."""
+"""Failures of the machine: memory, the stack, a disk, a missing package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SHORT = re.compile(
     r"memory|failed to map|zero-fill|bad_alloc|start new thread|Couldn't (build|parse) .*file", re.IGNORECASE
 )
-"""Messages of the loader of libraries, C++, the system's threads and protobuf if there is too little memory."""
+"""Messages about a lack of memory, of the library loader, C++, thread creation and protobuf."""
 
 
 class NotEnoughMemory(UserError, code="E0615"):
@@ -38,7 +38,7 @@ class CannotLoad(UserError, code="E0657", exit_code=USAGE_IS_WRONG):
 
 
 def machine_failed(error: Exception) -> UserError | None:
-    """Return the problem in words, or None where the fault is our own."""
+    """Return the problem for an exception, or None for a bug of netdsl."""
     if any(map(_is_out_of_memory, _chain(error))):
         return NotEnoughMemory("there is not enough memory", *_limit())
     if isinstance(error, RecursionError):
@@ -65,8 +65,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says so in one of the ways of Python, the loader of libraries, C++ and the system."""
-    if isinstance(error, SystemError):  # a C function that failed without a word, as they do in want of memory
+    """Return whether an exception reports a lack of memory, of Python, the library loader, C++ or the system."""
+    if isinstance(error, SystemError):  # a C function failed without an exception, as happens when memory is short
         return bool(_limit())
     if isinstance(error, OSError) and error.errno == ENOMEM:
         return True
@@ -86,7 +86,7 @@ def _limit() -> list[str]:
 
 
 def system_failed(error: OSError) -> UserError:
-    """The system's reason, and the file that it names."""
+    """Return the problem for an error of the system, with its reason and the file."""
     if _is_out_of_memory(error):
         return NotEnoughMemory("there is not enough memory", *_limit())
     place = f"{error.filename}: " if error.filename is not None else "the standard output: "

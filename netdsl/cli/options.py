@@ -5,7 +5,7 @@ The parser, shell completion and docs/cli.md are built from these two tables.
 
 from __future__ import annotations
 
-from netdsl.cli.values import count, fraction, fractions, interval, seconds, shard, step_backend, whole
+from netdsl.cli.values import fraction, fractions, interval, positive, seconds, shard, step_backend, whole_number
 
 TYPE_CHECKING = False  # importing typing takes as long as half of Python's start
 if TYPE_CHECKING:
@@ -109,9 +109,9 @@ def options_of(command: str) -> list[Option]:
 
 
 FILE = "a path, `-` for standard input, or a net of the zoo; `:NET` selects one of several nets"
-MODEL = f"{FILE}; or a compiled model"
-FORMATS = ".safetensors, .npz, .pth, .keras, .weights.h5 or .onnx"
-FLOATS = ("f32", "f16")
+NET_OR_MODEL = f"{FILE}; or a compiled model"
+WEIGHT_FORMATS = ".safetensors, .npz, .pth, .keras, .weights.h5 or .onnx"
+FLOAT_TYPES = ("f32", "f16")
 SPEC = "check summary draw compile run train eval attack filters diff view"
 """Commands that read nets with parameters."""
 LOADS = "compile run train eval attack filters view"
@@ -124,8 +124,8 @@ OPTIONS = (
     Option("check", "FILE", FILE, dest="files", nargs="+", completes=NETS),
     Option("summary draw compile attack", "FILE", FILE, completes=NETS),
     Option("train", "FILE", f"{FILE}; it needs a `train` block", completes=NETS),
-    Option("run view", "FILE|MODEL.onnx", MODEL, dest="file", completes=NETS),
-    Option("eval", "FILE|MODEL.onnx", f"{MODEL}, with --data", dest="file", completes=NETS),
+    Option("run view", "FILE|MODEL.onnx", NET_OR_MODEL, dest="file", completes=NETS),
+    Option("eval", "FILE|MODEL.onnx", f"{NET_OR_MODEL}, with --data", dest="file", completes=NETS),
     Option(
         "run",
         "INPUT",
@@ -136,15 +136,17 @@ OPTIONS = (
         completes=FILES,
     ),
     Option("attack", "IMAGE", "an image, or a .npy, .npz or idx file with one example", nargs="?", completes=FILES),
-    Option("filters", "WEIGHTS|FILE", f"a weight file: {FORMATS}; or a net: {FILE}", dest="file", completes=NETS),
-    Option("weights", "FILE", f"a weight file: {FORMATS}", completes=FILES),
+    Option(
+        "filters", "WEIGHTS|FILE", f"a weight file: {WEIGHT_FORMATS}; or a net: {FILE}", dest="file", completes=NETS
+    ),
+    Option("weights", "FILE", f"a weight file: {WEIGHT_FORMATS}", completes=FILES),
     Option("diff", "A", f"the net before the edit: {FILE}", dest="file", completes=NETS),
     Option("diff", "B", "the net after the edit", dest="after", completes=NETS),
     Option(
         "compare",
         "NET",
-        "a net as in `summary`; `NET:*` for each value of its domains, or for all nets of a file; `zoo` for the whole "
-        "zoo (default: zoo)",
+        "a net as in `summary`; `NET:*` for all values of its domains, or all nets of a file; `zoo` for the whole zoo "
+        "(default: zoo)",
         dest="files",
         nargs="*",
         completes=NETS,
@@ -184,14 +186,14 @@ OPTIONS = (
     Option("compare", "--by X", "draw accuracy by macs, or depth by year (default: macs)", choices=("macs", "year")),
     Option("draw compile run attack filters eval compare", "--force", "overwrite files that netdsl did not write"),
     # summary, draw, compare
-    Option("summary compare", "--batch N", "count memory for N examples (default: 1)", type=count),
-    Option("summary", "--depth N", "fold scopes that are deeper than N (default: no folding)", type=count),
+    Option("summary compare", "--batch N", "count memory for N examples (default: 1)", type=positive),
+    Option("summary", "--depth N", "fold scopes that are deeper than N (default: no folding)", type=positive),
     Option("draw", "--unfold", "draw every repetition of repeated layers"),
     # compile
-    Option("compile", "--batch N", "fix the batch size (default: dynamic)", type=count),
-    Option("compile", "--opset N", "ONNX opset, 17 to 26", type=whole(17, 26), default="21"),
-    Option("compile", "--dtype T", "compute in f32 or f16", choices=FLOATS, default="f32"),
-    Option("compile", "--io T", "type of inputs and outputs: f32 or f16 (default: f32)", choices=FLOATS),
+    Option("compile", "--batch N", "fix the batch size (default: dynamic)", type=positive),
+    Option("compile", "--opset N", "ONNX opset, 17 to 26", type=whole_number(17, 26), default="21"),
+    Option("compile", "--dtype T", "compute in f32 or f16", choices=FLOAT_TYPES, default="f32"),
+    Option("compile", "--io T", "type of inputs and outputs: f32 or f16 (default: f32)", choices=FLOAT_TYPES),
     Option("compile", "--quantize T", "quantize to int8; needs --calibrate", choices=("int8",)),
     Option(
         "compile",
@@ -205,8 +207,8 @@ OPTIONS = (
     Option("compile", "--external-data", "write the weights to OUT.onnx.data"),
     Option("compile", "--training", "compile a training step instead of the net"),
     # run, eval
-    Option("run", "--batch N", "examples per batch (default: 32)", type=count),
-    Option("run", "--top K", "print the K classes with the highest scores", type=count, default="5"),
+    Option("run", "--batch N", "examples per batch (default: 32)", type=positive),
+    Option("run", "--top K", "print the K classes with the highest scores", type=positive, default="5"),
     Option("run", "--shard I/N", "split the examples into N blocks and run only block I, from 0", type=shard),
     Option(
         "eval",
@@ -214,7 +216,7 @@ OPTIONS = (
         """data, as in a `train` block: 'mnist "mnist" split test', or a path (default: those of `validate`)""",
         completes=FILES,
     ),
-    Option("eval", "--batch N", "examples per batch (default: that of the `train` block)", type=count),
+    Option("eval", "--batch N", "examples per batch (default: that of the `train` block)", type=positive),
     Option(
         "run eval",
         "--labels L",
@@ -226,10 +228,10 @@ OPTIONS = (
         "train",
         "--epochs N",
         "train for N epochs (default: the file's)",
-        type=count,
+        type=positive,
         exclusive="length",
     ),
-    Option("train", "--steps N", "train for N steps instead", type=count, exclusive="length"),
+    Option("train", "--steps N", "train for N steps instead", type=positive, exclusive="length"),
     Option("train", "--out DIR", "folder of the run (default: runs/NET)", completes=FOLDERS),
     Option("train", "--resume", "continue the run from its last checkpoint", exclusive="run"),
     Option("train", "--force", "overwrite the run in the folder", exclusive="run"),
@@ -244,8 +246,8 @@ OPTIONS = (
         completes=FILES,
     ),
     Option("attack", "--data D", """attack a data set instead of IMAGE, as in a `train` block: 'mnist "mnist"'"""),
-    Option("attack", "--examples N", "use the first N examples of --data (default: all)", type=count),
-    Option("attack", "--batch N", "examples per batch of --data (default: 100)", type=count),
+    Option("attack", "--examples N", "use the first N examples of --data (default: all)", type=positive),
+    Option("attack", "--batch N", "examples per batch of --data (default: 100)", type=positive),
     Option("attack", "--method M", "attack method: fgsm or pgd", choices=("fgsm", "pgd"), default="fgsm"),
     Option(
         "attack",
@@ -254,7 +256,7 @@ OPTIONS = (
         type=fractions,
     ),
     Option("attack", "--range LOW,HIGH", "values of black and white", type=interval, default="0,255"),
-    Option("attack", "--steps N", "number of PGD steps (default: 10)", type=count),
+    Option("attack", "--steps N", "number of PGD steps (default: 10)", type=positive),
     Option("attack", "--alpha A", "size of a PGD step (default: 2.5 epsilon / steps)", type=fraction),
     # filters, view
     Option("filters", "--layer L", "name of the convolution (default: the first)"),
@@ -265,7 +267,7 @@ OPTIONS = (
         choices=("filter", "layer"),
         default="filter",
     ),
-    Option("view", "--port N", "port of the server (default: a free one)", type=whole(0, 2**16 - 1)),
+    Option("view", "--port N", "port of the server (default: a free one)", type=whole_number(0, 2**16 - 1)),
     Option("view", "--functions", "show blocks folded"),
     Option("view", "--no-browser", "print the address without opening a browser"),
     # JSON and other formats of results
@@ -293,21 +295,21 @@ OPTIONS = (
     Option(
         "compile run attack filters view",
         "--weights W",
-        f"weight file: {FORMATS} (default: random weights)",
+        f"weight file: {WEIGHT_FORMATS} (default: random weights)",
         group=WEIGHTS,
         completes=FILES,
     ),
     Option(
         "train",
         "--weights W",
-        f"file of initial weights: {FORMATS} (default: random weights)",
+        f"file of initial weights: {WEIGHT_FORMATS} (default: random weights)",
         group=WEIGHTS,
         completes=FILES,
     ),
     Option(
         "eval",
         "--weights W",
-        f"weight file: {FORMATS}, such as a run's best.safetensors (default: random weights)",
+        f"weight file: {WEIGHT_FORMATS}, such as a run's best.safetensors (default: random weights)",
         group=WEIGHTS,
         completes=FILES,
     ),
@@ -342,7 +344,7 @@ OPTIONS = (
         "--seed N",
         "seed of random weights (default: 0)",
         group=WEIGHTS,
-        type=whole(0, 2**63 - 1),
+        type=whole_number(0, 2**63 - 1),
     ),
     # execution
     Option(
@@ -364,7 +366,7 @@ OPTIONS = (
         "--threads N",
         "number of CPU threads (default: one per core)",
         group=EXECUTION,
-        type=count,
+        type=positive,
     ),
     Option(
         "train",

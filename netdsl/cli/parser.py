@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["_Parser"]
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse a command line; `name` in the result is the command's. Wrong usage exits with 2.
 
     Options can precede, separate and follow the files.
@@ -99,7 +99,7 @@ def _take(rest: list[str], options: argparse.Namespace) -> None:
         places = [option.dest for option in options_of(options.name) if not option.names and option.nargs]
         taken = getattr(options, places[0]) if places else ""
         if isinstance(taken, str):
-            parser.error(f"one FILE is enough; what is {word}?" if "file" in options else f"what is {word}?")
+            parser.error(f"unexpected argument {word}" + ("; one FILE is enough" if "file" in options else ""))
         setattr(options, places[0], word if taken is None else [*taken, word])
 
 

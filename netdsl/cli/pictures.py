@@ -26,7 +26,7 @@ def picture_file(path: str, *, force: bool, reads: Iterable[str | None] = ()) ->
 
     form = path.lower().rpartition(".")[2]
     if form not in ("svg", "png"):
-        raise NotAPicture(f"{path} is no name of a picture", "let it end with .svg or .png")
+        raise NotAPicture(f"cannot draw to {path}", "the name must end with .svg or .png")
     with replace(path, made=ARCHIVE, force=force, reads=reads) as file:
 
         def write(canvas: Canvas) -> None:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from netdsl.cli.options import COMMANDS, OPTIONS, options_of
@@ -38,7 +37,7 @@ Colors need a terminal; `NO_COLOR` or `TERM=dumb` turns them off.
 """
 
 
-def page() -> str:
+def cli_page() -> str:
     """Return docs/cli.md: each command with its usage, arguments and options, and the exit codes."""
     listed = [f"| [`{name}`](#{name}) | {_escape(text)} |" for name, (_, text) in COMMANDS.items()]
     common = ["All commands have these options:\n", _table([option for option in OPTIONS if not option.commands])]
@@ -66,10 +65,6 @@ def _escape(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def main(path: str = "docs/cli.md") -> None:
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
-        file.write(page())
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    with open("docs/cli.md", "w", encoding="utf-8", newline="\n") as file:
+        file.write(cli_page())

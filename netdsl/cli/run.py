@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from netdsl.data.reader import Reader
     from netdsl.ir.net import Net
 
-BATCH = 32
+RUN_BATCH = 32
 
 
 class OddOutput(UserError, code="E0620"):
@@ -163,7 +163,7 @@ def _batches(
 
     name, first = next(iter(readers.items()))
     fixed = session.inputs[name].shape[0] if session.inputs[name].shape else None
-    size = size or fixed or BATCH
+    size = size or fixed or RUN_BATCH
     if size == fixed:
         readers = {name: PaddedReader(reader, size) for name, reader in readers.items()}
     done = 0

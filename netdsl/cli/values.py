@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def whole(low: int, high: int) -> Callable[[str], int]:
+def whole_number(low: int, high: int) -> Callable[[str], int]:
     """Return a function that converts a text to a whole number within bounds."""
 
     def convert(text: str) -> int:
@@ -21,7 +21,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return convert
 
 
-count = whole(1, 2**31 - 1)
+positive = whole_number(1, 2**31 - 1)
 
 
 def fraction(text: str) -> float:

@@ -56,7 +56,7 @@ def _netron() -> str:
 
 
 def _check_model(options: argparse.Namespace) -> None:
-    """Whether a compiled model is there, and is not asked to change. Raises UserError."""
+    """Check that a compiled model exists, and that no option would change it. Raises UserError."""
     from netdsl.app.evaluate import NotForAModel
     from netdsl.base.files import MissingFile
     from netdsl.cli.run import _check_options
@@ -72,8 +72,7 @@ def _check_model(options: argparse.Namespace) -> None:
 
 @contextmanager
 def _compiled(net: Net, options: argparse.Namespace) -> Iterator[str]:
-    """The path of a model that is there as long as it is looked at. Its weights are beside it: Netron reads one when
-    somebody asks for it."""
+    """Yield the path of a temporary model. Its weights are external data, so that Netron only reads those it shows."""
     from netdsl.app.given_weights import given_weights
     from netdsl.app.output import signals_clean_up
     from netdsl.backend.compile import CompileOptions, compile_net, weights_size
@@ -89,14 +88,14 @@ def _compiled(net: Net, options: argparse.Namespace) -> Iterator[str]:
 
 
 def _files(path: str) -> dict[str, str]:
-    """Return a model's file and those of its external data, by the names that the page asks for."""
+    """Return a model's file and those of its external data, by the names that the page requests."""
     import onnx
 
     files = {os.path.basename(path): path}
     folder = os.path.realpath(os.path.dirname(path) or ".")
     try:
         model = onnx.load(path, load_external_data=False)
-    except Exception:  # Netron says what is wrong with it
+    except Exception:  # Netron reports what is wrong with it
         return files
     for tensor in model.graph.initializer:
         for entry in tensor.external_data:
@@ -114,13 +113,13 @@ def _serve(netron: str, path: str, options: argparse.Namespace) -> None:
         server = Viewer(netron, _files(path), options.port)
     except (OSError, OverflowError) as error:
         where = f"on port {options.port}" if options.port else "on any port"
-        raise CannotServe(f"cannot serve {where}: {error}", "leave --port out, and a free one is found") from None
+        raise CannotServe(f"cannot serve {where}: {error}", "leave out --port to use a free port") from None
     with server:
-        if options.no_browser or audible(NORMAL):  # nobody could guess it
-            print(f"{escape(options.file)}: {server.address} in a browser; Ctrl-C ends it", file=sys.stderr)
+        if options.no_browser or audible(NORMAL):  # the address cannot be guessed
+            print(f"{escape(options.file)}: {server.address}; press Ctrl-C to stop", file=sys.stderr)
         if not options.no_browser:
             import webbrowser
 
             webbrowser.open(server.address)
-        with suppress(KeyboardInterrupt):  # which is how one ends it
+        with suppress(KeyboardInterrupt):  # the way to stop
             server.serve_forever()

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 PORTS = (8080, 8081, 0)
-"""Tried in turn. Netron's settings belong to a port, so the same one is preferred; 0 stands for any that is free."""
+"""Tried in turn. Netron's settings belong to a port, so the same one is preferred; 0 is any free port."""
 
-DATA = "data/"
+MODEL_PATH = "data/"
 """Where Netron's page finds the model, below its own address."""
 
-TYPES = {
+CONTENT_TYPES = {
     ".css": "text/css",
     ".html": "text/html; charset=utf-8",
     ".ico": "image/x-icon",
@@ -29,7 +29,7 @@ TYPES = {
     ".json": "application/json",
     ".png": "image/png",
 }
-"""Files of Netron's that are served, by the ends of their names."""
+"""Content types of the files of Netron that are served, by suffix."""
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -49,11 +49,11 @@ class Viewer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
-    allow_reuse_address = os.name != "nt"  # where it would let two servers have one port
+    allow_reuse_address = os.name != "nt"  # where it would let two servers share a port
 
     def __init__(self, netron: str, files: Mapping[str, str], port: int | None) -> None:
         """`netron` is the folder of Netron's files; `files` are the model's paths by name, the model first. Raises
-        OSError or OverflowError where no port can be had."""
+        OSError or OverflowError if no port is available."""
         self.netron = os.path.realpath(netron)
         self.files = files
         self.token = secrets.token_urlsafe(16)
@@ -107,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Write no log: a request is no news."""
+        """Write no log."""
 
     def _page(self) -> None:
         from html import escape
@@ -117,23 +117,23 @@ class _Handler(BaseHTTPRequestHandler):
         model = next(iter(self.server.files))
         about = {
             "type": "Python",
-            "file": f"/{DATA}{quote(model, errors='surrogateescape')}",
+            "file": f"/{MODEL_PATH}{quote(model, errors='surrogateescape')}",
             "name": model,
             "identifier": model,
         }
         lines = [f'<meta name="{key}" content="{escape(value)}">' for key, value in about.items()]
         page = text.replace("<title>", "\n".join([*lines, "<title>"]), 1).encode(errors="replace")
-        self._begin(TYPES[".html"], len(page))
+        self._begin(CONTENT_TYPES[".html"], len(page))
         if self.command != "HEAD":
             self.wfile.write(page)
 
     def _file(self, name: str) -> None:
-        if name.startswith(DATA):
-            path = self.server.files.get(name.removeprefix(DATA))
+        if name.startswith(MODEL_PATH):
+            path = self.server.files.get(name.removeprefix(MODEL_PATH))
             kind = "application/octet-stream"
         else:
             path = os.path.realpath(os.path.join(self.server.netron, name)) if "\0" not in name else None
-            kind = TYPES.get(os.path.splitext(name)[1], "")
+            kind = CONTENT_TYPES.get(os.path.splitext(name)[1], "")
             if not kind or path is None or not path.startswith(self.server.netron + os.sep):
                 path = None
         try:
@@ -143,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._begin(kind, os.fstat(file.fileno()).st_size)
                 if self.command != "HEAD":
                     copyfileobj(file, self.wfile)
-        except ConnectionError:  # the browser has left
+        except ConnectionError:  # the browser has closed the connection
             pass
         except OSError:
             self.send_error(HTTPStatus.NOT_FOUND)

@@ -28,9 +28,11 @@ def command(options: argparse.Namespace) -> int:
     action = words[0] if words else "list"
     least, most = {"list": (0, 1), "show": (2, 2), "copy": (2, 3)}.get(action, (0, 0))
     if not least <= len(words) <= most:
-        options.parser.error(f"what is {' '.join(words)}? `zoo`, `zoo show NAME` and `zoo copy NAME [DIR]` there are")
+        options.parser.error(
+            f"invalid arguments {' '.join(words)}; use `zoo`, `zoo show NAME` or `zoo copy NAME [DIR]`"
+        )
     if options.json and action != "list":
-        options.parser.error(f"zoo {action} takes no --json")
+        options.parser.error(f"zoo {action} does not take --json")
     if action == "list":
         _list(options.json)
     elif action == "show":
@@ -43,9 +45,9 @@ def command(options: argparse.Namespace) -> int:
 def _list(as_json: bool) -> None:
     known = index()
     if as_json:
-        from json import dumps
+        from netdsl.report.table import json_text
 
-        print(dumps([{"name": name, **entry} for name, entry in known.items()], indent=2, ensure_ascii=False))
+        print(json_text([{"name": name, **entry} for name, entry in known.items()]))
         return
     rows = [("NAME", "YEAR", "PARAMETERS", "MACS", "PAPER")]
     for name, entry in known.items():
@@ -77,7 +79,7 @@ def _file(name: str) -> str:
     from netdsl.base.suggest import suggest
 
     meant = [f"did you mean `{word}`?" for word in suggest(name, known)[:1]]
-    raise NotInZoo(f"no network of the zoo is called {name}", *meant or ["`netdsl zoo` lists them"])
+    raise NotInZoo(f"there is no net `{name}` in the zoo", *meant or ["`netdsl zoo` lists them"])
 
 
 def _text(file: str) -> str:

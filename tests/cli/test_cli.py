@@ -15,7 +15,7 @@ import pytest
 
 from netdsl.app.messages import NORMAL, VERBOSE, audible
 from netdsl.base.version import VERSION
-from netdsl.cli.parser import parse
+from netdsl.cli.parser import parse_arguments
 from tests.support.cli_tools import MNIST, ROOT, Commands, netdsl
 
 __all__ = ["netdsl"]
@@ -93,7 +93,7 @@ TABLE: list[tuple[str, int, str, str]] = [
     ("check words.net --set n=1 --set n=3", 2, "", "`--set n` is given twice"),
     ("check resnet --set depth=19", 1, "", "E0"),
     ("compile", 2, "", "the following arguments are required: FILE"),
-    ("compile good.net two.net", 2, "", "one FILE is enough; what is two.net?"),
+    ("compile good.net two.net", 2, "", "unexpected argument two.net; one FILE is enough"),
     ("compile bad.net", 1, "", "unknown layer or block `dens`"),
     ("compile clash.net", 1, "", "a, b"),
     ("compile blocks.net", 1, "", "E0"),
@@ -162,7 +162,7 @@ def test_help(netdsl: Commands, golden: Callable[[str, str], None], command: str
 
 @pytest.mark.parametrize("former", [("--lowering", "blk"), ("--step-backend", "blk"), ("--lowering", "nchwc")])
 def test_former_names_of_the_step_backend_are_accepted_but_not_shown(netdsl: Commands, former: tuple[str, str]) -> None:
-    assert parse(["train", "good.net", *former]).step_backend == "nchwc"
+    assert parse_arguments(["train", "good.net", *former]).step_backend == "nchwc"
     assert "lowering" not in netdsl("train", "--help").out
     assert "'auto', 'plain', 'nchwc'" in netdsl("train", "good.net", "--lowering", "nope").err
 

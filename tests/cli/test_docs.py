@@ -124,12 +124,12 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_the_reference_of_the_commands_is_fresh() -> None:
     written = (ROOT / "docs" / "cli.md").read_text("utf-8")
-    assert written == reference.page(), "write it anew with `python -m netdsl.cli.reference`"
+    assert written == reference.cli_page(), "write it anew with `python -m netdsl.cli.reference`"
 
 
 def test_the_reference_has_each_command_and_option(netdsl: Commands) -> None:
     """As `--help` tells them, which is argparse's own account."""
-    sections = dict(re.findall(r"^## (\w+)$(.*?)(?=^## )", reference.page(), re.MULTILINE | re.DOTALL))
+    sections = dict(re.findall(r"^## (\w+)$(.*?)(?=^## )", reference.cli_page(), re.MULTILINE | re.DOTALL))
     assert sections.keys() == COMMANDS.keys()
     for name in COMMANDS:
         options = set(re.findall(r"^  (?:-\w(?:, | ))?(--[\w-]+)", netdsl(name, "--help").out, re.MULTILINE))

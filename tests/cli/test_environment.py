@@ -156,7 +156,7 @@ def test_odd_folders(netdsl: Commands, writer: str, name: str) -> None:
         ("check s.net --fix --fix", "argument --fix: is given twice"),
         ("check s.net --fix --quiet --verbose", "-v/--verbose: not allowed with argument -q/--quiet"),
         ("compile n.net -v -q", "-q/--quiet: not allowed with argument -v/--verbose"),
-        ("zoo copy xor . --json", "zoo copy takes no --json"),
+        ("zoo copy xor . --json", "zoo copy does not take --json"),
     ],
 )
 def test_flags(netdsl: Commands, words: str, said: str) -> None:

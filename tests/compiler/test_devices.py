@@ -153,7 +153,7 @@ def test_a_plugin_package_registers_itself(
     monkeypatch.setattr(providers, "devices", list)
     ran = netdsl("devices")
     assert "onnxruntime-ep-acme 1.2" in ran.out
-    assert (f"does not load: {failure}" if failure else "none that it supports") in ran.out
+    assert (f"cannot be loaded: {failure}" if failure else "none supported") in ran.out
     if mine[0].providers:
         with pytest.raises(NoProvider) as caught:
             choose("acme")
@@ -178,7 +178,7 @@ def test_two_builds_of_onnxruntime_are_a_conflict(netdsl: Commands, monkeypatch:
     monkeypatch.setattr(providers, "builds", lambda: {"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.31.1"})
     repair = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
     out = netdsl("devices").out
-    assert "onnxruntime and onnxruntime-gpu are installed into one folder" in out
+    assert "onnxruntime and onnxruntime-gpu are installed in one folder" in out
     assert out.endswith(f"  {repair}\n")
     assert json.loads(netdsl("devices", "--json").out)["conflict"] == repair
 

@@ -169,7 +169,7 @@ def test_limits_beyond_are_no_limits():
 def test_io_is_for_halves(netdsl: Commands):
     ran = netdsl("compile", "xor", "--io", "f16")
     assert (ran.code, list(netdsl.folder.iterdir())) == (2, [])
-    assert "--io goes with --dtype f16" in ran.err
+    assert "--io needs --dtype f16" in ran.err
 
 
 def test_the_weights_of_a_half_are_half_as_large(netdsl: Commands):

@@ -183,10 +183,10 @@ def test_a_batch_norm_goes_into_what_is_before_it(body: str, left: list[str]) ->
 @pytest.mark.parametrize(
     ("line", "code", "said"),
     [
-        ("--quantize int8", 2, "error[E0641]: --quantize int8 needs examples"),
-        ("--calibrate x.npy", 2, "error[E0641]: --calibrate goes with --quantize int8"),
-        ("--quantize int8 --calibrate x.npy --dtype f16", 2, "--quantize int8 does not go with --dtype f16"),
-        ("--quantize int8 --calibrate x.npy --external-data", 2, "does not go with --external-data"),
+        ("--quantize int8", 2, "error[E0641]: --quantize int8 needs --calibrate"),
+        ("--calibrate x.npy", 2, "error[E0641]: --calibrate needs --quantize int8"),
+        ("--quantize int8 --calibrate x.npy --dtype f16", 2, "--quantize int8 cannot be combined with --dtype f16"),
+        ("--quantize int8 --calibrate x.npy --external-data", 2, "cannot be combined with --external-data"),
         ("--quantize int4 --calibrate x.npy", 2, "invalid choice: 'int4'"),
         ("--quantize int8 --calibrate none.npy", 2, "error[E0601]: there is no file none.npy"),
         ("--quantize int8 --calibrate n.net", 1, "error[E0801]"),

@@ -111,14 +111,14 @@ def test_a_copy_overwrites_nothing(netdsl: Commands, taken: str) -> None:
 
 
 WRONG = {
-    "show": "what is show?",
-    "show a b": "what is show a b?",
-    "copy": "what is copy?",
-    "copy a b c": "what is copy a b c?",
-    "lst": "what is lst?",
-    "show resnet --json": "zoo show takes no --json",
-    "show resnet51": "error[E0631]: no network of the zoo is called resnet51\n  = help: did you mean `resnet",
-    "show ../../etc/passwd": "error[E0631]: no network of the zoo is called ../../etc/passwd",
+    "show": "invalid arguments show;",
+    "show a b": "invalid arguments show a b;",
+    "copy": "invalid arguments copy;",
+    "copy a b c": "invalid arguments copy a b c;",
+    "lst": "invalid arguments lst;",
+    "show resnet --json": "zoo show does not take --json",
+    "show resnet51": "error[E0631]: there is no net `resnet51` in the zoo\n  = help: did you mean `resnet",
+    "show ../../etc/passwd": "error[E0631]: there is no net `../../etc/passwd` in the zoo",
     "copy resnet nowhere": "cannot write nowhere/resnet.net: its folder does not exist",
 }
 

@@ -191,10 +191,10 @@ WRONG = {
     "resnet51": "error[E0601]",
     "resnet51:*": "error[E0601]",
     "nowhere.net:*": "error[E0601]",
-    "lenet5 --by year": "--plot OUT.svg is missing",
+    "lenet5 --by year": "--by needs --plot OUT.svg",
     "lenet5 --plot lenet5.pdf": "error[E0643]",
-    "lenet5 --plot lenet5.svg": "error[E0637]: none of these nets tells a published error",
-    "a.net --plot a.svg --by year": "error[E0637]: none of these nets says of which year it is",
+    "lenet5 --plot lenet5.svg": "error[E0637]: none of these nets has a published error",
+    "a.net --plot a.svg --by year": "error[E0637]: none of these nets has a year",
     "a.net --plot a.net": "error[E0643]",
 }
 

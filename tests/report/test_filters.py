@@ -128,7 +128,7 @@ def test_an_archive_with_an_optimizers_state(netdsl: Commands) -> None:
         (("xor",), "E0705", "xor has no convolution"),
         (("nothing.safetensors",), "E0601", "nothing.safetensors"),
         (("nan.npz",), "E0704", "NaN"),
-        ((WEIGHTS, "-o", "filters"), "E0643", "no name of a picture"),
+        ((WEIGHTS, "-o", "filters"), "E0643", "cannot draw to filters"),
         (("bad.net",), "E0202", "nosuch"),
     ],
 )

@@ -79,7 +79,7 @@ def test_the_body_is_the_files_and_the_head_is_drawn(netdsl: Commands, way: str)
     assert ("fc.weight  2x4\n" in ran.err, "fc.bias    2\n" in ran.err) == (True, True)
     told = "are unused:\n" in ran.err
     assert told == (head and not way.startswith("drop"))
-    assert f"from {path} but for" in ran.err
+    assert f"from {path} except" in ran.err
 
 
 def test_what_is_partial_and_shaped_otherwise_is_an_error(netdsl: Commands) -> None:
