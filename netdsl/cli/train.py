@@ -1,4 +1,4 @@
-"""`netdsl train`: train a net as its `train` block says, into a folder of its own."""
+"""`netdsl train`: train a net as its `train` block specifies, into a folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from netdsl.elaborate.module import Module
     from netdsl.elaborate.recipe import Recipe
@@ -23,8 +23,8 @@ RUNS = "runs"
 
 
 def command(options: argparse.Namespace) -> int:
-    """Exit code 0; 1 where the net, its training or the data have errors, or the loss is no number any more; 130, 143
-    or 129 where SIGINT, SIGTERM or SIGHUP ended it, after a checkpoint. Raises UserError."""
+    """Run the command. Exit code 0; 1 for errors in the net, its training or the data, or if the loss becomes NaN or
+    infinite; 130, 143 or 129 if SIGINT, SIGTERM or SIGHUP ended it, after a checkpoint. Raises UserError."""
     report = Report()
     recipe, module = load_training(options.file, report, settings=_settings(options), root=options.root)
     show(report, options, None if recipe is None else recipe.net)
@@ -33,9 +33,9 @@ def command(options: argparse.Namespace) -> int:
     from netdsl.train.run import folder_of
 
     folder = folder_of(recipe, options.out or os.path.join(RUNS, recipe.name), recipe.validate is not None)
-    goes_on = folder.judge(resume=options.resume, force=options.force)
+    resumes = folder.judge(resume=options.resume, force=options.force)
     with folder.alone():
-        return _train(recipe, module, folder, goes_on, options)
+        return _run(_start(recipe, module, folder, resumes, options), folder)
 
 
 def _settings(options: argparse.Namespace) -> list[str]:
@@ -44,47 +44,49 @@ def _settings(options: argparse.Namespace) -> list[str]:
     return [*options.set, *(f"train.{key}={value}" for key, value in given.items() if value is not None)]
 
 
-def _train(recipe: Recipe, module: Module, folder: RunFolder, goes_on: bool, options: argparse.Namespace) -> int:
+def _start(recipe: Recipe, module: Module, folder: RunFolder, resumes: bool, options: argparse.Namespace) -> Trainer:
+    """Return the trainer of a run, at its beginning or its last checkpoint, and print how it differs from the request
+    or from the run so far."""
     from netdsl.app.given_weights import check_together, given_weights
     from netdsl.cli.train_progress import TerminalProgress
     from netdsl.train.open_data import open_data
     from netdsl.train.run import attach, chosen
     from netdsl.train.start import start
 
-    checkpoint = folder.latest() if goes_on else None
-    choices, differs = chosen(
+    checkpoint = folder.latest() if resumes else None
+    choices, differences = chosen(
         checkpoint,
         step_backend=options.step_backend,
         threads=options.threads,
         provider=options.provider,
         allow_fallback=options.allow_fallback,
     )
-    for text in differs:
-        note(text)
+    _print(differences)
     dataset, validation = open_data(recipe)
     check_together(options)
     # A checkpoint holds all weights; the file is not read again.
     weights = None if checkpoint is not None else given_weights(recipe.net, options, recipe.seed, training=True)
     trainer = start(recipe, dataset, validation, choices, weights=weights, progress=TerminalProgress(options.json))
-    for text in dict.fromkeys([*dataset.notes, *(validation.notes if validation is not None else ())]):
-        note(text)
+    _print([*dataset.notes, *(validation.notes if validation is not None else ())])
     more = {"file": options.file, "set": options.set, "weights": options.weights}
     if weights is not None and weights.initial:
         more["initial"] = [name for name in recipe.net.parameters if name in weights.initial]
     seconds = options.checkpoint
-    notes = attach(trainer, folder, module, choices, goes_on=goes_on, checkpoint=checkpoint, more=more, seconds=seconds)
-    for text in notes:
-        note(text)
+    _print(attach(trainer, folder, module, choices, goes_on=resumes, checkpoint=checkpoint, more=more, seconds=seconds))
     if checkpoint is not None:
-        done = checkpoint.position.step
-        on = "goes on after" if done < trainer.steps else "is at its end, with"
-        note(f"{folder.path}: {on} step {done:,} of {trainer.steps:,}")
-    assert trainer.keeper is not None
+        done, steps = checkpoint.position.step, trainer.steps
+        _print([f"{folder.path}: {'resuming after' if done < steps else 'already at'} step {done:,} of {steps:,}"])
     if options.tensorboard:
         from netdsl.train.tensorboard import FOLDER, Board
 
+        assert trainer.keeper is not None
         trainer.keeper.board = Board(folder.file(FOLDER), trainer.position.step)
-    return _run(trainer, folder)
+    return trainer
+
+
+def _print(notes: Iterable[str]) -> None:
+    for text in dict.fromkeys(notes):
+        note(text)
 
 
 def _run(trainer: Trainer, folder: RunFolder) -> int:
@@ -93,20 +95,19 @@ def _run(trainer: Trainer, folder: RunFolder) -> int:
         done = trainer.run()
         trainer.keep()
         trainer.keeper.finish(trainer)
+    at, steps = trainer.position.step, trainer.steps
     if not done:
-        note(f"stopped after step {trainer.position.step:,} of {trainer.steps:,}, with a checkpoint: --resume goes on")
+        note(f"stopped after step {at:,} of {steps:,}, with a checkpoint; --resume continues")
         return 128 + received[0]
     best = f", the best of epoch {trainer.best_epoch:,.6g}" if trainer.best is not None else ""
-    note(
-        f"{folder.path}: {trainer.position.step:,} steps; last.safetensors and .onnx{best}: best.safetensors and .onnx"
-    )
+    note(f"{folder.path}: {at:,} steps; last.safetensors and .onnx{best}: best.safetensors and .onnx")
     return 0
 
 
 @contextmanager
 def _signals(trainer: Trainer) -> Iterator[list[int]]:
-    """Within, a signal to end stops a training after its step, and a second one at once. Yields the list of those
-    received."""
+    """Make a termination signal stop the training after the current step, and a second one immediately. Yield the
+    list of the signals received."""
     import signal
     import threading
 
@@ -118,12 +119,12 @@ def _signals(trainer: Trainer) -> Iterator[list[int]]:
         received.append(number)
         trainer.stopped = True
 
-    asked = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
-        asked = []
-    before = {number: signal.getsignal(number) for number in asked}
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        numbers = []
+    before = {number: signal.getsignal(number) for number in numbers}
     for number, handler in before.items():
-        if handler in (signal.SIG_DFL, signal.default_int_handler):  # nohup's wish to go on is respected
+        if handler in (signal.SIG_DFL, signal.default_int_handler):  # a signal that nohup ignores stays ignored
             signal.signal(number, stop)
     try:
         yield received

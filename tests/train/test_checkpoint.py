@@ -143,7 +143,7 @@ def test_a_run_that_is_asked_to_end_makes_a_checkpoint(tmp_path: Path, how: int)
     process.send_signal(how)
     _, err = process.communicate()
     assert process.returncode == 128 + how, err.decode()
-    assert b"--resume goes on" in err
+    assert b"--resume continues" in err
     step = last_checkpoint(folder / "cut").position.step
     assert step > 0
     assert (folder / "cut" / "last.onnx").exists()

@@ -107,7 +107,7 @@ def test_a_run_can_be_made_longer(netdsl: Commands) -> None:
     assert netdsl("train", "xor.net", *STD, "--out", "parts", "--steps", "5", "--resume").code == 0
     ran = netdsl("train", "xor.net", *STD, "--out", "parts", "--epochs", "12", "--resume")
     assert ran.code == 0
-    assert "goes on after step 5 of 12" in ran.err
+    assert "resuming after step 5 of 12" in ran.err
     for name in ("metrics.csv", "last.safetensors", "best.safetensors", "last.onnx"):
         assert (netdsl.folder / "whole" / name).read_bytes() == (netdsl.folder / "parts" / name).read_bytes(), name
 
@@ -274,7 +274,7 @@ def test_an_end_that_is_over(netdsl: Commands) -> None:
     assert netdsl("train", "xor.net", *STD, "--epochs", "3").code == 0
     ran = netdsl("train", "xor.net", *STD, "--resume")
     assert ran.code == 0
-    assert "runs/xor: is at its end, with step 3 of 2" in ran.err
+    assert "runs/xor: already at step 3 of 2" in ran.err
 
 
 @pytest.mark.parametrize("length", [0, 5, 300])
