@@ -11,10 +11,11 @@ from netdsl.base.files import write_atomically
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from netdsl.backend.external_data import DataFile
     from netdsl.ir.net import Net
+    from netdsl.report.canvas import Canvas
 
 MODEL = b"\x12\x06netdsl"
 """Protobuf encoding of the producer's name in the first bytes of a model."""
@@ -31,6 +32,11 @@ class WouldOverwrite(UserError, code="E0611", exit_code=USAGE_IS_WRONG):
 
 class WouldDestroy(UserError, code="E0613", exit_code=USAGE_IS_WRONG):
     """The output is one of the files that the command reads. Not even `--force` overwrites it."""
+
+
+class NotAPicture(UserError, code="E0643", exit_code=USAGE_IS_WRONG):
+    """Images are written as SVG or PNG, so the name of the output must end with `.svg` or `.png`. `draw` also writes
+    `.dot` and `.mmd`."""
 
 
 @contextmanager
@@ -66,6 +72,21 @@ def replace_model(
     _judge(data_of(path), MARK, force, reads)
     with signals_clean_up(), write_pair(path, weights) as files:
         yield files
+
+
+@contextmanager
+def replace_picture(path: str, *, force: bool, reads: Iterable[str | None] = ()) -> Iterator[Callable[[Canvas], None]]:
+    """Yield a function that writes a canvas to a file like that of `replace`, in the format that its name ends with.
+    Raises UserError."""
+    form = path.lower().rpartition(".")[2]
+    if form not in ("svg", "png"):
+        raise NotAPicture(f"cannot draw to {path}", "the name must end with .svg or .png")
+    with replace(path, made=ARCHIVE, force=force, reads=reads) as file:
+
+        def write(canvas: Canvas) -> None:
+            file.write(canvas.svg() if form == "svg" else canvas.png())
+
+        yield write
 
 
 def is_on_disk(path: str) -> bool:

@@ -85,11 +85,10 @@ def _check_together(options: argparse.Namespace) -> None:
 def _picture_file(net: Net, options: argparse.Namespace) -> AbstractContextManager[Write]:
     if options.output is None:
         return nullcontext()
-    from netdsl.app.output import sources
-    from netdsl.cli.pictures import picture_file
+    from netdsl.app.output import replace_picture, sources
 
     reads = (options.file, options.image, options.weights, options.labels, *sources(net))
-    return picture_file(options.output, force=options.force, reads=reads)
+    return replace_picture(options.output, force=options.force, reads=reads)
 
 
 def _classifier(net: Net, options: argparse.Namespace) -> Classifier:

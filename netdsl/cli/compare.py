@@ -58,9 +58,9 @@ def _rows(options: argparse.Namespace) -> list[Compared] | None:
 
 
 def _draw(rows: list[Compared], options: argparse.Namespace) -> None:
-    from netdsl.cli.pictures import picture_file
+    from netdsl.app.output import replace_picture
 
-    with picture_file(options.plot, force=options.force, reads=[row.file for row in rows]) as write:
+    with replace_picture(options.plot, force=options.force, reads=[row.file for row in rows]) as write:
         write(_picture(rows, options.by))
     note(options.plot)
 

@@ -1,10 +1,10 @@
-"""`netdsl compile`: write a net as an ONNX file, optionally with external weights."""
+"""`netdsl compile`: write a net, or with `--training` a training step, as an ONNX file."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.app.frontend import load_net
+from netdsl.app.frontend import load_net, load_recipe
 from netdsl.app.messages import TERMINAL, note, show
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.diagnostics.report import Report
@@ -22,12 +22,13 @@ class OptionsClash(UserError, code="E0641", exit_code=USAGE_IS_WRONG):
 
 
 def command(options: argparse.Namespace) -> int:
-    """Run the command. Exit code 0, or 1 for errors in the net or its weights, without output. Raises UserError."""
+    """Run the command. Exit code 0, or 1 for errors in the net, its training or the weights, without output. Raises
+    UserError."""
     _check_together(options)
-    if options.training:
-        from netdsl.cli import compile_training
+    return _compile_step(options) if options.training else _compile_net(options)
 
-        return compile_training.command(options)
+
+def _compile_net(options: argparse.Namespace) -> int:
     report = Report()
     net = load_net(options.file, report, settings=options.set, root=options.root)
     show(report, options, net)
@@ -38,22 +39,44 @@ def command(options: argparse.Namespace) -> int:
 
     _find_examples(options)
     target = options.output if options.output is not None else f"{net.name}.onnx"
-    chosen = chosen_options(options, given_weights(net, options, options.seed or 0))
+    chosen = _compile_options(options, given_weights(net, options, options.seed or 0))
     to = Destination(target, options.external_data, options.force, (options.file, *_reads(options)))
     if options.quantize is None:
         saved = save_model(net, to, chosen, TERMINAL)
     else:
         saved = save_quantized(net, to, chosen, options.calibrate, TERMINAL)
-    note(f"{sizes(target, saved, options)}, {_contents(saved, chosen.weights, options)}")
+    note(f"{_size(target, saved, options)}, {_contents(saved, chosen.weights, options)}")
     return 0
 
 
-def chosen_options(options: argparse.Namespace, weights: WeightFile | None) -> CompileOptions:
+def _compile_step(options: argparse.Namespace) -> int:
+    report = Report()
+    train = {"batch": options.batch, "seed": options.seed}
+    settings = [*options.set, *(f"train.{key}={value}" for key, value in train.items() if value is not None)]
+    recipe = load_recipe(options.file, report, settings=settings, root=options.root)
+    show(report, options, None if recipe is None else recipe.net)
+    if recipe is None or report.errors:
+        return 1
+    from netdsl.app.compile import Destination, save_step
+    from netdsl.app.given_weights import given_weights
+
+    target = options.output if options.output is not None else f"{recipe.net.name}.step.onnx"
+    weights = given_weights(recipe.net, options, recipe.seed, training=True)
+    to = Destination(target, options.external_data, options.force, (options.file, options.weights))
+    saved = save_step(recipe, to, _compile_options(options, weights), TERMINAL)
+    opset = saved.emitted.model.opset_import[0].version
+    note(f"{_size(target, saved, options)}, a step of {recipe.batch:,} examples, {saved.nodes:,} nodes, opset {opset}")
+    origin = f"drawn from seed {recipe.seed}" if weights is None else f"from {options.weights}"
+    note(f"initial weights {origin}")
+    return 0
+
+
+def _compile_options(options: argparse.Namespace, weights: WeightFile | None) -> CompileOptions:
     """Return the options of the compiler, which have the names of ours."""
     from netdsl.backend.compile import CompileOptions
 
     given = {name: value for name in CompileOptions._fields if (value := getattr(options, name, None)) is not None}
-    return CompileOptions(**{**given, "weights": weights, "metadata": metadata_of(options.metadata)})
+    return CompileOptions(**{**given, "weights": weights, "metadata": _metadata(options.metadata)})
 
 
 def _reads(options: argparse.Namespace) -> list[str | None]:
@@ -100,7 +123,7 @@ def _find_examples(options: argparse.Namespace) -> None:
     options.calibrate = expand(options.calibrate)
 
 
-def metadata_of(given: list[str]) -> dict[str, str]:
+def _metadata(given: list[str]) -> dict[str, str]:
     """Return the metadata of `--metadata KEY=VALUE`. Raises UserError."""
     from netdsl.backend.compile import BadMetadata
 
@@ -115,7 +138,7 @@ def metadata_of(given: list[str]) -> dict[str, str]:
     return found
 
 
-def sizes(target: str, saved: Saved, options: argparse.Namespace) -> str:
+def _size(target: str, saved: Saved, options: argparse.Namespace) -> str:
     """Describe the size of the written model."""
     name = "the standard output" if target == "-" else target
     text = f"{name}: {saved.size:,} bytes"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_net
 from netdsl.app.messages import note, show
-from netdsl.cli.pictures import NotAPicture
+from netdsl.app.output import ARCHIVE, NotAPicture, replace, sources
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ def command(options: argparse.Namespace) -> int:
     show(report, options)
     if net is None or report.errors:
         return 1
-    from netdsl.app.output import ARCHIVE, replace, sources
 
     target = options.output if options.output is not None else f"{net.name}.svg"
     reads = (options.file, *sources(net))

@@ -42,9 +42,9 @@ def command(options: argparse.Namespace) -> int:
 def _picture(options: argparse.Namespace) -> AbstractContextManager[Callable[[Canvas], None] | None]:
     if options.plot is None:
         return nullcontext()
-    from netdsl.cli.pictures import picture_file
+    from netdsl.app.output import replace_picture
 
-    return picture_file(options.plot, force=options.force, reads=(options.file, options.weights, options.labels))
+    return replace_picture(options.plot, force=options.force, reads=(options.file, options.weights, options.labels))
 
 
 def _record(found: EvalResult) -> dict[str, object]:

@@ -38,7 +38,7 @@ class NoFilters(UserError, code="E0705"):
 
 def command(options: argparse.Namespace) -> int:
     """Run the command. Exit code 0, or 1 for errors in the net or the weights. Raises UserError."""
-    from netdsl.cli.pictures import picture_file
+    from netdsl.app.output import replace_picture
 
     net = None
     if _is_net(options):
@@ -47,7 +47,7 @@ def command(options: argparse.Namespace) -> int:
         if net is None:
             return 1
     target = options.output if options.output is not None else "filters.svg"
-    with picture_file(target, force=options.force, reads=(options.file, options.weights)) as write:
+    with replace_picture(target, force=options.force, reads=(options.file, options.weights)) as write:
         shapes, read = _of_file(options.file) if net is None else _of_net(net, options)
         name = _chosen(shapes, options.layer, options.file)
         from netdsl.report.filters import draw_filters

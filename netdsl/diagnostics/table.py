@@ -23,7 +23,6 @@ MODULES = [
     "cli.filters",
     "cli.layers",
     "cli.machine",
-    "cli.pictures",
     "cli.run",
     "cli.view",
     "cli.zoo",
