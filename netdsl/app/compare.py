@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_net, open_module
-from netdsl.app.repair import offer
+from netdsl.app.repair import verify_suggestions
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.report import NET
 from netdsl.elaborate.blocks import domain_of
@@ -57,7 +57,7 @@ def load(argument: str, report: Report, root: str | None = None) -> Found:
 
     found = _all(module, wanted, file)
     if report.errors:
-        offer(report, module.file.source, again)
+        verify_suggestions(report, module.file.source, again)
     warn(module, [net for _, net in found])
     return [] if report.errors else found
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from netdsl.app.repair import offer
+from netdsl.app.repair import verify_suggestions
 from netdsl.base.files import MissingFile
 from netdsl.base.suggest import suggest
 from netdsl.base.text import Source, Span
@@ -125,7 +125,9 @@ def load_net(file: str | Source, report: Report, *, settings: Settings = (), roo
     module, wanted = open_module(file, report, root)
     net = _load(module, wanted, settings)
     if report.errors:
-        offer(report, module.file.source, lambda again, texts: _load(*open_module(file, again, root, texts), settings))
+        verify_suggestions(
+            report, module.file.source, lambda again, texts: _load(*open_module(file, again, root, texts), settings)
+        )
     warn(module, [net])
     _give_variant(net, file, module, settings, root)
     return net
@@ -165,7 +167,7 @@ def load_training(
     module, wanted = open_module(file, report, root)
     found = _recipe(module, wanted, settings)
     if report.errors:
-        offer(
+        verify_suggestions(
             report, module.file.source, lambda again, texts: _recipe(*open_module(file, again, root, texts), settings)
         )
     warn(module, [found.net if found else None])
@@ -285,7 +287,7 @@ def check_file(
 
     module, wanted, nets = check(report, texts)
     if report.errors and texts is None:
-        offer(report, module.file.source, check)
+        verify_suggestions(report, module.file.source, check)
     if texts is None:
         warn(module, nets)
     if wanted is not None or settings:

@@ -25,7 +25,7 @@ MAX_FIXES_SHOWN = 3
 """Maximum number of verified fixes shown for one problem."""
 
 
-def offer(report: Report, source: Source, check: Check) -> None:
+def verify_suggestions(report: Report, source: Source, check: Check) -> None:
     """Try the candidate fixes of each problem, the smallest edits first, and the edits of its suggestions.
 
     A candidate is kept if it removes the problem and adds no other. A suggestion loses its edits if they do not remove

@@ -33,12 +33,12 @@ def _swapped(net: Net) -> Iterator[Problem]:
     from netdsl.diagnostics.solve import channels_first
 
     for node in net.nodes:
-        if hasattr(node.layer, "window") and (mended := channels_first(node.inputs[0])):
+        if hasattr(node.layer, "window") and (swapped := channels_first(node.inputs[0])):
             from netdsl.diagnostics.advice_problems import ChannelsLast
 
-            (edit,) = mended.edits
+            (edit,) = swapped.edits
             entry = node.inputs[0]
-            yield ChannelsLast(span=edit.span, shape=entry.shape, reader=node.span, help=mended)
+            yield ChannelsLast(span=edit.span, shape=entry.shape, reader=node.span, help=swapped)
 
 
 def _unread(net: Net) -> Iterator[Problem]:

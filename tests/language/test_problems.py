@@ -46,12 +46,12 @@ def found_in_text(text: str, compiled: bool = False) -> Report:
 
 def example(code: str, kind: str = "fail|warn") -> str:
     documented = re.search(EXAMPLE.format(kind), PROBLEMS[code].__doc__ or "", re.DOTALL | re.MULTILINE)
-    assert documented, f"{code} shows no example of how it comes about, or none of how it is mended"
+    assert documented, f"{code} shows no example of how it comes about, or none of how it is fixed"
     return re.sub("^    ", "", documented[1], flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("code", PROBLEMS)
-def test_the_mended_example_is_right(code: str) -> None:
+def test_the_fixed_example_is_right(code: str) -> None:
     assert [p.code for p in found_in_text(example(code, "fixed"), code in ONLY_TO_COMPILE)] == []
     assert example(code, "fixed") != example(code)
 
@@ -146,8 +146,8 @@ def test_every_problem_has_its_golden_text() -> None:
     assert sorted(set(PROBLEMS) - elsewhere - told) == []
 
 
-def repairs(report: Report, file: str) -> list[tuple[Problem, Suggestion]]:
-    """The helps that mend a file by themselves."""
+def suggested(report: Report, file: str) -> list[tuple[Problem, Suggestion]]:
+    """The suggestions whose edits are all in one file."""
     return [
         (problem, found)
         for problem in report
@@ -157,29 +157,29 @@ def repairs(report: Report, file: str) -> list[tuple[Problem, Suggestion]]:
 
 
 @pytest.mark.parametrize("code", PROBLEMS)
-def test_the_offered_edit_mends_the_example(code: str) -> None:
+def test_a_suggested_edit_fixes_the_example(code: str) -> None:
     text = example(code)
-    for problem, found in repairs(found_in_text(text), "main.net"):
-        mended = apply(text, found.edits)
-        assert problem.code not in [p.code for p in found_in_text(mended)], found.text
+    for problem, found in suggested(found_in_text(text), "main.net"):
+        fixed = apply(text, found.edits)
+        assert problem.code not in [p.code for p in found_in_text(fixed)], found.text
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_the_offered_edit_mends_that_and_breaks_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Behind a mended statement a check sees more; here it finds nothing new."""
+def test_a_suggested_edit_fixes_that_and_breaks_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a fixed statement a check sees more; here it finds nothing new."""
     monkeypatch.chdir(FOLDER)
     text = path.read_text("utf-8")
     before = found_in(path.name)
     codes = Counter(p.code for p in before)
-    mended = FOLDER / f"mended_{path.name}"
+    fixed = FOLDER / f"mended_{path.name}"
     try:
-        for problem, found in repairs(before, path.name):
-            mended.write_text(apply(text, found.edits), "utf-8")
-            after = Counter(p.code for p in found_in(mended.name))
+        for problem, found in suggested(before, path.name):
+            fixed.write_text(apply(text, found.edits), "utf-8")
+            after = Counter(p.code for p in found_in(fixed.name))
             assert after[problem.code] < codes[problem.code], found.text
             assert [code for code in after - codes if code.startswith("E")] == [], found.text
     finally:
-        mended.unlink(missing_ok=True)
+        fixed.unlink(missing_ok=True)
 
 
 DID_YOU_MEAN = [
@@ -201,13 +201,13 @@ DID_YOU_MEAN = [
 ]
 
 
-@pytest.mark.parametrize(("code", "text", "mended"), DID_YOU_MEAN, ids=[row[1] for row in DID_YOU_MEAN])
-def test_did_you_mean(code: str, text: str, mended: str) -> None:
+@pytest.mark.parametrize(("code", "text", "fixed"), DID_YOU_MEAN, ids=[row[1] for row in DID_YOU_MEAN])
+def test_did_you_mean(code: str, text: str, fixed: str) -> None:
     report = found_in_text(text)
     assert [p.code for p in report] == [code]
-    ((_, found),) = repairs(report, "main.net")
+    ((_, found),) = suggested(report, "main.net")
     repaired = apply(text, found.edits)
-    assert mended in repaired
+    assert fixed in repaired
     assert list(found_in_text(repaired)) == []
 
 
@@ -230,10 +230,10 @@ def test_the_offered_projection_meets_the_body(shape: str, body: str, projection
     text = f"net a {{\n  input x {shape}\n  skip {{ {body} }}\n  relu\n}}\n"
     report = found_in_text(text)
     assert [p.code for p in report] == ["E0310"]
-    offered = [apply(text, found.edits) for _, found in repairs(report, "main.net")]
-    assert any(f"}} project {{ {projection} }}" in mended for mended in offered) is (projection is not None)
-    for mended in offered:
-        assert found_in_text(mended).errors == 0
+    offered = [apply(text, found.edits) for _, found in suggested(report, "main.net")]
+    assert any(f"}} project {{ {projection} }}" in fixed for fixed in offered) is (projection is not None)
+    for fixed in offered:
+        assert found_in_text(fixed).errors == 0
 
 
 IMAGE = "net main {\n  input image 3x32x32\n  "

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from netdsl.app.frontend import check_file
-from netdsl.app.repair import MAX_FIXES_SHOWN, offer
+from netdsl.app.repair import MAX_FIXES_SHOWN, verify_suggestions
 from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.report import Report
 
@@ -110,5 +110,5 @@ def test_each_repair_that_is_tried_counts_once(tries: int, tmp_path: Path, monke
     tried = []
     monkeypatch.setattr("netdsl.app.repair.TRIES", tries)
     monkeypatch.setattr("netdsl.app.repair.MAX_FIXES_SHOWN", 99)
-    offer(report, problem.span.source, lambda _, texts: tried.append(texts))
+    verify_suggestions(report, problem.span.source, lambda _, texts: tried.append(texts))
     assert len(tried) == min(tries, len({tuple(e.text for e in h.edits) for p in report for h in p.candidate_fixes()}))

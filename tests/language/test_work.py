@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from netdsl.app.frontend import check_file
-from netdsl.app.repair import offer
+from netdsl.app.repair import verify_suggestions
 from netdsl.base.limits import LAYERS, NAME, NESTING, RANK, ROUNDS, WORK
 from netdsl.base.text import Source
 from netdsl.diagnostics.report import CALL, LAYER, MOST_ERRORS, ROUND, STATEMENT, TOKEN, Report, Work
@@ -197,7 +197,7 @@ def test_repairs_share_the_work_of_the_run() -> None:
     (problem,) = report
     assert problem.verified_fixes
     report.work.left = -1
-    offer(report, problem.span.source, lambda *_: pytest.fail("no work is left"))
+    verify_suggestions(report, problem.span.source, lambda *_: pytest.fail("no work is left"))
     assert problem.verified_fixes == ()
 
 
