@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from operator import index
 from typing import TYPE_CHECKING
 
+from netdsl.base.terminal import escape
+
 if TYPE_CHECKING:
     from typing import Literal, TypedDict, Unpack
 
@@ -157,7 +159,9 @@ def fitted(
         from netdsl.weights.match import initial_report
 
         warnings.warn(
-            "\n".join(initial_report(net, found, seed, training=training)), UserWarning, stacklevel=stacklevel
+            "\n".join(map(escape, initial_report(net, found, seed, training=training))),
+            UserWarning,
+            stacklevel=stacklevel,
         )
     return found
 

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from netdsl.app.messages import note
+from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def given_weights(net: Net, options: argparse.Namespace, seed: int, *, training:
             for line in lines:
                 note(line)
         else:
-            print("warning:", "\n".join(lines), file=sys.stderr)
+            print("warning:", "\n".join(map(escape, lines)), file=sys.stderr)
     return matched
 
 

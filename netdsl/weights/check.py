@@ -11,7 +11,6 @@ import numpy as np
 from netdsl.base.dtypes import FLOATS
 from netdsl.base.shape import spell_shape
 from netdsl.base.suggest import suggest
-from netdsl.base.terminal import escape
 from netdsl.weights.errors import BadWeightValues, UnclearUse, WeightsDoNotFit, WrongWeightType
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def head_help(net: Net, wanted: Mapping[str, Shape], found: Mapping[str, Shape])
     for name, value in _candidates(net, wanted, found, wrong):
         other = net.variant(name, value) if net.variant is not None else None
         if other is not None and {key: p.shape for key, p in other.parameters.items() if key in wanted} == found:
-            yield f"--set {name}={value} makes the shapes of {escape(net.name)} match the file"
+            yield f"--set {name}={value} makes the shapes of {net.name} match the file"
             break
     labels = [*dict.fromkeys(name.rpartition(".")[0] for name in wrong)]
     if found.keys() - wanted.keys():
@@ -175,7 +174,7 @@ def checked_weights(
         renames = [*renaming_help(lost, spare)]
         found = {key: entry.shape for key, entry in file.entries.items() if key not in passed}
         raise WeightsDoNotFit(
-            f"the weights in {escape(file.path)} do not fit",
+            f"the weights in {file.path} do not fit",
             *renames,
             *(head_help(net, parameters, found) if net is not None and not renames and not file.doubled else ()),
             details=[
@@ -189,8 +188,7 @@ def checked_weights(
         if (kind := file.entries[key].dtype) not in FLOATS:
             small = kind.startswith("float")
             raise WrongWeightType(
-                f"{escape(file.path)}: `{escape(key)}` is {kind}; weights are floating-point"
-                + ", of 16 bits or more" * small,
+                f"{file.path}: `{key}` is {kind}; weights are floating-point" + ", of 16 bits or more" * small,
                 *["convert it to float16 or float32, with the scale that belongs to it"] * small,
             )
     return CheckedWeights(parameters.keys(), file)
@@ -201,9 +199,7 @@ def check_clear(file: WeightFile, keys: Iterable[str]) -> None:
     for key in keys:
         use = file.entries[key].use if key in file.entries else None
         if use is not None and use.unclear:
-            raise UnclearUse(
-                f"{escape(file.path)}: it is not clear which weight `{escape(key)}` is: it {escape(use.unclear)}"
-            )
+            raise UnclearUse(f"{file.path}: it is not clear which weight `{key}` is: it {use.unclear}")
 
 
 def is_ignored(key: str) -> bool:
@@ -222,23 +218,23 @@ def _listed(title: str, keys: list[str], line: Callable[[str], str]) -> Iterator
 
 def _missing(key: str, lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> str:
     found = alike(key, lost, spare)
-    return f"{escape(key)} {spell_shape(lost[key])}" + (f"; `{escape(found)}` is like it" if found else "")
+    return f"{key} {spell_shape(lost[key])}" + (f"; `{found}` is like it" if found else "")
 
 
 def _meant(key: str, lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> str:
     guess = suggest(key, lost, 1)
-    return f"{escape(key)} {spell_shape(spare[key])}" + (f"; did you mean `{guess[0]}`?" if guess else "")
+    return f"{key} {spell_shape(spare[key])}" + (f"; did you mean `{guess[0]}`?" if guess else "")
 
 
 def _doubled(key: str, file: WeightFile) -> str:
-    old = " and ".join(f"`{escape(name)}`" for name in file.doubled[key][:MAX_LINES_SHOWN])
-    return f"{escape(key)}: the name of {old}"
+    old = " and ".join(f"`{name}`" for name in file.doubled[key][:MAX_LINES_SHOWN])
+    return f"{key}: the name of {old}"
 
 
 def _misshapen(key: str, wanted: Shape, file: WeightFile) -> str:
     found = file.entries[key].shape
     turned = " (transposed)" if len(wanted) == 2 and found == wanted[::-1] else ""
-    return f"{escape(key)} is {spell_shape(found)}{turned}, expected {spell_shape(wanted)}"
+    return f"{key} is {spell_shape(found)}{turned}, expected {spell_shape(wanted)}"
 
 
 def _floats(stored: Array) -> Floats:
@@ -260,10 +256,6 @@ def _check_values(path: str, key: str, values: Floats, stored: Array) -> None:
     wrong = values.size - int(np.count_nonzero(np.isfinite(values)))
     if wrong:
         what = "too large for float32" if np.isfinite(stored).all() else "NaN or infinite"
-        raise BadWeightValues(
-            f"{escape(path)}: {wrong:,} of {values.size:,} values of `{escape(key)}` are {what}", ANY_VALUE
-        )
+        raise BadWeightValues(f"{path}: {wrong:,} of {values.size:,} values of `{key}` are {what}", ANY_VALUE)
     if _is_variance(key) and (negative := int(np.count_nonzero(values < 0))):
-        raise BadWeightValues(
-            f"{escape(path)}: {negative:,} of {values.size:,} variances of `{escape(key)}` are negative", ANY_VALUE
-        )
+        raise BadWeightValues(f"{path}: {negative:,} of {values.size:,} variances of `{key}` are negative", ANY_VALUE)

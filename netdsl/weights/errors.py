@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 
 
@@ -13,7 +12,7 @@ class BadWeightFile(UserError, code="E0701"):
 
 def damaged(path: str, reason: str, *helps: str) -> BadWeightFile:
     """Return the error for a damaged file."""
-    return BadWeightFile(f"{escape(path)} is damaged: {escape(reason)}", *helps)
+    return BadWeightFile(f"{path} is damaged: {reason}", *helps)
 
 
 class WeightsDoNotFit(UserError, code="E0702"):

@@ -11,7 +11,6 @@ from mmap import ACCESS_READ, mmap
 from typing import TYPE_CHECKING
 
 from netdsl.base.files import beneath, open_file
-from netdsl.base.terminal import escape
 from netdsl.weights.errors import OutsideModelFolder
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def data_file(model: str, location: str) -> str:
     path = beneath(os.path.dirname(model), location)
     if path is None or os.path.isabs(location) or "\\" in location or location.startswith(IN_MEMORY):
         raise OutsideModelFolder(
-            f"{escape(model)} keeps data in {escape(location) or 'a file without a name'}, which is not in its folder"
+            f"{model} keeps data in {location or 'a file without a name'}, which is not in its folder"
         )
     return path
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.dtypes import byte_size
 from netdsl.base.files import mistaken, open_file
-from netdsl.base.terminal import escape
 from netdsl.data.errors import CONVERT
 from netdsl.weights.errors import BadWeightFile, damaged
 
@@ -153,7 +152,7 @@ def _open_zip(path: str) -> WeightFile:
 
         return NpzWeights(path)
     if any(name.split("/")[-1] in EXPORTED for name in archive.members):
-        raise BadWeightFile(f"{escape(path)} is a program exported by `torch.export`, which is not supported", CONVERT)
+        raise BadWeightFile(f"{path} is a program exported by `torch.export`, which is not supported", CONVERT)
     if "model.weights.h5" in archive.members:
         from netdsl.weights.keras import KerasWeights
 
@@ -164,14 +163,13 @@ def _open_zip(path: str) -> WeightFile:
 
 
 def _unsupported(path: str, head: bytes) -> BadWeightFile:
-    name = escape(path)
     if what := mistaken(head):
-        return BadWeightFile(f"{name} {what}")
+        return BadWeightFile(f"{path} {what}")
     if head.startswith(b"\x80"):
-        return BadWeightFile(f"{name} is pickled, and never read: a pickle can run programs", CONVERT)
+        return BadWeightFile(f"{path} is pickled, and never read: a pickle can run programs", CONVERT)
     if head.startswith(b"\x93NUMPY"):
-        return BadWeightFile(f"{name} is a single array without a name", "save it with `numpy.savez(path, name=array)`")
-    return BadWeightFile(f"{name} is damaged, or has an unsupported format", SUPPORTED)
+        return BadWeightFile(f"{path} is a single array without a name", "save it with `numpy.savez(path, name=array)`")
+    return BadWeightFile(f"{path} is damaged, or has an unsupported format", SUPPORTED)
 
 
 class WeightView(WeightFile):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.base.dtypes import widened
-from netdsl.base.terminal import escape
 from netdsl.data.errors import MissingPackage
 from netdsl.weights.errors import BadWeightFile, damaged
 
@@ -61,7 +60,7 @@ class Arrays:
             import h5py
         except ModuleNotFoundError:
             raise MissingPackage(
-                f"{escape(self.path)} is an HDF5 file, for which h5py is needed", "pip install 'netdsl[keras]'"
+                f"{self.path} is an HDF5 file, for which h5py is needed", "pip install 'netdsl[keras]'"
             ) from None
         try:
             with h5py.File(self._source(), "r") as root:

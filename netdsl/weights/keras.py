@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netdsl.base.terminal import escape
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import Entry, WeightFile
 from netdsl.weights.h5 import Arrays, BytesView
@@ -82,7 +81,7 @@ class KerasWeights(WeightFile):
             self._admit(part)
         self._ordered = bool(layers) or of_old
         if not self.entries:
-            raise BadWeightFile(f"{escape(path)} holds no layer's weights as Keras saves them")
+            raise BadWeightFile(f"{path} holds no layer's weights as Keras saves them")
 
     def _model(self, config: str | bytes) -> Any:
         try:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netdsl.base.terminal import escape
 from netdsl.weights.errors import OrderUnknown
 from netdsl.weights.keras_graph import FIRST, LAST, Way
 
@@ -183,8 +182,8 @@ class _Orders:
         axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
         if axis is not None and axis not in ((-1, rank) if self._last[node] else (1, -rank)):
             raise OrderUnknown(
-                f"`{escape(self._layer(node) or '')}` normalises along axis {escape(str(axis))} in Keras's model, and "
-                f"`{escape(node.name)}` along the channels",
+                f"`{self._layer(node) or ''}` normalises along axis {axis!s} in Keras's model, and "
+                f"`{node.name}` along the channels",
                 "permute the axes before it",
             )
 
@@ -416,9 +415,9 @@ class _Orders:
     def _unknown(self, node: Node, because: str) -> OrderUnknown:
         """The refusal of a net, because of one of its layers or of one of Keras's."""
         foreign = self._graph is not None and because in self._graph.steps and because != node.name
-        reason = f", because of `{escape(because)}`" if because != node.name else ""
+        reason = f", because of `{because}`" if because != node.name else ""
         return OrderUnknown(
-            f"`{escape(node.name)}`: the order in which Keras's model holds its elements cannot be known{reason}",
+            f"`{node.name}`: the order in which Keras's model holds its elements cannot be known{reason}",
             "if that layer keeps the order, `model.save_weights('model.weights.h5')` saves the weights without it"
             if foreign
             else "save the weights in this net's order, as .npz",

@@ -10,7 +10,6 @@ import re
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from netdsl.base.terminal import escape
 from netdsl.weights.errors import BadWeightFile, damaged
 from netdsl.weights.keras_layout import NEUTRAL, words_of
 
@@ -113,7 +112,7 @@ def numbered(arrays: Arrays, layers: list[Described]) -> Iterator[Part]:
         words = words_of(layer.kind, len(places), layer.about)
         if words is None:
             raise BadWeightFile(
-                f"{escape(arrays.path)}: `{escape(layer.name)}` has {len(places)} arrays, and which of gamma and beta "
+                f"{arrays.path}: `{layer.name}` has {len(places)} arrays, and which of gamma and beta "
                 "is missing it does not say",
                 "save the whole model, as .keras",
             )

@@ -12,7 +12,6 @@ import numpy as np
 
 from netdsl.base.shape import spell_shape
 from netdsl.base.suggest import suggest
-from netdsl.base.terminal import escape
 from netdsl.lower import live
 from netdsl.weights.check import is_ignored, renaming_help
 from netdsl.weights.errors import UnclearUse, UnknownWeightLabel, UnlikeLayer, WeightsDoNotFit
@@ -96,7 +95,7 @@ def excluded(net: Net, labels: Iterable[str]) -> set[str]:
             close = [f"did you mean `{word}`?" for word in suggest(label, words)[:1]]
             first = dict.fromkeys(known[0] for known in scopes.values())
             listed = _enumerated(first) or "none"
-            text = f"{escape(net.name)} has no layer or weight `{escape(label)}`: it has {listed}"
+            text = f"{net.name} has no layer or weight `{label}`: it has {listed}"
             raise UnknownWeightLabel(text, *close)
         found |= named
     return found
@@ -113,8 +112,8 @@ def _part_of(net: Net, file: WeightFile, needed: Collection[str], out: Collectio
     if not any(key in net.parameters for key in names):
         wanted = {key: net.parameters[key].shape for key in needed}
         spare = {key: file.entries[key].shape for key in dropped if key not in out}
-        why = f"belongs to {escape(net.name)}: it has {_enumerated(spare)}" if spare else "remains"
-        raise WeightsDoNotFit(f"no weight in {escape(file.path)} {why}", *renaming_help(wanted, spare))
+        why = f"belongs to {net.name}: it has {_enumerated(spare)}" if spare else "remains"
+        raise WeightsDoNotFit(f"no weight in {file.path} {why}", *renaming_help(wanted, spare))
     lost = [key for key in needed if key not in names] if partial else []
     origins = file.origins if isinstance(file, WeightView) else {}
     unused = {origins.get(key, key): file.entries[key].shape for key in dropped if not is_ignored(key)}
@@ -122,7 +121,7 @@ def _part_of(net: Net, file: WeightFile, needed: Collection[str], out: Collectio
 
 
 def _enumerated(names: Collection[str]) -> str:
-    return ", ".join(map(escape, [*names][:MAX_TENSORS_SHOWN])) + ", …" * (len(names) > MAX_TENSORS_SHOWN)
+    return ", ".join([*names][:MAX_TENSORS_SHOWN]) + ", …" * (len(names) > MAX_TENSORS_SHOWN)
 
 
 def initial_report(net: Net, file: WeightFile, seed: int, *, training: bool = False) -> list[str]:
@@ -130,19 +129,18 @@ def initial_report(net: Net, file: WeightFile, seed: int, *, training: bool = Fa
     `training`, and the file's unused tensors."""
     heads = net.parameters.keys() - file.entries.keys() if training else frozenset()
     random = {name: p.shape for name, p in net.parameters.items() if name in file.initial | heads}
-    path = escape(file.path)
     return [
         *_listed(f"{len(random)} of {len(net.parameters)} weights stay initial, drawn from seed {seed}", random),
-        *_listed(f"{len(file.unused)} tensors of {path} are unused", file.unused),
+        *_listed(f"{len(file.unused)} tensors of {file.path} are unused", file.unused),
     ]
 
 
 def _listed(title: str, shapes: Mapping[str, Shape]) -> Iterator[str]:
     if shapes:
         yield f"{title}:"
-    width = max((len(escape(name)) for name in shapes), default=0)
+    width = max((len(name) for name in shapes), default=0)
     for name, shape in [*shapes.items()][:MAX_TENSORS_SHOWN]:
-        yield f"  {escape(name):{width}}  {spell_shape(shape)}"
+        yield f"  {name:{width}}  {spell_shape(shape)}"
     if len(shapes) > MAX_TENSORS_SHOWN:
         yield f"  and {len(shapes) - MAX_TENSORS_SHOWN} more"
 
@@ -154,7 +152,7 @@ def _check_layers(net: Net, file: WeightFile) -> None:
             entry = file.entries.get(parameter.name)
             if entry is None or entry.use is None or entry.use.unclear or entry.shape != parameter.shape:
                 continue
-            name, path, use = escape(parameter.name), escape(file.path), entry.use
+            name, path, use = parameter.name, file.path, entry.use
             if use.word != word:
                 raise UnlikeLayer(f"`{name}` is the {use.word} of a node {use.op} in {path}, not its {word}")
             if node.layer.kind not in KINDS.get(use.op, (node.layer.kind,)):
@@ -163,7 +161,7 @@ def _check_layers(net: Net, file: WeightFile) -> None:
             eps = getattr(node.layer, "eps", None)
             if eps is not None and use.epsilon is not None and not isclose(eps, use.epsilon, rel_tol=1e-4):
                 raise UnlikeLayer(
-                    f"`{escape(node.name)}` has the epsilon {eps:g}, and in {path} it is {use.epsilon:.4g}",
+                    f"`{node.name}` has the epsilon {eps:g}, and in {path} it is {use.epsilon:.4g}",
                     f"write `{node.layer.kind} eps {use.epsilon:.4g}`",
                 )
 
@@ -182,8 +180,8 @@ def _flattened_permutations(net: Net, file: WeightFile) -> dict[str, Permute]:
             shape = _map_before(node)
             if shape is None or shape[0] != entry.use.channels or prod(shape) != parameter.shape[-1]:
                 raise UnclearUse(
-                    f"{escape(file.path)}: `{escape(parameter.name)}` reads a map that was flattened with its "
-                    f"channels last, and it is not clear which map of {escape(net.name)} that is"
+                    f"{file.path}: `{parameter.name}` reads a map that was flattened with its "
+                    f"channels last, and it is not clear which map of {net.name} that is"
                 )
             permutations[parameter.name] = partial(_channels_first, shape=shape)
     return permutations

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from netdsl.base.terminal import escape
 from netdsl.data.column import as_array
 from netdsl.data.npy import NpzArchive
 from netdsl.weights.errors import WrongWeightType
@@ -30,7 +29,7 @@ class MappedWeights(WeightFile):
 
     def _entry(self, name: str) -> Entry:
         if not isinstance(name, str):
-            raise WrongWeightType(f"weights are called by texts, and not by {escape(repr(name))}")
+            raise WrongWeightType(f"weights are called by texts, and not by {name!r}")
         array = self.read(name)
         return Entry(array.dtype.name, array.shape)
 

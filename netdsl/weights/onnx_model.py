@@ -13,7 +13,6 @@ import numpy as np
 
 from netdsl.base.dtypes import ONNX, stored, widened
 from netdsl.base.files import open_file
-from netdsl.base.terminal import escape
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.external import data_file
 from netdsl.weights.file import Entry, WeightFile
@@ -97,7 +96,7 @@ class OnnxWeights(WeightFile):
         except (IndexError, UnicodeDecodeError):
             raise self.damaged("it is cut short, or no ONNX model") from None
         if not self.entries:
-            raise BadWeightFile(f"{escape(path)} is no ONNX model with weights in it")
+            raise BadWeightFile(f"{path} is no ONNX model with weights in it")
 
     @property
     def metadata(self) -> Mapping[str, str]:

@@ -7,7 +7,6 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from netdsl.base.shape import spell_shape
-from netdsl.base.terminal import escape
 from netdsl.lower import live
 from netdsl.weights.check import check_clear, is_ignored
 from netdsl.weights.errors import WeightsDoNotFit
@@ -132,9 +131,9 @@ class _Pairing:
         """Refuse layers of the same shapes whose names differ by more than their numbers."""
         kinds = {NUMBER.sub("#", name): name for name in names}
         if len(kinds) > 1:
-            listed = ", ".join(f"`{escape(name)}`" for name in [*kinds.values()][:10]) + ", …" * (len(kinds) > 10)
+            listed = ", ".join(f"`{name}`" for name in [*kinds.values()][:10]) + ", …" * (len(kinds) > 10)
             raise WeightsDoNotFit(
-                f"the weights in {escape(self._file.path)} do not match by order: they are sorted by name, and "
+                f"the weights in {self._file.path} do not match by order: they are sorted by name, and "
                 f"{listed} have the same shapes",
                 "rename them with --rename",
             )
@@ -165,7 +164,7 @@ class _Pairing:
 
     def _differs(self, names: list[str], keys: list[str]) -> WeightsDoNotFit:
         """Return the error for the first pair that does not match."""
-        head = f"the weights in {escape(self._file.path)} do not match by order: "
+        head = f"the weights in {self._file.path} do not match by order: "
         check_clear(self._file, keys)
         pairs = list(zip(names, keys, strict=False))
         at = next((at for at, pair in enumerate(pairs) if not self._agree(*pair)), None)
@@ -177,7 +176,7 @@ class _Pairing:
             return WeightsDoNotFit(f"{head}its layers have other weights than those of the network")
         return WeightsDoNotFit(
             f"{head}it has {len(keys)}, the network {len(names)}; without a partner are "
-            f"{', '.join(map(escape, rest[:10]))}" + ", …" * (len(rest) > 10)
+            f"{', '.join(rest[:10])}" + ", …" * (len(rest) > 10)
         )
 
 
@@ -277,6 +276,6 @@ def _lines(pairs: list[tuple[str, str]], entries: Mapping[str, Entry], parameter
     rows = []
     for name, key in pairs:
         wanted, found = parameters[name], entries[key].shape
-        rows.append((escape(name), spell_shape(wanted), escape(key), "" if found == wanted else spell_shape(found)))
+        rows.append((name, spell_shape(wanted), key, "" if found == wanted else spell_shape(found)))
     a, b, c = (max((len(row[at]) for row in rows), default=0) for at in range(3))
     return [f"  {name:{a}}  {shape:{b}}  <-  {key:{c}}  {found}".rstrip() for name, shape, key, found in rows]

@@ -15,7 +15,6 @@ import numpy as np
 
 from netdsl.base.dtypes import TORCH, byte_size, stored, widened
 from netdsl.base.files import open_file
-from netdsl.base.terminal import escape
 from netdsl.base.zip_archive import PIECE_BYTES, mapped
 from netdsl.data.errors import CONVERT
 from netdsl.weights.errors import BadWeightFile
@@ -54,18 +53,18 @@ def find(root: object, kind: type[T], path: str) -> dict[str, T]:
     """Return the tensors of a dictionary by name, or of the one inside it that holds the weights; other values, such as
     an epoch number, are ignored. Raises BadWeightFile if there is none, or more than one candidate."""
     if isinstance(root, kind):
-        raise BadWeightFile(f"{escape(path)} is a single tensor without a name")
+        raise BadWeightFile(f"{path} is a single tensor without a name")
     found = list(_candidates(root, kind))
     if not found:
-        raise BadWeightFile(f"{escape(path)} holds no tensors by name")
+        raise BadWeightFile(f"{path} holds no tensors by name")
     best = min(_rank(name) for name, _ in found)
     chosen = [(name, tensors) for name, tensors in found if _rank(name) == best]
     if len(chosen) > 1:
-        names = ", ".join(escape(".".join(name)) for name, _ in chosen[:MAX_NAMES_SHOWN]) + ", …" * (
+        names = ", ".join(".".join(name) for name, _ in chosen[:MAX_NAMES_SHOWN]) + ", …" * (
             len(chosen) > MAX_NAMES_SHOWN
         )
         raise BadWeightFile(
-            f"{escape(path)} holds {len(chosen)} sets of weights: {names}", "save the one that is meant in its own file"
+            f"{path} holds {len(chosen)} sets of weights: {names}", "save the one that is meant in its own file"
         )
     return chosen[0][1]
 
@@ -262,9 +261,7 @@ class TorchWeights(WeightFile):
         if len(roots) != 1:
             raise self.damaged(f"it holds {len(roots)} members called {PICKLE}, and not one")
         if any(name.startswith((f"{roots[0]}code/", f"{roots[0]}constants.pkl")) for name in self._zip.members):
-            raise BadWeightFile(
-                f"{escape(self.path)} is a TorchScript program, and never read: it can run programs", CONVERT
-            )
+            raise BadWeightFile(f"{self.path} is a TorchScript program, and never read: it can run programs", CONVERT)
         return roots[0]
 
     def _is_big(self) -> bool:
@@ -329,7 +326,7 @@ def storage_of(identifier: object) -> Storage:
 
 def asks_for(name: str, path: str) -> BadWeightFile:
     """The refusal of a file whose pickle has a name that is none of plain tensors'."""
-    asks = f"{escape(path)} asks for `{escape(name[:200])}`, and is not read: "
+    asks = f"{path} asks for `{name[:200]}`, and is not read: "
     if name.startswith(("torch._utils._rebuild_", "torch.Complex")):
         return BadWeightFile(
             asks + "it holds a tensor that is none of plain numbers, but sparse, quantised, complex or of a rare type",

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.files import read_text
 from netdsl.base.paths import data
-from netdsl.base.terminal import escape
 from netdsl.weights.check import is_ignored
 from netdsl.weights.errors import BadRename
 from netdsl.weights.file import WeightView
@@ -44,7 +43,7 @@ class Rule:
         try:
             self.pattern = re.compile(pattern)
         except (re.error, OverflowError, RecursionError) as error:
-            raise BadRename(f"{place}: `{escape(pattern)}` is no regular expression: {error}") from None
+            raise BadRename(f"{place}: `{pattern}` is no regular expression: {error}") from None
         self.to = [self._piece(piece) for piece in self._pieces(to)]
 
     def _pieces(self, to: str) -> list[str | re.Match[str]]:
@@ -68,7 +67,7 @@ class Rule:
         if word in self.pattern.groupindex:
             return self.pattern.groupindex[word]
         told = f"the pattern has {self.pattern.groups} groups" if word else "a dollar is written `$$`"
-        raise BadRename(f"{self.place}: what is `{escape(piece[0])}`? {told}")
+        raise BadRename(f"{self.place}: what is `{piece[0]}`? {told}")
 
     def apply(self, name: str) -> str | None:
         """Return the new name; None where the weight is dropped."""
@@ -83,7 +82,7 @@ class Rule:
 
 def given(pairs: Iterable[Sequence[str]]) -> list[Rule]:
     """Return the rules of `--rename PATTERN TO`. Raises BadRename."""
-    return [Rule(pattern, to, f"--rename '{escape(pattern)}' '{escape(to)}'") for pattern, to in pairs]
+    return [Rule(pattern, to, f"--rename '{pattern}' '{to}'") for pattern, to in pairs]
 
 
 def read_rules(path: str) -> list[Rule]:
@@ -94,9 +93,9 @@ def read_rules(path: str) -> list[Rule]:
         if not line:
             continue
         pattern, arrow, to = f"{line} ".partition(ARROW)
-        place = f"{escape(path)}:{number}"
+        place = f"{path}:{number}"
         if not arrow or ARROW in f" {to}" or not pattern.strip():
-            raise BadRename(f"{place}: `{escape(line)}` is not of the form PATTERN -> TO")
+            raise BadRename(f"{place}: `{line}` is not of the form PATTERN -> TO")
         rules.append(Rule(pattern.strip(), to.strip(), place))
     return rules
 
@@ -133,6 +132,6 @@ def check_used(rules: Iterable[Rule], file: WeightFile) -> None:
     for rule in rules:
         after = {new for name in names if (new := rule.apply(name)) is not None}
         if after == names:
-            known = ", ".join(map(escape, list(file.entries)[:5])) + ", …" * (len(file.entries) > 5)
-            raise BadRename(f"{rule.place} changes no name of {escape(file.path)}, which has {known}")
+            known = ", ".join(list(file.entries)[:5]) + ", …" * (len(file.entries) > 5)
+            raise BadRename(f"{rule.place} changes no name of {file.path}, which has {known}")
         names = after

@@ -8,7 +8,6 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from netdsl.base.files import beneath, open_file
-from netdsl.base.terminal import escape
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import Entry, WeightFile, open_weights
 
@@ -53,10 +52,10 @@ class ShardedWeights(WeightFile):
             case {"weight_map": dict(places)} if places:
                 pass
             case _:
-                raise BadWeightFile(f"{escape(self.path)} is JSON without a `weight_map`, and no index of weights")
+                raise BadWeightFile(f"{self.path} is JSON without a `weight_map`, and no index of weights")
         if all(isinstance(name, list) or str(name).endswith(".weights.h5") for name in places.values()):
             raise BadWeightFile(
-                f"{escape(self.path)} is the index of Keras's sharded weights, which are not read",
+                f"{self.path} is the index of Keras's sharded weights, which are not read",
                 "save them in one file, without `max_shard_size`",
             )
         if not all(isinstance(name, str) for name in places.values()):
@@ -79,7 +78,7 @@ class ShardedWeights(WeightFile):
         if os.path.basename(name) != name or path is None:
             raise self.damaged(f"its shard {name or 'without a name'} is not in its folder")
         if not os.path.exists(path):
-            raise BadWeightFile(f"{escape(self.path)} needs {escape(name)}, which is missing", "download all shards")
+            raise BadWeightFile(f"{self.path} needs {name}, which is missing", "download all shards")
         return path
 
     def read(self, key: str) -> Array:

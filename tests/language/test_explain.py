@@ -66,7 +66,7 @@ def test_explain_takes_several(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert out.startswith("W0302: a bias before `bn`")
     assert "Example with this warning:" in out
-    assert "\n\n\nE0601: missing file\n\nThere is no file with this name.\n" in out
+    assert "\n\n\nE0601: missing file\n\nThe file does not exist.\n" in out
 
 
 def test_explain_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
