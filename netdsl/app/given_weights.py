@@ -58,12 +58,12 @@ def _matched(net: Net, options: argparse.Namespace) -> WeightFile:
     """Return the file of `--weights` under the names of the net. Raises UserError."""
     from netdsl.weights.file import open_weights
     from netdsl.weights.match import match_weights
-    from netdsl.weights.rename import given
+    from netdsl.weights.rename import option_rules
 
     return match_weights(
         net,
         open_weights(options.weights),
-        rules=given(options.rename),
+        rules=option_rules(options.rename),
         order=options.match == "order",
         allow_nonfinite=options.allow_nonfinite,
         exclude=options.exclude,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from netdsl.base.dtypes import Array
     from netdsl.weights.keras import KerasModel
-    from netdsl.weights.onnx_roles import Use
+    from netdsl.weights.onnx_roles import TensorUse
 
     Permute = Callable[[Array], Array]
 
@@ -28,6 +28,10 @@ EXPORTED = ("archive_format", "serialized_exported_program.json")
 SUPPORTED = "weights are .safetensors or an index of several, .npz, .pth, .pt, .keras, .weights.h5, or an ONNX model's"
 
 
+MAX_AXES = 32
+"""Maximum number of axes of a tensor."""
+
+
 class Entry:
     """A weight as its file declares it; `dtype` is NumPy's name, or `bfloat16`, or a smaller float's own.
 
@@ -36,7 +40,7 @@ class Entry:
 
     __slots__ = ("dtype", "shape", "use")
 
-    def __init__(self, dtype: str, shape: tuple[int, ...], use: Use | None = None) -> None:
+    def __init__(self, dtype: str, shape: tuple[int, ...], use: TensorUse | None = None) -> None:
         self.dtype = dtype
         self.shape = shape
         self.use = use

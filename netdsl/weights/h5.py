@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     Opener = Callable[[], Any]
 
-DEEPEST = 32
+MAX_GROUP_DEPTH = 32
 """Maximum nesting of groups."""
-NOTED = ("name", "layer_names", "weight_names", "model_config")
-MOST = 200_000
+ATTRIBUTES = ("name", "layer_names", "weight_names", "model_config")
+MAX_GROUPS = 200_000
 """Maximum number of groups in a file."""
 
 
-class Dataset:
+class H5Array:
     """An array as its file declares it."""
 
     __slots__ = ("dtype", "path", "shape")
@@ -49,7 +49,7 @@ class Arrays:
     def __init__(self, path: str, source: Opener) -> None:
         self.path = path
         self._source = source
-        self.datasets: dict[str, Dataset] = {}
+        self.datasets: dict[str, H5Array] = {}
         self.texts: dict[str, dict[str, list[str]]] = {}
         with self._open() as root:
             self._walk(root)
@@ -80,7 +80,7 @@ class Arrays:
         waiting: list[tuple[str, Any, int]] = [("", root, 0)]
         seen = {h5py.h5o.get_info(root.id).addr}
         for path, group, depth in waiting:  # which grows
-            self.texts[path] = {key: _texts(group.attrs[key]) for key in NOTED if key in group.attrs}
+            self.texts[path] = {key: _texts(group.attrs[key]) for key in ATTRIBUTES if key in group.attrs}
             for key in group:
                 place = f"{path}/{key}".lstrip("/")
                 if not isinstance(group.get(key, getlink=True), h5py.HardLink):
@@ -88,7 +88,11 @@ class Arrays:
                 item = group[key]
                 if isinstance(item, h5py.Dataset):
                     self._admit(place, item)
-                elif depth < DEEPEST and len(waiting) < MOST and (at := h5py.h5o.get_info(item.id).addr) not in seen:
+                elif (
+                    depth < MAX_GROUP_DEPTH
+                    and len(waiting) < MAX_GROUPS
+                    and (at := h5py.h5o.get_info(item.id).addr) not in seen
+                ):
                     seen.add(at)
                     waiting.append((place, item, depth + 1))
                 else:
@@ -101,7 +105,7 @@ class Arrays:
             return  # texts
         halves = item.dtype == np.uint16 and item.attrs.get("dtype") == "bfloat16"
         dtype = "bfloat16" if halves else str(item.dtype.newbyteorder("="))
-        self.datasets[place] = Dataset(place, dtype, tuple(item.shape))
+        self.datasets[place] = H5Array(place, dtype, tuple(item.shape))
 
     def read(self, place: str) -> Array:
         with self._open() as root:

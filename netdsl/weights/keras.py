@@ -8,27 +8,28 @@ model is built, so that no layer's code runs.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import re
+from itertools import takewhile
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from netdsl.weights.errors import BadWeightFile
+from netdsl.weights.errors import BadWeightFile, damaged
 from netdsl.weights.file import Entry, WeightFile
 from netdsl.weights.h5 import Arrays, BytesView
-from netdsl.weights.keras_graph import FIRST, Graph
-from netdsl.weights.keras_layout import layout
-from netdsl.weights.keras_parts import described, named, numbered
+from netdsl.weights.keras_graph import FIRST, KerasGraph, layers_of, snake_case
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from netdsl.base.dtypes import Array
     from netdsl.base.zip_archive import ZipArchive
-    from netdsl.weights.keras_layout import Layout
-    from netdsl.weights.keras_parts import Part
+    from netdsl.weights.keras_graph import Config
+
+    Shape = tuple[int, ...]
 
 MEMBER = "model.weights.h5"
-LONGEST_CONFIG = 2**26
+MAX_CONFIG_BYTES = 2**26
 
 PYTORCHS = {
     "kernel": "weight",
@@ -44,14 +45,18 @@ PYTORCHS = {
 }
 """PyTorch's name for each array of Keras."""
 
+ARRAY_PATH = re.compile(r"(.*?)/?vars/(\d+)")
+NOT_LAYERS = ("optimizer", "metrics", "compile_metrics", "optimizer_weights", "top_level_model_weights")
+"""Entries of a file besides the layers."""
+
 
 class KerasModel:
-    """What a file tells about its model beside the weights: how its layers are wired, where it has a configuration,
-    and the layer of each weight."""
+    """A model as its file describes it: the graph of its layers, if the file has a configuration, and the layer of each
+    weight."""
 
     __slots__ = ("graph", "layers")
 
-    def __init__(self, graph: Graph | None, layers: Mapping[str, str]) -> None:
+    def __init__(self, graph: KerasGraph | None, layers: Mapping[str, str]) -> None:
         self.graph = graph
         self.layers = layers
 
@@ -68,28 +73,28 @@ class KerasWeights(WeightFile):
             config: str | bytes = self._arrays.texts.get("", {}).get("model_config", [""])[0]
         else:
             self._arrays = Arrays(path, lambda: BytesView(archive.map(MEMBER)))
-            config = archive.read("config.json", LONGEST_CONFIG) if "config.json" in archive.members else b""
+            config = archive.read("config.json", MAX_CONFIG_BYTES) if "config.json" in archive.members else b""
         model = self._model(config)
-        layers = described(model)
-        self._graph = Graph(model) if layers else None
+        layers = _described(model)
+        self._graph = KerasGraph(model) if layers else None
         self._last = self._graph is None or self._graph.layouts != {FIRST}
         self.entries: dict[str, Entry] = {}
-        self._parts: dict[str, Part] = {}
-        self._layouts: dict[str, Layout] = {}
+        self._parts: dict[str, _Part] = {}
+        self._layouts: dict[str, AxisOrder] = {}
         of_old = any(place.split("/")[-2:-1] != ["vars"] for place in self._arrays.datasets)
-        for part in (named if of_old else numbered)(self._arrays, layers):
+        for part in (_named if of_old else _numbered)(self._arrays, layers):
             self._admit(part)
         self._ordered = bool(layers) or of_old
         if not self.entries:
             raise BadWeightFile(f"{path} holds no layer's weights as Keras saves them")
 
-    def _model(self, config: str | bytes) -> Any:
+    def _model(self, config: str | bytes) -> object:
         try:
             return json.loads(config) if config else None
         except (ValueError, RecursionError):
-            raise self.damaged("the model that it describes is no JSON") from None
+            raise self.damaged("its model configuration is not JSON") from None
 
-    def _admit(self, part: Part) -> None:
+    def _admit(self, part: _Part) -> None:
         key = f"{part.layer}.{PYTORCHS.get(part.word, part.word)}"
         if key in self.entries:
             raise self.damaged(f"two weights are called {key}")
@@ -113,4 +118,222 @@ class KerasWeights(WeightFile):
         part = self._parts[key]
         if part.place is None:
             return np.full(part.shape, part.value, np.float32)
-        return self._layouts[key].turn(self._arrays.read(part.place))
+        return self._layouts[key].apply(self._arrays.read(part.place))
+
+
+class _Part:
+    """A weight: Keras's name, the layer and its class in snake case, and the array's place in the file. A weight that
+    the model omits has no place in the file, but one `value` everywhere."""
+
+    __slots__ = ("kind", "layer", "place", "shape", "value", "word")
+
+    def __init__(
+        self, layer: str, word: str, kind: str, place: str | None, value: float = 0.0, shape: tuple[int, ...] = ()
+    ) -> None:
+        self.layer = layer
+        self.word = word
+        self.kind = kind
+        self.place = place
+        self.value = value
+        self.shape = shape
+
+
+class _Layer:
+    """A layer in the model's configuration: the group of its arrays, its name, class and arguments."""
+
+    __slots__ = ("about", "kind", "name", "place")
+
+    def __init__(self, place: str, name: str, kind: str, about: Config) -> None:
+        self.place = place
+        self.name = name
+        self.kind = kind
+        self.about = about
+
+
+def _described(model: object) -> list[_Layer]:
+    """Return the layers of a configuration in order, including those of nested models; none without a configuration."""
+    found: list[_Layer] = []
+    waiting: list[tuple[object, _Layer]] = [(model, _Layer("", "", "", {}))]
+    while waiting:
+        each, known = waiting.pop()
+        inner = list(_inside(each, known))
+        waiting += reversed(inner)
+        if known.name and not inner:
+            found.append(known)
+    return found
+
+
+def _inside(model: object, around: _Layer) -> Iterator[tuple[object, _Layer]]:
+    """Yield the layers of a model, whose groups are called `conv2d`, `conv2d_1` and so on by class, or the layer that a
+    wrapper applies."""
+    counts: dict[str, int] = {}
+    for layer, name, kind, about in layers_of(model):
+        counts[kind] = counts.get(kind, -1) + 1
+        number = f"_{counts[kind]}" if counts[kind] else ""
+        place = f"{around.place}/layers/{kind}{number}".lstrip("/")
+        yield layer, _Layer(place, f"{around.name}.{name}".lstrip("."), kind, about)
+    match model:
+        case {"config": {"layer": {"class_name": str(kind), "config": {"name": str(name)} as about} as layer}}:
+            yield layer, _Layer(f"{around.place}/layer", f"{around.name}.{name}", snake_case(kind), about)
+
+
+def _numbered(arrays: Arrays, layers: list[_Layer]) -> Iterator[_Part]:
+    """Yield the weights of a file whose arrays are called `vars/0`, `vars/1` and so on. Raises BadWeightFile."""
+    groups: dict[str, list[str]] = {}
+    for place in arrays.datasets:
+        if place.split("/")[0] not in NOT_LAYERS and (found := ARRAY_PATH.fullmatch(place)):
+            groups.setdefault(found[1], []).append(place)
+    known = [layer for layer in layers if layer.place in groups]
+    rest = groups.keys() - {layer.place for layer in known}
+    for place in sorted(rest, key=_natural):
+        kind = re.sub(r"_\d+$", "", place.split("/")[-1])
+        known.append(_Layer(place, _called(place, arrays), kind, {}))
+    for layer in known:
+        places = sorted(groups[layer.place], key=_natural)
+        words = words_of(layer.kind, len(places), layer.about)
+        if words is None:
+            raise BadWeightFile(
+                f"{arrays.path}: `{layer.name}` has {len(places)} arrays, and which of gamma and beta "
+                "is missing it does not say",
+                "save the whole model, as .keras",
+            )
+        yield from _whole(arrays, layer, dict(zip(words, places, strict=True)))
+
+
+def _named(arrays: Arrays, layers: list[_Layer]) -> Iterator[_Part]:
+    """Yield the weights of an older file, which names them: `conv1/kernel:0`, in groups named after the layers."""
+    known = {layer.name: layer for layer in layers}
+    root = "model_weights" if any(place.startswith("model_weights/") for place in arrays.datasets) else ""
+    names = arrays.texts.get(root, {}).get("layer_names")
+    for name in names or sorted({place.removeprefix(root).lstrip("/").split("/")[0] for place in arrays.datasets}):
+        group = f"{root}/{name}".lstrip("/")
+        listed = arrays.texts.get(group, {}).get("weight_names")
+        places = [place for place in arrays.datasets if place.startswith(f"{group}/")]
+        if listed is not None:
+            places = sorted(places, key=lambda place: _at(listed, place.removeprefix(f"{group}/")))
+        inner: dict[str, dict[str, str]] = {}
+        paths = {place: place.removeprefix(f"{group}/").split("/") for place in places if name not in NOT_LAYERS}
+        alone = name in known and len({tuple(path[:-1]) for path in paths.values()}) == 1
+        for place, (*path, word) in paths.items():
+            words = inner.setdefault(name if alone else _owner(name, path, known), {})
+            if words.setdefault(word.partition(":")[0], place) != place:
+                raise damaged(arrays.path, f"{place} has the name of another array")
+        for layer, words in inner.items():
+            about = known.get(layer, _Layer(group, layer, "", {}))
+            if "depthwise_kernel" in words and "pointwise_kernel" in words and "bias" in words:
+                words["pointwise_bias"] = words.pop("bias")
+            yield from _whole(arrays, about, words)
+
+
+def _owner(group: str, path: list[str], known: Collection[str]) -> str:
+    """Return the layer of an array in a group. Its path begins with all or some of the enclosing models:
+    `sequential/block/conv1` and `conv1` are both `block.conv1` in the group `block`."""
+
+    def shared(layer: str) -> int:
+        pairs = zip(reversed(layer.split(".")), reversed(path), strict=False)
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+    scores = {layer: shared(layer) for layer in known if f"{layer}.".startswith(f"{group}.")}
+    best = [layer for layer, score in scores.items() if score == max(scores.values()) > 0]
+    if len(best) == 1:
+        return best[0]
+    at = len(path) - path[::-1].index(group) if group in path else 0
+    return ".".join([group, *path[at:]])
+
+
+def _whole(arrays: Arrays, layer: _Layer, words: dict[str, str]) -> Iterator[_Part]:
+    """Yield a layer's weights, with neutral values for those that it omits."""
+    shapes = [arrays.datasets[place].shape for place in words.values()]
+    for argument, (word, value) in NEUTRAL.items():
+        if layer.about.get(argument) is False and word not in words and layer.kind.endswith("normalization") and shapes:
+            yield _Part(layer.name, word, layer.kind, None, value, shapes[0])
+        elif word in words:
+            yield _Part(layer.name, word, layer.kind, words[word])
+    for word, place in words.items():
+        if word not in {neutral for neutral, _ in NEUTRAL.values()}:
+            yield _Part(layer.name, word, layer.kind, place)
+
+
+def _at(listed: list[str], path: str) -> int:
+    return listed.index(path) if path in listed else len(listed)
+
+
+def _called(place: str, arrays: Arrays) -> str:
+    """Return the name of a group with the names of the enclosing layers."""
+    parts = place.split("/")
+    names = []
+    for at, part in enumerate(parts):
+        if part not in ("layers", ""):
+            here = "/".join(parts[: at + 1])
+            names.append(arrays.texts.get(f"{here}/vars", arrays.texts.get(here, {})).get("name", [part])[0])
+    return ".".join(names) or "model"
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """Return a sort key by which `conv_10` follows `conv_9`."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,15})", text)]
+
+
+NORMALISING = ("layer_normalization", "group_normalization", "batch_normalization")
+
+
+NEUTRAL = {"scale": ("gamma", 1.0), "center": ("beta", 0.0)}
+"""The arguments that omit an array of a normalization, with the array and its neutral value."""
+
+
+class AxisOrder:
+    """A permutation of axes and the resulting shape; `merged` joins the first two axes of the result."""
+
+    __slots__ = ("axes", "shape")
+
+    def __init__(self, axes: Shape | None, shape: Shape) -> None:
+        self.axes = axes
+        self.shape = shape
+
+    def apply(self, array: Array) -> Array:
+        return (array if self.axes is None else array.transpose(self.axes)).reshape(self.shape)
+
+
+def layout(word: str, kind: str, shape: Shape, *, last: bool = True) -> AxisOrder:
+    """Return the layout of an array that Keras calls `word`, in a layer of a class such as `conv2d`, of a model whose
+    channels come `last` or first."""
+    rank = len(shape)
+    space = tuple(range(rank - 2))
+    if rank > 2 and (word == "depthwise_kernel" or (word == "kernel" and kind.startswith("depthwise_conv"))):
+        # [H, W, C, multiplier] to [C * multiplier, 1, H, W]
+        return AxisOrder((rank - 2, rank - 1, *space), (shape[-2] * shape[-1], 1, *shape[:-2]))
+    if word in ("kernel", "pointwise_kernel") and rank >= 2:
+        # [in, out] to [out, in], [H, W, in, out] to [out, in, H, W], and [H, W, out, in] of a deconvolution likewise
+        return AxisOrder((rank - 1, rank - 2, *space), (shape[-1], shape[-2], *shape[:-2]))
+    if word == "alpha" and set(shape[:-1] if last else shape[1:]) == {1}:
+        return AxisOrder(None, shape[-1:] if last else shape[:1])
+    return _as_is(shape)
+
+
+def _as_is(shape: Shape) -> AxisOrder:
+    return AxisOrder(None, shape)
+
+
+SEPARABLE = ["depthwise_kernel", "pointwise_kernel"]
+
+ARRAY_NAMES = (
+    (r"(depthwise_)?conv\dd(_transpose)?|dense", ["kernel"], ["kernel", "bias"]),
+    (r"separable_conv\dd", SEPARABLE, [*SEPARABLE, "pointwise_bias"]),
+    (r"embedding", ["embeddings"]),
+    (r"p_re_lu", ["alpha"]),
+)
+"""Keras's words for the arrays of the layers whose class in snake case matches, by their number."""
+
+
+def words_of(kind: str, count: int, about: Config) -> list[str] | None:
+    """Return Keras's names of the arrays of a layer, which its files only number. `about` are the arguments of the
+    layer, if the file has them; None if the names cannot be determined."""
+    if kind in NORMALISING:
+        moving = ["moving_mean", "moving_variance"] if kind == "batch_normalization" else []
+        if not about and count == len(moving) + 1:
+            return None
+        told = [word for argument, (word, _) in NEUTRAL.items() if about.get(argument) is not False]
+        known = [[*told, *moving], moving]
+    else:
+        known = next((words for pattern, *words in ARRAY_NAMES if re.fullmatch(pattern, kind)), [])
+    return next((words for words in known if len(words) == count), [f"vars.{at}" for at in range(count)])

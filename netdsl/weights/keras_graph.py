@@ -1,4 +1,4 @@
-"""How a Keras model's configuration wires its layers, and in which order elements reach one of them.
+"""The graph of a Keras model, from its configuration: how values reach a layer, and in which element order.
 
 No layer is built. Source: keras/src/models/functional.py, version 3 (`keras_history`), and Keras 2's lists of
 `[name, node, tensor, arguments]`.
@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netdsl.weights.keras_parts import layers_of, snake_case
-
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from netdsl.base.dtypes import Array
 
+    Config = dict[str, Any]
     Ref = tuple[str, int]
 
-DEEPEST = 100
+MAX_MODEL_DEPTH = 100
 """Maximum depth of models within models."""
 
-ELEMENTWISE = re.compile(
+KEEPS_ORDER = re.compile(
     r"input_layer|identity|masking|rescaling|activity_regularization|activation|softmax|relu6?|sigmoid|tanh|gelu|silu"
     r"|((p|leaky|thresholded)_)?re_lu|s?elu|softplus|softsign|\w*dropout([123]d)?|gaussian_noise|random_\w+"
     r"|((batch|layer|group|unit|rms)_)?normalization|add|subtract|multiply|average|maximum|minimum|concatenate"
@@ -36,16 +37,33 @@ ORIGINS = re.compile(
 """Layers that decide the layout of their result: channels last, unless `data_format` says otherwise."""
 
 SHAPING = ("flatten", "reshape", "permute")
-MODELS = ("functional", "sequential", "model")
+MODEL_CLASSES = ("functional", "sequential", "model")
 FIRST, LAST = "channels_first", "channels_last"
 
 
-class Step:
+def layers_of(model: object) -> Iterator[tuple[Config, str, str, Config]]:
+    """Yield the layers that a model's configuration lists: the whole entry, its name, class and arguments."""
+    match model:
+        case {"config": {"layers": list(layers)}} | {"config": list(layers)}:
+            for layer in layers:
+                match layer:
+                    case {"class_name": str(kind), "config": {"name": str(name)} as about}:
+                        yield layer, name, snake_case(kind), about
+
+
+def snake_case(name: str) -> str:
+    """Return `Conv2DTranspose` as `conv2d_transpose`. Source: keras/src/utils/naming.py, to_snake_case."""
+    name = re.sub(r"\W+", "", name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+class KerasLayer:
     """A layer: its class in snake case, its arguments, and the results of layers that it reads, over all its calls."""
 
     __slots__ = ("about", "kind", "sources")
 
-    def __init__(self, kind: str, about: dict[str, Any], sources: list[Ref]) -> None:
+    def __init__(self, kind: str, about: Config, sources: list[Ref]) -> None:
         self.kind = kind
         self.about = about
         self.sources = sources
@@ -58,7 +76,11 @@ class Step:
 
     @property
     def is_known(self) -> bool:
-        known = (ELEMENTWISE.fullmatch(self.kind), ORIGINS.fullmatch(self.kind), self.kind in (*SHAPING, *MODELS))
+        known = (
+            KEEPS_ORDER.fullmatch(self.kind),
+            ORIGINS.fullmatch(self.kind),
+            self.kind in (*SHAPING, *MODEL_CLASSES),
+        )
         return any(known)
 
     @property
@@ -75,15 +97,15 @@ class Step:
         return (np.moveaxis(x, 0, -1) if self.reorders and x.ndim > 1 else x).reshape(-1)
 
 
-class Way:
-    """How a value reaches a layer: the layouts in which its parts begin, what reshapes and reorders the whole of it,
-    first to last, and the layer that makes its order unknown."""
+class Path:
+    """How a value reaches a layer: the layouts in which its parts begin, the layers that reshape and reorder all of it,
+    first to last, and the layer because of which its order is unknown."""
 
     __slots__ = ("layouts", "steps", "unknown")
 
     def __init__(self) -> None:
         self.layouts: set[str] = set()
-        self.steps: list[Step] = []
+        self.steps: list[KerasLayer] = []
         self.unknown = ""
 
     @property
@@ -99,42 +121,42 @@ class Way:
         return x.reshape(-1)
 
 
-class Graph:
+class KerasGraph:
     """The layers of a configuration by name; those of a model in it follow that model's name and a dot."""
 
     __slots__ = ("inputs", "results", "steps")
 
-    def __init__(self, model: Any) -> None:
-        self.steps: dict[str, Step] = {}
+    def __init__(self, model: object) -> None:
+        self.steps: dict[str, KerasLayer] = {}
         self.results: dict[str, list[Ref]] = {}
         self.inputs: list[str] = []
-        waiting: list[tuple[Any, str, list[list[Ref]]]] = [(model, "", [])]
+        waiting: list[tuple[object, str, list[list[Ref]]]] = [(model, "", [])]
         for config, prefix, calls in waiting:  # which grows
-            if prefix.count(".") <= DEEPEST:
+            if prefix.count(".") <= MAX_MODEL_DEPTH:
                 waiting += self._add(config, prefix, calls)
 
-    def _add(self, model: Any, prefix: str, given: list[list[Ref]]) -> list[tuple[Any, str, list[list[Ref]]]]:
-        """Add the layers of one model, which is called with `given`. Return the models in it."""
+    def _add(self, model: object, prefix: str, outer: list[list[Ref]]) -> list[tuple[object, str, list[list[Ref]]]]:
+        """Add the layers of one model, whose inputs in each call are `outer`. Return the models in it."""
         found = list(layers_of(model))
         names = [prefix + name for _, name, _, _ in found]
-        config = model["config"] if found else {}
+        config = model["config"] if found and isinstance(model, dict) else {}
         wired = "input_layers" in config
         starts = [prefix + name for name, _ in _references(config["input_layers"])] if wired else names[:1]
         ends = _references(config.get("output_layers")) if wired else []
         self.results[prefix[:-1]] = [(prefix + name, at) for name, at in ends] or [(name, 0) for name in names[-1:]]
         if not prefix:
             self.inputs = starts
-        models = []
-        calls = given
+        models: list[tuple[object, str, list[list[Ref]]]] = []
+        calls = outer
         for name, (layer, _, kind, about) in zip(names, found, strict=True):
             if wired and name in starts:
                 at = starts.index(name)
-                calls = [call[at : at + 1] for call in given]
+                calls = [call[at : at + 1] for call in outer]
             elif wired:
                 nodes = layer.get("inbound_nodes")
                 calls = [_references(node) for node in (nodes if isinstance(nodes, list) else ())]
                 calls = [[(prefix + source, at) for source, at in call] for call in calls]
-            self.steps[name] = Step(_wrapped(kind, about), about, list(dict.fromkeys(chain(*calls))))
+            self.steps[name] = KerasLayer(_wrapped(kind, about), about, list(dict.fromkeys(chain(*calls))))
             models.append((layer, f"{name}.", calls))
             calls = [[(name, 0)]]
         return models
@@ -159,17 +181,17 @@ class Graph:
     def output_sizes(self) -> list[Any] | None:
         """The shape of the model's only result, without the batch, where a layer declares it."""
         names = [self._maker(source) for source in self.results[""]]
-        for _ in range(DEEPEST):
+        for _ in range(MAX_MODEL_DEPTH):
             step = self.steps.get(names[0]) if len(names) == 1 else None
-            if step is None or not ELEMENTWISE.fullmatch(step.kind):
+            if step is None or not KEEPS_ORDER.fullmatch(step.kind):
                 break
             names = [self._maker(source) for source in step.sources]
         found = step.about.get("target_shape") if step is not None else None
         return [None if size == -1 else size for size in found] if isinstance(found, list) else None
 
-    def way_to(self, name: str) -> Way:
+    def way_to(self, name: str) -> Path:
         """How values reach a layer. Branches may meet on the way, where none of them reorders its part."""
-        way, began = Way(), False
+        way, began = Path(), False
         seen: set[str] = set()
         waiting = self._before(name, whole=True, turned=False) if name in self.steps else []
         way.unknown = "" if name in self.steps else name
@@ -188,7 +210,7 @@ class Graph:
                 continue
             if step.kind in SHAPING and whole:
                 way.steps.append(step)
-            elif step.kind in ("permute", *MODELS) or not step.is_known:
+            elif step.kind in ("permute", *MODEL_CLASSES) or not step.is_known:
                 way.unknown = name
             else:
                 turned = turned or step.reorders
@@ -205,7 +227,7 @@ class Graph:
         return [(source, whole and len(sources) == 1, turned) for source in sources]
 
     def _maker(self, source: Ref) -> str:
-        for _ in range(DEEPEST):
+        for _ in range(MAX_MODEL_DEPTH):
             name, at = source
             ends = self.results.get(name) if name else None
             if not ends or at >= len(ends):
@@ -214,16 +236,16 @@ class Graph:
         return source[0]
 
 
-def _wrapped(kind: str, about: dict[str, Any]) -> str:
+def _wrapped(kind: str, about: Config) -> str:
     """The class of a layer, or of the one that it applies at each step, where that acts on the last axis alone."""
     match about:
         case {"layer": {"class_name": str(inner)}} if kind == "time_distributed":
             inner = snake_case(inner)
-            return inner if inner == "dense" or ELEMENTWISE.fullmatch(inner) else kind
+            return inner if inner == "dense" or KEEPS_ORDER.fullmatch(inner) else kind
     return kind
 
 
-def _references(value: Any) -> list[Ref]:
+def _references(value: object) -> list[Ref]:
     """The results of layers that a part of a configuration names, in its order."""
     found: list[Ref] = []
     waiting = [value]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.weights.errors import OrderUnknown
-from netdsl.weights.keras_graph import FIRST, LAST, Way
+from netdsl.weights.keras_graph import FIRST, LAST, Path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Net, Node
     from netdsl.weights.file import Permute
     from netdsl.weights.keras import KerasModel
-    from netdsl.weights.keras_graph import Step
+    from netdsl.weights.keras_graph import KerasLayer
 
     Order = bool | str | Array
 
@@ -137,7 +137,7 @@ class _Orders:
         names = (self._layer_of.get(parameter.name) for parameter in node.parameters.values())
         return next((name for name in names if name), None)
 
-    def _step(self, node: Node) -> Step | None:
+    def _step(self, node: Node) -> KerasLayer | None:
         """That layer as the configuration describes it, where there is one that does."""
         return self._graph.steps.get(self._layer(node) or "") if self._graph is not None else None
 
@@ -158,7 +158,7 @@ class _Orders:
         base, layer = self._base(x), self._layer(node)
         self._check_axis(node)
         if self._graph is not None and base is not x and self._roles[base] == "dense" and _matters(x.shape):
-            way = self._graph.way_to(layer) if layer is not None else Way()
+            way = self._graph.way_to(layer) if layer is not None else Path()
             if way.unknown or (layer is None and self._graph.permutes):
                 raise self._unknown(node, way.unknown or node.name)
             if way.reorders:
@@ -387,7 +387,7 @@ class _Orders:
         """For each element that a layer reads, its place in what Keras's layer reads; None where it is the same."""
         (x,) = node.inputs
         order, layer = self._orders[x], self._layer(node)
-        way = self._graph.way_to(layer) if self._graph is not None and layer is not None else Way()
+        way = self._graph.way_to(layer) if self._graph is not None and layer is not None else Path()
         base = self._base(x)
         if x in self._maps:
             if way.unknown:
@@ -403,7 +403,7 @@ class _Orders:
             places = np.argsort(self._arrivals(node, way, base))[places]
         return None if np.array_equal(places, np.arange(places.size)) else places
 
-    def _arrivals(self, node: Node, way: Way, base: Node) -> Array:
+    def _arrivals(self, node: Node, way: Path, base: Node) -> Array:
         order = self._orders.get(base, False)
         try:
             if len(base.shape) > 1 and not isinstance(order, bool):

@@ -16,9 +16,9 @@ from netdsl.lower import live
 from netdsl.weights.check import is_ignored, renaming_help
 from netdsl.weights.errors import UnclearUse, UnknownWeightLabel, UnlikeLayer, WeightsDoNotFit
 from netdsl.weights.file import WeightView
-from netdsl.weights.onnx_roles import KINDS
+from netdsl.weights.onnx_roles import LAYER_KINDS
 from netdsl.weights.order import match_by_order
-from netdsl.weights.rename import beside, check_used, read_rules, renamed
+from netdsl.weights.rename import apply_rules, beside, check_used, read_rules
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -58,13 +58,13 @@ def match_weights(
     Raises UserError.
     """
     check_used(rules, file)
-    found = renamed(file, rules) if rules else file
+    found = apply_rules(file, rules) if rules else file
     out = excluded(net, exclude)
     needed = {p.name for node in live(net) for p in node.parameters.values()} - file.initial - out
     if order:
         found = match_by_order(net, found, out)
     elif not needed <= found.entries.keys() and (path := beside(net.source.name)) is not None:
-        other = renamed(found, read_rules(path))
+        other = apply_rules(found, read_rules(path))
         if not partial or len(needed & other.entries.keys()) > len(needed & found.entries.keys()):
             found = other
     if exclude or partial:
@@ -155,7 +155,7 @@ def _check_layers(net: Net, file: WeightFile) -> None:
             name, path, use = parameter.name, file.path, entry.use
             if use.word != word:
                 raise UnlikeLayer(f"`{name}` is the {use.word} of a node {use.op} in {path}, not its {word}")
-            if node.layer.kind not in KINDS.get(use.op, (node.layer.kind,)):
+            if node.layer.kind not in LAYER_KINDS.get(use.op, (node.layer.kind,)):
                 kind = node.layer.kind
                 raise UnlikeLayer(f"`{name}` is a weight of a node {use.op} in {path}, not of a `{kind}`")
             eps = getattr(node.layer, "eps", None)

@@ -15,23 +15,22 @@ from netdsl.base.dtypes import ONNX, stored, widened
 from netdsl.base.files import open_file
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.external import data_file
-from netdsl.weights.file import Entry, WeightFile
-from netdsl.weights.onnx_nodes import Node, Nodes
-from netdsl.weights.onnx_roles import Roles, Use
-from netdsl.weights.onnx_values import MOST_AXES, Constant
+from netdsl.weights.file import MAX_AXES, Entry, WeightFile
+from netdsl.weights.onnx_graph import Derived, GraphNode, GraphReader
+from netdsl.weights.onnx_roles import Roles, TensorUse
 from netdsl.weights.protobuf import MESSAGE, VARINT, Protobuf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from netdsl.base.dtypes import Array
-    from netdsl.weights.onnx_values import Step
+    from netdsl.weights.onnx_graph import Step
 
 PRODUCER, GRAPH, METADATA, INITIALIZER, SPARSE = 2, 7, 14, 5, 15
 DIMS, DATA_TYPE, FLOATS, INT32S, INT64S, NAME, RAW, DOUBLES, UINT64S, EXTERNAL = 1, 2, 4, 5, 7, 8, 9, 10, 11, 13
 NUMBERS = (RAW, FLOATS, DOUBLES, INT32S, INT64S, UINT64S)
 VARINTS = (INT32S, INT64S, UINT64S)
-MOST_VALUES = 64
+MAX_VALUES = 64
 """Maximum number of elements of a whole-numbered tensor that can be a shape or a list of axes."""
 
 
@@ -80,9 +79,9 @@ class OnnxWeights(WeightFile):
         self._is_ours = False
         self._metadata: dict[str, str] = {}
         self._tensors: dict[str, _Tensor] = {}
-        self._uses: list[tuple[str, Use]] = []
+        self._uses: list[tuple[str, TensorUse]] = []
         self.entries: dict[str, Entry] = {}
-        nodes = Nodes(self._wire)
+        nodes = GraphReader(self._wire)
         try:
             for field, kind, begin, end in self._wire.fields(0, size):
                 if (field, kind) == (PRODUCER, MESSAGE):
@@ -112,7 +111,7 @@ class OnnxWeights(WeightFile):
             self._add(self._sparse(begin, end))
 
     def _add(self, tensor: _Tensor) -> None:
-        if len(tensor.shape) > MOST_AXES or any(size < 0 for size in tensor.shape):
+        if len(tensor.shape) > MAX_AXES or any(size < 0 for size in tensor.shape):
             raise self.damaged(f"`{tensor.name}` has a shape that is none")
         if tensor.name in self._tensors:
             raise self.damaged(f"`{tensor.name}` is there twice")
@@ -166,7 +165,7 @@ class OnnxWeights(WeightFile):
         tensor.file = data_file(self.path, name)
         tensor.start, tensor.length = map(int, numbers)
 
-    def _of_node(self, node: Node) -> Constant | None:
+    def _of_node(self, node: GraphNode) -> Derived | None:
         """Return what a Constant node holds; None where it is text, or nothing."""
         name = node.outputs[0]
         match node.attributes:
@@ -178,9 +177,9 @@ class OnnxWeights(WeightFile):
                 tensor = _Tensor(dtype=1, shape=(len(floats),))
                 tensor.numbers = [float(each) for each in floats]  # type: ignore[arg-type]
             case {"value_ints": [*whole]}:
-                return Constant(name, (len(whole),), values=node.integers("value_ints"))
+                return Derived(name, (len(whole),), values=node.integers("value_ints"))
             case {"value_int": int(number)}:
-                return Constant(name, (), values=[number])
+                return Derived(name, (), values=[number])
             case _:
                 return None
         tensor.name = name
@@ -188,19 +187,19 @@ class OnnxWeights(WeightFile):
         self._add(tensor)
         return self._constant(tensor)
 
-    def _constant(self, tensor: _Tensor) -> Constant:
+    def _constant(self, tensor: _Tensor) -> Derived:
         """Return a tensor as the graph sees it, its numbers too where they can be a shape."""
-        few = tensor.kind in ("int64", "int32") and len(tensor.shape) < 2 and math.prod(tensor.shape) <= MOST_VALUES
+        few = tensor.kind in ("int64", "int32") and len(tensor.shape) < 2 and math.prod(tensor.shape) <= MAX_VALUES
         values = self._array(tensor).reshape(-1).tolist() if few and tensor.file is None and not tensor.sparse else None
-        return Constant(tensor.name, tensor.shape, values=values)
+        return Derived(tensor.name, tensor.shape, values=values)
 
-    def _is_all(self, constant: Constant, number: float) -> bool:
+    def _is_all(self, constant: Derived, number: float) -> bool:
         tensor = self._tensors.get(constant.root)
         return tensor is not None and not tensor.sparse and bool((self._array(tensor) == number).all())
 
     # --- weights ---------------------------------------------------------------------------------------------------
 
-    def _admit_all(self, nodes: Nodes) -> None:
+    def _admit_all(self, nodes: GraphReader) -> None:
         """Note as entries the tensors that are weights, in the order in which the graph uses them."""
         if self._is_ours:
             for name in [name for name in self._tensors if "/" in name]:
@@ -222,15 +221,15 @@ class OnnxWeights(WeightFile):
         used = {use.constant.root for found in uses.values() for use in found} | roles.passed
         for name, tensor in self._tensors.items():
             if name not in used and not tensor.of_node:
-                self._admit(name, [Use(Constant(name, tensor.shape), "", "", 0, unclear="is used by no node")])
+                self._admit(name, [TensorUse(Derived(name, tensor.shape), "", "", 0, unclear="is used by no node")])
 
-    def _named(self, uses: list[Use]) -> dict[str, list[Use]]:
+    def _named(self, uses: list[TensorUse]) -> dict[str, list[TensorUse]]:
         """Return the uses by their weights' names: an initializer's own, or those of the Identity nodes by which an
         exporter gives one initializer several names."""
         names: dict[str, set[str]] = {}
         for use in uses:
             names.setdefault(use.constant.root, set()).add(use.constant.name)
-        found: dict[str, list[Use]] = {}
+        found: dict[str, list[TensorUse]] = {}
         for use in uses:
             root = use.constant.root
             key = root if len(names[root]) == 1 else use.constant.name
@@ -240,7 +239,7 @@ class OnnxWeights(WeightFile):
                 found[key].append(use)
         return found
 
-    def _admit(self, key: str, uses: list[Use]) -> None:
+    def _admit(self, key: str, uses: list[TensorUse]) -> None:
         """Note one weight, if it is one."""
         use = next((each for each in uses if each.unclear), uses[0])
         tensor = self._tensors.get(use.constant.root)

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.weights.onnx_values import MOST_AXES, Constant, Info, axes_of, derived
+from netdsl.weights.file import MAX_AXES
+from netdsl.weights.onnx_graph import Derived, ValueInfo, axes_of, derived
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from netdsl.weights.onnx_nodes import Node
+    from netdsl.weights.onnx_graph import GraphNode
 
-    Given = Mapping[int, Constant]
+    Constants = Mapping[int, Derived]
 
 NOT_WEIGHTS: dict[str, frozenset[int]] = {
     "Clip": frozenset({1, 2}),
@@ -28,23 +29,23 @@ NOT_WEIGHTS: dict[str, frozenset[int]] = {
 }
 """Inputs that say how an operator computes, and are no weights."""
 
-NAMES = (
+_SAME_LAYOUT = (
     "Abs AveragePool BatchNormalization Cast Celu Clip DequantizeLinear Dropout Elu Erf Exp Gelu GlobalAveragePool "
     "GlobalMaxPool GroupNormalization HardSigmoid HardSwish Identity InstanceNormalization LRN LayerNormalization "
     "LeakyRelu Log LogSoftmax LpNormalization LpPool MaxPool Mish Neg PRelu Pad Pow QuantizeLinear Reciprocal Relu "
     "Resize Round Selu Sigmoid Softmax Softplus Softsign Sqrt Tanh ThresholdedRelu Upsample"
 )
-SAME_LAYOUT = frozenset(NAMES.split())
+SAME_LAYOUT = frozenset(_SAME_LAYOUT.split())
 """Operators whose result lies as their first input does."""
 
 BINARY = frozenset({"Add", "Sub", "Mul", "Div", "Sum", "Max", "Min", "Mean", "Concat", "Where"})
-NORMS = {
+NORM_ROLES = {
     "BatchNormalization": ("weight", "bias", "running_mean", "running_var"),
     "InstanceNormalization": ("weight", "bias"),
     "GroupNormalization": ("weight", "bias"),
     "LayerNormalization": ("weight", "bias"),
 }
-KINDS = {
+LAYER_KINDS = {
     "BatchNormalization": ("bn",),
     "Conv": ("conv", "dwconv"),
     "ConvTranspose": ("deconv",),
@@ -61,16 +62,16 @@ KINDS = {
 
 FLAT = "reads a map that was flattened with its channels last"
 ASIDE = "does not run along the channels"
-MOST_MAKERS = 16
+MAX_MAKERS = 16
 
 
-class Use:
+class TensorUse:
     """A tensor as a node uses it: `constant` in our layout, the `word` for it, and the number of its `layer`. `unclear`
     is why it is none of ours; `channels` is how many a map has that it reads flattened with the channels last."""
 
     __slots__ = ("channels", "constant", "epsilon", "layer", "op", "unclear", "word")
 
-    def __init__(self, constant: Constant, op: str, word: str, layer: int, *, unclear: str = "") -> None:
+    def __init__(self, constant: Derived, op: str, word: str, layer: int, *, unclear: str = "") -> None:
         self.constant = constant
         self.op = op
         self.word = word
@@ -87,13 +88,13 @@ class Roles:
 
     def __init__(
         self,
-        constants: dict[str, Constant],
+        constants: dict[str, Derived],
         ranks: Mapping[str, int],
-        of_node: Callable[[Node], Constant | None],
-        is_all: Callable[[Constant, float], bool],
+        of_node: Callable[[GraphNode], Derived | None],
+        is_all: Callable[[Derived, float], bool],
     ) -> None:
         self._constants = constants
-        self._infos = {name: Info(rank) for name, rank in ranks.items()}
+        self._infos = {name: ValueInfo(rank) for name, rank in ranks.items()}
         self._of_node = of_node
         self._is_all = is_all
         self._open: dict[str, int] = {}
@@ -101,16 +102,16 @@ class Roles:
         self._reshaped: set[str] = set()
         self._grouped: dict[str, tuple[int, float]] = {}
         self._epsilons: dict[str, float] = {}
-        self._by_layer: list[list[Use]] = []
+        self._by_layer: list[list[TensorUse]] = []
         self._refused: set[int] = set()
         self.passed: set[str] = set()
 
     @property
-    def uses(self) -> list[Use]:
+    def uses(self) -> list[TensorUse]:
         """All uses, layer by layer."""
         return [use for uses in self._by_layer for use in uses]
 
-    def read(self, node: Node) -> None:
+    def read(self, node: GraphNode) -> None:
         """Note what a node uses, and what is known of its output."""
         if not node.outputs:
             return
@@ -127,9 +128,9 @@ class Roles:
         weights = {slot: each for slot, each in given.items() if slot not in NOT_WEIGHTS.get(node.op, ())}
         info = self._info(node, given)
         if weights:
-            info = RULES.get(node.op, Roles._unknown)(self, node, weights, info)
+            info = _RULES.get(node.op, Roles._unknown)(self, node, weights, info)
         elif node.op == "Gemm":
-            info = Info(2)
+            info = ValueInfo(2)
         elif node.op in ("Identity", "Cast", "Reshape") and node.inputs[0] in self._open:
             self._open[node.outputs[0]] = self._open[node.inputs[0]]
         known = self._infos.get(node.outputs[0])
@@ -137,11 +138,11 @@ class Roles:
             info.rank = known.rank
         self._infos[node.outputs[0]] = info
 
-    def _pass_over(self, node: Node, given: Given) -> None:
+    def _pass_over(self, node: GraphNode, given: Constants) -> None:
         self.passed.update(given[slot].root for slot in NOT_WEIGHTS.get(node.op, ()) if slot in given)
 
-    def _use(self, constant: Constant, node: Node, word: str, layer: int, unclear: str = "") -> Use:
-        use = Use(constant, node.op, word, layer, unclear=unclear)
+    def _use(self, constant: Derived, node: GraphNode, word: str, layer: int, unclear: str = "") -> TensorUse:
+        use = TensorUse(constant, node.op, word, layer, unclear=unclear)
         self._by_layer[layer].append(use)
         return use
 
@@ -149,17 +150,17 @@ class Roles:
         self._by_layer.append([])
         return len(self._by_layer) - 1
 
-    def _unknown(self, node: Node, weights: Given, info: Info) -> Info:
+    def _unknown(self, node: GraphNode, weights: Constants, info: ValueInfo) -> ValueInfo:
         for constant in weights.values():
             self._use(constant, node, "", self._new_layer(), f"is used by a node {node.op}")
         return info
 
     # --- layouts ---------------------------------------------------------------------------------------------------
 
-    def _info(self, node: Node, given: Given) -> Info:
+    def _info(self, node: GraphNode, given: Constants) -> ValueInfo:
         """Return how a node's result lies, as far as that does not depend on weights."""
-        infos = [self._infos.get(name, Info()) for slot, name in enumerate(node.inputs) if slot not in given]
-        first = infos[0] if infos else Info()
+        infos = [self._infos.get(name, ValueInfo()) for slot, name in enumerate(node.inputs) if slot not in given]
+        first = infos[0] if infos else ValueInfo()
         if node.op == "Transpose":
             perm = node.integers("perm")
             if first.spread and perm is not None and perm != sorted(perm):
@@ -172,7 +173,7 @@ class Roles:
         if node.op == "Reshape":
             self._group_norm(node)
             if node.inputs[-1] in self._shape_of:
-                return self._infos.get(self._shape_of[node.inputs[-1]], Info())
+                return self._infos.get(self._shape_of[node.inputs[-1]], ValueInfo())
             return first.reshaped(node.integers("shape") or (given[1].values if 1 in given else None))
         if node.op.startswith("Reduce"):
             return _reduced(first, node, given)
@@ -181,11 +182,11 @@ class Roles:
         if node.op in SAME_LAYOUT:
             return first
         if node.op == "Gather" and 0 in given:
-            rank = None if first.rank is None or first.rank > MOST_AXES else first.rank + 1
-            return Info(rank, 0, given[0].shape[-1] if given[0].shape else 0)
-        return Info()
+            rank = None if first.rank is None or first.rank > MAX_AXES else first.rank + 1
+            return ValueInfo(rank, 0, given[0].shape[-1] if given[0].shape else 0)
+        return ValueInfo()
 
-    def _group_norm(self, node: Node) -> None:
+    def _group_norm(self, node: GraphNode) -> None:
         """Pass over an instance normalization's ones and zeros between two reshapes: a group normalization in pieces,
         whose own factors follow."""
         source, output = node.inputs[0], node.outputs[0]
@@ -206,12 +207,16 @@ class Roles:
 
     # --- operators with weights ------------------------------------------------------------------------------------
 
-    def _linear(self, node: Node, weights: Given, info: Info) -> Info:
+    def _linear(self, node: GraphNode, weights: Constants, info: ValueInfo) -> ValueInfo:
         """Gemm: alpha A' B' + beta C, each of A and B as it is or transposed; MatMul."""
         layer = self._new_layer()
         gemm = node.op == "Gemm"
         sides = [slot for slot in (0, 1) if slot in weights]
-        x = self._infos.get(node.inputs[1 - sides[0]], Info()) if len(sides) == 1 and len(node.inputs) > 1 else Info()
+        x = (
+            self._infos.get(node.inputs[1 - sides[0]], ValueInfo())
+            if len(sides) == 1 and len(node.inputs) > 1
+            else ValueInfo()
+        )
         left = sides == [0]
         unclear = "is multiplied by another constant" if len(sides) > 1 else ""
         size = None
@@ -231,24 +236,24 @@ class Roles:
         rank = 2 if gemm else x.rank
         channel = (1 if left else 0) if sides else None
         flat = rank in (2, None) and not left and bool(sides)
-        made = Info(rank, channel, size, makers=(layer,) if flat else ())
+        made = ValueInfo(rank, channel, size, makers=(layer,) if flat else ())
         if gemm and 2 in weights:
             self._along(weights[2], node, "bias", layer, made, scale=node.number("beta", 1.0))
         elif len(sides) == 1 and not (gemm and len(node.inputs) > 2 and node.inputs[2]):
             self._open[node.outputs[0]] = layer
         return made
 
-    def _convolution(self, node: Node, weights: Given, info: Info) -> Info:
+    def _convolution(self, node: GraphNode, weights: Constants, info: ValueInfo) -> ValueInfo:
         layer = self._new_layer()
-        made = Info()
+        made = ValueInfo()
         if 1 in weights:
             shape = weights[1].shape
-            x = self._infos.get(node.inputs[0], Info())
+            x = self._infos.get(node.inputs[0], ValueInfo())
             why = "is of too few axes" if len(shape) < 3 else FLAT if x.order and shape[1] != x.size else ""
             self._use(weights[1], node, "weight", layer, why)
             if len(shape) > 2:
                 size = shape[0] if node.op == "Conv" else shape[1] * node.integer("group", 1)
-                made = Info(len(shape), len(shape) - 2, size)
+                made = ValueInfo(len(shape), len(shape) - 2, size)
         if 2 in weights:
             self._use(weights[2], node, "bias", layer, "" if len(weights[2].shape) == 1 else "is no vector")
         elif 1 in weights and not any(node.inputs[2:]):
@@ -256,10 +261,10 @@ class Roles:
         self._unknown(node, {slot: each for slot, each in weights.items() if slot not in (1, 2)}, info)
         return made
 
-    def _norm(self, node: Node, weights: Given, info: Info) -> Info:
+    def _norm(self, node: GraphNode, weights: Constants, info: ValueInfo) -> ValueInfo:
         """Normalisations know their axis: the last, or the second."""
         layer = self._new_layer()
-        words = NORMS[node.op]
+        words = NORM_ROLES[node.op]
         last = node.op == "LayerNormalization"
         axis = 0 if last else None if info.rank is None else info.rank - 2
         moved = info.channel is not None and axis is not None and info.channel != axis
@@ -276,9 +281,9 @@ class Roles:
             self._grouped[node.outputs[0]] = layer, node.number("epsilon", 1e-5)
         rank, channel = info.rank, 0 if last else axis
         makers = _joined(info.makers, layer)
-        return Info(rank, channel, info.size, axes=info.axes, order=info.order, makers=makers, spread=info.spread)
+        return ValueInfo(rank, channel, info.size, axes=info.axes, order=info.order, makers=makers, spread=info.spread)
 
-    def _elementwise(self, node: Node, weights: Given, info: Info) -> Info:
+    def _elementwise(self, node: GraphNode, weights: Constants, info: ValueInfo) -> ValueInfo:
         """A bias that is added, or a factor; a bias belongs to the layer before it."""
         dynamic = [name for slot, name in enumerate(node.inputs) if slot not in weights]
         if len(weights) > 1 or len(dynamic) != 1:
@@ -290,16 +295,18 @@ class Roles:
         use.epsilon = self._epsilons.get(dynamic[0])
         if node.op == "Mul":
             self._open[node.outputs[0]] = layer
-        found = Info(info.rank, info.channel, info.size, axes=info.axes, order=info.order, spread=info.spread)
+        found = ValueInfo(info.rank, info.channel, info.size, axes=info.axes, order=info.order, spread=info.spread)
         found.makers = _joined(info.makers, layer)
         return found
 
-    def _slopes(self, node: Node, weights: Given, info: Info) -> Info:
+    def _slopes(self, node: GraphNode, weights: Constants, info: ValueInfo) -> ValueInfo:
         if list(weights) != [1]:
             return self._unknown(node, weights, info)
         return self._elementwise(node, weights, info)
 
-    def _along(self, constant: Constant, node: Node, word: str, layer: int, info: Info, *, scale: float = 1.0) -> Use:
+    def _along(
+        self, constant: Derived, node: GraphNode, word: str, layer: int, info: ValueInfo, *, scale: float = 1.0
+    ) -> TensorUse:
         """Note a tensor that is broadcast: a vector along the channels, however many axes of one surround it."""
         axes = [axis for axis, size in enumerate(constant.shape) if size != 1]
         found = _squeezed(constant)
@@ -317,7 +324,7 @@ class Roles:
         found = None if found is None else _scaled(found, scale)
         return self._use(found or constant, node, word, layer, why or ("" if found else "is changed too often"))
 
-    def _embedding(self, node: Node, weights: Given, info: Info) -> Info:
+    def _embedding(self, node: GraphNode, weights: Constants, info: ValueInfo) -> ValueInfo:
         table = weights[0]
         axis = node.integer("axis", 0)
         why = "" if len(table.shape) == 2 and axis in (0, -2) else f"is gathered along axis {axis}"
@@ -325,23 +332,23 @@ class Roles:
         return info
 
 
-def _scaled(constant: Constant | None, factor: float) -> Constant | None:
+def _scaled(constant: Derived | None, factor: float) -> Derived | None:
     if constant is None or factor == 1:
         return constant
     return constant.after(constant.shape, ("scale", factor))
 
 
-def _squeezed(constant: Constant) -> Constant | None:
+def _squeezed(constant: Derived) -> Derived | None:
     """Return a constant without its axes of one; None where it has more than one other."""
     sizes = [size for size in constant.shape if size != 1]
     return constant.reshaped(tuple(sizes) or (1,)) if len(sizes) < 2 else None
 
 
 def _joined(makers: tuple[int, ...], layer: int) -> tuple[int, ...]:
-    return (*makers, layer) if makers and len(makers) < MOST_MAKERS and layer not in makers else makers
+    return (*makers, layer) if makers and len(makers) < MAX_MAKERS and layer not in makers else makers
 
 
-def _together(infos: list[Info], is_concat: bool) -> Info:
+def _together(infos: list[ValueInfo], is_concat: bool) -> ValueInfo:
     """Return how the result of several values lies, the broadcast ones among them being smaller."""
     ranks = [info.rank for info in infos]
     known = [rank for rank in ranks if rank is not None]
@@ -351,8 +358,8 @@ def _together(infos: list[Info], is_concat: bool) -> Info:
     if rank is not None:
         channels.discard(None)
     orders = {info.order for info in infos}
-    first = largest[0] if largest else Info()
-    return Info(
+    first = largest[0] if largest else ValueInfo()
+    return ValueInfo(
         rank,
         channels.pop() if len(channels) == 1 else None,
         None if is_concat else first.size,
@@ -363,22 +370,22 @@ def _together(infos: list[Info], is_concat: bool) -> Info:
     )
 
 
-def _reduced(info: Info, node: Node, given: Given) -> Info:
+def _reduced(info: ValueInfo, node: GraphNode, given: Constants) -> ValueInfo:
     if node.integer("keepdims", 1):
         return info
     axes = axes_of(node, given)
     if info.rank is None or axes is None:
-        return Info()
+        return ValueInfo()
     gone = {axis % info.rank for axis in axes}
     channel = info.axis
     at = None if channel is None else info.rank - 1 - channel
     rank = info.rank - len(gone)
     if at is None or at in gone:
-        return Info(rank)
-    return Info(rank, sum(axis not in gone for axis in range(at + 1, info.rank)), info.size)
+        return ValueInfo(rank)
+    return ValueInfo(rank, sum(axis not in gone for axis in range(at + 1, info.rank)), info.size)
 
 
-RULES: dict[str, Callable[[Roles, Node, Given, Info], Info]] = {
+_RULES: dict[str, Callable[[Roles, GraphNode, Constants, ValueInfo], ValueInfo]] = {
     "Gemm": Roles._linear,
     "MatMul": Roles._linear,
     "Conv": Roles._convolution,
@@ -387,5 +394,5 @@ RULES: dict[str, Callable[[Roles, Node, Given, Info], Info]] = {
     "Mul": Roles._elementwise,
     "PRelu": Roles._slopes,
     "Gather": Roles._embedding,
-    **dict.fromkeys(NORMS, Roles._norm),
+    **dict.fromkeys(NORM_ROLES, Roles._norm),
 }

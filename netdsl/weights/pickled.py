@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Persistent = Callable[[Any], Any]
 
-KEYS = (str, int, float, bool, bytes, type(None))
+KEY_TYPES = (str, int, float, bool, bytes, type(None))
 """Types allowed as dictionary keys; hashing nested tuples can take forever."""
 
 
@@ -40,10 +40,10 @@ class GlobalRejected(PickleRejected):
 
 def shown(value: object) -> str:
     """Format a value for a message. Of containers only the type: formatting nested ones can take forever."""
-    return str(value)[:80] if isinstance(value, KEYS) else type(value).__name__
+    return str(value)[:80] if isinstance(value, KEY_TYPES) else type(value).__name__
 
 
-class Function:
+class CallableGlobal:
     """A global that a pickle may call; `make` receives the arguments, and raises PickleRejected or TypeError."""
 
     __slots__ = ("make",)
@@ -52,17 +52,17 @@ class Function:
         self.make = make
 
 
-class Inert:
+class Ignored:
     """A value besides the tensors that is not used: it has no content, and its attributes are dropped."""
 
     __slots__ = ()
 
 
-class Mark:
+class _Mark:
     """The beginning of a list of items on the stack."""
 
 
-MARK = Mark()
+_MARK = _Mark()
 
 
 class Machine:
@@ -102,14 +102,14 @@ class Machine:
 
     def pop(self) -> Any:
         value = self.stack.pop()
-        if value is MARK:
+        if value is _MARK:
             raise ValueError
         return value
 
     def pop_mark(self) -> list[Any]:
         """Remove and return everything above the last mark, and the mark."""
         at = len(self.stack) - 1
-        while self.stack[at] is not MARK:
+        while self.stack[at] is not _MARK:
             at -= 1
             if at < 0:
                 raise ValueError
@@ -125,14 +125,14 @@ class Machine:
 
     def reduce(self) -> None:
         arguments, function = self.pop(), self.pop()
-        if not isinstance(function, Function) or type(arguments) is not tuple:
+        if not isinstance(function, CallableGlobal) or type(arguments) is not tuple:
             raise PickleRejected("it calls what is no function")
         self.push(function.make(*arguments))
 
     def build(self) -> None:
         """Drop attributes: an ordered dictionary of tensors has the versions of its layers as one."""
         self.pop()
-        if type(self.stack[-1]) is not dict and not isinstance(self.stack[-1], Inert):
+        if type(self.stack[-1]) is not dict and not isinstance(self.stack[-1], Ignored):
             raise PickleRejected("it sets attributes of what is no dictionary")
 
     def fill(self, items: list[Any]) -> None:
@@ -140,7 +140,7 @@ class Machine:
         if type(target) is not dict or len(items) % 2:
             raise ValueError
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, KEYS):
+            if not isinstance(key, KEY_TYPES):
                 raise PickleRejected(f"a dictionary has a {type(key).__name__} as a key")
             if key in target:
                 raise PickleRejected(f"`{str(key)[:80]}` is there twice")
@@ -151,23 +151,23 @@ class Machine:
         if type(target) is not kind:
             raise ValueError
         if kind is set:
-            if not all(isinstance(item, KEYS) for item in items):
+            if not all(isinstance(item, KEY_TYPES) for item in items):
                 raise PickleRejected("a set has items that are no texts or numbers")
             target.update(items)
         else:
             target.extend(items)
 
     def remember(self, at: int) -> None:
-        if self.stack[-1] is MARK:
+        if self.stack[-1] is _MARK:
             raise ValueError
         self.memo[at] = self.stack[-1]
 
 
-TYPE = re.compile(r"[<>|=]?([biufcmMSU])(\d{1,9})")
+NUMPY_TYPE = re.compile(r"[<>|=]?([biufcmMSU])(\d{1,9})")
 """NumPy's types of numbers, times and texts, such as `f8`; no objects, no fields."""
 
 
-class NumpyType(Inert):
+class NumpyType(Ignored):
     """A type of NumPy's, with the size of a value in bytes."""
 
     __slots__ = ("width",)
@@ -177,15 +177,15 @@ class NumpyType(Inert):
 
 
 def _type(code: object, *_: object) -> NumpyType:
-    if not isinstance(code, str) or not (found := TYPE.fullmatch(code)):
+    if not isinstance(code, str) or not (found := NUMPY_TYPE.fullmatch(code)):
         raise PickleRejected(f"it has a NumPy type `{shown(code)}`, which is none of numbers and texts")
     return NumpyType(int(found[2]) * (4 if found[1] == "U" else 1))
 
 
-def _scalar(kind: object, data: object) -> Inert:
+def _scalar(kind: object, data: object) -> Ignored:
     if not isinstance(kind, NumpyType) or not isinstance(data, bytes | str) or len(data) != kind.width:
         raise PickleRejected("a number of NumPy's has not the bytes of its type")
-    return Inert()
+    return Ignored()
 
 
 def _encoded(text: object, encoding: object) -> str:
@@ -199,30 +199,30 @@ def _default_dict(*_: object) -> dict[object, object]:
     return {}
 
 
-def _unused(*_: object) -> Inert:
-    return Inert()
+def _unused(*_: object) -> Ignored:
+    return Ignored()
 
 
-UNUSED = Function(_unused)
-TYPES = ("int", "float", "str", "bool", "list", "dict")
-ARRAYS = ("multiarray._reconstruct", "numeric._frombuffer")
-CALLED = ("set", "frozenset", "complex", "bytearray")
+UNUSED = CallableGlobal(_unused)
+BUILTIN_TYPES = ("int", "float", "str", "bool", "list", "dict")
+ARRAY_MAKERS = ("multiarray._reconstruct", "numeric._frombuffer")
+BUILTIN_CALLS = ("set", "frozenset", "complex", "bytearray")
 TORCH_TYPES = "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64 complex64 complex128"
 
-BYSTANDERS: dict[str, object] = {
-    "_codecs.encode": Function(_encoded),
+IGNORED_GLOBALS: dict[str, object] = {
+    "_codecs.encode": CallableGlobal(_encoded),
     "argparse.Namespace": UNUSED,
     "collections.Counter": UNUSED,
-    "collections.defaultdict": Function(_default_dict),
-    "numpy.dtype": Function(_type),
-    **{f"numpy.{core}.multiarray.scalar": Function(_scalar) for core in ("core", "_core")},
-    **{f"numpy.{core}.{make}": UNUSED for core in ("core", "_core") for make in ARRAYS},
-    "numpy.ndarray": Inert(),
+    "collections.defaultdict": CallableGlobal(_default_dict),
+    "numpy.dtype": CallableGlobal(_type),
+    **{f"numpy.{core}.multiarray.scalar": CallableGlobal(_scalar) for core in ("core", "_core")},
+    **{f"numpy.{core}.{make}": UNUSED for core in ("core", "_core") for make in ARRAY_MAKERS},
+    "numpy.ndarray": Ignored(),
     "torch.device": UNUSED,
     "torch.serialization._get_layout": UNUSED,
-    **{f"torch.{name}": Inert() for name in TORCH_TYPES.split()},
-    **{f"{module}.{name}": Inert() for module in ("builtins", "__builtin__") for name in TYPES},
-    **{f"{module}.{name}": UNUSED for module in ("builtins", "__builtin__") for name in CALLED},
+    **{f"torch.{name}": Ignored() for name in TORCH_TYPES.split()},
+    **{f"{module}.{name}": Ignored() for module in ("builtins", "__builtin__") for name in BUILTIN_TYPES},
+    **{f"{module}.{name}": UNUSED for module in ("builtins", "__builtin__") for name in BUILTIN_CALLS},
     **{
         f"{module}.{pure}{system}Path": UNUSED
         for module in ("pathlib", "pathlib._local")
@@ -233,12 +233,12 @@ BYSTANDERS: dict[str, object] = {
 """Globals that a pickle may name besides tensors; the types are default factories of a `defaultdict`."""
 
 
-NEWEST = 5
+MAX_PROTOCOL = 5
 
 
 def unpickle(data: bytes, names: Mapping[str, object], persistent: Persistent) -> object:
-    """Return what a pickle describes. `names` are the globals that it may use, each a value or a Function; `persistent`
-    resolves the identifiers of data stored elsewhere. Raises PickleRejected."""
+    """Return what a pickle describes. `names` are the globals that it may use, each a value or a CallableGlobal;
+    `persistent` resolves the identifiers of data stored elsewhere. Raises PickleRejected."""
     return unpickle_at(data, 0, names, persistent)[0]
 
 
@@ -261,7 +261,7 @@ def unpickle_at(data: bytes | mmap, at: int, names: Mapping[str, object], persis
 
 
 def _proto(m: Machine) -> None:
-    if (version := m.take(1)[0]) > NEWEST:
+    if (version := m.take(1)[0]) > MAX_PROTOCOL:
         raise PickleRejected(f"its pickle is of protocol {version}, which is unknown")
 
 
@@ -338,7 +338,7 @@ OPERATIONS: dict[int, Callable[[Machine], None]] = {
         "\x80": _proto,
         "\x95": lambda m: m.take(8),  # FRAME: how much to read ahead
         ".": _stop,
-        "(": lambda m: m.push(MARK),
+        "(": lambda m: m.push(_MARK),
         "0": lambda m: m.pop(),
         "1": lambda m: m.pop_mark(),
         "2": lambda m: m.push(m.stack[-1]),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 VARINT, FIXED64, MESSAGE, FIXED32 = 0, 1, 2, 5
-LONGEST_LIST = 4096
+MAX_INTEGERS = 4096
 """Maximum number of entries read of a list of whole numbers."""
 
 
@@ -66,7 +66,7 @@ class Protobuf:
     def integers(self, at: int, stop: int) -> list[int]:
         """Return the signed numbers of a field, packed or alone."""
         found: list[int] = []
-        while at < stop and len(found) <= LONGEST_LIST:
+        while at < stop and len(found) <= MAX_INTEGERS:
             number, at = self.varint(at, stop)
             found.append(number - 2**64 if number >= 2**63 else number)
         return found

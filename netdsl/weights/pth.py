@@ -18,12 +18,12 @@ from netdsl.base.files import open_file
 from netdsl.base.zip_archive import PIECE_BYTES, mapped
 from netdsl.data.errors import CONVERT
 from netdsl.weights.errors import BadWeightFile
-from netdsl.weights.file import Entry, WeightFile
+from netdsl.weights.file import MAX_AXES, Entry, WeightFile
 from netdsl.weights.pickled import (
-    BYSTANDERS,
-    Function,
+    IGNORED_GLOBALS,
+    CallableGlobal,
     GlobalRejected,
-    Inert,
+    Ignored,
     PickleRejected,
     shown,
     unpickle,
@@ -36,20 +36,30 @@ if TYPE_CHECKING:
     from netdsl.base.dtypes import Array
     from netdsl.base.zip_archive import Bytes, ZipArchive
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
-USUAL = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params")
+WEIGHT_KEYS = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "net",
+    "network",
+    "module",
+    "weights",
+    "params",
+)
 """Common names of the weights in a checkpoint, most specific first."""
 
-OTHERS = ("optim", "sched", "scaler", "lr_")
+TRAINING_KEYS = ("optim", "sched", "scaler", "lr_")
 """Common names of the other states of a training."""
 
-MAX_NAMES_SHOWN = 10
-DEEPEST = 20
+MAX_SETS_SHOWN = 10
+MAX_DICT_DEPTH = 20
 """Maximum nesting of dictionaries."""
 
 
-def find(root: object, kind: type[T], path: str) -> dict[str, T]:
+def find_state_dict(root: object, kind: type[_T], path: str) -> dict[str, _T]:
     """Return the tensors of a dictionary by name, or of the one inside it that holds the weights; other values, such as
     an epoch number, are ignored. Raises BadWeightFile if there is none, or more than one candidate."""
     if isinstance(root, kind):
@@ -60,8 +70,8 @@ def find(root: object, kind: type[T], path: str) -> dict[str, T]:
     best = min(_rank(name) for name, _ in found)
     chosen = [(name, tensors) for name, tensors in found if _rank(name) == best]
     if len(chosen) > 1:
-        names = ", ".join(".".join(name) for name, _ in chosen[:MAX_NAMES_SHOWN]) + ", …" * (
-            len(chosen) > MAX_NAMES_SHOWN
+        names = ", ".join(".".join(name) for name, _ in chosen[:MAX_SETS_SHOWN]) + ", …" * (
+            len(chosen) > MAX_SETS_SHOWN
         )
         raise BadWeightFile(
             f"{path} holds {len(chosen)} sets of weights: {names}", "save the one that is meant in its own file"
@@ -69,7 +79,7 @@ def find(root: object, kind: type[T], path: str) -> dict[str, T]:
     return chosen[0][1]
 
 
-def _candidates(root: object, kind: type[T]) -> Iterator[tuple[tuple[str, ...], dict[str, T]]]:
+def _candidates(root: object, kind: type[_T]) -> Iterator[tuple[tuple[str, ...], dict[str, _T]]]:
     """Yield each dictionary that contains tensors, with its path."""
     seen: set[int] = set()
     waiting: list[tuple[tuple[str, ...], object]] = [((), root)]
@@ -80,20 +90,19 @@ def _candidates(root: object, kind: type[T]) -> Iterator[tuple[tuple[str, ...], 
         tensors = {key: item for key, item in value.items() if isinstance(item, kind) and isinstance(key, str)}
         if tensors:
             yield name, tensors
-        if len(name) < DEEPEST:
+        if len(name) < MAX_DICT_DEPTH:
             waiting += [((*name, str(key)), item) for key, item in value.items() if isinstance(item, dict)]
 
 
 def _rank(name: tuple[str, ...]) -> tuple[bool, int, int]:
     """Return the rank of a candidate, lower is likelier: usual names of weights first, then outermost ones."""
     words = [word.lower() for word in name]
-    training = any(word.startswith(OTHERS) for word in words)
-    usual = min((USUAL.index(word) for word in words if word in USUAL), default=len(USUAL))
+    training = any(word.startswith(TRAINING_KEYS) for word in words)
+    usual = min((WEIGHT_KEYS.index(word) for word in words if word in WEIGHT_KEYS), default=len(WEIGHT_KEYS))
     return training, usual, len(name)
 
 
-LONGEST_PICKLE = 2**26
-MOST_AXES = 32
+MAX_PICKLE_BYTES = 2**26
 PICKLE = "data.pkl"
 
 STORAGES = {**TORCH, "storage.UntypedStorage": "uint8"}
@@ -126,7 +135,7 @@ class Storage:
         return np.dtype(stored(self.dtype)).newbyteorder(">" if is_big else "<")
 
 
-class Type(Inert):
+class TorchType(Ignored):
     """A type of PyTorch's by NumPy's name."""
 
     __slots__ = ("name",)
@@ -135,7 +144,7 @@ class Type(Inert):
         self.name = name
 
 
-class Tensor:
+class TorchTensor:
     """A view of a storage; offset and strides in elements. `dtype` is the storage's, unless that is of bytes."""
 
     __slots__ = ("dtype", "offset", "shape", "storage", "strides")
@@ -165,17 +174,17 @@ class Tensor:
         return step == self.storage.count > 0
 
 
-def _tensor(storage: object, offset: object, shape: object, strides: object, *more: object) -> Tensor:
+def _tensor(storage: object, offset: object, shape: object, strides: object, *more: object) -> TorchTensor:
     """Build a tensor like `torch._utils._rebuild_tensor_v2`; `more` describes gradients and unsupported properties."""
     if any(more[2:]):
         raise PickleRejected(
-            "a tensor is marked as conjugate or negative, and not stored as it is: `resolve_neg()` it first"
+            "a tensor is a conjugate or negative view: call `resolve_neg()` or `resolve_conj()` before saving"
         )
     if not isinstance(storage, Storage) or not _is_size(offset):
         raise PickleRejected("a tensor has no storage")
     if not (_are_sizes(shape) and _are_sizes(strides) and len(shape) == len(strides)):  # type: ignore[arg-type]
         raise PickleRejected("a tensor has a shape or strides that are none")
-    tensor = Tensor(storage, offset, shape, strides)  # type: ignore[arg-type]
+    tensor = TorchTensor(storage, offset, shape, strides)  # type: ignore[arg-type]
     if math.prod(tensor.shape) >= 2**63:
         raise PickleRejected(f"a tensor has the shape {str(shape)[:80]}, which none can have")
     if tensor.offset + tensor.span > storage.count:
@@ -186,10 +195,10 @@ def _tensor(storage: object, offset: object, shape: object, strides: object, *mo
     return tensor
 
 
-def _tensor_of_bytes(storage: object, offset: object, shape: object, strides: object, *more: object) -> Tensor:
+def _tensor_of_bytes(storage: object, offset: object, shape: object, strides: object, *more: object) -> TorchTensor:
     """`torch._utils._rebuild_tensor_v3`: the storage is of bytes, and the type behind what is about gradients."""
     kind = more[2] if len(more) > 2 else None
-    if not isinstance(storage, Storage) or not isinstance(kind, Type):
+    if not isinstance(storage, Storage) or not isinstance(kind, TorchType):
         raise PickleRejected("a tensor has no storage or type")
     width = byte_size(kind.name, (1,))
     tensor = _tensor(Storage(kind.name, storage.key, storage.count // width), offset, shape, strides)
@@ -202,11 +211,11 @@ def _is_size(value: object) -> bool:
 
 
 def _are_sizes(value: object) -> bool:
-    return isinstance(value, tuple) and len(value) <= MOST_AXES and all(map(_is_size, value))
+    return isinstance(value, tuple) and len(value) <= MAX_AXES and all(map(_is_size, value))
 
 
-def _parameter(tensor: object, *_: object) -> Tensor:
-    if not isinstance(tensor, Tensor):
+def _parameter(tensor: object, *_: object) -> TorchTensor:
+    if not isinstance(tensor, TorchTensor):
         raise PickleRejected("a parameter is no tensor")
     return tensor
 
@@ -218,24 +227,24 @@ def _ordered(items: object = ()) -> dict[Any, Any]:
 
 
 def _size(sizes: object) -> tuple[Any, ...]:
-    if not isinstance(sizes, tuple | list) or len(sizes) > MOST_AXES:
+    if not isinstance(sizes, tuple | list) or len(sizes) > MAX_AXES:
         raise PickleRejected("a size is no list")
     return tuple(sizes)
 
 
-NAMES: dict[str, object] = {
-    **BYSTANDERS,
-    "collections.OrderedDict": Function(_ordered),
-    "torch._utils._rebuild_tensor_v2": Function(_tensor),
-    "torch._utils._rebuild_tensor": Function(_tensor),
-    "torch._utils._rebuild_tensor_v3": Function(_tensor_of_bytes),
-    "torch._utils._rebuild_parameter": Function(_parameter),
-    "torch._utils._rebuild_parameter_with_state": Function(_parameter),
-    "torch.Size": Function(_size),
+GLOBALS: dict[str, object] = {
+    **IGNORED_GLOBALS,
+    "collections.OrderedDict": CallableGlobal(_ordered),
+    "torch._utils._rebuild_tensor_v2": CallableGlobal(_tensor),
+    "torch._utils._rebuild_tensor": CallableGlobal(_tensor),
+    "torch._utils._rebuild_tensor_v3": CallableGlobal(_tensor_of_bytes),
+    "torch._utils._rebuild_parameter": CallableGlobal(_parameter),
+    "torch._utils._rebuild_parameter_with_state": CallableGlobal(_parameter),
+    "torch.Size": CallableGlobal(_size),
     **{f"torch.{name}": dtype for name, dtype in STORAGES.items()},
-    **{f"torch.{name}": Type(name) for name in UNTYPED},
+    **{f"torch.{name}": TorchType(name) for name in UNTYPED},
 }
-"""All globals that a pickle may use: tensors, containers, and unused values besides them."""
+"""All globals that a pickle may use: tensors, containers, and unused tensor_values besides them."""
 
 
 class TorchWeights(WeightFile):
@@ -248,7 +257,7 @@ class TorchWeights(WeightFile):
         self._zip = archive
         self._root = self._find_root()
         self._big = self._is_big()
-        self._tensors = find(self._load(), Tensor, path)
+        self._tensors = find_state_dict(self._load(), TorchTensor, path)
         for tensor in self._tensors.values():
             self._check_storage(tensor.storage)
         self.entries = {key: Entry(t.dtype, t.shape) for key, t in self._tensors.items()}
@@ -272,11 +281,11 @@ class TorchWeights(WeightFile):
         return order == b"big"
 
     def _load(self) -> object:
-        pickle = self._zip.read(self._root + PICKLE, LONGEST_PICKLE)
+        pickle = self._zip.read(self._root + PICKLE, MAX_PICKLE_BYTES)
         try:
-            return unpickle(pickle, NAMES, storage_of)
+            return unpickle(pickle, GLOBALS, storage_of)
         except GlobalRejected as error:
-            raise asks_for(error.name, self.path) from None
+            raise refusal(error.name, self.path) from None
         except PickleRejected as error:
             raise self.damaged(str(error)) from None
 
@@ -295,7 +304,7 @@ class TorchWeights(WeightFile):
 
     def read(self, key: str) -> Array:
         name = self._member(key)
-        return values(self._tensors[key], lambda begin, end: self._zip.map(name, begin, end), is_big=self._big)
+        return tensor_values(self._tensors[key], lambda begin, end: self._zip.map(name, begin, end), is_big=self._big)
 
     def stream(self, keys: Collection[str]) -> Iterator[tuple[str, Array]]:
         """Yield contiguous tensors in parts. Large checksums are verified meanwhile."""
@@ -324,7 +333,7 @@ def storage_of(identifier: object) -> Storage:
     raise PickleRejected(f"it names a storage in an unknown way: {type(identifier).__name__}")
 
 
-def asks_for(name: str, path: str) -> BadWeightFile:
+def refusal(name: str, path: str) -> BadWeightFile:
     """The refusal of a file whose pickle has a name that is none of plain tensors'."""
     asks = f"{path} asks for `{name[:200]}`, and is not read: "
     if name.startswith(("torch._utils._rebuild_", "torch.Complex")):
@@ -335,7 +344,7 @@ def asks_for(name: str, path: str) -> BadWeightFile:
     return BadWeightFile(asks + "a pickle can run programs, and this one holds more than tensors", CONVERT)
 
 
-def values(tensor: Tensor, data: Callable[[int, int], Bytes], *, is_big: bool) -> Array:
+def tensor_values(tensor: TorchTensor, data: Callable[[int, int], Bytes], *, is_big: bool) -> Array:
     """Return the values of a tensor; `data` returns a range of bytes of its storage."""
     storage = tensor.storage
     width, dtype = storage.width, storage.numpy_type(is_big=is_big)
@@ -347,8 +356,8 @@ def values(tensor: Tensor, data: Callable[[int, int], Bytes], *, is_big: bool) -
     return widened(array, storage.dtype)
 
 
-VERSION = 1001
-COUNT = 8
+LEGACY_VERSION = 1001
+COUNT_BYTES = 8
 """Size in bytes of a storage's count."""
 
 
@@ -363,14 +372,14 @@ class LegacyTorchWeights(WeightFile):
         with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
             try:
-                with mmap(file.fileno(), min(size, LONGEST_PICKLE), access=ACCESS_READ) as head:
+                with mmap(file.fileno(), min(size, MAX_PICKLE_BYTES), access=ACCESS_READ) as head:
                     root, keys, at = self._unpickled(head)
                 self._begins = self._places(file, keys, at, size)
             except GlobalRejected as error:
-                raise asks_for(error.name, path) from None
+                raise refusal(error.name, path) from None
             except PickleRejected as error:
                 raise self.damaged(str(error)) from None
-        self._tensors = find(root, Tensor, path)
+        self._tensors = find_state_dict(root, TorchTensor, path)
         self.entries = {key: Entry(t.dtype, t.shape) for key, t in self._tensors.items()}
 
     def _unpickled(self, head: mmap) -> tuple[object, list[Any], int]:
@@ -378,10 +387,10 @@ class LegacyTorchWeights(WeightFile):
         at = 0
         found: list[Any] = []
         for _ in range(5):
-            value, at = unpickle_at(head, at, NAMES, self._storage)
+            value, at = unpickle_at(head, at, GLOBALS, self._storage)
             found.append(value)
         _, version, _, root, keys = found
-        if version != VERSION:
+        if version != LEGACY_VERSION:
             raise PickleRejected(f"it is of version {shown(version)}, which is unknown")
         if not isinstance(keys, list):
             raise PickleRejected("it has no list of storages")
@@ -406,11 +415,11 @@ class LegacyTorchWeights(WeightFile):
             if storage is None or key in begins:
                 raise PickleRejected(f"its list has a storage {shown(key)} that no tensor has, or has it twice")
             file.seek(at)
-            found = int.from_bytes(file.read(COUNT), "little", signed=True)
+            found = int.from_bytes(file.read(COUNT_BYTES), "little", signed=True)
             if found != storage.count:
                 raise PickleRejected(f"its storage {key} has {found:,} elements, and should have {storage.count:,}")
-            begins[key] = at + COUNT
-            at += COUNT + storage.count * storage.width
+            begins[key] = at + COUNT_BYTES
+            at += COUNT_BYTES + storage.count * storage.width
             if at > size:
                 raise PickleRejected(f"it is cut short within its storage {key}")
         if at != size or len(begins) != len(self._storages):
@@ -427,4 +436,4 @@ class LegacyTorchWeights(WeightFile):
             with open_file(self.path) as file:
                 return mapped(file, start + begin, end - begin)
 
-        return values(tensor, data, is_big=False)
+        return tensor_values(tensor, data, is_big=False)

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
     from netdsl.weights.file import WeightFile
 
-SUFFIX = ".rename"
-ZOO = "zoo/"
-ARROW = " -> "
+RENAME_SUFFIX = ".rename"
+ZOO_FOLDER = "zoo/"
+_ARROW = " -> "
 COMMENT = re.compile(r"(^|\s)#.*")
 DROP = "-"
-GROUP = re.compile(r"\$(?:(\d+)|\{(\w+)\}|(\$)|(.?))")
+REFERENCE = re.compile(r"\$(?:(\d+)|\{(\w+)\}|(\$)|(.?))")
 
 
 class Rule:
-    """One pattern and what stands in its place, or that its names are dropped; `place` is where it was given, in
+    """One pattern and what stands in its place, or that its names are dropped; `place` is where it was option_rules, in
     words."""
 
     __slots__ = ("drops", "pattern", "place", "to")
@@ -49,7 +49,7 @@ class Rule:
     def _pieces(self, to: str) -> list[str | re.Match[str]]:
         pieces: list[str | re.Match[str]] = []
         at = 0
-        for found in GROUP.finditer(to):
+        for found in REFERENCE.finditer(to):
             pieces += [to[at : found.start()], found]
             at = found.end()
         return [*pieces, to[at:]]
@@ -80,7 +80,7 @@ class Rule:
         return self.pattern.sub(replaced, name)
 
 
-def given(pairs: Iterable[Sequence[str]]) -> list[Rule]:
+def option_rules(pairs: Iterable[Sequence[str]]) -> list[Rule]:
     """Return the rules of `--rename PATTERN TO`. Raises BadRename."""
     return [Rule(pattern, to, f"--rename '{pattern}' '{to}'") for pattern, to in pairs]
 
@@ -92,9 +92,9 @@ def read_rules(path: str) -> list[Rule]:
         line = COMMENT.sub("", text).strip()
         if not line:
             continue
-        pattern, arrow, to = f"{line} ".partition(ARROW)
+        pattern, arrow, to = f"{line} ".partition(_ARROW)
         place = f"{path}:{number}"
-        if not arrow or ARROW in f" {to}" or not pattern.strip():
+        if not arrow or _ARROW in f" {to}" or not pattern.strip():
             raise BadRename(f"{place}: `{line}` is not of the form PATTERN -> TO")
         rules.append(Rule(pattern.strip(), to.strip(), place))
     return rules
@@ -104,13 +104,13 @@ def beside(spec: str) -> str | None:
     """Return the rename file beside a `.net` file, by its name in messages, or None."""
     if not spec.endswith(".net"):
         return None
-    name = spec.removesuffix(".net") + SUFFIX
-    if spec.startswith(ZOO) and not os.path.lexists(spec):
-        name = os.path.join(data("specs"), name.removeprefix(ZOO))
+    name = spec.removesuffix(".net") + RENAME_SUFFIX
+    if spec.startswith(ZOO_FOLDER) and not os.path.lexists(spec):
+        name = os.path.join(data("specs"), name.removeprefix(ZOO_FOLDER))
     return name if os.path.isfile(name) else None
 
 
-def renamed(file: WeightFile, rules: Sequence[Rule]) -> WeightView:
+def apply_rules(file: WeightFile, rules: Sequence[Rule]) -> WeightView:
     """Return the file's weights as all the rules, one after the other, call them."""
     names: dict[str, str] = {}
     doubled: dict[str, list[str]] = {}

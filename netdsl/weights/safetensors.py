@@ -14,15 +14,14 @@ import numpy as np
 
 from netdsl.base.dtypes import SAFETENSORS, stored, widened
 from netdsl.base.files import open_file
-from netdsl.weights.file import Entry, WeightFile
+from netdsl.weights.file import MAX_AXES, Entry, WeightFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from netdsl.base.dtypes import Array
 
-LONGEST_HEADER = 25_000_000
-MOST_AXES = 32
+MAX_HEADER_BYTES = 25_000_000
 
 
 class SafetensorsWeights(WeightFile):
@@ -37,7 +36,7 @@ class SafetensorsWeights(WeightFile):
             length = int.from_bytes(file.read(8), "little")
             if whole < 8:
                 raise self.damaged(f"it has {whole} bytes")
-            if length > min(whole - 8, LONGEST_HEADER):
+            if length > min(whole - 8, MAX_HEADER_BYTES):
                 raise self.damaged(f"its header should be {length:,} bytes long, and the file has {whole:,} in all")
             declared = self._parse(file.read(length))
         about = declared.get("__metadata__")
@@ -80,7 +79,7 @@ class SafetensorsWeights(WeightFile):
                 raise self.damaged(f"the entry of `{key}` is not one of a tensor")
         if kind not in SAFETENSORS:
             raise self.damaged(f"`{key}` has the unknown type {kind}")
-        if len(shape) > MOST_AXES or any(type(size) is not int or not 0 <= size < 2**63 for size in shape):
+        if len(shape) > MAX_AXES or any(type(size) is not int or not 0 <= size < 2**63 for size in shape):
             raise self.damaged(f"`{key}` has a shape that is none: {str(shape)[:80]}")
         self.entries[key] = Entry(SAFETENSORS[kind], tuple(shape))
         if end - begin != self.entries[key].size:

@@ -14,7 +14,7 @@ from netdsl.weights.file import Entry, WeightFile, open_weights
 if TYPE_CHECKING:
     from netdsl.base.dtypes import Array
 
-LONGEST_INDEX = 2**26
+MAX_INDEX_BYTES = 2**26
 MAX_SHARDS_SHOWN = 5
 
 
@@ -41,9 +41,9 @@ class ShardedWeights(WeightFile):
     def _read_index(self) -> dict[str, str]:
         """The name of each tensor's file."""
         with open_file(self.path) as file:
-            text = file.read(LONGEST_INDEX + 1)
-        if len(text) > LONGEST_INDEX:
-            raise self.damaged(f"an index has at most {LONGEST_INDEX:,} bytes")
+            text = file.read(MAX_INDEX_BYTES + 1)
+        if len(text) > MAX_INDEX_BYTES:
+            raise self.damaged(f"an index has at most {MAX_INDEX_BYTES:,} bytes")
         try:
             index = json.loads(text, object_pairs_hook=self._once)
         except (ValueError, RecursionError):

@@ -74,7 +74,7 @@ def test_more_channels_are_rows() -> None:
 
 @pytest.mark.parametrize(("count", "channels", "side"), [(2, 16, 64), (3, 11, 40)])
 def test_more_than_32_tiles_are_smaller(count: int, channels: int, side: int) -> None:
-    found = grid(picture("w", np.ones((count, channels, 8, 8))))
+    found = grid(draw_filters("w", np.ones((count, channels, 8, 8))))
     assert found.shape == (count * (side + 4) - 4, channels * (side + 4) - 4)
 
 

@@ -17,8 +17,8 @@ import netdsl as netdsl_package
 from netdsl.base.user_error import UserError
 from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import open_weights
-from netdsl.weights.keras_layout import layout, words_of
-from netdsl.weights.keras_parts import snake_case
+from netdsl.weights.keras import layout, words_of
+from netdsl.weights.keras_graph import snake_case
 from netdsl.weights.match import match_weights
 from tests.support.cli_tools import Commands, netdsl, spawn
 from tests.support.paths import DATA
@@ -139,7 +139,7 @@ def test_layouts(word: str, kind: str, shape: tuple[int, ...], turned: tuple[int
     how = layout(word, kind, shape)
     assert how.shape == turned
     array = np.arange(np.prod(shape)).reshape(shape)
-    found = how.turn(array)
+    found = how.apply(array)
     assert found.shape == turned
     if kind == "depthwise_conv2d":  # output c * multiplier + m sees channel c
         assert np.array_equal(found[5, 0], array[:, :, 2, 1])
@@ -237,7 +237,9 @@ def test_odd_files(tmp_path: Path) -> None:
     assert "holds no layer's weights" in refusal(path)
 
 
-@pytest.mark.parametrize(("name", "limit", "excess"), [("MOST", 5, "a/b/vars/more"), ("DEEPEST", 4, "a/b/vars/c/d")])
+@pytest.mark.parametrize(
+    ("name", "limit", "excess"), [("MAX_GROUPS", 5, "a/b/vars/more"), ("MAX_GROUP_DEPTH", 4, "a/b/vars/c/d")]
+)
 def test_groups_are_limited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, limit: int, excess: str
 ) -> None:
@@ -284,8 +286,8 @@ def test_configurations(tmp_path: Path) -> None:
         path = archive(tmp_path / "w.keras", config)
         with pytest.raises(BadWeightFile, match="which of gamma and beta"):
             open_weights(str(path))
-    assert "no JSON" in refusal(archive(tmp_path / "w.keras", b"{"))
-    assert "no JSON" in refusal(archive(tmp_path / "w.keras", b"[" * 100_000))
+    assert "not JSON" in refusal(archive(tmp_path / "w.keras", b"{"))
+    assert "not JSON" in refusal(archive(tmp_path / "w.keras", b"[" * 100_000))
     assert "as HDF5 it cannot be read" in refusal(archive(tmp_path / "w.keras", {}, h5=b"\x89HDF"))
 
 

@@ -15,7 +15,7 @@ import netdsl
 from netdsl.base.user_error import UserError
 from netdsl.weights.errors import OrderUnknown
 from netdsl.weights.file import open_weights
-from netdsl.weights.keras_graph import Graph
+from netdsl.weights.keras_graph import KerasGraph
 from netdsl.weights.keras_order import ELEMENTWISE
 from netdsl.weights.match import match_weights
 from tests.support.paths import TESTS
@@ -170,10 +170,10 @@ def test_wirings_without_end() -> None:
     inner: Any = {"class_name": "Dense", "config": {"name": "d"}}
     for _ in range(120):
         inner = {"class_name": "Sequential", "config": {"name": "m", "layers": [inner]}}
-    assert Graph(inner).steps
+    assert KerasGraph(inner).steps
     circle = functional(X, layer("Add", "a", "b", "x"), layer("Add", "b", "a", "x"), layer("Dense", "d", "b"))
-    assert Graph(circle).way_to("d").unknown == "", "one branch begins at the input"
-    assert Graph(circle).way_to("nowhere").unknown == "nowhere"
+    assert KerasGraph(circle).way_to("d").unknown == "", "one branch begins at the input"
+    assert KerasGraph(circle).way_to("nowhere").unknown == "nowhere"
 
 
 @pytest.mark.parametrize("kind", sorted(ELEMENTWISE))

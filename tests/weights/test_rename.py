@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given as given_by
+from hypothesis import given
 from hypothesis import strategies as st
 
 from netdsl.app.frontend import load_net
@@ -18,7 +18,7 @@ from netdsl.weights.errors import BadRename, BadWeightValues, WeightsDoNotFit
 from netdsl.weights.file import open_weights
 from netdsl.weights.match import match_weights
 from netdsl.weights.npz import MappedWeights
-from netdsl.weights.rename import Rule, beside, given, read_rules, renamed
+from netdsl.weights.rename import Rule, apply_rules, beside, option_rules, read_rules
 from tests.support.cli_tools import MNIST, Commands, netdsl
 from tests.support.reference import NETWORKS, load, open_net
 from tests.support.torch_zip import View, write
@@ -102,7 +102,7 @@ def test_rules_that_are_none(pattern: str, to: str, told: str) -> None:
     assert told in caught.value.message
 
 
-@given_by(st.text(max_size=12), st.text(alphabet="$12{}ab", max_size=8), st.text(max_size=20))
+@given(st.text(max_size=12), st.text(alphabet="$12{}ab", max_size=8), st.text(max_size=20))
 def test_any_texts_are_a_rule_or_told(pattern: str, to: str, name: str) -> None:
     try:
         rule = Rule(pattern, to, "here")
@@ -139,7 +139,7 @@ def test_which_file_is_beside_a_spec(tmp_path: Path) -> None:
 def test_two_names_that_become_one_are_told() -> None:
     file = MappedWeights({"a.1": np.ones(2), "a.2": np.ones(2), "x.num_batches_tracked": 1, "y.num_batches_tracked": 2})
     with pytest.raises(WeightsDoNotFit) as caught:
-        checked_weights({"a": (2,)}, renamed(file, given([(r"\.\d", ""), ("[xy]", "z")])))
+        checked_weights({"a": (2,)}, apply_rules(file, option_rules([(r"\.\d", ""), ("[xy]", "z")])))
     assert caught.value.message.endswith("1 doubled:\n    a: the name of `a.1` and `a.2`")
 
 
@@ -220,7 +220,7 @@ def test_the_file_beside_a_spec_is_for_names_that_are_not_the_nets(tmp_path: Pat
 def test_rules_that_are_given_come_before_the_files(tmp_path: Path) -> None:
     net = small(tmp_path, "^l\\.0 -> one\n^l\\.1 -> two\n^l\\.2 -> three\n")
     prefixed = {f"module.{key}": array for key, array in ARRAYS.items()}
-    file = match_weights(net, MappedWeights(prefixed), rules=given([(r"^module\.", "")]))
+    file = match_weights(net, MappedWeights(prefixed), rules=option_rules([(r"^module\.", "")]))
     assert file.entries.keys() == net.parameters.keys()
     assert file.origins["two.bias"] == "module.l.1.bias"  # type: ignore[attr-defined]
 
@@ -228,9 +228,9 @@ def test_rules_that_are_given_come_before_the_files(tmp_path: Path) -> None:
 def test_a_rule_that_changes_nothing_is_told(tmp_path: Path) -> None:
     net = small(tmp_path)
     with pytest.raises(BadRename, match=r"--rename 'zzz' 'b' changes no name of the mapping, which has l.0.weight"):
-        match_weights(net, MappedWeights(ARRAYS), rules=given([("zzz", "b")]))
+        match_weights(net, MappedWeights(ARRAYS), rules=option_rules([("zzz", "b")]))
     with pytest.raises(BadRename, match=r"which has l\.0\.weight$"):
-        match_weights(net, MappedWeights({"l.0.weight": ARRAYS["l.0.weight"]}), rules=given([("zzz", "b")]))
+        match_weights(net, MappedWeights({"l.0.weight": ARRAYS["l.0.weight"]}), rules=option_rules([("zzz", "b")]))
 
 
 # --- what a misfit says --------------------------------------------------------------------------------------------
@@ -279,8 +279,8 @@ def test_run_with_a_checkpoint(netdsl: Commands) -> None:
     assert netdsl("run", "lenet5", PICTURE, "--weights", path).out == expected
     path = lenet(netdsl.folder, (r"conv(\d)", r"features.\1"))
     assert netdsl("run", "lenet5", PICTURE, "--weights", path).code == 1
-    renamed = netdsl("run", "lenet5", PICTURE, "--weights", path, "--rename", r"features\.(\d+)", "conv$1")
-    assert (renamed.code, renamed.out) == (0, expected)
+    apply_rules = netdsl("run", "lenet5", PICTURE, "--weights", path, "--rename", r"features\.(\d+)", "conv$1")
+    assert (apply_rules.code, apply_rules.out) == (0, expected)
     ordered = netdsl("run", "lenet5", PICTURE, "--weights", path, "--match", "order")
     assert (ordered.code, ordered.out) == (0, expected)
     assert "  conv2.weight   16x6x5x5  <-  features.2.weight\n" in ordered.err
