@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from netdsl.app.data_line import data_of
 from netdsl.app.frontend import load_judging, load_recipe
 from netdsl.app.labels import check_labels, known_names, read_labels, shown_names
-from netdsl.app.messages import note
-from netdsl.app.progress import Progress
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.elaborate.train_block import NoTraining
 from netdsl.ir.names import Names
@@ -18,6 +16,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
 
+    from netdsl.app.reporter import Reporter
+    from netdsl.backend.session import Session
     from netdsl.data.dataset import Dataset
     from netdsl.data.kinds import DataKind
     from netdsl.diagnostics.report import Report
@@ -48,7 +48,7 @@ class EvalResult:
         self.confusions: dict[str, Any] = {}
 
 
-def of_net(options: argparse.Namespace, report: Report) -> EvalResult | None:
+def of_net(options: argparse.Namespace, report: Report, reporter: Reporter) -> EvalResult | None:
     """Evaluate a net with weights; None if there are errors. Raises UserError."""
     given = None
     if options.data is not None:
@@ -66,26 +66,26 @@ def of_net(options: argparse.Namespace, report: Report) -> EvalResult | None:
     from netdsl.train.open_data import names_of
     from netdsl.train.start import initial_weights
 
-    file = given_weights(recipe.net, options, recipe.seed)
+    file = given_weights(recipe.net, options, recipe.seed, reporter)
     if file is not None:
         discard_vain_biases(report, recipe.net, options, file)
     lasting = {key: output.node.shape for key, output in recipe.net.outputs.items() if not output.training}
     sizes = {key: shape[0] if shape else 1 for key, shape in lasting.items()}
     counts = {key: max(2, size) if isinstance(size, int) else None for key, size in sizes.items()}
     labels = _labels(options, counts)
-    names = net_names(recipe.net, file) or _training_names(recipe)
+    names = net_names(recipe.net, file) or _training_names(recipe, reporter)
     dataset, name = _opened(recipe, given, options, known_names(labels, names, counts))
     found = EvalResult(recipe.net.name, name, dataset, shown_names(labels, names or names_of(dataset, recipe), counts))
     outputs = _with_confusion(recipe)
     if options.weights is None and recipe.net.parameters:
-        note(f"{recipe.net.name}: random weights, drawn from seed {recipe.seed}; --weights names a file")
+        reporter.note(f"{recipe.net.name}: random weights, drawn from seed {recipe.seed}; --weights names a file")
     arrays = initial_weights(recipe.net, recipe.seed, file)
     values = {key: onnxruntime.OrtValue.ortvalue_from_numpy(array) for key, array in arrays.items()}
     evaluator = Evaluator(
         recipe, threads=options.threads, provider=options.provider, allow_fallback=options.allow_fallback
     )
-    with Progress("examples", len(dataset)) as progress:
-        results = evaluator.run(values, dataset, options.batch or recipe.batch, progress.show)
+    with reporter.progress("examples", len(dataset)) as show:
+        results = evaluator.run(values, dataset, options.batch or recipe.batch, show)
     for key, value in results.items():
         if hasattr(value, "shape") and value.shape:
             found.confusions[outputs[key]] = value
@@ -120,14 +120,14 @@ def _recipe(options: argparse.Namespace, report: Report) -> Recipe | None:
     return load_judging(options.file, report, settings=options.set, root=options.root)
 
 
-def _training_names(recipe: Recipe) -> Names:
+def _training_names(recipe: Recipe, reporter: Reporter) -> Names:
     """Return the names of the recipe's training data, for weights without names."""
     from netdsl.train.open_data import training_names
 
     try:
         return training_names(recipe)
     except UserError as error:
-        note(f"neither the weights nor the training data name classes and columns: {error.message}")
+        reporter.note(f"neither the weights nor the training data name classes and columns: {error.message}")
         return Names()
 
 
@@ -176,7 +176,7 @@ def _labels(options: argparse.Namespace, counts: Mapping[str, int | None]) -> li
     return labels
 
 
-def of_model(options: argparse.Namespace, report: Report) -> EvalResult | None:
+def of_model(options: argparse.Namespace, report: Report, reporter: Reporter) -> EvalResult | None:
     """Evaluate a compiled classifier: one input, one output with a number per class. Raises UserError."""
     from netdsl.app.given_weights import check_together
     from netdsl.backend.session import Session, WrongFeed
@@ -199,10 +199,10 @@ def of_model(options: argparse.Namespace, report: Report) -> EvalResult | None:
             f"{options.file} is no classifier: eval takes models of one input and one output [N, classes]",
             "of other nets it judges the .net file, by its train block",
         )
-    return _judge(session, kind, options)
+    return _evaluated(session, kind, options, reporter)
 
 
-def _judge(session: Any, kind: DataKind, options: argparse.Namespace) -> EvalResult:
+def _evaluated(session: Session, kind: DataKind, options: argparse.Namespace, reporter: Reporter) -> EvalResult:
     from netdsl.app.feeds import _picture
     from netdsl.data.spec import DataSpec, Target
     from netdsl.ir.graph import TARGET
@@ -223,13 +223,13 @@ def _judge(session: Any, kind: DataKind, options: argparse.Namespace) -> EvalRes
     batch = tensor.shape[0] or options.batch or BATCH
     accuracy, confusion = METRICS["accuracy"](), METRICS["confusion"]()
     done = 0
-    with Progress("examples", len(dataset)) as progress:
+    with reporter.progress("examples", len(dataset)) as show:
         for feeds in dataset.batches(batch, seed=0, epoch=0, shuffle=False, drop_last=tensor.shape[0] is not None):
             y = session.run({name: feeds[name]})[output]
             for metric in (accuracy, confusion):
                 metric.update(y, feeds[TARGET])
             done += len(y)
-            progress.show(done)
+            show(done)
     found.examples = done
     found.figures["accuracy"] = accuracy.value()
     found.confusions[output] = confusion.value()

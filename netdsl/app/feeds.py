@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from netdsl.app.messages import note
+from netdsl.app.reporter import SILENT
 from netdsl.backend.session import BadModel
 from netdsl.base.files import open_file, problem_of
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
@@ -20,6 +20,7 @@ from netdsl.data.reader import Reader
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from netdsl.app.reporter import Reporter
     from netdsl.backend.session import Array, Session
 
 MAX_FILES_SHOWN = 5
@@ -72,22 +73,22 @@ def _picture(advice: str, model: str) -> Picture:
     raise BadModel(f"{model} says of pictures what is not understood: {advice[:80]}")
 
 
-def expand(arguments: list[str]) -> list[str]:
+def expand(arguments: list[str], reporter: Reporter = SILENT) -> list[str]:
     """Replace each folder by the images in it, sorted by name. Raises BadData if there are none."""
     found = []
     for argument in arguments:
         name, equals, path = argument.partition("=")
         if os.path.isdir(argument):
-            found += _pictures(argument)
+            found += _pictures(argument, reporter)
         elif equals and os.path.isdir(path) and not os.path.lexists(argument):
-            found += [f"{name}={picture}" for picture in _pictures(path)]
+            found += [f"{name}={picture}" for picture in _pictures(path, reporter)]
         else:
             found.append(argument)
     return found
 
 
-def _pictures(folder: str) -> list[str]:
-    """Return the images in a folder, recognized by their first bytes; others are named on stderr."""
+def _pictures(folder: str, reporter: Reporter) -> list[str]:
+    """Return the images in a folder, recognized by their first bytes; report the other files."""
     pictures: list[str] = []
     others: list[str] = []
     try:
@@ -105,7 +106,7 @@ def _pictures(folder: str) -> list[str]:
     if others:
         shown = ", ".join(os.path.basename(path) for path in others[:MAX_FILES_SHOWN])
         more = ", …" if len(others) > MAX_FILES_SHOWN else ""
-        note(f"{folder}: passed over {len(others):,} that are no pictures: {shown}{more}")
+        reporter.note(f"{folder}: passed over {len(others):,} that are no pictures: {shown}{more}")
     return pictures
 
 

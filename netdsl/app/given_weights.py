@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
-from netdsl.app.messages import note
-from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 
 if TYPE_CHECKING:
     import argparse
 
+    from netdsl.app.reporter import Reporter
     from netdsl.diagnostics.report import Report
     from netdsl.ir.net import Net
     from netdsl.weights.file import WeightFile
@@ -27,10 +25,12 @@ class NeedsWeights(UserError, code="E0646", exit_code=USAGE_IS_WRONG):
     ambiguous."""
 
 
-def given_weights(net: Net, options: argparse.Namespace, seed: int, *, training: bool = False) -> WeightFile | None:
-    """Return the file of `--weights`, its names changed as the other options and the rename file beside the spec say.
+def given_weights(
+    net: Net, options: argparse.Namespace, seed: int, reporter: Reporter, *, training: bool = False
+) -> WeightFile | None:
+    """Return the file of `--weights`, renamed by the other options and the rename file beside the spec.
 
-    Print the pairs that were made by order, and which weights are drawn from the seed instead: a warning, unless the
+    Reports the pairs matched by order, and the weights that are drawn from the seed instead: as a warning, unless the
     net is to be trained. Raises UserError.
     """
     check_together(options)
@@ -41,16 +41,16 @@ def given_weights(net: Net, options: argparse.Namespace, seed: int, *, training:
         from netdsl.weights.order import pair_lines
 
         for line in pair_lines(matched, net):
-            note(line)
+            reporter.note(line)
     if matched.initial or matched.unused:
         from netdsl.weights.match import initial_report
 
         lines = initial_report(net, matched, seed, training=training)
         if training or not matched.initial:
             for line in lines:
-                note(line)
+                reporter.note(line)
         else:
-            print("warning:", "\n".join(map(escape, lines)), file=sys.stderr)
+            reporter.warn(*lines)
     return matched
 
 

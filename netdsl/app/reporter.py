@@ -18,7 +18,7 @@ class Reporter:
     def note(self, text: str) -> None:
         """Report what was done or assumed."""
 
-    def warn(self, text: str) -> None:
+    def warn(self, *lines: str) -> None:
         """Report what is probably not intended."""
 
     def progress(self, unit: str, total: int) -> AbstractContextManager[Callable[[int], None]]:

@@ -83,7 +83,7 @@ def _guarded(arguments: Sequence[str] | None) -> int:
     try:
         from importlib import import_module
 
-        from netdsl.app.messages import QUIET, VERBOSE, note, verbosity
+        from netdsl.cli.messages import QUIET, VERBOSE, note, verbosity
         from netdsl.cli.parser import parse_arguments
 
         options = parse_arguments(words)

@@ -12,11 +12,10 @@ from netdsl.app.attack import LOSS, SCORES, STEPS, STRIDE, Classifier, NotAttack
 from netdsl.app.data_line import data_of
 from netdsl.app.frontend import load_net
 from netdsl.app.labels import known_names
-from netdsl.app.messages import note, show
-from netdsl.app.progress import Progress
 from netdsl.backend.emit import PICTURE
 from netdsl.base.terminal import escape
 from netdsl.cli.compile import OptionsClash
+from netdsl.cli.messages import TERMINAL, note, show
 from netdsl.data.images import Picture
 from netdsl.data.spec import DataSpec, Target
 from netdsl.diagnostics.report import Report
@@ -94,7 +93,7 @@ def _picture_file(net: Net, options: argparse.Namespace) -> AbstractContextManag
 def _classifier(net: Net, options: argparse.Namespace) -> Classifier:
     from netdsl.app.given_weights import given_weights
 
-    weights = given_weights(net, options, options.seed or 0)
+    weights = given_weights(net, options, options.seed or 0, TERMINAL)
     if weights is None and net.parameters:
         note(f"{net.name}: random weights, drawn from seed {options.seed or 0}; --weights names a file")
     low, high = options.range
@@ -290,10 +289,10 @@ def _over_data(
     count = min(len(dataset), options.examples or len(dataset))
     epsilons = options.epsilon or EPSILONS
     rows = []
-    with Progress("examples", count * len(epsilons)) as progress:
+    with TERMINAL.progress("examples", count * len(epsilons)) as show_progress:
         for at, epsilon in enumerate(epsilons):
             rows.append(_row(classifier, _batches(dataset, classifier, count), epsilon, options))
-            progress.show((at + 1) * count)
+            show_progress((at + 1) * count)
     if options.json:
         record = {"data": options.data, "examples": count, **_how(options, None), "rows": rows}
         print(json.dumps(record, ensure_ascii=False))

@@ -6,9 +6,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import check_file
-from netdsl.app.messages import note, show, tell_more
 from netdsl.base.terminal import brief, escape
 from netdsl.base.user_error import UserError
+from netdsl.cli.messages import note, show, tell_more
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:

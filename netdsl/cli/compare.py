@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.app.compare import files, load
-from netdsl.app.messages import note, show
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+from netdsl.cli.messages import note, show
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:

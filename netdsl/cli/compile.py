@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_net, load_recipe
-from netdsl.app.messages import TERMINAL, note, show
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+from netdsl.cli.messages import TERMINAL, note, show
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def _compile_net(options: argparse.Namespace) -> int:
 
     _find_examples(options)
     target = options.output if options.output is not None else f"{net.name}.onnx"
-    chosen = _compile_options(options, given_weights(net, options, options.seed or 0))
+    chosen = _compile_options(options, given_weights(net, options, options.seed or 0, TERMINAL))
     to = Destination(target, options.external_data, options.force, (options.file, *_reads(options)))
     if options.quantize is None:
         saved = save_model(net, to, chosen, TERMINAL)
@@ -61,7 +61,7 @@ def _compile_step(options: argparse.Namespace) -> int:
     from netdsl.app.given_weights import given_weights
 
     target = options.output if options.output is not None else f"{recipe.net.name}.step.onnx"
-    weights = given_weights(recipe.net, options, recipe.seed, training=True)
+    weights = given_weights(recipe.net, options, recipe.seed, TERMINAL, training=True)
     to = Destination(target, options.external_data, options.force, (options.file, options.weights))
     saved = save_step(recipe, to, _compile_options(options, weights), TERMINAL)
     opset = saved.emitted.model.opset_import[0].version
@@ -120,7 +120,7 @@ def _find_examples(options: argparse.Namespace) -> None:
     from netdsl.app.feeds import expand, find
 
     find(options.calibrate)
-    options.calibrate = expand(options.calibrate)
+    options.calibrate = expand(options.calibrate, TERMINAL)
 
 
 def _metadata(given: list[str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_net
-from netdsl.app.messages import show
+from netdsl.cli.messages import show
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:

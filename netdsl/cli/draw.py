@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_net
-from netdsl.app.messages import note, show
 from netdsl.app.output import ARCHIVE, NotAPicture, replace, sources
+from netdsl.cli.messages import note, show
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:

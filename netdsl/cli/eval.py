@@ -6,8 +6,8 @@ import json
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from netdsl.app.messages import note, show
 from netdsl.base.terminal import escape
+from netdsl.cli.messages import TERMINAL, note, show
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def command(options: argparse.Namespace) -> int:
     with _picture(options) as write:
         report = Report()
         find = evaluate.of_model if options.file.lower().endswith(".onnx") else evaluate.of_net
-        found = find(options, report)
+        found = find(options, report, TERMINAL)
         show(report, options)
         if found is None or report.errors:
             return 1

@@ -6,10 +6,10 @@ import os
 from math import prod
 from typing import TYPE_CHECKING
 
-from netdsl.app.messages import note, show
 from netdsl.base.suggest import suggest
 from netdsl.base.terminal import escape
 from netdsl.base.user_error import UserError
+from netdsl.cli.messages import TERMINAL, note, show
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _of_net(net: Net, options: argparse.Namespace) -> tuple[Shapes, Read]:
 
     shapes = {name: parameter.shape for name, parameter in net.parameters.items()}
     seed = options.seed or 0
-    file = given_weights(net, options, seed)
+    file = given_weights(net, options, seed, TERMINAL)
     if file is None:
         note(f"{net.name}: random weights, drawn from seed {seed}; --weights names a file")
     matched: CheckedWeights | dict[str, Array] = {} if file is None else checked_weights(shapes, file, net=net)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from netdsl.app.frontend import load_net
 from netdsl.app.given_weights import check_together
 from netdsl.app.labels import check_labels, read_labels, shown_names
-from netdsl.app.messages import NORMAL, VERBOSE, note, show
-from netdsl.app.progress import Progress
 from netdsl.base.terminal import escape
 from netdsl.base.user_error import UserError
+from netdsl.cli.messages import NORMAL, TERMINAL, VERBOSE, note, show
+from netdsl.cli.progress import counted
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def command(options: argparse.Namespace) -> int:
     from netdsl.app.feeds import expand, find, open_feeds
     from netdsl.backend.session import Session
 
-    options.inputs = expand(options.inputs)
+    options.inputs = expand(options.inputs, TERMINAL)
     find(options.inputs)
     labels = read_labels(options.labels) if options.labels is not None else None
     with _output(net, options) as file:
@@ -100,7 +100,7 @@ def _model(net: Net | None, options: argparse.Namespace) -> bytes | str:
     from netdsl.backend.compile import CompileOptions, compile_to_bytes
 
     seed = options.seed or 0
-    return compile_to_bytes(net, CompileOptions(seed, given_weights(net, options, seed)))
+    return compile_to_bytes(net, CompileOptions(seed, given_weights(net, options, seed, TERMINAL)))
 
 
 def _classes(session: Session, labels: list[str] | None, options: argparse.Namespace) -> dict[str, Sequence[str]]:
@@ -138,13 +138,13 @@ def _run(
     stream = sys.stderr if options.output == "-" else sys.stdout
     done, begin = 0, monotonic()
     with output_archive(file) if file is not None else nullcontext() as write:
-        with Progress("examples", len(first), beside=stream) as progress:
+        with counted("examples", len(first), beside=stream) as show_progress:
             for names, outputs in _batches(session, readers, options.batch):
                 if labels is not None and not done:
                     check_labels(labels, options.labels, {name: array.shape[1:] for name, array in outputs.items()})
                 stream.write("".join(f"{line}\n" for line in _lines(names, outputs, classes, options)))
                 done += len(names)
-                progress.show(done)
+                show_progress(done)
                 if write is not None:
                     write(outputs)
         if write is not None and not done:

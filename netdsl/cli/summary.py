@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_net
-from netdsl.app.messages import show
+from netdsl.cli.messages import show
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_training
-from netdsl.app.messages import note, show
+from netdsl.cli.messages import TERMINAL, note, show
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _start(recipe: Recipe, module: Module, folder: RunFolder, resumes: bool, opt
     """Return the trainer of a run, at its beginning or its last checkpoint, and print how it differs from the request
     or from the run so far."""
     from netdsl.app.given_weights import check_together, given_weights
-    from netdsl.cli.train_progress import TerminalProgress
+    from netdsl.cli.progress import TerminalProgress
     from netdsl.train.open_data import open_data
     from netdsl.train.run import attach, chosen
     from netdsl.train.start import start
@@ -64,8 +64,9 @@ def _start(recipe: Recipe, module: Module, folder: RunFolder, resumes: bool, opt
     _print(differences)
     dataset, validation = open_data(recipe)
     check_together(options)
-    # A checkpoint holds all weights; the file is not read again.
-    weights = None if checkpoint is not None else given_weights(recipe.net, options, recipe.seed, training=True)
+    weights = None
+    if checkpoint is None:  # which holds all weights
+        weights = given_weights(recipe.net, options, recipe.seed, TERMINAL, training=True)
     trainer = start(recipe, dataset, validation, choices, weights=weights, progress=TerminalProgress(options.json))
     _print([*dataset.notes, *(validation.notes if validation is not None else ())])
     more = {"file": options.file, "set": options.set, "weights": options.weights}

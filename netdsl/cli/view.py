@@ -8,9 +8,9 @@ from contextlib import contextmanager, suppress
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from netdsl.app.messages import NORMAL, audible, show
 from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+from netdsl.cli.messages import NORMAL, TERMINAL, audible, show
 from netdsl.data.errors import MissingPackage
 from netdsl.diagnostics.report import Report
 
@@ -79,7 +79,7 @@ def _compiled(net: Net, options: argparse.Namespace) -> Iterator[str]:
     from netdsl.backend.external_data import write_pair
 
     seed = options.seed or 0
-    chosen = CompileOptions(seed, given_weights(net, options, seed), functions=options.functions)
+    chosen = CompileOptions(seed, given_weights(net, options, seed, TERMINAL), functions=options.functions)
     with signals_clean_up(), TemporaryDirectory(prefix="netdsl-") as folder:
         path = os.path.join(folder, f"{net.name}.onnx")
         with write_pair(path, weights_size(net)) as (file, data):

@@ -89,9 +89,9 @@ def _text(file: str) -> str:
 
 def _copy(file: str, folder: str) -> None:
     """Write a spec and everything it uses, or nothing."""
-    from netdsl.app.messages import note
     from netdsl.app.output import signals_clean_up
     from netdsl.base.files import write_all
+    from netdsl.cli.messages import note
 
     texts = {name: _text(name) for name in [*_used(file), *_beside(file)]}
     targets = {name: os.path.join(folder, name) for name in texts}

@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 import pytest
 
-from netdsl.app.messages import NORMAL, VERBOSE, audible
 from netdsl.base.version import VERSION
+from netdsl.cli.messages import NORMAL, VERBOSE, audible
 from netdsl.cli.parser import parse_arguments
 from tests.support.cli_tools import MNIST, ROOT, Commands, netdsl
 

@@ -176,7 +176,7 @@ def test_a_terminal_sees_how_far_it_is_and_a_pipe_does_not(tmp_path: Path) -> No
     import pty
 
     main, other = pty.openpty()
-    code = "import netdsl.app.progress as p; p.FIRST = 0; from netdsl.cli import main; raise SystemExit(main())"
+    code = "import netdsl.cli.progress as p; p.FIRST = 0; from netdsl.cli import main; raise SystemExit(main())"
     command = [sys.executable, "-c", code, "compile", "xor"]
     done = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=other, env=environment(TERM="xterm"))
     seen = os.read(main, 4096).decode()

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from netdsl.app import progress
 from netdsl.app.compile import _Batches
 from netdsl.app.feeds import _picture, expand
-from netdsl.app.progress import Progress
 from netdsl.app.reporter import Reporter
 from netdsl.backend.session import BadModel
 from netdsl.base.user_error import UserError
+from netdsl.cli import progress
 from netdsl.data.column import ArrayReader
 from netdsl.data.images import Picture
 
@@ -116,15 +115,15 @@ def test_progress_is_shown_on_a_terminal_that_nothing_else_writes_to(
     monkeypatch.setattr(progress, "monotonic", lambda: now[0])
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr("sys.stderr", err := Stream(here))
-    with Progress("examples", 10_000, beside=None if beside is None else Stream(beside)) as line:
-        line.show(1)
+    with progress.counted("examples", 10_000, beside=None if beside is None else Stream(beside)) as show:
+        show(1)
         assert err.getvalue() == ""  # it is not worth a line yet
         now[0] += progress.FIRST
-        line.show(2_000)
+        show(2_000)
         now[0] += progress.NEXT / 2
-        line.show(3_000)
+        show(3_000)
         now[0] += progress.NEXT
-        line.show(4_000)
+        show(4_000)
     shown = here and not beside
     assert ("2,000 of 10,000 examples" in err.getvalue()) == shown
     assert "3,000" not in err.getvalue()

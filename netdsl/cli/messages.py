@@ -13,6 +13,7 @@ TYPE_CHECKING = False  # `netdsl zoo` starts without typing
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from netdsl.diagnostics.report import Report
     from netdsl.ir.net import Net
@@ -100,15 +101,13 @@ class Terminal(Reporter):
     def note(self, text: str) -> None:
         note(text)
 
-    def warn(self, text: str) -> None:
-        print(f"warning: {escape(text)}", file=sys.stderr)
+    def warn(self, *lines: str) -> None:
+        print("warning:", "\n".join(map(escape, lines)), file=sys.stderr)
 
-    @contextmanager
-    def progress(self, unit: str, total: int) -> Iterator[Callable[[int], None]]:
-        from netdsl.app.progress import Progress
+    def progress(self, unit: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        from netdsl.cli.progress import counted
 
-        with Progress(unit, total) as line:
-            yield line.show
+        return counted(unit, total)
 
 
 TERMINAL = Terminal()
