@@ -162,8 +162,10 @@ def round_weights(
 ) -> tuple[list[str], dict[str, list[dict[str, Any]]]]:
     """Round weights to multiples of their scales, and correct the biases for the mean error of each channel.
 
-    Returns the names of activations that must stay operators, since a quantised range does not do their work, and the
-    scales as onnxruntime's overrides. Source of the correction: Nagel et al. (2019), section 4.2, with measured means.
+    Returns the names of nodes that must stay in f32, and the scales as onnxruntime's overrides. An activation stays if
+    a quantised range cannot replace it. A weighted node stays if its inputs are all 0: onnxruntime gives them the scale
+    1, and the bias the scale of the weights, which is far too coarse. Source of the correction: Nagel et al. (2019),
+    section 4.2, with measured means.
     """
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     scales = {node.input[1]: _scales(node, tensors) for node in _weighted(model)}
@@ -182,8 +184,9 @@ def round_weights(
     for name, scale in scales.items():
         _set(tensors[name], _rounded(tensors[name], scale))
     _drop_unused(model)
-    kept = [node.name for node in _limiting(model) if not _in_range(node, found)]
-    return kept, {name: _override(scale) for name, scale in scales.items()}
+    kept = [node for node in _limiting(model) if not _limits(node.output[0], found)]
+    kept += [node for node in _weighted(model) if not _spread(node.input[0], found)]
+    return [node.name for node in kept], {name: _override(scale) for name, scale in scales.items()}
 
 
 def _weighted(model: ModelProto) -> list[NodeProto]:
@@ -196,10 +199,15 @@ def _limiting(model: ModelProto) -> list[NodeProto]:
     return [node for node in model.graph.node if node.op_type in ("Relu", "Clip")]
 
 
-def _in_range(node: NodeProto, found: Mapping[str, Array]) -> bool:
-    """Whether the range from 0 to what an activation returns is one that quantisation can limit to."""
-    low, high = float(found[f"{node.output[0]}:min"]), float(found[f"{node.output[0]}:max"])
-    return low <= 0 <= high and high - low >= SMALLEST_RANGE
+def _limits(name: str, found: Mapping[str, Array]) -> bool:
+    """Return whether the range of an activation's results can replace the activation."""
+    return found[f"{name}:min"] <= 0 <= found[f"{name}:max"] and _spread(name, found)
+
+
+def _spread(name: str, found: Mapping[str, Array]) -> bool:
+    """Return whether values are spread far enough for a scale, with 0 among them."""
+    low, high = min(0.0, float(found[f"{name}:min"])), max(0.0, float(found[f"{name}:max"]))
+    return high - low >= SMALLEST_RANGE
 
 
 def _grouped(node: NodeProto) -> bool:
@@ -260,7 +268,8 @@ def _measuring(model: ModelProto, scales: Mapping[str, Array]) -> ModelProto:
         other.input.append(f"{name}:weight")
         rank = len(shapes[node.output[0]].type.tensor_type.shape.dim)
         _reduce(made, "ReduceMean", f"{name}:all", name, [0, *range(2, rank)])
-    for name in sorted({node.output[0] for node in (*_weighted(model), *_limiting(model))}):
+    named = [node.output[0] for node in (*_weighted(model), *_limiting(model))]
+    for name in sorted({*named, *(node.input[0] for node in _weighted(model))}):
         _reduce(made, "ReduceMin", name, f"{name}:min")
         _reduce(made, "ReduceMax", name, f"{name}:max")
     return made

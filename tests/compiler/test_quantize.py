@@ -360,7 +360,8 @@ def test_pairs_of_weights_fit_16_bits(body: str) -> None:
     made = quantize(model, [{"x": x}])
     kernels = {node.output[0]: node.input for node in made.graph.node if node.op_type == "DequantizeLinear"}
     tensors = {t.name: numpy_helper.to_array(t) for t in made.graph.initializer}
-    weighted = [node for node in made.graph.node if node.op_type in ("Conv", "Gemm", "ConvTranspose")]
+    weighted = [node for node in made.graph.node if node.input[1:] and node.input[1] in kernels]
+    assert {node.op_type for node in weighted} <= {"Conv", "Gemm", "ConvTranspose"}
     assert weighted
     for node in weighted:
         weight = tensors[kernels[node.input[1]][0]].astype(np.int64)
@@ -403,6 +404,27 @@ def test_activations_without_a_range_stay_what_they_are(body: str) -> None:
     model = compile_to_bytes(flow(f"input x 3x6x6; {body}"))
     exact, found = run(model, x=x), run(quantize(model, [{"x": x}]).SerializeToString(), x=x)
     assert np.abs(found - exact).max() <= 0.05 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "conv 1x1 4 bias_init ones",
+        "conv 3x3 4 bias_init ones",
+        "dense 4 bias_init ones",
+        "dwconv 3x3 bias on bias_init ones",
+        "deconv 2x2 4 stride 2 bias_init ones",
+        "maxpool 2x2; conv 1x1 4 bias_init ones",
+        "add { conv 3x3 8 bias_init constant(-90.0); relu } { }; conv 1x1 4 bias_init ones",
+        "concat { conv 3x3 8 bias_init constant(-90.0); relu } { }; conv 1x1 4 bias_init ones",
+    ],
+)
+def test_a_bias_after_a_dead_activation_is_exact(body: str) -> None:
+    """The scale of an int32 bias is that of the inputs times that of the weights; inputs of 0 have none."""
+    x = np.random.default_rng(0).standard_normal((9, 3, 8, 8)).astype("f4")
+    model = compile_to_bytes(flow(f"input x 3x8x8; conv 3x3 8 bias_init constant(-100.0); relu; {body}"))
+    assert (run(model, x=x) == 1).all()
+    assert (run(quantize(model, [{"x": x}]).SerializeToString(), x=x) == 1).all()
 
 
 @pytest.mark.parametrize("kind", ["f32", "u8"])
