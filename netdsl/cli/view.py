@@ -116,7 +116,7 @@ def _serve(netron: str, path: str, options: argparse.Namespace) -> None:
         raise CannotServe(f"cannot serve {where}: {error}", "leave out --port to use a free port") from None
     with server:
         if options.no_browser or audible(NORMAL):  # the address cannot be guessed
-            print(f"{escape(options.file)}: {server.address}; press Ctrl-C to stop", file=sys.stderr)
+            print(f"{escape(options.file)}: {server.address} (press Ctrl-C to stop)", file=sys.stderr)
         if not options.no_browser:
             import webbrowser
 

@@ -37,7 +37,7 @@ def viewing(folder: Path, *words: object) -> Iterator[tuple[str, subprocess.Pope
     try:
         assert process.stderr is not None
         told = ""
-        while not (address := re.search(r"(http://127\.0\.0\.1:\d+/[\w-]+/); press", told)):
+        while not (address := re.search(r"(http://127\.0\.0\.1:\d+/[\w-]+/) \(press", told)):
             line = process.stderr.readline()
             assert line, told
             told += line
@@ -110,7 +110,7 @@ def test_a_browser_is_opened_unless_one_says_no(netdsl: Commands, monkeypatch: p
     assert (ran.code, ran.out) == (0, "")
     assert opened == re.findall(r"http://\S+", ran.err)
     assert len(opened) == 1
-    assert re.fullmatch(r"perceptron: http://\S+; .*\n", netdsl("view", "perceptron", "--no-browser", "-q").err)
+    assert re.fullmatch(r"perceptron: http://\S+ .*\n", netdsl("view", "perceptron", "--no-browser", "-q").err)
     assert len(opened) == 1
     assert netdsl("view", "perceptron", "-q").err == ""
     assert len(opened) == 2
