@@ -18,7 +18,7 @@ IN_MEMORY = 2**25
 """Size in bytes above which an output is spooled to a temporary file."""
 
 
-class OutputsDiffer(UserError, code="E0621"):
+class OutputsDiffer(UserError, code="E0621", title="outputs of different sizes"):
     """An output has a different size for each example, so the results do not fit into one array."""
 
 

@@ -40,7 +40,7 @@ STEPS, STRIDE = 10, 2.5
 """Defaults of PGD: the number of steps, and their total length in units of epsilon (Madry et al., 2018)."""
 
 
-class NotAttackable(UserError, code="E0870"):
+class NotAttackable(UserError, code="E0870", title="a model that cannot be attacked"):
     """The model is not an image classifier: a net with one floating-point input, and an output with one number per
     class, or with one number whose sign is the class. Or the label is not one of its classes."""
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from netdsl.diagnostics.report import Report
 
 
-class BadDataLine(UserError, code="E0644", exit_code=USAGE_IS_WRONG):
+class BadDataLine(UserError, code="E0644", title="an invalid `--data`", exit_code=USAGE_IS_WRONG):
     """The value of `--data` is written like a `data` line in a `train` block: `--data 'mnist "datasets/mnist" split
     test'`."""
 

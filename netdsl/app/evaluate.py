@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 BATCH = 100
 
 
-class NothingToJudge(UserError, code="E0645", exit_code=USAGE_IS_WRONG):
+class NothingToJudge(UserError, code="E0645", title="no data to evaluate on", exit_code=USAGE_IS_WRONG):
     """`netdsl eval` needs data, from `--data` or from the line `validate` of the `train` block."""
 
 
-class NotForAModel(UserError, code="E0614", exit_code=USAGE_IS_WRONG):
+class NotForAModel(UserError, code="E0614", title="an option that needs a `.net` file", exit_code=USAGE_IS_WRONG):
     """The parameters and weights of a compiled model are fixed, so options that change them are not allowed."""
 
 

@@ -27,7 +27,7 @@ MAX_FILES_SHOWN = 5
 """Maximum number of skipped files that are named."""
 
 
-class WrongInputs(UserError, code="E0612", exit_code=USAGE_IS_WRONG):
+class WrongInputs(UserError, code="E0612", title="inputs that do not match the net", exit_code=USAGE_IS_WRONG):
     """The inputs on the command line do not match those of the net."""
 
 

@@ -27,7 +27,7 @@ MAX_ROUNDS = 20
 """Maximum number of passes over a file."""
 
 
-class CannotFix(UserError, code="E0622", exit_code=USAGE_IS_WRONG):
+class CannotFix(UserError, code="E0622", title="a file that cannot be fixed in place", exit_code=USAGE_IS_WRONG):
     """`check --fix` writes to the given files, so it accepts neither standard input nor shipped nets."""
 
 

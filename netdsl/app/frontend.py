@@ -35,15 +35,15 @@ MAX_NETS_SHOWN = 10
 """Maximum number of nets of a file that are listed."""
 
 
-class BadSetting(UserError, code="E0610", exit_code=USAGE_IS_WRONG):
+class BadSetting(UserError, code="E0610", title="an invalid `--set`", exit_code=USAGE_IS_WRONG):
     """`--set` takes NAME=VALUE: a parameter of the net, and an expression of the language."""
 
 
-class NoSuchNet(UserError, code="E0618", exit_code=USAGE_IS_WRONG):
+class NoSuchNet(UserError, code="E0618", title="unknown net in a file", exit_code=USAGE_IS_WRONG):
     """In FILE:NET, the file neither defines nor uses a net with this name."""
 
 
-class NoSuchRoot(UserError, code="E0619", exit_code=USAGE_IS_WRONG):
+class NoSuchRoot(UserError, code="E0619", title="a root that is not a folder", exit_code=USAGE_IS_WRONG):
     """The value of `--root` is not a folder."""
 
 

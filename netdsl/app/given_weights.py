@@ -19,7 +19,7 @@ VAIN_BIAS = "W0302"
 """Code of the warning about a bias before `bn`. A bias whose values a file has must be in the net."""
 
 
-class NeedsWeights(UserError, code="E0646", exit_code=USAGE_IS_WRONG):
+class NeedsWeights(UserError, code="E0646", title="an option that requires `--weights`", exit_code=USAGE_IS_WRONG):
     """`--rename`, `--match`, `--except`, `--partial` and `--allow-nonfinite` control how the weights of a file are
     used, so they require `--weights`. `--partial` cannot be combined with `--match order`, since an order with gaps is
     ambiguous."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-class BadLabels(UserError, code="E0623"):
+class BadLabels(UserError, code="E0623", title="an invalid label file"):
     """A label file contains one name per class: text with one name per line, or a JSON list of names."""
 
 

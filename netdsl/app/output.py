@@ -26,15 +26,15 @@ ARCHIVE = b"made by netdsl"
 SEARCHED = 64
 
 
-class WouldOverwrite(UserError, code="E0611", exit_code=USAGE_IS_WRONG):
+class WouldOverwrite(UserError, code="E0611", title="an output that exists", exit_code=USAGE_IS_WRONG):
     """The output exists and was not written by netdsl."""
 
 
-class WouldDestroy(UserError, code="E0613", exit_code=USAGE_IS_WRONG):
+class WouldDestroy(UserError, code="E0613", title="an output that is also an input", exit_code=USAGE_IS_WRONG):
     """The output is one of the files that the command reads. Not even `--force` overwrites it."""
 
 
-class NotAPicture(UserError, code="E0643", exit_code=USAGE_IS_WRONG):
+class NotAPicture(UserError, code="E0643", title="an unsupported image format", exit_code=USAGE_IS_WRONG):
     """Images are written as SVG or PNG, so the name of the output must end with `.svg` or `.png`. `draw` also writes
     `.dot` and `.mmd`."""
 

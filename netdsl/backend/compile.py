@@ -29,7 +29,7 @@ ONE_FILE = 2_000_000_000
 """Maximum size in bytes of the weights in a single file; a protobuf message holds slightly more, for the graph."""
 
 
-class BadMetadata(UserError, code="E0640", exit_code=USAGE_IS_WRONG):
+class BadMetadata(UserError, code="E0640", title="invalid model metadata", exit_code=USAGE_IS_WRONG):
     """Model metadata consists of keys and texts. Keys that begin with `netdsl.` are reserved."""
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SUFFIX = "ExecutionProvider"
 
 
-class NoProvider(UserError, code="E0811", exit_code=USAGE_IS_WRONG):
+class NoProvider(UserError, code="E0811", title="an unavailable execution provider", exit_code=USAGE_IS_WRONG):
     """The execution provider is unknown, not part of this build of onnxruntime, or does not start on this machine."""
 
 

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from netdsl.backend.session import Array
 
 
-class CannotQuantize(UserError, code="E0682"):
+class CannotQuantize(UserError, code="E0682", title="calibration examples that cannot be used"):
     """The calibration examples give no range to quantize to 8 bits: they contain NaN, or the network computes it from
     them."""
 
 
-class NoRange(UserError, code="E0683"):
+class NoRange(UserError, code="E0683", title="a calibration input without a range"):
     """The calibration examples of an input are all zero, or too close to zero to compute a scale from them."""
 
 

@@ -39,7 +39,7 @@ LARGE = 2**20
 """Minimum size in bytes of a weight that starts on a page boundary that Windows too can map, as onnx recommends."""
 
 
-class TooLargeForOnnx(UserError, code="E0680"):
+class TooLargeForOnnx(UserError, code="E0680", title="a model that is too large for ONNX"):
     """An ONNX file is a single protobuf message of less than 2 GB, about 536 million weights."""
 
 

@@ -46,19 +46,19 @@ MAX_NODES_SHOWN = 3
 """Maximum number of node names in a message."""
 
 
-class BadModel(UserError, code="E0812"):
+class BadModel(UserError, code="E0812", title="an invalid ONNX model"):
     """The file is not an ONNX model that onnxruntime can run: it is damaged, too new, or has unknown operators."""
 
 
-class WrongFeed(UserError, code="E0813"):
+class WrongFeed(UserError, code="E0813", title="inputs that do not match the model"):
     """The inputs do not match those of the model in their names, types, shapes or number of examples."""
 
 
-class FellBack(UserError, code="E0815"):
+class FellBack(UserError, code="E0815", title="nodes left to the CPU"):
     """The requested execution provider leaves some or all nodes of the model to the CPU."""
 
 
-class RunFailed(UserError, code="E0814"):
+class RunFailed(UserError, code="E0814", title="a model that failed at run time"):
     """The model failed at run time."""
 
 

@@ -92,32 +92,32 @@ class FileProblem(UserError, exit_code=USAGE_IS_WRONG):
     """A file that cannot be used."""
 
 
-class MissingFile(FileProblem, code="E0601"):
+class MissingFile(FileProblem, code="E0601", title="a missing file"):
     """The file does not exist."""
 
 
-class NotAFile(FileProblem, code="E0602"):
+class NotAFile(FileProblem, code="E0602", title="a path that is not a file"):
     """The path is a folder or a device, but a file is required."""
 
 
-class Unreadable(FileProblem, code="E0603"):
+class Unreadable(FileProblem, code="E0603", title="an unreadable file"):
     """The operating system does not allow reading the file, usually because of its permissions."""
 
 
-class TooLarge(FileProblem, code="E0604", exit_code=1):
+class TooLarge(FileProblem, code="E0604", title="a source file that is too large", exit_code=1):
     """A source file has at most 2 MB. Larger networks are not written by hand."""
 
 
-class NotText(FileProblem, code="E0605", exit_code=1):
+class NotText(FileProblem, code="E0605", title="a source file that is not text", exit_code=1):
     """A source file is UTF-8 text without NUL characters. A byte order mark and all line endings are accepted."""
 
 
-class CannotWrite(FileProblem, code="E0606"):
+class CannotWrite(FileProblem, code="E0606", title="an output that cannot be written"):
     """The output cannot be written: the folder is missing, there is no permission, or the disk is full. An existing
     file stays intact."""
 
 
-class NoWorkingFolder(FileProblem, code="E0656"):
+class NoWorkingFolder(FileProblem, code="E0656", title="a missing working folder"):
     """The working folder has been deleted or moved since the shell entered it, so relative paths and programs on
     standard input cannot be resolved. Absolute paths work."""
 

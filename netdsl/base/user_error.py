@@ -17,20 +17,22 @@ USAGE_IS_WRONG = 2
 class UserError(Exception):
     """An error without a location in a text.
 
-    A subclass is one kind: a stable code, an explanation in its docstring, and the exit code of the command: 1 for a
-    fault in an input, 2 for wrong usage or a missing file.
+    A subclass is one kind: a stable code, a title, an explanation in its docstring, and the exit code of the command:
+    1 for a fault in an input, 2 for wrong usage or a missing file.
     """
 
     code: ClassVar[str] = ""
+    title: ClassVar[str] = ""
     exit_code: ClassVar[int] = INPUT_IS_WRONG
 
-    def __init_subclass__(cls, code: str = "", exit_code: int | None = None) -> None:
+    def __init_subclass__(cls, code: str = "", title: str = "", exit_code: int | None = None) -> None:
         if exit_code is not None:
             cls.exit_code = exit_code
         if code:
             known = USER_ERRORS.setdefault(code, cls)
             assert known is cls, f"{code} is taken by {known.__name__}"
             cls.code = code
+            cls.title = title
 
     def __init__(self, message: str, *helps: str, details: Iterable[str] = ()) -> None:
         """`details` are further lines of the message. All texts are escaped here: callers insert names as they are."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from netdsl.report.comparison import Compared
 
 
-class NothingToPlot(UserError, code="E0637", exit_code=USAGE_IS_WRONG):
+class NothingToPlot(UserError, code="E0637", title="no net to plot", exit_code=USAGE_IS_WRONG):
     """`netdsl compare --plot` draws nets that have a published error, `top1`, in their `about` and a constant number of
     MACs; `--by year` also needs a `year`. None of the nets qualifies."""
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from netdsl.weights.file import WeightFile
 
 
-class OptionsClash(UserError, code="E0641", exit_code=USAGE_IS_WRONG):
+class OptionsClash(UserError, code="E0641", title="options that contradict each other", exit_code=USAGE_IS_WRONG):
     """Two options contradict each other, or one requires another."""
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import argparse
 
 
-class NoSuchCode(UserError, code="E0634", exit_code=USAGE_IS_WRONG):
+class NoSuchCode(UserError, code="E0634", title="unknown code", exit_code=USAGE_IS_WRONG):
     """`netdsl explain CODE` takes the code of an error or a warning, such as E0310. `netdsl explain` lists all."""
 
 

@@ -31,7 +31,7 @@ MAX_ELEMENTS = 2**24
 """Maximum number of elements of a weight that is drawn."""
 
 
-class NoFilters(UserError, code="E0705"):
+class NoFilters(UserError, code="E0705", title="no filters to draw"):
     """There is no convolution, or none of this name, in the weights. Only weights with four axes (filters, channels,
     height, width) and at most 16 million elements can be drawn."""
 

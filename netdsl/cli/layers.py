@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import argparse
 
 
-class NoSuchLayer(UserError, code="E0630", exit_code=USAGE_IS_WRONG):
+class NoSuchLayer(UserError, code="E0630", title="unknown layer name", exit_code=USAGE_IS_WRONG):
     """`netdsl layers NAME` takes the name of a built-in layer. `netdsl layers` lists all layers."""
 
 

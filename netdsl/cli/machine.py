@@ -18,21 +18,21 @@ SHORT = re.compile(
 """Messages about a lack of memory, of the library loader, C++, thread creation and protobuf."""
 
 
-class NotEnoughMemory(UserError, code="E0615"):
+class NotEnoughMemory(UserError, code="E0615", title="not enough memory"):
     """The machine does not have enough memory for this network, these weights or this batch, or `ulimit -v` limits it.
     A smaller `--batch` needs less memory."""
 
 
-class TooDeep(UserError, code="E0616"):
+class TooDeep(UserError, code="E0616", title="input nested too deeply"):
     """The input is nested too deeply for Python."""
 
 
-class SystemFailed(UserError, code="E0617", exit_code=USAGE_IS_WRONG):
+class SystemFailed(UserError, code="E0617", title="a failed system call", exit_code=USAGE_IS_WRONG):
     """The operating system refused an operation that has no more specific code, often because the disk of the standard
     output is full."""
 
 
-class CannotLoad(UserError, code="E0657", exit_code=USAGE_IS_WRONG):
+class CannotLoad(UserError, code="E0657", title="a package that cannot be loaded", exit_code=USAGE_IS_WRONG):
     """A package is installed but cannot be loaded: a library that it needs is missing, or it was built for another
     machine or Python version."""
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 RUN_BATCH = 32
 
 
-class OddOutput(UserError, code="E0620"):
+class OddOutput(UserError, code="E0620", title="an unsupported kind of output"):
     """A model from another tool has an output that is not an array of numbers with one entry per example."""
 
 

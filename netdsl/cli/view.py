@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Net
 
 
-class CannotServe(UserError, code="E0638", exit_code=USAGE_IS_WRONG):
+class CannotServe(UserError, code="E0638", title="a viewer that cannot start", exit_code=USAGE_IS_WRONG):
     """`netdsl view` serves Netron on a local port. The port given by `--port` is in use or not allowed, or no port is
     free. Without the option, a free port is chosen."""
 

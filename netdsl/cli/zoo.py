@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     import argparse
 
 
-class NotInZoo(UserError, code="E0631", exit_code=USAGE_IS_WRONG):
+class NotInZoo(UserError, code="E0631", title="unknown net of the zoo", exit_code=USAGE_IS_WRONG):
     """`netdsl zoo show` and `zoo copy` take the name of a shipped net or of its file. `netdsl zoo` lists them."""
 
 
-class InTheWay(UserError, code="E0632", exit_code=USAGE_IS_WRONG):
+class InTheWay(UserError, code="E0632", title="a copy that would overwrite a file", exit_code=USAGE_IS_WRONG):
     """`netdsl zoo copy` does not overwrite files."""
 
 

@@ -30,7 +30,7 @@ def user_errors() -> dict[str, type[UserError]]:
     return dict(sorted(USER_ERRORS.items()))
 
 
-class NoDocstrings(UserError, code="E0655", exit_code=USAGE_IS_WRONG):
+class NoDocstrings(UserError, code="E0655", title="missing docstrings", exit_code=USAGE_IS_WRONG):
     """The pages of layers and error codes are docstrings, which `python -OO` and `PYTHONOPTIMIZE=2` remove. All other
     commands work without them."""
 

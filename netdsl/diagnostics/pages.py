@@ -39,7 +39,7 @@ class Page:
         self.paragraphs = [" ".join(part.split()) for part in re.split(r"\n\n+", EXAMPLE.sub("", text)) if part.strip()]
         if self.severity == "warning":
             self.paragraphs.append(ALLOW.format(code))
-        self.title: str = getattr(cls, "title", "") or _words(cls.__name__)
+        self.title = cls.title
         self.failing = examples.get("fail") or examples.get("warn") or ""
         self.fixed = examples.get("fixed", "")
         module = cls.__module__.rpartition(".")[2]
@@ -48,11 +48,6 @@ class Page:
     @property
     def severity(self) -> str:
         return "warning" if self.code.startswith("W") else "error"
-
-
-def _words(name: str) -> str:
-    """Split a name into words: `NoSuchNet` into `no such net`."""
-    return re.sub(r"(?<!^)(?=[A-Z])", " ", name).lower()
 
 
 def pages() -> dict[str, Page]:

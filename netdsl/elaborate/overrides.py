@@ -27,7 +27,7 @@ NEGATIVE = re.compile(r"-\s*[\d.][\w.]*")
 """A negative number in parentheses, as needed among other arguments; here it is the only one."""
 
 
-class BadTrainSetting(UserError, code="E0626", exit_code=USAGE_IS_WRONG):
+class BadTrainSetting(UserError, code="E0626", title="an invalid `--set train`", exit_code=USAGE_IS_WRONG):
     """`--set train.KEY=VALUE` replaces a line of the `train` block, and `--set train.KEY.ARGUMENT=VALUE` changes an
     argument of a line. For arguments of the optimizer, KEY can be omitted, as in `train.lr`."""
 

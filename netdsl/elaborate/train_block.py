@@ -46,7 +46,7 @@ REPEATABLE = ("loss", "metric")
 """Keys of lines that may occur more than once."""
 
 
-class NoTraining(UserError, code="E0625", exit_code=USAGE_IS_WRONG):
+class NoTraining(UserError, code="E0625", title="no `train` block", exit_code=USAGE_IS_WRONG):
     """Training needs a `train` block: the only one of the file, or that of the requested net."""
 
 

@@ -21,7 +21,7 @@ CLASSES, COLUMNS, TARGETS = "netdsl.classes.", "netdsl.columns.", "netdsl.target
 """Prefixes of metadata keys, before the name of an output or input; the value is a JSON list of names."""
 
 
-class BadNames(UserError, code="E0872"):
+class BadNames(UserError, code="E0872", title="names that do not match the net"):
     """The metadata of a model or weight file names its classes or columns (`netdsl.classes.OUTPUT`,
     `netdsl.columns.INPUT`, `netdsl.targets.OUTPUT`), but the names do not fit: they are not a JSON list of distinct
     texts, their number differs from the number of classes or columns, or the net has no such output or input."""

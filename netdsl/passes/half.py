@@ -24,7 +24,7 @@ WIDE = (LRN,)
 Ops with an attribute outside f16's range, such as an epsilon of 1e-9, stay in f32 too."""
 
 
-class BeyondHalf(UserError, code="E0681"):
+class BeyondHalf(UserError, code="E0681", title="weights outside half precision"):
     """The network uses a number outside the range of half precision: at most 65,504 and, unless zero, at least 6e-8."""
 
 

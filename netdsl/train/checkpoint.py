@@ -27,7 +27,7 @@ KEY = "netdsl.run"
 NAME = re.compile(r"(\d+)(?:-(\d+))?\.safetensors")
 
 
-class BadCheckpoint(UserError, code="E0860"):
+class BadCheckpoint(UserError, code="E0860", title="an invalid checkpoint"):
     """A run cannot resume from a checkpoint that is damaged or belongs to another net or recipe."""
 
 

@@ -54,7 +54,7 @@ KINDS = {
 """Descriptions of what a target holds."""
 
 
-class NeedsNewerOpset(UserError, code="E0649", exit_code=USAGE_IS_WRONG):
+class NeedsNewerOpset(UserError, code="E0649", title="an opset that is too old", exit_code=USAGE_IS_WRONG):
     """A training step with dropout computes its masks with bitwise operators, which ONNX has since opset 18."""
 
 

@@ -70,12 +70,12 @@ MADE_BY = "netdsl train"
 MODELS = tuple(f"{which}.{ending}" for which in ("best", "last") for ending in ("safetensors", "onnx"))
 
 
-class FolderIsTaken(UserError, code="E0863", exit_code=USAGE_IS_WRONG):
+class FolderIsTaken(UserError, code="E0863", title="a folder that is in use", exit_code=USAGE_IS_WRONG):
     """The folder for a run contains another run or files that netdsl did not write, or another process is training in
     it."""
 
 
-class OtherRun(UserError, code="E0864", exit_code=USAGE_IS_WRONG):
+class OtherRun(UserError, code="E0864", title="a run with other settings", exit_code=USAGE_IS_WRONG):
     """A run resumes with the net, recipe and data that it was started with; only its end can change. Otherwise it could
     not be reproduced."""
 

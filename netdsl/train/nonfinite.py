@@ -30,7 +30,7 @@ MODERATE = 0.01
 """Maximum learning rate to suggest, however high the failed one was."""
 
 
-class Diverged(UserError, code="E0862"):
+class Diverged(UserError, code="E0862", title="a training run that diverged"):
     """A NaN or infinite loss would make all weights non-finite in the same step. Training stops before that, and the
     last checkpoint is finite. The most frequent cause is a learning rate that is too high."""
 

@@ -36,7 +36,7 @@ NAMED = ("csv", "folder")
 """The kinds of data that have names for classes or columns."""
 
 
-class TooFew(UserError, code="E0865"):
+class TooFew(UserError, code="E0865", title="too few examples to split"):
     """`validate 0.1` holds out a tenth of the examples. Training and validation need at least one example each."""
 
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from netdsl.weights.file import WeightFile
 
 
-class LoneValue(UserError, code="E0861"):
+class LoneValue(UserError, code="E0861", title="batch normalization of a single training value"):
     """Batch normalization of a single value per channel: the mean is the value itself and the variance is 0, so every
     output is the bias, and the unbiased variance would divide by 0."""
 

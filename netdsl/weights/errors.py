@@ -5,7 +5,7 @@ from __future__ import annotations
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 
 
-class BadWeightFile(UserError, code="E0701"):
+class BadWeightFile(UserError, code="E0701", title="an invalid weight file"):
     """The file is damaged, or its format is not supported. A PyTorch checkpoint can contain tensors, containers and
     plain values, and nothing else: its pickle is a program, and is not executed."""
 
@@ -15,7 +15,7 @@ def damaged(path: str, reason: str, *helps: str) -> BadWeightFile:
     return BadWeightFile(f"{path} is damaged: {reason}", *helps)
 
 
-class WeightsDoNotFit(UserError, code="E0702"):
+class WeightsDoNotFit(UserError, code="E0702", title="weights that do not match the net"):
     """The weights in the file do not match those of the network: names are missing or unknown, or shapes differ.
 
     Weights are matched by name, after all renames, or by order with `--match order`. Each is used once, and none is
@@ -23,16 +23,16 @@ class WeightsDoNotFit(UserError, code="E0702"):
     """
 
 
-class WrongWeightType(UserError, code="E0703"):
+class WrongWeightType(UserError, code="E0703", title="weights of an unsupported type"):
     """Weights are floating-point numbers: float16, bfloat16 and float64 are converted to float32. Integers are not
     converted, and neither are floats of 8 bits or fewer, whose values are meaningless without a scale."""
 
 
-class BadWeightValues(UserError, code="E0704"):
+class BadWeightValues(UserError, code="E0704", title="non-finite or negative weights"):
     """A weight is NaN or infinite, or a variance is negative, so the network would not compute anything useful."""
 
 
-class OrderUnknown(UserError, code="E0707"):
+class OrderUnknown(UserError, code="E0707", title="an unknown order of Keras weights"):
     """The order of the rows or columns of a Keras weight cannot be determined.
 
     Keras has channels last and netdsl has channels first, so the weights of a dense layer before or after a flattened
@@ -42,7 +42,7 @@ class OrderUnknown(UserError, code="E0707"):
     """
 
 
-class UnclearUse(UserError, code="E0710"):
+class UnclearUse(UserError, code="E0710", title="a tensor with an ambiguous role"):
     """It is unclear which weight a tensor of an ONNX model is: nodes use it in different orientations, along an axis
     other than the channels, or netdsl does not know the operator.
 
@@ -51,23 +51,23 @@ class UnclearUse(UserError, code="E0710"):
     """
 
 
-class UnlikeLayer(UserError, code="E0711"):
+class UnlikeLayer(UserError, code="E0711", title="a node that differs from its layer"):
     """A node of an ONNX model does not compute the same as the layer that would take its weights: a normalization with
     a different epsilon, or a transposed convolution instead of a convolution. The shapes would match, but the results
     would differ."""
 
 
-class UnknownWeightLabel(UserError, code="E0712", exit_code=USAGE_IS_WRONG):
+class UnknownWeightLabel(UserError, code="E0712", title="unknown weight in `--except`", exit_code=USAGE_IS_WRONG):
     """`--except` takes layers or weights of the network: a name (`fc.weight`), the beginning of names (`fc`,
     `layer4.0`), or a pattern (`layer?`, `*.bias`). Each must match at least one weight."""
 
 
-class BadRename(UserError, code="E0706", exit_code=USAGE_IS_WRONG):
+class BadRename(UserError, code="E0706", title="an invalid rename rule", exit_code=USAGE_IS_WRONG):
     """A rule for renaming weights cannot be read, or renames nothing. The pattern is a regular expression, and `$1` in
     the replacement is the first group of the pattern."""
 
 
-class OutsideModelFolder(UserError, code="E0708"):
+class OutsideModelFolder(UserError, code="E0708", title="a data file outside the model's folder"):
     """An ONNX model refers to a data file outside its folder.
 
     The data must be in the folder of the model or below it, after links are resolved. Absolute paths, `..` and links

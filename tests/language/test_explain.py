@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,11 @@ def test_every_code_of_the_source_has_a_page() -> None:
     declared = re.findall(r'^(?:@problem\("|class .*code=")([EW]\d{4})"', source, re.MULTILINE)
     assert sorted(declared) == list(KNOWN), "write the table anew with `python -m netdsl.diagnostics.pages`"
     assert user_errors().keys() == USER_ERRORS.keys()
+
+
+def test_titles_are_unique() -> None:
+    titles = Counter(page.title for page in KNOWN.values())
+    assert [title for title, count in titles.items() if count > 1 or not title] == []
 
 
 @pytest.mark.parametrize("code", KNOWN)
@@ -66,7 +72,7 @@ def test_explain_takes_several(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert out.startswith("W0302: a bias before `bn`")
     assert "Example with this warning:" in out
-    assert "\n\n\nE0601: missing file\n\nThe file does not exist.\n" in out
+    assert "\n\n\nE0601: a missing file\n\nThe file does not exist.\n" in out
 
 
 def test_explain_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
