@@ -247,7 +247,7 @@ class Text(Kind):
     """A text in quotes."""
 
     quoted = True
-    expected = 'a text, such as `"iris.csv"`'
+    expected = 'a string, such as `"iris.csv"`'
 
     def convert(self, value: Any) -> str:
         if not isinstance(value, str) or isinstance(value, Word) or not value:
@@ -276,7 +276,7 @@ class Texts(Kind):
     """A text in quotes, or a list of them."""
 
     quoted = True
-    expected = 'a text, such as `"species"`, or a list of them'
+    expected = 'a string, such as `"species"`, or a list of them'
 
     def convert(self, value: Any) -> tuple[str, ...]:
         entries = value if isinstance(value, tuple) else (value,)

@@ -69,7 +69,7 @@ SIGNS = {
     "SEP": "the end of the statement",
     "$END": "the end of the file",
     "NAME": "a name",
-    "STRING": "a text",
+    "STRING": "a string",
     "NUMBER": "a number",
 }
 

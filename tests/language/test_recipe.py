@@ -245,7 +245,7 @@ def test_what_is_wrong_is_said_at_its_place(lines, expected):
 def test_nesterov_needs_the_momentum_that_its_help_names():
     begin = f"{NET}train n {{ data xor; loss cross_entropy; optimizer sgd nesterov on"
     _, (problem,) = recipe_of(f"{begin} }}")
-    (found,) = problem.helps()
+    (found,) = problem.suggestions()
     assert "`momentum 0.9`" in found.text
     _, problems = recipe_of(f"{begin} momentum 0.9 }}")
     assert not problems
