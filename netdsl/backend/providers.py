@@ -116,7 +116,7 @@ def _register(plugin: Plugin, module: str) -> Plugin:
         names = getattr(helper, "get_ep_names", None)
         plugin.providers = tuple(names() if names else [helper.get_ep_name()])
         onnxruntime.register_execution_provider_library(plugin.package, helper.get_library_path())
-    except Exception as error:  # what a package of somebody else's does is not known
+    except Exception as error:  # other packages may raise anything
         plugin.failure = str(error).strip().partition("\n")[0] or type(error).__name__
     return plugin
 

@@ -88,9 +88,9 @@ def _options(threads: int | None, in_order: bool = False) -> Any:
         options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED  # nodes that are ready, the first first
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it would move nodes
         options.enable_mem_pattern = False  # one block for all that lives, planned ahead, takes half as much again
-        options.enable_mem_reuse = False  # memory that waits for a value of the same size is nobody else's till then
+        options.enable_mem_reuse = False  # memory reserved for a value of the same size stays unused until then
     # Denormals stay: session.set_denormal_as_zero is the whole process's, NumPy's too, as its first session says; the
-    # bits of a training would depend on what else ran.
+    # bits of a training would depend on other sessions.
     options.log_severity_level = SILENT  # what it has to say comes as an exception too
     if threads is not None:
         if not 1 <= threads <= THREADS:

@@ -209,7 +209,7 @@ def _read_limited(path: str) -> bytes:
 
 
 def _read_pipe(path: str) -> bytes:
-    """Read a named pipe. Opening it blocks until somebody writes, so check for a writer first."""
+    """Read a named pipe. Opening it blocks until it has a writer, so check for one first."""
     from select import select
 
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-TYPE_CHECKING = False  # the module behind it costs more than this one
+TYPE_CHECKING = False  # importing `typing` costs more than this module
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

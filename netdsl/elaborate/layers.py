@@ -30,7 +30,7 @@ _signatures: dict[type[Layer | Declared], Signature] = {}
 
 
 def signature(cls: type[Layer | Declared]) -> Signature:
-    """Return the signature of a layer, a loss or the like from its declaration."""
+    """Return the signature of a layer, a loss or a similar component from its declaration."""
     if cls not in _signatures:
         arguments = cls.arguments.values()
         _signatures[cls] = Signature(

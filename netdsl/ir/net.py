@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Layer(Protocol):
-    """What a net knows of its layers; `netdsl.layers.base.Layer` implements it."""
+    """The interface of layers that nets use; `netdsl.layers.base.Layer` implements it."""
 
     kind: ClassVar[str]
     arguments: ClassVar[dict[str, Any]]

@@ -1,4 +1,4 @@
-"""Ops, one file per family of ONNX operators. Layer bodies are written with `ops.relu(x)` and the like.
+"""Ops, one file per family of ONNX operators. Layer bodies call functions such as `ops.relu(x)`.
 
 Ops are imported on first use: checking a text needs the shapes of layers but not their bodies.
 """

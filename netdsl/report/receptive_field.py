@@ -23,7 +23,7 @@ MAX_PERIOD = 256
 """Maximum number of places side by side with fields of their own. Finer upsampling is not followed."""
 
 MAX_PLACES = 2**16
-"""Maximum number of places that are looked at one by one for a field."""
+"""Maximum number of positions that are followed one by one to find a receptive field."""
 
 
 class Field:

@@ -107,7 +107,7 @@ def unnamed(mistake: Mistake) -> Found | None:
 
 
 def other_notation(mistake: Mistake) -> Found | None:
-    """`elif`, `if c: relu`, `// comment` and the like."""
+    """Report notation of other languages, such as `elif`, `if c: relu` and `// comment`."""
     if mistake.at_end:
         return None
     for attempt in (_else_if, _comment, _body, _operands, _argument_behind_colon, _arrow, _definition):

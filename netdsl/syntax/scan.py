@@ -171,7 +171,7 @@ def _joins(token: Token) -> bool:
 
 
 def _close(tokens: list[Token], stack: list[Token], count: int, offset: int) -> None:
-    """Put in the `}` that somebody forgot, so that the braces before it are whole."""
+    """Insert a forgotten `}`, so that the braces before it match."""
     for _ in range(count):
         brace = Token(("RBRACE",), "", offset)
         brace.opener = stack.pop()

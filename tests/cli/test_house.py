@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 import statistics
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -101,6 +103,45 @@ def test_importing_the_package_is_light() -> None:
 def test_check_is_light() -> None:
     code = "from netdsl.cli import main; main()"
     assert imported(code, "check", "specs/lenet5.net") & HEAVY == set()
+
+
+STIFF = """
+all the same; anybody; as it comes; asked for; asks for; behind it; behind them; for want of; had better; in its stead;
+is called so; is known of; is told; are told; is wanted; knows of; looked at; made of it; makes of; of old; ought to;
+shall be; so many; somebody; stands there; taken for; tell of; tells of; told of; that are none; the like;
+there are no more; therein; thereof; thereupon; to begin with; unto; what else; what is asked; what may be; whence;
+whereby; wherein; whereof; whereupon; whoever
+"""
+"""Phrases that have a plainer form wherever they occur in this project."""
+
+PENDING = {
+    *("netdsl/cli/compile.py", "netdsl/cli/compile_training.py", "netdsl/cli/view.py", "netdsl/data/dataset.py"),
+    *("netdsl/data/iterable.py", "netdsl/data/pictures.py", "netdsl/elaborate/parameter_values.py"),
+    *("netdsl/train/adversarial_loss.py", "netdsl/train/export.py", "netdsl/train/log.py", "netdsl/train/prefetch.py"),
+    *("netdsl/train/stopwatch.py", "netdsl/weights/keras_parts.py", "netdsl/weights/onnx_roles.py"),
+    *("netdsl/weights/onnx_values.py", "netdsl/weights/pickled.py", "netdsl/weights/pth.py"),
+}
+"""Files that still have some of them."""
+
+
+def prose(path: Path) -> str:
+    """Return what people read in a file: all of it or, in Python, strings and comments."""
+    if path.suffix != ".py":
+        return path.read_text("utf-8")
+    kinds = ("STRING", "FSTRING_MIDDLE", "COMMENT")
+    with tokenize.open(path) as file:
+        tokens = [*tokenize.generate_tokens(file.readline)]
+    return "\n".join(token.string for token in tokens if tokenize.tok_name[token.type] in kinds)
+
+
+def test_prose_is_plain() -> None:
+    phrases = [r"\s+(?:#\s*)?".join(phrase.split()) for phrase in STIFF.split(";")]
+    stiff = re.compile(rf"\b(?:{'|'.join(phrases)})\b", re.IGNORECASE)
+    files = [*FILES, ROOT / "README.md"]
+    for folder, ending in (("docs", "md"), ("grammars", "lark"), ("tests/golden", "txt")):
+        files += sorted((ROOT / folder).rglob(f"*.{ending}"))
+    found = {str(path.relative_to(ROOT)): stiff.findall(prose(path)) for path in files}
+    assert {name: words for name, words in found.items() if words and name not in PENDING} == {}
 
 
 def test_ci_runs_the_command_of_the_readme() -> None:
