@@ -74,7 +74,7 @@ class ConstantRate(Schedule):
     """
 
 
-class EpochList(Sequence):
+class EpochList(Sequence[float]):
     """One epoch, or several in ascending order."""
 
     def __init__(self) -> None:

@@ -8,9 +8,9 @@ from netdsl.app.frontend import load_net, open_module
 from netdsl.app.repair import verify_suggestions
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.report import NET
+from netdsl.elaborate.arithmetic import show
 from netdsl.elaborate.blocks import domain_of
 from netdsl.elaborate.context import Poisoned
-from netdsl.elaborate.expressions import describe
 from netdsl.elaborate.library import ZOO, zoo
 from netdsl.elaborate.lint import warn
 from netdsl.elaborate.net import Instance, effective, elaborate, resolve
@@ -105,4 +105,4 @@ def _asked(module: Module, wanted: str | None, *, domains: bool) -> Iterator[tup
                 owner.work.spend(NET, parameter.name.span)
                 given = {**instance.given, parameter.name.text: (value, parameter.name.span)}
                 varied = Instance(name, owner, instance.definition, given, instance.doc)
-                yield f"{name}({parameter.name.text} = {describe(value)})", varied
+                yield f"{name}({parameter.name.text} = {show(value)})", varied

@@ -7,6 +7,7 @@ from hashlib import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any, Protocol
 
     class Definition(Protocol):
@@ -112,7 +113,7 @@ class Frame:
         name: str = "",
         variable: str = "",
         value: object = None,
-        call: tuple[Definition, dict[str, tuple[object, Span]]] | None = None,
+        call: tuple[Definition, Mapping[str, tuple[object, Span]]] | None = None,
     ) -> None:
         self.parent = parent
         self.span = span

@@ -6,7 +6,7 @@ resumed in the middle of an epoch, or with another batch size, sees the same ima
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from netdsl.data.errors import BadAugment
 from netdsl.declare.arguments import Choice, Real, Sequence, Sizes
@@ -85,25 +85,25 @@ class Augment:
         return x
 
 
-class Numbers(Sequence):
+class Numbers(Sequence[float]):
     """A number, or a list with one per channel."""
 
     def __init__(self, item: Real) -> None:
         super().__init__(item)
         self.expected = f"{item.expected}, or a list with one for each channel"
 
-    def convert(self, value: Any) -> tuple[float, ...]:
+    def convert(self, value: object) -> tuple[float, ...]:
         return super().convert(value if isinstance(value, tuple) else (value,))
 
 
-class Interval(Sequence):
+class Interval(Sequence[float]):
     """Two numbers, the lower first, or one that is both."""
 
     def __init__(self, item: Real) -> None:
         super().__init__(item)
         self.expected = f"{item.expected}, or two of them, the lower first"
 
-    def convert(self, value: Any) -> tuple[float, float]:
+    def convert(self, value: object) -> tuple[float, float]:
         entries = value if isinstance(value, tuple) else (value, value)
         try:
             low, high = super().convert(entries)
@@ -121,7 +121,7 @@ class Pair(Sizes):
         super().__init__(minimum)
         self.expected = f"an integer of at least {minimum}, or two of them: height and width"
 
-    def convert(self, value: Any) -> int | tuple[int, ...]:  # type: ignore[override]
+    def convert(self, value: object) -> int | tuple[int, ...]:  # type: ignore[override]
         if isinstance(value, tuple) and len(value) != 2:
             raise self._misfit()
         return super().convert(value)

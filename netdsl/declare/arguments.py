@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from math import inf, isfinite
 from struct import pack, unpack
-from typing import Any
+from typing import TYPE_CHECKING, Generic, TypeGuard, TypeVar
 
 from netdsl.base.limits import RANK, SIZE
 from netdsl.base.shape import Size
-from netdsl.declare.declared import Declared, registrar
 from netdsl.ir.init import ARITY, Init
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    Number = int | float | Fraction
+
+T = TypeVar("T", covariant=True)
 
 
 class Word(str):
@@ -22,7 +28,7 @@ class ValueMisfit(Exception):
     """A value that an argument does not accept; the text completes the sentence "`stride` must be …"."""
 
 
-class Kind:
+class Kind(Generic[T]):
     """A kind of argument. `words` are the bare words that it accepts, which take precedence over variables."""
 
     words: tuple[str, ...] = ()
@@ -30,7 +36,7 @@ class Kind:
     """Whether the value is a quoted string."""
     expected: str
 
-    def convert(self, value: Any) -> Any:
+    def convert(self, value: object) -> T:
         """Return the converted value. Raises ValueMisfit."""
         raise NotImplementedError
 
@@ -38,17 +44,22 @@ class Kind:
         return ValueMisfit(self.expected)
 
 
-def whole(value: Any) -> int | None:
+def is_number(value: object) -> TypeGuard[Number]:
+    """Return whether a value is an integer, a fraction or a float; booleans are not numbers."""
+    return hasattr(value, "__float__") and not isinstance(value, bool)
+
+
+def whole(value: object) -> int | None:
     """Return an exact integer, also from a fraction that is whole; None for anything else, including booleans and
     floats."""
     if type(value) is int:
         return value
-    if getattr(value, "denominator", None) == 1 and type(value) is not bool:
-        return int(value)
+    if is_number(value) and not isinstance(value, float) and value.denominator == 1:
+        return int(value.numerator)
     return None
 
 
-class Integer(Kind):
+class Integer(Kind[int]):
     """An integer within bounds."""
 
     def __init__(self, minimum: int = 1, maximum: int = SIZE, odd: bool = False) -> None:
@@ -58,7 +69,7 @@ class Integer(Kind):
             bound = ""
         self.expected = f"an {'odd ' if odd else ''}integer{bound}"
 
-    def convert(self, value: Any) -> int:
+    def convert(self, value: object) -> int:
         number = whole(value)
         if number is not None and number > SIZE:
             raise ValueMisfit(f"at most {SIZE}")
@@ -72,7 +83,7 @@ SMALLEST = 2.0**-126
 """Largest and smallest positive normal float32. Hardware may flush smaller numbers to 0."""
 
 
-class Real(Kind):
+class Real(Kind[float]):
     """A number in float32's normal range, within bounds; `above` and `below` are exclusive."""
 
     def __init__(
@@ -87,8 +98,8 @@ class Real(Kind):
         limits = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
         self.expected = f"a number {limits}".rstrip()
 
-    def convert(self, value: Any) -> float:
-        if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):
+    def convert(self, value: object) -> float:
+        if not is_number(value):
             raise self._misfit()
         try:
             number = float(value)
@@ -117,43 +128,43 @@ class Real(Kind):
         )
 
 
-class Flag(Kind):
+class Flag(Kind[bool]):
     """`on` or `off`."""
 
     expected = "`on` or `off`"
 
-    def convert(self, value: Any) -> bool:
+    def convert(self, value: object) -> bool:
         if not isinstance(value, bool):
             raise self._misfit()
         return value
 
 
-class Choice(Kind):
+class Choice(Kind[str]):
     """One of a few words."""
 
     def __init__(self, *words: str) -> None:
         self.words = words
         self.expected = " or ".join(", ".join(f"`{w}`" for w in words).rsplit(", ", 1))
 
-    def convert(self, value: Any) -> str:
+    def convert(self, value: object) -> str:
         if not isinstance(value, Word) or value not in self.words:
             raise self._misfit()
         return str(value)
 
 
-class Sequence(Kind):
+class Sequence(Kind[tuple[T, ...]]):
     """A list of values of one kind."""
 
-    def __init__(self, item: Kind) -> None:
+    def __init__(self, item: Kind[T]) -> None:
         self.item = item
         self.expected = f"a list, each of its entries {item.expected}"
 
-    def convert(self, value: Any) -> tuple[Any, ...]:
+    def convert(self, value: object) -> tuple[T, ...]:
         if not isinstance(value, tuple) or not value:
             raise self._misfit()
         return tuple(map(self.entry, value))
 
-    def entry(self, value: Any) -> Any:
+    def entry(self, value: object) -> T:
         """Convert one entry. Raises ValueMisfit with the item's reason if that is more specific."""
         try:
             return self.item.convert(value)
@@ -161,23 +172,23 @@ class Sequence(Kind):
             raise (self._misfit() if str(misfit) == self.item.expected else misfit) from None
 
 
-class Sizes(Sequence):
+class Sizes(Sequence[int]):
     """One size for all spatial axes, or a list with one per axis: `3`, `3x3`, `[3, 5]`."""
 
     def __init__(self, minimum: int = 1) -> None:
         super().__init__(Integer(minimum))
         self.expected = f"an integer of at least {minimum}, or one for each axis, such as `3x3`"
 
-    def convert(self, value: Any) -> int | tuple[int, ...]:  # type: ignore[override]
-        return super().convert(value) if isinstance(value, tuple) else int(self.entry(value))
+    def convert(self, value: object) -> int | tuple[int, ...]:  # type: ignore[override]
+        return super().convert(value) if isinstance(value, tuple) else self.entry(value)
 
 
-class Dims(Kind):
+class Dims(Kind[tuple[int | Size, ...]]):
     """The sizes of a shape, such as `3x224x224`; `?` is a size known only at run time."""
 
     expected = "a shape, such as `3x224x224`"
 
-    def convert(self, value: Any) -> tuple[int | Size, ...]:
+    def convert(self, value: object) -> tuple[int | Size, ...]:
         entries = value if isinstance(value, tuple) else (value,)
         sizes = tuple(entry if isinstance(entry, Size) else whole(entry) for entry in entries)
         if not sizes:
@@ -199,7 +210,7 @@ class Padding(Sizes):
         super().__init__(0)
         self.expected = "`same`, `valid`, `same_upper`, `same_lower`, or sizes of at least 0"
 
-    def convert(self, value: Any) -> Any:
+    def convert(self, value: object) -> str | int | tuple[int, ...]:  # type: ignore[override]
         return str(value) if isinstance(value, Word) and value in self.words else super().convert(value)
 
 
@@ -221,13 +232,13 @@ INITIALISERS: dict[str, dict[str, Real]] = {
 _CALLS = tuple(f"`{n}({', '.join(INITIALISERS[n])})`" if n in INITIALISERS else f"`{n}`" for n in ARITY)
 
 
-class Initialiser(Kind):
+class Initialiser(Kind[Init]):
     """A distribution of initial weights, such as `he_normal` or `normal(0.01)`."""
 
     words = tuple(name for name, arity in ARITY.items() if not arity)
     expected = f"an initialiser: {', '.join(_CALLS)}"
 
-    def convert(self, value: Any) -> Init:
+    def convert(self, value: object) -> Init:
         if isinstance(value, Word) and ARITY.get(value) == 0:
             return Init(str(value))
         if not isinstance(value, Init):
@@ -240,16 +251,13 @@ WORDS = frozenset({*Padding.words, *Initialiser.words, *DTYPES})
 """Words that keywords take, and that may therefore stand as a parameter's default."""
 
 
-__all__ = ["Character", "Declared", "Path", "Text", "Texts", "registrar"]
-
-
-class Text(Kind):
+class Text(Kind[str]):
     """A text in quotes."""
 
     quoted = True
     expected = 'a string, such as `"iris.csv"`'
 
-    def convert(self, value: Any) -> str:
+    def convert(self, value: object) -> str:
         if not isinstance(value, str) or isinstance(value, Word) or not value:
             raise self._misfit()
         return str(value)
@@ -260,10 +268,11 @@ class Character(Text):
 
     expected = 'a single character other than a quote or a line break, such as `";"`'
 
-    def convert(self, value: Any) -> str:
-        if len(super().convert(value)) != 1 or value in '"\r\n':
+    def convert(self, value: object) -> str:
+        character = super().convert(value)
+        if len(character) != 1 or character in '"\r\n':
             raise self._misfit()
-        return str(value)
+        return character
 
 
 class Path(Text):
@@ -272,13 +281,13 @@ class Path(Text):
     expected = 'a path in quotes, such as `"datasets/mnist"`'
 
 
-class Texts(Kind):
+class Texts(Kind[tuple[str, ...]]):
     """A text in quotes, or a list of them."""
 
     quoted = True
     expected = 'a string, such as `"species"`, or a list of them'
 
-    def convert(self, value: Any) -> tuple[str, ...]:
+    def convert(self, value: object) -> tuple[str, ...]:
         entries = value if isinstance(value, tuple) else (value,)
         try:
             texts = tuple(Text().convert(entry) for entry in entries)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from netdsl.base.text import Span
     from netdsl.declare.arguments import Kind
 
 REQUIRED = object()
+"""Default of an argument that must be given."""
+NO_SPANS: Mapping[str, Span] = {}
 
 
 class Argument:
@@ -18,7 +20,7 @@ class Argument:
 
     __slots__ = ("default", "doc", "keyword", "kind", "name")
 
-    def __init__(self, kind: Kind, default: object, doc: str, keyword: bool) -> None:
+    def __init__(self, kind: Kind[object], default: object, doc: str, keyword: bool) -> None:
         self.name = ""
         self.kind = kind
         self.default = default
@@ -30,37 +32,37 @@ class Argument:
         return self.default is REQUIRED
 
 
-def positional(kind: Kind, default: object = REQUIRED, *, doc: str = "") -> Any:
+def positional(kind: Kind[object], default: object = REQUIRED, *, doc: str = "") -> Any:
     """Declare a positional argument."""
     return Argument(kind, default, doc, keyword=False)
 
 
-def keyword(kind: Kind, default: object = REQUIRED, *, doc: str = "") -> Any:
+def keyword(kind: Kind[object], default: object = REQUIRED, *, doc: str = "") -> Any:
     """Declare a keyword argument."""
     return Argument(kind, default, doc, keyword=True)
 
 
 class Declared:
-    """A component with a name in the language and declared arguments. It receives converted values.
-
-    A subclass's own arguments precede inherited ones.
-    """
+    """A component with a name in the language and declared arguments. It receives converted values."""
 
     kind: ClassVar[str] = ""
     arguments: ClassVar[dict[str, Argument]] = {}
     variadic: ClassVar[bool] = False
+    """Whether it takes any number of inputs, as merges do."""
+    own_first: ClassVar[bool] = True
+    """Whether a subclass's own arguments precede inherited ones."""
 
     def __init_subclass__(cls) -> None:
         own = {name: value for name, value in cls.__dict__.items() if isinstance(value, Argument)}
         for name, argument in own.items():
             argument.name = name
         new = {name: argument for name, argument in own.items() if name not in cls.arguments}
-        cls.arguments = {**new, **cls.arguments, **own}
+        cls.arguments = {**new, **cls.arguments, **own} if cls.own_first else {**cls.arguments, **own}
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, **values: object) -> None:
         assert values.keys() <= self.arguments.keys(), values.keys() - self.arguments.keys()
-        self.spans: dict[str, Span] = {}
-        """The places of the arguments given in a text, and of the name itself under ""."""
+        self.spans = NO_SPANS
+        """Locations of the arguments given in a text, and of the name itself under ""."""
         for name, argument in self.arguments.items():
             assert name in values or not argument.required, f"{self.kind} without {name}"
             setattr(self, name, values.get(name, argument.default))
@@ -69,18 +71,14 @@ class Declared:
         """Raise Misfit where the arguments contradict each other."""
 
 
-class _Named(Protocol):
-    kind: ClassVar[str]
+B = TypeVar("B", bound=Declared)
 
 
-D = TypeVar("D", bound=_Named)
-
-
-def registrar(table: dict[str, Any]) -> Callable[[str], Callable[[type[D]], type[D]]]:
+def registrar(table: dict[str, type[B]]) -> Callable[[str], Callable[[type[B]], type[B]]]:
     """Return a decorator that gives a class its name in the language and adds it to a table."""
 
-    def named(name: str) -> Callable[[type[D]], type[D]]:
-        def register(cls: type[D]) -> type[D]:
+    def named(name: str) -> Callable[[type[B]], type[B]]:
+        def register(cls: type[B]) -> type[B]:
             known = table.setdefault(name, cls)
             assert known is cls, f"{name} is taken by {known.__name__}"
             cls.kind = name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netdsl.base.shape import Size
 
@@ -45,7 +45,7 @@ def _unread(net: Net) -> Iterator[Problem]:
     """Yield windows that never reach the last elements of their input."""
     seen = set()
     for node in net.nodes:
-        layer: Any = node.layer
+        layer = node.layer
         if getattr(layer, "stride", 1) == 1 or not hasattr(layer, "window"):
             continue
         shape = node.inputs[0].shape
@@ -99,7 +99,7 @@ def _vain_biases(nets: Iterable[Net]) -> Iterator[Problem]:
     """Yield layers whose bias is only read by a `bn`, in every net that the same text creates."""
     from netdsl.diagnostics.advice_problems import VainBias
 
-    found: dict[Any, tuple[Node, Node] | None] = {}
+    found: dict[object, tuple[Node, Node] | None] = {}
     for net in nets:
         readers: dict[int, list[Node | None]] = {id(output.node): [None] for output in net.outputs.values()}
         for node in net.nodes:
@@ -182,16 +182,18 @@ def _idle(recipe: Recipe) -> Iterator[Problem]:
 
 def _late(recipe: Recipe) -> Iterator[Problem]:
     """A schedule of which a part lies after the last epoch. There are at most as many epochs as `steps`."""
-    schedule: Any = recipe.schedule
+    from netdsl.schedules import Plateau, StepDecay
+
+    schedule = recipe.schedule
     unit = "epochs" if recipe.epochs is not None else "steps"
     end = recipe.epochs if recipe.epochs is not None else recipe.steps
     assert end is not None
     late: dict[str, str] = {}
     if schedule.warmup >= end:
         late["warmup"] = f"the warm-up takes {schedule.warmup:g} epochs"
-    if schedule.kind == "step" and schedule.at[-1] >= end:
+    if isinstance(schedule, StepDecay) and schedule.at[-1] >= end:
         late["at"] = f"the rate would fall after epoch {schedule.at[-1]:g}"
-    if schedule.kind == "plateau" and schedule.patience + 2 >= end:
+    if isinstance(schedule, Plateau) and schedule.patience + 2 >= end:
         late["patience"] = f"the rate would fall after epoch {schedule.patience + 2} at the earliest"
     for argument, what in late.items():
         from netdsl.diagnostics.advice_problems import BeyondTheEnd

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import operator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
 from netdsl.base.limits import INTEGER_BITS, ROUNDS
 from netdsl.base.shape import Size, Undecidable
 from netdsl.base.terminal import shortened
+from netdsl.declare.arguments import is_number
 from netdsl.diagnostics import expression_problems as problems
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from netdsl.base.text import Span
-    from netdsl.elaborate.context import Context
+    from netdsl.declare.arguments import Number
+    from netdsl.elaborate.context import Context, ExprValue
     from netdsl.syntax import ast
 
 
-def show(value: Any, depth: int = 2) -> str:
+def show(value: object, depth: int = 2) -> str:
     """Format a value as in the language; lists in lists only to some depth."""
     if isinstance(value, bool):
         return "on" if value else "off"
@@ -32,21 +37,14 @@ def show(value: Any, depth: int = 2) -> str:
     return str(value)
 
 
-def bits(value: Any) -> int:
+def bits(value: object) -> int:
     """Return the number of bits of an integer, or of the longer integer of a fraction; 0 for anything else."""
-    if isinstance(value, int):
-        return value.bit_length()
-    if hasattr(value, "denominator"):
-        return int(max(value.numerator.bit_length(), value.denominator.bit_length()))
+    if is_number(value) and not isinstance(value, float):
+        return max(value.numerator.bit_length(), value.denominator.bit_length())
     return 0
 
 
-def is_number(value: Any) -> bool:
-    """Return whether a value is an integer, a fraction or a float; booleans are not numbers."""
-    return type(value) in (int, float) or (hasattr(value, "denominator") and not isinstance(value, bool))
-
-
-def divide(left: Any, right: Any) -> Any:
+def divide(left: Number, right: Number) -> Number:
     """Divide exactly for exact operands; return an int if the quotient is whole."""
     if type(left) is float or type(right) is float:
         return left / right
@@ -58,7 +56,7 @@ def divide(left: Any, right: Any) -> Any:
     return quotient.numerator if quotient.denominator == 1 else quotient
 
 
-def power(left: Any, right: Any) -> Any:
+def power(left: Number, right: Number) -> Number:
     """Return a power. Raises OverflowError before the result exceeds any use of it."""
     if isinstance(right, int) and bits(left) * abs(right) > INTEGER_BITS and left not in (1, -1):
         raise OverflowError
@@ -70,7 +68,7 @@ def power(left: Any, right: Any) -> Any:
     return value
 
 
-_ARITHMETIC = {
+_ARITHMETIC: dict[str, Callable[..., ExprValue]] = {
     "+": operator.add,
     "-": operator.sub,
     "*": operator.mul,
@@ -79,7 +77,7 @@ _ARITHMETIC = {
     "%": operator.mod,
     "**": power,
 }
-_COMPARISONS = {
+_COMPARISONS: dict[str, Callable[..., bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
     "<": operator.lt,
@@ -89,35 +87,30 @@ _COMPARISONS = {
 }
 
 
-def binary(op: str, left: Any, right: Any, span: Span, operand: ast.Expr, context: Context) -> Any:
-    """Return `left op right`; the span is that of the operator."""
+def binary(op: str, left: ExprValue, right: ExprValue, span: Span, operand: ast.Expr, context: Context) -> ExprValue:
+    """Return `left op right`; the span is that of the operator, `operand` the expression on its right."""
+    value: ExprValue
     if type(left) is int and type(right) is int and op != "**" and (right or op in "+-*"):
         value = _ARITHMETIC[op](left, right)
+    elif isinstance(left, tuple):
+        return _of_lists(op, left, right, span, context)
+    elif is_number(left) and is_number(right):
+        value = _of_numbers(op, left, right, span, operand, context)
     else:
-        value = _general(op, left, right, span, operand, context)
+        value = _of_sizes(op, left, right, span, operand, context)
     if type(value) is not float and bits(value) > INTEGER_BITS:
         context.reject(problems.TooBig, span, what="the result")
     return value
 
 
-def _general(op: str, left: Any, right: Any, span: Span, operand: ast.Expr, context: Context) -> Any:
-    numbers = is_number(left) and is_number(right)
-    sizes = {Size, int} >= {type(left), type(right)} and op in ("+", "-", "*", "//", "%")
-    lists = isinstance(left, tuple) and ((op == "+" and isinstance(right, tuple)) or (op == "*" and type(right) is int))
-    if not (numbers or sizes or lists):
-        what = f"`{op}` does not go with {show(left)} and {show(right)}"
-        context.reject(problems.BadOperation, span, what=what)
-    if lists and (len(left) * right if op == "*" else len(left) + len(right)) > ROUNDS:
-        context.reject(problems.TooBig, span, what="the list")
-    if lists:
-        entries = len(left) * right if op == "*" else len(left) + len(right)
-        context.module.work.spend(entries // 4, span, context.frame)
-    if sizes:
-        terms = sum(len(size.terms) for size in (left, right) if isinstance(size, Size))
-        context.module.work.spend(terms, span, context.frame)
+def _reject_operands(op: str, left: ExprValue, right: ExprValue, span: Span, context: Context) -> NoReturn:
+    context.reject(problems.BadOperation, span, what=f"`{op}` does not go with {show(left)} and {show(right)}")
+
+
+def _of_numbers(op: str, left: Number, right: Number, span: Span, operand: ast.Expr, context: Context) -> ExprValue:
     try:
         value = _ARITHMETIC[op](left, right)
-        if isinstance(value, float) and value - value != 0:
+        if isinstance(value, float) and not math.isfinite(value):
             raise OverflowError
     except ZeroDivisionError:
         context.reject(problems.DivisionByZero, operand.span)
@@ -125,13 +118,40 @@ def _general(op: str, left: Any, right: Any, span: Span, operand: ast.Expr, cont
         context.reject(problems.TooBig, span, what="the result")
     except ValueError:
         context.reject(problems.BadOperation, span, what="the power of a negative number is not real")
-    except (Undecidable, TypeError):
-        size = left if isinstance(left, Size) else right
-        context.reject(problems.NotDecidable, span, size=str(size))
     return value
 
 
-def compare(op: str, left: Any, right: Any, span: Span, context: Context) -> bool:
+def _of_lists(op: str, left: tuple[ExprValue, ...], right: ExprValue, span: Span, context: Context) -> ExprValue:
+    """Concatenate two lists, or repeat a list."""
+    if op == "+" and isinstance(right, tuple):
+        count = len(left) + len(right)
+    elif op == "*" and type(right) is int:
+        count = len(left) * max(right, 0)
+    else:
+        _reject_operands(op, left, right, span, context)
+    if count > ROUNDS:
+        context.reject(problems.TooBig, span, what="the list")
+    context.module.work.spend(count // 4, span, context.frame)
+    return _ARITHMETIC[op](left, right)
+
+
+def _of_sizes(op: str, left: ExprValue, right: ExprValue, span: Span, operand: ast.Expr, context: Context) -> ExprValue:
+    """Compute with sizes known only at run time, and integers."""
+    if not {Size, int} >= {type(left), type(right)} or op in ("/", "**"):
+        _reject_operands(op, left, right, span, context)
+    sizes = [size for size in (left, right) if isinstance(size, Size)]
+    context.module.work.spend(sum(len(size.terms) for size in sizes), span, context.frame)
+    try:
+        return _ARITHMETIC[op](left, right)
+    except ZeroDivisionError:
+        context.reject(problems.DivisionByZero, operand.span)
+    except OverflowError:
+        context.reject(problems.TooBig, span, what="the result")
+    except (Undecidable, TypeError):
+        context.reject(problems.NotDecidable, span, size=str(sizes[0]))
+
+
+def compare(op: str, left: ExprValue, right: ExprValue, span: Span, context: Context) -> bool:
     """Return `left op right` as in Python; symbolic sizes are compared if their difference decides it."""
     if isinstance(left, tuple) and isinstance(right, tuple) and len(left) == len(right):
         context.module.work.weigh(left, span, context.frame)
@@ -141,30 +161,27 @@ def compare(op: str, left: Any, right: Any, span: Span, context: Context) -> boo
     if op in ("==", "!=") and isinstance(left, bool) != isinstance(right, bool):
         return op == "!="
     if op not in ("==", "!=") and not (is_number(left) and is_number(right)):
-        what = f"`{op}` does not go with {show(left)} and {show(right)}"
-        context.reject(problems.BadOperation, span, what=what)
-    return bool(_COMPARISONS[op](left, right))
+        _reject_operands(op, left, right, span, context)
+    return _COMPARISONS[op](left, right)
 
 
-def _difference(left: Any, right: Any, span: Span, context: Context) -> int:
+def _difference(left: ExprValue, right: ExprValue, span: Span, context: Context) -> int:
     """Return the difference of two sizes, if it is the same for all values of their names."""
-    try:
+    if isinstance(left, (Size, int)) and isinstance(right, (Size, int)):
         difference = left - right
-    except TypeError:
-        difference = left
-    if not isinstance(difference, int):
-        context.reject(problems.NotDecidable, span, size=str(left if isinstance(left, Size) else right))
-    return difference
+        if isinstance(difference, int):
+            return difference
+    context.reject(problems.NotDecidable, span, size=str(left if isinstance(left, Size) else right))
 
 
-def negate(value: Any, expr: ast.Unary, context: Context) -> Any:
+def negate(value: ExprValue, expr: ast.Unary, context: Context) -> Number:
     """Return the negated value."""
     if not is_number(value):
         context.reject(problems.BadOperation, expr.span, what=f"`-` does not go with {show(value)}")
     return -value
 
 
-def index(value: Any, at: Any, expr: ast.Index, context: Context) -> Any:
+def index(value: ExprValue, at: ExprValue, expr: ast.Index, context: Context) -> ExprValue:
     """Return `value[at]`, counted from 0, or from the end if negative."""
     if not isinstance(value, tuple) or type(at) is not int:
         what = f"an index takes a list and an integer, not {show(value)} and {show(at)}"
@@ -174,7 +191,7 @@ def index(value: Any, at: Any, expr: ast.Index, context: Context) -> Any:
     return value[at]
 
 
-def truth(value: Any, expr: ast.Expr, context: Context) -> bool:
+def truth(value: ExprValue, expr: ast.Expr, context: Context) -> bool:
     """Return the value of a condition."""
     if type(value) is not bool:
         context.reject(problems.BadCondition, expr.span, value=show(value))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from netdsl.declare.arguments import Word
 from netdsl.diagnostics import argument_problems as problems
@@ -15,6 +15,7 @@ from netdsl.syntax import ast
 if TYPE_CHECKING:
     from netdsl.base.text import Span
     from netdsl.diagnostics.name_problems import UnknownName
+    from netdsl.elaborate.context import ExprValue
 
 
 class Signature:
@@ -56,7 +57,7 @@ class Bound(Argument):
         self.expr = expr
         self.word = word
 
-    def value(self, context: Context) -> Any:
+    def value(self, context: Context) -> ExprValue:
         from netdsl.elaborate.expressions import evaluate
 
         return self.word if self.word is not None else evaluate(self.expr, context)
@@ -259,7 +260,7 @@ def _unknown_value(argument: Bound, unknown: UnknownName, signature: Signature, 
         )
 
 
-def values(bound: tuple[Bound, ...], signature: Signature, context: Context) -> list[Any]:
+def values(bound: tuple[Bound, ...], signature: Signature, context: Context) -> list[ExprValue]:
     """Return the values of the arguments, in the order of `bound`. Raises Rejected."""
     from netdsl.diagnostics.name_problems import UnknownName
 

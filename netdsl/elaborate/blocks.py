@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netdsl.base.limits import NESTING
 from netdsl.base.text import Frame
@@ -15,13 +15,14 @@ from netdsl.diagnostics.shape_problems import TooLarge
 from netdsl.elaborate.arithmetic import show
 from netdsl.elaborate.bind import Signature, bind, values
 from netdsl.elaborate.context import BlockValue, Context, Scope, Variables
-from netdsl.elaborate.expressions import default_value, describe, evaluate
+from netdsl.elaborate.expressions import default_value, evaluate
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from netdsl.base.text import Span
+    from netdsl.elaborate.context import ExprValue
 
 
 def signature(block: ast.Block) -> Signature:
@@ -43,22 +44,25 @@ def signature(block: ast.Block) -> Signature:
     return found
 
 
-def domain_of(parameter: ast.Parameter, context: Context) -> tuple[Any, ...] | None:
+def domain_of(parameter: ast.Parameter, context: Context) -> tuple[ExprValue, ...] | None:
     """Return the values that a parameter accepts, or None if it declares no domain."""
     if parameter.domain is None:
         return None
+    domain: ExprValue
     if isinstance(parameter.domain, ast.List):
         domain = tuple([default_value(item, context) for item in parameter.domain.items])
     else:
         domain = evaluate(parameter.domain, context)
     if not isinstance(domain, tuple) or not domain:
-        what = f"a domain is a list of values, not {describe(domain)}"
+        what = f"a domain is a list of values, not {show(domain)}"
         context.reject(BadOperation, parameter.domain.span, what=what)
     context.module.work.weigh(domain, parameter.domain.span, context.frame)
     return domain
 
 
-def define(parameters: tuple[ast.Parameter, ...], given: dict[str, tuple[Any, Span]], context: Context) -> None:
+def define(
+    parameters: tuple[ast.Parameter, ...], given: Mapping[str, tuple[ExprValue, Span]], context: Context
+) -> None:
     """Bind parameters to the given values or their defaults. Raises Rejected for a value outside its domain."""
     for parameter in parameters:
         name = parameter.name.text
@@ -74,7 +78,7 @@ def define(parameters: tuple[ast.Parameter, ...], given: dict[str, tuple[Any, Sp
                 OutsideDomain,
                 span,
                 name=name,
-                value=describe(value),
+                value=show(value),
                 domain=show(domain),
                 declared=parameter.domain.span,
             )

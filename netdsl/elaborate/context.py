@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 
 from netdsl.base.limits import NAME
 from netdsl.diagnostics.problem import Problem, Rejected
 from netdsl.diagnostics.report import PROBLEM
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TypeAlias
+
+    from netdsl.base.shape import Size
     from netdsl.base.text import Frame, Span
+    from netdsl.declare.arguments import Number
     from netdsl.elaborate.builder import Builder
     from netdsl.elaborate.module import Module
+    from netdsl.ir.init import Init
     from netdsl.ir.net import Node
     from netdsl.syntax import ast
 
-    Defaults = dict[str, tuple[tuple[str, Any], ...] | None]
+    ExprValue: TypeAlias = "Number | str | Size | Init | tuple[ExprValue, ...] | BlockValue | LayerValue | Label"
+    """The value of an expression: numbers and booleans, texts and words, sizes, initializers, lists, and the blocks,
+    layers and labels that a name can mean."""
+
+    Defaults = Mapping[str, tuple[tuple[str, object], ...] | None]
     """Changed keyword defaults by layer, None where a `default` statement went wrong."""
+
+T = TypeVar("T")
 
 
 class Poisoned(Exception):
@@ -31,16 +44,13 @@ class NameTooLong(Exception):
         self.path = path
 
 
-class _Poison:
+class Poison(Enum):
     """The value of a failed statement; using it is not an error."""
 
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "POISON"
+    POISON = "POISON"
 
 
-POISON = _Poison()
+POISON: Final = Poison.POISON
 
 
 class Label:
@@ -51,7 +61,7 @@ class Label:
     def __init__(
         self,
         name: str,
-        node: Node | _Poison,
+        node: Node | Poison,
         scope: Scope | None,
         span: Span,
         statement: ast.Labelled | None,
@@ -105,56 +115,62 @@ class LayerValue:
         return f"the layer `{self.name}`"
 
 
-class Variables:
+class Namespace(Generic[T]):
     """The names of one pair of braces, inside those of the enclosing ones."""
 
-    __slots__ = ("names", "parent")
+    __slots__ = ("names", "outer")
 
-    def __init__(self, parent: Variables | None) -> None:
-        self.parent = parent
-        self.names: dict[str, tuple[Any, Span]] = {}
+    def __init__(self, outer: Namespace[T] | None) -> None:
+        self.outer = outer
+        self.names: dict[str, T] = {}
 
-    def find(self, name: str) -> tuple[Any, Span] | None:
-        """Return the value of a variable and where it was bound."""
-        scope: Variables | None = self
+    def find(self, name: str) -> T | None:
+        """Return what a name means here or in the enclosing braces."""
+        scope: Namespace[T] | None = self
         while scope is not None:
-            found = scope.names.get(name)
-            if found is not None:
-                return found
-            scope = scope.parent
+            if name in scope.names:
+                return scope.names[name]
+            scope = scope.outer
         return None
+
+    def visible(self) -> list[str]:
+        """Return all names, the innermost first."""
+        found: list[str] = []
+        scope: Namespace[T] | None = self
+        while scope is not None:
+            found += scope.names
+            scope = scope.outer
+        return found
+
+
+class Variables(Namespace["tuple[ExprValue | Poison, Span]"]):
+    """Variables: their values, and where they were bound."""
+
+    __slots__ = ()
 
     def copy(self) -> Variables:
         """Return a copy of the current names."""
-        copied = Variables(self.parent)
+        copied = Variables(self.outer)
         copied.names = dict(self.names)
         return copied
 
-    def visible(self) -> list[str]:
-        names: list[str] = []
-        scope: Variables | None = self
-        while scope is not None:
-            names += scope.names
-            scope = scope.parent
-        return names
 
-
-class Scope:
-    """A scope for the names of layers and weights; `path` is its prefix, ending in a dot unless it is the net's own.
+class Scope(Namespace[Label]):
+    """The labels of a scope, whose `path` prefixes the names of layers and weights; it ends in a dot, or is empty for
+    the net's own scope.
 
     `outer` is where labels are looked up next: None for a block, which does not see its caller's. `weights` is the
     prefix of the weights if it is that of another scope, as for `reuse`.
     """
 
-    __slots__ = ("counters", "labels", "outer", "path", "seq", "weights")
+    __slots__ = ("counters", "path", "seq", "weights")
 
     def __init__(self, path: str, outer: Scope | None, seq: bool = False, weights: str | None = None) -> None:
+        super().__init__(outer)
         self.path = path
-        self.outer = outer
         self.weights = weights
         self.seq = seq
         self.counters: dict[str, int] = {}
-        self.labels: dict[str, Label] = {}
 
     def open(self, name: str, seq: bool = False) -> Scope:
         """Return the scope of a label, a block call, or a numbered round in this one. Raises NameTooLong."""
@@ -170,22 +186,6 @@ class Scope:
     def name(self, kind: str, *, counts: bool = True) -> str:
         """Return the name of the next unlabelled layer or call. Merges do not count in a `seq`."""
         return str(self.ordinal("", 0)) if self.seq and counts else f"{kind}{self.ordinal(kind)}"
-
-    def find(self, label: str) -> Label | None:
-        scope: Scope | None = self
-        while scope is not None:
-            if label in scope.labels:
-                return scope.labels[label]
-            scope = scope.outer
-        return None
-
-    def visible(self) -> list[str]:
-        names: list[str] = []
-        scope: Scope | None = self
-        while scope is not None:
-            names += scope.labels
-            scope = scope.outer
-        return names
 
 
 class Context:
@@ -226,7 +226,7 @@ class Context:
         self.scope = scope
         self.defaults = defaults
         self.frame: Frame | None = None
-        self.value: Node | _Poison | None = None
+        self.value: Node | Poison | None = None
         self.frozen = False
         self.training = False
         self.start = (len(builder.nodes), builder.counted)
@@ -252,7 +252,7 @@ class Context:
         self.module.work.left -= len(found) // 8
         return found
 
-    def define(self, name: ast.Name, value: Any) -> None:
+    def define(self, name: ast.Name, value: ExprValue | Poison) -> None:
         """Bind a variable of these braces, once."""
         from netdsl.diagnostics.name_problems import DefinedTwice
 

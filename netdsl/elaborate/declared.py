@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from netdsl.base.text import Span
+from netdsl.declare.arguments import is_number
 from netdsl.diagnostics import train_problems as problems
 from netdsl.diagnostics.argument_problems import BadArgument, MissingArgument
 from netdsl.diagnostics.call_problems import PythonCall
@@ -57,12 +58,12 @@ def choose(key: ast.Name, given: tuple[ast.Expr, ...], table: Mapping[str, type[
     return make(cls, given[1:], context, given[0].span)
 
 
-def missing(key: ast.Name, what: str, table: Mapping[str, Any], context: Context) -> NoReturn:
+def missing(key: ast.Name, what: str, table: Mapping[str, object], context: Context) -> NoReturn:
     usage = f"{key.text} {'|'.join(table)} …"
     context.reject(MissingArgument, key.span, callee=key.text, name=what, usage=usage)
 
 
-def unknown(key: ast.Name, expr: ast.Expr, table: Mapping[str, Any], what: str, context: Context) -> NoReturn:
+def unknown(key: ast.Name, expr: ast.Expr, table: Mapping[str, object], what: str, context: Context) -> NoReturn:
     """Reject a name that is not in the table. Raises Rejected."""
     name = word(expr)
     if name:
@@ -92,11 +93,12 @@ def written(thing: Declared) -> str:
     return " ".join(parts)
 
 
-def _value(value: Any, kind: Kind) -> str:
+def _value(value: object, kind: Kind[object]) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, tuple):
         return f"[{', '.join(_value(entry, kind) for entry in value)}]"
     if isinstance(value, str):
         return value if value in kind.words else f'"{value}"'
+    assert is_number(value), value
     return f"({value!r})" if value < 0 else repr(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from netdsl.base.shape import Size
-from netdsl.declare.arguments import INITIALISERS, WORDS, ValueMisfit, Word
+from netdsl.declare.arguments import INITIALISERS, WORDS, ValueMisfit, Word, is_number
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.argument_problems import BadArgument
 from netdsl.diagnostics.name_problems import UnknownName
@@ -21,11 +21,13 @@ from netdsl.syntax import ast
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from netdsl.elaborate.context import ExprValue, Poison
+
 ANY = Size("?")
 """The value of a bare `?` in an expression, until its position gives it a name."""
 
 
-def evaluate(expr: ast.Expr, context: Context) -> Any:
+def evaluate(expr: ast.Expr, context: Context) -> ExprValue:
     """Return the value of an expression. Raises Rejected for a mistake, Poisoned if it is already reported."""
     work = context.module.work
     work.left -= 1
@@ -39,7 +41,7 @@ def condition(expr: ast.Expr, context: Context) -> bool:
     return truth(evaluate(expr, context), expr, context)
 
 
-def _number(expr: ast.Number | ast.Text | ast.Switch, _: Context) -> Any:
+def _literal(expr: ast.Number | ast.Text | ast.Switch, _: Context) -> ExprValue:
     return expr.value
 
 
@@ -51,7 +53,7 @@ def _dims(expr: ast.Dims, _: Context) -> tuple[int | Size, ...]:
     return tuple([ANY if size is None else size for size in expr.sizes])
 
 
-def _name(expr: ast.Name, context: Context) -> Any:
+def _name(expr: ast.Name, context: Context) -> ExprValue:
     value = lookup(expr.text, context)
     if value is POISON or (value is None and context.module.lost(expr.text)):
         raise Poisoned
@@ -63,12 +65,12 @@ def _name(expr: ast.Name, context: Context) -> Any:
     return value
 
 
-def lookup(name: str, context: Context) -> Any:
+def lookup(name: str, context: Context) -> ExprValue | Poison | None:
     """Return what a bare word means as an argument: a variable, a label, a block or a layer; otherwise None."""
     found = context.variables.find(name)
     if found is not None:
         return found[0]
-    value = context.module.variable(name, context)
+    value: ExprValue | Poison | None = context.module.variable(name, context)
     if value is None and name in ("channels", "shape"):
         value = _flow(name, context)
     if value is None:
@@ -78,14 +80,11 @@ def lookup(name: str, context: Context) -> Any:
     return value
 
 
-def _flow(name: str, context: Context) -> Any:
+def _flow(name: str, context: Context) -> ExprValue | Poison | None:
     node = context.value
-    if node is None:
-        return None
-    if node is POISON:
-        return POISON
-    shape = node.shape  # type: ignore[union-attr]
-    return shape if name == "shape" else shape[0]
+    if node is None or node is POISON:
+        return node
+    return node.shape if name == "shape" else node.shape[0]
 
 
 def _path(expr: ast.Path, context: Context) -> Label:
@@ -94,17 +93,17 @@ def _path(expr: ast.Path, context: Context) -> Label:
     return find_label(expr, context)
 
 
-def _list(expr: ast.List, context: Context) -> tuple[Any, ...]:
+def _list(expr: ast.List, context: Context) -> ExprValue:
     return tuple([evaluate(item, context) for item in expr.items])
 
 
-def _unary(expr: ast.Unary, context: Context) -> Any:
+def _unary(expr: ast.Unary, context: Context) -> ExprValue:
     if expr.op == "not":
         return not condition(expr.operand, context)
     return negate(evaluate(expr.operand, context), expr, context)
 
 
-def _binary(expr: ast.Binary, context: Context) -> Any:
+def _binary(expr: ast.Binary, context: Context) -> ExprValue:
     op = expr.steps[0][0]
     if op in ("and", "or"):
         operands = (expr.first, *(operand for _, _, operand in expr.steps))
@@ -123,15 +122,15 @@ def _binary(expr: ast.Binary, context: Context) -> Any:
     return left
 
 
-def _ternary(expr: ast.Ternary, context: Context) -> Any:
+def _ternary(expr: ast.Ternary, context: Context) -> ExprValue:
     return evaluate(expr.then if condition(expr.condition, context) else expr.otherwise, context)
 
 
-def _index(expr: ast.Index, context: Context) -> Any:
+def _index(expr: ast.Index, context: Context) -> ExprValue:
     return index(evaluate(expr.value, context), evaluate(expr.index, context), expr, context)
 
 
-def _apply(expr: ast.Apply, context: Context) -> Any:
+def _apply(expr: ast.Apply, context: Context) -> ExprValue:
     if not isinstance(expr.function, ast.Name):
         context.reject(problems.BadCall, expr.function.span, what="only a function can be called, by its name")
     name = expr.function.text
@@ -152,13 +151,13 @@ def _apply(expr: ast.Apply, context: Context) -> Any:
     if found is POISON:
         raise Poisoned
     if found is not None:
-        context.reject(problems.BadCall, expr.span, what=f"`{name}` is no function, but {describe(found)}")
+        context.reject(problems.BadCall, expr.span, what=f"`{name}` is no function, but {show(found)}")
     names = (*FUNCTIONS, *context.module.names())
     context.reject(UnknownName, expr.function.span, name=name, candidates=names)
 
 
-def _init(name: str, arguments: tuple[Any, ...], expr: ast.Apply, context: Context) -> Init:
-    numbers = [a for a in arguments if isinstance(a, (int, float)) or hasattr(a, "denominator")]
+def _init(name: str, arguments: tuple[ExprValue, ...], expr: ast.Apply, context: Context) -> Init:
+    numbers = [a for a in arguments if is_number(a) or isinstance(a, bool)]
     if len(numbers) != len(arguments) or len(numbers) != ARITY[name]:
         takes = f"{ARITY[name]} number{'s' * (ARITY[name] != 1)}"
         given = f"{len(arguments)} {'is' if len(arguments) == 1 else 'are'} given"
@@ -170,25 +169,25 @@ def _init(name: str, arguments: tuple[Any, ...], expr: ast.Apply, context: Conte
         try:
             converted.append(kind.convert(value))
         except ValueMisfit as misfit:
-            said = {"callee": name, "argument": argument, "expected": str(misfit), "value": describe(value)}
+            said = {"callee": name, "argument": argument, "expected": str(misfit), "value": show(value)}
             context.reject(BadArgument, written.span, **said)
     if name == "uniform" and converted[0] > converted[1]:
         _reject_bounds(arguments, expr, context)
     return Init(name, *converted)
 
 
-def _reject_bounds(arguments: tuple[Any, ...], expr: ast.Apply, context: Context) -> NoReturn:
+def _reject_bounds(arguments: tuple[ExprValue, ...], expr: ast.Apply, context: Context) -> NoReturn:
     """Reject `uniform(1, -1)`. Raises Rejected."""
     from netdsl.diagnostics.argument_problems import Contradiction
     from netdsl.diagnostics.problem import Edit, Suggestion
 
     low, high = (argument.span for argument in expr.arguments)
-    what = "the lower bound {} of `uniform` is above the upper bound {}".format(*map(describe, arguments))
+    what = "the lower bound {} of `uniform` is above the upper bound {}".format(*map(show, arguments))
     swap = Suggestion("swap the bounds", Edit(low, high.text), Edit(high, low.text))
     context.reject(Contradiction, expr.span, what=what, help=swap)
 
 
-def _match(expr: ast.Match, context: Context) -> Any:
+def _match(expr: ast.Match, context: Context) -> ExprValue:
     subject = evaluate(expr.subject, context)
     arms = []
     for pattern, value in expr.arms:
@@ -201,22 +200,17 @@ def _match(expr: ast.Match, context: Context) -> Any:
     context.reject(problems.NoMatch, expr.subject.span, value=show(subject), arms=tuple(map(show, arms)))
 
 
-def default_value(expr: ast.Expr, context: Context) -> Any:
+def default_value(expr: ast.Expr, context: Context) -> ExprValue:
     """Return the default of a parameter, which can be a word that a layer's keyword accepts: `pad = same`."""
     if isinstance(expr, ast.Name) and expr.text in WORDS and not expr.grouped and lookup(expr.text, context) is None:
         return Word(expr.text)
     return evaluate(expr, context)
 
 
-def describe(value: Any) -> str:
-    """Describe a value in a message."""
-    return show(value)
-
-
-_RULES: dict[type[ast.Expr], Callable[[Any, Context], Any]] = {
-    ast.Number: _number,
-    ast.Text: _number,
-    ast.Switch: _number,
+_RULES: dict[type[ast.Expr], Callable[[Any, Context], ExprValue]] = {
+    ast.Number: _literal,
+    ast.Text: _literal,
+    ast.Switch: _literal,
     ast.Unknown: _unknown,
     ast.Dims: _dims,
     ast.Name: _name,

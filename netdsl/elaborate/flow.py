@@ -18,7 +18,7 @@ from netdsl.elaborate.arithmetic import show
 from netdsl.elaborate.bind import Bound
 from netdsl.elaborate.blocks import expand
 from netdsl.elaborate.context import POISON, BlockValue, Context, Label, LayerValue, NameTooLong, Poisoned, Scope
-from netdsl.elaborate.expressions import condition, describe, evaluate
+from netdsl.elaborate.expressions import condition, evaluate
 from netdsl.elaborate.labels import define_label, find_label, spell, value_of
 from netdsl.elaborate.layers import apply, current, defaults_of, make, unknown_layer
 from netdsl.layers import find_layer
@@ -28,25 +28,20 @@ from netdsl.syntax import ast
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from netdsl.elaborate.context import _Poison
+    from netdsl.elaborate.context import ExprValue, Poison
     from netdsl.ir.net import Node
 
-    Rule = Callable[[Any, Context, Scope | None], None]
-    from netdsl.base.text import Span
-    from netdsl.elaborate.context import Context
-    from netdsl.syntax import ast
 
-
-class Shown:
+class _Shown:
     """A value that is formatted only when a message shows it."""
 
     __slots__ = ("value",)
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: ExprValue) -> None:
         self.value = value
 
     def __str__(self) -> str:
-        return self.value if type(self.value) is str else describe(self.value)
+        return self.value if type(self.value) is str else show(self.value)
 
 
 def account(count: int, span: Span, context: Context) -> int:
@@ -64,17 +59,17 @@ def rounds(stmt: ast.For, context: Context) -> list[Context]:
     """Yield a context for each round of a `for` with its names bound, starting from the current value."""
     entries = evaluate(stmt.iterable, context)
     if not isinstance(entries, tuple):
-        context.reject(problems.BadCount, stmt.iterable.span, what=f"`for` takes a list, not {describe(entries)}")
+        context.reject(problems.BadCount, stmt.iterable.span, what=f"`for` takes a list, not {show(entries)}")
     around = account(len(entries), stmt.iterable.span, context)
     found = []
     for entry in entries:
         values = entry if len(stmt.names) > 1 else (entry,)
         if not isinstance(values, tuple) or len(values) != len(stmt.names):
             names = stmt.names[0].span.to(stmt.names[-1].span)
-            context.reject(problems.BadUnpacking, names, names=len(stmt.names), value=describe(entry))
+            context.reject(problems.BadUnpacking, names, names=len(stmt.names), value=show(entry))
         frame = context.frame
         for name, value in zip(stmt.names, values, strict=True):
-            frame = Frame(frame, name.span, variable=name.text, value=value if type(value) is int else Shown(value))
+            frame = Frame(frame, name.span, variable=name.text, value=value if type(value) is int else _Shown(value))
         inner = context.inside(frame=frame)
         inner.rounds = around
         for name, value in zip(stmt.names, values, strict=True):
@@ -83,7 +78,7 @@ def rounds(stmt: ast.For, context: Context) -> list[Context]:
     return found
 
 
-RULES: dict[type[ast.Stmt], Rule] = {}
+RULES: dict[type[ast.Stmt], Callable[[Any, Context, Scope | None], None]] = {}
 """The effect of each statement on a context; the scope is the one that a label, or a numbered round, opened for it."""
 
 
@@ -114,13 +109,11 @@ def step(stmt: ast.Stmt, context: Context, opened: Scope | None = None) -> None:
         context.value = POISON
 
 
-def branch(body: ast.Body, context: Context, scope: Scope | None = None) -> Node | _Poison:
+def branch(body: ast.Body, context: Context, scope: Scope | None = None) -> Node | Poison:
     """Return the value of a body applied to the current value, which stays. Raises Rejected if it has none."""
     inner = context.inside(scope)
     run(body, inner)
-    if inner.value is None:
-        current(inner, "this branch", body.span)
-    return inner.value  # type: ignore[return-value]
+    return POISON if inner.value is POISON else current(inner, "this branch", body.span)
 
 
 def call(stmt: ast.Call, context: Context, opened: Scope | None) -> None:
@@ -146,7 +139,7 @@ def _callee(head: ast.Name, context: Context) -> BlockValue | type[Layer]:
     if callee is None:
         if held is not None:
             is_label = isinstance(held, Label)
-            context.reject(NotCallable, head.span, name=name, value=describe(held), is_label=is_label)
+            context.reject(NotCallable, head.span, name=name, value=show(held), is_label=is_label)
         if context.scope.find(name):
             context.reject(NotCallable, head.span, name=name, value="a label", is_label=True)
         unknown_layer(head, context)
@@ -156,12 +149,12 @@ def _callee(head: ast.Name, context: Context) -> BlockValue | type[Layer]:
 
 def labelled(stmt: ast.Labelled, context: Context, _: Scope | None) -> None:
     name = spell(stmt.label, context)
-    earlier = context.scope.labels.get(name)
+    earlier = context.scope.names.get(name)
     if earlier is not None:
         context.reject(DefinedTwice, stmt.label_span, name=name, earlier=earlier.span)
     scope = context.scope.open(name, stmt.seq)
     around = context.inside()
-    around.variables.parent = context.variables.copy()  # what is defined later is not part of it
+    around.variables.outer = context.variables.copy()  # what is defined later is not part of it
     if isinstance(stmt.body, ast.Body):
         context.value = branch(stmt.body, context, scope)
     else:
@@ -203,13 +196,13 @@ def skip(stmt: ast.Skip, context: Context, opened: Scope | None) -> None:
         return
     if body is POISON:
         raise Poisoned
-    projected = stmt.projection is not None and body.shape != identity.shape  # type: ignore[union-attr]
+    projected = stmt.projection is not None and body.shape != identity.shape
     if projected:
         identity = _project(stmt.projection, context, opened or context.scope)
-    if body.shape != identity.shape:  # type: ignore[union-attr]
+    if body.shape != identity.shape:
         end = Span(stmt.span.source, stmt.body.span.end, stmt.body.span.end)
         context.reject(SkipMismatch, head, body=body, identity=identity, entry=entry, projected=projected, end=end)
-    context.value = apply(_merge_layer("add"), (identity, body), head, context, opened)  # type: ignore[arg-type]
+    context.value = apply(_merge_layer("add"), (identity, body), head, context, opened)
 
 
 def _project(body: ast.Body | None, context: Context, scope: Scope) -> Node:
@@ -218,7 +211,7 @@ def _project(body: ast.Body | None, context: Context, scope: Scope) -> Node:
     value = branch(body, context, scope.open(f"downsample{ordinal if ordinal > 1 else ''}", seq=True))
     if value is POISON:
         raise Poisoned
-    return value  # type: ignore[return-value]
+    return value
 
 
 _merges: dict[tuple[str, int], Layer] = {}
@@ -233,12 +226,13 @@ def _merge_layer(kind: str, axis: int = 0) -> Layer:
 
 
 def merge(stmt: ast.Merge, context: Context, opened: Scope | None) -> None:
-    defaults = dict(defaults_of(stmt.kind.text, context))
-    axis = evaluate(stmt.axis, context) if stmt.axis is not None else defaults.get("axis", 0)
-    if stmt.axis is not None and type(axis) is not int:
-        what = f"an axis is an integer, not {show(axis)}"
-        context.reject(problems.BadOperation, stmt.axis.span, what=what)
-    values: list[Node | _Poison] = []
+    axis = dict(defaults_of(stmt.kind.text, context)).get("axis", 0)
+    if stmt.axis is not None:
+        axis = evaluate(stmt.axis, context)
+        if type(axis) is not int:
+            what = f"an axis is an integer, not {show(axis)}"
+            context.reject(problems.BadOperation, stmt.axis.span, what=what)
+    values: list[Node | Poison] = []
     for operand in stmt.operands:
         if isinstance(operand, ast.Body):
             values.append(branch(operand, context, opened))
@@ -248,15 +242,16 @@ def merge(stmt: ast.Merge, context: Context, opened: Scope | None) -> None:
             values.append(value_of(find_label(operand, context)))
     if len(stmt.operands) == 1 and not isinstance(stmt.operands[0], ast.For):
         values.insert(0, current(context, stmt.kind.text, stmt.kind.span))
-    if POISON in values:
+    nodes = tuple([value for value in values if value is not POISON])
+    if len(nodes) < len(values):
         raise Poisoned
-    if not values:
+    if not nodes:
         context.reject(NoOperands, stmt.kind.span, what=stmt.kind.text)
-    context.value = values[0]
-    if len(values) > 1:
+    context.value = nodes[0]
+    if len(nodes) > 1:
+        assert isinstance(axis, int), axis
         layer = _merge_layer(stmt.kind.text, axis)
         arguments = (Bound("axis", stmt.axis, stmt.axis.span),) if stmt.axis else ()
-        nodes: Any = tuple(values)
         context.value = apply(layer, nodes, stmt.kind.span, context, opened, arguments)
 
 
@@ -274,7 +269,7 @@ def repeat(stmt: ast.Repeat, context: Context, opened: Scope | None) -> None:
     if isinstance(given, Size):
         context.reject(problems.NotDecidable, stmt.count.span, size=str(given))
     if count is None or count < 0:
-        what = f"`repeat` takes a whole number of at least 0, not {describe(given)}"
+        what = f"`repeat` takes a whole number of at least 0, not {show(given)}"
         context.reject(problems.BadCount, stmt.count.span, what=what)
     around = account(count, stmt.count.span, context)
     sole = _sole_call(stmt.body) if opened else None
@@ -291,7 +286,7 @@ def repeat(stmt: ast.Repeat, context: Context, opened: Scope | None) -> None:
             step(statement, inner, scope if statement is sole else None)
         context.value = inner.value
         if opened and inner.value is not None:
-            opened.labels[str(number)] = Label(str(number), inner.value, scope, stmt.span, None, None)
+            opened.names[str(number)] = Label(str(number), inner.value, scope, stmt.span, None, None)
 
 
 def _sole_call(body: ast.Body) -> ast.Stmt | None:

@@ -11,7 +11,7 @@ from netdsl.syntax import ast
 
 if TYPE_CHECKING:
     from netdsl.base.text import Span
-    from netdsl.elaborate.context import Scope, _Poison
+    from netdsl.elaborate.context import Poison, Scope
     from netdsl.ir.net import Node
 
 
@@ -56,7 +56,7 @@ def _follow(names: list[str], scope: Scope) -> tuple[Label | None, list[str]]:
     if label is None:
         return None, [".".join((other, *names[1:])) for other in scope.visible()]
     for at, name in enumerate(names[1:], 1):
-        inner = label.scope.labels if label.scope else {}
+        inner = label.scope.names if label.scope else {}
         if name not in inner:
             return None, [".".join((*names[:at], other, *names[at + 1 :])) for other in inner]
         label = inner[name]
@@ -86,13 +86,13 @@ def value_of(label: Label) -> Node:
     """Return the value of a label. Raises Poisoned."""
     if label.node is POISON:
         raise Poisoned
-    return label.node  # type: ignore[return-value]
+    return label.node
 
 
 def define_label(
     name: str,
     span: Span,
-    node: Node | _Poison,
+    node: Node | Poison,
     context: Context,
     *,
     scope: Scope | None = None,
@@ -100,7 +100,7 @@ def define_label(
     around: Context | None = None,
 ) -> None:
     """Give a value a label in the current naming scope."""
-    labels = context.scope.labels
+    labels = context.scope.names
     if name in labels:
         context.reject(DefinedTwice, span, name=name, earlier=labels[name].span)
     labels[name] = Label(name, node, scope, span, statement, around)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from netdsl.base.shape import Size
 from netdsl.declare.arguments import ValueMisfit
@@ -11,9 +11,9 @@ from netdsl.diagnostics.expression_problems import BadOperation, NotDecidable
 from netdsl.diagnostics.name_problems import UnknownLayer
 from netdsl.diagnostics.net_problems import NoInput
 from netdsl.diagnostics.problem import Edit, Misfit
+from netdsl.elaborate.arithmetic import show
 from netdsl.elaborate.bind import Signature, bind, values
 from netdsl.elaborate.context import POISON, BlockValue, Context, LayerValue, Poisoned
-from netdsl.elaborate.expressions import describe
 from netdsl.layers import find_layer, layer_modules
 from netdsl.layers.base import Layer
 from netdsl.syntax import ast
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from netdsl.declare.arguments import Kind
     from netdsl.declare.declared import Declared
     from netdsl.elaborate.bind import Bound
-    from netdsl.elaborate.context import Defaults, Scope
+    from netdsl.elaborate.context import Defaults, ExprValue, Scope
     from netdsl.ir.net import Node
 
-_signatures: dict[type[Layer | Declared], Signature] = {}
+    Given = tuple[tuple[Bound, ExprValue], ...]
+
+_signatures: dict[type[Declared], Signature] = {}
 
 
-def signature(cls: type[Layer | Declared]) -> Signature:
+def signature(cls: type[Declared]) -> Signature:
     """Return the signature of a layer, a loss or a similar component from its declaration."""
     if cls not in _signatures:
         arguments = cls.arguments.values()
@@ -64,9 +66,7 @@ def make(call: ast.Call | ast.Input, cls: type[Layer], context: Context, head: S
     return layer
 
 
-def convert(
-    cls: type[Layer | Declared], bound: Bound, value: Any, context: Context, given: tuple[tuple[Bound, Any], ...] = ()
-) -> Any:
+def convert(cls: type[Declared], bound: Bound, value: ExprValue, context: Context, given: Given = ()) -> object:
     """Convert the value of an argument as declared; `given` are all arguments of the call. Raises Rejected."""
     try:
         return cls.arguments[bound.name].kind.convert(value)
@@ -79,14 +79,14 @@ def convert(
             callee=cls.kind,
             argument=bound.name,
             expected=str(misfit),
-            value=describe(value),
+            value=show(value),
             order=_order(cls, given),
             instead=_instead(cls.arguments[bound.name].kind, bound.expr, value),
             layer=bound.span == bound.expr.span and isinstance(value, (LayerValue, BlockValue)),
         )
 
 
-def _instead(kind: Kind, expr: ast.Expr, value: Any) -> str:
+def _instead(kind: Kind[object], expr: ast.Expr, value: ExprValue) -> str:
     """Return a value that does not fit in the notation that does: `[2]` as `2`, `"same"` as `same`, `10.0` as `10`."""
     items = expr.items if isinstance(expr, ast.List) else ()
     text, meant = "", value
@@ -107,7 +107,7 @@ def _instead(kind: Kind, expr: ast.Expr, value: Any) -> str:
     return f"({text})" if text.startswith("-") else text
 
 
-def _order(cls: type[Layer | Declared], given: tuple[tuple[Bound, Any], ...]) -> tuple[Edit, ...]:
+def _order(cls: type[Declared], given: Given) -> tuple[Edit, ...]:
     """Return the edits that reorder positional arguments so that they fit, if exactly one order does."""
     from itertools import permutations
 
@@ -124,7 +124,7 @@ def _order(cls: type[Layer | Declared], given: tuple[tuple[Bound, Any], ...]) ->
     return found[0] if len(found) == 1 else ()
 
 
-def defaults_of(kind: str, context: Context) -> tuple[tuple[str, Any], ...]:
+def defaults_of(kind: str, context: Context) -> tuple[tuple[str, object], ...]:
     """Return the arguments that `default` gives a layer. Raises Poisoned where such a statement went wrong."""
     found = context.defaults.get(kind, ())
     if found is None:
@@ -164,7 +164,7 @@ def current(context: Context, what: str, span: Span) -> Node:
         raise Poisoned
     if context.value is None:
         context.reject(NoInput, span, what=f"`{what}`")
-    return context.value  # type: ignore[return-value]
+    return context.value
 
 
 def apply(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netdsl.base.limits import NESTING
 from netdsl.diagnostics import expression_problems as problems
@@ -18,7 +18,7 @@ from netdsl.syntax import ast
 
 if TYPE_CHECKING:
     from netdsl.diagnostics.report import Report
-    from netdsl.elaborate.context import Defaults
+    from netdsl.elaborate.context import Defaults, ExprValue, Poison
     from netdsl.elaborate.recipe import Recipe
     from netdsl.ir.net import Net
 
@@ -60,13 +60,13 @@ class Module:
         self.own: dict[str, Definition] = {}
         self.imported: dict[str, tuple[Module, Definition]] = {}
         self.context = Context(Builder(report), self, Variables(None), Scope("", None), {})
-        self._lets: dict[str, Any] = {}
+        self._lets: dict[str, ExprValue | Poison | None] = {}
         self._pending = 0
         self._functions: dict[str, Function] = {}
         self.uses: list[tuple[Module | None, tuple[str, ...] | None]] = []
         self._broken: set[str] | None = None
         self.flawed = False
-        self.nets: dict[Any, Net | None] = {}
+        self.nets: dict[tuple[object, ...], Net | None] = {}
         self.recipes: list[Recipe] = []
         self._defaults: list[tuple[int, Defaults]] = []
         for item in file.items:
@@ -103,7 +103,7 @@ class Module:
             return False
         if self._broken is None:
             self._broken = set()
-            pending: list[Any] = list(self.file.items)
+            pending = list(self.file.items)
             while pending:
                 node = pending.pop()
                 if isinstance(node, ast.Broken):
@@ -124,20 +124,20 @@ class Module:
             self._functions[name] = Function(found[1], found[0])
         return self._functions[name]
 
-    def variable(self, name: str, context: Context) -> Any:
+    def variable(self, name: str, context: Context) -> ExprValue | None:
         """Return the value of a `let` of the file, evaluated on first use; None if there is none."""
         found = self.find(name)
         if found is None or not isinstance(found[1], ast.Let):
             return None
         return found[0]._let(found[1], context)
 
-    def _let(self, definition: ast.Let, context: Context) -> Any:
+    def _let(self, definition: ast.Let, context: Context) -> ExprValue:
         from netdsl.elaborate.expressions import evaluate
 
         name = definition.name.text
         if name not in self._lets:
             pending = self._pending
-            self._lets[name] = _Pending
+            self._lets[name] = None  # being evaluated
             self._pending += 1
             try:
                 if pending >= NESTING:
@@ -155,13 +155,14 @@ class Module:
                 self._lets[name] = POISON
             finally:
                 self._pending -= 1
-        if self._lets[name] is _Pending:
+        value = self._lets[name]
+        if value is None:
             names = list(self._lets)
-            cycle = [n for n in names[names.index(name) :] if self._lets[n] is _Pending]
+            cycle = [n for n in names[names.index(name) :] if self._lets[n] is None]
             context.reject(Recursive, definition.name.span, what="the value", cycle=(*cycle, name))
-        if self._lets[name] is POISON:
+        if value is POISON:
             raise Poisoned
-        return self._lets[name]
+        return value
 
     def defaults(self, offset: int) -> Defaults:
         """Return the file's layer defaults that hold at an offset of its text."""
@@ -198,10 +199,6 @@ class Module:
             check(self)
 
 
-class _Pending:
-    """The value of a `let` that is being evaluated."""
-
-
 class Function:
     """An `fn` of the file, which sees its parameters and the file; results are cached by arguments."""
 
@@ -210,9 +207,9 @@ class Function:
     def __init__(self, definition: ast.Function, module: Module) -> None:
         self.definition = definition
         self.module = module
-        self._known: dict[Any, Any] = {}
+        self._known: dict[tuple[object, ...], ExprValue] = {}
 
-    def call(self, arguments: tuple[Any, ...], expr: ast.Apply, context: Context) -> Any:
+    def call(self, arguments: tuple[ExprValue, ...], expr: ast.Apply, context: Context) -> ExprValue:
         from netdsl.elaborate.expressions import evaluate
 
         definition = self.definition
@@ -251,11 +248,11 @@ class Function:
             context.reject(problems.BadCall, expr.span, what=what, declared=name.span)
 
 
-def inner(node: Any) -> list[Any]:
+def inner(node: ast.Stmt) -> list[ast.Stmt]:
     """Return the statements inside a statement."""
     bodies = [getattr(node, field, None) for field in ("body", "projection", "otherwise")]
     bodies += [body for _, body in getattr(node, "arms", ())] + list(getattr(node, "operands", ()))
-    found: list[Any] = []
+    found: list[ast.Stmt] = []
     for body in bodies:
         if isinstance(body, ast.Body):
             found += body.statements

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netdsl.base.text import Span
 from netdsl.diagnostics.argument_problems import ArgumentTwice, TooMany
@@ -20,16 +20,21 @@ from netdsl.diagnostics.net_problems import (
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.report import NET
 from netdsl.elaborate import structure  # noqa: F401  (registers its statements)
+from netdsl.elaborate.arithmetic import show
 from netdsl.elaborate.blocks import define, domain_of
 from netdsl.elaborate.builder import Builder
 from netdsl.elaborate.context import POISON, Context, Poisoned, Scope, Variables
-from netdsl.elaborate.expressions import default_value, describe
+from netdsl.elaborate.expressions import default_value
 from netdsl.elaborate.flow import run
 from netdsl.ir.net import Net, Output
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
+    from netdsl.elaborate.context import ExprValue
     from netdsl.elaborate.module import Module
+
+    Given = dict[str, tuple[ExprValue, Span]]
+    """Values of parameters, and where they were given."""
 
 
 def arguments(alias: ast.Alias, module: Module) -> Given:
@@ -77,9 +82,6 @@ def _net(alias: ast.Alias, module: Module) -> ast.Net | None:
 MAX_NETS_SHOWN = 4
 """Maximum number of nets to point at when one must be chosen."""
 
-Given = dict[str, tuple[Any, Span]]
-"""Values of parameters, with the places where they were given."""
-
 
 class Instance:
     """A net with values for some of its parameters: `resnet`, `resnet(depth = 101)`, or an alias of one."""
@@ -94,7 +96,7 @@ class Instance:
         self.doc = doc
 
     @property
-    def key(self) -> tuple[Any, ...]:
+    def key(self) -> tuple[object, ...]:
         """A key that is equal for instances that elaborate alike."""
         values = sorted((name, type(value).__name__, repr(value)) for name, (value, _) in self.given.items())
         return (id(self.definition), *values)
@@ -159,7 +161,7 @@ def resolve(module: Module, definition: ast.Net | ast.Alias, given: Given) -> In
 def instances(module: Module) -> list[Instance]:
     """Return every net of a file, and each value of each domain with the other parameters at their defaults, without
     duplicates."""
-    found: dict[tuple[Any, ...], Instance] = {}
+    found: dict[tuple[object, ...], Instance] = {}
     report = module.report
     for definition in module.own.values():
         if not isinstance(definition, (ast.Net, ast.Alias)):
@@ -181,7 +183,7 @@ def instances(module: Module) -> list[Instance]:
     return list(found.values())
 
 
-def effective(instance: Instance) -> tuple[Any, ...]:
+def effective(instance: Instance) -> tuple[object, ...]:
     """Return the key of an instance with its defaults filled in where they are literals."""
     given = dict(instance.given)
     for parameter in instance.definition.parameters:
@@ -231,7 +233,7 @@ def _elaborate(instance: Instance) -> Net | None:
         outputs=builder.outputs,
         nodes=tuple(nodes),
         about=builder.about,
-        settings={p.name.text: describe(context.variables.names[p.name.text][0]) for p in definition.parameters},
+        settings={p.name.text: show(context.variables.names[p.name.text][0]) for p in definition.parameters},
     )
 
 
@@ -249,4 +251,4 @@ def _finish(definition: ast.Net, context: Context) -> None:
         taken += [node.span for node in builder.inputs if node.name == "output"]
         if taken:
             context.reject(OutputTwice, definition.name.span, name="output", earlier=taken[0])
-        builder.outputs["output"] = Output("output", context.value, context.value.span)  # type: ignore[arg-type, union-attr]
+        builder.outputs["output"] = Output("output", context.value, context.value.span)

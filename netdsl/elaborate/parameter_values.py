@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netdsl.base.limits import INTEGER_BITS, NESTING
 from netdsl.base.text import Source, Span
@@ -19,7 +19,7 @@ from netdsl.syntax import ast
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from netdsl.elaborate.context import Context
+    from netdsl.elaborate.context import Context, ExprValue
     from netdsl.elaborate.module import Module
     from netdsl.elaborate.net import Given
 
@@ -37,7 +37,7 @@ def from_python(values: Mapping[str, object], module: Module, owner: Module, def
         return {}
     instance = resolve(owner, definition, {})
     declared = {parameter.name.text: parameter for parameter in instance.definition.parameters}
-    plain: dict[str, Any] = {}
+    plain: dict[str, ExprValue] = {}
     for name, value in values.items():
         parameter = declared.get(name)
         texts = parameter is None or _takes_text(parameter, instance.module.context)
@@ -62,7 +62,7 @@ def _takes_text(parameter: ast.Parameter, context: Context) -> bool:
     return any(type(entry) is str for value in values for entry in (value if isinstance(value, tuple) else (value,)))
 
 
-def _plain(name: str, value: object, texts: bool, depth: int = 0) -> Any:
+def _plain(name: str, value: object, texts: bool, depth: int = 0) -> ExprValue:
     """Convert a value; a str becomes a text, or a word if it is one."""
     if isinstance(value, str):
         return Word(value) if value.isidentifier() and not texts else str(value)
@@ -82,7 +82,7 @@ def _plain(name: str, value: object, texts: bool, depth: int = 0) -> Any:
     raise ValueError(f"the value of the parameter {name!r} is infinite, too large, or too deep")
 
 
-def _meant(value: Any, span: Span, context: Context) -> Any:
+def _meant(value: ExprValue, span: Span, context: Context) -> ExprValue:
     """Resolve the words in a value: blocks, `let`s, or words of layers such as `same`."""
     if isinstance(value, tuple):
         return tuple([_meant(entry, span, context) for entry in value])

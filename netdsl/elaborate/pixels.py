@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from netdsl.elaborate.recipe import Recipe
     from netdsl.ir.net import Net, Node
+    from netdsl.layers.affine import NormalizeLayer, ScaleLayer
 
 Range = tuple[float, float]
 
@@ -77,17 +78,17 @@ def _pairs(mean: tuple[float, ...], std: tuple[float, ...]) -> list[tuple[float,
     return [(mean[i % len(mean)], std[i % len(std)]) for i in range(channels)]
 
 
-def _scale(layer: Any, xs: list[Range]) -> Range:
+def _scale(layer: ScaleLayer, xs: list[Range]) -> Range:
     low, high = sorted(layer.a * end for end in xs[0])
     return low, high
 
 
-def _normalize(layer: Any, xs: list[Range]) -> Range:
+def _normalize(layer: NormalizeLayer, xs: list[Range]) -> Range:
     ends = [(end - m) / s for end in xs[0] for m, s in _pairs(layer.mean, layer.std)]
     return min(ends), max(ends)
 
 
-def _hull(_: Any, xs: list[Range]) -> Range:
+def _hull(_: object, xs: list[Range]) -> Range:
     return min(low for low, _ in xs), max(high for _, high in xs)
 
 

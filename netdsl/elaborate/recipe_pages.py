@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netdsl.base.paths import replace_pages
 from netdsl.data.augment import AUGMENTATIONS
@@ -20,7 +20,9 @@ from netdsl.schedules import SCHEDULES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-TABLES: dict[str, tuple[str, Mapping[str, Any]]] = {
+    from netdsl.declare.declared import Declared
+
+TABLES: dict[str, tuple[str, Mapping[str, type[Declared]]]] = {
     "losses": ("Losses", LOSSES),
     "optimizers": ("Optimizers", OPTIMIZERS),
     "schedules": ("Schedules", SCHEDULES),

@@ -3,7 +3,7 @@ expectations."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netdsl.base.shape import Size, Undecidable
 from netdsl.declare.arguments import whole
@@ -11,8 +11,9 @@ from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.net_problems import Misplaced, OutputTwice
 from netdsl.diagnostics.problem import Misfit, Rejected
 from netdsl.diagnostics.shape_problems import ExpectCount, ExpectShape, TooLarge
+from netdsl.elaborate.arithmetic import show
 from netdsl.elaborate.context import POISON, Context, Poisoned, Scope
-from netdsl.elaborate.expressions import ANY, describe, evaluate
+from netdsl.elaborate.expressions import ANY, evaluate
 from netdsl.elaborate.flow import RULES, branch
 from netdsl.elaborate.labels import define_label
 from netdsl.elaborate.layers import change_defaults, current, make, reject_misfit
@@ -21,8 +22,11 @@ from netdsl.layers import find_layer
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from netdsl.base.shape import Shape
     from netdsl.base.text import Span
+    from netdsl.elaborate.context import ExprValue, Poison
 
 
 def _only_in_nets(what: str, span: Span, context: Context) -> None:
@@ -85,7 +89,7 @@ def output(stmt: ast.Output, context: Context, _: Scope | None) -> None:
             node = current(context, "output", stmt.name.span)
         if node is POISON:
             raise Poisoned
-        result = Output(stmt.name.text, node, stmt.name.span, stmt.training)  # type: ignore[arg-type]
+        result = Output(stmt.name.text, node, stmt.name.span, stmt.training)
         context.builder.outputs[stmt.name.text] = result
     except Rejected as rejected:
         if isinstance(rejected.problem, TooLarge):
@@ -97,6 +101,7 @@ def output(stmt: ast.Output, context: Context, _: Scope | None) -> None:
 
 
 def let(stmt: ast.Let, context: Context, _: Scope | None) -> None:
+    value: ExprValue | Poison
     try:
         value = evaluate(stmt.value, context)
     except Rejected as rejected:
@@ -118,7 +123,7 @@ def expect(stmt: ast.Expect, context: Context, _: Scope | None) -> None:
     _quietly(lambda: (_expect_shape if stmt.what == "shape" else _expect_count)(stmt, context), context)
 
 
-def _quietly(action: Any, context: Context) -> None:
+def _quietly(action: Callable[[], None], context: Context) -> None:
     """Run a statement that cannot affect the current value, reporting its problem."""
     try:
         action()
@@ -131,10 +136,10 @@ def _quietly(action: Any, context: Context) -> None:
 def _expect_shape(stmt: ast.Expect, context: Context) -> None:
     expected = evaluate(stmt.value, context)
     node = current(context, "expect", stmt.span)
-    sizes = expected if isinstance(expected, tuple) else (expected,)
-    sizes = tuple(size if isinstance(size, Size) else whole(size) for size in sizes)
+    given = expected if isinstance(expected, tuple) else (expected,)
+    sizes = tuple(size if isinstance(size, Size) else whole(size) for size in given)
     if None in sizes:
-        what = f"`expect` takes sizes, such as `256x6x6`, not {describe(expected)}"
+        what = f"`expect` takes sizes, such as `256x6x6`, not {show(expected)}"
         context.reject(problems.BadOperation, stmt.value.span, what=what)
     same = len(sizes) == len(node.shape)
     if not same or any(e != a and e != ANY for e, a in zip(sizes, node.shape, strict=True)):
@@ -146,7 +151,7 @@ def _expect_count(stmt: ast.Expect, context: Context) -> None:
     expected = whole(given)
     builder = context.builder
     if expected is None:
-        what = f"`expect {stmt.what}` takes an integer, not {describe(given)}"
+        what = f"`expect {stmt.what}` takes an integer, not {show(given)}"
         context.reject(problems.BadOperation, stmt.value.span, what=what)
     if context.value is POISON or builder.failed or context.module.flawed or context.module.file.broken:
         raise Poisoned
@@ -168,14 +173,14 @@ def about(stmt: ast.About, context: Context, _: Scope | None) -> None:
     _quietly(collect, context)
 
 
-def settings(lines: tuple[ast.Setting, ...], context: Context) -> dict[str, Any]:
+def settings(lines: tuple[ast.Setting, ...], context: Context) -> dict[str, object]:
     """Return the lines of an `about`, with bare words as texts, several values as a list, and nested lines as a
     dict."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for line in lines:
         given = [v.text if isinstance(v, ast.Name) and not v.grouped else evaluate(v, context) for v in line.values]
         context.module.work.weigh(tuple(given), line.span, context.frame)
-        value: Any = given[0] if len(given) == 1 else given
+        value: object = given[0] if len(given) == 1 else given
         if line.lines is not None:
             value = {"": value, **settings(line.lines, context)} if given else settings(line.lines, context)
         found[line.key.text] = value
@@ -186,7 +191,7 @@ def broken(*_: object) -> None:
     raise Poisoned
 
 
-def misplaced(stmt: Any, context: Context, _: Scope | None) -> None:
+def misplaced(stmt: ast.Stmt, context: Context, _: Scope | None) -> None:
     what = type(stmt).__name__.lower().replace("function", "fn").replace("alias", "net")
     context.reject(Misplaced, stmt.span, what=what, where="in a net or block: it belongs to the file")
 

@@ -82,10 +82,10 @@ class Keep(Declared):
     checkpoints: int = positional(Integer())
 
 
-@registrar({})("validate")
 class Part(Declared):
     """Fraction of the data to hold out."""
 
+    kind = "validate"
     part: float = positional(Real(above=0, below=1))
 
 

@@ -13,8 +13,9 @@ from netdsl.layers.base import Layer
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from netdsl.base.text import Span
     from netdsl.diagnostics.problem import Problem
     from netdsl.elaborate.module import Module
 
@@ -62,7 +63,7 @@ class _Walk:
         self.begun: set[str] = set()
         self.labels: list[ast.Labelled] = []
 
-    def visit(self, *nodes: Any) -> None:
+    def visit(self, *nodes: object) -> None:
         """Visit nodes in order."""
         todo = list(reversed(nodes))
         while todo:
@@ -75,10 +76,11 @@ class _Walk:
                     todo += rest if isinstance(first, str) else (first, *rest)
             elif isinstance(node, tuple):
                 todo += reversed(node)
-            elif type(node) in RULES:
-                RULES[type(node)](self, node)
             elif isinstance(node, ast.Node):
-                todo += [getattr(node, field) for field in reversed(node.__slots__)]
+                if rule := RULES.get(type(node)):
+                    rule(self, node)
+                else:
+                    todo += [getattr(node, field) for field in reversed(node.__slots__)]
 
     def use(self, name: str) -> None:
         for scope in reversed(self.scopes):
@@ -165,26 +167,34 @@ def _hidden(module: Module) -> Iterator[Problem]:
 
 def _labels(walk: _Walk) -> Iterator[Problem]:
     """Yield labels without references that are in no name of a weight; those of unused values are reported as such."""
-    weightless: set[str] = set()
-    used, begun = sorted(walk.used), sorted(walk.begun)
-    lengths = {len(text) for text in begun}
-    dead = sorted(problem.span.key for problem in walk.module.report if problem.code == "W0201")
-    for stmt in walk.labels:
-        first, *rest = stmt.label
-        begins = first if isinstance(first, str) else ""
-        is_open = bool(rest) or not begins
-        referred = (
-            _begins_one(begins, used) if is_open else begins in walk.used,
-            is_open and _begins_one(begins, begun),
-            any(begins[:length] in walk.begun for length in lengths),
-        )
-        name, start, end = stmt.span.key
-        at = bisect_left(dead, (name, start, 0))
-        is_dead = at < len(dead) and dead[at][0] == name and dead[at][1] < end
-        if not is_dead and not any(referred) and not _may_weigh(stmt, walk.module, weightless):
-            from netdsl.diagnostics.unused_problems import UnusedLabel
+    from netdsl.diagnostics.unused_problems import UnusedLabel
 
-            yield UnusedLabel(span=stmt.label_span, name=stmt.label_span.text)
+    weightless: set[str] = set()
+    dead = sorted(problem.span.key for problem in walk.module.report if problem.code == "W0201")
+    references = _References(walk.used, walk.begun)
+    for stmt in walk.labels:
+        if references.mean(stmt.label) or _is_around(stmt.span, dead) or _may_weigh(stmt, walk.module, weightless):
+            continue
+        yield UnusedLabel(span=stmt.label_span, name=stmt.label_span.text)
+
+
+class _References:
+    """References to labels: `whole` ones, and the texts before the first brace of interpolated ones."""
+
+    def __init__(self, whole: set[str], begun: set[str]) -> None:
+        self.whole, self.begun = whole, begun
+        self.sorted_whole, self.sorted_begun = sorted(whole), sorted(begun)
+        self.lengths = {len(text) for text in begun}
+
+    def mean(self, label: tuple[str | ast.Expr, ...]) -> bool:
+        """Return whether one of them can mean a label."""
+        first, *rest = label
+        text = first if isinstance(first, str) else ""
+        if any(text[:length] in self.begun for length in self.lengths):
+            return True
+        if text and not rest:
+            return text in self.whole
+        return _begins_one(text, self.sorted_whole) or _begins_one(text, self.sorted_begun)
 
 
 def _begins_one(text: str, ordered: list[str]) -> bool:
@@ -193,14 +203,21 @@ def _begins_one(text: str, ordered: list[str]) -> bool:
     return at < len(ordered) and ordered[at].startswith(text)
 
 
+def _is_around(span: Span, inner: list[tuple[str, int, int]]) -> bool:
+    """Return whether a span contains the beginning of one of some sorted spans."""
+    name, start, end = span.key
+    at = bisect_left(inner, (name, start, 0))
+    return at < len(inner) and inner[at][0] == name and inner[at][1] < end
+
+
 def _may_weigh(label: ast.Labelled, module: Module, weightless: set[str]) -> bool:
-    """Whether anything under a label, however deep, may have weights: what a variable holds may, for all we know, and
-    a block of another file. `reuse` counts, since what it applies again is named after its label.
+    """Return whether anything under a label, however deep, may have weights. The value of a variable and a block of
+    another file may, and so may `reuse`, whose weights are named after its label.
 
     `weightless` are names that are known to have none, and grows.
     """
     seen: set[str] = set()
-    todo: list[Any] = [label]
+    todo: list[ast.Stmt] = [label]
     while todo:
         stmt = todo.pop()
         if isinstance(stmt, ast.Reuse):
@@ -274,9 +291,9 @@ def _setting(walk: _Walk, line: ast.Setting) -> None:
 
 def _match(walk: _Walk, expr: ast.Match) -> None:
     walk.visit(expr.subject, expr.arms)
-    earlier: dict[Any, ast.Expr] = {}
+    earlier: dict[object, ast.Expr] = {}
     for pattern, value in expr.arms:
-        key: Any = _constant(pattern)
+        key = _constant(pattern)
         above = earlier.get("_", earlier.get(key)) if earlier else None
         if above is not None:
             from netdsl.diagnostics.unused_problems import UnreachableArm
@@ -286,7 +303,7 @@ def _match(walk: _Walk, expr: ast.Match) -> None:
             earlier.setdefault(key, pattern or value)
 
 
-def _constant(pattern: ast.Expr | None) -> Any:
+def _constant(pattern: ast.Expr | None) -> object:
     """Return what equal patterns have in common; None for a pattern that must be evaluated first."""
     if pattern is None:
         return "_"
@@ -299,7 +316,7 @@ def _alias(walk: _Walk, stmt: ast.Alias) -> None:
     walk.visit(*(value for _, value in stmt.arguments))
 
 
-RULES: dict[type[ast.Node], Any] = {
+RULES: dict[type[ast.Node], Callable[[_Walk, Any], None]] = {
     ast.Labelled: _labelled,
     ast.Call: _call,
     ast.Input: lambda walk, stmt: walk.arguments("input", stmt.arguments),

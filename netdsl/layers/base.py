@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
+from typing import TYPE_CHECKING, ClassVar
 
 from netdsl.base.limits import SIZE
 from netdsl.base.shape import Shape, Undecidable, elements
-from netdsl.declare.declared import Argument, keyword, positional, registrar
+from netdsl.declare.declared import Declared, registrar
 from netdsl.diagnostics.layer_problems import TooLong, WrongType
 from netdsl.diagnostics.problem import Misfit
 from netdsl.diagnostics.shape_problems import NeedsNumber
@@ -23,6 +23,8 @@ REMEMBERED = 1_000
 
 LAYERS: dict[str, type[Layer]] = {}
 """Layers whose modules have been imported, by name; `netdsl.layers.find` imports them on first use."""
+
+layer = registrar(LAYERS)
 
 
 class Weight:
@@ -93,31 +95,22 @@ class Training:
         self._kept[statistic] = after
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(positional, keyword))
-class Layer:
+class Layer(Declared):
     """A layer with its arguments. Immutable: equal calls share it, and the cached results of its rules.
+
+    The methods of a `variadic` layer receive one argument per input.
 
     A subclass's docstring has the formula, shapes, conventions, source and a `net` example; it is the layer's page.
     """
 
-    kind: ClassVar[str] = ""
-    arguments: ClassVar[dict[str, Argument]] = {}
-    variadic: ClassVar[bool] = False
-    """Whether it takes any number of inputs, as merges do; the methods then receive one argument per input."""
+    own_first = False
     dtype_transparent: ClassVar[bool] = False
     """Whether it only rearranges elements, so that the result has the type of the inputs, integers included."""
     differentiable: ClassVar[bool] = True
     """Whether gradients flow from its output to its input."""
 
-    def __init_subclass__(cls) -> None:
-        own = {name: value for name, value in cls.__dict__.items() if isinstance(value, Argument)}
-        for name, argument in own.items():
-            argument.name = name
-        cls.arguments = {**cls.arguments, **own}
-
-    def __init__(self, **values: Any) -> None:
-        for name, argument in self.arguments.items():
-            setattr(self, name, values.get(name, argument.default))
+    def __init__(self, **values: object) -> None:
+        super().__init__(**values)
         self._known: dict[tuple[Shape, ...], tuple[Shape, tuple[Weight, ...]]] = {}
 
     def weights(self, x: Shape) -> Iterable[Weight]:
@@ -162,7 +155,3 @@ class Layer:
                 raise Misfit(NeedsNumber) from None
             known = self._known[shapes] = (shape, weights)
         return known
-
-
-layer = registrar(LAYERS)
-"""Registers a layer under its name in the language."""

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from netdsl.declare.declared import Argument, Declared
-    from netdsl.layers.base import Layer
 
 TERMINAL_WIDTH = 100
 EXAMPLE_BLOCK = re.compile(r"```net\n(.*?)```", re.DOTALL)
@@ -39,7 +38,7 @@ class ReferencePage:
 
     __slots__ = ("arguments", "example", "family", "name", "paragraphs", "source", "usage")
 
-    def __init__(self, cls: type[Layer | Declared]) -> None:
+    def __init__(self, cls: type[Declared]) -> None:
         text, self.example = _example(cls)
         paragraphs = [" ".join(part.split()) for part in PARAGRAPH_BREAK.split(text) if part.strip()]
         sources = [part.removeprefix("Source: ") for part in paragraphs if part.startswith("Source: ")]
@@ -56,14 +55,14 @@ class ReferencePage:
         return re.split(r"[.:;](?:\s|$)", self.paragraphs[0])[0]
 
 
-def _example(cls: type[Layer | Declared]) -> tuple[str, str]:
+def _example(cls: type[Declared]) -> tuple[str, str]:
     """Return a docstring without its example, and the example."""
     text = docstring(cls)
     found = EXAMPLE_BLOCK.search(text)
     return EXAMPLE_BLOCK.sub("", text), found[1] if found else ""
 
 
-def usage(cls: type[Layer | Declared]) -> str:
+def usage(cls: type[Declared]) -> str:
     """Return a layer's call syntax with defaults: `dense UNITS [bias on] [init he_normal] [bias_init zeros]`."""
     before = ["NAME"] if cls.kind == "input" else []
     arguments = sorted(cls.arguments.values(), key=lambda argument: argument.keyword)

@@ -12,7 +12,7 @@ from netdsl.diagnostics.text_problems import StrayBracket, UnclosedBracket
 if TYPE_CHECKING:
     from netdsl.base.text import Source
     from netdsl.diagnostics.problem import Problem
-    from netdsl.syntax.tokens import Token
+    from netdsl.syntax.scan import Token
 
 ITEMS = ("net", "block", "fn", "train", "use")
 """Words that only begin definitions of a file."""

@@ -22,7 +22,7 @@ from netdsl.syntax.words import FOREIGN
 if TYPE_CHECKING:
     from netdsl.base.text import Source
     from netdsl.syntax.mistake import Mistake
-    from netdsl.syntax.tokens import Token
+    from netdsl.syntax.scan import Token
     from netdsl.syntax.translate import Given
 
 FUNCTIONS = ("len", "range", "zip", "enumerate", "sum", "min", "max", "round", "floor", "ceil", "sqrt", "log2")

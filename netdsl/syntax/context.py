@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from netdsl.base.text import Span
 from netdsl.diagnostics.syntax_problems import ReservedWord
 from netdsl.syntax import ast
-from netdsl.syntax.scan import MOST_PROBLEMS
-from netdsl.syntax.tokens import Token
+from netdsl.syntax.scan import MOST_PROBLEMS, Token
 from netdsl.syntax.words import RESERVED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from netdsl.diagnostics.problem import Problem
     from netdsl.diagnostics.report import Report
     from netdsl.syntax.scan import Scan
+
+    Part = Token | ast.Node
+    """A part of a statement or an expression: what the text has there, or the node built from it."""
+
+N = TypeVar("N", bound="Token | ast.Node")
+
+
+def at(parts: Sequence[Part], index: int, kind: type[N]) -> N:
+    """Return the part at an index, where the grammar has one of this kind."""
+    part = parts[index]
+    assert isinstance(part, kind), part
+    return part
+
+
+def all_of(parts: Sequence[Part], kind: type[N]) -> tuple[N, ...]:
+    """Return the parts of a kind."""
+    return tuple([part for part in parts if isinstance(part, kind)])
+
+
+def exprs(parts: Sequence[Part]) -> tuple[ast.Expr, ...]:
+    return all_of(parts, ast.Expr)
+
+
+def has(parts: Sequence[Part], word: str) -> bool:
+    """Return whether a keyword is among the parts of a statement."""
+    return any(isinstance(part, Token) and part.text == word and part.type != "NAME" for part in parts)
 
 
 class Context:
@@ -46,23 +71,25 @@ class Context:
     def span(self, token: Token) -> Span:
         return Span(self.source, token.start, token.end)
 
-    def between(self, first: Any, last: Any) -> Span:
+    def between(self, first: Part, last: Part) -> Span:
         """Return the span from the beginning of one token or node to the end of another."""
         start = first.start if isinstance(first, Token) else first.span.start
         return Span(self.source, start, last.end if isinstance(last, Token) else last.span.end)
 
-    def name(self, token: Token) -> ast.Name:
+    def name(self, part: Part) -> ast.Name:
         """Return a name where any word is allowed."""
-        return ast.Name(self.span(token), token.text)
+        assert isinstance(part, Token), part
+        return ast.Name(self.span(part), part.text)
 
-    def new_name(self, token: Token) -> ast.Name:
+    def new_name(self, part: Part) -> ast.Name:
         """Return the name of a new definition other than a label."""
-        if token.text in RESERVED:
-            self.complain(ReservedWord(span=self.span(token)))
-        return self.name(token)
+        name = self.name(part)
+        if name.text in RESERVED:
+            self.complain(ReservedWord(span=name.span))
+        return name
 
-    def new_names(self, tokens: Iterable[Any]) -> tuple[ast.Name, ...]:
-        return tuple(self.new_name(token) for token in tokens if isinstance(token, Token) and token.type == "NAME")
+    def new_names(self, parts: Sequence[Part]) -> tuple[ast.Name, ...]:
+        return tuple(self.new_name(token) for token in all_of(parts, Token) if token.type == "NAME")
 
     def documentation(self, span: Span) -> str:
         """Return the comment lines directly above, without their `#`."""

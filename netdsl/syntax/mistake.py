@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from netdsl.base.text import Source
     from netdsl.diagnostics.problem import Problem
-    from netdsl.syntax.tokens import Token
+    from netdsl.syntax.scan import Token
 
 
 class Found:

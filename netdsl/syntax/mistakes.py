@@ -18,7 +18,7 @@ from netdsl.syntax.words import FOREIGN, ITEMS, STATEMENTS, readable
 
 if TYPE_CHECKING:
     from netdsl.syntax.mistake import Mistake
-    from netdsl.syntax.tokens import Token
+    from netdsl.syntax.scan import Token
 
 
 def explain(mistake: Mistake) -> Found:

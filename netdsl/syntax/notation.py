@@ -23,7 +23,7 @@ from netdsl.syntax.words import NO_VALUE
 if TYPE_CHECKING:
     from netdsl.base.text import Source
     from netdsl.syntax.mistake import Mistake
-    from netdsl.syntax.tokens import Token
+    from netdsl.syntax.scan import Token
 
 PATH = re.compile(r"[ \t]*(?:[A-Za-z_][\w, \t]*?[ \t]from[ \t]+)?(?P<path>[\w.~/\\\\-]+|'[^'\n]*')[ \t]*(?=[;\n#]|\Z)")
 DATA = re.compile(r"[ \t]*\w+[ \t]+(?P<path>[\w.~-]*[/.~][\w.~/-]*)(?![\w\"])")

@@ -10,7 +10,7 @@ from netdsl.diagnostics.text_problems import MalformedNumber, TouchingNumber
 if TYPE_CHECKING:
     from netdsl.base.text import Span
     from netdsl.diagnostics.problem import Problem
-    from netdsl.syntax.lexicon import Lexicon
+    from netdsl.syntax.table import Lexicon
 
 DIGITS = 4300
 """Maximum number of digits of an integer that Python reads."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lark import Tree, UnexpectedInput
 
@@ -12,9 +12,8 @@ from netdsl.diagnostics.syntax_problems import StatementOutside
 from netdsl.syntax import ast
 from netdsl.syntax.build import Builder
 from netdsl.syntax.mistake import Mistake
-from netdsl.syntax.scan import MOST_PROBLEMS, Scan
+from netdsl.syntax.scan import MOST_PROBLEMS, SEPARATOR, Scan, Token
 from netdsl.syntax.table import load
-from netdsl.syntax.tokens import SEPARATOR, Token
 from netdsl.syntax.words import ITEMS, STATEMENTS
 
 if TYPE_CHECKING:
@@ -76,9 +75,9 @@ class _Parser:
         self.signs: set[tuple[int, type] | None] = set()
         self.cursor = load().parse_interactive("")
         self.state = self.cursor.parser_state
-        self.table: dict[Any, dict[str, Any]] = self.state.parse_conf.parse_table.states
+        self.table = self.state.parse_conf.parse_table.states
 
-    def run(self) -> Tree[Any]:
+    def run(self) -> Tree[Token]:
         index, count = 0, len(self.tokens)
         while True:
             while index < count:
@@ -92,7 +91,7 @@ class _Parser:
                     index = self._recover(index)
             try:
                 end = Token(("$END",), "", len(self.source.text))
-                tree: Tree[Any] = self.state.feed_token(end, is_end=True)  # type: ignore[arg-type]
+                tree: Tree[Token] = self.state.feed_token(end, is_end=True)  # type: ignore[arg-type]
                 return tree
             except UnexpectedInput:
                 index = self._recover(count)
@@ -173,7 +172,7 @@ class _Parser:
         values = self.state.value_stack
         if height > len(values):
             return index
-        value: Any = values[height - 1]
+        value = values[height - 1]
         while isinstance(value, Tree):
             value = value.children[0]
         return value.index if value.index >= 0 else index

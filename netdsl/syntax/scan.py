@@ -11,15 +11,19 @@ from netdsl.diagnostics.report import TOKEN
 from netdsl.diagnostics.text_problems import MalformedNumber, UnterminatedText
 from netdsl.syntax.brackets import pair
 from netdsl.syntax.characters import HIDDEN, character_problems
-from netdsl.syntax.lexicon import TOUCHING, lexicon
 from netdsl.syntax.numbers import number_problem
-from netdsl.syntax.tokens import BAD, SEPARATOR, Token
+from netdsl.syntax.table import TOUCHING, lexicon
 
 if TYPE_CHECKING:
     from netdsl.base.text import Source
     from netdsl.diagnostics.problem import Problem
     from netdsl.diagnostics.report import Work
     from netdsl.syntax.brackets import Pairing
+
+SEPARATOR = ("SEP",)
+BAD = ("BAD",)
+"""Type of a piece that the lexer has reported; no rule accepts it, so its statement is dropped without another
+error."""
 
 MOST_PROBLEMS = 100
 """Maximum number of problems per file and step."""
@@ -28,6 +32,34 @@ LABEL = re.compile(r"(?:\{[^{}\n;]*\}[A-Za-z0-9_]*)*:")
 HIDING = re.compile(f"[{HIDDEN}]")
 JOINING = ("else", "project")
 """Words that continue the previous statement across newlines."""
+
+
+class Token:
+    """A piece of the text. `type` is one of the terminals in `choices`, resolved when the parser reaches it.
+
+    `index` is its index among the tokens, `outer` the opening bracket around it, and `opener` of a closing bracket the
+    one that it closes.
+    """
+
+    __slots__ = ("choices", "end", "index", "opener", "outer", "start", "text", "type")
+
+    def __init__(self, choices: tuple[str, ...], text: str, start: int) -> None:
+        self.choices = choices
+        self.type = choices[0]
+        self.text = text
+        self.start = start
+        self.end = start + len(text)
+        self.index = -1
+        self.outer: Token | None = None
+        self.opener: Token | None = None
+
+    def __repr__(self) -> str:
+        return f"Token({self.type}, {self.text!r}, {self.start})"
+
+    @property
+    def is_newline(self) -> bool:
+        """Whether it is a separator made of newlines only, without effect where no separator is allowed."""
+        return self.type == "SEP" and ";" not in self.text
 
 
 class Scan:

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netdsl.base.text import Span
 from netdsl.diagnostics.call_problems import MinusInCall
 from netdsl.diagnostics.syntax_problems import LabelledStatement, UnexpectedToken
 from netdsl.syntax import ast
-from netdsl.syntax.context import Context
-from netdsl.syntax.expressions import Hole, exprs
-from netdsl.syntax.tokens import Token
+from netdsl.syntax.context import Context, all_of, at, exprs, has
+from netdsl.syntax.expressions import Hole
+from netdsl.syntax.scan import Token
 from netdsl.syntax.words import NO_VALUE
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def has(children: list[Any], word: str) -> bool:
-    """Return whether a keyword is among the parts of a statement."""
-    return any(isinstance(child, Token) and child.text == word and child.type != "NAME" for child in children)
-
-
-def bodies(children: list[Any]) -> list[ast.Body]:
-    return [child for child in children if isinstance(child, ast.Body)]
+    from netdsl.syntax.context import Part
 
 
 def _leans_right(sign: Span) -> bool:
@@ -31,28 +27,28 @@ def _leans_right(sign: Span) -> bool:
     return text[sign.start - 1].isspace() and not text[sign.end].isspace()
 
 
-class Label:
-    """A label's parts, not yet a node."""
+class _LabelParts(ast.Node):
+    """The parts of a label."""
 
-    __slots__ = ("parts", "span")
+    __slots__ = ("parts",)
 
     def __init__(self, span: Span, parts: tuple[str | ast.Expr, ...]) -> None:
         self.span, self.parts = span, parts
 
 
-class Axis:
-    """`axis N`, not yet a node."""
+class _MergeAxis(ast.Node):
+    """`axis N`."""
 
-    __slots__ = ("span", "value")
+    __slots__ = ("value",)
 
     def __init__(self, span: Span, value: ast.Expr) -> None:
         self.span, self.value = span, value
 
 
-class Settings:
-    """The lines of a `{ }` of settings, not yet a node."""
+class Settings(ast.Node):
+    """The lines of a `{ }` of settings."""
 
-    __slots__ = ("lines", "span")
+    __slots__ = ("lines",)
 
     def __init__(self, span: Span, lines: tuple[ast.Setting, ...]) -> None:
         self.span, self.lines = span, lines
@@ -61,8 +57,8 @@ class Settings:
 class Statements(Context):
     """Builds the nodes of statements, one method per grammar rule."""
 
-    def build_body(self, span: Span, children: list[Any]) -> ast.Body:
-        statements = tuple(child for child in children if isinstance(child, ast.Stmt))
+    def build_body(self, span: Span, parts: Sequence[Part]) -> ast.Body:
+        statements = all_of(parts, ast.Stmt)
         for before, after in pairwise(statements):
             if isinstance(after, ast.For):
                 self._check_operand(before, after)
@@ -83,18 +79,18 @@ class Statements(Context):
             place = Span(source, start, start + 3)
             self.complain(OperandOnNextLine(span=place, merge=merge.kind.span, end=before.span.end))
 
-    def build_broken(self, span: Span, children: list[Any]) -> ast.Broken:
+    def build_broken(self, span: Span, parts: Sequence[Part]) -> ast.Broken:
         return ast.Broken(span)
 
-    def arguments(self, children: list[Any]) -> tuple[ast.Expr, ...]:
+    def arguments(self, parts: Sequence[Part]) -> tuple[ast.Expr, ...]:
         """Return the raw arguments; the spaces around a minus decide what it is."""
-        found = exprs(children)
+        found = exprs(parts)
         for argument in found:
             self._check_minus(argument)
         return found
 
     def _check_minus(self, argument: ast.Expr) -> None:
-        todo: list[tuple[Any, ast.Expr]] = [(None, argument)]
+        todo: list[tuple[ast.Expr | None, ast.Expr]] = [(None, argument)]
         while todo:
             left, value = todo.pop()
             if value.grouped:
@@ -113,9 +109,9 @@ class Statements(Context):
                     todo.append((before, operand))
                     before = operand
 
-    def build_call(self, span: Span, children: list[Any]) -> ast.Call | ast.Broken:
-        head: Token = children[0]
-        found = self.arguments(children)
+    def build_call(self, span: Span, parts: Sequence[Part]) -> ast.Call | ast.Broken:
+        head = at(parts, 0, Token)
+        found = self.arguments(parts)
         opening = self.scan.tokens[head.index + 1] if found and found[0].span.start == head.end else None
         if opening and opening.text == "[":
             self.complain(UnexpectedToken(span=self.span(opening), found="`[`", expected=("a space before it",)))
@@ -129,14 +125,14 @@ class Statements(Context):
                 return ast.Broken(span)
         return ast.Call(span, self.name(head), found)
 
-    def build_default(self, span: Span, children: list[Any]) -> ast.Default:
-        return ast.Default(span, self.name(children[1]), self.arguments(children))
+    def build_default(self, span: Span, parts: Sequence[Part]) -> ast.Default:
+        return ast.Default(span, self.name(parts[1]), self.arguments(parts))
 
-    def build_input(self, span: Span, children: list[Any]) -> ast.Input:
-        return ast.Input(span, self.name(children[1]), self.arguments(children))
+    def build_input(self, span: Span, parts: Sequence[Part]) -> ast.Input:
+        return ast.Input(span, self.name(parts[1]), self.arguments(parts))
 
-    def build_expect(self, span: Span, children: list[Any]) -> ast.Expect:
-        values = exprs(children)
+    def build_expect(self, span: Span, parts: Sequence[Part]) -> ast.Expect:
+        values = exprs(parts)
         what, value = "shape", values[0]
         if len(values) > 1 and isinstance(value, ast.Name) and value.text in ("params", "macs") and not value.grouped:
             what, values = value.text, values[1:]
@@ -145,68 +141,75 @@ class Statements(Context):
             self.complain(UnexpectedToken(span=extra, found=f"`{extra.text}`", expected=("the end of the statement",)))
         return ast.Expect(span, what, values[0])
 
-    def build_label(self, span: Span, children: list[Any]) -> Label:
-        parts: list[str | ast.Expr] = [children[0].text]
-        for child in children[1:]:
-            if isinstance(child, Hole):
-                parts += child.parts
-        return Label(Span(span.source, span.start, self.between(children[-2], children[-2]).end), tuple(parts))
+    def build_label(self, span: Span, parts: Sequence[Part]) -> _LabelParts:
+        found: list[str | ast.Expr] = [at(parts, 0, Token).text]
+        for hole in all_of(parts, Hole):
+            found += hole.parts
+        return _LabelParts(Span(span.source, span.start, self.between(parts[-2], parts[-2]).end), tuple(found))
 
-    def build_labelled(self, span: Span, children: list[Any]) -> ast.Labelled:
-        if isinstance(children[-1], ast.Call) and children[-1].head.text in NO_VALUE:
-            head = children[-1].head
-            problem = LabelledStatement(span=children[0].span, statement=head.text, end=head.span.start)
-            self.complain(problem)
+    def build_labelled(self, span: Span, parts: Sequence[Part]) -> ast.Labelled:
+        label, body = at(parts, 0, _LabelParts), parts[-1]
+        assert isinstance(body, (ast.Stmt, ast.Body)), body
+        if isinstance(body, ast.Call) and body.head.text in NO_VALUE:
+            self.complain(LabelledStatement(span=label.span, statement=body.head.text, end=body.head.span.start))
             self.spoilt = True
-        return ast.Labelled(span, children[0].parts, children[0].span, children[-1], has(children, "seq"))
+        return ast.Labelled(span, label.parts, label.span, body, has(parts, "seq"))
 
-    def build_from(self, span: Span, children: list[Any]) -> ast.From:
-        return ast.From(span, children[1])
+    def build_from(self, span: Span, parts: Sequence[Part]) -> ast.From:
+        return ast.From(span, _reference(parts))
 
-    def build_reuse(self, span: Span, children: list[Any]) -> ast.Reuse:
-        return ast.Reuse(span, children[1])
+    def build_reuse(self, span: Span, parts: Sequence[Part]) -> ast.Reuse:
+        return ast.Reuse(span, _reference(parts))
 
-    def build_skip(self, span: Span, children: list[Any]) -> ast.Skip:
-        condition = exprs(children)
-        first, *rest = bodies(children)
+    def build_skip(self, span: Span, parts: Sequence[Part]) -> ast.Skip:
+        condition = exprs(parts)
+        first, *rest = all_of(parts, ast.Body)
         return ast.Skip(span, condition[0] if condition else None, first, rest[0] if rest else None)
 
-    def build_axis(self, span: Span, children: list[Any]) -> Axis:
-        return Axis(span, children[1])
+    def build_axis(self, span: Span, parts: Sequence[Part]) -> _MergeAxis:
+        return _MergeAxis(span, at(parts, 1, ast.Expr))
 
-    def build_merge(self, span: Span, children: list[Any]) -> ast.Merge:
-        along = children[1].value if isinstance(children[1], Axis) else None
-        operands = tuple(child for child in children[1:] if not isinstance(child, Axis))
-        return ast.Merge(span, self.name(children[0]), along, operands)
+    def build_merge(self, span: Span, parts: Sequence[Part]) -> ast.Merge:
+        along = [axis.value for axis in all_of(parts, _MergeAxis)]
+        operands = [part for part in parts if isinstance(part, (ast.Body, ast.Name, ast.Path, ast.For))]
+        return ast.Merge(span, self.name(parts[0]), along[0] if along else None, tuple(operands))
 
-    def build_repeat(self, span: Span, children: list[Any]) -> ast.Repeat:
-        names = self.new_names(children)
-        return ast.Repeat(span, exprs(children)[0], names[0] if names else None, children[-1])
+    def build_repeat(self, span: Span, parts: Sequence[Part]) -> ast.Repeat:
+        names = self.new_names(parts)
+        return ast.Repeat(span, exprs(parts)[0], names[0] if names else None, at(parts, -1, ast.Body))
 
-    def build_for(self, span: Span, children: list[Any]) -> ast.For:
-        return ast.For(span, self.new_names(children), exprs(children)[0], children[-1])
+    def build_for(self, span: Span, parts: Sequence[Part]) -> ast.For:
+        return ast.For(span, self.new_names(parts), exprs(parts)[0], at(parts, -1, ast.Body))
 
-    def build_if(self, span: Span, children: list[Any]) -> ast.If:
-        conditions, branches = exprs(children), bodies(children)
+    def build_if(self, span: Span, parts: Sequence[Part]) -> ast.If:
+        conditions, branches = exprs(parts), all_of(parts, ast.Body)
         arms = tuple(zip(conditions, branches, strict=False))
         return ast.If(span, arms, branches[-1] if len(branches) > len(conditions) else None)
 
-    def build_freeze(self, span: Span, children: list[Any]) -> ast.Freeze:
-        return ast.Freeze(span, children[1])
+    def build_freeze(self, span: Span, parts: Sequence[Part]) -> ast.Freeze:
+        return ast.Freeze(span, at(parts, 1, ast.Body))
 
-    def build_let(self, span: Span, children: list[Any]) -> ast.Let:
-        return ast.Let(span, self.new_name(children[1]), children[3])
+    def build_let(self, span: Span, parts: Sequence[Part]) -> ast.Let:
+        return ast.Let(span, self.new_name(parts[1]), at(parts, 3, ast.Expr))
 
-    def build_output(self, span: Span, children: list[Any]) -> ast.Output:
-        branch = bodies(children)
-        return ast.Output(span, self.name(children[1]), has(children, "training"), branch[0] if branch else None)
+    def build_output(self, span: Span, parts: Sequence[Part]) -> ast.Output:
+        branch = all_of(parts, ast.Body)
+        return ast.Output(span, self.name(parts[1]), has(parts, "training"), branch[0] if branch else None)
 
-    def build_settings(self, span: Span, children: list[Any]) -> Settings:
-        return Settings(span, tuple(child for child in children if isinstance(child, ast.Setting)))
+    def build_settings(self, span: Span, parts: Sequence[Part]) -> Settings:
+        return Settings(span, all_of(parts, ast.Setting))
 
-    def build_setting(self, span: Span, children: list[Any]) -> ast.Setting:
-        lines = children[-1].lines if isinstance(children[-1], Settings) else None
-        return ast.Setting(span, self.name(children[0]), self.arguments(children), lines)
+    def build_setting(self, span: Span, parts: Sequence[Part]) -> ast.Setting:
+        last = parts[-1]
+        lines = last.lines if isinstance(last, Settings) else None
+        return ast.Setting(span, self.name(parts[0]), self.arguments(parts), lines)
 
-    def build_about(self, span: Span, children: list[Any]) -> ast.About:
-        return ast.About(span, children[1].lines)
+    def build_about(self, span: Span, parts: Sequence[Part]) -> ast.About:
+        return ast.About(span, at(parts, 1, Settings).lines)
+
+
+def _reference(parts: Sequence[Part]) -> ast.Name | ast.Path:
+    """Return the label after a keyword."""
+    target = parts[1]
+    assert isinstance(target, (ast.Name, ast.Path)), target
+    return target

@@ -1,14 +1,25 @@
-"""Load the prebuilt parser if it fits the grammar and Lark, otherwise build it in memory."""
+"""The parser's table, and the terminals of its grammar prepared for the lexer.
+
+The table is prebuilt if it fits the grammar and Lark, otherwise built in memory. `python -m netdsl.syntax.table`
+prebuilds it, after a change of the grammar or of Lark.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from functools import cache
 from hashlib import sha256
 
 import lark
 
 from netdsl.base.paths import data
+
+TOUCHING = {"(": ("CALL", "GROUP"), "[": ("INDEX", "LIST"), "{": ("HOLE", "LBRACE")}
+"""Terminals of opening brackets: directly after a word, and otherwise."""
+
+PATTERNS = "NAME NUMBER DIMS UNKNOWN STRING FIELD DOT TAIL HOLE CALL INDEX SEP"
+"""Terminals that are not lists of words or signs."""
 
 PREBUILT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "net.parser")
 
@@ -39,3 +50,52 @@ def load() -> lark.Lark:
     except FileNotFoundError:
         pass
     return make(text)
+
+
+class Lexicon:
+    """`pieces` splits a text; `literals` maps words and signs to their terminals, except NAME."""
+
+    __slots__ = ("dims", "literals", "number", "pieces", "touching", "unknown")
+
+    def __init__(self, terminals: dict[str, str]) -> None:
+        self.literals: dict[str, tuple[str, ...]] = {}
+        for name, pattern in terminals.items():
+            if name not in PATTERNS.split() and not name.startswith("__IGNORE"):
+                for literal in _alternatives(pattern):
+                    self.literals[literal] = (*self.literals.get(literal, ()), name)
+        self.number = re.compile(terminals["NUMBER"])
+        self.dims = re.compile(terminals["DIMS"])
+        self.unknown = re.compile(terminals["UNKNOWN"])
+        self.touching = {sign: re.compile(terminals[near]) for sign, (near, _) in TOUCHING.items()}
+        self.pieces = re.compile(
+            rf"(?P<space>[ \t]+)|(?P<tail>{terminals['TAIL']})|(?P<word>{terminals['NAME']})|(?P<newline>\n+|;+)"
+            r"|(?P<number>[0-9?][A-Za-z0-9_.?]*(?:(?<=[0-9][eE])[+-](?=[0-9])[A-Za-z0-9_.?]+)*)"
+            r"|(?P<bracket>[(\[{])|(?P<sign>=>|==|!=|<=|>=|\*\*|//|[-+*/%<>=)}\],:])"
+            rf"|(?P<text>{terminals['STRING']})|(?P<comment>#[^\n]*)|(?P<open>\"[^\n]*?(?=[ \t;)\]}}]*(?:\n|\Z)))"
+            r"|(?P<quoted>'[^'\n]*')"
+            rf"|(?P<field>(?<=[A-Za-z0-9_}}]){terminals['FIELD']})|(?P<dot>{terminals['DOT']})|(?P<point>\.[0-9]+)"
+            r"|(?P<illegal>.)"
+        )
+
+
+def _alternatives(pattern: str) -> list[str]:
+    if pattern.startswith("(?:"):
+        pattern = pattern[3:-1]
+    return pattern.replace("\\", "").split("|")
+
+
+@cache
+def lexicon() -> Lexicon:
+    return Lexicon({terminal.name: terminal.pattern.to_regexp() for terminal in load().terminals})
+
+
+def main() -> None:
+    """Write the prebuilt table."""
+    text = grammar()
+    with open(PREBUILT, "wb") as file:
+        file.write(key(text))
+        make(text).save(file)
+
+
+if __name__ == "__main__":
+    main()

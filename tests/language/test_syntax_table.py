@@ -17,7 +17,7 @@ def contents(parser: lark.Lark) -> tuple[list[str], list[str]]:
 
 
 def test_the_prebuilt_parser_is_fresh() -> None:
-    """If not: python -m netdsl.syntax.prebuild."""
+    """If not: python -m netdsl.syntax.table."""
     with open(table.PREBUILT, "rb") as file:
         assert file.readline() == table.key(table.grammar())
         prebuilt = lark.Lark.load(file)
