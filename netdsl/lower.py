@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Value
     from netdsl.ir.net import Net, Node
 
-BATCH = Size("N")
+BATCH_SYMBOL = Size("N")
 
 
 def lower(net: Net, *, batch: int | None = None) -> Graph:
@@ -38,7 +38,7 @@ def lower(net: Net, *, batch: int | None = None) -> Graph:
     values: dict[Node, Value] = {}
     for node in net.nodes:
         if node in live:
-            values[node] = _lower(node, values, graph, BATCH if batch is None else batch)
+            values[node] = _lower(node, values, graph, BATCH_SYMBOL if batch is None else batch)
     taken = {value for name, value in graph.inputs.items()}
     for output in outputs:
         _output(graph, output.name, output.node, values[output.node], taken)

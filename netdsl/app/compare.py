@@ -8,10 +8,10 @@ from netdsl.app.frontend import load_net, open_module
 from netdsl.app.repair import verify_suggestions
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.report import NET
-from netdsl.elaborate.arithmetic import show
+from netdsl.elaborate.arithmetic import show_value
 from netdsl.elaborate.blocks import domain_of
 from netdsl.elaborate.context import Poisoned
-from netdsl.elaborate.library import ZOO, zoo
+from netdsl.elaborate.library import ZOO_PREFIX, zoo_nets
 from netdsl.elaborate.lint import warn
 from netdsl.elaborate.net import Instance, effective, elaborate, resolve
 from netdsl.syntax import ast
@@ -36,7 +36,7 @@ def files(arguments: list[str]) -> list[str]:
 
 
 def zoo_files() -> list[str]:
-    return [f"{ZOO}{file}{ALL}" for file in dict.fromkeys(zoo().values())]
+    return [f"{ZOO_PREFIX}{file}{ALL}" for file in dict.fromkeys(zoo_nets().values())]
 
 
 def load(argument: str, report: Report, root: str | None = None) -> Found:
@@ -72,7 +72,7 @@ def _all(module: Module, wanted: str | None, file: str) -> Found:
         for name, instance in _named(module):
             names.setdefault(effective(instance), name)
         asked: dict[object, Instance] = {}
-        for name, instance in _asked(module, wanted, domains=not file.startswith(ZOO) or wanted is not None):
+        for name, instance in _asked(module, wanted, domains=not file.startswith(ZOO_PREFIX) or wanted is not None):
             names.setdefault(effective(instance), name)
             asked.setdefault(effective(instance), instance)
         for key, instance in asked.items():
@@ -105,4 +105,4 @@ def _asked(module: Module, wanted: str | None, *, domains: bool) -> Iterator[tup
                 owner.work.spend(NET, parameter.name.span)
                 given = {**instance.given, parameter.name.text: (value, parameter.name.span)}
                 varied = Instance(name, owner, instance.definition, given, instance.doc)
-                yield f"{name}({parameter.name.text} = {show(value)})", varied
+                yield f"{name}({parameter.name.text} = {show_value(value)})", varied

@@ -15,9 +15,9 @@ from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.context import Poisoned
 from netdsl.elaborate.expressions import default_value
-from netdsl.elaborate.library import ZOO, Library, zoo
+from netdsl.elaborate.library import ZOO_PREFIX, Library, zoo_nets
 from netdsl.elaborate.lint import warn
-from netdsl.elaborate.net import elaborate, entry, instances, resolve
+from netdsl.elaborate.net import elaborate, entry_net, instances, resolve
 from netdsl.syntax import ast
 from netdsl.syntax.parse import parse
 
@@ -65,9 +65,9 @@ def open_module(
     if path == "-" or _is_path(path):
         module = library.load(_read(path, library), "stdin.net" if path == "-" else path)
     else:
-        shipped = zoo()
-        name = path.removeprefix(ZOO)
-        if path.startswith(ZOO) and name in shipped.values():
+        shipped = zoo_nets()
+        name = path.removeprefix(ZOO_PREFIX)
+        if path.startswith(ZOO_PREFIX) and name in shipped.values():
             module = library.load_zoo(name)
         elif path in shipped:
             module, net = library.load_zoo(shipped[path]), net or path
@@ -83,7 +83,7 @@ def _is_path(text: str) -> bool:
     """Return whether a FILE cannot be a name of the zoo; the name of a folder can."""
     if os.path.lexists(text) and not os.path.isdir(text):
         return True
-    return not text.isidentifier() and not text.startswith(ZOO)
+    return not text.isidentifier() and not text.startswith(ZOO_PREFIX)
 
 
 def _split(file: str) -> tuple[str, str | None]:
@@ -99,7 +99,7 @@ def _read(path: str, library: Library) -> Source:
         return library.read(path)
     except MissingFile as missing:
         stem = os.path.basename(path).removesuffix(".net")
-        if path.endswith(".net") and stem in zoo():
+        if path.endswith(".net") and stem in zoo_nets():
             raise MissingFile(missing.message, f"did you mean `{stem}`, of the zoo?") from None
         raise
 
@@ -187,7 +187,7 @@ def load_judging(
     module, wanted = open_module(file, report, root)
     try:
         given = _given(settings, module, report)
-        name = entry(module, wanted)[1].name.text
+        name = entry_net(module, wanted)[1].name.text
         text = f"train {name} {{ data xor; loss cross_entropy }}"
         training = parse(Source("--data", text), report).items[0]
         assert isinstance(training, ast.Train)
@@ -227,7 +227,7 @@ def _of_net(settings: Sequence[str]) -> list[str]:
 def _load(module: Module, wanted: str | None, settings: Settings) -> Net | None:
     report = module.report
     try:
-        owner, definition = entry(module, wanted)
+        owner, definition = entry_net(module, wanted)
         if isinstance(settings, Mapping):
             from netdsl.elaborate.parameter_values import from_python
 
@@ -306,7 +306,7 @@ def _check(module: Module) -> list[Net | None]:
     if not found and not blocks and not report.errors:
         trained: list[str | None] = [item.name.text for item in module.file.items if isinstance(item, ast.Train)]
         try:
-            found = [resolve(*entry(module, name), {}) for name in trained or [None]]
+            found = [resolve(*entry_net(module, name), {}) for name in trained or [None]]
         except Rejected as rejected:
             report.add(rejected.problem)
     return [elaborate(instance) for instance in found]

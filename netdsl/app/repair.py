@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.problem import Suggestion
 from netdsl.diagnostics.report import Report
-from netdsl.elaborate.library import ZOO
+from netdsl.elaborate.library import ZOO_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -87,7 +87,7 @@ def _verified(given: Suggestion, problem: Problem, trial: _Trial) -> Suggestion:
     """Return a suggestion, without edits that do not remove the problem or add an error to a line that they change."""
     if not given.edits:
         return given
-    if trial.over or any(edit.span.source.name.startswith(ZOO) for edit in given.edits):
+    if trial.over or any(edit.span.source.name.startswith(ZOO_PREFIX) for edit in given.edits):
         return Suggestion(given.text)
     now = trial.result(given)
     new = added(trial.report, now)
@@ -130,7 +130,7 @@ def _distinct(problem: Problem) -> list[Suggestion]:
     found: dict[object, Suggestion] = {}
     for each in problem.candidate_fixes():
         key = tuple((edit.span.key, edit.text) for edit in each.edits)
-        if not any(edit.span.source.name.startswith(ZOO) for edit in each.edits):
+        if not any(edit.span.source.name.startswith(ZOO_PREFIX) for edit in each.edits):
             found.setdefault(key, each)
     return list(found.values())
 

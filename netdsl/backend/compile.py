@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from netdsl.base.shape import elements
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.ir.graph import BYTES
-from netdsl.ir.names import OWN, Names, read_names
+from netdsl.ir.names import METADATA_PREFIX, Names, read_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,8 +96,8 @@ def add_metadata(metadata: Mapping[str, str], model: ModelProto, own: Mapping[st
     for key, value in (own or {}).items():
         model.metadata_props.add(key=key, value=value)
     for key, value in metadata.items():
-        if not key or key.startswith(OWN):
-            why = f"keys that begin with `{OWN}` are netdsl's own" if key else "a key is not empty"
+        if not key or key.startswith(METADATA_PREFIX):
+            why = f"keys that begin with `{METADATA_PREFIX}` are netdsl's own" if key else "a key is not empty"
             raise BadMetadata(f"the model cannot have the metadata `{key}`: {why}")
         try:
             model.metadata_props.add(key=key, value=value)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Number = int | float | Fraction
 
-T = TypeVar("T", covariant=True)
+_T = TypeVar("_T", covariant=True)
 
 
 class Word(str):
@@ -28,7 +28,7 @@ class ValueMisfit(Exception):
     """A value that an argument does not accept; the text completes the sentence "`stride` must be …"."""
 
 
-class Kind(Generic[T]):
+class Kind(Generic[_T]):
     """A kind of argument. `words` are the bare words that it accepts, which take precedence over variables."""
 
     words: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ class Kind(Generic[T]):
     """Whether the value is a quoted string."""
     expected: str
 
-    def convert(self, value: object) -> T:
+    def convert(self, value: object) -> _T:
         """Return the converted value. Raises ValueMisfit."""
         raise NotImplementedError
 
@@ -78,8 +78,8 @@ class Integer(Kind[int]):
         return number
 
 
-LARGEST = (2 - 2**-23) * 2.0**127
-SMALLEST = 2.0**-126
+FLOAT32_MAX = (2 - 2**-23) * 2.0**127
+FLOAT32_MIN = 2.0**-126
 """Largest and smallest positive normal float32. Hardware may flush smaller numbers to 0."""
 
 
@@ -112,9 +112,9 @@ class Real(Kind[float]):
         except OverflowError:
             single = inf
         if not isfinite(single):
-            raise ValueMisfit(f"{self.expected} that float32 can hold, at most {LARGEST:.7g} in magnitude")
-        if value != 0 and abs(single) < SMALLEST:
-            raise ValueMisfit(f"{self.expected} that float32 can hold, at least {SMALLEST:.7g} in magnitude")
+            raise ValueMisfit(f"{self.expected} that float32 can hold, at most {FLOAT32_MAX:.7g} in magnitude")
+        if value != 0 and abs(single) < FLOAT32_MIN:
+            raise ValueMisfit(f"{self.expected} that float32 can hold, at least {FLOAT32_MIN:.7g} in magnitude")
         if not self._within(single):
             raise ValueMisfit(f"{self.expected} in float32, which rounds it to {single:g}")
         return number
@@ -152,19 +152,19 @@ class Choice(Kind[str]):
         return str(value)
 
 
-class Sequence(Kind[tuple[T, ...]]):
+class Sequence(Kind[tuple[_T, ...]]):
     """A list of values of one kind."""
 
-    def __init__(self, item: Kind[T]) -> None:
+    def __init__(self, item: Kind[_T]) -> None:
         self.item = item
         self.expected = f"a list, each of its entries {item.expected}"
 
-    def convert(self, value: object) -> tuple[T, ...]:
+    def convert(self, value: object) -> tuple[_T, ...]:
         if not isinstance(value, tuple) or not value:
             raise self._misfit()
         return tuple(map(self.entry, value))
 
-    def entry(self, value: object) -> T:
+    def entry(self, value: object) -> _T:
         """Convert one entry. Raises ValueMisfit with the item's reason if that is more specific."""
         try:
             return self.item.convert(value)
@@ -223,8 +223,8 @@ class Sides(Sizes):
 
 
 INITIALISERS: dict[str, dict[str, Real]] = {
-    "normal": {"s": Real(0, LARGEST / 16)},
-    "uniform": {"lo": Real(-LARGEST / 2, LARGEST / 2), "hi": Real(-LARGEST / 2, LARGEST / 2)},
+    "normal": {"s": Real(0, FLOAT32_MAX / 16)},
+    "uniform": {"lo": Real(-FLOAT32_MAX / 2, FLOAT32_MAX / 2), "hi": Real(-FLOAT32_MAX / 2, FLOAT32_MAX / 2)},
     "constant": {"c": Real()},
 }
 """Arguments of initializers. The bounds keep samples finite: none lies 16 standard deviations from the mean."""
@@ -247,7 +247,7 @@ class Initialiser(Kind[Init]):
 
 
 DTYPES = ("f32", "f16", "u8", "i64")
-WORDS = frozenset({*Padding.words, *Initialiser.words, *DTYPES})
+BARE_WORDS = frozenset({*Padding.words, *Initialiser.words, *DTYPES})
 """Words that keywords take, and that may therefore stand as a parameter's default."""
 
 

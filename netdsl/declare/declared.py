@@ -71,14 +71,14 @@ class Declared:
         """Raise Misfit where the arguments contradict each other."""
 
 
-B = TypeVar("B", bound=Declared)
+_D = TypeVar("_D", bound=Declared)
 
 
-def registrar(table: dict[str, type[B]]) -> Callable[[str], Callable[[type[B]], type[B]]]:
+def registrar(table: dict[str, type[_D]]) -> Callable[[str], Callable[[type[_D]], type[_D]]]:
     """Return a decorator that gives a class its name in the language and adds it to a table."""
 
-    def named(name: str) -> Callable[[type[B]], type[B]]:
-        def register(cls: type[B]) -> type[B]:
+    def named(name: str) -> Callable[[type[_D]], type[_D]]:
+        def register(cls: type[_D]) -> type[_D]:
             known = table.setdefault(name, cls)
             assert known is cls, f"{name} is taken by {known.__name__}"
             cls.kind = name

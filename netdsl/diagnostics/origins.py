@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from netdsl.base.shape import Dim, Shape
     from netdsl.base.text import Span
-    from netdsl.ir.net import Argument, Layer, Node
+    from netdsl.ir.net import CallArgument, Layer, Node
 
 
 class Origin:
@@ -20,7 +20,7 @@ class Origin:
 
     __slots__ = ("argument", "axis", "node")
 
-    def __init__(self, node: Node, axis: int, argument: Argument | None) -> None:
+    def __init__(self, node: Node, axis: int, argument: CallArgument | None) -> None:
         self.node = node
         self.axis = axis
         self.argument = argument
@@ -89,7 +89,7 @@ def _larger(node: Node, place: int, axis: int) -> tuple[Shape, ...]:
     return tuple(shapes)
 
 
-def _argument(node: Node, axis: int) -> Argument | None:
+def _argument(node: Node, axis: int) -> CallArgument | None:
     """Return the argument that determines the size: a keyword other than its default, otherwise the first."""
     declared = node.layer.arguments
     values = {name: getattr(node.layer, name) for name in declared}

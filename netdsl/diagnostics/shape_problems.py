@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from netdsl.base.text import Span
-    from netdsl.ir.net import Argument, Node
+    from netdsl.ir.net import CallArgument, Node
 
 
 class ShapeProblem(Problem):
@@ -22,7 +22,7 @@ class ShapeProblem(Problem):
     inputs: tuple[Node, ...]
     head: Span | None = None
     """The layer's name in the call, and the call's arguments, for edits."""
-    arguments: tuple[Argument, ...] = ()
+    arguments: tuple[CallArgument, ...] = ()
 
     def keyword(self, name: str, value: str) -> Edit:
         """Return the edit that sets a keyword of the call."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from netdsl.base.shape import Shape
-    from netdsl.ir.net import Argument, Node
+    from netdsl.ir.net import CallArgument, Node
 
 LEAST_PICTURE = 8
 """Minimum size of an image side."""
@@ -84,7 +84,7 @@ def pad_same(node: Node) -> Edit:
     return keyword(node.span, node.arguments, "pad", "same")
 
 
-def keyword(head: Span, arguments: tuple[Argument, ...], name: str, value: str) -> Edit:
+def keyword(head: Span, arguments: tuple[CallArgument, ...], name: str, value: str) -> Edit:
     """Return the edit that sets a keyword of a call, replacing its value or appended to the arguments."""
     for argument in arguments:
         if argument.name == name:
@@ -93,7 +93,7 @@ def keyword(head: Span, arguments: tuple[Argument, ...], name: str, value: str) 
     return Edit(Span(head.source, end, end), f" {name} {value}")
 
 
-def remove(argument: Argument) -> Edit:
+def remove(argument: CallArgument) -> Edit:
     """Return the edit that removes a keyword with its value and the preceding space."""
     span = argument.span.to(argument.value_span)
     start = span.start
@@ -142,7 +142,7 @@ def larger_inputs(node: Node) -> Iterator[Suggestion]:
                 yield Suggestion(f"use an input {factor} times as large", Edit(literal, "x".join(map(str, sizes))))
 
 
-def kernels(arguments: tuple[Argument, ...], fits: Shape) -> Iterator[Suggestion]:
+def kernels(arguments: tuple[CallArgument, ...], fits: Shape) -> Iterator[Suggestion]:
     """Yield a window that fits into the given sizes, odd if possible."""
     least = min((size for size in fits if isinstance(size, int)), default=0)
     if arguments and least > 0 and arguments[0].name == "kernel":

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from netdsl.layers.window import Window
 
 
-def check(nets: Iterable[Net], report: Report) -> None:
+def check_nets(nets: Iterable[Net], report: Report) -> None:
     """Report layers that have no effect or disturb their neighbours. The nets are all those of one check: what one of
     them needs is not superfluous."""
     for net in nets:

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from netdsl.syntax import ast
 
 
-def show(value: object, depth: int = 2) -> str:
+def show_value(value: object, depth: int = 2) -> str:
     """Format a value as in the language; lists in lists only to some depth."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, tuple):
         entries = ", ".join(
-            "[…]" if isinstance(entry, tuple) and depth == 0 else show(entry, depth - 1) for entry in value[:8]
+            "[…]" if isinstance(entry, tuple) and depth == 0 else show_value(entry, depth - 1) for entry in value[:8]
         )
         return f"[{entries}, …]" if len(value) > 8 else f"[{entries}]"
     if type(value) is str:
@@ -44,7 +44,7 @@ def bits(value: object) -> int:
     return 0
 
 
-def divide(left: Number, right: Number) -> Number:
+def _divide(left: Number, right: Number) -> Number:
     """Divide exactly for exact operands; return an int if the quotient is whole."""
     if type(left) is float or type(right) is float:
         return left / right
@@ -56,12 +56,12 @@ def divide(left: Number, right: Number) -> Number:
     return quotient.numerator if quotient.denominator == 1 else quotient
 
 
-def power(left: Number, right: Number) -> Number:
+def _power(left: Number, right: Number) -> Number:
     """Return a power. Raises OverflowError before the result exceeds any use of it."""
     if isinstance(right, int) and bits(left) * abs(right) > INTEGER_BITS and left not in (1, -1):
         raise OverflowError
     if isinstance(left, int) and isinstance(right, int):
-        return left**right if right >= 0 else divide(1, left**-right)
+        return left**right if right >= 0 else _divide(1, left**-right)
     value = left**right
     if isinstance(value, complex):
         raise ValueError
@@ -72,10 +72,10 @@ _ARITHMETIC: dict[str, Callable[..., ExprValue]] = {
     "+": operator.add,
     "-": operator.sub,
     "*": operator.mul,
-    "/": divide,
+    "/": _divide,
     "//": operator.floordiv,
     "%": operator.mod,
-    "**": power,
+    "**": _power,
 }
 _COMPARISONS: dict[str, Callable[..., bool]] = {
     "==": operator.eq,
@@ -104,7 +104,9 @@ def binary(op: str, left: ExprValue, right: ExprValue, span: Span, operand: ast.
 
 
 def _reject_operands(op: str, left: ExprValue, right: ExprValue, span: Span, context: Context) -> NoReturn:
-    context.reject(problems.BadOperation, span, what=f"`{op}` does not go with {show(left)} and {show(right)}")
+    context.reject(
+        problems.BadOperation, span, what=f"`{op}` does not go with {show_value(left)} and {show_value(right)}"
+    )
 
 
 def _of_numbers(op: str, left: Number, right: Number, span: Span, operand: ast.Expr, context: Context) -> ExprValue:
@@ -151,7 +153,7 @@ def _of_sizes(op: str, left: ExprValue, right: ExprValue, span: Span, operand: a
         context.reject(problems.NotDecidable, span, size=str(sizes[0]))
 
 
-def compare(op: str, left: ExprValue, right: ExprValue, span: Span, context: Context) -> bool:
+def compare_values(op: str, left: ExprValue, right: ExprValue, span: Span, context: Context) -> bool:
     """Return `left op right` as in Python; symbolic sizes are compared if their difference decides it."""
     if isinstance(left, tuple) and isinstance(right, tuple) and len(left) == len(right):
         context.module.work.weigh(left, span, context.frame)
@@ -174,17 +176,17 @@ def _difference(left: ExprValue, right: ExprValue, span: Span, context: Context)
     context.reject(problems.NotDecidable, span, size=str(left if isinstance(left, Size) else right))
 
 
-def negate(value: ExprValue, expr: ast.Unary, context: Context) -> Number:
+def negated(value: ExprValue, expr: ast.Unary, context: Context) -> Number:
     """Return the negated value."""
     if not is_number(value):
-        context.reject(problems.BadOperation, expr.span, what=f"`-` does not go with {show(value)}")
+        context.reject(problems.BadOperation, expr.span, what=f"`-` does not go with {show_value(value)}")
     return -value
 
 
-def index(value: ExprValue, at: ExprValue, expr: ast.Index, context: Context) -> ExprValue:
+def subscript(value: ExprValue, at: ExprValue, expr: ast.Index, context: Context) -> ExprValue:
     """Return `value[at]`, counted from 0, or from the end if negative."""
     if not isinstance(value, tuple) or type(at) is not int:
-        what = f"an index takes a list and an integer, not {show(value)} and {show(at)}"
+        what = f"an index takes a list and an integer, not {show_value(value)} and {show_value(at)}"
         context.reject(problems.BadOperation, expr.span, what=what)
     if not -len(value) <= at < len(value):
         context.reject(problems.OutsideList, expr.index.span, index=at, length=len(value))
@@ -194,5 +196,5 @@ def index(value: ExprValue, at: ExprValue, expr: ast.Index, context: Context) ->
 def truth(value: ExprValue, expr: ast.Expr, context: Context) -> bool:
     """Return the value of a condition."""
     if type(value) is not bool:
-        context.reject(problems.BadCondition, expr.span, value=show(value))
+        context.reject(problems.BadCondition, expr.span, value=show_value(value))
     return value

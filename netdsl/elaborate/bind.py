@@ -9,7 +9,7 @@ from netdsl.diagnostics import argument_problems as problems
 from netdsl.diagnostics.problem import Edit, Rejected
 from netdsl.diagnostics.syntax_problems import UnquotedText
 from netdsl.elaborate.context import BlockValue, Context, LayerValue, Poisoned
-from netdsl.ir.net import Argument
+from netdsl.ir.net import CallArgument
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Signature:
         self.usage = " ".join([name, *places, *(f"[{a} …]" for a in by_keyword)])
 
 
-class Bound(Argument):
+class Bound(CallArgument):
     """An argument with the expression of its value, or a word that stands for itself. `span` is the keyword's, if it
     has one."""
 
@@ -148,10 +148,10 @@ def _check_place(arguments: tuple[ast.Expr, ...], at: int, place: int, signature
 
 def _check_call(expr: ast.Apply, signature: Signature, context: Context) -> None:
     """Reject `stride(2)`, unless it calls a function of that name."""
-    from netdsl.elaborate.functions import FUNCTIONS
+    from netdsl.elaborate.functions import BUILTINS
 
     name = _bare(expr.function)
-    if name in signature.by_keyword and context.module.function(name) is None and name not in FUNCTIONS:
+    if name in signature.by_keyword and context.module.function(name) is None and name not in BUILTINS:
         value = expr.arguments[0].span if len(expr.arguments) == 1 else None
         context.reject(problems.KeywordCalled, expr.span, callee=signature.name, name=name, value=value)
 
@@ -228,10 +228,10 @@ def unknown_argument(
 
 def reject_function(expr: ast.Name, following: tuple[ast.Expr, ...], context: Context) -> None:
     """Reject a name without parentheses that is a function's. Raises Rejected."""
-    from netdsl.elaborate.functions import FUNCTIONS
+    from netdsl.elaborate.functions import BUILTINS
 
     function = context.module.function(expr.text)
-    if function is None and expr.text not in FUNCTIONS:
+    if function is None and expr.text not in BUILTINS:
         return
     count = len(function.definition.parameters) if function is not None else 1
     edit = None
@@ -260,7 +260,7 @@ def _unknown_value(argument: Bound, unknown: UnknownName, signature: Signature, 
         )
 
 
-def values(bound: tuple[Bound, ...], signature: Signature, context: Context) -> list[ExprValue]:
+def bound_values(bound: tuple[Bound, ...], signature: Signature, context: Context) -> list[ExprValue]:
     """Return the values of the arguments, in the order of `bound`. Raises Rejected."""
     from netdsl.diagnostics.name_problems import UnknownName
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.limits import NESTING
 from netdsl.base.text import Frame
-from netdsl.declare.arguments import WORDS
+from netdsl.declare.arguments import BARE_WORDS
 from netdsl.diagnostics.argument_problems import OutsideDomain
 from netdsl.diagnostics.expression_problems import BadOperation
 from netdsl.diagnostics.name_problems import Recursive
 from netdsl.diagnostics.report import CALL
 from netdsl.diagnostics.shape_problems import TooLarge
-from netdsl.elaborate.arithmetic import show
-from netdsl.elaborate.bind import Signature, bind, values
+from netdsl.elaborate.arithmetic import show_value
+from netdsl.elaborate.bind import Signature, bind, bound_values
 from netdsl.elaborate.context import BlockValue, Context, Scope, Variables
 from netdsl.elaborate.expressions import default_value, evaluate
 from netdsl.syntax import ast
@@ -25,19 +25,21 @@ if TYPE_CHECKING:
     from netdsl.elaborate.context import ExprValue
 
 
-def signature(block: ast.Block) -> Signature:
+def block_signature(block: ast.Block) -> Signature:
     """Return the signature of a block: parameters without a default are positional, the others either."""
     found: Signature | None = block.cache.get(Signature)
     if found is None:
         parameters = block.parameters
-        words = tuple(sorted(WORDS))
+        words = tuple(sorted(BARE_WORDS))
         found = block.cache[Signature] = Signature(
             block.name.text,
             tuple(p.name.text for p in parameters),
             tuple(p.name.text for p in parameters if p.default is not None),
             tuple(p.name.text for p in parameters if p.default is None),
             words={
-                p.name.text: words for p in parameters if isinstance(p.default, ast.Name) and p.default.text in WORDS
+                p.name.text: words
+                for p in parameters
+                if isinstance(p.default, ast.Name) and p.default.text in BARE_WORDS
             },
             declared=block.name.span,
         )
@@ -54,7 +56,7 @@ def domain_of(parameter: ast.Parameter, context: Context) -> tuple[ExprValue, ..
     else:
         domain = evaluate(parameter.domain, context)
     if not isinstance(domain, tuple) or not domain:
-        what = f"a domain is a list of values, not {show(domain)}"
+        what = f"a domain is a list of values, not {show_value(domain)}"
         context.reject(BadOperation, parameter.domain.span, what=what)
     context.module.work.weigh(domain, parameter.domain.span, context.frame)
     return domain
@@ -78,14 +80,14 @@ def define(
                 OutsideDomain,
                 span,
                 name=name,
-                value=show(value),
-                domain=show(domain),
+                value=show_value(value),
+                domain=show_value(domain),
                 declared=parameter.domain.span,
             )
         context.define(parameter.name, value)
 
 
-def expand(
+def expand_block(
     callee: BlockValue,
     stmt: ast.Call,
     context: Context,
@@ -102,13 +104,13 @@ def expand(
         context.reject(Recursive, stmt.head.span, what="the block", cycle=(*cycle, block.name.text))
     if len(builder.active) >= NESTING:
         context.reject(TooLarge, stmt.head.span, what="block calls in one another", count=NESTING + 1, limit=NESTING)
-    takes = signature(block)
+    takes = block_signature(block)
     bound = stmt.cache.get(block)
     if bound is None:
         bound = stmt.cache[block] = bind(stmt.arguments, takes, context, stmt.head.span)
     given = {
         argument.name: (value, argument.expr.span)
-        for argument, value in zip(bound, values(bound, takes, context), strict=True)
+        for argument, value in zip(bound, bound_values(bound, takes, context), strict=True)
     }
     scope = opened or context.scope.open(context.scope.name(block.name.text))
     scope.outer, scope.seq = None, block.seq

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NONE: Mapping[str, Parameter] = {}
 
 
-class Builder:
+class NetBuilder:
     """The net under construction.
 
     `active` are the blocks being expanded, `training` the indices of the nodes in training heads, `counted` the weights

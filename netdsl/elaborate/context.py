@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Size
     from netdsl.base.text import Frame, Span
     from netdsl.declare.arguments import Number
-    from netdsl.elaborate.builder import Builder
+    from netdsl.elaborate.builder import NetBuilder
     from netdsl.elaborate.module import Module
     from netdsl.ir.init import Init
     from netdsl.ir.net import Node
     from netdsl.syntax import ast
 
-    ExprValue: TypeAlias = "Number | str | Size | Init | tuple[ExprValue, ...] | BlockValue | LayerValue | Label"
+    ExprValue: TypeAlias = "Number | str | Size | Init | tuple[ExprValue, ...] | BlockValue | LayerValue | LabelValue"
     """The value of an expression: numbers and booleans, texts and words, sizes, initializers, lists, and the blocks,
     layers and labels that a name can mean."""
 
     Defaults = Mapping[str, tuple[tuple[str, object], ...] | None]
     """Changed keyword defaults by layer, None where a `default` statement went wrong."""
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class Poisoned(Exception):
@@ -53,7 +53,7 @@ class Poison(Enum):
 POISON: Final = Poison.POISON
 
 
-class Label:
+class LabelValue:
     """A labelled result: its value, the scope that the label opened, and how to apply it again."""
 
     __slots__ = ("context", "name", "node", "scope", "span", "statement")
@@ -115,18 +115,18 @@ class LayerValue:
         return f"the layer `{self.name}`"
 
 
-class Namespace(Generic[T]):
+class Namespace(Generic[_T]):
     """The names of one pair of braces, inside those of the enclosing ones."""
 
     __slots__ = ("names", "outer")
 
-    def __init__(self, outer: Namespace[T] | None) -> None:
+    def __init__(self, outer: Namespace[_T] | None) -> None:
         self.outer = outer
-        self.names: dict[str, T] = {}
+        self.names: dict[str, _T] = {}
 
-    def find(self, name: str) -> T | None:
+    def find(self, name: str) -> _T | None:
         """Return what a name means here or in the enclosing braces."""
-        scope: Namespace[T] | None = self
+        scope: Namespace[_T] | None = self
         while scope is not None:
             if name in scope.names:
                 return scope.names[name]
@@ -136,7 +136,7 @@ class Namespace(Generic[T]):
     def visible(self) -> list[str]:
         """Return all names, the innermost first."""
         found: list[str] = []
-        scope: Namespace[T] | None = self
+        scope: Namespace[_T] | None = self
         while scope is not None:
             found += scope.names
             scope = scope.outer
@@ -155,7 +155,7 @@ class Variables(Namespace["tuple[ExprValue | Poison, Span]"]):
         return copied
 
 
-class Scope(Namespace[Label]):
+class Scope(Namespace[LabelValue]):
     """The labels of a scope, whose `path` prefixes the names of layers and weights; it ends in a dot, or is empty for
     the net's own scope.
 
@@ -214,7 +214,7 @@ class Context:
 
     def __init__(
         self,
-        builder: Builder,
+        builder: NetBuilder,
         module: Module,
         variables: Variables,
         scope: Scope,

@@ -11,8 +11,8 @@ from netdsl.diagnostics.argument_problems import BadArgument, MissingArgument
 from netdsl.diagnostics.call_problems import PythonCall
 from netdsl.diagnostics.problem import Misfit
 from netdsl.diagnostics.syntax_problems import UnquotedText
-from netdsl.elaborate.bind import bind, values
-from netdsl.elaborate.layers import convert, signature
+from netdsl.elaborate.bind import bind, bound_values
+from netdsl.elaborate.layers import convert_argument, declared_signature
 from netdsl.syntax import ast
 from netdsl.syntax.translate import statement
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from netdsl.declare.declared import Declared
     from netdsl.elaborate.context import Context
 
-D = TypeVar("D", bound="Declared")
+_D = TypeVar("_D", bound="Declared")
 
 
-def make(cls: type[D], arguments: tuple[ast.Expr, ...], context: Context, head: Span) -> D:
+def make_component(cls: type[_D], arguments: tuple[ast.Expr, ...], context: Context, head: Span) -> _D:
     """Return the component for a name and its arguments. Raises Rejected or Poisoned."""
-    bound = bind(arguments, signature(cls), context, head)
-    given = values(bound, signature(cls), context)
+    bound = bind(arguments, declared_signature(cls), context, head)
+    given = bound_values(bound, declared_signature(cls), context)
     pairs = tuple(zip(bound, given, strict=True))
     for _, value in pairs:
         context.module.work.weigh(value, head, context.frame)
-    made = cls(**{argument.name: convert(cls, argument, value, context, pairs) for argument, value in pairs})
+    made = cls(**{argument.name: convert_argument(cls, argument, value, context, pairs) for argument, value in pairs})
     made.spans = {"": head, **{argument.name: argument.expr.span for argument in bound}}
     try:
         made.validate()
@@ -47,23 +47,25 @@ def word(expr: ast.Expr | None) -> str:
     return expr.text if isinstance(expr, ast.Name) and not expr.grouped else ""
 
 
-def choose(key: ast.Name, given: tuple[ast.Expr, ...], table: Mapping[str, type[D]], what: str, context: Context) -> D:
+def choose_component(
+    key: ast.Name, given: tuple[ast.Expr, ...], table: Mapping[str, type[_D]], what: str, context: Context
+) -> _D:
     """Return the component of a table that the first word names, with the rest as its arguments. Raises Rejected or
     Poisoned."""
     if not given:
-        missing(key, what, table, context)
+        reject_missing(key, what, table, context)
     cls = table.get(word(given[0]))
     if cls is None:
-        unknown(key, given[0], table, what, context)
-    return make(cls, given[1:], context, given[0].span)
+        reject_unknown(key, given[0], table, what, context)
+    return make_component(cls, given[1:], context, given[0].span)
 
 
-def missing(key: ast.Name, what: str, table: Mapping[str, object], context: Context) -> NoReturn:
+def reject_missing(key: ast.Name, what: str, table: Mapping[str, object], context: Context) -> NoReturn:
     usage = f"{key.text} {'|'.join(table)} …"
     context.reject(MissingArgument, key.span, callee=key.text, name=what, usage=usage)
 
 
-def unknown(key: ast.Name, expr: ast.Expr, table: Mapping[str, object], what: str, context: Context) -> NoReturn:
+def reject_unknown(key: ast.Name, expr: ast.Expr, table: Mapping[str, object], what: str, context: Context) -> NoReturn:
     """Reject a name that is not in the table. Raises Rejected."""
     name = word(expr)
     if name:

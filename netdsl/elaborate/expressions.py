@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from netdsl.base.shape import Size
-from netdsl.declare.arguments import INITIALISERS, WORDS, ValueMisfit, Word, is_number
+from netdsl.declare.arguments import BARE_WORDS, INITIALISERS, ValueMisfit, Word, is_number
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.argument_problems import BadArgument
 from netdsl.diagnostics.name_problems import UnknownName
 from netdsl.diagnostics.problem import Edit
 from netdsl.diagnostics.syntax_problems import OtherNotation
-from netdsl.elaborate.arithmetic import binary, compare, index, negate, show, truth
-from netdsl.elaborate.context import POISON, Context, Label, LayerValue, Poisoned
-from netdsl.elaborate.functions import FUNCTIONS
+from netdsl.elaborate.arithmetic import binary, compare_values, negated, show_value, subscript, truth
+from netdsl.elaborate.context import POISON, Context, LabelValue, LayerValue, Poisoned
+from netdsl.elaborate.functions import BUILTINS
 from netdsl.ir.init import ARITY, Init
 from netdsl.layers import find_layer
 from netdsl.syntax import ast
@@ -87,7 +87,7 @@ def _flow(name: str, context: Context) -> ExprValue | Poison | None:
     return node.shape if name == "shape" else node.shape[0]
 
 
-def _path(expr: ast.Path, context: Context) -> Label:
+def _path(expr: ast.Path, context: Context) -> LabelValue:
     from netdsl.elaborate.labels import find_label
 
     return find_label(expr, context)
@@ -100,7 +100,7 @@ def _list(expr: ast.List, context: Context) -> ExprValue:
 def _unary(expr: ast.Unary, context: Context) -> ExprValue:
     if expr.op == "not":
         return not condition(expr.operand, context)
-    return negate(evaluate(expr.operand, context), expr, context)
+    return negated(evaluate(expr.operand, context), expr, context)
 
 
 def _binary(expr: ast.Binary, context: Context) -> ExprValue:
@@ -113,7 +113,7 @@ def _binary(expr: ast.Binary, context: Context) -> ExprValue:
     if op in ("==", "!=", "<", "<=", ">", ">="):
         for op, span, operand in expr.steps:
             right = evaluate(operand, context)
-            if not compare(op, left, right, span, context):
+            if not compare_values(op, left, right, span, context):
                 return False
             left = right
         return True
@@ -127,7 +127,7 @@ def _ternary(expr: ast.Ternary, context: Context) -> ExprValue:
 
 
 def _index(expr: ast.Index, context: Context) -> ExprValue:
-    return index(evaluate(expr.value, context), evaluate(expr.index, context), expr, context)
+    return subscript(evaluate(expr.value, context), evaluate(expr.index, context), expr, context)
 
 
 def _apply(expr: ast.Apply, context: Context) -> ExprValue:
@@ -138,21 +138,21 @@ def _apply(expr: ast.Apply, context: Context) -> ExprValue:
     function = context.module.function(name)
     if function is not None:
         return function.call(arguments, expr, context)
-    if name in FUNCTIONS:
-        return FUNCTIONS[name](arguments, expr, context)
+    if name in BUILTINS:
+        return BUILTINS[name](arguments, expr, context)
     if ARITY.get(name):
         return _init(name, arguments, expr, context)
     if context.module.lost(name):
         raise Poisoned
-    if name in WORDS and not arguments:
+    if name in BARE_WORDS and not arguments:
         edits = (Edit(expr.span, name),)
         context.reject(OtherNotation, expr.span, instead=f"write `{name}` without parentheses", edits=edits)
     found = lookup(name, context)
     if found is POISON:
         raise Poisoned
     if found is not None:
-        context.reject(problems.BadCall, expr.span, what=f"`{name}` is no function, but {show(found)}")
-    names = (*FUNCTIONS, *context.module.names())
+        context.reject(problems.BadCall, expr.span, what=f"`{name}` is no function, but {show_value(found)}")
+    names = (*BUILTINS, *context.module.names())
     context.reject(UnknownName, expr.function.span, name=name, candidates=names)
 
 
@@ -169,7 +169,7 @@ def _init(name: str, arguments: tuple[ExprValue, ...], expr: ast.Apply, context:
         try:
             converted.append(kind.convert(value))
         except ValueMisfit as misfit:
-            said = {"callee": name, "argument": argument, "expected": str(misfit), "value": show(value)}
+            said = {"callee": name, "argument": argument, "expected": str(misfit), "value": show_value(value)}
             context.reject(BadArgument, written.span, **said)
     if name == "uniform" and converted[0] > converted[1]:
         _reject_bounds(arguments, expr, context)
@@ -182,7 +182,7 @@ def _reject_bounds(arguments: tuple[ExprValue, ...], expr: ast.Apply, context: C
     from netdsl.diagnostics.problem import Edit, Suggestion
 
     low, high = (argument.span for argument in expr.arguments)
-    what = "the lower bound {} of `uniform` is above the upper bound {}".format(*map(show, arguments))
+    what = "the lower bound {} of `uniform` is above the upper bound {}".format(*map(show_value, arguments))
     swap = Suggestion("swap the bounds", Edit(low, high.text), Edit(high, low.text))
     context.reject(Contradiction, expr.span, what=what, help=swap)
 
@@ -194,15 +194,20 @@ def _match(expr: ast.Match, context: Context) -> ExprValue:
         if pattern is None:
             return evaluate(value, context)
         candidate = evaluate(pattern, context)
-        if compare("==", subject, candidate, pattern.span, context):
+        if compare_values("==", subject, candidate, pattern.span, context):
             return evaluate(value, context)
         arms.append(candidate)
-    context.reject(problems.NoMatch, expr.subject.span, value=show(subject), arms=tuple(map(show, arms)))
+    context.reject(problems.NoMatch, expr.subject.span, value=show_value(subject), arms=tuple(map(show_value, arms)))
 
 
 def default_value(expr: ast.Expr, context: Context) -> ExprValue:
     """Return the default of a parameter, which can be a word that a layer's keyword accepts: `pad = same`."""
-    if isinstance(expr, ast.Name) and expr.text in WORDS and not expr.grouped and lookup(expr.text, context) is None:
+    if (
+        isinstance(expr, ast.Name)
+        and expr.text in BARE_WORDS
+        and not expr.grouped
+        and lookup(expr.text, context) is None
+    ):
         return Word(expr.text)
     return evaluate(expr, context)
 

@@ -14,13 +14,13 @@ from netdsl.diagnostics.name_problems import DefinedTwice, NotCallable
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.report import ROUND, STATEMENT
 from netdsl.diagnostics.shape_problems import TooLarge
-from netdsl.elaborate.arithmetic import show
+from netdsl.elaborate.arithmetic import show_value
 from netdsl.elaborate.bind import Bound
-from netdsl.elaborate.blocks import expand
-from netdsl.elaborate.context import POISON, BlockValue, Context, Label, LayerValue, NameTooLong, Poisoned, Scope
+from netdsl.elaborate.blocks import expand_block
+from netdsl.elaborate.context import POISON, BlockValue, Context, LabelValue, LayerValue, NameTooLong, Poisoned, Scope
 from netdsl.elaborate.expressions import condition, evaluate
-from netdsl.elaborate.labels import define_label, find_label, spell, value_of
-from netdsl.elaborate.layers import apply, current, defaults_of, make, unknown_layer
+from netdsl.elaborate.labels import define_label, find_label, label_name, value_of
+from netdsl.elaborate.layers import apply_layer, current, defaults_of, make_layer, unknown_layer
 from netdsl.layers import find_layer
 from netdsl.layers.base import Layer
 from netdsl.syntax import ast
@@ -41,10 +41,10 @@ class _Shown:
         self.value = value
 
     def __str__(self) -> str:
-        return self.value if type(self.value) is str else show(self.value)
+        return self.value if type(self.value) is str else show_value(self.value)
 
 
-def account(count: int, span: Span, context: Context) -> int:
+def _count_rounds(count: int, span: Span, context: Context) -> int:
     """Count the rounds of a loop before they are expanded, multiplied with those of the enclosing loops."""
     around = context.rounds * count
     if around > ROUNDS:
@@ -55,18 +55,18 @@ def account(count: int, span: Span, context: Context) -> int:
     return around
 
 
-def rounds(stmt: ast.For, context: Context) -> list[Context]:
+def _rounds(stmt: ast.For, context: Context) -> list[Context]:
     """Yield a context for each round of a `for` with its names bound, starting from the current value."""
     entries = evaluate(stmt.iterable, context)
     if not isinstance(entries, tuple):
-        context.reject(problems.BadCount, stmt.iterable.span, what=f"`for` takes a list, not {show(entries)}")
-    around = account(len(entries), stmt.iterable.span, context)
+        context.reject(problems.BadCount, stmt.iterable.span, what=f"`for` takes a list, not {show_value(entries)}")
+    around = _count_rounds(len(entries), stmt.iterable.span, context)
     found = []
     for entry in entries:
         values = entry if len(stmt.names) > 1 else (entry,)
         if not isinstance(values, tuple) or len(values) != len(stmt.names):
             names = stmt.names[0].span.to(stmt.names[-1].span)
-            context.reject(problems.BadUnpacking, names, names=len(stmt.names), value=show(entry))
+            context.reject(problems.BadUnpacking, names, names=len(stmt.names), value=show_value(entry))
         frame = context.frame
         for name, value in zip(stmt.names, values, strict=True):
             frame = Frame(frame, name.span, variable=name.text, value=value if type(value) is int else _Shown(value))
@@ -78,24 +78,24 @@ def rounds(stmt: ast.For, context: Context) -> list[Context]:
     return found
 
 
-RULES: dict[type[ast.Stmt], Callable[[Any, Context, Scope | None], None]] = {}
+STATEMENT_RULES: dict[type[ast.Stmt], Callable[[Any, Context, Scope | None], None]] = {}
 """The effect of each statement on a context; the scope is the one that a label, or a numbered round, opened for it."""
 
 
-def run(body: ast.Body, context: Context) -> None:
+def run_body(body: ast.Body, context: Context) -> None:
     """Run the statements of a body; a problem in one is reported and poisons the value."""
     if context.depth > NESTING:
         what = "braces in one another, those of the blocks that are called included,"
         context.reject(TooLarge, body.span, what=what, count=context.depth, limit=NESTING)
     for stmt in body.statements:
-        step(stmt, context)
+        run_statement(stmt, context)
 
 
-def step(stmt: ast.Stmt, context: Context, opened: Scope | None = None) -> None:
+def run_statement(stmt: ast.Stmt, context: Context, opened: Scope | None = None) -> None:
     """Run one statement. Raises Rejected if a budget is exhausted, which ends the net."""
     context.module.work.spend(STATEMENT, stmt.span, context.frame)
     try:
-        RULES[type(stmt)](stmt, context, opened)
+        STATEMENT_RULES[type(stmt)](stmt, context, opened)
     except NameTooLong as name:
         what = "characters of a name, those of the scopes around it included,"
         context.reject(TooLarge, stmt.span, what=what, count=len(name.path), limit=NAME)
@@ -112,18 +112,18 @@ def step(stmt: ast.Stmt, context: Context, opened: Scope | None = None) -> None:
 def branch(body: ast.Body, context: Context, scope: Scope | None = None) -> Node | Poison:
     """Return the value of a body applied to the current value, which stays. Raises Rejected if it has none."""
     inner = context.inside(scope)
-    run(body, inner)
+    run_body(body, inner)
     return POISON if inner.value is POISON else current(inner, "this branch", body.span)
 
 
-def call(stmt: ast.Call, context: Context, opened: Scope | None) -> None:
+def _call(stmt: ast.Call, context: Context, opened: Scope | None) -> None:
     callee = _callee(stmt.head, context)
     if isinstance(callee, BlockValue):
-        expand(callee, stmt, context, opened, run)
+        expand_block(callee, stmt, context, opened, run_body)
         return
-    layer = make(stmt, callee, context, stmt.head.span)
+    layer = make_layer(stmt, callee, context, stmt.head.span)
     value = current(context, callee.kind, stmt.head.span)
-    context.value = apply(layer, (value,), stmt.head.span, context, opened, stmt.cache[callee])
+    context.value = apply_layer(layer, (value,), stmt.head.span, context, opened, stmt.cache[callee])
 
 
 def _callee(head: ast.Name, context: Context) -> BlockValue | type[Layer]:
@@ -138,8 +138,8 @@ def _callee(head: ast.Name, context: Context) -> BlockValue | type[Layer]:
     callee = context.module.block(name) or find_layer(name)
     if callee is None:
         if held is not None:
-            is_label = isinstance(held, Label)
-            context.reject(NotCallable, head.span, name=name, value=show(held), is_label=is_label)
+            is_label = isinstance(held, LabelValue)
+            context.reject(NotCallable, head.span, name=name, value=show_value(held), is_label=is_label)
         if context.scope.find(name):
             context.reject(NotCallable, head.span, name=name, value="a label", is_label=True)
         unknown_layer(head, context)
@@ -147,8 +147,8 @@ def _callee(head: ast.Name, context: Context) -> BlockValue | type[Layer]:
     return callee
 
 
-def labelled(stmt: ast.Labelled, context: Context, _: Scope | None) -> None:
-    name = spell(stmt.label, context)
+def _labelled(stmt: ast.Labelled, context: Context, _: Scope | None) -> None:
+    name = label_name(stmt.label, context)
     earlier = context.scope.names.get(name)
     if earlier is not None:
         context.reject(DefinedTwice, stmt.label_span, name=name, earlier=earlier.span)
@@ -158,16 +158,16 @@ def labelled(stmt: ast.Labelled, context: Context, _: Scope | None) -> None:
     if isinstance(stmt.body, ast.Body):
         context.value = branch(stmt.body, context, scope)
     else:
-        step(stmt.body, context, scope)
+        run_statement(stmt.body, context, scope)
     node = POISON if context.value is None else context.value
     define_label(name, stmt.label_span, node, context, scope=scope, statement=stmt, around=around)
 
 
-def from_(stmt: ast.From, context: Context, _: Scope | None) -> None:
+def _from(stmt: ast.From, context: Context, _: Scope | None) -> None:
     context.value = value_of(find_label(stmt.target, context))
 
 
-def reuse(stmt: ast.Reuse, context: Context, opened: Scope | None) -> None:
+def _reuse(stmt: ast.Reuse, context: Context, opened: Scope | None) -> None:
     label = find_label(stmt.target, context)
     if label.statement is None or label.context is None or label.scope is None:
         what = f"`{label.name}` is no layer, block call or group that could be applied again"
@@ -179,14 +179,14 @@ def reuse(stmt: ast.Reuse, context: Context, opened: Scope | None) -> None:
     inner.value = current(context, "reuse", stmt.span)
     body = label.statement.body
     if isinstance(body, ast.Body):
-        run(body, inner)
+        run_body(body, inner)
     else:
         inner.scope = label.context.scope
-        step(body, inner, scope)
+        run_statement(body, inner, scope)
     context.value = inner.value
 
 
-def skip(stmt: ast.Skip, context: Context, opened: Scope | None) -> None:
+def _skip(stmt: ast.Skip, context: Context, opened: Scope | None) -> None:
     adds = stmt.condition is None or condition(stmt.condition, context)
     head = Span(stmt.span.source, stmt.span.start, stmt.span.start + len("skip"))
     identity = entry = current(context, "skip", head)
@@ -202,7 +202,7 @@ def skip(stmt: ast.Skip, context: Context, opened: Scope | None) -> None:
     if body.shape != identity.shape:
         end = Span(stmt.span.source, stmt.body.span.end, stmt.body.span.end)
         context.reject(SkipMismatch, head, body=body, identity=identity, entry=entry, projected=projected, end=end)
-    context.value = apply(_merge_layer("add"), (identity, body), head, context, opened)
+    context.value = apply_layer(_merge_layer("add"), (identity, body), head, context, opened)
 
 
 def _project(body: ast.Body | None, context: Context, scope: Scope) -> Node:
@@ -225,19 +225,19 @@ def _merge_layer(kind: str, axis: int = 0) -> Layer:
     return _merges[kind, axis]
 
 
-def merge(stmt: ast.Merge, context: Context, opened: Scope | None) -> None:
+def _merge(stmt: ast.Merge, context: Context, opened: Scope | None) -> None:
     axis = dict(defaults_of(stmt.kind.text, context)).get("axis", 0)
     if stmt.axis is not None:
         axis = evaluate(stmt.axis, context)
         if type(axis) is not int:
-            what = f"an axis is an integer, not {show(axis)}"
+            what = f"an axis is an integer, not {show_value(axis)}"
             context.reject(problems.BadOperation, stmt.axis.span, what=what)
     values: list[Node | Poison] = []
     for operand in stmt.operands:
         if isinstance(operand, ast.Body):
             values.append(branch(operand, context, opened))
         elif isinstance(operand, ast.For):
-            values += [branch(operand.body, inner, opened) for inner in rounds(operand, context)]
+            values += [branch(operand.body, inner, opened) for inner in _rounds(operand, context)]
         else:
             values.append(value_of(find_label(operand, context)))
     if len(stmt.operands) == 1 and not isinstance(stmt.operands[0], ast.For):
@@ -252,26 +252,26 @@ def merge(stmt: ast.Merge, context: Context, opened: Scope | None) -> None:
         assert isinstance(axis, int), axis
         layer = _merge_layer(stmt.kind.text, axis)
         arguments = (Bound("axis", stmt.axis, stmt.axis.span),) if stmt.axis else ()
-        context.value = apply(layer, nodes, stmt.kind.span, context, opened, arguments)
+        context.value = apply_layer(layer, nodes, stmt.kind.span, context, opened, arguments)
 
 
-def for_(stmt: ast.For, context: Context, opened: Scope | None) -> None:
-    for inner in rounds(stmt, context):
+def _for(stmt: ast.For, context: Context, opened: Scope | None) -> None:
+    for inner in _rounds(stmt, context):
         inner.value = context.value
         inner.scope = opened or inner.scope
-        run(stmt.body, inner)
+        run_body(stmt.body, inner)
         context.value = inner.value
 
 
-def repeat(stmt: ast.Repeat, context: Context, opened: Scope | None) -> None:
+def _repeat(stmt: ast.Repeat, context: Context, opened: Scope | None) -> None:
     given = evaluate(stmt.count, context)
     count = whole(given)
     if isinstance(given, Size):
         context.reject(problems.NotDecidable, stmt.count.span, size=str(given))
     if count is None or count < 0:
-        what = f"`repeat` takes a whole number of at least 0, not {show(given)}"
+        what = f"`repeat` takes a whole number of at least 0, not {show_value(given)}"
         context.reject(problems.BadCount, stmt.count.span, what=what)
-    around = account(count, stmt.count.span, context)
+    around = _count_rounds(count, stmt.count.span, context)
     sole = _sole_call(stmt.body) if opened else None
     for number in range(count):
         variable = stmt.name.text if stmt.name else ""
@@ -283,10 +283,10 @@ def repeat(stmt: ast.Repeat, context: Context, opened: Scope | None) -> None:
         if stmt.name:
             inner.define(stmt.name, number)
         for statement in stmt.body.statements:
-            step(statement, inner, scope if statement is sole else None)
+            run_statement(statement, inner, scope if statement is sole else None)
         context.value = inner.value
         if opened and inner.value is not None:
-            opened.names[str(number)] = Label(str(number), inner.value, scope, stmt.span, None, None)
+            opened.names[str(number)] = LabelValue(str(number), inner.value, scope, stmt.span, None, None)
 
 
 def _sole_call(body: ast.Body) -> ast.Stmt | None:
@@ -295,7 +295,7 @@ def _sole_call(body: ast.Body) -> ast.Stmt | None:
     return calls[0] if len(calls) == 1 and isinstance(calls[0], ast.Call) else None
 
 
-def if_(stmt: ast.If, context: Context, opened: Scope | None) -> None:
+def _if(stmt: ast.If, context: Context, opened: Scope | None) -> None:
     for test, body in stmt.arms:
         if condition(test, context):
             _inside(body, context, opened)
@@ -306,28 +306,28 @@ def if_(stmt: ast.If, context: Context, opened: Scope | None) -> None:
 
 def _inside(body: ast.Body, context: Context, scope: Scope | None) -> None:
     inner = context.inside(scope)
-    run(body, inner)
+    run_body(body, inner)
     context.value = inner.value
 
 
-def freeze(stmt: ast.Freeze, context: Context, opened: Scope | None) -> None:
+def _freeze(stmt: ast.Freeze, context: Context, opened: Scope | None) -> None:
     inner = context.inside(opened)
     inner.frozen = True
-    run(stmt.body, inner)
+    run_body(stmt.body, inner)
     context.value = inner.value
 
 
-RULES.update(
+STATEMENT_RULES.update(
     {
-        ast.Call: call,
-        ast.Labelled: labelled,
-        ast.From: from_,
-        ast.Reuse: reuse,
-        ast.Skip: skip,
-        ast.Merge: merge,
-        ast.For: for_,
-        ast.Repeat: repeat,
-        ast.If: if_,
-        ast.Freeze: freeze,
+        ast.Call: _call,
+        ast.Labelled: _labelled,
+        ast.From: _from,
+        ast.Reuse: _reuse,
+        ast.Skip: _skip,
+        ast.Merge: _merge,
+        ast.For: _for,
+        ast.Repeat: _repeat,
+        ast.If: _if,
+        ast.Freeze: _freeze,
     }
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 from netdsl.base.limits import ROUNDS
 from netdsl.declare.arguments import is_number
 from netdsl.diagnostics import expression_problems as problems
-from netdsl.elaborate.arithmetic import binary, show
+from netdsl.elaborate.arithmetic import binary, show_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +76,7 @@ def _plain(usage: str) -> Builtin:
         except (OverflowError, MemoryError):
             context.reject(problems.TooBig, expr.span, what=f"the result of `{name}`")
         except ValueError:
-            given = ", ".join(map(show, values))
+            given = ", ".join(map(show_value, values))
             context.reject(problems.BadCall, expr.span, what=f"`{name}` has no value at {given}")
         if isinstance(value, tuple):
             context.module.work.spend(len(value), expr.span, context.frame)
@@ -86,7 +86,7 @@ def _plain(usage: str) -> Builtin:
 
 
 def _reject(usage: str, values: Values, expr: ast.Apply, context: Context) -> NoReturn:
-    given = f"({', '.join(map(show, values))})" if values else "nothing"
+    given = f"({', '.join(map(show_value, values))})" if values else "nothing"
     context.reject(problems.BadCall, expr.span, what=f"`{usage}` cannot take {given}")
 
 
@@ -101,4 +101,4 @@ def _sum(values: Values, expr: ast.Apply, context: Context) -> ExprValue:
     return total
 
 
-FUNCTIONS: dict[str, Builtin] = {**{usage.partition("(")[0]: _plain(usage) for usage in _PLAIN}, "sum": _sum}
+BUILTINS: dict[str, Builtin] = {**{usage.partition("(")[0]: _plain(usage) for usage in _PLAIN}, "sum": _sum}

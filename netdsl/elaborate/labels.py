@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.name_problems import DefinedTwice, UnknownLabel
-from netdsl.elaborate.context import POISON, Context, Label, Poisoned
+from netdsl.elaborate.context import POISON, Context, LabelValue, Poisoned
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Node
 
 
-def spell(parts: tuple[str | ast.Expr, ...], context: Context) -> str:
+def label_name(parts: tuple[str | ast.Expr, ...], context: Context) -> str:
     """Return the name of a label with its braces evaluated: `layer{i+1}` is `layer1`."""
-    from netdsl.elaborate.arithmetic import show
+    from netdsl.elaborate.arithmetic import show_value
     from netdsl.elaborate.expressions import evaluate
 
     text = ""
@@ -27,21 +27,21 @@ def spell(parts: tuple[str | ast.Expr, ...], context: Context) -> str:
             continue
         value = evaluate(part, context)
         if not (value >= 0 if type(value) is int else type(value) is str and value.isidentifier()):
-            what = f"a name takes an integer of at least 0 or a word in its braces, not {show(value)}"
+            what = f"a name takes an integer of at least 0 or a word in its braces, not {show_value(value)}"
             context.reject(problems.BadOperation, part.span, what=what)
         text += str(value)
     return text
 
 
-def find_label(target: ast.Name | ast.Path, context: Context) -> Label:
+def find_label(target: ast.Name | ast.Path, context: Context) -> LabelValue:
     """Return the label that a reference means. Raises Rejected, or Poisoned if its value failed."""
     if isinstance(target, ast.Name):
         names = [target.text]
         found = context.variables.find(target.text)
-        if found is not None and isinstance(found[0], Label):
+        if found is not None and isinstance(found[0], LabelValue):
             return found[0]
     else:
-        names = [spell(segment, context) for segment in target.segments]
+        names = [label_name(segment, context) for segment in target.segments]
     label, candidates = _follow(names, context.scope)
     if label is None:
         if context.module.lost(names[0]):
@@ -50,7 +50,7 @@ def find_label(target: ast.Name | ast.Path, context: Context) -> Label:
     return label
 
 
-def _follow(names: list[str], scope: Scope) -> tuple[Label | None, list[str]]:
+def _follow(names: list[str], scope: Scope) -> tuple[LabelValue | None, list[str]]:
     """Return the label at the end of a path, or the paths that may have been meant."""
     label = scope.find(names[0])
     if label is None:
@@ -82,7 +82,7 @@ def _unknown(names: list[str], span: Span, candidates: list[str], context: Conte
     )
 
 
-def value_of(label: Label) -> Node:
+def value_of(label: LabelValue) -> Node:
     """Return the value of a label. Raises Poisoned."""
     if label.node is POISON:
         raise Poisoned
@@ -103,5 +103,5 @@ def define_label(
     labels = context.scope.names
     if name in labels:
         context.reject(DefinedTwice, span, name=name, earlier=labels[name].span)
-    labels[name] = Label(name, node, scope, span, statement, around)
+    labels[name] = LabelValue(name, node, scope, span, statement, around)
     context.builder.labels.setdefault(name, (span, f"{context.scope.path}{name}"))

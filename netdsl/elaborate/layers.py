@@ -11,8 +11,8 @@ from netdsl.diagnostics.expression_problems import BadOperation, NotDecidable
 from netdsl.diagnostics.name_problems import UnknownLayer
 from netdsl.diagnostics.net_problems import NoInput
 from netdsl.diagnostics.problem import Edit, Misfit
-from netdsl.elaborate.arithmetic import show
-from netdsl.elaborate.bind import Signature, bind, values
+from netdsl.elaborate.arithmetic import show_value
+from netdsl.elaborate.bind import Signature, bind, bound_values
 from netdsl.elaborate.context import POISON, BlockValue, Context, LayerValue, Poisoned
 from netdsl.layers import find_layer, layer_modules
 from netdsl.layers.base import Layer
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _signatures: dict[type[Declared], Signature] = {}
 
 
-def signature(cls: type[Declared]) -> Signature:
+def declared_signature(cls: type[Declared]) -> Signature:
     """Return the signature of a layer, a loss or a similar component from its declaration."""
     if cls not in _signatures:
         arguments = cls.arguments.values()
@@ -46,13 +46,13 @@ def signature(cls: type[Declared]) -> Signature:
     return _signatures[cls]
 
 
-def make(call: ast.Call | ast.Input, cls: type[Layer], context: Context, head: Span) -> Layer:
+def make_layer(call: ast.Call | ast.Input, cls: type[Layer], context: Context, head: Span) -> Layer:
     """Return the layer that a call means. Equal calls at one place share one layer. Raises Rejected or Poisoned."""
     cache = call.cache
     bound = cache.get(cls)
     if bound is None:
-        bound = cache[cls] = bind(call.arguments, signature(cls), context, head)
-    given = values(bound, signature(cls), context) if bound else ()
+        bound = cache[cls] = bind(call.arguments, declared_signature(cls), context, head)
+    given = bound_values(bound, declared_signature(cls), context) if bound else ()
     defaults = defaults_of(cls.kind, context)
     for value in given:
         context.module.work.weigh(value, head, context.frame)
@@ -61,12 +61,16 @@ def make(call: ast.Call | ast.Input, cls: type[Layer], context: Context, head: S
     if layer is None:
         arguments = dict(defaults)
         for argument, value in zip(bound, given, strict=True):
-            arguments[argument.name] = convert(cls, argument, value, context, (*zip(bound, given, strict=True),))
+            arguments[argument.name] = convert_argument(
+                cls, argument, value, context, (*zip(bound, given, strict=True),)
+            )
         layer = cache[key] = cls(**arguments)
     return layer
 
 
-def convert(cls: type[Declared], bound: Bound, value: ExprValue, context: Context, given: Given = ()) -> object:
+def convert_argument(
+    cls: type[Declared], bound: Bound, value: ExprValue, context: Context, given: Given = ()
+) -> object:
     """Convert the value of an argument as declared; `given` are all arguments of the call. Raises Rejected."""
     try:
         return cls.arguments[bound.name].kind.convert(value)
@@ -79,7 +83,7 @@ def convert(cls: type[Declared], bound: Bound, value: ExprValue, context: Contex
             callee=cls.kind,
             argument=bound.name,
             expected=str(misfit),
-            value=show(value),
+            value=show_value(value),
             order=_order(cls, given),
             instead=_instead(cls.arguments[bound.name].kind, bound.expr, value),
             layer=bound.span == bound.expr.span and isinstance(value, (LayerValue, BlockValue)),
@@ -140,13 +144,13 @@ def change_defaults(stmt: ast.Default, context: Context) -> Defaults:
         what = f"`default` changes a built-in layer, and `{name}` is a block: its defaults stand in its parameters"
         context.reject(BadOperation, stmt.layer.span, what=what)
     cls = cls or unknown_layer(stmt.layer, context)
-    declared = signature(cls)
+    declared = declared_signature(cls)
     only_keywords = Signature(f"default {name}", (), declared.by_keyword, (), words=declared.words)
     bound = bind(stmt.arguments, only_keywords, context, stmt.layer.span)
-    given = values(bound, only_keywords, context)
+    given = bound_values(bound, only_keywords, context)
     changed = dict(defaults_of(name, context))
     for argument, value in zip(bound, given, strict=True):
-        changed[argument.name] = convert(cls, argument, value, context)
+        changed[argument.name] = convert_argument(cls, argument, value, context)
     return {**context.defaults, name: tuple(sorted(changed.items()))}
 
 
@@ -167,7 +171,7 @@ def current(context: Context, what: str, span: Span) -> Node:
     return context.value
 
 
-def apply(
+def apply_layer(
     layer: Layer,
     inputs: tuple[Node, ...],
     span: Span,

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from netdsl.diagnostics.problem import Problem
     from netdsl.diagnostics.report import Report
 
-ZOO = "zoo/"
+ZOO_PREFIX = "zoo/"
 
 
-def zoo() -> dict[str, str]:
+def zoo_nets() -> dict[str, str]:
     """Return every net of the shipped specs with the name of its file."""
     folder = data("specs")
     nets = {}
@@ -65,7 +65,7 @@ class Library:
         """Return the module of a shipped spec."""
         folder = data("specs")
         path = os.path.join(folder, file)
-        return self._build(self.read(path, ZOO + file), os.path.realpath(path), folder, os.path.realpath(folder))
+        return self._build(self.read(path, ZOO_PREFIX + file), os.path.realpath(path), folder, os.path.realpath(folder))
 
     def read(self, path: str, shown: str | None = None) -> Source:
         """Return the text of a file, or its replacement. Raises UserError."""
@@ -93,9 +93,9 @@ class Library:
         from netdsl.base.user_error import UserError
 
         wanted = item.path.value
-        if wanted.startswith(ZOO):
+        if wanted.startswith(ZOO_PREFIX):
             folder, root = data("specs"), os.path.realpath(data("specs"))
-            path = os.path.join(folder, wanted[len(ZOO) :])
+            path = os.path.join(folder, wanted[len(ZOO_PREFIX) :])
         else:
             path = os.path.join(folder, wanted)
         place = os.path.realpath(path) if "\0" not in path else ""
@@ -107,7 +107,11 @@ class Library:
             return self._fail(UseCycle(span=item.path.span, frame=self._frame, cycle=(*names, names[0])))
         if place not in self._files:
             self._files[place] = None
-            shown = wanted if wanted.startswith(ZOO) else os.path.join(os.path.dirname(item.span.source.name), wanted)
+            shown = (
+                wanted
+                if wanted.startswith(ZOO_PREFIX)
+                else os.path.join(os.path.dirname(item.span.source.name), wanted)
+            )
             around = self._frame
             try:
                 if len(reading) >= NESTING:

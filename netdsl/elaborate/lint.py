@@ -28,8 +28,8 @@ def warn(module: Module, nets: Iterable[Net | None]) -> None:
         from netdsl.elaborate import advice, unused
 
         sound = [net for net in nets if net is not None]
-        unused.check(module)
-        advice.check(sound, report)
+        unused.check_names(module)
+        advice.check_nets(sound, report)
         advice.check_trainings(module.recipes, report)
     if report.warnings:
         _silence(report)

@@ -12,7 +12,7 @@ from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.report import CALL
 from netdsl.diagnostics.shape_problems import TooLarge
 from netdsl.diagnostics.syntax_problems import TooDeep
-from netdsl.elaborate.builder import Builder
+from netdsl.elaborate.builder import NetBuilder
 from netdsl.elaborate.context import POISON, BlockValue, Context, Poisoned, Scope, Variables
 from netdsl.syntax import ast
 
@@ -59,10 +59,10 @@ class Module:
         self.work = report.work
         self.own: dict[str, Definition] = {}
         self.imported: dict[str, tuple[Module, Definition]] = {}
-        self.context = Context(Builder(report), self, Variables(None), Scope("", None), {})
+        self.context = Context(NetBuilder(report), self, Variables(None), Scope("", None), {})
         self._lets: dict[str, ExprValue | Poison | None] = {}
         self._pending = 0
-        self._functions: dict[str, Function] = {}
+        self._functions: dict[str, FunctionValue] = {}
         self.uses: list[tuple[Module | None, tuple[str, ...] | None]] = []
         self._broken: set[str] | None = None
         self.flawed = False
@@ -116,12 +116,12 @@ class Module:
         found = self.find(name)
         return BlockValue(found[1], found[0]) if found and isinstance(found[1], ast.Block) else None
 
-    def function(self, name: str) -> Function | None:
+    def function(self, name: str) -> FunctionValue | None:
         found = self.find(name)
         if found is None or not isinstance(found[1], ast.Function):
             return None
         if name not in self._functions:
-            self._functions[name] = Function(found[1], found[0])
+            self._functions[name] = FunctionValue(found[1], found[0])
         return self._functions[name]
 
     def variable(self, name: str, context: Context) -> ExprValue | None:
@@ -194,12 +194,12 @@ class Module:
                     pass
         self.defaults(len(self.file.source.text))
         if any(isinstance(item, ast.Train) for item in self.file.items):
-            from netdsl.elaborate.train_block import check
+            from netdsl.elaborate.train_block import check_train_blocks
 
-            check(self)
+            check_train_blocks(self)
 
 
-class Function:
+class FunctionValue:
     """An `fn` of the file, which sees its parameters and the file; results are cached by arguments."""
 
     __slots__ = ("_known", "definition", "module")

@@ -20,12 +20,12 @@ from netdsl.diagnostics.net_problems import (
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.report import NET
 from netdsl.elaborate import structure  # noqa: F401  (registers its statements)
-from netdsl.elaborate.arithmetic import show
+from netdsl.elaborate.arithmetic import show_value
 from netdsl.elaborate.blocks import define, domain_of
-from netdsl.elaborate.builder import Builder
+from netdsl.elaborate.builder import NetBuilder
 from netdsl.elaborate.context import POISON, Context, Poisoned, Scope, Variables
 from netdsl.elaborate.expressions import default_value
-from netdsl.elaborate.flow import run
+from netdsl.elaborate.flow import run_body
 from netdsl.ir.net import Net, Output
 from netdsl.syntax import ast
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     """Values of parameters, and where they were given."""
 
 
-def arguments(alias: ast.Alias, module: Module) -> Given:
+def _alias_arguments(alias: ast.Alias, module: Module) -> Given:
     """Return the values that an alias gives, by parameter, with their locations. Raises Rejected or Poisoned."""
     net = _net(alias, module)
     parameters = [parameter.name.text for parameter in net.parameters] if net else []
@@ -79,7 +79,7 @@ def _net(alias: ast.Alias, module: Module) -> ast.Net | None:
     return definition if isinstance(definition, ast.Net) else None
 
 
-MAX_NETS_SHOWN = 4
+_MAX_NETS_SHOWN = 4
 """Maximum number of nets to point at when one must be chosen."""
 
 
@@ -102,7 +102,7 @@ class Instance:
         return (id(self.definition), *values)
 
 
-def entry(module: Module, wanted: str | None) -> tuple[Module, ast.Net | ast.Alias]:
+def entry_net(module: Module, wanted: str | None) -> tuple[Module, ast.Net | ast.Alias]:
     """Return the requested net, or the only one in the file, the only imported one, or the one named like the file.
 
     Raises Rejected.
@@ -123,7 +123,7 @@ def entry(module: Module, wanted: str | None) -> tuple[Module, ast.Net | ast.Ali
         blocks = any(isinstance(d, ast.Block) for d in module.own.values())
         raise Rejected(NoNet(span=nowhere, blocks=blocks))
     if len(nets) > 1 and stem not in nets:
-        here, *others = [d.name.span for _, d in own.values()][:MAX_NETS_SHOWN] or [nowhere]
+        here, *others = [d.name.span for _, d in own.values()][:_MAX_NETS_SHOWN] or [nowhere]
         raise Rejected(WhichNet(span=here, names=tuple(nets), file=source.name, others=tuple(others)))
     return nets[stem] if stem in nets else next(iter(nets.values()))
 
@@ -147,7 +147,7 @@ def resolve(module: Module, definition: ast.Net | ast.Alias, given: Given) -> In
                 raise Poisoned
             target = definition.target
             module.context.reject(UnknownNet, target.span, name=target.text, candidates=module.net_names())
-        given = {**arguments(definition, module), **given}
+        given = {**_alias_arguments(definition, module), **given}
         module, definition = found[0], found[1]
         doc = doc or definition.doc
     parameters = [p.name.text for p in definition.parameters]
@@ -206,7 +206,7 @@ def _elaborate(instance: Instance) -> Net | None:
     report = module.report
     errors = report.errors
     failed = False
-    builder = Builder(report)
+    builder = NetBuilder(report)
     context = Context(builder, module, Variables(None), Scope("", None), module.defaults(definition.span.start))
     try:
         module.work.spend(NET, definition.name.span)
@@ -215,7 +215,7 @@ def _elaborate(instance: Instance) -> Net | None:
                 name = parameter.name
                 context.reject(NoDefault, name.span, name=name.text)
         define(definition.parameters, instance.given, context)
-        run(definition.body, context)
+        run_body(definition.body, context)
         _finish(definition, context)
     except Rejected as rejected:
         report.add(rejected.problem)
@@ -233,7 +233,7 @@ def _elaborate(instance: Instance) -> Net | None:
         outputs=builder.outputs,
         nodes=tuple(nodes),
         about=builder.about,
-        settings={p.name.text: show(context.variables.names[p.name.text][0]) for p in definition.parameters},
+        settings={p.name.text: show_value(context.variables.names[p.name.text][0]) for p in definition.parameters},
     )
 
 

@@ -9,7 +9,7 @@ from netdsl.base.text import Source
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.diagnostics.problem import Rejected
 from netdsl.elaborate.declared import word
-from netdsl.elaborate.train_lines import KEYS, unknown_key
+from netdsl.elaborate.train_lines import LINE_KEYS, unknown_key
 from netdsl.optimizers import OPTIMIZERS
 from netdsl.syntax import ast
 from netdsl.syntax.parse import parse
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from netdsl.elaborate.module import Module
 
 FORM = re.compile(r"\s*train\.([A-Za-z_]\w*)(?:\.([A-Za-z_]\w*))?\s*=(.*\S.*)", re.DOTALL)
-DEFAULTS = {"optimizer": "sgd", "schedule": "constant"}
+_DEFAULTS = {"optimizer": "sgd", "schedule": "constant"}
 """The lines that a missing line stands for."""
 EXCLUDED = {"epochs": "steps", "steps": "epochs"}
 NEGATIVE = re.compile(r"-\s*[\d.][\w.]*")
@@ -49,7 +49,7 @@ def override(training: ast.Train, settings: Sequence[str], module: Module) -> tu
         key, argument, value = matched[1], matched[2] or "", matched[3].strip()
         if NEGATIVE.fullmatch(value):
             value = f"({value})"
-        if not argument and key not in KEYS and key in _arguments():
+        if not argument and key not in LINE_KEYS and key in _arguments():
             key, argument = "optimizer", key
         if (key, argument) in seen:
             raise BadTrainSetting(f"`--set {setting.partition('=')[0].strip()}` is given twice")
@@ -58,7 +58,7 @@ def override(training: ast.Train, settings: Sequence[str], module: Module) -> tu
         if line is None:
             return None
         try:
-            if key not in KEYS:
+            if key not in LINE_KEYS:
                 unknown_key(line, module.context, _arguments())
         except Rejected as rejected:
             module.report.add(rejected.problem)
@@ -97,11 +97,11 @@ def _changed(lines: tuple[ast.Setting, ...], line: ast.Setting, setting: str) ->
     """Return the lines with one argument changed; `line` is `KEY ARGUMENT VALUE`. Raises UserError."""
     key, (name, value) = line.key.text, line.values
     at = [number for number, each in enumerate(lines) if each.key.text == key]
-    if len(at) > 1 or (not at and key not in DEFAULTS):
+    if len(at) > 1 or (not at and key not in _DEFAULTS):
         found = f"{len(at)} lines" if at else "no line"
         raise BadTrainSetting(f"`--set {setting}` cannot be done: the `train` block has {found} `{key}`")
     if not at:
-        kind = ast.Name(line.key.span, DEFAULTS[key])
+        kind = ast.Name(line.key.span, _DEFAULTS[key])
         return (*lines, ast.Setting(line.span, line.key, (kind, name, value), None))
     before = lines[at[0]]
     flat = [*before.values, *(expr for each in before.lines or () for expr in (each.key, *each.values))]

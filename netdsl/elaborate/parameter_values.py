@@ -9,7 +9,7 @@ from netdsl.base.limits import INTEGER_BITS, NESTING
 from netdsl.base.text import Source, Span
 from netdsl.declare.arguments import Word
 from netdsl.diagnostics.problem import Rejected
-from netdsl.elaborate.arithmetic import show
+from netdsl.elaborate.arithmetic import show_value
 from netdsl.elaborate.blocks import domain_of
 from netdsl.elaborate.context import Poisoned
 from netdsl.elaborate.expressions import default_value
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from netdsl.elaborate.module import Module
     from netdsl.elaborate.net import Given
 
-NAME = "<parameters>"
+_SOURCE_NAME = "<parameters>"
 """Name in messages of the text that the values are in."""
 
 
@@ -42,11 +42,11 @@ def from_python(values: Mapping[str, object], module: Module, owner: Module, def
         parameter = declared.get(name)
         texts = parameter is None or _takes_text(parameter, instance.module.context)
         plain[name] = _plain(name, value, texts)
-    source = Source(NAME, "")
+    source = Source(_SOURCE_NAME, "")
     given: Given = {}
     for name, value in plain.items():
         start = len(source.text)
-        source.text += f"{name} = {show(value)}\n"
+        source.text += f"{name} = {show_value(value)}\n"
         given[name] = (value, Span(source, start, start + len(name)))
     return {name: (_meant(value, span, module.context), span) for name, (value, span) in given.items()}
 

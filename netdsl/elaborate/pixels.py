@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from netdsl.base.text import Span
 from netdsl.diagnostics.problem import Edit
-from netdsl.elaborate.library import ZOO
+from netdsl.elaborate.library import ZOO_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Net, Node
     from netdsl.layers.affine import NormalizeLayer, ScaleLayer
 
-Range = tuple[float, float]
+_Range = tuple[float, float]
 
-LARGE = 30.0
+LARGE_PIXEL = 30.0
 """Largest magnitude that is not reported. Normalised pixels stay below 5, unscaled ones reach 127 or more."""
 
-KEPT = (
+_KEPT = (
     *("identity", "dropout", "flatten", "reshape", "permute", "crop", "slice", "select", "reduce"),
     *("upsample", "pixel_shuffle", "channel_shuffle"),
     *("maxpool", "avgpool", "global_avgpool", "adaptive_avgpool", "global_maxpool"),
@@ -40,27 +40,27 @@ def unscaled(recipe: Recipe) -> tuple[Node, float] | None:
     whose effect on the range is not known comes first."""
     if not recipe.data.raw or len(recipe.net.inputs) != 1:
         return None
-    ranges: dict[Node, Range | None] = {}
+    ranges: dict[Node, _Range | None] = {}
     for node in recipe.net.nodes:
         if not node.inputs:
             ranges[node] = _augmented(recipe)
             continue
         inputs = [ranges[x] for x in node.inputs]
         known = [each for each in inputs if each is not None]
-        if node.parameters and node.layer.kind not in ("prelu", *NORMS):
+        if node.parameters and node.layer.kind not in ("prelu", *_NORMS):
             peak = max((abs(end) for each in known for end in each), default=0.0)
-            if peak > LARGE:
+            if peak > LARGE_PIXEL:
                 return node, peak
-        rule = RULES.get(node.layer.kind)
+        rule = _RULES.get(node.layer.kind)
         whole = len(known) == len(inputs) or (known and node.layer.kind == "concat")
         ranges[node] = rule(node.layer, known) if rule and whole else None
     return None
 
 
-NORMS = frozenset(["bn", "layernorm", "groupnorm", "instancenorm", "lrn"])
+_NORMS = frozenset(["bn", "layernorm", "groupnorm", "instancenorm", "lrn"])
 
 
-def _augmented(recipe: Recipe) -> Range:
+def _augmented(recipe: Recipe) -> _Range:
     """The range of the examples after augmentation."""
     low, high = 0.0, 255.0
     for step in recipe.augment:
@@ -78,22 +78,22 @@ def _pairs(mean: tuple[float, ...], std: tuple[float, ...]) -> list[tuple[float,
     return [(mean[i % len(mean)], std[i % len(std)]) for i in range(channels)]
 
 
-def _scale(layer: ScaleLayer, xs: list[Range]) -> Range:
+def _scale(layer: ScaleLayer, xs: list[_Range]) -> _Range:
     low, high = sorted(layer.a * end for end in xs[0])
     return low, high
 
 
-def _normalize(layer: NormalizeLayer, xs: list[Range]) -> Range:
+def _normalize(layer: NormalizeLayer, xs: list[_Range]) -> _Range:
     ends = [(end - m) / s for end in xs[0] for m, s in _pairs(layer.mean, layer.std)]
     return min(ends), max(ends)
 
 
-def _hull(_: object, xs: list[Range]) -> Range:
+def _hull(_: object, xs: list[_Range]) -> _Range:
     return min(low for low, _ in xs), max(high for _, high in xs)
 
 
-RULES: dict[str, Callable[[Any, list[Range]], Range]] = {
-    **dict.fromkeys((*KEPT, "concat", "max", "min"), _hull),
+_RULES: dict[str, Callable[[Any, list[_Range]], _Range]] = {
+    **dict.fromkeys((*_KEPT, "concat", "max", "min"), _hull),
     **dict.fromkeys(RECTIFIERS, lambda _, xs: (max(-1.0, xs[0][0]), xs[0][1])),
     "scale": _scale,
     "shift": lambda layer, xs: (xs[0][0] + layer.b, xs[0][1] + layer.b),
@@ -116,7 +116,7 @@ def scaling(net: Net) -> Edit | None:
     readers = [node for node in net.nodes if entry in node.inputs]
     end = max([entry.span.end, *(bound.value_span.end for bound in entry.arguments)])
     source = entry.span.source
-    if len(readers) != 1 or source is not net.source or source.name.startswith(ZOO):
+    if len(readers) != 1 or source is not net.source or source.name.startswith(ZOO_PREFIX):
         return None
     *_, place = (readers[0].span, *(frame.span for frame in readers[0].frame or ()))
     if place.source is not source or place.start < end:

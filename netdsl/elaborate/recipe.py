@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.base.record import Record
+from netdsl.declare.declared import NO_SPANS
 from netdsl.ir.graph import TARGET
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from netdsl.metrics import Metric
     from netdsl.optimizers import Optimizer
     from netdsl.schedules import Schedule
-
-NO_SPANS: Mapping[str, Span] = {}
 
 
 def target_name(net: Net, output: str) -> str:

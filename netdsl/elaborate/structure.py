@@ -11,12 +11,12 @@ from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.net_problems import Misplaced, OutputTwice
 from netdsl.diagnostics.problem import Misfit, Rejected
 from netdsl.diagnostics.shape_problems import ExpectCount, ExpectShape, TooLarge
-from netdsl.elaborate.arithmetic import show
+from netdsl.elaborate.arithmetic import show_value
 from netdsl.elaborate.context import POISON, Context, Poisoned, Scope
 from netdsl.elaborate.expressions import ANY, evaluate
-from netdsl.elaborate.flow import RULES, branch
+from netdsl.elaborate.flow import STATEMENT_RULES, branch
 from netdsl.elaborate.labels import define_label
-from netdsl.elaborate.layers import change_defaults, current, make, reject_misfit
+from netdsl.elaborate.layers import change_defaults, current, make_layer, reject_misfit
 from netdsl.ir.net import Output
 from netdsl.layers import find_layer
 from netdsl.syntax import ast
@@ -44,13 +44,13 @@ def _new_port(name: ast.Name, context: Context) -> None:
         context.reject(OutputTwice, name.span, name=name.text, earlier=earlier[0])
 
 
-def input_(stmt: ast.Input, context: Context, _: Scope | None) -> None:
+def _input(stmt: ast.Input, context: Context, _: Scope | None) -> None:
     try:
         _only_in_nets("input", stmt.span, context)
         _new_port(stmt.name, context)
         cls = find_layer("input")
         assert cls is not None
-        layer = make(stmt, cls, context, stmt.name.span)
+        layer = make_layer(stmt, cls, context, stmt.name.span)
         try:
             node = context.builder.node(layer, (), stmt.name.text, stmt.name.span, context.frame)
         except Misfit as misfit:
@@ -76,7 +76,7 @@ def _named(shape: Shape, name: str) -> Shape:
     )
 
 
-def output(stmt: ast.Output, context: Context, _: Scope | None) -> None:
+def _output(stmt: ast.Output, context: Context, _: Scope | None) -> None:
     value = context.value
     try:
         _only_in_nets("output", stmt.span, context)
@@ -100,7 +100,7 @@ def output(stmt: ast.Output, context: Context, _: Scope | None) -> None:
     context.value = value
 
 
-def let(stmt: ast.Let, context: Context, _: Scope | None) -> None:
+def _let(stmt: ast.Let, context: Context, _: Scope | None) -> None:
     value: ExprValue | Poison
     try:
         value = evaluate(stmt.value, context)
@@ -112,14 +112,14 @@ def let(stmt: ast.Let, context: Context, _: Scope | None) -> None:
     _quietly(lambda: context.define(stmt.name, value), context)
 
 
-def default(stmt: ast.Default, context: Context, _: Scope | None) -> None:
+def _default(stmt: ast.Default, context: Context, _: Scope | None) -> None:
     def change() -> None:
         context.defaults = change_defaults(stmt, context)
 
     _quietly(change, context)
 
 
-def expect(stmt: ast.Expect, context: Context, _: Scope | None) -> None:
+def _expect(stmt: ast.Expect, context: Context, _: Scope | None) -> None:
     _quietly(lambda: (_expect_shape if stmt.what == "shape" else _expect_count)(stmt, context), context)
 
 
@@ -139,7 +139,7 @@ def _expect_shape(stmt: ast.Expect, context: Context) -> None:
     given = expected if isinstance(expected, tuple) else (expected,)
     sizes = tuple(size if isinstance(size, Size) else whole(size) for size in given)
     if None in sizes:
-        what = f"`expect` takes sizes, such as `256x6x6`, not {show(expected)}"
+        what = f"`expect` takes sizes, such as `256x6x6`, not {show_value(expected)}"
         context.reject(problems.BadOperation, stmt.value.span, what=what)
     same = len(sizes) == len(node.shape)
     if not same or any(e != a and e != ANY for e, a in zip(sizes, node.shape, strict=True)):
@@ -151,7 +151,7 @@ def _expect_count(stmt: ast.Expect, context: Context) -> None:
     expected = whole(given)
     builder = context.builder
     if expected is None:
-        what = f"`expect {stmt.what}` takes an integer, not {show(given)}"
+        what = f"`expect {stmt.what}` takes an integer, not {show_value(given)}"
         context.reject(problems.BadOperation, stmt.value.span, what=what)
     if context.value is POISON or builder.failed or context.module.flawed or context.module.file.broken:
         raise Poisoned
@@ -165,15 +165,15 @@ def _expect_count(stmt: ast.Expect, context: Context) -> None:
         context.reject(ExpectCount, stmt.value.span, what=stmt.what, expected=expected, actual=actual)
 
 
-def about(stmt: ast.About, context: Context, _: Scope | None) -> None:
+def _about(stmt: ast.About, context: Context, _: Scope | None) -> None:
     def collect() -> None:
         _only_in_nets("about", stmt.span, context)
-        context.builder.about.update(settings(stmt.settings, context))
+        context.builder.about.update(_settings(stmt.settings, context))
 
     _quietly(collect, context)
 
 
-def settings(lines: tuple[ast.Setting, ...], context: Context) -> dict[str, object]:
+def _settings(lines: tuple[ast.Setting, ...], context: Context) -> dict[str, object]:
     """Return the lines of an `about`, with bare words as texts, several values as a list, and nested lines as a
     dict."""
     found: dict[str, object] = {}
@@ -182,29 +182,29 @@ def settings(lines: tuple[ast.Setting, ...], context: Context) -> dict[str, obje
         context.module.work.weigh(tuple(given), line.span, context.frame)
         value: object = given[0] if len(given) == 1 else given
         if line.lines is not None:
-            value = {"": value, **settings(line.lines, context)} if given else settings(line.lines, context)
+            value = {"": value, **_settings(line.lines, context)} if given else _settings(line.lines, context)
         found[line.key.text] = value
     return found
 
 
-def broken(*_: object) -> None:
+def _broken(*_: object) -> None:
     raise Poisoned
 
 
-def misplaced(stmt: ast.Stmt, context: Context, _: Scope | None) -> None:
+def _misplaced(stmt: ast.Stmt, context: Context, _: Scope | None) -> None:
     what = type(stmt).__name__.lower().replace("function", "fn").replace("alias", "net")
     context.reject(Misplaced, stmt.span, what=what, where="in a net or block: it belongs to the file")
 
 
-RULES.update(
+STATEMENT_RULES.update(
     {
-        ast.Input: input_,
-        ast.Output: output,
-        ast.Let: let,
-        ast.Default: default,
-        ast.Expect: expect,
-        ast.About: about,
-        ast.Broken: broken,
-        **dict.fromkeys((ast.Use, ast.Net, ast.Alias, ast.Block, ast.Function, ast.Train), misplaced),
+        ast.Input: _input,
+        ast.Output: _output,
+        ast.Let: _let,
+        ast.Default: _default,
+        ast.Expect: _expect,
+        ast.About: _about,
+        ast.Broken: _broken,
+        **dict.fromkeys((ast.Use, ast.Net, ast.Alias, ast.Block, ast.Function, ast.Train), _misplaced),
     }
 )

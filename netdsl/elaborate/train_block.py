@@ -10,7 +10,7 @@ from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.data.augment import Augment
 from netdsl.data.errors import BadAugment
 from netdsl.data.kinds import DataKind, Generated
-from netdsl.declare.arguments import LARGEST
+from netdsl.declare.arguments import FLOAT32_MAX
 from netdsl.diagnostics import loss_problems, train_problems
 from netdsl.diagnostics.argument_problems import Contradiction
 from netdsl.diagnostics.name_problems import DefinedTwice
@@ -19,9 +19,9 @@ from netdsl.diagnostics.problem import Rejected
 from netdsl.elaborate import train_lines
 from netdsl.elaborate.context import Poisoned
 from netdsl.elaborate.declared import written
-from netdsl.elaborate.net import elaborate, entry, resolve
+from netdsl.elaborate.net import elaborate, entry_net, resolve
 from netdsl.elaborate.recipe import LossLine, MetricLine, Recipe
-from netdsl.ir.graph import RESERVED
+from netdsl.ir.graph import STEP_NAMES
 from netdsl.ops.base import known
 from netdsl.optimizers import OPTIMIZERS
 from netdsl.schedules import SCHEDULES
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Net, Node
     from netdsl.schedules import Schedule
 
-P = ParamSpec("P")
-T = TypeVar("T")
-L = TypeVar("L", LossLine, MetricLine)
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_L = TypeVar("_L", LossLine, MetricLine)
 
 REPEATABLE = ("loss", "metric")
 """Keys of lines that may occur more than once."""
@@ -59,7 +59,7 @@ def recipe(
     `settings` are texts `train.KEY=VALUE` and `train.KEY.ARGUMENT=VALUE` for `netdsl.elaborate.overrides`; `given` are
     values of the net's parameters. Raises UserError if there is no such block, or for a malformed setting.
     """
-    training = find(module, wanted)
+    training = find_block(module, wanted)
     if training is None:
         return None
     lines = training.settings
@@ -73,7 +73,7 @@ def recipe(
     return build(training, lines, module, given or {})
 
 
-def find(module: Module, wanted: str | None) -> ast.Train | None:
+def find_block(module: Module, wanted: str | None) -> ast.Train | None:
     """Return the `train` block of a net; None if it may be one that does not parse, which is reported. Raises
     UserError."""
     found = {item.name.text: item for item in reversed(module.file.items) if isinstance(item, ast.Train)}
@@ -85,7 +85,7 @@ def find(module: Module, wanted: str | None) -> ast.Train | None:
         raise NoTraining(f"{file} has no `train` block", "write `train NET { data …; loss … }`")
     if wanted is None and len(found) > 1:
         with suppress(Rejected, Poisoned):
-            wanted = entry(module, None)[1].name.text
+            wanted = entry_net(module, None)[1].name.text
     if wanted is None and len(found) == 1:
         return next(iter(found.values()))
     if wanted not in found:
@@ -113,7 +113,7 @@ class _Block:
         for line in lines:
             self.attempt(self._sort, line)
 
-    def attempt(self, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    def attempt(self, action: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T | None:
         """Return the result of an action, or None after reporting its problem."""
         try:
             return action(*args, **kwargs)
@@ -127,10 +127,10 @@ class _Block:
     def one(
         self,
         key: str,
-        read: Callable[Concatenate[ast.Setting, Context, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T | None:
+        read: Callable[Concatenate[ast.Setting, Context, _P], _T],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _T | None:
         """Return the value of the only line with a key; None if there is none, or if it is wrong."""
         (line,) = self.lines.get(key) or (None,)
         return self.attempt(read, line, self.context, *args, **kwargs) if line is not None else None
@@ -138,10 +138,10 @@ class _Block:
     def each(
         self,
         key: str,
-        read: Callable[Concatenate[ast.Setting, Context, P], L | None],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> tuple[L, ...]:
+        read: Callable[Concatenate[ast.Setting, Context, _P], _L | None],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> tuple[_L, ...]:
         """Return the values of all valid lines with a key."""
         found = [self.attempt(read, line, self.context, *args, **kwargs) for line in self.lines.get(key, ())]
         return tuple(value for value in found if value is not None)
@@ -149,7 +149,7 @@ class _Block:
     def _sort(self, line: ast.Setting) -> None:
         key = line.key.text
         self.module.work.spend(3, line.span)
-        if key not in train_lines.KEYS:
+        if key not in train_lines.LINE_KEYS:
             train_lines.unknown_key(line, self.context)
         same = self.lines.setdefault(key, [])
         if same and key not in REPEATABLE:
@@ -164,7 +164,7 @@ class _Block:
         optimizer, exceptions = self.one("optimizer", train_lines.read_optimizer) or (OPTIMIZERS["sgd"](), ())
         schedule = self.one("schedule", train_lines.read_schedule) or SCHEDULES["constant"]()
         augment = self.one("augment", train_lines.read_augmentations)
-        numbers = {key: self.one(key, train_lines.read_number) for key in train_lines.NUMBERS}
+        numbers = {key: self.one(key, train_lines.read_number) for key in train_lines.NUMBER_LINES}
         self.attempt(self._check_end)
         net = self.attempt(self._net, given)
         undecayed = self.attempt(train_lines.undecayed, exceptions, self.context, net)
@@ -226,7 +226,7 @@ class _Block:
     def _check_rate(self, lr: float, schedule: Schedule) -> None:
         """Reject a schedule whose rates float32 cannot hold. Raises Rejected."""
         rate = schedule.largest(lr)
-        if rate > LARGEST:
+        if rate > FLOAT32_MAX:
             self.context.reject(loss_problems.RateTooLarge, self.lines["schedule"][0].span, lr=lr, rate=rate)
 
     def _net(self, given: Given) -> Net:
@@ -279,12 +279,12 @@ class _Block:
         return " ".join(train_lines.path_of(expr, self.context) for expr in given)
 
 
-def check_names(recipe: Recipe, context: Context) -> None:
+def check_reserved(recipe: Recipe, context: Context) -> None:
     """Reject an input or output with the name of a part of the training step. Raises Rejected."""
     named = [("input", node.name, node.span) for node in recipe.net.inputs]
     named += [("output", output.name, output.span) for output in recipe.net.outputs.values()]
     for what, name, span in named:
-        if name in RESERVED:
+        if name in STEP_NAMES:
             context.reject(loss_problems.ReservedName, recipe.span, name=name, what=what, declared=span)
 
 
@@ -326,10 +326,10 @@ def _misfit(step: Augmentation, node: Node, what: str, context: Context, *advice
     context.reject(loss_problems.AugmentMisfit, step.spans[""], name=step.kind, what=what, node=node, advice=advice)
 
 
-CHECKS = check_names, check_rates, check_augmentations
+CHECKS = check_reserved, check_rates, check_augmentations
 
 
-def check(module: Module) -> None:
+def check_train_blocks(module: Module) -> None:
     """Report the problems of the file's trainings, and a second training of one net."""
     seen: dict[str, ast.Train] = {}
     for item in module.file.items:

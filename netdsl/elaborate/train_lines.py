@@ -15,9 +15,9 @@ from netdsl.diagnostics.argument_problems import BadArgument, MissingArgument
 from netdsl.diagnostics.name_problems import UnknownLabel
 from netdsl.diagnostics.problem import Misfit
 from netdsl.elaborate.context import Poisoned
-from netdsl.elaborate.declared import choose, make, missing, unknown, word
-from netdsl.elaborate.labels import spell
-from netdsl.elaborate.layers import signature
+from netdsl.elaborate.declared import choose_component, make_component, reject_missing, reject_unknown, word
+from netdsl.elaborate.labels import label_name
+from netdsl.elaborate.layers import declared_signature
 from netdsl.elaborate.recipe import LossLine, MetricLine
 from netdsl.losses import LOSSES
 from netdsl.metrics import METRICS, TARGET_WORDS
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from netdsl.optimizers import Optimizer
     from netdsl.schedules import Schedule
 
-D = TypeVar("D", bound=Declared)
+_D = TypeVar("_D", bound=Declared)
 
-NUMBERS: dict[str, type[Declared]] = {}
+NUMBER_LINES: dict[str, type[Declared]] = {}
 """Lines with a single number, by key."""
 
-number_line = registrar(NUMBERS)
+number_line = registrar(NUMBER_LINES)
 
-NORMS = frozenset({"bn", "layernorm", "groupnorm", "instancenorm"})
+_NORMS = frozenset({"bn", "layernorm", "groupnorm", "instancenorm"})
 EXCEPT = "except"
 
 
@@ -55,7 +55,7 @@ class Batch(Declared):
 
 
 @number_line("epochs")
-class Epochs(Declared):
+class _Epochs(Declared):
     """Number of passes over the data."""
 
     number: int = positional(Integer())
@@ -82,7 +82,7 @@ class Keep(Declared):
     checkpoints: int = positional(Integer())
 
 
-class Part(Declared):
+class ValidationPart(Declared):
     """Fraction of the data to hold out."""
 
     kind = "validate"
@@ -91,15 +91,15 @@ class Part(Declared):
 
 def read_number(line: ast.Setting, context: Context) -> int:
     _reject_braces(line, context)
-    cls = NUMBERS[line.key.text]
-    found = make(cls, line.values, context, line.key.span)
+    cls = NUMBER_LINES[line.key.text]
+    found = make_component(cls, line.values, context, line.key.span)
     (name,) = cls.arguments
     return int(getattr(found, name))
 
 
 def read_data(line: ast.Setting, context: Context) -> DataKind:
     _reject_braces(line, context)
-    return choose(line.key, line.values, KINDS, "kind of data", context)
+    return choose_component(line.key, line.values, KINDS, "kind of data", context)
 
 
 def read_validation(line: ast.Setting, context: Context) -> DataKind | float:
@@ -107,32 +107,32 @@ def read_validation(line: ast.Setting, context: Context) -> DataKind | float:
     if line.values and word(line.values[0]):
         return read_data(line, context)
     _reject_braces(line, context)
-    return make(Part, line.values, context, line.key.span).part
+    return make_component(ValidationPart, line.values, context, line.key.span).part
 
 
 def read_schedule(line: ast.Setting, context: Context) -> Schedule:
     _reject_braces(line, context)
-    return choose(line.key, line.values, SCHEDULES, "schedule", context)
+    return choose_component(line.key, line.values, SCHEDULES, "schedule", context)
 
 
 def read_augmentations(line: ast.Setting, context: Context) -> tuple[Augmentation, ...]:
     """Return the augmentations of the line itself and of its braces. Raises Rejected or Poisoned."""
-    first = [choose(line.key, line.values, AUGMENTATIONS, "augmentation", context)] if line.values else []
+    first = [choose_component(line.key, line.values, AUGMENTATIONS, "augmentation", context)] if line.values else []
     if not line.values and not line.lines:
-        missing(line.key, "augmentation", AUGMENTATIONS, context)
+        reject_missing(line.key, "augmentation", AUGMENTATIONS, context)
     for each in line.lines or ():
         _reject_braces(each, context)
         cls = AUGMENTATIONS.get(each.key.text)
         if cls is None:
-            unknown(line.key, each.key, AUGMENTATIONS, "augmentation", context)
-        first.append(make(cls, each.values, context, each.key.span))
+            reject_unknown(line.key, each.key, AUGMENTATIONS, "augmentation", context)
+        first.append(make_component(cls, each.values, context, each.key.span))
     return tuple(first)
 
 
 def read_optimizer(line: ast.Setting, context: Context) -> tuple[Optimizer, tuple[ast.Expr, ...]]:
     """Return the optimizer, and the exceptions from weight decay as written. Raises Rejected or Poisoned."""
     given, exceptions = _split(line, context)
-    return choose(line.key, given, OPTIMIZERS, "optimizer", context), exceptions
+    return choose_component(line.key, given, OPTIMIZERS, "optimizer", context), exceptions
 
 
 def _split(line: ast.Setting, context: Context) -> tuple[tuple[ast.Expr, ...], tuple[ast.Expr, ...]]:
@@ -146,7 +146,7 @@ def _split(line: ast.Setting, context: Context) -> tuple[tuple[ast.Expr, ...], t
     if EXCEPT not in words:
         return tuple(given), ()
     cls = OPTIMIZERS.get(words[0])
-    keywords = signature(cls).by_keyword if cls else ()
+    keywords = declared_signature(cls).by_keyword if cls else ()
     begin = end = words.index(EXCEPT)
     while end + 1 < len(given) and words[end + 1] not in keywords:
         end += 1
@@ -154,7 +154,9 @@ def _split(line: ast.Setting, context: Context) -> tuple[tuple[ast.Expr, ...], t
         again = given[words.index(EXCEPT, begin + 1)]
         context.reject(train_problems.LineTwice, again.span, what="`except`", earlier=given[begin].span)
     if begin == end:
-        missing(ast.Name(given[begin].span, EXCEPT), "parameter", {"bias": None, "bn": None, "LABEL": None}, context)
+        reject_missing(
+            ast.Name(given[begin].span, EXCEPT), "parameter", {"bias": None, "bn": None, "LABEL": None}, context
+        )
     return (*given[:begin], *given[end + 1 :]), tuple(given[begin + 1 : end + 1])
 
 
@@ -171,14 +173,14 @@ def _reject_braces(line: ast.Setting, context: Context) -> None:
 
 
 def _of_output(
-    line: ast.Setting, table: Mapping[str, type[D]], context: Context, net: Net | None
-) -> tuple[ast.Name | None, D, Span]:
+    line: ast.Setting, table: Mapping[str, type[_D]], context: Context, net: Net | None
+) -> tuple[ast.Name | None, _D, Span]:
     """Parse `KEY [OUTPUT] NAME arguments…`: return the output's name, the component, and the location of its name.
     Raises Rejected."""
     key, given = line.key, line.values
     _reject_braces(line, context)
     if not given:
-        missing(key, key.text, table, context)
+        reject_missing(key, key.text, table, context)
     first, second = word(given[0]), word(given[1]) if len(given) > 1 else ""
     is_output = net is not None and first in net.outputs
     if second in table or (is_output and first not in table):
@@ -189,14 +191,14 @@ def _of_output(
                 BadArgument, given[0].span, callee=key.text, argument="output", expected=expected, value=value
             )
         if len(given) == 1:
-            missing(key, key.text, table, context)
+            reject_missing(key, key.text, table, context)
         output, given = given[0], given[1:]
     else:
         output = None
     cls = table.get(word(given[0]))
     if cls is None:
-        unknown(key, given[0], table, key.text, context)
-    return output, make(cls, given[1:], context, given[0].span), given[0].span
+        reject_unknown(key, given[0], table, key.text, context)
+    return output, make_component(cls, given[1:], context, given[0].span), given[0].span
 
 
 def _resolve(
@@ -339,7 +341,7 @@ def undecayed(given: Sequence[ast.Expr], context: Context, net: Net | None) -> f
         if name == "bias":
             found.update(p for p in (net.parameters if net else ()) if p.rpartition(".")[2] == "bias")
         elif name == "bn":
-            norms = [node for node in (net.nodes if net else ()) if node.layer.kind in NORMS]
+            norms = [node for node in (net.nodes if net else ()) if node.layer.kind in _NORMS]
             found.update(p.name for node in norms for p in node.parameters.values() if not p.buffer)
         else:
             found.update(_labelled(expr, "except", context, net))
@@ -367,7 +369,7 @@ def path_of(expr: ast.Expr, context: Context) -> str:
     """Return a label as written, with its braces evaluated; an empty string for anything else. Raises Rejected or
     Poisoned."""
     if isinstance(expr, ast.Path):
-        return ".".join(spell(segment, context) for segment in expr.segments)
+        return ".".join(label_name(segment, context) for segment in expr.segments)
     return word(expr)
 
 
@@ -381,10 +383,10 @@ def _paths(net: Net) -> dict[str, None]:
     return found
 
 
-KEYS = ("data", "validate", "loss", "metric", "optimizer", "schedule", *NUMBERS, "augment", "freeze")
+LINE_KEYS = ("data", "validate", "loss", "metric", "optimizer", "schedule", *NUMBER_LINES, "augment", "freeze")
 """The lines of a `train` block."""
 
 
 def unknown_key(line: ast.Setting, context: Context, more: tuple[str, ...] = ()) -> NoReturn:
     """Reject an unknown line. Raises Rejected."""
-    context.reject(train_problems.UnknownLine, line.key.span, name=line.key.text, candidates=(*KEYS, *more))
+    context.reject(train_problems.UnknownLine, line.key.span, name=line.key.text, candidates=(*LINE_KEYS, *more))

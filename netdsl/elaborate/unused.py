@@ -6,7 +6,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
 from netdsl.elaborate import blocks, layers
-from netdsl.elaborate.functions import FUNCTIONS
+from netdsl.elaborate.functions import BUILTINS
 from netdsl.elaborate.module import inner
 from netdsl.layers import find_layer, layer_modules
 from netdsl.layers.base import Layer
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from netdsl.diagnostics.problem import Problem
     from netdsl.elaborate.module import Module
 
-SEEN = (ast.Block, ast.Function, ast.Let)
+_SEEN = (ast.Block, ast.Function, ast.Let)
 """Definitions visible to expressions and calls by name; nets are entry points too, and not among them."""
 
 
-def check(module: Module) -> None:
+def check_names(module: Module) -> None:
     """Report unused definitions of a file without errors, and names that hide others.
 
     A file without a net is meant for others, so that its blocks, functions and values need not be used in it.
@@ -77,7 +77,7 @@ class _Walk:
             elif isinstance(node, tuple):
                 todo += reversed(node)
             elif isinstance(node, ast.Node):
-                if rule := RULES.get(type(node)):
+                if rule := _RULES.get(type(node)):
                     rule(self, node)
                 else:
                     todo += [getattr(node, field) for field in reversed(node.__slots__)]
@@ -107,7 +107,7 @@ class _Walk:
         """Bind a variable in the innermost braces."""
         around = (scope[name.text].name for scope in reversed(self.scopes[:-1]) if name.text in scope)
         definition = self.module.own.get(name.text)
-        hidden = next(around, definition.name if isinstance(definition, SEEN) else None)
+        hidden = next(around, definition.name if isinstance(definition, _SEEN) else None)
         if hidden is not None and not name.text.startswith("_"):
             from netdsl.diagnostics.unused_problems import Hides
 
@@ -128,8 +128,8 @@ class _Walk:
             return ()
         block, cls = self.module.block(head), find_layer(head)
         if block is not None:
-            return blocks.signature(block.block).by_keyword
-        return layers.signature(cls).by_keyword if cls else ()
+            return blocks.block_signature(block.block).by_keyword
+        return layers.declared_signature(cls).by_keyword if cls else ()
 
 
 def _unused(kind: str, name: ast.Name) -> Problem:
@@ -159,7 +159,7 @@ def _hidden(module: Module) -> Iterator[Problem]:
         what = ""
         if isinstance(item, ast.Block) and name in layer_modules():
             what = "layer"
-        elif isinstance(item, ast.Function) and name in FUNCTIONS:
+        elif isinstance(item, ast.Function) and name in BUILTINS:
             what = "function"
         if what or name in taken:
             yield Hides(span=item.name.span, name=name, hidden=taken.get(name), what=what)
@@ -316,7 +316,7 @@ def _alias(walk: _Walk, stmt: ast.Alias) -> None:
     walk.visit(*(value for _, value in stmt.arguments))
 
 
-RULES: dict[type[ast.Node], Callable[[_Walk, Any], None]] = {
+_RULES: dict[type[ast.Node], Callable[[_Walk, Any], None]] = {
     ast.Labelled: _labelled,
     ast.Call: _call,
     ast.Input: lambda walk, stmt: walk.arguments("input", stmt.arguments),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from netdsl.base.shape import Shape
 
-Product = tuple[Size, ...]
+_Product = tuple[Size, ...]
 
 
 class Formula:
@@ -20,11 +20,11 @@ class Formula:
 
     __slots__ = ("terms",)
 
-    def __init__(self, terms: dict[Product, int]) -> None:
+    def __init__(self, terms: dict[_Product, int]) -> None:
         self.terms = terms
 
     @staticmethod
-    def of(terms: Mapping[Product, int]) -> Count:
+    def of(terms: Mapping[_Product, int]) -> Count:
         """Return the sum of these terms, an int if it is constant."""
         kept = {product: terms[product] for product in sorted(terms, key=_order) if terms[product]}
         if not kept.keys() - {()}:
@@ -40,7 +40,7 @@ class Formula:
     __radd__ = __add__
 
     def __mul__(self, other: Count) -> Count:
-        terms: dict[Product, int] = {}
+        terms: dict[_Product, int] = {}
         for left, a in self.terms.items():
             for right, b in _terms(other).items():
                 product = tuple(sorted(left + right, key=_by_symbol))
@@ -96,7 +96,7 @@ class Formula:
 Count = int | Formula
 
 
-def count(shape: Shape) -> Count:
+def element_count(shape: Shape) -> Count:
     """Return the number of elements of a shape."""
     factor = 1
     sizes = []
@@ -146,11 +146,11 @@ def _at_most(left: Count, right: Count) -> bool:
     return sum(surplus.values()) >= 0 and all(more >= 0 for product, more in surplus.items() if product)
 
 
-def _terms(count: Count) -> dict[Product, int]:
+def _terms(count: Count) -> dict[_Product, int]:
     return count.terms if isinstance(count, Formula) else {(): count}
 
 
-def _order(product: Product) -> tuple[int, list[str]]:
+def _order(product: _Product) -> tuple[int, list[str]]:
     return -len(product), list(map(str, product))
 
 

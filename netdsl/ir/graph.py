@@ -14,7 +14,7 @@ Scalar = float | int | bool
 BYTES = {"f16": 2, "f32": 4, "f64": 8, "u8": 1, "u32": 4, "i32": 4, "i64": 8, "bool": 1}
 """Bytes per element of each type."""
 
-RESERVED = TARGET, RATE, LOSS, STEP = "target", "rate", "loss", "step"
+STEP_NAMES = TARGET, RATE, LOSS, STEP = "target", "rate", "loss", "step"
 """Names of a training step's own inputs, results and state. With several targets, `target` is the prefix."""
 
 DTYPES = tuple(BYTES)

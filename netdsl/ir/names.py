@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Lists = Mapping[str, Sequence[str]]
     Shapes = Mapping[str, Sequence[object]]
 
-OWN = "netdsl."
+METADATA_PREFIX = "netdsl."
 """Prefix of all metadata keys of ours."""
 
 CLASSES, COLUMNS, TARGETS = "netdsl.classes.", "netdsl.columns.", "netdsl.targets."

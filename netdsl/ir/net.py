@@ -41,7 +41,7 @@ class Weight(Protocol):
     buffer: bool
 
 
-class Argument:
+class CallArgument:
     """An argument of a call: its name, and the places of its keyword, if it has one, and of its value."""
 
     __slots__ = ("name", "span", "value_span")
@@ -155,7 +155,7 @@ class Node:
         self.span = span
         self.frame = frame
         self.dtype = dtype
-        self.arguments: tuple[Argument, ...] = ()
+        self.arguments: tuple[CallArgument, ...] = ()
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.layer.kind} {self.shape}>"

@@ -40,7 +40,7 @@ class Reach:
 REGROUPED = Reach(-1)
 """The axes hold the same elements in the same order, under other sizes: `runs` tells which axes share theirs."""
 
-UNKNOWN = Reach(-1)
+UNKNOWN_REACH = Reach(-1)
 """It is not known which places are read."""
 
 
@@ -93,7 +93,7 @@ def _compare(x: Sequence[Dim], y: Sequence[Dim]) -> int:
     return -1 if any(factor < 0 for _, factor in difference.terms) else 1
 
 
-def count(shape: Shape) -> int:
+def known_elements(shape: Shape) -> int:
     """Return the number of elements of a shape, or 0 if unknown."""
     try:
         found = product(shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.ir.formula import count
+from netdsl.ir.formula import element_count
 from netdsl.ir.op import OnnxNode, Op
 from netdsl.ir.reach import Reach, groups, window
 from netdsl.ops.base import apply, known
@@ -49,7 +49,7 @@ class Conv(Op):
         return x[0], w[0], *spatial
 
     def macs(self, y: Shape, *xs: Shape) -> Count:
-        return count(y[1:]) * count(xs[1][1:])
+        return element_count(y[1:]) * element_count(xs[1][1:])
 
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
         if axis < 2:
@@ -105,7 +105,7 @@ class ConvTranspose(Op):
         return x[0], channels, *spatial
 
     def macs(self, y: Shape, *xs: Shape) -> Count:
-        return count(xs[0][1:]) * count(xs[1][1:])
+        return element_count(xs[0][1:]) * element_count(xs[1][1:])
 
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
         if axis < 2:

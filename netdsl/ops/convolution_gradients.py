@@ -9,7 +9,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.ir.formula import count
+from netdsl.ir.formula import element_count
 from netdsl.ir.op import Macro
 from netdsl.ops.base import apply, known
 from netdsl.ops.convolution import windows
@@ -55,7 +55,7 @@ class ConvDw(ConvGradient):
         return dy[1], channels // self.group, *self.kernel_shape
 
     def macs(self, y: Shape, *xs: Shape) -> Count:
-        return count(xs[1][1:]) * count(y[1:])
+        return element_count(xs[1][1:]) * element_count(y[1:])
 
     def expand(self, *xs: Value) -> tuple[Value, ...]:
         x, dy = xs
@@ -132,7 +132,7 @@ class ConvDx(ConvGradient):
         return dy[0], known(w[1:2])[0] * self.group, *self.sizes
 
     def macs(self, y: Shape, *xs: Shape) -> Count:
-        return count(xs[0][1:]) * count(xs[1][1:])
+        return element_count(xs[0][1:]) * element_count(xs[1][1:])
 
     def expand(self, *xs: Value) -> tuple[Value, ...]:
         dy, w = xs

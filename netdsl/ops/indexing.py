@@ -9,7 +9,7 @@ from netdsl import ops
 from netdsl.base.shape import Undecidable
 from netdsl.ir.graph import Constant, Tensor, Value
 from netdsl.ir.op import OnnxNode, Op
-from netdsl.ir.reach import UNKNOWN, Reach
+from netdsl.ir.reach import UNKNOWN_REACH, Reach
 from netdsl.ops.base import apply, constant, ints, known
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Gather(Op):
         gathered = self.axis % len(x)
         if at:
             return Reach(gathered + axis)
-        return UNKNOWN if axis == gathered else Reach(axis if axis < gathered else axis + len(indices) - 1)
+        return UNKNOWN_REACH if axis == gathered else Reach(axis if axis < gathered else axis + len(indices) - 1)
 
     def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         # The axis is negative: OpenVINO fuses a permutation of axis 1 into the next convolution's weights, inverted.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.ir.formula import count
+from netdsl.ir.formula import element_count
 from netdsl.ir.op import OnnxNode, Op
 from netdsl.ir.reach import Reach, aligned
 from netdsl.ops.arithmetic import broadcast, sum_to
@@ -37,7 +37,7 @@ class Gemm(Op):
         return n, units
 
     def macs(self, y: Shape, *xs: Shape) -> Count:
-        return count(xs[1])
+        return element_count(xs[1])
 
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
         return None if axis else Reach(0)
@@ -67,7 +67,7 @@ class MatMul(Op):
         return *broadcast(a[:-2], b[:-2]), a[-2], b[-1]
 
     def macs(self, y: Shape, *xs: Shape) -> Count:
-        return count(y[1:]) * count(xs[0][-1:])
+        return element_count(y[1:]) * element_count(xs[0][-1:])
 
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
         summed = (-1, -2)[at]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from netdsl import ops
 from netdsl.ir.graph import Tensor
 from netdsl.ir.op import OnnxNode, Op
-from netdsl.ir.reach import UNKNOWN, Reach
+from netdsl.ir.reach import UNKNOWN_REACH, Reach
 from netdsl.ops.base import apply, constant, known
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class DepthToSpace(Op):
         return n, channels // self.blocksize**2, *(size * self.blocksize for size in sizes)
 
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
-        return Reach(axis, up=self.blocksize) if axis > 1 else UNKNOWN if axis else Reach(0)
+        return Reach(axis, up=self.blocksize) if axis > 1 else UNKNOWN_REACH if axis else Reach(0)
 
     def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         return OnnxNode("DepthToSpace", {"blocksize": self.blocksize, "mode": "CRD"})

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from netdsl.base import shape
 from netdsl.declare.arguments import Dims, Sizes
-from netdsl.ir.formula import count, largest
+from netdsl.ir.formula import element_count, largest
 from netdsl.lower import cost, live, node_graph
 from netdsl.report.receptive_field import field_size, input_view, layer_view
 
@@ -135,7 +135,7 @@ def _rows(net: Net, nodes: list[Node], graphs: list[Graph], batch: int) -> Itera
         new = [p for p in node.parameters.values() if p.name not in counted]
         counted.update(p.name for p in new)
         params = sum(_elements(p.shape) for p in new if not p.buffer)
-        size = count(node.shape) * (BYTES_PER_ELEMENT * batch)
+        size = element_count(node.shape) * (BYTES_PER_ELEMENT * batch)
         line = line_in_file(net, node.span, node.frame)
         yield LayerFigures(node, line, params, costs[graph], size, field_size(views[node]))
 

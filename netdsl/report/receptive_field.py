@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import gcd, inf, lcm
 from typing import TYPE_CHECKING
 
-from netdsl.ir.reach import REGROUPED, UNKNOWN, count, runs
+from netdsl.ir.reach import REGROUPED, UNKNOWN_REACH, known_elements, runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -193,7 +193,7 @@ def _moved(seen: Seen, operation: Operation, at: int) -> Seen:
     for axis in dict.fromkeys(term.axis for term in seen.terms):
         here = [term for term in seen.terms if term.axis == axis]
         reach = operation.op.reach(at, axis, y, *xs)
-        if reach is UNKNOWN:
+        if reach is UNKNOWN_REACH:
             terms.append(PlaceTerm(axis, None))
         elif reach is None:
             term = here[0] if len(here) == 1 else PlaceTerm(axis, _sum(here))
@@ -254,7 +254,7 @@ def _digits(term: PlaceTerm, here: Sequence[int], there: Sequence[int], x: Shape
     """A term by the axes `there`, into which its axis is split, or of which it becomes a part; none where its places
     do not fall together with theirs."""
     assert term.field is not None
-    inner, own = count(x[term.axis + 1 : here[-1] + 1]), x[term.axis]
+    inner, own = known_elements(x[term.axis + 1 : here[-1] + 1]), x[term.axis]
     size: float = term.size or inf
     if not term.size and any(x[axis] != 1 for axis in here if axis < term.axis):
         size = own / term.div if isinstance(own, int) and own % term.div == 0 else 0
@@ -263,7 +263,7 @@ def _digits(term: PlaceTerm, here: Sequence[int], there: Sequence[int], x: Shape
     bottom, top = inner * term.div, inner * term.div * size
     found = []
     for axis in there:
-        stride, width = count(y[axis + 1 : there[-1] + 1]), y[axis]
+        stride, width = known_elements(y[axis + 1 : there[-1] + 1]), y[axis]
         end = stride * width if isinstance(width, int) else inf
         low, high = max(stride, bottom), min(end, top)
         if not stride or (low < high < inf and high % low) or (low < high and (low % stride or low % bottom)):

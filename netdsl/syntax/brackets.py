@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from netdsl.diagnostics.problem import Problem
     from netdsl.syntax.scan import Token
 
-ITEMS = ("net", "block", "fn", "train", "use")
+_ITEMS = ("net", "block", "fn", "train", "use")
 """Words that only begin definitions of a file."""
 
 OPENING = {")": "(", "]": "[", "}": "{"}
-OF_INTEREST = frozenset(("(", "[", "{", ")", "]", "}", "match", *ITEMS))
+OF_INTEREST = frozenset(("(", "[", "{", ")", "]", "}", "match", *_ITEMS))
 
 
-class Pairing:
+class BracketPairs:
     """The result by token index: which brackets have a partner, and where missing `}` belong.
 
     `ends` has the number of open braces that must end before a token; a `(` or `[` without a partner is not a bracket.
@@ -38,7 +38,7 @@ class Pairing:
         self.too_deep = False
 
 
-def pair(tokens: list[Token], source: Source) -> Pairing:
+def pair(tokens: list[Token], source: Source) -> BracketPairs:
     """Match the brackets. Only if that leaves braces open at the end, definitions at the beginning of a line close
     them."""
     found = _Pairer(tokens, source, cut=False).run()
@@ -50,14 +50,14 @@ class _Pairer:
         self.tokens = tokens
         self.source = source
         self.cut = cut
-        self.found = Pairing()
+        self.found = BracketPairs()
         self.stack: list[int] = []
         self.matches: list[int] = []
         """How many `match` in each open bracket still wait for their `{`."""
         self.suspect: int | None = None
         """A brace whose end stands further left than its beginning: likely the one that has no end."""
 
-    def run(self) -> Pairing:
+    def run(self) -> BracketPairs:
         for index, token in enumerate(self.tokens):
             if token.text not in OF_INTEREST:
                 continue

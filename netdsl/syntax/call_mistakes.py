@@ -16,7 +16,7 @@ from netdsl.diagnostics.call_problems import (
 from netdsl.diagnostics.problem import Edit
 from netdsl.diagnostics.syntax_problems import OtherNotation
 from netdsl.syntax.mistake import Found
-from netdsl.syntax.translate import KEYWORDS, PLACES, sizes, statement
+from netdsl.syntax.translate import KEYWORDS, PLACES, channels_first_dims, statement
 from netdsl.syntax.words import FOREIGN
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from netdsl.syntax.scan import Token
     from netdsl.syntax.translate import Given
 
-FUNCTIONS = ("len", "range", "zip", "enumerate", "sum", "min", "max", "round", "floor", "ceil", "sqrt", "log2")
+FUNCTION_NAMES = ("len", "range", "zip", "enumerate", "sum", "min", "max", "round", "floor", "ceil", "sqrt", "log2")
 """Functions that expressions call with parentheses."""
 
-OPERATORS = ("+", "-", "*", "/", "//", "%", "**", "==", "!=", "<", ">", "<=", ">=", "[", "if", "and", "or")
+_OPERATORS = ("+", "-", "*", "/", "//", "%", "**", "==", "!=", "<", ">", "<=", ">=", "[", "if", "and", "or")
 """What can follow the first operand of an expression."""
 
 INFIX = ("if", "else", "and", "or", "not", "in")
@@ -49,7 +49,7 @@ def in_parentheses(mistake: Mistake) -> Found | None:
 
 def parentheses_in_call(source: Source, head: Span, tokens: list[Token], opening: Token) -> ParenthesesInCall:
     """Return the problem, with the statement that was meant."""
-    group = arguments(source, tokens, opening)
+    group = call_arguments(source, tokens, opening)
     if group is None:
         return ParenthesesInCall(span=head, name=head.text)
     given, closing = group
@@ -67,7 +67,7 @@ def parentheses_in_call(source: Source, head: Span, tokens: list[Token], opening
     )
 
 
-def arguments(source: Source, tokens: list[Token], opening: Token) -> tuple[Given, Token] | None:
+def call_arguments(source: Source, tokens: list[Token], opening: Token) -> tuple[Given, Token] | None:
     """Return the arguments in parentheses, each with its keyword or an empty text, and what closes them."""
     given: list[tuple[str, str]] = []
     part: list[Token] = []
@@ -180,7 +180,9 @@ def _side_by_side(mistake: Mistake) -> str:
     given: list[tuple[str, str]] = []
     if head.type == "INPUT":
         name = mistake.tokens[mistake.head + 1]
-        shape = sizes(mistake.source.text[name.end : mistake.tokens[mistake.statement_end - 1].end].strip())
+        shape = channels_first_dims(
+            mistake.source.text[name.end : mistake.tokens[mistake.statement_end - 1].end].strip()
+        )
         return f"input {name.text} {shape}" if shape and mistake.token.text == "," else ""
     at, end = mistake.head + 1, mistake.statement_end
     while at < end:
@@ -211,14 +213,14 @@ def _assigned(mistake: Mistake) -> Found:
         return Found(TwoLabels(span=mistake.span(last), first=mistake.span(label)))
     value = mistake.tokens[mistake.index + 1 : mistake.index + 3]
     if len(value) == 2 and value[1].text == "(" and called(value[0].text, ("input",)) == "input":
-        group = arguments(mistake.source, mistake.tokens, value[1])
+        group = call_arguments(mistake.source, mistake.tokens, value[1])
         written = statement("Input", group[0], label=last.text) if group else None
         if group and written:
             span = Span(mistake.source, last.start, group[1].end)
             return Found(PythonCall(span=span, name=value[0].text, ours="input", statement=written), absorbs=True)
     gap = _spaced(mistake.source, token).span
     result = _label(mistake, gap)
-    bare = bool(value) and "NAME" in value[0].choices and (len(value) == 1 or value[1].text not in ("(", *OPERATORS))
+    bare = bool(value) and "NAME" in value[0].choices and (len(value) == 1 or value[1].text not in ("(", *_OPERATORS))
     problem = AssignmentInBody(
         span=mistake.span(token),
         name=mistake.span(last),
@@ -249,7 +251,7 @@ def _label(mistake: Mistake, gap: Span) -> tuple[Edit, ...]:
     if head is None or behind is None or "NAME" not in head.choices or behind.type == "SEP":
         return ()
     named = Edit(gap, ": ")
-    if behind.text == "(" and behind.start == head.end and head.text not in FUNCTIONS and is_layer(head.text):
+    if behind.text == "(" and behind.start == head.end and head.text not in FUNCTION_NAMES and is_layer(head.text):
         called = parentheses_in_call(mistake.source, mistake.span(head), mistake.tokens, behind)
         return (Edit(gap.to(called.span), f": {called.statement}"),) if called.statement else ()
     begins_value = behind.text in ("{", "(", "[") or {"NAME", "NUMBER", "DIMS", "STRING"} & {*behind.choices}
@@ -267,31 +269,31 @@ def in_python(mistake: Mistake) -> Found | None:
         called, at = _dotted(tokens, at + 1)
     if not called or at >= len(tokens) or tokens[at].text != "(" or tokens[at].start != tokens[at - 1].end:
         return None
-    whole = arguments(mistake.source, tokens, tokens[at])
+    whole = call_arguments(mistake.source, tokens, tokens[at])
     if called.endswith(".add"):  # model.add(Dense(10))
         inner, behind_inner = _dotted(tokens, at + 1)
         if inner and tokens[behind_inner].text == "(":
             called, at = inner, behind_inner
-    group = arguments(mistake.source, tokens, tokens[at])
+    group = call_arguments(mistake.source, tokens, tokens[at])
     if group is None or whole is None:
         return None
     given, closing = group[0], whole[1]
     end, passed = closing.end, ""
     behind = tokens[closing.index + 1] if closing.index + 1 < len(tokens) else None
     if behind is not None and behind.text == "(" and behind.start == end:
-        value = arguments(mistake.source, tokens, behind)
+        value = call_arguments(mistake.source, tokens, behind)
         if value is None or len(value[0]) != 1:
             return None
         passed, end = value[0][0][1], value[1].end
     is_passed = passed or (assigned and given[:1] == [("", name)])
-    if called in FUNCTIONS or ("." not in name and "." not in called and not is_passed):
+    if called in FUNCTION_NAMES or ("." not in name and "." not in called and not is_passed):
         return None
     span = Span(mistake.source, tokens[mistake.head].start, end)
     problem = _python_call(span, called, given, name if assigned else "", passed)
     return Found(problem, absorbs=True)
 
 
-def chosen(mistake: Mistake) -> Found | None:
+def component_call(mistake: Mistake) -> Found | None:
     """`optimizer Adam(lr=0.001)`."""
     tokens = mistake.tokens
     if mistake.at_end or "SKIP" in mistake.level or "USE" in mistake.level or mistake.index <= mistake.head + 1:
@@ -299,7 +301,7 @@ def chosen(mistake: Mistake) -> Found | None:
     name, at = _dotted(tokens, mistake.head + 1)
     if not name or at >= len(tokens) or tokens[at].text != "(" or tokens[at].start != tokens[at - 1].end:
         return None
-    group = arguments(mistake.source, tokens, tokens[at])
+    group = call_arguments(mistake.source, tokens, tokens[at])
     if group is None:
         return None
     given, closing = group

@@ -25,7 +25,7 @@ ASCII: dict[str, str] = dict(
 """Characters that look like those of the language: typographic signs, Cyrillic and Greek letters."""
 
 
-SIGNS = {"'": '"', "^": "**", "|": ";"}
+_SIGNS = {"'": '"', "^": "**", "|": ";"}
 DOUBLE = {"&&": "and", "||": "or"}
 """What signs of other languages mean here."""
 
@@ -33,7 +33,7 @@ DOUBLE = {"&&": "and", "||": "or"}
 def replacement(character: str) -> str | None:
     """Return the intended ASCII text, if it is clear."""
     if character < "\x80":
-        return SIGNS.get(character, None if character > " " else "")
+        return _SIGNS.get(character, None if character > " " else "")
     if character in HIDDEN or character in "\u200b\u200c\u200d\u2060\ufeff\u00ad":
         return ""
     if character.isspace():

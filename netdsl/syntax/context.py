@@ -8,7 +8,7 @@ from netdsl.base.text import Span
 from netdsl.diagnostics.syntax_problems import ReservedWord
 from netdsl.syntax import ast
 from netdsl.syntax.scan import MOST_PROBLEMS, Token
-from netdsl.syntax.words import RESERVED
+from netdsl.syntax.words import RESERVED_WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     Part = Token | ast.Node
     """A part of a statement or an expression: what the text has there, or the node built from it."""
 
-N = TypeVar("N", bound="Token | ast.Node")
+_N = TypeVar("_N", bound="Token | ast.Node")
 
 
-def at(parts: Sequence[Part], index: int, kind: type[N]) -> N:
+def at(parts: Sequence[Part], index: int, kind: type[_N]) -> _N:
     """Return the part at an index, where the grammar has one of this kind."""
     part = parts[index]
     assert isinstance(part, kind), part
     return part
 
 
-def all_of(parts: Sequence[Part], kind: type[N]) -> tuple[N, ...]:
+def all_of(parts: Sequence[Part], kind: type[_N]) -> tuple[_N, ...]:
     """Return the parts of a kind."""
     return tuple([part for part in parts if isinstance(part, kind)])
 
@@ -44,7 +44,7 @@ def has(parts: Sequence[Part], word: str) -> bool:
     return any(isinstance(part, Token) and part.text == word and part.type != "NAME" for part in parts)
 
 
-class Context:
+class NodeBuilder:
     """`spoilt` marks the statement being built as unreliable; `sound` is false once any was."""
 
     __slots__ = ("comments", "complaints", "report", "scan", "sound", "source", "spoilt")
@@ -84,7 +84,7 @@ class Context:
     def new_name(self, part: Part) -> ast.Name:
         """Return the name of a new definition other than a label."""
         name = self.name(part)
-        if name.text in RESERVED:
+        if name.text in RESERVED_WORDS:
             self.complain(ReservedWord(span=name.span))
         return name
 

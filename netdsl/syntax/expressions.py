@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.syntax import ast
-from netdsl.syntax.context import Context, all_of, at, exprs
+from netdsl.syntax.context import NodeBuilder, all_of, at, exprs
 from netdsl.syntax.scan import Token
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class _Arm(ast.Node):
         self.span, self.pattern, self.value = span, pattern, value
 
 
-class Expressions(Context):
+class Expressions(NodeBuilder):
     """Builds the nodes of expressions, one method per grammar rule."""
 
     def build_number(self, span: Span, parts: Sequence[Part]) -> ast.Number:

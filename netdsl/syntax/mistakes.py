@@ -10,11 +10,11 @@ from netdsl.base.text import Span
 from netdsl.diagnostics.edits import before
 from netdsl.diagnostics.problem import Edit, Suggestion
 from netdsl.diagnostics.syntax_problems import ItemInside, StatementOutside, UnexpectedToken, UnknownItem
-from netdsl.syntax.call_mistakes import chosen, in_parentheses, in_python, punctuation
+from netdsl.syntax.call_mistakes import component_call, in_parentheses, in_python, punctuation
 from netdsl.syntax.mistake import Found
-from netdsl.syntax.notation import labelled, other_notation, unnamed, unquoted
-from netdsl.syntax.translate import sizes
-from netdsl.syntax.words import FOREIGN, ITEMS, STATEMENTS, readable
+from netdsl.syntax.notation import labelled_statement, other_notation, unnamed, unquoted
+from netdsl.syntax.translate import channels_first_dims
+from netdsl.syntax.words import FOREIGN, ITEM_WORDS, STATEMENTS, readable
 
 if TYPE_CHECKING:
     from netdsl.syntax.mistake import Mistake
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 def explain(mistake: Mistake) -> Found:
     """Return the problem that fits best."""
-    if found := unquoted(mistake) or labelled(mistake):
+    if found := unquoted(mistake) or labelled_statement(mistake):
         return found
-    for attempt in (in_python, in_parentheses, chosen):
+    for attempt in (in_python, in_parentheses, component_call):
         if (found := attempt(mistake)) and found.absorbs:
             return found
     if not mistake.at_end and mistake.token.type == "BAD":
@@ -47,7 +47,7 @@ def _outside(mistake: Mistake) -> Found | None:
     following = mistake.tokens[mistake.index + 1 : mistake.index + 2]
     named = bool(following) and ("NAME" in following[0].choices or following[0].type == "STRING")
     if token.text not in STATEMENTS and named:
-        near = [token.text.lower()] if token.text.lower() in FOREIGN else suggest(token.text, (*ITEMS, *FOREIGN))
+        near = [token.text.lower()] if token.text.lower() in FOREIGN else suggest(token.text, (*ITEM_WORDS, *FOREIGN))
         if near:
             return Found(UnknownItem(span=span, candidate=_item(near[0], mistake)))
     return Found(StatementOutside(span=span))
@@ -118,6 +118,6 @@ def _advice(mistake: Mistake, accepted: set[str]) -> Suggestion | None:
     if token.text == "," and "RPAR" in accepted and (opening := token.outer):
         closing = next(t for t in mistake.tokens[mistake.index :] if t.opener is opening)
         whole = Span(mistake.source, opening.start, closing.end)
-        values = sizes(whole.text) if whole.text.count(",") else ""
+        values = channels_first_dims(whole.text) if whole.text.count(",") else ""
         return Suggestion("several values are a list, `[a, b]`", Edit(whole, values or f"[{whole.text[1:-1]}]"))
     return None

@@ -17,7 +17,7 @@ from netdsl.diagnostics.syntax_problems import (
     UnquotedText,
 )
 from netdsl.syntax.mistake import Found
-from netdsl.syntax.translate import sizes
+from netdsl.syntax.translate import channels_first_dims
 from netdsl.syntax.words import NO_VALUE
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from netdsl.syntax.scan import Token
 
 PATH = re.compile(r"[ \t]*(?:[A-Za-z_][\w, \t]*?[ \t]from[ \t]+)?(?P<path>[\w.~/\\\\-]+|'[^'\n]*')[ \t]*(?=[;\n#]|\Z)")
-DATA = re.compile(r"[ \t]*\w+[ \t]+(?P<path>[\w.~-]*[/.~][\w.~/-]*)(?![\w\"])")
+_DATA = re.compile(r"[ \t]*\w+[ \t]+(?P<path>[\w.~-]*[/.~][\w.~/-]*)(?![\w\"])")
 MERGES = ("concat", "add", "sub", "mul", "div", "max", "min")
 """Statements with operands."""
 
@@ -61,7 +61,7 @@ def unquoted(mistake: Mistake) -> Found | None:
     """`use lib/good.net`."""
     text, start = mistake.source.text, mistake.tokens[mistake.head].end if mistake.word else 0
     if mistake.word in ("data", "validate") and "SKIP" not in mistake.level and "USE" not in mistake.level:
-        found = DATA.match(text, start)
+        found = _DATA.match(text, start)
         span = Span(mistake.source, found.start("path"), found.end("path")) if found else None
         return Found(UnquotedText(span=span, path=span.text), absorbs=True) if span else None
     if mistake.word != "use" or "USE" not in mistake.level:
@@ -74,7 +74,7 @@ def unquoted(mistake: Mistake) -> Found | None:
     return Found(UnquotedText(span=span, path=path), absorbs=True)
 
 
-def labelled(mistake: Mistake) -> Found | None:
+def labelled_statement(mistake: Mistake) -> Found | None:
     """`a: let w = 3`."""
     if mistake.head == mistake.start or mistake.word not in NO_VALUE or "SKIP" not in mistake.level:
         return None
@@ -93,7 +93,7 @@ def unnamed(mistake: Mistake) -> Found | None:
     edits: tuple[Edit, ...] = ()
     if word == "input":
         line = text[token.start :].partition("\n")[0].partition(";")[0].rstrip(" }")
-        shape = sizes(line.lstrip(": ="))
+        shape = channels_first_dims(line.lstrip(": ="))
         if shape:
             name = "image" if shape.count("x") == 2 else "x"
             whole = Span(mistake.source, mistake.tokens[mistake.head].end, token.start + len(line))
@@ -221,7 +221,7 @@ def _argument_behind_colon(mistake: Mistake) -> OtherNotation | None:
         return None
     text, colon = mistake.source.text, mistake.span(last)
     edit = Edit(Span(mistake.source, label.end, token.start), " ")
-    if label.text == "input" and (shape := sizes(re.split(r"[;\n}]", text[token.start :])[0].rstrip())):
+    if label.text == "input" and (shape := channels_first_dims(re.split(r"[;\n}]", text[token.start :])[0].rstrip())):
         edit = Edit(Span(mistake.source, label.end, token.start), f" {'image' if shape.count('x') == 2 else 'x'} ")
     return OtherNotation(span=colon, instead="arguments follow the name without `:`", edits=(edit,))
 

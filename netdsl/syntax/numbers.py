@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from netdsl.diagnostics.problem import Problem
     from netdsl.syntax.table import Lexicon
 
-DIGITS = 4300
+MAX_DIGITS = 4300
 """Maximum number of digits of an integer that Python reads."""
 
 
 def number_problem(span: Span, lexicon: Lexicon) -> Problem | None:
     """Return why a word is not a number, dims or an unknown size, and what may have been meant; None if it is one."""
     word = span.text
-    if len(word) > DIGITS:
-        return MalformedNumber(span=span, reason=f"it has more than {DIGITS} characters")
+    if len(word) > MAX_DIGITS:
+        return MalformedNumber(span=span, reason=f"it has more than {MAX_DIGITS} characters")
     if lexicon.number.fullmatch(word):
         too_large = ("e" in word or "E" in word or "." in word) and float(word) == float("inf")
         return MalformedNumber(span=span, reason="it is too large for a float") if too_large else None

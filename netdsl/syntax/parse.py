@@ -13,8 +13,8 @@ from netdsl.syntax import ast
 from netdsl.syntax.build import Builder
 from netdsl.syntax.mistake import Mistake
 from netdsl.syntax.scan import MOST_PROBLEMS, SEPARATOR, Scan, Token
-from netdsl.syntax.table import load
-from netdsl.syntax.words import ITEMS, STATEMENTS
+from netdsl.syntax.table import load_parser
+from netdsl.syntax.words import ITEM_WORDS, STATEMENTS
 
 if TYPE_CHECKING:
     from netdsl.base.text import Source
@@ -73,7 +73,7 @@ class _Parser:
         self.outside = -1
         self.ignored = -1
         self.signs: set[tuple[int, type] | None] = set()
-        self.cursor = load().parse_interactive("")
+        self.cursor = load_parser().parse_interactive("")
         self.state = self.cursor.parser_state
         self.table = self.state.parse_conf.parse_table.states
 
@@ -114,7 +114,7 @@ class _Parser:
         if not token.is_newline:
             return False
         first, *rest = (*self.tokens[token.index + 1 : token.index + 3], token)
-        keyword = first.text in STATEMENTS.union(ITEMS) and "NAME" in first.choices[1:]
+        keyword = first.text in STATEMENTS.union(ITEM_WORDS) and "NAME" in first.choices[1:]
         is_function = rest and rest[0].choices[0] == "CALL"
         return not keyword or is_function or first.choices[0] in self.table[self.state.state_stack[-1]]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from netdsl.base.text import Source
     from netdsl.diagnostics.problem import Problem
     from netdsl.diagnostics.report import Work
-    from netdsl.syntax.brackets import Pairing
+    from netdsl.syntax.brackets import BracketPairs
 
 SEPARATOR = ("SEP",)
 BAD = ("BAD",)
@@ -28,7 +28,7 @@ error."""
 MOST_PROBLEMS = 100
 """Maximum number of problems per file and step."""
 
-LABEL = re.compile(r"(?:\{[^{}\n;]*\}[A-Za-z0-9_]*)*:")
+_LABEL = re.compile(r"(?:\{[^{}\n;]*\}[A-Za-z0-9_]*)*:")
 HIDING = re.compile(f"[{HIDDEN}]")
 JOINING = ("else", "project")
 """Words that continue the previous statement across newlines."""
@@ -150,7 +150,7 @@ class Scan:
         if keyword is None:
             return ("NAME",)
         text, end = self.source.text, start + len(word)
-        is_label = text[end : end + 1] in (":", "{") and LABEL.match(text, end)
+        is_label = text[end : end + 1] in (":", "{") and _LABEL.match(text, end)
         return ("NAME",) if is_label else (*keyword, "NAME")
 
     def _number(self, word: str, start: int) -> tuple[str, ...]:
@@ -164,7 +164,7 @@ class Scan:
         return ("DIMS",) if words.dims.fullmatch(word) else ("UNKNOWN",)
 
 
-def _separated(pieces: list[Token], pairing: Pairing) -> list[Token]:
+def _separated(pieces: list[Token], pairing: BracketPairs) -> list[Token]:
     """The tokens with their brackets, each run of separators as one, and no newline that separates nothing."""
     tokens: list[Token] = []
     stack: list[Token] = []

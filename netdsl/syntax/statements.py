@@ -10,7 +10,7 @@ from netdsl.base.text import Span
 from netdsl.diagnostics.call_problems import MinusInCall
 from netdsl.diagnostics.syntax_problems import LabelledStatement, UnexpectedToken
 from netdsl.syntax import ast
-from netdsl.syntax.context import Context, all_of, at, exprs, has
+from netdsl.syntax.context import NodeBuilder, all_of, at, exprs, has
 from netdsl.syntax.expressions import Hole
 from netdsl.syntax.scan import Token
 from netdsl.syntax.words import NO_VALUE
@@ -54,7 +54,7 @@ class Settings(ast.Node):
         self.span, self.lines = span, lines
 
 
-class Statements(Context):
+class Statements(NodeBuilder):
     """Builds the nodes of statements, one method per grammar rule."""
 
     def build_body(self, span: Span, parts: Sequence[Part]) -> ast.Body:

@@ -35,13 +35,13 @@ def key(text: str) -> bytes:
     return f"lark {lark.__version__} grammar {sha256(text.encode()).hexdigest()}\n".encode()
 
 
-def make(text: str) -> lark.Lark:
+def build_parser(text: str) -> lark.Lark:
     """Build the parser from the grammar, which is slow. Lark's own lexer in it is not used."""
     return lark.Lark(text, parser="lalr", lexer="basic", keep_all_tokens=True, maybe_placeholders=False)
 
 
 @cache
-def load() -> lark.Lark:
+def load_parser() -> lark.Lark:
     text = grammar()
     try:
         with open(PREBUILT, "rb") as file:
@@ -49,7 +49,7 @@ def load() -> lark.Lark:
                 return lark.Lark.load(file)
     except FileNotFoundError:
         pass
-    return make(text)
+    return build_parser(text)
 
 
 class Lexicon:
@@ -86,7 +86,7 @@ def _alternatives(pattern: str) -> list[str]:
 
 @cache
 def lexicon() -> Lexicon:
-    return Lexicon({terminal.name: terminal.pattern.to_regexp() for terminal in load().terminals})
+    return Lexicon({terminal.name: terminal.pattern.to_regexp() for terminal in load_parser().terminals})
 
 
 def main() -> None:
@@ -94,7 +94,7 @@ def main() -> None:
     text = grammar()
     with open(PREBUILT, "wb") as file:
         file.write(key(text))
-        make(text).save(file)
+        build_parser(text).save(file)
 
 
 if __name__ == "__main__":

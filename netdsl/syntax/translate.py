@@ -79,9 +79,9 @@ KERAS = {
 }
 """The same of Keras."""
 
-OURS = {name: " ".join(places) for name, places in PLACES.items()}
+_OURS = {name: " ".join(places) for name, places in PLACES.items()}
 
-INITIALISERS = {
+_INITIALISERS = {
     "glorot_uniform": "xavier_uniform",
     "glorot_normal": "xavier_normal",
     "kaiming_normal": "he_normal",
@@ -92,7 +92,7 @@ IGNORED = foreign.words(
 )
 """Keywords whose meaning is ours without them."""
 
-DEFAULTS = {
+_DEFAULTS = {
     "dim": "1",
     "axis": "-1",
     "start_dim": "1",
@@ -126,7 +126,7 @@ def statement(called: str, given: Given, *, choice: bool = False, label: str = "
     if name is None or (foreign.instead(last) is not None and not choice):
         return None
     if name == "input":
-        shape = sizes(next((value for keyword, value in given if keyword in ("", "shape")), ""))
+        shape = channels_first_dims(next((value for keyword, value in given if keyword in ("", "shape")), ""))
         return f"input {label or 'image'} {shape}" if shape else None
     dialect = _dialect(called, given)
     if called == last and not given and name in ("leaky_relu", "prelu"):
@@ -139,7 +139,7 @@ def statement(called: str, given: Given, *, choice: bool = False, label: str = "
         given = given[1:] if name not in ("conv", "deconv", "dense", "bn") else [("", "?")]
         order = KERAS.get(name, "") if name not in ("avgpool", "maxpool") else PYTORCH[name]
     else:
-        order = {"pytorch": PYTORCH, "keras": KERAS, "ours": OURS}[dialect].get(name, "")
+        order = {"pytorch": PYTORCH, "keras": KERAS, "ours": _OURS}[dialect].get(name, "")
     found = _arguments(order, given)
     if found is None:
         return None
@@ -157,7 +157,7 @@ def statement(called: str, given: Given, *, choice: bool = False, label: str = "
     return " ".join(words) + activation
 
 
-def sizes(text: str) -> str:
+def channels_first_dims(text: str) -> str:
     """Return the dims that `1x28x28`, `(1, 28, 28)` or `(shape=(28, 28, 1))` mean, channels first; else nothing."""
     found = re.fullmatch(r"(?:\(? *(?:(?:input_)?shape *=)? *[(\[]?) *(\d+(?:[x, ]+\d+)*) *,? *[)\]]*(.*)", text)
     if not found or "=" in found[2] or "(" in found[2]:
@@ -219,11 +219,11 @@ def _arguments(order: str, given: Given) -> dict[str, str] | None:
             name, place = places[place], place + 1
         else:
             name = _keyword(keyword, order)
-        if name in DEFAULTS and text.strip("\"'") != DEFAULTS[name]:
+        if name in _DEFAULTS and text.strip("\"'") != _DEFAULTS[name]:
             return None
-        if name in ("-", "") or name in DEFAULTS:
+        if name in ("-", "") or name in _DEFAULTS:
             continue
-        drawn = INITIALISERS.get(text.strip("\"'")) if name in ("init", "bias_init") else None
+        drawn = _INITIALISERS.get(text.strip("\"'")) if name in ("init", "bias_init") else None
         value = drawn or _value(text)
         if value is None or name == "?" or name in found:
             return None
@@ -246,8 +246,8 @@ def _keyword(keyword: str, order: str) -> str:
     word = keyword.casefold()
     if word in ("activation", "act"):
         return "activation"
-    if word in IGNORED or word in DEFAULTS:
-        return word if word in DEFAULTS else ""
+    if word in IGNORED or word in _DEFAULTS:
+        return word if word in _DEFAULTS else ""
     places = order.split()
     if word in (*places, *KEYWORDS):
         return word

@@ -28,7 +28,7 @@ STATEMENTS = frozenset(
 )
 """Words that begin a statement in a body."""
 
-ITEMS = ("net", "block", "fn", "let", "default", "train", "use")
+ITEM_WORDS = ("net", "block", "fn", "let", "default", "train", "use")
 """Words that begin a definition in a file."""
 
 FOREIGN = {
@@ -44,19 +44,19 @@ FOREIGN = {
 NO_VALUE = ("let", "default", "input", "output", "expect", "about")
 """Statements without a value that could have a label."""
 
-RESERVED = STATEMENTS | frozenset(
+RESERVED_WORDS = STATEMENTS | frozenset(
     ("net", "block", "fn", "train", "use", "else", "project", "as", "in", "and", "or", "not", "match", "on", "off")
 )
 """Words that cannot name variables, functions or blocks; a label can be any word."""
 
-VALUES = frozenset(
+_VALUES = frozenset(
     ("NAME", "NUMBER", "DIMS", "UNKNOWN", "STRING", "GROUP", "LIST", "MATCH", "NOT", "MINUS", "ON", "OFF")
 )
-OPERATORS = frozenset(
+_OPERATORS = frozenset(
     ("OR", "AND", "COMPARE", "PLUS", "TIMES", "POWER", "INDEX", "CALL", "FIELD", "DOT", "HOLE", "IF", "TAIL")
 )
 
-SIGNS = {
+_TERMINALS = {
     "LBRACE": "`{`",
     "RBRACE": "`}`",
     "RPAR": "`)`",
@@ -82,18 +82,18 @@ def readable(accepted: set[str], most: int = 5) -> tuple[str, ...]:
         rest -= {word.upper() for word in STATEMENTS} | {"NAME"}
         phrases.append("a statement")
     if {"NET", "BLOCK"} <= rest:
-        rest -= {word.upper() for word in ITEMS}
+        rest -= {word.upper() for word in ITEM_WORDS}
         phrases.append("a definition")
     if {"NUMBER", "GROUP"} <= rest:
-        rest -= VALUES
+        rest -= _VALUES
         phrases.append("a value")
-    if rest - OPERATORS - {"SEP", "$END"} or not rest & OPERATORS:
-        rest -= OPERATORS
+    if rest - _OPERATORS - {"SEP", "$END"} or not rest & _OPERATORS:
+        rest -= _OPERATORS
     else:
-        rest -= OPERATORS
+        rest -= _OPERATORS
         phrases.append("an operator")
     if "SEP" in rest:
         rest -= {"RBRACE", "$END"}
-    words = sorted(f"`{kind.lower()}`" for kind in rest if kind not in SIGNS)
-    signs = [text for kind, text in SIGNS.items() if kind in rest]
+    words = sorted(f"`{kind.lower()}`" for kind in rest if kind not in _TERMINALS)
+    signs = [text for kind, text in _TERMINALS.items() if kind in rest]
     return tuple([*phrases, *words, *signs][:most])

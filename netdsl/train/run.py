@@ -10,7 +10,7 @@ import onnxruntime
 from netdsl.base.shape import elements
 from netdsl.base.version import VERSION
 from netdsl.ir.graph import BYTES
-from netdsl.ir.names import OWN
+from netdsl.ir.names import METADATA_PREFIX
 from netdsl.train.evaluate import Measures
 from netdsl.train.folder import OtherRun, RunFolder
 from netdsl.train.keeper import SECONDS, CheckpointWriter
@@ -128,7 +128,9 @@ def environment(trainer: Trainer) -> dict[str, dict[str, str]]:
     if trainer.validation is not None:
         found = trainer.validation[1].digests()
         data |= {f"the validation's `{name}`": digest for name, digest in found.items()}
-    data |= {f"the training's `{key.removeprefix(OWN)}`": text for key, text in trainer.names.metadata.items()}
+    data |= {
+        f"the training's `{key.removeprefix(METADATA_PREFIX)}`": text for key, text in trainer.names.metadata.items()
+    }
     made_with = {"netdsl": VERSION, "onnxruntime": onnxruntime.__version__, "processor": processor()}
     return {DATA: data, MADE_WITH: made_with}
 

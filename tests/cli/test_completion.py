@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from netdsl.backend.providers import KNOWN
-from netdsl.elaborate.library import zoo
+from netdsl.elaborate.library import zoo_nets
 from netdsl.layers import layer_modules
 from tests.support.cli_tools import Commands, netdsl
 
@@ -23,9 +23,9 @@ ASKED: dict[str, tuple[str, set[str]]] = {
     "an option": ("run --al", {"--allow-fallback", "--allow-nonfinite"}),
     "a choice": ("check --format ", {"text", "short", "json", "github"}),
     "a provider": ("run --provider ", set(KNOWN)),
-    "a net": ("check wide_", {name for name in zoo() if name.startswith("wide_")}),
+    "a net": ("check wide_", {name for name in zoo_nets() if name.startswith("wide_")}),
     "a net or a file": ("compile my", {"my file.net", "mynets/"}),
-    "a net to copy": ("zoo copy alex", {name for name in zoo() if name.startswith("alex")}),
+    "a net to copy": ("zoo copy alex", {name for name in zoo_nets() if name.startswith("alex")}),
     "a layer": ("layers conv", {name for name in layer_modules() if name.startswith("conv")}),
     "a folder": ("check --root my", {"mynets/"}),
     "nothing": ("run --top ", set()),

@@ -20,7 +20,7 @@ from netdsl.backend.compile import CompileOptions, compile_net, structure
 from netdsl.backend.emit import Emitted
 from netdsl.backend.functions import Call, _tree
 from netdsl.base.text import Frame, Source, Span
-from netdsl.elaborate.library import zoo
+from netdsl.elaborate.library import zoo_nets
 from netdsl.ir.graph import Operation
 from netdsl.ir.net import Net, Node
 from netdsl.lower import lower
@@ -198,7 +198,7 @@ def skeletons(name: str) -> tuple[Emitted, Emitted]:
         name
         if name in ("googlenet", "resnet18", "squeezenet", "lenet5")
         else pytest.param(name, marks=pytest.mark.slow)
-        for name in zoo()
+        for name in zoo_nets()
     ],
 )
 def test_the_zoo(name: str) -> None:

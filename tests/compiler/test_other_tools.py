@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from netdsl.backend.compile import OPSET, CompileOptions, compile_to_bytes
-from netdsl.elaborate.library import zoo
+from netdsl.elaborate.library import zoo_nets
 from netdsl.ir.net import Net
 from tests.language.test_difficult import FREE, SMALL, text
 from tests.support.programs import net_of
@@ -44,7 +44,7 @@ REFUSED = {("tract", f"{name}_caffe"): "Invalid axis" for name in ("resnet", "re
 1x1 with a stride, before the sum of branches that it has reshaped for itself."""
 
 NETS: dict[str, Callable[[], Net]] = {
-    **{name: partial(open_net, name) for name in zoo()},
+    **{name: partial(open_net, name) for name in zoo_nets()},
     **{f"difficult/{name}": partial(net_of, text(name), name, **given) for name, given in SMALL.items()},
     **{name: partial(net_of, program) for name, program in REORDERED.items()},
 }

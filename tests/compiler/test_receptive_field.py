@@ -15,7 +15,7 @@ from netdsl.backend.session import Session
 from netdsl.base.text import Source
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.library import Library
-from netdsl.elaborate.net import elaborate, entry, resolve
+from netdsl.elaborate.net import elaborate, entry_net, resolve
 from netdsl.ir.net import Net
 from netdsl.ir.reach import runs
 from netdsl.report.figures import Figures
@@ -25,7 +25,7 @@ from tests.support.reference import open_net
 def net(text: str) -> Net:
     report = Report()
     module = Library(report).load(Source("n.net", text), "n.net")
-    found = elaborate(resolve(*entry(module, None), {}))
+    found = elaborate(resolve(*entry_net(module, None), {}))
     assert found is not None, [problem.message() for problem in report]
     return found
 
@@ -297,6 +297,6 @@ def test_random_moves_see_what_is_seen(seed: int) -> None:
         longer = f"{body}; {draw.choice(MOVES)}"
         report = Report()
         module = Library(report).load(Source("n.net", f"net n {{ {longer} }}"), "n.net")
-        if elaborate(resolve(*entry(module, None), {})) is not None:
+        if elaborate(resolve(*entry_net(module, None), {})) is not None:
             body = longer
     assert_seen(body)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netdsl.base.size import Size
-from netdsl.ir.formula import Count, Formula, Largest, count, largest
+from netdsl.ir.formula import Count, Formula, Largest, element_count, largest
 
 H, W = Size("H"), Size("W")
 SIZES = st.sampled_from([1, 2, 3, 7, H, W, 2 * H, (H + 1) // 2, 4 * W + 2, H + W, (W + 3) // 4])
@@ -28,17 +28,17 @@ def known(shape: tuple, sizes: dict[str, int]) -> int:
 @given(SHAPES, SHAPES, VALUES)
 def test_formulas_count_what_they_stand_for(a: tuple, b: tuple, sizes: dict[str, int]) -> None:
     x, y = known(a, sizes), known(b, sizes)
-    assert value(count(a), sizes) == x
-    assert value(count(a) + count(b), sizes) == x + y
-    assert value(count(a) - count(b), sizes) == x - y
-    assert value(5 - count(a) * 3, sizes) == 5 - 3 * x
-    assert value(count(a) * count(b), sizes) == x * y
-    assert count(a) * count(b) == count((*a, *b)) == count((*b, *a))
+    assert value(element_count(a), sizes) == x
+    assert value(element_count(a) + element_count(b), sizes) == x + y
+    assert value(element_count(a) - element_count(b), sizes) == x - y
+    assert value(5 - element_count(a) * 3, sizes) == 5 - 3 * x
+    assert value(element_count(a) * element_count(b), sizes) == x * y
+    assert element_count(a) * element_count(b) == element_count((*a, *b)) == element_count((*b, *a))
 
 
 @given(st.lists(SHAPES, min_size=1, max_size=6), VALUES)
 def test_the_largest_is_among_what_is_kept(shapes: list[tuple], sizes: dict[str, int]) -> None:
-    found = largest(map(count, shapes))
+    found = largest(map(element_count, shapes))
     kept = found.counts if isinstance(found, Largest) else (found,)
     assert max(value(each, sizes) for each in kept) == max(known(shape, sizes) for shape in shapes)
 
@@ -46,16 +46,16 @@ def test_the_largest_is_among_what_is_kept(shapes: list[tuple], sizes: dict[str,
 @pytest.mark.parametrize(
     ("figure", "text"),
     [
-        (count((3, H, W)), "3*H*W"),
-        (count((64, 2 * H, 4 * W)), "512*H*W"),
-        (count((H, 4 * W + 2)), "2*H*(2*W + 1)"),
-        (count((3, (H + 1) // 2)), "3*((H + 1)//2)"),
-        (count((1000, H)) + 2000 + count((H, H)), "H*H + 1000*H + 2000"),
-        (count((2, H)) - count((1, W)), "2*H - W"),
-        (count((H,)) - count((H,)), "0"),
-        (largest([count((3, H)), count((2, H)), count((W, 9)), 3]), "max(3*H, 9*W)"),
-        (largest([count((3, H)), 4]), "max(3*H, 4)"),
-        (largest([count((3, H)), count((2, H)), count((3, H)) + 4]), "3*H + 4"),
+        (element_count((3, H, W)), "3*H*W"),
+        (element_count((64, 2 * H, 4 * W)), "512*H*W"),
+        (element_count((H, 4 * W + 2)), "2*H*(2*W + 1)"),
+        (element_count((3, (H + 1) // 2)), "3*((H + 1)//2)"),
+        (element_count((1000, H)) + 2000 + element_count((H, H)), "H*H + 1000*H + 2000"),
+        (element_count((2, H)) - element_count((1, W)), "2*H - W"),
+        (element_count((H,)) - element_count((H,)), "0"),
+        (largest([element_count((3, H)), element_count((2, H)), element_count((W, 9)), 3]), "max(3*H, 9*W)"),
+        (largest([element_count((3, H)), 4]), "max(3*H, 4)"),
+        (largest([element_count((3, H)), element_count((2, H)), element_count((3, H)) + 4]), "3*H + 4"),
     ],
 )
 def test_text(figure: Count | Largest, text: str) -> None:
@@ -63,5 +63,5 @@ def test_text(figure: Count | Largest, text: str) -> None:
 
 
 def test_factors_take_separators() -> None:
-    assert f"{count((1728, H, W)) * 1000 + 5000:,}" == "1,728,000*H*W + 5,000"
-    assert f"{largest([count((1000, H)), count((2000, W))]):,}" == "max(1,000*H, 2,000*W)"
+    assert f"{element_count((1728, H, W)) * 1000 + 5000:,}" == "1,728,000*H*W + 5,000"
+    assert f"{largest([element_count((1000, H)), element_count((2000, W))]):,}" == "max(1,000*H, 2,000*W)"

@@ -16,7 +16,7 @@ from netdsl.backend.compile import CompileOptions, compile_to_bytes, structure
 from netdsl.backend.session import Session
 from netdsl.base.paths import data
 from netdsl.diagnostics.report import Report
-from netdsl.elaborate.library import Library, zoo
+from netdsl.elaborate.library import Library, zoo_nets
 from netdsl.ir.net import Net, Parameter
 from netdsl.lower import lower, macs, node_macs
 from netdsl.syntax import ast
@@ -53,7 +53,7 @@ def test_the_zoo_is_each_net_of_each_spec() -> None:
     nets = {
         name: file for file, own in definitions.items() for name in own if isinstance(own[name], (ast.Net, ast.Alias))
     }
-    assert nets == zoo()
+    assert nets == zoo_nets()
     assert len(nets) > 90
 
 
@@ -82,7 +82,7 @@ def test_a_spec_is_held_to_its_papers_sizes(spec: Path) -> None:
     assert set(expected) > {"params"} or spec.stem in ("logistic", "mlp", "perceptron", "svm", "svm_rff", "xor")
 
 
-@pytest.mark.parametrize("name", zoo())
+@pytest.mark.parametrize("name", zoo_nets())
 def test_published_errors_are_errors_and_say_how_they_were_measured(name: str) -> None:
     about = open_net(name).about
     errors = [about[key] for key in ("top5", "top1") if key in about]
@@ -91,7 +91,7 @@ def test_published_errors_are_errors_and_say_how_they_were_measured(name: str) -
     assert not errors or re.match(r"(ImageNet val|CIFAR-10 test|MNIST test)\b", about["protocol"])
 
 
-@pytest.mark.parametrize("name", zoo())
+@pytest.mark.parametrize("name", zoo_nets())
 def test_a_net_compiles_to_a_model_that_onnx_accepts(name: str) -> None:
     structure(lower(open_net(name)))
 
@@ -106,7 +106,7 @@ def _run(net: Net, model: bytes, batch: int) -> None:
     assert all(np.isfinite(y).all() for y in results.values())
 
 
-@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in zoo()])
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in zoo_nets()])
 def test_a_net_runs(name: str) -> None:
     net = open_net(name)
     model = compile_to_bytes(net)

@@ -21,7 +21,7 @@ def test_the_prebuilt_parser_is_fresh() -> None:
     with open(table.PREBUILT, "rb") as file:
         assert file.readline() == table.key(table.grammar())
         prebuilt = lark.Lark.load(file)
-    assert contents(prebuilt) == contents(table.make(table.grammar()))
+    assert contents(prebuilt) == contents(table.build_parser(table.grammar()))
 
 
 def test_where_it_does_not_fit_it_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,7 +29,7 @@ def test_where_it_does_not_fit_it_is_built(tmp_path: Path, monkeypatch: pytest.M
     stale.write_bytes(b"lark 0.0 grammar 00\nnonsense")
     for path in (stale, tmp_path / "missing"):
         monkeypatch.setattr(table, "PREBUILT", str(path))
-        assert contents(table.load.__wrapped__()) == contents(table.make(table.grammar()))
+        assert contents(table.load_parser.__wrapped__()) == contents(table.build_parser(table.grammar()))
 
 
 def test_the_grammar_has_no_conflicts(caplog: pytest.LogCaptureFixture) -> None:

@@ -18,7 +18,7 @@ from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.pages import pages, text
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.advice import NEVER_NEGATIVE, unread
-from netdsl.elaborate.pixels import LARGE
+from netdsl.elaborate.pixels import LARGE_PIXEL
 from netdsl.layers.window import Window
 from netdsl.train.start import initial_weights
 from tests.support.paths import TESTS
@@ -267,7 +267,7 @@ def test_pixels_that_reach_weights_as_bytes(layer: str, shape: str, body: str, e
     random = np.random.default_rng(2).choice([0, 1, 200, 255], (30, *size))
     pictures = np.concatenate([np.zeros((1, *size)), np.full((1, *size), 255), random]).astype(np.float32)
     found = before.session()(x=pictures)["output"]
-    assert (np.abs(found).max() > LARGE) is np.bool_(expected)
+    assert (np.abs(found).max() > LARGE_PIXEL) is np.bool_(expected)
     layer = layer if found.ndim > 2 else "dense 3"
     text = f"net a {{ input x {shape}; {body or 'identity'}; {layer}; dense 2 }}\n"
     for kind in ('mnist "m"', 'folder "f"', 'idx "a" "b"', 'npz "n"'):

@@ -12,7 +12,7 @@ import pytest
 
 from netdsl.base.paths import data
 from netdsl.base.size import Undecidable
-from netdsl.elaborate.library import zoo
+from netdsl.elaborate.library import zoo_nets
 from netdsl.lower import lower, macs
 from tests.support.cli_tools import Commands, netdsl
 from tests.support.reference import open_net
@@ -41,7 +41,7 @@ def entry(name: str, file: str) -> dict[str, Any]:
 
 
 def test_the_index_is_what_the_specs_say(request: pytest.FixtureRequest) -> None:
-    known = {name: entry(name, file) for name, file in zoo().items()}
+    known = {name: entry(name, file) for name, file in zoo_nets().items()}
     known = dict(sorted(known.items(), key=lambda item: item[1]["year"]))
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(each, ensure_ascii=False)}" for name, each in known.items())
     text = f"{{\n{lines}\n}}\n"
@@ -57,7 +57,7 @@ def test_each_network_has_a_line(netdsl: Commands) -> None:
     assert (ran.code, ran.err) == (0, "")
     head, *lines = ran.out.splitlines()
     assert head.split() == ["NAME", "YEAR", "PARAMETERS", "MACS", "PAPER"]
-    assert {line.split()[0] for line in lines} == set(zoo())
+    assert {line.split()[0] for line in lines} == set(zoo_nets())
     (line,) = (line for line in lines if line.startswith("resnet50 "))
     assert line.split(maxsplit=4) == [
         *("resnet50", "2015", "25,557,032", "4,089,184,256"),
@@ -94,7 +94,7 @@ def test_a_copy_brings_what_it_uses(netdsl: Commands) -> None:
     assert netdsl("check", "wide_resnet.net").code == 0
 
 
-@pytest.mark.parametrize("name", sorted(set(zoo().values())))
+@pytest.mark.parametrize("name", sorted(set(zoo_nets().values())))
 def test_each_copy_stands_alone(netdsl: Commands, name: str) -> None:
     Path("mine").mkdir()
     assert netdsl("zoo", "copy", name, "mine", "-q").err == ""
@@ -140,8 +140,8 @@ def test_the_lists_imports_are_few() -> None:
 
 
 def test_the_zoo_has_an_order_of_its_own_whatever_the_systems_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = list(zoo().items())
+    expected = list(zoo_nets().items())
     names = os.listdir(data("specs"))
     for order in (sorted(names), sorted(names, reverse=True)):
         monkeypatch.setattr("netdsl.elaborate.library.os.listdir", lambda _, order=order: order)
-        assert list(zoo().items()) == expected
+        assert list(zoo_nets().items()) == expected

@@ -16,8 +16,7 @@ from netdsl.base.user_error import UserError
 from netdsl.data.augment import AUGMENTATIONS, Numbers
 from netdsl.data.kinds import KINDS
 from netdsl.declare.arguments import INITIALISERS, Integer, Real, Sequence, ValueMisfit
-from netdsl.elaborate.train_lines import NUMBERS as NUMBER_LINES
-from netdsl.elaborate.train_lines import Part
+from netdsl.elaborate.train_lines import NUMBER_LINES, ValidationPart
 from netdsl.layers import find_layer, layer_modules
 from netdsl.losses import LOSSES
 from netdsl.metrics import METRICS
@@ -41,7 +40,7 @@ def declared() -> Iterator[tuple[str, object]]:
         AUGMENTATIONS,
         KINDS,
         NUMBER_LINES,
-        {"validate": Part},
+        {"validate": ValidationPart},
     ):
         for name, cls in table.items():
             for argument in cls.arguments.values():

@@ -20,7 +20,7 @@ from PIL import ImageFont
 
 from netdsl.base.limits import WORK
 from netdsl.diagnostics.report import NET
-from netdsl.elaborate.library import zoo
+from netdsl.elaborate.library import zoo_nets
 from netdsl.report.comparison_labels import CircleLabel, _cross, _cuts, place_labels
 from tests.support.cli_tools import ROOT, Commands, netdsl, spawn
 from tests.support.reference import COUNTS, OURS
@@ -61,7 +61,9 @@ def rows() -> dict[str, dict[str, Any]]:
     return {row["net"]: row for row in json.loads(done.stdout)}
 
 
-@pytest.mark.parametrize("theirs", [name for name in COUNTS if OURS.get(name, name) in zoo() and name not in OTHERWISE])
+@pytest.mark.parametrize(
+    "theirs", [name for name in COUNTS if OURS.get(name, name) in zoo_nets() and name not in OTHERWISE]
+)
 def test_counts_are_the_worlds(theirs: str, rows: dict[str, Any]) -> None:
     row = rows[OURS.get(theirs, theirs)]
     assert {key: row[key] for key in ("params", "macs")} == COUNTS[theirs]
@@ -79,8 +81,8 @@ def test_depths_are_the_papers(name: str, rows: dict[str, Any]) -> None:
 
 def test_the_zoo_is_whole_and_each_net_there_once(rows: dict[str, Any]) -> None:
     """Of equal nets (`resnet`, `resnet50`) one row is left, that of the name that says more."""
-    assert rows.keys() <= zoo().keys()
-    assert {zoo()[name] for name in rows} == set(zoo().values())
+    assert rows.keys() <= zoo_nets().keys()
+    assert {zoo_nets()[name] for name in rows} == set(zoo_nets().values())
     assert {"resnet18", "resnet50", "plain34", "vgg16_bn", "efficientnet_b0", "squeezenet1_0"} <= rows.keys()
     assert not {"resnet", "vgg", "efficientnet", "squeezenet", "densenet"} & rows.keys()
 

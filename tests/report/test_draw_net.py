@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFont
 
 from netdsl.cli.draw import drawn
-from netdsl.elaborate.library import zoo
+from netdsl.elaborate.library import zoo_nets
 from netdsl.ir.net import Net
 from netdsl.report.canvas import Canvas
 from netdsl.report.drawing.items import Box, Content, Dummy, End, Item, Port, Stack, content
@@ -71,7 +71,7 @@ PROGRAMS = {
     "tall": "net n { input x 4x5x5\n repeat 2 {" + "skip { conv 3x3; relu }\n tanh\n" * 12 + "} }",
 }
 NETS: dict[str, Callable[[], Net]] = {name: lambda text=text: net_of(text) for name, text in PROGRAMS.items()}
-NETS |= {name: lambda name=name: open_net(name) for name in zoo()}
+NETS |= {name: lambda name=name: open_net(name) for name in zoo_nets()}
 QUICK = {*PROGRAMS, "alexnet", "alphago_zero", "densenet121", "enet_encoder", "googlenet", "inception_v4", "resnet152"}
 DRAWN = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETS]
 

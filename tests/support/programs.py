@@ -5,7 +5,7 @@ from __future__ import annotations
 from netdsl.base.text import Source
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.library import Library
-from netdsl.elaborate.net import elaborate, entry, resolve
+from netdsl.elaborate.net import elaborate, entry_net, resolve
 from netdsl.ir.net import Net
 
 
@@ -20,7 +20,7 @@ def try_net(text: str, name: str | None = None, **given: object) -> tuple[Net | 
     """The net of a text where it is right, and what is wrong with it."""
     report = Report()
     module = Library(report).load(Source("test.net", text), "test.net")
-    owner, definition = entry(module, name)
+    owner, definition = entry_net(module, name)
     instance = resolve(owner, definition, {k: (v, definition.name.span) for k, v in given.items()})
     return elaborate(instance), report
 

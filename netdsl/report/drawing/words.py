@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.base import shape
 from netdsl.declare.arguments import Word
-from netdsl.elaborate.arithmetic import show
+from netdsl.elaborate.arithmetic import show_value
 from netdsl.report.drawing.metrics import short_count, shorten, text_width
 from netdsl.report.drawing.outline import family
 from netdsl.report.figures import layer_call, net_call
@@ -144,7 +144,7 @@ def _is_default(value: object, default: ast.Expr | None) -> bool:
 
 def _value(value: object) -> str:
     block = getattr(value, "block", None)
-    return str(block.name.text if block is not None else getattr(value, "name", "") or show(value))
+    return str(block.name.text if block is not None else getattr(value, "name", "") or show_value(value))
 
 
 def _label(group: Group) -> str:
