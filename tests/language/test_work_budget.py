@@ -52,6 +52,8 @@ SPENT = {
     "a list in an about": DOUBLED + "net a { input x 4; about { year (a40) } }",
     "long lists": lines(50, lambda i: f"let a{i} = enumerate(range(200000))"),
     "sums of lists": "let r = range(200000)\nnet a { input x 4; repeat 1000 { let b = sum(r) } }",
+    "sums after a list repeated less than no times": "let r = range(200000)\n"
+    "net a { input x 4; let e = [1] * (0 - 10**15); repeat 1000 { let b = sum(r) } }",
     "rounds": "net a { input x 4; repeat 200000 { let p = 1; let q = 2; let r = p + q; let s = r + r } }",
     "statements": f"net a {{ input x 4; repeat 10000 {{ {'if off { };' * 200} }} }}",
     "terms of sizes": f"net a {{ input x [3, ?H]; let s = {'+'.join(f'(?H + {i})//{i + 2}' for i in range(4000))} }}",
