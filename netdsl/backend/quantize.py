@@ -201,7 +201,7 @@ def _limiting(model: ModelProto) -> list[NodeProto]:
 
 def _limits(name: str, found: Mapping[str, Array]) -> bool:
     """Return whether the range of an activation's results can replace the activation."""
-    return found[f"{name}:min"] <= 0 <= found[f"{name}:max"] and _spread(name, found)
+    return bool(found[f"{name}:min"] <= 0 <= found[f"{name}:max"]) and _spread(name, found)
 
 
 def _spread(name: str, found: Mapping[str, Array]) -> bool:
