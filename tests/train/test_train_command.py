@@ -249,7 +249,7 @@ def test_a_name_that_the_step_has_too(netdsl: Commands, net: str, name: str) -> 
     what = "input" if net.startswith("input {}") else "output"
     for ran in (netdsl("train", "n.net", *STD), netdsl("eval", "n.net", "--data", "xor"), netdsl("check", "n.net")):
         assert ran.code == 1, ran
-        assert f"error[E0347]: the {what} `{name}` has the name of a part of the training step" in ran.err
+        assert f"error[E0347]: the {what} `{name}` has a name that is reserved for the training step" in ran.err
 
 
 def test_a_folder_that_is_none(netdsl: Commands) -> None:
