@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from netdsl.app.data_line import data_of
-from netdsl.app.frontend import load_judging, load_recipe
+from netdsl.app.frontend import load_classifier, load_recipe
 from netdsl.app.labels import check_labels, known_names, read_labels, shown_names
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.elaborate.train_block import NoTraining
@@ -117,7 +117,7 @@ def _recipe(options: argparse.Namespace, report: Report) -> Recipe | None:
     except NoTraining:
         if options.data is None:
             raise
-    return load_judging(options.file, report, settings=options.set, root=options.root)
+    return load_classifier(options.file, report, settings=options.set, root=options.root)
 
 
 def _training_names(recipe: Recipe, reporter: Reporter) -> Names:

@@ -177,19 +177,24 @@ def load_training(
     return found, module
 
 
-def load_judging(
+ASSUMED_TRAINING = "train {net} {{ data xor; loss cross_entropy }}"
+"""The `train` block of a net without one, for evaluation. It is a text so that a problem can show what is assumed."""
+
+
+def load_classifier(
     file: str | Source, report: Report, *, settings: Sequence[str] = (), root: str | None = None
 ) -> Recipe | None:
-    """Return a recipe for a net without a `train` block, as a classifier. Its data must be replaced; paths are relative
-    to the working folder. Raises UserError."""
+    """Return a recipe that evaluates a net without a `train` block as a classifier; None if the report has errors.
+
+    Its data must be replaced; paths are relative to the working folder. Raises UserError.
+    """
     from netdsl.elaborate.train_block import build
 
     module, wanted = open_module(file, report, root)
     try:
         given = _given(settings, module, report)
         name = entry_net(module, wanted)[1].name.text
-        text = f"train {name} {{ data xor; loss cross_entropy }}"
-        training = parse(Source("--data", text), report).items[0]
+        training = parse(Source("--data", ASSUMED_TRAINING.format(net=name)), report).items[0]
         assert isinstance(training, ast.Train)
         return build(training, training.settings, module, given)
     except Rejected as rejected:

@@ -153,14 +153,20 @@ def open_file(path: str) -> BinaryIO:
     return file
 
 
-def beneath(folder: str, path: str) -> str | None:
-    """Return a path relative to a folder, all links resolved, where it then lies in that folder; None elsewhere."""
+def is_within(folder: str, path: str) -> bool:
+    """Return whether a path is a folder or lies in it, with all links resolved."""
     root = os.path.realpath(folder)
     try:
-        found = os.path.realpath(os.path.join(folder, path))
-        return found if found != root and os.path.commonpath((root, found)) == root else None
+        return os.path.commonpath((root, os.path.realpath(path))) == root
     except ValueError:  # a NUL, or another drive
-        return None
+        return False
+
+
+def beneath(folder: str, path: str) -> str | None:
+    """Return a path relative to a folder with all links resolved, if it then lies in that folder; None elsewhere."""
+    joined = os.path.join(folder, path)
+    found = os.path.realpath(joined) if is_within(folder, joined) else None
+    return None if found == os.path.realpath(folder) else found
 
 
 def mistaken(head: bytes) -> str | None:

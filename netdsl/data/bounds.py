@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from netdsl.base.files import is_within
 from netdsl.data.errors import OutsideData
 
 
@@ -19,23 +20,11 @@ class Bounds:
 
     def check(self, path: str) -> None:
         """Raise OutsideData where a path leads out of the root."""
-        if not _is_within(path, self.root):
+        if self.root is not None and not is_within(self.root, path):
             raise OutsideData(
-                f"{path} is outside of the root, {self.root or ''}",
+                f"{path} is outside of the root, {self.root}",
                 "`--root DIR` names the folder that the files of a net, its data among them, may not leave",
             )
 
     def quotes(self, path: str) -> bool:
-        return _is_within(path, self.home)
-
-
-def _is_within(path: str, folder: str | None) -> bool:
-    if folder is None:
-        return True
-    if "\0" in path:
-        return False
-    real = os.path.realpath(path)
-    try:
-        return os.path.commonpath([folder, real]) == folder
-    except ValueError:  # another drive
-        return False
+        return self.home is None or is_within(self.home, path)
