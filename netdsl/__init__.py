@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime 1.32 reports its use, unless this is set beforehand
+os.environ.setdefault(
+    "ORT_DISABLE_TELEMETRY", "1"
+)  # onnxruntime 1.32 reports its use unless this is set before the import
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class NetError(Exception):
-    """A net with errors: all of them in `problems`, with its warnings. As a str it is what `netdsl check` prints.
+    """A net with errors. `problems` are all errors and warnings; as a str it is the output of `netdsl check`.
 
     ```python
     >>> try:

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
 
 def load(file: str | os.PathLike[str], /, **parameters: Setting) -> Net:
-    """The net of a file, or of the zoo: `load("nets/resnet.net")`, `load("resnet50")`; `FILE:NET` chooses one of many.
+    """Return the net of a file or of the zoo: `load("nets/resnet.net")`, `load("resnet50")`. `FILE:NET` selects one of
+    several.
 
-    Further arguments are values of the net's parameters: numbers, bools, lists of these, and str, which is a text for
+    Further arguments are values of the net's parameters: numbers, bools, lists of these, and str, which is a string for
     a parameter that takes one, and otherwise a word or a name: `load("wide.net", block="bottleneck")`.
 
-    Raises NetError where the net has errors, UserError where there is no such file or network, TypeError or ValueError
-    for what can be no parameter's value. What is doubtful is a NetWarning.
+    Raises NetError if the net has errors, UserError if there is no such file or net, TypeError or ValueError for
+    values that no parameter can have. Suspicious code causes a NetWarning, here and not when the net is compiled.
 
     ```python
     >>> netdsl.load("resnet", depth=101, classes=10)
@@ -41,7 +42,7 @@ def load(file: str | os.PathLike[str], /, **parameters: Setting) -> Net:
 
 
 def parse(text: str, /, name: str = "<string>", **parameters: Setting) -> Net:
-    """The net of a text; `name` is what messages call it, and from its folder, else this one, are files used.
+    """Return the net of a text. `name` appears in messages, and its folder is where `use` looks for files.
 
     Parameters, errors and warnings are those of `load`.
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Net:
-    """A checked net. `netdsl.load` and `netdsl.parse` make it.
+    """A checked net, created by `netdsl.load` or `netdsl.parse`.
 
     ```python
     >>> net = netdsl.load("lenet5")
@@ -59,7 +59,7 @@ class Net:
 
     @property
     def settings(self) -> dict[str, object]:
-        """The values of the net's own parameters (`depth`), written as in the language."""
+        """The values of the net's parameters (`depth`)."""
         return dict(self._net.settings)
 
     @property
@@ -89,13 +89,12 @@ class Net:
 
     @property
     def class_names(self) -> dict[str, tuple[str, ...]]:
-        """By output, the names of the classes that `netdsl.fit` has trained the net on, in their order; empty without
-        names. Models that are made of the net carry them, or those of their weights' file."""
+        """The names of the classes that `netdsl.fit` trained the net on, in order, by output; empty without names.
+        Models of the net contain them, or those of their file of weights."""
         return dict(self._names.classes)
 
     def summary(self, *, batch: int = 1) -> Summary:
-        """The figures of each layer and of the net, which print as `netdsl summary` prints them; bytes are those for a
-        batch."""
+        """Return the figures of each layer and of the net, which print like `netdsl summary`; bytes are per batch."""
         from netdsl.api.summary import Summary
 
         return Summary(self._net, between("batch", batch, 1, LARGEST))

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """A net on a provider: called with an array for each input, by its name, it gives all outputs by theirs.
+    """A net on an execution provider. Called with an array for each input, by name, it returns all outputs by name.
 
-    `net.session()` makes one. It may be called from several threads at once.
+    `net.session()` creates one. It can be called from several threads at once.
 
     ```python
     >>> import numpy
@@ -45,7 +45,7 @@ class Session:
 
     @property
     def fallback(self) -> str:
-        """What the provider leaves to the CPU; empty if nothing."""
+        """The part of the work that the provider leaves to the CPU; empty if none."""
         return self._session.fallback
 
     @property
@@ -59,10 +59,10 @@ class Session:
         return dict(read_names(self._session.metadata, self._session.name, inputs, outputs).classes)
 
     def __call__(self, /, **inputs: ArrayLike) -> dict[str, Array]:
-        """All outputs for one batch. Each array has the batch as its first axis, and then the input's shape.
+        """Return all outputs for one batch. Each array has the batch as its first axis, followed by the input's shape.
 
-        Numbers become the input's type if that keeps them: any may become a float, an integer another integer that
-        holds it, and a float never an integer. Raises UserError for inputs that do not fit.
+        Numbers are converted to the input's type if it can hold them: any type to a float, an integer to another
+        integer type that holds it, and a float never to an integer. Raises UserError for inputs that do not fit.
         """
         return self._session.run({name: self._array(name, given) for name, given in inputs.items()})
 
@@ -72,7 +72,7 @@ class Session:
         wanted = self._session.inputs.get(name)
         array = as_array(given, name)
         if wanted is None:
-            return array  # `run` tells what the inputs are called
+            return array  # `run` lists the names of the inputs
         if array.ndim == len(wanted.shape) - 1:
             raise WrongFeed(
                 f"input `{name}` is given {_spelled(array)}, without a batch as the first axis",

@@ -13,8 +13,10 @@ HEADS = ("line", "name", "layer", "output", "weights", "MACs", "bytes", "field")
 
 
 class Summary:
-    """Prints as a table. `layers` and `totals` are what `netdsl summary --format json` calls so: a dict for each layer,
-    and one for the net; figures that depend on sizes known only at run time are formulas (str).
+    """The figures of a net, which print as a table.
+
+    `layers` and `totals` are as in `netdsl summary --format json`: a dict per layer, and one for the net. Figures that
+    depend on sizes known only at run time are formulas (str).
 
     ```python
     >>> netdsl.load("lenet5").summary().totals["params"]

@@ -70,13 +70,13 @@ def fit(
     epoch: Callable[[dict[str, float]], object] | None = None,
     **matching: Unpack[WeightOptions],
 ) -> Trained:
-    """Train a net as the `train` block of its file says; `FILE:NET` chooses one of many.
+    """Train a net according to the `train` block of its file; `FILE:NET` selects one of several.
 
-    `data` stands in the place of the block's: a pair (x, y) of arrays, or an iterable of such pairs, batch by batch, of
-    any sizes, that is begun again each epoch; or a function from the epoch to one. x and y are dicts of arrays where
-    there are several inputs or targets. So does `validate`. With `out` the run has a folder, as that of `netdsl train`,
-    and may `resume`. `settings` are lines of the block, and parameters of the net: `{"train.lr": 0.01, "depth": 50}`.
-    Files that the net uses, and the data that its block names, do not leave the folder `root`, if it is given.
+    `data` replaces the data of the block: a pair (x, y) of arrays; an iterable of such pairs, one per batch and of any
+    size, restarted each epoch; or a function from the epoch to such an iterable. With several inputs or targets, x and
+    y are dicts of arrays. `validate` replaces the validation data likewise. With `out` the run is written to a folder,
+    as by `netdsl train`, and can `resume`. `settings` change lines of the block and parameters of the net:
+    `{"train.lr": 0.01, "depth": 50}`. With `root`, files that the net uses and its data must be in that folder.
     `weights`, with `rename`, `match`, `exclude`, `partial` and `allow_nonfinite` as in `Net.to_onnx`, are the initial
     ones; only `partial` warns which stay random. `epoch` is called with the figures of each epoch. The last bits depend
     on `threads` and on the `step_backend`: `plain`, or `nchwc`, onnxruntime's blocked layout; `auto` selects the faster
@@ -85,7 +85,7 @@ def fit(
     Raises NetError for errors in the net or its block, UserError for unsuitable data and a loss that is not finite.
     """
     if resume and force:
-        raise ValueError("resume goes on with a run, and force begins it anew: one of them")
+        raise ValueError("resume continues a run, and force starts it again: choose one of them")
     report = Report()
     folder = root if root is None else os.fsdecode(root)
     recipe, module = load_training(os.fsdecode(file), report, settings=_texts(settings or {}), root=folder)
@@ -130,7 +130,7 @@ def _kept(
     resume: bool,
     force: bool,
 ) -> Trained:
-    """The same, in a folder."""
+    """Train in a folder."""
     from netdsl.train.run import attach, chosen, folder_of
 
     folder = folder_of(recipe, where, validate is not None or recipe.validate is not None)

@@ -67,7 +67,7 @@ def attack_graph(net: Net, batch: int = 1) -> Graph:
 
 
 def _only_input(net: Net, graph: Graph) -> Value:
-    """Return the pixels as f32, whatever their type in the net: an attack needs values between two bytes."""
+    """Return the input as f32, also if it is u8 in the net: an attack needs values between two bytes."""
     if len(graph.inputs) > 1:
         raise NotAttackable(f"{net.name} has {len(graph.inputs)} inputs, and one is attacked")
     (x,) = graph.inputs.values()
@@ -94,7 +94,7 @@ def _is_list(shape: Shape) -> bool:
 
 
 def _lead(y: Value, label: Value) -> Value:
-    """Return the lead of the wrong classes, [N, K] -> [N], m = log sum_{j != t} exp(y_j) - y_t.
+    """Return the margin of the wrong classes, [N, K] -> [N], m = log sum_{j != t} exp(y_j) - y_t.
 
     The cross-entropy is log(1 + e^m), so that m has the direction of its gradient, also where the net is so certain
     that the cross-entropy and its gradient are 0 in single precision. For one number whose sign is the class, m = -t y.

@@ -87,7 +87,7 @@ def _all(module: Module, wanted: str | None, file: str) -> Found:
 
 
 def _named(module: Module) -> Iterator[tuple[str, Instance]]:
-    """Return the named nets of the file, first those whose own values the name stands for."""
+    """Yield the named nets of the file, aliases first."""
     own = [(name, each) for name, each in module.own.items() if isinstance(each, ast.Net | ast.Alias)]
     for name, definition in sorted(own, key=lambda each: isinstance(each[1], ast.Net)):
         module.work.spend(NET, definition.name.span)

@@ -134,7 +134,7 @@ def load_net(file: str | Source, report: Report, *, settings: Settings = (), roo
 
 
 def _give_variant(net: Net | None, file: str | Source, module: Module, settings: Settings, root: str | None) -> None:
-    """Have a net elaborated anew with another value of a parameter, where a suggestion needs to know what that does."""
+    """Let suggestions elaborate a net again with another value of a parameter."""
     if net is None:
         return
     source = module.file.source

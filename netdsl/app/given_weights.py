@@ -91,7 +91,7 @@ def discard_vain_biases(
 
 
 def check_together(options: argparse.Namespace) -> None:
-    """Raise NeedsWeights where an option stands alone that goes with --weights, or two contradict each other."""
+    """Raise NeedsWeights if an option that requires --weights is given alone, or two contradict each other."""
     if options.partial and options.match == "order":
         raise NeedsWeights("--partial does not go with --match order: an order with gaps says nothing")
     if options.weights is not None:

@@ -43,11 +43,10 @@ class NotAPicture(UserError, code="E0643", title="an unsupported image format", 
 def replace(
     path: str, *, made: bytes, force: bool, reads: Iterable[str | None] = (), size: int = 0
 ) -> Iterator[BinaryIO]:
-    """A file to write, of at least `size` bytes, which takes its name when it is whole.
+    """Open a file of at least `size` bytes, which is renamed to `path` when it is complete.
 
-    Raises before anything is done: WouldDestroy where it is one of `reads`, WouldOverwrite, CannotWrite.
-
-    What is there may be replaced if it is empty, no regular file, or has the bytes `made` near its beginning or end.
+    An existing file is replaced if it is empty, is not a regular file, or has the bytes `made` near its beginning or
+    end. Raises WouldDestroy if it is one of `reads`, WouldOverwrite or CannotWrite, before anything is written.
     """
     _judge(path, made, force, reads)
     with signals_clean_up(), write_atomically(path, size) as file:
@@ -90,7 +89,7 @@ def replace_picture(path: str, *, force: bool, reads: Iterable[str | None] = ())
 
 
 def is_on_disk(path: str) -> bool:
-    """Whether an output is or will be a regular file."""
+    """Return whether an output is or will be a regular file."""
     return path != "-" and (os.path.isfile(path) or not os.path.exists(path))
 
 
@@ -140,11 +139,11 @@ def signals_clean_up() -> Iterator[None]:
         raise SystemExit(128 + number)
 
     asked = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
+    if threading.current_thread() is not threading.main_thread():  # only it can set handlers
         asked = []
     before = {number: signal.getsignal(number) for number in asked}
     for number, handler in before.items():
-        if handler is signal.SIG_DFL:  # nohup's wish to go on is respected
+        if handler is signal.SIG_DFL:  # nohup ignores SIGHUP, and so do we
             signal.signal(number, end)
     try:
         yield

@@ -41,10 +41,10 @@ def data_of(path: str) -> str:
 
 @contextmanager
 def write_pair(path: str, size: int) -> Iterator[tuple[BinaryIO, DataFile]]:
-    """A model to write and its data, `PATH.data`, of at least `size` bytes.
+    """Open a model and its data, `PATH.data`, of at least `size` bytes.
 
-    Both take their names when the block ends without an exception; any other end leaves what was there. Entering fails
-    at once where they cannot be written. Where there were data before, there is neither model nor data for an instant.
+    Both are renamed into place if the block ends without an exception; otherwise the old files stay. Fails on entering
+    if they cannot be written. If there were data before, neither model nor data exist for an instant.
     """
     model = _staged(path, path)
     data = _staged(data_of(path), model.target + SUFFIX, links=False)

@@ -39,7 +39,8 @@ CHANNEL_AXES = {"Conv": 0, "Gemm": 0, "ConvTranspose": 1}
 """Operators with weights, and the axis of the output channels, each of which has its scale."""
 
 SMALLEST_RANGE = 255 * float(np.finfo(np.float32).tiny)
-"""onnxruntime gives a smaller range the scale 1 and the zero point 0, with which negative numbers pass."""
+"""Smallest range with a scale of its own: onnxruntime uses the scale 1 and the zero point 0 for smaller ones, which let
+negative numbers pass."""
 
 
 def quantize(model: bytes, batches: Iterable[Mapping[str, Array]]) -> ModelProto:
@@ -84,7 +85,7 @@ def quantize(model: bytes, batches: Iterable[Mapping[str, Array]]) -> ModelProto
 
 
 def _kinds() -> list[str]:
-    """The operators to quantise. A batch norm has one scale for the weights of all channels, and no integer kernel."""
+    """Return the operators to quantise: not batch norms, which lack an integer kernel and scales by channel."""
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     return sorted((QDQRegistry.keys() | QLinearOpsRegistry.keys()) - {"BatchNormalization"})
@@ -92,7 +93,7 @@ def _kinds() -> list[str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """onnxruntime warns that it would rather optimise the model first, and numpy of what is found out afterwards."""
+    """Silence onnxruntime's advice to optimise the model first, and warnings of numpy about values checked later."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -105,7 +106,7 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Its exceptions share no base class."""
+    """Convert exceptions of onnxruntime's quantiser, which share no base class, to CannotQuantize."""
     try:
         yield
     except (UserError, MemoryError, OSError):
@@ -116,7 +117,7 @@ def _told() -> Iterator[None]:
 
 
 def _sign(model: ModelProto) -> None:
-    """The model stays netdsl's, and tells what was done."""
+    """Make netdsl the producer of the model again, and record the quantisation in its metadata."""
     model.producer_name = "netdsl"
     model.producer_version = VERSION
     kept = [prop for prop in model.metadata_props if prop.key != "onnx.infer"]
@@ -126,7 +127,7 @@ def _sign(model: ModelProto) -> None:
 
 
 def fold(model: ModelProto) -> None:
-    """Take each batch norm into the convolution or dense layer before it, if nothing else reads that one's result.
+    """Fold each batch norm into the convolution or dense layer before it, if that has no other consumer.
 
     W' = s W and b' = s (b - mean) + bias, with s = scale / sqrt(var + epsilon) for each output channel.
     Source: Jacob et al. (2018), section 3.2.
@@ -211,7 +212,7 @@ def _spread(name: str, found: Mapping[str, Array]) -> bool:
 
 
 def _grouped(node: NodeProto) -> bool:
-    """Whether a scale for each output channel is impossible: the weight has the channels of one group alone."""
+    """Return whether a scale per output channel is impossible, since a weight has the channels of one group only."""
     return node.op_type == "ConvTranspose" and any(a.name == "group" and a.i > 1 for a in node.attribute)
 
 
@@ -288,7 +289,7 @@ def _reduce(model: ModelProto, kind: str, x: str, y: str, axes: list[int] | None
 
 
 def _measured(model: ModelProto, batches: Iterable[Mapping[str, Array]], folder: str) -> dict[str, Array]:
-    """Run the model over the examples: means are averaged, minima and maxima taken. Raises CannotQuantize, NoRange."""
+    """Run the model over the examples, and combine its means, minima and maxima. Raises CannotQuantize or NoRange."""
     from onnxruntime import InferenceSession
 
     path = os.path.join(folder, "measuring.onnx")
@@ -328,7 +329,7 @@ def _drop_unused(model: ModelProto) -> None:
 
 
 def _users(model: ModelProto) -> dict[str, int]:
-    """How many read each value, the caller of the model included."""
+    """Return the number of consumers of each value, including the caller of the model."""
     users: dict[str, int] = {}
     for name in (*(x for node in model.graph.node for x in node.input), *(y.name for y in model.graph.output)):
         users[name] = users.get(name, 0) + 1
@@ -336,7 +337,7 @@ def _users(model: ModelProto) -> dict[str, int]:
 
 
 def _folds(node: NodeProto, users: dict[str, int], tensors: Mapping[str, Any]) -> bool:
-    """Whether a node has output channels first in a weight of its own, and one reader."""
+    """Return whether a node has a weight of its own with output channels first, and one consumer."""
     turned = any(a.name == "transB" and a.i == 1 for a in node.attribute)
     if node.op_type != "Conv" and not (node.op_type == "Gemm" and turned):
         return False

@@ -255,12 +255,12 @@ def _place(data: bytes, offset: int) -> str:
 
 @contextmanager
 def write_atomically(path: str, size: int = 0) -> Iterator[BinaryIO]:
-    """A binary file to write to, of at least `size` bytes. They take the name `path` in one step when the block ends
-    without an exception.
+    """Open a binary file of at least `size` bytes, which is renamed to `path` in one step if the block ends without an
+    exception.
 
-    Until then they are in a file beside the target, which any exception removes, Ctrl-C included. A link is followed,
-    a device or a pipe is written directly, `-` is the standard output. Entering fails at once where the target cannot
-    be written.
+    Until then the bytes are in a temporary file beside the target, which any exception removes, including Ctrl-C. Links
+    are followed, devices and pipes are written directly, and `-` is standard output. Fails on entering if the target
+    cannot be written.
     """
     if path == "-":
         yield from _write_to_stdout()
@@ -314,7 +314,7 @@ def target_of(path: str) -> tuple[str, int | None]:
 def require_space(target: str, size: int) -> None:
     """Raise OSError where a file of `size` bytes does not fit on its disk."""
     folder = os.path.dirname(target)
-    if not size or not os.path.isdir(folder):  # opening the file says what is wrong with its folder
+    if not size or not os.path.isdir(folder):  # opening the file reports the error
         return
     from shutil import disk_usage
 
