@@ -121,8 +121,8 @@ def quantized(
     net: Net, options: CompileOptions, examples: list[str], reporter: Reporter = SILENT
 ) -> tuple[Emitted, ModelProto]:
     """Return a compiled net, and the same in int8. Raises UserError."""
-    from netdsl.app.feeds import PaddedReader, open_feeds
-    from netdsl.app.predict import check_lengths
+    from netdsl.app.feeds import open_feeds
+    from netdsl.app.predict import PaddedReader, check_lengths
     from netdsl.backend.quantize import quantize
     from netdsl.backend.session import Session
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from netdsl.app.data_line import data_of
-from netdsl.app.frontend import load_classifier, load_recipe
+from netdsl.app.frontend import data_of, load_classifier, load_recipe
 from netdsl.app.labels import check_labels, known_names, read_labels, shown_names
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.elaborate.train_block import NoTraining

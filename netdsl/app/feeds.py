@@ -6,8 +6,6 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from netdsl.app.reporter import SILENT
 from netdsl.backend.session import BadModel
 from netdsl.base.files import open_file, problem_of
@@ -15,13 +13,13 @@ from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.data.errors import BadData
 from netdsl.data.images import FILTERS, Picture, format_of
 from netdsl.data.open import open_input
-from netdsl.data.reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from netdsl.app.reporter import Reporter
-    from netdsl.backend.session import Array, Session
+    from netdsl.backend.session import Session
+    from netdsl.data.reader import Reader
 
 MAX_FILES_SHOWN = 5
 """Maximum number of skipped files that are named."""
@@ -130,26 +128,3 @@ def files(arguments: list[str]) -> Iterator[str]:
     for argument in arguments:
         yield argument
         yield argument.partition("=")[2]
-
-
-class PaddedReader(Reader):
-    """Examples for a model with a fixed batch size: the last batch is padded with its last example."""
-
-    __slots__ = ("_reader", "_size")
-
-    def __init__(self, reader: Reader, size: int) -> None:
-        super().__init__(reader.path, reader.shape, str(reader.dtype))
-        self._reader = reader
-        self._size = size
-
-    def __len__(self) -> int:
-        return -(-len(self._reader) // self._size) * self._size
-
-    def name(self, index: int) -> str:
-        return self._reader.name(min(index, len(self._reader) - 1))
-
-    def batches(self, size: int, first: int = 0, stop: int | None = None) -> Iterator[Array]:
-        assert size == self._size
-        for batch in self._reader.batches(size, first, stop):
-            lacking = size - len(batch)
-            yield np.concatenate([batch, np.repeat(batch[-1:], lacking, 0)]) if lacking else batch

@@ -24,6 +24,7 @@ from netdsl.syntax.parse import parse
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from netdsl.data.kinds import DataKind
     from netdsl.elaborate.module import Module
     from netdsl.elaborate.net import Given
     from netdsl.elaborate.recipe import Recipe
@@ -45,6 +46,11 @@ class NoSuchNet(UserError, code="E0618", title="unknown net in a file", exit_cod
 
 class NoSuchRoot(UserError, code="E0619", title="a root that is not a folder", exit_code=USAGE_IS_WRONG):
     """The value of `--root` is not a folder."""
+
+
+class BadDataLine(UserError, code="E0644", title="an invalid `--data`", exit_code=USAGE_IS_WRONG):
+    """The value of `--data` is written like a `data` line in a `train` block: `--data 'mnist "datasets/mnist" split
+    test'`."""
 
 
 def open_module(
@@ -202,6 +208,27 @@ def load_classifier(
     except Poisoned:
         pass
     return None
+
+
+def data_of(text: str, report: Report) -> DataKind | None:
+    """Return the kind of data that a text names, with paths relative to the working folder; None if there are errors.
+    Raises BadDataLine for more than one line."""
+    from netdsl.elaborate.train_lines import read_data
+
+    module, _ = open_module(Source("--data", f"train d {{ data {text}\n}}"), report)
+    if report.errors:
+        return None
+    items = module.file.items
+    lines = items[0].settings if len(items) == 1 and isinstance(items[0], ast.Train) else ()
+    if len(lines) != 1 or lines[0].key.text != "data":
+        raise BadDataLine(f"`--data {text}` is more than one line of data")
+    try:
+        found = read_data(lines[0], module.context)
+    except Rejected as rejected:
+        report.add(rejected.problem)
+    except Poisoned:
+        pass
+    return None if report.errors else found
 
 
 def _recipe(module: Module, wanted: str | None, settings: Sequence[str]) -> Recipe | None:

@@ -1,19 +1,18 @@
-"""Run a model over all examples, a batch at a time."""
+"""Run a model over all examples, or a shard of them, a batch at a time."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from netdsl.backend.session import Session, WrongFeed
+import numpy as np
+
+from netdsl.backend.session import WrongFeed
+from netdsl.data.reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import numpy as np
-
-    from netdsl.data.reader import Reader
-
-    Array = np.ndarray[Any, np.dtype[Any]]
+    from netdsl.backend.session import Array, Session
 
 
 def check_lengths(readers: Mapping[str, Reader]) -> dict[str, int]:
@@ -38,3 +37,48 @@ def predict(session: Session, readers: Mapping[str, Reader], batch: int) -> Iter
     streams = [reader.batches(batch) for reader in readers.values()]
     for arrays in zip(*streams, strict=True):
         yield session.run(dict(zip(readers, arrays, strict=True)))
+
+
+class Shard(Reader):
+    """Block i of n of another reader's examples; blocks differ in length by at most one."""
+
+    __slots__ = ("_first", "_reader", "_stop")
+
+    def __init__(self, reader: Reader, index: int, count: int) -> None:
+        super().__init__(reader.path, reader.shape, str(reader.dtype))
+        self._reader = reader
+        self._first = index * len(reader) // count
+        self._stop = (index + 1) * len(reader) // count
+
+    def __len__(self) -> int:
+        return self._stop - self._first
+
+    def name(self, index: int) -> str:
+        return self._reader.name(self._first + index)
+
+    def batches(self, size: int, first: int = 0, stop: int | None = None) -> Iterator[Array]:
+        end = self._stop if stop is None else self._first + stop
+        return self._reader.batches(size, self._first + first, end)
+
+
+class PaddedReader(Reader):
+    """Examples for a model with a fixed batch size: the last batch is padded with its last example."""
+
+    __slots__ = ("_reader", "_size")
+
+    def __init__(self, reader: Reader, size: int) -> None:
+        super().__init__(reader.path, reader.shape, str(reader.dtype))
+        self._reader = reader
+        self._size = size
+
+    def __len__(self) -> int:
+        return -(-len(self._reader) // self._size) * self._size
+
+    def name(self, index: int) -> str:
+        return self._reader.name(min(index, len(self._reader) - 1))
+
+    def batches(self, size: int, first: int = 0, stop: int | None = None) -> Iterator[Array]:
+        assert size == self._size
+        for batch in self._reader.batches(size, first, stop):
+            lacking = size - len(batch)
+            yield np.concatenate([batch, np.repeat(batch[-1:], lacking, 0)]) if lacking else batch

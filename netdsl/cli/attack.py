@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.app.attack import LOSS, SCORES, STEPS, STRIDE, Classifier, NotAttackable, fgsm, pgd
-from netdsl.app.data_line import data_of
-from netdsl.app.frontend import load_net
+from netdsl.app.frontend import data_of, load_net
 from netdsl.app.labels import known_names
 from netdsl.backend.emit import PICTURE
 from netdsl.base.terminal import escape

@@ -125,8 +125,7 @@ def _run(
 ) -> None:
     """Print the outputs of each example, to stderr if `-o -` writes to stdout, and write them to the file."""
     from netdsl.app.archive import output_archive
-    from netdsl.app.predict import check_lengths
-    from netdsl.app.shards import Shard
+    from netdsl.app.predict import Shard, check_lengths
 
     classes = _classes(session, labels, options)
     if options.shard is not None:
@@ -158,8 +157,7 @@ def _batches(
     session: Session, readers: dict[str, Reader], size: int | None
 ) -> Iterator[tuple[list[str], dict[str, Array]]]:
     """Yield the names of the examples of each batch, and their outputs."""
-    from netdsl.app.feeds import PaddedReader
-    from netdsl.app.predict import predict
+    from netdsl.app.predict import PaddedReader, predict
 
     name, first = next(iter(readers.items()))
     fixed = session.inputs[name].shape[0] if session.inputs[name].shape else None

@@ -3,7 +3,6 @@
 MODULES = [
     "app.archive",
     "app.attack",
-    "app.data_line",
     "app.evaluate",
     "app.feeds",
     "app.fix",
