@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from netdsl.api.options import WeightOptions
     from netdsl.data.examples import Examples
-    from netdsl.elaborate.module import Module
     from netdsl.elaborate.recipe import Recipe
     from netdsl.train.loop import Trainer
     from netdsl.train.runner import Choices
@@ -95,8 +94,18 @@ def fit(
     threads = None if threads is None else between("threads", threads, 1, LARGEST)
     how: dict[str, Any] = {"threads": threads, "provider": provider, "step_backend": _backend(step_backend or lowering)}
     if out is not None:
+        from netdsl.app.train import complete, open_run
+
         where = os.fsdecode(out)
-        return _kept(recipe, module, where, data, validate, begin, how, epoch, resume=resume, force=force)
+        validated = validate is not None or recipe.validate is not None
+        with open_run(recipe, where, validated=validated, resume=resume, force=force, **how) as run:
+            trainer = _trainer(recipe, data, validate, begin, run.choices, epoch)
+            run.attach(trainer, module, {"file": recipe.name})
+            for text in run.notes:
+                warnings.warn(escape(text), RuntimeWarning, stacklevel=2)
+            complete(trainer)
+            assert trainer.keeper is not None
+            return _trained(trainer, trainer.keeper.read_best())
     from netdsl.train.run import chosen
 
     trainer = _trainer(recipe, data, validate, begin, chosen(None, **how)[0], epoch)
@@ -117,39 +126,6 @@ def _texts(settings: Mapping[str, object]) -> list[str]:
     return [f"{name}={words[value] if isinstance(value, bool) else value}" for name, value in settings.items()]
 
 
-def _kept(
-    recipe: Recipe,
-    module: Module,
-    where: str,
-    data: object,
-    validate: object,
-    weights: WeightFile | None,
-    how: dict[str, Any],
-    epoch: Callable[[dict[str, float]], object] | None,
-    *,
-    resume: bool,
-    force: bool,
-) -> Trained:
-    """Train in a folder."""
-    from netdsl.train.run import attach, chosen, folder_of
-
-    folder = folder_of(recipe, where, validate is not None or recipe.validate is not None)
-    goes_on = folder.judge(resume=resume, force=force)
-    with folder.alone():
-        checkpoint = folder.latest() if goes_on else None
-        choices, differs = chosen(checkpoint, **how)
-        trainer = _trainer(recipe, data, validate, weights, choices, epoch)
-        more = {"file": recipe.name}
-        notes = attach(trainer, folder, module, choices, goes_on=goes_on, checkpoint=checkpoint, more=more)
-        for text in differs + notes:
-            warnings.warn(escape(text), RuntimeWarning, stacklevel=3)
-        trainer.run()
-        trainer.keep()
-        assert trainer.keeper is not None
-        trainer.keeper.finish(trainer)
-        return _trained(trainer, trainer.keeper.read_best())
-
-
 def _trainer(
     recipe: Recipe,
     data: object,
@@ -160,6 +136,7 @@ def _trainer(
 ) -> Trainer:
     from netdsl.train.from_python import given
     from netdsl.train.open_data import names_of, open_data, open_validation, parted
+    from netdsl.train.progress import Remembered
     from netdsl.train.start import start
 
     training: Examples
@@ -175,20 +152,7 @@ def _trainer(
             validation = open_validation(recipe.validate, recipe, names_of(training, recipe))
     if validate is not None:
         validation = given(validate, recipe, training=False)
-    return start(
-        recipe,
-        training,
-        validation,
-        choices,
-        weights=weights,
-        progress=_progress(epoch),
-    )
-
-
-def _progress(epoch: Callable[[dict[str, float]], object] | None) -> Any:
-    from netdsl.train.progress import Remembered
-
-    return Remembered(epoch)
+    return start(recipe, training, validation, choices, weights=weights, progress=Remembered(epoch))
 
 
 def _trained(trainer: Trainer, best: Mapping[str, NDArray[Any]] | None) -> Trained:

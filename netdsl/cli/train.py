@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Iterator
 
+    from netdsl.app.train import Run
     from netdsl.elaborate.module import Module
     from netdsl.elaborate.recipe import Recipe
     from netdsl.train.folder import RunFolder
@@ -30,12 +31,20 @@ def command(options: argparse.Namespace) -> int:
     show(report, options, None if recipe is None else recipe.net)
     if recipe is None or report.errors:
         return 1
-    from netdsl.train.run import folder_of
+    from netdsl.app.train import open_run
 
-    folder = folder_of(recipe, options.out or os.path.join(RUNS, recipe.name), recipe.validate is not None)
-    resumes = folder.judge(resume=options.resume, force=options.force)
-    with folder.alone():
-        return _run(_start(recipe, module, folder, resumes, options), folder)
+    with open_run(
+        recipe,
+        options.out or os.path.join(RUNS, recipe.name),
+        validated=recipe.validate is not None,
+        resume=options.resume,
+        force=options.force,
+        step_backend=options.step_backend,
+        threads=options.threads,
+        provider=options.provider,
+        allow_fallback=options.allow_fallback,
+    ) as run:
+        return _complete(_start(recipe, module, run, options), run.folder)
 
 
 def _settings(options: argparse.Namespace) -> list[str]:
@@ -44,44 +53,34 @@ def _settings(options: argparse.Namespace) -> list[str]:
     return [*options.set, *(f"train.{key}={value}" for key, value in given.items() if value is not None)]
 
 
-def _start(recipe: Recipe, module: Module, folder: RunFolder, resumes: bool, options: argparse.Namespace) -> Trainer:
+def _start(recipe: Recipe, module: Module, run: Run, options: argparse.Namespace) -> Trainer:
     """Return the trainer of a run, at its beginning or its last checkpoint, and print how it differs from the request
     or from the run so far."""
     from netdsl.app.given_weights import check_together, given_weights
     from netdsl.cli.progress import TerminalProgress
     from netdsl.train.open_data import open_data
-    from netdsl.train.run import attach, chosen
     from netdsl.train.start import start
 
-    checkpoint = folder.latest() if resumes else None
-    choices, differences = chosen(
-        checkpoint,
-        step_backend=options.step_backend,
-        threads=options.threads,
-        provider=options.provider,
-        allow_fallback=options.allow_fallback,
-    )
-    _print(differences)
     dataset, validation = open_data(recipe)
     check_together(options)
     weights = None
-    if checkpoint is None:  # which holds all weights
+    if run.checkpoint is None:  # which holds all weights
         weights = given_weights(recipe.net, options, recipe.seed, TERMINAL, training=True)
-    trainer = start(recipe, dataset, validation, choices, weights=weights, progress=TerminalProgress(options.json))
+    trainer = start(recipe, dataset, validation, run.choices, weights=weights, progress=TerminalProgress(options.json))
     _print([*dataset.notes, *(validation.notes if validation is not None else ())])
     more = {"file": options.file, "set": options.set, "weights": options.weights}
     if weights is not None and weights.initial:
         more["initial"] = [name for name in recipe.net.parameters if name in weights.initial]
-    seconds = options.checkpoint
-    _print(attach(trainer, folder, module, choices, goes_on=resumes, checkpoint=checkpoint, more=more, seconds=seconds))
-    if checkpoint is not None:
-        done, steps = checkpoint.position.step, trainer.steps
-        _print([f"{folder.path}: {'resuming after' if done < steps else 'already at'} step {done:,} of {steps:,}"])
+    run.attach(trainer, module, more, seconds=options.checkpoint)
+    _print(run.notes)
+    if run.checkpoint is not None:
+        done, steps = run.checkpoint.position.step, trainer.steps
+        _print([f"{run.folder.path}: {'resuming after' if done < steps else 'already at'} step {done:,} of {steps:,}"])
     if options.tensorboard:
         from netdsl.train.tensorboard import FOLDER, Board
 
         assert trainer.keeper is not None
-        trainer.keeper.board = Board(folder.file(FOLDER), trainer.position.step)
+        trainer.keeper.board = Board(run.folder.file(FOLDER), trainer.position.step)
     return trainer
 
 
@@ -90,12 +89,11 @@ def _print(notes: Iterable[str]) -> None:
         note(text)
 
 
-def _run(trainer: Trainer, folder: RunFolder) -> int:
-    assert trainer.keeper is not None
+def _complete(trainer: Trainer, folder: RunFolder) -> int:
+    from netdsl.app.train import complete
+
     with _signals(trainer) as received, trainer.progress:
-        done = trainer.run()
-        trainer.keep()
-        trainer.keeper.finish(trainer)
+        done = complete(trainer)
     at, steps = trainer.position.step, trainer.steps
     if not done:
         note(f"stopped after step {at:,} of {steps:,}, with a checkpoint; --resume continues")

@@ -1,0 +1,91 @@
+"""Train a net in a folder: start or resume a run, and finish it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from netdsl.train.run import attach, chosen, folder_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from netdsl.elaborate.module import Module
+    from netdsl.elaborate.recipe import Recipe
+    from netdsl.train.checkpoint import Checkpoint
+    from netdsl.train.folder import RunFolder
+    from netdsl.train.loop import Trainer
+    from netdsl.train.runner import Choices
+
+
+class Run:
+    """A run in a folder.
+
+    `checkpoint` is the one to resume from, None at the beginning, and `choices` is how a step is computed. `notes` are
+    sentences about differences from the run so far that can change the last bits.
+    """
+
+    __slots__ = ("_resumes", "checkpoint", "choices", "folder", "notes")
+
+    def __init__(self, folder: RunFolder, resumes: bool, checkpoint: Checkpoint | None, choices: Choices) -> None:
+        self.folder = folder
+        self.checkpoint = checkpoint
+        self.choices = choices
+        self.notes: list[str] = []
+        self._resumes = resumes
+
+    def attach(
+        self, trainer: Trainer, module: Module, more: Mapping[str, Any], *, seconds: float | None = None
+    ) -> None:
+        """Save a training in the folder, with checkpoints at the given interval in seconds. `more` are further entries
+        of `run.json`. Raises UserError if the run so far has another net, recipe or data."""
+        self.notes += attach(
+            trainer,
+            self.folder,
+            module,
+            self.choices,
+            goes_on=self._resumes,
+            checkpoint=self.checkpoint,
+            more=more,
+            seconds=seconds,
+        )
+
+
+@contextmanager
+def open_run(
+    recipe: Recipe,
+    path: str,
+    *,
+    validated: bool,
+    resume: bool,
+    force: bool,
+    step_backend: str | None,
+    threads: int | None,
+    provider: str,
+    allow_fallback: bool = False,
+) -> Iterator[Run]:
+    """Open the folder of a new or resumed run, which no other process can use meanwhile. Raises UserError if the folder
+    holds something else."""
+    folder = folder_of(recipe, path, validated)
+    resumes = folder.judge(resume=resume, force=force)
+    with folder.alone():
+        checkpoint = folder.latest() if resumes else None
+        choices, notes = chosen(
+            checkpoint,
+            step_backend=step_backend,
+            threads=threads,
+            provider=provider,
+            allow_fallback=allow_fallback,
+        )
+        run = Run(folder, resumes, checkpoint, choices)
+        run.notes += notes
+        yield run
+
+
+def complete(trainer: Trainer) -> bool:
+    """Train to the end, or until stopped, and write a checkpoint and the results. Return whether the end is reached."""
+    assert trainer.keeper is not None
+    done = trainer.run()
+    trainer.keep()
+    trainer.keeper.finish(trainer)
+    return done
