@@ -119,7 +119,7 @@ class Net:
         from netdsl.backend.compile import compile_to_bytes
 
         model = onnx.ModelProto()
-        model.ParseFromString(compile_to_bytes(self._net, compile_options(self._net, self._names, **options)))
+        model.ParseFromString(compile_to_bytes(self._net, compile_options(self._net, self._names, options)))
         return model
 
     def save(
@@ -139,7 +139,7 @@ class Net:
         from netdsl.app.compile import Destination, save_model
         from netdsl.app.output import WouldOverwrite
 
-        chosen = compile_options(self._net, self._names, **options)
+        chosen = compile_options(self._net, self._names, options)
         weights = options.get("weights")
         reads = [os.fsdecode(weights)] if isinstance(weights, str | os.PathLike) else []
         target = os.fsdecode(path)
@@ -172,7 +172,7 @@ class Net:
 
         if threads is not None:
             threads = between("threads", threads, 1, LARGEST)
-        model = compile_to_bytes(self._net, compile_options(self._net, self._names, **options))
+        model = compile_to_bytes(self._net, compile_options(self._net, self._names, options))
         try:
             runtime = Runtime(model, provider=provider, threads=threads, name=self.name, allow_fallback=allow_fallback)
         except FellBack as error:

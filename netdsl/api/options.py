@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from operator import index
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from netdsl.base.terminal import escape
 
 if TYPE_CHECKING:
-    from typing import Literal, TypedDict, Unpack
+    from typing import Literal, TypedDict
 
     from numpy.typing import ArrayLike
 
@@ -50,38 +50,22 @@ if TYPE_CHECKING:
 
 LARGEST = 2**31 - 1
 SEEDS = 2**63 - 1
+MATCHING = frozenset({"weights", "rename", "match", "exclude", "partial", "allow_nonfinite"})
+"""The keys of `WeightOptions`."""
+
 MATCHINGS = ("name", "order")
 PRECISIONS = ("f32", "f16")
 
 
-def compile_options(
-    net: Net,
-    names: Names,
-    *,
-    weights: Weights | None = None,
-    rename: Mapping[str, str] | None = None,
-    match: Matching = "name",
-    exclude: Iterable[str] = (),
-    partial: bool = False,
-    allow_nonfinite: bool = False,
-    **graph: Unpack[GraphOptions],
-) -> CompileOptions:
-    """Return the options of a method of a net for the compiler. Raises TypeError or ValueError, and UserError where the
+def compile_options(net: Net, names: Names, options: ModelOptions) -> CompileOptions:
+    """Return the options of a method of a net for the compiler. Raises TypeError or ValueError, and UserError if the
     weights do not fit."""
     from netdsl.backend.compile import CompileOptions
     from netdsl.backend.emit import OPSETS
 
-    file = fitted(
-        net,
-        weights=weights,
-        rename=rename,
-        match=match,
-        exclude=exclude,
-        partial=partial,
-        allow_nonfinite=allow_nonfinite,
-        seed=graph.get("seed", 0),
-        stacklevel=4,
-    )
+    matching = cast("WeightOptions", {key: value for key, value in options.items() if key in MATCHING})
+    graph = cast("GraphOptions", {key: value for key, value in options.items() if key not in MATCHING})
+    file = fitted(net, **matching, seed=graph.get("seed", 0), stacklevel=4)
     chosen = CompileOptions(weights=file, names=names, **graph)
     for name, precision in (("dtype", chosen.dtype), ("io", chosen.io)):
         if precision not in PRECISIONS:
