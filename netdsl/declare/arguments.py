@@ -19,7 +19,7 @@ _T = TypeVar("_T", covariant=True)
 
 
 class Word(str):
-    """A bare word that stands for itself, such as `same` in `pad same`."""
+    """A bare word as a value, such as `same` in `pad same`."""
 
     __slots__ = ()
 
@@ -248,7 +248,7 @@ class Initialiser(Kind[Init]):
 
 DTYPES = ("f32", "f16", "u8", "i64")
 BARE_WORDS = frozenset({*Padding.words, *Initialiser.words, *DTYPES})
-"""Words that keywords take, and that may therefore stand as a parameter's default."""
+"""Words that keywords accept, and that can therefore be a parameter's default."""
 
 
 class Text(Kind[str]):

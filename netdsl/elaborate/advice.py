@@ -128,7 +128,7 @@ NEVER_NEGATIVE = frozenset(
 
 
 def _activations(recipe: Recipe) -> Iterator[Problem]:
-    """Activations at the end of a net that its loss applies itself, or that leave it nothing to tell classes apart."""
+    """Yield final activations that the loss applies itself, or that keep it from telling classes apart."""
     from netdsl.diagnostics import advice_problems as problems
 
     for line in recipe.losses:
@@ -146,7 +146,7 @@ def _activations(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _pixels(recipe: Recipe) -> Iterator[Problem]:
-    """Bytes of pictures that reach a layer with weights as they are."""
+    """Yield bytes of pictures that reach a layer with weights unscaled."""
     from netdsl.elaborate.pixels import scaling, unscaled
 
     found = unscaled(recipe)
@@ -165,7 +165,7 @@ def _pixels(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _idle(recipe: Recipe) -> Iterator[Problem]:
-    """A training that changes no weight."""
+    """Yield a training that changes no weight."""
     if not recipe.trains():
         from netdsl.diagnostics.advice_problems import NothingTrained
 
@@ -181,7 +181,7 @@ def _idle(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _late(recipe: Recipe) -> Iterator[Problem]:
-    """A schedule of which a part lies after the last epoch. There are at most as many epochs as `steps`."""
+    """Yield schedules that extend beyond the last epoch. An epoch has at least one step."""
     from netdsl.schedules import Plateau, StepDecay
 
     schedule = recipe.schedule

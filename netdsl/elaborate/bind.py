@@ -47,7 +47,7 @@ class Signature:
 
 
 class Bound(CallArgument):
-    """An argument with the expression of its value, or a word that stands for itself. `span` is the keyword's, if it
+    """An argument with the expression of its value, or a bare word. `span` is the keyword's, if it
     has one."""
 
     __slots__ = ("expr", "word")
@@ -103,7 +103,7 @@ def bind(arguments: tuple[ast.Expr, ...], signature: Signature, context: Context
 
 
 def _word_left_out(arguments: tuple[ast.Expr, ...], signature: Signature) -> Edit | None:
-    """Return the edit that makes `reduce mean (-1)` of `reduce [-1]`: the first place takes words, and has a value."""
+    """Return the edit from `reduce [-1]` to `reduce mean (-1)`: the first place takes words, and has a value."""
     words = signature.words.get(signature.by_place[0], ()) if signature.by_place else ()
     if len(arguments) != 1 or not words or len(signature.by_place) != 2 or isinstance(arguments[0], ast.Name):
         return None

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 
 from netdsl.base.limits import NAME
+from netdsl.base.record import Record
 from netdsl.diagnostics.problem import Problem, Rejected
 from netdsl.diagnostics.report import PROBLEM
 
@@ -53,26 +54,15 @@ class Poison(Enum):
 POISON: Final = Poison.POISON
 
 
-class LabelValue:
+class LabelValue(Record):
     """A labelled result: its value, the scope that the label opened, and how to apply it again."""
 
-    __slots__ = ("context", "name", "node", "scope", "span", "statement")
-
-    def __init__(
-        self,
-        name: str,
-        node: Node | Poison,
-        scope: Scope | None,
-        span: Span,
-        statement: ast.Labelled | None,
-        context: Context | None,
-    ) -> None:
-        self.name = name
-        self.node = node
-        self.scope = scope
-        self.span = span
-        self.statement = statement
-        self.context = context
+    name: str
+    node: Node | Poison
+    span: Span
+    scope: Scope | None
+    statement: ast.Labelled | None = None
+    context: Context | None = None
 
     def __str__(self) -> str:
         return f"the label `{self.name}`"

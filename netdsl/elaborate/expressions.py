@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from netdsl.elaborate.context import ExprValue, Poison
 
 ANY = Size("?")
-"""The value of a bare `?` in an expression, until its position gives it a name."""
+"""The value of a bare `?` in an expression, until its position names it."""
 
 
 def evaluate(expr: ast.Expr, context: Context) -> ExprValue:

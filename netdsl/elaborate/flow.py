@@ -286,7 +286,7 @@ def _repeat(stmt: ast.Repeat, context: Context, opened: Scope | None) -> None:
             run_statement(statement, inner, scope if statement is sole else None)
         context.value = inner.value
         if opened and inner.value is not None:
-            opened.names[str(number)] = LabelValue(str(number), inner.value, scope, stmt.span, None, None)
+            opened.names[str(number)] = LabelValue(name=str(number), node=inner.value, span=stmt.span, scope=scope)
 
 
 def _sole_call(body: ast.Body) -> ast.Stmt | None:

@@ -103,5 +103,5 @@ def define_label(
     labels = context.scope.names
     if name in labels:
         context.reject(DefinedTwice, span, name=name, earlier=labels[name].span)
-    labels[name] = LabelValue(name, node, scope, span, statement, around)
+    labels[name] = LabelValue(name=name, node=node, span=span, scope=scope, statement=statement, context=around)
     context.builder.labels.setdefault(name, (span, f"{context.scope.path}{name}"))

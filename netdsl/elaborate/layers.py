@@ -32,7 +32,7 @@ _signatures: dict[type[Declared], Signature] = {}
 
 
 def declared_signature(cls: type[Declared]) -> Signature:
-    """Return the signature of a layer, a loss or a similar component from its declaration."""
+    """Return the signature of a declared component."""
     if cls not in _signatures:
         arguments = cls.arguments.values()
         _signatures[cls] = Signature(
@@ -129,7 +129,7 @@ def _order(cls: type[Declared], given: Given) -> tuple[Edit, ...]:
 
 
 def defaults_of(kind: str, context: Context) -> tuple[tuple[str, object], ...]:
-    """Return the arguments that `default` gives a layer. Raises Poisoned where such a statement went wrong."""
+    """Return the arguments that `default` sets for a layer. Raises Poisoned if such a statement is wrong."""
     found = context.defaults.get(kind, ())
     if found is None:
         raise Poisoned
@@ -141,7 +141,7 @@ def change_defaults(stmt: ast.Default, context: Context) -> Defaults:
     name = stmt.layer.text
     cls = find_layer(name)
     if cls is None and context.module.block(name):
-        what = f"`default` changes a built-in layer, and `{name}` is a block: its defaults stand in its parameters"
+        what = f"`default` changes a built-in layer, and `{name}` is a block: its defaults are those of its parameters"
         context.reject(BadOperation, stmt.layer.span, what=what)
     cls = cls or unknown_layer(stmt.layer, context)
     declared = declared_signature(cls)
@@ -181,7 +181,7 @@ def apply_layer(
 ) -> Node:
     """Apply a layer to values, under the name of the scope opened for it, or under the next ordinal.
 
-    `arguments` give their locations to messages. Raises Rejected.
+    Messages point at the locations of `arguments`. Raises Rejected.
     """
     scope = opened or context.scope.open(context.scope.name(layer.kind, counts=not layer.variadic))
     try:

@@ -51,7 +51,7 @@ class Library:
         self._frame: Frame | None = None
 
     def load(self, source: Source, path: str) -> Module:
-        """The module of an entry file that is already read; `path` is where it lies (for `-`, in this folder).
+        """Return the module of an entry file that is already read; `path` is its path (for `-`, in this folder).
         Raises NoWorkingFolder."""
         from netdsl.base.files import absolute
 

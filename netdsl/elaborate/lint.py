@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Net
 
 ALLOWED = re.compile(r"#[ \t]*allow((?:[ \t,]+W\d{4}\b)+)")
-"""A comment at the end of a line that allows warnings in it, such as `# allow W0301`, and may give a reason."""
+"""A comment that allows warnings on its line, such as `# allow W0301`, optionally followed by a reason."""
 
 
 def warn(module: Module, nets: Iterable[Net | None]) -> None:

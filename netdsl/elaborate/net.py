@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def _alias_arguments(alias: ast.Alias, module: Module) -> Given:
-    """Return the values that an alias gives, by parameter, with their locations. Raises Rejected or Poisoned."""
+    """Return the arguments of an alias by parameter, with their locations. Raises Rejected or Poisoned."""
     net = _net(alias, module)
     parameters = [parameter.name.text for parameter in net.parameters] if net else []
     given: Given = {}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FORM = re.compile(r"\s*train\.([A-Za-z_]\w*)(?:\.([A-Za-z_]\w*))?\s*=(.*\S.*)", re.DOTALL)
 _DEFAULTS = {"optimizer": "sgd", "schedule": "constant"}
-"""The lines that a missing line stands for."""
+"""The component that a missing line selects."""
 EXCLUDED = {"epochs": "steps", "steps": "epochs"}
 NEGATIVE = re.compile(r"-\s*[\d.][\w.]*")
 """A negative number in parentheses, as needed among other arguments; here it is the only one."""
@@ -73,7 +73,7 @@ def _arguments() -> tuple[str, ...]:
 
 
 def _parsed(net: str, setting: str, key: str, argument: str, value: str, module: Module) -> ast.Setting | None:
-    """Return the line that a setting stands for, such as `optimizer lr 0.1`; None if its value does not parse."""
+    """Return the line that a setting means, such as `optimizer lr 0.1`; None if its value does not parse."""
     name = setting.partition("=")[0].strip()
     source = Source(f"--set {name}", f"train {net} {{ {key} {f'{argument} ' if argument else ''}{value} }}")
     errors = module.report.errors
@@ -88,7 +88,7 @@ def _parsed(net: str, setting: str, key: str, argument: str, value: str, module:
 
 
 def _replaced(lines: tuple[ast.Setting, ...], line: ast.Setting) -> tuple[ast.Setting, ...]:
-    """Return the lines with this one in place of all lines with its key, or that exclude it."""
+    """Return the lines with this one in place of all lines that have its key or exclude it."""
     gone = {line.key.text, EXCLUDED.get(line.key.text)}
     return (*(each for each in lines if each.key.text not in gone), line)
 

@@ -28,8 +28,8 @@ _SOURCE_NAME = "<parameters>"
 
 
 def from_python(values: Mapping[str, object], module: Module, owner: Module, definition: ast.Net | ast.Alias) -> Given:
-    """Return the values of the parameters with their locations in messages. `module` is the file that was asked for a
-    net, which is `definition` of `owner`.
+    """Return the values of the parameters with their locations in messages. `module` is the file from which the
+    net was requested, and `definition` of `owner` is that net.
 
     Raises TypeError or ValueError for values that the language does not have, and Rejected or Poisoned.
     """

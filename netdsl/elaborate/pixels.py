@@ -26,18 +26,18 @@ _KEPT = (
     *("upsample", "pixel_shuffle", "channel_shuffle"),
     *("maxpool", "avgpool", "global_avgpool", "adaptive_avgpool", "global_maxpool"),
 )
-"""Layers whose values lie in the range of their input's."""
+"""Layers whose outputs stay within the range of their input."""
 
 RECTIFIERS = frozenset(["relu", "leaky_relu", "prelu", "elu", "selu", "gelu", "silu", "hard_swish", "softplus"])
-"""Layers that leave large positive values as they are and make negative ones small."""
+"""Layers that keep large positive values and shrink negative ones."""
 
 BETWEEN = re.compile(r"(?:\s|;|#[^\n]*|\w+:(?!\s*\{))*")
 """Text between an input and the statement that reads it: blanks, comments and a label."""
 
 
 def unscaled(recipe: Recipe) -> tuple[Node, float] | None:
-    """The first layer with weights that reads large pixel values, and how large; None if there is none, or if a layer
-    whose effect on the range is not known comes first."""
+    """Return the first layer with weights that reads large pixel values, and the largest magnitude; None if there is
+    none, or if a layer with an unknown effect on the range comes first."""
     if not recipe.data.raw or len(recipe.net.inputs) != 1:
         return None
     ranges: dict[Node, _Range | None] = {}
@@ -61,7 +61,7 @@ _NORMS = frozenset(["bn", "layernorm", "groupnorm", "instancenorm", "lrn"])
 
 
 def _augmented(recipe: Recipe) -> _Range:
-    """The range of the examples after augmentation."""
+    """Return the range of the examples after augmentation."""
     low, high = 0.0, 255.0
     for step in recipe.augment:
         if step.kind == "normalize":
@@ -73,7 +73,7 @@ def _augmented(recipe: Recipe) -> _Range:
 
 
 def _pairs(mean: tuple[float, ...], std: tuple[float, ...]) -> list[tuple[float, float]]:
-    """Means and standard deviations by channel, a single one for all channels."""
+    """Return means and standard deviations by channel, with a single one repeated."""
     channels = max(len(mean), len(std))
     return [(mean[i % len(mean)], std[i % len(std)]) for i in range(channels)]
 
@@ -107,11 +107,11 @@ _RULES: dict[str, Callable[[Any, list[_Range]], _Range]] = {
     "add": lambda _, xs: (sum(low for low, _ in xs), sum(high for _, high in xs)),
     "sub": lambda _, xs: (xs[0][0] - sum(high for _, high in xs[1:]), xs[0][1] - sum(low for low, _ in xs[1:])),
 }
-"""The range of a layer's values from those of its inputs, as far as that is known."""
+"""The range of a layer's output from those of its inputs, for layers where it is known."""
 
 
 def scaling(net: Net) -> Edit | None:
-    """The edit that scales the pixels right behind the input; None where a layer may read the input itself."""
+    """Return the edit that scales the pixels directly after the input; None if a layer may read the input itself."""
     (entry,) = net.inputs
     readers = [node for node in net.nodes if entry in node.inputs]
     end = max([entry.span.end, *(bound.value_span.end for bound in entry.arguments)])

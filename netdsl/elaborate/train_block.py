@@ -304,7 +304,7 @@ def check_rates(recipe: Recipe, context: Context) -> None:
 
 
 def check_augmentations(recipe: Recipe, context: Context) -> None:
-    """Reject an augmentation that cannot make examples for the net. Raises Rejected."""
+    """Reject an augmentation that does not fit the net. Raises Rejected."""
     steps, inputs = recipe.augment, recipe.net.inputs
     pictured = [node for node in inputs if len(node.shape) == 3]
     for step in steps:

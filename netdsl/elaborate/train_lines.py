@@ -1,4 +1,4 @@
-"""The lines of a `train` block: what each means alone, and what losses, metrics and labels mean for the net."""
+"""The lines of a `train` block, those of losses, metrics and labels checked against the net."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Weight(Protocol):
 
 
 class CallArgument:
-    """An argument of a call: its name, and the places of its keyword, if it has one, and of its value."""
+    """An argument of a call: its name, and the locations of its keyword, if it has one, and of its value."""
 
     __slots__ = ("name", "span", "value_span")
 
@@ -176,7 +176,7 @@ class Output:
 class Net:
     """An elaborated net: every block expanded, every loop unrolled, every shape known.
 
-    `nodes` are in the order of the source, so that a node's inputs stand before it; those that reach no output are left
+    `nodes` are in the order of the source, so that a node's inputs precede it; those that reach no output are left
     out, as are their parameters. `variant` elaborates the net anew with another value of one of its own parameters, and
     returns None where that has errors; it is for suggestions, and not every net has it.
     """

@@ -56,7 +56,7 @@ def window(axis: int, span: int, stride: int, pad: int) -> Reach:
 
 
 def groups(axis: int, channels: int, outputs: int, count: int) -> Reach | None:
-    """Channels in groups, each of which reads the operand's group of the same number; None for a single group."""
+    """Return the reach of channels in groups that read the same group of the operand; None for a single group."""
     if count == 1:
         return None
     inside = channels // count

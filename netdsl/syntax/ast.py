@@ -19,7 +19,7 @@ class Node:
 
 
 class Expr(Node):
-    """An expression; `grouped` if it is in parentheses, which makes a bare word a variable."""
+    """An expression; `grouped` if it is in parentheses, so that a bare word is a variable."""
 
     __slots__ = ("grouped",)
     grouped: bool

@@ -53,9 +53,9 @@ class _Pairer:
         self.found = BracketPairs()
         self.stack: list[int] = []
         self.matches: list[int] = []
-        """How many `match` in each open bracket still wait for their `{`."""
+        """Number of `match` in each open bracket that have no `{` yet."""
         self.suspect: int | None = None
-        """A brace whose end stands further left than its beginning: likely the one that has no end."""
+        """A brace whose closing line is indented less than its opening line: likely the unclosed one."""
 
     def run(self) -> BracketPairs:
         for index, token in enumerate(self.tokens):

@@ -37,13 +37,13 @@ INFIX = ("if", "else", "and", "or", "not", "in")
 
 def in_parentheses(mistake: Mistake) -> Found | None:
     """`conv(3x3, 64)`."""
-    behind = mistake.tokens[mistake.head + 1 : mistake.head + 2]
-    if not behind or "SKIP" not in mistake.level or mistake.index <= mistake.head + 1:
+    following = mistake.tokens[mistake.head + 1 : mistake.head + 2]
+    if not following or "SKIP" not in mistake.level or mistake.index <= mistake.head + 1:
         return None
     head = mistake.tokens[mistake.head]
-    if head.type != "NAME" or behind[0].text != "(" or behind[0].start != head.end:
+    if head.type != "NAME" or following[0].text != "(" or following[0].start != head.end:
         return None
-    problem = parentheses_in_call(mistake.source, mistake.span(head), mistake.tokens, behind[0])
+    problem = parentheses_in_call(mistake.source, mistake.span(head), mistake.tokens, following[0])
     return Found(problem, absorbs=bool(problem.statement))
 
 
@@ -100,7 +100,7 @@ def _spaced(source: Source, token: Token) -> Edit:
 
 
 def _joins_numbers(tokens: list[Token], token: Token) -> bool:
-    """Return whether a comma stands between two numbers, where it may also belong to a number or a tuple."""
+    """Return whether a comma is between two numbers, where it may also be part of a number or a tuple."""
     around = tokens[token.index - 1 : token.index + 2 : 2]
     if token.text != "," or len(around) < 2:
         return False
@@ -155,7 +155,7 @@ def _apart(edits: list[Edit]) -> tuple[Edit, ...]:
 
 
 def _removed(mistake: Mistake, sign: Token) -> Edit:
-    """Return the edit that removes a sign, or makes dims of `3,3` and statements of `conv 3x3 8, relu`."""
+    """Return the edit that removes a sign, turns `3,3` into dims, or `conv 3x3 8, relu` into statements."""
     edit = _spaced(mistake.source, sign)
     if _joins_numbers(mistake.tokens, sign) and edit.span.text == ",":
         return Edit(edit.span, "x")
@@ -163,7 +163,7 @@ def _removed(mistake: Mistake, sign: Token) -> Edit:
 
 
 def _before_layer(tokens: list[Token], sign: Token) -> bool:
-    """Return whether a comma stands between two layers."""
+    """Return whether a comma is between two layers."""
     from netdsl.diagnostics.foreign import is_layer
 
     following = tokens[sign.index + 1 : sign.index + 2]
@@ -232,7 +232,7 @@ def _assigned(mistake: Mistake) -> Found:
 
 
 def _sum(mistake: Mistake, gap: Span) -> tuple[Edit, ...]:
-    """Return the edits that make `c: add a b` of `c = a + b`."""
+    """Return the edits from `c = a + b` to `c: add a b`."""
     first, sign, second, *end = (*mistake.tokens[mistake.index + 1 : mistake.index + 5], None, None, None)
     if first is None or sign is None or second is None or (end[0] is not None and end[0].type not in ("SEP", "RBRACE")):
         return ()
@@ -244,18 +244,23 @@ def _sum(mistake: Mistake, gap: Span) -> tuple[Edit, ...]:
 
 
 def _label(mistake: Mistake, gap: Span) -> tuple[Edit, ...]:
-    """Return the edits that make `fc: dense 10` of `fc = dense 10`; none where an expression may follow."""
+    """Return the edits from `fc = dense 10` to `fc: dense 10`; none if an expression may follow."""
     from netdsl.diagnostics.foreign import is_layer
 
-    head, behind, *_ = (*mistake.tokens[mistake.index + 1 : mistake.index + 3], None, None)
-    if head is None or behind is None or "NAME" not in head.choices or behind.type == "SEP":
+    head, following, *_ = (*mistake.tokens[mistake.index + 1 : mistake.index + 3], None, None)
+    if head is None or following is None or "NAME" not in head.choices or following.type == "SEP":
         return ()
     named = Edit(gap, ": ")
-    if behind.text == "(" and behind.start == head.end and head.text not in FUNCTION_NAMES and is_layer(head.text):
-        called = parentheses_in_call(mistake.source, mistake.span(head), mistake.tokens, behind)
+    if (
+        following.text == "("
+        and following.start == head.end
+        and head.text not in FUNCTION_NAMES
+        and is_layer(head.text)
+    ):
+        called = parentheses_in_call(mistake.source, mistake.span(head), mistake.tokens, following)
         return (Edit(gap.to(called.span), f": {called.statement}"),) if called.statement else ()
-    begins_value = behind.text in ("{", "(", "[") or {"NAME", "NUMBER", "DIMS", "STRING"} & {*behind.choices}
-    return (named,) if begins_value and behind.start > head.end and behind.text not in INFIX else ()
+    begins_value = following.text in ("{", "(", "[") or {"NAME", "NUMBER", "DIMS", "STRING"} & {*following.choices}
+    return (named,) if begins_value and following.start > head.end and following.text not in INFIX else ()
 
 
 def in_python(mistake: Mistake) -> Found | None:
@@ -271,17 +276,17 @@ def in_python(mistake: Mistake) -> Found | None:
         return None
     whole = call_arguments(mistake.source, tokens, tokens[at])
     if called.endswith(".add"):  # model.add(Dense(10))
-        inner, behind_inner = _dotted(tokens, at + 1)
-        if inner and tokens[behind_inner].text == "(":
-            called, at = inner, behind_inner
+        inner, after_inner = _dotted(tokens, at + 1)
+        if inner and tokens[after_inner].text == "(":
+            called, at = inner, after_inner
     group = call_arguments(mistake.source, tokens, tokens[at])
     if group is None or whole is None:
         return None
     given, closing = group[0], whole[1]
     end, passed = closing.end, ""
-    behind = tokens[closing.index + 1] if closing.index + 1 < len(tokens) else None
-    if behind is not None and behind.text == "(" and behind.start == end:
-        value = call_arguments(mistake.source, tokens, behind)
+    following = tokens[closing.index + 1] if closing.index + 1 < len(tokens) else None
+    if following is not None and following.text == "(" and following.start == end:
+        value = call_arguments(mistake.source, tokens, following)
         if value is None or len(value[0]) != 1:
             return None
         passed, end = value[0][0][1], value[1].end

@@ -1,4 +1,4 @@
-"""Find the most likely mistake behind a token that does not fit."""
+"""Find the most likely mistake that explains a token that does not fit."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _outside(mistake: Mistake) -> Found | None:
 
 
 def _item(word: str, mistake: Mistake) -> str:
-    """Return the definition that another language's word stands for: a function with braces is a block."""
+    """Return the definition that another language's word means: a function with braces is a block."""
     ours = FOREIGN.get(word, word)
     line = mistake.source.text[mistake.token.start :].partition("\n")[0]
     return "block" if ours == "fn" and "{" in line and "=" not in line.partition("{")[0] else ours

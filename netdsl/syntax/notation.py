@@ -110,7 +110,7 @@ def other_notation(mistake: Mistake) -> Found | None:
     """Report notation of other languages, such as `elif`, `if c: relu` and `// comment`."""
     if mistake.at_end:
         return None
-    for attempt in (_else_if, _comment, _body, _operands, _argument_behind_colon, _arrow, _definition):
+    for attempt in (_else_if, _comment, _body, _operands, _argument_after_colon, _arrow, _definition):
         if problem := attempt(mistake):
             return Found(problem)
     return None
@@ -125,7 +125,7 @@ def _else_if(mistake: Mistake) -> OtherNotation | None:
         end = min(i for i in (*(text.find(c, span.end) for c in "\n;}"), len(text)) if i >= 0)
         body = text[following[0].end : end].strip()
         edits = (Edit(Span(mistake.source, span.end, end), f" {{ {body} }}"),) if body and "{" not in body else ()
-        return OtherNotation(span=mistake.span(following[0]), instead="a body stands in braces, `{ … }`", edits=edits)
+        return OtherNotation(span=mistake.span(following[0]), instead="put the body in braces, `{ … }`", edits=edits)
     if span.text not in ("elif", "elseif", "elsif"):
         return None
     return OtherNotation(span=span, instead="write `else if`", edits=(Edit(span, "else if"),))
@@ -163,7 +163,7 @@ def _body(mistake: Mistake) -> OtherNotation | None:
     elif rest and "{" not in rest:
         closing = " }" + " " * (text[end : end + 1] == "}")
         edits = (Edit(Span(mistake.source, last.end, end), f" {{ {rest}{closing}"),)
-    return OtherNotation(span=mistake.span(token), instead="a body stands in braces, `{ … }`", edits=edits)
+    return OtherNotation(span=mistake.span(token), instead="put the body in braces, `{ … }`", edits=edits)
 
 
 def _operands(mistake: Mistake) -> OtherNotation | None:
@@ -186,7 +186,7 @@ def _operands(mistake: Mistake) -> OtherNotation | None:
             at = sign.start - whole.start
             written = f"{written[:at]} {written[at + 1 :]}"
     words = re.sub(" +", " ", f" {written.strip()}")
-    return OtherNotation(span=mistake.span(token), instead="operands stand side by side", edits=(Edit(whole, words),))
+    return OtherNotation(span=mistake.span(token), instead="separate operands with spaces", edits=(Edit(whole, words),))
 
 
 def _merge(mistake: Mistake) -> Token | None:
@@ -205,7 +205,7 @@ def _merge(mistake: Mistake) -> Token | None:
     return None
 
 
-def _argument_behind_colon(mistake: Mistake) -> OtherNotation | None:
+def _argument_after_colon(mistake: Mistake) -> OtherNotation | None:
     """`dense: 10`, `input: 1x28x28`, `net a(classes: 10)`, `concat axis=1`."""
     token, last = mistake.token, mistake.tokens[mistake.index - 1]
     if token.text == "=" and last.text == "axis":

@@ -50,10 +50,10 @@ def _reason(word: str) -> str:
     if re.search(r"[eE][+-]?$", word):
         return "its exponent has no digits"
     if re.search(r"\.($|[eE])", word):
-        return "digits are missing behind its point"
+        return "digits are missing after its point"
     if re.match(r"0\d", word):
         return "a number does not begin with 0"
-    return "`_` stands between digits"
+    return "`_` is allowed only between digits"
 
 
 def _repaired(word: str) -> str | None:

@@ -41,7 +41,7 @@ def parse(source: Source, report: Report) -> ast.File:
 
 
 def _is_foreign(source: Source, report: Report) -> bool:
-    """Whether a text is in another language; then that is all that is reported of it."""
+    """Return whether a text is in another language, after replacing all of its problems by that one."""
     from netdsl.syntax.notation import other_language
 
     foreign = other_language(source)
@@ -56,9 +56,9 @@ def _is_foreign(source: Source, report: Report) -> bool:
 class _Parser:
     """One run over the tokens.
 
-    `faults` are the offsets of what has been reported: a statement is blamed once. `outside` is the token behind the
-    last statement that stood outside of a net: of several in a row the first is enough. `signs` are the statements and
-    kinds of harmless mistakes that have been reported: one problem tells all of a kind.
+    `faults` are the offsets of what has been reported: a statement is blamed once. `outside` is the token after the
+    last statement outside of a net: of several in a row, only the first is reported. `signs` are the statements and
+    kinds of harmless mistakes that have been reported, each kind once.
     """
 
     def __init__(self, scan: Scan, report: Report) -> None:
@@ -154,7 +154,7 @@ class _Parser:
         return stop
 
     def _height(self, index: int) -> int:
-        """How much of the stack is the beginning of something whole, where Broken can stand; 0 if nothing is left.
+        """Return the height of the stack up to where Broken is accepted; 0 if it is nowhere.
 
         A second error at one token means that the cut was too small: then the statement around it is cut.
         """
@@ -197,7 +197,7 @@ class _Parser:
         if stop > start:
             broken.end = self.tokens[stop - 1].end
         taken = self._feed(broken)
-        assert taken, "Broken can stand where the stack was cut"
+        assert taken, "Broken is accepted where the stack was cut"
 
     def _absorb(self, start: int, index: int) -> None:
         """Withdraw what the lexer has reported of a statement."""

@@ -78,7 +78,7 @@ class Scan:
         pieces = self._pieces()
         pairing = pair(pieces, source)
         if not any(isinstance(problem, UnterminatedText) for problem in self.problems):
-            self.problems += pairing.problems  # else what it lacks may stand in that text
+            self.problems += pairing.problems  # otherwise the missing bracket may be in that text
         self.too_deep = pairing.too_deep
         self.tokens = _separated(pieces, pairing)
         for index, token in enumerate(self.tokens):
@@ -165,7 +165,7 @@ class Scan:
 
 
 def _separated(pieces: list[Token], pairing: BracketPairs) -> list[Token]:
-    """The tokens with their brackets, each run of separators as one, and no newline that separates nothing."""
+    """Return the tokens with their brackets, with runs of separators joined and newlines without effect removed."""
     tokens: list[Token] = []
     stack: list[Token] = []
     for index, token in enumerate(pieces):
@@ -203,7 +203,7 @@ def _joins(token: Token) -> bool:
 
 
 def _close(tokens: list[Token], stack: list[Token], count: int, offset: int) -> None:
-    """Insert a forgotten `}`, so that the braces before it match."""
+    """Insert missing `}`, so that the braces before them are complete."""
     for _ in range(count):
         brace = Token(("RBRACE",), "", offset)
         brace.opener = stack.pop()

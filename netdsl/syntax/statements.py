@@ -65,7 +65,7 @@ class Statements(NodeBuilder):
         return ast.Body(span, statements)
 
     def _check_operand(self, before: ast.Stmt, after: ast.For) -> None:
-        """Complain of a `for` that stands below a merge as one of its operands would."""
+        """Report a `for` below a merge that is indented like one of its operands."""
         merge = before.body if isinstance(before, ast.Labelled) else before
         source, start = self.source, after.span.start
         gap = source.text[before.span.end : start]

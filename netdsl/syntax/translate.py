@@ -77,7 +77,7 @@ KERAS = {
     "sgd": "lr momentum nesterov",
     "rmsprop": "lr",
 }
-"""The same of Keras."""
+"""The order of Keras' positional arguments in our words."""
 
 _OURS = {name: " ".join(places) for name, places in PLACES.items()}
 
@@ -111,7 +111,7 @@ KEYWORDS = foreign.words(
     lr decay nesterov beta1 beta2 smoothing
     """
 )
-"""Our keywords that a call may give."""
+"""Our keywords that a call may have."""
 
 
 def statement(called: str, given: Given, *, choice: bool = False, label: str = "") -> str | None:
@@ -269,7 +269,7 @@ def _value(text: str) -> str | None:
 
 
 def _activation(word: str) -> str | None:
-    """Return the statement of an activation behind a layer; None for one that netdsl has not."""
+    """Return the statement of an activation after a layer; None for one that netdsl lacks."""
     last = word.rpartition(".")[2]
     if last in ("", "linear"):
         return ""
