@@ -104,5 +104,7 @@ def _asked(module: Module, wanted: str | None, *, domains: bool) -> Iterator[tup
             for value in domain_of(parameter, owner.context) or ():
                 owner.work.spend(NET, parameter.name.span)
                 given = {**instance.given, parameter.name.text: (value, parameter.name.span)}
-                varied = Instance(name, owner, instance.definition, given, instance.doc)
+                varied = Instance(
+                    name=name, module=owner, definition=instance.definition, given=given, doc=instance.doc
+                )
                 yield f"{name}({parameter.name.text} = {show_value(value)})", varied

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from netdsl.base.record import Record
 from netdsl.base.text import Span
 from netdsl.diagnostics.argument_problems import ArgumentTwice, TooMany
 from netdsl.diagnostics.name_problems import Recursive
@@ -83,23 +84,24 @@ _MAX_NETS_SHOWN = 4
 """Maximum number of nets to point at when one must be chosen."""
 
 
-class Instance:
+class Instance(Record):
     """A net with values for some of its parameters: `resnet`, `resnet(depth = 101)`, or an alias of one."""
 
-    __slots__ = ("definition", "doc", "given", "module", "name")
-
-    def __init__(self, name: str, module: Module, definition: ast.Net, given: Given, doc: str) -> None:
-        self.name = name
-        self.module = module
-        self.definition = definition
-        self.given = given
-        self.doc = doc
+    name: str
+    module: Module
+    definition: ast.Net
+    given: Given
+    doc: str
 
     @property
     def key(self) -> tuple[object, ...]:
         """A key that is equal for instances that elaborate alike."""
-        values = sorted((name, type(value).__name__, repr(value)) for name, (value, _) in self.given.items())
-        return (id(self.definition), *values)
+        return _key(self.definition, self.given)
+
+
+def _key(definition: ast.Net, given: Given) -> tuple[object, ...]:
+    values = sorted((name, type(value).__name__, repr(value)) for name, (value, _) in given.items())
+    return (id(definition), *values)
 
 
 def entry_net(module: Module, wanted: str | None) -> tuple[Module, ast.Net | ast.Alias]:
@@ -155,7 +157,7 @@ def resolve(module: Module, definition: ast.Net | ast.Alias, given: Given) -> In
         module.context.reject(
             UnknownParameter, given[wrong][1], name=wrong, net=definition.name.text, candidates=tuple(parameters)
         )
-    return Instance(name, module, definition, given, doc)
+    return Instance(name=name, module=module, definition=definition, given=given, doc=doc)
 
 
 def instances(module: Module) -> list[Instance]:
@@ -174,7 +176,9 @@ def instances(module: Module) -> list[Instance]:
                 for value in domain_of(parameter, module.context) or ():
                     given = {parameter.name.text: (value, parameter.name.span)}
                     module.work.spend(NET, parameter.name.span)
-                    varied = Instance(instance.name, module, instance.definition, given, instance.doc)
+                    varied = Instance(
+                        name=instance.name, module=module, definition=instance.definition, given=given, doc=instance.doc
+                    )
                     found.setdefault(effective(varied), varied)
         except Rejected as rejected:
             report.add(rejected.problem)
@@ -189,7 +193,7 @@ def effective(instance: Instance) -> tuple[object, ...]:
     for parameter in instance.definition.parameters:
         if parameter.name.text not in given and isinstance(parameter.default, (ast.Number, ast.Switch, ast.Text)):
             given[parameter.name.text] = (parameter.default.value, parameter.span)
-    return Instance("", instance.module, instance.definition, given, "").key
+    return _key(instance.definition, given)
 
 
 def elaborate(instance: Instance) -> Net | None:
