@@ -246,8 +246,8 @@ class Initialiser(Kind[Init]):
         return value
 
 
-DTYPES = ("f32", "f16", "u8", "i64")
-BARE_WORDS = frozenset({*Padding.words, *Initialiser.words, *DTYPES})
+INPUT_DTYPES = ("f32", "f16", "u8", "i64")
+BARE_WORDS = frozenset({*Padding.words, *Initialiser.words, *INPUT_DTYPES})
 """Words that keywords accept, and that can therefore be a parameter's default."""
 
 

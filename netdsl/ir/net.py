@@ -30,7 +30,7 @@ class Layer(Protocol):
     def shape(self, *xs: Shape) -> Shape: ...
 
 
-class Weight(Protocol):
+class WeightDeclaration(Protocol):
     """The declaration of a weight, from which a `Parameter` is made."""
 
     name: str
@@ -89,7 +89,7 @@ class Parameters(Mapping[str, Parameter]):
 
     __slots__ = ("_declared", "_made", "_name", "_trainable")
 
-    def __init__(self, name: str, declared: tuple[Weight, ...], trainable: bool) -> None:
+    def __init__(self, name: str, declared: tuple[WeightDeclaration, ...], trainable: bool) -> None:
         self._name = name
         self._declared = declared
         self._trainable = trainable

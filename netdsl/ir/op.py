@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from netdsl.ir.reach import Reach, aligned
+from netdsl.ir.reach import Reach, aligned_reach
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,7 +76,7 @@ class Op:
 
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
         """Return what a position of the result reads along an axis of the operand `at`, or None for all of it."""
-        return aligned(axis, xs[at], y)
+        return aligned_reach(axis, xs[at], y)
 
     def vjp(self, dy: Value, y: Value, *xs: Any) -> tuple[Value | None, ...]:
         """Return the vector-Jacobian product dx = dy^T (dy/dx) for each x. All sizes are numbers."""

@@ -44,7 +44,7 @@ UNKNOWN_REACH = Reach(-1)
 """It is not known which places are read."""
 
 
-def aligned(axis: int, x: Shape, y: Shape) -> Reach:
+def aligned_reach(axis: int, x: Shape, y: Shape) -> Reach:
     """Align axes as NumPy broadcasts: from the last axis, with sizes of 1 expanded."""
     to = axis + len(y) - len(x)
     return Reach(to, stride=0 if x[axis] == 1 != y[to] else 1)

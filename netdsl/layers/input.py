@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netdsl.base.shape import Dim, Shape, text
-from netdsl.declare.arguments import DTYPES, Choice, Dims, Integer
+from netdsl.declare.arguments import INPUT_DTYPES, Choice, Dims, Integer
 from netdsl.declare.declared import keyword, positional
 from netdsl.diagnostics.layer_problems import PictureMisfit
 from netdsl.diagnostics.problem import Misfit
@@ -25,7 +25,7 @@ class InputLayer(Layer):
     """
 
     sizes: tuple[Dim, ...] = positional(Dims(), doc="shape, without the batch")
-    dtype: str = keyword(Choice(*DTYPES), "f32", doc="element type; `f16` and `u8` are cast to `f32`")
+    dtype: str = keyword(Choice(*INPUT_DTYPES), "f32", doc="element type; `f16` and `u8` are cast to `f32`")
     resize: int | None = keyword(Integer(), None, doc="size of an image's shorter side after resizing")
     crop: int | None = keyword(Integer(), None, doc="size of the square center crop of an image")
     filter: str = keyword(

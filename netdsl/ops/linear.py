@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from netdsl import ops
 from netdsl.ir.formula import element_count
 from netdsl.ir.op import OnnxNode, Op
-from netdsl.ir.reach import Reach, aligned
+from netdsl.ir.reach import Reach, aligned_reach
 from netdsl.ops.arithmetic import broadcast, sum_to
 from netdsl.ops.base import apply
 
@@ -71,7 +71,7 @@ class MatMul(Op):
 
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
         summed = (-1, -2)[at]
-        return None if axis - len(xs[at]) == summed else aligned(axis, xs[at], y)
+        return None if axis - len(xs[at]) == summed else aligned_reach(axis, xs[at], y)
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         a, b = xs

@@ -87,7 +87,7 @@ _INITIALISERS = {
     "kaiming_normal": "he_normal",
     "kaiming_uniform": "he_uniform",
 }
-IGNORED = foreign.words(
+_IGNORED = foreign.words(
     "in_channels in_features num_features num_channels input_shape input_dim inplace device data_format from_logits"
 )
 """Keywords whose meaning is ours without them."""
@@ -246,7 +246,7 @@ def _keyword(keyword: str, order: str) -> str:
     word = keyword.casefold()
     if word in ("activation", "act"):
         return "activation"
-    if word in IGNORED or word in _DEFAULTS:
+    if word in _IGNORED or word in _DEFAULTS:
         return word if word in _DEFAULTS else ""
     places = order.split()
     if word in (*places, *KEYWORDS):
