@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from netdsl.layers.base import LAYERS, Layer
+from netdsl.layers.base import LAYER_CLASSES, Layer
 from netdsl.layers.table import LAYER_MODULES
 
 
@@ -15,6 +15,6 @@ def layer_modules() -> dict[str, str]:
 
 def find_layer(name: str) -> type[Layer] | None:
     """Return the layer with this name, or None."""
-    if name not in LAYERS and name in LAYER_MODULES:
+    if name not in LAYER_CLASSES and name in LAYER_MODULES:
         import_module(f"{__name__}.{LAYER_MODULES[name]}")
-    return LAYERS.get(name)
+    return LAYER_CLASSES.get(name)

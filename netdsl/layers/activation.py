@@ -11,7 +11,7 @@ from netdsl.declare.arguments import Flag, Initialiser, Real
 from netdsl.declare.declared import keyword, positional
 from netdsl.ir.init import Init
 from netdsl.layers.base import Layer, Weight, layer
-from netdsl.layers.window import channels
+from netdsl.layers.window import channel_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -183,11 +183,11 @@ class PReluLayer(Layer):
 
     def shape(self, *xs: Shape) -> Shape:
         if not self.shared:
-            channels(xs[0])
+            channel_count(xs[0])
         return xs[0]
 
     def weights(self, x: Shape) -> Iterator[Weight]:
-        yield Weight("weight", (1 if self.shared else channels(x),), self.init)
+        yield Weight("weight", (1 if self.shared else channel_count(x),), self.init)
 
     def body(self, x: Value, w: Weights) -> Value:
         spatial = (1,) * (len(x.shape) - 2)

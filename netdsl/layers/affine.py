@@ -11,7 +11,7 @@ from netdsl.declare.declared import keyword, positional
 from netdsl.diagnostics.problem import Misfit
 from netdsl.diagnostics.window_problems import WrongLength
 from netdsl.layers.base import Layer, layer
-from netdsl.layers.window import channels
+from netdsl.layers.window import channel_count
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value
@@ -70,7 +70,7 @@ class NormalizeLayer(Layer):
     std: tuple[float, ...] = keyword(Sequence(Real(above=0)), doc="standard deviation of each channel")
 
     def shape(self, *xs: Shape) -> Shape:
-        wanted = channels(xs[0])
+        wanted = channel_count(xs[0])
         for name, entries in (("mean", self.mean), ("std", self.std)):
             if len(entries) != wanted:
                 raise Misfit(WrongLength, at=name, argument=name, given=len(entries), wanted=wanted)

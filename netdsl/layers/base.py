@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 REMEMBERED = 1_000
 """Maximum number of inputs for which a layer caches its result; merges live as long as the process."""
 
-LAYERS: dict[str, type[Layer]] = {}
-"""Layers whose modules have been imported, by name; `netdsl.layers.find` imports them on first use."""
+LAYER_CLASSES: dict[str, type[Layer]] = {}
+"""Layers whose modules have been imported, by name; `netdsl.layers.find_layer` imports them on first use."""
 
-layer = registrar(LAYERS)
+layer = registrar(LAYER_CLASSES)
+"""Registers a layer under its name in the language."""
 
 
 class Weight:

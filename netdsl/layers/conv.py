@@ -13,7 +13,7 @@ from netdsl.diagnostics.problem import Misfit
 from netdsl.diagnostics.window_problems import GroupsDoNotDivide
 from netdsl.ir.init import Init, zeros
 from netdsl.layers.base import Layer, Weight, layer
-from netdsl.layers.window import Window, channels, each, spatial
+from netdsl.layers.window import Window, channel_count, each, spatial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,12 +45,12 @@ class Convolution(Layer):
     def shape(self, *xs: Shape) -> Shape:
         (x,) = xs
         window = self.window(x)
-        groups, outputs = self.groups_and_outputs(channels(x))
-        _check_groups(groups, channels(x), outputs)
+        groups, outputs = self.groups_and_outputs(channel_count(x))
+        _check_groups(groups, channel_count(x), outputs)
         return (outputs, *window.out)
 
     def weights(self, x: Shape) -> Iterator[Weight]:
-        inputs = channels(x)
+        inputs = channel_count(x)
         groups, outputs = self.groups_and_outputs(inputs)
         yield Weight("weight", (outputs, inputs // groups, *self.window(x).kernel), self.init)
         if self.bias:
@@ -66,7 +66,7 @@ class Convolution(Layer):
             strides=window.stride,
             pads=window.pads,
             dilations=window.dilation,
-            group=self.groups_and_outputs(channels(shape))[0],
+            group=self.groups_and_outputs(channel_count(shape))[0],
         )
 
     stride: int | tuple[int, ...] = keyword(Sizes(), 1, doc="distance between adjacent windows")
@@ -203,13 +203,13 @@ class DeconvLayer(Layer):
     def shape(self, *xs: Shape) -> Shape:
         (x,) = xs
         out = TransposedWindow(x, self).out
-        _check_groups(self.groups, channels(x), self.channels)
+        _check_groups(self.groups, channel_count(x), self.channels)
         return (self.channels, *out)
 
     def weights(self, x: Shape) -> Iterator[Weight]:
         kernel = TransposedWindow(x, self).kernel
-        inputs, outputs, area = channels(x) // self.groups, self.channels // self.groups, elements(kernel)
-        shape = (channels(x), outputs, *kernel)
+        inputs, outputs, area = channel_count(x) // self.groups, self.channels // self.groups, elements(kernel)
+        shape = (channel_count(x), outputs, *kernel)
         yield Weight("weight", shape, self.init, fan_in=inputs * area, fan_out=outputs * area)
         if self.bias:
             yield Weight("bias", (self.channels,), self.bias_init)

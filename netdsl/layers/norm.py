@@ -10,7 +10,7 @@ from netdsl.declare.arguments import Flag, Integer, Real
 from netdsl.declare.declared import keyword, positional
 from netdsl.ir.init import ones, zeros
 from netdsl.layers.base import Layer, Weight, layer
-from netdsl.layers.window import channels, spatial, split_channels
+from netdsl.layers.window import channel_count, spatial, split_channels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,19 +26,19 @@ class Normalization(Layer):
     eps: float = keyword(Real(above=0), 1e-5, doc="added to the variance for numerical stability")
 
     def shape(self, *xs: Shape) -> Shape:
-        channels(xs[0])
+        channel_count(xs[0])
         return xs[0]
 
     def weights(self, x: Shape) -> Iterator[Weight]:
         if self.affine:
-            yield Weight("weight", (channels(x),), ones)
-            yield Weight("bias", (channels(x),), zeros)
+            yield Weight("weight", (channel_count(x),), ones)
+            yield Weight("bias", (channel_count(x),), zeros)
 
     def scale_and_offset(self, x: Value, w: Weights) -> tuple[Value, Value]:
         """Return the weight and the bias, or 1 and 0 if they are not learned."""
         if self.affine:
             return w.weight, w.bias
-        one, zero = (ops.constant(x.graph, each, x.dtype, (channels(x.shape[1:]),)) for each in (1.0, 0.0))
+        one, zero = (ops.constant(x.graph, each, x.dtype, (channel_count(x.shape[1:]),)) for each in (1.0, 0.0))
         return one, zero
 
 
@@ -63,8 +63,8 @@ class BatchNormLayer(Normalization):
 
     def weights(self, x: Shape) -> Iterator[Weight]:
         yield from super().weights(x)
-        yield Weight("running_mean", (channels(x),), zeros, buffer=True)
-        yield Weight("running_var", (channels(x),), ones, buffer=True)
+        yield Weight("running_mean", (channel_count(x),), zeros, buffer=True)
+        yield Weight("running_var", (channel_count(x),), ones, buffer=True)
 
     def body(self, x: Value, w: Weights) -> Value:
         return ops.batch_norm(x, *self.scale_and_offset(x, w), w.running_mean, w.running_var, self.eps)
@@ -104,11 +104,11 @@ class LocalResponseNormLayer(Layer):
 
     def shape(self, *xs: Shape) -> Shape:
         product(spatial(xs[0])[1:])
-        channels(xs[0])
+        channel_count(xs[0])
         return xs[0]
 
     def body(self, x: Value, w: Weights) -> Value:
-        count, (first, *rest) = channels(x.shape[1:]), x.shape[2:]
+        count, (first, *rest) = channel_count(x.shape[1:]), x.shape[2:]
         # onnxruntime allocates `size` channels; those beyond the input's add nothing.
         size = min(self.size, 2 * count - 1)
         alpha = self.alpha * (size / self.size if self.mean else size)

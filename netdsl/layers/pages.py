@@ -16,7 +16,7 @@ from netdsl.base.paths import replace_pages
 from netdsl.diagnostics.catalogue import docstring
 from netdsl.ir.init import Init
 from netdsl.layers import find_layer, layer_modules
-from netdsl.layers.base import LAYERS
+from netdsl.layers.base import LAYER_CLASSES
 from netdsl.layers.table import LAYER_MODULES
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ def declared_layers() -> dict[str, str]:
     """Return the module of each layer, by importing all modules of this package."""
     for module in iter_modules(netdsl.layers.__path__):
         import_module(f"netdsl.layers.{module.name}")
-    found = {name: cls.__module__ for name, cls in LAYERS.items() if cls.__module__.startswith("netdsl.layers.")}
+    found = {name: cls.__module__ for name, cls in LAYER_CLASSES.items() if cls.__module__.startswith("netdsl.layers.")}
     return {name: found[name].rpartition(".")[2] for name in sorted(found, key=lambda name: found[name])}
 
 

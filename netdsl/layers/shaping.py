@@ -13,7 +13,7 @@ from netdsl.diagnostics.layer_problems import NotAnOrder, ReshapeMismatch
 from netdsl.diagnostics.problem import Misfit
 from netdsl.diagnostics.shape_problems import NeedsNumber, OutsideShape
 from netdsl.layers.base import Layer, layer
-from netdsl.layers.window import channels
+from netdsl.layers.window import channel_count
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value
@@ -134,14 +134,14 @@ class SelectLayer(Layer):
     channels: tuple[int, ...] = positional(Sequence(Integer(-SIZE)), doc="channels to select")
 
     def shape(self, *xs: Shape) -> Shape:
-        count = channels(xs[0])
+        count = channel_count(xs[0])
         for channel in self.channels:
             if not -count <= channel < count:
                 raise Misfit(OutsideShape, at="channels", what="channel", index=channel, count=count)
         return (len(self.channels), *xs[0][1:])
 
     def body(self, x: Value, w: Weights) -> Value:
-        count = channels(x.shape[1:])
+        count = channel_count(x.shape[1:])
         return ops.gather(x, [channel % count for channel in self.channels], axis=1)
 
 

@@ -13,10 +13,10 @@ from netdsl.diagnostics.window_problems import EvenSame, WindowTooLarge, WrongLe
 if TYPE_CHECKING:
     from netdsl.base.shape import Dim, Shape
 
-Sizes = int | tuple[int, ...]
+PerAxis = int | tuple[int, ...]
 
 
-def channels(x: Shape) -> int:
+def channel_count(x: Shape) -> int:
     """Return the number of channels. Raises Misfit if it is known only at run time."""
     if not isinstance(x[0], int):
         raise Misfit(NeedsNumber)
@@ -25,9 +25,9 @@ def channels(x: Shape) -> int:
 
 def split_channels(x: Shape, parts: int, argument: str) -> int:
     """Return the number of channels of each part. Raises Misfit if they cannot be split evenly."""
-    if channels(x) % parts:
-        raise Misfit(Indivisible, at=argument, parts=parts, channels=channels(x))
-    return channels(x) // parts
+    if channel_count(x) % parts:
+        raise Misfit(Indivisible, at=argument, parts=parts, channels=channel_count(x))
+    return channel_count(x) // parts
 
 
 def axis_of(axis: int, x: Shape) -> int:
@@ -44,7 +44,7 @@ def spatial(x: Shape) -> Shape:
     return x[1:]
 
 
-def each(sizes: Sizes, count: int, argument: str) -> tuple[int, ...]:
+def each(sizes: PerAxis, count: int, argument: str) -> tuple[int, ...]:
     """Return one entry per axis (or side). Raises Misfit for a list of another length."""
     if isinstance(sizes, int):
         return (sizes,) * count
@@ -65,10 +65,10 @@ class Window:
     def __init__(
         self,
         x: Shape,
-        kernel: Sizes,
-        stride: Sizes | None,
-        pad: str | Sizes,
-        dilation: Sizes = 1,
+        kernel: PerAxis,
+        stride: PerAxis | None,
+        pad: str | PerAxis,
+        dilation: PerAxis = 1,
         ceil: bool = False,
     ) -> None:
         sizes = spatial(x)
@@ -98,7 +98,7 @@ class Window:
         self.out: Shape = tuple(out)
         self.extra = tuple(extra)
 
-    def _pads(self, sizes: Shape, pad: str | Sizes, spans: tuple[int, ...]) -> tuple[int, ...]:
+    def _pads(self, sizes: Shape, pad: str | PerAxis, spans: tuple[int, ...]) -> tuple[int, ...]:
         if pad == "valid":
             return (0,) * (2 * len(sizes))
         if pad == "same":

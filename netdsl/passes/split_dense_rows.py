@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SLAB_ELEMENTS = 2**19
 """Elements per slab: weight, gradient and momentum together fill a few level-2 caches."""
 
-MIN_ELEMENTS = 2 * SLAB_ELEMENTS
+MIN_SPLIT_ELEMENTS = 2 * SLAB_ELEMENTS
 """Minimum number of elements of a weight that is split."""
 
 
@@ -44,7 +44,7 @@ def split_dense_rows(graph: Graph) -> Slabs:
     users = _users(graph)
     families: dict[Value, str] = {}
     for name, weight in graph.parameters.items():
-        if name in graph.state and len(weight.shape) == 2 and elements(weight.shape) >= MIN_ELEMENTS:
+        if name in graph.state and len(weight.shape) == 2 and elements(weight.shape) >= MIN_SPLIT_ELEMENTS:
             families.update(dict.fromkeys(_family(graph, weight, users), name))
     return _Slabs(graph, families).run() if families else Slabs(graph, {})
 

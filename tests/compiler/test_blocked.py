@@ -21,7 +21,7 @@ from netdsl.ops.convolution_gradients import ConvDw, ConvDx
 from netdsl.ops.nchwc import BlockedConv
 from netdsl.passes.blocked import Layout, candidate, kernel_choices, lower_blocked
 from netdsl.passes.blocked.blocker import Blocker
-from netdsl.passes.blocked.lowering import RULES
+from netdsl.passes.blocked.lowering import BLOCKED_RULES
 from netdsl.passes.gradient import gradients
 from netdsl.passes.rewrite import Copy
 from netdsl.train import step_backend, tune
@@ -63,7 +63,7 @@ kept = Counter()
 def plainly(graph, block):
     """The names of the operations that no recipe takes, each as often as there are any."""
     kept.clear()
-    Watched(graph, block, {}).run(RULES)
+    Watched(graph, block, {}).run(BLOCKED_RULES)
     return sorted(kept.elements())
 
 

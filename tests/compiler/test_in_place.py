@@ -33,7 +33,7 @@ def small(monkeypatch):
     """What is worth it for large weights alone is done for the smallest."""
     monkeypatch.setattr(in_place, "MIN_ELEMENTS", 2)
     monkeypatch.setattr(split_dense_rows, "SLAB_ELEMENTS", 24)
-    monkeypatch.setattr(split_dense_rows, "MIN_ELEMENTS", 30)
+    monkeypatch.setattr(split_dense_rows, "MIN_SPLIT_ELEMENTS", 30)
 
 
 def program(net: str, recipe: str = RECIPES["momentum"]) -> str:

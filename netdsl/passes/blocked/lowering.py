@@ -90,7 +90,7 @@ def _changed(op: BlockedConv, *, addend: bool | None = None, activation: str | N
     )
 
 
-RULES: dict[type[Op], Rule] = {
+BLOCKED_RULES: dict[type[Op], Rule] = {
     Conv: convolution.lower_conv,
     ConvDx: convolution.lower_conv_dx,
     ConvDw: weight_gradient.lower_conv_dw,
@@ -114,14 +114,14 @@ RULES: dict[type[Op], Rule] = {
 def lower_blocked(graph: Graph, block: int, choices: Mapping[str, str] | None = None) -> Lowered:
     """Lower a training graph, macros included, to blocks of `block` channels; `Blocker` explains the choices."""
     blocker = Blocker(graph, block, choices or {})
-    made = blocker.run(RULES)
+    made = blocker.run(BLOCKED_RULES)
     return Lowered(_finalize(made), blocker.layouts, {"lowering": "blk", "block": block, "recipes": blocker.selected})
 
 
 def kernel_choices(graph: Graph, block: int) -> list[KernelChoice]:
     """Return the choices between implementations in a graph."""
     blocker = Blocker(graph, block, {})
-    blocker.run(RULES)
+    blocker.run(BLOCKED_RULES)
     return [*blocker.kernel_choices.values()]
 
 
@@ -133,10 +133,10 @@ def candidate(choice: KernelChoice, option: str, block: int) -> Graph:
     graph.output("y", apply(operation.op, *xs))
     given = {f"x{i}": layout for i, layout in enumerate(choice.layouts) if layout is not None}
     first = Blocker(graph, block, {}, given)
-    first.run(RULES)
+    first.run(BLOCKED_RULES)
     if layout := first.native(graph.outputs["y"]):
         given["y"] = layout
-    return _finalize(Blocker(graph, block, {choice.key: option}, given).run(RULES))
+    return _finalize(Blocker(graph, block, {choice.key: option}, given).run(BLOCKED_RULES))
 
 
 def _finalize(graph: Graph) -> Graph:
