@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.app.frontend import load_net, load_recipe
+from netdsl.app.frontend import load_recipe
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
-from netdsl.cli.messages import TERMINAL, note, show
+from netdsl.cli.messages import TERMINAL, note, open_net, plural, show
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -29,10 +29,8 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _compile_net(options: argparse.Namespace) -> int:
-    report = Report()
-    net = load_net(options.file, report, settings=options.set, root=options.root)
-    show(report, options, net)
-    if net is None or report.errors:
+    net = open_net(options)
+    if net is None:
         return 1
     from netdsl.app.compile import Destination, save_model, save_quantized
     from netdsl.app.given_weights import given_weights
@@ -159,13 +157,9 @@ def _contents(saved: Saved, weights: WeightFile | None, options: argparse.Namesp
     origin = drawn if weights is None else f"from {options.weights}"
     if weights is not None and (initial := sum(size for name, size in sizes.items() if name in weights.initial)):
         origin = f"{origin} except {initial:,} {drawn}"
-    parameters = f"{_counted(count, 'parameter')} {origin}" if count else "no parameters"
+    parameters = f"{plural(count, 'parameter')} {origin}" if count else "no parameters"
     precision = options.quantize or (options.dtype if options.dtype != "f32" else "")
     ending = f", {precision}" if precision else ""
-    blocks = f", {_counted(len(made.model.functions), 'function')}" if made.model.functions else ""
+    blocks = f", {plural(len(made.model.functions), 'function')}" if made.model.functions else ""
     opset = made.model.opset_import[0].version
-    return f"{parameters}, {_counted(saved.nodes, 'node')}{blocks}, opset {opset}{ending}"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}" + "s" * (count != 1)
+    return f"{parameters}, {plural(saved.nodes, 'node')}{blocks}, opset {opset}{ending}"

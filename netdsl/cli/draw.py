@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.app.frontend import load_net
 from netdsl.app.output import ARCHIVE, NotAPicture, replace, sources
-from netdsl.cli.messages import note, show
-from netdsl.diagnostics.report import Report
+from netdsl.cli.messages import note, open_net, plural
 
 if TYPE_CHECKING:
     import argparse
@@ -20,18 +18,15 @@ FORMS = ("svg", "png", "dot", "mmd")
 def command(options: argparse.Namespace) -> int:
     """Run the command. Exit code 0, or 1 if the net has errors, without output. Raises UserError."""
     form = _form(options.output)
-    report = Report()
-    net = load_net(options.file, report, settings=options.set, root=options.root)
-    show(report, options)
-    if net is None or report.errors:
+    net = open_net(options)
+    if net is None:
         return 1
 
     target = options.output if options.output is not None else f"{net.name}.svg"
     reads = (options.file, *sources(net))
     with replace(target, made=ARCHIVE, force=options.force, reads=reads) as file:
         file.write(drawn(net, form, unfold=options.unfold))
-    count = len(net.nodes)
-    note(f"{'the standard output' if target == '-' else target}: {count:,} layer{'s' * (count != 1)}")
+    note(f"{'the standard output' if target == '-' else target}: {plural(len(net.nodes), 'layer')}")
     return 0
 
 

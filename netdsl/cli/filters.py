@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from netdsl.base.suggest import suggest
 from netdsl.base.terminal import escape
 from netdsl.base.user_error import UserError
-from netdsl.cli.messages import TERMINAL, note, show
-from netdsl.diagnostics.report import Report
+from netdsl.cli.messages import TERMINAL, note, open_net
 
 if TYPE_CHECKING:
     import argparse
@@ -42,8 +41,7 @@ def command(options: argparse.Namespace) -> int:
 
     net = None
     if _is_net(options):
-        report = Report()
-        net = load_net(options, report)
+        net = open_net(options)
         if net is None:
             return 1
     target = options.output if options.output is not None else "filters.svg"
@@ -57,14 +55,6 @@ def command(options: argparse.Namespace) -> int:
     count, channels, height, width = weight.shape
     note(f"{target}: `{name}`, {count:,} filters of {channels:,}x{height}x{width}")
     return 0
-
-
-def load_net(options: argparse.Namespace, report: Report) -> Net | None:
-    from netdsl.app.frontend import load_net
-
-    net = load_net(options.file, report, settings=options.set, root=options.root)
-    show(report, options, net)
-    return None if report.errors else net
 
 
 def _is_net(options: argparse.Namespace) -> bool:

@@ -1,4 +1,4 @@
-"""Show problems to the user."""
+"""Load nets and show their problems to the user."""
 
 from __future__ import annotations
 
@@ -23,6 +23,17 @@ TOLD = 3
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 _level = NORMAL
+
+
+def open_net(options: argparse.Namespace) -> Net | None:
+    """Return the net of FILE, or None if it has errors; print its problems. Raises UserError."""
+    from netdsl.app.frontend import load_net
+    from netdsl.diagnostics.report import Report
+
+    report = Report()
+    net = load_net(options.file, report, settings=options.set, root=options.root)
+    show(report, options, net if "weights" in options else None)
+    return None if report.errors else net
 
 
 def show(report: Report, options: argparse.Namespace, net: Net | None = None, *, is_check: bool = False) -> None:
@@ -66,6 +77,11 @@ def tell_more(reports: Iterable[Report], options: argparse.Namespace) -> None:
     codes = dict.fromkeys(problem.code for report in reports for problem in report)
     if codes and options.format == "text":
         note(f"for more: netdsl explain {' '.join([*codes][:TOLD])}")
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a number with its noun: `1 tensor`, `2 tensors`."""
+    return f"{count:,} {noun}" + "s" * (count != 1)
 
 
 def note(text: str, level: int = NORMAL) -> None:

@@ -111,7 +111,7 @@ def options_of(command: str) -> list[Option]:
 FILE = "a path, `-` for standard input, or a net of the zoo; `:NET` selects one of several nets"
 NET_OR_MODEL = f"{FILE}; or a compiled model"
 WEIGHT_FORMATS = ".safetensors, .npz, .pth, .keras, .weights.h5 or .onnx"
-PRECISIONS = ("f32", "f16")
+FLOAT_CHOICES = ("f32", "f16")
 SPEC = "check summary draw compile run train eval attack filters diff view"
 """Commands that read nets with parameters."""
 LOADS = "compile run train eval attack filters view"
@@ -192,8 +192,8 @@ OPTIONS = (
     # compile
     Option("compile", "--batch N", "fix the batch size (default: dynamic)", type=positive),
     Option("compile", "--opset N", "ONNX opset, 17 to 26", type=whole_number(17, 26), default="21"),
-    Option("compile", "--dtype T", "compute in f32 or f16", choices=PRECISIONS, default="f32"),
-    Option("compile", "--io T", "type of inputs and outputs: f32 or f16 (default: f32)", choices=PRECISIONS),
+    Option("compile", "--dtype T", "compute in f32 or f16", choices=FLOAT_CHOICES, default="f32"),
+    Option("compile", "--io T", "type of inputs and outputs: f32 or f16 (default: f32)", choices=FLOAT_CHOICES),
     Option("compile", "--quantize T", "quantize to int8; needs --calibrate", choices=("int8",)),
     Option(
         "compile",

@@ -9,14 +9,12 @@ from math import prod
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from netdsl.app.frontend import load_net
 from netdsl.app.given_weights import check_together
 from netdsl.app.labels import check_labels, read_labels, shown_names
 from netdsl.base.terminal import escape
 from netdsl.base.user_error import UserError
-from netdsl.cli.messages import NORMAL, TERMINAL, VERBOSE, note, show
+from netdsl.cli.messages import NORMAL, TERMINAL, VERBOSE, note, open_net
 from netdsl.cli.progress import counted
-from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
     import argparse
@@ -41,10 +39,8 @@ def command(options: argparse.Namespace) -> int:
     if options.file.lower().endswith(".onnx"):
         _check_options(options)
     else:
-        report = Report()
-        net = load_net(options.file, report, settings=options.set, root=options.root)
-        show(report, options, net)
-        if net is None or report.errors:
+        net = open_net(options)
+        if net is None:
             return 1
     from netdsl.app.feeds import expand, find, open_feeds
     from netdsl.backend.session import Session

@@ -6,9 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from netdsl.app.frontend import load_net
-from netdsl.cli.messages import show
-from netdsl.diagnostics.report import Report
+from netdsl.cli.messages import open_net
 
 if TYPE_CHECKING:
     import argparse
@@ -18,10 +16,8 @@ if TYPE_CHECKING:
 
 def command(options: argparse.Namespace) -> int:
     """Run the command. Exit code 0, or 1 if the net has errors. Raises UserError."""
-    report = Report()
-    net = load_net(options.file, report, settings=options.set, root=options.root)
-    show(report, options)
-    if net is None or report.errors:
+    net = open_net(options)
+    if net is None:
         return 1
     from netdsl.report.figures import Figures
 

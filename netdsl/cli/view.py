@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
-from netdsl.cli.messages import NORMAL, TERMINAL, audible, show
+from netdsl.cli.messages import NORMAL, TERMINAL, audible, open_net
 from netdsl.data.errors import MissingPackage
-from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
     import argparse
@@ -33,12 +32,8 @@ def command(options: argparse.Namespace) -> int:
         _check_model(options)
         _serve(netron, options.file, options)
         return 0
-    from netdsl.app.frontend import load_net
-
-    report = Report()
-    net = load_net(options.file, report, settings=options.set, root=options.root)
-    show(report, options, net)
-    if net is None or report.errors:
+    net = open_net(options)
+    if net is None:
         return 1
     with _compiled(net, options) as path:
         _serve(netron, path, options)

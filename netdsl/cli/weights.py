@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.base import shape
 from netdsl.base.terminal import escape
+from netdsl.cli.messages import plural
 from netdsl.report.table import aligned, json_text
 
 if TYPE_CHECKING:
@@ -34,10 +35,5 @@ def command(options: argparse.Namespace) -> int:
         for name, entry, count in tensors
     ]
     print("\n".join(aligned([HEADER, *rows], right=(3, 4))))
-    print(f"\n{counted(len(tensors), 'tensor')}, {counted(numbers, 'number')}, {size:,} bytes")
+    print(f"\n{plural(len(tensors), 'tensor')}, {plural(numbers, 'number')}, {size:,} bytes")
     return 0
-
-
-def counted(count: int, what: str) -> str:
-    """Return a number with its noun: `1 tensor`, `2 tensors`."""
-    return f"{count:,} {what}" + "s" * (count != 1)
