@@ -33,7 +33,7 @@ class Still(SameShape):
 
 
 def adversarial_loss(graph: Graph, loss: Value, augment: Iterable[Augmentation]) -> Value:
-    """The loss with what a recipe's `fgsm` makes of it: (1 - part) J(x) + part J(x + epsilon sign(dJ/dx)).
+    """The loss with a recipe's `fgsm`: (1 - part) J(x) + part J(x + epsilon sign(dJ/dx)).
 
     The changed batch goes through the same layers with the same weights and the same dropped values; its batch
     statistics are its own, and leave no trace in the running ones.

@@ -73,7 +73,7 @@ class Log:
             if ending not in self._open:
                 self._open[ending] = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
             left = "".join(f"{line}\n" for line in lines).encode()
-            while left:  # where there is room for a part, that is what is written, and the rest tells of the error
+            while left:  # a full disk may take a part; writing the rest then raises the error
                 left = left[os.write(self._open[ending], left) :]
         except OSError as error:
             raise _cannot(path, error) from None

@@ -24,7 +24,7 @@ SECONDS = 0.0004
 """Minimum time in seconds to prepare a batch that is worth a thread; handing one over costs about half of this."""
 
 PATIENCE = 0.1
-"""Interval in seconds at which a waiting thread checks whether anybody still reads."""
+"""Interval in seconds at which a waiting thread checks whether there is still a reader."""
 
 
 @contextmanager

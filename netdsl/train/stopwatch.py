@@ -82,7 +82,7 @@ class Stopwatch:
         return float(json.loads(answer))
 
     def _stop(self) -> None:
-        """Kill the subprocess from another thread; whoever waits for it sees it end."""
+        """Kill the subprocess from another thread, which ends a wait for it."""
         self.hung = True
         if self._process is not None:
             self._process.kill()

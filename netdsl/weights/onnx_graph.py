@@ -200,7 +200,7 @@ class Derived:
 
 
 def derived(node: GraphNode, given: Mapping[int, Derived]) -> Derived | None:
-    """Return the constant that a node makes of its first input; None where it is none, or cannot be followed."""
+    """Return the constant that a node computes from its first input; None where it is none, or cannot be followed."""
     source = given.get(0)
     make = MAKERS.get(node.op)
     return make(source, node, given) if source is not None and make is not None else None

@@ -112,7 +112,7 @@ class Roles:
         return [use for uses in self._by_layer for use in uses]
 
     def read(self, node: GraphNode) -> None:
-        """Note what a node uses, and what is known of its output."""
+        """Note what a node uses, and the facts about its output."""
         if not node.outputs:
             return
         if node.op == "Constant":

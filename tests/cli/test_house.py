@@ -115,11 +115,8 @@ whereby; wherein; whereof; whereupon; whoever
 """Phrases that have a plainer form wherever they occur in this project."""
 
 PENDING = {
-    *("netdsl/cli/compile.py", "netdsl/cli/compile_training.py", "netdsl/cli/view.py", "netdsl/data/dataset.py"),
-    *("netdsl/data/iterable.py", "netdsl/data/pictures.py", "netdsl/elaborate/parameter_values.py"),
-    *("netdsl/train/adversarial_loss.py", "netdsl/train/export.py", "netdsl/train/log.py", "netdsl/train/prefetch.py"),
-    *("netdsl/train/stopwatch.py", "netdsl/weights/keras_parts.py", "netdsl/weights/onnx_roles.py"),
-    *("netdsl/weights/onnx_values.py", "netdsl/weights/pickled.py", "netdsl/weights/pth.py"),
+    *("netdsl/data/dataset.py", "netdsl/data/iterable.py", "netdsl/data/pictures.py", "netdsl/train/export.py"),
+    *("netdsl/weights/pickled.py", "netdsl/weights/pth.py"),
 }
 """Files that still have some of them."""
 
