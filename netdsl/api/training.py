@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from netdsl.api.options import WeightOptions
-    from netdsl.data.examples import Examples
+    from netdsl.data.dataset import Examples
     from netdsl.elaborate.recipe import Recipe
     from netdsl.train.loop import Trainer
     from netdsl.train.runner import Choices

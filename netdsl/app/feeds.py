@@ -12,7 +12,7 @@ from netdsl.base.files import open_file, problem_of
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.data.errors import BadData
 from netdsl.data.images import FILTERS, Picture, format_of
-from netdsl.data.open import open_input
+from netdsl.data.reader import open_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

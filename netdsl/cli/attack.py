@@ -227,7 +227,7 @@ def _label(text: str, names: list[str] | None, classifier: Classifier) -> int:
 def _read(net: Net, classifier: Classifier, path: str) -> Array:
     """Return the single example of a file, [1, *shape]. Raises UserError."""
     from netdsl.data.errors import BadData
-    from netdsl.data.open import open_input
+    from netdsl.data.reader import open_input
 
     reader = open_input(path, classifier.shape, "f32", name=classifier.input, picture=_picture(net))
     if len(reader) > 1:

@@ -1,7 +1,8 @@
-"""Examples with inputs and targets, in shuffled batches starting anywhere."""
+"""Training data: the interface, and examples in memory or on disk, in shuffled batches starting anywhere."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,6 @@ import numpy as np
 from netdsl.data.checks import check_counts, lone_label
 from netdsl.data.draws import permutation
 from netdsl.data.errors import BatchTooLarge
-from netdsl.data.examples import Examples
 from netdsl.ir.names import Names
 
 if TYPE_CHECKING:
@@ -19,6 +19,59 @@ if TYPE_CHECKING:
     from netdsl.base.dtypes import Array
     from netdsl.data.augment import Augment
     from netdsl.data.column import ArrayColumn, Column
+
+
+class Examples(ABC):
+    """Examples, each with its inputs and targets, in batches.
+
+    `names` are those of classes and columns, where they are known, with the names of outputs by target; `notes` are
+    sentences about what looks odd and is allowed.
+    """
+
+    __slots__ = ("names", "notes")
+
+    names: Names
+    notes: list[str]
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of examples per epoch."""
+
+    @abstractmethod
+    def batch(self, wanted: int) -> int:
+        """Return the batch size for a requested one: at most the number of examples."""
+
+    def steps(self, batch: int, drop_last: bool = True) -> int:
+        """Return the number of batches per epoch."""
+        return len(self) // batch if drop_last else -(-len(self) // batch)
+
+    @abstractmethod
+    def batches(
+        self,
+        batch: int,
+        *,
+        seed: int,
+        epoch: int,
+        first: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = True,
+        augment: Augment | None = None,
+    ) -> Iterator[dict[str, Array]]:
+        """Yield the batches of an epoch from number `first` on: arrays [n, *shape] by input and target, of the required
+        types, contiguous and newly allocated.
+
+        The content of a position depends on seed, epoch and position alone, including augmentation; `augment` replaces
+        that of the data set. n is `batch`; remaining examples at the end are dropped, or form a smaller batch.
+        """
+
+    @abstractmethod
+    def name(self, key: str, position: int, *, seed: int, epoch: int) -> str:
+        """Return the name in messages of an input or target at a position of a shuffled epoch."""
+
+    @abstractmethod
+    def digests(self) -> dict[str, str]:
+        """Return a digest per input and target that distinguishes them from other data of the same form. It covers a
+        sample if there are more than SAMPLE_BYTES. Empty if they cannot be read."""
 
 
 class Dataset(Examples):

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from netdsl.data.checks import check_counts, check_finite, target_column
-from netdsl.data.column import ArrayColumn, as_array
+from netdsl.data.column import ArrayColumn, as_array, feed
+from netdsl.data.dataset import Examples
 from netdsl.data.errors import BadStream, NoExamples
-from netdsl.data.examples import Examples, feed
 from netdsl.data.reader import type_of
-from netdsl.data.sources import from_arrays
 from netdsl.ir.names import Names
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from netdsl.base.dtypes import Array
     from netdsl.data.augment import Augment
-    from netdsl.data.dataset import Dataset
     from netdsl.data.spec import DataSpec
 
 Part = dict[str, "Array"]
@@ -32,15 +30,14 @@ ITEMS = 16
 
 
 class Stream(Examples):
-    """Batches (x, y) of any sizes from an iterable, cut into batches of one size; nothing but those is kept.
+    """Batches (x, y) of any sizes from an iterable, regrouped into batches of one size without keeping others.
 
-    x and y are arrays, or mappings of arrays where there are several inputs or targets. `source` is an iterable that
-    can be begun again each epoch, or a function that takes the epoch and returns one. It is trusted to give the same
-    for the same epoch: a run that goes on in the middle reads what was used already, and forgets it. The order is the
-    source's own. Arrays may be filled again as soon as the next part is asked for. Each part is checked as it comes, as
-    data sets are before training. `length` is how many examples an epoch has; where it is not given and is asked for,
-    epoch 0 is gone through once. Raises BadStream for a generator, which has but one epoch: `from_batches` keeps what
-    it gives.
+    x and y are arrays, or mappings of arrays if there are several inputs or targets. `source` is an iterable that can
+    be restarted each epoch, or a function from the epoch to an iterable. It must return the same for the same epoch: a
+    run resumed in the middle of an epoch skips the batches that were used already. The order is that of the source.
+    It may reuse its arrays for the next batch. Each batch is checked when it arrives, as data sets are before training.
+    `length` is the number of examples per epoch; by default, epoch 0 is iterated over to count them when needed. Raises
+    BadStream for a generator, which has only one epoch.
     """
 
     __slots__ = ("_length", "_source", "_wanted")
@@ -143,15 +140,6 @@ def _parts(
             columns[name] = target_column(path, as_array(ys[name], path), target)
         check_counts(columns)
         yield {name: c.array.astype(c.dtype) if name in wanted.targets else c.array for name, c in columns.items()}
-
-
-def from_batches(source: Iterable[object], wanted: DataSpec) -> Dataset:
-    """A data set of all batches (x, y) of an iterable, a generator too, kept in memory."""
-    parts = [_copied(part) for part in _parts(source, wanted, "item")]
-    if not parts:
-        raise NoExamples("the iterable gives no batches")
-    whole = _joined(parts)
-    return from_arrays({n: whole[n] for n in wanted.inputs}, {n: whole[n] for n in wanted.targets}, wanted)
 
 
 def _by_name(value: object, names: Mapping[str, object], where: str) -> Mapping[str, object]:

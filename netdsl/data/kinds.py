@@ -4,7 +4,7 @@ opening."""
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from netdsl.base.shape import elements, text
 from netdsl.data.spec import DataSpec
@@ -14,16 +14,11 @@ from netdsl.diagnostics.argument_problems import Contradiction
 from netdsl.diagnostics.problem import Misfit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from typing import Self
 
     from netdsl.base.shape import Shape
-    from netdsl.data.augment import Augment
     from netdsl.data.dataset import Dataset
-    from netdsl.data.images import Picture
-    from netdsl.data.reader import Dims
-    from netdsl.data.spec import Target as Wish
-    from netdsl.ir.names import Names
     from netdsl.losses import Target
 
 KINDS: dict[str, type[DataKind]] = {}
@@ -150,7 +145,7 @@ class Csv(DataKind):
         return ""
 
     def open(self, wanted: DataSpec) -> Dataset:
-        from netdsl.data.tabular import open_csv
+        from netdsl.data.table import open_csv
 
         return open_csv(self.file, self.target, self.separator, wanted)
 
@@ -173,7 +168,7 @@ class Folder(DataKind):
         return found
 
     def open(self, wanted: DataSpec) -> Dataset:
-        from netdsl.data.pictures import open_folder
+        from netdsl.data.image_folder import open_folder
 
         return open_folder(self.folder, wanted)
 
@@ -250,24 +245,4 @@ class Connectedness(Generated):
         return found
 
 
-def open_dataset(
-    kind: str,
-    paths: Sequence[str],
-    inputs: Mapping[str, tuple[Dims, str]],
-    targets: Mapping[str, Wish],
-    *,
-    pictures: Mapping[str, Picture] | None = None,
-    names: Names | None = None,
-    augment: Augment | None = None,
-    threads: int | None = None,
-    **arguments: Any,
-) -> Dataset:
-    """The data set of a kind, such as `open_dataset("idx", [images, labels], …)`; `arguments` are the kind's own, as in
-    `target=("species",)`. What the rest means says `Wanted`. Raises a UserError where it does not fit the net."""
-    source = KINDS[kind]
-    named = dict(zip(source.paths(), paths, strict=True))
-    wanted = DataSpec(inputs, targets, pictures=pictures, names=names, augment=augment, threads=threads)
-    return source(**named, **arguments).open(wanted)
-
-
-__all__ = ["KINDS", "DataKind", "open_dataset"]
+__all__ = ["KINDS", "DataKind"]

@@ -1,4 +1,4 @@
-"""The interface of all readers: how data fits an input, and how its numbers are converted."""
+"""The interface of all readers of input files: opening by first bytes, matching of shapes, conversion of numbers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.base.dtypes import NUMPY_NAMES
+from netdsl.base.files import mistaken, open_file
 from netdsl.base.shape import spell_shape
 from netdsl.data.errors import BadData, WrongShape, WrongType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from netdsl.base.dtypes import Array
+    from netdsl.data.images import Picture
 
 Dims = tuple[int | None, ...]
 """The shape of one example, without the batch; None for any size."""
@@ -127,3 +129,66 @@ def convert(reader: Reader, batch: Array, first: int) -> Array:
 
 def _largest(dtype: np.dtype[Any]) -> float:
     return float(np.finfo(dtype).max) if dtype.kind == "f" else 1.0 if dtype.kind == "b" else float(np.iinfo(dtype).max)
+
+
+def open_input(
+    path: str | Sequence[str],
+    shape: Dims,
+    dtype: str,
+    *,
+    name: str | None = None,
+    picture: Picture | None = None,
+) -> Reader:
+    """Return a reader of `.npy`, `.npz`, idx (optionally gzipped) or image files for an input.
+
+    `shape` is that of one example, without the batch, None for any size; `dtype` is that of the input (`float32` or
+    `f32`). `name` selects the array of an archive, `picture` determines how images are framed. Several paths are
+    images, one per example.
+    """
+    paths = (path,) if isinstance(path, str) else tuple(path)
+    assert paths
+    kinds = {one: kind_of(one) for one in paths}
+    if all(kind == "picture" for kind in kinds.values()):
+        from netdsl.data.images import ImageReader
+
+        return ImageReader(paths, shape, dtype, picture)
+    if len(paths) > 1:
+        odd = next(one for one, kind in kinds.items() if kind != "picture")
+        raise BadData(f"of several files for one input each must be a picture, and {odd} is not")
+    return _open_array(paths[0], kinds[paths[0]], shape, dtype, name)
+
+
+def _open_array(path: str, kind: str, shape: Dims, dtype: str, name: str | None) -> Reader:
+    if kind == "npy":
+        from netdsl.data.npy import NpyReader
+
+        return NpyReader(path, shape, dtype)
+    if kind == "npz":
+        from netdsl.data.npy import open_npz
+
+        return open_npz(path, shape, dtype, name)
+    from netdsl.data.idx import open_idx
+
+    return open_idx(path, shape, dtype)
+
+
+def kind_of(path: str) -> str:
+    """Return `npy`, `npz`, `idx` or `picture`."""
+    from netdsl.data.idx import is_idx
+    from netdsl.data.images import format_of
+
+    with open_file(path) as file:
+        head = file.read(64)
+    if head.startswith(b"\x93NUMPY"):
+        return "npy"
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return "npz"
+    if head.startswith(b"\x1f\x8b") or is_idx(head):
+        return "idx"
+    if format_of(head):
+        return "picture"
+    if what := mistaken(head):
+        raise BadData(f"{path} {what}")
+    if head.startswith(b"\x80"):
+        raise BadData(f"{path} is pickled, and never read: a pickle can run programs", "save it with `numpy.save`")
+    raise BadData(f"{path} has an unsupported format (supported: .npy, .npz, idx, and images such as PNG or JPEG)")

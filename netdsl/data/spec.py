@@ -1,11 +1,12 @@
-"""What a net and its losses require of a data set, without NumPy."""
+"""What a net and its losses require of a data set, and which files it may come from. No NumPy here."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from netdsl.data.bounds import Bounds
-from netdsl.data.errors import BadAugment
+from netdsl.base.files import is_within
+from netdsl.data.errors import BadAugment, OutsideData
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,6 +15,28 @@ if TYPE_CHECKING:
     from netdsl.data.images import Picture
     from netdsl.data.reader import Dims
     from netdsl.ir.names import Names
+
+
+class Bounds:
+    """`root` is the folder that no path may leave, links followed, and `home` the one whose files may be quoted in
+    messages, as a file beside its `.net` file may; None for no limit."""
+
+    __slots__ = ("home", "root")
+
+    def __init__(self, root: str | None = None, home: str | None = None) -> None:
+        self.root = None if root is None else os.path.realpath(root)
+        self.home = None if home is None else os.path.realpath(home)
+
+    def check(self, path: str) -> None:
+        """Raise OutsideData where a path leads out of the root."""
+        if self.root is not None and not is_within(self.root, path):
+            raise OutsideData(
+                f"{path} is outside of the root, {self.root}",
+                "`--root DIR` names the folder that the files of a net, its data among them, may not leave",
+            )
+
+    def quotes(self, path: str) -> bool:
+        return self.home is None or is_within(self.home, path)
 
 
 class Target:

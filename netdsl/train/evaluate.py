@@ -17,7 +17,7 @@ from netdsl.train.step import total_loss
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from netdsl.data.examples import Examples
+    from netdsl.data.dataset import Examples
     from netdsl.elaborate.recipe import MetricLine, Recipe
     from netdsl.ir.graph import Graph
     from netdsl.ir.net import Net

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from netdsl.base.dtypes import Array
-    from netdsl.data.examples import Examples
+    from netdsl.data.dataset import Examples
     from netdsl.data.spec import DataSpec
     from netdsl.elaborate.recipe import Recipe
 

@@ -19,7 +19,7 @@ from netdsl.train.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-    from netdsl.data.examples import Examples
+    from netdsl.data.dataset import Examples
     from netdsl.elaborate.recipe import Recipe
     from netdsl.train.evaluate import Evaluator
     from netdsl.train.keeper import CheckpointWriter

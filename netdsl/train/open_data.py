@@ -10,13 +10,12 @@ import numpy as np
 from netdsl.backend.emit import PICTURE
 from netdsl.base.user_error import UserError
 from netdsl.data.augment import Augment
-from netdsl.data.bounds import Bounds
 from netdsl.data.column import ArrayColumn, Column
 from netdsl.data.dataset import Dataset
 from netdsl.data.draws import permutation
 from netdsl.data.errors import BadStream
 from netdsl.data.images import Picture
-from netdsl.data.spec import DataSpec, Target
+from netdsl.data.spec import Bounds, DataSpec, Target
 from netdsl.elaborate.recipe import target_name
 from netdsl.ir.names import Names
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
     from netdsl.base.dtypes import Array
-    from netdsl.data.examples import Examples
+    from netdsl.data.dataset import Examples
     from netdsl.data.kinds import DataKind
     from netdsl.elaborate.recipe import Recipe
 

@@ -30,7 +30,7 @@ from netdsl.weights.match import match_weights
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from netdsl.data.examples import Examples
+    from netdsl.data.dataset import Examples
     from netdsl.elaborate.recipe import Recipe
     from netdsl.ir.graph import Graph
     from netdsl.ir.names import Names

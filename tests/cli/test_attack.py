@@ -17,7 +17,7 @@ from netdsl.app.frontend import load_net
 from netdsl.backend.compile import structure
 from netdsl.backend.emit import emit
 from netdsl.base.text import Source
-from netdsl.data.open import open_input
+from netdsl.data.reader import open_input
 from netdsl.diagnostics.report import Report
 from netdsl.ir.net import Net
 from netdsl.weights.draw import draw

@@ -13,7 +13,7 @@ import pytest
 
 from netdsl.app.labels import BadLabels, read_labels
 from netdsl.data.errors import BadData
-from netdsl.data.open import open_input
+from netdsl.data.reader import open_input
 from tests.support.cli_tools import MNIST, Commands, netdsl
 
 __all__ = ["netdsl"]

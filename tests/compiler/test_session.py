@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from netdsl.app.predict import predict
 from netdsl.backend.providers import NoProvider
 from netdsl.backend.session import BadModel, RunFailed, Session, WrongFeed
-from netdsl.data.open import open_input
+from netdsl.data.reader import open_input
 from netdsl.weights.check import checked_weights
 from netdsl.weights.file import open_weights
 from tests.support.paths import TESTS

@@ -26,8 +26,7 @@ from netdsl.base.user_error import UserError
 from netdsl.data.errors import BadData, BadPicture, MissingPackage, NoSuchMember, WrongShape, WrongType
 from netdsl.data.images import PIXELS, ROWS, Picture
 from netdsl.data.npy import NpzArchive
-from netdsl.data.open import open_input
-from netdsl.data.reader import Reader, match_shape
+from netdsl.data.reader import Reader, match_shape, open_input
 from netdsl.weights.file import open_weights
 from tests.support.paths import ROOT
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from netdsl.base.files import problem_of
-from netdsl.data.ahead import ahead
 from netdsl.data.checks import target_column
 from netdsl.data.column import Column
 from netdsl.data.dataset import Dataset
@@ -20,16 +21,39 @@ from netdsl.data.sources import only
 from netdsl.ir.names import Names
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from netdsl.base.dtypes import Array
     from netdsl.data.spec import DataSpec
 
+_T = TypeVar("_T")
+_U = TypeVar("_U")
+
 ENDINGS = frozenset([".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"])
 """File extensions of images; other files are ignored, and counted in a note."""
 
-AHEAD = 2
+BATCHES_AHEAD = 2
 """Number of batches decoded in advance."""
+
+
+def ahead(work: Callable[[_T], _U], items: Iterable[_T], threads: int, most: int) -> Generator[_U, None, None]:
+    """Yield `work(item)` for each item in order, with at most `most` started but not yet consumed.
+
+    An exception is raised where its result would be. When the consumer stops, pending work is dropped, and the threads
+    have ended when `close` returns.
+    """
+    pool = ThreadPoolExecutor(threads, "netdsl-data")
+    waiting: deque[Future[_U]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) >= most:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 class PictureColumn(Column):
@@ -69,7 +93,7 @@ class PictureColumn(Column):
         """Yield the images of one batch after the other, decoded ahead by threads."""
         largest = max(map(len, picked), default=1)
         places = (int(index) for indices in picked for index in indices)
-        pictures = ahead(self.reader.read, places, self.threads, max(1, (AHEAD + 1) * largest))
+        pictures = ahead(self.reader.read, places, self.threads, max(1, (BATCHES_AHEAD + 1) * largest))
         try:
             for indices in picked:
                 batch = [next(pictures) for _ in indices]
