@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from netdsl.backend.providers import NoProvider, choose
 from netdsl.base.files import mistaken, open_file
 from netdsl.base.user_error import UserError
-from netdsl.weights.external import check_locations
+from netdsl.weights.onnx_external import check_locations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -55,7 +55,7 @@ def _check_model(options: argparse.Namespace) -> None:
     from netdsl.app.evaluate import NotForAModel
     from netdsl.base.files import MissingFile
     from netdsl.cli.run import _check_options
-    from netdsl.weights.external import check_locations
+    from netdsl.weights.onnx_external import check_locations
 
     _check_options(options)
     if options.functions:

@@ -1,5 +1,4 @@
-"""Initial weights, drawn by (seed, name of the weight, block), so that an edit elsewhere in the net changes none of
-them."""
+"""Initial weights, drawn from the seed and the weight's name, so that edits elsewhere in the net do not change them."""
 
 from __future__ import annotations
 

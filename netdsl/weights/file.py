@@ -1,4 +1,4 @@
-"""A file of weights: its entries by name, from its header; values are read one at a time on request."""
+"""The interface of weight files: entries by name, from the header; values are read one at a time, on request."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""In which order Keras holds the elements of a net's values, and what follows for the weights that read them flat.
+"""The order in which Keras stores the elements of a net's values, and the permutations of weights that follow from it.
 
-Keras holds a map as [H, W, C], and we as [C, H, W]: flattened, its elements stand in another order. So do the columns
-of a dense layer that reads it, the rows of one whose result becomes a map, and the weights of a normalisation between.
+Keras stores a map as [H, W, C], netdsl as [C, H, W]: its elements have another order after flattening. So do the
+columns of a dense layer that reads it, the rows of one whose result becomes a map, and the weights of a normalization
+between them.
 The order of a value is one of
 
 - `False`: ours.

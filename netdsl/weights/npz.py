@@ -1,4 +1,4 @@
-"""Weights in NumPy archives: the name of a member is that of the weight."""
+"""Weights in NumPy archives and in mappings of arrays, by name."""
 
 from __future__ import annotations
 

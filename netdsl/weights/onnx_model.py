@@ -1,4 +1,4 @@
-"""The weights of an ONNX model, laid out as netdsl's: the model is looked through where it lies, and never held whole.
+"""The weights of an ONNX model in netdsl's layout. The model is memory-mapped and never loaded as a whole.
 
 Source: onnx.proto.
 """
@@ -14,8 +14,8 @@ import numpy as np
 from netdsl.base.dtypes import ONNX, stored, widened
 from netdsl.base.files import open_file
 from netdsl.weights.errors import BadWeightFile
-from netdsl.weights.external import data_file
 from netdsl.weights.file import MAX_AXES, Entry, WeightFile
+from netdsl.weights.onnx_external import data_file
 from netdsl.weights.onnx_graph import Derived, GraphNode, GraphReader
 from netdsl.weights.onnx_roles import Roles, TensorUse
 from netdsl.weights.protobuf import MESSAGE, VARINT, Protobuf

@@ -1,5 +1,5 @@
-"""What the constants of an ONNX graph are for. A weight's orientation is its node's, never its shape's: a MatMul
-multiplies by [in, out], a Gemm by either, and a Transpose before them turns it once more."""
+"""The roles of an ONNX graph's constants. A weight's orientation follows from its node, never from its shape: MatMul
+multiplies by [in, out], Gemm by either, and a Transpose before them swaps the axes once more."""
 
 from __future__ import annotations
 

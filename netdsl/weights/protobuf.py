@@ -1,5 +1,5 @@
-"""Protobuf's wire format, read where it lies: a field is a tag (number << 3 | type), and a varint, 4 or 8 bytes, or a
-length and as many bytes.
+"""Protobuf's wire format, parsed in place: a field is a tag (number << 3 | type) and a varint, 4 or 8 bytes, or a
+length followed by that number of bytes.
 
 Source: https://protobuf.dev/programming-guides/encoding/.
 """
@@ -22,7 +22,7 @@ MAX_INTEGERS = 4096
 
 
 class Protobuf:
-    """The bytes of a message. `bad` makes the error for a reason why they are none."""
+    """The bytes of a message. `bad` returns the error for a reason."""
 
     __slots__ = ("_bad", "data")
 

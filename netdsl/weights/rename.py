@@ -1,9 +1,9 @@
-"""Rules by which names of weights become a network's: patterns, and what stands in their places.
+"""Rules that rename weights to a network's names: patterns and their replacements.
 
-A rename file has a rule in each line, `PATTERN -> TO`; what follows a `#` at the beginning of a line or behind a blank
-is a comment. `resnet.rename` beside `resnet.net` is found by itself. Patterns are Python's regular expressions, sought
-anywhere in a name; in TO `$1` is what the first group found, `${name}` what a named one did, and `$$` a dollar. A TO
-that is `-` alone drops the weights in whose names the pattern is found.
+A rename file has one rule per line, `PATTERN -> TO`; a `#` at the start of a line or after a blank starts a comment.
+`resnet.rename` beside `resnet.net` is found automatically. Patterns are Python's regular expressions, searched anywhere
+in a name; in TO, `$1` is the text of the first group, `${name}` that of a named one, and `$$` a dollar. If TO is `-`
+alone, weights with matching names are dropped.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def beside(spec: str) -> str | None:
 
 
 def apply_rules(file: WeightFile, rules: Sequence[Rule]) -> WeightView:
-    """Return the file's weights as all the rules, one after the other, call them."""
+    """Return the file's weights under the names that all rules, applied in order, assign."""
     names: dict[str, str] = {}
     doubled: dict[str, list[str]] = {}
     for key in file.entries:

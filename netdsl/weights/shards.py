@@ -1,5 +1,5 @@
-"""A checkpoint in several files, with an index in JSON that names the file of each tensor, as Hugging Face's libraries
-write it: `model.safetensors.index.json` or `pytorch_model.bin.index.json`."""
+"""Sharded checkpoints: a JSON index names the file of each tensor, as in Hugging Face's libraries
+(`model.safetensors.index.json` or `pytorch_model.bin.index.json`)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ShardedWeights(WeightFile):
         self.entries: dict[str, Entry] = {key: shard.entries[key] for key, shard in self._shards.items()}
 
     def _read_index(self) -> dict[str, str]:
-        """The name of each tensor's file."""
+        """Return the name of each tensor's file."""
         with open_file(self.path) as file:
             text = file.read(MAX_INDEX_BYTES + 1)
         if len(text) > MAX_INDEX_BYTES:
@@ -71,8 +71,8 @@ class ShardedWeights(WeightFile):
         return found
 
     def _file(self, name: str) -> str:
-        """The path of a shard, which is in the index's folder. Where the index is a link, as in Hugging Face's cache,
-        a shard may be one into the same folder."""
+        """Return the path of a shard, which must be in the index's folder. If the index is a link, as in Hugging Face's
+        cache, a shard may be a link into the same folder."""
         folder = os.path.abspath(os.path.dirname(self.path))
         path = beneath(folder, name) or beneath(os.path.dirname(os.path.realpath(self.path)), f"{folder}/{name}")
         if os.path.basename(name) != name or path is None:

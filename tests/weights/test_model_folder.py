@@ -12,8 +12,8 @@ from onnx import ModelProto, NodeProto, SparseTensorProto, TensorProto, helper
 from netdsl.backend.session import Session
 from netdsl.base.user_error import UserError
 from netdsl.weights.errors import OutsideModelFolder
-from netdsl.weights.external import check_locations
 from netdsl.weights.file import open_weights
+from netdsl.weights.onnx_external import check_locations
 from tests.support.cli_tools import Commands, netdsl
 
 __all__ = ["netdsl"]

@@ -1,4 +1,4 @@
-"""Where an ONNX model keeps numbers outside its file, and that this is within the model's folder.
+"""External data of ONNX models, which must be in the model's folder.
 
 Source: onnx.proto, `TensorProto.external_data`; docs/ExternalData.md of onnx. The folder is that of the path by which
 the model is opened, as in onnx and onnxruntime.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 IN_MEMORY = "*/_ORT_MEM_ADDR_/*"
-"""The location by which onnxruntime marks numbers at an address in its own memory."""
+"""The location with which onnxruntime marks data in its own memory."""
 
 MESSAGES = {
     "model": {7: "graph", 20: "training", 25: "function"},
