@@ -29,7 +29,7 @@ def lower(net: Net, *, batch: int | None = None) -> Graph:
     Training outputs, and layers that only they need, are left out. The time is linear in the number of operations.
     """
     graph = Graph(net.name, net)
-    outputs = [output for output in net.outputs.values() if not output.training]
+    outputs = net.inference_outputs.values()
     live = _reached(net, [output.node for output in outputs])
     names = {parameter.name for node in live for parameter in node.parameters.values()}
     for parameter in net.parameters.values():
@@ -110,7 +110,7 @@ def macs(net: Net) -> int:
 
 def live(net: Net) -> list[Node]:
     """Return the layers that inference needs, in source order."""
-    needed = _reached(net, [output.node for output in net.outputs.values() if not output.training])
+    needed = _reached(net, [output.node for output in net.inference_outputs.values()])
     return [node for node in net.nodes if node in needed]
 
 

@@ -71,11 +71,8 @@ class Net:
     @property
     def outputs(self) -> dict[str, Value]:
         """The outputs by name, without those of training heads, which no model has."""
-        return {
-            name: Value(name, output.node, output.node.dtype)
-            for name, output in self._net.outputs.items()
-            if not output.training
-        }
+        outputs = self._net.inference_outputs
+        return {name: Value(name, output.node, output.node.dtype) for name, output in outputs.items()}
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -144,9 +144,7 @@ class Classifier:
         (self.input,) = graph.inputs.keys() - {LABEL}
         self.names = net_names(net, weights)
         """The names that the weights' file has for classes and columns."""
-        self.output = next(
-            name for name, each in net.outputs.items() if not each.training and _is_list(each.node.shape)
-        )
+        self.output = next(name for name, each in net.inference_outputs.items() if _is_list(each.node.shape))
         self.shape: tuple[int, ...] = tuple(graph.inputs[self.input].shape[1:])  # type: ignore[arg-type]
 
     @property

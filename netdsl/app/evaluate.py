@@ -68,8 +68,8 @@ def of_net(options: argparse.Namespace, report: Report, reporter: Reporter) -> E
     file = given_weights(recipe.net, options, recipe.seed, reporter)
     if file is not None:
         discard_vain_biases(report, recipe.net, options, file)
-    lasting = {key: output.node.shape for key, output in recipe.net.outputs.items() if not output.training}
-    sizes = {key: shape[0] if shape else 1 for key, shape in lasting.items()}
+    shapes = {key: output.node.shape for key, output in recipe.net.inference_outputs.items()}
+    sizes = {key: shape[0] if shape else 1 for key, shape in shapes.items()}
     counts = {key: max(2, size) if isinstance(size, int) else None for key, size in sizes.items()}
     labels = _labels(options, counts)
     names = net_names(recipe.net, file) or _training_names(recipe, reporter)

@@ -87,7 +87,7 @@ def net_names(net: Net, weights: WeightFile | None) -> Names:
     if weights is None:
         return Names()
     inputs = {node.name: node.shape for node in net.inputs}
-    outputs = {name: output.node.shape for name, output in net.outputs.items() if not output.training}
+    outputs = {name: output.node.shape for name, output in net.inference_outputs.items()}
     return read_names(weights.metadata, weights.path, inputs, outputs)
 
 

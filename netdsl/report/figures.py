@@ -171,7 +171,7 @@ def _alive(net: Net, rows: list[LayerFigures]) -> list[Count]:
     last = {row.node: at for at, row in enumerate(rows)}
     for at, row in enumerate(rows):
         last.update(dict.fromkeys(row.node.inputs, at))
-    last.update((output.node, len(rows)) for output in net.outputs.values() if not output.training)
+    last.update((output.node, len(rows)) for output in net.inference_outputs.values())
     ends: dict[int, list[Count]] = {}
     for row in rows:
         ends.setdefault(last[row.node], []).append(row.bytes)

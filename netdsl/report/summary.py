@@ -36,7 +36,7 @@ def summary_data(figures: Figures) -> dict[str, object]:
             "peak_bytes": json_number(figures.peak),
         },
         "inputs": [_value(row.node.name, row.node) for row in figures.rows if not row.node.inputs],
-        "outputs": [_value(out.name, out.node) for out in net.outputs.values() if not out.training],
+        "outputs": [_value(out.name, out.node) for out in net.inference_outputs.values()],
     }
 
 

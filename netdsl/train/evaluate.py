@@ -38,11 +38,11 @@ class Measures:
     def __init__(self, recipe: Recipe, *, numbers: bool = False, block: int = 1) -> None:
         """Initialize. With `numbers`, keep only metrics that are single numbers. Counting metrics see up to `block`
         small batches at a time, since NumPy's call overhead otherwise exceeds its work."""
-        lasting = [output.name for output in recipe.net.outputs.values() if not output.training]
+        outputs = recipe.net.inference_outputs
         self.lines: dict[str, MetricLine] = {}
         for line in recipe.metrics:
-            if line.output in lasting and (line.metric.better or not numbers):
-                name = line.metric.name if len(lasting) == 1 else f"{line.output}.{line.metric.name}"
+            if line.output in outputs and (line.metric.better or not numbers):
+                name = line.metric.name if len(outputs) == 1 else f"{line.output}.{line.metric.name}"
                 self.lines.setdefault(name, line)
         self.by_name: dict[str, Metric] = {
             name: type(line.metric)(**{key: getattr(line.metric, key) for key in line.metric.arguments})

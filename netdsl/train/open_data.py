@@ -60,8 +60,7 @@ def wanted(
 
 def _targets(recipe: Recipe) -> dict[str, str]:
     """The target of each output that a model has."""
-    lasting = (output.name for output in recipe.net.outputs.values() if not output.training)
-    return {name: target_name(recipe.net, name) for name in lasting}
+    return {name: target_name(recipe.net, name) for name in recipe.net.inference_outputs}
 
 
 def names_of(dataset: Examples, recipe: Recipe) -> Names:
