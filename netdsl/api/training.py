@@ -106,9 +106,9 @@ def fit(
             complete(trainer)
             assert trainer.keeper is not None
             return _trained(trainer, trainer.keeper.read_best())
-    from netdsl.train.run import chosen
+    from netdsl.train.run import choose_step_backend
 
-    trainer = _trainer(recipe, data, validate, begin, chosen(None, **how)[0], epoch)
+    trainer = _trainer(recipe, data, validate, begin, choose_step_backend(None, **how)[0], epoch)
     trainer.run()
     return _trained(trainer, trainer.best_weights)
 
@@ -135,7 +135,7 @@ def _trainer(
     epoch: Callable[[dict[str, float]], object] | None,
 ) -> Trainer:
     from netdsl.train.from_python import given
-    from netdsl.train.open_data import names_of, open_data, open_validation, parted
+    from netdsl.train.open_data import names_of, open_data, open_validation, split_validation
     from netdsl.train.progress import Remembered
     from netdsl.train.start import start
 
@@ -147,7 +147,7 @@ def _trainer(
         training = given(data, recipe, training=True)
         if validate is None and isinstance(recipe.validate, float):
             whole = given(data, recipe, training=False)
-            training, validation = parted(training, whole, recipe.validate, recipe.seed)
+            training, validation = split_validation(training, whole, recipe.validate, recipe.seed)
         elif validate is None and not isinstance(recipe.validate, float | None):
             validation = open_validation(recipe.validate, recipe, names_of(training, recipe))
     if validate is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from netdsl.train.run import attach, chosen, folder_of
+from netdsl.train.run import attach, choose_step_backend, folder_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -70,7 +70,7 @@ def open_run(
     resumes = folder.judge(resume=resume, force=force)
     with folder.alone():
         checkpoint = folder.latest() if resumes else None
-        choices, notes = chosen(
+        choices, notes = choose_step_backend(
             checkpoint,
             step_backend=step_backend,
             threads=threads,

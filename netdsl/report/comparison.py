@@ -20,7 +20,7 @@ COMPARISON_FIELDS = (
     *("net", "file", "year", "depth", "params", "macs", "peak_bytes", "receptive_field"),
     *("top1", "top5", "protocol"),
 )
-NUMBERS = [at for at, heading in enumerate(COMPARISON_HEADINGS) if heading not in ("net", "protocol")]
+NUMBER_COLUMNS = [at for at, heading in enumerate(COMPARISON_HEADINGS) if heading not in ("net", "protocol")]
 """Columns that are aligned to the right."""
 
 
@@ -81,7 +81,7 @@ def ordered(rows: Iterable[Compared]) -> list[Compared]:
 
 def comparison_text(rows: list[Compared]) -> str:
     """Format a header and one line per net, with errors in percent."""
-    return "\n".join(aligned([COMPARISON_HEADINGS, *map(_cells, rows)], right=NUMBERS))
+    return "\n".join(aligned([COMPARISON_HEADINGS, *map(_cells, rows)], right=NUMBER_COLUMNS))
 
 
 def comparison_csv(rows: list[Compared]) -> str:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-KEY = "netdsl.run"
+RUN_KEY = "netdsl.run"
 """Metadata key of a checkpoint; the value is a JSON object."""
 
-NAME = re.compile(r"(\d+)(?:-(\d+))?\.safetensors")
+CHECKPOINT_NAME = re.compile(r"(\d+)(?:-(\d+))?\.safetensors")
 
 
 class BadCheckpoint(UserError, code="E0860", title="an invalid checkpoint"):
@@ -69,14 +69,14 @@ class Checkpoint:
         at = self.position
         about = {"epoch": at.epoch, "batch": at.batch, "step": at.step, **self.about}
         with write_atomically(path) as file:
-            write_tensors(file, self.state, {KEY: json.dumps(about), **self.names.metadata})
+            write_tensors(file, self.state, {RUN_KEY: json.dumps(about), **self.names.metadata})
 
 
 def read_checkpoint(path: str) -> Checkpoint:
     """Read a checkpoint. Raises BadCheckpoint."""
     try:
         file = SafetensorsWeights(path)
-        about = json.loads(file.metadata[KEY])
+        about = json.loads(file.metadata[RUN_KEY])
         position = Position(about.pop("epoch"), about.pop("batch"), about.pop("step"))
         return Checkpoint({key: file.read(key) for key in file.entries}, position, about)
     except BadWeightFile as error:
@@ -91,11 +91,11 @@ def checkpoints(folder: str) -> list[str]:
         names = os.listdir(folder)
     except FileNotFoundError:
         return []
-    found = [(int(match[1]), int(match[2] or 0), name) for name in names if (match := NAME.fullmatch(name))]
+    found = [(int(match[1]), int(match[2] or 0), name) for name in names if (match := CHECKPOINT_NAME.fullmatch(name))]
     return [os.path.join(folder, name) for *_, name in sorted(found)]
 
 
-def prune_to(folder: str, keep: int) -> None:
+def prune_checkpoints(folder: str, keep: int) -> None:
     """Remove all but the newest checkpoints."""
     found = checkpoints(folder)
     for path in found[: max(0, len(found) - keep)]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 
-SMALL = 2**14
+SMALL_BATCH = 2**14
 """Maximum number of elements of a batch of outputs that counts as small."""
 
 
@@ -61,7 +61,7 @@ class Measures:
         """Add a batch, whose arrays must not change afterwards; `outputs` returns an output of the net by name."""
         for name, metric in self.by_name.items():
             output, target = outputs(self.lines[name].output), targets[self._targets[name]]
-            if self._block == 1 or not metric.counts or output.size > SMALL:
+            if self._block == 1 or not metric.counts or output.size > SMALL_BATCH:
                 metric.update(output, target)
                 continue
             waiting = self._waiting[name]

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Graph, State
     from netdsl.weights.file import WeightFile
 
-KEY = "netdsl.training"
+PROTOCOL_KEY = "netdsl.training"
 """Metadata key of the protocol, in JSON."""
 
-VERSION = 1
+PROTOCOL_VERSION = 1
 """Version of the protocol."""
 
 DOC = """\
@@ -43,10 +43,10 @@ One step of training. Run it with a batch for each input and target, and the rat
 the next step. An input that is not given has the value that training begins with. The metadata `netdsl.training` tell
 the rest, in JSON."""
 
-HASHES = 18
+DROPOUT_OPSET = 18
 """First opset with the operators that dropout masks need."""
 
-KINDS = {
+TARGET_KINDS = {
     "class": "the numbers of the classes, from 0 to {last}",
     "sign": "-1 or 1",
     "value": "numbers of the output's shape",
@@ -65,14 +65,14 @@ def step_model(recipe: Recipe, *, opset: int = OPSET, metadata: Mapping[str, str
     reserved for the step, if the opset is too old, and for metadata that are not allowed.
     """
     graph = portable(training_step(recipe.net, recipe))
-    if opset < HASHES and any(isinstance(operation.op, BitwiseXor) for operation in graph.operations):
-        raise NeedsNewerOpset(f"a step with dropout is of opset {HASHES} or newer, and {opset} is asked for")
+    if opset < DROPOUT_OPSET and any(isinstance(operation.op, BitwiseXor) for operation in graph.operations):
+        raise NeedsNewerOpset(f"a step with dropout is of opset {DROPOUT_OPSET} or newer, and {opset} is asked for")
     emitted = emit(graph, opset=opset)
     check(emitted)
     model, state = emitted.model, graph.state
     assert [each.domain for each in model.opset_import] == [""], "the step is not portable"
     model.doc_string = "\n\n".join(filter(None, (recipe.net.doc, DOC)))
-    model.metadata_props.add(key=KEY, value=json.dumps(protocol(graph, recipe)))
+    model.metadata_props.add(key=PROTOCOL_KEY, value=json.dumps(protocol(graph, recipe)))
     add_metadata(metadata or {}, model)
     for value in chain(model.graph.input, model.graph.output):
         value.doc_string = _said(value.name, graph, recipe)
@@ -122,7 +122,7 @@ def protocol(graph: Graph, recipe: Recipe) -> dict[str, Any]:
     net = recipe.net
     outputs = [name for name in graph.outputs if name != LOSS]
     return {
-        "version": VERSION,
+        "version": PROTOCOL_VERSION,
         "batch": recipe.batch,
         "inputs": [node.name for node in net.inputs if node.name in graph.inputs],
         "targets": dict(_targets(recipe)),
@@ -161,7 +161,7 @@ def _said(name: str, graph: Graph, recipe: Recipe) -> str:
         return told[name]
     for target, known in _targets(recipe):
         if name == target:
-            return "what the net should say: " + KINDS[known["kind"]].format(last=known.get("classes", 0) - 1)
+            return "what the net should say: " + TARGET_KINDS[known["kind"]].format(last=known.get("classes", 0) - 1)
     if name in graph.inputs:
         return f"a batch of {recipe.batch} examples"
     if name in graph.outputs:

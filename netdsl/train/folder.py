@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from netdsl.base.files import CannotWrite, reason, remove_leftovers, require_space, write_atomically
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
-from netdsl.train.checkpoint import BadCheckpoint, Checkpoint, checkpoints, prune_to, read_checkpoint
-from netdsl.train.log import Log
+from netdsl.train.checkpoint import BadCheckpoint, Checkpoint, checkpoints, prune_checkpoints, read_checkpoint
+from netdsl.train.log import MetricLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,10 +64,10 @@ class Writer:
 
 ABOUT, SOURCES, CHECKPOINTS = "run.json", "source", "checkpoints"
 CURVES = "curves.svg"
-PATIENCE = 1.0
+ROW_PATIENCE = 1.0
 """Maximum time in seconds that rows of `steps.csv` wait for others; writing one row costs as much as writing many."""
 MADE_BY = "netdsl train"
-MODELS = tuple(f"{which}.{ending}" for which in ("best", "last") for ending in ("safetensors", "onnx"))
+MODEL_FILES = tuple(f"{which}.{ending}" for which in ("best", "last") for ending in ("safetensors", "onnx"))
 
 
 class FolderIsTaken(UserError, code="E0863", title="a folder that is in use", exit_code=USAGE_IS_WRONG):
@@ -89,15 +89,15 @@ class RunFolder:
         """Initialize; `measures` are the columns of figures in `metrics.csv`."""
         self.path = path
         self.writer = Writer()
-        self.metrics = Log(path, "metrics", ("epoch", "step", *measures, "rate"))
-        self.steps = Log(path, "steps", ("step", "loss", "rate"), objects=False, patience=PATIENCE)
-        self.speed = Log(path, "speed", ("epoch", "step", "seconds", "examples_per_second"), objects=False)
+        self.metrics = MetricLog(path, "metrics", ("epoch", "step", *measures, "rate"))
+        self.steps = MetricLog(path, "steps", ("step", "loss", "rate"), objects=False, patience=ROW_PATIENCE)
+        self.speed = MetricLog(path, "speed", ("epoch", "step", "seconds", "examples_per_second"), objects=False)
 
     def file(self, *names: str) -> str:
         return os.path.join(self.path, *names)
 
     @property
-    def logs(self) -> tuple[Log, ...]:
+    def logs(self) -> tuple[MetricLog, ...]:
         return self.metrics, self.steps, self.speed
 
     def judge(self, *, resume: bool, force: bool) -> bool:
@@ -143,8 +143,8 @@ class RunFolder:
             require_space(self.file(ABOUT), size)
         except OSError as error:
             raise _cannot(self.path, error) from None
-        prune_to(self.file(CHECKPOINTS), 0)
-        for name in (*MODELS, CURVES):
+        prune_checkpoints(self.file(CHECKPOINTS), 0)
+        for name in (*MODEL_FILES, CURVES):
             with suppress(FileNotFoundError):
                 os.unlink(self.file(name))
         self.write(ABOUT, json.dumps({"made_by": MADE_BY, **about}, indent=2) + "\n")
@@ -168,7 +168,7 @@ class RunFolder:
         for log in self.logs:
             log.sync()
         checkpoint.write(self.file(CHECKPOINTS, checkpoint.position.file))
-        prune_to(self.file(CHECKPOINTS), max(1, keep))
+        prune_checkpoints(self.file(CHECKPOINTS), max(1, keep))
 
     def latest(self) -> Checkpoint | None:
         """Return the newest intact checkpoint. Raises BadCheckpoint if there are only damaged ones."""

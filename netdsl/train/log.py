@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Row = Mapping[str, float | int | None]
 
 
-class Log:
+class MetricLog:
     """Tables in a folder: each row is a line of `NAME.csv`, and of `NAME.jsonl` if `objects` says so.
 
     Rows are written in one piece, at once or at most `patience` seconds later, so that killing the process leaves no

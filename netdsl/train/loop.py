@@ -13,7 +13,7 @@ from netdsl.train.checkpoint import Checkpoint, Position
 from netdsl.train.evaluate import Measures
 from netdsl.train.nonfinite import Diverged, lower_rate, nonfinite_origin
 from netdsl.train.open_data import names_of
-from netdsl.train.prefetch import ahead
+from netdsl.train.prefetch import prefetched
 from netdsl.train.progress import Progress
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ class Sum:
         self.total, self.count = 0.0, 0
 
 
-BLOCK = 32
+METRIC_BLOCK = 32
 """Number of batches that metrics process at a time, if that does not change their result."""
 
-ROWS = 250
+MAX_STEP_ROWS = 250
 """Maximum number of rows of `steps.csv` per run."""
 
 
@@ -78,10 +78,10 @@ class Trainer:
         self.progress = progress or Progress()
         self.per_epoch = dataset.steps(recipe.batch)
         self.steps = recipe.steps if recipe.steps is not None else (recipe.epochs or 0) * self.per_epoch
-        self.every = max(1, ceil(self.steps / ROWS))
+        self.every = max(1, ceil(self.steps / MAX_STEP_ROWS))
         self.names = names_of(dataset, recipe)
         self.position = Position()
-        self.measures = Measures(recipe, numbers=True, block=BLOCK)
+        self.measures = Measures(recipe, numbers=True, block=METRIC_BLOCK)
         self.epoch_loss, self.row_loss = Sum(), Sum()
         self.best: float | None = None
         self.best_weights: Mapping[str, Array] | None = None
@@ -98,7 +98,7 @@ class Trainer:
         """Train to the end; return False if `stopped` ended it earlier. Raises Diverged, and the errors of reading
         data."""
         self.progress.begin(self)
-        with ahead(self._batches()) as batches:
+        with prefetched(self._batches()) as batches:
             for feeds in batches:
                 self._step(feeds)
                 if self.position.batch == self.per_epoch or self.position.step == self.steps:

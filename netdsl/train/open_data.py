@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from netdsl.data.kinds import DataKind
     from netdsl.elaborate.recipe import Recipe
 
-APART = 2**63
+SPLIT_EPOCH = 2**63
 """Epoch whose order determines the held-out part; no training reaches it."""
 
 
@@ -87,7 +87,7 @@ def open_data(recipe: Recipe, names: Names | None = None) -> tuple[Dataset, Data
         return training, open_validation(recipe.validate, recipe, found)
     same = augment is None or not any(step.random for step in recipe.augment)
     whole = training if same else open_validation(recipe.data, recipe, found)
-    return parted(training, whole, recipe.validate, recipe.seed)
+    return split_validation(training, whole, recipe.validate, recipe.seed)
 
 
 def open_validation(data: DataKind, recipe: Recipe, names: Names) -> Dataset:
@@ -112,7 +112,7 @@ def _open(data: DataKind, recipe: Recipe, augment: Augment | None, names: Names 
     return placed.open(wanted(recipe, augment, names, bounds))
 
 
-def parted(training: Examples, whole: Examples, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+def split_validation(training: Examples, whole: Examples, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
     """Split a data set in two, with a random `fraction` of the examples in the second part, determined by the seed
     alone. Raises TooFew, and BadStream if the examples are not in memory."""
     if not isinstance(training, Dataset) or not isinstance(whole, Dataset):
@@ -123,13 +123,13 @@ def parted(training: Examples, whole: Examples, fraction: float, seed: int) -> t
     count = round(len(training) * fraction)
     if not 0 < count < len(training):
         raise TooFew(f"of {len(training):,} examples, `validate {fraction:g}` sets {count:,} apart")
-    order = permutation(len(training), seed, APART)
-    return part(training, np.sort(order[count:])), part(whole, np.sort(order[:count]))
+    order = permutation(len(training), seed, SPLIT_EPOCH)
+    return subset(training, np.sort(order[count:])), subset(whole, np.sort(order[:count]))
 
 
-def part(dataset: Dataset, indices: Array) -> Dataset:
+def subset(dataset: Dataset, indices: Array) -> Dataset:
     """Return a subset of a data set."""
-    inputs: dict[str, Column] = {name: Part(column, indices) for name, column in dataset.inputs.items()}
+    inputs: dict[str, Column] = {name: SubsetColumn(column, indices) for name, column in dataset.inputs.items()}
     targets = {name: _picked(column, indices) for name, column in dataset.targets.items()}
     return Dataset(inputs, targets, names=dataset.names, augment=dataset.augment)
 
@@ -141,7 +141,7 @@ def _picked(column: ArrayColumn, indices: Array) -> ArrayColumn:
     return ArrayColumn(column.path, column.array[indices], column.shape, str(column.dtype), where)
 
 
-class Part(Column):
+class SubsetColumn(Column):
     """A subset of a column's examples, in an order of its own."""
 
     __slots__ = ("_column", "_indices")

@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DEPTH = 2
+PREFETCH_DEPTH = 2
 """Number of batches prepared in advance."""
 
 PROBES = 10
 """Number of batches, after the first, that are prepared synchronously to measure their cost."""
 
-SECONDS = 0.0004
+MIN_PREFETCH_SECONDS = 0.0004
 """Minimum time in seconds to prepare a batch that is worth a thread; handing one over costs about half of this."""
 
-PATIENCE = 0.1
+POLL_SECONDS = 0.1
 """Interval in seconds at which a waiting thread checks whether there is still a reader."""
 
 
 @contextmanager
-def ahead(batches: Generator[T, None, None], depth: int = DEPTH) -> Iterator[Iterator[T]]:
+def prefetched(batches: Generator[T, None, None], depth: int = PREFETCH_DEPTH) -> Iterator[Iterator[T]]:
     """Yield the same batches, read by a background thread if preparing them takes a relevant share of the time.
 
     Exceptions are raised here, in their place. Leaving ends the thread and closes the generator.
@@ -52,7 +52,7 @@ class _Reader(Generic[T]):
     def read(self) -> Iterator[T]:
         yield from _first(self._batches)
         cost = yield from _probed(self._batches)
-        if cost < SECONDS:
+        if cost < MIN_PREFETCH_SECONDS:
             yield from self._batches
             return
         self._thread = Thread(target=self._fill, name="netdsl batches", daemon=True)
@@ -92,7 +92,7 @@ class _Reader(Generic[T]):
     def _put(self, item: tuple[object, BaseException | None]) -> bool:
         while not self._left.is_set():
             try:
-                self._queue.put(item, timeout=PATIENCE)
+                self._queue.put(item, timeout=POLL_SECONDS)
             except Full:
                 continue
             return True

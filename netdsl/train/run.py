@@ -15,7 +15,7 @@ from netdsl.train.evaluate import Measures
 from netdsl.train.folder import OtherRun, RunFolder
 from netdsl.train.keeper import SECONDS, CheckpointWriter
 from netdsl.train.runner import Choices
-from netdsl.train.start import about, check_same, go_on
+from netdsl.train.start import check_same, go_on, run_description
 from netdsl.train.step_backend import current_name
 from netdsl.train.tune import processor
 
@@ -58,7 +58,7 @@ def folder_of(recipe: Recipe, path: str, validated: bool) -> RunFolder:
     return RunFolder(path, [*columns, *(f"validation_{name}" for name in columns if validated)])
 
 
-def chosen(
+def choose_step_backend(
     checkpoint: Checkpoint | None,
     *,
     step_backend: str | None,
@@ -106,7 +106,7 @@ def attach(
         check_same(folder, recipe, graph)
     if checkpoint is None:
         size = sum(BYTES[state.before.dtype] * elements(state.before.shape) for state in graph.state.values())
-        folder.begin(about(recipe, graph, choices, more), texts(module), size)
+        folder.begin(run_description(recipe, graph, choices, more), texts(module), size)
     else:
         go_on(trainer, checkpoint)
         check_data(checkpoint.about, now)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Arrays = dict[str, Array]
     from collections.abc import Mapping
 
-LARGE = 2**26
+LARGE_STATE = 2**26
 """Minimum size of a large state in bytes."""
 
 
@@ -134,7 +134,7 @@ class Runner:
     @property
     def is_large(self) -> bool:
         """Whether a copy of the state should be avoided."""
-        return sum(array.nbytes for array in self._sets[self._turn].values()) >= LARGE
+        return sum(array.nbytes for array in self._sets[self._turn].values()) >= LARGE_STATE
 
     def restore(self, state: Mapping[str, Array]) -> None:
         """Resume from a state."""

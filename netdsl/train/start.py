@@ -122,7 +122,7 @@ def initial_weights(net: Net, seed: int, file: WeightFile | None) -> dict[str, A
     return found
 
 
-def about(recipe: Recipe, graph: Graph, choices: Choices, more: Mapping[str, Any]) -> dict[str, Any]:
+def run_description(recipe: Recipe, graph: Graph, choices: Choices, more: Mapping[str, Any]) -> dict[str, Any]:
     """Return the description of a run in `run.json`."""
     import onnx
     import onnxruntime

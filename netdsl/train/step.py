@@ -40,7 +40,7 @@ def training_step(net: Net, recipe: Recipe) -> Graph:
     clipped = recipe.optimizer.clipped([g for _, g in pairs])
     for (w, _), g in zip(pairs, clipped, strict=True):
         begin = len(graph.operations)
-        update = Update(w, rate, count, w.name not in recipe.undecayed)
+        update = UpdateState(w, rate, count, w.name not in recipe.undecayed)
         graph.update(w, recipe.optimizer.update(w, g, update))
         update.finish()
         for operation in graph.operations[begin:]:
@@ -76,7 +76,7 @@ def _target(graph: Graph, name: str, y: Value, loss: Loss) -> Value:
     return graph.inputs[name]
 
 
-class Update:
+class UpdateState:
     """What an optimizer can use for one weight: the learning rate, the step number starting at 1, and persistent
     slots."""
 

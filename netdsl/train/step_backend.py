@@ -21,7 +21,7 @@ from netdsl.ops.nchwc import reorder_input
 from netdsl.passes.blocked import Lowered, lower_blocked
 from netdsl.passes.gradient import gradients
 from netdsl.train.step import portable
-from netdsl.train.tune import choose, standard
+from netdsl.train.tune import choose_backend, standard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +74,7 @@ def lower_step(
         return standard(graph)
     recipes = choices.get("recipes") if choices else None
     if step_backend == "auto":
-        chosen = choose(graph, block, threads)
+        chosen = choose_backend(graph, block, threads)
         if current_name(chosen["lowering"]) == "plain":
             return standard(graph)
         recipes = chosen.get("recipes")
@@ -102,7 +102,7 @@ def _measured_block() -> int | None:
     graph = Graph("order")
     x = graph.input("x", (1, 64, 1, 2))
     graph.output("y", reorder_input(x, 64))
-    (y,) = run(graph, {"x": np.arange(128, dtype=np.float32).reshape(1, 64, 1, 2)})
+    (y,) = run_graph(graph, {"x": np.arange(128, dtype=np.float32).reshape(1, 64, 1, 2)})
     block = int(np.flatnonzero(y.reshape(-1) == 1)[0])  # the second pixel of the first channel
     return block if block in (4, 8, 16, 32) else None
 
@@ -112,8 +112,8 @@ def _agrees(block: int) -> bool:
     graph = _probe()
     random = np.random.default_rng(0)
     feeds = {name: random.standard_normal(known(x.shape), np.float32) for name, x in graph.inputs.items()}
-    expected = run(portable(graph), feeds)
-    found = run(lower_blocked(graph, block).graph, feeds)
+    expected = run_graph(portable(graph), feeds)
+    found = run_graph(lower_blocked(graph, block).graph, feeds)
     return all(np.allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(a).max()) for a, b in zip(expected, found, strict=True))
 
 
@@ -136,7 +136,7 @@ def _probe() -> Graph:
     return graph
 
 
-def run(graph: Graph, feeds: Mapping[str, Array]) -> list[Array]:
+def run_graph(graph: Graph, feeds: Mapping[str, Array]) -> list[Array]:
     """Return the outputs of a graph without parameters."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4

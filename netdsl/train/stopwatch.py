@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from netdsl.ir.graph import Graph
 
-ENOUGH = 2.0
+SLOW_RUN = 2.0
 """Time of a run in seconds above which one run suffices."""
 
 
-PATIENCE = 60.0
+TIME_LIMIT = 60.0
 """Default time limit of a measurement in seconds, most of it for the subprocess to start."""
 
 
@@ -37,7 +37,7 @@ class Stopwatch:
 
     __slots__ = ("_limit", "_process", "_threads", "hung")
 
-    def __init__(self, threads: int | None = None, limit: float = PATIENCE) -> None:
+    def __init__(self, threads: int | None = None, limit: float = TIME_LIMIT) -> None:
         self.hung = False
         self._limit = limit
         self._threads = threads
@@ -112,13 +112,13 @@ def serve() -> None:
         request = json.loads(line)
         model = sys.stdin.buffer.read(request.pop("size"))
         try:
-            found = measured(model, **request)
+            found = time_model(model, **request)
         except Exception:  # whatever onnxruntime may raise: the next may do better
             found = inf
         print(json.dumps(found), flush=True)
 
 
-def measured(model: bytes, name: str, threads: int | None, budget: float) -> float:
+def time_model(model: bytes, name: str, threads: int | None, budget: float) -> float:
     """Return the minimum time of a run in seconds."""
     import numpy as np
 
@@ -126,11 +126,11 @@ def measured(model: bytes, name: str, threads: int | None, budget: float) -> flo
 
     session = Session(model, threads=threads, name=name, in_order=True)
     random = np.random.default_rng(0)
-    feeds = {name: _numbers(known(x.shape), x.dtype, random) for name, x in session.inputs.items()}
+    feeds = {name: _numbers(known_sizes(x.shape), x.dtype, random) for name, x in session.inputs.items()}
     return timed(lambda: session.native.run(None, feeds), budget)
 
 
-def known(shape: tuple[int | None, ...]) -> tuple[int, ...]:
+def known_sizes(shape: tuple[int | None, ...]) -> tuple[int, ...]:
     assert None not in shape, shape
     return tuple(size or 0 for size in shape)
 
@@ -142,7 +142,7 @@ def timed(run: Callable[[], object], budget: float) -> float:
         begin = perf_counter()
         run()
         found.append(perf_counter() - begin)
-        if found[0] > ENOUGH:
+        if found[0] > SLOW_RUN:
             break
     return min(found)
 

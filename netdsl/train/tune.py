@@ -27,7 +27,7 @@ from netdsl.passes.blocked import Lowered, candidate, kernel_choices, lower_bloc
 from netdsl.passes.blocked.blocker import op_key
 from netdsl.passes.finish import finish
 from netdsl.train.step import portable
-from netdsl.train.stopwatch import PATIENCE, Stopwatch
+from netdsl.train.stopwatch import TIME_LIMIT, Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 REVISION = 3
 """Version of the kernels: older measurements are repeated."""
 
-SECONDS = 0.3
+STEP_SECONDS = 0.3
 """Time in seconds for which a step is timed, with at least two runs."""
 
-SLOWEST = 1e9
+MIN_MACS_PER_SECOND = 1e9
 """Multiplications per second below which a step counts as hanging."""
 
-MOMENT = 0.01
+KERNEL_SECONDS = 0.01
 """Time in seconds for which a kernel is timed."""
 
 
@@ -51,7 +51,7 @@ class MeasuringHangs(RuntimeWarning):
     """A measurement did not end: the step is computed with `plain`, and measured again next time."""
 
 
-def choose(graph: Graph, block: int, threads: int | None = None) -> dict[str, Any]:
+def choose_backend(graph: Graph, block: int, threads: int | None = None) -> dict[str, Any]:
     """Return the choices for a training step, cached or measured: its backend and, for `nchwc`, its kernels.
 
     They have their stored form, in which backends are called `std` and `blk`. Without convolutions there is nothing to
@@ -60,16 +60,16 @@ def choose(graph: Graph, block: int, threads: int | None = None) -> dict[str, An
     if not any(isinstance(operation.op, ConvDw) for operation in graph.operations):
         return {"lowering": "std"}
     cache = Cache(_machine(threads))
-    key = signature(graph)
+    key = step_signature(graph)
     found = cache.get(key)
     if found is None or (found["lowering"] == "blk" and found.get("block") != block):
-        found = measured(graph, block, threads)
+        found = measure_backends(graph, block, threads)
         if found.get("milliseconds"):
             cache.put(key, found)
     return found
 
 
-def measured(graph: Graph, block: int, threads: int | None = None) -> dict[str, Any]:
+def measure_backends(graph: Graph, block: int, threads: int | None = None) -> dict[str, Any]:
     """Measure and return the choices for a training step, including the times in milliseconds.
 
     The kernels of a blocked step are measured one by one, and used together if the step is then faster. What fails has
@@ -79,13 +79,13 @@ def measured(graph: Graph, block: int, threads: int | None = None) -> dict[str, 
     with Stopwatch(threads, limit(graph)) as watch:
         recipes = {}
         for choice in kernel_choices(graph, block):
-            times = {each: watch.seconds(candidate(choice, each, block), MOMENT) for each in choice.options}
+            times = {each: watch.seconds(candidate(choice, each, block), KERNEL_SECONDS) for each in choice.options}
             best = min(times, key=lambda each: times[each])
             # A small advantage may be noise.
             recipes[choice.key] = best if times[best] < 0.9 * times[choice.options[0]] else choice.options[0]
         plain, nchwc, tuned = standard(graph), lower_blocked(graph, block), lower_blocked(graph, block, recipes)
         steps = {"std": plain, "blk": nchwc} | ({"tuned": tuned} if tuned.choices != nchwc.choices else {})
-        found = {name: watch.seconds(finished(step.graph), SECONDS) for name, step in steps.items()}
+        found = {name: watch.seconds(finished(step.graph), STEP_SECONDS) for name, step in steps.items()}
     if watch.hung:
         text = f"a measurement of the step of {graph.name} hung and was given up; it is computed in standard ops"
         warnings.warn(MeasuringHangs(text), stacklevel=4)
@@ -100,7 +100,7 @@ def limit(graph: Graph) -> float:
     batch = max((known(x.shape)[0] for x in graph.inputs.values() if x.shape), default=1)
     macs = cost(graph)
     assert isinstance(macs, int), "a step's sizes are numbers"
-    return PATIENCE + 2 * batch * macs / SLOWEST
+    return TIME_LIMIT + 2 * batch * macs / MIN_MACS_PER_SECOND
 
 
 def standard(graph: Graph) -> Lowered:
@@ -113,7 +113,7 @@ def finished(graph: Graph) -> Graph:
     return finish(graph, LOSS).graph if LOSS in graph.outputs else graph
 
 
-def signature(graph: Graph) -> str:
+def step_signature(graph: Graph) -> str:
     """Return what the times of a step depend on: its operations and their shapes."""
     digest = hashlib.sha256()
     for operation in graph.operations:

@@ -41,7 +41,7 @@ BLOCKS = ("here", 4, 8)
 def evaluate(graph, feeds, block):
     """The results by name: on onnxruntime in f32, or on the reference evaluator in f64."""
     if block == "here":
-        return dict(zip(graph.outputs, step_backend.run(graph, feeds), strict=True))
+        return dict(zip(graph.outputs, step_backend.run_graph(graph, feeds), strict=True))
     model = emit(graph, float_type="f64").model
     evaluator = ReferenceEvaluator(model, new_ops=nchwc_reference.ops_of(block))
     doubles = {k: v.astype("f8") if v.dtype == np.float32 else v for k, v in feeds.items()}
@@ -494,7 +494,7 @@ def fail(*_):
     raise RuntimeError("no such domain")
 
 
-def other(graph, feeds, real=step_backend.run):
+def other(graph, feeds, real=step_backend.run_graph):
     """Another result for blocked ops."""
     results = real(graph, feeds)
     return [2 * x for x in results] if any(isinstance(o.op, BlockedConv) for o in graph.operations) else results
@@ -503,7 +503,7 @@ def other(graph, feeds, real=step_backend.run):
 def one_other(number, factor):
     """Another result for one gradient of the probe."""
 
-    def run(graph, feeds, real=step_backend.run):
+    def run(graph, feeds, real=step_backend.run_graph):
         results = real(graph, feeds)
         if any(isinstance(o.op, BlockedConv) for o in graph.operations):
             results[number] = results[number] * np.float32(factor)
@@ -524,7 +524,7 @@ def test_the_probe_has_as_many_gradients():
 )
 @pytest.mark.usefixtures("fresh")
 def test_where_blocks_are_missing_or_wrong_the_step_is_plain_and_says_so_once(monkeypatch, run):
-    monkeypatch.setattr(step_backend, "run", run)
+    monkeypatch.setattr(step_backend, "run_graph", run)
     with pytest.warns(BlockedIsMissing):
         assert lower_step(small_step(), "nchwc").choices == {"lowering": "std"}
     with warnings.catch_warnings():
@@ -593,9 +593,9 @@ def test_choices_make_the_same_step_again(fresh):
 def test_recipes_are_measured_one_by_one(monkeypatch):
     if block_size() is None:
         pytest.skip("no blocked layout here")
-    monkeypatch.setattr(tune, "SECONDS", 1e-3)
-    monkeypatch.setattr(tune, "MOMENT", 1e-4)
-    found = tune.measured(small_step(), block_size())
+    monkeypatch.setattr(tune, "STEP_SECONDS", 1e-3)
+    monkeypatch.setattr(tune, "KERNEL_SECONDS", 1e-4)
+    found = tune.measure_backends(small_step(), block_size())
     assert {"std", "blk"} <= found["milliseconds"].keys()
     assert json.loads(json.dumps(found)) == found
 
@@ -611,14 +611,14 @@ def test_every_recipe_gives_the_same(batch):
     graph = b.finish(b.conv(x, 32, 3, pads=(1,) * 4, group=32))
     random = np.random.default_rng(0)
     feeds = {name: random.standard_normal(x.shape).astype("f4") for name, x in graph.inputs.items()}
-    expected = step_backend.run(portable(graph), feeds)
+    expected = step_backend.run_graph(portable(graph), feeds)
     choices = kernel_choices(graph, block_size())
     assert choices
     for choice in choices:
         for option in choice.options:
             lowered = lower_blocked(graph, block_size(), {choice.key: option})
             assert lowered.choices["recipes"][choice.key] == option
-            for y, z in zip(expected, step_backend.run(lowered.graph, feeds), strict=True):
+            for y, z in zip(expected, step_backend.run_graph(lowered.graph, feeds), strict=True):
                 assert np.abs(y - z).max() <= 2e-5 * np.abs(y).max(), (choice.key, option)
             assert candidate(choice, option, block_size()).operations
 
@@ -626,7 +626,7 @@ def test_every_recipe_gives_the_same(batch):
 def test_signatures_tell_steps_apart():
     def signature(stride):
         b = Build()
-        return tune.signature(b.finish(b.conv(b.input(2, 3, 6, 6), 8, 3, strides=(stride, stride), pads=(1,) * 4)))
+        return tune.step_signature(b.finish(b.conv(b.input(2, 3, 6, 6), 8, 3, strides=(stride, stride), pads=(1,) * 4)))
 
     assert signature(1) == signature(1) != signature(2)
 
@@ -645,5 +645,5 @@ def test_a_variance_is_exact_where_the_mean_is_much_larger():
     image = (30 + np.random.default_rng(0).standard_normal((8, block, 32, 32))).astype(np.float32)
     numbers = {"scale": np.ones(block, np.float32), "bias": np.zeros(block, np.float32)}
     identity = np.eye(block, dtype=np.float32).reshape(block, block, 1, 1)
-    _, found = step_backend.run(lower_blocked(graph, block).graph, {"x": image, "w": identity, **numbers})
+    _, found = step_backend.run_graph(lower_blocked(graph, block).graph, {"x": image, "w": identity, **numbers})
     np.testing.assert_allclose(found, image.astype("f8").var((0, 2, 3)), rtol=1e-4)

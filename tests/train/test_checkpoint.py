@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from netdsl.train.checkpoint import BadCheckpoint, Checkpoint, Position, checkpoints, prune_to, read_checkpoint
+from netdsl.train.checkpoint import BadCheckpoint, Checkpoint, Position, checkpoints, prune_checkpoints, read_checkpoint
 from netdsl.train.folder import RunFolder
-from netdsl.train.log import Log, read_columns, read_rows
-from netdsl.train.run import chosen
+from netdsl.train.log import MetricLog, read_columns, read_rows
+from netdsl.train.run import choose_step_backend
 from tests.support.cli_tools import environment
 
 NET = """
@@ -206,9 +206,9 @@ def test_the_oldest_checkpoints_go(tmp_path: Path) -> None:
         "0010.safetensors",
     ]
     for keep in (9, 6, 5):
-        prune_to(str(tmp_path), keep)
+        prune_checkpoints(str(tmp_path), keep)
         assert len(checkpoints(str(tmp_path))) == 5
-    prune_to(str(tmp_path), 2)
+    prune_checkpoints(str(tmp_path), 2)
     assert sorted(os.listdir(tmp_path)) == ["0009-000001.safetensors", "0010.safetensors", "notes.txt"]
 
 
@@ -226,7 +226,7 @@ def test_saving_keeps_as_many_as_it_is_to_and_one_at_least(tmp_path: Path, keep:
 
 
 def test_a_log_is_cut_back_to_where_it_was(tmp_path: Path) -> None:
-    log = Log(str(tmp_path), "metrics", ("step", "loss"))
+    log = MetricLog(str(tmp_path), "metrics", ("step", "loss"))
     log.begin()
     log.add({"step": 1, "loss": 0.5})
     sizes = log.sizes()
@@ -247,7 +247,7 @@ def test_a_log_is_cut_back_to_where_it_was(tmp_path: Path) -> None:
 
 def test_rows_are_written_whole_in_as_many_pieces_as_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a disk that is nearly full a part is written, and no error tells of it."""
-    log = Log(str(tmp_path), "metrics", ("step", "loss"), objects=False)
+    log = MetricLog(str(tmp_path), "metrics", ("step", "loss"), objects=False)
     log.begin()
     whole = os.write
     monkeypatch.setattr(os, "write", lambda file, data: whole(file, data[:3]))
@@ -285,9 +285,9 @@ def test_a_run_goes_on_as_it_was_computed() -> None:
     about = {"lowering": "blk", "threads": 3, "provider": "cpu", "lowered": {"lowering": "blk", "recipes": {"a": 1}}}
     checkpoint = Checkpoint({}, Position(1), about)
     for step_backend in (None, "auto", "nchwc", "blk"):
-        choices, notes = chosen(checkpoint, step_backend=step_backend, threads=None, provider="cpu")
+        choices, notes = choose_step_backend(checkpoint, step_backend=step_backend, threads=None, provider="cpu")
         assert choices.kept() == about
         assert not notes
-    choices, notes = chosen(checkpoint, step_backend="plain", threads=1, provider="cpu")
+    choices, notes = choose_step_backend(checkpoint, step_backend="plain", threads=1, provider="cpu")
     assert (choices.step_backend, choices.threads, choices.lowered) == ("plain", 1, None)
     assert notes == ["another step backend and threads than before: the last bits may differ from an unbroken run's"]

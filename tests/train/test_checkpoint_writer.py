@@ -24,7 +24,7 @@ from netdsl.train import runner as runners
 from netdsl.train.checkpoint import Checkpoint, checkpoints, read_checkpoint
 from netdsl.train.folder import Writer
 from netdsl.train.keeper import write_model
-from netdsl.train.log import Log
+from netdsl.train.log import MetricLog
 from netdsl.train.nonfinite import Diverged
 from tests.support.cli_tools import weighed
 
@@ -79,7 +79,7 @@ def test_a_checkpoint_is_of_the_moment_when_it_was_asked_for(
     program: Path, monkeypatch: pytest.MonkeyPatch, large: int
 ) -> None:
     """The training goes on while each is written, but for a large state; what is in it fits together all the same."""
-    monkeypatch.setattr(runners, "LARGE", large)
+    monkeypatch.setattr(runners, "LARGE_STATE", large)
     slowly, write = threading.Event(), Checkpoint.write
 
     def slow(self: Checkpoint, path: str) -> None:
@@ -111,7 +111,7 @@ def test_large_states_are_written_as_small_ones_are(
         )
 
     small = trained("small", 20)
-    monkeypatch.setattr(runners, "LARGE", 1)
+    monkeypatch.setattr(runners, "LARGE_STATE", 1)
     trained("large", 10)
     large = trained("large", 20)
     for key in small.best:
@@ -128,7 +128,7 @@ def test_large_states_are_written_as_small_ones_are(
 
 def test_large_weights_that_blow_up_do_not_replace_the_best(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loss of the only step is the best so far, and what the step made of the weights is infinite."""
-    monkeypatch.setattr(runners, "LARGE", 1)
+    monkeypatch.setattr(runners, "LARGE_STATE", 1)
     settings = {"train.optimizer": "sgd decay 100", "train.lr": 3e38, "train.batch": 40, "train.epochs": 1}
     with pytest.raises(Diverged, match="not finite any more after step 1"):
         netdsl.fit(program, out=program.parent / "run", settings=settings, threads=1, step_backend="plain")
@@ -174,7 +174,7 @@ def test_a_full_disk_ends_the_run(program: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_rows_that_wait_are_written_together_and_at_the_end(tmp_path: Path) -> None:
-    log = Log(str(tmp_path), "steps", ("step", "loss"), patience=1e9)
+    log = MetricLog(str(tmp_path), "steps", ("step", "loss"), patience=1e9)
     log.begin()
     for step in range(3):
         log.add({"step": step, "loss": 0.5})
@@ -187,7 +187,7 @@ def test_rows_that_wait_are_written_together_and_at_the_end(tmp_path: Path) -> N
 
 
 def test_a_run_that_diverges_leaves_its_last_rows(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folders, "PATIENCE", 1e9)
+    monkeypatch.setattr(folders, "ROW_PATIENCE", 1e9)
     with pytest.raises(Diverged):
         netdsl.fit(program, out=program.parent / "run", settings={"train.lr": 1e30})
     assert (program.parent / "run" / "steps.csv").read_text().startswith("step,loss,rate\n1,")

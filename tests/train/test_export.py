@@ -18,7 +18,7 @@ from netdsl.backend.emit import emit
 from netdsl.base.text import Source
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.recipe import Recipe
-from netdsl.train.export import KEY, NeedsNewerOpset, step_model, step_to_bytes, step_values
+from netdsl.train.export import PROTOCOL_KEY, NeedsNewerOpset, step_model, step_to_bytes, step_values
 from netdsl.train.runner import Runner
 from netdsl.train.step import portable, training_step
 from tests.support.cli_tools import Commands, netdsl
@@ -54,7 +54,7 @@ def bare(model: bytes) -> tuple[Any, dict[str, Any], list[str]]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model, options)
-    told = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
+    told = json.loads(session.get_modelmeta().custom_metadata_map[PROTOCOL_KEY])
     return session, told, [output.name for output in session.get_outputs()]
 
 
@@ -146,7 +146,7 @@ def test_every_input_and_output_is_explained() -> None:
 
 
 def test_the_protocol() -> None:
-    told = json.loads(next(p.value for p in step_model(recipe_of()).model.metadata_props if p.key == KEY))
+    told = json.loads(next(p.value for p in step_model(recipe_of()).model.metadata_props if p.key == PROTOCOL_KEY))
     assert told["version"] == 1
     assert told["batch"] == 4
     assert told["inputs"] == ["x"]

@@ -25,7 +25,7 @@ from netdsl.train import prefetch as reading
 from netdsl.train.from_python import given
 from netdsl.train.nonfinite import Diverged
 from netdsl.train.open_data import open_data
-from netdsl.train.prefetch import ahead
+from netdsl.train.prefetch import prefetched
 from netdsl.train.runner import Runner
 
 PROGRAM = """
@@ -287,7 +287,7 @@ def test_a_run_in_a_folder_goes_on(program: Path) -> None:
 @pytest.mark.parametrize("seconds", [0.0, 1e9])
 def test_batches_come_in_order_and_errors_in_their_place(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """With a thread, and without."""
-    monkeypatch.setattr(reading, "SECONDS", seconds)
+    monkeypatch.setattr(reading, "MIN_PREFETCH_SECONDS", seconds)
     closed = []
 
     def numbers(count: int) -> Iterator[int]:
@@ -299,11 +299,11 @@ def test_batches_come_in_order_and_errors_in_their_place(monkeypatch: pytest.Mon
             closed.append(count)
 
     for count in (0, 1, 5, 40):
-        with ahead(numbers(count)) as found:  # type: ignore[arg-type]
+        with prefetched(numbers(count)) as found:  # type: ignore[arg-type]
             assert list(found) == list(range(count))
-    with pytest.raises(OSError, match="gone"), ahead(numbers(50)) as found:  # type: ignore[arg-type]
+    with pytest.raises(OSError, match="gone"), prefetched(numbers(50)) as found:  # type: ignore[arg-type]
         list(found)
-    with ahead(numbers(1000)) as found:  # type: ignore[arg-type]
+    with prefetched(numbers(1000)) as found:  # type: ignore[arg-type]
         assert [next(found) for _ in range(30)] == list(range(30))
     assert closed == [0, 1, 5, 40, 50, 1000]
     assert not [thread for thread in threading.enumerate() if thread.name == "netdsl batches"]

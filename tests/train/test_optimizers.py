@@ -11,7 +11,7 @@ from netdsl.backend.emit import NEXT, emit
 from netdsl.backend.serialize import to_bytes
 from netdsl.ir.graph import Graph
 from netdsl.optimizers import OPTIMIZERS
-from netdsl.train.step import Update
+from netdsl.train.step import UpdateState
 from tests.support.recipe_tools import recipe_with
 
 W = np.array([0.5, -1.0, 2.0, 0.25], "f4")
@@ -107,7 +107,7 @@ class Steps:
     def __init__(self, text, decays=True):
         graph = Graph("update")
         w = graph.state_input("w", W.shape)
-        update = Update(w, graph.input("rate", ()), graph.input("step", ()), decays)
+        update = UpdateState(w, graph.input("rate", ()), graph.input("step", ()), decays)
         graph.update(w, optimizer_of(text).update(w, graph.input("g", W.shape), update), 0.0)
         update.finish()
         self.session = InferenceSession(to_bytes(emit(graph), ()))
@@ -158,12 +158,14 @@ def test_the_scalars_of_a_step_are_computed_once():
     for name in ("a", "b", "c"):
         w = graph.state_input(name, (3,))
         before = len(graph.operations)
-        adam.update(w, graph.input(f"g{name}", (3,)), Update(w, rate, step, True))
+        adam.update(w, graph.input(f"g{name}", (3,)), UpdateState(w, rate, step, True))
         counts.append(len(graph.operations) - before)
     assert counts[1] == counts[2] == 10 < counts[0]
     other = Graph("other")
     w = other.state_input("w", (3,))
-    fresh = adam.update(w, other.input("g", (3,)), Update(w, other.input("rate", ()), other.input("step", ()), True))
+    fresh = adam.update(
+        w, other.input("g", (3,)), UpdateState(w, other.input("rate", ()), other.input("step", ()), True)
+    )
     assert fresh.graph is other
 
 

@@ -16,7 +16,7 @@ from netdsl.data.errors import BadStream
 from netdsl.data.sources import from_arrays
 from netdsl.train import run as runs
 from netdsl.train.folder import OtherRun
-from netdsl.train.open_data import part
+from netdsl.train.open_data import subset
 from netdsl.train.run import CheckpointWriter
 from tests.support.cli_tools import Commands, netdsl
 
@@ -188,7 +188,7 @@ def test_much_data_are_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> Non
         again = from_arrays({"x": other}, {"y": y}).digests()
         assert again["x"] != found["x"]
         assert again["y"] == found["y"]
-    halves = [part(whole, np.arange(at, 5000, 2)).digests()["x"] for at in (0, 1)]
+    halves = [subset(whole, np.arange(at, 5000, 2)).digests()["x"] for at in (0, 1)]
     assert halves[0] != halves[1]
 
 
