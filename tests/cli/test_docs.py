@@ -122,6 +122,28 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert not anchor or anchor in anchors(target), link
 
 
+NAMED = re.compile(r"[`\s]((?:[\w.-]+/)+\w+\.py)\b|python -m ([\w.]+)")
+OTHERS = {"pip"}
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, *sorted((ROOT / "examples").rglob("*.md"))], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_the_modules_that_a_page_names_exist(page: Path) -> None:
+    """`cli/options.py` is in the package, `tests/cli/test_docs.py` in the repository, `netdsl.cli` a module."""
+    files = [
+        file or f"{module.replace('.', '/')}.py"
+        for file, module in NAMED.findall(page.read_text("utf-8"))
+        if module not in OTHERS
+    ]
+    roots = (ROOT, ROOT / "netdsl")
+    assert [
+        file
+        for file in files
+        if not any((root / file).exists() or (root / file.removesuffix(".py")).is_dir() for root in roots)
+    ] == []
+
+
 def test_the_reference_of_the_commands_is_fresh() -> None:
     written = (ROOT / "docs" / "cli.md").read_text("utf-8")
     assert written == reference.cli_page(), "write it anew with `python -m netdsl.cli.reference`"
