@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import netdsl as api
-from netdsl.data import examples
+from netdsl.data import column
 from netdsl.data.errors import BadStream
 from netdsl.data.sources import from_arrays
 from netdsl.train import run as runs
@@ -176,7 +176,7 @@ def test_what_shuffles_by_itself_is_not_looked_at(tmp_path: Path) -> None:
 
 
 def test_much_data_are_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examples, "SAMPLE", 1000)
+    monkeypatch.setattr(column, "SAMPLE_BYTES", 1000)
     x, y = np.zeros((5000, 10), np.float32), np.zeros(5000, int)
     whole = from_arrays({"x": x}, {"y": y})
     found = whole.digests()

@@ -6,7 +6,7 @@ import pytest
 from netdsl.ir.init import ARITY, Init
 from netdsl.ir.net import Parameter
 from netdsl.weights import draw as module
-from netdsl.weights.draw import BLOCK, draw, draw_all
+from netdsl.weights.draw import BLOCK_ELEMENTS, draw, draw_all
 
 ROOT3 = 3**0.5
 
@@ -87,13 +87,13 @@ def test_a_weight_depends_on_the_seed_and_its_name_alone():
 
 
 def test_blocks_are_independent_of_each_other():
-    p = parameter(Init("normal", 1.0), (2 * BLOCK + 5,))
+    p = parameter(Init("normal", 1.0), (2 * BLOCK_ELEMENTS + 5,))
     first, second, third = draw(p, 0)
-    assert [len(b) for b in (first, second, third)] == [BLOCK, BLOCK, 5]
-    assert abs(np.corrcoef(first, second)[0, 1]) < 5 / BLOCK**0.5
+    assert [len(b) for b in (first, second, third)] == [BLOCK_ELEMENTS, BLOCK_ELEMENTS, 5]
+    assert abs(np.corrcoef(first, second)[0, 1]) < 5 / BLOCK_ELEMENTS**0.5
     np.testing.assert_array_equal(module._block(p, 0, 2), third)
     # A smaller weight of the same name begins alike: only what lies beyond is new.
-    np.testing.assert_array_equal(next(draw(parameter(Init("normal", 1.0), (BLOCK + 1,)), 0)), first)
+    np.testing.assert_array_equal(next(draw(parameter(Init("normal", 1.0), (BLOCK_ELEMENTS + 1,)), 0)), first)
 
 
 MANY = [
@@ -103,7 +103,8 @@ MANY = [
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_threads_change_nothing(threads):
-    parameters = [*MANY, parameter(Init("he_normal"), (3 * BLOCK + 1,), "large"), *[parameter(Init("ones"), (3,), "x")]]
+    large = parameter(Init("he_normal"), (3 * BLOCK_ELEMENTS + 1,), "large")
+    parameters = [*MANY, large, parameter(Init("ones"), (3,), "x")]
     order = []
     for (name, blocks), p in zip(draw_all(parameters, 3, threads), parameters, strict=True):
         order.append(name)
@@ -116,10 +117,10 @@ def test_few_blocks_are_drawn_ahead(monkeypatch):
     made = []
     block = module._block
     monkeypatch.setattr(module, "_block", lambda p, seed, index: made.append(index) or block(p, seed, index))
-    monkeypatch.setattr(module, "BLOCK", 10)
+    monkeypatch.setattr(module, "BLOCK_ELEMENTS", 10)
     ((_, blocks),) = [next(all_ := draw_all([parameter(Init("he_normal"), (1000,))], 0))]
     for taken, _ in enumerate(blocks, 1):
-        assert len(made) <= taken + module.AHEAD
+        assert len(made) <= taken + module.BLOCKS_AHEAD
     assert len(made) == 100
     all_.close()
 
