@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from itertools import groupby, takewhile
+from operator import itemgetter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,12 +17,14 @@ from netdsl.weights.errors import BadWeightValues, UnclearUse, WeightsDoNotFit, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
+    from numpy.typing import NDArray
+
     from netdsl.base.dtypes import Array
     from netdsl.ir.net import Net
     from netdsl.weights.file import WeightFile
 
     Shape = tuple[int, ...]
-    Floats = np.ndarray[Any, np.dtype[np.float32]]
+    Floats = NDArray[np.float32]
 
 MAX_HEADS = 3
 """Maximum number of layers suggested for `--except`."""
@@ -146,12 +149,19 @@ class CheckedWeights:
 
     def stream(self) -> Iterator[tuple[str, Floats]]:
         """Yield all weights in order by name: each as an array, or as flat parts of its elements."""
-        allow_nonfinite = self._file.allow_nonfinite
-        for key, stored in self._file.stream(self._keys):
-            values = _floats(stored)
-            if not allow_nonfinite and not _are_usable(key, values):
-                self[key]  # raises an error with the number of all invalid values
-            yield key, values
+        checked = not self._file.allow_nonfinite
+        for key, parts in groupby(self._file.stream(self._keys), itemgetter(0)):
+            vanished = survived = False
+            for _, stored in parts:
+                values = _floats(stored)
+                if checked and not _are_usable(key, values):
+                    self[key]  # raises an error with the number of all invalid values
+                if checked and not survived and stored.dtype.itemsize > values.dtype.itemsize:
+                    vanished = vanished or _vanishes(values, stored)
+                    survived = bool(values.any())
+                yield key, values
+            if vanished and not survived:
+                self[key]
 
 
 def checked_weights(
@@ -248,6 +258,11 @@ def _are_usable(key: str, values: Floats) -> bool:
     return bool(np.isfinite(values).all()) and not (_is_variance(key) and bool((values < 0).any()))
 
 
+def _vanishes(values: Floats, stored: Array) -> bool:
+    """Return whether some values are not zero as stored, and all are as float32."""
+    return stored.dtype.itemsize > values.dtype.itemsize and bool(stored.any()) and not values.any()
+
+
 def _is_variance(key: str) -> bool:
     return key.split(".")[-1] == "running_var"
 
@@ -257,5 +272,7 @@ def _check_values(path: str, key: str, values: Floats, stored: Array) -> None:
     if wrong:
         what = "too large for float32" if np.isfinite(stored).all() else "NaN or infinite"
         raise BadWeightValues(f"{path}: {wrong:,} of {values.size:,} values of `{key}` are {what}", ANY_VALUE)
+    if _vanishes(values, stored):
+        raise BadWeightValues(f"{path}: all {values.size:,} values of `{key}` are too small for float32", ANY_VALUE)
     if _is_variance(key) and (negative := int(np.count_nonzero(values < 0))):
         raise BadWeightValues(f"{path}: {negative:,} of {values.size:,} variances of `{key}` are negative", ANY_VALUE)

@@ -291,6 +291,7 @@ def test_integers_are_no_weights(tmp_path: Path, kind: str) -> None:
         ("conv1.weight", [1, np.nan, np.inf, -np.inf], "3 of 4 values of `conv1.weight` are NaN or infinite"),
         ("bn1.running_var", [1, -1e-9, 0, -2], "2 of 4 variances of `bn1.running_var` are negative"),
         ("a", np.array([1e300, 0, 0, 0]), "1 of 4 values of `a` are too large for float32"),
+        ("a", np.array([1e-300, 0, 0, -1e-200]), "all 4 values of `a` are too small for float32"),
     ],
 )
 def test_values_that_compute_nothing(tmp_path: Path, key: str, values: Any, message: str) -> None:
@@ -301,6 +302,16 @@ def test_values_that_compute_nothing(tmp_path: Path, key: str, values: Any, mess
         weights[key]
     assert message in caught.value.message
     assert "--allow-nonfinite" in caught.value.helps[0]
+    with pytest.raises(BadWeightValues, match=message):
+        list(weights.stream())
+
+
+def test_doubles_of_which_some_are_zero_as_float32(tmp_path: Path) -> None:
+    for name, array in {"some": np.array([1e-300, 1, 0, 0]), "zeros": np.zeros(4)}.items():
+        safetensors.numpy.save_file({"a": array}, tmp_path / name)
+        weights = checked_weights({"a": (4,)}, open_weights(str(tmp_path / name)))
+        assert weights["a"].tolist() == [0, array[1], 0, 0]
+        assert [part.tolist() for _, part in weights.stream()] == [[0, array[1], 0, 0]]
 
 
 def test_negative_means_zero_variances_and_denormals_are_fine(tmp_path: Path) -> None:
