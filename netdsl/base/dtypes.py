@@ -10,9 +10,11 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from numpy import dtype
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
+    DType = dtype[Any]
 
 NUMPY_NAMES = {"f16": "float16", "f32": "float32", "u8": "uint8", "i64": "int64"}
 """NumPy's names of the element types of an input."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -114,7 +114,7 @@ def _check_signs(column: ArrayColumn) -> None:
             _reject(column, at, chunk, chunk == -1, "-1 or 1, or else 0 or 1: here are 0 and -1 both")
 
 
-def lone_label(column: ArrayColumn) -> Any:
+def lone_label(column: ArrayColumn) -> object:
     """Return the label that all examples have, or None."""
     first = column.array[(0,) * column.array.ndim]
     return first if all((chunk == first).all() for _, chunk in _chunks(column)) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class ArrayReader(Reader):
     __slots__ = ("_array",)
 
     def __init__(self, name: str, value: object, dtype: str) -> None:
-        self._array: np.ndarray[Any, np.dtype[Any]] = as_array(value, name)
+        self._array: Array = as_array(value, name)
         super().__init__(name, self._array.shape[1:], dtype)
         check_types(name, self._array.dtype, self.dtype)
 
@@ -60,6 +60,12 @@ CHUNK_ELEMENTS = 2**24
 """Number of elements processed at a time when all are."""
 
 
+class Hash(Protocol):
+    """A hash of `hashlib`."""
+
+    def update(self, data: bytes | memoryview, /) -> None: ...
+
+
 class Column(Reader):
     """A reader with random access to examples. `shape` is that of an example, `dtype` the type it is converted to."""
 
@@ -74,7 +80,7 @@ class Column(Reader):
         for indices in picked:
             yield self.take(indices)
 
-    def digest(self, hashed: Any) -> None:
+    def digest(self, hashed: Hash) -> None:
         """Update a hash with data that identifies the examples."""
         feed(hashed, len(self), self.take)
 
@@ -107,7 +113,7 @@ class ArrayColumn(Column):
         count, example = match_shape(path, array.shape, shape, taker)
         super().__init__(path, example, dtype)
         # As a plain array: one of a mapped file's kind takes longer to be cut.
-        self.array: np.ndarray[Any, Any] = np.asarray(array).reshape(count, *example)
+        self.array: Array = np.asarray(array).reshape(count, *example)
         self._rows = _rows(self.array)
         self._where = where
 
@@ -136,7 +142,7 @@ def _rows(array: Array) -> Array | None:
     return array.reshape(len(array), -1).view(f"V{array.itemsize * math.prod(array.shape[1:])}")[:, 0]
 
 
-def feed(hashed: Any, count: int, take: Callable[[Array], Array]) -> None:
+def feed(hashed: Hash, count: int, take: Callable[[Array], Array]) -> None:
     """Update a hash with examples by their indices below `count`: all, or evenly spread ones up to SAMPLE_BYTES bytes,
     including the first and the last."""
     size = take(np.arange(min(count, 1))).nbytes

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import math
 import os
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from netdsl.data.errors import BadData
 from netdsl.data.stream import StreamReader, damage_is_told, shape_is_told, unpacked
 
 if TYPE_CHECKING:
-    from netdsl.base.dtypes import Array
+    from netdsl.base.dtypes import Array, DType
     from netdsl.data.reader import Dims
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -44,7 +44,7 @@ def _open(path: str) -> BinaryIO:
     return _Gzip(file) if gzipped else file  # type: ignore[return-value]
 
 
-def _header(stream: BinaryIO, path: str) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+def _header(stream: BinaryIO, path: str) -> tuple[DType, tuple[int, ...], int]:
     """Read type, shape, and the offset of the numbers."""
     with damage_is_told(path):
         head = stream.read(4)

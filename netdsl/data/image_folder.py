@@ -6,13 +6,13 @@ import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from netdsl.base.files import problem_of
 from netdsl.data.checks import target_column
-from netdsl.data.column import Column
+from netdsl.data.column import Column, Hash
 from netdsl.data.dataset import Dataset
 from netdsl.data.errors import Incomplete, NoExamples
 from netdsl.data.images import ImageReader, Picture, stacked
@@ -75,7 +75,7 @@ class PictureColumn(Column):
     def batches(self, size: int, first: int = 0, stop: int | None = None) -> Iterator[Array]:
         return self.reader.batches(size, first, stop)
 
-    def digest(self, hashed: Any) -> None:
+    def digest(self, hashed: Hash) -> None:
         """Update a hash with the paths of the images below their folder, and the sizes of their files."""
         paths = [self.name(index) for index in range(len(self))]
         top = os.path.commonpath([os.path.dirname(path) for path in paths])
@@ -154,7 +154,7 @@ def _classes(folder: str) -> list[str]:
         with os.scandir(folder) as entries:
             found = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
     except NotADirectoryError:
-        raise Incomplete(f"{folder} is a file", "a folder of pictures for each class is wanted") from None
+        raise Incomplete(f"{folder} is a file", "expected a folder of images for each class") from None
     except OSError as error:
         raise problem_of(error, folder) from None
     if not found:

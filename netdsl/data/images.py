@@ -6,7 +6,7 @@ import os
 import threading
 import warnings
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -240,7 +240,7 @@ def _damaged(path: str, error: Exception) -> BadPicture | BadData:
     return BadPicture(f"{path} is damaged, or not a picture that is read: {reason}")
 
 
-def _in_mode(image: Any, path: str, mode: str) -> Image:
+def _in_mode(image: Image, path: str, mode: str) -> Image:
     """Return a picture in 8-bit grey (`L`) or `RGB`, transparency laid over white."""
     from PIL import Image
 
@@ -256,5 +256,4 @@ def _in_mode(image: Any, path: str, mode: str) -> Image:
             white = Image.new("RGBA", rows.size, "white")
             opaque.paste(Image.alpha_composite(white, rows).convert(mode), (0, top))
         return opaque
-    result: Image.Image = image.convert(mode)
-    return result
+    return image.convert(mode)

@@ -9,7 +9,7 @@ import math
 import os
 import warnings
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from netdsl.data.stream import StreamReader, damage_is_told, shape_is_told
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from netdsl.base.dtypes import Array
+    from netdsl.base.dtypes import Array, DType
     from netdsl.data.reader import Dims
 
 LONGEST_HEADER = 65_536
@@ -33,7 +33,7 @@ class Header:
 
     __slots__ = ("dtype", "fortran", "offset", "shape", "size")
 
-    def __init__(self, shape: tuple[int, ...], fortran: bool, dtype: np.dtype[Any], offset: int) -> None:
+    def __init__(self, shape: tuple[int, ...], fortran: bool, dtype: DType, offset: int) -> None:
         self.shape = shape
         self.fortran = fortran and len(shape) > 1
         self.dtype = dtype

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,14 +15,14 @@ from netdsl.data.errors import BadData, WrongShape, WrongType
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from netdsl.base.dtypes import Array
+    from netdsl.base.dtypes import Array, DType
     from netdsl.data.images import Picture
 
 Dims = tuple[int | None, ...]
 """The shape of one example, without the batch; None for any size."""
 
 
-def type_of(name: str) -> np.dtype[Any]:
+def type_of(name: str) -> DType:
     """Return NumPy's type for a name, `f32` or `float32`."""
     return np.dtype(NUMPY_NAMES.get(name, name))
 
@@ -96,7 +96,7 @@ def _advice(found: tuple[int, ...], wanted: Dims) -> Iterator[str]:
         yield "the first axis counts the examples"
 
 
-def check_types(path: str, found: np.dtype[Any], wanted: np.dtype[Any], taker: str = "the input") -> None:
+def check_types(path: str, found: DType, wanted: DType, taker: str = "the input") -> None:
     """Check that numbers can be converted without loss: any to a float, an integer to another that holds its value,
     never a float to an integer."""
     if found.kind not in "biuf":
@@ -127,7 +127,7 @@ def convert(reader: Reader, batch: Array, first: int) -> Array:
     return out
 
 
-def _largest(dtype: np.dtype[Any]) -> float:
+def _largest(dtype: DType) -> float:
     return float(np.finfo(dtype).max) if dtype.kind == "f" else 1.0 if dtype.kind == "b" else float(np.iinfo(dtype).max)
 
 

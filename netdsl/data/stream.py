@@ -6,7 +6,7 @@ import math
 import zipfile
 import zlib
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from netdsl.data.reader import Reader, check_types, convert, match_shape
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from netdsl.base.dtypes import Array
+    from netdsl.base.dtypes import Array, DType
     from netdsl.data.reader import Dims
 
     Open = Callable[[], BinaryIO]
@@ -56,7 +56,7 @@ class StreamReader(Reader):
         shape: Dims,
         dtype: str,
         *,
-        found: tuple[np.dtype[Any], tuple[int, ...]],
+        found: tuple[DType, tuple[int, ...]],
         offset: int,
         open_stream: Open,
     ) -> None:

@@ -104,6 +104,23 @@ class WeightFile(ABC):
         """Return the error for a damaged file."""
         return damaged(self.path, reason, *helps)
 
+    def parse_json(self, text: bytes, what: str) -> object:
+        """Return the value of a JSON text in which no object has a key twice; `what` names the text in messages."""
+        import json
+
+        def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+            found: dict[str, object] = {}
+            for key, value in pairs:
+                if key in found:
+                    raise self.damaged(f"`{key}` is there twice")
+                found[key] = value
+            return found
+
+        try:
+            return json.loads(text.decode("utf-8-sig"), object_pairs_hook=unique)
+        except (ValueError, RecursionError):
+            raise self.damaged(f"{what} is not JSON") from None
+
     def stream(self, keys: Collection[str]) -> Iterator[tuple[str, Array]]:
         """Yield these weights in this order by name: each as an array, or as flat parts of its elements. A part is
         valid until the next one is requested, and all of them only if the end is reached, where damage may be detected.
@@ -253,6 +270,23 @@ class WeightView(WeightFile):
             return self._names
         inner = self._file.origins
         return {name: inner[old] for name, old in self._names.items()}
+
+    def parse_json(self, text: bytes, what: str) -> object:
+        """Return the value of a JSON text in which no object has a key twice; `what` names the text in messages."""
+        import json
+
+        def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+            found: dict[str, object] = {}
+            for key, value in pairs:
+                if key in found:
+                    raise self.damaged(f"`{key}` is there twice")
+                found[key] = value
+            return found
+
+        try:
+            return json.loads(text.decode("utf-8-sig"), object_pairs_hook=unique)
+        except (ValueError, RecursionError):
+            raise self.damaged(f"{what} is not JSON") from None
 
     def stream(self, keys: Collection[str]) -> Iterator[tuple[str, Array]]:
         now = {self._names[key]: key for key in keys}

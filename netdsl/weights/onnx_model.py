@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -324,7 +324,7 @@ class OnnxWeights(WeightFile):
             raise self.damaged(f"`{tensor.name}` of shape {list(tensor.shape)} has {data.size:,} elements")
         return widened(data, kind).reshape(tensor.shape)
 
-    def _bytes(self, tensor: _Tensor) -> Any:
+    def _bytes(self, tensor: _Tensor) -> Array:
         if tensor.file is None:
             return self._data[tensor.start : tensor.start + tensor.length]
         with open_file(tensor.file) as file:

@@ -6,15 +6,17 @@ Source: https://protobuf.dev/programming-guides/encoding/.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from numpy.typing import NDArray
+
     Field = tuple[int, int, int, int]
-    Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+    Bytes = NDArray[np.uint8]
 
 VARINT, FIXED64, MESSAGE, FIXED32 = 0, 1, 2, 5
 MAX_INTEGERS = 4096
@@ -71,7 +73,7 @@ class Protobuf:
             found.append(number - 2**64 if number >= 2**63 else number)
         return found
 
-    def varints(self, begin: int, end: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def varints(self, begin: int, end: int) -> NDArray[np.int64]:
         """Return packed signed numbers of any count."""
         data = self.data[begin:end]
         ends = np.flatnonzero(data < 128)

@@ -33,7 +33,7 @@ from netdsl.weights.pickled import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from netdsl.base.dtypes import Array
+    from netdsl.base.dtypes import Array, DType
     from netdsl.base.zip_archive import Bytes, ZipArchive
 
 _T = TypeVar("_T")
@@ -130,7 +130,7 @@ class Storage:
         """Bytes per element."""
         return byte_size(self.dtype, (1,))
 
-    def numpy_type(self, *, is_big: bool) -> np.dtype[Any]:
+    def numpy_type(self, *, is_big: bool) -> DType:
         """Return NumPy's type of the stored elements."""
         return np.dtype(stored(self.dtype)).newbyteorder(">" if is_big else "<")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -53,27 +53,16 @@ class SafetensorsWeights(WeightFile):
     def metadata(self) -> Mapping[str, str]:
         return self._metadata
 
-    def _parse(self, header: bytes) -> dict[str, Any]:
-        def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-            found: dict[str, Any] = {}
-            for key, value in pairs:
-                if key in found:
-                    raise self.damaged(f"`{key}` is there twice")
-                found[key] = value
-            return found
-
-        try:
-            declared = json.loads(header.decode("utf-8"), object_pairs_hook=once)
-        except (ValueError, RecursionError):
-            raise self.damaged("its header is not JSON") from None
+    def _parse(self, header: bytes) -> dict[str, object]:
+        declared = self.parse_json(header, "its header")
         if not isinstance(declared, dict):
             raise self.damaged("its header is not a JSON object")
         return declared
 
-    def _admit(self, key: str, value: Any) -> tuple[int, int]:
+    def _admit(self, key: str, value: object) -> tuple[int, int]:
         """Record the entry of a tensor, and return its range of bytes."""
         match value:
-            case {"dtype": str(kind), "shape": [*shape], "data_offsets": [int(begin), int(end)]} if len(value) == 3:
+            case {"dtype": str(kind), "shape": [*shape], "data_offsets": [int(begin), int(end)], **rest} if not rest:
                 pass
             case _:
                 raise self.damaged(f"the entry of `{key}` is not one of a tensor")

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netdsl.base.files import beneath, open_file
 from netdsl.weights.errors import BadWeightFile
@@ -44,10 +43,7 @@ class ShardedWeights(WeightFile):
             text = file.read(MAX_INDEX_BYTES + 1)
         if len(text) > MAX_INDEX_BYTES:
             raise self.damaged(f"an index has at most {MAX_INDEX_BYTES:,} bytes")
-        try:
-            index = json.loads(text, object_pairs_hook=self._once)
-        except (ValueError, RecursionError):
-            raise self.damaged("it is not JSON") from None
+        index = self.parse_json(text, "it")
         match index:
             case {"weight_map": dict(places)} if places:
                 pass
@@ -58,17 +54,10 @@ class ShardedWeights(WeightFile):
                 f"{self.path} is the index of Keras's sharded weights, which are not read",
                 "save them in one file, without `max_shard_size`",
             )
-        if not all(isinstance(name, str) for name in places.values()):
+        names = {key: name for key, name in places.items() if isinstance(name, str)}
+        if len(names) < len(places):
             raise self.damaged("its `weight_map` names something else than files")
-        return places
-
-    def _once(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found:
-                raise self.damaged(f"`{key}` is there twice")
-            found[key] = value
-        return found
+        return names
 
     def _file(self, name: str) -> str:
         """Return the path of a shard, which must be in the index's folder. If the index is a link, as in Hugging Face's

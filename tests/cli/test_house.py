@@ -115,7 +115,7 @@ whereby; wherein; whereof; whereupon; whoever
 """Phrases that have a plainer form wherever they occur in this project."""
 
 PENDING = {
-    *("netdsl/data/dataset.py", "netdsl/data/iterable.py", "netdsl/data/pictures.py", "netdsl/train/export.py"),
+    *("netdsl/data/dataset.py", "netdsl/train/export.py"),
     *("netdsl/weights/pickled.py", "netdsl/weights/pth.py"),
 }
 """Files that still have some of them."""
