@@ -128,7 +128,10 @@ def _parts(
     for number, item in zip(count() if numbers is None else numbers, source, strict=False):
         where = f"{what} {number}"
         if not isinstance(item, (tuple, list)) or len(item) != 2:
-            raise BadStream(f"{where} is {type(item).__name__}, and no pair (x, y) of arrays")
+            raise BadStream(
+                f"{where} must be a pair (x, y) of arrays, not {type(item).__name__}",
+                "return an iterable with one pair per batch; for a single batch, [(x, y)]",
+            )
         xs, ys = _by_name(item[0], wanted.inputs, where), _by_name(item[1], wanted.targets, where)
         columns = {}
         for name, (_, dtype) in wanted.inputs.items():

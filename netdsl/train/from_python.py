@@ -83,7 +83,7 @@ def _steps(data: Source, recipe: Recipe) -> int | None:
         first = next(iter(data), None)
         return max(1, max(1, len(data) - 1) * _length(first) // recipe.batch)
     if recipe.steps is None:
-        raise BadStream("how many batches the iterable has is not known", "say how many `steps` the training has")
+        raise BadStream("the number of batches per epoch is unknown", "add a line `steps` to the `train` block")
     return None
 
 

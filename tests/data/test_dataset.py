@@ -409,7 +409,7 @@ def test_a_stream_is_augmented_alike_from_any_position() -> None:
 
 STREAMS: dict[str, tuple[list[object], type[UserError], str]] = {
     "empty": ([], NoExamples, "gives no batch of 5 examples in epoch 0"),
-    "no pair": ([np.zeros(3)], BadStream, "epoch 0, item 0 is ndarray, and no pair"),
+    "no pair": ([np.zeros(3)], BadStream, "item 0 must be a pair .* not ndarray"),
     "a label": ([next(parts(5)), (np.zeros((1, 1, 5, 4)), [10])], UserError, r"epoch 0, item 1: y\[0\] is 10"),
     "a name": ([({"z": 1}, [1])], BadStream, "has no `x`; it has z"),
     "counts": ([(np.zeros((2, 1, 5, 4)), [1])], UserError, "item 0: x holds 2 examples, epoch 0, item 0: y 1"),
