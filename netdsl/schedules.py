@@ -7,6 +7,8 @@ from typing import ClassVar
 
 from netdsl.declare.arguments import Integer, Real, Sequence
 from netdsl.declare.declared import Declared, keyword, registrar
+from netdsl.diagnostics.argument_problems import Contradiction
+from netdsl.diagnostics.problem import Misfit, Suggestion
 
 SCHEDULES: dict[str, type[Schedule]] = {}
 """Schedules by name."""
@@ -139,6 +141,7 @@ class OneCycle(Schedule):
     """One-cycle schedule: the learning rate rises from lr/div to lr over the fraction `rise` of training, then falls to
     lr/div/final_div, following half a cosine each way.
 
+    The rise is the warm-up of this schedule, so `warmup` must be 0.
     Conventions: as PyTorch's `OneCycleLR` with `lr` as `max_lr`, but in continuous time and with constant momentum.
     Source: Smith & Topin (2019).
 
@@ -151,6 +154,12 @@ class OneCycle(Schedule):
     rise: float = keyword(Real(above=0, below=1), 0.3, doc="fraction of training in which the learning rate rises")
     div: float = keyword(Real(minimum=1), 25.0, doc="the initial learning rate is lr / div")
     final_div: float = keyword(Real(minimum=1), 1e4, doc="the final learning rate is lr / div / final_div")
+
+    def validate(self) -> None:
+        if self.warmup:
+            what = "`one_cycle` has a warm-up of its own: the learning rate rises over the fraction `rise` of training"
+            fix = Suggestion("leave `warmup` out, and set the length of the rise with `rise`, such as `rise 0.3`")
+            raise Misfit(Contradiction, at="warmup", what=what, help=fix)
 
     def after(self, lr: float, epoch: float, epochs: float) -> float:
         done, low = self.done(epoch, epochs), lr / self.div

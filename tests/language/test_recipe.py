@@ -192,6 +192,7 @@ WRONG = [
     ("schedule cosine to 0.01", "E0425 0.01"),
     ("schedule cosine to 0.1; optimizer adam lr 0.01", "E0425 0.1"),
     ("schedule plateau to 1", "E0425 1"),
+    ("schedule one_cycle warmup 2", "E0425 2"),
     ("optimizer sgd nesterov on", "E0425 on"),
     ("augment crop", "E0425 crop"),
     ("augment { crop pad 0 }", "E0425 crop"),

@@ -7,6 +7,8 @@ from math import cos, pi
 
 import pytest
 
+from netdsl.diagnostics.argument_problems import Contradiction
+from netdsl.diagnostics.problem import Misfit
 from netdsl.schedules import SCHEDULES
 from tests.support.recipe_tools import recipe_with
 
@@ -69,6 +71,20 @@ CLOSED = [
 @pytest.mark.parametrize(("text", "places", "epochs", "expected"), CLOSED, ids=[row[0] for row in CLOSED])
 def test_rates_in_between(text, places, epochs, expected):
     assert rates(text, places, epochs) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("text", ["constant", "step at 6", "cosine", "plateau"])
+def test_the_rate_is_continuous_where_the_warm_up_ends(text):
+    assert rates(f"{text} warmup 2", (2 - 1e-9, 2), 8) == pytest.approx([LR, LR])
+
+
+def test_the_rise_of_one_cycle_is_its_warm_up():
+    """After a separate warm-up to lr, the rate would jump to lr/div."""
+    schedule = SCHEDULES["one_cycle"](warmup=2.0, rise=0.25)
+    with pytest.raises(Misfit) as caught:
+        schedule.validate()
+    assert (caught.value.problem, caught.value.at) == (Contradiction, "warmup")
+    assert rates("one_cycle warmup 0 rise 0.25", (0, 1, 2), 8) == pytest.approx([LR / 25, LR * 13 / 25, LR])
 
 
 # By ReduceLROnPlateau of PyTorch 2.13, the rate of each epoch and the metric after it.
