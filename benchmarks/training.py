@@ -138,8 +138,8 @@ def _trainer(path: Path, folder: Path, progress: Progress) -> Trainer:
     choices = Choices("plain", threads=2)
     trainer = start(recipe, *open_data(recipe), choices, progress=progress)
     run = folder_of(recipe, str(folder), recipe.validate is not None)
-    run.judge(resume=False, force=False)
-    attach(trainer, run, module, choices, goes_on=False, checkpoint=None, more={})
+    run.is_resumed(resume=False, force=False)
+    attach(trainer, run, module, choices, resume=False, checkpoint=None, more={})
     return trainer
 
 

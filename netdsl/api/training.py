@@ -136,7 +136,7 @@ def _trainer(
 ) -> Trainer:
     from netdsl.train.from_python import given
     from netdsl.train.open_data import names_of, open_data, open_validation, split_validation
-    from netdsl.train.progress import Remembered
+    from netdsl.train.progress import RecordedProgress
     from netdsl.train.start import start
 
     training: Examples
@@ -152,7 +152,7 @@ def _trainer(
             validation = open_validation(recipe.validate, recipe, names_of(training, recipe))
     if validate is not None:
         validation = given(validate, recipe, training=False)
-    return start(recipe, training, validation, choices, weights=weights, progress=Remembered(epoch))
+    return start(recipe, training, validation, choices, weights=weights, progress=RecordedProgress(epoch))
 
 
 def _trained(trainer: Trainer, best: Mapping[str, NDArray[Any]] | None) -> Trained:

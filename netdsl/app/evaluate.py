@@ -132,10 +132,10 @@ def _training_names(recipe: Recipe, reporter: Reporter) -> Names:
 
 def _opened(recipe: Recipe, given: DataKind | None, options: argparse.Namespace, names: Names) -> tuple[Dataset, str]:
     """Return the examples, and what to call them."""
-    from netdsl.train.open_data import here, open_data, open_validation
+    from netdsl.train.open_data import open_argument, open_data, open_validation
 
     if given is not None:
-        return here(given, recipe, names), options.data
+        return open_argument(given, recipe, names), options.data
     if recipe.validate is None:
         raise NothingToJudge(
             f"the training of `{recipe.name}` has no line `validate`",

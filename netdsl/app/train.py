@@ -44,7 +44,7 @@ class Run:
             self.folder,
             module,
             self.choices,
-            goes_on=self._resumes,
+            resume=self._resumes,
             checkpoint=self.checkpoint,
             more=more,
             seconds=seconds,
@@ -67,8 +67,8 @@ def open_run(
     """Open the folder of a new or resumed run, which no other process can use meanwhile. Raises UserError if the folder
     holds something else."""
     folder = folder_of(recipe, path, validated)
-    resumes = folder.judge(resume=resume, force=force)
-    with folder.alone():
+    resumes = folder.is_resumed(resume=resume, force=force)
+    with folder.locked():
         checkpoint = folder.latest() if resumes else None
         choices, notes = choose_step_backend(
             checkpoint,

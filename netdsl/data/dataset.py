@@ -111,7 +111,7 @@ class Dataset(Examples):
         """Return the batch size, at most the number of examples, which is noted."""
         if wanted <= len(self):
             return wanted
-        note = f"a batch of {wanted:,} is wanted, and there are {len(self):,} examples: each batch has all of them"
+        note = f"there are fewer examples, {len(self):,}, than the batch size, {wanted:,}: each batch has all of them"
         if note not in self.notes:
             self.notes.append(note)
         return len(self)

@@ -1,7 +1,7 @@
-"""Receptive fields: how much of an input's axis one place of a value can depend on.
+"""Receptive fields: the number of positions along an input's axis that one position of a value can depend on.
 
-The rules are the ops' own, `Op.reach`. What lies beyond the input's edges is counted, as in the literature: Araujo,
-Norris & Sim (2019), "Computing receptive fields of convolutional neural networks".
+Each op defines its own rule, `Op.reach`. Positions in the padding count, as in the literature: Araujo, Norris & Sim
+(2019), "Computing receptive fields of convolutional neural networks".
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ if TYPE_CHECKING:
     from netdsl.ir.reach import Reach
 
 MAX_PERIOD = 256
-"""Maximum number of places side by side with fields of their own. Finer upsampling is not followed."""
+"""Maximum period, in positions, of a receptive field's pattern. Beyond it, as after fine upsampling, it is unknown."""
 
-MAX_PLACES = 2**16
-"""Maximum number of positions that are followed one by one to find a receptive field."""
+MAX_POSITIONS = 2**16
+"""Maximum number of positions to enumerate for a receptive field; beyond it, the field is unknown."""
 
 
 class Field:
-    """What the places along an axis see: place p from lows[p] to highs[p], and so on `shift` further each period."""
+    """The receptive fields of the positions along an axis, from lows[p] to highs[p] for position p.
+
+    They repeat with a period of len(lows) positions, moved by `shift` each time.
+    """
 
     __slots__ = ("highs", "lows", "rising", "shift", "size")
 
@@ -39,39 +42,39 @@ class Field:
         self.rising = all([*ends] == sorted(ends) and ends[-1] <= ends[0] + shift for ends in (lows, highs))
 
     def seen(self, first: int, last: int) -> tuple[int, int]:
-        """The lowest and the highest place that some places in a row see."""
+        """Return the first and the last input position in the fields of the positions from `first` to `last`."""
         period = len(self.lows)
-        ends = [divmod(place, period) for place in ((first, last) if self.rising else range(first, last + 1))]
+        ends = [divmod(position, period) for position in ((first, last) if self.rising else range(first, last + 1))]
         return (
             min(self.lows[at] + turn * self.shift for turn, at in ends),
             max(self.highs[at] + turn * self.shift for turn, at in ends),
         )
 
     def through(self, reach: Reach) -> Field | None:
-        """What the places of a result see that reads these; None where that is not followed."""
+        """Return the fields of the positions of an op's result that reads these; None if they are unknown."""
         old = len(self.lows)
         if reach.block == 1:
             period = old * reach.up // gcd(reach.stride, old * reach.up)
         else:
             period = reach.block * reach.up * old // gcd(reach.stride, old)
         width = 1 if self.rising else (reach.last - reach.first) // reach.up + 2
-        if period > MAX_PERIOD or period * width > MAX_PLACES:
+        if period > MAX_PERIOD or period * width > MAX_POSITIONS:
             return None
         pairs = []
-        for place in range(period):
-            start = place // reach.block * reach.stride
+        for position in range(period):
+            start = position // reach.block * reach.stride
             pairs.append(self.seen((start + reach.first) // reach.up, (start + reach.last) // reach.up))
         lows, highs = zip(*pairs, strict=True)
         return Field(lows, highs, period // reach.block * reach.stride // (old * reach.up) * self.shift)
 
 
-ITSELF = Field((0,), (0,), 1)
+IDENTITY = Field((0,), (0,), 1)
 
 
-class PlaceTerm:
-    """A part of where a value looks: at place p of its axis, what `field` sees at place (p // div) % size.
+class FieldTerm:
+    """A term of a receptive field: at position p of `axis`, the field at position (p // div) % size.
 
-    A `size` of 0 stands for no end. Without a field the part is not known.
+    A `size` of 0 means no modulus, and a `field` of None means that it is unknown.
     """
 
     __slots__ = ("axis", "div", "field", "size")
@@ -84,36 +87,36 @@ class PlaceTerm:
 
     @property
     def spread(self) -> Field | None:
-        """The field by the places of the axis itself; None where it is not known or followed."""
+        """The fields by position p of the axis, without `div` and `size`; None if they are unknown."""
         if self.field is None or (self.div == 1 and not self.size):
             return self.field
         old = self.size or len(self.field.lows)
         if old * self.div > MAX_PERIOD:
             return None
-        pairs = [self.field.seen(place, place) for place in range(old) for _ in range(self.div)]
+        pairs = [self.field.seen(position, position) for position in range(old) for _ in range(self.div)]
         lows, highs = zip(*pairs, strict=True)
         return Field(lows, highs, 0 if self.size else self.field.shift)
 
     def whole(self, length: Dim) -> tuple[int, int] | None:
-        """What all places of an axis see together."""
+        """Return the first and the last input position in the fields of all positions of an axis; None if unknown."""
         if self.field is None or not isinstance(length, int):
             return None
-        places = -(-length // self.div)
-        places = min(places, self.size) if self.size else places
-        return self.field.seen(0, places - 1) if self.field.rising or places <= MAX_PLACES else None
+        positions = -(-length // self.div)
+        positions = min(positions, self.size) if self.size else positions
+        return self.field.seen(0, positions - 1) if self.field.rising or positions <= MAX_POSITIONS else None
 
 
 class Seen:
-    """How much of an axis of an input, which has `length` places, a value sees.
+    """The receptive field of a value on one axis of an input, which has `length` positions.
 
-    The place is a sum: of what each of the terms sees, and of something from `low` to `high` that is the same
-    everywhere. `everything` stands for all of the axis.
+    A position in it is the sum of one position from each term's field and a number from `low` to `high`, the same at
+    all positions of the value. `everything` means that the field is the whole axis.
     """
 
     __slots__ = ("everything", "high", "length", "low", "terms")
 
     def __init__(
-        self, length: Dim, terms: tuple[PlaceTerm, ...], low: int = 0, high: int = 0, *, everything: bool = False
+        self, length: Dim, terms: tuple[FieldTerm, ...], low: int = 0, high: int = 0, *, everything: bool = False
     ) -> None:
         self.length = length
         self.terms = terms
@@ -135,7 +138,7 @@ class Seen:
 
     @property
     def order(self) -> tuple[int, int]:
-        """More is larger."""
+        """Sort key by size: known sizes, then unknown ones, then the whole input."""
         size = self.size
         return (2, 0) if size == WHOLE_INPUT else (1, 0) if size is None else (0, int(size))
 
@@ -144,21 +147,24 @@ InputAxis = tuple[str, int]
 """An input's name and one of its axes."""
 
 View = dict[InputAxis, Seen]
-"""What a value sees of each."""
+"""The receptive field of a value on each axis of each input."""
 
 FieldSize = int | str | None
+"""Size of a receptive field in positions, or WHOLE_INPUT; None if it is unknown."""
+
 WHOLE_INPUT = "all"
+"""Size of a receptive field that is the whole input."""
 
 
 def input_view(node: Node) -> View:
-    """An input sees itself: on its spatial axes, or on the only one that it has."""
+    """Return the receptive field of an input, which is itself: on its spatial axes, or on its only axis."""
     rank = len(node.shape)
     axes = range(min(2, rank), rank + 1)
-    return {(node.name, axis): Seen(node.shape[axis - 1], (PlaceTerm(axis, ITSELF),)) for axis in axes}
+    return {(node.name, axis): Seen(node.shape[axis - 1], (FieldTerm(axis, IDENTITY),)) for axis in axes}
 
 
 def layer_view(graph: Graph, inputs: list[View]) -> View:
-    """What a layer's result sees, from what its inputs see and the layer's operations."""
+    """Return the receptive field of a layer's result, given those of its inputs and its operations."""
     views: dict[Value, View] = dict(zip(graph.inputs.values(), inputs, strict=True))
     for operation in graph.operations:
         merged: View = {}
@@ -178,34 +184,34 @@ def _step(operation: Operation, at: int, view: View) -> Iterable[tuple[InputAxis
             yield axis, seen
         elif operation.op.reach(at, 1, y, *(x.shape for x in operation.inputs)) is not REGROUPED:
             yield axis, _moved(seen, operation, at)
-        elif axis[1] == 1 and len(x) == 2 < len(y) and [term.field for term in seen.terms] == [ITSELF]:
-            for other in range(2, len(y)):  # a flat input made a map: count from here
-                yield (axis[0], other), Seen(y[other], (PlaceTerm(other, ITSELF),))
+        elif axis[1] == 1 and len(x) == 2 < len(y) and [term.field for term in seen.terms] == [IDENTITY]:
+            for other in range(2, len(y)):  # a flat input reshaped to a map: positions are those of the map
+                yield (axis[0], other), Seen(y[other], (FieldTerm(other, IDENTITY),))
         else:
             yield axis, _regrouped(seen, x, y)
 
 
 def _moved(seen: Seen, operation: Operation, at: int) -> Seen:
-    """What is seen through an op that reads each axis for itself."""
+    """Return the field of the result of an op that treats each axis separately."""
     y, xs = operation.outputs[0].shape, [x.shape for x in operation.inputs]
-    terms: list[PlaceTerm] = []
+    terms: list[FieldTerm] = []
     low, high = seen.low, seen.high
     for axis in dict.fromkeys(term.axis for term in seen.terms):
         here = [term for term in seen.terms if term.axis == axis]
         reach = operation.op.reach(at, axis, y, *xs)
         if reach is UNKNOWN_REACH:
-            terms.append(PlaceTerm(axis, None))
+            terms.append(FieldTerm(axis, None))
         elif reach is None:
-            term = here[0] if len(here) == 1 else PlaceTerm(axis, _sum(here))
+            term = here[0] if len(here) == 1 else FieldTerm(axis, _sum(here))
             ends = term.whole(xs[at][axis])
             if ends is None:
-                return Seen(seen.length, (PlaceTerm(axis, None),), everything=len(seen.terms) == len(here))
+                return Seen(seen.length, (FieldTerm(axis, None),), everything=len(seen.terms) == len(here))
             low, high = low + ends[0], high + ends[1]
         elif reach.moves:
             field = _sum(here)
-            terms.append(PlaceTerm(reach.to, field and field.through(reach)))
+            terms.append(FieldTerm(reach.to, field and field.through(reach)))
         else:
-            terms += [PlaceTerm(reach.to, term.field, term.div, term.size) for term in here]
+            terms += [FieldTerm(reach.to, term.field, term.div, term.size) for term in here]
     found = Seen(seen.length, tuple(terms), low, high)
     if not terms:
         found.everything = _covers(seen, low, high)
@@ -213,13 +219,13 @@ def _moved(seen: Seen, operation: Operation, at: int) -> Seen:
 
 
 def _covers(seen: Seen, low: int, high: int) -> bool:
-    """Whether these places are all of an axis, up to those that no window reads as they do not fill a stride."""
+    """Return whether positions cover an axis, up to a remainder smaller than a stride, which no window reads."""
     step = max((abs(term.field.shift) for term in seen.terms if term.field), default=1)
     return not isinstance(seen.length, int) or (low < max(1, step) and high >= seen.length - max(1, step))
 
 
-def _sum(terms: list[PlaceTerm]) -> Field | None:
-    """What terms of one axis see together, place by place; None where that is not followed."""
+def _sum(terms: list[FieldTerm]) -> Field | None:
+    """Return the sum of the fields of terms on one axis, position by position; None if it is unknown."""
     fields = [term.spread for term in terms]
     known = [field for field in fields if field is not None]
     period = lcm(*(len(field.lows) for field in known))
@@ -227,14 +233,14 @@ def _sum(terms: list[PlaceTerm]) -> Field | None:
         return None
     if len(known) == 1:
         return known[0]
-    pairs = [[field.seen(place, place) for field in known] for place in range(period)]
+    pairs = [[field.seen(position, position) for field in known] for position in range(period)]
     lows, highs = (tuple(sum(pair[end] for pair in each) for each in pairs) for end in (0, 1))
     return Field(lows, highs, sum(field.shift * (period // len(field.lows)) for field in known))
 
 
 def _regrouped(seen: Seen, x: Shape, y: Shape) -> Seen:
-    """What is seen where the same elements in the same order stand under other sizes."""
-    terms: list[PlaceTerm] = []
+    """Return the field of the result of a reshape, which keeps the elements and their order."""
+    terms: list[FieldTerm] = []
     low, high = seen.low, seen.high
     for term in seen.terms:
         here, there = next((run for run in runs(x, y) if term.axis in run[0]), ((term.axis,), ()))
@@ -243,16 +249,16 @@ def _regrouped(seen: Seen, x: Shape, y: Shape) -> Seen:
             ends = term.field.seen(0, 0)
             low, high = low + ends[0], high + ends[1]
         elif len(before) == len(after) == 1:
-            terms.append(PlaceTerm(after[0], term.field, term.div, term.size))
+            terms.append(FieldTerm(after[0], term.field, term.div, term.size))
         else:
             parts = list(_digits(term, here, there, x, y)) if term.field else []
-            terms += parts or [PlaceTerm(axis, None) for axis in after]
+            terms += parts or [FieldTerm(axis, None) for axis in after]
     return Seen(seen.length, tuple(_joined(terms)), low, high)
 
 
-def _digits(term: PlaceTerm, here: Sequence[int], there: Sequence[int], x: Shape, y: Shape) -> Iterator[PlaceTerm]:
-    """A term by the axes `there`, into which its axis is split, or of which it becomes a part; none where its places
-    do not fall together with theirs."""
+def _digits(term: FieldTerm, here: Sequence[int], there: Sequence[int], x: Shape, y: Shape) -> Iterator[FieldTerm]:
+    """Yield a term as terms on the axes `there`, into which its axis is split or merged; nothing if its positions are
+    not aligned with theirs."""
     assert term.field is not None
     inner, own = known_elements(x[term.axis + 1 : here[-1] + 1]), x[term.axis]
     size: float = term.size or inf
@@ -272,17 +278,17 @@ def _digits(term: PlaceTerm, here: Sequence[int], there: Sequence[int], x: Shape
             found.append((axis, low // stride, 0 if high == end else int(high // low), low // bottom))
     if len(found) == 1 and found[0][3] == 1:
         axis, div, part, _ = found[0]
-        yield PlaceTerm(axis, term.field, div, part)
+        yield FieldTerm(axis, term.field, div, part)
     elif len(term.field.lows) == 1:
         (lowest,), (highest,), shift = term.field.lows, term.field.highs, term.field.shift
         for axis, div, part, weight in found:
             ends = (lowest, highest) if weight == 1 else (0, 0)
-            yield PlaceTerm(axis, Field((ends[0],), (ends[1],), shift * weight), div, part)
+            yield FieldTerm(axis, Field((ends[0],), (ends[1],), shift * weight), div, part)
 
 
-def _joined(terms: list[PlaceTerm]) -> list[PlaceTerm]:
-    """Terms of one axis that are digits of one number, made one again."""
-    found: list[PlaceTerm] = []
+def _joined(terms: list[FieldTerm]) -> list[FieldTerm]:
+    """Merge terms of one axis that are digits of one number."""
+    found: list[FieldTerm] = []
     for term in sorted(terms, key=lambda each: (each.axis, -each.div)):
         before = found[-1] if found else None
         if before is not None and _continues(before, term):
@@ -291,14 +297,14 @@ def _joined(terms: list[PlaceTerm]) -> list[PlaceTerm]:
             low = before.field.lows[0] + term.field.lows[0]
             high = before.field.highs[0] + term.field.highs[0]
             field = Field((low,), (high,), term.field.shift)
-            found[-1] = PlaceTerm(term.axis, field, term.div, before.size * term.size)
+            found[-1] = FieldTerm(term.axis, field, term.div, before.size * term.size)
         else:
             found.append(term)
     return found
 
 
-def _continues(before: PlaceTerm, term: PlaceTerm) -> bool:
-    """Whether a term counts within what another one counts, with no gap."""
+def _continues(before: FieldTerm, term: FieldTerm) -> bool:
+    """Return whether a term is the next digit of the number of another one."""
     if before.axis != term.axis or before.field is None or term.field is None or not term.size:
         return False
     linear = len(before.field.lows) == len(term.field.lows) == 1
@@ -306,7 +312,7 @@ def _continues(before: PlaceTerm, term: PlaceTerm) -> bool:
 
 
 def field_size(view: View) -> FieldSize | list[FieldSize]:
-    """A number where all axes see equally much, else one for each axis; `all`; None where it is not known."""
+    """Return the size of a receptive field: one number if it is the same on all axes, otherwise one per axis."""
     largest: dict[int, Seen] = {}
     for (_, axis), seen in view.items():
         if axis not in largest or seen.order > largest[axis].order:

@@ -1,4 +1,4 @@
-"""Adversarial training: a share of the loss is computed on inputs perturbed by the fast gradient sign method.
+"""Adversarial training: a share of the loss is computed on inputs perturbed with the fast gradient sign method.
 
 Source: Goodfellow, Shlens & Szegedy (2015), Explaining and harnessing adversarial examples, section 6.
 """
@@ -33,25 +33,25 @@ class Still(SameShape):
 
 
 def adversarial_loss(graph: Graph, loss: Value, augment: Iterable[Augmentation]) -> Value:
-    """The loss with a recipe's `fgsm`: (1 - part) J(x) + part J(x + epsilon sign(dJ/dx)).
+    """Return the loss with a recipe's `fgsm`: (1 - part) J(x) + part J(x + epsilon sign(dJ/dx)).
 
-    The changed batch goes through the same layers with the same weights and the same dropped values; its batch
-    statistics are its own, and leave no trace in the running ones.
+    The perturbed batch passes through the same layers with the same weights and dropout masks. Its batch statistics are
+    its own, and do not enter the running statistics.
     """
     for step in augment:
         if isinstance(step, Fgsm):
-            changed = again(loss, _attacked(graph, loss, step))
-            loss = changed if step.part == 1 else ops.add(ops.mul(loss, 1 - step.part), ops.mul(changed, step.part))
+            attacked = substitute(loss, _perturbed(graph, loss, step))
+            loss = attacked if step.part == 1 else ops.add(ops.mul(loss, 1 - step.part), ops.mul(attacked, step.part))
     return loss
 
 
-def _attacked(graph: Graph, loss: Value, how: Fgsm) -> dict[Value, Value]:
-    """Return the inputs and their perturbed counterparts."""
+def _perturbed(graph: Graph, loss: Value, how: Fgsm) -> dict[Value, Value]:
+    """Return the perturbed value of each input."""
     assert graph.origin is not None
     given = (graph.inputs[node.name] for node in graph.origin.inputs)
     xs = [_pixels(graph, x) for x in given if x.dtype != "i64"]
     found = {x: g for x, g in zip(xs, gradients(loss, xs), strict=True) if g is not None}
-    assert found, f"the recipe of {graph.name} was checked for an input that the loss depends on smoothly"
+    assert found, f"`check` rejects a recipe whose loss, as that of {graph.name}, has no gradient at an input"
     step = how.epsilon * (how.high - how.low)
     return {
         x: apply(Still(), ops.clip(ops.add(x, ops.mul(ops.sign(g), step)), how.low, how.high)) for x, g in found.items()
@@ -66,9 +66,9 @@ def _pixels(graph: Graph, x: Value) -> Value:
     return x
 
 
-def again(y: Value, instead: Mapping[Value, Value]) -> Value:
-    """Return a value with other values substituted; everything that depends on these is computed again."""
-    graph, values = y.graph, dict(instead)
+def substitute(y: Value, substitutes: Mapping[Value, Value]) -> Value:
+    """Return a value with other values substituted, recomputing all values that depend on them."""
+    graph, values = y.graph, dict(substitutes)
     assert y.producer is not None
     for operation in graph.operations[: graph.operations.index(y.producer) + 1]:
         if not values.keys().isdisjoint(operation.inputs):

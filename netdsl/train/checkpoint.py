@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to resume as if it had never stopped, in one safetensors file each."""
+"""Checkpoints: everything that a run needs to resume bit for bit, in one safetensors file each."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Position:
 
 
 class Checkpoint:
-    """A run at a step: its state by name, the rest of it as JSON can hold it, and the names of classes and columns."""
+    """A run after a step: its arrays by name, the rest as JSON data, and the names of classes and columns."""
 
     __slots__ = ("about", "names", "position", "state")
 
@@ -82,7 +82,7 @@ def read_checkpoint(path: str) -> Checkpoint:
     except BadWeightFile as error:
         raise BadCheckpoint(error.message, *error.helps) from None
     except (KeyError, ValueError, TypeError, AttributeError):
-        raise BadCheckpoint(f"{path} is no checkpoint of a run") from None
+        raise BadCheckpoint(f"{path} is not a checkpoint of a run") from None
 
 
 def checkpoints(folder: str) -> list[str]:

@@ -31,13 +31,13 @@ SMALL_BATCH = 2**14
 
 
 class Measures:
-    """The metrics of a recipe by the names they have in logs: `accuracy`, or `OUTPUT.accuracy` for several outputs."""
+    """The metrics of a recipe by their names in logs: `accuracy`, or `OUTPUT.accuracy` for several outputs."""
 
     __slots__ = ("_block", "_targets", "_waiting", "by_name", "lines")
 
     def __init__(self, recipe: Recipe, *, numbers: bool = False, block: int = 1) -> None:
-        """Initialize. With `numbers`, keep only metrics that are single numbers. Counting metrics see up to `block`
-        small batches at a time, since NumPy's call overhead otherwise exceeds its work."""
+        """Initialize. With `numbers`, keep only metrics that are single numbers. Counting metrics process up to `block`
+        small batches per call, because NumPy's overhead per call would dominate otherwise."""
         outputs = recipe.net.inference_outputs
         self.lines: dict[str, MetricLine] = {}
         for line in recipe.metrics:
@@ -53,12 +53,12 @@ class Measures:
         self._waiting: dict[str, list[tuple[Array, Array]]] = {name: [] for name in self.lines}
 
     def reset(self) -> None:
-        self._see()
+        self._flush()
         for metric in self.by_name.values():
             metric.reset()
 
     def update(self, outputs: Callable[[str], Array], targets: Mapping[str, Array]) -> None:
-        """Add a batch, whose arrays must not change afterwards; `outputs` returns an output of the net by name."""
+        """Add a batch. Its arrays must not change afterwards; `outputs` returns an output of the net by name."""
         for name, metric in self.by_name.items():
             output, target = outputs(self.lines[name].output), targets[self._targets[name]]
             if self._block == 1 or not metric.counts or output.size > SMALL_BATCH:
@@ -67,9 +67,9 @@ class Measures:
             waiting = self._waiting[name]
             waiting.append((output, target))
             if len(waiting) == self._block:
-                self._see()
+                self._flush()
 
-    def _see(self) -> None:
+    def _flush(self) -> None:
         """Update the metrics with the pending batches."""
         for name, waiting in self._waiting.items():
             if waiting:
@@ -78,12 +78,12 @@ class Measures:
                 waiting.clear()
 
     def values(self) -> dict[str, Any]:
-        self._see()
+        self._flush()
         return {name: metric.value() for name, metric in self.by_name.items()}
 
     def state(self) -> dict[str, dict[str, Any]]:
         """Return the accumulated state as JSON data."""
-        self._see()
+        self._flush()
         return {name: metric.state() for name, metric in self.by_name.items()}
 
     def restore(self, state: Mapping[str, dict[str, Any]]) -> None:
@@ -94,7 +94,7 @@ class Measures:
 class Evaluator:
     """The inference graph of a net with its losses, whose weights are inputs, for evaluation during training.
 
-    The last batch can be smaller than the others: it has a session of its own.
+    There is one session per batch size, since the last batch can be smaller than the others.
     """
 
     __slots__ = ("_how", "_recipe", "_sessions")

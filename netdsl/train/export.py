@@ -1,7 +1,7 @@
-"""A training step as a model that other programs train with; docs/training_step.md is its manual.
+"""Export a training step as an ONNX model with which other programs can train; see docs/training_step.md.
 
-Everything that changes is an input and, as NAME.next, an output. Initial values are initializers with the names of the
-inputs, which ONNX uses for inputs that are not given, so that one file suffices to start.
+Each value that changes is an input and, as NAME.next, an output. Initial values are initializers with the names of
+inputs: ONNX uses them for inputs that are not fed, so one file is enough to start training.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from netdsl.weights.file import WeightFile
 
 PROTOCOL_KEY = "netdsl.training"
-"""Metadata key of the protocol, in JSON."""
+"""Metadata key of the protocol; the value is a JSON object."""
 
 PROTOCOL_VERSION = 1
 """Version of the protocol."""
@@ -55,18 +55,18 @@ TARGET_KINDS = {
 
 
 class NeedsNewerOpset(UserError, code="E0649", title="an opset that is too old", exit_code=USAGE_IS_WRONG):
-    """A training step with dropout computes its masks with bitwise operators, which ONNX has since opset 18."""
+    """A training step with dropout computes its masks with bitwise operators, which ONNX has had since opset 18."""
 
 
 def step_model(recipe: Recipe, *, opset: int = OPSET, metadata: Mapping[str, str] | None = None) -> Emitted:
-    """Return the training step of a recipe as a checked model in operators of the ONNX domain, without its weights.
+    """Return the training step of a recipe as a checked model of standard ONNX operators, without weights.
 
     Its `parameters` are those of the net, followed by the optimizer's state. Raises UserError if a name of the net is
-    reserved for the step, if the opset is too old, and for metadata that are not allowed.
+    reserved for the step, if the opset is too old, and for invalid metadata.
     """
     graph = portable(training_step(recipe.net, recipe))
     if opset < DROPOUT_OPSET and any(isinstance(operation.op, BitwiseXor) for operation in graph.operations):
-        raise NeedsNewerOpset(f"a step with dropout is of opset {DROPOUT_OPSET} or newer, and {opset} is asked for")
+        raise NeedsNewerOpset(f"a step with dropout requires opset {DROPOUT_OPSET} or newer, not {opset}")
     emitted = emit(graph, opset=opset)
     check(emitted)
     model, state = emitted.model, graph.state
@@ -75,14 +75,14 @@ def step_model(recipe: Recipe, *, opset: int = OPSET, metadata: Mapping[str, str
     model.metadata_props.add(key=PROTOCOL_KEY, value=json.dumps(protocol(graph, recipe)))
     add_metadata(metadata or {}, model)
     for value in chain(model.graph.input, model.graph.output):
-        value.doc_string = _said(value.name, graph, recipe)
+        value.doc_string = _description(value.name, graph, recipe)
     declared = [p.declaration for p in graph.parameters.values()]
     for each in state.values():
-        if each.before.dtype != graph.dtype:  # a count
+        if each.before.dtype != graph.dtype:  # the step counter
             kind, raw = ELEMENT_TYPES[each.before.dtype]
             model.graph.initializer.add(name=each.name, data_type=kind, raw_data=_scalar(each, raw))
         elif each.initial is not None:
-            declared.append(_remembered(each))
+            declared.append(_constant_parameter(each))
     return Emitted(model, tuple(declared), emitted.dtype)
 
 
@@ -118,7 +118,7 @@ def size(emitted: Emitted) -> int:
 
 
 def protocol(graph: Graph, recipe: Recipe) -> dict[str, Any]:
-    """Return what a program must know to train with a step, as JSON data; docs/training_step.md explains it."""
+    """Return the interface of a step as JSON data, specified in docs/training_step.md."""
     net = recipe.net
     outputs = [name for name in graph.outputs if name != LOSS]
     return {
@@ -154,11 +154,11 @@ def _declared(thing: Declared) -> dict[str, Any]:
     return {"name": thing.kind, **{name: getattr(thing, name) for name in thing.arguments}}
 
 
-def _said(name: str, graph: Graph, recipe: Recipe) -> str:
-    """Describe an input or output in words."""
-    told = {RATE: "the learning rate of this step", LOSS: "the mean loss of the batch, before the update"}
-    if name in told:
-        return told[name]
+def _description(name: str, graph: Graph, recipe: Recipe) -> str:
+    """Return the documentation of an input or output."""
+    scalars = {RATE: "the learning rate of this step", LOSS: "the mean loss of the batch, before the update"}
+    if name in scalars:
+        return scalars[name]
     for target, known in _targets(recipe):
         if name == target:
             return "what the net should say: " + TARGET_KINDS[known["kind"]].format(last=known.get("classes", 0) - 1)
@@ -175,8 +175,8 @@ def _said(name: str, graph: Graph, recipe: Recipe) -> str:
     return f"a {what} of the net" + ("" if name in graph.state else ", which no step changes")
 
 
-def _remembered(state: State) -> Parameter:
-    """Return a state that is filled with one number, as a parameter with that initializer."""
+def _constant_parameter(state: State) -> Parameter:
+    """Return a state with a constant initial value as a parameter with that initializer."""
     assert state.initial is not None
     init = Init("constant", float(state.initial))
     return Parameter(state.name, state.before.shape, init, fan_in=1, fan_out=1, buffer=True)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The folder of a run: its files, its owner, and where the run resumes."""
+"""The folder of a run: its files, its lock, and the checkpoint from which the run resumes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class Writer:
-    """Runs one job at a time in a background thread, so that waiting for the disk does not stop the computation.
+    """Runs one job at a time in a background thread, so that writing to disk does not block training.
 
-    An exception of a job is raised by the next call.
+    The next call raises the exception of a job.
     """
 
     __slots__ = ("_error", "_thread")
@@ -30,9 +30,9 @@ class Writer:
         self._error: BaseException | None = None
 
     def begin(self, work: Callable[[], object]) -> None:
-        """Start a job as soon as the previous one is done."""
+        """Wait for the previous job, and start this one."""
         self.wait()
-        # No daemon: a process that ends lets the work end before.
+        # Not a daemon: the interpreter waits for the job before it exits.
         self._thread = Thread(target=self._do, args=(work,), name="netdsl writer", daemon=False)
         self._thread.start()
 
@@ -50,7 +50,7 @@ class Writer:
             raise error
 
     def end(self) -> None:
-        """Wait like `wait`, keeping the exception."""
+        """Wait until the job is done, and leave its exception to the next call."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -65,7 +65,7 @@ class Writer:
 ABOUT, SOURCES, CHECKPOINTS = "run.json", "source", "checkpoints"
 CURVES = "curves.svg"
 ROW_PATIENCE = 1.0
-"""Maximum time in seconds that rows of `steps.csv` wait for others; writing one row costs as much as writing many."""
+"""Maximum time in seconds for which rows of `steps.csv` are buffered: writing one row costs as much as writing many."""
 MADE_BY = "netdsl train"
 MODEL_FILES = tuple(f"{which}.{ending}" for which in ("best", "last") for ending in ("safetensors", "onnx"))
 
@@ -73,6 +73,10 @@ MODEL_FILES = tuple(f"{which}.{ending}" for which in ("best", "last") for ending
 class FolderIsTaken(UserError, code="E0863", title="a folder that is in use", exit_code=USAGE_IS_WRONG):
     """The folder for a run contains another run or files that netdsl did not write, or another process is training in
     it."""
+
+
+ANOTHER_RUN = "--out selects a folder for another run, and --force starts this one anew"
+"""The help of an OtherRun error."""
 
 
 class OtherRun(UserError, code="E0864", title="a run with other settings", exit_code=USAGE_IS_WRONG):
@@ -100,28 +104,28 @@ class RunFolder:
     def logs(self) -> tuple[MetricLog, ...]:
         return self.metrics, self.steps, self.speed
 
-    def judge(self, *, resume: bool, force: bool) -> bool:
-        """Return whether the folder has a run to resume. Raises FolderIsTaken, or CannotWrite if it is not a folder."""
+    def is_resumed(self, *, resume: bool, force: bool) -> bool:
+        """Return whether to resume a run in the folder. Raises FolderIsTaken, or CannotWrite if it is not a folder."""
         try:
-            held = sorted(os.listdir(self.path))
+            found = sorted(os.listdir(self.path))
         except FileNotFoundError:
             return False
         except OSError as error:
             if os.path.exists(self.path) and not os.path.isdir(self.path):
-                raise CannotWrite(f"{self.path} is a file, and a run needs a folder") from None
+                raise CannotWrite(f"{self.path} is a file, but a run needs a folder") from None
             raise _cannot(self.path, error) from None
         name = self.path
         if self.about() is not None:
             if not resume and not force:
                 raise FolderIsTaken(
-                    f"{name} holds a run already",
-                    "--resume goes on with it, --out names another folder, --force overwrites it",
+                    f"{name} already contains a run",
+                    "--resume continues it, --out selects another folder, --force overwrites it",
                 )
             return resume
-        if held and not force:
+        if found and not force:
             raise FolderIsTaken(
-                f"{name} is not the folder of a run: it holds `{held[0]}`",
-                "--out names another folder, --force writes into this one",
+                f"{name} is not the folder of a run: it contains `{found[0]}`",
+                "--out selects another folder, --force writes into this one",
             )
         return False
 
@@ -135,8 +139,8 @@ class RunFolder:
         return found if isinstance(found, dict) and found.get("made_by") == MADE_BY else None
 
     def begin(self, about: Mapping[str, Any], sources: Mapping[str, str], size: int) -> None:
-        """Make the folder and the files of a new run, whose checkpoints have at least `size` bytes; those of an earlier
-        one are removed. Raises CannotWrite."""
+        """Create the folder and the files of a new run, and remove those of an earlier one. `size` is the minimum size
+        of a checkpoint in bytes. Raises CannotWrite."""
         try:
             os.makedirs(self.file(CHECKPOINTS), exist_ok=True)
             os.makedirs(self.file(SOURCES), exist_ok=True)
@@ -171,7 +175,7 @@ class RunFolder:
         prune_checkpoints(self.file(CHECKPOINTS), max(1, keep))
 
     def latest(self) -> Checkpoint | None:
-        """Return the newest intact checkpoint. Raises BadCheckpoint if there are only damaged ones."""
+        """Return the newest intact checkpoint, or None if there are none. Raises BadCheckpoint if all are damaged."""
         problem: BadCheckpoint | None = None
         for path in reversed(checkpoints(self.file(CHECKPOINTS))):
             try:
@@ -179,23 +183,23 @@ class RunFolder:
             except BadCheckpoint as error:
                 problem = problem or error
         if problem is not None:
-            raise BadCheckpoint(problem.message, "no checkpoint of the run is whole; --force begins it anew")
+            raise BadCheckpoint(problem.message, "all checkpoints of the run are damaged; --force starts it anew")
         return None
 
     def cut(self, checkpoint: Checkpoint) -> None:
         """Truncate the logs to the newest intact checkpoint, and remove damaged ones after it. Raises BadCheckpoint."""
         found = checkpoints(self.file(CHECKPOINTS))
-        whole = self.file(CHECKPOINTS, checkpoint.position.file)
-        for path in found[found.index(whole) + 1 :] if whole in found else ():
+        intact = self.file(CHECKPOINTS, checkpoint.position.file)
+        for path in found[found.index(intact) + 1 :] if intact in found else ():
             with suppress(OSError):
                 os.unlink(path)
         for log in self.logs:
             log.cut(checkpoint.about["logs"])
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Within, no other process trains in this folder, where the system can lock one. Raises FolderIsTaken,
-        CannotWrite."""
+    def locked(self) -> Iterator[None]:
+        """Prevent other processes from training in the folder, if the system can lock it, and close all files at the
+        end. Raises FolderIsTaken and CannotWrite."""
         try:
             import fcntl
         except ImportError:  # Windows
@@ -211,8 +215,8 @@ class RunFolder:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            raise FolderIsTaken(f"another process trains in {self.path} at this moment") from None
-        except OSError:  # some network file systems cannot
+            raise FolderIsTaken(f"another process is training in {self.path}") from None
+        except OSError:  # some network file systems have no locks
             pass
         else:
             for folder in filter(os.path.isdir, (self.path, self.file(CHECKPOINTS))):

@@ -1,4 +1,4 @@
-"""Data passed from Python in place of the data that a recipe names."""
+"""Training data passed from Python instead of the data of a recipe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from netdsl.data.augment import Augment
 from netdsl.data.errors import BadStream
 from netdsl.data.iterable import Stream
 from netdsl.data.sources import from_arrays
-from netdsl.train.open_data import wanted
+from netdsl.train.open_data import data_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 class Batches(Stream):
-    """A stream with a known number of batches per epoch; if it is unknown, the training is one epoch and the source
-    restarts as often as needed."""
+    """A stream of `steps` batches per epoch. Unless these are the `whole` source, the training is a single epoch, in
+    which the source restarts as often as needed."""
 
     __slots__ = ("_batch", "_steps", "_whole")
 
@@ -47,23 +47,24 @@ class Batches(Stream):
             return
         number = 0
         for passed in count():
-            for made in super().batches(batch, epoch=passed, **how):
+            for feeds in super().batches(batch, epoch=passed, **how):
                 number += 1
                 if number > first:
-                    yield made
+                    yield feeds
 
 
 def given(data: object, recipe: Recipe, *, training: bool) -> Examples:
-    """Return a data set of a pair (x, y) of arrays or mappings of arrays; otherwise a stream of an iterable of such
-    pairs, one per batch, or of a function from the epoch to one. Raises BadStream, or the error of invalid arrays."""
+    """Return a pair (x, y) of arrays, or of mappings of arrays, as a data set in memory; and an iterable of such pairs,
+    one per batch, or a function from the epoch to one, as a stream. Raises BadStream, or the error of invalid arrays.
+    """
     augment = Augment(recipe.augment)
     augment = augment if training else augment.fixed
-    needed = wanted(recipe, augment if augment.steps else None)
+    needed = data_spec(recipe, augment if augment.steps else None)
     if isinstance(data, tuple) and len(data) == 2:
         x, y = data
         return from_arrays(_named(x, needed.inputs), _named(y, needed.targets), needed)
     if not callable(data) and not isinstance(data, Iterable):
-        raise BadStream(f"data are a pair (x, y), or an iterable of such pairs, not {type(data).__name__}")
+        raise BadStream(f"data must be a pair (x, y) or an iterable of such pairs, not {type(data).__name__}")
     if not training and not isinstance(data, Sized):
         return Stream(data, needed)
     known = _steps(data, recipe)

@@ -1,4 +1,4 @@
-"""Writes logs immediately, and checkpoints when their cost is justified."""
+"""Write the files of a run: logs immediately, checkpoints once training has taken long enough to justify their cost."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def write_model(path: str, net: Net, weights: str) -> None:
 
 
 SHARE = 50
-"""A checkpoint is due once training since the last one took this many times longer than writing it."""
+"""Minimum ratio of the training time since the last checkpoint to the time that writing it took."""
 
 BEST = "best.safetensors"
 VALIDATION = "validation_"
@@ -56,11 +56,11 @@ EPOCH_SECONDS, SECONDS = 5.0, 60.0
 
 
 class CheckpointWriter:
-    """Writes a run into its folder. `best` are the weights of the best epoch that are not on disk yet."""
+    """Writes a run into its folder. `best` are the weights of the best epoch until they are on disk."""
 
     def __init__(self, folder: RunFolder, keep: int, kept: Mapping[str, Any], seconds: float = SECONDS) -> None:
-        """Initialize; `kept` is what the bits of a run depend on, for the checkpoints; `seconds` is the minimum time
-        between two."""
+        """Initialize. `kept` has what the bits of a run depend on, for its checkpoints; `seconds` is the minimum time
+        between two checkpoints within an epoch."""
         self.folder = folder
         self.best: Mapping[str, Array] | None = None
         self.board: Board | None = None
@@ -89,16 +89,16 @@ class CheckpointWriter:
         self.folder.speed.add({"epoch": row["epoch"], "step": row["step"], **speed})
 
     def is_due(self, trainer: Trainer) -> bool:
-        """Return whether a checkpoint is worth its cost now. Raises the error of the previous one."""
+        """Return whether a checkpoint is worth its cost now. Raises the error of writing the previous one."""
         if self.folder.writer.is_busy():
             return False
         past = monotonic() - self._last
         wait = min(EPOCH_SECONDS, self._seconds) if trainer.position.batch == 0 else self._seconds
         return past >= max(wait, SHARE * self._cost)
 
-    def better(self, trainer: Trainer) -> None:
-        """Keep the weights of the best epoch so far: large ones on disk at once, others with the next checkpoint.
-        Raises CannotWrite."""
+    def save_best(self, trainer: Trainer) -> None:
+        """Save the weights of the best epoch so far: large ones immediately, others with the next checkpoint. Raises
+        CannotWrite."""
         if trainer.runner.is_large:
             self.folder.writer.wait()
             write_weights(self.folder.file(BEST), trainer.live_weights(), trainer.names)
@@ -106,8 +106,8 @@ class CheckpointWriter:
             self.best = trainer.weights()
 
     def save(self, checkpoint: Checkpoint, *, now: bool = False) -> None:
-        """Start writing a checkpoint, which must not change anymore, after the best weights; `now` waits for it. Raises
-        CannotWrite, for this one or later."""
+        """Start writing the best weights and then a checkpoint, which must not change afterwards. With `now`, wait for
+        it. Raises CannotWrite, without `now` in the next call."""
         if checkpoint.position.step == self._step:
             return
         self.folder.writer.wait()

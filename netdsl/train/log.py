@@ -1,4 +1,4 @@
-"""The measurements of a run, in files that grow by whole lines and can be truncated to a checkpoint."""
+"""Logs of a run: tables in files that grow by whole lines and can be truncated to a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class MetricLog:
-    """Tables in a folder: each row is a line of `NAME.csv`, and of `NAME.jsonl` if `objects` says so.
+    """A table in a folder: each row is a line of `NAME.csv` and, with `objects`, of `NAME.jsonl`.
 
-    Rows are written in one piece, at once or at most `patience` seconds later, so that killing the process leaves no
-    partial row unless the system fails too; `cut` then removes what follows a checkpoint.
+    Rows are written whole, immediately or at most `patience` seconds later, so that a killed process leaves no partial
+    row unless the system fails too. `cut` removes the rows after a checkpoint.
     """
 
     __slots__ = ("_columns", "_files", "_open", "_patience", "_rows", "_written")
@@ -50,7 +50,7 @@ class MetricLog:
                 file.write(f"{','.join(self._columns)}\n".encode() if ending == "csv" else b"")
 
     def add(self, row: Row) -> None:
-        """Add a row; missing columns and values that are not numbers stay empty. Raises CannotWrite."""
+        """Add a row; the cells of missing and non-finite values are empty. Raises CannotWrite."""
         assert row.keys() <= set(self._columns), row.keys() - set(self._columns)
         self._rows.append(row)
         if monotonic() - self._written >= self._patience:
@@ -73,7 +73,7 @@ class MetricLog:
             if ending not in self._open:
                 self._open[ending] = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
             left = "".join(f"{line}\n" for line in lines).encode()
-            while left:  # a full disk may take a part; writing the rest then raises the error
+            while left:  # a full disk may accept a part; writing the rest then raises the error
                 left = left[os.write(self._open[ending], left) :]
         except OSError as error:
             raise _cannot(path, error) from None
@@ -86,12 +86,12 @@ class MetricLog:
             os.close(self._open.popitem()[1])
 
     def sizes(self) -> dict[str, int]:
-        """Return the length of each file with all rows written. Raises CannotWrite."""
+        """Write the pending rows, and return the length of each file. Raises CannotWrite."""
         self.flush()
         return {os.path.basename(path): _size(path) for path in self.paths}
 
     def sync(self) -> None:
-        """Flush written rows to disk. Another thread may add rows meanwhile. Raises CannotWrite."""
+        """Flush written rows to disk. Another thread may add rows at the same time. Raises CannotWrite."""
         for path in self.paths:
             _sync(path)
 
@@ -107,7 +107,7 @@ class MetricLog:
             except OSError as error:
                 raise _cannot(path, error) from None
             if found < wanted:
-                raise BadCheckpoint(f"{path} has {found:,} bytes, and the checkpoint was made at {wanted:,}")
+                raise BadCheckpoint(f"{path} has {found:,} bytes, but had {wanted:,} at the checkpoint")
 
 
 def _is_number(value: float | int | None) -> bool:

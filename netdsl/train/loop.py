@@ -1,4 +1,4 @@
-"""The training loop: steps, and what is measured, drawn and saved along the way."""
+"""The training loop: steps, measurements, logs and checkpoints."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from netdsl.train.runner import Array, Choices, Runner
 
 
-class Sum:
+class Mean:
     """The mean of the values added since the last reset, in double precision."""
 
     __slots__ = ("count", "total")
@@ -82,7 +82,7 @@ class Trainer:
         self.names = names_of(dataset, recipe)
         self.position = Position()
         self.measures = Measures(recipe, numbers=True, block=METRIC_BLOCK)
-        self.epoch_loss, self.row_loss = Sum(), Sum()
+        self.epoch_loss, self.row_loss = Mean(), Mean()
         self.best: float | None = None
         self.best_weights: Mapping[str, Array] | None = None
         self.choices: Choices | None = None
@@ -110,7 +110,7 @@ class Trainer:
         return self.position.step >= self.steps
 
     def keep(self) -> None:
-        """Make a checkpoint: of a large state at once, otherwise from a copy while training goes on. Raises Diverged if
+        """Write a checkpoint: a large state immediately, otherwise a copy while training continues. Raises Diverged if
         a weight is not finite."""
         if self.keeper is None:
             return
@@ -121,7 +121,7 @@ class Trainer:
         self.keeper.save(Checkpoint(state, Position(at.epoch, at.batch, at.step), self.about(), self.names), now=now)
 
     def about(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps besides the state of the step."""
+        """Return everything in a checkpoint except the arrays, as JSON data."""
         return {
             "examples": len(self.dataset),
             "every": self.every,
@@ -141,13 +141,13 @@ class Trainer:
         self.position = checkpoint.position
         self.every = about["every"]
         self.recipe.schedule.restore(about["schedule"])
-        self.epoch_loss, self.row_loss = Sum(*about["epoch_loss"]), Sum(*about["row_loss"])
+        self.epoch_loss, self.row_loss = Mean(*about["epoch_loss"]), Mean(*about["row_loss"])
         self.measures.restore(about["measures"])
         self.best, self.best_epoch = about["best"], about["best_epoch"]
         self.last = about["last"]
 
     def rate(self) -> float:
-        """The learning rate of the next step."""
+        """Return the learning rate of the next step."""
         recipe = self.recipe
         return recipe.schedule.rate(recipe.optimizer.lr, self.position.step / self.per_epoch, self.epochs)
 
@@ -167,7 +167,7 @@ class Trainer:
                 number += 1
                 yield feeds
             if number < self.per_epoch and left > 0:
-                raise BadStream(f"epoch {epoch} has {number:,} batches, and {self.per_epoch:,} were expected")
+                raise BadStream(f"epoch {epoch} has {number:,} batches, but {self.per_epoch:,} were expected")
             first = 0
 
     @property
@@ -205,15 +205,15 @@ class Trainer:
         if at.batch == self.per_epoch:
             at.epoch, at.batch = at.epoch + 1, 0
         self.last = {"epoch": at.step / self.per_epoch, "step": at.step, **row, "rate": rate}
-        value, better = self.judged(row)
+        value, better = self.score(row)
         if self.recipe.schedule.watches and isfinite(value):
             self.recipe.schedule.observe(value, better)
         if isfinite(value) and (self.best is None or (value > self.best if better == "higher" else value < self.best)):
             self.best, self.best_epoch = value, at.step / self.per_epoch
             if self.keeper is not None:
-                if self.runner.is_large:  # it takes the place of the best on the disk at once
+                if self.runner.is_large:  # they overwrite the best weights on disk immediately
                     self._check(self.live_weights())
-                self.keeper.better(self)
+                self.keeper.save_best(self)
             else:
                 self.best_weights = self.weights()
         if self.keeper is not None:
@@ -223,11 +223,11 @@ class Trainer:
         self.measures.reset()
 
     def rate_before(self) -> float:
-        """The learning rate of the last step."""
+        """Return the learning rate of the last step."""
         recipe, step = self.recipe, self.position.step - 1
         return recipe.schedule.rate(recipe.optimizer.lr, step / self.per_epoch, self.epochs)
 
-    def judged(self, row: Mapping[str, Any]) -> tuple[float, str]:
+    def score(self, row: Mapping[str, Any]) -> tuple[float, str]:
         """Return the figure by which epochs are compared, and whether `higher` or `lower` is better: the first metric,
         on the validation set if there is one, otherwise the loss."""
         prefix = "validation_" if self.validation is not None else ""
@@ -248,7 +248,7 @@ class Trainer:
         at = self.position
         place = f"epoch {at.epoch + 1}, step {at.step + 1:,}"
         where, *helps = nonfinite_origin(self.recipe, self.runner.before(), feeds, None, self._example)
-        return Diverged(f"{what} at {place}, with the rate {float(feeds[RATE]):g}: {where}", *helps, *self._kept())
+        return Diverged(f"{what} at {place}, with learning rate {float(feeds[RATE]):g}: {where}", *helps, *self._kept())
 
     def _check(self, state: Mapping[str, Array]) -> None:
         """Raise Diverged if any state is non-finite."""
@@ -257,12 +257,12 @@ class Trainer:
                 raise self._blown(name)
 
     def _blown(self, name: str) -> Diverged:
-        """Return sentences about a weight or optimizer state that the last update made non-finite, or None."""
+        """Return the error for a weight or optimizer state that the last update made non-finite."""
         at, rate = self.position, self.rate_before()
         nodes = [node for node in self.recipe.net.nodes for p in node.parameters.values() if name.startswith(p.name)]
         where = "".join(f" of `{node.name}`, {node.span}," for node in nodes[:1])
-        what = f"`{name}`{where} is not finite any more after step {at.step:,}, of epoch {self.epochs_begun:,}"
-        return Diverged(f"{what}, with the rate {rate:g}", lower_rate(rate), *self._kept())
+        what = f"`{name}`{where} is no longer finite after step {at.step:,}, of epoch {self.epochs_begun:,}"
+        return Diverged(f"{what}, with learning rate {rate:g}", lower_rate(rate), *self._kept())
 
     @property
     def epochs_begun(self) -> int:
@@ -270,7 +270,7 @@ class Trainer:
 
     def _kept(self) -> tuple[str, ...]:
         newest = self.keeper.newest if self.keeper is not None else None
-        return (f"{newest} is the last checkpoint, and good",) if newest is not None else ()
+        return (f"the last checkpoint, {newest}, is finite",) if newest is not None else ()
 
     def _example(self, key: str, row: int) -> str:
         """Return the name of a row of this step's batch."""

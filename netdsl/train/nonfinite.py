@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 WATCHED = "netdsl/value/"
-LOWER = "a lower rate, such as `--set train.lr={:g}`, or `clip 1` in the optimizer's line, keeps the weights bounded"
+LOWER = "lower the learning rate, such as with `--set train.lr={:g}`, or add `clip 1` to the optimizer's line"
 
 
 MODERATE = 0.01
@@ -42,8 +42,8 @@ def nonfinite_origin(
     threads: int | None,
     name: Callable[[str, int], str],
 ) -> tuple[str, ...]:
-    """Return sentences about the origin of a non-finite loss: where it arose, then what to do about it. After the first
-    step there is no advice about the learning rate, which had no effect yet.
+    """Return sentences about the origin of a non-finite loss: where it arose, then possible fixes. In the first step,
+    there is no advice about the learning rate, which has had no effect yet.
 
     `before` is the state at the beginning of the step; `name(input, row)` names an example of the batch.
     """
@@ -54,18 +54,18 @@ def nonfinite_origin(
     for node in recipe.net.nodes:
         for parameter in node.parameters.values():
             if not np.isfinite(before[parameter.name]).all():
-                where = f"the weight `{parameter.name}` of `{node.name}`, {node.span}, was not finite any more"
-                return f"{where}: the update of the step before has blown it up", *lower
+                where = f"the weight `{parameter.name}` of `{node.name}`, {node.span}, was no longer finite"
+                return f"{where} after the update of the previous step", *lower
     values = _values(recipe, before, feeds, threads)
     for node in recipe.net.nodes:
         if node.name in values and not values[node.name]:
             return f"it first appears in `{node.name}`, {node.span}, whose inputs and weights are finite", *lower
     lines = ", ".join(f"`{line.loss.kind}`, {line.span}" for line in recipe.losses)
-    return f"it first appears in the loss, {lines}: what the net gives is finite", *lower
+    return f"it first appears in the loss, {lines}: the outputs of the net are finite", *lower
 
 
 def lower_rate(rate: float) -> str:
-    """Return advice about weights that grew without bound."""
+    """Return a suggestion against weights that grow without bound."""
     return LOWER.format(min(rate / 10, MODERATE))
 
 
@@ -89,7 +89,7 @@ def _values(
 
 
 def watching(recipe: Recipe) -> tuple[Graph, dict[str, str]]:
-    """Return the forward pass of a step, and the name of the output that shows which layers are finite."""
+    """Return the forward pass of a step, and the name of the graph's output that has the output of each layer."""
     graph = expand_macros(prune(forward(recipe.net, recipe)[0]))
     known: dict[Value, str] = {value: name for name, value in graph.outputs.items()}
     known |= {state.after: f"{name}.next" for name, state in graph.state.items()}

@@ -32,24 +32,24 @@ SPLIT_EPOCH = 2**63
 
 
 NAMED = ("csv", "folder")
-"""The kinds of data that have names for classes or columns."""
+"""The kinds of data that define names of classes or columns."""
 
 
 class TooFew(UserError, code="E0865", title="too few examples to split"):
     """`validate 0.1` holds out a tenth of the examples. Training and validation need at least one example each."""
 
 
-def wanted(
+def data_spec(
     recipe: Recipe, augment: Augment | None = None, names: Names | None = None, bounds: Bounds | None = None
 ) -> DataSpec:
-    """Return what a data set must have for a recipe. `names` are those of a model; see `DataSpec`."""
+    """Return the requirements of a recipe on its data. `names` are those of a model; see `DataSpec`."""
     net = recipe.net
     inputs: dict[str, tuple[Any, str]] = {}
     pictures: dict[str, Picture] = {}
     for node in net.inputs:
         inputs[node.name] = node.shape, getattr(node.layer, "dtype", "f32")
-        said: dict[str, Any] = {key: getattr(node.layer, key, default) for key, default in PICTURE.items()}
-        pictures[node.name] = Picture(**said)
+        look: dict[str, Any] = {key: getattr(node.layer, key, default) for key, default in PICTURE.items()}
+        pictures[node.name] = Picture(**look)
     targets = {
         name: Target(name, found.kind, classes=found.classes, shape=found.shape)  # type: ignore[arg-type]
         for name, found in recipe.targets.items()
@@ -59,7 +59,7 @@ def wanted(
 
 
 def _targets(recipe: Recipe) -> dict[str, str]:
-    """The target of each output that a model has."""
+    """Return the target of each output of a model."""
     return {name: target_name(recipe.net, name) for name in recipe.net.inference_outputs}
 
 
@@ -96,20 +96,20 @@ def open_validation(data: DataKind, recipe: Recipe, names: Names) -> Dataset:
     return _open(data, recipe, fixed if fixed.steps else None, names)
 
 
-def here(data: DataKind, recipe: Recipe, names: Names) -> Dataset:
-    """Return the examples of data from a command line, whose paths are relative to the working folder."""
+def open_argument(data: DataKind, recipe: Recipe, names: Names) -> Dataset:
+    """Return the examples of data given on the command line, whose paths are relative to the working folder."""
     fixed = Augment(recipe.augment).fixed
-    return data.open(wanted(recipe, fixed if fixed.steps else None, names))
+    return data.open(data_spec(recipe, fixed if fixed.steps else None, names))
 
 
 def _open(data: DataKind, recipe: Recipe, augment: Augment | None, names: Names | None) -> Dataset:
-    """Open data of the recipe's file, from whose folder relative paths are taken."""
+    """Open data of a recipe. Relative paths start at the folder of its file."""
     folder = os.path.dirname(recipe.span.source.name)
     bounds = Bounds(recipe.root, recipe.root or folder or os.curdir)
     placed = data.within(folder)
     for name in placed.paths():
         bounds.check(getattr(placed, name))
-    return placed.open(wanted(recipe, augment, names, bounds))
+    return placed.open(data_spec(recipe, augment, names, bounds))
 
 
 def split_validation(training: Examples, whole: Examples, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
@@ -117,12 +117,12 @@ def split_validation(training: Examples, whole: Examples, fraction: float, seed:
     alone. Raises TooFew, and BadStream if the examples are not in memory."""
     if not isinstance(training, Dataset) or not isinstance(whole, Dataset):
         raise BadStream(
-            f"`validate {fraction:g}` sets examples apart, and those of an iterable come one batch after the other",
-            "give validation data of their own, as `validate=`, or arrays as the data",
+            f"`validate {fraction:g}` holds out examples, but an iterable provides them one batch at a time",
+            "pass separate validation data as `validate=`, or pass arrays",
         )
     count = round(len(training) * fraction)
     if not 0 < count < len(training):
-        raise TooFew(f"of {len(training):,} examples, `validate {fraction:g}` sets {count:,} apart")
+        raise TooFew(f"of {len(training):,} examples, `validate {fraction:g}` holds out {count:,}")
     order = permutation(len(training), seed, SPLIT_EPOCH)
     return subset(training, np.sort(order[count:])), subset(whole, np.sort(order[:count]))
 

@@ -1,4 +1,4 @@
-"""Prepare batches in a background thread while the previous step runs, where that pays off."""
+"""Prepare batches in a background thread while the previous step runs, if that saves time."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ POLL_SECONDS = 0.1
 
 @contextmanager
 def prefetched(batches: Generator[T, None, None], depth: int = PREFETCH_DEPTH) -> Iterator[Iterator[T]]:
-    """Yield the same batches, read by a background thread if preparing them takes a relevant share of the time.
+    """Iterate over batches, in a background thread if preparing them takes a relevant share of the time.
 
-    Exceptions are raised here, in their place. Leaving ends the thread and closes the generator.
+    Exceptions are raised in their place in the iteration. Leaving the context ends the thread and closes the generator.
     """
     reader = _Reader(batches, depth)
     try:
@@ -100,19 +100,18 @@ class _Reader(Generic[T]):
 
 
 def _first(batches: Iterator[T]) -> Iterator[T]:
-    """Return the first batch, which also opens files and starts an epoch, so that its time says nothing about the
-    others."""
+    """Yield the first batch. It is not timed, because preparing it also opens files and starts an epoch."""
     yield from islice(batches, 1)
 
 
 def _probed(batches: Iterator[T]) -> Generator[T, None, float]:
-    """Return some batches and the median time in seconds to prepare one."""
+    """Yield up to `PROBES` batches, and return the median time in seconds to prepare one."""
     spent = []
     for _ in range(PROBES):
         at = perf_counter()
-        made = list(islice(batches, 1))
+        batch = list(islice(batches, 1))
         spent.append(perf_counter() - at)
-        if not made:
+        if not batch:
             return 0.0
-        yield made[0]
+        yield batch[0]
     return sorted(spent)[len(spent) // 2]

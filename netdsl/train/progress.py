@@ -1,4 +1,4 @@
-"""What a training reports while it runs. This class only keeps time; the command line's prints."""
+"""Progress of a training while it runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Receives each step, each validation and each epoch, and measures epochs."""
+    """Receives each step, validation and epoch, and times epochs. A subclass shows them."""
 
     def __init__(self) -> None:
         self.history: list[dict[str, float]] = []
@@ -47,14 +47,14 @@ class Progress:
         return seconds
 
 
-class Remembered(Progress):
-    """Keeps the rows, and passes each to a function."""
+class RecordedProgress(Progress):
+    """Records the rows of epochs, and passes each to a callback."""
 
-    def __init__(self, told: Callable[[dict[str, float]], object] | None) -> None:
+    def __init__(self, callback: Callable[[dict[str, float]], object] | None) -> None:
         super().__init__()
-        self._told = told
+        self._callback = callback
 
     def epoch(self, trainer: Trainer, row: Mapping[str, Any]) -> None:
         self.history.append(dict(row))
-        if self._told is not None:
-            self._told(dict(row))
+        if self._callback is not None:
+            self._callback(dict(row))

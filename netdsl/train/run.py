@@ -12,10 +12,10 @@ from netdsl.base.version import VERSION
 from netdsl.ir.graph import BYTES
 from netdsl.ir.names import METADATA_PREFIX
 from netdsl.train.evaluate import Measures
-from netdsl.train.folder import OtherRun, RunFolder
+from netdsl.train.folder import ANOTHER_RUN, OtherRun, RunFolder
 from netdsl.train.keeper import SECONDS, CheckpointWriter
 from netdsl.train.runner import Choices
-from netdsl.train.start import check_same, go_on, run_description
+from netdsl.train.start import check_same, restore, run_description
 from netdsl.train.step_backend import current_name
 from netdsl.train.tune import processor
 
@@ -28,11 +28,15 @@ if TYPE_CHECKING:
     from netdsl.train.loop import Trainer
 
 STDIN = "stdin.net"
+"""File name of a program read from standard input."""
+
+OTHER_BITS = "the last bits may differ from those of an uninterrupted run"
+"""Consequence of a difference from a checkpoint, for notes."""
 
 
 def texts(module: Module) -> dict[str, str]:
-    """Return the text of each file of a program, by paths below one folder such that `use` finds them; shipped files
-    are left out, since `use` finds them by `zoo/…`."""
+    """Return the text of each file of a program by path, relative to a common folder from which `use` finds all of
+    them. Shipped files are left out: `use` finds them as `zoo/…`."""
     found: dict[str, str] = {}
     waiting = [module]
     seen = {id(module)}
@@ -66,8 +70,8 @@ def choose_step_backend(
     provider: str,
     allow_fallback: bool = False,
 ) -> tuple[Choices, list[str]]:
-    """Return the step backend: the requested one, otherwise (and for `auto`) that of the checkpoint, which gives the
-    same bits; and sentences about differences."""
+    """Return how to compute a step, and a note if this differs from the checkpoint. The step backend is the requested
+    one; by default, and for `auto`, it is that of the checkpoint, which reproduces the same bits."""
     before = checkpoint.about if checkpoint is not None else {}
     earlier = current_name(before.get("lowering", "auto"))
     backend = earlier if step_backend in (None, "auto") else current_name(step_backend)
@@ -79,7 +83,7 @@ def choose_step_backend(
     }
     now = {"step backend": backend, "threads": threads, "provider": provider}
     changed = [key for key in now if now[key] != then[key]]
-    notes = [f"another {' and '.join(changed)} than before: the last bits may differ from an unbroken run's"]
+    notes = [f"another {' and '.join(changed)} than before: {OTHER_BITS}"]
     lowered = before.get("lowered") if backend == earlier else None
     return Choices(backend, threads, provider, allow_fallback, lowered), notes if changed else []
 
@@ -90,25 +94,26 @@ def attach(
     module: Module,
     choices: Choices,
     *,
-    goes_on: bool,
+    resume: bool,
     checkpoint: Checkpoint | None,
     more: Mapping[str, Any],
     seconds: float | None = None,
 ) -> list[str]:
-    """Save a training in a folder, from its beginning or from a checkpoint on, at the given interval in seconds. `more`
-    are further entries of `run.json`. Return sentences about differences from the checkpoint that can change the bits.
-    Raises OtherRun, BadCheckpoint, CannotWrite.
+    """Start a run in a folder, or resume it from a checkpoint, with `seconds` as the minimum time between checkpoints.
+
+    `more` are further entries of `run.json`. Return notes about differences from the checkpoint that can change the
+    bits. Raises OtherRun, BadCheckpoint and CannotWrite.
     """
     recipe, graph = trainer.recipe, trainer.runner.graph
     now = environment(trainer)
     notes: list[str] = []
-    if goes_on:
+    if resume:
         check_same(folder, recipe, graph)
     if checkpoint is None:
         size = sum(BYTES[state.before.dtype] * elements(state.before.shape) for state in graph.state.values())
         folder.begin(run_description(recipe, graph, choices, more), texts(module), size)
     else:
-        go_on(trainer, checkpoint)
+        restore(trainer, checkpoint)
         check_data(checkpoint.about, now)
         notes = changes(checkpoint.about, now)
         folder.cut(checkpoint)
@@ -122,8 +127,8 @@ VERSIONS = {"netdsl": "netdsl", "onnxruntime": "onnxruntime", "processor": "the 
 
 
 def environment(trainer: Trainer) -> dict[str, dict[str, str]]:
-    """Return what the bits of a run depend on besides its net and recipe: the values of the data, versions and the
-    processor, as JSON data for a checkpoint."""
+    """Return what the bits of a run depend on besides its net and recipe, as JSON data for a checkpoint: the values of
+    the data, versions and the processor."""
     data = {f"the training's `{name}`": digest for name, digest in trainer.dataset.digests().items()}
     if trainer.validation is not None:
         found = trainer.validation[1].digests()
@@ -136,21 +141,20 @@ def environment(trainer: Trainer) -> dict[str, dict[str, str]]:
 
 
 def check_data(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise OtherRun if the values of the data have changed. What the checkpoint does not record is not compared."""
+    """Raise OtherRun if the values of the data have changed. Data that are not in the checkpoint are ignored."""
     for name, digest in now[DATA].items():
         if then.get(DATA, {}).get(name, digest) != digest:
             raise OtherRun(
-                f"the data have changed: {name} is not what it was when the checkpoint was made",
-                "--out names another folder for another run, and --force begins this one anew",
+                f"the data have changed: {name} is not the same as when the checkpoint was written", ANOTHER_RUN
             )
 
 
 def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return sentences about versions and processors that differ: a run resumes anyway, with possibly other bits."""
+    """Return notes about versions and processors that differ. The run resumes anyway, possibly with other bits."""
     before, after = then.get(MADE_WITH, {}), now[MADE_WITH]
     changed = [
         f"{VERSIONS[key]} was {before[key]} and is {after[key]}"
         for key in VERSIONS
         if before.get(key, after[key]) != after[key]
     ]
-    return [f"{each}: the last bits may differ from an unbroken run's" for each in changed]
+    return [f"{each}: {OTHER_BITS}" for each in changed]

@@ -1,4 +1,4 @@
-"""Run a training step: onnxruntime's session, and the state that lives between steps."""
+"""Run a training step: onnxruntime's session, and the state between steps."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ LARGE_STATE = 2**26
 class Runner:
     """Runs steps one after the other.
 
-    The state stays where the session reads it: two sets, read and written in turn, so that nothing is copied; states
-    that can be overwritten exist once. The state at the beginning of a step is intact until the next step, unless its
-    loss was finite.
+    The state stays in the buffers of the session: two sets, read and written alternately, so that nothing is copied.
+    States that can be updated in place have a single buffer. After a step whose loss is not finite, the state before
+    the step is intact.
     """
 
     __slots__ = (
@@ -62,9 +62,9 @@ class Runner:
         provider: str = "cpu",
         allow_fallback: bool = False,
     ) -> None:
-        """Initialize. `model` is the emitted graph, or its `finished` form; `layouts` maps states in other than the
-        plain layout to theirs. `state` has a plain array for each parameter and each state of the graph; each is copied
-        and removed from it, so that there is no second state of that size. Raises NoProvider and FellBack.
+        """Initialize. `model` is the emitted graph, or its `finished` form; `layouts` has the layouts of states
+        that are not plain. `state` has a plain array for each parameter and each state of the graph; each is removed
+        once it is copied, so that there is no second state of that size. Raises NoProvider and FellBack.
         """
         self.graph = graph
         self._finished = finished or Finished(graph, {}, frozenset())
@@ -90,13 +90,13 @@ class Runner:
     def step(self, feeds: Mapping[str, Array]) -> None:
         """Run one step. `feeds` has a batch for each input of the graph, and the learning rate.
 
-        If the loss is not finite, the state may stay unchanged. Raises RunFailed, for example for an index beyond an
-        embedding.
+        If the loss is not finite, the state may stay unchanged. Raises RunFailed, for example for an index out of range
+        of an embedding.
         """
         binding = self._bindings[self._turn]
-        # The session reads them where they lie, and a copy that is made here has to outlive the run.
-        lying = {name: np.asarray(array, order="C") for name, array in feeds.items()}
-        for name, array in lying.items():
+        # The session reads these arrays in place, so they must outlive the run.
+        contiguous = {name: np.asarray(array, order="C") for name, array in feeds.items()}
+        for name, array in contiguous.items():
             binding.bind_ortvalue_input(name, _value(array))
         try:
             self._session.run_with_iobinding(binding)
@@ -117,8 +117,8 @@ class Runner:
         return {name: np.array(array) for name, array in self.live().items()}
 
     def live(self, names: Iterable[str] | None = None) -> Mapping[str, Array]:
-        """Return all states, or the named ones, without copying plain ones, each converted on access; valid until the
-        next step."""
+        """Return all states, or the named ones, valid until the next step. Plain ones are not copied, others are
+        converted on access."""
         return Live(self._sets[self._turn], self._layouts, names)
 
     def values(self) -> dict[str, Any]:
@@ -146,8 +146,8 @@ class Runner:
         return np.array(self._layouts[name].encode(array) if name in self._layouts else array, order="C")
 
     def _once(self) -> set[str]:
-        """Names of states that need no double buffer: parameters that do not change, and states that are
-        overwritten."""
+        """Return the names of states with a single buffer: parameters that do not change, and states updated in
+        place."""
         still = {*self.graph.parameters} - {*self.graph.state}
         parts = {name: self._finished.parts.get(name, [name]) for name in self.graph.state}
         return still | {name for name, each in parts.items() if self._finished.overwritten.issuperset(each)}
@@ -208,7 +208,7 @@ def _value(array: Array) -> Any:
 class Choices:
     """How a step is computed, which determines its last bits: step backend, number of threads, and provider.
 
-    `lowered` has the backend's own choices as JSON data, once they are made; passed in again, they are kept.
+    `lowered` has the choices of the backend as JSON data once they are made, and reproduces them if passed in.
     """
 
     __slots__ = ("allow_fallback", "lowered", "provider", "step_backend", "threads")
@@ -229,11 +229,11 @@ class Choices:
         self.lowered = lowered
 
     def how(self) -> dict[str, Any]:
-        """The arguments for a session."""
+        """Return the arguments for a session."""
         return {"threads": self.threads, "provider": self.provider, "allow_fallback": self.allow_fallback}
 
     def kept(self) -> dict[str, object]:
-        """What a checkpoint keeps."""
+        """Return the entries of a checkpoint."""
         kept = {"lowering": stored_name(self.step_backend), "threads": self.threads, "provider": self.provider}
         return {**kept, "lowered": self.lowered}
 
@@ -246,11 +246,8 @@ def default_threads() -> int:
 
 
 def prepare(graph: Graph, state: Arrays, choices: Choices) -> Runner:
-    """Return a runner of a step with its initial state, which it takes over. `auto` is replaced by the selected
-    backend.
-
-    Raises NoProvider and FellBack.
-    """
+    """Return a runner of a step that takes ownership of its initial state. In `choices`, the selected backend replaces
+    `auto`. Raises NoProvider and FellBack."""
     backend = choices.step_backend if choices.provider.partition(":")[0] == "cpu" else "plain"
     lowered = lower_step(graph, backend, threads=choices.threads, choices=choices.lowered)
     choices.step_backend, choices.lowered = current_name(lowered.choices["lowering"]), lowered.choices

@@ -18,7 +18,7 @@ from netdsl.data.labels import listed
 from netdsl.ir.names import BadNames
 from netdsl.lower import live
 from netdsl.train.evaluate import Evaluator
-from netdsl.train.folder import ABOUT, OtherRun
+from netdsl.train.folder import ABOUT, ANOTHER_RUN, OtherRun
 from netdsl.train.loop import Trainer
 from netdsl.train.runner import initial_state, prepare
 from netdsl.train.step import portable, training_step
@@ -48,12 +48,12 @@ class LoneValue(UserError, code="E0861", title="batch normalization of a single 
 
 
 def check_batch(recipe: Recipe) -> None:
-    """Raise LoneValue if the batch is too small for a layer. `size` is the size of the smallest batch."""
+    """Raise LoneValue if the batch is too small for a layer."""
     for node in recipe.net.nodes if recipe.batch == 1 else ():
         if node.layer.kind == "bn" and elements(node.shape[1:]) == 1 and not _is_frozen(node, recipe):
             raise LoneValue(
-                f"{node.span}: `{node.name}` normalises {text(node.shape)}, in a batch of 1 one value a channel",
-                "more examples make a larger batch, and `freeze` keeps the statistics as they are",
+                f"{node.span}: `{node.name}` normalizes {text(node.shape)}: a single value per channel in a batch of 1",
+                "train with a larger batch, or `freeze` the layer to use its running statistics",
             )
 
 
@@ -92,13 +92,13 @@ def start(
 
 
 def _renumbered(net: Net, weights: WeightFile | None, names: Names) -> list[str]:
-    """Return a sentence for each list of names that stands for other classes or columns in the weights' file."""
+    """Return a note for each list of names that is different in the weights' file."""
     with suppress(BadNames):  # of a head that was left out
         then = net_names(net, weights)
         parts = (("classes", then.classes, names.classes), ("columns", then.columns, names.columns))
         return [
             f"`{key}` of {weights.path if weights else ''} has the {what} {listed(part[key])}, and the "
-            f"data have {listed(now[key])}: the weights of one become those of the other"
+            f"data have {listed(now[key])}: weights are matched by position"
             for what, part, now in parts
             for key in part
             if now.get(key, part[key]) != part[key]
@@ -148,7 +148,7 @@ def run_description(recipe: Recipe, graph: Graph, choices: Choices, more: Mappin
 
 
 def fingerprint(graph: Graph) -> str:
-    """Return a digest of what a step computes, independent of the layout of its text."""
+    """Return a digest of the computation of a step, independent of the formatting of its source."""
     model = emit(portable(graph)).model
     del model.metadata_props[:]
     model.doc_string = ""
@@ -158,21 +158,15 @@ def fingerprint(graph: Graph) -> str:
 
 
 def check_same(folder: RunFolder, recipe: Recipe, graph: Graph) -> None:
-    """Raise OtherRun if a folder's run has another net or recipe; only its end may differ."""
+    """Raise OtherRun if a folder's run has another net or recipe; only the lines in ENDS may differ."""
     known = folder.about() or {}
     name = folder.file(ABOUT)
     then, now = (_lines(text) for text in (known.get("recipe", ""), recipe.text))
     changed = [line for line in then if line not in now] + [line for line in now if line not in then]
     if changed:
-        raise OtherRun(
-            f"the recipe is not the one in {name}: `{changed[0]}` differs",
-            "--out names another folder for another run, and --force begins this one anew",
-        )
+        raise OtherRun(f"the recipe is not the one in {name}: `{changed[0]}` differs", ANOTHER_RUN)
     if known.get("step") != fingerprint(graph):
-        raise OtherRun(
-            f"the net, or what a step computes, is not what it was when {name} was written",
-            "--out names another folder for another run, and --force begins this one anew",
-        )
+        raise OtherRun(f"the net or the computation of a step has changed since {name} was written", ANOTHER_RUN)
 
 
 def _lines(recipe: str) -> list[str]:
@@ -180,12 +174,12 @@ def _lines(recipe: str) -> list[str]:
     return [line for line in lines if line.partition(" ")[0] not in ENDS]
 
 
-def go_on(trainer: Trainer, checkpoint: Checkpoint) -> None:
+def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
     """Restore a trainer from a checkpoint. Raises OtherRun if it does not fit."""
     state = {name: array.shape for name, array in trainer.runner.live().items()}
     if state != {name: array.shape for name, array in checkpoint.state.items()}:
-        raise OtherRun("the checkpoint has other weights than the net")
+        raise OtherRun("the weights of the checkpoint are not those of the net")
     then, now = checkpoint.about["examples"], len(trainer.dataset)
     if then != now:
-        raise OtherRun(f"the run has begun with {then:,} examples, and now there are {now:,}")
+        raise OtherRun(f"the run was started with {then:,} examples, but there are {now:,} now")
     trainer.restore(checkpoint)

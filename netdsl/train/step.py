@@ -1,4 +1,4 @@
-"""From a net and a recipe to one graph that is one training step."""
+"""Build the graph of a training step from a net and a recipe."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _target(graph: Graph, name: str, y: Value, loss: Loss) -> Value:
 
 
 class UpdateState:
-    """What an optimizer can use for one weight: the learning rate, the step number starting at 1, and persistent
+    """The update of one weight, for its optimizer: the learning rate, the step number starting at 1, and persistent
     slots."""
 
     __slots__ = ("_after", "_slots", "_weight", "decays", "rate", "step")

@@ -1,7 +1,7 @@
 """Step backends: compute a training step in standard ops on plain arrays, or in onnxruntime's blocked layout.
 
-`plain` runs everywhere. `nchwc` uses ops that are internal to onnxruntime, and only after a small net has been computed
-both ways with equal results. `auto` selects the faster one, as measured on this machine (`netdsl.train.tune`).
+`plain` runs everywhere. `nchwc` uses ops that are internal to onnxruntime, and only if both backends
+agree on a small net. `auto` selects the faster one, as measured on this machine (`netdsl.train.tune`).
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ STORED = {"plain": "std", "nchwc": "blk"}
 
 
 def current_name(name: str) -> str:
-    """Return the name of a step backend, given that or the stored one."""
+    """Return the name of a step backend, given the current or the stored one."""
     return {old: new for new, old in STORED.items()}.get(name, name)
 
 
 def stored_name(name: str) -> str:
-    """Return the name that files have for a step backend."""
+    """Return the name of a step backend in files."""
     return STORED.get(name, name)
 
 
@@ -57,11 +57,11 @@ def lower_step(
     threads: int | None = None,
     choices: Mapping[str, Any] | None = None,
 ) -> Lowered:
-    """Lower a training step, macros included, to ops that onnxruntime has.
+    """Lower a training step, macros included, to ops that onnxruntime supports.
 
     `choices` come from an earlier result and take precedence over `step_backend`: they reproduce the same graph on the
-    same kind of machine. If the blocked layout does not work, the step is computed with `plain` and there is a
-    BlockedIsMissing warning, once per process; for `auto` there is no warning.
+    same kind of machine. If the blocked layout does not work, the step is computed with `plain`; unless the backend is
+    `auto`, there is a BlockedIsMissing warning, once per process.
     """
     assert step_backend in STEP_BACKENDS, step_backend
     step_backend = current_name(choices["lowering"]) if choices else step_backend
@@ -83,13 +83,13 @@ def lower_step(
 
 @functools.cache
 def _warn() -> None:
-    text = "the blocked layout does not work with this onnxruntime on this processor; the step is computed in plain ops"
+    text = "the blocked layout does not work with this onnxruntime on this processor; the step is computed with `plain`"
     warnings.warn(BlockedIsMissing(text), stacklevel=3)
 
 
 @functools.cache
 def block_size() -> int | None:
-    """Return the number of channels per block, or None if the blocked layout does not work or gives wrong results."""
+    """Return the number of channels per block, or None if the blocked layout fails or computes wrong results."""
     try:
         block = _measured_block()
         return block if block and _agrees(block) else None

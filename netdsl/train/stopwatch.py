@@ -1,7 +1,7 @@
-"""How long a model's run takes, measured in a process of its own: `python -m netdsl.train.stopwatch`.
+"""Time a model in a subprocess, `python -m netdsl.train.stopwatch`.
 
-What a measurement allocates is not this process's, and what kills it does not end this process. The other process reads
-requests, a line of JSON followed by the model's bytes, and answers each with its seconds, a line of JSON.
+The subprocess isolates memory use and crashes. It reads requests, each a line of JSON followed by the bytes of a model,
+and answers each with the time in seconds as a line of JSON.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TIME_LIMIT = 60.0
 class Stopwatch:
     """Measures in a subprocess that starts with the first measurement and ends with the context.
 
-    `hung` is set once a measurement exceeded `limit` seconds; no other is started then.
+    `hung` is set once a measurement exceeds `limit` seconds; none is started after that.
     """
 
     __slots__ = ("_limit", "_process", "_threads", "hung")
@@ -54,8 +54,8 @@ class Stopwatch:
     def seconds(self, graph: Graph, budget: float) -> float:
         """Return the minimum time of a run on random numbers in seconds; other load on the machine can only add to it.
 
-        The model runs for `budget` seconds, at least twice. A graph that cannot run, crashes or hangs takes infinitely
-        long; so does every graph after one that hung.
+        The model runs for `budget` seconds, at least twice. The time of a graph that cannot run, crashes or hangs is
+        infinite, and so is that of every graph after one that hung.
         """
         from netdsl.backend.emit import emit
 
@@ -95,8 +95,8 @@ class Stopwatch:
 
 
 def _begin() -> subprocess.Popen[bytes]:
-    """The other process, which finds modules where this one does."""
-    path = os.pathsep.join(filter(None, sys.path))  # -m puts the working folder in the place of ""
+    """Start the subprocess, with the module search path of this process."""
+    path = os.pathsep.join(filter(None, sys.path))  # -m replaces "" by the working folder
     return subprocess.Popen(
         [sys.executable, "-m", "netdsl.train.stopwatch"],
         stdin=subprocess.PIPE,
@@ -113,7 +113,7 @@ def serve() -> None:
         model = sys.stdin.buffer.read(request.pop("size"))
         try:
             found = time_model(model, **request)
-        except Exception:  # whatever onnxruntime may raise: the next may do better
+        except Exception:  # onnxruntime may raise anything; the next model may still run
             found = inf
         print(json.dumps(found), flush=True)
 

@@ -13,22 +13,22 @@ FOLDER = "tensorboard"
 
 
 class Board:
-    """Writes the figures of a run for TensorBoard. Raises MissingPackage if tensorboardX is not installed."""
+    """Writes the metrics of a run for TensorBoard. Raises MissingPackage if tensorboardX is not installed."""
 
     __slots__ = ("_writer",)
 
     def __init__(self, folder: str, step: int) -> None:
-        """Open the log, dropping what an earlier process wrote after a step."""
+        """Open the log, discarding rows of an earlier process after a step."""
         try:
             from tensorboardX import SummaryWriter
         except ModuleNotFoundError:
             raise MissingPackage(
-                "figures for TensorBoard need tensorboardX", "pip install 'netdsl[tensorboard]'"
+                "event files for TensorBoard require tensorboardX", "pip install 'netdsl[tensorboard]'"
             ) from None
         self._writer: Any = SummaryWriter(folder, purge_step=step + 1)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Add figures at a `step`."""
+        """Add the metrics of a row at its `step`."""
         for name, value in row.items():
             if name not in ("step", "epoch"):
                 self._writer.add_scalar(name, value, row["step"])

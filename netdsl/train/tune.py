@@ -54,8 +54,7 @@ class MeasuringHangs(RuntimeWarning):
 def choose_backend(graph: Graph, block: int, threads: int | None = None) -> dict[str, Any]:
     """Return the choices for a training step, cached or measured: its backend and, for `nchwc`, its kernels.
 
-    They have their stored form, in which backends are called `std` and `blk`. Without convolutions there is nothing to
-    choose.
+    Backends have their stored names, `std` and `blk`. Without convolutions there is nothing to choose.
     """
     if not any(isinstance(operation.op, ConvDw) for operation in graph.operations):
         return {"lowering": "std"}
@@ -72,9 +71,9 @@ def choose_backend(graph: Graph, block: int, threads: int | None = None) -> dict
 def measure_backends(graph: Graph, block: int, threads: int | None = None) -> dict[str, Any]:
     """Measure and return the choices for a training step, including the times in milliseconds.
 
-    The kernels of a blocked step are measured one by one, and used together if the step is then faster. What fails has
-    no time and is not chosen; if everything fails, or a measurement hangs, which MeasuringHangs warns of, `plain` is
-    chosen.
+    The kernels of a blocked step are measured one by one, and their combination is used if it makes the step faster.
+    Candidates that fail are not chosen. If all fail, or a measurement hangs, `plain` is chosen, in the latter case with
+    a MeasuringHangs warning.
     """
     with Stopwatch(threads, limit(graph)) as watch:
         recipes = {}
@@ -87,7 +86,7 @@ def measure_backends(graph: Graph, block: int, threads: int | None = None) -> di
         steps = {"std": plain, "blk": nchwc} | ({"tuned": tuned} if tuned.choices != nchwc.choices else {})
         found = {name: watch.seconds(finished(step.graph), STEP_SECONDS) for name, step in steps.items()}
     if watch.hung:
-        text = f"a measurement of the step of {graph.name} hung and was given up; it is computed in standard ops"
+        text = f"measuring the step of {graph.name} hung and was stopped; the step is computed with `plain`"
         warnings.warn(MeasuringHangs(text), stacklevel=4)
         return dict(steps["std"].choices)
     best = min(found, key=lambda name: found[name])
@@ -109,12 +108,12 @@ def standard(graph: Graph) -> Lowered:
 
 
 def finished(graph: Graph) -> Graph:
-    """Return a step in the form in which it runs."""
+    """Return a step as it is run."""
     return finish(graph, LOSS).graph if LOSS in graph.outputs else graph
 
 
 def step_signature(graph: Graph) -> str:
-    """Return what the times of a step depend on: its operations and their shapes."""
+    """Return a digest of the operations of a step and their shapes, on which its time depends."""
     digest = hashlib.sha256()
     for operation in graph.operations:
         operands = [(x.shape, x.dtype) for x in operation.inputs]
@@ -154,8 +153,7 @@ class Cache:
         return found if isinstance(found.get("recipes", {}), dict) else None
 
     def put(self, key: str, choices: Mapping[str, Any]) -> None:
-        """Store choices beside those of other steps; if the file cannot be written, they are measured again next
-        time."""
+        """Add choices to the file. If it cannot be written, they are measured again next time."""
         known = self._read()
         known.setdefault(self._machine, {})[key] = dict(choices)
         try:

@@ -31,10 +31,10 @@ class PickleRejected(Exception):
 
 
 class GlobalRejected(PickleRejected):
-    """The pickle names a global that is not in the table; `name` is that."""
+    """The pickle refers to a global, `name`, that is not in the table."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"it asks for `{name}`")
+        super().__init__(f"it refers to `{name}`")
         self.name = name
 
 

@@ -183,7 +183,7 @@ def _tensor(storage: object, offset: object, shape: object, strides: object, *mo
     if not isinstance(storage, Storage) or not _is_size(offset):
         raise PickleRejected("a tensor has no storage")
     if not (_are_sizes(shape) and _are_sizes(strides) and len(shape) == len(strides)):  # type: ignore[arg-type]
-        raise PickleRejected("a tensor has a shape or strides that are none")
+        raise PickleRejected("a tensor has an invalid shape or invalid strides")
     tensor = TorchTensor(storage, offset, shape, strides)  # type: ignore[arg-type]
     if math.prod(tensor.shape) >= 2**63:
         raise PickleRejected(f"a tensor has the shape {str(shape)[:80]}, which none can have")
@@ -334,14 +334,14 @@ def storage_of(identifier: object) -> Storage:
 
 
 def refusal(name: str, path: str) -> BadWeightFile:
-    """The refusal of a file whose pickle has a name that is none of plain tensors'."""
-    asks = f"{path} asks for `{name[:200]}`, and is not read: "
+    """Return the error for a file whose pickle refers to a global that plain tensors do not need."""
+    refers = f"{path} refers to `{name[:200]}`, and is not read: "
     if name.startswith(("torch._utils._rebuild_", "torch.Complex")):
         return BadWeightFile(
-            asks + "it holds a tensor that is none of plain numbers, but sparse, quantised, complex or of a rare type",
+            refers + "it contains a sparse, quantized or complex tensor, or one of a rare type",
             "save it dense and in floats: `tensor.to_dense()`, `.dequantize()`, `.float()`",
         )
-    return BadWeightFile(asks + "a pickle can run programs, and this one holds more than tensors", CONVERT)
+    return BadWeightFile(refers + "a pickle can run programs, and this one holds more than tensors", CONVERT)
 
 
 def tensor_values(tensor: TorchTensor, data: Callable[[int, int], Bytes], *, is_big: bool) -> Array:

@@ -114,12 +114,6 @@ whereby; wherein; whereof; whereupon; whoever
 """
 """Phrases that have a plainer form wherever they occur in this project."""
 
-PENDING = {
-    *("netdsl/data/dataset.py", "netdsl/train/export.py"),
-    *("netdsl/weights/pickled.py", "netdsl/weights/pth.py"),
-}
-"""Files that still have some of them."""
-
 
 def prose(path: Path) -> str:
     """Return what people read in a file: all of it or, in Python, strings and comments."""
@@ -138,7 +132,7 @@ def test_prose_is_plain() -> None:
     for folder, ending in (("docs", "md"), ("grammars", "lark"), ("tests/golden", "txt")):
         files += sorted((ROOT / folder).rglob(f"*.{ending}"))
     found = {str(path.relative_to(ROOT)): stiff.findall(prose(path)) for path in files}
-    assert {name: words for name, words in found.items() if words and name not in PENDING} == {}
+    assert {name: words for name, words in found.items() if words} == {}
 
 
 def test_ci_runs_the_command_of_the_readme() -> None:

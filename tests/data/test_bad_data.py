@@ -75,7 +75,7 @@ def bomb() -> bytes:
 
 WEIGHTS: dict[str, tuple[bytes, str]] = {
     "69 a pickle": (pickle.dumps(Canary()), "is pickled, and never read"),
-    "69 a PyTorch checkpoint": (npz(**{"model/data.pkl": pickle.dumps(Canary())}), "asks for `"),
+    "69 a PyTorch checkpoint": (npz(**{"model/data.pkl": pickle.dumps(Canary())}), "refers to `"),
     "69 an array of objects": (npz(**{"fc.weight.npy": npy([Canary()])}), "pickled"),
     "70 a bomb": (bomb(), "fc.weight is 8000000x3, expected 2x3"),
     "70 10^12 elements": (

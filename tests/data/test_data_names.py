@@ -383,7 +383,7 @@ def test_a_run_goes_on_with_the_names_that_it_began_with(netdsl: Commands) -> No
         Path("v.csv").write_text(text.replace(old, new))
         ran = netdsl(*unbroken, "--resume")
         assert "E0864" in ran.err
-        assert f"the training's `{name}` is not what it was" in ran.err
+        assert f"the training's `{name}` is not the same" in ran.err
     trees()
     assert netdsl(*unbroken, "--resume").code == 0
     assert netdsl(*unbroken, "--out", "whole").code == 0

@@ -534,7 +534,7 @@ def test_a_batch_that_is_larger_than_the_data(tmp_path: Path) -> None:
     assert dataset.batch(3) == 3
     assert not dataset.notes
     assert dataset.batch(128) == dataset.batch(128) == 4
-    assert dataset.notes == ["a batch of 128 is wanted, and there are 4 examples: each batch has all of them"]
+    assert dataset.notes == ["there are fewer examples, 4, than the batch size, 128: each batch has all of them"]
     assert len(list(dataset.batches(dataset.batch(128), seed=0, epoch=0))) == 1
 
 

@@ -276,7 +276,7 @@ def test_what_a_kill_left_behind_goes(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "checkpoints"):
         for name in (".netdsl-0123456789ab.tmp", ".netdsl-mine.tmp"):
             (place / name).write_bytes(b"")
-    with RunFolder(str(tmp_path), []).alone():
+    with RunFolder(str(tmp_path), []).locked():
         left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.tmp"))
     assert left == [".netdsl-mine.tmp", "checkpoints/.netdsl-mine.tmp"]
 
@@ -290,4 +290,6 @@ def test_a_run_goes_on_as_it_was_computed() -> None:
         assert not notes
     choices, notes = choose_step_backend(checkpoint, step_backend="plain", threads=1, provider="cpu")
     assert (choices.step_backend, choices.threads, choices.lowered) == ("plain", 1, None)
-    assert notes == ["another step backend and threads than before: the last bits may differ from an unbroken run's"]
+    assert notes == [
+        "another step backend and threads than before: the last bits may differ from those of an uninterrupted run"
+    ]

@@ -68,7 +68,7 @@ def test_other_values_are_refused(netdsl: Commands, lines: str, file: str, what:
     assert ran.code == 2
     assert "E0864" in ran.err
     assert said in ran.err
-    assert "--force begins this one anew" in ran.err
+    assert "--force starts this one anew" in ran.err
     assert netdsl("train", "small.net", *STD, "--force").code == 0
 
 
@@ -203,7 +203,7 @@ def test_a_part_of_arrays_validates_and_of_a_stream_cannot(tmp_path: Path) -> No
         yield x, y
 
     for source in ([(x, y)], batches):
-        with pytest.raises(BadStream, match=r"`validate 0.25` sets examples apart"):
+        with pytest.raises(BadStream, match=r"`validate 0.25` holds out examples"):
             api.fit(file, data=source, settings={"train.steps": 3}, **how)
     trained = api.fit(file, data=batches, validate=(x, y), settings={"train.steps": 3}, **how)
     assert "validation_loss" in trained.history[-1]

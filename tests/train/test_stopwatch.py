@@ -107,7 +107,7 @@ def test_a_step_that_hangs_is_computed_plainly(monkeypatch: pytest.MonkeyPatch, 
     how = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     monkeypatch.setattr(stopwatch, "_begin", lambda: subprocess.Popen(sleeper, **how))  # type: ignore[call-overload]
     monkeypatch.setattr(tune, "kernel_choices", lambda *_: [])
-    with pytest.warns(tune.MeasuringHangs, match="standard ops"):
+    with pytest.warns(tune.MeasuringHangs, match="computed with `plain`"):
         assert tune.choose_backend(convolution(2), 8) == {"lowering": "std"}
     assert not list(tmp_path.iterdir()), "nothing was measured that could be remembered"
 

@@ -134,7 +134,7 @@ def test_no_pickle_in_it_is_run(place: int, tmp_path: Path) -> None:
     hidden = [*parts[:place], Canary(canary), *parts[place + 1 :]]
     data = b"".join(pickle.dumps(part, 2) for part in hidden)
     if place:
-        assert "asks for `" in refusal(written(tmp_path, data))
+        assert "refers to `" in refusal(written(tmp_path, data))
         assert "mkdir" in refusal(written(tmp_path, data))
     else:  # then it does not begin as such a file does
         assert "is pickled, and never read" in refusal(written(tmp_path, data))
