@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netdsl.train.run import attach, choose_step_backend, folder_of
 
@@ -35,7 +35,7 @@ class Run:
         self._resumes = resumes
 
     def attach(
-        self, trainer: Trainer, module: Module, more: Mapping[str, Any], *, seconds: float | None = None
+        self, trainer: Trainer, module: Module, more: Mapping[str, object], *, seconds: float | None = None
     ) -> None:
         """Save a training in the folder, with checkpoints at the given interval in seconds. `more` are further entries
         of `run.json`. Raises UserError if the run so far has another net, recipe or data."""

@@ -17,9 +17,7 @@ from netdsl.weights.safetensors import SafetensorsWeights, write_tensors
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
-
-    Array = np.ndarray[Any, np.dtype[Any]]
+    from netdsl.base.dtypes import Array
 
 RUN_KEY = "netdsl.run"
 """Metadata key of a checkpoint; the value is a JSON object."""

@@ -17,13 +17,15 @@ from netdsl.train.step import total_loss
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from onnxruntime import InferenceSession, OrtValue
+
+    from netdsl.base.dtypes import Array
     from netdsl.data.dataset import Examples
     from netdsl.elaborate.recipe import MetricLine, Recipe
     from netdsl.ir.graph import Graph
     from netdsl.ir.net import Net
     from netdsl.metrics import Metric
-
-    Array = np.ndarray[Any, np.dtype[Any]]
+    from netdsl.train.runner import SessionArguments
 
 
 SMALL_BATCH = 2**14
@@ -81,12 +83,12 @@ class Measures:
         self._flush()
         return {name: metric.value() for name, metric in self.by_name.items()}
 
-    def state(self) -> dict[str, dict[str, Any]]:
+    def state(self) -> dict[str, dict[str, object]]:
         """Return the accumulated state as JSON data."""
         self._flush()
         return {name: metric.state() for name, metric in self.by_name.items()}
 
-    def restore(self, state: Mapping[str, dict[str, Any]]) -> None:
+    def restore(self, state: Mapping[str, dict[str, object]]) -> None:
         for name, metric in self.by_name.items():
             metric.restore(state[name])
 
@@ -103,13 +105,13 @@ class Evaluator:
         self, recipe: Recipe, *, threads: int | None = None, provider: str = "cpu", allow_fallback: bool = False
     ) -> None:
         self._recipe = recipe
-        self._how = {"threads": threads, "provider": provider, "allow_fallback": allow_fallback}
-        self._sessions: dict[int, Any] = {}
+        self._how: SessionArguments = {"threads": threads, "provider": provider, "allow_fallback": allow_fallback}
+        self._sessions: dict[int, tuple[InferenceSession, list[str]]] = {}
 
     def run(
-        self, weights: Mapping[str, Any], dataset: Examples, batch: int, shown: Callable[[int], None] | None = None
+        self, weights: Mapping[str, OrtValue], dataset: Examples, batch: int, shown: Callable[[int], None] | None = None
     ) -> dict[str, Any]:
-        """Return the loss and each metric by name. `weights` are OrtValues; `shown` is called with the number of
+        """Return the loss and each metric by name. `shown` is called with the number of
         examples processed so far."""
         measures = Measures(self._recipe)
         total, done = 0.0, 0
@@ -123,7 +125,7 @@ class Evaluator:
                 shown(done)
         return {LOSS: total / done, **measures.values()}
 
-    def _outputs(self, weights: Mapping[str, Any], feeds: Mapping[str, Array], count: int) -> dict[str, Array]:
+    def _outputs(self, weights: Mapping[str, OrtValue], feeds: Mapping[str, Array], count: int) -> dict[str, Array]:
         if count not in self._sessions:
             self._sessions[count] = _session(evaluation_graph(self._recipe, count), self._how)
         session, parameters = self._sessions[count]
@@ -154,6 +156,6 @@ def evaluation_graph(recipe: Recipe, batch: int) -> Graph:
     return prune(expand_macros(graph))
 
 
-def _session(graph: Graph, how: Mapping[str, Any]) -> tuple[Any, list[str]]:
+def _session(graph: Graph, how: SessionArguments) -> tuple[InferenceSession, list[str]]:
     model = emit(graph).skeleton.SerializeToString()
     return Session(model, name=graph.name, **how).native, list(graph.parameters)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from io import BytesIO
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netdsl.backend.compile import OPSET, add_metadata
 from netdsl.backend.emit import ELEMENT_TYPES, NEXT, Emitted, check, emit
@@ -24,7 +24,7 @@ from netdsl.ops.random import BitwiseXor
 from netdsl.train.step import portable, training_step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from netdsl.backend.serialize import Weights
     from netdsl.declare.declared import Declared
@@ -117,7 +117,7 @@ def size(emitted: Emitted) -> int:
     return 4 * sum(elements(parameter.shape) for parameter in emitted.parameters)
 
 
-def protocol(graph: Graph, recipe: Recipe) -> dict[str, Any]:
+def protocol(graph: Graph, recipe: Recipe) -> dict[str, object]:
     """Return the interface of a step as JSON data, specified in docs/training_step.md."""
     net = recipe.net
     outputs = [name for name in graph.outputs if name != LOSS]
@@ -125,7 +125,10 @@ def protocol(graph: Graph, recipe: Recipe) -> dict[str, Any]:
         "version": PROTOCOL_VERSION,
         "batch": recipe.batch,
         "inputs": [node.name for node in net.inputs if node.name in graph.inputs],
-        "targets": dict(_targets(recipe)),
+        "targets": {
+            name: {"kind": each.kind, **({"classes": each.classes} if each.kind == "class" else {})}
+            for name, each in recipe.targets.items()
+        },
         "rate": RATE,
         "loss": LOSS,
         "outputs": outputs,
@@ -144,13 +147,7 @@ def protocol(graph: Graph, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _targets(recipe: Recipe) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, target in recipe.targets.items():
-        classes = {"classes": target.classes} if target.kind == "class" else {}
-        yield name, {"kind": target.kind, **classes}
-
-
-def _declared(thing: Declared) -> dict[str, Any]:
+def _declared(thing: Declared) -> dict[str, object]:
     return {"name": thing.kind, **{name: getattr(thing, name) for name in thing.arguments}}
 
 
@@ -159,9 +156,8 @@ def _description(name: str, graph: Graph, recipe: Recipe) -> str:
     scalars = {RATE: "the learning rate of this step", LOSS: "the mean loss of the batch, before the update"}
     if name in scalars:
         return scalars[name]
-    for target, known in _targets(recipe):
-        if name == target:
-            return "what the net should say: " + TARGET_KINDS[known["kind"]].format(last=known.get("classes", 0) - 1)
+    if target := recipe.targets.get(name):
+        return "what the net should say: " + TARGET_KINDS[target.kind].format(last=(target.classes or 0) - 1)
     if name in graph.inputs:
         return f"a batch of {recipe.batch} examples"
     if name in graph.outputs:

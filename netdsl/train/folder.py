@@ -138,7 +138,7 @@ class RunFolder:
             return None
         return found if isinstance(found, dict) and found.get("made_by") == MADE_BY else None
 
-    def begin(self, about: Mapping[str, Any], sources: Mapping[str, str], size: int) -> None:
+    def begin(self, about: Mapping[str, object], sources: Mapping[str, str], size: int) -> None:
         """Create the folder and the files of a new run, and remove those of an earlier one. `size` is the minimum size
         of a checkpoint in bytes. Raises CannotWrite."""
         try:

@@ -71,7 +71,7 @@ def given(data: object, recipe: Recipe, *, training: bool) -> Examples:
     return Batches(data, needed, recipe.batch, known or recipe.steps or 0, known is not None)
 
 
-def _named(part: Any, names: Mapping[str, Any]) -> Mapping[str, Any]:
+def _named(part: object, names: Iterable[str]) -> Mapping[str, object]:
     return part if isinstance(part, Mapping) else dict.fromkeys(names, part)
 
 

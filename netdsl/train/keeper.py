@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netdsl.backend.compile import ONE_FILE, CompileOptions, compile_net, weights_size
 from netdsl.backend.external_data import write_pair
@@ -18,12 +18,13 @@ from netdsl.weights.safetensors import SafetensorsWeights, write_tensors
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from netdsl.base.dtypes import Array
     from netdsl.ir.names import Names
     from netdsl.ir.net import Net
     from netdsl.train.checkpoint import Checkpoint
     from netdsl.train.folder import RunFolder
+    from netdsl.train.log import Row
     from netdsl.train.loop import Trainer
-    from netdsl.train.runner import Array
     from netdsl.train.tensorboard import Board
 
 
@@ -58,7 +59,7 @@ EPOCH_SECONDS, SECONDS = 5.0, 60.0
 class CheckpointWriter:
     """Writes a run into its folder. `best` are the weights of the best epoch until they are on disk."""
 
-    def __init__(self, folder: RunFolder, keep: int, kept: Mapping[str, Any], seconds: float = SECONDS) -> None:
+    def __init__(self, folder: RunFolder, keep: int, kept: Mapping[str, object], seconds: float = SECONDS) -> None:
         """Initialize. `kept` has what the bits of a run depend on, for its checkpoints; `seconds` is the minimum time
         between two checkpoints within an epoch."""
         self.folder = folder
@@ -78,10 +79,10 @@ class CheckpointWriter:
         self.folder.writer.end()
         return self._newest
 
-    def steps(self, row: Mapping[str, Any]) -> None:
+    def steps(self, row: Row) -> None:
         self.folder.steps.add(row)
 
-    def row(self, row: Mapping[str, Any], seconds: float, examples: int) -> None:
+    def row(self, row: Row, seconds: float, examples: int) -> None:
         self.folder.metrics.add(row)
         if self.board is not None:
             self.board.add(row)

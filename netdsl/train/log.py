@@ -15,7 +15,7 @@ from netdsl.train.checkpoint import BadCheckpoint
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    Row = Mapping[str, float | int | None]
+    Row = Mapping[str, float]
 
 
 class MetricLog:
@@ -110,7 +110,7 @@ class MetricLog:
                 raise BadCheckpoint(f"{path} has {found:,} bytes, but had {wanted:,} at the checkpoint")
 
 
-def _is_number(value: float | int | None) -> bool:
+def _is_number(value: float | None) -> bool:
     return value is not None and isfinite(value)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import ceil, isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,14 +19,17 @@ from netdsl.train.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
+    from netdsl.base.dtypes import Array
+    from netdsl.data.augment import Augment
     from netdsl.data.dataset import Examples
     from netdsl.elaborate.recipe import Recipe
     from netdsl.train.evaluate import Evaluator
     from netdsl.train.keeper import CheckpointWriter
-    from netdsl.train.runner import Array, Choices, Runner
+    from netdsl.train.log import Row
+    from netdsl.train.runner import Choices, Runner
 
 
-class Mean:
+class RunningMean:
     """The mean of the values added since the last reset, in double precision."""
 
     __slots__ = ("count", "total")
@@ -82,13 +85,13 @@ class Trainer:
         self.names = names_of(dataset, recipe)
         self.position = Position()
         self.measures = Measures(recipe, numbers=True, block=METRIC_BLOCK)
-        self.epoch_loss, self.row_loss = Mean(), Mean()
+        self.epoch_loss, self.row_loss = RunningMean(), RunningMean()
         self.best: float | None = None
         self.best_weights: Mapping[str, Array] | None = None
         self.choices: Choices | None = None
         self.best_epoch = 0.0
         self.stopped = False
-        self.last: dict[str, Any] = {}
+        self.last: dict[str, float] = {}
 
     @property
     def epochs(self) -> float:
@@ -120,7 +123,7 @@ class Trainer:
         at = self.position
         self.keeper.save(Checkpoint(state, Position(at.epoch, at.batch, at.step), self.about(), self.names), now=now)
 
-    def about(self) -> dict[str, Any]:
+    def about(self) -> dict[str, object]:
         """Return everything in a checkpoint except the arrays, as JSON data."""
         return {
             "examples": len(self.dataset),
@@ -141,7 +144,7 @@ class Trainer:
         self.position = checkpoint.position
         self.every = about["every"]
         self.recipe.schedule.restore(about["schedule"])
-        self.epoch_loss, self.row_loss = Mean(*about["epoch_loss"]), Mean(*about["row_loss"])
+        self.epoch_loss, self.row_loss = RunningMean(*about["epoch_loss"]), RunningMean(*about["row_loss"])
         self.measures.restore(about["measures"])
         self.best, self.best_epoch = about["best"], about["best_epoch"]
         self.last = about["last"]
@@ -171,7 +174,7 @@ class Trainer:
             first = 0
 
     @property
-    def augment(self) -> Any:
+    def augment(self) -> Augment | None:
         from netdsl.data.augment import Augment
 
         return Augment(self.recipe.augment) if self.recipe.augment else None
@@ -227,7 +230,7 @@ class Trainer:
         recipe, step = self.recipe, self.position.step - 1
         return recipe.schedule.rate(recipe.optimizer.lr, step / self.per_epoch, self.epochs)
 
-    def score(self, row: Mapping[str, Any]) -> tuple[float, str]:
+    def score(self, row: Row) -> tuple[float, str]:
         """Return the figure by which epochs are compared, and whether `higher` or `lower` is better: the first metric,
         on the validation set if there is one, otherwise the loss."""
         prefix = "validation_" if self.validation is not None else ""

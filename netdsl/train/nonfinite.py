@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,11 +16,10 @@ from netdsl.train.step import forward
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from netdsl.base.dtypes import Array
     from netdsl.elaborate.recipe import Recipe
     from netdsl.ir.graph import Graph, Value
     from netdsl.ir.net import Node
-
-    Array = np.ndarray[Any, np.dtype[Any]]
 
 WATCHED = "netdsl/value/"
 LOWER = "lower the learning rate, such as with `--set train.lr={:g}`, or add `clip 1` to the optimizer's line"

@@ -18,13 +18,16 @@ from netdsl.data.images import Picture
 from netdsl.data.spec import Bounds, DataSpec, Target
 from netdsl.elaborate.recipe import target_name
 from netdsl.ir.names import Names
+from netdsl.ops.base import known
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
     from netdsl.base.dtypes import Array
+    from netdsl.data.column import Hash
     from netdsl.data.dataset import Examples
     from netdsl.data.kinds import DataKind
+    from netdsl.data.reader import Dims
     from netdsl.elaborate.recipe import Recipe
 
 SPLIT_EPOCH = 2**63
@@ -44,10 +47,10 @@ def data_spec(
 ) -> DataSpec:
     """Return the requirements of a recipe on its data. `names` are those of a model; see `DataSpec`."""
     net = recipe.net
-    inputs: dict[str, tuple[Any, str]] = {}
+    inputs: dict[str, tuple[Dims, str]] = {}
     pictures: dict[str, Picture] = {}
     for node in net.inputs:
-        inputs[node.name] = node.shape, getattr(node.layer, "dtype", "f32")
+        inputs[node.name] = known(node.shape), getattr(node.layer, "dtype", "f32")
         look: dict[str, Any] = {key: getattr(node.layer, key, default) for key, default in PICTURE.items()}
         pictures[node.name] = Picture(**look)
     targets = {
@@ -161,7 +164,7 @@ class SubsetColumn(Column):
         for at, end in self.spans(size, first, stop):
             yield self._column.take(self._indices[at:end]).astype(self.dtype)
 
-    def digest(self, hashed: Any) -> None:
+    def digest(self, hashed: Hash) -> None:
         self._column.digest(hashed)
         hashed.update(self._indices.astype("<i8").data)
 

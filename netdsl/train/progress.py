@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from types import TracebackType
 
+    from netdsl.train.log import Row
     from netdsl.train.loop import Trainer
 
 
@@ -29,7 +30,7 @@ class Progress:
         """Return a callback for the number of validated examples, or None."""
         return None
 
-    def epoch(self, trainer: Trainer, row: Mapping[str, Any]) -> None:
+    def epoch(self, trainer: Trainer, row: Row) -> None:
         """Called after an epoch, with its row of the log."""
 
     def __enter__(self) -> Progress:
@@ -54,7 +55,7 @@ class RecordedProgress(Progress):
         super().__init__()
         self._callback = callback
 
-    def epoch(self, trainer: Trainer, row: Mapping[str, Any]) -> None:
+    def epoch(self, trainer: Trainer, row: Row) -> None:
         self.history.append(dict(row))
         if self._callback is not None:
             self._callback(dict(row))

@@ -96,7 +96,7 @@ def attach(
     *,
     resume: bool,
     checkpoint: Checkpoint | None,
-    more: Mapping[str, Any],
+    more: Mapping[str, object],
     seconds: float | None = None,
 ) -> list[str]:
     """Start a run in a folder, or resume it from a checkpoint, with `seconds` as the minimum time between checkpoints.
@@ -140,7 +140,7 @@ def environment(trainer: Trainer) -> dict[str, dict[str, str]]:
     return {DATA: data, MADE_WITH: made_with}
 
 
-def check_data(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_data(then: Mapping[str, Any], now: Mapping[str, Mapping[str, str]]) -> None:
     """Raise OtherRun if the values of the data have changed. Data that are not in the checkpoint are ignored."""
     for name, digest in now[DATA].items():
         if then.get(DATA, {}).get(name, digest) != digest:
@@ -149,7 +149,7 @@ def check_data(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             )
 
 
-def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def changes(then: Mapping[str, Any], now: Mapping[str, Mapping[str, str]]) -> list[str]:
     """Return notes about versions and processors that differ. The run resumes anyway, possibly with other bits."""
     before, after = then.get(MADE_WITH, {}), now[MADE_WITH]
     changed = [

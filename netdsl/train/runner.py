@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import onnxruntime
@@ -19,12 +19,13 @@ from netdsl.train.step_backend import STEP_BACKENDS, current_name, lower_step, s
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from onnxruntime import IOBinding, OrtValue
+
+    from netdsl.base.dtypes import Array
     from netdsl.ir.graph import Graph, Value
     from netdsl.passes.blocked import Layout
 
-    Array = np.ndarray[Any, np.dtype[Any]]
     Arrays = dict[str, Array]
-    from collections.abc import Mapping
 
 LARGE_STATE = 2**26
 """Minimum size of a large state in bytes."""
@@ -121,8 +122,8 @@ class Runner:
         converted on access."""
         return Live(self._sets[self._turn], self._layouts, names)
 
-    def values(self) -> dict[str, Any]:
-        """Return all states as OrtValues."""
+    def values(self) -> dict[str, OrtValue]:
+        """Return all states."""
         return {name: _value(array) for name, array in self.live().items()}
 
     def before(self) -> Arrays:
@@ -152,7 +153,7 @@ class Runner:
         parts = {name: self._finished.parts.get(name, [name]) for name in self.graph.state}
         return still | {name for name, each in parts.items() if self._finished.overwritten.issuperset(each)}
 
-    def _bind(self, before: Arrays, after: Arrays) -> Any:
+    def _bind(self, before: Arrays, after: Arrays) -> IOBinding:
         binding = self._session.io_binding()
         for name, array in self._finished.split(before).items():
             binding.bind_ortvalue_input(name, _value(array))
@@ -197,12 +198,20 @@ def initial_state(graph: Graph, weights: Mapping[str, Array]) -> Arrays:
 
 
 def _zeros(x: Value) -> Array:
-    return np.zeros(x.shape, ELEMENT_TYPES[x.dtype][1])
+    return np.zeros(known(x.shape), ELEMENT_TYPES[x.dtype][1])
 
 
-def _value(array: Array) -> Any:
-    """Return an array as an OrtValue that shares its memory."""
+def _value(array: Array) -> OrtValue:
+    """Return a value that shares the memory of an array."""
     return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+
+
+class SessionArguments(TypedDict):
+    """Keyword arguments of a session."""
+
+    threads: int | None
+    provider: str
+    allow_fallback: bool
 
 
 class Choices:
@@ -228,7 +237,7 @@ class Choices:
         self.allow_fallback = allow_fallback
         self.lowered = lowered
 
-    def how(self) -> dict[str, Any]:
+    def how(self) -> SessionArguments:
         """Return the arguments for a session."""
         return {"threads": self.threads, "provider": self.provider, "allow_fallback": self.allow_fallback}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from contextlib import suppress
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from netdsl.weights.match import match_weights
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from netdsl.base.dtypes import Array
     from netdsl.data.dataset import Examples
     from netdsl.elaborate.recipe import Recipe
     from netdsl.ir.graph import Graph
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from netdsl.train.checkpoint import Checkpoint
     from netdsl.train.folder import RunFolder
     from netdsl.train.progress import Progress
-    from netdsl.train.runner import Array, Choices
+    from netdsl.train.runner import Choices
     from netdsl.weights.file import WeightFile
 
 
@@ -122,7 +123,7 @@ def initial_weights(net: Net, seed: int, file: WeightFile | None) -> dict[str, A
     return found
 
 
-def run_description(recipe: Recipe, graph: Graph, choices: Choices, more: Mapping[str, Any]) -> dict[str, Any]:
+def run_description(recipe: Recipe, graph: Graph, choices: Choices, more: Mapping[str, object]) -> dict[str, object]:
     """Return the description of a run in `run.json`."""
     import onnx
     import onnxruntime

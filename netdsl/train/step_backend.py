@@ -26,9 +26,8 @@ from netdsl.train.tune import choose_backend, standard
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from netdsl.base.dtypes import Array
     from netdsl.ir.graph import Value
-
-    Array = np.ndarray[Any, np.dtype[Any]]
 
 STEP_BACKENDS = ("auto", "plain", "nchwc")
 

@@ -13,12 +13,15 @@ import sys
 from math import inf, prod
 from threading import Timer
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    import numpy as np
+
+    from netdsl.base.dtypes import Array
     from netdsl.ir.graph import Graph
 
 SLOW_RUN = 2.0
@@ -147,7 +150,7 @@ def timed(run: Callable[[], object], budget: float) -> float:
     return min(found)
 
 
-def _numbers(shape: tuple[int, ...], dtype: str, random: Any) -> Any:
+def _numbers(shape: tuple[int, ...], dtype: str, random: np.random.Generator) -> Array:
     """Return random numbers of the magnitude of weights, which neither vanish nor grow; denormal numbers would be
     slow."""
     import numpy as np

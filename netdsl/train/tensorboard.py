@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netdsl.data.errors import MissingPackage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from netdsl.train.log import Row
 
 FOLDER = "tensorboard"
 
@@ -25,9 +25,9 @@ class Board:
             raise MissingPackage(
                 "event files for TensorBoard require tensorboardX", "pip install 'netdsl[tensorboard]'"
             ) from None
-        self._writer: Any = SummaryWriter(folder, purge_step=step + 1)
+        self._writer = SummaryWriter(folder, purge_step=step + 1)
 
-    def add(self, row: Mapping[str, Any]) -> None:
+    def add(self, row: Row) -> None:
         """Add the metrics of a row at its `step`."""
         for name, value in row.items():
             if name not in ("step", "epoch"):
