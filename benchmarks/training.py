@@ -99,8 +99,8 @@ class InTurn(Progress):
 
     def step(self, trainer: Trainer, loss: float) -> None:
         if trainer.position.step % STRETCH == 0:
-            assert trainer.keeper is not None
-            trainer.keeper.folder.writer.wait()
+            assert trainer.checkpoint_writer is not None
+            trainer.checkpoint_writer.folder.writer.wait()
             ended = perf_counter()
             for _ in range(STRETCH):
                 trainer.runner.step(self._feeds)

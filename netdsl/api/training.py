@@ -104,8 +104,8 @@ def fit(
             for text in run.notes:
                 warnings.warn(escape(text), RuntimeWarning, stacklevel=2)
             complete(trainer)
-            assert trainer.keeper is not None
-            return _trained(trainer, trainer.keeper.read_best())
+            assert trainer.checkpoint_writer is not None
+            return _trained(trainer, trainer.checkpoint_writer.read_best())
     from netdsl.train.run import choose_step_backend
 
     trainer = _trainer(recipe, data, validate, begin, choose_step_backend(None, **how)[0], epoch)

@@ -84,8 +84,8 @@ def open_run(
 
 def complete(trainer: Trainer) -> bool:
     """Train to the end, or until stopped, and write a checkpoint and the results. Return whether the end is reached."""
-    assert trainer.keeper is not None
+    assert trainer.checkpoint_writer is not None
     done = trainer.run()
-    trainer.keep()
-    trainer.keeper.finish(trainer)
+    trainer.save_checkpoint()
+    trainer.checkpoint_writer.finish(trainer)
     return done

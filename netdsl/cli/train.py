@@ -77,10 +77,10 @@ def _start(recipe: Recipe, module: Module, run: Run, options: argparse.Namespace
         done, steps = run.checkpoint.position.step, trainer.steps
         _print([f"{run.folder.path}: {'resuming after' if done < steps else 'already at'} step {done:,} of {steps:,}"])
     if options.tensorboard:
-        from netdsl.train.tensorboard import FOLDER, Board
+        from netdsl.train.log import TensorBoardLog
 
-        assert trainer.keeper is not None
-        trainer.keeper.board = Board(run.folder.file(FOLDER), trainer.position.step)
+        assert trainer.checkpoint_writer is not None
+        trainer.checkpoint_writer.tensorboard = TensorBoardLog(run.folder.file("tensorboard"), trainer.position.step)
     return trainer
 
 

@@ -1,4 +1,4 @@
-"""Logs of a run: tables in files that grow by whole lines and can be truncated to a checkpoint."""
+"""Logs of a run: tables in files that grow by whole lines and can be truncated to a checkpoint, and TensorBoard's."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from netdsl.base.files import CannotWrite, reason, write_atomically
+from netdsl.data.errors import MissingPackage
 from netdsl.train.checkpoint import BadCheckpoint
 
 if TYPE_CHECKING:
@@ -108,6 +109,32 @@ class MetricLog:
                 raise _cannot(path, error) from None
             if found < wanted:
                 raise BadCheckpoint(f"{path} has {found:,} bytes, but had {wanted:,} at the checkpoint")
+
+
+class TensorBoardLog:
+    """The rows of a run as event files for TensorBoard, written by tensorboardX."""
+
+    __slots__ = ("_writer",)
+
+    def __init__(self, folder: str, step: int) -> None:
+        """Open the log, and discard rows of an earlier process after `step`. Raises MissingPackage if tensorboardX is
+        not installed."""
+        try:
+            from tensorboardX import SummaryWriter
+        except ModuleNotFoundError:
+            raise MissingPackage(
+                "event files for TensorBoard require tensorboardX", "pip install 'netdsl[tensorboard]'"
+            ) from None
+        self._writer = SummaryWriter(folder, purge_step=step + 1)
+
+    def add(self, row: Row) -> None:
+        """Add the metrics of a row at its `step`."""
+        for name, value in row.items():
+            if name not in ("step", "epoch"):
+                self._writer.add_scalar(name, value, row["step"])
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 def _is_number(value: float | None) -> bool:

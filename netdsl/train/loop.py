@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from netdsl.data.augment import Augment
     from netdsl.data.dataset import Examples
     from netdsl.elaborate.recipe import Recipe
+    from netdsl.train.checkpoint_writer import CheckpointWriter
     from netdsl.train.evaluate import Evaluator
-    from netdsl.train.keeper import CheckpointWriter
     from netdsl.train.log import Row
     from netdsl.train.runner import Choices, Runner
 
@@ -70,14 +70,14 @@ class Trainer:
         runner: Runner,
         *,
         validation: tuple[Evaluator, Examples] | None = None,
-        keeper: CheckpointWriter | None = None,
+        checkpoint_writer: CheckpointWriter | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.recipe = recipe
         self.dataset = dataset
         self.runner = runner
         self.validation = validation
-        self.keeper = keeper
+        self.checkpoint_writer = checkpoint_writer
         self.progress = progress or Progress()
         self.per_epoch = dataset.steps(recipe.batch)
         self.steps = recipe.steps if recipe.steps is not None else (recipe.epochs or 0) * self.per_epoch
@@ -106,22 +106,22 @@ class Trainer:
                 self._step(feeds)
                 if self.position.batch == self.per_epoch or self.position.step == self.steps:
                     self._end_epoch()
-                if self.keeper is not None and self.keeper.is_due(self):
-                    self.keep()
+                if self.checkpoint_writer is not None and self.checkpoint_writer.is_due(self):
+                    self.save_checkpoint()
                 if self.stopped:
                     break
         return self.position.step >= self.steps
 
-    def keep(self) -> None:
+    def save_checkpoint(self) -> None:
         """Write a checkpoint: a large state immediately, otherwise a copy while training continues. Raises Diverged if
         a weight is not finite."""
-        if self.keeper is None:
+        if self.checkpoint_writer is None:
             return
         now = self.runner.is_large
         state = self.runner.live() if now else self.runner.state()
         self._check(state)
-        at = self.position
-        self.keeper.save(Checkpoint(state, Position(at.epoch, at.batch, at.step), self.about(), self.names), now=now)
+        position = Position(self.position.epoch, self.position.batch, self.position.step)
+        self.checkpoint_writer.save(Checkpoint(state, position, self.about(), self.names), now=now)
 
     def about(self) -> dict[str, object]:
         """Return everything in a checkpoint except the arrays, as JSON data."""
@@ -191,8 +191,8 @@ class Trainer:
         self.epoch_loss.add(loss)
         self.row_loss.add(loss)
         self.measures.update(self.runner.result, feeds)
-        if self.keeper is not None and self.position.step % self.every == 0:
-            self.keeper.steps({"step": self.position.step, "loss": self.row_loss.mean(), "rate": rate})
+        if self.checkpoint_writer is not None and self.position.step % self.every == 0:
+            self.checkpoint_writer.log_steps({"step": self.position.step, "loss": self.row_loss.mean(), "rate": rate})
             self.row_loss.reset()
         self.progress.step(self, loss)
 
@@ -213,14 +213,15 @@ class Trainer:
             self.recipe.schedule.observe(value, better)
         if isfinite(value) and (self.best is None or (value > self.best if better == "higher" else value < self.best)):
             self.best, self.best_epoch = value, at.step / self.per_epoch
-            if self.keeper is not None:
+            if self.checkpoint_writer is not None:
                 if self.runner.is_large:  # they overwrite the best weights on disk immediately
                     self._check(self.live_weights())
-                self.keeper.save_best(self)
+                self.checkpoint_writer.save_best(self)
             else:
                 self.best_weights = self.weights()
-        if self.keeper is not None:
-            self.keeper.row(self.last, self.progress.epoch_seconds(), self.epoch_loss.count * self.recipe.batch)
+        if self.checkpoint_writer is not None:
+            examples = self.epoch_loss.count * self.recipe.batch
+            self.checkpoint_writer.log_epoch(self.last, self.progress.epoch_seconds(), examples)
         self.progress.epoch(self, self.last)
         self.epoch_loss.reset()
         self.measures.reset()
@@ -272,7 +273,7 @@ class Trainer:
         return ceil(self.position.step / self.per_epoch)
 
     def _kept(self) -> tuple[str, ...]:
-        newest = self.keeper.newest if self.keeper is not None else None
+        newest = self.checkpoint_writer.newest if self.checkpoint_writer is not None else None
         return (f"the last checkpoint, {newest}, is finite",) if newest is not None else ()
 
     def _example(self, key: str, row: int) -> str:

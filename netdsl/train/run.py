@@ -11,9 +11,9 @@ from netdsl.base.shape import elements
 from netdsl.base.version import VERSION
 from netdsl.ir.graph import BYTES
 from netdsl.ir.names import METADATA_PREFIX
+from netdsl.train.checkpoint_writer import SECONDS, CheckpointWriter
 from netdsl.train.evaluate import Measures
 from netdsl.train.folder import ANOTHER_RUN, OtherRun, RunFolder
-from netdsl.train.keeper import SECONDS, CheckpointWriter
 from netdsl.train.runner import Choices
 from netdsl.train.start import check_same, restore, run_description
 from netdsl.train.step_backend import current_name
@@ -118,7 +118,7 @@ def attach(
         notes = changes(checkpoint.about, now)
         folder.cut(checkpoint)
     kept = {**choices.kept(), **now}
-    trainer.keeper = CheckpointWriter(folder, recipe.keep, kept, SECONDS if seconds is None else seconds)
+    trainer.checkpoint_writer = CheckpointWriter(folder, recipe.keep, kept, SECONDS if seconds is None else seconds)
     return notes
 
 

@@ -18,12 +18,12 @@ import netdsl
 from netdsl.app.frontend import load_net
 from netdsl.base.files import CannotWrite
 from netdsl.diagnostics.report import Report
+from netdsl.train import checkpoint_writer
 from netdsl.train import folder as folders
-from netdsl.train import keeper as keepers
 from netdsl.train import runner as runners
 from netdsl.train.checkpoint import Checkpoint, checkpoints, read_checkpoint
+from netdsl.train.checkpoint_writer import write_model
 from netdsl.train.folder import Writer
-from netdsl.train.keeper import write_model
 from netdsl.train.log import MetricLog
 from netdsl.train.nonfinite import Diverged
 from tests.support.cli_tools import weighed
@@ -40,8 +40,8 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "data.npz", x=rng.standard_normal((40, 4)), y=rng.integers(0, 3, 40))
     (tmp_path / "small.net").write_text(PROGRAM)
-    monkeypatch.setattr(keepers, "EPOCH_SECONDS", 0)
-    monkeypatch.setattr(keepers, "SHARE", 0)
+    monkeypatch.setattr(checkpoint_writer, "EPOCH_SECONDS", 0)
+    monkeypatch.setattr(checkpoint_writer, "SHARE", 0)
     return tmp_path / "small.net"
 
 
@@ -87,7 +87,7 @@ def test_a_checkpoint_is_of_the_moment_when_it_was_asked_for(
         write(self, path)
 
     monkeypatch.setattr(Checkpoint, "write", slow)
-    monkeypatch.setattr(keepers, "SECONDS", 0)
+    monkeypatch.setattr(checkpoint_writer, "SECONDS", 0)
     netdsl.fit(program, out=program.parent / "run", step_backend="plain", threads=1)
     found = [read_checkpoint(path) for path in checkpoints(str(program.parent / "run" / "checkpoints"))]
     assert len(found) > 1
@@ -165,7 +165,7 @@ def test_a_full_disk_ends_the_run(program: Path, monkeypatch: pytest.MonkeyPatch
     if which == "checkpoint":
         monkeypatch.setattr(Checkpoint, "write", full)
     else:
-        monkeypatch.setattr(keepers, "write_weights", full)
+        monkeypatch.setattr(checkpoint_writer, "write_weights", full)
     with pytest.raises(CannotWrite, match="no space"):
         netdsl.fit(program, out=program.parent / "run", step_backend="plain", threads=1)
     assert not [thread for thread in threading.enumerate() if thread.name == "netdsl writer"]
@@ -201,7 +201,7 @@ def test_a_model_of_a_run_has_its_weights_within_or_beside_it(
     assert net is not None
     rng = np.random.default_rng(3)
     weights = {key: rng.standard_normal(p.shape).astype("f4") for key, p in net.parameters.items()}
-    monkeypatch.setattr("netdsl.train.keeper.ONE_FILE", most)
+    monkeypatch.setattr("netdsl.train.checkpoint_writer.ONE_FILE", most)
     path = program.parent / "m.onnx"
     safetensors.numpy.save_file(weights, program.parent / "w.safetensors")
     write_model(str(path), net, str(program.parent / "w.safetensors"))

@@ -118,12 +118,12 @@ def test_a_checkpoint_of_before_says_nothing_of_it(netdsl: Commands, monkeypatch
     program(netdsl.folder)
     write(netdsl.folder / "data.npz", *pair())
 
-    def keeper(folder: Any, keep: int, kept: dict[str, Any], seconds: float) -> CheckpointWriter:
+    def earlier_writer(folder: Any, keep: int, kept: dict[str, Any], seconds: float) -> CheckpointWriter:
         return CheckpointWriter(
             folder, keep, {key: kept[key] for key in kept if key not in ("data", "made_with")}, seconds
         )
 
-    monkeypatch.setattr("netdsl.train.run.CheckpointWriter", keeper)
+    monkeypatch.setattr("netdsl.train.run.CheckpointWriter", earlier_writer)
     assert netdsl("train", "small.net", *STD).code == 0
     write(netdsl.folder / "data.npz", *pair(1))
     ran = netdsl("train", "small.net", *ON, "2")

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Net
     from netdsl.train.checkpoint import Checkpoint
     from netdsl.train.folder import RunFolder
-    from netdsl.train.log import Row
+    from netdsl.train.log import Row, TensorBoardLog
     from netdsl.train.loop import Trainer
-    from netdsl.train.tensorboard import Board
 
 
 def write_weights(path: str, weights: Mapping[str, Array], names: Names) -> None:
@@ -64,7 +63,7 @@ class CheckpointWriter:
         between two checkpoints within an epoch."""
         self.folder = folder
         self.best: Mapping[str, Array] | None = None
-        self.board: Board | None = None
+        self.tensorboard: TensorBoardLog | None = None
         self._keep = keep
         self._kept = kept
         self._seconds = seconds
@@ -79,13 +78,13 @@ class CheckpointWriter:
         self.folder.writer.end()
         return self._newest
 
-    def steps(self, row: Row) -> None:
+    def log_steps(self, row: Row) -> None:
         self.folder.steps.add(row)
 
-    def row(self, row: Row, seconds: float, examples: int) -> None:
+    def log_epoch(self, row: Row, seconds: float, examples: int) -> None:
         self.folder.metrics.add(row)
-        if self.board is not None:
-            self.board.add(row)
+        if self.tensorboard is not None:
+            self.tensorboard.add(row)
         speed = {"seconds": round(seconds, 3), "examples_per_second": round(examples / max(seconds, 1e-9), 1)}
         self.folder.speed.add({"epoch": row["epoch"], "step": row["step"], **speed})
 
@@ -146,8 +145,8 @@ class CheckpointWriter:
         for which in ("last", "best"):
             write_model(self.folder.file(f"{which}.onnx"), trainer.recipe.net, self.folder.file(f"{which}.safetensors"))
         self.draw()
-        if self.board is not None:
-            self.board.close()
+        if self.tensorboard is not None:
+            self.tensorboard.close()
 
     def read_best(self) -> dict[str, Array]:
         """Return the weights of the best epoch of a finished run."""
