@@ -140,7 +140,7 @@ import sys
 from netdsl.cli import main
 from netdsl.train import runner
 if sys.argv[1] == "small":
-    runner.LARGE = 2**40
+    runner.LARGE_STATE = 2**40
 assert main(["train", "large.net", "--out", sys.argv[1], "--threads", "1"]) == 0
 """
 
