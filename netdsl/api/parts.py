@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.base.dtypes import NUMPY_NAMES
-from netdsl.base.shape import elements
+from netdsl.base.shape import elements, format_shape
 
 if TYPE_CHECKING:
     from netdsl.ir.net import Node, Parameter
@@ -24,7 +24,7 @@ class Value:
         self.dtype = NUMPY_NAMES[dtype]
 
     def __repr__(self) -> str:
-        return f"<{self.name}: {self.dtype} {spelled(self.shape)}>"
+        return f"<{self.name}: {self.dtype} {format_shape(self.shape)}>"
 
 
 class Layer:
@@ -72,16 +72,10 @@ class Layer:
     def cells(self) -> tuple[str, ...]:
         """Its row in a notebook's table."""
         count = sum(elements(p.shape) for p in self.parameters.values() if not p.buffer)
-        return self.name, self.kind, spelled(self.shape), f"{count:,}", self.place
+        return self.name, self.kind, format_shape(self.shape), f"{count:,}", self.place
 
     def __repr__(self) -> str:
-        return f"<{self.name}: {self.kind} {spelled(self.shape)}>"
-
-
-def spelled(shape: Shape) -> str:
-    """Format a shape as `64x56x56`, or with symbolic sizes as `[64, H, W//2]`."""
-    sizes = list(map(str, shape))
-    return "x".join(sizes) if all(isinstance(size, int) for size in shape) else f"[{', '.join(sizes)}]"
+        return f"<{self.name}: {self.kind} {format_shape(self.shape)}>"
 
 
 def _shape(node: Node) -> Shape:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.backend.session import WrongFeed
+from netdsl.base.shape import format_shape
 from netdsl.ir.names import read_names
 
 if TYPE_CHECKING:
@@ -73,18 +74,15 @@ class Session:
         array = as_array(given, name)
         if wanted is None:
             return array  # `run` lists the names of the inputs
+        given_type = f"{array.dtype.name} {format_shape(array.shape)}"
         if array.ndim == len(wanted.shape) - 1:
             raise WrongFeed(
-                f"input `{name}` is given {_spelled(array)}, without a batch as the first axis",
+                f"input `{name}` is given {given_type}, without a batch as the first axis",
                 f"one example is a batch of 1: `{name}[None]`",
             )
         if array.ndim != len(wanted.shape):
-            raise WrongFeed(f"input `{name}` takes {wanted.spelled}, and is given {_spelled(array)}")
+            raise WrongFeed(f"input `{name}` takes {wanted.description}, and is given {given_type}")
         return ArrayReader(name, array, wanted.dtype).whole
 
     def __repr__(self) -> str:
         return f"<session of {self._session.name} on {self.provider}>"
-
-
-def _spelled(array: Array) -> str:
-    return f"{array.dtype.name} {'x'.join(map(str, array.shape)) or 'a single number'}"

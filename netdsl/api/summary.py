@@ -46,10 +46,10 @@ class Summary:
         self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
     ) -> dict[str, str]:
         from netdsl.api.notebook import bundle, table
-        from netdsl.api.parts import spelled
+        from netdsl.base.shape import format_shape
 
         keys = ("line", "name", "layer", "shape", "params", "macs", "bytes", "receptive_field")
-        rows = [[_cell(spelled(row[key]) if key == "shape" else row[key]) for key in keys] for row in self.layers]
+        rows = [[_cell(format_shape(row[key]) if key == "shape" else row[key]) for key in keys] for row in self.layers]
         caption = ", ".join(f"{name} {_cell(value)}" for name, value in self.totals.items())
         return bundle(self._text, table(caption, HEADS, rows), include, exclude)
 

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from netdsl.app.output import ARCHIVE
+from netdsl.base.shape import format_shape
 from netdsl.base.user_error import UserError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class _Spool:
         import numpy as np
 
         if batch.shape[1:] != self.example:
-            here, there = ("x".join(map(str, shape)) for shape in (self.example, batch.shape[1:]))
+            here, there = format_shape(self.example), format_shape(batch.shape[1:])
             raise OutputsDiffer(f"the output `{self.name}` is {here} for some examples and {there} for others")
         self.count += len(batch)
         try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from netdsl.backend.providers import NoProvider, choose
 from netdsl.base.files import mistaken, open_file
+from netdsl.base.shape import format_shape
 from netdsl.base.user_error import UserError
 from netdsl.weights.onnx_external import check_locations
 
@@ -73,11 +74,11 @@ class Tensor:
         self.dtype = dtype
 
     def __repr__(self) -> str:
-        return f"{self.name} {self.spelled}"
+        return f"{self.name} {self.description}"
 
     @property
-    def spelled(self) -> str:
-        return f"{self.dtype} {_spell(self.shape)}"
+    def description(self) -> str:
+        return f"{self.dtype} {format_shape(self.shape)}"
 
 
 def _options(threads: int | None, in_order: bool = False) -> Any:
@@ -121,10 +122,6 @@ def _left_to_cpu(session: Any, long: str) -> str:
         return ""
     names = ", ".join(f"{node.op_type} {node.name}" for node in left[:MAX_NODES_SHOWN])
     return f"{len(left):,} of {len(nodes):,} nodes ({names}{', …' if len(left) > MAX_NODES_SHOWN else ''})"
-
-
-def _spell(shape: tuple[int | None, ...]) -> str:
-    return "x".join("?" if size is None else str(size) for size in shape) or "a single number"
 
 
 class Session:
@@ -230,8 +227,8 @@ class Session:
             )
             if not fits or array.dtype.name != tensor.dtype:
                 raise WrongFeed(
-                    f"input `{name}` of {self.name} takes {tensor.spelled}, "
-                    f"and is given {array.dtype.name} {_spell(array.shape)}"
+                    f"input `{name}` of {self.name} takes {tensor.description}, "
+                    f"and is given {array.dtype.name} {format_shape(array.shape)}"
                 )
 
 

@@ -13,16 +13,13 @@ Shape = tuple[Dim, ...]
 """The sizes of a value, in Net without the batch axis, `(64, 56, 56)`, and in Graph with it, `(N, 64, 56, 56)`."""
 
 
-def text(shape: Shape) -> str:
-    """Format a shape as `64x56x56`, or with symbolic sizes as `[64, H, W//2]`."""
-    if all(isinstance(d, int) for d in shape):
-        return "x".join(map(str, shape))
-    return f"[{', '.join(map(str, shape))}]"
-
-
-def spell_shape(shape: Sequence[int | None]) -> str:
-    """Format the shape of an example as `3x224x224`, with `?` for any size, or as `a single number`."""
-    return "x".join("?" if size is None else str(size) for size in shape) or "a single number"
+def format_shape(shape: Sequence[Dim | str | None]) -> str:
+    """Format a shape as `64x56x56`, with symbolic sizes as `[64, H, W//2]`, with `?` for any size (None), and without
+    axes as `a single number`."""
+    sizes = ["?" if size is None else str(size) for size in shape]
+    if all(size is None or isinstance(size, int) for size in shape):
+        return "x".join(sizes) or "a single number"
+    return f"[{', '.join(sizes)}]"
 
 
 def elements(shape: Shape) -> int:
@@ -43,4 +40,4 @@ def product(shape: Shape) -> Dim:
     return total
 
 
-__all__ = ["Dim", "Shape", "Size", "Undecidable", "elements", "product", "spell_shape", "text"]
+__all__ = ["Dim", "Shape", "Size", "Undecidable", "elements", "format_shape", "product"]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from netdsl.base.shape import format_shape
 from netdsl.base.terminal import escape
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _texts(array: Array, top: int, labels: Sequence[str] | None) -> list[str]:
     if flat.shape[1] == 1:
         return [f"{value:.6g}" for (value,) in flat.tolist()]
     if _is_map(array):
-        shape = "x".join(map(str, array.shape[1:]))
+        shape = format_shape(array.shape[1:])
         return [f"{shape}, {row.min():.6g} to {row.max():.6g}" if row.size else f"{shape}, nothing" for row in flat]
     names = [escape(label) for label in labels] if labels and len(labels) == flat.shape[1] else range(flat.shape[1])
     return ["  ".join(f"{names[at]}: {value:.6g}" for at, value in row) for row in _ranked(flat, top)]

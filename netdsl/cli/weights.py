@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from netdsl.base import shape
+from netdsl.base.shape import format_shape
 from netdsl.base.terminal import escape
 from netdsl.cli.messages import plural
 from netdsl.report.table import aligned, json_text
@@ -31,7 +31,7 @@ def command(options: argparse.Namespace) -> int:
         print(json_text({"file": options.file, "tensors": known, "totals": totals}))
         return 0
     rows = [
-        (escape(name), entry.dtype, shape.text(entry.shape) if entry.shape else "-", f"{count:,}", f"{entry.size:,}")
+        (escape(name), entry.dtype, format_shape(entry.shape) if entry.shape else "-", f"{count:,}", f"{entry.size:,}")
         for name, entry, count in tensors
     ]
     print("\n".join(aligned([HEADER, *rows], right=(3, 4))))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from netdsl.base.shape import spell_shape
+from netdsl.base.shape import format_shape
 from netdsl.data.dataset import Dataset
 from netdsl.data.errors import Incomplete
 from netdsl.data.sources import assembled, only
@@ -33,7 +33,7 @@ def _size(wanted: DataSpec, what: str) -> int:
     name, _ = only(wanted, what)
     shape, _ = wanted.inputs[name]
     if None in shape:
-        raise Incomplete(f"{what} fills inputs of a fixed size, and `{name}` is {spell_shape(shape)}")
+        raise Incomplete(f"{what} fills inputs of a fixed size, and `{name}` is {format_shape(shape)}")
     return int(np.prod([size or 1 for size in shape]))
 
 
@@ -90,7 +90,7 @@ def open_connectedness(wanted: DataSpec, n: int, seed: int) -> Dataset:
     if len(shape) != 2 or any(size is None or size < 4 for size in shape):
         raise Incomplete(
             f"connectedness makes images of at least 4x4 and one channel, and `{name}` is "
-            f"{spell_shape(wanted.inputs[name][0])}"
+            f"{format_shape(wanted.inputs[name][0])}"
         )
     height, width = (size or 0 for size in shape)
     rng = np.random.default_rng(seed)

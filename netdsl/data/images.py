@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from netdsl.base.files import open_file
-from netdsl.base.shape import spell_shape
+from netdsl.base.shape import format_shape
 from netdsl.data.errors import BadData, BadPicture, MissingPackage, WrongShape
 from netdsl.data.reader import Reader, convert
 
@@ -76,7 +76,7 @@ class ImageReader(Reader):
     def __init__(self, paths: Sequence[str], shape: Dims, dtype: str, picture: Picture | None = None) -> None:
         super().__init__(paths[0], shape, dtype)
         if len(shape) != 3 or shape[0] not in (1, 3):
-            raise WrongShape(f"{paths[0]} is a picture, and the input takes examples of {spell_shape(shape)}")
+            raise WrongShape(f"{paths[0]} is a picture, and the input takes examples of {format_shape(shape)}")
         self._paths = tuple(paths)
         self.picture = picture or Picture()
         self.sizes: list[tuple[int, int]] = []
@@ -109,15 +109,15 @@ class ImageReader(Reader):
         return all(want in (None, found) for want, found in zip(self.shape[1:], size, strict=True))
 
     def _misfit(self, path: str, size: tuple[int, int]) -> WrongShape:
-        wanted = spell_shape(self.shape[1:])
+        wanted = format_shape(self.shape[1:])
         return WrongShape(
-            f"{path} is {spell_shape(size)} (height x width), and the input takes {wanted}",
+            f"{path} is {format_shape(size)} (height x width), and the input takes {wanted}",
             "scale it first, or add `resize` and `crop` to the input",
         )
 
     def _too_small(self, path: str, size: tuple[int, int]) -> WrongShape:
         crop = self.picture.crop
-        return WrongShape(f"{path} is {spell_shape(size)}, too small for a crop of {crop}x{crop}")
+        return WrongShape(f"{path} is {format_shape(size)}, too small for a crop of {crop}x{crop}")
 
     def read(self, index: int) -> Array:
         """Return a picture as [channels, height, width], uint8. Thread-safe."""
@@ -166,8 +166,8 @@ def stacked(arrays: Sequence[Array], paths: Sequence[str]) -> Array:
     for path, array in zip(paths, arrays, strict=True):
         if array.shape != arrays[0].shape:
             raise WrongShape(
-                f"pictures of one batch differ in size: {paths[0]} is {spell_shape(arrays[0].shape[1:])}, "
-                f"{path} is {spell_shape(array.shape[1:])} (height x width)"
+                f"pictures of one batch differ in size: {paths[0]} is {format_shape(arrays[0].shape[1:])}, "
+                f"{path} is {format_shape(array.shape[1:])} (height x width)"
             )
     return np.stack(arrays)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from netdsl.base.dtypes import NUMPY_NAMES
 from netdsl.base.files import mistaken, open_file
-from netdsl.base.shape import spell_shape
+from netdsl.base.shape import format_shape
 from netdsl.data.errors import BadData, WrongShape, WrongType
 
 if TYPE_CHECKING:
@@ -72,13 +72,13 @@ def match_shape(
         else:
             continue
         if 0 in found:
-            raise BadData(f"{path} holds no examples: its shape is {spell_shape(found)}")
+            raise BadData(f"{path} holds no examples: its shape is {format_shape(found)}")
         if len(target) < len(wanted):
             sizes = iter(example)
             example = tuple(1 if size == 1 else next(sizes) for size in wanted)
         return count, example
     raise WrongShape(
-        f"{path} holds {spell_shape(found)}, and {taker} takes examples of {spell_shape(wanted)}",
+        f"{path} holds {format_shape(found)}, and {taker} takes examples of {format_shape(wanted)}",
         *_advice(found, wanted),
     )
 

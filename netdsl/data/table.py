@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.base.files import mistaken, open_file
-from netdsl.base.shape import spell_shape
+from netdsl.base.shape import format_shape
 from netdsl.base.suggest import suggest
 from netdsl.data.errors import BadTable, ColumnsDiffer, Incomplete, NoExamples, NotFinite
 from netdsl.data.labels import listed, numbered
@@ -306,7 +306,7 @@ def _width(shape: Sequence[int | None]) -> int:
 def _check_width(table: Table, what: str, found: int, shape: Sequence[int | None]) -> None:
     if None in shape or _width(shape) != found:
         raise Incomplete(
-            f"{table.path} has {found} columns for the {what}, which takes {spell_shape(tuple(shape))}",
+            f"{table.path} has {found} columns for the {what}, which takes {format_shape(tuple(shape))}",
             "the columns that are no targets are the inputs', in their order",
         )
 

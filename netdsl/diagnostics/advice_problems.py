@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import e
 from typing import TYPE_CHECKING
 
-from netdsl.base.shape import Dim, Shape, text
+from netdsl.base.shape import Dim, Shape, format_shape
 from netdsl.base.text import Span
 from netdsl.diagnostics.problem import Edit, Label, Problem, Suggestion, problem
 
@@ -52,8 +52,8 @@ class UnreadPixels(Problem):
         return f"this `{self.node.layer.kind}` never reads the last {' and '.join(lost)} of its input"
 
     def label(self) -> str:
-        step = text(self.stride) if len(set(self.stride)) > 1 else self.stride[0]
-        return f"with stride {step} and this padding, windows of {text(self.windows)} do not reach the end"
+        step = format_shape(self.stride) if len(set(self.stride)) > 1 else self.stride[0]
+        return f"with stride {step} and this padding, windows of {format_shape(self.windows)} do not reach the end"
 
     def notes(self) -> Iterable[str]:
         smaller, larger = [], []
@@ -61,7 +61,8 @@ class UnreadPixels(Problem):
         for size, over, step, after in zip(before, self.over, self.stride, self.after, strict=True):
             smaller.append(size - over)
             larger.append(size + (step - over - after if over else 0))
-        yield f"sizes that fit: {text(tuple(smaller))} or {text(tuple(larger))} instead of {text(before)}"
+        small, large = format_shape(smaller), format_shape(larger)
+        yield f"sizes that fit: {small} or {large} instead of {format_shape(before)}"
 
     def suggestions(self) -> Iterable[Suggestion]:
         if "ceil" in self.node.layer.arguments:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.base.limits import SIZE
-from netdsl.base.shape import Dim, Shape, text
+from netdsl.base.shape import Dim, Shape, format_shape
 from netdsl.diagnostics.problem import Problem, Suggestion, problem
 from netdsl.diagnostics.shape_problems import ShapeProblem
 
@@ -103,7 +103,7 @@ class ReshapeMismatch(ShapeProblem):
     after: Dim
 
     def message(self) -> str:
-        here, there = text(self.inputs[0].shape), text(self.wanted)
+        here, there = format_shape(self.inputs[0].shape), format_shape(self.wanted)
         unknown = sum(str(size) == "?" for size in self.wanted)
         if unknown > 1:
             return f"only one size of a `reshape` can be `?`, but {there} has {unknown}"
@@ -135,7 +135,7 @@ class NotAnOrder(ShapeProblem):
     def message(self) -> str:
         shape = self.inputs[0].shape
         axes = ", ".join(map(str, range(len(shape))))
-        return f"[{', '.join(map(str, self.order))}] is not a permutation of the axes {axes} of {text(shape)}"
+        return f"[{', '.join(map(str, self.order))}] is not a permutation of the axes {axes} of {format_shape(shape)}"
 
 
 @problem("E0335", "integers in place of floats, or floats in place of integers")

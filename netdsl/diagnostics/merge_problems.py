@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.base.shape import Shape, text
+from netdsl.base.shape import Shape, format_shape
 from netdsl.diagnostics.origins import Origin, origins
 from netdsl.diagnostics.problem import Edit, Label, Problem, Suggestion, problem
 from netdsl.diagnostics.shape_problems import ShapeProblem
@@ -34,7 +34,7 @@ class MergeProblem(ShapeProblem):
     def labels(self) -> Iterable[Label]:
         for node in self._distinct():
             if node.span.key != self.span.key:
-                yield Label(node.span, f"this is {text(node.shape)}")
+                yield Label(node.span, f"this is {format_shape(node.shape)}")
         yield from labels_of(self._origins())
 
     def notes(self) -> Iterable[str]:
@@ -64,7 +64,7 @@ class MergeProblem(ShapeProblem):
     @property
     def shapes(self) -> str:
         """The different shapes, a few at most."""
-        shapes = list(dict.fromkeys(text(node.shape) for node in self.inputs))
+        shapes = list(dict.fromkeys(format_shape(node.shape) for node in self.inputs))
         if len(shapes) > MAX_SHAPES_SHOWN:
             return f"{', '.join(shapes[:MAX_SHAPES_SHOWN])} and {len(shapes) - MAX_SHAPES_SHOWN} more"
         return f"{', '.join(shapes[:-1])} and {shapes[-1]}"
@@ -148,8 +148,8 @@ class SkipMismatch(Problem):
 
     def labels(self) -> Iterable[Label]:
         if len(self.body.shape) != len(self.identity.shape):
-            yield Label(self.identity.span, f"this is {text(self.identity.shape)}")
-            yield Label(self.body.span, f"the body ends with {text(self.body.shape)}")
+            yield Label(self.identity.span, f"this is {format_shape(self.identity.shape)}")
+            yield Label(self.body.span, f"the body ends with {format_shape(self.body.shape)}")
         yield from labels_of(self._origins())
 
     def notes(self) -> Iterable[str]:

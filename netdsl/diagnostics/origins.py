@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.base.shape import Undecidable, text
+from netdsl.base.shape import Undecidable, format_shape
 from netdsl.diagnostics.problem import Misfit
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Origin:
 
 
 def _spatial(shape: Shape) -> str:
-    return text(shape[1:]) if len(shape) > 2 else str(shape[1])
+    return format_shape(shape[1:]) if len(shape) > 2 else str(shape[1])
 
 
 def origin(node: Node, axis: int) -> Origin:

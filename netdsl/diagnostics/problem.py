@@ -73,9 +73,9 @@ class _Shown:
             return format(self._value, spec)
         if self._value and isinstance(self._value[0], str):
             return ", ".join(self._value)
-        from netdsl.base.shape import text
+        from netdsl.base.shape import format_shape
 
-        return text(self._value)
+        return format_shape(self._value)
 
 
 class Problem(Record):

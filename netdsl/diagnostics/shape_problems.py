@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.base.shape import Shape, text
+from netdsl.base.shape import Shape, format_shape
 from netdsl.diagnostics.edits import before
 from netdsl.diagnostics.problem import Edit, Label, Problem, Suggestion, problem
 
@@ -36,7 +36,7 @@ class ShapeProblem(Problem):
         for node in self.inputs:
             if node.span.key not in seen:
                 seen.add(node.span.key)
-                yield Label(node.span, f"this is {text(node.shape)}")
+                yield Label(node.span, f"this is {format_shape(node.shape)}")
 
 
 @problem("E0307", "a shape expectation that does not hold")
@@ -64,14 +64,14 @@ class ExpectShape(Problem):
 
         actual = self.node.shape
         if len(self.expected) != len(actual):
-            yield Label(self.node.span, f"this has shape {text(actual)}")
+            yield Label(self.node.span, f"this has shape {format_shape(actual)}")
         for each in origins(self.node, differing(actual, self.expected)):
             yield Label(each.span, str(each))
 
     def candidate_fixes(self) -> Iterable[Suggestion]:
         from netdsl.diagnostics.solve import meet
 
-        yield Suggestion("expect the actual shape", Edit(self.span, text(self.node.shape)))
+        yield Suggestion("expect the actual shape", Edit(self.span, format_shape(self.node.shape)))
         yield from meet(self.node, self.expected)
 
 
@@ -142,7 +142,8 @@ class NeedsNumber(ShapeProblem):
         only = "a size" if len(sizes) == 1 else "sizes"
         are = "is" if len(sizes) == 1 else "are"
         named = " and ".join(sizes)
-        return f"`{self.layer}` depends on {only} of its input {text(shape)} that {are} known only at run time: {named}"
+        known = f"of its input {format_shape(shape)} that {are} known only at run time"
+        return f"`{self.layer}` depends on {only} {known}: {named}"
 
     def suggestions(self) -> Iterable[Suggestion]:
         if self.layer in ("dense", "flatten") and not self.verified_fixes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import gcd
 from typing import TYPE_CHECKING
 
-from netdsl.base.shape import Shape, text
+from netdsl.base.shape import Shape, format_shape
 from netdsl.diagnostics.problem import Suggestion, problem
 from netdsl.diagnostics.shape_problems import ShapeProblem
 
@@ -43,7 +43,7 @@ class WindowTooLarge(ShapeProblem):
             if node.shape[1:] != sizes[-1]:
                 sizes.append(node.shape[1:])
         if len(sizes) > 1:
-            shown = [text(size) for size in reversed(sizes[:MAX_STAGES_SHOWN]) if size]
+            shown = [format_shape(size) for size in reversed(sizes[:MAX_STAGES_SHOWN]) if size]
             yield f"its input shrinks on the way: {'… → ' * (len(sizes) > MAX_STAGES_SHOWN)}{' → '.join(shown)}"
 
     def suggestions(self) -> Iterable[Suggestion]:
@@ -194,7 +194,7 @@ class WrongLength(ShapeProblem):
 
     def message(self) -> str:
         entries = f"{self.given} entr{'y' if self.given == 1 else 'ies'}"
-        needed = f"its input {text(self.inputs[0].shape)} needs {self.wanted}"
+        needed = f"its input {format_shape(self.inputs[0].shape)} needs {self.wanted}"
         return f"`{self.argument}` of `{self.layer}` has {entries}, but {needed}"
 
     def label(self) -> str:
@@ -205,4 +205,4 @@ class WrongLength(ShapeProblem):
     def suggestions(self) -> Iterable[Suggestion]:
         shape = self.inputs[0].shape
         if self.argument == "kernel" and self.given == len(shape) and shape[0] not in (1, 3):
-            yield Suggestion(f"shapes begin with the channels: with one channel this is 1x{text(shape)}")
+            yield Suggestion(f"shapes begin with the channels: with one channel this is 1x{format_shape(shape)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from netdsl.base.shape import text
+from netdsl.base.shape import format_shape
 from netdsl.base.text import Span
 from netdsl.data.augment import AUGMENTATIONS
 from netdsl.data.kinds import KINDS
@@ -285,8 +285,9 @@ def _check_targets(losses: dict[str, LossLine], net: Net, context: Context) -> N
 
 def _in_words(target: Target) -> str:
     if target.kind == "class":
-        return f"one of {target.classes} classes" + (f" at each of {text(target.shape)} places" if target.shape else "")
-    return TARGET_WORDS[target.kind] + (f" of {text(target.shape)}" if target.shape else "")
+        places = f" at each of {format_shape(target.shape)} places" if target.shape else ""
+        return f"one of {target.classes} classes{places}"
+    return TARGET_WORDS[target.kind] + (f" of {format_shape(target.shape)}" if target.shape else "")
 
 
 def read_metric(line: ast.Setting, context: Context, net: Net | None, losses: Sequence[LossLine]) -> MetricLine | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netdsl.base.shape import Dim, Shape, text
+from netdsl.base.shape import Dim, Shape, format_shape
 from netdsl.declare.arguments import INPUT_DTYPES, Choice, Dims, Integer
 from netdsl.declare.declared import keyword, positional
 from netdsl.diagnostics.layer_problems import PictureMisfit
@@ -39,13 +39,14 @@ class InputLayer(Layer):
         crop, resize = self.crop, self.resize
         framed = "crop" if crop is not None else "resize"
         if (crop is not None or resize is not None) and len(self.sizes) != 3:
-            what = f"`{framed}` requires an image, [channels, height, width], but this input is {text(self.sizes)}"
+            shape = format_shape(self.sizes)
+            what = f"`{framed}` requires an image, [channels, height, width], but this input is {shape}"
             raise Misfit(PictureMisfit, at=framed, what=what)
         if crop is not None and resize is not None and crop > resize:
             what = f"a {crop}x{crop} crop does not fit into an image whose shorter side is {resize}"
             raise Misfit(PictureMisfit, at="crop", what=what)
         if crop is not None and any(isinstance(size, int) and size != crop for size in self.sizes[1:]):
-            what = f"`crop {crop}` produces {crop}x{crop} images, but the input is {text(self.sizes[1:])}"
+            what = f"`crop {crop}` produces {crop}x{crop} images, but the input is {format_shape(self.sizes[1:])}"
             raise Misfit(PictureMisfit, at="crop", what=what)
         return self.sizes
 

@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 from math import prod
 from typing import TYPE_CHECKING
 
-from netdsl.base import shape
+from netdsl.base.shape import format_shape
 from netdsl.base.terminal import escape
 from netdsl.report.figures import layer_call, net_call
 from netdsl.report.table import aligned, json_number
@@ -117,7 +117,7 @@ def _cells(sign: str, x: Node | None, y: Node | None) -> list[str]:
     assert one is not None
     nodes = [node for node in (x, y) if node is not None]
     calls = dict.fromkeys(layer_call(node.layer) for node in nodes)
-    shapes = dict.fromkeys(shape.text(node.shape) for node in nodes)
+    shapes = dict.fromkeys(format_shape(node.shape) for node in nodes)
     return [sign, one.name, f" {_ARROW} ".join(calls), f" {_ARROW} ".join(shapes)]
 
 
@@ -127,7 +127,7 @@ def _weights(diff: Diff) -> Iterator[str]:
     for title, rows in (
         (
             "reshaped",
-            [[p.name, f"{shape.text(p.shape)} {_ARROW} {shape.text(q.shape)}"] for p, q in diff.reshaped],
+            [[p.name, f"{format_shape(p.shape)} {_ARROW} {format_shape(q.shape)}"] for p, q in diff.reshaped],
         ),
         ("gone", _named(diff.gone)),
         ("new", _named(diff.new)),
@@ -139,7 +139,7 @@ def _weights(diff: Diff) -> Iterator[str]:
 
 
 def _named(parameters: list[Parameter]) -> list[list[str]]:
-    return [[p.name, shape.text(p.shape)] for p in parameters]
+    return [[p.name, format_shape(p.shape)] for p in parameters]
 
 
 def _rule(x: str, y: str) -> str:

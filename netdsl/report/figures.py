@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from netdsl.base import shape
+from netdsl.base.shape import format_shape
 from netdsl.declare.arguments import Dims, Sizes
 from netdsl.ir.formula import element_count, largest
 from netdsl.lower import cost, live, node_graph
@@ -44,7 +44,7 @@ def _written(argument: Argument, value: Any) -> str:
         return "on" if value else "off"
     if isinstance(value, tuple):
         if isinstance(argument.kind, (Dims, Sizes)) and (len(value) > 1 or isinstance(argument.kind, Dims)):
-            return shape.text(value)
+            return format_shape(value)
         return f"[{', '.join(map(str, value))}]"
     return str(value)
 

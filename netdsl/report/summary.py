@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.base import shape
+from netdsl.base.shape import format_shape
 from netdsl.base.terminal import escape, paint, width
 from netdsl.ir.formula import Largest
 from netdsl.report.figures import net_call
@@ -44,7 +44,7 @@ def summary_csv(figures: Figures) -> str:
     """Return a header and a line for each layer; shapes are `64x56x56`, with symbolic sizes `[64, H, W]`."""
 
     def cells(row: LayerFigures) -> tuple[object, ...]:
-        sizes, field = shape.text(row.node.shape), field_text(row.field)
+        sizes, field = format_shape(row.node.shape), field_text(row.field)
         return row.node.name, row.call, row.line, sizes, row.params, row.macs, row.bytes, field
 
     return csv_text(SUMMARY_FIELDS, map(cells, figures.rows))
@@ -105,7 +105,7 @@ def _cells(line: TableLine, indent: str) -> Cells:
     return (
         str(line.line),
         indent + escape(words),
-        shape.text(last.node.shape),
+        format_shape(last.node.shape),
         *(f"{figure:,}" if figure else "" for figure in (line.params, line.macs, line.bytes)),
         field_text(last.field),
     )

@@ -20,6 +20,7 @@ from netdsl.elaborate.recipe import target_name
 from netdsl.ir.graph import LOSS, RATE
 from netdsl.ir.init import Init
 from netdsl.ir.net import Parameter
+from netdsl.ops.base import known
 from netdsl.ops.random import BitwiseXor
 from netdsl.train.step import portable, training_step
 
@@ -175,7 +176,7 @@ def _constant_parameter(state: State) -> Parameter:
     """Return a state with a constant initial value as a parameter with that initializer."""
     assert state.initial is not None
     init = Init("constant", float(state.initial))
-    return Parameter(state.name, state.before.shape, init, fan_in=1, fan_out=1, buffer=True)  # type: ignore[arg-type]
+    return Parameter(state.name, known(state.before.shape), init, fan_in=1, fan_out=1, buffer=True)
 
 
 def _scalar(state: State, dtype: str) -> bytes:

@@ -11,7 +11,7 @@ import numpy as np
 
 from netdsl.backend.compile import net_names
 from netdsl.backend.emit import emit
-from netdsl.base.shape import elements, text
+from netdsl.base.shape import elements, format_shape
 from netdsl.base.user_error import UserError
 from netdsl.base.version import VERSION
 from netdsl.data.labels import listed
@@ -52,8 +52,9 @@ def check_batch(recipe: Recipe) -> None:
     """Raise LoneValue if the batch is too small for a layer."""
     for node in recipe.net.nodes if recipe.batch == 1 else ():
         if node.layer.kind == "bn" and elements(node.shape[1:]) == 1 and not _is_frozen(node, recipe):
+            shape = format_shape(node.shape)
             raise LoneValue(
-                f"{node.span}: `{node.name}` normalizes {text(node.shape)}: a single value per channel in a batch of 1",
+                f"{node.span}: `{node.name}` normalizes {shape}, a single value per channel in a batch of 1",
                 "train with a larger batch, or `freeze` the layer to use its running statistics",
             )
 

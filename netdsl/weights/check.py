@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from netdsl.base.dtypes import FLOATS
-from netdsl.base.shape import spell_shape
+from netdsl.base.shape import format_shape
 from netdsl.base.suggest import suggest
 from netdsl.weights.errors import BadWeightValues, UnclearUse, WeightsDoNotFit, WrongWeightType
 
@@ -228,12 +228,12 @@ def _listed(title: str, keys: list[str], line: Callable[[str], str]) -> Iterator
 
 def _missing(key: str, lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> str:
     found = alike(key, lost, spare)
-    return f"{key} {spell_shape(lost[key])}" + (f"; `{found}` is like it" if found else "")
+    return f"{key} {format_shape(lost[key])}" + (f"; `{found}` is like it" if found else "")
 
 
 def _meant(key: str, lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> str:
     guess = suggest(key, lost, 1)
-    return f"{key} {spell_shape(spare[key])}" + (f"; did you mean `{guess[0]}`?" if guess else "")
+    return f"{key} {format_shape(spare[key])}" + (f"; did you mean `{guess[0]}`?" if guess else "")
 
 
 def _doubled(key: str, file: WeightFile) -> str:
@@ -244,7 +244,7 @@ def _doubled(key: str, file: WeightFile) -> str:
 def _misshapen(key: str, wanted: Shape, file: WeightFile) -> str:
     found = file.entries[key].shape
     turned = " (transposed)" if len(wanted) == 2 and found == wanted[::-1] else ""
-    return f"{key} is {spell_shape(found)}{turned}, expected {spell_shape(wanted)}"
+    return f"{key} is {format_shape(found)}{turned}, expected {format_shape(wanted)}"
 
 
 def _floats(stored: Array) -> Floats:

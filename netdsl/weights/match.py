@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from netdsl.base.shape import spell_shape
+from netdsl.base.shape import format_shape
 from netdsl.base.suggest import suggest
 from netdsl.lower import live
 from netdsl.weights.check import is_ignored, renaming_help
@@ -140,7 +140,7 @@ def _listed(title: str, shapes: Mapping[str, Shape]) -> Iterator[str]:
         yield f"{title}:"
     width = max((len(name) for name in shapes), default=0)
     for name, shape in [*shapes.items()][:MAX_TENSORS_SHOWN]:
-        yield f"  {name:{width}}  {spell_shape(shape)}"
+        yield f"  {name:{width}}  {format_shape(shape)}"
     if len(shapes) > MAX_TENSORS_SHOWN:
         yield f"  and {len(shapes) - MAX_TENSORS_SHOWN} more"
 

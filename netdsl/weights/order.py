@@ -6,7 +6,7 @@ import re
 from itertools import product
 from typing import TYPE_CHECKING
 
-from netdsl.base.shape import spell_shape
+from netdsl.base.shape import format_shape
 from netdsl.lower import live
 from netdsl.weights.check import check_clear, is_ignored
 from netdsl.weights.errors import WeightsDoNotFit
@@ -276,6 +276,6 @@ def _lines(pairs: list[tuple[str, str]], entries: Mapping[str, Entry], parameter
     rows = []
     for name, key in pairs:
         wanted, found = parameters[name], entries[key].shape
-        rows.append((name, spell_shape(wanted), key, "" if found == wanted else spell_shape(found)))
+        rows.append((name, format_shape(wanted), key, "" if found == wanted else format_shape(found)))
     a, b, c = (max((len(row[at]) for row in rows), default=0) for at in range(3))
     return [f"  {name:{a}}  {shape:{b}}  <-  {key:{c}}  {found}".rstrip() for name, shape, key, found in rows]

@@ -6,7 +6,7 @@ import re
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from netdsl.base import shape
+from netdsl.base.shape import format_shape
 from netdsl.declare.arguments import Word
 from netdsl.elaborate.arithmetic import show_value
 from netdsl.report.drawing.metrics import short_count, shorten, text_width
@@ -102,9 +102,9 @@ def shapes(nodes: list[Node]) -> str:
 def _ranged(found: list[Shape]) -> str:
     first = found[0]
     if all(each == first for each in found):
-        return shape.text(first)
+        return format_shape(first)
     if any(len(each) != len(first) for each in found):
-        return f"{shape.text(first)} … {shape.text(found[-1])}"
+        return f"{format_shape(first)} … {format_shape(found[-1])}"
     return "x".join(
         str(sizes[0]) if len(set(sizes)) == 1 else f"{sizes[0]}…{sizes[-1]}" for sizes in zip(*found, strict=True)
     )
