@@ -1,6 +1,6 @@
-"""Draws docs/error.svg, the picture in the README: what `netdsl check` says of a program, in its colours.
+"""Draw docs/error.svg, the image in the README: the output of `netdsl check` for a program, in color.
 
-`python docs/picture.py` writes it anew.
+Run `python docs/picture.py` to update it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SIZE, WIDTH, HEIGHT, MARGIN = 14, 8.4, 19, 20
 
 
 def terminal() -> str:
-    """The command and what it prints, with the escapes of a terminal that has colours."""
+    """Return the command and its output, with the escape sequences of a color terminal."""
     report = Report()
     check_file(Source("digits.net", PROGRAM), report)
     return "\n".join(["$ netdsl check digits.net", *(render(problem, color=True) for problem in report)])

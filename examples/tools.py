@@ -1,4 +1,4 @@
-"""What the examples share: netdsl's commands called from Python, runs and their figures, tables, pictures."""
+"""Shared by the examples: calling netdsl commands from Python, results of runs, tables and charts."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Points = Sequence[tuple[float, float]]
 
 
 def options(name: str, about: str | None, arguments: Sequence[str] | None) -> argparse.Namespace:
-    """What each example takes."""
+    """Return the command line of an example."""
     parser = argparse.ArgumentParser(prog=f"python -m examples.{name}", description=about)
-    parser.add_argument("--quick", action="store_true", help="a reduced form, in seconds")
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="threads of the CPU; 2 by default")
-    parser.add_argument("--out", type=Path, metavar="DIR", help=f"the folder of its runs; runs/{name} by default")
+    parser.add_argument("--quick", action="store_true", help="run a reduced version, in seconds")
+    parser.add_argument("--threads", type=int, default=2, metavar="N", help="number of CPU threads (default: 2)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help=f"folder of the runs (default: runs/{name})")
     found = parser.parse_args(arguments)
     if found.out is None:
         found.out = Path("runs") / (f"{name}_quick" if found.quick else name)
@@ -32,7 +32,7 @@ def options(name: str, about: str | None, arguments: Sequence[str] | None) -> ar
 
 
 def netdsl(*words: object) -> str:
-    """What a command prints; a command that fails ends the program."""
+    """Return what a command prints; a command that fails ends the program."""
     with redirect_stdout(io.StringIO()) as printed:
         code = main([str(word) for word in words])
     if code:
@@ -41,9 +41,9 @@ def netdsl(*words: object) -> str:
 
 
 def train(file: Path | str, out: Path, *settings: str, threads: int = 2) -> list[Row]:
-    """The rows of a run's metrics, an epoch each. What an earlier call has left in the folder is gone on with.
+    """Train, or resume an earlier run in the folder, and return the metrics of each epoch.
 
-    The step backend is the one that computes the same bits on equal machines, not the fastest one here.
+    The step backend computes the same bits on equal machines, and is not always the fastest.
     """
     options = ["--threads", threads, "--step-backend", "plain", "--quiet"]
     netdsl("train", file, "--out", out, "--resume", *options, *given(settings))
@@ -51,18 +51,18 @@ def train(file: Path | str, out: Path, *settings: str, threads: int = 2) -> list
 
 
 def table(path: Path) -> list[Row]:
-    """The rows of a CSV file of numbers."""
+    """Return the rows of a CSV file of numbers."""
     with open(path, newline="") as file:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 def seconds(out: Path) -> float:
-    """How long the epochs of a run took."""
+    """Return the duration of all epochs of a run."""
     return sum(row["seconds"] for row in table(out / "speed.csv"))
 
 
 def judge(file: Path | str, weights: Path, *settings: str, data: str = TEST) -> Row:
-    """The metrics of a net's `train` block on other data: MNIST's test images."""
+    """Return the metrics of a net's `train` block on MNIST's test images."""
     words = "eval", file, "--weights", weights, "--data", data, "--json", "--quiet"
     found: Row = json.loads(netdsl(*words, *given(settings)))
     return found
@@ -73,7 +73,7 @@ def given(settings: Iterable[str]) -> list[str]:
 
 
 def show(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table, the first column to the left and the others to the right."""
+    """Print a table with the first column aligned left and the others right."""
     lines = [list(head), *([str(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     for first, *rest in lines:
@@ -82,7 +82,7 @@ def show(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 def draw(path: Path, title: str, panels: Mapping[str, Mapping[str, Points]], x: str) -> None:
-    """Curves by their panels and names, as a picture."""
+    """Draw curves, by panel and name, to a file."""
     from netdsl.report.curves import draw_curves
 
     path.write_bytes(draw_curves(title, panels, x).svg())

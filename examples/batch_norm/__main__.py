@@ -1,4 +1,4 @@
-"""Batch normalisation, on and off, at several learning rates."""
+"""Train nets with and without batch normalization at several learning rates."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
             curves[which] = [(row["step"], error) for row, error in zip(found, errors, strict=True)]
     show(("net", f"epochs to {100 * GOAL:g} %", "test error", "epochs", "time"), rows)
-    draw(asked.out / "batch_norm.svg", "With and without batch normalisation", panels, "step")
+    draw(asked.out / "batch_norm.svg", "With and without batch normalization", panels, "step")
 
 
 def reached(rows: Sequence[Row]) -> str:
-    """The first epoch with a small test error."""
+    """Return the first epoch with a small test error."""
     return next((f"{row['epoch']:g}" for row in rows if row["validation_error"] <= GOAL), "-")
 
 

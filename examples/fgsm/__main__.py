@@ -1,4 +1,4 @@
-"""The fast gradient sign method against LeNet-5, before and after it was trained on such examples."""
+"""Attack LeNet-5, trained with and without adversarial examples, with FGSM and PGD."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FILE = Path(__file__).parent / "fgsm.net"
 NETS = "ordinary", "defended"
 EPSILONS = 0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3
 METHODS = {"fgsm": 10000, "pgd": 1000}
-"""And the test images that each is tried on: ten gradients take longer than one."""
+"""Attack methods, with the number of test images: ten gradients take longer than one."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def attack(name: str, out: Path, method: str, examples: int, threads: int) -> list[float]:
-    """The test errors in per cent, for each epsilon."""
+    """Return the test errors in percent, for each epsilon."""
     whom = f"{FILE}:{name}", "--weights", out / "last.safetensors", "--data", TEST, "--examples", examples
     how = "--method", method, "--epsilon", ",".join(map(str, EPSILONS)), "--threads", threads
     found = json.loads(netdsl("attack", *whom, *how, "--json", "--quiet"))

@@ -1,4 +1,4 @@
-"""MNIST's test error of five machines, each trained here on the 60,000 training images."""
+"""Train five models on the 60,000 training images of MNIST, and tabulate their test errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NETS = {
     "mlp": ("multi-layer perceptron", 1.5),
     "lenet5": ("LeNet-5", 0.85),
 }
-"""What each is called, and the test error in per cent that it must not exceed."""
+"""Name of each model, and its maximum test error in percent."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found = train(file, out, *settings, threads=asked.threads)
         test = judge(file, out / "last.safetensors", *settings[1:])
         took, error = seconds(out), 100 * test["error"]
-        assert asked.quick or error <= most, f"{name}: {error:.2f} % test error, and at most {most} % are wanted"
+        assert asked.quick or error <= most, f"{name}: {error:.2f} % test error, expected at most {most} %"
         rows.append((title, f"{100 * found[-1]['error']:.2f} %", f"{error:.2f} %", len(found), f"{took:.0f} s"))
         curves[name] = [(row["epoch"], 100 * row["error"]) for row in found]
     show(("machine", "training error", "test error", "epochs", "time"), rows)

@@ -1,4 +1,4 @@
-"""Rosenblatt's perceptron: it stops where a line parts the classes, after no more mistakes than the theorem allows."""
+"""Count the mistakes of Rosenblatt's perceptron, on separable and inseparable classes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from examples.tools import Row, draw, options, show, train
 HERE = Path(__file__).parent
 RADIUS = 1.0
 MARGINS = {0.2: 10, 0.1: 10, 0.05: 20, 0.02: 40, 0.01: 60, 0.005: 100}
-"""Epochs for each margin: enough, as it turns out, for the last mistake to be made."""
+"""Number of epochs for each margin; the last mistake occurs earlier."""
 EXAMPLES, SEEDS = 200, 10
 
 
 def mistakes(rows: Sequence[Row], examples: int) -> list[int]:
-    """In each epoch; a mistake is an example that was wrong when its turn came, and so changed the weights."""
+    """Return the mistakes per epoch: examples that were misclassified in their step, and changed the weights."""
     return [round(row["error"] * examples) for row in rows]
 
 
 def bounds(margin: float, radius: float = RADIUS) -> tuple[float, float]:
-    """Novikoff's for the examples with a further input of 1, and the lecture's, which is meant for R = 1 then."""
+    """Return Novikoff's bound, for examples with an additional input of 1, and the lecture's, for R = 1."""
     return (radius**2 + 1) / margin**2, (2 * radius / margin) ** 2
 
 
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def never(out: Path, quick: bool) -> None:
-    """The same rule where no line parts the classes: each epoch has mistakes, up to the last one."""
+    """Apply the rule to classes that are not linearly separable: every epoch has mistakes."""
     print()
     cases = {
         "xor": (HERE / "../xor/xor.net:one_layer", 4, 1000),

@@ -1,4 +1,4 @@
-"""A deep net as a plain chain, and the same layers with shortcuts."""
+"""Train deep nets as plain chains, and the same layers with shortcuts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from examples.tools import Points, draw, judge, options, seconds, show, table, t
 FILE = Path(__file__).parent / "pair.net"
 NETS = "plain20", "resnet20", "plain56", "resnet56"
 GROUP = 20
-"""So many steps are one point of a curve, which is their mean."""
+"""Number of steps per point of a curve, which is their mean."""
 QUICK = "train.steps=20", "train.batch=16"
 
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def smooth(points: Points) -> Points:
-    """The means of groups of neighbours, at the place of the last."""
+    """Return the mean of each group of consecutive values, at the position of the last."""
     cuts = [*range(0, len(points), GROUP), len(points)]
     groups = [points[begin:end] for begin, end in pairwise(cuts)]
     return [(group[-1][0], sum(y for _, y in group) / len(group)) for group in groups]

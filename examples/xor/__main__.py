@@ -1,4 +1,4 @@
-"""Exclusive or: one threshold unit cannot, two layers can."""
+"""Train one threshold unit and two layers on exclusive or."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     epochs = 200 if asked.quick else 1000
     alone = train(f"{FILE}:one_layer", asked.out / "one_layer", f"train.epochs={epochs}", threads=1)
     wrong = [round(4 * row["error"]) for row in alone]
-    print(f"one layer: {epochs} epochs, each with {min(wrong)} to {max(wrong)} wrong of 4\n")
+    print(f"one layer: {epochs} epochs, each with {min(wrong)} to {max(wrong)} of 4 misclassified\n")
     seeds = 3 if asked.quick else 20
     rows, curves = [], {}
     for hidden in (2, 3, 4):
@@ -37,13 +37,13 @@ def learn(hidden: int, seed: int, out: Path) -> list[Row]:
 
 
 def solved(rows: Sequence[Row]) -> int | None:
-    """The epoch from which on nothing is wrong, None where there is none."""
+    """Return the epoch from which on nothing is misclassified, or None."""
     wrong = [epoch for epoch, row in enumerate(rows, 1) if row["error"] > 0]
     return max(wrong, default=0) + 1 if rows[-1]["error"] == 0 else None
 
 
 def scores(model: Path) -> None:
-    """What a trained net says at the corners."""
+    """Return the scores of a trained net at the corners."""
     import numpy as np
 
     corners, found = model.with_name("corners.npy"), model.with_name("scores.npz")

@@ -145,7 +145,7 @@ class Net:
         try:
             save_model(self._net, Destination(target, external_data, force, reads), chosen)
         except WouldOverwrite as error:
-            raise WouldOverwrite(error.message, "name another file, or overwrite it with force=True") from None
+            raise WouldOverwrite(error.message, "choose another file, or overwrite this one with force=True") from None
 
     def session(
         self,

@@ -117,7 +117,7 @@ def fitted(
     if not all(isinstance(label, str) for label in labels):
         raise TypeError(f"exclude is a collection of labels, not {labels!r}")
     if partial and match == "order":
-        raise ValueError("partial does not go with match='order'")
+        raise ValueError("partial=True cannot be combined with match='order'")
     chosen = rename or match == "order" or labels or partial or allow_nonfinite
     if weights is None and chosen:
         raise TypeError("rename, match, exclude, partial and allow_nonfinite go with weights")
@@ -152,7 +152,7 @@ def fitted(
 
 def between(name: str, number: int, low: int, high: int) -> int:
     """Return a number within bounds. Raises TypeError or ValueError."""
-    wrong = f"{name} is a whole number from {low} to {high}, not {number!r}"
+    wrong = f"{name} must be an integer from {low} to {high}, not {number!r}"
     try:
         whole = index(number)
     except TypeError:

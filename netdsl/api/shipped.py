@@ -67,7 +67,7 @@ class Zoo(Mapping[str, ZooEntry]):
             return self._all[name]
         except KeyError:
             close = [f"; did you mean {word!r}?" for word in suggest(str(name), self._all)[:1]]
-            raise KeyError(f"no network of the zoo is called {name!r}{''.join(close)}") from None
+            raise KeyError(f"the zoo has no net {name!r}{''.join(close)}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._all)

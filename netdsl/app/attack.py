@@ -69,12 +69,12 @@ def attack_graph(net: Net, batch: int = 1) -> Graph:
 def _only_input(net: Net, graph: Graph) -> Value:
     """Return the input as f32, also if it is u8 in the net: an attack needs values between two bytes."""
     if len(graph.inputs) > 1:
-        raise NotAttackable(f"{net.name} has {len(graph.inputs)} inputs, and one is attacked")
+        raise NotAttackable(f"{net.name} has {len(graph.inputs)} inputs, but an attack needs a single input")
     (x,) = graph.inputs.values()
     if x.dtype == "i64":
-        raise NotAttackable(f"{net.name} takes whole numbers, between which no gradient leads")
+        raise NotAttackable(f"{net.name} has an integer input, which has no gradient")
     if not all(isinstance(size, int) for size in x.shape):
-        raise NotAttackable(f"{net.name} takes pictures of any size; an attack needs to know it")
+        raise NotAttackable(f"{net.name} has an input of variable size, but an attack needs a fixed size")
     x.dtype = "f32"
     return x
 

@@ -195,8 +195,8 @@ def of_model(options: argparse.Namespace, report: Report, reporter: Reporter) ->
     shapes = [tensor.shape for tensor in session.outputs.values()]
     if len(session.inputs) != 1 or len(shapes) != 1 or len(shapes[0]) != 2 or (shapes[0][1] or 1) < 2:
         raise WrongFeed(
-            f"{options.file} is no classifier: eval takes models of one input and one output [N, classes]",
-            "of other nets it judges the .net file, by its train block",
+            f"{options.file} is not a classifier: `eval` needs a model with one input and one output [N, classes]",
+            "to evaluate another kind of net, pass its .net file, which needs a `train` block",
         )
     return _evaluated(session, kind, options, reporter)
 

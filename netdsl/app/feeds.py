@@ -68,7 +68,7 @@ def _picture(advice: str, model: str) -> Picture:
         sizes = all(size is None or (type(size) is int and size > 0) for size in (resize, crop))
         if sizes and kernel in FILTERS and order in ("rgb", "bgr"):
             return Picture(resize, crop, kernel, order)
-    raise BadModel(f"{model} says of pictures what is not understood: {advice[:80]}")
+    raise BadModel(f"{model} has invalid preprocessing metadata: {advice[:80]}")
 
 
 def expand(arguments: list[str], reporter: Reporter = SILENT) -> list[str]:
@@ -98,13 +98,13 @@ def _pictures(folder: str, reporter: Reporter) -> list[str]:
         (pictures if _is_picture(path) else others).append(path)
     if not pictures:
         raise BadData(
-            f"the folder {folder} holds no pictures",
-            "pass the files themselves, or a folder that holds images directly",
+            f"the folder {folder} contains no images",
+            "pass the files themselves, or a folder that directly contains images",
         )
     if others:
         shown = ", ".join(os.path.basename(path) for path in others[:MAX_FILES_SHOWN])
         more = ", …" if len(others) > MAX_FILES_SHOWN else ""
-        reporter.note(f"{folder}: passed over {len(others):,} that are no pictures: {shown}{more}")
+        reporter.note(f"{folder}: skipped {len(others):,} files that are not images: {shown}{more}")
     return pictures
 
 

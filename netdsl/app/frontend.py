@@ -62,7 +62,7 @@ def open_module(
     that is already read. `texts` replace files, by their names in messages. Raises UserError.
     """
     if root is not None and not os.path.isdir(root):
-        raise NoSuchRoot(f"there is no folder {root} to be the root")
+        raise NoSuchRoot(f"the root is not a folder: {root}")
     library = Library(report, root, texts)
     if isinstance(file, Source):
         text = (texts or {}).get(file.name)

@@ -93,7 +93,7 @@ def discard_vain_biases(
 def check_together(options: argparse.Namespace) -> None:
     """Raise NeedsWeights if an option that requires --weights is given alone, or two contradict each other."""
     if options.partial and options.match == "order":
-        raise NeedsWeights("--partial does not go with --match order: an order with gaps says nothing")
+        raise NeedsWeights("--partial cannot be combined with --match order: an order with gaps is ambiguous")
     if options.weights is not None:
         return
     given = {

@@ -23,7 +23,7 @@ def read_labels(path: str) -> list[str]:
     while names and not names[-1]:
         names.pop()
     if not names:
-        raise BadLabels(f"{path} holds no labels")
+        raise BadLabels(f"{path} contains no labels")
     return names
 
 
@@ -33,10 +33,10 @@ def _from_json(text: str, path: str) -> list[str]:
     try:
         names = loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadLabels(f"{path} begins like a JSON list, and is none: {error!s}") from None
+        raise BadLabels(f"{path} begins like a JSON list, but is not valid JSON: {error!s}") from None
     odd = next((at for at, name in enumerate(names) if not isinstance(name, str)), None)
     if odd is not None:
-        raise BadLabels(f"{path} is a list whose entry {odd} is no name")
+        raise BadLabels(f"entry {odd} of the list in {path} is not a string")
     return [str(name) for name in names]
 
 
@@ -54,7 +54,7 @@ def check_labels(labels: list[str], path: str, shapes: Mapping[str, tuple[int | 
             sizes[name] *= size
     if len(labels) not in sizes.values():
         found = ", ".join(f"`{name}` has {size:,}" for name, size in sizes.items())
-        raise BadLabels(f"{path} holds {len(labels):,} labels, and the output {found}")
+        raise BadLabels(f"{path} has {len(labels):,} labels, but the output {found} classes")
 
 
 def shown_names(labels: list[str] | None, names: Names, counts: Mapping[str, int | None]) -> dict[str, Sequence[str]]:

@@ -102,14 +102,14 @@ def _judge(path: str, made: bytes, force: bool, reads: Iterable[str | None]) -> 
     """Check whether a file may be replaced. Raises WouldDestroy, WouldOverwrite."""
     for read in reads:
         if read and path != "-" and _same(path, read):
-            raise WouldDestroy(f"{path} is read by this command, and cannot be its output too")
+            raise WouldDestroy(f"{path} is an input of this command, and cannot also be its output")
     if not force and os.path.isfile(path) and not _has(path, made):
         raise WouldOverwrite(
-            f"{path} exists, and netdsl did not make it",
-            "name another file, or overwrite it with --force",
+            f"{path} exists and was not written by netdsl",
+            "choose another file, or overwrite this one with --force",
         )
     if path == "-" and sys.stdout.isatty():
-        raise WouldOverwrite("the output is binary, and the standard output is a terminal", "name a file with -o")
+        raise WouldOverwrite("refusing to write binary output to a terminal", "name a file with -o")
 
 
 def _same(path: str, other: str) -> bool:

@@ -179,19 +179,19 @@ def choose(text: str) -> tuple[str, str, dict[str, str], list[Any] | None]:
     fitting = [device for device in found if not wanted or device.device.type.name == wanted]
     if not fitting:
         kinds = ", ".join(dict.fromkeys(device.device.type.name for device in found))
-        raise NoProvider(f"the provider `{name}` has no device {wanted} here; there is {kinds}")
+        raise NoProvider(f"the provider `{name}` has no device {wanted} here; available: {kinds}")
     return name, found[0].ep_name, {**(KNOWN[name].options if name in KNOWN else {}), **options}, fitting[:1]
 
 
 def _absent(name: str, here: Iterable[str]) -> NoProvider:
-    there = "there is " + ", ".join(dict.fromkeys(here))
+    there = "available: " + ", ".join(dict.fromkeys(here))
     for plugin in plugins():
         if name in map(short, plugin.providers):
-            why = f": {plugin.failure}" if plugin.failure else ", which finds no device for it on this machine"
+            why = f": {plugin.failure}" if plugin.failure else ", which finds no suitable device on this machine"
             return NoProvider(f"the provider `{name}` comes with {plugin.package}{why}; {there}")
     if name not in KNOWN:
         meant = [f"did you mean `{word}`?" for word in suggest(name, KNOWN)[:1]]
-        return NoProvider(f"the provider `{name}` is not one that is known; {there}", *meant)
+        return NoProvider(f"unknown execution provider `{name}`; {there}", *meant)
     return NoProvider(f"the provider `{name}` is not in this build of onnxruntime; {there}", KNOWN[name].install)
 
 

@@ -1,4 +1,4 @@
-"""Quantise to int8: 7-bit weights with corrected biases, then onnxruntime's static quantisation."""
+"""Quantize to int8: 7-bit weights with corrected biases, then onnxruntime's static quantization."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class NoRange(UserError, code="E0683", title="a calibration input without a rang
 
 
 LARGEST, LARGEST_PAIR = 127, 128
-"""Bounds of a quantised weight, and of the sum of two that share a sign and an output channel. CPUs without VNNI add
+"""Bounds of a quantized weight, and of the sum of two that share a sign and an output channel. CPUs without VNNI add
 pairs of products of an unsigned and a signed byte in 16 bits, which saturate: 255 * 128 fits, 255 * 129 does not."""
 
 CHANNEL_AXES = {"Conv": 0, "Gemm": 0, "ConvTranspose": 1}
@@ -85,7 +85,7 @@ def quantize(model: bytes, batches: Iterable[Mapping[str, Array]]) -> ModelProto
 
 
 def _kinds() -> list[str]:
-    """Return the operators to quantise: not batch norms, which lack an integer kernel and scales by channel."""
+    """Return the operators to quantize: not batch norms, which lack an integer kernel and scales by channel."""
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     return sorted((QDQRegistry.keys() | QLinearOpsRegistry.keys()) - {"BatchNormalization"})
@@ -93,7 +93,7 @@ def _kinds() -> list[str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence onnxruntime's advice to optimise the model first, and warnings of numpy about values checked later."""
+    """Silence onnxruntime's advice to optimize the model first, and warnings of numpy about values checked later."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -106,18 +106,18 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Convert exceptions of onnxruntime's quantiser, which share no base class, to CannotQuantize."""
+    """Convert exceptions of onnxruntime's quantizer, which share no base class, to CannotQuantize."""
     try:
         yield
     except (UserError, MemoryError, OSError):
         raise
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CannotQuantize(f"the model cannot be quantised: onnxruntime says, {first}") from None
+        raise CannotQuantize(f"the model cannot be quantized: onnxruntime says, {first}") from None
 
 
 def _sign(model: ModelProto) -> None:
-    """Make netdsl the producer of the model again, and record the quantisation in its metadata."""
+    """Make netdsl the producer of the model again, and record the quantization in its metadata."""
     model.producer_name = "netdsl"
     model.producer_version = VERSION
     kept = [prop for prop in model.metadata_props if prop.key != "onnx.infer"]
@@ -164,7 +164,7 @@ def round_weights(
     """Round weights to multiples of their scales, and correct the biases for the mean error of each channel.
 
     Returns the names of nodes that must stay in f32, and the scales as onnxruntime's overrides. An activation stays if
-    a quantised range cannot replace it. A weighted node stays if its inputs are all 0: onnxruntime gives them the scale
+    a quantized range cannot replace it. A weighted node stays if its inputs are all 0: onnxruntime gives them the scale
     1, and the bias the scale of the weights, which is far too coarse. Source of the correction: Nagel et al. (2019),
     section 4.2, with measured means.
     """
@@ -196,7 +196,7 @@ def _weighted(model: ModelProto) -> list[NodeProto]:
 
 
 def _limiting(model: ModelProto) -> list[NodeProto]:
-    """Return the operators that onnxruntime replaces by the limits of a quantised range."""
+    """Return the operators that onnxruntime replaces by the limits of a quantized range."""
     return [node for node in model.graph.node if node.op_type in ("Relu", "Clip")]
 
 
@@ -243,7 +243,7 @@ def _override(scale: Array) -> list[dict[str, Any]]:
 
 
 def _rounded(tensor: onnx.TensorProto, scale: Array) -> Array:
-    """Return a weight as it is after quantisation."""
+    """Return a weight as it is after quantization."""
     found: Array = np.rint(numpy_helper.to_array(tensor) / scale) * scale
     return found
 

@@ -57,7 +57,7 @@ def write(emitted: Emitted, weights: Weights, file: Writable, data: DataFile | N
     size = len(graph) + sum(map(len, prefixes)) + sum(_length(emitted, p) for p in emitted.parameters)
     if len(head) + size + 12 > LIMIT:
         raise TooLargeForOnnx(
-            f"the model would have {size / 1e9:.1f} GB, and an ONNX file holds less than 2 GB",
+            f"the model would have {size / 1e9:.1f} GB, but an ONNX file must be smaller than 2 GB",
             "compile it to a file on disk, with its weights beside it: --external-data",
         )
     file.write(head + _tag(_GRAPH) + _varint(size) + graph)
@@ -119,7 +119,9 @@ def _halved(parameter: Parameter, block: Array) -> Array:
         data = np.ascontiguousarray(block, "<f2")
     if not np.isfinite(data).all():
         largest = float(np.abs(block).max())
-        raise BeyondHalf(f"the weight `{parameter.name}` holds {largest:g}, and half precision ends at 65,504")
+        raise BeyondHalf(
+            f"the weight `{parameter.name}` has a magnitude of {largest:g}, but half precision is limited to 65,504"
+        )
     return data
 
 

@@ -1,4 +1,4 @@
-"""Spelling suggestions: the names closest to a misspelt one."""
+"""Spelling suggestions: the names closest to a misspelled one."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _rank(typed: str, name: str) -> tuple[int, int] | None:
 
 
 def _slips(a: str, b: str) -> int:
-    """Return the number of insertions, deletions, substitutions and transpositions of neighbours between two words.
+    """Return the number of insertions, deletions, substitutions and transpositions of neighbors between two words.
 
     Source: the optimal string alignment distance, after Damerau (1964).
     """

@@ -1,4 +1,4 @@
-"""Text on a grid of columns: safe characters, widths and colours."""
+"""Text on a grid of columns: safe characters, widths and colors."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ class Dims(Kind[tuple[int | Size, ...]]):
             raise ValueMisfit(f"a shape of at most {RANK} sizes")
         for size in sizes:
             if size is None or (isinstance(size, int) and not 1 <= size <= SIZE):
-                raise ValueMisfit(f"whole numbers from 1 to {SIZE}, such as `3x224x224`")
+                raise ValueMisfit(f"integers from 1 to {SIZE}, such as `3x224x224`")
         return sizes  # type: ignore[return-value]
 
 
@@ -236,7 +236,7 @@ class Initialiser(Kind[Init]):
     """A distribution of initial weights, such as `he_normal` or `normal(0.01)`."""
 
     words = tuple(name for name, arity in ARITY.items() if not arity)
-    expected = f"an initialiser: {', '.join(_CALLS)}"
+    expected = f"an initializer: {', '.join(_CALLS)}"
 
     def convert(self, value: object) -> Init:
         if isinstance(value, Word) and ARITY.get(value) == 0:

@@ -57,7 +57,7 @@ class BadArgument(Problem):
 
     def suggestions(self) -> Iterable[Suggestion]:
         if self.order:
-            yield Suggestion("write the arguments in their order", *self.order, safe=True)
+            yield Suggestion("write the arguments in order", *self.order, safe=True)
         if self.instead:
             yield replace(self.span, self.instead)
         if self.layer:
@@ -194,7 +194,7 @@ class ArgumentTwice(Twice):
 
 @problem("E0405", "too many positional arguments")
 class TooMany(_WithUsage):
-    """Positional arguments come first, in their order. All others are given by keyword.
+    """Positional arguments come first, in order. All others are given by keyword.
 
     ```net fail
     net bad { input x 784; dense 10 20 }

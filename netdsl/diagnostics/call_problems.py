@@ -175,7 +175,7 @@ class AssignmentInBody(Problem):
     result: tuple[Edit, ...]
     """The edits that turn the name into a label, where a layer follows."""
     sum: tuple[Edit, ...]
-    """The edits that create a labelled merge, where two names are added, for example."""
+    """The edits that create a labeled merge, where two names are added, for example."""
     certain: bool
     """Whether the value cannot be a layer or label."""
 

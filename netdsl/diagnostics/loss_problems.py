@@ -248,7 +248,7 @@ class BatchOfOne(Problem):
 
     node: Node
 
-    headline = "`bn` normalizes each of {node.shape} over a batch of one"
+    headline = "`bn` normalizes each of {node.shape} values over a batch of one"
     caption = "a batch of one has no variance"
     related = "node", "normalized over the batch here"
     hint = "use a larger batch, or `layernorm`"

@@ -224,7 +224,7 @@ class WeightTwice(Problem):
 
     def suggestions(self) -> Iterable[Suggestion]:
         if not self.shared:
-            yield Suggestion("change one of the labels; unlabelled layers are numbered: `conv1`, `conv2`")
+            yield Suggestion("change one of the labels; unlabeled layers are numbered: `conv1`, `conv2`")
 
 
 @problem("E0206", "a recursive definition")

@@ -62,8 +62,8 @@ class UnusedParameter(Unused):
 @problem("W0204", "an unused label")
 class UnusedLabel(Unused):
     """A label serves as a reference for `from`, `reuse`, a merge or an argument, or as a part of the names of weights.
-    If it does neither, its name may be misspelt where it should be used. Labels inside `seq` only change how its layers
-    are numbered and get no such warning.
+    If it does neither, its name may be misspelled where it should be used. Labels inside `seq` only change how its
+    layers are numbered and get no such warning.
 
     ```net warn
     net odd { input x 784; hidden: tanh; dense 10 }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_nets(nets: Iterable[Net], report: Report) -> None:
-    """Report layers that have no effect or disturb their neighbours. The nets are all those of one check: what one of
+    """Report layers that have no effect or disturb their neighbors. The nets are all those of one check: what one of
     them needs is not superfluous."""
     for net in nets:
         for problem in (*_swapped(net), *_unread(net), *_noisy(net)):
@@ -192,9 +192,9 @@ def _late(recipe: Recipe) -> Iterator[Problem]:
     if schedule.warmup >= end:
         late["warmup"] = f"the warm-up takes {schedule.warmup:g} epochs"
     if isinstance(schedule, StepDecay) and schedule.at[-1] >= end:
-        late["at"] = f"the rate would fall after epoch {schedule.at[-1]:g}"
+        late["at"] = f"the learning rate would drop after epoch {schedule.at[-1]:g}"
     if isinstance(schedule, Plateau) and schedule.patience + 2 >= end:
-        late["patience"] = f"the rate would fall after epoch {schedule.patience + 2} at the earliest"
+        late["patience"] = f"the learning rate would drop after epoch {schedule.patience + 2} at the earliest"
     for argument, what in late.items():
         from netdsl.diagnostics.advice_problems import BeyondTheEnd
 

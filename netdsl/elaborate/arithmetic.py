@@ -105,7 +105,7 @@ def binary(op: str, left: ExprValue, right: ExprValue, span: Span, operand: ast.
 
 def _reject_operands(op: str, left: ExprValue, right: ExprValue, span: Span, context: Context) -> NoReturn:
     context.reject(
-        problems.BadOperation, span, what=f"`{op}` does not go with {show_value(left)} and {show_value(right)}"
+        problems.BadOperation, span, what=f"`{op}` is not defined for {show_value(left)} and {show_value(right)}"
     )
 
 
@@ -179,7 +179,7 @@ def _difference(left: ExprValue, right: ExprValue, span: Span, context: Context)
 def negated(value: ExprValue, expr: ast.Unary, context: Context) -> Number:
     """Return the negated value."""
     if not is_number(value):
-        context.reject(problems.BadOperation, expr.span, what=f"`-` does not go with {show_value(value)}")
+        context.reject(problems.BadOperation, expr.span, what=f"`-` is not defined for {show_value(value)}")
     return -value
 
 

@@ -55,7 +55,7 @@ POISON: Final = Poison.POISON
 
 
 class LabelValue(Record):
-    """A labelled result: its value, the scope that the label opened, and how to apply it again."""
+    """A labeled result: its value, the scope that the label opened, and how to apply it again."""
 
     name: str
     node: Node | Poison
@@ -174,7 +174,7 @@ class Scope(Namespace[LabelValue]):
         return count
 
     def name(self, kind: str, *, counts: bool = True) -> str:
-        """Return the name of the next unlabelled layer or call. Merges do not count in a `seq`."""
+        """Return the name of the next unlabeled layer or call. Merges do not count in a `seq`."""
         return str(self.ordinal("", 0)) if self.seq and counts else f"{kind}{self.ordinal(kind)}"
 
 

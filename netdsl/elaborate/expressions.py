@@ -151,7 +151,7 @@ def _apply(expr: ast.Apply, context: Context) -> ExprValue:
     if found is POISON:
         raise Poisoned
     if found is not None:
-        context.reject(problems.BadCall, expr.span, what=f"`{name}` is no function, but {show_value(found)}")
+        context.reject(problems.BadCall, expr.span, what=f"`{name}` is not a function: it is {show_value(found)}")
     names = (*BUILTINS, *context.module.names())
     context.reject(UnknownName, expr.function.span, name=name, candidates=names)
 

@@ -170,7 +170,7 @@ def _from(stmt: ast.From, context: Context, _: Scope | None) -> None:
 def _reuse(stmt: ast.Reuse, context: Context, opened: Scope | None) -> None:
     label = find_label(stmt.target, context)
     if label.statement is None or label.context is None or label.scope is None:
-        what = f"`{label.name}` is no layer, block call or group that could be applied again"
+        what = f"`{label.name}` is not a layer, block call or group, and cannot be applied again"
         context.reject(problems.BadOperation, stmt.target.span, what=what)
     original = label.scope
     again = opened or context.scope.open(f"{label.name}_{context.scope.ordinal(label.name, 2)}")
@@ -269,7 +269,7 @@ def _repeat(stmt: ast.Repeat, context: Context, opened: Scope | None) -> None:
     if isinstance(given, Size):
         context.reject(problems.NotDecidable, stmt.count.span, size=str(given))
     if count is None or count < 0:
-        what = f"`repeat` takes a whole number of at least 0, not {show_value(given)}"
+        what = f"`repeat` takes an integer of at least 0, not {show_value(given)}"
         context.reject(problems.BadCount, stmt.count.span, what=what)
     around = _count_rounds(count, stmt.count.span, context)
     sole = _sole_call(stmt.body) if opened else None
@@ -290,7 +290,7 @@ def _repeat(stmt: ast.Repeat, context: Context, opened: Scope | None) -> None:
 
 
 def _sole_call(body: ast.Body) -> ast.Stmt | None:
-    """Return the only unlabelled call of a round, besides `let` and `expect`, which is named after the round."""
+    """Return the only unlabeled call of a round, besides `let` and `expect`, which is named after the round."""
     calls = [stmt for stmt in body.statements if not isinstance(stmt, (ast.Let, ast.Expect))]
     return calls[0] if len(calls) == 1 and isinstance(calls[0], ast.Call) else None
 

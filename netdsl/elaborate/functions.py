@@ -86,8 +86,8 @@ def _plain(usage: str) -> Builtin:
 
 
 def _reject(usage: str, values: Values, expr: ast.Apply, context: Context) -> NoReturn:
-    given = f"({', '.join(map(show_value, values))})" if values else "nothing"
-    context.reject(problems.BadCall, expr.span, what=f"`{usage}` cannot take {given}")
+    given = f"({', '.join(map(show_value, values))})" if values else "no arguments"
+    context.reject(problems.BadCall, expr.span, what=f"`{usage}` cannot be called with {given}")
 
 
 def _sum(values: Values, expr: ast.Apply, context: Context) -> ExprValue:

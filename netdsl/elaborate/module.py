@@ -243,7 +243,7 @@ class FunctionValue:
             usage = f"{name.text}({', '.join(p.text for p in parameters)})"
             what = (
                 f"`{usage}` takes {len(parameters)} argument{'s' * (len(parameters) != 1)}, "
-                f"and {given} {'is' if given == 1 else 'are'} given"
+                f"but {given} {'is' if given == 1 else 'are'} given"
             )
             context.reject(problems.BadCall, expr.span, what=what, declared=name.span)
 

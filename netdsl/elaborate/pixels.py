@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _Range = tuple[float, float]
 
 LARGE_PIXEL = 30.0
-"""Largest magnitude that is not reported. Normalised pixels stay below 5, unscaled ones reach 127 or more."""
+"""Largest magnitude that is not reported. Normalized pixels stay below 5, unscaled ones reach 127 or more."""
 
 _KEPT = (
     *("identity", "dropout", "flatten", "reshape", "permute", "crop", "slice", "select", "reduce"),

@@ -297,7 +297,7 @@ def check_rates(recipe: Recipe, context: Context) -> None:
             Contradiction,
             recipe.schedule.spans["to"],
             what=f"the lowest rate of `{recipe.schedule.kind}` is {lowest:g}, and the learning rate is {lr:g}",
-            here="the rate would never fall",
+            here="the learning rate would never drop",
             other=spans.get("lr") or spans.get(""),
             there=f"the learning rate is {lr:g}",
         )
@@ -309,10 +309,10 @@ def check_augmentations(recipe: Recipe, context: Context) -> None:
     pictured = [node for node in inputs if len(node.shape) == 3]
     for step in steps:
         if step.pictures and not pictured:
-            what = f"`{step.kind}` changes pictures, [channels, height, width], and no input takes any"
+            what = f"`{step.kind}` needs an image input, [channels, height, width], but the net has none"
             _misfit(step, inputs[0], what, context)
         if not step.pictures and not any(node.dtype != "i64" for node in recipe.reached().intersection(inputs)):
-            what = f"`{step.kind}` finds no input of real numbers that the loss depends on smoothly"
+            what = f"`{step.kind}` needs a floating-point input that the gradient of the loss reaches"
             _misfit(step, inputs[0], what, context)
     for node in pictured:
         for at, step in reversed([*enumerate(steps)]):

@@ -325,7 +325,7 @@ def default_metrics(losses: Sequence[LossLine], net: Net) -> tuple[MetricLine, .
 
 
 def read_frozen(line: ast.Setting, context: Context, net: Net | None) -> frozenset[str]:
-    """Return the parameters and statistics in labelled parts of the net. Raises Rejected or Poisoned."""
+    """Return the parameters and statistics in labeled parts of the net. Raises Rejected or Poisoned."""
     _reject_braces(line, context)
     if not line.values:
         usage = "freeze LABEL…"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def binary_sums(graph: Graph) -> Graph:
     """Rewrite n-ary sums as chains of binary Add.
 
-    onnxruntime parallelises Add, but runs Sum on one thread, which takes twice as long.
+    onnxruntime parallelizes Add, but runs Sum on one thread, which takes twice as long.
     """
     copy = Copy(graph)
     for operation in graph.operations:

@@ -58,7 +58,7 @@ def character_problems(source: Source, offsets: list[int]) -> Iterator[IllegalCh
 
 
 def _replacement(span: Span, text: str) -> str | None:
-    """Return what was meant by a character, with its neighbours: `&&` is `and`, `!x` is `not x`."""
+    """Return what was meant by a character, with its neighbors: `&&` is `and`, `!x` is `not x`."""
     at = span.start
     if text[at : at + 2] in DOUBLE:
         return DOUBLE[text[at : at + 2]]

@@ -200,7 +200,7 @@ def test_a_summary_has_the_figures_of_the_command() -> None:
             )
             assert str(summary) == repr(summary) == summary_text(figures)
     assert netdsl.load("lenet5").summary().totals["params"] == netdsl.zoo["lenet5"].params
-    with pytest.raises(ValueError, match="batch is a whole number from 1"):
+    with pytest.raises(ValueError, match="batch must be an integer from 1"):
         netdsl.load("lenet5").summary(batch=0)
     shown = netdsl.parse(SYMBOLIC).summary()._repr_mimebundle_()
     assert shown["text/plain"] == str(netdsl.parse(SYMBOLIC).summary())
@@ -369,9 +369,9 @@ def test_weights_that_do_not_fit(weights: Any, code: str, said: str) -> None:
 )
 def test_numbers_have_bounds(wrong: dict[str, int]) -> None:
     ((name, _),) = wrong.items()
-    with pytest.raises(ValueError, match=f"^{name} is a whole number from"):
+    with pytest.raises(ValueError, match=f"^{name} must be an integer from"):
         netdsl.parse(TINY).to_onnx(**wrong)
-    with pytest.raises(TypeError, match=f"^{name} is a whole number from"):
+    with pytest.raises(TypeError, match=f"^{name} must be an integer from"):
         netdsl.parse(TINY).to_onnx(**{name: 1.5})  # type: ignore[arg-type]
 
 
@@ -395,7 +395,10 @@ def test_a_file_of_somebody_else_stays(tmp_path: Path) -> None:
     path.write_bytes(b"precious")
     with pytest.raises(netdsl.UserError) as caught:
         net.save(path)
-    assert (caught.value.code, caught.value.helps) == ("E0611", ("name another file, or overwrite it with force=True",))
+    assert (caught.value.code, caught.value.helps) == (
+        "E0611",
+        ("choose another file, or overwrite this one with force=True",),
+    )
     assert path.read_bytes() == b"precious"
     net.save(path, force=True)
     first = path.read_bytes()
@@ -529,7 +532,7 @@ def test_inputs_have_their_names(inputs: dict[str, Any], lenet: netdsl.Session) 
 def test_an_absent_provider_is_told() -> None:
     with pytest.raises(netdsl.UserError, match=r"E08\d\d.*abacus"):
         netdsl.parse(TINY).session(provider="abacus")
-    with pytest.raises(ValueError, match="threads is a whole number from 1"):
+    with pytest.raises(ValueError, match="threads must be an integer from 1"):
         netdsl.parse(TINY).session(threads=0)
 
 

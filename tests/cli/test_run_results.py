@@ -43,12 +43,12 @@ def test_labels_are_read(tmp_path: Path, case: str) -> None:
 
 
 BAD_LABELS = {
-    "empty": ("", "holds no labels"),
-    "blank": ("\n \n", "holds no labels"),
-    "an empty list": ("[]", "holds no labels"),
-    "half a list": ('["a",', "begins like a JSON list, and is none"),
-    "a list of numbers": ('["a", 1]', "is a list whose entry 1 is no name"),
-    "a list of lists": ("[" * 100_000, "begins like a JSON list, and is none"),
+    "empty": ("", "contains no labels"),
+    "blank": ("\n \n", "contains no labels"),
+    "an empty list": ("[]", "contains no labels"),
+    "half a list": ('["a",', "begins like a JSON list, but is not valid JSON"),
+    "a list of numbers": ('["a", 1]', "is not a string"),
+    "a list of lists": ("[" * 100_000, "begins like a JSON list, but is not valid JSON"),
 }
 
 
@@ -81,7 +81,7 @@ def test_there_is_a_label_for_each_class(netdsl: Commands, count: int) -> None:
     Path("names.txt").write_text("\n".join(map(str, range(count))))
     ran = netdsl(*LENET, *DIGITS, "--labels", "names.txt", "-o", "o.npz")
     assert (ran.code, ran.out, Path("o.npz").exists()) == (1, "", False)
-    assert ran.err == f"error[E0623]: names.txt holds {count} labels, and the output `output` has 10\n"
+    assert ran.err == f"error[E0623]: names.txt has {count} labels, but the output `output` has 10 classes\n"
 
 
 def test_labels_of_an_output_whose_size_only_the_data_tell(netdsl: Commands) -> None:
@@ -92,7 +92,7 @@ def test_labels_of_an_output_whose_size_only_the_data_tell(netdsl: Commands) -> 
     assert netdsl("run", "n.net", "x.npy", "--labels", "two").out == "x.npy[0]  b: 2  a: 1\n"
     ran = netdsl("run", "n.net", "x.npy", "--labels", "three")
     assert (ran.code, ran.out) == (1, "")
-    assert "three holds 3 labels, and the output `output` has 2" in ran.err
+    assert "three has 3 labels, but the output `output` has 2 classes" in ran.err
 
 
 def test_labels_name_the_outputs_that_they_fit(netdsl: Commands) -> None:
@@ -117,14 +117,14 @@ def test_a_folder_is_its_pictures_in_order(netdsl: Commands) -> None:
     (Path("pictures") / "deeper").mkdir()
     ran = netdsl(*LENET, "pictures")
     assert (ran.code, ran.out) == (0, wanted.out)
-    assert ran.err == "pictures: passed over 3 that are no pictures: deeper, empty.png, notes.txt\n"
+    assert ran.err == "pictures: skipped 3 files that are not images: deeper, empty.png, notes.txt\n"
     assert netdsl(*LENET, "pictures", "-q").err == ""
 
 
 def test_a_folder_without_pictures(netdsl: Commands) -> None:
     Path("nothing").mkdir()
     ran = netdsl(*LENET, "nothing")
-    assert (ran.code, ran.err.splitlines()[0]) == (1, "error[E0801]: the folder nothing holds no pictures")
+    assert (ran.code, ran.err.splitlines()[0]) == (1, "error[E0801]: the folder nothing contains no images")
 
 
 def test_json_is_a_line_an_example(netdsl: Commands) -> None:

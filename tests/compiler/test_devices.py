@@ -61,8 +61,8 @@ def test_what_is_asked_for(text: str, name: str, options: dict[str, str]) -> Non
         ("cuda:a=1,,b=2", "is not of the form"),
         ("cuda:a=1,a=2", "says `a` twice"),
         ("cpu:threads=4", "the provider `cpu` takes no options"),
-        ("cdua", "is not one that is known; there is "),
-        ("\x1b[31m", r"the provider `\x1b[31m` is not one that is known"),
+        ("cdua", "unknown execution provider `cdua`; available: "),
+        ("\x1b[31m", r"unknown execution provider `\x1b[31m`"),
     ],
 )
 def test_what_cannot_be_asked_for(text: str, said: str) -> None:
@@ -157,7 +157,7 @@ def test_a_plugin_package_registers_itself(
     if mine[0].providers:
         with pytest.raises(NoProvider) as caught:
             choose("acme")
-        why = f": {failure}" if failure else ", which finds no device for it on this machine"
+        why = f": {failure}" if failure else ", which finds no suitable device on this machine"
         assert caught.value.message.startswith(f"the provider `acme` comes with onnxruntime-ep-acme{why}; there is ")
 
 

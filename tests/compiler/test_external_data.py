@@ -113,7 +113,7 @@ def test_files_of_others_stay(netdsl: Commands, stranger: str) -> None:
     path.write_bytes(b"of weeks of training")
     ran = netdsl(*LENET, "--external-data")
     assert (ran.code, names(netdsl.folder), path.read_bytes()) == (2, [stranger], b"of weeks of training")
-    assert f"error[E0611]: {stranger} exists, and netdsl did not make it" in ran.err
+    assert f"error[E0611]: {stranger} exists and was not written by netdsl" in ran.err
     assert netdsl(*LENET, "--external-data", "--force").code == 0
     onnx.checker.check_model("m.onnx")
 

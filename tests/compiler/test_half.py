@@ -136,12 +136,14 @@ def correct(netdsl):
 def test_a_weight_beyond_is_named():
     net = flow("input a 4; dense 2 bias off")
     emitted = emit(half(lower(net)))
-    for value, said in ((65519.9, None), (1e5, "holds 100000"), (-7e4, "holds 70000")):
+    for value, said in ((65519.9, None), (1e5, "has a magnitude of 100000"), (-7e4, "has a magnitude of 70000")):
         weights = [("dense1.weight", np.full((2, 4), value, np.float32))]
         if said is None:
             assert onnx.load_from_string(to_bytes(emitted, weights))
             continue
-        with pytest.raises(BeyondHalf, match=f"the weight `dense1.weight` {said}, and half precision ends at 65,504"):
+        with pytest.raises(
+            BeyondHalf, match=f"the weight `dense1.weight` {said}, but half precision is limited to 65,504"
+        ):
             write(emitted, weights, io.BytesIO())
 
 

@@ -161,7 +161,7 @@ def test_models_that_cannot_be_run(
 
 
 def test_providers() -> None:
-    with pytest.raises(NoProvider, match=r"the provider `quantum` is not one that is known; there is .*cpu") as caught:
+    with pytest.raises(NoProvider, match=r"unknown execution provider `quantum`; available: .*cpu") as caught:
         Session(GOOD, provider="quantum")
     assert caught.value.exit_code == 2
     for threads, said in ((0, "0"), (100_000, "100,000")):

@@ -91,7 +91,7 @@ def test_a_model_says_how_pictures_are_framed(advice: str) -> None:
 
 @pytest.mark.parametrize("advice", BAD, ids=range(len(BAD)))
 def test_what_a_model_says_otherwise_is_an_error(advice: str) -> None:
-    with pytest.raises(BadModel, match=r"m\.onnx says of pictures what is not understood"):
+    with pytest.raises(BadModel, match=r"m\.onnx has invalid preprocessing metadata"):
         _picture(advice, "m.onnx")
 
 

@@ -237,7 +237,7 @@ def test_a_step_is_compiled_with_them(netdsl: Commands) -> None:
 def test_partial_does_not_go_with_an_order(netdsl: Commands) -> None:
     netdsl.write(a=NET)
     refused = netdsl("compile", "a.net", "--weights", saved(), "--partial", "--match", "order")
-    assert (refused.code, "--partial does not go with --match order" in refused.err) == (2, True)
+    assert (refused.code, "--partial cannot be combined with --match order" in refused.err) == (2, True)
 
 
 # --- from Python ---------------------------------------------------------------------------------------------------
@@ -274,7 +274,7 @@ def test_python_that_asks_for_nonsense() -> None:
             net.to_onnx(weights=BODY, exclude=labels)  # type: ignore[arg-type]
     with pytest.warns(UserWarning, match="2 of 6"):
         net.to_onnx(weights=BODY, exclude=(label for label in ["fc"]))
-    with pytest.raises(ValueError, match="partial does not go with"):
+    with pytest.raises(ValueError, match="partial=True cannot be combined with"):
         net.to_onnx(weights=BODY, partial=True, match="order")
     with pytest.raises(UnknownWeightLabel):
         net.to_onnx(weights=BODY, exclude=["fx"])
