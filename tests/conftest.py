@@ -26,7 +26,7 @@ if hasattr(signal, "pthread_sigmask"):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden with what the code says now")
+    parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden with the current output")
     parser.addoption("--shuffle", metavar="SEED", help="run the test files, and the tests of each, in a random order")
 
 

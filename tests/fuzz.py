@@ -117,9 +117,9 @@ def _bound_memory() -> None:
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--minutes", type=float, default=0)
-    options.add_argument("--seed", type=int, default=0, help="where to begin; without --minutes, the only one")
-    options.add_argument("--digest", type=int, metavar="COUNT", help="print a sum over so many programs")
-    options.add_argument("--finds", type=Path, default=Path("fuzz-finds"), help="where faults are written")
+    options.add_argument("--seed", type=int, default=0, help="first seed; without --minutes, the only one")
+    options.add_argument("--digest", type=int, metavar="COUNT", help="print a digest of COUNT programs")
+    options.add_argument("--finds", type=Path, default=Path("fuzz-finds"), help="folder for failing programs")
     chosen = options.parse_args()
     finds = chosen.finds.absolute()
     with tempfile.TemporaryDirectory() as folder:

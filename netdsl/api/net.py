@@ -99,15 +99,15 @@ class Net:
     def to_onnx(self, **options: Unpack[ModelOptions]) -> onnx.ModelProto:
         """Return the model.
 
-        `weights` are a file's, or a mapping from names to arrays; the others are drawn from the `seed`, 0 by default.
-        `rename`, a mapping from patterns to replacements, changes the names of weights like `--rename`; with the
-        `match` "order" they are matched by order and shape. Weights that a label in `exclude` names
-        (`["fc", "layer4.*"]`) are drawn, with `partial` also those that the file lacks, and a UserWarning lists them.
+        `weights` is the path of a weight file, or a mapping from names to arrays (default: random weights from `seed`,
+        which is 0 by default). `rename` maps patterns to replacements, like `--rename`; `match="order"` matches weights
+        by order and shape instead of by name. `exclude` lists labels of weights to initialize instead of loading
+        (`["fc", "layer4.*"]`), and `partial` initializes those that the file lacks; a UserWarning lists these weights.
         `allow_nonfinite` accepts NaN, infinities and negative variances.
 
-        `batch` fixes the batch size, which is dynamic by default; `opset` is 17 to 26, 21 by default. With the `dtype`
-        "f16" the model computes in half precision, and with the `io` "f16" its inputs and outputs are halves too.
-        `metadata` are texts by key. With `functions` blocks are functions of the model.
+        `batch` fixes the batch size (default: dynamic), and `opset` is 17 to 26 (default: 21). `dtype="f16"` computes
+        in half precision; `io="f16"` makes the inputs and outputs f16 too. `metadata` adds strings by key, and
+        `functions` emits blocks as functions of the model.
 
         Raises UserError if the weights do not fit, and TypeError or ValueError for arguments out of range.
         """
@@ -155,12 +155,12 @@ class Net:
         allow_fallback: bool = False,
         **options: Unpack[ModelOptions],
     ) -> Session:
-        """Return the net ready to run, on an execution provider of onnxruntime: `cpu`, `cuda`, with options
+        """Return a session that runs the net on an execution provider of onnxruntime: `cpu`, `cuda`, or with options,
         `cuda:device_id=1`.
 
-        `threads` is the number of CPU threads, all by default. Other arguments and errors are those of `to_onnx`;
-        UserError also if the provider is not available, or leaves some of the work to the CPU, unless `allow_fallback`
-        is set.
+        `threads` is the number of CPU threads (default: one per core). Other arguments and errors are those of
+        `to_onnx`; UserError also if the provider is not available, or leaves some of the work to the CPU, unless
+        `allow_fallback` is set.
         """
         from netdsl.api.session import Session
         from netdsl.backend.compile import compile_to_bytes

@@ -77,11 +77,11 @@ class Session:
         given_type = f"{array.dtype.name} {format_shape(array.shape)}"
         if array.ndim == len(wanted.shape) - 1:
             raise WrongFeed(
-                f"input `{name}` is given {given_type}, without a batch as the first axis",
+                f"input `{name}` got {given_type}, without a batch as the first axis",
                 f"one example is a batch of 1: `{name}[None]`",
             )
         if array.ndim != len(wanted.shape):
-            raise WrongFeed(f"input `{name}` takes {wanted.description}, and is given {given_type}")
+            raise WrongFeed(f"input `{name}` requires {wanted.description}, but got {given_type}")
         return ArrayReader(name, array, wanted.dtype).whole
 
     def __repr__(self) -> str:

@@ -77,7 +77,9 @@ def of_net(options: argparse.Namespace, report: Report, reporter: Reporter) -> E
     found = EvalResult(recipe.net.name, name, dataset, shown_names(labels, names or names_of(dataset, recipe), counts))
     outputs = _with_confusion(recipe)
     if options.weights is None and recipe.net.parameters:
-        reporter.note(f"{recipe.net.name}: random weights, drawn from seed {recipe.seed}; --weights names a file")
+        reporter.note(
+            f"{recipe.net.name}: using random weights (seed {recipe.seed}); pass --weights FILE to load trained ones"
+        )
     arrays = initial_weights(recipe.net, recipe.seed, file)
     values = {key: onnxruntime.OrtValue.ortvalue_from_numpy(array) for key, array in arrays.items()}
     evaluator = Evaluator(
@@ -183,7 +185,7 @@ def of_model(options: argparse.Namespace, report: Report, reporter: Reporter) ->
     check_together(options)
     for name, value in {"--weights": options.weights, "--set": options.set, "--root": options.root}.items():
         if value not in (None, []):
-            raise NotForAModel(f"{options.file} is a compiled model, and takes no {name}")
+            raise NotForAModel(f"{options.file} is a compiled model, which does not accept {name}")
     if options.data is None:
         raise NothingToJudge("a compiled model names no data", """--data 'mnist "datasets/mnist" split test'""")
     kind = _data(options.data, report)

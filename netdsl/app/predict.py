@@ -31,7 +31,7 @@ def predict(session: Session, readers: Mapping[str, Reader], batch: int) -> Iter
         fixed = session.inputs[name].shape[0] if name in session.inputs and session.inputs[name].shape else None
         if fixed is not None and (batch != fixed or counts[name] % fixed):
             raise WrongFeed(
-                f"{session.name} takes batches of exactly {fixed}, and is given {counts[name]:,} examples "
+                f"{session.name} requires batches of exactly {fixed}, but got {counts[name]:,} examples "
                 f"in batches of {batch}",
             )
     streams = [reader.batches(batch) for reader in readers.values()]

@@ -70,18 +70,18 @@ def _staged(path: str, wanted: str, *, links: bool = True) -> Staged:
     """Open a temporary file, which must be on a disk. `path` is its name in messages."""
     try:
         if path == "-":
-            raise OSError("what has its weights beside it needs a disk")
+            raise OSError("external data requires a file on disk")
         target, mode = target_of(wanted)
         if mode is not None and not stat.S_ISREG(mode):
-            raise OSError("what has its weights beside it needs a disk")
+            raise OSError("external data requires a file on disk")
         if not links and os.path.islink(wanted):
-            raise OSError("it is a link, behind which a runtime does not look")
+            raise OSError("it is a link, which runtimes do not follow")
         name = os.path.basename(target)
         if ".." in name:  # onnx's checker takes it for a way out of the folder
-            raise OSError("what has its weights beside it cannot have two dots in a row in its name")
+            raise OSError("with external data, the name cannot contain two consecutive dots")
         name.encode()  # the model has to tell it, and protobuf's texts are UTF-8
     except UnicodeEncodeError:
-        raise _cannot(path, OSError("its name is no text")) from None
+        raise _cannot(path, OSError("its name is not valid text")) from None
     except OSError as error:
         raise _cannot(path, error) from None
     return Staged(target, mode)

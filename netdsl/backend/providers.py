@@ -168,7 +168,7 @@ def choose(text: str) -> tuple[str, str, dict[str, str], list[Any] | None]:
     name, options = split(text)
     here = builtin()
     if name == "cpu" and options:
-        raise NoProvider("the provider `cpu` takes no options", "--threads says on how many it computes")
+        raise NoProvider("the provider `cpu` takes no options", "use --threads to set the number of threads")
     if name in here:
         ours = KNOWN[name].options if name in KNOWN else {}
         return name, here[name], {**ours, **options}, None

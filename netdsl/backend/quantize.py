@@ -113,7 +113,7 @@ def _told() -> Iterator[None]:
         raise
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CannotQuantize(f"the model cannot be quantized: onnxruntime says, {first}") from None
+        raise CannotQuantize(f"the model cannot be quantized; onnxruntime reports: {first}") from None
 
 
 def _sign(model: ModelProto) -> None:
@@ -303,7 +303,7 @@ def _measured(model: ModelProto, batches: Iterable[Mapping[str, Array]], folder:
         count = len(next(iter(batch.values())))
         for name, array in batch.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise CannotQuantize(f"the examples for `{name}` hold NaN or infinite numbers")
+                raise CannotQuantize(f"the examples for `{name}` contain NaN or infinity")
             if array.dtype.kind in "fu":  # words have no scale
                 largest[name] = max(largest.get(name, 0), np.abs(array).max(initial=0))
         for name, value in zip(names, session.run(names, batch) if names else (), strict=True):
@@ -314,9 +314,9 @@ def _measured(model: ModelProto, batches: Iterable[Mapping[str, Array]], folder:
                 found[name] = np.minimum(joined, value) if name.endswith(":min") else np.maximum(joined, value)
         done += count
     for name in (name for name, value in largest.items() if value < SMALLEST_RANGE):
-        raise NoRange(f"the examples for `{name}` are all 0, or nearer to it than {SMALLEST_RANGE:.1g}")
+        raise NoRange(f"the examples for `{name}` are all 0, or closer to it than {SMALLEST_RANGE:.1g}")
     if not all(np.isfinite(value).all() for value in found.values()):
-        raise CannotQuantize("the network computes NaN or infinite numbers from the examples")
+        raise CannotQuantize("the net computes NaN or infinity from the examples")
     return found
 
 

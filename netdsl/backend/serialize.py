@@ -58,7 +58,7 @@ def write(emitted: Emitted, weights: Weights, file: Writable, data: DataFile | N
     if len(head) + size + 12 > LIMIT:
         raise TooLargeForOnnx(
             f"the model would have {size / 1e9:.1f} GB, but an ONNX file must be smaller than 2 GB",
-            "compile it to a file on disk, with its weights beside it: --external-data",
+            "write it to a file on disk, with the weights in a second file: --external-data",
         )
     file.write(head + _tag(_GRAPH) + _varint(size) + graph)
     for prefix, blocks in zip(prefixes, _values(emitted, weights), strict=True):

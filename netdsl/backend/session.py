@@ -205,7 +205,7 @@ class Session:
         return FellBack(f"{self.name}: {self.provider} leaves {what} to the CPU", "--allow-fallback permits it")
 
     def _refused(self, said: str) -> NoProvider:
-        return NoProvider(f"the provider `{self.provider}` refuses: onnxruntime says, {_first_line(said)}")
+        return NoProvider(f"the provider `{self.provider}` failed; onnxruntime reports: {_first_line(said)}")
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run one batch of each input, and return all outputs by name."""
@@ -219,7 +219,7 @@ class Session:
     def _check(self, feeds: Mapping[str, Array]) -> None:
         if feeds.keys() != self.inputs.keys():
             wanted, given = ", ".join(self.inputs), ", ".join(feeds) or "nothing"
-            raise WrongFeed(f"{self.name} takes {wanted}, and is given {given}")
+            raise WrongFeed(f"{self.name} requires {wanted}, but got {given}")
         for name, array in feeds.items():
             tensor = self.inputs[name]
             fits = len(array.shape) == len(tensor.shape) and all(
@@ -227,8 +227,8 @@ class Session:
             )
             if not fits or array.dtype.name != tensor.dtype:
                 raise WrongFeed(
-                    f"input `{name}` of {self.name} takes {tensor.description}, "
-                    f"and is given {array.dtype.name} {format_shape(array.shape)}"
+                    f"input `{name}` of {self.name} requires {tensor.description}, "
+                    f"but got {array.dtype.name} {format_shape(array.shape)}"
                 )
 
 
@@ -254,22 +254,22 @@ def _check_head(path: str) -> None:
 def _load_problem(name: str, said: str) -> BadModel:
     """Return why onnxruntime refuses a model, from its message."""
     if "INVALID_PROTOBUF" in said or "No graph was found" in said:
-        return BadModel(f"{name} is not an ONNX model, or cut short")
+        return BadModel(f"{name} is not an ONNX model, or is truncated")
     if found := re.search(r"IR version: (\d+), max supported IR version: (\d+)", said):
         return BadModel(
-            f"{name} has IR version {found[1]}, and this onnxruntime knows those up to {found[2]}",
+            f"{name} has IR version {found[1]}, but this onnxruntime supports up to {found[2]}",
             "install a newer onnxruntime",
         )
     if found := re.search(r"Opset (\d+) is under development.* for domain (\S+) is till opset (\d+)", said):
         return BadModel(
-            f"{name} is of opset {found[1]}, and this onnxruntime knows {found[2]} up to {found[3]}",
+            f"{name} has opset {found[1]}, but this onnxruntime supports {found[2]} up to {found[3]}",
             "install a newer onnxruntime, or compile with a lower --opset",
         )
     if found := re.search(r"(\S+)\(-?\d+\) is not a registered function/op|No Op registered for (\S+)", said):
-        return BadModel(f"{name} has the operator {found[1] or found[2]}, which this onnxruntime does not know")
+        return BadModel(f"{name} has the operator {found[1] or found[2]}, which this onnxruntime does not support")
     if "bad_alloc" in said or "Failed to allocate memory" in said:
         return BadModel(f"{name} does not fit into the memory of this machine")
-    return BadModel(f"{name} cannot be run: onnxruntime says, {_first_line(said)}")
+    return BadModel(f"{name} cannot be run; onnxruntime reports: {_first_line(said)}")
 
 
 def _first_line(said: str) -> str:

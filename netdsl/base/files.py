@@ -322,7 +322,7 @@ def require_space(target: str, size: int) -> None:
     if getattr(os, "geteuid", lambda: 1)() == 0:
         free = total - used  # root may use the reserve
     if total and size > free:  # some network file systems tell nothing
-        raise OSError(errno.ENOSPC, f"it takes {size:,} bytes, and {free:,} are free")
+        raise OSError(errno.ENOSPC, f"it takes {size:,} bytes, but only {free:,} are free")
 
 
 def reason(error: OSError) -> str:

@@ -69,9 +69,9 @@ class ZipArchive:
         if not 0 <= member.header_offset <= self._size - member.compress_size or (
             not packed and member.compress_size != member.file_size
         ):
-            raise self._damaged(f"its member {name} declares {member.file_size:,} bytes that are not there")
+            raise self._damaged(f"its member {name} declares {member.file_size:,} bytes, which are missing")
         if self.members.setdefault(name, member) is not member:
-            raise self._damaged(f"its member {name} is there twice")
+            raise self._damaged(f"its member {name} occurs twice")
 
     def is_stored(self, name: str) -> bool:
         """Return whether a member is not compressed."""
@@ -160,7 +160,7 @@ class ZipArchive:
         for at in range(0, member.file_size, buffer.size):
             piece = buffer[: member.file_size - at]
             if file.readinto(piece.data) < piece.size:  # type: ignore[attr-defined]
-                raise self._damaged(f"it was cut short while its member {name} was read")
+                raise self._damaged(f"it was truncated while its member {name} was read")
             if verify:
                 checksum = zlib.crc32(piece.data, checksum)
             yield piece

@@ -94,7 +94,7 @@ def _classifier(net: Net, options: argparse.Namespace) -> Classifier:
 
     weights = given_weights(net, options, options.seed or 0, TERMINAL)
     if weights is None and net.parameters:
-        note(f"{net.name}: random weights, drawn from seed {options.seed or 0}; --weights names a file")
+        note(f"{net.name}: using random weights (seed {options.seed or 0}); pass --weights FILE to load trained ones")
     low, high = options.range
     batch = 1 if options.data is None else options.batch or ATTACK_BATCH
     return Classifier(

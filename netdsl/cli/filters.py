@@ -85,7 +85,7 @@ def _of_net(net: Net, options: argparse.Namespace) -> tuple[Shapes, Read]:
     seed = options.seed or 0
     file = given_weights(net, options, seed, TERMINAL)
     if file is None:
-        note(f"{net.name}: random weights, drawn from seed {seed}; --weights names a file")
+        note(f"{net.name}: using random weights (seed {seed}); pass --weights FILE to load trained ones")
     matched: CheckedWeights | dict[str, Array] = {} if file is None else checked_weights(shapes, file, net=net)
 
     def read(name: str) -> Array:

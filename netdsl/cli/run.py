@@ -60,7 +60,9 @@ def command(options: argparse.Namespace) -> int:
             note(f"{options.file}: {session.provider} leaves {session.fallback} to the CPU")
         readers = open_feeds(options.inputs, session)
         if net is not None and net.parameters and options.weights is None:
-            note(f"{net.name}: random weights, drawn from seed {options.seed or 0}; --weights names a file")
+            note(
+                f"{net.name}: using random weights (seed {options.seed or 0}); pass --weights FILE to load trained ones"
+            )
         _run(session, readers, labels, file, options)
     return 0
 
@@ -72,7 +74,7 @@ def _check_options(options: argparse.Namespace) -> None:
         if value not in (None, []):
             from netdsl.app.evaluate import NotForAModel
 
-            raise NotForAModel(f"{options.file} is a compiled model, and takes no {name}")
+            raise NotForAModel(f"{options.file} is a compiled model, which does not accept {name}")
 
 
 def _output(net: Net | None, options: argparse.Namespace) -> AbstractContextManager[BinaryIO | None]:

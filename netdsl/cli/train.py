@@ -98,8 +98,8 @@ def _complete(trainer: Trainer, folder: RunFolder) -> int:
     if not done:
         note(f"stopped after step {at:,} of {steps:,}, with a checkpoint; --resume continues")
         return 128 + received[0]
-    best = f", the best of epoch {trainer.best_epoch:,.6g}" if trainer.best is not None else ""
-    note(f"{folder.path}: {at:,} steps; last.safetensors and .onnx{best}: best.safetensors and .onnx")
+    best = f" (epoch {trainer.best_epoch:,.6g})" if trainer.best is not None else ""
+    note(f"{folder.path}: {at:,} steps; wrote last.safetensors and .onnx, best.safetensors and .onnx{best}")
     return 0
 
 

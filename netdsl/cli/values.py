@@ -15,7 +15,7 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
     def convert(text: str) -> int:
         number = int(text) if text.isdecimal() and len(text) < 20 else -1
         if not low <= number <= high:
-            raise ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+            raise ArgumentTypeError(f"{text!r} is not an integer from {low} to {high}")
         return number
 
     return convert

@@ -59,7 +59,7 @@ def _check_model(options: argparse.Namespace) -> None:
 
     _check_options(options)
     if options.functions:
-        raise NotForAModel(f"{options.file} is a compiled model, and takes no --functions")
+        raise NotForAModel(f"{options.file} is a compiled model, which does not accept --functions")
     if not os.path.isfile(options.file):
         raise MissingFile(f"there is no file {options.file}")
     check_locations(options.file)

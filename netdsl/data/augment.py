@@ -163,15 +163,14 @@ class Crop(Augmentation):
     def check(self, shape: Dims, dtype: str) -> None:
         if self.sizes is not None and any(want not in (None, s) for want, s in zip(shape[1:], self.sizes, strict=True)):
             raise BadAugment(
-                f"`crop` makes {self.sizes[0]}x{self.sizes[1]}, and {shape[1]}x{shape[2]} is needed (height x width)"
+                f"`crop` produces {self.sizes[0]}x{self.sizes[1]}, but the input is {shape[1]}x{shape[2]} "
+                "(height x width)"
             )
         for pad, size in zip(self.pads, shape[1:], strict=True) if self.sizes is None else ():
             if size is not None and pad >= size:
                 what = "reflects" if self.fill == "reflect" else "adds"
                 why = "" if self.fill == "reflect" else ": some crops would show nothing of it"
-                raise BadAugment(
-                    f"`crop` {what} {pad} pixel{'s' * (pad > 1)} on a side, and the picture has {size}{why}"
-                )
+                raise BadAugment(f"`crop` {what} {pad} pixel{'s' * (pad > 1)} on a side, but the image has {size}{why}")
 
     def source(self, shape: Dims) -> Dims:
         return shape if self.sizes is None else (shape[0], None, None)
@@ -264,10 +263,12 @@ class Normalize(Augmentation):
 
     def check(self, shape: Dims, dtype: str) -> None:
         if dtype in WHOLE:
-            raise BadAugment(f"`normalize` makes fractions, and the input takes {dtype}", "let the input be f32")
+            raise BadAugment(f"`normalize` produces fractions, but the input is {dtype}", "change the input to f32")
         for what, given in (("mean", self.mean), ("std", self.std)):
             if len(given) not in (1, shape[0]):
-                raise BadAugment(f"`normalize` has {len(given)} numbers as its {what}, and {shape[0]} channels")
+                raise BadAugment(
+                    f"`normalize` has {len(given)} numbers for {what}, but the image has {shape[0]} channels"
+                )
 
     def still(self) -> Augmentation | None:
         return self

@@ -20,7 +20,7 @@ GROUP = 2**20
 
 
 def crop(x: Array, sizes: tuple[int, int] | None, pads: tuple[int, int], fill: str, draws: Draws | None) -> Array:
-    """Pad each image and crop it to these sizes, or to its own; at the centre without random numbers."""
+    """Pad each image and crop it to these sizes, or to its own; at the center without random numbers."""
     (height, width), (down, right) = sizes or x.shape[2:], pads
     if pads != (0, 0):
         around = ((0, 0), (0, 0), (down, down), (right, right))
@@ -74,7 +74,7 @@ def _within(first: Array, count: Array, size: int) -> Array:
 
 
 def rotate(x: Array, degrees: float, draws: Draws) -> Array:
-    """Rotate images counter-clockwise about their centres by angles in [-degrees, degrees]."""
+    """Rotate images counter-clockwise about their centers by angles in [-degrees, degrees]."""
     angles = np.deg2rad((2 * draws.uniform() - 1) * degrees)
     made = np.empty_like(x)
     step = max(1, GROUP // math.prod(x.shape[1:]))

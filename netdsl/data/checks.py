@@ -25,8 +25,8 @@ def check_counts(columns: Mapping[str, Column]) -> None:
     for _, other in others:
         if len(other) != len(first):
             raise CountsDiffer(
-                f"{first.path} holds {len(first):,} examples, {other.path} {len(other):,}",
-                "each example needs one of both, in the same order",
+                f"{first.path} has {len(first):,} examples, but {other.path} has {len(other):,}",
+                "each example needs one entry in both, in the same order",
             )
 
 
@@ -41,7 +41,7 @@ def check_finite(column: ArrayColumn) -> None:
             place = tuple(int(i) for i in np.argwhere(~np.isfinite(batch))[0])
             inside = f", at {list(place[1:])}" if place[1:] else ""
             raise NotFinite(
-                f"{column.name(at + place[0])} holds {batch[place]}{inside}", "every step needs finite numbers"
+                f"{column.name(at + place[0])} contains {batch[place]}{inside}", "training requires finite numbers"
             )
 
 
@@ -73,12 +73,12 @@ def _reject(column: ArrayColumn, at: int, chunk: Array, wrong: Array, wanted: st
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
         inside = f" at {list(place[1:])}" if place[1:] else ""
         name = column.name(at + place[0])
-        raise BadLabel(f"{name} is {chunk[place]}{inside}, and a label is {wanted}", *helps)
+        raise BadLabel(f"{name} is {chunk[place]}{inside}, but a label must be {wanted}", *helps)
 
 
 def _check_classes(column: ArrayColumn, target: Target) -> None:
     assert target.classes is not None
-    wanted = f"a whole number from 0 to {target.classes - 1}"
+    wanted = f"an integer from 0 to {target.classes - 1}"
     real = column.array.dtype.kind == "f"
     for at, chunk in _chunks(column):
         wrong = (chunk < 0) | (chunk >= target.classes)
@@ -89,8 +89,8 @@ def _check_classes(column: ArrayColumn, target: Target) -> None:
             _reject(column, at, chunk, wrong, wanted, *_class_helps(column, target.classes))
     if real:
         raise WrongType(
-            f"{column.path} holds {column.array.dtype.newbyteorder('=')}, and labels are integers",
-            "all values are whole: `array.astype('int64')`",
+            f"{column.path} contains {column.array.dtype.newbyteorder('=')}, but labels must be integers",
+            "if all values are integers, convert them: `array.astype('int64')`",
         )
 
 
@@ -107,11 +107,11 @@ def _class_helps(column: ArrayColumn, classes: int) -> Iterator[str]:
 def _check_signs(column: ArrayColumn) -> None:
     zeros = minus = False
     for at, chunk in _chunks(column):
-        _reject(column, at, chunk, ~np.isin(chunk, (-1, 0, 1)), "-1 or 1, or else 0 or 1")
+        _reject(column, at, chunk, ~np.isin(chunk, (-1, 0, 1)), "-1 or 1 (or 0 or 1)")
         zeros, minus = zeros or bool((chunk == 0).any()), minus or bool((chunk == -1).any())
     if zeros and minus:
         for at, chunk in _chunks(column):
-            _reject(column, at, chunk, chunk == -1, "-1 or 1, or else 0 or 1: here are 0 and -1 both")
+            _reject(column, at, chunk, chunk == -1, "-1 or 1, or 0 or 1, but not both 0 and -1")
 
 
 def lone_label(column: ArrayColumn) -> object:

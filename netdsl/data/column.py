@@ -24,7 +24,7 @@ def as_array(value: object, name: str) -> Array:
         return np.asarray(value)
     except (ValueError, TypeError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
-        raise WrongType(f"{name} is {type(value).__name__}, and no array: {reason}") from None
+        raise WrongType(f"{name} is {type(value).__name__}, not an array: {reason}") from None
 
 
 class ArrayReader(Reader):
@@ -108,7 +108,7 @@ class ArrayColumn(Column):
         taker: str = "the input",
     ) -> None:
         if array.ndim and not len(array):
-            raise NoExamples(f"{path} holds no examples")
+            raise NoExamples(f"{path} contains no examples")
         check_types(path, array.dtype, type_of(dtype), taker)
         count, example = match_shape(path, array.shape, shape, taker)
         super().__init__(path, example, dtype)

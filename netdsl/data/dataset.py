@@ -101,7 +101,7 @@ class Dataset(Examples):
         for name, target in targets.items():
             if target.dtype == np.int64 and (label := lone_label(target)) is not None and len(target) > 1:
                 self.notes.append(
-                    f"all {len(target):,} examples have the same `{name}`, {label}: there is nothing to tell apart"
+                    f"all {len(target):,} examples have the same `{name}`, {label}: there is nothing to distinguish"
                 )
 
     def __len__(self) -> int:
@@ -134,8 +134,8 @@ class Dataset(Examples):
         count = len(self)
         if drop_last and batch > count:
             raise BatchTooLarge(
-                f"the batch is {batch:,}, and there are {count:,} examples: no batch is complete",
-                f"the largest batch here is {count:,}",
+                f"the batch size is {batch:,}, but there are only {count:,} examples: no batch would be complete",
+                f"use a batch size of at most {count:,}",
             )
         order = permutation(count, seed, epoch) if shuffle else np.arange(count)
         starts = range(first * batch, self.steps(batch, drop_last) * batch, batch)

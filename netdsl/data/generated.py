@@ -33,7 +33,7 @@ def _size(wanted: DataSpec, what: str) -> int:
     name, _ = only(wanted, what)
     shape, _ = wanted.inputs[name]
     if None in shape:
-        raise Incomplete(f"{what} fills inputs of a fixed size, and `{name}` is {format_shape(shape)}")
+        raise Incomplete(f"{what} requires inputs of a fixed size, but `{name}` is {format_shape(shape)}")
     return int(np.prod([size or 1 for size in shape]))
 
 
@@ -43,7 +43,7 @@ def open_xor(wanted: DataSpec, n: int, noise: float, seed: int) -> Dataset:
     labels = (corners[:, 0] != corners[:, 1]).astype(np.int64)
     spread = np.random.default_rng(seed).normal(0, 1, corners.shape) * noise
     if _size(wanted, "xor") != 2:
-        raise Incomplete(f"xor has two inputs, and the net takes {_size(wanted, 'xor')}")
+        raise Incomplete(f"xor has two inputs, but the net takes {_size(wanted, 'xor')}")
     return _made("xor", (corners + spread).astype(np.float32), labels, wanted)
 
 
@@ -89,7 +89,7 @@ def open_connectedness(wanted: DataSpec, n: int, seed: int) -> Dataset:
     shape = tuple(size for size in wanted.inputs[name][0] if size != 1)
     if len(shape) != 2 or any(size is None or size < 4 for size in shape):
         raise Incomplete(
-            f"connectedness makes images of at least 4x4 and one channel, and `{name}` is "
+            f"connectedness generates images of at least 4x4 with one channel, but `{name}` is "
             f"{format_shape(wanted.inputs[name][0])}"
         )
     height, width = (size or 0 for size in shape)

@@ -52,7 +52,7 @@ def _header(stream: BinaryIO, path: str) -> tuple[DType, tuple[int, ...], int]:
             raise BadData(f"{path} is not an idx file")
         sizes = stream.read(4 * head[3])
     if len(sizes) < 4 * head[3]:
-        raise BadData(f"{path} is cut short in its header")
+        raise BadData(f"{path} is truncated in its header")
     return np.dtype(TYPES[head[2]]), tuple(map(int, np.frombuffer(sizes, ">u4"))), 4 + len(sizes)
 
 
@@ -80,6 +80,6 @@ def load_idx(path: str) -> Array:
 
 def _check_size(path: str, declared: int, there: int) -> None:
     if there < declared:
-        raise BadData(f"{path} is cut short: it declares {declared:,} bytes of numbers and has {there:,}")
+        raise BadData(f"{path} is truncated: it declares {declared:,} bytes of numbers, but has {there:,}")
     if there > declared:
-        raise BadData(f"{path} holds more than the {declared:,} bytes of numbers that it declares")
+        raise BadData(f"{path} has more than the {declared:,} bytes of numbers that it declares")

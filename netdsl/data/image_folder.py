@@ -123,16 +123,16 @@ def open_folder(folder: str, wanted: DataSpec) -> Dataset:
         labels += [number] * len(found)
         others += left
         if not found:
-            notes.append(f"{os.path.join(folder, label)} has no pictures")
+            notes.append(f"{os.path.join(folder, label)} has no images")
     if not paths:
-        raise NoExamples(f"{folder} has no pictures in its subfolders", f"they end in {' '.join(sorted(ENDINGS))}")
+        raise NoExamples(f"{folder} has no images in its subfolders", f"image names end in {' '.join(sorted(ENDINGS))}")
     for path in paths:
         wanted.bounds.check(path)
     reader = ImageReader(paths, wanted.example(name), wanted.inputs[name][1], _frame(wanted, name))
     _check_sizes(reader, paths)
     columns = {target_name: target_column(folder, np.array(labels), target, lambda index: paths[index])}
     if others:
-        notes.insert(0, f"{others:,} files in {folder} are no pictures by their names")
+        notes.insert(0, f"{others:,} files in {folder} are skipped: their names are not those of images")
     pictures = PictureColumn(reader, wanted.threads or default_threads())
     names = wanted.names or (Names({target_name: classes}) if classes else None)
     return Dataset({name: pictures}, columns, names=names, notes=notes, augment=wanted.augment)
@@ -158,7 +158,7 @@ def _classes(folder: str) -> list[str]:
     except OSError as error:
         raise problem_of(error, folder) from None
     if not found:
-        raise Incomplete(f"{folder} has no subfolders", "it holds a folder of pictures for each class")
+        raise Incomplete(f"{folder} has no subfolders", "it must contain a folder of images for each class")
     return found
 
 
@@ -176,7 +176,7 @@ def _pictures(folder: str) -> tuple[list[str], int]:
 
 
 def _frame(wanted: DataSpec, name: str) -> Picture:
-    """Return how images are framed. If an augmentation crops, it receives the largest centre square."""
+    """Return how images are framed. If an augmentation crops, it receives the largest center square."""
     picture = wanted.pictures.get(name) or Picture()
     if wanted.example(name) == wanted.inputs[name][0]:
         return picture

@@ -76,7 +76,7 @@ class ImageReader(Reader):
     def __init__(self, paths: Sequence[str], shape: Dims, dtype: str, picture: Picture | None = None) -> None:
         super().__init__(paths[0], shape, dtype)
         if len(shape) != 3 or shape[0] not in (1, 3):
-            raise WrongShape(f"{paths[0]} is a picture, and the input takes examples of {format_shape(shape)}")
+            raise WrongShape(f"{paths[0]} is an image, but the input takes examples of {format_shape(shape)}")
         self._paths = tuple(paths)
         self.picture = picture or Picture()
         self.sizes: list[tuple[int, int]] = []
@@ -111,7 +111,7 @@ class ImageReader(Reader):
     def _misfit(self, path: str, size: tuple[int, int]) -> WrongShape:
         wanted = format_shape(self.shape[1:])
         return WrongShape(
-            f"{path} is {format_shape(size)} (height x width), and the input takes {wanted}",
+            f"{path} is {format_shape(size)} (height x width), but the input takes {wanted}",
             "scale it first, or add `resize` and `crop` to the input",
         )
 
@@ -149,7 +149,7 @@ class ImageReader(Reader):
             short = min(width, height)
             size = max(1, resize * width // short), max(1, resize * height // short)
             if size[0] * size[1] > PIXELS:
-                raise BadPicture(f"{path} is too long and thin to be resized: {width}x{height} pixels")
+                raise BadPicture(f"{path} has too extreme an aspect ratio to be resized: {width}x{height} pixels")
             image = image.resize(size, Resampling[self.picture.filter.upper()])
         if crop is not None:
             width, height = image.size
@@ -166,7 +166,7 @@ def stacked(arrays: Sequence[Array], paths: Sequence[str]) -> Array:
     for path, array in zip(paths, arrays, strict=True):
         if array.shape != arrays[0].shape:
             raise WrongShape(
-                f"pictures of one batch differ in size: {paths[0]} is {format_shape(arrays[0].shape[1:])}, "
+                f"images in one batch differ in size: {paths[0]} is {format_shape(arrays[0].shape[1:])}, "
                 f"{path} is {format_shape(array.shape[1:])} (height x width)"
             )
     return np.stack(arrays)
@@ -207,7 +207,7 @@ def _opened(path: str) -> Iterator[Image]:
         from PIL import Image
     except ModuleNotFoundError:
         raise MissingPackage(
-            f"{path} is a picture, and reading one needs Pillow", "pip install 'netdsl[images]'"
+            f"{path} is an image, and reading images requires Pillow", "pip install 'netdsl[images]'"
         ) from None
     with open_file(path) as file, _silence:
         try:
@@ -216,13 +216,13 @@ def _opened(path: str) -> Iterator[Image]:
         except Exception as error:  # hostile bytes make the decoders fail in any way
             raise _damaged(path, error) from None
         if width * height > PIXELS:
-            raise BadPicture(f"{path} has {width}x{height} pixels, more than the {PIXELS:,} that are opened")
+            raise BadPicture(f"{path} has {width}x{height} pixels, more than the limit of {PIXELS:,}")
         try:
             animated = image.format != "MPO" and getattr(image, "is_animated", False)
         except Exception as error:
             raise _damaged(path, error) from None
         if animated:
-            raise BadPicture(f"{path} is an animation; a still picture is needed")
+            raise BadPicture(f"{path} is an animation, not a still image")
         yield image
 
 
@@ -234,10 +234,10 @@ def format_of(head: bytes) -> str | None:
 def _damaged(path: str, error: Exception) -> BadPicture | BadData:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     if "DecompressionBomb" in type(error).__name__:
-        return BadPicture(f"{path} has more pixels than the {PIXELS:,} that are opened: {reason}")
+        return BadPicture(f"{path} has more pixels than the limit of {PIXELS:,}: {reason}")
     if os.path.getsize(path) == 0:
         return BadPicture(f"{path} is empty")
-    return BadPicture(f"{path} is damaged, or not a picture that is read: {reason}")
+    return BadPicture(f"{path} is damaged, or not a supported image: {reason}")
 
 
 def _in_mode(image: Image, path: str, mode: str) -> Image:
@@ -248,7 +248,7 @@ def _in_mode(image: Image, path: str, mode: str) -> Image:
         image = Image.fromarray((np.asarray(image).astype("<u2") >> 8).astype(np.uint8))
     elif image.mode in ("I", "F"):
         kind = "32-bit" if image.mode == "I" else "floating-point"
-        raise BadPicture(f"{path} has {kind} pixels; 8 and 16 bits are read")
+        raise BadPicture(f"{path} has {kind} pixels; only 8 and 16 bits are supported")
     if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
         opaque = Image.new(mode, image.size)
         for top in range(0, image.height, ROWS):  # each step takes a copy of the pixels

@@ -51,8 +51,8 @@ class Stream(Examples):
     ) -> None:
         if not callable(source) and iter(source) is source:
             raise BadStream(
-                f"{type(source).__name__} can be gone through once only, and a training does so each epoch",
-                "give a list, or a function that takes the epoch and returns an iterable",
+                f"{type(source).__name__} can be iterated only once, but training iterates over the data in each epoch",
+                "pass a list, or a function that takes the epoch and returns an iterable",
             )
         self._source = source
         self._wanted = wanted
@@ -92,9 +92,9 @@ class Stream(Examples):
                 made[name] = np.ascontiguousarray(x, type_of(dtype))
             yield made
         if number < 0:
-            raise NoExamples(f"the iterable gives no batch of {batch:,} examples in epoch {epoch}")
+            raise NoExamples(f"the iterable yields no batch of {batch:,} examples in epoch {epoch}")
         if number + 1 < first:
-            raise BadStream(f"the iterable gives {number + 1:,} batches in epoch {epoch}, and the run is at {first:,}")
+            raise BadStream(f"the iterable yields {number + 1:,} batches in epoch {epoch}, but the run is at {first:,}")
 
     def name(self, key: str, position: int, *, seed: int, epoch: int) -> str:
         return f"example {position:,} of epoch {epoch}"
@@ -151,7 +151,7 @@ def _by_name(value: object, names: Mapping[str, object], where: str) -> Mapping[
             raise BadStream(f"{where} has no `{missing[0]}`; it has {', '.join(map(str, value)) or 'nothing'}")
         return value
     if len(names) != 1:
-        raise BadStream(f"{where} is one array, and there are {len(names)}: {', '.join(names)}", "give a dictionary")
+        raise BadStream(f"{where} is one array, but {len(names)} are needed: {', '.join(names)}", "give a dictionary")
     return dict.fromkeys(names, value)
 
 

@@ -40,7 +40,7 @@ class DataKind(Declared):
     def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
         """Why no data of this kind can fit inputs and targets of these shapes, as a clause; empty if some can."""
         if self.single and (len(inputs), len(targets)) != (1, 1):
-            return f"holds one input and one target, and the net has {len(inputs)} and {len(targets)}"
+            return f"has one input and one target, but the net has {len(inputs)} and {len(targets)}"
         if self.labelled and any(size != 1 for size in targets[0].shape):
             return f"has one label for each example, and the loss needs {format_shape(targets[0].shape)}"
         return ""
@@ -164,7 +164,7 @@ class Folder(DataKind):
     def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
         found = super().misfit(inputs, targets)
         if not found and (len(inputs[0]) != 3 or inputs[0][0] not in (1, 3)):
-            return f"holds pictures of 1 or 3 channels, and the input takes {format_shape(inputs[0])}"
+            return f"has images with 1 or 3 channels, but the input is {format_shape(inputs[0])}"
         return found
 
     def open(self, wanted: DataSpec) -> Dataset:
@@ -202,7 +202,7 @@ class Xor(Generated):
     def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
         found = super().misfit(inputs, targets)
         if not found and elements(inputs[0]) != 2:
-            return f"makes examples of 2 numbers, and the input takes {format_shape(inputs[0])}"
+            return f"has examples of 2 numbers, but the input is {format_shape(inputs[0])}"
         return found
 
 
@@ -241,7 +241,7 @@ class Connectedness(Generated):
         found = super().misfit(inputs, targets)
         sizes = [size for size in (inputs[0] if inputs else ()) if size != 1]
         if not found and (len(sizes) != 2 or any(isinstance(size, int) and size < 4 for size in sizes)):
-            return f"makes pictures of one channel and at least 4x4, and the input takes {format_shape(inputs[0])}"
+            return f"has images with one channel and at least 4x4 pixels, but the input is {format_shape(inputs[0])}"
         return found
 
 

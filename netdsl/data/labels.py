@@ -34,7 +34,7 @@ def numbered(
         if most is not None and len(names) != most:
             word = "class" if len(names) == 1 else "classes"
             some = f" ({listed(names, 8)})" if quotes else ""
-            raise ClassesDiffer(f"{what} {len(names)} {word}{some}, and the net has {most}")
+            raise ClassesDiffer(f"{what} {len(names)} {word}{some}, but the net has {most}")
         return {name: number for number, name in enumerate(names)}, tuple(names)
     known = wanted.names.classes.get(target.name)
     if known is None:
@@ -52,7 +52,7 @@ def _place(name: str, known: Sequence[str], begin: Callable[[str], str]) -> int:
         return known.index(name)
     if name in known:
         raise ClassesDiffer(f"{begin(name)}, which is the name of several classes")
-    raise ClassesDiffer(f"{begin(name)}, and the classes are {listed(known)}")
+    raise ClassesDiffer(f"{begin(name)}, but the classes are {listed(known)}")
 
 
 def _number(name: str, target: Target, begin: Callable[[str], str]) -> int:
@@ -62,6 +62,6 @@ def _number(name: str, target: Target, begin: Callable[[str], str]) -> int:
         return int(name)
     numbers = f"0 to {most - 1}" if most is not None else "from 0 on"
     raise ClassesDiffer(
-        f"{begin(name)}, and the net's classes have no names but their numbers, {numbers}",
-        "`netdsl eval` and `netdsl attack` take names for them, in order, from `--labels FILE`",
+        f"{begin(name)}, but the net's classes have no names, only numbers, {numbers}",
+        "to name them, pass a file of names, in order: `--labels FILE`",
     )

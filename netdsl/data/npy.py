@@ -65,11 +65,11 @@ def read_header(stream: BinaryIO, name: str, length: int) -> Header:
         raise BadData(f"{name} has a header that cannot be read: {reason}") from None
     header = Header(shape, fortran, dtype, len(text))
     if dtype.hasobject:
-        raise BadData(f"{name} holds pickled Python objects, which are never read: they can run programs")
+        raise BadData(f"{name} contains pickled Python objects, which are never loaded, since they can run code")
     if min(shape, default=0) < 0:
-        raise BadData(f"{name} declares the shape {shape}, which none can have")
+        raise BadData(f"{name} declares the impossible shape {shape}")
     if header.size != length - header.offset:
-        raise BadData(f"{name} declares {header.size:,} bytes of data and has {length - header.offset:,}")
+        raise BadData(f"{name} declares {header.size:,} bytes of data, but has {length - header.offset:,}")
     return header
 
 
@@ -86,7 +86,7 @@ def map_npy(path: str) -> Array:
 
 def _check_element_size(header: Header, name: str) -> None:
     if not header.dtype.itemsize:
-        raise BadData(f"{name} holds elements of size 0")
+        raise BadData(f"{name} has elements of size 0")
 
 
 class NpyReader(Reader):
@@ -121,7 +121,7 @@ class NpzArchive:
         self.path = path
         self._zip = ZipArchive(path, lambda reason: BadData(f"{path} is damaged: {reason}"))
         if any(name.endswith(".pkl") for name in self._zip.members):
-            raise BadData(f"{path} holds pickled objects, which are never read: they can run programs", CONVERT)
+            raise BadData(f"{path} contains pickled objects, which are never loaded, since they can run code", CONVERT)
         for name in self._zip.members:
             if not name.endswith(".npy"):
                 raise BadData(f"{path}: its member {name} is not an array")
@@ -150,8 +150,8 @@ def open_npz(path: str, shape: Dims, dtype: str, name: str | None) -> StreamRead
     archive = NpzArchive(path)
     if name not in archive.names:
         if len(archive.names) != 1:
-            held = ", ".join(sorted(archive.names)[:10]) or "nothing"
-            raise NoSuchMember(f"{path} has no array `{name}`: it holds {held}")
+            held = ", ".join(sorted(archive.names)[:10]) or "none"
+            raise NoSuchMember(f"{path} has no array `{name}` (available: {held})")
         (name,) = archive.names
     assert name is not None
     member = name

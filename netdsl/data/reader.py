@@ -72,13 +72,13 @@ def match_shape(
         else:
             continue
         if 0 in found:
-            raise BadData(f"{path} holds no examples: its shape is {format_shape(found)}")
+            raise BadData(f"{path} contains no examples: its shape is {format_shape(found)}")
         if len(target) < len(wanted):
             sizes = iter(example)
             example = tuple(1 if size == 1 else next(sizes) for size in wanted)
         return count, example
     raise WrongShape(
-        f"{path} holds {format_shape(found)}, and {taker} takes examples of {format_shape(wanted)}",
+        f"{path} has the shape {format_shape(found)}, but {taker} takes examples of {format_shape(wanted)}",
         *_advice(found, wanted),
     )
 
@@ -101,11 +101,11 @@ def check_types(path: str, found: DType, wanted: DType, taker: str = "the input"
     never a float to an integer."""
     if found.kind not in "biuf":
         kind = "Python objects" if found.hasobject else str(found)
-        raise WrongType(f"{path} holds {kind}, and {taker} takes {wanted}")
+        raise WrongType(f"{path} contains {kind}, but {taker} takes {wanted}")
     if found.kind == "f" and wanted.kind in "iu":
         raise WrongType(
-            f"{path} holds {found.newbyteorder('=')}, and {taker} takes {wanted}",
-            f"if all values are whole: `array.astype({str(wanted)!r})`",
+            f"{path} contains {found.newbyteorder('=')}, but {taker} takes {wanted}",
+            f"if all values are integers, convert them: `array.astype({str(wanted)!r})`",
         )
 
 
@@ -123,7 +123,7 @@ def convert(reader: Reader, batch: Array, first: int) -> Array:
         fits = None if np.can_cast(batch.dtype, wanted, "safe") else out == batch
     if fits is not None and not fits.all():
         at = tuple(int(i[0]) for i in np.nonzero(~fits))
-        raise WrongType(f"{reader.name(first + at[0])} holds {batch[at]}, which is out of the range of {wanted}")
+        raise WrongType(f"{reader.name(first + at[0])} contains {batch[at]}, which is out of range for {wanted}")
     return out
 
 
@@ -154,7 +154,7 @@ def open_input(
         return ImageReader(paths, shape, dtype, picture)
     if len(paths) > 1:
         odd = next(one for one, kind in kinds.items() if kind != "picture")
-        raise BadData(f"of several files for one input each must be a picture, and {odd} is not")
+        raise BadData(f"several files for one input must all be images, but {odd} is not")
     return _open_array(paths[0], kinds[paths[0]], shape, dtype, name)
 
 
@@ -190,5 +190,5 @@ def kind_of(path: str) -> str:
     if what := mistaken(head):
         raise BadData(f"{path} {what}")
     if head.startswith(b"\x80"):
-        raise BadData(f"{path} is pickled, and never read: a pickle can run programs", "save it with `numpy.save`")
+        raise BadData(f"{path} is a pickle, which is never loaded, since it can run code", "save it with `numpy.save`")
     raise BadData(f"{path} has an unsupported format (supported: .npy, .npz, idx, and images such as PNG or JPEG)")

@@ -74,8 +74,8 @@ def assembled(
 
 def _of(arrays: Mapping[str, Named], name: str, what: str) -> Named:
     if name not in arrays:
-        held = ", ".join(f"`{other}`" for other in arrays) or "nothing"
-        raise Incomplete(f"there is no array for the {what} `{name}`; there is {held}")
+        held = ", ".join(f"`{other}`" for other in arrays) or "none"
+        raise Incomplete(f"no array for the {what} `{name}` (available: {held})")
     return arrays[name]
 
 
@@ -83,8 +83,8 @@ def only(wanted: DataSpec, what: str) -> tuple[str, str]:
     """Return the only input and the only target. Raises Incomplete if there are more."""
     if len(wanted.inputs) != 1 or len(wanted.targets) != 1:
         raise Incomplete(
-            f"{what} holds one input and one target, and the net has {len(wanted.inputs)} and {len(wanted.targets)}",
-            "an .npz file holds any number of arrays, by name",
+            f"{what} has one input and one target, but the net has {len(wanted.inputs)} and {len(wanted.targets)}",
+            "an .npz file can contain any number of arrays, by name",
         )
     return next(iter(wanted.inputs)), next(iter(wanted.targets))
 
@@ -104,7 +104,7 @@ def _mnist(folder: str, split: str, what: str, rank: int) -> str:
         path = os.path.join(folder, name)
         if os.path.exists(path):
             return path
-    raise Incomplete(f"{folder} has no {names[0]}, nor one that ends in .gz")
+    raise Incomplete(f"missing file: {os.path.join(folder, names[0])} (or .gz)")
 
 
 def open_idx_pair(images: str, labels: str, wanted: DataSpec) -> Dataset:
@@ -137,7 +137,7 @@ def _member(archive: NpzArchive, wanted: DataSpec, *names: str) -> str:
     for key in keys:
         if key in archive.names:
             return key
-    held = ", ".join(sorted(archive.names)[:10]) or "nothing"
-    told = f": it holds {held}" if wanted.bounds.quotes(archive.path) else ""
+    held = ", ".join(sorted(archive.names)[:10]) or "none"
+    told = f" (available: {held})" if wanted.bounds.quotes(archive.path) else ""
     called = " or ".join(f"`{key}`" for key in keys)
     raise Incomplete(f"{archive.path} has no array {called}{told}")

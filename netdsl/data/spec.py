@@ -31,8 +31,8 @@ class Bounds:
         """Raise OutsideData where a path leads out of the root."""
         if self.root is not None and not is_within(self.root, path):
             raise OutsideData(
-                f"{path} is outside of the root, {self.root}",
-                "`--root DIR` names the folder that the files of a net, its data among them, may not leave",
+                f"{path} is outside the root, {self.root}",
+                "`--root DIR` sets the folder that must contain the files of a net, including its data",
             )
 
     def quotes(self, path: str) -> bool:
@@ -97,5 +97,5 @@ class DataSpec:
         shape, dtype = self.inputs[name]
         pictured = any(len(shape) == 3 for shape, _ in self.inputs.values())
         if self.augment is not None and any(step.pictures for step in self.augment.steps) and not pictured:
-            raise BadAugment("pictures are augmented, [channels, height, width], and no input takes any")
+            raise BadAugment("augmentations need an image input, [channels, height, width], but the net has none")
         return self.augment.source(shape, dtype) if self.augment is not None else shape

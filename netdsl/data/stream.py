@@ -91,10 +91,10 @@ class StreamReader(Reader):
             with damage_is_told(self.path):
                 rest = b"" if stop is not None and stop < self._count else stream.read(1)
             if rest:
-                raise BadData(f"{self.path} holds more than the {self._count:,} examples that it declares")
+                raise BadData(f"{self.path} has more than the {self._count:,} examples that it declares")
 
     def _short(self, at: int) -> BadData:
-        return BadData(f"{self.path} is cut short: it declares {self._count:,} examples and ends in number {at:,}")
+        return BadData(f"{self.path} is truncated: it declares {self._count:,} examples, but ends in number {at:,}")
 
 
 def _skip(stream: BinaryIO, size: int) -> int:
@@ -123,7 +123,7 @@ def unpacked(stream: BinaryIO, size: int, path: str) -> bytes | bytearray:
     with damage_is_told(path):
         data = read(stream, size)
     if len(data) < size:
-        raise BadData(f"{path} is cut short: it declares {size:,} bytes of numbers and has {len(data):,}")
+        raise BadData(f"{path} is truncated: it declares {size:,} bytes of numbers, but has {len(data):,}")
     return data
 
 
@@ -133,4 +133,4 @@ def shape_is_told(path: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, OverflowError) as error:
-        raise BadData(f"{path} declares a shape that no array can have: {error}") from None
+        raise BadData(f"{path} declares an impossible shape: {error}") from None

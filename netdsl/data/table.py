@@ -53,7 +53,7 @@ class Table:
         """Return the separator that splits the first line into the most cells."""
         first = self._line(1)
         if first is None:
-            raise BadTable(f"{self.path} is empty: a table begins with its columns' names")
+            raise BadTable(f"{self.path} is empty: a table begins with the names of its columns")
         try:
             return max(SEPARATORS, key=lambda s: len(next(csv.reader([first], delimiter=s))))
         except csv.Error as error:
@@ -62,10 +62,10 @@ class Table:
     def _judge_header(self) -> None:
         path, header = self.path, self.header
         if not header:
-            raise BadTable(f"{path} holds blank lines alone: a table begins with its columns' names")
+            raise BadTable(f"{path} contains only blank lines: a table begins with the names of its columns")
         if all(_is_number(name) for name in header):
             raise BadTable(
-                f"{path} has no header: its first row holds numbers alone",
+                f"{path} has no header: its first row contains only numbers",
                 "name the columns in a first row, such as `x1,x2,class`",
             )
         for number, name in enumerate(header):
@@ -76,7 +76,7 @@ class Table:
                 )
             if name in header[:number]:
                 called = f"a column `{name}`" if self.quotes else "a column of this name"
-                raise BadTable(f"{path}, line 1, column {number + 1}: there is {called} already")
+                raise BadTable(f"{path}, line 1, column {number + 1}: {called} occurs twice")
 
     @property
     def held(self) -> str:
@@ -90,7 +90,7 @@ class Table:
             return None
         if number == 1:
             if (what := mistaken(data[:64])) or b"\0" in data:
-                raise BadTable(f"{self.path} {what or 'is no text: its first line has a NUL'}")
+                raise BadTable(f"{self.path} {what or 'is not text: its first line contains NUL'}")
             data = data.removeprefix(b"\xef\xbb\xbf")
         if len(data) > LONGEST_LINE:
             raise BadTable(f"{where} is longer than {LONGEST_LINE:,} bytes")
@@ -114,7 +114,7 @@ class Table:
             for row in reader:
                 if row and self.header and len(row) != len(self.header):
                     raise BadTable(
-                        f"{self.path}, line {reader.line_num}: the row has {len(row)} cells, and the header "
+                        f"{self.path}, line {reader.line_num}: the row has {len(row)} cells, but the header has "
                         f"{len(self.header)}"
                     )
                 if row:
@@ -165,8 +165,8 @@ class _Cells:
                 array(self.values.typecode, [self._convert(row[place])])
             except (ValueError, OverflowError):
                 helps = ["decimals are written with a point"] if text.replace(",", "", 1).lstrip("-").isdigit() else []
-                held = f"holds {text[:40]!r}, which" if self._quotes else "holds what"
-                what = f"{held} is not {wanted}" if text else f"is empty; it holds {wanted}"
+                held = f"contains {text[:40]!r}, which" if self._quotes else "contains what"
+                what = f"{held} is not {wanted}" if text else f"is empty, but must contain {wanted}"
                 where = f"{self.path}, line {line}, column {place + 1}"
                 called = f"`{name}` " if self._quotes else ""
                 raise BadTable(f"{where}: {called}{what}", *(helps if text else [])) from None
@@ -184,14 +184,14 @@ class _Cells:
         flat = np.frombuffer(self.values, "i8" if self.values.typecode == "q" else "f8")
         if not (finite := np.isfinite(flat)).all():
             at = int(np.argmin(finite))
-            raise NotFinite(f"{self.place(at)} holds {flat[at]}", "every step needs finite numbers")
+            raise NotFinite(f"{self.place(at)} contains {flat[at]}", "training requires finite numbers")
         return flat.reshape(-1, *(size or 1 for size in shape))
 
 
 def open_csv(path: str, target: Sequence[str], separator: str | None, wanted: DataSpec) -> Dataset:
     """Open the data of `kinds.Csv`."""
     if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
-        raise BadTable(f"a separator is one character, and {separator!r} is none")
+        raise BadTable(f"a separator must be a single character, not {separator!r}")
     table = Table(path, separator, quotes=wanted.bounds.quotes(path))
     try:
         return _read(table, target, wanted)
@@ -210,7 +210,7 @@ def _read(table: Table, names: Sequence[str], wanted: DataSpec) -> Dataset:
         for part in cells:
             part.add(line, row)
     if not lines:
-        raise NoExamples(f"{table.path} has a header and no rows")
+        raise NoExamples(f"{table.path} has a header, but no rows")
     xs = {name: (table.path, part.array(wanted.inputs[name][0])) for name, part in inputs.items()}
     ys: dict[str, tuple[str, Array]] = {}
     classes: dict[str, tuple[str, ...]] = {}
@@ -241,7 +241,7 @@ def _layout(
     training, or else are the others in order."""
     named = [_named(table, name) for name in names]
     if len(wanted.targets) not in (1, len(named)):
-        raise Incomplete(f"{len(named)} columns are named as targets, and the net has {len(wanted.targets)} targets")
+        raise Incomplete(f"{len(named)} columns are named as targets, but the net has {len(wanted.targets)} targets")
     parts = [named] if len(wanted.targets) == 1 else [[place] for place in named]
     parts = _as_trained(table, parts, wanted)
     targets = {}
@@ -269,7 +269,7 @@ def _as_trained(table: Table, parts: list[list[int]], wanted: DataSpec) -> list[
         return parts
     if sorted(given) != sorted(trained):
         raise ColumnsDiffer(
-            f"the targets of {table.path} are {listed(given)}, and in training they were {listed(trained)}"
+            f"the targets of {table.path} are {listed(given)}, but in training they were {listed(trained)}"
         )
     return [[table.header.index(name) for name in names or ()] for names in known]
 
@@ -307,7 +307,7 @@ def _check_width(table: Table, what: str, found: int, shape: Sequence[int | None
     if None in shape or _width(shape) != found:
         raise Incomplete(
             f"{table.path} has {found} columns for the {what}, which takes {format_shape(tuple(shape))}",
-            "the columns that are no targets are the inputs', in their order",
+            "the columns that are not targets are the inputs, in order",
         )
 
 
@@ -325,7 +325,7 @@ def _labels(part: _Cells, target: Target, wanted: DataSpec) -> tuple[Array, tupl
             whole = np.isfinite(numbers) & (np.abs(numbers) < 2**53) & (numbers == np.floor(numbers))
             return numbers.astype(np.int64) if whole.all() else numbers, None
     if "" in part.values:
-        raise BadTable(f"{part.place(part.values.index(''))} is empty; it holds a class")
+        raise BadTable(f"{part.place(part.values.index(''))} is empty, but must contain a class")
     held = f"{part.path}: `{part.names[0]}` holds"  # which the caller has named
     names, classes = numbered(
         part.values,

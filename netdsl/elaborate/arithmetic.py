@@ -186,7 +186,7 @@ def negated(value: ExprValue, expr: ast.Unary, context: Context) -> Number:
 def subscript(value: ExprValue, at: ExprValue, expr: ast.Index, context: Context) -> ExprValue:
     """Return `value[at]`, counted from 0, or from the end if negative."""
     if not isinstance(value, tuple) or type(at) is not int:
-        what = f"an index takes a list and an integer, not {show_value(value)} and {show_value(at)}"
+        what = f"indexing needs a list and an integer, not {show_value(value)} and {show_value(at)}"
         context.reject(problems.BadOperation, expr.span, what=what)
     if not -len(value) <= at < len(value):
         context.reject(problems.OutsideList, expr.index.span, index=at, length=len(value))

@@ -103,7 +103,7 @@ def expand_block(
         cycle = [b.name.text for b in active[active.index(block) :]]
         context.reject(Recursive, stmt.head.span, what="the block", cycle=(*cycle, block.name.text))
     if len(builder.active) >= NESTING:
-        context.reject(TooLarge, stmt.head.span, what="block calls in one another", count=NESTING + 1, limit=NESTING)
+        context.reject(TooLarge, stmt.head.span, what="nested block calls", count=NESTING + 1, limit=NESTING)
     takes = block_signature(block)
     bound = stmt.cache.get(block)
     if bound is None:

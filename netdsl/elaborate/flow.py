@@ -48,7 +48,7 @@ def _count_rounds(count: int, span: Span, context: Context) -> int:
     """Count the rounds of a loop before they are expanded, multiplied with those of the enclosing loops."""
     around = context.rounds * count
     if around > ROUNDS:
-        what = "rounds, those of the loops around this one multiplied,"
+        what = "rounds, including those of the enclosing loops,"
         context.reject(TooLarge, span, what=what, count=around, limit=ROUNDS)
     context.builder.round(span, context.frame, count)
     context.module.work.spend(ROUND * count, span, context.frame)
@@ -85,7 +85,7 @@ STATEMENT_RULES: dict[type[ast.Stmt], Callable[[Any, Context, Scope | None], Non
 def run_body(body: ast.Body, context: Context) -> None:
     """Run the statements of a body; a problem in one is reported and poisons the value."""
     if context.depth > NESTING:
-        what = "braces in one another, those of the blocks that are called included,"
+        what = "nested braces, including those of called blocks,"
         context.reject(TooLarge, body.span, what=what, count=context.depth, limit=NESTING)
     for stmt in body.statements:
         run_statement(stmt, context)
@@ -97,7 +97,7 @@ def run_statement(stmt: ast.Stmt, context: Context, opened: Scope | None = None)
     try:
         STATEMENT_RULES[type(stmt)](stmt, context, opened)
     except NameTooLong as name:
-        what = "characters of a name, those of the scopes around it included,"
+        what = "characters of a name, including its scopes,"
         context.reject(TooLarge, stmt.span, what=what, count=len(name.path), limit=NAME)
     except Rejected as rejected:
         if isinstance(rejected.problem, TooLarge):

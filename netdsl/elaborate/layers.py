@@ -141,7 +141,7 @@ def change_defaults(stmt: ast.Default, context: Context) -> Defaults:
     name = stmt.layer.text
     cls = find_layer(name)
     if cls is None and context.module.block(name):
-        what = f"`default` changes a built-in layer, and `{name}` is a block: its defaults are those of its parameters"
+        what = f"`default` changes a built-in layer, but `{name}` is a block: its defaults are those of its parameters"
         context.reject(BadOperation, stmt.layer.span, what=what)
     cls = cls or unknown_layer(stmt.layer, context)
     declared = declared_signature(cls)

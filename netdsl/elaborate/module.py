@@ -219,7 +219,7 @@ class FunctionValue:
             cycle = (*context.calls[context.calls.index(name) :], name)
             context.reject(Recursive, expr.span, what="the function", cycle=cycle)
         if len(context.calls) >= NESTING:
-            context.reject(TooLarge, expr.span, what="calls in one another", count=NESTING + 1, limit=NESTING)
+            context.reject(TooLarge, expr.span, what="nested calls", count=NESTING + 1, limit=NESTING)
         self.module.work.spend(CALL, expr.span, context.frame)
         self.module.work.weigh(arguments, expr.span, context.frame)
         key = (arguments, tuple(map(type, arguments)))

@@ -56,7 +56,7 @@ def _input(stmt: ast.Input, context: Context, _: Scope | None) -> None:
         except Misfit as misfit:
             reject_misfit(misfit, layer, (), stmt.name.span, stmt.cache[cls], context)
         if any(isinstance(size, Size) and "N" in size.symbols for size in node.shape):
-            what = "`N` is the size of the batch, and cannot name another"
+            what = "`N` is the batch size, and cannot name another size"
             context.reject(problems.BadOperation, stmt.arguments[0].span, what=what)
         node.arguments = stmt.cache[cls]
         node.shape = _named(node.shape, stmt.name.text)

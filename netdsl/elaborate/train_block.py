@@ -296,7 +296,7 @@ def check_rates(recipe: Recipe, context: Context) -> None:
         context.reject(
             Contradiction,
             recipe.schedule.spans["to"],
-            what=f"the lowest rate of `{recipe.schedule.kind}` is {lowest:g}, and the learning rate is {lr:g}",
+            what=f"the lowest rate of `{recipe.schedule.kind}` is {lowest:g}, but the learning rate is {lr:g}",
             here="the learning rate would never drop",
             other=spans.get("lr") or spans.get(""),
             there=f"the learning rate is {lr:g}",

@@ -94,7 +94,7 @@ def _read(prefix: str, metadata: Mapping[str, str], path: str, shapes: Shapes) -
     for key in lists:
         if key not in shapes:
             held = ", ".join(f"`{name}`" for name in shapes)
-            raise BadNames(f"{path} has names for `{key}` (`{prefix}…`), and the net has {held}")
+            raise BadNames(f"{path} has names for `{key}` (`{prefix}…`), but the net has {held}")
     return lists
 
 
@@ -112,6 +112,6 @@ def _list(text: str, key: str, path: str) -> list[str]:
 
 def _misfit(path: str, count: int, what: str, where: str, size: int) -> BadNames:
     return BadNames(
-        f"{path} names {count:,} {what}, and {where} has {size:,}",
+        f"{path} names {count:,} {what}, but {where} has {size:,}",
         "are these the model or the weights of another net?",
     )

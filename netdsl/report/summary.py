@@ -141,15 +141,15 @@ def _totals(figures: Figures) -> Iterator[str]:
     if figures.trainable != params:
         weights += f", of which {figures.trainable:,} are trained"
     if buffers:
-        weights += f"; {buffers:,} running statistics besides"
+        weights += f", plus {buffers:,} running statistics"
     yield f"weights  {weights}"
     yield f"MACs     {figures.macs:,}"
     yield f"depth    {figures.depth}"
     batch = f", for a batch of {figures.batch}" if figures.batch > 1 else ""
     if isinstance(figures.peak, Largest):
-        yield f"memory   the largest of these numbers of bytes at once{batch}:"
+        yield f"memory   bytes at peak, the largest of these{batch}:"
         yield from (f"         {each:,}" for each in figures.peak.counts)
     else:
         at = figures.peak_at
         where = f", at {escape(at.node.name)} in line {at.line}" if at else ""
-        yield f"memory   {figures.peak:,} bytes at once{where}{batch}"
+        yield f"memory   {figures.peak:,} bytes at peak{where}{batch}"

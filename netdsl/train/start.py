@@ -166,7 +166,7 @@ def check_same(folder: RunFolder, recipe: Recipe, graph: Graph) -> None:
     then, now = (_lines(text) for text in (known.get("recipe", ""), recipe.text))
     changed = [line for line in then if line not in now] + [line for line in now if line not in then]
     if changed:
-        raise OtherRun(f"the recipe is not the one in {name}: `{changed[0]}` differs", ANOTHER_RUN)
+        raise OtherRun(f"the recipe differs from the one in {name}: `{changed[0]}`", ANOTHER_RUN)
     if known.get("step") != fingerprint(graph):
         raise OtherRun(f"the net or the computation of a step has changed since {name} was written", ANOTHER_RUN)
 

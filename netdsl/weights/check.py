@@ -184,7 +184,7 @@ def checked_weights(
         renames = [*renaming_help(lost, spare)]
         found = {key: entry.shape for key, entry in file.entries.items() if key not in passed}
         raise WeightsDoNotFit(
-            f"the weights in {file.path} do not fit",
+            f"the weights in {file.path} do not match the net",
             *renames,
             *(head_help(net, parameters, found) if net is not None and not renames and not file.doubled else ()),
             details=[
@@ -198,7 +198,7 @@ def checked_weights(
         if (kind := file.entries[key].dtype) not in FLOATS:
             small = kind.startswith("float")
             raise WrongWeightType(
-                f"{file.path}: `{key}` is {kind}; weights are floating-point" + ", of 16 bits or more" * small,
+                f"{file.path}: `{key}` is {kind}, but weights must be floating-point" + ", of 16 bits or more" * small,
                 *["convert it to float16 or float32, with the scale that belongs to it"] * small,
             )
     return CheckedWeights(parameters.keys(), file)
@@ -209,7 +209,7 @@ def check_clear(file: WeightFile, keys: Iterable[str]) -> None:
     for key in keys:
         use = file.entries[key].use if key in file.entries else None
         if use is not None and use.unclear:
-            raise UnclearUse(f"{file.path}: it is not clear which weight `{key}` is: it {use.unclear}")
+            raise UnclearUse(f"{file.path}: the role of `{key}` is unclear: it {use.unclear}")
 
 
 def is_ignored(key: str) -> bool:
@@ -228,7 +228,7 @@ def _listed(title: str, keys: list[str], line: Callable[[str], str]) -> Iterator
 
 def _missing(key: str, lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> str:
     found = alike(key, lost, spare)
-    return f"{key} {format_shape(lost[key])}" + (f"; `{found}` is like it" if found else "")
+    return f"{key} {format_shape(lost[key])}" + (f"; similar: `{found}`" if found else "")
 
 
 def _meant(key: str, lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> str:

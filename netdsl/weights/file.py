@@ -112,7 +112,7 @@ class WeightFile(ABC):
             found: dict[str, object] = {}
             for key, value in pairs:
                 if key in found:
-                    raise self.damaged(f"`{key}` is there twice")
+                    raise self.damaged(f"`{key}` occurs twice")
                 found[key] = value
             return found
 
@@ -187,7 +187,7 @@ def _unsupported(path: str, head: bytes) -> BadWeightFile:
     if what := mistaken(head):
         return BadWeightFile(f"{path} {what}")
     if head.startswith(b"\x80"):
-        return BadWeightFile(f"{path} is pickled, and never read: a pickle can run programs", CONVERT)
+        return BadWeightFile(f"{path} is a pickle, which is never loaded, since it can run code", CONVERT)
     if head.startswith(b"\x93NUMPY"):
         return BadWeightFile(f"{path} is a single array without a name", "save it with `numpy.savez(path, name=array)`")
     return BadWeightFile(f"{path} is damaged, or has an unsupported format", SUPPORTED)
@@ -279,7 +279,7 @@ class WeightView(WeightFile):
             found: dict[str, object] = {}
             for key, value in pairs:
                 if key in found:
-                    raise self.damaged(f"`{key}` is there twice")
+                    raise self.damaged(f"`{key}` occurs twice")
                 found[key] = value
             return found
 

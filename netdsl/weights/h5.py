@@ -60,7 +60,7 @@ class Arrays:
             import h5py
         except ModuleNotFoundError:
             raise MissingPackage(
-                f"{self.path} is an HDF5 file, for which h5py is needed", "pip install 'netdsl[keras]'"
+                f"{self.path} is an HDF5 file, which requires h5py", "pip install 'netdsl[keras]'"
             ) from None
         try:
             with h5py.File(self._source(), "r") as root:
@@ -72,7 +72,7 @@ class Arrays:
         else:
             return
         # Not as that error's consequence, which would keep it: what it holds of the library breaks Python's end.
-        raise damaged(self.path, f"as HDF5 it cannot be read: {reason[:200]}")
+        raise damaged(self.path, f"it cannot be read as HDF5: {reason[:200]}")
 
     def _walk(self, root: Any) -> None:
         import h5py
@@ -84,7 +84,7 @@ class Arrays:
             for key in group:
                 place = f"{path}/{key}".lstrip("/")
                 if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-                    raise damaged(self.path, f"{place} is a link to somewhere else")
+                    raise damaged(self.path, f"{place} is a link")
                 item = group[key]
                 if isinstance(item, h5py.Dataset):
                     self._admit(place, item)
@@ -96,11 +96,11 @@ class Arrays:
                     seen.add(at)
                     waiting.append((place, item, depth + 1))
                 else:
-                    raise damaged(self.path, "it holds groups without end")
+                    raise damaged(self.path, "its groups are nested without end")
 
     def _admit(self, place: str, item: Any) -> None:
         if item.external or item.is_virtual:
-            raise damaged(self.path, f"{place} has its numbers in another file")
+            raise damaged(self.path, f"{place} has its data in another file")
         if item.dtype.kind not in "fiub" or item.shape is None:
             return  # texts
         halves = item.dtype == np.uint16 and item.attrs.get("dtype") == "bfloat16"

@@ -86,7 +86,7 @@ class KerasWeights(WeightFile):
             self._admit(part)
         self._ordered = bool(layers) or of_old
         if not self.entries:
-            raise BadWeightFile(f"{path} holds no layer's weights as Keras saves them")
+            raise BadWeightFile(f"{path} contains no weights as saved by Keras")
 
     def _model(self, config: str | bytes) -> object:
         try:
@@ -97,7 +97,7 @@ class KerasWeights(WeightFile):
     def _admit(self, part: _Part) -> None:
         key = f"{part.layer}.{PYTORCHS.get(part.word, part.word)}"
         if key in self.entries:
-            raise self.damaged(f"two weights are called {key}")
+            raise self.damaged(f"two weights are named {key}")
         self._parts[key] = part
         if part.place is None:
             self.entries[key] = Entry("float32", part.shape)
@@ -193,8 +193,8 @@ def _numbered(arrays: Arrays, layers: list[_Layer]) -> Iterator[_Part]:
         words = words_of(layer.kind, len(places), layer.about)
         if words is None:
             raise BadWeightFile(
-                f"{arrays.path}: `{layer.name}` has {len(places)} arrays, and which of gamma and beta "
-                "is missing it does not say",
+                f"{arrays.path}: `{layer.name}` has {len(places)} arrays, and does not say which of gamma and beta "
+                "is missing",
                 "save the whole model, as .keras",
             )
         yield from _whole(arrays, layer, dict(zip(words, places, strict=True)))

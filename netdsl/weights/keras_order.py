@@ -177,13 +177,13 @@ class _Orders:
             self._need(node, order)
 
     def _check_axis(self, node: Node) -> None:
-        """Check that a normalisation's axis in Keras is the channels', as it is in the net."""
+        """Check that a normalization's axis in Keras is the channels', as it is in the net."""
         step, rank = self._step(node), len(node.shape)
         axis = step.about.get("axis") if step and step.kind.endswith("normalization") else None
         axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
         if axis is not None and axis not in ((-1, rank) if self._last[node] else (1, -rank)):
             raise OrderUnknown(
-                f"`{self._layer(node) or ''}` normalises along axis {axis!s} in Keras's model, and "
+                f"`{self._layer(node) or ''}` normalizes along axis {axis!s} in the Keras model, but "
                 f"`{node.name}` along the channels",
                 "permute the axes before it",
             )
@@ -418,7 +418,7 @@ class _Orders:
         foreign = self._graph is not None and because in self._graph.steps and because != node.name
         reason = f", because of `{because}`" if because != node.name else ""
         return OrderUnknown(
-            f"`{node.name}`: the order in which Keras's model holds its elements cannot be known{reason}",
+            f"`{node.name}`: the order of its elements in the Keras model is unknown{reason}",
             "if that layer keeps the order, `model.save_weights('model.weights.h5')` saves the weights without it"
             if foreign
             else "save the weights in this net's order, as .npz",

@@ -130,7 +130,7 @@ def initial_report(net: Net, file: WeightFile, seed: int, *, training: bool = Fa
     heads = net.parameters.keys() - file.entries.keys() if training else frozenset()
     random = {name: p.shape for name, p in net.parameters.items() if name in file.initial | heads}
     return [
-        *_listed(f"{len(random)} of {len(net.parameters)} weights stay initial, drawn from seed {seed}", random),
+        *_listed(f"{len(random)} of {len(net.parameters)} weights are initialized randomly, from seed {seed}", random),
         *_listed(f"{len(file.unused)} tensors of {file.path} are unused", file.unused),
     ]
 
@@ -161,7 +161,7 @@ def _check_layers(net: Net, file: WeightFile) -> None:
             eps = getattr(node.layer, "eps", None)
             if eps is not None and use.epsilon is not None and not isclose(eps, use.epsilon, rel_tol=1e-4):
                 raise UnlikeLayer(
-                    f"`{node.name}` has the epsilon {eps:g}, and in {path} it is {use.epsilon:.4g}",
+                    f"`{node.name}` has the epsilon {eps:g}, but in {path} it is {use.epsilon:.4g}",
                     f"write `{node.layer.kind} eps {use.epsilon:.4g}`",
                 )
 
@@ -181,7 +181,7 @@ def _flattened_permutations(net: Net, file: WeightFile) -> dict[str, Permute]:
             if shape is None or shape[0] != entry.use.channels or prod(shape) != parameter.shape[-1]:
                 raise UnclearUse(
                     f"{file.path}: `{parameter.name}` reads a map that was flattened with its "
-                    f"channels last, and it is not clear which map of {net.name} that is"
+                    f"channels last, but it is unclear which map of {net.name} that is"
                 )
             permutations[parameter.name] = partial(_channels_first, shape=shape)
     return permutations

@@ -29,7 +29,7 @@ class MappedWeights(WeightFile):
 
     def _entry(self, name: str) -> Entry:
         if not isinstance(name, str):
-            raise WrongWeightType(f"weights are called by texts, and not by {name!r}")
+            raise WrongWeightType(f"names of weights are strings, not {name!r}")
         array = self.read(name)
         return Entry(array.dtype.name, array.shape)
 

@@ -93,9 +93,9 @@ class OnnxWeights(WeightFile):
                     self._metadata[pair.get(1, "")] = pair.get(2, "")
             self._admit_all(nodes)
         except (IndexError, UnicodeDecodeError):
-            raise self.damaged("it is cut short, or no ONNX model") from None
+            raise self.damaged("it is truncated, or not an ONNX model") from None
         if not self.entries:
-            raise BadWeightFile(f"{path} is no ONNX model with weights in it")
+            raise BadWeightFile(f"{path} is not an ONNX model with weights")
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -112,9 +112,9 @@ class OnnxWeights(WeightFile):
 
     def _add(self, tensor: _Tensor) -> None:
         if len(tensor.shape) > MAX_AXES or any(size < 0 for size in tensor.shape):
-            raise self.damaged(f"`{tensor.name}` has a shape that is none")
+            raise self.damaged(f"`{tensor.name}` has an invalid shape")
         if tensor.name in self._tensors:
-            raise self.damaged(f"`{tensor.name}` is there twice")
+            raise self.damaged(f"`{tensor.name}` occurs twice")
         self._tensors[tensor.name] = tensor
 
     def _sparse(self, begin: int, end: int) -> _Tensor:
@@ -160,7 +160,7 @@ class OnnxWeights(WeightFile):
         name = external.get("location", "")
         numbers = [external.get(key, "0") for key in ("offset", "length")]
         if not all(number.isdecimal() and len(number) < 20 for number in numbers):
-            raise self.damaged(f"the place of `{tensor.name}` in {name} is no number")
+            raise self.damaged(f"the offset of `{tensor.name}` in {name} is not a number")
         tensor.field = RAW
         tensor.file = data_file(self.path, name)
         tensor.start, tensor.length = map(int, numbers)
@@ -234,7 +234,7 @@ class OnnxWeights(WeightFile):
             root = use.constant.root
             key = root if len(names[root]) == 1 else use.constant.name
             if found.setdefault(key, [use])[0].constant.root != root:
-                raise self.damaged(f"`{key}` is there twice")
+                raise self.damaged(f"`{key}` occurs twice")
             if found[key][-1] is not use:
                 found[key].append(use)
         return found

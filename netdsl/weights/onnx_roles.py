@@ -262,7 +262,7 @@ class Roles:
         return made
 
     def _norm(self, node: GraphNode, weights: Constants, info: ValueInfo) -> ValueInfo:
-        """Normalisations know their axis: the last, or the second."""
+        """Normalizations know their axis: the last, or the second."""
         layer = self._new_layer()
         words = NORM_ROLES[node.op]
         last = node.op == "LayerNormalization"

@@ -133,7 +133,7 @@ class _Pairing:
         if len(kinds) > 1:
             listed = ", ".join(f"`{name}`" for name in [*kinds.values()][:10]) + ", …" * (len(kinds) > 10)
             raise WeightsDoNotFit(
-                f"the weights in {self._file.path} do not match by order: they are sorted by name, and "
+                f"the weights in {self._file.path} cannot be matched by order: they are sorted by name, and "
                 f"{listed} have the same shapes",
                 "rename them with --rename",
             )
@@ -173,7 +173,7 @@ class _Pairing:
             return WeightsDoNotFit(f"{head}number {at + 1} is different", details=lines)
         rest = [*keys[len(pairs) :], *names[len(pairs) :]]
         if not rest:
-            return WeightsDoNotFit(f"{head}its layers have other weights than those of the network")
+            return WeightsDoNotFit(f"{head}its layers have different weights than those of the net")
         return WeightsDoNotFit(
             f"{head}it has {len(keys)}, the network {len(names)}; without a partner are "
             f"{', '.join(rest[:10])}" + ", …" * (len(rest) > 10)

@@ -83,7 +83,7 @@ class Machine:
     def take(self, size: int) -> bytes:
         piece = self.data[self.at : self.at + size]
         if len(piece) != size:  # which is negative too, where a number is a text's length
-            raise PickleRejected("its pickle is cut short")
+            raise PickleRejected("its pickle is truncated")
         self.at += size
         return piece
 
@@ -95,7 +95,7 @@ class Machine:
     def line(self) -> str:
         end = self.data.find(b"\n", self.at)
         if end < 0:
-            raise PickleRejected("its pickle is cut short")
+            raise PickleRejected("its pickle is truncated")
         text = self.take(end - self.at).decode("utf-8")
         self.at += 1
         return text
@@ -126,14 +126,14 @@ class Machine:
     def reduce(self) -> None:
         arguments, function = self.pop(), self.pop()
         if not isinstance(function, CallableGlobal) or type(arguments) is not tuple:
-            raise PickleRejected("it calls what is no function")
+            raise PickleRejected("it calls something that is not a function")
         self.push(function.make(*arguments))
 
     def build(self) -> None:
         """Drop attributes: an ordered dictionary of tensors has the versions of its layers as one."""
         self.pop()
         if type(self.stack[-1]) is not dict and not isinstance(self.stack[-1], Ignored):
-            raise PickleRejected("it sets attributes of what is no dictionary")
+            raise PickleRejected("it sets attributes of something that is not a dictionary")
 
     def fill(self, items: list[Any]) -> None:
         target = self.stack[-1]
@@ -143,7 +143,7 @@ class Machine:
             if not isinstance(key, KEY_TYPES):
                 raise PickleRejected(f"a dictionary has a {type(key).__name__} as a key")
             if key in target:
-                raise PickleRejected(f"`{str(key)[:80]}` is there twice")
+                raise PickleRejected(f"`{str(key)[:80]}` occurs twice")
             target[key] = value
 
     def extend(self, items: list[Any], kind: Any) -> None:
@@ -152,7 +152,7 @@ class Machine:
             raise ValueError
         if kind is set:
             if not all(isinstance(item, KEY_TYPES) for item in items):
-                raise PickleRejected("a set has items that are no texts or numbers")
+                raise PickleRejected("a set has items that are neither strings nor numbers")
             target.update(items)
         else:
             target.extend(items)
@@ -178,20 +178,20 @@ class NumpyType(Ignored):
 
 def _type(code: object, *_: object) -> NumpyType:
     if not isinstance(code, str) or not (found := NUMPY_TYPE.fullmatch(code)):
-        raise PickleRejected(f"it has a NumPy type `{shown(code)}`, which is none of numbers and texts")
+        raise PickleRejected(f"it has a NumPy type `{shown(code)}`, which is neither numbers nor text")
     return NumpyType(int(found[2]) * (4 if found[1] == "U" else 1))
 
 
 def _scalar(kind: object, data: object) -> Ignored:
     if not isinstance(kind, NumpyType) or not isinstance(data, bytes | str) or len(data) != kind.width:
-        raise PickleRejected("a number of NumPy's has not the bytes of its type")
+        raise PickleRejected("a NumPy number does not have the bytes of its type")
     return Ignored()
 
 
 def _encoded(text: object, encoding: object) -> str:
     """Decode bytes as the oldest protocols write them; the text has as many characters."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise PickleRejected("it has bytes that are written in an unknown way")
+        raise PickleRejected("it has bytes in an unknown encoding")
     return text
 
 
@@ -252,17 +252,17 @@ def unpickle_at(data: bytes | mmap, at: int, names: Mapping[str, object], persis
             operation = OPERATIONS.get(code)
             if operation is None:
                 raise PickleRejected(
-                    f"its operation 0x{code:02x} at byte {machine.at - 1:,} is none of a file of tensors"
+                    f"its operation 0x{code:02x} at byte {machine.at - 1:,} does not occur in files of tensors"
                 )
             operation(machine)
         return machine.pop(), machine.at
     except (IndexError, KeyError, TypeError, ValueError, OverflowError, struct.error):
-        raise PickleRejected(f"its pickle makes no sense at byte {machine.at:,}") from None
+        raise PickleRejected(f"its pickle is invalid at byte {machine.at:,}") from None
 
 
 def _proto(m: Machine) -> None:
     if (version := m.take(1)[0]) > MAX_PROTOCOL:
-        raise PickleRejected(f"its pickle is of protocol {version}, which is unknown")
+        raise PickleRejected(f"its pickle has the unknown protocol {version}")
 
 
 def _stop(m: Machine) -> None:

@@ -66,7 +66,7 @@ def find_state_dict(root: object, kind: type[_T], path: str) -> dict[str, _T]:
         raise BadWeightFile(f"{path} is a single tensor without a name")
     found = list(_candidates(root, kind))
     if not found:
-        raise BadWeightFile(f"{path} holds no tensors by name")
+        raise BadWeightFile(f"{path} contains no named tensors")
     best = min(_rank(name) for name, _ in found)
     chosen = [(name, tensors) for name, tensors in found if _rank(name) == best]
     if len(chosen) > 1:
@@ -74,7 +74,7 @@ def find_state_dict(root: object, kind: type[_T], path: str) -> dict[str, _T]:
             len(chosen) > MAX_SETS_SHOWN
         )
         raise BadWeightFile(
-            f"{path} holds {len(chosen)} sets of weights: {names}", "save the one that is meant in its own file"
+            f"{path} contains {len(chosen)} sets of weights: {names}", "save one of them in its own file"
         )
     return chosen[0][1]
 
@@ -186,7 +186,7 @@ def _tensor(storage: object, offset: object, shape: object, strides: object, *mo
         raise PickleRejected("a tensor has an invalid shape or invalid strides")
     tensor = TorchTensor(storage, offset, shape, strides)  # type: ignore[arg-type]
     if math.prod(tensor.shape) >= 2**63:
-        raise PickleRejected(f"a tensor has the shape {str(shape)[:80]}, which none can have")
+        raise PickleRejected(f"a tensor has the impossible shape {str(shape)[:80]}")
     if tensor.offset + tensor.span > storage.count:
         raise PickleRejected(
             f"a tensor of shape {list(tensor.shape)} reaches to element {tensor.offset + tensor.span:,} of a storage "
@@ -216,19 +216,19 @@ def _are_sizes(value: object) -> bool:
 
 def _parameter(tensor: object, *_: object) -> TorchTensor:
     if not isinstance(tensor, TorchTensor):
-        raise PickleRejected("a parameter is no tensor")
+        raise PickleRejected("a parameter is not a tensor")
     return tensor
 
 
 def _ordered(items: object = ()) -> dict[Any, Any]:
     if items in ((), []):
         return {}
-    raise PickleRejected("an ordered dictionary is written in an unknown way")
+    raise PickleRejected("an ordered dictionary has an unknown encoding")
 
 
 def _size(sizes: object) -> tuple[Any, ...]:
     if not isinstance(sizes, tuple | list) or len(sizes) > MAX_AXES:
-        raise PickleRejected("a size is no list")
+        raise PickleRejected("a size is not a list")
     return tuple(sizes)
 
 
@@ -268,9 +268,11 @@ class TorchWeights(WeightFile):
         if PICKLE in self._zip.members:
             roots.append("")
         if len(roots) != 1:
-            raise self.damaged(f"it holds {len(roots)} members called {PICKLE}, and not one")
+            raise self.damaged(f"it has {len(roots)} members named {PICKLE}, not one")
         if any(name.startswith((f"{roots[0]}code/", f"{roots[0]}constants.pkl")) for name in self._zip.members):
-            raise BadWeightFile(f"{self.path} is a TorchScript program, and never read: it can run programs", CONVERT)
+            raise BadWeightFile(
+                f"{self.path} is a TorchScript program, which is never loaded, since it can run code", CONVERT
+            )
         return roots[0]
 
     def _is_big(self) -> bool:
@@ -296,7 +298,7 @@ class TorchWeights(WeightFile):
         found = self._zip.members[name].file_size
         if found != storage.count * storage.width:
             raise self.damaged(
-                f"its member {name} has {found:,} bytes, and should hold {storage.count:,} numbers of {storage.dtype}"
+                f"its member {name} has {found:,} bytes, expected {storage.count:,} numbers of {storage.dtype}"
             )
 
     def _member(self, key: str) -> str:
@@ -330,7 +332,7 @@ def storage_of(identifier: object) -> Storage:
     match identifier:
         case ("storage", str(dtype), str(key), _, int(count)) if dtype in STORAGES.values() and _is_size(count):
             return Storage(dtype, key, count)
-    raise PickleRejected(f"it names a storage in an unknown way: {type(identifier).__name__}")
+    raise PickleRejected(f"it refers to a storage in an unknown way: {type(identifier).__name__}")
 
 
 def refusal(name: str, path: str) -> BadWeightFile:
@@ -341,7 +343,7 @@ def refusal(name: str, path: str) -> BadWeightFile:
             refers + "it contains a sparse, quantized or complex tensor, or one of a rare type",
             "save it dense and in floats: `tensor.to_dense()`, `.dequantize()`, `.float()`",
         )
-    return BadWeightFile(refers + "a pickle can run programs, and this one holds more than tensors", CONVERT)
+    return BadWeightFile(refers + "a pickle can run code, and this one contains more than tensors", CONVERT)
 
 
 def tensor_values(tensor: TorchTensor, data: Callable[[int, int], Bytes], *, is_big: bool) -> Array:
@@ -391,7 +393,7 @@ class LegacyTorchWeights(WeightFile):
             found.append(value)
         _, version, _, root, keys = found
         if version != LEGACY_VERSION:
-            raise PickleRejected(f"it is of version {shown(version)}, which is unknown")
+            raise PickleRejected(f"it has the unknown version {shown(version)}")
         if not isinstance(keys, list):
             raise PickleRejected("it has no list of storages")
         return root, keys, at
@@ -400,7 +402,7 @@ class LegacyTorchWeights(WeightFile):
         """Resolve the identifier of a storage; a view of another storage, its sixth entry, is never a network's
         weight."""
         if not isinstance(identifier, tuple) or len(identifier) != 6 or identifier[5] is not None:
-            raise PickleRejected("it names a storage in an unknown way")
+            raise PickleRejected("it refers to a storage in an unknown way")
         storage = storage_of(identifier[:5])
         known = self._storages.setdefault(storage.key, storage)
         if (known.dtype, known.count) != (storage.dtype, storage.count):
@@ -413,15 +415,15 @@ class LegacyTorchWeights(WeightFile):
         for key in keys:
             storage = self._storages.get(key) if isinstance(key, str) else None
             if storage is None or key in begins:
-                raise PickleRejected(f"its list has a storage {shown(key)} that no tensor has, or has it twice")
+                raise PickleRejected(f"its list has a storage {shown(key)} that no tensor uses, or lists one twice")
             file.seek(at)
             found = int.from_bytes(file.read(COUNT_BYTES), "little", signed=True)
             if found != storage.count:
-                raise PickleRejected(f"its storage {key} has {found:,} elements, and should have {storage.count:,}")
+                raise PickleRejected(f"its storage {key} has {found:,} elements, expected {storage.count:,}")
             begins[key] = at + COUNT_BYTES
             at += COUNT_BYTES + storage.count * storage.width
             if at > size:
-                raise PickleRejected(f"it is cut short within its storage {key}")
+                raise PickleRejected(f"it is truncated within its storage {key}")
         if at != size or len(begins) != len(self._storages):
             raise PickleRejected(
                 f"its storages end at byte {at:,} of {size:,}, and are {len(begins):,} of {len(self._storages):,}"

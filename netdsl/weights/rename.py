@@ -43,7 +43,7 @@ class Rule:
         try:
             self.pattern = re.compile(pattern)
         except (re.error, OverflowError, RecursionError) as error:
-            raise BadRename(f"{place}: `{pattern}` is no regular expression: {error}") from None
+            raise BadRename(f"{place}: `{pattern}` is not a regular expression: {error}") from None
         self.to = [self._piece(piece) for piece in self._pieces(to)]
 
     def _pieces(self, to: str) -> list[str | re.Match[str]]:

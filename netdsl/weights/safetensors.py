@@ -37,7 +37,7 @@ class SafetensorsWeights(WeightFile):
             if whole < 8:
                 raise self.damaged(f"it has {whole} bytes")
             if length > min(whole - 8, MAX_HEADER_BYTES):
-                raise self.damaged(f"its header should be {length:,} bytes long, and the file has {whole:,} in all")
+                raise self.damaged(f"its header should be {length:,} bytes long, but the whole file has {whole:,}")
             declared = self._parse(file.read(length))
         about = declared.get("__metadata__")
         about = about if isinstance(about, dict) else {}
@@ -65,14 +65,14 @@ class SafetensorsWeights(WeightFile):
             case {"dtype": str(kind), "shape": [*shape], "data_offsets": [int(begin), int(end)], **rest} if not rest:
                 pass
             case _:
-                raise self.damaged(f"the entry of `{key}` is not one of a tensor")
+                raise self.damaged(f"the entry of `{key}` does not describe a tensor")
         if kind not in SAFETENSORS:
             raise self.damaged(f"`{key}` has the unknown type {kind}")
         if len(shape) > MAX_AXES or any(type(size) is not int or not 0 <= size < 2**63 for size in shape):
-            raise self.damaged(f"`{key}` has a shape that is none: {str(shape)[:80]}")
+            raise self.damaged(f"`{key}` has an invalid shape: {str(shape)[:80]}")
         self.entries[key] = Entry(SAFETENSORS[kind], tuple(shape))
         if end - begin != self.entries[key].size:
-            raise self.damaged(f"`{key}` is {kind} of shape {shape}, and has {end - begin:,} bytes")
+            raise self.damaged(f"`{key}` is {kind} of shape {shape}, but has {end - begin:,} bytes")
         return begin, end
 
     def _check_ranges(self, ranges: list[tuple[int, int, str]], size: int) -> None:
@@ -83,7 +83,7 @@ class SafetensorsWeights(WeightFile):
                 raise self.damaged(f"`{key}` begins at byte {begin:,} of the data, where {at:,} was expected")
             at = end
         if at != size:
-            raise self.damaged(f"its tensors take {at:,} bytes, and {size:,} are there")
+            raise self.damaged(f"its tensors take {at:,} bytes, but it has {size:,}")
 
     def read(self, key: str) -> Array:
         entry = self.entries[key]
@@ -92,7 +92,7 @@ class SafetensorsWeights(WeightFile):
             file.seek(self._begins[key])
             array = np.fromfile(file, dtype, math.prod(entry.shape))
         if array.size < math.prod(entry.shape):
-            raise self.damaged(f"it was cut short while `{key}` was read")
+            raise self.damaged(f"it was truncated while `{key}` was read")
         return widened(array, entry.dtype).reshape(entry.shape)
 
 

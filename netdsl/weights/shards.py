@@ -28,10 +28,10 @@ class ShardedWeights(WeightFile):
         shards = {name: open_weights(self._file(name), shard=True) for name in dict.fromkeys(places.values())}
         for name, shard in shards.items():
             for key in shard.entries.keys() - places.keys():
-                raise self.damaged(f"{name} holds `{key}`, unknown to the index")
+                raise self.damaged(f"{name} contains `{key}`, which is not in the index")
             for key in shard.entries:
                 if places[key] != name:
-                    raise self.damaged(f"`{key}` is in {name}, and should be in {places[key]}")
+                    raise self.damaged(f"`{key}` is in {name}, expected in {places[key]}")
         if lost := [key for key, name in places.items() if key not in shards[name].entries]:
             raise self.damaged(f"`{lost[0]}` is not in {places[lost[0]]}")
         self._shards = {key: shards[name] for key, name in places.items()}
@@ -48,15 +48,15 @@ class ShardedWeights(WeightFile):
             case {"weight_map": dict(places)} if places:
                 pass
             case _:
-                raise BadWeightFile(f"{self.path} is JSON without a `weight_map`, and no index of weights")
+                raise BadWeightFile(f"{self.path} is JSON without a `weight_map`, not an index of weights")
         if all(isinstance(name, list) or str(name).endswith(".weights.h5") for name in places.values()):
             raise BadWeightFile(
-                f"{self.path} is the index of Keras's sharded weights, which are not read",
+                f"{self.path} is the index of sharded Keras weights, which are not supported",
                 "save them in one file, without `max_shard_size`",
             )
         names = {key: name for key, name in places.items() if isinstance(name, str)}
         if len(names) < len(places):
-            raise self.damaged("its `weight_map` names something else than files")
+            raise self.damaged("its `weight_map` contains something other than file names")
         return names
 
     def _file(self, name: str) -> str:

@@ -348,8 +348,8 @@ W, B = np.zeros((3, 4), "f4"), np.zeros(3, "f4")
         ({"dense1.weight": W, "dense1.bias": B, "x": B}, "E0702", "1 unexpected:\n    x 3"),
         ({"dense1.weight": W.astype("i4"), "dense1.bias": B}, "E0703", "`dense1.weight` is int32"),
         ({"dense1.weight": W, "dense1.bias": B + np.nan}, "E0704", "3 of 3 values of `dense1.bias` are NaN"),
-        ({"dense1.weight": W, "dense1.bias": [[1], 2]}, "E0803", "dense1.bias is list, and no array"),
-        ({"dense1.weight": W, 3: B}, "E0703", "weights are called by texts, and not by 3"),
+        ({"dense1.weight": W, "dense1.bias": [[1], 2]}, "E0803", "dense1.bias is list, not an array"),
+        ({"dense1.weight": W, 3: B}, "E0703", "names of weights are strings, not 3"),
         ("no\x1b[31m.npz", "E0601", "there is no file no\\x1b[31m.npz"),
     ],
 )
@@ -493,13 +493,13 @@ def test_inputs_of_several_types() -> None:
 @pytest.mark.parametrize(
     ("shape", "dtype", "code", "said"),
     [
-        ((1, 28, 28), "f4", "E0813", "without a batch as the first axis\n  = help: one example is a batch of 1"),
-        ((28, 28), "f4", "E0813", "input `image` takes float32 ?x1x28x28, and is given float32 28x28"),
-        ((), "f4", "E0813", "given float32 a single number"),
-        ((2, 1, 28, 27), "u1", "E0813", "is given float32 2x1x28x27"),
-        ((2, 1, 28, 28), "c16", "E0803", "holds complex128, and the input takes float32"),
-        ((2, 1, 28, 28), "O", "E0803", "holds Python objects"),
-        ((2, 1, 28, 28), "U3", "E0803", "holds <U3"),
+        ((1, 28, 28), "f4", "E0813", "but the first axis must be the batch\n  = help: one example is a batch of 1"),
+        ((28, 28), "f4", "E0813", "input `image` requires float32 ?x1x28x28, but got float32 28x28"),
+        ((), "f4", "E0813", "got float32 a single number"),
+        ((2, 1, 28, 27), "u1", "E0813", "but got float32 2x1x28x27"),
+        ((2, 1, 28, 28), "c16", "E0803", "contains complex128, but the input takes float32"),
+        ((2, 1, 28, 28), "O", "E0803", "contains Python objects"),
+        ((2, 1, 28, 28), "U3", "E0803", "contains <U3"),
     ],
 )
 def test_arrays_that_do_not_fit(
@@ -514,9 +514,9 @@ def test_arrays_that_do_not_fit(
 def test_values_that_do_not_fit() -> None:
     embed = netdsl.parse("net n { input ids 2 dtype i64; embedding 7 8; output y }").session()
     for array, said in [
-        (np.full((3, 2), 1.0), "ids holds float64, and the input takes int64"),
-        (np.array([[1, 2], [3, 2**63]], "u8"), "ids[1] holds 9223372036854775808, which is out of the range of int64"),
-        ([[1, 2], [3]], "ids is list, and no array"),
+        (np.full((3, 2), 1.0), "ids contains float64, but the input takes int64"),
+        (np.array([[1, 2], [3, 2**63]], "u8"), "ids[1] contains 9223372036854775808, which is out of range for int64"),
+        ([[1, 2], [3]], "ids is list, not an array"),
     ]:
         with pytest.raises(netdsl.UserError) as caught:
             embed(ids=array)
@@ -525,7 +525,7 @@ def test_values_that_do_not_fit() -> None:
 
 @pytest.mark.parametrize("inputs", [{}, {"img": 3}, {"image": np.zeros((1, 1, 28, 28)), "more": 3}], ids=str)
 def test_inputs_have_their_names(inputs: dict[str, Any], lenet: netdsl.Session) -> None:
-    with pytest.raises(netdsl.UserError, match="lenet5 takes image, and is given "):
+    with pytest.raises(netdsl.UserError, match="lenet5 requires image, but got "):
         lenet(**inputs)
 
 

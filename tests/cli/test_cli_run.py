@@ -163,7 +163,7 @@ WRONG_INPUTS = {
     "one without a name": ("a.npy", 2, "error[E0612]: a.npy is for no input: there are a, b"),
     "a name that is none": ("c=a.npy", 2, "error[E0612]: c=a.npy is for no input"),
     "one missing": ("a=a.npy", 2, "error[E0612]: no data for b"),
-    "swapped": ("a=b.npy b=a.npy", 1, "error[E0802]: b.npy holds 5x2, and the input takes examples of 3"),
+    "swapped": ("a=b.npy b=a.npy", 1, "error[E0802]: b.npy is 5x2, but the input takes examples of 3"),
     "unequal": ("a=a.npy b=short.npy", 1, "error[E0813]: the inputs differ in length: a has 5, b has 4"),
     "twice": ("a=a.npy a=a.npy b=b.npy", 1, "error[E0801]: of several files for one input each must be a picture"),
 }
@@ -191,7 +191,7 @@ def test_random_weights_are_said_to_be_random(netdsl: Commands) -> None:
     netdsl.write(n="net n { input x 2; dense 3 }", none="net none { input x 2; relu }")
     np.save("x.npy", np.ones((1, 2), np.float32))
     assert netdsl("run", "n.net", "x.npy", "--seed", 7).err == (
-        "n: random weights, drawn from seed 7; --weights names a file\n"
+        "n: using random weights (seed 7); pass --weights FILE to load trained ones\n"
     )
     assert netdsl("run", "none.net", "x.npy").err == ""
 
@@ -204,7 +204,7 @@ def test_a_fixed_batch_is_filled_up_and_cut_again(netdsl: Commands, count: int) 
     assert fixed.out == netdsl("run", "lenet5", "x.npy", "--weights", WEIGHTS).out
     with np.load("o.npz") as found:
         assert len(found["output"]) == count
-    assert "takes batches of exactly 4" in netdsl("run", "lenet5.onnx", "x.npy", "--batch", 3).err
+    assert "requires batches of exactly 4" in netdsl("run", "lenet5.onnx", "x.npy", "--batch", 3).err
 
 
 PICTURE = "net n {{ input image 3x4x6 {}; identity }}"

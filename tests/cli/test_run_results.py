@@ -233,7 +233,7 @@ def test_a_short_stream_is_found_out_in_each_shard(tmp_path: Path) -> None:
     reader = open_input(str(path), (4,), "u8")
     assert [len(batch) for batch in reader.batches(2, 2, 5)] == [2, 1]
     for first, stop in ((5, 8), (8, 10)):
-        with pytest.raises(BadData, match="declares 10 examples and ends in number 6"):
+        with pytest.raises(BadData, match="declares 10 examples, but ends in number 6"):
             list(reader.batches(2, first, stop))
 
 

@@ -267,8 +267,8 @@ WRONG = {
     "a.net": (1, "error[E0202]: unknown layer or block `desne`"),
     "perceptron51": (2, "error[E0601]"),
     "nowhere.onnx": (2, "error[E0601]: there is no file nowhere.onnx"),
-    "p.onnx --seed 1": (2, "error[E0614]: p.onnx is a compiled model, and takes no --seed"),
-    "p.onnx --functions": (2, "error[E0614]: p.onnx is a compiled model, and takes no --functions"),
+    "p.onnx --seed 1": (2, "error[E0614]: p.onnx is a compiled model, which does not accept --seed"),
+    "p.onnx --functions": (2, "error[E0614]: p.onnx is a compiled model, which does not accept --functions"),
     "perceptron --port 70000": (2, "argument --port"),
     "perceptron --weights nowhere.npz": (2, "nowhere.npz"),
 }

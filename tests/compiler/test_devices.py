@@ -85,7 +85,7 @@ def test_one_that_is_absent_says_what_is_there_and_what_to_install(monkeypatch: 
     monkeypatch.setattr(providers, "builds", lambda: {"onnxruntime": "1.31.1"})
     with pytest.raises(NoProvider) as caught:
         choose(name)
-    assert caught.value.message == f"the provider `{name}` is not in this build of onnxruntime; there is cpu"
+    assert caught.value.message == f"the provider `{name}` is not in this build of onnxruntime; available: cpu"
     (told,) = caught.value.helps
     assert "pip install " in told
     assert ("pip uninstall -y onnxruntime && " in told) == (name in ("cuda", "tensorrt", "directml", "migraphx"))
@@ -114,9 +114,9 @@ def test_a_plugins_device_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(providers, "devices", lambda: found)
     assert choose("openvino") == ("openvino", "OpenVINOExecutionProvider", {}, found[:1])
     assert choose("openvino:device_type=gpu,num_streams=2")[2:] == ({"num_streams": "2"}, found[1:])
-    with pytest.raises(NoProvider, match="has no device NPU here; there is CPU, GPU"):
+    with pytest.raises(NoProvider, match="has no device NPU here; available: CPU, GPU"):
         choose("openvino:device_type=NPU")
-    with pytest.raises(NoProvider, match="there is cpu, openvino"):
+    with pytest.raises(NoProvider, match="available: cpu, openvino"):
         choose("cuda")
 
 
@@ -158,7 +158,7 @@ def test_a_plugin_package_registers_itself(
         with pytest.raises(NoProvider) as caught:
             choose("acme")
         why = f": {failure}" if failure else ", which finds no suitable device on this machine"
-        assert caught.value.message.startswith(f"the provider `acme` comes with onnxruntime-ep-acme{why}; there is ")
+        assert caught.value.message.startswith(f"the provider `acme` comes with onnxruntime-ep-acme{why}; available: ")
 
 
 def test_devices_are_listed(netdsl: Commands) -> None:

@@ -122,27 +122,27 @@ def test_weights_that_are_read_are_not_overwritten(netdsl: Commands) -> None:
     shutil.copy(MNIST / "lenet5.safetensors", "m.onnx.data")
     ran = netdsl("compile", "lenet5", "--weights", "m.onnx.data", "-o", "m.onnx", "--external-data", "--force")
     assert (ran.code, names(netdsl.folder)) == (2, ["m.onnx.data"])
-    assert "error[E0613]: m.onnx.data is read by this command" in ran.err
+    assert "error[E0613]: m.onnx.data is an input of this command" in ran.err
 
 
 @posix
 @pytest.mark.parametrize(
     ("prepare", "target", "said"),
     [
-        ("", "-", "cannot write -: what has its weights beside it needs a disk"),
-        ("", "/dev/null", "cannot write /dev/null: what has its weights beside it needs a disk"),
-        ("mkfifo p", "p", "cannot write p: what has its weights beside it needs a disk"),
+        ("", "-", "cannot write -: external data requires a file on disk"),
+        ("", "/dev/null", "cannot write /dev/null: external data requires a file on disk"),
+        ("mkfifo p", "p", "cannot write p: external data requires a file on disk"),
         ("mkdir m.onnx.data", "m.onnx", "cannot write m.onnx.data: it is a folder"),
         ("touch d; ln -s d m.onnx.data", "m.onnx", "cannot write m.onnx.data: it is a link"),
-        ("mkfifo m.onnx.data", "m.onnx", "cannot write m.onnx.data: what has its weights beside it needs a disk"),
+        ("mkfifo m.onnx.data", "m.onnx", "cannot write m.onnx.data: external data requires a file on disk"),
         ("", "no/m.onnx", "cannot write no/m.onnx: its folder does not exist"),
         ("", "x" * 252, f"cannot write {'x' * 252}.data: file name too long"),
         ("", "nul\0", "cannot write nul\\x00: no file can have this name"),
-        ("", "\udcff.onnx", ".onnx: its name is no text"),
+        ("", "\udcff.onnx", ".onnx: its name is not valid text"),
         (
             "",
             "..onnx",
-            "cannot write ..onnx: what has its weights beside it cannot have two dots in a row in its name",
+            "cannot write ..onnx: with external data, the name cannot contain two consecutive dots",
         ),
     ],
 )

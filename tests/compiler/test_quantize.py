@@ -190,11 +190,11 @@ def test_a_batch_norm_goes_into_what_is_before_it(body: str, left: list[str]) ->
         ("--quantize int4 --calibrate x.npy", 2, "invalid choice: 'int4'"),
         ("--quantize int8 --calibrate none.npy", 2, "error[E0601]: there is no file none.npy"),
         ("--quantize int8 --calibrate n.net", 1, "error[E0801]"),
-        ("--quantize int8 --calibrate wide.npy", 1, "error[E0802]: wide.npy holds 2x5"),
+        ("--quantize int8 --calibrate wide.npy", 1, "error[E0802]: wide.npy is 2x5"),
         ("--quantize int8 --calibrate x=x.npy", 0, ""),
         ("--quantize int8 --calibrate x.npy --batch 4", 0, ""),
-        ("--quantize int8 --calibrate nan.npy", 1, "error[E0682]: the examples for `x` hold NaN or infinite numbers"),
-        ("--quantize int8 --calibrate x.npy -o x.npy --force", 2, "error[E0613]: x.npy is read by this command"),
+        ("--quantize int8 --calibrate nan.npy", 1, "error[E0682]: the examples for `x` contain NaN or infinity"),
+        ("--quantize int8 --calibrate x.npy -o x.npy --force", 2, "error[E0613]: x.npy is an input of this command"),
     ],
 )
 def test_calibration(netdsl: Commands, line: str, code: int, said: str) -> None:

@@ -134,15 +134,15 @@ GOOD = simple()
         (b"", "m.onnx is empty"),
         (b"<!doctype html>", "m.onnx is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "m.onnx is a git-LFS pointer"),
-        (b"net a { input x 3 }", "m.onnx is not an ONNX model, or cut short"),
-        (GOOD[: len(GOOD) // 2], "m.onnx is not an ONNX model, or cut short"),
-        (GOOD[:-1], "m.onnx is not an ONNX model, or cut short"),
-        (bytes(64), "m.onnx is not an ONNX model, or cut short"),
-        (simple(opset=99), "m.onnx is of opset 99, and this onnxruntime knows ai.onnx up to "),
-        (simple(ir=99), "m.onnx has IR version 99, and this onnxruntime knows those up to "),
-        (simple(domain="com.acme"), "m.onnx has the operator com.acme:Relu, which this onnxruntime does not know"),
-        (simple("Reluu"), "m.onnx has the operator Reluu, which this onnxruntime does not know"),
-        (model([], {"x": [3]}, {"y": [3]}), "m.onnx cannot be run: onnxruntime says, "),
+        (b"net a { input x 3 }", "m.onnx is not an ONNX model, or is truncated"),
+        (GOOD[: len(GOOD) // 2], "m.onnx is not an ONNX model, or is truncated"),
+        (GOOD[:-1], "m.onnx is not an ONNX model, or is truncated"),
+        (bytes(64), "m.onnx is not an ONNX model, or is truncated"),
+        (simple(opset=99), "m.onnx has opset 99, but this onnxruntime supports ai.onnx up to "),
+        (simple(ir=99), "m.onnx has IR version 99, but this onnxruntime supports up to "),
+        (simple(domain="com.acme"), "m.onnx has the operator com.acme:Relu, which this onnxruntime does not support"),
+        (simple("Reluu"), "m.onnx has the operator Reluu, which this onnxruntime does not support"),
+        (model([], {"x": [3]}, {"y": [3]}), "m.onnx cannot be run; onnxruntime reports: "),
     ],
 )
 def test_models_that_cannot_be_run(
@@ -177,7 +177,7 @@ def test_a_provider_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     with pytest.raises(NoProvider) as caught:
         Session(GOOD, provider="cuda")
-    assert caught.value.message == "the provider `cuda` is not in this build of onnxruntime; there is cpu"
+    assert caught.value.message == "the provider `cuda` is not in this build of onnxruntime; available: cpu"
     assert "onnxruntime-gpu" in caught.value.helps[0]
 
 
@@ -207,11 +207,11 @@ def test_cuda_computes_in_full_precision() -> None:
 @pytest.mark.parametrize(
     ("feeds", "message"),
     [
-        ({}, "the model takes x, and is given nothing"),
-        ({"z": np.zeros((1, 3), "f4")}, "the model takes x, and is given z"),
-        ({"x": np.zeros((1, 4), "f4")}, "input `x` of the model takes float32 ?x3, and is given float32 1x4"),
-        ({"x": np.zeros((3,), "f4")}, "input `x` of the model takes float32 ?x3, and is given float32 3"),
-        ({"x": np.zeros((1, 3))}, "input `x` of the model takes float32 ?x3, and is given float64 1x3"),
+        ({}, "the model requires x, but got nothing"),
+        ({"z": np.zeros((1, 3), "f4")}, "the model requires x, but got z"),
+        ({"x": np.zeros((1, 4), "f4")}, "input `x` of the model requires float32 ?x3, but got float32 1x4"),
+        ({"x": np.zeros((3,), "f4")}, "input `x` of the model requires float32 ?x3, but got float32 3"),
+        ({"x": np.zeros((1, 3))}, "input `x` of the model requires float32 ?x3, but got float64 1x3"),
     ],
 )
 def test_wrong_feeds_are_told_before_onnxruntime_sees_them(feeds: Any, message: str) -> None:
@@ -257,7 +257,7 @@ def test_a_fixed_batch(tmp_path: Path) -> None:
     readers = {name: open_input(numbers(tmp_path, name, 8), (3,), "f32") for name in ("a", "b")}
     assert [len(out["y"]) for out in predict(two(4), readers, 4)] == [4, 4]
     for session, batch in ((two(3), 3), (two(4), 2)):
-        with pytest.raises(WrongFeed, match=r"takes batches of exactly [34], and is given 8 examples in batches of"):
+        with pytest.raises(WrongFeed, match=r"requires batches of exactly [34], but got 8 examples in batches of"):
             next(predict(session, readers, batch))
 
 

@@ -246,10 +246,14 @@ def test_draws_are_splitmix64_of_what_they_are_for(seed: int, epoch: int, step: 
 
 
 BAD: dict[str, tuple[list[Augmentation], tuple[int | None, ...], str]] = {
-    "another size": ([step("crop", size=5)], (3, 8, 8), "`crop` makes 5x5, and 8x8 is needed"),
+    "another size": ([step("crop", size=5)], (3, 8, 8), "`crop` produces 5x5, but the input is 8x8"),
     "reflects too much": ([step("crop", pad=8, fill=Word("reflect"))], (3, 9, 8), "reflects 8 pixels"),
-    "adds too much": ([step("crop", pad=(8, 9))], (3, 9, 9), "adds 9 pixels on a side, and the picture has 9"),
-    "channels": ([step("normalize", mean=(1, 2), std=1)], (3, 8, 8), "2 numbers as its mean, and 3 channels"),
+    "adds too much": ([step("crop", pad=(8, 9))], (3, 9, 9), "adds 9 pixels on a side, but the image has 9"),
+    "channels": (
+        [step("normalize", mean=(1, 2), std=1)],
+        (3, 8, 8),
+        "2 numbers for mean, but the image has 3 channels",
+    ),
 }
 
 
@@ -263,9 +267,9 @@ def test_what_does_not_fit_the_input(name: str) -> None:
 def test_what_does_not_fit_the_pictures() -> None:
     with pytest.raises(BadAugment, match="a crop of 9x9 does not fit into 8x6"):
         augmented(pictures(), step("crop", size=9))
-    with pytest.raises(BadAugment, match="`normalize` makes fractions, and the input takes u8"):
+    with pytest.raises(BadAugment, match="`normalize` produces fractions, but the input is u8"):
         Augment([step("normalize", mean=0, std=1)]).source((3, 8, 8), "u8")
-    with pytest.raises(BadAugment, match="no input takes any"):
+    with pytest.raises(BadAugment, match="the net has none"):
         DataSpec({"x": ((4,), "f32")}, {"y": Target("y", "class", classes=2)}, augment=Augment([step("flip")])).example(
             "x"
         )

@@ -74,7 +74,7 @@ def bomb() -> bytes:
 
 
 WEIGHTS: dict[str, tuple[bytes, str]] = {
-    "69 a pickle": (pickle.dumps(Canary()), "is pickled, and never read"),
+    "69 a pickle": (pickle.dumps(Canary()), "is a pickle, which is never loaded"),
     "69 a PyTorch checkpoint": (npz(**{"model/data.pkl": pickle.dumps(Canary())}), "refers to `"),
     "69 an array of objects": (npz(**{"fc.weight.npy": npy([Canary()])}), "pickled"),
     "70 a bomb": (bomb(), "fc.weight is 8000000x3, expected 2x3"),
@@ -84,13 +84,13 @@ WEIGHTS: dict[str, tuple[bytes, str]] = {
     ),
     "70 negative sizes": (
         npz(**{"fc.weight.npy": header("(-2, -3)") + bytes(24)}),
-        "declares the shape (-2, -3), which",
+        "declares the impossible shape (-2, -3)",
     ),
     "71 a name that climbs": (npz(**{"../../x.npy": npy(1.0)}), "has a path that leads out of the archive"),
     "72 cut short": (saved()[:-1], "bytes"),
     "72 a header of 2^63": (struct.pack("<Q", 2**63) + b"{" * 100, "its header should be"),
     "72 no JSON": (tensors(b"{"), "its header is not JSON"),
-    "72 a key twice": (tensors(b'{"a":{},"a":{}}'), "`a` is there twice"),
+    "72 a key twice": (tensors(b'{"a":{},"a":{}}'), "`a` occurs twice"),
     "72 an overlap": (
         tensors(
             {
@@ -105,7 +105,7 @@ WEIGHTS: dict[str, tuple[bytes, str]] = {
     "73 a key too many": (saved(other=[1.0]), "other"),
     "73 a slip in a key": (saved(fc__bias=None, fc__bais=np.zeros(2, "f4")), "fc.bais"),
     "74 transposed": (saved(fc__weight=np.ones((3, 2), "f4")), "fc.weight"),
-    "75 whole numbers": (saved(fc__weight=np.ones((2, 3), "i4")), "weights are floating-point"),
+    "75 whole numbers": (saved(fc__weight=np.ones((2, 3), "i4")), "weights must be floating-point"),
     "76 NaN": (saved(fc__bias=np.float32([0, np.nan])), "1 of 2 values of `fc.bias` are NaN or infinite"),
     "76 infinite": (saved(fc__bias=np.float32([np.inf, -np.inf])), "2 of 2 values of `fc.bias` are NaN or infinite"),
     "78 nothing": (b"", "is empty"),
@@ -167,17 +167,17 @@ def huge() -> bytes:
 
 
 DATA: dict[str, tuple[str, bytes, str]] = {
-    "80 another rank": ("n", npy(np.ones((2, 2, 3), "f4")), "holds 2x2x3, and the input takes examples of 3"),
-    "80 another size": ("n", npy(np.ones((2, 4), "f4")), "holds 2x4, and the input takes examples of 3"),
-    "80 text": ("n", npy(np.array(["a", "b", "c"])), "and the input takes float32"),
+    "80 another rank": ("n", npy(np.ones((2, 2, 3), "f4")), "is 2x2x3, but the input takes examples of 3"),
+    "80 another size": ("n", npy(np.ones((2, 4), "f4")), "is 2x4, but the input takes examples of 3"),
+    "80 text": ("n", npy(np.array(["a", "b", "c"])), "but the input takes float32"),
     "80 channels last": ("p", npy(np.ones((1, 4, 6, 3), "f4")), "array.transpose(0, 3, 1, 2)"),
-    "80 a picture for numbers": ("n", picture(), "is a picture, and the input takes examples of 3"),
+    "80 a picture for numbers": ("n", picture(), "is an image, but the input takes examples of 3"),
     "81 nothing": ("p", b"", "is empty"),
     "81 cut short": ("p", picture(form="jpeg")[:200], "is damaged"),
-    "81 an animation": ("p", animation(), "is an animation; a still picture is needed"),
-    "82 a bomb": ("p", huge(), "has more pixels than the 67,108,864 that are opened"),
-    "83 another size": ("p", picture(size=(7, 4)), "is 4x7 (height x width), and the input takes 4x6"),
-    "84 no examples": ("n", npy(np.ones((0, 3), "f4")), "holds no examples"),
+    "81 an animation": ("p", animation(), "is an animation, not a still image"),
+    "82 a bomb": ("p", huge(), "has more pixels than the limit of 67,108,864"),
+    "83 another size": ("p", picture(size=(7, 4)), "is 4x7 (height x width), but the input takes 4x6"),
+    "84 no examples": ("n", npy(np.ones((0, 3), "f4")), "contains no examples"),
 }
 
 
@@ -222,9 +222,9 @@ def foreign(opset: int = 17, ir: int = 8, domain: str = "") -> bytes:
 
 MODELS = {
     "88 nothing": (b"", "m.onnx is empty"),
-    "88 a source": (DENSE.encode(), "m.onnx is not an ONNX model, or cut short"),
-    "88 cut short": (foreign()[:40], "m.onnx is not an ONNX model, or cut short"),
-    "88 a newer opset": (foreign(opset=99), "m.onnx is of opset 99"),
+    "88 a source": (DENSE.encode(), "m.onnx is not an ONNX model, or is truncated"),
+    "88 cut short": (foreign()[:40], "m.onnx is not an ONNX model, or is truncated"),
+    "88 a newer opset": (foreign(opset=99), "m.onnx has opset 99"),
     "88 a newer IR": (foreign(ir=99), "m.onnx has IR version 99"),
     "88 another's operator": (foreign(domain="com.acme"), "m.onnx has the operator com.acme:Relu"),
 }

@@ -81,7 +81,7 @@ def test_words_are_numbered_in_sorted_order(tmp_path: Path) -> None:
 def test_a_validation_table_keeps_the_classes_of_training(tmp_path: Path) -> None:
     dataset = opened(tmp_path, "a,b,c\n1,2,w\n", _trained())
     assert content(dataset)[1] == [2]
-    with pytest.raises(UserError, match=r"line 3, column 3 \(`c`\) is `z`, and the classes are u, v, w") as found:
+    with pytest.raises(UserError, match=r"line 3, column 3 \(`c`\) is `z`, but the classes are u, v, w") as found:
         opened(tmp_path, "a,b,c\n1,2,w\n1,2,z\n", _trained())
     assert found.value.code == "E0836"
 
@@ -110,30 +110,38 @@ def test_numbers_fill_the_inputs_shape_row_by_row(tmp_path: Path) -> None:
 
 
 BAD: dict[str, tuple[str | bytes, str, str]] = {
-    "ragged, short": ("a,b,c\n1,2,0\n1,2\n", "E0834", "line 3: the row has 2 cells, and the header 3"),
-    "ragged, long": ("a,b,c\n1,2,0,5\n", "E0834", "line 2: the row has 4 cells, and the header 3"),
+    "ragged, short": ("a,b,c\n1,2,0\n1,2\n", "E0834", "line 3: the row has 2 cells, but the header has 3"),
+    "ragged, long": ("a,b,c\n1,2,0,5\n", "E0834", "line 2: the row has 4 cells, but the header has 3"),
     "a line end in quotes": ('a,"b\n",c\n1,2,0\n1,2\n', "E0834", "line 4: the row has 2 cells"),
-    "no header": ("1,2,0\n3,4,1\n", "E0834", "has no header: its first row holds numbers alone"),
+    "no header": ("1,2,0\n3,4,1\n", "E0834", "has no header: its first row contains only numbers"),
     "a blank header": ("\n1,2,0\n", "E0834", "has no header"),
     "empty": ("", "E0834", "is empty"),
-    "blank": ("\n\n", "E0834", "holds blank lines alone"),
-    "no rows": ("a,b,c\n", "E0830", "has a header and no rows"),
+    "blank": ("\n\n", "E0834", "contains only blank lines"),
+    "no rows": ("a,b,c\n", "E0830", "has a header, but no rows"),
     "no name": (",a,b,c\n0,1,2,0\n", "E0834", "line 1, column 1: the column has no name"),
-    "a name twice": ("a,a,c\n1,2,0\n", "E0834", "line 1, column 2: there is a column `a` already"),
-    "no number": ("a,b,c\n1,2,0\n1,x,0\n", "E0834", r"line 3, column 2: `b` holds 'x', which is not a number"),
-    "a control character": ("a,b,c\n1,\x1d33,0\n", "E0834", "line 2, column 2: `b` holds '33', which is not a number"),
-    "an empty cell": ("a,b,c\n1,,0\n", "E0834", "line 2, column 2: `b` is empty; it holds a number"),
-    "a decimal comma": ("a;b;c\n1;2,5;0\n", "E0834", "`b` holds '2,5', which is not a number\n.*with a point"),
-    "NaN": ("a,b,c\n1,nan,0\n", "E0833", r"line 2, column 2 \(`b`\) holds nan"),
-    "infinite": ("a,b,c\n1,2,0\n\n1e400,2,0\n", "E0833", r"line 4, column 1 \(`a`\) holds inf"),
+    "a name twice": ("a,a,c\n1,2,0\n", "E0834", "line 1, column 2: the column `a` occurs twice"),
+    "no number": ("a,b,c\n1,2,0\n1,x,0\n", "E0834", r"line 3, column 2: `b` contains 'x', which is not a number"),
+    "a control character": (
+        "a,b,c\n1,\x1d33,0\n",
+        "E0834",
+        "line 2, column 2: `b` contains '33', which is not a number",
+    ),
+    "an empty cell": ("a,b,c\n1,,0\n", "E0834", "line 2, column 2: `b` is empty, but must contain a number"),
+    "a decimal comma": ("a;b;c\n1;2,5;0\n", "E0834", "`b` contains '2,5', which is not a number\n.*with a point"),
+    "NaN": ("a,b,c\n1,nan,0\n", "E0833", r"line 2, column 2 \(`b`\) contains nan"),
+    "infinite": ("a,b,c\n1,2,0\n\n1e400,2,0\n", "E0833", r"line 4, column 1 \(`a`\) contains inf"),
     "a label too large": ("a,b,c\n1,2,3\n", "E0832", r"line 2, column 3 \(`c`\) is 3, .* from 0 to 2"),
     "a label below": ("a,b,c\n1,2,-1\n", "E0832", r"line 2, column 3 \(`c`\) is -1"),
     "a fraction as label": ("a,b,c\n1,2,0.5\n", "E0832", r"line 2, column 3 \(`c`\) is 0\.5"),
     "NaN as label": ("a,b,c\n1,2,nan\n", "E0832", r"line 2, column 3 \(`c`\) is nan"),
-    "an empty word": ("a,b,c\n1,2,u\n1,2,v\n1,2, \n", "E0834", r"line 4, column 3 \(`c`\) is empty; it holds a class"),
-    "an empty label": ("a,b,c\n1,2,0\n1,2,\n", "E0834", r"line 3, column 3 \(`c`\) is empty; it holds a class"),
-    "too few words": ("a,b,c\n1,2,u\n1,2,v\n", "E0836", r"`c` holds 2 classes \(u, v\), and the net has 3"),
-    "too many words": ("a,b,c\n1,2,u\n1,2,v\n1,2,w\n1,2,z\n", "E0836", r"4 classes \(u, v, w, z\), and the net has 3"),
+    "an empty word": (
+        "a,b,c\n1,2,u\n1,2,v\n1,2, \n",
+        "E0834",
+        r"line 4, column 3 \(`c`\) is empty, but must contain a class",
+    ),
+    "an empty label": ("a,b,c\n1,2,0\n1,2,\n", "E0834", r"line 3, column 3 \(`c`\) is empty, but must contain a class"),
+    "too few words": ("a,b,c\n1,2,u\n1,2,v\n", "E0836", r"`c` holds 2 classes \(u, v\), but the net has 3"),
+    "too many words": ("a,b,c\n1,2,u\n1,2,v\n1,2,w\n1,2,z\n", "E0836", r"4 classes \(u, v, w, z\), but the net has 3"),
     "an open quote": ('a,b,c\n1,2,"0\n1,2,0\n', "E0834", "line 3: unexpected end of data\n.*a quote is not closed"),
     "a quote inside": ('a,b,c\n1,"2"3,0\n', "E0834", "line 2: "),
     "a huge cell": ("a,b,c\n1," + "2" * 200_000 + ",0\n", "E0834", "line 2: field larger than field limit"),
@@ -141,7 +149,7 @@ BAD: dict[str, tuple[str | bytes, str, str]] = {
     "a huge header": ("a" * 200_000, "E0834", "line 1: field larger than field limit"),
     "no UTF-8": (b"a,b,c\n1,\xff,0\n", "E0834", "line 2 is not UTF-8, from byte 3 on"),
     "a binary": (b"\x89PNG\r\n\0\0,,,", "E0834", "t.csv"),
-    "NUL": (b"a\0b,c\n", "E0834", "has a NUL"),
+    "NUL": (b"a\0b,c\n", "E0834", "contains NUL"),
     "a web page": ("<!doctype html>\n", "E0834", "is a web page"),
     "no such column": ("a,b,cc\n1,2,0\n", "E0837", "has no column `c`; it has a, b, cc"),
     "another width": ("a,b,d,c\n1,2,3,0\n", "E0837", "has 3 columns for the input `x`, which takes 2"),
@@ -158,9 +166,9 @@ def test_bad_tables(tmp_path: Path, name: str) -> None:
 
 
 def test_a_float_is_no_whole_number_where_one_is_needed(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"line 2, column 2: `b` holds '2\.5', which is not a whole number"):
+    with pytest.raises(UserError, match=r"line 2, column 2: `b` contains '2\.5', which is not an integer"):
         opened(tmp_path, "a,b,c\n1,2.5,0\n", net(2, dtype="i64"))
-    with pytest.raises(UserError, match="which is not a whole number"):
+    with pytest.raises(UserError, match="which is not an integer"):
         opened(tmp_path, "a,b,c\n1,99999999999999999999,0\n", net(2, dtype="i64"))
 
 
@@ -168,13 +176,13 @@ def test_one_name_for_two_targets(tmp_path: Path) -> None:
     both = DataSpec(
         {"x": ((1,), "f32")}, {"u": Target("u", "value"), "v": Target("v", "sign"), "w": Target("w", "sign")}
     )
-    with pytest.raises(UserError, match="2 columns are named as targets, and the net has 3 targets"):
+    with pytest.raises(UserError, match="2 columns are named as targets, but the net has 3 targets"):
         opened(tmp_path, "u,a,v\n1,2,3\n", both, "u", "v")
 
 
 @pytest.mark.parametrize("separator", ["ab", '"', "\n"])
 def test_what_is_no_separator(tmp_path: Path, separator: str) -> None:
-    with pytest.raises(UserError, match="a separator is one character"):
+    with pytest.raises(UserError, match="a separator must be a single character"):
         opened(tmp_path, "a,b,c\n1,2,0\n", separator=separator)
 
 

@@ -80,14 +80,14 @@ def test_shapes_that_fit(found: tuple[int, ...], wanted: Any, count: int, exampl
         (
             (10, 28, 28, 1),
             (1, 28, 28),
-            "x.npy holds 10x28x28x1, and the input takes examples of 1x28x28",
+            "x.npy is 10x28x28x1, but the input takes examples of 1x28x28",
             "(0, 3, 1, 2)",
         ),
-        ((224, 224, 3), (3, 224, 224), "x.npy holds 224x224x3, and the input takes examples of 3x224x224", "(2, 0, 1)"),
-        ((10, 3, 8, 8), (3, 8, 9), "x.npy holds 10x3x8x8, and the input takes examples of 3x8x9", ""),
-        ((10, 784), (1, 28, 28), "x.npy holds 10x784, and the input takes examples of 1x28x28", ""),
-        ((10, 4, 8, 8), (3, None, None), "x.npy holds 10x4x8x8, and the input takes examples of 3x?x?", ""),
-        ((), (3,), "x.npy holds a single number, and the input takes examples of 3", ""),
+        ((224, 224, 3), (3, 224, 224), "x.npy is 224x224x3, but the input takes examples of 3x224x224", "(2, 0, 1)"),
+        ((10, 3, 8, 8), (3, 8, 9), "x.npy is 10x3x8x8, but the input takes examples of 3x8x9", ""),
+        ((10, 784), (1, 28, 28), "x.npy is 10x784, but the input takes examples of 1x28x28", ""),
+        ((10, 4, 8, 8), (3, None, None), "x.npy is 10x4x8x8, but the input takes examples of 3x?x?", ""),
+        ((), (3,), "x.npy is a single number, but the input takes examples of 3", ""),
     ],
 )
 def test_shapes_that_do_not(found: tuple[int, ...], wanted: Any, message: str, advice: str) -> None:
@@ -140,22 +140,22 @@ SMALL = idx(np.arange(24, dtype="u1").reshape(6, 2, 2))
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (SMALL[:-1], "is cut short: it declares 6 examples and ends in number 5"),
-        (SMALL[:16], "is cut short: it declares 6 examples and ends in number 0"),
-        (SMALL[:10], "is cut short in its header"),
-        (SMALL + b"\0", "holds more than the 6 examples that it declares"),
+        (SMALL[:-1], "is truncated: it declares 6 examples, but ends in number 5"),
+        (SMALL[:16], "is truncated: it declares 6 examples, but ends in number 0"),
+        (SMALL[:10], "is truncated in its header"),
+        (SMALL + b"\0", "has more than the 6 examples that it declares"),
         (gzip.compress(SMALL, mtime=0)[:-10], "is damaged: "),
         (gzip.compress(SMALL, mtime=0)[:-8] + b"\0" * 8, "is damaged: "),
-        (gzip.compress(SMALL[:-5], mtime=0), "is cut short: it declares 6 examples and ends in number 4"),
+        (gzip.compress(SMALL[:-5], mtime=0), "is truncated: it declares 6 examples, but ends in number 4"),
         (gzip.compress(b"hello", mtime=0), "is not an idx file"),
         (b"\x1f\x8bgarbage!", "is damaged: "),
-        (idx(np.zeros((0, 2, 2), "u1")), "holds no examples"),
-        (struct.pack(">BBBB3I", 0, 0, 8, 3, 2**32 - 1, 2, 2) + b"x" * 99, "is cut short"),
+        (idx(np.zeros((0, 2, 2), "u1")), "contains no examples"),
+        (struct.pack(">BBBB3I", 0, 0, 8, 3, 2**32 - 1, 2, 2) + b"x" * 99, "is truncated"),
         (b"\0\0\x07\x01\0\0\0\1a", "has an unsupported format"),
         (b"", "is empty"),
         (b"<html>not found", "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "is a git-LFS pointer"),
-        (pickle.dumps([1]), "can run programs"),
+        (pickle.dumps([1]), "can run code"),
         (b"1,2,3\n4,5,6\n", "has an unsupported format"),
         (b"\x93NUMPY\x01\x00\xff", "has a header that cannot be read"),
         (b"PK\x03\x04garbage", "is damaged: "),
@@ -175,7 +175,7 @@ def test_declared_sizes_are_not_believed(tmp_path: Path) -> None:
     lie = struct.pack(">BBBB3I", 0, 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1) + b"x" * 99
     for data in (lie, gzip.compress(lie)):
         (tmp_path / "lie.idx").write_bytes(data)
-        with pytest.raises(BadData, match="is cut short"):
+        with pytest.raises(BadData, match="is truncated"):
             everything(open_input(str(tmp_path / "lie.idx"), (None, None), "u8"), 256)
 
 
@@ -234,21 +234,21 @@ def test_axes_of_one_are_added_to_any_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "dtype", "message"),
     [
-        (np.zeros((2, 3)), "u8", "holds float64, and the input takes uint8"),
-        (np.zeros((2, 3), ">f4"), "i64", "holds float32, and the input takes int64"),
-        (np.zeros((2, 3), complex), "f32", "holds complex128, and the input takes float32"),
-        (np.zeros((2, 3), "U4"), "f32", "holds <U4, and the input takes float32"),
-        (np.zeros((2, 3), "M8[s]"), "f32", "and the input takes float32"),
-        (np.zeros((2, 3), [("a", "f4")]), "f32", "and the input takes float32"),
-        (np.array([[1, 2, 3], [4, 5, 256]]), "u8", "x.npy[1] holds 256, which is out of the range of uint8"),
-        (np.array([[-1, 2, 3]]), "u8", "x.npy[0] holds -1, which is out of the range of uint8"),
+        (np.zeros((2, 3)), "u8", "contains float64, but the input takes uint8"),
+        (np.zeros((2, 3), ">f4"), "i64", "contains float32, but the input takes int64"),
+        (np.zeros((2, 3), complex), "f32", "contains complex128, but the input takes float32"),
+        (np.zeros((2, 3), "U4"), "f32", "contains <U4, but the input takes float32"),
+        (np.zeros((2, 3), "M8[s]"), "f32", "but the input takes float32"),
+        (np.zeros((2, 3), [("a", "f4")]), "f32", "but the input takes float32"),
+        (np.array([[1, 2, 3], [4, 5, 256]]), "u8", "x.npy[1] contains 256, which is out of range for uint8"),
+        (np.array([[-1, 2, 3]]), "u8", "x.npy[0] contains -1, which is out of range for uint8"),
         (
             np.array([[2**64 - 1] * 3], "u8"),
             "i64",
-            "[0] holds 18446744073709551615, which is out of the range of int64",
+            "[0] contains 18446744073709551615, which is out of range for int64",
         ),
-        (np.array([[0, 1e300, 0]]), "f32", "x.npy[0] holds 1e+300, which is out of the range of float32"),
-        (np.array([[0, 0, 65536]]), "f16", "x.npy[0] holds 65536, which is out of the range of float16"),
+        (np.array([[0, 1e300, 0]]), "f32", "x.npy[0] contains 1e+300, which is out of range for float32"),
+        (np.array([[0, 0, 65536]]), "f16", "x.npy[0] contains 65536, which is out of range for float16"),
     ],
 )
 def test_types_that_do_not_fit(tmp_path: Path, array: np.ndarray[Any, Any], dtype: str, message: str) -> None:
@@ -288,7 +288,7 @@ def test_nothing_is_ever_unpickled(tmp_path: Path, form: str) -> None:
         else:
             with zipfile.ZipFile(file, "w") as archive:
                 archive.writestr("model/data.pkl", pickle.dumps(Canary(canary)))
-    with pytest.raises(BadData, match="can run programs"):
+    with pytest.raises(BadData, match="can run code"):
         open_input(str(path), (1,), "f32")
     assert not canary.exists()
 
@@ -357,10 +357,10 @@ def test_a_member_is_found_by_the_inputs_name_or_by_being_alone(tmp_path: Path) 
     assert everything(open_input(str(tmp_path / "two.npz"), (3,), "f32", name="a")).sum() == 0
     assert everything(open_input(str(tmp_path / "two.npz"), (3,), "f32", name="b")).sum() == 6
     assert everything(open_input(str(tmp_path / "one.npz"), (3,), "f32", name="a")).sum() == 6
-    with pytest.raises(NoSuchMember, match="has no array `image`: it holds a, b"):
+    with pytest.raises(NoSuchMember, match=r"has no array `image` \(available: a, b"):
         open_input(str(tmp_path / "two.npz"), (3,), "f32", name="image")
     np.savez(tmp_path / "none.npz")
-    with pytest.raises(NoSuchMember, match="it holds nothing"):
+    with pytest.raises(NoSuchMember, match="available: none"):
         open_input(str(tmp_path / "none.npz"), (3,), "f32", name="image")
 
 
@@ -380,10 +380,10 @@ ONE = npy(np.zeros((2, 3), "f4"))
         ([("/x.npy", ONE)], "leads out of the archive"),
         ([("..\\x.npy", ONE)], "leads out of the archive"),
         ([("C:/x.npy", ONE)], "leads out of the archive"),
-        ([("x.npy", ONE), ("x.npy", ONE)], "is there twice"),
+        ([("x.npy", ONE), ("x.npy", ONE)], "occurs twice"),
         ([("x.txt", b"hello")], "is not an array"),
-        ([("x.npy", ONE[:-1])], "declares 24 bytes of data and has 23"),
-        ([("x.npy", ONE + b"\0")], "declares 24 bytes of data and has 25"),
+        ([("x.npy", ONE[:-1])], "declares 24 bytes of data, but has 23"),
+        ([("x.npy", ONE + b"\0")], "declares 24 bytes of data, but has 25"),
         ([("x.npy", b"")], "is damaged, or not a NumPy array"),
     ],
 )
@@ -403,7 +403,7 @@ def test_hostile_archives(tmp_path: Path, members: list[tuple[str, bytes]], mess
     ("change", "message"),
     [
         ((b"PK\x01\x02", 10, 14), "unsupported compression method 14"),  # LZMA
-        ((b"PK\x01\x02", 44, 200), "declares 160,128 bytes that are not there"),
+        ((b"PK\x01\x02", 44, 200), "declares 160,128 bytes, which are missing"),
         ((b"PK\x03\x04", 30, ord("y")), "File name in directory 'x.npy' and header b'y.npy' differ."),
         ((b"\x93NUMPY", 100_000, 1), "its member x.npy has a wrong checksum"),
     ],
@@ -555,7 +555,7 @@ def test_several_pictures_are_one_stream(tmp_path: Path) -> None:
     assert reader.name(3) == paths[3]
     assert np.array_equal(whole[3], np.asarray(picture(seed=3)).transpose(2, 0, 1))
     np.save(tmp_path / "x.npy", whole)
-    with pytest.raises(BadData, match=r"each must be a picture, and .*x.npy is not"):
+    with pytest.raises(BadData, match=r"must all be images, but .*x.npy is not"):
         open_input([*paths, str(tmp_path / "x.npy")], (3, 6, 8), "f32")
 
 
@@ -568,9 +568,9 @@ def test_pictures_of_mixed_sizes(tmp_path: Path) -> None:
     with pytest.raises(WrongShape) as caught:
         list(reader.batches(2))
     assert all(part in caught.value.message for part in (a, "6x8", b, "6x9"))
-    with pytest.raises(WrongShape, match=r"b.png is 6x9 \(height x width\), and the input takes 6x8"):
+    with pytest.raises(WrongShape, match=r"b.png is 6x9 \(height x width\), but the input takes 6x8"):
         list(open_input([a, b], (3, 6, 8), "f32").batches(2))
-    with pytest.raises(WrongShape, match="is a picture, and the input takes examples of 4x6x8"):
+    with pytest.raises(WrongShape, match="is an image, but the input takes examples of 4x6x8"):
         open_input(a, (4, 6, 8), "f32")
 
 
@@ -611,11 +611,11 @@ def test_damaged_pictures(tmp_path: Path) -> None:
 def test_an_animation_and_deep_pixels_are_refused(tmp_path: Path) -> None:
     frames = [picture("L", seed=i) for i in range(3)]
     frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
-    with pytest.raises(BadPicture, match="is an animation; a still picture is needed"):
+    with pytest.raises(BadPicture, match="is an animation, not a still image"):
         read_one(tmp_path / "x.gif")
     for kind in (np.int32, np.float32):
         Image.fromarray(np.zeros((4, 4), kind)).save(tmp_path / "x.tiff")
-        with pytest.raises(BadPicture, match="pixels; 8 and 16 bits are read"):
+        with pytest.raises(BadPicture, match="pixels; only 8 and 16 bits are supported"):
             read_one(tmp_path / "x.tiff")
 
 
@@ -646,7 +646,7 @@ def test_a_picture_s_size_is_checked_before_it_is_decoded(
     (tmp_path / "p").write_bytes(data)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda _: pytest.fail("it is decoded"))
     with pytest.raises(
-        (BadPicture, WrongShape), match=r"more pixels than the 67,108,864|8000x8000 .* takes 8x8"
+        (BadPicture, WrongShape), match=r"more pixels than the limit of 67,108,864|8000x8000 .* takes 8x8"
     ) as found:
         open_input(str(tmp_path / "p"), (1, 8, 8), "f32")
     assert (found.value.code == "E0805") == (size == 30_000)
@@ -659,7 +659,7 @@ def test_a_turned_picture_fits_as_it_stands_upright(tmp_path: Path) -> None:
     Image.fromarray(stored).save(tmp_path / "t.png", exif=exif)
     (batch,) = open_input(str(tmp_path / "t.png"), (1, 4, 3), "u8").batches(1)
     assert batch.tolist() == [[np.rot90(stored, -1).tolist()]]
-    with pytest.raises(WrongShape, match=r"t\.png is 4x3 \(height x width\), and the input takes 3x4"):
+    with pytest.raises(WrongShape, match=r"t\.png is 4x3 \(height x width\), but the input takes 3x4"):
         next(open_input(str(tmp_path / "t.png"), (1, 3, 4), "u8").batches(1))
 
 

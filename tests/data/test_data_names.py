@@ -184,7 +184,7 @@ def test_several_targets_are_matched_by_name(netdsl: Commands) -> None:
     table("w.csv", ["u", "a", "b", "c", "w"], {**values, "w": values["v"]})
     ran = netdsl("eval", "values.net", *weights, "--data", 'csv "w.csv" target ["u", "w"]')
     assert "E0873" in ran.err
-    assert "the targets of w.csv are u, w, and in training they were u, v" in ran.err
+    assert "the targets of w.csv are u, w, but in training they were u, v" in ran.err
 
 
 PICTURES = """
@@ -228,7 +228,7 @@ def test_folders_are_matched_by_name(netdsl: Commands, file: Sequence[str]) -> N
     pictures("W", **{"1": "yellow"})
     ran = netdsl("eval", *file, "--data", 'folder "W"')
     assert ran.code == 1
-    assert f"error[E0836]: W has a class `yellow`, and the classes are {', '.join(NAMES)}" in ran.err
+    assert f"error[E0836]: W has a class `yellow`, but the classes are {', '.join(NAMES)}" in ran.err
 
 
 def metadata(model: str) -> dict[str, str]:
@@ -282,9 +282,7 @@ def test_a_model_without_names_has_numbers(netdsl: Commands) -> None:
     for file in FILES:
         assert json.loads(netdsl("eval", *file, "--data", 'folder "D"', "--json").out)["accuracy"] == 1
         ran = netdsl("eval", *file, "--data", 'folder "F"')
-        assert (
-            "error[E0836]: F has a class `blue one`, and the net's classes have no names but their numbers" in ran.err
-        )
+        assert "error[E0836]: F has a class `blue one`, but the net's classes have no names, only numbers" in ran.err
         assert "--labels FILE" in ran.err
         named = netdsl("eval", *file, "--data", 'folder "F"', "--labels", "names.txt", "--json")
         assert (json.loads(named.out)["accuracy"], json.loads(named.out)["classes"]) == (1, NAMES)
@@ -316,7 +314,7 @@ def test_words_of_a_logistic_loss(netdsl: Commands) -> None:
     weights = ("--weights", "runs/n/best.safetensors", "--data", 'csv "v.csv" target "ok"')
     assert json.loads(netdsl("eval", "n.net", *weights, "--json").out)["accuracy"] == 1
     table("v.csv", ["ok", "a"], {"a": [1, 3], "ok": ["yes", "maybe"]})
-    assert "`maybe`, and the classes are no, yes" in netdsl("eval", "n.net", *weights).err
+    assert "`maybe`, but the classes are no, yes" in netdsl("eval", "n.net", *weights).err
 
 
 def test_validation_is_matched_with_data_that_have_no_names(netdsl: Commands) -> None:
@@ -327,7 +325,7 @@ def test_validation_is_matched_with_data_that_have_no_names(netdsl: Commands) ->
     np.savez("t.npz", x=np.zeros((3, 3, 4, 5), np.float32), y=np.arange(3))
     assert "E0836" in netdsl("train", "pictures.net", *STD).err
     x = np.zeros((3, 3, 4, 5), np.float32)
-    with pytest.raises(UserError, match="have no names but their numbers, 0 to 2"):
+    with pytest.raises(UserError, match="have no names, only numbers, 0 to 2"):
         api.fit("pictures.net", data=(x, np.arange(3)), threads=1)
 
 
@@ -337,9 +335,9 @@ DAMAGED = {
     "no texts": ("netdsl.classes.output", "[1, 2, 3]", "are not a JSON list of different names"),
     "empty": ("netdsl.classes.output", "[]", "are not a JSON list of different names"),
     "twice": ("netdsl.classes.output", '["a", "a", "b"]', "are not a JSON list of different names"),
-    "too few": ("netdsl.classes.output", '["a", "b"]', "names 2 classes, and the output `output` has 3"),
-    "too many": ("netdsl.classes.other", '["a", "b", "c", "d"]', "names 4 classes, and the output `output` has 3"),
-    "columns": ("netdsl.columns.x", '["a", "b", "c"]', "names 3 columns, and the input `x` has 4"),
+    "too few": ("netdsl.classes.output", '["a", "b"]', "names 2 classes, but the output `output` has 3"),
+    "too many": ("netdsl.classes.other", '["a", "b", "c", "d"]', "names 4 classes, but the output `output` has 3"),
+    "columns": ("netdsl.columns.x", '["a", "b", "c"]', "names 3 columns, but the input `x` has 4"),
     "deep": ("netdsl.classes.output", "[" * 100_000, "are not a JSON list of different names"),
 }
 

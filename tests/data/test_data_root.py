@@ -112,7 +112,7 @@ def test_python_takes_a_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     made()
     write("x 4", 'csv "../out/t.csv" target "kind"')
     assert len(api.fit("in/n.net", threads=1).history) == 1
-    with pytest.raises(UserError, match="is outside of the root") as caught:
+    with pytest.raises(UserError, match="is outside the root") as caught:
         api.fit("in/n.net", threads=1, root=Path("in"))
     assert caught.value.code == "E0874"
 
@@ -166,5 +166,5 @@ def test_the_classes_of_a_foreign_folder_are_not_listed(netdsl: Commands) -> Non
         Path("out", name).mkdir(parents=True)
     Path("in/n.net").write_text(NET.format(input="x 1x2x3", data='folder "../out"', more=""))
     ran = netdsl("train", "in/n.net", *STD)
-    assert "error[E0836]: in/../out has 3 classes, and the net has 2" in ran.err
+    assert "error[E0836]: in/../out has 3 classes, but the net has 2" in ran.err
     assert SECRET not in ran.err

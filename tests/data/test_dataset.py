@@ -282,7 +282,7 @@ def test_a_folder_of_pictures_is_what_pillow_says(tmp_path: Path) -> None:
     net = wanted(3, 4, 4, classes=2, pictures={"x": Picture(5, 4)})
     dataset = KINDS["folder"](folder=folder).open(net)
     assert dataset.names.classes == {"y": ("ant", "cat")}
-    assert dataset.notes == [f"1 files in {folder} are no pictures by their names"]
+    assert dataset.notes == [f"1 files in {folder} are skipped: their names are not those of images"]
     batch = next(dataset.batches(5, seed=0, epoch=0, shuffle=False))
     assert batch["y"].tolist() == [0, 0, 0, 1, 1]
     with Image.open(tmp_path / "cat" / "0.png") as image:  # 9 wide and 6 high
@@ -408,11 +408,11 @@ def test_a_stream_is_augmented_alike_from_any_position() -> None:
 
 
 STREAMS: dict[str, tuple[list[object], type[UserError], str]] = {
-    "empty": ([], NoExamples, "gives no batch of 5 examples in epoch 0"),
+    "empty": ([], NoExamples, "yields no batch of 5 examples in epoch 0"),
     "no pair": ([np.zeros(3)], BadStream, "item 0 must be a pair .* not ndarray"),
     "a label": ([next(parts(5)), (np.zeros((1, 1, 5, 4)), [10])], UserError, r"epoch 0, item 1: y\[0\] is 10"),
     "a name": ([({"z": 1}, [1])], BadStream, "has no `x`; it has z"),
-    "counts": ([(np.zeros((2, 1, 5, 4)), [1])], UserError, "item 0: x holds 2 examples, epoch 0, item 0: y 1"),
+    "counts": ([(np.zeros((2, 1, 5, 4)), [1])], UserError, "item 0: x has 2 examples, but epoch 0, item 0: y has 1"),
 }
 
 
@@ -438,12 +438,12 @@ def test_a_stream_is_as_long_as_it_is() -> None:
 
 
 def test_a_generator_is_refused() -> None:
-    with pytest.raises(BadStream, match="generator can be gone through once only"):
+    with pytest.raises(BadStream, match="generator can be iterated only once"):
         Stream(parts(23), wanted(1, 5, 4))
 
 
 def test_a_stream_that_ended_cannot_be_gone_on_with() -> None:
-    with pytest.raises(BadStream, match="gives 4 batches in epoch 0, and the run is at 9"):
+    with pytest.raises(BadStream, match="yields 4 batches in epoch 0, but the run is at 9"):
         list(Stream(list(parts(23)), wanted(1, 5, 4)).batches(5, seed=0, epoch=0, first=9))
 
 
@@ -468,22 +468,22 @@ SIGN = DataSpec({"x": ((2,), "f32")}, {"y": Target("y", "sign")})
 VALUE = DataSpec({"x": ((2,), "f32")}, {"y": Target("y", "value", shape=(1,))})
 
 BAD: dict[str, tuple[Any, Any, DataSpec | None, str, str]] = {
-    "84 empty": (np.zeros((0, 2)), [], None, "E0830", r"x\.npy holds no examples"),
-    "85 -1": (X, [0, 1, -1, 2], None, "E0832", r"y\.npy\[2\] is -1, and a label is a whole number from 0 to 2"),
-    "85 = classes": (X, [0, 3, 1, 2], None, "E0832", r"y\.npy\[1\] is 3, and a label is a whole number from 0 to 2"),
-    "85 a float": (X, [0, 1, 2, 1.5], None, "E0832", r"y\.npy\[3\] is 1\.5, and a label is a whole"),
-    "85 NaN": (X, [0, np.nan, 2, 1.5], None, "E0832", r"y\.npy\[1\] is nan, and a label is a whole"),
-    "85 whole floats": (X, [0.0, 1, 2, 1], None, "E0803", r"y\.npy holds float64, and labels are integers"),
-    "85 texts": (X, ["a", "b", "c", "d"], None, "E0803", r"y\.npy holds <U1"),
-    "85 counts": (X, [0, 1, 2], None, "E0831", r"x\.npy holds 4 examples, .*y\.npy 3"),
-    "85 two columns": (X, np.zeros((4, 2), int), None, "E0802", r"y\.npy holds 4x2"),
-    "85 a sign of 2": (X, [0, 1, 1, 2], SIGN, "E0832", r"y\.npy\[3\] is 2, and a label is -1 or 1, or else 0 or 1"),
-    "85 signs of both kinds": (X, [1, 0, 1, -1], SIGN, "E0832", r"y\.npy\[3\] is -1, .* here are 0 and -1 both"),
-    "86 NaN": (changed(np.nan, 2, 1), [0, 1, 2, 0], None, "E0833", r"x\.npy\[2\] holds nan, at \[1\]"),
-    "86 Inf": (changed(-np.inf, 3, 0), [0, 1, 2, 0], None, "E0833", r"x\.npy\[3\] holds -inf, at \[0\]"),
-    "86 a value": (X, [0, 1, np.nan, 0], VALUE, "E0833", r"y\.npy\[2\] holds nan"),
-    "86 too large": (X.astype(float) * 1e39, [0, 1, 2, 0], None, "E0803", r"x\.npy\[0\] holds 1e\+39"),
-    "80 another shape": (np.zeros((4, 3)), [0, 1, 2, 0], None, "E0802", r"x\.npy holds 4x3"),
+    "84 empty": (np.zeros((0, 2)), [], None, "E0830", r"x\.npy contains no examples"),
+    "85 -1": (X, [0, 1, -1, 2], None, "E0832", r"y\.npy\[2\] is -1, but a label must be an integer from 0 to 2"),
+    "85 = classes": (X, [0, 3, 1, 2], None, "E0832", r"y\.npy\[1\] is 3, but a label must be an integer from 0 to 2"),
+    "85 a float": (X, [0, 1, 2, 1.5], None, "E0832", r"y\.npy\[3\] is 1\.5, but a label must be an integer"),
+    "85 NaN": (X, [0, np.nan, 2, 1.5], None, "E0832", r"y\.npy\[1\] is nan, but a label must be an integer"),
+    "85 whole floats": (X, [0.0, 1, 2, 1], None, "E0803", r"y\.npy contains float64, but labels must be integers"),
+    "85 texts": (X, ["a", "b", "c", "d"], None, "E0803", r"y\.npy contains <U1"),
+    "85 counts": (X, [0, 1, 2], None, "E0831", r"x\.npy has 4 examples, .*y\.npy has 3"),
+    "85 two columns": (X, np.zeros((4, 2), int), None, "E0802", r"y\.npy is 4x2"),
+    "85 a sign of 2": (X, [0, 1, 1, 2], SIGN, "E0832", r"y\.npy\[3\] is 2, but a label must be -1 or 1 \(or 0 or 1\)"),
+    "85 signs of both kinds": (X, [1, 0, 1, -1], SIGN, "E0832", r"y\.npy\[3\] is -1, .* but not both 0 and -1"),
+    "86 NaN": (changed(np.nan, 2, 1), [0, 1, 2, 0], None, "E0833", r"x\.npy\[2\] contains nan, at \[1\]"),
+    "86 Inf": (changed(-np.inf, 3, 0), [0, 1, 2, 0], None, "E0833", r"x\.npy\[3\] contains -inf, at \[0\]"),
+    "86 a value": (X, [0, 1, np.nan, 0], VALUE, "E0833", r"y\.npy\[2\] contains nan"),
+    "86 too large": (X.astype(float) * 1e39, [0, 1, 2, 0], None, "E0803", r"x\.npy\[0\] contains 1e\+39"),
+    "80 another shape": (np.zeros((4, 3)), [0, 1, 2, 0], None, "E0802", r"x\.npy is 4x3"),
 }
 
 
@@ -522,15 +522,15 @@ def test_labels_beyond_the_classes_say_what_helps(
 
 def test_one_class_only_is_noted(tmp_path: Path) -> None:
     dataset = arrays(tmp_path, X, [2, 2, 2, 2])
-    assert dataset.notes == ["all 4 examples have the same `y`, 2: there is nothing to tell apart"]
+    assert dataset.notes == ["all 4 examples have the same `y`, 2: there is nothing to distinguish"]
     assert len(list(dataset.batches(2, seed=0, epoch=0))) == 2
 
 
 def test_a_batch_that_is_larger_than_the_data(tmp_path: Path) -> None:
     dataset = arrays(tmp_path, X, [0, 1, 2, 0])
-    with pytest.raises(BatchTooLarge, match="the batch is 128, and there are 4 examples") as caught:
+    with pytest.raises(BatchTooLarge, match="the batch size is 128, but there are only 4 examples") as caught:
         next(dataset.batches(128, seed=0, epoch=0))
-    assert caught.value.helps == ("the largest batch here is 4",)
+    assert caught.value.helps == ("use a batch size of at most 4",)
     assert dataset.batch(3) == 3
     assert not dataset.notes
     assert dataset.batch(128) == dataset.batch(128) == 4
@@ -539,19 +539,19 @@ def test_a_batch_that_is_larger_than_the_data(tmp_path: Path) -> None:
 
 
 FILES: dict[str, tuple[str, dict[str, bytes], str, str]] = {
-    "a missing file": ("mnist", {}, "E0837", "has no train-images-idx3-ubyte, nor one that ends in .gz"),
-    "idx cut short": ("idx", {"x": idx(digits()[0])[:-1], "y": b""}, "E0801", "is cut short: it declares 460 bytes"),
-    "idx too long": ("idx", {"x": idx(digits()[0]) + b"1", "y": b""}, "E0801", "holds more than the 460 bytes"),
+    "a missing file": ("mnist", {}, "E0837", "train-images-idx3-ubyte \\(or .gz\\)"),
+    "idx cut short": ("idx", {"x": idx(digits()[0])[:-1], "y": b""}, "E0801", "is truncated: it declares 460 bytes"),
+    "idx too long": ("idx", {"x": idx(digits()[0]) + b"1", "y": b""}, "E0801", "has more than the 460 bytes"),
     "gzip cut short": ("idx", {"x": gzip.compress(idx(digits()[0]))[:-20], "y": b""}, "E0801", "is damaged"),
     "gzip of too little": ("idx", {"x": gzip.compress(idx(digits()[0])[:-1]), "y": b""}, "E0801", "is cut short"),
-    "gzip of too much": ("idx", {"x": gzip.compress(idx(digits()[0]) + b"1"), "y": b""}, "E0801", "holds more"),
+    "gzip of too much": ("idx", {"x": gzip.compress(idx(digits()[0]) + b"1"), "y": b""}, "E0801", "has more"),
     "npy with a header of a byte": (
         "npy",
         {"x": b"\x93NUMPY\1\0\1\0{}\n", "y": b""},
         "E0801",
         "has a header that cannot",
     ),
-    "idx of 70 axes": ("idx", {"x": b"\0\0\x08\x46" + b"\0\0\0\1" * 70 + b"1", "y": b""}, "E0801", "no array can have"),
+    "idx of 70 axes": ("idx", {"x": b"\0\0\x08\x46" + b"\0\0\0\1" * 70 + b"1", "y": b""}, "E0801", "impossible shape"),
     "no npz": ("npz", {"x": b"PK\3\4"}, "E0801", "is damaged"),
 }
 
@@ -568,7 +568,7 @@ def test_bad_files(tmp_path: Path, name: str) -> None:
 
 def test_an_archive_lacks_an_array(tmp_path: Path) -> None:
     np.savez(tmp_path / "all.npz", x=digits()[0], labels=digits()[1])
-    with pytest.raises(UserError, match=r"has no array `y` or `target`: it holds labels, x") as caught:
+    with pytest.raises(UserError, match=r"has no array `y` or `target` \(available: labels, x") as caught:
         open_dataset("npz", [str(tmp_path / "all.npz")], **NET)
     assert caught.value.code == "E0837"
 
@@ -586,13 +586,13 @@ def test_a_stored_member_that_reaches_beyond_the_file(tmp_path: Path) -> None:
 
 FOLDERS: dict[str, tuple[dict[str, list[tuple[int, int]]], str, str]] = {
     "no subfolders": ({}, "E0837", "has no subfolders"),
-    "no pictures": ({"a": [], "b": []}, "E0830", "has no pictures"),
+    "no pictures": ({"a": [], "b": []}, "E0830", "has no images"),
     "too many classes": (
         {"a": [(4, 4)], "b": [], "c": []},
         "E0836",
-        r"has 3 classes \(a, b, c\), and the net has 2",
+        r"has 3 classes \(a, b, c\), but the net has 2",
     ),
-    "83 sizes": ({"a": [(4, 4)], "b": [(4, 4), (4, 5)]}, "E0802", r"b.1\.png is 4x5 .*and the input takes 4x4"),
+    "83 sizes": ({"a": [(4, 4)], "b": [(4, 4), (4, 5)]}, "E0802", r"b.1\.png is 4x5 .*but the input takes 4x4"),
 }
 
 
@@ -612,18 +612,18 @@ def test_pictures_for_a_random_crop_are_of_one_size(tmp_path: Path) -> None:
 
 
 def test_classes_that_training_has_not(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="has a class `c`, and the classes are a, b"):
+    with pytest.raises(UserError, match="has a class `c`, but the classes are a, b"):
         KINDS["folder"](folder=drawn(tmp_path, {"c": [(4, 4)]})).open(_with_classes())
 
 
 def test_a_class_without_pictures_is_noted(tmp_path: Path) -> None:
     dataset = KINDS["folder"](folder=drawn(tmp_path, {"a": [(4, 4)], "b": []})).open(wanted(3, 4, 4, classes=2))
-    assert dataset.notes == [f"{tmp_path / 'b'} has no pictures"]
+    assert dataset.notes == [f"{tmp_path / 'b'} has no images"]
 
 
 def test_a_net_with_two_inputs_needs_names(tmp_path: Path) -> None:
     net = DataSpec({"x": ((2,), "f32"), "z": ((2,), "f32")}, {"y": Target("y", "sign")})
-    with pytest.raises(UserError, match="holds one input and one target, and the net has 2 and 1"):
+    with pytest.raises(UserError, match="has one input and one target, but the net has 2 and 1"):
         arrays(tmp_path, X, [1, 1, 1, 1], net)
 
 

@@ -109,9 +109,9 @@ def test_the_seed_decides(kind: str, shape: tuple[int, ...], arguments: dict[str
 @pytest.mark.parametrize(
     ("kind", "shape", "arguments", "said"),
     [
-        ("xor", (3,), {}, "xor has two inputs, and the net takes 3"),
+        ("xor", (3,), {}, "xor has two inputs, but the net takes 3"),
         ("clouds", (2,), {"margin": 3.0}, "in a ball of radius 1 have no margin of 3"),
-        ("connectedness", (3, 6, 6), {}, "makes images of at least 4x4 and one channel, and `x` is 3x6x6"),
+        ("connectedness", (3, 6, 6), {}, "generates images of at least 4x4 with one channel, but `x` is 3x6x6"),
         ("connectedness", (1, 3, 6), {}, "`x` is 1x3x6"),
     ],
 )

@@ -69,7 +69,7 @@ LIMITS = {
     ),
     "rounds": (f"net a {{ input x 4; repeat {ROUNDS + 1} {{ }} }}", "250,001 rounds"),
     "a name": (f"net a {{ input x 4; {LONG}: {{ {LONG}: relu }} }}", "1,001 characters of a name"),
-    "block calls": (nested(NESTING + 1), "101 block calls in one another exceed the limit of 100"),
+    "block calls": (nested(NESTING + 1), "101 nested block calls exceed the limit of 100"),
     "axes": (f"net a {{ input x [2] * {RANK + 1}; relu }}", "a shape of at most 32 sizes"),
     "a fraction": ("let a = 2**4000 / 3**2000 / 5**2000", "the result is too large"),
     "a fraction's power": ("let a = (1/3)**1000000000", "the result is too large"),

@@ -109,7 +109,7 @@ def test_of_a_net_with_its_weights_and_without(netdsl: Commands) -> None:
     assert netdsl("filters", WEIGHTS, "-o", "b.svg").code == 0
     assert Path("a.svg").read_bytes() == Path("b.svg").read_bytes()
     drawn = netdsl("filters", "lenet5", "-o", "c.svg", "--seed", 3)
-    assert "random weights, drawn from seed 3" in drawn.err
+    assert "using random weights (seed 3)" in drawn.err
     assert Path("c.svg").read_bytes() != Path("a.svg").read_bytes()
 
 

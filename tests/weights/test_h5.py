@@ -98,7 +98,7 @@ def test_without_h5py_it_is_said_what_is_missing(netdsl: Commands, monkeypatch: 
     monkeypatch.setitem(sys.modules, "h5py", None)
     ran = netdsl("weights", DATA / "keras_3_15.keras")
     assert (ran.code, ran.out) == (2, "")
-    assert "for which h5py is needed" in ran.err
+    assert "which requires h5py" in ran.err
     assert "pip install 'netdsl[keras]'" in ran.err
 
 
@@ -204,18 +204,18 @@ def test_nothing_is_read_from_elsewhere(tmp_path: Path) -> None:
         file["a"] = np.zeros(3)
     with h5py.File(path, "w") as file:
         file["layers/dense/vars/0"] = h5py.ExternalLink(str(other), "a")
-    assert "is a link to somewhere else" in refusal(path)
+    assert "is a link" in refusal(path)
     with h5py.File(path, "w") as file:
         file["layers/dense/vars/0"] = h5py.SoftLink("/somewhere")
-    assert "is a link to somewhere else" in refusal(path)
+    assert "is a link" in refusal(path)
     with h5py.File(path, "w") as file:
         file.create_dataset("layers/dense/vars/0", (3,), "f8", external=[(str(other), 0, 24)])
-    assert "has its numbers in another file" in refusal(path)
+    assert "has its data in another file" in refusal(path)
     with h5py.File(path, "w") as file:
         virtual = h5py.VirtualLayout((3,), "f8")
         virtual[:] = h5py.VirtualSource(str(other), "a", (3,))
         file.create_virtual_dataset("layers/dense/vars/0", virtual)
-    assert "has its numbers in another file" in refusal(path)
+    assert "has its data in another file" in refusal(path)
 
 
 def test_odd_files(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_odd_files(tmp_path: Path) -> None:
     with h5py.File(path, "w") as file:
         file["a/b"] = h5py.Group(file.create_group("a").id)
         file["a/c"] = file["a"]
-    assert "groups without end" in refusal(path)
+    assert "nested without end" in refusal(path)
     with h5py.File(path, "w"):
         pass
     assert "holds no layer's weights" in refusal(path)
@@ -231,7 +231,7 @@ def test_odd_files(tmp_path: Path) -> None:
         file["layers/batch_normalization/vars/0"] = np.ones(3)
         file["layers/batch_normalization/vars/1"] = np.ones(3)
         file["layers/batch_normalization/vars/2"] = np.ones(3)
-    assert "has 3 arrays, and which of gamma and beta is missing it does not say" in refusal(path)
+    assert "has 3 arrays, and does not say which of gamma and beta is missing" in refusal(path)
     with h5py.File(path, "w") as file:
         file["layers/dense/vars/0"] = np.array(["text"], "S4")
     assert "holds no layer's weights" in refusal(path)
@@ -252,7 +252,7 @@ def test_groups_are_limited(
     open_weights(str(path))
     with h5py.File(path, "a") as file:
         file.create_group(excess)
-    assert "groups without end" in refusal(path)
+    assert "nested without end" in refusal(path)
 
 
 def test_a_declared_size_is_held_against_the_nets(netdsl: Commands) -> None:
@@ -288,7 +288,7 @@ def test_configurations(tmp_path: Path) -> None:
             open_weights(str(path))
     assert "not JSON" in refusal(archive(tmp_path / "w.keras", b"{"))
     assert "not JSON" in refusal(archive(tmp_path / "w.keras", b"[" * 100_000))
-    assert "as HDF5 it cannot be read" in refusal(archive(tmp_path / "w.keras", {}, h5=b"\x89HDF"))
+    assert "it cannot be read as HDF5" in refusal(archive(tmp_path / "w.keras", {}, h5=b"\x89HDF"))
 
 
 @settings(deadline=None, max_examples=60)
@@ -313,4 +313,4 @@ def test_python_comes_to_its_end_after_a_damaged_file(tmp_path: Path, h5: bytes)
     """What the library left behind of a file that it could not open is gone before Python is."""
     archive(tmp_path / "w.keras", {}, h5=h5)
     ran = spawn("weights", "w.keras", cwd=tmp_path)
-    assert (ran.returncode, b"as HDF5 it cannot be read" in ran.stderr) == (1, True)
+    assert (ran.returncode, b"it cannot be read as HDF5" in ran.stderr) == (1, True)

@@ -162,7 +162,7 @@ def test_configurations_of_keras_2(tmp_path: Path) -> None:
 def test_orders_that_cannot_be_known(tmp_path: Path, between: dict[str, Any]) -> None:
     """Foreign layers, and configurations that are damaged on the way to a dense layer."""
     flat = layer("Flatten", "f", "p", data_format="channels_first")
-    with pytest.raises(OrderUnknown, match="cannot be known"):
+    with pytest.raises(OrderUnknown, match="is unknown"):
         turned(tmp_path, NET, functional(X, CONV, between, flat, DENSE), **WEIGHTS)
 
 

@@ -79,16 +79,16 @@ def test_types_and_shared_storages(dtype: str, tmp_path: Path) -> None:
 GOOD = {"a": A, "b": A[0].copy()}
 
 BAD = {
-    "is of version 1002": legacy(GOOD, version=1002),
+    "has the unknown version 1002": legacy(GOOD, version=1002),
     "has no list of storages": legacy(GOOD, keys={"0": 1}),
     "are 1 of 2": legacy(GOOD, keys=["0"]),
-    "storage 7 that no tensor has": legacy(GOOD, keys=["0", "7"]),
-    "storage 0 that no tensor has, or has it twice": legacy(GOOD, keys=["0", "0"]),
-    "storage list that no tensor has": legacy(GOOD, keys=[[], "1"]),
-    "should have 12": legacy(GOOD)[: -(12 * 4 + 8)] + (13).to_bytes(8, "little") + bytes(12 * 4),
-    "cut short within its storage 1": legacy(GOOD)[:-1],
+    "storage 7 that no tensor uses": legacy(GOOD, keys=["0", "7"]),
+    "storage 0 that no tensor uses, or lists one twice": legacy(GOOD, keys=["0", "0"]),
+    "storage list that no tensor uses": legacy(GOOD, keys=[[], "1"]),
+    "expected 12": legacy(GOOD)[: -(12 * 4 + 8)] + (13).to_bytes(8, "little") + bytes(12 * 4),
+    "truncated within its storage 1": legacy(GOOD)[:-1],
     "its storages end at byte": legacy(GOOD) + b"\0",
-    "names a storage in an unknown way": legacy(GOOD, view_of=("1", 0, 3)),
+    "refers to a storage in an unknown way": legacy(GOOD, view_of=("1", 0, 3)),
 }
 
 
@@ -137,7 +137,7 @@ def test_no_pickle_in_it_is_run(place: int, tmp_path: Path) -> None:
         assert "refers to `" in refusal(written(tmp_path, data))
         assert "mkdir" in refusal(written(tmp_path, data))
     else:  # then it does not begin as such a file does
-        assert "is pickled, and never read" in refusal(written(tmp_path, data))
+        assert "is a pickle, which is never loaded" in refusal(written(tmp_path, data))
     assert not canary.exists()
 
 

@@ -401,7 +401,7 @@ UNCLEAR: dict[str, tuple[str, list[onnx.NodeProto], Arrays, np.ndarray, str]] = 
         [n("MatMul", "x fc.weight", "t"), n("Gemm", "t fc.weight", "y", transB=1)],
         {"fc.weight": w(4, 4)},
         FLAT,
-        "`fc.weight` is: it is used by several nodes, in different orientations",
+        "`fc.weight` is unclear: it is used by several nodes, in different orientations",
     ),
     "two factors": (
         FC.replace("dense 4", "dense 4 bias off"),
@@ -415,7 +415,7 @@ UNCLEAR: dict[str, tuple[str, list[onnx.NodeProto], Arrays, np.ndarray, str]] = 
         [n("Conv", "x c.weight", "t"), n("Add", "t c.bias", "y")],
         {"c.weight": w(3, 3, 1, 1), "c.bias": w(3)},
         w(2, 3, 5, 3),
-        "`c.bias` is: it does not run along the channels",
+        "`c.bias` is unclear: it does not run along the channels",
     ),
     "a bias of the batch": (
         FC_WIDE,
@@ -429,7 +429,7 @@ UNCLEAR: dict[str, tuple[str, list[onnx.NodeProto], Arrays, np.ndarray, str]] = 
         [n("Gemm", "x fc.weight", "t"), n("Sub", "t fc.bias", "y")],
         {"fc.weight": w(4, 3), "fc.bias": w(3)},
         FLAT,
-        "`fc.bias` is: it is used by a node Sub",
+        "`fc.bias` is unclear: it is used by a node Sub",
     ),
     "slopes along the width": (
         "net a { input x 3x5x3; p: prelu }",
@@ -450,7 +450,7 @@ UNCLEAR: dict[str, tuple[str, list[onnx.NodeProto], Arrays, np.ndarray, str]] = 
         [n("Conv", "x c.weight c.bias", "t"), n("LayerNormalization", "t l.weight l.bias", "y")],
         {"c.weight": w(3, 3, 1, 1), "c.bias": w(3), "l.weight": w(3), "l.bias": w(3)},
         w(2, 3, 5, 3),
-        "`l.weight` is: it does not run along the channels",
+        "`l.weight` is unclear: it does not run along the channels",
     ),
     "a batch of matrices": (
         "net a { input x 4x3; c: conv 1 5 bias off }",
@@ -471,7 +471,7 @@ UNCLEAR: dict[str, tuple[str, list[onnx.NodeProto], Arrays, np.ndarray, str]] = 
         [n("MatMul", "x other", "y")],
         {"fc.weight": w(3, 4), "other": w(4, 3)},
         FLAT,
-        "`fc.weight` is: it is used by no node",
+        "`fc.weight` is unclear: it is used by no node",
     ),
     "an operator of another domain": (
         FC_BARE,
@@ -496,7 +496,7 @@ UNCLEAR: dict[str, tuple[str, list[onnx.NodeProto], Arrays, np.ndarray, str]] = 
             "c.bias": w(2),
         },
         FLAT,
-        "`fc.weight` is: it has outputs that are reshaped and then transposed",
+        "`fc.weight` is unclear: it has outputs that are reshaped and then transposed",
     ),
     "a map that is flattened otherwise": (
         "net a { input x 3x5x4; c: conv 1x1 2 bias off; fc: dense 7 bias off }",
@@ -508,7 +508,7 @@ UNCLEAR: dict[str, tuple[str, list[onnx.NodeProto], Arrays, np.ndarray, str]] = 
         ],
         {"c.weight": w(2, 3, 1, 1), "fc.weight": w(40, 7)},
         MAP,
-        "`fc.weight` is: it reads a map that was transposed and flattened",
+        "`fc.weight` is unclear: it reads a map that was transposed and flattened",
     ),
     "height and width that change places": (
         "net a { input x 3x4x4; c: conv 1x1 2 bias off; fc: dense 7 bias off }",
@@ -521,7 +521,7 @@ UNCLEAR: dict[str, tuple[str, list[onnx.NodeProto], Arrays, np.ndarray, str]] = 
         ],
         {"c.weight": w(2, 3, 1, 1), "fc.weight": w(32, 7)},
         w(2, 3, 4, 4),
-        "`fc.weight` is: it reads a map that was transposed and flattened",
+        "`fc.weight` is unclear: it reads a map that was transposed and flattened",
     ),
     "statistics of a map that was flattened channels last": (
         "net a { input x 3x5x4; c: conv 1x1 2 bias off; flatten; b: bn }",
@@ -533,7 +533,7 @@ UNCLEAR: dict[str, tuple[str, list[onnx.NodeProto], Arrays, np.ndarray, str]] = 
         ],
         {"c.weight": w(2, 3, 1, 1), **bn("b", 40)},
         MAP,
-        "`b.weight` is: it reads a map that was flattened with its channels last",
+        "`b.weight` is unclear: it reads a map that was flattened with its channels last",
     ),
     "a table that is gathered along its rows": (
         "net a { input x 6 dtype i64; e: embedding 7 7 }",
@@ -568,7 +568,7 @@ UNLIKE: dict[str, tuple[str, list[onnx.NodeProto], Arrays, str]] = {
         "net a { input x 3x5x4; b: bn }",
         [n("BatchNormalization", "x b.weight b.bias b.running_mean b.running_var", "y", epsilon=1e-3)],
         bn("b", 3),
-        "`b` has the epsilon 1e-05, and in",
+        "`b` has the epsilon 1e-05, but in",
     ),
     "epsilon of a group normalization": (
         "net a { input x 4x5x3; g: groupnorm 2 }",
@@ -679,7 +679,7 @@ def test_a_sparse_weight_is_refused(tmp_path: Path) -> None:
     made = onnx.load(path)
     made.graph.sparse_initializer.append(sparse)
     path.write_bytes(made.SerializeToString())
-    with pytest.raises(UnclearUse, match=r"`fc.weight` is: it is sparse"):
+    with pytest.raises(UnclearUse, match=r"`fc.weight` is unclear: it is sparse"):
         ours(FC_BARE, path, FLAT)
     node = helper.make_node("Constant", [], ["fc.weight"], sparse_value=sparse)
     model(path, [node, n("MatMul", "x fc.weight", "y")], {"other": w(3)}, FLAT)

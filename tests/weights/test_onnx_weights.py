@@ -77,7 +77,7 @@ def test_data_beside_the_model(tmp_path: Path) -> None:
     (tmp_path / "models" / "data").write_bytes(bytes(4) + A.tobytes())
     assert np.array_equal(open_weights(at("data", offset="4")).read("a"), A)
     assert "ends before `a` does" in refusal(at("data", offset="5"))
-    assert "is no number" in refusal(at("data", offset="-1"))
+    assert "is not a number" in refusal(at("data", offset="-1"))
     assert "of shape [2, 3] has 20 bytes of float32" in refusal(at("data", length="20"))
 
 
@@ -86,8 +86,8 @@ def test_damaged_models(tmp_path: Path) -> None:
     wrong = raw("a", A)
     wrong.dims[0] = 10**12
     assert "of shape [1000000000000, 3] has 24 bytes" in refusal(model(path, wrong))
-    assert "`a` is there twice" in refusal(model(path, raw("a", A), raw("a", A)))
-    assert "no ONNX model with weights" in refusal(model(path))
+    assert "`a` occurs twice" in refusal(model(path, raw("a", A), raw("a", A)))
+    assert "not an ONNX model with weights" in refusal(model(path))
     data = Path(model(path, raw("a", A))).read_bytes()
     path.write_bytes(data[:-9])
     assert "reaches beyond its message" in refusal(str(path))

@@ -75,7 +75,7 @@ def test_the_body_is_the_files_and_the_head_is_drawn(netdsl: Commands, way: str)
     assert found.keys() == expected.keys()
     for name in found:
         assert np.array_equal(found[name], BODY[name] if name in files else expected[name]), name
-    assert "weights stay initial, drawn from seed 5:\n" in ran.err
+    assert "weights are initialized randomly, from seed 5:\n" in ran.err
     assert ("fc.weight  2x4\n" in ran.err, "fc.bias    2\n" in ran.err) == (True, True)
     told = "are unused:\n" in ran.err
     assert told == (head and not way.startswith("drop"))
@@ -135,7 +135,7 @@ def test_random_weights_are_a_warning_even_if_quiet(netdsl: Commands, command: s
     line = {"run": ["a.net", "x.npy"], "eval": ["a.net", "--data", "xor"], "compile": ["a.net"]}[command]
     ran = netdsl(command, *line, *quiet, "--weights", saved(), "--partial")
     assert ran.code == 0, ran
-    assert ran.err.startswith("warning: 2 of 6 weights stay initial, drawn from seed 0:\n  fc.weight  2x4\n")
+    assert ran.err.startswith("warning: 2 of 6 weights are initialized randomly, from seed 0:\n  fc.weight  2x4\n")
 
 
 @pytest.mark.parametrize(
@@ -200,14 +200,14 @@ def test_training_begins_with_the_body_and_goes_on_without_the_file(netdsl: Comm
     how = ["--weights", saved(**HEAD), "--except", "fc"]
     ran = netdsl(*TRAIN, *how, "--out", "whole")
     assert ran.code == 0, ran
-    assert "2 of 6 weights stay initial" in ran.err
+    assert "2 of 6 weights are initialized randomly" in ran.err
     assert "warning" not in ran.err
     assert json.loads(Path("whole/run.json").read_text())["initial"] == ["fc.weight", "fc.bias"]
     assert netdsl(*TRAIN, *how, "--out", "half", "--epochs", "2").code == 0
     Path("w.safetensors").unlink()
     resumed = netdsl(*TRAIN, *how, "--out", "half", "--resume")
     assert resumed.code == 0, resumed
-    assert "stay initial" not in resumed.err
+    assert "are initialized randomly" not in resumed.err
     assert Path("half/last.safetensors").read_bytes() == Path("whole/last.safetensors").read_bytes()
     alone = netdsl("train", "a.net", "--resume", "--out", "half", "--except", "fc")
     assert (alone.code, "--except goes with --weights" in alone.err) == (2, True)
@@ -248,14 +248,14 @@ def test_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.net").write_text(NET)
     net = api.load("a.net")
     x = RANDOM.normal(size=(3, 2)).astype("f4")
-    with pytest.warns(UserWarning, match=r"2 of 6 weights stay initial, drawn from seed 0:\n  fc.weight  2x4"):
+    with pytest.warns(UserWarning, match=r"2 of 6 weights are initialized randomly, from seed 0:\n  fc.weight  2x4"):
         found = net.session(weights={**BODY, **HEAD}, exclude=["fc"])(x=x)["output"]
     initial = {each.name: numpy_helper.to_array(each) for each in net.to_onnx().graph.initializer}
     h = x
     for name in ("h1", "h2"):
         h = np.maximum(h @ BODY[f"{name}.weight"].T + BODY[f"{name}.bias"], 0)
     assert np.abs(h @ initial["fc.weight"].T + initial["fc.bias"] - found).max() < 1e-5
-    with pytest.warns(UserWarning, match="stay initial"):
+    with pytest.warns(UserWarning, match="are initialized randomly"):
         net.save("m.onnx", weights=BODY, partial=True)
     assert np.array_equal(held("m.onnx")["h1.weight"], BODY["h1.weight"])
     begun: dict[str, Any] = {"settings": {"train.lr": 1e-30, "train.epochs": 1}, "step_backend": "plain"}

@@ -87,8 +87,8 @@ def test_rules(pattern: str, to: str, name: str, becomes: str) -> None:
 @pytest.mark.parametrize(
     ("pattern", "to", "told"),
     [
-        ("(", "a", "is no regular expression"),
-        ("a{99999999999999}", "a", "is no regular expression"),
+        ("(", "a", "is not a regular expression"),
+        ("a{99999999999999}", "a", "is not a regular expression"),
         ("a", "$1", "what is `$1`? the pattern has 0 groups"),
         ("(a)", "${b}", "what is `${b}`? the pattern has 1 groups"),
         ("a", "$", "a dollar is written `$$`"),
@@ -256,7 +256,7 @@ def test_a_prefix_is_noticed() -> None:
 
 def test_the_only_one_of_a_shape_is_named() -> None:
     said = helps({"stem.weight": (2, 3), "x": (5,), "y": (5,)}, {"classifier.kernel": (2, 3), "completely": (5,)})[0]
-    assert "stem.weight 2x3; `classifier.kernel` is like it" in said
+    assert "stem.weight 2x3; similar: `classifier.kernel`" in said
     assert "x 5\n" in said
 
 

@@ -88,9 +88,9 @@ def refusal(path: str) -> str:
             {**PLACES, "a.bias": "model-00003-of-00003.safetensors"},
             "needs model-00003-of-00003.safetensors, which",
         ),
-        ({**PLACES, "a.bias": ONE}, f"`a.bias` is in {TWO}, and should be in {ONE}"),
+        ({**PLACES, "a.bias": ONE}, f"`a.bias` is in {TWO}, expected in {ONE}"),
         ({**PLACES, "d.weight": ONE}, "`d.weight` is not in model-00001"),
-        ({"a.weight": ONE, "a.bias": TWO}, "holds `c.weight`, unknown to the index"),
+        ({"a.weight": ONE, "a.bias": TWO}, "contains `c.weight`, which is not in the index"),
         ({**PLACES, "a.bias": "../secret"}, "is not in its folder"),
         ({**PLACES, "a.bias": "/etc/passwd"}, "is not in its folder"),
         ({**PLACES, "a.bias": "sub/../../secret"}, "is not in its folder"),
@@ -100,10 +100,10 @@ def refusal(path: str) -> str:
         ({**PLACES, "a.bias": ""}, "its shard without a name is not in its folder"),
         ({**PLACES, "a.bias": "in\0"}, "is not in its folder"),
         ({**PLACES, "a.bias": INDEX}, "is damaged, or has an unsupported format"),
-        ({**PLACES, "a.bias": 3}, "names something else than files"),
-        ({**PLACES, "a.bias": None}, "names something else than files"),
-        ({"/layers/dense/vars": "model_00000.weights.h5"}, "Keras's sharded weights"),
-        ({"/layers/dense/vars": ["model_00000.weights.h5", "model_00001.weights.h5"]}, "Keras's sharded weights"),
+        ({**PLACES, "a.bias": 3}, "contains something other than file names"),
+        ({**PLACES, "a.bias": None}, "contains something other than file names"),
+        ({"/layers/dense/vars": "model_00000.weights.h5"}, "sharded Keras weights"),
+        ({"/layers/dense/vars": ["model_00000.weights.h5", "model_00001.weights.h5"]}, "sharded Keras weights"),
         ({}, "without a `weight_map`"),
         ([], "without a `weight_map`"),
     ],
@@ -120,7 +120,7 @@ def test_what_is_no_index(tmp_path: Path) -> None:
     path = Path(write(tmp_path / "ckpt"))
     text = path.read_text()
     path.write_text(text.replace('"a.bias"', '"a.weight"'))
-    assert "`a.weight` is there twice" in refusal(str(path))
+    assert "`a.weight` occurs twice" in refusal(str(path))
     for broken in (text[:40], "{" + "[" * 100_000, '{"model_type": "bert"}'):
         path.write_text(broken)
         assert "not JSON" in (said := refusal(str(path))) or "without a `weight_map`" in said

@@ -113,26 +113,26 @@ def test_metadata_is_no_tensor(tmp_path: Path) -> None:
 TWO = {"a": entry("F32", [2], 0, 8), "b": entry("F32", [1], 8, 12)}
 
 BROKEN = {
-    "cut short in the data": (tensors(TWO, bytes(11)), "its tensors take 12 bytes, and 11 are there"),
-    "more data than tensors": (tensors(TWO, bytes(13)), "its tensors take 12 bytes, and 13 are there"),
-    "cut short in the header": (tensors(TWO)[:40], "its header should be 123 bytes long, and the file has 40 in all"),
+    "cut short in the data": (tensors(TWO, bytes(11)), "its tensors take 12 bytes, but it has 11"),
+    "more data than tensors": (tensors(TWO, bytes(13)), "its tensors take 12 bytes, but it has 13"),
+    "cut short in the header": (tensors(TWO)[:40], "its header should be 123 bytes long, but the whole file has 40"),
     "length 2^63": (tensors(TWO, length=2**63), "its header should be 9,223,372,036,854,775,808 bytes long"),
     "not JSON": (tensors(b'{"a":'), "its header is not JSON"),
     "not UTF-8": (tensors(b'{"\xff": 1}'), "its header is not JSON"),
     "nested for ever": (tensors(b'{"a":' + b"[" * 200_000), "its header is not JSON"),
     "a number of 10,000 digits": (tensors(b'{"a":' + b"1" * 10_000 + b"}"), "its header is not JSON"),
-    "twice": (tensors(b'{"a":{},"a":{}}'), "`a` is there twice"),
-    "twice inside": (tensors(b'{"a":{"dtype":"F32","dtype":"F32"}}'), "`dtype` is there twice"),
-    "no tensor": (tensors({"a": 3}), "the entry of `a` is not one of a tensor"),
-    "a field too few": (tensors({"a": {"dtype": "F32", "shape": []}}), "the entry of `a` is not one of a tensor"),
-    "a field too many": (tensors({"a": {**entry("F32", [], 0, 4), "x": 1}}, bytes(4)), "is not one of a tensor"),
+    "twice": (tensors(b'{"a":{},"a":{}}'), "`a` occurs twice"),
+    "twice inside": (tensors(b'{"a":{"dtype":"F32","dtype":"F32"}}'), "`dtype` occurs twice"),
+    "no tensor": (tensors({"a": 3}), "the entry of `a` does not describe a tensor"),
+    "a field too few": (tensors({"a": {"dtype": "F32", "shape": []}}), "the entry of `a` does not describe a tensor"),
+    "a field too many": (tensors({"a": {**entry("F32", [], 0, 4), "x": 1}}, bytes(4)), "does not describe a tensor"),
     "unknown type": (tensors({"a": entry("F128", [1], 0, 16)}, bytes(16)), "`a` has the unknown type F128"),
-    "negative size": (tensors({"a": entry("F32", [-1], 0, 4)}, bytes(4)), "`a` has a shape that is none: [-1]"),
-    "fractional size": (tensors({"a": entry("F32", [1.0], 0, 4)}, bytes(4)), "`a` has a shape that is none"),
-    "too many axes": (tensors({"a": entry("F32", [2**62] * 99_999, 0, 4)}, bytes(4)), "`a` has a shape that is none"),
+    "negative size": (tensors({"a": entry("F32", [-1], 0, 4)}, bytes(4)), "`a` has an invalid shape: [-1]"),
+    "fractional size": (tensors({"a": entry("F32", [1.0], 0, 4)}, bytes(4)), "`a` has an invalid shape"),
+    "too many axes": (tensors({"a": entry("F32", [2**62] * 99_999, 0, 4)}, bytes(4)), "`a` has an invalid shape"),
     "bytes for another shape": (
         tensors({"a": entry("F32", [2], 0, 4)}, bytes(4)),
-        "`a` is F32 of shape [2], and has 4",
+        "`a` is F32 of shape [2], but has 4",
     ),
     "10^12 elements": (tensors({"a": entry("F32", [10**12], 0, 4)}, bytes(4)), "`a` is F32 of shape [1000000000000]"),
     "overlap": (
@@ -145,12 +145,12 @@ BROKEN = {
     ),
     "beyond the end": (tensors({"a": entry("F32", [1], 100, 104)}, bytes(4)), "`a` begins at byte 100"),
     "before the beginning": (tensors({"a": entry("F32", [1], -4, 0)}, bytes(4)), "`a` begins at byte -4"),
-    "escapes in a name": (tensors({"\x1b[31m\n": 3}), "the entry of `\\x1b[31m\\n` is not"),
+    "escapes in a name": (tensors({"\x1b[31m\n": 3}), "the entry of `\\x1b[31m\\n` does not"),
     "empty": (b"", "is empty"),
     "web page": (b"<!DOCTYPE html><html>", "is a web page"),
     "LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n", "is a git-LFS pointer"),
-    "pickle": (pickle.dumps({"a": 1}), "is pickled, and never read"),
-    "HDF5": (b"\x89HDF\r\n\x1a\n", "as HDF5 it cannot be read"),
+    "pickle": (pickle.dumps({"a": 1}), "is a pickle, which is never loaded"),
+    "HDF5": (b"\x89HDF\r\n\x1a\n", "it cannot be read as HDF5"),
     "one array": (b"\x93NUMPY\x01\x00", "is a single array without a name"),
     "noise": (b"\x12\x34\x56\x78" * 8, "is damaged, or has an unsupported format"),
 }
@@ -190,7 +190,7 @@ def test_pickles_are_never_read(tmp_path: Path) -> None:
     (tmp_path / "old.pt").write_bytes(pickle.dumps(canary))
     np.savez(tmp_path / "o.npz", a=np.array([canary], object))
     for name in ("model.pt", "old.pt", "o.npz"):
-        with pytest.raises(UserError, match="can run programs"):
+        with pytest.raises(UserError, match="can run code"):
             open_weights(str(tmp_path / name))
     assert not canary.path.exists()
 
@@ -247,7 +247,7 @@ def test_all_that_does_not_fit_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(WeightsDoNotFit) as caught:
         checked_weights(wanted, open_weights(path))
     assert caught.value.message == (
-        f"the weights in {path} do not fit\n"
+        f"the weights in {path} do not match the net\n"
         "  2 missing:\n"
         "    conv1.weight 6x1x5x5\n"
         "    conv1.bias 6\n"
@@ -281,7 +281,7 @@ def test_integers_are_no_weights(tmp_path: Path, kind: str) -> None:
     array = np.zeros(3, kind)
     np.savez(tmp_path / "w.npz", a=array)
     for path in (save(tmp_path / "w", a=array), str(tmp_path / "w.npz")):
-        with pytest.raises(WrongWeightType, match=f"`a` is {kind}; weights are floating-point"):
+        with pytest.raises(WrongWeightType, match=f"`a` is {kind}, but weights must be floating-point"):
             checked_weights({"a": (3,)}, open_weights(path))
 
 
