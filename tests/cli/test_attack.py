@@ -162,8 +162,8 @@ def test_a_batch_is_filled_up(lenet: Classifier) -> None:
     ("body", "said"),
     [
         ("input a 3; dense 2; output u; input b 3; dense 2; output v", "2 inputs"),
-        ("input words 5 dtype i64; embedding 10 4; dense 2", "whole numbers"),
-        ("input x 1x?x?; conv 3x3 4; global_avgpool; dense 2", "any size"),
+        ("input words 5 dtype i64; embedding 10 4; dense 2", "an integer input"),
+        ("input x 1x?x?; conv 3x3 4; global_avgpool; dense 2", "variable size"),
         ("input x 1x8x8; conv 3x3 4", "no output with a number for each class"),
     ],
 )

@@ -165,7 +165,7 @@ WRONG_INPUTS = {
     "one missing": ("a=a.npy", 2, "error[E0612]: no data for b"),
     "swapped": ("a=b.npy b=a.npy", 1, "error[E0802]: b.npy is 5x2, but the input takes examples of 3"),
     "unequal": ("a=a.npy b=short.npy", 1, "error[E0813]: the inputs differ in length: a has 5, b has 4"),
-    "twice": ("a=a.npy a=a.npy b=b.npy", 1, "error[E0801]: of several files for one input each must be a picture"),
+    "twice": ("a=a.npy a=a.npy b=b.npy", 1, "error[E0801]: several files for one input must all be images"),
 }
 
 
