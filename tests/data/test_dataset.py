@@ -543,7 +543,7 @@ FILES: dict[str, tuple[str, dict[str, bytes], str, str]] = {
     "idx cut short": ("idx", {"x": idx(digits()[0])[:-1], "y": b""}, "E0801", "is truncated: it declares 460 bytes"),
     "idx too long": ("idx", {"x": idx(digits()[0]) + b"1", "y": b""}, "E0801", "has more than the 460 bytes"),
     "gzip cut short": ("idx", {"x": gzip.compress(idx(digits()[0]))[:-20], "y": b""}, "E0801", "is damaged"),
-    "gzip of too little": ("idx", {"x": gzip.compress(idx(digits()[0])[:-1]), "y": b""}, "E0801", "is cut short"),
+    "gzip of too little": ("idx", {"x": gzip.compress(idx(digits()[0])[:-1]), "y": b""}, "E0801", "is truncated"),
     "gzip of too much": ("idx", {"x": gzip.compress(idx(digits()[0]) + b"1"), "y": b""}, "E0801", "has more"),
     "npy with a header of a byte": (
         "npy",
