@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
+from netdsl.base.user_error import escape
 from netdsl.base.version import VERSION
 from netdsl.cli.options import COMMANDS, options_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+    from typing import Any, NoReturn
 
     from netdsl.cli.options import Option
 
@@ -109,6 +110,9 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._given: list[argparse.Action] = []
+
+    def error(self, message: str) -> NoReturn:
+        super().error(escape(message))
 
     def _parse_optional(self, arg_string: str) -> Any:
         return None if arg_string.startswith("-:") else super()._parse_optional(arg_string)
