@@ -63,6 +63,7 @@ def compile_options(net: Net, names: Names, options: ModelOptions) -> CompileOpt
     from netdsl.backend.compile import CompileOptions
     from netdsl.backend.emit import OPSETS
 
+    expect_keywords(options, MATCHING.union(CompileOptions._fields) - {"names"})
     matching = cast("WeightOptions", {key: value for key, value in options.items() if key in MATCHING})
     graph = cast("GraphOptions", {key: value for key, value in options.items() if key not in MATCHING})
     file = fitted(net, **matching, seed=graph.get("seed", 0), stacklevel=4)
@@ -77,6 +78,13 @@ def compile_options(net: Net, names: Names, options: ModelOptions) -> CompileOpt
         batch=None if chosen.batch is None else between("batch", chosen.batch, 1, LARGEST),
         opset=between("opset", chosen.opset, OPSETS[0], OPSETS[-1]),
     )
+
+
+def expect_keywords(options: Mapping[str, object], known: frozenset[str]) -> None:
+    """Raise TypeError for a keyword argument that a method does not take."""
+    for name in options:
+        if name not in known:
+            raise TypeError(f"unexpected keyword argument {name!r}")
 
 
 def opened(weights: Weights | None) -> WeightFile | None:

@@ -375,6 +375,14 @@ def test_numbers_have_bounds(wrong: dict[str, int]) -> None:
         netdsl.parse(TINY).to_onnx(**{name: 1.5})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["names", "net", "external_data", "quantize", "stacklevel"])
+def test_unexpected_keywords(name: str) -> None:
+    net = netdsl.parse("net n { input x 3; dense 2 }")
+    for method in (net.to_onnx, net.session):
+        with pytest.raises(TypeError, match=f"^unexpected keyword argument '{name}'$"):
+            method(**{name: 1})
+
+
 def test_precisions_have_names() -> None:
     net = netdsl.parse(TINY)
     for wrong in ({"dtype": "float16"}, {"dtype": "f16", "io": "f64"}, {"io": "f16"}):
