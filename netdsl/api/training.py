@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from netdsl.api.errors import NetError
 from netdsl.api.net import Net
-from netdsl.api.options import LARGEST, between, fitted
+from netdsl.api.options import LARGEST, MATCHING, between, expect_keywords, fitted
 from netdsl.app.frontend import load_training
 from netdsl.base.user_error import escape
 from netdsl.diagnostics.report import Report
@@ -83,6 +83,7 @@ def fit(
 
     Raises NetError for errors in the net or its block, UserError for unsuitable data and a loss that is not finite.
     """
+    expect_keywords(matching, MATCHING)
     if resume and force:
         raise ValueError("resume continues a run, and force starts it again: choose one of them")
     report = Report()
@@ -92,7 +93,7 @@ def fit(
         raise NetError(report)
     begin = fitted(recipe.net, **matching, seed=recipe.seed if matching.get("partial") else None, training=True)
     threads = None if threads is None else between("threads", threads, 1, LARGEST)
-    how: dict[str, Any] = {"threads": threads, "provider": provider, "step_backend": _backend(step_backend or lowering)}
+    how: dict[str, Any] = {"threads": threads, "provider": provider, "step_backend": _backend(step_backend, lowering)}
     if out is not None:
         from netdsl.app.train import complete, open_run
 
@@ -113,12 +114,16 @@ def fit(
     return _trained(trainer, trainer.best_weights)
 
 
-def _backend(name: str | None) -> str | None:
-    from netdsl.train.step_backend import STEP_BACKENDS, current_name
+def _backend(name: str | None, former: str | None) -> str | None:
+    """Return the step backend, from its argument or the former one. Raises ValueError."""
+    from netdsl.train.step_backend import STEP_BACKENDS, STORED
 
-    if name is not None and current_name(name) not in STEP_BACKENDS:
-        raise ValueError(f"step_backend is one of {', '.join(STEP_BACKENDS)}, not {name!r}")
-    return name
+    if name is not None and former is not None:
+        raise ValueError("lowering is the former name of step_backend: pass one of them")
+    chosen = former if name is None else name
+    if chosen is not None and chosen not in (*STEP_BACKENDS, *STORED.values()):
+        raise ValueError(f"step_backend is one of {', '.join(STEP_BACKENDS)}, not {chosen!r}")
+    return chosen
 
 
 def _texts(settings: Mapping[str, object]) -> list[str]:

@@ -118,6 +118,9 @@ def test_the_best_epoch_is_that_of_the_first_metric(program: Path) -> None:
     [
         ({"step_backend": "x"}, "auto, plain, nchwc, not 'x'"),
         ({"lowering": "x"}, "auto, plain, nchwc, not 'x'"),
+        ({"step_backend": ""}, "auto, plain, nchwc, not ''"),
+        ({"step_backend": ["auto"]}, r"auto, plain, nchwc, not \['auto'\]"),
+        ({"step_backend": "plain", "lowering": "blk"}, "pass one of them"),
         ({"threads": 0}, "not 0"),
         ({"resume": True, "force": True}, "one"),
     ],
@@ -125,6 +128,12 @@ def test_the_best_epoch_is_that_of_the_first_metric(program: Path) -> None:
 def test_arguments_that_are_none(program: Path, how: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         netdsl.fit(program, **how)
+
+
+@pytest.mark.parametrize("name", ["lr", "seed", "stacklevel", "training"])
+def test_unexpected_keywords(program: Path, name: str) -> None:
+    with pytest.raises(TypeError, match=f"^unexpected keyword argument '{name}'$"):
+        netdsl.fit(program, **{name: 1})  # type: ignore[arg-type]
 
 
 def test_the_former_names_of_step_backends_are_accepted(program: Path) -> None:
