@@ -77,7 +77,7 @@ class Session:
         given_type = f"{array.dtype.name} {format_shape(array.shape)}"
         if array.ndim == len(wanted.shape) - 1:
             raise WrongFeed(
-                f"input `{name}` got {given_type}, without a batch as the first axis",
+                f"input `{name}` got {given_type}, but the first axis must be the batch",
                 f"one example is a batch of 1: `{name}[None]`",
             )
         if array.ndim != len(wanted.shape):

@@ -78,7 +78,7 @@ def match_shape(
             example = tuple(1 if size == 1 else next(sizes) for size in wanted)
         return count, example
     raise WrongShape(
-        f"{path} has the shape {format_shape(found)}, but {taker} takes examples of {format_shape(wanted)}",
+        f"{path} is {format_shape(found)}, but {taker} takes examples of {format_shape(wanted)}",
         *_advice(found, wanted),
     )
 

@@ -75,7 +75,7 @@ class Table:
                     "pandas leaves out the column of row numbers with `to_csv(path, index=False)`",
                 )
             if name in header[:number]:
-                called = f"a column `{name}`" if self.quotes else "a column of this name"
+                called = f"the column `{name}`" if self.quotes else "a column"
                 raise BadTable(f"{path}, line 1, column {number + 1}: {called} occurs twice")
 
     @property
@@ -158,14 +158,14 @@ class _Cells:
             self._reject(line, row)
 
     def _reject(self, line: int, row: list[str]) -> None:
-        wanted = "a whole number" if self._convert is int else "a number"
+        wanted = "an integer" if self._convert is int else "a number"
         for place, name in zip(self.places, self.names, strict=True):
             text = row[place].strip()
             try:
                 array(self.values.typecode, [self._convert(row[place])])
             except (ValueError, OverflowError):
                 helps = ["decimals are written with a point"] if text.replace(",", "", 1).lstrip("-").isdigit() else []
-                held = f"contains {text[:40]!r}, which" if self._quotes else "contains what"
+                held = f"contains {text[:40]!r}, which" if self._quotes else "its value"
                 what = f"{held} is not {wanted}" if text else f"is empty, but must contain {wanted}"
                 where = f"{self.path}, line {line}, column {place + 1}"
                 called = f"`{name}` " if self._quotes else ""

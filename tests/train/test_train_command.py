@@ -115,7 +115,7 @@ def test_a_run_can_be_made_longer(netdsl: Commands) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (("lr 0.5", "lr 0.25"), "the recipe is not the one"),
+        (("lr 0.5", "lr 0.25"), "the recipe differs from the one"),
         (("dense 4", "dense 5"), "the net or the computation of a step has changed"),
     ],
 )

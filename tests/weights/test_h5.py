@@ -226,7 +226,7 @@ def test_odd_files(tmp_path: Path) -> None:
     assert "nested without end" in refusal(path)
     with h5py.File(path, "w"):
         pass
-    assert "holds no layer's weights" in refusal(path)
+    assert "contains no weights as saved by Keras" in refusal(path)
     with h5py.File(path, "w") as file:
         file["layers/batch_normalization/vars/0"] = np.ones(3)
         file["layers/batch_normalization/vars/1"] = np.ones(3)
@@ -234,7 +234,7 @@ def test_odd_files(tmp_path: Path) -> None:
     assert "has 3 arrays, and does not say which of gamma and beta is missing" in refusal(path)
     with h5py.File(path, "w") as file:
         file["layers/dense/vars/0"] = np.array(["text"], "S4")
-    assert "holds no layer's weights" in refusal(path)
+    assert "contains no weights as saved by Keras" in refusal(path)
 
 
 @pytest.mark.parametrize(
