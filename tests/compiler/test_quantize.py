@@ -219,7 +219,7 @@ def test_a_folder_of_pictures_calibrates(netdsl: Commands) -> None:
 
 
 def test_what_becomes_nan_is_told() -> None:
-    with pytest.raises(CannotQuantize, match="computes NaN or infinite numbers from the examples"):
+    with pytest.raises(CannotQuantize, match="computes NaN or infinity from the examples"):
         quantize(compile_to_bytes(flow("input x 3; log; dense 4")), [{"x": -np.ones((1, 3), np.float32)}])
 
 
@@ -465,5 +465,5 @@ def test_what_is_not_finite_is_told(body: str, scale: float) -> None:
 
 
 def test_examples_too_small_for_a_scale_are_refused() -> None:
-    with pytest.raises(NoRange, match="nearer to it than 3e-36"):
+    with pytest.raises(NoRange, match="closer to it than 3e-36"):
         quantize(compile_to_bytes(flow("input x 3; dense 4")), [{"x": np.full((2, 3), 1e-37, "f4")}])
