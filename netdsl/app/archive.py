@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from netdsl.app.output import ARCHIVE
 from netdsl.base.shape import format_shape
@@ -71,11 +71,16 @@ def output_archive(file: BinaryIO) -> Iterator[Callable[[Mapping[str, Array]], N
 
 
 def _zip(file: BinaryIO, spools: dict[str, _Spool]) -> None:
+    import os
+    import stat
     import zipfile
     from shutil import copyfileobj
+    from types import SimpleNamespace
 
     from numpy.lib import format
 
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # the null device is at position 0 after each write
+        file = cast("BinaryIO", SimpleNamespace(write=file.write, flush=file.flush))
     with zipfile.ZipFile(file, "w") as archive:
         archive.comment = ARCHIVE
         for name, spool in spools.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,13 @@ def test_a_short_stream_is_found_out_in_each_shard(tmp_path: Path) -> None:
     for first, stop in ((5, 8), (8, 10)):
         with pytest.raises(BadData, match="declares 10 examples, but ends in number 6"):
             list(reader.batches(2, first, stop))
+
+
+def test_outputs_written_to_the_null_device(netdsl: Commands) -> None:
+    netdsl.write(n=IDENTITY.format(2))
+    np.save("x.npy", np.ones((3, 2), np.float32))
+    ran = netdsl("run", "n.net", "x.npy", "-o", os.devnull)
+    assert (ran.code, ran.out.count("\n")) == (0, 3), ran
 
 
 def test_the_speed_is_told_to_those_who_ask(netdsl: Commands) -> None:
