@@ -71,6 +71,8 @@ def compile_options(net: Net, names: Names, options: ModelOptions) -> CompileOpt
     for name, precision in (("dtype", chosen.dtype), ("io", chosen.io)):
         if precision not in PRECISIONS:
             raise ValueError(f"{name} is 'f32' or 'f16', not {precision!r}")
+    if chosen.metadata is not None and not _is_texts(chosen.metadata):
+        raise TypeError(f"metadata is a mapping from keys to texts, not {chosen.metadata!r}")
     if chosen.io == "f16" != chosen.dtype:
         raise ValueError("io='f16' goes with dtype='f16'")
     return chosen._replace(
@@ -117,7 +119,7 @@ def fitted(
     if match not in MATCHINGS:
         raise ValueError(f"match is 'name' or 'order', not {match!r}")
     rename = {} if rename is None else rename
-    if not isinstance(rename, Mapping) or not all(isinstance(text, str) for pair in rename.items() for text in pair):
+    if not _is_texts(rename):
         raise TypeError(f"rename is a mapping from patterns to texts, not {rename!r}")
     if isinstance(exclude, str) or not isinstance(exclude, Iterable):
         raise TypeError(f"exclude is a collection of labels, not {exclude!r}")
@@ -156,6 +158,11 @@ def fitted(
             stacklevel=stacklevel,
         )
     return found
+
+
+def _is_texts(given: object) -> bool:
+    """Return whether an argument is a mapping from texts to texts."""
+    return isinstance(given, Mapping) and all(isinstance(text, str) for pair in given.items() for text in pair)
 
 
 def between(name: str, number: int, low: int, high: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from netdsl.api.errors import NetError
@@ -14,7 +15,7 @@ from netdsl.base.user_error import escape
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Literal, Unpack
 
     from numpy.typing import NDArray
@@ -127,6 +128,8 @@ def _backend(name: str | None, former: str | None) -> str | None:
 
 
 def _texts(settings: Mapping[str, object]) -> list[str]:
+    if not isinstance(settings, Mapping):
+        raise TypeError(f"settings is a mapping from names to values, not {settings!r}")
     words = {True: "on", False: "off"}
     return [f"{name}={words[value] if isinstance(value, bool) else value}" for name, value in settings.items()]
 

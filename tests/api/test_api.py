@@ -375,6 +375,12 @@ def test_numbers_have_bounds(wrong: dict[str, int]) -> None:
         netdsl.parse(TINY).to_onnx(**{name: 1.5})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("metadata", ["author", ["author"], {1: "a"}, {"a": 1}], ids=str)
+def test_metadata_are_texts(metadata: Any) -> None:
+    with pytest.raises(TypeError, match=r"^metadata is a mapping from keys to texts, not "):
+        netdsl.parse(TINY).to_onnx(metadata=metadata)
+
+
 @pytest.mark.parametrize("name", ["names", "net", "external_data", "quantize", "stacklevel"])
 def test_unexpected_keywords(name: str) -> None:
     net = netdsl.parse("net n { input x 3; dense 2 }")

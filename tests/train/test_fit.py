@@ -130,6 +130,11 @@ def test_arguments_that_are_none(program: Path, how: dict[str, Any], said: str) 
         netdsl.fit(program, **how)
 
 
+def test_settings_are_a_mapping(program: Path) -> None:
+    with pytest.raises(TypeError, match=r"^settings is a mapping from names to values, not 'train.lr=1'$"):
+        netdsl.fit(program, settings="train.lr=1")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", ["lr", "seed", "stacklevel", "training"])
 def test_unexpected_keywords(program: Path, name: str) -> None:
     with pytest.raises(TypeError, match=f"^unexpected keyword argument '{name}'$"):
