@@ -36,7 +36,7 @@ net digits {
 }
 """
 FOREGROUND, BACKGROUND = "#d4d7dd", "#1e2127"
-COLOURS = {"31": "#e0707a", "32": "#98c379", "33": "#e5c07b", "34": "#6cb2f2"}
+COLORS = {"31": "#e0707a", "32": "#98c379", "33": "#e5c07b", "34": "#6cb2f2"}
 BOLD = "1"
 ESCAPE = re.compile(r"\x1b\[([\d;]*)m")
 SIZE, WIDTH, HEIGHT, MARGIN = 14, 8.4, 19, 20
@@ -85,7 +85,7 @@ def _piece(row: int, column: int, style: str, text: str) -> str:
     x, y = MARGIN + column * WIDTH, MARGIN + row * HEIGHT + SIZE
     codes = style.split(";")
     look = ' font-weight="bold"' if BOLD in codes else ""
-    look += "".join(f' fill="{COLOURS[code]}"' for code in codes if code in COLOURS)
+    look += "".join(f' fill="{COLORS[code]}"' for code in codes if code in COLORS)
     long = f' textLength="{len(text) * WIDTH:.1f}" lengthAdjust="spacingAndGlyphs"'
     return f'<text x="{x:.1f}" y="{y}"{long}{look} xml:space="preserve">{escape(text)}</text>'
 

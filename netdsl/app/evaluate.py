@@ -97,10 +97,10 @@ def of_net(options: argparse.Namespace, report: Report, reporter: Reporter) -> E
 
 def _data(text: str, report: Report) -> DataKind | None:
     """Return the data that `--data` names: a line of a `train` block, or a path that is recognized."""
-    return data_of(recognised(text), report)
+    return data_of(recognized(text), report)
 
 
-def recognised(text: str) -> str:
+def recognized(text: str) -> str:
     """Return the data line for a path, if it is recognized; a folder of idx files is its test split."""
     if not os.path.exists(text):
         return text

@@ -14,7 +14,7 @@ LONGEST_WORD = 40
 
 LONG = re.compile(r"\S{200,}")
 
-COLOURS = {
+COLORS = {
     "error": "1;31",
     "warning": "1;33",
     "strong": "1",
@@ -26,7 +26,7 @@ COLOURS = {
 
 
 def paint(text: str, style: str, color: bool) -> str:
-    return f"\x1b[{COLOURS[style]}m{text}\x1b[0m" if color and style and text else text
+    return f"\x1b[{COLORS[style]}m{text}\x1b[0m" if color and style and text else text
 
 
 def brief(text: str) -> str:

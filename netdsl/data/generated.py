@@ -114,14 +114,14 @@ def _figure(shape: tuple[int, int], areas: tuple[int, ...], rng: np.random.Gener
 
 
 def _grow(figure: Array, area: int, rng: np.random.Generator) -> bool:
-    """Add a part with this number of cells, grown from a random one by random neighbours; return False if there is no
+    """Add a part with this number of cells, grown from a random one by random neighbors; return False if there is no
     room.
 
     Source: Eden (1961), A two-dimensional growth process.
     """
     near = np.pad(figure, 1)
     near = near[:-2] | near[1:-1] | near[2:]
-    near = near[:, :-2] | near[:, 1:-1] | near[:, 2:]  # the figure and its neighbours, at corners too
+    near = near[:, :-2] | near[:, 1:-1] | near[:, 2:]  # the figure and its neighbors, at corners too
     free = {(int(i), int(j)) for i, j in np.argwhere(near == 0)}
     edge = sorted(free)
     edge = [edge[int(rng.random() * len(edge))]] if edge else []

@@ -232,7 +232,7 @@ INITIALISERS: dict[str, dict[str, Real]] = {
 _CALLS = tuple(f"`{n}({', '.join(INITIALISERS[n])})`" if n in INITIALISERS else f"`{n}`" for n in ARITY)
 
 
-class Initialiser(Kind[Init]):
+class Initializer(Kind[Init]):
     """A distribution of initial weights, such as `he_normal` or `normal(0.01)`."""
 
     words = tuple(name for name, arity in ARITY.items() if not arity)
@@ -247,7 +247,7 @@ class Initialiser(Kind[Init]):
 
 
 INPUT_DTYPES = ("f32", "f16", "u8", "i64")
-BARE_WORDS = frozenset({*Padding.words, *Initialiser.words, *INPUT_DTYPES})
+BARE_WORDS = frozenset({*Padding.words, *Initializer.words, *INPUT_DTYPES})
 """Words that keywords accept, and that can therefore be a parameter's default."""
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.base.shape import Shape
-from netdsl.declare.arguments import Flag, Initialiser, Real
+from netdsl.declare.arguments import Flag, Initializer, Real
 from netdsl.declare.declared import keyword, positional
 from netdsl.ir.init import Init
 from netdsl.layers.base import Layer, Weight, layer
@@ -179,7 +179,7 @@ class PReluLayer(Layer):
     """
 
     shared: bool = keyword(Flag(), False, doc="share one slope between all channels")
-    init: Init = keyword(Initialiser(), Init("constant", 0.25), doc="initializer of the slopes")
+    init: Init = keyword(Initializer(), Init("constant", 0.25), doc="initializer of the slopes")
 
     def shape(self, *xs: Shape) -> Shape:
         if not self.shared:

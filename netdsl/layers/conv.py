@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.base.shape import Shape, elements
-from netdsl.declare.arguments import Flag, Initialiser, Integer, Padding, Sizes
+from netdsl.declare.arguments import Flag, Initializer, Integer, Padding, Sizes
 from netdsl.declare.declared import keyword, positional
 from netdsl.diagnostics.layer_problems import BadOutputPad, NothingLeft
 from netdsl.diagnostics.problem import Misfit
@@ -73,8 +73,8 @@ class Convolution(Layer):
     pad: str | int | tuple[int, ...] = keyword(Padding(), "same", doc="zero padding of the input")
     dilation: int | tuple[int, ...] = keyword(Sizes(), 1, doc="distance between kernel elements")
     bias: bool = keyword(Flag(), True, doc="add a learned bias to each channel")
-    init: Init = keyword(Initialiser(), Init("he_normal"), doc="initializer of the weight")
-    bias_init: Init = keyword(Initialiser(), zeros, doc="initializer of the bias")
+    init: Init = keyword(Initializer(), Init("he_normal"), doc="initializer of the weight")
+    bias_init: Init = keyword(Initializer(), zeros, doc="initializer of the bias")
 
 
 @layer("conv")
@@ -197,8 +197,8 @@ class DeconvLayer(Layer):
     dilation: int | tuple[int, ...] = keyword(Sizes(), 1, doc="distance between kernel elements")
     groups: int = keyword(Integer(), 1, doc="number of groups that the channels are split into")
     bias: bool = keyword(Flag(), True, doc="add a learned bias to each channel")
-    init: Init = keyword(Initialiser(), Init("he_normal"), doc="initializer of the weight")
-    bias_init: Init = keyword(Initialiser(), zeros, doc="initializer of the bias")
+    init: Init = keyword(Initializer(), Init("he_normal"), doc="initializer of the weight")
+    bias_init: Init = keyword(Initializer(), zeros, doc="initializer of the bias")
 
     def shape(self, *xs: Shape) -> Shape:
         (x,) = xs

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.base.shape import Shape, elements
-from netdsl.declare.arguments import Flag, Initialiser, Integer
+from netdsl.declare.arguments import Flag, Initializer, Integer
 from netdsl.declare.declared import keyword, positional
 from netdsl.diagnostics.layer_problems import WrongType
 from netdsl.diagnostics.problem import Misfit
@@ -35,8 +35,8 @@ class DenseLayer(Layer):
 
     units: int = positional(Integer(), doc="size of the output")
     bias: bool = keyword(Flag(), True, doc="add a learned bias")
-    init: Init = keyword(Initialiser(), Init("he_normal"), doc="initializer of the weight")
-    bias_init: Init = keyword(Initialiser(), zeros, doc="initializer of the bias")
+    init: Init = keyword(Initializer(), Init("he_normal"), doc="initializer of the weight")
+    bias_init: Init = keyword(Initializer(), zeros, doc="initializer of the bias")
 
     def shape(self, *xs: Shape) -> Shape:
         elements(xs[0])
@@ -69,7 +69,7 @@ class EmbeddingLayer(Layer):
 
     vocabulary: int = positional(Integer(), doc="number of words")
     size: int = positional(Integer(), doc="length of each vector")
-    init: Init = keyword(Initialiser(), Init("normal", 1.0), doc="initializer of the weight")
+    init: Init = keyword(Initializer(), Init("normal", 1.0), doc="initializer of the weight")
 
     def element_type(self, *xs: str) -> str:
         if xs[0] != "i64":

@@ -31,7 +31,7 @@ PALETTE = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9", "#6c4fa3", "#7a5230"),
     *("#a3123a", "#5c7a00", "#2f3e50", "#00a6b8"),
 )
-"""Colours that the colour-blind can distinguish: Okabe & Ito (2008), Color universal design, with a darker yellow, and
+"""Colors that the color-blind can distinguish: Okabe & Ito (2008), Color universal design, with a darker yellow, and
 six more."""
 PALE = 0.72
 """Share of white in the fill of a circle."""
@@ -42,7 +42,7 @@ TOP, ROW, KEY, GAP = 12, 20, 18, 24
 
 
 def inks_of(names: Sequence[str]) -> dict[str, str]:
-    """Return a colour for each name, most frequent first."""
+    """Return a color for each name, most frequent first."""
     known = sorted(dict.fromkeys(names), key=lambda name: (-names.count(name), name))
     return dict(zip(known, cycle(PALETTE), strict=False))
 
@@ -53,7 +53,7 @@ def pale(ink: str, white: float) -> str:
 
 
 class Legend:
-    """The legend of the colours, in lines of at most `width` pixels from `left` on; `height` includes the space
+    """The legend of the colors, in lines of at most `width` pixels from `left` on; `height` includes the space
     above."""
 
     __slots__ = ("_entries", "height")
@@ -151,19 +151,17 @@ def plottable(row: Compared) -> bool:
 def accuracy_by_macs(rows: Rows) -> Canvas:
     """Draw a panel for each data set, that of most nets first; `rows` are plottable.
 
-    Colours distinguish protocols, whose errors are not directly comparable; lines connect the nets of a file.
+    Colors distinguish protocols, whose errors are not directly comparable; lines connect the nets of a file.
     """
     sets: dict[str, list[Compared]] = {}
     for row in rows:
         sets.setdefault(_data_set(row), []).append(row)
     panels = sorted(sets.items(), key=lambda each: (-len(each[1]), each[0]))
-    inks = inks_of([row.protocol or "protocol not told" for _, each in panels for row in each])
+    inks = inks_of([row.protocol or "unknown protocol" for _, each in panels for row in each])
     legend = Legend(inks, LEFT, CHART_WIDTH - RIGHT - LEFT)
     top = legend.height
     height = top + sum(TITLE + (TALL if len(each) > MANY else LOW) + BELOW + APART for _, each in panels)
-    canvas = Canvas(
-        CHART_WIDTH, height, "Published top-1 accuracy against operations; the area of a circle tells the weights"
-    )
+    canvas = Canvas(CHART_WIDTH, height, "Published top-1 accuracy against operations; circle area: number of weights")
     legend.draw(canvas)
     for name, each in panels:
         tall = TALL if len(each) > MANY else LOW
@@ -175,7 +173,7 @@ def accuracy_by_macs(rows: Rows) -> Canvas:
 def depth_by_year(rows: Rows) -> Canvas:
     """Draw a lane for each file of nets below its years; years without a net are left out. Every row has a year.
 
-    Colours distinguish the data sets of the published errors.
+    Colors distinguish the data sets of the published errors.
     """
     names = [_data_set(row) if row.top1 is not None else NO_ERROR for row in rows]
     inks = {
@@ -184,7 +182,7 @@ def depth_by_year(rows: Rows) -> Canvas:
     }
     legend = Legend(inks, LEFT, CHART_WIDTH - RIGHT - LEFT)
     top = legend.height + TITLE
-    canvas = Canvas(CHART_WIDTH, top + TALL + BELOW, "Depth by year; the area of a circle tells the weights")
+    canvas = Canvas(CHART_WIDTH, top + TALL + BELOW, "Depth by year; circle area: number of weights")
     legend.draw(canvas)
     middles, columns = _lanes(rows)
     area = _Area(canvas, "depth: the most layers with operations on one path", top, TALL)
@@ -196,9 +194,9 @@ def depth_by_year(rows: Rows) -> Canvas:
         canvas.text((start + end) / 2, top + TALL + 16, str(year), anchor="middle")
     canvas.text((LEFT + CHART_WIDTH - RIGHT) / 2, top + TALL + 36, "year of the paper", anchor="middle", ink=FAINT)
     places: Places = {row: (middles[row.year, row.file], depth.at(max(1, row.depth)), area.radius(row)) for row in rows}
-    colours = {row: inks[name] for row, name in zip(rows, names, strict=True)}
-    area.join(places, colours, lambda row: (row.year, row.file), lambda row: row.depth)
-    area.circles(places, colours)
+    colors = {row: inks[name] for row, name in zip(rows, names, strict=True)}
+    area.join(places, colors, lambda row: (row.year, row.file), lambda row: row.depth)
+    area.circles(places, colors)
     area.label(_deepest(rows), places)
     return canvas
 
@@ -211,9 +209,9 @@ def _accuracy(canvas: Canvas, name: str, rows: Rows, inks: Inks, top: float, tal
     area.levels(percent, "{:g}".format)
     area.columns(macs, lambda value: short_count(round(value)), "multiply-accumulate operations for one example")
     places = {row: (macs.at(_macs(row)), percent.at(_accuracy_of(row)), area.radius(row)) for row in rows}
-    colours = {row: inks[row.protocol or "protocol not told"] for row in rows}
-    area.join(places, colours, lambda row: (row.file, row.protocol, DIGIT.sub("", row.name)), _macs)
-    area.circles(places, colours)
+    colors = {row: inks[row.protocol or "unknown protocol"] for row in rows}
+    area.join(places, colors, lambda row: (row.file, row.protocol, DIGIT.sub("", row.name)), _macs)
+    area.circles(places, colors)
     area.label({row: row.name for row in rows}, places)
 
 
@@ -266,7 +264,7 @@ class _Area:
     def join(
         self,
         places: Places,
-        colours: Mapping[Compared, str],
+        colors: Mapping[Compared, str],
         family: Callable[[Compared], object],
         order: Callable[[Compared], float],
     ) -> None:
@@ -277,20 +275,20 @@ class _Area:
         for rows in families.values():
             if len(rows) > 1:
                 points = [places[row][:2] for row in sorted(rows, key=order)]
-                self._canvas.line(points, pale(colours[rows[0]], 0.5), 1.5)
+                self._canvas.line(points, pale(colors[rows[0]], 0.5), 1.5)
                 self._lines += pairwise(points)
 
-    def circles(self, places: Places, colours: Mapping[Compared, str]) -> None:
-        """Draw small circles over large ones, of equal ones those with a colour on top, and all outlines last."""
-        by_size = sorted(places.items(), key=lambda each: (-each[1][2], colours[each[0]] != FAINT))
+    def circles(self, places: Places, colors: Mapping[Compared, str]) -> None:
+        """Draw small circles over large ones, of equal ones those with a color on top, and all outlines last."""
+        by_size = sorted(places.items(), key=lambda each: (-each[1][2], colors[each[0]] != FAINT))
         for row, (x, y, radius) in by_size:
-            circle = Circle((x, y), radius, fill=pale(colours[row], PALE), edge=colours[row])
+            circle = Circle((x, y), radius, fill=pale(colors[row], PALE), edge=colors[row])
             self._canvas.add(Titled(_told(row), [circle]))
         for row, (x, y, radius) in by_size:
             if radius < MIN_RADIUS:
-                self._canvas.dot(x, y, MIN_RADIUS, colours[row])
+                self._canvas.dot(x, y, MIN_RADIUS, colors[row])
             else:
-                self._canvas.add(Circle((x, y), radius, fill="none", edge=colours[row]))
+                self._canvas.add(Circle((x, y), radius, fill="none", edge=colors[row]))
 
     def label(self, names: Mapping[Compared, str], places: Places) -> None:
         """Label circles; a label without room becomes a tooltip only."""
@@ -348,7 +346,7 @@ def _told(row: Compared) -> str:
 
 def _data_set(row: Compared) -> str:
     """Return the first word of a protocol: `ImageNet`."""
-    return ((row.protocol or "").split() or ["protocol not told"])[0].rstrip(",")
+    return ((row.protocol or "").split() or ["unknown protocol"])[0].rstrip(",")
 
 
 def _accuracy_of(row: Compared) -> float:

@@ -60,7 +60,7 @@ def draw_confusion(title: str, counts: Counts, names: Sequence[str]) -> Canvas:
     canvas = Canvas(left + side * classes + 24, top + side * classes + 40, title)
     canvas.text(left, 20, title, bold=True)
     parts = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    canvas.image(left, top, _colours(parts), side)
+    canvas.image(left, top, _colors(parts), side)
     if numbered:
         _write(canvas, counts, parts, names, left, top)
     canvas.text(left + side * classes / 2, top + side * classes + 20, "predicted", anchor="middle", ink=FAINT)
@@ -78,7 +78,7 @@ def _write(canvas: Canvas, counts: Counts, parts: Any, names: Sequence[str], lef
                 canvas.text(*place, str(count), anchor="middle", size=11, ink=PAPER if parts[at, column] > 0.3 else INK)
 
 
-def _colours(parts: Any) -> Any:
-    """Return colours [K, K, 3] of fractions [K, K], by square roots, so that few errors remain visible."""
+def _colors(parts: Any) -> Any:
+    """Return colors [K, K, 3] of fractions [K, K], by square roots, so that few errors remain visible."""
     weight = np.sqrt(parts)[..., None]
     return np.round(np.array(LIGHT) * (1 - weight) + np.array(DARK) * weight).astype(np.uint8)

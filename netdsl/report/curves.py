@@ -23,7 +23,7 @@ KEY, APART = 22, 20
 """Width of the key before a curve's name, and gap between two entries."""
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Colours that the colour-blind can distinguish: Okabe & Ito (2008), Color universal design. Further curves are
+"""Colors that the color-blind can distinguish: Okabe & Ito (2008), Color universal design. Further curves are
 dashed."""
 
 MAX_POINTS = 600
@@ -132,7 +132,7 @@ class _Panel:
 
 
 def _runs(points: Points) -> list[list[tuple[float, float]]]:
-    """Split points into runs of finite ones, about MOST points in all: each is the mean of its neighbours, at the
+    """Split points into runs of finite ones, about MOST points in all: each is the mean of its neighbors, at the
     position of the last."""
     group = -(-sum(isfinite(y) for _, y in points) // MAX_POINTS) or 1
     found = []

@@ -26,7 +26,7 @@ MIN_NUMBER_HEIGHT = 12
 def draw_filters(name: str, weight: Floats, *, together: bool = False) -> Canvas:
     """Draw filters [O, I, height, width], one tile each; zero is mid-grey, the largest |w| of a filter white or black.
 
-    Filters with three input channels are shown in colour, red first; otherwise each input channel has its own tile, and
+    Filters with three input channels are shown in color, red first; otherwise each input channel has its own tile, and
     each filter a row if there are several. With `together`, all filters share one scale. Source: Krizhevsky et al.
     (2012), figure 3; Zeiler & Fergus (2014).
     """
@@ -60,7 +60,7 @@ def shaded(weight: Floats, together: bool) -> Pixels:
 
 def _legend(shape: tuple[int, ...], together: bool) -> str:
     count, channels, height, width = shape
-    kind = "in colour" if channels == 3 else "one channel" if channels == 1 else f"a row each, {channels:,} channels"
+    kind = "in color" if channels == 3 else "one channel" if channels == 1 else f"a row each, {channels:,} channels"
     scale = "one scale for all" if together else "each scaled to its largest weight"
     return f"{count:,} filters of {height}x{width}, {kind}; {scale}, grey is 0"
 

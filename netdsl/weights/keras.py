@@ -274,7 +274,7 @@ def _natural(text: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,15})", text)]
 
 
-NORMALISING = ("layer_normalization", "group_normalization", "batch_normalization")
+NORMALIZING = ("layer_normalization", "group_normalization", "batch_normalization")
 
 
 NEUTRAL = {"scale": ("gamma", 1.0), "center": ("beta", 0.0)}
@@ -328,7 +328,7 @@ ARRAY_NAMES = (
 def words_of(kind: str, count: int, about: Config) -> list[str] | None:
     """Return Keras's names of the arrays of a layer, which its files only number. `about` are the arguments of the
     layer, if the file has them; None if the names cannot be determined."""
-    if kind in NORMALISING:
+    if kind in NORMALIZING:
         moving = ["moving_mean", "moving_variance"] if kind == "batch_normalization" else []
         if not about and count == len(moving) + 1:
             return None

@@ -303,7 +303,7 @@ def test_openvino_refuses_an_option_that_it_does_not_know() -> None:
     if "openvino" not in providers.builtin():
         pytest.skip("a plug-in takes any option")
     with pytest.raises(NoProvider, match="the provider `openvino` refuses"):
-        Session(model("Relu"), provider="openvino:colour=blue")
+        Session(model("Relu"), provider="openvino:color=blue")
 
 
 GPUS = ["cuda", "tensorrt"]

@@ -74,7 +74,7 @@ def test_masks_of_steps_and_layers_are_independent(p):
         assert correlation(first, mask(p, key, step)) < LIMIT, (key, step)
 
 
-def test_neighbours_are_independent():
+def test_neighbors_are_independent():
     for step in range(4):
         flat = mask(step=step).ravel()
         for apart in (1, 2, 3, 16, 255, 256, 512, 8192):
@@ -89,7 +89,7 @@ def test_no_mask_is_another_one_shifted():
             assert np.abs(np.fft.irfft(a * b.conj(), COUNT)).max() / (COUNT / 4) < 7 / COUNT**0.5
 
 
-def test_each_byte_of_neighbours_is_as_frequent_as_any():
+def test_each_byte_of_neighbors_is_as_frequent_as_any():
     bytes_ = np.packbits(mask().ravel())
     found = np.bincount(bytes_, minlength=256)
     expected = len(bytes_) / 256

@@ -191,17 +191,17 @@ PICTURES = """
 net pictures { input image 3x4x5; scale 1/255; dense 3 }
 train pictures { data folder "F"; loss cross_entropy; optimizer sgd lr 0.2; batch 3; epochs 15 }
 """
-COLOURS = {"blue one": (10, 20, 250), "grün": (20, 240, 30), "red=1,2": (250, 30, 10)}
-NAMES = sorted(COLOURS)
+COLORS = {"blue one": (10, 20, 250), "grün": (20, 240, 30), "red=1,2": (250, 30, 10)}
+NAMES = sorted(COLORS)
 
 
 def pictures(folder: str, **names: str) -> None:
     """Write a folder of pictures for each class, by its own name or another one."""
-    for at, (name, colour) in enumerate(COLOURS.items()):
+    for at, (name, color) in enumerate(COLORS.items()):
         place = Path(folder, names.get(str(at), name))
         place.mkdir(parents=True)
         for number in range(3):
-            Image.new("RGB", (5, 4), tuple(value - number for value in colour)).save(place / f"{number}.png")  # type: ignore[arg-type]
+            Image.new("RGB", (5, 4), tuple(value - number for value in color)).save(place / f"{number}.png")  # type: ignore[arg-type]
 
 
 def trained(netdsl: Commands) -> None:

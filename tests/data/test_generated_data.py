@@ -72,7 +72,7 @@ def test_the_perceptron_makes_no_more_mistakes_on_clouds_than_novikoff_says(seed
 
 
 def parts(image: Array, corners: bool) -> int:
-    """How many parts a figure has: labels spread to neighbours until nothing changes."""
+    """How many parts a figure has: labels spread to neighbors until nothing changes."""
     labels = np.where(image > 0, np.arange(1, image.size + 1).reshape(image.shape), 0)
     steps = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if corners or 0 in (i, j)]
     while True:

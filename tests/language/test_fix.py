@@ -68,7 +68,7 @@ UNTOUCHED = {
     "an initialiser without its number": "conv 3x3 8 init normal",
     "a map of the last axis alone": "linear 32",
     "a size in place of a factor": "resize 32x32",
-    "a normalisation without weights": "InstanceNorm2d",
+    "a normalization without weights": "InstanceNorm2d",
     "no padding by default": "Conv2d 3x3 8",
     "another eps": "BatchNormalization",
     "another slope": "LeakyReLU",

@@ -296,7 +296,7 @@ CASES = [
 ]
 
 
-def without_colours(text: str) -> str:
+def without_colors(text: str) -> str:
     return re.sub("\x1b\\[[0-9;]*m", "", text)
 
 
@@ -306,13 +306,13 @@ def test_it_looks_as_it_should(made: Callable[[], Problem], golden: Callable[[st
 
 
 @pytest.mark.parametrize("made", CASES, ids=lambda made: made.__name__)
-def test_colours_add_nothing_but_colours(made: Callable[[], Problem]) -> None:
-    assert without_colours(render(made(), color=True)) == render(made())
+def test_colors_add_nothing_but_colors(made: Callable[[], Problem]) -> None:
+    assert without_colors(render(made(), color=True)) == render(made())
 
 
 @pytest.mark.parametrize("made", [skip_mismatch, several_lines, a_warning], ids=lambda made: made.__name__)
-def test_colours(made: Callable[[], Problem], golden: Callable[[str, str], None]) -> None:
-    golden(f"render/{made.__name__}.colour.txt", render(made(), color=True).replace("\x1b", "␛"))
+def test_colors(made: Callable[[], Problem], golden: Callable[[str, str], None]) -> None:
+    golden(f"render/{made.__name__}.color.txt", render(made(), color=True).replace("\x1b", "␛"))
 
 
 def test_rendering_ascii_imports_no_tables() -> None:
@@ -413,4 +413,4 @@ def test_any_problem_is_shown_and_does_nothing_to_the_terminal(problem: Problem)
     text = render(problem)
     assert all(row.isprintable() for row in text.split("\n"))
     assert all(row == row.rstrip() or "= " in row or row.startswith("error") for row in text.split("\n"))
-    assert without_colours(render(problem, color=True)) == text == render(problem)
+    assert without_colors(render(problem, color=True)) == text == render(problem)

@@ -44,7 +44,7 @@ def test_the_translation_computes_what_the_call_does(row: dict[str, Any]) -> Non
         np.testing.assert_allclose(y.reshape(-1)[::3], row["values"], atol=2e-5)
 
 
-def test_keras_defaults_of_batch_normalisation() -> None:
+def test_keras_defaults_of_batch_normalization() -> None:
     """Source: keras.layers.BatchNormalization of Keras 3, epsilon 0.001 and momentum 0.99."""
     assert "bn eps 1e-3 momentum 0.01\n" in suggested("BatchNormalization()")
     assert "bn momentum (1 - 0.9) eps 1e-3\n" in suggested("BatchNormalization(momentum=0.9)")

@@ -276,7 +276,7 @@ def test_no_text_covers_another_or_leaves_the_picture(by: str, pictures: dict[st
 
 
 @pytest.mark.parametrize("by", PICTURES)
-def test_long_names_and_many_protocols_have_room_and_colours(by: str, netdsl: Commands) -> None:
+def test_long_names_and_many_protocols_have_room_and_colors(by: str, netdsl: Commands) -> None:
     names = [f"{'long' * 9}{k}" for k in range(12)]
     nets = [
         f'net {name} {{ about {{ year {2000 + k % 3}; top1 {20 + k}; protocol "{"Set" * 60}, {k} crops {"more " * 40}"'

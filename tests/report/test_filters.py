@@ -53,7 +53,7 @@ def test_one_channel_is_grey_tiles_in_a_line() -> None:
         np.testing.assert_array_equal(tile, shades.repeat(side // 2, 0).repeat(side // 2, 1))
 
 
-def test_three_channels_are_colours() -> None:
+def test_three_channels_are_colors() -> None:
     weight = np.zeros((1, 3, 2, 2))
     weight[0, 0, 0, 0], weight[0, 2, 1, 1] = 1, -1
     found = grid(draw_filters("w", weight))

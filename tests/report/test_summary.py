@@ -159,13 +159,13 @@ def test_a_table_fits_its_terminal(columns: int) -> None:
     assert all("3x3" in line or "…" in line for line in lines if " conv 3" in line)
 
 
-def test_colours_change_nothing_else() -> None:
+def test_colors_change_nothing_else() -> None:
     figures = Figures(open_net("resnet18"))
-    colourful = summary_text(figures, color=True)
-    assert "\x1b[1m" in colourful
+    colorful = summary_text(figures, color=True)
+    assert "\x1b[1m" in colorful
     for code in ("\x1b[1m", "\x1b[1;34m", "\x1b[0m"):
-        colourful = colourful.replace(code, "")
-    assert colourful == summary_text(figures)
+        colorful = colorful.replace(code, "")
+    assert colorful == summary_text(figures)
 
 
 def test_folded_lines_add_up() -> None:

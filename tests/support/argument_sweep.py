@@ -113,7 +113,7 @@ class Calls:
         """Return a value for an argument of this kind: usually valid, sometimes not."""
         if isinstance(kind, kinds.Flag):
             return self.random.choice(("on", "off"))
-        if isinstance(kind, kinds.Initialiser):
+        if isinstance(kind, kinds.Initializer):
             return self.random.choice(INITIALISERS)
         if kind.words or isinstance(kind, kinds.Choice):
             words = kind.words or getattr(kind, "words", ())

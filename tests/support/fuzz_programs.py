@@ -12,7 +12,7 @@ from netdsl.declare.arguments import (
     Choice,
     Dims,
     Flag,
-    Initialiser,
+    Initializer,
     Integer,
     Kind,
     Padding,
@@ -339,7 +339,7 @@ class _Writer:
                 return random.choice(["0", "0.5", "1", "2", "1e-3", "1/3"])
             case Flag():
                 return random.choice(["on", "off"])
-            case Initialiser():
+            case Initializer():
                 return random.choice(["zeros", "normal(0.1)", "uniform(-1, 1)", "constant(0.5)"])
             case Choice():
                 return random.choice(kind.words)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.report.drawing.items import Box, End, Stack, content
 from netdsl.report.drawing.outline import Outline
-from netdsl.report.drawing.paint import BORDER, FAMILY_COLOURS, LINE, SHADES
+from netdsl.report.drawing.paint import BORDER, FAMILY_COLORS, LINE, SHADES
 from netdsl.report.drawing.words import net_title, net_totals
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def dot(net: Net, *, unfold: bool = False) -> str:
 def _look(item: Stack | End) -> str:
     if isinstance(item, End):
         return ' shape=oval fillcolor="#ffffff"' + ' style="filled,dashed"' * item.dashed
-    fill, edge = FAMILY_COLOURS[item.plates[0].family]
+    fill, edge = FAMILY_COLORS[item.plates[0].family]
     return f' fillcolor="{fill}" color="{edge}"' + ' style="rounded,filled,dashed"' * item.dashed
 
 
@@ -130,7 +130,7 @@ def mermaid(net: Net, *, unfold: bool = False) -> str:
     for item, name in flow.names.items():
         families.setdefault(item.plates[0].family if isinstance(item, Stack) else "input", []).append(name)
     for family, names in families.items():
-        fill, edge = FAMILY_COLOURS[family]
+        fill, edge = FAMILY_COLORS[family]
         out.append(f"  classDef {family} fill:{fill},stroke:{edge},color:#1b1f24")
         out.append(f"  class {','.join(names)} {family}")
     return "\n".join([*out, ""])

@@ -254,7 +254,7 @@ FAMILIES = {
     "shape": ("shaping", "resample", "bounds"),
     "input": ("input",),
 }
-"""Kinds of layers with a colour each, by the modules of the layers."""
+"""Kinds of layers with a color each, by the modules of the layers."""
 
 _FAMILY = {module: name for name, modules in FAMILIES.items() for module in modules}
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Point = tuple[float, float]
 
 LINE, FAINT = "#77818d", "#626b76"
-FAMILY_COLOURS = {
+FAMILY_COLORS = {
     "conv": ("#dce8f7", "#86a5cf"),
     "dense": ("#e7def4", "#a58dcb"),
     "pool": ("#dff0dd", "#8dbb87"),
@@ -37,7 +37,7 @@ MEANING = {
     "conv": "convolution",
     "dense": "dense, embedding",
     "pool": "pooling",
-    "norm": "normalisation",
+    "norm": "normalization",
     "function": "function",
     "merge": "merge",
     "shape": "rearrangement",
@@ -107,7 +107,7 @@ class _Painter:
             self.stack(item, left, top)
         elif isinstance(item, End):
             box = self.rectangle(
-                left, top, item.width, item.height, FAMILY_COLOURS["input"], radius=12, dashed=item.dashed
+                left, top, item.width, item.height, FAMILY_COLORS["input"], radius=12, dashed=item.dashed
             )
             self.shapes.append(box)
             self.text(x + item.x, top + item.height / 2, item.name, 12, anchor="middle", bold=True)
@@ -142,7 +142,7 @@ class _Painter:
 
     def plate(self, stack: Stack, plate: Plate, left: float, top: float, ends: str) -> None:
         middle = left + stack.width / 2
-        fill, edge = colours = FAMILY_COLOURS[plate.family]
+        fill, edge = colors = FAMILY_COLORS[plate.family]
         if stack.sign:
             radius = stack.height / 2
             circle = shapes.Circle(self.point(middle, top + radius), radius * self.scale, fill=fill, edge=edge)
@@ -151,7 +151,7 @@ class _Painter:
             return
         radius = 12 if plate.family == "input" else 5
         parts: list[Shape] = [
-            self.rectangle(left, top, stack.width, plate.height, colours, radius=radius, ends=ends, dashed=stack.dashed)
+            self.rectangle(left, top, stack.width, plate.height, colors, radius=radius, ends=ends, dashed=stack.dashed)
         ]
         if plate.strip:
             line = top + plate.height / 2
@@ -168,7 +168,7 @@ class _Painter:
         self.shapes.append(shapes.Titled(plate.title, parts))
 
     def legend(self, wide: float, top: float) -> float:
-        """Draw the legend of the colours and return the height at which it ends."""
+        """Draw the legend of the colors and return the height at which it ends."""
         entries = [(MEANING[name], name) for name in MEANING if name in self.families]
         if self.folded:
             entries.append(("equal rounds, drawn once", "folded"))
@@ -181,8 +181,8 @@ class _Painter:
                 x, y = MARGIN, y + 20
             if name == "folded":
                 self.shapes.append(self.rectangle(x + 3, y + 3, 16, 12, BEHIND, radius=3))
-            colours = FAMILY_COLOURS.get(name) or ((SHADES[0], BORDER) if name == "folded" else (PAPER, LINE))
-            self.shapes.append(self.rectangle(x, y, 16, 12, colours, radius=3, dashed=name == "dashed"))
+            colors = FAMILY_COLORS.get(name) or ((SHADES[0], BORDER) if name == "folded" else (PAPER, LINE))
+            self.shapes.append(self.rectangle(x, y, 16, 12, colors, radius=3, dashed=name == "dashed"))
             self.text(x + 24, y + 6, text, 11, ink=FAINT)
             x += taken
         return y + 14
@@ -200,14 +200,14 @@ class _Painter:
         y: float,
         width: float,
         height: float,
-        colours: tuple[str, str],
+        colors: tuple[str, str],
         *,
         radius: float,
         ends: str = "tb",
         dashed: bool = False,
     ) -> Shape:
-        """Return a box or a part of one; `colours` are its fill and outline."""
-        (fill, edge), s = colours, self.scale
+        """Return a box or a part of one; `colors` are its fill and outline."""
+        (fill, edge), s = colors, self.scale
         return shapes.Rectangle(
             self.crisp(x, y), width * s, height * s, fill=fill, edge=edge, radius=radius * s, round=ends, dashed=dashed
         )

@@ -46,7 +46,7 @@ def _sweep(ranked: Ranked, wish: Callable[[Item, Ranked, bool], float]) -> None:
 
 
 def _alone(item: Item, ranked: Ranked, down: bool) -> float:
-    """Return the position below or above a neighbour that has no other, otherwise the current one."""
+    """Return the position below or above a neighbor that has no other, otherwise the current one."""
     links = ranked.above[item] if down else ranked.below[item]
     if len(links) != 1:
         return item.x
@@ -62,7 +62,7 @@ def _line_up(ranked: Ranked) -> None:
 
 
 def _wish(item: Item, ranked: Ranked, down: bool) -> float:
-    """Return the position that the neighbours above, or those below, suggest."""
+    """Return the position that the neighbors above, or those below, suggest."""
     total = weight = 0.0
     for link in ranked.above[item] if down else ranked.below[item]:
         other = link.upper if down else link.lower
@@ -76,7 +76,7 @@ def _wish(item: Item, ranked: Ranked, down: bool) -> float:
 
 
 def _settle(rank: list[Item], wishes: list[float]) -> None:
-    """Return the positions nearest to the wishes, by least squares, without overlaps: overlapping neighbours are moved
+    """Return the positions nearest to the wishes, by least squares, without overlaps: overlapping neighbors are moved
     together (pool adjacent violators; Barlow et al. 1972)."""
     offsets = [0.0]
     for left, right in pairwise(rank):

@@ -119,7 +119,7 @@ class Ranked:
         self.ranks = best
 
     def _sort(self, rank: list[Item], links: dict[Item, list[Link]]) -> None:
-        """Sort by the mean position of the neighbours in the previous rank."""
+        """Sort by the mean position of the neighbors in the previous rank."""
         places: dict[Item, float] = {}
         other = {end for item in rank for link in links[item] for end in (link.upper, link.lower)} - {*rank}
         order = {item: at for each in {end.rank for end in other} for at, item in enumerate(self.ranks[each])}

@@ -30,7 +30,7 @@ WIDEST = 320
 
 
 class Plate:
-    """The texts of a layer: its call, its figures, the colour of its family; `title` is the tooltip."""
+    """The texts of a layer: its call, its figures, the color of its family; `title` is the tooltip."""
 
     __slots__ = ("family", "figures", "height", "kind", "name", "sign", "strip", "text", "title")
 
