@@ -40,9 +40,9 @@ PROTOCOL_VERSION = 1
 """Version of the protocol."""
 
 DOC = """\
-One step of training. Run it with a batch for each input and target, and the rate; feed each output NAME.next as NAME of
-the next step. An input that is not given has the value that training begins with. The metadata `netdsl.training` tell
-the rest, in JSON."""
+One training step. Run it with a batch for each input and target, and the learning rate; pass each output NAME.next as
+the input NAME of the next step. An omitted input has its initial value. The metadata entry `netdsl.training` describes
+the protocol in JSON."""
 
 DROPOUT_OPSET = 18
 """First opset with the operators that dropout masks need."""
@@ -158,18 +158,18 @@ def _description(name: str, graph: Graph, recipe: Recipe) -> str:
     if name in scalars:
         return scalars[name]
     if target := recipe.targets.get(name):
-        return "what the net should say: " + TARGET_KINDS[target.kind].format(last=(target.classes or 0) - 1)
+        return "the expected outputs: " + TARGET_KINDS[target.kind].format(last=(target.classes or 0) - 1)
     if name in graph.inputs:
         return f"a batch of {recipe.batch} examples"
     if name in graph.outputs:
-        return "what the net says of the batch, as in training"
+        return "the outputs of the net for the batch, in training mode"
     if name.endswith(NEXT) and name.removesuffix(NEXT) in graph.state:
-        return f"what becomes of {name.removesuffix(NEXT)}"
+        return f"the new value of {name.removesuffix(NEXT)}"
     parameter = graph.parameters.get(name)
     if parameter is None:
-        return "what the step before remembers"
+        return "state carried over from the previous step"
     what = "running statistic" if parameter.declaration.buffer else "weight"
-    return f"a {what} of the net" + ("" if name in graph.state else ", which no step changes")
+    return f"a {what} of the net" + ("" if name in graph.state else ", which is not trained")
 
 
 def _constant_parameter(state: State) -> Parameter:

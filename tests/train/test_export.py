@@ -139,9 +139,9 @@ def test_every_input_and_output_is_explained() -> None:
     model = step_model(recipe_of(OPTIMIZERS["momentum"])).model
     said = {value.name: value.doc_string for value in (*model.graph.input, *model.graph.output)}
     assert all(said.values()), said
-    assert said["target"] == "what the net should say: the numbers of the classes, from 0 to 2"
+    assert said["target"] == "the expected outputs: the numbers of the classes, from 0 to 2"
     assert said["bn1.running_mean"] == "a running statistic of the net"
-    assert said["conv1.weight.next"] == "what becomes of conv1.weight"
+    assert said["conv1.weight.next"] == "the new value of conv1.weight"
     assert "NAME.next" in model.doc_string
 
 
@@ -169,7 +169,7 @@ def test_what_is_frozen_is_given_and_stays() -> None:
     assert "dense1.weight" in told["weights"]
     assert "dense1.weight" not in told["state"]
     said = {value.name: value.doc_string for value in step_model(recipe).model.graph.input}
-    assert said["dense1.weight"] == "a weight of the net, which no step changes"
+    assert said["dense1.weight"] == "a weight of the net, which is not trained"
 
 
 def test_dropout_counts_its_steps() -> None:
