@@ -271,23 +271,6 @@ class WeightView(WeightFile):
         inner = self._file.origins
         return {name: inner[old] for name, old in self._names.items()}
 
-    def parse_json(self, text: bytes, what: str) -> object:
-        """Return the value of a JSON text in which no object has a key twice; `what` names the text in messages."""
-        import json
-
-        def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-            found: dict[str, object] = {}
-            for key, value in pairs:
-                if key in found:
-                    raise self.damaged(f"`{key}` occurs twice")
-                found[key] = value
-            return found
-
-        try:
-            return json.loads(text.decode("utf-8-sig"), object_pairs_hook=unique)
-        except (ValueError, RecursionError):
-            raise self.damaged(f"{what} is not JSON") from None
-
     def stream(self, keys: Collection[str]) -> Iterator[tuple[str, Array]]:
         now = {self._names[key]: key for key in keys}
         if self._permutations or len(now) < len(keys):  # two layers share a tensor
