@@ -98,9 +98,8 @@ def fit(
     if out is not None:
         from netdsl.app.train import complete, open_run
 
-        where = os.fsdecode(out)
         validated = validate is not None or recipe.validate is not None
-        with open_run(recipe, where, validated=validated, resume=resume, force=force, **how) as run:
+        with open_run(recipe, os.fsdecode(out), validated=validated, resume=resume, force=force, **how) as run:
             trainer = _trainer(recipe, data, validate, begin, run.choices, epoch)
             run.attach(trainer, module, {"file": recipe.name})
             for text in run.notes:
