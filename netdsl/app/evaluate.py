@@ -59,7 +59,7 @@ def of_net(options: argparse.Namespace, report: Report, reporter: Reporter) -> E
         return None
     import onnxruntime
 
-    from netdsl.app.given_weights import discard_vain_biases, given_weights
+    from netdsl.app.given_weights import discard_bias_warnings, given_weights
     from netdsl.backend.compile import net_names
     from netdsl.train.evaluate import Evaluator
     from netdsl.train.open_data import names_of
@@ -67,7 +67,7 @@ def of_net(options: argparse.Namespace, report: Report, reporter: Reporter) -> E
 
     file = given_weights(recipe.net, options, recipe.seed, reporter)
     if file is not None:
-        discard_vain_biases(report, recipe.net, options, file)
+        discard_bias_warnings(report, recipe.net, options, file)
     shapes = {key: output.node.shape for key, output in recipe.net.inference_outputs.items()}
     sizes = {key: shape[0] if shape else 1 for key, shape in shapes.items()}
     counts = {key: max(2, size) if isinstance(size, int) else None for key, size in sizes.items()}

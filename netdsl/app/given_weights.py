@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from netdsl.weights.file import WeightFile
 
 
-VAIN_BIAS = "W0302"
+BIAS_WITHOUT_EFFECT = "W0302"
 """Code of the warning about a bias before `bn`. A bias whose values a file has must be in the net."""
 
 
@@ -71,13 +71,13 @@ def _matched(net: Net, options: argparse.Namespace) -> WeightFile:
     )
 
 
-def discard_vain_biases(
+def discard_bias_warnings(
     report: Report, net: Net, options: argparse.Namespace, weights: WeightFile | None = None
 ) -> None:
     """Discard each warning about a bias before `bn` whose values are taken from the weights, or without them from the
     file of `--weights`. A bias of several layers, in a loop or block, is kept or left out for all of them."""
-    vain = {problem.span.key: problem for problem in report if problem.code == VAIN_BIAS}
-    if not vain:
+    warned = {problem.span.key: problem for problem in report if problem.code == BIAS_WITHOUT_EFFECT}
+    if not warned:
         return
     try:
         weights = weights or _matched(net, options)
@@ -85,7 +85,7 @@ def discard_vain_biases(
     except UserError:  # given_weights reports it
         taken = {*net.parameters}
     for node in net.nodes:
-        problem, bias = vain.get(node.span.key), node.parameters.get("bias")
+        problem, bias = warned.get(node.span.key), node.parameters.get("bias")
         if problem is not None and bias is not None and bias.name in taken:
             report.discard(problem)
 

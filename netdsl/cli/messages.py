@@ -44,9 +44,9 @@ def show(report: Report, options: argparse.Namespace, net: Net | None = None, *,
     """
     form: str = options.format
     if net is not None and options.weights is not None:
-        from netdsl.app.given_weights import discard_vain_biases
+        from netdsl.app.given_weights import discard_bias_warnings
 
-        discard_vain_biases(report, net, options)
+        discard_bias_warnings(report, net, options)
     if options.strict:
         report.harden()
     if not len(report):
