@@ -22,12 +22,28 @@ if TYPE_CHECKING:
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse a command line; `name` in the result is the command's. Wrong usage exits with 2.
 
-    Options can precede, separate and follow the files.
+    Options can precede, separate and follow the files. Without a command, and as `help COMMAND`, print the help.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    options, rest = _declared(words).parse_known_args(words)
+    if not words or words[0] == "help":
+        words = [*words[1:2], "--help"]
+    parser = _declared(words)
+    if not words[0].startswith("-") and words[0] not in COMMANDS:
+        parser.error(_unknown_command(words[0]))
+    options, rest = parser.parse_known_args(words)
     _take(rest, options)
     return options
+
+
+def _unknown_command(word: str) -> str:
+    """Return the message about a word in the place of a command."""
+    if word.endswith((".net", ".onnx")):
+        command = "check" if word.endswith(".net") else "run"
+        return f"{word} is a file, not a command; did you mean `netdsl {command} {word}`?"
+    from netdsl.base.suggest import suggest
+
+    close = suggest(word, COMMANDS)[:1]
+    return f"there is no command `{word}`" + (f"; did you mean `{close[0]}`?" if close else "")
 
 
 def _declared(words: list[str]) -> argparse.ArgumentParser:
@@ -36,7 +52,8 @@ def _declared(words: list[str]) -> argparse.ArgumentParser:
         prog="netdsl",
         usage="netdsl COMMAND ...",
         description="Neural networks as short as the table in their paper, compiled to ONNX.",
-        epilog="`netdsl COMMAND --help` lists the options of a command.",
+        epilog="`netdsl help COMMAND` lists the options of a command, `netdsl layers NAME` describes a layer, and\n"
+        "`netdsl explain CODE` an error.",
         formatter_class=_Formatter,
     )
     parser.add_argument("--version", action="version", version=f"netdsl {VERSION}", help="print the version and exit")
