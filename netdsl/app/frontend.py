@@ -279,6 +279,8 @@ def _load(module: Module, wanted: str | None, settings: Settings) -> Net | None:
 
 def _given(settings: Sequence[str], module: Module, report: Report) -> Given:
     """Return the values of `--set name=value`, which see the file's names. Raises UserError, Rejected or Poisoned."""
+    from netdsl.elaborate.overrides import SETTING
+
     given: dict[str, tuple[Any, Span]] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
@@ -287,7 +289,7 @@ def _given(settings: Sequence[str], module: Module, report: Report) -> Given:
             raise BadSetting(f"`--set {setting}` is not of the form NAME=VALUE")
         if name in given:
             raise BadSetting(f"`--set {name}` is given twice")
-        source = Source("--set", f"let {name} = {value}")
+        source = Source(SETTING, f"let {name} = {value}")
         items = parse(source, report).items
         if report.errors:
             raise Poisoned

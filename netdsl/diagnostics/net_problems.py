@@ -159,8 +159,15 @@ class UnknownParameter(Unknown):
     """
 
     net: str
+    training: bool = False
 
     headline = "the net `{net}` has no parameter `{name}`"
+
+    def suggestions(self) -> Iterable[Suggestion]:
+        if self.training:
+            yield Suggestion(f"a `train` block has such a line or argument: `--set train.{self.name}=…` sets it")
+        else:
+            yield from super().suggestions()
 
     def label(self) -> str:
         if not self.candidates:

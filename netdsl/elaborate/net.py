@@ -154,8 +154,12 @@ def resolve(module: Module, definition: ast.Net | ast.Alias, given: Given) -> In
         doc = doc or definition.doc
     parameters = [p.name.text for p in definition.parameters]
     for wrong in (n for n in given if n not in parameters):
+        from netdsl.elaborate.overrides import SETTING, is_training_key
+
+        span, name = given[wrong][1], definition.name.text
+        training = span.source.name == SETTING and is_training_key(wrong)
         module.context.reject(
-            UnknownParameter, given[wrong][1], name=wrong, net=definition.name.text, candidates=tuple(parameters)
+            UnknownParameter, span, name=wrong, net=name, candidates=tuple(parameters), training=training
         )
     return Instance(name=name, module=module, definition=definition, given=given, doc=doc)
 

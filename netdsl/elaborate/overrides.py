@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from netdsl.elaborate.module import Module
 
+SETTING = "--set"
+"""The name of the source of a setting from the command line, in messages."""
+
 FORM = re.compile(r"\s*train\.([A-Za-z_]\w*)(?:\.([A-Za-z_]\w*))?\s*=(.*\S.*)", re.DOTALL)
 _DEFAULTS = {"optimizer": "sgd", "schedule": "constant"}
 """The component that a missing line selects."""
@@ -35,6 +38,11 @@ class BadTrainSetting(UserError, code="E0626", title="an invalid `--set train`",
 def is_of_training(setting: str) -> bool:
     """Return whether a `--set` is for the `train` block rather than for a parameter of the net."""
     return setting.lstrip().startswith("train.")
+
+
+def is_training_key(name: str) -> bool:
+    """Return whether `--set train.NAME` sets a line of a `train` block or an argument of its optimizer."""
+    return name in LINE_KEYS or name in _arguments()
 
 
 def override(training: ast.Train, settings: Sequence[str], module: Module) -> tuple[ast.Setting, ...] | None:

@@ -92,6 +92,8 @@ TABLE: list[tuple[str, int, str, str]] = [
     ("check words.net --set pad=valid --set f=tanh", 0, "", "ok (words)"),
     ("check words.net --set pad=nope", 1, "", "unknown name `nope`"),
     ("check words.net --set m=1", 1, "", "the net `words` has no parameter `m`"),
+    ("check words.net --set epochs=3", 1, "", "`--set train.epochs=…` sets it"),
+    ("check words.net --set lr=3", 1, "", "`--set train.lr=…` sets it"),
     ("check words.net --set n", 2, "", "error[E0610]: `--set n` is not of the form NAME=VALUE"),
     ("check words.net --set n=", 2, "", "is not of the form NAME=VALUE"),
     ("check words.net --set n=1/0", 1, "", "division by zero"),
