@@ -156,6 +156,8 @@ def open_weights(path: str, *, shard: bool = False) -> WeightFile:
         from netdsl.weights.keras import KerasWeights
 
         return KerasWeights(path)
+    if path.endswith(".net") and b"\0" not in head:
+        raise BadWeightFile(f"{path} describes a net, and has no weights", SUPPORTED)
     if head[8:9] == b"{":
         from netdsl.weights.safetensors import SafetensorsWeights
 

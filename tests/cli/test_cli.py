@@ -94,6 +94,7 @@ TABLE: list[tuple[str, int, str, str]] = [
     ("check words.net --set m=1", 1, "", "the net `words` has no parameter `m`"),
     ("check words.net --set epochs=3", 1, "", "`--set train.epochs=…` sets it"),
     ("check words.net --set lr=3", 1, "", "`--set train.lr=…` sets it"),
+    ("compile good.net --weights bad.net", 1, "", "error[E0701]: bad.net describes a net, and has no weights"),
     ("check words.net --set n", 2, "", "error[E0610]: `--set n` is not of the form NAME=VALUE"),
     ("check words.net --set n=", 2, "", "is not of the form NAME=VALUE"),
     ("check words.net --set n=1/0", 1, "", "division by zero"),
