@@ -17,7 +17,7 @@ INTRODUCTION = """\
 
 # The command line
 
-`netdsl COMMAND ...`; `netdsl COMMAND --help` shows this reference of one command, and `netdsl --version` prints the
+`netdsl COMMAND ...`; `netdsl help COMMAND` shows this reference of one command, and `netdsl --version` prints the
 version. Options can precede, separate and follow the files. The [tutorial](tutorial.md) shows the commands at work.
 """
 
