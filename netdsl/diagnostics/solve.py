@@ -44,14 +44,14 @@ def meet(node: Node, wanted: Shape, start: Node | None = None) -> Iterator[Sugge
     yield from sizes
     if channels:
         for each in sizes:
-            yield Suggestion(f"{channels[0].text}, and {each.text}", *channels[0].edits, *each.edits)
+            yield Suggestion(f"{channels[0].text} and {each.text}", *channels[0].edits, *each.edits)
 
 
 def _sizes(node: Node, wanted: Shape, axes: list[int], start: Node | None) -> Iterator[Suggestion]:
     for each in origins(node, axes):
         if each.argument is not None and each.argument.name == "stride":
             yield Suggestion("remove the stride", remove(each.argument))
-            yield Suggestion("use a stride of 1", Edit(each.argument.value_span, "1"))
+            yield Suggestion("set the stride to 1", Edit(each.argument.value_span, "1"))
     yield from _padding(node, start)
     yield from _input_sizes(node)
     yield from multiples(node, wanted)
