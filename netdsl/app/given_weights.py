@@ -81,7 +81,7 @@ def discard_bias_warnings(
         return
     try:
         weights = weights or _matched(net, options)
-        taken = weights.entries.keys() - weights.initial
+        taken = {*weights.entries}
     except UserError:  # given_weights reports it
         taken = {*net.parameters}
     for node in net.nodes:

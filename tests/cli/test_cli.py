@@ -144,6 +144,13 @@ TABLE: list[tuple[str, int, str, str]] = [
 ]
 
 
+def test_only_a_setting_is_answered_with_that_of_the_train_block(netdsl: Commands) -> None:
+    netdsl.write(alias="net one(k = 2) { input x 3; dense k }\nnet two = one(epochs = 3)")
+    found = netdsl("check", "alias.net")
+    assert "has no parameter `epochs`" in found.err
+    assert "--set" not in found.err
+
+
 @pytest.mark.parametrize(
     ("line", "code"), [("check -q good.net", 0), ("check -v bad.net", 1), ("check -q none.net", 2)]
 )
