@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from operator import index
 from typing import TYPE_CHECKING, cast
 
+from netdsl.app.given_weights import WeightSource, matched_weights
 from netdsl.base.terminal import escape
 
 if TYPE_CHECKING:
@@ -89,18 +90,6 @@ def expect_keywords(options: Mapping[str, object], known: frozenset[str]) -> Non
             raise TypeError(f"unexpected keyword argument {name!r}")
 
 
-def opened(weights: Weights | None) -> WeightFile | None:
-    if weights is None:
-        return None
-    if isinstance(weights, Mapping):
-        from netdsl.weights.npz import MappedWeights
-
-        return MappedWeights(weights)
-    from netdsl.weights.file import open_weights
-
-    return open_weights(os.fsdecode(weights))
-
-
 def fitted(
     net: Net,
     *,
@@ -131,23 +120,20 @@ def fitted(
     chosen = rename or match == "order" or labels or partial or allow_nonfinite
     if weights is None and chosen:
         raise TypeError("rename, match, exclude, partial and allow_nonfinite go with weights")
-    file = opened(weights)
-    if file is None or not chosen:
-        return file
-    from netdsl.weights.match import match_weights
+    if weights is None:
+        return None
     from netdsl.weights.rename import Rule
 
-    rules = [Rule(pattern, to, f"rename {pattern!r}: {to!r}") for pattern, to in rename.items()]
-    found = match_weights(
-        net,
-        file,
-        rules=rules,
-        order=match == "order",
-        allow_nonfinite=allow_nonfinite,
-        exclude=labels,
-        partial=partial,
+    source = WeightSource(
+        weights if isinstance(weights, Mapping) else os.fsdecode(weights),
+        [Rule(pattern, to, f"rename {pattern!r}: {to!r}") for pattern, to in rename.items()],
+        match,
+        labels,
+        partial,
+        allow_nonfinite,
     )
-    if found.initial and seed is not None:
+    found = matched_weights(net, source)
+    if found is not None and found.initial and seed is not None:
         import warnings
 
         from netdsl.weights.match import initial_report

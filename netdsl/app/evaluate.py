@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netdsl.app.frontend import data_of, load_classifier, load_recipe
+from netdsl.app.given_weights import WeightSource, discard_bias_warnings, given_weights
 from netdsl.app.labels import check_labels, known_names, read_labels, shown_names
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.elaborate.train_block import NoTraining
 from netdsl.ir.names import Names
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Mapping, Sequence
 
     from netdsl.app.reporter import Reporter
@@ -29,8 +29,17 @@ class NothingToJudge(UserError, code="E0645", title="no data to evaluate on", ex
     """`netdsl eval` needs data, from `--data` or from the line `validate` of the `train` block."""
 
 
-class NotForAModel(UserError, code="E0614", title="an option that needs a `.net` file", exit_code=USAGE_IS_WRONG):
-    """The parameters and weights of a compiled model are fixed, so options that change them are not allowed."""
+class EvalOptions(NamedTuple):
+    """How a net is evaluated: its data (default: those of `validate`), its weights, which a compiled model ignores, a
+    file of class names, and where it runs."""
+
+    data: str | None = None
+    weights: WeightSource = WeightSource()
+    labels: str | None = None
+    batch: int | None = None
+    threads: int | None = None
+    provider: str = "cpu"
+    allow_fallback: bool = False
 
 
 class EvalResult:
@@ -47,27 +56,40 @@ class EvalResult:
         self.confusions: dict[str, Any] = {}
 
 
-def of_net(options: argparse.Namespace, report: Report, reporter: Reporter) -> EvalResult | None:
-    """Evaluate a net with weights; None if there are errors. Raises UserError."""
+def of_net(
+    file: str,
+    options: EvalOptions,
+    report: Report,
+    reporter: Reporter,
+    *,
+    settings: Sequence[str] = (),
+    root: str | None = None,
+) -> EvalResult | None:
+    """Evaluate the net that FILE means; None if there are errors. Raises UserError."""
     given = None
     if options.data is not None:
         given = _data(options.data, report)
         if given is None:
             return None
-    recipe = _recipe(options, report)
+    recipe = _recipe(file, report, settings, root, classify=given is not None)
     if recipe is None:
         return None
+    return _of_recipe(recipe, given, options, report, reporter)
+
+
+def _of_recipe(
+    recipe: Recipe, given: DataKind | None, options: EvalOptions, report: Report, reporter: Reporter
+) -> EvalResult:
     import onnxruntime
 
-    from netdsl.app.given_weights import discard_bias_warnings, given_weights
     from netdsl.backend.compile import net_names
     from netdsl.train.evaluate import Evaluator
     from netdsl.train.open_data import names_of
     from netdsl.train.start import initial_weights
 
-    file = given_weights(recipe.net, options, recipe.seed, reporter)
+    file = given_weights(recipe.net, options.weights, recipe.seed, reporter)
     if file is not None:
-        discard_bias_warnings(report, recipe.net, options, file)
+        discard_bias_warnings(report, recipe.net, options.weights, file)
     shapes = {key: output.node.shape for key, output in recipe.net.inference_outputs.items()}
     sizes = {key: shape[0] if shape else 1 for key, shape in shapes.items()}
     counts = {key: max(2, size) if isinstance(size, int) else None for key, size in sizes.items()}
@@ -76,7 +98,7 @@ def of_net(options: argparse.Namespace, report: Report, reporter: Reporter) -> E
     dataset, name = _opened(recipe, given, options, known_names(labels, names, counts))
     found = EvalResult(recipe.net.name, name, dataset, shown_names(labels, names or names_of(dataset, recipe), counts))
     outputs = _with_confusion(recipe)
-    if options.weights is None and recipe.net.parameters:
+    if file is None and recipe.net.parameters:
         reporter.note(
             f"{recipe.net.name}: using random weights (seed {recipe.seed}); pass --weights FILE to load trained ones"
         )
@@ -111,14 +133,14 @@ def recognized(text: str) -> str:
     return f"npz {quoted}" if text.lower().endswith(".npz") else text
 
 
-def _recipe(options: argparse.Namespace, report: Report) -> Recipe | None:
-    """Return the training of the file; without one, the net is evaluated as a classifier with cross-entropy."""
+def _recipe(file: str, report: Report, settings: Sequence[str], root: str | None, *, classify: bool) -> Recipe | None:
+    """Return the training of the file; to `classify` without one, the net is a classifier with cross-entropy."""
     try:
-        return load_recipe(options.file, report, settings=options.set, root=options.root)
+        return load_recipe(file, report, settings=settings, root=root)
     except NoTraining:
-        if options.data is None:
+        if not classify:
             raise
-    return load_classifier(options.file, report, settings=options.set, root=options.root)
+    return load_classifier(file, report, settings=settings, root=root)
 
 
 def _training_names(recipe: Recipe, reporter: Reporter) -> Names:
@@ -132,12 +154,12 @@ def _training_names(recipe: Recipe, reporter: Reporter) -> Names:
         return Names()
 
 
-def _opened(recipe: Recipe, given: DataKind | None, options: argparse.Namespace, names: Names) -> tuple[Dataset, str]:
+def _opened(recipe: Recipe, given: DataKind | None, options: EvalOptions, names: Names) -> tuple[Dataset, str]:
     """Return the examples, and what to call them."""
     from netdsl.train.open_data import open_argument, open_data, open_validation
 
     if given is not None:
-        return open_argument(given, recipe, names), options.data
+        return open_argument(given, recipe, names), options.data or ""
     if recipe.validate is None:
         raise NothingToJudge(
             f"the training of `{recipe.name}` has no line `validate`",
@@ -168,7 +190,7 @@ def _with_confusion(recipe: Recipe) -> dict[str, str]:
     return {name: line.output for name, line in Measures(recipe).lines.items()}
 
 
-def _labels(options: argparse.Namespace, counts: Mapping[str, int | None]) -> list[str] | None:
+def _labels(options: EvalOptions, counts: Mapping[str, int | None]) -> list[str] | None:
     """Return the names of `--labels`, as many as an output has classes. Raises BadLabels."""
     if options.labels is None:
         return None
@@ -177,33 +199,26 @@ def _labels(options: argparse.Namespace, counts: Mapping[str, int | None]) -> li
     return labels
 
 
-def of_model(options: argparse.Namespace, report: Report, reporter: Reporter) -> EvalResult | None:
+def of_model(file: str, options: EvalOptions, report: Report, reporter: Reporter) -> EvalResult | None:
     """Evaluate a compiled classifier: one input, one output with a number per class. Raises UserError."""
-    from netdsl.app.given_weights import check_together
     from netdsl.backend.session import Session, WrongFeed
 
-    check_together(options)
-    for name, value in {"--weights": options.weights, "--set": options.set, "--root": options.root}.items():
-        if value not in (None, []):
-            raise NotForAModel(f"{options.file} is a compiled model, which does not accept {name}")
     if options.data is None:
         raise NothingToJudge("a compiled model names no data", """--data 'mnist "datasets/mnist" split test'""")
     kind = _data(options.data, report)
     if kind is None:
         return None
-    session = Session(
-        options.file, provider=options.provider, threads=options.threads, allow_fallback=options.allow_fallback
-    )
+    session = Session(file, provider=options.provider, threads=options.threads, allow_fallback=options.allow_fallback)
     shapes = [tensor.shape for tensor in session.outputs.values()]
     if len(session.inputs) != 1 or len(shapes) != 1 or len(shapes[0]) != 2 or (shapes[0][1] or 1) < 2:
         raise WrongFeed(
-            f"{options.file} is not a classifier: `eval` needs a model with one input and one output [N, classes]",
+            f"{file} is not a classifier: `eval` needs a model with one input and one output [N, classes]",
             "to evaluate another kind of net, pass its .net file, which needs a `train` block",
         )
     return _evaluated(session, kind, options, reporter)
 
 
-def _evaluated(session: Session, kind: DataKind, options: argparse.Namespace, reporter: Reporter) -> EvalResult:
+def _evaluated(session: Session, kind: DataKind, options: EvalOptions, reporter: Reporter) -> EvalResult:
     from netdsl.app.feeds import _picture
     from netdsl.data.spec import DataSpec, Target
     from netdsl.ir.graph import TARGET
@@ -214,13 +229,13 @@ def _evaluated(session: Session, kind: DataKind, options: argparse.Namespace, re
     ((output, scores),) = session.outputs.items()
     counts = {output: scores.shape[1]}
     labels = _labels(options, counts)
-    names = read_names(session.metadata, options.file, {name: tensor.shape[1:]}, {output: scores.shape[1:]})
+    names = read_names(session.metadata, session.name, {name: tensor.shape[1:]}, {output: scores.shape[1:]})
     known = known_names(labels, names, counts).of({output: TARGET})
     pictures = {name: _picture(session.metadata.get(f"netdsl.input.{name}", "{}"), session.name)}
     target = Target(TARGET, "class", classes=scores.shape[1])
     inputs = {name: (tensor.shape[1:], tensor.dtype)}
     dataset = kind.open(DataSpec(inputs, {TARGET: target}, pictures=pictures, names=known))
-    found = EvalResult(options.file, options.data, dataset, shown_names(labels, names, counts))
+    found = EvalResult(session.name, options.data or "", dataset, shown_names(labels, names, counts))
     batch = tensor.shape[0] or options.batch or BATCH
     accuracy, confusion = METRICS["accuracy"](), METRICS["confusion"]()
     done = 0

@@ -1,19 +1,21 @@
-"""The weights given to a command, under the names of the net."""
+"""The weights given for a net, under its names."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 
 if TYPE_CHECKING:
-    import argparse
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import ArrayLike
 
     from netdsl.app.reporter import Reporter
     from netdsl.diagnostics.report import Report
     from netdsl.ir.net import Net
     from netdsl.weights.file import WeightFile
-
+    from netdsl.weights.rename import Rule
 
 BIAS_WITHOUT_EFFECT = "W0302"
 """Code of the warning about a bias before `bn`. A bias whose values a file has must be in the net."""
@@ -25,19 +27,34 @@ class NeedsWeights(UserError, code="E0646", title="an option that requires `--we
     ambiguous."""
 
 
+class WeightSource(NamedTuple):
+    """A file of weights, or arrays by name, and how they are matched to a net's; without `weights`, all are random.
+
+    `rules` rename them, `match` is `name` (the default) or `order`, `exclude` are labels of weights that stay random,
+    and `partial` lets those stay random that are missing.
+    """
+
+    weights: str | Mapping[str, ArrayLike] | None = None
+    rules: Sequence[Rule] = ()
+    match: str | None = None
+    exclude: Sequence[str] = ()
+    partial: bool = False
+    allow_nonfinite: bool = False
+
+
 def given_weights(
-    net: Net, options: argparse.Namespace, seed: int, reporter: Reporter, *, training: bool = False
+    net: Net, source: WeightSource, seed: int, reporter: Reporter, *, training: bool = False
 ) -> WeightFile | None:
-    """Return the file of `--weights`, renamed by the other options and the rename file beside the spec.
+    """Return the weights of a source, matched to the net by its options and the rename file beside the spec.
 
     Reports the pairs matched by order, and the weights that are drawn from the seed instead: as a warning, unless the
     net is to be trained. Raises UserError.
     """
-    check_together(options)
-    if options.weights is None:
+    check_together(source)
+    matched = matched_weights(net, source)
+    if matched is None:
         return None
-    matched = _matched(net, options)
-    if options.match == "order":
+    if source.match == "order":
         from netdsl.weights.order import pair_lines
 
         for line in pair_lines(matched, net):
@@ -54,34 +71,34 @@ def given_weights(
     return matched
 
 
-def _matched(net: Net, options: argparse.Namespace) -> WeightFile:
-    """Return the file of `--weights` under the names of the net. Raises UserError."""
+def matched_weights(net: Net, source: WeightSource) -> WeightFile | None:
+    """Return the weights of a source under the names of the net; None without weights. Raises UserError."""
+    if source.weights is None:
+        return None
     from netdsl.weights.file import open_weights
     from netdsl.weights.match import match_weights
-    from netdsl.weights.rename import option_rules
+    from netdsl.weights.npz import MappedWeights
 
     return match_weights(
         net,
-        open_weights(options.weights),
-        rules=option_rules(options.rename),
-        order=options.match == "order",
-        allow_nonfinite=options.allow_nonfinite,
-        exclude=options.exclude,
-        partial=options.partial,
+        open_weights(source.weights) if isinstance(source.weights, str) else MappedWeights(source.weights),
+        rules=source.rules,
+        order=source.match == "order",
+        allow_nonfinite=source.allow_nonfinite,
+        exclude=source.exclude,
+        partial=source.partial,
     )
 
 
-def discard_bias_warnings(
-    report: Report, net: Net, options: argparse.Namespace, weights: WeightFile | None = None
-) -> None:
-    """Discard each warning about a bias before `bn` whose values are taken from the weights, or without them from the
-    file of `--weights`. A bias of several layers, in a loop or block, is kept or left out for all of them."""
+def discard_bias_warnings(report: Report, net: Net, source: WeightSource, weights: WeightFile | None = None) -> None:
+    """Discard each warning about a bias before `bn` whose values are taken from the `weights`, or without them from the
+    source. A bias of several layers, in a loop or block, is kept or left out for all of them."""
     warned = {problem.span.key: problem for problem in report if problem.code == BIAS_WITHOUT_EFFECT}
     if not warned:
         return
     try:
-        weights = weights or _matched(net, options)
-        taken = {*weights.entries}
+        weights = weights or matched_weights(net, source)
+        taken = {*weights.entries} if weights is not None else set()
     except UserError:  # given_weights reports it
         taken = {*net.parameters}
     for node in net.nodes:
@@ -90,18 +107,18 @@ def discard_bias_warnings(
             report.discard(problem)
 
 
-def check_together(options: argparse.Namespace) -> None:
+def check_together(source: WeightSource) -> None:
     """Raise NeedsWeights if an option that requires --weights is given alone, or two contradict each other."""
-    if options.partial and options.match == "order":
+    if source.partial and source.match == "order":
         raise NeedsWeights("--partial cannot be combined with --match order: an order with gaps is ambiguous")
-    if options.weights is not None:
+    if source.weights is not None:
         return
     given = {
-        "--rename": options.rename,
-        "--match": options.match,
-        "--except": options.exclude,
-        "--partial": options.partial,
-        "--allow-nonfinite": options.allow_nonfinite,
+        "--rename": source.rules,
+        "--match": source.match,
+        "--except": source.exclude,
+        "--partial": source.partial,
+        "--allow-nonfinite": source.allow_nonfinite,
     }
     for name, value in given.items():
         if value:

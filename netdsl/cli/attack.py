@@ -14,7 +14,7 @@ from netdsl.app.labels import known_names
 from netdsl.backend.emit import PICTURE
 from netdsl.base.terminal import escape
 from netdsl.cli.compile import OptionsClash
-from netdsl.cli.messages import TERMINAL, note, show
+from netdsl.cli.messages import TERMINAL, note, show, weight_source
 from netdsl.data.images import Picture
 from netdsl.data.spec import DataSpec, Target
 from netdsl.diagnostics.report import Report
@@ -92,7 +92,7 @@ def _picture_file(net: Net, options: argparse.Namespace) -> AbstractContextManag
 def _classifier(net: Net, options: argparse.Namespace) -> Classifier:
     from netdsl.app.given_weights import given_weights
 
-    weights = given_weights(net, options, options.seed or 0, TERMINAL)
+    weights = given_weights(net, weight_source(options), options.seed or 0, TERMINAL)
     if weights is None and net.parameters:
         note(f"{net.name}: using random weights (seed {options.seed or 0}); pass --weights FILE to load trained ones")
     low, high = options.range

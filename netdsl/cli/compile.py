@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_recipe
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
-from netdsl.cli.messages import TERMINAL, note, open_net, plural, show
+from netdsl.cli.messages import TERMINAL, note, open_net, plural, show, weight_source
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def _compile_net(options: argparse.Namespace) -> int:
 
     _find_examples(options)
     target = options.output if options.output is not None else f"{net.name}.onnx"
-    chosen = _compile_options(options, given_weights(net, options, options.seed or 0, TERMINAL))
+    chosen = _compile_options(options, given_weights(net, weight_source(options), options.seed or 0, TERMINAL))
     to = Destination(target, options.external_data, options.force, (options.file, *_reads(options)))
     if options.quantize is None:
         saved = save_model(net, to, chosen, TERMINAL)
@@ -59,7 +59,7 @@ def _compile_step(options: argparse.Namespace) -> int:
     from netdsl.app.given_weights import given_weights
 
     target = options.output if options.output is not None else f"{recipe.net.name}.step.onnx"
-    weights = given_weights(recipe.net, options, recipe.seed, TERMINAL, training=True)
+    weights = given_weights(recipe.net, weight_source(options), recipe.seed, TERMINAL, training=True)
     to = Destination(target, options.external_data, options.force, (options.file, options.weights))
     saved = save_step(recipe, to, _compile_options(options, weights), TERMINAL)
     opset = saved.emitted.model.opset_import[0].version

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from netdsl.base.terminal import escape
-from netdsl.cli.messages import TERMINAL, note, show
+from netdsl.cli.messages import TERMINAL, check_model_options, note, show, weight_source
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -21,12 +21,24 @@ if TYPE_CHECKING:
 
 def command(options: argparse.Namespace) -> int:
     """Run the command. Exit code 0, or 1 for errors in the net, its weights or the data. Raises UserError."""
-    from netdsl.app import evaluate
+    from netdsl.app.evaluate import EvalOptions, of_model, of_net
 
     with _picture(options) as write:
         report = Report()
-        find = evaluate.of_model if options.file.lower().endswith(".onnx") else evaluate.of_net
-        found = find(options, report, TERMINAL)
+        chosen = EvalOptions(
+            options.data,
+            weight_source(options),
+            options.labels,
+            options.batch,
+            options.threads,
+            options.provider,
+            options.allow_fallback,
+        )
+        if options.file.lower().endswith(".onnx"):
+            check_model_options(options)
+            found = of_model(options.file, chosen, report, TERMINAL)
+        else:
+            found = of_net(options.file, chosen, report, TERMINAL, settings=options.set, root=options.root)
         show(report, options)
         if found is None or report.errors:
             return 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from netdsl.base.suggest import suggest
 from netdsl.base.terminal import escape
 from netdsl.base.user_error import UserError
-from netdsl.cli.messages import TERMINAL, note, open_net
+from netdsl.cli.messages import TERMINAL, note, open_net, weight_source
 
 if TYPE_CHECKING:
     import argparse
@@ -83,7 +83,7 @@ def _of_net(net: Net, options: argparse.Namespace) -> tuple[Shapes, Read]:
 
     shapes = {name: parameter.shape for name, parameter in net.parameters.items()}
     seed = options.seed or 0
-    file = given_weights(net, options, seed, TERMINAL)
+    file = given_weights(net, weight_source(options), seed, TERMINAL)
     if file is None:
         note(f"{net.name}: using random weights (seed {seed}); pass --weights FILE to load trained ones")
     matched: CheckedWeights | dict[str, Array] = {} if file is None else checked_weights(shapes, file, net=net)

@@ -7,7 +7,7 @@ import sys
 from contextlib import contextmanager
 
 from netdsl.app.reporter import Reporter
-from netdsl.base.user_error import escape
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError, escape
 
 TYPE_CHECKING = False  # `netdsl zoo` starts without typing
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
+    from netdsl.app.given_weights import WeightSource
     from netdsl.diagnostics.report import Report
     from netdsl.ir.net import Net
 
@@ -23,6 +24,10 @@ TOLD = 3
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 _level = NORMAL
+
+
+class NotForAModel(UserError, code="E0614", title="an option that needs a `.net` file", exit_code=USAGE_IS_WRONG):
+    """The parameters and weights of a compiled model are fixed, so options that change them are not allowed."""
 
 
 def open_net(options: argparse.Namespace) -> Net | None:
@@ -36,6 +41,31 @@ def open_net(options: argparse.Namespace) -> Net | None:
     return None if report.errors else net
 
 
+def weight_source(options: argparse.Namespace) -> WeightSource:
+    """Return the weights that the options of a command name. Raises UserError for an invalid `--rename`."""
+    from netdsl.app.given_weights import WeightSource
+    from netdsl.weights.rename import option_rules
+
+    return WeightSource(
+        options.weights,
+        option_rules(options.rename),
+        options.match,
+        options.exclude,
+        options.partial,
+        options.allow_nonfinite,
+    )
+
+
+def check_model_options(options: argparse.Namespace) -> None:
+    """Raise UserError if an option would change a compiled model."""
+    from netdsl.app.given_weights import check_together
+
+    check_together(weight_source(options))
+    for name in ("weights", "seed", "set", "root", "functions"):
+        if getattr(options, name, None) not in (None, [], False):
+            raise NotForAModel(f"{options.file} is a compiled model, which does not accept --{name}")
+
+
 def show(report: Report, options: argparse.Namespace, net: Net | None = None, *, is_check: bool = False) -> None:
     """Print the problems of a run: `text` and `short` to stderr, `json` and `github` to stdout.
 
@@ -46,7 +76,7 @@ def show(report: Report, options: argparse.Namespace, net: Net | None = None, *,
     if net is not None and options.weights is not None:
         from netdsl.app.given_weights import discard_bias_warnings
 
-        discard_bias_warnings(report, net, options)
+        discard_bias_warnings(report, net, weight_source(options))
     if options.strict:
         report.harden()
     if not len(report):

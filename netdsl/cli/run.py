@@ -9,11 +9,10 @@ from math import prod
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from netdsl.app.given_weights import check_together
 from netdsl.app.labels import check_labels, read_labels, shown_names
 from netdsl.base.terminal import escape
 from netdsl.base.user_error import UserError
-from netdsl.cli.messages import NORMAL, TERMINAL, VERBOSE, note, open_net
+from netdsl.cli.messages import NORMAL, TERMINAL, VERBOSE, check_model_options, note, open_net, weight_source
 from netdsl.cli.progress import counted
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def command(options: argparse.Namespace) -> int:
     """Run the command. Exit code 0, or 1 for errors in the net, its weights or the data. Raises UserError."""
     net = None
     if options.file.lower().endswith(".onnx"):
-        _check_options(options)
+        check_model_options(options)
     else:
         net = open_net(options)
         if net is None:
@@ -67,16 +66,6 @@ def command(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check_options(options: argparse.Namespace) -> None:
-    taken = {"--weights": options.weights, "--seed": options.seed, "--set": options.set, "--root": options.root}
-    check_together(options)
-    for name, value in taken.items():
-        if value not in (None, []):
-            from netdsl.app.evaluate import NotForAModel
-
-            raise NotForAModel(f"{options.file} is a compiled model, which does not accept {name}")
-
-
 def _output(net: Net | None, options: argparse.Namespace) -> AbstractContextManager[BinaryIO | None]:
     """Open the file of `-o`, checked before the work begins."""
     if options.output is None:
@@ -98,7 +87,7 @@ def _model(net: Net | None, options: argparse.Namespace) -> bytes | str:
     from netdsl.backend.compile import CompileOptions, compile_to_bytes
 
     seed = options.seed or 0
-    return compile_to_bytes(net, CompileOptions(seed, given_weights(net, options, seed, TERMINAL)))
+    return compile_to_bytes(net, CompileOptions(seed, given_weights(net, weight_source(options), seed, TERMINAL)))
 
 
 def _classes(session: Session, labels: list[str] | None, options: argparse.Namespace) -> dict[str, Sequence[str]]:

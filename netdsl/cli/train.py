@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_training
-from netdsl.cli.messages import TERMINAL, note, show
+from netdsl.cli.messages import TERMINAL, note, show, weight_source
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -62,10 +62,11 @@ def _start(recipe: Recipe, module: Module, run: Run, options: argparse.Namespace
     from netdsl.train.start import start
 
     dataset, validation = open_data(recipe)
-    check_together(options)
+    source = weight_source(options)
+    check_together(source)
     weights = None
     if run.checkpoint is None:  # which holds all weights
-        weights = given_weights(recipe.net, options, recipe.seed, TERMINAL, training=True)
+        weights = given_weights(recipe.net, source, recipe.seed, TERMINAL, training=True)
     trainer = start(recipe, dataset, validation, run.choices, weights=weights, progress=TerminalProgress(options.json))
     _print([*dataset.notes, *(validation.notes if validation is not None else ())])
     more = {"file": options.file, "set": options.set, "weights": options.weights}

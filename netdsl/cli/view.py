@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
-from netdsl.cli.messages import NORMAL, TERMINAL, audible, open_net
+from netdsl.cli.messages import NORMAL, TERMINAL, audible, check_model_options, open_net, weight_source
 from netdsl.data.errors import MissingPackage
 
 if TYPE_CHECKING:
@@ -52,14 +52,10 @@ def _netron() -> str:
 
 def _check_model(options: argparse.Namespace) -> None:
     """Check that a compiled model exists, and that no option would change it. Raises UserError."""
-    from netdsl.app.evaluate import NotForAModel
     from netdsl.base.files import MissingFile
-    from netdsl.cli.run import _check_options
     from netdsl.weights.onnx_external import check_locations
 
-    _check_options(options)
-    if options.functions:
-        raise NotForAModel(f"{options.file} is a compiled model, which does not accept --functions")
+    check_model_options(options)
     if not os.path.isfile(options.file):
         raise MissingFile(f"there is no file {options.file}")
     check_locations(options.file)
@@ -74,7 +70,9 @@ def _compiled(net: Net, options: argparse.Namespace) -> Iterator[str]:
     from netdsl.backend.external_data import write_pair
 
     seed = options.seed or 0
-    chosen = CompileOptions(seed, given_weights(net, options, seed, TERMINAL), functions=options.functions)
+    chosen = CompileOptions(
+        seed, given_weights(net, weight_source(options), seed, TERMINAL), functions=options.functions
+    )
     with signals_clean_up(), TemporaryDirectory(prefix="netdsl-") as folder:
         path = os.path.join(folder, f"{net.name}.onnx")
         with write_pair(path, weights_size(net)) as (file, data):

@@ -22,6 +22,7 @@ MODULES = [
     "cli.filters",
     "cli.layers",
     "cli.machine",
+    "cli.messages",
     "cli.run",
     "cli.view",
     "cli.zoo",
