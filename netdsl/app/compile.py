@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
-from netdsl.app.output import replace_model, sources
+from netdsl.app.output import replace_model, signals_clean_up, sources
 from netdsl.app.reporter import SILENT
 from netdsl.backend.compile import DEFAULTS, compile_net, weights_size
-from netdsl.backend.external_data import DataFile
+from netdsl.backend.external_data import DataFile, write_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -56,6 +57,37 @@ def save_model(net: Net, to: Destination, options: CompileOptions = DEFAULTS, re
     with _opened(to, sources(net), size, reporter) as (file, data):
         made = compile_net(net, file, options, data=_named(data))
     return _saved(made, file, data)
+
+
+@contextmanager
+def temporary_model(net: Net, options: CompileOptions) -> Iterator[str]:
+    """Yield the path of a temporary model. Its weights are external data, so that a viewer only reads those it
+    shows."""
+    from tempfile import TemporaryDirectory
+
+    with signals_clean_up(), TemporaryDirectory(prefix="netdsl-") as folder:
+        path = os.path.join(folder, f"{net.name}.onnx")
+        with write_pair(path, weights_size(net)) as (file, data):
+            compile_net(net, file, options, data=data)
+        yield path
+
+
+def model_files(path: str) -> dict[str, str]:
+    """Return the paths of a model's file and of its external data, by the names that the model uses."""
+    import onnx
+
+    files = {os.path.basename(path): path}
+    folder = os.path.realpath(os.path.dirname(path) or ".")
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception:  # the viewer reports what is wrong with it
+        return files
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            place = os.path.realpath(os.path.join(folder, entry.value)) if "\0" not in entry.value else ""
+            if entry.key == "location" and place.startswith(os.path.join(folder, "")):
+                files[entry.value] = place
+    return files
 
 
 def save_quantized(

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import nullcontext
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from netdsl.app.archive import output_archive
+from netdsl.app.labels import check_labels, shown_names
+from netdsl.app.output import is_on_disk
 from netdsl.backend.session import WrongFeed
+from netdsl.base.user_error import UserError
 from netdsl.data.reader import Reader
+from netdsl.ir.names import read_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import BinaryIO
 
     from netdsl.backend.session import Array, Session
+
+
+RUN_BATCH = 32
+
+
+class OddOutput(UserError, code="E0620", title="an unsupported kind of output"):
+    """A model from another tool has an output that is not an array of numbers with one entry per example."""
 
 
 def check_lengths(readers: Mapping[str, Reader]) -> dict[str, int]:
@@ -37,6 +53,70 @@ def predict(session: Session, readers: Mapping[str, Reader], batch: int) -> Iter
     streams = [reader.batches(batch) for reader in readers.values()]
     for arrays in zip(*streams, strict=True):
         yield session.run(dict(zip(readers, arrays, strict=True)))
+
+
+def run_batches(
+    session: Session, readers: Mapping[str, Reader], size: int | None, file: BinaryIO | None = None
+) -> Iterator[tuple[list[str], dict[str, Array]]]:
+    """Yield the names of the examples of each batch and their outputs, which are also written to the file."""
+    name, first = next(iter(readers.items()))
+    fixed = session.inputs[name].shape[0] if session.inputs[name].shape else None
+    size = size or fixed or RUN_BATCH
+    if size == fixed:
+        readers = {name: PaddedReader(reader, size) for name, reader in readers.items()}
+    done = 0
+    with output_archive(file) if file is not None else nullcontext() as write:
+        for outputs in predict(session, readers, size):
+            count = min(size, len(first) - done)
+            computed = size if size == fixed else count
+            kept = {name: _part(name, array, computed, count) for name, array in outputs.items()}
+            yield [first.name(at) for at in range(done, done + count)], kept
+            done += count
+            if write is not None:
+                write(kept)
+        if write is not None and not done:
+            write(_nothing(session))
+
+
+def _part(name: str, array: Array, wanted: int, count: int) -> Array:
+    """Return the first `count` results of an output, which must have `wanted` entries."""
+    shape = getattr(array, "shape", ())
+    if not shape or shape[0] != wanted or array.dtype.kind not in "biuf":
+        kind = f"{array.dtype} {'x'.join(map(str, shape))}" if hasattr(array, "dtype") else "no array"
+        raise OddOutput(f"the output `{name}` is {kind}, not an array of numbers with {wanted} entries")
+    return array[:count]
+
+
+def _nothing(session: Session) -> dict[str, Array]:
+    """Return the outputs of an empty shard, so that it can be concatenated with the others."""
+    return {name: np.empty((0, *(size or 0 for size in x.shape[1:])), x.dtype) for name, x in session.outputs.items()}
+
+
+def require_space(path: str, session: Session, count: int) -> None:
+    """Raise OSError where the outputs of `count` examples, as far as their sizes are known, do not fit on a disk."""
+    from netdsl.base import files
+
+    if is_on_disk(path):
+        outputs = [x for x in session.outputs.values() if x.dtype in np.sctypeDict]
+        shapes = [(np.dtype(x.dtype).itemsize, *x.shape[1:]) for x in outputs]
+        files.require_space(os.path.realpath(path), count * sum(prod(size or 0 for size in shape) for shape in shapes))
+
+
+def class_names(session: Session, labels: list[str] | None, path: str) -> dict[str, Sequence[str]]:
+    """Return the class names by output: the labels of a file, or else the model's own. Raises UserError."""
+    inputs, outputs = (
+        {name: tensor.shape[1:] for name, tensor in part.items()} for part in (session.inputs, session.outputs)
+    )
+    if labels is not None:
+        check_labels(labels, path, outputs)
+    counts = {name: None if None in shape else prod(size or 1 for size in shape) for name, shape in outputs.items()}
+    return shown_names(labels, read_names(session.metadata, session.name, inputs, outputs), counts)
+
+
+def sharded(readers: Mapping[str, Reader], index: int, count: int) -> dict[str, Reader]:
+    """Return block `index` of `count` of the examples. Raises WrongFeed."""
+    check_lengths(readers)
+    return {name: Shard(reader, index, count) for name, reader in readers.items()}
 
 
 class Shard(Reader):

@@ -45,6 +45,10 @@ class UserError(Exception):
         return "\n".join([f"error[{self.code}]: {self.message}", *(f"  = help: {text}" for text in self.helps)])
 
 
+class OptionsClash(UserError, code="E0641", title="options that contradict each other", exit_code=USAGE_IS_WRONG):
+    """Two options contradict each other, or one requires another."""
+
+
 def escape(text: str) -> str:
     r"""Return a text as one line that cannot control a terminal, with control, bidi and invisible characters as in
     `\x1b`, `\u202e`. Escaping twice changes nothing."""

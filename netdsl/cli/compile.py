@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_recipe
-from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+from netdsl.base.user_error import OptionsClash
 from netdsl.cli.messages import TERMINAL, note, open_net, plural, show, weight_source
 from netdsl.diagnostics.report import Report
 
@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from netdsl.app.compile import Saved
     from netdsl.backend.compile import CompileOptions
     from netdsl.weights.file import WeightFile
-
-
-class OptionsClash(UserError, code="E0641", title="options that contradict each other", exit_code=USAGE_IS_WRONG):
-    """Two options contradict each other, or one requires another."""
 
 
 def command(options: argparse.Namespace) -> int:

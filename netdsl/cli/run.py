@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import nullcontext
-from math import prod
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from netdsl.app.labels import check_labels, read_labels, shown_names
+from netdsl.app.labels import check_labels, read_labels
 from netdsl.base.terminal import escape
-from netdsl.base.user_error import UserError
-from netdsl.cli.messages import NORMAL, TERMINAL, VERBOSE, check_model_options, note, open_net, weight_source
+from netdsl.cli.messages import (
+    NORMAL,
+    TERMINAL,
+    VERBOSE,
+    check_model_options,
+    note,
+    note_random,
+    open_net,
+    weight_source,
+)
 from netdsl.cli.progress import counted
 
 if TYPE_CHECKING:
@@ -24,12 +30,6 @@ if TYPE_CHECKING:
     from netdsl.backend.session import Array, Session
     from netdsl.data.reader import Reader
     from netdsl.ir.net import Net
-
-RUN_BATCH = 32
-
-
-class OddOutput(UserError, code="E0620", title="an unsupported kind of output"):
-    """A model from another tool has an output that is not an array of numbers with one entry per example."""
 
 
 def command(options: argparse.Namespace) -> int:
@@ -58,10 +58,8 @@ def command(options: argparse.Namespace) -> int:
         if session.fallback:
             note(f"{options.file}: {session.provider} leaves {session.fallback} to the CPU")
         readers = open_feeds(options.inputs, session)
-        if net is not None and net.parameters and options.weights is None:
-            note(
-                f"{net.name}: using random weights (seed {options.seed or 0}); pass --weights FILE to load trained ones"
-            )
+        if net is not None:
+            note_random(net, options)
         _run(session, readers, labels, file, options)
     return 0
 
@@ -90,19 +88,6 @@ def _model(net: Net | None, options: argparse.Namespace) -> bytes | str:
     return compile_to_bytes(net, CompileOptions(seed, given_weights(net, weight_source(options), seed, TERMINAL)))
 
 
-def _classes(session: Session, labels: list[str] | None, options: argparse.Namespace) -> dict[str, Sequence[str]]:
-    """Return the class names by output: those of `--labels`, or else the model's own. Raises UserError."""
-    from netdsl.ir.names import read_names
-
-    inputs, outputs = (
-        {name: tensor.shape[1:] for name, tensor in part.items()} for part in (session.inputs, session.outputs)
-    )
-    if labels is not None:
-        check_labels(labels, options.labels, outputs)
-    counts = {name: None if None in shape else prod(size or 1 for size in shape) for name, shape in outputs.items()}
-    return shown_names(labels, read_names(session.metadata, session.name, inputs, outputs), counts)
-
-
 def _run(
     session: Session,
     readers: dict[str, Reader],
@@ -111,66 +96,26 @@ def _run(
     options: argparse.Namespace,
 ) -> None:
     """Print the outputs of each example, to stderr if `-o -` writes to stdout, and write them to the file."""
-    from netdsl.app.archive import output_archive
-    from netdsl.app.predict import Shard, check_lengths
+    from netdsl.app.predict import class_names, require_space, run_batches, sharded
 
-    classes = _classes(session, labels, options)
+    classes = class_names(session, labels, options.labels)
     if options.shard is not None:
-        check_lengths(readers)
-        readers = {name: Shard(reader, *options.shard) for name, reader in readers.items()}
-    first = next(iter(readers.values()))
+        readers = sharded(readers, *options.shard)
+    total = len(next(iter(readers.values())))
     if options.output is not None:
-        _require_space(options.output, session, len(first))
+        require_space(options.output, session, total)
     stream = sys.stderr if options.output == "-" else sys.stdout
     done, begin = 0, monotonic()
-    with output_archive(file) if file is not None else nullcontext() as write:
-        with counted("examples", len(first), beside=stream) as show_progress:
-            for names, outputs in _batches(session, readers, options.batch):
-                if labels is not None and not done:
-                    check_labels(labels, options.labels, {name: array.shape[1:] for name, array in outputs.items()})
-                stream.write("".join(f"{line}\n" for line in _lines(names, outputs, classes, options)))
-                done += len(names)
-                show_progress(done)
-                if write is not None:
-                    write(outputs)
-        if write is not None and not done:
-            write(_nothing(session))
+    with counted("examples", total, beside=stream) as show_progress:
+        for names, outputs in run_batches(session, readers, options.batch, file):
+            if labels is not None and not done:
+                check_labels(labels, options.labels, {name: array.shape[1:] for name, array in outputs.items()})
+            stream.write("".join(f"{line}\n" for line in _lines(names, outputs, classes, options)))
+            done += len(names)
+            show_progress(done)
     seconds = monotonic() - begin
     text = f"{done:,} examples in {seconds:.2f} s on {session.provider}: {done / max(seconds, 1e-9):,.0f} examples/s"
     note(text, NORMAL if sys.stderr.isatty() else VERBOSE)
-
-
-def _batches(
-    session: Session, readers: dict[str, Reader], size: int | None
-) -> Iterator[tuple[list[str], dict[str, Array]]]:
-    """Yield the names of the examples of each batch, and their outputs."""
-    from netdsl.app.predict import PaddedReader, predict
-
-    name, first = next(iter(readers.items()))
-    fixed = session.inputs[name].shape[0] if session.inputs[name].shape else None
-    size = size or fixed or RUN_BATCH
-    if size == fixed:
-        readers = {name: PaddedReader(reader, size) for name, reader in readers.items()}
-    done = 0
-    for outputs in predict(session, readers, size):
-        count = min(size, len(first) - done)
-        computed = size if size == fixed else count
-        names = [first.name(at) for at in range(done, done + count)]
-        yield names, {name: _part(name, array, computed, count) for name, array in outputs.items()}
-        done += count
-
-
-def _require_space(path: str, session: Session, count: int) -> None:
-    """Raise OSError where the outputs of `count` examples, as far as their sizes are known, do not fit on a disk."""
-    import numpy as np
-
-    from netdsl.app.output import is_on_disk
-    from netdsl.base.files import require_space
-
-    if is_on_disk(path):
-        outputs = [x for x in session.outputs.values() if x.dtype in np.sctypeDict]
-        shapes = [(np.dtype(x.dtype).itemsize, *x.shape[1:]) for x in outputs]
-        require_space(os.path.realpath(path), count * sum(prod(size or 0 for size in shape) for shape in shapes))
 
 
 def _lines(
@@ -187,19 +132,3 @@ def _lines(
     else:
         for name, text in zip(names, output_texts(outputs, options.top, classes), strict=True):
             yield f"{escape(name)}  {text}"
-
-
-def _nothing(session: Session) -> dict[str, Array]:
-    """Return the outputs of an empty shard, so that it can be concatenated with the others."""
-    import numpy as np
-
-    return {name: np.empty((0, *(size or 0 for size in x.shape[1:])), x.dtype) for name, x in session.outputs.items()}
-
-
-def _part(name: str, array: Array, wanted: int, count: int) -> Array:
-    """Return the first `count` results of an output, which must have `wanted` entries."""
-    shape = getattr(array, "shape", ())
-    if not shape or shape[0] != wanted or array.dtype.kind not in "biuf":
-        kind = f"{array.dtype} {'x'.join(map(str, shape))}" if hasattr(array, "dtype") else "no array"
-        raise OddOutput(f"the output `{name}` is {kind}, not an array of numbers with {wanted} entries")
-    return array[:count]

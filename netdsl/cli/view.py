@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager, suppress
-from tempfile import TemporaryDirectory
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from netdsl.base.terminal import escape
@@ -15,9 +14,6 @@ from netdsl.data.errors import MissingPackage
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
-
-    from netdsl.ir.net import Net
 
 
 class CannotServe(UserError, code="E0638", title="a viewer that cannot start", exit_code=USAGE_IS_WRONG):
@@ -35,7 +31,13 @@ def command(options: argparse.Namespace) -> int:
     net = open_net(options)
     if net is None:
         return 1
-    with _compiled(net, options) as path:
+    from netdsl.app.compile import temporary_model
+    from netdsl.app.given_weights import given_weights
+    from netdsl.backend.compile import CompileOptions
+
+    seed = options.seed or 0
+    weights = given_weights(net, weight_source(options), seed, TERMINAL)
+    with temporary_model(net, CompileOptions(seed, weights, functions=options.functions)) as path:
         _serve(netron, path, options)
     return 0
 
@@ -61,49 +63,13 @@ def _check_model(options: argparse.Namespace) -> None:
     check_locations(options.file)
 
 
-@contextmanager
-def _compiled(net: Net, options: argparse.Namespace) -> Iterator[str]:
-    """Yield the path of a temporary model. Its weights are external data, so that Netron only reads those it shows."""
-    from netdsl.app.given_weights import given_weights
-    from netdsl.app.output import signals_clean_up
-    from netdsl.backend.compile import CompileOptions, compile_net, weights_size
-    from netdsl.backend.external_data import write_pair
-
-    seed = options.seed or 0
-    chosen = CompileOptions(
-        seed, given_weights(net, weight_source(options), seed, TERMINAL), functions=options.functions
-    )
-    with signals_clean_up(), TemporaryDirectory(prefix="netdsl-") as folder:
-        path = os.path.join(folder, f"{net.name}.onnx")
-        with write_pair(path, weights_size(net)) as (file, data):
-            compile_net(net, file, chosen, data=data)
-        yield path
-
-
-def _files(path: str) -> dict[str, str]:
-    """Return a model's file and those of its external data, by the names that the page requests."""
-    import onnx
-
-    files = {os.path.basename(path): path}
-    folder = os.path.realpath(os.path.dirname(path) or ".")
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except Exception:  # Netron reports what is wrong with it
-        return files
-    for tensor in model.graph.initializer:
-        for entry in tensor.external_data:
-            place = os.path.realpath(os.path.join(folder, entry.value)) if "\0" not in entry.value else ""
-            if entry.key == "location" and place.startswith(os.path.join(folder, "")):
-                files[entry.value] = place
-    return files
-
-
 def _serve(netron: str, path: str, options: argparse.Namespace) -> None:
     """Show a model until it is interrupted. Raises CannotServe."""
+    from netdsl.app.compile import model_files
     from netdsl.cli.viewer import Viewer
 
     try:
-        server = Viewer(netron, _files(path), options.port)
+        server = Viewer(netron, model_files(path), options.port)
     except (OSError, OverflowError) as error:
         where = f"on port {options.port}" if options.port else "on any port"
         raise CannotServe(f"cannot serve {where}: {error}", "leave out --port to use a free port") from None

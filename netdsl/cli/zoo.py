@@ -5,21 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
-from netdsl.app.zoo import index
-from netdsl.base.paths import data
-from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+from netdsl.app.zoo import copy, index, shipped_file, shipped_text
+from netdsl.cli.messages import note
 
 TYPE_CHECKING = False  # this starts without typing
 if TYPE_CHECKING:
     import argparse
-
-
-class NotInZoo(UserError, code="E0631", title="unknown net of the zoo", exit_code=USAGE_IS_WRONG):
-    """`netdsl zoo show` and `zoo copy` take the name of a shipped net or of its file. `netdsl zoo` lists them."""
-
-
-class InTheWay(UserError, code="E0632", title="a copy that would overwrite a file", exit_code=USAGE_IS_WRONG):
-    """`netdsl zoo copy` does not overwrite files."""
 
 
 def command(options: argparse.Namespace) -> int:
@@ -36,9 +27,10 @@ def command(options: argparse.Namespace) -> int:
     if action == "list":
         _list(options.json)
     elif action == "show":
-        sys.stdout.write(_text(_file(words[1])))
+        sys.stdout.write(shipped_text(shipped_file(words[1])))
     else:
-        _copy(_file(words[1]), words[2] if len(words) > 2 else ".")
+        for path in copy(shipped_file(words[1]), *words[2:]):
+            note(os.path.normpath(path))
     return 0
 
 
@@ -66,60 +58,3 @@ def _columns() -> int:
         return max(80, os.get_terminal_size(sys.stdout.fileno()).columns)
     except (OSError, ValueError):
         return sys.maxsize
-
-
-def _file(name: str) -> str:
-    """Return the shipped file of a net, or of the file's own name."""
-    known = index()
-    if name in known:
-        return str(known[name]["file"])
-    file = name.removeprefix("zoo/").removesuffix(".net") + ".net"
-    if any(entry["file"] == file for entry in known.values()):
-        return file
-    from netdsl.base.suggest import suggest
-
-    meant = [f"did you mean `{word}`?" for word in suggest(name, known)[:1]]
-    raise NotInZoo(f"there is no net `{name}` in the zoo", *meant or ["`netdsl zoo` lists them"])
-
-
-def _text(file: str) -> str:
-    with open(os.path.join(data("specs"), file), encoding="utf-8") as spec:
-        return spec.read()
-
-
-def _copy(file: str, folder: str) -> None:
-    """Write a spec and everything it uses, or nothing."""
-    from netdsl.app.output import signals_clean_up
-    from netdsl.base.files import write_all
-    from netdsl.cli.messages import note
-
-    texts = {name: _text(name) for name in [*_used(file), *_beside(file)]}
-    targets = {name: os.path.join(folder, name) for name in texts}
-    for target in targets.values():
-        if os.path.lexists(target):
-            raise InTheWay(f"{target} exists", "copy into another folder: `netdsl zoo copy NAME DIR`")
-    with signals_clean_up():
-        write_all({targets[name]: text.encode() for name, text in texts.items()})
-    for target in targets.values():
-        note(os.path.normpath(target))
-
-
-def _beside(file: str) -> list[str]:
-    """Return the rename rules beside a spec, if any: `densenet.rename`."""
-    name = file.removesuffix(".net") + ".rename"
-    return [name] if os.path.exists(os.path.join(data("specs"), name)) else []
-
-
-def _used(file: str) -> list[str]:
-    """Return a spec and all specs that it uses, recursively."""
-    from netdsl.base.text import Source
-    from netdsl.diagnostics.report import Report
-    from netdsl.syntax import ast
-    from netdsl.syntax.parse import parse
-
-    files = [file]
-    for name in files:  # which grows
-        items = parse(Source(name, _text(name)), Report()).items
-        used = (item.path.value.removeprefix("zoo/") for item in items if isinstance(item, ast.Use))
-        files += [each for each in dict.fromkeys(used) if each not in files]
-    return files
