@@ -1,4 +1,4 @@
-"""The nets to compare: from NET arguments to elaborated nets and their names."""
+"""Compare nets: from NET arguments to their rows, and to a chart."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_net, open_module
 from netdsl.app.repair import verify_suggestions
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.diagnostics.problem import Rejected
-from netdsl.diagnostics.report import NET
+from netdsl.diagnostics.report import NET, Report
 from netdsl.elaborate.arithmetic import show_value
 from netdsl.elaborate.blocks import domain_of
 from netdsl.elaborate.context import Poisoned
@@ -19,14 +20,34 @@ from netdsl.syntax import ast
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from netdsl.diagnostics.report import Report
     from netdsl.elaborate.module import Module
     from netdsl.ir.net import Net
+    from netdsl.report.canvas import Canvas
+    from netdsl.report.comparison import Compared
 
     Found = list[tuple[str, Net]]
 
 WHOLE_ZOO = "zoo"
 ALL = ":*"
+
+
+class NothingToPlot(UserError, code="E0637", title="no net to plot", exit_code=USAGE_IS_WRONG):
+    """`netdsl compare --plot` draws nets that have a published error, `top1`, in their `about` and a constant number of
+    MACs; `--by year` also needs a `year`. None of the nets qualifies."""
+
+
+def compared(arguments: list[str], report: Report, *, batch: int = 1, root: str | None = None) -> list[Compared] | None:
+    """Return a row for each net that the arguments mean, in order; None if one has errors. Raises UserError."""
+    from netdsl.report.comparison import Compared, ordered
+
+    rows: list[Compared] = []
+    for file in files(arguments):
+        own = Report()
+        found = load(file, own, root)
+        report.join(own)
+        if not own.errors:
+            rows += [Compared(name, net, batch) for name, net in found]
+    return None if report.errors else ordered(rows)
 
 
 def files(arguments: list[str]) -> list[str]:
@@ -108,3 +129,18 @@ def _asked(module: Module, wanted: str | None, *, domains: bool) -> Iterator[tup
                     name=name, module=owner, definition=instance.definition, given=given, doc=instance.doc
                 )
                 yield f"{name}({parameter.name.text} = {show_value(value)})", varied
+
+
+def comparison_picture(rows: list[Compared], by: str | None = None) -> Canvas:
+    """Draw accuracy by MACs, or depth by `year`. Raises NothingToPlot."""
+    from netdsl.report.comparison_chart import accuracy_by_macs, depth_by_year, plottable
+
+    if by == "year":
+        rows = [row for row in rows if row.year is not None]
+        if not rows:
+            raise NothingToPlot("none of these nets has a year", "add `about { year 2015 }`")
+        return depth_by_year(rows)
+    rows = [row for row in rows if plottable(row)]
+    if not rows:
+        raise NothingToPlot("none of these nets has a published error", 'add `about { top1 22.9; protocol "…" }`')
+    return accuracy_by_macs(rows)

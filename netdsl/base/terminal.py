@@ -40,6 +40,11 @@ def shortened(word: str) -> str:
     return word if len(word) <= LONGEST_WORD else f"{word[: LONGEST_WORD - 1]}…"
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a number with its noun: `1 tensor`, `2 tensors`."""
+    return f"{count:,} {noun}" + "s" * (count != 1)
+
+
 def width(text: str) -> int:
     """Return the number of columns of an escaped text."""
     return len(text) if text.isascii() else sum(map(_columns, text))

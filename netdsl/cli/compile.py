@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_recipe
+from netdsl.base.terminal import plural
 from netdsl.base.user_error import OptionsClash
-from netdsl.cli.messages import TERMINAL, note, open_net, plural, show, weight_source
+from netdsl.cli.messages import TERMINAL, note, open_net, show, weight_source
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.app.output import ARCHIVE, NotAPicture, replace, sources
-from netdsl.cli.messages import note, open_net, plural
+from netdsl.app.draw import drawn, form_of
+from netdsl.app.output import ARCHIVE, replace, sources
+from netdsl.base.terminal import plural
+from netdsl.cli.messages import note, open_net
 
 if TYPE_CHECKING:
     import argparse
 
-    from netdsl.ir.net import Net
-
-FORMS = ("svg", "png", "dot", "mmd")
-
 
 def command(options: argparse.Namespace) -> int:
     """Run the command. Exit code 0, or 1 if the net has errors, without output. Raises UserError."""
-    form = _form(options.output)
+    form = form_of(options.output)
     net = open_net(options)
     if net is None:
         return 1
@@ -28,29 +26,3 @@ def command(options: argparse.Namespace) -> int:
         file.write(drawn(net, form, unfold=options.unfold))
     note(f"{'the standard output' if target == '-' else target}: {plural(len(net.nodes), 'layer')}")
     return 0
-
-
-def _form(path: str | None) -> str:
-    """Return the format that a file name ends with. Raises NotAPicture."""
-    if path is None or path == "-":
-        return "svg"
-    form = path.lower().rpartition(".")[2]
-    if form not in FORMS:
-        raise NotAPicture(f"cannot draw to {path}", "the name must end with .svg, .png, .dot or .mmd")
-    return form
-
-
-def drawn(net: Net, form: str, *, unfold: bool = False) -> bytes:
-    """Return the bytes of a drawing; equal nets give equal bytes. Raises MissingPackage for a PNG without Pillow."""
-    if form == "dot":
-        from netdsl.report.drawing.flow import dot
-
-        return dot(net, unfold=unfold).encode()
-    if form == "mmd":
-        from netdsl.report.drawing.flow import mermaid
-
-        return mermaid(net, unfold=unfold).encode()
-    from netdsl.report.drawing.paint import draw_net
-    from netdsl.report.drawing.shapes import PNG_SCALE
-
-    return draw_net(net, unfold=unfold, scale=PNG_SCALE).png() if form == "png" else draw_net(net, unfold=unfold).svg()

@@ -115,11 +115,6 @@ def tell_more(reports: Iterable[Report], options: argparse.Namespace) -> None:
         note(f"for more: netdsl explain {' '.join([*codes][:TOLD])}")
 
 
-def plural(count: int, noun: str) -> str:
-    """Return a number with its noun: `1 tensor`, `2 tensors`."""
-    return f"{count:,} {noun}" + "s" * (count != 1)
-
-
 def note(text: str, level: int = NORMAL) -> None:
     """Print a line about what a command did or assumed, depending on the verbosity; it is escaped here."""
     if audible(level):

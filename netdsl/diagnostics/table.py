@@ -3,6 +3,7 @@
 MODULES = [
     "app.archive",
     "app.attack",
+    "app.compare",
     "app.evaluate",
     "app.feeds",
     "app.filters",
@@ -20,7 +21,6 @@ MODULES = [
     "backend.session",
     "base.files",
     "base.user_error",
-    "cli.compare",
     "cli.explain",
     "cli.layers",
     "cli.machine",

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFont
 
-from netdsl.cli.draw import drawn
+from netdsl.app.draw import drawn
 from netdsl.elaborate.library import zoo_nets
 from netdsl.ir.net import Net
 from netdsl.report.canvas import Canvas
