@@ -1,4 +1,4 @@
-"""Check a file's weights against a network: names, shapes and types before a value is read, values on access."""
+"""Check a file's weights against a net: names, shapes and types when it is opened, values when they are read."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ MAX_HEADS = 3
 """Maximum number of layers suggested for `--except`."""
 
 MAX_TRIES = 8
-"""Maximum number of nets that are elaborated for a suggestion."""
+"""Maximum number of nets elaborated to find a suggestion."""
 
 BY_ORDER = "the shapes are the network's, in the same order: --match order matches them by it, and prints the pairs"
 
 
 def alike(key: str, lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> str | None:
-    """Return the only unexpected weight with the shape of a missing one, unless the names are obviously alike."""
+    """Return the only unexpected weight with the shape of a missing one, unless its name resembles a missing name."""
     same = [other for other, shape in spare.items() if shape == lost[key]]
     if len(same) != 1 or suggest(same[0], lost, 1):
         return None
@@ -45,7 +45,7 @@ def alike(key: str, lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> st
 
 
 def renaming_help(lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> Iterator[str]:
-    """Yield how the remaining weights of a file could be renamed to those of the net."""
+    """Yield suggestions for renaming the unexpected weights (`spare`) to the missing ones (`lost`)."""
     if not lost or not spare:
         return
     for prefix in _prefixes(spare):
@@ -61,8 +61,8 @@ def renaming_help(lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> Iter
 
 
 def head_help(net: Net, wanted: Mapping[str, Shape], found: Mapping[str, Shape]) -> Iterator[str]:
-    """Yield suggestions if a part of the weights matches, `wanted` being the network's and `found` the file's: a
-    parameter with which the network has the file's shapes, a head to exclude, and --partial."""
+    """Yield suggestions if at least half of the net's weights (`wanted`) match the file's (`found`): a parameter value
+    with which the shapes match, layers to exclude, or --partial."""
     wrong = [name for name, shape in wanted.items() if found.get(name) != shape]
     if 2 * len(wrong) > len(wanted):
         return
@@ -87,7 +87,7 @@ def head_help(net: Net, wanted: Mapping[str, Shape], found: Mapping[str, Shape])
 def _candidates(
     net: Net, wanted: Mapping[str, Shape], found: Mapping[str, Shape], wrong: list[str]
 ) -> list[tuple[str, int]]:
-    """Return values of the network's integer parameters that may explain other sizes, the likeliest first."""
+    """Return values of the net's integer parameters that could explain the different sizes, the likeliest first."""
     sizes = {
         pair
         for name in wrong
@@ -102,8 +102,8 @@ def _candidates(
 
 
 def _prefixes(keys: Collection[str]) -> Iterator[str]:
-    """Yield the common prefixes of all names, in whole words, longest first."""
-    low, high = min(keys).split("."), max(keys).split(".")  # all others lie between these
+    """Yield the common prefixes of all names, up to a dot, longest first."""
+    low, high = min(keys).split("."), max(keys).split(".")  # all others sort between these
     words = [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(low[:-1], high[:-1], strict=False))]
     while words:
         yield ".".join(words) + "."
@@ -114,13 +114,13 @@ MAX_LINES_SHOWN = 10
 """Maximum number of weights listed for each kind of mismatch."""
 
 IGNORED = "num_batches_tracked"
-"""Last part of the names of ignored tensors: PyTorch counts the batches of a batch norm, which affects nothing."""
+"""Last part of the names of ignored tensors: PyTorch's batch counters, which do not affect inference."""
 
 ANY_VALUE = "--allow-nonfinite accepts such values; in Python, allow_nonfinite=True"
 
 
 class CheckedWeights:
-    """The weights of the net by name, each read, converted and checked on request, and not kept."""
+    """The net's weights by name. Each access reads, converts and checks a weight; none is kept in memory."""
 
     __slots__ = ("_file", "_keys")
 
@@ -138,7 +138,7 @@ class CheckedWeights:
         return key in self._keys
 
     def __getitem__(self, key: str) -> Floats:
-        """Return a weight, [shape], float32, contiguous. float16 and bfloat16 convert exactly, float64 to nearest."""
+        """Return a weight as a contiguous float32 array. float16 and bfloat16 convert exactly, float64 is rounded."""
         if key not in self._keys:
             raise KeyError(key)
         stored = self._file.read(key)
@@ -148,14 +148,14 @@ class CheckedWeights:
         return values
 
     def stream(self) -> Iterator[tuple[str, Floats]]:
-        """Yield all weights in order by name: each as an array, or as flat parts of its elements."""
+        """Yield all weights by name, in order: each as an array, or in consecutive flat parts."""
         checked = not self._file.allow_nonfinite
         for key, parts in groupby(self._file.stream(self._keys), itemgetter(0)):
             vanished = survived = False
             for _, stored in parts:
                 values = _floats(stored)
                 if checked and not _are_usable(key, values):
-                    self[key]  # raises an error with the number of all invalid values
+                    self[key]  # raises the error, with the number of invalid values in all parts
                 if checked and not survived and stored.dtype.itemsize > values.dtype.itemsize:
                     vanished = vanished or _vanishes(values, stored)
                     survived = bool(values.any())
@@ -167,10 +167,11 @@ class CheckedWeights:
 def checked_weights(
     parameters: Mapping[str, Shape], file: WeightFile, *, optional: Collection[str] = (), net: Net | None = None
 ) -> CheckedWeights:
-    """Return the file's weights for these names and shapes, or raise an error that lists all mismatches.
+    """Return the file's weights for these names and shapes. Raises WeightsDoNotFit, which lists all mismatches,
+    WrongWeightType, or UnclearUse.
 
-    `parameters` includes running statistics; the result lacks those that keep their initial values. `optional` names,
-    the weights of training heads, may be in the file, and are not read. `net` provides suggestions.
+    `parameters` includes running statistics. The result lacks weights that keep their initial values. The file may
+    contain weights in `optional`, those of training heads; they are not read. `net` is used for suggestions.
     """
     parameters = {key: shape for key, shape in parameters.items() if key not in file.initial}
     check_clear(file, parameters)
@@ -205,7 +206,7 @@ def checked_weights(
 
 
 def check_clear(file: WeightFile, keys: Iterable[str]) -> None:
-    """Raise UnclearUse if the file's graph does not determine which weight one of these tensors is."""
+    """Raise UnclearUse if the role of one of these tensors is unclear in the file's graph."""
     for key in keys:
         use = file.entries[key].use if key in file.entries else None
         if use is not None and use.unclear:
@@ -218,7 +219,7 @@ def is_ignored(key: str) -> bool:
 
 
 def _listed(title: str, keys: list[str], line: Callable[[str], str]) -> Iterator[str]:
-    """Return a heading with a count, and the first lines."""
+    """Yield a heading with the number of keys, and a line for each of the first ones."""
     if keys:
         yield f"  {len(keys)} {title}:"
         yield from (f"    {line(key)}" for key in keys[:MAX_LINES_SHOWN])
@@ -259,7 +260,7 @@ def _are_usable(key: str, values: Floats) -> bool:
 
 
 def _vanishes(values: Floats, stored: Array) -> bool:
-    """Return whether some values are not zero as stored, and all are as float32."""
+    """Return whether all values are zero in float32, but not as stored."""
     return stored.dtype.itemsize > values.dtype.itemsize and bool(stored.any()) and not values.any()
 
 

@@ -1,4 +1,4 @@
-"""Initial weights, drawn from the seed and the weight's name, so that edits elsewhere in the net do not change them."""
+"""Draw initial weights from the seed and the weight's name, so that edits elsewhere in the net do not change them."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
     Block = NDArray[np.float32]
 
 BLOCK_ELEMENTS = 2**20
-"""Number of elements drawn at once from one generator; a part of what a seed means."""
+"""Number of elements drawn from one generator. Changing it changes the values for a seed."""
 
 BLOCKS_AHEAD = 6
 """Number of blocks drawn in advance: 4 MB each."""
 
 
 def draw(parameter: Parameter, seed: int) -> Iterator[Block]:
-    """Yield the initial elements of a weight in row-major order, in blocks. Equal arguments give equal values within a
-    NumPy version."""
+    """Yield the initial values of a weight in row-major order, in blocks. Equal arguments give equal values with the
+    same version of NumPy."""
     return (_block(parameter, seed, index) for index in range(_blocks(parameter)))
 
 
 def draw_all(parameters: Iterable[Parameter], seed: int, threads: int = 2) -> Iterator[tuple[str, Iterator[Block]]]:
-    """Yield each weight's name and blocks, to be consumed in order. Drawing starts immediately, a few blocks ahead."""
+    """Yield each weight's name and blocks, to be consumed in order. Threads draw a few blocks ahead."""
     parameters = tuple(parameters)
     pool = ThreadPoolExecutor(threads, "draw")
     tasks = (
@@ -67,7 +67,7 @@ def _in_order(
 
     try:
         for parameter in parameters:
-            # Nothing is drawn for a constant, and most weights of a batch norm are ones and zeros.
+            # Constants, such as the ones and zeros of batch norms, need no random numbers, so they bypass the threads.
             yield parameter.name, draw(parameter, seed) if parameter.init.name in CONSTANTS else drawn(parameter)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -76,7 +76,7 @@ def _in_order(
 def draw_missing(
     parameters: Iterable[Parameter], seed: int, checked: CheckedWeights
 ) -> Iterator[tuple[str, Iterator[Block]]]:
-    """Yield each parameter's name and values in parts: a file's, or drawn ones where it has none."""
+    """Yield each parameter's name and values, in parts: those of the file, or drawn ones if it has none."""
     parameters = tuple(parameters)
     drawn = draw_all([p for p in parameters if p.name not in checked], seed)
     read = groupby(checked.stream(), itemgetter(0))
@@ -86,7 +86,7 @@ def draw_missing(
             yield name, (values for _, values in parts)
         else:
             yield next(drawn)
-    rest = next(read, None), next(drawn, None)  # checksums are tested and threads end there
+    rest = next(read, None), next(drawn, None)  # at their ends, checksums are verified and threads stopped
     assert rest == (None, None)
 
 
@@ -94,7 +94,7 @@ CONSTANTS = ("zeros", "ones", "constant")
 
 
 def _blocks(parameter: Parameter) -> int:
-    # An orthogonal matrix is one piece.
+    # An orthogonal matrix cannot be drawn in parts.
     return 1 if parameter.init.name == "orthogonal" else -(-elements(parameter.shape) // BLOCK_ELEMENTS)
 
 

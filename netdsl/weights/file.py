@@ -1,4 +1,4 @@
-"""The interface of weight files: entries by name, from the header; values are read one at a time, on request."""
+"""The interface of weight files: entries by name from the header, and values that are read on request."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     Permute = Callable[[Array], Array]
 
 LEGACY = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")
-"""First bytes of `torch.save` files before the zip format: a number of ten bytes, pickled with some protocol."""
+"""PyTorch's magic number, pickled: it begins `torch.save` files before the zip format, after the protocol."""
 
 EXPORTED = ("archive_format", "serialized_exported_program.json")
-"""Members that only a `.pt2` file has, of PyTorch from 2.6 on and before."""
+"""Members by which `.pt2` files are recognized: since PyTorch 2.6, and before."""
 
 SUPPORTED = "weights are .safetensors or an index of several, .npz, .pth, .pt, .keras, .weights.h5, or an ONNX model's"
 
@@ -33,9 +33,9 @@ MAX_AXES = 32
 
 
 class Entry:
-    """A weight as its file declares it; `dtype` is NumPy's name, or `bfloat16`, or a smaller float's own.
+    """The type and shape of a weight in its file. `dtype` is a NumPy name, `bfloat16`, or the name of a smaller float.
 
-    `use` is how the file's graph uses it, if it has one.
+    `use` is how the graph of the file uses the weight, if the file has a graph.
     """
 
     __slots__ = ("dtype", "shape", "use")
@@ -47,7 +47,7 @@ class Entry:
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """Size in bytes."""
         return byte_size(self.dtype, self.shape)
 
 
@@ -61,17 +61,17 @@ class WeightFile(ABC):
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """The texts that the file holds about itself."""
+        """The metadata of the file."""
         return {}
 
     @property
     def doubled(self) -> Mapping[str, list[str]]:
-        """Names given to more than one weight, with the original names."""
+        """Names that several weights are renamed to, with the original names."""
         return {}
 
     @property
     def initial(self) -> frozenset[str]:
-        """The network's weights that keep their initial values."""
+        """The net's weights that keep their initial values."""
         return frozenset()
 
     @property
@@ -86,12 +86,12 @@ class WeightFile(ABC):
 
     @property
     def ordered(self) -> bool:
-        """Whether the weights are in the order of the layers; otherwise only layers of one kind are in order."""
+        """Whether the weights are in the order of the layers; if not, only layers of the same kind are in order."""
         return True
 
     @property
     def keras(self) -> KerasModel | None:
-        """The Keras model whose element order the weights still have; None if they have ours."""
+        """The Keras model whose element order the weights have; None if they have netdsl's."""
         return None
 
     @property
@@ -105,7 +105,7 @@ class WeightFile(ABC):
         return damaged(self.path, reason, *helps)
 
     def parse_json(self, text: bytes, what: str) -> object:
-        """Return the value of a JSON text in which no object has a key twice; `what` names the text in messages."""
+        """Parse JSON. Raises BadWeightFile, also for duplicate keys. `what` names the text in messages."""
         import json
 
         def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -122,20 +122,24 @@ class WeightFile(ABC):
             raise self.damaged(f"{what} is not JSON") from None
 
     def stream(self, keys: Collection[str]) -> Iterator[tuple[str, Array]]:
-        """Yield these weights in this order by name: each as an array, or as flat parts of its elements. A part is
-        valid until the next one is requested, and all of them only if the end is reached, where damage may be detected.
+        """Yield these weights by name, in this order: each as an array, or in consecutive flat parts.
+
+        A part is valid until the next one is requested. Checksums may be verified at the end, so all values are
+        unverified until the iterator is exhausted.
         """
         for key in keys:
             yield key, self.read(key)
 
     @abstractmethod
     def read(self, key: str) -> Array:
-        """Return the values of one weight, in a float type or as stored; bfloat16 is returned as float32."""
+        """Return the values of a weight in the type of its entry; bfloat16 is converted to float32."""
 
 
 def open_weights(path: str, *, shard: bool = False) -> WeightFile:
-    """Open a file of weights and check its header: sizes against bytes, names for duplicates. The format is detected
-    from the first bytes. A `shard` must not be an index of other files."""
+    """Open a weight file and check its header, including sizes and duplicate names. Raises UserError.
+
+    The format is detected by the first bytes. A `shard` of another file cannot itself be an index.
+    """
     with open_file(path) as file:
         head = file.read(64)
     if head.lstrip()[:1] == b"{" and b"\0" not in head[:8] and not shard:
@@ -166,7 +170,7 @@ def open_weights(path: str, *, shard: bool = False) -> WeightFile:
 
 
 def _open_zip(path: str) -> WeightFile:
-    """Open a zip file; the names of its members determine the format."""
+    """Open a zip file. The names of its members determine the format."""
     from netdsl.base.zip_archive import ZipArchive
 
     archive = ZipArchive(path, lambda reason: damaged(path, reason))
@@ -196,11 +200,11 @@ def _unsupported(path: str, head: bytes) -> BadWeightFile:
 
 
 class WeightView(WeightFile):
-    """The weights of another file under other names: `names` maps the new name of each to its name in the file.
+    """The weights of another file under other names; `names` maps new names to the file's.
 
-    `permutations` reorder the elements of some from Keras's order to ours. `allow_nonfinite` accepts NaN, infinities
-    and negative variances. `initial` are the network's weights that keep their initial values, and `unused` the file's
-    weights that are not loaded.
+    `permutations` reorder the elements of weights, from Keras's order to netdsl's. `allow_nonfinite` accepts NaN,
+    infinities and negative variances. `initial` are the net's weights that keep their initial values, and `unused` the
+    file's weights that are not loaded.
     """
 
     __slots__ = ("_allow_nonfinite", "_doubled", "_file", "_initial", "_names", "_permutations", "_unused")
@@ -227,11 +231,11 @@ class WeightView(WeightFile):
         self.entries = {name: file.entries[old] for name, old in names.items()}
         for name in permutations or ():
             entry = self.entries[name]
-            self.entries[name] = Entry(entry.dtype, entry.shape)  # the permutation replaces the layout of a graph
+            self.entries[name] = Entry(entry.dtype, entry.shape)  # without `use`: the permutation replaces it
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        return {} if self._initial else self._file.metadata  # class names belong to a head
+        return {} if self._initial else self._file.metadata  # the head, which class names describe, may be new
 
     @property
     def doubled(self) -> Mapping[str, list[str]]:
@@ -267,7 +271,7 @@ class WeightView(WeightFile):
 
     @property
     def origins(self) -> Mapping[str, str]:
-        """The name of each weight in the file."""
+        """The names of the weights in the underlying file, by their names here."""
         if not isinstance(self._file, WeightView):
             return self._names
         inner = self._file.origins
@@ -275,7 +279,7 @@ class WeightView(WeightFile):
 
     def stream(self, keys: Collection[str]) -> Iterator[tuple[str, Array]]:
         now = {self._names[key]: key for key in keys}
-        if self._permutations or len(now) < len(keys):  # two layers share a tensor
+        if self._permutations or len(now) < len(keys):  # permuted, or two names for one tensor
             return super().stream(keys)
         return ((now[old], part) for old, part in self._file.stream(now))
 

@@ -1,5 +1,7 @@
-"""HDF5 files of arrays, read by h5py: their structure is checked before a number is read. External links are not
-followed."""
+"""Read arrays from HDF5 files with h5py.
+
+The structure of a file is checked before any values are read; links and data in other files are refused.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ MAX_GROUPS = 200_000
 
 
 class H5Array:
-    """An array as its file declares it."""
+    """The path, type and shape of an array."""
 
     __slots__ = ("dtype", "path", "shape")
 
@@ -41,7 +43,7 @@ class H5Array:
 class Arrays:
     """The arrays of an HDF5 file by path, and the text attributes of its groups.
 
-    `source` opens the bytes: a path, or a file in memory.
+    `source` returns what h5py opens: a path, or a file object.
     """
 
     __slots__ = ("_source", "datasets", "path", "texts")
@@ -67,11 +69,11 @@ class Arrays:
                 yield root
         except (BadWeightFile, MemoryError):
             raise
-        except Exception as error:  # the library has many ways to say that a file is damaged
+        except Exception as error:  # h5py raises many types for damaged files
             reason = (str(error).splitlines() or [type(error).__name__])[0]
         else:
             return
-        # Not as that error's consequence, which would keep it: what it holds of the library breaks Python's end.
+        # Outside the handler: otherwise `__context__` keeps objects of h5py alive, which break Python's shutdown.
         raise damaged(self.path, f"it cannot be read as HDF5: {reason[:200]}")
 
     def _walk(self, root: Any) -> None:
@@ -79,7 +81,7 @@ class Arrays:
 
         waiting: list[tuple[str, Any, int]] = [("", root, 0)]
         seen = {h5py.h5o.get_info(root.id).addr}
-        for path, group, depth in waiting:  # which grows
+        for path, group, depth in waiting:  # grows during the loop
             self.texts[path] = {key: _texts(group.attrs[key]) for key in ATTRIBUTES if key in group.attrs}
             for key in group:
                 place = f"{path}/{key}".lstrip("/")
@@ -102,7 +104,7 @@ class Arrays:
         if item.external or item.is_virtual:
             raise damaged(self.path, f"{place} has its data in another file")
         if item.dtype.kind not in "fiub" or item.shape is None:
-            return  # texts
+            return  # strings
         halves = item.dtype == np.uint16 and item.attrs.get("dtype") == "bfloat16"
         dtype = "bfloat16" if halves else str(item.dtype.newbyteorder("="))
         self.datasets[place] = H5Array(place, dtype, tuple(item.shape))
@@ -114,13 +116,13 @@ class Arrays:
 
 
 def _texts(value: Any) -> list[str]:
-    """Return a text, or an array of texts."""
+    """Return the value of an attribute, a string or an array of strings, as a list."""
     found = [value] if isinstance(value, str | bytes) else np.asarray(value).reshape(-1).tolist()
     return [each.decode("utf-8") if isinstance(each, bytes) else str(each) for each in found]
 
 
 class BytesView(io.RawIOBase):
-    """Memory-mapped bytes as a file object."""
+    """A read-only file object over memory-mapped bytes."""
 
     def __init__(self, data: Any) -> None:
         self._data = memoryview(data)

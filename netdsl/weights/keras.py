@@ -1,8 +1,8 @@
-"""Keras weights in PyTorch's layout: `.keras` archives, `.weights.h5` files, and older `.h5` files.
+"""Read Keras weights in PyTorch's layout: `.keras` archives, `.weights.h5` files, and older `.h5` files.
 
-A layer's kernel becomes `weight`, [H, W, in, out] becomes [out, in, H, W], [in, out] becomes [out, in]; gamma, beta and
-the moving statistics become `weight`, `bias`, `running_mean`, `running_var`. Weights are named after the layer. No
-model is built, so that no layer's code runs.
+Weights are named after their layers. A kernel becomes `weight`, transposed from [H, W, in, out] to [out, in, H, W], or
+from [in, out] to [out, in]; gamma, beta and the moving statistics become `weight`, `bias`, `running_mean` and
+`running_var`. No model is built, so no code of a layer runs.
 """
 
 from __future__ import annotations
@@ -43,16 +43,15 @@ PYTORCHS = {
     "embeddings": "weight",
     "alpha": "weight",
 }
-"""PyTorch's name for each array of Keras."""
+"""PyTorch names by Keras names of arrays."""
 
 ARRAY_PATH = re.compile(r"(.*?)/?vars/(\d+)")
 NOT_LAYERS = ("optimizer", "metrics", "compile_metrics", "optimizer_weights", "top_level_model_weights")
-"""Entries of a file besides the layers."""
+"""Groups of a file that are not layers."""
 
 
 class KerasModel:
-    """A model as its file describes it: the graph of its layers, if the file has a configuration, and the layer of each
-    weight."""
+    """A saved model: the graph of its layers, if the file has a configuration, and the name of each weight's layer."""
 
     __slots__ = ("graph", "layers")
 
@@ -122,8 +121,10 @@ class KerasWeights(WeightFile):
 
 
 class _Part:
-    """A weight: Keras's name, the layer and its class in snake case, and the array's place in the file. A weight that
-    the model omits has no place in the file, but one `value` everywhere."""
+    """A weight: its Keras name (`word`), its layer, the layer's class in snake case (`kind`), and its array's path.
+
+    A weight that the layer omits (`scale=False`) has no path, but a `shape` that is filled with `value`.
+    """
 
     __slots__ = ("kind", "layer", "place", "shape", "value", "word")
 
@@ -139,7 +140,7 @@ class _Part:
 
 
 class _Layer:
-    """A layer in the model's configuration: the group of its arrays, its name, class and arguments."""
+    """A layer of a configuration: the path of its group, its name, class and arguments."""
 
     __slots__ = ("about", "kind", "name", "place")
 
@@ -151,7 +152,7 @@ class _Layer:
 
 
 def _described(model: object) -> list[_Layer]:
-    """Return the layers of a configuration in order, including those of nested models; none without a configuration."""
+    """Return the layers of a configuration in order, those of nested models included; empty without a configuration."""
     found: list[_Layer] = []
     waiting: list[tuple[object, _Layer]] = [(model, _Layer("", "", "", {}))]
     while waiting:
@@ -164,8 +165,10 @@ def _described(model: object) -> list[_Layer]:
 
 
 def _inside(model: object, around: _Layer) -> Iterator[tuple[object, _Layer]]:
-    """Yield the layers of a model, whose groups are called `conv2d`, `conv2d_1` and so on by class, or the layer that a
-    wrapper applies."""
+    """Yield the layers directly in a model, or the layer in a wrapper, each with its configuration.
+
+    Groups are named after classes, numbered in order: `conv2d`, `conv2d_1`, …
+    """
     counts: dict[str, int] = {}
     for layer, name, kind, about in layers_of(model):
         counts[kind] = counts.get(kind, -1) + 1
@@ -178,7 +181,7 @@ def _inside(model: object, around: _Layer) -> Iterator[tuple[object, _Layer]]:
 
 
 def _numbered(arrays: Arrays, layers: list[_Layer]) -> Iterator[_Part]:
-    """Yield the weights of a file whose arrays are called `vars/0`, `vars/1` and so on. Raises BadWeightFile."""
+    """Yield the weights of a Keras 3 file, whose arrays are numbered: `vars/0`, `vars/1`, … Raises BadWeightFile."""
     groups: dict[str, list[str]] = {}
     for place in arrays.datasets:
         if place.split("/")[0] not in NOT_LAYERS and (found := ARRAY_PATH.fullmatch(place)):
@@ -201,7 +204,7 @@ def _numbered(arrays: Arrays, layers: list[_Layer]) -> Iterator[_Part]:
 
 
 def _named(arrays: Arrays, layers: list[_Layer]) -> Iterator[_Part]:
-    """Yield the weights of an older file, which names them: `conv1/kernel:0`, in groups named after the layers."""
+    """Yield the weights of an older file, whose arrays have names: `conv1/kernel:0`, in a group for each layer."""
     known = {layer.name: layer for layer in layers}
     root = "model_weights" if any(place.startswith("model_weights/") for place in arrays.datasets) else ""
     names = arrays.texts.get(root, {}).get("layer_names")
@@ -226,8 +229,11 @@ def _named(arrays: Arrays, layers: list[_Layer]) -> Iterator[_Part]:
 
 
 def _owner(group: str, path: list[str], known: Collection[str]) -> str:
-    """Return the layer of an array in a group. Its path begins with all or some of the enclosing models:
-    `sequential/block/conv1` and `conv1` are both `block.conv1` in the group `block`."""
+    """Return the name of the layer of an array, from its group and its path there.
+
+    The path names all, some or none of the enclosing models: in the group `block`, `sequential/block/conv1` and `conv1`
+    both belong to `block.conv1`.
+    """
 
     def shared(layer: str) -> int:
         pairs = zip(reversed(layer.split(".")), reversed(path), strict=False)
@@ -242,7 +248,7 @@ def _owner(group: str, path: list[str], known: Collection[str]) -> str:
 
 
 def _whole(arrays: Arrays, layer: _Layer, words: dict[str, str]) -> Iterator[_Part]:
-    """Yield a layer's weights, with neutral values for those that it omits."""
+    """Yield the weights of a layer; a gamma or beta that it omits gets its neutral value."""
     shapes = [arrays.datasets[place].shape for place in words.values()]
     for argument, (word, value) in NEUTRAL.items():
         if layer.about.get(argument) is False and word not in words and layer.kind.endswith("normalization") and shapes:
@@ -259,7 +265,7 @@ def _at(listed: list[str], path: str) -> int:
 
 
 def _called(place: str, arrays: Arrays) -> str:
-    """Return the name of a group with the names of the enclosing layers."""
+    """Return the name of the layer of a group, prefixed with those of the enclosing layers."""
     parts = place.split("/")
     names = []
     for at, part in enumerate(parts):
@@ -270,7 +276,7 @@ def _called(place: str, arrays: Arrays) -> str:
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
-    """Return a sort key by which `conv_10` follows `conv_9`."""
+    """Return a key that sorts `conv_10` after `conv_9`."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,15})", text)]
 
 
@@ -278,11 +284,11 @@ NORMALIZING = ("layer_normalization", "group_normalization", "batch_normalizatio
 
 
 NEUTRAL = {"scale": ("gamma", 1.0), "center": ("beta", 0.0)}
-"""The arguments that omit an array of a normalization, with the array and its neutral value."""
+"""Arguments that, if False, omit an array of a normalization: the array's name and its neutral value."""
 
 
 class AxisOrder:
-    """A permutation of axes and the resulting shape; `merged` joins the first two axes of the result."""
+    """A transposition followed by a reshape; `axes` None means no transposition."""
 
     __slots__ = ("axes", "shape")
 
@@ -295,8 +301,10 @@ class AxisOrder:
 
 
 def layout(word: str, kind: str, shape: Shape, *, last: bool = True) -> AxisOrder:
-    """Return the layout of an array that Keras calls `word`, in a layer of a class such as `conv2d`, of a model whose
-    channels come `last` or first."""
+    """Return how to convert an array from Keras's layout to PyTorch's.
+
+    `word` is its Keras name, `kind` the layer's class in snake case; `last` is whether the model has channels last.
+    """
     rank = len(shape)
     space = tuple(range(rank - 2))
     if rank > 2 and (word == "depthwise_kernel" or (word == "kernel" and kind.startswith("depthwise_conv"))):
@@ -322,12 +330,15 @@ ARRAY_NAMES = (
     (r"embedding", ["embeddings"]),
     (r"p_re_lu", ["alpha"]),
 )
-"""Keras's words for the arrays of the layers whose class in snake case matches, by their number."""
+"""Pattern of a class in snake case, and the Keras names of its arrays, for each possible number of arrays."""
 
 
 def words_of(kind: str, count: int, about: Config) -> list[str] | None:
-    """Return Keras's names of the arrays of a layer, which its files only number. `about` are the arguments of the
-    layer, if the file has them; None if the names cannot be determined."""
+    """Return the Keras names of the numbered arrays of a layer; None if they cannot be determined.
+
+    `kind` is the class in snake case, `count` the number of arrays, and `about` the layer's arguments, empty without a
+    configuration.
+    """
     if kind in NORMALIZING:
         moving = ["moving_mean", "moving_variance"] if kind == "batch_normalization" else []
         if not about and count == len(moving) + 1:

@@ -1,4 +1,4 @@
-"""The graph of a Keras model, from its configuration: how values reach a layer, and in which element order.
+"""Read the graph of a Keras model from its configuration: how values reach a layer, and in which element order.
 
 No layer is built. Source: keras/src/models/functional.py, version 3 (`keras_history`), and Keras 2's lists of
 `[name, node, tensor, arguments]`.
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     Ref = tuple[str, int]
 
 MAX_MODEL_DEPTH = 100
-"""Maximum depth of models within models."""
+"""Maximum nesting of models."""
 
 KEEPS_ORDER = re.compile(
     r"input_layer|identity|masking|rescaling|activity_regularization|activation|softmax|relu6?|sigmoid|tanh|gelu|silu"
     r"|((p|leaky|thresholded)_)?re_lu|s?elu|softplus|softsign|\w*dropout([123]d)?|gaussian_noise|random_\w+"
     r"|((batch|layer|group|unit|rms)_)?normalization|add|subtract|multiply|average|maximum|minimum|concatenate"
 )
-"""Layers that keep the order of elements, and merges of values in one order."""
+"""Layers that preserve the order of elements, and merges of values in the same order."""
 
 ORIGINS = re.compile(
     r"dense|embedding|\w*conv[123]d(_transpose)?|((global|adaptive)_)?(average|max)_pooling[123]d"
     r"|(zero_padding|cropping|up_sampling)[123]d|resizing|center_crop|random_crop"
 )
-"""Layers that decide the layout of their result: channels last, unless `data_format` says otherwise."""
+"""Layers whose result has the layout of their `data_format`: channels last by default."""
 
 SHAPING = ("flatten", "reshape", "permute")
 MODEL_CLASSES = ("functional", "sequential", "model")
@@ -42,7 +42,7 @@ FIRST, LAST = "channels_first", "channels_last"
 
 
 def layers_of(model: object) -> Iterator[tuple[Config, str, str, Config]]:
-    """Yield the layers that a model's configuration lists: the whole entry, its name, class and arguments."""
+    """Yield each layer in a model's configuration: the whole entry, its name, class in snake case, and arguments."""
     match model:
         case {"config": {"layers": list(layers)}} | {"config": list(layers)}:
             for layer in layers:
@@ -59,7 +59,7 @@ def snake_case(name: str) -> str:
 
 
 class KerasLayer:
-    """A layer: its class in snake case, its arguments, and the results of layers that it reads, over all its calls."""
+    """A layer: its class in snake case, its arguments, and the outputs that it reads in any of its calls."""
 
     __slots__ = ("about", "kind", "sources")
 
@@ -70,7 +70,7 @@ class KerasLayer:
 
     @property
     def layout(self) -> str | None:
-        """`channels_last` or `channels_first`, where the layer decides."""
+        """`channels_last` or `channels_first`; None if the layer does not determine its layout."""
         found = self.about.get("data_format", LAST if self.kind == "embedding" else None)
         return found if isinstance(found, str) and ORIGINS.fullmatch(self.kind) else None
 
@@ -85,11 +85,11 @@ class KerasLayer:
 
     @property
     def reorders(self) -> bool:
-        """Whether it can change the order of elements."""
+        """Whether the layer can change the order of elements."""
         return self.kind == "permute" or (self.kind == "flatten" and self.about.get("data_format") == FIRST)
 
     def apply(self, x: Array) -> Array:
-        """Its result for one example. Raises TypeError or ValueError where the example or the arguments do not fit."""
+        """Apply the layer to one example. Raises TypeError or ValueError if the shape or the arguments are invalid."""
         if self.kind == "permute":
             return x.transpose([axis - 1 for axis in self.about.get("dims", ())])
         if self.kind == "reshape":
@@ -98,8 +98,11 @@ class KerasLayer:
 
 
 class Path:
-    """How a value reaches a layer: the layouts in which its parts begin, the layers that reshape and reorder all of it,
-    first to last, and the layer because of which its order is unknown."""
+    """How a value reaches a layer.
+
+    `layouts` are those of the layers where its parts originate; `steps` are the layers that reshape or permute the
+    whole value, in order; `unknown` names the layer that makes the order unknown, if any.
+    """
 
     __slots__ = ("layouts", "steps", "unknown")
 
@@ -113,8 +116,10 @@ class Path:
         return any(step.reorders for step in self.steps)
 
     def arrivals(self, sizes: tuple[int, ...]) -> Array:
-        """For each element of the value at the end, its place at the beginning, where Keras holds it in these `sizes`.
-        Raises TypeError or ValueError where they do not fit."""
+        """Return, for each element of the value on arrival, its index at the origin, where it has the shape `sizes`.
+
+        Raises TypeError or ValueError if a step does not accept the shape.
+        """
         x = np.arange(int(np.prod(sizes))).reshape(sizes)
         for step in self.steps:
             x = step.apply(x)
@@ -122,7 +127,7 @@ class Path:
 
 
 class KerasGraph:
-    """The layers of a configuration by name; those of a model in it follow that model's name and a dot."""
+    """The layers of a configuration by name; layers of nested models have the prefix `MODEL.`."""
 
     __slots__ = ("inputs", "results", "steps")
 
@@ -131,12 +136,12 @@ class KerasGraph:
         self.results: dict[str, list[Ref]] = {}
         self.inputs: list[str] = []
         waiting: list[tuple[object, str, list[list[Ref]]]] = [(model, "", [])]
-        for config, prefix, calls in waiting:  # which grows
+        for config, prefix, calls in waiting:  # grows during the loop
             if prefix.count(".") <= MAX_MODEL_DEPTH:
                 waiting += self._add(config, prefix, calls)
 
     def _add(self, model: object, prefix: str, outer: list[list[Ref]]) -> list[tuple[object, str, list[list[Ref]]]]:
-        """Add the layers of one model, whose inputs in each call are `outer`. Return the models in it."""
+        """Add the layers of a model, and return them as possible models. `outer` are the model's inputs per call."""
         found = list(layers_of(model))
         names = [prefix + name for _, name, _, _ in found]
         config = model["config"] if found and isinstance(model, dict) else {}
@@ -163,23 +168,23 @@ class KerasGraph:
 
     @property
     def layouts(self) -> set[str]:
-        """The layouts that its layers name."""
+        """The layouts that layers declare with `data_format`."""
         return {step.layout for step in self.steps.values() if step.layout and "data_format" in step.about}
 
     @property
     def permutes(self) -> bool:
-        """Whether a layer permutes axes, or may do so."""
+        """Whether a layer permutes axes, or is unknown and might."""
         return any(step.kind == "permute" or not step.is_known for step in self.steps.values())
 
     def sizes(self, name: str) -> list[Any] | None:
-        """The shape that an input declares, without the batch."""
+        """Return the declared shape of an input without the batch; None if there is none."""
         about = self.steps[name].about if name in self.steps else {}
         found = about.get("batch_shape") or about.get("batch_input_shape")
         return found[1:] if isinstance(found, list) else None
 
     @property
     def output_sizes(self) -> list[Any] | None:
-        """The shape of the model's only result, without the batch, where a layer declares it."""
+        """The shape of the model's only output without the batch, if a Reshape determines it; otherwise None."""
         names = [self._maker(source) for source in self.results[""]]
         for _ in range(MAX_MODEL_DEPTH):
             step = self.steps.get(names[0]) if len(names) == 1 else None
@@ -190,7 +195,7 @@ class KerasGraph:
         return [None if size == -1 else size for size in found] if isinstance(found, list) else None
 
     def way_to(self, name: str) -> Path:
-        """How values reach a layer. Branches may meet on the way, where none of them reorders its part."""
+        """Return how a value reaches a layer. Branches may merge on the way if none of them changes the order."""
         way, began = Path(), False
         seen: set[str] = set()
         waiting = self._before(name, whole=True, turned=False) if name in self.steps else []
@@ -222,7 +227,10 @@ class KerasGraph:
         return way
 
     def _before(self, name: str, *, whole: bool, turned: bool) -> list[tuple[str, bool, bool]]:
-        """The layers whose results a layer reads, those within included models; whether each is all that it reads."""
+        """Return the layers whose outputs a layer reads, resolved into nested models.
+
+        For each, also whether it is the only source of the value, and whether the order was changed after it.
+        """
         sources = [self._maker(source) for source in self.steps[name].sources]
         return [(source, whole and len(sources) == 1, turned) for source in sources]
 
@@ -237,7 +245,7 @@ class KerasGraph:
 
 
 def _wrapped(kind: str, about: Config) -> str:
-    """The class of a layer, or of the one that it applies at each step, where that acts on the last axis alone."""
+    """Return the class of a layer; for TimeDistributed that of its layer, if this acts only on the last axis."""
     match about:
         case {"layer": {"class_name": str(inner)}} if kind == "time_distributed":
             inner = snake_case(inner)
@@ -246,7 +254,7 @@ def _wrapped(kind: str, about: Config) -> str:
 
 
 def _references(value: object) -> list[Ref]:
-    """The results of layers that a part of a configuration names, in its order."""
+    """Return the outputs of layers that a part of a configuration refers to, in order."""
     found: list[Ref] = []
     waiting = [value]
     while waiting:

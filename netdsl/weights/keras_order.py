@@ -1,14 +1,15 @@
-"""The order in which Keras stores the elements of a net's values, and the permutations of weights that follow from it.
+"""Determine the element order of each value in the Keras model, and permute weights to netdsl's order.
 
-Keras stores a map as [H, W, C], netdsl as [C, H, W]: its elements have another order after flattening. So do the
-columns of a dense layer that reads it, the rows of one whose result becomes a map, and the weights of a normalization
-between them.
-The order of a value is one of
+Keras stores a feature map as [H, W, C] and netdsl as [C, H, W], so its elements are in a different order once it is
+flattened. This affects the columns of a dense layer that reads it, the rows of a dense layer whose output is reshaped
+to a map, and the weights of normalizations in between.
 
-- `False`: ours.
-- `True`: that of a map whose channels Keras holds last.
-- an array: for each of our elements, its place in Keras's value.
-- a text: unknown, because of the layer of that name.
+The order of a value in Keras, relative to netdsl's, is one of
+
+- `False`: the same order.
+- `True`: channels last.
+- an array: for each element in netdsl's order, its index in Keras's order.
+- a str: unknown, because of the layer with this name.
 """
 
 from __future__ import annotations
@@ -40,27 +41,29 @@ ELEMENTWISE = frozenset(
         *("scale", "shift", "dropout", "identity"),
     ]
 )
-"""Layers that treat every element alike."""
+"""Layers that compute each element from the same element of their input."""
 
 BY_FEATURE = frozenset(("bn", "layernorm", "prelu"))
-"""Layers with a weight for each element of a flat value."""
+"""Layers with one weight per element of a flat value."""
 
 ON_FLAT = ELEMENTWISE | BY_FEATURE | {"softmax", "log_softmax", "normalize"}
-"""Layers that keep the order of a flat value."""
+"""Layers that preserve the order of a flat value."""
 
 MAP_AXES = 3
-"""An input with this many axes is a picture, its channels first; what has fewer stands as Keras has it."""
+"""Minimum number of axes of an input that is assumed to be an image, with channels last in Keras."""
 
 
 def layout_permutations(net: Net, model: KerasModel, origins: Mapping[str, str]) -> dict[str, Permute]:
-    """What changes the order of weights from Keras's to ours, by their names in the net; `origins` are their names in
-    the file. Raises OrderUnknown where the order cannot be known."""
+    """Return the permutations from Keras's order to netdsl's, by weight name; other weights keep their order.
+
+    `origins` maps the net's weight names to the file's. Raises OrderUnknown.
+    """
     layers = {name: model.layers[key] for name, key in origins.items()}
     return _Orders(net, model, layers).permutations()
 
 
 def _role(node: Node) -> str:
-    """How a layer's result lies, relative to its input."""
+    """Return how the order of a layer's result follows from that of its inputs."""
     kind = node.layer.kind
     if kind in ("input", "dense", "permute", "concat"):
         return kind
@@ -77,7 +80,7 @@ def _role(node: Node) -> str:
 
 
 def _spread(shape: Shape, order: Order) -> Array:
-    """An order as an array, for a value of this shape."""
+    """Return an order as an array of indices, for a value of this shape."""
     assert not isinstance(order, str)
     if not isinstance(order, bool):
         return order
@@ -87,13 +90,13 @@ def _spread(shape: Shape, order: Order) -> Array:
 
 
 def _named(places: Array, shape: Shape) -> Order:
-    """An array as an order, by its name where it has one."""
+    """Return an array of indices as an order: a bool if possible."""
     flat = places.reshape(-1)
     return next((order for order in (False, True) if np.array_equal(flat, _spread(shape, order))), flat)
 
 
 def _matters(shape: Shape) -> bool:
-    """Whether the place of the channels changes the order."""
+    """Return whether channels first and channels last are different orders for this shape."""
     return shape[0] != 1 and any(size != 1 for size in shape[1:])
 
 
@@ -106,8 +109,11 @@ def _same(a: Order, b: Order, shape: Shape) -> bool:
 
 
 class _Orders:
-    """The order of each value of a net. `needed` are those of dense layers' results and of inputs that what reads them
-    decides; all others follow from the layers."""
+    """Computes the order of each value of a net.
+
+    The order of an input, or of a dense layer's result, is decided by the layers that read it (`_needed`), for example
+    as a map; all other orders follow from the inputs of a layer. `flipped` exchanges channels first and last.
+    """
 
     def __init__(self, net: Net, model: KerasModel, layers: Mapping[str, str], *, flipped: bool = False) -> None:
         self._net = net
@@ -134,16 +140,16 @@ class _Orders:
             pass
 
     def _layer(self, node: Node) -> str | None:
-        """The Keras layer whose weights a node has."""
+        """Return the name of the Keras layer that a node takes its weights from; None if there is none."""
         names = (self._layer_of.get(parameter.name) for parameter in node.parameters.values())
         return next((name for name in names if name), None)
 
     def _step(self, node: Node) -> KerasLayer | None:
-        """That layer as the configuration describes it, where there is one that does."""
+        """Return that Keras layer from the configuration; None if there is none."""
         return self._graph.steps.get(self._layer(node) or "") if self._graph is not None else None
 
     def _find_layouts(self) -> None:
-        """For each value whether Keras holds it with the channels last: as its layer says, else as what it reads."""
+        """Determine whether Keras has each value with channels last: as its layer declares, or like its first input."""
         usual = self._graph is None or self._graph.layouts != {FIRST}
         for node in self._net.nodes:
             step = self._step(node)
@@ -151,7 +157,7 @@ class _Orders:
             before = (self._last[x] for x in node.inputs if len(x.shape) > 1)
             self._last[node] = (said == LAST) != self._flipped if said else next(before, usual != self._flipped)
 
-    # --- what reads a value as a map decides its order ---
+    # --- orders decided by the layers that read a value ---
 
     def _read_as_map(self, node: Node) -> None:
         x = node.inputs[0]
@@ -167,7 +173,7 @@ class _Orders:
         self._need(x, order)
 
     def _leave(self, node: Node) -> None:
-        """A dense layer's result that leaves the net as a map has the order of one."""
+        """Require the order of a map for a dense layer's result that is an output of the net with several axes."""
         base = self._base(node)
         if len(node.shape) > 1 and base is not node and self._roles[base] == "dense":
             sizes = self._graph.output_sizes if self._graph is not None else None
@@ -177,7 +183,7 @@ class _Orders:
             self._need(node, order)
 
     def _check_axis(self, node: Node) -> None:
-        """Check that a normalization's axis in Keras is the channels', as it is in the net."""
+        """Raise OrderUnknown if a normalization does not run along the channels in Keras, as it does in the net."""
         step, rank = self._step(node), len(node.shape)
         axis = step.about.get("axis") if step and step.kind.endswith("normalization") else None
         axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
@@ -189,13 +195,13 @@ class _Orders:
             )
 
     def _base(self, node: Node) -> Node:
-        """The value that this one is a reshaped or permuted form of."""
+        """Return the value from which this one is made by reshapes, permutations and elementwise layers."""
         while self._roles[node] in ("keep", "reshape", "permute"):
             node = node.inputs[0]
         return node
 
     def _need(self, node: Node, order: Order) -> bool:
-        """Ask that a value has an order. Return whether that decides the one of a dense layer's result or an input."""
+        """Require an order of a value. Return whether this decides that of another input or dense layer's result."""
         decided = False
         waiting = [(node, order)]
         while waiting:
@@ -235,7 +241,7 @@ class _Orders:
             raise self._unknown(node, node.name)
 
     def _parts(self, node: Node, places: Array) -> Iterator[tuple[Node, Order]]:
-        """The orders of the values that are joined, where each keeps its own elements."""
+        """Yield the order of each input of a flat concat, given that of the result. Raises OrderUnknown."""
         at = 0
         for x in node.inputs:
             count = prod(size for size in x.shape if isinstance(size, int))
@@ -245,10 +251,10 @@ class _Orders:
             yield x, _named(part, x.shape)
             at += count
 
-    # --- the orders that follow ---
+    # --- orders that follow from the inputs of a layer ---
 
     def _find_flat(self) -> None:
-        """The values between what decides an order and what depends on it: weights, and results that leave the net."""
+        """Collect the values whose order matters: outputs of the net and weights on flat values depend on it."""
         self._flat.update(output.node for output in self._net.outputs.values())
         for node in reversed(self._net.nodes):
             role = self._roles[node]
@@ -259,7 +265,7 @@ class _Orders:
                 self._flat.add(node)
 
     def _follow(self) -> bool:
-        """Find the order of each value from those before it. Return whether a merge decided one that was free."""
+        """Compute the order of each value from those of its inputs. Return whether a merge decided an undecided one."""
         decided = False
         self._orders, self._free = {}, set()
         for node in self._net.nodes:
@@ -282,7 +288,7 @@ class _Orders:
         return decided
 
     def _of_input(self, node: Node) -> Order:
-        """The order of an input: as the configuration's shape says, else what reads it, else its number of axes."""
+        """Return the order of an input: by its declared shape, the layers that read it, or its number of axes."""
         graph, inputs = self._graph, self._net.inputs
         usual = self._needed.get(node, self._last[node] and len(node.shape) >= MAP_AXES)
         if graph is None or len(graph.inputs) != len(inputs) or len(node.shape) == 1:
@@ -291,7 +297,7 @@ class _Orders:
         return usual if node in self._needed and isinstance(order, str) else order
 
     def _declared(self, node: Node, sizes: list[Any] | None, *, usual: Order) -> Order:
-        """The order of an input or output that has these sizes in Keras: `usual`, where they fit any or are unknown."""
+        """Return the order of an input or output with the shape `sizes` in Keras; `usual` if ambiguous or None."""
         if sizes is None:
             return usual
         ours = [order for order in (False, True) if _agree(_in_keras(node.shape, last=order), sizes)]
@@ -300,7 +306,7 @@ class _Orders:
         return usual if ours else len(sizes) > 1 and node.name
 
     def _settle(self, node: Node) -> bool:
-        """Give the free operands of a merge the order of those that are known. Return whether there were any."""
+        """Require the known order of some operands of a merge for its undecided ones. Return whether there were any."""
         joined = self._roles[node] == "concat"
         if joined and len(node.shape) == 1:
             return False
@@ -363,10 +369,10 @@ class _Orders:
         same = all(isinstance(order, bool) and order == telling[0] for order in telling)
         return telling[0] if same else node.name
 
-    # --- what that means for weights ---
+    # --- permutations of weights ---
 
     def permutations(self) -> dict[str, Permute]:
-        """The weights whose order is another. Raises OrderUnknown."""
+        """Return the permutations of weights whose order differs, by name. Raises OrderUnknown."""
         permutations: dict[str, tuple[Array | None, Array | None]] = {}
         for node in self._net.nodes:
             if not node.parameters or self._roles[node] == "map":
@@ -385,7 +391,7 @@ class _Orders:
         return {name: _turn(*turn) for name, turn in permutations.items() if any(part is not None for part in turn)}
 
     def _columns(self, node: Node) -> Array | None:
-        """For each element that a layer reads, its place in what Keras's layer reads; None where it is the same."""
+        """Return, for each element that a layer reads, its index in Keras's order; None if the order is the same."""
         (x,) = node.inputs
         order, layer = self._orders[x], self._layer(node)
         way = self._graph.way_to(layer) if self._graph is not None and layer is not None else Path()
@@ -414,7 +420,7 @@ class _Orders:
             raise self._unknown(node, node.name) from None
 
     def _unknown(self, node: Node, because: str) -> OrderUnknown:
-        """The refusal of a net, because of one of its layers or of one of Keras's."""
+        """Return the error for a node. `because` is the layer, of the net or in Keras, that makes the order unknown."""
         foreign = self._graph is not None and because in self._graph.steps and because != node.name
         reason = f", because of `{because}`" if because != node.name else ""
         return OrderUnknown(
@@ -434,7 +440,7 @@ def _in_keras(shape: Shape, *, last: bool) -> tuple[Any, ...]:
 
 
 def _agree(ours: tuple[Any, ...], keras: list[Any]) -> bool:
-    """Whether two shapes may be the same, apart from axes of size 1."""
+    """Return whether two shapes can be equal, apart from axes of size 1 and unknown sizes."""
     a, b = ([size for size in sizes if size != 1] for sizes in (ours, keras))
     return len(a) == len(b) and all(
         x == y or not isinstance(x, int) or not isinstance(y, int) for x, y in zip(a, b, strict=True)

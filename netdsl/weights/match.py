@@ -34,10 +34,10 @@ MAX_TENSORS_SHOWN = 10
 """Maximum number of tensors listed in a message."""
 
 CHANNELS_FIRST = frozenset({"conv", "dwconv", "deconv", "embedding"})
-"""Layers whose result is a map with channels first, whatever their input."""
+"""Layers whose result is a feature map with channels first, whatever their input."""
 
 ANY_ORDER = frozenset({"input", "dense", "permute", "reshape", "slice", "reduce"})
-"""Layers whose result may have its elements in any order."""
+"""Layers whose result can have its elements in any order."""
 
 
 def match_weights(
@@ -50,10 +50,10 @@ def match_weights(
     exclude: Sequence[str] = (),
     partial: bool = False,
 ) -> WeightFile:
-    """Return the file with its weights under the network's names and in its layout, as far as `rules`, the rename file
-    beside the network's spec or the `order` determine them. `checked_weights` reports what does not match.
+    """Return the file's weights under the net's names and in its layout, as far as they are determined by `rules`, the
+    rename file next to the net's source, or the `order`. `checked_weights` reports what does not match.
 
-    The rename file applies only if the names are not the network's already; matching twice changes nothing. Weights
+    The rename file is used only if the names are not the net's already, so matching twice is harmless. Weights
     selected by the labels in `exclude` keep their initial values; with `partial`, so do those that the file lacks.
     Raises UserError.
     """
@@ -84,8 +84,11 @@ def match_weights(
 
 
 def excluded(net: Net, labels: Iterable[str]) -> set[str]:
-    """Return the weights that labels select: a label is a weight's name, a prefix of it in whole words (`fc`,
-    `layer4.0`), or a pattern for either (`layer?`, `*.bias`). Raises UnknownWeightLabel if one selects none."""
+    """Return the weights that labels select. Raises UnknownWeightLabel if a label selects none.
+
+    A label is the name of a weight, a prefix of names up to a dot (`fc`, `layer4.0`), or a pattern for either
+    (`layer?`, `*.bias`).
+    """
     scopes = {name: [*accumulate(name.split("."), lambda a, b: f"{a}.{b}")] for name in net.parameters}
     found: set[str] = set()
     for label in labels:
@@ -104,7 +107,7 @@ def excluded(net: Net, labels: Iterable[str]) -> set[str]:
 def _part_of(net: Net, file: WeightFile, needed: Collection[str], out: Collection[str], *, partial: bool) -> WeightView:
     """Return the file without the weights `out`, which keep their initial values.
 
-    With `partial`, weights that the network does not have are dropped too, and `needed` ones that the file lacks keep
+    With `partial`, weights that the net does not have are dropped too, and `needed` ones that the file lacks keep
     their initial values. Raises WeightsDoNotFit if no weight remains.
     """
     dropped = [key for key in file.entries if key in out or (partial and key not in net.parameters)]
@@ -125,8 +128,8 @@ def _enumerated(names: Collection[str]) -> str:
 
 
 def initial_report(net: Net, file: WeightFile, seed: int, *, training: bool = False) -> list[str]:
-    """Return lines that list the network's weights with random initial values, with those of training heads if
-    `training`, and the file's unused tensors."""
+    """Return lines that list the net's randomly initialized weights, including those of training heads if `training`,
+    and the file's unused tensors."""
     heads = net.parameters.keys() - file.entries.keys() if training else frozenset()
     random = {name: p.shape for name, p in net.parameters.items() if name in file.initial | heads}
     return [
@@ -146,7 +149,7 @@ def _listed(title: str, shapes: Mapping[str, Shape]) -> Iterator[str]:
 
 
 def _check_layers(net: Net, file: WeightFile) -> None:
-    """Raise UnlikeLayer if a node of the file's graph uses a weight differently from the network's layer."""
+    """Raise UnlikeLayer if a node of the file's graph computes something else than the net's layer with its weight."""
     for node in net.nodes:
         for word, parameter in node.parameters.items():
             entry = file.entries.get(parameter.name)
@@ -167,9 +170,9 @@ def _check_layers(net: Net, file: WeightFile) -> None:
 
 
 def _flattened_permutations(net: Net, file: WeightFile) -> dict[str, Permute]:
-    """Return, by name, the permutations of dense weights of an ONNX graph that flattens its maps with channels last.
+    """Return the permutations of dense weights, by name, if an ONNX graph flattens feature maps with channels last.
 
-    Raises UnclearUse where the net does not flatten a map with channels first.
+    Raises UnclearUse if the net does not flatten a map with channels first.
     """
     permutations: dict[str, Permute] = {}
     for node in net.nodes:
@@ -188,7 +191,7 @@ def _flattened_permutations(net: Net, file: WeightFile) -> dict[str, Permute]:
 
 
 def _map_before(node: Node) -> tuple[int, ...] | None:
-    """Return the shape of the map that a layer reads flattened; None if its channels may not come first."""
+    """Return the shape of the feature map that a layer reads flattened; None unless its channels come first."""
     if len(node.inputs) != 1:
         return None
     (x,) = node.inputs
@@ -207,7 +210,7 @@ def _map_before(node: Node) -> tuple[int, ...] | None:
 
 
 def _channels_first(array: Array, shape: tuple[int, ...]) -> Array:
-    """Return [..., S C] as [..., C S]."""
+    """Reorder the last axis from channels last to channels first: [..., S C] -> [..., C S]."""
     channels, *space = shape
     spread = array.reshape(*array.shape[:-1], *space, channels)
     return np.moveaxis(spread, -1, array.ndim - 1).reshape(array.shape)

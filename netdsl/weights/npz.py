@@ -1,4 +1,4 @@
-"""Weights in NumPy archives and in mappings of arrays, by name."""
+"""Read weights from `.npz` archives, and from mappings of names to arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class MappedWeights(WeightFile):
-    """The arrays of a mapping, converted on access. Raises WrongType or WrongWeightType."""
+    """The values of a mapping, converted to arrays on access. Raises WrongType or WrongWeightType."""
 
     __slots__ = ("_arrays",)
 
@@ -38,7 +38,7 @@ class MappedWeights(WeightFile):
 
 
 class NpzWeights(WeightFile):
-    """The arrays of an `.npz` file, compressed or not, in either element and byte order."""
+    """The arrays of an `.npz` file, compressed or not, in C or Fortran order and any byte order."""
 
     __slots__ = ("_archive",)
 

@@ -1,7 +1,7 @@
-"""External data of ONNX models, which must be in the model's folder.
+"""Locate external data of ONNX models, and refuse any outside the model's folder.
 
-Source: onnx.proto, `TensorProto.external_data`; docs/ExternalData.md of onnx. The folder is that of the path by which
-the model is opened, as in onnx and onnxruntime.
+As in onnx and onnxruntime, that folder is the one of the path by which the model is opened.
+Source: onnx.proto, `TensorProto.external_data`; onnx's docs/ExternalData.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 IN_MEMORY = "*/_ORT_MEM_ADDR_/*"
-"""The location with which onnxruntime marks data in its own memory."""
+"""Location that onnxruntime uses for data in the memory of its own process."""
 
 MESSAGES = {
     "model": {7: "graph", 20: "training", 25: "function"},
@@ -29,13 +29,13 @@ MESSAGES = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {13: "entry"},
 }
-"""The fields on the way from a model to the entries of its tensors' external data, by their numbers in onnx.proto."""
+"""Per message of onnx.proto: the fields, by number, that lead to entries of `external_data`."""
 
 KEY, VALUE = 1, 2
 
 
 def data_file(model: str, location: str) -> str:
-    """Return the path of a file of data, links resolved. Raises OutsideModelFolder."""
+    """Return the path of an external data file, with links resolved. Raises OutsideModelFolder."""
     path = beneath(os.path.dirname(model), location)
     if path is None or os.path.isabs(location) or "\\" in location or location.startswith(IN_MEMORY):
         raise OutsideModelFolder(
@@ -45,8 +45,11 @@ def data_file(model: str, location: str) -> str:
 
 
 def check_locations(model: str) -> None:
-    """Check that an ONNX model keeps all its data within its folder. Raises OutsideModelFolder, or what is wrong with
-    the path. A damaged model passes as far as it can be read: onnxruntime refuses it."""
+    """Check that all external data of an ONNX model is in its folder, before onnxruntime opens it.
+
+    A damaged model is checked up to the damage: onnxruntime will reject it. Raises OutsideModelFolder, or a UserError
+    if the file cannot be read.
+    """
     with open_file(model) as file:
         size = os.fstat(file.fileno()).st_size
         if not size:
@@ -70,7 +73,7 @@ def _locations(data: mmap) -> Iterator[str]:
 
 
 def _fields(data: mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """The fields of a message that have a length, as number, begin and end; up to the first that is damaged."""
+    """Yield the number, begin and end of each length-delimited field, up to the first damaged one."""
     while at < end:
         tag, at = _varint(data, at, end)
         kind = tag & 7

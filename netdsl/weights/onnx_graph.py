@@ -1,4 +1,4 @@
-"""The graph of an ONNX model as far as it determines how weights are used: nodes, constants, and layouts of values.
+"""Read the graph of an ONNX model: its nodes, the constants derived from its tensors, and the layouts of its values.
 
 Source: onnx.proto.
 """
@@ -23,14 +23,16 @@ if TYPE_CHECKING:
     Step = tuple[Any, ...]
 
 MAX_GRAPH_DEPTH = 8
-"""Graphs within each other; constants of deeper ones have no known use."""
+"""Maximum nesting of subgraphs that are read."""
 
 NODE, INPUT, VALUE_INFO = 1, 11, 13
 
 
 class GraphNode:
-    """A node: its operator, the names of its inputs and outputs, and its attributes. A tensor among these stands as a
-    pair of offsets, and so does a sparse one, under `sparse_value`."""
+    """A node: its operator, the names of its inputs and outputs, and its attributes.
+
+    An attribute that is a tensor, dense or sparse, is stored as the offsets of its beginning and end in the file.
+    """
 
     __slots__ = ("attributes", "inputs", "op", "outputs")
 
@@ -41,24 +43,24 @@ class GraphNode:
         self.attributes: dict[str, object] = {}
 
     def number(self, name: str, default: float) -> float:
-        """Return a number among the attributes."""
+        """Return an attribute that is a number, or the default."""
         found = self.attributes.get(name, default)
         return found if isinstance(found, int | float) else default
 
     def integer(self, name: str, default: int) -> int:
-        """Return a whole number among the attributes."""
+        """Return an attribute that is an integer, or the default."""
         found = self.attributes.get(name, default)
         return found if isinstance(found, int) else default
 
     def integers(self, name: str) -> list[int] | None:
-        """Return a list of whole numbers among the attributes; None where there is none."""
+        """Return an attribute that is a list of integers, or None."""
         found = self.attributes.get(name)
         return found if isinstance(found, list) and all(isinstance(each, int) for each in found) else None
 
 
 class GraphReader:
-    """What is read of a graph: `nodes` in its order, those of graphs within it before the node that holds them, and
-    `ranks` of its values, where the file says them."""
+    """Reads a graph: its `nodes` in order, those of a subgraph before the node that contains it, and the `ranks` of
+    values by name, as far as the file declares them."""
 
     def __init__(self, wire: Protobuf) -> None:
         self._wire = wire
@@ -66,7 +68,7 @@ class GraphReader:
         self.ranks: dict[str, int] = {}
 
     def graph(self, begin: int, end: int, other: Callable[[int, int, int], None], depth: int = 0) -> None:
-        """Read a graph; `other` takes the number and place of each field that is not read here."""
+        """Read a graph. `other` is called with the number, begin and end of each field that is not read here."""
         for field, kind, at, stop in self._wire.fields(begin, end):
             if kind != MESSAGE:
                 continue
@@ -124,7 +126,7 @@ class GraphReader:
         return found
 
     def _value(self, begin: int, end: int) -> None:
-        """Note the rank of a value that the file describes."""
+        """Record the rank of a value from its ValueInfoProto."""
         name = ""
         rank: int | None = None
         for field, kind, at, stop in self._wire.fields(begin, end):
@@ -136,7 +138,7 @@ class GraphReader:
             self.ranks[name] = rank
 
     def _rank(self, begin: int, end: int) -> int | None:
-        """Return the number of axes of a TypeProto's tensor, where it has a shape."""
+        """Return the rank of a TypeProto's tensor; None if it declares no shape."""
         for field, kind, at, stop in self._wire.fields(begin, end):
             if (field, kind) != (1, MESSAGE):
                 continue
@@ -154,12 +156,15 @@ TYPED = ("cast", "dequantize")
 """Steps that change the type."""
 
 CASTS = ("float16", "float32", "float64")
-"""Types to which a Cast of a weight is followed."""
+"""Target types of the casts that are applied to a weight."""
 
 
 class Derived:
-    """A value made of one tensor of the file, `root`, in `steps`; `name` is its last name in the file before it was
-    changed, and `values` are its numbers if they are few and whole."""
+    """A constant computed from one tensor of the file, `root`, by `steps`.
+
+    `name` is the last name of the unchanged tensor, after nodes Identity. `values` are the elements of a short list of
+    integers, which may be a shape or axes.
+    """
 
     __slots__ = ("name", "root", "shape", "steps", "values")
 
@@ -174,18 +179,18 @@ class Derived:
 
     @property
     def dtype(self) -> str:
-        """NumPy's name of the type that the steps end in; empty where they keep the tensor's own."""
+        """NumPy name of the type after all steps; empty if they keep the type of the tensor."""
         ends = ("float32" if kind == "dequantize" else rest[0] for kind, *rest in self.steps[::-1] if kind in TYPED)
         return next(ends, "")
 
     def after(self, shape: Shape, *steps: Step) -> Derived | None:
-        """Return the constant changed once more; None at the end of an overlong chain."""
+        """Return the constant after further steps; None if there are too many."""
         if len(self.steps) > MAX_STEPS:
             return None
         return Derived(self.root, shape, name=self.name, steps=(*self.steps, *steps), values=self.values)
 
     def turned(self, axes: list[int]) -> Derived | None:
-        """Return the constant with its axes permuted; None where `axes` are no permutation."""
+        """Return the constant with its axes permuted; None if `axes` is not a permutation."""
         if sorted(axes) != list(range(len(self.shape))):
             return None
         if axes == sorted(axes):
@@ -193,14 +198,15 @@ class Derived:
         return self.after(tuple(self.shape[axis] for axis in axes), ("transpose", tuple(axes)))
 
     def reshaped(self, shape: Shape) -> Derived | None:
-        """Return the constant in another shape; None where that has another number of elements."""
+        """Return the constant in another shape; None if the number of elements differs."""
         if shape == self.shape:
             return self
         return self.after(shape, ("reshape", shape)) if prod(shape) == prod(self.shape) else None
 
 
 def derived(node: GraphNode, given: Mapping[int, Derived]) -> Derived | None:
-    """Return the constant that a node computes from its first input; None where it is none, or cannot be followed."""
+    """Return the constant that a node computes from the constant at its first input; None if that is not constant, or
+    the operator is not supported."""
     source = given.get(0)
     make = MAKERS.get(node.op)
     return make(source, node, given) if source is not None and make is not None else None
@@ -240,7 +246,7 @@ def _flatten(source: Derived, node: GraphNode, _: Mapping[int, Derived]) -> Deri
 
 
 def axes_of(node: GraphNode, given: Mapping[int, Derived]) -> list[int] | None:
-    """Return the axes that a node names, as an attribute or as an input."""
+    """Return the axes of a node, from its attribute or, at newer opsets, its second input."""
     found = node.integers("axes")
     return found if found is not None or 1 not in given else given[1].values
 
@@ -267,7 +273,7 @@ def _squeeze(source: Derived, node: GraphNode, given: Mapping[int, Derived]) -> 
 
 
 def _dequantize(source: Derived, node: GraphNode, given: Mapping[int, Derived]) -> Derived | None:
-    """Follow `(x - zero point) * scale`, with one scale or one for each entry of an axis."""
+    """Return `(x - zero point) * scale`, quantized per tensor or per axis; blocked quantization is not supported."""
     rank = len(source.shape)
     axis = node.integer("axis", 1)
     others = [given[slot] for slot in (1, 2) if slot in given]
@@ -296,10 +302,15 @@ MAKERS = {
 
 
 class ValueInfo:
-    """How a value lies: its `rank`; the axis of its channels, counted from the last, and their number; for each axis
-    its place in the layout with channels first (`axes`); `order`, the way in which a map was flattened into it where
-    that was not channels first; the layers (`makers`) whose flat outputs it is, `spread` after a reshape has made more
-    axes of them."""
+    """The layout of a value, as far as it is known.
+
+    - `rank`: the number of axes.
+    - `channel`, `size`: the axis of the channels, counted from the last, which is 0, and the number of channels.
+    - `axes`: for each axis, its position in the channels-first layout.
+    - `order`: how a feature map was flattened into it: empty for channels first, `last`, or `mixed`.
+    - `makers`: the layers, a dense one and those after it, whose flat output it is.
+    - `spread`: whether a reshape has split that output into several axes.
+    """
 
     __slots__ = ("axes", "channel", "makers", "order", "rank", "size", "spread")
 
@@ -324,13 +335,13 @@ class ValueInfo:
 
     @property
     def axis(self) -> int | None:
-        """Channels' axis from the last: ONNX's second unless the graph has moved them."""
+        """The channels' axis, counted from the last: the second from the left (ONNX's default), unless it was moved."""
         if self.channel is not None or self.rank is None:
             return self.channel
         return self.rank - 2
 
     def _axes(self) -> tuple[int, ...]:
-        """Return the places of the axes, derived from the channels' axis where no transposition has set them."""
+        """Return `axes`, derived from the channels' axis if no Transpose has set them."""
         assert self.rank is not None
         if self.axes is not None and len(self.axes) == self.rank:
             return self.axes
@@ -353,7 +364,7 @@ class ValueInfo:
         return ValueInfo(rank, channel, self.size, axes=axes, order=self.order, makers=self.makers, spread=self.spread)
 
     def reshaped(self, shape: list[int] | None) -> ValueInfo:
-        """Return the layout after a Reshape or Flatten to a shape, as far as that is known."""
+        """Return the layout after a Reshape or Flatten to `shape`; None is an unknown shape."""
         rank = len(shape) if shape and len(shape) <= MAX_AXES else None
         if self.makers and (rank is None or rank > 2):
             return ValueInfo(rank, None, self.size, makers=self.makers, spread=True, order=self.order)

@@ -1,4 +1,4 @@
-"""The weights of an ONNX model in netdsl's layout. The model is memory-mapped and never loaded as a whole.
+"""Read the weights of an ONNX model in netdsl's layout. The model is memory-mapped, never loaded as a whole.
 
 Source: onnx.proto.
 """
@@ -31,7 +31,7 @@ DIMS, DATA_TYPE, FLOATS, INT32S, INT64S, NAME, RAW, DOUBLES, UINT64S, EXTERNAL =
 NUMBERS = (RAW, FLOATS, DOUBLES, INT32S, INT64S, UINT64S)
 VARINTS = (INT32S, INT64S, UINT64S)
 MAX_VALUES = 64
-"""Maximum number of elements of a whole-numbered tensor that can be a shape or a list of axes."""
+"""Maximum number of elements of an integer tensor that is read as a shape or a list of axes."""
 
 
 class _Tensor:
@@ -59,14 +59,16 @@ class _Tensor:
 
     @property
     def is_small(self) -> bool:
-        """Whether it is a float of 8 bits or fewer, which is listed but not read."""
+        """Whether the type is a float of 8 bits or fewer: such tensors are listed but not read."""
         return self.kind.startswith(("float8", "float4"))
 
 
 class OnnxWeights(WeightFile):
-    """The float tensors of a model that are weights, its initializers and those of Constant nodes, each as its node
-    uses it. A model of netdsl's has them in netdsl's layout, and constants named after a place in the graph,
-    `normalize1/constant`."""
+    """The weights of a model: the floating-point initializers and Constant nodes that its operators use as weights.
+
+    The operator determines the layout (`onnx_roles`). Models written by netdsl are already in netdsl's layout; their
+    constants are not weights, and have a slash in their names: `normalize1/constant`.
+    """
 
     __slots__ = ("_data", "_is_ours", "_metadata", "_tensors", "_uses", "_wire")
 
@@ -101,10 +103,10 @@ class OnnxWeights(WeightFile):
     def metadata(self) -> Mapping[str, str]:
         return self._metadata
 
-    # --- tensors ---------------------------------------------------------------------------------------------------
+    # --- tensors ---
 
     def _note(self, field: int, begin: int, end: int) -> None:
-        """Take an initializer, sparse or not, among a graph's fields."""
+        """Record the tensor if a field of a graph is an initializer, dense or sparse."""
         if field == INITIALIZER:
             self._add(self._tensor(begin, end))
         elif field == SPARSE:
@@ -118,7 +120,7 @@ class OnnxWeights(WeightFile):
         self._tensors[tensor.name] = tensor
 
     def _sparse(self, begin: int, end: int) -> _Tensor:
-        """Return a sparse tensor's name, type and shape; its values are not read."""
+        """Read the name, type and shape of a sparse tensor, but not its values."""
         tensor = _Tensor()
         shape: list[int] = []
         for field, kind, at, stop in self._wire.fields(begin, end):
@@ -131,7 +133,7 @@ class OnnxWeights(WeightFile):
         return tensor
 
     def _pair(self, begin: int, end: int) -> dict[int, str]:
-        """Return the texts of a StringStringEntryProto by their numbers: the key is 1, the value 2."""
+        """Return the strings of a StringStringEntryProto by field number: 1 is the key, 2 the value."""
         return {field: self._wire.text(a, b) for field, kind, a, b in self._wire.fields(begin, end) if kind == MESSAGE}
 
     def _tensor(self, begin: int, end: int) -> _Tensor:
@@ -156,7 +158,7 @@ class OnnxWeights(WeightFile):
         return tensor
 
     def _place(self, tensor: _Tensor, external: dict[str, str]) -> None:
-        """Note where a tensor lies in the file of data."""
+        """Record the location of a tensor in an external data file."""
         name = external.get("location", "")
         numbers = [external.get(key, "0") for key in ("offset", "length")]
         if not all(number.isdecimal() and len(number) < 20 for number in numbers):
@@ -166,7 +168,7 @@ class OnnxWeights(WeightFile):
         tensor.start, tensor.length = map(int, numbers)
 
     def _of_node(self, node: GraphNode) -> Derived | None:
-        """Return what a Constant node holds; None where it is text, or nothing."""
+        """Return the value of a Constant node; None if it is not numeric."""
         name = node.outputs[0]
         match node.attributes:
             case {"value": (int(begin), int(end))}:
@@ -188,7 +190,7 @@ class OnnxWeights(WeightFile):
         return self._constant(tensor)
 
     def _constant(self, tensor: _Tensor) -> Derived:
-        """Return a tensor as the graph sees it, its numbers too where they can be a shape."""
+        """Return a tensor as a constant of the graph, with its values if these can be a shape or axes."""
         few = tensor.kind in ("int64", "int32") and len(tensor.shape) < 2 and math.prod(tensor.shape) <= MAX_VALUES
         values = self._array(tensor).reshape(-1).tolist() if few and tensor.file is None and not tensor.sparse else None
         return Derived(tensor.name, tensor.shape, values=values)
@@ -197,10 +199,10 @@ class OnnxWeights(WeightFile):
         tensor = self._tensors.get(constant.root)
         return tensor is not None and not tensor.sparse and bool((self._array(tensor) == number).all())
 
-    # --- weights ---------------------------------------------------------------------------------------------------
+    # --- weights ---
 
     def _admit_all(self, nodes: GraphReader) -> None:
-        """Note as entries the tensors that are weights, in the order in which the graph uses them."""
+        """Create the entries, in the order in which the graph uses the weights; unused tensors come last."""
         if self._is_ours:
             for name in [name for name in self._tensors if "/" in name]:
                 del self._tensors[name]
@@ -224,8 +226,8 @@ class OnnxWeights(WeightFile):
                 self._admit(name, [TensorUse(Derived(name, tensor.shape), "", "", 0, unclear="is used by no node")])
 
     def _named(self, uses: list[TensorUse]) -> dict[str, list[TensorUse]]:
-        """Return the uses by their weights' names: an initializer's own, or those of the Identity nodes by which an
-        exporter gives one initializer several names."""
+        """Group the uses by weight name: the name of the initializer, or of an Identity node if several nodes Identity
+        give it several names, as exporters do for shared weights."""
         names: dict[str, set[str]] = {}
         for use in uses:
             names.setdefault(use.constant.root, set()).add(use.constant.name)
@@ -240,7 +242,7 @@ class OnnxWeights(WeightFile):
         return found
 
     def _admit(self, key: str, uses: list[TensorUse]) -> None:
-        """Note one weight, if it is one."""
+        """Create the entry of a tensor if it is a weight."""
         use = next((each for each in uses if each.unclear), uses[0])
         tensor = self._tensors.get(use.constant.root)
         if tensor is None or not (tensor.shape or use.op == "PRelu"):
@@ -265,7 +267,7 @@ class OnnxWeights(WeightFile):
         self._uses += [(key, each) for each in uses]
 
     def _check(self, tensor: _Tensor) -> None:
-        """Hold a tensor's size against its bytes."""
+        """Check that a tensor has as many bytes as its shape and type require."""
         if tensor.field in VARINTS or tensor.numbers is not None:
             return
         if not tensor.is_small and Entry(tensor.kind, tensor.shape).size != max(tensor.length, 0):
@@ -287,7 +289,7 @@ class OnnxWeights(WeightFile):
             return self._array(self._tensors[key])
         array = self._array(self._tensors[use.constant.root])
         if not use.unclear:
-            with np.errstate(over="ignore", invalid="ignore"):  # MatchedWeights checks the values
+            with np.errstate(over="ignore", invalid="ignore"):  # CheckedWeights checks the values
                 for step in use.constant.steps:
                     array = self._changed(array, step)
         return array
@@ -309,7 +311,7 @@ class OnnxWeights(WeightFile):
         return ((array.astype(np.float32) - shift) * scale.reshape(around)).reshape(array.shape)
 
     def _array(self, tensor: _Tensor) -> Array:
-        """Return a tensor's elements in its shape; bfloat16 becomes float32."""
+        """Return the values of a tensor; bfloat16 is converted to float32."""
         kind, count = tensor.kind, math.prod(tensor.shape)
         if tensor.numbers is not None:
             return np.array(tensor.numbers, np.float32)

@@ -1,5 +1,8 @@
-"""The roles of an ONNX graph's constants. A weight's orientation follows from its node, never from its shape: MatMul
-multiplies by [in, out], Gemm by either, and a Transpose before them swaps the axes once more."""
+"""Determine which constants of an ONNX graph are weights, of which layers, and in which orientation.
+
+The orientation follows from the node that uses a weight, never from its shape: MatMul multiplies by [in, out], Gemm by
+[in, out] or [out, in], and a Transpose in between swaps the axes again.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ NOT_WEIGHTS: dict[str, frozenset[int]] = {
     "Resize": frozenset({1, 2, 3}),
     "Upsample": frozenset({1}),
 }
-"""Inputs that say how an operator computes, and are no weights."""
+"""Inputs, by index, that configure an operator and are not weights."""
 
 _SAME_LAYOUT = (
     "Abs AveragePool BatchNormalization Cast Celu Clip DequantizeLinear Dropout Elu Erf Exp Gelu GlobalAveragePool "
@@ -36,7 +39,7 @@ _SAME_LAYOUT = (
     "Resize Round Selu Sigmoid Softmax Softplus Softsign Sqrt Tanh ThresholdedRelu Upsample"
 )
 SAME_LAYOUT = frozenset(_SAME_LAYOUT.split())
-"""Operators whose result lies as their first input does."""
+"""Operators whose result has the layout of their first input."""
 
 BINARY = frozenset({"Add", "Sub", "Mul", "Div", "Sum", "Max", "Min", "Mean", "Concat", "Where"})
 NORM_ROLES = {
@@ -58,7 +61,7 @@ LAYER_KINDS = {
     "Mul": ("layernorm", "groupnorm", "instancenorm"),
     "PRelu": ("prelu",),
 }
-"""Layers that an operator's weights can belong to; what is added may be any layer's bias."""
+"""Layers that the weights of an operator can belong to. Add is not listed: any layer can have a bias."""
 
 FLAT = "reads a map that was flattened with its channels last"
 ASIDE = "does not run along the channels"
@@ -66,8 +69,11 @@ MAX_MAKERS = 16
 
 
 class TensorUse:
-    """A tensor as a node uses it: `constant` in our layout, the `word` for it, and the number of its `layer`. `unclear`
-    is why it is none of ours; `channels` is how many a map has that it reads flattened with the channels last."""
+    """A use of a tensor by a node: the `constant` in netdsl's layout, its role (`word`), and the index of its `layer`.
+
+    `unclear` is the reason if the role or the orientation cannot be determined. `channels` is the number of channels of
+    the feature map that a dense weight reads flattened with channels last, otherwise 0.
+    """
 
     __slots__ = ("channels", "constant", "epsilon", "layer", "op", "unclear", "word")
 
@@ -82,9 +88,11 @@ class TensorUse:
 
 
 class Roles:
-    """The uses of a graph's constants, in the order of its nodes. `constants` are its tensors by name, to which those
-    of Constant nodes are added by `of_node`; `is_all` tells whether all elements of one are a number, and `passed` are
-    tensors that are no weights."""
+    """Collects the uses of a graph's constants, node by node.
+
+    `constants` are the tensors by name, and `of_node` returns that of a Constant node; `is_all(constant, number)` is
+    whether all elements equal the number. `passed` names the tensors that are used, but are not weights.
+    """
 
     def __init__(
         self,
@@ -112,7 +120,7 @@ class Roles:
         return [use for uses in self._by_layer for use in uses]
 
     def read(self, node: GraphNode) -> None:
-        """Note what a node uses, and the facts about its output."""
+        """Record the constants that a node uses, and the layout of its output."""
         if not node.outputs:
             return
         if node.op == "Constant":
@@ -155,10 +163,10 @@ class Roles:
             self._use(constant, node, "", self._new_layer(), f"is used by a node {node.op}")
         return info
 
-    # --- layouts ---------------------------------------------------------------------------------------------------
+    # --- layouts ---
 
     def _info(self, node: GraphNode, given: Constants) -> ValueInfo:
-        """Return how a node's result lies, as far as that does not depend on weights."""
+        """Return the layout of a node's result, as far as it does not depend on weights."""
         infos = [self._infos.get(name, ValueInfo()) for slot, name in enumerate(node.inputs) if slot not in given]
         first = infos[0] if infos else ValueInfo()
         if node.op == "Transpose":
@@ -187,8 +195,11 @@ class Roles:
         return ValueInfo()
 
     def _group_norm(self, node: GraphNode) -> None:
-        """Pass over an instance normalization's ones and zeros between two reshapes: a group normalization in pieces,
-        whose own factors follow."""
+        """Recognize a group normalization that is exported as Reshape, InstanceNormalization and Reshape.
+
+        The weights of the InstanceNormalization are all ones and zeros, and are ignored; the actual ones follow as Mul
+        and Add.
+        """
         source, output = node.inputs[0], node.outputs[0]
         self._reshaped.add(output)
         if source in self._grouped:
@@ -205,10 +216,10 @@ class Roles:
                 use.unclear = use.unclear or why
         self._refused.update(layers)
 
-    # --- operators with weights ------------------------------------------------------------------------------------
+    # --- operators with weights ---
 
     def _linear(self, node: GraphNode, weights: Constants, info: ValueInfo) -> ValueInfo:
-        """Gemm: alpha A' B' + beta C, each of A and B as it is or transposed; MatMul."""
+        """Record the weights of a MatMul, or of a Gemm: alpha A' B' + beta C, A and B optionally transposed."""
         layer = self._new_layer()
         gemm = node.op == "Gemm"
         sides = [slot for slot in (0, 1) if slot in weights]
@@ -262,7 +273,7 @@ class Roles:
         return made
 
     def _norm(self, node: GraphNode, weights: Constants, info: ValueInfo) -> ValueInfo:
-        """Normalizations know their axis: the last, or the second."""
+        """Record the weights of a normalization, along the last axis (LayerNormalization) or the second."""
         layer = self._new_layer()
         words = NORM_ROLES[node.op]
         last = node.op == "LayerNormalization"
@@ -284,7 +295,7 @@ class Roles:
         return ValueInfo(rank, channel, info.size, axes=info.axes, order=info.order, makers=makers, spread=info.spread)
 
     def _elementwise(self, node: GraphNode, weights: Constants, info: ValueInfo) -> ValueInfo:
-        """A bias that is added, or a factor; a bias belongs to the layer before it."""
+        """Record a bias that is added, for the layer before it, or a factor, which begins a layer."""
         dynamic = [name for slot, name in enumerate(node.inputs) if slot not in weights]
         if len(weights) > 1 or len(dynamic) != 1:
             return self._unknown(node, weights, info)
@@ -307,7 +318,7 @@ class Roles:
     def _along(
         self, constant: Derived, node: GraphNode, word: str, layer: int, info: ValueInfo, *, scale: float = 1.0
     ) -> TensorUse:
-        """Note a tensor that is broadcast: a vector along the channels, however many axes of one surround it."""
+        """Record a broadcast tensor. It must be a vector along the channels, besides axes of size 1."""
         axes = [axis for axis, size in enumerate(constant.shape) if size != 1]
         found = _squeezed(constant)
         why = ""
@@ -339,7 +350,7 @@ def _scaled(constant: Derived | None, factor: float) -> Derived | None:
 
 
 def _squeezed(constant: Derived) -> Derived | None:
-    """Return a constant without its axes of one; None where it has more than one other."""
+    """Return a constant as a vector, without axes of size 1; None if several axes remain."""
     sizes = [size for size in constant.shape if size != 1]
     return constant.reshaped(tuple(sizes) or (1,)) if len(sizes) < 2 else None
 
@@ -349,7 +360,7 @@ def _joined(makers: tuple[int, ...], layer: int) -> tuple[int, ...]:
 
 
 def _together(infos: list[ValueInfo], is_concat: bool) -> ValueInfo:
-    """Return how the result of several values lies, the broadcast ones among them being smaller."""
+    """Return the layout of the result of an elementwise operator with broadcasting, or of Concat."""
     ranks = [info.rank for info in infos]
     known = [rank for rank in ranks if rank is not None]
     rank = max(known) if len(known) == len(ranks) and known else None

@@ -39,8 +39,10 @@ NUMBER = re.compile(r"\d+(?=$|[._/])")
 
 
 def match_by_order(net: Net, file: WeightFile, free: Collection[str] = ()) -> WeightView:
-    """Return the file's weights under the network's names, matched by order. The network's `free` weights take no part,
-    or match any shape. The file may lack the weights of training heads. Raises WeightsDoNotFit.
+    """Return the file's weights under the net's names, matched by order. Raises WeightsDoNotFit.
+
+    Weights in `free`, which keep their initial values, match any shape, and may be missing from the file; so may those
+    of training heads.
     """
     shapes = {key: entry.shape for key, entry in file.entries.items() if not is_ignored(key)}
     wanted = {name: p.shape for name, p in net.parameters.items()}
@@ -63,7 +65,7 @@ def match_by_order(net: Net, file: WeightFile, free: Collection[str] = ()) -> We
 
 
 class _Pairing:
-    """Ways to pair the layers of a network with those of a file; each raises WeightsDoNotFit."""
+    """Ways to pair the layers of a net with those of a file. Each raises WeightsDoNotFit."""
 
     def __init__(
         self, file: WeightFile, shapes: Mapping[str, Shape], wanted: Mapping[str, Shape], free: Collection[str]
@@ -74,7 +76,7 @@ class _Pairing:
         self._free = free
 
     def flat(self, ours: list[Layer], keys: list[str], theirs: list[Layer] | None = None) -> WeightView:
-        """Pair tensor by tensor, in order; if that fails, layer by layer."""
+        """Pair tensors in order; if that fails, layers in order."""
         names = [name for layer in ours for name in layer.values()]
         if len(names) == len(keys):
             wrong = [at for at, pair in enumerate(zip(names, keys, strict=True)) if not self._agree(*pair)]
@@ -86,14 +88,14 @@ class _Pairing:
         raise self._differs(names, keys)
 
     def by_layer(self, ours: list[Layer], theirs: list[Layer]) -> WeightView:
-        """Pair layer by layer, in order."""
+        """Pair layers in order."""
         found = [self._within(*pair) for pair in zip(ours, theirs, strict=False)]
         if len(ours) != len(theirs) or None in found:
             raise self._differs(*([name for layer in side for name in layer.values()] for side in (ours, theirs)))
         return self._paired(found)
 
     def by_name(self, ours: list[Layer], theirs: list[Layer]) -> WeightView:
-        """Pair the layers of a file that is sorted by name: only shapes and the numbers in names distinguish them."""
+        """Pair the layers of a file that is sorted by name, using shapes and the numbers in names."""
         theirs = sorted(theirs, key=lambda layer: _natural(_name(layer)))
         single = all(len(layer) == 1 for layer in theirs)
         if len({NUMBER.sub("#", _name(layer)) for layer in theirs}) == 1:  # the numbers determine the order
@@ -128,7 +130,7 @@ class _Pairing:
         return tuple(sorted(shapes[key] for key in layer.values()))
 
     def _check_alike(self, names: list[str]) -> None:
-        """Refuse layers of the same shapes whose names differ by more than their numbers."""
+        """Raise WeightsDoNotFit if layers of the same shapes have names that differ in more than numbers."""
         kinds = {NUMBER.sub("#", name): name for name in names}
         if len(kinds) > 1:
             listed = ", ".join(f"`{name}`" for name in [*kinds.values()][:10]) + ", …" * (len(kinds) > 10)
@@ -139,7 +141,7 @@ class _Pairing:
             )
 
     def _within(self, ours: Layer, theirs: Layer) -> Layer | None:
-        """Pair the weights of a layer by their roles, or by their shapes if these all differ; None if neither works."""
+        """Pair the weights of a layer by role, or by shape if all shapes differ. Return None if neither works."""
         words = {_role(word): key for word, key in theirs.items()}
         if words.keys() == ours.keys() and len(words) == len(theirs):
             found = {name: words[word] for word, name in ours.items()}
@@ -154,7 +156,7 @@ class _Pairing:
     def _agree(self, name: str, key: str) -> bool:
         words = [_role(each[len(_prefix(each)) + 1 :]) for each in (name, key)]
         others = words[0] != words[1] and all(word in ROLES for word in words)
-        if self._file.layers is not None:  # a graph is more reliable than names
+        if self._file.layers is not None:  # the roles are from a graph, more reliable than names
             others = False
         return name in self._free or (self._shapes[key] == self._wanted[name] and not others)
 
@@ -181,7 +183,7 @@ class _Pairing:
 
 
 def _layers_of(nodes: Iterable[Node]) -> list[Layer]:
-    """Return the weights of each layer by role, shared ones once."""
+    """Return the weights of each layer by role. Shared weights appear once."""
     seen: set[str] = set()
     layers: list[Layer] = []
     for node in nodes:
@@ -197,7 +199,7 @@ def _without(layers: list[Layer], names: Collection[str]) -> list[Layer]:
 
 
 def _grouped(shapes: Mapping[str, Shape], graph: list[Layer] | None = None, *, repeats: bool = False) -> list[Layer]:
-    """Return a file's weights by layer: those of the graph if there is one, otherwise by common prefixes."""
+    """Group a file's weights by layer: as in its graph, or without one by the prefixes of their names."""
     if graph is None:
         found: dict[str, Layer] = {}
         for key in shapes:
@@ -213,7 +215,7 @@ def _grouped(shapes: Mapping[str, Shape], graph: list[Layer] | None = None, *, r
 
 
 def _prefix(key: str) -> str:
-    """Return the layer's part of a name; all of it if it has no parts."""
+    """Return a name without its last part; the whole name if it has only one."""
     at = max(key.rfind("."), key.rfind("/"))
     return key[:at] if at > 0 else key
 
@@ -231,8 +233,7 @@ def _count(layers: list[Layer]) -> int:
 
 
 def _is_sorted(file: WeightFile, shapes: Mapping[str, Shape]) -> bool:
-    """Return whether the names of each type are sorted, as safetensors does: then their order is not that of the
-    layers."""
+    """Return whether the names of each type are sorted, as in safetensors files: their order is not that of layers."""
     by_type: dict[str, list[str]] = {}
     for key in shapes:
         by_type.setdefault(file.entries[key].dtype, []).append(key)
@@ -240,13 +241,13 @@ def _is_sorted(file: WeightFile, shapes: Mapping[str, Shape]) -> bool:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Return a sort key by which `layer2` precedes `layer10`."""
+    """Return a key that sorts `layer2` before `layer10`."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _by_kind(ours: list[Layer], wanted: Mapping[str, Shape], found: Mapping[str, Shape]) -> list[str]:
-    """Return the file's keys in the network's order if only layers of a kind are ordered: each of the network's layers
-    gets the file's next layer with the same weights."""
+    """Return the file's keys in the net's order if the file orders only layers of the same kind: each layer of the net
+    gets the next layer of the file with the same roles and shapes."""
     left: dict[object, list[Layer]] = {}
     for layer in _grouped(found):
         left.setdefault(frozenset((word, found[key]) for word, key in layer.items()), []).append(layer)
@@ -263,7 +264,7 @@ def _by_kind(ours: list[Layer], wanted: Mapping[str, Shape], found: Mapping[str,
 
 
 def pair_lines(file: WeightFile, net: Net) -> list[str]:
-    """Return a line for each pair of a file whose weights were matched by order."""
+    """Return a line for each pair of a file that was matched by order."""
     assert isinstance(file, WeightView)
     shapes = {name: net.parameters[name].shape for name in file.entries}
     origins = file.origins
@@ -271,8 +272,7 @@ def pair_lines(file: WeightFile, net: Net) -> list[str]:
 
 
 def _lines(pairs: list[tuple[str, str]], entries: Mapping[str, Entry], parameters: Mapping[str, Shape]) -> list[str]:
-    """Return a line for each pair: its name and shape in the network, its name in the file, and its shape there if that
-    differs."""
+    """Return a line for each pair: name and shape in the net, name in the file, and the shape there if it differs."""
     rows = []
     for name, key in pairs:
         wanted, found = parameters[name], entries[key].shape

@@ -1,9 +1,9 @@
-"""A restricted unpickler that runs no code: it builds containers, numbers and texts, and calls only a table of
-functions.
+"""A restricted unpickler that never runs code from the file.
 
-A pickle is a program for a stack machine. Python's machine lets it import and call whatever is installed; this one
-knows the operations that `torch.save` writes, and a table of names. Any other name or operation ends it. It creates no
-instance of a class, and its result is no larger than the pickle.
+A pickle is a program for a stack machine. Python's unpickler lets the program import and call anything that is
+installed. This one implements only the opcodes that `torch.save` writes and resolves only the globals in an allowlist;
+any other opcode or global raises PickleRejected. It creates no instances of classes, and its result is no larger than
+the pickle.
 
 Source: pickletools in Python's standard library, protocols 2 to 5.
 """
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     Persistent = Callable[[Any], Any]
 
 KEY_TYPES = (str, int, float, bool, bytes, type(None))
-"""Types allowed as dictionary keys; hashing nested tuples can take forever."""
+"""Types allowed as dictionary keys. Not tuples: hashing nested ones can take forever."""
 
 
 class PickleRejected(Exception):
-    """Why a pickle is not read."""
+    """The pickle is damaged or not allowed; the message is the reason."""
 
 
 class GlobalRejected(PickleRejected):
-    """The pickle refers to a global, `name`, that is not in the table."""
+    """The pickle refers to a global, `name`, that is not in the allowlist."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"it refers to `{name}`")
@@ -39,12 +39,12 @@ class GlobalRejected(PickleRejected):
 
 
 def shown(value: object) -> str:
-    """Format a value for a message. Of containers only the type: formatting nested ones can take forever."""
+    """Format a value for a message. Containers are shown as their type: formatting nested ones can take forever."""
     return str(value)[:80] if isinstance(value, KEY_TYPES) else type(value).__name__
 
 
 class CallableGlobal:
-    """A global that a pickle may call; `make` receives the arguments, and raises PickleRejected or TypeError."""
+    """A global that a pickle may call: `make` is called with its arguments, and raises PickleRejected or TypeError."""
 
     __slots__ = ("make",)
 
@@ -53,20 +53,20 @@ class CallableGlobal:
 
 
 class Ignored:
-    """A value besides the tensors that is not used: it has no content, and its attributes are dropped."""
+    """Placeholder for an unused value. It has no content, and attributes set on it are dropped."""
 
     __slots__ = ()
 
 
 class _Mark:
-    """The beginning of a list of items on the stack."""
+    """Marks where a sequence of items begins on the stack."""
 
 
 _MARK = _Mark()
 
 
 class Machine:
-    """The stack, the memo, and the position in the program."""
+    """The state of the unpickler: stack, memo, and position in the pickle."""
 
     __slots__ = ("at", "data", "done", "memo", "names", "persistent", "push", "stack")
 
@@ -82,7 +82,7 @@ class Machine:
 
     def take(self, size: int) -> bytes:
         piece = self.data[self.at : self.at + size]
-        if len(piece) != size:  # which is negative too, where a number is a text's length
+        if len(piece) != size:  # also if `size` is negative: Python 2's strings have signed lengths
             raise PickleRejected("its pickle is truncated")
         self.at += size
         return piece
@@ -107,7 +107,7 @@ class Machine:
         return value
 
     def pop_mark(self) -> list[Any]:
-        """Remove and return everything above the last mark, and the mark."""
+        """Pop the last mark and everything above it; return what was above it."""
         at = len(self.stack) - 1
         while self.stack[at] is not _MARK:
             at -= 1
@@ -130,7 +130,7 @@ class Machine:
         self.push(function.make(*arguments))
 
     def build(self) -> None:
-        """Drop attributes: an ordered dictionary of tensors has the versions of its layers as one."""
+        """Drop the attributes on top of the stack. A state dict has one: `_metadata`, the versions of its modules."""
         self.pop()
         if type(self.stack[-1]) is not dict and not isinstance(self.stack[-1], Ignored):
             raise PickleRejected("it sets attributes of something that is not a dictionary")
@@ -164,11 +164,11 @@ class Machine:
 
 
 NUMPY_TYPE = re.compile(r"[<>|=]?([biufcmMSU])(\d{1,9})")
-"""NumPy's types of numbers, times and texts, such as `f8`; no objects, no fields."""
+"""NumPy type codes of numbers, times and strings, such as `f8`; neither objects nor structured types."""
 
 
 class NumpyType(Ignored):
-    """A type of NumPy's, with the size of a value in bytes."""
+    """A NumPy type; `width` is the size of a value in bytes."""
 
     __slots__ = ("width",)
 
@@ -189,7 +189,7 @@ def _scalar(kind: object, data: object) -> Ignored:
 
 
 def _encoded(text: object, encoding: object) -> str:
-    """Decode bytes as the oldest protocols write them; the text has as many characters."""
+    """Return bytes that protocols 0 to 2 write as a latin-1 string. The string is kept: it has the same length."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise PickleRejected("it has bytes in an unknown encoding")
     return text
@@ -230,20 +230,23 @@ IGNORED_GLOBALS: dict[str, object] = {
         for system in ("", "Posix", "Windows")
     },
 }
-"""Globals that a pickle may name besides tensors; the types are default factories of a `defaultdict`."""
+"""Globals of unused values that checkpoints often contain. Types occur as factories of a `defaultdict`."""
 
 
 MAX_PROTOCOL = 5
 
 
 def unpickle(data: bytes, names: Mapping[str, object], persistent: Persistent) -> object:
-    """Return what a pickle describes. `names` are the globals that it may use, each a value or a CallableGlobal;
-    `persistent` resolves the identifiers of data stored elsewhere. Raises PickleRejected."""
+    """Return the object in a pickle. Raises PickleRejected.
+
+    `names` maps the globals that the pickle may use to values or CallableGlobals. `persistent` resolves persistent IDs,
+    which refer to data outside the pickle.
+    """
     return unpickle_at(data, 0, names, persistent)[0]
 
 
 def unpickle_at(data: bytes | mmap, at: int, names: Mapping[str, object], persistent: Persistent) -> tuple[object, int]:
-    """Return what a pickle that begins within data describes, and where it ends."""
+    """Return the object in the pickle that begins at byte `at`, and the position after the pickle."""
     machine = Machine(data, at, names, persistent)
     try:
         while not machine.done:
@@ -277,7 +280,7 @@ def _text(form: str) -> Callable[[Machine], None]:
 
 
 def _latin(form: str) -> Callable[[Machine], None]:
-    """Decode texts written by Python 2."""
+    """Push a string written by Python 2."""
     length = Struct(form)
     return lambda m: m.push(m.take(m.number(length)).decode("latin-1"))
 
@@ -336,7 +339,7 @@ OPERATIONS: dict[int, Callable[[Machine], None]] = {
     ord(code): operation
     for code, operation in {
         "\x80": _proto,
-        "\x95": lambda m: m.take(8),  # FRAME: how much to read ahead
+        "\x95": lambda m: m.take(8),  # FRAME: a hint how much to read ahead
         ".": _stop,
         "(": lambda m: m.push(_MARK),
         "0": lambda m: m.pop(),
@@ -382,10 +385,10 @@ OPERATIONS: dict[int, Callable[[Machine], None]] = {
         "c": lambda m: m.find(m.line(), m.line()),
         "\x93": _stack_global,
         "R": lambda m: m.reduce(),
-        "\x81": lambda m: m.reduce(),  # an object of a class, which is a function in the table of names
+        "\x81": lambda m: m.reduce(),  # NEWOBJ: the allowlist has functions in place of classes
         "b": lambda m: m.build(),
         "Q": lambda m: m.push(m.persistent(m.pop())),
     }.items()
 }
-"""The operations by their codes. None of them imports, creates an instance of a class, or reads an extension
+"""The supported opcodes. None of them imports a module, creates an instance of a class, or uses the extension
 registry."""

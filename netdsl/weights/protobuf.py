@@ -1,5 +1,7 @@
-"""Protobuf's wire format, parsed in place: a field is a tag (number << 3 | type) and a varint, 4 or 8 bytes, or a
-length followed by that number of bytes.
+"""Parse protobuf's wire format in place, without copying.
+
+A field is a tag, `number << 3 | wire type`, followed by its value: a varint, 4 or 8 bytes, or a length and that many
+bytes.
 
 Source: https://protobuf.dev/programming-guides/encoding/.
 """
@@ -20,11 +22,11 @@ if TYPE_CHECKING:
 
 VARINT, FIXED64, MESSAGE, FIXED32 = 0, 1, 2, 5
 MAX_INTEGERS = 4096
-"""Maximum number of entries read of a list of whole numbers."""
+"""Maximum number of elements read from a list of integers."""
 
 
 class Protobuf:
-    """The bytes of a message. `bad` returns the error for a reason."""
+    """A message in memory. `bad` creates the exception to raise, from a reason."""
 
     __slots__ = ("_bad", "data")
 
@@ -33,7 +35,7 @@ class Protobuf:
         self._bad = bad
 
     def fields(self, at: int, end: int) -> Iterator[Field]:
-        """Yield the fields of a message: number, type, and where their bytes begin and end."""
+        """Yield the number, the wire type, and the begin and end offsets of the value of each field."""
         while at < end:
             tag, at = self.varint(at, end)
             kind = tag & 7
@@ -51,7 +53,7 @@ class Protobuf:
             at += length
 
     def varint(self, at: int, end: int) -> tuple[int, int]:
-        """Return an unsigned number, and where the next field begins."""
+        """Decode an unsigned varint. Return it, and the offset after it."""
         number = shift = 0
         while at < end and shift < 64:
             byte = int(self.data[at])
@@ -66,7 +68,7 @@ class Protobuf:
         return self.data[begin:end].tobytes().decode("utf-8")
 
     def integers(self, at: int, stop: int) -> list[int]:
-        """Return the signed numbers of a field, packed or alone."""
+        """Decode the signed varints of a field, packed or single; at most MAX_INTEGERS."""
         found: list[int] = []
         while at < stop and len(found) <= MAX_INTEGERS:
             number, at = self.varint(at, stop)
@@ -74,7 +76,7 @@ class Protobuf:
         return found
 
     def varints(self, begin: int, end: int) -> NDArray[np.int64]:
-        """Return packed signed numbers of any count."""
+        """Decode packed signed varints of any number, vectorized."""
         data = self.data[begin:end]
         ends = np.flatnonzero(data < 128)
         if not ends.size or ends[-1] != data.size - 1:

@@ -1,6 +1,7 @@
-"""PyTorch checkpoints (`torch.save` from 1.6 on), read without PyTorch and without running their pickle.
+"""Read PyTorch checkpoints without PyTorch, and without executing their pickle.
 
-A zip file: `data.pkl` describes the tensors, `data/0`, `data/1` … are their storages, contiguous and not compressed.
+Since PyTorch 1.6, `torch.save` writes an uncompressed zip archive: `data.pkl` describes the tensors, and `data/0`,
+`data/1` … are their storages. Before, it wrote consecutive pickles, followed by the storages (LegacyTorchWeights).
 Source: torch/serialization.py and torch/_utils.py, version 2.
 """
 
@@ -49,10 +50,10 @@ WEIGHT_KEYS = (
     "weights",
     "params",
 )
-"""Common names of the weights in a checkpoint, most specific first."""
+"""Keys under which checkpoints commonly store weights, most specific first."""
 
 TRAINING_KEYS = ("optim", "sched", "scaler", "lr_")
-"""Common names of the other states of a training."""
+"""Prefixes of keys under which checkpoints store other state: optimizer, schedule, gradient scaler."""
 
 MAX_SETS_SHOWN = 10
 MAX_DICT_DEPTH = 20
@@ -60,8 +61,11 @@ MAX_DICT_DEPTH = 20
 
 
 def find_state_dict(root: object, kind: type[_T], path: str) -> dict[str, _T]:
-    """Return the tensors of a dictionary by name, or of the one inside it that holds the weights; other values, such as
-    an epoch number, are ignored. Raises BadWeightFile if there is none, or more than one candidate."""
+    """Find the state dict in a checkpoint: the checkpoint itself, or the nested dictionary that holds the weights.
+
+    Returns its tensors, the values of type `kind`, by name. Other values, such as an epoch number, are ignored. Raises
+    BadWeightFile if no dictionary has tensors, or several are equally likely.
+    """
     if isinstance(root, kind):
         raise BadWeightFile(f"{path} is a single tensor without a name")
     found = list(_candidates(root, kind))
@@ -80,10 +84,10 @@ def find_state_dict(root: object, kind: type[_T], path: str) -> dict[str, _T]:
 
 
 def _candidates(root: object, kind: type[_T]) -> Iterator[tuple[tuple[str, ...], dict[str, _T]]]:
-    """Yield each dictionary that contains tensors, with its path."""
+    """Yield the path and the tensors of each dictionary that contains any."""
     seen: set[int] = set()
     waiting: list[tuple[tuple[str, ...], object]] = [((), root)]
-    for name, value in waiting:  # which grows
+    for name, value in waiting:  # grows during the loop
         if not isinstance(value, dict) or id(value) in seen:
             continue
         seen.add(id(value))
@@ -95,7 +99,7 @@ def _candidates(root: object, kind: type[_T]) -> Iterator[tuple[tuple[str, ...],
 
 
 def _rank(name: tuple[str, ...]) -> tuple[bool, int, int]:
-    """Return the rank of a candidate, lower is likelier: usual names of weights first, then outermost ones."""
+    """Return a sort key, the likeliest candidate first: those with a usual name, then the least nested ones."""
     words = [word.lower() for word in name]
     training = any(word.startswith(TRAINING_KEYS) for word in words)
     usual = min((WEIGHT_KEYS.index(word) for word in words if word in WEIGHT_KEYS), default=len(WEIGHT_KEYS))
@@ -106,17 +110,17 @@ MAX_PICKLE_BYTES = 2**26
 PICKLE = "data.pkl"
 
 STORAGES = {**TORCH, "storage.UntypedStorage": "uint8"}
-"""NumPy's type name for each type of storage."""
+"""NumPy type names by PyTorch's storage types."""
 
 UNTYPED = (
     *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn_x2"),
     *("uint16", "uint32", "uint64"),
 )
-"""Types of PyTorch's whose storages are bytes."""
+"""Types without a storage class of their own: their tensors use untyped storages."""
 
 
 class Storage:
-    """The elements that tensors view, in a member of their own."""
+    """A flat buffer that tensors view: member `data/KEY` of the archive, with `count` elements."""
 
     __slots__ = ("count", "dtype", "key")
 
@@ -127,16 +131,16 @@ class Storage:
 
     @property
     def width(self) -> int:
-        """Bytes per element."""
+        """Size of an element in bytes."""
         return byte_size(self.dtype, (1,))
 
     def numpy_type(self, *, is_big: bool) -> DType:
-        """Return NumPy's type of the stored elements."""
+        """Return the NumPy type of the elements as stored."""
         return np.dtype(stored(self.dtype)).newbyteorder(">" if is_big else "<")
 
 
 class TorchType(Ignored):
-    """A type of PyTorch's by NumPy's name."""
+    """A PyTorch type, by its NumPy name."""
 
     __slots__ = ("name",)
 
@@ -145,7 +149,7 @@ class TorchType(Ignored):
 
 
 class TorchTensor:
-    """A view of a storage; offset and strides in elements. `dtype` is the storage's, unless that is of bytes."""
+    """A view of a storage; offset and strides are in elements."""
 
     __slots__ = ("dtype", "offset", "shape", "storage", "strides")
 
@@ -158,14 +162,14 @@ class TorchTensor:
 
     @property
     def span(self) -> int:
-        """The range from its first element to the end of its last."""
+        """Number of elements of the storage from the first one viewed to the last, inclusive."""
         if not math.prod(self.shape):
             return 0
         return 1 + sum((size - 1) * step for size, step in zip(self.shape, self.strides, strict=True))
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is its entire storage, in order."""
+        """Whether the tensor is its entire storage, in row-major order."""
         step = 1
         for size, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
             if size != 1 and stride != step:
@@ -175,7 +179,7 @@ class TorchTensor:
 
 
 def _tensor(storage: object, offset: object, shape: object, strides: object, *more: object) -> TorchTensor:
-    """Build a tensor like `torch._utils._rebuild_tensor_v2`; `more` describes gradients and unsupported properties."""
+    """Build a tensor like `torch._utils._rebuild_tensor_v2`. `more`: requires_grad, hooks, unsupported metadata."""
     if any(more[2:]):
         raise PickleRejected(
             "a tensor is a conjugate or negative view: call `resolve_neg()` or `resolve_conj()` before saving"
@@ -196,7 +200,10 @@ def _tensor(storage: object, offset: object, shape: object, strides: object, *mo
 
 
 def _tensor_of_bytes(storage: object, offset: object, shape: object, strides: object, *more: object) -> TorchTensor:
-    """`torch._utils._rebuild_tensor_v3`: the storage is of bytes, and the type behind what is about gradients."""
+    """Build a tensor like `torch._utils._rebuild_tensor_v3`, from an untyped storage.
+
+    `more`: requires_grad, hooks, the type, unsupported metadata.
+    """
     kind = more[2] if len(more) > 2 else None
     if not isinstance(storage, Storage) or not isinstance(kind, TorchType):
         raise PickleRejected("a tensor has no storage or type")
@@ -244,11 +251,11 @@ GLOBALS: dict[str, object] = {
     **{f"torch.{name}": dtype for name, dtype in STORAGES.items()},
     **{f"torch.{name}": TorchType(name) for name in UNTYPED},
 }
-"""All globals that a pickle may use: tensors, containers, and unused tensor_values besides them."""
+"""The allowlist: globals that create tensors and containers, and those of unused values."""
 
 
 class TorchWeights(WeightFile):
-    """The tensors of a `.pth` or `.pt` file, also in nested dictionaries."""
+    """The tensors of a `.pth` or `.pt` file in the zip format."""
 
     __slots__ = ("_big", "_root", "_tensors", "_zip")
 
@@ -263,7 +270,7 @@ class TorchWeights(WeightFile):
         self.entries = {key: Entry(t.dtype, t.shape) for key, t in self._tensors.items()}
 
     def _find_root(self) -> str:
-        """Return the root folder in the archive."""
+        """Return the folder of `data.pkl` in the archive, with a trailing slash, or an empty string."""
         roots = [name.removesuffix(PICKLE) for name in self._zip.members if name.split("/")[1:] == [PICKLE]]
         if PICKLE in self._zip.members:
             roots.append("")
@@ -309,7 +316,7 @@ class TorchWeights(WeightFile):
         return tensor_values(self._tensors[key], lambda begin, end: self._zip.map(name, begin, end), is_big=self._big)
 
     def stream(self, keys: Collection[str]) -> Iterator[tuple[str, Array]]:
-        """Yield contiguous tensors in parts. Large checksums are verified meanwhile."""
+        """Yield contiguous tensors in parts, while the checksums of large members are verified in the background."""
         stored = {key: name for key in keys if self._is_in_order(key, name := self._member(key))}
         large = dict.fromkeys(name for name in stored.values() if self._zip.members[name].file_size > PIECE_BYTES)
         buffer = np.empty(PIECE_BYTES, np.uint8)
@@ -328,7 +335,7 @@ class TorchWeights(WeightFile):
 
 
 def storage_of(identifier: object) -> Storage:
-    """Resolve the identifier of a storage. Raises PickleRejected."""
+    """Resolve the persistent ID of a storage. Raises PickleRejected."""
     match identifier:
         case ("storage", str(dtype), str(key), _, int(count)) if dtype in STORAGES.values() and _is_size(count):
             return Storage(dtype, key, count)
@@ -336,7 +343,7 @@ def storage_of(identifier: object) -> Storage:
 
 
 def refusal(name: str, path: str) -> BadWeightFile:
-    """Return the error for a file whose pickle refers to a global that plain tensors do not need."""
+    """Return the error for a pickle that refers to a global outside the allowlist."""
     refers = f"{path} refers to `{name[:200]}`, and is not read: "
     if name.startswith(("torch._utils._rebuild_", "torch.Complex")):
         return BadWeightFile(
@@ -347,7 +354,7 @@ def refusal(name: str, path: str) -> BadWeightFile:
 
 
 def tensor_values(tensor: TorchTensor, data: Callable[[int, int], Bytes], *, is_big: bool) -> Array:
-    """Return the values of a tensor; `data` returns a range of bytes of its storage."""
+    """Return the values of a tensor. `data(begin, end)` returns these bytes of its storage."""
     storage = tensor.storage
     width, dtype = storage.width, storage.numpy_type(is_big=is_big)
     if not tensor.span:
@@ -360,11 +367,11 @@ def tensor_values(tensor: TorchTensor, data: Callable[[int, int], Bytes], *, is_
 
 LEGACY_VERSION = 1001
 COUNT_BYTES = 8
-"""Size in bytes of a storage's count."""
+"""Size in bytes of the element count before each storage."""
 
 
 class LegacyTorchWeights(WeightFile):
-    """The tensors of a `.pth` or `.pt` file that is not a zip file."""
+    """The tensors of a `.pth` or `.pt` file in the format before PyTorch 1.6: five pickles, then the storages."""
 
     __slots__ = ("_begins", "_storages", "_tensors")
 
@@ -385,7 +392,7 @@ class LegacyTorchWeights(WeightFile):
         self.entries = {key: Entry(t.dtype, t.shape) for key, t in self._tensors.items()}
 
     def _unpickled(self, head: mmap) -> tuple[object, list[Any], int]:
-        """Return the checkpoint, the keys of its storages, and where the first storage begins."""
+        """Return the checkpoint, the keys of its storages, and the offset of the first storage."""
         at = 0
         found: list[Any] = []
         for _ in range(5):
@@ -399,8 +406,8 @@ class LegacyTorchWeights(WeightFile):
         return root, keys, at
 
     def _storage(self, identifier: object) -> Storage:
-        """Resolve the identifier of a storage; a view of another storage, its sixth entry, is never a network's
-        weight."""
+        """Resolve the persistent ID of a storage. Raises PickleRejected, also for a view of another storage (the sixth
+        entry), which a weight never is."""
         if not isinstance(identifier, tuple) or len(identifier) != 6 or identifier[5] is not None:
             raise PickleRejected("it refers to a storage in an unknown way")
         storage = storage_of(identifier[:5])
@@ -410,7 +417,7 @@ class LegacyTorchWeights(WeightFile):
         return known
 
     def _places(self, file: Any, keys: list[Any], at: int, size: int) -> dict[str, int]:
-        """Return where the elements of each storage begin; together they fill the file."""
+        """Return the offset of each storage's elements. Checks that the storages fill the rest of the file."""
         begins: dict[str, int] = {}
         for key in keys:
             storage = self._storages.get(key) if isinstance(key, str) else None

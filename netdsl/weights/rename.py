@@ -1,9 +1,9 @@
-"""Rules that rename weights to a network's names: patterns and their replacements.
+"""Rename weights to a net's names, by rules of regular expressions and replacements.
 
-A rename file has one rule per line, `PATTERN -> TO`; a `#` at the start of a line or after a blank starts a comment.
-`resnet.rename` beside `resnet.net` is found automatically. Patterns are Python's regular expressions, searched anywhere
-in a name; in TO, `$1` is the text of the first group, `${name}` that of a named one, and `$$` a dollar. If TO is `-`
-alone, weights with matching names are dropped.
+A rename file has one rule per line, `PATTERN -> TO`. A `#` at the start of a line or after whitespace begins a comment.
+`resnet.rename` next to `resnet.net` is used automatically. Patterns are regular expressions of Python, and match
+anywhere in a name. In TO, `$1` is the first group, `${name}` a named group, and `$$` a dollar sign. If TO is `-`,
+weights with matching names are dropped.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ REFERENCE = re.compile(r"\$(?:(\d+)|\{(\w+)\}|(\$)|(.?))")
 
 
 class Rule:
-    """One pattern and what stands in its place, or that its names are dropped; `place` is where it was option_rules, in
-    words."""
+    """A pattern and its replacement, or if `drops`, a pattern of names to drop. `place` is for messages."""
 
     __slots__ = ("drops", "pattern", "place", "to")
 
@@ -55,7 +54,7 @@ class Rule:
         return [*pieces, to[at:]]
 
     def _piece(self, piece: str | re.Match[str]) -> str | int:
-        """A text, or the number of a group."""
+        """Return a literal string, or the number of a group."""
         if isinstance(piece, str):
             return piece
         number, name, dollar, _ = piece.groups()
@@ -70,7 +69,7 @@ class Rule:
         raise BadRename(f"{self.place}: what is `{piece[0]}`? {told}")
 
     def apply(self, name: str) -> str | None:
-        """Return the new name; None where the weight is dropped."""
+        """Return the new name; None if the weight is dropped."""
         if self.drops:
             return None if self.pattern.search(name) else name
 
@@ -101,7 +100,7 @@ def read_rules(path: str) -> list[Rule]:
 
 
 def beside(spec: str) -> str | None:
-    """Return the rename file beside a `.net` file, by its name in messages, or None."""
+    """Return the rename file next to a `.net` file, or None. `spec` is the file's name in messages."""
     if not spec.endswith(".net"):
         return None
     name = spec.removesuffix(".net") + RENAME_SUFFIX
@@ -111,7 +110,7 @@ def beside(spec: str) -> str | None:
 
 
 def apply_rules(file: WeightFile, rules: Sequence[Rule]) -> WeightView:
-    """Return the file's weights under the names that all rules, applied in order, assign."""
+    """Return the file's weights under their new names: each rule applies to the result of the previous one."""
     names: dict[str, str] = {}
     doubled: dict[str, list[str]] = {}
     for key in file.entries:
@@ -127,7 +126,7 @@ def apply_rules(file: WeightFile, rules: Sequence[Rule]) -> WeightView:
 
 
 def check_used(rules: Iterable[Rule], file: WeightFile) -> None:
-    """Check that each rule changes a name. Raises BadRename."""
+    """Raise BadRename if a rule changes no name."""
     names = set(file.entries)
     for rule in rules:
         after = {new for name in names if (new := rule.apply(name)) is not None}

@@ -1,6 +1,7 @@
-"""Weights in safetensors files: eight bytes with the header's length, the header in JSON, then contiguous tensors.
+"""Read and write safetensors files: the header's length in eight bytes, the header in JSON, contiguous tensors.
 
-Source: https://github.com/huggingface/safetensors, "Format". Unlike the reference reader, duplicate names are refused.
+Unlike in the reference implementation, duplicate names are an error.
+Source: https://github.com/huggingface/safetensors, "Format".
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class SafetensorsWeights(WeightFile):
         return declared
 
     def _admit(self, key: str, value: object) -> tuple[int, int]:
-        """Record the entry of a tensor, and return its range of bytes."""
+        """Record a tensor of the header, and return the range of its bytes."""
         match value:
             case {"dtype": str(kind), "shape": [*shape], "data_offsets": [int(begin), int(end)], **rest} if not rest:
                 pass
@@ -76,7 +77,7 @@ class SafetensorsWeights(WeightFile):
         return begin, end
 
     def _check_ranges(self, ranges: list[tuple[int, int, str]], size: int) -> None:
-        """Check that the tensors are contiguous, without gaps or overlaps, and fill the file."""
+        """Check that the tensors fill the file without gaps or overlaps."""
         at = 0
         for begin, end, key in ranges:
             if begin != at:
@@ -101,7 +102,7 @@ ALIGNMENT = 8
 
 
 def write_tensors(file: BinaryIO, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
-    """Write arrays by name, with metadata texts. Equal arguments give equal bytes.
+    """Write arrays by name, and metadata. Equal arguments give equal bytes.
 
     Source: https://github.com/huggingface/safetensors, "Format".
     """

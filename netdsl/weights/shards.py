@@ -1,5 +1,7 @@
-"""Sharded checkpoints: a JSON index names the file of each tensor, as in Hugging Face's libraries
-(`model.safetensors.index.json` or `pytorch_model.bin.index.json`)."""
+"""Read sharded checkpoints: a JSON index with the file name of each tensor, as written by Hugging Face's libraries.
+
+The index is called `model.safetensors.index.json` or `pytorch_model.bin.index.json`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ MAX_SHARDS_SHOWN = 5
 
 
 class ShardedWeights(WeightFile):
-    """The tensors of all files that an index names."""
+    """The tensors of all files in an index."""
 
     __slots__ = ("_shards",)
 
@@ -38,7 +40,7 @@ class ShardedWeights(WeightFile):
         self.entries: dict[str, Entry] = {key: shard.entries[key] for key, shard in self._shards.items()}
 
     def _read_index(self) -> dict[str, str]:
-        """Return the name of each tensor's file."""
+        """Return the file name of each tensor."""
         with open_file(self.path) as file:
             text = file.read(MAX_INDEX_BYTES + 1)
         if len(text) > MAX_INDEX_BYTES:
@@ -60,8 +62,11 @@ class ShardedWeights(WeightFile):
         return names
 
     def _file(self, name: str) -> str:
-        """Return the path of a shard, which must be in the index's folder. If the index is a link, as in Hugging Face's
-        cache, a shard may be a link into the same folder."""
+        """Return the path of a shard, which must be in the folder of the index. Raises BadWeightFile.
+
+        In Hugging Face's cache, index and shards are links; a shard may then link to the folder that the index links
+        to.
+        """
         folder = os.path.abspath(os.path.dirname(self.path))
         path = beneath(folder, name) or beneath(os.path.dirname(os.path.realpath(self.path)), f"{folder}/{name}")
         if os.path.basename(name) != name or path is None:
