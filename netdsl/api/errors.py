@@ -1,4 +1,4 @@
-"""The exception and the warning of the API for problems in a net."""
+"""The exception and the warning that the Python API raises for problems in a net."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 class NetError(Exception):
-    """A net with errors. `problems` are all errors and warnings; as a str it is the output of `netdsl check`.
+    """Raised for a net with errors.
+
+    `problems` lists all errors and warnings; `str(error)` is the output of `netdsl check`.
 
     ```python
     >>> try:
@@ -43,6 +45,6 @@ class NetError(Exception):
 
 
 class NetWarning(UserWarning):
-    """A warning about a net without errors: `file:line:column: warning[code]: message`."""
+    """Issued for warnings about a valid net: `file:line:column: warning[code]: message`."""
 
     __module__ = "netdsl"

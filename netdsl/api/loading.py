@@ -1,4 +1,4 @@
-"""Load a net from a file, the zoo or a text."""
+"""Load a net from a file, the zoo or a string."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 
 
 def load(file: str | os.PathLike[str], /, **parameters: Setting) -> Net:
-    """Return the net of a file or of the zoo: `load("nets/resnet.net")`, `load("resnet50")`. `FILE:NET` selects one of
-    several.
+    """Load a net from a file or the zoo: `load("nets/resnet.net")`, `load("resnet50")`.
 
-    Further arguments are values of the net's parameters: numbers, bools, lists of these, and str, which is a string for
-    a parameter that takes one, and otherwise a word or a name: `load("wide.net", block="bottleneck")`.
+    `FILE:NET` selects a net of a file with several.
 
-    Raises NetError if the net has errors, UserError if there is no such file or net, TypeError or ValueError for
-    values that no parameter can have. Suspicious code causes a NetWarning, here and not when the net is compiled.
+    Keyword arguments set parameters of the net. Values are numbers, bools, strings, and lists of these; a string can
+    also name a block, or a word of the language: `load("wide.net", block="bottleneck")`.
+
+    Raises NetError if the net has errors, UserError if the file or net does not exist, and TypeError or ValueError for
+    values that no parameter can have. Issues a NetWarning for suspicious code; compiling does not repeat it.
 
     ```python
     >>> netdsl.load("resnet", depth=101, classes=10)
@@ -42,9 +43,9 @@ def load(file: str | os.PathLike[str], /, **parameters: Setting) -> Net:
 
 
 def parse(text: str, /, name: str = "<string>", **parameters: Setting) -> Net:
-    """Return the net of a text. `name` appears in messages, and its folder is where `use` looks for files.
+    """Load a net from a string. `name` is its file name in messages, and `use` looks for files in the folder of `name`.
 
-    Parameters, errors and warnings are those of `load`.
+    Parameters, errors and warnings are as in `load`.
 
     ```python
     >>> netdsl.parse("net tiny(units = 2) { input x 4; dense units; tanh }", units=3).layers[-1]

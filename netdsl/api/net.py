@@ -1,4 +1,4 @@
-"""A net in Python: its parts, its model, and sessions."""
+"""The class Net: inspect a net, compile it to a model, run it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Net:
-    """A checked net, created by `netdsl.load` or `netdsl.parse`.
+    """A valid net, as returned by `netdsl.load` and `netdsl.parse`.
 
     ```python
     >>> net = netdsl.load("lenet5")
@@ -54,7 +54,7 @@ class Net:
 
     @property
     def about(self) -> dict[str, object]:
-        """The net's `about`: its paper, the year, …"""
+        """The entries of the net's `about`: paper, year, …"""
         return dict(self._net.about)
 
     @property
@@ -70,34 +70,36 @@ class Net:
 
     @property
     def outputs(self) -> dict[str, Value]:
-        """The outputs by name, without those of training heads, which no model has."""
+        """The outputs by name, without those of training heads, which models omit."""
         outputs = self._net.inference_outputs
         return {name: Value(name, output.node, output.node.dtype) for name, output in outputs.items()}
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """All layers, with blocks and loops expanded, in source order: the inputs of a layer precede it."""
+        """All layers, with blocks and loops expanded, in source order; each layer follows its inputs."""
         return tuple([Layer(node) for node in self._net.nodes])
 
     @property
     def parameters(self) -> dict[str, Parameter]:
-        """All weights and running statistics (`buffer`) by name, with `shape` and `trainable`; shared ones once."""
+        """All weights and running statistics by name, with `shape` and `trainable`. Shared weights appear once."""
         return dict(self._net.parameters)
 
     @property
     def class_names(self) -> dict[str, tuple[str, ...]]:
-        """The names of the classes that `netdsl.fit` trained the net on, in order, by output; empty without names.
-        Models of the net contain them, or those of their file of weights."""
+        """The class names of the data that `netdsl.fit` trained the net on, in order, by output; empty if unknown.
+
+        Compiled models contain the class names of their weight file, or if it has none, these.
+        """
         return dict(self._names.classes)
 
     def summary(self, *, batch: int = 1) -> Summary:
-        """Return the figures of each layer and of the net, which print like `netdsl summary`; bytes are per batch."""
+        """Return sizes and costs, per layer and in total, printed like `netdsl summary`. Bytes are per batch."""
         from netdsl.api.summary import Summary
 
         return Summary(self._net, between("batch", batch, 1, LARGEST))
 
     def to_onnx(self, **options: Unpack[ModelOptions]) -> onnx.ModelProto:
-        """Return the model.
+        """Compile the net to an ONNX model.
 
         `weights` is the path of a weight file, or a mapping from names to arrays (default: random weights from `seed`,
         which is 0 by default). `rename` maps patterns to replacements, like `--rename`; `match="order"` matches weights
@@ -106,8 +108,8 @@ class Net:
         `allow_nonfinite` accepts NaN, infinities and negative variances.
 
         `batch` fixes the batch size (default: dynamic), and `opset` is 17 to 26 (default: 21). `dtype="f16"` computes
-        in half precision; `io="f16"` makes the inputs and outputs f16 too. `metadata` adds strings by key, and
-        `functions` emits blocks as functions of the model.
+        in half precision; `io="f16"` makes the inputs and outputs f16 too. `metadata` maps further keys to
+        strings, and `functions` emits blocks as functions of the model.
 
         Raises UserError if the weights do not fit, and TypeError or ValueError for arguments out of range.
         """
@@ -127,10 +129,10 @@ class Net:
         force: bool = False,
         **options: Unpack[ModelOptions],
     ) -> None:
-        """Write the model like `netdsl compile`: atomically, weight by weight, and never over a file that netdsl did
-        not write, unless `force` is set.
+        """Compile the net to an ONNX file, like `netdsl compile`.
 
-        With `external_data`, and over 2 GB, the weights go into PATH.data. Other arguments and errors are those of
+        The file is written atomically. A file that netdsl did not write is only overwritten with `force`. With
+        `external_data`, and always above 2 GB, weights are stored in PATH.data. Other arguments and errors are those of
         `to_onnx`; UserError also if the file cannot be written.
         """
         from netdsl.app.compile import Destination, save_model
@@ -140,7 +142,7 @@ class Net:
         weights = options.get("weights")
         reads = [os.fsdecode(weights)] if isinstance(weights, str | os.PathLike) else []
         target = os.fsdecode(path)
-        if target == "-":  # standard output to the commands
+        if target == "-":  # only commands write to standard output
             target = os.path.join(".", target)
         try:
             save_model(self._net, Destination(target, external_data, force, reads), chosen)
@@ -155,9 +157,9 @@ class Net:
         allow_fallback: bool = False,
         **options: Unpack[ModelOptions],
     ) -> Session:
-        """Return a session that runs the net on an execution provider of onnxruntime: `cpu`, `cuda`, or with options,
-        `cuda:device_id=1`.
+        """Compile the net, and return a session that runs it in onnxruntime.
 
+        `provider` is the execution provider: `cpu`, `cuda`, or with options, `cuda:device_id=1`.
         `threads` is the number of CPU threads (default: one per core). Other arguments and errors are those of
         `to_onnx`; UserError also if the provider is not available, or leaves some of the work to the CPU, unless
         `allow_fallback` is set.

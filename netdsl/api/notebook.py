@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
 MAX_ROWS_SHOWN = 200
-"""Maximum number of rows of a table that are shown."""
+"""Maximum number of rows shown of a table."""
 
 
 def bundle(
     plain: str, html: str, include: Collection[str] | None = None, exclude: Collection[str] | None = None
 ) -> dict[str, str]:
-    """Return texts by their media types, restricted to the requested ones."""
+    """Return both representations by media type, restricted to the requested types."""
     made = {"text/plain": plain, "text/html": html}
     return {
         kind: text for kind, text in made.items() if (not include or kind in include) and kind not in (exclude or ())
@@ -27,7 +27,7 @@ def preformatted(text: str) -> str:
 
 
 def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table of texts as HTML; of very many rows the first."""
+    """Return an HTML table with the first rows."""
     body = "".join(f"<tr>{_cells('td', row)}</tr>\n" for row in rows[:MAX_ROWS_SHOWN])
     if len(rows) > MAX_ROWS_SHOWN:
         body += f'<tr><td colspan="{len(heads)}">… {len(rows) - MAX_ROWS_SHOWN:,} more</td></tr>\n'

@@ -1,4 +1,4 @@
-"""Compile options given in Python, validated for the compiler."""
+"""Validate compile options of the Python API."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Precision = Literal["f32", "f16"]
 
     class WeightOptions(TypedDict, total=False):
-        """Which weights a net has, and how they are matched to it."""
+        """The weights to load, and how to match them to the net."""
 
         weights: Weights | None
         rename: Mapping[str, str] | None
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         allow_nonfinite: bool
 
     class GraphOptions(TypedDict, total=False):
-        """How a net becomes a model: fields of `CompileOptions`."""
+        """How to compile the net: fields of `CompileOptions`."""
 
         seed: int
         batch: int | None
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         functions: bool
 
     class ModelOptions(WeightOptions, GraphOptions):
-        """The keyword arguments of each method of a net that compiles it; `Net.to_onnx` describes them."""
+        """The keyword arguments of all methods that compile a net; documented in `Net.to_onnx`."""
 
 
 LARGEST = 2**31 - 1
@@ -59,8 +59,7 @@ PRECISIONS = ("f32", "f16")
 
 
 def compile_options(net: Net, names: Names, options: ModelOptions) -> CompileOptions:
-    """Return the options of a method of a net for the compiler. Raises TypeError or ValueError, and UserError if the
-    weights do not fit."""
+    """Convert keyword arguments to compiler options. Raises TypeError, ValueError or UserError."""
     from netdsl.backend.compile import CompileOptions
     from netdsl.backend.emit import OPSETS
 
@@ -84,7 +83,7 @@ def compile_options(net: Net, names: Names, options: ModelOptions) -> CompileOpt
 
 
 def expect_keywords(options: Mapping[str, object], known: frozenset[str]) -> None:
-    """Raise TypeError for a keyword argument that a method does not take."""
+    """Raise TypeError for an unknown keyword argument."""
     for name in options:
         if name not in known:
             raise TypeError(f"unexpected keyword argument {name!r}")
@@ -103,8 +102,10 @@ def fitted(
     training: bool = False,
     stacklevel: int = 3,
 ) -> WeightFile | None:
-    """Return the weights as the net calls them. Where some stay initial, drawn from the `seed`, and that is given, warn
-    which. Raises TypeError or ValueError, and UserError where they do not fit."""
+    """Open weights, and match them to the net. Raises TypeError or ValueError, and UserError if they do not match.
+
+    With a `seed`, warns about weights that keep their initial values, drawn from it.
+    """
     if match not in MATCHINGS:
         raise ValueError(f"match is 'name' or 'order', not {match!r}")
     rename = {} if rename is None else rename
@@ -147,12 +148,12 @@ def fitted(
 
 
 def _is_texts(given: object) -> bool:
-    """Return whether an argument is a mapping from texts to texts."""
+    """Return whether an argument is a mapping from strings to strings."""
     return isinstance(given, Mapping) and all(isinstance(text, str) for pair in given.items() for text in pair)
 
 
 def between(name: str, number: int, low: int, high: int) -> int:
-    """Return a number within bounds. Raises TypeError or ValueError."""
+    """Return `number` if it is an integer from `low` to `high`. Raises TypeError or ValueError."""
     wrong = f"{name} must be an integer from {low} to {high}, not {number!r}"
     try:
         whole = index(number)

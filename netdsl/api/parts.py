@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Value:
-    """An input or output: `shape` is that of one example, with a formula (a str) for a size known only at run time."""
+    """An input or output. `shape` is that of one example; a size known only at run time is a formula (str)."""
 
     __slots__ = ("dtype", "name", "shape")
 
@@ -28,11 +28,15 @@ class Value:
 
 
 class Layer:
-    """A layer of a net: `name` is its path (`layer3.0.conv2`), `kind` its name in the language (`conv`).
+    """A layer of a net.
 
-    `shape` is that of its result, without the batch; `inputs` are the names of the layers that it reads; `place` is its
-    source location, `resnet.net:14:3`. `arguments` are all argument values, given or default; `parameters` are its
-    weights by their names in the layer.
+    - `name`: its path, `layer3.0.conv2`.
+    - `kind`: its name in the language, `conv`.
+    - `shape`: the shape of its result for one example.
+    - `inputs`: the names of the layers that it reads.
+    - `arguments`: all arguments by name, including defaults.
+    - `parameters`: its weights by their names in the layer: `weight`, `bias`.
+    - `place`: its source location, `resnet.net:14:3`.
     """
 
     __slots__ = ("_node",)
@@ -70,7 +74,7 @@ class Layer:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """Its row in a notebook's table."""
+        """The row of the layer in a notebook's table."""
         count = sum(elements(p.shape) for p in self.parameters.values() if not p.buffer)
         return self.name, self.kind, format_shape(self.shape), f"{count:,}", self.place
 

@@ -1,4 +1,4 @@
-"""A net that is ready to run."""
+"""The class Session: run a compiled net."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """A net on an execution provider. Called with an array for each input, by name, it returns all outputs by name.
+    """A compiled net in onnxruntime, as returned by `net.session()`.
 
-    `net.session()` creates one. It can be called from several threads at once.
+    Call it with one array per input, by name; it returns all outputs by name. Several threads can call it at once.
 
     ```python
     >>> import numpy
@@ -46,13 +46,12 @@ class Session:
 
     @property
     def fallback(self) -> str:
-        """The part of the work that the provider leaves to the CPU; empty if none."""
+        """A description of the nodes that the provider leaves to the CPU; empty if there are none."""
         return self._session.fallback
 
     @property
     def class_names(self) -> dict[str, tuple[str, ...]]:
-        """The names of the classes by output, in their order, as the weights' file or the training has them; empty
-        without names."""
+        """The class names in order, by output, from the weight file or the training; empty if unknown."""
         inputs, outputs = (
             {name: tensor.shape[1:] for name, tensor in part.items()}
             for part in (self._session.inputs, self._session.outputs)
@@ -60,10 +59,10 @@ class Session:
         return dict(read_names(self._session.metadata, self._session.name, inputs, outputs).classes)
 
     def __call__(self, /, **inputs: ArrayLike) -> dict[str, Array]:
-        """Return all outputs for one batch. Each array has the batch as its first axis, followed by the input's shape.
+        """Run the net on a batch, and return all outputs by name. The first axis of each array is the batch.
 
-        Numbers are converted to the input's type if it can hold them: any type to a float, an integer to another
-        integer type that holds it, and a float never to an integer. Raises UserError for inputs that do not fit.
+        Values are converted to the type of the input: any type to a float, integers to another integer type if they are
+        in its range, and floats never to integers. Raises UserError for missing inputs and unsuitable arrays.
         """
         return self._session.run({name: self._array(name, given) for name, given in inputs.items()})
 
@@ -73,7 +72,7 @@ class Session:
         wanted = self._session.inputs.get(name)
         array = as_array(given, name)
         if wanted is None:
-            return array  # `run` lists the names of the inputs
+            return array  # `run` reports unknown names
         given_type = f"{array.dtype.name} {format_shape(array.shape)}"
         if array.ndim == len(wanted.shape) - 1:
             raise WrongFeed(

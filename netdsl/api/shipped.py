@@ -1,4 +1,4 @@
-"""The shipped nets by name."""
+"""The zoo: the nets that are shipped with netdsl."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 
 class ZooEntry:
-    """A net of the zoo: `paper`, `authors` and `year`, its `params` and `macs` for one example (None if a size is known
-    only at run time), and its `file`."""
+    """A net of the zoo, published in `paper` by `authors` in `year`, with its source in `file`.
+
+    `params` is the number of weights, and `macs` that of multiply-accumulates for one example (None if a size is known
+    only at run time).
+    """
 
     __slots__ = ("authors", "file", "macs", "name", "paper", "params", "year")
 
@@ -32,7 +35,7 @@ class ZooEntry:
         self.authors = authors
 
     def load(self, **parameters: Setting) -> Net:
-        """Return the net with these parameters, like `netdsl.load`."""
+        """Load the net with these parameters, like `netdsl.load`."""
         return load(self.name, **parameters)
 
     def __repr__(self) -> str:
@@ -40,7 +43,7 @@ class ZooEntry:
 
 
 class Zoo(Mapping[str, ZooEntry]):
-    """The shipped nets by name, the oldest first.
+    """A read-only mapping of the shipped nets by name, oldest first.
 
     ```python
     >>> netdsl.zoo["resnet50"]

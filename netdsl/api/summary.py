@@ -1,4 +1,4 @@
-"""The figures of a net, for people and for programs."""
+"""The class Summary: sizes and costs of a net."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ HEADS = ("line", "name", "layer", "output", "weights", "MACs", "bytes", "field")
 
 
 class Summary:
-    """The figures of a net, which print as a table.
+    """Sizes and costs of a net, printed as a table.
 
-    `layers` and `totals` are as in `netdsl summary --format json`: a dict per layer, and one for the net. Figures that
-    depend on sizes known only at run time are formulas (str).
+    `layers` is a list with a dict per layer, and `totals` a dict for the net, as in `netdsl summary --format json`.
+    Values that depend on sizes known only at run time are formulas (str).
 
     ```python
     >>> netdsl.load("lenet5").summary().totals["params"]

@@ -20,11 +20,11 @@ IN_MEMORY = 2**25
 
 
 class OutputsDiffer(UserError, code="E0621", title="outputs of different sizes"):
-    """An output has a different size for each example, so the results do not fit into one array."""
+    """An output has a different size for each example, so the results cannot be stored in one array."""
 
 
 class _Spool:
-    """The results of one output, concatenated along the first axis."""
+    """Collects the results of one output, concatenated along the first axis."""
 
     __slots__ = ("count", "dtype", "example", "file", "name")
 
@@ -47,14 +47,16 @@ class _Spool:
         except OSError as error:
             from tempfile import gettempdir
 
-            error.filename = gettempdir()  # or the output is blamed
+            error.filename = gettempdir()  # the temporary file failed, not the output
             raise
 
 
 @contextmanager
 def output_archive(file: BinaryIO) -> Iterator[Callable[[Mapping[str, Array]], None]]:
-    """Yield a function that takes the outputs of a batch; at the end, write those of all batches, concatenated along
-    the first axis, one array per name. The function raises UserError."""
+    """Yield a function that collects the outputs of a batch, and raises UserError.
+
+    When the context exits, write one array per output, concatenated along the first axis.
+    """
     from tempfile import SpooledTemporaryFile
 
     spools: dict[str, _Spool] = {}
@@ -79,12 +81,12 @@ def _zip(file: BinaryIO, spools: dict[str, _Spool]) -> None:
 
     from numpy.lib import format
 
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # the null device is at position 0 after each write
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # /dev/null reports position 0 after each write
         file = cast("BinaryIO", SimpleNamespace(write=file.write, flush=file.flush))
     with zipfile.ZipFile(file, "w") as archive:
         archive.comment = ARCHIVE
         for name, spool in spools.items():
-            entry = zipfile.ZipInfo(f"{name}.npy")  # dated 1980, so that equal outputs are equal bytes
+            entry = zipfile.ZipInfo(f"{name}.npy")  # with a fixed date, 1980, so that equal outputs give equal bytes
             header = {
                 "descr": format.dtype_to_descr(spool.dtype),
                 "fortran_order": False,

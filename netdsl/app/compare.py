@@ -51,7 +51,7 @@ def compared(arguments: list[str], report: Report, *, batch: int = 1, root: str 
 
 
 def files(arguments: list[str]) -> list[str]:
-    """Return the arguments with every shipped spec in place of `zoo` or of no argument."""
+    """Replace `zoo`, or no arguments, by all shipped files."""
     named = (zoo_files() if argument == WHOLE_ZOO else [argument] for argument in arguments or [WHOLE_ZOO])
     return [file for each in named for file in each]
 
@@ -61,11 +61,11 @@ def zoo_files() -> list[str]:
 
 
 def load(argument: str, report: Report, root: str | None = None) -> Found:
-    """Return the nets of an argument with their names, none if there are errors. Raises UserError.
+    """Return the nets that an argument selects, with their names; empty if there are errors. Raises UserError.
 
-    NET is a FILE of `netdsl summary`. `NET:*` is a net of the zoo with each value of each of its domains, or all nets
-    of a file with theirs; of a shipped file those that have a name. Equal ones appear once, under the most specific
-    name: `resnet50` rather than `resnet`.
+    NET is a FILE as in `netdsl summary`. `NET:*` selects a net of the zoo with each value of each of its domains, or
+    all nets of a file with theirs; of a shipped file, only those with a name. Equal nets appear once, under the most
+    specific name: `resnet50` rather than `resnet`.
     """
     if not argument.endswith(ALL):
         net = load_net(argument, report, root=root)

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Net
 
 BATCH = 32
-"""Number of examples in a batch of calibration, for a model that takes any number."""
+"""Batch size for calibration, if the model has a dynamic batch size."""
 
 
 class Destination(NamedTuple):
-    """Where a model goes. With `external_data`, and over 2 GB, the weights go into PATH.data.
+    """Where to write a model. With `external_data`, and always above 2 GB, weights are stored in PATH.data.
 
-    A file that netdsl did not write is only replaced with `force`, and one of `reads` never.
+    A file that netdsl did not write is only overwritten with `force`, and those in `reads`, the inputs, never.
     """
 
     path: str
@@ -43,7 +43,7 @@ class Destination(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """A written model: without its weights, its number of nodes, and its size and that of external data in bytes."""
+    """A written model: the model without weights, its number of nodes, and its size and its data's in bytes."""
 
     emitted: Emitted
     nodes: int
@@ -101,8 +101,10 @@ def save_quantized(
 
 
 def save_step(recipe: Recipe, to: Destination, options: CompileOptions, reporter: Reporter = SILENT) -> Saved:
-    """Write the training step of a recipe as a model. Of the options the weights, the opset and the metadata apply.
-    Raises UserError."""
+    """Write the training step of a recipe as a model. Raises UserError.
+
+    Only the weights, the opset and the metadata of the options apply.
+    """
     from netdsl.backend.serialize import write
     from netdsl.train.export import size, step_model, step_values
 
@@ -134,7 +136,7 @@ class _Counted:
 def _opened(
     to: Destination, texts: Iterable[str], size: int, reporter: Reporter
 ) -> Iterator[tuple[_Counted, _Counted | None]]:
-    """Open a model and its external data, if any. `texts` are the sources of the program."""
+    """Open a model and its external data, if any. `texts` are the source files, which are never overwritten."""
     outputs = replace_model(to.path, size, apart=to.external_data, force=to.force, reads=(*texts, *to.reads))
     with outputs as (file, data), reporter.progress("bytes", size) as show:
         yield _Counted(file, show), None if data is None else _Counted(data.file, show, data.name)
@@ -152,7 +154,7 @@ def _saved(made: Emitted, file: _Counted, data: _Counted | None, model: ModelPro
 def quantized(
     net: Net, options: CompileOptions, examples: list[str], reporter: Reporter = SILENT
 ) -> tuple[Emitted, ModelProto]:
-    """Return a compiled net, and the same in int8. Raises UserError."""
+    """Return a compiled net and its int8 version. Raises UserError."""
     from netdsl.app.feeds import open_feeds
     from netdsl.app.predict import PaddedReader, check_lengths
     from netdsl.backend.quantize import quantize
@@ -168,7 +170,7 @@ def quantized(
 
 
 class _Batches:
-    """The examples, batch by batch, as often as they are read."""
+    """The examples in batches; can be iterated several times."""
 
     def __init__(self, readers: Mapping[str, Reader], size: int, reporter: Reporter) -> None:
         self._readers = readers

@@ -1,4 +1,4 @@
-"""Open readers for the inputs given on a command line."""
+"""Open readers for the inputs on a command line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from netdsl.data.reader import Reader
 
 MAX_FILES_SHOWN = 5
-"""Maximum number of skipped files that are named."""
+"""Maximum number of skipped files listed."""
 
 
 class WrongInputs(UserError, code="E0612", title="inputs that do not match the net", exit_code=USAGE_IS_WRONG):
@@ -57,7 +57,7 @@ def _open(name: str, paths: list[str], session: Session) -> Reader:
 
 
 def _picture(advice: str, model: str) -> Picture:
-    """Return how images become an input, from the model's metadata."""
+    """Return the preprocessing of images from the model's metadata."""
     try:
         known = json.loads(advice)
     except (ValueError, RecursionError):
@@ -86,7 +86,7 @@ def expand(arguments: list[str], reporter: Reporter = SILENT) -> list[str]:
 
 
 def _pictures(folder: str, reporter: Reporter) -> list[str]:
-    """Return the images in a folder, recognized by their first bytes; report the other files."""
+    """Return the images in a folder, detected by their first bytes. Reports skipped files."""
     pictures: list[str] = []
     others: list[str] = []
     try:
@@ -116,7 +116,7 @@ def _is_picture(path: str) -> bool:
 
 
 def find(arguments: list[str]) -> None:
-    """Check that the files exist before a net is compiled for them. Raises MissingFile."""
+    """Raise MissingFile if a file does not exist, before a net is compiled."""
     for argument in arguments:
         path = argument.partition("=")[2]
         if not os.path.lexists(argument) and not (path and os.path.lexists(path)):
@@ -124,7 +124,7 @@ def find(arguments: list[str]) -> None:
 
 
 def files(arguments: list[str]) -> Iterator[str]:
-    """Yield the paths that arguments may mean."""
+    """Yield the paths that arguments can refer to: `a=b` is a path too."""
     for argument in arguments:
         yield argument
         yield argument.partition("=")[2]

@@ -34,7 +34,7 @@ class CannotFix(UserError, code="E0622", title="a file that cannot be fixed in p
 class Fixes:
     """The safe edits of a file and the files that it uses.
 
-    An edit is kept only if checking again finds fewer errors and no new ones. `applied` has the problems with the
+    An edit is kept only if a new check finds fewer errors and no new ones. `applied` has the fixed problems with their
     fixes, `before` and `after` the texts of the files that change.
     """
 
@@ -71,7 +71,7 @@ class Fixes:
             write_all({name: text.encode() for name, text in self.after.items()})
 
     def _round(self, report: Report) -> list[tuple[Problem, Suggestion]]:
-        """Apply the fixes that help to the texts: all at once where that works, else those that work together."""
+        """Apply the fixes that help: all at once if that works, otherwise those that work together."""
 
         def apply_all(some: list[tuple[Problem, Suggestion]]) -> dict[str, str] | None:
             tried = dict(self._texts)
@@ -97,7 +97,7 @@ class Fixes:
 
 
 def _safe(report: Report) -> list[tuple[Problem, Suggestion]]:
-    """Return the problems that have a single safe suggestion, each with it."""
+    """Return the problems with exactly one safe suggestion, and the suggestions."""
     found = []
     for problem in report:
         safe = [fix for fix in problem.all_suggestions() if fix.safe and fix.edits]
@@ -107,7 +107,7 @@ def _safe(report: Report) -> list[tuple[Problem, Suggestion]]:
 
 
 def _fixed(some: list[tuple[Problem, Suggestion]], before: Report, now: Report) -> bool:
-    """Return whether there are fewer errors, these problems are gone, and no error is new."""
+    """Return whether there are fewer errors, none is new, and these problems are gone."""
     were, are = occurrences(before), occurrences(now)
     gone = all(are[what] <= were[what] - count for what, count in Counter(said(p) for p, _ in some).items())
     return gone and now.work.left >= 0 and now.errors < before.errors and are <= were
@@ -119,7 +119,7 @@ def _overlap(edits: list[Edit]) -> bool:
 
 
 def _apply(raw: str, edits: Iterable[Edit]) -> str:
-    """Apply edits of a normalized source to the text of the file, which keeps its line endings and byte order mark."""
+    """Apply edits of a normalized source to the raw text, preserving line endings and the byte order mark."""
     mark = len(raw) - len(raw.removeprefix("\ufeff"))
     ends = [found.start() - mark - at for at, found in enumerate(re.finditer("\r\n", raw))]
     source = Source("", "")

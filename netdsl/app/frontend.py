@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     Settings = Sequence[str] | Mapping[str, object]
 
 MAX_NETS_SHOWN = 10
-"""Maximum number of nets of a file that are listed."""
+"""Maximum number of a file's nets listed in a message."""
 
 
 class BadSetting(UserError, code="E0610", title="an invalid `--set`", exit_code=USAGE_IS_WRONG):
@@ -56,10 +56,10 @@ class BadDataLine(UserError, code="E0644", title="an invalid `--data`", exit_cod
 def open_module(
     file: str | Source, report: Report, root: str | None = None, texts: Mapping[str, str] | None = None
 ) -> tuple[Module, str | None]:
-    """Return the module that FILE means, and the requested net.
+    """Return the module that FILE refers to, and the requested net, if any. Raises UserError.
 
-    FILE is a path, `-` for standard input, the name of a net in the zoo, or any of these followed by `:NET`; or a text
-    that is already read. `texts` replace files, by their names in messages. Raises UserError.
+    FILE is a path, `-` for standard input, the name of a net in the zoo, or any of these followed by `:NET`; or a
+    source that is already read. `texts` are used instead of the files with these names.
     """
     if root is not None and not os.path.isdir(root):
         raise NoSuchRoot(f"the root is not a folder: {root}")
@@ -86,7 +86,7 @@ def open_module(
 
 
 def _is_path(text: str) -> bool:
-    """Return whether a FILE cannot be a name of the zoo; the name of a folder can."""
+    """Return whether FILE is a path rather than a net of the zoo, which can have the name of a folder."""
     if os.path.lexists(text) and not os.path.isdir(text):
         return True
     return not text.isidentifier() and not text.startswith(ZOO_PREFIX)
@@ -100,7 +100,7 @@ def _split(file: str) -> tuple[str, str | None]:
 
 
 def _read(path: str, library: Library) -> Source:
-    """Return the text of a path; if it does not exist, suggest a net of the zoo. Raises UserError."""
+    """Read a file; if it is missing, suggest a net of the zoo. Raises UserError."""
     try:
         return library.read(path)
     except MissingFile as missing:
@@ -124,9 +124,9 @@ def _check_name(net: str, module: Module) -> None:
 
 
 def load_net(file: str | Source, report: Report, *, settings: Settings = (), root: str | None = None) -> Net | None:
-    """Return the net that FILE means; None if the report has errors. Raises UserError.
+    """Return the net that FILE refers to; None if the report has errors. Raises UserError.
 
-    `settings` are `name=value` texts, or Python values by name, which can raise TypeError and ValueError too.
+    `settings` are strings `name=value`, or Python values by name, which can also raise TypeError and ValueError.
     """
     module, wanted = open_module(file, report, root)
     net = _load(module, wanted, settings)
@@ -140,7 +140,7 @@ def load_net(file: str | Source, report: Report, *, settings: Settings = (), roo
 
 
 def _give_variant(net: Net | None, file: str | Source, module: Module, settings: Settings, root: str | None) -> None:
-    """Let suggestions elaborate a net again with another value of a parameter."""
+    """Set `net.variant`, by which suggestions elaborate the net with another value of a parameter."""
     if net is None:
         return
     source = module.file.source
@@ -158,10 +158,10 @@ def _give_variant(net: Net | None, file: str | Source, module: Module, settings:
 def load_recipe(
     file: str | Source, report: Report, *, settings: Sequence[str] = (), root: str | None = None
 ) -> Recipe | None:
-    """Return how the net that FILE means is trained by its `train` block; None if the report has errors. Raises
+    """Return the recipe of the net that FILE refers to, from its `train` block; None if the report has errors. Raises
     UserError.
 
-    `settings` are `train.KEY=VALUE` texts, which change the block, and `name=value` texts for the net's parameters.
+    `settings` are strings: `train.KEY=VALUE` changes the block, `name=value` a parameter of the net.
     """
     return load_training(file, report, settings=settings, root=root)[0]
 
@@ -169,7 +169,7 @@ def load_recipe(
 def load_training(
     file: str | Source, report: Report, *, settings: Sequence[str] = (), root: str | None = None
 ) -> tuple[Recipe | None, Module]:
-    """Return the recipe of FILE like `load_recipe`, and its module."""
+    """Like `load_recipe`, but return also the module."""
     module, wanted = open_module(file, report, root)
     found = _recipe(module, wanted, settings)
     if report.errors:
@@ -211,8 +211,10 @@ def load_classifier(
 
 
 def data_of(text: str, report: Report) -> DataKind | None:
-    """Return the kind of data that a text names, with paths relative to the working folder; None if there are errors.
-    Raises BadDataLine for more than one line."""
+    """Parse the value of `--data`, with paths relative to the working folder; None if there are errors.
+
+    Raises BadDataLine for more than one line.
+    """
     from netdsl.elaborate.train_lines import read_data
 
     module, _ = open_module(Source("--data", f"train d {{ data {text}\n}}"), report)
@@ -250,7 +252,7 @@ def _recipe(module: Module, wanted: str | None, settings: Sequence[str]) -> Reci
 
 
 def _of_net(settings: Sequence[str]) -> list[str]:
-    """Return the settings that are not the training's."""
+    """Return the settings that do not change the `train` block."""
     from netdsl.elaborate.overrides import is_of_training
 
     return [setting for setting in settings if not is_of_training(setting)]
@@ -278,7 +280,7 @@ def _load(module: Module, wanted: str | None, settings: Settings) -> Net | None:
 
 
 def _given(settings: Sequence[str], module: Module, report: Report) -> Given:
-    """Return the values of `--set name=value`, which see the file's names. Raises UserError, Rejected or Poisoned."""
+    """Evaluate `--set name=value` in the scope of the file. Raises UserError, Rejected or Poisoned."""
     from netdsl.elaborate.overrides import SETTING
 
     given: dict[str, tuple[Any, Span]] = {}
@@ -307,11 +309,11 @@ def check_file(
     root: str | None = None,
     texts: Mapping[str, str] | None = None,
 ) -> list[str] | None:
-    """Check every net of a file, and each value of each domain; return their names, and `train NAME` for a net of
-    another file that is trained here. Raises UserError.
+    """Check every net of a file, with each value of each domain. Raises UserError.
 
-    If one net is requested (`FILE:NET`, or a name of the zoo), or with settings, only that net is checked. With `texts`
-    in place of files, neither repairs nor warnings are looked for.
+    Returns the names of the nets, and `train NAME` for a net of another file that is trained here. If one net is
+    requested (`FILE:NET`, or a name of the zoo), or with settings, only that net is checked. With `texts` instead of
+    files, neither suggestions are verified nor warnings reported.
     """
 
     def check(report: Report, texts: Mapping[str, str] | None) -> tuple[Module, str | None, list[Net | None]]:

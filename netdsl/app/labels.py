@@ -1,4 +1,4 @@
-"""The names of classes: those of `--labels`, or of a model."""
+"""Read and check class names, from `--labels` or a model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class BadLabels(UserError, code="E0623", title="an invalid label file"):
 
 
 def read_labels(path: str) -> list[str]:
-    """Return the names in a file, in the order of the classes. Raises UserError."""
+    """Read the class names in a file, in order. Raises UserError."""
     text = read_text(path).removeprefix("\ufeff")
     names = _from_json(text, path) if text.lstrip().startswith("[") else [line.strip() for line in text.splitlines()]
     while names and not names[-1]:
@@ -41,9 +41,9 @@ def _from_json(text: str, path: str) -> list[str]:
 
 
 def check_labels(labels: list[str], path: str, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
-    """Raise BadLabels if no output, given by its shape without the batch, has as many classes as there are labels.
+    """Raise BadLabels if no output has as many classes as there are labels.
 
-    Unknown sizes are accepted.
+    `shapes` are those of the outputs without the batch. Unknown sizes match any number.
     """
     sizes: dict[str, int] = {}
     for name, shape in shapes.items():
@@ -58,12 +58,12 @@ def check_labels(labels: list[str], path: str, shapes: Mapping[str, tuple[int | 
 
 
 def shown_names(labels: list[str] | None, names: Names, counts: Mapping[str, int | None]) -> dict[str, Sequence[str]]:
-    """Return the class names to print by output: the labels, where there are as many as classes or their number is not
-    known, or else the model's own."""
+    """Return the class names to print, by output: the labels if their number matches or the number of classes is
+    unknown, otherwise the model's names."""
     fitting = {name: labels for name, count in counts.items() if labels and count in (None, len(labels))}
     return {**names.classes, **fitting}
 
 
 def known_names(labels: list[str] | None, names: Names, counts: Mapping[str, int | None]) -> Names:
-    """Return the names that data are matched with: the model's own, or else the labels as its class names."""
+    """Return the names to match data with: the model's, or without any the labels as class names."""
     return Names(names.classes or shown_names(labels, names, counts), names.columns, names.targets)

@@ -1,4 +1,4 @@
-"""Outputs of commands: atomic writes that never overwrite a file that netdsl did not write."""
+"""Write outputs of commands atomically, and never over a file that netdsl did not write."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from netdsl.report.canvas import Canvas
 
 MODEL = b"\x12\x06netdsl"
-"""Protobuf encoding of the producer's name in the first bytes of a model."""
+"""The producer's name in protobuf, among the first bytes of a model."""
 
 ARCHIVE = b"made by netdsl"
-"""Comment in the last bytes of an archive."""
+"""The comment among the last bytes of an archive, by which netdsl recognizes its own."""
 
 SEARCHED = 64
 
@@ -43,10 +43,11 @@ class NotAPicture(UserError, code="E0643", title="an unsupported image format", 
 def replace(
     path: str, *, made: bytes, force: bool, reads: Iterable[str | None] = (), size: int = 0
 ) -> Iterator[BinaryIO]:
-    """Open a file of at least `size` bytes, which is renamed to `path` when it is complete.
+    """Open a temporary file of at least `size` bytes, and rename it to `path` when it is complete.
 
-    An existing file is replaced if it is empty, is not a regular file, or has the bytes `made` near its beginning or
-    end. Raises WouldDestroy if it is one of `reads`, WouldOverwrite or CannotWrite, before anything is written.
+    An existing file is replaced with `force`, or if it is empty, is not a regular file, or contains the bytes `made`
+    near its beginning or end. Raises WouldDestroy if it is one of `reads`, WouldOverwrite or CannotWrite, before
+    anything is written.
     """
     _judge(path, made, force, reads)
     with signals_clean_up(), write_atomically(path, size) as file:
@@ -57,7 +58,7 @@ def replace(
 def replace_model(
     path: str, weights: int, *, apart: bool, force: bool, reads: Iterable[str | None] = ()
 ) -> Iterator[tuple[BinaryIO, DataFile | None]]:
-    """Open a model like `replace`, and its external data if they are `apart`, or too large for one file."""
+    """Open a model like `replace`, and its external data if `apart`, or if the weights are too large for one file."""
     from netdsl.backend.compile import ONE_FILE
 
     if not apart and not (is_on_disk(path) and weights > ONE_FILE):
@@ -75,8 +76,10 @@ def replace_model(
 
 @contextmanager
 def replace_picture(path: str, *, force: bool, reads: Iterable[str | None] = ()) -> Iterator[Callable[[Canvas], None]]:
-    """Yield a function that writes a canvas to a file like that of `replace`, in the format that its name ends with.
-    Raises UserError."""
+    """Yield a function that writes a canvas to a file, replaced like by `replace`. Raises UserError.
+
+    The suffix of the path determines the format, SVG or PNG.
+    """
     form = path.lower().rpartition(".")[2]
     if form not in ("svg", "png"):
         raise NotAPicture(f"cannot draw to {path}", "the name must end with .svg or .png")
@@ -99,7 +102,7 @@ def sources(net: Net) -> set[str]:
 
 
 def _judge(path: str, made: bytes, force: bool, reads: Iterable[str | None]) -> None:
-    """Check whether a file may be replaced. Raises WouldDestroy, WouldOverwrite."""
+    """Raise WouldDestroy or WouldOverwrite if a file must not be replaced."""
     for read in reads:
         if read and path != "-" and _same(path, read):
             raise WouldDestroy(f"{path} is an input of this command, and cannot also be its output")
@@ -139,11 +142,11 @@ def signals_clean_up() -> Iterator[None]:
         raise SystemExit(128 + number)
 
     asked = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    if threading.current_thread() is not threading.main_thread():  # only it can set handlers
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can set handlers
         asked = []
     before = {number: signal.getsignal(number) for number in asked}
     for number, handler in before.items():
-        if handler is signal.SIG_DFL:  # nohup ignores SIGHUP, and so do we
+        if handler is signal.SIG_DFL:  # an ignored signal stays ignored, such as SIGHUP by nohup
             signal.signal(number, end)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Verify suggested edits: an edit is shown only if the program elaborates better with it."""
+"""Verify suggested edits by checking the program again with each of them."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     Check = Callable[[Report, Mapping[str, str]], object]
 
 TRIES = 48
-"""Maximum number of programs elaborated for the candidate fixes of one run, and again for its suggestions."""
+"""Maximum number of programs elaborated in a run for candidate fixes, and the same again for suggestions."""
 
 MAX_FIXES_SHOWN = 3
 """Maximum number of verified fixes shown for one problem."""
 
 
 def verify_suggestions(report: Report, source: Source, check: Check) -> None:
-    """Try the candidate fixes of each problem, the smallest edits first, and the edits of its suggestions.
+    """Try the candidate fixes of each problem, smallest edits first, and the edits of its suggestions.
 
     A candidate is kept if it removes the problem and adds no other. A suggestion loses its edits if they do not remove
-    the problem, or add an error to a line that they change, and is dropped if another suggestion keeps its edits.
-    `source` is the entry file; `check(report, texts)` checks the program again, with texts in place of files.
+    the problem, or add an error on a line that they change; it is then dropped if another suggestion keeps its edits.
+    `source` is the entry file; `check(report, texts)` checks the program again, with `texts` instead of files.
     """
     trial = _Trial(report, source, check)
     for problem in report:
@@ -44,7 +44,7 @@ def verify_suggestions(report: Report, source: Source, check: Check) -> None:
 
 
 class _Trial:
-    """The program, and the remaining number of checks with edits."""
+    """Checks a program with edits, a limited number of times."""
 
     def __init__(self, report: Report, source: Source, check: Check) -> None:
         self.report = report
@@ -58,7 +58,7 @@ class _Trial:
         return not self.left or self.report.work.left < 0
 
     def fix(self, problem: Problem) -> None:
-        """Find the candidates that fix a problem."""
+        """Keep the candidates that fix a problem."""
         found: list[Suggestion] = []
         places = set()
         for each in sorted(_distinct(problem), key=_cost):
@@ -84,7 +84,7 @@ class _Trial:
 
 
 def _verified(given: Suggestion, problem: Problem, trial: _Trial) -> Suggestion:
-    """Return a suggestion, without edits that do not remove the problem or add an error to a line that they change."""
+    """Return a suggestion, without its edits if they do not remove the problem, or add an error on a changed line."""
     if not given.edits:
         return given
     if trial.over or any(edit.span.source.name.startswith(ZOO_PREFIX) for edit in given.edits):
@@ -98,7 +98,7 @@ def _verified(given: Suggestion, problem: Problem, trial: _Trial) -> Suggestion:
 
 
 def added(before: Report, now: Report) -> list[Problem]:
-    """Return the errors of `now` that are not in `before`."""
+    """Return the errors in `now` that are not in `before`."""
     known = occurrences(before)
     return [problem for problem in now if problem.severity == "error" and said(problem) not in known]
 
@@ -108,17 +108,17 @@ def occurrences(report: Report) -> Counter[tuple[str, str, str]]:
 
 
 def said(problem: Problem) -> tuple[str, str, str]:
-    """Return the identity of a problem across edits, which move its location."""
+    """Return a key that identifies a problem across edits, which change its location."""
     return problem.code, problem.span.source.name, problem.message()
 
 
 def line(span: Span) -> tuple[str, int]:
-    """Return the file and the number of a span's first line."""
+    """Return the file and the line number where a span begins."""
     return span.source.name, span.source.position(span.start)[0]
 
 
 def edited(edits: tuple[Edit, ...], texts: Mapping[str, str]) -> dict[str, str]:
-    """Return the texts of files after edits, by the files' names."""
+    """Apply edits to files; return the texts of the changed ones by name."""
     after = dict(texts)
     for source in {edit.span.source for edit in edits}:
         after[source.name] = apply(source.text, [e for e in edits if e.span.source is source])

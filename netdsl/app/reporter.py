@@ -1,4 +1,4 @@
-"""What a use case reports while it works: notes, warnings and progress."""
+"""The interface by which use cases report notes, warnings and progress."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 
 class Reporter:
-    """Receives the reports of a use case. This one is silent; that of the command line prints."""
+    """Receives the reports of a use case. This implementation ignores them; that of the command line prints."""
 
     __slots__ = ()
 
     def note(self, text: str) -> None:
-        """Report what was done or assumed."""
+        """Report something that was done or assumed."""
 
     def warn(self, *lines: str) -> None:
-        """Report what is probably not intended."""
+        """Report something that is probably unintended."""
 
     def progress(self, unit: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
-        """Return a context that reports the progress of long work: call its value with the number of units done."""
+        """Return a context manager whose value is called with the number of completed units."""
         return nullcontext(lambda _: None)
 
 

@@ -1,4 +1,4 @@
-"""Train a net in a folder: start or resume a run, and finish it."""
+"""Train a net in a folder: start or resume a run, and complete it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A run in a folder.
+    """A training run in a folder.
 
-    `checkpoint` is the one to resume from, None at the beginning, and `choices` is how a step is computed. `notes` are
-    sentences about differences from the run so far that can change the last bits.
+    `checkpoint` is the one to resume from, None for a new run, and `choices` is how a step is computed. `notes` say
+    what differs from the run so far and can change the last bits.
     """
 
     __slots__ = ("_resumes", "checkpoint", "choices", "folder", "notes")
@@ -37,8 +37,11 @@ class Run:
     def attach(
         self, trainer: Trainer, module: Module, more: Mapping[str, object], *, seconds: float | None = None
     ) -> None:
-        """Save a training in the folder, with checkpoints at the given interval in seconds. `more` are further entries
-        of `run.json`. Raises UserError if the run so far has another net, recipe or data."""
+        """Let a trainer write to the folder, with checkpoints at the given interval in seconds.
+
+        `more` are further entries of `run.json`. Raises UserError if the run was started with another net, recipe or
+        data.
+        """
         self.notes += attach(
             trainer,
             self.folder,
@@ -64,8 +67,7 @@ def open_run(
     provider: str,
     allow_fallback: bool = False,
 ) -> Iterator[Run]:
-    """Open the folder of a new or resumed run, which no other process can use meanwhile. Raises UserError if the folder
-    holds something else."""
+    """Open and lock the folder of a new or resumed run. Raises UserError if it contains something else."""
     folder = folder_of(recipe, path, validated)
     resumes = folder.is_resumed(resume=resume, force=force)
     with folder.locked():
@@ -83,7 +85,7 @@ def open_run(
 
 
 def complete(trainer: Trainer) -> bool:
-    """Train to the end, or until stopped, and write a checkpoint and the results. Return whether the end is reached."""
+    """Train until the end or a stop, and write a checkpoint and the results. Return whether the end was reached."""
     assert trainer.checkpoint_writer is not None
     done = trainer.run()
     trainer.save_checkpoint()

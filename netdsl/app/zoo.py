@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 INDEX = "index.json"
-"""Facts about each net without reading its spec; `pytest tests/language/test_zoo.py --update-golden` writes it."""
+"""Facts about all nets in one file. `pytest tests/language/test_zoo.py --update-golden` writes it."""
 
 
 class NotInZoo(UserError, code="E0631", title="unknown net of the zoo", exit_code=USAGE_IS_WRONG):
@@ -24,8 +24,10 @@ class InTheWay(UserError, code="E0632", title="a copy that would overwrite a fil
 
 
 def index() -> dict[str, dict[str, Any]]:
-    """Each network by name, the oldest first: `file`, `year`, `params`, `macs` (None where a size is known at run time
-    only), `paper` and `authors`. What is counted is inference on one example."""
+    """Return the facts about each net, by name, oldest first: `file`, `year`, `params`, `macs`, `paper` and `authors`.
+
+    `macs` counts inference on one example; None if a size is known only at run time.
+    """
     from json import load
 
     with open(os.path.join(data("specs"), INDEX), encoding="utf-8") as file:

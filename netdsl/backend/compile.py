@@ -1,4 +1,4 @@
-"""Compile a net to an ONNX model, from lowering to the bytes of the file."""
+"""Compile a net to an ONNX model: lower, emit, check, serialize."""
 
 from __future__ import annotations
 
@@ -23,23 +23,26 @@ if TYPE_CHECKING:
     from netdsl.weights.file import WeightFile
 
 OPSET = 21
-"""Default opset, the newest that runtimes of the last two years support."""
+"""Default opset: the newest that runtimes released in the last two years support."""
 
 ONE_FILE = 2_000_000_000
-"""Maximum size in bytes of the weights in a single file; a protobuf message holds slightly more, for the graph."""
+"""Maximum size in bytes of the weights in a single file. Protobuf's limit of 2 GiB leaves room for the graph."""
 
 
 class BadMetadata(UserError, code="E0640", title="invalid model metadata", exit_code=USAGE_IS_WRONG):
-    """Model metadata consists of keys and texts. Keys that begin with `netdsl.` are reserved."""
+    """Model metadata consists of keys and strings. Keys that begin with `netdsl.` are reserved."""
 
 
 class CompileOptions(NamedTuple):
-    """How a net becomes a model. The defaults are those of the command and of the Python API.
+    """How to compile a net. The defaults are those of the command line and of the Python API.
 
-    `weights` are a file's; the others are drawn from the `seed`. `batch` fixes the batch size. With the `dtype` f16 the
-    model computes in half precision, and with `io` its inputs and outputs are halves too. `metadata` are entries of the
-    user. With `functions` the blocks of the net are functions of the model. `names` of classes and columns go into the
-    metadata where the file of weights has none.
+    - `weights`: a weight file. Other weights are drawn from the `seed`.
+    - `batch`: a fixed batch size; None is dynamic.
+    - `opset`: the ONNX opset.
+    - `dtype`: `f16` computes in half precision; `io="f16"` also makes the inputs and outputs f16.
+    - `metadata`: further entries of the model's metadata.
+    - `functions`: emit blocks as functions of the model.
+    - `names`: names of classes and columns for the metadata, if the weight file has none.
     """
 
     seed: int = 0
@@ -59,10 +62,10 @@ DEFAULTS = CompileOptions()
 def compile_net(
     net: Net, file: Writable, options: CompileOptions = DEFAULTS, *, data: DataFile | None = None
 ) -> Emitted:
-    """Write a net as one ONNX model, its weights into `data` if given.
+    """Write a net as an ONNX model, with its weights in the same file, or in `data` if given.
 
-    Returns the model without its weights. Raises UserError if the weights do not fit, a number is beyond the range of a
-    half, the model is too large for one file, or the metadata are not allowed.
+    Returns the model without its weights. Raises UserError if the weights do not match, a number is out of range for
+    f16, the model is too large for one file, or the metadata is invalid.
     """
     from netdsl.lower import lower
 
@@ -82,8 +85,7 @@ def compile_net(
 
 
 def net_names(net: Net, weights: WeightFile | None) -> Names:
-    """Return the names of classes and columns that a weight file has, as the net calls its outputs and inputs. Raises
-    BadNames."""
+    """Return the names of classes and columns in a weight file, by the net's outputs and inputs. Raises BadNames."""
     if weights is None:
         return Names()
     inputs = {node.name: node.shape for node in net.inputs}
@@ -92,7 +94,7 @@ def net_names(net: Net, weights: WeightFile | None) -> Names:
 
 
 def add_metadata(metadata: Mapping[str, str], model: ModelProto, own: Mapping[str, str] | None = None) -> None:
-    """Add metadata of the user's, and our `own`, to a model. Raises BadMetadata."""
+    """Add the user's `metadata` and netdsl's `own` to a model. Raises BadMetadata."""
     for key, value in (own or {}).items():
         model.metadata_props.add(key=key, value=value)
     for key, value in metadata.items():
@@ -111,7 +113,7 @@ def weights_size(net: Net, dtype: str = "f32") -> int:
 
 
 def structure(graph: Graph, *, opset: int = OPSET, functions: bool = False) -> Emitted:
-    """Return a graph as a checked model without its weights."""
+    """Emit a graph as a model without its weights, and check it."""
     from netdsl.backend.emit import check, emit
 
     emitted = emit(graph, opset=opset)
@@ -124,7 +126,7 @@ def structure(graph: Graph, *, opset: int = OPSET, functions: bool = False) -> E
 
 
 def _values(net: Net, graph: Graph, seed: int, weights: WeightFile | None) -> Weights:
-    """Yield the weights in graph order, one at a time. The first ones are drawn while onnx is imported."""
+    """Yield the weights in graph order, one at a time. Drawing starts now, so that it overlaps with importing onnx."""
     if weights is None:
         from netdsl.weights.draw import draw_all
 
@@ -141,7 +143,7 @@ def _values(net: Net, graph: Graph, seed: int, weights: WeightFile | None) -> We
 
 
 def model_bytes(net: Net, graph: Graph, *, seed: int = 0, weights: WeightFile | None = None) -> bytes:
-    """Return a net's graph as a model in memory, with the net's weights. Raises like `compile_net`."""
+    """Return a graph of a net as the bytes of a model, with the net's weights. Raises like `compile_net`."""
     from netdsl.backend.serialize import to_bytes
 
     values = _values(net, graph, seed, weights)
@@ -149,7 +151,7 @@ def model_bytes(net: Net, graph: Graph, *, seed: int = 0, weights: WeightFile | 
 
 
 def compile_to_bytes(net: Net, options: CompileOptions = DEFAULTS) -> bytes:
-    """Return the whole model in memory, as accepted by onnxruntime's `InferenceSession`. Raises like `compile_net`."""
+    """Return the bytes of the model, which `onnxruntime.InferenceSession` accepts. Raises like `compile_net`."""
     file = BytesIO()
     compile_net(net, file, options)
     return file.getvalue()

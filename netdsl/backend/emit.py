@@ -1,6 +1,6 @@
-"""Emit a graph as an ONNX model without its weights; with the weights as inputs, it is what the checker sees.
+"""Emit a graph as an ONNX model without its weights, which `serialize` adds. Equal graphs give equal bytes.
 
-`serialize` adds the weights. Equal graphs give equal bytes.
+onnx checks the model with the weights as inputs (`Emitted.skeleton`).
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ ELEMENT_TYPES = {
     "i64": (TensorProto.INT64, "<i8"),
     "bool": (TensorProto.BOOL, "|b1"),
 }
-"""ONNX number and size in bytes of each element type."""
+"""ONNX number, and size in bytes, of each element type."""
 
 FUNCTIONS = "netdsl"
-"""Domain of the functions of a model."""
+"""Domain of a model's functions."""
 
 NEXT = ".next"
-"""Suffix of the output with the new value of a state: `conv1.weight.next`."""
+"""Suffix of the output with the new value of a state tensor: `conv1.weight.next`."""
 
 PICTURE = {"resize": None, "crop": None, "filter": "bilinear", "order": "rgb"}
-"""Default preprocessing advice of an image input, used by the tools."""
+"""Default preprocessing of an image input."""
 
 
 class Emitted:
-    """A model without its weights. `parameters` are in the order in which they are written, with type `dtype`."""
+    """A model without its weights: `parameters`, of type `dtype`, will be written in this order."""
 
     __slots__ = ("dtype", "model", "parameters")
 
@@ -62,7 +62,7 @@ class Emitted:
 
     @property
     def skeleton(self) -> ModelProto:
-        """Return a valid model that takes the weights as inputs."""
+        """Return a valid model with the weights as inputs."""
         skeleton = ModelProto()
         skeleton.CopyFrom(self.model)
         skeleton.graph.input.extend(_value_info(p.name, p.shape, self.dtype) for p in self.parameters)
@@ -92,12 +92,11 @@ class Names:
 
 @limits.kept()
 def emit(graph: Graph, *, opset: int = 21, float_type: str = "f32") -> Emitted:
-    """Emit a graph at an opset. With `float_type` f64, every f32 becomes a double, for finite differences on a
-    reference."""
+    """Emit a graph at an opset. With `float_type` f64, every f32 becomes f64, for tests by finite differences."""
     assert opset in OPSETS, opset
     model = ModelProto()
     model.opset_import.add(domain="", version=opset)
-    # Metadata of a node came with IR version 10.
+    # Nodes have metadata since IR version 10.
     model.ir_version = max(10, helper.find_min_ir_version_for(list(model.opset_import)))
     model.producer_name = "netdsl"
     model.producer_version = VERSION
@@ -114,7 +113,7 @@ def emit(graph: Graph, *, opset: int = 21, float_type: str = "f32") -> Emitted:
 
 
 def check(emitted: Emitted) -> None:
-    """Run onnx's full check with shape inference. A rejection is a bug of netdsl. Ops of other domains are not
+    """Run onnx's full checker, with shape inference. A failure is a bug in netdsl. Ops of other domains are not
     checked."""
     if any(each.domain not in ("", FUNCTIONS) for each in emitted.model.opset_import):
         return
@@ -133,7 +132,7 @@ class _Emitter:
         before = {name: s.before for name, s in graph.state.items() if name not in graph.parameters}
         after = {name + NEXT: s.after for name, s in graph.state.items()}
         ends = [*chain.from_iterable(e.items() for e in (graph.inputs, graph.outputs, graph.parameters, before, after))]
-        self.nodes = Names(chain(graph.inputs, graph.parameters, before))  # to some tools these are nodes too
+        self.nodes = Names(chain(graph.inputs, graph.parameters, before))  # some tools show these as nodes too
         self.values = Names(name for name, _ in ends)
         self.name_of: dict[Value, str] = {value: name for name, value in ends}
         assert len(self.name_of) == len(ends), "a value has two names"
@@ -151,7 +150,7 @@ class _Emitter:
             self.state()
 
     def state(self) -> None:
-        """Emit the state of a step: parameters and other states as inputs, their new values as outputs."""
+        """Emit the state of a training step: parameters and other state as inputs, their new values as outputs."""
         changed = {name: s.before for name, s in self.graph.state.items()}
         for name, x in {**self.graph.parameters, **changed}.items():
             self.proto.input.append(_value_info(name, x.shape, self.typed(x.dtype)))
@@ -195,7 +194,7 @@ class _Emitter:
     def initializer(self, tensor: Tensor, wanted: str) -> str:
         data_type, bytes_type = ELEMENT_TYPES[self.typed(tensor.dtype)]
         name = self.values.take(wanted)
-        with np.errstate(over="ignore"):  # beyond a half's range is no limit
+        with np.errstate(over="ignore"):  # out of range for f16 means no limit
             raw = np.array(tensor.data, dtype=bytes_type).tobytes()
         self.proto.initializer.add(name=name, dims=tensor.shape, data_type=data_type, raw_data=raw)
         return name
@@ -207,7 +206,7 @@ def _value_info(name: str, shape: tuple[Dim, ...], dtype: str) -> ValueInfoProto
 
 
 def _annotate(proto: NodeProto, node: Node) -> None:
-    """Record the source of a node, such as `resnet.net:14:3`, for error messages and profiles of runtimes."""
+    """Record the source location of a node, `resnet.net:14:3`, for error messages and profilers of runtimes."""
     proto.metadata_props.add(key="netdsl.source", value=place(node.span))
     proto.metadata_props.add(key="netdsl.layer", value=node.name)
 
@@ -219,12 +218,12 @@ def place(span: Span) -> str:
 
 
 def _file_name(name: str) -> str:
-    """Return the last part of a path, so that a model depends on neither the machine nor the folder."""
+    """Return the last part of a path, so that models do not depend on the machine or the folder."""
     return name.replace("\\", "/").rpartition("/")[2]
 
 
 def _metadata(net: Net, version: str) -> Iterator[tuple[str, str]]:
-    """Yield the metadata of a model as keys and texts."""
+    """Yield the metadata of a model as keys and strings."""
     yield "netdsl.version", version
     yield "netdsl.source", _file_name(net.source.name)
     yield "netdsl.source_sha256", net.source.digest
@@ -238,5 +237,5 @@ def _metadata(net: Net, version: str) -> Iterator[tuple[str, str]]:
 
 
 def _plain(value: object) -> object:
-    """Return the value of a setting as JSON data; a block is represented by its name."""
+    """Return the value of a setting as JSON data: a block by its name."""
     return getattr(value, "name", type(value).__name__)

@@ -1,4 +1,4 @@
-"""Write a model and its external data as one unit: a model is never found with another model's data."""
+"""Write a model and its external data as a unit, so that a model is never found with the data of another."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ MARK = b"netdsl weights\n"
 
 
 class DataFile:
-    """The data file to write, and its name in the model: a relative file name, so that both files can be moved
-    together."""
+    """A data file that is being written, and the relative path by which the model refers to it."""
 
     __slots__ = ("file", "name")
 
@@ -35,16 +34,16 @@ class DataFile:
 
 
 def data_of(path: str) -> str:
-    """Return the path of a model's data; if the model's path is a link, next to the model itself."""
+    """Return the path of a model's external data: next to the model, or if that is a link, next to its target."""
     return (os.path.realpath(path) if os.path.islink(path) else path) + SUFFIX
 
 
 @contextmanager
 def write_pair(path: str, size: int) -> Iterator[tuple[BinaryIO, DataFile]]:
-    """Open a model and its data, `PATH.data`, of at least `size` bytes.
+    """Open a model and its data, `PATH.data`, of at least `size` bytes. Raises CannotWrite.
 
-    Both are renamed into place if the block ends without an exception; otherwise the old files stay. Fails on entering
-    if they cannot be written. If there were data before, neither model nor data exist for an instant.
+    Both are renamed into place if the context exits without an exception; otherwise the old files stay. If they replace
+    a model with data, neither file exists for a moment.
     """
     model = _staged(path, path)
     data = _staged(data_of(path), model.target + SUFFIX, links=False)
@@ -59,7 +58,7 @@ def write_pair(path: str, size: int) -> Iterator[tuple[BinaryIO, DataFile]]:
         raise
     except OSError as error:
         if error.filename not in (None, *model.names, *data.names):
-            raise  # from what the caller reads
+            raise  # an error of a file that the caller reads
         raise _cannot(data_of(path) if error.filename in data.names else path, error) from None
     finally:
         model.discard()
@@ -67,7 +66,7 @@ def write_pair(path: str, size: int) -> Iterator[tuple[BinaryIO, DataFile]]:
 
 
 def _staged(path: str, wanted: str, *, links: bool = True) -> Staged:
-    """Open a temporary file, which must be on a disk. `path` is its name in messages."""
+    """Prepare a temporary file for `wanted`, which must be on disk. `path` is its name in messages."""
     try:
         if path == "-":
             raise OSError("external data requires a file on disk")
@@ -77,9 +76,9 @@ def _staged(path: str, wanted: str, *, links: bool = True) -> Staged:
         if not links and os.path.islink(wanted):
             raise OSError("it is a link, which runtimes do not follow")
         name = os.path.basename(target)
-        if ".." in name:  # onnx's checker takes it for a way out of the folder
+        if ".." in name:  # onnx's checker mistakes it for a parent folder
             raise OSError("with external data, the name cannot contain two consecutive dots")
-        name.encode()  # the model has to tell it, and protobuf's texts are UTF-8
+        name.encode()  # the model contains it, and strings in protobuf are UTF-8
     except UnicodeEncodeError:
         raise _cannot(path, OSError("its name is not valid text")) from None
     except OSError as error:
@@ -92,7 +91,7 @@ def _cannot(path: str, error: OSError) -> CannotWrite:
 
 
 def _exchange(model: Staged, data: Staged) -> None:
-    """Move old files aside, the model first, then rename the data into place, and the model last."""
+    """Move the old files aside, the model first, then rename the data into place, and finally the model."""
     old = {file.target: name_beside(file.target) for file in (model, data)} if os.path.lexists(data.target) else {}
     try:
         for target, aside in old.items():
@@ -114,7 +113,7 @@ def _exchange(model: Staged, data: Staged) -> None:
 
 @contextmanager
 def _alone(folder: str) -> Iterator[None]:
-    """Lock the folder, where the system can, so that the files of concurrent writers are not mixed."""
+    """Lock the folder, if the system can, so that concurrent writers do not mix their files."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -122,7 +121,7 @@ def _alone(folder: str) -> Iterator[None]:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # some network file systems cannot
+        with suppress(OSError):  # some network file systems have no locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:

@@ -1,7 +1,8 @@
 """Emit blocks as functions of an ONNX model, which viewers show folded and runtimes inline.
 
-Each call of a block becomes one node; calls with the same computation share a function, whatever their shapes. Its
-inputs are the values that the block reads, followed by its weights. Weights, inputs and outputs keep their names.
+Each call of a block becomes one node. Calls with the same computation share a function, even if their shapes differ.
+The inputs of a function are the values that the block reads, followed by its weights. Weights, inputs and outputs of
+the model keep their names.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class Call:
-    """A call of a block: `members` are the indices of its nodes in the model, `parts` these and the calls inside.
+    """A call of a block. `members` are the indices of its nodes in the model, `parts` these nodes and the inner calls.
 
-    `scope` is the common prefix of the names of its layers, such as `layer1.0.`; `owners` maps the layers that read
-    weights to the names of these, which differ if `reuse` applies a block again.
+    `scope` is the common prefix of its layers' names, such as `layer1.0.`. `owners` maps the name of each weight
+    to its name in the layer that reads it, which is another one if `reuse` applies a block again.
     """
 
     __slots__ = ("frame", "members", "owners", "parts", "scope")
@@ -46,13 +47,12 @@ class Call:
             self.scope = self.scope[: self.scope.rstrip(".").rfind(".") + 1]
 
     def within(self, name: str) -> str:
-        """Return a name without the scope of the call, or the last part of a name from elsewhere."""
+        """Return a name without the scope of the call; the last part of a name outside the scope."""
         return name[len(self.scope) :] if name.startswith(self.scope) else name[name.rfind(".") + 1 :]
 
 
 def fold(emitted: Emitted, graph: Graph) -> None:
-    """Replace the nodes of each call of a block by one node that calls a function, in a model emitted from the
-    graph."""
+    """Replace the nodes of each call of a block by a node that calls a function. `graph` is the model's source."""
     model = emitted.model
     assert len(model.graph.node) == len(graph.operations), "each operation is one node"
     nodes = _Folder(model, {p.name for p in emitted.parameters}).fold(_tree(graph.operations))
@@ -68,7 +68,7 @@ def fold(emitted: Emitted, graph: Graph) -> None:
 
 
 def _tree(operations: list[Operation]) -> Call:
-    """Return the calls as a tree; nodes that a pass separated from their call stay outside."""
+    """Return the calls as a tree. Nodes that a pass has moved away from their call stay outside."""
     root = Call(None, "")
     path, closed = [root], set[object]()
     for at, operation in enumerate(operations):
@@ -108,7 +108,7 @@ class _Folder:
                 self.readers.setdefault(name, set()).add(at)
 
     def fold(self, root: Call) -> list[NodeProto]:
-        """Return the nodes of the model with calls in the place of blocks; inner calls are folded first."""
+        """Return the nodes of the model, with calls instead of the blocks' nodes. Inner calls are folded first."""
         order, todo = list[Call](), [root]
         while todo:
             order.append(todo.pop())
@@ -118,12 +118,12 @@ class _Folder:
         def nodes(call: Call) -> list[NodeProto]:
             return [made[part] if isinstance(part, Call) else self.model.graph.node[part] for part in call.parts]
 
-        for call in order[:0:-1]:  # as they are written, inner ones first
+        for call in order[:0:-1]:  # inner calls first, otherwise in source order
             made[call] = self._call(call, nodes(call))
         return nodes(root)
 
     def _call(self, call: Call, nodes: list[NodeProto]) -> NodeProto:
-        """Return a node that calls the function of these nodes."""
+        """Return a node that calls a function with these nodes."""
         made = [name for node in nodes for name in node.output]
         outputs = [name for name in made if not self.readers.get(name, set()) <= call.members]
         read = dict.fromkeys(name for node in nodes for name in node.input if name)
@@ -142,8 +142,7 @@ class _Folder:
         return node
 
     def _function(self, call: Call, nodes: list[NodeProto], inputs: list[str], outputs: list[str]) -> FunctionProto:
-        """Create a function with local names: `x`, `x_1` for the values it reads, `y` for results, others without the
-        scope."""
+        """Create a function. Its inputs are called `x`, `x_1`, …, its results `y`, …; other names lose the scope."""
         taken = Names()
         local = {"": ""}
         for name in inputs:
@@ -182,7 +181,7 @@ def _constant(tensor: TensorProto, name: str) -> NodeProto:
 
 
 def _nameless(tensor: TensorProto) -> TensorProto:
-    """Return a node without the names of its constants, which differ between equal functions."""
+    """Return a tensor without its name, which differs between equal functions."""
     copy = type(tensor)()
     copy.CopyFrom(tensor)
     copy.ClearField("name")

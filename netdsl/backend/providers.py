@@ -1,4 +1,4 @@
-"""Execution providers available to onnxruntime: built in, and from plug-in packages."""
+"""List and select execution providers of onnxruntime: built in, or from plug-in packages."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ class NoProvider(UserError, code="E0811", title="an unavailable execution provid
 
 
 class Known:
-    """A provider that users select by `name`: onnxruntime's name, the packages that contain it, their systems, and
-    netdsl's options for it. A build of onnxruntime replaces the installed one; a plug-in is installed beside it."""
+    """A known provider: the user's `name` for it, onnxruntime's name, the packages that contain it, the systems they
+    support, and the options that netdsl sets.
+
+    A package that is a build of onnxruntime replaces the installed one; a plug-in is installed in addition.
+    """
 
     __slots__ = ("long", "name", "options", "packages", "system")
 
@@ -48,7 +51,7 @@ KNOWN = {
     known.name: known
     for known in (
         Known("cpu", "CPU", "onnxruntime"),
-        Known("cuda", "CUDA", GPU, options={"use_tf32": "0"}),  # TF32 would round to 10 bits
+        Known("cuda", "CUDA", GPU, options={"use_tf32": "0"}),  # TF32 would round mantissas to 10 bits
         Known("tensorrt", "Tensorrt", f"{GPU} tensorrt"),
         Known("nvtensorrtrtx", "NvTensorRTRTX", "onnxruntime-ep-nv-tensorrt-rtx"),
         Known("openvino", "OpenVINO", "onnxruntime-ep-openvino"),
@@ -58,14 +61,14 @@ KNOWN = {
         Known("webgpu", "WebGpu", "onnxruntime-ep-webgpu"),
     )
 }
-"""Providers by the names that users select them with."""
+"""Known providers by the user's names."""
 
 REMOTE = ("AzureExecutionProvider",)
-"""Providers in every build of onnxruntime that cannot compute a network."""
+"""Providers that are in every build of onnxruntime, but cannot run a network."""
 
 
 class Plugin:
-    """An `onnxruntime-ep-*` package: its version, its library, and the error of registering it."""
+    """An `onnxruntime-ep-*` package: its version, its library, and the error if it could not be registered."""
 
     __slots__ = ("failure", "package", "providers", "version")
 
@@ -77,7 +80,7 @@ class Plugin:
 
 
 _plugins: list[Plugin] | None = None
-"""What this process has registered: onnxruntime takes each library once."""
+"""The plug-ins that this process has registered; onnxruntime accepts each library only once."""
 
 
 def plugins() -> list[Plugin]:
@@ -98,7 +101,7 @@ def _packages() -> Iterator[tuple[Plugin, str]]:
         if name.startswith("onnxruntime-ep-") and name not in seen:
             seen.add(name)
             modules = [f.parts[0] for f in package.files or () if len(f.parts) == 2 and f.name == "__init__.py"]
-            for module in modules[:1]:  # a package that only leads to others has none
+            for module in modules[:1]:  # a metapackage has none
                 yield Plugin(name, package.version), module
 
 
@@ -116,7 +119,7 @@ def _register(plugin: Plugin, module: str) -> Plugin:
         names = getattr(helper, "get_ep_names", None)
         plugin.providers = tuple(names() if names else [helper.get_ep_name()])
         onnxruntime.register_execution_provider_library(plugin.package, helper.get_library_path())
-    except Exception as error:  # other packages may raise anything
+    except Exception as error:  # a plug-in's code can raise anything
         plugin.failure = str(error).strip().partition("\n")[0] or type(error).__name__
     return plugin
 
@@ -136,7 +139,7 @@ def split(text: str) -> tuple[str, dict[str, str]]:
 
 
 def short(long: str) -> str:
-    """Return the user's name of an onnxruntime provider."""
+    """Return the user's name for an onnxruntime provider."""
     return next((known.name for known in KNOWN.values() if known.long == long), long.removesuffix(SUFFIX).lower())
 
 
@@ -148,12 +151,12 @@ def builtin() -> dict[str, str]:
     return {
         short(long): long
         for long in onnxruntime.get_available_providers()
-        if long not in REMOTE and long.partition(".")[0] not in beside  # once registered these are there too
+        if long not in REMOTE and long.partition(".")[0] not in beside  # registered plug-ins are listed too
     }
 
 
 def devices() -> list[Any]:
-    """Return the devices of each provider as onnxruntime's objects, including plug-ins."""
+    """Return onnxruntime's device objects of all providers, plug-ins included."""
     import onnxruntime
 
     plugins()
@@ -161,7 +164,7 @@ def devices() -> list[Any]:
 
 
 def choose(text: str) -> tuple[str, str, dict[str, str], list[Any] | None]:
-    """Resolve `--provider`: the short and the long name, the options, and for a plug-in the device.
+    """Resolve `--provider` to the user's and onnxruntime's name, the options, and for a plug-in the devices.
 
     Raises NoProvider if it is not available.
     """
@@ -196,7 +199,7 @@ def _absent(name: str, here: Iterable[str]) -> NoProvider:
 
 
 def builds() -> dict[str, str]:
-    """Return the installed packages that provide the module `onnxruntime`, with versions; each overwrites the files of
+    """Return the versions of the installed packages that contain the module `onnxruntime`. Each overwrites the files of
     the others."""
     from importlib.metadata import distributions
 

@@ -32,25 +32,28 @@ class NoRange(UserError, code="E0683", title="a calibration input without a rang
 
 
 LARGEST, LARGEST_PAIR = 127, 128
-"""Bounds of a quantized weight, and of the sum of two that share a sign and an output channel. CPUs without VNNI add
-pairs of products of an unsigned and a signed byte in 16 bits, which saturate: 255 * 128 fits, 255 * 129 does not."""
+"""Maximum absolute value of a quantized weight, and of the sum of two with the same sign in an output channel.
+
+CPUs without VNNI add two products of an unsigned and a signed byte with 16-bit saturation: 255 * 128 fits, 255 * 129
+does not.
+"""
 
 CHANNEL_AXES = {"Conv": 0, "Gemm": 0, "ConvTranspose": 1}
-"""Operators with weights, and the axis of the output channels, each of which has its scale."""
+"""Operators with weights, and the axis of the output channels, which have a scale each."""
 
 SMALLEST_RANGE = 255 * float(np.finfo(np.float32).tiny)
-"""Smallest range with a scale of its own: onnxruntime uses the scale 1 and the zero point 0 for smaller ones, which let
-negative numbers pass."""
+"""Minimum range to quantize. For smaller ranges onnxruntime uses the scale 1 and the zero point 0; where the range
+replaces a ReLU, negative numbers would pass."""
 
 
 def quantize(model: bytes, batches: Iterable[Mapping[str, Array]]) -> ModelProto:
-    """Return the model in int8: QuantizeLinear and DequantizeLinear around each operator that has integer kernels.
+    """Quantize a model to int8: insert QuantizeLinear and DequantizeLinear around operators with integer kernels.
 
-    Weights have about 7 bits, a scale for each output channel and no zero point; biases make up for the mean of what
-    the rounding changes. An activation has one scale and a zero point, from its smallest and largest value over all
-    `batches`, which are read twice. Batch norms after convolutions and dense layers are folded into these, others stay
-    in f32. Inputs and outputs keep their types. Equal arguments give equal models within one version of onnxruntime.
-    Raises CannotQuantize, NoRange, and whatever `batches` raise.
+    Weights have about 7 bits, a scale per output channel and no zero point; biases compensate for the mean rounding
+    error. Activations have one scale and zero point, from their minimum and maximum over all `batches`, which are read
+    twice. Batch norms after convolutions and dense layers are folded; others stay in f32. Inputs and outputs keep their
+    types. Equal arguments give equal models with the same version of onnxruntime. Raises CannotQuantize, NoRange, and
+    any exception of `batches`.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -66,7 +69,7 @@ def quantize(model: bytes, batches: Iterable[Mapping[str, Array]]) -> ModelProto
     with TemporaryDirectory(prefix="netdsl-") as folder, _quiet(), _told():
         kept, overrides = round_weights(proto, batches, folder)
         source, path = os.path.join(folder, "source.onnx"), os.path.join(folder, "model.onnx")
-        onnx.save(proto, source)  # onnxruntime 1.20 loses the weights of a model in memory
+        onnx.save(proto, source)  # from a file, since onnxruntime 1.20 loses the weights of a model in memory
         quantize_static(
             source,
             path,
@@ -85,7 +88,7 @@ def quantize(model: bytes, batches: Iterable[Mapping[str, Array]]) -> ModelProto
 
 
 def _kinds() -> list[str]:
-    """Return the operators to quantize: not batch norms, which lack an integer kernel and scales by channel."""
+    """Return the operators to quantize: not batch norms, which lack integer kernels and scales per channel."""
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     return sorted((QDQRegistry.keys() | QLinearOpsRegistry.keys()) - {"BatchNormalization"})
@@ -93,7 +96,7 @@ def _kinds() -> list[str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence onnxruntime's advice to optimize the model first, and warnings of numpy about values checked later."""
+    """Silence onnxruntime's advice to optimize the model first, and NumPy's warnings about values checked later."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -127,7 +130,7 @@ def _sign(model: ModelProto) -> None:
 
 
 def fold(model: ModelProto) -> None:
-    """Fold each batch norm into the convolution or dense layer before it, if that has no other consumer.
+    """Fold each batch norm into the preceding convolution or dense layer, if that has no other consumer.
 
     W' = s W and b' = s (b - mean) + bias, with s = scale / sqrt(var + epsilon) for each output channel.
     Source: Jacob et al. (2018), section 3.2.
@@ -163,10 +166,10 @@ def round_weights(
 ) -> tuple[list[str], dict[str, list[dict[str, Any]]]]:
     """Round weights to multiples of their scales, and correct the biases for the mean error of each channel.
 
-    Returns the names of nodes that must stay in f32, and the scales as onnxruntime's overrides. An activation stays if
-    a quantized range cannot replace it. A weighted node stays if its inputs are all 0: onnxruntime gives them the scale
-    1, and the bias the scale of the weights, which is far too coarse. Source of the correction: Nagel et al. (2019),
-    section 4.2, with measured means.
+    Returns the names of nodes that must stay in f32, and the scales as overrides for onnxruntime. An activation stays
+    in f32 if a quantized range cannot replace it, and a node with weights if its inputs are all 0: onnxruntime would
+    use the scale 1 for them, and so a far too coarse scale for the bias.
+    Source of the correction: Nagel et al. (2019), section 4.2, with measured means.
     """
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     scales = {node.input[1]: _scales(node, tensors) for node in _weighted(model)}
@@ -196,28 +199,28 @@ def _weighted(model: ModelProto) -> list[NodeProto]:
 
 
 def _limiting(model: ModelProto) -> list[NodeProto]:
-    """Return the operators that onnxruntime replaces by the limits of a quantized range."""
+    """Return the operators that onnxruntime removes because the limits of a quantized range have the same effect."""
     return [node for node in model.graph.node if node.op_type in ("Relu", "Clip")]
 
 
 def _limits(name: str, found: Mapping[str, Array]) -> bool:
-    """Return whether the range of an activation's results can replace the activation."""
+    """Return whether the quantized range of an activation's results has the effect of the activation."""
     return bool(found[f"{name}:min"] <= 0 <= found[f"{name}:max"]) and _spread(name, found)
 
 
 def _spread(name: str, found: Mapping[str, Array]) -> bool:
-    """Return whether values are spread far enough for a scale, with 0 among them."""
+    """Return whether the range of values, extended to include 0, is large enough for a scale."""
     low, high = min(0.0, float(found[f"{name}:min"])), max(0.0, float(found[f"{name}:max"]))
     return high - low >= SMALLEST_RANGE
 
 
 def _grouped(node: NodeProto) -> bool:
-    """Return whether a scale per output channel is impossible, since a weight has the channels of one group only."""
+    """Return whether scales per output channel are impossible, since a weight has the channels of only one group."""
     return node.op_type == "ConvTranspose" and any(a.name == "group" and a.i > 1 for a in node.attribute)
 
 
 def _scales(node: NodeProto, tensors: Mapping[str, Any]) -> Array:
-    """Return the scales of a weight, by output channel where that is possible, with an axis of size 1 for each other.
+    """Return the scales of a weight, per output channel if possible, with size 1 along all other axes.
 
     They are as small as LARGEST and LARGEST_PAIR allow, whichever two weights of a channel a kernel adds.
     """
@@ -234,7 +237,7 @@ def _scales(node: NodeProto, tensors: Mapping[str, Any]) -> Array:
 
 
 def _override(scale: Array) -> list[dict[str, Any]]:
-    """Return scales as onnxruntime's overrides for a tensor: one by channel, or a single one."""
+    """Return scales, per channel or a single one, as onnxruntime's overrides for a tensor."""
     from onnxruntime.quantization import QuantType
 
     how = {"quant_type": QuantType.QInt8, "zero_point": np.int8(0)}
@@ -243,13 +246,13 @@ def _override(scale: Array) -> list[dict[str, Any]]:
 
 
 def _rounded(tensor: onnx.TensorProto, scale: Array) -> Array:
-    """Return a weight as it is after quantization."""
+    """Return the values of a weight after quantization."""
     found: Array = np.rint(numpy_helper.to_array(tensor) / scale) * scale
     return found
 
 
 def _measuring(model: ModelProto, scales: Mapping[str, Array]) -> ModelProto:
-    """Return a model of the means by channel that rounding adds to each result, and of the activations' ranges."""
+    """Return a model that computes the mean rounding error of each result, per channel, and the activations' ranges."""
     made = ModelProto()
     made.CopyFrom(model)
     graph = made.graph
@@ -277,7 +280,7 @@ def _measuring(model: ModelProto, scales: Mapping[str, Array]) -> ModelProto:
 
 
 def _reduce(model: ModelProto, kind: str, x: str, y: str, axes: list[int] | None = None) -> None:
-    """Append a reduction over all axes, or some, and make it an output."""
+    """Append a reduction, over all axes by default, and make it an output."""
     node = onnx.helper.make_node(kind, [x], [y], name=y, keepdims=0)
     if axes and model.opset_import[0].version >= 18:
         model.graph.initializer.append(numpy_helper.from_array(np.array(axes), f"{y}:axes"))
@@ -289,7 +292,7 @@ def _reduce(model: ModelProto, kind: str, x: str, y: str, axes: list[int] | None
 
 
 def _measured(model: ModelProto, batches: Iterable[Mapping[str, Array]], folder: str) -> dict[str, Array]:
-    """Run the model over the examples, and combine its means, minima and maxima. Raises CannotQuantize or NoRange."""
+    """Run the model on all examples, and combine its means, minima and maxima. Raises CannotQuantize or NoRange."""
     from onnxruntime import InferenceSession
 
     path = os.path.join(folder, "measuring.onnx")
@@ -304,7 +307,7 @@ def _measured(model: ModelProto, batches: Iterable[Mapping[str, Array]], folder:
         for name, array in batch.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise CannotQuantize(f"the examples for `{name}` contain NaN or infinity")
-            if array.dtype.kind in "fu":  # words have no scale
+            if array.dtype.kind in "fu":  # indices of words have no scale
                 largest[name] = max(largest.get(name, 0), np.abs(array).max(initial=0))
         for name, value in zip(names, session.run(names, batch) if names else (), strict=True):
             joined = found.get(name, value)
@@ -337,7 +340,7 @@ def _users(model: ModelProto) -> dict[str, int]:
 
 
 def _folds(node: NodeProto, users: dict[str, int], tensors: Mapping[str, Any]) -> bool:
-    """Return whether a node has a weight of its own with output channels first, and one consumer."""
+    """Return whether a batch norm can be folded into a node: its weight is unshared, and it has one consumer."""
     turned = any(a.name == "transB" and a.i == 1 for a in node.attribute)
     if node.op_type != "Conv" and not (node.op_type == "Gemm" and turned):
         return False

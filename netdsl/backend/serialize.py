@@ -1,7 +1,7 @@
 """Serialize a model with its weights: one protobuf message, or a message and an external data file.
 
-Weights are streamed tensor by tensor, as they are drawn or read, so that a model of any size needs a few megabytes of
-memory. Equal models give equal bytes.
+Weights are streamed as they are drawn or read, so a model of any size needs only a few megabytes of memory. Equal
+models give equal bytes.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     Weights = Iterable[tuple[str, Array | Iterable[Array]]]
 
 LIMIT = 2**31 - 1
-"""Maximum size in bytes of a protobuf message, and so of a model in one file."""
+"""Maximum size in bytes of a protobuf message, and so of a model in a single file."""
 
 PAGE = 4096
 GRAIN = 65536
 LARGE = 2**20
-"""Minimum size in bytes of a weight that starts on a page boundary that Windows too can map, as onnx recommends."""
+"""Minimum size in bytes of a weight that is aligned to 64 KiB, so that Windows can map it too, as onnx recommends."""
 
 
 class TooLargeForOnnx(UserError, code="E0680", title="a model that is too large for ONNX"):
@@ -46,7 +46,7 @@ class TooLargeForOnnx(UserError, code="E0680", title="a model that is too large 
 def write(emitted: Emitted, weights: Weights, file: Writable, data: DataFile | None = None) -> None:
     """Write a model, with its weights in the same file, or in `data` if given.
 
-    `weights` yields each array, or its elements in blocks, by name, in the order of `parameters`. Raises
+    `weights` yields names and arrays, or blocks of an array's elements, in the order of `parameters`. Raises
     TooLargeForOnnx before anything is written.
     """
     if data is not None:
@@ -91,14 +91,14 @@ def _write_external(emitted: Emitted, weights: Weights, file: Writable, data: Da
 
 
 def to_bytes(emitted: Emitted, weights: Weights) -> bytes:
-    """Return the whole model in memory."""
+    """Return the bytes of a model with its weights."""
     file = io.BytesIO()
     write(emitted, weights, file)
     return file.getvalue()
 
 
 def _values(emitted: Emitted, weights: Weights) -> Iterator[Iterator[memoryview]]:
-    """Yield the bytes of each parameter in blocks, which must be consumed before those of the next."""
+    """Yield the bytes of each parameter in blocks, to be consumed before the next parameter."""
     for parameter, (name, value) in zip(emitted.parameters, weights, strict=True):
         assert name == parameter.name, f"{name} came where {parameter.name} was due"
         yield _blocks(emitted, parameter, (value,) if isinstance(value, np.ndarray) else value)
@@ -134,16 +134,16 @@ def _aligned(offset: int, to: int) -> int:
     return -(-offset // to) * to
 
 
-# Fields of onnx.proto, by number.
+# Field numbers of onnx.proto.
 _GRAPH = 7
 _INITIALIZER = 5
 _DIMS, _DATA_TYPE, _NAME, _RAW_DATA = 1, 2, 8, 9
 
 
 def _parts(model: ModelProto) -> tuple[bytes, bytes]:
-    """Return the model without its graph, and the graph without its weights.
+    """Serialize the model without its graph, and the graph without its weights.
 
-    The fields of a message can come in any order, so weights can follow everything else.
+    The fields of a message can have any order, so the weights can follow everything else.
     """
     head = ModelProto()
     head.CopyFrom(model)
@@ -152,7 +152,7 @@ def _parts(model: ModelProto) -> tuple[bytes, bytes]:
 
 
 def _prefix(emitted: Emitted, parameter: Parameter) -> bytes:
-    """Return the bytes that precede the data of a weight."""
+    """Return the bytes that precede the values of a weight."""
     length = _length(emitted, parameter)
     name = parameter.name.encode()
     fields = b"".join(_tag(_DIMS, 0) + _varint(size) for size in parameter.shape)
@@ -166,7 +166,7 @@ def _tag(field: int, wire_type: int = 2) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    """Encode an integer in base 128, least significant digits first, with the high bit set in all but the last byte."""
+    """Encode a varint: base 128, least significant digit first, with the high bit set in all bytes but the last."""
     if number < 128:
         return bytes((number,))
     digits = bytearray()

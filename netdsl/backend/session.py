@@ -34,14 +34,14 @@ TYPES = {
     "int64": "int64",
     "bool": "bool",
 }
-"""Element types by ONNX's names, with NumPy's names."""
+"""NumPy names of element types, by onnxruntime's names."""
 
 CPU = "CPUExecutionProvider"
 RECORD, ASSIGNMENT = "session.record_ep_graph_assignment_info", "get_provider_graph_assignment_info"
 REFUSE, REFUSED = "session.disable_cpu_ep_fallback", "fallback to CPU EP has been explicitly disabled"
 SILENT = 4
 THREADS = 1024
-"""Maximum number of threads; onnxruntime would try to start any number."""
+"""Maximum number of threads. onnxruntime has no limit, and would try to start any number."""
 
 MAX_NODES_SHOWN = 3
 """Maximum number of node names in a message."""
@@ -64,7 +64,7 @@ class RunFailed(UserError, code="E0814", title="a model that failed at run time"
 
 
 class Tensor:
-    """An input or output as declared by the model; a size of None is dynamic, `dtype` is NumPy's name."""
+    """An input or output as declared by the model. A size of None is dynamic; `dtype` is a NumPy name."""
 
     __slots__ = ("dtype", "name", "shape")
 
@@ -86,13 +86,13 @@ def _options(threads: int | None, in_order: bool = False) -> Any:
 
     options = onnxruntime.SessionOptions()
     if in_order:
-        options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED  # nodes that are ready, the first first
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it would move nodes
-        options.enable_mem_pattern = False  # one block for all that lives, planned ahead, takes half as much again
-        options.enable_mem_reuse = False  # memory reserved for a value of the same size stays unused until then
-    # Denormals stay: session.set_denormal_as_zero is the whole process's, NumPy's too, as its first session says; the
-    # bits of a training would depend on other sessions.
-    options.log_severity_level = SILENT  # what it has to say comes as an exception too
+        options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED  # in the order of the nodes
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it reorders nodes
+        options.enable_mem_pattern = False  # a planned block takes 50 % more memory
+        options.enable_mem_reuse = False  # reuse reserves buffers for later values of the same size
+    # Denormals are kept: session.set_denormal_as_zero applies to the whole process, including NumPy, and is set by its
+    # first session, so the last bits of a training would depend on other sessions.
+    options.log_severity_level = SILENT  # errors are also raised as exceptions
     if threads is not None:
         if not 1 <= threads <= THREADS:
             raise NoProvider(f"a model takes from 1 to {THREADS:,} threads, not {threads:,}")
@@ -101,7 +101,7 @@ def _options(threads: int | None, in_order: bool = False) -> Any:
 
 
 def _loads_on_cpu(model: bytes | str) -> bool:
-    """Return whether the model loads on the CPU, so that the provider is at fault."""
+    """Return whether the model loads on the CPU; if so, the provider caused the failure."""
     import onnxruntime
 
     try:
@@ -112,7 +112,7 @@ def _loads_on_cpu(model: bytes | str) -> bool:
 
 
 def _left_to_cpu(session: Any, long: str) -> str:
-    """Describe the nodes that the requested provider leaves to the CPU; an empty string if there are none."""
+    """Describe the nodes that the provider leaves to the CPU; an empty string if there are none."""
     if long not in session.get_providers():
         return "all of it"
     parts = getattr(session, ASSIGNMENT)() if hasattr(session, ASSIGNMENT) else ()
@@ -125,10 +125,10 @@ def _left_to_cpu(session: Any, long: str) -> str:
 
 
 class Session:
-    """A loaded model; inputs and outputs are not copied.
+    """A loaded model. Inputs and outputs are not copied.
 
-    `inputs` and `outputs` are by name in model order, `metadata` is that of the model's file, `provider` what computes
-    it. `fallback` describes what is left to the CPU, if that is allowed; `native` is onnxruntime's session.
+    `inputs` and `outputs` are by name, in the model's order, `metadata` is the model's, and `provider` runs it.
+    `fallback` describes the nodes left to the CPU, if that is allowed; `native` is onnxruntime's session.
     """
 
     __slots__ = ("fallback", "inputs", "metadata", "name", "native", "outputs", "provider")
@@ -143,9 +143,10 @@ class Session:
         allow_fallback: bool = False,
         in_order: bool = False,
     ) -> None:
-        """Load a model from its bytes or a path. `name` is its name in messages; `provider` can have options, as in
-        `cuda:device_id=1`. With `in_order`, the CPU runs the nodes unchanged, in order and with minimal memory. Raises
-        NoProvider, BadModel, and FellBack unless it is allowed.
+        """Load a model from bytes or a path. Raises NoProvider, BadModel, and FellBack unless that is allowed.
+
+        `name` is the model's name in messages. `provider` can have options: `cuda:device_id=1`. With `in_order`, the
+        CPU runs the nodes unchanged, in order and with minimal memory.
         """
         import onnxruntime
 
@@ -158,7 +159,7 @@ class Session:
         if long != CPU:
             options.add_session_config_entry(RECORD, "1")
             if not allow_fallback and not hasattr(onnxruntime.InferenceSession, ASSIGNMENT):
-                options.add_session_config_entry(REFUSE, "1")  # older versions cannot report node placement
+                options.add_session_config_entry(REFUSE, "1")  # older versions of onnxruntime cannot report placements
         session = self._open(model, long, settings, devices, options)
         if long not in session.get_providers() and not allow_fallback:
             raise NoProvider(
@@ -167,7 +168,7 @@ class Session:
         self.fallback = "" if long == CPU else _left_to_cpu(session, long)
         if self.fallback and not allow_fallback:
             raise self._fell_back(self.fallback)
-        session.disable_fallback()  # it would change the provider behind our back
+        session.disable_fallback()  # otherwise it silently changes the provider after a failure
         self.native = session
         self.inputs = {node.name: _tensor(node) for node in session.get_inputs()}
         self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
@@ -176,11 +177,11 @@ class Session:
     def _open(
         self, model: bytes | str, long: str, settings: dict[str, str], devices: list[Any] | None, options: Any
     ) -> Any:
-        """Create onnxruntime's session on the provider, with the CPU as a fallback."""
+        """Create onnxruntime's session on the provider, with the CPU for nodes that it does not support."""
         import onnxruntime
 
         if long.startswith(("CUDA", "Tensorrt")) and hasattr(onnxruntime, "preload_dlls"):
-            with redirect_stdout(StringIO()):  # NVIDIA's libraries, where they came by pip
+            with redirect_stdout(StringIO()):  # it prints failures to load NVIDIA's libraries
                 onnxruntime.preload_dlls()
         providers: list[tuple[str, dict[str, str]]] | None = [(long, settings)]
         if devices is not None:
@@ -193,7 +194,7 @@ class Session:
             providers = [(long, settings), (CPU, {})]
         try:
             return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
-        except Exception as error:  # its exceptions share no base class
+        except Exception as error:  # onnxruntime's exceptions share no base class
             if REFUSED in str(error):
                 raise self._fell_back("some of its nodes") from None
             problem = _load_problem(self.name, str(error))
@@ -208,7 +209,7 @@ class Session:
         return NoProvider(f"the provider `{self.provider}` failed; onnxruntime reports: {_first_line(said)}")
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run one batch of each input, and return all outputs by name."""
+        """Run a batch, and return all outputs by name. Raises WrongFeed or RunFailed."""
         self._check(feeds)
         try:
             values = self.native.run(None, feeds)
@@ -252,7 +253,7 @@ def _check_head(path: str) -> None:
 
 
 def _load_problem(name: str, said: str) -> BadModel:
-    """Return why onnxruntime refuses a model, from its message."""
+    """Return the error for a model that onnxruntime cannot load, from its message."""
     if "INVALID_PROTOBUF" in said or "No graph was found" in said:
         return BadModel(f"{name} is not an ONNX model, or is truncated")
     if found := re.search(r"IR version: (\d+), max supported IR version: (\d+)", said):
@@ -273,7 +274,7 @@ def _load_problem(name: str, said: str) -> BadModel:
 
 
 def _first_line(said: str) -> str:
-    """Return onnxruntime's message without its codes and source locations."""
+    """Return the first line of onnxruntime's message, without codes and source locations."""
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", said)
     text = re.sub(r"^(Load model from .* failed:)?(/\S+:\d+ .*?\) (?=[A-Z]))?", "", text)
     return text.strip().splitlines()[0] if text.strip() else "nothing"
