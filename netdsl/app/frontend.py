@@ -183,31 +183,17 @@ def load_training(
     return found, module
 
 
-ASSUMED_TRAINING = "train {net} {{ data xor; loss cross_entropy }}"
-"""The `train` block of a net without one, for evaluation. It is a text so that a problem can show what is assumed."""
-
-
 def load_classifier(
     file: str | Source, report: Report, *, settings: Sequence[str] = (), root: str | None = None
 ) -> Recipe | None:
     """Return a recipe that evaluates a net without a `train` block as a classifier; None if the report has errors.
 
-    Its data must be replaced; paths are relative to the working folder. Raises UserError.
+    Its data is a placeholder. Raises UserError, also if the net is not a classifier.
     """
-    from netdsl.elaborate.train_block import build
+    from netdsl.elaborate.train_block import classifier
 
-    module, wanted = open_module(file, report, root)
-    try:
-        given = _given(settings, module, report)
-        name = entry_net(module, wanted)[1].name.text
-        training = parse(Source("--data", ASSUMED_TRAINING.format(net=name)), report).items[0]
-        assert isinstance(training, ast.Train)
-        return build(training, training.settings, module, given)
-    except Rejected as rejected:
-        report.add(rejected.problem)
-    except Poisoned:
-        pass
-    return None
+    net = load_net(file, report, settings=settings, root=root)
+    return classifier(net) if net is not None else None
 
 
 def data_of(text: str, report: Report) -> DataKind | None:

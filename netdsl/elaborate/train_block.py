@@ -5,23 +5,24 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Concatenate, NoReturn, ParamSpec, TypeVar
 
-from netdsl.base.shape import Size
+from netdsl.base.shape import Size, format_shape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.data.augment import Augment
 from netdsl.data.errors import BadAugment
-from netdsl.data.kinds import DataKind, Generated
+from netdsl.data.kinds import KINDS, DataKind, Generated
 from netdsl.declare.arguments import FLOAT32_MAX
 from netdsl.diagnostics import loss_problems, train_problems
 from netdsl.diagnostics.argument_problems import Contradiction
 from netdsl.diagnostics.name_problems import DefinedTwice
 from netdsl.diagnostics.net_problems import UnknownNet
-from netdsl.diagnostics.problem import Rejected
+from netdsl.diagnostics.problem import Misfit, Rejected
 from netdsl.elaborate import train_lines
 from netdsl.elaborate.context import Poisoned
 from netdsl.elaborate.declared import written
 from netdsl.elaborate.net import elaborate, entry_net, resolve
 from netdsl.elaborate.recipe import LossLine, MetricLine, Recipe
 from netdsl.ir.graph import STEP_NAMES
+from netdsl.losses import LOSSES
 from netdsl.ops.base import known
 from netdsl.optimizers import OPTIMIZERS
 from netdsl.schedules import SCHEDULES
@@ -48,6 +49,13 @@ REPEATABLE = ("loss", "metric")
 
 class NoTraining(UserError, code="E0625", title="no `train` block", exit_code=USAGE_IS_WRONG):
     """Training needs a `train` block: the only one of the file, or that of the requested net."""
+
+
+class NotAClassifier(UserError, code="E0647", title="a net that cannot be evaluated without a `train` block"):
+    """Without a `train` block, `netdsl eval` evaluates a net as a classifier, by cross-entropy and accuracy.
+
+    This requires inputs of fixed sizes, and one output with a number for each of two classes or more; training heads
+    are ignored. For other nets, add a `train` block, whose losses and metrics are then evaluated."""
 
 
 def recipe(
@@ -99,6 +107,42 @@ def build(
 ) -> Recipe | None:
     """Return the recipe of a block with these lines; None if there are errors, which are reported."""
     return _Block(training, lines, module).recipe(given or {})
+
+
+def classifier(net: Net) -> Recipe:
+    """Return a recipe to evaluate a net as a classifier. Its data is a placeholder. Raises NotAClassifier."""
+    loss, outputs = LOSSES["cross_entropy"](), [*net.inference_outputs.values()]
+    reserved = [name for name in (*net.outputs, *(node.name for node in net.inputs)) if name in STEP_NAMES]
+    unknown = [node for node in net.inputs if any(isinstance(size, Size) for size in node.shape)]
+    what, advice = "", f"add `train {net.name} {{ data …; loss … }}`, with the loss of each output"
+    if reserved:
+        what, advice = f"the name `{reserved[0]}` is reserved for evaluation", "rename it"
+    elif unknown:
+        what = f"the input `{unknown[0].name}` of {format_shape(unknown[0].shape)} has no fixed size"
+        advice = "write numbers in place of `?`"
+    elif len(outputs) > 1:
+        what = f"it has {len(outputs)} outputs, {', '.join(f'`{output.name}`' for output in outputs)}"
+    else:
+        try:
+            loss.target(outputs[0].node.shape)
+        except Misfit as misfit:
+            shape = format_shape(outputs[0].node.shape)
+            what = f"its output is {shape}, and `cross_entropy` takes {misfit.data['wanted']}"
+            if shape == "1":
+                advice = f"for two classes, add `train {net.name} {{ data …; loss logistic }}`"
+    if what:
+        raise NotAClassifier(f"without a `train` block, `{net.name}` is evaluated as a classifier, but {what}", advice)
+    lines = (LossLine(output=outputs[0].name, loss=loss, span=outputs[0].span),)
+    return Recipe(
+        net=net,
+        span=outputs[0].span,
+        name=net.name,
+        data=KINDS["xor"](),
+        losses=lines,
+        metrics=train_lines.default_metrics(lines, net),
+        optimizer=OPTIMIZERS["sgd"](),
+        schedule=SCHEDULES["constant"](),
+    )
 
 
 class _Block:

@@ -235,6 +235,35 @@ def test_eval_needs_data(netdsl: Commands) -> None:
     assert "E0645" in ran.err
 
 
+@pytest.mark.parametrize(
+    ("net", "reason"),
+    [
+        ("input x 2; dense 1", "its output is 1, and `cross_entropy` takes a number for each of two classes or more"),
+        ("input x 2; output a { dense 2 }; output b { dense 3 }", "it has 2 outputs, `a`, `b`"),
+        ("input target 2; dense 2", "the name `target` is reserved"),
+        ("input x 3x?x?; scale 1/255; conv 3x3 8; global_avgpool; dense 2", "the input `x` of [3, x_1, x_2] has no"),
+    ],
+)
+def test_only_a_classifier_is_evaluated_without_a_training(netdsl: Commands, net: str, reason: str) -> None:
+    netdsl.write(n=f"net n {{ {net} }}")
+    ran = netdsl("eval", "n.net", "--data", "xor")
+    assert ran.code == 1
+    assert ran.out == ""
+    assert f"error[E0647]: without a `train` block, `n` is evaluated as a classifier, but {reason}" in ran.err
+
+
+def test_the_training_heads_of_a_classifier_are_not_evaluated(netdsl: Commands) -> None:
+    heads = "net n { input x 2; output aux training { dense 3 }; dense 2 }"
+    netdsl.write(n=heads, plain="net n { input x 2; dense 2 }")
+    ran = netdsl("eval", "n.net", "--data", "xor", "--json")
+    assert json.loads(ran.out) == json.loads(netdsl("eval", "plain.net", "--data", "xor", "--json").out)
+
+
+def test_a_mistake_in_a_classifier_is_repaired(netdsl: Commands) -> None:
+    netdsl.write(n="net n { input x 2; dens 2 }")
+    assert "did you mean `dense`?" in netdsl("eval", "n.net", "--data", "xor").err
+
+
 def test_the_commands_are_declared() -> None:
     assert {"train", "eval"} <= options.COMMANDS.keys()
 
