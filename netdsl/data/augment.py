@@ -1,4 +1,4 @@
-"""Augmentations of the images of a batch in training, as declarations that need no NumPy.
+"""Declarations of image augmentations for training. Imports no NumPy.
 
 The random numbers of an example depend on the seed, the epoch and its index in the data set alone, so that a run
 resumed in the middle of an epoch, or with another batch size, sees the same images.
@@ -25,6 +25,7 @@ AUGMENTATIONS: dict[str, type[Augmentation]] = {}
 """The augmentations by their names in the language."""
 
 WHOLE = frozenset({"u8", "i64", "uint8", "int64"})
+"""Integer element types of inputs, in the language and in NumPy."""
 
 augmentation = registrar(AUGMENTATIONS)
 
@@ -33,22 +34,23 @@ class Augmentation(Declared):
     """One augmentation; the computation is in `augmenting`, which needs NumPy."""
 
     random: ClassVar[bool] = True
+    """Whether the result depends on random numbers."""
     pictures: ClassVar[bool] = True
-    """Whether it changes pictures, rather than inputs of any shape."""
+    """Whether it needs images, rather than inputs of any shape."""
 
     def check(self, shape: Dims, dtype: str) -> None:
-        """Raise BadAugment where it cannot make pictures of this shape and type."""
+        """Raise BadAugment if it cannot produce images of this shape and element type."""
 
     def source(self, shape: Dims) -> Dims:
-        """Return the shape of images that it turns into this shape, or None for any size."""
+        """Return the shape of images before it, if `shape` is that after it; None for any size."""
         return shape
 
     def still(self) -> Augmentation | None:
-        """Return its replacement in evaluation."""
+        """Return the deterministic augmentation that replaces it in evaluation, or None."""
         return None
 
     def apply(self, x: Array, draws: Draws) -> Array:
-        """Apply it to a batch [N, C, H, W], uint8 or floating-point; `draws` provides the random numbers of each
+        """Return the augmented batch [N, C, H, W], uint8 or floating-point. `draws` provides random numbers per
         image."""
         raise NotImplementedError
 
@@ -67,7 +69,8 @@ class Augment:
         return Augment(still for step in self.steps if (still := step.still()) is not None)
 
     def source(self, shape: Dims, dtype: str) -> Dims:
-        """Return the shape of images that they turn into an input's shape. Raises BadAugment if they do not fit."""
+        """Return the shape of images before all augmentations, if `shape` is that of the input. Raises BadAugment if
+        they do not fit."""
         if len(shape) != 3:
             return shape
         for step in reversed(self.steps):
@@ -76,7 +79,7 @@ class Augment:
         return shape
 
     def __call__(self, x: Array, *, seed: int, epoch: int, positions: Array) -> Array:
-        """Apply them to a batch [N, C, H, W]; `positions` are the indices of the examples in the data set."""
+        """Return the augmented batch [N, C, H, W]; `positions` are the indices of its examples in the data set."""
         from netdsl.data.draws import Draws
 
         if x.ndim == 4:
@@ -97,7 +100,7 @@ class Numbers(Sequence[float]):
 
 
 class Interval(Sequence[float]):
-    """Two numbers, the lower first, or one that is both."""
+    """Two numbers, the lower first, or a single number that is both."""
 
     def __init__(self, item: Real) -> None:
         super().__init__(item)
@@ -128,7 +131,7 @@ class Pair(Sizes):
 
 
 def _pair(size: int | tuple[int, ...]) -> tuple[int, int]:
-    """Height and width."""
+    """Return height and width."""
     height, width = (size, size) if isinstance(size, int) else size
     return height, width
 

@@ -20,7 +20,8 @@ GROUP = 2**20
 
 
 def crop(x: Array, sizes: tuple[int, int] | None, pads: tuple[int, int], fill: str, draws: Draws | None) -> Array:
-    """Pad each image and crop it to these sizes, or to its own; at the center without random numbers."""
+    """Pad each image, then crop it to `sizes` or to its original size: at a random position, or at the center if
+    `draws` is None."""
     (height, width), (down, right) = sizes or x.shape[2:], pads
     if pads != (0, 0):
         around = ((0, 0), (0, 0), (down, down), (right, right))
@@ -36,7 +37,7 @@ def crop(x: Array, sizes: tuple[int, int] | None, pads: tuple[int, int], fill: s
 
 
 def flip(x: Array, axis: int, p: float, draws: Draws) -> Array:
-    """Reverse this axis of some images."""
+    """Reverse an axis of each image with probability p."""
     chosen = draws.uniform() < p
     made = x.copy()
     made[chosen] = np.flip(x[chosen], axis)
@@ -52,7 +53,7 @@ def normalize(x: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
 def erase(
     x: Array, p: float, area: tuple[float, float], ratio: tuple[float, float], value: float, draws: Draws
 ) -> Array:
-    """Fill a rectangle of some images with a value."""
+    """Fill a random rectangle of each image with a value, with probability p."""
     height, width = x.shape[2:]
     chosen = draws.uniform() < p
     pixels = height * width * (area[0] + draws.uniform() * (area[1] - area[0]))
@@ -85,14 +86,14 @@ def rotate(x: Array, degrees: float, draws: Draws) -> Array:
 
 
 def _turned(x: Array, angles: Array) -> Array:
-    """Return the images resampled bilinearly at the given positions, with 0 outside; float32."""
+    """Rotate each image by its angle in radians, with bilinear interpolation and 0 outside; float32."""
     height, width = x.shape[2:]
     cos, sin = np.cos(angles)[:, None, None], np.sin(angles)[:, None, None]
     down = np.arange(height)[:, None] - (height - 1) / 2
     right = np.arange(width) - (width - 1) / 2
     i = sin * right + cos * down + (height - 1) / 2
     j = cos * right - sin * down + (width - 1) / 2
-    # A border of zeros of one pixel, and what lies farther out is moved onto it.
+    # Pad with a border of zeros, and clip positions outside the image to it.
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))).astype(np.float32)
     i, j = np.clip(i, -1, height) + 1, np.clip(j, -1, width) + 1
     top, left = np.minimum(i.astype(np.int64), height), np.minimum(j.astype(np.int64), width)
@@ -100,7 +101,7 @@ def _turned(x: Array, angles: Array) -> Array:
     flat = padded.reshape(*x.shape[:2], -1)
     places = (top * (width + 2) + left).reshape(len(x), -1)
 
-    def pixels(offset: int) -> Array:  # a `take` for each picture is twice as fast as one for all
+    def pixels(offset: int) -> Array:  # one `take` per image is twice as fast as one for the batch
         return np.stack([one.take(at, 1) for one, at in zip(flat, places + offset, strict=True)]).reshape(x.shape)
 
     upper = pixels(0) * (1 - beside) + pixels(1) * beside

@@ -95,7 +95,7 @@ def _check_classes(column: ArrayColumn, target: Target) -> None:
 
 
 def _class_helps(column: ArrayColumn, classes: int) -> Iterator[str]:
-    """Return advice about labels without a class in the net."""
+    """Yield a hint if labels count from 1, or the net has too few classes."""
     lows, highs = zip(*((chunk.min(), chunk.max()) for _, chunk in _chunks(column)), strict=True)
     low, high = min(lows), max(highs)
     if (low, high) == (1, classes):
@@ -115,6 +115,6 @@ def _check_signs(column: ArrayColumn) -> None:
 
 
 def lone_label(column: ArrayColumn) -> object:
-    """Return the label that all examples have, or None."""
+    """Return the label that all examples share, or None."""
     first = column.array[(0,) * column.array.ndim]
     return first if all((chunk == first).all() for _, chunk in _chunks(column)) else None

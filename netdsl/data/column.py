@@ -76,7 +76,7 @@ class Column(Reader):
         """Return the examples [n, *shape] at these indices, in the type of their file, as a new array."""
 
     def takes(self, picked: Sequence[Array]) -> Generator[Array, None, None]:
-        """Yield the examples of one batch after the other. Closing the generator ends work done ahead."""
+        """Yield the examples of each batch, given by indices. Closing the generator stops decoding ahead."""
         for indices in picked:
             yield self.take(indices)
 
@@ -112,7 +112,7 @@ class ArrayColumn(Column):
         check_types(path, array.dtype, type_of(dtype), taker)
         count, example = match_shape(path, array.shape, shape, taker)
         super().__init__(path, example, dtype)
-        # As a plain array: one of a mapped file's kind takes longer to be cut.
+        # np.asarray turns a memmap into a plain view, which is faster to slice.
         self.array: Array = np.asarray(array).reshape(count, *example)
         self._rows = _rows(self.array)
         self._where = where
@@ -135,8 +135,8 @@ class ArrayColumn(Column):
 
 
 def _rows(array: Array) -> Array | None:
-    """Return the examples as records [n] if each is contiguous: copying these is twice as fast as unaligned numbers,
-    such as those of an archive."""
+    """View contiguous examples as records [n], or return None: copying records is twice as fast as copying unaligned
+    numbers, such as those of an archive."""
     if not array.flags.c_contiguous:
         return None
     return array.reshape(len(array), -1).view(f"V{array.itemsize * math.prod(array.shape[1:])}")[:, 0]

@@ -1,4 +1,4 @@
-"""Training data: the interface, and examples in memory or on disk, in shuffled batches starting anywhere."""
+"""Training data: the interface, and data sets with random access, in shuffled batches from any position."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Examples(ABC):
     """Examples, each with its inputs and targets, in batches.
 
-    `names` are those of classes and columns, where they are known, with the names of outputs by target; `notes` are
-    sentences about what looks odd and is allowed.
+    `names` are the names of classes (by target) and columns, where known; `notes` are sentences for the user about data
+    that are valid but unusual.
     """
 
     __slots__ = ("names", "notes")
@@ -75,9 +75,9 @@ class Examples(ABC):
 
 
 class Dataset(Examples):
-    """Examples that are all available; all checks run on creation.
+    """Examples with random access. All checks run on creation.
 
-    `augment` turns the stored examples into those of the inputs.
+    `augment` is applied to the stored examples of each batch.
     """
 
     __slots__ = ("augment", "inputs", "targets")
@@ -108,7 +108,7 @@ class Dataset(Examples):
         return len(next(iter(self.inputs.values())))
 
     def batch(self, wanted: int) -> int:
-        """Return the batch size, at most the number of examples, which is noted."""
+        """Return the batch size, reduced to the number of examples if there are fewer, which adds a note."""
         if wanted <= len(self):
             return wanted
         note = f"there are fewer examples, {len(self):,}, than the batch size, {wanted:,}: each batch has all of them"

@@ -1,4 +1,4 @@
-"""Errors of data."""
+"""Errors of readers and data sets."""
 
 from __future__ import annotations
 

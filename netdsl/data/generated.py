@@ -1,4 +1,4 @@
-"""Synthetic examples made from a seed: exclusive or, separable clouds, connectedness."""
+"""Synthetic examples, generated from a seed: exclusive or, separable clouds, connectedness."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def open_clouds(wanted: DataSpec, n: int, margin: float, radius: float, seed: in
     across -= np.outer(across @ normal, normal)
     lengths = np.linalg.norm(across, axis=1, keepdims=True)
     across = np.divide(across, lengths, out=np.zeros_like(across), where=lengths > 1e-9)
-    reach = rng.uniform(0, 1, n) ** (1 / max(1, size - 1))  # uniform in the disc across the normal
+    reach = rng.uniform(0, 1, n) ** (1 / max(1, size - 1))  # uniform in the ball orthogonal to the normal
     along[:2], reach[:2], along[2], reach[2] = margin, 0, max(margin, radius / 2), 1
     if size == 1:
         along[2] = radius
@@ -121,7 +121,7 @@ def _grow(figure: Array, area: int, rng: np.random.Generator) -> bool:
     """
     near = np.pad(figure, 1)
     near = near[:-2] | near[1:-1] | near[2:]
-    near = near[:, :-2] | near[:, 1:-1] | near[:, 2:]  # the figure and its neighbors, at corners too
+    near = near[:, :-2] | near[:, 1:-1] | near[:, 2:]  # the figure and its 8-neighborhood
     free = {(int(i), int(j)) for i, j in np.argwhere(near == 0)}
     edge = sorted(free)
     edge = [edge[int(rng.random() * len(edge))]] if edge else []

@@ -1,4 +1,4 @@
-"""Data sets of images: one folder per class."""
+"""Data sets of images in one folder per class, decoded ahead by threads."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class PictureColumn(Column):
         return taken
 
     def takes(self, picked: Sequence[Array]) -> Generator[Array, None, None]:
-        """Yield the images of one batch after the other, decoded ahead by threads."""
+        """Yield the images of each batch, decoded ahead by threads."""
         largest = max(map(len, picked), default=1)
         places = (int(index) for indices in picked for index in indices)
         pictures = ahead(self.reader.read, places, self.threads, max(1, (BATCHES_AHEAD + 1) * largest))
@@ -176,7 +176,8 @@ def _pictures(folder: str) -> tuple[list[str], int]:
 
 
 def _frame(wanted: DataSpec, name: str) -> Picture:
-    """Return how images are framed. If an augmentation crops, it receives the largest center square."""
+    """Return the preprocessing of images. If an augmentation crops, it gets the whole center square of the resized
+    image."""
     picture = wanted.pictures.get(name) or Picture()
     if wanted.example(name) == wanted.inputs[name][0]:
         return picture

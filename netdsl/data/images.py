@@ -1,4 +1,4 @@
-"""Images as examples: decoded by Pillow, upright, in 8-bit grey or RGB, channels first, values 0 to 255."""
+"""Images as examples: decoded by Pillow, upright, 8-bit gray or RGB, channels first, values 0 to 255."""
 
 from __future__ import annotations
 
@@ -33,17 +33,18 @@ FORMATS = {
     b"MM\0*": "TIFF",
     **{f"P{digit}".encode(): "PPM" for digit in range(1, 7)},
 }
-"""What is decoded, by a file's first bytes. Pillow knows more, of which some start other programs."""
+"""Pillow's name of each supported format, by the first bytes of a file. Other formats of Pillow are not opened: some
+run external programs, such as Ghostscript."""
 
 PIXELS = 2**26
-"""Maximum number of pixels; a larger picture is a decompression bomb. Checked before anything is decoded."""
+"""Maximum number of pixels of an image, checked before it is decoded: a larger one may be a decompression bomb."""
 
 LARGE = 2**22
-"""Pictures of more pixels are decoded one at a time, whatever the number of threads: each takes up to 12 bytes a
+"""Images with more pixels are decoded one at a time, whatever the number of threads: decoding takes up to 12 bytes per
 pixel."""
 
 ROWS = 256
-"""Rows of a picture whose transparency is removed at a time."""
+"""Number of rows that are composited onto white at a time, which bounds the memory for copies."""
 
 FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
@@ -67,8 +68,8 @@ class Picture:
 class ImageReader(Reader):
     """One image per example.
 
-    An alpha channel is blended with white, 16-bit grey loses its lower byte, palettes and CMYK become RGB, and the
-    camera's orientation is applied.
+    Transparent images are composited onto white, 16-bit channels keep their upper byte, palettes and CMYK become RGB,
+    and EXIF orientation is applied.
     """
 
     __slots__ = ("_paths", "picture", "sizes")
@@ -80,7 +81,7 @@ class ImageReader(Reader):
         self._paths = tuple(paths)
         self.picture = picture or Picture()
         self.sizes: list[tuple[int, int]] = []
-        """The height and width of each as stored: where a camera noted a turn, it stands upright the other way."""
+        """Height and width of each image as stored, before EXIF orientation is applied."""
         for path in self._paths:
             with _opened(path) as image:
                 self.sizes.append((image.height, image.width))
@@ -98,7 +99,8 @@ class ImageReader(Reader):
             yield convert(self, stacked([self.read(index) for index in range(at, end)], paths), at)
 
     def _check_size(self, path: str, size: tuple[int, int]) -> None:
-        """Raise WrongShape where no picture of this height and width fits, upright or turned. Nothing is decoded."""
+        """Raise WrongShape if an image stored with this height and width cannot fit the input, whatever its EXIF
+        orientation. Reads headers only."""
         if self.picture.crop is not None:
             if self.picture.resize is None and min(size) < self.picture.crop:
                 raise self._too_small(path, size)
@@ -120,7 +122,7 @@ class ImageReader(Reader):
         return WrongShape(f"{path} is {format_shape(size)}, too small for a crop of {crop}x{crop}")
 
     def read(self, index: int) -> Array:
-        """Return a picture as [channels, height, width], uint8. Thread-safe."""
+        """Return an image as [channels, height, width], uint8. Thread-safe."""
         from PIL import ImageOps
 
         path = self._paths[index]
@@ -173,7 +175,7 @@ def stacked(arrays: Sequence[Array], paths: Sequence[str]) -> Array:
 
 
 class _Silence:
-    """Suppress warnings (thread-safe). Filters belong to the process, so concurrent threads share one change."""
+    """Suppress warnings. Warning filters are global, so concurrent threads share one change to them."""
 
     __slots__ = ("_caught", "_inside", "_lock")
 
@@ -227,7 +229,7 @@ def _opened(path: str) -> Iterator[Image]:
 
 
 def format_of(head: bytes) -> str | None:
-    """Return Pillow's name of the format with these first bytes."""
+    """Return Pillow's name of the format of a file with these first bytes, or None."""
     return next((name for magic, name in FORMATS.items() if head.startswith(magic)), None)
 
 
@@ -241,7 +243,7 @@ def _damaged(path: str, error: Exception) -> BadPicture | BadData:
 
 
 def _in_mode(image: Image, path: str, mode: str) -> Image:
-    """Return a picture in 8-bit grey (`L`) or `RGB`, transparency laid over white."""
+    """Convert an image to 8-bit gray (`L`) or `RGB`, composited onto white. Raises BadPicture for wider pixels."""
     from PIL import Image
 
     if image.mode.startswith("I;16"):
@@ -251,7 +253,7 @@ def _in_mode(image: Image, path: str, mode: str) -> Image:
         raise BadPicture(f"{path} has {kind} pixels; only 8 and 16 bits are supported")
     if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
         opaque = Image.new(mode, image.size)
-        for top in range(0, image.height, ROWS):  # each step takes a copy of the pixels
+        for top in range(0, image.height, ROWS):  # alpha_composite needs RGBA copies
             rows = image.crop((0, top, image.width, min(top + ROWS, image.height))).convert("RGBA")
             white = Image.new("RGBA", rows.size, "white")
             opaque.paste(Image.alpha_composite(white, rows).convert(mode), (0, top))

@@ -33,11 +33,11 @@ class Stream(Examples):
     """Batches (x, y) of any sizes from an iterable, regrouped into batches of one size without keeping others.
 
     x and y are arrays, or mappings of arrays if there are several inputs or targets. `source` is an iterable that can
-    be restarted each epoch, or a function from the epoch to an iterable. It must return the same for the same epoch: a
-    run resumed in the middle of an epoch skips the batches that were used already. The order is that of the source.
-    It may reuse its arrays for the next batch. Each batch is checked when it arrives, as data sets are before training.
-    `length` is the number of examples per epoch; by default, epoch 0 is iterated over to count them when needed. Raises
-    BadStream for a generator, which has only one epoch.
+    be restarted each epoch, or a function from the epoch to an iterable. It must yield the same batches for the same
+    epoch, because a run resumed in the middle of an epoch skips those already used. Batches are not shuffled, and each
+    is checked when it arrives. The source may reuse its arrays for the next batch. `length` is the number of examples
+    per epoch; by default, epoch 0 is iterated over to count them when needed. Raises BadStream for a generator, which
+    can be iterated only once.
     """
 
     __slots__ = ("_length", "_source", "_wanted")
@@ -100,8 +100,9 @@ class Stream(Examples):
         return f"example {position:,} of epoch {epoch}"
 
     def digests(self) -> dict[str, str]:
-        """Of items of epoch 0: some, evenly spread, of a sequence, and the first one that a function gives. There are
-        none of what may shuffle by itself, or has much to do before its first item."""
+        """Return a digest per input and target of some items of epoch 0: up to ITEMS evenly spaced ones of a sequence,
+        or the first one of an iterator returned by a function. Empty for other iterables, such as a DataLoader, which
+        may shuffle on their own or take long to start."""
         source = self._source(0) if callable(self._source) else self._source
         if source is self._source and not isinstance(source, Sequence):
             return {}
@@ -123,8 +124,8 @@ class Stream(Examples):
 def _parts(
     source: Iterable[object], wanted: DataSpec, what: str, numbers: Iterable[int] | None = None
 ) -> Iterator[Part]:
-    """The items of an iterable as arrays by name, each checked; inputs in types of their own. `numbers` are what
-    messages call them, where that is not 0, 1, …"""
+    """Yield the items of an iterable as arrays by name, checked. Targets are converted to their types, inputs keep
+    theirs. `numbers` are the numbers of the items in messages (default: 0, 1, …)."""
     for number, item in zip(count() if numbers is None else numbers, source, strict=False):
         where = f"{what} {number}"
         if not isinstance(item, (tuple, list)) or len(item) != 2:
@@ -174,7 +175,7 @@ def _cut(parts: Iterator[Part], batch: int, drop_last: bool) -> Iterator[Part]:
 
 
 def _copied(part: Part) -> Part:
-    """Yield copies, which stay valid if the source reuses its arrays."""
+    """Copy arrays, so that they stay valid if the source reuses its own."""
     return {name: array.copy() for name, array in part.items()}
 
 

@@ -1,5 +1,4 @@
-"""The kinds of data that a `train` block can name: their arguments only; NumPy and the readers are imported on
-opening."""
+"""The kinds of data that a `train` block can name, as declarations. NumPy and readers are imported on opening."""
 
 from __future__ import annotations
 
@@ -31,14 +30,15 @@ class DataKind(Declared):
     """A source of examples: files, or a generator. The docstring of a subclass describes what is read and how."""
 
     single: ClassVar[bool] = True
-    """Whether there is one array of inputs and one of targets."""
+    """Whether the data have one input and one target."""
     labelled: ClassVar[bool] = False
-    """Whether the target is one number for each example."""
+    """Whether the target is one class number per example."""
     raw: ClassVar[bool] = False
-    """Whether examples are pictures as bytes, from 0 to 255."""
+    """Whether examples are images with values from 0 to 255."""
 
     def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
-        """Why no data of this kind can fit inputs and targets of these shapes, as a clause; empty if some can."""
+        """Return why data of this kind cannot fit inputs and targets of these shapes, as a clause for a message, or an
+        empty string if they can."""
         if self.single and (len(inputs), len(targets)) != (1, 1):
             return f"has one input and one target, but the net has {len(inputs)} and {len(targets)}"
         if self.labelled and any(size != 1 for size in targets[0].shape):
@@ -47,7 +47,7 @@ class DataKind(Declared):
 
     @classmethod
     def paths(cls) -> tuple[str, ...]:
-        """The names of the arguments that are paths, in order."""
+        """Return the names of the arguments that are paths, in order."""
         return tuple(name for name, argument in cls.arguments.items() if isinstance(argument.kind, Path))
 
     def within(self, folder: str) -> Self:

@@ -1,4 +1,4 @@
-"""Class names as numbers."""
+"""Convert class names to class numbers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ MAX_NAMES_SHOWN = 20
 def numbered(
     found: Iterable[str], path: str, what: str, target: Target, wanted: DataSpec, where: Callable[[str], str]
 ) -> tuple[dict[str, int], tuple[str, ...] | None]:
-    """Return the number of each class name, and the names of all classes where they have any.
+    """Return the number of each class name in `found`, and the names of all classes, or None if they are only numbers.
 
-    The data that define a net's classes have all of them; others have some. `path` is the data's file, `what` and
-    `where` begin a message about all classes and about one. Raises ClassesDiffer.
+    Training data define the classes of a net and must contain all of them; other data may contain some. `path` is the
+    file of the data; `what` and `where(name)` are the beginnings of messages about all classes and about one. Raises
+    ClassesDiffer.
     """
     names = sorted(set(found))
     quotes = wanted.bounds.quotes(path)
@@ -43,11 +44,12 @@ def numbered(
 
 
 def listed(names: Sequence[str], most: int = MAX_NAMES_SHOWN) -> str:
+    """Join names for a message, at most `most` of them."""
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def _place(name: str, known: Sequence[str], begin: Callable[[str], str]) -> int:
-    """Return the number of a class among the names of all. `begin` is how a message about it begins."""
+    """Return the index of a class name in `known`. Raises ClassesDiffer; its message starts with `begin(name)`."""
     if known.count(name) == 1:
         return known.index(name)
     if name in known:
@@ -56,7 +58,7 @@ def _place(name: str, known: Sequence[str], begin: Callable[[str], str]) -> int:
 
 
 def _number(name: str, target: Target, begin: Callable[[str], str]) -> int:
-    """Return the number of a class that is named by it, of a net whose classes have no names."""
+    """Return the number that a class name consists of, for a net whose classes have no names. Raises ClassesDiffer."""
     most = 2 if target.kind == "sign" else target.classes
     if name.isdecimal() and str(int(name[:20])) == name and (most is None or int(name) < most):
         return int(name)

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from netdsl.data.reader import Dims
 
 LONGEST_HEADER = 65_536
+"""Maximum size of a header in bytes."""
 
 
 class Header:
-    """The header of an array file. `offset` is where its bytes begin, `size` their number."""
+    """The header of an array file. The array's data are `size` bytes, starting at `offset`."""
 
     __slots__ = ("dtype", "fortran", "offset", "shape", "size")
 
@@ -58,7 +59,7 @@ def read_header(stream: BinaryIO, name: str, length: int) -> Header:
         version = np.lib.format.read_magic(buffer)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of headers that Python 2 wrote
+            warnings.simplefilter("ignore")  # headers written by Python 2
             shape, fortran, dtype = read(buffer)
     except Exception as error:  # the header is a Python literal: a hostile one fails in many ways
         reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -51,7 +51,7 @@ class Reader(ABC):
         is `size`, or less at the end."""
 
     def spans(self, size: int, first: int, stop: int | None) -> Iterator[tuple[int, int]]:
-        """Yield where each batch of such a walk begins and ends."""
+        """Yield the first index of each batch of `batches`, and the index after its last."""
         last = len(self) if stop is None else stop
         return ((at, min(at + size, last)) for at in range(first, last, size))
 
@@ -88,7 +88,7 @@ def _matches(example: tuple[int, ...], target: Dims) -> bool:
 
 
 def _advice(found: tuple[int, ...], wanted: Dims) -> Iterator[str]:
-    """Return advice about a layout known from other frameworks."""
+    """Yield a hint if the shape looks like another framework's layout, or lacks the batch axis."""
     if len(wanted) == 3 and len(found) in (3, 4) and wanted[0] == found[-1]:
         axes = "0, 3, 1, 2" if len(found) == 4 else "2, 0, 1"
         yield f"channels come first here: `array.transpose({axes})`"

@@ -1,4 +1,4 @@
-"""What a net and its losses require of a data set, and which files it may come from. No NumPy here."""
+"""Requirements of a net and its losses on a data set, and the files that it may come from. Imports no NumPy."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 
 class Bounds:
-    """`root` is the folder that no path may leave, links followed, and `home` the one whose files may be quoted in
-    messages, as a file beside its `.net` file may; None for no limit."""
+    """Limits on the files that a net may read.
+
+    `root`: the folder that must contain all data, after links are resolved (`--root`). `home`: the folder whose files
+    may be quoted in messages, usually that of the `.net` file. None means no limit.
+    """
 
     __slots__ = ("home", "root")
 
@@ -28,7 +31,7 @@ class Bounds:
         self.home = None if home is None else os.path.realpath(home)
 
     def check(self, path: str) -> None:
-        """Raise OutsideData where a path leads out of the root."""
+        """Raise OutsideData if a path leads outside the root."""
         if self.root is not None and not is_within(self.root, path):
             raise OutsideData(
                 f"{path} is outside the root, {self.root}",
@@ -36,14 +39,15 @@ class Bounds:
             )
 
     def quotes(self, path: str) -> bool:
+        """Return whether messages may quote the contents of a file."""
         return self.home is None or is_within(self.home, path)
 
 
 class Target:
-    """What an output is compared with, for each example.
+    """The target of a loss for each example.
 
-    `class`: an integer from 0 to `classes` - 1, int64. `value`: numbers of the shape, float32. `sign`: -1 or 1,
-    float32, also accepted as 0 and 1. Labels can have a shape too, such as one per pixel.
+    Kinds: `class`, an integer from 0 to `classes` - 1, int64; `value`, numbers of the given shape, float32; `sign`, -1
+    or 1, float32 (0 and 1 in files are accepted). Labels can have a shape too, such as one per pixel.
     """
 
     __slots__ = ("classes", "kind", "name", "shape")
@@ -62,12 +66,12 @@ class Target:
 
 
 class DataSpec:
-    """What a net and its losses want of a data set: the inputs' shapes (without the batch) and types, and the targets.
+    """Requirements of a net and its losses on a data set.
 
-    `pictures` says how an input frames pictures. `names`, with those of outputs by target, are what classes and columns
-    are matched with, as a validation set's are with training's; None for the data that define them. `augment` will
-    change the examples, which may be larger than the input before. `threads` decode pictures. `bounds` says which files
-    are read, and quoted.
+    `inputs`: shape (without the batch) and element type by input. `targets`: the targets by name. `pictures`: how
+    images are preprocessed, by input. `names`: names of classes (by target) and columns to match the data with, or None
+    if the data define them, as training data do. `augment`: augmentations applied later; before a crop, examples may be
+    larger than the input. `threads`: number of threads that decode images. `bounds`: files that may be read and quoted.
     """
 
     __slots__ = ("augment", "bounds", "inputs", "names", "pictures", "targets", "threads")

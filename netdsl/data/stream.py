@@ -34,11 +34,12 @@ DAMAGE = (
 """Exceptions of the standard library for compressed files that are damaged, encrypted or unsupported."""
 
 PIECE = 2**24
+"""Maximum number of bytes read at a time."""
 
 
 @contextmanager
 def damage_is_told(path: str) -> Iterator[None]:
-    """Turn an error of a decompressor into a UserError."""
+    """Turn errors of decompression into BadData."""
     try:
         yield
     except DAMAGE as error:
@@ -129,7 +130,7 @@ def unpacked(stream: BinaryIO, size: int, path: str) -> bytes | bytearray:
 
 @contextmanager
 def shape_is_told(path: str) -> Iterator[None]:
-    """Turn NumPy's refusal of a shape, for its rank or size, into a UserError."""
+    """Turn NumPy's error for a shape with too many axes or elements into BadData."""
     try:
         yield
     except (ValueError, OverflowError) as error:

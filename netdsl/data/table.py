@@ -1,4 +1,4 @@
-"""Data sets of tables in text files after RFC 4180: columns of inputs and targets, cells as numbers or classes."""
+"""Data sets from CSV files (RFC 4180): columns of inputs and targets, cells as numbers or class names."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 SEPARATORS = ",;\t"
 LONGEST_LINE = 2**24
-"""Maximum length of a line; a file with a longer one is not a table."""
+"""Maximum length of a line in bytes, so that a file that is not a table is not read as a single line."""
 
 
 class Table:
-    """A table's header, checked, and its rows. Messages quote what is in it only with `quotes`."""
+    """A CSV file: its header, which is checked, and its rows. Messages quote its contents only if `quotes` is true."""
 
     __slots__ = ("_file", "_separator", "header", "path", "quotes")
 
@@ -44,7 +44,7 @@ class Table:
             self._separator = separator or self._sniffed()
             _, header = next(self.rows(), (1, []))
             self.header = [name.strip() for name in header]
-            self._judge_header()
+            self._check_header()
         except BaseException:
             self._file.close()
             raise
@@ -59,7 +59,7 @@ class Table:
         except csv.Error as error:
             raise BadTable(f"{self.path}, line 1: {error}") from None
 
-    def _judge_header(self) -> None:
+    def _check_header(self) -> None:
         path, header = self.path, self.header
         if not header:
             raise BadTable(f"{path} contains only blank lines: a table begins with the names of its columns")
@@ -80,7 +80,7 @@ class Table:
 
     @property
     def held(self) -> str:
-        """The names of the columns, for the end of a message."""
+        """The end of a message: the column names."""
         return f"; it has {', '.join(self.header[:20])}" if self.quotes else ""
 
     def _line(self, number: int) -> str | None:
@@ -136,12 +136,12 @@ def _is_number(text: str) -> bool:
 
 
 class _Cells:
-    """The cells of some columns as they are read: numbers or texts."""
+    """The cells of some columns, as numbers or strings, row by row."""
 
     __slots__ = ("_convert", "_lines", "_quotes", "names", "path", "places", "values")
 
     def __init__(self, table: Table, places: Sequence[int], dtype: str, lines: Sequence[int]) -> None:
-        """Initialize; `dtype` is `float64`, `int64` or `text`."""
+        """`places`: column indices. `dtype`: `float64`, `int64` or `text`. `lines`: line numbers of the rows."""
         self.places = places
         self.names = [table.header[place] for place in places]
         self.values: Any = [] if dtype == "text" else array("q" if dtype == "int64" else "d")
@@ -173,7 +173,7 @@ class _Cells:
         raise AssertionError("every cell can be converted")
 
     def place(self, index: int) -> str:
-        """Return the name of a cell in messages, by its index."""
+        """Return the location of a cell for messages: file, line and column. `index` counts the cells read."""
         place = index % len(self.places)
         line = self._lines[index // len(self.places)]
         called = f" (`{self.names[place]}`)" if self._quotes else ""
@@ -224,7 +224,7 @@ def _read(table: Table, names: Sequence[str], wanted: DataSpec) -> Dataset:
 
 
 def _named(table: Table, name: str) -> int:
-    """Return a column's place. Raises Incomplete."""
+    """Return the index of a column. Raises Incomplete."""
     if name in table.header:
         return table.header.index(name)
     near = suggest(name, table.header) if table.quotes else []
@@ -237,8 +237,8 @@ def _named(table: Table, name: str) -> int:
 def _layout(
     table: Table, names: Sequence[str], wanted: DataSpec, lines: Sequence[int]
 ) -> tuple[dict[str, _Cells], dict[str, _Cells]]:
-    """Return the columns of each input and target. Those of targets are named; those of inputs are called as in
-    training, or else are the others in order."""
+    """Assign columns to inputs and targets. Targets have the columns in `names`; inputs have the columns of training,
+    matched by name, or else all other columns in order."""
     named = [_named(table, name) for name in names]
     if len(wanted.targets) not in (1, len(named)):
         raise Incomplete(f"{len(named)} columns are named as targets, but the net has {len(wanted.targets)} targets")
@@ -260,8 +260,8 @@ def _layout(
 
 
 def _as_trained(table: Table, parts: list[list[int]], wanted: DataSpec) -> list[list[int]]:
-    """Return the places of the targets' columns, of several in the order of training. A single one may be called
-    otherwise, for it is named by itself. Raises ColumnsDiffer."""
+    """Sort the columns of the targets into the order of training. A single target column may have another name than in
+    training, because the `data` line names it. Raises ColumnsDiffer."""
     known = [wanted.names.targets.get(name) for name in wanted.targets] if wanted.names is not None else []
     trained = [name for names in known for name in names or ()]
     given = [table.header[place] for part in parts for place in part]
@@ -275,7 +275,8 @@ def _as_trained(table: Table, parts: list[list[int]], wanted: DataSpec) -> list[
 
 
 def _rest(table: Table, named: Sequence[int], wanted: DataSpec) -> list[int]:
-    """Return the places of all inputs' columns, by their names in training, or else in order. Raises ColumnsDiffer."""
+    """Return the indices of the columns of all inputs, matched by name with those of training, or else in order. Raises
+    ColumnsDiffer."""
     rest = [place for place in range(len(table.header)) if place not in named]
     if wanted.names is None or not wanted.names.columns:
         return rest
@@ -312,8 +313,8 @@ def _check_width(table: Table, what: str, found: int, shape: Sequence[int | None
 
 
 def _labels(part: _Cells, target: Target, wanted: DataSpec) -> tuple[Array, tuple[str, ...] | None]:
-    """Return a target's values for `assembled`, and the names of its classes where they have any. Raises
-    ClassesDiffer."""
+    """Return the values of a target, [n, ...], and the names of its classes, or None if they are numbers. Raises
+    BadTable and ClassesDiffer."""
     if target.kind == "value":
         return part.array(target.shape), None
     if wanted.names is None or target.name not in wanted.names.classes:
@@ -326,7 +327,7 @@ def _labels(part: _Cells, target: Target, wanted: DataSpec) -> tuple[Array, tupl
             return numbers.astype(np.int64) if whole.all() else numbers, None
     if "" in part.values:
         raise BadTable(f"{part.place(part.values.index(''))} is empty, but must contain a class")
-    held = f"{part.path}: `{part.names[0]}` holds"  # which the caller has named
+    held = f"{part.path}: `{part.names[0]}` holds"  # quotable: the `data` line names the column
     names, classes = numbered(
         part.values,
         part.path,
