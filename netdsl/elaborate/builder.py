@@ -29,7 +29,8 @@ class NetBuilder:
     """The net under construction.
 
     `active` are the blocks being expanded, `training` the indices of the nodes in training heads, `counted` the weights
-    outside of them, without running statistics. `failed` is set if something may be missing.
+    outside of them, without running statistics. `labels` has the first use of each label, `label_paths` the names with
+    scopes of all. `failed` is set if something may be missing.
     """
 
     __slots__ = (
@@ -38,6 +39,7 @@ class NetBuilder:
         "counted",
         "failed",
         "inputs",
+        "label_paths",
         "labels",
         "nodes",
         "outputs",
@@ -57,6 +59,7 @@ class NetBuilder:
         self.owners: dict[str, tuple[Node, tuple[Weight, ...]]] = {}
         self.active: dict[ast.Block, Span] = {}
         self.labels: dict[str, tuple[Span, str]] = {}
+        self.label_paths: set[str] = set()
         self.about: dict[str, object] = {}
         self.counted = 0
         self.failed = False

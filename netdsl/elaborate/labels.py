@@ -104,4 +104,6 @@ def define_label(
     if name in labels:
         context.reject(DefinedTwice, span, name=name, earlier=labels[name].span)
     labels[name] = LabelValue(name=name, node=node, span=span, scope=scope, statement=statement, context=around)
-    context.builder.labels.setdefault(name, (span, f"{context.scope.path}{name}"))
+    path = f"{context.scope.path}{name}"
+    context.builder.labels.setdefault(name, (span, path))
+    context.builder.label_paths.add(path)

@@ -240,6 +240,7 @@ def _elaborate(instance: Instance) -> Net | None:
         inputs=tuple(builder.inputs),
         outputs=builder.outputs,
         nodes=tuple(nodes),
+        labels=frozenset(builder.label_paths),
         about=builder.about,
         settings={p.name.text: show_value(context.variables.names[p.name.text][0]) for p in definition.parameters},
     )

@@ -177,11 +177,24 @@ class Net:
     """An elaborated net: every block expanded, every loop unrolled, every shape known.
 
     `nodes` are in the order of the source, so that a node's inputs precede it; those that reach no output are left
-    out, as are their parameters. `variant` elaborates the net anew with another value of one of its own parameters, and
+    out, as are their parameters. `labels` are the names, with their scopes, that the source gives to layers, blocks and
+    groups. `variant` elaborates the net anew with another value of one of its own parameters, and
     returns None where that has errors; it is for suggestions, and not every net has it.
     """
 
-    __slots__ = ("_parameters", "about", "doc", "inputs", "name", "nodes", "outputs", "settings", "source", "variant")
+    __slots__ = (
+        "_parameters",
+        "about",
+        "doc",
+        "inputs",
+        "labels",
+        "name",
+        "nodes",
+        "outputs",
+        "settings",
+        "source",
+        "variant",
+    )
 
     def __init__(
         self,
@@ -192,6 +205,7 @@ class Net:
         inputs: tuple[Node, ...],
         outputs: dict[str, Output],
         nodes: tuple[Node, ...],
+        labels: frozenset[str] = frozenset(),
         about: dict[str, object] | None = None,
         settings: dict[str, object] | None = None,
     ) -> None:
@@ -201,6 +215,7 @@ class Net:
         self.inputs = inputs
         self.outputs = outputs
         self.nodes = nodes
+        self.labels = labels
         self._parameters: dict[str, Parameter] | None = None
         self.about = about or {}
         self.settings = settings or {}

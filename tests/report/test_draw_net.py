@@ -285,6 +285,35 @@ def test_a_box_does_not_say_what_is_so_anyway() -> None:
     assert [item.title for item in root.items if isinstance(item, Box)] == ["b 4", "b 4 k 5 p 2", "b 3 p 1"]
 
 
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("stem: conv 3x3 4; conv 3x3 4; conv2: conv 3x3 4", ["conv stem", "conv conv2"]),
+        ("stem: conv 3x3 4; norm: bn; act: relu; tanh", ["conv stem", "bn norm", "relu act"]),
+        ("part: { conv 3x3 4; relu; top: relu }", ["conv part.conv1", "relu part.top"]),
+        ("features: seq { conv 3x3 4; bn; relu }", ["conv features.0", "bn features.1"]),
+        ("one: b", ["conv a"]),  # the box is called `one`
+        ("b; b", ["conv a"]),
+        ("stage: repeat 2 { b }", ["conv a"]),
+        ("deep: repeat 2 { conv 3x3 4; maxpool 3x3 stride 1 pad 1 }", []),
+        ("deep: repeat 2 { conv 3x3 4 }", ["conv deep.0…1"]),
+        ("output head { dense 2 }", []),
+    ],
+)
+def test_layers_have_their_labels(body: str, expected: list[str]) -> None:
+    net = net_of(f"block b {{ a: conv 3x3 4; maxpool 3x3 stride 1 pad 1 }}\nnet n {{ input x 4x8x8\n {body} }}")
+    found = contents(planned(net, unfold=False)[0])
+    plates = [plate for each in found for item in each.items if isinstance(item, Stack) for plate in item.plates]
+    assert [f"{plate.kind} {plate.label}" for plate in plates if plate.label] == expected
+    assert all(plate.figures.startswith(plate.label) for plate in plates)
+    assert all(f"\\n{words.partition(' ')[2]}" in drawn(net, "dot").decode() for words in expected)
+
+
+def test_a_sum_has_its_label_beside_its_shape() -> None:
+    net = net_of("net n { input x 4x8x8\n res: skip { conv 3x3 4; relu }\n conv 1x1 2 }")
+    assert b">res: 4x8x8<" in drawn(net, "svg")
+
+
 def test_what_is_read_twice_has_two_arrows() -> None:
     net = net_of(PROGRAMS["twice"])
     root, _ = planned(net, unfold=True)

@@ -67,7 +67,8 @@ def lines_of(item: Stack | End) -> list[str]:
     """Return the lines of text of an item."""
     if isinstance(item, End):
         return [item.name]
-    return [line for plate in item.plates for line in (plate.text, "" if plate.strip else plate.figures) if line]
+    lines = ((plate.text, plate.label if plate.strip else plate.figures) for plate in item.plates)
+    return [line for pair in lines for line in pair if line]
 
 
 def dot(net: Net, *, unfold: bool = False) -> str:

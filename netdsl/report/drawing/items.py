@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.report.drawing.metrics import text_width
 from netdsl.report.drawing.outline import Group, stacks
-from netdsl.report.drawing.words import Plate, head, hover, label, plates, shapes, totals
+from netdsl.report.drawing.words import Plate, head, hover, label, plates, shapes, shown_scopes, totals
 
 if TYPE_CHECKING:
     from netdsl.ir.net import Net, Node
@@ -99,13 +99,15 @@ class Stack(Item):
 
     __slots__ = ("first", "plates", "sign")
 
-    def __init__(self, rows: list[LayerFigures], outline: Outline, outputs: dict[Node, str]) -> None:
+    def __init__(self, rows: list[LayerFigures], outline: Outline, outputs: dict[Node, str], shown: int) -> None:
         self.first = rows[0].node
-        self.plates = plates(rows, outline)
+        self.plates = plates(rows, outline, shown)
         self.sign = self.plates[0].sign if len(rows) == 1 else ""
         heights = [self._height(plate, at) for at, plate in enumerate(self.plates)]
         wide = _stepped(max(plate.width for plate in self.plates) + 16)
         width, height = (SIGN, SIGN) if self.sign else (wide, sum(heights))
+        if self.sign and self.plates[0].label:  # there is no room for it in the circle
+            outputs = {value: text and f"{self.plates[0].label}: {text}" for value, text in outputs.items()}
         super().__init__(width, height, list(dict.fromkeys(self.first.inputs)), outputs)
         self.dashed = self.first in outline.training
 
@@ -186,7 +188,7 @@ class Content:
 
 def content(net: Net, outline: Outline) -> Content:
     """Return everything to be placed, without positions."""
-    made = _content(outline.root, outline, {output.node for output in net.outputs.values()})
+    made = _content(outline.root, outline, {output.node for output in net.outputs.values()}, 0)
     made.exits.clear()
     made.items = [item for item in made.items if not isinstance(item, Port)]
     for output in net.outputs.values():
@@ -196,8 +198,10 @@ def content(net: Net, outline: Outline) -> Content:
     return made
 
 
-def _content(group: Group, outline: Outline, gives: set[Node]) -> Content:
-    """Return the content of a group; `gives` are its nodes that others read."""
+def _content(group: Group, outline: Outline, gives: set[Node], known: int) -> Content:
+    """Return the content of a group; `gives` are its nodes that others read, `known` is the number of scopes that the
+    boxes around it show."""
+    scopes = shown_scopes(group, known) if group is not outline.root else 0
     parts = stacks(group.parts, gives)
     reads = [_reads(part) for part in parts]
     used = {value for values in reads for value in values}
@@ -209,17 +213,17 @@ def _content(group: Group, outline: Outline, gives: set[Node]) -> Content:
         seen = [row for row in rows if row.node in used or row.node in gives]
         outputs = {row.node: _label(row, outline) if row.node in shown else "" for row in seen}
         if isinstance(part, Group):
-            items.append(_box(part, outline, outputs, around))
+            items.append(_box(part, outline, outputs, around, scopes))
         else:
-            items.append(Stack(part, outline, outputs))
+            items.append(Stack(part, outline, outputs, scopes))
     inside = {row.node for row in group.rows}
     outer = dict.fromkeys(value for values in reads for value in values if value not in inside)
     return Content(items, list(outer), [row.node for row in group.rows if row.node in gives])
 
 
-def _box(group: Group, outline: Outline, outputs: dict[Node, str], around: str) -> Box:
+def _box(group: Group, outline: Outline, outputs: dict[Node, str], around: str, known: int) -> Box:
     drawn = {mate.node: row.node for row, mate in zip(group.rows, group.last.rows, strict=True)}
-    content = _content(group, outline, {drawn[node] for node in outputs})
+    content = _content(group, outline, {drawn[node] for node in outputs}, known)
     return Box(group, outline, content, outputs, around)
 
 

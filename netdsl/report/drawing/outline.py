@@ -56,9 +56,10 @@ class Group:
 class Outline:
     """The groups of a net; `mates` are all the layers that a drawn one stands for, including itself."""
 
-    __slots__ = ("figures", "mates", "root", "training")
+    __slots__ = ("figures", "labels", "mates", "root", "training")
 
     def __init__(self, net: Net, *, unfold: bool = False) -> None:
+        self.labels = net.labels
         self.figures = Figures(net)
         rows = self.figures.rows
         self.training: set[Node] = set()

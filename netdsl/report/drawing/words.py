@@ -30,18 +30,21 @@ WIDEST = 320
 
 
 class Plate:
-    """The texts of a layer: its call, its figures, the color of its family; `title` is the tooltip."""
+    """The texts of a layer: its call, its label and its figures, the color of its family; `title` is the tooltip."""
 
-    __slots__ = ("family", "figures", "height", "kind", "name", "sign", "strip", "text", "title")
+    __slots__ = ("family", "figures", "height", "kind", "label", "name", "sign", "strip", "text", "title")
 
-    def __init__(self, row: LayerFigures, mates: list[LayerFigures], *, strip: bool) -> None:
+    def __init__(self, row: LayerFigures, mates: list[LayerFigures], label: str, *, strip: bool) -> None:
         node = row.node
         self.name = node.name
         self.kind = node.layer.kind
         self.family = family(node)
         self.sign = OPERATOR_SIGNS.get(self.kind, "") if self.family == "merge" else ""
         self.text = shorten(_words(row), SMALL if strip else SIZE, WIDEST)
-        self.figures = shorten(_figures([mate.params for mate in mates], [mate.macs for mate in mates]), SMALL, WIDEST)
+        self.label = shorten(label, SMALL, WIDEST / 2)
+        figures = _figures([mate.params for mate in mates], [mate.macs for mate in mates])
+        said = self.label if not self.sign else ""
+        self.figures = shorten(" · ".join(filter(None, (said, figures))), SMALL, WIDEST)
         self.title = _title(row, mates)
         self.strip = strip
         self.height = 0.0
@@ -54,8 +57,38 @@ class Plate:
         return max(text_width(self.text, SIZE), text_width(self.figures, SMALL))
 
 
-def plates(rows: list[LayerFigures], outline: Outline) -> list[Plate]:
-    return [Plate(row, outline.mates[row], strip=at > 0) for at, row in enumerate(rows)]
+def plates(rows: list[LayerFigures], outline: Outline, shown: int) -> list[Plate]:
+    """Return the texts of layers in boxes whose titles have the first `shown` parts of their names."""
+    mates = [outline.mates[row] for row in rows]
+    return [
+        Plate(row, others, _layer_label(others, outline.labels, shown), strip=at > 0)
+        for at, (row, others) in enumerate(zip(rows, mates, strict=True))
+    ]
+
+
+def _layer_label(mates: list[LayerFigures], labels: frozenset[str], shown: int) -> str:
+    """Return the part of a layer's name that no box around it says, for several layers of the first and the last;
+    nothing if it has no label, or no weights and only a label that it shares."""
+    node = mates[0].node
+    first, last = node.name.split("."), mates[-1].node.name.split(".")
+    ends = range(shown + 1 if node.parameters else len(first), len(first) + 1)
+    if node.layer.kind == "input" or not any(".".join(first[:end]) in labels for end in ends):
+        return ""
+    return _between(".".join(first[shown:]), ".".join(last[shown:]))
+
+
+def _between(first: str, last: str) -> str:
+    """Return two names as one: `layer1.0…2`; nothing if they differ in more than their ends."""
+    if first == last:
+        return first
+    start, _, one = first.rpartition(".")
+    end, _, other = last.rpartition(".")
+    if start != end:
+        return ""
+    stem = one.rstrip("0123456789")
+    if other.rstrip("0123456789") == stem:
+        other = other[len(stem) :]
+    return f"{start}.{one}…{other}" if start else f"{one}…{other}"
 
 
 def _words(row: LayerFigures) -> str:
@@ -150,26 +183,26 @@ def _value(value: object) -> str:
 def _label(group: Group) -> str:
     """Return the label that the names of all its layers share; for several rounds, the first and the last."""
     first, last = label(group), label(group.last)
-    if group.times == 1 or not first:
-        return first
-    start, _, one = first.rpartition(".")
-    end, _, other = last.rpartition(".")
-    if start != end or one == other:
-        return ""
-    stem = one.rstrip("0123456789")
-    if other.rstrip("0123456789") == stem:
-        other = other[len(stem) :]
-    return f"{start}.{one}…{other}" if start else f"{one}…{other}"
+    return first if group.times == 1 else "" if first == last else _between(first, last)
 
 
-def label(group: Group) -> str:
-    """Return the common scopes of its layers, without one that only repeats the name of the block."""
+def shown_scopes(group: Group, known: int) -> int:
+    """Return how many of the common scopes of its layers a box and those around it show, which alone show `known`."""
+    return len(_scopes(group)) if _label(group) or not label(group) else known
+
+
+def _scopes(group: Group) -> list[str]:
     words = group.rows[0].node.name.split(".")[:-1]
     for row in group.rows:
         own = row.node.name.split(".")[:-1]
         same = takewhile(lambda pair: pair[0] == pair[1], zip(words, own, strict=False))
         words = [word for word, _ in same]
-    shared = ".".join(words)
+    return words
+
+
+def label(group: Group) -> str:
+    """Return the common scopes of its layers, without one that only repeats the name of the block."""
+    shared = ".".join(_scopes(group))
     block = group.frame.name if group.frame else ""
     last = shared.rpartition(".")[2]
     said = bool(block) and last.startswith(block) and last[len(block) :].isdecimal()
