@@ -66,6 +66,9 @@ class Loss(Declared):
     """
 
     kind: ClassVar[str] = ""
+    probability: ClassVar[str] = ""
+    """Function that turns an output into the probabilities of its classes: `softmax`, `sigmoid` (of the second of two
+    classes), or empty if the loss does not model probabilities."""
     weight: float = keyword(Real(0), 1.0, doc="factor of this loss in a sum of losses")
 
     def target(self, output: Shape) -> Target:
@@ -155,6 +158,8 @@ class Logistic(MarginLoss):
     ```
     """
 
+    probability = "sigmoid"
+
     def body(self, y: Value, target: Value) -> Value:
         return mean(ops.softplus(ops.neg(margin(y, target))))
 
@@ -191,6 +196,7 @@ class CrossEntropy(Loss):
     ```
     """
 
+    probability = "softmax"
     smoothing: float = keyword(
         Real(0, below=1), 0.0, doc="label smoothing: share of the target spread over all classes"
     )

@@ -41,7 +41,7 @@ class Net:
 
     def __init__(self, net: ir.Net, names: Names | None = None) -> None:
         self._net = net
-        self._names = names or Names()
+        self._names = Names() if names is None else names
 
     @property
     def name(self) -> str:

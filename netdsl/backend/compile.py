@@ -42,7 +42,7 @@ class CompileOptions(NamedTuple):
     - `dtype`: `f16` computes in half precision; `io="f16"` also makes the inputs and outputs f16.
     - `metadata`: further entries of the model's metadata.
     - `functions`: emit blocks as functions of the model.
-    - `names`: names of classes and columns for the metadata, if the weight file has none.
+    - `names`: names of classes, columns and losses for the metadata, if the weight file has none.
     """
 
     seed: int = 0
@@ -78,14 +78,14 @@ def compile_net(
     from netdsl.backend.serialize import write
 
     emitted = structure(graph, opset=options.opset, functions=options.functions)
-    names = net_names(net, options.weights) or options.names
+    names = net_names(net, options.weights).or_else(options.names)
     add_metadata(options.metadata or {}, emitted.model, own=names.metadata)
     write(emitted, values, file, data)
     return emitted
 
 
 def net_names(net: Net, weights: WeightFile | None) -> Names:
-    """Return the names of classes and columns in a weight file, by the net's outputs and inputs. Raises BadNames."""
+    """Return the names of classes, columns and losses in a weight file, by the net's outputs and inputs. Raises BadNames."""
     if weights is None:
         return Names()
     inputs = {node.name: node.shape for node in net.inputs}

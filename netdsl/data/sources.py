@@ -13,13 +13,13 @@ from netdsl.data.idx import load_idx
 from netdsl.data.npy import NpzArchive, map_npy
 from netdsl.data.reader import match_shape
 from netdsl.data.spec import DataSpec, Target
+from netdsl.ir.names import Names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from netdsl.base.dtypes import Array
     from netdsl.data.column import Column
-    from netdsl.ir.names import Names
 
 MNIST = {"train": "train", "test": "t10k"}
 
@@ -90,11 +90,13 @@ def only(wanted: DataSpec, what: str) -> tuple[str, str]:
 
 
 def open_mnist(folder: str, split: str, wanted: DataSpec) -> Dataset:
-    """Open the data of `kinds.Mnist`."""
+    """Open the data of `kinds.Mnist`, whose classes are called by their numbers."""
     paths = _mnist(folder, split, "images", 3), _mnist(folder, split, "labels", 1)
     for path in paths:
         wanted.bounds.check(path)
-    return open_idx_pair(*paths, wanted)
+    _, target = only(wanted, folder)
+    count = wanted.targets[target].classes or 0
+    return open_idx_pair(*paths, wanted, Names({target: [str(number) for number in range(count)]} if count else None))
 
 
 def _mnist(folder: str, split: str, what: str, rank: int) -> str:
@@ -107,10 +109,10 @@ def _mnist(folder: str, split: str, what: str, rank: int) -> str:
     raise Incomplete(f"missing file: {os.path.join(folder, names[0])} (or .gz)")
 
 
-def open_idx_pair(images: str, labels: str, wanted: DataSpec) -> Dataset:
-    """Open the data of `kinds.Idx`."""
+def open_idx_pair(images: str, labels: str, wanted: DataSpec, found: Names | None = None) -> Dataset:
+    """Open the data of `kinds.Idx`; `found` are names of their classes."""
     x, y = only(wanted, images)
-    return assembled({x: (images, load_idx(images))}, {y: (labels, load_idx(labels))}, wanted)
+    return assembled({x: (images, load_idx(images))}, {y: (labels, load_idx(labels))}, wanted, wanted.names or found)
 
 
 def open_npy_pair(x_path: str, y_path: str, wanted: DataSpec) -> Dataset:

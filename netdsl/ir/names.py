@@ -1,10 +1,11 @@
-"""Names that a model shares with its data: those of its classes, and of the columns of tables that feed it."""
+"""Names that a model shares with its data: those of its classes, of the columns of tables that feed it, and of the
+losses that it was trained with."""
 
 from __future__ import annotations
 
 import json
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from netdsl.base.user_error import UserError
 
@@ -14,17 +15,23 @@ if TYPE_CHECKING:
     Lists = Mapping[str, Sequence[str]]
     Shapes = Mapping[str, Sequence[object]]
 
+T = TypeVar("T")
+
 METADATA_PREFIX = "netdsl."
 """Prefix of all metadata keys of ours."""
 
 CLASSES, COLUMNS, TARGETS = "netdsl.classes.", "netdsl.columns.", "netdsl.targets."
 """Prefixes of metadata keys, before the name of an output or input; the value is a JSON list of names."""
 
+LOSS = "netdsl.loss."
+"""Prefix of metadata keys, before the name of an output; the value is the name of a loss."""
+
 
 class BadNames(UserError, code="E0872", title="names that do not match the net"):
-    """The metadata of a model or weight file names its classes or columns (`netdsl.classes.OUTPUT`,
-    `netdsl.columns.INPUT`, `netdsl.targets.OUTPUT`), but the names do not fit: they are not a JSON list of distinct
-    texts, their number differs from the number of classes or columns, or the net has no such output or input."""
+    """The metadata of a model or weight file names its classes, columns or losses (`netdsl.classes.OUTPUT`,
+    `netdsl.columns.INPUT`, `netdsl.targets.OUTPUT`, `netdsl.loss.OUTPUT`), but the names do not fit: they are not a
+    JSON list of distinct texts, their number differs from the number of classes or columns, or the net has no such
+    output or input."""
 
 
 class Names:
@@ -32,17 +39,23 @@ class Names:
 
     `classes` are an output's class names, in the order of the classes; without them classes are called by their
     numbers. `columns` are the columns of a table that fill an input, `targets` those that an output is held against;
-    without them columns are taken in their order.
+    without them columns are taken in their order. `losses` are the classification losses that outputs were trained
+    with, which say how to read their scores; names without any list are false.
     """
 
-    __slots__ = ("classes", "columns", "targets")
+    __slots__ = ("classes", "columns", "losses", "targets")
 
     def __init__(
-        self, classes: Lists | None = None, columns: Lists | None = None, targets: Lists | None = None
+        self,
+        classes: Lists | None = None,
+        columns: Lists | None = None,
+        targets: Lists | None = None,
+        losses: Mapping[str, str] | None = None,
     ) -> None:
         self.classes = _tuples(classes)
         self.columns = _tuples(columns)
         self.targets = _tuples(targets)
+        self.losses = dict(losses or {})
 
     def __bool__(self) -> bool:
         return bool(self.classes or self.columns or self.targets)
@@ -54,14 +67,21 @@ class Names:
     def metadata(self) -> dict[str, str]:
         """The names as metadata of a model or a safetensors file; ASCII, whatever is in them."""
         parts = {CLASSES: self.classes, COLUMNS: self.columns, TARGETS: self.targets}
-        return {prefix + key: json.dumps(names) for prefix, part in parts.items() for key, names in part.items()}
+        lists = {prefix + key: json.dumps(names) for prefix, part in parts.items() for key, names in part.items()}
+        return lists | {LOSS + key: loss for key, loss in self.losses.items()}
 
     def of(self, outputs: Mapping[str, str]) -> Names:
         """Return the names with the keys of outputs changed; those that are not mapped are left out."""
         classes, targets = (
             {new: part[old] for old, new in outputs.items() if old in part} for part in (self.classes, self.targets)
         )
-        return Names(classes, self.columns, targets)
+        losses = {new: self.losses[old] for old, new in outputs.items() if old in self.losses}
+        return Names(classes, self.columns, targets, losses)
+
+    def or_else(self, other: Names) -> Names:
+        """Return these names, or the `other` ones if there are none; and these losses, or the other ones."""
+        lists = self or other
+        return Names(lists.classes, lists.columns, lists.targets, self.losses or other.losses)
 
 
 def _tuples(lists: Lists | None) -> dict[str, tuple[str, ...]]:
@@ -82,20 +102,27 @@ def read_names(metadata: Mapping[str, str], path: str, inputs: Shapes, outputs: 
         sizes = [size for size in inputs[key] if isinstance(size, int)]
         if len(sizes) == len(inputs[key]) and prod(sizes) != len(names):
             raise _misfit(path, len(names), "columns", f"the input `{key}`", prod(sizes))
-    return Names(classes, columns, _read(TARGETS, metadata, path, outputs))
+    targets = _read(TARGETS, metadata, path, outputs)
+    return Names(classes, columns, targets, _by_own_names(LOSS, metadata, path, outputs))
 
 
 def _read(prefix: str, metadata: Mapping[str, str], path: str, shapes: Shapes) -> dict[str, list[str]]:
     """Return the lists of a prefix by the net's own names. Raises BadNames."""
-    keys = [key for key in metadata if key.startswith(prefix)]
-    lists = {key[len(prefix) :]: _list(metadata[key], key, path) for key in keys}
-    if len(lists) == len(shapes) == 1:
-        return dict(zip(shapes, lists.values(), strict=True))
-    for key in lists:
+    texts = {key: text for key, text in metadata.items() if key.startswith(prefix)}
+    lists = {key: _list(text, key, path) for key, text in texts.items()}
+    return _by_own_names(prefix, lists, path, shapes)
+
+
+def _by_own_names(prefix: str, metadata: Mapping[str, T], path: str, shapes: Shapes) -> dict[str, T]:
+    """Return the values of a prefix by the net's own names. Raises BadNames."""
+    found = {key[len(prefix) :]: value for key, value in metadata.items() if key.startswith(prefix)}
+    if len(found) == len(shapes) == 1:
+        return dict(zip(shapes, found.values(), strict=True))
+    for key in found:
         if key not in shapes:
             held = ", ".join(f"`{name}`" for name in shapes)
             raise BadNames(f"{path} has names for `{key}` (`{prefix}…`), but the net has {held}")
-    return lists
+    return found
 
 
 def _list(text: str, key: str, path: str) -> list[str]:

@@ -60,7 +60,7 @@ class Checkpoint:
         self.state = state
         self.position = position
         self.about = about
-        self.names = names or Names()
+        self.names = Names() if names is None else names
 
     def write(self, path: str) -> None:
         """Write the checkpoint atomically. Raises CannotWrite."""

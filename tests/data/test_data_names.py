@@ -258,6 +258,66 @@ def test_models_say_what_their_classes_are(netdsl: Commands) -> None:
     assert not any(key.startswith("netdsl.classes") for key in metadata("drawn.onnx"))
 
 
+def header(path: str) -> dict[str, str]:
+    data = Path(path).read_bytes()
+    found: dict[str, str] = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    return found
+
+
+LOSSES = {
+    "cross_entropy": ("input x 4; dense 3", "data npz 't.npz'; loss cross_entropy", {"output": "cross_entropy"}),
+    "logistic": ("input x 4; dense 1", "data clouds; loss logistic", {"output": "logistic"}),
+    "hinge": ("input x 4; dense 1", "data clouds; loss hinge", {"output": "hinge"}),
+    "numbers": ("input x 4; dense 3", "data npz 'n.npz'; loss mse", {}),
+    "two outputs": (
+        "input x 4; dense 3; output a { identity }; output b { dense 3 }",
+        "data npz 't.npz'; loss a mse; loss b cross_entropy",
+        {"b": "cross_entropy"},
+    ),
+    "a head of training alone": (
+        "input x 4; output side training { dense 3 }; dense 3",
+        "data npz 't.npz'; loss side hinge; loss output cross_entropy",
+        {"output": "cross_entropy"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LOSSES)
+def test_models_know_the_classification_loss_of_each_output(netdsl: Commands, case: str) -> None:
+    def losses_in(metadata: Mapping[str, str]) -> dict[str, str]:
+        return {key: value for key, value in metadata.items() if key.startswith("netdsl.loss.")}
+
+    net, lines, losses = LOSSES[case]
+    block = lines.replace("'", '"')
+    netdsl.write(n=f"net n {{ {net} }}\ntrain n {{ {block}; epochs 1; batch 2 }}")
+    x, y, floats = np.zeros((4, 4), np.float32), np.arange(4) % 3, np.zeros((4, 3), np.float32)
+    np.savez("t.npz", x=x, y=y, **{"target.a": floats, "target.b": y})
+    np.savez("n.npz", x=x, y=floats)
+    assert netdsl("train", "n.net", *STD).code == 0
+    assert netdsl("compile", "n.net", "--weights", "runs/n/best.safetensors", "-o", "own.onnx").code == 0
+    assert netdsl("compile", "n.net", "--weights", "runs/n/last.onnx", "-o", "again.onnx").code == 0
+    wanted = {f"netdsl.loss.{output}": loss for output, loss in losses.items()}
+    for found in (
+        *map(header, ("runs/n/best.safetensors", "runs/n/last.safetensors")),
+        *map(metadata, ("runs/n/best.onnx", "own.onnx", "again.onnx")),
+    ):
+        assert losses_in(found) == wanted
+    trained = api.fit("n.net", threads=1, step_backend="plain")
+    trained.net.save("saved.onnx", weights=trained.best)
+    assert losses_in(metadata("saved.onnx")) == wanted
+    netdsl("compile", "n.net", "-o", "drawn.onnx")
+    assert losses_in(metadata("drawn.onnx")) == {}
+
+
+def test_the_classes_of_mnist_are_digits(netdsl: Commands) -> None:
+    netdsl.write(n='net n { input x 2x2; dense 10 }\ntrain n { data mnist "."; loss cross_entropy; epochs 1; batch 4 }')
+    Path("train-images-idx3-ubyte").write_bytes(bytes([0, 0, 8, 3, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0, 2, *range(16)]))
+    Path("train-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 4, 7, 0, 9, 1]))
+    assert netdsl("train", "n.net", *STD).code == 0
+    for found in (header("runs/n/best.safetensors"), metadata("runs/n/last.onnx")):
+        assert json.loads(found["netdsl.classes.output"]) == list("0123456789")
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_run_prints_the_names(netdsl: Commands, file: Sequence[str]) -> None:
     trained(netdsl)
