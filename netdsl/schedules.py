@@ -1,14 +1,17 @@
-"""Learning rate schedules, which compute the rate from the epoch in plain Python."""
+"""Learning rate schedules, which compute the rate from the epoch in plain Python, and early stopping."""
 
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from netdsl.declare.arguments import Integer, Real, Sequence
 from netdsl.declare.declared import Declared, keyword, registrar
 from netdsl.diagnostics.argument_problems import Contradiction
 from netdsl.diagnostics.problem import Misfit, Suggestion
+
+if TYPE_CHECKING:
+    from collections import abc
 
 SCHEDULES: dict[str, type[Schedule]] = {}
 """Schedules by name."""
@@ -221,3 +224,35 @@ class Plateau(Schedule):
     def restore(self, state: dict[str, float | int | None]) -> None:
         self._best = state["best"]
         self._bad, self._falls = int(state["bad"] or 0), int(state["falls"] or 0)
+
+
+class EarlyStopping(Declared):
+    """Early stopping: training ends when the figure that selects the best epoch has not improved for `patience` epochs
+    in a row.
+
+    That figure is the first metric on the validation set; without a validation set, it is the loss. An improvement is a
+    value more than `min_delta` above the best so far, or below it, depending on the figure; a value that is not finite
+    is none. The model of the best epoch is kept, as in every training.
+    Conventions: as Keras' `EarlyStopping`, and as that of PyTorch Lightning.
+    Source: Prechelt (1998), Early stopping - but when?
+
+    ```net
+    net mlp { input x 784; scale 1/255; dense 10 }
+    train mlp { data mnist "mnist"; validate 0.1; loss cross_entropy; epochs 100; stop patience 5 }
+    ```
+    """
+
+    kind = "stop"
+    patience: int = keyword(Integer(1), doc="number of epochs without improvement after which training ends")
+    min_delta: float = keyword(Real(0), 0.0, doc="minimum absolute improvement")
+
+    def is_over(self, values: abc.Sequence[float], better: str) -> bool:
+        """Return whether training ends after epochs with these values; `better` is `higher` or `lower`."""
+        best, waited = math.nan, 0
+        for value in values:
+            improves = value - self.min_delta > best if better == "higher" else value + self.min_delta < best
+            if math.isfinite(value) and (improves or math.isnan(best)):
+                best, waited = value, 0
+            else:
+                waited += 1
+        return waited >= self.patience

@@ -91,3 +91,13 @@ def complete(trainer: Trainer) -> bool:
     trainer.save_checkpoint()
     trainer.checkpoint_writer.finish(trainer)
     return done
+
+
+def early_stop(trainer: Trainer) -> str:
+    """Return why a training has stopped before its end."""
+    stop, figure = trainer.recipe.stop, trainer.figure[0].replace("_", " ", 1)
+    assert stop is not None
+    by = f" by {stop.min_delta:g}" if stop.min_delta else ""
+    epochs = f"{stop.patience:,} epochs" if stop.patience > 1 else "an epoch"
+    best = f"; best epoch {trainer.best_epoch:,g}" if trainer.best is not None else ""
+    return f"stopped early after epoch {trainer.position.epoch:,}: {figure} has not improved{by} in {epochs}{best}"

@@ -76,7 +76,8 @@ def _start(recipe: Recipe, module: Module, run: Run, options: argparse.Namespace
     _print(run.notes)
     if run.checkpoint is not None:
         done, steps = run.checkpoint.position.step, trainer.steps
-        _print([f"{run.folder.path}: {'resuming after' if done < steps else 'already at'} step {done:,} of {steps:,}"])
+        where = "already at" if done >= steps or trainer.stops_early else "resuming after"
+        _print([f"{run.folder.path}: {where} step {done:,} of {steps:,}"])
     if options.tensorboard:
         from netdsl.train.log import TensorBoardLog
 
@@ -91,7 +92,7 @@ def _print(notes: Iterable[str]) -> None:
 
 
 def _complete(trainer: Trainer, folder: RunFolder) -> int:
-    from netdsl.app.train import complete
+    from netdsl.app.train import complete, early_stop
 
     with _signals(trainer) as received, trainer.progress:
         done = complete(trainer)
@@ -99,6 +100,8 @@ def _complete(trainer: Trainer, folder: RunFolder) -> int:
     if not done:
         note(f"stopped after step {at:,} of {steps:,}, with a checkpoint; --resume continues")
         return 128 + received[0]
+    if trainer.stops_early:
+        note(early_stop(trainer))
     best = f" (epoch {trainer.best_epoch:,.6g})" if trainer.best is not None else ""
     note(f"{folder.path}: {at:,} steps; wrote last.safetensors and .onnx, best.safetensors and .onnx{best}")
     return 0

@@ -239,7 +239,8 @@ class NothingTrained(Problem):
 @problem("W0308", "a schedule that extends beyond the end of training")
 class BeyondTheEnd(Problem):
     """A warm-up over all epochs or more never reaches the learning rate, and a decay after the last epoch never
-    happens. `plateau` waits for `patience` epochs without improvement, and the first epoch is always an improvement.
+    happens. `plateau` and `stop` wait for `patience` epochs without improvement, and the first epoch is always an
+    improvement.
 
     ```net warn
     net odd { input x 2; dense 2 }
@@ -303,3 +304,26 @@ class SigmoidBefore(Problem):
 
     def labels(self) -> Iterable[Label]:
         yield Label(self.node.span, "these are between 0 and 1" if self.classes else "these are never negative")
+
+
+@problem("W0310", "early stopping without validation data")
+class UnvalidatedStop(Problem):
+    """Early stopping ends a training when the net no longer improves on data that it has not seen. Without `validate`,
+    the loss on the training data decides, which can improve for as long as the net overfits.
+
+    ```net warn
+    net odd { input x 2; dense 2 }
+    train odd { data xor; loss cross_entropy; epochs 100; stop patience 5 }
+    ```
+
+    ```net fixed
+    net even { input x 2; dense 2 }
+    train even { data xor; validate xor; loss cross_entropy; epochs 100; stop patience 5 }
+    ```
+    """
+
+    figure: str
+
+    headline = "early stopping watches {figure} on the training data, because there are no validation data"
+    caption = "no `validate` line"
+    hint = "hold out a part of the data, such as with `validate 0.1`"

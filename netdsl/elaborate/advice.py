@@ -118,7 +118,7 @@ def _vain_biases(nets: Iterable[Net]) -> Iterator[Problem]:
 def check_trainings(recipes: Iterable[Recipe], report: Report) -> None:
     """Report what is doubtful about trainings without errors."""
     for recipe in recipes:
-        for problem in (*_activations(recipe), *_pixels(recipe), *_idle(recipe), *_late(recipe)):
+        for problem in (*_activations(recipe), *_pixels(recipe), *_idle(recipe), *_late(recipe), *_unvalidated(recipe)):
             report.add(problem)
 
 
@@ -195,8 +195,21 @@ def _late(recipe: Recipe) -> Iterator[Problem]:
         late["at"] = f"the learning rate would drop after epoch {schedule.at[-1]:g}"
     if isinstance(schedule, Plateau) and schedule.patience + 2 >= end:
         late["patience"] = f"the learning rate would drop after epoch {schedule.patience + 2} at the earliest"
-    for argument, what in late.items():
+    spans = [(schedule.spans.get(argument, schedule.spans[""]), what) for argument, what in late.items()]
+    if recipe.stop is not None and recipe.stop.patience + 1 >= end:
+        what = f"training would stop early after epoch {recipe.stop.patience + 1} at the earliest"
+        spans.append((recipe.stop.spans["patience"], what))
+    for span, what in spans:
         from netdsl.diagnostics.advice_problems import BeyondTheEnd
 
-        span = schedule.spans.get(argument, schedule.spans[""])
         yield BeyondTheEnd(span=span, what=what, end=end, unit=unit, given=recipe.spans.get(unit))
+
+
+def _unvalidated(recipe: Recipe) -> Iterator[Problem]:
+    """Yield early stopping without validation data."""
+    if recipe.stop is not None and recipe.validate is None:
+        from netdsl.diagnostics.advice_problems import UnvalidatedStop
+
+        metric = recipe.watched if recipe.schedule.watches else None
+        figure = f"`{metric.metric.name}`" if metric else "the loss"
+        yield UnvalidatedStop(span=recipe.spans["stop"], figure=figure)

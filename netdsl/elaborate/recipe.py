@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from netdsl.losses import Loss, Target
     from netdsl.metrics import Metric
     from netdsl.optimizers import Optimizer
-    from netdsl.schedules import Schedule
+    from netdsl.schedules import EarlyStopping, Schedule
 
 
 def target_name(net: Net, output: str) -> str:
@@ -59,6 +59,8 @@ class Recipe(Record):
     metrics: tuple[MetricLine, ...]
     optimizer: Optimizer
     schedule: Schedule
+    stop: EarlyStopping | None = None
+    """When to stop before the end."""
     validate: DataKind | float | None = None
     """Validation data: another source, or the fraction of `data` to hold out."""
     augment: tuple[Augmentation, ...] = ()

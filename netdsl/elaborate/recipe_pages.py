@@ -15,7 +15,7 @@ from netdsl.layers.pages import ReferencePage, reference_files
 from netdsl.losses import LOSSES
 from netdsl.metrics import METRICS
 from netdsl.optimizers import OPTIMIZERS
-from netdsl.schedules import SCHEDULES
+from netdsl.schedules import SCHEDULES, EarlyStopping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,7 @@ TABLES: dict[str, tuple[str, Mapping[str, type[Declared]]]] = {
     "losses": ("Losses", LOSSES),
     "optimizers": ("Optimizers", OPTIMIZERS),
     "schedules": ("Schedules", SCHEDULES),
+    "stop": ("Early stopping", {EarlyStopping.kind: EarlyStopping}),
     "metrics": ("Metrics", METRICS),
     "data": ("Kinds of data", KINDS),
     "augmentations": ("Augmentations", AUGMENTATIONS),

@@ -207,6 +207,7 @@ class _Block:
         validate = self.one("validate", train_lines.read_validation)
         optimizer, exceptions = self.one("optimizer", train_lines.read_optimizer) or (OPTIMIZERS["sgd"](), ())
         schedule = self.one("schedule", train_lines.read_schedule) or SCHEDULES["constant"]()
+        stop = self.one("stop", train_lines.read_stop)
         augment = self.one("augment", train_lines.read_augmentations)
         numbers = {key: self.one(key, train_lines.read_number) for key in train_lines.NUMBER_LINES}
         self.attempt(self._check_end)
@@ -232,6 +233,7 @@ class _Block:
             metrics=metrics or train_lines.default_metrics(losses, net),
             optimizer=optimizer,
             schedule=schedule,
+            stop=stop,
             validate=validate,
             augment=augment or (),
             batch=numbers["batch"] or Recipe.batch,
@@ -310,6 +312,8 @@ class _Block:
         except_ = f" except {self._labels(exceptions)}" if exceptions else ""
         yield f"optimizer {written(recipe.optimizer)}{except_}"
         yield f"schedule {written(recipe.schedule)}"
+        if recipe.stop is not None:
+            yield written(recipe.stop)
         yield f"batch {recipe.batch}"
         yield f"steps {recipe.steps}" if recipe.steps is not None else f"epochs {recipe.epochs}"
         yield f"seed {recipe.seed}"

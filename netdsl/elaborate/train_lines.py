@@ -22,7 +22,7 @@ from netdsl.elaborate.recipe import LossLine, MetricLine
 from netdsl.losses import LOSSES
 from netdsl.metrics import METRICS, TARGET_WORDS
 from netdsl.optimizers import OPTIMIZERS
-from netdsl.schedules import SCHEDULES
+from netdsl.schedules import SCHEDULES, EarlyStopping
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
@@ -113,6 +113,11 @@ def read_validation(line: ast.Setting, context: Context) -> DataKind | float:
 def read_schedule(line: ast.Setting, context: Context) -> Schedule:
     _reject_braces(line, context)
     return choose_component(line.key, line.values, SCHEDULES, "schedule", context)
+
+
+def read_stop(line: ast.Setting, context: Context) -> EarlyStopping:
+    _reject_braces(line, context)
+    return make_component(EarlyStopping, line.values, context, line.key.span)
 
 
 def read_augmentations(line: ast.Setting, context: Context) -> tuple[Augmentation, ...]:
@@ -384,7 +389,7 @@ def _paths(net: Net) -> dict[str, None]:
     return found
 
 
-LINE_KEYS = ("data", "validate", "loss", "metric", "optimizer", "schedule", *NUMBER_LINES, "augment", "freeze")
+LINE_KEYS = ("data", "validate", "loss", "metric", "optimizer", "schedule", "stop", *NUMBER_LINES, "augment", "freeze")
 """The lines of a `train` block."""
 
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from netdsl.elaborate.recipe import Recipe
     from netdsl.train.checkpoint_writer import CheckpointWriter
     from netdsl.train.evaluate import Evaluator
-    from netdsl.train.log import Row
     from netdsl.train.runner import Choices, Runner
 
 
@@ -59,8 +58,8 @@ MAX_STEP_ROWS = 250
 class Trainer:
     """A training that can stop after any step and resume as if it had not.
 
-    `position` is its progress, `best` the figure of the best epoch so far; setting `stopped` from outside ends it after
-    the current step.
+    `position` is its progress, `scores` the values of its `figure` after each complete epoch, `best` the best of them;
+    setting `stopped` from outside ends it after the current step.
     """
 
     def __init__(
@@ -86,6 +85,7 @@ class Trainer:
         self.position = Position()
         self.measures = Measures(recipe, numbers=True, block=METRIC_BLOCK)
         self.epoch_loss, self.row_loss = RunningMean(), RunningMean()
+        self.scores: list[float] = []
         self.best: float | None = None
         self.best_weights: Mapping[str, Array] | None = None
         self.choices: Choices | None = None
@@ -98,19 +98,19 @@ class Trainer:
         return self.steps / self.per_epoch
 
     def run(self) -> bool:
-        """Train to the end; return False if `stopped` ended it earlier. Raises Diverged, and the errors of reading
-        data."""
+        """Train to the end, or to an early stop; return False if `stopped` ended it earlier. Raises Diverged, and the
+        errors of reading data."""
         self.progress.begin(self)
         with prefetched(self._batches()) as batches:
-            for feeds in batches:
+            for feeds in () if self.stops_early else batches:
                 self._step(feeds)
                 if self.position.batch == self.per_epoch or self.position.step == self.steps:
                     self._end_epoch()
                 if self.checkpoint_writer is not None and self.checkpoint_writer.is_due(self):
                     self.save_checkpoint()
-                if self.stopped:
+                if self.stopped or self.stops_early:
                     break
-        return self.position.step >= self.steps
+        return self.position.step >= self.steps or self.stops_early
 
     def save_checkpoint(self) -> None:
         """Write a checkpoint: a large state immediately, otherwise a copy while training continues. Raises Diverged if
@@ -132,6 +132,7 @@ class Trainer:
             "epoch_loss": [self.epoch_loss.total, self.epoch_loss.count],
             "row_loss": [self.row_loss.total, self.row_loss.count],
             "measures": self.measures.state(),
+            "scores": self.scores,
             "best": self.best,
             "best_epoch": self.best_epoch,
             "last": self.last,
@@ -146,6 +147,7 @@ class Trainer:
         self.recipe.schedule.restore(about["schedule"])
         self.epoch_loss, self.row_loss = RunningMean(*about["epoch_loss"]), RunningMean(*about["row_loss"])
         self.measures.restore(about["measures"])
+        self.scores = about.get("scores", [])
         self.best, self.best_epoch = about["best"], about["best_epoch"]
         self.last = about["last"]
 
@@ -205,10 +207,12 @@ class Trainer:
             evaluator, data = self.validation
             found = evaluator.run(self.runner.values(), data, self.recipe.batch, self.progress.validation(len(data)))
             row |= {f"validation_{name}": value for name, value in found.items() if np.ndim(value) == 0}
+        self.last = {"epoch": at.step / self.per_epoch, "step": at.step, **row, "rate": rate}
+        name, better = self.figure
+        value = row[name]
         if at.batch == self.per_epoch:
             at.epoch, at.batch = at.epoch + 1, 0
-        self.last = {"epoch": at.step / self.per_epoch, "step": at.step, **row, "rate": rate}
-        value, better = self.score(row)
+            self.scores.append(value)
         if self.recipe.schedule.watches and isfinite(value):
             self.recipe.schedule.observe(value, better)
         if isfinite(value) and (self.best is None or (value > self.best if better == "higher" else value < self.best)):
@@ -231,14 +235,21 @@ class Trainer:
         recipe, step = self.recipe, self.position.step - 1
         return recipe.schedule.rate(recipe.optimizer.lr, step / self.per_epoch, self.epochs)
 
-    def score(self, row: Row) -> tuple[float, str]:
-        """Return the figure by which epochs are compared, and whether `higher` or `lower` is better: the first metric,
-        on the validation set if there is one, otherwise the loss."""
+    @property
+    def figure(self) -> tuple[str, str]:
+        """The figure by which epochs are compared, and whether `higher` or `lower` is better: the first metric, on the
+        validation set if there is one, otherwise the loss."""
         prefix = "validation_" if self.validation is not None else ""
         for name, line in self.measures.lines.items():
             if self.validation is not None or self.recipe.schedule.watches:
-                return row[prefix + name], line.metric.better
-        return row[prefix + LOSS], "lower"
+                return prefix + name, line.metric.better
+        return prefix + LOSS, "lower"
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether the training ends here, after a complete epoch and before its last step, by its `stop` line."""
+        stop, at = self.recipe.stop, self.position
+        return stop is not None and not at.batch and at.step < self.steps and stop.is_over(self.scores, self.figure[1])
 
     def weights(self) -> dict[str, Array]:
         """Return the weights and running statistics of the net as copies."""

@@ -64,7 +64,7 @@ def _is_frozen(node: Node, recipe: Recipe) -> bool:
     return bool(getattr(node.parameters, "frozen", False)) or names <= recipe.freeze
 
 
-ENDS = ("epochs", "steps", "keep")
+ENDS = ("epochs", "steps", "stop", "keep")
 """Lines of a recipe that may change when a run resumes."""
 
 
