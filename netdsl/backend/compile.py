@@ -85,7 +85,8 @@ def compile_net(
 
 
 def net_names(net: Net, weights: WeightFile | None) -> Names:
-    """Return the names of classes, columns and losses in a weight file, by the net's outputs and inputs. Raises BadNames."""
+    """Return the names of classes, columns and losses in a weight file, by the net's outputs and inputs. Raises
+    BadNames."""
     if weights is None:
         return Names()
     inputs = {node.name: node.shape for node in net.inputs}

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 COMMANDS = {
+    "init": ("[NAME] [OPTION ...]", "write a small net that trains without data files"),
     "check": ("FILE ... [OPTION ...]", "check all nets of the files"),
     "summary": ("FILE [OPTION ...]", "list the layers of a net with their shapes, parameters and costs"),
     "draw": ("FILE [OPTION ...]", "draw a net as a diagram"),
@@ -121,6 +122,14 @@ WEIGHTS, EXECUTION, NET, MESSAGES = "weights", "execution", "net", "messages"
 
 OPTIONS = (
     # arguments
+    Option(
+        "init",
+        "NAME",
+        "name of the net and its file: NAME.net, or a path (default: shapes)",
+        dest="new",
+        nargs="?",
+        completes=FOLDERS,
+    ),
     Option("check", "FILE", FILE, dest="files", nargs="+", completes=NETS),
     Option("summary draw compile attack", "FILE", FILE, completes=NETS),
     Option("train", "FILE", f"{FILE}; it needs a `train` block", completes=NETS),

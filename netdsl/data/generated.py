@@ -1,4 +1,4 @@
-"""Synthetic examples, generated from a seed: exclusive or, separable clouds, connectedness."""
+"""Synthetic examples, generated from a seed: exclusive or, separable clouds, connectedness, shapes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from netdsl.base.shape import format_shape
 from netdsl.data.dataset import Dataset
 from netdsl.data.errors import Incomplete
 from netdsl.data.sources import assembled, only
+from netdsl.ir.names import Names
 
 if TYPE_CHECKING:
     from netdsl.base.dtypes import Array
@@ -20,12 +21,26 @@ TRIES = 1000
 """Maximum number of attempts to draw a figure; a few suffice in practice."""
 
 
-def _made(what: str, x: Array, y: Array, wanted: DataSpec) -> Dataset:
-    """Return a data set of examples [n, D] for an input of D numbers, with labels 0 or 1."""
+def _made(what: str, x: Array, y: Array, wanted: DataSpec, classes: tuple[str, ...] = ()) -> Dataset:
+    """Return a data set of examples [n, D] for an input of D numbers, with labels; `classes` are their names."""
     name, target = only(wanted, what)
     shape, _ = wanted.inputs[name]
     ready = x if len(shape) < 2 else x.reshape(len(x), *(size or 1 for size in shape))
-    return assembled({name: (what, ready)}, {target: (what, y)}, wanted)
+    found = Names({target: classes}) if classes and wanted.targets[target].classes == len(classes) else None
+    return assembled({name: (what, ready)}, {target: (what, y)}, wanted, found)
+
+
+def _image_size(wanted: DataSpec, what: str, least: int) -> tuple[int, int]:
+    """Return the height and width of the only input, an image with one channel. Raises Incomplete."""
+    name, _ = only(wanted, what)
+    sizes = [size for size in wanted.inputs[name][0] if size != 1]
+    if len(sizes) != 2 or any(size is None or size < least for size in sizes):
+        raise Incomplete(
+            f"{what} generates images of at least {least}x{least} with one channel, but `{name}` is "
+            f"{format_shape(wanted.inputs[name][0])}"
+        )
+    height, width = (size or 0 for size in sizes)
+    return height, width
 
 
 def _size(wanted: DataSpec, what: str) -> int:
@@ -85,14 +100,7 @@ def open_clouds(wanted: DataSpec, n: int, margin: float, radius: float, seed: in
 
 def open_connectedness(wanted: DataSpec, n: int, seed: int) -> Dataset:
     """Create the data of `kinds.Connectedness`."""
-    name, _ = only(wanted, "connectedness")
-    shape = tuple(size for size in wanted.inputs[name][0] if size != 1)
-    if len(shape) != 2 or any(size is None or size < 4 for size in shape):
-        raise Incomplete(
-            f"connectedness generates images of at least 4x4 with one channel, but `{name}` is "
-            f"{format_shape(wanted.inputs[name][0])}"
-        )
-    height, width = (size or 0 for size in shape)
+    height, width = _image_size(wanted, "connectedness", 4)
     rng = np.random.default_rng(seed)
     images = np.zeros((n, height, width), np.uint8)
     for index in range(0, n, 2):
@@ -137,3 +145,34 @@ def _grow(figure: Array, area: int, rng: np.random.Generator) -> bool:
         seen.update(new)
         edge += new
     return True
+
+
+SHAPES = ("circle", "square", "triangle")
+SIDES = (0, 4, 3)
+"""Number of sides of each shape; none for the circle."""
+
+
+def open_shapes(wanted: DataSpec, n: int, noise: float, seed: int) -> Dataset:
+    """Create the data of `kinds.Shapes`."""
+    height, width = _image_size(wanted, "shapes", 8)
+    rng = np.random.default_rng(seed)
+    pixels = np.moveaxis(np.indices((height, width), np.float32), 0, -1)
+    images = np.empty((n, height, width), np.uint8)
+    for index in range(n):
+        radius = rng.uniform(0.2, 0.4) * min(height, width)
+        center = rng.uniform(radius, (height - 1 - radius, width - 1 - radius))
+        gray = np.clip(0.5 - _outside(pixels - center, SIDES[index % 3], radius, rng.uniform(0, 2 * np.pi)), 0, 1)
+        images[index] = np.clip(255 * gray + rng.normal(0, 255 * noise, gray.shape), 0, 255).round()
+    return _made("shapes", images.reshape(n, -1), np.arange(n) % 3, wanted, SHAPES)
+
+
+def _outside(offsets: Array, sides: int, radius: float, angle: float) -> Array:
+    """Return how far points lie outside a circle around the origin, or outside the nearest side of a regular polygon in
+    this circle; negative inside: [H, W, 2] -> [H, W]."""
+    if not sides:
+        round: Array = np.linalg.norm(offsets, axis=-1) - radius
+        return round
+    angles = angle + 2 * np.pi / sides * np.arange(sides)
+    normals = np.stack([np.sin(angles), np.cos(angles)])
+    straight: Array = (offsets @ normals).max(-1) - radius * np.cos(np.pi / sides)
+    return straight

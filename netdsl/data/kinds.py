@@ -226,8 +226,24 @@ class Clouds(Generated):
             raise Misfit(Contradiction, at="margin", what=what, here="no example can lie this far from the hyperplane")
 
 
+class GeneratedImages(Generated):
+    """Synthetic images with one channel and at least `least` pixels along each axis."""
+
+    least: ClassVar[int]
+
+    def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
+        found = super().misfit(inputs, targets)
+        sizes = [size for size in (inputs[0] if inputs else ()) if size != 1]
+        if not found and (len(sizes) != 2 or any(isinstance(size, int) and size < self.least for size in sizes)):
+            least = f"{self.least}x{self.least}"
+            return (
+                f"has images with one channel and at least {least} pixels, but the input is {format_shape(inputs[0])}"
+            )
+        return found
+
+
 @data("connectedness")
-class Connectedness(Generated):
+class Connectedness(GeneratedImages):
     """Small black-and-white images of figures, with class 1 if the figure is connected and 0 if it has two parts.
     Classes alternate, and figures of both classes have the same areas. Pixels are connected if they share an edge; the
     two parts of a figure do not touch at corners either.
@@ -236,13 +252,20 @@ class Connectedness(Generated):
     """
 
     n: int = keyword(Integer(2), 1000, doc="number of examples")
+    least = 4
 
-    def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
-        found = super().misfit(inputs, targets)
-        sizes = [size for size in (inputs[0] if inputs else ()) if size != 1]
-        if not found and (len(sizes) != 2 or any(isinstance(size, int) and size < 4 for size in sizes)):
-            return f"has images with one channel and at least 4x4 pixels, but the input is {format_shape(inputs[0])}"
-        return found
+
+@data("shapes")
+class Shapes(GeneratedImages):
+    """Grayscale images of a bright shape on a dark background, with the classes `circle`, `square` and `triangle`, in
+    turn. Size, position and rotation are random; `noise` adds Gaussian noise with this standard deviation, as a
+    fraction of the range. Pixels are bytes, as in `mnist`.
+    """
+
+    n: int = keyword(Integer(3), 3000, doc="number of examples")
+    noise: float = keyword(Real(0), 0.1, doc="standard deviation of the noise")
+    least = 8
+    raw = True
 
 
 __all__ = ["KINDS", "DataKind"]

@@ -312,9 +312,9 @@ class ReservedName(Problem):
 
 @problem("E0348", "data that cannot fit the net")
 class DataMisfit(Problem):
-    """Some kinds of data have examples of a known shape: `xor` has two numbers, `connectedness` has images with one
-    channel, `folder` has images with one or three. `mnist`, `folder` and generated data have one label per example.
-    Whether files exist, and what they contain, is checked when training starts.
+    """Some kinds of data have examples of a known shape: `xor` has two numbers, `connectedness` and `shapes` have
+    images with one channel, `folder` has images with one or three. `mnist`, `folder` and generated data have one label
+    per example. Whether files exist, and what they contain, is checked when training starts.
 
     ```net fail
     net n { input x 784; dense 2 }

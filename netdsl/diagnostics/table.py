@@ -10,6 +10,7 @@ MODULES = [
     "app.fix",
     "app.frontend",
     "app.given_weights",
+    "app.init",
     "app.labels",
     "app.output",
     "app.predict",

@@ -48,7 +48,21 @@ REPEATABLE = ("loss", "metric")
 
 
 class NoTraining(UserError, code="E0625", title="no `train` block", exit_code=USAGE_IS_WRONG):
-    """Training needs a `train` block: the only one of the file, or that of the requested net."""
+    """Training needs a `train` block: the only one of the file, or that of the requested net. `netdsl init` writes a
+    file with one; `netdsl layers` lists what its lines can select.
+
+    ```net fixed
+    net digits { input image 1x28x28; scale 1/255; dense 10 }
+
+    train digits {
+      data mnist "mnist"
+      validate mnist "mnist" split test
+      loss cross_entropy
+      optimizer adam lr 1e-3
+      batch 64; epochs 5
+    }
+    ```
+    """
 
 
 class NotAClassifier(UserError, code="E0647", title="a net that cannot be evaluated without a `train` block"):

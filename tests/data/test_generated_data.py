@@ -17,7 +17,9 @@ Array = np.ndarray[Any, Any]
 
 
 def made(kind: str, *shape: int, **arguments: Any) -> Dataset:
-    return KINDS[kind](**arguments).open(DataSpec({"x": (shape, "f32")}, {"y": Target("y", "class", classes=2)}))
+    return KINDS[kind](**arguments).open(
+        DataSpec({"x": (shape, "f32")}, {"y": Target("y", "class", classes=3 if kind == "shapes" else 2)})
+    )
 
 
 def content(dataset: Dataset) -> tuple[Array, Array]:
@@ -96,9 +98,39 @@ def test_connectedness(shape: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(areas[0:100:2], areas[1:100:2])
 
 
+@pytest.mark.parametrize("shape", [(1, 28, 28), (40, 32)])
+def test_shapes(shape: tuple[int, ...]) -> None:
+    """A shape fills a known fraction of the smallest circle around it: all, 2/π or 3√3/(4π)."""
+    wanted = DataSpec({"x": (shape, "f32")}, {"y": Target("y", "class", classes=3)})
+    dataset = KINDS["shapes"](n=60, noise=0.0).open(wanted)
+    assert dataset.names.classes == {"y": ("circle", "square", "triangle")}
+    x, y = content(dataset)
+    assert y.tolist() == [0, 1, 2] * 20
+    fractions = (1, 2 / np.pi, 3 * 3**0.5 / (4 * np.pi))
+    for image, label in zip(x.reshape(60, *shape[-2:]), y, strict=True):
+        assert (image.min(), image.max()) == (0, 255)
+        inside = np.argwhere(image >= 128)
+        distances = np.linalg.norm(inside[:, None] - inside, axis=-1)
+        width = distances.max() + 1  # of the shape: the diameter, the diagonal, or a side
+        radius = width / (3**0.5 if label == 2 else 2)
+        assert image.sum() / 255 / (np.pi * radius**2) == pytest.approx(fractions[label], abs=0.15)
+        assert 0.15 * min(image.shape) < radius < 0.45 * min(image.shape)
+
+
+def test_noise_of_shapes_is_in_bytes() -> None:
+    x, _ = content(made("shapes", 9, 9, n=300, noise=0.5))
+    assert set(np.unique(x).tolist()) <= set(range(256))
+    assert len(np.unique(x)) > 200
+
+
 @pytest.mark.parametrize(
     ("kind", "shape", "arguments"),
-    [("xor", (2,), {"noise": 0.5}), ("clouds", (4,), {}), ("connectedness", (6, 6), {"n": 10})],
+    [
+        ("xor", (2,), {"noise": 0.5}),
+        ("clouds", (4,), {}),
+        ("connectedness", (6, 6), {"n": 10}),
+        ("shapes", (8, 9), {"n": 9}),
+    ],
 )
 def test_the_seed_decides(kind: str, shape: tuple[int, ...], arguments: dict[str, Any]) -> None:
     first, same, other = (content(made(kind, *shape, seed=seed, **arguments))[0] for seed in (1, 1, 2))
@@ -113,6 +145,7 @@ def test_the_seed_decides(kind: str, shape: tuple[int, ...], arguments: dict[str
         ("clouds", (2,), {"margin": 3.0}, "in a ball of radius 1 have no margin of 3"),
         ("connectedness", (3, 6, 6), {}, "generates images of at least 4x4 with one channel, but `x` is 3x6x6"),
         ("connectedness", (1, 3, 6), {}, "`x` is 1x3x6"),
+        ("shapes", (3, 28, 28), {}, "generates images of at least 8x8 with one channel, but `x` is 3x28x28"),
     ],
 )
 def test_what_cannot_be_made(kind: str, shape: tuple[int, ...], arguments: dict[str, Any], said: str) -> None:

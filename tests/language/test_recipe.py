@@ -120,7 +120,7 @@ def test_labels_are_spelled_out():
     assert found.freeze == {f"layer{i}.a.{name}" for i in (0, 2) for name in ("weight", "bias")}
 
 
-@pytest.mark.parametrize("kind", ["idx", "npz", "npy", "csv", "folder", "xor", "clouds", "connectedness"])
+@pytest.mark.parametrize("kind", ["idx", "npz", "npy", "csv", "folder", "xor", "clouds", "connectedness", "shapes"])
 def test_every_kind_of_data_can_be_named(kind):
     arguments = {"idx": '"a" "b"', "npy": '"a" "b"', "csv": '"a" target "y"', "npz": '"a"', "folder": '"a"'}.get(
         kind, ""
@@ -519,6 +519,8 @@ DATA = [
     ("x 1x5x4", "dense 1", "connectedness; loss hinge", ""),
     ("x 3x4", "dense 1", "connectedness; loss hinge", "E0348 connectedness"),
     ("x 2x5x4", "dense 1", "connectedness; loss hinge", "E0348 connectedness"),
+    ("x 8x9", "scale 1/255; dense 3", "shapes; loss cross_entropy", ""),
+    ("x 7x9", "scale 1/255; dense 3", "shapes; loss cross_entropy", "E0348 shapes"),
     ("x 3x5x4", "scale 1/255; dense 2", 'folder "f"; loss cross_entropy', ""),
     ("x 4x5x4", "scale 1/255; dense 2", 'folder "f"; loss cross_entropy', "E0348 folder"),
     ("x 60", "scale 1/255; dense 2", 'folder "f"; loss cross_entropy', "E0348 folder"),
@@ -563,7 +565,7 @@ def test_generated_data_fit_where_the_check_says_so():
             open_data(recipe)
 
 
-KINDS_IN_MEMORY = ("xor", "clouds", "connectedness")
+KINDS_IN_MEMORY = ("xor", "clouds", "connectedness", "shapes")
 
 
 def test_a_file_may_train_nets_of_another_file_alone(tmp_path):

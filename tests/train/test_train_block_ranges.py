@@ -60,6 +60,7 @@ RANGES: dict[str, dict[str, str]] = {
     "data xor": {"n": "[4, inf)", "noise": "[0, inf)", "seed": "[0, inf)"},
     "data clouds": {"n": "[3, inf)", "margin": "(0, inf)", "radius": "(0, inf)", "seed": "[0, inf)"},
     "data connectedness": {"n": "[2, inf)", "seed": "[0, inf)"},
+    "data shapes": {"n": "[3, inf)", "noise": "[0, inf)", "seed": "[0, inf)"},
 }
 CASES = [(what, argument) for what, arguments in RANGES.items() for argument in arguments]
 NEAR = 1e-6
