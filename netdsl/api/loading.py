@@ -6,8 +6,10 @@ import os
 import warnings
 from typing import TYPE_CHECKING
 
-from netdsl.api.errors import NetError, NetWarning
+from netdsl.api.errors import NetError, NetWarning, in_python
 from netdsl.api.net import Net
+from netdsl.api.options import path
+from netdsl.api.options import text as text_of
 from netdsl.app.frontend import load_net
 from netdsl.base.files import decoded
 from netdsl.base.text import Source
@@ -39,7 +41,7 @@ def load(file: str | os.PathLike[str], /, **parameters: Setting) -> Net:
 
     ```
     """
-    return _load(os.fsdecode(file), parameters)
+    return _load(path("file", file), parameters)
 
 
 def parse(text: str, /, name: str = "<string>", **parameters: Setting) -> Net:
@@ -53,13 +55,15 @@ def parse(text: str, /, name: str = "<string>", **parameters: Setting) -> Net:
 
     ```
     """
-    source = Source(name, decoded(text.encode("utf-8", "surrogatepass"), name))
+    name = text_of("name", name)
+    source = Source(name, decoded(text_of("text", text).encode("utf-8", "surrogatepass"), name))
     return _load(source, parameters)
 
 
 def _load(file: str | Source, parameters: Mapping[str, Setting]) -> Net:
     report = Report()
-    net = load_net(file, report, settings=parameters)
+    with in_python():
+        net = load_net(file, report, settings=parameters)
     if net is None:
         raise NetError(report)
     for problem in report:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from netdsl.api.options import LARGEST, between, compile_options
+from netdsl.api.errors import in_python
+from netdsl.api.options import LARGEST, between, compile_options, flag, output, text
 from netdsl.api.parts import Layer, Value
 from netdsl.ir.names import Names
 
@@ -111,14 +112,15 @@ class Net:
         in half precision; `io="f16"` makes the inputs and outputs f16 too. `metadata` maps further keys to
         strings, and `functions` emits blocks as functions of the model.
 
-        Raises UserError if the weights do not fit, and TypeError or ValueError for arguments out of range.
+        Raises UserError if the weights do not fit, or an argument has the wrong type or is out of range.
         """
         import onnx
 
         from netdsl.backend.compile import compile_to_bytes
 
         model = onnx.ModelProto()
-        model.ParseFromString(compile_to_bytes(self._net, compile_options(self._net, self._names, options)))
+        with in_python():
+            model.ParseFromString(compile_to_bytes(self._net, compile_options(self._net, self._names, options)))
         return model
 
     def save(
@@ -136,18 +138,13 @@ class Net:
         `to_onnx`; UserError also if the file cannot be written.
         """
         from netdsl.app.compile import Destination, save_model
-        from netdsl.app.output import WouldOverwrite
 
-        chosen = compile_options(self._net, self._names, options)
-        weights = options.get("weights")
-        reads = [os.fsdecode(weights)] if isinstance(weights, str | os.PathLike) else []
-        target = os.fsdecode(path)
-        if target == "-":  # only commands write to standard output
-            target = os.path.join(".", target)
-        try:
-            save_model(self._net, Destination(target, external_data, force, reads), chosen)
-        except WouldOverwrite as error:
-            raise WouldOverwrite(error.message, "choose another file, or overwrite this one with force=True") from None
+        with in_python():
+            chosen = compile_options(self._net, self._names, options)
+            weights = options.get("weights")
+            reads = [os.fsdecode(weights)] if isinstance(weights, str | os.PathLike) else []
+            flag("external_data", external_data)
+            save_model(self._net, Destination(output(path, force), external_data, force, reads), chosen)
 
     def session(
         self,
@@ -166,16 +163,15 @@ class Net:
         """
         from netdsl.api.session import Session
         from netdsl.backend.compile import compile_to_bytes
-        from netdsl.backend.session import FellBack
         from netdsl.backend.session import Session as Runtime
 
         if threads is not None:
             threads = between("threads", threads, 1, LARGEST)
-        model = compile_to_bytes(self._net, compile_options(self._net, self._names, options))
-        try:
+        flag("allow_fallback", allow_fallback)
+        provider = text("provider", provider)
+        with in_python():
+            model = compile_to_bytes(self._net, compile_options(self._net, self._names, options))
             runtime = Runtime(model, provider=provider, threads=threads, name=self.name, allow_fallback=allow_fallback)
-        except FellBack as error:
-            raise FellBack(error.message, "allow_fallback=True permits it") from None
         return Session(runtime, self.inputs, self.outputs)
 
     def __repr__(self) -> str:

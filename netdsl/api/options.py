@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from operator import index
 from typing import TYPE_CHECKING, cast
 
 from netdsl.app.given_weights import WeightSource, matched_weights
-from netdsl.base.terminal import escape
+from netdsl.base.suggest import suggest
+from netdsl.base.user_error import WrongArgumentType, WrongArgumentValue, escape
 
 if TYPE_CHECKING:
     from typing import Literal, TypedDict
@@ -56,10 +57,12 @@ MATCHING = frozenset({"weights", "rename", "match", "exclude", "partial", "allow
 
 MATCHINGS = ("name", "order")
 PRECISIONS = ("f32", "f16")
+MAX_SHOWN = 40
+"""Maximum length of a string that is quoted in a message."""
 
 
 def compile_options(net: Net, names: Names, options: ModelOptions) -> CompileOptions:
-    """Convert keyword arguments to compiler options. Raises TypeError, ValueError or UserError."""
+    """Convert keyword arguments to compiler options. Raises UserError."""
     from netdsl.backend.compile import CompileOptions
     from netdsl.backend.emit import OPSETS
 
@@ -69,12 +72,12 @@ def compile_options(net: Net, names: Names, options: ModelOptions) -> CompileOpt
     file = fitted(net, **matching, seed=graph.get("seed", 0), stacklevel=4)
     chosen = CompileOptions(weights=file, names=names, **graph)
     for name, precision in (("dtype", chosen.dtype), ("io", chosen.io)):
-        if precision not in PRECISIONS:
-            raise ValueError(f"{name} is 'f32' or 'f16', not {precision!r}")
+        one_of(name, precision, PRECISIONS)
     if chosen.metadata is not None and not _is_texts(chosen.metadata):
-        raise TypeError(f"metadata is a mapping from keys to texts, not {chosen.metadata!r}")
+        raise WrongArgumentType(f"metadata is a mapping from keys to texts, not {_shown(chosen.metadata)}")
     if chosen.io == "f16" != chosen.dtype:
-        raise ValueError("io='f16' goes with dtype='f16'")
+        raise WrongArgumentValue("io='f16' goes with dtype='f16'")
+    flag("functions", chosen.functions)
     return chosen._replace(
         seed=between("seed", chosen.seed, 0, SEEDS),
         batch=None if chosen.batch is None else between("batch", chosen.batch, 1, LARGEST),
@@ -83,10 +86,11 @@ def compile_options(net: Net, names: Names, options: ModelOptions) -> CompileOpt
 
 
 def expect_keywords(options: Mapping[str, object], known: frozenset[str]) -> None:
-    """Raise TypeError for an unknown keyword argument."""
+    """Raise WrongArgumentType for an unknown keyword argument."""
     for name in options:
         if name not in known:
-            raise TypeError(f"unexpected keyword argument {name!r}")
+            close = [f"did you mean {word!r}?" for word in suggest(name, sorted(known))[:1]]
+            raise WrongArgumentType(f"unexpected keyword argument {name!r}", *close)
 
 
 def fitted(
@@ -102,31 +106,32 @@ def fitted(
     training: bool = False,
     stacklevel: int = 3,
 ) -> WeightFile | None:
-    """Open weights, and match them to the net. Raises TypeError or ValueError, and UserError if they do not match.
+    """Open weights, and match them to the net. Raises UserError.
 
     With a `seed`, warns about weights that keep their initial values, drawn from it.
     """
-    if match not in MATCHINGS:
-        raise ValueError(f"match is 'name' or 'order', not {match!r}")
+    one_of("match", match, MATCHINGS)
+    flag("partial", partial)
+    flag("allow_nonfinite", allow_nonfinite)
     rename = {} if rename is None else rename
     if not _is_texts(rename):
-        raise TypeError(f"rename is a mapping from patterns to texts, not {rename!r}")
+        raise WrongArgumentType(f"rename is a mapping from patterns to texts, not {_shown(rename)}")
     if isinstance(exclude, str) or not isinstance(exclude, Iterable):
-        raise TypeError(f"exclude is a collection of labels, not {exclude!r}")
+        raise WrongArgumentType(f"exclude is a collection of labels, not {_shown(exclude)}")
     labels = tuple(exclude)
     if not all(isinstance(label, str) for label in labels):
-        raise TypeError(f"exclude is a collection of labels, not {labels!r}")
+        raise WrongArgumentType(f"exclude is a collection of labels, not {_shown(labels)}")
     if partial and match == "order":
-        raise ValueError("partial=True cannot be combined with match='order'")
+        raise WrongArgumentValue("partial=True cannot be combined with match='order'")
     chosen = rename or match == "order" or labels or partial or allow_nonfinite
     if weights is None and chosen:
-        raise TypeError("rename, match, exclude, partial and allow_nonfinite go with weights")
+        raise WrongArgumentType("rename, match, exclude, partial and allow_nonfinite go with weights")
     if weights is None:
         return None
     from netdsl.weights.rename import Rule
 
     source = WeightSource(
-        weights if isinstance(weights, Mapping) else os.fsdecode(weights),
+        weights if isinstance(weights, Mapping) else path("weights", weights),
         [Rule(pattern, to, f"rename {pattern!r}: {to!r}") for pattern, to in rename.items()],
         match,
         labels,
@@ -153,12 +158,53 @@ def _is_texts(given: object) -> bool:
 
 
 def between(name: str, number: int, low: int, high: int) -> int:
-    """Return `number` if it is an integer from `low` to `high`. Raises TypeError or ValueError."""
-    wrong = f"{name} must be an integer from {low} to {high}, not {number!r}"
+    """Return `number` if it is an integer from `low` to `high`. Raises UserError."""
+    wrong = f"{name} must be an integer from {low} to {high}, not {_shown(number)}"
     try:
         whole = index(number)
     except TypeError:
-        raise TypeError(wrong) from None
+        raise WrongArgumentType(wrong) from None
     if not low <= whole <= high:
-        raise ValueError(wrong)
+        raise WrongArgumentValue(wrong)
     return whole
+
+
+def path(name: str, given: object) -> str:
+    """Return the argument `given` if it is a path. Raises WrongArgumentType."""
+    if not isinstance(given, str | bytes | os.PathLike):
+        raise WrongArgumentType(f"{name} must be a path, not {_shown(given)}")
+    return os.fsdecode(given)
+
+
+def output(given: object, force: object) -> str:
+    """Return the path of a file to write, which is never standard output. Raises WrongArgumentType."""
+    flag("force", force)
+    target = path("path", given)
+    return os.path.join(".", target) if target == "-" else target
+
+
+def text(name: str, given: object) -> str:
+    """Return the argument `given` if it is a string. Raises WrongArgumentType."""
+    if not isinstance(given, str):
+        raise WrongArgumentType(f"{name} must be a str, not {_shown(given)}")
+    return given
+
+
+def flag(name: str, given: object) -> None:
+    """Raise WrongArgumentType if the argument `given` is not a bool."""
+    if given is not True and given is not False:
+        raise WrongArgumentType(f"{name} must be True or False, not {_shown(given)}")
+
+
+def one_of(name: str, given: object, known: Sequence[str]) -> None:
+    """Raise WrongArgumentValue if the argument `given` is not one of the words in `known`."""
+    if given not in known:
+        words = ", ".join(map(repr, known[:-1])) + f" or {known[-1]!r}"
+        raise WrongArgumentValue(f"{name} is {words}, not {_shown(given)}")
+
+
+def _shown(given: object) -> str:
+    """Describe an argument: a number or a short string by its value, anything else by its type."""
+    if given is None or isinstance(given, bool | int | float) or (isinstance(given, str) and len(given) < MAX_SHOWN):
+        return repr(given)
+    return f"an object of type {type(given).__name__}"

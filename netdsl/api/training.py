@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from netdsl.api.errors import NetError
 from netdsl.api.net import Net
-from netdsl.api.options import LARGEST, MATCHING, between, expect_keywords, fitted
+from netdsl.api.options import LARGEST, MATCHING, between, expect_keywords, fitted, path
 from netdsl.app.frontend import load_training
-from netdsl.base.user_error import escape
+from netdsl.base.user_error import WrongArgumentType, WrongArgumentValue, escape
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -86,10 +86,10 @@ def fit(
     """
     expect_keywords(matching, MATCHING)
     if resume and force:
-        raise ValueError("resume continues a run, and force starts it again: choose one of them")
+        raise WrongArgumentValue("resume continues a run, and force starts it again: choose one of them")
     report = Report()
-    folder = root if root is None else os.fsdecode(root)
-    recipe, module = load_training(os.fsdecode(file), report, settings=_texts(settings or {}), root=folder)
+    folder = root if root is None else path("root", root)
+    recipe, module = load_training(path("file", file), report, settings=_texts(settings or {}), root=folder)
     if recipe is None:
         raise NetError(report)
     begin = fitted(recipe.net, **matching, seed=recipe.seed if matching.get("partial") else None, training=True)
@@ -99,7 +99,7 @@ def fit(
         from netdsl.app.train import complete, open_run
 
         validated = validate is not None or recipe.validate is not None
-        with open_run(recipe, os.fsdecode(out), validated=validated, resume=resume, force=force, **how) as run:
+        with open_run(recipe, path("out", out), validated=validated, resume=resume, force=force, **how) as run:
             trainer = _trainer(recipe, data, validate, begin, run.choices, epoch)
             run.attach(trainer, module, {"file": recipe.name})
             for text in run.notes:
@@ -115,20 +115,22 @@ def fit(
 
 
 def _backend(name: str | None, former: str | None) -> str | None:
-    """Return the step backend, from its argument or the former one. Raises ValueError."""
+    """Return the step backend, from its argument or the former one. Raises WrongArgumentValue."""
     from netdsl.train.step_backend import STEP_BACKENDS, STORED
 
     if name is not None and former is not None:
-        raise ValueError("lowering is the former name of step_backend: pass one of them")
+        raise WrongArgumentValue("lowering is the former name of step_backend: pass one of them")
     chosen = former if name is None else name
     if chosen is not None and chosen not in (*STEP_BACKENDS, *STORED.values()):
-        raise ValueError(f"step_backend is one of {', '.join(STEP_BACKENDS)}, not {chosen!r}")
+        raise WrongArgumentValue(f"step_backend is one of {', '.join(STEP_BACKENDS)}, not {chosen!r}")
     return chosen
 
 
 def _texts(settings: Mapping[str, object]) -> list[str]:
     if not isinstance(settings, Mapping):
-        raise TypeError(f"settings is a mapping from names to values, not {settings!r}")
+        raise WrongArgumentType(
+            f"settings is a mapping from names to values, not an object of type {type(settings).__name__}"
+        )
     words = {True: "on", False: "off"}
     return [f"{name}={words[value] if isinstance(value, bool) else value}" for name, value in settings.items()]
 

@@ -14,14 +14,34 @@ INPUT_IS_WRONG = 1
 USAGE_IS_WRONG = 2
 
 
-class UserError(Exception):
+class Error(Exception):
+    """Base class of the exceptions for mistakes of the user: `NetError` and `UserError`. `code` is that of
+    `netdsl explain`."""
+
+    __module__ = "netdsl"
+    code: str = ""
+
+    def colored(self) -> str:
+        """Return the message with colors for a terminal."""
+        return str(self)
+
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that IPython shows in place of a traceback: the message, and where the program got it."""
+        from traceback import extract_tb
+
+        own = __file__.removesuffix("base/user_error.py").removesuffix("base\\user_error.py")
+        frames = [frame for frame in extract_tb(self.__traceback__) if not frame.filename.startswith(own)]
+        return [self.colored(), *(f"  at line {frame.lineno}: {frame.line}" for frame in frames[-1:])]
+
+
+class UserError(Error):
     """An error without a location in a text.
 
     A subclass is one kind: a stable code, a title, an explanation in its docstring, and the exit code of the command:
     1 for a fault in an input, 2 for wrong usage or a missing file.
     """
 
-    code: ClassVar[str] = ""
+    __module__ = "netdsl"
     title: ClassVar[str] = ""
     exit_code: ClassVar[int] = INPUT_IS_WRONG
 
@@ -44,9 +64,29 @@ class UserError(Exception):
         """Format as `error[E0601]: …`, followed by a line per help."""
         return "\n".join([f"error[{self.code}]: {self.message}", *(f"  = help: {text}" for text in self.helps)])
 
+    def colored(self) -> str:
+        from netdsl.base.terminal import paint
+
+        title = f"error[{self.code}]"
+        return paint(title, "error", True) + str(self).removeprefix(title)
+
 
 class OptionsClash(UserError, code="E0641", title="options that contradict each other", exit_code=USAGE_IS_WRONG):
     """Two options contradict each other, or one requires another."""
+
+
+class WrongArgumentType(
+    UserError, TypeError, code="E0650", title="an argument of the wrong type", exit_code=USAGE_IS_WRONG
+):
+    """A function of the Python API got an argument of a type that it does not accept. The exception is a `TypeError`
+    too."""
+
+
+class WrongArgumentValue(
+    UserError, ValueError, code="E0651", title="an argument with an invalid value", exit_code=USAGE_IS_WRONG
+):
+    """A function of the Python API got an argument that is out of range, unknown, or contradicts another. The exception
+    is a `ValueError` too."""
 
 
 def escape(text: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.limits import INTEGER_BITS, NESTING
 from netdsl.base.text import Source, Span
+from netdsl.base.user_error import WrongArgumentType, WrongArgumentValue
 from netdsl.declare.arguments import Word
 from netdsl.diagnostics.problem import Rejected
 from netdsl.elaborate.arithmetic import show_value
@@ -31,7 +32,7 @@ def from_python(values: Mapping[str, object], module: Module, owner: Module, def
     """Return the values of the parameters with their locations in messages. `module` is the file from which the
     net was requested, and `definition` of `owner` is that net.
 
-    Raises TypeError or ValueError for values that the language does not have, and Rejected or Poisoned.
+    Raises WrongArgumentType or WrongArgumentValue for values that the language does not have, and Rejected or Poisoned.
     """
     if not values:
         return {}
@@ -78,8 +79,8 @@ def _plain(name: str, value: object, texts: bool, depth: int = 0) -> ExprValue:
             return whole
     elif not isinstance(value, float | list | tuple):
         kind = type(value).__name__
-        raise TypeError(f"the parameter {name!r} takes a number, a bool, a str, or a list of these, not {kind}")
-    raise ValueError(f"the value of the parameter {name!r} is infinite, too large, or too deep")
+        raise WrongArgumentType(f"the parameter {name!r} takes a number, a bool, a str, or a list of these, not {kind}")
+    raise WrongArgumentValue(f"the value of the parameter {name!r} is infinite, too large, or too deep")
 
 
 def _meant(value: ExprValue, span: Span, context: Context) -> ExprValue:

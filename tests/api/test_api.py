@@ -369,15 +369,15 @@ def test_weights_that_do_not_fit(weights: Any, code: str, said: str) -> None:
 )
 def test_numbers_have_bounds(wrong: dict[str, int]) -> None:
     ((name, _),) = wrong.items()
-    with pytest.raises(ValueError, match=f"^{name} must be an integer from"):
+    with pytest.raises(ValueError, match=f"{name} must be an integer from"):
         netdsl.parse(TINY).to_onnx(**wrong)
-    with pytest.raises(TypeError, match=f"^{name} must be an integer from"):
+    with pytest.raises(TypeError, match=f"{name} must be an integer from"):
         netdsl.parse(TINY).to_onnx(**{name: 1.5})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("metadata", ["author", ["author"], {1: "a"}, {"a": 1}], ids=str)
 def test_metadata_are_texts(metadata: Any) -> None:
-    with pytest.raises(TypeError, match=r"^metadata is a mapping from keys to texts, not "):
+    with pytest.raises(TypeError, match=r"metadata is a mapping from keys to texts, not "):
         netdsl.parse(TINY).to_onnx(metadata=metadata)
 
 
@@ -385,14 +385,14 @@ def test_metadata_are_texts(metadata: Any) -> None:
 def test_unexpected_keywords(name: str) -> None:
     net = netdsl.parse("net n { input x 3; dense 2 }")
     for method in (net.to_onnx, net.session):
-        with pytest.raises(TypeError, match=f"^unexpected keyword argument '{name}'$"):
+        with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
             method(**{name: 1})
 
 
 def test_precisions_have_names() -> None:
     net = netdsl.parse(TINY)
     for wrong in ({"dtype": "float16"}, {"dtype": "f16", "io": "f64"}, {"io": "f16"}):
-        with pytest.raises(ValueError, match=r"^(dtype|io) is 'f32' or 'f16', not|^io='f16' goes with dtype='f16'"):
+        with pytest.raises(ValueError, match=r"(dtype|io) is 'f32' or 'f16', not|io='f16' goes with dtype='f16'"):
             net.to_onnx(**wrong)  # type: ignore[arg-type]
     x = np.ones((2, 4), "f4")
     whole, half = (net.session(dtype=dtype)(x=x)["output"] for dtype in ("f32", "f16"))
