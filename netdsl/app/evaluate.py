@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from netdsl.app.frontend import data_of, load_classifier, load_recipe
 from netdsl.app.given_weights import WeightSource, discard_bias_warnings, given_weights
 from netdsl.app.labels import check_labels, known_names, read_labels, shown_names
-from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError, escape
 from netdsl.elaborate.train_block import NoTraining
 from netdsl.ir.names import Names
 
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
     from netdsl.app.reporter import Reporter
     from netdsl.backend.session import Session
+    from netdsl.base.dtypes import Array
     from netdsl.data.dataset import Dataset
     from netdsl.data.kinds import DataKind
     from netdsl.diagnostics.report import Report
     from netdsl.elaborate.recipe import Recipe
+    from netdsl.report.canvas import Canvas
 
 BATCH = 100
 
@@ -45,15 +47,47 @@ class EvalOptions(NamedTuple):
 class EvalResult:
     """Figures by name, and by output confusion matrices and the names of classes."""
 
-    __slots__ = ("classes", "confusions", "data", "examples", "figures", "name")
+    __slots__ = ("classes", "confusions", "examples", "figures", "name", "on")
 
     def __init__(self, name: str, data: str, dataset: Dataset, classes: Mapping[str, Sequence[str]]) -> None:
         self.name = name
-        self.data = data
+        self.on = data
         self.examples = len(dataset)
         self.classes = classes
         self.figures: dict[str, float] = {}
-        self.confusions: dict[str, Any] = {}
+        self.confusions: dict[str, Array] = {}
+
+    def data(self) -> dict[str, object]:
+        """Return the data that `eval --json` prints."""
+        record: dict[str, object] = {"net": self.name, "data": self.on, "examples": self.examples, **self.figures}
+        if self.confusions:
+            names = {name: list(self.classes.get(name, ())) for name in self.confusions}
+            record["classes"] = names if len(names) > 1 else next(iter(names.values()))
+            record["confusion"] = {name: counts.tolist() for name, counts in self.confusions.items()}
+        return record
+
+    def text(self) -> str:
+        from netdsl.report.confusion import confusion_lines
+
+        width = max(map(len, self.figures))
+        lines = [f"{escape(self.name)} on {escape(self.on)}, {self.examples:,} examples"]
+        lines += [f"{name:<{width}}  {value:.6g}" for name, value in self.figures.items()]
+        for name, counts in self.confusions.items():
+            lines += ["", *([f"output {escape(name)}"] if len(self.confusions) > 1 else [])]
+            lines += confusion_lines(counts, self._names(name, len(counts)))
+        return "\n".join(lines)
+
+    def picture(self) -> Canvas:
+        """Draw the confusion matrix of the first output that has one."""
+        from netdsl.report.confusion import draw_confusion
+
+        output, counts = next(iter(self.confusions.items()))
+        names = [escape(name) for name in self._names(output, len(counts))]
+        return draw_confusion(escape(f"{self.name} on {self.on}"), counts, names)
+
+    def _names(self, output: str, count: int) -> Sequence[str]:
+        classes = self.classes.get(output, ())
+        return classes if len(classes) == count else [str(number) for number in range(count)]
 
 
 def of_net(
