@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from netdsl import ops
 from netdsl.base.shape import elements
-from netdsl.declare.arguments import Choice, Flag, Real
+from netdsl.declare.arguments import FLOAT32_MIN, Choice, Flag, Real, Sequence, Word
 from netdsl.declare.declared import Declared, keyword, registrar
 from netdsl.diagnostics.loss_problems import LossMisfit
 from netdsl.diagnostics.problem import Misfit
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from netdsl.base.shape import Dim, Shape
     from netdsl.ir.graph import Value
 
@@ -78,6 +80,10 @@ class Loss(Declared):
     def body(self, y: Value, target: Value) -> Value:
         """Return the scalar loss of a batch: y [N, *output], target [N, *target]. All sizes are numbers."""
         raise NotImplementedError
+
+    def share(self, target: NDArray[Any]) -> float:
+        """Return the weight of a batch in the mean over several batches."""
+        return len(target)
 
 
 def misfit(wanted: str) -> Misfit:
@@ -181,18 +187,42 @@ class Exponential(MarginLoss):
         return mean(ops.exp(ops.neg(margin(y, target))))
 
 
+BALANCED = "balanced"
+
+
+class ClassWeights(Sequence[float]):
+    """A weight for each class, or `balanced`."""
+
+    words = (BALANCED,)
+
+    def __init__(self) -> None:
+        super().__init__(Real(0))
+        self.expected = "`balanced`, or a list with a number >= 0 for each class, not all 0, such as `[1, 5]`"
+
+    def convert(self, value: object) -> str | tuple[float, ...]:  # type: ignore[override]
+        if isinstance(value, Word) and value == BALANCED:
+            return BALANCED
+        found = super().convert(value)
+        if not any(found):
+            raise self._misfit()
+        return found
+
+
 @loss("cross_entropy")
 class CrossEntropy(Loss):
     """Softmax cross-entropy: mean of -sum_k q_k log softmax(y)_k, with q = 1 at the class and 0 elsewhere.
 
-    With label smoothing s, q = 1 - s + s/K at the class and s/K elsewhere.
+    With label smoothing s, q = 1 - s + s/K at the class and s/K elsewhere. With class weights w, the loss is
+    -sum_k w_k q_k log softmax(y)_k, summed over the batch and divided by the sum of the weights of its classes; it is 0
+    if all of them are 0. `balanced` sets w_k to n / (K n_k), where n_k of the n targets of the training data are k.
     Shapes: output [K, *S], one logit (no softmax) per class and position; target [*S], a class per position.
-    Conventions: as PyTorch's `cross_entropy`; softmax and logarithm are computed together, which avoids overflow.
-    Source: Bridle (1990); Szegedy et al. (2016), section 7, for the smoothing.
+    Conventions: as PyTorch's `cross_entropy`, with `class_weights` as `weight`; `balanced` as in scikit-learn. Softmax
+    and logarithm are computed together, which avoids overflow.
+    Source: Bridle (1990); Szegedy et al. (2016), section 7, for the smoothing; King & Zeng (2001) for `balanced`.
 
     ```net
     net mlp { input x 784; scale 1/255; dense 100; relu; dense 10 }
-    train mlp { data mnist "mnist"; loss cross_entropy smoothing 0.1 }
+    train mlp { data mnist "mnist"; loss cross_entropy smoothing 0.1 class_weights balanced }
     ```
     """
 
@@ -201,15 +231,44 @@ class CrossEntropy(Loss):
         Real(0, below=1), 0.0, doc="label smoothing: share of the target spread over all classes"
     )
 
+    class_weights: str | tuple[float, ...] | None = keyword(
+        ClassWeights(), None, doc="weight of each class in the mean; `balanced` counts the training data"
+    )
+
     def target(self, output: Shape) -> Target:
-        return classes(output)
+        found, weights = classes(output), self.class_weights
+        if isinstance(weights, tuple) and len(weights) != found.classes:
+            raise misfit(f"{len(weights)} numbers along the first axis, one for each of the class weights")
+        return found
+
+    def share(self, target: NDArray[Any]) -> float:
+        if self.class_weights is None:
+            return super().share(target)
+        import numpy as np
+
+        return float(np.array(self.class_weights)[target].sum())
 
     def body(self, y: Value, target: Value) -> Value:
         spread = self.smoothing / float(y.shape[1])  # type: ignore[arg-type]
+        if self.class_weights is not None:
+            return self._weighted(y, target, spread)
         scale = -1 / places(y)
         here, elsewhere = (scale * (1 - self.smoothing + spread), scale * spread)
         like = [ops.constant(y.graph, number, y.dtype) for number in (here, elsewhere)]
         return total(ops.mul(ops.log_softmax(y), ops.where(onehot(y, target), *like)))
+
+    def _weighted(self, y: Value, target: Value, spread: float) -> Value:
+        """Return the loss with class weights."""
+        assert isinstance(self.class_weights, tuple), "set from the training data"
+        shape = (1, len(self.class_weights), *(1 for _ in y.shape[2:]))
+        mask = onehot(y, target)
+        here, elsewhere, counted = (
+            ops.constant(y.graph, tuple(scale * weight for weight in self.class_weights), y.dtype, shape)
+            for scale in (self.smoothing - spread - 1, -spread, 1)
+        )
+        terms = ops.mul(ops.log_softmax(y), ops.where(mask, here, elsewhere))
+        weights = total(ops.where(mask, counted, ops.constant(y.graph, 0.0, y.dtype)))
+        return ops.div(total(terms), ops.maximum(weights, FLOAT32_MIN))
 
 
 @loss("hinge")

@@ -156,7 +156,7 @@ def _trainer(
         training = given(data, recipe, training=True)
         if validate is None and isinstance(recipe.validate, float):
             whole = given(data, recipe, training=False)
-            training, validation = split_validation(training, whole, recipe.validate, recipe.seed)
+            training, validation = split_validation(training, whole, recipe)
         elif validate is None and not isinstance(recipe.validate, float | None):
             validation = open_validation(recipe.validate, recipe, names_of(training, recipe))
     if validate is not None:

@@ -131,6 +131,7 @@ def _of_recipe(
     names = net_names(recipe.net, file) or _training_names(recipe, reporter)
     dataset, name = _opened(recipe, given, options, known_names(labels, names, counts))
     found = EvalResult(recipe.net.name, name, dataset, shown_names(labels, names or names_of(dataset, recipe), counts))
+    _weigh_classes(recipe, reporter)
     outputs = _with_confusion(recipe)
     if file is None and recipe.net.parameters:
         reporter.note(
@@ -149,6 +150,23 @@ def _of_recipe(
         elif value is not None:
             found.figures[key] = value
     return found
+
+
+def _weigh_classes(recipe: Recipe, reporter: Reporter) -> None:
+    """Set class weights that depend on the training data; without these data, there are none."""
+    from netdsl.train.class_weights import is_balanced, with_class_weights, without_class_weights
+    from netdsl.train.open_data import open_data
+
+    if not any(map(is_balanced, recipe.losses)):
+        return
+    try:
+        training = open_data(recipe)[0]
+        recipe.losses = tuple(with_class_weights(line, recipe, training) for line in recipe.losses)
+        for text in training.notes:
+            reporter.note(text)
+    except UserError as error:
+        reporter.note(f"the loss has no class weights, which depend on the training data: {error.message}")
+        recipe.losses = tuple(map(without_class_weights, recipe.losses))
 
 
 def _data(text: str, report: Report) -> DataKind | None:

@@ -34,6 +34,7 @@ MODULES = [
     "ir.names",
     "passes.half",
     "train.checkpoint",
+    "train.class_weights",
     "train.export",
     "train.folder",
     "train.nonfinite",

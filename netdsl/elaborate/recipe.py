@@ -63,6 +63,8 @@ class Recipe(Record):
     """When to stop before the end."""
     validate: DataKind | float | None = None
     """Validation data: another source, or the fraction of `data` to hold out."""
+    stratified: bool = False
+    """Whether the held-out fraction has the same share of each class."""
     augment: tuple[Augmentation, ...] = ()
     batch: int = 32
     epochs: int | None = 10
@@ -89,6 +91,11 @@ class Recipe(Record):
             target_name(self.net, line.output): line.loss.target(self.net.outputs[line.output].node.shape)
             for line in self.losses
         }
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The targets that are one class or sign per example."""
+        return tuple(name for name, target in self.targets.items() if target.kind != "value" and not target.shape)
 
     @property
     def watched(self) -> MetricLine | None:

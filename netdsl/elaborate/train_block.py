@@ -248,7 +248,8 @@ class _Block:
             optimizer=optimizer,
             schedule=schedule,
             stop=stop,
-            validate=validate,
+            validate=validate.part if isinstance(validate, train_lines.ValidationPart) else validate,
+            stratified=isinstance(validate, train_lines.ValidationPart) and validate.stratified,
             augment=augment or (),
             batch=numbers["batch"] or Recipe.batch,
             epochs=None if numbers["steps"] else numbers["epochs"] or Recipe.epochs,
@@ -320,7 +321,8 @@ class _Block:
         yield f"data {written(recipe.data)}"
         if recipe.validate is not None:
             validate = recipe.validate
-            yield f"validate {written(validate) if isinstance(validate, DataKind) else repr(validate)}"
+            part = f"{validate!r}{' stratified on' if recipe.stratified else ''}"
+            yield f"validate {written(validate) if isinstance(validate, DataKind) else part}"
         yield from (f"loss {line.output} {written(line.loss)}" for line in recipe.losses)
         yield from (f"metric {line.output} {written(line.metric)}" for line in recipe.metrics)
         except_ = f" except {self._labels(exceptions)}" if exceptions else ""
@@ -365,6 +367,19 @@ def check_rates(recipe: Recipe, context: Context) -> None:
         )
 
 
+def check_stratified(recipe: Recipe, context: Context) -> None:
+    """Reject a stratified split of examples without classes. Raises Rejected."""
+    if recipe.stratified and not recipe.classes:
+        context.reject(
+            Contradiction,
+            recipe.spans["validate"],
+            what="`stratified` splits each class alike, but no example has a class as its target",
+            here="the classes to split by",
+            other=recipe.losses[0].span,
+            there="the target of this loss is not one class per example",
+        )
+
+
 def check_augmentations(recipe: Recipe, context: Context) -> None:
     """Reject an augmentation that does not fit the net. Raises Rejected."""
     steps, inputs = recipe.augment, recipe.net.inputs
@@ -388,7 +403,7 @@ def _misfit(step: Augmentation, node: Node, what: str, context: Context, *advice
     context.reject(loss_problems.AugmentMisfit, step.spans[""], name=step.kind, what=what, node=node, advice=advice)
 
 
-CHECKS = check_reserved, check_rates, check_augmentations
+CHECKS = check_reserved, check_rates, check_stratified, check_augmentations
 
 
 def check_train_blocks(module: Module) -> None:

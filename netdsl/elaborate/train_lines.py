@@ -8,8 +8,8 @@ from netdsl.base.shape import format_shape
 from netdsl.base.text import Span
 from netdsl.data.augment import AUGMENTATIONS
 from netdsl.data.kinds import KINDS
-from netdsl.declare.arguments import Integer, Real
-from netdsl.declare.declared import Declared, positional, registrar
+from netdsl.declare.arguments import Flag, Integer, Real
+from netdsl.declare.declared import Declared, keyword, positional, registrar
 from netdsl.diagnostics import loss_problems, train_problems
 from netdsl.diagnostics.argument_problems import BadArgument, MissingArgument
 from netdsl.diagnostics.name_problems import UnknownLabel
@@ -87,6 +87,7 @@ class ValidationPart(Declared):
 
     kind = "validate"
     part: float = positional(Real(above=0, below=1))
+    stratified: bool = keyword(Flag(), False)
 
 
 def read_number(line: ast.Setting, context: Context) -> int:
@@ -102,12 +103,12 @@ def read_data(line: ast.Setting, context: Context) -> DataKind:
     return choose_component(line.key, line.values, KINDS, "kind of data", context)
 
 
-def read_validation(line: ast.Setting, context: Context) -> DataKind | float:
+def read_validation(line: ast.Setting, context: Context) -> DataKind | ValidationPart:
     """Return other data, or a fraction. Raises Rejected or Poisoned."""
     if line.values and word(line.values[0]):
         return read_data(line, context)
     _reject_braces(line, context)
-    return make_component(ValidationPart, line.values, context, line.key.span).part
+    return make_component(ValidationPart, line.values, context, line.key.span)
 
 
 def read_schedule(line: ast.Setting, context: Context) -> Schedule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from netdsl.elaborate.recipe import target_name
 from netdsl.ir.graph import LOSS
 from netdsl.lower import lower
 from netdsl.passes.rewrite import expand_macros, prune
-from netdsl.train.step import total_loss
+from netdsl.train.step import loss_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from netdsl.base.dtypes import Array
     from netdsl.data.dataset import Examples
-    from netdsl.elaborate.recipe import MetricLine, Recipe
+    from netdsl.elaborate.recipe import LossLine, MetricLine, Recipe
     from netdsl.ir.graph import Graph
     from netdsl.ir.net import Net
     from netdsl.metrics import Metric
@@ -111,19 +112,23 @@ class Evaluator:
     def run(
         self, weights: Mapping[str, OrtValue], dataset: Examples, batch: int, shown: Callable[[int], None] | None = None
     ) -> dict[str, Any]:
-        """Return the loss and each metric by name. `shown` is called with the number of
-        examples processed so far."""
-        measures = Measures(self._recipe)
-        total, done = 0.0, 0
+        """Return the loss and each metric by name. `shown` is called with the number of examples processed so far."""
+        recipe, measures, done = self._recipe, Measures(self._recipe), 0
+        lines = inference_losses(recipe)
+        totals, shares = dict.fromkeys(lines, 0.0), dict.fromkeys(lines, 0.0)
         for feeds in dataset.batches(batch, seed=0, epoch=0, shuffle=False, drop_last=False):
             count = len(next(iter(feeds.values())))
             outputs = self._outputs(weights, feeds, count)
             measures.update(outputs.__getitem__, feeds)
-            total += float(outputs[LOSS]) * count
+            for name, line in lines.items():
+                share = line.loss.share(feeds[target_name(recipe.net, line.output)])
+                totals[name] += float(outputs[name]) * share
+                shares[name] += share
             done += count
             if shown is not None:
                 shown(done)
-        return {LOSS: total / done, **measures.values()}
+        means = (line.weight * totals[name] / (shares[name] or nan) for name, line in lines.items())
+        return {LOSS: sum(means), **measures.values()}
 
     def _outputs(self, weights: Mapping[str, OrtValue], feeds: Mapping[str, Array], count: int) -> dict[str, Array]:
         if count not in self._sessions:
@@ -144,15 +149,19 @@ class Evaluator:
         return dict(zip(names, binding.copy_outputs_to_cpu(), strict=True))
 
 
+def inference_losses(recipe: Recipe) -> dict[str, LossLine]:
+    """Return the losses of the outputs, except those of training heads, by their names in the evaluation graph."""
+    return {f"{LOSS}.{line.output}": line for line in recipe.losses if line.output in recipe.net.inference_outputs}
+
+
 def evaluation_graph(recipe: Recipe, batch: int) -> Graph:
-    """Return the inference graph with the losses of its outputs, except those of training heads, for a fixed batch
-    size."""
+    """Return the inference graph with the losses of its outputs for a fixed batch size."""
     net: Net = recipe.net
     graph = lower(net, batch=batch)
-    lines = [line for line in recipe.losses if line.output in graph.outputs]
     outputs = dict(graph.outputs)
-    graph.output(LOSS, total_loss(graph, net, lines))
-    assert graph.outputs[LOSS] not in outputs.values()
+    for name, line in inference_losses(recipe).items():
+        graph.output(name, loss_value(graph, net, line))
+        assert graph.outputs[name] not in outputs.values()
     return prune(expand_macros(graph))
 
 

@@ -22,6 +22,7 @@ from netdsl.ir.init import Init
 from netdsl.ir.net import Parameter
 from netdsl.ops.base import known
 from netdsl.ops.random import BitwiseXor
+from netdsl.train.class_weights import NoBalance, is_balanced
 from netdsl.train.step import portable, training_step
 
 if TYPE_CHECKING:
@@ -63,8 +64,13 @@ def step_model(recipe: Recipe, *, opset: int = OPSET, metadata: Mapping[str, str
     """Return the training step of a recipe as a checked model of standard ONNX operators, without weights.
 
     Its `parameters` are those of the net, followed by the optimizer's state. Raises UserError if a name of the net is
-    reserved for the step, if the opset is too old, and for invalid metadata.
+    reserved for the step, if the opset is too old, if class weights depend on data, and for invalid metadata.
     """
+    if any(map(is_balanced, recipe.losses)):
+        raise NoBalance(
+            "`class_weights balanced` depends on the training data, which a compiled step does not read",
+            "list the weights: `class_weights [1, 5]`",
+        )
     graph = portable(training_step(recipe.net, recipe))
     if opset < DROPOUT_OPSET and any(isinstance(operation.op, BitwiseXor) for operation in graph.operations):
         raise NeedsNewerOpset(f"a step with dropout requires opset {DROPOUT_OPSET} or newer, not {opset}")

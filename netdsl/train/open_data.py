@@ -101,7 +101,7 @@ def open_data(recipe: Recipe, names: Names | None = None) -> tuple[Dataset, Data
         return training, open_validation(recipe.validate, recipe, found)
     same = augment is None or not any(step.random for step in recipe.augment)
     whole = training if same else open_validation(recipe.data, recipe, found)
-    return split_validation(training, whole, recipe.validate, recipe.seed)
+    return split_validation(training, whole, recipe)
 
 
 def open_validation(data: DataKind, recipe: Recipe, names: Names) -> Dataset:
@@ -126,9 +126,11 @@ def _open(data: DataKind, recipe: Recipe, augment: Augment | None, names: Names 
     return placed.open(data_spec(recipe, augment, names, bounds))
 
 
-def split_validation(training: Examples, whole: Examples, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Split a data set in two, with a random `fraction` of the examples in the second part, determined by the seed
-    alone. Raises TooFew, and BadStream if the examples are not in memory."""
+def split_validation(training: Examples, whole: Examples, recipe: Recipe) -> tuple[Dataset, Dataset]:
+    """Split a data set in two, with a random fraction of the examples in the second part, determined by the seed and,
+    if it is stratified, by the classes. Raises TooFew, and BadStream if the examples are not in memory."""
+    fraction = recipe.validate
+    assert isinstance(fraction, float)
     if not isinstance(training, Dataset) or not isinstance(whole, Dataset):
         raise BadStream(
             f"`validate {fraction:g}` holds out examples, but an iterable provides them one batch at a time",
@@ -137,8 +139,27 @@ def split_validation(training: Examples, whole: Examples, fraction: float, seed:
     count = round(len(training) * fraction)
     if not 0 < count < len(training):
         raise TooFew(f"of {len(training):,} examples, `validate {fraction:g}` holds out {count:,}")
-    order = permutation(len(training), seed, SPLIT_EPOCH)
+    order = permutation(len(training), recipe.seed, SPLIT_EPOCH)
+    if recipe.stratified:
+        order = stratified(order, [training.targets[name].take(order) for name in recipe.classes], count)
     return subset(training, np.sort(order[count:])), subset(whole, np.sort(order[:count]))
+
+
+def stratified(order: Array, targets: Sequence[Array], count: int) -> Array:
+    """Return an order whose first `count` examples have the same share of each class, or of each combination of the
+    classes of several targets, and come in the given order otherwise.
+
+    A share that is no whole number of examples is rounded by the method of the largest remainder. `targets` are the
+    classes of the examples in the given order.
+    """
+    labels = np.unique(np.stack(targets, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+    sizes = np.bincount(labels)
+    quotas, remainders = np.divmod(sizes * count, len(order))
+    quotas[np.argsort(-remainders, kind="stable")[: count - quotas.sum()]] += 1
+    by_class = np.argsort(labels, kind="stable")
+    rank = np.empty_like(order)
+    rank[by_class] = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return np.concatenate([order[rank < quotas[labels]], order[rank >= quotas[labels]]])
 
 
 def subset(dataset: Dataset, indices: Array) -> Dataset:

@@ -17,6 +17,7 @@ from netdsl.base.version import VERSION
 from netdsl.data.labels import listed
 from netdsl.ir.names import BadNames
 from netdsl.lower import live
+from netdsl.train.class_weights import with_class_weights
 from netdsl.train.evaluate import Evaluator
 from netdsl.train.folder import ABOUT, ANOTHER_RUN, OtherRun
 from netdsl.train.loop import Trainer
@@ -79,10 +80,12 @@ def start(
 ) -> Trainer:
     """Return a trainer at its beginning, with weights from a file or drawn from the recipe's seed.
 
-    Raises UserError if the batch is too small, the weights do not fit, or the provider is not available.
+    Raises UserError if the batch is too small, the weights do not fit, the data do not determine class weights, or the
+    provider is not available.
     """
     recipe.batch = dataset.batch(recipe.batch)
     check_batch(recipe)
+    recipe.losses = tuple(with_class_weights(line, recipe, dataset) for line in recipe.losses)
     graph = training_step(recipe.net, recipe)
     state = initial_state(graph, initial_weights(recipe.net, recipe.seed, weights))
     runner = prepare(graph, state, choices)

@@ -63,10 +63,15 @@ def total_loss(graph: Graph, net: Net, lines: Sequence[LossLine]) -> Value:
     """Return the weighted sum of the losses of a graph's outputs, adding the targets as inputs."""
     terms = []
     for line in lines:
-        y = graph.outputs[line.output]
-        value = line.loss.body(y, _target(graph, target_name(net, line.output), y, line.loss))
+        value = loss_value(graph, net, line)
         terms.append(ops.mul(value, line.weight) if line.weight != 1 else value)
     return ops.add(*terms) if len(terms) > 1 else terms[0]
+
+
+def loss_value(graph: Graph, net: Net, line: LossLine) -> Value:
+    """Return the loss of an output, without its weight, adding the target as an input."""
+    y = graph.outputs[line.output]
+    return line.loss.body(y, _target(graph, target_name(net, line.output), y, line.loss))
 
 
 def _target(graph: Graph, name: str, y: Value, loss: Loss) -> Value:

@@ -87,6 +87,22 @@ def over_signs(function):
     return lambda y, t: np.mean(function(np.ravel(y) * np.ravel(t)))
 
 
+def weighted(*weights, smoothing=0.0):
+    """PyTorch's cross_entropy with `weight`: the loss of a target divided by the sum of the weights of all targets."""
+
+    def formula(y, t):
+        total = share = 0.0
+        for row, k in rows(y, t):
+            log_p = row - np.log(np.sum(np.exp(row - row.max()))) - row.max()
+            q = np.full(len(row), smoothing / len(row))
+            q[k] += 1 - smoothing
+            total -= np.sum(weights * q * log_p)
+            share += weights[k]
+        return total / share if share else 0.0
+
+    return formula
+
+
 SIGN_MAPS = np.sign(np.cos(np.arange(12.0))).reshape(3, 2, 2)
 FORMULAS = [
     ("hinge", Y, CLASSES, crammer_singer),
@@ -99,6 +115,11 @@ FORMULAS = [
     ("hinge", ONE, SIGNS, over_signs(lambda m: np.maximum(0, 1 - m))),
     ("hinge margin 2 squared on", ONE, SIGNS, over_signs(lambda m: np.maximum(0, 2 - m) ** 2)),
     ("hinge", MAPS.reshape(3, 1, 2, 4)[..., :2], SIGN_MAPS, over_signs(lambda m: np.maximum(0, 1 - m))),
+    ("cross_entropy class_weights [1, 1, 1]", Y, CLASSES, weighted(1, 1, 1)),
+    ("cross_entropy class_weights [0.5, 3, 2]", Y, CLASSES, weighted(0.5, 3, 2)),
+    ("cross_entropy class_weights [0.5, 3, 0]", MAPS, PLACES, weighted(0.5, 3, 0)),
+    ("cross_entropy class_weights [1, 2, 9] smoothing 0.3", Y, CLASSES, weighted(1, 2, 9, smoothing=0.3)),
+    ("cross_entropy class_weights [0, 0, 9]", Y[:1], CLASSES[:1], weighted(0, 0, 9)),
     ("exponential", ONE[:2], SIGNS[:2], over_signs(lambda m: np.exp(-m))),
     ("logistic", MAPS.reshape(3, 1, 2, 4)[..., :2], SIGN_MAPS, over_signs(lambda m: np.log1p(np.exp(-m)))),
 ]
@@ -127,6 +148,13 @@ def test_gradients_are_the_limits_of_differences(name):
         direction = rng.standard_normal(y.shape)
         ahead, behind = (evaluator.run(["loss"], {"y": y + h * direction, "t": t})[0] for h in (1e-6, -1e-6))
         assert (ahead - behind) / 2e-6 == pytest.approx(np.sum(dy * direction), rel=1e-6, abs=1e-8)
+
+
+def test_equal_class_weights_change_nothing():
+    for text in ("cross_entropy", "cross_entropy smoothing 0.1"):
+        one, other = run(text, Y, CLASSES), run(f"{text} class_weights [7, 7, 7]", Y, CLASSES)
+        assert one[0] == pytest.approx(other[0], rel=1e-6)
+        assert one[1] == pytest.approx(other[1], rel=1e-5)
 
 
 def test_every_loss_is_held_against_figures():
