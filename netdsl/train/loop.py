@@ -132,7 +132,7 @@ class Trainer:
             "epoch_loss": [self.epoch_loss.total, self.epoch_loss.count],
             "row_loss": [self.row_loss.total, self.row_loss.count],
             "measures": self.measures.state(),
-            "scores": self.scores,
+            "scores": [*self.scores],
             "best": self.best,
             "best_epoch": self.best_epoch,
             "last": self.last,
