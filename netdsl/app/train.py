@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from netdsl.train.folder import RunFolder, claim_folder, missing_folders, numbered_folders
 from netdsl.train.run import attach, choose_step_backend, folder_of
 
 if TYPE_CHECKING:
@@ -13,19 +15,21 @@ if TYPE_CHECKING:
     from netdsl.elaborate.module import Module
     from netdsl.elaborate.recipe import Recipe
     from netdsl.train.checkpoint import Checkpoint
-    from netdsl.train.folder import RunFolder
     from netdsl.train.loop import Trainer
     from netdsl.train.runner import Choices
+
+RUNS = "runs"
+"""Folder of the runs, which are in `NET`, `NET-2`, …"""
 
 
 class Run:
     """A training run in a folder.
 
-    `checkpoint` is the one to resume from, None for a new run, and `choices` is how a step is computed. `notes` say
-    what differs from the run so far and can change the last bits.
+    `checkpoint` is the one to resume from, None for a new run, and `choices` is how a step is computed. `notes` explain
+    the choice of the folder, and what differs from the run so far and can change the last bits.
     """
 
-    __slots__ = ("_resumes", "checkpoint", "choices", "folder", "notes")
+    __slots__ = ("_resumes", "_trainer", "checkpoint", "choices", "folder", "notes")
 
     def __init__(self, folder: RunFolder, resumes: bool, checkpoint: Checkpoint | None, choices: Choices) -> None:
         self.folder = folder
@@ -33,6 +37,12 @@ class Run:
         self.choices = choices
         self.notes: list[str] = []
         self._resumes = resumes
+        self._trainer: Trainer | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a step of the training is complete."""
+        return self._trainer is not None and self._trainer.position.step > 0
 
     def attach(
         self, trainer: Trainer, module: Module, more: Mapping[str, object], *, seconds: float | None = None
@@ -42,6 +52,7 @@ class Run:
         `more` are further entries of `run.json`. Raises UserError if the run was started with another net, recipe or
         data.
         """
+        self._trainer = trainer
         self.notes += attach(
             trainer,
             self.folder,
@@ -57,7 +68,7 @@ class Run:
 @contextmanager
 def open_run(
     recipe: Recipe,
-    path: str,
+    path: str | None,
     *,
     validated: bool,
     resume: bool,
@@ -67,21 +78,53 @@ def open_run(
     provider: str,
     allow_fallback: bool = False,
 ) -> Iterator[Run]:
-    """Open and lock the folder of a new or resumed run. Raises UserError if it contains something else."""
+    """Open and lock the folder of a new or resumed run.
+
+    Without a path, see `_default_folder`. What a run has written is removed if it fails before its first step is
+    complete. Raises UserError if the folder contains something else.
+    """
+    made: list[str] = []
+    notes: list[str] = []
+    if path is None:
+        path, made, notes = _default_folder(os.path.join(RUNS, recipe.name), resume=resume, force=force)
+    else:
+        made = missing_folders(path)
     folder = folder_of(recipe, path, validated)
     resumes = folder.is_resumed(resume=resume, force=force)
     with folder.locked():
-        checkpoint = folder.latest() if resumes else None
-        choices, notes = choose_step_backend(
-            checkpoint,
-            step_backend=step_backend,
-            threads=threads,
-            provider=provider,
-            allow_fallback=allow_fallback,
-        )
-        run = Run(folder, resumes, checkpoint, choices)
-        run.notes += notes
-        yield run
+        before = os.listdir(path)
+        run = None
+        try:
+            checkpoint = folder.latest() if resumes else None
+            choices, changes = choose_step_backend(
+                checkpoint,
+                step_backend=step_backend,
+                threads=threads,
+                provider=provider,
+                allow_fallback=allow_fallback,
+            )
+            run = Run(folder, resumes, checkpoint, choices)
+            run.notes += notes + changes
+            yield run
+        except BaseException:
+            if run is None or not run.has_begun:
+                folder.remove_all_but(before, made)
+            raise
+
+
+def _default_folder(base: str, *, resume: bool, force: bool) -> tuple[str, list[str], list[str]]:
+    """Return the folder of a run without `--out`, the folders made for it, and notes about it.
+
+    A new run makes the next of `runs/NET`, `runs/NET-2`, …; the last run is resumed; and `force` overwrites `runs/NET`.
+    """
+    found = numbered_folders(base)
+    runs = [path for path in found if RunFolder(path, ()).about() is not None]
+    if force:
+        return base, missing_folders(base), []
+    if resume and runs:
+        return runs[-1], [], []
+    path, made = claim_folder(base)
+    return path, made, [f"{path}: a new run, because {found[-1]} exists"] if found else []
 
 
 def complete(trainer: Trainer) -> bool:

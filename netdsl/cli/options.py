@@ -241,9 +241,13 @@ OPTIONS = (
         exclusive="length",
     ),
     Option("train", "--steps N", "train for N steps instead", type=positive, exclusive="length"),
-    Option("train", "--out DIR", "folder of the run (default: runs/NET)", completes=FOLDERS),
-    Option("train", "--resume", "continue the run from its last checkpoint", exclusive="run"),
-    Option("train", "--force", "overwrite the run in the folder", exclusive="run"),
+    Option(
+        "train", "--out DIR", "folder of the run (default: the next of runs/NET, runs/NET-2, ...)", completes=FOLDERS
+    ),
+    Option(
+        "train", "--resume", "continue the run in --out, or the last one, from its last checkpoint", exclusive="run"
+    ),
+    Option("train", "--force", "overwrite the run in --out (default: runs/NET)", exclusive="run"),
     Option("train", "--checkpoint S", "seconds between checkpoints (default: 60)", type=seconds),
     Option("train", "--tensorboard", "also write event files for TensorBoard"),
     # attack

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from netdsl.train.folder import RunFolder
     from netdsl.train.loop import Trainer
 
-RUNS = "runs"
-
 
 def command(options: argparse.Namespace) -> int:
     """Run the command. Exit code 0; 1 for errors in the net, its training or the data, or if the loss becomes NaN or
@@ -35,7 +32,7 @@ def command(options: argparse.Namespace) -> int:
 
     with open_run(
         recipe,
-        options.out or os.path.join(RUNS, recipe.name),
+        options.out,
         validated=recipe.validate is not None,
         resume=options.resume,
         force=options.force,

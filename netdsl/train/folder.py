@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,7 @@ from netdsl.train.checkpoint import BadCheckpoint, Checkpoint, checkpoints, prun
 from netdsl.train.log import MetricLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 
 class Writer:
@@ -129,6 +131,17 @@ class RunFolder:
             )
         return False
 
+    def remove_all_but(self, before: Collection[str], made: Iterable[str]) -> None:
+        """Remove everything from the folder except the entries `before`, and of the folders `made`, inner ones first,
+        those that are empty."""
+        for name in set(os.listdir(self.path)) - set(before):
+            path = self.file(name)
+            with suppress(OSError):
+                shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+        for path in made:
+            with suppress(OSError):
+                os.rmdir(path)
+
     def about(self) -> dict[str, Any] | None:
         """Return the content of `run.json`, if netdsl wrote it."""
         try:
@@ -240,3 +253,44 @@ class RunFolder:
 
 def _cannot(path: str, error: OSError) -> CannotWrite:
     return CannotWrite(f"cannot write {path}: {reason(error)}")
+
+
+def missing_folders(path: str) -> list[str]:
+    """Return the folders on a path that do not exist, inner ones first."""
+    found = []
+    while path and not os.path.lexists(path):
+        found.append(path)
+        path = os.path.dirname(path)
+    return found
+
+
+def numbered_folders(base: str) -> list[str]:
+    """Return what exists of `base`, `base-2`, `base-3`, …, in this order."""
+    parent, name = os.path.split(base)
+    try:
+        entries = os.listdir(parent)
+    except OSError:
+        return []
+    number = re.compile(rf"{re.escape(name)}(?:-([2-9]|[1-9]\d+))?")
+    found = sorted((int(match[1] or 1), each) for each in entries if (match := number.fullmatch(each)))
+    return [os.path.join(parent, each) for _, each in found]
+
+
+def claim_folder(base: str) -> tuple[str, list[str]]:
+    """Make the folder after the last of `base`, `base-2`, `base-3`, …, which no other process claims as well. Return
+    it, and all folders made, inner ones first. Raises CannotWrite."""
+    parent = os.path.dirname(base)
+    made = missing_folders(parent)
+    try:
+        os.makedirs(parent, exist_ok=True)
+        last = ["0", *numbered_folders(base)][-1].removeprefix(base).lstrip("-") or 1
+        number = int(last) + 1
+        while True:
+            path = base if number == 1 else f"{base}-{number}"
+            try:
+                os.mkdir(path)
+                return path, [path, *made]
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise _cannot(base, error) from None

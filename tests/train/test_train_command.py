@@ -85,7 +85,7 @@ def test_a_run_is_not_overwritten(netdsl: Commands) -> None:
     netdsl.write(xor=XOR)
     assert netdsl("train", "xor.net", *STD).code == 0
     before = {path: path.read_bytes() for path in (netdsl.folder / "runs").rglob("*") if path.is_file()}
-    ran = netdsl("train", "xor.net", *STD)
+    ran = netdsl("train", "xor.net", *STD, "--out", "runs/xor")
     assert ran.code == 2
     assert "E0863" in ran.err
     assert "--resume" in ran.err
