@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from netdsl.base.shape import Shape
+    from netdsl.data.picture import Picture
     from netdsl.ir.graph import Graph, Value
     from netdsl.ir.net import Net
     from netdsl.weights.file import WeightFile
@@ -119,7 +120,7 @@ class Classifier:
     `low` and `high` are black and white; epsilon is a fraction of their difference.
     """
 
-    __slots__ = ("_model", "batch", "high", "input", "low", "name", "names", "output", "shape")
+    __slots__ = ("_model", "batch", "high", "input", "low", "name", "names", "output", "picture", "shape")
 
     def __init__(
         self,
@@ -141,6 +142,8 @@ class Classifier:
         self.batch = batch
         self.low = low
         self.high = high
+        self.picture: Picture | None = None
+        """How images are normalized before the net; None if they are attacked as the net reads them."""
         (self.input,) = graph.inputs.keys() - {LABEL}
         self.names = net_names(net, weights)
         """The names that the weights' file has for classes and columns."""
@@ -155,7 +158,8 @@ class Classifier:
         return max(size, 2)
 
     def look(self, x: Array, labels: Array) -> Mapping[str, Array]:
-        """Return scores, loss and gradient by name, for n images [n, *shape] and n labels, with n at most `batch`."""
+        """Return scores, loss and gradient by name, for n images [n, *shape] and n labels, with n at most `batch`. The
+        gradient is that of the net's input, whose signs are those for pixels: `std` is positive."""
         import numpy as np
 
         n = len(x)
@@ -163,7 +167,8 @@ class Classifier:
         assert lacking >= 0, n
         whole = np.concatenate([x, np.repeat(x[:1], lacking, 0)]) if lacking else x
         numbers = np.concatenate([labels, np.repeat(labels[:1], lacking)]) if lacking else labels
-        feeds = {self.input: whole.astype(np.float32, copy=False), LABEL: numbers.astype(np.int64, copy=False)}
+        x = whole if self.picture is None else self.picture.normalized(whole)
+        feeds = {self.input: x.astype(np.float32, copy=False), LABEL: numbers.astype(np.int64, copy=False)}
         return {name: array[:n] for name, array in self._model.run(feeds).items()}
 
     def named(self, scores: Array) -> Array:

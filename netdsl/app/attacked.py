@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from netdsl.app.attack import LOSS, SCORES, STEPS, STRIDE, Classifier, NotAttackable, fgsm, pgd
 from netdsl.app.labels import check_labels, known_names, read_labels
-from netdsl.backend.emit import PICTURE
 from netdsl.base.record import Record
 from netdsl.base.terminal import escape
 from netdsl.base.user_error import OptionsClash
-from netdsl.data.images import Picture
+from netdsl.data.picture import declared_picture
 from netdsl.data.spec import DataSpec, Target
 from netdsl.ir.graph import TARGET
 
@@ -272,17 +271,12 @@ def _read(net: Net, classifier: Classifier, path: str) -> Array:
     from netdsl.data.errors import BadData
     from netdsl.data.reader import open_input
 
-    reader = open_input(path, classifier.shape, "f32", name=classifier.input, picture=_picture(net))
+    picture = declared_picture(net.inputs[0])
+    reader = open_input(path, classifier.shape, "f32", name=classifier.input, picture=picture.in_pixels())
+    classifier.picture = picture if reader.picture is not None else None
     if len(reader) > 1:
         raise BadData(f"{path} has {len(reader):,} examples, but an attack takes one", "use --data for a data set")
     return next(reader.batches(1))
-
-
-def _picture(net: Net) -> Picture:
-    """Return how images become the input of a net."""
-    layer = net.inputs[0].layer
-    given: dict[str, Any] = {key: getattr(layer, key, default) for key, default in PICTURE.items()}
-    return Picture(**given)
 
 
 def attack_data(
@@ -302,8 +296,10 @@ def attack_data(
     known = known_names([*labels], classifier.names, {classifier.output: None}).of({classifier.output: TARGET})
     target = Target(TARGET, "class", classes=classifier.classes)
     inputs = {classifier.input: (classifier.shape, "f32")}
-    spec = DataSpec(inputs, {TARGET: target}, pictures={classifier.input: _picture(net)}, names=known)
+    picture = declared_picture(net.inputs[0])
+    spec = DataSpec(inputs, {TARGET: target}, pictures={classifier.input: picture.in_pixels()}, names=known)
     dataset = kind.open(spec)
+    classifier.picture = picture if classifier.input in dataset.pictures else None
     count = min(len(dataset), examples or len(dataset))
     rows = []
     with reporter.progress("examples", count * len(epsilons)) as show:

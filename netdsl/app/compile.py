@@ -162,7 +162,7 @@ def quantized(
 
     file = BytesIO()
     made = compile_net(net, file, options)
-    readers = open_feeds(examples, Session(file.getvalue(), name=net.name))
+    readers = open_feeds(examples, Session(file.getvalue(), name=net.name), reporter)
     if options.batch is not None:
         readers = {name: PaddedReader(reader, options.batch) for name, reader in readers.items()}
     check_lengths(readers)

@@ -116,6 +116,7 @@ def _of_recipe(
 ) -> EvalResult:
     import onnxruntime
 
+    from netdsl.app.feeds import report_preprocessing
     from netdsl.backend.compile import net_names
     from netdsl.train.evaluate import Evaluator
     from netdsl.train.open_data import names_of
@@ -130,6 +131,8 @@ def _of_recipe(
     labels = _labels(options, counts)
     names = net_names(recipe.net, file) or _training_names(recipe, reporter)
     dataset, name = _opened(recipe, given, options, known_names(labels, names, counts))
+    for picture in dataset.pictures.values():
+        report_preprocessing(recipe.net.name, picture, reporter)
     found = EvalResult(recipe.net.name, name, dataset, shown_names(labels, names or names_of(dataset, recipe), counts))
     _weigh_classes(recipe, reporter)
     outputs = _with_confusion(recipe)
@@ -271,7 +274,7 @@ def of_model(file: str, options: EvalOptions, report: Report, reporter: Reporter
 
 
 def _evaluated(session: Session, kind: DataKind, options: EvalOptions, reporter: Reporter) -> EvalResult:
-    from netdsl.app.feeds import _picture
+    from netdsl.app.feeds import picture_of, report_preprocessing
     from netdsl.data.spec import DataSpec, Target
     from netdsl.ir.graph import TARGET
     from netdsl.ir.names import read_names
@@ -283,10 +286,11 @@ def _evaluated(session: Session, kind: DataKind, options: EvalOptions, reporter:
     labels = _labels(options, counts)
     names = read_names(session.metadata, session.name, {name: tensor.shape[1:]}, {output: scores.shape[1:]})
     known = known_names(labels, names, counts).of({output: TARGET})
-    pictures = {name: _picture(session.metadata.get(f"netdsl.input.{name}", "{}"), session.name)}
+    pictures = {name: picture_of(session, name)}
     target = Target(TARGET, "class", classes=scores.shape[1])
     inputs = {name: (tensor.shape[1:], tensor.dtype)}
     dataset = kind.open(DataSpec(inputs, {TARGET: target}, pictures=pictures, names=known))
+    report_preprocessing(session.name, dataset.pictures.get(name), reporter)
     found = EvalResult(session.name, options.data or "", dataset, shown_names(labels, names, counts))
     batch = tensor.shape[0] or options.batch or BATCH
     accuracy, confusion = METRICS["accuracy"](), METRICS["confusion"]()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING
 
@@ -11,15 +10,18 @@ from netdsl.backend.session import BadModel
 from netdsl.base.files import open_file, problem_of
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.data.errors import BadData
-from netdsl.data.images import FILTERS, Picture, format_of
+from netdsl.data.images import format_of
+from netdsl.data.picture import parse_picture
 from netdsl.data.reader import open_input
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from netdsl.app.reporter import Reporter
     from netdsl.backend.session import Session
+    from netdsl.data.picture import Picture
     from netdsl.data.reader import Reader
+    from netdsl.ir.net import Net
 
 MAX_FILES_SHOWN = 5
 """Maximum number of skipped files listed."""
@@ -29,8 +31,9 @@ class WrongInputs(UserError, code="E0612", title="inputs that do not match the n
     """The inputs on the command line do not match those of the net."""
 
 
-def open_feeds(arguments: list[str], session: Session) -> dict[str, Reader]:
-    """Return a reader per input, from `path` or `name=path` arguments. Raises UserError."""
+def open_feeds(arguments: list[str], session: Session, reporter: Reporter = SILENT) -> dict[str, Reader]:
+    """Return a reader per input, from `path` or `name=path` arguments. Reports how images are preprocessed. Raises
+    UserError."""
     paths: dict[str, list[str]] = {name: [] for name in session.inputs}
     for argument in arguments:
         name, equals, path = argument.partition("=")
@@ -46,29 +49,44 @@ def open_feeds(arguments: list[str], session: Session) -> dict[str, Reader]:
     missing = [name for name, given in paths.items() if not given]
     if missing:
         raise WrongInputs(f"no data for {', '.join(missing)}", "write NAME=PATH for each input")
-    return {name: _open(name, given, session) for name, given in paths.items()}
+    return {name: _open(name, given, session, reporter) for name, given in paths.items()}
 
 
-def _open(name: str, paths: list[str], session: Session) -> Reader:
+def _open(name: str, paths: list[str], session: Session, reporter: Reporter) -> Reader:
     tensor = session.inputs[name]
-    picture = _picture(session.metadata.get(f"netdsl.input.{name}", "{}"), session.name)
     path = paths if len(paths) > 1 else paths[0]
-    return open_input(path, tensor.shape[1:], tensor.dtype, name=name, picture=picture)
+    reader = open_input(path, tensor.shape[1:], tensor.dtype, name=name, picture=picture_of(session, name))
+    report_preprocessing(session.name, reader.picture, reporter)
+    return reader
 
 
-def _picture(advice: str, model: str) -> Picture:
-    """Return the preprocessing of images from the model's metadata."""
-    try:
-        known = json.loads(advice)
-    except (ValueError, RecursionError):
-        known = None
-    if isinstance(known, dict) and known.keys() <= {"resize", "crop", "filter", "order"}:
-        resize, crop = known.get("resize"), known.get("crop")
-        kernel, order = known.get("filter", "bilinear"), known.get("order", "rgb")
-        sizes = all(size is None or (type(size) is int and size > 0) for size in (resize, crop))
-        if sizes and kernel in FILTERS and order in ("rgb", "bgr"):
-            return Picture(resize, crop, kernel, order)
-    raise BadModel(f"{model} has invalid preprocessing metadata: {advice[:80]}")
+def report_preprocessing(name: str, picture: Picture | None, reporter: Reporter) -> None:
+    """Report how images become the input of a net, if it declares anything."""
+    if picture is not None and (declared := str(picture)):
+        reporter.note(f"{name}: images are preprocessed with `{declared}`")
+
+
+def report_unscaled(net: Net, readers: Mapping[str, Reader], reporter: Reporter) -> None:
+    """Report pixels that reach a layer with weights unscaled, since weights rarely expect them."""
+    from netdsl.elaborate.pixels import unscaled
+
+    raw = any(reader.picture is not None and not reader.picture.normalizes for reader in readers.values())
+    if raw and (found := unscaled(net)):
+        node, peak = found
+        reporter.note(
+            f"{net.name}: `{node.name}` reads unscaled pixels, with values up to {peak:.4g}; if its weights expect "
+            f"normalized ones, declare `mean` and `std` on the input `{net.inputs[0].name}`"
+        )
+
+
+def picture_of(session: Session, name: str) -> Picture:
+    """Return how images become an input, from the model's metadata. Raises BadModel."""
+    text = session.metadata.get(f"netdsl.input.{name}", "{}")
+    shape = session.inputs[name].shape
+    picture = parse_picture(text, shape[1] if len(shape) > 1 else None)
+    if picture is None:
+        raise BadModel(f"{session.name} has invalid preprocessing metadata: {text[:80]}")
+    return picture
 
 
 def expand(arguments: list[str], reporter: Reporter = SILENT) -> list[str]:

@@ -46,9 +46,6 @@ FUNCTIONS = "netdsl"
 NEXT = ".next"
 """Suffix of the output with the new value of a state tensor: `conv1.weight.next`."""
 
-PICTURE = {"resize": None, "crop": None, "filter": "bilinear", "order": "rgb"}
-"""Default preprocessing of an image input."""
-
 
 class Emitted:
     """A model without its weights: `parameters`, of type `dtype`, will be written in this order."""
@@ -231,9 +228,8 @@ def _metadata(net: Net, version: str) -> Iterator[tuple[str, str]]:
         for key, value in table.items():
             yield f"{prefix}.{key}", value if isinstance(value, str) else json.dumps(value, default=_plain)
     for node in net.inputs:
-        said = {key: getattr(node.layer, key, default) for key, default in PICTURE.items()}
-        if advice := {key: value for key, value in said.items() if value != PICTURE[key]}:
-            yield f"netdsl.input.{node.name}", json.dumps(advice)
+        if preprocessing := getattr(node.layer, "preprocessing", None):
+            yield f"netdsl.input.{node.name}", json.dumps(preprocessing)
 
 
 def _plain(value: object) -> object:

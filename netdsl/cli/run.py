@@ -41,7 +41,7 @@ def command(options: argparse.Namespace) -> int:
         net = open_net(options)
         if net is None:
             return 1
-    from netdsl.app.feeds import expand, find, open_feeds
+    from netdsl.app.feeds import expand, find, open_feeds, report_unscaled
     from netdsl.backend.session import Session
 
     options.inputs = expand(options.inputs, TERMINAL)
@@ -57,8 +57,9 @@ def command(options: argparse.Namespace) -> int:
         )
         if session.fallback:
             note(f"{options.file}: {session.provider} leaves {session.fallback} to the CPU")
-        readers = open_feeds(options.inputs, session)
+        readers = open_feeds(options.inputs, session, TERMINAL)
         if net is not None:
+            report_unscaled(net, readers, TERMINAL)
             note_random(net, options)
         _run(session, readers, labels, file, options)
     return 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from netdsl.data.errors import BadAugment
-from netdsl.declare.arguments import Choice, Real, Sequence, Sizes
+from netdsl.declare.arguments import Choice, Numbers, Pair, Real, Sequence, height_width
 from netdsl.declare.declared import Declared, keyword, positional, registrar
 from netdsl.diagnostics.argument_problems import Contradiction
 from netdsl.diagnostics.problem import Misfit
@@ -88,17 +88,6 @@ class Augment:
         return x
 
 
-class Numbers(Sequence[float]):
-    """A number, or a list with one per channel."""
-
-    def __init__(self, item: Real) -> None:
-        super().__init__(item)
-        self.expected = f"{item.expected}, or a list with one for each channel"
-
-    def convert(self, value: object) -> tuple[float, ...]:
-        return super().convert(value if isinstance(value, tuple) else (value,))
-
-
 class Interval(Sequence[float]):
     """Two numbers, the lower first, or a single number that is both."""
 
@@ -115,25 +104,6 @@ class Interval(Sequence[float]):
         if low > high:
             raise self._misfit()
         return low, high
-
-
-class Pair(Sizes):
-    """A size for height and width, or a list with one for each."""
-
-    def __init__(self, minimum: int = 1) -> None:
-        super().__init__(minimum)
-        self.expected = f"an integer of at least {minimum}, or two of them: height and width"
-
-    def convert(self, value: object) -> int | tuple[int, ...]:  # type: ignore[override]
-        if isinstance(value, tuple) and len(value) != 2:
-            raise self._misfit()
-        return super().convert(value)
-
-
-def _pair(size: int | tuple[int, ...]) -> tuple[int, int]:
-    """Return height and width."""
-    height, width = (size, size) if isinstance(size, int) else size
-    return height, width
 
 
 @augmentation("crop")
@@ -157,11 +127,11 @@ class Crop(Augmentation):
 
     @property
     def pads(self) -> tuple[int, int]:
-        return _pair(self.pad)
+        return height_width(self.pad)
 
     @property
     def sizes(self) -> tuple[int, int] | None:
-        return None if self.size is None else _pair(self.size)
+        return None if self.size is None else height_width(self.size)
 
     def check(self, shape: Dims, dtype: str) -> None:
         if self.sizes is not None and any(want not in (None, s) for want, s in zip(shape[1:], self.sizes, strict=True)):

@@ -14,11 +14,12 @@ from netdsl.data.errors import BatchTooLarge
 from netdsl.ir.names import Names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from netdsl.base.dtypes import Array
     from netdsl.data.augment import Augment
     from netdsl.data.column import ArrayColumn, Column
+    from netdsl.data.picture import Picture
 
 
 class Examples(ABC):
@@ -77,10 +78,11 @@ class Examples(ABC):
 class Dataset(Examples):
     """Examples with random access. All checks run on creation.
 
-    `augment` is applied to the stored examples of each batch.
+    `augment` is applied to the stored examples of each batch. `pictures` are the inputs whose examples are pixels,
+    which are normalized after that.
     """
 
-    __slots__ = ("augment", "inputs", "targets")
+    __slots__ = ("augment", "inputs", "pictures", "targets")
 
     def __init__(
         self,
@@ -90,12 +92,14 @@ class Dataset(Examples):
         names: Names | None = None,
         notes: Sequence[str] = (),
         augment: Augment | None = None,
+        pictures: Mapping[str, Picture] | None = None,
     ) -> None:
         assert inputs
         check_counts({**inputs, **targets})
         self.inputs = inputs
         self.targets = targets
         self.augment = augment
+        self.pictures = dict(pictures or {})
         self.names = names or Names()
         self.notes = list(notes)
         for name, target in targets.items():
@@ -170,6 +174,8 @@ class Dataset(Examples):
             x = raw[name]
             if augment is not None:
                 x = augment(x, seed=seed, epoch=epoch, positions=indices)
+            if name in self.pictures:
+                x = self.pictures[name].normalized(x)
             made[name] = np.ascontiguousarray(x, column.dtype)
         for name, target in self.targets.items():
             made[name] = np.ascontiguousarray(target.take(indices), target.dtype)

@@ -21,13 +21,16 @@ TRIES = 1000
 """Maximum number of attempts to draw a figure; a few suffice in practice."""
 
 
-def _made(what: str, x: Array, y: Array, wanted: DataSpec, classes: tuple[str, ...] = ()) -> Dataset:
-    """Return a data set of examples [n, D] for an input of D numbers, with labels; `classes` are their names."""
+def _made(
+    what: str, x: Array, y: Array, wanted: DataSpec, classes: tuple[str, ...] = (), pixels: bool = False
+) -> Dataset:
+    """Return a data set of examples [n, D] for an input of D numbers, with labels; `classes` are their names, and
+    `pixels` are normalized as the input declares."""
     name, target = only(wanted, what)
     shape, _ = wanted.inputs[name]
     ready = x if len(shape) < 2 else x.reshape(len(x), *(size or 1 for size in shape))
     found = Names({target: classes}) if classes and wanted.targets[target].classes == len(classes) else None
-    return assembled({name: (what, ready)}, {target: (what, y)}, wanted, found)
+    return assembled({name: (what, ready)}, {target: (what, y)}, wanted, found, pixels=pixels)
 
 
 def _image_size(wanted: DataSpec, what: str, least: int) -> tuple[int, int]:
@@ -163,7 +166,7 @@ def open_shapes(wanted: DataSpec, n: int, noise: float, seed: int) -> Dataset:
         center = rng.uniform(radius, (height - 1 - radius, width - 1 - radius))
         gray = np.clip(0.5 - _outside(pixels - center, SIDES[index % 3], radius, rng.uniform(0, 2 * np.pi)), 0, 1)
         images[index] = np.clip(255 * gray + rng.normal(0, 255 * noise, gray.shape), 0, 255).round()
-    return _made("shapes", images.reshape(n, -1), np.arange(n) % 3, wanted, SHAPES)
+    return _made("shapes", images.reshape(n, -1), np.arange(n) % 3, wanted, SHAPES, pixels=True)
 
 
 def _outside(offsets: Array, sides: int, radius: float, angle: float) -> Array:

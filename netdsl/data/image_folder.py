@@ -15,8 +15,9 @@ from netdsl.data.checks import target_column
 from netdsl.data.column import Column, Hash
 from netdsl.data.dataset import Dataset
 from netdsl.data.errors import Incomplete, NoExamples
-from netdsl.data.images import ImageReader, Picture, stacked
+from netdsl.data.images import ImageReader, stacked
 from netdsl.data.labels import numbered
+from netdsl.data.picture import Picture
 from netdsl.data.sources import only
 from netdsl.ir.names import Names
 
@@ -135,16 +136,19 @@ def open_folder(folder: str, wanted: DataSpec) -> Dataset:
         notes.insert(0, f"{others:,} files in {folder} are skipped: their names are not those of images")
     pictures = PictureColumn(reader, wanted.threads or default_threads())
     names = wanted.names or (Names({target_name: classes}) if classes else None)
-    return Dataset({name: pictures}, columns, names=names, notes=notes, augment=wanted.augment)
+    return Dataset(
+        {name: pictures}, columns, names=names, notes=notes, augment=wanted.augment, pictures=wanted.pictures
+    )
 
 
 def _check_sizes(reader: ImageReader, paths: list[str]) -> None:
     """Raise WrongShape if images are smaller than the crop, or differ in size without being resized or cropped."""
-    frame, sizes = reader.picture, reader.sizes
+    frame, sizes = reader.frame, reader.sizes
     first = reader.read(0)
+    if frame.crop is not None or isinstance(frame.resize, tuple):
+        return
     for index, size in enumerate(sizes):
-        small = frame.resize is None and frame.crop is not None and min(size) < frame.crop
-        if small or (frame.crop is None and size != sizes[0]):
+        if size != sizes[0]:
             stacked([first, reader.read(index)], [paths[0], paths[index]])
 
 
@@ -181,4 +185,5 @@ def _frame(wanted: DataSpec, name: str) -> Picture:
     picture = wanted.pictures.get(name) or Picture()
     if wanted.example(name) == wanted.inputs[name][0]:
         return picture
-    return Picture(picture.resize, picture.resize, picture.filter, picture.order)
+    whole = picture.resize if isinstance(picture.resize, int) else None
+    return Picture(picture.resize, whole, picture.filter, picture.order, picture.letterbox, picture.mean, picture.std)

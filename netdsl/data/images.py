@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import warnings
@@ -13,6 +14,7 @@ import numpy as np
 from netdsl.base.files import open_file
 from netdsl.base.shape import format_shape
 from netdsl.data.errors import BadData, BadPicture, MissingPackage, WrongShape
+from netdsl.data.picture import Picture
 from netdsl.data.reader import Reader, convert
 
 if TYPE_CHECKING:
@@ -46,24 +48,6 @@ pixel."""
 ROWS = 256
 """Number of rows that are composited onto white at a time, which bounds the memory for copies."""
 
-FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
-
-
-class Picture:
-    """How an image becomes an input: shorter side resized to `resize`, centre crop `crop`, channels in `order`."""
-
-    __slots__ = ("crop", "filter", "order", "resize")
-
-    def __init__(
-        self, resize: int | None = None, crop: int | None = None, filter: str = "bilinear", order: str = "rgb"
-    ) -> None:
-        assert filter in FILTERS, filter
-        assert order in ("rgb", "bgr"), order
-        self.resize = resize
-        self.crop = crop
-        self.filter = filter
-        self.order = order
-
 
 class ImageReader(Reader):
     """One image per example.
@@ -72,14 +56,14 @@ class ImageReader(Reader):
     and EXIF orientation is applied.
     """
 
-    __slots__ = ("_paths", "picture", "sizes")
+    __slots__ = ("_paths", "frame", "sizes")
 
     def __init__(self, paths: Sequence[str], shape: Dims, dtype: str, picture: Picture | None = None) -> None:
         super().__init__(paths[0], shape, dtype)
         if len(shape) != 3 or shape[0] not in (1, 3):
             raise WrongShape(f"{paths[0]} is an image, but the input takes examples of {format_shape(shape)}")
         self._paths = tuple(paths)
-        self.picture = picture or Picture()
+        self.frame = self.picture = picture or Picture()
         self.sizes: list[tuple[int, int]] = []
         """Height and width of each image as stored, before EXIF orientation is applied."""
         for path in self._paths:
@@ -101,10 +85,12 @@ class ImageReader(Reader):
     def _check_size(self, path: str, size: tuple[int, int]) -> None:
         """Raise WrongShape if an image stored with this height and width cannot fit the input, whatever its EXIF
         orientation. Reads headers only."""
-        if self.picture.crop is not None:
-            if self.picture.resize is None and min(size) < self.picture.crop:
+        if self.frame.resize is not None:
+            return
+        if (crop := self.frame.crop) is not None:
+            if not any(each[0] >= crop[0] and each[1] >= crop[1] for each in (size, size[::-1])):
                 raise self._too_small(path, size)
-        elif self.picture.resize is None and not any(self._fits(each) for each in (size, size[::-1])):
+        elif not any(self._fits(each) for each in (size, size[::-1])):
             raise self._misfit(path, size)
 
     def _fits(self, size: tuple[int, int]) -> bool:
@@ -114,12 +100,12 @@ class ImageReader(Reader):
         wanted = format_shape(self.shape[1:])
         return WrongShape(
             f"{path} is {format_shape(size)} (height x width), but the input takes {wanted}",
-            "scale it first, or add `resize` and `crop` to the input",
+            "resize it first, or declare how on the input, such as `resize 256 crop 224` or `resize 224x224`",
         )
 
     def _too_small(self, path: str, size: tuple[int, int]) -> WrongShape:
-        crop = self.picture.crop
-        return WrongShape(f"{path} is {format_shape(size)}, too small for a crop of {crop}x{crop}")
+        crop = format_shape(self.frame.crop or ())
+        return WrongShape(f"{path} is {format_shape(size)} (height x width), too small for a crop of {crop}")
 
     def read(self, index: int) -> Array:
         """Return an image as [channels, height, width], uint8. Thread-safe."""
@@ -140,27 +126,47 @@ class ImageReader(Reader):
         array = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         if not self._fits(array.shape[1:]):
             raise self._misfit(path, array.shape[1:])
-        return array[::-1] if self.picture.order == "bgr" else array
+        return array[::-1] if self.frame.order == "bgr" else array
 
     def _framed(self, image: Image, path: str) -> Image:
-        from PIL.Image import Resampling
+        from PIL import Image
 
-        resize, crop = self.picture.resize, self.picture.crop
-        if resize is not None:
+        picture, mode = self.frame, image.mode
+        if picture.resize is not None:
             width, height = image.size
-            short = min(width, height)
-            size = max(1, resize * width // short), max(1, resize * height // short)
-            if size[0] * size[1] > PIXELS:
-                raise BadPicture(f"{path} has too extreme an aspect ratio to be resized: {width}x{height} pixels")
-            image = image.resize(size, Resampling[self.picture.filter.upper()])
-        if crop is not None:
-            width, height = image.size
-            if min(width, height) < crop:
-                raise self._too_small(path, (height, width))
-            # torchvision's CenterCrop rounds so
-            left, top = round((width - crop) / 2), round((height - crop) / 2)
-            image = image.crop((left, top, left + crop, top + crop))
+            size = _resized(picture, height, width)
+            made = picture.resize if isinstance(picture.resize, tuple) else size
+            if math.prod(made) > PIXELS:
+                raise BadPicture(
+                    f"{path}, {height}x{width} (height x width), would be resized to {format_shape(made)}, more than "
+                    f"the limit of {PIXELS:,} pixels"
+                )
+            image = image.resize(size[::-1], Image.Resampling[picture.filter.upper()])
+        if picture.letterbox is not None:
+            assert isinstance(picture.resize, tuple)
+            fill = picture.letterbox if mode == "L" else (picture.letterbox,) * 3
+            inner, image = image, Image.new(mode, picture.resize[::-1], fill)
+            image.paste(inner, (round((image.width - inner.width) / 2), round((image.height - inner.height) / 2)))
+        if picture.crop is not None:
+            height, width = picture.crop
+            if image.height < height or image.width < width:
+                raise self._too_small(path, (image.height, image.width))
+            # torchvision's CenterCrop rounds like this.
+            left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+            image = image.crop((left, top, left + width, top + height))
         return image
+
+
+def _resized(picture: Picture, height: int, width: int) -> tuple[int, int]:
+    """Return height and width of an image after `resize`, before it is letterboxed."""
+    if isinstance(picture.resize, tuple) and picture.letterbox is None:
+        return picture.resize
+    if isinstance(picture.resize, tuple):
+        scale = min(picture.resize[0] / height, picture.resize[1] / width)
+        return max(1, round(height * scale)), max(1, round(width * scale))
+    assert picture.resize is not None
+    short = min(height, width)
+    return max(1, picture.resize * height // short), max(1, picture.resize * width // short)
 
 
 def stacked(arrays: Sequence[Array], paths: Sequence[str]) -> Array:

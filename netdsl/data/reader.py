@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from netdsl.base.dtypes import Array, DType
-    from netdsl.data.images import Picture
+    from netdsl.data.picture import Picture
 
 Dims = tuple[int | None, ...]
 """The shape of one example, without the batch; None for any size."""
@@ -30,12 +30,14 @@ def type_of(name: str) -> DType:
 class Reader(ABC):
     """Examples for one input, in order. Reading twice gives the same; only one batch is in memory."""
 
-    __slots__ = ("dtype", "path", "shape")
+    __slots__ = ("dtype", "path", "picture", "shape")
 
     def __init__(self, path: str, shape: Dims, dtype: str) -> None:
         self.path = path
         self.shape = shape
         self.dtype = type_of(dtype)
+        self.picture: Picture | None = None
+        """How pixels are normalized; None if the examples are not pixels."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -110,9 +112,11 @@ def check_types(path: str, found: DType, wanted: DType, taker: str = "the input"
 
 
 def convert(reader: Reader, batch: Array, first: int) -> Array:
-    """Convert a batch to the input's type, preserving values, with floats rounded to nearest. `first` is the index of
-    the first example."""
+    """Convert a batch to the input's type, preserving values, with floats rounded to nearest. Pixels are normalized
+    first. `first` is the index of the first example."""
     wanted = reader.dtype
+    if reader.picture is not None:
+        batch = reader.picture.normalized(batch)
     if batch.dtype == wanted:
         return np.ascontiguousarray(batch)
     with np.errstate(over="ignore"):
@@ -142,8 +146,8 @@ def open_input(
     """Return a reader of `.npy`, `.npz`, idx (optionally gzipped) or image files for an input.
 
     `shape` is that of one example, without the batch, None for any size; `dtype` is that of the input (`float32` or
-    `f32`). `name` selects the array of an archive, `picture` determines how images are framed. Several paths are
-    images, one per example.
+    `f32`). `name` selects the array of an archive, `picture` is the preprocessing of images and of the pixels in idx
+    files. Several paths are images, one per example.
     """
     paths = (path,) if isinstance(path, str) else tuple(path)
     assert paths
@@ -155,7 +159,9 @@ def open_input(
     if len(paths) > 1:
         odd = next(one for one, kind in kinds.items() if kind != "picture")
         raise BadData(f"several files for one input must all be images, but {odd} is not")
-    return _open_array(paths[0], kinds[paths[0]], shape, dtype, name)
+    reader = _open_array(paths[0], kinds[paths[0]], shape, dtype, name)
+    reader.picture = picture if kinds[paths[0]] == "idx" else None
+    return reader
 
 
 def _open_array(path: str, kind: str, shape: Dims, dtype: str, name: str | None) -> Reader:

@@ -56,9 +56,10 @@ def assembled(
     wanted: DataSpec,
     found: Names | None = None,
     where: Mapping[str, Callable[[int], str]] | None = None,
+    pixels: bool = False,
 ) -> Dataset:
-    """Return the data set of these arrays, checked; `found` are names that came with them, `where` names a target's
-    examples in messages."""
+    """Return the data set of these arrays, checked. `found` are names that came with them, `where` names the examples
+    of a target in messages, and `pixels` are normalized as the inputs declare."""
     inputs: dict[str, Column] = {}
     for name, (_, dtype) in wanted.inputs.items():
         path, array = _of(xs, name, "input")
@@ -69,7 +70,8 @@ def assembled(
         name: target_column(*_of(ys, name, "target"), target, names.get(name))
         for name, target in wanted.targets.items()
     }
-    return Dataset(inputs, targets, names=found or wanted.names, augment=wanted.augment)
+    pictures = wanted.pictures if pixels else {}
+    return Dataset(inputs, targets, names=found or wanted.names, augment=wanted.augment, pictures=pictures)
 
 
 def _of(arrays: Mapping[str, Named], name: str, what: str) -> Named:
@@ -112,7 +114,8 @@ def _mnist(folder: str, split: str, what: str, rank: int) -> str:
 def open_idx_pair(images: str, labels: str, wanted: DataSpec, found: Names | None = None) -> Dataset:
     """Open the data of `kinds.Idx`; `found` are names of their classes."""
     x, y = only(wanted, images)
-    return assembled({x: (images, load_idx(images))}, {y: (labels, load_idx(labels))}, wanted, wanted.names or found)
+    arrays = {x: (images, load_idx(images))}, {y: (labels, load_idx(labels))}
+    return assembled(*arrays, wanted, wanted.names or found, pixels=True)
 
 
 def open_npy_pair(x_path: str, y_path: str, wanted: DataSpec) -> Dataset:

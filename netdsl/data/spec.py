@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from netdsl.data.augment import Augment
-    from netdsl.data.images import Picture
+    from netdsl.data.picture import Picture
     from netdsl.data.reader import Dims
     from netdsl.ir.names import Names
 
@@ -96,10 +96,18 @@ class DataSpec:
         self.augment = augment
         self.threads = threads
 
+    def _has(self, augmentation: str) -> bool:
+        return self.augment is not None and any(step.kind == augmentation for step in self.augment.steps)
+
     def example(self, name: str) -> Dims:
         """Return the shape of an input's examples before augmentation."""
         shape, dtype = self.inputs[name]
         pictured = any(len(shape) == 3 for shape, _ in self.inputs.values())
         if self.augment is not None and any(step.pictures for step in self.augment.steps) and not pictured:
             raise BadAugment("augmentations need an image input, [channels, height, width], but the net has none")
+        if name in self.pictures and self.pictures[name].normalizes and self._has("fgsm"):
+            raise BadAugment(
+                f"`fgsm` changes inputs in pixels, but `{name}` is normalized by `mean` and `std` before the net",
+                "normalize in the net instead: the layer `normalize mean [...] std [...]`",
+            )
         return self.augment.source(shape, dtype) if self.augment is not None else shape

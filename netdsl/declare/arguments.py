@@ -172,6 +172,17 @@ class Sequence(Kind[tuple[_T, ...]]):
             raise (self._misfit() if str(misfit) == self.item.expected else misfit) from None
 
 
+class Numbers(Sequence[float]):
+    """A number, or a list with one per channel."""
+
+    def __init__(self, item: Real) -> None:
+        super().__init__(item)
+        self.expected = f"{item.expected}, or a list with one for each channel"
+
+    def convert(self, value: object) -> tuple[float, ...]:
+        return super().convert(value if isinstance(value, tuple) else (value,))
+
+
 class Sizes(Sequence[int]):
     """One size for all spatial axes, or a list with one per axis: `3`, `3x3`, `[3, 5]`."""
 
@@ -181,6 +192,25 @@ class Sizes(Sequence[int]):
 
     def convert(self, value: object) -> int | tuple[int, ...]:  # type: ignore[override]
         return super().convert(value) if isinstance(value, tuple) else self.entry(value)
+
+
+class Pair(Sizes):
+    """A size for height and width, or a list with one for each."""
+
+    def __init__(self, minimum: int = 1) -> None:
+        super().__init__(minimum)
+        self.expected = f"an integer of at least {minimum}, or two of them: height and width"
+
+    def convert(self, value: object) -> int | tuple[int, ...]:  # type: ignore[override]
+        if isinstance(value, tuple) and len(value) != 2:
+            raise self._misfit()
+        return super().convert(value)
+
+
+def height_width(size: int | tuple[int, ...]) -> tuple[int, int]:
+    """Return height and width of a `Pair`."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
 
 
 class Dims(Kind[tuple[int | Size, ...]]):

@@ -235,9 +235,10 @@ class TooLong(ShapeProblem):
 
 @problem("E0426", "image preprocessing that does not fit the input")
 class PictureMisfit(ShapeProblem):
-    """`resize` and `crop` define how an image becomes an input [channels, height, width]: the shorter side is resized,
-    then a square is cropped from the center. The square must not be larger than the shorter side, and must match the
-    height and width of the input.
+    """`resize`, `letterbox` and `crop` define how an image becomes an input [channels, height, width]: it is resized,
+    then its center is cropped. The crop must not be larger than the resized image, and the result must match the height
+    and width of the input. `letterbox` requires a height and a width: `resize 416x416 letterbox 128`. `mean` and `std`
+    need one number, or one per channel, and an input of floating-point numbers.
 
     ```net fail
     net bad { input image 3x224x224 resize 200 crop 224; conv 3x3 8 }

@@ -146,10 +146,10 @@ def _activations(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _pixels(recipe: Recipe) -> Iterator[Problem]:
-    """Yield bytes of pictures that reach a layer with weights unscaled."""
+    """Yield pixels that reach a layer with weights unscaled."""
     from netdsl.elaborate.pixels import scaling, unscaled
 
-    found = unscaled(recipe)
+    found = unscaled(recipe.net, recipe.augment) if recipe.data.raw else None
     if found:
         from netdsl.diagnostics.advice_problems import UnscaledPixels
 

@@ -10,11 +10,11 @@ from netdsl.diagnostics.problem import Edit
 from netdsl.elaborate.library import ZOO_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from netdsl.elaborate.recipe import Recipe
+    from netdsl.data.augment import Augmentation
     from netdsl.ir.net import Net, Node
-    from netdsl.layers.affine import NormalizeLayer, ScaleLayer
+    from netdsl.layers.affine import ScaleLayer
 
 _Range = tuple[float, float]
 
@@ -35,15 +35,15 @@ BETWEEN = re.compile(r"(?:\s|;|#[^\n]*|\w+:(?!\s*\{))*")
 """Text between an input and the statement that reads it: blanks, comments and a label."""
 
 
-def unscaled(recipe: Recipe) -> tuple[Node, float] | None:
-    """Return the first layer with weights that reads large pixel values, and the largest magnitude; None if there is
-    none, or if a layer with an unknown effect on the range comes first."""
-    if not recipe.data.raw or len(recipe.net.inputs) != 1:
+def unscaled(net: Net, augment: Sequence[Augmentation] = ()) -> tuple[Node, float] | None:
+    """Return the first layer with weights that reads large values for images, and the largest magnitude; None if there
+    is none, or if a layer with an unknown effect on the range comes first."""
+    if len(net.inputs) != 1:
         return None
     ranges: dict[Node, _Range | None] = {}
-    for node in recipe.net.nodes:
+    for node in net.nodes:
         if not node.inputs:
-            ranges[node] = _augmented(recipe)
+            ranges[node] = _entering(node.layer, augment)
             continue
         inputs = [ranges[x] for x in node.inputs]
         known = [each for each in inputs if each is not None]
@@ -60,16 +60,17 @@ def unscaled(recipe: Recipe) -> tuple[Node, float] | None:
 _NORMS = frozenset(["bn", "layernorm", "groupnorm", "instancenorm", "lrn"])
 
 
-def _augmented(recipe: Recipe) -> _Range:
-    """Return the range of the examples after augmentation."""
-    low, high = 0.0, 255.0
-    for step in recipe.augment:
+def _entering(entry: Any, augment: Sequence[Augmentation]) -> _Range:
+    """Return the range of images at an input: augmented, and normalized as the input declares."""
+    found = 0.0, 255.0
+    for step in augment:
         if step.kind == "normalize":
-            pairs = _pairs(step.mean, step.std)  # type: ignore[attr-defined]
-            low, high = min((low - m) / s for m, s in pairs), max((high - m) / s for m, s in pairs)
+            found = _normalize(step, [found])
         elif step.kind == "erase":
-            low, high = min(low, step.value), max(high, step.value)  # type: ignore[attr-defined]
-    return low, high
+            found = _hull(step, [found, (step.value, step.value)])  # type: ignore[attr-defined]
+    mean, std = getattr(entry, "mean", None), getattr(entry, "std", None)
+    ends = [(end - m) / s for end in found for m, s in _pairs(mean or (0.0,), std or (1.0,))]
+    return min(ends), max(ends)
 
 
 def _pairs(mean: tuple[float, ...], std: tuple[float, ...]) -> list[tuple[float, float]]:
@@ -83,7 +84,7 @@ def _scale(layer: ScaleLayer, xs: list[_Range]) -> _Range:
     return low, high
 
 
-def _normalize(layer: NormalizeLayer, xs: list[_Range]) -> _Range:
+def _normalize(layer: Any, xs: list[_Range]) -> _Range:
     ends = [(end - m) / s for end in xs[0] for m, s in _pairs(layer.mean, layer.std)]
     return min(ends), max(ends)
 

@@ -35,7 +35,7 @@ class Diff:
         self.removed = [node for name, node in before.items() if name not in after]
         self.added = [node for name, node in after.items() if name not in before]
         both = [(before[name], after[name]) for name in after if name in before]
-        self.changed = [(x, y) for x, y in both if layer_call(x.layer) != layer_call(y.layer) or x.shape != y.shape]
+        self.changed = [(x, y) for x, y in both if _call(x) != _call(y) or x.shape != y.shape]
         old, new = a.parameters, b.parameters
         self.kept = [name for name, p in new.items() if name in old and old[name].shape == p.shape]
         self.reshaped = [(old[name], p) for name, p in new.items() if name in old and old[name].shape != p.shape]
@@ -82,8 +82,12 @@ class Diff:
         }
 
 
+def _call(node: Node) -> str:
+    return layer_call(node.layer, preprocessing=True)
+
+
 def _layer(node: Node) -> dict[str, object]:
-    return {"name": node.name, "layer": layer_call(node.layer), "shape": [*map(json_number, node.shape)]}
+    return {"name": node.name, "layer": _call(node), "shape": [*map(json_number, node.shape)]}
 
 
 def renamed_layers(gone: list[Parameter], new: list[Parameter]) -> dict[str, str]:
@@ -116,7 +120,7 @@ def _cells(sign: str, x: Node | None, y: Node | None) -> list[str]:
     one = x or y
     assert one is not None
     nodes = [node for node in (x, y) if node is not None]
-    calls = dict.fromkeys(layer_call(node.layer) for node in nodes)
+    calls = dict.fromkeys(_call(node) for node in nodes)
     shapes = dict.fromkeys(format_shape(node.shape) for node in nodes)
     return [sign, one.name, f" {_ARROW} ".join(calls), f" {_ARROW} ".join(shapes)]
 

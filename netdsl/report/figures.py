@@ -21,15 +21,17 @@ if TYPE_CHECKING:
     from netdsl.report.receptive_field import FieldSize, View
 
 
-def layer_call(layer: Layer) -> str:
-    """Return the call of a layer with the arguments that differ from its defaults: `conv 3x3 64 stride 2 bias off`."""
+def layer_call(layer: Layer, preprocessing: bool = False) -> str:
+    """Return the call of a layer with the arguments that differ from its defaults: `conv 3x3 64 stride 2 bias off`.
+    The preprocessing of images by an input, which is no part of the graph, is left out by default."""
     words = [layer.kind]
+    hidden = () if preprocessing else getattr(layer, "preprocessing", ())
     places = [argument for argument in layer.arguments.values() if not argument.keyword]
     while places and _is_default(places[-1], layer):
         places.pop()
     words += [_written(argument, getattr(layer, argument.name)) for argument in places]
     for argument in layer.arguments.values():
-        if argument.keyword and not _is_default(argument, layer):
+        if argument.keyword and argument.name not in hidden and not _is_default(argument, layer):
             words += [argument.name, _written(argument, getattr(layer, argument.name))]
     return " ".join(words)
 

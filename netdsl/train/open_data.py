@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from netdsl.backend.emit import PICTURE
 from netdsl.base.user_error import UserError
 from netdsl.data.augment import Augment
 from netdsl.data.column import ArrayColumn, Column
 from netdsl.data.dataset import Dataset
 from netdsl.data.draws import permutation
 from netdsl.data.errors import BadStream
-from netdsl.data.images import Picture
+from netdsl.data.picture import declared_picture
 from netdsl.data.spec import Bounds, DataSpec, Target
 from netdsl.elaborate.recipe import target_name
 from netdsl.ir.names import Names
@@ -48,11 +47,9 @@ def data_spec(
     """Return the requirements of a recipe on its data. `names` are those of a model; see `DataSpec`."""
     net = recipe.net
     inputs: dict[str, tuple[Dims, str]] = {}
-    pictures: dict[str, Picture] = {}
     for node in net.inputs:
         inputs[node.name] = known(node.shape), getattr(node.layer, "dtype", "f32")
-        look: dict[str, Any] = {key: getattr(node.layer, key, default) for key, default in PICTURE.items()}
-        pictures[node.name] = Picture(**look)
+    pictures = {node.name: declared_picture(node) for node in net.inputs}
     targets = {
         name: Target(name, found.kind, classes=found.classes, shape=found.shape)  # type: ignore[arg-type]
         for name, found in recipe.targets.items()
@@ -166,7 +163,7 @@ def subset(dataset: Dataset, indices: Array) -> Dataset:
     """Return a subset of a data set."""
     inputs: dict[str, Column] = {name: SubsetColumn(column, indices) for name, column in dataset.inputs.items()}
     targets = {name: _picked(column, indices) for name, column in dataset.targets.items()}
-    return Dataset(inputs, targets, names=dataset.names, augment=dataset.augment)
+    return Dataset(inputs, targets, names=dataset.names, augment=dataset.augment, pictures=dataset.pictures)
 
 
 def _picked(column: ArrayColumn, indices: Array) -> ArrayColumn:

@@ -233,6 +233,49 @@ def test_pictures_become_inputs_as_the_net_says(
         assert channels == ([30, 20, 10] if "bgr" in advice else [10, 20, 30])
 
 
+ZOO_LIKE = """net n {
+  input image 3x20x20 resize 24 crop 20 mean [123.675, 116.28, 103.53] std [58.395, 57.12, 57.375]
+  identity
+}"""
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["net", "model"])
+def test_a_photograph_is_preprocessed_as_with_torchvision_and_it_is_said(netdsl: Commands, compiled: bool) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 31, 3)).astype(np.uint8)).save("a.png")
+    netdsl.write(n=ZOO_LIKE)
+    file = "n.net"
+    if compiled:
+        assert netdsl("compile", "n.net").code == 0
+        file = "n.onnx"
+    ran = netdsl("run", file, "a.png", "-o", "o.npz")
+    how = "resize 24 crop 20 mean [123.675, 116.28, 103.53] std [58.395, 57.12, 57.375]"
+    assert (ran.code, ran.err) == (0, f"{file}: images are preprocessed with `{how}`\n")
+    assert netdsl("run", file, "a.png", "-q").err == ""
+    with Image.open("a.png") as image:
+        small = np.asarray(image.resize((24, 30), Image.Resampling.BILINEAR))[5:25, 2:22].astype(np.float64)
+    wanted = (small / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
+    with np.load("o.npz") as found:
+        np.testing.assert_allclose(found["output"][0], wanted.transpose(2, 0, 1), atol=1e-5)
+    np.save("x.npy", wanted.transpose(2, 0, 1)[None].astype(np.float32))
+    assert (netdsl("run", file, "x.npy", "-o", "p.npz").err, Path("p.npz").exists()) == ("", True)
+    with np.load("o.npz") as one, np.load("p.npz") as other:
+        np.testing.assert_allclose(one["output"], other["output"], atol=1e-5)
+
+
+def test_unscaled_pixels_are_told(netdsl: Commands) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (4, 4)).save("a.png")
+    netdsl.write(n="net n { input image 3x4x4; dense 2 }", m="net m { input image 3x4x4; scale 1/255; dense 2 }")
+    told = "n: `dense1` reads unscaled pixels, with values up to 255"
+    assert told in netdsl("run", "n.net", "a.png").err
+    assert "unscaled" not in netdsl("run", "m.net", "a.png").err
+    np.save("x.npy", np.zeros((1, 3, 4, 4), np.float32))
+    assert "unscaled" not in netdsl("run", "n.net", "x.npy").err
+
+
 def test_a_crop_of_another_size_than_the_input_is_refused(netdsl: Commands) -> None:
     netdsl.write(n=PICTURE.format("crop 4"))
     ran = netdsl("compile", "n.net")

@@ -19,13 +19,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from netdsl.base.files import MissingFile, NotAFile
 from netdsl.base.user_error import UserError
 from netdsl.data.errors import BadData, BadPicture, MissingPackage, NoSuchMember, WrongShape, WrongType
-from netdsl.data.images import PIXELS, ROWS, Picture
+from netdsl.data.images import PIXELS, ROWS
 from netdsl.data.npy import NpzArchive
+from netdsl.data.picture import FILTERS, Picture
 from netdsl.data.reader import Reader, match_shape, open_input
 from netdsl.weights.file import open_weights
 from tests.support.paths import ROOT
@@ -541,8 +542,47 @@ def test_pictures_are_framed_as_torchvision_does(tmp_path: Path) -> None:
     resized = made.resize((20, 16), Image.Resampling.BICUBIC)  # int(16 * 40 / 31) = 20
     expected = np.asarray(resized)[1:15, 3:17, ::-1].transpose(2, 0, 1)
     assert np.array_equal(got, expected)
-    with pytest.raises(WrongShape, match="is 31x40, too small for a crop of 32x32"):
+    with pytest.raises(WrongShape, match=r"is 31x40 \(height x width\), too small for a crop of 32x32"):
         read_one(tmp_path / "x.png", framing=Picture(crop=32))
+    with pytest.raises(WrongShape, match="too small for a crop of 30x42"):
+        read_one(tmp_path / "x.png", framing=Picture(crop=(30, 42)))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("kernel", FILTERS)
+@pytest.mark.parametrize("size", [(40, 31), (7, 50), (16, 24), (3, 5), (1, 90)])
+def test_resizing_to_a_size_and_letterboxing_are_pillows(
+    tmp_path: Path, size: tuple[int, int], kernel: str, mode: str
+) -> None:
+    made = picture(mode, size=size)
+    made.save(tmp_path / "x.png")
+    channels, method = 1 if mode == "L" else 3, Image.Resampling[kernel.upper()]
+    exact = read_one(tmp_path / "x.png", channels, Picture(resize=(16, 24), crop=(9, 24), filter=kernel))
+    expected = np.asarray(made.resize((24, 16), method)).reshape(16, 24, channels)[4:13]  # round(3.5) = 4
+    assert np.array_equal(exact, expected.transpose(2, 0, 1))
+    boxed = read_one(tmp_path / "x.png", channels, Picture(resize=(16, 24), letterbox=114, filter=kernel))
+    if size != (1, 90):  # of which Pillow leaves nothing
+        fill = 114 if mode == "L" else (114, 114, 114)
+        padded = ImageOps.pad(made, (24, 16), method, fill)
+        assert np.array_equal(boxed, np.asarray(padded).reshape(16, 24, channels).transpose(2, 0, 1))
+    assert (boxed != 114).any()
+
+
+def test_pixels_are_normalized_and_arrays_are_not(tmp_path: Path) -> None:
+    made = picture(size=(5, 4))
+    made.save(tmp_path / "x.png")
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    how = Picture(order="bgr", mean=tuple(255 * m for m in mean[::-1]), std=tuple(255 * s for s in std[::-1]))
+    (got,) = everything(open_input(str(tmp_path / "x.png"), (3, 4, 5), "f32", picture=how))
+    wanted = (np.asarray(made, np.float64) / 255 - mean) / std
+    np.testing.assert_allclose(got, wanted.transpose(2, 0, 1)[::-1], atol=1e-6)
+    half = everything(open_input(str(tmp_path / "x.png"), (3, 4, 5), "f16", picture=how))
+    np.testing.assert_allclose(half[0], got, atol=2e-3)
+    pixels = np.asarray(made).transpose(2, 0, 1)[None]
+    np.save(tmp_path / "x.npy", pixels)
+    assert np.array_equal(everything(open_input(str(tmp_path / "x.npy"), (3, 4, 5), "f32", picture=how)), pixels)
+    one = everything(open_input(DIGITS, (1, 28, 28), "f32", picture=Picture(std=(255,))))
+    assert np.array_equal(one, everything(open_input(DIGITS, (1, 28, 28), "f32")) / np.float32(255))
 
 
 def test_several_pictures_are_one_stream(tmp_path: Path) -> None:

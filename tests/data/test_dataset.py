@@ -25,14 +25,15 @@ from netdsl.data.augment import AUGMENTATIONS, Augment
 from netdsl.data.column import ArrayColumn
 from netdsl.data.dataset import Dataset
 from netdsl.data.draws import permutation
-from netdsl.data.errors import BadStream, BatchTooLarge, NoExamples
+from netdsl.data.errors import BadAugment, BadStream, BatchTooLarge, NoExamples
 from netdsl.data.image_folder import ahead
-from netdsl.data.images import Picture
 from netdsl.data.iterable import Stream
 from netdsl.data.kinds import KINDS
+from netdsl.data.picture import Picture
 from netdsl.data.sources import from_arrays
 from netdsl.data.spec import DataSpec, Target
 from netdsl.ir.names import Names
+from netdsl.train.open_data import split_validation
 from tests.data.test_data import idx
 from tests.support.paths import ROOT
 
@@ -288,6 +289,32 @@ def test_a_folder_of_pictures_is_what_pillow_says(tmp_path: Path) -> None:
     with Image.open(tmp_path / "cat" / "0.png") as image:  # 9 wide and 6 high
         small = np.asarray(image.resize((7, 5), Image.Resampling.BILINEAR))[0:4, 2:6]
     np.testing.assert_array_equal(batch["x"][3], small.transpose(2, 0, 1).astype(np.float32))
+
+
+@pytest.mark.parametrize("kind", ["folder", "idx"])
+def test_pixels_are_normalized_behind_augmentations(tmp_path: Path, kind: str) -> None:
+    x, y = digits(8)
+    if kind == "folder":
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+        for at, pixels in enumerate(x):
+            Image.fromarray(pixels[0]).save(tmp_path / "ab"[at // 4] / f"{at}.png")
+        arguments = {"folder": str(tmp_path)}
+    else:
+        (tmp_path / "x").write_bytes(idx(x))
+        (tmp_path / "y").write_bytes(idx((y > 4).astype(np.uint8)))
+        arguments = {"images": str(tmp_path / "x"), "labels": str(tmp_path / "y")}
+    erase = Augment([AUGMENTATIONS["erase"](p=1, value=7.0), AUGMENTATIONS["crop"](pad=1)])
+    plain = KINDS[kind](**arguments).open(wanted(1, 5, 4, classes=2, augment=erase))
+    how = {"x": Picture(mean=(30,), std=(50,))}
+    scaled = KINDS[kind](**arguments).open(wanted(1, 5, 4, classes=2, augment=erase, pictures=how))
+    for one, other in zip(plain.batches(4, seed=0, epoch=0), scaled.batches(4, seed=0, epoch=0), strict=True):
+        np.testing.assert_allclose(other["x"], (one["x"] - 30) / 50, atol=1e-6)
+    part, _ = split_validation(scaled, scaled, 0.5, 0)
+    assert next(part.batches(4, seed=0, epoch=0))["x"].min() < 0
+    fgsm = Augment([AUGMENTATIONS["fgsm"](epsilon=0.1)])
+    with pytest.raises(BadAugment, match="`fgsm` changes inputs in pixels"):
+        KINDS[kind](**arguments).open(wanted(1, 5, 4, classes=2, augment=fgsm, pictures=how))
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -6,19 +6,20 @@ import io
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from netdsl.app.compile import _Batches
-from netdsl.app.feeds import _picture, expand
+from netdsl.app.feeds import expand, picture_of
 from netdsl.app.reporter import Reporter
 from netdsl.backend.session import BadModel
 from netdsl.base.user_error import UserError
 from netdsl.cli import progress
 from netdsl.data.column import ArrayReader
-from netdsl.data.images import Picture
+from netdsl.data.picture import Picture, parse_picture
 
 
 @pytest.fixture
@@ -59,10 +60,13 @@ def test_a_folder_without_pictures_is_an_error(argument: str) -> None:
         expand([argument])
 
 
+INPUTS = {"image": SimpleNamespace(shape=(None, 3, 224, 224))}
 GOOD = {
     "{}": Picture(None, None, "bilinear", "rgb"),
     '{"resize": 256, "crop": 224}': Picture(256, 224, "bilinear", "rgb"),
     '{"filter": "bicubic", "order": "bgr"}': Picture(None, None, "bicubic", "bgr"),
+    '{"resize": [9, 8], "letterbox": 114, "crop": [7, 5]}': Picture((9, 8), (7, 5), letterbox=114),
+    '{"mean": [1, 2.5, 3], "std": [2]}': Picture(mean=(1, 2.5, 3), std=(2,)),
 }
 BAD = [
     "",
@@ -78,21 +82,24 @@ BAD = [
     '{"resize": 3, "x": 1}',
 ]
 BAD += ['{"resize": 0}', '{"resize": -1}', '{"crop": 2.5}', '{"crop": "9"}', '{"crop": true}', '{"filter": "best"}']
-BAD += ['{"order": "grb"}', '{"filter": null}', '{"order": 3}']
+BAD += ['{"order": "grb"}', '{"filter": null}', '{"order": 3}', '{"resize": [1, 2, 3]}', '{"resize": [1, "2"]}']
+BAD += ['{"letterbox": 3}', '{"resize": 9, "letterbox": 3}', '{"mean": [1, 2]}', '{"mean": []}', '{"std": 0}']
+BAD += ['{"mean": [NaN]}', '{"std": [1, [2], 3]}', '{"resize": {"a": 1}}', '{"dtype": "f16"}', '{"sizes": [3, 4, 5]}']
 
 
 @pytest.mark.parametrize("advice", GOOD)
 def test_a_model_says_how_pictures_are_framed(advice: str) -> None:
-    found, wanted = _picture(advice, "m.onnx"), GOOD[advice]
-    assert [getattr(found, key) for key in ("resize", "crop", "filter", "order")] == [
-        getattr(wanted, key) for key in ("resize", "crop", "filter", "order")
-    ]
+    found, wanted = parse_picture(advice, 3), GOOD[advice]
+    assert [getattr(found, key) for key in Picture.__slots__] == [getattr(wanted, key) for key in Picture.__slots__]
+    session = SimpleNamespace(name="m.onnx", inputs=INPUTS, metadata={"netdsl.input.image": advice})
+    assert str(picture_of(session, "image")) == str(wanted)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("advice", BAD, ids=range(len(BAD)))
 def test_what_a_model_says_otherwise_is_an_error(advice: str) -> None:
+    session = SimpleNamespace(name="m.onnx", inputs=INPUTS, metadata={"netdsl.input.image": advice})
     with pytest.raises(BadModel, match=r"m\.onnx has invalid preprocessing metadata"):
-        _picture(advice, "m.onnx")
+        picture_of(session, "image")  # type: ignore[arg-type]
 
 
 class Stream(io.StringIO):

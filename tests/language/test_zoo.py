@@ -8,10 +8,12 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from netdsl.base.paths import data
 from netdsl.base.size import Undecidable
+from netdsl.data.picture import declared_picture
 from netdsl.elaborate.library import zoo_nets
 from netdsl.lower import lower, macs
 from tests.support.cli_tools import Commands, netdsl
@@ -50,6 +52,40 @@ def test_the_index_is_what_the_specs_say(request: pytest.FixtureRequest) -> None
     assert (SPECS / "index.json").read_bytes().decode() == text, (
         "pytest tests/language/test_zoo.py --update-golden writes it"
     )
+
+
+TORCHVISION = (255 * np.array([0.485, 0.456, 0.406]), 255 * np.array([0.229, 0.224, 0.225]))
+CAFFE = np.array([104, 117, 123])
+"""The channels' means in BGR that Caffe's model zoo subtracts; those of mean images differ by a little."""
+
+
+@pytest.mark.parametrize("name", zoo_nets())
+def test_images_are_preprocessed_as_for_the_published_weights(name: str) -> None:
+    """torchvision.models' weights `IMAGENET1K_V1`, timm's inception_v4, and Caffe's model zoo."""
+    net = open_net(name)
+    (entry,) = net.inputs
+    how = declared_picture(entry)
+    if entry.shape[0] != 3 or name in ("alexnet", "zfnet", "googlenet", "nin_bn", "enet", "enet_encoder"):
+        assert str(how) == "", "there are no published weights with these layers"
+        return
+    size = entry.shape[1]
+    assert how.crop in (None, entry.shape[1:])
+    assert how.letterbox is None
+    if how.order == "bgr":
+        assert "caffe" in name or name in ("nin", "alexnet_bn")
+        assert how.resize == (256 if name.startswith(("resnet", "alexnet_bn")) else (256, 256))
+        assert name == "alexnet_bn" or abs(np.array(how.mean) - CAFFE).max() < 1.2
+        assert how.std is None
+        return
+    resized = {299: 342, 240: 256, 260: 288, 300: 320, 380: 384, 32: None}
+    assert how.resize == (341 if name == "inception_v4" else resized.get(size, max(256, size)))  # type: ignore[call-overload]
+    assert how.filter == ("bicubic" if name.startswith("efficientnet") or name == "inception_v4" else "bilinear")
+    if name == "efficientnet_lite0":
+        assert (how.mean, how.std) == ((127,), (128,))
+    elif name.startswith("inception") or name in ("googlenet_torchvision", "mobilenet_v2_tf"):
+        assert (how.mean, how.std) == ((127.5,), (127.5,))
+    else:
+        np.testing.assert_allclose((how.mean, how.std), TORCHVISION, rtol=1e-12)
 
 
 def test_each_network_has_a_line(netdsl: Commands) -> None:

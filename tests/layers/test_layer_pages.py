@@ -24,7 +24,8 @@ USAGES = {
     "normalize": "normalize mean MEAN std STD",
     "lrn": "lrn SIZE [alpha 0.0001] [beta 0.75] [k 2] [mean off]",
     "concat": "concat [axis 0] OPERAND…",
-    "input": "input NAME SIZES [dtype f32] [resize RESIZE] [crop CROP] [filter bilinear] [order rgb]",
+    "input": "input NAME SIZES [dtype f32] [resize RESIZE] [letterbox LETTERBOX] [crop CROP] [filter bilinear] "
+    "[order rgb] [mean MEAN] [std STD]",
 }
 
 
