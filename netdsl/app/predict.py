@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from netdsl.app.archive import output_archive
-from netdsl.app.labels import check_labels, shown_names
 from netdsl.app.output import is_on_disk
 from netdsl.backend.session import WrongFeed
 from netdsl.base.user_error import UserError
 from netdsl.data.reader import Reader
-from netdsl.ir.names import read_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from typing import BinaryIO
 
     from netdsl.backend.session import Array, Session
@@ -100,17 +98,6 @@ def require_space(path: str, session: Session, count: int) -> None:
         outputs = [x for x in session.outputs.values() if x.dtype in np.sctypeDict]
         shapes = [(np.dtype(x.dtype).itemsize, *x.shape[1:]) for x in outputs]
         files.require_space(os.path.realpath(path), count * sum(prod(size or 0 for size in shape) for shape in shapes))
-
-
-def class_names(session: Session, labels: list[str] | None, path: str) -> dict[str, Sequence[str]]:
-    """Return the class names by output: the labels of a file, or else the model's own. Raises UserError."""
-    inputs, outputs = (
-        {name: tensor.shape[1:] for name, tensor in part.items()} for part in (session.inputs, session.outputs)
-    )
-    if labels is not None:
-        check_labels(labels, path, outputs)
-    counts = {name: None if None in shape else prod(size or 1 for size in shape) for name, shape in outputs.items()}
-    return shown_names(labels, read_names(session.metadata, session.name, inputs, outputs), counts)
 
 
 def sharded(readers: Mapping[str, Reader], index: int, count: int) -> dict[str, Reader]:

@@ -218,6 +218,13 @@ OPTIONS = (
     # run, eval
     Option("run", "--batch N", "examples per batch (default: 32)", type=positive),
     Option("run", "--top K", "print the K classes with the highest scores", type=positive, default="5"),
+    Option("run", "--logits", "print raw scores instead of probabilities", exclusive="scores"),
+    Option(
+        "run",
+        "--softmax",
+        "print the softmax of outputs that are logits, where the model does not say that they are",
+        exclusive="scores",
+    ),
     Option("run", "--shard I/N", "split the examples into N blocks and run only block I, from 0", type=shard),
     Option(
         "eval",

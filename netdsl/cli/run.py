@@ -23,10 +23,11 @@ from netdsl.cli.progress import counted
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
+    from netdsl.app.scores import ClassReading
     from netdsl.backend.session import Array, Session
     from netdsl.data.reader import Reader
     from netdsl.ir.net import Net
@@ -42,14 +43,16 @@ def command(options: argparse.Namespace) -> int:
         if net is None:
             return 1
     from netdsl.app.feeds import expand, find, open_feeds, report_unscaled
+    from netdsl.app.scores import class_readings
     from netdsl.backend.session import Session
 
     options.inputs = expand(options.inputs, TERMINAL)
     find(options.inputs)
     labels = read_labels(options.labels) if options.labels is not None else None
     with _output(net, options) as file:
+        model = _model(net, options)
         session = Session(
-            _model(net, options),
+            model,
             provider=options.provider,
             threads=options.threads,
             name=options.file,
@@ -61,7 +64,10 @@ def command(options: argparse.Namespace) -> int:
         if net is not None:
             report_unscaled(net, readers, TERMINAL)
             note_random(net, options)
-        _run(session, readers, labels, file, options)
+        classes = class_readings(
+            session, model, labels, options.labels or "", logits=options.logits, softmax=options.softmax
+        )
+        _run(session, readers, labels, classes, file, options)
     return 0
 
 
@@ -93,13 +99,13 @@ def _run(
     session: Session,
     readers: dict[str, Reader],
     labels: list[str] | None,
+    classes: Mapping[str, ClassReading],
     file: BinaryIO | None,
     options: argparse.Namespace,
 ) -> None:
     """Print the outputs of each example, to stderr if `-o -` writes to stdout, and write them to the file."""
-    from netdsl.app.predict import class_names, require_space, run_batches, sharded
+    from netdsl.app.predict import require_space, run_batches, sharded
 
-    classes = class_names(session, labels, options.labels)
     if options.shard is not None:
         readers = sharded(readers, *options.shard)
     total = len(next(iter(readers.values())))
@@ -109,7 +115,7 @@ def _run(
     done, begin = 0, monotonic()
     with counted("examples", total, beside=stream) as show_progress:
         for names, outputs in run_batches(session, readers, options.batch, file):
-            if labels is not None and not done:
+            if labels is not None and not done and any(None in x.shape[1:] for x in session.outputs.values()):
                 check_labels(labels, options.labels, {name: array.shape[1:] for name, array in outputs.items()})
             stream.write("".join(f"{line}\n" for line in _lines(names, outputs, classes, options)))
             done += len(names)
@@ -120,7 +126,7 @@ def _run(
 
 
 def _lines(
-    names: list[str], outputs: dict[str, Array], classes: dict[str, Sequence[str]], options: argparse.Namespace
+    names: list[str], outputs: dict[str, Array], classes: Mapping[str, ClassReading], options: argparse.Namespace
 ) -> Iterator[str]:
     """Yield the line that is printed for each example."""
     from netdsl.cli.lines import output_records, output_texts

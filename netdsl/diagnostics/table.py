@@ -14,6 +14,7 @@ MODULES = [
     "app.labels",
     "app.output",
     "app.predict",
+    "app.scores",
     "app.zoo",
     "backend.compile",
     "backend.providers",

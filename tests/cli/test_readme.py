@@ -29,7 +29,7 @@ def test_the_first_command_names_the_digits(tmp_path: Path) -> None:
     lines = printed("netdsl" + command.partition(" && netdsl")[2], checkout(tmp_path)).splitlines()
     assert len(lines) == 16
     for line in lines:
-        assert re.match(r"examples/mnist/digits/(\d)_\d+\.png  \1: [\d.]+$", line), line
+        assert re.match(r"examples/mnist/digits/(\d)_\d+\.png  \1: [\d.]+ %$", line), line
 
 
 def test_its_network_is_the_zoos(tmp_path: Path) -> None:

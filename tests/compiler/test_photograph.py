@@ -78,19 +78,21 @@ def test_it_is_the_zoos_net_behind_the_pictures_preparation(netdsl: Commands) ->
 
 
 def told(text: str) -> dict[str, list[str]]:
-    """The classes of each picture, the best first."""
+    """The classes of each picture with their probabilities, the best first."""
     lines = re.findall(r"^\S*/photograph/(\w+)\.png  (.*)$", text, re.MULTILINE)
-    return {name: [each.rpartition(":")[0] for each in classes.split("  ")] for name, classes in lines}
+    return {name: classes.split("  ") for name, classes in lines}
 
 
 @pytest.mark.parametrize("page", [PAGE, ROOT / "README.md"], ids=["example", "README"])
-def test_the_pages_show_the_logits_of_the_original(page: Path) -> None:
+def test_the_pages_show_the_probabilities_of_the_original(page: Path) -> None:
     """Five classes for each picture, as the PyTorch model has them."""
-    logits = np.load(LOGITS)["logits"]
-    best = [[NAMES[at] for at in row.argsort()[::-1][:5]] for row in logits]
-    assert told(page.read_text("utf-8")) == {"cat": best[0], "cup": best[1]}
-    assert set(best[0][:3]) == CATS
-    assert set(best[1]) >= CUPS
+    chances = np.exp(np.load(LOGITS)["logits"])
+    chances *= 100 / chances.sum(1, keepdims=True)
+    best = [row.argsort()[::-1][:5] for row in chances]
+    cat, cup = ([f"{NAMES[at]} {row[at]:.1f} %" for at in order] for row, order in zip(chances, best, strict=True))
+    assert told(page.read_text("utf-8")) == {"cat": cat, "cup": cup}
+    assert {NAMES[at] for at in best[0][:3]} == CATS
+    assert {NAMES[at] for at in best[1]} >= CUPS
 
 
 def test_the_readme_types_what_the_page_does() -> None:

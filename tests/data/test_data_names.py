@@ -323,11 +323,12 @@ def test_run_prints_the_names(netdsl: Commands, file: Sequence[str]) -> None:
     trained(netdsl)
     for name in NAMES:
         ran = netdsl("run", *file, f"F/{name}/0.png", "--top", 1)
-        assert ran.out.startswith(f"F/{name}/0.png  {name}: "), ran
+        assert ran.out.startswith(f"F/{name}/0.png  {name} "), ran
+        assert ran.out.endswith(" %\n")
         record = json.loads(netdsl("run", *file, f"F/{name}/0.png", "--top", 1, "--json").out)
         assert record["outputs"]["output"]["top"][0]["label"] == name
     Path("own.txt").write_text("x\ny\nz\n")
-    assert netdsl("run", *file, f"F/{NAMES[1]}/0.png", "--labels", "own.txt").out.split("  ")[1].startswith("y: ")
+    assert netdsl("run", *file, f"F/{NAMES[1]}/0.png", "--labels", "own.txt").out.split("  ")[1].startswith("y ")
 
 
 def test_a_model_without_names_has_numbers(netdsl: Commands) -> None:
