@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def data(name: str) -> str:
-    """Return the folder `grammars` or `specs`: inside the package in a wheel, at the root in a checkout."""
+    """Return the folder `grammars`, `specs` or `docs`: inside the package in a wheel, at the root in a checkout."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     shipped = os.path.join(package, "_data")
     root = shipped if os.path.isdir(shipped) else os.path.dirname(package)

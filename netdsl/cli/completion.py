@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.cli.options import COMMANDS, FILES, FOLDERS, LAYERS, NETS, PROVIDERS, ZOO, options_of
+from netdsl.cli.options import COMMANDS, FILES, FOLDERS, LAYERS, NETS, PROVIDERS, TOPICS, ZOO, options_of
 
 if TYPE_CHECKING:
     import argparse
@@ -42,6 +42,10 @@ def _words(option: Option) -> Iterator[str]:
         from netdsl.layers import layer_modules
 
         yield from layer_modules()
+    if option.completes == TOPICS:
+        from netdsl.app.docs import all_topics
+
+        yield from all_topics()
     if option.completes == PROVIDERS:
         from netdsl.backend.providers import KNOWN
 

@@ -29,13 +29,22 @@ COMMANDS = {
     "zoo": ("[--json] | zoo show NAME | zoo copy NAME [DIR]", "list the nets of the zoo, print one or copy it"),
     "layers": ("[NAME ...] [OPTION ...]", "list the layers of the language, or print their pages"),
     "explain": ("[CODE ...] [OPTION ...]", "explain error and warning codes, or list them all"),
+    "docs": ("[TOPIC ...] [OPTION ...]", "list the pages of the documentation, or print them"),
     "devices": ("[OPTION ...]", "list the execution providers and their devices"),
     "completion": ("bash|zsh|fish", "print a shell completion script"),
 }
 """The arguments and the description of each command, in the order of the help. `netdsl NAME` calls the function
 `command` of the module `netdsl.cli.NAME`."""
 
-FILES, FOLDERS, NETS, ZOO, LAYERS, PROVIDERS = "files", "folders", "nets", "zoo", "layers", "providers"
+FILES, FOLDERS, NETS, ZOO, LAYERS, PROVIDERS, TOPICS = (
+    "files",
+    "folders",
+    "nets",
+    "zoo",
+    "layers",
+    "providers",
+    "topics",
+)
 """What a shell completes: NETS are those of the zoo, or files; ZOO are the arguments of the command."""
 
 
@@ -170,6 +179,7 @@ OPTIONS = (
     ),
     Option("layers", "NAME", "a layer, such as conv", dest="names", nargs="*", completes=LAYERS),
     Option("explain", "CODE", "an error or warning code, such as E0310", dest="codes", nargs="*"),
+    Option("docs", "TOPIC", "a page, such as train", dest="topics", nargs="*", completes=TOPICS),
     Option(
         "completion",
         "SHELL",
@@ -294,7 +304,7 @@ OPTIONS = (
     Option("run", "--json", "print a JSON object per example"),
     Option("train", "--json", "print a JSON object per epoch"),
     Option("eval attack weights diff devices", "--json", "print a JSON object"),
-    Option("zoo layers explain", "--json", "print a JSON array"),
+    Option("zoo layers explain docs", "--json", "print a JSON array"),
     Option(
         "summary",
         "--format FORM",

@@ -52,8 +52,9 @@ def _declared(words: list[str]) -> argparse.ArgumentParser:
         prog="netdsl",
         usage="netdsl COMMAND ...",
         description="Neural networks as short as the table in their paper, compiled to ONNX.",
-        epilog="`netdsl help COMMAND` lists the options of a command, `netdsl layers NAME` describes a layer, and\n"
-        "`netdsl explain CODE` an error.",
+        epilog="`netdsl help COMMAND` lists the options of a command, `netdsl layers NAME`\n"
+        "describes a layer, and `netdsl explain CODE` an error. `netdsl docs` lists the\n"
+        "documentation; `netdsl docs tutorial` is where to begin.",
         formatter_class=_Formatter,
     )
     parser.add_argument("--version", action="version", version=f"netdsl {VERSION}", help="print the version and exit")

@@ -4,6 +4,7 @@ MODULES = [
     "app.archive",
     "app.attack",
     "app.compare",
+    "app.docs",
     "app.evaluate",
     "app.feeds",
     "app.filters",

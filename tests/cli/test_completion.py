@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from netdsl.app.docs import all_topics
 from netdsl.backend.providers import KNOWN
 from netdsl.elaborate.library import zoo_nets
 from netdsl.layers import layer_modules
@@ -27,6 +28,10 @@ ASKED: dict[str, tuple[str, set[str]]] = {
     "a net or a file": ("compile my", {"my file.net", "mynets/"}),
     "a net to copy": ("zoo copy alex", {name for name in zoo_nets() if name.startswith("alex")}),
     "a layer": ("layers conv", {name for name in layer_modules() if name.startswith("conv")}),
+    "a topic": (
+        "docs train",
+        {"train", "training", "training_step", *(t for t in all_topics() if t[:9] == "training/")},
+    ),
     "a folder": ("check --root my", {"mynets/"}),
     "nothing": ("run --top ", set()),
     "after an option": ("run -q resnet10", {"resnet101", "resnet101_caffe"}),

@@ -41,13 +41,14 @@ def test_the_wheel_holds_the_package_and_its_data_and_nothing_else(wheel: Path) 
     names = set(zipfile.ZipFile(wheel).namelist())
     data = {
         f"netdsl/_data/{path.relative_to(ROOT).as_posix()}"
-        for folder in ("grammars", "specs")
-        for path in (ROOT / folder).rglob("*")
+        for folder, pattern in (("grammars", "*"), ("specs", "*"), ("docs", "*.md"))
+        for path in (ROOT / folder).rglob(pattern)
         if path.is_file()
     }
     assert "netdsl/_data/grammars/net.lark" in data
     assert "netdsl/_data/specs/lenet5.net" in data
-    assert data <= names
+    assert "netdsl/_data/docs/training/data.md" in data
+    assert data == {name for name in names if "/_data/" in name}
     assert "netdsl/py.typed" in names
     assert {name.split("/")[0] for name in names} == {"netdsl", "netdsl-0.1.0.dist-info"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
@@ -58,6 +59,11 @@ def test_a_shipped_spec_compiles_from_another_folder(environment: Path, tmp_path
     run(environment / "python", "-c", "import onnx; onnx.checker.check_model('m.onnx', full_check=True)", cwd=tmp_path)
     found = run(environment / "python", "-c", "import netdsl; print(netdsl.__file__)", cwd=tmp_path)
     assert str(ROOT) not in found
+
+
+def test_the_documentation_is_in_the_wheel(environment: Path, tmp_path: Path) -> None:
+    assert run(environment / "netdsl", "docs", "train", cwd=tmp_path) == (ROOT / "docs/train.md").read_text("utf-8")
+    assert "\ntutorial " in "\n" + run(environment / "netdsl", "docs", cwd=tmp_path)
 
 
 def test_the_module_runs_as_a_program(environment: Path, tmp_path: Path) -> None:
