@@ -39,9 +39,9 @@ def _words(option: Option) -> Iterator[str]:
 
         yield from index()
     if option.completes == LAYERS:
-        from netdsl.layers import layer_modules
+        from netdsl.app.reference import names
 
-        yield from layer_modules()
+        yield from names()
     if option.completes == TOPICS:
         from netdsl.app.docs import all_topics
 

@@ -257,8 +257,8 @@ class Connectedness(GeneratedImages):
 
 @data("shapes")
 class Shapes(GeneratedImages):
-    """Grayscale images of a bright shape on a dark background, with the classes `circle`, `square` and `triangle`, in
-    turn. Size, position and rotation are random; `noise` adds Gaussian noise with this standard deviation, as a
+    """Grayscale images of bright shapes on a dark background: a circle, a square and a triangle in turn, which are the
+    classes. Size, position and rotation are random; `noise` adds Gaussian noise with this standard deviation, as a
     fraction of the range. Pixels are bytes, as in `mnist`.
     """
 

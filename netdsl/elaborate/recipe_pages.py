@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from netdsl.base.paths import replace_pages
 from netdsl.data.augment import AUGMENTATIONS
@@ -22,22 +22,42 @@ if TYPE_CHECKING:
 
     from netdsl.declare.declared import Declared
 
-TABLES: dict[str, tuple[str, Mapping[str, type[Declared]]]] = {
-    "losses": ("Losses", LOSSES),
-    "optimizers": ("Optimizers", OPTIMIZERS),
-    "schedules": ("Schedules", SCHEDULES),
-    "stop": ("Early stopping", {EarlyStopping.kind: EarlyStopping}),
-    "metrics": ("Metrics", METRICS),
-    "data": ("Kinds of data", KINDS),
-    "augmentations": ("Augmentations", AUGMENTATIONS),
+
+class Table(NamedTuple):
+    """What a line of a `train` block selects from; `form` is the line, with `{}` for the call."""
+
+    title: str
+    kind: str
+    form: str
+    classes: Mapping[str, type[Declared]]
+
+    def page(self, name: str) -> ReferencePage:
+        return ReferencePage(self.classes[name], self.kind, self.form)
+
+
+TABLES = {
+    "losses": Table("Losses", "loss", "loss {}", LOSSES),
+    "optimizers": Table("Optimizers", "optimizer", "optimizer {}", OPTIMIZERS),
+    "schedules": Table("Schedules", "schedule", "schedule {}", SCHEDULES),
+    "stop": Table("Early stopping", "stop", "{}", {EarlyStopping.kind: EarlyStopping}),
+    "metrics": Table("Metrics", "metric", "metric {}", METRICS),
+    "data": Table("Kinds of data", "data", "data {}", KINDS),
+    "augmentations": Table("Augmentations", "augmentation", "augment {{ {} }}", AUGMENTATIONS),
 }
+
+
+def training_pages() -> dict[str, tuple[str, list[ReferencePage]]]:
+    """Return the title and the pages of each table, by the name of its file in docs/training."""
+    return {file: (table.title, [table.page(name) for name in table.classes]) for file, table in TABLES.items()}
 
 
 def training_page_files() -> dict[str, str]:
     """Return the files of docs/training."""
-    intro = "[language.md](../language.md#training) describes how to use these in a `train` block."
-    pages = {name: (title, [ReferencePage(cls) for cls in table.values()]) for name, (title, table) in TABLES.items()}
-    return reference_files("Training", intro, pages, "netdsl.elaborate.recipe_pages", "net")
+    intro = (
+        "`netdsl layers NAME` prints the same pages. [language.md](../language.md#training) describes how to use these "
+    )
+    intro += "in a `train` block."
+    return reference_files("Training", intro, training_pages(), "netdsl.elaborate.recipe_pages", "net")
 
 
 if __name__ == "__main__":

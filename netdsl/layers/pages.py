@@ -33,21 +33,24 @@ PARAGRAPH_BREAK = re.compile(r"\n(?=[A-Z][a-z]+: )|\n\n+")
 class ReferencePage:
     """Reference page of a layer, or of a loss or similar component.
 
-    The first of `paragraphs` has the formula; `source` and `example` may be empty.
+    `kind` is `layer`, `loss` or the like. The first of `paragraphs` has the formula; `source` and `example` may be
+    empty.
     """
 
-    __slots__ = ("arguments", "example", "family", "name", "paragraphs", "source", "usage")
+    __slots__ = ("arguments", "example", "family", "kind", "name", "paragraphs", "source", "usage")
 
-    def __init__(self, cls: type[Declared]) -> None:
+    def __init__(self, cls: type[Declared], kind: str = "layer", form: str = "{}") -> None:
+        """`form` is the line of the language in which its call stands: `optimizer {}`."""
         text, self.example = _example(cls)
         paragraphs = [" ".join(part.split()) for part in PARAGRAPH_BREAK.split(text) if part.strip()]
         sources = [part.removeprefix("Source: ") for part in paragraphs if part.startswith("Source: ")]
         self.name = cls.kind
+        self.kind = kind
         self.family = cls.__module__
         self.paragraphs = [part for part in paragraphs if not part.startswith("Source: ")]
         self.source = " ".join(sources)
         self.arguments = sorted(cls.arguments.values(), key=lambda argument: argument.keyword)
-        self.usage = usage(cls)
+        self.usage = form.format(usage(cls))
 
     @property
     def summary(self) -> str:
@@ -106,14 +109,6 @@ def families() -> dict[str, tuple[str, list[ReferencePage]]]:
     return found
 
 
-def layer_overview() -> str:
-    """Return a list of all layers by family, one per line."""
-    lines = []
-    for title, pages in families().values():
-        lines += ["", title, *(f"  {each.name:<18}{each.summary}" for each in pages)]
-    return "\n".join(lines[1:])
-
-
 def page_text(page: ReferencePage) -> str:
     """Return a page for the terminal."""
     from textwrap import fill, indent
@@ -155,6 +150,7 @@ def page_data(page: ReferencePage) -> dict[str, object]:
     names = ("name", "given", "takes", "default", "doc")
     return {
         "name": page.name,
+        "kind": page.kind,
         "family": page.family.rpartition(".")[2],
         "usage": page.usage,
         "summary": page.summary,

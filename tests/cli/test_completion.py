@@ -28,6 +28,7 @@ ASKED: dict[str, tuple[str, set[str]]] = {
     "a net or a file": ("compile my", {"my file.net", "mynets/"}),
     "a net to copy": ("zoo copy alex", {name for name in zoo_nets() if name.startswith("alex")}),
     "a layer": ("layers conv", {name for name in layer_modules() if name.startswith("conv")}),
+    "an optimizer": ("layers ada", {"adam", "adamw", "adaptive_avgpool"}),
     "a topic": (
         "docs train",
         {"train", "training", "training_step", *(t for t in all_topics() if t[:9] == "training/")},

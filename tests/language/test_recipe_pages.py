@@ -12,11 +12,7 @@ from netdsl.schedules import SCHEDULES
 from tests.support.paths import ROOT
 
 DOCS = ROOT / "docs" / "training"
-ALL = {
-    f"{file} {name}": ReferencePage(cls)
-    for file, (_, table) in recipe_pages.TABLES.items()
-    for name, cls in table.items()
-}
+ALL = {f"{file} {name}": table.page(name) for file, table in recipe_pages.TABLES.items() for name in table.classes}
 
 
 def test_the_pages_are_fresh() -> None:
@@ -44,6 +40,14 @@ def test_formulas_have_an_example(name: str) -> None:
 @pytest.mark.parametrize("name", [*LOSSES, *OPTIMIZERS])
 def test_formulas_have_a_source(name: str) -> None:
     assert ReferencePage({**LOSSES, **OPTIMIZERS}[name]).source
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_usage_is_a_line_of_a_train_block(name: str) -> None:
+    """As the language has it: `loss`, `data` or the like, then the name; augmentations have a block of their own."""
+    page = ALL[name]
+    line = "augment {" if page.kind == "augmentation" else page.kind
+    assert page.usage.startswith(f"{line} {page.name}")
 
 
 @pytest.mark.parametrize("name", LOSSES)

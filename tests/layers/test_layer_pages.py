@@ -10,12 +10,14 @@ import pytest
 
 from netdsl.base.paths import replace_pages
 from netdsl.cli import main
+from netdsl.elaborate.recipe_pages import TABLES
 from netdsl.layers import find_layer, layer_modules, pages
 from netdsl.layers.table import LAYER_MODULES
 from tests.support.paths import ROOT
 
 DOCS = ROOT / "docs" / "layers"
 LAYERS = ROOT / "netdsl" / "layers"
+TRAINING = [name for table in TABLES.values() for name in table.classes]
 USAGES = {
     "relu": "relu",
     "dense": "dense UNITS [bias on] [init he_normal] [bias_init zeros]",
@@ -87,7 +89,7 @@ def test_formulas_survive_markdown(text: str) -> None:
 def test_layers_lists_each_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["layers"]) == 0
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
-    assert listed == list(layer_modules())
+    assert listed == [*layer_modules(), *TRAINING]
 
 
 def test_layers_prints_a_page(capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,7 +108,10 @@ def test_layers_prints_a_page(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_layers_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["layers", "--json"]) == 0
-    assert [each["name"] for each in json.loads(capsys.readouterr().out)] == list(layer_modules())
+    known = json.loads(capsys.readouterr().out)
+    assert [each["name"] for each in known] == [*layer_modules(), *TRAINING]
+    kinds = ["layer", "loss", "optimizer", "schedule", "metric", "data", "augmentation"]
+    assert list(dict.fromkeys(each["kind"] for each in known)) == kinds
     assert main(["layers", "dropout", "--json"]) == 0
     (dropout,) = json.loads(capsys.readouterr().out)
     assert dropout["family"] == "norm"
@@ -119,6 +124,21 @@ def test_layers_as_json(capsys: pytest.CaptureFixture[str]) -> None:
         "words": [],
         "required": True,
     }
+
+
+@pytest.mark.parametrize("name", dict.fromkeys(TRAINING))
+def test_the_pages_of_a_train_block_are_printed_too(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["layers", name]) == 0
+    printed = capsys.readouterr().out
+    for table in TABLES.values():
+        assert name not in table.classes or table.page(name).usage in printed
+    assert (find_layer(name) is None) or printed.startswith(pages.page_text(pages.layer_page(name)))
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("adamww", "adamw"), ("mnits", "mnist"), ("one_cycel", "one_cycle")])
+def test_a_misspelled_name_is_looked_up_among_all(typed: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["layers", typed]) == 2
+    assert f"did you mean `{meant}`?" in capsys.readouterr().err
 
 
 def test_an_unknown_layer_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
