@@ -16,5 +16,5 @@ def __getattr__(name: str) -> object:
         raise AttributeError(name)
     import netdsl.ops.api as api  # `from netdsl.ops` would ask this function for it
 
-    globals().update({each: getattr(api, each) for each in api.__all__})
+    globals().update({each: value for each, value in vars(api).items() if not each.startswith("_")})
     return getattr(api, name)

@@ -19,6 +19,21 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
 
+__all__ = [
+    "clip",
+    "elu",
+    "hard_sigmoid",
+    "leaky_relu",
+    "log_softmax",
+    "prelu",
+    "relu",
+    "selu",
+    "sigmoid",
+    "softmax",
+    "softplus",
+    "tanh",
+]
+
 
 def heaviside(x: Value) -> Value:
     """Return 1 where x > 0, otherwise 0. A steep ramp is faster than a comparison and a cast."""

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Dim, Shape
     from netdsl.ir.graph import Value
 
+__all__ = ["add", "div", "maximum", "minimum", "mul", "sub", "sum_to"]
+
 
 def broadcast(*shapes: Shape) -> Shape:
     """Return the common shape: axes are aligned from the last, and a size of 1 broadcasts."""

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Graph, Scalar
     from netdsl.ir.op import Op
 
+__all__ = ["constant"]
+
 Operand = Value | float | int
 """An operand of arithmetic: a number is a scalar constant of the other operand's type."""
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
 
+__all__ = ["batch_norm_training"]
+
 
 class BatchNormalizationTraining(Op):
     """x, scale, bias and two scratch vectors [C] -> y, mean, var. ONNX BatchNormalization.

@@ -13,6 +13,19 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
 
+__all__ = [
+    "equal",
+    "greater",
+    "greater_or_equal",
+    "is_finite",
+    "is_infinite",
+    "is_nan",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "where",
+]
+
 
 class Comparison(Elementwise):
     """A comparison of aligned elements of two values."""

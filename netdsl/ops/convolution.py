@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from netdsl.ir.formula import Count
     from netdsl.ir.graph import Value
 
+__all__ = ["conv", "conv_transpose"]
+
 
 def windows(size: Dim, kernel: int, stride: int, pads: int, dilation: int = 1) -> Dim:
     """Return the number of windows that fit: (size + pads - dilation*(kernel - 1) - 1) // stride + 1."""

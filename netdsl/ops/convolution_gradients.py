@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Value
     from netdsl.ops.convolution import Conv
 
+__all__ = ["conv_dw", "conv_dx"]
+
 
 class ConvGradient(Macro):
     """A gradient of a convolution with these attributes."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from netdsl.ir.graph import Value
 
+__all__ = ["abs", "cast", "cos", "erf", "exp", "identity", "log", "neg", "power", "reciprocal", "sign", "sin", "sqrt"]
+
 FLOAT_TYPES = ("f16", "f32", "f64")
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from netdsl.base.shape import Dim, Shape
 
+__all__ = ["concat", "gather", "pad", "padded", "slice"]
+
 
 class Concat(Op):
     """Concatenate values along an axis. ONNX Concat."""

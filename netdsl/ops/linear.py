@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from netdsl.ir.formula import Count
     from netdsl.ir.graph import Value
 
+__all__ = ["gemm", "matmul"]
+
 
 class Gemm(Op):
     """y = x w + b: [N, in] [in, out] -> [N, out]; x is transposed with `trans_a`, w with `trans_b`. ONNX Gemm.

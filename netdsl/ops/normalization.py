@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
 
+__all__ = ["affine", "batch_norm", "instance_norm", "layer_norm", "lrn"]
+
 
 class BatchNormalization(SameShape):
     """y = scale * (x - mean) / sqrt(var + epsilon) + bias, per channel. ONNX BatchNormalization.

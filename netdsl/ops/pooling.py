@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
 
+__all__ = ["average_pool", "global_average_pool", "global_max_pool", "max_pool"]
+
 
 class Pool(Op):
     """[N, C, *S] -> [N, C, *P]; `pads` are all befores, then all afters, each smaller than the kernel."""

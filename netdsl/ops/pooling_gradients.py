@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
 
+__all__ = ["max_pool_dx"]
+
 BELOW_ALL = -3e38
 """Value of padding: below any float32 in use."""
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Shape
     from netdsl.ir.graph import Graph, Value
 
+__all__ = ["bit_xor", "counter", "dropout", "shift_right"]
+
 
 class BitwiseXor(Elementwise):
     """y = a XOR b on unsigned integers, bitwise; from opset 18. ONNX BitwiseXor."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
 
+__all__ = ["arg_max", "dot_by_channel", "reduce_max", "reduce_mean", "reduce_sum", "sum_by_channel"]
+
 
 class Reduce(Op):
     """Reduce `axes`, which keep size 1 with `keepdims` and are removed otherwise."""

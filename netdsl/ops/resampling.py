@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
 
+__all__ = ["depth_to_space", "resize"]
+
 
 class Resize(Op):
     """[N, C, *S] -> [N, C, *(factor*S)]: each element repeated, or interpolated between its neighbors. ONNX Resize.

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Shape
     from netdsl.ir.graph import Graph
 
+__all__ = ["one_hot", "scatter_add", "spaced", "zeros"]
+
 
 class ScatterElements(SameShape):
     """y = x with updates[…, i, …] added at y[…, indices[…, i, …], …] along an axis. ONNX ScatterElements."""

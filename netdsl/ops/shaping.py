@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Dim, Shape
     from netdsl.ir.graph import Value
 
+__all__ = ["expand", "flatten", "reshape", "transpose"]
+
 
 class Flatten(Op):
     """[N, *] -> [N, features]. ONNX Flatten."""

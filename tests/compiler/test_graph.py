@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
+from pkgutil import iter_modules
 
 import numpy as np
 import pytest
@@ -179,6 +181,15 @@ def test_lowering_imports_no_numpy():
     modules = "netdsl.lower, netdsl.ops.api, netdsl.backend.compile"
     code = f"import sys, {modules}; print({{'numpy', 'onnx'}} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_the_functions_of_each_family_are_in_ops():
+    modules = [import_module(f"netdsl.ops.{each.name}") for each in iter_modules(ops.__path__)]
+    listed = [(module, name) for module in modules for name in getattr(module, "__all__", ())]
+    names = [name for _, name in listed]
+    assert {"relu", "conv"} <= set(names)
+    assert len(names) == len(set(names))
+    assert [name for module, name in listed if getattr(ops, name) is not getattr(module, name)] == []
 
 
 def test_ops_are_imported_on_first_use():
