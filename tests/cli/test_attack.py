@@ -289,3 +289,18 @@ def test_the_picture_of_the_page_is_what_the_command_draws(netdsl: Commands) -> 
     page = ROOT / "docs" / "attack.svg"
     drawn, shown = (re.findall(r">([^<]+)</t|<(image) ", path.read_text("utf-8")) for path in (Path("seven.svg"), page))
     assert drawn == shown
+
+
+@pytest.mark.parametrize("what", [[SEVEN, "--label", 3], ["--data", DATA, "--examples", 200]])
+def test_an_input_that_normalizes_is_attacked_like_a_net_that_does(netdsl: Commands, what: list[Any]) -> None:
+    netdsl.write(
+        a="net a { input image 1x28x28 mean 33 std 78; dense 10 }",
+        b="net a { input image 1x28x28; normalize mean [33] std [78]; dense 10 }",
+    )
+    one, other = (netdsl("attack", f"{name}.net", *what, "--epsilon", 0.1, "--json", "-q") for name in "ab")
+    assert one.code == 0, one
+    assert numbers(one.out) == pytest.approx(numbers(other.out), rel=1e-4)
+
+
+def numbers(text: str) -> list[float]:
+    return [float(each) for each in re.findall(r"-?\d+\.\d+(?:e-?\d+)?", text)]
