@@ -11,8 +11,10 @@ from netdsl.base.files import open_file, problem_of
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.data.errors import BadData
 from netdsl.data.images import format_of
+from netdsl.data.labels import listed
 from netdsl.data.picture import parse_picture
 from netdsl.data.reader import open_input
+from netdsl.ir.names import read_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,16 +33,21 @@ class WrongInputs(UserError, code="E0612", title="inputs that do not match the n
     """The inputs on the command line do not match those of the net."""
 
 
+TABLES = (".csv", ".tsv")
+"""Suffixes of tables, which have no first bytes of their own."""
+
+
 def open_feeds(arguments: list[str], session: Session, reporter: Reporter = SILENT) -> dict[str, Reader]:
-    """Return a reader per input, from `path` or `name=path` arguments. Reports how images are preprocessed. Raises
-    UserError."""
+    """Return a reader per input, from `path` or `name=path` arguments; a table without a name feeds all inputs. Reports
+    how images are preprocessed, and the columns of tables that are not used. Raises UserError."""
     paths: dict[str, list[str]] = {name: [] for name in session.inputs}
     for argument in arguments:
         name, equals, path = argument.partition("=")
         if equals and name in paths and not os.path.lexists(argument):
             paths[name].append(path)
-        elif len(paths) == 1:
-            paths[next(iter(paths))].append(argument)
+        elif len(paths) == 1 or _is_table(argument):
+            for given in paths.values():
+                given.append(argument)
         else:
             raise WrongInputs(
                 f"{argument} is for no input: there are {', '.join(paths)}",
@@ -49,7 +56,36 @@ def open_feeds(arguments: list[str], session: Session, reporter: Reporter = SILE
     missing = [name for name, given in paths.items() if not given]
     if missing:
         raise WrongInputs(f"no data for {', '.join(missing)}", "write NAME=PATH for each input")
-    return {name: _open(name, given, session, reporter) for name, given in paths.items()}
+    readers: dict[str, Reader] = {}
+    unused: dict[str, list[str]] = {}
+    for name, given in paths.items():
+        if any(map(_is_table, given)):
+            readers[name], columns = _open_table(name, given, session)
+            unused[given[0]] = [column for column in columns if column in unused.get(given[0], columns)]
+        else:
+            readers[name] = _open(name, given, session, reporter)
+    for path, columns in unused.items():
+        if columns:
+            reporter.note(f"{path}: columns that are not an input are ignored: {listed(columns)}")
+    return readers
+
+
+def _is_table(path: str) -> bool:
+    return path.lower().endswith(TABLES)
+
+
+def _open_table(name: str, paths: list[str], session: Session) -> tuple[Reader, list[str]]:
+    """Return the reader of a table for an input, and the columns that it does not use."""
+    from netdsl.data.table import open_columns
+
+    if len(paths) > 1:
+        table = next(filter(_is_table, paths))
+        raise BadData(f"several files for one input must all be images, but {table} is a table")
+    inputs, outputs = (
+        {key: tensor.shape[1:] for key, tensor in part.items()} for part in (session.inputs, session.outputs)
+    )
+    columns = read_names(session.metadata, session.name, inputs, outputs).columns.get(name)
+    return open_columns(paths[0], columns, name, inputs[name], session.inputs[name].dtype)
 
 
 def _open(name: str, paths: list[str], session: Session, reporter: Reporter) -> Reader:
@@ -90,7 +126,8 @@ def picture_of(session: Session, name: str) -> Picture:
 
 
 def expand(arguments: list[str], reporter: Reporter = SILENT) -> list[str]:
-    """Replace each folder by the images in it, sorted by name. Raises BadData if there are none."""
+    """Replace each folder by the images in it, or without any those in its subfolders, sorted by name. Raises BadData
+    if there are none."""
     found = []
     for argument in arguments:
         name, equals, path = argument.partition("=")
@@ -108,22 +145,32 @@ def _pictures(folder: str, reporter: Reporter) -> list[str]:
     pictures: list[str] = []
     others: list[str] = []
     try:
-        names = sorted(os.listdir(folder))
+        paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
     except OSError as error:
         raise problem_of(error, folder) from None
-    for name in names:
-        path = os.path.join(folder, name)
+    if not any(map(_is_picture, paths)):
+        paths = [path for one in paths for path in (_files(one) if os.path.isdir(one) else [one])]
+    for path in paths:
         (pictures if _is_picture(path) else others).append(path)
     if not pictures:
         raise BadData(
             f"the folder {folder} contains no images",
-            "pass the files themselves, or a folder that directly contains images",
+            "pass the files themselves, a folder of images, or one with a subfolder of images for each class",
         )
     if others:
         shown = ", ".join(os.path.basename(path) for path in others[:MAX_FILES_SHOWN])
         more = ", …" if len(others) > MAX_FILES_SHOWN else ""
         reporter.note(f"{folder}: skipped {len(others):,} files that are not images: {shown}{more}")
     return pictures
+
+
+def _files(folder: str) -> list[str]:
+    """Return the files in a folder and its subfolders in the order of a data set of images, none of a hidden folder."""
+    found: list[str] = []
+    for at, folders, names in os.walk(folder) if not os.path.basename(folder).startswith(".") else ():
+        folders.sort()
+        found += [os.path.join(at, name) for name in sorted(names)]
+    return found
 
 
 def _is_picture(path: str) -> bool:

@@ -41,7 +41,7 @@ class NotAPicture(UserError, code="E0643", title="an unsupported image format", 
 
 @contextmanager
 def replace(
-    path: str, *, made: bytes, force: bool, reads: Iterable[str | None] = (), size: int = 0
+    path: str, *, made: bytes | tuple[bytes, ...], force: bool, reads: Iterable[str | None] = (), size: int = 0
 ) -> Iterator[BinaryIO]:
     """Open a temporary file of at least `size` bytes, and rename it to `path` when it is complete.
 
@@ -101,7 +101,7 @@ def sources(net: Net) -> set[str]:
     return {net.source.name, *(node.span.source.name for node in net.nodes)}
 
 
-def _judge(path: str, made: bytes, force: bool, reads: Iterable[str | None]) -> None:
+def _judge(path: str, made: bytes | tuple[bytes, ...], force: bool, reads: Iterable[str | None]) -> None:
     """Raise WouldDestroy or WouldOverwrite if a file must not be replaced."""
     for read in reads:
         if read and path != "-" and _same(path, read):
@@ -122,12 +122,14 @@ def _same(path: str, other: str) -> bool:
         return False
 
 
-def _has(path: str, made: bytes) -> bool:
+def _has(path: str, made: bytes | tuple[bytes, ...]) -> bool:
+    marks = (made,) if isinstance(made, bytes) else made
     try:
         with open(path, "rb") as file:
             head = file.read(SEARCHED)
             file.seek(-min(SEARCHED, os.fstat(file.fileno()).st_size), os.SEEK_END)
-            return not head or made in head or made in file.read(SEARCHED)
+            tail = file.read(SEARCHED)
+            return not head or any(mark in head or mark in tail for mark in marks)
     except OSError:
         return False
 

@@ -147,8 +147,8 @@ OPTIONS = (
     Option(
         "run",
         "INPUT",
-        "a .npy, .npz, idx or image file, or a folder of images; each image is an example; NAME=PATH feeds the input "
-        "NAME",
+        "a .npy, .npz, idx, .csv or image file, or a folder of images or of class folders; each image or row is an "
+        "example; NAME=PATH feeds the input NAME",
         dest="inputs",
         nargs="+",
         completes=FILES,
@@ -204,7 +204,12 @@ OPTIONS = (
         completes=FILES,
     ),
     Option("compile", "-o, --output OUT.onnx", "output file (default: NET.onnx)", completes=FILES),
-    Option("run", "-o, --output OUT.npz", "also write the outputs, by name", completes=FILES),
+    Option(
+        "run",
+        "-o, --output OUT.npz|csv",
+        "also write the outputs, by name, or a table of predictions",
+        completes=FILES,
+    ),
     Option("attack", "-o, --output OUT.svg|png", "draw the result", completes=FILES),
     Option("filters", "-o, --output OUT.svg|png", "output file (default: filters.svg)", completes=FILES),
     Option("eval", "--plot OUT.svg|png", "draw the confusion matrix", completes=FILES),
@@ -436,7 +441,15 @@ OPTIONS = (
     # messages
     Option(f"{SPEC} compare", "--strict", "treat warnings as errors", group=MESSAGES),
     Option(
-        "check draw compile run train eval attack filters diff view",
+        "run",
+        "--format FORM",
+        "format of problems: text or short on stderr, json or github on stdout; csv prints the results as CSV",
+        group=MESSAGES,
+        choices=("text", "short", "json", "github", "csv"),
+        default="text",
+    ),
+    Option(
+        "check draw compile train eval attack filters diff view",
         "--format FORM",
         "format of problems: text or short on stderr, json or github on stdout",
         group=MESSAGES,

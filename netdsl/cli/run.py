@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.app.labels import check_labels, read_labels
 from netdsl.base.terminal import escape
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.cli.messages import (
     NORMAL,
     TERMINAL,
@@ -33,8 +34,14 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Net
 
 
+class TwoFormats(UserError, code="E0628", title="two formats of results", exit_code=USAGE_IS_WRONG):
+    """`netdsl run` prints its results in one format: as text, as JSON (`--json`) or as CSV (`--format csv`)."""
+
+
 def command(options: argparse.Namespace) -> int:
     """Run the command. Exit code 0, or 1 for errors in the net, its weights or the data. Raises UserError."""
+    if options.json and options.format == "csv":
+        raise TwoFormats("--json cannot be combined with --format csv: both print the results")
     net = None
     if options.file.lower().endswith(".onnx"):
         check_model_options(options)
@@ -77,10 +84,15 @@ def _output(net: Net | None, options: argparse.Namespace) -> AbstractContextMana
         return nullcontext()
     from netdsl.app.feeds import files
     from netdsl.app.output import ARCHIVE, replace, sources
+    from netdsl.app.prediction_table import MARKS
 
     written = sources(net) if net is not None else ()
     reads = (options.file, *written, options.weights, options.labels, *files(options.inputs))
-    return replace(options.output, made=ARCHIVE, force=options.force, reads=reads)
+    return replace(options.output, made=MARKS if _writes_table(options) else ARCHIVE, force=options.force, reads=reads)
+
+
+def _writes_table(options: argparse.Namespace) -> bool:
+    return options.output is not None and options.output.lower().endswith(".csv")
 
 
 def _model(net: Net | None, options: argparse.Namespace) -> bytes | str:
@@ -105,21 +117,37 @@ def _run(
 ) -> None:
     """Print the outputs of each example, to stderr if `-o -` writes to stdout, and write them to the file."""
     from netdsl.app.predict import require_space, run_batches, sharded
+    from netdsl.app.prediction_table import PredictionTable
 
     if options.shard is not None:
         readers = sharded(readers, *options.shard)
     total = len(next(iter(readers.values())))
-    if options.output is not None:
+    table_file = file if _writes_table(options) else None
+    prints_table = options.format == "csv"
+    table = PredictionTable(session, classes) if prints_table or table_file is not None else None
+
+    def write_rows(rows: str) -> None:
+        if prints_table:
+            stream.write(rows)
+        if table_file is not None:
+            table_file.write(rows.encode())
+
+    if options.output is not None and table_file is None:
         require_space(options.output, session, total)
     stream = sys.stderr if options.output == "-" else sys.stdout
     done, begin = 0, monotonic()
     with counted("examples", total, beside=stream) as show_progress:
-        for names, outputs in run_batches(session, readers, options.batch, file):
+        for names, outputs in run_batches(session, readers, options.batch, file if table_file is None else None):
             if labels is not None and not done and any(None in x.shape[1:] for x in session.outputs.values()):
                 check_labels(labels, options.labels, {name: array.shape[1:] for name, array in outputs.items()})
-            stream.write("".join(f"{line}\n" for line in _lines(names, outputs, classes, options)))
+            if table is not None:
+                write_rows(table.add(names, outputs))
+            if not prints_table:
+                stream.write("".join(f"{line}\n" for line in _lines(names, outputs, classes, options)))
             done += len(names)
             show_progress(done)
+    if table is not None:
+        write_rows(table.end())
     seconds = monotonic() - begin
     text = f"{done:,} examples in {seconds:.2f} s on {session.provider}: {done / max(seconds, 1e-9):,.0f} examples/s"
     note(text, NORMAL if sys.stderr.isatty() else VERBOSE)

@@ -11,6 +11,7 @@ import numpy as np
 from netdsl.base.files import mistaken, open_file
 from netdsl.base.shape import format_shape
 from netdsl.base.suggest import suggest
+from netdsl.data.column import ArrayColumn
 from netdsl.data.errors import BadTable, ColumnsDiffer, Incomplete, NoExamples, NotFinite
 from netdsl.data.labels import listed, numbered
 from netdsl.data.reader import type_of
@@ -184,7 +185,7 @@ class _Cells:
         flat = np.frombuffer(self.values, "i8" if self.values.typecode == "q" else "f8")
         if not (finite := np.isfinite(flat)).all():
             at = int(np.argmin(finite))
-            raise NotFinite(f"{self.place(at)} contains {flat[at]}", "training requires finite numbers")
+            raise NotFinite(f"{self.place(at)} contains {flat[at]}", "a table must have finite numbers")
         return flat.reshape(-1, *(size or 1 for size in shape))
 
 
@@ -202,15 +203,7 @@ def open_csv(path: str, target: Sequence[str], separator: str | None, wanted: Da
 def _read(table: Table, names: Sequence[str], wanted: DataSpec) -> Dataset:
     lines = array("q")
     inputs, targets = _layout(table, names, wanted, lines)
-    cells = [*inputs.values(), *targets.values()]
-    rows = table.rows()
-    next(rows)
-    for line, row in rows:
-        lines.append(line)
-        for part in cells:
-            part.add(line, row)
-    if not lines:
-        raise NoExamples(f"{table.path} has a header, but no rows")
+    _fill(table, [*inputs.values(), *targets.values()], lines)
     xs = {name: (table.path, part.array(wanted.inputs[name][0])) for name, part in inputs.items()}
     ys: dict[str, tuple[str, Array]] = {}
     classes: dict[str, tuple[str, ...]] = {}
@@ -221,6 +214,48 @@ def _read(table: Table, names: Sequence[str], wanted: DataSpec) -> Dataset:
     columns, held = ({name: part.names for name, part in parts.items()} for parts in (inputs, targets))
     found_names = wanted.names or Names(classes, columns, held)
     return assembled(xs, ys, wanted, found_names, {name: part.place for name, part in targets.items()})
+
+
+def _fill(table: Table, parts: Sequence[_Cells], lines: array[int]) -> None:
+    """Read all rows into parts, which share the list of `lines`. Raises BadTable and NoExamples."""
+    rows = table.rows()
+    next(rows)
+    for line, row in rows:
+        lines.append(line)
+        for part in parts:
+            part.add(line, row)
+    if not lines:
+        raise NoExamples(f"{table.path} has a header, but no rows")
+
+
+def open_columns(
+    path: str, columns: Sequence[str] | None, name: str, shape: Sequence[int | None], dtype: str
+) -> tuple[ArrayColumn, list[str]]:
+    """Return the examples of the input `name` from a table, and the columns that are not used. `columns` are those of
+    training, matched by name; without them, all columns in order. Raises BadTable, ColumnsDiffer and Incomplete."""
+    table = Table(path, None)
+    try:
+        places = list(range(len(table.header))) if columns is None else _places(table, columns)
+        if None in shape or _width(shape) != len(places):
+            raise Incomplete(
+                f"{path} has {len(places)} columns, but the input `{name}` takes {format_shape(tuple(shape))}",
+                "the model does not name its columns, so a table has those of the input alone, in order",
+            )
+        lines = array("q")
+        cells = _Cells(table, places, "int64" if type_of(dtype).kind in "iu" else "float64", lines)
+        _fill(table, [cells], lines)
+    finally:
+        table.close()
+    unused = [column for place, column in enumerate(table.header) if place not in places]
+    return ArrayColumn(path, cells.array(shape), tuple(shape), dtype), unused
+
+
+def _places(table: Table, columns: Sequence[str]) -> list[int]:
+    """Return the indices of the columns of training. Raises ColumnsDiffer."""
+    missing = [name for name in columns if name not in table.header]
+    if missing:
+        raise ColumnsDiffer(f"{table.path} lacks columns of training: {_told(missing, 'missing')}{table.held}")
+    return [table.header.index(name) for name in columns]
 
 
 def _named(table: Table, name: str) -> int:

@@ -1,0 +1,74 @@
+"""Predictions as a table: a row for each example, as CSV."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from netdsl.app.scores import class_scores, is_map
+from netdsl.base.terminal import escape
+from netdsl.base.user_error import UserError
+from netdsl.report.table import csv_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from netdsl.app.scores import ClassReading
+    from netdsl.backend.session import Array, Session
+
+HEADS = (("file", "class", "probability"), ("file", "class", "score"), ("file", "value"))
+"""Columns of classes with a known probability, of other classes, and of numbers."""
+
+MARKS = tuple(f"{','.join(head)}\n".encode() for head in HEADS)
+"""First lines of tables that netdsl wrote."""
+
+
+class NoTable(UserError, code="E0627", title="outputs that do not fit into a table"):
+    """A table of predictions has one class or one number for each example. A net with several outputs, or with maps,
+    does not fit: `-o OUT.npz` writes all numbers, and `--json` prints all outputs."""
+
+
+class PredictionTable:
+    """The best class of each example with its probability, or else its output; or the only number."""
+
+    __slots__ = ("_begun", "_name", "_reading", "_shape")
+
+    def __init__(self, session: Session, readings: Mapping[str, ClassReading]) -> None:
+        """Raise NoTable if the session has several outputs."""
+        if len(session.outputs) != 1:
+            raise _misfit(f"{session.name} has {len(session.outputs)} outputs")
+        ((self._name, output),) = session.outputs.items()
+        self._reading = readings[self._name]
+        self._shape = tuple(size or 2 for size in output.shape[1:])
+        self._begun = False
+
+    def add(self, names: Sequence[str], outputs: Mapping[str, Array]) -> str:
+        """Return the rows of a batch as CSV, the first ones after a header. Raises NoTable."""
+        head, rows = self._rows(outputs[self._name])
+        lines = csv_text(head, [(escape(name), *row) for name, row in zip(names, rows, strict=True)]) + "\n"
+        text = lines.partition("\n")[2] if self._begun else lines
+        self._begun = True
+        return text
+
+    def end(self) -> str:
+        """Return the header if there were no examples."""
+        return "" if self._begun else csv_text(self._rows(np.zeros((1, *self._shape)))[0], ()) + "\n"
+
+    def _rows(self, array: Array) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        if is_map(array):
+            raise _misfit(f"the output `{self._name}` is a map")
+        scores = class_scores(array, self._reading, 1)
+        if scores is None:
+            return HEADS[2], [(f"{value:.6g}",) for value in array.reshape(-1).tolist()]
+        best = [each[0] for each in scores]
+        if any(each.probability is None for each in best):
+            return HEADS[1], [(escape(each.name), f"{each.value:.6g}") for each in best]
+        return HEADS[0], [(escape(each.name), f"{each.probability:.6g}") for each in best]
+
+
+def _misfit(what: str) -> NoTable:
+    return NoTable(
+        f"{what}, but a table has one class or one number for each example",
+        "`-o OUT.npz` writes all numbers, and `--json` prints all outputs",
+    )
