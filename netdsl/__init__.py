@@ -17,26 +17,9 @@ os.environ.setdefault(
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from netdsl.api import (
-        Layer,
-        Net,
-        NetError,
-        NetWarning,
-        Parameter,
-        Problem,
-        Session,
-        Summary,
-        Trained,
-        UserError,
-        Value,
-        Zoo,
-        ZooEntry,
-        __version__,
-        fit,
-        load,
-        parse,
-        zoo,
-    )
+    from netdsl.api import *  # noqa: F403
+
+    __version__: str
 else:
 
     def __getattr__(name: str) -> object:
@@ -52,23 +35,34 @@ else:
         return sorted({*globals(), *__all__})
 
 
-__all__ = [
+__all__ = [  # noqa: F405
+    "Error",
     "Layer",
     "Net",
     "NetError",
     "NetWarning",
     "Parameter",
+    "Picture",
     "Problem",
+    "Problems",
+    "Result",
     "Session",
     "Summary",
+    "Table",
     "Trained",
     "UserError",
     "Value",
     "Zoo",
     "ZooEntry",
     "__version__",
+    "check",
+    "compare",
+    "diff",
+    "evaluate",
     "fit",
     "load",
+    "load_ipython_extension",
     "parse",
+    "tensors",
     "zoo",
 ]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from netdsl.base.user_error import Error, UserError
+from netdsl.app.reporter import Reporter
+from netdsl.base.user_error import Error, UserError, escape
 from netdsl.diagnostics.formats import summary
 from netdsl.diagnostics.render import render
 
@@ -58,24 +61,48 @@ class NetWarning(UserWarning):
     __module__ = "netdsl"
 
 
-OPTION = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)")
+OPTION = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)(?: [A-Z]+\b)?")
 NAMES = {"except": "exclude"}
 """Keyword arguments that have another name than the option of the command line."""
 SWITCHES = ("force", "partial", "allow-nonfinite", "allow-fallback")
 
 
-@contextmanager
-def in_python() -> Iterator[None]:
-    """Name keyword arguments instead of options of the command line in errors."""
+def worded(text: str) -> str:
+    """Return a message with keyword arguments in place of options of the command line."""
 
     def keyword(found: re.Match[str]) -> str:
         name = NAMES.get(found[1], found[1].replace("-", "_"))
         return f"{name}=True" if found[1] in SWITCHES else name
 
+    return text if "in Python" in text else OPTION.sub(keyword, text)
+
+
+@contextmanager
+def in_python() -> Iterator[None]:
+    """Name keyword arguments instead of options of the command line in errors."""
     try:
         yield
     except UserError as error:
-        texts = (error.message, *error.helps)
-        error.message, *helps = [text if "in Python" in text else OPTION.sub(keyword, text) for text in texts]
-        error.helps = tuple(helps)
+        error.message = worded(error.message)
+        error.helps = tuple(map(worded, error.helps))
         raise
+
+
+def warn(text: str, category: type[Warning] = UserWarning) -> None:
+    """Issue a warning that points at the line of the program that called this package."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith("netdsl."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)
+
+
+class PythonReporter(Reporter):
+    """Issues notes and warnings as Python warnings."""
+
+    __slots__ = ()
+
+    def note(self, text: str) -> None:
+        warn(worded(escape(text)))
+
+    def warn(self, *lines: str) -> None:
+        warn("\n".join(map(escape, lines)))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 from typing import TYPE_CHECKING
 
-from netdsl.api.errors import NetError, NetWarning, in_python
+from netdsl.api.errors import NetError, NetWarning, in_python, warn
 from netdsl.api.net import Net
 from netdsl.api.options import path
 from netdsl.api.options import text as text_of
-from netdsl.app.frontend import load_net
+from netdsl.app.frontend import load_nets, load_origin
 from netdsl.base.files import decoded
 from netdsl.base.text import Source
 from netdsl.diagnostics.formats import short
@@ -60,12 +59,28 @@ def parse(text: str, /, name: str = "<string>", **parameters: Setting) -> Net:
     return _load(source, parameters)
 
 
+def load_all(text: str, name: str) -> dict[str, Net]:
+    """Return all nets of a text by name, like `parse`."""
+    source = Source(name, decoded(text.encode("utf-8", "surrogatepass"), name))
+    report = Report()
+    with in_python():
+        found = load_nets(source, report)
+    _tell(report)
+    return {name: Net(net, origin) for name, (net, origin) in found.items()}
+
+
 def _load(file: str | Source, parameters: Mapping[str, Setting]) -> Net:
     report = Report()
     with in_python():
-        net = load_net(file, report, settings=parameters)
-    if net is None:
+        net, origin = load_origin(file, report, settings=parameters)
+    _tell(report)
+    assert net is not None
+    return Net(net, origin)
+
+
+def _tell(report: Report) -> None:
+    """Raise NetError for errors, and issue warnings."""
+    if report.errors:
         raise NetError(report)
     for problem in report:
-        warnings.warn(NetWarning(short(problem)), stacklevel=3)
-    return Net(net)
+        warn(short(problem), NetWarning)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
-from netdsl.api.errors import in_python
-from netdsl.api.options import LARGEST, between, compile_options, flag, output, text
+from netdsl.api.errors import PythonReporter, in_python
+from netdsl.api.options import LARGEST, SEEDS, between, compile_options, flag, output, source_of_weights, text
 from netdsl.api.parts import Layer, Value
 from netdsl.ir.names import Names
 
@@ -16,11 +16,18 @@ if TYPE_CHECKING:
 
     import onnx
 
-    from netdsl.api.options import ModelOptions
+    from netdsl.api.attacking import AttackOptions
+    from netdsl.api.options import ModelOptions, WeightOptions
+    from netdsl.api.results import Attacked, Filters, Picture, Result
     from netdsl.api.session import Session
     from netdsl.api.summary import Summary
+    from netdsl.api.training import FitOptions, Trained
+    from netdsl.app.frontend import Origin
     from netdsl.ir import net as ir
     from netdsl.ir.net import Parameter
+
+MAX_LAYERS_DRAWN = 2_000
+"""Maximum number of layers of a net that a notebook displays as a picture."""
 
 
 class Net:
@@ -38,10 +45,11 @@ class Net:
     ```
     """
 
-    __slots__ = ("_names", "_net")
+    __slots__ = ("_names", "_net", "_origin")
 
-    def __init__(self, net: ir.Net, names: Names | None = None) -> None:
+    def __init__(self, net: ir.Net, origin: Origin, names: Names | None = None) -> None:
         self._net = net
+        self._origin = origin
         self._names = Names() if names is None else names
 
     @property
@@ -98,6 +106,103 @@ class Net:
         from netdsl.api.summary import Summary
 
         return Summary(self._net, between("batch", batch, 1, LARGEST))
+
+    def draw(self, path: str | os.PathLike[str] | None = None, *, unfold: bool = False, force: bool = False) -> Picture:
+        """Draw the net, and with a `path`, write the picture to it: .svg, .png, .dot or .mmd, as the path ends.
+
+        `unfold` draws every repetition of repeated layers. A file that netdsl did not write is only overwritten with
+        `force`. Raises UserError.
+        """
+        from netdsl.api.results import Picture
+        from netdsl.app.draw import FORMS, drawn
+        from netdsl.app.output import sources
+
+        flag("unfold", unfold)
+        picture = Picture(self.name, lambda form: drawn(self._net, form, unfold=unfold), FORMS, sources(self._net))
+        if path is not None:
+            picture.save(path, force=force)
+        return picture
+
+    def filters(
+        self,
+        layer: str | None = None,
+        *,
+        together: bool = False,
+        seed: int = 0,
+        **matching: Unpack[WeightOptions],
+    ) -> Filters:
+        """Return the filters of a convolution (default: the first), which a notebook displays.
+
+        `together` scales all filters alike instead of each on its own. `weights` and how they are matched are those of
+        `to_onnx`. Raises UserError.
+        """
+        from netdsl.api.results import Filters, canvas_picture
+        from netdsl.app.filters import filters_of_net
+
+        flag("together", together)
+        seed = between("seed", seed, 0, SEEDS)
+        layer = None if layer is None else text("layer", layer)
+        with in_python():
+            found = filters_of_net(self._net, source_of_weights(**matching), seed, PythonReporter(), layer)
+        return Filters(
+            found.name,
+            found.weight,
+            lambda: canvas_picture(f"{found.name}, of {self.name}", found.picture(together=together)),
+        )
+
+    @overload
+    def attack(self, image: object, label: int | str, **options: Unpack[AttackOptions]) -> Attacked: ...
+    @overload
+    def attack(self, *, data: object, **options: Unpack[AttackOptions]) -> Result: ...
+    def attack(
+        self,
+        image: object = None,
+        label: int | str | None = None,
+        *,
+        data: object = None,
+        **options: Unpack[AttackOptions],
+    ) -> Result:
+        """Change an image so that a classifier mistakes it, or all images of a data set.
+
+        `image` is a path or an array, and `label` its class. `data` is a pair (x, y) of arrays, a path, or a string as
+        in a `train` block; the result then has the accuracy for each `epsilon`. The `method` is "fgsm" or "pgd", with
+        `steps` and `alpha`; `range` are the values of black and white (default: 0 and 255), and `epsilon` fractions of
+        it. The other options are those of `netdsl attack`, and of `to_onnx` for `weights`. Raises UserError.
+        """
+        from netdsl.api.attacking import attack
+
+        with in_python():
+            return attack(self._net, image, label, data, options)
+
+    def fit(
+        self,
+        x: object = None,
+        y: object = None,
+        *,
+        data: object = None,
+        validate: object = None,
+        out: str | os.PathLike[str] | None = None,
+        progress: bool = False,
+        **options: Unpack[FitOptions],
+    ) -> Trained:
+        """Train the net on arrays x and y, or on `data`: a pair, an iterable of pairs, a path, or a string as in a
+        `train` block, like `netdsl.fit`.
+
+        Every line of a `train` block is a keyword argument, and so is every argument of an optimizer: `loss`,
+        `metric`, `optimizer`, `lr`, `momentum`, `decay`, `schedule`, `epochs`, `steps`, `batch`, `seed`, `augment`,
+        `freeze`, … Numbers are numbers, and strings are what the language has, such as
+        `loss="cross_entropy smoothing 0.1"`; a list is several values, and a dict has those of several outputs.
+        `validate` is a fraction to hold out, or other data. They replace the lines of the net's own `train` block, if
+        it has one; a line that neither has takes the language's default, and a loss is required.
+
+        `weights` are the initial ones. `out`, `resume`, `force`, `threads`, `provider`, `step_backend` and `epoch` are
+        those of `netdsl.fit`; `progress` shows a line of progress.
+
+        Raises NetError for arguments that the language rejects, and UserError for unsuitable data.
+        """
+        from netdsl.api.training import fit_net
+
+        return fit_net(self, x, y, data, validate, out, progress, options)
 
     def to_onnx(self, **options: Unpack[ModelOptions]) -> onnx.ModelProto:
         """Compile the net to an ONNX model.
@@ -180,8 +285,9 @@ class Net:
     def _repr_mimebundle_(
         self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
     ) -> dict[str, str]:
-        from netdsl.api.notebook import bundle, table
+        from netdsl.api.notebook import bundle, folded, table
 
         heads = ("layer", "kind", "output", "parameters", "place")
-        html = table(repr(self)[1:-1], heads, [layer.cells for layer in self.layers])
-        return bundle(repr(self), html, include, exclude)
+        layers = table("", heads, [layer.cells for layer in self.layers])
+        picture = self.draw().svg if len(self._net.nodes) <= MAX_LAYERS_DRAWN else ""
+        return bundle(repr(self), picture + folded(repr(self)[1:-1], layers), include, exclude)

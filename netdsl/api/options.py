@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import index
 from typing import TYPE_CHECKING, cast
 
+from netdsl.api.errors import warn
 from netdsl.app.given_weights import WeightSource, matched_weights
 from netdsl.base.suggest import suggest
 from netdsl.base.user_error import WrongArgumentType, WrongArgumentValue, escape
@@ -69,12 +70,12 @@ def compile_options(net: Net, names: Names, options: ModelOptions) -> CompileOpt
     expect_keywords(options, MATCHING.union(CompileOptions._fields) - {"names"})
     matching = cast("WeightOptions", {key: value for key, value in options.items() if key in MATCHING})
     graph = cast("GraphOptions", {key: value for key, value in options.items() if key not in MATCHING})
-    file = fitted(net, **matching, seed=graph.get("seed", 0), stacklevel=4)
+    file = fitted(net, source_of_weights(**matching), seed=graph.get("seed", 0))
     chosen = CompileOptions(weights=file, names=names, **graph)
     for name, precision in (("dtype", chosen.dtype), ("io", chosen.io)):
         one_of(name, precision, PRECISIONS)
     if chosen.metadata is not None and not _is_texts(chosen.metadata):
-        raise WrongArgumentType(f"metadata is a mapping from keys to texts, not {_shown(chosen.metadata)}")
+        raise WrongArgumentType(f"metadata is a mapping from keys to texts, not {shown(chosen.metadata)}")
     if chosen.io == "f16" != chosen.dtype:
         raise WrongArgumentValue("io='f16' goes with dtype='f16'")
     flag("functions", chosen.functions)
@@ -93,8 +94,7 @@ def expect_keywords(options: Mapping[str, object], known: frozenset[str]) -> Non
             raise WrongArgumentType(f"unexpected keyword argument {name!r}", *close)
 
 
-def fitted(
-    net: Net,
+def source_of_weights(
     *,
     weights: Weights | None = None,
     rename: Mapping[str, str] | None = None,
@@ -102,35 +102,31 @@ def fitted(
     exclude: Iterable[str] = (),
     partial: bool = False,
     allow_nonfinite: bool = False,
-    seed: int | None = None,
-    training: bool = False,
-    stacklevel: int = 3,
-) -> WeightFile | None:
-    """Open weights, and match them to the net. Raises UserError.
-
-    With a `seed`, warns about weights that keep their initial values, drawn from it.
-    """
+    **unknown: object,
+) -> WeightSource:
+    """Convert keyword arguments to the source of a net's weights. Raises UserError."""
+    expect_keywords(unknown, MATCHING)
     one_of("match", match, MATCHINGS)
     flag("partial", partial)
     flag("allow_nonfinite", allow_nonfinite)
     rename = {} if rename is None else rename
     if not _is_texts(rename):
-        raise WrongArgumentType(f"rename is a mapping from patterns to texts, not {_shown(rename)}")
+        raise WrongArgumentType(f"rename is a mapping from patterns to texts, not {shown(rename)}")
     if isinstance(exclude, str) or not isinstance(exclude, Iterable):
-        raise WrongArgumentType(f"exclude is a collection of labels, not {_shown(exclude)}")
+        raise WrongArgumentType(f"exclude is a collection of labels, not {shown(exclude)}")
     labels = tuple(exclude)
     if not all(isinstance(label, str) for label in labels):
-        raise WrongArgumentType(f"exclude is a collection of labels, not {_shown(labels)}")
+        raise WrongArgumentType(f"exclude is a collection of labels, not {shown(labels)}")
     if partial and match == "order":
         raise WrongArgumentValue("partial=True cannot be combined with match='order'")
     chosen = rename or match == "order" or labels or partial or allow_nonfinite
     if weights is None and chosen:
         raise WrongArgumentType("rename, match, exclude, partial and allow_nonfinite go with weights")
     if weights is None:
-        return None
+        return WeightSource()
     from netdsl.weights.rename import Rule
 
-    source = WeightSource(
+    return WeightSource(
         weights if isinstance(weights, Mapping) else path("weights", weights),
         [Rule(pattern, to, f"rename {pattern!r}: {to!r}") for pattern, to in rename.items()],
         match,
@@ -138,17 +134,16 @@ def fitted(
         partial,
         allow_nonfinite,
     )
+
+
+def fitted(net: Net, source: WeightSource, *, seed: int | None = None, training: bool = False) -> WeightFile | None:
+    """Open weights, and match them to the net. With a `seed`, warns about weights that keep their initial values, drawn
+    from it. Raises UserError if they do not match."""
     found = matched_weights(net, source)
     if found is not None and found.initial and seed is not None:
-        import warnings
-
         from netdsl.weights.match import initial_report
 
-        warnings.warn(
-            "\n".join(map(escape, initial_report(net, found, seed, training=training))),
-            UserWarning,
-            stacklevel=stacklevel,
-        )
+        warn("\n".join(map(escape, initial_report(net, found, seed, training=training))))
     return found
 
 
@@ -159,7 +154,7 @@ def _is_texts(given: object) -> bool:
 
 def between(name: str, number: int, low: int, high: int) -> int:
     """Return `number` if it is an integer from `low` to `high`. Raises UserError."""
-    wrong = f"{name} must be an integer from {low} to {high}, not {_shown(number)}"
+    wrong = f"{name} must be an integer from {low} to {high}, not {shown(number)}"
     try:
         whole = index(number)
     except TypeError:
@@ -172,7 +167,7 @@ def between(name: str, number: int, low: int, high: int) -> int:
 def path(name: str, given: object) -> str:
     """Return the argument `given` if it is a path. Raises WrongArgumentType."""
     if not isinstance(given, str | bytes | os.PathLike):
-        raise WrongArgumentType(f"{name} must be a path, not {_shown(given)}")
+        raise WrongArgumentType(f"{name} must be a path, not {shown(given)}")
     return os.fsdecode(given)
 
 
@@ -186,25 +181,34 @@ def output(given: object, force: object) -> str:
 def text(name: str, given: object) -> str:
     """Return the argument `given` if it is a string. Raises WrongArgumentType."""
     if not isinstance(given, str):
-        raise WrongArgumentType(f"{name} must be a str, not {_shown(given)}")
+        raise WrongArgumentType(f"{name} must be a str, not {shown(given)}")
     return given
 
 
 def flag(name: str, given: object) -> None:
     """Raise WrongArgumentType if the argument `given` is not a bool."""
     if given is not True and given is not False:
-        raise WrongArgumentType(f"{name} must be True or False, not {_shown(given)}")
+        raise WrongArgumentType(f"{name} must be True or False, not {shown(given)}")
 
 
 def one_of(name: str, given: object, known: Sequence[str]) -> None:
     """Raise WrongArgumentValue if the argument `given` is not one of the words in `known`."""
     if given not in known:
         words = ", ".join(map(repr, known[:-1])) + f" or {known[-1]!r}"
-        raise WrongArgumentValue(f"{name} is {words}, not {_shown(given)}")
+        raise WrongArgumentValue(f"{name} is {words}, not {shown(given)}")
 
 
-def _shown(given: object) -> str:
+def shown(given: object) -> str:
     """Describe an argument: a number or a short string by its value, anything else by its type."""
     if given is None or isinstance(given, bool | int | float) or (isinstance(given, str) and len(given) < MAX_SHOWN):
         return repr(given)
     return f"an object of type {type(given).__name__}"
+
+
+def labels_of(given: object) -> str | list[str] | None:
+    """Return the names of classes, or the path of a file of them. Raises WrongArgumentType."""
+    if given is None or isinstance(given, str | os.PathLike):
+        return None if given is None else path("labels", given)
+    if isinstance(given, list | tuple) and all(isinstance(label, str) for label in given):
+        return [*given]
+    raise WrongArgumentType(f"labels is a file, or a list of strings, not {shown(given)}")

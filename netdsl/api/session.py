@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.api.options import LARGEST, between
 from netdsl.backend.session import WrongFeed
 from netdsl.base.shape import format_shape
+from netdsl.data.errors import NoExamples
 from netdsl.ir.names import read_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import ArrayLike
-
     from netdsl.api.parts import Value
     from netdsl.backend import session
     from netdsl.backend.session import Array
+    from netdsl.ir.names import Names
 
 
 class Session:
@@ -26,8 +27,10 @@ class Session:
     ```python
     >>> import numpy
     >>> session = netdsl.load("xor").session()
-    >>> session(x=numpy.zeros((2, 2)))["output"].shape
+    >>> session(numpy.zeros((2, 2)))["output"].shape
     (2, 1)
+    >>> session.predict(numpy.zeros((1000, 2)))["output"].shape
+    (1000, 1)
 
     ```
     """
@@ -52,25 +55,63 @@ class Session:
     @property
     def class_names(self) -> dict[str, tuple[str, ...]]:
         """The class names in order, by output, from the weight file or the training; empty if unknown."""
+        return dict(self._names.classes)
+
+    @property
+    def _names(self) -> Names:
         inputs, outputs = (
             {name: tensor.shape[1:] for name, tensor in part.items()}
             for part in (self._session.inputs, self._session.outputs)
         )
-        return dict(read_names(self._session.metadata, self._session.name, inputs, outputs).classes)
+        return read_names(self._session.metadata, self._session.name, inputs, outputs)
 
-    def __call__(self, /, **inputs: ArrayLike) -> dict[str, Array]:
+    def __call__(self, x: object = None, /, **inputs: object) -> dict[str, Array]:
         """Run the net on a batch, and return all outputs by name. The first axis of each array is the batch.
 
-        Values are converted to the type of the input: any type to a float, integers to another integer type if they are
-        in its range, and floats never to integers. Raises UserError for missing inputs and unsuitable arrays.
+        The array of an only input needs no name: `session(images)`. Frames of pandas and polars are arrays with a row
+        for each example; their columns are matched by name if the net was trained on such. Values are converted to the
+        type of the input: any type to a float, integers to another integer type if they are in its range, and floats
+        never to integers. Raises UserError for missing inputs and unsuitable arrays.
         """
-        return self._session.run({name: self._array(name, given) for name, given in inputs.items()})
+        return self._session.run(self._arrays(x, inputs))
 
-    def _array(self, name: str, given: ArrayLike) -> Array:
-        from netdsl.data.column import ArrayReader, as_array
+    def predict(self, x: object = None, /, *, batch: int = 256, **inputs: object) -> dict[str, Array]:
+        """Run the net on any number of examples, a `batch` at a time, and return all outputs by name.
+
+        A model with a fixed batch size uses that. Other arguments and errors are those of a call.
+        """
+        import numpy as np
+
+        from netdsl.app.predict import run_batches
+        from netdsl.data.column import ArrayReader
+
+        size: int | None = between("batch", batch, 1, LARGEST)
+        arrays = self._arrays(x, inputs)
+        self._session.check_names(arrays)
+        tensors = self._session.inputs
+        if any(tensor.shape[0] is not None for tensor in tensors.values()):
+            size = None
+        readers = {name: ArrayReader(name, array, tensors[name].dtype) for name, array in arrays.items()}
+        if not all(map(len, readers.values())):
+            raise NoExamples("there are no examples")
+        parts = [outputs for _, outputs in run_batches(self._session, readers, size)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _arrays(self, x: object, inputs: Mapping[str, object]) -> dict[str, Array]:
+        if x is not None:
+            if len(self._session.inputs) != 1 or inputs:
+                names = ", ".join(f"{name}=…" for name in self._session.inputs)
+                raise WrongFeed(f"{self._session.name} takes its inputs by name: {names}")
+            inputs = dict.fromkeys(self._session.inputs, x)
+        return {name: self._array(name, given) for name, given in inputs.items()}
+
+    def _array(self, name: str, given: object) -> Array:
+        from netdsl.data.column import ArrayReader
+        from netdsl.data.given import columns_of, frame_array
 
         wanted = self._session.inputs.get(name)
-        array = as_array(given, name)
+        trained = self._names.columns.get(name, ()) if columns_of(given) else ()
+        array = frame_array(given, name, trained)
         if wanted is None:
             return array  # `run` reports unknown names
         given_type = f"{array.dtype.name} {format_shape(array.shape)}"

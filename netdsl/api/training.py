@@ -3,35 +3,93 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from netdsl.api.errors import NetError
+from netdsl.api.errors import NetError, NetWarning, in_python, warn
 from netdsl.api.net import Net
-from netdsl.api.options import LARGEST, MATCHING, between, expect_keywords, fitted, path
-from netdsl.app.frontend import load_training
+from netdsl.api.options import (
+    LARGEST,
+    MATCHING,
+    between,
+    expect_keywords,
+    fitted,
+    flag,
+    one_of,
+    path,
+    shown,
+    source_of_weights,
+    text,
+)
+from netdsl.api.results import History
+from netdsl.app.frontend import Origin
 from netdsl.base.user_error import WrongArgumentType, WrongArgumentValue, escape
+from netdsl.diagnostics.formats import short
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Sequence
     from typing import Literal, Unpack
 
     from numpy.typing import NDArray
 
     from netdsl.api.options import WeightOptions
-    from netdsl.data.dataset import Examples
+    from netdsl.api.results import Picture
+    from netdsl.app.fit import Fitted
+    from netdsl.elaborate.module import Module
     from netdsl.elaborate.recipe import Recipe
-    from netdsl.train.loop import Trainer
-    from netdsl.train.runner import Choices
-    from netdsl.weights.file import WeightFile
+
+    class RunOptions(WeightOptions, total=False):
+        """How a training runs, and from which weights."""
+
+        resume: bool
+        force: bool
+        threads: int | None
+        provider: str
+        allow_fallback: bool
+        step_backend: Literal["auto", "plain", "nchwc"] | None
+        lowering: Literal["auto", "std", "blk"] | None
+        epoch: Callable[[dict[str, float]], object] | None
+
+    Words = str | Sequence[str]
+
+    class FitOptions(RunOptions, total=False):
+        """The keyword arguments of `Net.fit`: also the lines of a `train` block, and the arguments of optimizers."""
+
+        loss: Words | Mapping[str, str]
+        metric: Words | Mapping[str, str]
+        optimizer: str
+        schedule: str
+        stop: str
+        batch: int
+        epochs: int
+        steps: int
+        seed: int
+        keep: int
+        augment: Words
+        freeze: Words
+        lr: float
+        decay: float
+        momentum: float
+        nesterov: bool
+        beta1: float
+        beta2: float
+        alpha: float
+        eps: float
+        clip: float
+        clip_value: float
+
+
+RUN_OPTIONS = frozenset(
+    {*MATCHING, "resume", "force", "threads", "provider", "allow_fallback", "step_backend", "lowering", "epoch"}
+)
+"""The keys of `RunOptions`."""
 
 
 class Trained:
     """The result of a training: the `net`, its `weights` at the end and the `best` ones, by name, and the `history`, a
-    row of figures for each epoch, as in `metrics.csv`. `net.class_names` are the names that the data have for classes,
-    which models made of the net carry."""
+    table with a row of figures for each epoch, as in `metrics.csv`. `net.class_names` are the names that the data have
+    for classes, which models made of the net carry."""
 
     __slots__ = ("best", "history", "net", "weights")
 
@@ -45,11 +103,23 @@ class Trained:
         self.net = net
         self.weights = weights
         self.best = best
-        self.history = history
+        self.history = History(history)
+
+    def plot(self) -> Picture:
+        """Draw the loss and the metrics of each epoch."""
+        return self.history.plot()
 
     def __repr__(self) -> str:
         last = self.history[-1] if self.history else {}
         return f"<trained {self.net.name}: {', '.join(f'{key} {value:.4g}' for key, value in last.items())}>"
+
+    def _repr_mimebundle_(
+        self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
+    ) -> dict[str, str]:
+        from netdsl.api.notebook import bundle, folded
+
+        table = self.history._repr_mimebundle_().get("text/html", "")
+        return bundle(repr(self), self.plot().svg + folded(repr(self)[1:-1], table), include, exclude)
 
 
 def fit(
@@ -59,59 +129,121 @@ def fit(
     data: object = None,
     validate: object = None,
     out: str | os.PathLike[str] | None = None,
-    resume: bool = False,
-    force: bool = False,
-    threads: int | None = None,
-    provider: str = "cpu",
-    step_backend: Literal["auto", "plain", "nchwc"] | None = None,
-    lowering: Literal["auto", "std", "blk"] | None = None,
     settings: Mapping[str, object] | None = None,
     root: str | os.PathLike[str] | None = None,
-    epoch: Callable[[dict[str, float]], object] | None = None,
-    **matching: Unpack[WeightOptions],
+    progress: bool = False,
+    **options: Unpack[RunOptions],
 ) -> Trained:
     """Train a net according to the `train` block of its file; `FILE:NET` selects one of several.
 
-    `data` replaces the data of the block: a pair (x, y) of arrays; an iterable of such pairs, one per batch and of any
-    size, restarted each epoch; or a function from the epoch to such an iterable. With several inputs or targets, x and
-    y are dicts of arrays. `validate` replaces the validation data likewise. With `out` the run is written to a folder,
-    as by `netdsl train`, and can `resume`. `settings` change lines of the block and parameters of the net:
-    `{"train.lr": 0.01, "depth": 50}`. With `root`, files that the net uses and its data must be in that folder.
-    `weights`, with `rename`, `match`, `exclude`, `partial` and `allow_nonfinite` as in `Net.to_onnx`, are the initial
-    ones; only `partial` warns which stay random. `epoch` is called with the figures of each epoch. The last bits depend
-    on `threads` and on the `step_backend`: `plain`, or `nchwc`, onnxruntime's blocked layout; `auto` selects the faster
+    `data` replaces the data of the block: a pair (x, y) of arrays or frames; an iterable of such pairs, one per batch
+    and of any size, restarted each epoch; a function from the epoch to such an iterable; or a string, a path or a line
+    as in a `train` block. With several inputs or targets, x and y are dicts of arrays. `validate` replaces the
+    validation data likewise. With `out` the run is written to a folder, as by `netdsl train`, and can `resume`.
+    `settings` change lines of the block and parameters of the net: `{"train.lr": 0.01, "depth": 50}`. With `root`,
+    files that the net uses and its data must be in that folder. `weights`, with `rename`, `match`, `exclude`,
+    `partial` and `allow_nonfinite` as in `Net.to_onnx`, are the initial ones; only `partial` warns which stay random.
+    `epoch` is called with the figures of each epoch, and `progress` shows a line of progress. The last bits depend on
+    `threads` and on the `step_backend`: `plain`, or `nchwc`, onnxruntime's blocked layout; `auto` selects the faster
     one. `lowering` (`std`, `blk`) is its former name.
 
     Raises NetError for errors in the net or its block, UserError for unsuitable data and a loss that is not finite.
     """
-    expect_keywords(matching, MATCHING)
-    if resume and force:
-        raise WrongArgumentValue("resume continues a run, and force starts it again: choose one of them")
+    from netdsl.app.fit import source_of
+    from netdsl.app.frontend import load_training
+
+    expect_keywords(options, RUN_OPTIONS)
+    report, folder, texts = Report(), None if root is None else path("root", root), _texts(settings or {})
+    with in_python():
+        recipe, module = load_training(path("file", file), report, settings=texts, root=folder)
+        given = [source_of(each, report) for each in (data, validate)]
+    origin = Origin(path("file", file), module.file.source, texts)
+    return _fit(recipe, module, report, origin, given, out, progress, options)
+
+
+def fit_net(
+    net: Net,
+    x: object,
+    y: object,
+    data: object,
+    validate: object,
+    out: str | os.PathLike[str] | None,
+    progress: bool,
+    options: FitOptions,
+) -> Trained:
+    """Train a net like `Net.fit`."""
+    from netdsl.app.fit import kinds_of, lines_of, source_of
+    from netdsl.app.frontend import load_lines
+    from netdsl.elaborate.overrides import TRAINING_KEYS
+
+    expect_keywords(options, RUN_OPTIONS | TRAINING_KEYS)
+    if (x is None) != (y is None) or (x is not None and data is not None):
+        raise WrongArgumentValue("fit takes x and y, or data")
+    run: dict[str, Any] = {key: value for key, value in options.items() if key in RUN_OPTIONS}
+    lines = {key: value for key, value in options.items() if key not in RUN_OPTIONS}
+    if isinstance(validate, float | int):
+        lines["validate"], validate = validate, None
     report = Report()
-    folder = root if root is None else path("root", root)
-    recipe, module = load_training(path("file", file), report, settings=_texts(settings or {}), root=folder)
-    if recipe is None:
+    with in_python():
+        given = [source_of(data if x is None else (x, y), report), source_of(validate, report)]
+        if report.errors:
+            raise NetError(report)
+        kinds = kinds_of(data=given[0], validate=given[1])
+        recipe, module = load_lines(net._origin, lines_of(lines), kinds, report)
+    return _fit(recipe, module, report, net._origin, given, out, progress, run)
+
+
+def _fit(
+    recipe: Recipe | None,
+    module: Module,
+    report: Report,
+    origin: Origin,
+    given: list[object],
+    out: str | os.PathLike[str] | None,
+    progress: bool,
+    options: Mapping[str, Any],
+) -> Trained:
+    from netdsl.app import fit as app
+    from netdsl.train.progress import RecordedProgress
+
+    if recipe is None or report.errors:
         raise NetError(report)
-    begin = fitted(recipe.net, **matching, seed=recipe.seed if matching.get("partial") else None, training=True)
-    threads = None if threads is None else between("threads", threads, 1, LARGEST)
-    how: dict[str, Any] = {"threads": threads, "provider": provider, "step_backend": _backend(step_backend, lowering)}
-    if out is not None:
-        from netdsl.app.train import complete, open_run
+    for problem in report:
+        warn(short(problem), NetWarning)
+    data, validate = given
+    flag("progress", progress)
+    epoch = options.get("epoch")
+    if epoch is not None and not callable(epoch):
+        raise WrongArgumentType(f"epoch is a function, not {shown(epoch)}")
+    matching = {key: value for key, value in options.items() if key in MATCHING}
+    chosen = _run_options(options, None if out is None else path("out", out))
+    with in_python():
+        source = source_of_weights(**matching)
+        weights = fitted(recipe.net, source, seed=recipe.seed if source.partial else None, training=True)
+        found = app.fit(recipe, module, data, validate, weights, chosen, RecordedProgress(epoch))
+    for note in found.notes:
+        warn(escape(note), RuntimeWarning)
+    return _trained(found, origin)
 
-        validated = validate is not None or recipe.validate is not None
-        with open_run(recipe, path("out", out), validated=validated, resume=resume, force=force, **how) as run:
-            trainer = _trainer(recipe, data, validate, begin, run.choices, epoch)
-            run.attach(trainer, module, {"file": recipe.name})
-            for text in run.notes:
-                warnings.warn(escape(text), RuntimeWarning, stacklevel=2)
-            complete(trainer)
-            assert trainer.checkpoint_writer is not None
-            return _trained(trainer, trainer.checkpoint_writer.read_best())
-    from netdsl.train.run import choose_step_backend
 
-    trainer = _trainer(recipe, data, validate, begin, choose_step_backend(None, **how)[0], epoch)
-    trainer.run()
-    return _trained(trainer, trainer.best_weights)
+def _run_options(options: Mapping[str, Any], out: str | None) -> Any:
+    """Return the options of a run, checked. Raises UserError."""
+    from netdsl.app.fit import FitOptions
+
+    for name in ("resume", "force", "allow_fallback"):
+        flag(name, options.get(name, False))
+    if options.get("resume") and options.get("force"):
+        raise WrongArgumentValue("resume continues a run, and force starts it again: choose one of them")
+    threads = options.get("threads")
+    return FitOptions(
+        out,
+        options.get("resume", False),
+        options.get("force", False),
+        None if threads is None else between("threads", threads, 1, LARGEST),
+        text("provider", options.get("provider", "cpu")),
+        options.get("allow_fallback", False),
+        _backend(options.get("step_backend"), options.get("lowering")),
+    )
 
 
 def _backend(name: str | None, former: str | None) -> str | None:
@@ -121,49 +253,19 @@ def _backend(name: str | None, former: str | None) -> str | None:
     if name is not None and former is not None:
         raise WrongArgumentValue("lowering is the former name of step_backend: pass one of them")
     chosen = former if name is None else name
-    if chosen is not None and chosen not in (*STEP_BACKENDS, *STORED.values()):
-        raise WrongArgumentValue(f"step_backend is one of {', '.join(STEP_BACKENDS)}, not {chosen!r}")
+    if chosen is not None and chosen not in STORED.values():
+        one_of("step_backend", chosen, STEP_BACKENDS)
     return chosen
 
 
 def _texts(settings: Mapping[str, object]) -> list[str]:
     if not isinstance(settings, Mapping):
-        raise WrongArgumentType(
-            f"settings is a mapping from names to values, not an object of type {type(settings).__name__}"
-        )
+        raise WrongArgumentType(f"settings is a mapping from names to values, not {shown(settings)}")
     words = {True: "on", False: "off"}
     return [f"{name}={words[value] if isinstance(value, bool) else value}" for name, value in settings.items()]
 
 
-def _trainer(
-    recipe: Recipe,
-    data: object,
-    validate: object,
-    weights: WeightFile | None,
-    choices: Choices,
-    epoch: Callable[[dict[str, float]], object] | None,
-) -> Trainer:
-    from netdsl.train.from_python import given
-    from netdsl.train.open_data import names_of, open_data, open_validation, split_validation
-    from netdsl.train.progress import RecordedProgress
-    from netdsl.train.start import start
-
-    training: Examples
-    validation: Examples | None = None
-    if data is None:
-        training, validation = open_data(recipe)
-    else:
-        training = given(data, recipe, training=True)
-        if validate is None and isinstance(recipe.validate, float):
-            whole = given(data, recipe, training=False)
-            training, validation = split_validation(training, whole, recipe)
-        elif validate is None and not isinstance(recipe.validate, float | None):
-            validation = open_validation(recipe.validate, recipe, names_of(training, recipe))
-    if validate is not None:
-        validation = given(validate, recipe, training=False)
-    return start(recipe, training, validation, choices, weights=weights, progress=RecordedProgress(epoch))
-
-
-def _trained(trainer: Trainer, best: Mapping[str, NDArray[Any]] | None) -> Trained:
-    last = trainer.weights()
-    return Trained(Net(trainer.recipe.net, trainer.names), last, best or last, trainer.progress.history)
+def _trained(found: Fitted, origin: Origin) -> Trained:
+    trainer = found.trainer
+    net = Net(trainer.recipe.net, origin, trainer.names)
+    return Trained(net, trainer.weights(), found.best, trainer.progress.history)

@@ -206,27 +206,30 @@ def _named(at: int, names: Sequence[str]) -> str:
     return escape(names[at]) if names else str(at)
 
 
-def class_names(classifier: Classifier, labels: str | None) -> list[str]:
-    """Return the class names of a file of labels, or else of the weights; none if they have none. Raises UserError."""
+def class_names(classifier: Classifier, labels: str | list[str] | None) -> list[str]:
+    """Return the class names, in a file of labels or not, or else of the weights; none if they have none. Raises
+    UserError."""
     if labels is None:
         return list(classifier.names.classes.get(classifier.output, ()))
-    names = read_labels(labels)
-    check_labels(names, labels, {"classes": (classifier.classes,)})
+    names = read_labels(labels) if isinstance(labels, str) else labels
+    check_labels(names, labels if isinstance(labels, str) else "`labels`", {"classes": (classifier.classes,)})
     return names
 
 
 def attack_image(
     net: Net,
     classifier: Classifier,
-    path: str,
+    given: object,
     label: str,
     names: Sequence[str],
     attack: Attack,
     epsilon: float = EPSILON,
 ) -> AttackedImage:
-    """Attack the only example of a file, whose true class is given by its number or name. Raises UserError."""
+    """Attack an example, an array or the only one of a file, whose true class is given by its number or name. Raises
+    UserError."""
+    path = given if isinstance(given, str) else "the image"
     at = _label(label, names, classifier)
-    x = _read(net, classifier, path)
+    x = _read(net, classifier, given) if isinstance(given, str) else _array(classifier, given)
     low, high = classifier.low, classifier.high
     if x.min() < low or x.max() > high:
         raise OptionsClash(
@@ -277,6 +280,21 @@ def _read(net: Net, classifier: Classifier, path: str) -> Array:
     if len(reader) > 1:
         raise BadData(f"{path} has {len(reader):,} examples, but an attack takes one", "use --data for a data set")
     return next(reader.batches(1))
+
+
+def _array(classifier: Classifier, given: object) -> Array:
+    """Return a single example, [1, *shape], of an array with or without that axis. Raises WrongFeed or WrongType."""
+    from netdsl.backend.session import WrongFeed
+    from netdsl.base.shape import format_shape
+    from netdsl.data.column import ArrayReader, as_array
+
+    array = as_array(given, classifier.input)
+    if array.shape not in (classifier.shape, (1, *classifier.shape)):
+        raise WrongFeed(
+            f"an attack takes an image {format_shape(classifier.shape)}, but got {format_shape(array.shape)}",
+            "for several images, pass data=(x, y)",
+        )
+    return ArrayReader(classifier.input, array.reshape(1, *classifier.shape), "f32").whole
 
 
 def attack_data(

@@ -18,7 +18,7 @@ from netdsl.elaborate.net import Instance, effective, elaborate, resolve
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from netdsl.elaborate.module import Module
     from netdsl.ir.net import Net
@@ -36,12 +36,16 @@ class NothingToPlot(UserError, code="E0637", title="no net to plot", exit_code=U
     MACs; `--by year` also needs a `year`. None of the nets qualifies."""
 
 
-def compared(arguments: list[str], report: Report, *, batch: int = 1, root: str | None = None) -> list[Compared] | None:
+def compared(
+    arguments: Sequence[str | Net], report: Report, *, batch: int = 1, root: str | None = None
+) -> list[Compared] | None:
     """Return a row for each net that the arguments mean, in order; None if one has errors. Raises UserError."""
     from netdsl.report.comparison import Compared, ordered
+    from netdsl.report.figures import net_call
 
-    rows: list[Compared] = []
-    for file in files(arguments):
+    rows = [Compared(net_call(net), net, batch) for net in arguments if not isinstance(net, str)]
+    names = [name for name in arguments if isinstance(name, str)]
+    for file in files(names) if names or not arguments else ():
         own = Report()
         found = load(file, own, root)
         report.join(own)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from netdsl.app.frontend import data_of, load_classifier, load_recipe
-from netdsl.app.given_weights import WeightSource, discard_bias_warnings, given_weights
+from netdsl.app.frontend import data_of, load_classifier, load_lines, load_recipe
+from netdsl.app.given_weights import WeightSource, discard_bias_warnings, given_weights, note_random
 from netdsl.app.labels import check_labels, known_names, read_labels, shown_names
-from netdsl.base.user_error import USAGE_IS_WRONG, UserError, escape
-from netdsl.elaborate.train_block import NoTraining
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError, WrongArgumentType, escape
+from netdsl.data.given import Pair
+from netdsl.elaborate.train_block import NoTraining, classifier
 from netdsl.ir.names import Names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from netdsl.app.frontend import Origin
     from netdsl.app.reporter import Reporter
     from netdsl.backend.session import Session
     from netdsl.base.dtypes import Array
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from netdsl.data.kinds import DataKind
     from netdsl.diagnostics.report import Report
     from netdsl.elaborate.recipe import Recipe
+    from netdsl.ir.net import Net
     from netdsl.report.canvas import Canvas
 
 BATCH = 100
@@ -37,7 +40,7 @@ class EvalOptions(NamedTuple):
 
     data: str | None = None
     weights: WeightSource = WeightSource()
-    labels: str | None = None
+    labels: str | list[str] | None = None
     batch: int | None = None
     threads: int | None = None
     provider: str = "cpu"
@@ -111,6 +114,31 @@ def of_net(
     return _of_recipe(recipe, given, options, report, reporter)
 
 
+def of_loaded(
+    net: Net, origin: Origin, options: EvalOptions, report: Report, reporter: Reporter, *, given: object = None
+) -> EvalResult | None:
+    """Evaluate a net of a program like `of_net`; `given` are its data: a string, or a pair of arrays."""
+    kind = kind_of(given, report)
+    if report.errors:
+        return None
+    try:
+        recipe = load_lines(origin, [], {}, report)[0]
+    except NoTraining:
+        if kind is None:
+            raise NothingToJudge(f"{net.name} has no `train` block that names data", "pass data=(x, y)") from None
+        recipe = classifier(net)
+    return None if recipe is None else _of_recipe(recipe, kind, options, report, reporter)
+
+
+def kind_of(data: object, report: Report) -> DataKind | None:
+    """Return the data that a program passes. Raises UserError for anything but a string or a pair of arrays."""
+    if data is None or isinstance(data, str):
+        return None if data is None else _data(data, report)
+    if not isinstance(data, tuple) or len(data) != 2:
+        raise WrongArgumentType("data is a pair (x, y) of arrays, a path, or a line of a `train` block")
+    return Pair(*data)
+
+
 def _of_recipe(
     recipe: Recipe, given: DataKind | None, options: EvalOptions, report: Report, reporter: Reporter
 ) -> EvalResult:
@@ -137,9 +165,7 @@ def _of_recipe(
     _weigh_classes(recipe, reporter)
     outputs = _with_confusion(recipe)
     if file is None and recipe.net.parameters:
-        reporter.note(
-            f"{recipe.net.name}: using random weights (seed {recipe.seed}); pass --weights FILE to load trained ones"
-        )
+        note_random(recipe.net, recipe.seed, reporter)
     arrays = initial_weights(recipe.net, recipe.seed, file)
     values = {key: onnxruntime.OrtValue.ortvalue_from_numpy(array) for key, array in arrays.items()}
     evaluator = Evaluator(
@@ -249,18 +275,24 @@ def _labels(options: EvalOptions, counts: Mapping[str, int | None]) -> list[str]
     """Return the names of `--labels`, as many as an output has classes. Raises BadLabels."""
     if options.labels is None:
         return None
-    labels = read_labels(options.labels)
-    check_labels(labels, options.labels, {key: (count,) for key, count in counts.items()})
+    labels = read_labels(options.labels) if isinstance(options.labels, str) else options.labels
+    check_labels(
+        labels,
+        options.labels if isinstance(options.labels, str) else "`labels`",
+        {key: (count,) for key, count in counts.items()},
+    )
     return labels
 
 
-def of_model(file: str, options: EvalOptions, report: Report, reporter: Reporter) -> EvalResult | None:
+def of_model(
+    file: str, options: EvalOptions, report: Report, reporter: Reporter, *, given: object = None
+) -> EvalResult | None:
     """Evaluate a compiled classifier: one input, one output with a number per class. Raises UserError."""
     from netdsl.backend.session import Session, WrongFeed
 
     if options.data is None:
         raise NothingToJudge("a compiled model names no data", """--data 'mnist "datasets/mnist" split test'""")
-    kind = _data(options.data, report)
+    kind = kind_of(options.data if given is None else given, report)
     if kind is None:
         return None
     session = Session(file, provider=options.provider, threads=options.threads, allow_fallback=options.allow_fallback)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from netdsl.app.given_weights import given_weights
+from netdsl.app.given_weights import given_weights, note_random
 from netdsl.base.record import Record
 from netdsl.base.suggest import suggest
 from netdsl.base.user_error import UserError, escape
@@ -88,7 +88,7 @@ def _of_net(net: Net, source: WeightSource, seed: int, reporter: Reporter) -> tu
     shapes = {name: parameter.shape for name, parameter in net.parameters.items()}
     file = given_weights(net, source, seed, reporter)
     if file is None:
-        reporter.note(f"{net.name}: using random weights (seed {seed}); pass --weights FILE to load trained ones")
+        note_random(net, seed, reporter)
     matched: CheckedWeights | dict[str, Array] = {} if file is None else checked_weights(shapes, file, net=net)
 
     def read(name: str) -> Array:

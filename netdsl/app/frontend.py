@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netdsl.app.repair import verify_suggestions
 from netdsl.base.files import MissingFile
 from netdsl.base.suggest import suggest
 from netdsl.base.text import Source, Span
-from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError, WrongArgumentValue
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.context import Poisoned
@@ -34,6 +34,16 @@ if TYPE_CHECKING:
 
 MAX_NETS_SHOWN = 10
 """Maximum number of a file's nets listed in a message."""
+
+
+class Origin(NamedTuple):
+    """Where a net is from: its FILE, the text of that as it was read, and the values of its parameters."""
+
+    file: str | Source
+    source: Source
+    settings: Settings
+    name: str | None = None
+    """The net of several that `file` has; None for the one that FILE means."""
 
 
 class BadSetting(UserError, code="E0610", title="an invalid `--set`", exit_code=USAGE_IS_WRONG):
@@ -128,6 +138,13 @@ def load_net(file: str | Source, report: Report, *, settings: Settings = (), roo
 
     `settings` are strings `name=value`, or Python values by name, which can also raise TypeError and ValueError.
     """
+    return load_origin(file, report, settings=settings, root=root)[0]
+
+
+def load_origin(
+    file: str | Source, report: Report, *, settings: Settings = (), root: str | None = None
+) -> tuple[Net | None, Origin]:
+    """Return the net that FILE refers to like `load_net`, and its origin."""
     module, wanted = open_module(file, report, root)
     net = _load(module, wanted, settings)
     if report.errors:
@@ -136,7 +153,23 @@ def load_net(file: str | Source, report: Report, *, settings: Settings = (), roo
         )
     warn(module, [net])
     _give_variant(net, file, module, settings, root)
-    return net
+    return net, Origin(file, module.file.source, settings)
+
+
+def load_nets(source: Source, report: Report) -> dict[str, tuple[Net, Origin]]:
+    """Return all nets of a text by name, with default parameters, and their origins. Raises UserError."""
+    module, _ = open_module(source, report)
+    module.check_lets()
+    found: dict[str, tuple[Net, Origin]] = {}
+    for name, item in module.own.items():
+        if isinstance(item, (ast.Net, ast.Alias)):
+            net = _load(module, name, {})
+            if net is not None:
+                found[name] = net, Origin(source, source, {}, name)
+    if report.errors:
+        verify_suggestions(report, source, lambda again, texts: check_file(source, again, texts=texts))
+    warn(module, [net for net, _ in found.values()])
+    return found
 
 
 def _give_variant(net: Net | None, file: str | Source, module: Module, settings: Settings, root: str | None) -> None:
@@ -180,6 +213,43 @@ def load_training(
     if found is not None:
         found.root = root
     _give_variant(found.net if found else None, file, module, _of_net(settings), root)
+    return found, module
+
+
+def load_lines(
+    origin: Origin, lines: Sequence[tuple[str, str]], data: Mapping[str, DataKind], report: Report
+) -> tuple[Recipe | None, Module]:
+    """Return how a net is trained by these lines, each a key and its value, and those of its `train` block, if it has
+    one, with other keys. `data` replaces the lines `data` and `validate`. Returns None if the report has errors.
+
+    Raises UserError, and NoTraining without lines and such a block.
+    """
+    from netdsl.elaborate.overrides import merge
+    from netdsl.elaborate.train_block import NoTraining, build
+
+    module, wanted = open_module(origin.file, report, None, {origin.source.name: origin.source.text})
+    try:
+        owner, definition = entry_net(module, origin.name or wanted)
+        name = definition.name.text
+        known = {item.name.text: item for item in module.file.items if isinstance(item, ast.Train)}
+        if not lines and name not in known:
+            raise NoTraining(f"`{name}` has no `train` block", 'name its loss, as in loss="cross_entropy"')
+        text = "".join(f"  {key} {value}\n" for key, value in lines)
+        items = parse(Source("<fit>", f"train {name} {{\n{text}}}\n"), report).items
+        if report.errors:
+            return None, module
+        training = items[0]
+        if len(items) > 1 or not isinstance(training, ast.Train) or len(training.settings) != len(lines):
+            raise WrongArgumentValue("the value of a keyword argument is more than one line of a `train` block")
+        block = known.get(name, training)
+        merged = merge(block.settings if name in known else (), training.settings, module)
+        found = build(block, merged, module, _values(origin.settings, module, owner, definition), data)
+    except Rejected as rejected:
+        report.add(rejected.problem)
+        return None, module
+    except Poisoned:
+        return None, module
+    warn(module, [found.net if found else None])
     return found, module
 
 
@@ -248,13 +318,7 @@ def _load(module: Module, wanted: str | None, settings: Settings) -> Net | None:
     report = module.report
     try:
         owner, definition = entry_net(module, wanted)
-        if isinstance(settings, Mapping):
-            from netdsl.elaborate.parameter_values import from_python
-
-            given = from_python(settings, module, owner, definition)
-        else:
-            given = _given(settings, module, report)
-        instance = resolve(owner, definition, given)
+        instance = resolve(owner, definition, _values(settings, module, owner, definition))
     except Rejected as rejected:
         report.add(rejected.problem)
         return None
@@ -263,6 +327,15 @@ def _load(module: Module, wanted: str | None, settings: Settings) -> Net | None:
     owner.check_lets()
     net = elaborate(instance)
     return None if report.errors else net
+
+
+def _values(settings: Settings, module: Module, owner: Module, definition: ast.Net | ast.Alias) -> Given:
+    """Return the values of the net's parameters. Raises UserError, Rejected or Poisoned."""
+    if isinstance(settings, Mapping):
+        from netdsl.elaborate.parameter_values import from_python
+
+        return from_python(settings, module, owner, definition)
+    return _given(_of_net(settings), module, module.report)
 
 
 def _given(settings: Sequence[str], module: Module, report: Report) -> Given:
@@ -288,7 +361,7 @@ def _given(settings: Sequence[str], module: Module, report: Report) -> Given:
 
 
 def check_file(
-    file: str,
+    file: str | Source,
     report: Report,
     *,
     settings: Sequence[str] = (),

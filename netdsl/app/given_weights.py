@@ -71,6 +71,11 @@ def given_weights(
     return matched
 
 
+def note_random(net: Net, seed: int, reporter: Reporter) -> None:
+    """Report that a net has random weights."""
+    reporter.note(f"{net.name}: using random weights (seed {seed}); pass --weights FILE to load trained ones")
+
+
 def matched_weights(net: Net, source: WeightSource) -> WeightFile | None:
     """Return the weights of a source under the names of the net; None without weights. Raises UserError."""
     if source.weights is None:

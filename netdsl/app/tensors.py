@@ -42,10 +42,12 @@ class Tensors:
     def bytes(self) -> int:
         return sum(tensor.bytes for tensor in self.tensors)
 
+    def rows(self) -> list[dict[str, object]]:
+        return [{**tensor._asdict(), "shape": [*tensor.shape]} for tensor in self.tensors]
+
     def data(self) -> dict[str, object]:
         """Return the data that `weights --json` prints."""
-        tensors = [{**tensor._asdict(), "shape": [*tensor.shape]} for tensor in self.tensors]
-        return {"file": self.path, "tensors": tensors, "totals": {"numbers": self.numbers, "bytes": self.bytes}}
+        return {"file": self.path, "tensors": self.rows(), "totals": {"numbers": self.numbers, "bytes": self.bytes}}
 
     def cells(self) -> list[tuple[str, ...]]:
         """Return the rows of the table."""

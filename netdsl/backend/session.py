@@ -210,6 +210,7 @@ class Session:
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run a batch, and return all outputs by name. Raises WrongFeed or RunFailed."""
+        self.check_names(feeds)
         self._check(feeds)
         try:
             values = self.native.run(None, feeds)
@@ -217,10 +218,13 @@ class Session:
             raise failed(self.name, error) from None
         return dict(zip(self.outputs, values, strict=True))
 
-    def _check(self, feeds: Mapping[str, Array]) -> None:
+    def check_names(self, feeds: Mapping[str, Array]) -> None:
+        """Check that there is an array for each input. Raises WrongFeed."""
         if feeds.keys() != self.inputs.keys():
             wanted, given = ", ".join(self.inputs), ", ".join(feeds) or "nothing"
             raise WrongFeed(f"{self.name} requires {wanted}, but got {given}")
+
+    def _check(self, feeds: Mapping[str, Array]) -> None:
         for name, array in feeds.items():
             tensor = self.inputs[name]
             fits = len(array.shape) == len(tensor.shape) and all(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import data_of, load_net
 from netdsl.base.user_error import OptionsClash
-from netdsl.cli.messages import TERMINAL, note, note_random, show, weight_source
+from netdsl.cli.messages import TERMINAL, note, note_if_random, show, weight_source
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _attacked(net: Net, data: DataKind | None, options: argparse.Namespace) -> A
 
     seed = options.seed or 0
     weights = given_weights(net, weight_source(options), seed, TERMINAL)
-    note_random(net, options)
+    note_if_random(net, options)
     low, high = options.range
     batch = 1 if data is None else options.batch or ATTACK_BATCH
     classifier = Classifier(net, weights=weights, seed=seed, batch=batch, low=low, high=high, threads=options.threads)

@@ -56,10 +56,12 @@ def weight_source(options: argparse.Namespace) -> WeightSource:
     )
 
 
-def note_random(net: Net, options: argparse.Namespace) -> None:
+def note_if_random(net: Net, options: argparse.Namespace) -> None:
     """Print that the weights are random, if no file of weights is given."""
     if options.weights is None and net.parameters:
-        note(f"{net.name}: using random weights (seed {options.seed or 0}); pass --weights FILE to load trained ones")
+        from netdsl.app.given_weights import note_random
+
+        note_random(net, options.seed or 0, TERMINAL)
 
 
 def check_model_options(options: argparse.Namespace) -> None:

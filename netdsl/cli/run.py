@@ -16,7 +16,7 @@ from netdsl.cli.messages import (
     VERBOSE,
     check_model_options,
     note,
-    note_random,
+    note_if_random,
     open_net,
     weight_source,
 )
@@ -70,7 +70,7 @@ def command(options: argparse.Namespace) -> int:
         readers = open_feeds(options.inputs, session, TERMINAL)
         if net is not None:
             report_unscaled(net, readers, TERMINAL)
-            note_random(net, options)
+            note_if_random(net, options)
         classes = class_readings(
             session, model, labels, options.labels or "", logits=options.logits, softmax=options.softmax
         )

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 def as_array(value: object, name: str) -> Array:
     """Convert a value with NumPy: an array, nested lists, or a tensor on the CPU. Raises WrongType."""
     try:
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            return np.from_dlpack(value)
         return np.asarray(value)
-    except (ValueError, TypeError, RuntimeError) as error:
+    except (ValueError, TypeError, RuntimeError, BufferError) as error:
         reason = str(error).partition("\n")[0]
         raise WrongType(f"{name} is {type(value).__name__}, not an array: {reason}") from None
 

@@ -75,9 +75,33 @@ def override(training: ast.Train, settings: Sequence[str], module: Module) -> tu
     return lines
 
 
+def merge(lines: tuple[ast.Setting, ...], given: tuple[ast.Setting, ...], module: Module) -> tuple[ast.Setting, ...]:
+    """Return the lines of a block with the `given` ones in place of those with the same key. An argument of the
+    optimizer, such as `lr 0.1`, changes the line `optimizer`. Raises Rejected for an unknown key."""
+    keys = {line.key.text for line in given}
+    gone = keys | {EXCLUDED[key] for key in keys if key in EXCLUDED}
+    lines = tuple(line for line in lines if line.key.text not in gone)
+    for line in given:
+        key = line.key
+        if key.text in LINE_KEYS:
+            lines = (*lines, line)
+        elif key.text in _arguments():
+            if len(line.values) != 1 or line.lines is not None:
+                raise BadTrainSetting(f"`{line.span.text}` is more than one value")
+            changed = ast.Setting(line.span, ast.Name(key.span, "optimizer"), (key, *line.values), line.lines)
+            lines = _changed(lines, changed, line.span.text)
+        else:
+            unknown_key(line, module.context, _arguments())
+    return lines
+
+
 def _arguments() -> tuple[str, ...]:
     """Return the arguments of all optimizers."""
     return tuple({name: None for cls in OPTIMIZERS.values() for name in cls.arguments})
+
+
+TRAINING_KEYS = frozenset({*LINE_KEYS, *_arguments()}) - {"data", "validate"}
+"""The keys of lines that are no data, and of arguments of optimizers."""
 
 
 def _parsed(net: str, setting: str, key: str, argument: str, value: str, module: Module) -> ast.Setting | None:

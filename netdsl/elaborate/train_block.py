@@ -29,7 +29,7 @@ from netdsl.schedules import SCHEDULES
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from netdsl.data.augment import Augmentation
     from netdsl.diagnostics.problem import Problem
@@ -117,10 +117,15 @@ def find_block(module: Module, wanted: str | None) -> ast.Train | None:
 
 
 def build(
-    training: ast.Train, lines: tuple[ast.Setting, ...], module: Module, given: Given | None = None
+    training: ast.Train,
+    lines: tuple[ast.Setting, ...],
+    module: Module,
+    given: Given | None = None,
+    data: Mapping[str, DataKind] | None = None,
 ) -> Recipe | None:
-    """Return the recipe of a block with these lines; None if there are errors, which are reported."""
-    return _Block(training, lines, module).recipe(given or {})
+    """Return the recipe of a block with these lines; None if there are errors, which are reported. `data` replaces the
+    lines `data` and `validate`."""
+    return _Block(training, lines, module, data or {}).recipe(given or {})
 
 
 def classifier(net: Net) -> Recipe:
@@ -162,8 +167,11 @@ def classifier(net: Net) -> Recipe:
 class _Block:
     """The lines of a `train` block by key. Each is read independently, so that one run reports the mistakes of all."""
 
-    def __init__(self, training: ast.Train, lines: tuple[ast.Setting, ...], module: Module) -> None:
+    def __init__(
+        self, training: ast.Train, lines: tuple[ast.Setting, ...], module: Module, data: Mapping[str, DataKind]
+    ) -> None:
         self.name = training.name
+        self.data = data
         self.context = module.context.inside()
         self.module = module
         self.failed = False
@@ -217,8 +225,8 @@ class _Block:
 
     def recipe(self, given: Given) -> Recipe | None:
         """Return the recipe; None if there are errors, which are reported."""
-        data = self.one("data", train_lines.read_data)
-        validate = self.one("validate", train_lines.read_validation)
+        data = self.data.get("data") or self.one("data", train_lines.read_data)
+        validate = self.data.get("validate") or self.one("validate", train_lines.read_validation)
         optimizer, exceptions = self.one("optimizer", train_lines.read_optimizer) or (OPTIMIZERS["sgd"](), ())
         schedule = self.one("schedule", train_lines.read_schedule) or SCHEDULES["constant"]()
         stop = self.one("stop", train_lines.read_stop)
@@ -278,7 +286,7 @@ class _Block:
     def _check_missing(self) -> None:
         """Report required lines that are missing."""
         for key, example in (("data", 'data mnist "datasets/mnist"'), ("loss", "loss cross_entropy")):
-            if key not in self.lines:
+            if key not in self.lines and key not in self.data:
                 self.failed = True
                 if not self.module.lost(key):
                     problem = train_problems.MissingLine(span=self.name.span, name=key, example=example)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from netdsl.base.shape import format_shape
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -79,6 +81,10 @@ class Parameter:
         self.fan_out = fan_out
         self.buffer = buffer
         self.trainable = trainable and not buffer
+
+    def __repr__(self) -> str:
+        kind = "buffer" if self.buffer else "parameter" if self.trainable else "frozen parameter"
+        return f"<{self.name}: {kind} {format_shape(self.shape)}>"
 
 
 class Parameters(Mapping[str, Parameter]):

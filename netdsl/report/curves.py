@@ -26,6 +26,9 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Colors that the color-blind can distinguish: Okabe & Ito (2008), Color universal design. Further curves are
 dashed."""
 
+VALIDATION = "validation_"
+"""Prefix of the figures of validation data."""
+
 MAX_POINTS = 600
 """Maximum number of points drawn per curve; more are averaged."""
 
@@ -47,6 +50,25 @@ def draw_curves(title: str, panels: Mapping[str, Mapping[str, Points]], x_label:
         panel.legend(canvas)
         canvas.text((LEFT + WIDTH - RIGHT) / 2, panel.bottom + 34, x_label, anchor="middle", ink=FAINT)
     return canvas
+
+
+def history_panels(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Points]]:
+    """Return the panels of a training, the loss first: from the rows of its epochs, the curves of training and
+    validation."""
+    names = dict.fromkeys(key.removeprefix(VALIDATION) for row in rows for key in row)
+    panels: dict[str, dict[str, Points]] = {"loss": {}}
+    for name in names:
+        if name not in ("epoch", "step", "rate"):
+            curves = {"training": name, "validation": VALIDATION + name}
+            panels[name] = {
+                key: [(row["step"], row[column]) for row in rows if column in row] for key, column in curves.items()
+            }
+    return panels
+
+
+def draw_history(rows: Sequence[Mapping[str, float]]) -> Canvas:
+    """Draw the loss and the metrics of a training from the rows of its epochs."""
+    return draw_curves("loss and metrics", history_panels(rows), "step")
 
 
 class _Curve:

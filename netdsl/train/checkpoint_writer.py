@@ -9,7 +9,7 @@ from netdsl.backend.compile import ONE_FILE, CompileOptions, compile_net, weight
 from netdsl.backend.external_data import write_pair
 from netdsl.base.files import write_atomically
 from netdsl.ir.graph import LOSS
-from netdsl.report.curves import draw_curves
+from netdsl.report.curves import draw_curves, history_panels
 from netdsl.train.folder import CHECKPOINTS, CURVES
 from netdsl.train.log import read_columns, read_rows
 from netdsl.weights.file import open_weights
@@ -49,7 +49,6 @@ SHARE = 50
 """Minimum ratio of the training time since the last checkpoint to the time that writing it took."""
 
 BEST = "best.safetensors"
-VALIDATION = "validation_"
 
 EPOCH_SECONDS, SECONDS = 5.0, 60.0
 """Minimum time in seconds between checkpoints, at the end of an epoch and within one."""
@@ -157,14 +156,7 @@ class CheckpointWriter:
         """Write the curves of the log so far. Raises CannotWrite."""
         self.folder.steps.flush()
         rows = read_rows(self.folder.metrics.paths[1])
-        names = dict.fromkeys(key.removeprefix(VALIDATION) for row in rows for key in row)
-        panels: dict[str, dict[str, list[tuple[float, float]]]] = {LOSS: {}}
-        for name in names:
-            if name not in ("epoch", "step", "rate"):
-                curves = {"training": name, "validation": VALIDATION + name}
-                panels[name] = {
-                    key: [(r["step"], r[column]) for r in rows if column in r] for key, column in curves.items()
-                }
+        panels = history_panels(rows)
         steps = read_columns(self.folder.steps.paths[0], ("step", "loss"))
         if len(steps) > len(rows):
             panels[LOSS]["training"] = steps

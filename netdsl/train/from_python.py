@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from netdsl.data.augment import Augment
 from netdsl.data.errors import BadStream
+from netdsl.data.given import Pair
 from netdsl.data.iterable import Stream
-from netdsl.data.sources import from_arrays
 from netdsl.train.open_data import data_spec
 
 if TYPE_CHECKING:
@@ -61,18 +61,13 @@ def given(data: object, recipe: Recipe, *, training: bool) -> Examples:
     augment = augment if training else augment.fixed
     needed = data_spec(recipe, augment if augment.steps else None)
     if isinstance(data, tuple) and len(data) == 2:
-        x, y = data
-        return from_arrays(_named(x, needed.inputs), _named(y, needed.targets), needed)
+        return Pair(*data).open(needed)
     if not callable(data) and not isinstance(data, Iterable):
         raise BadStream(f"data must be a pair (x, y) or an iterable of such pairs, not {type(data).__name__}")
     if not training and not isinstance(data, Sized):
         return Stream(data, needed)
     known = _steps(data, recipe)
     return Batches(data, needed, recipe.batch, known or recipe.steps or 0, known is not None)
-
-
-def _named(part: object, names: Iterable[str]) -> Mapping[str, object]:
-    return part if isinstance(part, Mapping) else dict.fromkeys(names, part)
 
 
 def _steps(data: Source, recipe: Recipe) -> int | None:
