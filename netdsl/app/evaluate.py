@@ -204,13 +204,16 @@ def _data(text: str, report: Report) -> DataKind | None:
 
 
 def recognized(text: str) -> str:
-    """Return the data line for a path, if it is recognized; a folder of idx files is its test split."""
+    """Return the data line for a path, if it is recognized; a folder of MNIST or CIFAR-10 is its test split."""
     if not os.path.exists(text):
         return text
     quoted = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
     if os.path.isdir(text):
-        idx = any(name.startswith("t10k-images") for name in os.listdir(text))
-        return f"mnist {quoted} split test" if idx else f"folder {quoted}"
+        names = os.listdir(text)
+        if any(name.startswith("t10k-images") for name in names):
+            return f"mnist {quoted} split test"
+        cifar10 = {"test_batch", "test_batch.bin"} & {*names}
+        return f"cifar10 {quoted} split test" if cifar10 else f"folder {quoted}"
     return f"npz {quoted}" if text.lower().endswith(".npz") else text
 
 

@@ -4,7 +4,7 @@
   net).
 - Readers: `reader` (the interface, opening by first bytes), `idx`, `npy` (also .npz), `images`, `stream`.
 - Data sets: `dataset` (the interface, shuffled batches), `column`, `sources` (arrays), `table`, `image_folder`,
-  `generated`, `iterable` (batches from Python); `labels` and `checks` validate them.
+  `cifar`, `generated`, `iterable` (batches from Python); `labels` and `checks` validate them.
 - Random numbers and image operations: `draws`, `augmenting`.
 - `errors`: all errors of data.
 """

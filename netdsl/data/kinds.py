@@ -92,6 +92,47 @@ class Idx(DataKind):
         return open_idx_pair(self.images, self.labels, wanted)
 
 
+class Cifar(DataKind):
+    """A data set of the CIFAR family, in the binary version or in that for Python."""
+
+    folder: str = positional(Path(), doc="folder with the files, or with the unpacked folder of the archive")
+    split: str = keyword(Choice("train", "test"), "train", doc="split to read")
+    labelled = raw = True
+
+    def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
+        found = super().misfit(inputs, targets)
+        if not found and (len(inputs[0]) != 3 or inputs[0][0] != 3):
+            return f"has images of 3x32x32, but the input is {format_shape(inputs[0])}"
+        return found
+
+    def open(self, wanted: DataSpec) -> Dataset:
+        from netdsl.data.cifar import VERSIONS, open_cifar
+
+        return open_cifar(self.folder, self.split, VERSIONS[self.kind], wanted)
+
+
+@data("cifar10")
+class Cifar10(Cifar):
+    """CIFAR-10: 50,000 images of 3x32x32 for training and 10,000 for testing, in 10 named classes. The archive must be
+    unpacked: `tar -xzf cifar-10-binary.tar.gz` (`data_batch_1.bin`, …, `test_batch.bin`, `batches.meta.txt`) or
+    `tar -xzf cifar-10-python.tar.gz` (the same names without `.bin` and `.txt`). The latter are pickles: nothing in
+    them is run, and anything but dictionaries, lists, numbers, text and arrays of bytes is refused.
+
+    Source: Krizhevsky (2009), Learning multiple layers of features from tiny images;
+    https://www.cs.toronto.edu/~kriz/cifar.html.
+    """
+
+
+@data("cifar100")
+class Cifar100(Cifar):
+    """CIFAR-100: like `cifar10`, with 100 classes, the "fine" labels. Files: `train.bin`, `test.bin` and
+    `fine_label_names.txt`, or `train`, `test` and `meta`, which are pickles.
+
+    Source: Krizhevsky (2009), Learning multiple layers of features from tiny images;
+    https://www.cs.toronto.edu/~kriz/cifar.html.
+    """
+
+
 @data("npz")
 class Npz(DataKind):
     """NumPy archive with an array for each input, named after it, and for each target, named after its output. A single

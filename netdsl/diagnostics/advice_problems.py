@@ -184,8 +184,8 @@ class SoftmaxTwice(Problem):
 
 @problem("W0306", "unscaled pixels")
 class UnscaledPixels(Problem):
-    """The pixels of `mnist`, `folder`, `idx` and `shapes` are bytes from 0 to 255, but initial weights are scaled for
-    inputs around 1. Values a hundred times larger cause gradients a hundred times larger: training diverges, or it
+    """The pixels of images (`mnist`, `cifar10`, `folder`, …) are bytes from 0 to 255, but initial weights are scaled
+    for inputs around 1. Values a hundred times larger cause gradients a hundred times larger: training diverges, or it
     stalls with dead ReLUs. Scale or normalize the pixels first: by a layer of the net, by `mean` and `std` of its
     input, or with `augment { normalize … }`.
 

@@ -58,6 +58,15 @@ class Ignored:
     __slots__ = ()
 
 
+class Buildable:
+    """A value whose state follows in the pickle; `build` receives it, and raises PickleRejected."""
+
+    __slots__ = ()
+
+    def build(self, state: object) -> None:
+        raise NotImplementedError
+
+
 class _Mark:
     """Marks where a sequence of items begins on the stack."""
 
@@ -130,9 +139,12 @@ class Machine:
         self.push(function.make(*arguments))
 
     def build(self) -> None:
-        """Drop the attributes on top of the stack. A state dict has one: `_metadata`, the versions of its modules."""
-        self.pop()
-        if type(self.stack[-1]) is not dict and not isinstance(self.stack[-1], Ignored):
+        """Drop the attributes on top of the stack, unless a Buildable needs them. A state dict has one: `_metadata`,
+        the versions of its modules."""
+        state, target = self.pop(), self.stack[-1]
+        if isinstance(target, Buildable):
+            target.build(state)
+        elif type(target) is not dict and not isinstance(target, Ignored):
             raise PickleRejected("it sets attributes of something that is not a dictionary")
 
     def fill(self, items: list[Any]) -> None:
@@ -188,7 +200,7 @@ def _scalar(kind: object, data: object) -> Ignored:
     return Ignored()
 
 
-def _encoded(text: object, encoding: object) -> str:
+def encoded(text: object, encoding: object) -> str:
     """Return bytes that protocols 0 to 2 write as a latin-1 string. The string is kept: it has the same length."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise PickleRejected("it has bytes in an unknown encoding")
@@ -210,7 +222,7 @@ BUILTIN_CALLS = ("set", "frozenset", "complex", "bytearray")
 TORCH_TYPES = "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64 complex64 complex128"
 
 IGNORED_GLOBALS: dict[str, object] = {
-    "_codecs.encode": CallableGlobal(_encoded),
+    "_codecs.encode": CallableGlobal(encoded),
     "argparse.Namespace": UNUSED,
     "collections.Counter": UNUSED,
     "collections.defaultdict": CallableGlobal(_default_dict),
