@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from netdsl.elaborate.recipe import Recipe
     from netdsl.ir.net import Net
     from netdsl.report.canvas import Canvas
+    from netdsl.report.class_figures import ClassFigures
 
 BATCH = 100
 
@@ -62,14 +63,31 @@ class EvalResult:
 
     def data(self) -> dict[str, object]:
         """Return the data that `eval --json` prints."""
+        from netdsl.report.class_figures import confusions
+
         record: dict[str, object] = {"net": self.name, "data": self.on, "examples": self.examples, **self.figures}
         if self.confusions:
             names = {name: list(self.classes.get(name, ())) for name in self.confusions}
             record["classes"] = names if len(names) > 1 else next(iter(names.values()))
             record["confusion"] = {name: counts.tolist() for name, counts in self.confusions.items()}
+            record["per_class"] = {
+                name: [_class_record(each, labelled=bool(self.classes.get(name))) for each in self.class_figures(name)]
+                for name in self.confusions
+            }
+            record["confused"] = {
+                name: [each._asdict() for each in confusions(counts)] for name, counts in self.confusions.items()
+            }
         return record
 
+    def class_figures(self, output: str) -> list[ClassFigures]:
+        """Return precision, recall and support of each class of an output that has a confusion matrix."""
+        from netdsl.report.class_figures import class_figures
+
+        counts = self.confusions[output]
+        return class_figures(counts, self._names(output, len(counts)))
+
     def text(self) -> str:
+        from netdsl.report.class_figures import class_lines, confusion_pairs, confusions
         from netdsl.report.confusion import confusion_lines
 
         width = max(map(len, self.figures))
@@ -77,7 +95,10 @@ class EvalResult:
         lines += [f"{name:<{width}}  {value:.6g}" for name, value in self.figures.items()]
         for name, counts in self.confusions.items():
             lines += ["", *([f"output {escape(name)}"] if len(self.confusions) > 1 else [])]
-            lines += confusion_lines(counts, self._names(name, len(counts)))
+            names = self._names(name, len(counts))
+            lines += class_lines(self.class_figures(name))
+            for part in (confusion_lines(counts, names), confusion_pairs(confusions(counts), names)):
+                lines += ["", *shown] if (shown := list(part)) else []
         return "\n".join(lines)
 
     def picture(self) -> Canvas:
@@ -91,6 +112,13 @@ class EvalResult:
     def _names(self, output: str, count: int) -> Sequence[str]:
         classes = self.classes.get(output, ())
         return classes if len(classes) == count else [str(number) for number in range(count)]
+
+
+def _class_record(figures: ClassFigures, *, labelled: bool) -> dict[str, object]:
+    """Return the figures of a class as JSON data, with its label if the classes have names."""
+    label = {"label": figures.name} if labelled else {}
+    known = {"precision": figures.precision, "recall": figures.recall, "support": figures.support}
+    return {"class": figures.number, **label, **known}
 
 
 def of_net(

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 MAX_CLASSES_NUMBERED = 20
 """Maximum number of classes for a matrix as text, and for numbers in the cells of the picture."""
 
-MAX_PAIRS_SHOWN = 10
-"""Number of confusions listed if there are more classes."""
-
 SIDE, WIDE = 34, 640
 """Size of a cell with a number, and of the matrix in the picture without numbers."""
 
@@ -28,9 +25,8 @@ LETTER = 7.5
 
 
 def confusion_lines(counts: Counts, names: Sequence[str]) -> Iterator[str]:
-    """Format the matrix [K, K], or its largest off-diagonal entries if there are many classes."""
+    """Format the matrix [K, K]; nothing if there are many classes."""
     if len(counts) > MAX_CLASSES_NUMBERED:
-        yield from _pairs(counts, names)
         return
     shown = [escape(name) for name in names]
     width = max(len(f"{counts.max(initial=0):,}"), *map(len, shown))
@@ -38,16 +34,6 @@ def confusion_lines(counts: Counts, names: Sequence[str]) -> Iterator[str]:
     yield "  ".join(f"{text:>{width}}" for text in ["", *shown])
     for name, row in zip(shown, counts.tolist(), strict=True):
         yield "  ".join([f"{name:>{width}}", *(f"{count or '.':>{width}}" for count in row)])
-
-
-def _pairs(counts: Counts, names: Sequence[str]) -> Iterator[str]:
-    wrong = counts.copy()
-    np.fill_diagonal(wrong, 0)
-    best = np.argsort(-wrong, axis=None, kind="stable")[:MAX_PAIRS_SHOWN]
-    yield f"the {MAX_PAIRS_SHOWN} most frequent confusions of {len(counts):,} classes"
-    for row, column in zip(*(axis.tolist() for axis in np.unravel_index(best, wrong.shape)), strict=True):
-        if wrong[row, column]:
-            yield f"{wrong[row, column]:>7,}  {escape(names[row])} predicted as {escape(names[column])}"
 
 
 def draw_confusion(title: str, counts: Counts, names: Sequence[str]) -> Canvas:
