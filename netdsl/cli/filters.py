@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
+from netdsl.app.tensors import is_net
 from netdsl.cli.messages import TERMINAL, note, open_net, weight_source
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ def command(options: argparse.Namespace) -> int:
     from netdsl.app.output import replace_picture
 
     net = None
-    if _is_net(options):
+    if is_net(options.file) or options.weights is not None:
         net = open_net(options)
         if net is None:
             return 1
@@ -32,8 +32,3 @@ def command(options: argparse.Namespace) -> int:
     count, channels, height, width = found.weight.shape
     note(f"{target}: `{found.name}`, {count:,} filters of {channels:,}x{height}x{width}")
     return 0
-
-
-def _is_net(options: argparse.Namespace) -> bool:
-    """Return whether a FILE means a net: it contains `.net`, or is the name of a net in the zoo."""
-    return ".net" in options.file or not os.path.lexists(options.file) or options.weights is not None

@@ -22,12 +22,12 @@ COMMANDS = {
     "eval": ("FILE|MODEL.onnx [OPTION ...]", "evaluate a trained net: loss, metrics, confusion matrix"),
     "attack": ("FILE [IMAGE] [OPTION ...]", "generate adversarial examples (FGSM, PGD)"),
     "filters": ("WEIGHTS|FILE [OPTION ...]", "draw the filters of a convolution"),
-    "weights": ("FILE [OPTION ...]", "list the tensors in a weight file"),
+    "weights": ("WEIGHTS|FILE [OPTION ...]", "list the tensors of a weight file or of a net"),
     "diff": ("A B [OPTION ...]", "show what an edit changes, and which weights survive it"),
     "compare": ("[NET ...] [OPTION ...]", "compare nets in a table or a chart"),
     "view": ("FILE|MODEL.onnx [OPTION ...]", "show a net or a compiled model in Netron"),
     "zoo": ("[--json] | zoo show NAME | zoo copy NAME [DIR]", "list the nets of the zoo, print one or copy it"),
-    "layers": ("[NAME ...] [OPTION ...]", "list layers, losses, optimizers, data and the like, or print their pages"),
+    "layers": ("[NAME ...] [OPTION ...]", "list layers, losses, optimizers, data and more, or print their pages"),
     "explain": ("[CODE ...] [OPTION ...]", "explain error and warning codes, or list them all"),
     "docs": ("[TOPIC ...] [OPTION ...]", "list the pages of the documentation, or print them"),
     "devices": ("[OPTION ...]", "list the execution providers and their devices"),
@@ -122,7 +122,7 @@ FILE = "a path, `-` for standard input, or a net of the zoo; `:NET` selects one 
 NET_OR_MODEL = f"{FILE}; or a compiled model"
 WEIGHT_FORMATS = ".safetensors, .npz, .pth, .keras, .weights.h5 or .onnx"
 FLOAT_CHOICES = ("f32", "f16")
-SPEC = "check summary draw compile run train eval attack filters diff view"
+SPEC = "check summary draw compile run train eval attack filters weights diff view"
 """Commands that read nets with parameters."""
 LOADS = "compile run train eval attack filters view"
 """Commands that load weights."""
@@ -155,9 +155,12 @@ OPTIONS = (
     ),
     Option("attack", "IMAGE", "an image, or a .npy, .npz or idx file with one example", nargs="?", completes=FILES),
     Option(
-        "filters", "WEIGHTS|FILE", f"a weight file: {WEIGHT_FORMATS}; or a net: {FILE}", dest="file", completes=NETS
+        "weights filters",
+        "WEIGHTS|FILE",
+        f"a weight file: {WEIGHT_FORMATS}; or a net: {FILE}",
+        dest="file",
+        completes=NETS,
     ),
-    Option("weights", "FILE", f"a weight file: {WEIGHT_FORMATS}", completes=FILES),
     Option("diff", "A", f"the net before the edit: {FILE}", dest="file", completes=NETS),
     Option("diff", "B", "the net after the edit", dest="after", completes=NETS),
     Option(
@@ -219,6 +222,12 @@ OPTIONS = (
     # summary, draw, compare
     Option("summary compare", "--batch N", "count memory for N examples (default: 1)", type=positive),
     Option("summary", "--depth N", "fold scopes that are deeper than N (default: no folding)", type=positive),
+    Option(
+        "summary",
+        "--weights",
+        "also list the weights of each layer: name, initializer, shape and number",
+        dest="list_weights",
+    ),
     Option("draw", "--unfold", "draw every repetition of repeated layers"),
     # compile
     Option("compile", "--batch N", "fix the batch size (default: dynamic)", type=positive),
@@ -449,7 +458,7 @@ OPTIONS = (
         default="text",
     ),
     Option(
-        "check draw compile train eval attack filters diff view",
+        "check draw compile train eval attack filters weights diff view",
         "--format FORM",
         "format of problems: text or short on stderr, json or github on stdout",
         group=MESSAGES,

@@ -31,14 +31,20 @@ def _text(figures: Figures, options: argparse.Namespace) -> str:
 
     form: str = options.form
     if form == "json":
-        return json_text(summary_data(figures))
+        return json_text(summary_data(figures, weights=options.list_weights))
     if form == "csv":
-        return summary_csv(figures)
+        return summary_csv(figures, weights=options.list_weights)
     if form == "markdown":
-        return summary_markdown(figures, depth=options.depth)
+        return summary_markdown(figures, depth=options.depth, weights=options.list_weights)
     if not sys.stdout.isatty():
-        return summary_text(figures, depth=options.depth)
+        return summary_text(figures, depth=options.depth, weights=options.list_weights)
     from shutil import get_terminal_size
 
     color = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return summary_text(figures, depth=options.depth, columns=get_terminal_size().columns, color=color)
+    return summary_text(
+        figures,
+        depth=options.depth,
+        weights=options.list_weights,
+        columns=get_terminal_size().columns,
+        color=color,
+    )

@@ -1,10 +1,11 @@
-"""`netdsl weights`: list the tensors of a weight file."""
+"""`netdsl weights`: list the tensors of a weight file or of a net."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.app.tensors import Tensors
+from netdsl.app.tensors import is_net, tensors_of_file, tensors_of_net
+from netdsl.cli.messages import open_net
 from netdsl.report.table import json_text
 
 if TYPE_CHECKING:
@@ -12,7 +13,13 @@ if TYPE_CHECKING:
 
 
 def command(options: argparse.Namespace) -> int:
-    """Run the command. Exit code 0. Raises UserError for a missing or damaged file. Values are not read."""
-    found = Tensors(options.file)
+    """Run the command. Exit code 0, or 1 if a net has errors. Raises UserError for a missing or damaged file."""
+    if is_net(options.file):
+        net = open_net(options)
+        if net is None:
+            return 1
+        found = tensors_of_net(net, options.file)
+    else:
+        found = tensors_of_file(options.file)
     print(json_text(found.data()) if options.json else found.text())
     return 0

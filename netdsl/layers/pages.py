@@ -33,7 +33,7 @@ PARAGRAPH_BREAK = re.compile(r"\n(?=[A-Z][a-z]+: )|\n\n+")
 class ReferencePage:
     """Reference page of a layer, or of a loss or similar component.
 
-    `kind` is `layer`, `loss` or the like. The first of `paragraphs` has the formula; `source` and `example` may be
+    `kind` is `layer`, `loss`, `data`, …. The first of `paragraphs` has the formula; `source` and `example` may be
     empty.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from netdsl.base.shape import format_shape
+from netdsl.base.shape import elements, format_shape
 from netdsl.declare.arguments import Dims, Sizes
 from netdsl.ir.formula import element_count, largest
 from netdsl.lower import cost, live, node_graph
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from netdsl.declare.declared import Argument
     from netdsl.ir.formula import Count, Largest
     from netdsl.ir.graph import Graph
-    from netdsl.ir.net import Layer, Net, Node
+    from netdsl.ir.net import Layer, Net, Node, Parameter
     from netdsl.report.receptive_field import FieldSize, View
 
 
@@ -64,18 +64,19 @@ BYTES_PER_ELEMENT = 4
 class LayerFigures:
     """The figures of one layer.
 
-    `params` counts the elements of its weights, without those shared with an earlier layer; `bytes` is the size of its
-    output for the given batch. `line` is a line of the net's own file, that of the call if the layer comes from another
-    file. `field` is an int, "all" or None (unknown), or a list with one of these per axis.
+    `weights` are its weights and running statistics without those shared with an earlier layer, and `params` counts the
+    elements of the weights; `bytes` is the size of its output for the given batch. `line` is a line of the net's own
+    file, that of the call if the layer comes from another file. `field` is an int, "all" or None (unknown), or a list
+    with one of these per axis.
     """
 
-    __slots__ = ("bytes", "call", "field", "line", "macs", "node", "params")
+    __slots__ = ("bytes", "call", "field", "line", "macs", "node", "params", "weights")
 
     def __init__(
         self,
         node: Node,
         line: int,
-        params: int,
+        weights: list[Parameter],
         macs: Count,
         size: Count,
         field: FieldSize | list[FieldSize],
@@ -83,7 +84,8 @@ class LayerFigures:
         self.node = node
         self.call = layer_call(node.layer)
         self.line = line
-        self.params = params
+        self.weights = weights
+        self.params = sum(elements(p.shape) for p in weights if not p.buffer)
         self.macs = macs
         self.bytes = size
         self.field = field
@@ -104,7 +106,7 @@ class Figures:
         for row in self.rows:
             self.macs += row.macs
         parameters = {p.name: p for node in nodes for p in node.parameters.values()}.values()
-        sizes = [(p, _elements(p.shape)) for p in parameters]
+        sizes = [(p, elements(p.shape)) for p in parameters]
         self.params = sum(size for p, size in sizes if not p.buffer)
         self.trainable = sum(size for p, size in sizes if p.trainable)
         self.buffers = sum(size for p, size in sizes if p.buffer)
@@ -136,17 +138,9 @@ def _rows(net: Net, nodes: list[Node], graphs: list[Graph], batch: int) -> Itera
         views[node] = layer_view(graph, [views[x] for x in inputs]) if inputs else input_view(node)
         new = [p for p in node.parameters.values() if p.name not in counted]
         counted.update(p.name for p in new)
-        params = sum(_elements(p.shape) for p in new if not p.buffer)
         size = element_count(node.shape) * (BYTES_PER_ELEMENT * batch)
         line = line_in_file(net, node.span, node.frame)
-        yield LayerFigures(node, line, params, costs[graph], size, field_size(views[node]))
-
-
-def _elements(shape: tuple[int, ...]) -> int:
-    product = 1
-    for size in shape:
-        product *= size
-    return product
+        yield LayerFigures(node, line, new, costs[graph], size, field_size(views[node]))
 
 
 def line_in_file(net: Net, span: Span, frame: Frame | None) -> int:

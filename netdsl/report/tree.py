@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class RowScope:
-    """Consecutive rows whose names share their first `level` words; `parts` are rows and inner scopes in source
-    order."""
+    """Consecutive rows whose names begin with the words of `path`, which are `level` many; `parts` are rows and inner
+    scopes in source order."""
 
-    __slots__ = ("level", "name", "parts", "rows")
+    __slots__ = ("level", "parts", "path", "rows")
 
-    def __init__(self, name: str, level: int) -> None:
-        self.name = name
+    def __init__(self, path: str, level: int) -> None:
+        self.path = path
         self.level = level
         self.parts: list[LayerFigures | RowScope] = []
         self.rows: list[LayerFigures] = []
@@ -30,13 +30,13 @@ class RowScope:
 class TableLine:
     """A line of a table: a layer, the header of a scope, which has no figures, or a folded scope.
 
-    `line` is the source line, or 0 for a scope that no single location created.
+    `name` is the path under which its weights are named, `layer3.0.conv2`, and `line` the source line, or 0 for a scope
+    that no single location created.
     """
 
-    __slots__ = ("depth", "line", "name", "rows", "text")
+    __slots__ = ("line", "name", "rows", "text")
 
-    def __init__(self, depth: int, line: int, name: str, text: str, rows: Sequence[LayerFigures]) -> None:
-        self.depth = depth
+    def __init__(self, line: int, name: str, text: str, rows: Sequence[LayerFigures]) -> None:
         self.line = line
         self.name = name
         self.text = text
@@ -61,16 +61,16 @@ def table_lines(figures: Figures, depth: int | None) -> Iterator[TableLine]:
     while todo:
         level, around, part = todo.pop()
         if isinstance(part, LayerFigures):
-            yield TableLine(level, part.line, _label(part), part.call, [part])
+            yield TableLine(part.line, part.node.name, part.call, [part])
             continue
         frames = _common(part[0])
         made = line_in_file(figures.net, frames[-1].span, frames[-1].parent) if len(frames) > around else 0
         name, text = _head(part, around)
         if level + 1 == depth:
             rows = [row for each in part for row in each.rows]
-            yield TableLine(level, made or rows[0].line, name, text or _count(part[0]), rows)
+            yield TableLine(made or rows[0].line, name, text or _count(part[0]), rows)
         else:
-            yield TableLine(level, made, name, text, ())
+            yield TableLine(made, name, text, ())
             parts = _parts(part[0], level + 2 == depth)
             todo += [(level + 1, len(frames), each) for each in reversed(parts)]
 
@@ -82,11 +82,11 @@ def _tree(rows: list[LayerFigures]) -> RowScope:
     for row in rows:
         *names, _ = row.node.name.split(".")
         kept = 0
-        while kept < min(len(names), len(path) - 1) and path[kept + 1].name == names[kept]:
+        while kept < min(len(names), len(path) - 1) and path[kept + 1].path == ".".join(names[: kept + 1]):
             kept += 1
         del path[kept + 1 :]
-        for name in names[kept:]:
-            scope = RowScope(name, len(path))
+        for level in range(kept + 1, len(names) + 1):
+            scope = RowScope(".".join(names[:level]), level)
             path[-1].parts.append(scope)
             path.append(scope)
         path[-1].parts.append(row)
@@ -119,9 +119,9 @@ def _content(scope: RowScope) -> list[tuple[object, ...]]:
 
 
 def _head(rounds: list[RowScope], around: int) -> tuple[str, str]:
-    """Return the text before and after the colon of a scope, without the frames in `around`."""
+    """Return the name of a scope and what it is: its block without the frames in `around`, and the number of rounds."""
     first, last = rounds[0], rounds[-1]
-    name = first.name if len(rounds) == 1 else f"{first.name}…{last.name}"
+    name = first.path if len(rounds) == 1 else f"{first.path}…{last.path.rpartition('.')[2]}"
     blocks = [frame.name for frame in _common(first)[around:] if frame.name]
     text = blocks[-1] if blocks else ""
     if len(rounds) > 1:
@@ -144,10 +144,3 @@ def _common(scope: RowScope) -> list[Frame]:
     while shared < min(len(first), len(last)) and first[shared] is last[shared]:
         shared += 1
     return first[:shared]
-
-
-def _label(row: LayerFigures) -> str:
-    """Return the name of a row, if it says more than that of the layer."""
-    name = row.node.name.rpartition(".")[2]
-    kind = row.node.layer.kind
-    return "" if name.startswith(kind) and name[len(kind) :].isdecimal() else name

@@ -172,23 +172,40 @@ def test_folded_lines_add_up() -> None:
     found = Figures(open_net("densenet121"))
     for depth in (1, 2, 3):
         rows = [line.split("|")[1:-1] for line in summary_markdown(found, depth=depth).splitlines() if line[:1] == "|"]
-        for column, total in ((3, found.params), (4, found.macs), (5, sum(row.bytes for row in found.rows))):
+        for column, total in ((4, found.params), (5, found.macs), (6, sum(row.bytes for row in found.rows))):
             assert sum(int(row[column].replace(",", "")) for row in rows[2:] if row[column].strip()) == total
 
 
 def test_equal_rounds_are_equal() -> None:
     text = "net n {{ input x 1x9; r: repeat 6 as i {{ conv {} 1; relu }} }}"
-    assert "r: 12 layers " in summary_text(Figures(net(text.format("(3 if i < 4 else 1)"))), depth=1)
+    assert " r     12 layers " in summary_text(Figures(net(text.format("(3 if i < 4 else 1)"))), depth=1)
     parts = summary_text(Figures(net(text.format("(3 if i < 4 else 1)"))), depth=2)
-    assert "0…3: 2 layers × 4 " in parts
-    assert "4…5: 2 layers × 2 " in parts
-    assert "r: 2 layers × 6 " in summary_text(Figures(net(text.format("3"))), depth=1)
+    assert "r.0…3  2 layers × 4 " in parts
+    assert "r.4…5  2 layers × 2 " in parts
+    assert " r     2 layers × 6 " in summary_text(Figures(net(text.format("3"))), depth=1)
 
 
 def test_markdown_is_a_table() -> None:
     rows = [line for line in summary_markdown(Figures(open_net("resnet18"))).splitlines() if line.startswith("|")]
-    assert {row.count("|") for row in rows} == {8}
+    assert {row.count("|") for row in rows} == {9}
     assert len(rows) == 2 + 69 + 8 + 4 + 3
+
+
+def test_the_weights_are_listed_under_their_layers(netdsl: Commands) -> None:
+    """In every form: all weights of the net, by name, with the sizes that the net declares."""
+    found = open_net("resnet18")
+    declared = {name: ("x".join(map(str, p.shape)), prod(p.shape)) for name, p in found.parameters.items()}
+    text = netdsl("summary", "resnet18", "--weights").out
+    rows = [line.split() for line in text.splitlines() if ".weight" in line or ".bias" in line or ".running" in line]
+    assert {row[0]: (row[-2], int(row[-1].replace(",", ""))) for row in rows} == declared
+    layers = json.loads(netdsl("summary", "resnet18", "--weights", "--format", "json").out)["layers"]
+    listed = [each for layer in layers for each in layer["weights"]]
+    assert {each["name"]: ("x".join(map(str, each["shape"])), each["params"]) for each in listed} == declared
+    assert sum(each["params"] for each in listed if not each["buffer"]) == Figures(found).params
+    lines = csv.DictReader(io.StringIO(netdsl("summary", "resnet18", "--weights", "--format", "csv").out))
+    assert {row["name"]: (row["shape"], int(row["params"])) for row in lines if not row["layer"]} == declared
+    markdown = netdsl("summary", "resnet18", "--weights", "--format", "markdown").out
+    assert all(f"| {name} |" in markdown for name in declared)
 
 
 def test_csv_has_the_figures_of_json(netdsl: Commands) -> None:
@@ -209,7 +226,7 @@ def check(value: object, schema: dict, where: str = "$") -> None:
 
 
 def _type(value: object, wanted: str, _: dict, where: str) -> None:
-    types = {"object": dict, "array": list, "string": str, "integer": int, "null": type(None)}
+    types = {"boolean": bool, "object": dict, "array": list, "string": str, "integer": int, "null": type(None)}
     assert type(value) is types[wanted], f"{where}: {value!r} is no {wanted}"
 
 
@@ -269,9 +286,10 @@ NETS = {
 @pytest.mark.parametrize("name", ["lenet5", "resnet18", "googlenet", "alphago_zero", *NETS])
 def test_json_is_as_the_schema_says(netdsl: Commands, name: str) -> None:
     netdsl.write(**NETS)
-    ran = netdsl("summary", f"{name}.net" if name in NETS else name, "--format", "json")
-    assert ran.code == 0, ran
-    check(json.loads(ran.out), SCHEMA)
+    for options in ([], ["--weights"]):
+        ran = netdsl("summary", f"{name}.net" if name in NETS else name, "--format", "json", *options)
+        assert ran.code == 0, ran
+        check(json.loads(ran.out), SCHEMA)
 
 
 def test_json_in_full() -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import safetensors.numpy
 
@@ -100,3 +101,30 @@ def test_no_model_is_left_of_a_damaged_archive(netdsl: Commands, size: int, how:
     ran = netdsl("compile", "a.net", "--weights", path, "-o", "a.onnx", *how)
     assert (ran.code, "wrong checksum" in ran.err) == (1, True)
     assert {file.name: file.read_bytes() for file in Path().iterdir()} == {**before, "w.pth": bytes(data)}
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet18", "squeezenet1_1"])
+def test_the_tensors_of_a_net_are_those_that_its_file_must_have(netdsl: Commands, name: str) -> None:
+    """As onnx reads the compiled model; and a file of those shapes fits."""
+    found = json.loads(netdsl("weights", name, "--json").out)
+    netdsl("compile", name, "-o", "n.onnx")
+    stored = {tensor.name: tensor for tensor in onnx.load("n.onnx").graph.initializer}
+    for each in found["tensors"]:
+        values = onnx.numpy_helper.to_array(stored[each["name"]])
+        assert (each["dtype"], tuple(each["shape"])) == (str(values.dtype), values.shape)
+        assert (each["numbers"], each["bytes"]) == (values.size, values.nbytes)
+        assert each["init"] not in ("zeros", "ones") or np.unique(values).tolist() == [each["init"] == "ones"]
+    zeros = {each["name"]: np.ones(each["shape"], each["dtype"]) for each in found["tensors"]}
+    np.savez("w.npz", **zeros)
+    assert netdsl("compile", name, "-o", "n.onnx", "--weights", "w.npz").code == 0
+
+
+def test_a_net_has_options(netdsl: Commands) -> None:
+    netdsl.write(n="net n(k = 2) { input x 3; dense k }\nnet m { input x 3; bn }", bad="net n { desne 3 }")
+    listed = netdsl("weights", "n.net:n", "--set", "k=5").out.splitlines()
+    assert listed[1].split() == ["dense1.weight", "float32", "5x3", "15", "60", "he_normal"]
+    assert netdsl("weights", "n.net:m").out.splitlines()[3].split()[-1] == "zeros"
+    bad = netdsl("weights", "bad.net")
+    assert (bad.code, bad.out) == (1, "")
+    assert "E0202" in bad.err
+    assert netdsl("weights", "missing.npz").err == "error[E0601]: there is no file missing.npz\n"
