@@ -128,6 +128,7 @@ def statement(called: str, given: Given, *, choice: bool = False, label: str = "
     if name == "input":
         shape = channels_first_dims(next((value for keyword, value in given if keyword in ("", "shape")), ""))
         return f"input {label or 'image'} {shape}" if shape else None
+    given = _with_activation(given)
     dialect = _dialect(called, given)
     if called == last and not given and name in ("leaky_relu", "prelu"):
         return None  # PyTorch and Keras have other defaults
@@ -178,8 +179,13 @@ def _dialect(called: str, given: Given) -> str:
     before, _, last = called.rpartition(".")
     if last.lower() in ("adam", "adamw", "sgd", "rmsprop"):
         return "keras" if given and not given[0][0] and given[0][1][:1].isdecimal() else "pytorch"
-    if any(re.fullmatch(r"\d+(x\d+)+", text) for keyword, text in given if not keyword):
+    numbers = [value for keyword, value in given if not keyword]
+    if any(re.fullmatch(r"\d+(x\d+)+", text) for text in numbers):
         return "ours"
+    plain = all(number.isdecimal() for number in numbers)
+    is_conv = last[0].islower() and not before and foreign.called(last, foreign.OURS) in ("conv", "deconv")
+    if is_conv and plain and len(numbers) == 2 and int(numbers[0]) > int(numbers[1]):
+        return "keras"
     if re.search(r"[123]d$", last) or before in (
         "nn",
         "F",
@@ -198,13 +204,16 @@ def _dialect(called: str, given: Given) -> str:
         return "keras"
     if last[0].isupper():
         return "keras" if last.endswith("ization") or last == "Embedding" else "pytorch"
-    numbers = [value for keyword, value in given if not keyword]
-    if last == "linear" or (foreign.plain(last) in ("conv", "deconv") and len(numbers) > 2):
-        return "pytorch"
-    plain = all(number.isdecimal() for number in numbers)
-    if plain and len(numbers) == 2 and foreign.plain(last) in ("conv", "deconv") and int(numbers[0]) > int(numbers[1]):
-        return "keras"
-    return "ours"
+    return "pytorch" if last == "linear" or (is_conv and len(numbers) > 2) else "ours"
+
+
+def _with_activation(given: Given) -> Given:
+    """Return the arguments with an activation at the end as a keyword: `(10, relu)` is `(10, activation=relu)`."""
+    if len(given) < 2 or given[-1][0]:
+        return given
+    word = given[-1][1].strip("\"'")
+    is_one = foreign.called(word, foreign.OURS) in (*foreign.ACTIVATIONS, "relu", "sigmoid", "leaky_relu", "silu")
+    return [*given[:-1], ("activation", word)] if is_one else given
 
 
 def _arguments(order: str, given: Given) -> dict[str, str] | None:

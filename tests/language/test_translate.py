@@ -48,3 +48,19 @@ def test_keras_defaults_of_batch_normalization() -> None:
     """Source: keras.layers.BatchNormalization of Keras 3, epsilon 0.001 and momentum 0.99."""
     assert "bn eps 1e-3 momentum 0.01\n" in suggested("BatchNormalization()")
     assert "bn momentum (1 - 0.9) eps 1e-3\n" in suggested("BatchNormalization(momentum=0.9)")
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        ("conv2d(32, 3, activation=relu)", "conv 3 32 pad 0; relu"),
+        ('conv2d(32, 3, activation="relu")', "conv 3 32 pad 0; relu"),
+        ("conv2d(32, 3, ReLU)", "conv 3 32 pad 0; relu"),
+        ("conv2d(32, 3)", "conv 3 32 pad 0"),
+        ("conv2d(4, 32, 3)", "conv 3 32 pad 0"),
+        ("conv(3x3, 32, relu)", "conv 3x3 32; relu"),
+        ("dense(10, softmax)", "dense 10; softmax"),
+    ],
+)
+def test_calls_between_the_notations(call: str, line: str) -> None:
+    assert suggested(call).splitlines()[2].strip() == line
