@@ -108,7 +108,10 @@ def _mnist(folder: str, split: str, what: str, rank: int) -> str:
         path = os.path.join(folder, name)
         if os.path.exists(path):
             return path
-    raise Incomplete(f"missing file: {os.path.join(folder, names[0])} (or .gz)")
+    raise Incomplete(
+        f"missing file: {os.path.join(folder, names[0])} (or .gz)",
+        "name the folder that contains the four files of MNIST; netdsl does not download data",
+    )
 
 
 def open_idx_pair(images: str, labels: str, wanted: DataSpec, found: Names | None = None) -> Dataset:

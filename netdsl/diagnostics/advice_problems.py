@@ -328,3 +328,34 @@ class UnvalidatedStop(Problem):
     headline = "early stopping watches {figure} on the training data, because there are no validation data"
     caption = "no `validate` line"
     hint = "hold out a part of the data, such as with `validate 0.1`"
+
+
+@problem("W0311", "validation on the training data")
+class SeenValidation(Problem):
+    """Metrics on the training data do not show how well a net generalizes: overfitting improves them, and the epoch
+    with the best ones is not the best. Validation data must be other examples.
+
+    ```net warn
+    net odd { input x 784; scale 1/255; dense 10 }
+    train odd { data mnist "mnist"; validate mnist "mnist"; loss cross_entropy }
+    ```
+
+    ```net fixed
+    net even { input x 784; scale 1/255; dense 10 }
+    train even { data mnist "mnist"; validate mnist "mnist" split test; loss cross_entropy }
+    ```
+    """
+
+    earlier: Span
+    edit: Edit | None
+
+    headline = "the validation data are the training data"
+    caption = "the same examples"
+    related = "earlier", "as for training"
+    hint = "name other data, or hold out a part of the training data with `validate 0.1`"
+
+    def suggestions(self) -> Iterable[Suggestion]:
+        if self.edit:
+            yield Suggestion("read the test data", self.edit)
+        else:
+            yield Suggestion(self.hint)

@@ -118,8 +118,9 @@ def _vain_biases(nets: Iterable[Net]) -> Iterator[Problem]:
 def check_trainings(recipes: Iterable[Recipe], report: Report) -> None:
     """Report what is doubtful about trainings without errors."""
     for recipe in recipes:
-        for problem in (*_activations(recipe), *_pixels(recipe), *_idle(recipe), *_late(recipe), *_unvalidated(recipe)):
-            report.add(problem)
+        for find in (_activations, _pixels, _idle, _late, _unvalidated, _seen):
+            for problem in find(recipe):
+                report.add(problem)
 
 
 NEVER_NEGATIVE = frozenset(
@@ -203,6 +204,20 @@ def _late(recipe: Recipe) -> Iterator[Problem]:
         from netdsl.diagnostics.advice_problems import BeyondTheEnd
 
         yield BeyondTheEnd(span=span, what=what, end=end, unit=unit, given=recipe.spans.get(unit))
+
+
+def _seen(recipe: Recipe) -> Iterator[Problem]:
+    """Yield validation on the training data. Exempt is `xor`: its corners are all there are."""
+    data, validate = recipe.data, recipe.validate
+    if type(validate) is not type(data) or data.kind == "xor":
+        return
+    if all(getattr(validate, name) == getattr(data, name) for name in data.arguments):
+        from netdsl.diagnostics.advice_problems import SeenValidation
+        from netdsl.diagnostics.edits import after
+
+        span = recipe.spans["validate"]
+        edit = after(span, " split test") if data.kind == "mnist" and "split" not in validate.spans else None
+        yield SeenValidation(span=span, earlier=recipe.spans["data"], edit=edit)
 
 
 def _unvalidated(recipe: Recipe) -> Iterator[Problem]:

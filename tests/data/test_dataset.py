@@ -593,6 +593,14 @@ def test_bad_files(tmp_path: Path, name: str) -> None:
     assert caught.value.code == code
 
 
+def test_a_folder_without_mnist_says_what_belongs_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        open_dataset("mnist", [str(tmp_path / "nowhere")], **NET)
+    assert caught.value.helps == (
+        "name the folder that contains the four files of MNIST; netdsl does not download data",
+    )
+
+
 def test_an_archive_lacks_an_array(tmp_path: Path) -> None:
     np.savez(tmp_path / "all.npz", x=digits()[0], labels=digits()[1])
     with pytest.raises(UserError, match=r"has no array `y` or `target` \(available: labels, x") as caught:

@@ -560,6 +560,34 @@ def test_a_training_and_an_evaluation_judge_a_vain_bias_by_the_weights(capsys: p
     assert main(["train", "main.net", "--out", "run", "--resume", "--weights", "w.onnx", "--except", "dense1"]) == 0
 
 
+@pytest.mark.parametrize(
+    ("data", "validate", "warns"),
+    [
+        ('mnist "m"', 'mnist "m"', True),
+        ('mnist "m"', 'mnist "m" split train', True),
+        ('mnist "m" split test', 'mnist "m" split test', True),
+        ('mnist "m"', 'mnist "m" split test', False),
+        ('mnist "m"', 'mnist "n"', False),
+        ('mnist "m"', "0.1", False),
+        ('mnist "m"', "shapes", False),
+        ("shapes n 90", "shapes n 90", True),
+        ("shapes n 90", "shapes n 90 seed 1", False),
+    ],
+)
+def test_validation_on_the_training_data(data: str, validate: str, warns: bool) -> None:
+    Path("main.net").write_text(
+        "net a { input x 1x28x28; scale 1/255; dense 10 }\n"
+        f"train a {{\n  data {data}\n  validate {validate}\n  loss cross_entropy\n}}\n"
+    )
+    report = Report()
+    check_file("main.net", report)
+    found = [problem for problem in report if problem.code == "W0311"]
+    assert bool(found) is warns
+    for problem in found:
+        edits = [edit.text for suggestion in problem.all_suggestions() for edit in suggestion.edits]
+        assert edits == [" split test"] * (data == 'mnist "m"' and validate == data)
+
+
 def test_from_python_a_vain_bias_is_warned_of_when_the_net_is_read() -> None:
     with pytest.warns(netdsl.NetWarning, match="W0302"):
         net = netdsl.parse(BIAS)
