@@ -6,7 +6,7 @@ from math import gcd
 from typing import TYPE_CHECKING
 
 from netdsl.base.shape import Shape, format_shape
-from netdsl.diagnostics.problem import Suggestion, problem
+from netdsl.diagnostics.problem import Edit, Suggestion, problem
 from netdsl.diagnostics.shape_problems import ShapeProblem
 
 if TYPE_CHECKING:
@@ -171,8 +171,14 @@ class EvenSame(ShapeProblem):
     hint = "write `pad same_upper`, which pads like TensorFlow, `pad valid`, or the padding of every side"
 
     def candidate_fixes(self) -> Iterable[Suggestion]:
-        if self.head is not None:
-            yield Suggestion("pad like TensorFlow", self.keyword("pad", "same_upper"))
+        if self.head is None:
+            return
+        given = {argument.name: argument.value_span for argument in self.arguments}
+        kernel, channels = given.get("kernel"), given.get("channels")
+        if kernel and channels and kernel.text.isdecimal() and channels.text.isdecimal():
+            swapped = Edit(kernel, channels.text), Edit(channels, kernel.text)
+            yield Suggestion("the kernel comes before the channels", *swapped)
+        yield Suggestion("pad like TensorFlow", self.keyword("pad", "same_upper"))
 
 
 @problem("E0313", "a list of the wrong length")

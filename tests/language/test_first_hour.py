@@ -21,6 +21,8 @@ from netdsl.diagnostics.report import Report
 from tests.language.test_problems import example
 
 STATEMENTS = {
+    "conv 32 3": "conv 3 32",
+    "conv 64 5 pad same": "conv 5 64 pad same",
     "conv 3x3 32 relu": "conv 3x3 32; relu",
     "conv 3x3 32 ReLU": "conv 3x3 32; relu",
     "conv 3x3 relu": "conv 3x3; relu",
