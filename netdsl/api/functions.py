@@ -73,9 +73,9 @@ def diff(a: Net | File, b: Net | File, /) -> Result:
 
 def tensors(file: File, /) -> Table:
     """List the tensors of a weight file, with `name`, `dtype`, `shape`, `numbers` and `bytes`. Values are not read."""
-    from netdsl.app.tensors import Tensors
+    from netdsl.app.tensors import tensors_of_file
 
-    found = Tensors(path("file", file))
+    found = tensors_of_file(path("file", file))
     return Table(found.rows(), found.text())
 
 
