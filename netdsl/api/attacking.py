@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from netdsl.api.options import WeightOptions
     from netdsl.app.attack import Classifier
+    from netdsl.ir.names import Names
     from netdsl.ir.net import Net
 
     class AttackOptions(WeightOptions, total=False):
@@ -50,8 +51,9 @@ OPTIONS = MATCHING | {"method", "epsilon", "steps", "alpha", "range", "labels", 
 """The keys of `AttackOptions`."""
 
 
-def attack(net: Net, image: object, label: object, data: object, options: AttackOptions) -> Result:
-    """Attack an image or a data set like `Net.attack`. Raises UserError."""
+def attack(net: Net, trained: Names, image: object, label: object, data: object, options: AttackOptions) -> Result:
+    """Attack an image or a data set like `Net.attack`; `trained` are the names of the data that the net was trained on.
+    Raises UserError."""
     from netdsl.app.attack import STEPS
     from netdsl.app.attacked import EPSILON, EPSILONS, Attack, attack_data, attack_image, class_names
     from netdsl.app.evaluate import kind_of
@@ -71,6 +73,7 @@ def attack(net: Net, image: object, label: object, data: object, options: Attack
     how = Attack(method, steps, alpha, seed)
     epsilons = _epsilons(given.get("epsilon", EPSILON if data is None else EPSILONS))
     classifier = _classifier(net, given, seed, 1 if data is None else _count("batch", given))
+    classifier.names = classifier.names or trained
     names = class_names(classifier, labels_of(given.get("labels")))
     reporter = PythonReporter()
     if data is not None:

@@ -91,7 +91,7 @@ def in_python() -> Iterator[None]:
 def warn(text: str, category: type[Warning] = UserWarning) -> None:
     """Issue a warning that points at the line of the program that called this package."""
     frame, level = sys._getframe(), 1
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith("netdsl."):
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("netdsl."):
         frame, level = frame.f_back, level + 1
     warnings.warn(text, category, stacklevel=level)
 

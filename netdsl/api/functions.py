@@ -118,7 +118,7 @@ def evaluate(
             found = app.of_model(path("net", net), options, report, reporter, given=given)
         else:
             loaded = _net(net)
-            found = app.of_loaded(loaded._net, loaded._origin, options, report, reporter, given=given)
+            found = app.of_loaded(loaded._net, loaded._origin, loaded._names, options, report, reporter, given=given)
     if found is None or report.errors:
         raise NetError(report)
     return evaluation(found)

@@ -172,7 +172,7 @@ class Net:
         from netdsl.api.attacking import attack
 
         with in_python():
-            return attack(self._net, image, label, data, options)
+            return attack(self._net, self._names, image, label, data, options)
 
     def fit(
         self,

@@ -155,10 +155,9 @@ def _is_texts(given: object) -> bool:
 def between(name: str, number: int, low: int, high: int) -> int:
     """Return `number` if it is an integer from `low` to `high`. Raises UserError."""
     wrong = f"{name} must be an integer from {low} to {high}, not {shown(number)}"
-    try:
-        whole = index(number)
-    except TypeError:
-        raise WrongArgumentType(wrong) from None
+    if isinstance(number, bool) or not hasattr(number, "__index__"):
+        raise WrongArgumentType(wrong)
+    whole = index(number)
     if not low <= whole <= high:
         raise WrongArgumentValue(wrong)
     return whole

@@ -83,7 +83,7 @@ class Result(Mapping[str, Any]):
     ```python
     >>> result = netdsl.diff("resnet18", "resnet34")
     >>> len(result["layers"]["added"])
-    48
+    56
 
     ```
     """
@@ -151,9 +151,11 @@ class Table(list[dict[str, Any]]):
     `polars.DataFrame(table)` convert it, and `to_dict` returns its columns.
 
     ```python
-    >>> tensors = netdsl.tensors("examples/mnist/lenet5.safetensors")
-    >>> tensors[0]["name"], tensors[0]["shape"]
-    ('conv1.bias', [6])
+    >>> table = netdsl.compare("lenet5", "vgg16")
+    >>> table[1]["params"]
+    138357544
+    >>> table.to_dict()["year"]
+    [1998, 2014]
 
     ```
     """

@@ -143,9 +143,17 @@ def of_net(
 
 
 def of_loaded(
-    net: Net, origin: Origin, options: EvalOptions, report: Report, reporter: Reporter, *, given: object = None
+    net: Net,
+    origin: Origin,
+    names: Names,
+    options: EvalOptions,
+    report: Report,
+    reporter: Reporter,
+    *,
+    given: object = None,
 ) -> EvalResult | None:
-    """Evaluate a net of a program like `of_net`; `given` are its data: a string, or a pair of arrays."""
+    """Evaluate a net of a program like `of_net`. `given` are its data, a string or a pair of arrays, and `names` those
+    of the data that it was trained on."""
     kind = kind_of(given, report)
     if report.errors:
         return None
@@ -155,7 +163,7 @@ def of_loaded(
         if kind is None:
             raise NothingToJudge(f"{net.name} has no `train` block that names data", "pass data=(x, y)") from None
         recipe = classifier(net)
-    return None if recipe is None else _of_recipe(recipe, kind, options, report, reporter)
+    return None if recipe is None else _of_recipe(recipe, kind, options, report, reporter, names)
 
 
 def kind_of(data: object, report: Report) -> DataKind | None:
@@ -168,7 +176,12 @@ def kind_of(data: object, report: Report) -> DataKind | None:
 
 
 def _of_recipe(
-    recipe: Recipe, given: DataKind | None, options: EvalOptions, report: Report, reporter: Reporter
+    recipe: Recipe,
+    given: DataKind | None,
+    options: EvalOptions,
+    report: Report,
+    reporter: Reporter,
+    trained: Names | None = None,
 ) -> EvalResult:
     import onnxruntime
 
@@ -185,7 +198,7 @@ def _of_recipe(
     sizes = {key: shape[0] if shape else 1 for key, shape in shapes.items()}
     counts = {key: max(2, size) if isinstance(size, int) else None for key, size in sizes.items()}
     labels = _labels(options, counts)
-    names = net_names(recipe.net, file) or _training_names(recipe, reporter)
+    names = net_names(recipe.net, file) or trained or _training_names(recipe, reporter)
     dataset, name = _opened(recipe, given, options, known_names(labels, names, counts))
     for picture in dataset.pictures.values():
         report_preprocessing(recipe.net.name, picture, reporter)

@@ -116,10 +116,10 @@ def test_the_best_epoch_is_that_of_the_first_metric(program: Path) -> None:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"step_backend": "x"}, "auto, plain, nchwc, not 'x'"),
-        ({"lowering": "x"}, "auto, plain, nchwc, not 'x'"),
-        ({"step_backend": ""}, "auto, plain, nchwc, not ''"),
-        ({"step_backend": ["auto"]}, r"auto, plain, nchwc, not \['auto'\]"),
+        ({"step_backend": "x"}, "'auto', 'plain' or 'nchwc', not 'x'"),
+        ({"lowering": "x"}, "'auto', 'plain' or 'nchwc', not 'x'"),
+        ({"step_backend": ""}, "'auto', 'plain' or 'nchwc', not ''"),
+        ({"step_backend": ["auto"]}, "'auto', 'plain' or 'nchwc', not an object of type list"),
         ({"step_backend": "plain", "lowering": "blk"}, "pass one of them"),
         ({"threads": 0}, "not 0"),
         ({"resume": True, "force": True}, "one"),
@@ -131,13 +131,13 @@ def test_arguments_that_are_none(program: Path, how: dict[str, Any], said: str) 
 
 
 def test_settings_are_a_mapping(program: Path) -> None:
-    with pytest.raises(TypeError, match=r"^settings is a mapping from names to values, not 'train.lr=1'$"):
+    with pytest.raises(TypeError, match=r"settings is a mapping from names to values, not 'train.lr=1'$"):
         netdsl.fit(program, settings="train.lr=1")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["lr", "seed", "stacklevel", "training"])
 def test_unexpected_keywords(program: Path, name: str) -> None:
-    with pytest.raises(TypeError, match=f"^unexpected keyword argument '{name}'$"):
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'$"):
         netdsl.fit(program, **{name: 1})  # type: ignore[arg-type]
 
 
