@@ -33,8 +33,8 @@ class WrongInputs(UserError, code="E0612", title="inputs that do not match the n
     """The inputs on the command line do not match those of the net."""
 
 
-TABLES = (".csv", ".tsv")
-"""Suffixes of tables, which have no first bytes of their own."""
+TABLES = (".csv", ".tsv", ".parquet")
+"""Suffixes of tables. Those in text have no first bytes of their own."""
 
 
 def open_feeds(arguments: list[str], session: Session, reporter: Reporter = SILENT) -> dict[str, Reader]:

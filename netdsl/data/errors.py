@@ -50,7 +50,8 @@ class NotFinite(UserError, code="E0833", title="NaN or infinity in the data"):
 
 
 class BadTable(UserError, code="E0834", title="an unreadable table"):
-    """The table cannot be read: a row has more or fewer cells than the header, or a cell is not a number."""
+    """The table cannot be read: a row has more or fewer cells than the header, a cell is not a number, or a column of a
+    Parquet file has neither numbers nor texts."""
 
 
 class BatchTooLarge(UserError, code="E0835", title="a batch larger than the data set"):

@@ -15,7 +15,7 @@ from netdsl.data.checks import target_column
 from netdsl.data.column import Column, Hash
 from netdsl.data.dataset import Dataset
 from netdsl.data.errors import Incomplete, NoExamples
-from netdsl.data.images import ImageReader, stacked
+from netdsl.data.images import ENDINGS, ImageReader, stacked
 from netdsl.data.labels import numbered
 from netdsl.data.picture import Picture
 from netdsl.data.sources import only
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")
-
-ENDINGS = frozenset([".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"])
-"""File extensions of images; other files are ignored, and counted in a note."""
 
 BATCHES_AHEAD = 2
 """Number of batches decoded in advance."""
@@ -78,7 +75,7 @@ class PictureColumn(Column):
 
     def digest(self, hashed: Hash) -> None:
         """Update a hash with the paths of the images below their folder, and the sizes of their files."""
-        paths = [self.name(index) for index in range(len(self))]
+        paths = [os.path.abspath(self.name(index)) for index in range(len(self))]
         top = os.path.commonpath([os.path.dirname(path) for path in paths])
         for path in paths:
             with suppress(OSError):
@@ -108,6 +105,13 @@ def default_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def picture_column(paths: list[str], name: str, wanted: DataSpec) -> PictureColumn:
+    """Return the images at these paths as the examples of an input, with their sizes checked."""
+    reader = ImageReader(paths, wanted.example(name), wanted.inputs[name][1], _frame(wanted, name))
+    _check_sizes(reader, paths)
+    return PictureColumn(reader, wanted.threads or default_threads())
+
+
 def open_folder(folder: str, wanted: DataSpec) -> Dataset:
     """Open the data of `kinds.Folder`."""
     name, target_name = only(wanted, folder)
@@ -129,12 +133,10 @@ def open_folder(folder: str, wanted: DataSpec) -> Dataset:
         raise NoExamples(f"{folder} has no images in its subfolders", f"image names end in {' '.join(sorted(ENDINGS))}")
     for path in paths:
         wanted.bounds.check(path)
-    reader = ImageReader(paths, wanted.example(name), wanted.inputs[name][1], _frame(wanted, name))
-    _check_sizes(reader, paths)
+    pictures = picture_column(paths, name, wanted)
     columns = {target_name: target_column(folder, np.array(labels), target, lambda index: paths[index])}
     if others:
         notes.insert(0, f"{others:,} files in {folder} are skipped: their names are not those of images")
-    pictures = PictureColumn(reader, wanted.threads or default_threads())
     names = wanted.names or (Names({target_name: classes}) if classes else None)
     return Dataset(
         {name: pictures}, columns, names=names, notes=notes, augment=wanted.augment, pictures=wanted.pictures

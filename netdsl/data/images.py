@@ -38,6 +38,9 @@ FORMATS = {
 """Pillow's name of each supported format, by the first bytes of a file. Other formats of Pillow are not opened: some
 run external programs, such as Ghostscript."""
 
+ENDINGS = frozenset([".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"])
+"""File extensions of images in the folders of a data set. Other files there are ignored, and counted in a note."""
+
 PIXELS = 2**26
 """Maximum number of pixels of an image, checked before it is decoded: a larger one may be a decompression bomb."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from netdsl.base.shape import elements, format_shape
 from netdsl.data.spec import DataSpec
-from netdsl.declare.arguments import Character, Choice, Integer, Path, Real, Texts
+from netdsl.declare.arguments import Character, Choice, Integer, Path, Real, Text, Texts
 from netdsl.declare.declared import Declared, keyword, positional, registrar
 from netdsl.diagnostics.argument_problems import Contradiction
 from netdsl.diagnostics.problem import Misfit
@@ -33,8 +33,11 @@ class DataKind(Declared):
     """Whether the data have one input and one target."""
     labelled: ClassVar[bool] = False
     """Whether the target is one class number per example."""
-    raw: ClassVar[bool] = False
-    """Whether examples are images with values from 0 to 255."""
+
+    @property
+    def raw(self) -> bool:
+        """Whether examples are images with values from 0 to 255."""
+        return False
 
     def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
         """Return why data of this kind cannot fit inputs and targets of these shapes, as a clause for a message, or an
@@ -161,21 +164,23 @@ class Npy(DataKind):
         return open_npy_pair(self.x, self.y, wanted)
 
 
-@data("csv")
-class Csv(DataKind):
-    """Table in a text file with column names in the first row. `target` names the target column; the other columns, in
-    order, are the numbers of the input. Classes may be words, which are numbered in sorted order; there must be as many
-    as the net has classes. Other tables for the same net, in `validate` and `netdsl eval`, are matched by column name:
-    the order may differ, but the columns must be the same, and their classes must occur in the training table.
+def _misfit_of_images(shape: Shape) -> str:
+    """Return why image files cannot fit an input of this shape; empty if they can."""
+    fits = len(shape) == 3 and shape[0] in (1, 3)
+    return "" if fits else f"has images with 1 or 3 channels, but the input is {format_shape(shape)}"
 
-    Quoting follows RFC 4180. The separator is `,`, `;` or a tab, whichever splits the header best.
-    Source: RFC 4180.
-    """
 
-    file: str = positional(Path(), doc="table file")
+class TableKind(DataKind):
+    """A table with named columns, some of which are the targets."""
+
+    file: str
     target: tuple[str, ...] = keyword(Texts(), doc="target column, or a list of them")
-    separator: str | None = keyword(Character(), None, doc="column separator; by default, detected")
+    image: str | None = keyword(Text(), None, doc="column with the paths of images, relative to the table's folder")
     single = False
+
+    @property
+    def raw(self) -> bool:
+        return self.image is not None
 
     def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
         named = f"names {len(self.target)} column{'s' * (len(self.target) > 1)}"
@@ -183,12 +188,46 @@ class Csv(DataKind):
             return f"{named} as targets, and the net has {len(targets)} targets"
         if len(targets) == 1 and elements(targets[0].shape) != len(self.target):
             return f"{named} as the target, and the loss needs {format_shape(targets[0].shape)}"
-        return ""
+        if self.image is not None and len(inputs) != 1:
+            return f"has images for one input, but the net has {len(inputs)}"
+        return _misfit_of_images(inputs[0]) if self.image is not None else ""
 
     def open(self, wanted: DataSpec) -> Dataset:
-        from netdsl.data.table import open_csv
+        from netdsl.data.table import open_table_data
 
-        return open_csv(self.file, self.target, self.separator, wanted)
+        separator = getattr(self, "separator", None)
+        return open_table_data(self.file, self.target, self.image, separator, wanted)
+
+
+@data("csv")
+class Csv(TableKind):
+    """Table in a text file with column names in the first row. `target` names the target column; the other columns, in
+    order, are the numbers of the input. Classes may be words, which are numbered in sorted order; there must be as many
+    as the net has classes. Other tables for the same net, in `validate` and `netdsl eval`, are matched by column name:
+    the order may differ, but the columns must be the same, and their classes must occur in the training table.
+
+    With `image`, the inputs are image files: `data csv "train.csv" image "file" target "label"`. Their paths are
+    relative to the folder of the table, and columns other than these are ignored. Images are preprocessed as those of
+    `folder` are.
+
+    Quoting follows RFC 4180. The separator is `,`, `;` or a tab, whichever splits the header best.
+    Source: RFC 4180.
+    """
+
+    file: str = positional(Path(), doc="table file")
+    separator: str | None = keyword(Character(), None, doc="column separator; by default, detected")
+
+
+@data("parquet")
+class Parquet(TableKind):
+    """Table in a Parquet file, used in the same way as that of `csv`, and with the same meaning of `image`. Columns are
+    integers, floating-point numbers, booleans or strings; a null is an empty cell, which is an error. Requires pyarrow:
+    `pip install 'netdsl[parquet]'`.
+
+    Source: https://parquet.apache.org/docs/file-format/.
+    """
+
+    file: str = positional(Path(), doc="table file")
 
 
 @data("folder")
@@ -203,10 +242,7 @@ class Folder(DataKind):
     labelled = raw = True
 
     def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
-        found = super().misfit(inputs, targets)
-        if not found and (len(inputs[0]) != 3 or inputs[0][0] not in (1, 3)):
-            return f"has images with 1 or 3 channels, but the input is {format_shape(inputs[0])}"
-        return found
+        return super().misfit(inputs, targets) or _misfit_of_images(inputs[0])
 
     def open(self, wanted: DataSpec) -> Dataset:
         from netdsl.data.image_folder import open_folder

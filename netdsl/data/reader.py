@@ -195,6 +195,8 @@ def kind_of(path: str) -> str:
         return "picture"
     if what := mistaken(head):
         raise BadData(f"{path} {what}")
+    if head.startswith(b"PAR1"):
+        raise BadData(f"{path} is a Parquet file, whose name must end with .parquet")
     if head.startswith(b"\x80"):
         raise BadData(f"{path} is a pickle, which is never loaded, since it can run code", "save it with `numpy.save`")
     raise BadData(f"{path} has an unsupported format (supported: .npy, .npz, idx, and images such as PNG or JPEG)")

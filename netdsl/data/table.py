@@ -1,148 +1,47 @@
-"""Data sets from CSV files (RFC 4180): columns of inputs and targets, cells as numbers or class names."""
+"""Data sets from tables: columns of inputs and targets, with cells as numbers, class names or paths of images.
+
+The files are read by `table_file` and `parquet`.
+"""
 
 from __future__ import annotations
 
-import csv
+import os
 from array import array
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netdsl.base.files import mistaken, open_file
 from netdsl.base.shape import format_shape
 from netdsl.base.suggest import suggest
+from netdsl.data.checks import target_column
 from netdsl.data.column import ArrayColumn
+from netdsl.data.dataset import Dataset
 from netdsl.data.errors import BadTable, ColumnsDiffer, Incomplete, NoExamples, NotFinite
+from netdsl.data.images import ENDINGS
 from netdsl.data.labels import listed, numbered
 from netdsl.data.reader import type_of
 from netdsl.data.sources import assembled
+from netdsl.data.table_file import open_table
 from netdsl.ir.names import Names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from typing import BinaryIO
+    from collections.abc import Callable, Mapping, Sequence
 
     from netdsl.base.dtypes import Array
-    from netdsl.data.dataset import Dataset
+    from netdsl.base.user_error import UserError
     from netdsl.data.spec import DataSpec, Target
-
-SEPARATORS = ",;\t"
-LONGEST_LINE = 2**24
-"""Maximum length of a line in bytes, so that a file that is not a table is not read as a single line."""
-
-
-class Table:
-    """A CSV file: its header, which is checked, and its rows. Messages quote its contents only if `quotes` is true."""
-
-    __slots__ = ("_file", "_separator", "header", "path", "quotes")
-
-    def __init__(self, path: str, separator: str | None, *, quotes: bool = True) -> None:
-        self.path = path
-        self.quotes = quotes
-        self.header: list[str] = []
-        self._file: BinaryIO = open_file(path)
-        try:
-            self._separator = separator or self._sniffed()
-            _, header = next(self.rows(), (1, []))
-            self.header = [name.strip() for name in header]
-            self._check_header()
-        except BaseException:
-            self._file.close()
-            raise
-
-    def _sniffed(self) -> str:
-        """Return the separator that splits the first line into the most cells."""
-        first = self._line(1)
-        if first is None:
-            raise BadTable(f"{self.path} is empty: a table begins with the names of its columns")
-        try:
-            return max(SEPARATORS, key=lambda s: len(next(csv.reader([first], delimiter=s))))
-        except csv.Error as error:
-            raise BadTable(f"{self.path}, line 1: {error}") from None
-
-    def _check_header(self) -> None:
-        path, header = self.path, self.header
-        if not header:
-            raise BadTable(f"{path} contains only blank lines: a table begins with the names of its columns")
-        if all(_is_number(name) for name in header):
-            raise BadTable(
-                f"{path} has no header: its first row contains only numbers",
-                "name the columns in a first row, such as `x1,x2,class`",
-            )
-        for number, name in enumerate(header):
-            if not name:
-                raise BadTable(
-                    f"{path}, line 1, column {number + 1}: the column has no name",
-                    "pandas leaves out the column of row numbers with `to_csv(path, index=False)`",
-                )
-            if name in header[:number]:
-                called = f"the column `{name}`" if self.quotes else "a column"
-                raise BadTable(f"{path}, line 1, column {number + 1}: {called} occurs twice")
-
-    @property
-    def held(self) -> str:
-        """The end of a message: the column names."""
-        return f"; it has {', '.join(self.header[:20])}" if self.quotes else ""
-
-    def _line(self, number: int) -> str | None:
-        data = self._file.readline(LONGEST_LINE + 1)
-        where = f"{self.path}, line {number}"
-        if not data:
-            return None
-        if number == 1:
-            if (what := mistaken(data[:64])) or b"\0" in data:
-                raise BadTable(f"{self.path} {what or 'is not text: its first line contains NUL'}")
-            data = data.removeprefix(b"\xef\xbb\xbf")
-        if len(data) > LONGEST_LINE:
-            raise BadTable(f"{where} is longer than {LONGEST_LINE:,} bytes")
-        try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise BadTable(f"{where} is not UTF-8, from byte {error.start + 1} on", "save the table as UTF-8") from None
-
-    def _lines(self) -> Iterator[str]:
-        number = 1
-        while (line := self._line(number)) is not None:
-            yield line
-            number += 1
-
-    def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield the number of a row's last line and its cells, starting with the header; blank lines are skipped.
-        Raises BadTable for a row whose number of cells differs from the header's."""
-        self._file.seek(0)
-        reader = csv.reader(self._lines(), delimiter=self._separator, strict=True)
-        try:
-            for row in reader:
-                if row and self.header and len(row) != len(self.header):
-                    raise BadTable(
-                        f"{self.path}, line {reader.line_num}: the row has {len(row)} cells, but the header has "
-                        f"{len(self.header)}"
-                    )
-                if row:
-                    yield reader.line_num, row
-        except csv.Error as error:
-            helps = ["a quote is not closed"] if "end of data" in str(error) else []
-            raise BadTable(f"{self.path}, line {reader.line_num}: {error}", *helps) from None
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    from netdsl.data.table_file import Table
 
 
 class _Cells:
     """The cells of some columns, as numbers or strings, row by row."""
 
-    __slots__ = ("_convert", "_lines", "_quotes", "names", "path", "places", "values")
+    __slots__ = ("_convert", "_lines", "_quotes", "_unit", "names", "path", "places", "values")
 
     def __init__(self, table: Table, places: Sequence[int], dtype: str, lines: Sequence[int]) -> None:
         """`places`: column indices. `dtype`: `float64`, `int64` or `text`. `lines`: line numbers of the rows."""
+        for place in places:
+            table.check_column(place)
         self.places = places
         self.names = [table.header[place] for place in places]
         self.values: Any = [] if dtype == "text" else array("q" if dtype == "int64" else "d")
@@ -151,6 +50,7 @@ class _Cells:
         self.path = table.path
         self._lines = lines
         self._quotes = table.quotes
+        self._unit = table.unit
 
     def add(self, line: int, row: list[str]) -> None:
         try:
@@ -168,7 +68,7 @@ class _Cells:
                 helps = ["decimals are written with a point"] if text.replace(",", "", 1).lstrip("-").isdigit() else []
                 held = f"contains {text[:40]!r}, which" if self._quotes else "its value"
                 what = f"{held} is not {wanted}" if text else f"is empty, but must contain {wanted}"
-                where = f"{self.path}, line {line}, column {place + 1}"
+                where = f"{self.path}, {self._unit} {line}, column {place + 1}"
                 called = f"`{name}` " if self._quotes else ""
                 raise BadTable(f"{where}: {called}{what}", *(helps if text else [])) from None
         raise AssertionError("every cell can be converted")
@@ -178,7 +78,7 @@ class _Cells:
         place = index % len(self.places)
         line = self._lines[index // len(self.places)]
         called = f" (`{self.names[place]}`)" if self._quotes else ""
-        return f"{self.path}, line {line}, column {self.places[place] + 1}{called}"
+        return f"{self.path}, {self._unit} {line}, column {self.places[place] + 1}{called}"
 
     def array(self, shape: Sequence[int | None]) -> Array:
         """Return the numbers as [n, *shape]. Raises NotFinite."""
@@ -189,22 +89,25 @@ class _Cells:
         return flat.reshape(-1, *(size or 1 for size in shape))
 
 
-def open_csv(path: str, target: Sequence[str], separator: str | None, wanted: DataSpec) -> Dataset:
-    """Open the data of `kinds.Csv`."""
+def open_table_data(
+    path: str, target: Sequence[str], image: str | None, separator: str | None, wanted: DataSpec
+) -> Dataset:
+    """Open the data of `kinds.Csv` and `kinds.Parquet`."""
     if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
         raise BadTable(f"a separator must be a single character, not {separator!r}")
-    table = Table(path, separator, quotes=wanted.bounds.quotes(path))
+    table = open_table(path, separator, quotes=wanted.bounds.quotes(path))
     try:
-        return _read(table, target, wanted)
+        return _read(table, target, image, wanted)
     finally:
         table.close()
 
 
-def _read(table: Table, names: Sequence[str], wanted: DataSpec) -> Dataset:
+def _read(table: Table, names: Sequence[str], image: str | None, wanted: DataSpec) -> Dataset:
     lines = array("q")
-    inputs, targets = _layout(table, names, wanted, lines)
-    _fill(table, [*inputs.values(), *targets.values()], lines)
-    xs = {name: (table.path, part.array(wanted.inputs[name][0])) for name, part in inputs.items()}
+    named, targets = _target_cells(table, names, wanted, lines)
+    inputs = _input_cells(table, named, wanted, lines) if image is None else {}
+    paths = [] if image is None else [_Cells(table, [_named(table, image)], "text", lines)]
+    _fill(table, [*inputs.values(), *targets.values(), *paths], lines)
     ys: dict[str, tuple[str, Array]] = {}
     classes: dict[str, tuple[str, ...]] = {}
     for name, part in targets.items():
@@ -213,14 +116,60 @@ def _read(table: Table, names: Sequence[str], wanted: DataSpec) -> Dataset:
         classes |= {name: found} if found else {}
     columns, held = ({name: part.names for name, part in parts.items()} for parts in (inputs, targets))
     found_names = wanted.names or Names(classes, columns, held)
+    if image is not None:
+        return _with_images(table, paths[0], targets, ys, wanted, found_names)
+    xs = {name: (table.path, part.array(wanted.inputs[name][0])) for name, part in inputs.items()}
     return assembled(xs, ys, wanted, found_names, {name: part.place for name, part in targets.items()})
+
+
+def _with_images(
+    table: Table,
+    cells: _Cells,
+    targets: Mapping[str, _Cells],
+    ys: Mapping[str, tuple[str, Array]],
+    wanted: DataSpec,
+    names: Names,
+) -> Dataset:
+    """Return the data set of the images whose paths are in a column; `ys` are the values of the targets."""
+    from netdsl.data.image_folder import picture_column
+
+    if len(wanted.inputs) != 1:
+        raise Incomplete(f"images in a column are one input, but the net has {len(wanted.inputs)}")
+    (name,) = wanted.inputs
+    folder = os.path.dirname(table.path)
+    paths = [os.path.join(folder, text) for text in cells.values]
+    for at, path in enumerate(paths):
+        wanted.bounds.check(path)
+        if not os.path.isfile(path):
+            raise _no_image(table, cells, at, path)
+    columns = {key: target_column(*ys[key], target, targets[key].place) for key, target in wanted.targets.items()}
+    used = {column for part in (cells, *targets.values()) for column in part.names}
+    unused = [column for column in table.header if column not in used]
+    notes = [f"{table.path}: columns that are neither the image nor a target are ignored: {listed(unused)}"]
+    return Dataset(
+        {name: picture_column(paths, name, wanted)},
+        columns,
+        names=names,
+        notes=notes if unused and table.quotes else (),
+        augment=wanted.augment,
+        pictures=wanted.pictures,
+    )
+
+
+def _no_image(table: Table, cells: _Cells, at: int, path: str) -> UserError:
+    """Return the error for a path that leads to no file."""
+    where, text = cells.place(at), cells.values[at]
+    if not text:
+        return BadTable(f"{where} is empty, but must contain the path of an image")
+    what = f"no file {path}" if table.quotes else "no such file"
+    endings = [ending for ending in sorted(ENDINGS) if os.path.isfile(path + ending)]
+    helps = [f"the paths must include the ending: {path}{endings[0]} exists"] if endings and table.quotes else []
+    return Incomplete(f"{where}: {what}", *helps, "paths are relative to the folder of the table")
 
 
 def _fill(table: Table, parts: Sequence[_Cells], lines: array[int]) -> None:
     """Read all rows into parts, which share the list of `lines`. Raises BadTable and NoExamples."""
-    rows = table.rows()
-    next(rows)
-    for line, row in rows:
+    for line, row in table.rows():
         lines.append(line)
         for part in parts:
             part.add(line, row)
@@ -233,7 +182,7 @@ def open_columns(
 ) -> tuple[ArrayColumn, list[str]]:
     """Return the examples of the input `name` from a table, and the columns that are not used. `columns` are those of
     training, matched by name; without them, all columns in order. Raises BadTable, ColumnsDiffer and Incomplete."""
-    table = Table(path, None)
+    table = open_table(path)
     try:
         places = list(range(len(table.header))) if columns is None else _places(table, columns)
         if None in shape or _width(shape) != len(places):
@@ -269,11 +218,10 @@ def _named(table: Table, name: str) -> int:
     )
 
 
-def _layout(
+def _target_cells(
     table: Table, names: Sequence[str], wanted: DataSpec, lines: Sequence[int]
-) -> tuple[dict[str, _Cells], dict[str, _Cells]]:
-    """Assign columns to inputs and targets. Targets have the columns in `names`; inputs have the columns of training,
-    matched by name, or else all other columns in order."""
+) -> tuple[list[int], dict[str, _Cells]]:
+    """Return the indices of the columns in `names`, and the columns of each target."""
     named = [_named(table, name) for name in names]
     if len(wanted.targets) not in (1, len(named)):
         raise Incomplete(f"{len(named)} columns are named as targets, but the net has {len(wanted.targets)} targets")
@@ -283,6 +231,11 @@ def _layout(
     for (name, target), places in zip(wanted.targets.items(), parts, strict=True):
         _check_width(table, f"target `{name}`", len(places), target.shape)
         targets[name] = _Cells(table, places, "float64" if target.kind == "value" else "text", lines)
+    return named, targets
+
+
+def _input_cells(table: Table, named: Sequence[int], wanted: DataSpec, lines: Sequence[int]) -> dict[str, _Cells]:
+    """Return the columns of each input: those of training, matched by name, or else all but the targets' in order."""
     rest = _rest(table, named, wanted)
     inputs = {}
     for number, (name, (shape, dtype)) in enumerate(wanted.inputs.items(), start=1):
@@ -291,7 +244,7 @@ def _layout(
         _check_width(table, f"input `{name}`", len(places), shape)
         whole = type_of(dtype).kind in "iu"
         inputs[name] = _Cells(table, places, "int64" if whole else "float64", lines)
-    return inputs, targets
+    return inputs
 
 
 def _as_trained(table: Table, parts: list[list[int]], wanted: DataSpec) -> list[list[int]]:

@@ -16,7 +16,7 @@ from netdsl.base.user_error import UserError
 from netdsl.data.dataset import Dataset
 from netdsl.data.kinds import KINDS
 from netdsl.data.spec import DataSpec, Target
-from netdsl.data.table import LONGEST_LINE
+from netdsl.data.table_file import LONGEST_LINE
 from netdsl.ir.names import Names
 
 
