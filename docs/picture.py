@@ -1,6 +1,7 @@
-"""Draw docs/error.svg, the image in the README: the output of `netdsl check` for a program, in color.
+"""Draw docs/error.svg, the image in the README: the output of `netdsl check` for a program, in color; and the drawings
+of nets in docs/draw.
 
-Run `python docs/picture.py` to update it.
+Run `python docs/picture.py` to update them.
 """
 
 from __future__ import annotations
@@ -11,12 +12,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from netdsl.app.frontend import check_file
+from netdsl.app.draw import drawn
+from netdsl.app.frontend import check_file, load_net
 from netdsl.base.text import Source
 from netdsl.diagnostics.render import render
 from netdsl.diagnostics.report import Report
 
 FILE = Path(__file__).with_name("error.svg")
+DRAWINGS: dict[str, tuple[str, dict[str, bool | str]]] = {
+    "alexnet": ("alexnet", {}),
+    "alphago_zero": ("alphago_zero", {}),
+    "densenet121": ("densenet121", {}),
+    "resnet18_wide": ("resnet18", {"wide": True}),
+    "lenet5_dark": ("lenet5", {"wide": True, "theme": "dark"}),
+    "lenet5_plain": ("lenet5", {"wide": True, "theme": "plain"}),
+}
+"""Nets and options of the files in docs/draw."""
 PROGRAM = """\
 default conv bias off
 
@@ -90,6 +101,16 @@ def _piece(row: int, column: int, style: str, text: str) -> str:
     return f'<text x="{x:.1f}" y="{y}"{long}{look} xml:space="preserve">{escape(text)}</text>'
 
 
+def pictures() -> Iterator[tuple[Path, bytes]]:
+    """Yield each file with what it should contain."""
+    yield FILE, svg(terminal()).encode()
+    for name, (file, options) in DRAWINGS.items():
+        net = load_net(file, Report())
+        assert net is not None
+        yield FILE.parent / "draw" / f"{name}.svg", drawn(net, "svg", **options)
+
+
 if __name__ == "__main__":
-    FILE.write_text(svg(terminal()), "utf-8", newline="\n")
-    print(f"{FILE}: {len(terminal().splitlines())} lines", file=sys.stderr)
+    for path, picture in pictures():
+        path.write_bytes(picture)
+        print(f"{path}: {len(picture):,} bytes", file=sys.stderr)

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, overload
 
 from netdsl.api.errors import PythonReporter, in_python
-from netdsl.api.options import LARGEST, SEEDS, between, compile_options, flag, output, source_of_weights, text
+from netdsl.api.options import LARGEST, SEEDS, between, compile_options, flag, one_of, output, source_of_weights, text
 from netdsl.api.parts import Layer, Value
 from netdsl.ir.names import Names
 
@@ -107,18 +107,33 @@ class Net:
 
         return Summary(self._net, between("batch", batch, 1, LARGEST))
 
-    def draw(self, path: str | os.PathLike[str] | None = None, *, unfold: bool = False, force: bool = False) -> Picture:
-        """Draw the net, and with a `path`, write the picture to it: .svg, .png, .dot or .mmd, as the path ends.
+    def draw(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        unfold: bool = False,
+        wide: bool = False,
+        theme: str = "light",
+        force: bool = False,
+    ) -> Picture:
+        """Draw the net, and with a `path`, write the picture to it: .svg, .png, .pdf, .dot or .mmd, as the path ends.
 
-        `unfold` draws every repetition of repeated layers. A file that netdsl did not write is only overwritten with
-        `force`. Raises UserError.
+        `unfold` draws every repetition of repeated layers; `wide` fills a slide. `theme` is "light", "dark", or "plain"
+        for print. A file that netdsl did not write is only overwritten with `force`. Raises UserError.
         """
         from netdsl.api.results import Picture
-        from netdsl.app.draw import FORMS, drawn
+        from netdsl.app.draw import TEXT_FORMS, drawn
         from netdsl.app.output import sources
+        from netdsl.report.theme import THEMES
 
         flag("unfold", unfold)
-        picture = Picture(self.name, lambda form: drawn(self._net, form, unfold=unfold), FORMS, sources(self._net))
+        flag("wide", wide)
+        one_of("theme", theme, list(THEMES))
+
+        def render(form: str) -> bytes:
+            return drawn(self._net, form, unfold=unfold, wide=wide, theme=theme)
+
+        picture = Picture(self.name, render, TEXT_FORMS, sources(self._net))
         if path is not None:
             picture.save(path, force=force)
         return picture

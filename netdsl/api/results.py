@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from netdsl.api.errors import in_python
+from netdsl.api.errors import in_python, warn
 from netdsl.api.notebook import ansi_html, bundle, preformatted, table
 from netdsl.api.options import output
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from netdsl.app.attacked import AttackedImage
     from netdsl.base.dtypes import Array
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Picture:
-    """A picture, which a notebook displays. `svg` is its text, and `save` writes it as SVG or PNG.
+    """A picture, which a notebook displays. `svg` is its text, and `save` writes it as SVG, PNG or PDF.
 
     ```python
     >>> picture = netdsl.load("lenet5").draw()
@@ -33,19 +33,20 @@ class Picture:
     ```
     """
 
-    __slots__ = ("_forms", "_reads", "_render", "name")
+    __slots__ = ("_reads", "_render", "_texts", "name")
 
     def __init__(
         self,
         name: str,
         render: Callable[[str], bytes],
-        forms: Collection[str] = ("svg", "png"),
+        texts: Sequence[str] = (),
         reads: Iterable[str] = (),
     ) -> None:
-        """`render` returns the bytes for one of the `forms`; no path in `reads` is overwritten."""
+        """`render` returns the bytes for a format: those of pictures, and `texts`. No path in `reads` is
+        overwritten."""
         self.name = name
         self._render = render
-        self._forms = forms
+        self._texts = texts
         self._reads = tuple(reads)
 
     @property
@@ -54,13 +55,11 @@ class Picture:
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the picture; only with `force` over a file that netdsl did not write. Raises UserError."""
-        from netdsl.app.output import ARCHIVE, NotAPicture, replace
+        from netdsl.app.output import ARCHIVE, picture_form, replace
 
         target = output(path, force)
-        form = target.lower().rpartition(".")[2]
         with in_python():
-            if form not in self._forms:
-                raise NotAPicture(f"cannot draw to {target}", f"the name must end with .{', .'.join(self._forms)}")
+            form = picture_form(target, self._texts)
             with replace(target, made=ARCHIVE, force=force, reads=self._reads) as file:
                 file.write(self._render(form))
 
@@ -73,7 +72,7 @@ class Picture:
 
 def canvas_picture(name: str, canvas: Canvas) -> Picture:
     """Return the picture of a canvas."""
-    return Picture(name, lambda form: canvas.svg() if form == "svg" else canvas.png())
+    return Picture(name, canvas.encode)
 
 
 class Result(Mapping[str, Any]):
@@ -199,12 +198,16 @@ class Comparison(Table):
         self._rows = rows
 
     def plot(self, by: str = "macs") -> Picture:
-        """Draw accuracy by `macs`, or depth by `year`. Raises UserError if no net has these."""
+        """Draw accuracy by `macs`, or depth by `year`; nets without these are named in a warning. Raises UserError if
+        no net has them."""
         from netdsl.api.options import one_of
-        from netdsl.app.compare import comparison_picture
+        from netdsl.app.compare import comparison_picture, omissions
 
         one_of("by", by, ("macs", "year"))
-        return canvas_picture("a comparison", comparison_picture(self._rows, by))
+        canvas, left_out = comparison_picture(self._rows, by)
+        for line in omissions(left_out):
+            warn(line)
+        return canvas_picture("a comparison", canvas)
 
 
 class History(Table):

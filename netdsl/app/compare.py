@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_net, open_module
 from netdsl.app.repair import verify_suggestions
+from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.report import NET, Report
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
 
 WHOLE_ZOO = "zoo"
 ALL = ":*"
+MAX_NAMES_SHOWN = 10
+"""Maximum number of nets named that are not drawn for the same reason."""
 
 
 class NothingToPlot(UserError, code="E0637", title="no net to plot", exit_code=USAGE_IS_WRONG):
-    """`netdsl compare --plot` draws nets that have a published error, `top1`, in their `about` and a constant number of
-    MACs; `--by year` also needs a `year`. None of the nets qualifies."""
+    """`netdsl compare --plot` draws nets with a number of MACs that is known before run time and is not 0; `--by year`
+    draws those with a `year` in their `about`. None of the nets qualifies."""
 
 
 def compared(
@@ -135,16 +138,43 @@ def _asked(module: Module, wanted: str | None, *, domains: bool) -> Iterator[tup
                 yield f"{name}({parameter.name.text} = {show_value(value)})", varied
 
 
-def comparison_picture(rows: list[Compared], by: str | None = None) -> Canvas:
-    """Draw accuracy by MACs, or depth by `year`. Raises NothingToPlot."""
-    from netdsl.report.comparison_chart import accuracy_by_macs, depth_by_year, plottable
+def comparison_picture(
+    rows: list[Compared], by: str | None = None, theme: str | None = None
+) -> tuple[Canvas, dict[str, list[str]]]:
+    """Draw accuracy by MACs, or depth by `year`. Return also the names of the nets that are left out, by the reason.
+    Raises NothingToPlot."""
+    from netdsl.report.comparison_chart import accuracy_by_macs, depth_by_year
+    from netdsl.report.theme import THEMES
 
+    left_out: dict[str, list[str]] = {}
+    drawn = []
+    for row in rows:
+        reason = _obstacle(row, by)
+        if reason:
+            left_out.setdefault(reason, []).append(row.name)
+        else:
+            drawn.append(row)
+    if not drawn:
+        reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in left_out.items())
+        helps = ["add `about { year 2015 }`"] if by == "year" else []
+        raise NothingToPlot(f"no net can be drawn ({reasons})", *helps)
+    draw = depth_by_year if by == "year" else accuracy_by_macs
+    return draw(drawn, THEMES[theme or "light"]), left_out
+
+
+def _obstacle(row: Compared, by: str | None) -> str:
+    """Return why a net has no place in a chart."""
     if by == "year":
-        rows = [row for row in rows if row.year is not None]
-        if not rows:
-            raise NothingToPlot("none of these nets has a year", "add `about { year 2015 }`")
-        return depth_by_year(rows)
-    rows = [row for row in rows if plottable(row)]
-    if not rows:
-        raise NothingToPlot("none of these nets has a published error", 'add `about { top1 22.9; protocol "…" }`')
-    return accuracy_by_macs(rows)
+        return "" if row.year is not None else "without a year"
+    if not isinstance(row.macs, int):
+        return "with MACs that depend on sizes known at run time"
+    return "" if row.macs else "without MACs"
+
+
+def omissions(left_out: dict[str, list[str]]) -> list[str]:
+    """Format the names of the nets that are left out of a chart, a line for each reason."""
+    lines = []
+    for reason, names in left_out.items():
+        more = f" and {len(names) - MAX_NAMES_SHOWN} more" if len(names) > MAX_NAMES_SHOWN else ""
+        lines.append(f"not drawn, {reason}: {', '.join(map(escape, names[:MAX_NAMES_SHOWN]))}{more}")
+    return lines

@@ -4,35 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.app.output import NotAPicture
+from netdsl.app.output import picture_form
 
 if TYPE_CHECKING:
     from netdsl.ir.net import Net
 
-FORMS = ("svg", "png", "dot", "mmd")
+TEXT_FORMS = ("dot", "mmd")
+"""Formats of a drawing that are no pictures: Graphviz and Mermaid."""
 
 
 def form_of(path: str | None) -> str:
-    """Return the format that a file name ends with. Raises NotAPicture."""
-    if path is None or path == "-":
-        return "svg"
-    form = path.lower().rpartition(".")[2]
-    if form not in FORMS:
-        raise NotAPicture(f"cannot draw to {path}", "the name must end with .svg, .png, .dot or .mmd")
-    return form
+    """Return the format that a file name ends with. Raises NotAPicture, MissingPackage."""
+    return "svg" if path is None or path == "-" else picture_form(path, TEXT_FORMS)
 
 
-def drawn(net: Net, form: str, *, unfold: bool = False) -> bytes:
-    """Return the bytes of a drawing; equal nets give equal bytes. Raises MissingPackage for a PNG without Pillow."""
-    if form == "dot":
-        from netdsl.report.drawing.flow import dot
+def drawn(net: Net, form: str, *, unfold: bool = False, wide: bool = False, theme: str = "light") -> bytes:
+    """Return the bytes of a drawing; equal nets give equal bytes. `theme` is a key of THEMES. Raises MissingPackage for
+    a picture whose package is not installed."""
+    from netdsl.report.theme import THEMES
 
-        return dot(net, unfold=unfold).encode()
-    if form == "mmd":
-        from netdsl.report.drawing.flow import mermaid
+    colors = THEMES[theme]
+    if form in TEXT_FORMS:
+        from netdsl.report.drawing.flow import dot, mermaid
 
-        return mermaid(net, unfold=unfold).encode()
+        return (dot if form == "dot" else mermaid)(net, unfold=unfold, wide=wide, theme=colors).encode()
     from netdsl.report.drawing.paint import draw_net
     from netdsl.report.drawing.shapes import PNG_SCALE
 
-    return draw_net(net, unfold=unfold, scale=PNG_SCALE).png() if form == "png" else draw_net(net, unfold=unfold).svg()
+    scale = PNG_SCALE if form == "png" else 1
+    return draw_net(net, unfold=unfold, wide=wide, theme=colors, scale=scale).encode(form)

@@ -11,7 +11,7 @@ from netdsl.base.files import write_atomically
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from netdsl.backend.external_data import DataFile
     from netdsl.ir.net import Net
@@ -35,8 +35,8 @@ class WouldDestroy(UserError, code="E0613", title="an output that is also an inp
 
 
 class NotAPicture(UserError, code="E0643", title="an unsupported image format", exit_code=USAGE_IS_WRONG):
-    """Images are written as SVG or PNG, so the name of the output must end with `.svg` or `.png`. `draw` also writes
-    `.dot` and `.mmd`."""
+    """Images are written as SVG, PNG or PDF, so the name of the output must end with `.svg`, `.png` or `.pdf`. `draw`
+    also writes `.dot` and `.mmd`."""
 
 
 @contextmanager
@@ -78,17 +78,30 @@ def replace_model(
 def replace_picture(path: str, *, force: bool, reads: Iterable[str | None] = ()) -> Iterator[Callable[[Canvas], None]]:
     """Yield a function that writes a canvas to a file, replaced like by `replace`. Raises UserError.
 
-    The suffix of the path determines the format, SVG or PNG.
+    The suffix of the path determines the format.
     """
-    form = path.lower().rpartition(".")[2]
-    if form not in ("svg", "png"):
-        raise NotAPicture(f"cannot draw to {path}", "the name must end with .svg or .png")
+    form = picture_form(path)
     with replace(path, made=ARCHIVE, force=force, reads=reads) as file:
 
         def write(canvas: Canvas) -> None:
-            file.write(canvas.svg() if form == "svg" else canvas.png())
+            file.write(canvas.encode(form))
 
         yield write
+
+
+def picture_form(path: str, texts: Sequence[str] = ()) -> str:
+    """Return the format that a file name ends with: that of a picture whose package is installed, or one of `texts`.
+    Raises NotAPicture, MissingPackage."""
+    form = path.lower().rpartition(".")[2]
+    if form in texts:
+        return form
+    from netdsl.report.canvas import PICTURE_FORMS, check_installed
+
+    if form not in PICTURE_FORMS:
+        *names, last = [f".{name}" for name in (*PICTURE_FORMS, *texts)]
+        raise NotAPicture(f"cannot draw to {path}", f"the name must end with {', '.join(names)} or {last}")
+    check_installed(form)
+    return form
 
 
 def is_on_disk(path: str) -> bool:

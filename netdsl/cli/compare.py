@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.app.compare import compared, comparison_picture
+from netdsl.app.compare import compared, comparison_picture, omissions
 from netdsl.cli.messages import note, show
 from netdsl.diagnostics.report import Report
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 def command(options: argparse.Namespace) -> int:
     """Run the command. Exit code 0, or 1 if a net has errors, which alone are then printed. Raises UserError."""
-    if options.by is not None and options.plot is None:
-        options.parser.error("--by needs --plot OUT.svg")
+    for name in ("by", "theme"):
+        if getattr(options, name) is not None and options.plot is None:
+            options.parser.error(f"--{name} needs --plot OUT.svg")
     report = Report()
     rows = compared(options.files, report, batch=options.batch or 1, root=options.root)
     show(report, options)
@@ -40,5 +41,8 @@ def _draw(rows: list[Compared], options: argparse.Namespace) -> None:
     from netdsl.app.output import replace_picture
 
     with replace_picture(options.plot, force=options.force, reads=[row.file for row in rows]) as write:
-        write(comparison_picture(rows, options.by))
+        canvas, left_out = comparison_picture(rows, options.by, options.theme)
+        write(canvas)
     note(options.plot)
+    for line in omissions(left_out):
+        note(line)

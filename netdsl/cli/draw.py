@@ -23,6 +23,6 @@ def command(options: argparse.Namespace) -> int:
     target = options.output if options.output is not None else f"{net.name}.svg"
     reads = (options.file, *sources(net))
     with replace(target, made=ARCHIVE, force=options.force, reads=reads) as file:
-        file.write(drawn(net, form, unfold=options.unfold))
+        file.write(drawn(net, form, unfold=options.unfold, wide=options.wide, theme=options.theme))
     note(f"{'the standard output' if target == '-' else target}: {plural(len(net.nodes), 'layer')}")
     return 0

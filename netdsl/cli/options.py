@@ -202,7 +202,7 @@ OPTIONS = (
     # where to write
     Option(
         "draw",
-        "-o, --output OUT.svg|png|dot|mmd",
+        "-o, --output OUT.svg|png|pdf|dot|mmd",
         "output file, whose suffix selects a picture, Graphviz or Mermaid; `-` writes SVG to stdout (default: NET.svg)",
         completes=FILES,
     ),
@@ -213,10 +213,10 @@ OPTIONS = (
         "also write the outputs, by name, or a table of predictions",
         completes=FILES,
     ),
-    Option("attack", "-o, --output OUT.svg|png", "draw the result", completes=FILES),
-    Option("filters", "-o, --output OUT.svg|png", "output file (default: filters.svg)", completes=FILES),
-    Option("eval", "--plot OUT.svg|png", "draw the confusion matrix", completes=FILES),
-    Option("compare", "--plot OUT.svg|png", "draw a chart", completes=FILES),
+    Option("attack", "-o, --output OUT.svg|png|pdf", "draw the result", completes=FILES),
+    Option("filters", "-o, --output OUT.svg|png|pdf", "output file (default: filters.svg)", completes=FILES),
+    Option("eval", "--plot OUT.svg|png|pdf", "draw the confusion matrix", completes=FILES),
+    Option("compare", "--plot OUT.svg|png|pdf", "draw a chart", completes=FILES),
     Option("compare", "--by X", "draw accuracy by macs, or depth by year (default: macs)", choices=("macs", "year")),
     Option("draw compile run attack filters eval compare", "--force", "overwrite files that netdsl did not write"),
     # summary, draw, compare
@@ -229,6 +229,16 @@ OPTIONS = (
         dest="list_weights",
     ),
     Option("draw", "--unfold", "draw every repetition of repeated layers"),
+    Option("draw", "--wide", "fill a slide (16:9), with as much detail as is legible on it"),
+    Option(
+        "draw",
+        "--theme, --style T",
+        "colors: light, dark, or plain for black-and-white print",
+        choices=("light", "dark", "plain"),
+        default="light",
+        dest="theme",
+    ),
+    Option("compare", "--theme T", "colors of the chart: light or dark (default: light)", choices=("light", "dark")),
     # compile
     Option("compile", "--batch N", "fix the batch size (default: dynamic)", type=positive),
     Option("compile", "--opset N", "ONNX opset, 17 to 26", type=whole_number(17, 26), default="21"),

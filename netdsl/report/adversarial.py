@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netdsl.report.canvas import FAINT, INK, Canvas, length
+from netdsl.report.canvas import Canvas, length
 
 if TYPE_CHECKING:
     from netdsl.report.canvas import Pixels
@@ -38,7 +38,7 @@ def draw_adversarial(title: str, image: Panel, change: Panel, result: Panel) -> 
     column = max(scale * width, LEAST, *(length(line) for line in texts))
     total = 3 * column + 2 * SIGN + 2 * MARGIN
     canvas = Canvas(max(total, length(title) + 2 * MARGIN), TITLE_HEIGHT + scale * height + CAPTION, title)
-    canvas.text(MARGIN, 20, title, ink=FAINT)
+    canvas.text(MARGIN, 20, title, faint=True)
     middle = MARGIN + column / 2
     for panel, sign in ((image, "+"), (change, "="), (result, "")):
         left, right, bottom = (
@@ -48,10 +48,10 @@ def draw_adversarial(title: str, image: Panel, change: Panel, result: Panel) -> 
         )
         canvas.image(left, TITLE_HEIGHT, panel.pixels, scale)
         corners = [(left, TITLE_HEIGHT), (right, TITLE_HEIGHT), (right, bottom), (left, bottom)]
-        canvas.line([*corners, corners[0]], FAINT)
+        canvas.line([*corners, corners[0]], canvas.theme.faint)
         for row, line in enumerate(panel.lines):
             at = bottom + 20 + 18 * row
-            canvas.text(middle, at, line, anchor="middle", bold=not row, ink=FAINT if row else INK)
+            canvas.text(middle, at, line, anchor="middle", bold=not row, faint=row > 0)
         canvas.text(middle + (column + SIGN) / 2, TITLE_HEIGHT + scale * height / 2, sign, anchor="middle", size=30)
         middle += column + SIGN
     return canvas

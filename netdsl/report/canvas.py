@@ -1,10 +1,11 @@
-"""Pictures of pixels, lines and text, written as SVG directly or as PNG by Pillow."""
+"""Pictures of pixels, lines and text, written as SVG directly, as PNG by Pillow, or as PDF by CairoSVG."""
 
 from __future__ import annotations
 
 import struct
 import zlib
 from base64 import b64encode
+from importlib.util import find_spec
 from math import dist
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
@@ -13,6 +14,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from netdsl.data.errors import MissingPackage
+from netdsl.report.theme import LIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,11 +22,20 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
     from PIL.ImageDraw import ImageDraw
 
+    from netdsl.report.theme import Theme
+
     Pixels = np.ndarray[Any, np.dtype[np.uint8]]
     Point = tuple[float, float]
 
-INK, FAINT, PAPER, GRID = "#1b1f24", "#8a919a", "#ffffff", "#e3e5e8"
+PICTURE_FORMS = {"svg": None, "png": ("PIL", "Pillow", "images"), "pdf": ("cairosvg", "CairoSVG", "pdf")}
+"""Formats, with the module, the package and the extra that each needs."""
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
+PDF_FONT = "Helvetica"
+"""CairoSVG takes the first font of a list alone."""
+MAX_PDF_SIDE = 14_400 / 0.75
+"""Maximum side of a PDF in pixels; readers refuse larger pages."""
+PDF_DATE = "2000-01-01T00:00:00Z"
+"""The date in every PDF, so that equal pictures give equal bytes."""
 PRODUCER = b"made by netdsl"
 """Comment at the end of every picture."""
 FONT_SIZE = 13
@@ -68,13 +79,18 @@ class Canvas:
     `title` is for screen readers and the browser's tab.
     """
 
-    __slots__ = ("_height", "_shapes", "_title", "_width")
+    __slots__ = ("_height", "_shapes", "_title", "_width", "theme")
 
-    def __init__(self, width: float, height: float, title: str) -> None:
+    def __init__(self, width: float, height: float, title: str, theme: Theme = LIGHT) -> None:
+        self.theme = theme
         self._width = round(width)
         self._height = round(height)
         self._title = title
         self._shapes: list[Shape] = []
+
+    @property
+    def width(self) -> int:
+        return self._width
 
     def image(self, x: float, y: float, pixels: Pixels, scale: int = 1) -> None:
         """Add an image; each pixel becomes a square of `scale` pixels, without smoothing."""
@@ -90,28 +106,36 @@ class Canvas:
         anchor: str = "start",
         size: int = FONT_SIZE,
         bold: bool = False,
-        ink: str = INK,
+        ink: str = "",
+        faint: bool = False,
     ) -> None:
         """Add a line of text centred vertically on `y`; `anchor` (start, middle, end) is the part placed at `x`."""
-        self._shapes.append(TextLine((x, y), text, anchor, size, bold, ink))
+        self._shapes.append(
+            TextLine((x, y), text, anchor, size, bold, ink or (self.theme.faint if faint else self.theme.ink))
+        )
 
-    def line(self, points: Sequence[Point], ink: str = INK, width: float = 1, *, dashed: bool = False) -> None:
-        self._shapes.append(Polyline(points, ink, width, dashed=dashed))
+    def line(self, points: Sequence[Point], ink: str = "", width: float = 1, *, dashed: bool = False) -> None:
+        self._shapes.append(Polyline(points, ink or self.theme.ink, width, dashed=dashed))
 
-    def dot(self, x: float, y: float, radius: float, ink: str = INK) -> None:
-        self._shapes.append(Dot(x, y, radius, ink))
+    def dot(self, x: float, y: float, radius: float, ink: str = "") -> None:
+        self._shapes.append(Dot(x, y, radius, ink or self.theme.ink))
 
     def add(self, shape: Shape) -> None:
         self._shapes.append(shape)
 
-    def svg(self) -> bytes:
+    def encode(self, form: str) -> bytes:
+        """Return the picture in one of PICTURE_FORMS. Raises MissingPackage."""
+        check_installed(form)
+        return {"svg": self.svg, "png": self.png, "pdf": self.pdf}[form]()
+
+    def svg(self, font: str = FONT) -> bytes:
         """Return the SVG; equal pictures give equal bytes."""
         size = f'width="{self._width}" height="{self._height}"'
         lines = [
             f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {self._width} {self._height}" '
-            f'font-family="{FONT}" role="img">',
+            f'font-family="{font}" role="img">',
             f"<title>{escape(self._title)}</title>",
-            f'<rect {size} fill="{PAPER}"/>',
+            f'<rect {size} fill="{self.theme.paper}"/>',
             *(shape.svg() for shape in self._shapes),
             "</svg>",
             f"<!-- {PRODUCER.decode()} -->",
@@ -120,19 +144,44 @@ class Canvas:
         return "\n".join(lines).encode()
 
     def png(self) -> bytes:
-        """Return the PNG. Raises MissingPackage without Pillow."""
-        try:
-            from PIL import Image as Pillow
-            from PIL import ImageDraw
-        except ModuleNotFoundError:
-            raise MissingPackage(
-                "a picture as PNG needs Pillow", "pip install 'netdsl[images]', or name an .svg file"
-            ) from None
-        picture = Pillow.new("RGB", (self._width, self._height), PAPER)
+        """Return the PNG, by Pillow."""
+        from PIL import Image as Pillow
+        from PIL import ImageDraw
+
+        picture = Pillow.new("RGB", (self._width, self._height), self.theme.paper)
         draw = ImageDraw.Draw(picture)
         for shape in self._shapes:
             shape.png(picture, draw)
         return encode_png(np.asarray(picture))
+
+    def pdf(self) -> bytes:
+        """Return a PDF of one page, by CairoSVG, with the fonts of this machine. Raises MissingPackage if the library
+        cairo cannot be loaded."""
+        try:
+            from cairocffi import PDF_METADATA_CREATE_DATE, PDF_METADATA_TITLE
+            from cairosvg.surface import PDFSurface
+        except (ImportError, OSError) as error:
+            raise MissingPackage(f"CairoSVG cannot be loaded: {error}", "install the library cairo") from None
+        title = self._title
+
+        class Surface(PDFSurface):  # type: ignore[misc]
+            def finish(self) -> None:
+                self.cairo.set_metadata(PDF_METADATA_TITLE, title)
+                self.cairo.set_metadata(PDF_METADATA_CREATE_DATE, PDF_DATE)
+                super().finish()
+
+        scale = min(1.0, MAX_PDF_SIDE / max(self._width, self._height))
+        return b"%b%% %b\n" % (Surface.convert(self.svg(PDF_FONT), scale=scale), PRODUCER)
+
+
+def check_installed(form: str) -> None:
+    """Check that the package of a format is there, before what is to be drawn is computed. Raises MissingPackage."""
+    needed = PICTURE_FORMS[form]
+    if needed and find_spec(needed[0]) is None:
+        raise MissingPackage(
+            f"a picture as {form.upper()} needs {needed[1]}",
+            f"pip install 'netdsl[{needed[2]}]', or name an .svg file",
+        )
 
 
 class Shape:

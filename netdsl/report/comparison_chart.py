@@ -12,44 +12,41 @@ from math import ceil, floor, log10, sqrt
 from typing import TYPE_CHECKING
 
 from netdsl.base.terminal import escape
-from netdsl.report.canvas import FAINT, FONT_SIZE, GRID, INK, Canvas, Polyline
+from netdsl.report.canvas import FONT_SIZE, Canvas, Polyline
 from netdsl.report.comparison_labels import CircleLabel, place_labels
 from netdsl.report.drawing.metrics import short_count, shorten, text_width, tick_step
 from netdsl.report.drawing.shapes import Circle, Titled
+from netdsl.report.theme import LIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from netdsl.report.comparison import Compared
+    from netdsl.report.theme import Theme
 
     Rows = Sequence[Compared]
     Inks = Mapping[str, str]
     Places = dict[Compared, tuple[float, float, float]]
     from collections.abc import Iterable, Mapping, Sequence
 
-PALETTE = (
-    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9", "#6c4fa3", "#7a5230"),
-    *("#a3123a", "#5c7a00", "#2f3e50", "#00a6b8"),
-)
-"""Colors that the color-blind can distinguish: Okabe & Ito (2008), Color universal design, with a darker yellow, and
-six more."""
 PALE = 0.72
-"""Share of white in the fill of a circle."""
+"""Share of the paper's color in the fill of a circle."""
 LABEL_SIZE = 11
 """Font size of labels."""
 TOP, ROW, KEY, GAP = 12, 20, 18, 24
 """Space above the legend, height of a line, space before a text, and between two entries."""
 
 
-def inks_of(names: Sequence[str]) -> dict[str, str]:
+def inks_of(names: Sequence[str], theme: Theme) -> dict[str, str]:
     """Return a color for each name, most frequent first."""
     known = sorted(dict.fromkeys(names), key=lambda name: (-names.count(name), name))
-    return dict(zip(known, cycle(PALETTE), strict=False))
+    return dict(zip(known, cycle(theme.palette), strict=False))
 
 
-def pale(ink: str, white: float) -> str:
-    parts = (int(ink[at : at + 2], 16) for at in (1, 3, 5))
-    return "#" + "".join(f"{round(part + (255 - part) * white):02x}" for part in parts)
+def pale(ink: str, share: float, theme: Theme) -> str:
+    """Return a color mixed with a share of the paper's."""
+    parts = [(int(ink[at : at + 2], 16), int(theme.paper[at : at + 2], 16)) for at in (1, 3, 5)]
+    return "#" + "".join(f"{round(part + (paper - part) * share):02x}" for part, paper in parts)
 
 
 class Legend:
@@ -72,8 +69,8 @@ class Legend:
 
     def draw(self, canvas: Canvas) -> None:
         for x, y, text, ink in self._entries:
-            canvas.add(Circle((x + 6, y), 6, fill=pale(ink, PALE), edge=ink))
-            canvas.text(x + KEY, y, text, size=LABEL_SIZE, ink=INK)
+            canvas.add(Circle((x + 6, y), 6, fill=pale(ink, PALE, canvas.theme), edge=ink))
+            canvas.text(x + KEY, y, text, size=LABEL_SIZE)
 
 
 LINEAR_TICKS = 7
@@ -142,47 +139,47 @@ NO_ERROR = "no published error"
 DIGIT = re.compile(r"\d")
 
 
-def plottable(row: Compared) -> bool:
-    """Return whether accuracy against operations can be drawn: on a logarithmic axis, the operations must be a positive
-    number."""
-    return row.top1 is not None and isinstance(row.macs, int) and row.macs > 0
-
-
-def accuracy_by_macs(rows: Rows) -> Canvas:
-    """Draw a panel for each data set, that of most nets first; `rows` are plottable.
+def accuracy_by_macs(rows: Rows, theme: Theme = LIGHT) -> Canvas:
+    """Draw a panel for each data set, that of most nets first, and one for the weights of nets without a published
+    error. Every row has a positive number of MACs.
 
     Colors distinguish protocols, whose errors are not directly comparable; lines connect the nets of a file.
     """
+    published = [row for row in rows if row.top1 is not None]
+    others = [row for row in rows if row.top1 is None]
     sets: dict[str, list[Compared]] = {}
-    for row in rows:
+    for row in published:
         sets.setdefault(_data_set(row), []).append(row)
     panels = sorted(sets.items(), key=lambda each: (-len(each[1]), each[0]))
-    inks = inks_of([row.protocol or "unknown protocol" for _, each in panels for row in each])
+    inks = inks_of([_protocol(row) for _, each in panels for row in each], theme)
+    inks |= {NO_ERROR: theme.faint} if others else {}
     legend = Legend(inks, LEFT, CHART_WIDTH - RIGHT - LEFT)
     top = legend.height
-    height = top + sum(TITLE + (TALL if len(each) > MANY else LOW) + BELOW + APART for _, each in panels)
-    canvas = Canvas(CHART_WIDTH, height, "Published top-1 accuracy against operations; circle area: number of weights")
+    panels += [(NO_ERROR, others)] if others else []
+    heights = [TALL if len(each) > MANY else LOW for _, each in panels]
+    height = top + sum(TITLE + tall + BELOW + APART for tall in heights)
+    words = "Published top-1 accuracy" if published else "Weights"
+    canvas = Canvas(CHART_WIDTH, height, f"{words} against operations; circle area: number of weights", theme)
     legend.draw(canvas)
-    for name, each in panels:
-        tall = TALL if len(each) > MANY else LOW
-        _accuracy(canvas, name, each, inks, top + TITLE, tall)
+    for (name, each), tall in zip(panels, heights, strict=True):
+        _panel(canvas, name, each, inks, top + TITLE, tall)
         top += TITLE + tall + BELOW + APART
     return canvas
 
 
-def depth_by_year(rows: Rows) -> Canvas:
+def depth_by_year(rows: Rows, theme: Theme = LIGHT) -> Canvas:
     """Draw a lane for each file of nets below its years; years without a net are left out. Every row has a year.
 
     Colors distinguish the data sets of the published errors.
     """
     names = [_data_set(row) if row.top1 is not None else NO_ERROR for row in rows]
     inks = {
-        **inks_of([name for name in names if name != NO_ERROR]),
-        **({NO_ERROR: FAINT} if NO_ERROR in names else {}),
+        **inks_of([name for name in names if name != NO_ERROR], theme),
+        **({NO_ERROR: theme.faint} if NO_ERROR in names else {}),
     }
     legend = Legend(inks, LEFT, CHART_WIDTH - RIGHT - LEFT)
     top = legend.height + TITLE
-    canvas = Canvas(CHART_WIDTH, top + TALL + BELOW, "Depth by year; circle area: number of weights")
+    canvas = Canvas(CHART_WIDTH, top + TALL + BELOW, "Depth by year; circle area: number of weights", theme)
     legend.draw(canvas)
     middles, columns = _lanes(rows)
     area = _Area(canvas, "depth: the most layers with operations on one path", top, TALL)
@@ -190,9 +187,9 @@ def depth_by_year(rows: Rows) -> Canvas:
     depth = ChartAxis([max(1, row.depth) for row in rows], top + TALL, top, room=MAX_RADIUS + 10, is_log=True)
     area.levels(depth, "{:g}".format)
     for year, (start, end) in columns.items():
-        canvas.line([(end, top), (end, top + TALL)], GRID)
+        canvas.line([(end, top), (end, top + TALL)], canvas.theme.grid)
         canvas.text((start + end) / 2, top + TALL + 16, str(year), anchor="middle")
-    canvas.text((LEFT + CHART_WIDTH - RIGHT) / 2, top + TALL + 36, "year of the paper", anchor="middle", ink=FAINT)
+    canvas.text((LEFT + CHART_WIDTH - RIGHT) / 2, top + TALL + 36, "year of the paper", anchor="middle", faint=True)
     places: Places = {row: (middles[row.year, row.file], depth.at(max(1, row.depth)), area.radius(row)) for row in rows}
     colors = {row: inks[name] for row, name in zip(rows, names, strict=True)}
     area.join(places, colors, lambda row: (row.year, row.file), lambda row: row.depth)
@@ -201,15 +198,18 @@ def depth_by_year(rows: Rows) -> Canvas:
     return canvas
 
 
-def _accuracy(canvas: Canvas, name: str, rows: Rows, inks: Inks, top: float, tall: float) -> None:
-    area = _Area(canvas, f"{name}: top-1 accuracy in percent", top, tall)
+def _panel(canvas: Canvas, name: str, rows: Rows, inks: Inks, top: float, tall: float) -> None:
+    """Draw accuracy, or the weights of nets without a published error, against operations."""
+    by_weights = name == NO_ERROR
+    area = _Area(canvas, f"{name}: {'weights' if by_weights else 'top-1 accuracy in percent'}", top, tall)
     area.head(rows)
-    percent = ChartAxis([_accuracy_of(row) for row in rows], top + tall, top, room=MAX_RADIUS + 10)
+    values = {row: max(1, row.params) if by_weights else _accuracy_of(row) for row in rows}
+    up = ChartAxis(values.values(), top + tall, top, room=MAX_RADIUS + 10, is_log=by_weights)
     macs = ChartAxis([_macs(row) for row in rows], LEFT, CHART_WIDTH - RIGHT, room=MAX_RADIUS + 30, is_log=True)
-    area.levels(percent, "{:g}".format)
+    area.levels(up, (lambda value: short_count(round(value))) if by_weights else "{:g}".format)
     area.columns(macs, lambda value: short_count(round(value)), "multiply-accumulate operations for one example")
-    places = {row: (macs.at(_macs(row)), percent.at(_accuracy_of(row)), area.radius(row)) for row in rows}
-    colors = {row: inks[row.protocol or "unknown protocol"] for row in rows}
+    places = {row: (macs.at(_macs(row)), up.at(values[row]), area.radius(row)) for row in rows}
+    colors = {row: inks[name if by_weights else _protocol(row)] for row in rows}
     area.join(places, colors, lambda row: (row.file, row.protocol, DIGIT.sub("", row.name)), _macs)
     area.circles(places, colors)
     area.label({row: row.name for row in rows}, places)
@@ -233,11 +233,11 @@ class _Area:
         x, y = float(CHART_WIDTH - RIGHT), self._top - 18
         for count in reversed(known[-3:]):
             radius = self._radius(count)
-            self._canvas.text(x, y, short_count(count), anchor="end", size=LABEL_SIZE, ink=FAINT)
+            self._canvas.text(x, y, short_count(count), anchor="end", size=LABEL_SIZE, faint=True)
             x -= text_width(short_count(count), LABEL_SIZE) + 6 + radius
-            self._canvas.add(Circle((x, self._top - 8 - radius), radius, fill="none", edge=FAINT))
+            self._canvas.add(Circle((x, self._top - 8 - radius), radius, fill="none", edge=self._canvas.theme.faint))
             x -= radius + 14
-        self._canvas.text(x, y, "weights:", anchor="end", size=LABEL_SIZE, ink=FAINT)
+        self._canvas.text(x, y, "weights:", anchor="end", size=LABEL_SIZE, faint=True)
         room = x - text_width("weights:", LABEL_SIZE) - GAP - LEFT
         self._canvas.text(LEFT, y, shorten(escape(self._title), FONT_SIZE, room, bold=True), bold=True)
 
@@ -250,16 +250,16 @@ class _Area:
     def levels(self, axis: ChartAxis, words: Callable[[float], str]) -> None:
         for value in axis.ticks(self._low, self._top):
             y = axis.at(value)
-            self._canvas.line([(LEFT, y), (CHART_WIDTH - RIGHT, y)], GRID)
+            self._canvas.line([(LEFT, y), (CHART_WIDTH - RIGHT, y)], self._canvas.theme.grid)
             self._canvas.text(LEFT - 8, y, words(value), anchor="end")
         self._canvas.line([(LEFT, self._top), (LEFT, self._low), (CHART_WIDTH - RIGHT, self._low)])
 
     def columns(self, axis: ChartAxis, words: Callable[[float], str], title: str) -> None:
         for value in axis.ticks(LEFT, CHART_WIDTH - RIGHT):
             x = axis.at(value)
-            self._canvas.line([(x, self._top), (x, self._low)], GRID)
+            self._canvas.line([(x, self._top), (x, self._low)], self._canvas.theme.grid)
             self._canvas.text(x, self._low + 16, words(value), anchor="middle")
-        self._canvas.text((LEFT + CHART_WIDTH - RIGHT) / 2, self._low + 36, title, anchor="middle", ink=FAINT)
+        self._canvas.text((LEFT + CHART_WIDTH - RIGHT) / 2, self._low + 36, title, anchor="middle", faint=True)
 
     def join(
         self,
@@ -275,14 +275,15 @@ class _Area:
         for rows in families.values():
             if len(rows) > 1:
                 points = [places[row][:2] for row in sorted(rows, key=order)]
-                self._canvas.line(points, pale(colors[rows[0]], 0.5), 1.5)
+                self._canvas.line(points, pale(colors[rows[0]], 0.5, self._canvas.theme), 1.5)
                 self._lines += pairwise(points)
 
     def circles(self, places: Places, colors: Mapping[Compared, str]) -> None:
         """Draw small circles over large ones, of equal ones those with a color on top, and all outlines last."""
-        by_size = sorted(places.items(), key=lambda each: (-each[1][2], colors[each[0]] != FAINT))
+        theme = self._canvas.theme
+        by_size = sorted(places.items(), key=lambda each: (-each[1][2], colors[each[0]] != theme.faint))
         for row, (x, y, radius) in by_size:
-            circle = Circle((x, y), radius, fill=pale(colors[row], PALE), edge=colors[row])
+            circle = Circle((x, y), radius, fill=pale(colors[row], PALE, theme), edge=colors[row])
             self._canvas.add(Titled(_told(row), [circle]))
         for row, (x, y, radius) in by_size:
             if radius < MIN_RADIUS:
@@ -300,7 +301,7 @@ class _Area:
         place_labels(labels, list(places.values()), self._lines, room)
         for label in labels:
             if label.line is not None:
-                self._canvas.add(Polyline(label.line, FAINT, 0.8))
+                self._canvas.add(Polyline(label.line, self._canvas.theme.faint, 0.8))
         for label in labels:
             if label.box is not None:
                 left, top, right, low = label.box
@@ -347,6 +348,10 @@ def _told(row: Compared) -> str:
 def _data_set(row: Compared) -> str:
     """Return the first word of a protocol: `ImageNet`."""
     return ((row.protocol or "").split() or ["unknown protocol"])[0].rstrip(",")
+
+
+def _protocol(row: Compared) -> str:
+    return row.protocol or "unknown protocol"
 
 
 def _accuracy_of(row: Compared) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.base.terminal import escape
-from netdsl.report.canvas import FAINT, INK, PAPER, Canvas
+from netdsl.report.canvas import Canvas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,6 +21,7 @@ SIDE, WIDE = 34, 640
 """Size of a cell with a number, and of the matrix in the picture without numbers."""
 
 DARK, LIGHT = (0, 60, 115), (255, 255, 255)
+WHITE = "#ffffff"
 LETTER = 7.5
 
 
@@ -49,7 +50,7 @@ def draw_confusion(title: str, counts: Counts, names: Sequence[str]) -> Canvas:
     canvas.image(left, top, _colors(parts), side)
     if numbered:
         _write(canvas, counts, parts, names, left, top)
-    canvas.text(left + side * classes / 2, top + side * classes + 20, "predicted", anchor="middle", ink=FAINT)
+    canvas.text(left + side * classes / 2, top + side * classes + 20, "predicted", anchor="middle", faint=True)
     return canvas
 
 
@@ -61,7 +62,7 @@ def _write(canvas: Canvas, counts: Counts, parts: Any, names: Sequence[str], lef
         for column, count in enumerate(counts[at].tolist()):
             if count:
                 place = left + (column + 0.5) * SIDE, top + (at + 0.5) * SIDE
-                canvas.text(*place, str(count), anchor="middle", size=11, ink=PAPER if parts[at, column] > 0.3 else INK)
+                canvas.text(*place, str(count), anchor="middle", size=11, ink=WHITE if parts[at, column] > 0.3 else "")
 
 
 def _colors(parts: Any) -> Any:

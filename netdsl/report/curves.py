@@ -6,7 +6,7 @@ from itertools import groupby
 from math import ceil, floor, isfinite, log10
 from typing import TYPE_CHECKING
 
-from netdsl.report.canvas import FAINT, FONT_SIZE, GRID, Canvas
+from netdsl.report.canvas import FONT_SIZE, Canvas
 from netdsl.report.drawing.metrics import shorten, text_width, tick_step
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def draw_curves(title: str, panels: Mapping[str, Mapping[str, Points]], x_label:
         panel.grid(canvas)
         panel.draw(canvas)
         panel.legend(canvas)
-        canvas.text((LEFT + WIDTH - RIGHT) / 2, panel.bottom + 34, x_label, anchor="middle", ink=FAINT)
+        canvas.text((LEFT + WIDTH - RIGHT) / 2, panel.bottom + 34, x_label, anchor="middle", faint=True)
     return canvas
 
 
@@ -129,7 +129,7 @@ class _Panel:
     def grid(self, canvas: Canvas) -> None:
         for y, text in _ticks(*self.y):
             at = self.up(y)
-            canvas.line([(LEFT, at), (WIDTH - RIGHT, at)], GRID)
+            canvas.line([(LEFT, at), (WIDTH - RIGHT, at)], canvas.theme.grid)
             canvas.text(LEFT - 8, at, text, anchor="end")
         for x, text in _ticks(*self.x):
             at = self.across(x)

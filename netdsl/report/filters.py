@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netdsl.report.canvas import FAINT, Canvas, length
+from netdsl.report.canvas import Canvas, length
 
 if TYPE_CHECKING:
     from netdsl.report.canvas import Pixels
@@ -43,12 +43,14 @@ def draw_filters(name: str, weight: Floats, *, together: bool = False) -> Canvas
     width = max(grid.shape[1] + left, MARGIN + length(legend, 11), MARGIN + length(name)) + MARGIN
     canvas = Canvas(width, grid.shape[0] + HEAD + MARGIN, name)
     canvas.text(MARGIN, 16, name, bold=True)
-    canvas.text(MARGIN, 33, legend, size=11, ink=FAINT)
+    canvas.text(MARGIN, 33, legend, size=11, faint=True)
     canvas.image(left, HEAD, grid)
     step = scale * window[0] + room
     for row in range(count if rows else 0):
         if step >= MIN_NUMBER_HEIGHT or row % ceil(MIN_NUMBER_HEIGHT / step) == 0:
-            canvas.text(left - 6, HEAD + row * step + scale * window[0] / 2, str(row), anchor="end", size=10, ink=FAINT)
+            canvas.text(
+                left - 6, HEAD + row * step + scale * window[0] / 2, str(row), anchor="end", size=10, faint=True
+            )
     return canvas
 
 

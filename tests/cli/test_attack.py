@@ -254,7 +254,7 @@ def test_accuracy_against_epsilon(netdsl: Commands) -> None:
         ((SEVEN, "--label", 10), "E0870", "lenet5 has 10 classes, 0 to 9"),
         ((SEVEN, "--label", "-1"), "E0870", "--label is -1"),
         ((MNIST / "t10k-images-idx3-ubyte.gz", "--label", 1), "E0801", "use --data for a data set"),
-        ((SEVEN, "--label", 7, "-o", "figure.jpeg"), "E0643", "the name must end with .svg or .png"),
+        ((SEVEN, "--label", 7, "-o", "figure.jpeg"), "E0643", "the name must end with .svg, .png or .pdf"),
         (("--data", 'mnist "nowhere"'), "E0837", "nowhere"),
         (("--data", "mnistt"), "E0219", "did you mean `mnist`?"),
         (("--data", 'mnist "a"\n epochs 3'), "E0644", "more than one line"),

@@ -159,10 +159,11 @@ def test_the_reference_has_each_command_and_option(netdsl: Commands) -> None:
         assert missing == {"--help", "--quiet", "--verbose"}, name
 
 
-def test_the_picture_is_fresh() -> None:
-    drawn = picture.svg(picture.terminal())
-    ElementTree.fromstring(drawn)
-    assert picture.FILE.read_text("utf-8") == drawn, "draw it anew with `python docs/picture.py`"
+def test_the_pictures_are_fresh() -> None:
+    for path, drawn in picture.pictures():
+        ElementTree.fromstring(drawn)
+        assert path.read_bytes() == drawn, "draw it anew with `python docs/picture.py`"
+    assert {path.stem for path in (ROOT / "docs" / "draw").iterdir()} == picture.DRAWINGS.keys()
 
 
 def test_the_picture_has_what_the_terminal_has() -> None:

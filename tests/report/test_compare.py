@@ -8,7 +8,7 @@ import io
 import json
 import re
 from fractions import Fraction
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -22,6 +22,7 @@ from netdsl.base.limits import WORK
 from netdsl.diagnostics.report import NET
 from netdsl.elaborate.library import zoo_nets
 from netdsl.report.comparison_labels import CircleLabel, _cross, _cuts, place_labels
+from netdsl.report.theme import DARK
 from tests.support.cli_tools import ROOT, Commands, netdsl, spawn
 from tests.support.reference import COUNTS, OURS
 
@@ -194,16 +195,18 @@ WRONG = {
     "resnet51:*": "error[E0601]",
     "nowhere.net:*": "error[E0601]",
     "lenet5 --by year": "--by needs --plot OUT.svg",
-    "lenet5 --plot lenet5.pdf": "error[E0643]",
-    "lenet5 --plot lenet5.svg": "error[E0637]: none of these nets has a published error",
-    "a.net --plot a.svg --by year": "error[E0637]: none of these nets has a year",
-    "a.net --plot a.net": "error[E0643]",
+    "lenet5 --theme dark": "--theme needs --plot OUT.svg",
+    "lenet5 --plot lenet5.jpg": "error[E0643]",
+    "lenet5 --plot lenet5.svg --theme plain": "--theme",
+    "a.net:none --plot a.svg": "error[E0637]: no net can be drawn (none: without MACs)",
+    "a.net:a --plot a.svg --by year": "error[E0637]: no net can be drawn (a: without a year)",
+    "a.net:a --plot a.net": "error[E0643]",
 }
 
 
 @pytest.mark.parametrize("line", WRONG)
 def test_wrong_usage(line: str, netdsl: Commands) -> None:
-    netdsl.write(a="net a {\n  input x 3\n  dense 2\n}\n")
+    netdsl.write(a="net a {\n  input x 3\n  dense 2\n}\nnet none { input x 3 }")
     ran = netdsl("compare", *line.split())
     assert (ran.code, ran.out) == (2, "")
     assert WRONG[line] in ran.err
@@ -294,12 +297,11 @@ def test_long_names_and_many_protocols_have_room_and_colors(by: str, netdsl: Com
     assert (len(inks), len({*inks})) == (12, 12 if by == "macs" else 1)
 
 
-def test_each_published_error_has_a_circle_and_a_name(pictures: dict[str, bytes], rows: dict[str, Any]) -> None:
+def test_each_net_has_a_circle_and_a_name(pictures: dict[str, bytes], rows: dict[str, Any]) -> None:
     drawn = Drawn(pictures["macs"])
-    published = {name for name, row in rows.items() if row["top1"] is not None}
-    assert {told.partition(",")[0] for told in drawn.circles} == published
+    assert {told.partition(",")[0] for told in drawn.circles} == rows.keys()
     texts = [text for text, _ in drawn.texts]
-    assert {name for name in published if texts.count(name) != 1} == set()
+    assert {name for name in rows if texts.count(name) != 1} == set()
     assert {row["protocol"] for row in rows.values() if row["top1"] is not None} <= set(texts)
 
 
@@ -315,10 +317,47 @@ def test_each_year_has_its_circles(pictures: dict[str, bytes], rows: dict[str, A
     assert [height for _, height in heights] == sorted(height for _, height in heights)
 
 
+def test_nets_without_an_error_are_drawn_by_their_weights(netdsl: Commands) -> None:
+    netdsl.write(a="".join(f"net n{k} {{ input x 10; dense {10**k} }}\n" for k in range(4)))
+    assert netdsl("compare", "a.net:*", "alexnet", "--plot", "a.svg").err == "a.svg\n"
+    drawn = Drawn(Path("a.svg").read_bytes())
+    x, y, _ = zip(*(drawn.of(f"n{k}") for k in range(4)), strict=True)
+    for places in (x, y):  # of 11, 110, … weights and 10, 100, … operations, on logarithmic axes
+        steps = [b - a for a, b in pairwise(places)]
+        assert steps == pytest.approx([steps[0]] * 3, abs=0.2)
+    assert {"no published error: weights", "ImageNet: top-1 accuracy in percent"} <= {text for text, _ in drawn.texts}
+    assert drawn.of("alexnet")[1] < min(y)
+    assert overlapping(drawn) == []
+
+
+@pytest.mark.parametrize(
+    ("by", "expected"),
+    [
+        ("macs", ["not drawn, with MACs that depend on sizes known at run time: b", "not drawn, without MACs: c"]),
+        ("year", ["not drawn, without a year: c, a, d0, d1, d2, d3, d4, d5, d6, d7 and 2 more"]),
+    ],
+)
+def test_what_is_not_drawn_is_named_with_the_reason(by: str, expected: list[str], netdsl: Commands) -> None:
+    more = "".join(f"net d{k} {{ input x 4; dense 2 }}\n" for k in range(9))
+    netdsl.write(a="net a { input x 4; dense 1 }\nnet b { input x 3x?x?; conv 3x3 4 }\nnet c { input x 4 }\n" + more)
+    ran = netdsl("compare", "a.net:*", "lenet5", "--plot", "a.svg", "--by", by)
+    assert (ran.code, sorted(ran.err.splitlines())) == (0, ["a.svg", *expected])
+    quiet = netdsl("compare", "a.net:*", "lenet5", "--plot", "a.svg", "--by", by, "-q")
+    assert (quiet.out, quiet.err) == (ran.out, "")
+
+
+def test_a_chart_can_be_dark(netdsl: Commands) -> None:
+    assert netdsl("compare", "alexnet", "lenet5", "--plot", "a.svg", "--theme", "dark").code == 0
+    own = {DARK.ink, DARK.faint, DARK.paper, DARK.grid, *DARK.palette}
+    inks = set(re.findall(r'(?:stroke|fill)="(#\w+)"', Path("a.svg").read_text("utf-8")))
+    assert len(inks - own) == 2  # the fills of the circles
+    assert DARK.paper in inks
+
+
 @pytest.mark.parametrize(("by", "data_set"), [("macs", "ImageNet"), ("macs", "CIFAR-10"), ("year", "")])
 def test_areas_are_in_proportion_to_the_weights(by: str, data_set: str, pictures: dict[str, bytes]) -> None:
     drawn = Drawn(pictures[by])
-    told = [told for told in drawn.circles if data_set in told]
+    told = [told for told in drawn.circles if data_set in told and ("top-1" in told or not data_set)]
     assert len(told) > 4
     largest = max(told, key=drawn.weights.__getitem__)
     per_weight = drawn.circles[largest][2] ** 2 / drawn.weights[largest]

@@ -17,20 +17,25 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFont
 
 from netdsl.app.draw import drawn
+from netdsl.cli.options import options_of
 from netdsl.elaborate.library import zoo_nets
 from netdsl.ir.net import Net
-from netdsl.report.canvas import Canvas
+from netdsl.report.canvas import BASELINE, Canvas
 from netdsl.report.drawing.items import Box, Content, Dummy, End, Item, Port, Stack, content
-from netdsl.report.drawing.metrics import short_count, shorten, text_width
-from netdsl.report.drawing.outline import Group, Outline
+from netdsl.report.drawing.metrics import ROOM, short_count, shorten, text_width
+from netdsl.report.drawing.outline import CLOSED, FULL, ONCE, Group, Outline
 from netdsl.report.drawing.paint import draw_net
-from netdsl.report.drawing.plan import plan
-from netdsl.report.drawing.shapes import Rectangle, Smooth
-from tests.support.cli_tools import ROOT, Commands, environment, netdsl
+from netdsl.report.drawing.plan import A4, SLIDE, Page, plan
+from netdsl.report.drawing.shapes import Pattern, Rectangle, Smooth
+from netdsl.report.drawing.words import SIZE
+from netdsl.report.theme import LIGHT, THEMES
+from tests.support.cli_tools import Commands, environment, netdsl
 from tests.support.programs import net_of
 from tests.support.reference import open_net
 
 __all__ = ["netdsl"]
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 SMALL = """
 block unit(width, stride = 1) {
@@ -76,17 +81,26 @@ QUICK = {*PROGRAMS, "alexnet", "alphago_zero", "densenet121", "enet_encoder", "g
 DRAWN = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETS]
 
 
-def planned(net: Net, *, unfold: bool) -> tuple[Content, Outline]:
-    outline = Outline(net, unfold=unfold)
+LAYOUTS = {
+    "folded": (False, FULL, A4),
+    "unfolded": (True, FULL, A4),
+    "slide": (False, FULL, SLIDE),
+    "slide, once": (False, ONCE, SLIDE),
+    "slide, closed": (False, CLOSED, SLIDE),
+}
+
+
+def planned(net: Net, *, unfold: bool, detail: int = FULL, page: Page = A4) -> tuple[Content, Outline]:
+    outline = Outline(net, unfold=unfold, detail=detail)
     root = content(net, outline)
-    plan(root)
+    plan(root, page)
     return root, outline
 
 
 def contents(root: Content) -> list[Content]:
     found = [root]
     for each in found:
-        found += [item.content for item in each.items if isinstance(item, Box)]
+        found += [item.content for item in each.items if isinstance(item, Box) and item.content]
     return found
 
 
@@ -109,10 +123,11 @@ def crossed(found: Content) -> Iterator[tuple[object, Item]]:
                     yield points, item
 
 
-@pytest.mark.parametrize("unfold", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", DRAWN)
-def test_nothing_overlaps_and_all_is_on_the_page(name: str, unfold: bool) -> None:
-    root, _ = planned(NETS[name](), unfold=unfold)
+def test_nothing_overlaps_and_all_is_on_the_page(name: str, layout: str) -> None:
+    unfold, detail, page = LAYOUTS[layout]
+    root, _ = planned(NETS[name](), unfold=unfold, detail=detail, page=page)
     for found in contents(root):
         items = things(found)
         edge = 0.01
@@ -128,7 +143,7 @@ def test_nothing_overlaps_and_all_is_on_the_page(name: str, unfold: bool) -> Non
                 assert other[1] >= low - edge or other[3] <= top + edge, (boxes[at], other)
         assert not [*crossed(found)]
         for item in items:
-            if isinstance(item, Box):
+            if isinstance(item, Box) and item.content:
                 for each in things(item.content):
                     left, top, right, low = sides(each)
                     assert left >= 0
@@ -179,6 +194,174 @@ def test_every_layer_is_there_and_every_edge_connects(name: str, unfold: bool) -
 
 
 @pytest.mark.parametrize("name", DRAWN)
+def test_closed_boxes_stand_for_their_layers(name: str) -> None:
+    net = NETS[name]()
+    for detail in (ONCE, CLOSED):
+        root, outline = planned(net, unfold=False, detail=detail, page=SLIDE)
+        boxes = [item for each in contents(root) for item in each.items if isinstance(item, Box)]
+        stacks = [item for each in contents(root) for item in each.items if isinstance(item, Stack)]
+        rows = [row for box in boxes if not box.content for row in box.group.rows]
+        seen = [mate.node.name for row in rows for mate in outline.mates[row]]
+        drawn = {row.node.name: [mate.node.name for mate in outline.mates[row]] for row in outline.mates}
+        seen += [name for stack in stacks for plate in stack.plates for name in drawn[plate.name]]
+        assert {*seen} == {node.name for node in net.nodes}
+        assert all(box.title for box in boxes if not box.content)
+        for each in contents(root):
+            reached = {(lower, value) for upper, lower, _ in each.edges for value in upper.outputs}
+            assert all((item, value) in reached for item in each.items for value in item.inputs)
+
+
+LOOKS: dict[str, dict[str, object]] = {
+    "light": {},
+    "slide": {"wide": True},
+    "plain": {"theme": "plain"},
+    "plain slide": {"theme": "plain", "wide": True},
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("name", DRAWN)
+def test_no_text_is_cut_or_crossed(name: str, look: str) -> None:
+    """By another text, or by an edge; the margin for wide fonts may be."""
+    tree = ElementTree.fromstring(drawn(NETS[name](), "svg", **LOOKS[look]))
+    width, height = float(tree.get("width", 0)), float(tree.get("height", 0))
+    texts = []
+    for each in tree.iter(f"{SVG}text"):
+        size, bold = float(each.get("font-size", 0)), each.get("font-weight") is not None
+        wide = text_width(each.text or "", size, bold=bold) / ROOM
+        left = float(each.get("x", 0)) - wide * ("start", "middle", "end").index(each.get("text-anchor", "")) / 2
+        middle = float(each.get("y", 0)) - BASELINE * size
+        texts.append((left, middle - 0.36 * size, left + wide, middle + 0.36 * size, each.text))
+    edges = []
+    for each in tree.iter(f"{SVG}path"):
+        if each.get("fill") == "none":
+            points = [
+                (float(x), float(y))
+                for x, y in re.findall(r"(?:[ML]|Q\S+ \S+ )(\S+?) (\S+?)(?=[LQ]|$)", each.get("d", ""))
+            ]
+            edges += [(*map(min, a, b), *map(max, a, b)) for a, b in pairwise(points)]
+    texts.sort()
+    for at, (left, top, right, low, words) in enumerate(texts):
+        assert 0 <= left < right <= width, words
+        assert 0 <= top < low <= height, words
+        for other in texts[at + 1 :]:
+            if other[0] >= right:
+                break
+            assert top >= other[3] or other[1] >= low, (words, other)
+        for ax, ay, bx, by in edges:
+            assert bx <= left or right <= ax or by <= top or low <= ay, (words, (ax, ay, bx, by))
+
+
+@pytest.mark.parametrize("name", ["lenet5", "alexnet", "resnet18", "googlenet", "enet", "u"])
+def test_a_slide_is_legible(name: str) -> None:
+    """On a slide of 960 by 540 points, its text has 8 points or more."""
+    width, height = map(int, re.findall(rb'(?:width|height)="(\d+)"', drawn(NETS[name](), "svg", wide=True))[:2])
+    assert width * 9 == pytest.approx(height * 16, abs=16)
+    assert SIZE * 960 / width >= 8
+
+
+def test_a_slide_shows_each_structure_once_and_says_so() -> None:
+    svg = drawn(open_net("resnet18"), "svg", wide=True).decode()
+    assert ">layer3.0: basic 256 stride 2<" in svg
+    assert svg.count(">+<") == 2  # of five boxes
+    assert ">structure as of an earlier box of this block<" in svg
+    assert ">contents not shown<" in drawn(open_net("googlenet"), "svg", wide=True).decode()
+    assert drawn(open_net("resnet18"), "svg", wide=True, unfold=True).count(b">+<") == 8
+
+
+def luminance(color: str) -> float:
+    """Source: WCAG 2.1, relative luminance."""
+    parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(color: str, other: str) -> float:
+    low, high = sorted((luminance(color), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("name", THEMES)
+def test_text_stands_out_from_what_it_stands_on(name: str) -> None:
+    theme = THEMES[name]
+    for fill in (theme.paper, *theme.shades, *(fill for fill, _ in theme.families.values())):
+        assert contrast(theme.ink, fill) >= 7
+        assert contrast(theme.faint, fill) >= 4
+    assert contrast(theme.line, theme.paper) >= 3
+    assert theme.families.keys() == LIGHT.families.keys()
+    assert min(contrast(ink, theme.paper) for ink in theme.palette) > 2
+
+
+@pytest.mark.parametrize("form", ["svg", "dot", "mmd"])
+@pytest.mark.parametrize("name", THEMES)
+def test_a_drawing_has_the_colors_of_its_theme_alone(name: str, form: str) -> None:
+    theme = THEMES[name]
+    used = {color.decode() for color in re.findall(rb"#[0-9a-f]{6}", drawn(NETS["small"](), form, theme=name))}
+    own = {theme.ink, theme.faint, theme.paper, theme.line, theme.border, theme.behind, *theme.shades}
+    assert used <= own | {color for pair in theme.families.values() for color in pair}
+
+
+def test_a_plain_drawing_is_black_and_white_with_a_pattern_for_each_family() -> None:
+    patterns = THEMES["plain"].patterns
+    assert len({*patterns.values()}) == len(patterns)
+    assert patterns.keys() == LIGHT.families.keys() - {"merge", "input"}
+    pixels = Image.open(io.BytesIO(drawn(open_net("lenet5"), "png", theme="plain")))
+    black, white = ((0, 0, 0), (255, 255, 255))
+    assert {black, white} <= {color for _, color in pixels.getcolors(100_000)}
+    assert all(max(color) - min(color) == 0 for _, color in pixels.getcolors(100_000))  # shades of a letter's edge
+
+
+def test_patterns_look_different_in_a_png_too() -> None:
+    found = set()
+    for kind in THEMES["plain"].patterns.values():
+        canvas = Canvas(60, 60, "")
+        canvas.add(Pattern((10, 10), (40, 40), kind, "#000000", 2))
+        pixels = Image.open(io.BytesIO(canvas.png())).convert("L")
+        assert not any(pixels.getpixel((x, y)) < 255 for x in (*range(9), *range(52, 60)) for y in range(60))
+        found.add(pixels.crop((12, 12, 48, 48)).tobytes())
+    assert len(found) == len(THEMES["plain"].patterns)
+
+
+def test_the_same_pdf_at_any_time() -> None:
+    pytest.importorskip("cairosvg", exc_type=(ImportError, OSError))
+    found = drawn(NETS["small"](), "pdf")
+    assert found.startswith(b"%PDF-")
+    assert found.endswith(b"%%EOF\n% made by netdsl\n")
+    assert {*re.findall(rb"D:(\d{14})", found)} <= {b"20000101000000"}
+    assert found == drawn(NETS["small"](), "pdf")
+    assert found != drawn(NETS["small"](), "pdf", theme="dark")
+
+
+@pytest.mark.parametrize(
+    ("command", "package", "extra"),
+    [
+        ("draw n.net -o n.png", "PIL", "images"),
+        ("draw n.net -o n.pdf", "cairosvg", "pdf"),
+        ("compare n.net --plot n.pdf", "cairosvg", "pdf"),
+        ("filters n.net -o n.pdf", "cairosvg", "pdf"),
+    ],
+)
+def test_a_missing_package_is_named(
+    netdsl: Commands, monkeypatch: pytest.MonkeyPatch, command: str, package: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    netdsl.write(n="net n { input x 3x8x8; conv 3x3 4 }")
+    ran = netdsl(*command.split())
+    assert (ran.code, ran.out) == (2, "")
+    assert "E0806" in ran.err
+    assert f"pip install 'netdsl[{extra}]'" in ran.err
+    assert {path.name for path in Path().iterdir()} == {"n.net"}
+
+
+def test_a_missing_library_of_a_package_is_named(netdsl: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("cairosvg", exc_type=(ImportError, OSError))
+    monkeypatch.setitem(sys.modules, "cairocffi", None)
+    ran = netdsl("draw", "lenet5", "-o", "n.pdf")
+    assert (ran.code, [*Path().iterdir()]) == (2, [])
+    assert "CairoSVG cannot be loaded" in ran.err
+
+
+@pytest.mark.parametrize("name", DRAWN)
 def test_each_form_can_be_read(name: str) -> None:
     net = NETS[name]()
     tree = ElementTree.fromstring(drawn(net, "svg"))
@@ -202,14 +385,6 @@ def test_a_difference_tells_what_is_taken_from_what() -> None:
 @pytest.mark.parametrize("form", ["svg", "dot", "mmd"])
 def test_how_it_looks(name: str, form: str, golden: Callable[[str, str], None]) -> None:
     golden(f"draw/{name}.{form}", drawn(NETS[name](), form).decode())
-
-
-@pytest.mark.parametrize("name", ["alexnet", "alphago_zero", "densenet121"])
-def test_the_pictures_of_the_pages(name: str, request: pytest.FixtureRequest) -> None:
-    path, found = ROOT / "docs" / "draw" / f"{name}.svg", drawn(open_net(name), "svg")
-    if request.config.getoption("--update-golden"):
-        path.write_bytes(found)
-    assert path.read_bytes() == found, "pytest tests/report/test_draw_net.py --update-golden draws it anew"
 
 
 def folds(net: Net) -> list[tuple[str, int]]:
@@ -276,6 +451,12 @@ def test_what_a_box_says() -> None:
     assert ">bn eps 0.001<" in drawn(open_net("mobilenet_v3_small"), "svg").decode()
     assert ">920k weights · 713M MACs<" in svg
     assert "features.denseblock2.denselayer1.norm1 … features.denseblock2.denselayer12.norm1" in svg
+
+
+def test_rounds_of_unlabeled_calls_have_no_label() -> None:
+    net = net_of("block b { conv 3x3 4; maxpool 3x3 stride 1 pad 1 }\nnet n { input x 4x9x9\n repeat 4 { b } }")
+    root, _ = planned(net, unfold=False)
+    assert [item.title for item in root.items if isinstance(item, Box)] == ["b × 4"]
 
 
 def test_a_box_does_not_say_what_is_so_anyway() -> None:
@@ -417,14 +598,30 @@ def test_one_layer_is_no_plural(netdsl: Commands) -> None:
     assert netdsl("draw", "e.net").err == "e.svg: 1 layer\n"
 
 
-@pytest.mark.parametrize("form", ["svg", "png", "dot", "mmd"])
+@pytest.mark.parametrize("form", ["svg", "png", "pdf", "dot", "mmd"])
 def test_the_command(netdsl: Commands, form: str) -> None:
+    if form == "pdf":
+        pytest.importorskip("cairosvg", exc_type=(ImportError, OSError))
     ran = netdsl("draw", "lenet5", "-o", f"a.{form}")
     assert (ran.code, ran.out, ran.err) == (0, "", f"a.{form}: 14 layers\n")
     first = Path(f"a.{form}").read_bytes()
     assert netdsl("draw", "lenet5", "-o", f"a.{form}").code == 0  # ours may be replaced
     assert Path(f"a.{form}").read_bytes() == first
     assert netdsl("draw", "xor", "--unfold", "-o", f"a.{form}").code == 0
+
+
+def test_wide_and_theme_change_the_drawing(netdsl: Commands) -> None:
+    seen = set()
+    for words in ((), ("--wide",), ("--theme", "dark"), ("--style", "plain"), ("--wide", "--theme", "plain")):
+        assert netdsl("draw", "lenet5", *words).code == 0
+        seen.add(Path("lenet5.svg").read_bytes())
+    assert len(seen) == 5
+    assert netdsl("draw", "lenet5", "--wide", "-o", "-").out.count("rankdir") == 0
+    assert netdsl("draw", "lenet5", "--wide", "-o", "a.dot").code == 0
+    assert "rankdir=LR" in Path("a.dot").read_text("utf-8")
+    (option,) = [option for option in options_of("draw") if option.dest == "theme"]
+    assert option.choices == tuple(THEMES)
+    assert netdsl("draw", "lenet5", "--theme", "pink").code == 2
 
 
 def test_where_it_goes(netdsl: Commands) -> None:

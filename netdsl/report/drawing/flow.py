@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from netdsl.report.drawing.items import Box, End, Stack, content
 from netdsl.report.drawing.outline import Outline
-from netdsl.report.drawing.paint import BORDER, FAMILY_COLORS, LINE, SHADES
 from netdsl.report.drawing.words import net_title, net_totals
+from netdsl.report.theme import LIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from netdsl.ir.net import Net, Node
+    from netdsl.report.theme import Theme
 
 DOT_COMMENT = "made by netdsl"
 
@@ -59,6 +60,7 @@ class Flow:
                 continue
             yield step, depth, item
             if isinstance(item, Box) and step == "open":
+                assert item.content is not None
                 todo.append(("close", depth, item))
                 todo += [("open", depth + 1, each) for each in reversed(item.content.items)]
 
@@ -71,25 +73,27 @@ def lines_of(item: Stack | End) -> list[str]:
     return [line for pair in lines for line in pair if line]
 
 
-def dot(net: Net, *, unfold: bool = False) -> str:
+def dot(net: Net, *, unfold: bool = False, wide: bool = False, theme: Theme = LIGHT) -> str:
     """Format a digraph with a cluster for each box."""
     flow = Flow(net, unfold=unfold)
     out = [
         f"// {DOT_COMMENT}",
         f"digraph {_quoted(net.name)} {{",
-        f'  graph [label={_quoted(flow.title)} labelloc=t fontname="Helvetica" color="{BORDER}"];',
-        '  node [shape=box style="rounded,filled" fontname="Helvetica" fontsize=11 margin="0.12,0.05"];',
-        f'  edge [color="{LINE}" fontname="Helvetica" fontsize=9 fontcolor="{LINE}"];',
+        f'  graph [label={_quoted(flow.title)} labelloc=t fontname="Helvetica" color="{theme.border}" '
+        f'fontcolor="{theme.ink}" bgcolor="{theme.paper}"{" rankdir=LR" * wide}];',
+        f'  node [shape=box style="rounded,filled" fontname="Helvetica" fontsize=11 fontcolor="{theme.ink}" '
+        'margin="0.12,0.05"];',
+        f'  edge [color="{theme.line}" fontname="Helvetica" fontsize=9 fontcolor="{theme.line}"];',
     ]
     clusters = 0
     for step, depth, item in flow.walk():
         indent = "  " * (depth + 1)
         if not isinstance(item, Box):
-            out.append(f"{indent}{flow.names[item]} [label={_quoted(*lines_of(item))}{_look(item)}];")
+            out.append(f"{indent}{flow.names[item]} [label={_quoted(*lines_of(item))}{_look(item, theme)}];")
         elif step == "close":
             out.append(f"{indent}}}")
         else:
-            look = f'style="rounded,filled" fillcolor="{SHADES[min(depth, len(SHADES) - 1)]}"'
+            look = f'style="rounded,filled" fillcolor="{theme.shades[min(depth, len(theme.shades) - 1)]}"'
             out.append(f"{indent}subgraph cluster_{clusters} {{")
             out.append(f"{indent}  graph [label={_quoted(item.title)} {look}];")
             clusters += 1
@@ -98,10 +102,13 @@ def dot(net: Net, *, unfold: bool = False) -> str:
     return "\n".join([*out, "}", ""])
 
 
-def _look(item: Stack | End) -> str:
+def _look(item: Stack | End, theme: Theme) -> str:
     if isinstance(item, End):
-        return ' shape=oval fillcolor="#ffffff"' + ' style="filled,dashed"' * item.dashed
-    fill, edge = FAMILY_COLORS[item.plates[0].family]
+        return (
+            f' shape=oval fillcolor="{theme.paper}" color="{theme.families["input"][1]}"'
+            + ' style="filled,dashed"' * item.dashed
+        )
+    fill, edge = theme.families[item.plates[0].family]
     return f' fillcolor="{fill}" color="{edge}"' + ' style="rounded,filled,dashed"' * item.dashed
 
 
@@ -110,10 +117,10 @@ def _quoted(*lines: str) -> str:
     return '"' + "\\n".join(escaped) + '"'
 
 
-def mermaid(net: Net, *, unfold: bool = False) -> str:
+def mermaid(net: Net, *, unfold: bool = False, wide: bool = False, theme: Theme = LIGHT) -> str:
     """Format a flowchart with a subgraph for each box."""
     flow = Flow(net, unfold=unfold)
-    out = [f"%% {DOT_COMMENT}", "flowchart TB"]
+    out = [f"%% {DOT_COMMENT}", f"flowchart {'LR' if wide else 'TB'}"]
     boxes = 0
     for step, depth, item in flow.walk():
         indent = "  " * (depth + 1)
@@ -131,8 +138,8 @@ def mermaid(net: Net, *, unfold: bool = False) -> str:
     for item, name in flow.names.items():
         families.setdefault(item.plates[0].family if isinstance(item, Stack) else "input", []).append(name)
     for family, names in families.items():
-        fill, edge = FAMILY_COLORS[family]
-        out.append(f"  classDef {family} fill:{fill},stroke:{edge},color:#1b1f24")
+        fill, edge = theme.families[family]
+        out.append(f"  classDef {family} fill:{fill},stroke:{edge},color:{theme.ink}")
         out.append(f"  class {','.join(names)} {family}")
     return "\n".join([*out, ""])
 

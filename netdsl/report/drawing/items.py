@@ -21,8 +21,8 @@ PLATE, TALL, STRIP = 24, 38, 16
 """Heights of a layer, of a layer with figures, and of a strip."""
 HEADER, FIGURES = 22, 14
 """Heights of the lines above a box."""
-PAD, CARD = 12, 4
-"""Padding of a box, and offset between the cards of a folded one."""
+PAD, CLOSED, CARD = 12, 6, 4
+"""Padding of a box and of one without its content, and offset between the cards of a folded one."""
 STEP = 20
 """Widths are multiples of this, so that more items have equal widths."""
 
@@ -122,12 +122,15 @@ class Stack(Item):
 class Box(Item):
     """A group: a header, and its content in a plan of its own, relative to the upper left corner of the box.
 
-    `inner` maps values of the last round, which others see, to the drawn ones.
+    `inner` maps values of the last round, which others see, to the drawn ones. Without `content`, it stands for its
+    content.
     """
 
     __slots__ = ("content", "figures", "group", "header", "hover", "inner", "title")
 
-    def __init__(self, group: Group, outline: Outline, content: Content, outputs: dict[Node, str], around: str) -> None:
+    def __init__(
+        self, group: Group, outline: Outline, content: Content | None, outputs: dict[Node, str], around: str
+    ) -> None:
         self.group = group
         self.content = content
         self.title = head(group, around)
@@ -136,20 +139,24 @@ class Box(Item):
         self.header = HEADER + FIGURES * bool(self.figures)
         drawn = {mate.node: row.node for row, mate in zip(group.rows, group.last.rows, strict=True)}
         self.inner = {value: drawn[value] for value in outputs}
-        super().__init__(0, 0, content.reads, outputs)
+        super().__init__(0, 0, content.reads if content else _reads(group), outputs)
         self.dashed = group.rows[0].node in outline.training
 
     def fit(self) -> None:
         """Set the size from the content and the title."""
         words = max(text_width(self.title, 11, bold=True), text_width(self.figures, PORT_LABEL_SIZE)) + 16
+        if self.content is None:
+            self.width, self.height = _stepped(words) + self.cards, self.header + CLOSED + self.cards
+            return
         self.width = _stepped(max(self.content.width + 2 * PAD, words)) + self.cards
         self.height = self.header + self.content.height + self.cards
-        self.content.shift((self.width - self.cards - self.content.width) / 2, self.header)
-        for port in self.content.exits.values():
+        content = self.content
+        content.shift((self.width - self.cards - content.width) / 2, self.header)
+        for port in content.exits.values():
             port.y += self.cards
-        self.content.edges = [
+        content.edges = [
             (a, b, [*points[:-1], (points[-1][0], b.y)] if isinstance(b, Port) else points)
-            for a, b, points in self.content.edges
+            for a, b, points in content.edges
         ]
 
     @property
@@ -158,10 +165,10 @@ class Box(Item):
         return CARD * min(2, self.group.times - 1)
 
     def entry(self, value: Node) -> float:
-        return self.content.entries[value].x - self.width / 2
+        return self.content.entries[value].x - self.width / 2 if self.content else -self.cards / 2
 
     def exit(self, value: Node) -> float:
-        return self.content.exits[self.inner[value]].x - self.width / 2
+        return self.content.exits[self.inner[value]].x - self.width / 2 if self.content else -self.cards / 2
 
 
 class Content:
@@ -222,6 +229,8 @@ def _content(group: Group, outline: Outline, gives: set[Node], known: int) -> Co
 
 
 def _box(group: Group, outline: Outline, outputs: dict[Node, str], around: str, known: int) -> Box:
+    if group in outline.closed and len(outputs) == 1:
+        return Box(group, outline, None, outputs, around)
     drawn = {mate.node: row.node for row, mate in zip(group.rows, group.last.rows, strict=True)}
     content = _content(group, outline, {drawn[node] for node in outputs}, known)
     return Box(group, outline, content, outputs, around)

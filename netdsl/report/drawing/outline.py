@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     Part: TypeAlias = "LayerFigures | Group"
 
 
+FULL, ONCE, OUTER, CLOSED = range(4)
+"""How much detail the boxes of block calls have: all their contents; only those of the first of a structure; of these,
+only those with boxes inside; or none."""
 LOOSE = 3
 """Minimum number of rounds with different shapes that are drawn as one."""
 
@@ -54,11 +57,12 @@ class Group:
 
 
 class Outline:
-    """The groups of a net; `mates` are all the layers that a drawn one stands for, including itself."""
+    """The groups of a net; `mates` are all the layers that a drawn one stands for, including itself. `closed` are the
+    groups without contents, depending on the detail."""
 
-    __slots__ = ("figures", "labels", "mates", "root", "training")
+    __slots__ = ("closed", "figures", "labels", "mates", "root", "training")
 
-    def __init__(self, net: Net, *, unfold: bool = False) -> None:
+    def __init__(self, net: Net, *, unfold: bool = False, detail: int = FULL) -> None:
         self.labels = net.labels
         self.figures = Figures(net)
         rows = self.figures.rows
@@ -72,6 +76,33 @@ class Outline:
         if not unfold:
             _Folder(net, rows, self.mates).fold(self.root)
         _thin(self.root)
+        self.closed = _closed(self.root, detail)
+
+
+def _closed(root: Group, detail: int) -> set[Group]:
+    """Return the groups whose contents are not shown. Only calls of blocks are closed, which have a name."""
+    known: set[object] = set()
+    found: set[Group] = set()
+    todo = [root]
+    several = len(root.parts) > 2
+    while detail != FULL and todo:
+        group = todo.pop()
+        inner = [part for part in group.parts if isinstance(part, Group)]
+        named = group.frame is not None and bool(group.frame.name)
+        structure = _structure(group)
+        if named and (structure in known or (detail >= OUTER and not inner) or (detail == CLOSED and several)):
+            found.add(group)
+        else:
+            known.add(structure)
+            todo += reversed(inner)
+    return found
+
+
+def _structure(group: Group) -> object:
+    """Return what two calls of a block have in common, apart from numbers: kinds of layers and how they connect."""
+    places = {row.node: at for at, row in enumerate(group.rows)}
+    rows = tuple((row.node.layer.kind, tuple(places.get(x, -1) for x in row.node.inputs)) for row in group.rows)
+    return group.frame and group.frame.name, rows
 
 
 def _whole(net: Net) -> Net:

@@ -5,34 +5,24 @@ from __future__ import annotations
 from math import floor
 from typing import TYPE_CHECKING
 
-from netdsl.report.canvas import INK, PAPER, Canvas, TextLine
+from netdsl.report.canvas import Canvas, TextLine
 from netdsl.report.drawing import items, shapes
 from netdsl.report.drawing.items import CARD, Box, Content, Dummy, End, Port, Stack, content
 from netdsl.report.drawing.metrics import shorten, text_width
-from netdsl.report.drawing.outline import Outline
-from netdsl.report.drawing.plan import plan
+from netdsl.report.drawing.outline import CLOSED, FULL, ONCE, OUTER, Outline
+from netdsl.report.drawing.plan import A4, SLIDE, plan
 from netdsl.report.drawing.words import net_title, net_totals, paper_line
+from netdsl.report.theme import LIGHT
 
 if TYPE_CHECKING:
     from netdsl.ir.net import Net
     from netdsl.report.canvas import Shape
     from netdsl.report.drawing.items import Item
     from netdsl.report.drawing.words import Plate
+    from netdsl.report.theme import Theme
 
     Point = tuple[float, float]
 
-LINE, FAINT = "#77818d", "#626b76"
-FAMILY_COLORS = {
-    "conv": ("#dce8f7", "#86a5cf"),
-    "dense": ("#e7def4", "#a58dcb"),
-    "pool": ("#dff0dd", "#8dbb87"),
-    "norm": ("#f3f1e7", "#bfb9a0"),
-    "function": ("#fcebd6", "#dab07a"),
-    "merge": ("#ffffff", "#77818d"),
-    "shape": ("#e9edf0", "#a8b1ba"),
-    "input": ("#ffffff", "#3c4653"),
-}
-"""Fill and outline of a family of layers."""
 MEANING = {
     "conv": "convolution",
     "dense": "dense, embedding",
@@ -42,48 +32,65 @@ MEANING = {
     "merge": "merge",
     "shape": "rearrangement",
 }
-SHADES = ("#f4f6f8", "#eaedf1", "#e1e5ea")
-"""Fills of nested boxes."""
-BORDER = "#c3c9d1"
-BEHIND = "#f8f9fb", BORDER
-"""Fill and outline of the cards behind a box."""
+CLOSED_MEANING = {ONCE: "structure as of an earlier box of this block", OUTER: "contents not shown"}
+PATTERN_WIDTH = 7
+"""Width of a layer's pattern."""
 MAX_TITLE_WIDTH = 720
 """Maximum length of a line of text above a narrow drawing."""
-MARGIN, TITLE, LINE_OF_TITLE = 24, 20, 18
+LEGIBLE_WIDTH = 1440
+"""Width up to which a drawing that fills a slide is legible: on one of 960 points, its text has 8 points."""
+MARGIN, TITLE, LINE_OF_TITLE, LEGEND = 24, 20, 18, 38
 BEND, HEAD = 7, 6
 
 
-def draw_net(net: Net, *, unfold: bool = False, scale: int = 1) -> Canvas:
-    """Draw a net; all lengths are multiplied by `scale`."""
-    outline = Outline(net, unfold=unfold)
-    root = content(net, outline)
-    plan(root)
-    return _Painter(outline, root, scale).page(net)
+def draw_net(net: Net, *, unfold: bool = False, wide: bool = False, theme: Theme = LIGHT, scale: int = 1) -> Canvas:
+    """Draw a net; all lengths are multiplied by `scale`.
+
+    A `wide` drawing fills a slide. If its text would be too small, boxes are closed, except with `unfold`.
+    """
+    pages: list[Canvas] = []
+    for detail in range(FULL, CLOSED + 1) if wide and not unfold else (FULL,):
+        outline = Outline(net, unfold=unfold, detail=detail)
+        root = content(net, outline)
+        plan(root, SLIDE if wide else A4)
+        painter = _Painter(outline, root, theme, scale, detail)
+        pages.append(painter.page(net, SLIDE.sides if wide else None))
+        if pages[-1].width <= LEGIBLE_WIDTH * scale:
+            return pages[-1]
+    return min(pages, key=lambda page: page.width)
 
 
 class _Painter:
     """Adds shapes to a canvas; `at` translates and scales."""
 
-    def __init__(self, outline: Outline, root: Content, scale: int) -> None:
+    def __init__(self, outline: Outline, root: Content, theme: Theme, scale: int, detail: int) -> None:
         self.outline = outline
         self.root = root
+        self.theme = theme
         self.scale = scale
+        self.detail = detail
         self.families: set[str] = set()
-        self.folded = self.dashed = False
+        self.folded = self.dashed = self.closed = False
         self.shapes: list[Shape] = []
 
-    def page(self, net: Net) -> Canvas:
+    def page(self, net: Net, sides: Point | None) -> Canvas:
+        """Return the drawing with its title and legend, in the proportions of `sides`."""
         title, room = net_title(net), max(self.root.width, MAX_TITLE_WIDTH)
         lines = [shorten(line, 12, room) for line in (net_totals(self.outline.figures), *paper_line(net))]
         top = MARGIN + TITLE + LINE_OF_TITLE * len(lines) + 14
         words = [text_width(line, 12) for line in lines]
         wide = max([self.root.width, text_width(title, TITLE, bold=True), *words])
+        high = self.root.height
+        if sides:
+            rest = top + LEGEND + MARGIN
+            wide = max(wide, (high + rest) * sides[0] / sides[1] - 2 * MARGIN)
+            high = max(high, (wide + 2 * MARGIN) * sides[1] / sides[0] - rest)
         self.text(MARGIN, MARGIN + TITLE / 2, title, TITLE, bold=True)
         for at, line in enumerate(lines):
-            self.text(MARGIN, MARGIN + TITLE + 6 + LINE_OF_TITLE * (at + 0.5), line, 12, ink=FAINT)
-        self.content(self.root, MARGIN + (wide - self.root.width) / 2, top, 0)
-        low = self.legend(wide, top + self.root.height + 24)
-        canvas = Canvas((wide + 2 * MARGIN) * self.scale, (low + MARGIN) * self.scale, title)
+            self.text(MARGIN, MARGIN + TITLE + 6 + LINE_OF_TITLE * (at + 0.5), line, 12, ink=self.theme.faint)
+        self.content(self.root, MARGIN + (wide - self.root.width) / 2, top + (high - self.root.height) / 2, 0)
+        low = self.legend(wide, top + high + 24)
+        canvas = Canvas((wide + 2 * MARGIN) * self.scale, (low + MARGIN) * self.scale, title, self.theme)
         for shape in self.shapes:
             canvas.add(shape)
         return canvas
@@ -96,7 +103,9 @@ class _Painter:
             dashed = lower.dashed or upper.dashed
             head = 0 if isinstance(lower, (Port, Dummy)) else HEAD
             moved = [self.crisp(px + x, py + y) for px, py in points]
-            self.shapes.append(shapes.Smooth(moved, LINE, BEND * self.scale, head=head * self.scale, dashed=dashed))
+            self.shapes.append(
+                shapes.Smooth(moved, self.theme.line, BEND * self.scale, head=head * self.scale, dashed=dashed)
+            )
 
     def item(self, item: Item, x: float, y: float, depth: int) -> None:
         left, top = x + item.x - item.width / 2, y + item.y
@@ -107,31 +116,39 @@ class _Painter:
             self.stack(item, left, top)
         elif isinstance(item, End):
             box = self.rectangle(
-                left, top, item.width, item.height, FAMILY_COLORS["input"], radius=12, dashed=item.dashed
+                left, top, item.width, item.height, self.theme.families["input"], radius=12, dashed=item.dashed
             )
             self.shapes.append(box)
             self.text(x + item.x, top + item.height / 2, item.name, 12, anchor="middle", bold=True)
         for value, label in item.outputs.items():
             if label:
                 self.text(
-                    x + item.x + item.exit(value) + 6, top + item.height + 8, label, items.PORT_LABEL_SIZE, ink=FAINT
+                    x + item.x + item.exit(value) + 6,
+                    top + item.height + 8,
+                    label,
+                    items.PORT_LABEL_SIZE,
+                    ink=self.theme.faint,
                 )
 
     def box(self, box: Box, left: float, top: float, depth: int) -> None:
         width, height = box.width - box.cards, box.height - box.cards
-        look = SHADES[min(depth, len(SHADES) - 1)], BORDER
+        shades = self.theme.shades
         cards = [
-            self.rectangle(left + move, top + move, width, height, BEHIND, radius=7)
+            self.rectangle(left + move, top + move, width, height, (self.theme.behind, self.theme.border), radius=7)
             for move in range(box.cards, 0, -CARD)
         ]
         self.folded = self.folded or bool(cards)
+        look = shades[min(depth, len(shades) - 1)], self.theme.border
         back = self.rectangle(left, top, width, height, look, radius=7, dashed=box.dashed)
         middle = left + width / 2
-        words: list[Shape] = [self.word(middle, top + 12, box.title, 11, "middle", INK, bold=True)]
+        words: list[Shape] = [self.word(middle, top + 12, box.title, 11, "middle", self.theme.ink, bold=True)]
         if box.figures:
-            words.append(self.word(middle, top + 27, box.figures, items.PORT_LABEL_SIZE, "middle", FAINT))
+            words.append(self.word(middle, top + 27, box.figures, items.PORT_LABEL_SIZE, "middle", self.theme.faint))
         self.shapes.append(shapes.Titled(box.hover, [*cards, back, *words]))
-        self.content(box.content, left, top, depth + 1)
+        if box.content is None:
+            self.closed = True
+        else:
+            self.content(box.content, left, top, depth + 1)
 
     def stack(self, stack: Stack, left: float, top: float) -> None:
         for at, plate in enumerate(stack.plates):
@@ -142,29 +159,33 @@ class _Painter:
 
     def plate(self, stack: Stack, plate: Plate, left: float, top: float, ends: str) -> None:
         middle = left + stack.width / 2
-        fill, edge = colors = FAMILY_COLORS[plate.family]
+        fill, edge = colors = self.theme.families[plate.family]
         if stack.sign:
             radius = stack.height / 2
             circle = shapes.Circle(self.point(middle, top + radius), radius * self.scale, fill=fill, edge=edge)
-            sign = self.word(middle, top + stack.height / 2, plate.sign, 15, "middle", INK)
+            sign = self.word(middle, top + stack.height / 2, plate.sign, 15, "middle", self.theme.ink)
             self.shapes.append(shapes.Titled(plate.title, [circle, sign]))
             return
-        radius = 12 if plate.family == "input" else 5
+        pattern = self.theme.patterns.get(plate.family, "")
+        radius = 12 if plate.family == "input" else 0 if self.theme.patterns else 5
         parts: list[Shape] = [
             self.rectangle(left, top, stack.width, plate.height, colors, radius=radius, ends=ends, dashed=stack.dashed)
         ]
+        if pattern:
+            middle += PATTERN_WIDTH / 2
+            parts.append(self.pattern(left, top, PATTERN_WIDTH, plate.height, pattern))
         if plate.strip:
             line = top + plate.height / 2
             if plate.figures:
-                parts.append(self.word(middle - plate.width / 2, line, plate.text, 10, "start", INK))
-                parts.append(self.word(middle + plate.width / 2, line, plate.figures, 10, "end", FAINT))
+                parts.append(self.word(middle - plate.width / 2, line, plate.text, 10, "start", self.theme.ink))
+                parts.append(self.word(middle + plate.width / 2, line, plate.figures, 10, "end", self.theme.faint))
             else:
-                parts.append(self.word(middle, line, plate.text, 10, "middle", INK))
+                parts.append(self.word(middle, line, plate.text, 10, "middle", self.theme.ink))
         else:
             first = top + (14 if plate.figures else plate.height / 2)
-            parts.append(self.word(middle, first, plate.text, 12, "middle", INK))
+            parts.append(self.word(middle, first, plate.text, 12, "middle", self.theme.ink))
             if plate.figures:
-                parts.append(self.word(middle, top + 28, plate.figures, 10, "middle", FAINT))
+                parts.append(self.word(middle, top + 28, plate.figures, 10, "middle", self.theme.faint))
         self.shapes.append(shapes.Titled(plate.title, parts))
 
     def legend(self, wide: float, top: float) -> float:
@@ -172,6 +193,8 @@ class _Painter:
         entries = [(MEANING[name], name) for name in MEANING if name in self.families]
         if self.folded:
             entries.append(("equal rounds, drawn once", "folded"))
+        if self.closed:
+            entries.append((CLOSED_MEANING[min(self.detail, OUTER)], "closed"))
         if self.dashed:
             entries.append(("for training only", "dashed"))
         x, y = float(MARGIN), top
@@ -179,11 +202,16 @@ class _Painter:
             taken = 24 + text_width(text, 11) + 18
             if x > MARGIN and x + taken - 18 > MARGIN + wide:
                 x, y = MARGIN, y + 20
+            box, theme = name in ("folded", "closed"), self.theme
             if name == "folded":
-                self.shapes.append(self.rectangle(x + 3, y + 3, 16, 12, BEHIND, radius=3))
-            colors = FAMILY_COLORS.get(name) or ((SHADES[0], BORDER) if name == "folded" else (PAPER, LINE))
-            self.shapes.append(self.rectangle(x, y, 16, 12, colors, radius=3, dashed=name == "dashed"))
-            self.text(x + 24, y + 6, text, 11, ink=FAINT)
+                self.shapes.append(self.rectangle(x + 3, y + 3, 16, 12, (theme.behind, theme.border), radius=3))
+            other = (theme.shades[0], theme.border) if box else (theme.paper, theme.line)
+            colors = theme.families.get(name, other)
+            radius = 0 if theme.patterns and name in MEANING else 3
+            self.shapes.append(self.rectangle(x, y, 16, 12, colors, radius=radius, dashed=name == "dashed"))
+            if name in theme.patterns:
+                self.shapes.append(self.pattern(x, y, 16, 12, theme.patterns[name]))
+            self.text(x + 24, y + 6, text, 11, ink=self.theme.faint)
             x += taken
         return y + 14
 
@@ -212,10 +240,14 @@ class _Painter:
             self.crisp(x, y), width * s, height * s, fill=fill, edge=edge, radius=radius * s, round=ends, dashed=dashed
         )
 
+    def pattern(self, x: float, y: float, width: float, height: float, kind: str) -> Shape:
+        size = width * self.scale, height * self.scale
+        return shapes.Pattern(self.crisp(x, y), size, kind, self.theme.ink, self.scale)
+
     def word(self, x: float, y: float, text: str, size: int, anchor: str, ink: str, *, bold: bool = False) -> TextLine:
         return TextLine(self.point(x, y), shapes.clean(text), anchor, size * self.scale, bold, ink)
 
     def text(
-        self, x: float, y: float, text: str, size: int, *, anchor: str = "start", ink: str = INK, bold: bool = False
+        self, x: float, y: float, text: str, size: int, *, anchor: str = "start", ink: str = "", bold: bool = False
     ) -> None:
-        self.shapes.append(self.word(x, y, text, size, anchor, ink, bold=bold))
+        self.shapes.append(self.word(x, y, text, size, anchor, ink or self.theme.ink, bold=bold))

@@ -6,6 +6,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from netdsl.base.record import Record
 from netdsl.report.drawing.items import Box, Content, Dummy, Port
 from netdsl.report.drawing.place import across, chain
 from netdsl.report.drawing.ranks import Ranked
@@ -23,24 +24,37 @@ GUTTER = 44
 MAX_PAGE_COLUMNS = 24
 FOOT = 10
 """Distance between an edge that returns to the first column and the end of its box."""
-SHORT, TALL = 1000, 1600
-"""Heights up to which a page, and a box, stay one column."""
-MIN_SCALE_KEPT = 0.94
-"""Share of the size that another column must keep to be worthwhile."""
-PAPER = (297, 210)
-"""Width and height of A4, in either orientation, on which a drawing should be large."""
 
 
-def plan(root: Content) -> None:
+class Page(Record):
+    """A page on which a drawing should be large: its width and height, and what surrounds the drawing.
+
+    It may be turned if it `turns`. Up to the heights `column` and `box`, a drawing and a box stay one column. `kept` is
+    the share of the size that another column must keep to be worthwhile.
+    """
+
+    sides: tuple[float, float]
+    frame: tuple[float, float]
+    turns: bool
+    column: float
+    box: float
+    kept: float
+
+
+A4 = Page(sides=(297, 210), frame=(0, 0), turns=True, column=1000, box=1600, kept=0.94)
+SLIDE = Page(sides=(16, 9), frame=(48, 150), turns=False, column=0, box=800, kept=0.99)
+
+
+def plan(root: Content, page: Page = A4) -> None:
     """Set the position of each item of a net and its boxes, and the points of each edge."""
     contents = [root]
     for content in contents:
-        contents += [item.content for item in content.items if isinstance(item, Box)]
+        contents += [item.content for item in content.items if isinstance(item, Box) and item.content is not None]
     for content in reversed(contents):
         for item in content.items:
             if isinstance(item, Box):
                 item.fit()
-        _lay(content)
+        _lay(content, page)
 
 
 def _sides(ranks: list[list[Item]]) -> tuple[float, float]:
@@ -48,13 +62,13 @@ def _sides(ranks: list[list[Item]]) -> tuple[float, float]:
     return min(item.x - item.width / 2 for item in items), max(item.x + item.right for item in items)
 
 
-def _lay(content: Content) -> None:
+def _lay(content: Content, page: Page) -> None:
     ranked = Ranked(content)
     across(ranked)
     content.ranks = ranked.ranks
     links = by_ranks(ranked)
     spaces = channels(ranked, links)
-    starts = _starts(ranked.ranks, links, spaces, TALL if content.entries else SHORT)
+    starts = _starts(ranked.ranks, links, spaces, page, page.box if content.entries else page.column)
     left = 0.0
     for start, end in zip(starts, [*starts[1:], len(ranked.ranks)], strict=True):
         ranks = ranked.ranks[start:end]
@@ -127,23 +141,28 @@ def _over(link: Link, starts: list[int], ranked: Ranked) -> list[Point]:
     return [(start, upper.y + upper.height), (start, foot), (gutter, foot), (gutter, head), (end, head), (end, lower.y)]
 
 
-def _starts(ranks: list[list[Item]], links: list[list[Link]], spaces: list[Channel], short: float) -> list[int]:
+def _starts(
+    ranks: list[list[Item]], links: list[list[Link]], spaces: list[Channel], page: Page, short: float
+) -> list[int]:
     """Return the ranks at which columns start, such that the whole is as large as possible on a page."""
     heights = [max(item.height for item in rank) for rank in ranks]
     cuts = [at + 1 for at, below in enumerate(links[:-1]) if _severable(below)]
     if _height(heights, spaces, 0, len(heights)) <= short or not cuts:
         return [0]
-    return max(_partitions(heights, spaces, cuts), key=lambda starts: _scale(starts, ranks, heights, spaces))
+    return max(_partitions(heights, spaces, cuts), key=lambda starts: _scale(starts, ranks, heights, spaces, page))
 
 
-def _scale(starts: list[int], ranks: list[list[Item]], heights: list[float], spaces: list[Channel]) -> float:
-    width, height = -float(GUTTER), 0.0
+def _scale(
+    starts: list[int], ranks: list[list[Item]], heights: list[float], spaces: list[Channel], page: Page
+) -> float:
+    width, height = page.frame[0] - GUTTER, page.frame[1]
     for start, end in zip(starts, [*starts[1:], len(ranks)], strict=True):
         low, high = _sides(ranks[start:end])
         width += high - low + GUTTER
-        height = max(height, _height(heights, spaces, start, end))
-    long, short = PAPER
-    return max(min(long / width, short / height), min(short / width, long / height)) * MIN_SCALE_KEPT ** len(starts)
+        height = max(height, page.frame[1] + _height(heights, spaces, start, end))
+    long, short = page.sides
+    turned = min(short / width, long / height) if page.turns else 0.0
+    return max(min(long / width, short / height), turned) * page.kept ** len(starts)
 
 
 def _height(heights: list[float], spaces: list[Channel], start: int, end: int) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import cos, dist, pi, sin
+from math import ceil, cos, dist, pi, sin
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
@@ -92,6 +92,49 @@ class Rectangle(Shape):
             angles = [(turn - 1 + step / 6) * pi / 2 for step in range(7)]
             points += [(middle[0] + radius * cos(angle), middle[1] + radius * sin(angle)) for angle in angles]
         return [*points, points[0]]
+
+
+class Pattern(Shape):
+    """A hatched rectangle with an outline: `solid`, `horizontal`, `vertical`, `diagonal`, `crossed` or `dotted`."""
+
+    __slots__ = ("ink", "kind", "place", "scale", "size")
+
+    def __init__(self, place: Point, size: Point, kind: str, ink: str, scale: int) -> None:
+        self.place = place
+        self.size = size
+        self.kind = kind
+        self.ink = ink
+        self.scale = scale
+
+    def svg(self) -> str:
+        (x, y), (w, h) = self.place, self.size
+        frame = f'<rect x="{coord(x)}" y="{coord(y)}" width="{coord(w)}" height="{coord(h)}" '
+        if self.kind == "solid":
+            return f'{frame}fill="{self.ink}"/>'
+        path = "".join(f"M{coord(ax)} {coord(ay)}L{coord(bx)} {coord(by)}" for (ax, ay), (bx, by) in self._lines())
+        return f'{frame}fill="none" stroke="{self.ink}"/>\n<path d="{path}" stroke="{self.ink}"/>'
+
+    def png(self, picture: Picture, draw: ImageDraw) -> None:
+        (x, y), (w, h) = self.place, self.size
+        draw.rectangle((x, y, x + w, y + h), self.ink if self.kind == "solid" else None, self.ink, PNG_SCALE)
+        for line in self._lines():
+            draw.line(line, self.ink, PNG_SCALE)
+
+    def _lines(self) -> list[tuple[Point, Point]]:
+        (x, y), (w, h), step = self.place, self.size, HATCH * self.scale
+        down = [step * at for at in range(1, ceil(h / step))]
+        across = [step * at for at in range(1, ceil(w / step))]
+        if self.kind == "horizontal":
+            return [((x, y + at), (x + w, y + at)) for at in down]
+        if self.kind == "vertical":
+            return [((x + at, y), (x + at, y + h)) for at in across]
+        if self.kind == "dotted":
+            return [((x + a, y + b), (x + a + self.scale, y + b)) for b in down for a in across]
+        sums = [step * at for at in range(1, ceil((w + h) / step))]
+        rising = [((x + max(0, at - h), y + min(at, h)), (x + min(at, w), y + max(0, at - w))) for at in sums]
+        if self.kind == "diagonal":
+            return rising
+        return rising + [((ax, 2 * y + h - ay), (bx, 2 * y + h - by)) for (ax, ay), (bx, by) in rising]
 
 
 class Smooth(Shape):
@@ -187,6 +230,8 @@ class Circle(Shape):
         draw.polygon(points, None if self.fill == "none" else self.fill, self.edge, PNG_SCALE)
 
 
+HATCH = 3
+"""Distance between the lines of a pattern."""
 PNG_SCALE = 2
 """PNG pixels per pixel of the drawing."""
 

@@ -183,7 +183,9 @@ def _value(value: object) -> str:
 def _label(group: Group) -> str:
     """Return the label that the names of all its layers share; for several rounds, the first and the last."""
     first, last = label(group), label(group.last)
-    return first if group.times == 1 else "" if first == last else _between(first, last)
+    if group.times == 1 or not first:
+        return first
+    return "" if first == last else _between(first, last)
 
 
 def shown_scopes(group: Group, known: int) -> int:
