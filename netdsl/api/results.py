@@ -226,7 +226,7 @@ class History(Table):
         """Draw the loss and the metrics of each epoch, of training and validation."""
         from netdsl.report.curves import draw_history
 
-        return canvas_picture("a training", draw_history(self))
+        return canvas_picture("a training", draw_history(self, "loss and metrics"))
 
 
 class Problems(list["Problem"]):

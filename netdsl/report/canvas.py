@@ -6,7 +6,7 @@ import struct
 import zlib
 from base64 import b64encode
 from importlib.util import find_spec
-from math import dist
+from math import ceil, dist
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 from xml.sax.saxutils import escape
@@ -108,10 +108,14 @@ class Canvas:
         bold: bool = False,
         ink: str = "",
         faint: bool = False,
+        turned: bool = False,
     ) -> None:
-        """Add a line of text centred vertically on `y`; `anchor` (start, middle, end) is the part placed at `x`."""
+        """Add a line of text centred vertically on `y`; `anchor` (start, middle, end) is the part placed at `x`. Text
+        that is `turned` runs upwards, centred horizontally on `x`."""
         self._shapes.append(
-            TextLine((x, y), text, anchor, size, bold, ink or (self.theme.faint if faint else self.theme.ink))
+            TextLine(
+                (x, y), text, anchor, size, bold, ink or (self.theme.faint if faint else self.theme.ink), turned=turned
+            )
         )
 
     def line(self, points: Sequence[Point], ink: str = "", width: float = 1, *, dashed: bool = False) -> None:
@@ -217,19 +221,23 @@ class Image(Shape):
 
 
 class TextLine(Shape):
-    __slots__ = ("anchor", "at", "bold", "ink", "size", "text")
+    __slots__ = ("anchor", "at", "bold", "ink", "size", "text", "turned")
 
-    def __init__(self, at: Point, text: str, anchor: str, size: int, bold: bool, ink: str) -> None:
+    def __init__(
+        self, at: Point, text: str, anchor: str, size: int, bold: bool, ink: str, *, turned: bool = False
+    ) -> None:
         self.at = at
         self.text = text
         self.anchor = anchor
         self.size = size
         self.bold = bold
         self.ink = ink
+        self.turned = turned
 
     def svg(self) -> str:
         x, y = self.at[0], self.at[1] + BASELINE * self.size
         look = f'font-size="{self.size}"' + (' font-weight="600"' if self.bold else "")
+        look += f' transform="rotate(-90 {self.at[0]:g} {self.at[1]:g})"' if self.turned else ""
         return (
             f'<text x="{x:g}" y="{y:g}" {look} text-anchor="{self.anchor}" fill="{self.ink}">{escape(self.text)}</text>'
         )
@@ -240,7 +248,19 @@ class TextLine(Shape):
         anchor = {"start": "lm", "middle": "mm", "end": "rm"}[self.anchor]
         font = ImageFont.load_default(self.size)
         text = "".join(map(_plain, self.text))
-        draw.text(self.at, text, self.ink, font, anchor, stroke_width=0.3 if self.bold else 0)
+        stroke = 0.3 if self.bold else 0
+        if not self.turned:
+            draw.text(self.at, text, self.ink, font, anchor, stroke_width=stroke)
+            return
+        from PIL import Image as Pillow
+        from PIL import ImageDraw
+
+        long, high = ceil(font.getlength(text)) + 4, 2 * self.size
+        mask = Pillow.new("L", (long, high))
+        ImageDraw.Draw(mask).text((2, high / 2), text, 255, font, "lm", stroke_width=stroke)
+        below = {"start": 2, "middle": long / 2, "end": long - 2}[self.anchor]
+        corner = round(self.at[0] - high / 2), round(self.at[1] - long + below)
+        picture.paste(self.ink, corner, mask.transpose(Pillow.Transpose.ROTATE_90))
 
 
 def _plain(character: str) -> str:

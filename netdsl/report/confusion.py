@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from netdsl.base.terminal import escape
-from netdsl.report.canvas import Canvas
+from netdsl.report.canvas import FONT_SIZE, Canvas
+from netdsl.report.drawing.metrics import shorten, text_width, tick_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,12 +19,25 @@ if TYPE_CHECKING:
 MAX_CLASSES_NUMBERED = 20
 """Maximum number of classes for a matrix as text, and for numbers in the cells of the picture."""
 
-SIDE, WIDE = 34, 640
-"""Size of a cell with a number, and of the matrix in the picture without numbers."""
+MAX_CLASSES_NAMED = 100
+"""Maximum number of classes that all have a name in the picture."""
 
+MAX_PIXELS = 1000
+"""Maximum size of the matrix in the picture with more classes, in pixels and in rows."""
+
+SIDE, NAMED_SIDE, MIN_EXTENT = 34, 13, 120
+"""Minimum size of a cell with a number, size of one beside a name, and minimum size of the matrix."""
+
+MARGIN, TOP, AXIS, GAP = 24, 56, 24, 8
+"""Around the picture, above the matrix, for the name of an axis, and between the matrix and its names."""
+
+SMALL, NUMBER, MAX_NAME, TICKS = 10, 11, 160, 10
+"""Font sizes of the names of many classes and of numbers, maximum length of a name, and number of names on an axis
+without all of them."""
+
+CAPTION = "each row: the examples of a class; darker is a larger share"
 DARK, LIGHT = (0, 60, 115), (255, 255, 255)
 WHITE = "#ffffff"
-LETTER = 7.5
 
 
 def confusion_lines(counts: Counts, names: Sequence[str]) -> Iterator[str]:
@@ -38,31 +53,58 @@ def confusion_lines(counts: Counts, names: Sequence[str]) -> Iterator[str]:
 
 
 def draw_confusion(title: str, counts: Counts, names: Sequence[str]) -> Canvas:
-    """Draw each row as fractions of its sum; darker is more."""
-    classes = len(counts)
-    numbered = classes <= MAX_CLASSES_NUMBERED
-    side = SIDE if numbered else max(1, WIDE // classes)
-    left = 16 + LETTER * max(len(name) for name in names) + 8 if numbered else 24
-    top = 64
-    canvas = Canvas(left + side * classes + 24, top + side * classes + 40, title)
-    canvas.text(left, 20, title, bold=True)
+    """Draw each row as fractions of its sum; darker is more. With many classes, a pixel stands for several."""
+    step = ceil(len(counts) / MAX_PIXELS)
+    starts = range(0, len(counts), step)
+    if step > 1:
+        counts = np.add.reduceat(np.add.reduceat(counts, starts, 0), starts, 1)
+    numbered = len(counts) <= MAX_CLASSES_NUMBERED
+    side = _side(counts)
+    size = FONT_SIZE if numbered else SMALL
+    every = 1 if side > SMALL else round(tick_step(len(counts), TICKS))
+    words = {at: shorten(names[start], size, MAX_NAME) for at, start in enumerate(starts) if at % every == 0}
+    room = max(text_width(word, size) for word in words.values())
+    turned = room > every * side - GAP
+    left, extent = ceil(MARGIN + AXIS + room + GAP), side * len(counts)
+    below = TOP + extent + GAP
+    foot = below + (room if turned else size) + AXIS
+    caption = CAPTION + (f"; a pixel is {step} x {step} classes" if step > 1 else "")
+    wide = max(left + extent, MARGIN + text_width(title, FONT_SIZE, bold=True), MARGIN + text_width(caption, SMALL))
+    canvas = Canvas(wide + MARGIN, foot + MARGIN / 2, title)
+    canvas.text(MARGIN, 20, title, bold=True)
+    canvas.text(MARGIN, 38, caption, size=SMALL, faint=True)
     parts = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    canvas.image(left, top, _colors(parts), side)
+    canvas.image(left, TOP, _colors(parts), side)
+    corners = [(left, TOP), (left + extent, TOP), (left + extent, TOP + extent), (left, TOP + extent)]
+    canvas.line([*corners, corners[0]], canvas.theme.faint)
+    for at, word in words.items():
+        middle = (at + 0.5) * side
+        canvas.text(left - GAP, TOP + middle, word, anchor="end", size=size)
+        if turned:
+            canvas.text(left + middle, below, word, anchor="end", size=size, turned=True)
+        else:
+            canvas.text(left + middle, below + size / 2, word, anchor="middle", size=size)
     if numbered:
-        _write(canvas, counts, parts, names, left, top)
-    canvas.text(left + side * classes / 2, top + side * classes + 20, "predicted", anchor="middle", faint=True)
+        _write(canvas, counts, parts, side, left)
+    canvas.text(left + extent / 2, foot - 6, "predicted class", anchor="middle", faint=True)
+    canvas.text(MARGIN + 6, TOP + extent / 2, "true class", anchor="middle", faint=True, turned=True)
     return canvas
 
 
-def _write(canvas: Canvas, counts: Counts, parts: Any, names: Sequence[str], left: float, top: float) -> None:
-    for at, name in enumerate(names):
-        canvas.text(left - 8, top + (at + 0.5) * SIDE, name, anchor="end")
-        if len(name) * LETTER <= SIDE:
-            canvas.text(left + (at + 0.5) * SIDE, top - 12, name, anchor="middle")
-        for column, count in enumerate(counts[at].tolist()):
-            if count:
-                place = left + (column + 0.5) * SIDE, top + (at + 0.5) * SIDE
-                canvas.text(*place, str(count), anchor="middle", size=11, ink=WHITE if parts[at, column] > 0.3 else "")
+def _side(counts: Counts) -> int:
+    """Return the size of a cell: large enough for a number, otherwise for a name, otherwise a few pixels."""
+    if len(counts) > MAX_CLASSES_NAMED:
+        return MAX_PIXELS // len(counts)
+    if len(counts) > MAX_CLASSES_NUMBERED:
+        return NAMED_SIDE
+    return ceil(max(SIDE, MIN_EXTENT / len(counts), text_width(str(counts.max()), NUMBER) + GAP))
+
+
+def _write(canvas: Canvas, counts: Counts, parts: Any, side: int, left: float) -> None:
+    for row, column in np.argwhere(counts).tolist():
+        place = left + (column + 0.5) * side, TOP + (row + 0.5) * side
+        ink = WHITE if parts[row, column] > 0.3 else ""
+        canvas.text(*place, str(counts[row, column]), anchor="middle", size=NUMBER, ink=ink)
 
 
 def _colors(parts: Any) -> Any:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     Points = Sequence[tuple[float, float]]
 
 WIDTH, HEIGHT = 720, 300
+HEAD, TITLE_SIZE = 28, 15
+"""Height of the title and its font size."""
 LEFT, RIGHT, TOP, BOTTOM = 72, 24, 44, 44
 """Margins around the axes of a panel."""
 ROW = 20
@@ -37,13 +39,21 @@ MAX_DOTS = 24
 """Maximum number of points of a curve that are drawn as dots."""
 
 
-def draw_curves(title: str, panels: Mapping[str, Mapping[str, Points]], x_label: str) -> Canvas:
+def draw_curves(title: str, panels: Mapping[str, Mapping[str, Points]], x_label: str, *, unit: float = 0) -> Canvas:
     """Draw panels one below the other. Each has curves by name, as points (x, y) with increasing x; a curve is
-    interrupted where it is not finite."""
+    interrupted where it is not finite. Ticks of x are at least `unit` apart."""
     made: list[_Panel] = []
     for name, curves in panels.items():
-        made.append(_Panel(name, curves, made[-1].end if made else 0))
-    canvas = Canvas(WIDTH, (made[-1].end if made else 0) + 8, title)
+        made.append(_Panel(name, curves, made[-1].end if made else HEAD, unit))
+    canvas = Canvas(WIDTH, (made[-1].end if made else HEAD) + 8, title)
+    canvas.text(
+        WIDTH / 2,
+        HEAD / 2 + 4,
+        shorten(title, TITLE_SIZE, WIDTH - 48, bold=True),
+        anchor="middle",
+        size=TITLE_SIZE,
+        bold=True,
+    )
     for panel in made:
         panel.grid(canvas)
         panel.draw(canvas)
@@ -52,23 +62,24 @@ def draw_curves(title: str, panels: Mapping[str, Mapping[str, Points]], x_label:
     return canvas
 
 
-def history_panels(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Points]]:
-    """Return the panels of a training, the loss first: from the rows of its epochs, the curves of training and
-    validation."""
+def draw_history(
+    rows: Sequence[Mapping[str, float]], title: str, *, steps: Points = (), in_steps: bool = False
+) -> Canvas:
+    """Draw the loss and the metrics of a training from the rows of its epochs, the loss from that of `steps` if they
+    are more. The axis has epochs, or with `in_steps` and before the end of the first epoch steps."""
+    per_epoch = rows[-1]["step"] / rows[-1]["epoch"] if rows and not in_steps else 1
     names = dict.fromkeys(key.removeprefix(VALIDATION) for row in rows for key in row)
     panels: dict[str, dict[str, Points]] = {"loss": {}}
     for name in names:
         if name not in ("epoch", "step", "rate"):
             curves = {"training": name, "validation": VALIDATION + name}
             panels[name] = {
-                key: [(row["step"], row[column]) for row in rows if column in row] for key, column in curves.items()
+                key: [(row["step"] / per_epoch, row[column]) for row in rows if column in row]
+                for key, column in curves.items()
             }
-    return panels
-
-
-def draw_history(rows: Sequence[Mapping[str, float]]) -> Canvas:
-    """Draw the loss and the metrics of a training from the rows of its epochs."""
-    return draw_curves("loss and metrics", history_panels(rows), "step")
+    if len(steps) > len(rows):
+        panels["loss"]["training"] = [(step / per_epoch, loss) for step, loss in steps]
+    return draw_curves(title, panels, "epoch" if rows and not in_steps else "step", unit=1)
 
 
 class _Curve:
@@ -88,7 +99,7 @@ class _Curve:
 class _Panel:
     """One pair of axes."""
 
-    def __init__(self, title: str, curves: Mapping[str, Points], top: float) -> None:
+    def __init__(self, title: str, curves: Mapping[str, Points], top: float, unit: float) -> None:
         drawn = [_Curve(name, points, place) for place, (name, points) in enumerate(curves.items())]
         self.curves = [curve for curve in drawn if curve.runs]
         self.title = shorten(title, FONT_SIZE, WIDTH - LEFT - RIGHT, bold=True)
@@ -98,7 +109,8 @@ class _Panel:
         self.bottom = self.top + HEIGHT - TOP - BOTTOM
         self.end = self.bottom + BOTTOM
         points = [point for curve in self.curves for point in curve.points]
-        self.x = _range([0.0, *(x for x, _ in points)] if points else [])
+        self.unit = unit
+        self.x = _range([0.0, *(x for x, _ in points)] if points else [], unit)
         self.y = _range([y for _, y in points])
 
     def _rows(self) -> list[tuple[int, float, _Curve]]:
@@ -131,7 +143,7 @@ class _Panel:
             at = self.up(y)
             canvas.line([(LEFT, at), (WIDTH - RIGHT, at)], canvas.theme.grid)
             canvas.text(LEFT - 8, at, text, anchor="end")
-        for x, text in _ticks(*self.x):
+        for x, text in _ticks(*self.x, self.unit):
             at = self.across(x)
             canvas.line([(at, self.bottom), (at, self.bottom + 4)])
             canvas.text(at, self.bottom + 14, text, anchor="middle")
@@ -166,18 +178,18 @@ def _runs(points: Points) -> list[list[tuple[float, float]]]:
     return found
 
 
-def _range(values: Sequence[float]) -> tuple[float, float]:
+def _range(values: Sequence[float], unit: float = 0) -> tuple[float, float]:
     """Return an interval with round ends around the values."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     if high - low <= max(1e-12 * max(abs(low), abs(high)), 1e-300):
         low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
-    step = tick_step(high - low, CURVE_TICKS)
+    step = max(unit, tick_step(high - low, CURVE_TICKS))
     return floor(low / step + 1e-9) * step, ceil(high / step - 1e-9) * step
 
 
-def _ticks(low: float, high: float) -> Iterator[tuple[float, str]]:
+def _ticks(low: float, high: float, unit: float = 0) -> Iterator[tuple[float, str]]:
     """Yield the value and the text of each tick."""
-    step = tick_step(high - low, CURVE_TICKS)
+    step = max(unit, tick_step(high - low, CURVE_TICKS))
     for k in range(round(low / step), floor(high / step + 1e-9) + 1):
         yield k * step, _number(k * step, step)
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from netdsl.backend.compile import ONE_FILE, CompileOptions, compile_net, weights_size
 from netdsl.backend.external_data import write_pair
 from netdsl.base.files import write_atomically
-from netdsl.ir.graph import LOSS
-from netdsl.report.curves import draw_curves, history_panels
+from netdsl.report.curves import draw_history
 from netdsl.train.folder import CHECKPOINTS, CURVES
 from netdsl.train.log import read_columns, read_rows
 from netdsl.weights.file import open_weights
@@ -55,7 +54,8 @@ EPOCH_SECONDS, SECONDS = 5.0, 60.0
 
 
 class CheckpointWriter:
-    """Writes a run into its folder. `best` are the weights of the best epoch until they are on disk."""
+    """Writes a run into its folder. `best` are the weights of the best epoch until they are on disk; `title` is that of
+    the curves, which are over the steps if the length of the run is `in_steps`, otherwise over the epochs."""
 
     def __init__(self, folder: RunFolder, keep: int, kept: Mapping[str, object], seconds: float = SECONDS) -> None:
         """Initialize. `kept` has what the bits of a run depend on, for its checkpoints; `seconds` is the minimum time
@@ -63,6 +63,8 @@ class CheckpointWriter:
         self.folder = folder
         self.best: Mapping[str, Array] | None = None
         self.tensorboard: TensorBoardLog | None = None
+        self.title = ""
+        self.in_steps = False
         self._keep = keep
         self._kept = kept
         self._seconds = seconds
@@ -156,8 +158,6 @@ class CheckpointWriter:
         """Write the curves of the log so far. Raises CannotWrite."""
         self.folder.steps.flush()
         rows = read_rows(self.folder.metrics.paths[1])
-        panels = history_panels(rows)
         steps = read_columns(self.folder.steps.paths[0], ("step", "loss"))
-        if len(steps) > len(rows):
-            panels[LOSS]["training"] = steps
-        self.folder.write(CURVES, draw_curves("loss and metrics", panels, "step").svg())
+        picture = draw_history(rows, self.title, steps=steps, in_steps=self.in_steps)
+        self.folder.write(CURVES, picture.svg())

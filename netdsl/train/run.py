@@ -119,6 +119,9 @@ def attach(
         folder.cut(checkpoint)
     kept = {**choices.kept(), **now}
     trainer.checkpoint_writer = CheckpointWriter(folder, recipe.keep, kept, SECONDS if seconds is None else seconds)
+    losses = dict.fromkeys(line.loss.kind for line in recipe.losses)
+    trainer.checkpoint_writer.title = f"{recipe.net.name}: {' + '.join(losses)}"
+    trainer.checkpoint_writer.in_steps = recipe.steps is not None
     return notes
 
 

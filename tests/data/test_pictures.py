@@ -27,12 +27,17 @@ class Words:
         size = float(found.get("font-size", 0))
         self.bold = found.get("font-weight") is not None
         wide = text_width(self.text, size, bold=self.bold)
+        self.turned = found.get("transform") is not None
         self.anchor = found.get("text-anchor", "")
         self.x = float(found.get("x", 0))
         self.left = self.x - wide * ("start", "middle", "end").index(self.anchor) / 2
         self.right = self.left + wide
         self.y = float(found.get("y", 0)) - BASELINE * size
         self.top, self.bottom = self.y - size / 2, self.y + size / 2
+        if self.turned:  # upwards, around the place of its anchor
+            assert found.get("transform") == f"rotate(-90 {self.x:g} {self.y:g})"
+            low = self.y + wide * ("start", "middle", "end").index(self.anchor) / 2
+            self.left, self.right, self.top, self.bottom = self.x - size / 2, self.x + size / 2, low - wide, low
 
 
 class Picture:
@@ -87,14 +92,61 @@ def test_the_numbers_of_a_confusion_matrix_stand_in_their_cells(classes: int) ->
             assert word.anchor == "middle"
             seen[int(row), int(column)] = int(word.text)
     np.testing.assert_array_equal(seen, counts)
-    rows = {word.text: word.y for word in found.words if word.right < left}
+    rows = {word.text: word.y for word in found.words if word.anchor == "end" and not word.turned}
     assert rows == pytest.approx({name: top + (at + 0.5) * side for at, name in enumerate(names)})
-    columns = {word.text: word.x for word in found.words if word.text in names and word.bottom <= top and not word.bold}
-    assert columns.items() >= {name: left + (at + 0.5) * side for at, name in enumerate(names) if len(name) < 4}.items()
+    middle = {name: left + (at + 0.5) * side for at, name in enumerate(names)}
+    below = {word.text: word.x for word in found.words if word.top >= top + pixels.shape[0]}
+    assert below == pytest.approx({**middle, "predicted class": left + pixels.shape[0] / 2})
     (title,) = [word for word in found.words if word.bold]
     assert title.text == "of a net"
-    (below,) = [word for word in found.words if word.top >= top + pixels.shape[0]]
-    assert (below.text, below.x) == ("predicted", left + pixels.shape[0] / 2)
+    (aside,) = [word for word in found.words if word.turned and word.right < left]
+    assert (aside.text, aside.y) == ("true class", pytest.approx(top + pixels.shape[0] / 2))
+
+
+@pytest.mark.parametrize(
+    ("classes", "names", "named"),
+    [
+        (2, "yes or no", 2),
+        (10, "", 10),
+        (10, "a name that is rather long and longer than that, and still longer: ", 10),
+        (20, "class ", 20),
+        (21, "", 21),
+        (100, "kind of ", 100),
+        (101, "", 6),
+        (1000, "", 10),
+        (1000, "n0", 10),
+        (2500, "", 9),
+    ],
+)
+def test_a_confusion_matrix_has_room_for_its_names(classes: int, names: str, named: int) -> None:
+    counts = np.eye(classes, dtype=np.int64) * 123_456
+    found = Picture(confusion.draw_confusion("n" * 60, counts, [f"{names}{at}" for at in range(classes)]))
+    found.check()
+    ((left, top, pixels),) = found.images
+    assert len(pixels) <= 1300
+    assert {"true class", "predicted class"} <= {word.text for word in found.words}
+    beside = [word for word in found.words if word.anchor == "end" and not word.turned]
+    below = [word for word in found.words if word.top >= top + len(pixels) and word.text != "predicted class"]
+    assert len(beside) == len(below) == named
+    assert [word.text for word in beside] == [word.text for word in below]
+    side = len(pixels) / min(classes, len(pixels))
+    for down, across in zip(beside, below, strict=True):
+        assert down.y - top == pytest.approx(across.x - left, abs=0.1)
+        assert round((down.y - top) / side - 0.5, 6) % 1 == 0
+    assert (np.diagonal(pixels.sum(2)) == min(pixels.sum(2).reshape(-1))).all()
+
+
+def test_a_turned_text_is_in_a_png_where_the_svg_has_it() -> None:
+    for anchor in ("start", "middle", "end"):
+        canvas = Canvas(40, 200, "")
+        canvas.text(20, 100, "predicted", anchor=anchor, turned=True)
+        (word,) = Picture(canvas).words
+        dark = np.argwhere(np.asarray(Image.open(io.BytesIO(canvas.png())).convert("L")) < 128)
+        (top, left), (bottom, right) = dark.min(0), dark.max(0)
+        assert word.left <= left < right <= word.right + 1
+        assert word.top - 1 <= top < bottom <= word.bottom + 1
+        ends = {"start": bottom - 100, "middle": (top + bottom) / 2 - 100, "end": top - 100}
+        assert abs(ends[anchor]) <= 3
 
 
 @pytest.mark.parametrize("classes", [4, 30])

@@ -54,6 +54,18 @@ def test_a_legend_leaves_room_for_titles_and_names(title: str, names: list[str])
         assert not [other for a, b, height, other in found[at + 1 :] if abs(height - y) < 9 and left < b and a < right]
 
 
+def test_curves_have_a_title_and_whole_epochs() -> None:
+    points = [(k / 2, k) for k in range(1, 7)]
+    canvas = draw_curves("net: cross_entropy", {"loss": {"training": points}}, "epoch", unit=1)
+    found = texts(canvas)
+    (title,) = [(left, right) for left, right, y, words in found if words == "net: cross_entropy" and y < 28]
+    assert sum(title) == pytest.approx(WIDTH)
+    axis = max(y for *_, y, words in found if words == "3")
+    assert [words for *_, y, words in sorted(found) if y == axis] == ["0", "1", "2", "3"]
+    long = texts(draw_curves("title " * 99, {"loss": {"training": points}}, "epoch"))
+    assert all(0 <= left < right <= WIDTH for left, right, *_ in long)
+
+
 def test_a_curve_is_broken_where_it_is_not_finite() -> None:
     nan, inf = float("nan"), float("inf")
     values = [1.0, 2.0, nan, 3.0, inf, 1.0, 2.0, 3.0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -72,6 +73,21 @@ def test_a_run_leaves_its_folder(netdsl: Commands) -> None:
         assert session.get_inputs()[0].shape[1:] == [2]
         assert netdsl("compile", "xor.net", "--weights", run / f"{which}.safetensors", "-o", "same.onnx").code == 0
         assert (netdsl.folder / "same.onnx").read_bytes() == (run / f"{which}.onnx").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "axis", "ticks"),
+    [(("--epochs", 4), "epoch", ["0", "1", "2", "3", "4"]), (("--steps", 40), "step", ["0", "10", "20", "30", "40"])],
+)
+def test_curves_are_over_epochs_or_over_steps(
+    netdsl: Commands, options: tuple[str, int], axis: str, ticks: list[str]
+) -> None:
+    netdsl.write(xor=XOR)
+    assert netdsl("train", "xor.net", "--set", "train.batch=1", *options, *STD).code == 0
+    curves = Path("runs/xor/curves.svg").read_text("utf-8")
+    assert ">xor: " in curves
+    found = re.findall(r'text-anchor="middle" [^>]*>([^<]+)<', curves)
+    assert found[1 : 1 + len(ticks) + 1] == [*ticks, axis]
 
 
 def test_curves_do_not_depend_on_the_folder(netdsl: Commands) -> None:
