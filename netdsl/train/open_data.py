@@ -139,7 +139,9 @@ def split_validation(training: Examples, whole: Examples, recipe: Recipe) -> tup
     order = permutation(len(training), recipe.seed, SPLIT_EPOCH)
     if recipe.stratified:
         order = stratified(order, [training.targets[name].take(order) for name in recipe.classes], count)
-    return subset(training, np.sort(order[count:])), subset(whole, np.sort(order[:count]))
+    part = subset(training, np.sort(order[count:]))
+    part.notes = training.notes or part.notes
+    return part, subset(whole, np.sort(order[:count]))
 
 
 def stratified(order: Array, targets: Sequence[Array], count: int) -> Array:

@@ -131,7 +131,8 @@ def test_it_is_checked_trained_and_evaluated(netdsl: Commands) -> None:
     names = [f"images/{number}.png" for number in range(8)]
     drawn(netdsl.folder, *names)
     rows = "".join(f"{name},{'ab'[number % 2]}\n" for number, name in enumerate(names))
-    Path("train.csv").write_text(f"path,label\n{rows}")
+    rows = rows.replace("\n", ",me\n")
+    Path("train.csv").write_text(f"path,label,author\n{rows}")
     line = 'csv "train.csv" image "path" target "label"'
     training = f"{{ data {line}; validate 0.5; loss cross_entropy; optimizer sgd lr 0.1; batch 2; epochs 1 }}"
     netdsl.write(
@@ -142,7 +143,10 @@ def test_it_is_checked_trained_and_evaluated(netdsl: Commands) -> None:
     assert netdsl("check", "n.net").err == "n.net: ok (n)\n"
     assert "W0306" in netdsl("check", "raw.net").err
     assert "has images with 1 or 3 channels, but the input is 60" in netdsl("check", "flat.net").err
-    assert netdsl("train", "n.net", "-q").code == 0
+    ran = netdsl("train", "n.net")
+    assert (ran.code, "columns that are neither the image nor a target are ignored: author" in ran.err) == (0, True), (
+        ran
+    )
     ran = netdsl("eval", "runs/n/best.onnx", "--data", line)
     assert (ran.code, "rows: true class" in ran.out) == (0, True), ran
     os.remove("images/3.png")
