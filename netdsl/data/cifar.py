@@ -80,7 +80,7 @@ def open_cifar(folder: str, split: str, version: Version, wanted: DataSpec) -> D
     for path in (*paths, meta):
         wanted.bounds.check(path)
     if missing := [path for path in (*paths, meta) if not os.path.exists(path)]:
-        raise Incomplete(f"missing file: {missing[0]}")
+        raise Incomplete(f"missing file: {missing[0]}", f"unpack the archive again: {version.archives[binary]}")
     read = _read_binary if binary else _read_pickle
     images, labels = zip(*(read(path, version) for path in paths), strict=True)
     classes = _class_names(meta, version, binary)
@@ -117,7 +117,10 @@ def _find(folder: str, version: Version, stems: tuple[str, ...]) -> tuple[str, b
         raise Incomplete(f"{folder} is a file", f"expected a folder; unpack an archive with `tar -xzf {folder}`")
     if found := [path for name in version.archives if os.path.isfile(path := os.path.join(folder, name))]:
         raise Incomplete(f"{folder} has only an archive", f"unpack it: `tar -xzf {found[0]} -C {folder}`")
-    raise Incomplete(f"missing file: {os.path.join(folder, stems[0])} (or {stems[0]}.bin)")
+    raise Incomplete(
+        f"missing file: {os.path.join(folder, stems[0])} (or {stems[0]}.bin)",
+        f"name the folder with the files of {' or '.join(version.archives)}; netdsl does not download data",
+    )
 
 
 def _read(path: str) -> bytes:
