@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -143,7 +144,7 @@ def fit(
     `settings` change lines of the block and parameters of the net: `{"train.lr": 0.01, "depth": 50}`. With `root`,
     files that the net uses and its data must be in that folder. `weights`, with `rename`, `match`, `exclude`,
     `partial` and `allow_nonfinite` as in `Net.to_onnx`, are the initial ones; only `partial` warns which stay random.
-    `epoch` is called with the figures of each epoch, and `progress` shows a line of progress. The last bits depend on
+    `epoch` is called with the figures of each epoch, and `progress` prints them. The last bits depend on
     `threads` and on the `step_backend`: `plain`, or `nchwc`, onnxruntime's blocked layout; `auto` selects the faster
     one. `lowering` (`std`, `blk`) is its former name.
 
@@ -181,7 +182,7 @@ def fit_net(
         raise WrongArgumentValue("fit takes x and y, or data")
     run: dict[str, Any] = {key: value for key, value in options.items() if key in RUN_OPTIONS}
     lines = {key: value for key, value in options.items() if key not in RUN_OPTIONS}
-    if isinstance(validate, float | int):
+    if isinstance(validate, float | int) or (isinstance(validate, str) and validate[:1] in {*"0123456789."}):
         lines["validate"], validate = validate, None
     report = Report()
     with in_python():
@@ -215,15 +216,27 @@ def _fit(
     epoch = options.get("epoch")
     if epoch is not None and not callable(epoch):
         raise WrongArgumentType(f"epoch is a function, not {shown(epoch)}")
+    shown_progress = RecordedProgress(_printing(epoch) if progress else epoch)
     matching = {key: value for key, value in options.items() if key in MATCHING}
     chosen = _run_options(options, None if out is None else path("out", out))
     with in_python():
         source = source_of_weights(**matching)
         weights = fitted(recipe.net, source, seed=recipe.seed if source.partial else None, training=True)
-        found = app.fit(recipe, module, data, validate, weights, chosen, RecordedProgress(epoch))
+        found = app.fit(recipe, module, data, validate, weights, chosen, shown_progress)
     for note in found.notes:
         warn(escape(note), RuntimeWarning)
     return _trained(found, origin)
+
+
+def _printing(epoch: Callable[[dict[str, float]], object] | None) -> Callable[[dict[str, float]], object]:
+    """Return a callback that prints the figures of an epoch, before another callback."""
+
+    def show(row: dict[str, float]) -> None:
+        print("  ".join(f"{key} {value:.4g}" for key, value in row.items()), file=sys.stderr)
+        if epoch is not None:
+            epoch(row)
+
+    return show
 
 
 def _run_options(options: Mapping[str, Any], out: str | None) -> Any:

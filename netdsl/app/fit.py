@@ -149,15 +149,14 @@ def fit(
 
     how = options._asdict()
     out, resume, force = (how.pop(name) for name in ("out", "resume", "force"))
-    with progress:
-        if out is None:
-            made = trainer(choose_step_backend(None, **how)[0])
-            made.run()
-            return Fitted(made, made.best_weights or made.weights(), [])
-        validated = validate is not None or recipe.validate is not None
-        with open_run(recipe, out, validated=validated, resume=resume, force=force, **how) as run:
-            made = trainer(run.choices)
-            run.attach(made, module, {"file": recipe.name})
-            complete(made)
-            assert made.checkpoint_writer is not None
-            return Fitted(made, made.checkpoint_writer.read_best(), run.notes)
+    if out is None:
+        made = trainer(choose_step_backend(None, **how)[0])
+        made.run()
+        return Fitted(made, made.best_weights or made.weights(), [])
+    validated = validate is not None or recipe.validate is not None
+    with open_run(recipe, out, validated=validated, resume=resume, force=force, **how) as run:
+        made = trainer(run.choices)
+        run.attach(made, module, {"file": recipe.name})
+        complete(made)
+        assert made.checkpoint_writer is not None
+        return Fitted(made, made.checkpoint_writer.read_best(), run.notes)

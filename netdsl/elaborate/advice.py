@@ -207,9 +207,10 @@ def _late(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _seen(recipe: Recipe) -> Iterator[Problem]:
-    """Yield validation on the training data. Exempt is `xor`: its corners are all there are."""
+    """Yield validation on the training data. Exempt are `xor`, whose corners are all there are, and the arrays of a
+    program."""
     data, validate = recipe.data, recipe.validate
-    if type(validate) is not type(data) or data.kind == "xor":
+    if type(validate) is not type(data) or data.kind in ("xor", "python"):
         return
     if all(getattr(validate, name) == getattr(data, name) for name in data.arguments):
         from netdsl.diagnostics.advice_problems import SeenValidation
