@@ -53,6 +53,10 @@ def test_a_drawing_is_what_the_command_writes(command: Commands) -> None:
         net.draw(f"api.{form}")
         assert Path(f"api.{form}").read_bytes() == Path(f"command.{form}").read_bytes()
     assert net.draw()._repr_svg_() == net.draw().svg == Path("api.svg").read_text("utf-8")
+    assert command("draw", "lenet5", "--wide", "--theme", "dark", "-o", "slide.svg").code == 0
+    assert net.draw(wide=True, theme="dark").svg == Path("slide.svg").read_text("utf-8")
+    with pytest.raises(netdsl.UserError, match="theme is 'light', 'dark' or 'plain', not 'pink'"):
+        net.draw(theme="pink")
     Path("mine.svg").write_text("precious")
     for target, code in (("mine.svg", "E0611"), ("mine.gif", "E0643"), (".", "E0643")):
         with pytest.raises(netdsl.UserError) as caught:
@@ -351,6 +355,9 @@ def test_columns_of_frames_are_matched_by_name(library: str) -> None:
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_a_table_is_a_frame(library: str) -> None:
     frames = pytest.importorskip(library)
+    nameless = netdsl.compare("lenet5", netdsl.parse("net tiny { input x 4; dense 2 }"))
+    with pytest.warns(UserWarning, match="not drawn, without a year: tiny"):
+        nameless.plot("year")
     table = netdsl.compare("lenet5", "vgg16")
     assert frames.DataFrame(table)["params"].to_list() == table.to_dict()["params"] == [61706, 138357544]
 
@@ -419,7 +426,7 @@ WEIGHT_ARGUMENTS = "weights rename match exclude partial allow_nonfinite"
 ARGUMENTS = {
     "to_onnx": f"{WEIGHT_ARGUMENTS} seed batch opset dtype io metadata functions",
     "session": "provider threads allow_fallback",
-    "draw": "unfold",
+    "draw": "unfold wide theme",
     "summary": "batch",
     "fit": "loss optimizer lr batch epochs seed augment freeze schedule metric stop validate out progress resume force "
     "threads provider step_backend epoch weights",
