@@ -211,7 +211,7 @@ class Net:
         it has one; a line that neither has takes the language's default, and a loss is required.
 
         `weights` are the initial ones. `out`, `resume`, `force`, `threads`, `provider`, `step_backend` and `epoch` are
-        those of `netdsl.fit`; `progress` prints the figures of each epoch.
+        those of `netdsl.fit`; `progress` prints the figures of each epoch, and shows a bar.
 
         Raises NetError for arguments that the language rejects, and UserError for unsuitable data.
         """

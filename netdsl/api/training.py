@@ -144,9 +144,9 @@ def fit(
     `settings` change lines of the block and parameters of the net: `{"train.lr": 0.01, "depth": 50}`. With `root`,
     files that the net uses and its data must be in that folder. `weights`, with `rename`, `match`, `exclude`,
     `partial` and `allow_nonfinite` as in `Net.to_onnx`, are the initial ones; only `partial` warns which stay random.
-    `epoch` is called with the figures of each epoch, and `progress` prints them. The last bits depend on
-    `threads` and on the `step_backend`: `plain`, or `nchwc`, onnxruntime's blocked layout; `auto` selects the faster
-    one. `lowering` (`std`, `blk`) is its former name.
+    `epoch` is called with the figures of each epoch; with `progress` they are printed, and a terminal or a notebook
+    shows a bar. The last bits depend on `threads` and on the `step_backend`: `plain`, or `nchwc`, onnxruntime's blocked
+    layout; `auto` selects the faster one. `lowering` (`std`, `blk`) is its former name.
 
     Raises NetError for errors in the net or its block, UserError for unsuitable data and a loss that is not finite.
     """
@@ -205,6 +205,7 @@ def _fit(
     options: Mapping[str, Any],
 ) -> Trained:
     from netdsl.app import fit as app
+    from netdsl.app.progress import TrainingProgress
     from netdsl.train.progress import RecordedProgress
 
     if recipe is None or report.errors:
@@ -216,13 +217,13 @@ def _fit(
     epoch = options.get("epoch")
     if epoch is not None and not callable(epoch):
         raise WrongArgumentType(f"epoch is a function, not {shown(epoch)}")
-    shown_progress = RecordedProgress(_printing(epoch) if progress else epoch)
+    drawn = TrainingProgress(epoch) if progress else RecordedProgress(epoch)
     matching = {key: value for key, value in options.items() if key in MATCHING}
     chosen = _run_options(options, None if out is None else path("out", out))
     with in_python():
         source = source_of_weights(**matching)
         weights = fitted(recipe.net, source, seed=recipe.seed if source.partial else None, training=True)
-        found = app.fit(recipe, module, data, validate, weights, chosen, shown_progress)
+        found = app.fit(recipe, module, data, validate, weights, chosen, drawn)
     for note in found.notes:
         warn(escape(note), RuntimeWarning)
     return _trained(found, origin)

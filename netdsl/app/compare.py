@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_net, open_module
 from netdsl.app.repair import verify_suggestions
+from netdsl.app.reporter import SILENT
 from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.diagnostics.problem import Rejected
@@ -21,6 +22,7 @@ from netdsl.syntax import ast
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from netdsl.app.reporter import Reporter
     from netdsl.elaborate.module import Module
     from netdsl.ir.net import Net
     from netdsl.report.canvas import Canvas
@@ -40,7 +42,12 @@ class NothingToPlot(UserError, code="E0637", title="no net to plot", exit_code=U
 
 
 def compared(
-    arguments: Sequence[str | Net], report: Report, *, batch: int = 1, root: str | None = None
+    arguments: Sequence[str | Net],
+    report: Report,
+    *,
+    batch: int = 1,
+    root: str | None = None,
+    reporter: Reporter = SILENT,
 ) -> list[Compared] | None:
     """Return a row for each net that the arguments mean, in order; None if one has errors. Raises UserError."""
     from netdsl.report.comparison import Compared, ordered
@@ -48,12 +55,15 @@ def compared(
 
     rows = [Compared(net_call(net), net, batch) for net in arguments if not isinstance(net, str)]
     names = [name for name in arguments if isinstance(name, str)]
-    for file in files(names) if names or not arguments else ():
-        own = Report()
-        found = load(file, own, root)
-        report.join(own)
-        if not own.errors:
-            rows += [Compared(name, net, batch) for name, net in found]
+    chosen = files(names) if names or not arguments else []
+    with reporter.progress("files", len(chosen)) as show:
+        for done, file in enumerate(chosen):
+            show(done)
+            own = Report()
+            found = load(file, own, root)
+            report.join(own)
+            if not own.errors:
+                rows += [Compared(name, net, batch) for name, net in found]
     return None if report.errors else ordered(rows)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from netdsl.app.evaluate import recognized
@@ -149,14 +150,15 @@ def fit(
 
     how = options._asdict()
     out, resume, force = (how.pop(name) for name in ("out", "resume", "force"))
-    if out is None:
-        made = trainer(choose_step_backend(None, **how)[0])
-        made.run()
-        return Fitted(made, made.best_weights or made.weights(), [])
-    validated = validate is not None or recipe.validate is not None
-    with open_run(recipe, out, validated=validated, resume=resume, force=force, **how) as run:
-        made = trainer(run.choices)
-        run.attach(made, module, {"file": recipe.name})
-        complete(made)
-        assert made.checkpoint_writer is not None
-        return Fitted(made, made.checkpoint_writer.read_best(), run.notes)
+    with closing(progress):
+        if out is None:
+            made = trainer(choose_step_backend(None, **how)[0])
+            made.run()
+            return Fitted(made, made.best_weights or made.weights(), [])
+        validated = validate is not None or recipe.validate is not None
+        with open_run(recipe, out, validated=validated, resume=resume, force=force, **how) as run:
+            made = trainer(run.choices)
+            run.attach(made, module, {"file": recipe.name})
+            complete(made)
+            assert made.checkpoint_writer is not None
+            return Fitted(made, made.checkpoint_writer.read_best(), run.notes)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from netdsl.base.shape import elements
+from netdsl.base.terminal import plural
 from netdsl.train.folder import RunFolder, claim_folder, missing_folders, numbered_folders
 from netdsl.train.run import attach, choose_step_backend, folder_of
 
@@ -142,5 +144,73 @@ def early_stop(trainer: Trainer) -> str:
     assert stop is not None
     by = f" by {stop.min_delta:g}" if stop.min_delta else ""
     epochs = f"{stop.patience:,} epochs" if stop.patience > 1 else "an epoch"
-    best = f"; best epoch {trainer.best_epoch:,g}" if trainer.best is not None else ""
-    return f"stopped early after epoch {trainer.position.epoch:,}: {figure} has not improved{by} in {epochs}{best}"
+    best = f"; best {trainer.best_point}" if trainer.best is not None else ""
+    return (
+        f"stopped early after {trainer.point(trainer.position.step)}: {figure} has not improved{by} in {epochs}{best}"
+    )
+
+
+def overview(trainer: Trainer) -> dict[str, object]:
+    """Return what a training consists of, as JSON data."""
+    recipe, choices = trainer.recipe, trainer.choices
+    assert choices is not None
+    weights = [each for each in recipe.net.parameters.values() if not each.buffer]
+    kinds = [target for target in recipe.targets.values() if target.kind != "value"]
+    held_out = isinstance(recipe.validate, float)
+    line = recipe.spans["validate"].text if recipe.validate is not None and not held_out else ""
+    return {
+        "net": recipe.name,
+        "parameters": sum(elements(each.shape) for each in weights),
+        "trained": sum(elements(each.shape) for each in weights if each.trainable and each.name not in recipe.freeze),
+        "examples": len(trainer.dataset),
+        "classes": (kinds[0].classes or 2) if len(kinds) == 1 else None,
+        "validation": None if trainer.validation is None else len(trainer.validation[1]),
+        "validation_data": " ".join(line.split()).removeprefix("validate ") or ("held out" if held_out else None),
+        "batch": recipe.batch,
+        "steps_per_epoch": trainer.per_epoch,
+        "epochs": recipe.epochs,
+        "steps": trainer.steps,
+        "provider": choices.provider,
+        "threads": choices.threads,
+        "step_backend": choices.step_backend,
+    }
+
+
+def overview_lines(trainer: Trainer, width: int) -> list[str]:
+    """Return what a training consists of, in lines that break between its parts, or within a part that is too long."""
+    from textwrap import wrap
+
+    found: dict[str, Any] = overview(trainer)
+    trained = f", {found['trained']:,} of them trained" if found["trained"] < found["parameters"] else ""
+    classes = f" in {found['classes']:,} classes" if found["classes"] else ""
+    validation = ""
+    if found["validation"] is not None:
+        held_out = found["validation_data"] == "held out"
+        source = "" if held_out else f" ({found['validation_data']})"
+        validation = f", {found['validation']:,} {'held out ' * held_out}for validation{source}"
+    length = plural(found["epochs"], "epoch") if found["epochs"] is not None else plural(found["steps"], "step")
+    parts = [
+        f"{found['net']}: {plural(found['parameters'], 'parameter')}{trained}",
+        f"{plural(found['examples'], 'example')}{classes}{validation}",
+        f"batch {found['batch']:,}, {plural(found['steps_per_epoch'], 'step')} per epoch, {length}",
+        f"{found['provider']}, {plural(found['threads'], 'thread')}",
+    ]
+    solid = (part.replace(" ", NO_BREAK) if len(part) < width - 3 else part for part in parts)
+    lines = wrap("; ".join(solid), width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return [line.replace(NO_BREAK, " ") for line in lines]
+
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+def outcome(trainer: Trainer) -> dict[str, object]:
+    """Return how a training has ended, as JSON data."""
+    at = trainer.position.step
+    return {
+        "reason": "complete" if at >= trainer.steps else "stopped early" if trainer.stops_early else "interrupted",
+        "step": at,
+        "epoch": at / trainer.per_epoch,
+        "figure": trainer.figure[0],
+        "best": trainer.best,
+        "best_epoch": trainer.best_epoch if trainer.best is not None else None,
+    }

@@ -87,7 +87,8 @@ def _guarded(arguments: Sequence[str] | None) -> int:
         from netdsl.cli.parser import parse_arguments
 
         options = parse_arguments(words)
-        with verbosity(QUIET if options.quiet else int(options.verbose)):
+        json = any(vars(options).get(key) in (True, "json") for key in ("json", "form", "format", "log_format"))
+        with verbosity(QUIET if options.quiet else int(options.verbose), bars=not json):
             begin = monotonic()
             code: int = import_module(f"netdsl.cli.{options.name}").command(options)
             note(f"netdsl {VERSION}, Python {sys.version.partition(' ')[0]}: {monotonic() - begin:.2f} s", VERBOSE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.app.compare import compared, comparison_picture, omissions
-from netdsl.cli.messages import note, show
+from netdsl.cli.messages import TERMINAL, note, show
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def command(options: argparse.Namespace) -> int:
         if getattr(options, name) is not None and options.plot is None:
             options.parser.error(f"--{name} needs --plot OUT.svg")
     report = Report()
-    rows = compared(options.files, report, batch=options.batch or 1, root=options.root)
+    rows = compared(options.files, report, batch=options.batch or 1, root=options.root, reporter=TERMINAL)
     show(report, options)
     if rows is None or report.errors:
         return 1

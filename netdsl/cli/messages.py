@@ -24,6 +24,7 @@ TOLD = 3
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 _level = NORMAL
+_bars = True
 
 
 class NotForAModel(UserError, code="E0614", title="an option that needs a `.net` file", exit_code=USAGE_IS_WRONG):
@@ -124,18 +125,23 @@ def note(text: str, level: int = NORMAL) -> None:
 
 
 @contextmanager
-def verbosity(level: int) -> Iterator[None]:
-    """Set the verbosity of the notes within a block: QUIET, NORMAL or VERBOSE."""
-    global _level
-    before, _level = _level, level
+def verbosity(level: int, *, bars: bool = True) -> Iterator[None]:
+    """Set the verbosity of the notes within a block: QUIET, NORMAL or VERBOSE; and whether progress has bars."""
+    global _level, _bars
+    before = _level, _bars
+    _level, _bars = level, bars
     try:
         yield
     finally:
-        _level = before
+        _level, _bars = before
 
 
 def audible(level: int) -> bool:
     return _level >= level
+
+
+def shows_bars() -> bool:
+    return _bars and audible(NORMAL)
 
 
 def _color() -> bool:
@@ -154,9 +160,9 @@ class Terminal(Reporter):
         print("warning:", "\n".join(map(escape, lines)), file=sys.stderr)
 
     def progress(self, unit: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
-        from netdsl.cli.progress import counted
+        from netdsl.app.progress import counted
 
-        return counted(unit, total)
+        return counted(unit, total, visible=shows_bars())
 
 
 TERMINAL = Terminal()

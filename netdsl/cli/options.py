@@ -333,7 +333,14 @@ OPTIONS = (
     Option("view", "--no-browser", "print the address without opening a browser"),
     # JSON and other formats of results
     Option("run", "--json", "print a JSON object per example"),
-    Option("train", "--json", "print a JSON object per epoch"),
+    Option(
+        "train",
+        "--log-format FORM",
+        "print text, or a JSON object at the start, after each epoch and at the end: text or json",
+        choices=("text", "json"),
+        default="text",
+    ),
+    Option("train", "--json", "the same as --log-format json"),
     Option("eval attack weights diff devices", "--json", "print a JSON object"),
     Option("zoo layers explain docs", "--json", "print a JSON array"),
     Option(
@@ -440,7 +447,21 @@ OPTIONS = (
         former="--lowering",
     ),
     # net
-    Option(SPEC, "--set NAME=VALUE", "set a parameter of the net; repeatable", group=NET, repeated=True),
+    Option(
+        SPEC.replace(" train", ""),
+        "--set NAME=VALUE",
+        "set a parameter of the net; repeatable",
+        group=NET,
+        repeated=True,
+    ),
+    Option(
+        "train",
+        "--set NAME=VALUE",
+        "set a parameter of the net, or a line of its `train` block: train.lr=0.1, train.batch=64, "
+        '"train.stop=patience 5"; repeatable',
+        group=NET,
+        repeated=True,
+    ),
     Option("diff", "--set-a NAME=VALUE", "set a parameter of A only; repeatable", group=NET, repeated=True),
     Option("diff", "--set-b NAME=VALUE", "set a parameter of B only; repeatable", group=NET, repeated=True),
     Option(

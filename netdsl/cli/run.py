@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from netdsl.app.labels import check_labels, read_labels
+from netdsl.app.progress import counted
 from netdsl.base.terminal import escape
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.cli.messages import (
@@ -18,9 +19,9 @@ from netdsl.cli.messages import (
     note,
     note_if_random,
     open_net,
+    shows_bars,
     weight_source,
 )
-from netdsl.cli.progress import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -136,7 +137,8 @@ def _run(
         require_space(options.output, session, total)
     stream = sys.stderr if options.output == "-" else sys.stdout
     done, begin = 0, monotonic()
-    with counted("examples", total, beside=stream) as show_progress:
+    visible = shows_bars() and not stream.isatty()  # or the bar and the lines would mix
+    with counted("examples", total, visible=visible) as show_progress:
         for names, outputs in run_batches(session, readers, options.batch, file if table_file is None else None):
             if labels is not None and not done and any(None in x.shape[1:] for x in session.outputs.values()):
                 check_labels(labels, options.labels, {name: array.shape[1:] for name, array in outputs.items()})

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_training
-from netdsl.cli.messages import TERMINAL, note, show, weight_source
+from netdsl.cli.messages import TERMINAL, note, show, shows_bars, weight_source
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from netdsl.elaborate.recipe import Recipe
     from netdsl.train.folder import RunFolder
     from netdsl.train.loop import Trainer
+
+
+WIDTH = 79
+"""Maximum width of the lines about the training at its start."""
 
 
 def command(options: argparse.Namespace) -> int:
@@ -41,7 +45,12 @@ def command(options: argparse.Namespace) -> int:
         provider=options.provider,
         allow_fallback=options.allow_fallback,
     ) as run:
-        return _complete(_start(recipe, module, run, options), run.folder)
+        trainer = _start(recipe, module, run, options)
+        return _complete(trainer, run.folder, options)
+
+
+def _wants_json(options: argparse.Namespace) -> bool:
+    return bool(options.json or options.log_format == "json")
 
 
 def _settings(options: argparse.Namespace) -> list[str]:
@@ -54,7 +63,8 @@ def _start(recipe: Recipe, module: Module, run: Run, options: argparse.Namespace
     """Return the trainer of a run, at its beginning or its last checkpoint, and print how it differs from the request
     or from the run so far."""
     from netdsl.app.given_weights import check_together, given_weights
-    from netdsl.cli.progress import TerminalProgress
+    from netdsl.app.progress import JsonLines, TrainingProgress, print_event
+    from netdsl.app.train import overview, overview_lines
     from netdsl.train.open_data import open_data
     from netdsl.train.start import start
 
@@ -64,7 +74,9 @@ def _start(recipe: Recipe, module: Module, run: Run, options: argparse.Namespace
     weights = None
     if run.checkpoint is None:  # which holds all weights
         weights = given_weights(recipe.net, source, recipe.seed, TERMINAL, training=True)
-    trainer = start(recipe, dataset, validation, run.choices, weights=weights, progress=TerminalProgress(options.json))
+    progress = JsonLines() if _wants_json(options) else TrainingProgress(visible=shows_bars())
+    trainer = start(recipe, dataset, validation, run.choices, weights=weights, progress=progress)
+    _print(overview_lines(trainer, WIDTH))
     _print([*dataset.notes, *(validation.notes if validation is not None else ())])
     more = {"file": options.file, "set": options.set, "weights": options.weights}
     if weights is not None and weights.initial:
@@ -80,6 +92,8 @@ def _start(recipe: Recipe, module: Module, run: Run, options: argparse.Namespace
 
         assert trainer.checkpoint_writer is not None
         trainer.checkpoint_writer.tensorboard = TensorBoardLog(run.folder.file("tensorboard"), trainer.position.step)
+    if _wants_json(options):
+        print_event("start", folder=run.folder.path, **overview(trainer))
     return trainer
 
 
@@ -88,18 +102,21 @@ def _print(notes: Iterable[str]) -> None:
         note(text)
 
 
-def _complete(trainer: Trainer, folder: RunFolder) -> int:
-    from netdsl.app.train import complete, early_stop
+def _complete(trainer: Trainer, folder: RunFolder, options: argparse.Namespace) -> int:
+    from netdsl.app.progress import print_event
+    from netdsl.app.train import complete, early_stop, outcome
 
-    with _signals(trainer) as received, trainer.progress:
+    with _signals(trainer) as received:
         done = complete(trainer)
     at, steps = trainer.position.step, trainer.steps
+    if _wants_json(options):
+        print_event("end", **outcome(trainer), folder=folder.path)
     if not done:
         note(f"stopped after step {at:,} of {steps:,}, with a checkpoint; --resume continues")
         return 128 + received[0]
     if trainer.stops_early:
         note(early_stop(trainer))
-    best = f" (epoch {trainer.best_epoch:,.6g})" if trainer.best is not None else ""
+    best = f" ({trainer.best_point})" if trainer.best is not None else ""
     note(f"{folder.path}: {at:,} steps; wrote last.safetensors and .onnx, best.safetensors and .onnx{best}")
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from math import ceil, isfinite
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,7 @@ class Trainer:
         self.best_weights: Mapping[str, Array] | None = None
         self.choices: Choices | None = None
         self.best_epoch = 0.0
+        """Epochs, which may be fractional, completed at the best figure."""
         self.stopped = False
         self.last: dict[str, float] = {}
 
@@ -97,11 +99,17 @@ class Trainer:
     def epochs(self) -> float:
         return self.steps / self.per_epoch
 
+    def point(self, step: int) -> str:
+        """Return a step in words: `epoch 3` if it ends one, unless the length of the training is given in steps."""
+        if self.recipe.steps is None and step % self.per_epoch == 0:
+            return f"epoch {step // self.per_epoch:,}"
+        return f"step {step:,}"
+
     def run(self) -> bool:
         """Train to the end, or to an early stop; return False if `stopped` ended it earlier. Raises Diverged, and the
         errors of reading data."""
         self.progress.begin(self)
-        with prefetched(self._batches()) as batches:
+        with closing(self.progress), prefetched(self._batches()) as batches:
             for feeds in () if self.stops_early else batches:
                 self._step(feeds)
                 if self.position.batch == self.per_epoch or self.position.step == self.steps:
@@ -234,6 +242,11 @@ class Trainer:
         """Return the learning rate of the last step."""
         recipe, step = self.recipe, self.position.step - 1
         return recipe.schedule.rate(recipe.optimizer.lr, step / self.per_epoch, self.epochs)
+
+    @property
+    def best_point(self) -> str:
+        """The best epoch in words."""
+        return self.point(round(self.best_epoch * self.per_epoch))
 
     @property
     def figure(self) -> tuple[str, str]:

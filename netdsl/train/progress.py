@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from netdsl.train.log import Row
     from netdsl.train.loop import Trainer
@@ -19,6 +18,9 @@ class Progress:
     def __init__(self) -> None:
         self.history: list[dict[str, float]] = []
         self.started = self.epoch_began = monotonic()
+
+    def measuring(self, done: int, total: int) -> None:
+        """Called while step backends are measured, before the training begins."""
 
     def begin(self, trainer: Trainer) -> None:
         self.started = self.epoch_began = monotonic()
@@ -33,13 +35,8 @@ class Progress:
     def epoch(self, trainer: Trainer, row: Row) -> None:
         """Called after an epoch, with its row of the log."""
 
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Clear the progress line."""
+    def close(self) -> None:
+        """Remove what shows the progress."""
 
     def epoch_seconds(self) -> float:
         """Return the duration of the epoch that has just ended, and start timing the next."""
@@ -51,7 +48,7 @@ class Progress:
 class RecordedProgress(Progress):
     """Records the rows of epochs, and passes each to a callback."""
 
-    def __init__(self, callback: Callable[[dict[str, float]], object] | None) -> None:
+    def __init__(self, callback: Callable[[dict[str, float]], object] | None = None) -> None:
         super().__init__()
         self._callback = callback
 

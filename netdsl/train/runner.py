@@ -17,7 +17,7 @@ from netdsl.passes.finish import Finished, finish
 from netdsl.train.step_backend import STEP_BACKENDS, current_name, lower_step, stored_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from onnxruntime import IOBinding, OrtValue
 
@@ -254,11 +254,11 @@ def default_threads() -> int:
     return os.cpu_count() or 1
 
 
-def prepare(graph: Graph, state: Arrays, choices: Choices) -> Runner:
+def prepare(graph: Graph, state: Arrays, choices: Choices, shown: Callable[[int, int], None] | None = None) -> Runner:
     """Return a runner of a step that takes ownership of its initial state. In `choices`, the selected backend replaces
-    `auto`. Raises NoProvider and FellBack."""
+    `auto`; `shown` is for `choose_backend`. Raises NoProvider and FellBack."""
     backend = choices.step_backend if choices.provider.partition(":")[0] == "cpu" else "plain"
-    lowered = lower_step(graph, backend, threads=choices.threads, choices=choices.lowered)
+    lowered = lower_step(graph, backend, threads=choices.threads, choices=choices.lowered, shown=shown)
     choices.step_backend, choices.lowered = current_name(lowered.choices["lowering"]), lowered.choices
     finished = finish(lowered.graph, LOSS)
     model = emit(finished.graph).model.SerializeToString()

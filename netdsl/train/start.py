@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from contextlib import suppress
+from contextlib import closing, suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from netdsl.train.class_weights import with_class_weights
 from netdsl.train.evaluate import Evaluator
 from netdsl.train.folder import ABOUT, ANOTHER_RUN, OtherRun
 from netdsl.train.loop import Trainer
+from netdsl.train.progress import Progress
 from netdsl.train.runner import initial_state, prepare
 from netdsl.train.step import portable, training_step
 from netdsl.train.step_backend import stored_name
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Net, Node
     from netdsl.train.checkpoint import Checkpoint
     from netdsl.train.folder import RunFolder
-    from netdsl.train.progress import Progress
     from netdsl.train.runner import Choices
     from netdsl.weights.file import WeightFile
 
@@ -88,7 +88,9 @@ def start(
     recipe.losses = tuple(with_class_weights(line, recipe, dataset) for line in recipe.losses)
     graph = training_step(recipe.net, recipe)
     state = initial_state(graph, initial_weights(recipe.net, recipe.seed, weights))
-    runner = prepare(graph, state, choices)
+    progress = progress or Progress()
+    with closing(progress):
+        runner = prepare(graph, state, choices, progress.measuring)
     evaluation = None if validation is None else (Evaluator(recipe, **choices.how()), validation)
     trainer = Trainer(recipe, dataset, runner, validation=evaluation, progress=progress)
     trainer.choices = choices

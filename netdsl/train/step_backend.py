@@ -24,7 +24,7 @@ from netdsl.train.step import portable
 from netdsl.train.tune import choose_backend, standard
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from netdsl.base.dtypes import Array
     from netdsl.ir.graph import Value
@@ -55,12 +55,13 @@ def lower_step(
     *,
     threads: int | None = None,
     choices: Mapping[str, Any] | None = None,
+    shown: Callable[[int, int], None] | None = None,
 ) -> Lowered:
     """Lower a training step, macros included, to ops that onnxruntime supports.
 
     `choices` come from an earlier result and take precedence over `step_backend`: they reproduce the same graph on the
     same kind of machine. If the blocked layout does not work, the step is computed with `plain`; unless the backend is
-    `auto`, there is a BlockedIsMissing warning, once per process.
+    `auto`, there is a BlockedIsMissing warning, once per process. `shown` is for `choose_backend`.
     """
     assert step_backend in STEP_BACKENDS, step_backend
     step_backend = current_name(choices["lowering"]) if choices else step_backend
@@ -73,7 +74,7 @@ def lower_step(
         return standard(graph)
     recipes = choices.get("recipes") if choices else None
     if step_backend == "auto":
-        chosen = choose_backend(graph, block, threads)
+        chosen = choose_backend(graph, block, threads, shown)
         if current_name(chosen["lowering"]) == "plain":
             return standard(graph)
         recipes = chosen.get("recipes")

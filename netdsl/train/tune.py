@@ -30,7 +30,7 @@ from netdsl.train.step import portable
 from netdsl.train.stopwatch import TIME_LIMIT, Stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from netdsl.ir.graph import Graph
 
@@ -51,10 +51,13 @@ class MeasuringHangs(RuntimeWarning):
     """A measurement did not end: the step is computed with `plain`, and measured again next time."""
 
 
-def choose_backend(graph: Graph, block: int, threads: int | None = None) -> dict[str, Any]:
+def choose_backend(
+    graph: Graph, block: int, threads: int | None = None, shown: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
     """Return the choices for a training step, cached or measured: its backend and, for `nchwc`, its kernels.
 
-    Backends have their stored names, `std` and `blk`. Without convolutions there is nothing to choose.
+    Backends have their stored names, `std` and `blk`. Without convolutions there is nothing to choose. `shown` is
+    called with the number of measured kernels and of all.
     """
     if not any(isinstance(operation.op, ConvDw) for operation in graph.operations):
         return {"lowering": "std"}
@@ -62,13 +65,15 @@ def choose_backend(graph: Graph, block: int, threads: int | None = None) -> dict
     key = step_signature(graph)
     found = cache.get(key)
     if found is None or (found["lowering"] == "blk" and found.get("block") != block):
-        found = measure_backends(graph, block, threads)
+        found = measure_backends(graph, block, threads, shown)
         if found.get("milliseconds"):
             cache.put(key, found)
     return found
 
 
-def measure_backends(graph: Graph, block: int, threads: int | None = None) -> dict[str, Any]:
+def measure_backends(
+    graph: Graph, block: int, threads: int | None = None, shown: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
     """Measure and return the choices for a training step, including the times in milliseconds.
 
     The kernels of a blocked step are measured one by one, and their combination is used if it makes the step faster.
@@ -76,8 +81,11 @@ def measure_backends(graph: Graph, block: int, threads: int | None = None) -> di
     a MeasuringHangs warning.
     """
     with Stopwatch(threads, limit(graph)) as watch:
-        recipes = {}
-        for choice in kernel_choices(graph, block):
+        recipes, kernels = {}, kernel_choices(graph, block)
+        total = len(kernels)
+        for done, choice in enumerate(kernels):
+            if shown is not None:
+                shown(done, total)
             times = {each: watch.seconds(candidate(choice, each, block), KERNEL_SECONDS) for each in choice.options}
             best = min(times, key=lambda each: times[each])
             # A small advantage may be noise.

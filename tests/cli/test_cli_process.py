@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
@@ -169,20 +168,3 @@ def test_a_signal_leaves_the_old_file_and_no_other(tmp_path: Path, number: signa
     assert process.returncode == code
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
     assert target.read_bytes() == b"old"
-
-
-@POSIX
-def test_a_terminal_sees_how_far_it_is_and_a_pipe_does_not(tmp_path: Path) -> None:
-    import pty
-
-    main, other = pty.openpty()
-    code = "import netdsl.cli.progress as p; p.FIRST = 0; from netdsl.cli import main; raise SystemExit(main())"
-    command = [sys.executable, "-c", code, "compile", "xor"]
-    done = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=other, env=environment(TERM="xterm"))
-    seen = os.read(main, 4096).decode()
-    os.close(main)
-    os.close(other)
-    assert done.returncode == 0
-    assert re.fullmatch(r"(\r\x1b\[K[\d,]+ of 36 bytes)+\r\x1b\[Kxor.onnx: .*\r\n", seen), seen
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, env=environment(TERM="xterm"))
-    assert done.stderr.startswith(b"xor.onnx: ")

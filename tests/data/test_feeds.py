@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -17,7 +16,6 @@ from netdsl.app.feeds import expand, picture_of
 from netdsl.app.reporter import Reporter
 from netdsl.backend.session import BadModel
 from netdsl.base.user_error import UserError
-from netdsl.cli import progress
 from netdsl.data.column import ArrayReader
 from netdsl.data.picture import Picture, parse_picture
 
@@ -100,42 +98,6 @@ def test_what_a_model_says_otherwise_is_an_error(advice: str) -> None:
     session = SimpleNamespace(name="m.onnx", inputs=INPUTS, metadata={"netdsl.input.image": advice})
     with pytest.raises(BadModel, match=r"m\.onnx has invalid preprocessing metadata"):
         picture_of(session, "image")  # type: ignore[arg-type]
-
-
-class Stream(io.StringIO):
-    """A terminal, or none."""
-
-    def __init__(self, terminal: bool) -> None:
-        super().__init__()
-        self._terminal = terminal
-
-    def isatty(self) -> bool:
-        return self._terminal
-
-
-@pytest.mark.parametrize("here", [False, True])
-@pytest.mark.parametrize("beside", [None, False, True])
-def test_progress_is_shown_on_a_terminal_that_nothing_else_writes_to(
-    here: bool, beside: bool | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = [100.0]
-    monkeypatch.setattr(progress, "monotonic", lambda: now[0])
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr("sys.stderr", err := Stream(here))
-    with progress.counted("examples", 10_000, beside=None if beside is None else Stream(beside)) as show:
-        show(1)
-        assert err.getvalue() == ""  # it is not worth a line yet
-        now[0] += progress.FIRST
-        show(2_000)
-        now[0] += progress.NEXT / 2
-        show(3_000)
-        now[0] += progress.NEXT
-        show(4_000)
-    shown = here and not beside
-    assert ("2,000 of 10,000 examples" in err.getvalue()) == shown
-    assert "3,000" not in err.getvalue()
-    assert ("4,000 of 10,000 examples" in err.getvalue()) == shown
-    assert err.getvalue().endswith("\r\x1b[K") == shown
 
 
 @pytest.mark.parametrize(("count", "size"), [(7, 3), (6, 3), (2, 5)])
