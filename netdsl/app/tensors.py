@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from netdsl.base.dtypes import byte_size
 from netdsl.base.shape import format_shape
 from netdsl.base.terminal import escape, plural
-from netdsl.report.table import aligned
+from netdsl.report.table import aligned, csv_text, json_text, markdown_text
 
 if TYPE_CHECKING:
     from netdsl.ir.net import Net
@@ -74,9 +74,27 @@ class Tensors:
         return f"{plural(len(self.tensors), 'tensor')}, {plural(self.numbers, 'number')}, {self.bytes:,} bytes"
 
     def text(self) -> str:
-        rows = self.cells()
-        columns = HEADER[: len(rows[0])] if rows else HEADER[:-1]
-        return "\n".join([*aligned([columns, *rows], right=(3, 4)), "", self.totals])
+        return "\n".join([*aligned([self._header, *self.cells()], right=(3, 4)), "", self.totals])
+
+    def markdown(self) -> str:
+        return "\n".join([markdown_text(self._header, self.cells()), "", self.totals])
+
+    def csv(self) -> str:
+        """Return a header with the names of the JSON keys, and a line for each tensor."""
+        fields = Tensor._fields if self._is_net else Tensor._fields[:-2]
+        rows = ({**each._asdict(), "shape": format_shape(each.shape)} for each in self.tensors)
+        return csv_text(fields, ([row[field] for field in fields] for row in rows))
+
+    def json(self) -> str:
+        return json_text(self.data())
+
+    @property
+    def _is_net(self) -> bool:
+        return any(each.init is not None for each in self.tensors)
+
+    @property
+    def _header(self) -> tuple[str, ...]:
+        return HEADER if self._is_net else HEADER[:-1]
 
 
 def is_net(path: str) -> bool:

@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _guarded(arguments: Sequence[str] | None) -> int:
-    """Return the exit code of a command; an error that stops it is printed in one line."""
+    """Return the exit code of a command; an error that stops it is printed in the format of `--format`."""
     from netdsl.base.version import VERSION
 
     words = sys.argv[1:] if arguments is None else list(arguments)
@@ -80,15 +80,18 @@ def _guarded(arguments: Sequence[str] | None) -> int:
     from netdsl.base.user_error import UserError
 
     reserve = [bytearray(RESERVE)]
+    form = "text"
     try:
         from importlib import import_module
 
         from netdsl.cli.messages import QUIET, VERBOSE, note, verbosity
-        from netdsl.cli.parser import parse_arguments
+        from netdsl.cli.parser import asks_for_json, parse_arguments
 
+        form = "json" if asks_for_json(words) else "text"
         options = parse_arguments(words)
-        json = any(vars(options).get(key) in (True, "json") for key in ("json", "form", "format", "log_format"))
-        with verbosity(QUIET if options.quiet else int(options.verbose), bars=not json):
+        form = options.format
+        bars = "json" not in (form, vars(options).get("log_format"))
+        with verbosity(QUIET if options.quiet else int(options.verbose), bars=bars):
             begin = monotonic()
             code: int = import_module(f"netdsl.cli.{options.name}").command(options)
             note(f"netdsl {VERSION}, Python {sys.version.partition(' ')[0]}: {monotonic() - begin:.2f} s", VERBOSE)
@@ -105,7 +108,12 @@ def _guarded(arguments: Sequence[str] | None) -> int:
         if found is None:
             raise
         problem = found
-    print(problem, file=sys.stderr)
+    if form == "text":
+        print(problem, file=sys.stderr)
+    else:
+        from netdsl.cli.messages import print_error
+
+        print_error(problem, form)
     return problem.exit_code
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import data_of, load_net
 from netdsl.base.user_error import OptionsClash
-from netdsl.cli.messages import TERMINAL, note, note_if_random, show, weight_source
+from netdsl.cli.messages import TERMINAL, note, note_if_random, print_json, show, weight_source
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ def command(options: argparse.Namespace) -> int:
     with _picture_file(net, options) as write:
         found = _attacked(net, data, options)
         if options.json:
-            from json import dumps
-
-            print(dumps(found.data(), ensure_ascii=False))
+            print_json(found.data())
         else:
             print(found.text())
         if write is not None:

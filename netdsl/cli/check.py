@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import check_file
 from netdsl.base.terminal import brief, escape
 from netdsl.base.user_error import UserError
-from netdsl.cli.messages import note, show, tell_more
+from netdsl.cli.messages import note, print_error, print_json, show, tell_more
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def command(options: argparse.Namespace) -> int:
                 _fix(file, options)
             names = check_file(file, report, settings=options.set, root=options.root)
         except UserError as error:
-            print(error, file=sys.stderr)
+            print_error(error, options.format)
             code = max(code, error.exit_code)
             continue
         show(report, options, is_check=True)
@@ -50,7 +49,10 @@ def _fix(file: str, options: argparse.Namespace) -> None:
         from difflib import unified_diff
 
         for name, text in fixes.after.items():
-            lines = unified_diff(fixes.before[name].splitlines(), text.splitlines(), name, name, lineterm="")
-            print("\n".join(escape(line) for line in lines))
+            lines = [*unified_diff(fixes.before[name].splitlines(), text.splitlines(), name, name, lineterm="")]
+            if options.json:
+                print_json({"file": name, "diff": lines})
+            else:
+                print("\n".join(map(escape, lines)))
     if options.fix:
         fixes.write()

@@ -29,11 +29,11 @@ def command(options: argparse.Namespace) -> int:
     from netdsl.report import comparison
 
     write = {
-        "text": comparison.comparison_text,
         "csv": comparison.comparison_csv,
         "json": comparison.comparison_json,
+        "markdown": comparison.comparison_markdown,
     }
-    print(write[options.form](rows))
+    print(write.get(options.format, comparison.comparison_text)(rows))
     return 0
 
 

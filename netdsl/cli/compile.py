@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from netdsl.app.frontend import load_recipe
 from netdsl.base.terminal import plural
 from netdsl.base.user_error import OptionsClash
-from netdsl.cli.messages import TERMINAL, note, open_net, show, weight_source
+from netdsl.cli.messages import TERMINAL, note, open_net, print_written, show, weight_source
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from netdsl.app.compile import Saved
     from netdsl.backend.compile import CompileOptions
+    from netdsl.ir.net import Net
     from netdsl.weights.file import WeightFile
 
 
@@ -40,7 +41,8 @@ def _compile_net(options: argparse.Namespace) -> int:
         saved = save_model(net, to, chosen, TERMINAL)
     else:
         saved = save_quantized(net, to, chosen, options.calibrate, TERMINAL)
-    note(f"{_size(target, saved, options)}, {_contents(saved, chosen.weights, options)}")
+    text = f"{_size(target, saved, options)}, {_contents(saved, chosen.weights, options)}"
+    print_written(text, _record(target, saved, net), options)
     return 0
 
 
@@ -60,7 +62,8 @@ def _compile_step(options: argparse.Namespace) -> int:
     to = Destination(target, options.external_data, options.force, (options.file, options.weights))
     saved = save_step(recipe, to, _compile_options(options, weights), TERMINAL)
     opset = saved.emitted.model.opset_import[0].version
-    note(f"{_size(target, saved, options)}, a step of {recipe.batch:,} examples, {saved.nodes:,} nodes, opset {opset}")
+    text = f"{_size(target, saved, options)}, a step of {recipe.batch:,} examples, {saved.nodes:,} nodes, opset {opset}"
+    print_written(text, _record(target, saved, recipe.net) | {"batch": recipe.batch}, options)
     origin = f"drawn from seed {recipe.seed}" if weights is None else f"from {options.weights}"
     note(f"initial weights {origin}")
     return 0
@@ -143,6 +146,20 @@ def _size(target: str, saved: Saved, options: argparse.Namespace) -> str:
 
     why = "" if options.external_data else " (one file holds at most 2 GB)"
     return f"{text}, and {saved.data_size:,} bytes of weights in {name}{SUFFIX}{why}"
+
+
+def _record(target: str, saved: Saved, net: Net) -> dict[str, object]:
+    """Return what was written as plain data."""
+    from netdsl.base.shape import elements
+
+    return {
+        "file": target,
+        "bytes": saved.size,
+        **({} if saved.data_size is None else {"data_bytes": saved.data_size}),
+        "parameters": sum(elements(p.shape) for p in net.parameters.values() if not p.buffer),
+        "nodes": saved.nodes,
+        "opset": saved.emitted.model.opset_import[0].version,
+    }
 
 
 def _contents(saved: Saved, weights: WeightFile | None, options: argparse.Namespace) -> str:

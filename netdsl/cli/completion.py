@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.cli.messages import print_json
 from netdsl.cli.options import COMMANDS, FILES, FOLDERS, LAYERS, NETS, PROVIDERS, TOPICS, ZOO, options_of
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from netdsl.cli.options import Option
+    from netdsl.cli.messages import print_json
+from netdsl.cli.options import Option
 
 
 def command(options: argparse.Namespace) -> int:
     """Print the script. Exit code 0."""
-    print({"bash": bash, "zsh": zsh, "fish": fish}[options.shell]())
+    script = {"bash": bash, "zsh": zsh, "fish": fish}[options.shell]()
+    if options.json:
+        print_json({"shell": options.shell, "script": script})
+    else:
+        print(script)
     return 0
 
 

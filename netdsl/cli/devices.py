@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from netdsl.app.devices import available, conflict
 from netdsl.backend.providers import builds
-from netdsl.report.table import aligned, json_text
+from netdsl.cli.messages import print_json, print_table
+from netdsl.report.table import aligned
 
 if TYPE_CHECKING:
     import argparse
@@ -28,7 +29,10 @@ def command(options: argparse.Namespace) -> int:
             "providers": [each._asdict() for each in found],
             "conflict": repair,
         }
-        print(json_text(known))
+        print_json(known)
+        return 0
+    if options.format != "text":
+        print_table([each._asdict() | {"devices": _devices(each)} for each in found], options.format)
         return 0
     rows = [
         ("PROVIDER", "FROM", "DEVICES"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_net
-from netdsl.cli.messages import show
+from netdsl.cli.messages import print_json, show
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -26,9 +26,7 @@ def command(options: argparse.Namespace) -> int:
 
     found = Diff(a, b)
     if options.json:
-        from netdsl.report.table import json_text
-
-        print(json_text(found.data()))
+        print_json(found.data())
     else:
         print(found.text())
     return 0

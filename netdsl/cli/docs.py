@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from netdsl.app.docs import page, topics
+from netdsl.cli.messages import print_json
 
 TYPE_CHECKING = False  # this starts without typing
 if TYPE_CHECKING:
@@ -13,14 +14,14 @@ if TYPE_CHECKING:
 
 def command(options: argparse.Namespace) -> int:
     """Run the command. Exit code 0. Raises UserError for an unknown topic."""
-    if options.topics:
-        sys.stdout.write("\n".join([page(topic) for topic in options.topics]))
-        return 0
+    pages = {topic: page(topic) for topic in options.topics}
     known = topics()
     if options.json:
-        from netdsl.report.table import json_text
-
-        print(json_text([{"name": name, "description": text} for name, text in known.items()]))
+        listed = [{"name": name, "description": text} for name, text in known.items()]
+        print_json([{"name": name, "text": text} for name, text in pages.items()] or listed)
+        return 0
+    if pages:
+        sys.stdout.write("\n".join(pages.values()))
         return 0
     wide = max(map(len, known))
     for name, text in known.items():

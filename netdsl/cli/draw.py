@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from netdsl.app.draw import drawn, form_of
 from netdsl.app.output import ARCHIVE, replace, sources
 from netdsl.base.terminal import plural
-from netdsl.cli.messages import note, open_net
+from netdsl.cli.messages import open_net, print_written
 
 if TYPE_CHECKING:
     import argparse
@@ -23,6 +23,8 @@ def command(options: argparse.Namespace) -> int:
     target = options.output if options.output is not None else f"{net.name}.svg"
     reads = (options.file, *sources(net))
     with replace(target, made=ARCHIVE, force=options.force, reads=reads) as file:
-        file.write(drawn(net, form, unfold=options.unfold, wide=options.wide, theme=options.theme))
-    note(f"{'the standard output' if target == '-' else target}: {plural(len(net.nodes), 'layer')}")
+        drawing = drawn(net, form, unfold=options.unfold, wide=options.wide, theme=options.theme)
+        file.write(drawing)
+    text = f"{'the standard output' if target == '-' else target}: {plural(len(net.nodes), 'layer')}"
+    print_written(text, {"file": target, "bytes": len(drawing), "layers": len(net.nodes)}, options)
     return 0

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from netdsl.cli.messages import TERMINAL, check_model_options, note, show, weight_source
+from netdsl.cli.messages import TERMINAL, check_model_options, note, print_json, show, weight_source
 from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def command(options: argparse.Namespace) -> int:
         if found is None or report.errors:
             return 1
         if options.json:
-            print(json.dumps(found.data(), ensure_ascii=False))
+            print_json(found.data())
         else:
             print(found.text())
         if write is not None and found.confusions:

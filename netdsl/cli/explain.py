@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.suggest import suggest
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+from netdsl.cli.messages import print_json
 from netdsl.diagnostics import pages
 
 if TYPE_CHECKING:
@@ -20,9 +21,7 @@ def command(options: argparse.Namespace) -> int:
     """Run the command. Exit code 0. Raises UserError for an unknown code."""
     found = [_page(code) for code in options.codes]
     if options.json:
-        from netdsl.report.table import json_text
-
-        print(json_text([pages.plain(each) for each in found or pages.pages().values()]))
+        print_json([pages.plain(each) for each in found or pages.pages().values()])
     else:
         print("\n\n\n".join(map(pages.text, found)) if found else pages.overview(pages.pages()))
     return 0

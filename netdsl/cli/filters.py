@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.app.tensors import is_net
-from netdsl.cli.messages import TERMINAL, note, open_net, weight_source
+from netdsl.cli.messages import TERMINAL, open_net, print_written, weight_source
 
 if TYPE_CHECKING:
     import argparse
@@ -30,5 +30,6 @@ def command(options: argparse.Namespace) -> int:
             found = filters_of_net(net, source, seed, TERMINAL, options.layer, options.file)
         write(found.picture(together=options.scale == "layer"))
     count, channels, height, width = found.weight.shape
-    note(f"{target}: `{found.name}`, {count:,} filters of {channels:,}x{height}x{width}")
+    text = f"{target}: `{found.name}`, {count:,} filters of {channels:,}x{height}x{width}"
+    print_written(text, {"file": target, "weight": found.name, "shape": [*found.weight.shape]}, options)
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netdsl.app.init import create, net_name
-from netdsl.cli.messages import note
+from netdsl.cli.messages import note, print_json
 
 TYPE_CHECKING = False  # this starts without typing
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ NEXT = (
 def command(options: argparse.Namespace) -> int:
     """Run the command. Exit code 0. Raises UserError if the file exists or cannot have this name."""
     file = create(DEFAULT if options.new is None else options.new)
+    if options.json:
+        print_json({"file": file, "net": net_name(file)})
+        return 0
     note(f"wrote {file}; next:")
     from shlex import quote
 

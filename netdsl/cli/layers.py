@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.app.reference import all_pages, find_pages, overview
+from netdsl.cli.messages import print_json
 from netdsl.layers.pages import page_data, page_text
 
 if TYPE_CHECKING:
@@ -15,10 +16,8 @@ def command(options: argparse.Namespace) -> int:
     """Run the command. Exit code 0. Raises UserError for an unknown name."""
     found = [page for name in options.names for page in find_pages(name)]
     if options.json:
-        from netdsl.report.table import json_text
-
         everything = (page for _, pages in all_pages() for page in pages)
-        print(json_text([page_data(each) for each in found or everything]))
+        print_json([page_data(each) for each in found or everything])
     elif found:
         print("\n\n\n".join(map(page_text, found)))
     else:

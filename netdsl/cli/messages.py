@@ -12,7 +12,7 @@ from netdsl.base.user_error import USAGE_IS_WRONG, UserError, escape
 TYPE_CHECKING = False  # `netdsl zoo` starts without typing
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from netdsl.app.given_weights import WeightSource
@@ -71,12 +71,15 @@ def check_model_options(options: argparse.Namespace) -> None:
 
     check_together(weight_source(options))
     for name in ("weights", "seed", "set", "root", "functions"):
-        if getattr(options, name, None) not in (None, [], False):
+        given = getattr(options, name, None)
+        if not (given is None or given is False or given == []):  # --seed 0 is given
             raise NotForAModel(f"{options.file} is a compiled model, which does not accept --{name}")
 
 
 def show(report: Report, options: argparse.Namespace, net: Net | None = None, *, is_check: bool = False) -> None:
-    """Print the problems of a run: `text` and `short` to stderr, `json` and `github` to stdout.
+    """Print the problems of a run: `json` and `github` to stdout, unless a file is
+    written there, others to stderr. `csv` and `markdown` are formats of
+    results, and print problems as `text` does.
 
     `--strict` treats warnings as errors. Commands other than `check` print a warning as one line, and none with `-q`.
     Warnings about biases that the `net` takes from the file of `--weights` are discarded.
@@ -94,8 +97,10 @@ def show(report: Report, options: argparse.Namespace, net: Net | None = None, *,
         from netdsl.diagnostics import formats
 
         line = formats.json_line if form == "json" else formats.github
+        stream = sys.stderr if getattr(options, "output", None) == "-" else sys.stdout
         for problem in report:
-            print(line(problem))
+            if is_check or problem.severity == "error" or audible(NORMAL):
+                print(line(problem), file=stream)
         return
     from netdsl.diagnostics.formats import short, summary
     from netdsl.diagnostics.render import render
@@ -109,6 +114,49 @@ def show(report: Report, options: argparse.Namespace, net: Net | None = None, *,
         print(summary(report), file=sys.stderr)
     if report.errors and not is_check:
         tell_more([report], options)
+
+
+def print_error(error: UserError, form: str) -> None:
+    """Print an error without a location: `json` and `github` to stdout, others to stderr."""
+    if form in ("json", "github"):
+        from netdsl.diagnostics.formats import error_github, error_json_line
+
+        print((error_json_line if form == "json" else error_github)(error))
+    elif form == "short":
+        print(f"error[{error.code}]: {error.message.splitlines()[0]}", file=sys.stderr)
+    else:
+        print(error, file=sys.stderr)
+
+
+def print_json(data: object) -> None:
+    """Print a result in one line, after problems, which differ from it by a `code` and a `severity`."""
+    from netdsl.report.table import json_text
+
+    print(json_text(data))
+
+
+def print_table(records: Sequence[Mapping[str, object]], form: str) -> None:
+    """Print records of the same fields as `csv`, `markdown`, or a `json` array."""
+    from netdsl.report.table import csv_text, markdown_text
+
+    rows = [each.values() for each in records]
+    if form == "json":
+        print_json(records)
+    else:
+        print((csv_text if form == "csv" else markdown_text)([*records[0]], rows))
+
+
+def print_written(text: str, record: Mapping[str, object], options: argparse.Namespace) -> None:
+    """Report a file that a command wrote: as a note, or as a JSON record with its path in `file`, on stderr if the file
+    itself went to stdout."""
+    if not options.json:
+        note(text)
+    elif record["file"] != "-":
+        print_json(record)
+    else:
+        from netdsl.report.table import json_text
+
+        note(json_text(record))
 
 
 def tell_more(reports: Iterable[Report], options: argparse.Namespace) -> None:

@@ -26,7 +26,7 @@ COMMANDS = {
     "diff": ("A B [OPTION ...]", "show what an edit changes, and which weights survive it"),
     "compare": ("[NET ...] [OPTION ...]", "compare nets in a table or a chart"),
     "view": ("FILE|MODEL.onnx [OPTION ...]", "show a net or a compiled model in Netron"),
-    "zoo": ("[--json] | zoo show NAME | zoo copy NAME [DIR]", "list the nets of the zoo, print one or copy it"),
+    "zoo": ("[OPTION ...] | zoo show NAME | zoo copy NAME [DIR]", "list the nets of the zoo, print one or copy it"),
     "layers": ("[NAME ...] [OPTION ...]", "list layers, losses, optimizers, data and more, or print their pages"),
     "explain": ("[CODE ...] [OPTION ...]", "explain error and warning codes, or list them all"),
     "docs": ("[TOPIC ...] [OPTION ...]", "list the pages of the documentation, or print them"),
@@ -126,6 +126,16 @@ SPEC = "check summary draw compile run train eval attack filters weights diff vi
 """Commands that read nets with parameters."""
 LOADS = "compile run train eval attack filters view"
 """Commands that load weights."""
+
+PROBLEM_FORMATS = ("text", "short", "json", "github")
+FORMATS = {
+    "init layers explain docs completion": ("text", "json"),
+    "zoo devices": ("text", "json", "csv", "markdown"),
+    "check draw compile train eval attack filters diff view": PROBLEM_FORMATS,
+    "run": (*PROBLEM_FORMATS, "csv"),
+    "summary weights compare": (*PROBLEM_FORMATS, "csv", "markdown"),
+}
+"""The values of `--format` by the commands that have them. `csv` and `markdown` are forms of tables."""
 
 WEIGHTS, EXECUTION, NET, MESSAGES = "weights", "execution", "net", "messages"
 
@@ -331,33 +341,11 @@ OPTIONS = (
     Option("view", "--port N", "port of the server (default: a free one)", type=whole_number(0, 2**16 - 1)),
     Option("view", "--functions", "show blocks folded"),
     Option("view", "--no-browser", "print the address without opening a browser"),
-    # JSON and other formats of results
-    Option("run", "--json", "print a JSON object per example"),
     Option(
         "train",
         "--log-format FORM",
-        "print text, or a JSON object at the start, after each epoch and at the end: text or json",
+        "print text, or a JSON object at the start, after each epoch and at the end (default: as --format)",
         choices=("text", "json"),
-        default="text",
-    ),
-    Option("train", "--json", "the same as --log-format json"),
-    Option("eval attack weights diff devices", "--json", "print a JSON object"),
-    Option("zoo layers explain docs", "--json", "print a JSON array"),
-    Option(
-        "summary",
-        "--format FORM",
-        "output format: text, json, csv or markdown",
-        choices=("text", "json", "csv", "markdown"),
-        default="text",
-        dest="form",
-    ),
-    Option(
-        "compare",
-        "--format FORM",
-        "output format: text, csv or json",
-        choices=("text", "csv", "json"),
-        default="text",
-        dest="form",
     ),
     # weights
     Option(
@@ -480,22 +468,19 @@ OPTIONS = (
     ),
     # messages
     Option(f"{SPEC} compare", "--strict", "treat warnings as errors", group=MESSAGES),
-    Option(
-        "run",
-        "--format FORM",
-        "format of problems: text or short on stderr, json or github on stdout; csv prints the results as CSV",
-        group=MESSAGES,
-        choices=("text", "short", "json", "github", "csv"),
-        default="text",
+    *(
+        Option(
+            commands,
+            "--format FORM",
+            f"{', '.join(forms[:-1])} or {forms[-1]}; json prints results and problems as one JSON value per line"
+            + (", short and github format problems only" if "short" in forms else "")
+            + " (default: text)",
+            group=MESSAGES,
+            choices=forms,
+        )
+        for commands, forms in FORMATS.items()
     ),
-    Option(
-        "check draw compile train eval attack filters weights diff view",
-        "--format FORM",
-        "format of problems: text or short on stderr, json or github on stdout",
-        group=MESSAGES,
-        choices=("text", "short", "json", "github"),
-        default="text",
-    ),
+    Option("", "--json", "the same as --format json", group=MESSAGES),
     Option(
         "",
         "-q, --quiet",

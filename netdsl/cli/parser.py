@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from itertools import pairwise
 
-from netdsl.base.user_error import escape
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.base.version import VERSION
 from netdsl.cli.options import COMMANDS, options_of
 
@@ -19,8 +20,27 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["_Parser"]
 
 
+class WrongUsage(UserError, code="E0666", title="wrong usage", exit_code=USAGE_IS_WRONG):
+    """A command line that a command does not accept: an unknown command or option, a value out of its range, or a
+    missing argument. `netdsl help COMMAND` lists what a command accepts.
+
+    ```sh
+    netdsl help
+    netdsl help train
+    ```
+    """
+
+    def __init__(self, parser: argparse.ArgumentParser, message: str) -> None:
+        super().__init__(message, parser.format_usage().strip())
+        self.prog = parser.prog
+
+    def __str__(self) -> str:
+        """Format as argparse does: the usage, then the message."""
+        return f"{self.helps[0]}\n{self.prog}: error: {self.message}"
+
+
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parse a command line; `name` in the result is the command's. Wrong usage exits with 2.
+    """Parse a command line; `name` in the result is the command's. Raises WrongUsage.
 
     Options can precede, separate and follow the files. Without a command, and as `help COMMAND`, print the help.
     """
@@ -32,7 +52,16 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(_unknown_command(words[0]))
     options, rest = parser.parse_known_args(words)
     _take(rest, options)
+    if options.json and options.format not in (None, "json"):
+        options.parser.error(f"--json and --format {options.format} contradict each other")
+    options.format = "json" if options.json else options.format or "text"
+    options.json = options.format == "json"
     return options
+
+
+def asks_for_json(words: Sequence[str]) -> bool:
+    """Return whether a command line, right or wrong, has `--format json` or `--json`."""
+    return "--json" in words or "--format=json" in words or ("--format", "json") in pairwise(words)
 
 
 def _unknown_command(word: str) -> str:
@@ -77,7 +106,7 @@ def _declare(commands: Commands, name: str) -> None:
         add_help=False,
         allow_abbrev=False,
     )
-    parser.set_defaults(parser=parser, format="text")
+    parser.set_defaults(parser=parser)
     groups: dict[str, argparse._ActionsContainer] = {"": parser}
     for option in options_of(name):
         if option.group not in groups:
@@ -130,7 +159,7 @@ class _Parser(argparse.ArgumentParser):
         self._given: list[argparse.Action] = []
 
     def error(self, message: str) -> NoReturn:
-        super().error(escape(message))
+        raise WrongUsage(self, message)
 
     def _parse_optional(self, arg_string: str) -> Any:
         return None if arg_string.startswith("-:") else super()._parse_optional(arg_string)

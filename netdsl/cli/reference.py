@@ -36,6 +36,46 @@ Results go to stdout, problems and notes to stderr; with `--format json` and `gi
 Colors need a terminal; `NO_COLOR` or `TERM=dumb` turns them off.
 """
 
+FORMATS = """\
+## Output formats
+
+Every command has `--format`:
+
+| FORM | results | problems |
+| --- | --- | --- |
+| `text` | for people, on stdout | for people, on stderr |
+| `json` | JSON on stdout | JSON on stdout |
+| `short` | as `text` | a line each on stderr, `file:line:column: error[CODE]: message`, for editors |
+| `github` | as `text` | workflow commands on stdout, which GitHub shows beside the line |
+| `csv`, `markdown` | a table: `summary`, `compare`, `weights`, `zoo`, `devices`; `csv` also `run` | as `text` |
+
+`--json` is the same as `--format json`. Then stdout has one JSON value per line, in ASCII: first the problems, then the
+result.
+
+- A problem is an object with `code` (see [errors](errors/README.md)), `severity` (`error` or `warning`), `message` and
+  `help`, a list of fixes with their `message` and `edits`. A problem in a text also has its place: `file`, `line`,
+  `column`, `end_line` and `end_column`. Wrong usage is such an object too. No result has `code`, `severity` and
+  `message`.
+- A result is an object, or an array for `zoo`, `layers`, `explain`, `docs` and `compare`. `run` prints an object per
+  example and `train` one per epoch. Commands that write a file print its path, `file`, and what it contains: `compile`
+  prints `bytes`, `parameters`, `nodes` and `opset`. `check` prints problems only. If the file itself is written to
+  stdout, with `-o -`, warnings and the record go to stderr.
+- The exit code is the same in all formats. `-q` leaves warnings out, except in `check`.
+
+```console
+$ printf 'net n { input x 3; desne 2 }' | netdsl summary - --format json | cut -c 1-79
+{"code": "E0202", "severity": "error", "message": "unknown layer or block `desn
+$ netdsl summary none.net --format json
+{"code": "E0601", "severity": "error", "message": "there is no file none.net", "help": []}
+$ netdsl draw lenet5 --format json
+{"file": "lenet5.svg", "bytes": 8375, "layers": 14}
+$ netdsl weights lenet5 --format csv | head -n 3
+name,dtype,shape,numbers,bytes,init,buffer
+conv1.weight,float32,6x1x5x5,150,600,xavier_uniform,False
+conv1.bias,float32,6,6,24,zeros,False
+```
+"""
+
 
 def cli_page() -> str:
     """Return docs/cli.md: each command with its usage, arguments and options, and the exit codes."""
@@ -47,7 +87,17 @@ def cli_page() -> str:
         for name, (usage, text) in COMMANDS.items()
     ]
     return "\n".join(
-        [INTRODUCTION, "| command | description |", "| --- | --- |", *listed, "", *common, *sections, EXIT_CODES]
+        [
+            INTRODUCTION,
+            "| command | description |",
+            "| --- | --- |",
+            *listed,
+            "",
+            *common,
+            *sections,
+            FORMATS,
+            EXIT_CODES,
+        ]
     )
 
 

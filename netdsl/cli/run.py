@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from netdsl.app.labels import check_labels, read_labels
 from netdsl.app.progress import counted
 from netdsl.base.terminal import escape
-from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.cli.messages import (
     NORMAL,
     TERMINAL,
@@ -35,14 +34,8 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Net
 
 
-class TwoFormats(UserError, code="E0628", title="two formats of results", exit_code=USAGE_IS_WRONG):
-    """`netdsl run` prints its results in one format: as text, as JSON (`--json`) or as CSV (`--format csv`)."""
-
-
 def command(options: argparse.Namespace) -> int:
     """Run the command. Exit code 0, or 1 for errors in the net, its weights or the data. Raises UserError."""
-    if options.json and options.format == "csv":
-        raise TwoFormats("--json cannot be combined with --format csv: both print the results")
     net = None
     if options.file.lower().endswith(".onnx"):
         check_model_options(options)
@@ -162,10 +155,10 @@ def _lines(
     from netdsl.cli.lines import output_records, output_texts
 
     if options.json:
-        from json import dumps
+        from netdsl.report.table import json_text
 
         for name, record in zip(names, output_records(outputs, options.top, classes), strict=True):
-            yield dumps({"name": name, "outputs": record}, ensure_ascii=False)
+            yield json_text({"name": name, "outputs": record})
     else:
         for name, text in zip(names, output_texts(outputs, options.top, classes), strict=True):
             yield f"{escape(name)}  {text}"

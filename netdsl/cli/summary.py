@@ -29,7 +29,7 @@ def _text(figures: Figures, options: argparse.Namespace) -> str:
     from netdsl.report.summary import summary_csv, summary_data, summary_markdown, summary_text
     from netdsl.report.table import json_text
 
-    form: str = options.form
+    form: str = options.format
     if form == "json":
         return json_text(summary_data(figures, weights=options.list_weights))
     if form == "csv":

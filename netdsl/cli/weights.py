@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from netdsl.app.tensors import is_net, tensors_of_file, tensors_of_net
 from netdsl.cli.messages import open_net
-from netdsl.report.table import json_text
 
 if TYPE_CHECKING:
     import argparse
@@ -21,5 +20,6 @@ def command(options: argparse.Namespace) -> int:
         found = tensors_of_net(net, options.file)
     else:
         found = tensors_of_file(options.file)
-    print(json_text(found.data()) if options.json else found.text())
+    form = {"json": found.json, "csv": found.csv, "markdown": found.markdown}.get(options.format, found.text)
+    print(form())
     return 0

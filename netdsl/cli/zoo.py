@@ -6,7 +6,7 @@ import os
 import sys
 
 from netdsl.app.zoo import copy, index, shipped_file, shipped_text
-from netdsl.cli.messages import note
+from netdsl.cli.messages import note, print_json, print_table
 
 TYPE_CHECKING = False  # this starts without typing
 if TYPE_CHECKING:
@@ -22,24 +22,31 @@ def command(options: argparse.Namespace) -> int:
         options.parser.error(
             f"invalid arguments {' '.join(words)}; use `zoo`, `zoo show NAME` or `zoo copy NAME [DIR]`"
         )
-    if options.json and action != "list":
-        options.parser.error(f"zoo {action} does not take --json")
+    if options.format in ("csv", "markdown") and action != "list":
+        options.parser.error(f"zoo {action} prints no table: {options.format} is a format of `netdsl zoo`")
     if action == "list":
-        _list(options.json)
+        _list(options.format)
     elif action == "show":
-        sys.stdout.write(shipped_text(shipped_file(words[1])))
+        file = shipped_file(words[1])
+        if options.json:
+            print_json({"file": file, "text": shipped_text(file)})
+        else:
+            sys.stdout.write(shipped_text(file))
     else:
-        for path in copy(shipped_file(words[1]), *words[2:]):
-            note(os.path.normpath(path))
+        paths = [os.path.normpath(path) for path in copy(shipped_file(words[1]), *words[2:])]
+        if options.json:
+            print_json({"files": paths})
+        else:
+            for path in paths:
+                note(path)
     return 0
 
 
-def _list(as_json: bool) -> None:
+def _list(form: str) -> None:
     known = index()
-    if as_json:
-        from netdsl.report.table import json_text
-
-        print(json_text([{"name": name, **entry} for name, entry in known.items()]))
+    if form != "text":
+        entries = [{"name": name, **entry} for name, entry in known.items()]
+        print_table(entries, form)
         return
     rows = [("NAME", "YEAR", "PARAMETERS", "MACS", "PAPER")]
     for name, entry in known.items():

@@ -8,6 +8,7 @@ from netdsl.base.terminal import brief, escape
 
 if TYPE_CHECKING:
     from netdsl.base.text import Frame, Span
+    from netdsl.base.user_error import UserError
     from netdsl.diagnostics.problem import Edit, Problem
     from netdsl.diagnostics.report import Report
 
@@ -29,6 +30,20 @@ def json_line(problem: Problem) -> str:
     from json import dumps
 
     return dumps(to_dict(problem))
+
+
+def error_json_line(error: UserError) -> str:
+    """Format an error without a location like `json_line`, with those fields that it has."""
+    from json import dumps
+
+    helps = [{"message": brief(text), "edits": [], "safe": False} for text in error.helps]
+    return dumps({"code": error.code, "severity": "error", "message": brief(error.message), "help": helps})
+
+
+def error_github(error: UserError) -> str:
+    """Format an error without a location like `github`."""
+    said = [*error.message.splitlines(), *(f"help: {text}" for text in error.helps)]
+    return f"::error title={_data(f'error[{error.code}]', ':,')}::{_data(chr(10).join(map(brief, said)))}"
 
 
 def to_dict(problem: Problem) -> dict[str, object]:

@@ -29,7 +29,7 @@ MODULES = [
     "cli.explain",
     "cli.machine",
     "cli.messages",
-    "cli.run",
+    "cli.parser",
     "cli.view",
     "data.errors",
     "diagnostics.catalogue",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.report.figures import Figures
 from netdsl.report.summary import field_text
-from netdsl.report.table import aligned, csv_text, json_number, json_text
+from netdsl.report.table import aligned, csv_text, json_number, json_text, markdown_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -87,6 +87,11 @@ def comparison_text(rows: list[Compared]) -> str:
 def comparison_csv(rows: list[Compared]) -> str:
     """Return a header and a line for each net; unknown figures are empty."""
     return csv_text(COMPARISON_FIELDS, ({**row.data, "receptive_field": _field_text(row)}.values() for row in rows))
+
+
+def comparison_markdown(rows: list[Compared]) -> str:
+    """Format the same table for GitHub."""
+    return markdown_text(COMPARISON_HEADINGS, map(_cells, rows))
 
 
 def comparison_json(rows: list[Compared]) -> str:

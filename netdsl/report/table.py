@@ -39,10 +39,17 @@ def json_number(number: object) -> int | str:
 
 
 def json_text(data: object) -> str:
-    """Return data as indented JSON."""
+    """Return data as JSON, in one line of ASCII."""
     from json import dumps
 
-    return dumps(data, indent=2, ensure_ascii=False)
+    return dumps(data)
+
+
+def markdown_text(head: Sequence[str], rows: Iterable[Cells]) -> str:
+    """Return a header and rows as a GitHub table, escaped; None is an empty cell."""
+    lines = [[("" if cell is None else escape(str(cell)).replace("|", "\\|")) for cell in row] for row in rows]
+    table = [head, ["---"] * len(head), *lines]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in table)
 
 
 def csv_text(head: Cells, rows: Iterable[Cells]) -> str:

@@ -156,7 +156,7 @@ def test_the_reference_has_each_command_and_option(netdsl: Commands) -> None:
     for name in COMMANDS:
         options = set(re.findall(r"^  (?:-\w(?:, | ))?(--[\w-]+)", netdsl(name, "--help").out, re.MULTILINE))
         missing = {option for option in options if option not in sections[name]}
-        assert missing == {"--help", "--quiet", "--verbose"}, name
+        assert missing == {"--help", "--json", "--quiet", "--verbose"}, name
 
 
 def test_the_pictures_are_fresh() -> None:

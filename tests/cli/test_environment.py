@@ -155,11 +155,11 @@ def test_odd_folders(netdsl: Commands, writer: str, name: str) -> None:
         ("compile n.net --opset 21 --opset 21", "argument --opset: is given twice"),
         ("compile n.net --force --force", "argument --force: is given twice"),
         ("run n.net x.npy --batch 1 --batch 2", "argument --batch: is given twice"),
-        ("summary n.net --format json --format csv", "argument --format: is given twice"),
+        ("summary n.net --format text --format csv", "argument --format: is given twice"),
         ("check s.net --fix --fix", "argument --fix: is given twice"),
         ("check s.net --fix --quiet --verbose", "-v/--verbose: not allowed with argument -q/--quiet"),
         ("compile n.net -v -q", "-q/--quiet: not allowed with argument -v/--verbose"),
-        ("zoo copy xor . --json", "zoo copy does not take --json"),
+        ("zoo copy xor . --format csv", "zoo copy prints no table"),
     ],
 )
 def test_flags(netdsl: Commands, words: str, said: str) -> None:

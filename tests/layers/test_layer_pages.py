@@ -110,7 +110,7 @@ def test_layers_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["layers", "--json"]) == 0
     known = json.loads(capsys.readouterr().out)
     assert [each["name"] for each in known] == [*layer_modules(), *TRAINING]
-    kinds = ["layer", "loss", "optimizer", "schedule", "metric", "data", "augmentation"]
+    kinds = ["layer", "loss", "optimizer", "schedule", "stop", "metric", "data", "augmentation"]
     assert list(dict.fromkeys(each["kind"] for each in known)) == kinds
     assert main(["layers", "dropout", "--json"]) == 0
     (dropout,) = json.loads(capsys.readouterr().out)
