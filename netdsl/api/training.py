@@ -229,17 +229,6 @@ def _fit(
     return _trained(found, origin)
 
 
-def _printing(epoch: Callable[[dict[str, float]], object] | None) -> Callable[[dict[str, float]], object]:
-    """Return a callback that prints the figures of an epoch, before another callback."""
-
-    def show(row: dict[str, float]) -> None:
-        print("  ".join(f"{key} {value:.4g}" for key, value in row.items()), file=sys.stderr)
-        if epoch is not None:
-            epoch(row)
-
-    return show
-
-
 def _run_options(options: Mapping[str, Any], out: str | None) -> Any:
     """Return the options of a run, checked. Raises UserError."""
     from netdsl.app.fit import FitOptions
