@@ -286,7 +286,7 @@ WRONG_FITS: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("how", "code", "said"), WRONG_FITS, ids=str)
+@pytest.mark.parametrize(("how", "code", "said"), WRONG_FITS, ids=[said for _, _, said in WRONG_FITS])
 def test_keywords_are_checked_as_the_language_is(how: dict[str, Any], code: str, said: str) -> None:
     with pytest.raises(netdsl.Error) as caught:
         netdsl.parse(SMALL).fit(*points(), **how)
