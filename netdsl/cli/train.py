@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_training
+from netdsl.base.terminal import plural
 from netdsl.cli.messages import TERMINAL, note, show, shows_bars, weight_source
 from netdsl.diagnostics.report import Report
 
@@ -117,7 +118,7 @@ def _complete(trainer: Trainer, folder: RunFolder, options: argparse.Namespace) 
     if trainer.stops_early:
         note(early_stop(trainer))
     best = f" ({trainer.best_point})" if trainer.best is not None else ""
-    note(f"{folder.path}: {at:,} steps; wrote last.safetensors and .onnx, best.safetensors and .onnx{best}")
+    note(f"{folder.path}: {plural(at, 'step')}; wrote last.safetensors and .onnx, best.safetensors and .onnx{best}")
     return 0
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from itertools import takewhile
 from pathlib import Path
+from shutil import copyfile
 from threading import Timer
 
 import numpy as np
@@ -279,8 +280,8 @@ def test_a_log_of_json(netdsl: Commands) -> None:
             "epoch, 2 epochs; cpu, 1 thread",
         ),
         (
-            ["--set", 'train.validate=npz   "small.npz"', "--steps", "7"],
-            'small: 17,411 parameters; 400 examples in 3 classes, 400 for validation (npz "small.npz"); batch 8, 50 '
+            ["--set", 'train.validate=npz   "other.npz"', "--steps", "7"],
+            'small: 17,411 parameters; 400 examples in 3 classes, 400 for validation (npz "other.npz"); batch 8, 50 '
             "steps per epoch, 7 steps; cpu, 1 thread",
         ),
         (
@@ -292,6 +293,7 @@ def test_a_log_of_json(netdsl: Commands) -> None:
 )
 def test_a_training_says_what_it_is(netdsl: Commands, settings: list[str], said: str) -> None:
     prepare(netdsl.folder)
+    copyfile("small.npz", "other.npz")
     ran = netdsl("train", "small.net", "--threads", "1", *settings)
     paragraph = ran.err.partition("\nruns/")[0]
     assert " ".join(paragraph.split()) == said
