@@ -8,14 +8,15 @@ import re
 import stat
 import sys
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, BinaryIO
 
 from netdsl.base.limits import SOURCE_BYTES
 from netdsl.base.text import Source
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 
+TYPE_CHECKING = False  # importing typing takes as long as all of this
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import BinaryIO
 
 
 def name_beside(target: str) -> str:

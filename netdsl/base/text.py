@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from hashlib import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +35,8 @@ class Source:
     def digest(self) -> str:
         """SHA-256 of the normalized text in hexadecimal, independent of the line endings and of a final newline."""
         text = self.text if self.text.endswith("\n") else f"{self.text}\n"
+        from hashlib import sha256
+
         return sha256(text.encode()).hexdigest()
 
     @property
