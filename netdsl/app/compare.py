@@ -38,7 +38,12 @@ MAX_NAMES_SHOWN = 10
 
 class NothingToPlot(UserError, code="E0637", title="no net to plot", exit_code=USAGE_IS_WRONG):
     """`netdsl compare --plot` draws nets with a number of MACs that is known before run time and is not 0; `--by year`
-    draws those with a `year` in their `about`. None of the nets qualifies."""
+    draws those with a `year` in their `about`. None of the nets qualifies.
+
+    ```sh
+    netdsl compare zoo --plot zoo.svg
+    ```
+    """
 
 
 def compared(

@@ -32,7 +32,12 @@ BATCH = 100
 
 
 class NothingToJudge(UserError, code="E0645", title="no data to evaluate on", exit_code=USAGE_IS_WRONG):
-    """`netdsl eval` needs data, from `--data` or from the line `validate` of the `train` block."""
+    """`netdsl eval` needs data, from `--data` or from the line `validate` of the `train` block.
+
+    ```sh
+    netdsl eval net.net --data 'mnist "datasets/mnist" split test' --weights runs/net/best.safetensors
+    ```
+    """
 
 
 class EvalOptions(NamedTuple):

@@ -30,7 +30,13 @@ MAX_FILES_SHOWN = 5
 
 
 class WrongInputs(UserError, code="E0612", title="inputs that do not match the net", exit_code=USAGE_IS_WRONG):
-    """The inputs on the command line do not match those of the net."""
+    """The inputs on the command line do not match those of the net.
+
+    ```sh
+    netdsl summary net.net
+    netdsl run net.net left=a.npy right=b.npy
+    ```
+    """
 
 
 TABLES = (".csv", ".tsv", ".parquet")

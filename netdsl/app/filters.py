@@ -33,7 +33,13 @@ MAX_ELEMENTS = 2**24
 
 class NoFilters(UserError, code="E0705", title="no filters to draw"):
     """There is no convolution, or none of this name, in the weights. Only weights with four axes (filters, channels,
-    height, width) and at most 16 million elements can be drawn."""
+    height, width) and at most 16 million elements can be drawn.
+
+    ```sh
+    netdsl weights w.safetensors
+    netdsl filters w.safetensors --layer conv2
+    ```
+    """
 
 
 class Filters(Record):

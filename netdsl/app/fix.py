@@ -28,7 +28,13 @@ MAX_ROUNDS = 20
 
 
 class CannotFix(UserError, code="E0622", title="a file that cannot be fixed in place", exit_code=USAGE_IS_WRONG):
-    """`check --fix` writes to the given files, so it accepts neither standard input nor shipped nets."""
+    """`check --fix` writes to the given files, so it accepts neither standard input nor shipped nets.
+
+    ```sh
+    netdsl zoo copy lenet5
+    netdsl check lenet5.net --fix
+    ```
+    """
 
 
 class Fixes:

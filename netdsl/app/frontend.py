@@ -47,20 +47,41 @@ class Origin(NamedTuple):
 
 
 class BadSetting(UserError, code="E0610", title="an invalid `--set`", exit_code=USAGE_IS_WRONG):
-    """`--set` takes NAME=VALUE: a parameter of the net, and an expression of the language."""
+    """`--set` takes NAME=VALUE: a parameter of the net, and an expression of the language.
+
+    ```sh
+    netdsl check resnet --set depth=101 --set classes=10
+    ```
+    """
 
 
 class NoSuchNet(UserError, code="E0618", title="unknown net in a file", exit_code=USAGE_IS_WRONG):
-    """In FILE:NET, the file neither defines nor uses a net with this name."""
+    """In FILE:NET, the file neither defines nor uses a net with this name.
+
+    ```sh
+    netdsl check net.net
+    netdsl check net.net:small
+    ```
+    """
 
 
 class NoSuchRoot(UserError, code="E0619", title="a root that is not a folder", exit_code=USAGE_IS_WRONG):
-    """The value of `--root` is not a folder."""
+    """The value of `--root` is not a folder.
+
+    ```sh
+    netdsl check net.net --root .
+    ```
+    """
 
 
 class BadDataLine(UserError, code="E0644", title="an invalid `--data`", exit_code=USAGE_IS_WRONG):
     """The value of `--data` is written like a `data` line in a `train` block: `--data 'mnist "datasets/mnist" split
-    test'`."""
+    test'`.
+
+    ```sh
+    netdsl eval net.net --data 'mnist "datasets/mnist" split test' --weights runs/net/best.safetensors
+    ```
+    """
 
 
 def open_module(

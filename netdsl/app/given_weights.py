@@ -22,9 +22,14 @@ BIAS_WITHOUT_EFFECT = "W0302"
 
 
 class NeedsWeights(UserError, code="E0646", title="an option that requires `--weights`", exit_code=USAGE_IS_WRONG):
-    """`--rename`, `--match`, `--except`, `--partial` and `--allow-nonfinite` control how the weights of a file are
+    r"""`--rename`, `--match`, `--except`, `--partial` and `--allow-nonfinite` control how the weights of a file are
     used, so they require `--weights`. `--partial` cannot be combined with `--match order`, since an order with gaps is
-    ambiguous."""
+    ambiguous.
+
+    ```sh
+    netdsl compile net.net --weights w.pth --rename 'module\.(.*)' '$1' --except fc
+    ```
+    """
 
 
 class WeightSource(NamedTuple):

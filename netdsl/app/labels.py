@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
 
 class BadLabels(UserError, code="E0623", title="an invalid label file"):
-    """A label file contains one name per class: text with one name per line, or a JSON list of names."""
+    r"""A label file contains one name per class: text with one name per line, or a JSON list of names.
+
+    ```sh
+    printf 'cat\ndog\n' > names.txt
+    netdsl run net.net images --labels names.txt
+    ```
+    """
 
 
 def read_labels(path: str) -> list[str]:

@@ -27,16 +27,32 @@ SEARCHED = 64
 
 
 class WouldOverwrite(UserError, code="E0611", title="an output that exists", exit_code=USAGE_IS_WRONG):
-    """The output exists and was not written by netdsl."""
+    """The output exists and was not written by netdsl.
+
+    ```sh
+    netdsl compile lenet5 -o other.onnx
+    netdsl compile lenet5 --force
+    ```
+    """
 
 
 class WouldDestroy(UserError, code="E0613", title="an output that is also an input", exit_code=USAGE_IS_WRONG):
-    """The output is one of the files that the command reads. Not even `--force` overwrites it."""
+    """The output is one of the files that the command reads. Not even `--force` overwrites it.
+
+    ```sh
+    netdsl compile net.net -o new.onnx
+    ```
+    """
 
 
 class NotAPicture(UserError, code="E0643", title="an unsupported image format", exit_code=USAGE_IS_WRONG):
     """Images are written as SVG, PNG or PDF, so the name of the output must end with `.svg`, `.png` or `.pdf`. `draw`
-    also writes `.dot` and `.mmd`."""
+    also writes `.dot` and `.mmd`.
+
+    ```sh
+    netdsl draw net.net -o net.svg
+    ```
+    """
 
 
 @contextmanager

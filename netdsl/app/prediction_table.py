@@ -26,7 +26,13 @@ MARKS = tuple(f"{','.join(head)}\n".encode() for head in HEADS)
 
 class NoTable(UserError, code="E0627", title="outputs that do not fit into a table"):
     """A table of predictions has one class or one number for each example. A net with several outputs, or with maps,
-    does not fit: `-o OUT.npz` writes all numbers, and `--json` prints all outputs."""
+    does not fit: `-o OUT.npz` writes all numbers, and `--json` prints all outputs.
+
+    ```sh
+    netdsl run net.net x.npy -o out.npz
+    netdsl run net.net x.npy --format json
+    ```
+    """
 
 
 class PredictionTable:

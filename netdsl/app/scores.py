@@ -28,7 +28,12 @@ SOFTMAX, SIGMOID, IDENTITY = "softmax", "sigmoid", "identity"
 
 class NotLogits(UserError, code="E0624", title="scores that are not logits", exit_code=USAGE_IS_WRONG):
     """`--softmax` prints the softmax of outputs that are logits, with a number for each of two or more classes. An
-    output that was trained with another loss than `cross_entropy`, such as `hinge`, has no logits."""
+    output that was trained with another loss than `cross_entropy`, such as `hinge`, has no logits.
+
+    ```sh
+    netdsl run net.net x.npy --logits
+    ```
+    """
 
 
 class ClassReading(NamedTuple):

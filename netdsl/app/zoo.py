@@ -16,11 +16,22 @@ INDEX = "index.json"
 
 
 class NotInZoo(UserError, code="E0631", title="unknown net of the zoo", exit_code=USAGE_IS_WRONG):
-    """`netdsl zoo show` and `zoo copy` take the name of a shipped net or of its file. `netdsl zoo` lists them."""
+    """`netdsl zoo show` and `zoo copy` take the name of a shipped net or of its file. `netdsl zoo` lists them.
+
+    ```sh
+    netdsl zoo
+    netdsl zoo show resnet50
+    ```
+    """
 
 
 class InTheWay(UserError, code="E0632", title="a copy that would overwrite a file", exit_code=USAGE_IS_WRONG):
-    """`netdsl zoo copy` does not overwrite files."""
+    """`netdsl zoo copy` does not overwrite files.
+
+    ```sh
+    netdsl zoo copy resnet50 other
+    ```
+    """
 
 
 def index() -> dict[str, dict[str, Any]]:

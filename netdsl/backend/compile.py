@@ -30,7 +30,12 @@ ONE_FILE = 2_000_000_000
 
 
 class BadMetadata(UserError, code="E0640", title="invalid model metadata", exit_code=USAGE_IS_WRONG):
-    """Model metadata consists of keys and strings. Keys that begin with `netdsl.` are reserved."""
+    """Model metadata consists of keys and strings. Keys that begin with `netdsl.` are reserved.
+
+    ```sh
+    netdsl compile net.net --metadata author=me --metadata license=MIT
+    ```
+    """
 
 
 class CompileOptions(NamedTuple):

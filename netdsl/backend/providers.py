@@ -15,7 +15,13 @@ SUFFIX = "ExecutionProvider"
 
 
 class NoProvider(UserError, code="E0811", title="an unavailable execution provider", exit_code=USAGE_IS_WRONG):
-    """The execution provider is unknown, not part of this build of onnxruntime, or does not start on this machine."""
+    """The execution provider is unknown, not part of this build of onnxruntime, or does not start on this machine.
+
+    ```sh
+    netdsl devices
+    netdsl run net.net x.npy --provider cpu
+    ```
+    """
 
 
 class Known:

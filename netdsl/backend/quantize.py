@@ -24,11 +24,21 @@ if TYPE_CHECKING:
 
 class CannotQuantize(UserError, code="E0682", title="calibration examples that cannot be used"):
     """The calibration examples give no range to quantize to 8 bits: they contain NaN, or the network computes it from
-    them."""
+    them.
+
+    ```sh
+    netdsl compile net.net --quantize int8 --calibrate examples.npy
+    ```
+    """
 
 
 class NoRange(UserError, code="E0683", title="a calibration input without a range"):
-    """The calibration examples of an input are all zero, or too close to zero to compute a scale from them."""
+    """The calibration examples of an input are all zero, or too close to zero to compute a scale from them.
+
+    ```sh
+    netdsl compile net.net --quantize int8 --calibrate examples.npy
+    ```
+    """
 
 
 LARGEST, LARGEST_PAIR = 127, 128

@@ -40,7 +40,12 @@ LARGE = 2**20
 
 
 class TooLargeForOnnx(UserError, code="E0680", title="a model that is too large for ONNX"):
-    """An ONNX file is a single protobuf message of less than 2 GB, about 536 million weights."""
+    """An ONNX file is a single protobuf message of less than 2 GB, about 536 million weights.
+
+    ```sh
+    netdsl compile net.net --external-data
+    ```
+    """
 
 
 def write(emitted: Emitted, weights: Weights, file: Writable, data: DataFile | None = None) -> None:

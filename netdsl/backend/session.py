@@ -52,11 +52,21 @@ class BadModel(UserError, code="E0812", title="an invalid ONNX model"):
 
 
 class WrongFeed(UserError, code="E0813", title="inputs that do not match the model"):
-    """The inputs do not match those of the model in their names, types, shapes or number of examples."""
+    """The inputs do not match those of the model in their names, types, shapes or number of examples.
+
+    ```sh
+    netdsl run model.onnx left=a.npy right=b.npy
+    ```
+    """
 
 
 class FellBack(UserError, code="E0815", title="nodes left to the CPU"):
-    """The requested execution provider leaves some or all nodes of the model to the CPU."""
+    """The requested execution provider leaves some or all nodes of the model to the CPU.
+
+    ```sh
+    netdsl run net.net x.npy --provider cuda --allow-fallback
+    ```
+    """
 
 
 class RunFailed(UserError, code="E0814", title="a model that failed at run time"):

@@ -94,33 +94,71 @@ class FileProblem(UserError, exit_code=USAGE_IS_WRONG):
 
 
 class MissingFile(FileProblem, code="E0601", title="a missing file"):
-    """The file does not exist."""
+    """The file does not exist.
+
+    ```sh
+    ls *.net
+    netdsl zoo
+    ```
+    """
 
 
 class NotAFile(FileProblem, code="E0602", title="a path that is not a file"):
-    """The path is a folder or a device, but a file is required."""
+    """The path is a folder or a device, but a file is required.
+
+    ```sh
+    netdsl check folder/net.net
+    ```
+    """
 
 
 class Unreadable(FileProblem, code="E0603", title="an unreadable file"):
-    """The operating system does not allow reading the file, usually because of its permissions."""
+    """The operating system does not allow reading the file, usually because of its permissions.
+
+    ```sh
+    chmod u+r net.net
+    ```
+    """
 
 
 class TooLarge(FileProblem, code="E0604", title="a source file that is too large", exit_code=1):
-    """A source file has at most 2 MB. Larger networks are not written by hand."""
+    """A source file has at most 2 MB. Larger networks are not written by hand.
+
+    ```sh
+    du -h net.net
+    ```
+    """
 
 
 class NotText(FileProblem, code="E0605", title="a source file that is not text", exit_code=1):
-    """A source file is UTF-8 text without NUL characters. A byte order mark and all line endings are accepted."""
+    """A source file is UTF-8 text without NUL characters. A byte order mark and all line endings are accepted.
+
+    ```sh
+    iconv -f UTF-16 -t UTF-8 net.net > utf8.net
+    netdsl check utf8.net
+    ```
+    """
 
 
 class CannotWrite(FileProblem, code="E0606", title="an output that cannot be written"):
     """The output cannot be written: the folder is missing, there is no permission, or the disk is full. An existing
-    file stays intact."""
+    file stays intact.
+
+    ```sh
+    mkdir models
+    netdsl compile lenet5 -o models/lenet5.onnx
+    ```
+    """
 
 
 class NoWorkingFolder(FileProblem, code="E0656", title="a missing working folder"):
     """The working folder has been deleted or moved since the shell entered it, so relative paths and programs on
-    standard input cannot be resolved. Absolute paths work."""
+    standard input cannot be resolved. Absolute paths work.
+
+    ```sh
+    cd "$HOME"
+    ```
+    """
 
 
 def absolute(path: str) -> str:

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 
 class NoSuchCode(UserError, code="E0634", title="unknown code", exit_code=USAGE_IS_WRONG):
-    """`netdsl explain CODE` takes the code of an error or a warning, such as E0310. `netdsl explain` lists all."""
+    """`netdsl explain CODE` takes the code of an error or a warning, such as E0310. `netdsl explain` lists all.
+
+    ```sh
+    netdsl explain
+    netdsl explain E0310
+    ```
+    """
 
 
 def command(options: argparse.Namespace) -> int:

@@ -20,7 +20,12 @@ SHORT = re.compile(
 
 class NotEnoughMemory(UserError, code="E0615", title="not enough memory"):
     """The machine does not have enough memory for this network, these weights or this batch, or `ulimit -v` limits it.
-    A smaller `--batch` needs less memory."""
+    A smaller `--batch` needs less memory.
+
+    ```sh
+    netdsl run net.net images --batch 1
+    ```
+    """
 
 
 class TooDeep(UserError, code="E0616", title="input nested too deeply"):
@@ -29,12 +34,22 @@ class TooDeep(UserError, code="E0616", title="input nested too deeply"):
 
 class SystemFailed(UserError, code="E0617", title="a failed system call", exit_code=USAGE_IS_WRONG):
     """The operating system refused an operation that has no more specific code, often because the disk of the standard
-    output is full."""
+    output is full.
+
+    ```sh
+    df -h .
+    ```
+    """
 
 
 class CannotLoad(UserError, code="E0657", title="a package that cannot be loaded", exit_code=USAGE_IS_WRONG):
     """A package is installed but cannot be loaded: a library that it needs is missing, or it was built for another
-    machine or Python version."""
+    machine or Python version.
+
+    ```sh
+    python -m pip install --force-reinstall onnxruntime
+    ```
+    """
 
 
 def machine_failed(error: Exception) -> UserError | None:

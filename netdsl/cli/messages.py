@@ -28,7 +28,13 @@ _bars = True
 
 
 class NotForAModel(UserError, code="E0614", title="an option that needs a `.net` file", exit_code=USAGE_IS_WRONG):
-    """The parameters and weights of a compiled model are fixed, so options that change them are not allowed."""
+    """The parameters and weights of a compiled model are fixed, so options that change them are not allowed.
+
+    ```sh
+    netdsl run net.net x.npy --weights w.safetensors
+    netdsl run model.onnx x.npy
+    ```
+    """
 
 
 def open_net(options: argparse.Namespace) -> Net | None:

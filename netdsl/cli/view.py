@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 class CannotServe(UserError, code="E0638", title="a viewer that cannot start", exit_code=USAGE_IS_WRONG):
     """`netdsl view` serves Netron on a local port. The port given by `--port` is in use or not allowed, or no port is
-    free. Without the option, a free port is chosen."""
+    free. Without the option, a free port is chosen.
+
+    ```sh
+    netdsl view net.net
+    netdsl view net.net --port 8080
+    ```
+    """
 
 
 def command(options: argparse.Namespace) -> int:

@@ -32,7 +32,12 @@ def user_errors() -> dict[str, type[UserError]]:
 
 class NoDocstrings(UserError, code="E0655", title="missing docstrings", exit_code=USAGE_IS_WRONG):
     """The pages of layers and error codes are docstrings, which `python -OO` and `PYTHONOPTIMIZE=2` remove. All other
-    commands work without them."""
+    commands work without them.
+
+    ```sh
+    env -u PYTHONOPTIMIZE netdsl explain E0310
+    ```
+    """
 
 
 def docstring(cls: type) -> str:

@@ -32,7 +32,12 @@ NEGATIVE = re.compile(r"-\s*[\d.][\w.]*")
 
 class BadTrainSetting(UserError, code="E0626", title="an invalid `--set train`", exit_code=USAGE_IS_WRONG):
     """`--set train.KEY=VALUE` replaces a line of the `train` block, and `--set train.KEY.ARGUMENT=VALUE` changes an
-    argument of a line. For arguments of the optimizer, KEY can be omitted, as in `train.lr`."""
+    argument of a line. For arguments of the optimizer, KEY can be omitted, as in `train.lr`.
+
+    ```sh
+    netdsl train net.net --set train.lr=0.01 --set train.epochs=20 --set train.optimizer=adamw
+    ```
+    """
 
 
 def is_of_training(setting: str) -> bool:

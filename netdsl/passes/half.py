@@ -25,7 +25,12 @@ Ops with an attribute outside f16's range, such as an epsilon of 1e-9, stay in f
 
 
 class BeyondHalf(UserError, code="E0681", title="weights outside half precision"):
-    """The network uses a number outside the range of half precision: at most 65,504 and, unless zero, at least 6e-8."""
+    """The network uses a number outside the range of half precision: at most 65,504 and, unless zero, at least 6e-8.
+
+    ```sh
+    netdsl compile net.net --dtype f32
+    ```
+    """
 
 
 def half(graph: Graph, *, io: str = "f32") -> Graph:

@@ -26,7 +26,12 @@ CHECKPOINT_NAME = re.compile(r"(\d+)(?:-(\d+))?\.safetensors")
 
 
 class BadCheckpoint(UserError, code="E0860", title="an invalid checkpoint"):
-    """A run cannot resume from a checkpoint that is damaged or belongs to another net or recipe."""
+    """A run cannot resume from a checkpoint that is damaged or belongs to another net or recipe.
+
+    ```sh
+    netdsl train net.net --out runs/new
+    ```
+    """
 
 
 class Position:

@@ -57,7 +57,12 @@ TARGET_KINDS = {
 
 
 class NeedsNewerOpset(UserError, code="E0649", title="an opset that is too old", exit_code=USAGE_IS_WRONG):
-    """A training step with dropout computes its masks with bitwise operators, which ONNX has had since opset 18."""
+    """A training step with dropout computes its masks with bitwise operators, which ONNX has had since opset 18.
+
+    ```sh
+    netdsl compile net.net --training --opset 21
+    ```
+    """
 
 
 def step_model(recipe: Recipe, *, opset: int = OPSET, metadata: Mapping[str, str] | None = None) -> Emitted:

@@ -74,7 +74,13 @@ MODEL_FILES = tuple(f"{which}.{ending}" for which in ("best", "last") for ending
 
 class FolderIsTaken(UserError, code="E0863", title="a folder that is in use", exit_code=USAGE_IS_WRONG):
     """The folder for a run contains another run or files that netdsl did not write, or another process is training in
-    it."""
+    it.
+
+    ```sh
+    netdsl train net.net --out runs/other
+    netdsl train net.net --out runs/net --resume
+    ```
+    """
 
 
 ANOTHER_RUN = "--out selects a folder for another run, and --force starts this one anew"
@@ -83,7 +89,13 @@ ANOTHER_RUN = "--out selects a folder for another run, and --force starts this o
 
 class OtherRun(UserError, code="E0864", title="a run with other settings", exit_code=USAGE_IS_WRONG):
     """A run resumes with the net, recipe and data that it was started with; only its end can change. Otherwise it could
-    not be reproduced."""
+    not be reproduced.
+
+    ```sh
+    netdsl train net.net --out runs/other
+    netdsl train net.net --out runs/net --force
+    ```
+    """
 
 
 class RunFolder:

@@ -31,7 +31,12 @@ MODERATE = 0.01
 
 class Diverged(UserError, code="E0862", title="a training run that diverged"):
     """A NaN or infinite loss would make all weights non-finite in the same step. Training stops before that, and the
-    last checkpoint is finite. The most frequent cause is a learning rate that is too high."""
+    last checkpoint is finite. The most frequent cause is a learning rate that is too high.
+
+    ```sh
+    netdsl train net.net --set train.lr=1e-4
+    ```
+    """
 
 
 def nonfinite_origin(

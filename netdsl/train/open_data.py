@@ -38,7 +38,12 @@ NAMED = ("cifar10", "cifar100", "csv", "folder", "parquet")
 
 
 class TooFew(UserError, code="E0865", title="too few examples to split"):
-    """`validate 0.1` holds out a tenth of the examples. Training and validation need at least one example each."""
+    """`validate 0.1` holds out a tenth of the examples. Training and validation need at least one example each.
+
+    ```sh
+    netdsl train net.net --set train.validate=0.2
+    ```
+    """
 
 
 def data_spec(

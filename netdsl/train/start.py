@@ -46,7 +46,12 @@ if TYPE_CHECKING:
 
 class LoneValue(UserError, code="E0861", title="batch normalization of a single training value"):
     """Batch normalization of a single value per channel: the mean is the value itself and the variance is 0, so every
-    output is the bias, and the unbiased variance would divide by 0."""
+    output is the bias, and the unbiased variance would divide by 0.
+
+    ```sh
+    netdsl train net.net --set train.batch=16
+    ```
+    """
 
 
 def check_batch(recipe: Recipe) -> None:

@@ -7,7 +7,12 @@ from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 
 class BadWeightFile(UserError, code="E0701", title="an invalid weight file"):
     """The file is damaged, or its format is not supported. A PyTorch checkpoint can contain tensors, containers and
-    plain values, and nothing else: its pickle is a program, and is not executed."""
+    plain values, and nothing else: its pickle is a program, and is not executed.
+
+    ```sh
+    netdsl weights w.pth
+    ```
+    """
 
 
 def damaged(path: str, reason: str, *helps: str) -> BadWeightFile:
@@ -16,20 +21,37 @@ def damaged(path: str, reason: str, *helps: str) -> BadWeightFile:
 
 
 class WeightsDoNotFit(UserError, code="E0702", title="weights that do not match the net"):
-    """The weights in the file do not match those of the network: names are missing or unknown, or shapes differ.
+    r"""The weights in the file do not match those of the network: names are missing or unknown, or shapes differ.
 
     Weights are matched by name, after all renames, or by order with `--match order`. Each is used once, and none is
     reshaped or transposed silently.
+
+    ```sh
+    netdsl weights net.net
+    netdsl weights w.pth
+    netdsl compile net.net --weights w.pth --rename 'module\.(.*)' '$1'
+    netdsl compile net.net --weights w.pth --partial
+    ```
     """
 
 
 class WrongWeightType(UserError, code="E0703", title="weights of an unsupported type"):
     """Weights are floating-point numbers: float16, bfloat16 and float64 are converted to float32. Integers are not
-    converted, and neither are floats of 8 bits or fewer, whose values are meaningless without a scale."""
+    converted, and neither are floats of 8 bits or fewer, whose values are meaningless without a scale.
+
+    ```sh
+    netdsl weights w.pth
+    ```
+    """
 
 
 class BadWeightValues(UserError, code="E0704", title="non-finite or negative weights"):
-    """A weight is NaN or infinite, or a variance is negative, so the network would not compute anything useful."""
+    """A weight is NaN or infinite, or a variance is negative, so the network would not compute anything useful.
+
+    ```sh
+    netdsl compile net.net --weights w.pth --allow-nonfinite
+    ```
+    """
 
 
 class OrderUnknown(UserError, code="E0707", title="an unknown order of Keras weights"):
@@ -48,6 +70,10 @@ class UnclearUse(UserError, code="E0710", title="a tensor with an ambiguous role
 
     The layout of a weight is determined by the node that uses it, never by its shape alone. `--rename PATTERN -` drops
     tensors that are not weights.
+
+    ```sh
+    netdsl compile net.net --weights model.onnx --rename 'anchors' -
+    ```
     """
 
 
@@ -59,12 +85,23 @@ class UnlikeLayer(UserError, code="E0711", title="a node that differs from its l
 
 class UnknownWeightLabel(UserError, code="E0712", title="unknown weight in `--except`", exit_code=USAGE_IS_WRONG):
     """`--except` takes layers or weights of the network: a name (`fc.weight`), the beginning of names (`fc`,
-    `layer4.0`), or a pattern (`layer?`, `*.bias`). Each must match at least one weight."""
+    `layer4.0`), or a pattern (`layer?`, `*.bias`). Each must match at least one weight.
+
+    ```sh
+    netdsl weights net.net
+    netdsl train net.net --weights w.pth --except fc 'layer4.*'
+    ```
+    """
 
 
 class BadRename(UserError, code="E0706", title="an invalid rename rule", exit_code=USAGE_IS_WRONG):
-    """A rule for renaming weights cannot be read, or renames nothing. The pattern is a regular expression, and `$1` in
-    the replacement is the first group of the pattern."""
+    r"""A rule for renaming weights cannot be read, or renames nothing. The pattern is a regular expression, and `$1` in
+    the replacement is the first group of the pattern.
+
+    ```sh
+    netdsl compile net.net --weights w.pth --rename 'features\.(\d+)' 'conv$1'
+    ```
+    """
 
 
 class OutsideModelFolder(UserError, code="E0708", title="a data file outside the model's folder"):
