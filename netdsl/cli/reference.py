@@ -57,9 +57,9 @@ result.
   `column`, `end_line` and `end_column`. Wrong usage is such an object too. No result has `code`, `severity` and
   `message`.
 - A result is an object, or an array for `zoo`, `layers`, `explain`, `docs` and `compare`. `run` prints an object per
-  example and `train` one per epoch. Commands that write a file print its path, `file`, and what it contains: `compile`
-  prints `bytes`, `parameters`, `nodes` and `opset`. `check` prints problems only. If the file itself is written to
-  stdout, with `-o -`, warnings and the record go to stderr.
+  example, and `train` one for its start, for each epoch and for its end. Commands that write a file print its path,
+  `file`, and what it contains: `compile` prints `bytes`, `parameters`, `nodes` and `opset`. `check` prints problems
+  only. If the file itself is written to stdout, with `-o -`, warnings and the record go to stderr.
 - The exit code is the same in all formats. `-q` leaves warnings out, except in `check`.
 
 ```console

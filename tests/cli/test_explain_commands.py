@@ -13,7 +13,7 @@ from netdsl.diagnostics import pages
 from netdsl.diagnostics.report import Report
 
 OUTSIDE = {code: page for code, page in pages.pages().items() if "E06" <= code[:3] <= "E08"}
-COMMANDS = [(code, line) for code, page in OUTSIDE.items() for line in page.commands.splitlines()]
+COMMANDS = dict.fromkeys(line for page in OUTSIDE.values() for line in page.commands.splitlines())
 WITHOUT = {
     *("E0616", "E0620", "E0621", "E0641", "E0647", "E0650", "E0651", "E0707", "E0708", "E0711", "E0801", "E0803"),
     *("E0805", "E0812", "E0814", "E0830", "E0831", "E0833", "E0834", "E0837", "E0839", "E0866", "E0870", "E0872"),
@@ -26,8 +26,8 @@ def test_pages_have_something_to_paste() -> None:
     assert lacking == WITHOUT
 
 
-@pytest.mark.parametrize(("code", "line"), COMMANDS, ids=[f"{code} {line}" for code, line in COMMANDS])
-def test_a_command_is_one(code: str, line: str) -> None:
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_is_one(line: str) -> None:
     words = shlex.split(line.partition(" > ")[0])
     assert words[0] in ("netdsl", "python", "chmod", "cd", "df", "du", "env", "iconv", "ls", "mkdir", "printf")
     if words[0] == "netdsl" and words[1] != "help":
