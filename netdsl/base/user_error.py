@@ -75,16 +75,12 @@ class OptionsClash(UserError, code="E0641", title="options that contradict each 
     """Two options contradict each other, or one requires another."""
 
 
-class WrongArgumentType(
-    UserError, TypeError, code="E0650", title="an argument of the wrong type", exit_code=USAGE_IS_WRONG
-):
+class WrongArgumentType(UserError, TypeError, code="E0650", title="wrong argument type", exit_code=USAGE_IS_WRONG):
     """A function of the Python API got an argument of a type that it does not accept. The exception is a `TypeError`
     too."""
 
 
-class WrongArgumentValue(
-    UserError, ValueError, code="E0651", title="an argument with an invalid value", exit_code=USAGE_IS_WRONG
-):
+class WrongArgumentValue(UserError, ValueError, code="E0651", title="wrong argument value", exit_code=USAGE_IS_WRONG):
     """A function of the Python API got an argument that is out of range, unknown, or contradicts another. The exception
     is a `ValueError` too."""
 
