@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from netdsl.api.errors import NetError, NetWarning, in_python, warn
+from netdsl.api.errors import NetError, NetWarning, PythonReporter, in_python, warn
 from netdsl.api.net import Net
 from netdsl.api.options import (
     LARGEST,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from netdsl.api.options import WeightOptions
     from netdsl.api.results import Picture
-    from netdsl.app.fit import Fitted
+    from netdsl.app.fit import FitSettings, Fitted
     from netdsl.elaborate.module import Module
     from netdsl.elaborate.recipe import Recipe
 
@@ -218,26 +218,26 @@ def _fit(
         raise WrongArgumentType(f"epoch is a function, not {shown(epoch)}")
     drawn = TrainingProgress(epoch) if progress else RecordedProgress(epoch)
     matching = {key: value for key, value in options.items() if key in MATCHING}
-    chosen = _run_options(options, None if out is None else path("out", out))
+    chosen = _settings(options, None if out is None else path("out", out))
     with in_python():
         source = source_of_weights(**matching)
         weights = fitted(recipe.net, source, seed=recipe.seed if source.partial else None, training=True)
-        found = app.fit(recipe, module, data, validate, weights, chosen, drawn)
+        found = app.fit(recipe, module, data, validate, weights, chosen, PythonReporter(), drawn)
     for note in found.notes:
         warn(escape(note), RuntimeWarning)
     return _trained(found, origin)
 
 
-def _run_options(options: Mapping[str, Any], out: str | None) -> Any:
-    """Return the options of a run, checked. Raises UserError."""
-    from netdsl.app.fit import FitOptions
+def _settings(options: Mapping[str, Any], out: str | None) -> FitSettings:
+    """Return the settings of a run, checked. Raises UserError."""
+    from netdsl.app.fit import FitSettings
 
     for name in ("resume", "force", "allow_fallback"):
         flag(name, options.get(name, False))
     if options.get("resume") and options.get("force"):
         raise WrongArgumentValue("resume continues a run, and force starts it again: choose one of them")
     threads = options.get("threads")
-    return FitOptions(
+    return FitSettings(
         out,
         options.get("resume", False),
         options.get("force", False),

@@ -21,6 +21,7 @@ from netdsl.train.start import start
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from netdsl.app.reporter import Reporter
     from netdsl.base.dtypes import Array
     from netdsl.data.dataset import Examples
     from netdsl.diagnostics.report import Report
@@ -35,7 +36,7 @@ REPEATED = ("loss", "metric")
 """Lines that a `train` block can have for each output."""
 
 
-class FitOptions(NamedTuple):
+class FitSettings(NamedTuple):
     """Where a training runs, and the folder that it is written to, if any."""
 
     out: str | None = None
@@ -139,16 +140,20 @@ def fit(
     data: object,
     validate: object,
     weights: WeightFile | None,
-    options: FitOptions,
+    settings: FitSettings,
+    reporter: Reporter,
     progress: Progress,
 ) -> Fitted:
-    """Train a net to the end. Raises UserError."""
+    """Train a net to the end, and report what is odd about the data. Raises UserError."""
 
     def trainer(choices: Choices) -> Trainer:
         training, validation = examples(recipe, data, validate)
-        return start(recipe, training, validation, choices, weights=weights, progress=progress)
+        made = start(recipe, training, validation, choices, weights=weights, progress=progress)
+        for text in dict.fromkeys([*training.notes, *(validation.notes if validation is not None else ())]):
+            reporter.note(text)
+        return made
 
-    how = options._asdict()
+    how = settings._asdict()
     out, resume, force = (how.pop(name) for name in ("out", "resume", "force"))
     with closing(progress):
         if out is None:

@@ -638,6 +638,15 @@ except netdsl.NetError as error:
 except netdsl.UserError as error:
     code: str = error.code
 net.save("m.onnx", force=True)
+picture: netdsl.Picture = net.draw("net.svg", unfold=True)
+trained: netdsl.Trained = net.fit([[1.0]], [0], epochs=3, loss={"y": "mse"}, lr=0.1, validate=0.1, threads=2)
+steps: list[int] = trained.history.to_dict()["step"]
+result: netdsl.Result = netdsl.evaluate(net, ([1], [0]), weights="w.npz", labels=["a", "b"])
+attacked: netdsl.Result = net.attack(data=([1], [0]), epsilon=[0, 0.1])
+change: np.ndarray = net.attack([1], "cat", epsilon=0.1).adversarial
+rows: netdsl.Table = netdsl.compare(net, "lenet5")
+problems: list[netdsl.Problem] = netdsl.check("a.net")
+probabilities: np.ndarray = session.predict([[1, 2]], batch=7)["y"]
 """
 MISUSES = [
     "netdsl.lod('x')",
@@ -646,6 +655,10 @@ MISUSES = [
     "net.to_onnx(7)",
     "net.to_onnx(dtype='f8')",
     "net.save()",
+    "net.fit([1], [0], epoks=3)",
+    "net.attack()",
+    "netdsl.evaluate(net, match='size')",
+    "netdsl.weights('w.npz')",
 ]
 
 

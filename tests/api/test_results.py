@@ -255,6 +255,13 @@ def test_a_training_is_written_and_resumed(tmp_path: Path) -> None:
     assert "data python" in recipe
 
 
+def test_what_is_odd_about_data_is_a_warning() -> None:
+    x, y = points()
+    with pytest.warns(UserWarning, match="fewer examples, 90, than the batch size, 1,000") as caught:
+        netdsl.parse(SMALL).fit(x, y, loss="cross_entropy", batch=1000, epochs=1)
+    assert caught[0].filename == __file__
+
+
 def test_losses_of_several_outputs_and_batches_of_a_generator() -> None:
     net = netdsl.parse("net two { input x 4; h: dense 8; dense 3; output a; from h; dense 1; output b }")
     x, y = points()
