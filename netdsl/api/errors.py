@@ -64,7 +64,7 @@ class NetWarning(UserWarning):
 OPTION = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)(?: [A-Z]+\b)?")
 NAMES = {"except": "exclude"}
 """Keyword arguments that have another name than the option of the command line."""
-SWITCHES = ("force", "partial", "allow-nonfinite", "allow-fallback")
+SWITCHES = ("force", "resume", "partial", "allow-nonfinite", "allow-fallback")
 
 
 def worded(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from netdsl.app.frontend import data_of, load_classifier, load_lines, load_recipe
 from netdsl.app.given_weights import WeightSource, discard_bias_warnings, given_weights, note_random
 from netdsl.app.labels import check_labels, known_names, read_labels, shown_names
+from netdsl.base.files import MissingFile
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError, WrongArgumentType, escape
 from netdsl.data.given import Pair
 from netdsl.elaborate.train_block import NoTraining, classifier
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from netdsl.report.class_figures import ClassFigures
 
 BATCH = 100
+DATA_SUFFIXES = (".npz", ".npy", ".csv", ".parquet", ".gz")
+"""Ends of a path that is no line of a `train` block."""
 
 
 class NothingToJudge(UserError, code="E0645", title="no data to evaluate on", exit_code=USAGE_IS_WRONG):
@@ -252,6 +255,8 @@ def _data(text: str, report: Report) -> DataKind | None:
 def recognized(text: str) -> str:
     """Return the data line for a path, if it is recognized; a folder of MNIST or CIFAR-10 is its test split."""
     if not os.path.exists(text):
+        if text.lower().endswith(DATA_SUFFIXES) and not {*" \"'"} & {*text}:
+            raise MissingFile(f"there is no file {text}")
         return text
     quoted = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
     if os.path.isdir(text):

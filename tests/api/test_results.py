@@ -146,6 +146,14 @@ def test_random_weights_are_a_warning(digits: Any) -> None:
     assert caught[0].filename == __file__
 
 
+def test_a_missing_file_of_data_is_named() -> None:
+    net = netdsl.parse(SMALL)
+    for call in (netdsl.evaluate, netdsl.Net.attack, netdsl.Net.fit):
+        how = {"loss": "cross_entropy"} if call is netdsl.Net.fit else {}
+        with pytest.raises(netdsl.UserError, match=r"E0601.*there is no file missing\.npz"):
+            call(net, data="missing.npz", **how)  # type: ignore[operator]
+
+
 def test_an_adversarial_example(digits: Any) -> None:
     x, y = digits
     found = netdsl.load("lenet5").attack(x[0], int(y[0]), weights=WEIGHTS, epsilon=0.1)
