@@ -6,22 +6,31 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from netdsl.app.given_weights import check_together, given_weights
 from netdsl.base.shape import elements
 from netdsl.base.terminal import plural
 from netdsl.train.folder import RunFolder, claim_folder, missing_folders, numbered_folders
+from netdsl.train.open_data import open_data
 from netdsl.train.run import attach, choose_step_backend, folder_of
+from netdsl.train.start import start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from netdsl.app.given_weights import WeightSource
+    from netdsl.app.reporter import Reporter
     from netdsl.elaborate.module import Module
     from netdsl.elaborate.recipe import Recipe
     from netdsl.train.checkpoint import Checkpoint
     from netdsl.train.loop import Trainer
+    from netdsl.train.progress import Progress
     from netdsl.train.runner import Choices
 
 RUNS = "runs"
 """Folder of the runs, which are in `NET`, `NET-2`, …"""
+
+WIDTH = 79
+"""Maximum width of the lines about a training at its start."""
 
 
 class Run:
@@ -127,6 +136,80 @@ def _default_folder(base: str, *, resume: bool, force: bool) -> tuple[str, list[
         return runs[-1], [], []
     path, made = claim_folder(base)
     return path, made, [f"{path}: a new run, because {found[-1]} exists"] if found else []
+
+
+def begin(
+    run: Run,
+    recipe: Recipe,
+    module: Module,
+    source: WeightSource,
+    progress: Progress,
+    reporter: Reporter,
+    more: Mapping[str, object],
+    *,
+    seconds: float | None = None,
+) -> Trainer:
+    """Return the trainer of a run, at its beginning or its last checkpoint.
+
+    Reports what the training consists of, and how it differs from the request or from the run so far. `more` are
+    further entries of `run.json`, and `seconds` is the interval between checkpoints. Raises UserError.
+    """
+    dataset, validation = open_data(recipe)
+    check_together(source)
+    weights = None
+    if run.checkpoint is None:  # which holds all weights
+        weights = given_weights(recipe.net, source, recipe.seed, reporter, training=True)
+    trainer = start(recipe, dataset, validation, run.choices, weights=weights, progress=progress)
+    notes = [*overview_lines(trainer, WIDTH), *dataset.notes, *(validation.notes if validation is not None else ())]
+    for text in dict.fromkeys(notes):
+        reporter.note(text)
+    if weights is not None and weights.initial:
+        more = {**more, "initial": [name for name in recipe.net.parameters if name in weights.initial]}
+    run.attach(trainer, module, more, seconds=seconds)
+    for text in dict.fromkeys(run.notes):
+        reporter.note(text)
+    if run.checkpoint is not None:
+        done, steps = run.checkpoint.position.step, trainer.steps
+        where = "already at" if done >= steps or trainer.stops_early else "resuming after"
+        reporter.note(f"{run.folder.path}: {where} step {done:,} of {steps:,}")
+    return trainer
+
+
+def log_for_tensorboard(run: Run, trainer: Trainer) -> None:
+    """Write event files for TensorBoard too. Raises MissingPackage."""
+    from netdsl.train.log import TensorBoardLog
+
+    assert trainer.checkpoint_writer is not None
+    trainer.checkpoint_writer.tensorboard = TensorBoardLog(run.folder.file("tensorboard"), trainer.position.step)
+
+
+@contextmanager
+def stopped_by_signals(trainer: Trainer) -> Iterator[list[int]]:
+    """Make a termination signal stop the training after the current step, and a second one immediately. Yield the
+    list of the signals received."""
+    import signal
+    import threading
+
+    received: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        if trainer.stopped:
+            raise SystemExit(128 + number)
+        received.append(number)
+        trainer.stopped = True
+
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        numbers = []
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in before.items():
+        if handler in (signal.SIG_DFL, signal.default_int_handler):  # a signal that nohup ignores stays ignored
+            signal.signal(number, stop)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def complete(trainer: Trainer) -> bool:

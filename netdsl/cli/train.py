@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from netdsl.app.frontend import load_training
@@ -12,17 +11,9 @@ from netdsl.diagnostics.report import Report
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator
 
-    from netdsl.app.train import Run
-    from netdsl.elaborate.module import Module
-    from netdsl.elaborate.recipe import Recipe
     from netdsl.train.folder import RunFolder
     from netdsl.train.loop import Trainer
-
-
-WIDTH = 79
-"""Maximum width of the lines about the training at its start."""
 
 
 def command(options: argparse.Namespace) -> int:
@@ -33,7 +24,8 @@ def command(options: argparse.Namespace) -> int:
     show(report, options, None if recipe is None else recipe.net)
     if recipe is None or report.errors:
         return 1
-    from netdsl.app.train import open_run
+    from netdsl.app.progress import JsonLines, TrainingProgress, print_event
+    from netdsl.app.train import begin, log_for_tensorboard, open_run, overview
 
     with open_run(
         recipe,
@@ -46,7 +38,14 @@ def command(options: argparse.Namespace) -> int:
         provider=options.provider,
         allow_fallback=options.allow_fallback,
     ) as run:
-        trainer = _start(recipe, module, run, options)
+        source = weight_source(options)
+        progress = JsonLines() if _wants_json(options) else TrainingProgress(visible=shows_bars())
+        more = {"file": options.file, "set": options.set, "weights": options.weights}
+        trainer = begin(run, recipe, module, source, progress, TERMINAL, more, seconds=options.checkpoint)
+        if options.tensorboard:
+            log_for_tensorboard(run, trainer)
+        if _wants_json(options):
+            print_event("start", folder=run.folder.path, **overview(trainer))
         return _complete(trainer, run.folder, options)
 
 
@@ -60,54 +59,11 @@ def _settings(options: argparse.Namespace) -> list[str]:
     return [*options.set, *(f"train.{key}={value}" for key, value in given.items() if value is not None)]
 
 
-def _start(recipe: Recipe, module: Module, run: Run, options: argparse.Namespace) -> Trainer:
-    """Return the trainer of a run, at its beginning or its last checkpoint, and print how it differs from the request
-    or from the run so far."""
-    from netdsl.app.given_weights import check_together, given_weights
-    from netdsl.app.progress import JsonLines, TrainingProgress, print_event
-    from netdsl.app.train import overview, overview_lines
-    from netdsl.train.open_data import open_data
-    from netdsl.train.start import start
-
-    dataset, validation = open_data(recipe)
-    source = weight_source(options)
-    check_together(source)
-    weights = None
-    if run.checkpoint is None:  # which holds all weights
-        weights = given_weights(recipe.net, source, recipe.seed, TERMINAL, training=True)
-    progress = JsonLines() if _wants_json(options) else TrainingProgress(visible=shows_bars())
-    trainer = start(recipe, dataset, validation, run.choices, weights=weights, progress=progress)
-    _print(overview_lines(trainer, WIDTH))
-    _print([*dataset.notes, *(validation.notes if validation is not None else ())])
-    more = {"file": options.file, "set": options.set, "weights": options.weights}
-    if weights is not None and weights.initial:
-        more["initial"] = [name for name in recipe.net.parameters if name in weights.initial]
-    run.attach(trainer, module, more, seconds=options.checkpoint)
-    _print(run.notes)
-    if run.checkpoint is not None:
-        done, steps = run.checkpoint.position.step, trainer.steps
-        where = "already at" if done >= steps or trainer.stops_early else "resuming after"
-        _print([f"{run.folder.path}: {where} step {done:,} of {steps:,}"])
-    if options.tensorboard:
-        from netdsl.train.log import TensorBoardLog
-
-        assert trainer.checkpoint_writer is not None
-        trainer.checkpoint_writer.tensorboard = TensorBoardLog(run.folder.file("tensorboard"), trainer.position.step)
-    if _wants_json(options):
-        print_event("start", folder=run.folder.path, **overview(trainer))
-    return trainer
-
-
-def _print(notes: Iterable[str]) -> None:
-    for text in dict.fromkeys(notes):
-        note(text)
-
-
 def _complete(trainer: Trainer, folder: RunFolder, options: argparse.Namespace) -> int:
     from netdsl.app.progress import print_event
-    from netdsl.app.train import complete, early_stop, outcome
+    from netdsl.app.train import complete, early_stop, outcome, stopped_by_signals
 
-    with _signals(trainer) as received:
+    with stopped_by_signals(trainer) as received:
         done = complete(trainer)
     at, steps = trainer.position.step, trainer.steps
     if _wants_json(options):
@@ -120,32 +76,3 @@ def _complete(trainer: Trainer, folder: RunFolder, options: argparse.Namespace) 
     best = f" ({trainer.best_point})" if trainer.best is not None else ""
     note(f"{folder.path}: {plural(at, 'step')}; wrote last.safetensors and .onnx, best.safetensors and .onnx{best}")
     return 0
-
-
-@contextmanager
-def _signals(trainer: Trainer) -> Iterator[list[int]]:
-    """Make a termination signal stop the training after the current step, and a second one immediately. Yield the
-    list of the signals received."""
-    import signal
-    import threading
-
-    received: list[int] = []
-
-    def stop(number: int, _: object) -> None:
-        if trainer.stopped:
-            raise SystemExit(128 + number)
-        received.append(number)
-        trainer.stopped = True
-
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        numbers = []
-    before = {number: signal.getsignal(number) for number in numbers}
-    for number, handler in before.items():
-        if handler in (signal.SIG_DFL, signal.default_int_handler):  # a signal that nohup ignores stays ignored
-            signal.signal(number, stop)
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
