@@ -73,6 +73,11 @@ PROGRAMS = {
     "net n { input x 4x5x5\n repeat 4 { a }\n reuse_me: a\n reuse reuse_me }",
     "twice": "net n { input x 4x5x5\n add { } { }\n concat { } { conv 3x3 2; relu } { } { }\n mul { } { } { }\n"
     "repeat 3 { add { } { } }\n output aux training { dense 2 }\n dense 3 }",
+    "unet": "block d(w) { conv 3x3 w; relu; conv 3x3 w; relu }\nnet unet(w = 64) { input image 3x64x64\n"
+    "for i in range(4) { enc{i}: d w*2**i; maxpool 2x2 }; d w*16\n"
+    "for i in [3, 2, 1, 0] { deconv 2x2 w*2**i stride 2; concat enc{i} { }; d w*2**i }; conv 1x1 2 }",
+    "levels": "net n { input x 2x16x16\n a: conv 3x3 4; maxpool 2x2; b: conv 3x3 8; relu; c: conv 1x1 8; maxpool 2x2\n"
+    "upsample 2; add { } c; upsample 2; concat { } a; conv 1x1 2; softmax; output y }",
     "tall": "net n { input x 4x5x5\n repeat 2 {" + "skip { conv 3x3; relu }\n tanh\n" * 12 + "} }",
 }
 NETS: dict[str, Callable[[], Net]] = {name: lambda text=text: net_of(text) for name, text in PROGRAMS.items()}
@@ -252,7 +257,30 @@ def test_no_text_is_cut_or_crossed(name: str, look: str) -> None:
             assert bx <= left or right <= ax or by <= top or low <= ay, (words, (ax, ay, bx, by))
 
 
-@pytest.mark.parametrize("name", ["lenet5", "alexnet", "resnet18", "googlenet", "enet", "u"])
+@pytest.mark.parametrize(
+    "name",
+    ["unet", "levels"],
+)
+def test_on_a_slide_a_net_with_skips_between_resolutions_has_a_row_for_each(name: str) -> None:
+    root, _ = planned(NETS[name](), unfold=False, detail=CLOSED, page=SLIDE)
+    rows: dict[object, list[Item]] = {}
+    for item in things(root):
+        value = next(iter(item.outputs), None) or item.inputs[0]
+        rows.setdefault(value.shape[1:], []).append(item)
+    middles = [[item.y + item.height / 2 for item in row] for row in rows.values()]
+    for above, below in pairwise(middles):
+        assert max(above) < min(below)
+    assert all(middle == pytest.approx(row[0]) for row in middles[1:] for middle in row)
+    for upper, lower, points in root.edges:
+        for item, point in ((upper, points[0]), (lower, points[-1])):
+            left, top, right, low = sides(item)
+            assert point[0] in (pytest.approx(left), pytest.approx(right), pytest.approx(item.x))
+            assert point[1] in (pytest.approx(top), pytest.approx(low), pytest.approx((top + low) / 2))
+        assert all(a[0] == b[0] or a[1] == pytest.approx(b[1]) for a, b in pairwise(points))
+    assert len(root.edges) == sum(len(item.inputs) for item in things(root))
+
+
+@pytest.mark.parametrize("name", ["lenet5", "alexnet", "resnet18", "googlenet", "enet", "u", "unet"])
 def test_a_slide_is_legible(name: str) -> None:
     """On a slide of 960 by 540 points, its text has 8 points or more."""
     width, height = map(int, re.findall(rb'(?:width|height)="(\d+)"', drawn(NETS[name](), "svg", wide=True))[:2])

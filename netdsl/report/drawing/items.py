@@ -31,10 +31,10 @@ class Item:
     """Something with a position: (`x`, `y`) is the middle of its upper edge, in the plan that contains it.
 
     It reads the values `inputs`; `outputs` are those of its values that others read, each with the shape beside its
-    edge. `side` marks a detour that does not bend the main line, `dashed` what exists for training only.
+    edge, or at `label`. `side` marks a detour that does not bend the main line, `dashed` what exists for training only.
     """
 
-    __slots__ = ("dashed", "height", "inputs", "outputs", "rank", "side", "width", "x", "y")
+    __slots__ = ("dashed", "height", "inputs", "label", "outputs", "rank", "side", "width", "x", "y")
 
     def __init__(self, width: float, height: float, inputs: list[Node], outputs: dict[Node, str]) -> None:
         self.width = width
@@ -43,6 +43,7 @@ class Item:
         self.outputs = outputs
         self.rank = 0
         self.x = self.y = 0.0
+        self.label: tuple[float, float] | None = None
         self.side = self.dashed = False
 
     def entry(self, value: Node) -> float:
@@ -190,6 +191,7 @@ class Content:
             for item in rank:
                 item.x += x
                 item.y += y
+                item.label = item.label and (item.label[0] + x, item.label[1] + y)
         self.edges = [(a, b, [(px + x, py + y) for px, py in points]) for a, b, points in self.edges]
 
 

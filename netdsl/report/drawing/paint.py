@@ -122,13 +122,8 @@ class _Painter:
             self.text(x + item.x, top + item.height / 2, item.name, 12, anchor="middle", bold=True)
         for value, label in item.outputs.items():
             if label:
-                self.text(
-                    x + item.x + item.exit(value) + 6,
-                    top + item.height + 8,
-                    label,
-                    items.PORT_LABEL_SIZE,
-                    ink=self.theme.faint,
-                )
+                right, low = item.label or (item.x + item.exit(value) + 6, item.y + item.height + 8)
+                self.text(x + right, y + low, label, items.PORT_LABEL_SIZE, ink=self.theme.faint)
 
     def box(self, box: Box, left: float, top: float, depth: int) -> None:
         width, height = box.width - box.cards, box.height - box.cards

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.record import Record
 from netdsl.report.drawing.items import Box, Content, Dummy, Port
+from netdsl.report.drawing.levels import lay_levels
 from netdsl.report.drawing.place import across, chain
 from netdsl.report.drawing.ranks import Ranked
 from netdsl.report.drawing.route import ARROW, LABELS, by_ranks, channels, points, stack_up, tines
@@ -30,7 +31,8 @@ class Page(Record):
     """A page on which a drawing should be large: its width and height, and what surrounds the drawing.
 
     It may be turned if it `turns`. Up to the heights `column` and `box`, a drawing and a box stay one column. `kept` is
-    the share of the size that another column must keep to be worthwhile.
+    the share of the size that another column must keep to be worthwhile. With `levels`, a net such as U-Net has a row
+    for each resolution.
     """
 
     sides: tuple[float, float]
@@ -39,10 +41,11 @@ class Page(Record):
     column: float
     box: float
     kept: float
+    levels: bool
 
 
-A4 = Page(sides=(297, 210), frame=(0, 0), turns=True, column=1000, box=1600, kept=0.94)
-SLIDE = Page(sides=(16, 9), frame=(48, 150), turns=False, column=0, box=800, kept=0.99)
+A4 = Page(sides=(297, 210), frame=(0, 0), turns=True, column=1000, box=1600, kept=0.94, levels=False)
+SLIDE = Page(sides=(16, 9), frame=(48, 150), turns=False, column=0, box=800, kept=0.99, levels=True)
 
 
 def plan(root: Content, page: Page = A4) -> None:
@@ -54,7 +57,8 @@ def plan(root: Content, page: Page = A4) -> None:
         for item in content.items:
             if isinstance(item, Box):
                 item.fit()
-        _lay(content, page)
+        if not (content is root and page.levels and lay_levels(content)):
+            _lay(content, page)
 
 
 def _sides(ranks: list[list[Item]]) -> tuple[float, float]:

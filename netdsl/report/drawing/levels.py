@@ -1,0 +1,153 @@
+"""The plan of a net that reduces the resolution and restores it, such as U-Net: a row for each resolution."""
+
+from __future__ import annotations
+
+from itertools import groupby, pairwise
+from typing import TYPE_CHECKING
+
+from netdsl.report.drawing.items import PORT_LABEL_SIZE, Box, Item
+from netdsl.report.drawing.metrics import text_width
+
+if TYPE_CHECKING:
+    from netdsl.report.drawing.items import Content
+    from netdsl.report.drawing.route import Point
+
+    Edge = tuple[Item, Item, list[Point]]
+
+LEAST, AROUND = 30, 26
+"""Minimum length of an edge between two items of a row, and that of an edge in addition to its label."""
+ACROSS = 40
+"""Additional distance between the left and the right half."""
+BETWEEN, DOWN, UP, OVER = 58, 18, 36, 14
+"""Distance between two rows; below the upper one, that of the edges down; above the lower one, that of the edges up and
+of those over an item."""
+LABEL = 9
+"""Distance of a label above its edge."""
+
+
+def lay_levels(content: Content) -> bool:
+    """Lay out a chain of items whose skip connections join two items of the same resolution, one for each resolution.
+    Return whether the content is one, with at least two skip connections."""
+    runs = _runs(content)
+    if runs is None:
+        return False
+    depth = len(runs) // 2
+    left, right = runs[: depth + 1], runs[:depth:-1]
+    middles = _rows(left, right)
+    _place(left, 0, middles)
+    _place(right, max(run[-1].x + run[-1].width / 2 + _after(run[-1]) for run in left) + ACROSS, middles)
+    _stack(right)
+    content.ranks = [[item] for run in runs for item in run]
+    content.edges = [*_along(runs), *_down(left), *_up([left[-1], *reversed(right)])]
+    for row, back in zip(left, right, strict=False):
+        content.edges.append(_skip(row[-1], next(item for item in back if {*row[-1].outputs} & {*item.inputs}), back))
+    items = [item for run in runs for item in run]
+    content.width = max(item.x + item.width / 2 for item in items)
+    top = min(item.y for item in items)
+    content.shift(0, -min(0, top - OVER - LABEL))
+    content.height = max(item.y + item.height for item in items)
+    return True
+
+
+def _runs(content: Content) -> list[list[Item]] | None:
+    """Return the items in runs of one resolution, if they are as `lay_levels` requires."""
+    items = content.items
+    makers = {value: at for at, item in enumerate(items) for value in item.outputs}
+    skips: dict[int, int] = {}
+    sizes: list[object] = []
+    for at, item in enumerate(items):
+        reads = [makers[value] for value in item.inputs for _ in range(item.times(value))]
+        if (isinstance(item, Box) and item.content) or len(item.outputs) > 1 or item.dashed:
+            return None
+        if sorted(reads)[-1:] != ([at - 1] if at else []) or len(reads) > 2:
+            return None
+        skips |= dict.fromkeys(reads, at) if len(reads) == 2 else {}
+        sizes += [value.shape[1:] for value in item.outputs] or sizes[-1:]
+    skips = {upper: lower for upper, lower in skips.items() if lower > upper + 1}
+    places = [[at for at, _ in group] for _, group in groupby(enumerate(sizes), lambda each: each[1])]
+    pairs = [*zip(places[: len(places) // 2], reversed(places), strict=False)]
+    nested = all(sizes[row[0]] == sizes[back[0]] and skips.get(row[-1]) in back for row, back in pairs)
+    if len(places) % 2 == 0 or len(pairs) < 2 or not nested or len(skips) != len(pairs):
+        return None
+    return [[items[at] for at in run] for run in places]
+
+
+def _after(item: Item) -> float:
+    """Return the length of the edge after an item, which has its label."""
+    labels = [text_width(text, PORT_LABEL_SIZE) + AROUND for text in item.outputs.values() if text]
+    return max([LEAST, *labels])
+
+
+def _rows(left: list[list[Item]], right: list[list[Item]]) -> list[float]:
+    """Return the middle of each row."""
+    middles, y = [], float(OVER + LABEL)
+    for at, run in enumerate(left):
+        height = max(item.height for item in [*run, *(right[at] if at < len(right) else ())])
+        middles.append(y + height / 2)
+        y += height + BETWEEN
+    return middles
+
+
+def _place(runs: list[list[Item]], start: float, middles: list[float]) -> None:
+    for run, middle in zip(runs, middles, strict=False):
+        x = start
+        for item in run:
+            item.x, item.y = x + item.width / 2, middle - item.height / 2
+            item.label = item.x + item.width / 2 + 6, middle - LABEL
+            x += item.width + _after(item)
+
+
+def _stack(right: list[list[Item]]) -> None:
+    """Stack the items at the end of the upper row that would make it longer than the others."""
+    row = right[0]
+    limit = max(run[-1].x + run[-1].width / 2 for run in right[1:])
+    for before, item in pairwise(row):
+        if item.x - item.width / 2 > limit:
+            item.x, item.y = before.x, before.y - LEAST - item.height
+            before.label = before.x + 6, before.y - LABEL
+
+
+def _along(runs: list[list[Item]]) -> list[Edge]:
+    found: list[Edge] = []
+    for a, b in (pair for run in runs for pair in pairwise(run)):
+        ends = [(a.x, a.y), (b.x, b.y + b.height)]
+        found.append((a, b, ends if a.x == b.x else [(a.x + a.width / 2, _middle(a)), (b.x - b.width / 2, _middle(b))]))
+    return found
+
+
+def _down(left: list[list[Item]]) -> list[Edge]:
+    found: list[Edge] = []
+    for row, below in pairwise(left):
+        a, b = row[-1], below[0]
+        track = max(item.y + item.height for item in row) + DOWN
+        found.append((a, b, [(a.x, a.y + a.height), (a.x, track), (b.x, track), (b.x, b.y)]))
+    return found
+
+
+def _up(runs: list[list[Item]]) -> list[Edge]:
+    """Return the edges to the row above, from the lowest row on, which is in the left half."""
+    found: list[Edge] = []
+    for at, (row, above) in enumerate(pairwise(runs)):
+        a, b = row[-1], above[0]
+        end = (b.x, b.y + b.height)
+        if at == 0:
+            found.append((a, b, [(a.x + a.width / 2, _middle(a)), (b.x, _middle(a)), end]))
+        else:
+            track = min(item.y for item in row) - UP
+            found.append((a, b, [(a.x, a.y), (a.x, track), (b.x, track), end]))
+            a.label = a.x + 6, a.y - LABEL
+    return found
+
+
+def _skip(upper: Item, lower: Item, back: list[Item]) -> Edge:
+    """Return the edge across, over the items in front of its end."""
+    start, end = (upper.x + upper.width / 2, _middle(upper)), (lower.x - lower.width / 2, _middle(lower))
+    if lower is back[0]:
+        return upper, lower, [start, end]
+    rise = back[0].x - back[0].width / 2 - AROUND / 2
+    top = min(item.y for item in back[: back.index(lower)]) - OVER
+    return upper, lower, [start, (rise, start[1]), (rise, top), (lower.x, top), (lower.x, lower.y)]
+
+
+def _middle(item: Item) -> float:
+    return item.y + item.height / 2
