@@ -51,6 +51,8 @@ def draw_net(net: Net, *, unfold: bool = False, wide: bool = False, theme: Theme
     pages: list[Canvas] = []
     for detail in range(FULL, CLOSED + 1) if wide and not unfold else (FULL,):
         outline = Outline(net, unfold=unfold, detail=detail)
+        if detail != FULL and not outline.closed:
+            continue
         root = content(net, outline)
         plan(root, SLIDE if wide else A4)
         painter = _Painter(outline, root, theme, scale, detail)
