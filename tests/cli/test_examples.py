@@ -5,6 +5,8 @@ The reduced forms run in seconds; the whole ones are slow: `pytest -m slow tests
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import sys
 from importlib import import_module
@@ -25,6 +27,7 @@ from tests.support.walkthrough import checkout, follow
 EXAMPLES = ROOT / "examples"
 PROGRAMS = sorted(path.parent.name for path in EXAMPLES.glob("*/__main__.py"))
 PAGES = sorted(EXAMPLES.rglob("README.md"))
+NOTEBOOKS = sorted(EXAMPLES.rglob("*.ipynb"))
 LINK = re.compile(r"\]\(([^)\s#]+)\)")
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 
@@ -74,6 +77,34 @@ def test_the_index_has_all() -> None:
     listed = set(re.findall(r"^\| \[(\w+)\]", index, re.MULTILINE))
     assert listed == {path.parent.name for path in PAGES} - {"examples"}
     assert set(re.findall(r"`python -m examples\.(\w+)`", index)) == set(PROGRAMS)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_listed_and_stored_without_outputs(path: Path) -> None:
+    assert f"[{path.stem}]({path.name})" in (path.parent / "README.md").read_text("utf-8")
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert code
+    assert [cell["id"] for cell in code if cell["outputs"] or cell["execution_count"] is not None] == []
+    prose = "".join(line for cell in cells if cell["cell_type"] == "markdown" for line in cell["source"])
+    for link in LINK.findall(prose):
+        assert (path.parent / link).exists(), link
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    notebook = nbformat.read(path, 4)
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}).execute()
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == [*range(1, len(code) + 1)]
+    shown = {kind for cell in code for output in cell.outputs for kind in output.get("data", ())}
+    assert "text/html" in shown
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
