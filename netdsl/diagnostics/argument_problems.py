@@ -162,11 +162,14 @@ class MissingArgument(_WithUsage):
     """
 
     name: str
+    doc: str = ""
     edit: Edit | None = None
     """The edit that adds a plausible value."""
 
     headline = "`{callee}` requires the argument `{name}`"
-    caption = "`{name}` is missing"
+
+    def label(self) -> str:
+        return f"`{self.name}` is missing" + (f": {self.doc}" if self.doc else "")
 
     def suggestions(self) -> Iterable[Suggestion]:
         if self.edit:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Signature:
     """What a callee accepts: positional arguments in order and keyword arguments; some can be given either way."""
 
-    __slots__ = ("by_keyword", "by_place", "declared", "name", "quoted", "required", "usage", "words")
+    __slots__ = ("by_keyword", "by_place", "declared", "docs", "name", "quoted", "required", "usage", "words")
 
     def __init__(
         self,
@@ -32,6 +32,7 @@ class Signature:
         *,
         words: dict[str, tuple[str, ...]] | None = None,
         quoted: tuple[str, ...] = (),
+        docs: dict[str, str] | None = None,
         declared: Span | None = None,
     ) -> None:
         self.name = name
@@ -40,6 +41,7 @@ class Signature:
         self.required = required
         self.words = words or {}
         self.quoted = quoted
+        self.docs = docs or {}
         self.declared = declared
         keywords, needed = set(by_keyword), set(required)
         places = [a.upper() if a in needed else f"[{a.upper()}]" for a in by_place if a not in keywords]
@@ -90,11 +92,13 @@ def bind(arguments: tuple[ast.Expr, ...], signature: Signature, context: Context
     for required in signature.required:
         if required not in bound:
             missing = _word_left_out(arguments, signature)
+            name = signature.by_place[0] if missing else required
             context.reject(
                 problems.MissingArgument,
                 span,
                 callee=signature.name,
-                name=signature.by_place[0] if missing else required,
+                name=name,
+                doc=signature.docs.get(name, ""),
                 usage=signature.usage,
                 declared=signature.declared,
                 edit=missing,

@@ -42,6 +42,7 @@ def declared_signature(cls: type[Declared]) -> Signature:
             tuple(a.name for a in arguments if a.required),
             words={a.name: a.kind.words for a in arguments},
             quoted=tuple(a.name for a in arguments if a.kind.quoted),
+            docs={a.name: a.doc for a in arguments},
         )
     return _signatures[cls]
 
