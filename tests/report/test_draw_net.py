@@ -240,9 +240,8 @@ def test_no_text_is_cut_or_crossed(name: str, look: str) -> None:
     edges = []
     for each in tree.iter(f"{SVG}path"):
         if each.get("fill") == "none":
-            points = [
-                (float(x), float(y))
-                for x, y in re.findall(r"(?:[ML]|Q\S+ \S+ )(\S+?) (\S+?)(?=[LQ]|$)", each.get("d", ""))
+            points = [  # with the corners of bends
+                (float(x), float(y)) for x, y in re.findall(r"[MLQ](\S+?) (\S+?)(?=[ LQ]|$)", each.get("d", ""))
             ]
             edges += [(*map(min, a, b), *map(max, a, b)) for a, b in pairwise(points)]
     texts.sort()
