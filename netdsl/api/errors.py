@@ -50,9 +50,9 @@ class NetError(Error):
     def _repr_mimebundle_(
         self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
     ) -> dict[str, str]:
-        from netdsl.api.notebook import bundle, preformatted
+        from netdsl.api.notebook import ansi_html, bundle
 
-        return bundle(str(self), preformatted(str(self)), include, exclude)
+        return bundle(str(self), ansi_html(self.colored()), include, exclude)
 
 
 class NetWarning(UserWarning):

@@ -300,9 +300,7 @@ class Net:
     def _repr_mimebundle_(
         self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
     ) -> dict[str, str]:
-        from netdsl.api.notebook import bundle, folded, table
+        from netdsl.api.notebook import bundle, folded
 
-        heads = ("layer", "kind", "output", "parameters", "place")
-        layers = table("", heads, [layer.cells for layer in self.layers])
         picture = self.draw().svg if len(self._net.nodes) <= MAX_LAYERS_DRAWN else ""
-        return bundle(repr(self), picture + folded(repr(self)[1:-1], layers), include, exclude)
+        return bundle(repr(self), picture + folded(repr(self)[1:-1], self.summary().html), include, exclude)

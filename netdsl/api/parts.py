@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.base.dtypes import NUMPY_NAMES
-from netdsl.base.shape import elements, format_shape
+from netdsl.base.shape import format_shape
 
 if TYPE_CHECKING:
     from netdsl.ir.net import Node, Parameter
@@ -71,12 +71,6 @@ class Layer:
     @property
     def place(self) -> str:
         return str(self._node.span)
-
-    @property
-    def cells(self) -> tuple[str, ...]:
-        """The row of the layer in a notebook's table."""
-        count = sum(elements(p.shape) for p in self.parameters.values() if not p.buffer)
-        return self.name, self.kind, format_shape(self.shape), f"{count:,}", self.place
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.kind} {format_shape(self.shape)}>"

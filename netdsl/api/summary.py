@@ -42,16 +42,23 @@ class Summary:
 
     __repr__ = __str__
 
-    def _repr_mimebundle_(
-        self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
-    ) -> dict[str, str]:
-        from netdsl.api.notebook import bundle, table
+    @property
+    def html(self) -> str:
+        """The table as HTML."""
+        from netdsl.api.notebook import table
         from netdsl.base.shape import format_shape
 
         keys = ("line", "name", "layer", "shape", "params", "macs", "bytes", "receptive_field")
         rows = [[_cell(format_shape(row[key]) if key == "shape" else row[key]) for key in keys] for row in self.layers]
         caption = ", ".join(f"{name} {_cell(value)}" for name, value in self.totals.items())
-        return bundle(self._text, table(caption, HEADS, rows), include, exclude)
+        return table(caption, HEADS, rows)
+
+    def _repr_mimebundle_(
+        self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
+    ) -> dict[str, str]:
+        from netdsl.api.notebook import bundle
+
+        return bundle(self._text, self.html, include, exclude)
 
 
 def _cell(figure: object) -> str:
