@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 SOFTMAX, SIGMOID, IDENTITY = "softmax", "sigmoid", "identity"
 """Functions that turn an output into probabilities; the sigmoid is that of the second of two classes."""
 
+SAME_VALUES = frozenset(["Cast", "Identity", "QuantizeLinear", "DequantizeLinear"])
+"""Operators that change the type or precision of their first input, but neither its shape nor what it means."""
+
 
 class NotLogits(UserError, code="E0624", title="scores that are not logits", exit_code=USAGE_IS_WRONG):
     """`--softmax` prints the softmax of outputs that are logits, with a number for each of two or more classes. An
@@ -157,7 +160,8 @@ def _taken_as_logits(
 
 
 def _softmax_outputs(session: Session, model: bytes | str) -> list[str]:
-    """Return the outputs [N, K] of a softmax over the K numbers, possibly in another type."""
+    """Return the outputs [N, K] and [N, K, 1, ...] of a softmax over the K numbers, possibly in another type or
+    quantized."""
     data = np.frombuffer(model, np.uint8) if isinstance(model, bytes) else np.memmap(model, np.uint8, "r")
     wire = Protobuf(data, lambda reason: BadModel(f"{session.name} is damaged: {reason}"))
     reader = GraphReader(wire)
@@ -166,10 +170,15 @@ def _softmax_outputs(session: Session, model: bytes | str) -> list[str]:
             reader.graph(begin, end, lambda *_: None)
     makers = {name: node for node in reader.nodes for name in node.outputs}
 
-    def ends_with_softmax(name: str) -> bool:
+    def ends_with_softmax(name: str, rank: int) -> bool:
         node = makers.get(name)
-        while node is not None and node.op in ("Cast", "Identity"):
+        while node is not None and node.op in SAME_VALUES:
             node = makers.get(node.inputs[0])
-        return node is not None and node.op == "Softmax" and node.integer("axis", -1) in (1, -1)
+        return node is not None and node.op == "Softmax" and node.integer("axis", -1) in (1, 1 - rank)
 
-    return [name for name, output in session.outputs.items() if len(output.shape) == 2 and ends_with_softmax(name)]
+    shapes = {name: output.shape for name, output in session.outputs.items()}
+    return [
+        name
+        for name, shape in shapes.items()
+        if len(shape) > 1 and {*shape[2:]} <= {1} and ends_with_softmax(name, len(shape))
+    ]

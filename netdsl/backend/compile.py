@@ -84,9 +84,19 @@ def compile_net(
 
     emitted = structure(graph, opset=options.opset, functions=options.functions)
     names = net_names(net, options.weights).or_else(options.names)
-    add_metadata(options.metadata or {}, emitted.model, own=names.metadata)
+    add_metadata(options.metadata or {}, emitted.model, own=names.without_losses(_squashed(net)).metadata)
     write(emitted, values, file, data)
     return emitted
+
+
+SQUASHING = frozenset(["softmax", "sigmoid", "hard_sigmoid", "tanh", "sign", "step", "exp"])
+"""Layers whose results are not the scores that a loss takes. A net that ends with one was changed after its training,
+or trained despite a warning."""
+
+
+def _squashed(net: Net) -> set[str]:
+    """Return the outputs that are not scores: the loss of the training does not say how to read these."""
+    return {name for name, output in net.inference_outputs.items() if output.maker.layer.kind in SQUASHING}
 
 
 def net_names(net: Net, weights: WeightFile | None) -> Names:

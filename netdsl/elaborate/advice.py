@@ -133,11 +133,10 @@ def _activations(recipe: Recipe) -> Iterator[Problem]:
     from netdsl.diagnostics import advice_problems as problems
 
     for line in recipe.losses:
-        last = recipe.net.outputs[line.output].node
-        while len(last.inputs) == 1 and (last.layer.dtype_transparent or last.layer.kind == "dropout"):
-            last = last.inputs[0]
+        output = recipe.net.outputs[line.output]
+        last = output.maker
         kind, span = last.layer.kind, line.loss.spans[""]
-        target = line.loss.target(recipe.net.outputs[line.output].node.shape)
+        target = line.loss.target(output.node.shape)
         if line.loss.kind == "cross_entropy" and kind in ("softmax", "log_softmax"):
             yield problems.SoftmaxTwice(span=span, net=recipe.net.name, softmax=last)
         elif line.loss.kind == "cross_entropy" and kind in ("sigmoid", "hard_sigmoid"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from netdsl.base.user_error import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     Lists = Mapping[str, Sequence[str]]
     Shapes = Mapping[str, Sequence[object]]
@@ -82,6 +82,11 @@ class Names:
         """Return these names, or the `other` ones if there are none; and these losses, or the other ones."""
         lists = self or other
         return Names(lists.classes, lists.columns, lists.targets, self.losses or other.losses)
+
+    def without_losses(self, outputs: Collection[str]) -> Names:
+        """Return the names without the losses of these outputs."""
+        losses = {output: loss for output, loss in self.losses.items() if output not in outputs}
+        return Names(self.classes, self.columns, self.targets, losses)
 
 
 def _tuples(lists: Lists | None) -> dict[str, tuple[str, ...]]:

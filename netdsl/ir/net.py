@@ -178,6 +178,14 @@ class Output:
         self.span = span
         self.training = training
 
+    @property
+    def maker(self) -> Node:
+        """The layer that computes the values. Layers after it only rearrange them, or drop some in training."""
+        node = self.node
+        while len(node.inputs) == 1 and (node.layer.dtype_transparent or node.layer.kind == "dropout"):
+            node = node.inputs[0]
+        return node
+
 
 class Net:
     """An elaborated net: every block expanded, every loop unrolled, every shape known.

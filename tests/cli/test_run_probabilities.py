@@ -159,6 +159,55 @@ def test_what_is_not_known_is_not_guessed(netdsl: Commands, case: str) -> None:
     assert "probability" not in netdsl("run", *NET, "x.npy", "--json").out
 
 
+CHANGED = {
+    "softmax": True,
+    "reshape 3x1x1; softmax": True,
+    "softmax; reshape 3x1x1": None,
+    "log_softmax": True,
+    "dropout 0.5; reshape 3x1": True,
+    "sigmoid": False,
+    "sigmoid; reshape 3x1x1": False,
+    "tanh": False,
+    "step": False,
+    "sign": False,
+    "exp": False,
+    "hard_sigmoid; dropout 0.1": False,
+}
+"""What is added to a net after its training, and whether the probabilities are known then; None: they may be."""
+
+
+FORMS = (("--dtype", "f16"), ("--functions",), ("--quantize", "int8", "--calibrate", "x.npy"))
+
+
+@pytest.mark.parametrize(
+    ("added", "options"),
+    [*((added, ()) for added in CHANGED), *(("softmax", form) for form in FORMS), ("sigmoid", FORMS[2])],
+)
+def test_a_net_changed_after_training_prints_no_other_probabilities(
+    netdsl: Commands, added: str, options: tuple[str, ...]
+) -> None:
+    netdsl.write(n=f"net n {{ input x 4; dense 3; tail }}\nblock tail {{ {added} }}")
+    weights(3, loss="cross_entropy")
+    assert netdsl("compile", *NET, "-o", "m.onnx", *options).code == 0
+    for command in (NET, ("m.onnx",)):
+        for record, row in zip(records(netdsl, *command, "x.npy"), softmax(X[:, :3]), strict=True):
+            found = [each.get("probability") for each in sorted(record["top"], key=lambda each: each["class"])]
+            if found[0] is not None:
+                assert CHANGED[added] is not False
+                np.testing.assert_allclose(found, row, atol=2e-2 if options else 1e-6)
+            elif not options:
+                assert not CHANGED[added]
+
+
+@pytest.mark.parametrize("added", ["sigmoid", "tanh", "step", "sign; reshape 1x1x1"])
+def test_a_sigmoid_added_to_a_logit_is_not_a_logit(netdsl: Commands, added: str) -> None:
+    netdsl.write(n=f"net n {{ input x 4; dense 1; {added} }}")
+    weights(1, loss="logistic", classes='["no", "yes"]')
+    assert netdsl("compile", *NET, "-o", "m.onnx").code == 0
+    for command in (NET, ("m.onnx",)):
+        assert all({*record} == {"value"} for record in records(netdsl, *command, "x.npy"))
+
+
 def test_logits_from_elsewhere(netdsl: Commands) -> None:
     netdsl.write(n="net n { input x 4; dense 3 }")
     weights(3)
