@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from netdsl.app.reporter import SILENT
 from netdsl.backend.session import BadModel
 from netdsl.base.files import open_file, problem_of
+from netdsl.base.terminal import plural
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.data.errors import BadData
 from netdsl.data.images import format_of
@@ -166,7 +167,7 @@ def _pictures(folder: str, reporter: Reporter) -> list[str]:
     if others:
         shown = ", ".join(os.path.basename(path) for path in others[:MAX_FILES_SHOWN])
         more = ", …" if len(others) > MAX_FILES_SHOWN else ""
-        reporter.note(f"{folder}: skipped {len(others):,} files that are not images: {shown}{more}")
+        reporter.note(f"{folder}: skipped {plural(len(others), 'file')} without an image: {shown}{more}")
     return pictures
 
 

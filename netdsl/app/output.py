@@ -62,8 +62,8 @@ def replace(
     """Open a temporary file of at least `size` bytes, and rename it to `path` when it is complete.
 
     An existing file is replaced with `force`, or if it is empty, is not a regular file, or contains the bytes `made`
-    near its beginning or end. Raises WouldDestroy if it is one of `reads`, WouldOverwrite or CannotWrite, before
-    anything is written.
+    near its beginning or end; a mark that is a line has the newlines around it. Raises WouldDestroy if it is one of
+    `reads`, WouldOverwrite or CannotWrite, before anything is written.
     """
     _judge(path, made, force, reads)
     with signals_clean_up(), write_atomically(path, size) as file:
@@ -155,10 +155,10 @@ def _has(path: str, made: bytes | tuple[bytes, ...]) -> bool:
     marks = (made,) if isinstance(made, bytes) else made
     try:
         with open(path, "rb") as file:
-            head = file.read(SEARCHED)
+            head = b"\n" + file.read(SEARCHED)
             file.seek(-min(SEARCHED, os.fstat(file.fileno()).st_size), os.SEEK_END)
             tail = file.read(SEARCHED)
-            return not head or any(mark in head or mark in tail for mark in marks)
+            return head == b"\n" or any(mark in head or mark in tail for mark in marks)
     except OSError:
         return False
 

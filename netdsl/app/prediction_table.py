@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from netdsl.app.output import is_on_disk
 from netdsl.app.scores import class_scores, is_map
 from netdsl.base.terminal import escape
-from netdsl.base.user_error import UserError
+from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.report.table import csv_text
 
 if TYPE_CHECKING:
@@ -20,8 +21,31 @@ if TYPE_CHECKING:
 HEADS = (("file", "class", "probability"), ("file", "class", "score"), ("file", "value"))
 """Columns of classes with a known probability, of other classes, and of numbers."""
 
-MARKS = tuple(f"{','.join(head)}\n".encode() for head in HEADS)
+MARKS = tuple(f"\n{','.join(head)}\n".encode() for head in HEADS)
 """First lines of tables that netdsl wrote."""
+
+SUFFIXES = (".npz", ".csv")
+"""Ends of the names of files for outputs."""
+
+
+class NoFormat(UserError, code="E0628", title="an unsupported format of outputs", exit_code=USAGE_IS_WRONG):
+    """`run` writes its outputs to an archive of NumPy arrays or to a table, so the name of the file must end with
+    `.npz` or `.csv`. `--format json` prints them as JSON.
+
+    ```sh
+    netdsl run net.net x.npy -o out.npz
+    netdsl run net.net x.npy --format json > out.json
+    ```
+    """
+
+
+def check_suffix(path: str) -> None:
+    """Raise NoFormat if the name of a regular file ends with neither `.npz` nor `.csv`."""
+    if is_on_disk(path) and not path.lower().endswith(SUFFIXES):
+        raise NoFormat(
+            f"cannot write outputs to {path}",
+            f"the name must end with {' or '.join(SUFFIXES)}; --format json prints JSON",
+        )
 
 
 class NoTable(UserError, code="E0627", title="outputs that do not fit into a table"):

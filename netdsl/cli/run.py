@@ -44,6 +44,7 @@ def command(options: argparse.Namespace) -> int:
         if net is None:
             return 1
     from netdsl.app.feeds import expand, find, open_feeds, report_unscaled
+    from netdsl.app.prediction_table import check_suffix
     from netdsl.app.scores import class_readings
     from netdsl.backend.session import Session
 
@@ -51,6 +52,8 @@ def command(options: argparse.Namespace) -> int:
     find(options.inputs)
     labels = read_labels(options.labels) if options.labels is not None else None
     with _output(net, options) as file:
+        if options.output is not None:
+            check_suffix(options.output)
         model = _model(net, options)
         session = Session(
             model,

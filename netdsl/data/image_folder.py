@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from netdsl.base.files import problem_of
+from netdsl.base.terminal import plural
 from netdsl.data.checks import target_column
 from netdsl.data.column import Column, Hash
 from netdsl.data.dataset import Dataset
@@ -136,7 +137,7 @@ def open_folder(folder: str, wanted: DataSpec) -> Dataset:
     pictures = picture_column(paths, name, wanted)
     columns = {target_name: target_column(folder, np.array(labels), target, lambda index: paths[index])}
     if others:
-        notes.insert(0, f"{others:,} files in {folder} are skipped: their names are not those of images")
+        notes.insert(0, f"{folder}: skipped {plural(others, 'file')} without the ending of an image")
     names = wanted.names or (Names({target_name: classes}) if classes else None)
     return Dataset(
         {name: pictures}, columns, names=names, notes=notes, augment=wanted.augment, pictures=wanted.pictures

@@ -118,7 +118,7 @@ def test_a_folder_is_its_pictures_in_order(netdsl: Commands) -> None:
     (Path("pictures") / "deeper").mkdir()
     ran = netdsl(*LENET, "pictures")
     assert (ran.code, ran.out) == (0, wanted.out)
-    assert ran.err == "pictures: skipped 3 files that are not images: deeper, empty.png, notes.txt\n"
+    assert ran.err == "pictures: skipped 3 files without an image: deeper, empty.png, notes.txt\n"
     assert netdsl(*LENET, "pictures", "-q").err == ""
 
 

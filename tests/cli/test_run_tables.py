@@ -125,7 +125,7 @@ def test_a_folder_has_a_subfolder_for_each_class(netdsl: Commands) -> None:
     Path("F/b/notes.txt").write_text("not an image")
     ran = netdsl("run", "n.net", "F", "--format", "csv")
     assert [row["file"] for row in rows_of(ran.out)] == ["F/a/3.png", "F/a/deep/1.png", "F/b/10.png", "F/b/2.png"]
-    assert ran.err == "F: skipped 1 files that are not images: notes.txt\n"
+    assert ran.err == "F: skipped 1 file without an image: notes.txt\n"
     Image.new("L", (2, 2)).save("F/0.png")
     assert [row["file"] for row in rows_of(netdsl("run", "n.net", "F", "--format", "csv").out)] == ["F/0.png"]
 
@@ -171,13 +171,29 @@ def test_numbers_are_a_table_too(netdsl: Commands) -> None:
 def test_a_table_of_ours_is_replaced_and_no_other(files: Commands) -> None:
     for _ in range(2):
         assert files("run", *NET, "x.csv", "-o", "p.csv").code == 0
-    theirs = b"file,class,fold\r\na.png,1,2\r\n"
-    Path("theirs.csv").write_bytes(theirs)
-    ran = files("run", *NET, "x.csv", "-o", "theirs.csv")
-    assert (ran.code, ran.out, Path("theirs.csv").read_bytes()) == (2, "", theirs)
+    for theirs in (
+        b"file,class,fold\r\na.png,1,2\r\n",
+        b"profile,value\n1,2\n",
+        b"id,file,class,score\n",
+        b"a\nfile,value",
+    ):
+        Path("theirs.csv").write_bytes(theirs)
+        ran = files("run", *NET, "x.csv", "-o", "theirs.csv")
+        assert (ran.code, ran.out, Path("theirs.csv").read_bytes()) == (2, "", theirs)
     assert files("run", *NET, "x.csv", "-o", "theirs.csv", "--force").code == 0
     ran = files("run", *NET, "x.csv", "-o", "x.csv", "--force")
     assert (ran.code, "E0613" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["p.json", "p.tsv", "p.parquet", "p", "csv", "p.csv.gz"])
+def test_a_suffix_selects_a_format_that_exists(files: Commands, name: str) -> None:
+    ran = files("run", *NET, "x.csv", "-o", name)
+    assert (ran.code, ran.out, "error[E0628]: cannot write outputs to" in ran.err, Path(name).exists()) == (
+        2,
+        "",
+        True,
+        False,
+    )
 
 
 def test_one_format_at_a_time(files: Commands) -> None:

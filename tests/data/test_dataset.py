@@ -283,7 +283,7 @@ def test_a_folder_of_pictures_is_what_pillow_says(tmp_path: Path) -> None:
     net = wanted(3, 4, 4, classes=2, pictures={"x": Picture(5, 4)})
     dataset = KINDS["folder"](folder=folder).open(net)
     assert dataset.names.classes == {"y": ("ant", "cat")}
-    assert dataset.notes == [f"1 files in {folder} are skipped: their names are not those of images"]
+    assert dataset.notes == [f"{folder}: skipped 1 file without the ending of an image"]
     batch = next(dataset.batches(5, seed=0, epoch=0, shuffle=False))
     assert batch["y"].tolist() == [0, 0, 0, 1, 1]
     with Image.open(tmp_path / "cat" / "0.png") as image:  # 9 wide and 6 high
