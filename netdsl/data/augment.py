@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from netdsl.data.errors import BadAugment
-from netdsl.declare.arguments import Choice, Numbers, Pair, Real, Sequence, height_width
+from netdsl.declare.arguments import Choice, Pair, Real, Sequence, height_width
 from netdsl.declare.declared import Declared, keyword, positional, registrar
 from netdsl.diagnostics.argument_problems import Contradiction
 from netdsl.diagnostics.problem import Misfit
@@ -24,22 +24,19 @@ if TYPE_CHECKING:
 AUGMENTATIONS: dict[str, type[Augmentation]] = {}
 """The augmentations by their names in the language."""
 
-WHOLE = frozenset({"u8", "i64", "uint8", "int64"})
-"""Integer element types of inputs, in the language and in NumPy."""
-
 augmentation = registrar(AUGMENTATIONS)
 
 
 class Augmentation(Declared):
     """One augmentation; the computation is in `augmenting`, which needs NumPy."""
 
-    random: ClassVar[bool] = True
+    random = True
     """Whether the result depends on random numbers."""
     pictures: ClassVar[bool] = True
     """Whether it needs images, rather than inputs of any shape."""
 
-    def check(self, shape: Dims, dtype: str) -> None:
-        """Raise BadAugment if it cannot produce images of this shape and element type."""
+    def check(self, shape: Dims) -> None:
+        """Raise BadAugment if it cannot produce images of this shape."""
 
     def source(self, shape: Dims) -> Dims:
         """Return the shape of images before it, if `shape` is that after it; None for any size."""
@@ -65,16 +62,16 @@ class Augment:
 
     @property
     def fixed(self) -> Augment:
-        """The augmentations that evaluation applies too."""
-        return Augment(still for step in self.steps if (still := step.still()) is not None)
+        """What evaluation applies: the center of the last crop."""
+        return Augment([still for step in self.steps if (still := step.still()) is not None][-1:])
 
-    def source(self, shape: Dims, dtype: str) -> Dims:
+    def source(self, shape: Dims) -> Dims:
         """Return the shape of images before all augmentations, if `shape` is that of the input. Raises BadAugment if
         they do not fit."""
         if len(shape) != 3:
             return shape
         for step in reversed(self.steps):
-            step.check(shape, dtype)
+            step.check(shape)
             shape = step.source(shape)
         return shape
 
@@ -118,7 +115,6 @@ class Crop(Augmentation):
     size: int | tuple[int, ...] | None = positional(Pair(), None, doc="height and width; by default, the input's")
     pad: int | tuple[int, ...] = keyword(Pair(0), 0, doc="pixels added on every side, or `[vertical, horizontal]`")
     fill: str = keyword(Choice("zero", "reflect"), "zero", doc="padding mode")
-    centred = False
 
     def validate(self) -> None:
         if self.size is None and self.pads == (0, 0):
@@ -133,7 +129,7 @@ class Crop(Augmentation):
     def sizes(self) -> tuple[int, int] | None:
         return None if self.size is None else height_width(self.size)
 
-    def check(self, shape: Dims, dtype: str) -> None:
+    def check(self, shape: Dims) -> None:
         if self.sizes is not None and any(want not in (None, s) for want, s in zip(shape[1:], self.sizes, strict=True)):
             raise BadAugment(
                 f"`crop` produces {self.sizes[0]}x{self.sizes[1]}, but the input is {shape[1]}x{shape[2]} "
@@ -152,13 +148,13 @@ class Crop(Augmentation):
         if self.size is None:
             return None
         middle = Crop(size=self.size, pad=0, fill="zero")
-        middle.centred = True
+        middle.random = False
         return middle
 
     def apply(self, x: Array, draws: Draws) -> Array:
         from netdsl.data.augmenting import crop
 
-        return crop(x, self.sizes, self.pads, self.fill, None if self.centred else draws)
+        return crop(x, self.sizes, self.pads, self.fill, draws if self.random else None)
 
 
 @augmentation("flip")
@@ -219,37 +215,6 @@ class Erase(Augmentation):
         from netdsl.data.augmenting import erase
 
         return erase(x, self.p, self.area, self.ratio, self.value, draws)
-
-
-@augmentation("normalize")
-class Normalize(Augmentation):
-    """Normalization of each channel: (x - mean) / std; not random, so it also applies in evaluation.
-
-    Shapes: [C, H, W] -> [C, H, W], floating-point. The layer `normalize` does the same as a part of the model.
-    Source: Krizhevsky et al. (2012), section 2.
-    """
-
-    mean: tuple[float, ...] = keyword(Numbers(Real()), doc="mean of each channel")
-    std: tuple[float, ...] = keyword(Numbers(Real(above=0)), doc="standard deviation of each channel")
-
-    random = False
-
-    def check(self, shape: Dims, dtype: str) -> None:
-        if dtype in WHOLE:
-            raise BadAugment(f"`normalize` produces fractions, but the input is {dtype}", "change the input to f32")
-        for what, given in (("mean", self.mean), ("std", self.std)):
-            if len(given) not in (1, shape[0]):
-                raise BadAugment(
-                    f"`normalize` has {len(given)} numbers for {what}, but the image has {shape[0]} channels"
-                )
-
-    def still(self) -> Augmentation | None:
-        return self
-
-    def apply(self, x: Array, draws: Draws) -> Array:
-        from netdsl.data.augmenting import normalize
-
-        return normalize(x, self.mean, self.std)
 
 
 @augmentation("fgsm")

@@ -10,8 +10,6 @@ import numpy as np
 from netdsl.data.errors import BadAugment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from netdsl.base.dtypes import Array
     from netdsl.data.draws import Draws
 
@@ -30,7 +28,7 @@ def crop(x: Array, sizes: tuple[int, int] | None, pads: tuple[int, int], fill: s
     if min(free) < 1:
         raise BadAugment(f"a crop of {height}x{width} does not fit into {x.shape[2]}x{x.shape[3]} (height x width)")
     if draws is None:
-        top, left = (free[0] - 1) // 2, (free[1] - 1) // 2
+        top, left = round((free[0] - 1) / 2), round((free[1] - 1) / 2)  # like the center crop of a picture
         return x[:, :, top : top + height, left : left + width]
     parts = np.lib.stride_tricks.sliding_window_view(x, (height, width), axis=(2, 3))
     return parts[np.arange(len(x)), :, draws.below(free[0]), draws.below(free[1])]
@@ -42,12 +40,6 @@ def flip(x: Array, axis: int, p: float, draws: Draws) -> Array:
     made = x.copy()
     made[chosen] = np.flip(x[chosen], axis)
     return made
-
-
-def normalize(x: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
-    """Subtract the mean of each channel and divide by its standard deviation; float32."""
-    shape = (1, -1, 1, 1)
-    return (x - np.array(mean, np.float32).reshape(shape)) / np.array(std, np.float32).reshape(shape)
 
 
 def erase(

@@ -183,10 +183,11 @@ def _pictures(folder: str) -> tuple[list[str], int]:
 
 
 def _frame(wanted: DataSpec, name: str) -> Picture:
-    """Return the preprocessing of images. If an augmentation crops, it gets the whole center square of the resized
-    image."""
+    """Return the preprocessing of images. A random crop gets the whole center square of the resized image, and a center
+    crop gets its result, if the input declares one."""
     picture = wanted.pictures.get(name) or Picture()
-    if wanted.example(name) == wanted.inputs[name][0]:
+    still = wanted.augment is None or not any(step.random for step in wanted.augment.steps)
+    if wanted.example(name) == wanted.inputs[name][0] or (still and picture.crop is not None):
         return picture
     whole = picture.resize if isinstance(picture.resize, int) else None
     return Picture(picture.resize, whole, picture.filter, picture.order, picture.letterbox, picture.mean, picture.std)

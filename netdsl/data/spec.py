@@ -101,7 +101,7 @@ class DataSpec:
 
     def example(self, name: str) -> Dims:
         """Return the shape of an input's examples before augmentation."""
-        shape, dtype = self.inputs[name]
+        shape, _ = self.inputs[name]
         pictured = any(len(shape) == 3 for shape, _ in self.inputs.values())
         if self.augment is not None and any(step.pictures for step in self.augment.steps) and not pictured:
             raise BadAugment("augmentations need an image input, [channels, height, width], but the net has none")
@@ -110,4 +110,4 @@ class DataSpec:
                 f"`fgsm` changes inputs in pixels, but `{name}` is normalized by `mean` and `std` before the net",
                 "normalize in the net instead: the layer `normalize mean [...] std [...]`",
             )
-        return self.augment.source(shape, dtype) if self.augment is not None else shape
+        return self.augment.source(shape) if self.augment is not None else shape

@@ -186,8 +186,8 @@ class SoftmaxTwice(Problem):
 class UnscaledPixels(Problem):
     """The pixels of images (`mnist`, `cifar10`, `folder`, …) are bytes from 0 to 255, but initial weights are scaled
     for inputs around 1. Values a hundred times larger cause gradients a hundred times larger: training diverges, or it
-    stalls with dead ReLUs. Scale or normalize the pixels first: by a layer of the net, by `mean` and `std` of its
-    input, or with `augment { normalize … }`.
+    stalls with dead ReLUs. Scale or normalize the pixels first: by a layer of the net, or by `mean` and `std` of
+    its input.
 
     ```net warn
     net odd { input image 1x28x28; dense 100; relu; dense 10 }

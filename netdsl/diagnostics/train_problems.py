@@ -151,3 +151,25 @@ class NoBraces(Problem):
     def suggestions(self) -> Iterable[Suggestion]:
         each = ", with one line per output" if self.key == "loss" else ""
         yield Suggestion(f"write its arguments on the line itself{each}")
+
+
+@problem("E0228", "normalization as an augmentation")
+class Normalizing(Problem):
+    """Augmentations change the images of the training only. Normalization belongs to the net, since `run`, `eval` and
+    compiled models must normalize images in the same way: declare `mean` and `std` on the input, for image files, or
+    use the layer `normalize`, for all data.
+
+    ```net fail
+    net n { input x 1x28x28; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy; augment { flip; normalize mean 33 std 79 } }
+    ```
+
+    ```net fixed
+    net n { input x 1x28x28 mean 33 std 79; dense 10 }
+    train n { data mnist "mnist"; loss cross_entropy; augment { flip } }
+    ```
+    """
+
+    headline = "images cannot be normalized in the training alone, since `run` would not normalize them"
+    caption = "`normalize` is not an augmentation"
+    hint = "declare `mean` and `std` on the input, or use the layer `normalize`"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from netdsl.base.text import Span
+from netdsl.data.augment import AUGMENTATIONS
 from netdsl.declare.arguments import is_number
 from netdsl.diagnostics import train_problems as problems
 from netdsl.diagnostics.argument_problems import BadArgument, MissingArgument
@@ -68,6 +69,8 @@ def reject_missing(key: ast.Name, what: str, table: Mapping[str, object], contex
 def reject_unknown(key: ast.Name, expr: ast.Expr, table: Mapping[str, object], what: str, context: Context) -> NoReturn:
     """Reject a name that is not in the table. Raises Rejected."""
     name = word(expr)
+    if name == "normalize" and table is AUGMENTATIONS:
+        context.reject(problems.Normalizing, expr.span)
     if name:
         context.reject(problems.UnknownChoice, expr.span, name=name, candidates=tuple(table), what=what)
     if isinstance(expr, ast.Apply) and isinstance(expr.function, ast.Name):

@@ -64,9 +64,7 @@ def _entering(entry: Any, augment: Sequence[Augmentation]) -> _Range:
     """Return the range of images at an input: augmented, and normalized as the input declares."""
     found = 0.0, 255.0
     for step in augment:
-        if step.kind == "normalize":
-            found = _normalize(step, [found])
-        elif step.kind == "erase":
+        if step.kind == "erase":
             found = _hull(step, [found, (step.value, step.value)])  # type: ignore[attr-defined]
     mean, std = getattr(entry, "mean", None), getattr(entry, "std", None)
     ends = [(end - m) / s for end in found for m, s in _pairs(mean or (0.0,), std or (1.0,))]

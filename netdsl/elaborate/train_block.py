@@ -402,7 +402,7 @@ def check_augmentations(recipe: Recipe, context: Context) -> None:
     for node in pictured:
         for at, step in reversed([*enumerate(steps)]):
             try:
-                Augment(steps[at:]).source(known(node.shape), getattr(node.layer, "dtype", "f32"))
+                Augment(steps[at:]).source(known(node.shape))
             except BadAugment as error:
                 _misfit(step, node, error.message, context, *error.helps)
 

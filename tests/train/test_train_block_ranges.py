@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from netdsl.data.augment import AUGMENTATIONS, Interval, Numbers
+from netdsl.data.augment import AUGMENTATIONS, Interval
 from netdsl.data.kinds import KINDS
-from netdsl.declare.arguments import Integer, Kind, Real, ValueMisfit
+from netdsl.declare.arguments import Integer, Kind, Numbers, Real, ValueMisfit
 from netdsl.layers import find_layer
 from netdsl.losses import LOSSES
 from netdsl.metrics import METRICS
@@ -54,7 +54,6 @@ RANGES: dict[str, dict[str, str]] = {
     "augment flip": {"p": "[0, 1]"},
     "augment rotate": {"degrees": "[0, 180]"},
     "augment erase": {"p": "[0, 1]", "area": "(0, 1]", "ratio": "(0, inf)", "value": "(-inf, inf)"},
-    "augment normalize": {"mean": "(-inf, inf)", "std": "(0, inf)"},
     "augment fgsm": {"epsilon": "[0, 1]", "part": "[0, 1]", "low": "(-inf, inf)", "high": "(-inf, inf)"},
     "layer bn": {"momentum": "[0, 1]", "eps": "(0, inf)"},
     "data xor": {"n": "[4, inf)", "noise": "[0, inf)", "seed": "[0, inf)"},
