@@ -210,6 +210,8 @@ def _of_recipe(
     dataset, name = _opened(recipe, given, options, known_names(labels, names, counts))
     for picture in dataset.pictures.values():
         report_preprocessing(recipe.net.name, picture, reporter)
+    for text in dataset.notes:
+        reporter.note(text)
     found = EvalResult(recipe.net.name, name, dataset, shown_names(labels, names or names_of(dataset, recipe), counts))
     _weigh_classes(recipe, reporter)
     outputs = _with_confusion(recipe)
@@ -377,6 +379,8 @@ def _evaluated(session: Session, kind: DataKind, options: EvalOptions, reporter:
     inputs = {name: (tensor.shape[1:], tensor.dtype)}
     dataset = kind.open(DataSpec(inputs, {TARGET: target}, pictures=pictures, names=known))
     report_preprocessing(session.name, dataset.pictures.get(name), reporter)
+    for text in dataset.notes:
+        reporter.note(text)
     found = EvalResult(session.name, options.data or "", dataset, shown_names(labels, names, counts))
     batch = tensor.shape[0] or options.batch or BATCH
     accuracy, confusion = METRICS["accuracy"](), METRICS["confusion"]()

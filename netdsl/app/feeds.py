@@ -98,8 +98,11 @@ def _open_table(name: str, paths: list[str], session: Session) -> tuple[Reader, 
 def _open(name: str, paths: list[str], session: Session, reporter: Reporter) -> Reader:
     tensor = session.inputs[name]
     path = paths if len(paths) > 1 else paths[0]
-    reader = open_input(path, tensor.shape[1:], tensor.dtype, name=name, picture=picture_of(session, name))
+    picture = picture_of(session, name)
+    reader = open_input(path, tensor.shape[1:], tensor.dtype, name=name, picture=picture)
     report_preprocessing(session.name, reader.picture, reporter)
+    if reader.picture is None and (note := picture.note_array(reader.path)):
+        reporter.note(note)
     return reader
 
 

@@ -86,7 +86,10 @@ def open_cifar(folder: str, split: str, version: Version, wanted: DataSpec) -> D
     classes = _class_names(meta, version, binary)
     numbers, names = _matched(np.concatenate(labels), classes, meta, target, wanted)
     where = _Places(paths, [len(part) for part in labels])
-    xs = {name: (place, np.concatenate(images).reshape(-1, 3, 32, 32))}
+    pixels = np.concatenate(images).reshape(-1, 3, 32, 32)
+    if name in wanted.pictures and wanted.pictures[name].order == "bgr":
+        pixels = pixels[:, ::-1]
+    xs = {name: (place, pixels)}
     return assembled(xs, {target: (place, numbers)}, wanted, names, {target: where}, pixels=True)
 
 

@@ -137,7 +137,7 @@ class ImageReader(Reader):
         picture, mode = self.frame, image.mode
         if picture.resize is not None:
             width, height = image.size
-            size = _resized(picture, height, width)
+            size = resized_size(picture, height, width)
             made = picture.resize if isinstance(picture.resize, tuple) else size
             if math.prod(made) > PIXELS:
                 raise BadPicture(
@@ -160,13 +160,15 @@ class ImageReader(Reader):
         return image
 
 
-def _resized(picture: Picture, height: int, width: int) -> tuple[int, int]:
+def resized_size(picture: Picture, height: int, width: int) -> tuple[int, int]:
     """Return height and width of an image after `resize`, before it is letterboxed."""
     if isinstance(picture.resize, tuple) and picture.letterbox is None:
         return picture.resize
     if isinstance(picture.resize, tuple):
-        scale = min(picture.resize[0] / height, picture.resize[1] / width)
-        return max(1, round(height * scale)), max(1, round(width * scale))
+        tall, wide = picture.resize
+        if width / height > wide / tall:  # rounded like Pillow's ImageOps.pad
+            return max(1, round(height / width * wide)), wide
+        return tall, min(wide, max(1, round(width / height * tall)))
     assert picture.resize is not None
     short = min(height, width)
     return max(1, picture.resize * height // short), max(1, picture.resize * width // short)

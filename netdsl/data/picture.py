@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdsl.base.shape import format_shape
+from netdsl.data.errors import WrongShape
 from netdsl.declare.arguments import ValueMisfit, Word, height_width
 from netdsl.layers.input import PREPROCESSING, InputLayer
 
 if TYPE_CHECKING:
     from netdsl.base.dtypes import Array
+    from netdsl.data.reader import Dims
     from netdsl.ir.net import Node
 
 FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
@@ -60,6 +62,22 @@ class Picture:
         mean, std = (np.array(each, np.float32).reshape(-1, 1, 1) for each in (self.mean or (0,), self.std or (1,)))
         made: Array = (x - mean) / std
         return made
+
+    def check_array(self, path: str, shape: Dims) -> None:
+        """Raise WrongShape if image files of the size in an array, [*, height, width], would be resized, since arrays
+        are not."""
+        size = shape[-2:]
+        known = [each for each in size if each is not None]
+        if self.resize not in (None, size) and (len(known) < 2 or self.resize != min(known)):
+            raise WrongShape(
+                f"{path} has images of {format_shape(size)} (height x width) in an array, which are not resized, but "
+                f"the input declares `{Picture(self.resize, letterbox=self.letterbox)}`",
+                "remove `resize`, or pass image files",
+            )
+
+    def note_array(self, path: str) -> str:
+        """Return the note that numbers in an array are not preprocessed; empty if nothing is declared."""
+        return f"{path}: arrays are used as they are, without `{self}`" if str(self) else ""
 
     def in_pixels(self) -> Picture:
         """Return the same preprocessing without normalization."""

@@ -160,7 +160,9 @@ def open_input(
         odd = next(one for one, kind in kinds.items() if kind != "picture")
         raise BadData(f"several files for one input must all be images, but {odd} is not")
     reader = _open_array(paths[0], kinds[paths[0]], shape, dtype, name)
-    reader.picture = picture if kinds[paths[0]] == "idx" else None
+    if picture is not None and kinds[paths[0]] == "idx":
+        picture.check_array(reader.path, reader.shape)
+        reader.picture = picture
     return reader
 
 

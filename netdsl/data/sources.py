@@ -63,6 +63,8 @@ def assembled(
     inputs: dict[str, Column] = {}
     for name, (_, dtype) in wanted.inputs.items():
         path, array = _of(xs, name, "input")
+        if pixels and name in wanted.pictures:
+            wanted.pictures[name].check_array(path, array.shape)
         inputs[name] = column = ArrayColumn(path, array, wanted.example(name), dtype)
         check_finite(column)
     names = where or {}
@@ -71,7 +73,15 @@ def assembled(
         for name, target in wanted.targets.items()
     }
     pictures = wanted.pictures if pixels else {}
-    return Dataset(inputs, targets, names=found or wanted.names, augment=wanted.augment, pictures=pictures)
+    notes = [] if pixels else [picture.note_array(inputs[name].path) for name, picture in wanted.pictures.items()]
+    return Dataset(
+        inputs,
+        targets,
+        names=found or wanted.names,
+        notes=[*filter(None, notes)],
+        augment=wanted.augment,
+        pictures=pictures,
+    )
 
 
 def _of(arrays: Mapping[str, Named], name: str, what: str) -> Named:

@@ -70,11 +70,13 @@ class InputLayer(Layer):
     def _misfit(self, name: str) -> str:
         """Return why an argument does not fit the input or the others; empty if it does."""
         value = getattr(self, name)
-        if name not in self.preprocessing or name in ("filter", "order"):
+        if name not in self.preprocessing:
             return ""
         if len(self.sizes) != 3:
             shape = format_shape(self.sizes)
             return f"`{name}` requires an image, [channels, height, width], but this input is {shape}"
+        if name in ("filter", "order"):
+            return ""
         if name in ("mean", "std"):
             if self.dtype in ("u8", "i64"):
                 return f"`{name}` produces fractions, but the input is {self.dtype}"

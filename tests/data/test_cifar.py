@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from netdsl.base.user_error import UserError
 from netdsl.data.dataset import Dataset
-from netdsl.data.errors import BadData, BadLabel, ClassesDiffer, Incomplete, OutsideData
+from netdsl.data.errors import BadData, BadLabel, ClassesDiffer, Incomplete, OutsideData, WrongShape
 from netdsl.data.kinds import KINDS
 from netdsl.data.picture import Picture
+from netdsl.data.reader import open_input
 from netdsl.data.spec import Bounds, DataSpec, Target
 from netdsl.ir.names import Names
 from tests.support.cli_tools import Commands, netdsl
@@ -100,6 +102,33 @@ def test_all_versions_hold_the_same(tmp_path: Path, form: str | int, inner: bool
     assert train.targets["y"].name(4).endswith(("data_batch_2[1]", "data_batch_2.bin[1]"))
     scaled, _ = content(opened(folder, "test", pictures={"x": Picture(mean=(100,), std=(50,))}))
     np.testing.assert_allclose(scaled, (x - 100) / 50, atol=1e-6)
+
+
+AS_DECLARED = [
+    Picture(order="bgr", mean=(1, 2, 3), std=(4, 5, 6)),
+    Picture(order="bgr"),
+    Picture(resize=32),
+    Picture(resize=(32, 32), letterbox=9, crop=32),
+    Picture(resize=36, crop=32),
+    Picture(resize=(32, 40), crop=32),
+    Picture(resize=(40, 40), letterbox=0, crop=32),
+]
+
+
+@pytest.mark.parametrize("picture", AS_DECLARED, ids=str)
+@pytest.mark.parametrize("form", ["binary", 4])
+def test_examples_are_those_of_image_files_or_refused(tmp_path: Path, form: str | int, picture: Picture) -> None:
+    write(tmp_path, form)
+    images, _ = examples("test_batch")
+    paths = [str(tmp_path / f"{at}.png") for at in range(len(images))]
+    for image, path in zip(images, paths, strict=True):
+        Image.fromarray(image.reshape(3, 32, 32).transpose(1, 2, 0)).save(path)
+    if picture.resize in (None, 32, (32, 32)):
+        x, _ = content(opened(tmp_path, "test", pictures={"x": picture}))
+        np.testing.assert_array_equal(x, next(open_input(paths, (3, 32, 32), "f32", picture=picture).batches(9)))
+    else:
+        with pytest.raises(WrongShape, match=r"has images of 32x32 .* which are not resized, but .* declares `resize"):
+            opened(tmp_path, "test", pictures={"x": picture})
 
 
 @pytest.mark.parametrize("binary", [True, False])

@@ -17,17 +17,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from netdsl.base.files import MissingFile, NotAFile
 from netdsl.base.user_error import UserError
 from netdsl.data.errors import BadData, BadPicture, MissingPackage, NoSuchMember, WrongShape, WrongType
-from netdsl.data.images import PIXELS, ROWS
+from netdsl.data.images import PIXELS, ROWS, resized_size
 from netdsl.data.npy import NpzArchive
 from netdsl.data.picture import FILTERS, Picture
 from netdsl.data.reader import Reader, match_shape, open_input
+from netdsl.data.sources import from_arrays
+from netdsl.data.spec import DataSpec, Target
 from netdsl.weights.file import open_weights
 from tests.support.paths import ROOT
 
@@ -548,6 +550,14 @@ def test_pictures_are_framed_as_torchvision_does(tmp_path: Path) -> None:
         read_one(tmp_path / "x.png", framing=Picture(crop=(30, 42)))
 
 
+@given(st.tuples(*[st.integers(1, 90)] * 4))
+@example((15, 22, 8, 11))
+def test_a_letterboxed_image_has_the_size_that_pillow_gives_it(sizes: tuple[int, int, int, int]) -> None:
+    height, width, *made = sizes
+    wide, tall = ImageOps.contain(Image.new("1", (width, height)), (made[1], made[0])).size
+    assert resized_size(Picture(resize=(made[0], made[1]), letterbox=0), height, width) == (max(1, tall), max(1, wide))
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize("kernel", FILTERS)
 @pytest.mark.parametrize("size", [(40, 31), (7, 50), (16, 24), (3, 5), (1, 90)])
@@ -568,6 +578,10 @@ def test_resizing_to_a_size_and_letterboxing_are_pillows(
     assert (boxed != 114).any()
 
 
+def _spec(how: Picture) -> DataSpec:
+    return DataSpec({"x": ((3, 4, 5), "f32")}, {"y": Target("y", "class", classes=2)}, pictures={"x": how})
+
+
 def test_pixels_are_normalized_and_arrays_are_not(tmp_path: Path) -> None:
     made = picture(size=(5, 4))
     made.save(tmp_path / "x.png")
@@ -576,6 +590,10 @@ def test_pixels_are_normalized_and_arrays_are_not(tmp_path: Path) -> None:
     (got,) = everything(open_input(str(tmp_path / "x.png"), (3, 4, 5), "f32", picture=how))
     wanted = (np.asarray(made, np.float64) / 255 - mean) / std
     np.testing.assert_allclose(got, wanted.transpose(2, 0, 1)[::-1], atol=1e-6)
+    data = from_arrays({"x": got}, {"y": [0]}, _spec(how))
+    np.testing.assert_array_equal(next(data.batches(1, seed=0, epoch=0))["x"][0], got)
+    assert data.notes == [f"x: arrays are used as they are, without `{how}`"]
+    assert not from_arrays({"x": got}, {"y": [0]}, _spec(Picture())).notes
     half = everything(open_input(str(tmp_path / "x.png"), (3, 4, 5), "f16", picture=how))
     np.testing.assert_allclose(half[0], got, atol=2e-3)
     pixels = np.asarray(made).transpose(2, 0, 1)[None]
