@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from netdsl.weights.safetensors import write_tensors
-from tests.support.cli_tools import Commands, netdsl
+from tests.support.cli_tools import MNIST, ROOT, Commands, netdsl
 
 __all__ = ["netdsl"]
 
@@ -34,7 +35,7 @@ def weights(rows: int, **metadata: str) -> None:
 
 
 def records(netdsl: Commands, *command: object) -> list[dict[str, Any]]:
-    ran = netdsl("run", *command, "--json", "--top", 9)
+    ran = netdsl("run", *command, "--json", "--top", 10)
     assert (ran.code, ran.err) == (0, ""), ran
     return [json.loads(line)["outputs"]["output"] for line in ran.out.splitlines()]
 
@@ -213,6 +214,26 @@ def test_logits_from_elsewhere(netdsl: Commands) -> None:
     weights(3)
     chances = [of_classes(record, "probability") for record in records(netdsl, *NET, "x.npy", "--softmax")]
     np.testing.assert_allclose(chances, softmax(X[:, :3]), atol=1e-6)
+
+
+SHIPPED = {
+    "mnist/lenet5": "../specs/lenet5.net",
+    "mnist_table/lenet5": "mnist_table/lenet5.net",
+    "fgsm/ordinary": "fgsm/fgsm.net:ordinary",
+    "fgsm/defended": "fgsm/fgsm.net:defended",
+}
+
+
+@pytest.mark.parametrize("weights", SHIPPED)
+def test_shipped_weights_predict_probabilities(netdsl: Commands, weights: str) -> None:
+    """On test images, a digit's mean probability is its frequency, as after training with cross-entropy."""
+    net = ROOT / "examples" / SHIPPED[weights]
+    images = MNIST / "t10k-images-idx3-ubyte.gz", "--shard", "0/5"
+    labels = np.frombuffer(gzip.open(MNIST / "t10k-labels-idx1-ubyte.gz").read()[8:2008], "u1")
+    found = records(netdsl, net, *images, "--weights", ROOT / "examples" / f"{weights}.safetensors", "-q")
+    assert {each["label"] for each in found[0]["top"]} == {*"0123456789"}
+    chances = np.array([of_classes(record, "probability") for record in found])
+    np.testing.assert_allclose(chances.mean(0), np.bincount(labels) / len(labels), atol=5e-3)
 
 
 REFUSED = {

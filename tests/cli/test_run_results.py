@@ -65,7 +65,7 @@ def test_classes_have_their_names(netdsl: Commands) -> None:
     Path("names.txt").write_text("\n".join(NAMES))
     ran = netdsl(*LENET, *DIGITS, "--labels", "names.txt", "--top", 1)
     assert (ran.code, ran.err) == (0, "")
-    found = [line.split("  ")[1].split(":")[0] for line in ran.out.splitlines()]
+    found = [line.split("  ")[1].split()[0] for line in ran.out.splitlines()]
     assert found == [NAMES[int(path.stem[0])] for path in DIGITS]
 
 

@@ -274,7 +274,7 @@ PICTURE = MNIST / "digits" / "3_18.png"
 
 
 def test_run_with_a_checkpoint(netdsl: Commands) -> None:
-    expected = netdsl("run", "lenet5", PICTURE, "--weights", MNIST / "lenet5.safetensors").out
+    expected = netdsl("run", "lenet5", PICTURE, "--weights", MNIST / "lenet5.safetensors", "--logits").out
     path = lenet(netdsl.folder)
     assert netdsl("run", "lenet5", PICTURE, "--weights", path).out == expected
     path = lenet(netdsl.folder, (r"conv(\d)", r"features.\1"))
