@@ -44,10 +44,10 @@ def test_formulas_have_a_source(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_the_usage_is_a_line_of_a_train_block(name: str) -> None:
-    """As the language has it: `loss`, `data` or the like, then the name; augmentations have a block of their own."""
+    """A key such as `loss`, then the name; augmentations have a block, and `stop` is its own line."""
     page = ALL[name]
-    line = "augment {" if page.kind == "augmentation" else page.kind
-    assert page.usage.startswith(f"{line} {page.name}")
+    line = {"augmentation": "augment { ", "stop": ""}.get(page.kind, f"{page.kind} ")
+    assert page.usage.startswith(f"{line}{page.name}")
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -152,7 +152,6 @@ WRONG = {
     "copy": "invalid arguments copy;",
     "copy a b c": "invalid arguments copy a b c;",
     "lst": "invalid arguments lst;",
-    "show resnet --json": "zoo show does not take --json",
     "show resnet51": "error[E0631]: there is no net `resnet51` in the zoo\n  = help: did you mean `resnet",
     "show ../../etc/passwd": "error[E0631]: there is no net `../../etc/passwd` in the zoo",
     "copy resnet nowhere": "cannot write nowhere/resnet.net: its folder does not exist",

@@ -76,7 +76,7 @@ def killed(folder: Path, *arguments: str, epochs: int, seconds: float) -> bool:
     """Kill `netdsl train` some seconds after an epoch, 0 for its start. Return whether it had not ended before."""
     process = begun(folder, "--checkpoint", "0", "--json", *arguments)
     assert process.stdout is not None
-    for _ in range(epochs):
+    for _ in range(epochs + (epochs > 0)):  # the start, and the epochs
         process.stdout.readline()
     time.sleep(seconds)
     process.kill()
@@ -139,7 +139,7 @@ def test_a_run_that_is_asked_to_end_makes_a_checkpoint(tmp_path: Path, how: int)
     folder = prepared(tmp_path)
     process = begun(folder, "--epochs", "100000", "--out", "cut", "--json")
     assert process.stdout is not None
-    process.stdout.readline()
+    process.stdout.readline(), process.stdout.readline()  # the start, and an epoch
     process.send_signal(how)
     _, err = process.communicate()
     assert process.returncode == 128 + how, err.decode()
@@ -157,7 +157,7 @@ def test_a_run_under_nohup_survives_the_end_of_its_terminal(tmp_path: Path) -> N
         folder, "--epochs", "100000", "--out", "cut", "--json", before=["sh", "-c", "trap '' HUP; exec \"$@\"", "-"]
     )
     assert process.stdout is not None
-    process.stdout.readline()
+    process.stdout.readline(), process.stdout.readline()  # the start, and an epoch
     process.send_signal(signal.SIGHUP)
     for _ in range(3):
         assert process.stdout.readline()
