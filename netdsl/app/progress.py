@@ -48,7 +48,7 @@ class ProgressBar:
 
     def draw(self, label: str, done: int, total: int, fields: Sequence[str] = ()) -> None:
         """Draw the bar between its label and those of the fields, in order of importance, that fit into the line."""
-        width = _columns(sys.stderr) - 1
+        width = max(1, _columns(sys.stderr) - 1)  # to tqdm, 0 is no limit
         room = width - len(f"{label} 100%|") - MIN_BAR - 1
         shown = ""
         for field in fields:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
 import os
 import sys
 from errno import ENOMEM
-from time import monotonic
+from time import monotonic, sleep
 
 TYPE_CHECKING = False  # importing it would cost --version a fifth of its time
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ OBJECTS = 200_000
 check."""
 
 
+INTERRUPT_DELAY = 0.02
+"""Seconds after which the callback that Ctrl-C interrupted has ended."""
+
 RESERVE = 1 << 23
 """Bytes that a command sets aside to report a lack of memory with."""
 
@@ -28,10 +32,24 @@ RESERVE = 1 << 23
 def entry() -> NoReturn:
     """Run `main` as the program `netdsl`, and leave freeing memory to the system at exit."""
     gc.set_threshold(OBJECTS)
+    sys.unraisablehook = _repeat_interrupt
     try:
         raise SystemExit(main())
     finally:
         gc.freeze()  # or Python would look through all objects once more before it ends
+
+
+def _repeat_interrupt(ignored: sys.UnraisableHookArgs) -> None:
+    """Repeat a Ctrl-C that Python ignored because it came during a callback, such as one of an import."""
+
+    def interrupt() -> None:
+        sleep(INTERRUPT_DELAY)
+        _thread.interrupt_main()
+
+    if ignored.exc_type is KeyboardInterrupt:
+        _thread.start_new_thread(interrupt, ())
+    else:
+        sys.__unraisablehook__(ignored)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -102,8 +120,10 @@ def _guarded(arguments: Sequence[str] | None) -> int:
         raise
     except Exception as error:
         reserve.clear()
-        from netdsl.cli.machine import machine_failed
+        from netdsl.cli.machine import machine_failed, was_interrupted
 
+        if was_interrupted(error):
+            raise KeyboardInterrupt from None
         found = machine_failed(error)
         if found is None:
             raise

@@ -69,6 +69,11 @@ def machine_failed(error: Exception) -> UserError | None:
     return CannotLoad(f"this needs the package {package}, which cannot be loaded: {said}")
 
 
+def was_interrupted(error: Exception) -> bool:
+    """Return whether Ctrl-C led to an exception, such as when a package was being loaded."""
+    return any(isinstance(each, KeyboardInterrupt) for each in _chain(error))
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield an exception and those that led to it: packages raise others while they handle a lack of memory."""
     seen: set[int] = set()

@@ -253,7 +253,7 @@ def test_control_characters_of_a_name_do_not_reach_the_terminal(netdsl: Commands
     assert "\x1b" not in netdsl("check", "a\x1b]0;b\x07.net").err
 
 
-def caused(error: Exception, cause: Exception) -> Exception:
+def caused(error: Exception, cause: BaseException) -> Exception:
     error.__context__ = cause
     return error
 
@@ -270,6 +270,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (ImportError("libGL.so.1: no such file", name="cv2"), 2, "error[E0657]: this needs the package cv2, which"),
         (RecursionError(), 1, "error[E0616]: the input is nested too deeply"),
         (KeyboardInterrupt(), 130, ""),
+        (caused(ImportError("initialization failed"), KeyboardInterrupt()), 130, ""),
         (ModuleNotFoundError(name="onnxruntime.capi"), 2, "this needs the package onnxruntime"),
         (OSError(28, "No space left on device"), 2, "error[E0617]: the standard output: no space left on device"),
         (OSError(5, "Input/output error", "a\nb"), 2, "error[E0617]: a\\nb: input/output error"),

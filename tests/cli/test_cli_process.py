@@ -168,3 +168,28 @@ def test_a_signal_leaves_the_old_file_and_no_other(tmp_path: Path, number: signa
     assert process.returncode == code
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
     assert target.read_bytes() == b"old"
+
+
+IGNORED = """
+import sys, time, types
+from netdsl.cli import entry
+
+class Callback:
+    def __del__(self):
+        raise KeyboardInterrupt
+
+def command(options):
+    Callback()
+    while True:
+        time.sleep(0.01)
+
+sys.modules["netdsl.cli.devices"] = types.SimpleNamespace(command=command)
+sys.argv = ["netdsl", "devices"]
+entry()
+"""
+
+
+def test_ctrl_c_in_a_callback_is_not_lost(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", IGNORED]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50, env=environment())
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
