@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netdsl.base.terminal import escape
 from netdsl.report.canvas import FONT_SIZE, Canvas
 from netdsl.report.drawing.metrics import shorten, text_width, tick_step
+from netdsl.report.table import aligned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,12 +44,9 @@ def confusion_lines(counts: Counts, names: Sequence[str]) -> Iterator[str]:
     """Format the matrix [K, K]; nothing if there are many classes."""
     if len(counts) > MAX_CLASSES_NUMBERED:
         return
-    shown = [escape(name) for name in names]
-    width = max(len(f"{counts.max(initial=0):,}"), *map(len, shown))
     yield "rows: true class, columns: predicted class"
-    yield "  ".join(f"{text:>{width}}" for text in ["", *shown])
-    for name, row in zip(shown, counts.tolist(), strict=True):
-        yield "  ".join([f"{name:>{width}}", *(f"{count or '.':>{width}}" for count in row)])
+    rows = [[name, *(str(count or ".") for count in row)] for name, row in zip(names, counts.tolist(), strict=True)]
+    yield from aligned([["", *names], *rows], right=range(len(names) + 1))
 
 
 def draw_confusion(title: str, counts: Counts, names: Sequence[str]) -> Canvas:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from netdsl.report.class_figures import class_figures, class_lines, confusion_pairs, confusions
+from netdsl.report.confusion import confusion_lines
 from tests.support.cli_tools import Commands, netdsl
 
 __all__ = ["netdsl"]
@@ -47,6 +48,14 @@ def test_few_classes_are_a_table_in_their_order() -> None:
         "a\\x1b[31m     60.0 %  90.0 %       10",
         "犬                 –   0.0 %        2",
         "none               –       –        0",
+    ]
+    assert list(confusion_lines(counts, names)) == [
+        "rows: true class, columns: predicted class",
+        "            cat  a\\x1b[31m  犬  none",
+        "      cat  1234          6   .     .",
+        "a\\x1b[31m     1          9   .     .",
+        "       犬     2          .   .     .",
+        "     none     .          .   .     .",
     ]
     assert list(confusion_pairs(confusions(counts), names)) == [
         "most frequent confusions",
