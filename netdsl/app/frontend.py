@@ -109,7 +109,8 @@ def open_module(
         elif path in shipped:
             module, net = library.load_zoo(shipped[path]), net or path
         else:
-            close = [f"did you mean `{word}`?" for word in suggest(path, shipped)[:1]]
+            beside = [f"{path}.net"] if os.path.isfile(f"{path}.net") else suggest(path, shipped)[:1]
+            close = [f"did you mean `{word}`?" for word in beside]
             raise MissingFile(f"there is no file {path}, and no network of the zoo has this name", *close)
     if net is not None and not module.file.broken:
         _check_name(net, module)
