@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from netdsl.app.given_weights import check_together, given_weights
 from netdsl.base.shape import elements
 from netdsl.base.terminal import plural
-from netdsl.train.folder import RunFolder, claim_folder, missing_folders, numbered_folders
+from netdsl.train.folder import TENSORBOARD, RunFolder, claim_folder, missing_folders, numbered_folders
 from netdsl.train.open_data import open_data
 from netdsl.train.run import attach, choose_step_backend, folder_of
 from netdsl.train.start import start
@@ -119,7 +119,7 @@ def open_run(
             yield run
         except BaseException:
             if run is None or not run.has_begun:
-                folder.remove_all_but(before, made)
+                folder.remove_start(before, made)
             raise
 
 
@@ -180,7 +180,7 @@ def log_for_tensorboard(run: Run, trainer: Trainer) -> None:
     from netdsl.train.log import TensorBoardLog
 
     assert trainer.checkpoint_writer is not None
-    trainer.checkpoint_writer.tensorboard = TensorBoardLog(run.folder.file("tensorboard"), trainer.position.step)
+    trainer.checkpoint_writer.tensorboard = TensorBoardLog(run.folder.file(TENSORBOARD), trainer.position.step)
 
 
 @contextmanager

@@ -65,7 +65,7 @@ class Writer:
 
 
 ABOUT, SOURCES, CHECKPOINTS = "run.json", "source", "checkpoints"
-CURVES = "curves.svg"
+CURVES, TENSORBOARD = "curves.svg", "tensorboard"
 ROW_PATIENCE = 1.0
 """Maximum time in seconds for which rows of `steps.csv` are buffered: writing one row costs as much as writing many."""
 MADE_BY = "netdsl train"
@@ -143,11 +143,13 @@ class RunFolder:
             )
         return False
 
-    def remove_all_but(self, before: Collection[str], made: Iterable[str]) -> None:
-        """Remove everything from the folder except the entries `before`, and of the folders `made`, inner ones first,
-        those that are empty."""
-        for name in set(os.listdir(self.path)) - set(before):
-            path = self.file(name)
+    def remove_start(self, before: Collection[str], made: Iterable[str]) -> None:
+        """Remove what a start of a run has written, except the entries `before`, and of the folders `made`, inner ones
+        first, those that are empty then. Other files, which someone else has written since, remain."""
+        logs = {os.path.basename(path) for log in self.logs for path in log.paths}
+        written = {ABOUT, SOURCES, CHECKPOINTS, CURVES, TENSORBOARD, *MODEL_FILES, *logs} - {*before}
+        remove_leftovers(self.path)
+        for path in map(self.file, written):
             with suppress(OSError):
                 shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
         for path in made:

@@ -91,6 +91,22 @@ def test_a_start_that_fails_leaves_earlier_runs(netdsl: Commands) -> None:
         assert {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "plots/loss.png", ".hidden"])
+def test_a_start_that_fails_leaves_what_others_have_written_since(
+    netdsl: Commands, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        theirs = Path("runs/xor", name)
+        theirs.parent.mkdir(exist_ok=True)
+        theirs.write_text("mine")
+        raise UserError("the data are gone")
+
+    netdsl.write(xor=XOR)
+    monkeypatch.setattr("netdsl.train.loop.Trainer.run", fail)
+    assert "the data are gone" in netdsl("train", "xor.net", *STD).err
+    assert [str(path) for path in Path("runs/xor").rglob("*") if path.is_file()] == [f"runs/xor/{name}"]
+
+
 def test_fit_leaves_nothing_either(netdsl: Commands) -> None:
     netdsl.write(xor=XOR)
     with pytest.raises(UserError):
