@@ -164,7 +164,8 @@ def _class_names(path: str, version: Version, binary: bool) -> tuple[str, ...]:
             raise BadData(f"{path} is not UTF-8") from None
     else:
         found = _entries(path).get(version.names)
-        names = [each.decode("latin-1") if isinstance(each, bytes) else each for each in found or ()]
+        listed = found if isinstance(found, list) else []
+        names = [each.decode("latin-1") if isinstance(each, bytes) else each for each in listed]
     if not names or not all(isinstance(each, str) and 0 < len(each) < 100 for each in names):
         raise BadData(f"{path} has no names of classes")
     if len(set(names)) < len(names):

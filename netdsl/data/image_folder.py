@@ -80,9 +80,8 @@ class PictureColumn(Column):
         top = os.path.commonpath([os.path.dirname(path) for path in paths])
         for path in paths:
             with suppress(OSError):
-                hashed.update(
-                    f"{os.path.relpath(path, top)}\n{os.path.getsize(path)}\n".encode(errors="surrogateescape")
-                )
+                below = path.removeprefix(top).lstrip(os.sep)  # `relpath` takes most of the time for 100,000 images
+                hashed.update(f"{below}\n{os.path.getsize(path)}\n".encode(errors="surrogateescape"))
 
     def take(self, indices: Array) -> Array:
         (taken,) = self.takes([indices])

@@ -245,7 +245,7 @@ def format_of(head: bytes) -> str | None:
 
 
 def _damaged(path: str, error: Exception) -> BadPicture | BadData:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    reason = str(error).splitlines()[0].partition(" <")[0] if str(error) else type(error).__name__
     if "DecompressionBomb" in type(error).__name__:
         return BadPicture(f"{path} has more pixels than the limit of {PIXELS:,}: {reason}")
     if os.path.getsize(path) == 0:

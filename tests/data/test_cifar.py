@@ -195,6 +195,34 @@ BAD: dict[str, tuple[bytes, type[UserError], str]] = {
 }
 
 
+ODD: list[object] = [
+    5,
+    1.5,
+    True,
+    None,
+    "abcdefghij",
+    b"abcdefghij",
+    [],
+    [[1]],
+    {},
+    (1,),
+    [1] * 10,
+    np.zeros((2, 3072), np.uint8),
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize(
+    ("file", "key"), [("test_batch", "data"), ("test_batch", "labels"), ("batches.meta", "label_names")]
+)
+def test_an_entry_of_another_type_is_refused(tmp_path: Path, file: str, key: str, odd: object) -> None:
+    place = write(tmp_path, 2)
+    entries = pickle.loads((place / file).read_bytes())
+    (place / file).write_bytes(pickle.dumps({**entries, key: odd}, protocol=2))
+    with pytest.raises(BadData):
+        opened(tmp_path, "test")
+
+
 @pytest.mark.parametrize("what", BAD)
 def test_a_bad_pickle_is_refused_and_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     monkeypatch.chdir(tmp_path)

@@ -660,7 +660,7 @@ def test_damaged_pictures(tmp_path: Path) -> None:
             path.write_bytes(made.getvalue()[:cut])
             with pytest.raises(BadPicture) as caught:
                 read_one(path)
-            assert "\n" not in caught.value.message
+            assert not {"\n", "<"} & {*caught.value.message}
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
     with pytest.raises(BadData, match="has an unsupported format"):
         read_one(path)
