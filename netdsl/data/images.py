@@ -87,8 +87,14 @@ class ImageReader(Reader):
 
     def _check_size(self, path: str, size: tuple[int, int]) -> None:
         """Raise WrongShape if an image stored with this height and width cannot fit the input, whatever its EXIF
-        orientation. Reads headers only."""
+        orientation, and BadPicture if it would become too large. Reads headers only."""
         if self.frame.resize is not None:
+            made = self.frame.resize if isinstance(self.frame.resize, tuple) else resized_size(self.frame, *size)
+            if math.prod(made) > PIXELS:
+                raise BadPicture(
+                    f"{path}, {format_shape(size)} (height x width), would be resized to {format_shape(made)}, more than "
+                    f"the limit of {PIXELS:,} pixels"
+                )
             return
         if (crop := self.frame.crop) is not None:
             if not any(each[0] >= crop[0] and each[1] >= crop[1] for each in (size, size[::-1])):
@@ -138,12 +144,6 @@ class ImageReader(Reader):
         if picture.resize is not None:
             width, height = image.size
             size = resized_size(picture, height, width)
-            made = picture.resize if isinstance(picture.resize, tuple) else size
-            if math.prod(made) > PIXELS:
-                raise BadPicture(
-                    f"{path}, {height}x{width} (height x width), would be resized to {format_shape(made)}, more than "
-                    f"the limit of {PIXELS:,} pixels"
-                )
             image = image.resize(size[::-1], Image.Resampling[picture.filter.upper()])
         if picture.letterbox is not None:
             assert isinstance(picture.resize, tuple)

@@ -165,7 +165,8 @@ class Canvas:
             from cairocffi import PDF_METADATA_CREATE_DATE, PDF_METADATA_TITLE
             from cairosvg.surface import PDFSurface
         except (ImportError, OSError) as error:
-            raise MissingPackage(f"CairoSVG cannot be loaded: {error}", "install the library cairo") from None
+            reason = str(error).partition("\n")[0]  # cairocffi adds a line for each name that it tried
+            raise MissingPackage(f"CairoSVG cannot be loaded: {reason}", "install the library cairo") from None
         title = self._title
 
         class Surface(PDFSurface):  # type: ignore[misc]

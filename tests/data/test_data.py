@@ -550,6 +550,16 @@ def test_pictures_are_framed_as_torchvision_does(tmp_path: Path) -> None:
         read_one(tmp_path / "x.png", framing=Picture(crop=(30, 42)))
 
 
+@pytest.mark.parametrize("size", [(5000, 1), (1, 5000)])
+@pytest.mark.parametrize("resize", [256, (2**13 + 1, 2**13)])
+def test_a_picture_that_would_become_too_large_is_refused_before_it_is_decoded(
+    tmp_path: Path, size: tuple[int, int], resize: int | tuple[int, int]
+) -> None:
+    picture("L", size=size).save(tmp_path / "x.png")
+    with pytest.raises(BadPicture, match=r"would be resized to \d+x\d+, more than the limit of 67,108,864 pixels"):
+        open_input(str(tmp_path / "x.png"), (1, 8, 8), "f32", picture=Picture(resize, 8))
+
+
 @given(st.tuples(*[st.integers(1, 90)] * 4))
 @example((15, 22, 8, 11))
 def test_a_letterboxed_image_has_the_size_that_pillow_gives_it(sizes: tuple[int, int, int, int]) -> None:

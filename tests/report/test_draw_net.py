@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import combinations, pairwise
 from pathlib import Path
 from subprocess import run
+from types import ModuleType
 from xml.etree import ElementTree
 
 import pytest
@@ -382,10 +383,17 @@ def test_a_missing_package_is_named(
 
 def test_a_missing_library_of_a_package_is_named(netdsl: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("cairosvg", exc_type=(ImportError, OSError))
-    monkeypatch.setitem(sys.modules, "cairocffi", None)
-    ran = netdsl("draw", "lenet5", "-o", "n.pdf")
-    assert (ran.code, [*Path().iterdir()]) == (2, [])
-    assert "CairoSVG cannot be loaded" in ran.err
+    broken = ModuleType("cairocffi")
+
+    def fail(name: str) -> None:
+        raise OSError('no library called "cairo-2" was found\nno library called "cairo" was found')
+
+    broken.__getattr__ = fail  # type: ignore[method-assign]
+    for module, reason in ((None, "import of cairocffi halted"), (broken, 'no library called "cairo-2" was found\n')):
+        monkeypatch.setitem(sys.modules, "cairocffi", module)
+        ran = netdsl("draw", "lenet5", "-o", "n.pdf")
+        assert (ran.code, [*Path().iterdir()]) == (2, [])
+        assert f"CairoSVG cannot be loaded: {reason}" in ran.err
 
 
 @pytest.mark.parametrize("name", DRAWN)
