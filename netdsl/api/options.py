@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from operator import index
@@ -11,6 +12,7 @@ from netdsl.api.errors import warn
 from netdsl.app.given_weights import WeightSource, matched_weights
 from netdsl.base.suggest import suggest
 from netdsl.base.user_error import WrongArgumentType, WrongArgumentValue, escape
+from netdsl.diagnostics.foreign import training_line
 
 if TYPE_CHECKING:
     from typing import Literal, TypedDict
@@ -91,6 +93,9 @@ def expect_keywords(options: Mapping[str, object], known: frozenset[str]) -> Non
     for name in options:
         if name not in known:
             close = [f"did you mean {word!r}?" for word in suggest(name, sorted(known))[:1]]
+            key, _, value = training_line(name).partition(" ")
+            if key in known and not close:
+                close = [f"write {key}={value if value[0].isdecimal() else json.dumps(value)}"]
             raise WrongArgumentType(f"unexpected keyword argument {name!r}", *close)
 
 

@@ -244,7 +244,7 @@ def load_lines(
     """Return how a net is trained by these lines, each a key and its value, and those of its `train` block, if it has
     one, with other keys. `data` replaces the lines `data` and `validate`. Returns None if the report has errors.
 
-    Raises UserError, and NoTraining without lines and such a block.
+    Raises UserError, and NoTraining without a loss and such a block.
     """
     from netdsl.elaborate.overrides import merge
     from netdsl.elaborate.train_block import NoTraining, build
@@ -254,7 +254,7 @@ def load_lines(
         owner, definition = entry_net(module, origin.name or wanted)
         name = definition.name.text
         known = {item.name.text: item for item in module.file.items if isinstance(item, ast.Train)}
-        if not lines and name not in known:
+        if name not in known and "loss" not in dict(lines):
             raise NoTraining(f"`{name}` has no `train` block", 'name its loss, as in loss="cross_entropy"')
         text = "".join(f"  {key} {value}\n" for key, value in lines)
         items = parse(Source("<fit>", f"train {name} {{\n{text}}}\n"), report).items

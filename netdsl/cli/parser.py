@@ -145,8 +145,13 @@ def _take(rest: list[str], options: argparse.Namespace) -> None:
             from netdsl.base.suggest import suggest
 
             known = [name for option in options_of(options.name) for name in option.names]
-            close = suggest(word.partition("=")[0], known)[:1]
-            parser.error(f"there is no option {word}" + (f"; did you mean {close[0]}?" if close else ""))
+            typed = word.partition("=")[0]
+            close = "".join(suggest(typed, known)[:1])
+            if options.name == "train":
+                from netdsl.elaborate.overrides import setting_for
+
+                close = setting_for(typed.strip("-")) or close
+            parser.error(f"there is no option {word}" + (f"; did you mean {close}?" if close else ""))
         places = [option.dest for option in options_of(options.name) if not option.names and option.nargs]
         taken = getattr(options, places[0]) if places else ""
         if isinstance(taken, str):

@@ -270,6 +270,34 @@ CHOICES = _by_word(
 )
 """Losses and schedules of other frameworks, and our names for them."""
 
+_LINES = _by_word(
+    {
+        "dataset traindata": 'data mnist "FOLDER"',
+        "validationsplit validationdata valsplit": "validate 0.1",
+        "criterion lossfn lossfunction": "loss cross_entropy",
+        "classweight classweights": "loss cross_entropy class_weights balanced",
+        "metrics": "metric accuracy",
+        "learningrate": "lr 1e-3",
+        "weightdecay": "decay 1e-4",
+        "scheduler lrscheduler": "schedule cosine",
+        "earlystopping patience": "stop patience 5",
+        "batchsize": "batch 64",
+        "numepochs maxepochs": "epochs 5",
+        "maxsteps": "steps 1000",
+        "randomstate manualseed": "seed 1",
+    }
+)
+"""Settings of a training in other frameworks, and an example of our line."""
+
+_EXAMPLES = {line.split()[0]: line for line in reversed(_LINES.values())}
+
+
+def training_line(word: str) -> str:
+    """Return an example of the line of a `train` block, or of an argument of its optimizer, that has this name, or in
+    another framework; empty if there is none."""
+    return _EXAMPLES.get(word) or _LINES.get(re.sub("[_-]", "", word.casefold()), "")
+
+
 WORDS = _by_word(
     {
         "float32 float": "f32",

@@ -31,6 +31,17 @@ class UnknownLine(UnknownOfFew):
     headline = "`{where}` has no line `{name}`"
     caption = "unknown line"
 
+    def suggestions(self) -> Iterable[Suggestion]:
+        from netdsl.diagnostics.foreign import training_line
+
+        found = list(super().suggestions())
+        line = training_line(self.name)
+        if not found and line and self.where == "train":
+            found.append(
+                Suggestion(f"write `{line if line.split()[0] in self.candidates else f'optimizer sgd {line}'}`")
+            )
+        return found
+
 
 @problem("E0217", "a line given twice")
 class LineTwice(Twice):

@@ -170,15 +170,32 @@ class EvenSame(ShapeProblem):
     caption = "equal padding on both sides is not possible"
     hint = "write `pad same_upper`, which pads like TensorFlow, `pad valid`, or the padding of every side"
 
-    def candidate_fixes(self) -> Iterable[Suggestion]:
-        if self.head is None:
-            return
+    @property
+    def _in_order(self) -> tuple[Edit, ...]:
+        """The edits that put the kernel before the channels; none if these are not two numbers in the wrong order."""
         given = {argument.name: argument.value_span for argument in self.arguments}
         kernel, channels = given.get("kernel"), given.get("channels")
-        if kernel and channels and kernel.text.isdecimal() and channels.text.isdecimal():
-            swapped = Edit(kernel, channels.text), Edit(channels, kernel.text)
-            yield Suggestion("the kernel comes before the channels", *swapped)
-        yield Suggestion("pad like TensorFlow", self.keyword("pad", "same_upper"))
+        if not (kernel and channels and kernel.text.isdecimal() and channels.text.isdecimal()):
+            return ()
+        swapped = Edit(kernel, channels.text), Edit(channels, kernel.text)
+        return swapped if int(kernel.text) > int(channels.text) else ()
+
+    @property
+    def _is_larger_than_input(self) -> bool:
+        sizes = zip(self.kernel, self.inputs[0].shape[1:], strict=False)
+        return any(isinstance(k, int) and isinstance(size, int) and k > size for k, size in sizes)
+
+    def suggestions(self) -> Iterable[Suggestion]:
+        if self._in_order:
+            yield Suggestion("the kernel comes before the channels", *self._in_order)
+        elif self._is_larger_than_input and self.layer == "conv":
+            yield Suggestion(f"the kernel comes before the channels, as in `conv 3x3 {self.kernel[0]}`")
+        else:
+            yield from super().suggestions()
+
+    def candidate_fixes(self) -> Iterable[Suggestion]:
+        if self.head is not None and not self._in_order and not self._is_larger_than_input:
+            yield Suggestion("pad like TensorFlow", self.keyword("pad", "same_upper"))
 
 
 @problem("E0313", "a list of the wrong length")

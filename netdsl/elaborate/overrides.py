@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from netdsl.base.text import Source
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
+from netdsl.diagnostics.foreign import training_line
 from netdsl.diagnostics.problem import Rejected
 from netdsl.elaborate.declared import word
 from netdsl.elaborate.train_lines import LINE_KEYS, unknown_key
@@ -48,6 +50,15 @@ def is_of_training(setting: str) -> bool:
 def is_training_key(name: str) -> bool:
     """Return whether `--set train.NAME` sets a line of a `train` block or an argument of its optimizer."""
     return name in LINE_KEYS or name in _arguments()
+
+
+def setting_for(name: str) -> str:
+    """Return how to set the line of a `train` block, or the argument of its optimizer, with this name, or in another
+    framework; empty if there is none."""
+    key, _, value = training_line(name).partition(" ")
+    if not key and is_training_key(name):
+        key, value = name, "…"
+    return f"--set {quote(f'train.{key}={value}')}" if key else ""
 
 
 def override(training: ast.Train, settings: Sequence[str], module: Module) -> tuple[ast.Setting, ...] | None:

@@ -19,6 +19,7 @@ from netdsl.diagnostics.problem import Misfit, Rejected
 from netdsl.elaborate import train_lines
 from netdsl.elaborate.context import Poisoned
 from netdsl.elaborate.declared import written
+from netdsl.elaborate.library import ZOO_PREFIX
 from netdsl.elaborate.net import elaborate, entry_net, resolve
 from netdsl.elaborate.recipe import LossLine, MetricLine, Recipe
 from netdsl.ir.graph import STEP_NAMES
@@ -95,6 +96,17 @@ def recipe(
     return build(training, lines, module, given or {})
 
 
+def _how_to_train(module: Module, wanted: str | None) -> str:
+    """Return how to write the `train` block that a file lacks."""
+    name, source = wanted or "NET", module.file.source.name
+    with suppress(Rejected, Poisoned):
+        name = entry_net(module, wanted)[1].name.text
+    block = f'train {name} {{ data mnist "FOLDER"; loss cross_entropy; optimizer adam lr 1e-3; batch 64; epochs 5 }}'
+    if source.startswith(ZOO_PREFIX):
+        return f'write a file with `use {name} from "{source}"` and, below it, `{block}`'
+    return f"add one, such as `{block}`; `netdsl layers` lists the kinds of data, losses and optimizers"
+
+
 def find_block(module: Module, wanted: str | None) -> ast.Train | None:
     """Return the `train` block of a net; None if it may be one that does not parse, which is reported. Raises
     UserError."""
@@ -104,7 +116,7 @@ def find_block(module: Module, wanted: str | None) -> ast.Train | None:
     if module.file.broken and (not found or (wanted and wanted not in found)):
         return None
     if not found:
-        raise NoTraining(f"{file} has no `train` block", "write `train NET { data …; loss … }`")
+        raise NoTraining(f"{file} has no `train` block", _how_to_train(module, wanted))
     if wanted is None and len(found) > 1:
         with suppress(Rejected, Poisoned):
             wanted = entry_net(module, None)[1].name.text

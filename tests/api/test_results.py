@@ -282,7 +282,11 @@ def test_losses_of_several_outputs_and_batches_of_a_generator() -> None:
 
 WRONG_FITS: list[tuple[dict[str, Any], str, str]] = [
     ({}, "E0625", 'as in loss="cross_entropy"'),
-    ({"epochs": 3}, "E0218", "loss"),
+    ({"epochs": 3}, "E0625", 'as in loss="cross_entropy"'),
+    ({"loss": "mse", "learning_rate": 0.1}, "E0650", "write lr=1e-3"),
+    ({"loss": "mse", "validation_split": 0.1}, "E0650", "write validate=0.1"),
+    ({"loss": "mse", "class_weight": {}}, "E0650", 'write loss="cross_entropy class_weights balanced"'),
+    ({"loss": "mse", "early_stopping": 3}, "E0650", 'write stop="patience 5"'),
     ({"loss": "cross_entropi"}, "E0219", "did you mean `cross_entropy`?"),
     ({"loss": "mse", "optimizer": "adm"}, "E0219", "did you mean `adam`?"),
     ({"loss": "cross_entropy", "lr": -1}, "E0401", "must be a number > 0, not -1"),

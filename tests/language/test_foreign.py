@@ -11,6 +11,7 @@ from netdsl.diagnostics import foreign
 from netdsl.diagnostics.edits import apply
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.functions import BUILTINS
+from netdsl.elaborate.train_lines import LINE_KEYS
 from netdsl.layers import find_layer, layer_modules
 from netdsl.layers.base import Layer
 from netdsl.losses import LOSSES
@@ -77,6 +78,14 @@ def test_the_tables_lead_to_what_there_is() -> None:
     assert not foreign.DIFFERENCES.keys() & foreign.EXACT
     assert not foreign.EXACT_ARGUMENTS - foreign.ARGUMENTS.keys()
     assert not foreign.ESTABLISHED & foreign.INSTEAD.keys()
+
+
+@pytest.mark.parametrize("line", sorted({foreign.training_line(word) for word in (*LINE_KEYS, "lr", "decay")} - {""}))
+def test_examples_of_a_training_are_right(line: str) -> None:
+    line = f"optimizer sgd {line}" if line.startswith(("lr", "decay")) else line
+    lines = {"data": 'data mnist "FOLDER"', "loss": "loss cross_entropy"} | {line.split()[0]: line}
+    lines |= {"validate": "validate 0.1"} if "stop" in lines else {}
+    assert not [*check(f"net n {{ input x 784; scale 1/255; dense 10 }}\ntrain n {{ {'; '.join(lines.values())} }}")]
 
 
 @pytest.fixture(autouse=True)
