@@ -10,7 +10,7 @@ from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.syntax.words import RESERVED_WORDS
 
 TEMPLATE = """\
-# Tells circles, squares and triangles apart: a convolutional network for small grayscale images.
+# Tells bright circles, squares and triangles on a dark background apart: a small convolutional network.
 net NAME {
   input image 1x28x28 resize 28 crop 28   # channels x height x width; the values are bytes, 0 to 255
   scale 1/255                             # to the range from 0 to 1

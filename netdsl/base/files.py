@@ -272,6 +272,16 @@ def _read_pipe(path: str) -> bytes:
     return b"".join(parts)
 
 
+_OTHER_FILES = {
+    "onnx": "this takes the source of a net; `run`, `eval`, `weights` and `view` take compiled models",
+    **dict.fromkeys(
+        ("safetensors", "npz", "pth", "pt", "keras", "h5"),
+        "this takes the source of a net; weights are for `--weights`, and `netdsl weights` lists them",
+    ),
+}
+"""What to do with files that are not sources, by suffix."""
+
+
 def decoded(data: bytes, name: str) -> str:
     """Decode the bytes of a source. Raises TooLarge or NotText."""
     if len(data) > SOURCE_BYTES:
@@ -279,7 +289,9 @@ def decoded(data: bytes, name: str) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise NotText(f"{name} is UTF-16 text", "save it as UTF-8")
     if b"\0" in data:
-        raise NotText(f"{name} is not text: NUL character at {_place(data, data.index(0))}")
+        suffix = name.rpartition(".")[2]
+        helps = [_OTHER_FILES[suffix]] if suffix in _OTHER_FILES else []
+        raise NotText(f"{name} is not text: NUL character at {_place(data, data.index(0))}", *helps)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -15,7 +15,7 @@ NEXT = (
     ("summary {file}", "list its layers with shapes and weights"),
     ("train {file}", "train it; this takes about 10 seconds"),
     ("eval {file} --weights {best}", "measure its accuracy"),
-    ("run {file} IMAGE.png --weights {best}", "classify an image"),
+    ("run {file} IMAGE.png --weights {best}", "classify an image: white on black"),
 )
 """What to type after `init`, and why."""
 

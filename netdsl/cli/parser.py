@@ -64,6 +64,19 @@ def asks_for_json(words: Sequence[str]) -> bool:
     return "--json" in words or "--format=json" in words or ("--format", "json") in pairwise(words)
 
 
+_OTHER_WORDS = {
+    "init": "new create",
+    "summary": "info inspect",
+    "draw": "plot visualize render graph",
+    "compile": "export convert build save",
+    "run": "predict infer classify",
+    "train": "fit",
+    "eval": "test validate score",
+    "zoo": "models list download",
+}
+"""Commands, and words for them in other programs."""
+
+
 def _unknown_command(word: str) -> str:
     """Return the message about a word in the place of a command."""
     if word.endswith((".net", ".onnx")):
@@ -71,8 +84,9 @@ def _unknown_command(word: str) -> str:
         return f"{word} is a file, not a command; did you mean `netdsl {command} {word}`?"
     from netdsl.base.suggest import suggest
 
-    close = suggest(word, COMMANDS)[:1]
-    return f"there is no command `{word}`" + (f"; did you mean `{close[0]}`?" if close else "")
+    ours = [name for name, words in _OTHER_WORDS.items() if word in words.split()]
+    close = "".join(ours or suggest(word, COMMANDS)[:1])
+    return f"there is no command `{word}`; " + (f"did you mean `{close}`?" if close else "`netdsl help` lists them")
 
 
 def _declared(words: list[str]) -> argparse.ArgumentParser:
@@ -86,7 +100,7 @@ def _declared(words: list[str]) -> argparse.ArgumentParser:
         description="Neural networks as short as the table in their paper, compiled to ONNX.",
         epilog="`netdsl help COMMAND` lists the options of a command, `netdsl layers NAME`\n"
         "describes a layer, and `netdsl explain CODE` an error. `netdsl docs` lists the\n"
-        "documentation; `netdsl docs tutorial` is where to begin.",
+        "documentation. To begin, type `netdsl init`, or `netdsl docs tutorial`.",
         formatter_class=_Formatter,
     )
     parser.add_argument("--version", action="version", version=f"netdsl {VERSION}", help="print the version and exit")

@@ -103,6 +103,16 @@ def test_a_bad_source_is_named_with_its_place(tmp_path: Path, data: bytes, kind:
     assert caught.value.exit_code == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "said"), [("m.onnx", "`run`, `eval`"), ("w.safetensors", "`--weights`"), ("w.pth", "`--w")]
+)
+def test_a_model_or_weights_in_place_of_a_source(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / name).write_bytes(b"\x08\0\x01")
+    with pytest.raises(NotText) as caught:
+        read_source(str(tmp_path / name))
+    assert said in caught.value.helps[0]
+
+
 @pytest.mark.parametrize("path", ["missing.net", "", "a.net/b.net", "nul\0.net"])
 def test_a_missing_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.chdir(tmp_path)
