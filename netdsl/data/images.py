@@ -92,8 +92,8 @@ class ImageReader(Reader):
             made = self.frame.resize if isinstance(self.frame.resize, tuple) else resized_size(self.frame, *size)
             if math.prod(made) > PIXELS:
                 raise BadPicture(
-                    f"{path}, {format_shape(size)} (height x width), would be resized to {format_shape(made)}, more than "
-                    f"the limit of {PIXELS:,} pixels"
+                    f"{path}, {format_shape(size)} (height x width), would be resized to {format_shape(made)}, more "
+                    f"than the limit of {PIXELS:,} pixels"
                 )
             return
         if (crop := self.frame.crop) is not None:

@@ -385,7 +385,7 @@ def test_a_missing_library_of_a_package_is_named(netdsl: Commands, monkeypatch: 
     pytest.importorskip("cairosvg", exc_type=(ImportError, OSError))
     broken = ModuleType("cairocffi")
 
-    def fail(name: str) -> None:
+    def fail(_: str) -> None:
         raise OSError('no library called "cairo-2" was found\nno library called "cairo" was found')
 
     broken.__getattr__ = fail  # type: ignore[method-assign]
