@@ -9,6 +9,7 @@ from netdsl.base.shape import elements
 from netdsl.base.user_error import USAGE_IS_WRONG, UserError
 from netdsl.ir.graph import BYTES
 from netdsl.ir.names import METADATA_PREFIX, Names, read_names
+from netdsl.losses import LOSSES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,7 +85,7 @@ def compile_net(
 
     emitted = structure(graph, opset=options.opset, functions=options.functions)
     names = net_names(net, options.weights).or_else(options.names)
-    add_metadata(options.metadata or {}, emitted.model, own=names.without_losses(_squashed(net)).metadata)
+    add_metadata(options.metadata or {}, emitted.model, own=_readable(names, net).metadata)
     write(emitted, values, file, data)
     return emitted
 
@@ -94,9 +95,11 @@ SQUASHING = frozenset(["softmax", "sigmoid", "hard_sigmoid", "tanh", "sign", "st
 or trained despite a warning."""
 
 
-def _squashed(net: Net) -> set[str]:
-    """Return the outputs that are not scores: the loss of the training does not say how to read these."""
-    return {name for name, output in net.inference_outputs.items() if output.maker.layer.kind in SQUASHING}
+def _readable(names: Names, net: Net) -> Names:
+    """Return the names without the losses that no longer say how to turn an output into probabilities."""
+    squashed = {name for name, output in net.inference_outputs.items() if output.maker.layer.kind in SQUASHING}
+    likely = {name for name, loss in names.losses.items() if loss not in LOSSES or LOSSES[loss].probability}
+    return names.without_losses(squashed & likely)
 
 
 def net_names(net: Net, weights: WeightFile | None) -> Names:

@@ -39,7 +39,7 @@ class Names:
 
     `classes` are an output's class names, in the order of the classes; without them classes are called by their
     numbers. `columns` are the columns of a table that fill an input, `targets` those that an output is held against;
-    without them columns are taken in their order. `losses` are the classification losses that outputs were trained
+    without them columns are taken in their order. `losses` are the losses that outputs were trained
     with, which say how to read their scores; names without any list are false.
     """
 

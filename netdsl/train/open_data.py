@@ -71,15 +71,14 @@ def _targets(recipe: Recipe) -> dict[str, str]:
 def names_of(dataset: Examples, recipe: Recipe) -> Names:
     """Return the names of a data set for a model, those of targets by output, with the model's losses."""
     names = dataset.names.of({target: output for output, target in _targets(recipe).items()})
-    return Names(names.classes, names.columns, names.targets, _class_losses(recipe))
+    return Names(names.classes, names.columns, names.targets, _single_losses(recipe))
 
 
-def _class_losses(recipe: Recipe) -> dict[str, str]:
-    """Return the loss of each output of classes; an output with several has none that says how to read its scores."""
+def _single_losses(recipe: Recipe) -> dict[str, str]:
+    """Return the loss of each output of a model; an output with several has none that says how to read it."""
     kinds: dict[str, set[str]] = {}
     for line in recipe.losses:
-        output = recipe.net.outputs[line.output]
-        if not output.training and line.loss.target(output.node.shape).kind != "value":
+        if not recipe.net.outputs[line.output].training:
             kinds.setdefault(line.output, set()).add(line.loss.kind)
     return {output: found.pop() for output, found in kinds.items() if len(found) == 1}
 

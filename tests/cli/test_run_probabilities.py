@@ -238,6 +238,13 @@ def test_shipped_weights_predict_probabilities(netdsl: Commands, weights: str) -
 
 REFUSED = {
     "another loss": ("dense 3", 3, {"loss": "hinge"}, "the output `output` was trained with the loss `hinge`"),
+    "numbers": (
+        "dense 3",
+        3,
+        {"loss": "mse"},
+        "the output `output` was trained with the loss `mse`, so it has no logits",
+    ),
+    "bounded numbers": ("dense 3; sigmoid", 3, {"loss": "mse"}, "was trained with the loss `mse`"),
     "a number": ("dense 1", 1, {}, "has no output with a number for each of several classes"),
     "a map": ("dense 4; reshape 1x2x2", 4, {}, "has no output with a number for each of several classes"),
 }

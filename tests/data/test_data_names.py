@@ -268,11 +268,11 @@ LOSSES = {
     "cross_entropy": ("input x 4; dense 3", "data npz 't.npz'; loss cross_entropy", {"output": "cross_entropy"}),
     "logistic": ("input x 4; dense 1", "data clouds; loss logistic", {"output": "logistic"}),
     "hinge": ("input x 4; dense 1", "data clouds; loss hinge", {"output": "hinge"}),
-    "numbers": ("input x 4; dense 3", "data npz 'n.npz'; loss mse", {}),
+    "numbers": ("input x 4; dense 3", "data npz 'n.npz'; loss mse", {"output": "mse"}),
     "two outputs": (
         "input x 4; dense 3; output a { identity }; output b { dense 3 }",
         "data npz 't.npz'; loss a mse; loss b cross_entropy",
-        {"b": "cross_entropy"},
+        {"a": "mse", "b": "cross_entropy"},
     ),
     "a head of training alone": (
         "input x 4; output side training { dense 3 }; dense 3",
@@ -283,7 +283,7 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("case", LOSSES)
-def test_models_know_the_classification_loss_of_each_output(netdsl: Commands, case: str) -> None:
+def test_models_know_the_loss_of_each_output(netdsl: Commands, case: str) -> None:
     def losses_in(metadata: Mapping[str, str]) -> dict[str, str]:
         return {key: value for key, value in metadata.items() if key.startswith("netdsl.loss.")}
 
