@@ -15,6 +15,7 @@ from netdsl.base.shape import elements, format_shape
 from netdsl.base.user_error import UserError
 from netdsl.base.version import VERSION
 from netdsl.data.labels import listed
+from netdsl.data.picture import declared_picture
 from netdsl.ir.names import BadNames
 from netdsl.lower import live
 from netdsl.train.class_weights import with_class_weights
@@ -145,6 +146,7 @@ def run_description(recipe: Recipe, graph: Graph, choices: Choices, more: Mappin
         "seed": recipe.seed,
         "batch": recipe.batch,
         **more,
+        PREPROCESSING: preprocessing(recipe.net),
         "step": fingerprint(graph),
         "lowering": stored_name(choices.step_backend),
         "threads": choices.threads,
@@ -157,6 +159,14 @@ def run_description(recipe: Recipe, graph: Graph, choices: Choices, more: Mappin
             "onnxruntime": onnxruntime.__version__,
         },
     }
+
+
+PREPROCESSING = "preprocessing"
+
+
+def preprocessing(net: Net) -> dict[str, str]:
+    """Return how the inputs of a net preprocess images, which is not part of the graph."""
+    return {node.name: text for node in net.inputs if (text := str(declared_picture(node)))}
 
 
 def fingerprint(graph: Graph) -> str:
@@ -177,6 +187,9 @@ def check_same(folder: RunFolder, recipe: Recipe, graph: Graph) -> None:
     changed = [line for line in then if line not in now] + [line for line in now if line not in then]
     if changed:
         raise OtherRun(f"the recipe differs from the one in {name}: `{changed[0]}`", ANOTHER_RUN)
+    images = preprocessing(recipe.net)
+    if known.get(PREPROCESSING, images) != images:
+        raise OtherRun(f"the inputs of the net preprocess images otherwise than in {name}", ANOTHER_RUN)
     if known.get("step") != fingerprint(graph):
         raise OtherRun(f"the net or the computation of a step has changed since {name} was written", ANOTHER_RUN)
 

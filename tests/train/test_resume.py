@@ -131,6 +131,24 @@ def test_a_checkpoint_of_before_says_nothing_of_it(netdsl: Commands, monkeypatch
     assert "differ" not in ran.err
 
 
+PICTURES = """
+net n { input x 1x16x16 HOW; dense 3 }
+train n { data shapes n 12; loss cross_entropy; batch 4; epochs 1 }
+"""
+
+
+def test_images_that_are_preprocessed_otherwise_are_another_run(netdsl: Commands) -> None:
+    hows = ["mean 100 std 50", "mean 90 std 50", "mean 100", "resize 16 mean 100 std 50", "crop 16 mean 100 std 50"]
+    hows += ["filter box mean 100 std 50", "resize 16x16 letterbox 3 mean 100 std 50", "order bgr mean 100 std 50", ""]
+    netdsl.write(n=PICTURES.replace("HOW", hows[0]))
+    assert netdsl("train", "n.net", *STD).code == 0
+    for how in hows:
+        netdsl.write(n=PICTURES.replace("HOW", how))
+        ran = netdsl("train", "n.net", *STD, "--resume", "--set", "train.epochs=2")
+        assert (ran.code == 0) == (how == hows[0]), ran.err
+        assert ("the inputs of the net preprocess images otherwise" in ran.err) == (how != hows[0])
+
+
 FORMS: dict[str, Callable[[Pair], Any]] = {
     "arrays": lambda p: p,
     "batches": lambda p: [(p[0][:10], p[1][:10]), (p[0][10:], p[1][10:])],
