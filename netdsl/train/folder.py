@@ -306,5 +306,7 @@ def claim_folder(base: str) -> tuple[str, list[str]]:
                 return path, [path, *made]
             except FileExistsError:
                 number += 1
+    except FileExistsError:
+        raise CannotWrite(f"{parent} is a file, but a run needs a folder") from None
     except OSError as error:
         raise _cannot(base, error) from None

@@ -107,6 +107,14 @@ def test_a_start_that_fails_leaves_what_others_have_written_since(
     assert [str(path) for path in Path("runs/xor").rglob("*") if path.is_file()] == [f"runs/xor/{name}"]
 
 
+def test_a_file_in_the_place_of_the_folder_of_runs(netdsl: Commands) -> None:
+    netdsl.write(xor=XOR)
+    Path("runs").write_text("mine")
+    ran = netdsl("train", "xor.net", *STD)
+    assert (ran.code, ran.err) == (2, "error[E0606]: runs is a file, but a run needs a folder\n")
+    assert Path("runs").read_text() == "mine"
+
+
 def test_fit_leaves_nothing_either(netdsl: Commands) -> None:
     netdsl.write(xor=XOR)
     with pytest.raises(UserError):
