@@ -10,7 +10,7 @@ from netdsl.diagnostics.problem import Edit
 from netdsl.elaborate.library import ZOO_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from netdsl.data.augment import Augmentation
     from netdsl.ir.net import Net, Node
@@ -20,6 +20,9 @@ _Range = tuple[float, float]
 
 LARGE_PIXEL = 30.0
 """Largest magnitude that is not reported. Normalized pixels stay below 5, unscaled ones reach 127 or more."""
+
+SMALL_SPREAD = 1 / 50
+"""Smallest range that is not reported: that of pixels from 0 to 1 that are divided by 255 again is 1/255."""
 
 _KEPT = (
     *("identity", "dropout", "flatten", "reshape", "permute", "crop", "slice", "select", "reduce"),
@@ -40,21 +43,37 @@ def unscaled(net: Net, augment: Sequence[Augmentation] = ()) -> tuple[Node, floa
     is none, or if a layer with an unknown effect on the range comes first."""
     if len(net.inputs) != 1:
         return None
+    for node, (low, high) in _reads(net, _entering(net.inputs[0].layer, augment)):
+        if max(-low, high) > LARGE_PIXEL:
+            return node, max(-low, high)
+    return None
+
+
+def badly_scaled(net: Net, low: float, high: float) -> tuple[Node, _Range] | None:
+    """Return the first layer with weights, and the range that it reads for an input from `low` to `high`, if it reaches
+    far from 0, or if layers of the net make it far smaller than that of the input and than 1, as with data scaled
+    before."""
+    if len(net.inputs) == 1:
+        for node, (least, most) in _reads(net, (low, high)):
+            is_shrunk = 0 < most - least < SMALL_SPREAD and 30 * (most - least) < high - low
+            return (node, (least, most)) if is_shrunk or max(-least, most) > LARGE_PIXEL else None
+    return None
+
+
+def _reads(net: Net, entering: _Range) -> Iterator[tuple[Node, _Range]]:
+    """Yield each layer with weights, and the range that it reads as far as it is known, else (0, 0)."""
     ranges: dict[Node, _Range | None] = {}
     for node in net.nodes:
         if not node.inputs:
-            ranges[node] = _entering(node.layer, augment)
+            ranges[node] = entering
             continue
         inputs = [ranges[x] for x in node.inputs]
         known = [each for each in inputs if each is not None]
         if node.parameters and node.layer.kind not in ("prelu", *_NORMS):
-            peak = max((abs(end) for each in known for end in each), default=0.0)
-            if peak > LARGE_PIXEL:
-                return node, peak
+            yield node, _hull(None, known or [(0.0, 0.0)])
         rule = _RULES.get(node.layer.kind)
         whole = len(known) == len(inputs) or (known and node.layer.kind == "concat")
         ranges[node] = rule(node.layer, known) if rule and whole else None
-    return None
 
 
 _NORMS = frozenset(["bn", "layernorm", "groupnorm", "instancenorm", "lrn"])

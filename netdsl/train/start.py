@@ -14,8 +14,11 @@ from netdsl.backend.emit import emit
 from netdsl.base.shape import elements, format_shape
 from netdsl.base.user_error import UserError
 from netdsl.base.version import VERSION
+from netdsl.data.column import ArrayColumn
+from netdsl.data.dataset import Dataset
 from netdsl.data.labels import listed
 from netdsl.data.picture import declared_picture
+from netdsl.elaborate.pixels import badly_scaled
 from netdsl.ir.names import BadNames
 from netdsl.lower import live
 from netdsl.train.class_weights import with_class_weights
@@ -31,7 +34,7 @@ from netdsl.weights.draw import draw_all
 from netdsl.weights.match import match_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from netdsl.base.dtypes import Array
     from netdsl.data.dataset import Examples
@@ -71,6 +74,9 @@ def _is_frozen(node: Node, recipe: Recipe) -> bool:
     return bool(getattr(node.parameters, "frozen", False)) or names <= recipe.freeze
 
 
+EXAMPLES_SCANNED = 1000
+"""Number of examples whose range is compared with what the net expects."""
+
 ENDS = ("epochs", "steps", "stop", "keep")
 """Lines of a recipe that may change when a run resumes."""
 
@@ -101,7 +107,28 @@ def start(
     trainer = Trainer(recipe, dataset, runner, validation=evaluation, progress=progress)
     trainer.choices = choices
     dataset.notes += _renumbered(recipe.net, weights, trainer.names)
+    dataset.notes += _scale_notes(recipe.net, dataset)
     return trainer
+
+
+def _scale_notes(net: Net, dataset: Examples) -> Iterator[str]:
+    """Yield a note if the net does not expect values of this size in arrays, judged by the first examples."""
+    if not isinstance(dataset, Dataset):
+        return
+    for name, column in dataset.inputs.items():
+        if isinstance(column, ArrayColumn) and name not in dataset.pictures:  # check knows the range of image files
+            values = column.take(np.arange(min(len(column), EXAMPLES_SCANNED)))
+            low, high = float(values.min()), float(values.max())
+            node, (least, most) = badly_scaled(net, low, high) or (None, (0.0, 0.0))
+            is_small = most - least < 1
+            if node is None or not (is_small or len(column.shape) == 3):  # columns of a table may be large, and ids are
+                continue
+            yield f"{column.path} has values from {low:.4g} to {high:.4g}, " + (
+                f"which the net scales down: `{node.name}` reads {least:.4g} to {most:.4g}; pass unscaled values, or "
+                "remove the scaling from the net"
+                if is_small
+                else f"which `{node.name}` reads unscaled; divide them, or scale them in the net: `scale 1/255`"
+            )
 
 
 def _renumbered(net: Net, weights: WeightFile | None, names: Names) -> list[str]:

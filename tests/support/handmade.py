@@ -13,6 +13,8 @@ TEXT = "net handmade {\n" + "  layer\n" * 40 + "}\n"
 class Fake:
     """A layer: its kind and its body."""
 
+    dtype_transparent = False
+
     def __init__(self, kind, body=None, variadic=False, **arguments):
         self.kind = kind
         self.body = body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -281,6 +282,41 @@ def test_an_example_that_is_not_finite_is_named(program: Path) -> None:
     x[17] = np.nan
     with pytest.raises(netdsl.UserError, match="17"):
         netdsl.fit(program, data=(x, y))
+
+
+SCALES = {
+    "scale 1/255": [(0, 255, ""), (0, 1, "reads 0 to 0.003922"), (-1, 1, "reads -0.003922 to 0.003922"), (0, 30, "")],
+    "normalize mean [128] std [64]": [(0, 255, ""), (0, 1, "reads -2 to -1.984")],
+    "": [(0, 1, ""), (0, 255, "`conv1` reads unscaled"), (-3, 3, ""), (0, 1e-3, "")],
+}
+"""Notes on arrays whose values are from one number to another, by what the net begins with."""
+
+
+@pytest.mark.parametrize("begins", SCALES)
+def test_arrays_that_are_not_scaled_as_the_net_expects_are_told(begins: str) -> None:
+    net = netdsl.parse(f"net n {{ input image 1x6x6; {begins}; conv 3x3 2; relu; dense 4 }}".replace("; ;", ";"))
+    x, y = pair()
+    x = (x - x.min()) / (x.max() - x.min())
+    for low, high, note in SCALES[begins]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            net.fit(low + x * (high - low), y, loss="cross_entropy", epochs=1, step_backend="plain")
+        told = " ".join(str(each.message) for each in caught)
+        assert note in told, (low, high)
+        assert ("has values from" in told) is bool(note), (low, high)
+
+
+def test_columns_of_a_table_may_be_large() -> None:
+    net = netdsl.parse("net n { input x 3; dense 4 }")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net.fit(
+            np.linspace(0, 1e3, 96, dtype=np.float32).reshape(32, 3),
+            np.arange(32) % 4,
+            loss="cross_entropy",
+            epochs=1,
+            lr=1e-9,
+        )
 
 
 def test_a_loss_that_is_no_number_is_an_exception(program: Path) -> None:
