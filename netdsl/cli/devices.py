@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.app.devices import available, conflict
-from netdsl.backend.providers import builds
+from netdsl.backend import providers
 from netdsl.cli.messages import print_json, print_table
 from netdsl.report.table import aligned
 
@@ -19,7 +19,7 @@ def command(options: argparse.Namespace) -> int:
     """Run the command. Exit code 0, with or without conflicts."""
     import onnxruntime
 
-    packages = builds()
+    packages = providers.builds()
     found = list(available(packages))
     repair = conflict(packages)
     if options.json:
