@@ -695,7 +695,8 @@ def test_the_page_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     shutil.copytree(ROOT / "specs", tmp_path / "specs")
     shutil.copytree(MNIST, tmp_path / "examples" / "mnist")
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
+    digits = np.random.default_rng(0).integers(0, 256, (64, 1, 28, 28)), np.arange(64) % 10
+    names: dict[str, Any] = dict(zip(("x", "y", "x_test", "y_test"), 2 * digits, strict=True))
     blocks = FENCE.findall(PAGE.read_text("utf-8"))
     assert {kind for kind, _ in blocks} == {"python", "pycon"}
     assert PAGE.read_text("utf-8").count("```") == 2 * len(blocks)
