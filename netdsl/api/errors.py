@@ -62,6 +62,8 @@ class NetWarning(UserWarning):
 
 
 OPTION = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)(?: [A-Z]+\b)?")
+PARAMETER = re.compile(r"--set (?=[A-Za-z_]\w*=)")
+"""An option for a parameter of a net, which is itself a keyword argument."""
 NAMES = {"except": "exclude"}
 """Keyword arguments that have another name than the option of the command line."""
 SWITCHES = ("force", "resume", "partial", "allow-nonfinite", "allow-fallback")
@@ -74,7 +76,7 @@ def worded(text: str) -> str:
         name = NAMES.get(found[1], found[1].replace("-", "_"))
         return f"{name}=True" if found[1] in SWITCHES else name
 
-    return text if "in Python" in text else OPTION.sub(keyword, text)
+    return text if "in Python" in text else OPTION.sub(keyword, PARAMETER.sub("", text))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, reject
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
@@ -564,7 +564,10 @@ def test_a_picture_that_would_become_too_large_is_refused_before_it_is_decoded(
 @example((15, 22, 8, 11))
 def test_a_letterboxed_image_has_the_size_that_pillow_gives_it(sizes: tuple[int, int, int, int]) -> None:
     height, width, *made = sizes
-    wide, tall = ImageOps.contain(Image.new("1", (width, height)), (made[1], made[0])).size
+    try:
+        wide, tall = ImageOps.contain(Image.new("1", (width, height)), (made[1], made[0])).size
+    except ValueError:  # of Pillow 11, if a side would be 0
+        reject()
     assert resized_size(Picture(resize=(made[0], made[1]), letterbox=0), height, width) == (max(1, tall), max(1, wide))
 
 

@@ -280,7 +280,7 @@ def test_python_that_asks_for_nonsense() -> None:
         net.to_onnx(weights=BODY, exclude=["fx"])
     with pytest.raises(WeightsDoNotFit) as caught:
         net.to_onnx(weights={**BODY, **HEAD})
-    assert caught.value.helps[0] == "--set classes=7 makes the shapes of tuned match the file"
+    assert caught.value.helps[0] == "classes=7 makes the shapes of tuned match the file"
 
 
 def test_training_heads_that_the_file_lacks_are_listed_where_they_are_trained(netdsl: Commands) -> None:
