@@ -11,6 +11,7 @@ from netdsl.data.dataset import Dataset
 from netdsl.data.errors import Incomplete
 from netdsl.data.idx import load_idx
 from netdsl.data.npy import NpzArchive, map_npy
+from netdsl.data.picture import Picture
 from netdsl.data.reader import match_shape
 from netdsl.data.spec import DataSpec, Target
 from netdsl.ir.names import Names
@@ -72,7 +73,7 @@ def assembled(
         name: target_column(*_of(ys, name, "target"), target, names.get(name))
         for name, target in wanted.targets.items()
     }
-    pictures = wanted.pictures if pixels else {}
+    pictures = {name: Picture(mean=p.mean, std=p.std) for name, p in wanted.pictures.items()} if pixels else {}
     notes = [] if pixels else [picture.note_array(inputs[name].path) for name, picture in wanted.pictures.items()]
     return Dataset(
         inputs,

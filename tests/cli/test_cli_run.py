@@ -239,6 +239,15 @@ ZOO_LIKE = """net n {
 }"""
 
 
+@pytest.mark.parametrize(("declared", "said"), [("resize 28 crop 28", None), ("resize 28 crop 28 mean 9", "mean 9")])
+def test_arrays_are_not_said_to_be_resized(netdsl: Commands, declared: str, said: str | None) -> None:
+    netdsl.write(n=f"net n {{ input image 1x28x28 {declared}; scale 1/255; dense 3 }}")
+    ran = netdsl("eval", "n.net", "--data", "shapes n 9")
+    assert ran.code == 0
+    lines = [line for line in ran.err.splitlines() if "preprocessed" in line]
+    assert lines == ([f"n: images are preprocessed with `{said}`"] if said else [])
+
+
 @pytest.mark.parametrize("compiled", [False, True], ids=["net", "model"])
 def test_a_photograph_is_preprocessed_as_with_torchvision_and_it_is_said(netdsl: Commands, compiled: bool) -> None:
     from PIL import Image
