@@ -18,7 +18,7 @@ from netdsl.data.column import ArrayColumn
 from netdsl.data.dataset import Dataset
 from netdsl.data.labels import listed
 from netdsl.data.picture import declared_picture
-from netdsl.elaborate.pixels import badly_scaled
+from netdsl.elaborate.pixels import LARGE_PIXEL, badly_scaled
 from netdsl.ir.names import BadNames
 from netdsl.lower import live
 from netdsl.train.class_weights import with_class_weights
@@ -74,7 +74,7 @@ def _is_frozen(node: Node, recipe: Recipe) -> bool:
     return bool(getattr(node.parameters, "frozen", False)) or names <= recipe.freeze
 
 
-EXAMPLES_SCANNED = 1000
+EXAMPLES_SCANNED = 100
 """Number of examples whose range is compared with what the net expects."""
 
 ENDS = ("epochs", "steps", "stop", "keep")
@@ -120,14 +120,14 @@ def _scale_notes(net: Net, dataset: Examples) -> Iterator[str]:
             values = column.take(np.arange(min(len(column), EXAMPLES_SCANNED)))
             low, high = float(values.min()), float(values.max())
             node, (least, most) = badly_scaled(net, low, high) or (None, (0.0, 0.0))
-            is_small = most - least < 1
-            if node is None or not (is_small or len(column.shape) == 3):  # columns of a table may be large, and ids are
+            is_large = max(-least, most) > LARGE_PIXEL
+            if node is None or (is_large and len(column.shape) != 3):  # columns of a table may be large, and ids are
                 continue
             yield f"{column.path} has values from {low:.4g} to {high:.4g}, " + (
-                f"which the net scales down: `{node.name}` reads {least:.4g} to {most:.4g}; pass unscaled values, or "
-                "remove the scaling from the net"
-                if is_small
-                else f"which `{node.name}` reads unscaled; divide them, or scale them in the net: `scale 1/255`"
+                f"which `{node.name}` reads unscaled; divide them, or scale them in the net: `scale 1/255`"
+                if is_large
+                else f"which the net scales down: `{node.name}` reads {least:.4g} to {most:.4g}; pass unscaled values, "
+                "or remove the scaling from the net"
             )
 
 

@@ -287,7 +287,7 @@ def test_an_example_that_is_not_finite_is_named(program: Path) -> None:
 SCALES = {
     "scale 1/255": [(0, 255, ""), (0, 1, "reads 0 to 0.003922"), (-1, 1, "reads -0.003922 to 0.003922"), (0, 30, "")],
     "normalize mean [128] std [64]": [(0, 255, ""), (0, 1, "reads -2 to -1.984")],
-    "": [(0, 1, ""), (0, 255, "`conv1` reads unscaled"), (-3, 3, ""), (0, 1e-3, "")],
+    "": [(0, 1, ""), (0, 255, "`conv1` reads unscaled"), (-3, 3, ""), (0, 1e-3, ""), (99, 99.5, "`conv1` reads")],
 }
 """Notes on arrays whose values are from one number to another, by what the net begins with."""
 
