@@ -19,6 +19,11 @@ SCHEDULES: dict[str, type[Schedule]] = {}
 schedule = registrar(SCHEDULES)
 
 
+def done(epoch: float, epochs: float, warmup: float) -> float:
+    """Return the completed fraction, from 0 to 1, of the epochs after the warm-up."""
+    return min((epoch - warmup) / (epochs - warmup), 1.0) if epochs > warmup else 1.0
+
+
 class Schedule(Declared):
     """A schedule with its arguments.
 
@@ -31,31 +36,36 @@ class Schedule(Declared):
     """Whether to call `observe` with a metric after each epoch."""
 
     warmup: float = keyword(Real(0), 0.0, doc="epochs of linear warm-up")
+    warmup_steps: int | None = keyword(
+        Integer(0), None, doc="length of the linear warm-up in steps, in place of `warmup`"
+    )
     warmup_from: float = keyword(
         Real(0, maximum=1), 0.01, doc="fraction of the learning rate at the start of the warm-up"
     )
 
-    def rate(self, lr: float, epoch: float, epochs: float) -> float:
-        """Return the learning rate of the step after `epoch` of `epochs` epochs; both may be fractional.
+    def validate(self) -> None:
+        if self.warmup and self.warmup_steps:
+            what = "the length of the warm-up is given twice, as `warmup` in epochs and as `warmup_steps`"
+            raise Misfit(Contradiction, at="warmup_steps", what=what, help=Suggestion("keep one of them"))
+
+    def rate(self, lr: float, step: int, steps: int, per_epoch: int) -> float:
+        """Return the learning rate of the step after `step` of `steps` steps, with `per_epoch` steps in each epoch.
 
         During the warm-up, the rate is lr (f + (1 - f) e/W), where f is `warmup_from`.
         Source: Goyal et al. (2017), section 2.2.
         """
-        if epoch < self.warmup:
-            return lr * (self.warmup_from + (1 - self.warmup_from) * epoch / self.warmup)
-        return self.after(lr, epoch, epochs)
+        epoch, warmup = step / per_epoch, self.warmup or (self.warmup_steps or 0) / per_epoch
+        if epoch < warmup:
+            return lr * (self.warmup_from + (1 - self.warmup_from) * epoch / warmup)
+        return self.after(lr, epoch, steps / per_epoch, warmup)
 
     def largest(self, lr: float) -> float:
         """Return the largest learning rate of a training."""
         return lr
 
-    def after(self, lr: float, epoch: float, epochs: float) -> float:
-        """Return the learning rate after the warm-up."""
+    def after(self, lr: float, epoch: float, epochs: float, warmup: float) -> float:
+        """Return the learning rate after `epoch` of `epochs` epochs, of which the warm-up took `warmup`."""
         return lr
-
-    def done(self, epoch: float, epochs: float) -> float:
-        """Return the completed fraction, from 0 to 1, of the epochs after the warm-up."""
-        return min((epoch - self.warmup) / (epochs - self.warmup), 1.0) if epochs > self.warmup else 1.0
 
     def observe(self, value: float, better: str) -> None:
         """Record the watched metric after an epoch; `better` is `higher` or `lower`."""
@@ -115,7 +125,7 @@ class StepDecay(Schedule):
         except OverflowError:
             return math.inf
 
-    def after(self, lr: float, epoch: float, epochs: float) -> float:
+    def after(self, lr: float, epoch: float, epochs: float, warmup: float) -> float:
         return lr * self.factor ** sum(epoch >= each for each in self.at)
 
 
@@ -135,8 +145,56 @@ class Cosine(Schedule):
 
     to: float = keyword(Real(0), 0.0, doc="final learning rate")
 
-    def after(self, lr: float, epoch: float, epochs: float) -> float:
-        return self.to + (lr - self.to) * (1 + math.cos(math.pi * self.done(epoch, epochs))) / 2
+    def after(self, lr: float, epoch: float, epochs: float, warmup: float) -> float:
+        return self.to + (lr - self.to) * (1 + math.cos(math.pi * done(epoch, epochs, warmup))) / 2
+
+
+@schedule("linear")
+class Linear(Schedule):
+    """Linear decay: r = to + (lr - to) (1 - p), where p = (e - W)/(E - W).
+
+    Here e is the number of epochs completed, E that of the whole training, and W that of the warm-up.
+    Conventions: as PyTorch's `LinearLR` from factor 1 to `to`/lr over the whole training. With `warmup_from 0`, as
+    `get_linear_schedule_with_warmup` of Hugging Face's transformers.
+    Source: Devlin et al. (2019), appendix A.2.
+
+    ```net
+    net mlp { input x 784; scale 1/255; dense 10 }
+    train mlp { data mnist "mnist"; loss cross_entropy; optimizer adamw lr 1e-4; schedule linear warmup_steps 1000 }
+    ```
+    """
+
+    to: float = keyword(Real(0), 0.0, doc="final learning rate")
+
+    def after(self, lr: float, epoch: float, epochs: float, warmup: float) -> float:
+        return self.to + (lr - self.to) * (1 - done(epoch, epochs, warmup))
+
+
+@schedule("inverse_sqrt")
+class InverseSqrt(Schedule):
+    """Inverse square root decay: r = lr sqrt(W/e) after a warm-up of W epochs.
+
+    Here e is the number of epochs completed. The quotient W/e is the same in steps, so the rate does not depend on the
+    length of the training.
+    Conventions: with `warmup_from 0`, as `get_inverse_sqrt_schedule` of Hugging Face's transformers. The rate of the
+    source, d^-0.5 min(t^-0.5, t N^-1.5), has its maximum (d N)^-0.5, which is `lr`, after N steps.
+    Source: Vaswani et al. (2017), equation 3.
+
+    ```net
+    net mlp { input x 784; scale 1/255; dense 10 }
+    train mlp { data mnist "mnist"; loss cross_entropy; optimizer adam lr 1e-3; schedule inverse_sqrt warmup_steps 99 }
+    ```
+    """
+
+    def validate(self) -> None:
+        super().validate()
+        if not self.warmup and not self.warmup_steps:
+            what = "`inverse_sqrt` divides by the time since the start, so it needs a warm-up before its decay"
+            fix = Suggestion("add its length, such as `warmup_steps 4000`")
+            raise Misfit(Contradiction, at="", what=what, help=fix)
+
+    def after(self, lr: float, epoch: float, epochs: float, warmup: float) -> float:
+        return lr * math.sqrt(warmup / epoch)
 
 
 @schedule("one_cycle")
@@ -144,7 +202,7 @@ class OneCycle(Schedule):
     """One-cycle schedule: the learning rate rises from lr/div to lr over the fraction `rise` of training, then falls to
     lr/div/final_div, following half a cosine each way.
 
-    The rise is the warm-up of this schedule, so `warmup` must be 0.
+    The rise is the warm-up of this schedule, so `warmup` and `warmup_steps` must be 0.
     Conventions: as PyTorch's `OneCycleLR` with `lr` as `max_lr`, but in continuous time and with constant momentum.
     Source: Smith & Topin (2019).
 
@@ -159,16 +217,17 @@ class OneCycle(Schedule):
     final_div: float = keyword(Real(minimum=1), 1e4, doc="the final learning rate is lr / div / final_div")
 
     def validate(self) -> None:
-        if self.warmup:
+        if self.warmup or self.warmup_steps:
             what = "`one_cycle` has a warm-up of its own: the learning rate rises over the fraction `rise` of training"
-            fix = Suggestion("leave `warmup` out, and set the length of the rise with `rise`, such as `rise 0.3`")
-            raise Misfit(Contradiction, at="warmup", what=what, help=fix)
+            given = "warmup" if self.warmup else "warmup_steps"
+            fix = Suggestion(f"leave `{given}` out, and set the length of the rise with `rise`, such as `rise 0.3`")
+            raise Misfit(Contradiction, at=given, what=what, help=fix)
 
-    def after(self, lr: float, epoch: float, epochs: float) -> float:
-        done, low = self.done(epoch, epochs), lr / self.div
-        if done < self.rise:
-            return _cosine(low, lr, done / self.rise)
-        return _cosine(lr, low / self.final_div, (done - self.rise) / (1 - self.rise))
+    def after(self, lr: float, epoch: float, epochs: float, warmup: float) -> float:
+        part, low = done(epoch, epochs, warmup), lr / self.div
+        if part < self.rise:
+            return _cosine(low, lr, part / self.rise)
+        return _cosine(lr, low / self.final_div, (part - self.rise) / (1 - self.rise))
 
 
 def _cosine(start: float, end: float, done: float) -> float:
@@ -202,7 +261,7 @@ class Plateau(Schedule):
         self._bad = 0
         self._falls = 0
 
-    def after(self, lr: float, epoch: float, epochs: float) -> float:
+    def after(self, lr: float, epoch: float, epochs: float, warmup: float) -> float:
         return max(lr * self.factor**self._falls, min(self.to, lr))
 
     def observe(self, value: float, better: str) -> None:

@@ -191,6 +191,8 @@ def _late(recipe: Recipe) -> Iterator[Problem]:
     late: dict[str, str] = {}
     if schedule.warmup >= end:
         late["warmup"] = f"the warm-up takes {schedule.warmup:g} epochs"
+    if recipe.steps is not None and (schedule.warmup_steps or 0) >= recipe.steps:
+        late["warmup_steps"] = f"the warm-up takes {schedule.warmup_steps:,} steps"
     if isinstance(schedule, StepDecay) and schedule.at[-1] >= end:
         late["at"] = f"the learning rate would drop after epoch {schedule.at[-1]:g}"
     if isinstance(schedule, Plateau) and schedule.patience + 2 >= end:

@@ -161,8 +161,11 @@ class Trainer:
 
     def rate(self) -> float:
         """Return the learning rate of the next step."""
+        return self._rate(self.position.step)
+
+    def _rate(self, step: int) -> float:
         recipe = self.recipe
-        return recipe.schedule.rate(recipe.optimizer.lr, self.position.step / self.per_epoch, self.epochs)
+        return recipe.schedule.rate(recipe.optimizer.lr, step, self.steps, self.per_epoch)
 
     def _batches(self) -> Generator[dict[str, Array], None, None]:
         """Yield the remaining batches, epoch by epoch."""
@@ -240,8 +243,7 @@ class Trainer:
 
     def rate_before(self) -> float:
         """Return the learning rate of the last step."""
-        recipe, step = self.recipe, self.position.step - 1
-        return recipe.schedule.rate(recipe.optimizer.lr, step / self.per_epoch, self.epochs)
+        return self._rate(self.position.step - 1)
 
     @property
     def best_point(self) -> str:

@@ -355,6 +355,9 @@ LATE = [
     ("schedule constant warmup 3.5", "epochs 4", False),
     ("schedule cosine warmup 9", "epochs 4", True),
     ("schedule cosine warmup 1", "epochs 4", False),
+    ("schedule linear warmup_steps 320", "steps 320", True),
+    ("schedule linear warmup_steps 319", "steps 320", False),
+    ("schedule linear warmup_steps 20", "epochs 4", False),
     ("schedule step at 4", "epochs 4", True),
     ("schedule step at [2, 3]", "epochs 4", False),
     ("schedule step at [2, 9]", "epochs 4", True),
@@ -375,16 +378,16 @@ def test_schedules_that_reach_beyond_the_end(line: str, end: str, expected: bool
     Path("main.net").write_text(text)
     recipe = load_recipe("main.net", Report())
     assert recipe is not None
-    schedule, lr, per_epoch = recipe.schedule, recipe.optimizer.lr, 16
-    epochs = recipe.epochs or recipe.steps or 0
+    schedule, lr, per_epoch = recipe.schedule, recipe.optimizer.lr, 1 if recipe.steps else 16
+    steps = recipe.steps or (recipe.epochs or 0) * per_epoch
     rates = []
-    for step in range(epochs * per_epoch):
-        rates.append(schedule.rate(lr, step / per_epoch, epochs))
+    for step in range(steps):
+        rates.append(schedule.rate(lr, step, steps, per_epoch))
         if step % per_epoch == per_epoch - 1:
             schedule.observe(1.0, "lower")
     falls = len(set(rates)) - 1
     wanted = {"step": len(getattr(schedule, "at", ())), "plateau": 1}.get(schedule.kind, 0)
-    reached = max(rates) == pytest.approx(lr, rel=1e-9) if schedule.warmup else True
+    reached = max(rates) == pytest.approx(lr, rel=1e-9) if schedule.warmup or schedule.warmup_steps else True
     assert (falls < wanted or not reached) is expected
 
 

@@ -10,7 +10,7 @@ import pytest
 from netdsl.diagnostics.argument_problems import Contradiction
 from netdsl.diagnostics.problem import Misfit
 from netdsl.schedules import SCHEDULES
-from tests.support.recipe_tools import recipe_with
+from tests.support.recipe_tools import NET, recipe_of, recipe_with
 
 LR = 0.5
 
@@ -21,7 +21,7 @@ def schedule_of(text):
 
 def rates(text, places, epochs):
     found = schedule_of(text)
-    return [found.rate(LR, place, epochs) for place in places]
+    return [found.rate(LR, place, epochs, 1) for place in places]
 
 
 # By torch.optim.lr_scheduler of PyTorch 2.13, the rate of each epoch: MultiStepLR, CosineAnnealingLR, LinearLR and
@@ -55,7 +55,56 @@ def test_rates_are_pytorchs(text, places, epochs, expected):
     assert rates(text, places, epochs) == pytest.approx(expected, rel=5e-4, abs=1e-8)
 
 
+# By get_linear_schedule_with_warmup and get_inverse_sqrt_schedule of transformers 5 with PyTorch 2.13, in steps.
+TRANSFORMERS = [
+    (
+        "linear warmup_steps 4 warmup_from 0",
+        (0, 1, 3, 4, 5, 10, 11, 12),
+        12,
+        [0.0, 0.125, 0.375, 0.5, 0.4375, 0.125, 0.0625, 0.0],
+    ),
+    (
+        "inverse_sqrt warmup_steps 4 warmup_from 0",
+        (0, 1, 3, 4, 5, 16, 40),
+        50,
+        [0.0, 0.125, 0.375, 0.5, 0.4472136, 0.25, 0.15811388],
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "places", "steps", "expected"), TRANSFORMERS, ids=[row[0] for row in TRANSFORMERS])
+@pytest.mark.parametrize("per_epoch", [1, 3, 100])
+def test_rates_of_steps_are_those_of_transformers(text, places, steps, expected, per_epoch):
+    """However many steps an epoch has."""
+    schedule = schedule_of(text)
+    assert [schedule.rate(LR, place, steps, per_epoch) for place in places] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("text", ["constant", "step at 6", "cosine to 0.1", "linear to 0.1", "inverse_sqrt", "plateau"])
+def test_a_warm_up_in_steps_is_one_in_epochs(text):
+    epochs, steps = schedule_of(f"{text} warmup 2.5"), schedule_of(f"{text} warmup_steps 10")
+    found, expected = ([each.rate(LR, step, 32, 4) for step in range(32)] for each in (steps, epochs))
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("constant warmup 1 warmup_steps 5", "5"),
+        ("one_cycle warmup_steps 5", "5"),
+        ("inverse_sqrt", "inverse_sqrt"),
+        ("inverse_sqrt warmup 0 warmup_steps 0", "inverse_sqrt"),
+    ],
+)
+def test_a_warm_up_is_given_once_and_where_it_is_needed(text, at):
+    _, problems = recipe_of(f"{NET}train n {{ data xor; loss cross_entropy; schedule {text} }}")
+    assert [(problem.code, problem.span.text) for problem in problems] == [("E0425", at)]
+
+
 CLOSED = [
+    ("linear to 0.1", (0, 2, 3, 5), 4, [LR, 0.3, 0.2, 0.1]),
+    ("linear warmup 2", (2, 3, 4), 4, [LR, LR / 2, 0]),
+    ("inverse_sqrt warmup 2", (2, 8, 32), 9, [LR, LR / 2, LR / 4]),
     ("step at 2.5", (2.49, 2.5, 2.51), 4, [LR, LR / 10, LR / 10]),
     ("step at [1, 1] factor 2", (0.5, 1), 4, [LR, 4 * LR]),
     ("cosine", (0.25,), 4, [LR * (1 + cos(pi / 16)) / 2]),
@@ -73,7 +122,7 @@ def test_rates_in_between(text, places, epochs, expected):
     assert rates(text, places, epochs) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("text", ["constant", "step at 6", "cosine", "plateau"])
+@pytest.mark.parametrize("text", ["constant", "step at 6", "cosine", "linear", "inverse_sqrt", "plateau"])
 def test_the_rate_is_continuous_where_the_warm_up_ends(text):
     assert rates(f"{text} warmup 2", (2 - 1e-9, 2), 8) == pytest.approx([LR, LR])
 
@@ -110,7 +159,7 @@ def test_plateaus_are_pytorchs(text, better, values, expected, resumed):
     schedule = schedule_of(text)
     found = []
     for epoch, value in enumerate(values):
-        found.append(schedule.rate(LR, epoch, len(values)))
+        found.append(schedule.rate(LR, epoch, len(values), 1))
         schedule.observe(value, better)
         if resumed:
             state = json.loads(json.dumps(schedule.state()))
@@ -124,9 +173,9 @@ def test_a_plateau_of_negative_values_gets_better_downwards():
     schedule = schedule_of("plateau patience 0")
     for value in (-1.0, -2.0, -3.0):
         schedule.observe(value, "lower")
-    assert schedule.rate(LR, 3, 9) == LR
+    assert schedule.rate(LR, 3, 9, 1) == LR
     schedule.observe(-3.0, "lower")
-    assert schedule.rate(LR, 4, 9) == pytest.approx(LR / 10)
+    assert schedule.rate(LR, 4, 9, 1) == pytest.approx(LR / 10)
 
 
 @pytest.mark.parametrize("better", ["lower", "higher"])
@@ -137,9 +186,9 @@ def test_what_improves_by_the_threshold_alone_is_no_improvement(better, threshol
     schedule = schedule_of(f"plateau factor 0.5 patience 0 threshold {threshold}")
     for epoch, value in enumerate((4.0, 4 + sign * 4 * threshold, 4 + sign * 4 * threshold)):
         schedule.observe(value, better)
-        assert schedule.rate(LR, epoch + 1, 9) == LR / 2**epoch
+        assert schedule.rate(LR, epoch + 1, 9, 1) == LR / 2**epoch
     schedule.observe(4 + sign * (4 * threshold + 0.125), better)
-    assert schedule.rate(LR, 4, 9) == LR / 4
+    assert schedule.rate(LR, 4, 9, 1) == LR / 4
 
 
 def test_only_a_plateau_watches():

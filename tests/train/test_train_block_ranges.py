@@ -26,7 +26,7 @@ ROOMS: dict[str, dict[str, Any]] = {
     "layer": {"bn": find_layer("bn")},
 }
 OPTIMIZER = {"lr": "(0, inf)", "decay": "[0, inf)", "clip": "(0, inf)", "clip_value": "(0, inf)"}
-SCHEDULE = {"warmup": "[0, inf)", "warmup_from": "[0, 1]"}
+SCHEDULE = {"warmup": "[0, inf)", "warmup_steps": "[0, inf)", "warmup_from": "[0, 1]"}
 LOSS = {"weight": "[0, inf)"}
 RANGES: dict[str, dict[str, str]] = {
     "optimizer sgd": {**OPTIMIZER, "momentum": "[0, 1)"},
@@ -36,6 +36,8 @@ RANGES: dict[str, dict[str, str]] = {
     "schedule constant": SCHEDULE,
     "schedule step": {**SCHEDULE, "factor": "(0, inf)"},
     "schedule cosine": {**SCHEDULE, "to": "[0, inf)"},
+    "schedule linear": {**SCHEDULE, "to": "[0, inf)"},
+    "schedule inverse_sqrt": SCHEDULE,
     "schedule one_cycle": {**SCHEDULE, "rise": "(0, 1)", "div": "[1, inf)", "final_div": "[1, inf)"},
     "schedule plateau": {
         **SCHEDULE,
