@@ -45,6 +45,8 @@ number_line = registrar(NUMBER_LINES)
 
 _NORMS = frozenset({"bn", "layernorm", "groupnorm", "instancenorm"})
 EXCEPT = "except"
+EXCEPTIONS = ("bias", "bn", "vectors")
+"""Words after `except` that are no labels."""
 
 
 @number_line("batch")
@@ -160,9 +162,7 @@ def _split(line: ast.Setting, context: Context) -> tuple[tuple[ast.Expr, ...], t
         again = given[words.index(EXCEPT, begin + 1)]
         context.reject(train_problems.LineTwice, again.span, what="`except`", earlier=given[begin].span)
     if begin == end:
-        reject_missing(
-            ast.Name(given[begin].span, EXCEPT), "parameter", {"bias": None, "bn": None, "LABEL": None}, context
-        )
+        reject_missing(ast.Name(given[begin].span, EXCEPT), "parameter", dict.fromkeys((*EXCEPTIONS, "LABEL")), context)
     return (*given[:begin], *given[end + 1 :]), tuple(given[begin + 1 : end + 1])
 
 
@@ -340,8 +340,8 @@ def read_frozen(line: ast.Setting, context: Context, net: Net | None) -> frozens
 
 
 def undecayed(given: Sequence[ast.Expr], context: Context, net: Net | None) -> frozenset[str]:
-    """Return the parameters that `except` names: `bias`, `bn` for those of all normalizations, or labels. Raises
-    Rejected."""
+    """Return the parameters that `except` names: `bias`, `bn` for those of all normalizations, `vectors` for those with
+    a single axis, or labels. Raises Rejected."""
     found: set[str] = set()
     for expr in given:
         name = word(expr)
@@ -350,6 +350,8 @@ def undecayed(given: Sequence[ast.Expr], context: Context, net: Net | None) -> f
         elif name == "bn":
             norms = [node for node in (net.nodes if net else ()) if node.layer.kind in _NORMS]
             found.update(p.name for node in norms for p in node.parameters.values() if not p.buffer)
+        elif name == "vectors":
+            found.update(p.name for p in (net.parameters.values() if net else ()) if len(p.shape) < 2 and not p.buffer)
         else:
             found.update(_labelled(expr, "except", context, net))
     return frozenset(found)

@@ -93,6 +93,15 @@ MEANINGS = [
 ]
 
 
+def test_vectors_are_the_parameters_of_one_axis():
+    """The parameters that timm's `param_groups_weight_decay` and nanoGPT's `configure_optimizers` exclude."""
+    net = "net n { input x 2x4x4; conv 3x3 4; bn; prelu; conv 1x1 4 bias off; layernorm; e: dense 3 }\n"
+    found = recipe_with("optimizer adamw except vectors e", net)
+    vectors = {"conv1.bias", "bn1.weight", "bn1.bias", "prelu1.weight", "layernorm1.weight", "layernorm1.bias"}
+    assert found.undecayed == vectors | {"e.weight", "e.bias"}
+    assert right(net + found.text).undecayed == found.undecayed
+
+
 @pytest.mark.parametrize(("line", "what", "expected"), MEANINGS, ids=[row[0] for row in MEANINGS])
 def test_what_a_line_means(line, what, expected):
     assert what(recipe_with(line)) == expected
