@@ -172,7 +172,9 @@ _INSTEAD = {
     "multiheadattention attention additiveattention transformer transformerencoder transformerencoderlayer": "",
     "transformerdecoder transformerdecoderlayer scaleddotproductattention groupqueryattention": "",
     "rmsnorm rmsnormalization spectralnorm spectralnormalization weightnorm unitnormalization": "",
-    "reflectionpad reflectpad replicationpad circularpad": "",
+    "reflectionpad reflectpad": "write `pad 1 mode reflect`",
+    "replicationpad": "write `pad 1 mode edge`",
+    "circularpad": "write `pad 1 mode wrap`",
     "maxunpool adaptivemaxpool fractionalmaxpool lppool lpnormalization": "",
     "alphadropout featurealphadropout gaussiannoise gaussiandropout droppath stochasticdepth dropblock": "",
     "celu rrelu frelu threshold thresholdedrelu hardshrink softshrink maxout": "",
@@ -188,6 +190,7 @@ _ARGUMENTS = {
     "channels": "out_channels filters num_output num_outputs num_filters n_filters output_channels features",
     "units": "out_features num_units n_units hidden_size output_dim hidden_units",
     "pad": "padding pads auto_pad border_mode",
+    "pad_mode": "padding_mode",
     "stride": "strides subsample step",
     "dilation": "dilations dilation_rate atrous rate",
     "bias": "use_bias bias_term with_bias",
@@ -248,7 +251,6 @@ _NEEDLESS = {
     "track_running_stats inplace device name data_format layout trainable training dtype": "remove it",
     "kernel_regularizer weight_decay regularizer": "the weight decay belongs to the optimizer, in `train`",
     "keep_prob": "`p` is the probability of dropping a value: write 1 - keep_prob",
-    "padding_mode": "remove it: padding is always zeros",
     "size": "`upsample` takes a factor, not a size",
     "betas": "write `beta1` and `beta2`",
     "amsgrad maximize foreach": "remove it",
@@ -312,6 +314,8 @@ WORDS = _by_word(
         "kaiming_normal": "he_normal",
         "zero": "zeros",
         "linear": "bilinear",
+        "replicate": "edge",
+        "circular": "wrap",
     }
 )
 """Values of keywords in other frameworks, and ours."""

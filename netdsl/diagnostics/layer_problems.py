@@ -233,6 +233,30 @@ class TooLong(ShapeProblem):
         return f"`{self.layer}` creates an axis of size {self.size:,}, more than the limit of {SIZE:,}"
 
 
+@problem("E0351", "a padding value that has no effect")
+class ValueUnused(ShapeProblem):
+    """`pad` takes its values from the input with `mode reflect`, `edge` and `wrap`. Only `mode constant`, the default,
+    has a `value`.
+
+    ```net fail
+    net bad { input x 3x8x8; pad 1 mode edge value 2 }
+    ```
+
+    ```net fixed
+    net good { input x 3x8x8; pad 1 value 2 }
+    ```
+    """
+
+    mode: str
+    value: float
+
+    headline = "`value {value:g}` has no effect with `mode {mode}`"
+
+    def candidate_fixes(self) -> Iterable[Suggestion]:
+        if self.head is not None:
+            yield Suggestion("pad with the constant", self.keyword("mode", "constant"))
+
+
 @problem("E0426", "image preprocessing that does not fit the input")
 class PictureMisfit(ShapeProblem):
     """`resize`, `letterbox` and `crop` define how an image becomes an input [channels, height, width]: it is resized,

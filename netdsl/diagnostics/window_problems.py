@@ -151,6 +151,36 @@ class PadTooLarge(ShapeProblem):
             yield Suggestion("pad by half the window", self.keyword("pad", str((self.window - 1) // 2)))
 
 
+@problem("E0350", "padding that repeats more elements than there are")
+class BeyondMirror(ShapeProblem):
+    """`reflect` repeats the elements next to the border without the border itself, so it pads with at most one element
+    less than the axis has; `wrap` pads with at most as many. `edge` repeats only the border, and fits everywhere.
+
+    ```net fail
+    net bad { input x 3x2x2; pad 2 mode reflect }
+    ```
+
+    ```net fixed
+    net good { input x 3x2x2; pad 2 mode edge }
+    ```
+    """
+
+    mode: str
+    pad: int
+    axis: int
+    size: int
+
+    headline = "`{mode}` cannot pad axis {axis} of size {size} with {pad} elements"
+
+    def label(self) -> str:
+        return f"at most {self.size - (self.mode == 'reflect')}"
+
+    def candidate_fixes(self) -> Iterable[Suggestion]:
+        if self.head is not None:
+            given = "pad_mode" if self.layer.endswith("conv") else "mode"
+            yield Suggestion("repeat the border", self.keyword(given, "edge"))
+
+
 @problem("E0312", "`pad same` with an even window")
 class EvenSame(ShapeProblem):
     """`pad same` adds `dilation*(k-1)/2` on every side, as papers do, and this requires an odd kernel.

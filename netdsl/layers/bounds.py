@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from netdsl import ops
 from netdsl.base.limits import SIZE
 from netdsl.base.shape import Shape
-from netdsl.declare.arguments import Integer, Real, Sides
+from netdsl.declare.arguments import Choice, Integer, Real, Sides
 from netdsl.declare.declared import keyword, positional
-from netdsl.diagnostics.layer_problems import BadSlice, NothingLeft
+from netdsl.diagnostics.layer_problems import BadSlice, NothingLeft, ValueUnused
 from netdsl.diagnostics.problem import Misfit
 from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.layers.base import Layer, layer
-from netdsl.layers.window import axis_of, each, spatial
+from netdsl.layers.window import axis_of, check_borders, each, spatial
 
 if TYPE_CHECKING:
     from netdsl.base.shape import Dim
@@ -30,11 +30,16 @@ def _sides(x: Shape, sides: int | tuple[int, ...]) -> tuple[tuple[int, ...], tup
 
 @layer("pad")
 class PadLayer(Layer):
-    """Constant padding of the spatial axes, with zeros by default.
+    """Padding of the spatial axes: with a constant, zero by default, or with elements of the input.
 
     Shapes: [C, *S] -> [C, *(before + S + after)] on one to three spatial axes.
+    For a b c and a padding of 2, `mode reflect` is c b [a b c] b a and needs sizes less than S, `edge` is
+    a a [a b c] c c, and `wrap` is b c [a b c] a b with sizes up to S.
     Conventions: a list has the sizes before each axis, then those after each axis, [top, left, bottom, right], as in
-    ONNX; PyTorch's lists start with the last axis.
+    ONNX; PyTorch's lists start with the last axis. PyTorch calls `edge` replicate, and `wrap` circular. ONNX defines
+    `wrap` from opset 19; onnxruntime also runs it at 17 and 18. With sizes known only at run time, onnxruntime rejects
+    a reflection that is too large, and repeats `wrap`.
+    Source: Johnson et al. (2016), supplement, and Zhu et al. (2017), section 7.2, for reflections.
 
     ```net
     input x 64x8x8
@@ -45,16 +50,21 @@ class PadLayer(Layer):
     sides: int | tuple[int, ...] = positional(
         Sides(), doc="elements added on every side, or before each axis, then after each axis"
     )
-    value: float = keyword(Real(), 0.0, doc="padding value")
+    mode: str = keyword(Choice("constant", "reflect", "edge", "wrap"), "constant", doc="values of the padding")
+    value: float = keyword(Real(), 0.0, doc="padding value of `mode constant`")
 
     def shape(self, *xs: Shape) -> Shape:
         (x,) = xs
-        sizes = zip(*_sides(x, self.sides), x[1:], strict=True)
+        before, after = _sides(x, self.sides)
+        if self.mode != "constant" and self.value:
+            raise Misfit(ValueUnused, at="value", mode=self.mode, value=self.value)
+        check_borders(self.mode, before + after, x[1:], "mode")
+        sizes = zip(before, after, x[1:], strict=True)
         return (x[0], *(before + size + after for before, after, size in sizes))
 
     def body(self, x: Value, w: Weights) -> Value:
         before, after = _sides(x.shape[1:], self.sides)
-        return ops.pad(x, before + after, self.value) if any(before + after) else x
+        return ops.pad(x, before + after, self.value, self.mode) if any(before + after) else x
 
 
 @layer("pad_channels")

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.base.shape import Shape, elements
-from netdsl.declare.arguments import Flag, Initializer, Integer, Padding, Sizes
+from netdsl.declare.arguments import Choice, Flag, Initializer, Integer, Padding, Sizes
 from netdsl.declare.declared import keyword, positional
 from netdsl.diagnostics.layer_problems import BadOutputPad, NothingLeft
 from netdsl.diagnostics.problem import Misfit
 from netdsl.diagnostics.window_problems import GroupsDoNotDivide
 from netdsl.ir.init import Init, zeros
 from netdsl.layers.base import Layer, Weight, layer
-from netdsl.layers.window import Window, channel_count, each, spatial
+from netdsl.layers.window import Window, channel_count, check_borders, each, spatial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +45,7 @@ class Convolution(Layer):
     def shape(self, *xs: Shape) -> Shape:
         (x,) = xs
         window = self.window(x)
+        check_borders(self.pad_mode, window.pads, spatial(x), "pad_mode")
         groups, outputs = self.groups_and_outputs(channel_count(x))
         _check_groups(groups, channel_count(x), outputs)
         return (outputs, *window.out)
@@ -59,18 +60,24 @@ class Convolution(Layer):
     def body(self, x: Value, w: Weights) -> Value:
         shape = x.shape[1:]
         window = self.window(shape)
+        pads = window.pads
+        if self.pad_mode != "zeros" and any(pads):
+            x, pads = ops.pad(x, pads, mode=self.pad_mode), (0,) * len(pads)
         return ops.conv(
             x,
             w.weight,
             w.get("bias"),
             strides=window.stride,
-            pads=window.pads,
+            pads=pads,
             dilations=window.dilation,
             group=self.groups_and_outputs(channel_count(shape))[0],
         )
 
     stride: int | tuple[int, ...] = keyword(Sizes(), 1, doc="distance between adjacent windows")
-    pad: str | int | tuple[int, ...] = keyword(Padding(), "same", doc="zero padding of the input")
+    pad: str | int | tuple[int, ...] = keyword(Padding(), "same", doc="padding of the input")
+    pad_mode: str = keyword(
+        Choice("zeros", "reflect", "edge", "wrap"), "zeros", doc="values of the padding, as in the layer `pad`"
+    )
     dilation: int | tuple[int, ...] = keyword(Sizes(), 1, doc="distance between kernel elements")
     bias: bool = keyword(Flag(), True, doc="add a learned bias to each channel")
     init: Init = keyword(Initializer(), Init("he_normal"), doc="initializer of the weight")
@@ -82,7 +89,8 @@ class ConvLayer(Convolution):
     """Convolution (strictly, cross-correlation): y[o, p] = b[o] + sum of w[o, i, k] x[i, s p + d k - pad].
 
     Shapes: [C, *S] -> [channels, *P] on one to three spatial axes, P = (S + pads - d (k-1) - 1) // s + 1;
-    weight [channels, C / groups, *kernel], bias [channels]. `pad same` adds d (k-1) / 2 zeros on each side.
+    weight [channels, C / groups, *kernel], bias [channels]. `pad same` adds d (k-1) / 2 elements on each side.
+    Conventions: `pad_mode` is PyTorch's padding_mode: `reflect`; `edge`, its replicate; and `wrap`, its circular.
     Source: LeCun et al. (1989); groups, Krizhevsky et al. (2012); dilation, Yu & Koltun (2016); init He et al. (2015).
 
     ```net

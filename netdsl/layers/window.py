@@ -8,7 +8,7 @@ from netdsl.base.limits import SIZE
 from netdsl.diagnostics.layer_problems import Indivisible
 from netdsl.diagnostics.problem import Misfit
 from netdsl.diagnostics.shape_problems import NeedsNumber, OutsideShape
-from netdsl.diagnostics.window_problems import EvenSame, WindowTooLarge, WrongLength, WrongRank
+from netdsl.diagnostics.window_problems import BeyondMirror, EvenSame, WindowTooLarge, WrongLength, WrongRank
 
 if TYPE_CHECKING:
     from netdsl.base.shape import Dim, Shape
@@ -51,6 +51,16 @@ def each(sizes: PerAxis, count: int, argument: str) -> tuple[int, ...]:
     if len(sizes) != count:
         raise Misfit(WrongLength, at=argument, argument=argument, given=len(sizes), wanted=count)
     return sizes
+
+
+def check_borders(mode: str, pads: tuple[int, ...], sizes: Shape, argument: str) -> None:
+    """Raise Misfit if a border repeats more elements than its axis has; `pads` are all befores, then all afters."""
+    if mode not in ("reflect", "wrap"):
+        return
+    for axis, size in enumerate(sizes):
+        pad = max(pads[axis], pads[len(sizes) + axis])
+        if isinstance(size, int) and pad > size - (mode == "reflect"):
+            raise Misfit(BeyondMirror, at=argument, mode=mode, pad=pad, axis=axis + 1, size=size)
 
 
 class Window:

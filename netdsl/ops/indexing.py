@@ -149,12 +149,17 @@ def _span(size: Dim, start: int, stop: int | None) -> Dim:
 
 
 class Pad(Op):
-    """Pad the last axes with a constant: all befores, then all afters, none negative. ONNX Pad."""
+    """Pad the last axes: all befores, then all afters, none negative. ONNX Pad.
 
-    __slots__ = ("pads", "value")
+    `mode` is `constant`, or `reflect`, `edge` or `wrap` as in NumPy; these read no element twice for one axis. ONNX has
+    `wrap` from opset 19; onnxruntime runs it at 17 and 18 too.
+    """
 
-    def __init__(self, pads: tuple[int, ...], value: float) -> None:
+    __slots__ = ("mode", "pads", "value")
+
+    def __init__(self, pads: tuple[int, ...], value: float, mode: str) -> None:
         assert min(pads) >= 0, pads
+        self.mode = mode
         self.pads = pads
         self.value = value
 
@@ -171,10 +176,33 @@ class Pad(Op):
         rank = len(self.pads) // 2
         none = (0,) * (len(xs[0].shape) - rank)
         pads = ints(*none, *self.pads[:rank], *none, *self.pads[rank:])
+        if self.mode != "constant":
+            return OnnxNode("Pad", {"mode": self.mode}, extra={"pads": pads})
         return OnnxNode("Pad", extra={"pads": pads, "value": Tensor(xs[0].dtype, (), (self.value,))})
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        return (padded(dy, [-p for p in self.pads]),)
+        if self.mode == "constant":
+            return (padded(dy, [-p for p in self.pads]),)
+        rank = len(self.pads) // 2
+        for axis, (before, after) in enumerate(zip(self.pads[:rank], self.pads[rank:], strict=True)):
+            dy = self._folded(dy, len(dy.shape) - rank + axis, before, after)
+        return (dy,)
+
+    def _folded(self, dy: Value, axis: int, before: int, after: int) -> Value:
+        """Add the gradients of the borders of an axis to those of the elements that they repeat."""
+        size = known(dy.shape)[axis] - before - after
+        begins = {"reflect": (1, size - 1 - after), "edge": (0, size - 1), "wrap": (size - before, 0)}[self.mode]
+        parts = [slice(dy, (axis,), (before,), (before + size,))]
+        for at, count, begin in ((0, before, begins[0]), (before + size, after, begins[1])):
+            if count:
+                part = slice(dy, (axis,), (at,), (at + count,))
+                if self.mode == "reflect":
+                    part = gather(part, range(count)[::-1], axis)
+                elif self.mode == "edge":
+                    part = ops.reduce_sum(part, (axis,))
+                none = (0,) * (len(dy.shape) - axis - 1)
+                parts.append(padded(part, (begin, *none, size - begin - known(part.shape)[axis], *none)))
+        return ops.add(*parts)
 
 
 def concat(xs: Sequence[Value], axis: int = 1) -> Value:
@@ -198,9 +226,9 @@ def slice(
     return apply(Slice(tuple(axes), tuple(starts), tuple(stops), tuple(steps or (1,) * len(axes))), x)
 
 
-def pad(x: Value, pads: Sequence[int], value: float = 0.0) -> Value:
-    """Pad the last len(pads)/2 axes: all befores, then all afters."""
-    return apply(Pad(tuple(pads), value), x)
+def pad(x: Value, pads: Sequence[int], value: float = 0.0, mode: str = "constant") -> Value:
+    """Pad the last len(pads)/2 axes: all befores, then all afters; `mode` is NumPy's."""
+    return apply(Pad(tuple(pads), value, mode), x)
 
 
 def padded(x: Value, pads: Sequence[int]) -> Value:

@@ -100,15 +100,27 @@ _DEFAULTS = {
     "return_indices": "False",
     "track_running_stats": "True",
     "trainable": "True",
-    "padding_mode": "zeros",
     "dtype": "float32",
 }
 """Keywords whose meaning is ours with this value; others have no translation."""
 
+_MODES = {"replicate": "edge", "circular": "wrap"}
+"""PyTorch's names of paddings that are called otherwise here."""
+
+_BORDERS = {
+    "zeropad": "",
+    "zeropadding": "",
+    "constantpad": "",
+    "reflectionpad": "mode reflect",
+    "replicationpad": "mode edge",
+    "circularpad": "mode wrap",
+}
+"""Layers that pad, in the spelling of `foreign.plain`, and the keyword of `pad` that each needs."""
+
 KEYWORDS = foreign.words(
     """
-    stride pad dilation bias init bias_init groups ceil count_pad eps momentum affine spatial output_pad multiplier how
-    lr decay nesterov beta1 beta2 smoothing
+    stride pad pad_mode dilation bias init bias_init groups ceil count_pad eps momentum affine spatial output_pad
+    multiplier how lr decay nesterov beta1 beta2 smoothing
     """
 )
 """Our keywords that a call may have."""
@@ -120,6 +132,8 @@ def statement(called: str, given: Given, *, choice: bool = False, label: str = "
     `called` is the name with its dots, `label` what an input is called. Activations become statements of their own.
     """
     last = called.rpartition(".")[2]
+    if foreign.plain(last) in _BORDERS:
+        return _border(last, given)
     if last == "Activation" and len(given) == 1:
         return (_activation(given[0][1].strip("\"'")) or "").removeprefix("; ") or None
     name = _choice(last) if choice else foreign.called(last, foreign.OURS)
@@ -156,6 +170,28 @@ def statement(called: str, given: Given, *, choice: bool = False, label: str = "
     for keyword, value in found.items():
         words += [keyword, value]
     return " ".join(words) + activation
+
+
+def _border(last: str, given: Given) -> str | None:
+    """Return the `pad` that a padding layer means: PyTorch begins with the last axis, Keras with the first."""
+    axes = re.search(r"([123])[dD]$", last)
+    unnamed = [text for keyword, text in given if not keyword]
+    words = dict(zip(("padding", "value"), unnamed, strict=False)) | {word: text for word, text in given if word}
+    text = words.pop("padding", "")
+    value = _value(words.pop("value", "0")) if foreign.plain(last) == "constantpad" else "0"
+    if axes is None or words.keys() - {"data_format"} or value is None or not re.fullmatch(r"[\d, ()\[\]]+", text):
+        return None
+    numbers, rank = re.findall(r"\d+", text), int(axes[1])
+    if len(numbers) == 1:
+        sides = numbers[0]
+    else:
+        if len(numbers) == rank and axes[0][1] == "D":
+            numbers = [number for number in numbers for _ in range(2)]
+        if len(numbers) != 2 * rank:
+            return None
+        step = 1 if axes[0][1] == "D" else -1
+        sides = f"[{', '.join([*numbers[::2][::step], *numbers[1::2][::step]])}]"
+    return " ".join(filter(None, ("pad", sides, _BORDERS[foreign.plain(last)], f"value {value}" * (value != "0"))))
 
 
 def channels_first_dims(text: str) -> str:
@@ -232,6 +268,8 @@ def _arguments(order: str, given: Given) -> dict[str, str] | None:
             return None
         if name in ("-", "") or name in _DEFAULTS:
             continue
+        if name == "pad_mode":
+            text = _MODES.get(text.strip("\"'"), text)
         drawn = _INITIALISERS.get(text.strip("\"'")) if name in ("init", "bias_init") else None
         value = drawn or _value(text)
         if value is None or name == "?" or name in found:

@@ -95,6 +95,10 @@ CASES = {
     "slice_steps": ([X], lambda x: ops.slice(x, (2, 3), (0, 1), (None, 4), (3, 2))),
     "slice_beyond": ([X], lambda x: ops.slice(x, (2,), (-9,), (99,))),
     "pad": ([X], lambda x: ops.pad(x, (1, 0, 2, 3), 0.5)),
+    **{
+        f"pad_{mode}": ([X], lambda x, mode=mode: ops.pad(x, (1, 0, 3, 4), mode=mode))
+        for mode in ("reflect", "edge", "wrap")
+    },
     "padded": ([X], lambda x: ops.padded(x, (1, -1, -2, 3))),
     "gather": ([X], lambda x: ops.gather(x, [2, 0, 2], 1)),
     "gather_permutes": ([X], lambda x: ops.gather(x, [2, 0, 1], 1)),

@@ -132,6 +132,14 @@ CASES = {
                 lambda x: ops.pad(x, (1, 0, 2, 3), 0.5),
                 lambda x: np.pad(x, [(0, 0)] * 2 + [(1, 2), (0, 3)], constant_values=0.5),
             ),
+            *(
+                (
+                    f"pad_{mode}",
+                    lambda x, mode=mode: ops.pad(x, (1, 0, 2, 3), mode=mode),
+                    lambda x, mode=mode: np.pad(x, [(0, 0)] * 2 + [(1, 2), (0, 3)], mode),
+                )
+                for mode in ("reflect", "edge", "wrap")
+            ),
             (
                 "pad_channels",
                 lambda x: ops.pad(x, (1, 0, 0, 2, 0, 0)),

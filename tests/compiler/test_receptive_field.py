@@ -99,6 +99,7 @@ BODIES = {
     "u": "conv 3 4; maxpool 2; conv 3 4; maxpool 2; conv 3 4; deconv 2 4 stride 2; conv 3 4; upsample 2; conv 3 2",
     "shuffle": "conv 3 4 stride 2; pixel_shuffle 2; conv 3 2",
     "padded": "pad 3; conv 3 4; crop 2",
+    "mirrored": "pad 3 mode reflect; conv 3 4; conv 5 4 pad_mode edge; crop 2",
     "channels": "conv 3 4; bn; conv 3 4; channel_shuffle 2; select [0, 2]; conv 3 4",
     "branches": "concat { conv 3 4 } { conv 7 4 } { identity }; conv 3 4",
     "skips": "conv 3 4; skip { conv 3 4; conv 3 4 }; conv 3 4",

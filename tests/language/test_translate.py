@@ -60,6 +60,12 @@ def test_keras_defaults_of_batch_normalization() -> None:
         ("conv2d(4, 32, 3)", "conv 3 32 pad 0"),
         ("conv(3x3, 32, relu)", "conv 3x3 32; relu"),
         ("dense(10, softmax)", "dense 10; softmax"),
+        ("nn.Conv2d(4, 6, 3, padding=1, padding_mode='replicate')", "conv 3 6 pad 1 pad_mode edge"),
+        ("ZeroPadding2D(2)", "pad 2"),
+        ("ZeroPadding2D((1, 2))", "pad [1, 2, 1, 2]"),
+        ("ZeroPadding2D(((1, 0), (2, 3)))", "pad [1, 2, 0, 3]"),
+        ("layers.ZeroPadding1D((1, 2))", "pad [1, 2]"),
+        ("nn.ConstantPad3d((1, 2, 3, 4, 5, 6), value=-1)", "pad [5, 3, 1, 6, 4, 2] value (-1)"),
     ],
 )
 def test_calls_between_the_notations(call: str, line: str) -> None:

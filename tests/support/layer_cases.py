@@ -24,6 +24,13 @@ def conv(strides, pads, dilations=None, group=1):
     return lambda x, w: oracles.conv(x, w["weight"], w.get("bias"), strides, pads, dilations or ones, group)
 
 
+def bordered(mode, strides, pads, dilations=None, group=1):
+    rank = len(strides)
+    widths = [(0, 0), (0, 0), *zip(pads[:rank], pads[rank:], strict=True)]
+    inner = conv(strides, (0,) * 2 * rank, dilations, group)
+    return lambda x, w: inner(np.pad(x, widths, mode=mode), w)
+
+
 def deconv(strides, pads, more=None, dilations=None, group=1):
     ones = (1,) * len(strides)
     more, dilations = more or (0,) * len(strides), dilations or ones
@@ -117,9 +124,9 @@ def repeated(*factors):
     return oracle
 
 
-def pad(befores, afters, value=0.0):
+def pad(befores, afters, mode="constant", **values):
     widths = [(0, 0), (0, 0), *zip(befores, afters, strict=True)]
-    return lambda x, _: np.pad(x, widths, constant_values=value)
+    return lambda x, _: np.pad(x, widths, mode, **values)
 
 
 def reshape(*sizes):
@@ -223,6 +230,10 @@ PLANE = {
     "conv 2x4 6 pad same_lower": conv((1, 1), (1, 2, 0, 1)),
     "conv 2x2 6 stride 3 pad same_upper": conv((3, 3), (0, 0, 0, 0)),
     "conv 3x3 6 groups 2": conv((1, 1), (1, 1, 1, 1), group=2),
+    "conv 5x3 6 pad_mode reflect": bordered("reflect", (1, 1), (2, 1, 2, 1)),
+    "conv 4x3 6 stride 2 pad same_upper pad_mode edge": bordered("edge", (2, 2), (1, 0, 2, 1)),
+    "conv 3x3 6 dilation 2 groups 2 pad_mode wrap": bordered("wrap", (1, 1), (2, 2, 2, 2), (2, 2), 2),
+    "dwconv 3x3 pad_mode edge": bordered("edge", (1, 1), (1, 1, 1, 1), group=4),
     "conv 1x1 6 bias off": conv((1, 1), (0, 0, 0, 0)),
     "conv 3x3 8 groups 4 dilation [1, 2] pad [1, 2, 1, 2]": conv((1, 1), (1, 2, 1, 2), (1, 2), 4),
     "dwconv 3x3": conv((1, 1), (1, 1, 1, 1), group=4),
@@ -274,7 +285,10 @@ PLANE = {
     "permute [2, 0, 1]": transpose(3, 1, 2),
     "permute [1, -1, 0]": transpose(2, 3, 1),
     "pad [1, 0, 2, 3]": pad((1, 0), (2, 3)),
-    "pad 1 value (-2)": pad((1, 1), (1, 1), -2),
+    "pad 1 value (-2)": pad((1, 1), (1, 1), constant_values=-2),
+    "pad [8, 0, 2, 3] mode reflect": pad((8, 0), (2, 3), "reflect"),
+    "pad [1, 0, 12, 3] mode edge": pad((1, 0), (12, 3), "edge"),
+    "pad [1, 0, 9, 3] mode wrap": pad((1, 0), (9, 3), "wrap"),
     "pad 0": each(lambda x: x),
     "crop [1, 0, 2, 3]": each(lambda x: x[:, :, 1:-2, :-3]),
     "crop 1": each(lambda x: x[:, :, 1:-1, 1:-1]),
@@ -303,7 +317,9 @@ LINE = {
     "avgpool 4 stride 3 pad 1 ceil on count_pad on": counted((4,), (3,), (1, 1), (2,)),
     "avgpool 3 pad same": avgpool((3,), (3,), (1, 1)),
     "adaptive_avgpool 4": adaptive(4),
+    "conv 7 4 pad_mode reflect": bordered("reflect", (1,), (3, 3)),
     "pad [2, 1]": pad((2,), (1,)),
+    "pad [2, 5] mode reflect": pad((2,), (5,), "reflect"),
     "crop [1, 2]": each(lambda x: x[:, :, 1:-2]),
     "upsample 3": repeated(3),
     "upsample 3 bilinear": upsample(3),
@@ -324,7 +340,10 @@ SPACE = {
     "avgpool 3 stride 2 pad 1 count_pad on": counted((3, 3, 3), (2, 2, 2), (1,) * 6, (0, 0, 0)),
     "adaptive_avgpool 2x1x3": adaptive(2, 1, 3),
     "adaptive_avgpool 2x5x3": adaptive(2, 5, 3),
+    "conv 3 4 pad_mode edge": bordered("edge", (1, 1, 1), (1,) * 6),
+    "dwconv 3 stride 2 pad_mode reflect": bordered("reflect", (2, 2, 2), (1,) * 6, group=8),
     "pad [1, 0, 0, 0, 2, 1]": pad((1, 0, 0), (0, 2, 1)),
+    "pad [1, 3, 0, 2, 4, 1] mode reflect": pad((1, 3, 0), (2, 4, 1), "reflect"),
     "crop [1, 0, 0, 0, 2, 1]": each(lambda x: x[:, :, 1:, :-2, :-1]),
     "upsample [1, 2, 3]": repeated(1, 2, 3),
     "upsample [1, 2, 2] bilinear": upsample(1, 2, 2),
@@ -363,6 +382,8 @@ MOVING_PLANE = {
     "pixel_shuffle 2": each(lambda x: oracles.pixel_shuffle(x, 2)),
     "crop [1, 0, 2, 3]": each(lambda x: x[:, :, 1:-2, :-3]),
     "pad [1, 0, 2, 3]": pad((1, 0), (2, 3)),
+    "pad [1, 0, 2, 3] mode reflect": pad((1, 0), (2, 3), "reflect"),
+    "conv 3x3 4 pad_mode wrap": bordered("wrap", (1, 1), (1,) * 4),
     "slice 1 2 (-1)": each(lambda x: x[:, :, 2:-1]),
     "slice 2 (-3) (-1)": each(lambda x: x[..., -3:-1]),
     "permute [1, 2, 0]": transpose(2, 3, 1),
