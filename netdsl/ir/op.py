@@ -120,3 +120,9 @@ class SameShape(Op):
 
     def infer(self, x: Shape, *_: Shape) -> Shape:
         return x
+
+
+class Pointwise(SameShape):
+    """A function of each element of one value, whatever its position."""
+
+    __slots__ = ()

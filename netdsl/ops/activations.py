@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.graph import Tensor
-from netdsl.ir.op import OnnxNode, SameShape
+from netdsl.ir.op import OnnxNode, Pointwise, SameShape
 from netdsl.ir.reach import Reach
 from netdsl.ops.base import apply
 from netdsl.ops.elementwise import pointwise
@@ -40,35 +40,35 @@ def heaviside(x: Value) -> Value:
     return ops.hard_sigmoid(x, 1e30, 0.0)
 
 
-class Relu(SameShape):
+class Relu(Pointwise):
     """y = max(x, 0). ONNX Relu."""
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (ops.mul(dy, heaviside(y)),)
 
 
-class Sigmoid(SameShape):
+class Sigmoid(Pointwise):
     """y = 1/(1 + e^-x). ONNX Sigmoid."""
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (ops.mul(dy, y, ops.sub(1, y)),)
 
 
-class Tanh(SameShape):
+class Tanh(Pointwise):
     """y = tanh x. ONNX Tanh."""
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (ops.mul(dy, ops.sub(1, ops.mul(y, y))),)
 
 
-class Softplus(SameShape):
+class Softplus(Pointwise):
     """y = ln(1 + e^x). ONNX Softplus."""
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (ops.mul(dy, ops.sigmoid(xs[0])),)
 
 
-class Alpha(SameShape):
+class Alpha(Pointwise):
     """An activation with one attribute, `alpha`."""
 
     __slots__ = ("alpha",)
@@ -103,7 +103,7 @@ class Elu(Alpha):
         return (ops.where(ops.greater(self.signed(y, *xs), 0), dy, ops.mul(dy, ops.add(y, self.alpha))),)
 
 
-class Selu(SameShape):
+class Selu(Pointwise):
     """y = gamma*x for x > 0, otherwise gamma*alpha*(e^x - 1). ONNX Selu."""
 
     __slots__ = ("alpha", "gamma")
@@ -117,7 +117,7 @@ class Selu(SameShape):
         return (ops.mul(dy, ops.where(ops.greater(xs[0], 0), self.gamma, left)),)
 
 
-class HardSigmoid(SameShape):
+class HardSigmoid(Pointwise):
     """y = max(0, min(1, alpha*x + beta)). ONNX HardSigmoid."""
 
     __slots__ = ("alpha", "beta")
@@ -145,7 +145,7 @@ class PRelu(SameShape):
         return dx, ops.sum_to(ops.mul(dy, ops.minimum(x, 0)), slope.shape)
 
 
-class Clip(SameShape):
+class Clip(Pointwise):
     """y = min(max(x, low), high); None is no limit. ONNX Clip with limits as inputs."""
 
     __slots__ = ("high", "low")

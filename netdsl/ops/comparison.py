@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.ir.op import Op, SameShape
+from netdsl.ir.op import Op, Pointwise
 from netdsl.ops.arithmetic import Elementwise, broadcast, sum_to
 from netdsl.ops.base import Operand, apply, as_values
 
@@ -58,14 +58,14 @@ class Or(Comparison):
     """y = a or b. ONNX Or."""
 
 
-class Not(SameShape):
+class Not(Pointwise):
     """y = not x. ONNX Not."""
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (None,)
 
 
-class IsNaN(SameShape):
+class IsNaN(Pointwise):
     """y = 1 where x is NaN. ONNX IsNaN."""
 
     def dtype(self, *xs: str) -> str:
@@ -75,7 +75,7 @@ class IsNaN(SameShape):
         return (None,)
 
 
-class IsInf(SameShape):
+class IsInf(Pointwise):
     """y = 1 where x is infinite. ONNX IsInf."""
 
     def dtype(self, *xs: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.graph import DTYPES, Tensor
-from netdsl.ir.op import OnnxNode, SameShape
+from netdsl.ir.op import OnnxNode, Pointwise
 from netdsl.ops.base import apply
 
 if TYPE_CHECKING:
@@ -20,77 +20,77 @@ __all__ = ["abs", "cast", "cos", "erf", "exp", "identity", "log", "neg", "power"
 FLOAT_TYPES = ("f16", "f32", "f64")
 
 
-class Identity(SameShape):
+class Identity(Pointwise):
     """y = x. ONNX Identity."""
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (dy,)
 
 
-class Abs(SameShape):
+class Abs(Pointwise):
     """y = |x|. ONNX Abs."""
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (ops.mul(dy, ops.sign(xs[0])),)
 
 
-class Neg(SameShape):
+class Neg(Pointwise):
     """y = -x. ONNX Neg."""
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (ops.neg(dy),)
 
 
-class Sign(SameShape):
+class Sign(Pointwise):
     """y = -1, 0 or 1. ONNX Sign."""
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (ops.mul(dy, 0),)
 
 
-class Sqrt(SameShape):
+class Sqrt(Pointwise):
     """y = x^(1/2). ONNX Sqrt."""
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (ops.div(ops.mul(dy, 0.5), y),)
 
 
-class Reciprocal(SameShape):
+class Reciprocal(Pointwise):
     """y = 1/x. ONNX Reciprocal."""
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (ops.neg(ops.mul(dy, y, y)),)
 
 
-class Exp(SameShape):
+class Exp(Pointwise):
     """y = e^x. ONNX Exp."""
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (ops.mul(dy, y),)
 
 
-class Log(SameShape):
+class Log(Pointwise):
     """y = ln x. ONNX Log."""
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (ops.div(dy, xs[0]),)
 
 
-class Sin(SameShape):
+class Sin(Pointwise):
     """y = sin x. ONNX Sin."""
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (ops.mul(dy, ops.cos(xs[0])),)
 
 
-class Cos(SameShape):
+class Cos(Pointwise):
     """y = cos x. ONNX Cos."""
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (ops.neg(ops.mul(dy, ops.sin(xs[0]))),)
 
 
-class Erf(SameShape):
+class Erf(Pointwise):
     """y = 2/sqrt(pi) * integral of exp(-t^2) from 0 to x. ONNX Erf."""
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
@@ -98,7 +98,7 @@ class Erf(SameShape):
         return (ops.mul(ops.mul(dy, 2 / pi**0.5), ops.exp(ops.neg(ops.mul(x, x)))),)
 
 
-class Power(SameShape):
+class Power(Pointwise):
     """y = x^exponent for a constant exponent. ONNX Pow, with the exponent as an input."""
 
     __slots__ = ("exponent",)
@@ -113,7 +113,7 @@ class Power(SameShape):
         return (ops.mul(ops.mul(dy, self.exponent), ops.power(xs[0], self.exponent - 1)),)
 
 
-class Cast(SameShape):
+class Cast(Pointwise):
     """y = x converted to another element type. ONNX Cast."""
 
     __slots__ = ("to",)
@@ -134,7 +134,7 @@ class Cast(SameShape):
         return (ops.cast(dy, x.dtype) if x.dtype in FLOAT_TYPES and y.dtype in FLOAT_TYPES else None,)
 
 
-def pointwise(op: type[SameShape]) -> Callable[[Value], Value]:
+def pointwise(op: type[Pointwise]) -> Callable[[Value], Value]:
     """Return the function of an op without attributes."""
     return lambda x: apply(op(), x)
 

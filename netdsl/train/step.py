@@ -12,6 +12,7 @@ from netdsl.lower import lower_training
 from netdsl.passes.gradient import gradients
 from netdsl.passes.pool_first import pool_first
 from netdsl.passes.rewrite import expand_macros, prune
+from netdsl.passes.sink_transposes import sink_transposes
 from netdsl.train.adversarial_loss import adversarial_loss
 
 if TYPE_CHECKING:
@@ -113,5 +114,5 @@ class UpdateState:
 
 @limits.kept()
 def portable(graph: Graph) -> Graph:
-    """Return a step without macros."""
-    return prune(expand_macros(graph))
+    """Return a step without macros, and with few transpositions."""
+    return prune(sink_transposes(expand_macros(graph)))
