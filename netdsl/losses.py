@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from netdsl import ops
+from netdsl.base.limits import SIZE
 from netdsl.base.shape import elements
-from netdsl.declare.arguments import FLOAT32_MIN, Choice, Flag, Real, Sequence, Word
+from netdsl.declare.arguments import FLOAT32_MIN, Choice, Flag, Integer, Real, Sequence, Word
 from netdsl.declare.declared import Declared, keyword, registrar
 from netdsl.diagnostics.loss_problems import LossMisfit
 from netdsl.diagnostics.problem import Misfit
@@ -30,17 +31,19 @@ LOWEST_OUTPUT = -3.4e38
 class Target:
     """The target of an output; `shape` excludes the batch.
 
-    - `class`: a class index from 0 to `classes` - 1, as i64; one per position of the output.
+    - `class`: a class index from 0 to `classes` - 1, as i64; one per position of the output. Positions of the class
+      `ignore`, which can be any integer, do not count.
     - `sign`: -1 or 1 as f32, one per position of the output.
     - `value`: numbers in the output's shape, as f32.
     """
 
-    __slots__ = ("classes", "kind", "shape")
+    __slots__ = ("classes", "ignore", "kind", "shape")
 
-    def __init__(self, kind: str, shape: Shape, classes: Dim | None = None) -> None:
+    def __init__(self, kind: str, shape: Shape, classes: Dim | None = None, ignore: int | None = None) -> None:
         self.kind = kind
         self.shape = shape
         self.classes = classes
+        self.ignore = ignore
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Target) and self._key == other._key
@@ -53,7 +56,7 @@ class Target:
 
     @property
     def _key(self) -> tuple[object, ...]:
-        return self.kind, self.shape, self.classes
+        return self.kind, self.shape, self.classes, self.ignore
 
     @property
     def dtype(self) -> str:
@@ -215,9 +218,12 @@ class CrossEntropy(Loss):
     With label smoothing s, q = 1 - s + s/K at the class and s/K elsewhere. With class weights w, the loss is
     -sum_k w_k q_k log softmax(y)_k, summed over the batch and divided by the sum of the weights of its classes; it is 0
     if all of them are 0. `balanced` sets w_k to n / (K n_k), where n_k of the n targets of the training data are k.
+    Positions whose target is the class `ignore` count neither in the sum nor in the mean, nor in metrics; if none are
+    left, the loss is 0. It can be any integer, such as that of padding, or `(-100)` for words that are not masked.
     Shapes: output [K, *S], one logit (no softmax) per class and position; target [*S], a class per position.
-    Conventions: as PyTorch's `cross_entropy`, with `class_weights` as `weight`; `balanced` as in scikit-learn. Softmax
-    and logarithm are computed together, which avoids overflow.
+    Conventions: as PyTorch's `cross_entropy`, with `class_weights` as `weight` and `ignore` as `ignore_index`, which is
+    -100 there by default, and where the mean of no positions is NaN; `balanced` as in scikit-learn, without ignored
+    targets. Softmax and logarithm are computed together, which avoids overflow.
     Source: Bridle (1990); Szegedy et al. (2016), section 7, for the smoothing; King & Zeng (2001) for `balanced`.
 
     ```net
@@ -234,41 +240,66 @@ class CrossEntropy(Loss):
     class_weights: str | tuple[float, ...] | None = keyword(
         ClassWeights(), None, doc="weight of each class in the mean; `balanced` counts the training data"
     )
+    ignore: int | None = keyword(
+        Integer(-SIZE), None, doc="class of positions that do not count; a negative one in parentheses: `(-100)`"
+    )
 
     def target(self, output: Shape) -> Target:
         found, weights = classes(output), self.class_weights
+        found.ignore = self.ignore
         if isinstance(weights, tuple) and len(weights) != found.classes:
             raise misfit(f"{len(weights)} numbers along the first axis, one for each of the class weights")
         return found
 
     def share(self, target: NDArray[Any]) -> float:
+        kept = target if self.ignore is None else target[target != self.ignore]
         if self.class_weights is None:
-            return super().share(target)
+            return len(target) if self.ignore is None else kept.size
         import numpy as np
 
-        return float(np.array(self.class_weights)[target].sum())
+        return float(np.array(self.class_weights)[kept].sum())
 
     def body(self, y: Value, target: Value) -> Value:
         spread = self.smoothing / float(y.shape[1])  # type: ignore[arg-type]
+        here, elsewhere = self.smoothing - spread - 1, -spread
         if self.class_weights is not None:
-            return self._weighted(y, target, spread)
-        scale = -1 / places(y)
-        here, elsewhere = (scale * (1 - self.smoothing + spread), scale * spread)
-        like = [ops.constant(y.graph, number, y.dtype) for number in (here, elsewhere)]
-        return total(ops.mul(ops.log_softmax(y), ops.where(onehot(y, target), *like)))
+            return self._weighted(y, target, here, elsewhere)
+        mask = onehot(y, target)
+        if self.ignore is None:
+            scale = -1 / places(y)
+            like = _number(y, scale * (1 - self.smoothing + spread)), _number(y, scale * spread)
+            return total(ops.mul(ops.log_softmax(y), ops.where(mask, *like)))
+        kept = self._kept(y, target)
+        terms = ops.where(kept, ops.where(mask, _number(y, here), _number(y, elsewhere)), _number(y, 0.0))
+        count = ops.maximum(total(ops.cast(kept, y.dtype)), 1.0)
+        return ops.div(total(ops.mul(ops.log_softmax(y), terms)), count)
 
-    def _weighted(self, y: Value, target: Value, spread: float) -> Value:
-        """Return the loss with class weights."""
+    def _kept(self, y: Value, target: Value) -> Value:
+        """Return where the target is not the ignored class, bool [N, 1, *S]."""
+        assert self.ignore is not None
+        ignored = ops.constant(y.graph, self.ignore, "i64")
+        return ops.logical_not(ops.equal(ops.reshape(target, (1, *y.shape[2:])), ignored))
+
+    def _weighted(self, y: Value, target: Value, here: float, elsewhere: float) -> Value:
+        """Return the loss with class weights, whose terms have these factors at the class and elsewhere."""
         assert isinstance(self.class_weights, tuple), "set from the training data"
         shape = (1, len(self.class_weights), *(1 for _ in y.shape[2:]))
         mask = onehot(y, target)
-        here, elsewhere, counted = (
+        first, second, counted = (
             ops.constant(y.graph, tuple(scale * weight for weight in self.class_weights), y.dtype, shape)
-            for scale in (self.smoothing - spread - 1, -spread, 1)
+            for scale in (here, elsewhere, 1)
         )
-        terms = ops.mul(ops.log_softmax(y), ops.where(mask, here, elsewhere))
-        weights = total(ops.where(mask, counted, ops.constant(y.graph, 0.0, y.dtype)))
-        return ops.div(total(terms), ops.maximum(weights, FLOAT32_MIN))
+        factors = ops.where(mask, first, second)
+        weights = ops.where(mask, counted, _number(y, 0.0))
+        if self.ignore is not None:
+            kept = self._kept(y, target)
+            factors, weights = (ops.where(kept, each, _number(y, 0.0)) for each in (factors, weights))
+        terms = ops.mul(ops.log_softmax(y), factors)
+        return ops.div(total(terms), ops.maximum(total(weights), FLOAT32_MIN))
+
+
+def _number(y: Value, number: float) -> Value:
+    return ops.constant(y.graph, number, y.dtype)
 
 
 @loss("hinge")

@@ -104,6 +104,15 @@ def right(outputs: Array, targets: Array) -> Array:
     return outputs.argmax(1) == targets.reshape(outputs[:, 0].shape)  # type: ignore[no-any-return]
 
 
+def without_ignored(outputs: Array, targets: Array, ignore: int | None) -> tuple[Array, Array]:
+    """Return outputs [M, K] and targets [M] of the positions that count, from [N, K, *S] and [N, *S]; a batch without
+    an ignored class as it is."""
+    if ignore is None:
+        return outputs, targets
+    kept = targets != ignore
+    return outputs.swapaxes(0, 1)[:, kept].T, targets[kept]
+
+
 @metric("accuracy")
 class Accuracy(Mean):
     """Fraction classified correctly, from 0 to 1. In a tie, the first class wins; an output sign of 0 is wrong."""

@@ -79,9 +79,13 @@ def _reject(column: ArrayColumn, at: int, chunk: Array, wrong: Array, wanted: st
 def _check_classes(column: ArrayColumn, target: Target) -> None:
     assert target.classes is not None
     wanted = f"an integer from 0 to {target.classes - 1}"
+    if target.ignore is not None and not 0 <= target.ignore < target.classes:
+        wanted += f", or {target.ignore}, which is ignored"
     real = column.array.dtype.kind == "f"
     for at, chunk in _chunks(column):
         wrong = (chunk < 0) | (chunk >= target.classes)
+        if target.ignore is not None:
+            wrong &= chunk != target.ignore
         if real:
             with np.errstate(invalid="ignore"):
                 wrong |= chunk != np.floor(chunk)

@@ -46,18 +46,22 @@ class Bounds:
 class Target:
     """The target of a loss for each example.
 
-    Kinds: `class`, an integer from 0 to `classes` - 1, int64; `value`, numbers of the given shape, float32; `sign`, -1
-    or 1, float32 (0 and 1 in files are accepted). Labels can have a shape too, such as one per pixel.
+    Kinds: `class`, an integer from 0 to `classes` - 1, or `ignore`, int64; `value`, numbers of the given shape,
+    float32; `sign`, -1 or 1, float32 (0 and 1 in files are accepted). Labels can have a shape too, such as one per
+    pixel.
     """
 
-    __slots__ = ("classes", "kind", "name", "shape")
+    __slots__ = ("classes", "ignore", "kind", "name", "shape")
 
-    def __init__(self, name: str, kind: str, *, classes: int | None = None, shape: Dims = ()) -> None:
+    def __init__(
+        self, name: str, kind: str, *, classes: int | None = None, shape: Dims = (), ignore: int | None = None
+    ) -> None:
         assert kind in ("class", "value", "sign"), kind
         assert (classes is not None) == (kind == "class")
         self.name = name
         self.kind = kind
         self.classes = classes
+        self.ignore = ignore
         self.shape = shape
 
     @property

@@ -204,6 +204,7 @@ _ARGUMENTS = {
     "clip": "clipnorm clip_norm max_norm",
     "clip_value": "clipvalue",
     "smoothing": "label_smoothing",
+    "ignore": "ignore_index ignore_class ignore_label",
     "multiplier": "depth_multiplier channel_multiplier",
     "output_pad": "output_padding",
     "count_pad": "count_include_pad",

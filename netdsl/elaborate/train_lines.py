@@ -292,7 +292,8 @@ def _check_targets(losses: dict[str, LossLine], net: Net, context: Context) -> N
 def _in_words(target: Target) -> str:
     if target.kind == "class":
         places = f" at each of {format_shape(target.shape)} positions" if target.shape else ""
-        return f"one of {target.classes} classes{places}"
+        ignored = f", {target.ignore} ignored" if target.ignore is not None else ""
+        return f"one of {target.classes} classes{places}{ignored}"
     return TARGET_WORDS[target.kind] + (f" of {format_shape(target.shape)}" if target.shape else "")
 
 

@@ -37,7 +37,7 @@ def with_class_weights(line: LossLine, recipe: Recipe, training: Examples) -> Lo
     if not is_balanced(line):
         return line
     name = target_name(recipe.net, line.output)
-    classes = recipe.targets[name].classes
+    classes, ignore = recipe.targets[name].classes, recipe.targets[name].ignore
     assert isinstance(classes, int)
     if not isinstance(training, Dataset):
         raise NoBalance(
@@ -46,17 +46,19 @@ def with_class_weights(line: LossLine, recipe: Recipe, training: Examples) -> Lo
             "pass arrays, or list the weights: `class_weights [1, 5]`",
         )
     counts = np.zeros(classes, np.int64)
+    counted = np.arange(classes) != ignore
     for batch in training.targets[name].batches(2**16):
-        counts += np.bincount(batch.ravel(), minlength=classes)
+        counts += np.bincount(batch[batch != ignore].ravel(), minlength=classes)
     names = training.names.classes.get(name) or [f"{number}" for number in range(classes)]
-    missing = [each for each, count in zip(names, counts, strict=True) if not count]
+    missing = [each for each, is_missing in zip(names, counted & (counts == 0), strict=True) if is_missing]
     if missing:
         raise NoBalance(
             f"`class_weights {BALANCED}` needs examples of each class, but the training data have none of "
             f"{listed(missing)}",
             "list the weights: `class_weights [1, 5]`",
         )
-    weights = counts.sum() / (classes * counts)
+    weights = np.zeros(classes)  # of the ignored class, too
+    weights[counted] = counts.sum() / (counted.sum() * counts[counted])
     text = listed([f"{each} {weight:.4g}" for each, weight in zip(names, weights, strict=True)])
     training.notes.append(f"class weights of `{line.output}`: {text}")
     return _replaced(line, tuple(map(float, weights)))

@@ -12,6 +12,7 @@ from netdsl.backend.session import Session, failed
 from netdsl.elaborate.recipe import target_name
 from netdsl.ir.graph import LOSS
 from netdsl.lower import lower
+from netdsl.metrics import without_ignored
 from netdsl.passes.rewrite import expand_macros, prune
 from netdsl.train.step import loss_value
 
@@ -36,7 +37,7 @@ SMALL_BATCH = 2**14
 class Measures:
     """The metrics of a recipe by their names in logs: `accuracy`, or `OUTPUT.accuracy` for several outputs."""
 
-    __slots__ = ("_block", "_targets", "_waiting", "by_name", "lines")
+    __slots__ = ("_block", "_ignored", "_targets", "_waiting", "by_name", "lines")
 
     def __init__(self, recipe: Recipe, *, numbers: bool = False, block: int = 1) -> None:
         """Initialize. With `numbers`, keep only metrics that are single numbers. Counting metrics process up to `block`
@@ -52,6 +53,8 @@ class Measures:
             for name, line in self.lines.items()
         }
         self._targets = {name: target_name(recipe.net, line.output) for name, line in self.lines.items()}
+        targets = recipe.targets
+        self._ignored = {name: targets[target].ignore for name, target in self._targets.items()}
         self._block = block
         self._waiting: dict[str, list[tuple[Array, Array]]] = {name: [] for name in self.lines}
 
@@ -64,6 +67,7 @@ class Measures:
         """Add a batch. Its arrays must not change afterwards; `outputs` returns an output of the net by name."""
         for name, metric in self.by_name.items():
             output, target = outputs(self.lines[name].output), targets[self._targets[name]]
+            output, target = without_ignored(output, target, self._ignored[name])
             if self._block == 1 or not metric.counts or output.size > SMALL_BATCH:
                 metric.update(output, target)
                 continue

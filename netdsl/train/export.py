@@ -138,7 +138,11 @@ def protocol(graph: Graph, recipe: Recipe) -> dict[str, object]:
         "batch": recipe.batch,
         "inputs": [node.name for node in net.inputs if node.name in graph.inputs],
         "targets": {
-            name: {"kind": each.kind, **({"classes": each.classes} if each.kind == "class" else {})}
+            name: {
+                "kind": each.kind,
+                **({"classes": each.classes} if each.kind == "class" else {}),
+                **({"ignore": each.ignore} if each.ignore is not None else {}),
+            }
             for name, each in recipe.targets.items()
         },
         "rate": RATE,
@@ -169,7 +173,8 @@ def _description(name: str, graph: Graph, recipe: Recipe) -> str:
     if name in scalars:
         return scalars[name]
     if target := recipe.targets.get(name):
-        return "the expected outputs: " + TARGET_KINDS[target.kind].format(last=(target.classes or 0) - 1)
+        ignored = "" if target.ignore is None else f"; positions of {target.ignore} do not count"
+        return "the expected outputs: " + TARGET_KINDS[target.kind].format(last=(target.classes or 0) - 1) + ignored
     if name in graph.inputs:
         return f"a batch of {recipe.batch} examples"
     if name in graph.outputs:

@@ -56,7 +56,13 @@ def data_spec(
         inputs[node.name] = known(node.shape), getattr(node.layer, "dtype", "f32")
     pictures = {node.name: declared_picture(node) for node in net.inputs}
     targets = {
-        name: Target(name, found.kind, classes=found.classes, shape=found.shape)  # type: ignore[arg-type]
+        name: Target(
+            name,
+            found.kind,
+            classes=found.classes,  # type: ignore[arg-type]
+            shape=found.shape,  # type: ignore[arg-type]
+            ignore=found.ignore,
+        )
         for name, found in recipe.targets.items()
     }
     named = None if names is None else names.of(_targets(recipe))

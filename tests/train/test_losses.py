@@ -45,6 +45,8 @@ MAPS = (3 * np.sin(np.arange(24.0))).reshape(2, 3, 2, 2)
 PLACES = np.array([[[0, 1], [2, 0]], [[1, 1], [2, 0]]])
 ONE = np.array([[2.0], [-0.5], [100.0], [-100.0], [0.0]])
 SIGNS = np.array([1.0, 1, 1, 1, -1])
+SEQUENCES = (3 * np.sin(np.arange(30.0))).reshape(2, 3, 5)
+PADDED = np.array([[0, 2, -100, 1, -100], [-100, -100, 1, 1, -100]])
 
 # By torch.nn.functional of PyTorch 2.13 in float64: cross_entropy, soft_margin_loss, mse_loss, and multi_margin_loss
 # times the number of classes, by which it divides.
@@ -53,6 +55,13 @@ PYTORCH = [
     ("cross_entropy smoothing 0.1", Y, CLASSES, 28.791312235872393),
     ("cross_entropy", MAPS, PLACES, 3.4215075584771393),
     ("cross_entropy smoothing 0.2", MAPS, PLACES, 3.2492856891020914),
+    ("cross_entropy ignore 1", Y, CLASSES, 0.6216270724432006),
+    ("cross_entropy ignore (-100)", SEQUENCES, PADDED, 2.4800404883900424),
+    ("cross_entropy ignore (-100) smoothing 0.1", SEQUENCES, PADDED, 2.4627064589742442),
+    ("cross_entropy ignore (-100) class_weights [0.5, 3, 2]", SEQUENCES, PADDED, 2.702328686568401),
+    ("cross_entropy ignore (-100) class_weights [0.5, 3, 2] smoothing 0.2", SEQUENCES, PADDED, 2.5347762708730586),
+    ("cross_entropy ignore 0 smoothing 0.2", MAPS, PLACES, 4.107320274038621),
+    ("cross_entropy ignore 0 class_weights [0.5, 3, 2]", MAPS, PLACES, 4.594196951684841),
     ("logistic", ONE, SIGNS, 20.358830435156605),
     ("hinge multiclass weston_watkins", Y, CLASSES, 54.675),
     ("hinge multiclass weston_watkins squared on", Y, CLASSES, 5917.1125),
@@ -157,6 +166,13 @@ def test_equal_class_weights_change_nothing():
         assert one[1] == pytest.approx(other[1], rel=1e-5)
 
 
+@pytest.mark.parametrize("more", ["", "smoothing 0.1", "class_weights [0.5, 3, 2]"])
+def test_a_batch_of_ignored_targets_has_no_loss_and_no_gradient(more):
+    """PyTorch's mean of no targets is NaN, which would end a training."""
+    loss, dy = run(f"cross_entropy ignore 255 {more}", MAPS, np.full((2, 2, 2), 255))
+    assert (loss, np.abs(dy).max()) == (0, 0)
+
+
 def test_every_loss_is_held_against_figures():
     assert {row[0].split()[0] for row in (*PYTORCH, *FORMULAS)} == set(LOSSES)
 
@@ -198,5 +214,7 @@ def test_targets():
     assert repr(loss_of("hinge", (3,))[1]) == "<target class () of 3>"
     assert repr(loss_of("logistic", (1, 4, 4))[1]) == "<target sign (4, 4)>"
     assert repr(loss_of("mse", (3, 4))[1]) == "<target value (3, 4)>"
+    ignoring = loss_of("cross_entropy ignore (-1)", (10,))[1]
+    assert (ignoring.ignore, ignoring == loss_of("cross_entropy", (10,))[1]) == (-1, False)
     assert [loss_of(text, (1,))[1].dtype for text in ("mse", "logistic")] == ["f32", "f32"]
     assert loss_of("cross_entropy", (10,))[1].dtype == "i64"

@@ -9,7 +9,7 @@ import pytest
 
 from netdsl.metrics import METRICS
 from netdsl.train.evaluate import Measures
-from tests.support.recipe_tools import recipe_with
+from tests.support.recipe_tools import recipe_with, right
 
 SCORES = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [0.0, 1.0, 2.0], [5.0, 4.0, 3.0]], "f4")
 CLASSES = np.array([0, 1, 1, 2])
@@ -66,6 +66,20 @@ def test_confusion():
     metric.reset()
     metric.update(SIGNED, SIGNS)
     assert metric.value().tolist() == [[1, 0], [2, 1]]
+
+
+@pytest.mark.parametrize("block", [1, 8])
+def test_ignored_positions_do_not_count(block):
+    lines = "metric accuracy; metric error; metric top 2; metric confusion"
+    net = "net n { input x 2x4; conv 1 3 }\ntrain n { data xor; loss cross_entropy ignore (-1); "
+    measures = Measures(right(f"{net}{lines} }}"), block=block)
+    scores = np.array([[[3, 0, 0, 3], [2, 3, 0, 2], [1, 0, 3, 1]], [[0, 0, 3, 3], [0, 1, 2, 2], [3, 3, 1, 1]]], "f4")
+    targets = np.array([[0, -1, 1, 1], [-1, -1, -1, 2]])
+    for half in (slice(0, 1), slice(1, 2), slice(0, 0)):
+        measures.update({"output": scores[half]}.__getitem__, {"target": targets[half]})
+    found = measures.values()
+    assert (found["accuracy"], found["error"], found["top2"]) == (1 / 4, 3 / 4, 2 / 4)
+    assert found["confusion"].tolist() == [[1, 0, 0], [1, 0, 1], [1, 0, 0]]
 
 
 def test_names_and_directions():

@@ -48,7 +48,7 @@ RANGES: dict[str, dict[str, str]] = {
     },
     "loss logistic": LOSS,
     "loss exponential": LOSS,
-    "loss cross_entropy": {**LOSS, "smoothing": "[0, 1)"},
+    "loss cross_entropy": {**LOSS, "smoothing": "[0, 1)", "ignore": "(-inf, inf)"},
     "loss hinge": {**LOSS, "margin": "(0, inf)"},
     "loss perceptron": LOSS,
     "loss mse": LOSS,
