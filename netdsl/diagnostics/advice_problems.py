@@ -307,6 +307,44 @@ class SigmoidBefore(Problem):
         yield Label(self.node.span, "these are between 0 and 1" if self.classes else "these are never negative")
 
 
+@problem("W0325", "`dense` on a sequence")
+class DenseOnSequence(Problem):
+    """`dense` flattens its input, so after an `embedding`, a `linear`, a normalization over the channels or a recurrent
+    layer, it has a weight for each channel of each position. Usually the same map of the channels is meant at each
+    position: `linear`. Write `flatten` before `dense` if all positions are meant, as in Bengio et al. (2003).
+
+    ```net warn
+    net odd { input words 20 dtype i64; embedding 1000 32; dense 10 }
+    ```
+
+    ```net fixed
+    net even { input words 20 dtype i64; embedding 1000 32; linear 10 }
+    ```
+    """
+
+    node: Node
+    maker: Node
+
+    headline = "this `dense` flattens a sequence: all {_input[1]} positions of {_input[0]} channels at once"
+    caption = "its weight is {_weight}"
+    related = "maker", "this has {_input[0]} channels at each position"
+
+    @property
+    def _input(self) -> Shape:
+        return self.node.inputs[0].shape
+
+    @property
+    def _weight(self) -> Shape:
+        return self.node.parameters["weight"].shape
+
+    def suggestions(self) -> Iterable[Suggestion]:
+        for text, instead in (
+            ("map the channels of each position with `linear`", "linear"),
+            ("if all positions are meant, say so with `flatten`", "flatten; dense"),
+        ):
+            yield Suggestion(text, *([Edit(self.span, instead)] if self.span.text == "dense" else []))
+
+
 @problem("W0310", "early stopping without validation data")
 class UnvalidatedStop(Problem):
     """Early stopping ends a training when the net no longer improves on data that it has not seen. Without `validate`,

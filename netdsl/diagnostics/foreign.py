@@ -29,7 +29,8 @@ _CALLED = {
     "conv": "convolution spatialconvolution",
     "dwconv": "depthwiseconv depthwiseconvolution",
     "deconv": "convtranspose convtransposed transposedconv deconvolution upconv",
-    "dense": "linear fc fullyconnected innerproduct gemm matmul affine",
+    "dense": "fc fullyconnected innerproduct gemm affine",
+    "linear": "timedistributeddense",
     "embedding": "embed lookuptable",
     "maxpool": "maxpooling",
     "avgpool": "averagepooling averagepool meanpool",
@@ -91,7 +92,8 @@ EXACT = words(
 
 _DIFFERENCES = {
     "conv dwconv deconv": "which pads by default; write `pad 0` for no padding",
-    "dense": "which flattens its input; to map the channels of a sequence, write `conv 1 UNITS`",
+    "dense": "which flattens its input; `linear` maps the channels at each position",
+    "linear": "which maps the channels, the first axis, at each position; `dense` flattens first",
     "embedding": "whose vectors are the channels, the first axis",
     "maxpool": "whose stride is the kernel size by default; ONNX's default is 1",
     "avgpool": "which excludes the padding from the mean; `count_pad on` includes it, like PyTorch",
@@ -141,6 +143,7 @@ _INSTEAD = {
     "merge": "there are `concat`, `add`, `mul` and others",
     "average": "write `add` and `scale 1/2`",
     "dot bilinear": "",
+    "matmul": "`dense` and `linear` multiply by a learned matrix",
     "mish": "write `mul { softplus; tanh }`",
     "softsign": "write `div { } { abs; shift 1 }`",
     "softmin": "write `scale (-1); softmax`",

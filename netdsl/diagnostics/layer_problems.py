@@ -148,7 +148,7 @@ class WrongType(Problem):
     ```
 
     ```net fixed
-    net good { input words 20 dtype i64; embedding 5000 16; dense 10 }
+    net good { input words 20 dtype i64; embedding 5000 16; linear 10 }
     ```
     """
 

@@ -152,6 +152,8 @@ class NeedsNumber(ShapeProblem):
     def candidate_fixes(self) -> Iterable[Suggestion]:
         if self.head is not None and self.layer in ("dense", "flatten"):
             yield Suggestion("pool over the unknown axes first", before(self.head, "global_avgpool; "))
+            if self.head.text == "dense" and len(self.inputs[0].shape) == 2:
+                yield Suggestion("map the channels of each position", Edit(self.head, "linear"))
 
 
 def _bytes(count: int) -> str:

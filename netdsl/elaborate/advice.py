@@ -21,7 +21,7 @@ def check_nets(nets: Iterable[Net], report: Report) -> None:
     """Report layers that have no effect or disturb their neighbors. The nets are all those of one check: what one of
     them needs is not superfluous."""
     for net in nets:
-        for problem in (*_swapped(net), *_unread(net), *_noisy(net)):
+        for problem in (*_swapped(net), *_unread(net), *_noisy(net), *_flattened(net)):
             report.add(problem)
     if any(_has_bias(node.inputs[0]) for net in nets for node in net.nodes if node.layer.kind == "bn"):
         for problem in _vain_biases(nets):
@@ -89,6 +89,28 @@ def _noisy(net: Net) -> Iterator[Problem]:
 
             before = node.inputs[0]
             yield DropoutBeforeNorm(span=before.span, frame=before.frame, norm=node.span)
+
+
+OF_SEQUENCES = frozenset(["embedding", "linear", "layernorm"])
+"""Layers whose result [C, L] has a meaning at each position."""
+
+
+def _flattened(net: Net) -> Iterator[Problem]:
+    """Yield `dense` on a sequence, perhaps behind elementwise layers and merges."""
+    makers: dict[int, Node] = {}
+    for node in net.nodes:
+        if node.layer.kind == "dense" and (maker := makers.get(id(node.inputs[0]))):
+            from netdsl.diagnostics.advice_problems import DenseOnSequence
+
+            yield DenseOnSequence(span=node.span, frame=node.frame, node=node, maker=maker)
+        if len(node.shape) != 2 or node.shape[1] == 1:
+            continue
+        if node.layer.kind in OF_SEQUENCES:
+            makers[id(node)] = node
+        elif not node.parameters and not node.layer.dtype_transparent:
+            before = [makers[id(x)] for x in node.inputs if x.shape == node.shape and id(x) in makers]
+            if before and len(before) == len(node.inputs):
+                makers[id(node)] = before[-1]
 
 
 def _has_bias(node: Node) -> bool:

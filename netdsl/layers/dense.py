@@ -1,4 +1,4 @@
-"""Fully connected layers and embeddings."""
+"""Fully connected layers, linear maps of channels and embeddings."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from netdsl.diagnostics.layer_problems import WrongType
 from netdsl.diagnostics.problem import Misfit
 from netdsl.ir.init import Init, zeros
 from netdsl.layers.base import Layer, Weight, layer
+from netdsl.layers.window import channel_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from netdsl.ir.graph import Value
-    from netdsl.layers.base import Weights
+    from netdsl.layers.base import Training, Weights
 
 
 @layer("dense")
@@ -49,6 +50,65 @@ class DenseLayer(Layer):
 
     def body(self, x: Value, w: Weights) -> Value:
         return ops.gemm(ops.flatten(x), w.weight, w.get("bias"), trans_b=True)
+
+
+@layer("linear")
+class LinearLayer(Layer):
+    """Affine map of the channels at each position: y[:, p] = W x[:, p] + b.
+
+    Shapes: [C, *S] -> [units, *S]; weight [units, C], bias [units].
+    Conventions: PyTorch's `Linear` and Keras' `Dense`, which map the last axis of channels-last data. `dense` flattens
+    its input, and is the same for a flat one; `conv 1` is the same map on one spatial axis with a weight [units, C, 1].
+    Source: Vaswani et al. (2017), section 3.3: the layers of a Transformer, with the same weights at each position;
+    init He et al. (2015).
+
+    ```net
+    input x 64x20
+    linear 128
+    ```
+    """
+
+    units: int = positional(Integer(), doc="number of output channels")
+    bias: bool = keyword(Flag(), True, doc="add a learned bias")
+    init: Init = keyword(Initializer(), Init("he_normal"), doc="initializer of the weight")
+    bias_init: Init = keyword(Initializer(), zeros, doc="initializer of the bias")
+
+    def shape(self, *xs: Shape) -> Shape:
+        channel_count(xs[0])
+        return (self.units, *xs[0][1:])
+
+    def weights(self, x: Shape) -> Iterator[Weight]:
+        yield Weight("weight", (self.units, channel_count(x)), self.init)
+        if self.bias:
+            yield Weight("bias", (self.units,), self.bias_init)
+
+    def body(self, x: Value, w: Weights) -> Value:
+        if len(x.shape) == 2:
+            return ops.gemm(x, w.weight, w.get("bias"), trans_b=True)
+        # onnxruntime transposes the weight once, when it loads the model, and packs a constant right operand.
+        y = ops.matmul(channels_last(x), ops.transpose(w.weight, (1, 0)))
+        bias = w.get("bias")
+        return channels_first(y if bias is None else ops.add(y, bias))
+
+    def train(self, x: Value, w: Weights, training: Training) -> Value:
+        """Return one product of all positions, whose weight gradient is one product, too."""
+        if len(x.shape) == 2:
+            return self.body(x, w)
+        last = channels_last(x)
+        rows = ops.reshape(last, (elements(last.shape[:-1]), *last.shape[-1:]), batch=False)
+        y = ops.gemm(rows, w.weight, w.get("bias"), trans_b=True)
+        return channels_first(ops.reshape(y, (*last.shape[:-1], self.units), batch=False))
+
+
+def channels_last(x: Value) -> Value:
+    """Return [N, C, *S] as [N, *S, C]."""
+    return ops.transpose(x, (0, *range(2, len(x.shape)), 1))
+
+
+def channels_first(x: Value) -> Value:
+    """Return [N, *S, C] as [N, C, *S]."""
+    rank = len(x.shape)
+    return ops.transpose(x, (0, rank - 1, *range(1, rank - 1)))
 
 
 @layer("embedding")

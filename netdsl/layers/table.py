@@ -29,6 +29,7 @@ LAYER_MODULES = {
     "dwconv": "conv",
     "deconv": "conv",
     "dense": "dense",
+    "linear": "dense",
     "embedding": "dense",
     "square": "elementary",
     "sqrt": "elementary",

@@ -18,6 +18,7 @@ PLACES = {
     "dwconv": ("kernel",),
     "deconv": ("kernel", "channels"),
     "dense": ("units",),
+    "linear": ("units",),
     "embedding": ("vocabulary", "size"),
     "maxpool": ("kernel",),
     "avgpool": ("kernel",),
@@ -35,6 +36,7 @@ PYTORCH = {
     "conv": "- channels kernel stride pad dilation groups bias",
     "deconv": "- channels kernel stride pad output_pad groups bias dilation",
     "dense": "- units bias",
+    "linear": "- units bias",
     "embedding": "vocabulary size",
     "maxpool": "kernel stride pad dilation - ceil",
     "avgpool": "kernel stride pad ceil count_pad",
@@ -64,6 +66,7 @@ KERAS = {
     "dwconv": "kernel stride pad",
     "deconv": "channels kernel stride pad",
     "dense": "units activation",
+    "linear": "units activation",
     "embedding": "vocabulary size",
     "maxpool": "kernel stride pad",
     "avgpool": "kernel stride pad",
@@ -151,7 +154,7 @@ def statement(called: str, given: Given, *, choice: bool = False, label: str = "
     if name == "layernorm" and dialect == "pytorch":
         return None  # of the last axis, where the channels are the first
     if called.rpartition(".")[0] in ("F", "torch", "nn.functional") and not choice:
-        given = given[1:] if name not in ("conv", "deconv", "dense", "bn") else [("", "?")]
+        given = given[1:] if name not in ("conv", "deconv", "linear", "bn") else [("", "?")]
         order = KERAS.get(name, "") if name not in ("avgpool", "maxpool") else PYTORCH[name]
     else:
         order = {"pytorch": PYTORCH, "keras": KERAS, "ours": _OURS}[dialect].get(name, "")

@@ -72,6 +72,8 @@ def _role(node: Node) -> str:
     if node.layer.variadic:
         return "merge"
     flat = len(node.inputs[0].shape) == 1
+    if flat and kind == "linear":
+        return "dense"
     if kind in ELEMENTWISE or (flat and kind in ON_FLAT):
         return "keep"
     if kind in ("slice", "reduce") or (flat and kind != "embedding"):
@@ -377,13 +379,13 @@ class _Orders:
         for node in self._net.nodes:
             if not node.parameters or self._roles[node] == "map":
                 continue
-            columns, rows = self._columns(node), None
-            if node.layer.kind == "dense" and (after := self._orders[node]) is not False:
+            columns, rows, dense = self._columns(node), None, self._roles[node] == "dense"
+            if dense and (after := self._orders[node]) is not False:
                 rows = _spread(node.shape, after)
-            elif node.layer.kind not in ON_FLAT | {"dense"} and columns is not None:
+            elif not dense and node.layer.kind not in ON_FLAT and columns is not None:
                 raise self._unknown(node, node.name)
             for parameter in node.parameters.values():
-                vector = rows if node.layer.kind == "dense" else columns if parameter.shape != (1,) else None
+                vector = rows if dense else columns if parameter.shape != (1,) else None
                 turn = (rows, columns) if len(parameter.shape) == 2 else (vector, None)
                 known = permutations.setdefault(parameter.name, turn)
                 if any(not _are_equal(a, b) for a, b in zip(known, turn, strict=True)):

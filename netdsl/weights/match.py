@@ -36,7 +36,7 @@ MAX_TENSORS_SHOWN = 10
 CHANNELS_FIRST = frozenset({"conv", "dwconv", "deconv", "embedding"})
 """Layers whose result is a feature map with channels first, whatever their input."""
 
-ANY_ORDER = frozenset({"input", "dense", "permute", "reshape", "slice", "reduce"})
+ANY_ORDER = frozenset({"input", "dense", "linear", "permute", "reshape", "slice", "reduce"})
 """Layers whose result can have its elements in any order."""
 
 

@@ -53,11 +53,11 @@ LAYER_KINDS = {
     "Conv": ("conv", "dwconv"),
     "ConvTranspose": ("deconv",),
     "Gather": ("embedding",),
-    "Gemm": ("dense",),
+    "Gemm": ("dense", "linear"),
     "GroupNormalization": ("groupnorm",),
     "InstanceNormalization": ("instancenorm", "groupnorm"),
     "LayerNormalization": ("layernorm",),
-    "MatMul": ("dense",),
+    "MatMul": ("dense", "linear"),
     "Mul": ("layernorm", "groupnorm", "instancenorm"),
     "PRelu": ("prelu",),
 }

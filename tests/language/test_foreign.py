@@ -103,7 +103,8 @@ def check(text: str) -> Report:
 CALLS = {
     "Conv2d 3x3 8": "conv 3x3 8",
     "fc 8": "dense 8",
-    "linear 8": "dense 8",
+    "Linear 8": "linear 8",
+    "InnerProduct 8": "dense 8",
     "MaxPool2d 2x2": "maxpool 2x2",
     "MaxPool 2x2": "maxpool 2x2",
     "BatchNormalization": "bn",

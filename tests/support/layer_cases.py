@@ -145,7 +145,14 @@ gelu = np.vectorize(lambda x: x * (1 + erf(x / 2**0.5)) / 2)
 SELU = (1.0507009873554805, 1.6732632423543772)
 """Klambauer et al. (2017), eq. 14: lambda and alpha."""
 
+
+def linear(x, w):
+    return np.einsum("uc,nc...->nu...", w["weight"], x) + (wide(w["bias"], x) if "bias" in w else 0)
+
+
 ANY_RANK = {
+    "linear 5": linear,
+    "linear 3 bias off": linear,
     "relu": each(lambda x: np.maximum(x, 0)),
     "softmax": each(lambda x: oracles.softmax(x, 1)),
     "log_softmax": each(lambda x: np.log(oracles.softmax(x, 1))),
@@ -371,6 +378,7 @@ WORDS = {
 }
 
 MOVING_PLANE = {
+    "linear 5": linear,
     "conv 3x3 4 stride 2": conv((2, 2), (1, 1, 1, 1)),
     "conv 3x2 4 pad same_upper": conv((1, 1), (1, 0, 1, 1)),
     "deconv 3x3 4 stride 2": deconv((2, 2), (1, 1, 1, 1), (1, 1)),
@@ -399,6 +407,7 @@ MOVING_PLANE = {
 }
 
 MOVING_CEIL = {
+    "linear 5": linear,
     "maxpool 3 stride 2 ceil on": lambda x, w: maxpool((3,), (2,), (0, (x.shape[2] - 3) % 2))(x, w),
     "avgpool 3 stride 2 ceil on": lambda x, w: avgpool((3,), (2,), (0, (x.shape[2] - 3) % 2))(x, w),
     "avgpool 4 stride 2 pad 1 ceil on count_pad on": lambda x, w: counted((4,), (2,), (1, 1), (x.shape[2] % 2,))(x, w),
@@ -411,6 +420,7 @@ MOVING_CEIL = {
 }
 
 MOVING_SPACE = {
+    "linear 3 bias off": linear,
     "pixel_shuffle 2": each(lambda x: oracles.pixel_shuffle(x, 2)),
     "groupnorm 2": groupnorm(2),
     "upsample 2 bilinear": upsample(2, 2, 2),
