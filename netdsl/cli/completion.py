@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from netdsl.cli.messages import print_json
-from netdsl.cli.options import Option
+from netdsl.cli.option import Option
 
 
 def command(options: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, NoReturn
 
-    from netdsl.cli.options import Option
+    from netdsl.cli.option import Option
 
     Commands = argparse._SubParsersAction["_Parser"]
 
