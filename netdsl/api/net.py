@@ -223,8 +223,9 @@ class Net:
         """Compile the net to an ONNX model.
 
         `weights` is the path of a weight file, or a mapping from names to arrays (default: random weights from `seed`,
-        which is 0 by default). `rename` maps patterns to replacements, like `--rename`; `match="order"` matches weights
-        by order and shape instead of by name. `exclude` lists labels of weights to initialize instead of loading
+        which is 0 by default). `drop` and `transpose` are patterns of the file's names, like `--drop` and
+        `--transpose`; then `rename` maps patterns to replacements, like `--rename`. `match="order"` matches weights by
+        order and shape instead of by name. `exclude` lists labels of weights to initialize instead of loading
         (`["fc", "layer4.*"]`), and `partial` initializes those that the file lacks; a UserWarning lists these weights.
         `allow_nonfinite` accepts NaN, infinities and negative variances.
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
         weights: Weights | None
         rename: Mapping[str, str] | None
+        transpose: Iterable[str]
+        drop: Iterable[str]
         match: Matching
         exclude: Iterable[str]
         partial: bool
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
 
 LARGEST = 2**31 - 1
 SEEDS = 2**63 - 1
-MATCHING = frozenset({"weights", "rename", "match", "exclude", "partial", "allow_nonfinite"})
+MATCHING = frozenset({"weights", "rename", "transpose", "drop", "match", "exclude", "partial", "allow_nonfinite"})
 """The keys of `WeightOptions`."""
 
 MATCHINGS = ("name", "order")
@@ -103,6 +105,8 @@ def source_of_weights(
     *,
     weights: Weights | None = None,
     rename: Mapping[str, str] | None = None,
+    transpose: Iterable[str] = (),
+    drop: Iterable[str] = (),
     match: Matching = "name",
     exclude: Iterable[str] = (),
     partial: bool = False,
@@ -117,23 +121,24 @@ def source_of_weights(
     rename = {} if rename is None else rename
     if not _is_texts(rename):
         raise WrongArgumentType(f"rename is a mapping from patterns to texts, not {shown(rename)}")
-    if isinstance(exclude, str) or not isinstance(exclude, Iterable):
-        raise WrongArgumentType(f"exclude is a collection of labels, not {shown(exclude)}")
-    labels = tuple(exclude)
-    if not all(isinstance(label, str) for label in labels):
-        raise WrongArgumentType(f"exclude is a collection of labels, not {shown(labels)}")
+    labels = _collection("exclude", "labels", exclude)
+    dropped, transposed = _collection("drop", "patterns", drop), _collection("transpose", "patterns", transpose)
     if partial and match == "order":
         raise WrongArgumentValue("partial=True cannot be combined with match='order'")
-    chosen = rename or match == "order" or labels or partial or allow_nonfinite
+    chosen = rename or transposed or dropped or match == "order" or labels or partial or allow_nonfinite
     if weights is None and chosen:
-        raise WrongArgumentType("rename, match, exclude, partial and allow_nonfinite go with weights")
+        raise WrongArgumentType("rename, transpose, drop, match, exclude, partial and allow_nonfinite go with weights")
     if weights is None:
         return WeightSource()
     from netdsl.weights.rename import Rule
 
     return WeightSource(
         weights if isinstance(weights, Mapping) else path("weights", weights),
-        [Rule(pattern, to, f"rename {pattern!r}: {to!r}") for pattern, to in rename.items()],
+        [
+            *(Rule(pattern, "nothing", f"drop {pattern!r}") for pattern in dropped),
+            *(Rule(pattern, "$0 transposed", f"transpose {pattern!r}") for pattern in transposed),
+            *(Rule(pattern, to, f"rename {pattern!r}: {to!r}") for pattern, to in rename.items()),
+        ],
         match,
         labels,
         partial,
@@ -150,6 +155,16 @@ def fitted(net: Net, source: WeightSource, *, seed: int | None = None, training:
 
         warn("\n".join(map(escape, initial_report(net, found, seed, training=training))))
     return found
+
+
+def _collection(name: str, what: str, given: object) -> tuple[str, ...]:
+    """Return the argument `given` if it is a collection of strings. Raises WrongArgumentType."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise WrongArgumentType(f"{name} is a collection of {what}, not {shown(given)}")
+    texts = tuple(given)
+    if not all(isinstance(text, str) for text in texts):
+        raise WrongArgumentType(f"{name} is a collection of {what}, not {shown(texts)}")
+    return texts
 
 
 def _is_texts(given: object) -> bool:

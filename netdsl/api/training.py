@@ -141,8 +141,9 @@ def fit(
     as in a `train` block. With several inputs or targets, x and y are dicts of arrays. `validate` replaces the
     validation data likewise. With `out` the run is written to a folder, as by `netdsl train`, and can `resume`.
     `settings` change lines of the block and parameters of the net: `{"train.lr": 0.01, "depth": 50}`. With `root`,
-    files that the net uses and its data must be in that folder. `weights`, with `rename`, `match`, `exclude`,
-    `partial` and `allow_nonfinite` as in `Net.to_onnx`, are the initial ones; only `partial` warns which stay random.
+    files that the net uses and its data must be in that folder. `weights`, with `rename`, `transpose`,
+    `drop`, `match`, `exclude`, `partial` and `allow_nonfinite` as in `Net.to_onnx`, are the initial ones; only
+    `partial` warns which stay random.
     `epoch` is called with the figures of each epoch; with `progress` they are printed, and a terminal or a notebook
     shows a bar. The last bits depend on `threads` and on the `step_backend`: `plain`, or `nchwc`, onnxruntime's blocked
     layout; `auto` selects the faster one. `lowering` (`std`, `blk`) is its former name.

@@ -22,9 +22,9 @@ BIAS_WITHOUT_EFFECT = "W0302"
 
 
 class NeedsWeights(UserError, code="E0646", title="an option that requires `--weights`", exit_code=USAGE_IS_WRONG):
-    r"""`--rename`, `--match`, `--except`, `--partial` and `--allow-nonfinite` control how the weights of a file are
-    used, so they require `--weights`. `--partial` cannot be combined with `--match order`, since an order with gaps is
-    ambiguous.
+    r"""`--rename`, `--transpose`, `--drop`, `--match`, `--except`, `--partial` and `--allow-nonfinite` control how the
+    weights of a file are used, so they require `--weights`. `--partial` cannot be combined with `--match order`, since
+    an order with gaps is ambiguous.
 
     ```sh
     netdsl compile net.net --weights w.pth --rename 'module\.(.*)' '$1' --except fc
@@ -52,8 +52,8 @@ def given_weights(
 ) -> WeightFile | None:
     """Return the weights of a source, matched to the net by its options and the rename file beside the spec.
 
-    Reports the pairs matched by order, and the weights that are drawn from the seed instead: as a warning, unless the
-    net is to be trained. Raises UserError.
+    Reports the pairs matched by order, the weights that are transposed, and those that are drawn from the seed instead:
+    as a warning, unless the net is to be trained. Raises UserError.
     """
     check_together(source)
     matched = matched_weights(net, source)
@@ -63,6 +63,11 @@ def given_weights(
         from netdsl.weights.order import pair_lines
 
         for line in pair_lines(matched, net):
+            reporter.note(line)
+    elif matched.transposed:
+        from netdsl.weights.match import transposed_report
+
+        for line in transposed_report(net, matched):
             reporter.note(line)
     if matched.initial or matched.unused:
         from netdsl.weights.match import initial_report
@@ -124,7 +129,7 @@ def check_together(source: WeightSource) -> None:
     if source.weights is not None:
         return
     given = {
-        "--rename": source.rules,
+        **{rule.place.split()[0]: True for rule in source.rules},
         "--match": source.match,
         "--except": source.exclude,
         "--partial": source.partial,

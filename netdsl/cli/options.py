@@ -6,7 +6,7 @@ The parser, shell completion and docs/cli.md are built from these two tables.
 from __future__ import annotations
 
 from netdsl.cli.option import Option
-from netdsl.cli.values import fraction, fractions, interval, positive, seconds, shard, step_backend, whole_number
+from netdsl.cli.values import fraction, fractions, interval, positive, rule, seconds, shard, step_backend, whole_number
 
 COMMANDS = {
     "init": ("[NAME] [OPTION ...]", "write a small net that trains without data files"),
@@ -304,10 +304,28 @@ OPTIONS = (
     Option(
         LOADS,
         "--rename PATTERN TO",
-        r"rename weights: 'features\.(\d+)' 'conv$1'; TO `-` drops them; repeatable",
+        r"rename weights: 'features\.(\d+)' 'conv$1'; repeatable",
         group=WEIGHTS,
         nargs=2,
         repeated=True,
+    ),
+    Option(
+        LOADS,
+        "--transpose PATTERN",
+        "transpose matrices: 'c_proj.weight$'; repeatable, and applied in order with --rename and --drop",
+        group=WEIGHTS,
+        type=rule("--transpose"),
+        repeated=True,
+        dest="rename",
+    ),
+    Option(
+        LOADS,
+        "--drop PATTERN",
+        "ignore tensors of the file: '^ema[.]'; repeatable",
+        group=WEIGHTS,
+        type=rule("--drop"),
+        repeated=True,
+        dest="rename",
     ),
     Option(
         LOADS,

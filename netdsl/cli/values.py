@@ -57,6 +57,11 @@ def shard(text: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
+def rule(option: str) -> Callable[[str], tuple[str, str]]:
+    """Return a function that converts a pattern to a rename rule, as `option_rules` takes it."""
+    return lambda pattern: (pattern, option)
+
+
 def step_backend(text: str) -> str:
     """Translate the former names of the step backends."""
     return {"std": "plain", "blk": "nchwc"}.get(text, text)

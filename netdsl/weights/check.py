@@ -187,6 +187,7 @@ def checked_weights(
         raise WeightsDoNotFit(
             f"the weights in {file.path} do not match the net",
             *renames,
+            *_transposing_help({key: parameters[key] for key in misshapen}, file),
             *(head_help(net, parameters, found) if net is not None and not renames and not file.doubled else ()),
             details=[
                 *_listed("missing", missing, lambda key: _missing(key, lost, spare)),
@@ -240,6 +241,18 @@ def _meant(key: str, lost: Mapping[str, Shape], spare: Mapping[str, Shape]) -> s
 def _doubled(key: str, file: WeightFile) -> str:
     old = " and ".join(f"`{name}`" for name in file.doubled[key][:MAX_LINES_SHOWN])
     return f"{key}: the name of {old}"
+
+
+def _transposing_help(misshapen: Mapping[str, Shape], file: WeightFile) -> Iterator[str]:
+    """Yield a pattern for `--transpose` if matrices are the transposes of the net's."""
+    turned = [key for key, wanted in misshapen.items() if len(wanted) == 2 and file.entries[key].shape == wanted[::-1]]
+    if turned:
+        layers = dict.fromkeys(".".join(key.split(".")[-2:]) for key in turned)
+        pattern = f"({'|'.join(map(re.escape, layers))})$" if len(layers) > 1 else f"{re.escape(*layers)}$"
+        yield (
+            f"--transpose '{pattern}' transposes them, if the file has [in, out] matrices; "
+            "it must match the square ones of the same kind too, whose shape does not tell"
+        )
 
 
 def _misshapen(key: str, wanted: Shape, file: WeightFile) -> str:

@@ -68,11 +68,11 @@ class UnclearUse(UserError, code="E0710", title="a tensor with an ambiguous role
     """It is unclear which weight a tensor of an ONNX model is: nodes use it in different orientations, along an axis
     other than the channels, or netdsl does not know the operator.
 
-    The layout of a weight is determined by the node that uses it, never by its shape alone. `--rename PATTERN -` drops
+    The layout of a weight is determined by the node that uses it, never by its shape alone. `--drop PATTERN` drops
     tensors that are not weights.
 
     ```sh
-    netdsl compile net.net --weights model.onnx --rename 'anchors' -
+    netdsl compile net.net --weights model.onnx --drop 'anchors'
     ```
     """
 
@@ -95,11 +95,13 @@ class UnknownWeightLabel(UserError, code="E0712", title="unknown weight in `--ex
 
 
 class BadRename(UserError, code="E0706", title="an invalid rename rule", exit_code=USAGE_IS_WRONG):
-    r"""A rule for renaming weights cannot be read, or renames nothing. The pattern is a regular expression, and `$1` in
-    the replacement is the first group of the pattern.
+    r"""A rule for renaming, transposing or dropping weights cannot be read, applies to no weight, or transposes a
+    tensor that is not a matrix. The pattern is a regular expression, and `$1` in the replacement is the first group of
+    the pattern.
 
     ```sh
     netdsl compile net.net --weights w.pth --rename 'features\.(\d+)' 'conv$1'
+    netdsl compile net.net --weights w.pth --transpose 'c_(attn|fc|proj)\.weight$' --drop 'attn\.bias$'
     ```
     """
 

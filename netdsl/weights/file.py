@@ -80,6 +80,11 @@ class WeightFile(ABC):
         return {}
 
     @property
+    def transposed(self) -> frozenset[str]:
+        """The weights that rename rules transpose."""
+        return frozenset()
+
+    @property
     def allow_nonfinite(self) -> bool:
         """Whether NaN, infinities and negative variances are accepted."""
         return False
@@ -202,12 +207,23 @@ def _unsupported(path: str, head: bytes) -> BadWeightFile:
 class WeightView(WeightFile):
     """The weights of another file under other names; `names` maps new names to the file's.
 
-    `permutations` reorder the elements of weights, from Keras's order to netdsl's. `allow_nonfinite` accepts NaN,
-    infinities and negative variances. `initial` are the net's weights that keep their initial values, and `unused` the
-    file's weights that are not loaded.
+    `permutations` reorder the elements of weights, from Keras's order to netdsl's, and `transposed` ones swap their
+    axes. `shapes` are new shapes of weights, with the same elements. `allow_nonfinite` accepts NaN, infinities and
+    negative variances. `initial` are the net's weights that keep their initial values, and `unused` the file's weights
+    that are not loaded.
     """
 
-    __slots__ = ("_allow_nonfinite", "_doubled", "_file", "_initial", "_names", "_permutations", "_unused")
+    __slots__ = (
+        "_allow_nonfinite",
+        "_doubled",
+        "_file",
+        "_initial",
+        "_names",
+        "_permutations",
+        "_shapes",
+        "_transposed",
+        "_unused",
+    )
 
     def __init__(
         self,
@@ -216,6 +232,8 @@ class WeightView(WeightFile):
         *,
         doubled: Mapping[str, list[str]] | None = None,
         permutations: Mapping[str, Permute] | None = None,
+        transposed: Collection[str] = (),
+        shapes: Mapping[str, tuple[int, ...]] | None = None,
         allow_nonfinite: bool = False,
         initial: frozenset[str] = frozenset(),
         unused: Mapping[str, tuple[int, ...]] | None = None,
@@ -225,6 +243,8 @@ class WeightView(WeightFile):
         self._names = names
         self._doubled = doubled or {}
         self._permutations = permutations
+        self._transposed = frozenset(transposed)
+        self._shapes = shapes or {}
         self._allow_nonfinite = allow_nonfinite
         self._initial = initial
         self._unused = unused or {}
@@ -232,6 +252,12 @@ class WeightView(WeightFile):
         for name in permutations or ():
             entry = self.entries[name]
             self.entries[name] = Entry(entry.dtype, entry.shape)  # without `use`: the permutation replaces it
+        for name in self._transposed:
+            entry = self.entries[name]
+            self.entries[name] = Entry(entry.dtype, entry.shape[::-1])
+        for name, shape in self._shapes.items():
+            entry = self.entries[name]
+            self.entries[name] = Entry(entry.dtype, shape, entry.use)
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -248,6 +274,11 @@ class WeightView(WeightFile):
     @property
     def unused(self) -> Mapping[str, tuple[int, ...]]:
         return {**self._file.unused, **self._unused}
+
+    @property
+    def transposed(self) -> frozenset[str]:
+        inner = self._file.transposed
+        return self._transposed | {name for name, old in self._names.items() if old in inner}
 
     @property
     def allow_nonfinite(self) -> bool:
@@ -279,10 +310,15 @@ class WeightView(WeightFile):
 
     def stream(self, keys: Collection[str]) -> Iterator[tuple[str, Array]]:
         now = {self._names[key]: key for key in keys}
-        if self._permutations or len(now) < len(keys):  # permuted, or two names for one tensor
+        changed = self._permutations or self._transposed or self._shapes
+        if changed or len(now) < len(keys):  # or two names for one tensor
             return super().stream(keys)
         return ((now[old], part) for old, part in self._file.stream(now))
 
     def read(self, key: str) -> Array:
         array = self._file.read(self._names[key])
-        return self._permutations[key](array) if self._permutations and key in self._permutations else array
+        if self._permutations and key in self._permutations:
+            array = self._permutations[key](array)
+        if key in self._transposed:
+            array = array.T
+        return array.reshape(self._shapes[key]) if key in self._shapes else array

@@ -12,12 +12,13 @@ import numpy as np
 
 from netdsl.base.shape import format_shape
 from netdsl.base.suggest import suggest
+from netdsl.base.terminal import plural
 from netdsl.lower import live
 from netdsl.weights.check import is_ignored, renaming_help
 from netdsl.weights.errors import UnclearUse, UnknownWeightLabel, UnlikeLayer, WeightsDoNotFit
 from netdsl.weights.file import WeightView
 from netdsl.weights.onnx_roles import LAYER_KINDS
-from netdsl.weights.order import match_by_order
+from netdsl.weights.order import match_by_order, pair_lines
 from netdsl.weights.rename import apply_rules, beside, check_used, read_rules
 
 if TYPE_CHECKING:
@@ -135,6 +136,17 @@ def initial_report(net: Net, file: WeightFile, seed: int, *, training: bool = Fa
     return [
         *_listed(f"{len(random)} of {len(net.parameters)} weights are initialized randomly, from seed {seed}", random),
         *_listed(f"{len(file.unused)} tensors of {file.path} are unused", file.unused),
+    ]
+
+
+def transposed_report(net: Net, file: WeightFile) -> list[str]:
+    """Return lines that list the net's weights that rename rules transpose, with their names in the file."""
+    lines = pair_lines(file, net, file.transposed & net.parameters.keys())
+    more = len(lines) - MAX_TENSORS_SHOWN
+    return [
+        f"{plural(len(lines), 'weight')} transposed:",
+        *lines[:MAX_TENSORS_SHOWN],
+        *[f"  and {more} more"] * (more > 0),
     ]
 
 

@@ -263,19 +263,28 @@ def _by_kind(ours: list[Layer], wanted: Mapping[str, Shape], found: Mapping[str,
     return [*keys, *(key for key in found if key not in taken)]
 
 
-def pair_lines(file: WeightFile, net: Net) -> list[str]:
-    """Return a line for each pair of a file that was matched by order."""
+def pair_lines(file: WeightFile, net: Net, names: Collection[str] | None = None) -> list[str]:
+    """Return a line for each weight of a file that was matched by order; or for those with these `names`, matched in
+    any way."""
     assert isinstance(file, WeightView)
-    shapes = {name: net.parameters[name].shape for name in file.entries}
-    origins = file.origins
-    return _lines(list(origins.items()), {origins[name]: entry for name, entry in file.entries.items()}, shapes)
+    pairs = [(name, key) for name, key in file.origins.items() if names is None or name in names]
+    shapes = {name: net.parameters[name].shape for name, _ in pairs}
+    turned = {key for name, key in pairs if name in file.transposed}
+    return _lines(pairs, {key: file.entries[name] for name, key in pairs}, shapes, turned)
 
 
-def _lines(pairs: list[tuple[str, str]], entries: Mapping[str, Entry], parameters: Mapping[str, Shape]) -> list[str]:
-    """Return a line for each pair: name and shape in the net, name in the file, and the shape there if it differs."""
+def _lines(
+    pairs: list[tuple[str, str]],
+    entries: Mapping[str, Entry],
+    parameters: Mapping[str, Shape],
+    turned: Collection[str] = (),
+) -> list[str]:
+    """Return a line for each pair: name and shape in the net, name in the file, and the shape there if it differs or
+    the weight is transposed (`turned`)."""
     rows = []
     for name, key in pairs:
         wanted, found = parameters[name], entries[key].shape
-        rows.append((name, format_shape(wanted), key, "" if found == wanted else format_shape(found)))
+        told = f"{format_shape(found[::-1])} transposed" if key in turned else format_shape(found)
+        rows.append((name, format_shape(wanted), key, told if found != wanted or key in turned else ""))
     a, b, c = (max((len(row[at]) for row in rows), default=0) for at in range(3))
     return [f"  {name:{a}}  {shape:{b}}  <-  {key:{c}}  {found}".rstrip() for name, shape, key, found in rows]

@@ -2,8 +2,9 @@
 
 A rename file has one rule per line, `PATTERN -> TO`. A `#` at the start of a line or after whitespace begins a comment.
 `resnet.rename` next to `resnet.net` is used automatically. Patterns are regular expressions of Python, and match
-anywhere in a name. In TO, `$1` is the first group, `${name}` a named group, and `$$` a dollar sign. If TO is `-`,
-weights with matching names are dropped.
+anywhere in a name. In TO, `$1` is the first group, `${name}` a named group, `$0` the whole match, and `$$` a dollar
+sign. If TO is `nothing` or `-`, weights with matching names are dropped; if it ends in ` transposed`, they are
+transposed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.files import read_text
 from netdsl.base.paths import data
+from netdsl.base.shape import format_shape
 from netdsl.weights.check import is_ignored
 from netdsl.weights.errors import BadRename
 from netdsl.weights.file import WeightView
@@ -27,18 +29,31 @@ RENAME_SUFFIX = ".rename"
 ZOO_FOLDER = "zoo/"
 _ARROW = " -> "
 COMMENT = re.compile(r"(^|\s)#.*")
-DROP = "-"
+DROPS = ("nothing", "-")
+SHORT = {"--drop": "nothing", "--transpose": "$0 transposed"}
+"""Options for rules, with the replacement that they stand for."""
+
+TRANSPOSED = re.compile(r"\s+transposed\Z")
 REFERENCE = re.compile(r"\$(?:(\d+)|\{(\w+)\}|(\$)|(.?))")
 
 
 class Rule:
-    """A pattern and its replacement, or if `drops`, a pattern of names to drop. `place` is for messages."""
+    """A pattern and its replacement, or if `drops`, a pattern of names to drop. If it `transposes`, so are tensors with
+    matching names. `place` is for messages."""
 
-    __slots__ = ("drops", "pattern", "place", "to")
+    __slots__ = ("drops", "pattern", "place", "to", "transposes")
 
     def __init__(self, pattern: str, to: str, place: str) -> None:
         self.place = place
-        self.drops = to == DROP
+        self.drops = to in DROPS
+        found = TRANSPOSED.search(f" {to}")
+        self.transposes = found is not None
+        if found is not None:
+            to = f" {to}"[: found.start()].strip()
+            if not to:
+                raise BadRename(f"{place}: the new name is missing before `transposed`; `$0 transposed` keeps the name")
+            if to in DROPS:
+                raise BadRename(f"{place}: a dropped weight cannot be transposed")
         try:
             self.pattern = re.compile(pattern)
         except (re.error, OverflowError, RecursionError) as error:
@@ -80,8 +95,10 @@ class Rule:
 
 
 def option_rules(pairs: Iterable[Sequence[str]]) -> list[Rule]:
-    """Return the rules of `--rename PATTERN TO`. Raises BadRename."""
-    return [Rule(pattern, to, f"--rename '{pattern}' '{to}'") for pattern, to in pairs]
+    """Return the rules of `--rename PATTERN TO`, `--drop PATTERN` and `--transpose PATTERN`, the last two with SHORT
+    instead of TO. Raises BadRename."""
+    places = ((p, to, f"{to} '{p}'" if to in SHORT else f"--rename '{p}' '{to}'") for p, to in pairs)
+    return [Rule(pattern, SHORT.get(to, to), place) for pattern, to, place in places]
 
 
 def read_rules(path: str) -> list[Rule]:
@@ -110,27 +127,53 @@ def beside(spec: str) -> str | None:
 
 
 def apply_rules(file: WeightFile, rules: Sequence[Rule]) -> WeightView:
-    """Return the file's weights under their new names: each rule applies to the result of the previous one."""
+    """Return the file's weights under their new names: each rule applies to the result of the previous one. Raises
+    BadRename if a tensor that a rule transposes is not a matrix in the file's own layout."""
     names: dict[str, str] = {}
     doubled: dict[str, list[str]] = {}
+    transposed: dict[str, Rule] = {}
     for key in file.entries:
         name: str | None = key
         for rule in rules:
-            name = rule.apply(name) if name is not None else None
+            if name is None:
+                break
+            if rule.transposes and rule.pattern.search(name):
+                _check_transposable(file, key, rule, transposed.get(key))
+                transposed[key] = rule
+            name = rule.apply(name)
         if name is None:
             continue
         if name in names and not is_ignored(name):
             doubled.setdefault(name, [names[name]]).append(key)
         names.setdefault(name, key)
-    return WeightView(file, names, doubled=doubled)
+    return WeightView(file, names, doubled=doubled, transposed=[n for n, key in names.items() if key in transposed])
+
+
+def _check_transposable(file: WeightFile, key: str, rule: Rule, before: Rule | None) -> None:
+    """Raise BadRename unless a rule can transpose this tensor, which the rule `before` has transposed already."""
+    entry = file.entries[key]
+    if len(entry.shape) != 2:
+        size = f"is {format_shape(entry.shape)}" if entry.shape else "is a single number"
+        raise BadRename(
+            f"{rule.place} transposes `{key}` of {file.path}, which {size}",
+            "only matrices can be transposed: make the pattern match only them, such as `weight$`",
+        )
+    if before is not None:
+        raise BadRename(f"`{key}` of {file.path} is transposed twice: by {before.place} and by {rule.place}")
+    if file.keras is not None or entry.use is not None:
+        why = "Keras's order" if file.keras is not None else "the graph"
+        raise BadRename(
+            f"{rule.place} transposes `{key}` of {file.path}, whose layout is known from {why}", "leave this rule out"
+        )
 
 
 def check_used(rules: Iterable[Rule], file: WeightFile) -> None:
-    """Raise BadRename if a rule changes no name."""
+    """Raise BadRename if a rule changes no name, and transposes nothing."""
     names = set(file.entries)
     for rule in rules:
         after = {new for name in names if (new := rule.apply(name)) is not None}
-        if after == names:
+        if after == names and not (rule.transposes and any(map(rule.pattern.search, names))):
             known = ", ".join(list(file.entries)[:5]) + ", …" * (len(file.entries) > 5)
-            raise BadRename(f"{rule.place} changes no name of {file.path}, which has {known}")
+            what = "matches no" if rule.transposes else "changes no"
+            raise BadRename(f"{rule.place} {what} name of {file.path}, which has {known}")
         names = after

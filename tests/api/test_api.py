@@ -751,6 +751,21 @@ def test_weights_of_any_value_are_taken_if_asked_for(tmp_path: Path) -> None:
         net.to_onnx(allow_nonfinite=True)
 
 
+def test_weights_are_dropped_and_transposed_before_they_are_renamed() -> None:
+    net = netdsl.parse("net n { input x 2; fc: dense 2 }")
+    weights = {"a.w": np.float32([[1, 2], [3, 4]]), "a.bias": np.float32([5, 6]), "a.mask": np.ones(3)}
+    rules: dict[str, Any] = {"drop": ["mask"], "transpose": [r"a\.w"], "rename": {"^a": "fc", "w$": "weight"}}
+    found = net.to_onnx(weights=weights, **rules)
+    values = {tensor.name: numpy_helper.to_array(tensor).tolist() for tensor in found.graph.initializer}
+    assert values == {"fc.weight": [[1, 3], [2, 4]], "fc.bias": [5, 6]}
+    with pytest.raises(netdsl.UserError, match=r"drop 'none' changes no name of the mapping"):
+        net.to_onnx(weights=weights, drop=["none"])
+    with pytest.raises(TypeError, match="transpose is a collection of patterns, not 'a'"):
+        net.to_onnx(weights=weights, transpose="a")
+    with pytest.raises(TypeError, match="drop, match, exclude, partial and allow_nonfinite go with weights"):
+        net.to_onnx(drop=["a"])
+
+
 def test_a_training_begins_with_weights_of_any_value_if_asked_for(tmp_path: Path) -> None:
     """A negative variance of a running average is out of use at once, and taken."""
     path = tmp_path / "n.net"

@@ -441,7 +441,7 @@ CALLS: dict[str, Callable[[Any], object]] = {
     "predict": lambda odd: netdsl.parse(SMALL).session().predict(odd),
     "predict, batch": lambda odd: netdsl.parse(SMALL).session().predict(points()[0], batch=odd if odd != 3 else 0),
 }
-WEIGHT_ARGUMENTS = "weights rename match exclude partial allow_nonfinite"
+WEIGHT_ARGUMENTS = "weights rename transpose drop match exclude partial allow_nonfinite"
 ARGUMENTS = {
     "to_onnx": f"{WEIGHT_ARGUMENTS} seed batch opset dtype io metadata functions",
     "session": "provider threads allow_fallback",

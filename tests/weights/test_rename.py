@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import onnx.parser
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from netdsl.weights.match import match_weights
 from netdsl.weights.npz import MappedWeights
 from netdsl.weights.rename import Rule, apply_rules, beside, option_rules, read_rules
 from tests.support.cli_tools import MNIST, Commands, netdsl
+from tests.support.paths import DATA
 from tests.support.reference import NETWORKS, load, open_net
 from tests.support.torch_zip import View, write
 
@@ -123,6 +125,63 @@ def test_a_rename_file(tmp_path: Path) -> None:
         path.write_text(f"x -> y\n{line}\n", "utf-8")
         with pytest.raises(BadRename, match=r"a.rename:2: .* is not of the form PATTERN -> TO"):
             read_rules(str(path))
+
+
+def test_rules_transpose_and_drop() -> None:
+    square = np.arange(4, dtype="f4").reshape(2, 2)
+    file = MappedWeights({"h.fc.w": np.arange(6, dtype="f4").reshape(2, 3), "h.proj.w": square, "h.mask": np.ones(3)})
+    rules = [Rule(r"^h\.(\w+)\.w$", "$1.weight transposed", "a"), Rule("mask", "nothing", "b")]
+    view = apply_rules(file, rules)
+    assert {name: (entry.dtype, entry.shape) for name, entry in view.entries.items()} == {
+        "fc.weight": ("float32", (3, 2)),
+        "proj.weight": ("float32", (2, 2)),
+    }
+    assert view.read("fc.weight").tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert dict(view.stream(["proj.weight"]))["proj.weight"].tolist() == [[0, 2], [1, 3]]
+    assert view.transposed == {"fc.weight", "proj.weight"}
+    again = apply_rules(view, [Rule("^fc", "x", "c")])
+    assert again.read("x.weight").tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert again.transposed == {"x.weight", "proj.weight"}
+    kept = apply_rules(file, [Rule(r"fc\.w$", "$0 transposed", "d"), Rule("mask", "-", "e")])
+    assert [*kept.entries] == ["h.fc.w", "h.proj.w"]
+    assert kept.transposed == {"h.fc.w"}
+
+
+@pytest.mark.parametrize(
+    ("to", "told"),
+    [
+        ("transposed", "here: the new name is missing before `transposed`; `$0 transposed` keeps the name"),
+        ("nothing transposed", "here: a dropped weight cannot be transposed"),
+        ("- transposed", "here: a dropped weight cannot be transposed"),
+    ],
+)
+def test_rules_that_transpose_nothing(to: str, told: str) -> None:
+    with pytest.raises(BadRename) as caught:
+        Rule("a", to, "here")
+    assert caught.value.message == told
+
+
+def test_only_matrices_are_transposed_and_only_once() -> None:
+    shapes = {"scalar": (), "bias": (4,), "kernel": (4, 3, 2), "matrix": (4, 3)}
+    file = MappedWeights({name: np.zeros(shape, "f4") for name, shape in shapes.items()})
+    for name, size in {"scalar": "a single number", "bias": "4", "kernel": "4x3x2"}.items():
+        with pytest.raises(BadRename, match=f"'{name}' transposes `{name}` of the mapping, which is {size}\n"):
+            apply_rules(file, option_rules([(name, "--transpose")]))
+    twice = option_rules([("matrix", "--transpose"), ("mat", "x transposed")])
+    told = "`matrix` of the mapping is transposed twice: by --transpose 'matrix' and by --rename 'mat' 'x transposed'"
+    with pytest.raises(BadRename, match=re.escape(told)):
+        apply_rules(file, twice)
+
+
+def test_layouts_that_are_known_are_not_transposed(tmp_path: Path) -> None:
+    head = '<ir_version: 8, opset_import: ["" : 17]> g (float[N, 2] x) => (float[N, 2] y)'
+    body = "<float[2, 2] w = {1, 2, 3, 4}> { y = MatMul(x, w) }"
+    onnx.save(onnx.parser.parse_model(head + body), tmp_path / "a.onnx")
+    onnx_file = open_weights(str(tmp_path / "a.onnx"))
+    keras_file = open_weights(str(DATA / "keras_3_15.keras"))
+    for file, key, why in ((keras_file, "d2.weight", "Keras's order"), (onnx_file, "w", "the graph")):
+        with pytest.raises(BadRename, match=f"`{key}` of .*, whose layout is known from {why}"):
+            apply_rules(file, option_rules([(f"^{key}$", "--transpose")]))
 
 
 def test_which_file_is_beside_a_spec(tmp_path: Path) -> None:
@@ -260,6 +319,15 @@ def test_the_only_one_of_a_shape_is_named() -> None:
     assert "x 5\n" in said
 
 
+def test_matrices_that_are_transposed_are_noticed() -> None:
+    shapes = {"a.c_fc.weight": (3, 2), "a.c_proj.weight": (2, 2), "b.c_fc.weight": (3, 2)}
+    found = {"a.c_fc.weight": (2, 3), "a.c_proj.weight": (2, 2), "b.c_fc.weight": (2, 3)}
+    (told,) = helps(shapes, found)[1]
+    assert told.startswith(r"--transpose 'c_fc\.weight$' transposes them, if the file has [in, out] matrices; it must")
+    two = helps({"a.x": (3, 2), "b.y": (4, 2)}, {"a.x": (2, 3), "b.y": (2, 4)})[1]
+    assert two[0].startswith(r"--transpose '(a\.x|b\.y)$' transposes them")
+
+
 # --- the commands --------------------------------------------------------------------------------------------------
 
 
@@ -299,12 +367,47 @@ def test_a_rename_file_beside_a_users_spec(netdsl: Commands) -> None:
     assert "lenet5.rename:1: `features` is not of the form" in told.err
 
 
+def test_commands_transpose_and_drop(netdsl: Commands) -> None:
+    """The order of the options is the order of the rules. The reference is a file that needs no rules."""
+    netdsl.write(n="net n { input x 3; fc: dense 4; relu; proj: dense 4 }")
+    weights = {
+        "fc.weight": np.arange(12, dtype="f4").reshape(4, 3),
+        "fc.bias": np.ones(4, "f4"),
+        "proj.weight": np.arange(16, dtype="f4").reshape(4, 4),
+        "proj.bias": np.ones(4, "f4"),
+    }
+    np.savez("plain.npz", **weights)
+    turned = {f"m.{name}": array.T for name, array in weights.items()}
+    np.savez("turned.npz", **turned, **{"m.mask": np.ones((1, 1, 4, 4), bool)})
+    assert netdsl("compile", "n.net", "--weights", "plain.npz", "-o", "plain.onnx").code == 0
+    given = ["--weights", "turned.npz", "--drop", "^m[.]mask", "--rename", "^m[.]", "", "--transpose", "^(fc|proj).*t$"]
+    done = netdsl("compile", "n.net", *given, "-o", "turned.onnx")
+    assert done.err.splitlines()[:3] == [
+        "2 weights transposed:",
+        "  fc.weight    4x3  <-  m.fc.weight    3x4 transposed",
+        "  proj.weight  4x4  <-  m.proj.weight  4x4 transposed",
+    ]
+    assert Path("turned.onnx").read_bytes() == Path("plain.onnx").read_bytes()
+    np.save("x.npy", np.ones((1, 3), "f4"))
+    expected = netdsl("run", "n.net", "x.npy", "--weights", "plain.npz").out
+    assert netdsl("run", "n.net", "x.npy", *given).out == expected
+    told = netdsl("run", "n.net", "x.npy", "--weights", "turned.npz", "--drop", "x", "--transpose", "y")
+    assert (told.code, "--drop 'x' changes no name of turned.npz" in told.err) == (2, True)
+    told = netdsl("run", "n.net", "x.npy", "--weights", "turned.npz", "--transpose", "y")
+    assert (told.code, "--transpose 'y' matches no name of turned.npz" in told.err) == (2, True)
+    by_order = netdsl("compile", "n.net", *given, "--match", "order", "-o", "order.onnx")
+    assert "  proj.weight  4x4  <-  m.proj.weight  4x4 transposed\n" in by_order.err
+
+
 def test_a_copy_of_a_spec_has_its_rename_file(netdsl: Commands) -> None:
     assert netdsl("zoo", "copy", "densenet121").code == 0
     assert Path("densenet.rename").exists()
 
 
-@pytest.mark.parametrize("option", [["--rename", "a", "b"], ["--match", "order"], ["--allow-nonfinite"]])
+@pytest.mark.parametrize(
+    "option",
+    [["--rename", "a", "b"], ["--drop", "a"], ["--transpose", "a"], ["--match", "order"], ["--allow-nonfinite"]],
+)
 @pytest.mark.parametrize("command", ["run", "compile", "attack", "train", "eval"])
 def test_options_of_weights_need_weights(netdsl: Commands, command: str, option: list[str]) -> None:
     netdsl.write(n="net n { input x 2; dense 2 }\ntrain n { data xor; loss cross_entropy; epochs 1 }")
