@@ -118,13 +118,15 @@ def check(emitted: Emitted) -> None:
 
 
 class _Emitter:
-    """Writes a graph into a GraphProto."""
+    """Writes a graph into a GraphProto. `name` is the prefix of the names of its nodes: that of the node whose body it
+    is."""
 
     def __init__(self, graph: Graph, proto: GraphProto, opset: int, float_type: str) -> None:
         self.graph = graph
         self.proto = proto
         self.opset = opset
         self.float_type = float_type
+        self.name = ""
         self.domains: set[str] = set()
         before = {name: s.before for name, s in graph.state.items() if name not in graph.parameters}
         after = {name + NEXT: s.after for name, s in graph.state.items()}
@@ -159,10 +161,12 @@ class _Emitter:
 
     def node(self, operation: Operation) -> None:
         form = operation.op.onnx(self.opset, *operation.inputs)
-        layer = operation.origin.name if operation.origin else ""
+        layer = operation.origin.name if operation.origin else self.name
         name = self.nodes.take(operation.outputs[0].name or "/".join(filter(None, (layer, form.op_type))))
         given = [self.input(x, name) for x in operation.inputs]
         inputs = given if form.order is None else ["" if at is None else given[at] for at in form.order]
+        explicit = len(inputs) - form.captured
+        inputs, captured = inputs[:explicit], inputs[explicit:]
         for role, tensor in form.extra.items():
             inputs.append(self.initializer(tensor, f"{name}/{role}") if tensor else "")
         while not inputs[-1]:
@@ -179,8 +183,29 @@ class _Emitter:
         types = {key: ELEMENT_TYPES[self.typed(dtype)][0] for key, dtype in form.types.items()}
         for key, value in sorted({**form.attributes, **types}.items()):
             proto.attribute.append(helper.make_attribute(key, value))
+        if form.body is not None:
+            proto.attribute.append(helper.make_attribute("body", self.body(form.body, name, captured)))
         if operation.origin:
             _annotate(proto, operation.origin)
+
+    def body(self, graph: Graph, name: str, captured: list[str]) -> GraphProto:
+        """Return the body of a node. Names are unique in the whole model; those of captured values are the outer
+        ones."""
+        proto = GraphProto(name=graph.name)
+        inner = _Emitter(graph, proto, self.opset, self.float_type)
+        inner.name, inner.domains, inner.nodes, inner.values = name, self.domains, self.nodes, self.values
+        explicit = len(graph.inputs) - len(captured)
+        own = (self.values.take(f"{name}/{each}") for each in [*graph.inputs][:explicit])
+        inner.name_of = dict(zip(graph.inputs.values(), (*own, *captured), strict=True))
+        inner.name_of.update((y, self.values.take(f"{name}/{each}")) for each, y in graph.outputs.items())
+        for operation in graph.operations:
+            inner.node(operation)
+        for infos, values in (
+            (proto.input, [*graph.inputs.values()][:explicit]),
+            (proto.output, graph.outputs.values()),
+        ):
+            infos.extend(_value_info(inner.name_of[x], x.shape, self.typed(x.dtype)) for x in values)
+        return proto
 
     def input(self, x: Value, user: str) -> str:
         if x not in self.name_of:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from onnx import FunctionProto, NodeProto, helper
 
 from netdsl.backend.emit import FUNCTIONS, Names, place
+from netdsl.ops.scan import Scan
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
@@ -55,6 +56,7 @@ def fold(emitted: Emitted, graph: Graph) -> None:
     """Replace the nodes of each call of a block by a node that calls a function. `graph` is the model's source."""
     model = emitted.model
     assert len(model.graph.node) == len(graph.operations), "each operation is one node"
+    assert all(not isinstance(operation.op, Scan) for operation in graph.operations), "a body reads values by name"
     nodes = _Folder(model, {p.name for p in emitted.parameters}).fold(_tree(graph.operations))
     if not model.functions:
         return

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from netdsl.base.shape import Shape
     from netdsl.ir.formula import Count
-    from netdsl.ir.graph import Tensor, Value
+    from netdsl.ir.graph import Graph, Tensor, Value
 
 
 class OnnxNode:
@@ -20,9 +20,11 @@ class OnnxNode:
     `attributes` are ints, floats, strings or tuples of ints, by their ONNX names; `types` are the attributes whose
     value is an element type. `extra` are inputs that follow the op's own: small constants by the ONNX name of the
     input, or None for an omitted optional input. `order` permutes the op's inputs, with None for an omitted one.
+    `body` is the graph of the attribute of this name, whose last inputs, `captured` in number, are the op's own last
+    inputs: the body refers to them by name.
     """
 
-    __slots__ = ("attributes", "domain", "extra", "op_type", "order", "types")
+    __slots__ = ("attributes", "body", "captured", "domain", "extra", "op_type", "order", "types")
 
     def __init__(
         self,
@@ -33,6 +35,8 @@ class OnnxNode:
         types: Mapping[str, str] | None = None,
         domain: str = "",
         order: Sequence[int | None] | None = None,
+        body: Graph | None = None,
+        captured: int = 0,
     ) -> None:
         self.op_type = op_type
         self.attributes = attributes or {}
@@ -40,6 +44,8 @@ class OnnxNode:
         self.types = types or {}
         self.domain = domain
         self.order = order
+        self.body = body
+        self.captured = captured
 
 
 class Op:

@@ -19,5 +19,6 @@ from netdsl.ops.pooling_gradients import *
 from netdsl.ops.random import *
 from netdsl.ops.reduction import *
 from netdsl.ops.resampling import *
+from netdsl.ops.scan import *
 from netdsl.ops.scattering import *
 from netdsl.ops.shaping import *

@@ -1,4 +1,4 @@
-"""Concatenation, slicing, padding and gathering."""
+"""Concatenation, splitting, slicing, padding and gathering."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from netdsl.base.shape import Dim, Shape
 
-__all__ = ["concat", "gather", "pad", "padded", "slice"]
+__all__ = ["concat", "gather", "pad", "padded", "slice", "split"]
 
 
 class Concat(Op):
@@ -54,6 +54,37 @@ class Concat(Op):
             parts.append(slice(dy, (self.axis % len(x.shape),), (begin,), (end,)))
             begin = end
         return tuple(parts)
+
+
+class Split(Op):
+    """Cut an axis into parts of these sizes. ONNX Split."""
+
+    __slots__ = ("axis", "sizes")
+
+    def __init__(self, sizes: tuple[int, ...], axis: int) -> None:
+        self.sizes = sizes
+        self.axis = axis
+
+    def shapes(self, *xs: Shape) -> tuple[Shape, ...]:
+        (x,), size = xs, sum(self.sizes)
+        assert x[self.axis] == size, f"{x} cut into {self.sizes} along {self.axis}"
+        return tuple((*x[: self.axis], part, *x[self.axis + 1 :]) for part in self.sizes)
+
+    def dtypes(self, *xs: str) -> tuple[str, ...]:
+        return xs * len(self.sizes)
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        return UNKNOWN_REACH if axis == self.axis else Reach(axis)
+
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("Split", {"axis": self.axis}, extra={"split": ints(*self.sizes)})
+
+    def vjps(
+        self, dys: tuple[Value | None, ...], ys: tuple[Value, ...], xs: tuple[Value, ...]
+    ) -> tuple[Value | None, ...]:
+        """Parts that were not used have a gradient of 0."""
+        parts = [ops.zeros(y.graph, y.shape, y.dtype) if dy is None else dy for dy, y in zip(dys, ys, strict=True)]
+        return (concat(parts, self.axis),)
 
 
 class Gather(Op):
@@ -207,6 +238,11 @@ class Pad(Op):
 
 def concat(xs: Sequence[Value], axis: int = 1) -> Value:
     return apply(Concat(axis), *xs) if len(xs) > 1 else xs[0]
+
+
+def split(x: Value, sizes: Sequence[int], axis: int = 1) -> tuple[Value, ...]:
+    """Cut an axis into parts of these sizes."""
+    return x.graph.apply(Split(tuple(sizes), axis), x) if len(sizes) > 1 else (x,)
 
 
 def gather(x: Value, indices: Value | Sequence[int], axis: int) -> Value:

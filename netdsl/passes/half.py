@@ -11,6 +11,7 @@ from netdsl.ops.activations import Clip
 from netdsl.ops.elementwise import Cast, cast, identity
 from netdsl.ops.indexing import Pad
 from netdsl.ops.normalization import LRN
+from netdsl.ops.scan import Scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -85,6 +86,8 @@ class _Half:
             return
         if isinstance(op, WIDE) or not all(map(_holds, _floats(op.attributes))):
             inputs = tuple(cast(x, "f32") if x.dtype == "f16" else x for x in inputs)
+        if isinstance(op, Scan):
+            op = Scan(half(op.body, io="f16"), op.states, op.scanned, op.reverse)
         if isinstance(op, Pad):
             _check((op.value,), operation.origin)
         if isinstance(op, Clip):  # a limit outside f16's range has no effect, unless every value becomes the limit

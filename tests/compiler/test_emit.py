@@ -19,9 +19,11 @@ from netdsl.backend.emit import OPSETS, Names, check, emit
 from netdsl.backend.serialize import TooLargeForOnnx, _varint, to_bytes, write
 from netdsl.base.shape import Size
 from netdsl.base.user_error import UserError
+from netdsl.ir.graph import Graph
 from netdsl.ir.init import Init, zeros
 from netdsl.ir.net import Parameter
 from netdsl.lower import lower
+from netdsl.passes.half import half
 from netdsl.weights.draw import draw, draw_all
 from tests.support.handmade import Fake, Maker, resnet
 from tests.support.paths import TESTS
@@ -349,3 +351,71 @@ def test_ten_thousand_layers():
 def test_settings_are_json():
     known = props(model_of(resnet(settings={"repeats": [3, 4], "on": True, "ratio": 0.5})))
     assert [json.loads(known[f"netdsl.set.{key}"]) for key in ("repeats", "on", "ratio")] == [[3, 4], True, 0.5]
+
+
+def scanning():
+    """A graph whose scans share a body, which reads a value of the graph by name and has a constant."""
+    graph = Graph("scans")
+    x, w = graph.input("x", (5, 2, 3)), graph.input("w", (3, 3))
+
+    def step(h, x, w):
+        after = ops.tanh(ops.add(ops.gemm(h, w), x, 0.5))
+        return [after], [after]
+
+    last, y = ops.scan(step, [ops.zeros(graph, (2, 3))], [x], [w])
+    again, z = graph.apply(y.producer.op, last, y, w)
+    for name, value in (("y", y), ("z", z), ("last", again)):
+        graph.output(name, value)
+    return graph
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+def test_scans_compute_what_their_bodies_do(opset):
+    from onnxruntime import InferenceSession
+
+    emitted = emit(scanning(), opset=opset)
+    check(emitted)
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((5, 2, 3), np.float32), rng.standard_normal((3, 3), np.float32)
+    session = InferenceSession(to_bytes(emitted, ()), providers=["CPUExecutionProvider"])
+    state, rows = np.zeros((2, 3)), x
+    for found in session.run(["y", "z"], {"x": x, "w": w}):
+        expected = []
+        for row in rows:
+            state = np.tanh(state @ w + row + 0.5)
+            expected.append(state)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        rows = expected
+    np.testing.assert_allclose(session.run(["last"], {"x": x, "w": w})[0], state, atol=1e-5)
+
+
+def test_names_are_unique_in_bodies_too():
+    graph = emit(scanning()).model.graph
+    bodies = [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
+    assert len(bodies) == 2
+    values, nodes = [], []
+    for each in (graph, *bodies):
+        values += [x.name for x in (*each.input, *each.initializer)] + [y for node in each.node for y in node.output]
+        nodes += [node.name for node in each.node]
+    assert len(set(values)) == len(values)
+    assert len(set(nodes)) == len(nodes)
+    assert all("w" in [x for node in body.node for x in node.input] for body in bodies)
+    assert [len(node.input) for node in graph.node if node.op_type == "Scan"] == [2, 2]
+
+
+def test_scans_in_half_precision():
+    from onnxruntime import InferenceSession
+
+    feeds = {"x": np.ones((5, 2, 3), np.float32), "w": np.eye(3, dtype=np.float32)}
+    one, two = (
+        InferenceSession(to_bytes(emit(graph), ()), providers=["CPUExecutionProvider"]).run(None, feeds)
+        for graph in (scanning(), half(scanning()))
+    )
+    for a, b in zip(one, two, strict=True):
+        assert a.dtype == b.dtype == np.float32
+        np.testing.assert_allclose(a, b, atol=2e-3)
+
+
+def test_bodies_are_not_part_of_functions():
+    with pytest.raises(AssertionError, match="body"):
+        structure(scanning(), functions=True)

@@ -91,6 +91,8 @@ CASES = {
     "gemm_trans_both": ([(3, 2), (4, 3), (2, 4)], lambda a, b, c: ops.gemm(a, b, c, trans_a=True, trans_b=True)),
     "concat": ([X, (2, 1, 4, 5), X], lambda *xs: ops.concat(xs)),
     "concat_last": ([(2, 3), (2, 4)], lambda *xs: ops.concat(xs, -1)),
+    "split": ([X], lambda x: ops.split(x, (1, 3), 2)[0]),
+    "split_all": ([X], lambda x: ops.mul(*ops.split(x, (2, 2), 2))),
     "slice": ([X], lambda x: ops.slice(x, (1, 3), (1, -4), (3, None))),
     "slice_steps": ([X], lambda x: ops.slice(x, (2, 3), (0, 1), (None, 4), (3, 2))),
     "slice_beyond": ([X], lambda x: ops.slice(x, (2,), (-9,), (99,))),
@@ -243,6 +245,7 @@ NO_GRADIENTS = {
     "BatchNormalizationTraining",
     "OneHot",
     "Range",
+    "Scan",
     "ScatterElements",
 }
 

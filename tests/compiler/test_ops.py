@@ -16,6 +16,7 @@ from netdsl.backend.serialize import to_bytes
 from netdsl.base.shape import Size, Undecidable
 from netdsl.ir.graph import Graph
 from netdsl.ir.op import Macro
+from netdsl.lower import cost
 from netdsl.ops.batch_training import BnTrain
 from netdsl.ops.convolution import Conv, ConvTranspose
 from netdsl.ops.linear import Gemm, MatMul
@@ -33,6 +34,22 @@ def f32(x):
 
 def unsigned(x):
     return ops.cast(ops.abs(ops.mul(x, 1000)), "u32")
+
+
+def decay(s, x, y, a):
+    """A step that changes its state, and returns a result with the state before."""
+    after = ops.add(ops.mul(s, a, 0.5), ops.mul(x, y))
+    return [after], [ops.tanh(after), s]
+
+
+def decayed(s, x, y, a, step):
+    """The last state, and the results at their places, of `decay` over rows in steps of 1 or -1."""
+    results, before = np.zeros_like(x), np.zeros_like(x)
+    for i in range(len(x))[::step]:
+        before[i] = s
+        s = s * a * 0.5 + x[i] * y[i]
+        results[i] = np.tanh(s)
+    return s, results, before
 
 
 # name: inputs' shapes (a leading N is the batch), the op, the oracle.
@@ -327,6 +344,17 @@ CASES = {
     "concat_of_any_size": ([(N, 2, H), (N, 2, 3)], lambda *xs: ops.concat(xs, 2), lambda *xs: np.concatenate(xs, 2)),
     "flatten_of_any_size": ([(N, 2, H, 3)], ops.flatten, lambda x: x.reshape(len(x), -1)),
     "reshape_keeps_sizes": ([(N, 6, H)], lambda x: ops.reshape(x, (3, 2, H)), lambda x: x.reshape(len(x), 3, 2, -1)),
+    "split": ([X], lambda x: ops.split(x, (1, 4), 2)[1], lambda x: x[:, :, 1:]),
+    "split_of_any_size": ([(N, 4, H)], lambda x: ops.split(x, (3, 1))[0], lambda x: x[:, :3]),
+    **{
+        f"scan{name}_{part}": (
+            [(4,), (N, 4), (N, 1), (4,)],
+            lambda s, x, y, a, i=i, options=options: ops.scan(decay, [s], [x, y], [a], **options)[i],
+            lambda s, x, y, a, i=i, step=step: decayed(s, x, y, a, step)[i],
+        )
+        for name, options, step in [("", {}, 1), ("_reverse", {"reverse": True}, -1)]
+        for i, part in enumerate(("state", "slices", "copies"))
+    },
     "conv_transpose": (
         [(N, 4, 3, 2), (4, 3, 3, 2), (6,)],
         lambda x, w, b: ops.conv_transpose(x, w, b, strides=(2, 3), pads=(1, 0, 0, 1), output_padding=(1, 0), group=2),
@@ -408,6 +436,10 @@ def test_op(opset, name):
 
 
 WRONG_REFERENCE = {
+    **dict.fromkeys(
+        ("scan_reverse_state", "scan_reverse_slices", "scan_reverse_copies"),
+        "onnx's reference scans from the first slice only",
+    ),
     "lrn": "onnx's reference goes through as many channels as the batch has examples",
     "conv_transpose": "onnx's reference knows one group",
 }
@@ -457,6 +489,13 @@ def test_elementwise_ops_cost_nothing():
     assert {o.op.macs(o.outputs[0].shape, *(x.shape for x in o.inputs)) for o in free} == {0}
 
 
+def test_a_scan_costs_its_steps():
+    graph = Graph("g")
+    state, x, w = graph.input("s", (1, 4)), graph.input("x", (7, 1, 4)), graph.input("w", (4, 4))
+    ops.scan(lambda s, x, w: ([ops.gemm(s, w, x)], []), [state], [x], [w])
+    assert cost(graph) == 7 * 16
+
+
 @pytest.mark.parametrize(
     "build",
     [
@@ -481,6 +520,9 @@ def test_sizes_that_no_formula_tells(build):
         lambda x: ops.concat([x, ops.max_pool(x, (2, 2), (2, 2))]),
         lambda x: ops.lrn(x, 2),
         lambda x: ops.lrn(ops.flatten(x), 3),
+        lambda x: ops.split(x, (1, 1)),
+        lambda x: ops.scan(lambda s, x: ([ops.concat([s, x], 0)], []), [x], [x]),
+        lambda x: ops.scan(lambda s, _: (ops.batch_norm_training(s, s, s)[:1], []), [ops.flatten(x)], [x]),
     ],
 )
 def test_impossible_applications_are_asserts(build):

@@ -12,8 +12,10 @@ from math import erf
 import numpy as np
 import onnx
 from numpy.lib.stride_tricks import sliding_window_view
+from onnx import NodeProto
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_scan import Scan as ForwardScan
 
 
 def windows(x, kernel, strides, pads, dilations=None, fill=0.0):
@@ -147,7 +149,27 @@ class ScatterElements(OpRun):
         return (y,)
 
 
-NEW_OPS = [Conv, ConvTranspose, MaxPool, AveragePool, GlobalMaxPool, LRN, Erf, Gather, ScatterElements]
+class Scan(ForwardScan):
+    """onnx's, with the slices turned around before and behind it."""
+
+    def __init__(self, onnx_node, run_params):
+        node = NodeProto()
+        node.CopyFrom(onnx_node)
+        turned = [each for each in node.attribute if each.name.endswith("_directions")]
+        for each in turned:
+            node.attribute.remove(each)
+        self.turned = bool(turned)
+        super().__init__(node, run_params)
+
+    def _run(self, *args, **options):
+        states = len(args) - self.num_scan_inputs
+        if self.turned:
+            args = (*args[:states], *(x[::-1] for x in args[states:]))
+        results = super()._run(*args, **options)
+        return (*results[:states], *(y[::-1] for y in results[states:])) if self.turned else results
+
+
+NEW_OPS = [Conv, ConvTranspose, MaxPool, AveragePool, GlobalMaxPool, LRN, Erf, Gather, ScatterElements, Scan]
 
 
 def evaluator(model):
