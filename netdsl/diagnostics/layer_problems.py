@@ -257,6 +257,35 @@ class ValueUnused(ShapeProblem):
             yield Suggestion("pad with the constant", self.keyword("mode", "constant"))
 
 
+@problem("E0352", "sampling positions that do not apply")
+class BadSampling(ShapeProblem):
+    """`align_corners` and `asymmetric` choose the positions at which `bilinear` and `bicubic` interpolate: one of them,
+    or none for the centers of the elements. The nearest neighbor has positions of its own.
+
+    ```net fail
+    net bad { input x 64x8x8; resize 33x33 align_corners on }
+    ```
+
+    ```net fixed
+    net good { input x 64x8x8; resize 33x33 mode bilinear align_corners on }
+    ```
+    """
+
+    argument: str
+    mode: str
+
+    def message(self) -> str:
+        other = f"`mode {self.mode}`" if self.mode else "`align_corners on`"
+        return f"`{self.argument} on` does not apply with {other}"
+
+    def candidate_fixes(self) -> Iterable[Suggestion]:
+        if self.head is None:
+            return
+        if self.mode:
+            yield Suggestion("interpolate", self.keyword("mode", "bilinear"))
+        yield Suggestion(f"turn `{self.argument}` off", self.keyword(self.argument, "off"))
+
+
 @problem("E0426", "image preprocessing that does not fit the input")
 class PictureMisfit(ShapeProblem):
     """`resize`, `letterbox` and `crop` define how an image becomes an input [channels, height, width]: it is resized,

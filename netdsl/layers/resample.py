@@ -1,4 +1,4 @@
-"""Upsampling, pixel shuffle and channel shuffle."""
+"""Resizing, pixel shuffle and channel shuffle."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from netdsl import ops
 from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Choice, Flag, Integer, Sizes
 from netdsl.declare.declared import keyword, positional
+from netdsl.diagnostics.layer_problems import BadSampling
+from netdsl.diagnostics.problem import Misfit
+from netdsl.diagnostics.window_problems import WrongRank
 from netdsl.layers.base import Layer, layer
 from netdsl.layers.window import each, spatial, split_channels
 
@@ -46,6 +49,53 @@ class UpsampleLayer(Layer):
         factors = each(self.factor, len(x.shape) - 2, "factor")
         linear = self.how == "bilinear"
         return ops.resize(x, factors, linear=linear, corners=linear and self.align)
+
+
+@layer("resize")
+class ResizeLayer(Layer):
+    """Resizing to given sizes: nearest neighbor, linear or cubic interpolation.
+
+    Shapes: [C, *S] -> [C, *P] on one to three spatial axes, P being `sizes`; `bicubic` needs two. `bilinear` is linear
+    on one axis and trilinear on three.
+    Output i of an axis samples the input at x = (i + 1/2) S / P - 1/2; with `align_corners on`, at i (S - 1) / (P - 1);
+    with `asymmetric on`, at i S / P. `bilinear` weighs the two neighbors of x, and `bicubic` four, by Keys' kernel with
+    a = -0.75; beyond the border, its element continues. `nearest` takes element floor(i S / P), and `nearest_exact`
+    element floor((i + 1/2) S / P).
+    Conventions: those of PyTorch's interpolate without antialias, which ignores elements between the samples when it
+    shrinks an image; `adaptive_avgpool` averages them. `nearest_exact` is Pillow's and TensorFlow 2's nearest neighbor;
+    `asymmetric on` is TensorFlow 1's default. Indices of nearest neighbors are computed exactly, where PyTorch rounds
+    to single precision, which differs for few sizes, such as 2 to 82.
+    Source: Keys (1981); Long, Shelhamer & Darrell (2015) for networks.
+
+    ```net
+    input x 64x8x8
+    resize 33x33 mode bilinear align_corners on
+    ```
+    """
+
+    sizes: int | tuple[int, ...] = positional(Sizes(), doc="output size of each axis")
+    mode: str = keyword(
+        Choice("nearest", "nearest_exact", "bilinear", "bicubic"), "nearest", doc="interpolation method"
+    )
+    align_corners: bool = keyword(Flag(), False, doc="align the corner elements, with `bilinear` and `bicubic`")
+    asymmetric: bool = keyword(Flag(), False, doc="align the outer corner of the first element only")
+
+    def shape(self, *xs: Shape) -> Shape:
+        (x,) = xs
+        sizes = spatial(x)
+        if self.mode == "bicubic" and len(sizes) != 2:
+            raise Misfit(WrongRank, at="mode", wanted="channels, height and width for `bicubic`")
+        if self.align_corners and self.asymmetric:
+            raise Misfit(BadSampling, at="asymmetric", argument="asymmetric", mode="")
+        for argument in ("align_corners", "asymmetric"):
+            if getattr(self, argument) and self.mode.startswith("nearest"):
+                raise Misfit(BadSampling, at=argument, argument=argument, mode=self.mode)
+        return (x[0], *each(self.sizes, len(sizes), "sizes"))
+
+    def body(self, x: Value, w: Weights) -> Value:
+        where = "align_corners" if self.align_corners else "asymmetric" if self.asymmetric else "half_pixel"
+        mode = {"bilinear": "linear", "bicubic": "cubic"}.get(self.mode, self.mode)
+        return ops.resize_to(x, self.shape(x.shape[1:])[1:], mode=mode, where=where)
 
 
 @layer("pixel_shuffle")

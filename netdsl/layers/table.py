@@ -60,6 +60,7 @@ LAYER_MODULES = {
     "global_maxpool": "pool",
     "reduce": "pool",
     "upsample": "resample",
+    "resize": "resample",
     "pixel_shuffle": "resample",
     "channel_shuffle": "resample",
     "flatten": "shaping",

@@ -87,8 +87,8 @@ class Split(Op):
         return (concat(parts, self.axis),)
 
 
-class Gather(Op):
-    """y[…, i, …] = x[…, indices[i], …] along an axis. ONNX Gather."""
+class Gathering(Op):
+    """y[…, i, …] = x[…, indices[i], …] along an axis."""
 
     __slots__ = ("axis",)
 
@@ -122,6 +122,12 @@ class Gather(Op):
         column = ops.reshape(ops.cast(indices, "i64"), (rows[axis], *(1 for _ in rows[axis + 1 :])), batch=False)
         updates = ops.reshape(dy, rows, batch=False)
         return ops.scatter_add(ops.zeros(x.graph, shape, x.dtype), ops.expand(column, rows), updates, axis), None
+
+
+class Gather(Gathering):
+    """Gather at any indices. ONNX Gather."""
+
+    __slots__ = ()
 
 
 class Slice(Op):

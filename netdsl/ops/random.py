@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from netdsl import ops
 from netdsl.ir.graph import Tensor
 from netdsl.ir.op import OnnxNode, Op
+from netdsl.ir.reach import UNKNOWN_REACH, Reach
 from netdsl.ops.arithmetic import Elementwise
 from netdsl.ops.base import Operand, apply, as_values, constant, known
 
 if TYPE_CHECKING:
-    from netdsl.base.shape import Shape
+    from netdsl.base.shape import Dim, Shape
     from netdsl.ir.graph import Graph, Value
 
-__all__ = ["bit_xor", "counter", "dropout", "shift_right"]
+__all__ = ["bit_xor", "count_to", "counter", "dropout", "shift_right"]
 
 
 class BitwiseXor(Elementwise):
@@ -65,6 +66,30 @@ class Range(Op):
     def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         numbers = {"start": 0, "limit": self.count, "delta": 1}
         return OnnxNode("Range", extra={name: Tensor("i64", (), (number,)) for name, number in numbers.items()})
+
+
+class CountTo(Op):
+    """0, 1, …, count - 1, for a count known only at run time: the second of the scalars 0, count, 1. ONNX Range."""
+
+    __slots__ = ("size",)
+
+    def __init__(self, size: Dim) -> None:
+        self.size = size
+
+    def infer(self, *xs: Shape) -> Shape:
+        return (self.size,)
+
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("Range")
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        return UNKNOWN_REACH
+
+
+def count_to(count: Value, size: Dim) -> Value:
+    """Return 0, 1, …, count - 1 as i64, of this size, for an i64 of one element."""
+    scalar = ops.reshape(count, (), batch=False)
+    return apply(CountTo(size), constant(count.graph, 0, "i64"), scalar, constant(count.graph, 1, "i64"))
 
 
 def counter(graph: Graph, count: int) -> Value:

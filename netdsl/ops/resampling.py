@@ -1,23 +1,24 @@
-"""Upsampling of spatial axes."""
+"""Resizing of spatial axes, by factors and to sizes."""
 
 from __future__ import annotations
 
-from math import prod
+from math import floor, prod
 from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.graph import Tensor
 from netdsl.ir.op import OnnxNode, Op
 from netdsl.ir.reach import UNKNOWN_REACH, Reach
-from netdsl.ops.base import apply, constant, known
+from netdsl.ops.base import apply, as_values, constant, known
+from netdsl.ops.indexing import Gathering
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from netdsl.base.shape import Shape
+    from netdsl.base.shape import Dim, Shape
     from netdsl.ir.graph import Value
 
-__all__ = ["depth_to_space", "resize"]
+__all__ = ["depth_to_space", "resize", "resize_to"]
 
 
 class Resize(Op):
@@ -46,10 +47,9 @@ class Resize(Op):
         return Reach(axis, stride=2, first=1 - factor, last=factor, up=2 * factor)
 
     def onnx(self, opset: int, *xs: Value) -> OnnxNode:
-        where = "align_corners" if self.corners else "half_pixel" if self.linear else "asymmetric"
         attributes = {
             "mode": "linear" if self.linear else "nearest",
-            "coordinate_transformation_mode": where,
+            "coordinate_transformation_mode": self._where if self.linear else "asymmetric",
             "nearest_mode": "floor",
         }
         scales = Tensor("f32", (len(self.factors) + 2,), (1.0, 1.0, *map(float, self.factors)))
@@ -61,21 +61,91 @@ class Resize(Op):
             return (ops.mul(ops.average_pool(dy, self.factors, self.factors), prod(self.factors)),)
         for axis, factor in enumerate(self.factors, 2):
             if factor > 1:
-                dy = self._gathered(dy, axis, factor)
+                dy = _gathered(dy, axis, interpolation(known(xs[0].shape)[axis], known(y.shape)[axis], self._where))
         return (dy,)
 
-    def _gathered(self, dy: Value, axis: int, factor: int) -> Value:
-        """Return the adjoint of interpolation along an axis."""
-        shape = known(dy.shape)
-        before, long, after = prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
-        size = long // factor
-        weights = [w for row in zip(*interpolation(size, factor, self.corners), strict=True) for w in row]
-        matrix = constant(dy.graph, weights, dy.dtype, (size, long))
-        if after == 1:
-            found = ops.gemm(ops.reshape(dy, (before, long), batch=False), matrix, trans_b=True)
-        else:
-            found = ops.matmul(matrix, ops.reshape(dy, (before, long, after), batch=False))
-        return ops.reshape(found, (*shape[:axis], size, *shape[axis + 1 :]), batch=False)
+    @property
+    def _where(self) -> str:
+        return "align_corners" if self.corners else "half_pixel"
+
+
+class Interpolate(Op):
+    """[N, C, *S] -> [N, C, *sizes]: linear or cubic interpolation between the neighbors. ONNX Resize.
+
+    The second input is the whole shape of the result, as integers. `where` is ONNX's coordinate_transformation_mode:
+    `half_pixel`, `align_corners` or `asymmetric`. The cubic kernel has a = -0.75, as in PyTorch.
+    """
+
+    __slots__ = ("mode", "sizes", "where")
+
+    def __init__(self, mode: str, where: str, sizes: Shape) -> None:
+        self.mode = mode
+        self.where = where
+        self.sizes = sizes
+
+    def infer(self, x: Shape, shape: Shape) -> Shape:
+        assert shape == (len(x),) == (len(self.sizes) + 2,), f"{x} resized to {self.sizes}"
+        return x[:2] + self.sizes
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        if at or axis < 2 or xs[0][axis] == y[axis]:
+            return None if at else Reach(axis)
+        size, many = xs[0][axis], y[axis]
+        if not isinstance(size, int) or not isinstance(many, int):
+            return UNKNOWN_REACH
+        stride, first, up = {
+            "half_pixel": (2 * size, size - many, 2 * many),
+            "align_corners": (size - 1, 0, max(1, many - 1)),
+            "asymmetric": (size, 0, many),
+        }[self.where]
+        if self.mode == "cubic":
+            return Reach(axis, stride=stride, first=first - up, last=first + 2 * up, up=up)
+        return Reach(axis, stride=stride, first=first, last=first + up - 1, up=up)
+
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        attributes: dict[str, object] = {"mode": self.mode, "coordinate_transformation_mode": self.where}
+        if self.mode == "cubic":
+            attributes["cubic_coeff_a"] = CUBIC
+        return OnnxNode("Resize", attributes, order=(0, None, None, 1))
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        for axis, (size, many) in enumerate(zip(known(xs[0].shape)[2:], known(y.shape)[2:], strict=True), 2):
+            if size != many:
+                dy = _gathered(dy, axis, interpolation(size, many, self.where, cubic=self.mode == "cubic"))
+        return dy, None
+
+
+class Nearest(Gathering):
+    """The nearest element along an axis, at floor(i S / P), or with `exact` at floor((i + 1/2) S / P). ONNX Gather.
+
+    onnxruntime's Resize divides by P / S in single precision: of 14 elements, it repeats number 6 in place of number 7
+    at the middle.
+    """
+
+    __slots__ = ("exact",)
+
+    def __init__(self, axis: int, exact: bool) -> None:
+        super().__init__(axis)
+        self.exact = exact
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        size, many = xs[0][self.axis], y[self.axis]
+        if at or axis != self.axis or not isinstance(size, int) or not isinstance(many, int):
+            return super().reach(at, axis, y, *xs)
+        return Reach(axis, stride=2 * size, first=size if self.exact else 0, up=2 * many)
+
+
+def _gathered(dy: Value, axis: int, rows: list[list[float]]) -> Value:
+    """Return the adjoint of the product with a matrix along an axis."""
+    shape = known(dy.shape)
+    before, long, after = prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
+    size = len(rows[0])
+    matrix = constant(dy.graph, [w for row in zip(*rows, strict=True) for w in row], dy.dtype, (size, long))
+    if after == 1:
+        found = ops.gemm(ops.reshape(dy, (before, long), batch=False), matrix, trans_b=True)
+    else:
+        found = ops.matmul(matrix, ops.reshape(dy, (before, long, after), batch=False))
+    return ops.reshape(found, (*shape[:axis], size, *shape[axis + 1 :]), batch=False)
 
 
 class DepthToSpace(Op):
@@ -106,26 +176,88 @@ class DepthToSpace(Op):
         return (ops.reshape(ops.transpose(blocks, (0, 1, 3, 5, 2, 4)), xs[0].shape, batch=False),)
 
 
-def interpolation(size: int, factor: int, corners: bool) -> list[list[float]]:
-    """Return the matrix [factor*size, size] of linear interpolation along an axis, constant beyond the outermost
-    elements."""
+CUBIC = -0.75
+"""Slope of the cubic kernel at a distance of 1, as in PyTorch and OpenCV; Pillow and Keys (1981) have -0.5."""
+
+
+def interpolation(size: int, many: int, where: str, *, cubic: bool = False) -> list[list[float]]:
+    """Return the matrix [many, size] of interpolation along an axis, in which the outermost elements continue beyond
+    the border."""
     rows = []
-    for place in range(size * factor):
-        at = place * (size - 1) / max(1, size * factor - 1) if corners else (place + 0.5) / factor - 0.5
-        at = min(max(at, 0.0), size - 1.0)
-        low = min(int(at), max(0, size - 2))
+    for place in range(many):
+        if where == "align_corners":
+            at = place * (size - 1) / max(1, many - 1)
+        else:
+            shift = 0.5 if where == "half_pixel" else 0.0
+            at = (place + shift) / (many / size) - shift
+        low = floor(at)
+        t = at - low
         row = [0.0] * size
-        row[low] = 1 - (at - low)
-        if at > low:
-            row[low + 1] = at - low
+        for step, weight in zip(range(-1, 3), _cubic(t), strict=True) if cubic else ((0, 1 - t), (1, t)):
+            row[min(max(low + step, 0), size - 1)] += weight
         rows.append(row)
     return rows
+
+
+def _cubic(t: float) -> list[float]:
+    """Return the weights of the four neighbors of a position t after the second one. Source: Keys (1981)."""
+    near = (((CUBIC + 2) * d - (CUBIC + 3)) * d * d + 1 for d in (t, 1 - t))
+    far = (((CUBIC * d - 5 * CUBIC) * d + 8 * CUBIC) * d - 4 * CUBIC for d in (1 + t, 2 - t))
+    return [next(far), *near, next(far)]
 
 
 def resize(x: Value, factors: Sequence[int], *, linear: bool = False, corners: bool = False) -> Value:
     """Resize by a factor per spatial axis; `corners` is ignored where elements are repeated."""
     assert linear or not corners
     return apply(Resize(tuple(factors), linear, corners), x)
+
+
+def resize_to(
+    x: Value, sizes: Sequence[Dim], *, mode: str = "nearest", where: str = "half_pixel", like: Value | None = None
+) -> Value:
+    """Resize to a size per spatial axis; sizes known only at run time are those of `like`.
+
+    `mode` is `nearest`, `nearest_exact`, `linear` or `cubic`; `where` is ignored by the first two.
+    """
+    sizes = tuple(sizes)
+    if sizes == x.shape[2:]:
+        return x
+    if mode in ("linear", "cubic"):
+        return apply(Interpolate(mode, where, sizes), x, _whole_shape(x, sizes, like))
+    for axis, (size, many) in enumerate(zip(x.shape[2:], sizes, strict=True), 2):
+        if size != many:
+            x = apply(Nearest(axis, mode == "nearest_exact"), x, _nearest(x, axis, many, like, mode == "nearest_exact"))
+    return x
+
+
+def _whole_shape(x: Value, sizes: Shape, like: Value | None) -> Value:
+    """Return x.shape[:2] + sizes as integers, read from x and `like` where it is known only at run time."""
+    parts = []
+    for value, start, shape in ((x, 0, x.shape[:2]), (like, 2, sizes)):
+        if all(isinstance(size, int) for size in shape):
+            parts.append(constant(x.graph, known(shape), "i64"))
+        else:
+            assert value is not None, f"{x.shape} resized to {sizes}"
+            parts.append(ops.shape_of(value, start, start + len(shape)))
+    return ops.concat(parts, 0)
+
+
+def _nearest(x: Value, axis: int, many: Dim, like: Value | None, exact: bool) -> Value:
+    """Return the indices of the nearest elements along an axis."""
+    size = x.shape[axis]
+    if isinstance(size, int) and isinstance(many, int):
+        return constant(x.graph, [(2 * i + exact) * size // (2 * many) for i in range(many)], "i64")
+    before = size if isinstance(size, int) else ops.shape_of(x, axis, axis + 1)
+    if isinstance(many, int):
+        after: Value | int = many
+        places = ops.counter(x.graph, many)
+    else:
+        assert like is not None, f"{x.shape} resized to {many}"
+        after = ops.shape_of(like, axis, axis + 1)
+        places = ops.count_to(after, many)
+    if exact:
+        return ops.div(ops.mul(ops.add(ops.mul(places, 2), 1), before), ops.mul(as_values(places, after)[1], 2))
+    return ops.div(ops.mul(places, before), after)
 
 
 def depth_to_space(x: Value, blocksize: int) -> Value:

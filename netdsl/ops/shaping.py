@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.shape import elements, product
 from netdsl.ir.op import OnnxNode, Op
-from netdsl.ir.reach import REGROUPED, Reach
+from netdsl.ir.reach import REGROUPED, UNKNOWN_REACH, Reach
 from netdsl.ops.arithmetic import broadcast, sum_to
 from netdsl.ops.base import apply, ints, known
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Dim, Shape
     from netdsl.ir.graph import Value
 
-__all__ = ["expand", "flatten", "reshape", "transpose"]
+__all__ = ["expand", "flatten", "reshape", "shape_of", "transpose"]
 
 
 class Flatten(Op):
@@ -104,6 +104,37 @@ class Expand(Op):
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (sum_to(dy, xs[0].shape),)
+
+
+class ShapeOf(Op):
+    """The sizes of the axes from `start` to `end`, exclusive, as integers. ONNX Shape."""
+
+    __slots__ = ("end", "start")
+
+    def __init__(self, start: int, end: int) -> None:
+        self.start = start
+        self.end = end
+
+    def infer(self, x: Shape) -> Shape:
+        assert 0 <= self.start < self.end <= len(x), f"axes {self.start} to {self.end} of {x}"
+        return (self.end - self.start,)
+
+    def dtype(self, *xs: str) -> str:
+        return "i64"
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        return UNKNOWN_REACH
+
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("Shape", self.attributes)
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (None,)
+
+
+def shape_of(x: Value, start: int, end: int) -> Value:
+    """Return the sizes of the axes from `start` to `end`, exclusive, as i64."""
+    return apply(ShapeOf(start, end), x)
 
 
 def flatten(x: Value) -> Value:

@@ -137,6 +137,10 @@ def statement(called: str, given: Given, *, choice: bool = False, label: str = "
     last = called.rpartition(".")[2]
     if foreign.plain(last) in _BORDERS:
         return _border(last, given)
+    if foreign.plain(last) in ("interpolate", "upsamplingnearest", "upsamplingbilinear") or (
+        last == "Upsample" and any(keyword == "size" for keyword, _ in given)
+    ):
+        return _resizing(foreign.plain(last), given)
     if last == "Activation" and len(given) == 1:
         return (_activation(given[0][1].strip("\"'")) or "").removeprefix("; ") or None
     name = _choice(last) if choice else foreign.called(last, foreign.OURS)
@@ -195,6 +199,36 @@ def _border(last: str, given: Given) -> str | None:
         step = 1 if axes[0][1] == "D" else -1
         sides = f"[{', '.join([*numbers[::2][::step], *numbers[1::2][::step]])}]"
     return " ".join(filter(None, ("pad", sides, _BORDERS[foreign.plain(last)], f"value {value}" * (value != "0"))))
+
+
+_INTERPOLATIONS = {
+    "nearest": "nearest",
+    "nearest-exact": "nearest_exact",
+    "linear": "bilinear",
+    "bilinear": "bilinear",
+    "trilinear": "bilinear",
+    "bicubic": "bicubic",
+}
+"""PyTorch's modes of interpolate, and ours."""
+
+
+def _resizing(name: str, given: Given) -> str | None:
+    """Return the `resize` or `upsample` that a call of PyTorch's interpolate or Upsample means."""
+    places = ("input",) * (name == "interpolate") + ("size", "scale_factor", "mode", "align_corners")
+    unnamed = [text for keyword, text in given if not keyword]
+    words = dict(zip(places, unnamed, strict=False)) | {word: text for word, text in given if word}
+    bilinear = name == "upsamplingbilinear"
+    mode = _INTERPOLATIONS.get(words.pop("mode", "bilinear" if bilinear else "nearest").strip("\"'"))
+    corners = words.pop("align_corners", str(bilinear)) == "True"
+    size, factor = (_value(words.pop(word, "None")) for word in ("size", "scale_factor"))
+    if mode is None or words.keys() - {"input"} or (corners and mode.startswith("nearest")):
+        return None
+    if size and not factor and re.fullmatch(r"\d+(x\d+)*", size):
+        how = f" mode {mode}" * (mode != "nearest")
+        return f"resize {size}{how}{' align_corners on' * corners}"
+    if factor and not size and mode in ("nearest", "bilinear") and re.fullmatch(r"\d+(x\d+)*", factor):
+        return f"upsample {factor}{' bilinear' * (mode == 'bilinear')}{' align on' * corners}"
+    return None
 
 
 def channels_first_dims(text: str) -> str:

@@ -132,6 +132,14 @@ CASES = {
     "resize2d": ([(2, 3, 4, 2)], lambda x: ops.resize(x, (2, 3), linear=True)),
     "resize3d_corners": ([(1, 2, 2, 3, 4)], lambda x: ops.resize(x, (2, 1, 3), linear=True, corners=True)),
     "resize_of_one": ([(2, 3, 1, 2)], lambda x: ops.resize(x, (2, 2), linear=True, corners=True)),
+    **{
+        f"resize_to_{mode}_{where}": (
+            [(2, 2, 5, 4)],
+            lambda x, mode=mode, where=where: ops.resize_to(x, (3, 9), mode=mode, where=where),
+        )
+        for mode in ("nearest", "nearest_exact", "linear", "cubic")
+        for where in ("half_pixel", "align_corners", "asymmetric")
+    },
     "depth_to_space": ([(2, 12, 2, 3)], lambda x: ops.depth_to_space(x, 2)),
     "global_average_pool": ([X], ops.global_average_pool),
     "global_max_pool": ([X], ops.global_max_pool),

@@ -291,6 +291,19 @@ CASES = {
         lambda x: ops.resize(x, (2, 1, 3), linear=True, corners=True),
         lambda x: oracles.upsample(x, (2, 1, 3), corners=True),
     ),
+    **{
+        f"resize_to_{mode}_{where}": (
+            [(N, 2, H, W)],
+            lambda x, mode=mode, where=where: ops.resize_to(x, (4, 9), mode=mode, where=where),
+            lambda x, mode=mode, where=where: oracles.resize(
+                x, (4, 9), {"linear": "bilinear", "cubic": "bicubic"}.get(mode, mode), where
+            ),
+        )
+        for mode in ("nearest", "nearest_exact", "linear", "cubic")
+        for where in ("half_pixel", "align_corners", "asymmetric")
+    },
+    "shape_of": ([(N, 2, H, W)], lambda x: f32(ops.shape_of(x, 1, 4)), lambda x: np.array(x.shape[1:])),
+    "count_to": ([X], lambda x: f32(ops.count_to(ops.shape_of(x, 0, 1), N)), lambda x: np.arange(len(x))),
     "depth_to_space": (
         [(N, 12, H, W)],
         lambda x: ops.depth_to_space(x, 2),
@@ -442,6 +455,8 @@ WRONG_REFERENCE = {
     ),
     "lrn": "onnx's reference goes through as many channels as the batch has examples",
     "conv_transpose": "onnx's reference knows one group",
+    "resize_to_cubic_half_pixel": "onnx's reference has scales in single precision",
+    "resize_to_cubic_asymmetric": "onnx's reference has scales in single precision",
 }
 
 

@@ -68,7 +68,7 @@ UNTOUCHED = {
     "an initialiser without its number": "conv 3x3 8 init normal",
     "a map of the last axis alone": "Linear 32",
     "a product of all elements": "fc 32",
-    "a size in place of a factor": "resize 32x32",
+    "a size in place of a factor": "interpolate 32x32",
     "a normalization without weights": "InstanceNorm2d",
     "no padding by default": "Conv2d 3x3 8",
     "another eps": "BatchNormalization",

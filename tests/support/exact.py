@@ -1,7 +1,8 @@
 """onnx's reference in float64, with what it has wrong, in single precision or very slow written anew in numpy.
 
 Wrong are grouped ConvTranspose, LRN of fewer examples than channels, and GlobalMaxPool of other than two axes; Erf is
-computed in single precision; MaxPool of stride 1 fails at odd paddings; convolutions and pools go element by element.
+computed in single precision, as are the scales of Resize; MaxPool of stride 1 fails at odd paddings; convolutions and
+pools go element by element.
 In onnx 1.22, Gather fails for indices that are not contiguous, and ScatterElements for five axes.
 """
 
@@ -16,6 +17,8 @@ from onnx import NodeProto
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_scan import Scan as ForwardScan
+
+from tests.support.oracles import resize
 
 
 def windows(x, kernel, strides, pads, dilations=None, fill=0.0):
@@ -131,6 +134,28 @@ for cls in (Conv, ConvTranspose, MaxPool, AveragePool, GlobalMaxPool, LRN, Erf):
     cls.op_domain = ""
 
 
+class Resize(OpRun):
+    def _run(
+        self,
+        x,
+        roi=None,
+        scales=None,
+        sizes=None,
+        antialias=None,
+        axes=None,
+        coordinate_transformation_mode=None,
+        cubic_coeff_a=None,
+        exclude_outside=None,
+        extrapolation_value=None,
+        keep_aspect_ratio_policy=None,
+        mode=None,
+        nearest_mode=None,
+    ):
+        many = sizes[2:] if sizes is not None else (np.array(x.shape) * scales).astype(int)[2:]
+        mode = {"linear": "bilinear", "cubic": "bicubic"}.get(mode, mode)
+        return (resize(x, many, mode, coordinate_transformation_mode),)
+
+
 class Gather(OpRun):
     def _run(self, x, indices, axis=0):
         return (np.take(x, indices, axis),)
@@ -169,7 +194,7 @@ class Scan(ForwardScan):
         return (*results[:states], *(y[::-1] for y in results[states:])) if self.turned else results
 
 
-NEW_OPS = [Conv, ConvTranspose, MaxPool, AveragePool, GlobalMaxPool, LRN, Erf, Gather, ScatterElements, Scan]
+NEW_OPS = [Conv, ConvTranspose, MaxPool, AveragePool, GlobalMaxPool, LRN, Erf, Gather, ScatterElements, Resize, Scan]
 
 
 def evaluator(model):

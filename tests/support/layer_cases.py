@@ -115,6 +115,10 @@ def upsample(*factors, corners=False):
     return lambda x, _: oracles.upsample(x, factors, corners)
 
 
+def resize(*sizes, mode="nearest", where="half_pixel"):
+    return lambda x, _: oracles.resize(x, sizes, mode, where)
+
+
 def repeated(*factors):
     def oracle(x, _):
         for axis, factor in enumerate(factors, 2):
@@ -306,6 +310,14 @@ PLANE = {
     "upsample [1, 3] nearest": repeated(1, 3),
     "upsample 2 bilinear": upsample(2, 2),
     "upsample [3, 2] bilinear align on": upsample(3, 2, corners=True),
+    "resize 5x14": resize(5, 14),
+    "resize 5x14 mode nearest_exact": resize(5, 14, mode="nearest_exact"),
+    "resize 5x14 mode bilinear": resize(5, 14, mode="bilinear"),
+    "resize 1x17 mode bilinear align_corners on": resize(1, 17, mode="bilinear", where="align_corners"),
+    "resize 20x3 mode bilinear asymmetric on": resize(20, 3, mode="bilinear", where="asymmetric"),
+    "resize 5x14 mode bicubic": resize(5, 14, mode="bicubic"),
+    "resize 14x3 mode bicubic align_corners on": resize(14, 3, mode="bicubic", where="align_corners"),
+    "resize 9x20 mode bicubic asymmetric on": resize(9, 20, mode="bicubic", where="asymmetric"),
     "pixel_shuffle 2": each(lambda x: oracles.pixel_shuffle(x, 2)),
     "div { global_maxpool }": each(lambda x: x / x.max(axis=(2, 3), keepdims=True)),
     "concat axis 1 { } { crop [3, 0, 0, 0] }": each(lambda x: np.concatenate([x, x[:, :, 3:]], 2)),
@@ -330,6 +342,8 @@ LINE = {
     "crop [1, 2]": each(lambda x: x[:, :, 1:-2]),
     "upsample 3": repeated(3),
     "upsample 3 bilinear": upsample(3),
+    "resize 7": resize(7),
+    "resize 31 mode bilinear": resize(31, mode="bilinear"),
     "pixel_shuffle 4": each(lambda x: oracles.pixel_shuffle(x, 4)),
     "reshape [4, ?, 3]": reshape(4, 6, 3),
     "permute [1, 0]": transpose(2, 1),
@@ -354,6 +368,9 @@ SPACE = {
     "crop [1, 0, 0, 0, 2, 1]": each(lambda x: x[:, :, 1:, :-2, :-1]),
     "upsample [1, 2, 3]": repeated(1, 2, 3),
     "upsample [1, 2, 2] bilinear": upsample(1, 2, 2),
+    "resize 3x7x6 mode nearest_exact": resize(3, 7, 6, mode="nearest_exact"),
+    "resize 3x7x2 mode bilinear": resize(3, 7, 2, mode="bilinear"),
+    "resize 3x7x6 mode bilinear align_corners on": resize(3, 7, 6, mode="bilinear", where="align_corners"),
     "upsample 2 bilinear align on": upsample(2, 2, 2, corners=True),
     "pixel_shuffle 2": each(lambda x: oracles.pixel_shuffle(x, 2)),
 }
@@ -386,6 +403,10 @@ MOVING_PLANE = {
     "groupnorm 2": groupnorm(2),
     "groupnorm 8": groupnorm(8),
     "upsample 2 bilinear": upsample(2, 2),
+    "resize 4x13": resize(4, 13),
+    "resize 4x13 mode nearest_exact": resize(4, 13, mode="nearest_exact"),
+    "resize 4x13 mode bilinear": resize(4, 13, mode="bilinear"),
+    "resize 4x13 mode bicubic align_corners on": resize(4, 13, mode="bicubic", where="align_corners"),
     "upsample 3": repeated(3, 3),
     "pixel_shuffle 2": each(lambda x: oracles.pixel_shuffle(x, 2)),
     "crop [1, 0, 2, 3]": each(lambda x: x[:, :, 1:-2, :-3]),

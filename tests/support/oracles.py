@@ -111,6 +111,36 @@ def upsample(x, factors, corners):
     return x
 
 
+def resize(x, sizes, mode, where="half_pixel"):
+    """Interpolation along one spatial axis after the other, of the formulas on the layer's page."""
+    for axis, many in enumerate(sizes, 2):
+        size, i = x.shape[axis], np.arange(many)
+        if mode == "nearest":
+            x = x.take(i * size // many, axis)
+        elif mode == "nearest_exact":
+            x = x.take((2 * i + 1) * size // (2 * many), axis)
+        else:
+            at = {
+                "half_pixel": (i + 0.5) * size / many - 0.5,
+                "align_corners": i * (size - 1) / max(1, many - 1),
+                "asymmetric": i * size / many,
+            }[where]
+            place = np.arange(-3, size + 3)
+            far = np.abs(at[:, None] - place)
+            near = np.maximum(0, 1 - far) if mode == "bilinear" else _keys(far)
+            row = np.zeros((many, size))
+            np.add.at(row, (slice(None), place.clip(0, size - 1)), near)
+            x = np.moveaxis(np.tensordot(row, x, (1, axis)), 0, axis)
+    return x
+
+
+def _keys(far, a=-0.75):
+    """Keys (1981), eq. 4, with the slope a."""
+    inner = (a + 2) * far**3 - (a + 3) * far**2 + 1
+    outer = a * (far**3 - 5 * far**2 + 8 * far - 4)
+    return np.where(far <= 1, inner, np.where(far < 2, outer, 0))
+
+
 def pixel_shuffle(x, r):
     """y[c, r*s + i] = x[c*r^d + digits i in base r, s], element by element."""
     rank = x.ndim - 2
