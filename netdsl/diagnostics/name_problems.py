@@ -54,6 +54,46 @@ class Twice(Problem):
     related = "earlier", "first here"
 
 
+class TwiceOrEachRound(Twice):
+    """A name that is defined again, perhaps by the next round of a loop. `noun` is what it names."""
+
+    name: str
+
+    noun = "name"
+
+    def label(self) -> str:
+        return f"the same {self.noun} in every round" if self._loop else super().label()
+
+    def labels(self) -> Iterable[Label]:
+        return () if self._loop else super().labels()
+
+    def suggestions(self) -> Iterable[Suggestion]:
+        loop = self._loop
+        if loop is None:
+            return
+        if loop.variable:
+            hole = f"{{{loop.variable}}}"
+            if hole not in self.span.text:
+                name = self.span.text + hole
+                yield Suggestion(f"number the {self.noun}: `{name}`", Edit(self.span, name))
+            return
+        name = f"{self.span.text}{{i}}"
+        brace = loop.span.source.text.index("{", loop.span.start)
+        yield Suggestion(
+            f"number the rounds and the {self.noun}: `{name}`",
+            Edit(gap_before(Span(loop.span.source, brace, brace)), " as i "),
+            Edit(self.span, name),
+        )
+
+    @property
+    def _loop(self) -> Frame | None:
+        """The round that defines the name again, if a loop does."""
+        frame = self.frame if self.span == self.earlier else None
+        while frame is not None and not frame.variable and frame.value is None:
+            frame = frame.parent
+        return frame
+
+
 @problem("E0201", "unknown name")
 class UnknownName(Unknown):
     """A bare word in an expression must be a variable, a label, a block or a layer that is defined before this place.
@@ -141,7 +181,7 @@ class UnknownLabel(Unknown):
 
 
 @problem("E0204", "a name defined twice")
-class DefinedTwice(Twice):
+class DefinedTwice(TwiceOrEachRound):
     """In one scope, a variable is assigned once, and labels and definitions have unique names.
 
     ```net fail
@@ -153,40 +193,10 @@ class DefinedTwice(Twice):
     ```
     """
 
-    name: str
+    noun = "label"
 
     def message(self) -> str:
         return f"every round of the loop defines `{self.name}`" if self._loop else f"`{self.name}` is defined twice"
-
-    def label(self) -> str:
-        return "the same label in every round" if self._loop else super().label()
-
-    def labels(self) -> Iterable[Label]:
-        return () if self._loop else super().labels()
-
-    def suggestions(self) -> Iterable[Suggestion]:
-        loop = self._loop
-        if loop is None:
-            return
-        if loop.variable:
-            label = f"{self.name}{{{loop.variable}}}"
-            yield Suggestion(f"number the label: `{label}`", Edit(self.span, label))
-            return
-        label = f"{self.name}{{i}}"
-        brace = loop.span.source.text.index("{", loop.span.start)
-        yield Suggestion(
-            f"number the rounds and the label: `{label}`",
-            Edit(gap_before(Span(loop.span.source, brace, brace)), " as i "),
-            Edit(self.span, label),
-        )
-
-    @property
-    def _loop(self) -> Frame | None:
-        """The round that defines the label again, if a loop does."""
-        frame = self.frame if self.span == self.earlier else None
-        while frame is not None and not frame.variable and frame.value is None:
-            frame = frame.parent
-        return frame
 
 
 @problem("E0205", "two weights with the same name")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.base.text import Span
-from netdsl.diagnostics.name_problems import Twice, Unknown
+from netdsl.diagnostics.name_problems import TwiceOrEachRound, Unknown
 from netdsl.diagnostics.problem import Edit, Label, Problem, Suggestion, problem
 
 if TYPE_CHECKING:
@@ -104,8 +104,9 @@ class UnknownNet(Unknown):
 
 
 @problem("E0211", "two inputs or outputs with the same name")
-class OutputTwice(Twice):
-    """Inputs and outputs are addressed by name in the ONNX model, so each name must be unique.
+class OutputTwice(TwiceOrEachRound):
+    """Inputs and outputs are addressed by name in the ONNX model, so each name must be unique. In a loop, braces number
+    them: `output head{i}`.
 
     ```net fail
     net bad { input x 784; dense 10; output y; relu; output y }
@@ -116,9 +117,35 @@ class OutputTwice(Twice):
     ```
     """
 
-    name: str
+    def message(self) -> str:
+        if self._loop:
+            return f"every round of the loop declares an input or output `{self.name}`"
+        return f"two inputs or outputs are named `{self.name}`"
 
-    headline = "two inputs or outputs are named `{name}`"
+
+@problem("E0240", "a branch that touches the name of an output")
+class BranchTouchesName(Problem):
+    """A `{` directly after the name of an input or output interpolates: `output head{i}` is `head0`, `head1` and so on.
+    A branch begins after a space.
+
+    ```net fail
+    net bad { input x 784; dense 10; output y{relu} }
+    ```
+
+    ```net fixed
+    net good { input x 784; dense 10; output y {relu} }
+    ```
+    """
+
+    layer: str
+
+    headline = "the braces that touch a name contain `{layer}`, a layer or block"
+    caption = "a name takes an integer of at least 0 or a word in its braces"
+
+    def suggestions(self) -> Iterable[Suggestion]:
+        source = self.span.source
+        brace = source.text.rindex("{", 0, self.span.start)
+        yield Suggestion("a branch begins after a space", Edit(Span(source, brace, brace), " "))
 
 
 @problem("E0213", "a statement in the wrong place")

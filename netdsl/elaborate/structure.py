@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.base.limits import NAME
 from netdsl.base.shape import Size, Undecidable
 from netdsl.declare.arguments import whole
 from netdsl.diagnostics import expression_problems as problems
@@ -12,10 +13,10 @@ from netdsl.diagnostics.net_problems import Misplaced, OutputTwice
 from netdsl.diagnostics.problem import Misfit, Rejected
 from netdsl.diagnostics.shape_problems import ExpectCount, ExpectShape, TooLarge
 from netdsl.elaborate.arithmetic import show_value
-from netdsl.elaborate.context import POISON, Context, Poisoned, Scope
-from netdsl.elaborate.expressions import ANY, evaluate
+from netdsl.elaborate.context import POISON, BlockValue, Context, LayerValue, NameTooLong, Poisoned, Scope
+from netdsl.elaborate.expressions import ANY, evaluate, lookup
 from netdsl.elaborate.flow import STATEMENT_RULES, branch
-from netdsl.elaborate.labels import define_label
+from netdsl.elaborate.labels import define_label, label_name
 from netdsl.elaborate.layers import change_defaults, current, make_layer, reject_misfit
 from netdsl.ir.net import Output
 from netdsl.layers import find_layer
@@ -34,38 +35,47 @@ def _only_in_nets(what: str, span: Span, context: Context) -> None:
         context.reject(Misplaced, span, what=what, where="in a block: it belongs to the net that calls it")
 
 
-def _new_port(name: ast.Name, context: Context) -> None:
-    """Reject a second input or output with the same name."""
+def _new_port(port: ast.Port, context: Context) -> str:
+    """Return the name of an input or output. Rejects a second one with the same name."""
+    from netdsl.diagnostics.net_problems import BranchTouchesName
+
     builder = context.builder
-    context.module.work.spend(len(builder.inputs), name.span, context.frame)
-    earlier = [node.span for node in builder.inputs if node.name == name.text]
-    earlier += [builder.outputs[name.text].span] if name.text in builder.outputs else []
+    for part in port.parts:
+        if isinstance(part, ast.Name) and isinstance(lookup(part.text, context), (LayerValue, BlockValue)):
+            context.reject(BranchTouchesName, part.span, layer=part.text)
+    name = label_name(port.parts, context)
+    if len(name) > NAME:
+        raise NameTooLong(name)
+    context.module.work.spend(len(builder.inputs), port.span, context.frame)
+    earlier = [node.span for node in builder.inputs if node.name == name]
+    earlier += [builder.outputs[name].span] if name in builder.outputs else []
     if earlier:
-        context.reject(OutputTwice, name.span, name=name.text, earlier=earlier[0])
+        context.reject(OutputTwice, port.span, name=name, earlier=earlier[0])
+    return name
 
 
 def _input(stmt: ast.Input, context: Context, _: Scope | None) -> None:
+    _only_in_nets("input", stmt.span, context)
+    name = _new_port(stmt.name, context)
     try:
-        _only_in_nets("input", stmt.span, context)
-        _new_port(stmt.name, context)
         cls = find_layer("input")
         assert cls is not None
         layer = make_layer(stmt, cls, context, stmt.name.span)
         try:
-            node = context.builder.node(layer, (), stmt.name.text, stmt.name.span, context.frame)
+            node = context.builder.node(layer, (), name, stmt.name.span, context.frame)
         except Misfit as misfit:
             reject_misfit(misfit, layer, (), stmt.name.span, stmt.cache[cls], context)
         if any(isinstance(size, Size) and "N" in size.symbols for size in node.shape):
             what = "`N` is the batch size, and cannot name another size"
             context.reject(problems.BadOperation, stmt.arguments[0].span, what=what)
         node.arguments = stmt.cache[cls]
-        node.shape = _named(node.shape, stmt.name.text)
+        node.shape = _named(node.shape, name)
         context.builder.inputs.append(node)
         context.value = node
     except (Rejected, Poisoned):
-        define_label(stmt.name.text, stmt.name.span, POISON, context)
+        define_label(name, stmt.name.span, POISON, context)
         raise
-    define_label(stmt.name.text, stmt.name.span, node, context)
+    define_label(name, stmt.name.span, node, context)
 
 
 def _named(shape: Shape, name: str) -> Shape:
@@ -80,17 +90,16 @@ def _output(stmt: ast.Output, context: Context, _: Scope | None) -> None:
     value = context.value
     try:
         _only_in_nets("output", stmt.span, context)
-        _new_port(stmt.name, context)
+        name = _new_port(stmt.name, context)
         if stmt.body is not None:
             side = context.inside()
             side.training = side.training or stmt.training
-            node = branch(stmt.body, side, context.scope.open(stmt.name.text))
+            node = branch(stmt.body, side, context.scope.open(name))
         else:
             node = current(context, "output", stmt.name.span)
         if node is POISON:
             raise Poisoned
-        result = Output(stmt.name.text, node, stmt.name.span, stmt.training)
-        context.builder.outputs[stmt.name.text] = result
+        context.builder.outputs[name] = Output(name, node, stmt.name.span, stmt.training)
     except Rejected as rejected:
         if isinstance(rejected.problem, TooLarge):
             raise

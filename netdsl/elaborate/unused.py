@@ -250,6 +250,11 @@ def _call(walk: _Walk, stmt: ast.Call) -> None:
     walk.arguments(stmt.head.text, stmt.arguments)
 
 
+def _input(walk: _Walk, stmt: ast.Input) -> None:
+    walk.visit(stmt.name)
+    walk.arguments("input", stmt.arguments)
+
+
 def _loop(walk: _Walk, before: ast.Expr, names: tuple[ast.Name, ...], body: ast.Body) -> None:
     walk.visit(before)
     scope: dict[str, _Variable] = {}
@@ -319,13 +324,14 @@ def _alias(walk: _Walk, stmt: ast.Alias) -> None:
 _RULES: dict[type[ast.Node], Callable[[_Walk, Any], None]] = {
     ast.Labelled: _labelled,
     ast.Call: _call,
-    ast.Input: lambda walk, stmt: walk.arguments("input", stmt.arguments),
+    ast.Input: _input,
     ast.Default: lambda walk, stmt: walk.arguments(stmt.layer.text, stmt.arguments),
     ast.For: lambda walk, stmt: _loop(walk, stmt.iterable, stmt.names, stmt.body),
     ast.Repeat: lambda walk, stmt: _loop(walk, stmt.count, (stmt.name,) if stmt.name else (), stmt.body),
     ast.Body: _Walk.body,
     ast.Let: _let,
-    ast.Output: lambda walk, stmt: walk.visit(stmt.body),
+    ast.Output: lambda walk, stmt: walk.visit(stmt.name, stmt.body),
+    ast.Port: lambda walk, port: walk.visit(*(part for part in port.parts if not isinstance(part, str))),
     ast.Net: _definition,
     ast.Block: _definition,
     ast.Function: _function,

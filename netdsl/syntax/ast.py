@@ -183,12 +183,21 @@ class Broken(Stmt):
         self.span = span
 
 
+class Port(Node):
+    """The name of an input or output; its parts are those of a Path segment."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, span: Span, parts: tuple[str | Expr, ...]) -> None:
+        self.span, self.parts = span, parts
+
+
 class Input(Stmt):
     """`input NAME DIMS keyword value…`; `arguments` is the raw sequence after the name, as in a call."""
 
     __slots__ = ("arguments", "cache", "name")
 
-    def __init__(self, span: Span, name: Name, arguments: tuple[Expr, ...]) -> None:
+    def __init__(self, span: Span, name: Port, arguments: tuple[Expr, ...]) -> None:
         self.span, self.name, self.arguments = span, name, arguments
         self.cache: dict[object, Any] = {}
 
@@ -302,7 +311,7 @@ class Output(Stmt):
 
     __slots__ = ("body", "name", "training")
 
-    def __init__(self, span: Span, name: Name, training: bool, body: Body | None) -> None:
+    def __init__(self, span: Span, name: Port, training: bool, body: Body | None) -> None:
         self.span, self.name, self.training, self.body = span, name, training, body
 
 

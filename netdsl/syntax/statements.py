@@ -129,7 +129,10 @@ class Statements(NodeBuilder):
         return ast.Default(span, self.name(parts[1]), self.arguments(parts))
 
     def build_input(self, span: Span, parts: Sequence[Part]) -> ast.Input:
-        return ast.Input(span, self.name(parts[1]), self.arguments(parts))
+        return ast.Input(span, at(parts, 1, ast.Port), self.arguments(parts))
+
+    def build_port(self, span: Span, parts: Sequence[Part]) -> ast.Port:
+        return ast.Port(span, _interpolated(parts))
 
     def build_expect(self, span: Span, parts: Sequence[Part]) -> ast.Expect:
         values = exprs(parts)
@@ -142,10 +145,7 @@ class Statements(NodeBuilder):
         return ast.Expect(span, what, values[0])
 
     def build_label(self, span: Span, parts: Sequence[Part]) -> _LabelParts:
-        found: list[str | ast.Expr] = [at(parts, 0, Token).text]
-        for hole in all_of(parts, Hole):
-            found += hole.parts
-        return _LabelParts(Span(span.source, span.start, self.between(parts[-2], parts[-2]).end), tuple(found))
+        return _LabelParts(Span(span.source, span.start, self.between(parts[-2], parts[-2]).end), _interpolated(parts))
 
     def build_labelled(self, span: Span, parts: Sequence[Part]) -> ast.Labelled:
         label, body = at(parts, 0, _LabelParts), parts[-1]
@@ -194,7 +194,7 @@ class Statements(NodeBuilder):
 
     def build_output(self, span: Span, parts: Sequence[Part]) -> ast.Output:
         branch = all_of(parts, ast.Body)
-        return ast.Output(span, self.name(parts[1]), has(parts, "training"), branch[0] if branch else None)
+        return ast.Output(span, at(parts, 1, ast.Port), has(parts, "training"), branch[0] if branch else None)
 
     def build_settings(self, span: Span, parts: Sequence[Part]) -> Settings:
         return Settings(span, all_of(parts, ast.Setting))
@@ -206,6 +206,14 @@ class Statements(NodeBuilder):
 
     def build_about(self, span: Span, parts: Sequence[Part]) -> ast.About:
         return ast.About(span, at(parts, 1, Settings).lines)
+
+
+def _interpolated(parts: Sequence[Part]) -> tuple[str | ast.Expr, ...]:
+    """Return the parts of a word with holes."""
+    found: list[str | ast.Expr] = [at(parts, 0, Token).text]
+    for hole in all_of(parts, Hole):
+        found += hole.parts
+    return tuple(found)
 
 
 def _reference(parts: Sequence[Part]) -> ast.Name | ast.Path:

@@ -164,6 +164,18 @@ def test_shapes_follow_the_flow(rule: str) -> None:
     assert list(flow(text, MORE).outputs.values())[-1].node.shape == expected
 
 
+def test_names_of_inputs_and_outputs_interpolate() -> None:
+    net = flow(
+        "repeat 2 as i { input view{i+1} 8 }\n"
+        "for i, n in [[0, 2], [1, 3]] { output d{n}_{i} training { dense n } }; add view{1} view2"
+    )
+    assert [node.name for node in net.inputs] == ["view1", "view2"]
+    assert list(net.outputs) == ["d2_0", "d3_1", "output"]
+    assert list(net.inference_outputs) == ["output"]
+    assert weights(net)[0] == "d2_0.dense1.weight"
+    assert [node.name for node in net.outputs["output"].node.inputs] == ["view1", "view2"]
+
+
 def test_reuse_must_find_its_shapes_again() -> None:
     net, report = try_net("net n { input x 8; f: dense 4; reuse f }")
     assert net is None
@@ -313,6 +325,12 @@ WRONG = {
     "a default of a block": ("block b(n = 2) { relu }\ndefault b n 3", ["E0408"]),
     "a negative number in a label": ("net m { input x 8; a{0-1}: relu }", ["E0408"]),
     "an input called like the output of the last value": ("net m { input output 8; relu }", ["E0211"]),
+    "an input of every round": ("net m { repeat 2 { input y 8 } }", ["E0211"]),
+    "outputs numbered alike": ("net m { input x 8; for i in [1, 1] { output y{i} { relu } } }", ["E0211"]),
+    "a branch that touches an output's name": ("net m { input x 8; output y{relu} }", ["E0240"]),
+    "a variable that holds a layer, too": ("net m { let f = relu; input x 8; output y{f} }", ["E0240"]),
+    "a negative number in an output's name": ("net m { input x 8; output y{0-1} }", ["E0408"]),
+    "an unknown word in an input's name": ("net m { input x{j} 8; relu }", ["E0201"]),
     "a training output called like it": ("net m { input x 8; output output training { dense 3 }; relu }", ["E0211"]),
     "a word outside its domain": ("net k(p in [same, valid] = same_upper) { input x 8; relu }", ["E0407"]),
 }

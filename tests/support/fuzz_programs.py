@@ -276,6 +276,8 @@ class _Writer:
                 lambda: f"reuse {label}" if label != "x" or self.chance(self.wild) else "relu",
                 lambda: f"let v{random.randrange(9)} = {expression(random) if self.chance(self.wild) else 'channels'}",
                 lambda: f"output o{random.randrange(9)} {random.choice(['', 'training '])}{body(depth)}",
+                lambda: f"output o{{{random.choice('nik')}}}_{random.randrange(9)} {body(depth)}",
+                lambda: f"for i in range({count}) {{ output t{{i}}; input z{random.randrange(9)}{{i}} 4 }}",
                 lambda: f"expect {random.choice(['[channels]', 'shape', 'params 0', 'macs 0', expression(random)])}",
                 lambda: (
                     f"default {random.choice(self.calm)} {expression(random)}" if self.chance(self.wild) else "identity"
