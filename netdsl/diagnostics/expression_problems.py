@@ -77,10 +77,14 @@ class OutsideList(Problem):
 
     index: int
     length: int
+    bound: bool = False
+    """Whether it is a bound of a slice, which can be the length."""
 
     headline = "index {index} is outside a list of length {length}"
 
     def label(self) -> str:
+        if self.bound:
+            return f"the bounds of a slice are at most {self.length}"
         return f"the last index is {self.length - 1}" if self.length else "the list is empty"
 
 

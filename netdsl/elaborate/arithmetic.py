@@ -193,6 +193,23 @@ def subscript(value: ExprValue, at: ExprValue, expr: ast.Index, context: Context
     return value[at]
 
 
+def cut(value: ExprValue, start: ExprValue, stop: ExprValue, expr: ast.Slice, context: Context) -> ExprValue:
+    """Return `value[start:stop]`: the entries from `start` up to but not including `stop`, which must exist."""
+    if not isinstance(value, tuple) or type(start) is not int or type(stop) is not int:
+        given = f"{show_value(value)}, {show_value(start)} and {show_value(stop)}"
+        context.reject(problems.BadOperation, expr.span, what=f"a slice needs a list and two integers, not {given}")
+    length = len(value)
+    for bound, written in ((start, expr.start), (stop, expr.stop)):
+        if written is not None and not -length <= bound <= length:
+            context.reject(problems.OutsideList, written.span, index=bound, length=length, bound=True)
+    first, last = (bound + length if bound < 0 else bound for bound in (start, stop))
+    if first > last:
+        what = f"the slice begins at entry {first}, after its end at {last}"
+        context.reject(problems.BadOperation, expr.span, what=what)
+    context.module.work.spend((last - first) // 4, expr.span, context.frame)
+    return value[first:last]
+
+
 def truth(value: ExprValue, expr: ast.Expr, context: Context) -> bool:
     """Return the value of a condition."""
     if type(value) is not bool:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from netdsl.base.limits import ROUNDS
 from netdsl.base.shape import Size
 from netdsl.declare.arguments import BARE_WORDS, INITIALISERS, ValueMisfit, Word, is_number
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.argument_problems import BadArgument
 from netdsl.diagnostics.name_problems import UnknownName
 from netdsl.diagnostics.problem import Edit
+from netdsl.diagnostics.report import ROUND
 from netdsl.diagnostics.syntax_problems import OtherNotation
-from netdsl.elaborate.arithmetic import binary, compare_values, negated, show_value, subscript, truth
+from netdsl.elaborate.arithmetic import binary, compare_values, cut, negated, show_value, subscript, truth
 from netdsl.elaborate.context import POISON, Context, LabelValue, LayerValue, Poisoned
 from netdsl.elaborate.functions import BUILTINS
 from netdsl.ir.init import ARITY, Init
@@ -97,6 +99,35 @@ def _list(expr: ast.List, context: Context) -> ExprValue:
     return tuple([evaluate(item, context) for item in expr.items])
 
 
+def _comprehension(expr: ast.Comprehension, context: Context) -> ExprValue:
+    inner = context.inside()
+    inner.calls = context.calls
+    rounds = [inner]
+    for generator in expr.generators:
+        following: list[Context] = []
+        for around in rounds:
+            following += _generated(generator, around, len(following))
+        rounds = following
+    return tuple([evaluate(expr.item, each) for each in rounds])
+
+
+def _generated(generator: ast.Generator, context: Context, before: int) -> list[Context]:
+    """Return a context for each entry that a `for` of a comprehension takes; `before` entries precede them."""
+    from netdsl.elaborate.loops import bind_entry, entries_of
+
+    entries = entries_of(generator, context)
+    if before + len(entries) > ROUNDS:
+        context.reject(problems.TooBig, generator.span, what="the list")
+    context.module.work.spend(ROUND * len(entries), generator.span, context.frame)
+    found = []
+    for entry in entries:
+        inner = bind_entry(generator, entry, context)
+        inner.calls = context.calls
+        if generator.condition is None or condition(generator.condition, inner):
+            found.append(inner)
+    return found
+
+
 def _unary(expr: ast.Unary, context: Context) -> ExprValue:
     if expr.op == "not":
         return not condition(expr.operand, context)
@@ -128,6 +159,13 @@ def _ternary(expr: ast.Ternary, context: Context) -> ExprValue:
 
 def _index(expr: ast.Index, context: Context) -> ExprValue:
     return subscript(evaluate(expr.value, context), evaluate(expr.index, context), expr, context)
+
+
+def _slice(expr: ast.Slice, context: Context) -> ExprValue:
+    value = evaluate(expr.value, context)
+    start = evaluate(expr.start, context) if expr.start is not None else 0
+    length = len(value) if isinstance(value, tuple) else 0
+    return cut(value, start, evaluate(expr.stop, context) if expr.stop is not None else length, expr, context)
 
 
 def _apply(expr: ast.Apply, context: Context) -> ExprValue:
@@ -221,10 +259,12 @@ _RULES: dict[type[ast.Expr], Callable[[Any, Context], ExprValue]] = {
     ast.Name: _name,
     ast.Path: _path,
     ast.List: _list,
+    ast.Comprehension: _comprehension,
     ast.Unary: _unary,
     ast.Binary: _binary,
     ast.Ternary: _ternary,
     ast.Index: _index,
+    ast.Slice: _slice,
     ast.Apply: _apply,
     ast.Match: _match,
 }

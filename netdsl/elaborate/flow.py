@@ -21,6 +21,7 @@ from netdsl.elaborate.context import POISON, BlockValue, Context, LabelValue, La
 from netdsl.elaborate.expressions import condition, evaluate
 from netdsl.elaborate.labels import define_label, find_label, label_name, value_of
 from netdsl.elaborate.layers import apply_layer, current, defaults_of, make_layer, unknown_layer
+from netdsl.elaborate.loops import bind_entry, entries_of
 from netdsl.layers import find_layer
 from netdsl.layers.base import Layer
 from netdsl.syntax import ast
@@ -28,20 +29,8 @@ from netdsl.syntax import ast
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from netdsl.elaborate.context import ExprValue, Poison
+    from netdsl.elaborate.context import Poison
     from netdsl.ir.net import Node
-
-
-class _Shown:
-    """A value that is formatted only when a message shows it."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: ExprValue) -> None:
-        self.value = value
-
-    def __str__(self) -> str:
-        return self.value if type(self.value) is str else show_value(self.value)
 
 
 def _count_rounds(count: int, span: Span, context: Context) -> int:
@@ -57,23 +46,12 @@ def _count_rounds(count: int, span: Span, context: Context) -> int:
 
 def _rounds(stmt: ast.For, context: Context) -> list[Context]:
     """Yield a context for each round of a `for` with its names bound, starting from the current value."""
-    entries = evaluate(stmt.iterable, context)
-    if not isinstance(entries, tuple):
-        context.reject(problems.BadCount, stmt.iterable.span, what=f"`for` takes a list, not {show_value(entries)}")
+    entries = entries_of(stmt, context)
     around = _count_rounds(len(entries), stmt.iterable.span, context)
     found = []
     for entry in entries:
-        values = entry if len(stmt.names) > 1 else (entry,)
-        if not isinstance(values, tuple) or len(values) != len(stmt.names):
-            names = stmt.names[0].span.to(stmt.names[-1].span)
-            context.reject(problems.BadUnpacking, names, names=len(stmt.names), value=show_value(entry))
-        frame = context.frame
-        for name, value in zip(stmt.names, values, strict=True):
-            frame = Frame(frame, name.span, variable=name.text, value=value if type(value) is int else _Shown(value))
-        inner = context.inside(frame=frame)
+        inner = bind_entry(stmt, entry, context)
         inner.rounds = around
-        for name, value in zip(stmt.names, values, strict=True):
-            inner.define(name, value)
         found.append(inner)
     return found
 

@@ -1,4 +1,4 @@
-"""The functions of expressions: `len range zip enumerate sum min max round floor ceil sqrt log2`."""
+"""The functions of expressions, such as `len`, `range` and `sqrt`."""
 
 from __future__ import annotations
 
@@ -52,8 +52,14 @@ _PLAIN: dict[str, tuple[Callable[..., bool], Callable[..., ExprValue]]] = {
         lambda *lists: tuple(zip(*lists, strict=False)),
     ),
     "enumerate(list)": (_is_list, lambda entries: tuple(enumerate(entries))),
+    "reversed(list)": (_is_list, lambda entries: entries[::-1]),
+    "sorted(list)": (
+        lambda *values: _is_list(*values) and all(map(is_number, values[0])),
+        lambda list_: tuple(sorted(list_)),
+    ),
     "min(number, number…)": (_numbers, lambda *numbers: min(numbers[0] if _is_list(*numbers) else numbers)),
     "max(number, number…)": (_numbers, lambda *numbers: max(numbers[0] if _is_list(*numbers) else numbers)),
+    "abs(number)": (_is_number, abs),
     "round(number)": (_is_number, round),
     "floor(number)": (_is_number, math.floor),
     "ceil(number)": (_is_number, math.ceil),
@@ -90,15 +96,24 @@ def _reject(usage: str, values: Values, expr: ast.Apply, context: Context) -> No
     context.reject(problems.BadCall, expr.span, what=f"`{usage}` cannot be called with {given}")
 
 
-def _sum(values: Values, expr: ast.Apply, context: Context) -> ExprValue:
-    entries = values[0] if len(values) == 1 else None
-    if not isinstance(entries, tuple) or not all(map(is_number, entries)):
-        _reject("sum(list)", values, expr, context)
-    context.module.work.spend(len(entries), expr.span, context.frame)
-    total: ExprValue = 0
-    for number in entries:
-        total = binary("+", total, number, expr.span, expr, context)
-    return total
+def _fold(name: str, op: str, start: int) -> Builtin:
+    """Return the function that combines the numbers of a list."""
+
+    def call(values: Values, expr: ast.Apply, context: Context) -> ExprValue:
+        entries = values[0] if len(values) == 1 else None
+        if not isinstance(entries, tuple) or not all(map(is_number, entries)):
+            _reject(f"{name}(list)", values, expr, context)
+        context.module.work.spend(len(entries), expr.span, context.frame)
+        total: ExprValue = start
+        for number in entries:
+            total = binary(op, total, number, expr.span, expr, context)
+        return total
+
+    return call
 
 
-BUILTINS: dict[str, Builtin] = {**{usage.partition("(")[0]: _plain(usage) for usage in _PLAIN}, "sum": _sum}
+BUILTINS: dict[str, Builtin] = {
+    **{usage.partition("(")[0]: _plain(usage) for usage in _PLAIN},
+    "sum": _fold("sum", "+", 0),
+    "prod": _fold("prod", "*", 1),
+}

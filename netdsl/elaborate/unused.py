@@ -289,6 +289,18 @@ def _function(walk: _Walk, stmt: ast.Function) -> None:
     walk.close()
 
 
+def _comprehension(walk: _Walk, expr: ast.Comprehension) -> None:
+    for generator in expr.generators:
+        walk.visit(generator.iterable)
+        walk.scopes.append({})
+        for name in generator.names:
+            walk.declare(name, "")
+        walk.visit(generator.condition)
+    walk.visit(expr.item)
+    for _ in expr.generators:
+        walk.close()
+
+
 def _setting(walk: _Walk, line: ast.Setting) -> None:
     """Visit a line of `about` or `train`, where a bare word is a text."""
     walk.visit(*(value for value in line.values if not isinstance(value, ast.Name) or value.grouped), line.lines)
@@ -337,6 +349,7 @@ _RULES: dict[type[ast.Node], Callable[[_Walk, Any], None]] = {
     ast.Function: _function,
     ast.Alias: _alias,
     ast.Setting: _setting,
+    ast.Comprehension: _comprehension,
     ast.Match: _match,
 }
 """Rules for nodes that bind names, or in which words have another meaning."""

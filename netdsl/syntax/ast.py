@@ -97,6 +97,24 @@ class List(Expr):
         self.span, self.items, self.grouped = span, items, False
 
 
+class Generator(Node):
+    """`for a, b in LIST if condition` of a comprehension; the condition is None if there is none."""
+
+    __slots__ = ("condition", "iterable", "names")
+
+    def __init__(self, span: Span, names: tuple[Name, ...], iterable: Expr, condition: Expr | None) -> None:
+        self.span, self.names, self.iterable, self.condition = span, names, iterable, condition
+
+
+class Comprehension(Expr):
+    """`[item for a in LIST if condition …]`."""
+
+    __slots__ = ("generators", "item")
+
+    def __init__(self, span: Span, item: Expr, generators: tuple[Generator, ...]) -> None:
+        self.span, self.item, self.generators, self.grouped = span, item, generators, False
+
+
 class Unary(Expr):
     """`-x` or `not x`."""
 
@@ -135,6 +153,15 @@ class Index(Expr):
 
     def __init__(self, span: Span, value: Expr, index: Expr) -> None:
         self.span, self.value, self.index, self.grouped = span, value, index, False
+
+
+class Slice(Expr):
+    """`value[start:stop]`; a bound is None if it is left out."""
+
+    __slots__ = ("start", "stop", "value")
+
+    def __init__(self, span: Span, value: Expr, start: Expr | None, stop: Expr | None) -> None:
+        self.span, self.value, self.start, self.stop, self.grouped = span, value, start, stop, False
 
 
 class Apply(Expr):

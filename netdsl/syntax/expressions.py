@@ -75,6 +75,13 @@ class Expressions(NodeBuilder):
     def build_list(self, span: Span, parts: Sequence[Part]) -> ast.List:
         return ast.List(span, exprs(parts))
 
+    def build_comprehension(self, span: Span, parts: Sequence[Part]) -> ast.Comprehension:
+        return ast.Comprehension(span, exprs(parts)[0], all_of(parts, ast.Generator))
+
+    def build_generator(self, span: Span, parts: Sequence[Part]) -> ast.Generator:
+        iterable, *condition = exprs(parts)
+        return ast.Generator(span, self.new_names(parts), iterable, condition[0] if condition else None)
+
     def build_unary(self, span: Span, parts: Sequence[Part]) -> ast.Unary:
         return ast.Unary(span, at(parts, 0, Token).text, at(parts, 1, ast.Expr))
 
@@ -93,6 +100,12 @@ class Expressions(NodeBuilder):
     def build_index(self, span: Span, parts: Sequence[Part]) -> ast.Index:
         value, at = exprs(parts)
         return ast.Index(span, value, at)
+
+    def build_slice(self, span: Span, parts: Sequence[Part]) -> ast.Slice:
+        value, *_ = exprs(parts)
+        colon = next(at for at, part in enumerate(parts) if isinstance(part, Token) and part.text == ":")
+        start, stop = exprs(parts[1:colon]), exprs(parts[colon:])
+        return ast.Slice(span, value, start[0] if start else None, stop[0] if stop else None)
 
     def build_apply(self, span: Span, parts: Sequence[Part]) -> ast.Apply:
         return ast.Apply(span, self.name(parts[0]), exprs(parts))

@@ -22,6 +22,7 @@ from netdsl.declare.arguments import (
     Sizes,
 )
 from netdsl.declare.declared import Argument
+from netdsl.elaborate.functions import BUILTINS
 from netdsl.layers import find_layer, layer_modules
 from tests.support.paths import ROOT
 
@@ -87,7 +88,7 @@ HOSTILE = [
 ]
 """Pieces that are put where they may not belong."""
 
-FUNCTIONS = tuple("len range zip enumerate sum min max round floor ceil sqrt log2 f0 f1 normal".split())  # noqa: SIM905
+FUNCTIONS = (*BUILTINS, "f0", "f1", "normal")
 OPERATORS = tuple("+ - * / // % ** == != < <= > >= and or".split())  # noqa: SIM905
 INPUTS = [
     *(("3x16x16", 2), ("8x9x7", 2), ("1x28x28", 2), ("3x?x?", 2), ("[4, 8*?H, 8*?H]", 2)),
@@ -208,6 +209,9 @@ def expression(random: Random, depth: int = 2) -> str:
             f"[{', '.join(deeper[: random.randrange(4)])}]",
             f"{name}({', '.join(deeper[: random.randrange(1, 3)])})",
             f"[{deeper[0]}, {deeper[1]}][{deeper[2]}]",
+            f"[{deeper[0]} for {random.choice('ijk')} in {deeper[1]} if {deeper[2]}]",
+            f"[{random.choice(['w', deeper[0]])} for w, k in [[1, 2], {deeper[1]}] for i in range(3)]",
+            f"{deeper[0]}[{random.choice(['', deeper[1]])}:{random.choice(['', deeper[2]])}]",
             f"(-{deeper[0]})",
             f"(not {deeper[0]})",
             f"match {deeper[0]} {{ {deeper[1]} => 1; _ => {deeper[2]} }}",

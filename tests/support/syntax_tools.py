@@ -62,6 +62,15 @@ def _short(value: object) -> str:
             return ".".join("".join(p if isinstance(p, str) else f"{{{short(p)}}}" for p in s) for s in value.segments)
         case ast.List():
             return f"[{' '.join(map(short, value.items))}]"
+        case ast.Comprehension():
+            return f"[{short(value.item)} {' '.join(map(short, value.generators))}]"
+        case ast.Generator():
+            names = " ".join(map(short, value.names))
+            condition = f" if {short(value.condition)}" if value.condition else ""
+            return f"for {names} in {short(value.iterable)}{condition}"
+        case ast.Slice():
+            start, stop = (short(bound) if bound else "-" for bound in (value.start, value.stop))
+            return f"(slice {short(value.value)} {start} {stop})"
         case ast.Unary():
             return f"({value.op} {short(value.operand)})"
         case ast.Binary():
