@@ -264,6 +264,26 @@ class Recursive(Problem):
         return "this closes the cycle" if calls else "this is part of the cycle"
 
 
+@problem("E0241", "a `seq` without a name")
+class NamelessSequence(Problem):
+    """A `seq` inside another is numbered by it. Elsewhere, a label names its weights.
+
+    ```net fail
+    net bad { input x 784; seq { dense 100; relu } }
+    ```
+
+    ```net fixed
+    net good { input x 784; body: seq { dense 100; relu } }
+    ```
+    """
+
+    headline = "this `seq` has no label"
+    caption = "only a `seq` inside another is numbered"
+
+    def suggestions(self) -> Iterable[Suggestion]:
+        yield Suggestion("name it", Edit(Span(self.span.source, self.span.start, self.span.start), "body: "))
+
+
 @problem("E0212", "not callable")
 class NotCallable(Problem):
     """A variable at the beginning of a statement must hold a block or a layer.

@@ -10,7 +10,7 @@ from netdsl.base.text import Frame, Span
 from netdsl.declare.arguments import whole
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.merge_problems import NoOperands, SkipMismatch
-from netdsl.diagnostics.name_problems import DefinedTwice, NotCallable
+from netdsl.diagnostics.name_problems import DefinedTwice, NamelessSequence, NotCallable
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.report import ROUND, STATEMENT
 from netdsl.diagnostics.shape_problems import TooLarge
@@ -141,6 +141,16 @@ def _labelled(stmt: ast.Labelled, context: Context, _: Scope | None) -> None:
     define_label(name, stmt.label_span, node, context, scope=scope, statement=stmt, around=around)
 
 
+def _sequence(stmt: ast.Sequence, context: Context, opened: Scope | None) -> None:
+    """Number the layers of a `seq` without a label, which has a number itself."""
+    if opened is None and not context.scope.seq:
+        head = Span(stmt.span.source, stmt.span.start, stmt.span.start + len("seq"))
+        context.reject(NamelessSequence, head)
+    scope = opened or context.scope.open(context.scope.name("seq"))
+    scope.seq = True
+    _inside(stmt.body, context, scope)
+
+
 def _from(stmt: ast.From, context: Context, _: Scope | None) -> None:
     context.value = value_of(find_label(stmt.target, context))
 
@@ -268,9 +278,9 @@ def _repeat(stmt: ast.Repeat, context: Context, opened: Scope | None) -> None:
 
 
 def _sole_call(body: ast.Body) -> ast.Stmt | None:
-    """Return the only unlabeled call of a round, besides `let` and `expect`, which is named after the round."""
+    """Return the only unlabeled call or `seq` of a round, besides `let` and `expect`; the round names it."""
     calls = [stmt for stmt in body.statements if not isinstance(stmt, (ast.Let, ast.Expect))]
-    return calls[0] if len(calls) == 1 and isinstance(calls[0], ast.Call) else None
+    return calls[0] if len(calls) == 1 and isinstance(calls[0], (ast.Call, ast.Sequence)) else None
 
 
 def _if(stmt: ast.If, context: Context, opened: Scope | None) -> None:
@@ -299,6 +309,7 @@ STATEMENT_RULES.update(
     {
         ast.Call: _call,
         ast.Labelled: _labelled,
+        ast.Sequence: _sequence,
         ast.From: _from,
         ast.Reuse: _reuse,
         ast.Skip: _skip,

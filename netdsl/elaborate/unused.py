@@ -341,6 +341,7 @@ _RULES: dict[type[ast.Node], Callable[[_Walk, Any], None]] = {
     ast.For: lambda walk, stmt: _loop(walk, stmt.iterable, stmt.names, stmt.body),
     ast.Repeat: lambda walk, stmt: _loop(walk, stmt.count, (stmt.name,) if stmt.name else (), stmt.body),
     ast.Body: _Walk.body,
+    ast.Sequence: lambda walk, stmt: walk.body(stmt.body, is_seq=True),
     ast.Let: _let,
     ast.Output: lambda walk, stmt: walk.visit(stmt.name, stmt.body),
     ast.Port: lambda walk, port: walk.visit(*(part for part in port.parts if not isinstance(part, str))),

@@ -250,6 +250,15 @@ class Labelled(Stmt):
         self.span, self.label, self.label_span, self.body, self.seq = span, label, label_span, body, seq
 
 
+class Sequence(Stmt):
+    """`seq { … }` without a label, which the `seq` around it numbers."""
+
+    __slots__ = ("body",)
+
+    def __init__(self, span: Span, body: Body) -> None:
+        self.span, self.body = span, body
+
+
 class From(Stmt):
     """`from LABEL`."""
 

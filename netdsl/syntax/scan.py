@@ -29,6 +29,7 @@ MOST_PROBLEMS = 100
 """Maximum number of problems per file and step."""
 
 _LABEL = re.compile(r"(?:\{[^{}\n;]*\}[A-Za-z0-9_]*)*:")
+_BRACE = re.compile(r"(?:\s|#[^\n]*\n)*\{")
 HIDING = re.compile(f"[{HIDDEN}]")
 JOINING = ("else", "project")
 """Words that continue the previous statement across newlines."""
@@ -150,8 +151,11 @@ class Scan:
         if keyword is None:
             return ("NAME",)
         text, end = self.source.text, start + len(word)
-        is_label = text[end : end + 1] in (":", "{") and _LABEL.match(text, end)
-        return ("NAME",) if is_label else (*keyword, "NAME")
+        if text[end : end + 1] in (":", "{") and _LABEL.match(text, end):
+            return ("NAME",)
+        if word == "seq" and not _BRACE.match(text, end) and not text[:start].endswith((":", ": ")):
+            return ("NAME", *keyword)  # it may be the name of a block
+        return (*keyword, "NAME")
 
     def _number(self, word: str, start: int) -> tuple[str, ...]:
         words = lexicon()

@@ -155,6 +155,9 @@ class Statements(NodeBuilder):
             self.spoilt = True
         return ast.Labelled(span, label.parts, label.span, body, has(parts, "seq"))
 
+    def build_sequence(self, span: Span, parts: Sequence[Part]) -> ast.Sequence:
+        return ast.Sequence(span, at(parts, 1, ast.Body))
+
     def build_from(self, span: Span, parts: Sequence[Part]) -> ast.From:
         return ast.From(span, _reference(parts))
 

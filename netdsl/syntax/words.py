@@ -79,7 +79,7 @@ def readable(accepted: set[str], most: int = 5) -> tuple[str, ...]:
     rest = set(accepted) - {"BROKEN", "MERGE"}
     phrases: list[str] = []
     if {"SKIP", "REPEAT"} <= rest:
-        rest -= {word.upper() for word in STATEMENTS} | {"NAME"}
+        rest -= {word.upper() for word in STATEMENTS} | {"NAME", "SEQ"}
         phrases.append("a statement")
     if {"NET", "BLOCK"} <= rest:
         rest -= {word.upper() for word in ITEM_WORDS}

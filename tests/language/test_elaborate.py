@@ -61,6 +61,14 @@ NAMES = {
         "input x 3x8x8; skip { conv 3x3 4 } project { conv 1x1 4; bn }; skip { conv 3x3 5 } project { conv 1x1 5 }",
         "conv1 downsample.0 downsample.1 add1 conv2 downsample2.0 add2",
     ),
+    "a seq in a seq is numbered, and takes a number": (
+        "input x 8; all: seq { dense 4; seq { dense 4; relu; seq { tanh } }; relu; skip { seq { dense 4 } } }",
+        "all.0 all.1.0 all.1.1 all.1.2.0 all.2 all.3.0 all.add1",
+    ),
+    "a lone seq of a round takes its number": (
+        "input x 8; a: repeat 2 { let n = 4; seq { dense n; relu } }",
+        "a.0.0 a.0.1 a.1.0 a.1.1",
+    ),
     "an output's branch is a scope": ("input x 8; output y { dense 4 }; output z { dense 4 }", "y.dense1 z.dense1"),
     "ordinals run on through the branches of a merge": (
         "input x 8; concat { dense 4 } { dense 4 } for n in [2, 3] { dense n }; dense 1",
@@ -351,6 +359,8 @@ WRONG = {
     "a function that calls itself in a comprehension": ("fn f(x) = [f(x) for a in [1]]\nlet l = f(1)", ["E0206"]),
     "a slice beyond the end": ("let l = [1, 2][:3]", ["E0411"]),
     "a slice whose end precedes its begin": ("let l = [1, 2][1:0]", ["E0408"]),
+    "a seq without a label": ("net m { input x 8; seq { relu } }", ["E0241"]),
+    "a seq without a label in a group": ("net m { input x 8; a: seq { b: { seq { relu } } } }", ["E0241"]),
     "a slice of a number": ("let l = 1\nlet m = l[1:]", ["E0408"]),
     "a negative number in an output's name": ("net m { input x 8; output y{0-1} }", ["E0408"]),
     "an unknown word in an input's name": ("net m { input x{j} 8; relu }", ["E0201"]),

@@ -287,6 +287,8 @@ class _Writer:
                     f"default {random.choice(self.calm)} {expression(random)}" if self.chance(self.wild) else "identity"
                 ),
                 lambda: f"freeze {body(depth)}",
+                lambda: f"s{random.randrange(9)}: seq {{ {self.call()}; seq {body(depth)} }}",
+                lambda: f"seq {body(depth)}",
                 lambda: f'about {{ year {number(random)}; paper "p" {{ a b }} }}',
                 lambda: f"{random.choice(self.blocks)} {number(random)} k {number(random)}" if self.blocks else "relu",
             ]
