@@ -84,6 +84,11 @@ class Loss(Declared):
         """Return the scalar loss of a batch: y [N, *output], target [N, *target]. All sizes are numbers."""
         raise NotImplementedError
 
+    @property
+    def has_shares(self) -> bool:
+        """Whether `share` depends on more than the number of examples."""
+        return False
+
     def share(self, target: NDArray[Any]) -> float:
         """Return the weight of a batch in the mean over several batches."""
         return len(target)
@@ -250,6 +255,10 @@ class CrossEntropy(Loss):
         if isinstance(weights, tuple) and len(weights) != found.classes:
             raise misfit(f"{len(weights)} numbers along the first axis, one for each of the class weights")
         return found
+
+    @property
+    def has_shares(self) -> bool:
+        return self.class_weights is not None or self.ignore is not None
 
     def share(self, target: NDArray[Any]) -> float:
         kept = target if self.ignore is None else target[target != self.ignore]

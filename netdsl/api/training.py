@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         schedule: str
         stop: str
         batch: int
+        accumulate: int
         epochs: int
         steps: int
         seed: int

@@ -139,7 +139,7 @@ class TrainingProgress(RecordedProgress):
         self._loss = 0.9 * self._loss + 0.1 * loss if isfinite(self._loss) else loss
         at, begun = trainer.position, self._began_at
         seconds = max(monotonic() - self.started, 1e-9)
-        speed = f"{(at.step - begun) * trainer.recipe.batch / seconds:>7,.0f} examples/s"
+        speed = f"{(at.step - begun) * trainer.recipe.step_batch / seconds:>7,.0f} examples/s"
         left = _left(self.started, at.step - begun, trainer.steps - begun)
         loss_field, *metrics = _figures({"loss": self._loss, **trainer.measures.values()}, width=7)
         fields = [loss_field, left, *metrics, speed]

@@ -250,6 +250,7 @@ def overview(trainer: Trainer) -> dict[str, object]:
         "validation": None if trainer.validation is None else len(trainer.validation[1]),
         "validation_data": " ".join(line.split()).removeprefix("validate ") or ("held out" if held_out else None),
         "batch": recipe.batch,
+        "accumulate": recipe.accumulate,
         "steps_per_epoch": trainer.per_epoch,
         "epochs": recipe.epochs,
         "steps": trainer.steps,
@@ -272,10 +273,11 @@ def overview_lines(trainer: Trainer, width: int) -> list[str]:
         source = "" if held_out else f" ({found['validation_data']})"
         validation = f", {found['validation']:,} {'held out ' * held_out}for validation{source}"
     length = plural(found["epochs"], "epoch") if found["epochs"] is not None else plural(found["steps"], "step")
+    accumulated = f" x {found['accumulate']:,}" if found["accumulate"] > 1 else ""
     parts = [
         f"{found['net']}: {plural(found['parameters'], 'parameter')}{trained}",
         f"{plural(found['examples'], 'example')}{classes}{validation}",
-        f"batch {found['batch']:,}, {plural(found['steps_per_epoch'], 'step')} per epoch, {length}",
+        f"batch {found['batch']:,}{accumulated}, {plural(found['steps_per_epoch'], 'step')} per epoch, {length}",
         f"{found['provider']}, {plural(found['threads'], 'thread')}",
     ]
     solid = (part.replace(" ", NO_BREAK) if len(part) < width - 3 else part for part in parts)

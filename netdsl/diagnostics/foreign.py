@@ -291,6 +291,7 @@ _LINES = _by_word(
         "warmupsteps numwarmupsteps": "schedule cosine warmup_steps 1000",
         "earlystopping patience": "stop patience 5",
         "batchsize": "batch 64",
+        "gradientaccumulationsteps accumulategradbatches gradaccumsteps": "accumulate 4",
         "numepochs maxepochs": "epochs 5",
         "maxsteps": "steps 1000",
         "randomstate manualseed": "seed 1",

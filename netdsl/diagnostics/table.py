@@ -37,6 +37,7 @@ MODULES = [
     "elaborate.train_block",
     "ir.names",
     "passes.half",
+    "train.accumulate",
     "train.checkpoint",
     "train.class_weights",
     "train.export",

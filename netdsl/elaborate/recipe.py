@@ -67,6 +67,8 @@ class Recipe(Record):
     """Whether the held-out fraction has the same share of each class."""
     augment: tuple[Augmentation, ...] = ()
     batch: int = 32
+    accumulate: int = 1
+    """Number of batches per step."""
     epochs: int | None = 10
     """Length of the training in epochs; None if it is given in steps."""
     steps: int | None = None
@@ -83,6 +85,11 @@ class Recipe(Record):
     """An equivalent `train` block in which every default and every computed value is written out."""
     root: str | None = None
     """Folder that data files may not leave; None for no restriction."""
+
+    @property
+    def step_batch(self) -> int:
+        """The number of examples per step."""
+        return self.batch * self.accumulate
 
     @property
     def targets(self) -> dict[str, Target]:

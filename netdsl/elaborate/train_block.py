@@ -272,6 +272,7 @@ class _Block:
             stratified=isinstance(validate, train_lines.ValidationPart) and validate.stratified,
             augment=augment or (),
             batch=numbers["batch"] or Recipe.batch,
+            accumulate=numbers["accumulate"] or Recipe.accumulate,
             epochs=None if numbers["steps"] else numbers["epochs"] or Recipe.epochs,
             steps=numbers["steps"],
             seed=numbers["seed"] or Recipe.seed,
@@ -351,6 +352,8 @@ class _Block:
         if recipe.stop is not None:
             yield written(recipe.stop)
         yield f"batch {recipe.batch}"
+        if recipe.accumulate > 1:
+            yield f"accumulate {recipe.accumulate}"
         yield f"steps {recipe.steps}" if recipe.steps is not None else f"epochs {recipe.epochs}"
         yield f"seed {recipe.seed}"
         yield f"keep {recipe.keep}"

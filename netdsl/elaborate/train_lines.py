@@ -51,9 +51,16 @@ EXCEPTIONS = ("bias", "bn", "vectors")
 
 @number_line("batch")
 class Batch(Declared):
-    """Number of examples per step."""
+    """Number of examples per step, or per batch of a step that accumulates gradients."""
 
     examples: int = positional(Integer())
+
+
+@number_line("accumulate")
+class Accumulate(Declared):
+    """Number of batches per step."""
+
+    batches: int = positional(Integer())
 
 
 @number_line("epochs")
@@ -65,7 +72,7 @@ class _Epochs(Declared):
 
 @number_line("steps")
 class Steps(Declared):
-    """Number of batches."""
+    """Number of steps."""
 
     number: int = positional(Integer())
 

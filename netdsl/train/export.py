@@ -65,12 +65,28 @@ class NeedsNewerOpset(UserError, code="E0649", title="an opset that is too old",
     """
 
 
+class NoAccumulation(UserError, code="E0886", title="a compiled step that accumulates gradients"):
+    """`accumulate N` takes two graphs, one that adds gradients and one that also updates the weights. A compiled
+    training step is a single graph, which computes an update from one batch.
+
+    ```sh
+    netdsl compile net.net --training --set train.accumulate=1
+    ```
+    """
+
+
 def step_model(recipe: Recipe, *, opset: int = OPSET, metadata: Mapping[str, str] | None = None) -> Emitted:
     """Return the training step of a recipe as a checked model of standard ONNX operators, without weights.
 
     Its `parameters` are those of the net, followed by the optimizer's state. Raises UserError if a name of the net is
-    reserved for the step, if the opset is too old, if class weights depend on data, and for invalid metadata.
+    reserved for the step, if the opset is too old, if class weights depend on data, if gradients are accumulated, and
+    for invalid metadata.
     """
+    if recipe.accumulate > 1:
+        raise NoAccumulation(
+            f"a compiled step updates the weights in every run, but the recipe has `accumulate {recipe.accumulate}`",
+            f"compile a step of one batch: `--set train.accumulate=1 --set train.batch={recipe.step_batch}`",
+        )
     if any(map(is_balanced, recipe.losses)):
         raise NoBalance(
             "`class_weights balanced` depends on the training data, which a compiled step does not read",

@@ -67,17 +67,17 @@ def given(data: object, recipe: Recipe, *, training: bool) -> Examples:
     if not training and not isinstance(data, Sized):
         return Stream(data, needed)
     known = _steps(data, recipe)
-    return Batches(data, needed, recipe.batch, known or recipe.steps or 0, known is not None)
+    return Batches(data, needed, recipe.step_batch, known or recipe.steps or 0, known is not None)
 
 
 def _steps(data: Source, recipe: Recipe) -> int | None:
     """Return the number of steps per epoch, or None if unknown. A last batch of unknown size does not count. Raises
     BadStream if nothing determines the length of the training."""
     if isinstance(data, (list, tuple)):
-        return max(1, sum(_length(item) for item in data) // recipe.batch)
+        return max(1, sum(_length(item) for item in data) // recipe.step_batch)
     if isinstance(data, Sized) and isinstance(data, Iterable):
         first = next(iter(data), None)
-        return max(1, max(1, len(data) - 1) * _length(first) // recipe.batch)
+        return max(1, max(1, len(data) - 1) * _length(first) // recipe.step_batch)
     if recipe.steps is None:
         raise BadStream("the number of batches per epoch is unknown", "add a line `steps` to the `train` block")
     return None

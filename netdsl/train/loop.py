@@ -79,7 +79,7 @@ class Trainer:
         self.validation = validation
         self.checkpoint_writer = checkpoint_writer
         self.progress = progress or Progress()
-        self.per_epoch = dataset.steps(recipe.batch)
+        self.per_epoch = dataset.steps(recipe.step_batch)
         self.steps = recipe.steps if recipe.steps is not None else (recipe.epochs or 0) * self.per_epoch
         self.every = max(1, ceil(self.steps / MAX_STEP_ROWS))
         self.names = names_of(dataset, recipe)
@@ -173,7 +173,7 @@ class Trainer:
         for epoch in range(self.position.epoch, ceil(self.epochs)):
             number = first
             for feeds in self.dataset.batches(
-                recipe.batch, seed=recipe.seed, epoch=epoch, first=first, augment=self.augment
+                recipe.step_batch, seed=recipe.seed, epoch=epoch, first=first, augment=self.augment
             ):
                 if left <= 0:
                     return
@@ -235,7 +235,7 @@ class Trainer:
             else:
                 self.best_weights = self.weights()
         if self.checkpoint_writer is not None:
-            examples = self.epoch_loss.count * self.recipe.batch
+            examples = self.epoch_loss.count * self.recipe.step_batch
             self.checkpoint_writer.log_epoch(self.last, self.progress.epoch_seconds(), examples)
         self.progress.epoch(self, self.last)
         self.epoch_loss.reset()
@@ -277,7 +277,12 @@ class Trainer:
     def _diverged(self, what: str, feeds: Mapping[str, Array]) -> Diverged:
         at = self.position
         place = f"epoch {at.epoch + 1}, step {at.step + 1:,}"
-        where, *helps = nonfinite_origin(self.recipe, self.runner.before(), feeds, None, self._example)
+        batch, first = self.runner.batch_of(feeds)
+
+        def name(key: str, row: int) -> str:
+            return self._example(key, first + row)
+
+        where, *helps = nonfinite_origin(self.recipe, self.runner.before(), batch, None, name)
         return Diverged(f"{what} at {place}, with learning rate {float(feeds[RATE]):g}: {where}", *helps, *self._kept())
 
     def _check(self, state: Mapping[str, Array]) -> None:
@@ -303,6 +308,6 @@ class Trainer:
         return (f"the last checkpoint, {newest}, is finite",) if newest is not None else ()
 
     def _example(self, key: str, row: int) -> str:
-        """Return the name of a row of this step's batch."""
+        """Return the name of an example of this step."""
         recipe, at = self.recipe, self.position
-        return self.dataset.name(key, at.batch * recipe.batch + row, seed=recipe.seed, epoch=at.epoch)
+        return self.dataset.name(key, at.batch * recipe.step_batch + row, seed=recipe.seed, epoch=at.epoch)

@@ -14,16 +14,18 @@ from netdsl.backend.session import Session, failed
 from netdsl.ir.graph import LOSS
 from netdsl.ops.base import known
 from netdsl.passes.finish import Finished, finish
+from netdsl.train.step import GRADIENT
 from netdsl.train.step_backend import STEP_BACKENDS, current_name, lower_step, stored_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from onnxruntime import IOBinding, OrtValue
+    from onnxruntime import InferenceSession, IOBinding, OrtValue
 
     from netdsl.base.dtypes import Array
     from netdsl.ir.graph import Graph, Value
     from netdsl.passes.blocked import Layout
+    from netdsl.train.accumulate import Accumulation
 
     Arrays = dict[str, Array]
 
@@ -84,7 +86,7 @@ class Runner:
         second = {name: array if name in once else array.copy() for name, array in first.items()}
         self._sets = first, second
         self._outputs = {name: _zeros(y) for name, y in graph.outputs.items()}
-        self._bindings = [self._bind(before, after) for before, after in (self._sets, self._sets[::-1])]
+        self._bindings = [self._bound(self._session, self._finished, *sets) for sets in (self._sets, self._sets[::-1])]
         self._turn = 0
         self._stopped = False
 
@@ -94,24 +96,32 @@ class Runner:
         If the loss is not finite, the state may stay unchanged. Raises RunFailed, for example for an index out of range
         of an embedding.
         """
-        binding = self._bindings[self._turn]
+        self._stopped = not self._run(self._session, self._bindings[self._turn], feeds)
+        if not self._stopped:
+            self._turn ^= 1
+
+    def _run(self, session: InferenceSession, binding: IOBinding, feeds: Mapping[str, Array]) -> bool:
+        """Run a session; return False if it stopped because the loss is not finite. Raises RunFailed."""
         # The session reads these arrays in place, so they must outlive the run.
         contiguous = {name: np.asarray(array, order="C") for name, array in feeds.items()}
         for name, array in contiguous.items():
             binding.bind_ortvalue_input(name, _value(array))
         try:
-            self._session.run_with_iobinding(binding)
+            session.run_with_iobinding(binding)
         except Exception as error:
-            if LOSS not in self._outputs or np.isfinite(self.result(LOSS)):
+            if LOSS not in self._outputs or np.isfinite(self._outputs[LOSS]):
                 raise failed(self.graph.name, error) from None
-            self._stopped = True
-            return
-        self._stopped = False
-        self._turn ^= 1
+            return False
+        return True
 
     def result(self, name: str) -> Array:
         """Return an output of the last step as a copy."""
         return self._outputs[name].copy()
+
+    def batch_of(self, feeds: Mapping[str, Array]) -> tuple[Mapping[str, Array], int]:
+        """Return the feeds of the batch that the last step ended with, from those of the step, and the number of the
+        step's examples before it."""
+        return feeds, 0
 
     def state(self) -> Arrays:
         """Return the state after the last step, and the parameters that no step changes, by name, as copies."""
@@ -120,7 +130,7 @@ class Runner:
     def live(self, names: Iterable[str] | None = None) -> Mapping[str, Array]:
         """Return all states, or the named ones, valid until the next step. Plain ones are not copied, others are
         converted on access."""
-        return Live(self._sets[self._turn], self._layouts, names)
+        return Live(self._sets[self._turn], self._layouts, self._kept if names is None else names)
 
     def values(self) -> dict[str, OrtValue]:
         """Return all states."""
@@ -129,7 +139,7 @@ class Runner:
     def before(self) -> Arrays:
         """Return the state at the beginning of the last step by name, as copies; large states only if its loss was not
         finite."""
-        before = Live(self._sets[self._turn if self._stopped else self._turn ^ 1], self._layouts)
+        before = Live(self._sets[self._turn if self._stopped else self._turn ^ 1], self._layouts, self._kept)
         return {name: np.array(array) for name, array in before.items()}
 
     @property
@@ -139,8 +149,13 @@ class Runner:
 
     def restore(self, state: Mapping[str, Array]) -> None:
         """Resume from a state."""
-        for name, array in self._sets[self._turn].items():
-            array[...] = self._encoded(name, state[name])
+        for name in self._kept:
+            self._sets[self._turn][name][...] = self._encoded(name, state[name])
+
+    @property
+    def _kept(self) -> list[str]:
+        """The names of all states but the sums of gradients, which are 0 between steps."""
+        return [name for name in self._sets[self._turn] if not name.startswith(GRADIENT)]
 
     def _encoded(self, name: str, array: Array) -> Array:
         """Return a copy in the layout of the session."""
@@ -153,27 +168,29 @@ class Runner:
         parts = {name: self._finished.parts.get(name, [name]) for name in self.graph.state}
         return still | {name for name, each in parts.items() if self._finished.overwritten.issuperset(each)}
 
-    def _bind(self, before: Arrays, after: Arrays) -> IOBinding:
-        binding = self._session.io_binding()
-        for name, array in self._finished.split(before).items():
-            binding.bind_ortvalue_input(name, _value(array))
+    def _bound(self, session: InferenceSession, finished: Finished, before: Arrays, after: Arrays) -> IOBinding:
+        """Return a binding that reads one set of states and writes the other."""
+        binding, graph = session.io_binding(), finished.graph
+        for name, array in finished.split(before).items():
+            if name in graph.parameters or name in graph.state:
+                binding.bind_ortvalue_input(name, _value(array))
         for name, array in self._outputs.items():
             binding.bind_ortvalue_output(name, _value(array))
-        for name, array in self._finished.split(after).items():
-            if name in self._finished.graph.state:
+        for name, array in finished.split(after).items():
+            if name in graph.state:
                 binding.bind_ortvalue_output(name + NEXT, _value(array))
         return binding
 
 
 class Live(Mapping[str, "Array"]):
-    """All states, or the named ones, each converted to the plain layout on access."""
+    """The named states, each converted to the plain layout on access."""
 
     __slots__ = ("_arrays", "_layouts", "_names")
 
-    def __init__(self, arrays: Arrays, layouts: Mapping[str, Layout], names: Iterable[str] | None = None) -> None:
+    def __init__(self, arrays: Arrays, layouts: Mapping[str, Layout], names: Iterable[str]) -> None:
         self._arrays = arrays
         self._layouts = layouts
-        self._names = list(arrays if names is None else names)
+        self._names = list(names)
 
     def __getitem__(self, name: str) -> Array:
         array = self._arrays[name]
@@ -254,12 +271,33 @@ def default_threads() -> int:
     return os.cpu_count() or 1
 
 
-def prepare(graph: Graph, state: Arrays, choices: Choices, shown: Callable[[int, int], None] | None = None) -> Runner:
+def prepare(
+    graph: Graph,
+    state: Arrays,
+    choices: Choices,
+    shown: Callable[[int, int], None] | None = None,
+    accumulation: Accumulation | None = None,
+) -> Runner:
     """Return a runner of a step that takes ownership of its initial state. In `choices`, the selected backend replaces
-    `auto`; `shown` is for `choose_backend`. Raises NoProvider and FellBack."""
+    `auto`; `shown` is for `choose_backend`; with `accumulation`, a step takes several batches. Raises NoProvider and
+    FellBack."""
     backend = choices.step_backend if choices.provider.partition(":")[0] == "cpu" else "plain"
     lowered = lower_step(graph, backend, threads=choices.threads, choices=choices.lowered, shown=shown)
     choices.step_backend, choices.lowered = current_name(lowered.choices["lowering"]), lowered.choices
     finished = finish(lowered.graph, LOSS)
-    model = emit(finished.graph).model.SerializeToString()
-    return Runner(graph, model, state, finished=finished, layouts=lowered.layouts, **choices.how())
+    model, how = emit(finished.graph).model.SerializeToString(), choices.how()
+    if accumulation is None:
+        return Runner(graph, model, state, finished=finished, layouts=lowered.layouts, **how)
+    from netdsl.train.accumulate import AccumulatingRunner, without_update
+
+    adding = finish(without_update(lowered.graph), LOSS)
+    return AccumulatingRunner(
+        graph,
+        model,
+        state,
+        accumulation=accumulation,
+        adding=adding,
+        finished=finished,
+        layouts=lowered.layouts,
+        **how,
+    )

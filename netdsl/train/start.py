@@ -21,6 +21,7 @@ from netdsl.data.picture import declared_picture
 from netdsl.elaborate.pixels import LARGE_PIXEL, badly_scaled
 from netdsl.ir.names import BadNames
 from netdsl.lower import live
+from netdsl.train.accumulate import Accumulation, check_count
 from netdsl.train.class_weights import with_class_weights
 from netdsl.train.evaluate import Evaluator
 from netdsl.train.folder import ABOUT, ANOTHER_RUN, OtherRun
@@ -97,12 +98,14 @@ def start(
     """
     recipe.batch = dataset.batch(recipe.batch)
     check_batch(recipe)
+    check_count(recipe, dataset)
     recipe.losses = tuple(with_class_weights(line, recipe, dataset) for line in recipe.losses)
     graph = training_step(recipe.net, recipe)
     state = initial_state(graph, initial_weights(recipe.net, recipe.seed, weights))
     progress = progress or Progress()
     with closing(progress):
-        runner = prepare(graph, state, choices, progress.measuring)
+        accumulation = Accumulation(recipe) if recipe.accumulate > 1 else None
+        runner = prepare(graph, state, choices, progress.measuring, accumulation)
     evaluation = None if validation is None else (Evaluator(recipe, **choices.how()), validation)
     trainer = Trainer(recipe, dataset, runner, validation=evaluation, progress=progress)
     trainer.choices = choices

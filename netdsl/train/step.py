@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from netdsl.losses import Loss
 
 
+GRADIENT = "netdsl/gradient/"
+"""Prefix of the states that sum the gradient of a weight over several batches."""
+
+
+def share_name(output: str) -> str:
+    """Return the input that is a batch's share in the loss of an output over all batches of a step."""
+    return f"netdsl/share/{output}"
+
+
 @limits.kept()
 def training_step(net: Net, recipe: Recipe) -> Graph:
     """Return one training step as a graph: forward pass, loss, backward pass and update.
@@ -31,13 +40,20 @@ def training_step(net: Net, recipe: Recipe) -> Graph:
     Its inputs are a batch of the net's inputs, the targets of each loss (`target`, or `target.OUTPUT` if a net has
     several inference outputs) and the learning `rate`; its outputs are the scalar `loss`, the inference outputs, and
     the state for the next step. Macros are not expanded yet.
+
+    With `accumulate N`, it is the last of the N batches of a step, which adds its gradients to the sums of the earlier
+    ones and updates the weights. The loss is the batch's part of that of the step.
     """
     graph, loss = forward(net, recipe)
     rate = graph.input(RATE, ())
     count = ops.add(ops.cast(graph.state[STEP].before, "f32"), 1.0)
+    if recipe.accumulate > 1:
+        count = ops.div(count, float(recipe.accumulate))
     weights = [p for p in graph.parameters.values() if p.declaration.trainable and p.name not in recipe.freeze]
     found = gradients(loss, weights)
     pairs = [(w, g) for w, g in zip(weights, found, strict=True) if g is not None]
+    if recipe.accumulate > 1:
+        pairs = [(w, summed(w, g)) for w, g in pairs]
     clipped = recipe.optimizer.clipped([g for _, g in pairs])
     for (w, _), g in zip(pairs, clipped, strict=True):
         begin = len(graph.operations)
@@ -49,10 +65,20 @@ def training_step(net: Net, recipe: Recipe) -> Graph:
     return prune(graph)
 
 
+def summed(w: Value, g: Value) -> Value:
+    """Return the sum of a gradient and those of earlier batches, kept for the next one."""
+    graph, begin = w.graph, len(w.graph.operations)
+    before = graph.state_input(GRADIENT + w.name, w.shape, w.dtype)
+    after = ops.add(before, g)
+    graph.update(before, after, 0.0)
+    graph.operations[begin].origin = g.producer.origin if g.producer else None
+    return after
+
+
 def forward(net: Net, recipe: Recipe) -> tuple[Graph, Value]:
     """Return the graph from the inputs to the loss, and the loss; its outputs are the inference outputs of the net."""
     graph = pool_first(lower_training(net, batch=recipe.batch, seed=recipe.seed, frozen=recipe.freeze))
-    loss = adversarial_loss(graph, total_loss(graph, net, recipe.losses), recipe.augment)
+    loss = adversarial_loss(graph, total_loss(graph, net, recipe.losses, recipe.accumulate), recipe.augment)
     for output in net.outputs.values():
         if output.training:
             del graph.outputs[output.name]
@@ -60,12 +86,17 @@ def forward(net: Net, recipe: Recipe) -> tuple[Graph, Value]:
     return graph, graph.outputs[LOSS]
 
 
-def total_loss(graph: Graph, net: Net, lines: Sequence[LossLine]) -> Value:
-    """Return the weighted sum of the losses of a graph's outputs, adding the targets as inputs."""
+def total_loss(graph: Graph, net: Net, lines: Sequence[LossLine], batches: int = 1) -> Value:
+    """Return the weighted sum of the losses of a graph's outputs, adding the targets as inputs. Of several batches, it
+    is this one's part, for which the share of each loss that depends on its targets is another input."""
     terms = []
     for line in lines:
-        value = loss_value(graph, net, line)
-        terms.append(ops.mul(value, line.weight) if line.weight != 1 else value)
+        value, weight = loss_value(graph, net, line), line.weight
+        if batches > 1 and line.loss.has_shares:
+            value = ops.mul(value, graph.input(share_name(line.output), ()))
+        else:
+            weight /= batches
+        terms.append(ops.mul(value, weight) if weight != 1 else value)
     return ops.add(*terms) if len(terms) > 1 else terms[0]
 
 
