@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from netdsl.base.text import Span
-from netdsl.diagnostics.edits import comment_before, did_you_mean, gap_before
+from netdsl.diagnostics.edits import after, before, comment_before, did_you_mean, gap_before
 from netdsl.diagnostics.problem import Edit, Label, Problem, Suggestion, problem
 
 if TYPE_CHECKING:
@@ -239,8 +239,8 @@ class WeightTwice(Problem):
 
 @problem("E0206", "a recursive definition")
 class Recursive(Problem):
-    """A block or function cannot call itself, and a value cannot depend on itself, directly or through others. So
-    elaboration always terminates.
+    """A function cannot call itself, and a value cannot depend on itself, directly or through others. A block can call
+    itself if an integer parameter is smaller in each call. So elaboration always terminates.
 
     ```net fail
     block b { relu; b }
@@ -262,6 +262,38 @@ class Recursive(Problem):
     def label(self) -> str:
         calls = self.what in ("the block", "the function")
         return "this closes the cycle" if calls else "this is part of the cycle"
+
+    def suggestions(self) -> Iterable[Suggestion]:
+        if self.what == "the block":
+            yield Suggestion("a block can call itself only with a smaller integer, as in `if n > 0 { b (n - 1) }`")
+
+
+@problem("E0242", "a recursion without an end")
+class EndlessRecursion(Problem):
+    """A block that calls itself passes a smaller integer, which is at least 0. A condition ends the recursion.
+
+    ```net fail
+    block b(n) { dense 10; b (n - 1) }
+    net bad { input x 784; b 2 }
+    ```
+
+    ```net fixed
+    block b(n) { dense 10; if n > 0 { b (n - 1) } }
+    net good { input x 784; b 2 }
+    ```
+    """
+
+    block: str
+    name: str
+    value: int
+
+    headline = "the recursion of `{block}` does not end: `{name}` falls to {value}"
+    caption = "called again here"
+
+    def suggestions(self) -> Iterable[Suggestion]:
+        yield Suggestion(
+            "end it with a condition", before(self.span, f"if {self.name} > 0 {{ "), after(self.span, " }")
+        )
 
 
 @problem("E0241", "a `seq` without a name")

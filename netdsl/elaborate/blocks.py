@@ -9,11 +9,12 @@ from netdsl.base.text import Frame
 from netdsl.declare.arguments import BARE_WORDS
 from netdsl.diagnostics.argument_problems import OutsideDomain
 from netdsl.diagnostics.expression_problems import BadOperation
-from netdsl.diagnostics.name_problems import Recursive
+from netdsl.diagnostics.name_problems import EndlessRecursion, Recursive
 from netdsl.diagnostics.report import CALL
 from netdsl.diagnostics.shape_problems import TooLarge
 from netdsl.elaborate.arithmetic import show_value
 from netdsl.elaborate.bind import Signature, bind, bound_values
+from netdsl.elaborate.builder import Expansion
 from netdsl.elaborate.context import BlockValue, Context, Scope, Variables
 from netdsl.elaborate.expressions import default_value, evaluate
 from netdsl.syntax import ast
@@ -98,10 +99,6 @@ def expand_block(
     block, builder = callee.block, context.builder
     builder.round(stmt.head.span, context.frame)
     context.module.work.spend(CALL, stmt.head.span, context.frame)
-    if block in builder.active:
-        active = list(builder.active)
-        cycle = [b.name.text for b in active[active.index(block) :]]
-        context.reject(Recursive, stmt.head.span, what="the block", cycle=(*cycle, block.name.text))
     if len(builder.active) >= NESTING:
         context.reject(TooLarge, stmt.head.span, what="nested block calls", count=NESTING + 1, limit=NESTING)
     takes = block_signature(block)
@@ -120,9 +117,28 @@ def expand_block(
     inner.depth, inner.rounds = context.depth + 1, context.rounds
     define(block.parameters, given, inner)
     builder.failed = builder.failed or callee.module.flawed
-    builder.active[block] = stmt.head.span
+    _check_recursion(block, stmt, inner, context)
+    builder.active.append(Expansion(block, inner))
     try:
         run(block.body, inner)
     finally:
-        del builder.active[block]
+        builder.active.pop()
     context.value = inner.value
+
+
+def _check_recursion(block: ast.Block, stmt: ast.Call, inner: Context, context: Context) -> None:
+    """Reject the call of a block by itself unless an integer parameter falls, and not below 0."""
+    active = context.builder.active
+    at = next((at for at in range(len(active) - 1, -1, -1) if active[at].definition is block), None)
+    if at is None:
+        return
+    before, now = active[at].context.variables.names, inner.variables.names
+    values = [(name.name.text, before[name.name.text][0], now[name.name.text][0]) for name in block.parameters]
+    fallen = [(name, new) for name, old, new in values if type(old) is type(new) is int and new < old]
+    if any(new >= 0 for _, new in fallen):
+        return
+    if fallen:
+        name, value = fallen[0]
+        context.reject(EndlessRecursion, stmt.span, block=block.name.text, name=name, value=value)
+    cycle = [expansion.definition.name.text for expansion in active[at:]]
+    context.reject(Recursive, stmt.head.span, what="the block", cycle=(*cycle, block.name.text))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from netdsl.base.text import Frame, Span
     from netdsl.diagnostics.problem import Problem
     from netdsl.diagnostics.report import Report
+    from netdsl.elaborate.context import Context
     from netdsl.layers.base import Layer, Weight
     from netdsl.syntax import ast
 
@@ -25,12 +26,22 @@ if TYPE_CHECKING:
 NONE: Mapping[str, Parameter] = {}
 
 
+class Expansion:
+    """A block that is being expanded, with the context of its body."""
+
+    __slots__ = ("context", "definition")
+
+    def __init__(self, definition: ast.Block, context: Context) -> None:
+        self.definition = definition
+        self.context = context
+
+
 class NetBuilder:
     """The net under construction.
 
-    `active` are the blocks being expanded, `training` the indices of the nodes in training heads, `counted` the weights
-    outside of them, without running statistics. `labels` has the first use of each label, `label_paths` the names with
-    scopes of all. `failed` is set if something may be missing.
+    `active` are the blocks being expanded, the innermost last, `training` the indices of the nodes in training heads,
+    `counted` the weights outside of them, without running statistics. `labels` has the first use of each label,
+    `label_paths` the names with scopes of all. `failed` is set if something may be missing.
     """
 
     __slots__ = (
@@ -57,7 +68,7 @@ class NetBuilder:
         self.inputs: list[Node] = []
         self.outputs: dict[str, Output] = {}
         self.owners: dict[str, tuple[Node, tuple[Weight, ...]]] = {}
-        self.active: dict[ast.Block, Span] = {}
+        self.active: list[Expansion] = []
         self.labels: dict[str, tuple[Span, str]] = {}
         self.label_paths: set[str] = set()
         self.about: dict[str, object] = {}

@@ -66,7 +66,7 @@ def _follow(names: list[str], scope: Scope) -> tuple[LabelValue | None, list[str
 def _unknown(names: list[str], span: Span, candidates: list[str], context: Context) -> NoReturn:
     elsewhere = context.builder.labels.get(names[-1])
     hidden, path = elsewhere if elsewhere is not None else (None, "")
-    inside = [block.span for block in context.builder.active][-1:]
+    inside = [expansion.definition.span for expansion in context.builder.active[-1:]]
     callers = hidden is not None and any(
         hidden.source is not block.source or not block.start <= hidden.start < block.end for block in inside
     )

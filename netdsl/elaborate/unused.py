@@ -278,7 +278,10 @@ def _definition(walk: _Walk, stmt: ast.Net | ast.Block) -> None:
         walk.visit(parameter.domain, parameter.default)
         walk.declare(parameter.name, "parameter")
     walk.scopes.pop()
+    name, known = stmt.name.text, set(walk.used)
     walk.body(stmt.body, scope, is_seq=isinstance(stmt, ast.Block) and stmt.seq)
+    if name not in known:
+        walk.used.discard(name)  # a call by itself uses no block
 
 
 def _function(walk: _Walk, stmt: ast.Function) -> None:

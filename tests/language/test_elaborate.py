@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from netdsl.base.text import Source
@@ -61,6 +63,10 @@ NAMES = {
         "input x 3x8x8; skip { conv 3x3 4 } project { conv 1x1 4; bn }; skip { conv 3x3 5 } project { conv 1x1 5 }",
         "conv1 downsample.0 downsample.1 add1 conv2 downsample2.0 add2",
     ),
+    "a block that calls itself": (
+        "input x 8; down 2",
+        "down1.dense1 down1.down1.dense1 down1.down1.last.dense1",
+    ),
     "a seq in a seq is numbered, and takes a number": (
         "input x 8; all: seq { dense 4; seq { dense 4; relu; seq { tanh } }; relu; skip { seq { dense 4 } } }",
         "all.0 all.1.0 all.1.1 all.1.2.0 all.2 all.3.0 all.add1",
@@ -79,7 +85,11 @@ NAMES = {
         "all.0 all.1 all.add1 all.2",
     ),
 }
-BLOCKS = "block unit(n) { dense n; relu }\nblock sequence(n) seq { dense n; relu }"
+BLOCKS = """
+block unit(n) { dense n; relu }
+block sequence(n) seq { dense n; relu }
+block down(n) { dense n + 1; if n > 1 { down (n - 1) } else if n == 1 { last: down 0 } }
+"""
 
 
 @pytest.mark.parametrize("rule", NAMES)
@@ -196,6 +206,29 @@ def test_names_of_inputs_and_outputs_interpolate() -> None:
     assert list(net.inference_outputs) == ["output"]
     assert weights(net)[0] == "d2_0.dense1.weight"
     assert [node.name for node in net.outputs["output"].node.inputs] == ["view1", "view2"]
+
+
+def test_a_recursive_block_has_the_layers_of_its_loop() -> None:
+    """The hourglass of Newell et al. (2016) has 3 n + 1 units; a unit of width w has 13 w^2 / 4 + 2 w weights."""
+    unit = "block unit(w) { skip { conv 1x1 w // 2; relu; conv 3x3 w // 2; relu; conv 1x1 w } }\n"
+    hourglass = """block hourglass(n, w) {
+      add { unit w } { maxpool 2x2; unit w; if n > 1 { hourglass (n - 1) w } else { unit w }; unit w; upsample 2 }
+    }\n"""
+    for n in (1, 2, 4):
+        net = net_of(f"{unit}{hourglass}net a {{ input x 16x32x32; hourglass {n} 16 }}")
+        assert net.outputs["output"].node.shape == (16, 32, 32)
+        sizes = [p.shape for p in net.parameters.values()]
+        assert sum(math.prod(shape) for shape in sizes) == (3 * n + 1) * (13 * 16**2 // 4 + 2 * 16)
+
+
+def test_two_blocks_may_call_each_other() -> None:
+    blocks = "block even(n) { dense 2; if n > 0 { odd (n - 1) } }\nblock odd(n) { dense 3; if n > 0 { even (n - 1) } }"
+    assert names(flow("input x 8; even 3", blocks)) == [
+        "even1.dense1",
+        "even1.odd1.dense1",
+        "even1.odd1.even1.dense1",
+        "even1.odd1.even1.odd1.dense1",
+    ]
 
 
 def test_reuse_must_find_its_shapes_again() -> None:
@@ -359,6 +392,12 @@ WRONG = {
     "a function that calls itself in a comprehension": ("fn f(x) = [f(x) for a in [1]]\nlet l = f(1)", ["E0206"]),
     "a slice beyond the end": ("let l = [1, 2][:3]", ["E0411"]),
     "a slice whose end precedes its begin": ("let l = [1, 2][1:0]", ["E0408"]),
+    "a block that calls itself with the same integer": ("block b(k) { b k }\nnet m { input x 8; b 3 }", ["E0206"]),
+    "with a larger one": ("block b(k) { b (k + 1) }\nnet m { input x 8; b 3 }", ["E0206"]),
+    "with a smaller float": ("block b(k) { b (k / 2) }\nnet m { input x 8; b 3.5 }", ["E0206"]),
+    "without an end": ("block b(k) { b (k - 1) }\nnet m { input x 8; b 3 }", ["E0242"]),
+    "too deep": ("block b(k) { b (k - 1) }\nnet m { input x 8; b 300 }", ["E0314"]),
+    "too often": ("block b(k) { if k > 0 { b (k - 1); b (k - 1) } }\nnet m { input x 8; b 30 }", ["E0314"]),
     "a seq without a label": ("net m { input x 8; seq { relu } }", ["E0241"]),
     "a seq without a label in a group": ("net m { input x 8; a: seq { b: { seq { relu } } } }", ["E0241"]),
     "a slice of a number": ("let l = 1\nlet m = l[1:]", ["E0408"]),

@@ -242,7 +242,8 @@ class _Writer:
         for number_ in range(self.random.randrange(3)):
             self.labels, kept = [], self.labels
             seq = self.random.choice(["", " seq"])
-            parts.append(f"block b{number_}(w, k = 3){seq} {self.body(2)}")
+            again = f"; if k > {self.random.choice('0012')} {{ b{number_} w (k - 1) }}" if self.chance(0.2) else ""
+            parts.append(f"block b{number_}(w, k = 3){seq} {self.body(2)[:-1]}{again} }}")
             self.labels = kept
             self.blocks.append(f"b{number_}")
         size, self.rank = self.random.choice(INPUTS)
