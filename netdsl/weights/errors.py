@@ -106,6 +106,19 @@ class BadRename(UserError, code="E0706", title="an invalid rename rule", exit_co
     """
 
 
+class NotTied(UserError, code="E0713", title="weights that are not tied in the file"):
+    r"""The net has one weight for several layers, by `tied` or `reuse`, but the file has different tensors for them.
+
+    A file may have such a weight once, under the name of any of these layers, or several times with equal values:
+    PyTorch saves `lm_head.weight` beside `wte.weight`, and safetensors files have only one of them. If the values
+    differ, the file belongs to a net that does not tie these layers.
+
+    ```sh
+    netdsl compile net.net --weights w.pth --drop '^lm_head\.weight$'
+    ```
+    """
+
+
 class OutsideModelFolder(UserError, code="E0708", title="a data file outside the model's folder"):
     """An ONNX model refers to a data file outside its folder.
 

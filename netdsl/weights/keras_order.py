@@ -185,8 +185,15 @@ class _Orders:
             self._need(node, order)
 
     def _check_axis(self, node: Node) -> None:
-        """Raise OrderUnknown if a normalization does not run along the channels in Keras, as it does in the net."""
+        """Raise OrderUnknown if a normalization or a Dense layer, which maps the last axis, does not run along the
+        channels in Keras, as it does in the net."""
         step, rank = self._step(node), len(node.shape)
+        if step and step.kind == "dense" and rank > 1 and not self._last[node]:
+            raise OrderUnknown(
+                f"`{self._layer(node) or ''}` maps the last axis in the Keras model, whose channels come first, but "
+                f"`{node.name}` the channels",
+                "permute the axes before it",
+            )
         axis = step.about.get("axis") if step and step.kind.endswith("normalization") else None
         axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
         if axis is not None and axis not in ((-1, rank) if self._last[node] else (1, -rank)):

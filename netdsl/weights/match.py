@@ -20,6 +20,7 @@ from netdsl.weights.file import WeightView
 from netdsl.weights.onnx_roles import LAYER_KINDS
 from netdsl.weights.order import match_by_order, pair_lines
 from netdsl.weights.rename import apply_rules, beside, check_used, read_rules
+from netdsl.weights.tied import merge_tied
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -60,17 +61,21 @@ def match_weights(
     """
     check_used(rules, file)
     found = apply_rules(file, rules) if rules else file
+    if not order:
+        found = merge_tied(net, found)
     out = excluded(net, exclude)
     needed = {p.name for node in live(net) for p in node.parameters.values()} - file.initial - out
     if order:
         found = match_by_order(net, found, out)
     elif not needed <= found.entries.keys() and (path := beside(net.source.name)) is not None:
-        other = apply_rules(found, read_rules(path))
+        other = merge_tied(net, apply_rules(found, read_rules(path)))
         if not partial or len(needed & other.entries.keys()) > len(needed & found.entries.keys()):
             found = other
     if exclude or partial:
         ordered = [name for name in net.parameters if name in needed]
         found = _part_of(net, found, ordered, out, partial=partial)
+    if shapes := _pointwise_shapes(net, found):
+        found = WeightView(found, {key: key for key in found.entries}, shapes=shapes)
     _check_layers(net, found)
     permutations = _flattened_permutations(net, found) or None
     if found.keras is not None:
@@ -158,6 +163,23 @@ def _listed(title: str, shapes: Mapping[str, Shape]) -> Iterator[str]:
         yield f"  {name:{width}}  {format_shape(shape)}"
     if len(shapes) > MAX_TENSORS_SHOWN:
         yield f"  and {len(shapes) - MAX_TENSORS_SHOWN} more"
+
+
+def _pointwise_shapes(net: Net, file: WeightFile) -> dict[str, Shape]:
+    """Return the net's shapes of weights that the file has with another number of axes, by name: matrices of linear
+    layers and kernels of pointwise convolutions, [N, C] and [N, C, 1] or [N, C, 1, 1], are the same map."""
+    found: dict[str, Shape] = {}
+    for node in net.nodes:
+        weight = node.parameters.get("weight")
+        entry = file.entries.get(weight.name) if weight is not None else None
+        if weight is None or entry is None or entry.shape == weight.shape or entry.shape[:2] != weight.shape[:2]:
+            continue
+        is_map = node.layer.kind == "linear" or (
+            node.layer.kind == "conv" and weight.shape[1] == node.inputs[0].shape[0]
+        )
+        if is_map and len(entry.shape) > 1 and {*entry.shape[2:], *weight.shape[2:]} <= {1}:
+            found[weight.name] = weight.shape
+    return found
 
 
 def _check_layers(net: Net, file: WeightFile) -> None:

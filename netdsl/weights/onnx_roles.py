@@ -50,14 +50,14 @@ NORM_ROLES = {
 }
 LAYER_KINDS = {
     "BatchNormalization": ("bn",),
-    "Conv": ("conv", "dwconv"),
+    "Conv": ("conv", "dwconv", "linear"),
     "ConvTranspose": ("deconv",),
     "Gather": ("embedding",),
-    "Gemm": ("dense", "linear"),
+    "Gemm": ("dense", "linear", "conv"),
     "GroupNormalization": ("groupnorm",),
     "InstanceNormalization": ("instancenorm", "groupnorm"),
     "LayerNormalization": ("layernorm",),
-    "MatMul": ("dense", "linear"),
+    "MatMul": ("dense", "linear", "conv"),
     "Mul": ("layernorm", "groupnorm", "instancenorm"),
     "PRelu": ("prelu",),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,12 @@ REFUSED = {
     "concat_dense_reshape_REFUSE": "E0707",
     "prelu_h_REFUSE": "E0702",
     "gru_REFUSE": "E0702",
-    "td_dense": "E0702",
-    "dense_seq": "E0702",
-    "dense_map": "E0702",
 }
+POINTWISE = ("td_dense", "dense_seq", "dense_map")
+"""Dense layers on a sequence or map, where the net has a pointwise convolution. By order, shapes must be equal."""
+
+OTHER_NAMES = ("td_dense", "weights.h5")
+"""A model and a form in which names and the order of the layers differ from those of the net."""
 
 
 def arrays(listed: list[Any]) -> list[np.ndarray]:
@@ -78,14 +81,28 @@ def cases() -> list[tuple[str, str, str]]:
 @pytest.mark.filterwarnings("ignore:.*W0")
 @pytest.mark.parametrize(("name", "form", "how"), cases())
 def test_a_net_predicts_what_keras_predicts(tmp_path: Path, name: str, form: str, how: Any) -> None:
+    refused = REFUSED.get(name)
+    if name in POINTWISE and (how == "order" or (name, form) == OTHER_NAMES):
+        refused = "E0702"
+    predicts(tmp_path, name, form, how, MODELS[name]["net"], refused)
+
+
+@pytest.mark.parametrize(("name", "form", "how"), [case for case in cases() if case[0] in POINTWISE])
+def test_a_dense_layer_on_a_sequence_is_linear(tmp_path: Path, name: str, form: str, how: Any) -> None:
+    net = re.sub(r"conv 1(x1)? ", "linear ", MODELS[name]["net"])
+    predicts(tmp_path, name, form, how, net, "E0702" if (name, form) == OTHER_NAMES else None)
+
+
+def predicts(tmp_path: Path, name: str, form: str, how: Any, text: str, refused: str | None) -> None:
+    """Compare what a net computes with what Keras did; or expect an error."""
     model = MODELS[name]
-    (tmp_path / "n.net").write_text(f"net n {{\n{model['net']}\n}}\n")
+    (tmp_path / "n.net").write_text(f"net n {{\n{text}\n}}\n")
     path = save(tmp_path, name, form)
     net = netdsl.load(str(tmp_path / "n.net"))
-    if name in REFUSED:
+    if refused is not None:
         with pytest.raises(UserError) as caught:
             net.session(weights=path, match=how)
-        assert caught.value.code == REFUSED[name]
+        assert caught.value.code == refused
         return
     session = net.session(weights=path, match=how)
     xs = arrays(model["x"])
@@ -164,6 +181,18 @@ def test_orders_that_cannot_be_known(tmp_path: Path, between: dict[str, Any]) ->
     flat = layer("Flatten", "f", "p", data_format="channels_first")
     with pytest.raises(OrderUnknown, match="is unknown"):
         turned(tmp_path, NET, functional(X, CONV, between, flat, DENSE), **WEIGHTS)
+
+
+def test_a_dense_layer_along_another_axis_is_refused(tmp_path: Path) -> None:
+    """Dense maps the last axis, which is the width if channels come first."""
+    for net in ("input x 3x4x5; c: conv 1x1 2; d: linear 3", "input x 3x4x5; c: conv 1x1 2; d: conv 1x1 3"):
+        weights = {"c": (1, 1, 3, 2), "d": (2, 3)}
+        dense = layer("Dense", "d", "c")
+        found = turned(tmp_path, net, functional(X, CONV, dense), **weights)
+        assert found.reshape(3, 2).tolist() == [[0, 3], [1, 4], [2, 5]]
+        first = layer("Conv2D", "c", "x", data_format="channels_first")
+        with pytest.raises(OrderUnknown, match="`d` maps the last axis in the Keras model"):
+            turned(tmp_path, net, functional(X, first, dense), **weights)
 
 
 def test_wirings_without_end() -> None:
