@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         optimizer: str
         schedule: str
         stop: str
+        average: float
         batch: int
         accumulate: int
         epochs: int
@@ -89,10 +90,11 @@ RUN_OPTIONS = frozenset(
 
 class Trained:
     """The result of a training: the `net`, its `weights` at the end and the `best` ones, by name, and the `history`, a
-    table with a row of figures for each epoch, as in `metrics.csv`. `net.class_names` are the names that the data have
-    for classes, which models made of the net carry."""
+    table with a row of figures for each epoch, as in `metrics.csv`. `average` are the averages of the weights at the
+    end, or these themselves without a line `average`; with it, the `best` ones are averages too. `net.class_names` are
+    the names that the data have for classes, which models made of the net carry."""
 
-    __slots__ = ("best", "history", "net", "weights")
+    __slots__ = ("average", "best", "history", "net", "weights")
 
     def __init__(
         self,
@@ -100,10 +102,12 @@ class Trained:
         weights: Mapping[str, NDArray[Any]],
         best: Mapping[str, NDArray[Any]],
         history: list[dict[str, float]],
+        average: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
         self.net = net
         self.weights = weights
         self.best = best
+        self.average = weights if average is None else average
         self.history = History(history)
 
     def plot(self) -> Picture:
@@ -272,4 +276,5 @@ def _texts(settings: Mapping[str, object]) -> list[str]:
 def _trained(found: Fitted, origin: Origin) -> Trained:
     trainer = found.trainer
     net = Net(trainer.recipe.net, origin, trainer.names)
-    return Trained(net, trainer.weights(), found.best, trainer.progress.history)
+    weights, average = trainer.weights(), trainer.averages() if trainer.recipe.average else None
+    return Trained(net, weights, found.best, trainer.progress.history, average)

@@ -159,7 +159,7 @@ def fit(
         if out is None:
             made = trainer(choose_step_backend(None, **how)[0])
             made.run()
-            return Fitted(made, made.best_weights or made.weights(), [])
+            return Fitted(made, made.best_weights or made.averages(), [])
         validated = validate is not None or recipe.validate is not None
         with open_run(recipe, out, validated=validated, resume=resume, force=force, **how) as run:
             made = trainer(run.choices)

@@ -74,5 +74,7 @@ def _complete(trainer: Trainer, folder: RunFolder, options: argparse.Namespace) 
     if trainer.stops_early:
         note(early_stop(trainer))
     best = f" ({trainer.best_point})" if trainer.best is not None else ""
-    note(f"{folder.path}: {plural(at, 'step')}; wrote last.safetensors and .onnx, best.safetensors and .onnx{best}")
+    files = ["last", "average", "best"] if trainer.recipe.average else ["last", "best"]
+    written = ", ".join(f"{file}.safetensors and .onnx" for file in files)
+    note(f"{folder.path}: {plural(at, 'step')}; wrote {written}{best}")
     return 0

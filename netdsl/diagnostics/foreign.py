@@ -292,6 +292,7 @@ _LINES = _by_word(
         "earlystopping patience": "stop patience 5",
         "batchsize": "batch 64",
         "gradientaccumulationsteps accumulategradbatches gradaccumsteps": "accumulate 4",
+        "ema modelema emadecay modelemadecay": "average 0.9999",
         "numepochs maxepochs": "epochs 5",
         "maxsteps": "steps 1000",
         "randomstate manualseed": "seed 1",

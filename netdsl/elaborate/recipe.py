@@ -75,6 +75,8 @@ class Recipe(Record):
     seed: int = 0
     keep: int = 1
     """Number of recent checkpoints to keep, besides the best one."""
+    average: float = 0.0
+    """Decay of the moving average of the weights; 0 for none."""
     undecayed: frozenset[str] = frozenset()
     """Names of the parameters without weight decay."""
     freeze: frozenset[str] = frozenset()

@@ -242,6 +242,7 @@ class _Block:
         optimizer, exceptions = self.one("optimizer", train_lines.read_optimizer) or (OPTIMIZERS["sgd"](), ())
         schedule = self.one("schedule", train_lines.read_schedule) or SCHEDULES["constant"]()
         stop = self.one("stop", train_lines.read_stop)
+        average = self.one("average", train_lines.read_average)
         augment = self.one("augment", train_lines.read_augmentations)
         numbers = {key: self.one(key, train_lines.read_number) for key in train_lines.NUMBER_LINES}
         self.attempt(self._check_end)
@@ -277,6 +278,7 @@ class _Block:
             steps=numbers["steps"],
             seed=numbers["seed"] or Recipe.seed,
             keep=numbers["keep"] or Recipe.keep,
+            average=average or Recipe.average,
             undecayed=undecayed or frozenset(),
             freeze=freeze or frozenset(),
             spans={key: lines[0].span for key, lines in self.lines.items()},
@@ -351,6 +353,8 @@ class _Block:
         yield f"schedule {written(recipe.schedule)}"
         if recipe.stop is not None:
             yield written(recipe.stop)
+        if recipe.average:
+            yield f"average {recipe.average!r}"
         yield f"batch {recipe.batch}"
         if recipe.accumulate > 1:
             yield f"accumulate {recipe.accumulate}"

@@ -91,6 +91,13 @@ class Keep(Declared):
     checkpoints: int = positional(Integer())
 
 
+class Average(Declared):
+    """Moving average of the weights."""
+
+    kind = "average"
+    decay: float = positional(Real(0, below=1))
+
+
 class ValidationPart(Declared):
     """Fraction of the data to hold out."""
 
@@ -128,6 +135,11 @@ def read_schedule(line: ast.Setting, context: Context) -> Schedule:
 def read_stop(line: ast.Setting, context: Context) -> EarlyStopping:
     _reject_braces(line, context)
     return make_component(EarlyStopping, line.values, context, line.key.span)
+
+
+def read_average(line: ast.Setting, context: Context) -> float:
+    _reject_braces(line, context)
+    return make_component(Average, line.values, context, line.key.span).decay
 
 
 def read_augmentations(line: ast.Setting, context: Context) -> tuple[Augmentation, ...]:
@@ -400,7 +412,19 @@ def _paths(net: Net) -> dict[str, None]:
     return found
 
 
-LINE_KEYS = ("data", "validate", "loss", "metric", "optimizer", "schedule", "stop", *NUMBER_LINES, "augment", "freeze")
+LINE_KEYS = (
+    "data",
+    "validate",
+    "loss",
+    "metric",
+    "optimizer",
+    "schedule",
+    "stop",
+    "average",
+    *NUMBER_LINES,
+    "augment",
+    "freeze",
+)
 """The lines of a `train` block."""
 
 

@@ -47,7 +47,7 @@ def write_model(path: str, net: Net, weights: str) -> None:
 SHARE = 50
 """Minimum ratio of the training time since the last checkpoint to the time that writing it took."""
 
-BEST = "best.safetensors"
+BEST, AVERAGE = "best.safetensors", "average.safetensors"
 
 EPOCH_SECONDS, SECONDS = 5.0, 60.0
 """Minimum time in seconds between checkpoints, at the end of an epoch and within one."""
@@ -102,9 +102,9 @@ class CheckpointWriter:
         CannotWrite."""
         if trainer.runner.is_large:
             self.folder.writer.wait()
-            write_weights(self.folder.file(BEST), trainer.live_weights(), trainer.names)
+            write_weights(self.folder.file(BEST), trainer.live_averages(), trainer.names)
         else:
-            self.best = trainer.weights()
+            self.best = trainer.averages()
 
     def save(self, checkpoint: Checkpoint, *, now: bool = False) -> None:
         """Start writing the best weights and then a checkpoint, which must not change afterwards. With `now`, wait for
@@ -134,7 +134,8 @@ class CheckpointWriter:
             self.folder.writer.wait()
 
     def finish(self, trainer: Trainer) -> None:
-        """Write the best and the last model and the curves at the end of a run. Raises CannotWrite."""
+        """Write the best and the last model, that of the averages, and the curves at the end of a run. Raises
+        CannotWrite."""
         self.folder.writer.wait()
         if self.best is not None:
             write_weights(self.folder.file(BEST), self.best, trainer.names)
@@ -142,8 +143,10 @@ class CheckpointWriter:
         last, best = self.folder.file("last.safetensors"), self.folder.file(BEST)
         write_weights(last, trainer.live_weights(), trainer.names)
         if trainer.best is None:
-            write_weights(best, trainer.live_weights(), trainer.names)
-        for which in ("last", "best"):
+            write_weights(best, trainer.live_averages(), trainer.names)
+        if trainer.recipe.average:
+            write_weights(self.folder.file(AVERAGE), trainer.live_averages(), trainer.names)
+        for which in ("last", "best", "average") if trainer.recipe.average else ("last", "best"):
             write_model(self.folder.file(f"{which}.onnx"), trainer.recipe.net, self.folder.file(f"{which}.safetensors"))
         self.draw()
         if self.tensorboard is not None:

@@ -65,6 +65,16 @@ class NeedsNewerOpset(UserError, code="E0649", title="an opset that is too old",
     """
 
 
+class NoAverage(UserError, code="E0887", title="a compiled step that averages weights"):
+    """A compiled training step has no moving average of the weights (`average`). The program that runs it can compute
+    one from the weights after each step.
+
+    ```sh
+    netdsl compile net.net --training --set train.average=0
+    ```
+    """
+
+
 class NoAccumulation(UserError, code="E0886", title="a compiled step that accumulates gradients"):
     """`accumulate N` takes two graphs, one that adds gradients and one that also updates the weights. A compiled
     training step is a single graph, which computes an update from one batch.
@@ -86,6 +96,11 @@ def step_model(recipe: Recipe, *, opset: int = OPSET, metadata: Mapping[str, str
         raise NoAccumulation(
             f"a compiled step updates the weights in every run, but the recipe has `accumulate {recipe.accumulate}`",
             f"compile a step of one batch: `--set train.accumulate=1 --set train.batch={recipe.step_batch}`",
+        )
+    if recipe.average:
+        raise NoAverage(
+            f"a compiled step has no average of the weights, but the recipe has `average {recipe.average:g}`",
+            "compile it without: `--set train.average=0`",
         )
     if any(map(is_balanced, recipe.losses)):
         raise NoBalance(

@@ -69,7 +69,7 @@ CURVES, TENSORBOARD = "curves.svg", "tensorboard"
 ROW_PATIENCE = 1.0
 """Maximum time in seconds for which rows of `steps.csv` are buffered: writing one row costs as much as writing many."""
 MADE_BY = "netdsl train"
-MODEL_FILES = tuple(f"{which}.{ending}" for which in ("best", "last") for ending in ("safetensors", "onnx"))
+MODEL_FILES = tuple(f"{which}.{ending}" for which in ("best", "last", "average") for ending in ("safetensors", "onnx"))
 
 
 class FolderIsTaken(UserError, code="E0863", title="a folder that is in use", exit_code=USAGE_IS_WRONG):

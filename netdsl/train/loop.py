@@ -16,9 +16,12 @@ from netdsl.train.nonfinite import Diverged, lower_rate, nonfinite_origin
 from netdsl.train.open_data import names_of
 from netdsl.train.prefetch import prefetched
 from netdsl.train.progress import Progress
+from netdsl.train.step import AVERAGE
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
+
+    from onnxruntime import OrtValue
 
     from netdsl.base.dtypes import Array
     from netdsl.data.augment import Augment
@@ -216,7 +219,7 @@ class Trainer:
         row = {"loss": self.epoch_loss.mean(), **self.measures.values()}
         if self.validation is not None:
             evaluator, data = self.validation
-            found = evaluator.run(self.runner.values(), data, self.recipe.batch, self.progress.validation(len(data)))
+            found = evaluator.run(self._evaluated(), data, self.recipe.batch, self.progress.validation(len(data)))
             row |= {f"validation_{name}": value for name, value in found.items() if np.ndim(value) == 0}
         self.last = {"epoch": at.step / self.per_epoch, "step": at.step, **row, "rate": rate}
         name, better = self.figure
@@ -230,10 +233,10 @@ class Trainer:
             self.best, self.best_epoch = value, at.step / self.per_epoch
             if self.checkpoint_writer is not None:
                 if self.runner.is_large:  # they overwrite the best weights on disk immediately
-                    self._check(self.live_weights())
+                    self._check(self.live_averages())
                 self.checkpoint_writer.save_best(self)
             else:
-                self.best_weights = self.weights()
+                self.best_weights = self.averages()
         if self.checkpoint_writer is not None:
             examples = self.epoch_loss.count * self.recipe.step_batch
             self.checkpoint_writer.log_epoch(self.last, self.progress.epoch_seconds(), examples)
@@ -273,6 +276,26 @@ class Trainer:
     def live_weights(self) -> Mapping[str, Array]:
         """Return the weights and running statistics without copying; valid until the next step."""
         return self.runner.live(self.recipe.net.parameters)
+
+    def averages(self) -> dict[str, Array]:
+        """Return the averages of the weights and running statistics as copies; without `average`, these themselves."""
+        return {name: np.array(array) for name, array in self.live_averages().items()}
+
+    def live_averages(self) -> Mapping[str, Array]:
+        """Return the averages without copying; valid until the next step."""
+        names = self._average_names()
+        live = self.runner.live(names.values())
+        return {name: live[average] for name, average in names.items()}
+
+    def _average_names(self) -> dict[str, str]:
+        """Return the state that holds the average of each weight: its own if it has none."""
+        states = self.runner.graph.state if self.recipe.average else {}
+        return {name: name + AVERAGE if name + AVERAGE in states else name for name in self.recipe.net.parameters}
+
+    def _evaluated(self) -> dict[str, OrtValue]:
+        """Return the values of the weights to validate."""
+        values = self.runner.values()
+        return {name: values[average] for name, average in self._average_names().items()}
 
     def _diverged(self, what: str, feeds: Mapping[str, Array]) -> Diverged:
         at = self.position

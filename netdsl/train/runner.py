@@ -14,7 +14,7 @@ from netdsl.backend.session import Session, failed
 from netdsl.ir.graph import LOSS
 from netdsl.ops.base import known
 from netdsl.passes.finish import Finished, finish
-from netdsl.train.step import GRADIENT
+from netdsl.train.step import AVERAGE, GRADIENT
 from netdsl.train.step_backend import STEP_BACKENDS, current_name, lower_step, stored_name
 
 if TYPE_CHECKING:
@@ -204,11 +204,13 @@ class Live(Mapping[str, "Array"]):
 
 
 def initial_state(graph: Graph, weights: Mapping[str, Array]) -> Arrays:
-    """Return the initial state: weights, drawn or read, and the fill values of the other states, which are read-only
-    and take no memory."""
+    """Return the initial state: weights, drawn or read, which their averages start from, and the fill values of the
+    other states, which are read-only and take no memory."""
     state = dict(weights)
     for name, each in graph.state.items():
-        if each.initial is not None:
+        if name.endswith(AVERAGE) and name not in weights:
+            state[name] = weights[name.removesuffix(AVERAGE)]
+        elif each.initial is not None:
             filling = np.array(each.initial, ELEMENT_TYPES[each.before.dtype][1])
             state[name] = np.broadcast_to(filling, known(each.before.shape))
     return state

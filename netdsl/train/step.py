@@ -33,6 +33,10 @@ def share_name(output: str) -> str:
     return f"netdsl/share/{output}"
 
 
+AVERAGE = ".average"
+"""Suffix of the states that are moving averages of weights and running statistics."""
+
+
 @limits.kept()
 def training_step(net: Net, recipe: Recipe) -> Graph:
     """Return one training step as a graph: forward pass, loss, backward pass and update.
@@ -62,7 +66,21 @@ def training_step(net: Net, recipe: Recipe) -> Graph:
         update.finish()
         for operation in graph.operations[begin:]:
             operation.origin = g.producer.origin if g.producer else None
+    if recipe.average:
+        update_averages(graph, recipe.average, count)
     return prune(graph)
+
+
+def update_averages(graph: Graph, decay: float, count: Value) -> None:
+    """Add the moving averages a <- d a + (1 - d) w of all weights and running statistics w that a step changes, with
+    d = min(decay, (1 + t) / (10 + t)) in step t, counted from 1. They begin as the initial weights."""
+    change = ops.maximum(ops.div(9.0, ops.add(count, 10.0)), 1 - decay)
+    for name in [name for name in graph.state if name in graph.parameters]:
+        begin, after = len(graph.operations), graph.state[name].after
+        before = graph.state_input(name + AVERAGE, after.shape, after.dtype)
+        graph.update(before, ops.add(before, ops.mul(ops.sub(after, before), change)))
+        for operation in graph.operations[begin:]:
+            operation.origin = after.producer.origin if after.producer else None
 
 
 def summed(w: Value, g: Value) -> Value:
