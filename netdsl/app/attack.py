@@ -16,7 +16,7 @@ from netdsl.lower import lower
 from netdsl.ops.activations import Sigmoid, Softmax
 from netdsl.ops.elementwise import Identity
 from netdsl.passes.gradient import gradients
-from netdsl.passes.rewrite import expand_macros, prune
+from netdsl.passes.rewrite import differentiable, expand_macros, prune
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,7 @@ def attack_graph(net: Net, batch: int = 1) -> Graph:
     `attack.scores`, before any softmax, [batch, K], `attack.loss` [batch], and `attack.gradient` of the input's shape.
     Raises NotAttackable.
     """
-    graph = lower(net, batch=batch)
+    graph = differentiable(lower(net, batch=batch))
     x, y = _only_input(net, graph), _classes(net, graph)
     label = graph.input(LABEL, (batch,), "i64")
     lead = _lead(y, label)

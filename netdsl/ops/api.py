@@ -17,6 +17,7 @@ from netdsl.ops.normalization import *
 from netdsl.ops.pooling import *
 from netdsl.ops.pooling_gradients import *
 from netdsl.ops.random import *
+from netdsl.ops.recurrent import *
 from netdsl.ops.reduction import *
 from netdsl.ops.resampling import *
 from netdsl.ops.scan import *

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.ir.graph import Constant, Graph
 from netdsl.ir.op import Macro
+from netdsl.ops.recurrent import Recurrent
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -93,3 +94,15 @@ def expand_macros(graph: Graph) -> Graph:
                 copy.keep(operation)
         graph = copy.finish()
     return graph
+
+
+def differentiable(graph: Graph) -> Graph:
+    """Replace the ops of inference that have no gradient by ones that compute the same."""
+    copy = Copy(graph)
+    for operation in graph.operations:
+        begin = len(copy.new.operations)
+        if isinstance(operation.op, Recurrent):
+            copy.replace(operation, operation.op.scans(*map(copy.value, operation.inputs)), begin)
+        else:
+            copy.keep(operation)
+    return copy.finish()

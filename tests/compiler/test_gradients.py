@@ -15,7 +15,7 @@ from netdsl.backend.serialize import to_bytes
 from netdsl.ir.graph import Graph
 from netdsl.ir.op import Macro
 from netdsl.passes.gradient import gradients
-from netdsl.passes.rewrite import expand_macros, prune
+from netdsl.passes.rewrite import differentiable, expand_macros, prune
 from tests.support import oracles
 from tests.support.exact import evaluator
 
@@ -174,6 +174,23 @@ CASES = {
     "matmul_spreads": ([(2, 1, 3, 4), (5, 4, 2)], ops.matmul),
 }
 
+RECURRENCES = {
+    "": (1, {}),
+    "_without_bias": (1, {"bias": False}),
+    "_both_ways": (2, {}),
+    "_all": (2, {"lengths": True, "initial": True}),
+}
+
+
+def recurrent(cell, xs, directions, options):
+    """All results of a recurrence in one value."""
+    xs = list(xs)
+    if options.get("lengths"):  # no gradient: the third sequence is empty
+        xs.insert(1 + 4 * directions, ops.constant(xs[0].graph, [4, 2, 0], "i64"))
+    y, last = ops.recurrent_training(cell, *oracles.split_inputs(xs, directions, **options))
+    return ops.concat([ops.reshape(y, (y.shape[0] * y.shape[1], y.shape[2]), batch=False), *last], 0)
+
+
 # name: the image, the kernel, attributes.
 CONVOLUTIONS = {
     "1d": ((2, 3, 9), (4, 3, 3), {}),
@@ -210,6 +227,21 @@ CONVOLUTIONS = {
         {"group": 2, "dilations": (2, 1, 2), "strides": (1, 2, 2), "pads": (1, 0, 1, 0, 1, 0)},
     ),
 }
+
+
+CASES |= {
+    f"{cell}{name}": (
+        [
+            shape
+            for at, shape in enumerate(oracles.recurrent_inputs(cell, (5, 3, 2), count, hidden=3, **options))
+            if at != 1 + 4 * count or not options.get("lengths")
+        ],
+        lambda *xs, how=(cell, count, options): recurrent(how[0], xs, *how[1:]),
+    )
+    for cell in oracles.GATES
+    for name, (count, options) in RECURRENCES.items()
+}
+CASES["lstm_last_state"] = ([(5, 3, 2), (12, 2), (12, 3)], lambda x, *ws: ops.recurrent_training("lstm", x, [ws])[1][1])
 
 
 CASES |= {
@@ -253,6 +285,7 @@ NO_GRADIENTS = {
     "BatchNormalizationTraining",
     "OneHot",
     "Range",
+    "Recurrent",
     "Scan",
     "ScatterElements",
 }
@@ -280,6 +313,29 @@ def differentiated(name):
         if dx is not None:
             graph.output(f"d{i}", ops.identity(dx))
     return prune(expand_macros(graph))
+
+
+@pytest.mark.parametrize("cell", oracles.GATES)
+@pytest.mark.parametrize("name", RECURRENCES)
+def test_recurrences_of_inference_have_a_form_with_gradients(cell, name):
+    count, options = RECURRENCES[name]
+    graph = Graph(name)
+    shapes = oracles.recurrent_inputs(cell, (5, 3, 2), count, hidden=3, **options)
+    at = 1 + 4 * count
+    xs = [graph.input(f"x{i}", s, "i64" if options.get("lengths") and i == at else "f32") for i, s in enumerate(shapes)]
+    y, last = ops.recurrent(cell, *oracles.split_inputs(xs, count, **options))
+    for i, value in enumerate((y, *last)):
+        graph.output(f"y{i}", value)
+    rng = np.random.default_rng(0)
+    fed = {x: rng.standard_normal(shape) for x, shape in zip(graph.inputs, shapes, strict=True)}
+    if options.get("lengths"):
+        fed[f"x{at}"] = np.array([4, 2, 0])
+    before, after = (
+        evaluator(to_bytes(emit(each, float_type="f64"), ())).run(None, fed)
+        for each in (graph, prune(expand_macros(differentiable(graph))))
+    )
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-12)
 
 
 @cache

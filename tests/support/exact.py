@@ -18,6 +18,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_scan import Scan as ForwardScan
 
+from tests.support import oracles
 from tests.support.oracles import resize
 
 
@@ -194,7 +195,63 @@ class Scan(ForwardScan):
         return (*results[:states], *(y[::-1] for y in results[states:])) if self.turned else results
 
 
-NEW_OPS = [Conv, ConvTranspose, MaxPool, AveragePool, GlobalMaxPool, LRN, Erf, Gather, ScatterElements, Resize, Scan]
+class Recurrence(OpRun):
+    cell, order = "", ()
+
+    def _run(
+        self,
+        x,
+        w,
+        r,
+        b=None,
+        lengths=None,
+        *states,
+        activations=None,
+        direction=None,
+        hidden_size=None,
+        linear_before_reset=None,
+        **_,
+    ):
+        cell = "rnn_relu" if activations and activations[0] == "Relu" else self.cell
+        rows = np.concatenate([np.arange(hidden_size) + at * hidden_size for at in self.order])
+        b = np.zeros((len(w), 2 * w.shape[1])) if b is None else b
+        found = []
+        for d in range(len(w)):
+            biases = (part[rows] for part in np.split(b[d], 2))
+            initial = [each[d] for each in states]
+            found.append(oracles.recurrent(cell, x, w[d][rows], r[d][rows], *biases, lengths, initial, reverse=d == 1))
+        y, *last = (np.stack(each) for each in zip(*found, strict=True))
+        return np.moveaxis(y, 0, 1), *last
+
+
+class LSTM(Recurrence):
+    cell, order = "lstm", (0, 2, 3, 1)
+
+
+class GRU(Recurrence):
+    cell, order = "gru", (1, 0, 2)
+
+
+class RNN(Recurrence):
+    cell, order = "rnn", (0,)
+
+
+NEW_OPS = [
+    LSTM,
+    GRU,
+    RNN,
+    Conv,
+    ConvTranspose,
+    MaxPool,
+    AveragePool,
+    GlobalMaxPool,
+    LRN,
+    Erf,
+    Gather,
+    ScatterElements,
+    Resize,
+    Scan,
+]
 
 
 def evaluator(model):

@@ -153,6 +153,64 @@ def pixel_shuffle(x, r):
     return y
 
 
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def recurrent(cell, x, w, r, b, c, lengths=None, states=(), reverse=False):
+    """The places of one direction, one example and one step after the other: x [L, N, C], PyTorch's weights ->
+    y [L, N, H], and the last states."""
+    hidden = r.shape[1]
+    states = [np.array(each) for each in states] or [
+        np.zeros((x.shape[1], hidden)) for _ in range(1 + (cell == "lstm"))
+    ]
+    y = np.zeros((*x.shape[:2], hidden))
+    for n in range(x.shape[1]):
+        places = range(len(x) if lengths is None else lengths[n])
+        for t in reversed(places) if reverse else places:
+            h = states[0][n]
+            p, q = (part.reshape(-1, hidden) for part in (w @ x[t, n] + b, r @ h + c))
+            if cell == "lstm":
+                i, f, o = (sigmoid(p[at] + q[at]) for at in (0, 1, 3))
+                states[1][n] = f * states[1][n] + i * np.tanh(p[2] + q[2])
+                h = o * np.tanh(states[1][n])
+            elif cell == "gru":
+                z = sigmoid(p[1] + q[1])
+                h = (1 - z) * np.tanh(p[2] + sigmoid(p[0] + q[0]) * q[2]) + z * h
+            else:
+                h = np.tanh(p[0] + q[0]) if cell == "rnn" else np.maximum(p[0] + q[0], 0)
+            y[t, n] = states[0][n] = h
+    return y, *states
+
+
+GATES = {"lstm": 4, "gru": 3, "rnn": 1, "rnn_relu": 1}
+
+
+def recurrent_inputs(cell, x, directions, *, hidden=4, bias=True, lengths=False, initial=False):
+    """The shapes of what a recurrent op takes: x, the weights of each direction, the lengths, the initial states."""
+    rows = GATES[cell] * hidden
+    weights = [(rows, x[2]), (rows, hidden), *[(rows,)] * 2 * bias]
+    states = [(x[1], directions * hidden)] * (1 + (cell == "lstm"))
+    return [x, *weights * directions, *[(x[1],)] * lengths, *states * initial]
+
+
+def split_inputs(xs, directions, *, bias=True, lengths=False, **_):
+    """What `recurrent_inputs` describes: x, a tuple of weights for each direction, the lengths, the initial states."""
+    count = 2 + 2 * bias
+    weights = [tuple(xs[1 + d * count :][:count]) for d in range(directions)]
+    rest = xs[1 + directions * count :]
+    return xs[0], weights, rest[0] if lengths else None, tuple(rest[lengths:])
+
+
+def recurrent_layer(cell, x, weights, lengths, states):
+    """y [L, N, D H], and the last states [N, D H], of one direction after the other."""
+    found = []
+    for d, (w, r, *biases) in enumerate(weights):
+        own = [np.split(each, len(weights), 1)[d] for each in states]
+        found.append(recurrent(cell, x, w, r, *(biases or (0, 0)), lengths, own, reverse=d == 1))
+    return [np.concatenate(each, -1) for each in zip(*found, strict=True)]
+
+
 def standard_ops(base=Op):
     """The ops that all layers share: classes from which none of them derives, whatever else a test has imported."""
     shared = [each for each in base.__subclasses__() if each.__module__.startswith(("netdsl.ops.", "netdsl.ir.op"))]
