@@ -13,7 +13,7 @@ from netdsl.ops.base import constant
 from netdsl.ops.elementwise import cast, identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from netdsl.base.shape import Dim
     from netdsl.ir.formula import Count
@@ -127,13 +127,13 @@ def _lower(node: Node, values: dict[Node, Value], graph: Graph, batch: Dim, trai
     begin = len(graph.operations)
     if node.layer.kind == "input":
         value = _input(node, graph, batch)
-    elif node.layer.variadic:
-        merge: Callable[..., Value] = node.layer.body
-        value = merge(*(values[x] for x in node.inputs))
     else:
-        (x,) = node.inputs
-        weights = Weights(graph, node.parameters)
-        value = node.layer.train(values[x], weights, training) if training else node.layer.body(values[x], weights)
+        operands, named = node.layer.split([values[x] for x in node.inputs])
+        weights = () if node.layer.variadic else (Weights(graph, node.parameters),)
+        if training:
+            value = node.layer.train(*operands, *weights, training, **named)
+        else:
+            value = node.layer.body(*operands, *weights, **named)
     assert value.shape == (batch, *node.shape), f"{node!r} was built as {value.shape}"
     for operation in graph.operations[begin:]:
         operation.origin = node

@@ -281,6 +281,20 @@ BARE_WORDS = frozenset({*Padding.words, *Initializer.words, *INPUT_DTYPES})
 """Words that keywords accept, and that can therefore be a parameter's default."""
 
 
+class Operand(Kind[str]):
+    """The value of a label, of elements of a type. The argument itself is the label's text; the value is an input."""
+
+    expected = "a label"
+
+    def __init__(self, dtype: str = "f32") -> None:
+        self.dtype = dtype
+
+    def convert(self, value: object) -> str:
+        if not isinstance(value, Word):
+            raise self._misfit()
+        return str(value)
+
+
 class Text(Kind[str]):
     """A text in quotes."""
 

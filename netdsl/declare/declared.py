@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from netdsl.declare.arguments import Operand
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -47,8 +49,8 @@ class Declared:
 
     kind: ClassVar[str] = ""
     arguments: ClassVar[dict[str, Argument]] = {}
-    variadic: ClassVar[bool] = False
-    """Whether it takes any number of inputs, as merges do."""
+    values: ClassVar[tuple[str, ...]] = ()
+    """The keywords that take a label's value, in the order of declaration."""
     own_first: ClassVar[bool] = True
     """Whether a subclass's own arguments precede inherited ones."""
 
@@ -58,6 +60,7 @@ class Declared:
             argument.name = name
         new = {name: argument for name, argument in own.items() if name not in cls.arguments}
         cls.arguments = {**new, **cls.arguments, **own} if cls.own_first else {**cls.arguments, **own}
+        cls.values = tuple(name for name, argument in cls.arguments.items() if isinstance(argument.kind, Operand))
 
     def __init__(self, **values: object) -> None:
         assert values.keys() <= self.arguments.keys(), values.keys() - self.arguments.keys()

@@ -144,7 +144,6 @@ _INSTEAD = {
     "merge": "there are `concat`, `add`, `mul` and others",
     "average": "write `add` and `scale 1/2`",
     "dot bilinear": "",
-    "matmul": "`dense` and `linear` multiply by a learned matrix",
     "mish": "write `mul { softplus; tanh }`",
     "softsign": "write `div { } { abs; shift 1 }`",
     "softmin": "write `scale (-1); softmax`",
@@ -370,6 +369,8 @@ def suggest_layer(span: Span, word: str, ours: Iterable[str] = OURS) -> list[Sug
     """Suggest what to write in place of a layer of another framework; nothing if the word is not known."""
     if help := _reduction(span, word):
         return [help]
+    if word in ("elif", "elseif", "elsif"):
+        return [Suggestion("write `else if`", Edit(span, "else if"))]
     if word == "return" and (rest := re.match(r" +(?=\w)", span.source.text[span.end :])):
         text = "the last value is the output: remove `return`, or continue from a label with `from`"
         removed = Edit(Span(span.source, span.start, span.end + rest.end()), "")

@@ -155,13 +155,19 @@ class WrongType(Problem):
     layer: str
     inputs: tuple[Node, ...]
     wanted: str
+    keyword: str = ""
+    """The keyword whose value has the wrong type; empty for the input."""
 
     def message(self) -> str:
         kinds = ["floats", "integers (`i64`)"]
         wanted, held = kinds if self.wanted == "f32" else kinds[::-1]
+        if self.keyword:
+            return f"`{self.keyword}` of `{self.layer}` takes {wanted}, but its value has {held}"
         return f"`{self.layer}` takes {wanted}, but its input is {held}"
 
     def suggestions(self) -> Iterable[Suggestion]:
+        if self.keyword:
+            return
         if self.wanted == "f32":
             yield Suggestion("convert them to vectors with `embedding VOCABULARY D` first")
         else:

@@ -273,10 +273,10 @@ class OperandOnNextLine(Problem):
 
     headline = "this `for` is not an operand of `{merge.text}`"
     caption = "a separate statement, since it begins a line"
-    related = "merge", "this merge ends with its line"
+    related = "merge", "this `{merge.text}` ends with its line"
 
     def suggestions(self) -> Iterable[Suggestion]:
         gap = Span(self.span.source, self.end, self.span.start)
         edits = () if gap.text.strip() else (Edit(gap, " "),)  # no comment is lost
         yield Suggestion("to make it an operand, begin it on the line before", *edits)
-        yield Suggestion("to make it a statement, indent it like the merge")
+        yield Suggestion("to make it a statement, indent it like the line before")

@@ -96,7 +96,7 @@ def _argument(node: Node, axis: int) -> CallArgument | None:
     tries = [tuple(x.shape for x in node.inputs)]
     tries += [_larger(node, 0, axis)] if node.inputs and len(node.inputs[0].shape) > axis else []
     for argument in node.arguments:
-        if declared[argument.name].required:
+        if declared[argument.name].required or argument.name in node.layer.values:
             continue
         plain = type(node.layer)(**{**values, argument.name: declared[argument.name].default})
         for shapes in tries:
@@ -112,6 +112,6 @@ def _differ(one: Shape | None, other: Shape | None, axis: int) -> bool:
 def _shape(layer: Layer, shapes: tuple[Shape, ...]) -> Shape | None:
     """Return the shape of a layer's result, or None if it does not fit."""
     try:
-        return layer.shape(*shapes)
+        return layer.shape_of(shapes)
     except (Misfit, Undecidable):
         return None

@@ -8,7 +8,7 @@ from netdsl.declare.arguments import Word
 from netdsl.diagnostics import argument_problems as problems
 from netdsl.diagnostics.problem import Edit, Rejected
 from netdsl.diagnostics.syntax_problems import UnquotedText
-from netdsl.elaborate.context import BlockValue, Context, LayerValue, Poisoned
+from netdsl.elaborate.context import BlockValue, Context, LabelValue, LayerValue, Poisoned
 from netdsl.ir.net import CallArgument
 from netdsl.syntax import ast
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Signature:
     """What a callee accepts: positional arguments in order and keyword arguments; some can be given either way."""
 
-    __slots__ = ("by_keyword", "by_place", "declared", "docs", "name", "quoted", "required", "usage", "words")
+    __slots__ = ("by_keyword", "by_place", "declared", "docs", "labels", "name", "quoted", "required", "usage", "words")
 
     def __init__(
         self,
@@ -32,20 +32,24 @@ class Signature:
         *,
         words: dict[str, tuple[str, ...]] | None = None,
         quoted: tuple[str, ...] = (),
+        labels: tuple[str, ...] = (),
+        operands: str = "",
         docs: dict[str, str] | None = None,
         declared: Span | None = None,
     ) -> None:
+        """`labels` are keywords that take a label, and `operands` shows in the usage what stands behind the call."""
         self.name = name
         self.by_place = by_place
         self.by_keyword = by_keyword
         self.required = required
         self.words = words or {}
         self.quoted = quoted
+        self.labels = labels
         self.docs = docs or {}
         self.declared = declared
         keywords, needed = set(by_keyword), set(required)
         places = [a.upper() if a in needed else f"[{a.upper()}]" for a in by_place if a not in keywords]
-        self.usage = " ".join([name, *places, *(f"[{a} …]" for a in by_keyword)])
+        self.usage = " ".join([name, *places, *(f"[{a} …]" for a in by_keyword), *filter(None, [operands])])
 
 
 class Bound(CallArgument):
@@ -104,6 +108,22 @@ def bind(arguments: tuple[ast.Expr, ...], signature: Signature, context: Context
                 edit=missing,
             )
     return tuple(bound.values())
+
+
+def split_operands(
+    arguments: tuple[ast.Expr, ...], signature: Signature
+) -> tuple[tuple[ast.Expr, ...], tuple[ast.Name | ast.Path, ...]]:
+    """Split the arguments of a call that takes operands from the labels at their end."""
+    at, places, keywords = 0, len(signature.by_place), False
+    while at < len(arguments) and (_bare(arguments[at]) in signature.by_keyword or (places and not keywords)):
+        is_keyword = _bare(arguments[at]) in signature.by_keyword
+        at, places, keywords = at + 1 + is_keyword, places - (not is_keyword), keywords or is_keyword
+    labels: list[ast.Name | ast.Path] = []
+    for expr in arguments[at:]:
+        if not isinstance(expr, (ast.Name, ast.Path)) or expr.grouped:
+            return (*arguments[:at], expr), ()
+        labels.append(expr)
+    return arguments[:at], tuple(labels)
 
 
 def _word_left_out(arguments: tuple[ast.Expr, ...], signature: Signature) -> Edit | None:
@@ -264,14 +284,27 @@ def _unknown_value(argument: Bound, unknown: UnknownName, signature: Signature, 
         )
 
 
+def _is_label(expr: ast.Expr, context: Context) -> bool:
+    """Return whether an expression refers to a label, known or not, rather than to a variable or a definition."""
+    from netdsl.elaborate.expressions import lookup
+
+    if not isinstance(expr, ast.Name):
+        return isinstance(expr, ast.Path)
+    known = context.scope.find(expr.text) or lookup(expr.text, context)
+    return known is None or isinstance(known, LabelValue)
+
+
 def bound_values(bound: tuple[Bound, ...], signature: Signature, context: Context) -> list[ExprValue]:
     """Return the values of the arguments, in the order of `bound`. Raises Rejected."""
     from netdsl.diagnostics.name_problems import UnknownName
 
-    found = []
+    found: list[ExprValue] = []
     for argument in bound:
         try:
-            found.append(argument.value(context))
+            if argument.name in signature.labels and _is_label(argument.expr, context):
+                found.append(Word(argument.expr.span.text))
+            else:
+                found.append(argument.value(context))
         except Rejected as rejected:
             wrong = rejected.problem
             if isinstance(wrong, UnknownName) and wrong.span.key == argument.expr.span.key:

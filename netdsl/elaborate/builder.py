@@ -91,7 +91,7 @@ class NetBuilder:
     ) -> Node:
         """Apply a layer. `weights_of` names the node whose weights it shares. Raises Misfit or Rejected."""
         self.report.work.spend(LAYER + len(inputs) + len(name) // 32, span, frame)
-        dtype = layer.element_type(*[x.dtype for x in inputs])
+        dtype = layer.dtype_of([x.dtype for x in inputs])
         shape, weights = layer.rules(tuple([x.shape for x in inputs]))
         if len(self.nodes) >= LAYERS:
             raise Rejected(TooLarge(span=span, frame=frame, what="layers", count=len(self.nodes) + 1, limit=LAYERS))

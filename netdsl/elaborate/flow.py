@@ -11,16 +11,17 @@ from netdsl.declare.arguments import whole
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.merge_problems import NoOperands, SkipMismatch
 from netdsl.diagnostics.name_problems import DefinedTwice, NamelessSequence, NotCallable
+from netdsl.diagnostics.operand_problems import OperandCount, TakesNoOperands
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.report import ROUND, STATEMENT
 from netdsl.diagnostics.shape_problems import TooLarge
 from netdsl.elaborate.arithmetic import show_value
-from netdsl.elaborate.bind import Bound
+from netdsl.elaborate.bind import Bound, split_operands
 from netdsl.elaborate.blocks import expand_block
 from netdsl.elaborate.context import POISON, BlockValue, Context, LabelValue, LayerValue, NameTooLong, Poisoned, Scope
 from netdsl.elaborate.expressions import condition, evaluate
 from netdsl.elaborate.labels import define_label, find_label, label_name, value_of
-from netdsl.elaborate.layers import apply_layer, current, defaults_of, make_layer, unknown_layer
+from netdsl.elaborate.layers import apply_layer, current, declared_signature, defaults_of, make_layer, unknown_layer
 from netdsl.elaborate.loops import bind_entry, entries_of
 from netdsl.layers import find_layer
 from netdsl.layers.base import Layer
@@ -96,12 +97,66 @@ def branch(body: ast.Body, context: Context, scope: Scope | None = None) -> Node
 
 def _call(stmt: ast.Call, context: Context, opened: Scope | None) -> None:
     callee = _callee(stmt.head, context)
+    if stmt.operands and (isinstance(callee, BlockValue) or not callee.operands):
+        name = callee.block.name.text if isinstance(callee, BlockValue) else callee.kind
+        context.reject(TakesNoOperands, stmt.operands[0].span, callee=name)
     if isinstance(callee, BlockValue):
         expand_block(callee, stmt, context, opened, run_body)
         return
-    layer = make_layer(stmt, callee, context, stmt.head.span)
-    value = current(context, callee.kind, stmt.head.span)
-    context.value = apply_layer(layer, (value,), stmt.head.span, context, opened, stmt.cache[callee])
+    head, arguments = stmt.head.span, stmt.arguments
+    labels: tuple[ast.Operand, ...] = ()
+    if callee.operands:
+        arguments, labels = split_operands(arguments, declared_signature(callee))
+    layer = make_layer(stmt, callee, context, head, arguments)
+    bound: tuple[Bound, ...] = stmt.cache[callee]
+    inputs = _inputs(callee, (*labels, *stmt.operands), head, context, opened)
+    if layer.values:
+        given = {argument.name: argument.expr for argument in bound}
+        inputs += tuple([_labelled_value(given[name], context) for name in layer.values if name in given])
+    context.value = apply_layer(layer, inputs, head, context, opened, bound)
+
+
+def _labelled_value(expr: ast.Expr, context: Context) -> Node:
+    """Return the value of a keyword that takes a label. Raises Rejected or Poisoned."""
+    assert isinstance(expr, (ast.Name, ast.Path)), expr
+    return value_of(find_label(expr, context))
+
+
+def _inputs(
+    cls: type[Layer], operands: tuple[ast.Operand, ...], head: Span, context: Context, opened: Scope | None
+) -> tuple[Node, ...]:
+    """Return the operands of a layer, or the current value. Raises Rejected or Poisoned."""
+    if not operands and (not cls.operands or 0 in cls.operands):
+        return (current(context, cls.kind, head),)
+    values = _operand_values(operands, context, opened)
+    if len(values) not in cls.operands:
+        span = operands[0].span.to(operands[-1].span) if operands else head
+        counts = tuple(cls.operands)
+        context.reject(OperandCount, span, callee=cls.kind, counts=counts, given=len(values), usage=cls.operand_usage)
+    if cls.flow_first and len(values) == 1:
+        values.insert(0, current(context, cls.kind, head))
+    return _sound(values)
+
+
+def _operand_values(operands: tuple[ast.Operand, ...], context: Context, opened: Scope | None) -> list[Node | Poison]:
+    """Return the values of operands, of which a `for` has one for each round."""
+    values: list[Node | Poison] = []
+    for operand in operands:
+        if isinstance(operand, ast.Body):
+            values.append(branch(operand, context, opened))
+        elif isinstance(operand, ast.For):
+            values += [branch(operand.body, inner, opened) for inner in _rounds(operand, context)]
+        else:
+            values.append(value_of(find_label(operand, context)))
+    return values
+
+
+def _sound(values: list[Node | Poison]) -> tuple[Node, ...]:
+    """Return values of which none has failed. Raises Poisoned."""
+    nodes = tuple([value for value in values if value is not POISON])
+    if len(nodes) < len(values):
+        raise Poisoned
+    return nodes
 
 
 def _callee(head: ast.Name, context: Context) -> BlockValue | type[Layer]:
@@ -220,19 +275,10 @@ def _merge(stmt: ast.Merge, context: Context, opened: Scope | None) -> None:
         if type(axis) is not int:
             what = f"an axis is an integer, not {show_value(axis)}"
             context.reject(problems.BadOperation, stmt.axis.span, what=what)
-    values: list[Node | Poison] = []
-    for operand in stmt.operands:
-        if isinstance(operand, ast.Body):
-            values.append(branch(operand, context, opened))
-        elif isinstance(operand, ast.For):
-            values += [branch(operand.body, inner, opened) for inner in _rounds(operand, context)]
-        else:
-            values.append(value_of(find_label(operand, context)))
+    values = _operand_values(stmt.operands, context, opened)
     if len(stmt.operands) == 1 and not isinstance(stmt.operands[0], ast.For):
         values.insert(0, current(context, stmt.kind.text, stmt.kind.span))
-    nodes = tuple([value for value in values if value is not POISON])
-    if len(nodes) < len(values):
-        raise Poisoned
+    nodes = _sound(values)
     if not nodes:
         context.reject(NoOperands, stmt.kind.span, what=stmt.kind.text)
     context.value = nodes[0]

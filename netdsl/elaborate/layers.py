@@ -42,17 +42,22 @@ def declared_signature(cls: type[Declared]) -> Signature:
             tuple(a.name for a in arguments if a.required),
             words={a.name: a.kind.words for a in arguments},
             quoted=tuple(a.name for a in arguments if a.kind.quoted),
+            labels=cls.values,
+            operands=cls.operand_usage if issubclass(cls, Layer) and cls.operands else "",
             docs={a.name: a.doc for a in arguments},
         )
     return _signatures[cls]
 
 
-def make_layer(call: ast.Call | ast.Input, cls: type[Layer], context: Context, head: Span) -> Layer:
-    """Return the layer that a call means. Equal calls at one place share one layer. Raises Rejected or Poisoned."""
+def make_layer(
+    call: ast.Call | ast.Input, cls: type[Layer], context: Context, head: Span, arguments: tuple[ast.Expr, ...]
+) -> Layer:
+    """Return the layer that a call means, without the operands behind its arguments. Equal calls at one place share one
+    layer. Raises Rejected or Poisoned."""
     cache = call.cache
     bound = cache.get(cls)
     if bound is None:
-        bound = cache[cls] = bind(call.arguments, declared_signature(cls), context, head)
+        bound = cache[cls] = bind(arguments, declared_signature(cls), context, head)
     given = bound_values(bound, declared_signature(cls), context) if bound else ()
     defaults = defaults_of(cls.kind, context)
     for value in given:
@@ -60,12 +65,12 @@ def make_layer(call: ast.Call | ast.Input, cls: type[Layer], context: Context, h
     key = (cls, defaults, *given, *map(type, given)) if given else (cls, defaults)
     layer: Layer | None = cache.get(key)
     if layer is None:
-        arguments = dict(defaults)
+        converted = dict(defaults)
         for argument, value in zip(bound, given, strict=True):
-            arguments[argument.name] = convert_argument(
+            converted[argument.name] = convert_argument(
                 cls, argument, value, context, (*zip(bound, given, strict=True),)
             )
-        layer = cache[key] = cls(**arguments)
+        layer = cache[key] = cls(**converted)
     return layer
 
 
@@ -146,7 +151,8 @@ def change_defaults(stmt: ast.Default, context: Context) -> Defaults:
         context.reject(BadOperation, stmt.layer.span, what=what)
     cls = cls or unknown_layer(stmt.layer, context)
     declared = declared_signature(cls)
-    only_keywords = Signature(f"default {name}", (), declared.by_keyword, (), words=declared.words)
+    keywords = tuple(keyword for keyword in declared.by_keyword if keyword not in declared.labels)
+    only_keywords = Signature(f"default {name}", (), keywords, (), words=declared.words)
     bound = bind(stmt.arguments, only_keywords, context, stmt.layer.span)
     given = bound_values(bound, only_keywords, context)
     changed = dict(defaults_of(name, context))

@@ -60,7 +60,7 @@ def _input(stmt: ast.Input, context: Context, _: Scope | None) -> None:
     try:
         cls = find_layer("input")
         assert cls is not None
-        layer = make_layer(stmt, cls, context, stmt.name.span)
+        layer = make_layer(stmt, cls, context, stmt.name.span, stmt.arguments)
         try:
             node = context.builder.node(layer, (), name, stmt.name.span, context.frame)
         except Misfit as misfit:

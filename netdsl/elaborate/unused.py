@@ -222,8 +222,8 @@ def _may_weigh(label: ast.Labelled, module: Module, weightless: set[str]) -> boo
         stmt = todo.pop()
         if isinstance(stmt, ast.Reuse):
             return True
+        todo += inner(stmt)
         if not isinstance(stmt, ast.Call):
-            todo += inner(stmt)
             continue
         name = stmt.head.text
         if name not in weightless and name not in seen:
@@ -248,6 +248,7 @@ def _labelled(walk: _Walk, stmt: ast.Labelled) -> None:
 def _call(walk: _Walk, stmt: ast.Call) -> None:
     walk.use(stmt.head.text)
     walk.arguments(stmt.head.text, stmt.arguments)
+    walk.visit(stmt.operands)
 
 
 def _input(walk: _Walk, stmt: ast.Input) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from netdsl.base.shape import format_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from netdsl.base.shape import Shape
     from netdsl.base.text import Frame, Source, Span
@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     from netdsl.ir.init import Init
 
 
+_T = TypeVar("_T")
+
+
 class Layer(Protocol):
     """The interface of layers that nets use; `netdsl.layers.base.Layer` implements it."""
 
     kind: ClassVar[str]
     arguments: ClassVar[dict[str, Any]]
+    values: ClassVar[tuple[str, ...]]
     variadic: ClassVar[bool]
     dtype_transparent: ClassVar[bool]
     differentiable: ClassVar[bool]
@@ -29,7 +33,8 @@ class Layer(Protocol):
     def body(self) -> Callable[..., Value]: ...
     @property
     def train(self) -> Callable[..., Value]: ...
-    def shape(self, *xs: Shape) -> Shape: ...
+    def shape_of(self, inputs: tuple[Shape, ...]) -> Shape: ...
+    def split(self, inputs: Sequence[_T]) -> tuple[Sequence[_T], dict[str, _T]]: ...
 
 
 class WeightDeclaration(Protocol):
@@ -135,7 +140,8 @@ class Parameters(Mapping[str, Parameter]):
 class Node:
     """A layer applied to values. As a layer has one result, a node is also that value.
 
-    `name` is its path of scopes, `shape` the shape of its result without the batch axis, `parameters` its weights by
+    `inputs` are its operands, and then the values of its keywords that take a label. `name` is its path of scopes,
+    `shape` the shape of its result without the batch axis, `parameters` its weights by
     their names in the layer (`weight`, `bias`). `dtype` is `i64` for integer inputs (token ids) before an embedding.
     `arguments` are the arguments of the call with their locations.
     """

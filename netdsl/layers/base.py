@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from netdsl.base.limits import SIZE
 from netdsl.base.shape import Shape, Undecidable, elements
+from netdsl.declare.arguments import Operand
 from netdsl.declare.declared import Declared, registrar
 from netdsl.diagnostics.layer_problems import TooLong, WrongType
 from netdsl.diagnostics.problem import Misfit
@@ -13,10 +14,12 @@ from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.ir.init import Init
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from netdsl.ir.graph import Graph, Value
     from netdsl.ir.net import Parameter
+
+_T = TypeVar("_T")
 
 REMEMBERED = 1_000
 """Maximum number of inputs for which a layer caches its result; merges live as long as the process."""
@@ -99,12 +102,23 @@ class Training:
 class Layer(Declared):
     """A layer with its arguments. Immutable: equal calls share it, and the cached results of its rules.
 
-    The methods of a `variadic` layer receive one argument per input.
+    The inputs of a layer are its operands, which is the current value for a layer without `operands`, and then the
+    values of its keywords that are declared as `keyword(Operand(…))` and given, in the order of declaration. The rules
+    receive the operands by position and these values by keyword: `attention 8 mask m q k v` calls
+    `shape(q, k, v, mask=m)` and `body(q, k, v, w, mask=m)`. The argument itself is the label's text, or None.
 
     A subclass's docstring has the formula, shapes, conventions, source and a `net` example; it is the layer's page.
     """
 
     own_first = False
+    operands: ClassVar[Collection[int]] = ()
+    """The numbers of operands that a call takes; without operands, the current value is the input."""
+    operand_usage: ClassVar[str] = "OPERAND…"
+    """The operands in the usage line."""
+    flow_first: ClassVar[bool] = False
+    """Whether the current value precedes a single operand, as in `sub { … }`."""
+    variadic: ClassVar[bool] = False
+    """Whether it is a merge of any number of operands, which has no weights: its `body` receives no `w`."""
     dtype_transparent: ClassVar[bool] = False
     """Whether it only rearranges elements, so that the result has the type of the inputs, integers included."""
     differentiable: ClassVar[bool] = True
@@ -114,31 +128,56 @@ class Layer(Declared):
         super().__init__(**values)
         self._known: dict[tuple[Shape, ...], tuple[Shape, tuple[Weight, ...]]] = {}
 
-    def weights(self, x: Shape) -> Iterable[Weight]:
-        """Return the weights for an input of this shape (without the batch)."""
+    def weights(self, *xs: Any) -> Iterable[Weight]:
+        """Return the weights for operands of these shapes (without the batch)."""
         return ()
 
-    def shape(self, *xs: Shape) -> Shape:
+    def shape(self, *xs: Any, **values: Any) -> Shape:
         """Return the shape of the result for inputs of these shapes (without the batch). Raises Misfit.
 
         Undecidable, raised by the arithmetic of sizes, means that a size must be a number.
         """
-        (x,) = xs
+        x: Shape = xs[0]
         return x
 
-    def element_type(self, *xs: str) -> str:
-        """Return the type of the result's elements, `f32` or `i64`, for inputs of these types. Raises Misfit."""
+    def element_type(self, *xs: Any) -> str:
+        """Return the type of the result's elements, `f32` or `i64`, for operands of these types. Raises Misfit."""
         if "i64" in xs and not (self.dtype_transparent and len(set(xs)) == 1):
             raise Misfit(WrongType, wanted="f32")
-        return xs[0]
+        dtype: str = xs[0]
+        return dtype
 
-    def body(self, x: Value, w: Weights) -> Value:
-        """Return the computation in ops; a variadic layer has `body(*xs)`."""
+    def body(self, *xs: Any, **values: Any) -> Value:
+        """Return the computation in ops: `body(x, w)` for a layer without operands."""
         raise NotImplementedError
 
-    def train(self, x: Value, w: Weights, training: Training) -> Value:
-        """Return the computation in training, if it differs: with batch statistics, with noise."""
-        return self.body(x, w)
+    def train(self, *xs: Any, **values: Any) -> Value:
+        """Return the computation in training, if it differs: with batch statistics, with noise. It receives what `body`
+        does, and then a `Training`."""
+        return self.body(*xs[:-1], **values)
+
+    def split(self, inputs: Sequence[_T]) -> tuple[Sequence[_T], dict[str, _T]]:
+        """Split what belongs to the inputs, such as their shapes, into that of operands and that of keywords."""
+        if not self.values:
+            return inputs, {}
+        given = [name for name in self.values if getattr(self, name) is not None]
+        operands = len(inputs) - len(given)
+        return inputs[:operands], dict(zip(given, inputs[operands:], strict=True))
+
+    def shape_of(self, inputs: tuple[Shape, ...]) -> Shape:
+        """Return the shape of the result for inputs of these shapes. Raises Misfit or Undecidable."""
+        operands, values = self.split(inputs)
+        return self.shape(*operands, **values)
+
+    def dtype_of(self, inputs: Sequence[str]) -> str:
+        """Return the type of the result's elements for inputs of these types. Raises Misfit."""
+        operands, values = self.split(inputs)
+        for name, dtype in values.items():
+            kind = self.arguments[name].kind
+            assert isinstance(kind, Operand), name
+            if dtype != kind.dtype:
+                raise Misfit(WrongType, at=name, keyword=name, wanted=kind.dtype)
+        return self.element_type(*operands)
 
     def rules(self, shapes: tuple[Shape, ...]) -> tuple[Shape, tuple[Weight, ...]]:
         """Return the shape of the result and the weights for inputs of these shapes, cached."""
@@ -147,11 +186,12 @@ class Layer(Declared):
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
             try:
-                shape = self.shape(*shapes)
+                operands, values = self.split(shapes)
+                shape = self.shape(*operands, **values)
                 for size in shape:
                     if isinstance(size, int) and size > SIZE:
                         raise Misfit(TooLong, size=size)
-                weights = tuple(self.weights(shapes[0])) if shapes and not self.variadic else ()
+                weights = tuple(self.weights(*operands))
             except Undecidable:
                 raise Misfit(NeedsNumber) from None
             known = self._known[shapes] = (shape, weights)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.base.limits import SIZE
+from netdsl.base.limits import LAYERS, SIZE
 from netdsl.base.shape import Dim, Shape
 from netdsl.declare.arguments import Integer
 from netdsl.declare.declared import keyword
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class MergeLayer(Layer):
     """Base class of elementwise operations on inputs of equal shape, without broadcasting."""
 
+    operands = range(1, LAYERS)
+    flow_first = True
     variadic = True
 
     def shape(self, *xs: Shape) -> Shape:
@@ -56,7 +58,7 @@ class AddLayer(MergeLayer):
     ```
     """
 
-    def body(self, *xs: Value) -> Value:  # type: ignore[override]
+    def body(self, *xs: Value) -> Value:
         return ops.add(*xs)
 
 
@@ -72,7 +74,7 @@ class SubLayer(MergeLayer):
     ```
     """
 
-    def body(self, *xs: Value) -> Value:  # type: ignore[override]
+    def body(self, *xs: Value) -> Value:
         return ops.sub(*xs)
 
 
@@ -88,7 +90,7 @@ class MulLayer(BroadcastingMerge):
     ```
     """
 
-    def body(self, *xs: Value) -> Value:  # type: ignore[override]
+    def body(self, *xs: Value) -> Value:
         return ops.mul(*xs)
 
 
@@ -104,7 +106,7 @@ class DivLayer(BroadcastingMerge):
     ```
     """
 
-    def body(self, *xs: Value) -> Value:  # type: ignore[override]
+    def body(self, *xs: Value) -> Value:
         return ops.div(*xs)
 
 
@@ -121,7 +123,7 @@ class MaxLayer(MergeLayer):
     ```
     """
 
-    def body(self, *xs: Value) -> Value:  # type: ignore[override]
+    def body(self, *xs: Value) -> Value:
         return ops.maximum(*xs)
 
 
@@ -137,7 +139,7 @@ class MinLayer(MergeLayer):
     ```
     """
 
-    def body(self, *xs: Value) -> Value:  # type: ignore[override]
+    def body(self, *xs: Value) -> Value:
         return ops.minimum(*xs)
 
 
@@ -167,5 +169,5 @@ class ConcatLayer(MergeLayer):
             total = total + x[axis]
         return (*xs[0][:axis], total, *xs[0][axis + 1 :])
 
-    def body(self, *xs: Value) -> Value:  # type: ignore[override]
+    def body(self, *xs: Value) -> Value:
         return ops.concat(xs, axis=axis_of(self.axis, xs[0].shape[1:]) + 1)

@@ -16,7 +16,7 @@ from netdsl.base.paths import replace_pages
 from netdsl.diagnostics.catalogue import docstring
 from netdsl.ir.init import Init
 from netdsl.layers import find_layer, layer_modules
-from netdsl.layers.base import LAYER_CLASSES
+from netdsl.layers.base import LAYER_CLASSES, Layer
 from netdsl.layers.table import LAYER_MODULES
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def usage(cls: type[Declared]) -> str:
     """Return a layer's call syntax with defaults: `dense UNITS [bias on] [init he_normal] [bias_init zeros]`."""
     before = ["NAME"] if cls.kind == "input" else []
     arguments = sorted(cls.arguments.values(), key=lambda argument: argument.keyword)
-    operands = ["OPERAND…"] if cls.variadic else []
+    operands = [cls.operand_usage] if issubclass(cls, Layer) and cls.operands else []
     return " ".join([cls.kind, *before, *map(_place, arguments), *operands])
 
 

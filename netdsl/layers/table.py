@@ -21,6 +21,7 @@ LAYER_MODULES = {
     "scale": "affine",
     "shift": "affine",
     "normalize": "affine",
+    "matmul": "attention",
     "pad": "bounds",
     "pad_channels": "bounds",
     "crop": "bounds",

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netdsl.base.text import Source, Span
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Operand: TypeAlias = "Body | Name | Path | For"
+    """A value behind a merge or a call: a branch, a label, or a branch for each round of a `for`."""
 
 
 class Node:
@@ -230,12 +236,15 @@ class Input(Stmt):
 
 
 class Call(Stmt):
-    """`HEAD args…`: the call of a layer or block with its raw arguments; `cache` belongs to the elaborator."""
+    """`HEAD args… OPERAND…`: the call of a layer or block with its raw arguments; `cache` belongs to the elaborator.
 
-    __slots__ = ("arguments", "cache", "head")
+    `operands` begin with the first branch or `for`; labels before it are among the arguments.
+    """
 
-    def __init__(self, span: Span, head: Name, arguments: tuple[Expr, ...]) -> None:
-        self.span, self.head, self.arguments = span, head, arguments
+    __slots__ = ("arguments", "cache", "head", "operands")
+
+    def __init__(self, span: Span, head: Name, arguments: tuple[Expr, ...], operands: tuple[Operand, ...] = ()) -> None:
+        self.span, self.head, self.arguments, self.operands = span, head, arguments, operands
         self.cache: dict[object, Any] = {}
 
 
@@ -291,9 +300,7 @@ class Merge(Stmt):
 
     __slots__ = ("axis", "kind", "operands")
 
-    def __init__(
-        self, span: Span, kind: Name, axis: Expr | None, operands: tuple[Body | Name | Path | For, ...]
-    ) -> None:
+    def __init__(self, span: Span, kind: Name, axis: Expr | None, operands: tuple[Operand, ...]) -> None:
         self.span, self.kind, self.axis, self.operands = span, kind, axis, operands
 
 

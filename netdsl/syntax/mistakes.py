@@ -99,8 +99,6 @@ def _called(token: Token) -> str:
 
 def _advice(mistake: Mistake, accepted: set[str]) -> Suggestion | None:
     """Return a hint for frequent mistakes."""
-    from netdsl.diagnostics.foreign import suggest_layer
-
     token = mistake.token
     if token.type == "IF" and mistake.in_call:
         return Suggestion("put a value with `if` into parentheses: `conv 3x3 (64 if wide else 32)`")
@@ -108,9 +106,6 @@ def _advice(mistake: Mistake, accepted: set[str]) -> Suggestion | None:
     hole = token.outer if inside else mistake.tokens[mistake.index - 1].opener
     if hole and hole.type == "HOLE" and (inside or "LBRACE" in accepted):
         return Suggestion("a `{` that touches a word interpolates a label", before(mistake.span(hole), " "))
-    head = mistake.tokens[mistake.head]
-    if token.text == "{" and (known := suggest_layer(mistake.span(head), head.text)):
-        return known[0]
     if "NAME" in token.choices:
         words = [kind.lower() for kind in accepted if kind.isalpha() and len(kind) > 1]
         if near := suggest(token.text, words):

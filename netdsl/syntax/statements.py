@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.text import Span
 from netdsl.diagnostics.call_problems import MinusInCall
-from netdsl.diagnostics.syntax_problems import LabelledStatement, UnexpectedToken
+from netdsl.diagnostics.syntax_problems import ItemInside, LabelledStatement, UnexpectedToken
 from netdsl.syntax import ast
 from netdsl.syntax.context import NodeBuilder, all_of, at, exprs, has
 from netdsl.syntax.expressions import Hole
 from netdsl.syntax.scan import Token
-from netdsl.syntax.words import NO_VALUE
+from netdsl.syntax.words import ITEM_WORDS, NO_VALUE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,19 +65,22 @@ class Statements(NodeBuilder):
         return ast.Body(span, statements)
 
     def _check_operand(self, before: ast.Stmt, after: ast.For) -> None:
-        """Report a `for` below a merge that is indented like one of its operands."""
+        """Report a `for` below a merge, or a call with operands, that is indented like one of its operands."""
         merge = before.body if isinstance(before, ast.Labelled) else before
         source, start = self.source, after.span.start
         gap = source.text[before.span.end : start]
         line = source.line_starts[source.position(before.span.start)[0] - 1]
         indent = len(source.text[line:]) - len(source.text[line:].lstrip(" \t"))
-        if not isinstance(merge, ast.Merge) or not re.fullmatch(r"[ \t]*(#[^\n]*)?\n[ \t]*", gap):
+        if not isinstance(merge, (ast.Merge, ast.Call)) or not merge.operands:
+            return
+        if not re.fullmatch(r"[ \t]*(#[^\n]*)?\n[ \t]*", gap):
             return
         if source.position(start)[1] - 1 > indent:
             from netdsl.diagnostics.net_problems import OperandOnNextLine
 
             place = Span(source, start, start + 3)
-            self.complain(OperandOnNextLine(span=place, merge=merge.kind.span, end=before.span.end))
+            head = merge.kind if isinstance(merge, ast.Merge) else merge.head
+            self.complain(OperandOnNextLine(span=place, merge=head.span, end=before.span.end))
 
     def build_broken(self, span: Span, parts: Sequence[Part]) -> ast.Broken:
         return ast.Broken(span)
@@ -111,7 +114,11 @@ class Statements(NodeBuilder):
 
     def build_call(self, span: Span, parts: Sequence[Part]) -> ast.Call | ast.Broken:
         head = at(parts, 0, Token)
-        found = self.arguments(parts)
+        if head.text in ITEM_WORDS:
+            self.complain(ItemInside(span=self.span(head)))
+            return ast.Broken(span)
+        first = next((n for n, part in enumerate(parts) if isinstance(part, (ast.Body, ast.For))), len(parts))
+        found = self.arguments(parts[:first])
         opening = self.scan.tokens[head.index + 1] if found and found[0].span.start == head.end else None
         if opening and opening.text == "[":
             self.complain(UnexpectedToken(span=self.span(opening), found="`[`", expected=("a space before it",)))
@@ -123,7 +130,7 @@ class Statements(NodeBuilder):
             self.complain(problem)
             if problem.translated or suggest_layer(self.span(head), head.text):
                 return ast.Broken(span)
-        return ast.Call(span, self.name(head), found)
+        return ast.Call(span, self.name(head), found, _operands(parts[first:]))
 
     def build_default(self, span: Span, parts: Sequence[Part]) -> ast.Default:
         return ast.Default(span, self.name(parts[1]), self.arguments(parts))
@@ -174,8 +181,7 @@ class Statements(NodeBuilder):
 
     def build_merge(self, span: Span, parts: Sequence[Part]) -> ast.Merge:
         along = [axis.value for axis in all_of(parts, _MergeAxis)]
-        operands = [part for part in parts if isinstance(part, (ast.Body, ast.Name, ast.Path, ast.For))]
-        return ast.Merge(span, self.name(parts[0]), along[0] if along else None, tuple(operands))
+        return ast.Merge(span, self.name(parts[0]), along[0] if along else None, _operands(parts))
 
     def build_repeat(self, span: Span, parts: Sequence[Part]) -> ast.Repeat:
         names = self.new_names(parts)
@@ -217,6 +223,10 @@ def _interpolated(parts: Sequence[Part]) -> tuple[str | ast.Expr, ...]:
     for hole in all_of(parts, Hole):
         found += hole.parts
     return tuple(found)
+
+
+def _operands(parts: Sequence[Part]) -> tuple[ast.Operand, ...]:
+    return tuple([part for part in parts if isinstance(part, (ast.Body, ast.Name, ast.Path, ast.For))])
 
 
 def _reference(parts: Sequence[Part]) -> ast.Name | ast.Path:

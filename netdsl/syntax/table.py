@@ -6,12 +6,17 @@ prebuilds it, after a change of the grammar or of Lark.
 
 from __future__ import annotations
 
+import io
 import os
+import pickle
 import re
+import sys
 from functools import cache
 from hashlib import sha256
+from typing import Any
 
 import lark
+from lark.parsers.lalr_analysis import Shift
 
 from netdsl.base.paths import data
 
@@ -37,7 +42,30 @@ def key(text: str) -> bytes:
 
 def build_parser(text: str) -> lark.Lark:
     """Build the parser from the grammar, which is slow. Lark's own lexer in it is not used."""
-    return lark.Lark(text, parser="lalr", lexer="basic", keep_all_tokens=True, maybe_placeholders=False)
+    parser = lark.Lark(text, parser="lalr", lexer="basic", keep_all_tokens=True, maybe_placeholders=False)
+    _number_states(parser.parser.parser._parse_table)
+    return parser
+
+
+def _number_states(table: Any) -> None:
+    """Number the states of a table in breadth-first order: Lark iterates over sets, whose order is not stable."""
+    order = dict.fromkeys(table.start_states.values())
+    todo = list(order)
+    for state in todo:
+        actions = table.states[state] = dict(sorted(table.states[state].items()))
+        after = [target for action, target in actions.values() if action is Shift and target not in order]
+        order.update(dict.fromkeys(after))
+        todo += dict.fromkeys(after)
+    numbers = {state: number for number, state in enumerate(order)}
+    table.states = {
+        numbers[state]: {
+            word: (action, numbers[target] if action is Shift else target)
+            for word, (action, target) in table.states[state].items()
+        }
+        for state in order
+    }
+    for ends in (table.start_states, table.end_states):
+        ends.update({start: numbers[state] for start, state in ends.items()})
 
 
 @cache
@@ -89,12 +117,27 @@ def lexicon() -> Lexicon:
     return Lexicon({terminal.name: terminal.pattern.to_regexp() for terminal in load_parser().terminals})
 
 
+def _interned(value: Any) -> Any:
+    """Return data with equal strings as one object, so that equal data have one pickle."""
+    if isinstance(value, dict):
+        return {_interned(name): _interned(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_interned, value))
+    return sys.intern(value) if isinstance(value, str) else value
+
+
+def prebuilt(text: str) -> bytes:
+    """Return the contents of the prebuilt table, which depend on the grammar and on Lark alone."""
+    saved = io.BytesIO()
+    build_parser(text).save(saved)
+    return key(text) + pickle.dumps(_interned(pickle.loads(saved.getvalue())), pickle.HIGHEST_PROTOCOL)
+
+
 def main() -> None:
     """Write the prebuilt table."""
-    text = grammar()
+    contents = prebuilt(grammar())
     with open(PREBUILT, "wb") as file:
-        file.write(key(text))
-        build_parser(text).save(file)
+        file.write(contents)
 
 
 if __name__ == "__main__":

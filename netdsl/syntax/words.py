@@ -86,6 +86,8 @@ def readable(accepted: set[str], most: int = 5) -> tuple[str, ...]:
         phrases.append("a definition")
     if {"NUMBER", "GROUP"} <= rest:
         rest -= _VALUES
+        if "SEP" in rest:  # a call, whose operands are rarely what is missing
+            rest -= {"FOR", "LBRACE"}
         phrases.append("a value")
     if rest - _OPERATORS - {"SEP", "$END"} or not rest & _OPERATORS:
         rest -= _OPERATORS

@@ -126,6 +126,10 @@ CALLS = {
     "dropout rate 0.5": "dropout 0.5",
     "leaky_relu negative_slope 0.1": "leaky_relu 0.1",
     "upsample scale_factor 2": "upsample 2",
+    "residual { tanh }": "skip { tanh }",
+    "Concat { } { tanh }": "concat { } { tanh }",
+    "loop 3 { tanh }": "repeat 3 { tanh }",
+    "if channels > 9 { }\nelif on { tanh }": "if channels > 9 { }\nelse if on { tanh }",
 }
 
 

@@ -80,25 +80,38 @@ ARGUMENTS = [
 ]
 
 STATEMENTS = [
-    ("relu", "(Call (Name relu) [])"),
+    ("relu", "(Call (Name relu) [] [])"),
+    (
+        "f 8 a on { } b{i} for j in c { }\n{ }",
+        "(Call (Name f) [(Number 8) (Name a) (Switch True)] "
+        "[(Body []) (Path [[b (Name i)]]) (For [(Name j)] (Name c) (Body [])) (Body [])])",
+    ),
+    ("f 1 q k{i}", "(Call (Name f) [(Number 1) (Name q) (Path [[k (Name i)]])] [])"),
+    (
+        "f for j in c { } a\nfor j in c { }",
+        "(Call (Name f) [] [(For [(Name j)] (Name c) (Body [])) (Name a)]) (For [(Name j)] (Name c) (Body []))",
+    ),
     ("input image 3x2", "(Input (Port [image]) [(Dims [3 2])])"),
     ("input skip ? dtype u8", "(Input (Port [skip]) [(Unknown -) (Name dtype) (Name u8)])"),
-    ("a: relu", "(Labelled [a] (Call (Name relu) []) False)"),
-    ("input: relu", "(Labelled [input] (Call (Name relu) []) False)"),
+    ("a: relu", "(Labelled [a] (Call (Name relu) [] []) False)"),
+    ("input: relu", "(Labelled [input] (Call (Name relu) [] []) False)"),
     ("max: max a", "(Labelled [max] (Merge (Name max) - [(Name a)]) False)"),
-    ("else: relu", "(Labelled [else] (Call (Name relu) []) False)"),
-    ("relu\nproject: relu", "(Call (Name relu) []) (Labelled [project] (Call (Name relu) []) False)"),
-    ("relu\nelse{i}: relu", "(Call (Name relu) []) (Labelled [else (Name i)] (Call (Name relu) []) False)"),
+    ("else: relu", "(Labelled [else] (Call (Name relu) [] []) False)"),
+    ("relu\nproject: relu", "(Call (Name relu) [] []) (Labelled [project] (Call (Name relu) [] []) False)"),
+    ("relu\nelse{i}: relu", "(Call (Name relu) [] []) (Labelled [else (Name i)] (Call (Name relu) [] []) False)"),
     ("skip{i}: seq { }", "(Labelled [skip (Name i)] (Body []) True)"),
-    ("seq { relu }", "(Sequence (Body [(Call (Name relu) [])]))"),
+    ("seq { relu }", "(Sequence (Body [(Call (Name relu) [] [])]))"),
     ("seq\n # b\n{ seq { } }", "(Sequence (Body [(Sequence (Body []))]))"),
-    ("seq 3; seq: seq{ }; seq", "(Call (Name seq) [(Number 3)]) (Labelled [seq] (Body []) True) (Call (Name seq) [])"),
-    ("a: seq{ relu }", "(Labelled [a] (Body [(Call (Name relu) [])]) True)"),
+    (
+        "seq 3; seq: seq{ }; seq",
+        "(Call (Name seq) [(Number 3)] []) (Labelled [seq] (Body []) True) (Call (Name seq) [] [])",
+    ),
+    ("a: seq{ relu }", "(Labelled [a] (Body [(Call (Name relu) [] [])]) True)"),
     ("from a.0.b", "(From (Path [[a] [0] [b]]))"),
     ("from output", "(From (Name output))"),
     ("a: reuse b{i}", "(Labelled [a] (Reuse (Path [[b (Name i)]])) False)"),
     ("skip { }", "(Skip - (Body []) -)"),
-    ("skip{ relu } project{ bn }", "(Skip - (Body [(Call (Name relu) [])]) (Body [(Call (Name bn) [])]))"),
+    ("skip{ relu } project{ bn }", "(Skip - (Body [(Call (Name relu) [] [])]) (Body [(Call (Name bn) [] [])]))"),
     ("skip if a\n{ }\n # b\n\n project\n{ }", "(Skip (Name a) (Body []) (Body []))"),
     ("concat axis -1 a { }", "(Merge (Name concat) (Unary '-' (Number 1)) [(Name a) (Body [])])"),
     ("concat a\n\n{ }\n{ }", "(Merge (Name concat) - [(Name a) (Body []) (Body [])])"),
@@ -130,7 +143,7 @@ STATEMENTS = [
         "(About [(Setting (Name year) [(Number 2012)] -) "
         "(Setting (Name input) [(Text a)] [(Setting (Name x) [] -)]) (Setting (Name top5) [] -)])",
     ),
-    ("; relu;; ;bn ;\n;", "(Call (Name relu) []) (Call (Name bn) [])"),
+    ("; relu;; ;bn ;\n;", "(Call (Name relu) [] []) (Call (Name bn) [] [])"),
 ]
 
 ITEMS = [

@@ -21,6 +21,9 @@ class Fake:
         self.variadic = variadic
         self.__dict__.update(arguments)
 
+    def split(self, inputs):
+        return inputs, {}
+
 
 class Maker:
     """Collects nodes into a net."""

@@ -228,6 +228,9 @@ ELEMENTWISE = {
 }
 
 PLANE = {
+    "matmul { permute [0, 2, 1] } { relu }": each(lambda x: np.einsum("nckp,nckq->ncpq", x, np.maximum(x, 0))),
+    "matmul { slice 0 1 2 } { permute [0, 2, 1] }": each(lambda x: np.einsum("npk,ncqk->ncpq", x[:, 1], x)),
+    "matmul { slice 0 1 2; permute [0, 2, 1] }": each(lambda x: np.einsum("ncpk,nqk->ncpq", x, x[:, 1])),
     "conv 3x3 6": conv((1, 1), (1, 1, 1, 1)),
     "conv 3x3": conv((1, 1), (1, 1, 1, 1)),
     "conv 3x3 6 stride 2": conv((2, 2), (1, 1, 1, 1)),
@@ -449,6 +452,8 @@ MOVING_SPACE = {
     "conv 3 2": conv((1, 1, 1), (1,) * 6),
 }
 
+MOVING_LINE = {"matmul { permute [1, 0] }": each(lambda x: np.einsum("nik,njk->nij", x, x))}
+
 MULTIPLES = {
     "conv 3 4 stride 2 pad same_upper": conv((2,), (0, 1)),
     "conv 3 4 stride 4 pad same_lower": conv((4,), (0, 0)),
@@ -470,7 +475,7 @@ GROUPS = {
     "x 3x4x4 dtype u8": PIXELS,
     "x 3x4x4 dtype f16": PIXELS,
     "x [8, ?H, ?W]": MOVING_PLANE,
-    "x [8, ?H]": MOVING_CEIL,
+    "x [8, ?H]": MOVING_CEIL | MOVING_LINE,
     "x [8, ?D, ?H, ?W]": MOVING_SPACE,
     "x [8, 4*?H]": MULTIPLES,
 }

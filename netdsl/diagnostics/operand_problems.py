@@ -1,0 +1,118 @@
+"""Problems of the values that stand behind a call, or that its keywords take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl.base.shape import format_shape
+from netdsl.base.text import Span
+from netdsl.diagnostics.edits import gap_before
+from netdsl.diagnostics.merge_problems import MergeProblem
+from netdsl.diagnostics.problem import Edit, Problem, Suggestion, problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from netdsl.base.shape import Shape
+    from netdsl.ir.net import Node
+
+
+@problem("E0260", "operands behind a call that takes none")
+class TakesNoOperands(Problem):
+    """A branch `{ … }` or a `for` on the line of a call is an operand of it. Merges take operands, and so do layers of
+    several values, such as `matmul`; other layers, and blocks, apply to the current value.
+
+    ```net fail
+    net bad { input x 784; dense 10 { relu } }
+    ```
+
+    ```net fixed
+    net good { input x 784; dense 10; relu }
+    ```
+    """
+
+    callee: str
+
+    headline = "`{callee}` takes no operands"
+    caption = "this is an operand"
+
+    def suggestions(self) -> Iterable[Suggestion]:
+        if self.span.text.startswith("for"):
+            yield Suggestion("end the statement before `for`", Edit(gap_before(self.span), "; "))
+            return
+        text = self.span.text
+        inside = "" if "\n" in text else text[1:-1].strip()
+        edits = (Edit(gap_before(self.span).to(self.span), f"; {inside}"),) if inside else ()
+        yield Suggestion("end the statement before `{`", *edits)
+        yield Suggestion("label the group, `name: { … }`, to keep it together")
+
+
+@problem("E0261", "a wrong number of operands")
+class OperandCount(Problem):
+    """Each layer takes certain numbers of operands, which its page documents. A `for` counts once for each round.
+
+    ```net fail
+    net bad { input x 4x8; matmul { relu } { relu } { permute [1, 0] } }
+    ```
+
+    ```net fixed
+    net good { input x 4x8; matmul { relu } { permute [1, 0] } }
+    ```
+    """
+
+    callee: str
+    counts: tuple[int, ...]
+    given: int
+    usage: str
+
+    def message(self) -> str:
+        counts = ["no" if count == 0 else str(count) for count in self.counts]
+        plural = "s" * (self.counts[-1] != 1)
+        takes = f"`{self.callee}` takes {' or '.join(counts)} operand{plural}"
+        return f"{takes}, but {self.given or 'none'} {'is' if self.given < 2 else 'are'} given"
+
+    def notes(self) -> Iterable[str]:
+        yield f"operands: {self.usage}"
+
+
+@problem("E0360", "matrices that cannot be multiplied")
+class MatmulMismatch(MergeProblem):
+    """`matmul` multiplies the matrices in the last two axes: the columns of the first are as many as the rows of the
+    second. Leading axes are equal, or 1.
+
+    ```net fail
+    net bad { input x 24x10; matmul { relu } { tanh } }
+    ```
+
+    ```net fixed
+    net good { input x 24x10; matmul { relu } { tanh; permute [1, 0] } }
+    ```
+    """
+
+    def message(self) -> str:
+        a, b = (node.shape for node in self.inputs)
+        both = f"{format_shape(a)} times {format_shape(b)}"
+        if len(a) < 2 or len(a) != len(b):
+            return f"{both}: `matmul` needs two values of the same number of axes, at least 2"
+        if a[-1] != b[-2]:
+            return f"{both}: {a[-1]} and {b[-2]} do not meet"
+        return f"{both}: the leading axes differ"
+
+    def label(self) -> str:
+        return "leading axes must be equal, or 1" if "lead" in self.message() else ""
+
+    def candidate_fixes(self) -> Iterable[Suggestion]:
+        for which, node in zip(("second", "first"), self.inputs[::-1], strict=True):
+            rank = len(node.shape)
+            order = [*range(rank - 2), rank - 1, rank - 2]
+            ends = [argument.value_span.end for argument in node.arguments]
+            end = Span(node.span.source, max(ends, default=node.span.end), max(ends, default=node.span.end))
+            if rank > 1:
+                yield Suggestion(f"transpose the {which}", Edit(end, f"; permute {order}"))
+
+    def _distinct(self) -> list[Node]:
+        return list(self.inputs)
+
+    def _wanted(self, shape: Shape, own: Shape) -> Shape:
+        """Return the shape that the second operand needs: the rows are the columns of the first."""
+        return (*own[:-2], shape[-1], own[-1]) if len(shape) == len(own) > 1 else own
