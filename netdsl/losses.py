@@ -163,7 +163,8 @@ class Logistic(MarginLoss):
     """Logistic loss: mean of log(1 + e^(-t y)), the cross-entropy for two classes.
 
     Shapes: output [1, *S], one logit (no sigmoid) per position; target [*S], a sign (-1 or 1) per position.
-    Conventions: as PyTorch's `soft_margin_loss`, and as `binary_cross_entropy_with_logits` with targets 0 and 1.
+    Conventions: as PyTorch's `soft_margin_loss`, and as `binary_cross_entropy_with_logits` (BCE) with targets 0 and
+    1, which data can have in place of -1 and 1.
     Source: Cox (1958); Hastie, Tibshirani & Friedman (2009), section 10.5.
 
     ```net
@@ -405,3 +406,52 @@ class Mse(Loss):
     def body(self, y: Value, target: Value) -> Value:
         error = ops.sub(y, target)
         return mean(ops.mul(error, error))
+
+
+@loss("l1")
+class L1(Loss):
+    """Mean absolute error: mean of |y - t| over the batch and all output elements.
+
+    Its gradient is 0 where y = t.
+    Shapes: output [*]; target [*], of the same shape.
+    Conventions: as PyTorch's `l1_loss`.
+    Source: Laplace (1774).
+
+    ```net
+    net line { input x 1; dense 1 }
+    train line { data npz "line.npz"; loss l1; metric mae }
+    ```
+    """
+
+    def target(self, output: Shape) -> Target:
+        return Target("value", output)
+
+    def body(self, y: Value, target: Value) -> Value:
+        return mean(ops.abs(ops.sub(y, target)))
+
+
+@loss("smooth_l1")
+class SmoothL1(Loss):
+    """Smooth mean absolute error: mean of d^2/(2 b) where d = |y - t| < b, and of d - b/2 elsewhere.
+
+    Here b is `beta`. The Huber loss with its delta = b is b times as large: `smooth_l1 beta B weight B`.
+    Shapes: output [*]; target [*], of the same shape.
+    Conventions: as PyTorch's `smooth_l1_loss`; `l1` is the limit for beta = 0.
+    Source: Girshick (2015), Fast R-CNN, equation 3; Huber (1964).
+
+    ```net
+    net line { input x 1; dense 1 }
+    train line { data npz "line.npz"; loss smooth_l1 beta 0.1 }
+    ```
+    """
+
+    beta: float = keyword(Real(above=0), 1.0, doc="error at which the loss becomes linear")
+
+    def target(self, output: Shape) -> Target:
+        return Target("value", output)
+
+    def body(self, y: Value, target: Value) -> Value:
+        error = ops.sub(y, target)
+        size = ops.abs(error)
+        small = ops.mul(error, error, 0.5 / self.beta)
+        return mean(ops.where(ops.greater(self.beta, size), small, ops.sub(size, self.beta / 2)))

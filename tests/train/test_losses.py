@@ -48,8 +48,8 @@ SIGNS = np.array([1.0, 1, 1, 1, -1])
 SEQUENCES = (3 * np.sin(np.arange(30.0))).reshape(2, 3, 5)
 PADDED = np.array([[0, 2, -100, 1, -100], [-100, -100, 1, 1, -100]])
 
-# By torch.nn.functional of PyTorch 2.13 in float64: cross_entropy, soft_margin_loss, mse_loss, and multi_margin_loss
-# times the number of classes, by which it divides.
+# By torch.nn.functional of PyTorch 2.13 in float64: cross_entropy, soft_margin_loss, mse_loss, l1_loss, smooth_l1_loss,
+# and multi_margin_loss times the number of classes, by which it divides.
 PYTORCH = [
     ("cross_entropy", Y, CLASSES, 30.52631223571096),
     ("cross_entropy smoothing 0.1", Y, CLASSES, 28.791312235872393),
@@ -67,6 +67,10 @@ PYTORCH = [
     ("hinge multiclass weston_watkins squared on", Y, CLASSES, 5917.1125),
     ("hinge multiclass weston_watkins margin 0.5", Y, CLASSES, 54.05),
     ("mse", Y, np.ones((4, 3)), 761.5991666646551),
+    ("l1", Y, np.ones((4, 3)), 10.825000000000001),
+    ("smooth_l1", Y, np.ones((4, 3)), 10.424583333333333),
+    ("smooth_l1 beta 0.25", Y, np.ones((4, 3)), 10.720833333333333),
+    ("smooth_l1 beta 3", Y, np.ones((4, 3)), 29.96625 / 3),  # huber_loss with delta 3
 ]
 
 
@@ -191,6 +195,8 @@ AT_ZERO = [
     ("hinge", [[0.0]], [1], [[-1.0]]),
     ("exponential", [[0.0]], [1], [[-1.0]]),
     ("cross_entropy", [[0.0, 0.0]], [1], [[0.5, -0.5]]),
+    ("l1", [[1.0, 0.0]], [[1.0, 1.0]], [[0.0, -0.5]]),
+    ("smooth_l1", [[1.0, 0.5]], [[1.0, 1.0]], [[0.0, -0.25]]),
 ]
 
 

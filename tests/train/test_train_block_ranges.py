@@ -52,6 +52,8 @@ RANGES: dict[str, dict[str, str]] = {
     "loss hinge": {**LOSS, "margin": "(0, inf)"},
     "loss perceptron": LOSS,
     "loss mse": LOSS,
+    "loss l1": LOSS,
+    "loss smooth_l1": {**LOSS, "beta": "(0, inf)"},
     "metric top": {"k": "[1, inf)"},
     "augment flip": {"p": "[0, 1]"},
     "augment rotate": {"degrees": "[0, 180]"},
