@@ -101,7 +101,7 @@ class BadRename(UserError, code="E0706", title="an invalid rename rule", exit_co
 
     ```sh
     netdsl compile net.net --weights w.pth --rename 'features\.(\d+)' 'conv$1'
-    netdsl compile net.net --weights w.pth --transpose 'c_(attn|fc|proj)\.weight$' --drop 'attn\.bias$'
+    netdsl compile net.net --weights w.pth --transpose 'c_(attn|fc|proj)\.weight$' --drop '\.attn\.bias$'
     ```
     """
 

@@ -55,9 +55,8 @@ def match_weights(
     """Return the file's weights under the net's names and in its layout, as far as they are determined by `rules`, the
     rename file next to the net's source, or the `order`. `checked_weights` reports what does not match.
 
-    The rename file is used only if the names are not the net's already, so matching twice is harmless. Weights
-    selected by the labels in `exclude` keep their initial values; with `partial`, so do those that the file lacks.
-    Raises UserError.
+    The rename file is used only if more weights fit with it, so matching twice is harmless. Weights selected by the
+    labels in `exclude` keep their initial values; with `partial`, so do those that the file lacks. Raises UserError.
     """
     check_used(rules, file)
     found = apply_rules(file, rules) if rules else file
@@ -67,9 +66,9 @@ def match_weights(
     needed = {p.name for node in live(net) for p in node.parameters.values()} - file.initial - out
     if order:
         found = match_by_order(net, found, out)
-    elif not needed <= found.entries.keys() and (path := beside(net.source.name)) is not None:
-        other = merge_tied(net, apply_rules(found, read_rules(path)))
-        if not partial or len(needed & other.entries.keys()) > len(needed & found.entries.keys()):
+    elif (path := beside(net.source.name)) is not None and (before := _misfits(net, found, needed, partial)) > (0, 0):
+        other = merge_tied(net, apply_rules(found, read_rules(path), turn_known=False))
+        if _misfits(net, other, needed, partial) < before:
             found = other
     if exclude or partial:
         ordered = [name for name in net.parameters if name in needed]
@@ -87,6 +86,16 @@ def match_weights(
         names = {key: key for key in found.entries}
         return WeightView(found, names, permutations=permutations, allow_nonfinite=allow_nonfinite)
     return found
+
+
+def _misfits(net: Net, file: WeightFile, needed: Collection[str], partial: bool) -> tuple[int, int]:
+    """Return the number of weights in `needed` that are missing or have another shape in the file, plus that of its
+    tensors that are not the net's, unless `partial`; and the number of missing ones."""
+    reshaped = _pointwise_shapes(net, file)
+    found = {key: reshaped.get(key, entry.shape) for key, entry in file.entries.items()}
+    wrong = sum(found.get(name) != net.parameters[name].shape for name in needed)
+    spare = 0 if partial else sum(key not in net.parameters and not is_ignored(key) for key in found)
+    return wrong + spare, sum(name not in found for name in needed)
 
 
 def excluded(net: Net, labels: Iterable[str]) -> set[str]:

@@ -126,9 +126,13 @@ def beside(spec: str) -> str | None:
     return name if os.path.isfile(name) else None
 
 
-def apply_rules(file: WeightFile, rules: Sequence[Rule]) -> WeightView:
-    """Return the file's weights under their new names: each rule applies to the result of the previous one. Raises
-    BadRename if a tensor that a rule transposes is not a matrix in the file's own layout."""
+def apply_rules(file: WeightFile, rules: Sequence[Rule], *, turn_known: bool = True) -> WeightView:
+    """Return the file's weights under their new names: each rule applies to the result of the previous one.
+
+    Only matrices in the file's own layout can be transposed. In Keras files and graphs, the layout is known, and
+    weights are in netdsl's already: `turn_known=False` leaves them as they are. Raises BadRename for other tensors that
+    a rule would transpose.
+    """
     names: dict[str, str] = {}
     doubled: dict[str, list[str]] = {}
     transposed: dict[str, Rule] = {}
@@ -137,8 +141,9 @@ def apply_rules(file: WeightFile, rules: Sequence[Rule]) -> WeightView:
         for rule in rules:
             if name is None:
                 break
-            if rule.transposes and rule.pattern.search(name):
-                _check_transposable(file, key, rule, transposed.get(key))
+            known = file.keras is not None or file.entries[key].use is not None
+            if rule.transposes and rule.pattern.search(name) and (turn_known or not known):
+                _check_transposable(file, key, rule, known, transposed.get(key))
                 transposed[key] = rule
             name = rule.apply(name)
         if name is None:
@@ -149,8 +154,9 @@ def apply_rules(file: WeightFile, rules: Sequence[Rule]) -> WeightView:
     return WeightView(file, names, doubled=doubled, transposed=[n for n, key in names.items() if key in transposed])
 
 
-def _check_transposable(file: WeightFile, key: str, rule: Rule, before: Rule | None) -> None:
-    """Raise BadRename unless a rule can transpose this tensor, which the rule `before` has transposed already."""
+def _check_transposable(file: WeightFile, key: str, rule: Rule, known: bool, before: Rule | None) -> None:
+    """Raise BadRename unless a rule can transpose this tensor, whose layout may be known, and which the rule `before`
+    may have transposed already."""
     entry = file.entries[key]
     if len(entry.shape) != 2:
         size = f"is {format_shape(entry.shape)}" if entry.shape else "is a single number"
@@ -158,9 +164,10 @@ def _check_transposable(file: WeightFile, key: str, rule: Rule, before: Rule | N
             f"{rule.place} transposes `{key}` of {file.path}, which {size}",
             "only matrices can be transposed: make the pattern match only them, such as `weight$`",
         )
-    if before is not None:
-        raise BadRename(f"`{key}` of {file.path} is transposed twice: by {before.place} and by {rule.place}")
-    if file.keras is not None or entry.use is not None:
+    if before is not None or key in file.transposed:
+        first = "an option" if before is None else before.place
+        raise BadRename(f"`{key}` of {file.path} is transposed twice: by {first} and by {rule.place}")
+    if known:
         why = "Keras's order" if file.keras is not None else "the graph"
         raise BadRename(
             f"{rule.place} transposes `{key}` of {file.path}, whose layout is known from {why}", "leave this rule out"
