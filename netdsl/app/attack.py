@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from netdsl.data.picture import Picture
     from netdsl.ir.graph import Graph, Value
     from netdsl.ir.net import Net
+    from netdsl.ir.op import Op
     from netdsl.weights.file import WeightFile
 
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -83,11 +84,16 @@ def _only_input(net: Net, graph: Graph) -> Value:
 def _classes(net: Net, graph: Graph) -> Value:
     """Return the first output with a score per class, before a softmax or sigmoid: [N, K]."""
     for y in graph.outputs.values():
-        while y.producer and isinstance(y.producer.op, Identity | Softmax | Sigmoid):
+        while y.producer and _keeps_class(y.producer.op):
             (y,) = y.producer.inputs
         if _is_list(y.shape[1:]) and y.dtype == "f32":
             return y if len(y.shape) == 2 else ops.reshape(y, (elements(y.shape[1:]),))
     raise NotAttackable(f"{net.name} has no output with a number for each class")
+
+
+def _keeps_class(op: Op) -> bool:
+    """Return whether an op turns scores into the probabilities of the same classes, or keeps them."""
+    return isinstance(op, Identity | Sigmoid) or (isinstance(op, Softmax) and op.axis == 1)
 
 
 def _is_list(shape: Shape) -> bool:

@@ -16,6 +16,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 from netdsl.base import limits
 from netdsl.base.version import VERSION
 from netdsl.ir.graph import Constant
+from netdsl.passes.rewrite import expand_macros
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -91,6 +92,7 @@ class Names:
 def emit(graph: Graph, *, opset: int = 21, float_type: str = "f32") -> Emitted:
     """Emit a graph at an opset. With `float_type` f64, every f32 becomes f64, for tests by finite differences."""
     assert opset in OPSETS, opset
+    graph = expand_macros(graph, opset)
     model = ModelProto()
     model.opset_import.add(domain="", version=opset)
     # Nodes have metadata since IR version 10.

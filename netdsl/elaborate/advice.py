@@ -159,7 +159,8 @@ def _activations(recipe: Recipe) -> Iterator[Problem]:
         last = output.maker
         kind, span = last.layer.kind, line.loss.spans[""]
         target = line.loss.target(output.node.shape)
-        if line.loss.kind == "cross_entropy" and kind in ("softmax", "log_softmax"):
+        over_classes = getattr(last.layer, "axis", None) in (0, -len(last.shape))
+        if line.loss.kind == "cross_entropy" and kind in ("softmax", "log_softmax") and over_classes:
             yield problems.SoftmaxTwice(span=span, net=recipe.net.name, softmax=last)
         elif line.loss.kind == "cross_entropy" and kind in ("sigmoid", "hard_sigmoid"):
             yield problems.SigmoidBefore(span=span, loss=line.loss.kind, node=last, classes=target.classes)

@@ -25,7 +25,7 @@ SMALL_SPREAD = 1 / 50
 """Smallest range that is not reported: that of pixels from 0 to 1 that are divided by 255 again is 1/255."""
 
 _KEPT = (
-    *("identity", "dropout", "flatten", "reshape", "permute", "crop", "slice", "select", "reduce"),
+    *("identity", "dropout", "drop_path", "flatten", "reshape", "permute", "crop", "slice", "select", "reduce"),
     *("upsample", "pixel_shuffle", "channel_shuffle"),
     *("maxpool", "avgpool", "global_avgpool", "adaptive_avgpool", "global_maxpool"),
 )

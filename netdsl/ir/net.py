@@ -173,6 +173,10 @@ class Node:
         return f"<{self.name}: {self.layer.kind} {self.shape}>"
 
 
+TRAINING_ONLY = frozenset(["dropout", "drop_path"])
+"""Layers that are the identity at inference."""
+
+
 class Output:
     """A named output; a `training` output exists only in the training graph."""
 
@@ -188,7 +192,7 @@ class Output:
     def maker(self) -> Node:
         """The layer that computes the values. Layers after it only rearrange them, or drop some in training."""
         node = self.node
-        while len(node.inputs) == 1 and (node.layer.dtype_transparent or node.layer.kind == "dropout"):
+        while len(node.inputs) == 1 and (node.layer.dtype_transparent or node.layer.kind in TRAINING_ONLY):
             node = node.inputs[0]
         return node
 

@@ -105,18 +105,21 @@ class Op:
 
 
 class Macro(Op):
-    """An op without an ONNX counterpart; `expand` rewrites it in other ops before emission.
+    """An op without an ONNX counterpart, or with one only from the opset `since`; `expand` rewrites it in other ops
+    before emission.
 
     It stays one operation in the graph while there is a choice of how to compute it.
     """
 
     __slots__ = ()
+    since = 99
 
     def expand(self, *xs: Value) -> tuple[Value, ...]:
         raise NotImplementedError
 
     def onnx(self, opset: int, *xs: Value) -> OnnxNode:
-        raise AssertionError(f"{type(self).__name__} is expanded before emission")
+        assert opset >= self.since, f"{type(self).__name__} is expanded before emission"
+        return super().onnx(opset, *xs)
 
 
 class SameShape(Op):

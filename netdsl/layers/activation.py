@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from math import sqrt
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.base.limits import SIZE
 from netdsl.base.shape import Shape
-from netdsl.declare.arguments import Flag, Initializer, Real
+from netdsl.declare.arguments import Flag, Initializer, Integer, Real
 from netdsl.declare.declared import keyword, positional
 from netdsl.ir.init import Init
 from netdsl.layers.base import Layer, Weight, layer
-from netdsl.layers.window import channel_count
+from netdsl.layers.window import axis_of, channel_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -238,7 +238,8 @@ class GeluLayer(Layer):
     """Gaussian error linear unit: y = x Phi(x) = x (1 + erf(x / sqrt(2))) / 2.
 
     Shapes: [*] -> [*].
-    Conventions: this is the exact form, as in PyTorch and BERT; GPT-2 uses a tanh approximation, off by up to 0.0005.
+    Conventions: the default is the exact form, as in PyTorch and BERT. `tanh on` is the approximation
+    x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 of GPT-2 and PyTorch's `approximate="tanh"`, off by up to 0.0005.
     Source: Hendrycks & Gimpel (2016), section 2.
 
     ```net
@@ -247,8 +248,10 @@ class GeluLayer(Layer):
     ```
     """
 
+    tanh: bool = keyword(Flag(), False, doc="use the tanh approximation")
+
     def body(self, x: Value, w: Weights) -> Value:
-        return ops.mul(ops.mul(x, 0.5), ops.add(ops.erf(ops.mul(x, sqrt(0.5))), 1.0))
+        return ops.gelu(x, tanh=self.tanh)
 
 
 @layer("silu")
@@ -304,9 +307,11 @@ class SoftplusLayer(Layer):
 
 @layer("softmax")
 class SoftmaxLayer(Layer):
-    """Softmax over the channels: y[c] = exp(x[c]) / sum of exp(x).
+    """Softmax over an axis, by default the channels: y[c] = exp(x[c]) / sum of exp(x).
 
-    Shapes: [C, *] -> [C, *].
+    Shapes: [*] -> [*].
+    Conventions: the default is what the classes of a classifier need; PyTorch has no default, and Keras and ONNX take
+    the last axis, `axis (-1)`, as attention does.
     Source: Bridle (1990).
 
     ```net
@@ -315,15 +320,23 @@ class SoftmaxLayer(Layer):
     ```
     """
 
+    axis: int = keyword(Integer(-SIZE), 0, doc="axis to sum over; the batch is not counted")
+
+    def shape(self, *xs: Shape) -> Shape:
+        axis_of(self.axis, xs[0])
+        return xs[0]
+
     def body(self, x: Value, w: Weights) -> Value:
-        return ops.softmax(x, axis=1)
+        return ops.softmax(x, axis=axis_of(self.axis, x.shape[1:]) + 1)
 
 
 @layer("log_softmax")
 class LogSoftmaxLayer(Layer):
-    """Log-softmax over the channels: y[c] = x[c] - log(sum of exp(x)).
+    """Log-softmax over an axis, by default the channels: y[c] = x[c] - log(sum of exp(x)).
 
-    Shapes: [C, *] -> [C, *].
+    Shapes: [*] -> [*].
+    Conventions: the default is what the classes of a classifier need; PyTorch has no default, and Keras and ONNX take
+    the last axis, `axis (-1)`.
     Source: Bridle (1990).
 
     ```net
@@ -332,5 +345,11 @@ class LogSoftmaxLayer(Layer):
     ```
     """
 
+    axis: int = keyword(Integer(-SIZE), 0, doc="axis to sum over; the batch is not counted")
+
+    def shape(self, *xs: Shape) -> Shape:
+        axis_of(self.axis, xs[0])
+        return xs[0]
+
     def body(self, x: Value, w: Weights) -> Value:
-        return ops.log_softmax(x, axis=1)
+        return ops.log_softmax(x, axis=axis_of(self.axis, x.shape[1:]) + 1)

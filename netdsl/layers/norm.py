@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.base.shape import Shape, elements, product
-from netdsl.declare.arguments import Flag, Integer, Real
+from netdsl.declare.arguments import Flag, Initializer, Integer, Real
 from netdsl.declare.declared import keyword, positional
-from netdsl.ir.init import ones, zeros
+from netdsl.ir.init import Init, ones, zeros
 from netdsl.layers.base import Layer, Weight, layer
 from netdsl.layers.window import channel_count, spatial, split_channels
 
@@ -24,6 +24,7 @@ class Normalization(Layer):
 
     affine: bool
     eps: float = keyword(Real(above=0), 1e-5, doc="added to the variance for numerical stability")
+    init: Init = keyword(Initializer(), ones, doc="initializer of the scale")
 
     def shape(self, *xs: Shape) -> Shape:
         channel_count(xs[0])
@@ -31,7 +32,7 @@ class Normalization(Layer):
 
     def weights(self, x: Shape) -> Iterator[Weight]:
         if self.affine:
-            yield Weight("weight", (channel_count(x),), ones)
+            yield Weight("weight", (channel_count(x),), self.init)
             yield Weight("bias", (channel_count(x),), zeros)
 
     def scale_and_offset(self, x: Value, w: Weights) -> tuple[Value, Value]:
@@ -50,6 +51,7 @@ class BatchNormLayer(Normalization):
     variance; training uses the batch's, and updates running = (1 - momentum) running + momentum batch, with the
     unbiased variance.
     Conventions: `momentum` is the weight of the current batch, as in PyTorch; in TensorFlow it is 1 - momentum.
+    `init zeros` on the last `bn` of a residual branch starts training with the identity (Goyal et al., 2017).
     Source: Ioffe & Szegedy (2015), algorithms 1 and 2.
 
     ```net
@@ -140,7 +142,34 @@ class DropoutLayer(Layer):
         return x
 
     def train(self, x: Value, w: Weights, training: Training) -> Value:
-        return ops.dropout(x, self.p, training.key, training.step, spatial=self.spatial) if self.p else x
+        return ops.dropout(x, self.p, training.key, training.step, 2 if self.spatial else None) if self.p else x
+
+
+@layer("drop_path")
+class DropPathLayer(Layer):
+    """Stochastic depth: during training, all values of an example are zeroed with probability p, otherwise scaled by
+    1 / (1 - p).
+
+    Shapes: [*] -> [*].
+    Conventions: at the end of the body of a `skip`, whose branch it drops. Values are scaled during training, so
+    inference is the identity and is left out of the graph: torchvision's `StochasticDepth(p, "row")` and timm's
+    `DropPath`. The paper scales at inference instead.
+    Source: Huang et al. (2016), section 3; Larsson et al. (2017).
+
+    ```net
+    input x 64x20
+    skip { linear 64; relu; drop_path 0.1 }
+    relu
+    ```
+    """
+
+    p: float = positional(Real(0, below=1), doc="probability of being dropped")
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return x
+
+    def train(self, x: Value, w: Weights, training: Training) -> Value:
+        return ops.dropout(x, self.p, training.key, training.step, kept_axes=1) if self.p else x
 
 
 class SampleNorm(Normalization):
@@ -172,6 +201,37 @@ class LayerNormLayer(SampleNorm):
             return ops.layer_norm(x, scale, offset, self.eps)
         last = ops.transpose(x, (0, *range(2, rank), 1))
         return ops.transpose(ops.layer_norm(last, scale, offset, self.eps), (0, rank - 1, *range(1, rank - 1)))
+
+
+@layer("rmsnorm")
+class RmsNormLayer(Normalization):
+    """Root mean square normalization over the channels at each position: y = weight x / sqrt(mean of x^2 + eps).
+
+    Shapes: [C, *S] -> [C, *S]; weight [C]. The mean is taken over the C values at each position.
+    Conventions: as in Llama, and as PyTorch's RMSNorm(C) on channels-last data, whose `eps` is the smallest step of the
+    type, 1.2e-7, unless given. There is no mean to subtract and no bias.
+    Source: Zhang & Sennrich (2019), eq. 4.
+
+    ```net
+    input x 64x20
+    rmsnorm
+    ```
+    """
+
+    eps: float = keyword(Real(above=0), 1e-6, doc="added to the mean square for numerical stability")
+    affine: bool = keyword(Flag(), True, doc="learn a scale for each channel")
+
+    def weights(self, x: Shape) -> Iterator[Weight]:
+        if self.affine:
+            yield Weight("weight", (channel_count(x),), self.init)
+
+    def body(self, x: Value, w: Weights) -> Value:
+        scale = w.get("weight") or ops.constant(x.graph, 1.0, x.dtype, (channel_count(x.shape[1:]),))
+        rank = len(x.shape)
+        if rank == 2:
+            return ops.rms_norm(x, scale, self.eps)
+        last = ops.transpose(x, (0, *range(2, rank), 1))
+        return ops.transpose(ops.rms_norm(last, scale, self.eps), (0, rank - 1, *range(1, rank - 1)))
 
 
 @layer("instancenorm")

@@ -6,11 +6,12 @@ the gradient is computed from the result, so that the argument need not be kept.
 
 from __future__ import annotations
 
+from math import pi, sqrt
 from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.graph import Tensor
-from netdsl.ir.op import OnnxNode, Pointwise, SameShape
+from netdsl.ir.op import Macro, OnnxNode, Pointwise, SameShape
 from netdsl.ir.reach import Reach
 from netdsl.ops.base import apply
 from netdsl.ops.elementwise import pointwise
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "clip",
     "elu",
+    "gelu",
     "hard_sigmoid",
     "leaky_relu",
     "log_softmax",
@@ -66,6 +68,38 @@ class Softplus(Pointwise):
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (ops.mul(dy, ops.sigmoid(xs[0])),)
+
+
+class Gelu(Macro, Pointwise):
+    """y = x Phi(x), or with `approximate` "tanh" x (1 + tanh u)/2, u = sqrt(2/pi) (x + 0.044715 x^3). ONNX Gelu."""
+
+    __slots__ = ("approximate",)
+    since = 20
+
+    def __init__(self, approximate: str) -> None:
+        assert approximate in ("none", "tanh"), approximate
+        self.approximate = approximate
+
+    def expand(self, *xs: Value) -> tuple[Value, ...]:
+        (x,) = xs
+        return (ops.mul(ops.mul(x, 0.5), ops.add(self._odd(x), 1)),)
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        """With the odd function f, dx = dy (1 + f(x) + x f'(x))/2."""
+        (x,) = xs
+        odd = self._odd(x)
+        if self.approximate == "tanh":
+            inner = ops.mul(ops.add(ops.mul(x, x, 3 * 0.044715), 1), sqrt(2 / pi))
+            slope = ops.mul(ops.sub(1, ops.mul(odd, odd)), inner)
+        else:
+            slope = ops.mul(ops.exp(ops.mul(x, x, -0.5)), sqrt(2 / pi))
+        return (ops.mul(dy, ops.mul(ops.add(odd, ops.mul(x, slope), 1), 0.5)),)
+
+    def _odd(self, x: Value) -> Value:
+        """Return erf(x / sqrt(2)), or tanh u."""
+        if self.approximate == "none":
+            return ops.erf(ops.mul(x, sqrt(0.5)))
+        return ops.tanh(ops.mul(ops.mul(x, ops.add(ops.mul(x, x, 0.044715), 1)), sqrt(2 / pi)))
 
 
 class Alpha(Pointwise):
@@ -205,6 +239,11 @@ relu = pointwise(Relu)
 sigmoid = pointwise(Sigmoid)
 tanh = pointwise(Tanh)
 softplus = pointwise(Softplus)
+
+
+def gelu(x: Value, *, tanh: bool = False) -> Value:
+    """Return the Gaussian error linear unit, exact or by its tanh approximation."""
+    return apply(Gelu("tanh" if tanh else "none"), x)
 
 
 def leaky_relu(x: Value, alpha: float = 0.01) -> Value:

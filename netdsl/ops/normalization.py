@@ -6,7 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from netdsl import ops
-from netdsl.ir.op import SameShape
+from netdsl.ir.op import Macro, SameShape
 from netdsl.ir.reach import Reach, window
 from netdsl.ops.base import apply, constant, known
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
 
-__all__ = ["affine", "batch_norm", "instance_norm", "layer_norm", "lrn"]
+__all__ = ["affine", "batch_norm", "instance_norm", "layer_norm", "lrn", "rms_norm"]
 
 
 class BatchNormalization(SameShape):
@@ -92,6 +92,39 @@ class LayerNormalization(SameShape):
         x, scale, _ = xs
         dx, dscale = _standardization_gradients(dy, x, scale, self.epsilon)
         return dx, ops.sum_to(dscale, scale.shape), ops.sum_to(dy, scale.shape)
+
+
+class RMSNormalization(Macro, SameShape):
+    """y = scale * x / sqrt(mean of x^2 + epsilon), over the last axis. ONNX RMSNormalization.
+
+    x [*, C], scale [C] -> [*, C]. Source: Zhang & Sennrich (2019), eq. 4.
+    """
+
+    __slots__ = ("epsilon",)
+    since = 23
+    reach = LayerNormalization.reach
+
+    def __init__(self, epsilon: float) -> None:
+        self.epsilon = float(epsilon)
+
+    def infer(self, x: Shape, scale: Shape) -> Shape:  # type: ignore[override]
+        assert scale == x[-1:], f"{x} scaled by {scale}"
+        return x
+
+    def expand(self, *xs: Value) -> tuple[Value, ...]:
+        x, scale = xs
+        return (ops.mul(ops.mul(x, self._inverse(x)), scale),)
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        """With z = x/rms and g = scale*dy, dx = (g - z * mean(g*z))/rms."""
+        x, scale = xs
+        inverse = self._inverse(x)
+        z, g = ops.mul(x, inverse), ops.mul(dy, scale)
+        dx = ops.mul(ops.sub(g, ops.mul(z, ops.reduce_mean(ops.mul(g, z), (-1,)))), inverse)
+        return dx, ops.sum_to(ops.mul(dy, z), scale.shape)
+
+    def _inverse(self, x: Value) -> Value:
+        return ops.reciprocal(ops.sqrt(ops.add(ops.reduce_mean(ops.mul(x, x), (-1,)), self.epsilon)))
 
 
 class LRN(SameShape):
@@ -176,6 +209,10 @@ def instance_norm(x: Value, scale: Value, bias: Value, epsilon: float = 1e-5) ->
 
 def layer_norm(x: Value, scale: Value, bias: Value, epsilon: float = 1e-5) -> Value:
     return apply(LayerNormalization(epsilon), x, scale, bias)
+
+
+def rms_norm(x: Value, scale: Value, epsilon: float = 1e-6) -> Value:
+    return apply(RMSNormalization(epsilon), x, scale)
 
 
 def lrn(x: Value, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0) -> Value:

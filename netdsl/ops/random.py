@@ -113,20 +113,21 @@ def fully_mixed(x: Value) -> Value:
     return ops.bit_xor(x, ops.shift_right(x, 16))
 
 
-def dropout(x: Value, p: float, key: int, step: Value, spatial: bool = False) -> Value:
+def dropout(x: Value, p: float, key: int, step: Value, kept_axes: int | None = None) -> Value:
     """Zero elements with probability p, and divide the others by 1 - p.
 
-    The mask depends on `key`, which distinguishes layers, and on `step`, a u32 scalar; with `spatial`, whole maps
-    [N, C] are zeroed. An element is kept if the hash of its index is at least p * 2^32. Index and step enter the hash
-    at different points, so that the masks of two steps are not shifts of each other. Source: Srivastava et al. (2014);
-    Tompson et al. (2015), section 3.2, for whole maps; Salmon et al. (2011) for counters.
+    The mask depends on `key`, which distinguishes layers, and on `step`, a u32 scalar. It has an entry for each
+    element, or for each index of the first `kept_axes` axes: 2 for whole maps, 1 for whole examples. An element is kept
+    if the hash of its index is at least p * 2^32. Index and step enter the hash at different points, so that the masks
+    of two steps are not shifts of each other. Source: Srivastava et al. (2014); Tompson et al. (2015), section 3.2, for
+    whole maps; Huang et al. (2016) for whole examples; Salmon et al. (2011) for counters.
     """
     assert 0 <= p < 1, p
     if p == 0:
         return x
     shape = known(x.shape)
-    if spatial:
-        shape = (*shape[:2], *(1 for _ in shape[2:]))
+    if kept_axes is not None:
+        shape = (*shape[:kept_axes], *(1 for _ in shape[kept_axes:]))
     first = fully_mixed(ops.add(ops.mul(step, GOLDEN_RATIO), key * 0x85EBCA6B % 2**32))
     second = fully_mixed(ops.add(first, GOLDEN_RATIO))
     counts = ops.cast(counter(x.graph, prod(shape)), "u32")

@@ -82,13 +82,17 @@ def prune(graph: Graph) -> Graph:
     return copy.finish()
 
 
-def expand_macros(graph: Graph) -> Graph:
-    """Expand macros, recursively, into ops that ONNX has."""
-    while any(isinstance(operation.op, Macro) for operation in graph.operations):
+def expand_macros(graph: Graph, opset: int = 0) -> Graph:
+    """Expand macros, recursively, into ops that ONNX has: at this opset, or at all of them."""
+
+    def expands(operation: Operation) -> bool:
+        return isinstance(operation.op, Macro) and operation.op.since > opset
+
+    while any(map(expands, graph.operations)):
         copy = Copy(graph)
         for operation in graph.operations:
             begin = len(copy.new.operations)
-            if isinstance(operation.op, Macro):
+            if isinstance(operation.op, Macro) and expands(operation):
                 copy.replace(operation, operation.op.expand(*map(copy.value, operation.inputs)), begin)
             else:
                 copy.keep(operation)

@@ -19,7 +19,7 @@ from netdsl.ops.arithmetic import Elementwise
 from netdsl.ops.base import apply
 from netdsl.ops.comparison import Where
 from netdsl.ops.indexing import Concat, Slice
-from netdsl.ops.normalization import LayerNormalization
+from netdsl.ops.normalization import LayerNormalization, RMSNormalization
 from netdsl.ops.reduction import Reduce
 from netdsl.ops.shaping import Expand, Reshape, Transpose
 from netdsl.passes.rewrite import Copy
@@ -328,6 +328,7 @@ RULES: tuple[tuple[type[Op] | tuple[type[Op], ...], Callable[[_Sinking, Operatio
     (Expand, _expand),
     (Reduce, _reduce),
     (LayerNormalization, _layer_norm),
+    (RMSNormalization, _layer_norm),
     (Reshape, _reshape),
 )
 SEVERAL = (Transpose, *ALIGNED, Concat)

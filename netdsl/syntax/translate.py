@@ -24,6 +24,7 @@ PLACES = {
     "avgpool": ("kernel",),
     "adaptive_avgpool": ("sizes",),
     "dropout": ("p",),
+    "drop_path": ("p",),
     "leaky_relu": ("slope",),
     "elu": ("alpha",),
     "groupnorm": ("groups",),
@@ -46,6 +47,8 @@ PYTORCH = {
     "layernorm": "- eps affine",
     "groupnorm": "groups - eps affine",
     "dropout": "p -",
+    "drop_path": "p",
+    "gelu": "tanh",
     "leaky_relu": "slope -",
     "elu": "alpha -",
     "prelu": "shared",
@@ -71,6 +74,7 @@ KERAS = {
     "maxpool": "kernel stride pad",
     "avgpool": "kernel stride pad",
     "dropout": "p",
+    "gelu": "tanh",
     "leaky_relu": "slope",
     "elu": "alpha",
     "groupnorm": "groups",
@@ -151,11 +155,13 @@ def statement(called: str, given: Given, *, choice: bool = False, label: str = "
         return f"input {label or 'image'} {shape}" if shape else None
     given = _with_activation(given)
     dialect = _dialect(called, given)
+    if name == "drop_path":
+        given = [(keyword, text) for keyword, text in given if text.strip("\"'") != "row"]
     if called == last and not given and name in ("leaky_relu", "prelu"):
         return None  # PyTorch and Keras have other defaults
     if name == "upsample" and dialect == "keras":
         given = [("scale_factor" if keyword == "size" else keyword, value) for keyword, value in given]
-    if name == "layernorm" and dialect == "pytorch":
+    if name in ("layernorm", "rmsnorm") and dialect == "pytorch":
         return None  # of the last axis, where the channels are the first
     if called.rpartition(".")[0] in ("F", "torch", "nn.functional") and not choice:
         given = given[1:] if name not in ("conv", "deconv", "linear", "bn") else [("", "?")]
@@ -382,6 +388,8 @@ def _settle(name: str, dialect: str, found: dict[str, str]) -> bool:
         found.pop("momentum", None)
     if dialect == "pytorch" and name == "avgpool" and "pad" in found:
         found.setdefault("count_pad", "on")
+    if name == "gelu" and found.pop("tanh", "off") not in ("off", "none"):
+        found["tanh"] = "on"
     if dialect == "pytorch" and name == "prelu":
         found["shared"] = "on" if found.get("shared", "1") == "1" else "off"
     return name not in ("reshape", "permute", "concat", "slice", "select", "pad", "crop", "input", "scale", "normalize")

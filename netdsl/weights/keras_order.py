@@ -38,7 +38,7 @@ ELEMENTWISE = frozenset(
     [
         *("relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "hard_swish", "softplus", "square", "sqrt"),
         *("abs", "exp", "log", "sin", "cos", "clip", "sigmoid", "hard_sigmoid", "tanh", "sign", "step"),
-        *("scale", "shift", "dropout", "identity"),
+        *("scale", "shift", "dropout", "drop_path", "identity"),
     ]
 )
 """Layers that compute each element from the same element of their input."""

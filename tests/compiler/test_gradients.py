@@ -170,6 +170,9 @@ CASES = {
         [X],
         lambda x: ops.average_pool(x, (4, 3), (3, 2), (1, 1, 1, 1), count_include_pad=True, extra=(0, 1)),
     ),
+    "gelu": ([(2, 9)], ops.gelu),
+    "gelu_tanh": ([(2, 9)], lambda x: ops.gelu(x, tanh=True)),
+    "rms_norm": ([(2, 3, 4), (4,)], lambda x, w: ops.rms_norm(x, w, 0.1)),
     "matmul": ([(2, 4), (4, 3)], ops.matmul),
     "matmul_spreads": ([(2, 1, 3, 4), (5, 4, 2)], ops.matmul),
 }

@@ -91,6 +91,11 @@ def layernorm(x, w, eps=1e-5):
     return affine(oracles.standard(x, 1, eps), w)
 
 
+def rmsnorm(x, w, eps=1e-6):
+    y = x / np.sqrt((x**2).mean(axis=1, keepdims=True) + eps)
+    return y * wide(w["weight"], y) if w else y
+
+
 def instancenorm(x, w, eps=1e-5):
     return affine(oracles.standard(x, tuple(range(2, x.ndim)), eps), w)
 
@@ -146,6 +151,7 @@ def reduce(how, axis):
 
 
 gelu = np.vectorize(lambda x: x * (1 + erf(x / 2**0.5)) / 2)
+gelu_tanh = lambda x: x * (1 + np.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * x**3))) / 2  # noqa: E731
 SELU = (1.0507009873554805, 1.6732632423543772)
 """Klambauer et al. (2017), eq. 14: lambda and alpha."""
 
@@ -160,6 +166,11 @@ ANY_RANK = {
     "relu": each(lambda x: np.maximum(x, 0)),
     "softmax": each(lambda x: oracles.softmax(x, 1)),
     "log_softmax": each(lambda x: np.log(oracles.softmax(x, 1))),
+    "softmax axis (-1)": each(lambda x: oracles.softmax(x, x.ndim - 1)),
+    "log_softmax axis (-1)": each(lambda x: np.log(oracles.softmax(x, x.ndim - 1))),
+    "rmsnorm": rmsnorm,
+    "rmsnorm eps 0.5 affine off": partial(rmsnorm, eps=0.5),
+    "drop_path 0.1": each(lambda x: x),
     "bn": bn(),
     "layernorm": layernorm,
     "layernorm eps 0.5 affine off": partial(layernorm, eps=0.5),
@@ -197,6 +208,7 @@ ELEMENTWISE = {
     "elu 1.5": each(lambda x: np.where(x < 0, 1.5 * np.expm1(x), x)),
     "selu": each(lambda x: SELU[0] * np.where(x < 0, SELU[1] * np.expm1(x), x)),
     "gelu": each(gelu),
+    "gelu tanh on": each(gelu_tanh),
     "silu": each(lambda x: x * sigmoid(x)),
     "hard_swish": each(lambda x: x * np.clip(x + 3, 0, 6) / 6),
     "sigmoid": each(sigmoid),
@@ -421,6 +433,9 @@ MOVING_PLANE = {
     "permute [1, 2, 0]": transpose(2, 3, 1),
     "reduce mean 2": reduce(np.mean, 3),
     "layernorm": layernorm,
+    "rmsnorm": rmsnorm,
+    "softmax axis 2": each(lambda x: oracles.softmax(x, 3)),
+    "gelu tanh on": each(gelu_tanh),
     "prelu": prelu,
     "lrn 3 alpha 0.5": lrn(3, 0.5),
     "global_avgpool; dense 3": lambda x, w: x.mean(axis=(2, 3)) @ w["weight"].T + w["bias"],
