@@ -254,6 +254,7 @@ class Sides(Sizes):
 
 INITIALISERS: dict[str, dict[str, Real]] = {
     "normal": {"s": Real(0, FLOAT32_MAX / 16)},
+    "trunc_normal": {"s": Real(0, FLOAT32_MAX / 16)},
     "uniform": {"lo": Real(-FLOAT32_MAX / 2, FLOAT32_MAX / 2), "hi": Real(-FLOAT32_MAX / 2, FLOAT32_MAX / 2)},
     "constant": {"c": Real()},
 }

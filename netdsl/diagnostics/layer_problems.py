@@ -311,3 +311,27 @@ class PictureMisfit(ShapeProblem):
     what: str
 
     headline = "{what}"
+
+
+@problem("E0380", "an initializer for another kind of weight")
+class InitMisfit(ShapeProblem):
+    """`sinusoid` fills a table [positions, channels] with the sines and cosines of positions, and `bilinear` a kernel
+    with the coefficients of linear interpolation, from each channel to itself: as many output channels as input
+    channels, or as many groups.
+
+    ```net fail
+    net bad { input x 21x8x8; deconv 4x4 10 stride 2 init bilinear }
+    ```
+
+    ```net fixed
+    net good { input x 21x8x8; deconv 4x4 21 stride 2 init bilinear }
+    ```
+    """
+
+    init: str
+    wanted: str
+    weight: str
+    sizes: Shape
+
+    headline = "`{init}` fills {wanted}, but `{weight}` of this `{layer}` is {sizes}"
+    hint = "use another initializer, such as `he_normal`"

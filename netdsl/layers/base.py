@@ -8,7 +8,7 @@ from netdsl.base.limits import SIZE
 from netdsl.base.shape import Shape, Undecidable, elements
 from netdsl.declare.arguments import Operand
 from netdsl.declare.declared import Declared, registrar
-from netdsl.diagnostics.layer_problems import TooLong, WrongType
+from netdsl.diagnostics.layer_problems import InitMisfit, TooLong, WrongType
 from netdsl.diagnostics.problem import Misfit
 from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.ir.init import Init
@@ -179,6 +179,15 @@ class Layer(Declared):
                 raise Misfit(WrongType, at=name, keyword=name, wanted=kind.dtype)
         return self.element_type(*operands)
 
+    def _check_initializers(self, weights: tuple[Weight, ...]) -> None:
+        """Raise Misfit for an initializer of weights with axes that this weight does not have."""
+        for weight in weights:
+            if (wanted := weight.init.wanted(weight.shape)) and not weight.buffer:
+                at = next((name for name in ("init", "bias_init") if getattr(self, name, None) is weight.init), "")
+                raise Misfit(
+                    InitMisfit, at=at, init=weight.init.name, wanted=wanted, weight=weight.name, sizes=weight.shape
+                )
+
     def rules(self, shapes: tuple[Shape, ...]) -> tuple[Shape, tuple[Weight, ...]]:
         """Return the shape of the result and the weights for inputs of these shapes, cached."""
         known = self._known.get(shapes)
@@ -192,6 +201,7 @@ class Layer(Declared):
                     if isinstance(size, int) and size > SIZE:
                         raise Misfit(TooLong, size=size)
                 weights = tuple(self.weights(*operands))
+                self._check_initializers(weights)
             except Undecidable:
                 raise Misfit(NeedsNumber) from None
             known = self._known[shapes] = (shape, weights)

@@ -92,10 +92,12 @@ def draw_missing(
 
 CONSTANTS = ("zeros", "ones", "constant")
 
+UNDIVIDED = ("orthogonal", "bilinear")
+"""Initializers that compute a whole weight at once."""
+
 
 def _blocks(parameter: Parameter) -> int:
-    # An orthogonal matrix cannot be drawn in parts.
-    return 1 if parameter.init.name == "orthogonal" else -(-elements(parameter.shape) // BLOCK_ELEMENTS)
+    return 1 if parameter.init.name in UNDIVIDED else -(-elements(parameter.shape) // BLOCK_ELEMENTS)
 
 
 def _block(parameter: Parameter, seed: int, index: int) -> Block:
@@ -105,11 +107,17 @@ def _block(parameter: Parameter, seed: int, index: int) -> Block:
     if init.name in CONSTANTS:
         (value,) = init.arguments or (float(init.name == "ones"),)
         return np.full(count, value, np.float32)
+    if init.name == "sinusoid":
+        return _sinusoid(parameter.shape[1], index * BLOCK_ELEMENTS, count)
+    if init.name == "bilinear":
+        return _bilinear(parameter.shape)
     generator = _generator(seed, parameter.name, index)
     if init.name == "orthogonal":
         return _orthogonal(parameter.shape, generator)
     if init.name in ("normal", "he_normal", "xavier_normal"):
         return _scaled(generator.standard_normal(count, np.float32), _deviation(parameter))
+    if init.name == "trunc_normal":
+        return _scaled(_truncated(count, generator), init.arguments[0])
     low, high = _bounds(parameter)
     block = _scaled(generator.random(count, np.float32), high - low)
     block += np.float32(low)
@@ -145,6 +153,36 @@ def _bounds(parameter: Parameter) -> tuple[float, float]:
         return low, high
     fans = parameter.fan_in if parameter.init.name == "he_uniform" else parameter.fan_in + parameter.fan_out
     return -sqrt(6 / fans), sqrt(6 / fans)
+
+
+def _truncated(count: int, generator: np.random.Generator) -> Block:
+    """Return standard normal numbers within 2 deviations: those beyond are drawn again."""
+    block = generator.standard_normal(count, np.float32)
+    while (beyond := np.flatnonzero(np.abs(block) > 2)).size:
+        block[beyond] = generator.standard_normal(beyond.size, np.float32)
+    return block
+
+
+def _sinusoid(columns: int, start: int, count: int) -> Block:
+    """Return elements of a table: sines in even and cosines in odd columns, of the angle row / 10000^(2i / columns) in
+    columns 2i and 2i + 1. Vaswani et al. (2017), section 3.5."""
+    row, column = np.divmod(np.arange(start, start + count), columns)
+    angle = row / 10000.0 ** (column // 2 * 2 / columns)
+    return np.where(column % 2, np.cos(angle), np.sin(angle)).astype(np.float32)
+
+
+def _bilinear(shape: tuple[int, ...]) -> Block:
+    """Return kernels of linear interpolation between the channel i of the input and of the result, and 0 between
+    others. Long et al. (2015), section 3.3, with the kernel of their code."""
+    kernel = np.ones(())
+    for size in shape[2:]:
+        factor = (size + 1) // 2
+        center = factor - 1 if size % 2 else factor - 0.5
+        kernel = kernel[..., None] * (1 - np.abs(np.arange(size) - center) / factor)
+    block = np.zeros(shape, np.float32)
+    channels = np.arange(shape[0])
+    block[channels, channels % shape[1]] = kernel
+    return block.reshape(-1)
 
 
 def _orthogonal(shape: tuple[int, ...], generator: np.random.Generator) -> Block:

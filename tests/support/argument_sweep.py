@@ -49,6 +49,7 @@ EXTREME_REALS = (
 )
 INITIALISERS = (
     *("he_normal", "he_uniform", "xavier_normal", "xavier_uniform", "zeros", "ones", "orthogonal", "normal(0.1)"),
+    *("trunc_normal(0.1)", "trunc_normal(0)", "trunc_normal(1e39)", "sinusoid", "bilinear"),
     *("normal(0)", "normal(1e39)", "normal(1e38)", "uniform(-1, 1)", "uniform(1, -1)", "uniform(0, 0)"),
     *("uniform(-3e38, 3e38)", "uniform(0, 1e40)", "constant(2)", "constant(1e39)", "constant(1e-50)", "constant(-1)"),
 )

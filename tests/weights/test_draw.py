@@ -58,6 +58,34 @@ def test_orthogonal(shape):
     np.testing.assert_allclose(product, np.eye(len(product)), atol=1e-5)
 
 
+def test_a_truncated_normal_ends_at_two_deviations():
+    """Its variance is that of scipy.stats.truncnorm(-2, 2): 0.77374."""
+    x = drawn(parameter(Init("trunc_normal", 0.02))).astype(np.float64) / 0.02
+    assert 1.99 < np.abs(x).max() <= 2
+    assert abs(x.mean()) < 5 * (0.774 / x.size) ** 0.5
+    assert abs(x.var() - 0.77374) < 5 * (x**2).std() / x.size**0.5
+
+
+def test_sinusoids():
+    table = drawn(parameter(Init("sinusoid"), (5000, 512))).reshape(5000, 512)
+    at = np.arange(5000)[:, None] / 10000 ** (np.arange(0, 512, 2) / 512)
+    np.testing.assert_allclose(table[:, ::2], np.sin(at), atol=1e-6)
+    np.testing.assert_allclose(table[:, 1::2], np.cos(at), atol=1e-6)
+
+
+def test_sinusoids_of_an_odd_width():
+    table = drawn(parameter(Init("sinusoid"), (2, 3))).reshape(2, 3)
+    np.testing.assert_allclose(table, [[0, 1, 0], [np.sin(1), np.cos(1), np.sin(10000 ** (-2 / 3))]], atol=1e-7)
+
+
+def test_bilinear_kernels():
+    """The kernels of FCN's code, surgery.py: upsample_filt."""
+    four, three = np.array([0.25, 0.75, 0.75, 0.25]), np.array([0.5, 1, 0.5])
+    kernels = drawn(parameter(Init("bilinear"), (3, 3, 4, 3))).reshape(3, 3, 4, 3)
+    np.testing.assert_allclose(kernels, np.einsum("ij,h,w->ijhw", np.eye(3), four, three))
+    np.testing.assert_allclose(drawn(parameter(Init("bilinear"), (2, 1, 4))).reshape(2, 4), [four, four])
+
+
 def test_orthogonal_signs_are_even():
     """Without the correction of signs, LAPACK's Q has a diagonal of one sign."""
     traces = [
