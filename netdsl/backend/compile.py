@@ -90,7 +90,7 @@ def compile_net(
     return emitted
 
 
-SQUASHING = frozenset(["softmax", "sigmoid", "hard_sigmoid", "tanh", "sign", "step", "exp"])
+SQUASHING = frozenset(["softmax", "sigmoid", "hard_sigmoid", "tanh", "hard_tanh", "softsign", "sign", "step", "exp"])
 """Layers whose results are not the scores that a loss takes. A net that ends with one was changed after its training,
 or trained despite a warning."""
 

@@ -86,7 +86,8 @@ _CALLED = {
 
 EXACT = words(
     """
-    relu relu6 elu selu silu hard_swish tanh sigmoid softplus dropout identity sqrt square abs exp log sin cos
+    relu relu6 elu selu celu silu mish hard_swish hard_tanh softsign log_sigmoid tanh_shrink tanh sigmoid
+    softplus dropout identity sqrt square abs exp log sin cos
     sign add sub mul div max min
     """
 )
@@ -110,6 +111,7 @@ _DIFFERENCES = {
     "prelu": "with a slope per channel; `shared on` shares one, like PyTorch",
     "gelu": "the exact form; `tanh on` is the approximation",
     "hard_sigmoid": "with PyTorch's slope of 1/6; ONNX has 0.2",
+    "glu": "over the channels; PyTorch's default is the last axis",
     "softmax log_softmax": "over the channels; `axis` sets another axis",
     "flatten": "with channels first; Keras has channels last",
     "reshape": "whose sizes begin with the channels and exclude the batch",
@@ -132,8 +134,11 @@ ESTABLISHED = words(
 )
 """Names one letter away from ours that mean something else in other frameworks, and so are not typos."""
 
-ACTIVATIONS = ("prelu", "elu", "selu", "gelu", "relu6", "tanh", "hard_sigmoid", "softplus", "softmax", "log_softmax")
-OURS = (*_CALLED, *ACTIVATIONS, "flatten", "dropout", "sqrt", "exp", "log", "sin", "cos")
+ACTIVATIONS = (
+    *("prelu", "elu", "selu", "celu", "gelu", "mish", "relu6", "tanh", "hard_tanh", "softsign", "hard_sigmoid"),
+    *("softplus", "softmax", "log_softmax", "log_sigmoid", "hard_shrink", "soft_shrink", "tanh_shrink"),
+)
+OURS = (*_CALLED, *ACTIVATIONS, "glu", "threshold", "flatten", "dropout", "sqrt", "exp", "log", "sin", "cos")
 CALLED = {word: ours for ours, words in _CALLED.items() for word in words.split()}
 
 _INSTEAD = {
@@ -141,18 +146,13 @@ _INSTEAD = {
     "sequential": "statements already follow each other; `NAME: seq { … }` numbers them like PyTorch",
     "separableconv depthwiseseparableconv": "write two layers, `dwconv 3x3; conv 1x1 CHANNELS`",
     "spatialdropout featuredropout dropout2d dropout3d": "write `dropout P spatial on`",
-    "hardtanh": "write `clip (-1) 1`",
     "pool pooling": "there are `maxpool` and `avgpool`",
     "norm": "there are `bn`, `layernorm`, `groupnorm`, `instancenorm` and `lrn`",
     "merge": "there are `concat`, `add`, `mul` and others",
     "average": "write `add` and `scale 1/2`",
     "dot bilinear": "",
-    "mish": "write `mul { softplus; tanh }`",
-    "softsign": "write `div { } { abs; shift 1 }`",
     "softmin": "write `scale (-1); softmax`",
-    "logsigmoid": "write `sigmoid; log`",
-    "tanhshrink": "write `sub { } { tanh }`",
-    "glu": "write `mul { slice 0 0 channels//2 } { slice 0 channels//2 channels; sigmoid }`",
+    "thresholdedrelu": "write `threshold THETA`",
     "neg negative": "write `scale (-1)`",
     "interpolate resizenearest resizebilinear resizenearestneighbor": "write `resize 8x8`, or `upsample 2` by a factor",
     "sum": "write `reduce sum AXIS`, or `add` with its operands",
@@ -184,7 +184,7 @@ _INSTEAD = {
     "circularpad": "write `pad 1 mode wrap`",
     "maxunpool adaptivemaxpool fractionalmaxpool lppool lpnormalization": "",
     "alphadropout featurealphadropout gaussiannoise gaussiandropout dropblock": "",
-    "celu rrelu frelu threshold thresholdedrelu hardshrink softshrink maxout": "",
+    "rrelu frelu maxout": "",
     "fold unfold im2col localresponse locallyconnected cosinesimilarity pairwisedistance": "",
     "embeddingbag masking repeatvector activityregularization einsum where cast argmax topk": "",
     "nonmaxsuppression roialign roipool roipooling gridsample deformconv": "",

@@ -31,7 +31,7 @@ _KEPT = (
 )
 """Layers whose outputs stay within the range of their input."""
 
-RECTIFIERS = frozenset(["relu", "leaky_relu", "prelu", "elu", "selu", "gelu", "silu", "hard_swish", "softplus"])
+RECTIFIERS = frozenset(["relu", "leaky_relu", "prelu", "elu", "selu", "gelu", "silu", "mish", "hard_swish", "softplus"])
 """Layers that keep large positive values and shrink negative ones."""
 
 BETWEEN = re.compile(r"(?:\s|;|#[^\n]*|\w+:(?!\s*\{))*")

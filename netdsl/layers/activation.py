@@ -72,6 +72,41 @@ class TanhLayer(Layer):
         return ops.tanh(x)
 
 
+@layer("hard_tanh")
+class HardTanhLayer(Layer):
+    """Piecewise linear approximation of tanh: y = min(max(x, -1), 1).
+
+    Shapes: [*] -> [*].
+    Conventions: the limits are PyTorch's defaults; `clip` has others.
+    Source: Collobert (2004).
+
+    ```net
+    input x 784
+    hard_tanh
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.clip(x, -1.0, 1.0)
+
+
+@layer("softsign")
+class SoftsignLayer(Layer):
+    """Softsign: y = x / (1 + |x|).
+
+    Shapes: [*] -> [*].
+    Source: Bergstra et al. (2009); Glorot & Bengio (2010), section 3.
+
+    ```net
+    input x 784
+    softsign
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.softsign(x)
+
+
 @layer("sign")
 class SignLayer(Layer):
     """Sign function: y = -1 if x < 0, 0 if x = 0, and 1 if x > 0.
@@ -233,6 +268,25 @@ class SeluLayer(Layer):
         return ops.selu(x)
 
 
+@layer("celu")
+class CeluLayer(Layer):
+    """Continuously differentiable exponential linear unit: y = x if x > 0, otherwise alpha (exp(x / alpha) - 1).
+
+    Shapes: [*] -> [*].
+    Source: Barron (2017), eq. 2.
+
+    ```net
+    input x 784
+    celu
+    ```
+    """
+
+    alpha: float = positional(Real(above=0), 1.0, doc="scale for negative values; the output approaches -alpha")
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.elu(x) if self.alpha == 1 else ops.mul(ops.elu(ops.mul(x, 1 / self.alpha)), self.alpha)
+
+
 @layer("gelu")
 class GeluLayer(Layer):
     """Gaussian error linear unit: y = x Phi(x) = x (1 + erf(x / sqrt(2))) / 2.
@@ -288,6 +342,23 @@ class HardSwishLayer(Layer):
         return ops.mul(x, ops.hard_sigmoid(x))
 
 
+@layer("mish")
+class MishLayer(Layer):
+    """Mish: y = x tanh(log(1 + exp(x))).
+
+    Shapes: [*] -> [*].
+    Source: Misra (2019), eq. 1.
+
+    ```net
+    input x 784
+    mish
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.mul(x, ops.tanh(ops.softplus(x)))
+
+
 @layer("softplus")
 class SoftplusLayer(Layer):
     """Softplus, a smooth rectifier: y = log(1 + exp(x)).
@@ -303,6 +374,23 @@ class SoftplusLayer(Layer):
 
     def body(self, x: Value, w: Weights) -> Value:
         return ops.softplus(x)
+
+
+@layer("log_sigmoid")
+class LogSigmoidLayer(Layer):
+    """Logarithm of the logistic function: y = -log(1 + exp(-x)).
+
+    Shapes: [*] -> [*].
+    Conventions: computed without overflow, unlike `sigmoid; log`.
+
+    ```net
+    input x 784
+    log_sigmoid
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.neg(ops.softplus(ops.neg(x)))
 
 
 @layer("softmax")

@@ -30,9 +30,11 @@ __all__ = [
     "prelu",
     "relu",
     "selu",
+    "shrink",
     "sigmoid",
     "softmax",
     "softplus",
+    "softsign",
     "tanh",
 ]
 
@@ -68,6 +70,27 @@ class Softplus(Pointwise):
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         return (ops.mul(dy, ops.sigmoid(xs[0])),)
+
+
+class Softsign(Pointwise):
+    """y = x/(1 + |x|). ONNX Softsign."""
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        rest = ops.sub(1, ops.abs(y))
+        return (ops.mul(dy, rest, rest),)
+
+
+class Shrink(Pointwise):
+    """y = x - bias for x > lambd, x + bias for x < -lambd, otherwise 0. ONNX Shrink."""
+
+    __slots__ = ("bias", "lambd")
+
+    def __init__(self, bias: float, lambd: float) -> None:
+        self.bias = float(bias)
+        self.lambd = float(lambd)
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (ops.mul(dy, ops.cast(ops.greater(ops.abs(xs[0]), self.lambd), dy.dtype)),)
 
 
 class Gelu(Macro, Pointwise):
@@ -239,6 +262,12 @@ relu = pointwise(Relu)
 sigmoid = pointwise(Sigmoid)
 tanh = pointwise(Tanh)
 softplus = pointwise(Softplus)
+softsign = pointwise(Softsign)
+
+
+def shrink(x: Value, limit: float, bias: float) -> Value:
+    """Return 0 from -limit to limit, and elsewhere x moved by `bias` towards 0."""
+    return apply(Shrink(bias, limit), x)
 
 
 def gelu(x: Value, *, tanh: bool = False) -> Value:

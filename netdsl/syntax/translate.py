@@ -27,6 +27,10 @@ PLACES = {
     "drop_path": ("p",),
     "leaky_relu": ("slope",),
     "elu": ("alpha",),
+    "celu": ("alpha",),
+    "threshold": ("threshold",),
+    "hard_shrink": ("limit",),
+    "soft_shrink": ("limit",),
     "groupnorm": ("groups",),
     "upsample": ("factor", "how"),
     "pixel_shuffle": ("factor",),
@@ -51,6 +55,11 @@ PYTORCH = {
     "gelu": "tanh",
     "leaky_relu": "slope -",
     "elu": "alpha -",
+    "celu": "alpha -",
+    "threshold": "threshold value -",
+    "hard_shrink": "limit",
+    "soft_shrink": "limit",
+    "glu": "dim",
     "prelu": "shared",
     "pixel_shuffle": "factor",
     "upsample": "? factor how",
@@ -157,7 +166,7 @@ def statement(called: str, given: Given, *, choice: bool = False, label: str = "
     dialect = _dialect(called, given)
     if name == "drop_path":
         given = [(keyword, text) for keyword, text in given if text.strip("\"'") != "row"]
-    if called == last and not given and name in ("leaky_relu", "prelu"):
+    if not given and (name == "glu" or (called == last and name in ("leaky_relu", "prelu"))):
         return None  # PyTorch and Keras have other defaults
     if name == "upsample" and dialect == "keras":
         given = [("scale_factor" if keyword == "size" else keyword, value) for keyword, value in given]
@@ -178,7 +187,7 @@ def statement(called: str, given: Given, *, choice: bool = False, label: str = "
     for place in PLACES.get(name, ()):
         if place in found:
             words.append(found.pop(place))
-        elif place not in ("slope", "alpha", "how"):
+        elif place not in ("slope", "alpha", "limit", "how"):
             return None
     for keyword, value in found.items():
         words += [keyword, value]

@@ -37,6 +37,17 @@ if TYPE_CHECKING:
 ELEMENTWISE = frozenset(
     [
         *("relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "hard_swish", "softplus", "square", "sqrt"),
+        *(
+            "mish",
+            "celu",
+            "hard_tanh",
+            "softsign",
+            "log_sigmoid",
+            "hard_shrink",
+            "soft_shrink",
+            "tanh_shrink",
+            "threshold",
+        ),
         *("abs", "exp", "log", "sin", "cos", "clip", "sigmoid", "hard_sigmoid", "tanh", "sign", "step"),
         *("scale", "shift", "dropout", "drop_path", "identity"),
     ]

@@ -35,7 +35,8 @@ NOT_WEIGHTS: dict[str, frozenset[int]] = {
 _SAME_LAYOUT = (
     "Abs AveragePool BatchNormalization Cast Celu Clip DequantizeLinear Dropout Elu Erf Exp Gelu GlobalAveragePool "
     "GlobalMaxPool GroupNormalization HardSigmoid HardSwish Identity InstanceNormalization LRN LayerNormalization "
-    "LeakyRelu Log LogSoftmax LpNormalization LpPool MaxPool Mish Neg PRelu Pad Pow QuantizeLinear Reciprocal Relu "
+    "LeakyRelu Log LogSoftmax RMSNormalization Shrink "
+    "LpNormalization LpPool MaxPool Mish Neg PRelu Pad Pow QuantizeLinear Reciprocal Relu "
     "Resize Round Selu Sigmoid Softmax Softplus Softsign Sqrt Tanh ThresholdedRelu Upsample"
 )
 SAME_LAYOUT = frozenset(_SAME_LAYOUT.split())
@@ -47,6 +48,7 @@ NORM_ROLES = {
     "InstanceNormalization": ("weight", "bias"),
     "GroupNormalization": ("weight", "bias"),
     "LayerNormalization": ("weight", "bias"),
+    "RMSNormalization": ("weight",),
 }
 LAYER_KINDS = {
     "BatchNormalization": ("bn",),
@@ -58,8 +60,9 @@ LAYER_KINDS = {
     "InstanceNormalization": ("instancenorm", "groupnorm"),
     "LayerNormalization": ("layernorm",),
     "MatMul": ("dense", "linear", "conv"),
-    "Mul": ("layernorm", "groupnorm", "instancenorm"),
+    "Mul": ("layernorm", "rmsnorm", "groupnorm", "instancenorm"),
     "PRelu": ("prelu",),
+    "RMSNormalization": ("rmsnorm",),
 }
 """Layers that the weights of an operator can belong to. Add is not listed: any layer can have a bias."""
 
@@ -276,7 +279,7 @@ class Roles:
         """Record the weights of a normalization, along the last axis (LayerNormalization) or the second."""
         layer = self._new_layer()
         words = NORM_ROLES[node.op]
-        last = node.op == "LayerNormalization"
+        last = node.op in ("LayerNormalization", "RMSNormalization")
         axis = 0 if last else None if info.rank is None else info.rank - 2
         moved = info.channel is not None and axis is not None and info.channel != axis
         why = ASIDE if moved else FLAT if info.order else ""

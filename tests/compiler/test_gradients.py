@@ -170,6 +170,8 @@ CASES = {
         [X],
         lambda x: ops.average_pool(x, (4, 3), (3, 2), (1, 1, 1, 1), count_include_pad=True, extra=(0, 1)),
     ),
+    "softsign": ([(2, 9)], ops.softsign),
+    "shrink": ([(2, 9)], lambda x: ops.shrink(x, 0.4, 0.1)),
     "gelu": ([(2, 9)], ops.gelu),
     "gelu_tanh": ([(2, 9)], lambda x: ops.gelu(x, tanh=True)),
     "rms_norm": ([(2, 3, 4), (4,)], lambda x, w: ops.rms_norm(x, w, 0.1)),

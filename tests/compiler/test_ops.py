@@ -244,6 +244,12 @@ CASES = {
     "concat": ([X, (N, 2, 5, 6)], lambda *xs: ops.concat(xs), lambda *xs: np.concatenate(xs, 1)),
     "concat_last": ([X, X, X], lambda *xs: ops.concat(xs, -1), lambda *xs: np.concatenate(xs, -1)),
     "prelu": ([X, (4, 1, 1)], ops.prelu, lambda x, s: np.where(x < 0, x * s, x)),
+    "softsign": ([X], ops.softsign, lambda x: x / (1 + np.abs(x))),
+    "shrink": (
+        [X],
+        lambda x: ops.shrink(x, 0.4, 0.1),
+        lambda x: np.where(x > 0.4, x - 0.1, np.where(x < -0.4, x + 0.1, 0)),
+    ),
     "gelu": ([X], ops.gelu, lambda x: x * (1 + np.vectorize(erf)(x / 2**0.5)) / 2),
     "gelu_tanh": (
         [X],

@@ -281,7 +281,7 @@ FAMILIES = {
     "dense": ("dense",),
     "pool": ("pool",),
     "norm": ("norm", "affine"),
-    "function": ("activation", "elementary"),
+    "function": ("activation", "elementary", "shrinkage"),
     "merge": ("merge",),
     "shape": ("shaping", "resample", "bounds"),
     "input": ("input",),
