@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from netdsl.base.shape import elements, format_shape
 from netdsl.data.spec import DataSpec
-from netdsl.declare.arguments import Character, Choice, Integer, Path, Real, Text, Texts
+from netdsl.declare.arguments import Character, Choice, Integer, Path, Real, Sequence, Text, Texts
 from netdsl.declare.declared import Declared, keyword, positional, registrar
 from netdsl.diagnostics.argument_problems import Contradiction
 from netdsl.diagnostics.problem import Misfit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections import abc
     from typing import Self
 
     from netdsl.base.shape import Shape
@@ -39,7 +39,7 @@ class DataKind(Declared):
         """Whether examples are images with values from 0 to 255."""
         return False
 
-    def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
+    def misfit(self, inputs: abc.Sequence[Shape], targets: abc.Sequence[Target]) -> str:
         """Return why data of this kind cannot fit inputs and targets of these shapes, as a clause for a message, or an
         empty string if they can."""
         if self.single and (len(inputs), len(targets)) != (1, 1):
@@ -47,6 +47,10 @@ class DataKind(Declared):
         if self.labelled and any(size != 1 for size in targets[0].shape):
             return f"has one label for each example, and the loss needs {format_shape(targets[0].shape)}"
         return ""
+
+    def equals(self, other: DataKind) -> bool:
+        """Return whether other data have the same arguments."""
+        return type(other) is type(self) and all(getattr(self, name) == getattr(other, name) for name in self.arguments)
 
     @classmethod
     def paths(cls) -> tuple[str, ...]:
@@ -102,7 +106,7 @@ class Cifar(DataKind):
     split: str = keyword(Choice("train", "test"), "train", doc="split to read")
     labelled = raw = True
 
-    def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
+    def misfit(self, inputs: abc.Sequence[Shape], targets: abc.Sequence[Target]) -> str:
         found = super().misfit(inputs, targets)
         if not found and (len(inputs[0]) != 3 or inputs[0][0] != 3):
             return f"has images of 3x32x32, but the input is {format_shape(inputs[0])}"
@@ -182,7 +186,7 @@ class TableKind(DataKind):
     def raw(self) -> bool:
         return self.image is not None
 
-    def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
+    def misfit(self, inputs: abc.Sequence[Shape], targets: abc.Sequence[Target]) -> str:
         named = f"names {len(self.target)} column{'s' * (len(self.target) > 1)}"
         if len(targets) not in (1, len(self.target)):
             return f"{named} as targets, and the net has {len(targets)} targets"
@@ -241,13 +245,67 @@ class Folder(DataKind):
     folder: str = positional(Path(), doc="folder with the class folders")
     labelled = raw = True
 
-    def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
+    def misfit(self, inputs: abc.Sequence[Shape], targets: abc.Sequence[Target]) -> str:
         return super().misfit(inputs, targets) or _misfit_of_images(inputs[0])
 
     def open(self, wanted: DataSpec) -> Dataset:
         from netdsl.data.image_folder import open_folder
 
         return open_folder(self.folder, wanted)
+
+
+class Part(Sequence[float]):
+    """Two fractions, the lower first."""
+
+    def __init__(self) -> None:
+        super().__init__(Real(0, maximum=1))
+        self.expected = "two fractions from 0 to 1, the lower first, such as `[0, 0.9]`"
+
+    def convert(self, value: object) -> tuple[float, float]:
+        found = super().convert(value)
+        if len(found) != 2 or found[0] >= found[1]:
+            raise self._misfit()
+        return found[0], found[1]
+
+
+@data("text")
+class TextFile(DataKind):
+    """Windows of `length` symbols of a text, one after the other; the target of each symbol is the next one. An output
+    of [K] instead of [K, length] has the symbol after the window as its target. Inputs are numbers of symbols, i64.
+
+    With `level byte`, symbols are the bytes of the file, and their numbers are their values. With `level character`,
+    the file is UTF-8, and symbols are its characters, numbered in the order of their code points; there must be as many
+    as the net has classes. Other texts for the same net, in `validate` and `netdsl eval`, are matched by character. The
+    characters are stored as the names of the classes, in order; those of 256 bytes are printable ASCII characters and
+    `\\x0a` for others.
+
+    `part [0, 0.9]` reads the first nine tenths of the symbols, so that `part [0.9, 1]` can be the validation data;
+    characters are those of the whole file.
+    Source: Karpathy (2015), The unreasonable effectiveness of recurrent neural networks.
+    """
+
+    file: str = positional(Path(), doc="text file")
+    length: int = keyword(Integer(), doc="number of symbols in a window")
+    level: str = keyword(Choice("byte", "character"), "byte", doc="what a symbol is")
+    part: tuple[float, float] = keyword(Part(), (0.0, 1.0), doc="where the symbols to read begin and end")
+
+    def misfit(self, inputs: abc.Sequence[Shape], targets: abc.Sequence[Target]) -> str:
+        found = super().misfit(inputs, targets)
+        if not found and inputs[0] != (self.length,):
+            return f"has windows of {self.length} symbols, but the input is {format_shape(inputs[0])}"
+        if not found and (targets[0].kind != "class" or targets[0].shape not in ((), (self.length,))):
+            return f"has a class for each of {self.length} symbols, or one, as the target, and the loss needs others"
+        return found
+
+    def overlaps(self, other: TextFile) -> bool:
+        """Return whether another part of the same file has symbols of this one."""
+        (begin, end), (first, last) = self.part, other.part
+        return self.file == other.file and max(begin, first) < min(end, last)
+
+    def open(self, wanted: DataSpec) -> Dataset:
+        from netdsl.data.text_windows import open_text
+
+        return open_text(self.file, self.length, self.level, self.part, wanted)
 
 
 class Generated(DataKind):
@@ -276,7 +334,7 @@ class Xor(Generated):
     n: int = keyword(Integer(4), 4, doc="number of examples")
     noise: float = keyword(Real(0), 0.0, doc="standard deviation of the noise")
 
-    def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
+    def misfit(self, inputs: abc.Sequence[Shape], targets: abc.Sequence[Target]) -> str:
         found = super().misfit(inputs, targets)
         if not found and elements(inputs[0]) != 2:
             return f"has examples of 2 numbers, but the input is {format_shape(inputs[0])}"
@@ -308,7 +366,7 @@ class GeneratedImages(Generated):
 
     least: ClassVar[int]
 
-    def misfit(self, inputs: Sequence[Shape], targets: Sequence[Target]) -> str:
+    def misfit(self, inputs: abc.Sequence[Shape], targets: abc.Sequence[Target]) -> str:
         found = super().misfit(inputs, targets)
         sizes = [size for size in (inputs[0] if inputs else ()) if size != 1]
         if not found and (len(sizes) != 2 or any(isinstance(size, int) and size < self.least for size in sizes)):

@@ -397,3 +397,37 @@ class SeenValidation(Problem):
             yield Suggestion("read the test data", self.edit)
         else:
             yield Suggestion(self.hint)
+
+
+@problem("W0312", "validation text that overlaps with the training text")
+class PartlySeenValidation(Problem):
+    """Metrics on symbols that the net was trained on do not show how well it predicts others. `part` divides a text
+    into one part for training and another for validation.
+
+    ```net warn
+    net odd { input text 8 dtype i64; embedding 256 4; conv 1 256 }
+    train odd {
+      data text "a.txt" length 8 part [0, 0.9]
+      validate text "a.txt" length 8 part [0.8, 1]
+      loss cross_entropy
+    }
+    ```
+
+    ```net fixed
+    net even { input text 8 dtype i64; embedding 256 4; conv 1 256 }
+    train even {
+      data text "a.txt" length 8 part [0, 0.9]
+      validate text "a.txt" length 8 part [0.9, 1]
+      loss cross_entropy
+    }
+    ```
+    """
+
+    earlier: Span
+    part: tuple[float, float]
+    seen: tuple[float, float]
+
+    headline = "the validation text overlaps with the training text"
+    caption = "from {part[0]:g} to {part[1]:g} of the file"
+    related = "earlier", "from {seen[0]:g} to {seen[1]:g} of the same file"
+    hint = "give both a `part`, such as `part [0, 0.9]` and `part [0.9, 1]`"

@@ -32,6 +32,7 @@ MODULES = [
     "cli.parser",
     "cli.view",
     "data.errors",
+    "data.text_windows",
     "diagnostics.catalogue",
     "elaborate.overrides",
     "elaborate.train_block",

@@ -233,16 +233,23 @@ def _late(recipe: Recipe) -> Iterator[Problem]:
 def _seen(recipe: Recipe) -> Iterator[Problem]:
     """Yield validation on the training data. Exempt are `xor`, whose corners are all there are, and the arrays of a
     program."""
+    from netdsl.data.kinds import TextFile
+
     data, validate = recipe.data, recipe.validate
-    if type(validate) is not type(data) or data.kind in ("xor", "python"):
+    if isinstance(validate, float) or validate is None or data.kind in ("xor", "python"):
         return
-    if all(getattr(validate, name) == getattr(data, name) for name in data.arguments):
+    if validate.equals(data):
         from netdsl.diagnostics.advice_problems import SeenValidation
         from netdsl.diagnostics.edits import after
 
         span = recipe.spans["validate"]
         edit = after(span, " split test") if data.kind == "mnist" and "split" not in validate.spans else None
         yield SeenValidation(span=span, earlier=recipe.spans["data"], edit=edit)
+    elif isinstance(data, TextFile) and isinstance(validate, TextFile) and validate.overlaps(data):
+        from netdsl.diagnostics.advice_problems import PartlySeenValidation
+
+        here, there = recipe.spans["validate"], recipe.spans["data"]
+        yield PartlySeenValidation(span=here, earlier=there, part=validate.part, seen=data.part)
 
 
 def _unvalidated(recipe: Recipe) -> Iterator[Problem]:

@@ -33,7 +33,7 @@ SPLIT_EPOCH = 2**63
 """Epoch whose order determines the held-out part; no training reaches it."""
 
 
-NAMED = ("cifar10", "cifar100", "csv", "folder", "parquet")
+NAMED = ("cifar10", "cifar100", "csv", "folder", "parquet", "text")
 """The kinds of data that define names of classes or columns."""
 
 

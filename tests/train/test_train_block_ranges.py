@@ -60,6 +60,7 @@ RANGES: dict[str, dict[str, str]] = {
     "augment erase": {"p": "[0, 1]", "area": "(0, 1]", "ratio": "(0, inf)", "value": "(-inf, inf)"},
     "augment fgsm": {"epsilon": "[0, 1]", "part": "[0, 1]", "low": "(-inf, inf)", "high": "(-inf, inf)"},
     "layer bn": {"momentum": "[0, 1]", "eps": "(0, inf)"},
+    "data text": {"length": "[1, inf)"},
     "data xor": {"n": "[4, inf)", "noise": "[0, inf)", "seed": "[0, inf)"},
     "data clouds": {"n": "[3, inf)", "margin": "(0, inf)", "radius": "(0, inf)", "seed": "[0, inf)"},
     "data connectedness": {"n": "[2, inf)", "seed": "[0, inf)"},
