@@ -68,6 +68,7 @@ _CALLED = {
     "select": "indexselect gather take",
     "upsample": "upsampling upsamplingnearest upsamplingbilinear",
     "pixel_shuffle": "depthtospace subpixel",
+    "pixel_unshuffle": "spacetodepth",
     "channel_shuffle": "shufflechannels",
     "identity": "noop",
     "input": "inputlayer placeholder inputtensor",
@@ -121,7 +122,9 @@ _DIFFERENCES = {
     "resize": "with PyTorch's nearest neighbor by default; Pillow's and TensorFlow 2's is `mode nearest_exact`",
     "normalize": "by a given mean and standard deviation per channel",
     "scale": "by a constant",
-    "pixel_shuffle": "with the channel order of PyTorch",
+    "pixel_shuffle pixel_unshuffle": "with the channel order of PyTorch; TensorFlow's and ONNX's is `order dcr`",
+    "argmax": "along the channels, where the batch is not an axis; the axis is removed",
+    "top_k": "along the channels, where the batch is not an axis; `top_k_indices` has the indices",
 }
 DIFFERENCES = _by_word(_DIFFERENCES)
 """Conventions in which our layers differ from those of the same or a similar name elsewhere."""
@@ -169,7 +172,8 @@ _INSTEAD = {
     "mean": "write `reduce mean AXIS`, or `global_avgpool`",
     "squeeze unsqueeze expanddims": "write `reshape` or `flatten`",
     "split chunk": "write a `slice` for each part",
-    "spacetodepth pixelunshuffle reorg": "write `reshape` and `permute`",
+    "reorg": "write `pixel_unshuffle 2`, whose page has Darknet's order",
+    "gaussiannoise": "write `noise normal 0.1`",
     "crossentropyloss crossentropy softmaxwithloss nllloss": "losses belong in `train NET { loss … }`",
     "bceloss bcewithlogitsloss mseloss l1loss smoothl1loss huberloss": "losses belong in `train NET { loss … }`",
     "modulelist moduledict": "`for` and `repeat` create several layers, and labels name them",
@@ -183,10 +187,10 @@ _INSTEAD = {
     "replicationpad": "write `pad 1 mode edge`",
     "circularpad": "write `pad 1 mode wrap`",
     "maxunpool adaptivemaxpool fractionalmaxpool lppool lpnormalization": "",
-    "alphadropout featurealphadropout gaussiannoise gaussiandropout dropblock": "",
+    "alphadropout featurealphadropout gaussiandropout dropblock": "",
     "rrelu frelu maxout": "",
     "fold unfold im2col localresponse locallyconnected cosinesimilarity pairwisedistance": "",
-    "embeddingbag masking repeatvector activityregularization einsum where cast argmax topk": "",
+    "embeddingbag masking repeatvector activityregularization einsum where cast": "",
     "nonmaxsuppression roialign roipool roipooling gridsample deformconv": "",
 }
 INSTEAD = _by_word(_INSTEAD)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from netdsl.base.limits import SIZE
 from netdsl.base.shape import Dim, Shape, format_shape
-from netdsl.diagnostics.problem import Problem, Suggestion, problem
+from netdsl.base.text import Span
+from netdsl.diagnostics.problem import Edit, Problem, Suggestion, problem
 from netdsl.diagnostics.shape_problems import ShapeProblem
 
 if TYPE_CHECKING:
@@ -290,6 +291,61 @@ class BadSampling(ShapeProblem):
         if self.mode:
             yield Suggestion("interpolate", self.keyword("mode", "bilinear"))
         yield Suggestion(f"turn `{self.argument}` off", self.keyword(self.argument, "off"))
+
+
+@problem("E0353", "a size that cannot be split evenly")
+class IndivisibleSize(ShapeProblem):
+    """`pixel_unshuffle R` moves blocks of R positions per axis into the channels, so R divides every size.
+
+    ```net fail
+    net bad { input x 3x9x8; pixel_unshuffle 2 }
+    ```
+
+    ```net fixed
+    net good { input x 3x10x8; pixel_unshuffle 2 }
+    ```
+    """
+
+    axis: int
+    size: int
+    block: int
+
+    headline = "`{layer}` splits axis {axis} into blocks of {block}, which does not divide {size}"
+
+    def candidate_fixes(self) -> Iterable[Suggestion]:
+        from netdsl.diagnostics.edits import before
+
+        if self.head is not None and len(self.inputs[0].shape) == 3:
+            rest = [-size % self.block if isinstance(size, int) else 0 for size in self.inputs[0].shape[1:]]
+            yield Suggestion("pad with zeros to multiples", before(self.head, f"pad [0, 0, {rest[0]}, {rest[1]}]; "))
+
+
+@problem("E0354", "more elements selected than there are")
+class TooFew(ShapeProblem):
+    """`top_k K` selects K elements along an axis, the channels by default, so the axis has at least K.
+
+    ```net fail
+    net bad { input x 3x30; top_k 4 }
+    ```
+
+    ```net fixed
+    net good { input x 3x30; top_k 4 (-1) }
+    ```
+    """
+
+    k: int
+    axis: int
+    size: int
+
+    headline = "`{layer}` selects {k} elements along axis {axis}, which has only {size}"
+
+    def label(self) -> str:
+        return f"at most {self.size}"
+
+    def candidate_fixes(self) -> Iterable[Suggestion]:
+        if self.head is not None and not any(argument.name == "axis" for argument in self.arguments):
+            end = self.arguments[0].value_span.end
+            yield Suggestion("select along the last axis", Edit(Span(self.head.source, end, end), " (-1)"))
 
 
 @problem("E0426", "image preprocessing that does not fit the input")

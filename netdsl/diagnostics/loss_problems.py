@@ -162,6 +162,30 @@ class LossMisfit(OutputMisfit):
             yield Suggestion("for two classes with a single output value, use `logistic`", Edit(self.span, "logistic"))
 
 
+@problem("E0355", "a loss of integers")
+class LossOfIntegers(Problem):
+    """A loss compares floating-point numbers with a target. Integers, such as the indices of `argmax`, have no
+    gradient: train on the scores, and give the indices as another output.
+
+    ```net fail
+    net n { input x 784; scale 1/255; dense 10; argmax }
+    train n { data mnist "mnist"; loss cross_entropy }
+    ```
+
+    ```net fixed
+    net n { input x 784; scale 1/255; dense 10; output scores; output digit { argmax } }
+    train n { data mnist "mnist"; loss scores cross_entropy }
+    ```
+    """
+
+    output: str
+    node: Node
+
+    headline = "the output `{output}` is integers, which have no gradient"
+    related = "node", "`i64` from here"
+    hint = "give the floating-point values before this as an `output`, and name it in `loss`"
+
+
 @problem("E0340", "a metric that does not fit the loss")
 class MetricMisfit(OutputMisfit):
     """A metric for classes, such as `accuracy`, needs a loss whose target is a class or a sign. A metric for numbers,

@@ -26,10 +26,10 @@ SMALL_SPREAD = 1 / 50
 
 _KEPT = (
     *("identity", "dropout", "drop_path", "flatten", "reshape", "permute", "crop", "slice", "select", "reduce"),
-    *("upsample", "pixel_shuffle", "channel_shuffle"),
+    *("upsample", "resize", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle"),
     *("maxpool", "avgpool", "global_avgpool", "adaptive_avgpool", "global_maxpool"),
 )
-"""Layers whose outputs stay within the range of their input."""
+"""Layers whose outputs stay within the range of their input, up to the overshoot of bicubic interpolation."""
 
 RECTIFIERS = frozenset(["relu", "leaky_relu", "prelu", "elu", "selu", "gelu", "silu", "mish", "hard_swish", "softplus"])
 """Layers that keep large positive values and shrink negative ones."""

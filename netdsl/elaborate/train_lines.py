@@ -261,6 +261,8 @@ def read_loss(line: ast.Setting, context: Context, net: Net | None) -> LossLine 
         return None
     output = _resolve("loss", given, tuple(net.outputs), tuple(net.inference_outputs), net, place, context)
     node = net.outputs[output].node
+    if node.dtype == "i64":
+        context.reject(loss_problems.LossOfIntegers, place, output=output, node=node)
     try:
         found.target(node.shape)
     except Misfit as misfit:

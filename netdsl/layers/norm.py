@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.base.shape import Shape, elements, product
-from netdsl.declare.arguments import Flag, Initializer, Integer, Real
+from netdsl.declare.arguments import Choice, Flag, Initializer, Integer, Real
 from netdsl.declare.declared import keyword, positional
 from netdsl.ir.init import Init, ones, zeros
 from netdsl.layers.base import Layer, Weight, layer
@@ -170,6 +170,33 @@ class DropPathLayer(Layer):
 
     def train(self, x: Value, w: Weights, training: Training) -> Value:
         return ops.dropout(x, self.p, training.key, training.step, kept_axes=1) if self.p else x
+
+
+@layer("noise")
+class NoiseLayer(Layer):
+    """Additive noise: during training, y = x + scale z, with z drawn anew for each element and step.
+
+    Shapes: [*] -> [*]. z is from the standard normal distribution with `normal`, and from -1 up to 1 with `uniform`.
+    Conventions: inference is the identity and is left out of the graph; for noise at inference, declare an input. The
+    noise depends on the seed, the layer's name and the step, as that of `dropout`. `noise normal 0.1` is Keras'
+    GaussianNoise(0.1); `uniform 0.5` is the noise that replaces rounding in compression.
+    Source: Bishop (1995); Ballé, Laparra & Simoncelli (2017), section 3, for uniform noise.
+
+    ```net
+    input x 784
+    noise normal 0.1
+    ```
+    """
+
+    distribution: str = positional(Choice("normal", "uniform"), doc="distribution of the noise")
+    scale: float = positional(Real(0), 1.0, doc="standard deviation, or largest magnitude of uniform noise")
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return x
+
+    def train(self, x: Value, w: Weights, training: Training) -> Value:
+        z = ops.noise(x, self.distribution == "normal", training.key, training.step)
+        return ops.add(x, ops.mul(z, self.scale)) if self.scale else x
 
 
 class SampleNorm(Normalization):

@@ -8,11 +8,12 @@ from netdsl import ops
 from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Choice, Flag, Integer, Sizes
 from netdsl.declare.declared import keyword, positional
-from netdsl.diagnostics.layer_problems import BadSampling
+from netdsl.diagnostics.layer_problems import BadSampling, IndivisibleSize
 from netdsl.diagnostics.problem import Misfit
+from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.diagnostics.window_problems import WrongRank
 from netdsl.layers.base import Layer, layer
-from netdsl.layers.window import each, spatial, split_channels
+from netdsl.layers.window import channel_count, each, spatial, split_channels
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value
@@ -103,7 +104,8 @@ class PixelShuffleLayer(Layer):
     """Channels rearranged into positions (sub-pixel convolution): y[c, r h + i, r w + j] = x[(c r + i) r + j, h, w].
 
     Shapes: [C r^d, *S] -> [C, *(r S)] on d = one to three spatial axes.
-    Conventions: the channel order is PyTorch's (CRD in ONNX); TensorFlow's depth_to_space uses DCR.
+    Conventions: the channel order is PyTorch's (CRD in ONNX). `order dcr` is that of TensorFlow's depth_to_space:
+    y[c, r h + i, r w + j] = x[(i r + j) C + c, h, w].
     Source: Shi et al. (2016), eq. 4.
 
     ```net
@@ -113,6 +115,7 @@ class PixelShuffleLayer(Layer):
     """
 
     factor: int = positional(Integer(), doc="upsampling factor")
+    order: str = keyword(Choice("crd", "dcr"), "crd", doc="order of the channels: PyTorch's or TensorFlow's")
 
     def shape(self, *xs: Shape) -> Shape:
         (x,) = xs
@@ -122,6 +125,8 @@ class PixelShuffleLayer(Layer):
 
     def body(self, x: Value, w: Weights) -> Value:
         rank = len(x.shape) - 2
+        if self.order == "dcr":
+            x = _regrouped(x, self.factor**rank)
         if rank == 2:
             return ops.depth_to_space(x, self.factor)
         for _ in range(rank):
@@ -138,6 +143,59 @@ class PixelShuffleLayer(Layer):
         x = ops.reshape(x, (*sizes, outputs, self.factor))
         x = ops.transpose(x, (0, rank + 1, *range(1, rank + 1), rank + 2))
         return ops.reshape(x, (outputs, *sizes[:-1], sizes[-1] * self.factor))
+
+
+@layer("pixel_unshuffle")
+class PixelUnshuffleLayer(Layer):
+    """Positions rearranged into channels, as the inverse of `pixel_shuffle` does:
+    y[(c r + i) r + j, h, w] = x[c, r h + i, r w + j].
+
+    Shapes: [C, *S] -> [C r^d, *(S / r)] on d = one to three spatial axes, of sizes that r divides.
+    Conventions: the channel order is PyTorch's. `order dcr` is that of space_to_depth in TensorFlow and ONNX:
+    y[(i r + j) C + c, h, w] = x[c, r h + i, r w + j]. Darknet's [reorg] with stride 2 on CxHxW first reads the same
+    numbers as another shape: `reshape [C/4, 2*H, 2*W]; pixel_unshuffle 2 order dcr; reshape [4*C, H/2, W/2]`.
+    Source: Shi et al. (2016); Redmon & Farhadi (2017), passthrough layer.
+
+    ```net
+    input x 16x8x8
+    pixel_unshuffle 2
+    ```
+    """
+
+    factor: int = positional(Integer(), doc="downsampling factor")
+    order: str = keyword(Choice("crd", "dcr"), "crd", doc="order of the channels: PyTorch's or TensorFlow's")
+
+    def shape(self, *xs: Shape) -> Shape:
+        (x,) = xs
+        sizes = spatial(x)
+        for axis, size in enumerate(sizes, 1):
+            rest = size % self.factor
+            if not isinstance(rest, int):
+                raise Misfit(NeedsNumber, at="factor")
+            if rest:
+                raise Misfit(IndivisibleSize, at="factor", axis=axis, size=size, block=self.factor)
+        return (channel_count(x) * self.factor ** len(sizes), *(size // self.factor for size in sizes))
+
+    def body(self, x: Value, w: Weights) -> Value:
+        rank = len(x.shape) - 2
+        if rank == 2:
+            x = ops.space_to_depth(x, self.factor)
+        else:
+            for axis in range(rank, 0, -1):  # next to the channels at the end, an axis is split by a Reshape alone
+                order = (0, *(i for i in range(1, rank + 2) if i not in (1, axis + 1)), axis + 1, 1)
+                back = (0, rank + 1, *(i + 1 for i in range(axis - 1)), rank, *(i for i in range(axis, rank)))
+                x = ops.transpose(x, order)
+                *kept, size, deep = x.shape[1:]
+                x = ops.reshape(x, (*kept, size // self.factor, deep * self.factor))
+                x = ops.transpose(x, back)
+        return x if self.order == "dcr" else _regrouped(x, self.factor**rank)
+
+
+def _regrouped(x: Value, groups: int) -> Value:
+    """Exchange the two digits of the channel numbers: the first of each group, then the second of each, and so on."""
+    channels = channel_count(x.shape[1:])
+    each = channels // groups
+    return ops.gather(x, [g * each + i for i in range(each) for g in range(groups)], axis=1)
 
 
 @layer("channel_shuffle")
@@ -160,5 +218,4 @@ class ChannelShuffleLayer(Layer):
         return xs[0]
 
     def body(self, x: Value, w: Weights) -> Value:
-        size = split_channels(x.shape[1:], self.groups, "groups")
-        return ops.gather(x, [g * size + c for c in range(size) for g in range(self.groups)], axis=1)
+        return _regrouped(x, self.groups)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import prod
+from math import pi, prod
 from typing import TYPE_CHECKING
 
 from netdsl import ops
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Dim, Shape
     from netdsl.ir.graph import Graph, Value
 
-__all__ = ["bit_xor", "count_to", "counter", "dropout", "shift_right"]
+__all__ = ["bit_xor", "count_to", "counter", "dropout", "noise", "shift_right"]
 
 
 class BitwiseXor(Elementwise):
@@ -128,9 +128,37 @@ def dropout(x: Value, p: float, key: int, step: Value, kept_axes: int | None = N
     shape = known(x.shape)
     if kept_axes is not None:
         shape = (*shape[:kept_axes], *(1 for _ in shape[kept_axes:]))
-    first = fully_mixed(ops.add(ops.mul(step, GOLDEN_RATIO), key * 0x85EBCA6B % 2**32))
-    second = fully_mixed(ops.add(first, GOLDEN_RATIO))
-    counts = ops.cast(counter(x.graph, prod(shape)), "u32")
-    drawn = mixed(ops.add(counts, first), second)
+    drawn = _drawn(prod(shape), key, step)
     kept = ops.cast(ops.greater_or_equal(drawn, constant(x.graph, round(p * 2**32), "u32")), x.dtype)
     return ops.mul(x, ops.reshape(ops.mul(kept, 1 / (1 - p)), shape, batch=False))
+
+
+def _drawn(count: int, key: int, step: Value) -> Value:
+    """Return random u32 numbers, of which the upper half is well mixed, specific to the key and the step."""
+    first = fully_mixed(ops.add(ops.mul(step, GOLDEN_RATIO), key * 0x85EBCA6B % 2**32))
+    second = fully_mixed(ops.add(first, GOLDEN_RATIO))
+    counts = ops.cast(counter(step.graph, count), "u32")
+    return mixed(ops.add(counts, first), second)
+
+
+def noise(x: Value, normal: bool, key: int, step: Value) -> Value:
+    """Return noise of the shape of x: from a standard normal distribution, or uniform from -1 up to 1.
+
+    The numbers depend on `key` and `step`, as the masks of `dropout`. Normal ones are those of Box & Muller (1958):
+    sqrt(-2 ln u) cos(2 pi v), at most 5.8 in magnitude.
+    """
+    shape = known(x.shape)
+    u = _fractions(prod(shape), key, step)
+    if normal:
+        v = _fractions(prod(shape), key ^ GOLDEN_RATIO, step)
+        u = ops.mul(ops.sqrt(ops.mul(ops.log(ops.add(u, 2**-25)), -2)), ops.cos(ops.mul(v, 2 * pi)))
+    else:
+        u = ops.sub(ops.mul(u, 2), 1)
+    return ops.reshape(u, shape, batch=False)
+
+
+def _fractions(count: int, key: int, step: Value) -> Value:
+    """Return random multiples of 2^-24 from 0 up to, but not including, 1."""
+    drawn = _drawn(count, key, step)
+    drawn = ops.bit_xor(drawn, ops.shift_right(drawn, 16))
+    return ops.mul(ops.cast(ops.shift_right(drawn, 8), "f32"), 2**-24)

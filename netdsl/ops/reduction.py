@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
 
-__all__ = ["arg_max", "dot_by_channel", "reduce_max", "reduce_mean", "reduce_sum", "sum_by_channel"]
+__all__ = ["arg_max", "dot_by_channel", "reduce_max", "reduce_mean", "reduce_sum", "sum_by_channel", "top_k"]
 
 
 class Reduce(Op):
@@ -109,6 +109,40 @@ class ArgMax(Op):
         return (None,)
 
 
+class TopK(Op):
+    """The k largest elements along an axis in descending order, and their indices as i64. ONNX TopK.
+
+    Of equal elements, the one of lower index comes first.
+    """
+
+    __slots__ = ("axis", "k")
+
+    def __init__(self, k: int, axis: int) -> None:
+        self.k = k
+        self.axis = axis
+
+    def shapes(self, *xs: Shape) -> tuple[Shape, ...]:
+        (x,) = xs
+        y = (*x[: self.axis], self.k, *x[self.axis + 1 :])
+        return y, y
+
+    def dtypes(self, *xs: str) -> tuple[str, ...]:
+        return xs[0], "i64"
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        return None if axis == self.axis else Reach(axis)
+
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("TopK", {"axis": self.axis}, extra={"k": ints(self.k)})
+
+    def vjps(
+        self, dys: tuple[Value | None, ...], ys: tuple[Value, ...], xs: tuple[Value, ...]
+    ) -> tuple[Value | None, ...]:
+        """Each of the k elements receives its gradient; the indices have none."""
+        dy, (x,) = dys[0], xs
+        return (None if dy is None else ops.scatter_add(ops.zeros(x.graph, x.shape, x.dtype), ys[1], dy, self.axis),)
+
+
 def reduce_mean(x: Value, axes: Sequence[int], keepdims: bool = True) -> Value:
     return apply(ReduceMean(tuple(axes), keepdims), x)
 
@@ -123,6 +157,12 @@ def reduce_sum(x: Value, axes: Sequence[int], keepdims: bool = True) -> Value:
 
 def arg_max(x: Value, axis: int, keepdims: bool = False) -> Value:
     return apply(ArgMax(axis, keepdims), x)
+
+
+def top_k(x: Value, k: int, axis: int) -> tuple[Value, Value]:
+    """Return the k largest elements along an axis, counted from the front, and their indices."""
+    values, indices = x.graph.apply(TopK(k, axis), x)
+    return values, indices
 
 
 def sum_by_channel(x: Value) -> Value:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Dim, Shape
     from netdsl.ir.graph import Value
 
-__all__ = ["depth_to_space", "resize", "resize_to"]
+__all__ = ["depth_to_space", "resize", "resize_to", "space_to_depth"]
 
 
 class Resize(Op):
@@ -149,12 +149,16 @@ def _gathered(dy: Value, axis: int, rows: list[list[float]]) -> Value:
 
 
 class DepthToSpace(Op):
-    """[N, C*b*b, H, W] -> [N, C, b*H, b*W]: y[c, b*h + i, b*w + j] = x[(c*b + i)*b + j, h, w]. ONNX DepthToSpace."""
+    """[N, C*b*b, H, W] -> [N, C, b*H, b*W]: y[c, b*h + i, b*w + j] = x[k, h, w]. ONNX DepthToSpace.
 
-    __slots__ = ("blocksize",)
+    k = (c*b + i)*b + j with the mode CRD, and (i*b + j)*C + c with DCR.
+    """
 
-    def __init__(self, blocksize: int) -> None:
+    __slots__ = ("blocksize", "mode")
+
+    def __init__(self, blocksize: int, mode: str = "CRD") -> None:
         self.blocksize = blocksize
+        self.mode = mode
 
     def infer(self, x: Shape) -> Shape:
         n, channels, *sizes = x
@@ -167,13 +171,37 @@ class DepthToSpace(Op):
         return Reach(axis, up=self.blocksize) if axis > 1 else UNKNOWN_REACH if axis else Reach(0)
 
     def onnx(self, opset: int, *xs: Value) -> OnnxNode:
-        return OnnxNode("DepthToSpace", {"blocksize": self.blocksize, "mode": "CRD"})
+        return OnnxNode("DepthToSpace", self.attributes)
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        if self.mode == "DCR":
+            return (space_to_depth(dy, self.blocksize),)
         n, channels, height, width = known(y.shape)
         b = self.blocksize
         blocks = ops.reshape(dy, (n, channels, height // b, b, width // b, b), batch=False)
         return (ops.reshape(ops.transpose(blocks, (0, 1, 3, 5, 2, 4)), xs[0].shape, batch=False),)
+
+
+class SpaceToDepth(Op):
+    """[N, C, b*H, b*W] -> [N, b*b*C, H, W]: y[(i*b + j)*C + c, h, w] = x[c, b*h + i, b*w + j]. ONNX SpaceToDepth."""
+
+    __slots__ = ("blocksize",)
+
+    def __init__(self, blocksize: int) -> None:
+        self.blocksize = blocksize
+
+    def infer(self, x: Shape) -> Shape:
+        n, channels, *sizes = x
+        assert len(sizes) == 2, x
+        return n, channels * self.blocksize**2, *(size // self.blocksize for size in sizes)
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        if axis < 2:
+            return UNKNOWN_REACH if axis else Reach(0)
+        return Reach(axis, stride=self.blocksize, last=self.blocksize - 1)
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return (apply(DepthToSpace(self.blocksize, "DCR"), dy),)
 
 
 CUBIC = -0.75
@@ -263,3 +291,8 @@ def _nearest(x: Value, axis: int, many: Dim, like: Value | None, exact: bool) ->
 def depth_to_space(x: Value, blocksize: int) -> Value:
     """Rearrange channels into space in the order of PyTorch's PixelShuffle."""
     return apply(DepthToSpace(blocksize), x)
+
+
+def space_to_depth(x: Value, blocksize: int) -> Value:
+    """Rearrange space into channels: the places in a block, of which each has all channels, as in TensorFlow."""
+    return apply(SpaceToDepth(blocksize), x)

@@ -34,6 +34,7 @@ PLACES = {
     "groupnorm": ("groups",),
     "upsample": ("factor", "how"),
     "pixel_shuffle": ("factor",),
+    "pixel_unshuffle": ("factor",),
 }
 """Our layers with positional arguments that can be translated, and these arguments."""
 
@@ -62,6 +63,7 @@ PYTORCH = {
     "glu": "dim",
     "prelu": "shared",
     "pixel_shuffle": "factor",
+    "pixel_unshuffle": "factor",
     "upsample": "? factor how",
     "softmax": "dim",
     "log_softmax": "dim",

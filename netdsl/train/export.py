@@ -46,7 +46,7 @@ the input NAME of the next step. An omitted input has its initial value. The met
 the protocol in JSON."""
 
 DROPOUT_OPSET = 18
-"""First opset with the operators that dropout masks need."""
+"""First opset with the operators that dropout masks and noise need."""
 
 TARGET_KINDS = {
     "class": "the numbers of the classes, from 0 to {last}",
@@ -57,7 +57,7 @@ TARGET_KINDS = {
 
 
 class NeedsNewerOpset(UserError, code="E0649", title="an opset that is too old", exit_code=USAGE_IS_WRONG):
-    """A training step with dropout computes its masks with bitwise operators, which ONNX has had since opset 18.
+    """A training step with dropout or noise draws numbers with bitwise operators, which ONNX has had since opset 18.
 
     ```sh
     netdsl compile net.net --training --opset 21
@@ -109,7 +109,7 @@ def step_model(recipe: Recipe, *, opset: int = OPSET, metadata: Mapping[str, str
         )
     graph = portable(training_step(recipe.net, recipe))
     if opset < DROPOUT_OPSET and any(isinstance(operation.op, BitwiseXor) for operation in graph.operations):
-        raise NeedsNewerOpset(f"a step with dropout requires opset {DROPOUT_OPSET} or newer, not {opset}")
+        raise NeedsNewerOpset(f"a step with dropout or noise requires opset {DROPOUT_OPSET} or newer, not {opset}")
     emitted = emit(graph, opset=opset)
     check(emitted)
     model, state = emitted.model, graph.state

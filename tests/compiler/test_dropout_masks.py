@@ -1,8 +1,9 @@
-"""Masks of dropout: as many zeros as asked for, new ones at each step, none that tells of another."""
+"""Masks of dropout and noise: as distributed as asked for, new ones at each step, none that tells of another."""
 
 from __future__ import annotations
 
 from functools import cache
+from math import erf
 
 import numpy as np
 import onnx
@@ -124,3 +125,45 @@ def test_whole_examples_are_dropped_independently():
     assert (kept == kept[..., :1]).all(), "an example is kept or dropped as a whole"
     assert abs(kept[..., 0].mean() - 0.7) < 5 * (0.21 / 3200) ** 0.5
     assert np.abs(np.corrcoef(kept[..., 0].T) - np.eye(16)).max() < 5 / 200**0.5
+
+
+@cache
+def noise_session(normal, key):
+    from onnxruntime import InferenceSession
+
+    graph = Graph("noise")
+    x, step = graph.input("x", SHAPE), graph.input("step", (), "u32")
+    graph.output("z", ops.noise(x, normal, key, step))
+    emitted = emit(prune(graph))
+    check(emitted)
+    return InferenceSession(to_bytes(emitted, ()), providers=["CPUExecutionProvider"])
+
+
+def drawn(normal, key=3, step=0):
+    runs = noise_session(normal, key)
+    return runs.run(None, {"x": np.zeros(SHAPE, np.float32), "step": np.array(step, np.uint32)})[0]
+
+
+@pytest.mark.parametrize(
+    ("normal", "cumulative"),
+    [(True, np.vectorize(lambda z: (1 + erf(z / 2**0.5)) / 2)), (False, lambda z: (z.astype("f8") + 1) / 2)],
+)
+def test_noise_has_its_distribution(normal, cumulative):
+    """Kolmogorov and Smirnov's distance from the distribution, exceeded by one sample of 10,000 at 2.2 / sqrt(n)."""
+    for key, step in [(0, 0), (3, 7), (2**32 - 1, 2**31)]:
+        z = np.sort(drawn(normal, key, step).ravel())
+        assert z.dtype == np.float32
+        assert np.isfinite(z).all()
+        assert np.abs(cumulative(z) - (np.arange(COUNT) + 0.5) / COUNT).max() < 2.2 / COUNT**0.5
+
+
+@pytest.mark.parametrize("normal", [True, False])
+def test_noise_of_steps_layers_and_neighbors_is_independent(normal):
+    first = drawn(normal, 3, 7)
+    np.testing.assert_array_equal(first, drawn(normal, 3, 7))
+    for key, step in [(3, 8), (3, 2**31 + 7), (4, 7), (2, 8), (1000, 7), (3 ^ 0x9E3779B9, 7)]:
+        assert correlation(first, drawn(normal, key, step)) < LIMIT, (key, step)
+    flat = first.ravel()
+    for apart in (1, 2, 3, 16, 256, 512):
+        assert correlation(flat[apart:], flat[:-apart]) < LIMIT
+        assert correlation(flat[apart:] ** 2, flat[:-apart] ** 2) < LIMIT

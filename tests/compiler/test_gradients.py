@@ -140,6 +140,8 @@ CASES = {
         for mode in ("nearest", "nearest_exact", "linear", "cubic")
         for where in ("half_pixel", "align_corners", "asymmetric")
     },
+    "space_to_depth": ([(2, 3, 4, 6)], lambda x: ops.space_to_depth(x, 2)),
+    "top_k": ([X], lambda x: ops.top_k(x, 2, 1)[0]),
     "depth_to_space": ([(2, 12, 2, 3)], lambda x: ops.depth_to_space(x, 2)),
     "global_average_pool": ([X], ops.global_average_pool),
     "global_max_pool": ([X], ops.global_max_pool),

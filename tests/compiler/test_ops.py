@@ -345,6 +345,13 @@ CASES = {
         for where in ("half_pixel", "align_corners", "asymmetric")
     },
     "shape_of": ([(N, 2, H, W)], lambda x: f32(ops.shape_of(x, 1, 4)), lambda x: np.array(x.shape[1:])),
+    "space_to_depth": (
+        [(N, 3, 2 * H, 4)],
+        lambda x: ops.space_to_depth(x, 2),
+        lambda x: oracles.digits_exchanged(oracles.pixel_unshuffle(x, 2), 3),
+    ),
+    "top_k": ([X], lambda x: ops.top_k(x, 3, 2)[0], lambda x: -np.sort(-x, 2)[:, :, :3]),
+    "top_k_indices": ([X], lambda x: f32(ops.top_k(x, 3, 2)[1]), lambda x: np.argsort(-x, 2)[:, :, :3]),
     "count_to": ([X], lambda x: f32(ops.count_to(ops.shape_of(x, 0, 1), N)), lambda x: np.arange(len(x))),
     "depth_to_space": (
         [(N, 12, H, W)],

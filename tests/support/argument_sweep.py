@@ -56,7 +56,7 @@ INITIALISERS = (
 UNDEFINED = ("sqrt", "log", "div")
 """Layers that are not finite everywhere."""
 
-STEEP = ("sign", "step", "exp", "norm", "bn", "softmax", "div", "lrn", "square")
+STEEP = ("sign", "step", "exp", "norm", "bn", "softmax", "div", "lrn", "square", "argmax", "indices")
 """Layers that make much of a small difference, or of values that vary little."""
 
 BRANCHES = (

@@ -184,6 +184,10 @@ ANY_RANK = {
     "slice 0 1 3": each(lambda x: x[:, 1:3]),
     "slice (-1) (-3)": each(lambda x: x[..., -3:]),
     "reduce sum 0": reduce(np.sum, 1),
+    "top_k 3": each(lambda x: -np.sort(-x, 1)[:, :3]),
+    "top_k 2 (-1)": each(lambda x: -np.sort(-x, -1)[..., :2]),
+    "top_k_indices 3": each(lambda x: np.argsort(-x, 1, "stable")[:, :3]),
+    "argmax (-1)": each(lambda x: x.argmax(-1)),
     "reduce max (-1)": reduce(np.max, -1),
     "flatten": each(lambda x: x.reshape(len(x), -1)),
     "concat { } { relu }": each(lambda x: np.concatenate([x, np.maximum(x, 0)], 1)),
@@ -243,6 +247,8 @@ ELEMENTWISE = {
     "shift (-0.5)": each(lambda x: x - 0.5),
     "identity": each(lambda x: x),
     "dropout 0.5": each(lambda x: x),
+    "noise normal 0.5": each(lambda x: x),
+    "noise uniform": each(lambda x: x),
     "dropout 0.5 spatial on": each(lambda x: x),
     "add { } { relu } { tanh }": each(lambda x: x + np.maximum(x, 0) + np.tanh(x)),
     "sub { relu } { tanh }": each(lambda x: np.maximum(x, 0) - np.tanh(x)),
@@ -347,6 +353,12 @@ PLANE = {
     "resize 14x3 mode bicubic align_corners on": resize(14, 3, mode="bicubic", where="align_corners"),
     "resize 9x20 mode bicubic asymmetric on": resize(9, 20, mode="bicubic", where="asymmetric"),
     "pixel_shuffle 2": each(lambda x: oracles.pixel_shuffle(x, 2)),
+    "pixel_shuffle 2 order dcr": each(lambda x: oracles.pixel_shuffle(oracles.digits_exchanged(x, 4), 2)),
+    "slice 1 0 8; pixel_unshuffle 2": each(lambda x: oracles.pixel_unshuffle(x[:, :, :8], 2)),
+    "slice 1 0 8; pixel_unshuffle 4 order dcr": each(
+        lambda x: oracles.digits_exchanged(oracles.pixel_unshuffle(x[:, :, :8], 4), 4)
+    ),
+    "argmax": each(lambda x: x.argmax(1)),
     "div { global_maxpool }": each(lambda x: x / x.max(axis=(2, 3), keepdims=True)),
     "concat axis 1 { } { crop [3, 0, 0, 0] }": each(lambda x: np.concatenate([x, x[:, :, 3:]], 2)),
 }
@@ -373,6 +385,9 @@ LINE = {
     "resize 7": resize(7),
     "resize 31 mode bilinear": resize(31, mode="bilinear"),
     "pixel_shuffle 4": each(lambda x: oracles.pixel_shuffle(x, 4)),
+    "pixel_shuffle 4 order dcr": each(lambda x: oracles.pixel_shuffle(oracles.digits_exchanged(x, 4), 4)),
+    "pixel_unshuffle 3": each(lambda x: oracles.pixel_unshuffle(x, 3)),
+    "pixel_unshuffle 3 order dcr": each(lambda x: oracles.digits_exchanged(oracles.pixel_unshuffle(x, 3), 8)),
     "reshape [4, ?, 3]": reshape(4, 6, 3),
     "permute [1, 0]": transpose(2, 1),
     "dense 3": lambda x, w: x.reshape(len(x), -1) @ w["weight"].T + w["bias"],
@@ -401,6 +416,10 @@ SPACE = {
     "resize 3x7x6 mode bilinear align_corners on": resize(3, 7, 6, mode="bilinear", where="align_corners"),
     "upsample 2 bilinear align on": upsample(2, 2, 2, corners=True),
     "pixel_shuffle 2": each(lambda x: oracles.pixel_shuffle(x, 2)),
+    "upsample [1, 2, 1]; pixel_unshuffle 2": each(lambda x: oracles.pixel_unshuffle(x.repeat(2, 3), 2)),
+    "upsample [1, 2, 1]; pixel_unshuffle 2 order dcr": each(
+        lambda x: oracles.digits_exchanged(oracles.pixel_unshuffle(x.repeat(2, 3), 2), 8)
+    ),
 }
 
 FLAT = {
@@ -454,9 +473,16 @@ MOVING_PLANE = {
     "lrn 3 alpha 0.5": lrn(3, 0.5),
     "global_avgpool; dense 3": lambda x, w: x.mean(axis=(2, 3)) @ w["weight"].T + w["bias"],
     "concat axis 1 { } { crop [3, 0, 0, 0] }": each(lambda x: np.concatenate([x, x[:, :, 3:]], 2)),
+    "argmax 1": each(lambda x: x.argmax(2)),
+    "top_k 2 2": each(lambda x: -np.sort(-x, 3)[..., :2]),
     "add { } { maxpool 3x3 stride 1 pad same }": each(
         lambda x: x + oracles.pool(x, (3, 3), (1, 1), (1,) * 4, np.max, -np.inf)
     ),
+}
+
+MOVING_TWICE = {
+    "pixel_unshuffle 2": each(lambda x: oracles.pixel_unshuffle(x, 2)),
+    "pixel_unshuffle 4 order dcr": each(lambda x: oracles.digits_exchanged(oracles.pixel_unshuffle(x, 4), 8)),
 }
 
 MOVING_CEIL = {
@@ -504,6 +530,8 @@ GROUPS = {
     "x 3x4x4 dtype u8": PIXELS,
     "x 3x4x4 dtype f16": PIXELS,
     "x [8, ?H, ?W]": MOVING_PLANE,
+    "x [8, 4*?H, 8*?W]": MOVING_TWICE,
+    "x [8, 2*?D, 4*?H, 2*?W]": {"pixel_unshuffle 2": each(lambda x: oracles.pixel_unshuffle(x, 2))},
     "x [8, ?H]": MOVING_CEIL | MOVING_LINE,
     "x [8, ?D, ?H, ?W]": MOVING_SPACE,
     "x [8, 4*?H]": MULTIPLES,

@@ -211,6 +211,23 @@ def recurrent_layer(cell, x, weights, lengths, states):
     return [np.concatenate(each, -1) for each in zip(*found, strict=True)]
 
 
+def pixel_unshuffle(x, r):
+    """y[c*r^d + digits i in base r, s] = x[c, r*s + i], element by element."""
+    rank = x.ndim - 2
+    y = np.empty((len(x), x.shape[1] * r**rank, *(size // r for size in x.shape[2:])))
+    for place in np.ndindex(*x.shape[1:]):
+        channel = place[0]
+        for p in place[1:]:
+            channel = channel * r + p % r
+        y[(slice(None), channel, *(p // r for p in place[1:]))] = x[(slice(None), *place)]
+    return y
+
+
+def digits_exchanged(x, groups):
+    """Channels g * each + i as i * groups + g."""
+    return np.stack(np.split(x, groups, 1), 2).reshape(x.shape)
+
+
 def standard_ops(base=Op):
     """The ops that all layers share: classes from which none of them derives, whatever else a test has imported."""
     shared = [each for each in base.__subclasses__() if each.__module__.startswith(("netdsl.ops.", "netdsl.ir.op"))]

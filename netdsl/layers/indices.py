@@ -1,0 +1,106 @@
+"""Layers whose results are indices, or that select by them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.base.limits import SIZE
+from netdsl.base.shape import Shape
+from netdsl.declare.arguments import Integer
+from netdsl.declare.declared import positional
+from netdsl.diagnostics.layer_problems import TooFew
+from netdsl.diagnostics.problem import Misfit
+from netdsl.layers.base import Layer, layer
+from netdsl.layers.window import axis_of
+
+if TYPE_CHECKING:
+    from netdsl.ir.graph import Value
+    from netdsl.layers.base import Weights
+
+
+@layer("argmax")
+class ArgMaxLayer(Layer):
+    """Index of the maximum along an axis, which is removed.
+
+    Shapes: [*, A, *] -> [*, *] of integers (i64). Axes count from 0 (the channels), excluding the batch; negative axes
+    count from the end.
+    Conventions: the first of equal maxima counts, as in NumPy and PyTorch. No gradient flows through it.
+
+    ```net
+    input scores 21x64x64
+    argmax
+    ```
+    """
+
+    differentiable = False
+    axis: int = positional(Integer(-SIZE), 0, doc="axis of the maximum")
+
+    def shape(self, *xs: Shape) -> Shape:
+        (x,) = xs
+        axis = axis_of(self.axis, x)
+        return (*x[:axis], *x[axis + 1 :])
+
+    def element_type(self, *xs: str) -> str:
+        super().element_type(*xs)
+        return "i64"
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.arg_max(x, axis_of(self.axis, x.shape[1:]) + 1)
+
+
+class TopKLayer(Layer):
+    """Base class of selections of the largest elements."""
+
+    k: int = positional(Integer(), doc="number of elements")
+    axis: int = positional(Integer(-SIZE), 0, doc="axis to select from")
+
+    def shape(self, *xs: Shape) -> Shape:
+        (x,) = xs
+        axis = axis_of(self.axis, x)
+        size = x[axis]
+        if isinstance(size, int) and size < self.k:
+            raise Misfit(TooFew, at="k", k=self.k, axis=axis, size=size)
+        return (*x[:axis], self.k, *x[axis + 1 :])
+
+
+@layer("top_k")
+class TopKValuesLayer(TopKLayer):
+    """The k largest elements along an axis, in descending order.
+
+    Shapes: [*, A, *] -> [*, k, *]. Axes count from 0 (the channels), excluding the batch; negative axes count from the
+    end.
+    Conventions: as in PyTorch and ONNX; `top_k_indices` has their indices. Of equal elements, the one of lower index
+    comes first.
+    Source: Kalchbrenner, Grefenstette & Blunsom (2014), section 3.3, for pooling in networks.
+
+    ```net
+    input x 64x30
+    top_k 4 (-1)
+    ```
+    """
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.top_k(x, self.k, axis_of(self.axis, x.shape[1:]) + 1)[0]
+
+
+@layer("top_k_indices")
+class TopKIndicesLayer(TopKLayer):
+    """Indices of the k largest elements along an axis, in descending order of the elements.
+
+    Shapes: [*, A, *] -> [*, k, *] of integers (i64). Axes count as in `top_k`. No gradient flows through it.
+
+    ```net
+    input scores 1000
+    top_k_indices 5
+    ```
+    """
+
+    differentiable = False
+
+    def element_type(self, *xs: str) -> str:
+        super().element_type(*xs)
+        return "i64"
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.top_k(x, self.k, axis_of(self.axis, x.shape[1:]) + 1)[1]
