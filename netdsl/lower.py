@@ -11,6 +11,7 @@ from netdsl.layers.base import Training, Weights
 from netdsl.ops.arithmetic import add
 from netdsl.ops.base import constant
 from netdsl.ops.elementwise import cast, identity
+from netdsl.ops.shaping import spread
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -31,6 +32,8 @@ def lower(net: Net, *, batch: int | None = None) -> Graph:
     graph = Graph(net.name, net)
     outputs = net.inference_outputs.values()
     live = _reached(net, [output.node for output in outputs])
+    if live.isdisjoint(net.inputs):
+        live.update(net.inputs[:1])  # constant outputs take the batch size of an input
     names = {parameter.name for node in live for parameter in node.parameters.values()}
     for parameter in net.parameters.values():
         if parameter.name in names:
@@ -124,6 +127,7 @@ def _reached(net: Net, ends: list[Node]) -> set[Node]:
 
 
 def _lower(node: Node, values: dict[Node, Value], graph: Graph, batch: Dim, training: Training | None = None) -> Value:
+    """Return the result of a layer. What depends on no input, such as a `param`, has a batch of 1."""
     begin = len(graph.operations)
     if node.layer.kind == "input":
         value = _input(node, graph, batch)
@@ -134,7 +138,8 @@ def _lower(node: Node, values: dict[Node, Value], graph: Graph, batch: Dim, trai
             value = node.layer.train(*operands, *weights, training, **named)
         else:
             value = node.layer.body(*operands, *weights, **named)
-    assert value.shape == (batch, *node.shape), f"{node!r} was built as {value.shape}"
+    varies = node.layer.kind == "input" or any(values[x].shape[0] == batch for x in node.inputs)
+    assert value.shape == (batch if varies else 1, *node.shape), f"{node!r} was built as {value.shape}"
     for operation in graph.operations[begin:]:
         operation.origin = node
     if value.producer and value.producer.origin is node:
@@ -150,10 +155,16 @@ def _input(node: Node, graph: Graph, batch: Dim) -> Value:
 
 
 def _output(graph: Graph, name: str, node: Node, value: Value, taken: set[Value]) -> None:
-    """Name a result. An ONNX value has one name, so a value that has another one gets an Identity."""
+    """Name a result. An ONNX value has one name, so a value that has another one gets an Identity; a value that is the
+    same for each example is repeated."""
     assert name not in graph.inputs, f"{name} is an input and an output"
+    begin = len(graph.operations)
+    like = next(iter(graph.inputs.values()), value)
+    if value.shape[0] != like.shape[0]:
+        value = spread(value, like)[0]
     if value in taken or value.producer is None:
         value = identity(value)
-        graph.operations[-1].origin = node
+    for operation in graph.operations[begin:]:
+        operation.origin = node
     taken.add(value)
     graph.output(name, value)

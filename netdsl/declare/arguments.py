@@ -183,6 +183,14 @@ class Numbers(Sequence[float]):
         return super().convert(value if isinstance(value, tuple) else (value,))
 
 
+class Elements(Numbers):
+    """The elements of a constant: a number, or a list of them."""
+
+    def __init__(self) -> None:
+        super().__init__(Real())
+        self.expected = "a number, or a list of numbers"
+
+
 class Sizes(Sequence[int]):
     """One size for all spatial axes, or a list with one per axis: `3`, `3x3`, `[3, 5]`."""
 
@@ -229,6 +237,19 @@ class Dims(Kind[tuple[int | Size, ...]]):
             if size is None or (isinstance(size, int) and not 1 <= size <= SIZE):
                 raise ValueMisfit(f"integers from 1 to {SIZE}, such as `3x224x224`")
         return sizes  # type: ignore[return-value]
+
+
+class KnownDims(Dims):
+    """The sizes of a shape, all known when the net is compiled."""
+
+    expected = "a shape of known sizes, such as `768x1`"
+
+    def convert(self, value: object) -> tuple[int, ...]:
+        sizes = super().convert(value)
+        known = tuple(size for size in sizes if isinstance(size, int))
+        if len(known) < len(sizes):
+            raise self._misfit()
+        return known
 
 
 class Padding(Sizes):

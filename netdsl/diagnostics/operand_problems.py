@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netdsl.base.shape import format_shape
+from netdsl.base.shape import elements, format_shape
 from netdsl.base.text import Span
 from netdsl.diagnostics.edits import gap_before
 from netdsl.diagnostics.merge_problems import MergeProblem
@@ -116,3 +116,48 @@ class MatmulMismatch(MergeProblem):
     def _wanted(self, shape: Shape, own: Shape) -> Shape:
         """Return the shape that the second operand needs: the rows are the columns of the first."""
         return (*own[:-2], shape[-1], own[-1]) if len(shape) == len(own) > 1 else own
+
+
+@problem("E0361", "numbers that do not fill a shape")
+class ValueCount(Problem):
+    """`values` takes as many numbers as its shape has elements, row by row.
+
+    ```net fail
+    net bad { input x 4; matmul { reshape 2x2 } { values [1, 0, 1] 2x2 } }
+    ```
+
+    ```net fixed
+    net good { input x 4; matmul { reshape 2x2 } { values [1, 0, 0, 1] 2x2 } }
+    ```
+    """
+
+    layer: str
+    inputs: tuple[Node, ...]
+    count: int
+    sizes: tuple[int, ...]
+
+    headline = "`values` has {count} numbers, but {sizes} takes {_wanted}"
+
+    @property
+    def _wanted(self) -> int:
+        return elements(self.sizes)
+
+
+@problem("E0440", "a fraction among integers")
+class NotWhole(Problem):
+    """The numbers of `values` with `dtype i64` are integers.
+
+    ```net fail
+    net bad { input x 8x2; add { } { values [0, 0.5] dtype i64; embedding 4 8 } }
+    ```
+
+    ```net fixed
+    net good { input x 8x2; add { } { values [0, 1] dtype i64; embedding 4 8 } }
+    ```
+    """
+
+    layer: str
+    inputs: tuple[Node, ...]
+    number: float
+
+    headline = "`dtype i64` takes integers, not {number:g}"

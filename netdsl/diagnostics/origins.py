@@ -39,7 +39,7 @@ class Origin:
         what = "" if self.axis else "channel" if len(self.node.shape) > 1 else "value"
         what += "s" * (bool(what) and self.size != 1)
         before = [x.shape for x in self.node.inputs if len(x.shape) == len(self.node.shape)]
-        if not self.node.inputs:
+        if self.node.layer.kind == "input":
             return f"this input has {self.size} {what}" if what else f"this input is {_spatial(self.node.shape)}"
         if what or not before:
             return f"this produces {self.size} {what}".rstrip()

@@ -127,6 +127,8 @@ def _inputs(
 ) -> tuple[Node, ...]:
     """Return the operands of a layer, or the current value. Raises Rejected or Poisoned."""
     if not operands and (not cls.operands or 0 in cls.operands):
+        if not cls.flow and context.value is not None:
+            return ()
         return (current(context, cls.kind, head),)
     values = _operand_values(operands, context, opened)
     if len(values) not in cls.operands:

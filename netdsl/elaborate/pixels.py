@@ -64,7 +64,7 @@ def _reads(net: Net, entering: _Range) -> Iterator[tuple[Node, _Range]]:
     """Yield each layer with weights, and the range that it reads as far as it is known, else (0, 0)."""
     ranges: dict[Node, _Range | None] = {}
     for node in net.nodes:
-        if not node.inputs:
+        if node.layer.kind == "input":
             ranges[node] = entering
             continue
         inputs = [ranges[x] for x in node.inputs]

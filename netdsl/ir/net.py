@@ -38,9 +38,10 @@ class Layer(Protocol):
 
 
 class WeightDeclaration(Protocol):
-    """The declaration of a weight, from which a `Parameter` is made."""
+    """The declaration of a weight, from which a `Parameter` is made. Its path is the layer's if it is `unnamed`."""
 
     name: str
+    unnamed: bool
     shape: tuple[int, ...]
     init: Init
     fan_in: int
@@ -124,7 +125,7 @@ class Parameters(Mapping[str, Parameter]):
         if self._made is None:
             self._made = {
                 weight.name: Parameter(
-                    f"{self._name}.{weight.name}",
+                    self._name if weight.unnamed else f"{self._name}.{weight.name}",
                     weight.shape,
                     weight.init,
                     fan_in=weight.fan_in,

@@ -34,10 +34,11 @@ layer = registrar(LAYER_CLASSES)
 class Weight:
     """A weight of a layer: its name in the layer, shape and initializer, and the fans that scale it.
 
-    The fans default to those of a weight [outputs, inputs, *kernel], as in convolutions and dense layers.
+    The fans default to those of a weight [outputs, inputs, *kernel], as in convolutions and dense layers. An `unnamed`
+    weight has the name of its layer alone.
     """
 
-    __slots__ = ("buffer", "fan_in", "fan_out", "init", "name", "shape", "size")
+    __slots__ = ("buffer", "fan_in", "fan_out", "init", "name", "shape", "size", "unnamed")
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Weight:
         fan_in: int | None = None,
         fan_out: int | None = None,
         buffer: bool = False,
+        unnamed: bool = False,
     ) -> None:
         area = elements(shape[2:])
         self.name = name
@@ -57,19 +59,20 @@ class Weight:
         self.fan_in = fan_in if fan_in is not None else (shape[1] * area if len(shape) > 1 else shape[0])
         self.fan_out = fan_out if fan_out is not None else shape[0] * area
         self.buffer = buffer
+        self.unnamed = unnamed
 
 
 class Weights:
     """The weights of a layer by their names in it: `w.weight`, or `w.get("bias")` for an optional one."""
 
-    __slots__ = ("_graph", "_parameters")
+    __slots__ = ("_parameters", "graph")
 
     def __init__(self, graph: Graph, parameters: Mapping[str, Parameter]) -> None:
-        self._graph = graph
+        self.graph = graph
         self._parameters = parameters
 
     def __getattr__(self, name: str) -> Value:
-        return self._graph.parameter(self._parameters[name])
+        return self.graph.parameter(self._parameters[name])
 
     def get(self, name: str) -> Value | None:
         return getattr(self, name) if name in self._parameters else None
@@ -115,6 +118,8 @@ class Layer(Declared):
     """The numbers of operands that a call takes; without operands, the current value is the input."""
     operand_usage: ClassVar[str] = "OPERAND…"
     """The operands in the usage line."""
+    flow: ClassVar[bool] = True
+    """Whether the current value is the input where there are no operands."""
     flow_first: ClassVar[bool] = False
     """Whether the current value precedes a single operand, as in `sub { … }`."""
     variadic: ClassVar[bool] = False

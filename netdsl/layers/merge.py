@@ -170,4 +170,4 @@ class ConcatLayer(MergeLayer):
         return (*xs[0][:axis], total, *xs[0][axis + 1 :])
 
     def body(self, *xs: Value) -> Value:
-        return ops.concat(xs, axis=axis_of(self.axis, xs[0].shape[1:]) + 1)
+        return ops.concat(ops.spread(*xs), axis=axis_of(self.axis, xs[0].shape[1:]) + 1)

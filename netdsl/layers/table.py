@@ -45,6 +45,8 @@ LAYER_MODULES = {
     "sin": "elementary",
     "cos": "elementary",
     "clip": "elementary",
+    "param": "free",
+    "values": "free",
     "argmax": "indices",
     "top_k": "indices",
     "top_k_indices": "indices",

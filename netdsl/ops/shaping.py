@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl import ops
 from netdsl.base.shape import elements, product
 from netdsl.ir.op import OnnxNode, Op
 from netdsl.ir.reach import REGROUPED, UNKNOWN_REACH, Reach
 from netdsl.ops.arithmetic import broadcast, sum_to
-from netdsl.ops.base import apply, ints, known
+from netdsl.ops.base import apply, constant, ints, known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Dim, Shape
     from netdsl.ir.graph import Value
 
-__all__ = ["expand", "flatten", "reshape", "shape_of", "transpose"]
+__all__ = ["expand", "flatten", "reshape", "shape_of", "spread", "transpose"]
 
 
 class Flatten(Op):
@@ -106,6 +107,28 @@ class Expand(Op):
         return (sum_to(dy, xs[0].shape),)
 
 
+class Spread(Op):
+    """Repeat the only example of x for a batch size known at run time, given by `size`, [1]. ONNX Expand."""
+
+    __slots__ = ("batch",)
+
+    def __init__(self, batch: Dim) -> None:
+        self.batch = batch
+
+    def infer(self, x: Shape, size: Shape) -> Shape:
+        assert x[0] == 1, f"{x} is not the same for each example"
+        return (self.batch, *x[1:])
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        return UNKNOWN_REACH if at else Reach(axis)
+
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("Expand")
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return sum_to(dy, xs[0].shape), None
+
+
 class ShapeOf(Op):
     """The sizes of the axes from `start` to `end`, exclusive, as integers. ONNX Shape."""
 
@@ -150,6 +173,23 @@ def reshape(x: Value, sizes: Sequence[Dim], *, batch: bool = True) -> Value:
 def transpose(x: Value, perm: Sequence[int]) -> Value:
     """Transpose; `perm` includes the batch axis: (0, 2, 3, 1) for NCHW to NHWC."""
     return apply(Transpose(tuple(perm)), x)
+
+
+def spread(*xs: Value) -> list[Value]:
+    """Return values with the largest batch of theirs: one with a batch of 1, the same for each example, is repeated."""
+    like = next((x for x in xs if x.shape[0] != 1), xs[0])
+    batch = like.shape[0]
+    return [x if x.shape[0] == batch else _spread(x, like) for x in xs]
+
+
+def _spread(x: Value, like: Value) -> Value:
+    batch = like.shape[0]
+    if all(isinstance(size, int) for size in (batch, *x.shape)):
+        return expand(x, (batch, *x.shape[1:]))
+    # A shape of ones behind the batch leaves all other sizes as they are.
+    ones = constant(x.graph, (1,) * (len(x.shape) - 1), "i64")
+    size = ops.concat([shape_of(like, 0, 1), ones], axis=0) if len(x.shape) > 1 else shape_of(like, 0, 1)
+    return apply(Spread(like.shape[0]), x, size)
 
 
 def expand(x: Value, shape: Shape) -> Value:

@@ -118,7 +118,7 @@ def _field_text(row: Compared) -> str:
 
 
 def _field(figures: Figures) -> FieldSize | list[FieldSize]:
-    fields = [row.field for row in figures.rows if row.node.inputs]
+    fields = [row.field for row in figures.rows if row.node.layer.kind != "input"]
     partial = [(max(sizes), field) for field in fields if (sizes := _sizes(field))]
     largest, field = max(partial, key=lambda each: each[0], default=(0, None))
     return field if largest > 1 else "all" if "all" in fields else None

@@ -47,8 +47,13 @@ def _written(argument: Argument, value: Any) -> str:
     if isinstance(value, tuple):
         if isinstance(argument.kind, (Dims, Sizes)) and (len(value) > 1 or isinstance(argument.kind, Dims)):
             return format_shape(value)
-        return f"[{', '.join(map(str, value))}]"
+        shown = [f"{each:g}" if isinstance(each, float) else str(each) for each in value[:MAX_ENTRIES_SHOWN]]
+        return f"[{', '.join([*shown, *(['…'] if len(value) > MAX_ENTRIES_SHOWN else [])])}]"
     return str(value)
+
+
+MAX_ENTRIES_SHOWN = 16
+"""Maximum number of entries shown of a list."""
 
 
 def net_call(net: Net) -> str:
@@ -135,7 +140,7 @@ def _rows(net: Net, nodes: list[Node], graphs: list[Graph], batch: int) -> Itera
         if graph not in costs:
             costs[graph] = cost(graph)
         inputs = dict.fromkeys(node.inputs)
-        views[node] = layer_view(graph, [views[x] for x in inputs]) if inputs else input_view(node)
+        views[node] = layer_view(graph, [views[x] for x in inputs]) if node.layer.kind != "input" else input_view(node)
         new = [p for p in node.parameters.values() if p.name not in counted]
         counted.update(p.name for p in new)
         size = element_count(node.shape) * (BYTES_PER_ELEMENT * batch)
@@ -173,10 +178,10 @@ def _alive(net: Net, rows: list[LayerFigures]) -> list[Count]:
         ends.setdefault(last[row.node], []).append(row.bytes)
     alive: Count = 0
     for row in rows:
-        alive += row.bytes if not row.node.inputs else 0
+        alive += row.bytes if row.node.layer.kind == "input" else 0
     found = []
     for at, row in enumerate(rows):
-        alive += row.bytes if row.node.inputs else 0
+        alive += row.bytes if row.node.layer.kind != "input" else 0
         found.append(alive)
         for size in ends.get(at, ()):
             alive -= size

@@ -174,7 +174,7 @@ def layer_view(graph: Graph, inputs: list[View]) -> View:
                     merged[axis] = seen
         views[operation.outputs[0]] = merged
     (result,) = graph.outputs.values()
-    return views[result]
+    return views.get(result, {})  # a constant has none
 
 
 def _step(operation: Operation, at: int, view: View) -> Iterable[tuple[InputAxis, Seen]]:
@@ -312,7 +312,10 @@ def _continues(before: FieldTerm, term: FieldTerm) -> bool:
 
 
 def field_size(view: View) -> FieldSize | list[FieldSize]:
-    """Return the size of a receptive field: one number if it is the same on all axes, otherwise one per axis."""
+    """Return the size of a receptive field: one number if it is the same on all axes, otherwise one per axis; 0 for a
+    constant."""
+    if not view:
+        return 0
     largest: dict[int, Seen] = {}
     for (_, axis), seen in view.items():
         if axis not in largest or seen.order > largest[axis].order:

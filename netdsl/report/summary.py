@@ -38,7 +38,7 @@ def summary_data(figures: Figures, *, weights: bool = False) -> dict[str, object
             "depth": figures.depth,
             "peak_bytes": json_number(figures.peak),
         },
-        "inputs": [_value(row.node.name, row.node) for row in figures.rows if not row.node.inputs],
+        "inputs": [_value(row.node.name, row.node) for row in figures.rows if row.node.layer.kind == "input"],
         "outputs": [_value(out.name, out.node) for out in net.inference_outputs.values()],
     }
 

@@ -176,9 +176,14 @@ def _listed(title: str, shapes: Mapping[str, Shape]) -> Iterator[str]:
 
 def _pointwise_shapes(net: Net, file: WeightFile) -> dict[str, Shape]:
     """Return the net's shapes of weights that the file has with another number of axes, by name: matrices of linear
-    layers and kernels of pointwise convolutions, [N, C] and [N, C, 1] or [N, C, 1, 1], are the same map."""
+    layers and kernels of pointwise convolutions, [N, C] and [N, C, 1] or [N, C, 1, 1], are the same map, and a `param`
+    may have other axes of 1."""
     found: dict[str, Shape] = {}
     for node in net.nodes:
+        for own in node.parameters.values() if node.layer.kind == "param" else ():
+            entry = file.entries.get(own.name)
+            if entry is not None and [n for n in entry.shape if n != 1] == [n for n in own.shape if n != 1]:
+                found[own.name] = own.shape
         weight = node.parameters.get("weight")
         entry = file.entries.get(weight.name) if weight is not None else None
         if weight is None or entry is None or entry.shape == weight.shape or entry.shape[:2] != weight.shape[:2]:

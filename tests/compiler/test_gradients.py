@@ -14,6 +14,8 @@ from netdsl.backend.emit import check, emit
 from netdsl.backend.serialize import to_bytes
 from netdsl.ir.graph import Graph
 from netdsl.ir.op import Macro
+from netdsl.ops.base import apply
+from netdsl.ops.shaping import Spread
 from netdsl.passes.gradient import gradients
 from netdsl.passes.rewrite import differentiable, expand_macros, prune
 from tests.support import oracles
@@ -90,6 +92,13 @@ CASES = {
     "gemm_trans_b": ([(2, 3), (4, 3), (4,)], lambda a, b, c: ops.gemm(a, b, c, trans_b=True)),
     "gemm_trans_both": ([(3, 2), (4, 3), (2, 4)], lambda a, b, c: ops.gemm(a, b, c, trans_a=True, trans_b=True)),
     "concat": ([X, (2, 1, 4, 5), X], lambda *xs: ops.concat(xs)),
+    "spread": ([(1, 3), (2, 4), (1, 2)], lambda *xs: ops.concat(ops.spread(*xs))),
+    "spread_to_unknown": (
+        [(1, 3), (2, 3)],
+        lambda x, like: ops.mul(
+            apply(Spread(2), x, ops.concat([ops.shape_of(like, 0, 1), ops.constant(x.graph, [1], "i64")], 0)), like
+        ),
+    ),
     "concat_last": ([(2, 3), (2, 4)], lambda *xs: ops.concat(xs, -1)),
     "split": ([X], lambda x: ops.split(x, (1, 3), 2)[0]),
     "split_all": ([X], lambda x: ops.mul(*ops.split(x, (2, 2), 2))),
@@ -278,6 +287,7 @@ CASES |= {
 }
 
 NO_GRADIENTS = {
+    "CountTo",
     "Equal",
     "Greater",
     "GreaterOrEqual",

@@ -363,7 +363,20 @@ PLANE = {
     "concat axis 1 { } { crop [3, 0, 0, 0] }": each(lambda x: np.concatenate([x, x[:, :, 3:]], 2)),
 }
 
+FREE = {
+    "mul { } { gamma: param [8, 1] }": lambda x, w: x * w["gamma"],
+    "concat axis 1 { cls: param [8, 1] } { }": lambda x, w: np.concatenate(
+        [np.broadcast_to(w["cls"], (len(x), 8, 1)), x], 2
+    ),
+    "free: param 2x3": lambda x, w: np.broadcast_to(w["free"], (len(x), 2, 3)),
+    "values [1, 2, -0.5]": lambda x, _: np.broadcast_to(np.array([1, 2, -0.5]), (len(x), 3)),
+}
+
 LINE = {
+    "matmul { } { values [1, 0, 2] * 6 [9, 2] }": each(lambda x: x @ np.array([1.0, 0, 2] * 6).reshape(9, 2)),
+    "add { } { values [0] * 4 + [1] * 5 dtype i64; embedding 2 8 }": lambda x, w: (
+        x + w["weight"].T[:, [0] * 4 + [1] * 5]
+    ),
     "conv 3 4": conv((1,), (1, 1)),
     "conv 2 4 dilation 4 pad [4, 0]": conv((1,), (4, 0), (4,)),
     "conv 3 4 stride 2 pad same_upper": conv((2,), (1, 1)),
@@ -523,7 +536,7 @@ PIXELS = {
 
 GROUPS = {
     "x 12": ANY_RANK | FLAT,
-    "x 8x9": ANY_RANK | SPATIAL | LINE,
+    "x 8x9": FREE | ANY_RANK | SPATIAL | LINE,
     "x 4x9x8": ANY_RANK | SPATIAL | ELEMENTWISE | PLANE,
     "x 8x4x5x6": ANY_RANK | SPATIAL | SPACE,
     "x 7 dtype i64": WORDS,
@@ -532,7 +545,7 @@ GROUPS = {
     "x [8, ?H, ?W]": MOVING_PLANE,
     "x [8, 4*?H, 8*?W]": MOVING_TWICE,
     "x [8, 2*?D, 4*?H, 2*?W]": {"pixel_unshuffle 2": each(lambda x: oracles.pixel_unshuffle(x, 2))},
-    "x [8, ?H]": MOVING_CEIL | MOVING_LINE,
+    "x [8, ?H]": FREE | MOVING_CEIL | MOVING_LINE,
     "x [8, ?D, ?H, ?W]": MOVING_SPACE,
     "x [8, 4*?H]": MULTIPLES,
 }
