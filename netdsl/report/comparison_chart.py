@@ -133,8 +133,8 @@ MIN_RADIUS = 1.5
 """Radius below which a circle gets a dot of this radius at its centre."""
 LABEL_HEIGHT = 14
 """Height of a label's line."""
-NARROW = 1.4
-"""Minimum width of a year in lanes."""
+YEAR_WIDTH = 44
+"""Minimum width of a year's column in pixels, if there is room: that of its label."""
 NO_ERROR = "no published error"
 DIGIT = re.compile(r"\d")
 
@@ -315,10 +315,14 @@ def _lanes(rows: Rows) -> tuple[dict[tuple[int | None, str], float], dict[int | 
         years.setdefault(row.year, [])
         if row.file not in years[row.year]:
             years[row.year].append(row.file)
-    wide = (CHART_WIDTH - LEFT - RIGHT) / sum(max(NARROW, len(files)) for files in years.values())
+    left, lanes = float(CHART_WIDTH - LEFT - RIGHT), sum(map(len, years.values()))
+    narrowest = min(YEAR_WIDTH, left / len(years))
+    for count in sorted(map(len, years.values())):
+        if count * left < narrowest * lanes:
+            left, lanes = left - narrowest, lanes - count
     middles, columns, x = {}, {}, float(LEFT)
     for year, files in years.items():
-        size = max(NARROW, len(files)) * wide
+        size = max(narrowest, len(files) * left / max(1, lanes))
         columns[year] = x, x + size
         for at, file in enumerate(files):
             middles[year, file] = x + size * (at + 0.5) / len(files)

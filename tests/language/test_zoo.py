@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -59,33 +60,58 @@ CAFFE = np.array([104, 117, 123])
 """The channels' means in BGR that Caffe's model zoo subtracts; those of mean images differ by a little."""
 
 
+UNPUBLISHED = "alexnet zfnet googlenet nin_bn enet enet_encoder unet_padded"
+"""Nets of color images whose weights nobody has published with these layers."""
+
+RESIZED = {
+    "inception_v3": 342,
+    "inception_v4": 341,
+    "inception_resnet_v2": 333,
+    "xception": 333,
+    "dcgan_discriminator": 64,
+    "efficientnet_b1": 256,
+    "efficientnet_b2": 288,
+    "efficientnet_b3": 320,
+    "efficientnet_b4": 384,
+    **dict.fromkeys(("fcn_resnet", "fcn_resnet50", "fcn_resnet101"), (520, 520)),
+    **dict.fromkeys(("deeplabv3", "deeplabv3_resnet50", "deeplabv3_resnet101"), (520, 520)),
+}
+"""What is not the larger of 256 and the input's size."""
+
+BICUBIC = re.compile(r"efficientnet_(b|lite|v2_l)|efficientnet$|ghostnet|inception_(v4|resnet)|sknet|xception")
+HALVES = re.compile(r"inception|xception|googlenet_torchvision|mobilenet_v2_tf|efficientnet_v2_l|dcgan")
+"""Nets whose pixels are from -1 to 1."""
+
+
 @pytest.mark.parametrize("name", zoo_nets())
 def test_images_are_preprocessed_as_for_the_published_weights(name: str) -> None:
-    """torchvision.models' weights `IMAGENET1K_V1`, timm's inception_v4, and Caffe's model zoo."""
-    net = open_net(name)
-    (entry,) = net.inputs
-    how = declared_picture(entry)
-    if entry.shape[0] != 3 or name in ("alexnet", "zfnet", "googlenet", "nin_bn", "enet", "enet_encoder"):
-        assert str(how) == "", "there are no published weights with these layers"
-        return
-    size = entry.shape[1]
-    assert how.crop in (None, entry.shape[1:])
-    assert how.letterbox is None
-    if how.order == "bgr":
-        assert "caffe" in name or name in ("nin", "alexnet_bn")
-        assert how.resize == (256 if name.startswith(("resnet", "alexnet_bn")) else (256, 256))
-        assert name == "alexnet_bn" or abs(np.array(how.mean) - CAFFE).max() < 1.2
-        assert how.std is None
-        return
-    resized = {299: 342, 240: 256, 260: 288, 300: 320, 380: 384, 32: None}
-    assert how.resize == (341 if name == "inception_v4" else resized.get(size, max(256, size)))  # type: ignore[call-overload]
-    assert how.filter == ("bicubic" if name.startswith("efficientnet") or name == "inception_v4" else "bilinear")
-    if name == "efficientnet_lite0":
-        assert (how.mean, how.std) == ((127,), (128,))
-    elif name.startswith("inception") or name in ("googlenet_torchvision", "mobilenet_v2_tf"):
-        assert (how.mean, how.std) == ((127.5,), (127.5,))
-    else:
-        np.testing.assert_allclose((how.mean, how.std), TORCHVISION, rtol=1e-12)
+    """torchvision.models' weights `…_V1`, timm, Caffe's model zoo and Darknet."""
+    for entry in open_net(name).inputs:
+        how = declared_picture(entry)
+        if len(entry.shape) != 3 or entry.shape[0] != 3 or name in UNPUBLISHED.split():
+            assert str(how) == "", "there are no published weights with these layers"
+            continue
+        size = entry.shape[1]
+        if name.startswith("yolov3"):
+            assert (how.resize, how.letterbox, how.mean, how.std) == ((416, 416), 128, (0,), (255,))
+            continue
+        assert how.crop in (None, entry.shape[1:])
+        assert how.letterbox is None
+        if how.order == "bgr":
+            assert "caffe" in name or name in ("nin", "alexnet_bn") or name.startswith("fcn")
+            square = (500, 500) if name.startswith("fcn") else (256, 256)
+            assert how.resize == (256 if name.startswith(("resnet", "alexnet_bn")) else square)
+            assert name == "alexnet_bn" or abs(np.array(how.mean) - CAFFE).max() < 1.2
+            assert how.std is None
+            continue
+        assert how.resize == RESIZED.get(name, None if size == 32 else max(256, size))
+        assert how.filter == ("bicubic" if BICUBIC.match(name) else "bilinear")
+        if name == "efficientnet_lite0":
+            assert (how.mean, how.std) == ((127,), (128,))
+        elif HALVES.match(name):
+            assert (how.mean, how.std) == ((127.5,), (127.5,))
+        else:
+            np.testing.assert_allclose((how.mean, how.std), TORCHVISION, rtol=1e-12)
 
 
 def test_each_network_has_a_line(netdsl: Commands) -> None:

@@ -74,7 +74,7 @@ PROGRAMS = {
     "net n { input x 4x5x5\n repeat 4 { a }\n reuse_me: a\n reuse reuse_me }",
     "twice": "net n { input x 4x5x5\n add { } { }\n concat { } { conv 3x3 2; relu } { } { }\n mul { } { } { }\n"
     "repeat 3 { add { } { } }\n output aux training { dense 2 }\n dense 3 }",
-    "unet": "block d(w) { conv 3x3 w; relu; conv 3x3 w; relu }\nnet unet(w = 64) { input image 3x64x64\n"
+    "u-net": "block d(w) { conv 3x3 w; relu; conv 3x3 w; relu }\nnet unet(w = 64) { input image 3x64x64\n"
     "for i in range(4) { enc{i}: d w*2**i; maxpool 2x2 }; d w*16\n"
     "for i in [3, 2, 1, 0] { deconv 2x2 w*2**i stride 2; concat enc{i} { }; d w*2**i }; conv 1x1 2 }",
     "levels": "net n { input x 2x16x16\n a: conv 3x3 4; maxpool 2x2; b: conv 3x3 8; relu; c: conv 1x1 8; maxpool 2x2\n"
@@ -259,7 +259,7 @@ def test_no_text_is_cut_or_crossed(name: str, look: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["unet", "levels"],
+    ["u-net", "levels"],
 )
 def test_on_a_slide_a_net_with_skips_between_resolutions_has_a_row_for_each(name: str) -> None:
     root, _ = planned(NETS[name](), unfold=False, detail=CLOSED, page=SLIDE)
@@ -280,7 +280,7 @@ def test_on_a_slide_a_net_with_skips_between_resolutions_has_a_row_for_each(name
     assert len(root.edges) == sum(len(item.inputs) for item in things(root))
 
 
-@pytest.mark.parametrize("name", ["lenet5", "alexnet", "resnet18", "googlenet", "enet", "u", "unet"])
+@pytest.mark.parametrize("name", ["lenet5", "alexnet", "resnet18", "googlenet", "enet", "u", "u-net"])
 def test_a_slide_is_legible(name: str) -> None:
     """On a slide of 960 by 540 points, its text has 8 points or more."""
     width, height = map(int, re.findall(rb'(?:width|height)="(\d+)"', drawn(NETS[name](), "svg", wide=True))[:2])

@@ -1,0 +1,92 @@
+"""Nets of the zoo against the same nets of torchvision, timm and transformers, with their random weights.
+
+`NETDSL_TORCH_PYTHON=/path/to/python pytest -m slow tests/compiler/test_twins.py`, the path of a Python that has PyTorch
+and these packages.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import netdsl
+from tests.support.paths import TESTS
+
+pytestmark = pytest.mark.slow
+
+TORCH = "NETDSL_TORCH_PYTHON"
+TOLERANCE = 1e-5
+"""Of an output's range."""
+
+TV, TIMM = "torchvision.models.{}()", "timm.create_model('{}')"
+
+SEGMENTATION = "torchvision.models.segmentation.{}(weights_backbone=None, aux_loss=False)"
+FUSED = "timm.utils.model.reparameterize_model(perturbed(timm.create_model('{}')))"
+
+TWINS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{
+        name: (model.format(name), settings)
+        for model, settings, names in (
+            (TV, {"pixels": 64}, "efficientnet_v2_s efficientnet_v2_m efficientnet_v2_l"),
+            (TV, {}, "regnet_x_400mf regnet_x_800mf regnet_x_1_6gf regnet_x_3_2gf regnet_x_8gf regnet_x_16gf"),
+            (TV, {}, "regnet_x_32gf regnet_y_400mf regnet_y_800mf regnet_y_1_6gf regnet_y_3_2gf regnet_y_8gf"),
+            (TV, {}, "regnet_y_16gf regnet_y_32gf"),
+            (TV.replace("models", "models.video"), {}, "r3d_18 mc3_18 r2plus1d_18"),
+            (SEGMENTATION, {"pixels": 128}, "fcn_resnet50 fcn_resnet101 deeplabv3_resnet50 deeplabv3_resnet101"),
+            (TIMM, {}, "res2net50_26w_4s res2net50_48w_2s res2net50_14w_8s res2net50_26w_6s res2net50_26w_8s"),
+            (TIMM, {}, "res2net101_26w_4s repvgg_a0 repvgg_b1 inception_resnet_v2 hrnet_w18 hrnet_w32 hrnet_w48"),
+        )
+        for name in names.split()
+    },
+    "sknet50": (TIMM.format("skresnext50_32x4d"), {}),
+    "ghostnet": (TIMM.format("ghostnet_100"), {}),
+    "xception": (TIMM.format("legacy_xception"), {}),
+    "repvgg": (FUSED.format("repvgg_a0"), {"fused": True}),
+}
+"""The twin, as an expression, and parameters of our net; the examples have the sizes of its inputs."""
+
+Twin = Callable[[str, list[list[int]], Path], None]
+
+
+@pytest.fixture(scope="module")
+def twin() -> Iterator[Twin]:
+    """Have PyTorch write a model's weights, examples and outputs to a folder."""
+    python = os.environ.get(TORCH)
+    if not python:
+        pytest.skip(f"{TORCH} is not set to the path of a Python that has PyTorch, torchvision, timm and transformers")
+    command = [python, str(TESTS / "support" / "torch_twin.py")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+
+        def ask(model: str, shapes: list[list[int]], folder: Path) -> None:
+            process.stdin.write(json.dumps({"model": model, "shapes": shapes, "folder": str(folder)}) + "\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "done\n"
+
+        yield ask
+        process.stdin.close()
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_outputs_are_the_twins(name: str, twin: Twin, tmp_path: Path) -> None:
+    model, settings = TWINS[name]
+    net = netdsl.load(name, **settings)
+    twin(model, [list(given.shape) for given in net.inputs.values()], tmp_path)
+    run = np.load(tmp_path / "run.npz")
+    feeds = {given: run[f"input{i}"] for i, given in enumerate(net.inputs)}
+    results = net.session(weights=tmp_path / "weights.safetensors", threads=2)(**feeds)
+    for i, (output, ours) in enumerate(results.items()):
+        theirs = run[f"output{i}"]
+        span = np.ptp(theirs)
+        assert ours.shape == theirs.shape, output
+        assert np.ptp(theirs, axis=0).max() > 100 * TOLERANCE * span, "examples that are alike would hide errors"
+        assert np.abs(ours - theirs).max() <= TOLERANCE * span, output
+    assert f"output{len(results)}" not in run

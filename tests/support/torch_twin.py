@@ -1,0 +1,103 @@
+"""A model of torchvision, timm or transformers with random weights: its weights, examples and outputs, as files.
+
+Run as a subprocess by a Python that has PyTorch: `python torch_twin.py`. Each line of stdin is a JSON object: `model`,
+a Python expression of packages and of `perturbed`, see below; `shapes`, those of its inputs without the batch; and
+`folder`, where `weights.safetensors` and `run.npz` (`input0`, … and `output0`, …) are written. Each is answered with a
+line, `done` or the error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+BATCH = 2
+
+
+class Packages(dict):
+    """The names of an expression: packages, imported when they are used."""
+
+    def __missing__(self, name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+
+def examples(shape: list[int]) -> torch.Tensor:
+    """Noise around that of a coarse grid: a pooling leaves something of it, so that examples differ after that, too."""
+    noise = torch.randn([BATCH, *shape])
+    if len(shape) == 1:
+        return noise
+    coarse = torch.randn([BATCH, shape[0], *[3] * (len(shape) - 1)])
+    return torch.nn.functional.interpolate(2 * coarse, shape[1:]) + noise
+
+
+def perturbed(model: torch.nn.Module, inputs: list[torch.Tensor]) -> torch.nn.Module:
+    """Move whatever is constant away from it, and set running statistics near those of the examples.
+
+    Signals then neither explode nor fade. Batch norms' biases are positive, so that activations are mostly in their
+    linear part: a layer magnifies rounding by 1.06 and not by 1.2, which is ten thousand times after fifty layers.
+    """
+    norms = [each for each in model.modules() if isinstance(each, torch.nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+        torch.nn.init.uniform_(norm.bias, 0.5, 1.5)
+    for weight in model.parameters():
+        if weight.numel() and weight.min() == weight.max():  # layer scales, biases, other norms
+            weight.copy_(torch.rand_like(weight) + 0.5 if weight.max() > 0 else 0.1 * torch.randn_like(weight))
+    hooks = [norm.register_forward_pre_hook(settle) for norm in norms]
+    model.eval()(*inputs)
+    for hook in hooks:
+        hook.remove()
+    return model
+
+
+def settle(norm: torch.nn.Module, given: tuple[torch.Tensor]) -> None:
+    values = given[0].transpose(0, 1).flatten(1)
+    spread = values.var(1).mean()  # of all channels: one that hardly varies would be magnified
+    norm.running_mean.copy_(values.mean(1) + 0.1 * spread.sqrt() * torch.randn_like(norm.running_mean))
+    norm.running_var.copy_(spread * (torch.rand_like(norm.running_var) + 0.5))
+
+
+def tensors(result: Any) -> Iterator[torch.Tensor]:
+    if isinstance(result, torch.Tensor):
+        yield result
+    else:
+        for each in result.values() if isinstance(result, dict) else result:
+            yield from tensors(each)
+
+
+@torch.no_grad()
+def answer(model: str, shapes: list[list[int]], folder: str) -> None:
+    torch.manual_seed(zlib.crc32(model.encode()))
+    inputs = [examples(shape) for shape in shapes]
+    names = Packages(perturbed=lambda model: perturbed(model, inputs))
+    net = names["perturbed"](eval(model, names))
+    save_file({name: each.clone() for name, each in net.state_dict().items()}, Path(folder) / "weights.safetensors")
+    arrays = {f"input{i}": each.numpy() for i, each in enumerate(inputs)}
+    arrays |= {f"output{i}": each.numpy() for i, each in enumerate(tensors(net(*inputs)))}
+    np.savez(Path(folder) / "run.npz", **arrays)
+
+
+def main() -> None:
+    answers = sys.stdout
+    sys.stdout = sys.stderr  # for what packages print
+    for line in sys.stdin:
+        try:
+            answer(**json.loads(line))
+            reply = "done"
+        except Exception as error:
+            reply = repr(error).replace("\n", " ")
+        print(reply, file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
