@@ -122,7 +122,8 @@ def _step(call: Frame | None, rounds: list[Frame]) -> str:
     during = f"round {', '.join(_few(named, MAX_FRAMES_SHOWN))}"
     if call is None:
         return f"in {during} of the loop at {rounds[0].span}" if rounds else ""
-    reached = f"in block `{call.name}`, called at" if call.name else "imported at"
+    is_net = call.call is not None and type(call.call[0]).__name__ == "Net"
+    reached = f"in {'net' if is_net else 'block'} `{call.name}`, called at" if call.name else "imported at"
     return f"{reached} {call.span}" + (f", {during}" if rounds else "")
 
 

@@ -8,7 +8,7 @@ from netdsl.declare.arguments import Word
 from netdsl.diagnostics import argument_problems as problems
 from netdsl.diagnostics.problem import Edit, Rejected
 from netdsl.diagnostics.syntax_problems import UnquotedText
-from netdsl.elaborate.context import BlockValue, Context, LabelValue, LayerValue, Poisoned
+from netdsl.elaborate.context import CALLABLE, Context, LabelValue, Poisoned
 from netdsl.ir.net import CallArgument
 from netdsl.syntax import ast
 
@@ -192,7 +192,7 @@ def _too_many(arguments: tuple[ast.Expr, ...], at: int, keyword: str, signature:
     for argument in arguments[at:]:
         found = lookup(_bare(argument), context) if _bare(argument) else None
         ours = called(_bare(argument), OURS) if _bare(argument) else None
-        if isinstance(found, (LayerValue, BlockValue)) or (found is None and ours):
+        if isinstance(found, CALLABLE) or (found is None and ours):
             layers.append((argument.span, argument.span.text if found else ours or ""))
     context.reject(
         problems.TooMany,

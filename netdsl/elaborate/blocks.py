@@ -99,7 +99,7 @@ def expand_block(
     block, builder = callee.block, context.builder
     builder.round(stmt.head.span, context.frame)
     context.module.work.spend(CALL, stmt.head.span, context.frame)
-    if len(builder.active) >= NESTING:
+    if len(builder.active) > NESTING:
         context.reject(TooLarge, stmt.head.span, what="nested block calls", count=NESTING + 1, limit=NESTING)
     takes = block_signature(block)
     bound = stmt.cache.get(block)
@@ -114,7 +114,7 @@ def expand_block(
     inner = Context(builder, callee.module, Variables(None), scope, callee.module.defaults(block.span.start))
     inner.frame = Frame(context.frame, stmt.head.span, name=block.name.text, call=(block, given))
     inner.value, inner.frozen, inner.training = context.value, context.frozen, context.training
-    inner.depth, inner.rounds = context.depth + 1, context.rounds
+    inner.depth, inner.rounds, inner.sizes = context.depth + 1, context.rounds, context.sizes
     define(block.parameters, given, inner)
     builder.failed = builder.failed or callee.module.flawed
     _check_recursion(block, stmt, inner, context)
@@ -124,6 +124,8 @@ def expand_block(
     finally:
         builder.active.pop()
     context.value = inner.value
+    if opened is None and inner.value is not None:
+        builder.reach(scope.path[:-1], inner.value)
 
 
 def _check_recursion(block: ast.Block, stmt: ast.Call, inner: Context, context: Context) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from netdsl.base.text import Frame, Span
     from netdsl.diagnostics.problem import Problem
     from netdsl.diagnostics.report import Report
-    from netdsl.elaborate.context import Context
+    from netdsl.elaborate.context import Context, Poison
     from netdsl.layers.base import Layer, Weight
     from netdsl.syntax import ast
 
@@ -27,21 +27,49 @@ NONE: Mapping[str, Parameter] = {}
 
 
 class Expansion:
-    """A block that is being expanded, with the context of its body."""
+    """A block or net that is being expanded, with the context of its body; `part` for a net in another net."""
 
-    __slots__ = ("context", "definition")
+    __slots__ = ("context", "definition", "part")
 
-    def __init__(self, definition: ast.Block, context: Context) -> None:
+    def __init__(self, definition: ast.Block | ast.Net, context: Context, part: Part | None = None) -> None:
         self.definition = definition
         self.context = context
+        self.part = part
+
+
+class Part:
+    """A net that is being expanded in another net.
+
+    `feeds` are the values of its inputs that are not declared yet, `cut` is the path, with all scopes, of the value to
+    end at, empty for none. `call` is the head of the call, `given` the number of values that it passes.
+    """
+
+    __slots__ = ("call", "cut", "feeds", "given", "outputs")
+
+    def __init__(self, call: Span, cut: str, feeds: list[Node | Poison]) -> None:
+        self.call = call
+        self.cut = cut
+        self.feeds = list(feeds)
+        self.given = len(feeds)
+        self.outputs: dict[str, Output] = {}
+
+
+class Reached(Exception):
+    """The end of a net in another net, with its value."""
+
+    def __init__(self, part: Part, node: Node | Poison) -> None:
+        super().__init__(part.cut)
+        self.part = part
+        self.node = node
 
 
 class NetBuilder:
     """The net under construction.
 
-    `active` are the blocks being expanded, the innermost last, `training` the indices of the nodes in training heads,
-    `counted` the weights outside of them, without running statistics. `labels` has the first use of each label,
-    `label_paths` the names with scopes of all. `failed` is set if something may be missing.
+    `active` are the net and the blocks being expanded, the innermost last, `parts` the ranges of nodes in other nets,
+    `training` the indices of the nodes in training heads, `counted` the weights outside of them, without running
+    statistics. `labels` has the first use of each label, `label_paths` the names with scopes of all. `failed` is set if
+    something may be missing.
     """
 
     __slots__ = (
@@ -55,6 +83,7 @@ class NetBuilder:
         "nodes",
         "outputs",
         "owners",
+        "parts",
         "report",
         "rounds",
         "sizes",
@@ -69,6 +98,7 @@ class NetBuilder:
         self.outputs: dict[str, Output] = {}
         self.owners: dict[str, tuple[Node, tuple[Weight, ...]]] = {}
         self.active: list[Expansion] = []
+        self.parts: list[range] = []
         self.labels: dict[str, tuple[Span, str]] = {}
         self.label_paths: set[str] = set()
         self.about: dict[str, object] = {}
@@ -164,6 +194,12 @@ class NetBuilder:
                 TooLarge(span=span, frame=frame, what="rounds and block calls", count=self.rounds, limit=ROUNDS)
             )
 
+    def reach(self, path: str, node: Node | Poison) -> None:
+        """Record that a value has its name. Raises Reached if a net in another net ends at it."""
+        for expansion in self.active:
+            if expansion.part is not None and expansion.part.cut == path:
+                raise Reached(expansion.part, node)
+
     def macs(self, start: int, span: Span, frame: Frame | None) -> int:
         """Return the multiply-accumulates of the nodes from an index on, without training heads, for a batch of one."""
         from netdsl.lower import node_macs
@@ -179,7 +215,8 @@ class NetBuilder:
             read.update(map(id, node.inputs))
             if id(node) in wanted:
                 wanted.update(map(id, node.inputs))
-        for node in self.nodes:
-            if id(node) not in read:
+        inside = {at for part in self.parts for at in part}
+        for at, node in enumerate(self.nodes):
+            if id(node) not in read and at not in inside:
                 self.report.add(DeadValue(span=node.span, frame=node.frame, name=node.name, shape=node.shape))
         return [node for node in self.nodes if id(node) in wanted or node.layer.kind == "input"]

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from netdsl.ir.net import Node
     from netdsl.syntax import ast
 
-    ExprValue: TypeAlias = "Number | str | Size | Init | tuple[ExprValue, ...] | BlockValue | LayerValue | LabelValue"
+    ExprValue: TypeAlias = (
+        "Number | str | Size | Init | tuple[ExprValue, ...] | BlockValue | LayerValue | NetValue | LabelValue"
+    )
     """The value of an expression: numbers and booleans, texts and words, sizes, initializers, lists, and the blocks,
-    layers and labels that a name can mean."""
+    layers, nets and labels that a name can mean."""
 
     Defaults = Mapping[str, tuple[tuple[str, object], ...] | None]
     """Changed keyword defaults by layer, None where a `default` statement went wrong."""
@@ -87,6 +89,29 @@ class BlockValue:
         return f"the block `{self.block.name.text}`"
 
 
+class NetValue:
+    """A net as a value: its declaration and the file that it sees."""
+
+    __slots__ = ("definition", "module")
+
+    def __init__(self, definition: ast.Net | ast.Alias, module: Module) -> None:
+        self.definition = definition
+        self.module = module
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NetValue) and self.definition is other.definition
+
+    def __hash__(self) -> int:
+        return id(self.definition)
+
+    @property
+    def name(self) -> str:
+        return self.definition.name.text
+
+    def __str__(self) -> str:
+        return f"the net `{self.name}`"
+
+
 class LayerValue:
     """A built-in layer as a value."""
 
@@ -103,6 +128,10 @@ class LayerValue:
 
     def __str__(self) -> str:
         return f"the layer `{self.name}`"
+
+
+CALLABLE = (BlockValue, LayerValue, NetValue)
+"""Values that can begin a call."""
 
 
 class Namespace(Generic[_T]):
@@ -178,12 +207,24 @@ class Scope(Namespace[LabelValue]):
         return str(self.ordinal("", 0)) if self.seq and counts else f"{kind}{self.ordinal(kind)}"
 
 
+class PartSizes:
+    """The values of named sizes in a net that is part of another; `prefix` tells names without a value apart from those
+    of the other net."""
+
+    __slots__ = ("prefix", "values")
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.values: dict[str, Size | int] = {}
+
+
 class Context:
     """The state inside one pair of braces. `value` is the current value, None before the first input.
 
     `defaults` maps a layer to its changed keyword defaults, and is copied on change. `start` has the numbers of nodes
     and weights where the net or the block call began, from which `expect` counts. `depth` counts enclosing braces and
-    calls, `rounds` is the product of the enclosing loops, `calls` are the functions being called.
+    calls, `rounds` is the product of the enclosing loops, `calls` are the functions being called. `sizes` are the named
+    sizes of a net in another net, None for the net itself.
     """
 
     __slots__ = (
@@ -196,6 +237,7 @@ class Context:
         "module",
         "rounds",
         "scope",
+        "sizes",
         "start",
         "training",
         "value",
@@ -223,6 +265,7 @@ class Context:
         self.depth = 0
         self.rounds = 1
         self.calls: tuple[str, ...] = ()
+        self.sizes: PartSizes | None = None
 
     def inside(self, scope: Scope | None = None, frame: Frame | None = None) -> Context:
         """Return the context of inner braces, with the current value."""
@@ -234,6 +277,7 @@ class Context:
         inner.start = self.start
         inner.depth = self.depth + 1
         inner.rounds = self.rounds
+        inner.sizes = self.sizes
         return inner
 
     def names(self) -> tuple[str, ...]:

@@ -47,8 +47,13 @@ def _literal(expr: ast.Number | ast.Text | ast.Switch, _: Context) -> ExprValue:
     return expr.value
 
 
-def _unknown(expr: ast.Unknown, _: Context) -> Size:
-    return Size(expr.name) if expr.name else ANY
+def _unknown(expr: ast.Unknown, context: Context) -> Size | int:
+    if expr.name is None:
+        return ANY
+    sizes = context.sizes
+    if sizes is None:
+        return Size(expr.name)
+    return sizes.values.get(expr.name) or Size(sizes.prefix + expr.name)
 
 
 def _dims(expr: ast.Dims, _: Context) -> tuple[int | Size, ...]:
@@ -79,7 +84,7 @@ def lookup(name: str, context: Context) -> ExprValue | Poison | None:
         value = context.scope.find(name) or context.module.block(name)
     if value is None and find_layer(name):
         value = LayerValue(name)
-    return value
+    return context.module.net(name) if value is None else value
 
 
 def _flow(name: str, context: Context) -> ExprValue | Poison | None:

@@ -18,7 +18,17 @@ from netdsl.diagnostics.shape_problems import TooLarge
 from netdsl.elaborate.arithmetic import show_value
 from netdsl.elaborate.bind import Bound, split_operands
 from netdsl.elaborate.blocks import expand_block
-from netdsl.elaborate.context import POISON, BlockValue, Context, LabelValue, LayerValue, NameTooLong, Poisoned, Scope
+from netdsl.elaborate.context import (
+    POISON,
+    BlockValue,
+    Context,
+    LabelValue,
+    LayerValue,
+    NameTooLong,
+    NetValue,
+    Poisoned,
+    Scope,
+)
 from netdsl.elaborate.expressions import condition, evaluate
 from netdsl.elaborate.labels import define_label, find_label, label_name, value_of
 from netdsl.elaborate.layers import apply_layer, current, declared_signature, defaults_of, make_layer, unknown_layer
@@ -97,6 +107,11 @@ def branch(body: ast.Body, context: Context, scope: Scope | None = None) -> Node
 
 def _call(stmt: ast.Call, context: Context, opened: Scope | None) -> None:
     callee = _callee(stmt.head, context)
+    if isinstance(callee, NetValue):
+        from netdsl.elaborate.part import expand_net
+
+        expand_net(callee, stmt, context, opened)
+        return
     if stmt.operands and (isinstance(callee, BlockValue) or not callee.operands):
         name = callee.block.name.text if isinstance(callee, BlockValue) else callee.kind
         context.reject(TakesNoOperands, stmt.operands[0].span, callee=name)
@@ -130,7 +145,7 @@ def _inputs(
         if not cls.flow and context.value is not None:
             return ()
         return (current(context, cls.kind, head),)
-    values = _operand_values(operands, context, opened)
+    values = operand_values(operands, context, opened)
     if len(values) not in cls.operands:
         span = operands[0].span.to(operands[-1].span) if operands else head
         counts = tuple(cls.operands)
@@ -140,7 +155,7 @@ def _inputs(
     return _sound(values)
 
 
-def _operand_values(operands: tuple[ast.Operand, ...], context: Context, opened: Scope | None) -> list[Node | Poison]:
+def operand_values(operands: tuple[ast.Operand, ...], context: Context, opened: Scope | None) -> list[Node | Poison]:
     """Return the values of operands, of which a `for` has one for each round."""
     values: list[Node | Poison] = []
     for operand in operands:
@@ -161,16 +176,17 @@ def _sound(values: list[Node | Poison]) -> tuple[Node, ...]:
     return nodes
 
 
-def _callee(head: ast.Name, context: Context) -> BlockValue | type[Layer]:
-    """Return what the head of a call means: a variable that holds a block or layer, a block of the file, or a layer."""
+def _callee(head: ast.Name, context: Context) -> BlockValue | NetValue | type[Layer]:
+    """Return what the head of a call means: a variable that holds a block, layer or net, a block of the file, a layer,
+    or a net of the file."""
     found = context.variables.find(head.text)
     held = found[0] if found else context.module.variable(head.text, context)
     if held is POISON:
         raise Poisoned
-    if isinstance(held, BlockValue):
+    if isinstance(held, (BlockValue, NetValue)):
         return held
     name = held.name if isinstance(held, LayerValue) else head.text
-    callee = context.module.block(name) or find_layer(name)
+    callee = context.module.block(name) or find_layer(name) or context.module.net(name)
     if callee is None:
         if held is not None:
             is_label = isinstance(held, LabelValue)
@@ -206,6 +222,8 @@ def _sequence(stmt: ast.Sequence, context: Context, opened: Scope | None) -> Non
     scope = opened or context.scope.open(context.scope.name("seq"))
     scope.seq = True
     _inside(stmt.body, context, scope)
+    if opened is None and context.value is not None:
+        context.builder.reach(scope.path[:-1], context.value)
 
 
 def _from(stmt: ast.From, context: Context, _: Scope | None) -> None:
@@ -277,7 +295,7 @@ def _merge(stmt: ast.Merge, context: Context, opened: Scope | None) -> None:
         if type(axis) is not int:
             what = f"an axis is an integer, not {show_value(axis)}"
             context.reject(problems.BadOperation, stmt.axis.span, what=what)
-    values = _operand_values(stmt.operands, context, opened)
+    values = operand_values(stmt.operands, context, opened)
     if len(stmt.operands) == 1 and not isinstance(stmt.operands[0], ast.For):
         values.insert(0, current(context, stmt.kind.text, stmt.kind.span))
     nodes = _sound(values)
@@ -323,6 +341,7 @@ def _repeat(stmt: ast.Repeat, context: Context, opened: Scope | None) -> None:
         context.value = inner.value
         if opened and inner.value is not None:
             opened.names[str(number)] = LabelValue(name=str(number), node=inner.value, span=stmt.span, scope=scope)
+            context.builder.reach(f"{opened.path}{number}", inner.value)
 
 
 def _sole_call(body: ast.Body) -> ast.Stmt | None:

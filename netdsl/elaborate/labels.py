@@ -107,3 +107,4 @@ def define_label(
     path = f"{context.scope.path}{name}"
     context.builder.labels.setdefault(name, (span, path))
     context.builder.label_paths.add(path)
+    context.builder.reach(path, node)

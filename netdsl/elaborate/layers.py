@@ -13,7 +13,7 @@ from netdsl.diagnostics.net_problems import NoInput
 from netdsl.diagnostics.problem import Edit, Misfit
 from netdsl.elaborate.arithmetic import show_value
 from netdsl.elaborate.bind import Signature, bind, bound_values
-from netdsl.elaborate.context import POISON, BlockValue, Context, LayerValue, Poisoned
+from netdsl.elaborate.context import CALLABLE, POISON, Context, Poisoned
 from netdsl.layers import find_layer, layer_modules
 from netdsl.layers.base import Layer
 from netdsl.syntax import ast
@@ -92,7 +92,7 @@ def convert_argument(
             value=show_value(value),
             order=_order(cls, given),
             instead=_instead(cls.arguments[bound.name].kind, bound.expr, value),
-            layer=bound.span == bound.expr.span and isinstance(value, (LayerValue, BlockValue)),
+            layer=bound.span == bound.expr.span and isinstance(value, CALLABLE),
         )
 
 
@@ -165,7 +165,8 @@ def unknown_layer(head: ast.Name, context: Context) -> NoReturn:
     """Reject the head of a call. Raises Rejected or Poisoned."""
     if context.module.lost(head.text):
         raise Poisoned
-    names = (*layer_modules(), *(n for n in context.module.names() if context.module.block(n)))
+    module = context.module
+    names = (*layer_modules(), *(n for n in module.names() if module.block(n)), *module.net_names())
     context.reject(UnknownLayer, head.span, name=head.text, candidates=names)
 
 
@@ -205,6 +206,8 @@ def apply_layer(
     except Misfit as misfit:
         reject_misfit(misfit, layer, inputs, span, arguments, context)
     node.arguments = arguments
+    if opened is None:
+        context.builder.reach(node.name, node)
     return node
 
 

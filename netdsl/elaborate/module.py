@@ -13,7 +13,7 @@ from netdsl.diagnostics.report import CALL
 from netdsl.diagnostics.shape_problems import TooLarge
 from netdsl.diagnostics.syntax_problems import TooDeep
 from netdsl.elaborate.builder import NetBuilder
-from netdsl.elaborate.context import POISON, BlockValue, Context, Poisoned, Scope, Variables
+from netdsl.elaborate.context import POISON, BlockValue, Context, NetValue, Poisoned, Scope, Variables
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
@@ -115,6 +115,10 @@ class Module:
     def block(self, name: str) -> BlockValue | None:
         found = self.find(name)
         return BlockValue(found[1], found[0]) if found and isinstance(found[1], ast.Block) else None
+
+    def net(self, name: str) -> NetValue | None:
+        found = self.find(name)
+        return NetValue(found[1], found[0]) if found and isinstance(found[1], (ast.Net, ast.Alias)) else None
 
     def function(self, name: str) -> FunctionValue | None:
         found = self.find(name)

@@ -23,7 +23,7 @@ from netdsl.diagnostics.report import NET
 from netdsl.elaborate import structure  # noqa: F401  (registers its statements)
 from netdsl.elaborate.arithmetic import show_value
 from netdsl.elaborate.blocks import define, domain_of
-from netdsl.elaborate.builder import NetBuilder
+from netdsl.elaborate.builder import Expansion, NetBuilder
 from netdsl.elaborate.context import POISON, Context, Poisoned, Scope, Variables
 from netdsl.elaborate.expressions import default_value
 from netdsl.elaborate.flow import run_body
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 def _alias_arguments(alias: ast.Alias, module: Module) -> Given:
     """Return the arguments of an alias by parameter, with their locations. Raises Rejected or Poisoned."""
-    net = _net(alias, module)
+    net = net_of(alias, module)
     parameters = [parameter.name.text for parameter in net.parameters] if net else []
     given: Given = {}
     keyword = ""
@@ -67,16 +67,18 @@ def _alias_arguments(alias: ast.Alias, module: Module) -> Given:
     return given
 
 
-def _net(alias: ast.Alias, module: Module) -> ast.Net | None:
+def net_of(definition: ast.Net | ast.Alias, module: Module) -> ast.Net | None:
     """Return the net that an alias leads to; None if there is none, which `resolve` reports."""
     seen: list[ast.Alias] = []
-    definition: object = alias
     while isinstance(definition, ast.Alias) and definition not in seen:
         seen.append(definition)
         found = module.find(definition.target.text)
         if found is None:
             return None
-        module, definition = found
+        module, target = found
+        if not isinstance(target, (ast.Net, ast.Alias)):
+            return None
+        definition = target
     return definition if isinstance(definition, ast.Net) else None
 
 
@@ -216,13 +218,10 @@ def _elaborate(instance: Instance) -> Net | None:
     failed = False
     builder = NetBuilder(report)
     context = Context(builder, module, Variables(None), Scope("", None), module.defaults(definition.span.start))
+    builder.active.append(Expansion(definition, context))
     try:
         module.work.spend(NET, definition.name.span)
-        for parameter in definition.parameters:
-            if parameter.default is None:
-                name = parameter.name
-                context.reject(NoDefault, name.span, name=name.text)
-        define(definition.parameters, instance.given, context)
+        define_parameters(instance, context)
         run_body(definition.body, context)
         _finish(definition, context)
     except Rejected as rejected:
@@ -244,6 +243,14 @@ def _elaborate(instance: Instance) -> Net | None:
         about=builder.about,
         settings={p.name.text: show_value(context.variables.names[p.name.text][0]) for p in definition.parameters},
     )
+
+
+def define_parameters(instance: Instance, context: Context) -> None:
+    """Bind the parameters of a net in the context of its body. Raises Rejected."""
+    for parameter in instance.definition.parameters:
+        if parameter.default is None:
+            context.reject(NoDefault, parameter.name.span, name=parameter.name.text)
+    define(instance.definition.parameters, instance.given, context)
 
 
 def _finish(definition: ast.Net, context: Context) -> None:

@@ -13,11 +13,12 @@ from netdsl.diagnostics.net_problems import Misplaced, OutputTwice
 from netdsl.diagnostics.problem import Misfit, Rejected
 from netdsl.diagnostics.shape_problems import ExpectCount, ExpectShape, TooLarge
 from netdsl.elaborate.arithmetic import show_value
-from netdsl.elaborate.context import POISON, BlockValue, Context, LayerValue, NameTooLong, Poisoned, Scope
+from netdsl.elaborate.context import CALLABLE, POISON, Context, NameTooLong, Poisoned, Scope
 from netdsl.elaborate.expressions import ANY, evaluate, lookup
 from netdsl.elaborate.flow import STATEMENT_RULES, branch
 from netdsl.elaborate.labels import define_label, label_name
 from netdsl.elaborate.layers import change_defaults, current, make_layer, reject_misfit
+from netdsl.elaborate.part import feed
 from netdsl.ir.net import Output
 from netdsl.layers import find_layer
 from netdsl.syntax import ast
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def _only_in_nets(what: str, span: Span, context: Context) -> None:
-    if context.builder.active:
+    if isinstance(context.builder.active[-1].definition, ast.Block):
         context.reject(Misplaced, span, what=what, where="in a block: it belongs to the net that calls it")
 
 
@@ -41,14 +42,16 @@ def _new_port(port: ast.Port, context: Context) -> str:
 
     builder = context.builder
     for part in port.parts:
-        if isinstance(part, ast.Name) and isinstance(lookup(part.text, context), (LayerValue, BlockValue)):
+        if isinstance(part, ast.Name) and isinstance(lookup(part.text, context), CALLABLE):
             context.reject(BranchTouchesName, part.span, layer=part.text)
     name = label_name(port.parts, context)
     if len(name) > NAME:
         raise NameTooLong(name)
     context.module.work.spend(len(builder.inputs), port.span, context.frame)
-    earlier = [node.span for node in builder.inputs if node.name == name]
-    earlier += [builder.outputs[name].span] if name in builder.outputs else []
+    nested = builder.active[-1].part
+    outputs = nested.outputs if nested else builder.outputs
+    earlier = [node.span for node in builder.inputs if node.name == name and not nested]
+    earlier += [outputs[name].span] if name in outputs else []
     if earlier:
         context.reject(OutputTwice, port.span, name=name, earlier=earlier[0])
     return name
@@ -57,6 +60,7 @@ def _new_port(port: ast.Port, context: Context) -> str:
 def _input(stmt: ast.Input, context: Context, _: Scope | None) -> None:
     _only_in_nets("input", stmt.span, context)
     name = _new_port(stmt.name, context)
+    part = context.builder.active[-1].part
     try:
         cls = find_layer("input")
         assert cls is not None
@@ -69,8 +73,11 @@ def _input(stmt: ast.Input, context: Context, _: Scope | None) -> None:
             what = "`N` is the batch size, and cannot name another size"
             context.reject(problems.BadOperation, stmt.arguments[0].span, what=what)
         node.arguments = stmt.cache[cls]
-        node.shape = _named(node.shape, name)
-        context.builder.inputs.append(node)
+        if part is not None:
+            node = feed(node, part, context)
+        else:
+            node.shape = _named(node.shape, name)
+            context.builder.inputs.append(node)
         context.value = node
     except (Rejected, Poisoned):
         define_label(name, stmt.name.span, POISON, context)
@@ -91,6 +98,9 @@ def _output(stmt: ast.Output, context: Context, _: Scope | None) -> None:
     try:
         _only_in_nets("output", stmt.span, context)
         name = _new_port(stmt.name, context)
+        part = context.builder.active[-1].part
+        if part is not None and stmt.training:
+            return
         if stmt.body is not None:
             side = context.inside()
             side.training = side.training or stmt.training
@@ -99,7 +109,10 @@ def _output(stmt: ast.Output, context: Context, _: Scope | None) -> None:
             node = current(context, "output", stmt.name.span)
         if node is POISON:
             raise Poisoned
-        context.builder.outputs[name] = Output(name, node, stmt.name.span, stmt.training)
+        outputs = context.builder.outputs if part is None else part.outputs
+        outputs[name] = Output(name, node, stmt.name.span, stmt.training)
+        if part is not None:
+            context.builder.reach(f"{context.scope.path}{name}", node)
     except Rejected as rejected:
         if isinstance(rejected.problem, TooLarge):
             raise
@@ -129,6 +142,8 @@ def _default(stmt: ast.Default, context: Context, _: Scope | None) -> None:
 
 
 def _expect(stmt: ast.Expect, context: Context, _: Scope | None) -> None:
+    if context.builder.active[-1].part is not None:
+        return  # it holds for the net by itself, with its own input
     _quietly(lambda: (_expect_shape if stmt.what == "shape" else _expect_count)(stmt, context), context)
 
 
@@ -177,7 +192,8 @@ def _expect_count(stmt: ast.Expect, context: Context) -> None:
 def _about(stmt: ast.About, context: Context, _: Scope | None) -> None:
     def collect() -> None:
         _only_in_nets("about", stmt.span, context)
-        context.builder.about.update(_settings(stmt.settings, context))
+        if context.builder.active[-1].part is None:
+            context.builder.about.update(_settings(stmt.settings, context))
 
     _quietly(collect, context)
 

@@ -126,9 +126,15 @@ class _Walk:
     def _keywords(self, head: str) -> tuple[str, ...]:
         if any(head in scope for scope in self.scopes):
             return ()
-        block, cls = self.module.block(head), find_layer(head)
+        block, cls, net = self.module.block(head), find_layer(head), self.module.net(head)
         if block is not None:
             return blocks.block_signature(block.block).by_keyword
+        if cls is None and net is not None:
+            from netdsl.elaborate.net import net_of
+            from netdsl.elaborate.part import net_signature
+
+            definition = net_of(net.definition, net.module)
+            return net_signature(definition).by_keyword if definition else ()
         return layers.declared_signature(cls).by_keyword if cls else ()
 
 

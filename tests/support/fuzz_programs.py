@@ -246,7 +246,12 @@ class _Writer:
             parts.append(f"block b{number_}(w, k = 3){seq} {self.body(2)[:-1]}{again} }}")
             self.labels = kept
             self.blocks.append(f"b{number_}")
+        self.labels, kept = [], self.labels
         size, self.rank = self.random.choice(INPUTS)
+        channels = self.random.choice([size, "[3, ?H, ?W]", "[channels, 4]" if self.chance(self.wild) else size])
+        parts.append(f"net part(k = 3) {{\n  input y {channels}\n  l1: {self.body(2)}\n{self.statements(2, 2)}\n}}")
+        self.labels = kept
+        size, self.rank = self.random.choice([(size, self.rank), self.random.choice(INPUTS)])
         domain = self.random.choice(["", " in [1, 2, 4]"])
         statements = self.statements(self.random.randrange(1, 9), 3)
         parts.append(f"net a(n{domain} = 2) {{\n  input x {size}\n{statements}\n}}")
@@ -292,6 +297,7 @@ class _Writer:
                 lambda: f"seq {body(depth)}",
                 lambda: f'about {{ year {number(random)}; paper "p" {{ a b }} }}',
                 lambda: f"{random.choice(self.blocks)} {number(random)} k {number(random)}" if self.blocks else "relu",
+                lambda: f"p{random.randrange(9)}: part{random.choice(['', ' k 2', ' until l1', ' until l1.conv1'])}",
             ]
         )()
 
