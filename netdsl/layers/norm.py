@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 from netdsl import ops
@@ -87,9 +88,11 @@ class BatchNormLayer(Normalization):
 class LocalResponseNormLayer(Layer):
     """Local response normalization: y = x / (k + alpha sum of x^2 over a window of `size` channels)^beta.
 
-    Shapes: [C, *S] -> [C, *S] on one to three spatial axes.
+    Shapes: [C, *S] -> [C, *S] on one to three spatial axes. With `within on`, the window has `size` positions on each
+    spatial axis instead, within the channel.
     Conventions: the formula and the default constants are the paper's. Caffe, PyTorch and ONNX divide the sum by the
-    size, as `mean on` does; in Caffe and PyTorch, k defaults to 1.
+    number of elements of the window, as `mean on` does; in Caffe and PyTorch, k defaults to 1. Caffe's `WITHIN_CHANNEL`
+    is `within on mean on k 1`.
     Source: Krizhevsky et al. (2012), section 3.3.
 
     ```net
@@ -102,7 +105,8 @@ class LocalResponseNormLayer(Layer):
     alpha: float = keyword(Real(above=0, maximum=1e29), 1e-4, doc="coefficient of the sum")
     beta: float = keyword(Real(above=0), 0.75, doc="exponent")
     k: float = keyword(Real(above=0), 2.0, doc="constant added to the scaled sum")
-    mean: bool = keyword(Flag(), False, doc="divide the sum by the size")
+    mean: bool = keyword(Flag(), False, doc="divide the sum by the number of elements of the window")
+    within: bool = keyword(Flag(), False, doc="sum over positions around the element, within its channel")
 
     def shape(self, *xs: Shape) -> Shape:
         product(spatial(xs[0])[1:])
@@ -111,6 +115,11 @@ class LocalResponseNormLayer(Layer):
 
     def body(self, x: Value, w: Weights) -> Value:
         count, (first, *rest) = channel_count(x.shape[1:]), x.shape[2:]
+        if self.within:
+            # Positions beyond the edges add nothing.
+            kernel = tuple(min(self.size, 2 * size - 1) if isinstance(size, int) else self.size for size in x.shape[2:])
+            share = prod(kernel) / (self.size ** len(kernel) if self.mean else 1)
+            return ops.lrn_within(x, kernel, self.alpha * share, self.beta, self.k)
         # onnxruntime allocates `size` channels; those beyond the input's add nothing.
         size = min(self.size, 2 * count - 1)
         alpha = self.alpha * (size / self.size if self.mean else size)
@@ -259,6 +268,37 @@ class RmsNormLayer(Normalization):
             return ops.rms_norm(x, scale, self.eps)
         last = ops.transpose(x, (0, *range(2, rank), 1))
         return ops.transpose(ops.rms_norm(last, scale, self.eps), (0, rank - 1, *range(1, rank - 1)))
+
+
+@layer("l2norm")
+class L2NormLayer(Layer):
+    """L2 normalization over the channels at each position: y = x / sqrt(sum of x^2 + eps).
+
+    Shapes: [C, *S] -> [C, *S]; weight [C] with `scale on`.
+    Conventions: `scale on` multiplies each channel by a learned weight, initially 20, as in SSD and Caffe's
+    `Normalize`. PyTorch's `normalize` divides by max(norm, 1e-12) instead, the same but for lengths below 1e-4.
+    Source: Liu, Rabinovich & Berg (2015), section 3.3; Liu et al. (2016), SSD.
+
+    ```net
+    input x 512x38x38
+    l2norm scale on
+    ```
+    """
+
+    eps: float = keyword(Real(above=0), 1e-10, doc="added to the sum of squares for numerical stability")
+    scale: bool = keyword(Flag(), False, doc="learn a scale for each channel")
+    init: Init = keyword(Initializer(), Init("constant", 20.0), doc="initializer of the scale")
+
+    def weights(self, x: Shape) -> Iterator[Weight]:
+        if self.scale:
+            yield Weight("weight", (channel_count(x),), self.init)
+
+    def body(self, x: Value, w: Weights) -> Value:
+        y = ops.l2_norm(x, 1, self.eps)
+        if not self.scale:
+            return y
+        sides = (1,) * (len(x.shape) - 2)
+        return ops.mul(y, ops.reshape(w.weight, (*w.weight.shape, *sides), batch=False) if sides else w.weight)
 
 
 @layer("instancenorm")

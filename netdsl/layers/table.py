@@ -65,6 +65,7 @@ LAYER_MODULES = {
     "noise": "norm",
     "layernorm": "norm",
     "rmsnorm": "norm",
+    "l2norm": "norm",
     "instancenorm": "norm",
     "groupnorm": "norm",
     "maxpool": "pool",

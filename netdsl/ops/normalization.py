@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
 
-__all__ = ["affine", "batch_norm", "instance_norm", "layer_norm", "lrn", "rms_norm"]
+__all__ = ["affine", "batch_norm", "instance_norm", "l2_norm", "layer_norm", "lrn", "lrn_within", "rms_norm"]
 
 
 class BatchNormalization(SameShape):
@@ -167,6 +167,64 @@ class LRN(SameShape):
         return ops.reshape(rows, x.shape, batch=False)
 
 
+class L2Normalization(Macro, SameShape):
+    """y = x / sqrt(sum of x^2 over an axis + epsilon)."""
+
+    __slots__ = ("axis", "epsilon")
+
+    def __init__(self, axis: int, epsilon: float) -> None:
+        self.axis = axis
+        self.epsilon = float(epsilon)
+
+    def expand(self, *xs: Value) -> tuple[Value, ...]:
+        return (ops.div(xs[0], self._length(xs[0])),)
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        return None if axis == self.axis else Reach(axis)
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        along = ops.mul(y, ops.reduce_sum(ops.mul(dy, y), (self.axis,)))
+        return (ops.div(ops.sub(dy, along), self._length(xs[0])),)
+
+    def _length(self, x: Value) -> Value:
+        return ops.sqrt(ops.add(ops.reduce_sum(ops.mul(x, x), (self.axis,)), self.epsilon))
+
+
+class LrnWithin(Macro, SameShape):
+    """y = x / (bias + alpha * mean of x^2 over a window around the position)^beta, within each channel.
+
+    x [N, C, *S]; the window has odd sizes, and counts positions beyond the edges as 0.
+    """
+
+    __slots__ = ("alpha", "beta", "bias", "kernel")
+
+    def __init__(self, kernel: tuple[int, ...], alpha: float, beta: float, bias: float) -> None:
+        self.kernel = kernel
+        self.alpha = float(alpha)
+        self.beta = float(beta)
+        self.bias = float(bias)
+
+    def expand(self, *xs: Value) -> tuple[Value, ...]:
+        return (ops.mul(xs[0], inverse_power(self._base(xs[0]), self.beta)),)
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        return Reach(axis) if axis < 2 else window(axis, self.kernel[axis - 2], 1, self.kernel[axis - 2] // 2)
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        """With s the base: dx = dy*s^-beta - 2*alpha*beta * x * (mean of dy*y/s around the position)."""
+        (x,) = xs
+        base = self._base(x)
+        around = ops.mul(ops.mul(x, 2 * self.alpha * self.beta), self._mean_around(ops.div(ops.mul(dy, y), base)))
+        return (ops.sub(ops.mul(dy, inverse_power(base, self.beta)), around),)
+
+    def _base(self, x: Value) -> Value:
+        return ops.add(ops.mul(self._mean_around(ops.mul(x, x)), self.alpha), self.bias)
+
+    def _mean_around(self, x: Value) -> Value:
+        half = tuple(size // 2 for size in self.kernel)
+        return ops.average_pool(x, self.kernel, (1,) * len(half), half * 2, count_include_pad=True)
+
+
 def by_channel(v: Value, rank: int) -> Value:
     """Reshape [C] to broadcast over [N, C, *S]."""
     return ops.reshape(v, (*v.shape, *(1,) * (rank - 2)), batch=False)
@@ -213,6 +271,15 @@ def layer_norm(x: Value, scale: Value, bias: Value, epsilon: float = 1e-5) -> Va
 
 def rms_norm(x: Value, scale: Value, epsilon: float = 1e-6) -> Value:
     return apply(RMSNormalization(epsilon), x, scale)
+
+
+def l2_norm(x: Value, axis: int = 1, epsilon: float = 1e-10) -> Value:
+    return apply(L2Normalization(axis, epsilon), x)
+
+
+def lrn_within(x: Value, kernel: tuple[int, ...], alpha: float, beta: float, bias: float) -> Value:
+    """Return the LRN of x within each channel; `alpha` is the factor of the mean, as in Caffe."""
+    return apply(LrnWithin(kernel, alpha, beta, bias), x)
 
 
 def lrn(x: Value, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0) -> Value:

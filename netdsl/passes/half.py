@@ -10,7 +10,7 @@ from netdsl.ir.graph import Constant, Graph, Tensor
 from netdsl.ops.activations import Clip
 from netdsl.ops.elementwise import Cast, cast, identity
 from netdsl.ops.indexing import Pad
-from netdsl.ops.normalization import LRN, RMSNormalization
+from netdsl.ops.normalization import LRN, L2Normalization, LrnWithin, RMSNormalization
 from netdsl.ops.scan import Scan
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Operation, Scalar, Value
     from netdsl.ir.net import Node
 
-WIDE = (LRN, RMSNormalization)
+WIDE = (LRN, LrnWithin, L2Normalization, RMSNormalization)
 """Ops that stay in f32, because their sums of squares overflow f16 where their results do not.
 
 Ops with an attribute outside f16's range, such as an epsilon of 1e-9, stay in f32 too."""

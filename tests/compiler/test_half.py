@@ -94,7 +94,7 @@ def test_all_nodes_but_casts_have_a_place_and_the_wide_ones_their_casts():
     assert layers == ["a", "relu1", "lrn1", "lrn1", "lrn1", "conv1", "conv1"]
 
 
-@pytest.mark.parametrize("layer", ["lrn 5", "rmsnorm"])
+@pytest.mark.parametrize("layer", ["lrn 5", "lrn 3 within on", "rmsnorm", "l2norm"])
 def test_squares_that_no_half_holds_are_added_in_single_precision(layer):
     net = flow(f"input a 8x1x1; {layer}")
     x = np.full((1, 8, 1, 1), 1000, np.float32)

@@ -24,7 +24,7 @@ USAGES = {
     "dropout": "dropout P [spatial off]",
     "maxpool": "maxpool KERNEL [stride STRIDE] [pad 0] [ceil off]",
     "normalize": "normalize mean MEAN std STD",
-    "lrn": "lrn SIZE [alpha 0.0001] [beta 0.75] [k 2] [mean off]",
+    "lrn": "lrn SIZE [alpha 0.0001] [beta 0.75] [k 2] [mean off] [within off]",
     "concat": "concat [axis 0] OPERAND…",
     "input": "input NAME SIZES [dtype f32] [resize RESIZE] [letterbox LETTERBOX] [crop CROP] [filter bilinear] "
     "[order rgb] [mean MEAN] [std STD]",

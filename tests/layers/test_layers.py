@@ -199,6 +199,14 @@ def test_every_layer_has_a_case():
         "prelu shared on init zeros": {"weight": ((1,), 1, 1, "zeros")},
         "groupnorm 2": {"weight": ((4,), 4, 4, "ones"), "bias": ((4,), 4, 4, "zeros")},
         "layernorm affine off": {},
+        "linear 5 init trunc_normal(0.02)": {
+            "weight": ((5, 4), 4, 5, "trunc_normal(0.02)"),
+            "bias": ((5,), 5, 5, "zeros"),
+        },
+        "rmsnorm init constant(2)": {"weight": ((4,), 4, 4, "constant(2)")},
+        "l2norm scale on": {"weight": ((4,), 4, 4, "constant(20)")},
+        "l2norm": {},
+        "instancenorm init zeros": {"weight": ((4,), 4, 4, "zeros"), "bias": ((4,), 4, 4, "zeros")},
         "bn affine off": {"running_mean": ((4,), 4, 4, "zeros"), "running_var": ((4,), 4, 4, "ones")},
     }.items(),
 )

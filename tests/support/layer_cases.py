@@ -83,6 +83,22 @@ def lrn(size, alpha=1e-4, beta=0.75, k=2.0, mean=False):
     return oracle
 
 
+def lrn_within(size, alpha=1e-4, beta=0.75, k=2.0, mean=False):
+    def oracle(x, _):
+        axes = range(2, x.ndim)
+        padded = np.pad(x**2, [(0, 0), (0, 0), *((size // 2, size // 2) for _ in axes)])
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (size,) * len(axes), tuple(axes))
+        total = windows.sum(axis=tuple(range(x.ndim, x.ndim + len(axes))))
+        return x / (k + alpha * total / (size ** len(axes) if mean else 1)) ** beta
+
+    return oracle
+
+
+def l2norm(x, w, eps=1e-10):
+    y = x / np.sqrt((x**2).sum(axis=1, keepdims=True) + eps)
+    return y * wide(w["weight"], y) if w else y
+
+
 def affine(y, w):
     return y * wide(w["weight"], y) + wide(w["bias"], y) if w else y
 
@@ -168,6 +184,8 @@ ANY_RANK = {
     "log_softmax": each(lambda x: np.log(oracles.softmax(x, 1))),
     "softmax axis (-1)": each(lambda x: oracles.softmax(x, x.ndim - 1)),
     "log_softmax axis (-1)": each(lambda x: np.log(oracles.softmax(x, x.ndim - 1))),
+    "l2norm": l2norm,
+    "l2norm eps 0.5 scale on": partial(l2norm, eps=0.5),
     "rmsnorm": rmsnorm,
     "rmsnorm eps 0.5 affine off": partial(rmsnorm, eps=0.5),
     "drop_path 0.1": each(lambda x: x),
@@ -199,6 +217,8 @@ SPATIAL = {
     "instancenorm eps 0.1 affine off": partial(instancenorm, eps=0.1),
     "lrn 3 alpha 0.5": lrn(3, 0.5),
     "lrn 3 alpha 0.5 beta 0.6 k 1 mean on": lrn(3, 0.5, 0.6, 1.0, mean=True),
+    "lrn 3 alpha 0.5 within on": lrn_within(3, 0.5),
+    "lrn 7 alpha 0.5 beta 0.6 k 1 mean on within on": lrn_within(7, 0.5, 0.6, 1.0, mean=True),
     "global_avgpool": each(lambda x: x.mean(axis=tuple(range(2, x.ndim)), keepdims=True)),
     "global_maxpool": each(lambda x: x.max(axis=tuple(range(2, x.ndim)), keepdims=True)),
     "adaptive_avgpool 1": each(lambda x: x.mean(axis=tuple(range(2, x.ndim)), keepdims=True)),
@@ -484,6 +504,8 @@ MOVING_PLANE = {
     "glu": each(lambda x: x[:, :4] * sigmoid(x[:, 4:])),
     "prelu": prelu,
     "lrn 3 alpha 0.5": lrn(3, 0.5),
+    "lrn 3 alpha 0.5 within on": lrn_within(3, 0.5),
+    "l2norm scale on": l2norm,
     "global_avgpool; dense 3": lambda x, w: x.mean(axis=(2, 3)) @ w["weight"].T + w["bias"],
     "concat axis 1 { } { crop [3, 0, 0, 0] }": each(lambda x: np.concatenate([x, x[:, :, 3:]], 2)),
     "argmax 1": each(lambda x: x.argmax(2)),
