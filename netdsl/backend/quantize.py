@@ -48,7 +48,7 @@ CPUs without VNNI add two products of an unsigned and a signed byte with 16-bit 
 does not.
 """
 
-CHANNEL_AXES = {"Conv": 0, "Gemm": 0, "ConvTranspose": 1}
+CHANNEL_AXES = {"Conv": 0, "Gemm": 0, "ConvTranspose": 1, "MatMul": 1}
 """Operators with weights, and the axis of the output channels, which have a scale each."""
 
 SMALLEST_RANGE = 255 * float(np.finfo(np.float32).tiny)
@@ -75,6 +75,7 @@ def quantize(model: bytes, batches: Iterable[Mapping[str, Array]]) -> ModelProto
             return next(self._batches, None)
 
     proto = onnx.load_from_string(model)
+    transpose_weights(proto)
     fold(proto)
     with TemporaryDirectory(prefix="netdsl-") as folder, _quiet(), _told():
         kept, overrides = round_weights(proto, batches, folder)
@@ -139,6 +140,18 @@ def _sign(model: ModelProto) -> None:
     model.metadata_props.add(key="netdsl.quantized", value="int8")
 
 
+def transpose_weights(model: ModelProto) -> None:
+    """Replace the transpositions of weights, in products with sequences, by transposed weights."""
+    graph = model.graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in [node for node in graph.node if node.op_type == "Transpose" and node.input[0] in tensors]:
+        (perm,) = (tuple(attribute.ints) for attribute in node.attribute)
+        weight = np.ascontiguousarray(numpy_helper.to_array(tensors[node.input[0]]).transpose(perm))
+        graph.initializer.append(numpy_helper.from_array(weight, node.output[0]))
+        graph.node.remove(node)
+    _drop_unused(model)
+
+
 def fold(model: ModelProto) -> None:
     """Fold each batch norm into the preceding convolution or dense layer, if that has no other consumer.
 
@@ -187,6 +200,9 @@ def round_weights(
     users = _users(model)
     for node in _weighted(model):
         shift = found[f"{node.output[0]}:shift"]
+        if node.op_type == "MatMul":
+            _subtract(model, node, shift, users)
+            continue
         bias = numpy_helper.to_array(tensors[node.input[2]]) if len(node.input) > 2 else np.zeros_like(shift)
         if len(node.input) > 2 and users[node.input[2]] == 1:
             _set(tensors[node.input[2]], bias - shift)
@@ -203,9 +219,26 @@ def round_weights(
     return [node.name for node in kept], {name: _override(scale) for name, scale in scales.items()}
 
 
+def _subtract(model: ModelProto, product: NodeProto, shift: Array, users: Mapping[str, int]) -> None:
+    """Subtract numbers from the result of a MatMul: from the bias that the next node adds, if that is all it does."""
+    graph, name = model.graph, product.output[0]
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    after = next((node for node in graph.node if name in node.input), None)
+    if after is not None and after.op_type == "Add" and users[name] == 1:
+        (other,) = (x for x in after.input if x != name)
+        if other in tensors and users[other] == 1 and tuple(tensors[other].dims) == shift.shape:
+            _set(tensors[other], numpy_helper.to_array(tensors[other]) - shift)
+            return
+    product.output[0] = f"{name}:product"
+    graph.initializer.append(numpy_helper.from_array((-shift).astype("<f4"), f"{name}:bias"))
+    added = onnx.helper.make_node("Add", [product.output[0], f"{name}:bias"], [name], name=f"{name}:corrected")
+    graph.node.insert([*graph.node].index(product) + 1, added)
+
+
 def _weighted(model: ModelProto) -> list[NodeProto]:
-    constants = {tensor.name for tensor in model.graph.initializer}
-    return [node for node in model.graph.node if node.op_type in CHANNEL_AXES and node.input[1] in constants]
+    ranks = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
+    kinds = [node for node in model.graph.node if node.op_type in CHANNEL_AXES and node.input[1] in ranks]
+    return [node for node in kinds if node.op_type != "MatMul" or ranks[node.input[1]] == 2]
 
 
 def _limiting(model: ModelProto) -> list[NodeProto]:
@@ -281,7 +314,8 @@ def _measuring(model: ModelProto, scales: Mapping[str, Array]) -> ModelProto:
         del other.input[1:]
         other.input.append(f"{name}:weight")
         rank = len(shapes[node.output[0]].type.tensor_type.shape.dim)
-        _reduce(made, "ReduceMean", f"{name}:all", name, [0, *range(2, rank)])
+        axes = [*range(rank - 1)] if node.op_type == "MatMul" else [0, *range(2, rank)]
+        _reduce(made, "ReduceMean", f"{name}:all", name, axes)
     named = [node.output[0] for node in (*_weighted(model), *_limiting(model))]
     for name in sorted({*named, *(node.input[0] for node in _weighted(model))}):
         _reduce(made, "ReduceMin", name, f"{name}:min")

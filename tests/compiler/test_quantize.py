@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 from netdsl.app.frontend import load_net
 from netdsl.backend.compile import CompileOptions, compile_to_bytes
-from netdsl.backend.quantize import CannotQuantize, NoRange, fold, quantize
+from netdsl.backend.quantize import CannotQuantize, NoRange, fold, quantize, round_weights, transpose_weights
 from netdsl.diagnostics.report import Report
 from tests.support.cli_tools import MNIST, Commands, netdsl, spawn
 from tests.support.programs import flow
@@ -467,3 +467,29 @@ def test_what_is_not_finite_is_told(body: str, scale: float) -> None:
 def test_examples_too_small_for_a_scale_are_refused() -> None:
     with pytest.raises(NoRange, match="closer to it than 3e-36"):
         quantize(compile_to_bytes(flow("input x 3; dense 4")), [{"x": np.full((2, 3), 1e-37, "f4")}])
+
+
+SEQUENCE = np.random.default_rng(0).standard_normal((64, 32, 20)).astype(np.float32) + 1
+
+
+@pytest.mark.parametrize("statements", ["linear 64; relu; linear 8", "linear 64 bias off; gelu; linear 8 bias off"])
+def test_products_with_sequences_have_int8_weights(statements: str) -> None:
+    model = compile_to_bytes(flow(f"input x 32x20; {statements}"))
+    made = quantize(model, [{"x": each} for each in np.split(SEQUENCE, 4)])
+    weights = [tensor for tensor in made.graph.initializer if len(tensor.dims) == 2]
+    assert [tensor.data_type for tensor in weights] == [onnx.TensorProto.INT8] * 2
+    exact, found = run(model, x=SEQUENCE), run(made.SerializeToString(), x=SEQUENCE)
+    assert np.sqrt(np.mean((found - exact) ** 2)) < 0.03 * exact.std()
+
+
+@pytest.mark.parametrize("statements", ["linear 8", "linear 8 bias off", "linear 8 bias off; gelu; linear 4"])
+def test_rounded_products_with_sequences_have_the_mean_of_the_exact_ones(statements: str, tmp_path: Path) -> None:
+    model = compile_to_bytes(flow(f"input x 32x20; {statements}"))
+    rounded = onnx.load_from_string(model)
+    transpose_weights(rounded)
+    round_weights(rounded, [{"x": SEQUENCE}], str(tmp_path))
+    onnx.checker.check_model(rounded, full_check=True)
+    exact, found = run(model, x=SEQUENCE), run(rounded.SerializeToString(), x=SEQUENCE)
+    assert not np.array_equal(found, exact)
+    if statements.count("linear") == 1:
+        assert np.abs((found - exact).mean(axis=(0, 2))).max() < 1e-6 * exact.std()
