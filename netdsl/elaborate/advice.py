@@ -91,7 +91,7 @@ def _noisy(net: Net) -> Iterator[Problem]:
             yield DropoutBeforeNorm(span=before.span, frame=before.frame, norm=node.span)
 
 
-OF_SEQUENCES = frozenset(["embedding", "linear", "layernorm"])
+OF_SEQUENCES = frozenset(["embedding", "linear", "layernorm", "rmsnorm", "attention", "lstm", "gru", "rnn"])
 """Layers whose result [C, L] has a meaning at each position."""
 
 

@@ -76,7 +76,7 @@ def _reads(net: Net, entering: _Range) -> Iterator[tuple[Node, _Range]]:
         ranges[node] = rule(node.layer, known) if rule and whole else None
 
 
-_NORMS = frozenset(["bn", "layernorm", "groupnorm", "instancenorm", "lrn"])
+_NORMS = frozenset(["bn", "layernorm", "rmsnorm", "groupnorm", "instancenorm", "l2norm", "lrn"])
 
 
 def _entering(entry: Any, augment: Sequence[Augmentation]) -> _Range:

@@ -54,7 +54,7 @@ ELEMENTWISE = frozenset(
 )
 """Layers that compute each element from the same element of their input."""
 
-BY_FEATURE = frozenset(("bn", "layernorm", "prelu"))
+BY_FEATURE = frozenset(("bn", "layernorm", "rmsnorm", "prelu"))
 """Layers with one weight per element of a flat value."""
 
 ON_FLAT = ELEMENTWISE | BY_FEATURE | {"softmax", "log_softmax", "normalize"}
