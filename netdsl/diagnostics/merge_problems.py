@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from netdsl.base.shape import Shape, format_shape
+from netdsl.base.text import Span
+from netdsl.diagnostics.edits import after
 from netdsl.diagnostics.origins import Origin, origins
 from netdsl.diagnostics.problem import Edit, Label, Problem, Suggestion, problem
 from netdsl.diagnostics.shape_problems import ShapeProblem
@@ -13,7 +16,7 @@ from netdsl.diagnostics.solve import differing, meet
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from netdsl.base.text import Frame, Span
+    from netdsl.base.text import Frame
     from netdsl.ir.net import Node
 
 MAX_SHAPES_SHOWN = 4
@@ -72,8 +75,8 @@ class MergeProblem(ShapeProblem):
 
 @problem("E0301", "operands of different shapes")
 class MergeMismatch(MergeProblem):
-    """`add`, `sub`, `max` and `min` need operands of equal shape, and never broadcast. `mul` and `div` broadcast axes
-    of size 1.
+    """`add`, `sub`, `max` and `min` need operands of equal shape. `mul` and `div` repeat axes of size 1, and so do the
+    others with `spread on`, as in `add spread on { } { global_avgpool }`. The number of axes must be equal.
 
     ```net fail
     net bad { input x 64x56x56; add { conv 3x3 64 } { conv 3x3 128 } }
@@ -87,11 +90,42 @@ class MergeMismatch(MergeProblem):
     headline = "`{layer}` cannot combine {shapes}"
 
     def label(self) -> str:
-        return "sizes must be equal, or 1" if self.layer in ("mul", "div") else "all shapes must be equal"
+        spreads = self.layer in ("mul", "div") or re.match(r"\s+spread\s+on\b", self._following)
+        return "sizes must be equal, or 1" if spreads else "all shapes must be equal"
 
     def suggestions(self) -> Iterable[Suggestion]:
         if self.layer not in ("mul", "div") and _broadcast(self.inputs):
-            yield Suggestion("only `mul` and `div` broadcast axes of size 1")
+            written = self.span.text == self.layer and not re.match(r"\s+spread\b", self._following)
+            edits = (after(self.span, " spread on"),) if written else ()
+            yield Suggestion("to repeat axes of size 1, write `spread on`", *edits)
+
+    @property
+    def _following(self) -> str:
+        return self.span.source.text[self.span.end : self.span.end + 100]
+
+
+@problem("E0248", "`spread` where axes always spread")
+class NeedlessSpread(Problem):
+    """`mul` and `div` always repeat axes of size 1.
+
+    ```net fail
+    net bad { input x 8x4x4; mul spread on { } { global_avgpool } }
+    ```
+
+    ```net fixed
+    net good { input x 8x4x4; mul { } { global_avgpool } }
+    ```
+    """
+
+    layer: str
+    operand: Span
+
+    headline = "`{layer}` has no `spread`: it always repeats axes of size 1"
+
+    def suggestions(self) -> Iterable[Suggestion]:
+        source = self.span.source
+        start = source.text.rindex(self.layer, 0, self.span.start) + len(self.layer)
+        yield Suggestion("leave it out", Edit(Span(source, start, self.operand.start), " "))
 
 
 @problem("E0302", "operands of `concat` that do not match")

@@ -9,7 +9,7 @@ from netdsl.base.shape import Size
 from netdsl.base.text import Frame, Span
 from netdsl.declare.arguments import whole
 from netdsl.diagnostics import expression_problems as problems
-from netdsl.diagnostics.merge_problems import NoOperands, SkipMismatch
+from netdsl.diagnostics.merge_problems import NeedlessSpread, NoOperands, SkipMismatch
 from netdsl.diagnostics.name_problems import DefinedTwice, NamelessSequence, NotCallable
 from netdsl.diagnostics.operand_problems import OperandCount, TakesNoOperands
 from netdsl.diagnostics.problem import Rejected
@@ -31,7 +31,15 @@ from netdsl.elaborate.context import (
 )
 from netdsl.elaborate.expressions import condition, evaluate
 from netdsl.elaborate.labels import define_label, find_label, label_name, value_of
-from netdsl.elaborate.layers import apply_layer, current, declared_signature, defaults_of, make_layer, unknown_layer
+from netdsl.elaborate.layers import (
+    apply_layer,
+    convert_argument,
+    current,
+    declared_signature,
+    defaults_of,
+    make_layer,
+    unknown_layer,
+)
 from netdsl.elaborate.loops import bind_entry, entries_of
 from netdsl.layers import find_layer
 from netdsl.layers.base import Layer
@@ -277,24 +285,38 @@ def _project(body: ast.Body | None, context: Context, scope: Scope) -> Node:
     return value
 
 
-_merges: dict[tuple[str, int], Layer] = {}
+_merges: dict[tuple[object, ...], Layer] = {}
 
 
-def _merge_layer(kind: str, axis: int = 0) -> Layer:
-    if (kind, axis) not in _merges:
+def _merge_layer(kind: str, **given: object) -> Layer:
+    key = (kind, *given.items())
+    if key not in _merges:
         cls = find_layer(kind)
         assert cls is not None
-        _merges[kind, axis] = cls(axis=axis) if "axis" in cls.arguments else cls()
-    return _merges[kind, axis]
+        _merges[key] = cls(**given)
+    return _merges[key]
+
+
+def _merge_option(stmt: ast.Merge, context: Context) -> tuple[dict[str, object], tuple[Bound, ...]]:
+    """Return the argument of a merge, `axis` or `spread`, and where it was given. Raises Rejected."""
+    cls = find_layer(stmt.kind.text)
+    assert cls is not None
+    given = dict(defaults_of(stmt.kind.text, context))
+    if stmt.option is None:
+        return given, ()
+    if not cls.arguments:
+        context.reject(NeedlessSpread, stmt.option.span, layer=stmt.kind.text, operand=stmt.operands[0].span)
+    value = evaluate(stmt.option, context)
+    (name,) = cls.arguments
+    if name == "axis" and type(value) is not int:
+        what = f"an axis is an integer, not {show_value(value)}"
+        context.reject(problems.BadOperation, stmt.option.span, what=what)
+    bound = Bound(name, stmt.option, stmt.option.span)
+    return {**given, name: convert_argument(cls, bound, value, context)}, (bound,)
 
 
 def _merge(stmt: ast.Merge, context: Context, opened: Scope | None) -> None:
-    axis = dict(defaults_of(stmt.kind.text, context)).get("axis", 0)
-    if stmt.axis is not None:
-        axis = evaluate(stmt.axis, context)
-        if type(axis) is not int:
-            what = f"an axis is an integer, not {show_value(axis)}"
-            context.reject(problems.BadOperation, stmt.axis.span, what=what)
+    given, arguments = _merge_option(stmt, context)
     values = operand_values(stmt.operands, context, opened)
     if len(stmt.operands) == 1 and not isinstance(stmt.operands[0], ast.For):
         values.insert(0, current(context, stmt.kind.text, stmt.kind.span))
@@ -303,9 +325,7 @@ def _merge(stmt: ast.Merge, context: Context, opened: Scope | None) -> None:
         context.reject(NoOperands, stmt.kind.span, what=stmt.kind.text)
     context.value = nodes[0]
     if len(nodes) > 1:
-        assert isinstance(axis, int), axis
-        layer = _merge_layer(stmt.kind.text, axis)
-        arguments = (Bound("axis", stmt.axis, stmt.axis.span),) if stmt.axis else ()
+        layer = _merge_layer(stmt.kind.text, **given)
         context.value = apply_layer(layer, nodes, stmt.kind.span, context, opened, arguments)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from netdsl import ops
 from netdsl.base.limits import LAYERS, SIZE
 from netdsl.base.shape import Dim, Shape
-from netdsl.declare.arguments import Integer
+from netdsl.declare.arguments import Flag, Integer
 from netdsl.declare.declared import keyword
 from netdsl.diagnostics.merge_problems import ConcatMismatch, MergeMismatch
 from netdsl.diagnostics.problem import Misfit
@@ -19,38 +19,52 @@ if TYPE_CHECKING:
 
 
 class MergeLayer(Layer):
-    """Base class of elementwise operations on inputs of equal shape, without broadcasting."""
+    """Base class of operations on several inputs."""
 
     operands = range(1, LAYERS)
     flow_first = True
     variadic = True
 
+
+class ElementwiseMerge(MergeLayer):
+    """Base class of elementwise operations on inputs of equal shape, or with `spread on`, of the same rank."""
+
+    spread: bool = keyword(Flag(), False, doc="repeat axes of size 1 along those of the other inputs")
+
     def shape(self, *xs: Shape) -> Shape:
+        if self.spread:
+            return spread_shape(xs)
         if any(x != xs[0] for x in xs):
             raise Misfit(MergeMismatch)
         return xs[0]
 
 
-class BroadcastingMerge(MergeLayer):
-    """Base class of elementwise operations that broadcast axes of size 1."""
+class SpreadingMerge(MergeLayer):
+    """Base class of elementwise operations that always repeat axes of size 1."""
 
     def shape(self, *xs: Shape) -> Shape:
-        result = list(xs[0])
-        for x in xs[1:]:
-            if len(x) != len(result):
+        return spread_shape(xs)
+
+
+def spread_shape(shapes: tuple[Shape, ...]) -> Shape:
+    """Return the common shape of inputs whose axes of size 1 are repeated. Raises Misfit."""
+    result = list(shapes[0])
+    for shape in shapes[1:]:
+        if len(shape) != len(result):
+            raise Misfit(MergeMismatch)
+        for axis, (a, b) in enumerate(zip(result, shape, strict=True)):
+            if a != b and a != 1 and b != 1:
                 raise Misfit(MergeMismatch)
-            for axis, (a, b) in enumerate(zip(result, x, strict=True)):
-                if a != b and a != 1 and b != 1:
-                    raise Misfit(MergeMismatch)
-                result[axis] = b if a == 1 else a
-        return tuple(result)
+            result[axis] = b if a == 1 else a
+    return tuple(result)
 
 
 @layer("add")
-class AddLayer(MergeLayer):
+class AddLayer(ElementwiseMerge):
     """Elementwise sum: y = a + b + ….
 
-    Shapes: [*], [*], … -> [*], all of the same shape.
+    Shapes: [*], [*], … -> [*], all of the same shape; with `spread on`, all of the same rank, and axes of size 1 are
+    repeated.
 
     ```net
     input x 64x8x8
@@ -63,10 +77,11 @@ class AddLayer(MergeLayer):
 
 
 @layer("sub")
-class SubLayer(MergeLayer):
+class SubLayer(ElementwiseMerge):
     """Elementwise difference: y = a - b - ….
 
-    Shapes: [*], [*], … -> [*], all of the same shape.
+    Shapes: [*], [*], … -> [*], all of the same shape; with `spread on`, all of the same rank, and axes of size 1 are
+    repeated.
 
     ```net
     input x 64x8x8
@@ -79,7 +94,7 @@ class SubLayer(MergeLayer):
 
 
 @layer("mul")
-class MulLayer(BroadcastingMerge):
+class MulLayer(SpreadingMerge):
     """Elementwise product: y = a b …; a single branch gates the input.
 
     Shapes: [*], [*], … -> [*], all of the same rank; axes of size 1 are broadcast.
@@ -95,7 +110,7 @@ class MulLayer(BroadcastingMerge):
 
 
 @layer("div")
-class DivLayer(BroadcastingMerge):
+class DivLayer(SpreadingMerge):
     """Elementwise quotient: y = a / b / ….
 
     Shapes: [*], [*], … -> [*], all of the same rank; axes of size 1 are broadcast.
@@ -111,10 +126,11 @@ class DivLayer(BroadcastingMerge):
 
 
 @layer("max")
-class MaxLayer(MergeLayer):
+class MaxLayer(ElementwiseMerge):
     """Elementwise maximum: y = max(a, b, …).
 
-    Shapes: [*], [*], … -> [*], all of the same shape.
+    Shapes: [*], [*], … -> [*], all of the same shape; with `spread on`, all of the same rank, and axes of size 1 are
+    repeated.
     Source: Goodfellow et al. (2013).
 
     ```net
@@ -128,10 +144,11 @@ class MaxLayer(MergeLayer):
 
 
 @layer("min")
-class MinLayer(MergeLayer):
+class MinLayer(ElementwiseMerge):
     """Elementwise minimum: y = min(a, b, …).
 
-    Shapes: [*], [*], … -> [*], all of the same shape.
+    Shapes: [*], [*], … -> [*], all of the same shape; with `spread on`, all of the same rank, and axes of size 1 are
+    repeated.
 
     ```net
     input x 64x8x8

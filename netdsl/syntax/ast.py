@@ -296,12 +296,13 @@ class For(Stmt):
 
 
 class Merge(Stmt):
-    """`add sub mul div max min concat` OPERAND…; an operand is a branch, a label, or a `for`. `axis` is concat's."""
+    """`add sub mul div max min concat` OPERAND…; an operand is a branch, a label, or a `for`. `option` is the value of
+    concat's `axis`, or of the `spread` of others."""
 
-    __slots__ = ("axis", "kind", "operands")
+    __slots__ = ("kind", "operands", "option")
 
-    def __init__(self, span: Span, kind: Name, axis: Expr | None, operands: tuple[Operand, ...]) -> None:
-        self.span, self.kind, self.axis, self.operands = span, kind, axis, operands
+    def __init__(self, span: Span, kind: Name, option: Expr | None, operands: tuple[Operand, ...]) -> None:
+        self.span, self.kind, self.option, self.operands = span, kind, option, operands
 
 
 class Repeat(Stmt):

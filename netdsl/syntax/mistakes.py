@@ -102,6 +102,8 @@ def _advice(mistake: Mistake, accepted: set[str]) -> Suggestion | None:
     token = mistake.token
     if token.type == "IF" and mistake.in_call:
         return Suggestion("put a value with `if` into parentheses: `conv 3x3 (64 if wide else 32)`")
+    if mistake.index and mistake.tokens[mistake.index - 1].type == "SPREAD":
+        return Suggestion("write `spread on`", before(mistake.span(token), "on "))
     inside = token.outer and token.outer.type == "HOLE"
     hole = token.outer if inside else mistake.tokens[mistake.index - 1].opener
     if hole and hole.type == "HOLE" and (inside or "LBRACE" in accepted):

@@ -36,8 +36,8 @@ class _LabelParts(ast.Node):
         self.span, self.parts = span, parts
 
 
-class _MergeAxis(ast.Node):
-    """`axis N`."""
+class _MergeOption(ast.Node):
+    """`axis N` or `spread on`."""
 
     __slots__ = ("value",)
 
@@ -176,12 +176,14 @@ class Statements(NodeBuilder):
         first, *rest = all_of(parts, ast.Body)
         return ast.Skip(span, condition[0] if condition else None, first, rest[0] if rest else None)
 
-    def build_axis(self, span: Span, parts: Sequence[Part]) -> _MergeAxis:
-        return _MergeAxis(span, at(parts, 1, ast.Expr))
+    def build_axis(self, span: Span, parts: Sequence[Part]) -> _MergeOption:
+        return _MergeOption(span, at(parts, 1, ast.Expr))
+
+    build_spread = build_axis
 
     def build_merge(self, span: Span, parts: Sequence[Part]) -> ast.Merge:
-        along = [axis.value for axis in all_of(parts, _MergeAxis)]
-        return ast.Merge(span, self.name(parts[0]), along[0] if along else None, _operands(parts))
+        options = [option.value for option in all_of(parts, _MergeOption)]
+        return ast.Merge(span, self.name(parts[0]), options[0] if options else None, _operands(parts))
 
     def build_repeat(self, span: Span, parts: Sequence[Part]) -> ast.Repeat:
         names = self.new_names(parts)

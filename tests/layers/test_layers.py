@@ -19,7 +19,7 @@ from netdsl.backend.serialize import to_bytes
 from netdsl.base.shape import Size
 from netdsl.diagnostics.problem import Misfit
 from netdsl.layers import find_layer, layer_modules
-from netdsl.layers.merge import BroadcastingMerge
+from netdsl.layers.merge import ElementwiseMerge, SpreadingMerge
 from netdsl.lower import lower
 from tests.support.exact import Gather
 from tests.support.layer_cases import GROUPS, SIZES
@@ -341,9 +341,16 @@ def test_misuse(group, call, code):
 SPREAD = list(product((1, 2, 3), repeat=2))
 
 
-@pytest.mark.parametrize("cls", BroadcastingMerge.__subclasses__(), ids=lambda cls: cls.kind)
-def test_products_spread_as_numpys_do(cls: type[BroadcastingMerge]) -> None:
+SPREADING = [
+    *(cls() for cls in SpreadingMerge.__subclasses__()),
+    *(cls(spread=True) for cls in ElementwiseMerge.__subclasses__()),
+]
+
+
+@pytest.mark.parametrize("layer", SPREADING, ids=lambda layer: layer.kind)
+def test_merges_spread_as_numpys_do(layer: ElementwiseMerge | SpreadingMerge) -> None:
     """Of operands with as many axes each; of three as of two."""
+    assert len(SPREADING) == 6
     refused = 0
     for operands in [*product(SPREAD, repeat=2), *product(SPREAD[::2], repeat=3)]:
         try:
@@ -351,7 +358,7 @@ def test_products_spread_as_numpys_do(cls: type[BroadcastingMerge]) -> None:
         except ValueError:
             refused += 1
             with pytest.raises(Misfit):
-                cls().shape(*operands)
+                layer.shape(*operands)
         else:
-            assert cls().shape(*operands) == expected, operands
+            assert layer.shape(*operands) == expected, operands
     assert refused > 20

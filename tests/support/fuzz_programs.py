@@ -96,6 +96,7 @@ INPUTS = [
 ]
 """Inputs, and the number of their spatial axes."""
 MERGES = ("add", "mul", "sub", "div", "max", "min", "concat")
+SPREADS = ("", "", " spread on", " spread off")
 CONDITIONS = ("on", "n > 1", "channels == 3", "len(shape) > 1")
 
 
@@ -278,7 +279,7 @@ class _Writer:
                 lambda: f"for i, w in [[1, 2], [2, 4]] {body(depth)}",
                 lambda: f"skip {same}{random.choice(['', f' project {body(depth)}'])}",
                 lambda: f"skip if {expression(random) if self.chance(self.wild) else 'n > 1'} {body(depth)}",
-                lambda: f"{random.choice(MERGES)} {same} {label if self.labels else '{ }'}",
+                lambda: f"{random.choice(MERGES)}{random.choice(SPREADS)} {same} {label if self.labels else '{ }'}",
                 lambda: f"concat {body(depth)} {body(depth)}",
                 lambda: f"add for i in range({count}) {same}",
                 lambda: f"if {random.choice(CONDITIONS)} {body(depth)} else {body(depth)}",

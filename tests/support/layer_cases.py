@@ -222,6 +222,16 @@ SPATIAL = {
     "global_avgpool": each(lambda x: x.mean(axis=tuple(range(2, x.ndim)), keepdims=True)),
     "global_maxpool": each(lambda x: x.max(axis=tuple(range(2, x.ndim)), keepdims=True)),
     "adaptive_avgpool 1": each(lambda x: x.mean(axis=tuple(range(2, x.ndim)), keepdims=True)),
+    "add spread on { } { global_avgpool } { reduce max 0 }": each(
+        lambda x: x + x.mean(axis=tuple(range(2, x.ndim)), keepdims=True) + x.max(axis=1, keepdims=True)
+    ),
+    "sub spread on { reduce mean 0 } { }": each(lambda x: x.mean(axis=1, keepdims=True) - x),
+    "max spread on { } { global_avgpool }": each(
+        lambda x: np.maximum(x, x.mean(axis=tuple(range(2, x.ndim)), keepdims=True))
+    ),
+    "min spread on { reduce mean 0 } { global_avgpool }": each(
+        lambda x: np.minimum(x.mean(axis=1, keepdims=True), x.mean(axis=tuple(range(2, x.ndim)), keepdims=True))
+    ),
     "mul { global_avgpool; sigmoid }": each(lambda x: x * sigmoid(x.mean(axis=tuple(range(2, x.ndim)), keepdims=True))),
 }
 
