@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from netdsl.base.text import Frame
 
 DIGITS = "0123456789"
+MOST_LOOPS = 4
+"""Maximum number of loops whose rounds a suggestion numbers."""
 
 
 class Unknown(Problem):
@@ -68,22 +70,34 @@ class TwiceOrEachRound(Twice):
         return () if self._loop else super().labels()
 
     def suggestions(self) -> Iterable[Suggestion]:
-        loop = self._loop
-        if loop is None:
+        if self._loop is None:
             return
-        if loop.variable:
-            hole = f"{{{loop.variable}}}"
-            if hole not in self.span.text:
-                name = self.span.text + hole
-                yield Suggestion(f"number the {self.noun}: `{name}`", Edit(self.span, name))
-            return
-        name = f"{self.span.text}{{i}}"
-        brace = loop.span.source.text.index("{", loop.span.start)
-        yield Suggestion(
-            f"number the rounds and the {self.noun}: `{name}`",
-            Edit(gap_before(Span(loop.span.source, brace, brace)), " as i "),
-            Edit(self.span, name),
-        )
+        rounds = []
+        for frame in self.frame or ():
+            if frame.name:
+                break
+            if frame.variable or frame.value is not None:
+                rounds.append(frame)
+        found = dict(self._numbered(rounds[:count]) for count in (1, len(rounds)) if count <= MOST_LOOPS)
+        for name, edits in found.items():
+            what = f"the rounds and the {self.noun}" if len(edits) > 1 else f"the {self.noun}"
+            if name != self.span.text:
+                yield Suggestion(f"number {what}: `{name}`", *edits)
+
+    def _numbered(self, rounds: list[Frame]) -> tuple[str, tuple[Edit, ...]]:
+        """Return the name with the numbers of some loops, the innermost first, and the edits to write it."""
+        edits, name = [], self.span.text
+        taken = {frame.variable for frame in rounds}
+        for frame in reversed(rounds):
+            variable = frame.variable
+            if not variable:
+                variable = next(letter for letter in "ijklmnopq" if letter not in taken)
+                taken.add(variable)
+                brace = frame.span.source.text.index("{", frame.span.start)
+                edits.append(Edit(gap_before(Span(frame.span.source, brace, brace)), f" as {variable} "))
+            if f"{{{variable}}}" not in name:
+                name += f"{{{variable}}}"
+        return name, (*edits, Edit(self.span, name))
 
     @property
     def _loop(self) -> Frame | None:
@@ -218,6 +232,7 @@ class WeightTwice(Problem):
     shape: Shape
     other: Shape
     shared: bool
+    earlier_frame: Frame | None = None
 
     def message(self) -> str:
         if self.shared:
@@ -233,8 +248,34 @@ class WeightTwice(Problem):
             yield Label(self.earlier, self.fill("first created here, {other}"))
 
     def suggestions(self) -> Iterable[Suggestion]:
-        if not self.shared:
+        if self.shared:
+            return
+        calls = self._alike
+        for frame, number in calls:
+            label = f"{frame.name}_{number}"
+            place = Span(frame.span.source, frame.span.start, frame.span.start)
+            yield Suggestion(f"label the call: `{label}: {frame.name}`", Edit(place, f"{label}: "))
+        if not calls:
             yield Suggestion("change one of the labels; unlabeled layers are numbered: `conv1`, `conv2`")
+
+    def notes(self) -> Iterable[str]:
+        if calls := self._alike:
+            (here, one), (there, other) = calls
+            yield f"call {other} of `{there.name}` and call {one} of `{here.name}` are both named `{here.name}{one}`"
+
+    @property
+    def _alike(self) -> list[tuple[Frame, str]]:
+        """The calls of two blocks whose numbered names are the same, such as `u` 21 times and `u2`, and their
+        numbers."""
+        for here in self.frame or ():
+            for there in self.earlier_frame or ():
+                if not here.name or not there.name or here.name == there.name:
+                    continue
+                for part in self.name.split("."):
+                    numbers = [part.removeprefix(frame.name) for frame in (here, there)]
+                    if all(number.isdecimal() for number in numbers):
+                        return [(here, numbers[0]), (there, numbers[1])]
+        return []
 
 
 @problem("E0206", "a recursive definition")

@@ -270,13 +270,20 @@ class OperandOnNextLine(Problem):
     merge: Span
     end: int
     """The offset where the merge's operands end."""
+    loop: Span
+    """The whole `for`."""
 
     headline = "this `for` is not an operand of `{merge.text}`"
     caption = "a separate statement, since it begins a line"
     related = "merge", "this `{merge.text}` ends with its line"
 
     def suggestions(self) -> Iterable[Suggestion]:
-        gap = Span(self.span.source, self.end, self.span.start)
-        edits = () if gap.text.strip() else (Edit(gap, " "),)  # no comment is lost
+        source = self.span.source
+        gap = Span(source, self.end, self.span.start)
+        edits = [Edit(gap, " ")]
+        if gap.text.strip():  # comments stay where they are
+            place = Span(source, self.end, self.end)
+            line = Span(source, source.text.rindex("\n", 0, self.span.start), self.loop.end)
+            edits = [Edit(place, f" {self.loop.text}"), Edit(line, "")]
         yield Suggestion("to make it an operand, begin it on the line before", *edits)
         yield Suggestion("to make it a statement, indent it like the line before")

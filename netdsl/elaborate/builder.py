@@ -157,6 +157,7 @@ class NetBuilder:
                         shape=weight.shape,
                         other=other.shape,
                         shared=shared is not None,
+                        earlier_frame=earlier[0].frame,
                     )
                 )
         return earlier[0].parameters

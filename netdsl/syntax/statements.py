@@ -73,14 +73,14 @@ class Statements(NodeBuilder):
         indent = len(source.text[line:]) - len(source.text[line:].lstrip(" \t"))
         if not isinstance(merge, (ast.Merge, ast.Call)) or not merge.operands:
             return
-        if not re.fullmatch(r"[ \t]*(#[^\n]*)?\n[ \t]*", gap):
+        if "\n" not in gap or not re.fullmatch(r"(?:[ \t\n]|#[^\n]*)*", gap):
             return
         if source.position(start)[1] - 1 > indent:
             from netdsl.diagnostics.net_problems import OperandOnNextLine
 
             place = Span(source, start, start + 3)
             head = merge.kind if isinstance(merge, ast.Merge) else merge.head
-            self.complain(OperandOnNextLine(span=place, merge=head.span, end=before.span.end))
+            self.complain(OperandOnNextLine(span=place, merge=head.span, end=before.span.end, loop=after.span))
 
     def build_broken(self, span: Span, parts: Sequence[Part]) -> ast.Broken:
         return ast.Broken(span)
