@@ -10,6 +10,8 @@ import pytest
 
 import netdsl
 from netdsl.base.user_error import UserError
+from netdsl.data.given import Pair
+from netdsl.data.spec import DataSpec, Target
 from netdsl.train.loop import Trainer
 from netdsl.train.nonfinite import Diverged
 
@@ -23,6 +25,10 @@ PLAIN: dict[str, Any] = {"step_backend": "plain", "threads": 1}
 def data(shape: tuple[int, ...] = (6,), places: tuple[int, ...] = (), count: int = 58) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(3)
     return rng.standard_normal((count, *shape)).astype("f4"), rng.integers(0, 3, (count, *places))
+
+
+def spec(classes: int) -> DataSpec:
+    return DataSpec({"x": ((6,), "f32")}, {"target": Target("target", "class", classes=classes)})
 
 
 def train(net: str, lines: str, given: Any, how: dict[str, Any], folder: Path | None = None, **more: Any) -> Any:
@@ -128,14 +134,21 @@ def test_an_interrupted_run_resumes_with_the_same_bits(
     assert steps[0] == steps[1]
 
 
+@pytest.mark.parametrize("batch", [0, 1, 2])
 @pytest.mark.usefixtures("in_folder")
-def test_the_example_behind_an_infinite_loss_is_found_in_its_batch() -> None:
-    x, _ = data()
-    y = x.copy()
-    y[:, 0] = 1e30
+def test_an_infinite_loss_ends_the_step_in_its_batch(batch: int) -> None:
+    """The layer is found by computing the batch again, and the weights are those before the step."""
+    x, y = data(count=24)
+    net = "input x 6; dense 5; exp; dense 3"
+    lines = "optimizer sgd lr 1e-3; batch 8; accumulate 3; epochs 1"
+    order = next(iter(Pair(x, np.arange(24)).open(spec(24)).batches(24, seed=0, epoch=0)))["target"]
+    x[order[8 * batch + 5]] = 1e4
     with pytest.raises(Diverged) as caught:
-        train("input x 6; dense 6", "loss mse; batch 8; accumulate 3", (x, y), PLAIN)
-    assert "the loss is inf at epoch 1, step 1" in caught.value.message
+        train(net, lines, (x, y), PLAIN)
+    place = "a.net:1:29, whose inputs and weights are finite"
+    assert caught.value.message.endswith(
+        f"at epoch 1, step 1, with learning rate 0.001: it first appears in `exp1`, {place}"
+    )
 
 
 @pytest.mark.usefixtures("in_folder")
