@@ -43,7 +43,7 @@ NUMBER_LINES: dict[str, type[Declared]] = {}
 
 number_line = registrar(NUMBER_LINES)
 
-_NORMS = frozenset({"bn", "layernorm", "groupnorm", "instancenorm"})
+_NORMS = frozenset({"bn", "layernorm", "rmsnorm", "groupnorm", "instancenorm", "l2norm"})
 EXCEPT = "except"
 EXCEPTIONS = ("bias", "bn", "vectors")
 """Words after `except` that are no labels."""

@@ -102,6 +102,15 @@ def test_vectors_are_the_parameters_of_one_axis():
     assert right(net + found.text).undecayed == found.undecayed
 
 
+def test_bn_stands_for_every_normalization_with_parameters():
+    norms = "bn; layernorm; rmsnorm; groupnorm 2; instancenorm affine on; l2norm scale on"
+    net = f"net n {{ input x 4x4x4; {norms}; prelu; dense 3 }}\n"
+    both = {
+        f"{kind}1.{name}" for kind in ("bn", "layernorm", "groupnorm", "instancenorm") for name in ("weight", "bias")
+    }
+    assert recipe_with("optimizer adamw except bn", net).undecayed == both | {"rmsnorm1.weight", "l2norm1.weight"}
+
+
 @pytest.mark.parametrize(("line", "what", "expected"), MEANINGS, ids=[row[0] for row in MEANINGS])
 def test_what_a_line_means(line, what, expected):
     assert what(recipe_with(line)) == expected

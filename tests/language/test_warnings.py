@@ -296,6 +296,7 @@ def test_an_input_may_scale_pixels(given: str, line: str, expected: str) -> None
 SCALED_FIRST = [
     ("net a { input x 3x9x8; bn; dense 2 }", "", False),
     ("net a { input x 3x9x8; layernorm; dense 2 }", "", False),
+    ("net a { input x 3x9x8; rmsnorm; dense 2 }", "", False),
     ("net a { input x 3x9x8 dtype u8; dense 2 }", "W0306", True),
     ("net a {\n  input x 3x9x8   # bytes\n\n  first: dense 2 }", "W0306", True),
     ("net a { input x 3x9x8; prelu; dense 2 }", "W0306", True),

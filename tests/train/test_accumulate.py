@@ -48,6 +48,7 @@ BIAS = [-0.0412116759, -0.320786655, 0.429803222]
 CASES = [
     (MLP, HEAD, ()),
     (MLP, "optimizer adam lr 0.01", ()),
+    (MLP, f"{HEAD}; augment fgsm 0.1 high 1", ()),
     (MLP, "optimizer adamw lr 0.01 decay 0.1 clip 0.05 except bias; schedule cosine warmup 1", ()),
     (MLP, "optimizer rmsprop lr 0.01 momentum 0.5 clip_value 1e-3", ()),
     (MLP, f"{HEAD}; loss cross_entropy class_weights [0.5, 3, 0] weight 2", ()),
