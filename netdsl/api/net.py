@@ -11,12 +11,13 @@ from netdsl.api.parts import Layer, Value
 from netdsl.ir.names import Names
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-    from typing import Unpack
+    from collections.abc import Collection, Iterable
+    from typing import Any, Unpack
 
     import onnx
 
     from netdsl.api.attacking import AttackOptions
+    from netdsl.api.generating import NetGenerateOptions
     from netdsl.api.options import ModelOptions, WeightOptions
     from netdsl.api.results import Attacked, Filters, Picture, Result
     from netdsl.api.session import Session
@@ -294,6 +295,23 @@ class Net:
             model = compile_to_bytes(self._net, compile_options(self._net, self._names, options))
             runtime = Runtime(model, provider=provider, threads=threads, name=self.name, allow_fallback=allow_fallback)
         return Session(runtime, self.inputs, self.outputs)
+
+    @overload
+    def generate(self, prompt: str, **options: Unpack[NetGenerateOptions]) -> str: ...
+    @overload
+    def generate(self, prompt: Iterable[int], **options: Unpack[NetGenerateOptions]) -> list[int]: ...
+    def generate(self, prompt: str | Iterable[int], **options: Unpack[NetGenerateOptions]) -> str | list[int]:
+        """Compile the net, and return what follows a prompt, as `Session.generate` does. A session compiles only once
+        for several prompts.
+
+        `seed` is that of random weights and of the draws. `length`, `temperature`, `top_k`, `context` and `alphabet`
+        are those of `Session.generate`, other arguments those of `session`. Raises UserError.
+        """
+        from netdsl.api.generating import GENERATING
+
+        chosen: Any = {key: value for key, value in options.items() if key in GENERATING}
+        others: Any = {key: value for key, value in options.items() if key == "seed" or key not in GENERATING}
+        return self.session(**others).generate(prompt, **chosen)
 
     def __repr__(self) -> str:
         return f"<net {self.name}: {len(self._net.nodes)} layers>"

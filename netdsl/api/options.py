@@ -224,10 +224,10 @@ def shown(given: object) -> str:
     return f"an object of type {type(given).__name__}"
 
 
-def labels_of(given: object) -> str | list[str] | None:
+def labels_of(given: object, name: str = "labels") -> str | list[str] | None:
     """Return the names of classes, or the path of a file of them. Raises WrongArgumentType."""
     if given is None or isinstance(given, str | os.PathLike):
-        return None if given is None else path("labels", given)
+        return None if given is None else path(name, given)
     if isinstance(given, list | tuple) and all(isinstance(label, str) for label in given):
         return [*given]
-    raise WrongArgumentType(f"labels is a file, or a list of strings, not {shown(given)}")
+    raise WrongArgumentType(f"{name} is a file, or a list of strings, not {shown(given)}")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
-from netdsl.api.options import LARGEST, between
+from netdsl.api.errors import in_python
+from netdsl.api.options import LARGEST, between, expect_keywords
 from netdsl.backend.session import WrongFeed
 from netdsl.base.shape import format_shape
 from netdsl.data.errors import NoExamples
 from netdsl.ir.names import read_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+    from typing import Unpack
 
+    from netdsl.api.generating import GenerateOptions
     from netdsl.api.parts import Value
     from netdsl.backend import session
     from netdsl.backend.session import Array
@@ -96,6 +99,28 @@ class Session:
             raise NoExamples("there are no examples")
         parts = [outputs for _, outputs in run_batches(self._session, readers, size)]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    @overload
+    def generate(self, prompt: str, **options: Unpack[GenerateOptions]) -> str: ...
+    @overload
+    def generate(self, prompt: Iterable[int], **options: Unpack[GenerateOptions]) -> list[int]: ...
+    def generate(self, prompt: str | Iterable[int], **options: Unpack[GenerateOptions]) -> str | list[int]:
+        """Return what follows a prompt, like `netdsl generate`: text after a text, token numbers after a list of them.
+
+        The model has one input of token numbers, [L], and an output with a score for each token, [K, L] or [K].
+        `length` is the number of tokens to generate (default: 200). With `temperature` 0, the default, each is the one
+        with the highest score; otherwise it is drawn from softmax(scores / temperature), with `top_k` only from the
+        best ones, by `seed`. At most the last `context` tokens are read. `alphabet` lists the symbols of the tokens, or
+        is the path of a JSON file of them (default: the class names of the output, or bytes if it has 256 scores).
+
+        Raises UserError if the model does not score tokens, depends on the padding behind the prompt, or cannot read
+        the prompt.
+        """
+        from netdsl.api.generating import GENERATING, generate
+
+        expect_keywords(options, GENERATING)
+        with in_python():
+            return generate(self._session, prompt, **options)
 
     def _arrays(self, x: object, inputs: Mapping[str, object]) -> dict[str, Array]:
         if x is not None:

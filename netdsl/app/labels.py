@@ -25,7 +25,7 @@ class BadLabels(UserError, code="E0623", title="an invalid label file"):
 def read_labels(path: str) -> list[str]:
     """Read the class names in a file, in order. Raises UserError."""
     text = read_text(path).removeprefix("\ufeff")
-    names = _from_json(text, path) if text.lstrip().startswith("[") else [line.strip() for line in text.splitlines()]
+    names = from_json(text, path) if text.lstrip().startswith("[") else [line.strip() for line in text.splitlines()]
     while names and not names[-1]:
         names.pop()
     if not names:
@@ -33,7 +33,8 @@ def read_labels(path: str) -> list[str]:
     return names
 
 
-def _from_json(text: str, path: str) -> list[str]:
+def from_json(text: str, path: str) -> list[str]:
+    """Return a JSON list of strings. Raises BadLabels."""
     from json import loads
 
     try:

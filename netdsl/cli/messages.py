@@ -71,13 +71,16 @@ def note_if_random(net: Net, options: argparse.Namespace) -> None:
         note_random(net, options.seed or 0, TERMINAL)
 
 
-def check_model_options(options: argparse.Namespace) -> None:
-    """Raise UserError if an option would change a compiled model."""
+def check_model_options(options: argparse.Namespace, *, draws: bool = False) -> None:
+    """Raise UserError if an option would change a compiled model. With `draws`, the seed is for other random numbers
+    than the weights."""
     from netdsl.app.given_weights import check_together
 
     check_together(weight_source(options))
     for name in ("weights", "seed", "set", "root", "functions"):
         given = getattr(options, name, None)
+        if name == "seed" and draws:
+            continue
         if not (given is None or given is False or given == []):  # --seed 0 is given
             raise NotForAModel(f"{options.file} is a compiled model, which does not accept --{name}")
 

@@ -6,7 +6,19 @@ The parser, shell completion and docs/cli.md are built from these two tables.
 from __future__ import annotations
 
 from netdsl.cli.option import Option
-from netdsl.cli.values import fraction, fractions, interval, positive, rule, seconds, shard, step_backend, whole_number
+from netdsl.cli.values import (
+    fraction,
+    fractions,
+    interval,
+    nonnegative,
+    numbers,
+    positive,
+    rule,
+    seconds,
+    shard,
+    step_backend,
+    whole_number,
+)
 
 COMMANDS = {
     "init": ("[NAME] [OPTION ...]", "write a small net that trains without data files"),
@@ -17,6 +29,7 @@ COMMANDS = {
     "run": ("FILE|MODEL.onnx INPUT ... [OPTION ...]", "run a net or a compiled model on data"),
     "train": ("FILE [OPTION ...]", "train a net as its `train` block specifies"),
     "eval": ("FILE|MODEL.onnx [OPTION ...]", "evaluate a trained net: loss, metrics, confusion matrix"),
+    "generate": ("FILE|MODEL.onnx [OPTION ...]", "generate text or tokens with a net that scores the next token"),
     "attack": ("FILE [IMAGE] [OPTION ...]", "generate adversarial examples (FGSM, PGD)"),
     "filters": ("WEIGHTS|FILE [OPTION ...]", "draw the filters of a convolution"),
     "weights": ("WEIGHTS|FILE [OPTION ...]", "list the tensors of a weight file or of a net"),
@@ -54,16 +67,16 @@ FILE = "a path, `-` for standard input, or a net of the zoo; `:NET` selects one 
 NET_OR_MODEL = f"{FILE}; or a compiled model"
 WEIGHT_FORMATS = ".safetensors, .npz, .pth, .keras, .weights.h5 or .onnx"
 FLOAT_CHOICES = ("f32", "f16")
-SPEC = "check summary draw compile run train eval attack filters weights diff view"
+SPEC = "check summary draw compile run train eval generate attack filters weights diff view"
 """Commands that read nets with parameters."""
-LOADS = "compile run train eval attack filters view"
+LOADS = "compile run train eval generate attack filters view"
 """Commands that load weights."""
 
 PROBLEM_FORMATS = ("text", "short", "json", "github")
 FORMATS = {
     "init layers explain docs completion": ("text", "json"),
     "zoo devices": ("text", "json", "csv", "markdown"),
-    "check draw compile train eval attack filters diff view": PROBLEM_FORMATS,
+    "check draw compile train eval generate attack filters diff view": PROBLEM_FORMATS,
     "run": (*PROBLEM_FORMATS, "csv"),
     "summary weights compare": (*PROBLEM_FORMATS, "csv", "markdown"),
 }
@@ -84,7 +97,7 @@ OPTIONS = (
     Option("check", "FILE", FILE, dest="files", nargs="+", completes=NETS),
     Option("summary draw compile attack", "FILE", FILE, completes=NETS),
     Option("train", "FILE", f"{FILE}; it needs a `train` block", completes=NETS),
-    Option("run view", "FILE|MODEL.onnx", NET_OR_MODEL, dest="file", completes=NETS),
+    Option("run generate view", "FILE|MODEL.onnx", NET_OR_MODEL, dest="file", completes=NETS),
     Option("eval", "FILE|MODEL.onnx", f"{NET_OR_MODEL}, with --data", dest="file", completes=NETS),
     Option(
         "run",
@@ -222,6 +235,31 @@ OPTIONS = (
         "file of class names, one per line or a JSON list (default: the model's)",
         completes=FILES,
     ),
+    # generate
+    Option("generate", "--prompt TEXT", "text to continue", exclusive="prompt"),
+    Option(
+        "generate",
+        "--tokens NUMBERS",
+        "token numbers to continue instead, '20 15 0'; prints numbers",
+        type=numbers,
+        exclusive="prompt",
+    ),
+    Option("generate", "--length N", "number of tokens to generate", type=positive, default="200"),
+    Option(
+        "generate",
+        "--temperature T",
+        "draw tokens from softmax(scores / T); 0 takes the one with the highest score",
+        type=nonnegative,
+        default="0",
+    ),
+    Option("generate", "--top-k K", "draw only from the K best tokens (default: all)", type=positive),
+    Option("generate", "--context N", "read at most the last N tokens (default: as many as the net)", type=positive),
+    Option(
+        "generate",
+        "--alphabet A",
+        "file of the symbols of the tokens, a JSON list (default: the model's, or bytes)",
+        completes=FILES,
+    ),
     # train
     Option(
         "train",
@@ -281,7 +319,7 @@ OPTIONS = (
     ),
     # weights
     Option(
-        "compile run attack filters view",
+        "compile run generate attack filters view",
         "--weights W",
         f"weight file: {WEIGHT_FORMATS} (default: random weights)",
         group=WEIGHTS,
@@ -352,9 +390,10 @@ OPTIONS = (
         group=WEIGHTS,
         type=whole_number(0, 2**63 - 1),
     ),
+    Option("generate", "--seed N", "seed of draws and of random weights (default: 0)", type=whole_number(0, 2**63 - 1)),
     # execution
     Option(
-        "run train eval",
+        "run train eval generate",
         "--provider P[:KEY=VALUE,...]",
         "execution provider: cpu, cuda, openvino, ...; KEY=VALUE sets an option of it",
         group=EXECUTION,
@@ -362,13 +401,13 @@ OPTIONS = (
         completes=PROVIDERS,
     ),
     Option(
-        "run train eval",
+        "run train eval generate",
         "--allow-fallback",
         "run operators on the CPU that the provider does not support",
         group=EXECUTION,
     ),
     Option(
-        "run train eval attack",
+        "run train eval generate attack",
         "--threads N",
         "number of CPU threads (default: one per core)",
         group=EXECUTION,

@@ -42,6 +42,20 @@ def seconds(text: str) -> float:
     return number
 
 
+def nonnegative(text: str) -> float:
+    number = _float(text)
+    if not 0 <= number < 1e9:
+        raise ArgumentTypeError(f"{text!r} is not a number of at least 0")
+    return number
+
+
+def numbers(text: str) -> list[int]:
+    words = text.replace(",", " ").split()
+    if not all(word.isdecimal() and len(word) < 10 for word in words):
+        raise ArgumentTypeError(f"{text!r} is not a list of token numbers, such as '20 15 0'")
+    return [*map(int, words)]
+
+
 def interval(text: str) -> tuple[float, float]:
     low, comma, high = text.partition(",")
     bounds = _float(low), _float(high)

@@ -10,6 +10,7 @@ MODULES = [
     "app.filters",
     "app.fix",
     "app.frontend",
+    "app.generate",
     "app.given_weights",
     "app.init",
     "app.labels",

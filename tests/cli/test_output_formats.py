@@ -20,6 +20,7 @@ FILES = {
     "good": "net good { input x 2; dense 3; relu; dense 2 }\n"
     "train good { data xor; loss cross_entropy; batch 4; epochs 2 }",
     "picture": "net picture { input x 1x6x6; conv 3x3 2; dense 2 }",
+    "lm": "net lm { input tokens [4] dtype i64; embedding 5 5 }",
     "warned": "net warned { input x 3; output a { dense 2 }; dense 4 }",
     "bad": "net bad { input x 3; dens 2 }",
 }
@@ -34,6 +35,7 @@ SUCCESS = {
     "eval": "eval good.net --data 'xor n 4'",
     "attack": "attack picture.net image.npy --label 1 --range 0,1",
     "filters": "filters picture.net",
+    "generate": "generate lm.net --tokens 1 --length 3",
     "weights": "weights warned.net",
     "diff": "diff good.net warned.net",
     "compare": "compare good.net picture.net",
@@ -120,7 +122,12 @@ def test_an_error_is_json_with_a_code(there: Commands, name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(READ_NETS))
 def test_errors_in_a_net_are_json_with_a_place(there: Commands, name: str) -> None:
-    rest = {"run": ["x.npy"], "attack": ["image.npy", "--label", "1"], "diff": ["good.net"]}.get(name, [])
+    rest = {
+        "run": ["x.npy"],
+        "attack": ["image.npy", "--label", "1"],
+        "diff": ["good.net"],
+        "generate": ["--tokens", "1"],
+    }.get(name, [])
     plain = there(name, "bad.net", *rest)
     ran = there(name, "bad.net", *rest, "--format=json")
     assert ran.code == plain.code == 1, ran
