@@ -284,7 +284,10 @@ class CeluLayer(Layer):
     alpha: float = positional(Real(above=0), 1.0, doc="scale for negative values; the output approaches -alpha")
 
     def body(self, x: Value, w: Weights) -> Value:
-        return ops.elu(x) if self.alpha == 1 else ops.mul(ops.elu(ops.mul(x, 1 / self.alpha)), self.alpha)
+        if self.alpha == 1:
+            return ops.elu(x)
+        # The quotient can overflow where x is positive.
+        return ops.where(ops.greater(x, 0), x, ops.mul(ops.elu(ops.mul(x, 1 / self.alpha)), self.alpha))
 
 
 @layer("gelu")
