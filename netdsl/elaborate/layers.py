@@ -146,8 +146,10 @@ def change_defaults(stmt: ast.Default, context: Context) -> Defaults:
     """The defaults after a `default` statement. Raises Rejected or Poisoned."""
     name = stmt.layer.text
     cls = find_layer(name)
-    if cls is None and context.module.block(name):
-        what = f"`default` changes a built-in layer, but `{name}` is a block: its defaults are those of its parameters"
+    block, net = context.module.block(name), context.module.net(name)
+    if cls is None and (block or net):
+        kind = "block" if block else "net"
+        what = f"`default` changes a built-in layer, but `{name}` is a {kind}: its defaults are those of its parameters"
         context.reject(BadOperation, stmt.layer.span, what=what)
     cls = cls or unknown_layer(stmt.layer, context)
     declared = declared_signature(cls)

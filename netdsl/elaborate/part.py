@@ -18,7 +18,7 @@ from netdsl.diagnostics.part_problems import (
     SeveralOutputs,
 )
 from netdsl.diagnostics.problem import Rejected
-from netdsl.diagnostics.report import CALL
+from netdsl.diagnostics.report import NET
 from netdsl.diagnostics.shape_problems import TooLarge
 from netdsl.elaborate.bind import Signature, bind, bound_values, split_operands
 from netdsl.elaborate.builder import Expansion, Part, Reached
@@ -50,7 +50,7 @@ def expand_net(callee: NetValue, stmt: ast.Call, context: Context, opened: Scope
 
     builder, head, name = context.builder, stmt.head.span, callee.name
     builder.round(head, context.frame)
-    context.module.work.spend(CALL, head, context.frame)
+    context.module.work.spend(NET, head, context.frame)
     if len(builder.active) > NESTING:
         context.reject(TooLarge, head, what="nested block calls", count=NESTING + 1, limit=NESTING)
     net = net_of(callee.definition, callee.module)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 import netdsl
 from netdsl.base.text import Source
 from netdsl.diagnostics.report import Report
-from netdsl.elaborate.library import Library
-from netdsl.elaborate.net import elaborate, instances
+from netdsl.elaborate.library import Library, zoo_nets
+from netdsl.elaborate.net import elaborate, entry_net, instances, resolve
+from netdsl.ir.net import Net
 from tests.support.programs import names, net_of, try_net, weights
 
 INNER = """
@@ -284,3 +286,40 @@ def test_the_weights_of_the_net_fit_under_the_label(tmp_path: Path) -> None:
     with pytest.raises(netdsl.UserError):
         cut.session(**options)
     assert cut.session(exclude=["head"], **options)(x)["output"].shape == (2, 2, 8, 8)
+
+
+def test_a_default_is_not_of_a_net() -> None:
+    assert codes("net i(n = 3) { input x 8; dense n }\nnet o { default i n 4; input x 8; i }") == ["E0408"]
+
+
+def elaborated(text: str, name: str) -> Net:
+    report = Report()
+    module = Library(report).load(Source("outer.net", text), "outer.net")
+    net = elaborate(resolve(*entry_net(module, name), {}))
+    assert net is not None, [problem.message() for problem in report]
+    return net
+
+
+@pytest.mark.parametrize(("file", "name"), {file: name for name, file in reversed(zoo_nets().items())}.items())
+def test_every_net_of_the_zoo_can_be_a_part(file: str, name: str) -> None:
+    """It has the same layers, weights and result in a net of the same inputs."""
+    alone = elaborated(f'use {name} from "zoo/{file}"\nnet alone = {name}()', "alone")
+    inputs = []
+    for node in alone.inputs:
+        sizes = ", ".join(re.sub(r"[A-Za-z]\w*", r"?\g<0>", str(size)) for size in node.shape)
+        inputs.append(f"input {node.name} [{sizes}] dtype {node.layer.dtype}")
+    operands = " ".join(f"{{ from {node.name} }}" for node in alone.inputs) if len(inputs) > 1 else ""
+    ends = list(alone.inference_outputs)
+    until = f"until {ends[-1]} " if len(ends) > 1 else ""
+    inside = elaborated(
+        f'use {name} from "zoo/{file}"\nnet outer {{ {"; ".join(inputs)}; m: {name} {until}{operands} }}', "outer"
+    )
+    ours = inside.outputs["output"].node
+    theirs = alone.outputs[ends[-1]].node
+    assert ours.shape == theirs.shape
+    assert ours.name == (f"m.{theirs.name}" if theirs.inputs else theirs.name)
+    known = {f"m.{each}": p.shape for each, p in alone.parameters.items()}
+    found = {each: p.shape for each, p in inside.parameters.items()}
+    assert found.items() <= known.items()
+    if len(alone.outputs) == 1:
+        assert list(found.items()) == list(known.items())
