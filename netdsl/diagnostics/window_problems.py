@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import gcd
 from typing import TYPE_CHECKING
 
-from netdsl.base.shape import Shape, format_shape
+from netdsl.base.shape import Dim, Shape, format_shape
 from netdsl.diagnostics.problem import Edit, Suggestion, problem
 from netdsl.diagnostics.shape_problems import ShapeProblem
 
@@ -179,6 +179,70 @@ class BeyondMirror(ShapeProblem):
         if self.head is not None:
             given = "pad_mode" if self.layer.endswith("conv") else "mode"
             yield Suggestion("repeat the border", self.keyword(given, "edge"))
+
+
+@problem("E0356", "no size, or two")
+class OneTarget(ShapeProblem):
+    """`resize` takes sizes, or with `like` the label of a value that has them. `crop` takes what it removes from the
+    sides, or the size that is left: `crop to 24x24` or `crop like LABEL`.
+
+    ```net fail
+    net bad { input x 64x8x8; resize mode bilinear }
+    ```
+
+    ```net fixed
+    net good { input x 64x8x8; resize 16x16 mode bilinear }
+    ```
+    """
+
+    argument: str
+    both: bool
+
+    def message(self) -> str:
+        either = f"`{self.argument}`, or `like` and a label"
+        return f"`{self.layer}` takes {either}, {'but not both' if self.both else 'and has none of them'}"
+
+
+@problem("E0357", "a size taken from a value with other axes")
+class OtherRank(ShapeProblem):
+    """`like LABEL` takes the spatial sizes of a value, which has as many axes as the one that is resized or cropped.
+
+    ```net fail
+    net bad { input x 64x8x8; flat: flatten; from x; resize like flat }
+    ```
+
+    ```net fixed
+    net good { input x 64x8x8; small: maxpool 2; from x; resize like small }
+    ```
+    """
+
+    like: Shape
+
+    headline = "`like` is {like}, which has other axes than the input {inputs[0].shape}"
+
+
+@problem("E0358", "a crop outside its input")
+class CropOutside(ShapeProblem):
+    """`crop to SIZES` and `crop like LABEL` keep a part of each axis, which must lie within it: offset + size is at
+    most the size of the input.
+
+    ```net fail
+    net bad { input x 64x8x8; crop to 9x9 }
+    ```
+
+    ```net fixed
+    net good { input x 64x8x8; crop to 6x6 }
+    ```
+    """
+
+    axis: int
+    size: Dim
+    wanted: Dim
+    offset: int | None
+
+    def message(self) -> str:
+        behind = f" behind offset {self.offset}" if self.offset else ""
+        return f"`{self.layer}` keeps {self.wanted} elements{behind} of axis {self.axis}, which has {self.size}"
 
 
 @problem("E0312", "`pad same` with an even window")

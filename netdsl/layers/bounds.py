@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from netdsl import ops
 from netdsl.base.limits import SIZE
 from netdsl.base.shape import Shape
-from netdsl.declare.arguments import Choice, Integer, Real, Sides
+from netdsl.declare.arguments import Choice, Integer, Operand, Real, Sides, Sizes
 from netdsl.declare.declared import keyword, positional
 from netdsl.diagnostics.layer_problems import BadSlice, NothingLeft, ValueUnused
 from netdsl.diagnostics.problem import Misfit
 from netdsl.diagnostics.shape_problems import NeedsNumber
+from netdsl.diagnostics.window_problems import CropOutside, OneTarget
 from netdsl.layers.base import Layer, layer
-from netdsl.layers.window import axis_of, check_borders, each, spatial
+from netdsl.layers.window import axis_of, check_borders, each, spatial, target_sizes
 
 if TYPE_CHECKING:
     from netdsl.base.shape import Dim
@@ -95,11 +96,15 @@ class PadChannelsLayer(Layer):
 
 @layer("crop")
 class CropLayer(Layer):
-    """Cropping of the spatial axes.
+    """Cropping of the spatial axes: by sides, to sizes, or to those of another value.
 
-    Shapes: [C, *S] -> [C, *(S - before - after)] on one to three spatial axes.
-    Conventions: a list has the sizes before each axis, then those after each axis, as in `pad`.
-    Source: Ronneberger et al. (2015), figure 1.
+    Shapes: [C, *S] -> [C, *(S - before - after)] on one to three spatial axes, or [C, *P] with `to` P, or with `like` a
+    value whose spatial sizes are P. These may be known only at run time; onnxruntime then rejects an input that is too
+    small.
+    Conventions: a list of sides has the sizes before each axis, then those after each axis, as in `pad`. `to` and
+    `like` keep the center, from floor((S - P) / 2) on, as Keras' CenterCrop; torchvision rounds. With `offset` they
+    keep the elements from there on, as FCN and Caffe's Crop.
+    Source: Ronneberger et al. (2015), figure 1; Long, Shelhamer & Darrell (2015) for offsets.
 
     ```net
     input x 64x8x8
@@ -108,12 +113,38 @@ class CropLayer(Layer):
     """
 
     dtype_transparent = True
-    sides: int | tuple[int, ...] = positional(
-        Sides(), doc="elements removed on every side, or before each axis, then after each axis"
+    sides: int | tuple[int, ...] | None = positional(
+        Sides(), None, doc="elements removed on every side, or before each axis, then after each axis"
+    )
+    to: int | tuple[int, ...] | None = keyword(Sizes(), None, doc="size that is left of each axis")
+    like: str | None = keyword(Operand(), None, doc="label of a value whose spatial sizes are left")
+    offset: int | tuple[int, ...] | None = keyword(
+        Sizes(0), None, doc="index of the first element that `to` and `like` keep; by default, they keep the center"
     )
 
-    def shape(self, *xs: Shape) -> Shape:
-        (x,) = xs
+    def _offsets(self, x: Shape, sizes: Shape) -> tuple[int | None, ...]:
+        """Return the index of the first element that is kept along each axis, or None where it depends on the run.
+        Raises Misfit."""
+        given = (None,) * len(sizes) if self.offset is None else each(self.offset, len(sizes), "offset")
+        found: list[int | None] = []
+        for axis, (offset, size, wanted) in enumerate(zip(given, x[1:], sizes, strict=True), 1):
+            rest = size - wanted
+            if isinstance(rest, int):
+                if rest < (offset or 0):
+                    raise Misfit(CropOutside, at="offset", axis=axis, size=size, wanted=wanted, offset=offset)
+                offset = rest // 2 if offset is None else offset
+            found.append(offset)
+        return tuple(found)
+
+    def shape(self, x: Shape, like: Shape | None = None) -> Shape:
+        if self.sides is None or self.to is not None or like is not None:
+            if self.sides is not None:
+                raise Misfit(OneTarget, at="sides", argument="sides", both=True)
+            sizes = target_sizes(x, "to", self.to, like)
+            self._offsets(x, sizes)
+            return (x[0], *sizes)
+        if self.offset is not None:
+            raise Misfit(OneTarget, at="offset", argument="to", both=False)
         out: list[Dim] = [x[0]]
         for axis, (before, after, size) in enumerate(zip(*_sides(x, self.sides), x[1:], strict=True), 1):
             if isinstance(size, int) and before + after >= size:
@@ -121,11 +152,40 @@ class CropLayer(Layer):
             out.append(size - before - after)
         return tuple(out)
 
-    def body(self, x: Value, w: Weights) -> Value:
+    def body(self, x: Value, w: Weights, like: Value | None = None) -> Value:
+        if self.sides is None:
+            sizes = target_sizes(x.shape[1:], "to", self.to, like.shape[1:] if like else None)
+            return _cropped(x, sizes, self._offsets(x.shape[1:], sizes), like)
         before, after = _sides(x.shape[1:], self.sides)
         cut = [i for i in range(len(before)) if before[i] or after[i]]
         stops = [-after[i] if after[i] else None for i in cut]
         return ops.slice(x, [i + 2 for i in cut], [before[i] for i in cut], stops) if cut else x
+
+
+def _cropped(x: Value, sizes: Shape, offsets: tuple[int | None, ...], like: Value | None) -> Value:
+    """Return the elements of each axis from its offset on, or its center. Sizes known only at run time are those of
+    `like`."""
+    fixed = []
+    for axis, (offset, wanted) in enumerate(zip(offsets, sizes, strict=True), 2):
+        rest = x.shape[axis] - wanted
+        if isinstance(rest, int):
+            if rest:
+                assert offset is not None
+                fixed.append((axis, offset, offset - rest if offset < rest else None))
+            continue
+        if isinstance(wanted, int):
+            count: Value | int = wanted
+            places = ops.counter(x.graph, wanted)
+        else:
+            assert like is not None
+            count = ops.shape_of(like, axis, axis + 1)
+            places = ops.count_to(count, wanted)
+        # Unlike a slice, a gather fails where the input is too small; for this, the first index is not negative.
+        first: Value | int | None = offset
+        if first is None:
+            first = ops.maximum(ops.div(ops.sub(ops.shape_of(x, axis, axis + 1), count), 2), 0)
+        x = ops.gather(x, ops.add(places, first), axis)
+    return ops.slice(x, *map(list, zip(*fixed, strict=True))) if fixed else x
 
 
 @layer("slice")

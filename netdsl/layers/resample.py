@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.base.shape import Shape
-from netdsl.declare.arguments import Choice, Flag, Integer, Sizes
+from netdsl.declare.arguments import Choice, Flag, Integer, Operand, Sizes
 from netdsl.declare.declared import keyword, positional
 from netdsl.diagnostics.layer_problems import BadSampling, IndivisibleSize
 from netdsl.diagnostics.problem import Misfit
 from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.diagnostics.window_problems import WrongRank
 from netdsl.layers.base import Layer, layer
-from netdsl.layers.window import channel_count, each, spatial, split_channels
+from netdsl.layers.window import channel_count, each, spatial, split_channels, target_sizes
 
 if TYPE_CHECKING:
     from netdsl.ir.graph import Value
@@ -54,10 +54,10 @@ class UpsampleLayer(Layer):
 
 @layer("resize")
 class ResizeLayer(Layer):
-    """Resizing to given sizes: nearest neighbor, linear or cubic interpolation.
+    """Resizing to given sizes, or to those of another value: nearest neighbor, linear or cubic interpolation.
 
-    Shapes: [C, *S] -> [C, *P] on one to three spatial axes, P being `sizes`; `bicubic` needs two. `bilinear` is linear
-    on one axis and trilinear on three.
+    Shapes: [C, *S] -> [C, *P] on one to three spatial axes, P being `sizes`, or the spatial sizes of `like`, which may
+    be known only at run time; `bicubic` needs two axes. `bilinear` is linear on one axis and trilinear on three.
     Output i of an axis samples the input at x = (i + 1/2) S / P - 1/2; with `align_corners on`, at i (S - 1) / (P - 1);
     with `asymmetric on`, at i S / P. `bilinear` weighs the two neighbors of x, and `bicubic` four, by Keys' kernel with
     a = -0.75; beyond the border, its element continues. `nearest` takes element floor(i S / P), and `nearest_exact`
@@ -74,15 +74,15 @@ class ResizeLayer(Layer):
     ```
     """
 
-    sizes: int | tuple[int, ...] = positional(Sizes(), doc="output size of each axis")
+    sizes: int | tuple[int, ...] | None = positional(Sizes(), None, doc="output size of each axis")
+    like: str | None = keyword(Operand(), None, doc="label of a value whose spatial sizes are the output's")
     mode: str = keyword(
         Choice("nearest", "nearest_exact", "bilinear", "bicubic"), "nearest", doc="interpolation method"
     )
     align_corners: bool = keyword(Flag(), False, doc="align the corner elements, with `bilinear` and `bicubic`")
     asymmetric: bool = keyword(Flag(), False, doc="align the outer corner of the first element only")
 
-    def shape(self, *xs: Shape) -> Shape:
-        (x,) = xs
+    def shape(self, x: Shape, like: Shape | None = None) -> Shape:
         sizes = spatial(x)
         if self.mode == "bicubic" and len(sizes) != 2:
             raise Misfit(WrongRank, at="mode", wanted="channels, height and width for `bicubic`")
@@ -91,12 +91,13 @@ class ResizeLayer(Layer):
         for argument in ("align_corners", "asymmetric"):
             if getattr(self, argument) and self.mode.startswith("nearest"):
                 raise Misfit(BadSampling, at=argument, argument=argument, mode=self.mode)
-        return (x[0], *each(self.sizes, len(sizes), "sizes"))
+        return (x[0], *target_sizes(x, "sizes", self.sizes, like))
 
-    def body(self, x: Value, w: Weights) -> Value:
+    def body(self, x: Value, w: Weights, like: Value | None = None) -> Value:
         where = "align_corners" if self.align_corners else "asymmetric" if self.asymmetric else "half_pixel"
         mode = {"bilinear": "linear", "bicubic": "cubic"}.get(self.mode, self.mode)
-        return ops.resize_to(x, self.shape(x.shape[1:])[1:], mode=mode, where=where)
+        sizes = target_sizes(x.shape[1:], "sizes", self.sizes, like.shape[1:] if like else None)
+        return ops.resize_to(x, sizes, mode=mode, where=where, like=like)
 
 
 @layer("pixel_shuffle")

@@ -8,7 +8,15 @@ from netdsl.base.limits import SIZE
 from netdsl.diagnostics.layer_problems import Indivisible
 from netdsl.diagnostics.problem import Misfit
 from netdsl.diagnostics.shape_problems import NeedsNumber, OutsideShape
-from netdsl.diagnostics.window_problems import BeyondMirror, EvenSame, WindowTooLarge, WrongLength, WrongRank
+from netdsl.diagnostics.window_problems import (
+    BeyondMirror,
+    EvenSame,
+    OneTarget,
+    OtherRank,
+    WindowTooLarge,
+    WrongLength,
+    WrongRank,
+)
 
 if TYPE_CHECKING:
     from netdsl.base.shape import Dim, Shape
@@ -51,6 +59,20 @@ def each(sizes: PerAxis, count: int, argument: str) -> tuple[int, ...]:
     if len(sizes) != count:
         raise Misfit(WrongLength, at=argument, argument=argument, given=len(sizes), wanted=count)
     return sizes
+
+
+def target_sizes(x: Shape, argument: str, given: PerAxis | None, like: Shape | None) -> Shape:
+    """Return the spatial sizes that an argument gives, or those of `like`. Raises Misfit unless there is one of them,
+    for as many axes as x has."""
+    rank = len(spatial(x))
+    if (given is None) == (like is None):
+        raise Misfit(OneTarget, at="" if given is None else "like", argument=argument, both=given is not None)
+    if given is not None:
+        return each(given, rank, argument)
+    assert like is not None
+    if len(like) != rank + 1:
+        raise Misfit(OtherRank, at="like", like=like)
+    return like[1:]
 
 
 def check_borders(mode: str, pads: tuple[int, ...], sizes: Shape, argument: str) -> None:

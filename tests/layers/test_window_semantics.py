@@ -80,3 +80,16 @@ def test_refusals() -> None:
         net, report = try_net(f"net n {{ {text(case)} }}")
         assert net is None, text(case)
         assert next(p.code for p in report) in ("E0303", "E0306", "E0331", "E0337"), text(case)
+
+
+@pytest.mark.parametrize("call", ["crop like y", "crop like y offset 1"])
+@pytest.mark.parametrize("size", [(3, 6), (6, 1), (1, 1), (6, 4)])
+def test_a_crop_that_does_not_fit_fails_at_run_time(call: str, size: tuple[int, int]) -> None:
+    net = flow(f"input y [1, ?A, ?B]; input x [1, ?H, ?W]; {call}")
+    session = onnxruntime.InferenceSession(to_bytes(emit(lower(net)), []), providers=["CPUExecutionProvider"])
+    feeds = {"x": np.zeros((1, 1, *size), np.float32), "y": np.zeros((1, 1, 4, 4), np.float32)}
+    if call == "crop like y" and min(size) >= 4:
+        assert session.run(None, feeds)[0].shape == (1, 1, 4, 4)
+    else:
+        with pytest.raises(Exception, match="out of data bounds"):
+            session.run(None, feeds)

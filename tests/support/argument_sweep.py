@@ -114,6 +114,8 @@ class Calls:
         """Return a value for an argument of this kind: usually valid, sometimes not."""
         if isinstance(kind, kinds.Flag):
             return self.random.choice(("on", "off"))
+        if isinstance(kind, kinds.Operand):
+            return "x"
         if isinstance(kind, kinds.Initializer):
             return self.random.choice(INITIALISERS)
         if kind.words or isinstance(kind, kinds.Choice):

@@ -368,6 +368,12 @@ PLANE = {
     "crop [1, 0, 2, 3]": each(lambda x: x[:, :, 1:-2, :-3]),
     "crop 1": each(lambda x: x[:, :, 1:-1, 1:-1]),
     "crop 0": each(lambda x: x),
+    "crop to 4x7": each(lambda x: x[:, :, 2:6, :7]),
+    "crop to 4x3 offset [5, 1]": each(lambda x: x[:, :, 5:, 1:4]),
+    "y: maxpool 2; from x; crop like y": each(lambda x: x[:, :, 2:6, 2:6]),
+    "y: maxpool 2; resize like x mode bilinear": each(
+        lambda x: oracles.resize(oracles.pool(x, (2, 2), (2, 2), (0,) * 4, np.max), (9, 8), "bilinear")
+    ),
     "slice 1 2 (-1)": each(lambda x: x[:, :, 2:-1]),
     "slice 2 (-6) 4": each(lambda x: x[:, :, :, -6:4]),
     "upsample 2": repeated(2, 2),
@@ -500,6 +506,30 @@ MOVING_PLANE = {
     "upsample 3": repeated(3, 3),
     "pixel_shuffle 2": each(lambda x: oracles.pixel_shuffle(x, 2)),
     "crop [1, 0, 2, 3]": each(lambda x: x[:, :, 1:-2, :-3]),
+    "crop to 4x6": each(lambda x: x[:, :, (x.shape[2] - 4) // 2 :, (x.shape[3] - 6) // 2 :][:, :, :4, :6]),
+    "crop to 4x5 offset 1": each(lambda x: x[:, :, 1:5, 1:6]),
+    "y: crop [1, 2, 2, 0]; from x; crop like y": each(lambda x: x[:, :, 1:-2, 1:-1]),
+    "y: maxpool 2; from x; crop like y": each(
+        lambda x: x[:, :, (x.shape[2] + 1) // 2 // 2 :, (x.shape[3] + 1) // 2 // 2 :][
+            :, :, : x.shape[2] // 2, : x.shape[3] // 2
+        ]
+    ),
+    "y: maxpool 2; from x; crop like y offset [3, 2]": each(
+        lambda x: x[:, :, 3 : 3 + x.shape[2] // 2, 2 : 2 + x.shape[3] // 2]
+    ),
+    **{
+        f"maxpool 2; resize like x mode {mode}{more}": each(
+            lambda x, mode=mode, where=where: oracles.resize(
+                oracles.pool(x, (2, 2), (2, 2), (0,) * 4, np.max), x.shape[2:], mode, where
+            )
+        )
+        for mode, more, where in (
+            ("nearest", "", ""),
+            ("nearest_exact", "", ""),
+            ("bilinear", " align_corners on", "align_corners"),
+            ("bicubic", "", "half_pixel"),
+        )
+    },
     "pad [1, 0, 2, 3]": pad((1, 0), (2, 3)),
     "pad [1, 0, 2, 3] mode reflect": pad((1, 0), (2, 3), "reflect"),
     "conv 3x3 4 pad_mode wrap": bordered("wrap", (1, 1), (1,) * 4),
