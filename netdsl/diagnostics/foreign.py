@@ -67,7 +67,7 @@ _CALLED = {
     "crop": "cropping",
     "crop to": "centercrop",
     "slice": "narrow stridedslice",
-    "select": "indexselect gather take",
+    "select": "indexselect take",
     "upsample": "upsampling upsamplingnearest upsamplingbilinear",
     "pixel_shuffle": "depthtospace subpixel",
     "pixel_unshuffle": "spacetodepth",
@@ -127,6 +127,8 @@ _DIFFERENCES = {
     "scale": "by a constant",
     "pixel_shuffle pixel_unshuffle": "with the channel order of PyTorch; TensorFlow's and ONNX's is `order dcr`",
     "argmax": "along the channels, where the batch is not an axis; the axis is removed",
+    "gather": "along the channels of each example, where the batch is not an axis",
+    "grid_sample": "whose grid has two channels in place of a last axis of two",
     "top_k": "along the channels, where the batch is not an axis; `top_k_indices` has the indices",
 }
 DIFFERENCES = _by_word(_DIFFERENCES)
@@ -195,7 +197,7 @@ _INSTEAD = {
     "rrelu frelu maxout": "",
     "fold unfold im2col localresponse locallyconnected cosinesimilarity pairwisedistance": "",
     "embeddingbag masking repeatvector activityregularization einsum where cast": "",
-    "nonmaxsuppression roialign roipool roipooling gridsample deformconv": "",
+    "nonmaxsuppression roialign roipool roipooling deformconv": "",
 }
 INSTEAD = _by_word(_INSTEAD)
 """Names without a counterpart of one word, and what to write instead; empty if nothing can be written."""

@@ -348,6 +348,25 @@ class TooFew(ShapeProblem):
             yield Suggestion("select along the last axis", Edit(Span(self.head.source, end, end), " (-1)"))
 
 
+@problem("E0359", "a grid that is not one of positions")
+class BadGrid(ShapeProblem):
+    """The grid of `grid_sample` has two channels, the positions along the width and the height, and two more axes,
+    which are those of the result.
+
+    ```net fail
+    net bad { input x 3x8x8; grid_sample { conv 3x3 3 } }
+    ```
+
+    ```net fixed
+    net good { input x 3x8x8; grid_sample { conv 3x3 2 } }
+    ```
+    """
+
+    grid: Shape
+
+    headline = "the grid of `{layer}` is {grid}, and not 2 channels on two axes"
+
+
 @problem("E0426", "image preprocessing that does not fit the input")
 class PictureMisfit(ShapeProblem):
     """`resize`, `letterbox` and `crop` define how an image becomes an input [channels, height, width]: it is resized,

@@ -8,8 +8,8 @@ from netdsl import ops
 from netdsl.base.limits import SIZE
 from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Integer
-from netdsl.declare.declared import positional
-from netdsl.diagnostics.layer_problems import TooFew
+from netdsl.declare.declared import keyword, positional
+from netdsl.diagnostics.layer_problems import TooFew, WrongType
 from netdsl.diagnostics.problem import Misfit
 from netdsl.layers.base import Layer, layer
 from netdsl.layers.window import axis_of
@@ -104,3 +104,45 @@ class TopKIndicesLayer(TopKLayer):
 
     def body(self, x: Value, w: Weights) -> Value:
         return ops.top_k(x, self.k, axis_of(self.axis, x.shape[1:]) + 1)[1]
+
+
+@layer("gather")
+class GatherLayer(Layer):
+    """Elements of an axis at the indices that another value holds, separately for each example.
+
+    Shapes: [*, A, *] and indices [*I] of integers (i64) -> [*, *I, *]: the axis is replaced by those of the indices.
+    Axes count from 0 (the channels), excluding the batch; negative axes and indices count from the end.
+    Conventions: for each example, as NumPy's take; with one index per element of a sequence, its vectors in another
+    order. An index outside the axis is an error of the runtime. `select` takes indices that are known beforehand, and
+    `embedding` rows of a weight.
+
+    ```net
+    input scores 30
+    best: top_k_indices 4
+    input boxes 4x30
+    gather axis 1 best
+    ```
+    """
+
+    operands = (1,)
+    operand_usage = "LABEL"
+    flow_first = True
+    axis: int = keyword(Integer(-SIZE), 0, doc="axis to gather from")
+
+    def shape(self, x: Shape, indices: Shape) -> Shape:
+        axis = axis_of(self.axis, x)
+        return (*x[:axis], *indices, *x[axis + 1 :])
+
+    def element_type(self, x: str, indices: str) -> str:
+        if indices != "i64":
+            raise Misfit(WrongType, keyword="indices", wanted="i64")
+        return x
+
+    def body(self, x: Value, indices: Value, w: Weights) -> Value:
+        axis, rank = axis_of(self.axis, x.shape[1:]) + 1, len(x.shape)
+        many = len(indices.shape) - 1
+        x = ops.transpose(x, (0, axis, *(i for i in range(1, rank) if i != axis))) if axis > 1 else x
+        y = ops.batch_gather(x, indices)
+        front = range(1 + many, many + axis)
+        order = (0, *front, *range(1, 1 + many), *range(many + axis, rank + many - 1))
+        return ops.transpose(y, order) if axis > 1 else y

@@ -8,7 +8,7 @@ from netdsl import ops
 from netdsl.base.shape import Shape
 from netdsl.declare.arguments import Choice, Flag, Integer, Operand, Sizes
 from netdsl.declare.declared import keyword, positional
-from netdsl.diagnostics.layer_problems import BadSampling, IndivisibleSize
+from netdsl.diagnostics.layer_problems import BadGrid, BadSampling, IndivisibleSize
 from netdsl.diagnostics.problem import Misfit
 from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.diagnostics.window_problems import WrongRank
@@ -98,6 +98,41 @@ class ResizeLayer(Layer):
         mode = {"bilinear": "linear", "bicubic": "cubic"}.get(self.mode, self.mode)
         sizes = target_sizes(x.shape[1:], "sizes", self.sizes, like.shape[1:] if like else None)
         return ops.resize_to(x, sizes, mode=mode, where=where, like=like)
+
+
+@layer("grid_sample")
+class GridSampleLayer(Layer):
+    """Bilinear samples at the positions of a grid, as in spatial transformers.
+
+    Shapes: [C, H, W] and a grid [2, *P] -> [C, *P] on two axes P. The grid's first channel is the position along the
+    width, the second along the height: from -1 at the outer corner of the first element to 1 at that of the last, or
+    with `align_corners on` at their centers.
+    Outside, values are 0, or with `padding border` those of the border.
+    Conventions: PyTorch's grid_sample, whose grid has the two coordinates last: `permute [2, 0, 1]` it. The gradient
+    flows to the input and to the grid.
+    Source: Jaderberg et al. (2015), eq. 5.
+
+    ```net
+    input image 3x16x16
+    grid_sample { conv 3x3 2; tanh }
+    ```
+    """
+
+    operands = (1,)
+    operand_usage = "GRID"
+    flow_first = True
+    padding: str = keyword(Choice("zeros", "border"), "zeros", doc="values outside the input")
+    align_corners: bool = keyword(Flag(), False, doc="-1 and 1 are the centers of the corner elements")
+
+    def shape(self, x: Shape, grid: Shape) -> Shape:
+        if len(x) != 3:
+            raise Misfit(WrongRank, wanted="channels, height and width")
+        if len(grid) != 3 or grid[0] != 2:
+            raise Misfit(BadGrid, grid=grid)
+        return (x[0], *grid[1:])
+
+    def body(self, x: Value, grid: Value, w: Weights) -> Value:
+        return ops.grid_sample(x, ops.transpose(grid, (0, 2, 3, 1)), self.padding, self.align_corners)
 
 
 @layer("pixel_shuffle")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from netdsl.base.shape import Dim, Shape
 
-__all__ = ["concat", "gather", "pad", "padded", "slice", "split"]
+__all__ = ["batch_gather", "batch_scatter_add", "concat", "gather", "pad", "padded", "slice", "split"]
 
 
 class Concat(Op):
@@ -128,6 +128,40 @@ class Gather(Gathering):
     """Gather at any indices. ONNX Gather."""
 
     __slots__ = ()
+
+
+class GatherND(Op):
+    """y[n, i, …] = x[n, indices[n, i], …] for each example n: x [N, A, *R], indices [N, *I, 1] -> [N, *I, *R].
+
+    ONNX GatherND, with the batch as its only batch axis.
+    """
+
+    __slots__ = ("batch_dims",)
+
+    def __init__(self) -> None:
+        self.batch_dims = 1
+
+    def infer(self, x: Shape, indices: Shape) -> Shape:
+        assert indices[-1] == 1, f"{x} gathered at {indices}"
+        assert x[0] == indices[0], f"{x} gathered at {indices}"
+        return *indices[:-1], *x[2:]
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        if at:
+            return Reach(axis) if axis < len(xs[1]) - 1 else None
+        return UNKNOWN_REACH if axis == 1 else Reach(axis + len(xs[1]) - 3 if axis else 0)
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        return batch_scatter_add(ops.zeros(dy.graph, xs[0].shape, dy.dtype), xs[1], dy), None
+
+
+def batch_scatter_add(x: Value, indices: Value, updates: Value) -> Value:
+    """Add updates [N, *I, *R] to x [N, A, *R] at the indices [N, *I, 1], the adjoint of `batch_gather`."""
+    n, _, *rest = known(x.shape)
+    rows = (n, prod(known(indices.shape)[1:]))
+    column = ops.reshape(indices, (*rows, *(1 for _ in rest)), batch=False)
+    updates = ops.reshape(updates, (*rows, *rest), batch=False)
+    return ops.scatter_add(x, ops.expand(column, (*rows, *rest)), updates, 1)
 
 
 class Slice(Op):
@@ -256,6 +290,11 @@ def gather(x: Value, indices: Value | Sequence[int], axis: int) -> Value:
     if not isinstance(indices, Value):
         indices = constant(x.graph, indices, "i64")
     return apply(Gather(axis), x, indices)
+
+
+def batch_gather(x: Value, indices: Value) -> Value:
+    """Gather along axis 1 of x [N, A, *R] for each example: indices [N, *I] -> [N, *I, *R]."""
+    return apply(GatherND(), x, ops.reshape(indices, (*indices.shape[1:], 1)))
 
 
 def slice(

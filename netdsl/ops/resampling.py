@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Dim, Shape
     from netdsl.ir.graph import Value
 
-__all__ = ["depth_to_space", "resize", "resize_to", "space_to_depth"]
+__all__ = ["depth_to_space", "grid_sample", "resize", "resize_to", "space_to_depth"]
 
 
 class Resize(Op):
@@ -204,6 +204,75 @@ class SpaceToDepth(Op):
         return (apply(DepthToSpace(self.blocksize, "DCR"), dy),)
 
 
+class GridSample(Op):
+    """Bilinear samples of x [N, C, H, W] at positions [N, *P, 2], x before y: [N, C, *P]. ONNX GridSample.
+
+    -1 and 1 are the centers of the corner elements with `align_corners`, otherwise their outer corners. Outside, values
+    are 0 with the padding mode `zeros`, and those of the border with `border`.
+    """
+
+    __slots__ = ("align_corners", "padding_mode")
+
+    def __init__(self, padding_mode: str, align_corners: bool) -> None:
+        self.padding_mode = padding_mode
+        self.align_corners = align_corners
+
+    def infer(self, x: Shape, grid: Shape) -> Shape:
+        assert len(x) == len(grid) == 4, f"{x} sampled at {grid}"
+        assert (x[0], 2) == (grid[0], grid[3]), f"{x} sampled at {grid}"
+        return *x[:2], *grid[1:3]
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        if at:
+            return Reach((0, 2, 3)[axis]) if axis < 3 else None
+        return UNKNOWN_REACH if axis > 1 else Reach(axis)
+
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        attributes = {"padding_mode": self.padding_mode, "align_corners": int(self.align_corners)}
+        return OnnxNode("GridSample", attributes | {"mode": "bilinear" if opset < 20 else "linear"})
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        """Each sample is a sum of four elements, weighted by the distances of the opposite corners."""
+        x, grid = xs
+        n, channels, height, width = known(x.shape)
+        count = prod(known(y.shape)[2:])
+        axes = [self._axis(grid, i, size, (n, count)) for i, size in enumerate((width, height))]
+        rows = ops.reshape(ops.transpose(x, (0, 2, 3, 1)), (n, height * width, channels), batch=False)
+        seen = ops.transpose(ops.reshape(dy, (n, channels, count), batch=False), (0, 2, 1))
+        dx = ops.zeros(x.graph, (n, height * width, channels), x.dtype)
+        slopes: list[list[Value]] = [[], []]
+        for i, weight_x, slope_x in axes[0]:
+            for j, weight_y, slope_y in axes[1]:
+                at = ops.reshape(ops.add(ops.mul(j, width), i), (n, count, 1), batch=False)
+                weight = ops.reshape(ops.mul(weight_x, weight_y), (n, count, 1), batch=False)
+                dx = ops.batch_scatter_add(dx, at, ops.mul(seen, weight))
+                found = ops.batch_gather(rows, ops.reshape(at, (n, count), batch=False))
+                pulled = ops.reduce_sum(ops.mul(found, seen), (2,), False)
+                slopes[0].append(ops.mul(pulled, slope_x, weight_y))
+                slopes[1].append(ops.mul(pulled, slope_y, weight_x))
+        dgrid = ops.concat([ops.reshape(ops.add(*each), (n, count, 1), batch=False) for each in slopes], 2)
+        dx = ops.transpose(ops.reshape(dx, (n, height, width, channels), batch=False), (0, 3, 1, 2))
+        return dx, ops.reshape(dgrid, grid.shape, batch=False)
+
+    def _axis(self, grid: Value, axis: int, size: int, shape: tuple[int, int]) -> list[tuple[Value, Value, Value]]:
+        """Return the neighbors of each position along an axis: the index, the weight, and the slope of the weight in
+        the coordinate of the grid."""
+        scale = (size - 1) / 2 if self.align_corners else size / 2
+        raw = ops.reshape(ops.slice(grid, (3,), (axis,), (axis + 1,)), shape, batch=False)
+        raw = ops.add(ops.mul(raw, scale), (size - 1) / 2)
+        low, high = (0.0, size - 1.0) if self.padding_mode == "border" else (-1.0, float(size))
+        place = ops.clip(raw, low, high)
+        inside = ops.cast(ops.equal(place, raw), grid.dtype)
+        first = ops.sub(ops.cast(ops.add(place, 1), "i64"), 1)  # the cast truncates, which is floor from 0 on
+        part = ops.sub(place, ops.cast(first, grid.dtype))
+        found = []
+        for i, weight, sign in ((first, ops.sub(1, part), -scale), (ops.add(first, 1), part, scale)):
+            index = ops.maximum(ops.minimum(i, size - 1), 0)
+            exists = ops.cast(ops.equal(index, i), grid.dtype)
+            found.append((index, ops.mul(weight, exists), ops.mul(ops.mul(inside, exists), sign)))
+        return found
+
+
 CUBIC = -0.75
 """Slope of the cubic kernel at a distance of 1, as in PyTorch and OpenCV; Pillow and Keys (1981) have -0.5."""
 
@@ -286,6 +355,11 @@ def _nearest(x: Value, axis: int, many: Dim, like: Value | None, exact: bool) ->
     if exact:
         return ops.div(ops.mul(ops.add(ops.mul(places, 2), 1), before), ops.mul(as_values(places, after)[1], 2))
     return ops.div(ops.mul(places, before), after)
+
+
+def grid_sample(x: Value, grid: Value, padding: str, corners: bool) -> Value:
+    """Sample x [N, C, H, W] at the positions of a grid [N, *P, 2], like torch.nn.functional.grid_sample."""
+    return apply(GridSample(padding, corners), x, grid)
 
 
 def depth_to_space(x: Value, blocksize: int) -> Value:

@@ -151,6 +151,15 @@ CASES = {
     },
     "space_to_depth": ([(2, 3, 4, 6)], lambda x: ops.space_to_depth(x, 2)),
     "top_k": ([X], lambda x: ops.top_k(x, 2, 1)[0]),
+    **{
+        f"grid_sample_{padding}{corners}": (
+            [(2, 3, 4, 5), (2, 3, 4, 2)],
+            lambda x, g, padding=padding, corners=corners: ops.grid_sample(x, g, padding, corners),
+        )
+        for padding in ("zeros", "border")
+        for corners in (False, True)
+    },
+    "batch_gather": ([X], lambda x: ops.batch_gather(x, ops.constant(x.graph, [2, 0, 2, 1, 1, -1], "i64", (2, 3)))),
     "depth_to_space": ([(2, 12, 2, 3)], lambda x: ops.depth_to_space(x, 2)),
     "global_average_pool": ([X], ops.global_average_pool),
     "global_max_pool": ([X], ops.global_max_pool),

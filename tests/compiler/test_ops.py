@@ -437,6 +437,22 @@ CASES = {
         lambda x, w: ops.conv_transpose(x, w, dilations=(2,)),
         lambda x, w: oracles.conv_transpose(x, w, (1,), (0, 0), (0,), (2,), 1),
     ),
+    **{
+        f"grid_sample_{padding}{corners}": (
+            [(N, 3, H, 5), (N, 4, W, 2)],
+            lambda x, g, padding=padding, corners=corners: ops.grid_sample(x, g, padding, corners),
+            lambda x, g, padding=padding, corners=corners: oracles.grid_sample(
+                x, np.moveaxis(g, 3, 1), padding == "border", corners
+            ),
+        )
+        for padding in ("zeros", "border")
+        for corners in (False, True)
+    },
+    "batch_gather": (
+        [X],
+        lambda x: ops.batch_gather(x, ops.arg_max(x, 1)),
+        lambda x: np.stack([each[i] for each, i in zip(x, x.argmax(1), strict=True)]),
+    ),
 }
 
 FROM_OPSET = {"bit_xor": 18}
@@ -519,6 +535,11 @@ WRONG_REFERENCE = {
     ),
     "lrn": "onnx's reference goes through as many channels as the batch has examples",
     "conv_transpose": "onnx's reference knows one group",
+    **{
+        f"grid_sample_{padding}{corners}": "onnx's reference samples in single precision"
+        for padding in ("zeros", "border")
+        for corners in (False, True)
+    },
     "resize_to_cubic_half_pixel": "onnx's reference has scales in single precision",
     "resize_to_cubic_asymmetric": "onnx's reference has scales in single precision",
 }

@@ -19,7 +19,7 @@ from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_scan import Scan as ForwardScan
 
 from tests.support import oracles
-from tests.support.oracles import resize
+from tests.support.oracles import grid_sample, resize
 
 
 def windows(x, kernel, strides, pads, dilations=None, fill=0.0):
@@ -157,6 +157,13 @@ class Resize(OpRun):
         return (resize(x, many, mode, coordinate_transformation_mode),)
 
 
+class GridSample(OpRun):
+    def _run(self, x, grid, align_corners=None, mode=None, padding_mode=None):
+        assert mode in ("bilinear", "linear"), mode
+        y = grid_sample(x, np.moveaxis(grid, 3, 1), padding_mode == "border", bool(align_corners))
+        return (y.astype(x.dtype),)
+
+
 class Gather(OpRun):
     def _run(self, x, indices, axis=0):
         return (np.take(x, indices, axis),)
@@ -250,6 +257,7 @@ NEW_OPS = [
     Gather,
     ScatterElements,
     Resize,
+    GridSample,
     Scan,
 ]
 

@@ -162,6 +162,11 @@ def transpose(*axes):
     return lambda x, _: x.transpose(0, *axes)
 
 
+def gathered(x):
+    """For each example, the channels at the indices of the two largest ones at each position."""
+    return np.stack([each[i] for each, i in zip(x, np.argsort(-x, 1, "stable")[:, :2], strict=True)])
+
+
 def reduce(how, axis):
     return lambda x, _: how(x, axis=axis, keepdims=True)
 
@@ -203,6 +208,7 @@ ANY_RANK = {
     "slice (-1) (-3)": each(lambda x: x[..., -3:]),
     "reduce sum 0": reduce(np.sum, 1),
     "top_k 3": each(lambda x: -np.sort(-x, 1)[:, :3]),
+    "i: top_k_indices 2; from x; gather i": each(lambda x: -np.sort(-x, 1)[:, :2] if x.ndim == 2 else gathered(x)),
     "top_k 2 (-1)": each(lambda x: -np.sort(-x, -1)[..., :2]),
     "top_k_indices 3": each(lambda x: np.argsort(-x, 1, "stable")[:, :3]),
     "argmax (-1)": each(lambda x: x.argmax(-1)),
@@ -395,6 +401,13 @@ PLANE = {
         lambda x: oracles.digits_exchanged(oracles.pixel_unshuffle(x[:, :, :8], 4), 4)
     ),
     "argmax": each(lambda x: x.argmax(1)),
+    "slice 1 0 1; i: argmax; from x; gather axis (-1) i": each(
+        lambda x: np.stack([each[..., i] for each, i in zip(x, x[:, :, 0].argmax(1)[:, None], strict=True)])
+    ),
+    "g: slice 0 0 2; from x; grid_sample g": each(lambda x: oracles.grid_sample(x, x[:, :2])),
+    "grid_sample padding border align_corners on { slice 0 1 3; slice 1 2 6 }": each(
+        lambda x: oracles.grid_sample(x, x[:, 1:3, 2:6], True, True)
+    ),
     "div { global_maxpool }": each(lambda x: x / x.max(axis=(2, 3), keepdims=True)),
     "concat axis 1 { } { crop [3, 0, 0, 0] }": each(lambda x: np.concatenate([x, x[:, :, 3:]], 2)),
 }
@@ -549,6 +562,7 @@ MOVING_PLANE = {
     "global_avgpool; dense 3": lambda x, w: x.mean(axis=(2, 3)) @ w["weight"].T + w["bias"],
     "concat axis 1 { } { crop [3, 0, 0, 0] }": each(lambda x: np.concatenate([x, x[:, :, 3:]], 2)),
     "argmax 1": each(lambda x: x.argmax(2)),
+    "grid_sample { slice 0 0 2 }": each(lambda x: oracles.grid_sample(x, x[:, :2])),
     "top_k 2 2": each(lambda x: -np.sort(-x, 3)[..., :2]),
     "add { } { maxpool 3x3 stride 1 pad same }": each(
         lambda x: x + oracles.pool(x, (3, 3), (1, 1), (1,) * 4, np.max, -np.inf)

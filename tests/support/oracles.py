@@ -141,6 +141,25 @@ def _keys(far, a=-0.75):
     return np.where(far <= 1, inner, np.where(far < 2, outer, 0))
 
 
+def grid_sample(x, grid, border=False, corners=False):
+    """torch.nn.functional.grid_sample, sample by sample; the grid is [N, 2, *P]."""
+    n, channels, *sizes = x.shape
+    y = np.zeros((n, channels, *grid.shape[2:]))
+    for place in np.ndindex(n, *grid.shape[2:]):
+        at = [
+            ((g + 1) / 2 * (size - 1)) if corners else ((g + 1) * size - 1) / 2
+            for g, size in zip(grid[(place[0], slice(None), *place[1:])], sizes[::-1], strict=True)
+        ]
+        if border:
+            at = [min(max(a, 0), size - 1) for a, size in zip(at, sizes[::-1], strict=True)]
+        for i, j in np.ndindex(2, 2):
+            column, row = int(np.floor(at[0])) + i, int(np.floor(at[1])) + j
+            if 0 <= column < sizes[1] and 0 <= row < sizes[0]:
+                weight = (1 - abs(at[0] - column)) * (1 - abs(at[1] - row))
+                y[(place[0], slice(None), *place[1:])] += weight * x[place[0], :, row, column]
+    return y
+
+
 def pixel_shuffle(x, r):
     """y[c, r*s + i] = x[c*r^d + digits i in base r, s], element by element."""
     rank = x.ndim - 2
