@@ -67,7 +67,7 @@ class BadAlphabet(UserError, code="E0687", title="an alphabet that does not fit"
     `--tokens`. A net with 256 scores and without an alphabet reads and writes bytes of UTF-8.
 
     ```sh
-    echo '[" ", "\n", "a", "b"]' > symbols.json
+    printf '["a", "b", " "]' > symbols.json
     netdsl generate net.net --weights w.pth --alphabet symbols.json --prompt "ab"
     ```
     """
