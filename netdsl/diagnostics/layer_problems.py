@@ -167,6 +167,8 @@ class WrongType(Problem):
         return f"`{self.layer}` takes {wanted}, but its input is {held}"
 
     def suggestions(self) -> Iterable[Suggestion]:
+        if self.keyword == "mask":
+            yield Suggestion("numbers to be added to the scores are a `bias`")
         if self.keyword:
             return
         if self.wanted == "f32":

@@ -75,6 +75,36 @@ class OperandCount(Problem):
         yield f"operands: {self.usage}"
 
 
+@problem("E0262", "an argument behind an operand")
+class ArgumentAfterOperand(Problem):
+    """The operands of a call stand behind all of its arguments.
+
+    ```net fail
+    net bad { input x 4x8; y: conv 3; attention 1 x y y scale 1 }
+    ```
+
+    ```net fixed
+    net good { input x 4x8; y: conv 3; attention 1 scale 1 x y y }
+    ```
+    """
+
+    callee: str
+    operand: Span
+    rest: Span
+    """The arguments, to the end of the call."""
+
+    headline = "the argument `{span.text}` of `{callee}` stands behind an operand"
+    caption = "operands come last"
+    related = "operand", "the operands begin here"
+
+    def suggestions(self) -> Iterable[Suggestion]:
+        operands = Span(self.span.source, self.operand.start, gap_before(self.rest).start)
+        yield Suggestion(
+            "write the operands last",
+            Edit(Span(self.span.source, operands.start, self.rest.end), f"{self.rest.text} {operands.text}"),
+        )
+
+
 @problem("E0360", "matrices that cannot be multiplied")
 class MatmulMismatch(MergeProblem):
     """`matmul` multiplies the matrices in the last two axes: the columns of the first are as many as the rows of the

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from netdsl.declare.arguments import Word
 from netdsl.diagnostics import argument_problems as problems
+from netdsl.diagnostics.operand_problems import ArgumentAfterOperand
 from netdsl.diagnostics.problem import Edit, Rejected
 from netdsl.diagnostics.syntax_problems import UnquotedText
 from netdsl.elaborate.context import CALLABLE, Context, LabelValue, Poisoned
@@ -111,9 +112,9 @@ def bind(arguments: tuple[ast.Expr, ...], signature: Signature, context: Context
 
 
 def split_operands(
-    arguments: tuple[ast.Expr, ...], signature: Signature
+    arguments: tuple[ast.Expr, ...], signature: Signature, context: Context
 ) -> tuple[tuple[ast.Expr, ...], tuple[ast.Name | ast.Path, ...]]:
-    """Split the arguments of a call that takes operands from the labels at their end."""
+    """Split the arguments of a call that takes operands from the labels at their end. Raises Rejected."""
     at, places, keywords = 0, len(signature.by_place), False
     while at < len(arguments) and (_bare(arguments[at]) in signature.by_keyword or (places and not keywords)):
         is_keyword = _bare(arguments[at]) in signature.by_keyword
@@ -122,6 +123,9 @@ def split_operands(
     for expr in arguments[at:]:
         if not isinstance(expr, (ast.Name, ast.Path)) or expr.grouped:
             return (*arguments[:at], expr), ()
+        if labels and _bare(expr) in signature.by_keyword:
+            rest = expr.span.to(arguments[-1].span)
+            context.reject(ArgumentAfterOperand, expr.span, callee=signature.name, operand=labels[0].span, rest=rest)
         labels.append(expr)
     return arguments[:at], tuple(labels)
 

@@ -129,7 +129,7 @@ def _call(stmt: ast.Call, context: Context, opened: Scope | None) -> None:
     head, arguments = stmt.head.span, stmt.arguments
     labels: tuple[ast.Operand, ...] = ()
     if callee.operands:
-        arguments, labels = split_operands(arguments, declared_signature(callee))
+        arguments, labels = split_operands(arguments, declared_signature(callee), context)
     layer = make_layer(stmt, callee, context, head, arguments)
     bound: tuple[Bound, ...] = stmt.cache[callee]
     inputs = _inputs(callee, (*labels, *stmt.operands), head, context, opened)

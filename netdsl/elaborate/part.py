@@ -55,7 +55,7 @@ def expand_net(callee: NetValue, stmt: ast.Call, context: Context, opened: Scope
         context.reject(TooLarge, head, what="nested block calls", count=NESTING + 1, limit=NESTING)
     net = net_of(callee.definition, callee.module)
     takes = net_signature(net) if net else Signature(name, (), (UNTIL,), ())
-    arguments, labels = split_operands(stmt.arguments, takes)
+    arguments, labels = split_operands(stmt.arguments, takes, context)
     arguments = arguments if labels else stmt.arguments  # all of them, for what to say about a wrong one
     bound = {argument.name: argument for argument in bind(arguments, takes, context, head)}
     until = bound.pop(UNTIL, None)

@@ -26,6 +26,7 @@ LAYER_MODULES = {
     "scale": "affine",
     "shift": "affine",
     "normalize": "affine",
+    "attention": "attention",
     "matmul": "attention",
     "pad": "bounds",
     "pad_channels": "bounds",

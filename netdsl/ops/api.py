@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from netdsl.ops.activations import *
 from netdsl.ops.arithmetic import *
+from netdsl.ops.attention import *
 from netdsl.ops.base import *
 from netdsl.ops.batch_training import *
 from netdsl.ops.comparison import *

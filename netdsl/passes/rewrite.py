@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from netdsl.ir.graph import Constant, Graph
 from netdsl.ir.op import Macro
+from netdsl.ops.attention import Attention
 from netdsl.ops.recurrent import Recurrent
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def expand_macros(graph: Graph, opset: int = 0) -> Graph:
     """Expand macros, recursively, into ops that ONNX has: at this opset, or at all of them."""
 
     def expands(operation: Operation) -> bool:
-        return isinstance(operation.op, Macro) and operation.op.since > opset
+        return isinstance(operation.op, Macro) and not operation.op.native(opset)
 
     while any(map(expands, graph.operations)):
         copy = Copy(graph)
@@ -107,6 +108,8 @@ def differentiable(graph: Graph) -> Graph:
         begin = len(copy.new.operations)
         if isinstance(operation.op, Recurrent):
             copy.replace(operation, operation.op.scans(*map(copy.value, operation.inputs)), begin)
+        elif isinstance(operation.op, Attention):
+            copy.replace(operation, operation.op.expand(*map(copy.value, operation.inputs)), begin)
         else:
             copy.keep(operation)
     return copy.finish()

@@ -172,7 +172,7 @@ def layer_view(graph: Graph, inputs: list[View]) -> View:
             for axis, seen in _step(operation, at, views.get(x, {})):
                 if axis not in merged or seen.order > merged[axis].order:
                     merged[axis] = seen
-        views[operation.outputs[0]] = merged
+        views.update(dict.fromkeys(operation.outputs, merged))
     (result,) = graph.outputs.values()
     return views.get(result, {})  # a constant has none
 

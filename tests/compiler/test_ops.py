@@ -344,6 +344,19 @@ CASES = {
         for mode in ("nearest", "nearest_exact", "linear", "cubic")
         for where in ("half_pixel", "align_corners", "asymmetric")
     },
+    "spread": ([(1, 3), (N, 2)], lambda a, x: ops.spread(a, x)[0], lambda a, x: a.repeat(len(x), 0)),
+    "attention": (
+        [(N, 3, 8), (N, 5, 4), (N, 5, 6)],
+        lambda *xs: ops.attention(*xs, 4, 2, 0.5),
+        lambda q, k, v: np.concatenate(
+            [
+                oracles.softmax(q[..., 2 * h : 2 * h + 2] @ k[..., g : g + 2].swapaxes(1, 2) / 2, -1)
+                @ v[..., 3 * (g // 2) : 3 * (g // 2) + 3]
+                for h, g in ((0, 0), (1, 0), (2, 2), (3, 2))
+            ],
+            -1,
+        ),
+    ),
     "shape_of": ([(N, 2, H, W)], lambda x: f32(ops.shape_of(x, 1, 4)), lambda x: np.array(x.shape[1:])),
     "space_to_depth": (
         [(N, 3, 2 * H, 4)],

@@ -145,7 +145,8 @@ def test_the_one_help_mends_it(call: str) -> None:
 
 HELPS = {
     "LSTM 64": "netdsl has no counterpart of `LSTM`",
-    "MultiHeadAttention 8": "netdsl has no counterpart of `MultiHeadAttention`",
+    "MultiHeadAttention 8": "netdsl has no `MultiHeadAttention`: write `linear 3 * channels; attention 4`",
+    "TransformerEncoderLayer 8": "netdsl has no counterpart of `TransformerEncoderLayer`",
     "Mish": "netdsl has no `Mish`: write `mul { softplus; tanh }`",
     "Dropout2d 0.5": "netdsl has no `Dropout2d`: write `dropout P spatial on`",
     "return": "netdsl has no `return`: the last value is the output, and `output NAME` names others",

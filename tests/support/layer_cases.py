@@ -421,7 +421,36 @@ FREE = {
     "values [1, 2, -0.5]": lambda x, _: np.broadcast_to(np.array([1, 2, -0.5]), (len(x), 3)),
 }
 
+
+def attention(heads, kv, causal=False, masked=None):
+    """Attention of joint channels along the last axis: keys that `masked` has as 0 are not seen."""
+
+    def oracle(x, _):
+        n, channels, *between, length = x.shape
+        d = channels // (heads + 2 * kv)
+        x = np.moveaxis(x.reshape(n, -1, d, *between, length), (1, 2), (-3, -2))
+        q, k, v = x[..., :heads, :, :], x[..., heads : heads + kv, :, :], x[..., heads + kv :, :, :]
+        k, v = (part.repeat(heads // kv, -3) for part in (k, v))
+        scores = np.exp(np.einsum("...di,...dj->...ij", q, k) / d**0.5)
+        seen = np.tri(length) if causal else np.ones((length, length))
+        seen = seen * (1 if masked is None else np.array(masked) != 0)
+        total = (scores * seen).sum(-1, keepdims=True)
+        p = scores * seen / np.where(total == 0, 1, total)
+        y = np.einsum("...ij,...dj->...di", p, v)
+        return np.moveaxis(y, (-3, -2), (1, 2)).reshape(n, heads * d, *between, length)
+
+    return oracle
+
+
+ATTENTION = {
+    "attention 2 kv 1": attention(2, 1),
+    "attention 2 kv 1 causal on": attention(2, 1, causal=True),
+}
+
 LINE = {
+    "m: values [0, 0, 1, 1, 0, 1, 1, 1, 1] dtype i64; from x; attention 2 kv 1 mask m causal on": attention(
+        2, 1, causal=True, masked=[0, 0, 1, 1, 0, 1, 1, 1, 1]
+    ),
     "matmul { } { values [1, 0, 2] * 6 [9, 2] }": each(lambda x: x @ np.array([1.0, 0, 2] * 6).reshape(9, 2)),
     "add { } { values [0] * 4 + [1] * 5 dtype i64; embedding 2 8 }": lambda x, w: (
         x + w["weight"].T[:, [0] * 4 + [1] * 5]
@@ -455,7 +484,7 @@ LINE = {
     "dense 3": lambda x, w: x.reshape(len(x), -1) @ w["weight"].T + w["bias"],
 }
 
-SPACE = {
+SPACE = ATTENTION | {
     "conv 3x1x2 4 stride [1, 2, 1] pad [1, 0, 0, 1, 0, 1]": conv((1, 2, 1), (1, 0, 0, 1, 0, 1)),
     "conv 3 4 groups 2": conv((1, 1, 1), (1,) * 6, group=2),
     "dwconv 2x2x2 stride 2 pad same_upper": conv((2, 2, 2), (0, 0, 0, 0, 1, 0), group=8),
@@ -612,7 +641,7 @@ PIXELS = {
 
 GROUPS = {
     "x 12": ANY_RANK | FLAT,
-    "x 8x9": FREE | ANY_RANK | SPATIAL | LINE,
+    "x 8x9": ATTENTION | FREE | ANY_RANK | SPATIAL | LINE,
     "x 4x9x8": ANY_RANK | SPATIAL | ELEMENTWISE | PLANE,
     "x 8x4x5x6": ANY_RANK | SPATIAL | SPACE,
     "x 7 dtype i64": WORDS,
@@ -621,7 +650,7 @@ GROUPS = {
     "x [8, ?H, ?W]": MOVING_PLANE,
     "x [8, 4*?H, 8*?W]": MOVING_TWICE,
     "x [8, 2*?D, 4*?H, 2*?W]": {"pixel_unshuffle 2": each(lambda x: oracles.pixel_unshuffle(x, 2))},
-    "x [8, ?H]": FREE | MOVING_CEIL | MOVING_LINE,
+    "x [8, ?H]": ATTENTION | FREE | MOVING_CEIL | MOVING_LINE,
     "x [8, ?D, ?H, ?W]": MOVING_SPACE,
     "x [8, 4*?H]": MULTIPLES,
 }

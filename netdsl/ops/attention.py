@@ -1,0 +1,166 @@
+"""Attention."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netdsl import ops
+from netdsl.ir.formula import element_count
+from netdsl.ir.op import Macro, OnnxNode
+from netdsl.ir.reach import UNKNOWN_REACH, Reach
+from netdsl.ops.base import apply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from netdsl.base.shape import Dim, Shape
+    from netdsl.ir.formula import Count
+    from netdsl.ir.graph import Value
+
+__all__ = ["attend", "attention", "places"]
+
+LOWEST = {"f16": -65504.0, "f32": -3.4028234663852886e38, "f64": -3.4028234663852886e38}
+"""The score of a key that is not seen. It is finite: softmax of a row of infinities would be NaN."""
+
+
+class Attention(Macro):
+    """y[…, i, h] = sum_j softmax_j(scale q[…, i, h] . k[…, j, g] + bias[…, h, i, j]) v[…, j, g], g = h // (heads/kv).
+
+    q [N, *S, I, heads*d], k [N, *S, J, kv*d], v [N, *S, J, kv*e], and if `masked` the keys that are seen, a bool that
+    broadcasts to [N, *S, 1, I, J], and if `biased` a bias that broadcasts to [N, *S, heads, I, J] -> [N, *S, I,
+    heads*e]. A query that sees no key, which happens only with `hides`, has a result of 0. ONNX Attention for
+    three-dimensional values; it has one input for a mask or a bias, and defines no result for such queries.
+    Source: Vaswani et al. (2017), eq. 1; Ainslie et al. (2023) for kv < heads.
+    """
+
+    __slots__ = ("biased", "causal", "heads", "hides", "kv", "masked", "rank", "scale")
+    since = 23
+
+    def __init__(
+        self, rank: int, heads: int, kv: int, scale: float, *, causal: bool, masked: bool, hides: bool, biased: bool
+    ) -> None:
+        self.hides = hides
+        self.heads = heads
+        self.kv = kv
+        self.scale = scale
+        self.causal = causal
+        self.masked = masked
+        self.biased = biased
+        self.rank = rank
+
+    def native(self, opset: int) -> bool:
+        return super().native(opset) and self.rank == 3 and not self.hides and not (self.masked and self.biased)
+
+    def infer(self, *xs: Shape) -> Shape:
+        q, k, v = xs[:3]
+        assert q[:-2] == k[:-2] == v[:-2], f"{q}, {k}, {v}"
+        assert k[-2] == v[-2], f"{k}, {v}"
+        return *q[:-1], v[-1] // self.kv * self.heads
+
+    def dtype(self, *xs: str) -> str:
+        return xs[0]
+
+    def macs(self, y: Shape, *xs: Shape) -> Count:
+        return (element_count(xs[0][1:]) + element_count(y[1:])) * element_count(xs[1][-2:-1])
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        if at > 2:
+            return UNKNOWN_REACH
+        return None if axis == len(y) - 1 or (at and axis == len(y) - 2) else Reach(axis)
+
+    def expand(self, *xs: Value) -> tuple[Value, ...]:
+        q, k, v, *rest = xs
+        mask, bias = rest[0] if self.masked else None, rest[-1] if self.biased else None
+        return (
+            attend(
+                q, k, v, self.heads, self.kv, self.scale, causal=self.causal, mask=mask, hides=self.hides, bias=bias
+            ),
+        )
+
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        assert self.native(opset), "Attention is expanded before emission"
+        numbers = {"q_num_heads": self.heads, "kv_num_heads": self.kv, "is_causal": int(self.causal)}
+        return OnnxNode("Attention", {**numbers, "scale": self.scale})
+
+
+def attention(
+    q: Value,
+    k: Value,
+    v: Value,
+    heads: int,
+    kv: int,
+    scale: float,
+    *,
+    causal: bool = False,
+    mask: Value | None = None,
+    hides: bool = False,
+    bias: Value | None = None,
+) -> Value:
+    given = {"causal": causal, "masked": mask is not None, "hides": hides, "biased": bias is not None}
+    op = Attention(len(q.shape), heads, kv, scale, **given)
+    return apply(op, q, k, v, *(x for x in (mask, bias) if x is not None))
+
+
+def attend(
+    q: Value,
+    k: Value,
+    v: Value,
+    heads: int,
+    kv: int,
+    scale: float,
+    *,
+    causal: bool = False,
+    mask: Value | None = None,
+    hides: bool = False,
+    bias: Value | None = None,
+    drop: Callable[[Value], Value] | None = None,
+) -> Value:
+    """Return attention in simpler ops. `drop` is applied to the probabilities."""
+    rank, grouped = len(q.shape), heads != kv
+    scores = ops.matmul(
+        _heads(ops.mul(q, scale), (kv, heads // kv) if grouped else (heads,)),
+        _heads(k, (kv, 1) if grouped else (kv,), transposed=True),
+    )
+    if bias is not None:
+        scores = ops.add(scores, _grouped(bias, kv) if grouped else bias)
+    seen = _grouped(mask, 1) if mask is not None and grouped else mask
+    if causal:
+        place = places(q, rank - 2)
+        past = ops.greater_or_equal(ops.reshape(place, (q.shape[-2], 1), batch=False), place)
+        seen = past if seen is None else ops.logical_and(seen, past)
+    if seen is not None:
+        scores = ops.where(seen, scores, LOWEST[scores.dtype])
+    p = ops.softmax(scores, -1)
+    if hides and seen is not None:
+        p = ops.mul(p, ops.cast(seen, p.dtype))
+    if drop is not None:
+        p = drop(p)
+    y = ops.matmul(p, _heads(v, (kv, 1) if grouped else (kv,)))
+    between = range(1, rank - 2)
+    groups = range(rank - 2, len(y.shape) - 2)
+    last = len(y.shape) - 1
+    y = ops.transpose(y, (0, *between, last - 1, *groups, last))
+    return ops.reshape(y, (*q.shape[:-1], heads * y.shape[-1]), batch=False)
+
+
+def _heads(x: Value, groups: tuple[int, ...], *, transposed: bool = False) -> Value:
+    """Return [N, *S, L, C] as [N, *S, *groups, L, C/heads], with the last two axes exchanged if `transposed`."""
+    count = groups[0] * groups[-1] if len(groups) > 1 else groups[0]
+    x = ops.reshape(x, (*x.shape[:-1], *groups, x.shape[-1] // count), batch=False)
+    place, last = len(x.shape) - len(groups) - 2, len(x.shape) - 1
+    ends = (last, place) if transposed else (place, last)
+    return ops.transpose(x, (*range(place), *range(place + 1, last), *ends))
+
+
+def _grouped(x: Value, kv: int) -> Value:
+    """Return [N, *S, heads, I, J] as [N, *S, kv, heads/kv, I, J]."""
+    *leading, heads, rows, columns = x.shape
+    return ops.reshape(x, (*leading, kv, heads // kv, rows, columns), batch=False)
+
+
+def places(x: Value, axis: int) -> Value:
+    """Return 0, 1, … for the positions on an axis, as i64."""
+    size: Dim = x.shape[axis]
+    if isinstance(size, int):
+        return ops.counter(x.graph, size)
+    return ops.count_to(ops.shape_of(x, axis, axis + 1), size)
