@@ -17,6 +17,9 @@ from tests.support.programs import net_of
 FOLDER = TESTS / "difficult"
 SMALL = {
     "dcgan": {"width": 8},
+    "detector": {},
+    "dueling": {},
+    "hourglass": {"depth": 3},
     "pixelcnn": {},
     "resnext": {},
     "se_resnet50": {},
@@ -28,7 +31,7 @@ SMALL = {
 }
 """Each program's net, made small where its size is a parameter."""
 
-FREE = {"N": 2, "16*H": 32, "16*W": 48, "audio_1": 40, "image_1": 9, "image_2": 8}
+FREE = {"N": 2, "H": 2, "W": 3, "16*H": 32, "16*W": 48, "audio_1": 40, "image_1": 9, "image_2": 8}
 """What the sizes that are known only at run time shall be."""
 
 
@@ -80,7 +83,7 @@ def test_it_runs_at_batch_1_and_3_with_the_declared_shapes(name: str) -> None:
 def test_the_reference_evaluator_gets_the_same_numbers() -> None:
     from onnx.reference import ReferenceEvaluator
 
-    for name in ("siamese", "two_inputs", "wavenet"):
+    for name in ("detector", "dueling", "siamese", "two_inputs", "wavenet"):
         given = feeds(name, 2)
         for ours, theirs in zip(
             session(name).run(None, given), ReferenceEvaluator(model(name)).run(None, given), strict=True
@@ -103,6 +106,27 @@ def test_sizes_of_run_time_bear_the_users_names() -> None:
 def test_unet_runs_at_several_sizes(height: int, width: int) -> None:
     (y,) = session("unet").run(None, {"image": np.ones((1, 3, height, width), "f4")})
     assert y.shape == (1, 2, height, width)
+
+
+def test_a_dueling_network_has_the_value_as_its_mean() -> None:
+    q, v = session("dueling").run(["q", "v"], feeds("dueling", 5))
+    assert q.shape == (5, 6)
+    np.testing.assert_allclose(q.mean(axis=1, keepdims=True), v, rtol=1e-4, atol=1e-6)
+    assert np.ptp(q, axis=1).min() > 1e-3
+
+
+def test_a_detector_has_outputs_of_every_scale_and_no_classifier() -> None:
+    outputs = [output.name for output in session("detector").get_outputs()]
+    assert outputs == ["boxes0", "scores0", "boxes1", "scores1"]
+    net = net_of(text("detector"), "detector")
+    assert {name.split(".")[0] for name in net.parameters} == {"backbone", "conv1", "conv2", *outputs}
+    assert list(net.parameters)[:4:2] == ["backbone.features.0.0.weight", "backbone.features.1.0.0.weight"]
+
+
+def test_hourglass_heat_maps_are_of_the_size_of_the_image() -> None:
+    heat = session("hourglass").run(["heat0", "heat1"], {"image": np.ones((1, 3, 32, 48), "f4")})
+    assert [each.shape for each in heat] == [(1, 5, 32, 48)] * 2
+    assert np.abs(heat[0] - heat[1]).max() > 0
 
 
 def test_wavenet_is_causal() -> None:
