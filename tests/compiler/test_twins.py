@@ -38,6 +38,7 @@ TWINS: dict[str, tuple[str, dict[str, Any]]] = {
             (TV, {}, "regnet_x_400mf regnet_x_800mf regnet_x_1_6gf regnet_x_3_2gf regnet_x_8gf regnet_x_16gf"),
             (TV, {}, "regnet_x_32gf regnet_y_400mf regnet_y_800mf regnet_y_1_6gf regnet_y_3_2gf regnet_y_8gf"),
             (TV, {}, "regnet_y_16gf regnet_y_32gf"),
+            (TV, {}, "convnext_tiny convnext_small convnext_base"),
             (TV.replace("models", "models.video"), {}, "r3d_18 mc3_18 r2plus1d_18"),
             (SEGMENTATION, {"pixels": 128}, "fcn_resnet50 fcn_resnet101 deeplabv3_resnet50 deeplabv3_resnet101"),
             (TIMM, {}, "res2net50_26w_4s res2net50_48w_2s res2net50_14w_8s res2net50_26w_6s res2net50_26w_8s"),
@@ -45,6 +46,7 @@ TWINS: dict[str, tuple[str, dict[str, Any]]] = {
         )
         for name in names.split()
     },
+    "ssd300": ("Heads(torchvision.models.detection.ssd300_vgg16(weights_backbone=None))", {}),
     "sknet50": (TIMM.format("skresnext50_32x4d"), {}),
     "ghostnet": (TIMM.format("ghostnet_100"), {}),
     "xception": (TIMM.format("legacy_xception"), {}),

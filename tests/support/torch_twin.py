@@ -1,8 +1,8 @@
 """A model of torchvision, timm or transformers with random weights: its weights, examples and outputs, as files.
 
 Run as a subprocess by a Python that has PyTorch: `python torch_twin.py`. Each line of stdin is a JSON object: `model`,
-a Python expression of packages and of `perturbed`, see below; `shapes`, those of its inputs without the batch; and
-`folder`, where `weights.safetensors` and `run.npz` (`input0`, … and `output0`, …) are written. Each is answered with a
+a Python expression of packages, `perturbed` and `Heads`; `shapes`, those of its inputs without the batch; and the
+`folder` of the results, `weights.safetensors` and `run.npz` (`input0`, … and `output0`, …). Each is answered with a
 line, `done` or the error.
 """
 
@@ -29,6 +29,18 @@ class Packages(dict):
 
     def __missing__(self, name: str) -> ModuleType:
         return importlib.import_module(name)
+
+
+class Heads(torch.nn.Module):
+    """A detector of torchvision without its anchors: the raw outputs of its heads."""
+
+    def __init__(self, detector: torch.nn.Module) -> None:
+        super().__init__()
+        self.backbone = detector.backbone
+        self.head = detector.head
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return self.head([*self.backbone(x).values()])
 
 
 def examples(shape: list[int]) -> torch.Tensor:
@@ -79,7 +91,7 @@ def tensors(result: Any) -> Iterator[torch.Tensor]:
 def answer(model: str, shapes: list[list[int]], folder: str) -> None:
     torch.manual_seed(zlib.crc32(model.encode()))
     inputs = [examples(shape) for shape in shapes]
-    names = Packages(perturbed=lambda model: perturbed(model, inputs))
+    names = Packages(perturbed=lambda model: perturbed(model, inputs), Heads=Heads)
     net = names["perturbed"](eval(model, names))
     save_file({name: each.clone() for name, each in net.state_dict().items()}, Path(folder) / "weights.safetensors")
     arrays = {f"input{i}": each.numpy() for i, each in enumerate(inputs)}
