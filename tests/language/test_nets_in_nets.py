@@ -288,6 +288,12 @@ def test_the_weights_of_the_net_fit_under_the_label(tmp_path: Path) -> None:
     assert cut.session(exclude=["head"], **options)(x)["output"].shape == (2, 2, 8, 8)
 
 
+def test_a_layer_wins_over_a_net_of_its_name_which_an_alias_calls() -> None:
+    text = "net relu { input x 8; relu; dense 3 }\nnet other = relu()\nnet o { input x 8; CALL }"
+    assert net_of(text.replace("CALL", "relu"), "o").outputs["output"].node.shape == (8,)
+    assert net_of(text.replace("CALL", "other"), "o").outputs["output"].node.shape == (3,)
+
+
 def test_a_default_is_not_of_a_net() -> None:
     assert codes("net i(n = 3) { input x 8; dense n }\nnet o { default i n 4; input x 8; i }") == ["E0408"]
 
