@@ -127,7 +127,7 @@ def _reached(net: Net, ends: list[Node]) -> set[Node]:
 
 
 def _lower(node: Node, values: dict[Node, Value], graph: Graph, batch: Dim, training: Training | None = None) -> Value:
-    """Return the result of a layer. What depends on no input, such as a `param`, has a batch of 1."""
+    """Return the result of a layer. What is the same for each example, such as a `param`, has a batch of 1."""
     begin = len(graph.operations)
     if node.layer.kind == "input":
         value = _input(node, graph, batch)
@@ -138,8 +138,7 @@ def _lower(node: Node, values: dict[Node, Value], graph: Graph, batch: Dim, trai
             value = node.layer.train(*operands, *weights, training, **named)
         else:
             value = node.layer.body(*operands, *weights, **named)
-    varies = node.layer.kind == "input" or any(values[x].shape[0] == batch for x in node.inputs)
-    assert value.shape == (batch if varies else 1, *node.shape), f"{node!r} was built as {value.shape}"
+    assert value.shape in ((batch, *node.shape), (1, *node.shape)), f"{node!r} was built as {value.shape}"
     for operation in graph.operations[begin:]:
         operation.origin = node
     if value.producer and value.producer.origin is node:

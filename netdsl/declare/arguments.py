@@ -317,6 +317,30 @@ class Operand(Kind[str]):
         return str(value)
 
 
+class Frequencies(Kind["float | tuple[float, ...]"]):
+    """The base of a geometric series of frequencies, or a list of frequencies."""
+
+    expected = "a number > 0, or a list of frequencies"
+
+    def convert(self, value: object) -> float | tuple[float, ...]:
+        item = Real(above=0)
+        try:
+            return Sequence(item).convert(value) if isinstance(value, tuple) else item.convert(value)
+        except ValueMisfit:
+            raise self._misfit() from None
+
+
+class LayerLabel(Kind[str]):
+    """The label of an earlier layer whose weight is shared. The argument itself is the label's text."""
+
+    expected = "the label of a layer"
+
+    def convert(self, value: object) -> str:
+        if not isinstance(value, Word):
+            raise self._misfit()
+        return str(value)
+
+
 class Text(Kind[str]):
     """A text in quotes."""
 

@@ -121,7 +121,7 @@ class WrongMask(ShapeProblem):
 
     def message(self) -> str:
         wanted = " or ".join(map(format_shape, self.wanted))
-        return f"`{self.name}` is {format_shape(self.given)}, but the scores take {wanted}"
+        return f"`{self.name}` is {format_shape(self.given)}, but `{self.layer}` takes {wanted} here"
 
 
 @problem("E0366", "an argument that requires queries and keys of one length")
@@ -148,3 +148,65 @@ class UnequalLengths(ShapeProblem):
         given = next((argument for argument in self.arguments if argument.name == self.what), None)
         if given is not None:
             yield Suggestion(f"leave `{self.what}` out", remove(given))
+
+
+@problem("E0368", "a part of a head that has no pairs of channels")
+class OddRotation(ShapeProblem):
+    """`rope` rotates pairs of channels: the part of each head that it rotates has an even number of channels.
+
+    ```net fail
+    net bad { input x 64x20; rope 8 part 0.4 }
+    ```
+
+    ```net fixed
+    net good { input x 64x20; rope 8 part 0.5 }
+    ```
+    """
+
+    size: int
+    part: float
+
+    headline = "`rope` cannot rotate {part:g} of heads of {size} channels: pairs need an even number"
+
+
+@problem("E0369", "a wrong number of frequencies")
+class FrequencyCount(ShapeProblem):
+    """A list as `base` of `rope` has a frequency for each pair of channels that is rotated.
+
+    ```net fail
+    net bad { input x 64x20; rope 8 base [1, 0.1] }
+    ```
+
+    ```net fixed
+    net good { input x 64x20; rope 8 base [1, 0.1, 0.01, 0.001] }
+    ```
+    """
+
+    given: int
+    wanted: int
+
+    headline = "`base` has {given} frequencies, but `rope` rotates {wanted} pairs of channels"
+
+
+@problem("E0370", "more positions than rows of a table")
+class FewerRows(ShapeProblem):
+    """An `embedding` of `positions` is a table with a row for each position. Positions behind the last row would be an
+    error at run time.
+
+    ```net fail
+    net bad { input x 64x512; add { } { positions; embedding 256 64 } }
+    ```
+
+    ```net fixed
+    net good { input x 64x512; add { } { positions; embedding 512 64 } }
+    ```
+    """
+
+    rows: int
+    positions: int
+
+    headline = "the table has {rows} rows, but there are {positions} positions"
+
+    def suggestions(self) -> Iterable[Suggestion]:
+        if self.span.text.isdecimal():
+            yield Suggestion(f"use {self.positions} rows", Edit(self.span, str(self.positions)))

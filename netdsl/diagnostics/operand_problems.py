@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 from netdsl.base.shape import elements, format_shape
 from netdsl.base.text import Span
 from netdsl.diagnostics.edits import gap_before
-from netdsl.diagnostics.merge_problems import MergeProblem
-from netdsl.diagnostics.problem import Edit, Problem, Suggestion, problem
+from netdsl.diagnostics.merge_problems import MergeProblem, labels_of
+from netdsl.diagnostics.origins import origins
+from netdsl.diagnostics.problem import Edit, Label, Problem, Suggestion, problem
+from netdsl.diagnostics.shape_problems import ShapeProblem
+from netdsl.diagnostics.solve import meet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -191,3 +194,57 @@ class NotWhole(Problem):
     number: float
 
     headline = "`dtype i64` takes integers, not {number:g}"
+
+
+@problem("E0441", "a label of no weight to share")
+class NoWeightToShare(Problem):
+    """`tied` takes the label of an earlier layer with a weight: an `embedding`, a `linear` or a `dense`. The label of a
+    group or block does not say which of its weights is meant: write the path of the layer.
+
+    ```net fail
+    net bad { input w 20 dtype i64; e: embedding 100 8; t: tanh; linear 100 tied t }
+    ```
+
+    ```net fixed
+    net good { input w 20 dtype i64; e: embedding 100 8; tanh; linear 100 tied e }
+    ```
+    """
+
+    name: str
+    labelled: Span
+    named: bool
+
+    caption = "this has no weight of its own"
+    related = "labelled", "labeled here"
+
+    def message(self) -> str:
+        return f"`{self.name}` is {'a layer without a weight' if self.named else 'no single layer'}"
+
+
+@problem("E0367", "a tied weight of another shape")
+class TiedShape(ShapeProblem):
+    """A `linear` or `dense` of U units and C channels has a weight [U, C], and an `embedding V D` one of [V, D]: a
+    `linear V` after D channels can be tied to it.
+
+    ```net fail
+    net bad { input w 20 dtype i64; e: embedding 100 8; linear 16; linear 100 tied e }
+    ```
+
+    ```net fixed
+    net good { input w 20 dtype i64; e: embedding 100 8; linear 8; linear 100 tied e }
+    ```
+    """
+
+    owner: Node
+    shape: tuple[int, ...]
+    wanted: tuple[int, ...]
+
+    headline = "the weight of `{owner.name}` is {shape}, but `{layer}` takes {wanted} here"
+
+    def labels(self) -> Iterable[Label]:
+        yield Label(self.owner.span, f"its weight is {format_shape(self.shape)}")
+        yield from labels_of(origins(self.inputs[0], [0]))
+
+    def candidate_fixes(self) -> Iterable[Suggestion]:
+        node = self.inputs[0]
+        yield from meet(node, (self.shape[-1], *node.shape[1:]))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from netdsl.base.limits import LAYERS, PARAMETERS, ROUNDS
 from netdsl.diagnostics.name_problems import WeightTwice
 from netdsl.diagnostics.net_problems import DeadValue
-from netdsl.diagnostics.problem import Rejected
+from netdsl.diagnostics.operand_problems import TiedShape
+from netdsl.diagnostics.problem import Misfit, Rejected
 from netdsl.diagnostics.report import LAYER
 from netdsl.diagnostics.shape_problems import TooLarge
 from netdsl.ir.net import Node, Output, Parameter, Parameters
@@ -116,18 +117,27 @@ class NetBuilder:
         frame: Frame | None,
         *,
         weights_of: str | None = None,
+        tied: Node | None = None,
         frozen: bool = False,
         training: bool = False,
     ) -> Node:
-        """Apply a layer. `weights_of` names the node whose weights it shares. Raises Misfit or Rejected."""
+        """Apply a layer. `weights_of` names the node whose weights it shares, and `tied` has its shared one. Raises
+        Misfit or Rejected."""
         self.report.work.spend(LAYER + len(inputs) + len(name) // 32, span, frame)
         dtype = layer.dtype_of([x.dtype for x in inputs])
         shape, weights = layer.rules(tuple([x.shape for x in inputs]))
+        layer.accepts(inputs)
         if len(self.nodes) >= LAYERS:
             raise Rejected(TooLarge(span=span, frame=frame, what="layers", count=len(self.nodes) + 1, limit=LAYERS))
         node = Node(layer, inputs, shape, name, NONE, span, frame, dtype)
-        if weights:
-            node.parameters = self._parameters(node, weights, weights_of, frozen, training)
+        if own := weights if tied is None else tuple(weight for weight in weights if not weight.shared):
+            node.parameters = self._parameters(node, own, weights_of, frozen, training)
+        if tied is not None:
+            weight = tied.parameters["weight"]
+            wanted = next(each.shape for each in weights if each.shared)
+            if weight.shape != wanted:
+                raise Misfit(TiedShape, at="tied", owner=tied, shape=weight.shape, wanted=wanted)
+            node.parameters = {"weight": weight, **node.parameters}
         if training:
             self.training.add(len(self.nodes))
         self.nodes.append(node)

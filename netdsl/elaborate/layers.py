@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from netdsl.base.shape import Size
-from netdsl.declare.arguments import ValueMisfit
+from netdsl.declare.arguments import LayerLabel, Operand, ValueMisfit
 from netdsl.diagnostics import argument_problems as problems
 from netdsl.diagnostics.expression_problems import BadOperation, NotDecidable
 from netdsl.diagnostics.name_problems import UnknownLayer
 from netdsl.diagnostics.net_problems import NoInput
+from netdsl.diagnostics.operand_problems import NoWeightToShare
 from netdsl.diagnostics.problem import Edit, Misfit
 from netdsl.elaborate.arithmetic import show_value
 from netdsl.elaborate.bind import Signature, bind, bound_values
@@ -42,7 +43,7 @@ def declared_signature(cls: type[Declared]) -> Signature:
             tuple(a.name for a in arguments if a.required),
             words={a.name: a.kind.words for a in arguments},
             quoted=tuple(a.name for a in arguments if a.kind.quoted),
-            labels=cls.values,
+            labels=tuple(a.name for a in arguments if isinstance(a.kind, (Operand, LayerLabel))),
             operands=cls.operand_usage if issubclass(cls, Layer) and cls.operands else "",
             docs={a.name: a.doc for a in arguments},
         )
@@ -202,6 +203,7 @@ def apply_layer(
             span,
             context.frame,
             weights_of=scope.weights[:-1] if scope.weights is not None else None,
+            tied=_tied(arguments, context),
             frozen=context.frozen,
             training=context.training,
         )
@@ -211,6 +213,22 @@ def apply_layer(
     if opened is None:
         context.builder.reach(node.name, node)
     return node
+
+
+def _tied(arguments: tuple[Bound, ...], context: Context) -> Node | None:
+    """Return the layer whose weight a call shares, if any. Raises Rejected or Poisoned."""
+    from netdsl.elaborate.labels import find_label, value_of
+
+    for argument in arguments:
+        if argument.name == "tied":
+            assert isinstance(argument.expr, (ast.Name, ast.Path)), argument.expr
+            label = find_label(argument.expr, context)
+            node = value_of(label)
+            named = label.scope is not None and label.scope.path == f"{node.name}."
+            if not named or "weight" not in node.parameters:
+                context.reject(NoWeightToShare, argument.expr.span, name=label.name, labelled=label.span, named=named)
+            return node
+    return None
 
 
 def reject_misfit(

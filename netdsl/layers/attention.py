@@ -1,16 +1,18 @@
-"""Attention, and products of matrices."""
+"""Attention, positions, and products of matrices."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from netdsl import ops
-from netdsl.base.shape import Dim, Shape
-from netdsl.declare.arguments import Flag, Integer, Operand, Real
+from netdsl.base.shape import Dim, Shape, format_shape
+from netdsl.declare.arguments import Flag, Frequencies, Integer, Operand, Real
 from netdsl.declare.declared import keyword, positional
 from netdsl.diagnostics.attention_problems import (
+    FrequencyCount,
     HeadsMisfit,
     JointChannels,
+    OddRotation,
     OperandLengths,
     UnequalLengths,
     WrongMask,
@@ -195,3 +197,88 @@ class MatmulLayer(Layer):
 
     def body(self, a: Value, b: Value, w: Weights) -> Value:
         return ops.matmul(a, b)
+
+
+@layer("positions")
+class PositionsLayer(Layer):
+    """Numbers of the positions on the last axis: y[i] = i.
+
+    Shapes: [*, L] -> [L], integers, the same for each example; the elements of the input are not used.
+    Conventions: learned positions are an `embedding` of these, as in GPT and BERT: its weight is [positions, size].
+    Source: Gehring et al. (2017), section 3.1.
+
+    ```net
+    input tokens 20 dtype i64
+    add { embedding 1000 64 } { positions; wpe: embedding 512 64 }
+    positions
+    ```
+    """
+
+    differentiable = False
+
+    def element_type(self, x: str) -> str:
+        return "i64"
+
+    def shape(self, x: Shape) -> Shape:
+        return x[-1:]
+
+    def body(self, x: Value, w: Weights) -> Value:
+        return ops.reshape(ops.places(x, len(x.shape) - 1), (1, x.shape[-1]), batch=False)
+
+
+@layer("rope")
+class RopeLayer(Layer):
+    """Rotary position embedding: the channels a, b of a pair become a cos θ - b sin θ and b cos θ + a sin θ, where
+    θ = p / base^(2i/r) for pair i at position p, and r = part d channels of each head are rotated.
+
+    Shapes: [heads d, *S, L] -> [heads d, *S, L], along the last axis.
+    Conventions: by default pairs are channels i and i + r/2, as in Llama and Hugging Face's weights; with
+    `interleaved on` they are channels 2i and 2i + 1, as in the paper and GPT-J. `at` has other positions than 0, 1, …,
+    [L] or [*S, L]. A list as `base` has the r/2 frequencies θ/p themselves, as for longer contexts.
+    Source: Su et al. (2021), eq. 15 and 34.
+
+    ```net
+    input x 64x20
+    attention 8 causal on { linear 64; rope 8 } { linear 64; rope 8 } { linear 64 }
+    rope 8 base 500000
+    ```
+    """
+
+    heads: int = positional(Integer(), doc="number of heads")
+    base: float | tuple[float, ...] = keyword(Frequencies(), 10000.0, doc="base of the angles, or their frequencies")
+    part: float = keyword(Real(above=0, maximum=1), 1.0, doc="part of each head that is rotated")
+    interleaved: bool = keyword(Flag(), False, doc="rotate neighboring channels")
+    at: str | None = keyword(Operand("i64"), None, doc="positions")
+
+    def shape(self, x: Shape, *, at: Shape | None = None) -> Shape:
+        self.frequencies(x)
+        wanted = tuple(dict.fromkeys([x[-1:], x[1:]]))
+        if at is not None and at not in wanted:
+            raise Misfit(WrongMask, at="at", name="at", given=at, wanted=wanted)
+        return x
+
+    def frequencies(self, x: Shape) -> tuple[float, ...]:
+        """Return the angle of each pair of channels at position 1. Raises Misfit."""
+        channels = channel_count(x)
+        if channels % self.heads or len(x) < 2:
+            what = f"`rope` rotates {self.heads} heads along the last axis, and cannot split {format_shape(x)}"
+            raise Misfit(HeadsMisfit, at="heads", what=what)
+        size = channels // self.heads
+        turned = round(size * self.part)
+        if turned % 2 or not turned or abs(turned - size * self.part) > 1e-6:
+            raise Misfit(OddRotation, at="part", size=size, part=self.part)
+        if not isinstance(self.base, tuple):
+            return tuple(self.base ** (-2 * i / turned) for i in range(turned // 2))
+        if len(self.base) != turned // 2:
+            raise Misfit(FrequencyCount, at="base", given=len(self.base), wanted=turned // 2)
+        return self.base
+
+    def body(self, x: Value, w: Weights, *, at: Value | None = None) -> Value:
+        last = channels_last(x)
+        rank = len(last.shape)
+        if at is None:
+            place = ops.places(last, rank - 2)
+        else:
+            place = ops.reshape(at, (*(1,) * (rank - 1 - len(at.shape)), *at.shape[1:]))
+        frequencies = self.frequencies(x.shape[1:])
+        return channels_first(ops.rotate(last, place, self.heads, frequencies, interleaved=self.interleaved))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from netdsl.ir.graph import Graph, Value
-    from netdsl.ir.net import Parameter
+    from netdsl.ir.net import Node, Parameter
 
 _T = TypeVar("_T")
 
@@ -35,10 +35,10 @@ class Weight:
     """A weight of a layer: its name in the layer, shape and initializer, and the fans that scale it.
 
     The fans default to those of a weight [outputs, inputs, *kernel], as in convolutions and dense layers. An `unnamed`
-    weight has the name of its layer alone.
+    weight has the name of its layer alone; a `shared` one is that of another layer.
     """
 
-    __slots__ = ("buffer", "fan_in", "fan_out", "init", "name", "shape", "size", "unnamed")
+    __slots__ = ("buffer", "fan_in", "fan_out", "init", "name", "shape", "shared", "size", "unnamed")
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class Weight:
         fan_out: int | None = None,
         buffer: bool = False,
         unnamed: bool = False,
+        shared: bool = False,
     ) -> None:
         area = elements(shape[2:])
         self.name = name
@@ -60,6 +61,7 @@ class Weight:
         self.fan_out = fan_out if fan_out is not None else shape[0] * area
         self.buffer = buffer
         self.unnamed = unnamed
+        self.shared = shared
 
 
 class Weights:
@@ -192,6 +194,9 @@ class Layer(Declared):
                 raise Misfit(
                     InitMisfit, at=at, init=weight.init.name, wanted=wanted, weight=weight.name, sizes=weight.shape
                 )
+
+    def accepts(self, inputs: Sequence[Node]) -> None:
+        """Raise Misfit for inputs that have a fitting shape, but cannot be meant."""
 
     def rules(self, shapes: tuple[Shape, ...]) -> tuple[Shape, tuple[Weight, ...]]:
         """Return the shape of the result and the weights for inputs of these shapes, cached."""

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.base.shape import Shape, elements
-from netdsl.declare.arguments import Flag, Initializer, Integer
+from netdsl.declare.arguments import Flag, Initializer, Integer, LayerLabel
 from netdsl.declare.declared import keyword, positional
+from netdsl.diagnostics.attention_problems import FewerRows
 from netdsl.diagnostics.layer_problems import WrongType
 from netdsl.diagnostics.problem import Misfit
 from netdsl.ir.init import Init, zeros
@@ -15,9 +16,10 @@ from netdsl.layers.base import Layer, Weight, layer
 from netdsl.layers.window import channel_count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from netdsl.ir.graph import Value
+    from netdsl.ir.net import Node
     from netdsl.layers.base import Training, Weights
 
 
@@ -38,13 +40,14 @@ class DenseLayer(Layer):
     bias: bool = keyword(Flag(), True, doc="add a learned bias")
     init: Init = keyword(Initializer(), Init("he_normal"), doc="initializer of the weight")
     bias_init: Init = keyword(Initializer(), zeros, doc="initializer of the bias")
+    tied: str | None = keyword(LayerLabel(), None, doc="layer whose weight it uses")
 
     def shape(self, *xs: Shape) -> Shape:
         elements(xs[0])
         return (self.units,)
 
     def weights(self, x: Shape) -> Iterator[Weight]:
-        yield Weight("weight", (self.units, elements(x)), self.init)
+        yield Weight("weight", (self.units, elements(x)), self.init, shared=self.tied is not None)
         if self.bias:
             yield Weight("bias", (self.units,), self.bias_init)
 
@@ -72,13 +75,14 @@ class LinearLayer(Layer):
     bias: bool = keyword(Flag(), True, doc="add a learned bias")
     init: Init = keyword(Initializer(), Init("he_normal"), doc="initializer of the weight")
     bias_init: Init = keyword(Initializer(), zeros, doc="initializer of the bias")
+    tied: str | None = keyword(LayerLabel(), None, doc="layer whose weight it uses")
 
     def shape(self, *xs: Shape) -> Shape:
         channel_count(xs[0])
         return (self.units, *xs[0][1:])
 
     def weights(self, x: Shape) -> Iterator[Weight]:
-        yield Weight("weight", (self.units, channel_count(x)), self.init)
+        yield Weight("weight", (self.units, channel_count(x)), self.init, shared=self.tied is not None)
         if self.bias:
             yield Weight("bias", (self.units,), self.bias_init)
 
@@ -135,6 +139,11 @@ class EmbeddingLayer(Layer):
         if xs[0] != "i64":
             raise Misfit(WrongType, wanted="i64")
         return "f32"
+
+    def accepts(self, inputs: Sequence[Node]) -> None:
+        (x,) = inputs
+        if x.layer.kind == "positions" and isinstance(x.shape[0], int) and x.shape[0] > self.vocabulary:
+            raise Misfit(FewerRows, at="vocabulary", rows=self.vocabulary, positions=x.shape[0])
 
     def shape(self, *xs: Shape) -> Shape:
         return (self.size, *xs[0])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import netdsl.layers.table
 from netdsl.base.paths import replace_pages
+from netdsl.declare.arguments import LayerLabel, Operand
 from netdsl.diagnostics.catalogue import docstring
 from netdsl.ir.init import Init
 from netdsl.layers import find_layer, layer_modules
@@ -74,7 +75,8 @@ def usage(cls: type[Declared]) -> str:
 
 
 def _place(argument: Argument) -> str:
-    value = default_text(argument) or argument.name.upper()
+    is_label = isinstance(argument.kind, (Operand, LayerLabel))
+    value = "LABEL" if is_label else default_text(argument) or argument.name.upper()
     text = f"{argument.name} {value}" if argument.keyword else argument.name.upper()
     return text if argument.required else f"[{text}]"
 

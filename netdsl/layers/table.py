@@ -28,6 +28,8 @@ LAYER_MODULES = {
     "normalize": "affine",
     "attention": "attention",
     "matmul": "attention",
+    "positions": "attention",
+    "rope": "attention",
     "pad": "bounds",
     "pad_channels": "bounds",
     "crop": "bounds",

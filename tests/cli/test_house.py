@@ -67,7 +67,7 @@ def test_no_room_stands_empty_and_annotations_are_lazy(path: Path) -> None:
 PURE = {
     *("all", "isinstance", "len", "list", "min", "range", "set", "sorted", "tuple", "zip"),
     *("count", "keys", "values", "prod"),
-    *("MaxPool", "broadcast", "elements", "infer", "is_number", "known"),
+    *("MaxPool", "broadcast", "elements", "infer", "is_number", "known", "native"),
 }
 """The functions that assertions call. Each is free of side effects, as `python -O` skips assertions."""
 

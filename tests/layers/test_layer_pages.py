@@ -20,7 +20,7 @@ LAYERS = ROOT / "netdsl" / "layers"
 TRAINING = [name for table in TABLES.values() for name in table.classes]
 USAGES = {
     "relu": "relu",
-    "dense": "dense UNITS [bias on] [init he_normal] [bias_init zeros]",
+    "dense": "dense UNITS [bias on] [init he_normal] [bias_init zeros] [tied LABEL]",
     "dropout": "dropout P [spatial off]",
     "maxpool": "maxpool KERNEL [stride STRIDE] [pad 0] [ceil off]",
     "normalize": "normalize mean MEAN std STD",

@@ -442,12 +442,30 @@ def attention(heads, kv, causal=False, masked=None):
     return oracle
 
 
+def rope(x, heads):
+    """Rotations of channels i and i + d/2 of each head, as complex numbers."""
+    n, c, length = x.shape
+    a, b = np.moveaxis(x.reshape(n, heads, 2, -1, length), 2, 0)
+    d = c // heads
+    turn = np.exp(1j * np.arange(length) * (10000.0 ** (-2 * np.arange(d // 2) / d))[:, None])
+    y = (a + 1j * b) * turn
+    return np.stack([y.real, y.imag], 2).reshape(x.shape)
+
+
 ATTENTION = {
     "attention 2 kv 1": attention(2, 1),
     "attention 2 kv 1 causal on": attention(2, 1, causal=True),
 }
 
-LINE = {
+TIED = {
+    "i: values [0, 1, 2] dtype i64; e: embedding 3 8; from x; linear 3 bias off tied e": lambda x, w: np.einsum(
+        "vc,ncl->nvl", w["weight"], x
+    ),
+}
+
+LINE = TIED | {
+    "rope 2": each(lambda x: rope(x, 2)),
+    "positions; embedding 9 8": lambda x, w: np.broadcast_to(w["weight"].T, x.shape),
     "m: values [0, 0, 1, 1, 0, 1, 1, 1, 1] dtype i64; from x; attention 2 kv 1 mask m causal on": attention(
         2, 1, causal=True, masked=[0, 0, 1, 1, 0, 1, 1, 1, 1]
     ),
