@@ -29,7 +29,7 @@ MORE = {
     "silu": "input x 2x8x8; repeat 3 { conv 3x3 8; silu }; dense 3",
     "residuals": "input x 8x8x8; repeat 3 { skip { conv 3x3 8; elu }; relu }; dense 3",
     "inverted": "input x 4x8x8; repeat 2 { skip { conv 1x1 8; bn; relu6; dwconv 3x3; bn; conv 1x1 4; bn } }; dense 3",
-    "dropouts": "input x 64; repeat 3 { dense 64; gelu; dropout 0.5 }; dense 3",
+    "dropouts": "input x 64; repeat 3 { dense 64; silu; dropout 0.5 }; dense 3",
 }
 
 
