@@ -245,6 +245,45 @@ class CropOutside(ShapeProblem):
         return f"`{self.layer}` keeps {self.wanted} elements{behind} of axis {self.axis}, which has {self.size}"
 
 
+@problem("E0427", "unpooling with overlapping windows")
+class WindowsOverlap(ShapeProblem):
+    """`unpool` puts each element where its window had the maximum. Overlapping windows can share it, and only one of
+    their elements would be left, so the stride is at least the window.
+
+    ```net fail
+    net bad { input x 3x9x9; maxpool 3 stride 2; unpool 3 stride 2 x }
+    ```
+
+    ```net fixed
+    net good { input x 3x9x9; maxpool 3; unpool 3 x }
+    ```
+    """
+
+    stride: int
+    window: int
+
+    headline = "`{layer}` needs windows that do not overlap, but the stride {stride} is less than the window {window}"
+
+
+@problem("E0428", "unpooling something else than a pool's result")
+class NotPooled(ShapeProblem):
+    """The operand of `unpool` is the value that the max pool reads. With the same arguments, its pool has the shape of
+    what is unpooled.
+
+    ```net fail
+    net bad { input x 3x8x8; maxpool 2x2; conv 3x3 8; unpool 2x2 x }
+    ```
+
+    ```net fixed
+    net good { input x 3x8x8; maxpool 2x2; conv 3x3 3; unpool 2x2 x }
+    ```
+    """
+
+    wanted: Shape
+
+    headline = "this max pool of {inputs[1].shape} has the shape {wanted}, but {inputs[0].shape} is unpooled"
+
+
 @problem("E0312", "`pad same` with an even window")
 class EvenSame(ShapeProblem):
     """`pad same` adds `dilation*(k-1)/2` on every side, as papers do, and this requires an odd kernel.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from netdsl import ops
 from netdsl.base.limits import SIZE
@@ -11,7 +11,7 @@ from netdsl.declare.arguments import Choice, Flag, Integer, Padding, Sizes
 from netdsl.declare.declared import keyword, positional
 from netdsl.diagnostics.problem import Misfit
 from netdsl.diagnostics.shape_problems import NeedsNumber
-from netdsl.diagnostics.window_problems import PadTooLarge
+from netdsl.diagnostics.window_problems import NotPooled, PadTooLarge, WindowsOverlap
 from netdsl.layers.base import Layer, layer
 from netdsl.layers.window import Window, axis_of, each, spatial
 
@@ -38,7 +38,7 @@ class PoolLayer(Layer):
                 raise Misfit(PadTooLarge, at="pad", pad=pad, window=kernel)
         return window
 
-    def shape(self, *xs: Shape) -> Shape:
+    def shape(self, *xs: Any) -> Shape:
         return (xs[0][0], *self.window(xs[0]).out)
 
 
@@ -61,6 +61,44 @@ class MaxPoolLayer(PoolLayer):
     def body(self, x: Value, w: Weights) -> Value:
         window = self.window(x.shape[1:])
         return ops.max_pool(x, window.kernel, window.stride, window.pads, extra=window.extra)
+
+
+@layer("unpool")
+class UnpoolLayer(PoolLayer):
+    """Max unpooling: each element goes where a max pool of another value found its maximum; the rest is 0.
+
+    Shapes: [C, *P], and [C, *S] before the pool -> [C, *S], with P as for `maxpool` with the same arguments on S.
+    Conventions: the operand is what the pool reads, and the arguments are the pool's: `x: relu; maxpool 2x2`, and later
+    `unpool 2x2 x`. PyTorch's MaxUnpool2d with the indices of MaxPool2d. Windows must not overlap, since two of them
+    could have the same maximum. The gradient flows to the input alone.
+    Source: Zeiler & Fergus (2014), section 2.1; Badrinarayanan, Kendall & Cipolla (2017), SegNet.
+
+    ```net
+    input image 3x32x32
+    x: conv 3x3 8
+    maxpool 2x2
+    relu
+    unpool 2x2 x
+    ```
+    """
+
+    operands = (1,)
+    operand_usage = "LABEL"
+    flow_first = True
+
+    def shape(self, x: Shape, pooled: Shape) -> Shape:
+        window = self.window(pooled)
+        for stride, kernel in zip(window.stride, window.kernel, strict=True):
+            if stride < kernel:
+                raise Misfit(WindowsOverlap, at="stride", stride=stride, window=kernel)
+        wanted = (pooled[0], *window.out)
+        if x != wanted:
+            raise Misfit(NotPooled, wanted=wanted)
+        return pooled
+
+    def body(self, x: Value, pooled: Value, w: Weights) -> Value:
+        window = self.window(pooled.shape[1:])
+        return ops.max_unpool(x, pooled, window.kernel, window.stride, window.pads, extra=window.extra)
 
 
 @layer("avgpool")

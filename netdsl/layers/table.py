@@ -73,6 +73,7 @@ LAYER_MODULES = {
     "instancenorm": "norm",
     "groupnorm": "norm",
     "maxpool": "pool",
+    "unpool": "pool",
     "avgpool": "pool",
     "global_avgpool": "pool",
     "adaptive_avgpool": "pool",

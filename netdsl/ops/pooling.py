@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.op import OnnxNode, Op
-from netdsl.ir.reach import Reach, window
+from netdsl.ir.reach import UNKNOWN_REACH, Reach, window
 from netdsl.ops.base import apply, constant, known
 from netdsl.ops.convolution import Conv, windows
 from netdsl.ops.indexing import pad
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
 
-__all__ = ["average_pool", "global_average_pool", "global_max_pool", "max_pool"]
+__all__ = ["average_pool", "global_average_pool", "global_max_pool", "max_pool", "max_unpool"]
 
 
 class Pool(Op):
@@ -60,6 +60,62 @@ class MaxPool(Pool):
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
         """The first maximum in row-major order receives the gradient, as in PyTorch."""
         return (ops.max_pool_dx(dy, xs[0], y, self),)
+
+
+class MaxPoolIndices(Pool):
+    """The maximum of each window, and its index in the flat input, batch included, as i64. ONNX MaxPool."""
+
+    __slots__ = ()
+
+    def shapes(self, *xs: Shape) -> tuple[Shape, ...]:
+        return (self.infer(*xs),) * 2
+
+    def dtypes(self, *xs: str) -> tuple[str, ...]:
+        return xs[0], "i64"
+
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("MaxPool", self.attributes)
+
+    def vjps(
+        self, dys: tuple[Value | None, ...], ys: tuple[Value, ...], xs: tuple[Value, ...]
+    ) -> tuple[Value | None, ...]:
+        """The indices have no gradient, and only they are used."""
+        assert dys[0] is None, "max_pool computes the maxima"
+        return (None,)
+
+
+class MaxUnpool(Op):
+    """Elements of x at the flat indices of a result of this shape, which is 0 elsewhere. ONNX MaxUnpool.
+
+    The inputs are x, the indices of MaxPoolIndices, all different, and the whole shape of the result, unless the
+    windows cover it exactly.
+    """
+
+    __slots__ = ("kernel_shape", "pads", "shape", "strides")
+
+    def __init__(self, pool: Pool, shape: Shape) -> None:
+        self.kernel_shape = pool.kernel_shape
+        self.pads = pool.pads
+        self.strides = pool.strides
+        self.shape = shape
+
+    def infer(self, x: Shape, indices: Shape, shape: Shape | None = None) -> Shape:
+        assert x == indices, f"{x} placed at {indices}"
+        assert shape in (None, (len(self.shape),)), f"{self.shape} is not of {shape} sizes"
+        return self.shape
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        if at or axis < 2:
+            return UNKNOWN_REACH if at else Reach(axis)
+        stride, pad, kernel = self.strides[axis - 2], self.pads[axis - 2], self.kernel_shape[axis - 2]
+        return Reach(axis, first=pad - max(0, kernel - stride), last=pad, up=stride)
+
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        return OnnxNode("MaxUnpool", {name: getattr(self, name) for name in ("kernel_shape", "pads", "strides")})
+
+    def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        flat = ops.reshape(dy, (prod(known(dy.shape)),), batch=False)
+        return ops.gather(flat, xs[1], 0), *(None for _ in xs[1:])
 
 
 class AveragePool(Pool):
@@ -156,6 +212,25 @@ def max_pool(
 ) -> Value:
     """Pool; `extra` are the afters that ceil mode adds, one per axis."""
     return apply(MaxPool(tuple(kernel), tuple(strides), _joined(pads, extra, len(kernel))), x)
+
+
+def max_unpool(
+    x: Value,
+    pooled: Value,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    pads: Sequence[int] | None = None,
+    *,
+    extra: Sequence[int] | None = None,
+) -> Value:
+    """Put the elements of x where a max pool of `pooled`, whose windows do not overlap, has its maxima."""
+    pool = MaxPoolIndices(tuple(kernel), tuple(strides), _joined(pads, extra, len(kernel)))
+    indices = pooled.graph.apply(pool, pooled)[1]
+    shape = pooled.shape
+    covered = (many * size for many, size in zip(x.shape[2:], pool.kernel_shape, strict=True))
+    if pool.strides == pool.kernel_shape and not any(pool.pads) and tuple(covered) == shape[2:]:
+        return apply(MaxUnpool(pool, shape), x, indices)
+    return apply(MaxUnpool(pool, shape), x, indices, ops.shape_of(pooled, 0, len(shape)))
 
 
 def average_pool(

@@ -169,6 +169,7 @@ CASES = {
         for corners in (False, True)
     },
     "batch_gather": ([X], lambda x: ops.batch_gather(x, ops.constant(x.graph, [2, 0, 2, 1, 1, -1], "i64", (2, 3)))),
+    "max_unpool": ([(2, 3, 2, 3), (2, 3, 4, 6)], lambda v, x: ops.max_unpool(v, x, (2, 2), (2, 2))),
     "depth_to_space": ([(2, 12, 2, 3)], lambda x: ops.depth_to_space(x, 2)),
     "global_average_pool": ([X], ops.global_average_pool),
     "global_max_pool": ([X], ops.global_max_pool),

@@ -466,6 +466,11 @@ CASES = {
         lambda x: ops.batch_gather(x, ops.arg_max(x, 1)),
         lambda x: np.stack([each[i] for each, i in zip(x, x.argmax(1), strict=True)]),
     ),
+    "max_unpool": (
+        [(N, 3, 2, 3), (N, 3, 4, 6)],
+        lambda v, x: ops.max_unpool(v, x, (2, 2), (2, 2)),
+        lambda v, x: oracles.max_unpool(v, x, (2, 2), (2, 2), (0, 0)),
+    ),
 }
 
 FROM_OPSET = {"bit_xor": 18}

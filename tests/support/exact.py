@@ -92,7 +92,13 @@ class MaxPool(OpRun):
     ):
         rank = len(kernel_shape)
         seen = windows(x, kernel_shape, strides or (1,) * rank, pads or (0,) * 2 * rank, dilations, -np.inf)
-        return (seen.max(axis=tuple(range(-rank, 0))),)
+        y = seen.max(axis=tuple(range(-rank, 0)))
+        if len(self.onnx_node.output) == 1:
+            return (y,)
+        places = np.arange(x.size, dtype=np.int64).reshape(x.shape)
+        places = windows(places, kernel_shape, strides or (1,) * rank, pads or (0,) * 2 * rank, dilations, -1)
+        first = seen.reshape(*y.shape, -1).argmax(-1)[..., None]
+        return y, np.take_along_axis(places.reshape(*y.shape, -1), first, -1)[..., 0]
 
 
 class AveragePool(OpRun):
@@ -155,6 +161,15 @@ class Resize(OpRun):
         many = sizes[2:] if sizes is not None else (np.array(x.shape) * scales).astype(int)[2:]
         mode = {"linear": "bilinear", "cubic": "bicubic"}.get(mode, mode)
         return (resize(x, many, mode, coordinate_transformation_mode),)
+
+
+class MaxUnpool(OpRun):
+    def _run(self, x, indices, shape=None, kernel_shape=None, pads=None, strides=None):
+        if shape is None:
+            shape = (*x.shape[:2], *(n * k for n, k in zip(x.shape[2:], kernel_shape, strict=True)))
+        y = np.zeros(shape, x.dtype)
+        y.reshape(-1)[indices.reshape(-1)] = x.reshape(-1)
+        return (y,)
 
 
 class GridSample(OpRun):
@@ -258,6 +273,7 @@ NEW_OPS = [
     ScatterElements,
     Resize,
     GridSample,
+    MaxUnpool,
     Scan,
 ]
 

@@ -46,6 +46,18 @@ def maxpool(kernel, strides, pads):
     return lambda x, _: oracles.pool(x, kernel, strides, pads, np.max, -np.inf)
 
 
+def unpooled(kernel, strides, pads, extra=None):
+    """A pool, times three, put back where the maxima are."""
+    rank = len(kernel)
+    ends = [p + e for p, e in zip(pads[rank:], extra or (0,) * rank, strict=True)]
+
+    def oracle(x, _):
+        v = 3 * oracles.pool(x, kernel, strides, (*pads[:rank], *ends), np.max, -np.inf)
+        return oracles.max_unpool(v, x, kernel, strides, pads)
+
+    return oracle
+
+
 def avgpool(kernel, strides, pads):
     return lambda x, _: oracles.pool(x, kernel, strides, pads, np.nanmean, np.nan)
 
@@ -338,6 +350,10 @@ PLANE = {
     "shift (-9); maxpool 3x3 stride 2 pad 1": each(
         lambda x: oracles.pool(x - 9, (3, 3), (2, 2), (1, 1, 1, 1), np.max, -np.inf)
     ),
+    "maxpool 2; scale 3; unpool 2 x": unpooled((2, 2), (2, 2), (0,) * 4),
+    "maxpool 2x3 stride 3 pad [1, 0, 0, 1] ceil on; scale 3; unpool 2x3 stride 3 pad [1, 0, 0, 1] ceil on x": unpooled(
+        (2, 3), (3, 3), (1, 0, 0, 1), (1, 0)
+    ),
     "maxpool 3 stride 1 pad same": maxpool((3, 3), (1, 1), (1, 1, 1, 1)),
     "maxpool 3x3 stride 2 ceil on": maxpool((3, 3), (2, 2), (0, 0, 0, 1)),
     "maxpool 2x2 stride 3 ceil on": maxpool((2, 2), (3, 3), (0, 0, 0, 0)),
@@ -482,6 +498,7 @@ LINE = TIED | {
     "deconv 3 6 stride 2 groups 2": deconv((2,), (1, 1), (1,), group=2),
     "deconv 2 6": deconv((1,), (1, 0)),
     "maxpool 2 stride 2 ceil on": maxpool((2,), (2,), (0, 1)),
+    "maxpool 4; scale 3; unpool 4 x": unpooled((4,), (4,), (0, 0)),
     "avgpool 4 stride 3 pad 1 ceil on count_pad on": counted((4,), (3,), (1, 1), (2,)),
     "avgpool 3 pad same": avgpool((3,), (3,), (1, 1)),
     "adaptive_avgpool 4": adaptive(4),
@@ -508,6 +525,7 @@ SPACE = ATTENTION | {
     "dwconv 2x2x2 stride 2 pad same_upper": conv((2, 2, 2), (0, 0, 0, 0, 1, 0), group=8),
     "deconv 2 4 stride 2": deconv((2, 2, 2), (0,) * 6),
     "deconv 3x3x4 4 stride [1, 2, 2]": deconv((1, 2, 2), (1,) * 6, (0, 1, 0)),
+    "maxpool 2; scale 3; unpool 2 x": unpooled((2, 2, 2), (2, 2, 2), (0,) * 6),
     "maxpool 2 ceil on": maxpool((2, 2, 2), (2, 2, 2), (0, 0, 0, 0, 1, 0)),
     "avgpool 3 stride 2 pad 1": avgpool((3, 3, 3), (2, 2, 2), (1,) * 6),
     "avgpool 3 stride 2 pad 1 count_pad on": counted((3, 3, 3), (2, 2, 2), (1,) * 6, (0, 0, 0)),
@@ -556,6 +574,7 @@ MOVING_PLANE = {
     "conv 3x2 4 pad same_upper": conv((1, 1), (1, 0, 1, 1)),
     "deconv 3x3 4 stride 2": deconv((2, 2), (1, 1, 1, 1), (1, 1)),
     "maxpool 3x3 stride 2 pad 1": maxpool((3, 3), (2, 2), (1, 1, 1, 1)),
+    "maxpool 2; scale 3; unpool 2 x": unpooled((2, 2), (2, 2), (0,) * 4),
     "groupnorm 2": groupnorm(2),
     "groupnorm 8": groupnorm(8),
     "upsample 2 bilinear": upsample(2, 2),

@@ -160,6 +160,18 @@ def grid_sample(x, grid, border=False, corners=False):
     return y
 
 
+def max_unpool(v, x, kernel, strides, pads):
+    """v at the first maximum of each window of x, element by element."""
+    y = np.zeros_like(x)
+    for place in np.ndindex(*v.shape):
+        begins = [max(0, p * s - b) for p, s, b in zip(place[2:], strides, pads, strict=False)]
+        ends = [p * s - b + k for p, s, b, k in zip(place[2:], strides, pads, kernel, strict=False)]
+        window = x[(*place[:2], *map(slice, begins, ends))]
+        at = np.unravel_index(window.argmax(), window.shape)
+        y[(*place[:2], *(b + i for b, i in zip(begins, at, strict=True)))] = v[place]
+    return y
+
+
 def pixel_shuffle(x, r):
     """y[c, r*s + i] = x[c*r^d + digits i in base r, s], element by element."""
     rank = x.ndim - 2
