@@ -96,6 +96,7 @@ INPUTS = [
 ]
 """Inputs, and the number of their spatial axes."""
 MERGES = ("add", "mul", "sub", "div", "max", "min", "concat")
+CUTS = ("", "k 2", "until l1", "until l1.c", "until l1.relu1")
 SPREADS = ("", "", " spread on", " spread off")
 CONDITIONS = ("on", "n > 1", "channels == 3", "len(shape) > 1")
 
@@ -229,6 +230,7 @@ class _Writer:
         self.wild = random.choice([0.0, 0.0, 0.02, 0.1])
         """How often it writes what cannot be right but by chance."""
         self.blocks: list[str] = []
+        self.has_part = False
         self.rank = 2
         wild = ("input", "embedding", "reshape", "permute", "crop", "slice")
         self.calm = [name for name in layer_modules() if name not in wild]
@@ -243,16 +245,17 @@ class _Writer:
         for number_ in range(self.random.randrange(3)):
             self.labels, kept = [], self.labels
             seq = self.random.choice(["", " seq"])
-            again = f"; if k > {self.random.choice('0012')} {{ b{number_} w (k - 1) }}" if self.chance(0.2) else ""
+            again = f"; if k > {self.random.choice('0012')} {{ b{number_} w (k - 1) }}" if self.chance(0.1) else ""
             parts.append(f"block b{number_}(w, k = 3){seq} {self.body(2)[:-1]}{again} }}")
             self.labels = kept
             self.blocks.append(f"b{number_}")
-        self.labels, kept = [], self.labels
         size, self.rank = self.random.choice(INPUTS)
-        channels = self.random.choice([size, "[3, ?H, ?W]", "[channels, 4]" if self.chance(self.wild) else size])
-        parts.append(f"net part(k = 3) {{\n  input y {channels}\n  l1: {self.body(2)}\n{self.statements(2, 2)}\n}}")
-        self.labels = kept
-        size, self.rank = self.random.choice([(size, self.rank), self.random.choice(INPUTS)])
+        self.has_part = self.chance(0.3)
+        if self.has_part:
+            self.labels, kept = [], self.labels
+            body = self.body(2) if self.chance(self.wild) else "{ relu; c: identity }"
+            parts.append(f"net part(k = 3) {{\n  input y {size}\n  l1: {body}\n  {self.call()}\n}}")
+            self.labels = kept
         domain = self.random.choice(["", " in [1, 2, 4]"])
         statements = self.statements(self.random.randrange(1, 9), 3)
         parts.append(f"net a(n{domain} = 2) {{\n  input x {size}\n{statements}\n}}")
@@ -287,7 +290,7 @@ class _Writer:
                 lambda: f"reuse {label}" if label != "x" or self.chance(self.wild) else "relu",
                 lambda: f"let v{random.randrange(9)} = {expression(random) if self.chance(self.wild) else 'channels'}",
                 lambda: f"output o{random.randrange(9)} {random.choice(['', 'training '])}{body(depth)}",
-                lambda: f"output o{{{random.choice('nik')}}}_{random.randrange(9)} {body(depth)}",
+                lambda: f"output o{{len(shape)}}_{random.randrange(99)} {body(depth)}",
                 lambda: f"for i in range({count}) {{ output t{{i}}; input z{random.randrange(9)}{{i}} 4 }}",
                 lambda: f"expect {random.choice(['[channels]', 'shape', 'params 0', 'macs 0', expression(random)])}",
                 lambda: (
@@ -295,12 +298,16 @@ class _Writer:
                 ),
                 lambda: f"freeze {body(depth)}",
                 lambda: f"s{random.randrange(9)}: seq {{ {self.call()}; seq {body(depth)} }}",
-                lambda: f"seq {body(depth)}",
+                lambda: f"seq {body(depth)}" if self.chance(self.wild) else "relu",
                 lambda: f'about {{ year {number(random)}; paper "p" {{ a b }} }}',
                 lambda: f"{random.choice(self.blocks)} {number(random)} k {number(random)}" if self.blocks else "relu",
-                lambda: f"p{random.randrange(9)}: part{random.choice(['', ' k 2', ' until l1', ' until l1.conv1'])}",
+                lambda: f"from x; p{random.randrange(99)}: part {random.choice(CUTS)}" if self.sees_part() else "relu",
             ]
         )()
+
+    def sees_part(self) -> bool:
+        """Whether a statement can apply the net `part` to the input of the net."""
+        return self.has_part and ("x" in self.labels or self.chance(self.wild))
 
     def labelled(self, depth: int) -> str:
         label = f"l{len(self.labels)}"
@@ -314,7 +321,7 @@ class _Writer:
         kind = self.random.choice([*names, "conv", "conv", "relu", "bn", "dense"])
         cls = find_layer(kind)
         assert cls is not None
-        if cls.variadic or kind == "input":
+        if cls.variadic or kind == "input" or (cls.operands and 0 not in cls.operands):
             return "relu"
         words = [kind]
         for argument in sorted(cls.arguments.values(), key=lambda argument: argument.keyword):
