@@ -73,25 +73,28 @@ def vit() -> Shapes:
     return found
 
 
-def convnext() -> Shapes:
-    found: Shapes = {"stem.0.weight": (8, 3, 4, 4), "stem.0.bias": (8,), **affine("stem.1", 8)}
-    found |= affine("head.norm", 32) | affine("head.fc", 4, 32)
-    for stage, (width, depth) in enumerate(((8, 1), (16, 1), (24, 2), (32, 1))):
+def convnext(
+    depths: tuple[int, ...] = (1, 1, 2, 1), widths: tuple[int, ...] = (8, 16, 24, 32), classes: int = 4
+) -> Shapes:
+    found: Shapes = {"features.0.0.weight": (widths[0], 3, 4, 4), "features.0.0.bias": (widths[0],)}
+    found |= affine("features.0.1", widths[0])
+    found |= affine("classifier.0", widths[-1]) | affine("classifier.2", classes, widths[-1])
+    for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
         if stage:
-            down = f"stages_{stage}.downsample"
-            found |= affine(f"{down}.0", width - 8)
-            found |= {f"{down}.1.weight": (width, width - 8, 2, 2), f"{down}.1.bias": (width,)}
-        for at in (f"stages_{stage}.blocks.{block}" for block in range(depth)):
-            found |= {f"{at}.conv_dw.weight": (width, 1, 7, 7), f"{at}.conv_dw.bias": (width,), f"{at}.gamma": (width,)}
-            found |= affine(f"{at}.norm", width)
-            found |= affine(f"{at}.mlp.fc1", 4 * width, width) | affine(f"{at}.mlp.fc2", width, 4 * width)
+            down, before = f"features.{2 * stage}", widths[stage - 1]
+            found |= affine(f"{down}.0", before)
+            found |= {f"{down}.1.weight": (width, before, 2, 2), f"{down}.1.bias": (width,)}
+        for at in (f"features.{2 * stage + 1}.{block}" for block in range(depth)):
+            found |= {f"{at}.block.0.weight": (width, 1, 7, 7), f"{at}.block.0.bias": (width,)}
+            found |= affine(f"{at}.block.2", width) | {f"{at}.layer_scale": (width,)}
+            found |= affine(f"{at}.block.3", 4 * width, width) | affine(f"{at}.block.5", width, 4 * width)
     return found
 
 
 NETS: dict[str, Shapes] = {"gpt2": gpt2(), "bert": bert(), "llama": llama(), "vit": vit(), "convnext": convnext()}
 """Names and shapes of the weights of the nets: those that their tables and labels require."""
 
-PARAMETERS = re.compile(r"(cls_token|pos_embed|gamma)$")
+PARAMETERS = re.compile(r"(cls_token|pos_embed|layer_scale)$")
 """Weights of `param`, which fit a tensor that differs by axes of 1."""
 
 
@@ -149,6 +152,25 @@ def test_the_mlps_of_torchvisions_old_files() -> None:
     }
     assert old != shapes
     assert renamed("vit", old) == NETS["vit"]
+
+
+def test_the_convnext_of_the_zoo_has_these_names() -> None:
+    net = netdsl_package.load("convnext")
+    own = {name: tuple(n for n in p.shape if n > 1 or "scale" not in name) for name, p in net.parameters.items()}
+    assert own == convnext((3, 3, 9, 3), (96, 192, 384, 768), 1000)
+
+
+def test_the_names_of_a_convnext_of_timm() -> None:
+    """By names, with the blocks of the published model."""
+    net = netdsl_package.load("convnext")
+    timm: Shapes = {}
+    for name, shape in STATE_DICTS["convnext timm.models.ConvNeXt"].items():
+        stage = re.match(r"stages\.(\d)\.blocks", name)
+        for block in range((3, 3, 9, 3)[int(stage[1])] if stage else 1):
+            timm[re.sub(r"blocks\.\d", f"blocks.{block}", name)] = tuple(shape)
+    rules = read_rules(str(SPECS / "convnext.rename"))
+    view = apply_rules(MappedWeights({name: np.zeros(shape, "f4") for name, shape in timm.items()}), rules)
+    assert view.entries.keys() == net.parameters.keys()
 
 
 # --- whole files ---------------------------------------------------------------------------------------------------
