@@ -40,7 +40,7 @@ TWINS: dict[str, tuple[str, dict[str, Any]]] = {
             (TV, {}, "regnet_y_16gf regnet_y_32gf"),
             (TV, {}, "convnext_tiny convnext_small convnext_base"),
             (TV.replace("models", "models.video"), {}, "r3d_18 mc3_18 r2plus1d_18"),
-            (SEGMENTATION, {"pixels": 128}, "fcn_resnet50 fcn_resnet101 deeplabv3_resnet50 deeplabv3_resnet101"),
+            (SEGMENTATION, {"pixels": 130}, "fcn_resnet50 fcn_resnet101 deeplabv3_resnet50 deeplabv3_resnet101"),
             (TIMM, {}, "res2net50_26w_4s res2net50_48w_2s res2net50_14w_8s res2net50_26w_6s res2net50_26w_8s"),
             (TIMM, {}, "res2net101_26w_4s repvgg_a0 repvgg_b1 inception_resnet_v2 hrnet_w18 hrnet_w32 hrnet_w48"),
         )
