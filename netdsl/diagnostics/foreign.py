@@ -193,7 +193,7 @@ _INSTEAD = {
     "reflectionpad reflectpad": "write `pad 1 mode reflect`",
     "replicationpad": "write `pad 1 mode edge`",
     "circularpad": "write `pad 1 mode wrap`",
-    "maxunpool": "write `unpool 2x2 LABEL`, with the label of what the pool reads",
+    "maxunpool": "`unpool 2x2 LABEL` takes the label of what the pool reads",
     "adaptivemaxpool fractionalmaxpool lppool lpnormalization": "",
     "alphadropout featurealphadropout gaussiandropout dropblock": "",
     "rrelu frelu maxout": "",
