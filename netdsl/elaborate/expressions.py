@@ -68,6 +68,9 @@ def _name(expr: ast.Name, context: Context) -> ExprValue:
         from netdsl.elaborate.bind import reject_function
 
         reject_function(expr, (), context)
+        if expr.text == "channels" and context.value is not None:
+            what = "the current value is a single number, without axes, and has no `channels`"
+            context.reject(problems.BadOperation, expr.span, what=what)
         context.reject(UnknownName, expr.span, name=expr.text, candidates=context.names())
     return value
 
@@ -91,7 +94,9 @@ def _flow(name: str, context: Context) -> ExprValue | Poison | None:
     node = context.value
     if node is None or node is POISON:
         return node
-    return node.shape if name == "shape" else node.shape[0]
+    if name == "shape":
+        return node.shape
+    return node.shape[0] if node.shape else None
 
 
 def _path(expr: ast.Path, context: Context) -> LabelValue:

@@ -412,6 +412,7 @@ WRONG = {
     "spread on a product": ("net m { input x 3x4x4; mul spread on { } { global_avgpool } }", ["E0248"]),
     "spread with a number": ("net m { input x 3x4x4; add spread 1 { } { global_avgpool } }", ["E0401"]),
     "a label called spread": ("net m { input x 8; spread: relu; from x; a: tanh; add spread a { } }", ["E0401"]),
+    "channels of a value without axes": ("net m { input x 8; argmax; let n = channels }", ["E0408"]),
     "a seq without a label": ("net m { input x 8; seq { relu } }", ["E0241"]),
     "a seq without a label in a group": ("net m { input x 8; a: seq { b: { seq { relu } } } }", ["E0241"]),
     "a slice of a number": ("let l = 1\nlet m = l[1:]", ["E0408"]),
