@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from netdsl.base.shape import Size, Undecidable
@@ -14,7 +14,7 @@ from netdsl.ops.elementwise import cast, identity
 from netdsl.ops.shaping import spread
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from netdsl.base.shape import Dim
     from netdsl.ir.formula import Count
@@ -38,7 +38,7 @@ def lower(net: Net, *, batch: int | None = None) -> Graph:
     for parameter in net.parameters.values():
         if parameter.name in names:
             graph.parameter(parameter)
-    values: dict[Node, Value] = {}
+    values = _Values()
     for node in net.nodes:
         if node in live:
             values[node] = _lower(node, values, graph, BATCH_SYMBOL if batch is None else batch)
@@ -60,7 +60,7 @@ def lower_training(net: Net, *, batch: int, seed: int, frozen: Collection[str] =
         graph.parameter(parameter)
     step = graph.state_input(STEP, (), "u32")
     kept: dict[Value, Value] = {}
-    values: dict[Node, Value] = {}
+    values = _Values()
     for node in net.nodes:
         still = _frozen(node, frozen)
         training = Training(step, crc32(f"{seed}/{node.name}".encode()), still, kept)
@@ -92,7 +92,12 @@ def node_macs(node: Node) -> int:
 def node_graph(node: Node) -> Graph:
     """Return the graph of one layer for a batch of one."""
     graph = Graph(node.name)
-    values = {x: graph.input(x.name, (1, *x.shape), x.dtype) for x in dict.fromkeys(node.inputs)}
+    values = _Values()
+    if node.layer.kind == "state":
+        state = values[node.inputs[0]] = graph.input(node.inputs[0].name, (1, *node.shape))
+        values.states[node.inputs[0]] = lambda: state
+    else:
+        values.update((x, graph.input(x.name, (1, *x.shape), x.dtype)) for x in dict.fromkeys(node.inputs))
     graph.output(node.name, _lower(node, values, graph, 1))
     return graph
 
@@ -126,18 +131,30 @@ def _reached(net: Net, ends: list[Node]) -> set[Node]:
     return live
 
 
-def _lower(node: Node, values: dict[Node, Value], graph: Graph, batch: Dim, training: Training | None = None) -> Value:
+class _Values(dict["Node", "Value"]):
+    """The values of nodes; `states` has, for a recurrent layer, a function that returns its state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.states: dict[Node, Callable[[], Value]] = {}
+
+
+def _lower(node: Node, values: _Values, graph: Graph, batch: Dim, training: Training | None = None) -> Value:
     """Return the result of a layer. What is the same for each example, such as a `param`, has a batch of 1."""
     begin = len(graph.operations)
     if node.layer.kind == "input":
         value = _input(node, graph, batch)
+    elif node.layer.kind == "state":
+        value = values.states[node.inputs[0]]()
     else:
         operands, named = node.layer.split([values[x] for x in node.inputs])
         weights = () if node.layer.variadic else (Weights(graph, node.parameters),)
         if training:
-            value = node.layer.train(*operands, *weights, training, **named)
+            result: Any = node.layer.train(*operands, *weights, training, **named)
         else:
-            value = node.layer.body(*operands, *weights, **named)
+            result = node.layer.body(*operands, *weights, **named)
+        value, *states = result if node.layer.stateful else (result,)
+        values.states.update((node, state) for state in states)
     assert value.shape in ((batch, *node.shape), (1, *node.shape)), f"{node!r} was built as {value.shape}"
     for operation in graph.operations[begin:]:
         operation.origin = node

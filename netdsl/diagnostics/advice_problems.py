@@ -343,6 +343,11 @@ class DenseOnSequence(Problem):
             ("if all positions are meant, say so with `flatten`", "flatten; dense"),
         ):
             yield Suggestion(text, *([Edit(self.span, instead)] if self.span.text == "dense" else []))
+        if "last" in self.maker.layer.arguments:
+            from netdsl.diagnostics.solve import keyword
+
+            text = f"if only the last position is meant, `{self.maker.layer.kind} … last on` returns it"
+            yield Suggestion(text, keyword(self.maker.span, self.maker.arguments, "last", "on"))
 
 
 @problem("W0310", "early stopping without validation data")

@@ -21,7 +21,7 @@ def check_nets(nets: Iterable[Net], report: Report) -> None:
     """Report layers that have no effect or disturb their neighbors. The nets are all those of one check: what one of
     them needs is not superfluous."""
     for net in nets:
-        for problem in (*_swapped(net), *_unread(net), *_noisy(net), *_flattened(net)):
+        for problem in (*_swapped(net), *_unread(net), *_noisy(net), *_flattened(net), *_undropped(net)):
             report.add(problem)
     if any(_has_bias(node.inputs[0]) for net in nets for node in net.nodes if node.layer.kind == "bn"):
         for problem in _vain_biases(nets):
@@ -89,6 +89,16 @@ def _noisy(net: Net) -> Iterator[Problem]:
 
             before = node.inputs[0]
             yield DropoutBeforeNorm(span=before.span, frame=before.frame, norm=node.span)
+
+
+def _undropped(net: Net) -> Iterator[Problem]:
+    """Yield recurrent layers with dropout between layers, of which there is one."""
+    for node in net.nodes:
+        if node.layer.stateful and getattr(node.layer, "layers", 2) == 1 and getattr(node.layer, "dropout", 0):
+            from netdsl.diagnostics.recurrent_problems import VainDropout
+
+            at = next((each.value_span for each in node.arguments if each.name == "dropout"), node.span)
+            yield VainDropout(span=at, frame=node.frame, node=node)
 
 
 OF_SEQUENCES = frozenset(["embedding", "linear", "layernorm", "rmsnorm", "attention", "lstm", "gru", "rnn"])

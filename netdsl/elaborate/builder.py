@@ -124,6 +124,7 @@ class NetBuilder:
         """Apply a layer. `weights_of` names the node whose weights it shares, and `tied` has its shared one. Raises
         Misfit or Rejected."""
         self.report.work.spend(LAYER + len(inputs) + len(name) // 32, span, frame)
+        layer = layer.seeing(inputs)
         dtype = layer.dtype_of([x.dtype for x in inputs])
         shape, weights = layer.rules(tuple([x.shape for x in inputs]))
         layer.accepts(inputs)

@@ -26,6 +26,7 @@ class Layer(Protocol):
     arguments: ClassVar[dict[str, Any]]
     values: ClassVar[tuple[str, ...]]
     variadic: ClassVar[bool]
+    stateful: ClassVar[bool]
     dtype_transparent: ClassVar[bool]
     differentiable: ClassVar[bool]
 

@@ -126,6 +126,8 @@ class Layer(Declared):
     """Whether the current value precedes a single operand, as in `sub { … }`."""
     variadic: ClassVar[bool] = False
     """Whether it is a merge of any number of operands, which has no weights: its `body` receives no `w`."""
+    stateful: ClassVar[bool] = False
+    """Whether `body` and `train` return, besides the result, a function that returns the final state."""
     dtype_transparent: ClassVar[bool] = False
     """Whether it only rearranges elements, so that the result has the type of the inputs, integers included."""
     differentiable: ClassVar[bool] = True
@@ -162,6 +164,10 @@ class Layer(Declared):
         """Return the computation in training, if it differs: with batch statistics, with noise. It receives what `body`
         does, and then a `Training`."""
         return self.body(*xs[:-1], **values)
+
+    def seeing(self, inputs: Sequence[Node]) -> Layer:
+        """Return the layer for these inputs, if it depends on the layers that they come from. Raises Misfit."""
+        return self
 
     def split(self, inputs: Sequence[_T]) -> tuple[Sequence[_T], dict[str, _T]]:
         """Split what belongs to the inputs, such as their shapes, into that of operands and that of keywords."""

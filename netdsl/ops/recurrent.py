@@ -206,13 +206,8 @@ class Recurrent(Recurrence):
         return (xs[0],) * (1 + self.rule.states)
 
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
-        """A place reads itself and those before it, or, of two directions, all."""
-        length, directions = xs[0][0], xs[2][0]
-        if axis == 1 - (at > 2 and len(xs[at]) == 1):
-            return Reach(len(y) - 2)
-        if at == axis == 0 and directions == 1 and len(y) == 4 and isinstance(length, int):
-            return Reach(0, first=1 - length, last=0)
-        return None
+        """Examples are separate; of one, the last place that is computed reads all others."""
+        return Reach(len(y) - 2) if axis == (0 if len(xs[at]) == 1 else 1) else None
 
     def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         directions, _, hidden = known(xs[2].shape)

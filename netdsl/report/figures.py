@@ -8,7 +8,7 @@ from netdsl.base.shape import elements, format_shape
 from netdsl.declare.arguments import Dims, Sizes
 from netdsl.ir.formula import element_count, largest
 from netdsl.lower import cost, live, node_graph
-from netdsl.report.receptive_field import field_size, input_view, layer_view
+from netdsl.report.receptive_field import field_size, input_view, layer_view, state_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,8 +139,10 @@ def _rows(net: Net, nodes: list[Node], graphs: list[Graph], batch: int) -> Itera
     for node, graph in zip(nodes, graphs, strict=True):
         if graph not in costs:
             costs[graph] = cost(graph)
-        inputs = dict.fromkeys(node.inputs)
-        views[node] = layer_view(graph, [views[x] for x in inputs]) if node.layer.kind != "input" else input_view(node)
+        inputs = [views[x] for x in dict.fromkeys(node.inputs)]
+        if node.layer.kind == "state":
+            inputs = [*map(state_view, inputs)]
+        views[node] = layer_view(graph, inputs) if node.layer.kind != "input" else input_view(node)
         new = [p for p in node.parameters.values() if p.name not in counted]
         counted.update(p.name for p in new)
         size = element_count(node.shape) * (BYTES_PER_ELEMENT * batch)

@@ -167,23 +167,29 @@ def layer_view(graph: Graph, inputs: list[View]) -> View:
     """Return the receptive field of a layer's result, given those of its inputs and its operations."""
     views: dict[Value, View] = dict(zip(graph.inputs.values(), inputs, strict=True))
     for operation in graph.operations:
-        merged: View = {}
-        for at, x in enumerate(operation.inputs):
-            for axis, seen in _step(operation, at, views.get(x, {})):
-                if axis not in merged or seen.order > merged[axis].order:
-                    merged[axis] = seen
-        views.update(dict.fromkeys(operation.outputs, merged))
+        for y in operation.outputs:
+            merged: View = {}
+            for at, x in enumerate(operation.inputs):
+                for axis, seen in _step(operation, at, views.get(x, {}), y.shape):
+                    if axis not in merged or seen.order > merged[axis].order:
+                        merged[axis] = seen
+            views[y] = merged
     (result,) = graph.outputs.values()
     return views.get(result, {})  # a constant has none
 
 
-def _step(operation: Operation, at: int, view: View) -> Iterable[tuple[InputAxis, Seen]]:
-    x, y = operation.inputs[at].shape, operation.outputs[0].shape
+def state_view(view: View) -> View:
+    """Return the receptive field of a recurrent layer's state, given that of the layer's result."""
+    return {axis: Seen(seen.length, (), everything=True) for axis, seen in view.items()}
+
+
+def _step(operation: Operation, at: int, view: View, y: Shape) -> Iterable[tuple[InputAxis, Seen]]:
+    x = operation.inputs[at].shape
     for axis, seen in view.items():
         if seen.everything:
             yield axis, seen
-        elif operation.op.reach(at, 1, y, *(x.shape for x in operation.inputs)) is not REGROUPED:
-            yield axis, _moved(seen, operation, at)
+        elif operation.op.reach(at, min(1, len(x) - 1), y, *(x.shape for x in operation.inputs)) is not REGROUPED:
+            yield axis, _moved(seen, operation, at, y)
         elif axis[1] == 1 and len(x) == 2 < len(y) and [term.field for term in seen.terms] == [IDENTITY]:
             for other in range(2, len(y)):  # a flat input reshaped to a map: positions are those of the map
                 yield (axis[0], other), Seen(y[other], (FieldTerm(other, IDENTITY),))
@@ -191,9 +197,9 @@ def _step(operation: Operation, at: int, view: View) -> Iterable[tuple[InputAxis
             yield axis, _regrouped(seen, x, y)
 
 
-def _moved(seen: Seen, operation: Operation, at: int) -> Seen:
+def _moved(seen: Seen, operation: Operation, at: int, y: Shape) -> Seen:
     """Return the field of the result of an op that treats each axis separately."""
-    y, xs = operation.outputs[0].shape, [x.shape for x in operation.inputs]
+    xs = [x.shape for x in operation.inputs]
     terms: list[FieldTerm] = []
     low, high = seen.low, seen.high
     for axis in dict.fromkeys(term.axis for term in seen.terms):

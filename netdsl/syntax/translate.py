@@ -20,6 +20,7 @@ PLACES = {
     "dense": ("units",),
     "linear": ("units",),
     "embedding": ("vocabulary", "size"),
+    **dict.fromkeys(("rnn", "gru", "lstm"), ("hidden",)),
     "maxpool": ("kernel",),
     "avgpool": ("kernel",),
     "adaptive_avgpool": ("sizes",),
@@ -44,6 +45,8 @@ PYTORCH = {
     "dense": "- units bias",
     "linear": "- units bias",
     "embedding": "vocabulary size",
+    "rnn": "- hidden layers act bias - dropout bidirectional",
+    **dict.fromkeys(("gru", "lstm"), "- hidden layers bias - dropout bidirectional"),
     "maxpool": "kernel stride pad dilation - ceil",
     "avgpool": "kernel stride pad ceil count_pad",
     "adaptive_avgpool": "sizes",
@@ -82,6 +85,7 @@ KERAS = {
     "dense": "units activation",
     "linear": "units activation",
     "embedding": "vocabulary size",
+    **dict.fromkeys(("rnn", "gru", "lstm"), "hidden activation ? return_sequences"),
     "maxpool": "kernel stride pad",
     "avgpool": "kernel stride pad",
     "dropout": "p",
@@ -106,7 +110,8 @@ _INITIALISERS = {
     "kaiming_uniform": "he_uniform",
 }
 _IGNORED = foreign.words(
-    "in_channels in_features num_features num_channels input_shape input_dim inplace device data_format from_logits"
+    "in_channels in_features num_features num_channels input_shape input_dim input_size batch_first inplace device "
+    "data_format from_logits"
 )
 """Keywords whose meaning is ours without them."""
 
@@ -182,7 +187,7 @@ def statement(called: str, given: Given, *, choice: bool = False, label: str = "
     found = _arguments(order, given)
     if found is None:
         return None
-    activation = _activation(found.pop("activation", ""))
+    activation = "" if name in _RECURRENT else _activation(found.pop("activation", ""))
     if activation is None or not _settle(name, dialect, found):
         return None
     words = [name.removesuffix(" affine off")]
@@ -292,6 +297,8 @@ def _dialect(called: str, given: Given) -> str:
         or before
     ):
         return "keras"
+    if foreign.called(last, foreign.OURS) in _RECURRENT and last[0].isupper():
+        return "keras" if len(numbers) == 1 or any(word == "units" for word, _ in given) else "pytorch"
     if last[0].isupper():
         return "keras" if last.endswith("ization") or last == "Embedding" else "pytorch"
     return "pytorch" if last == "linear" or (is_conv and len(numbers) > 2) else "ours"
@@ -378,8 +385,22 @@ def _activation(word: str) -> str | None:
     return f"; {name}" if name and foreign.instead(last) is None else None
 
 
+_RECURRENT = ("rnn", "gru", "lstm")
+
+
+def _settle_recurrent(dialect: str, found: dict[str, str]) -> bool:
+    """Make Keras' default, the last place only, explicit; its other activations and its dropout have no counterpart."""
+    if dialect != "keras":
+        return True
+    if found.pop("return_sequences", "off") == "off":
+        found["last"] = "on"
+    return found.pop("activation", "tanh") == "tanh" and "dropout" not in found
+
+
 def _settle(name: str, dialect: str, found: dict[str, str]) -> bool:
     """Make defaults explicit that are not ours; return whether that could be done."""
+    if name in _RECURRENT and not _settle_recurrent(dialect, found):
+        return False
     if name in ("conv", "dwconv", "deconv") and dialect != "ours":
         found.setdefault("pad", "0")
     if dialect == "keras" and found.get("pad") == "same":

@@ -144,7 +144,7 @@ def test_the_one_help_mends_it(call: str) -> None:
 
 
 HELPS = {
-    "LSTM 64": "netdsl has no counterpart of `LSTM`",
+    "ConvLSTM 64": "netdsl has no counterpart of `ConvLSTM`",
     "MultiHeadAttention 8": "netdsl has no `MultiHeadAttention`: write `linear 3 * channels; attention 4`",
     "TransformerEncoderLayer 8": "netdsl has no counterpart of `TransformerEncoderLayer`",
     "Mish": "netdsl has no `Mish`: write `mul { softplus; tanh }`",

@@ -21,9 +21,9 @@ CALLS = json.loads((TESTS / "data/framework_calls.json").read_text("utf-8"))
 X = ((np.arange(4 * 7 * 9) * 37 % 101) / 50 - 1).astype("f4").reshape(1, 4, 7, 9)
 
 
-def suggested(call: str) -> str:
+def suggested(call: str, shape: str = "4x7x9") -> str:
     """Return the program with the first suggested edit for a call."""
-    text = f"net a {{\n  input x 4x7x9\n  {call}\n}}\n"
+    text = f"net a {{\n  input x {shape}\n  {call}\n}}\n"
     report = Report()
     check_file("main.net", report, texts={"main.net": text})
     (problem,) = report
@@ -70,3 +70,37 @@ def test_keras_defaults_of_batch_normalization() -> None:
 )
 def test_calls_between_the_notations(call: str, line: str) -> None:
     assert suggested(call).splitlines()[2].strip() == line
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        ("nn.LSTM(input_size=8, hidden_size=64, num_layers=2, batch_first=True)", "lstm 64 layers 2"),
+        (
+            "nn.LSTM(8, 64, 2, True, True, 0.2, bidirectional=True)",
+            "lstm 64 layers 2 bias on dropout 0.2 bidirectional on",
+        ),
+        ("nn.RNN(8, 64, nonlinearity='relu')", "rnn 64 act relu"),
+        ("nn.RNN(8, 64, 3, 'tanh', False)", "rnn 64 layers 3 act tanh bias off"),
+        ("nn.GRU(8, 64)", "gru 64"),
+        ("LSTM(128, return_sequences=True)", "lstm 128"),
+        ("LSTM(128, return_sequences=False)", "lstm 128 last on"),
+        ("layers.LSTM(128)", "lstm 128 last on"),
+        ("GRU(units=128, activation='tanh')", "gru 128 last on"),
+        ("SimpleRNN(32)", "rnn 32 last on"),
+        ("lstm(64)", "lstm 64"),
+    ],
+)
+def test_recurrent_layers(call: str, line: str) -> None:
+    """Keras returns the last place by default, PyTorch all."""
+    assert suggested(call, "8x20").splitlines()[2].strip() == line
+
+
+@pytest.mark.parametrize(
+    "call", ["LSTM(128, activation='relu')", "LSTM(128, dropout=0.2)", "GRU(32, recurrent_dropout=0.1)"]
+)
+def test_what_keras_means_otherwise_is_not_translated(call: str) -> None:
+    report = Report()
+    check_file("main.net", report, texts={"main.net": f"net a {{ input x 8x20; {call} }}"})
+    (problem,) = report
+    assert not any("write `" in help.text for help in problem.all_suggestions())

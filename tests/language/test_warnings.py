@@ -172,6 +172,21 @@ BODIES = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("lstm 32 dropout 0.2; linear 3", "W0330 0.2"),
+        ("lstm 32 layers 2 dropout 0.2; linear 3", ""),
+        ("gru 32; dense 3", "W0325 dense"),
+        ("gru 32 last on; dense 3", ""),
+        ("gru 32; dropout 0.1; relu; dense 3", "W0325 dense"),
+        ("gru 32; flatten; dense 3", ""),
+    ],
+)
+def test_of_recurrent_layers(body: str, expected: str) -> None:
+    assert told(f"net a {{ input x 8x20; {body} }}") == expected
+
+
 @pytest.mark.parametrize(("body", "expected"), [row[1:] for row in BODIES], ids=[row[0] for row in BODIES])
 def test_what_is_hardly_meant(body: str, expected: str) -> None:
     assert told(NET.format(body)) == expected

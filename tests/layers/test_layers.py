@@ -159,6 +159,7 @@ WRONG_REFERENCE = {
     r"lrn": "onnx's reference goes through as many channels as the batch has examples",
     r"deconv .* groups": "onnx's reference knows one group",
     r"unpool": "onnx's reference numbers elements in the shape without what no window reads",
+    r"rnn .* act relu": "onnx's reference knows no RNN with Relu",
     r"x (8x9|8x4x5x6): global_maxpool": "onnx's reference keeps as many axes as a plane has",
 }
 """Calls that onnx's own evaluator gets wrong, and how."""
@@ -225,6 +226,20 @@ def test_weights_of_an_embedding():
 
 
 MISUSES = [
+    ("x 4x9x8", "lstm 5", "E0390"),
+    ("x 4x1x8", "gru 5", "E0390"),
+    ("x 8", "rnn 5", "E0390"),
+    ("x 4x9", "lstm 5 initial x", "E0391"),
+    ("x 20", "y: reshape [5, 4]; gru 20 initial y", "E0391"),
+    ("x 10", "reshape [5, 2]; y: lstm 5 layers 2 bidirectional on; s: identity; from y; gru 5 initial s", "E0391"),
+    ("x 10", "reshape [5, 2]; y: gru 5; s: state y; from y; gru 5 bidirectional on initial s", "E0391"),
+    ("x 4x9", "state x", "E0392"),
+    ("x 4x9", "y: lstm 5; s: tanh; state s", "E0392"),
+    ("x 4x9 dtype i64", "input y 4x9; gru 5 lengths x", "E0393"),
+    ("x 4x9", "gru 5 lengths x", "E0335"),
+    ("x [4, ?H] dtype i64", "gru 5", "E0335"),
+    ("x [4, ?H]", "y: gru 5; from y; gru 5 initial y", "E0391"),
+    ("x [?C, 9]", "gru 5", "E0311"),
     ("x 784", "conv 3x3 10", "E0305"),
     ("x 3x4x5x6x7", "conv 3 10", "E0305"),
     ("x 784", "global_avgpool", "E0305"),

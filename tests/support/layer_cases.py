@@ -662,7 +662,34 @@ MOVING_SPACE = {
     "conv 3 2": conv((1, 1, 1), (1,) * 6),
 }
 
-MOVING_LINE = {"matmul { permute [1, 0] }": each(lambda x: np.einsum("nik,njk->nij", x, x))}
+
+def recurrent(cell, *, layers=1, directions=("",), last=False, state=False, initial=False):
+    """A stack of recurrent layers, one example and one place after the other; from the mean over the places."""
+
+    def oracle(x, w):
+        y, found = np.moveaxis(x, 2, 0), []
+        for at in range(layers):
+            names = [(f"weight_ih_l{at}{end}", f"weight_hh_l{at}{end}") for end in directions]
+            weights = [
+                [w[name] for name in (*both, *(n.replace("weight", "bias") for n in both)) if name in w]
+                for both in names
+            ]
+            y, *states = oracles.recurrent_layer(cell, y, weights, None, [x.mean(2)] * initial)
+            found.append(states)
+        if state:
+            return np.concatenate([each[i] for i in range(len(found[0])) for each in found], 1)
+        return found[-1][0] if last else np.moveaxis(y, 0, 2)
+
+    return oracle
+
+
+BOTH = ("", "_reverse")
+
+MOVING_LINE = {
+    "gru 5 bidirectional on": recurrent("gru", directions=BOTH),
+    "lstm 5 layers 2 last on": recurrent("lstm", layers=2, last=True),
+    "matmul { permute [1, 0] }": each(lambda x: np.einsum("nik,njk->nij", x, x)),
+}
 
 MULTIPLES = {
     "conv 3 4 stride 2 pad same_upper": conv((2,), (0, 1)),
@@ -676,9 +703,26 @@ PIXELS = {
     "identity": each(lambda x: x),
 }
 
+RECURRENT = {
+    "rnn 3": recurrent("rnn"),
+    "rnn 3 act relu bias off bidirectional on last on": recurrent("rnn_relu", directions=BOTH, last=True),
+    "r: rnn 3 layers 2; state r": recurrent("rnn", layers=2, state=True),
+    "gru 5": recurrent("gru"),
+    "gru 5 layers 3 bidirectional on dropout 0.5": recurrent("gru", layers=3, directions=BOTH),
+    "gru 5 bias off last on": recurrent("gru", last=True),
+    "s: { reduce mean (-1); flatten }; from x; gru 8 initial s": recurrent("gru", initial=True),
+    "s: { reduce mean (-1); flatten }; from x; r: rnn 4 bidirectional on initial s; state r": recurrent(
+        "rnn", directions=BOTH, initial=True, state=True
+    ),
+    "lstm 5": recurrent("lstm"),
+    "lstm 5 bias off bidirectional on": recurrent("lstm", directions=BOTH),
+    "lstm 5 layers 2 bidirectional on last on": recurrent("lstm", layers=2, directions=BOTH, last=True),
+    "r: lstm 5 layers 2 bidirectional on; state r": recurrent("lstm", layers=2, directions=BOTH, state=True),
+}
+
 GROUPS = {
     "x 12": ANY_RANK | FLAT,
-    "x 8x9": ATTENTION | FREE | ANY_RANK | SPATIAL | LINE,
+    "x 8x9": ATTENTION | FREE | ANY_RANK | SPATIAL | LINE | RECURRENT,
     "x 4x9x8": ANY_RANK | SPATIAL | ELEMENTWISE | PLANE,
     "x 8x4x5x6": ANY_RANK | SPATIAL | SPACE,
     "x 7 dtype i64": WORDS,
