@@ -163,7 +163,7 @@ _INSTEAD = {
     "average": "write `add` and `scale 1/2`",
     "dot bilinear": "",
     "softmin": "write `scale (-1); softmax`",
-    "thresholdedrelu": "write `threshold THETA`",
+    "thresholdedrelu": "write `threshold 1`, with its `alpha` or `theta` in place of 1",
     "neg negative": "write `scale (-1)`",
     "interpolate resizenearest resizebilinear": "write `resize 8x8`, `resize like LABEL`, or `upsample 2`",
     "interp": "write `resize 33x33 mode bilinear align_corners on`, or `like LABEL` in place of the size",
