@@ -25,7 +25,24 @@ if TYPE_CHECKING:
     from netdsl.syntax.scan import Token
     from netdsl.syntax.translate import Given
 
-FUNCTION_NAMES = ("len", "range", "zip", "enumerate", "sum", "min", "max", "round", "floor", "ceil", "sqrt", "log2")
+FUNCTION_NAMES = (
+    "len",
+    "range",
+    "zip",
+    "enumerate",
+    "reversed",
+    "sorted",
+    "min",
+    "max",
+    "abs",
+    "round",
+    "floor",
+    "ceil",
+    "sqrt",
+    "log2",
+    "sum",
+    "prod",
+)
 """Functions that expressions call with parentheses."""
 
 _OPERATORS = ("+", "-", "*", "/", "//", "%", "**", "==", "!=", "<", ">", "<=", ">=", "[", "if", "and", "or")
