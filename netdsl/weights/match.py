@@ -59,15 +59,14 @@ def match_weights(
     labels in `exclude` keep their initial values; with `partial`, so do those that the file lacks. Raises UserError.
     """
     check_used(rules, file)
-    found = apply_rules(file, rules) if rules else file
-    if not order:
-        found = merge_tied(net, found)
+    named = apply_rules(file, rules) if rules else file
+    found = named if order else merge_tied(net, named)
     out = excluded(net, exclude)
     needed = {p.name for node in live(net) for p in node.parameters.values()} - file.initial - out
     if order:
         found = match_by_order(net, found, out)
     elif (path := beside(net.source.name)) is not None and (before := _misfits(net, found, needed, partial)) > (0, 0):
-        other = merge_tied(net, apply_rules(found, read_rules(path), turn_known=False))
+        other = merge_tied(net, apply_rules(named, read_rules(path), turn_known=False))
         if _misfits(net, other, needed, partial) < before:
             found = other
     if exclude or partial:

@@ -188,6 +188,7 @@ net gpt2 {
     ln_2: layernorm; mlp: { c_fc: linear 32; c_proj: linear 8 }
   }
   ln_f: layernorm
+  lm_head: linear 16 bias off tied wte
 }
 """
 
@@ -199,10 +200,11 @@ def _values() -> dict[str, np.ndarray]:
 
 
 def of_hugging_face(values: dict[str, np.ndarray], prefix: str = "") -> dict[str, np.ndarray]:
-    """The same model as transformers saves it: with its weights [in, out], and with masks."""
+    """The same model as transformers saves it: with its weights [in, out]; as a whole with masks and its tied head."""
     turned = {name: array.T if ".c_" in name and array.ndim == 2 else array for name, array in values.items()}
     masks = {f"h.{at}.attn.bias": np.ones((1, 1, 10, 10), bool) for at in (0, 1)} if prefix else {}
-    return {f"{prefix}{name}": array.copy() for name, array in {**turned, **masks}.items()}
+    head = {"lm_head.weight": values["wte.weight"]} if prefix else {}
+    return {**{f"{prefix}{name}": array.copy() for name, array in {**turned, **masks}.items()}, **head}
 
 
 @pytest.mark.parametrize("prefix", ["", "transformer."])
