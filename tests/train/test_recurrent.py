@@ -219,7 +219,9 @@ def test_an_interrupted_run_resumes_with_the_same_bits(program: Path, monkeypatc
 
 
 def test_the_blocked_backend_computes_the_same(program: Path) -> None:
-    program.write_text(PROGRAM.format(body="reshape [3, 3, 4]; conv 3x3 16; relu; reshape [48, 4]; gru 8 last on"))
+    program.write_text(
+        PROGRAM.format(body="reshape [3, 3, 4]; conv 3x3 16; relu; reshape [48, 4]; gru 8 lengths n last on")
+    )
     found = [netdsl.fit(program, step_backend=each, threads=1).history[-1]["loss"] for each in ("plain", "nchwc")]
     assert found[0] == pytest.approx(found[1], rel=1e-3)
 
