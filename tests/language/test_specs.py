@@ -201,7 +201,8 @@ mobilenet_v2 0.30G, mobilenet_v3_large 5.4M, mobilenet_v3_small 2.5M 0.056G
 shufflenet_v2_x0_5 1.4M 0.041G, shufflenet_v2_x1_0 2.3M, shufflenet_v2_x2_0 7.4M
 efficientnet_b0 5.3M 0.39G, efficientnet_b2 9.2M 1.0G, efficientnet_b3 12M 1.8G, efficientnet_b6 43M 19G
 efficientnet_b7 66M 37G, efficientnet_lite0 4.7M
-hrnet_w18 21.3M, hrnet_w32 41.2M, hrnet_w48 77.5M, ghostnet 5.2M 0.141G, sknet50 27.5M, edsr 43M, edsr_baseline 1.5M
+hrnet_w18 21.3M, hrnet_w32 41.2M, hrnet_w48 77.5M, ghostnet 5.2M 0.141G, sknet50 27.5M, edsr 43M
+edsr_baseline 1.5M, segnet 29.45M
 convnext_tiny 29M 4.5G, convnext_small 50M 8.7G, convnext_base 89M 15.4G
 """
 """What the papers print: millions of parameters, billions of multiply-accumulates. Some of them round, some cut off."""

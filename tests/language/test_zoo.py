@@ -60,7 +60,7 @@ CAFFE = np.array([104, 117, 123])
 """The channels' means in BGR that Caffe's model zoo subtracts; those of mean images differ by a little."""
 
 
-PLAIN = "alexnet zfnet googlenet nin_bn enet enet_encoder unet_padded edsr edsr_baseline"
+PLAIN = "alexnet zfnet googlenet nin_bn enet enet_encoder unet_padded segnet edsr edsr_baseline"
 """Nets of color images whose weights nobody has published with these layers, or which normalize in the graph."""
 
 RESIZED = {
