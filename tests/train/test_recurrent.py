@@ -16,6 +16,7 @@ from netdsl import ops
 from netdsl.app.attack import attack_graph
 from netdsl.backend.compile import CompileOptions, compile_to_bytes
 from netdsl.backend.emit import OPSETS, check, emit
+from netdsl.backend.quantize import quantize
 from netdsl.backend.serialize import to_bytes
 from netdsl.lower import lower, lower_training
 from netdsl.passes.finish import finish
@@ -135,6 +136,19 @@ def test_half_precision_comes_near() -> None:
     for name, array in whole.items():
         assert half[name].dtype == np.float32
         np.testing.assert_allclose(half[name], array, atol=2e-3)
+
+
+def test_quantization_leaves_recurrences_in_single_precision() -> None:
+    """onnxruntime has no integer kernels for them; the layers around them are quantized."""
+    net = net_of("net t { input x 8x20; conv 3 16; relu; lstm 8 bidirectional on; linear 4 }")
+    x = np.random.default_rng(0).standard_normal((32, 8, 20)).astype("f4")
+    whole = compile_to_bytes(net)
+    found = quantize(whole, [{"x": x}])
+    assert {"LSTM", "QuantizeLinear"} <= {node.op_type for node in found.graph.node}
+    expected = run(whole, {"x": x})["output"]
+    np.testing.assert_allclose(
+        run(found.SerializeToString(), {"x": x})["output"], expected, atol=0.1 * np.abs(expected).max()
+    )
 
 
 def test_the_gradient_of_an_attack() -> None:
