@@ -110,6 +110,14 @@ def cost(graph: Graph) -> Count:
     return total
 
 
+def scratch(graph: Graph) -> Count:
+    """Return the elements of large values that exist only while an operation runs, of all operations."""
+    total: Count = 0
+    for operation in graph.operations:
+        total += operation.op.scratch(operation.outputs[0].shape, *(x.shape for x in operation.inputs))
+    return total
+
+
 def macs(net: Net) -> int:
     """Return the cost of inference for a batch of one, as defined in language.md. Raises Undecidable like
     `node_macs`."""

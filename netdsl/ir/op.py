@@ -80,6 +80,10 @@ class Op:
         """Return the multiply-accumulates for a batch of one."""
         return 0
 
+    def scratch(self, y: Shape, *xs: Shape) -> Count:
+        """Return the elements of a large value that exists only while it runs, for a batch of one."""
+        return 0
+
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
         """Return what a position of the result reads along an axis of the operand `at`, or None for all of it."""
         return aligned_reach(axis, xs[at], y)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from netdsl import ops
 from netdsl.ir.formula import element_count
 from netdsl.ir.op import Macro, OnnxNode
-from netdsl.ir.reach import UNKNOWN_REACH, Reach
+from netdsl.ir.reach import Reach
 from netdsl.ops.base import apply, known
 
 if TYPE_CHECKING:
@@ -63,10 +63,18 @@ class Attention(Macro):
     def macs(self, y: Shape, *xs: Shape) -> Count:
         return (element_count(xs[0][1:]) + element_count(y[1:])) * element_count(xs[1][-2:-1])
 
+    def scratch(self, y: Shape, *xs: Shape) -> Count:
+        return element_count((self.heads, *y[1:-1], *xs[1][-2:-1]))
+
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
-        if at > 2:
-            return UNKNOWN_REACH
-        return None if axis == len(y) - 1 or (at and axis == len(y) - 2) else Reach(axis)
+        """Return the reach for the scores [N, *S, heads, I, J] of a mask and a bias, too, aligned at their ends."""
+        if at < 3:
+            return None if axis == len(y) - 1 or (at and axis == len(y) - 2) else Reach(axis)
+        size, back = xs[at][axis], len(xs[at]) - axis
+        if back in (1, 3):
+            return None
+        to = len(y) - (2 if back == 2 else back - 1)
+        return Reach(to, stride=0 if size == 1 != y[to] else 1)
 
     def expand(self, *xs: Value) -> tuple[Value, ...]:
         q, k, v, *rest = xs
@@ -184,7 +192,7 @@ class Rotation(Macro):
         return "f32", "f32"
 
     def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
-        return UNKNOWN_REACH
+        return Reach(axis)
 
     def expand(self, *xs: Value) -> tuple[Value, ...]:
         (x,) = xs

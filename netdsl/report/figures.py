@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from netdsl.base.shape import elements, format_shape
 from netdsl.declare.arguments import Dims, Sizes
 from netdsl.ir.formula import element_count, largest
-from netdsl.lower import cost, live, node_graph
+from netdsl.lower import cost, live, node_graph, scratch
 from netdsl.report.receptive_field import field_size, input_view, layer_view, state_view
 
 if TYPE_CHECKING:
@@ -71,11 +71,11 @@ class LayerFigures:
 
     `weights` are its weights and running statistics without those shared with an earlier layer, and `params` counts the
     elements of the weights; `bytes` is the size of its output for the given batch. `line` is a line of the net's own
-    file, that of the call if the layer comes from another file. `field` is an int, "all" or None (unknown), or a list
-    with one of these per axis.
+    file, that of the call if the layer comes from another file. `scratch` is the size of what exists only while it
+    runs. `field` is an int, "all" or None (unknown), or a list with one of these per axis.
     """
 
-    __slots__ = ("bytes", "call", "field", "line", "macs", "node", "params", "weights")
+    __slots__ = ("bytes", "call", "field", "line", "macs", "node", "params", "scratch", "weights")
 
     def __init__(
         self,
@@ -84,6 +84,7 @@ class LayerFigures:
         weights: list[Parameter],
         macs: Count,
         size: Count,
+        scratch: Count,
         field: FieldSize | list[FieldSize],
     ) -> None:
         self.node = node
@@ -93,6 +94,7 @@ class LayerFigures:
         self.params = sum(elements(p.shape) for p in weights if not p.buffer)
         self.macs = macs
         self.bytes = size
+        self.scratch = scratch
         self.field = field
 
 
@@ -135,10 +137,10 @@ def _graphs(nodes: list[Node]) -> Iterator[Graph]:
 def _rows(net: Net, nodes: list[Node], graphs: list[Graph], batch: int) -> Iterator[LayerFigures]:
     counted: set[str] = set()
     views: dict[Node, View] = {}
-    costs: dict[Graph, Count] = {}
+    costs: dict[Graph, tuple[Count, Count]] = {}
     for node, graph in zip(nodes, graphs, strict=True):
         if graph not in costs:
-            costs[graph] = cost(graph)
+            costs[graph] = cost(graph), scratch(graph)
         inputs = [views[x] for x in dict.fromkeys(node.inputs)]
         if node.layer.kind == "state":
             inputs = [*map(state_view, inputs)]
@@ -146,8 +148,10 @@ def _rows(net: Net, nodes: list[Node], graphs: list[Graph], batch: int) -> Itera
         new = [p for p in node.parameters.values() if p.name not in counted]
         counted.update(p.name for p in new)
         size = element_count(node.shape) * (BYTES_PER_ELEMENT * batch)
+        macs, inside = costs[graph]
         line = line_in_file(net, node.span, node.frame)
-        yield LayerFigures(node, line, new, costs[graph], size, field_size(views[node]))
+        inside *= BYTES_PER_ELEMENT * batch
+        yield LayerFigures(node, line, new, macs, size, inside, field_size(views[node]))
 
 
 def line_in_file(net: Net, span: Span, frame: Frame | None) -> int:
@@ -167,7 +171,8 @@ def _depth(rows: list[LayerFigures]) -> int:
 
 
 def _alive(net: Net, rows: list[LayerFigures]) -> list[Count]:
-    """Return the bytes in use while each layer runs: what it or later layers read, with inputs and its output.
+    """Return the bytes in use while each layer runs: what it or later layers read, with inputs, its output and what
+    exists only while it runs.
 
     Inputs exist from the start, and outputs remain to the end.
     """
@@ -184,7 +189,7 @@ def _alive(net: Net, rows: list[LayerFigures]) -> list[Count]:
     found = []
     for at, row in enumerate(rows):
         alive += row.bytes if row.node.layer.kind != "input" else 0
-        found.append(alive)
+        found.append(alive + row.scratch)
         for size in ends.get(at, ()):
             alive -= size
     return found

@@ -166,15 +166,15 @@ def input_view(node: Node) -> View:
 def layer_view(graph: Graph, inputs: list[View]) -> View:
     """Return the receptive field of a layer's result, given those of its inputs and its operations."""
     views: dict[Value, View] = dict(zip(graph.inputs.values(), inputs, strict=True))
+    (result,) = graph.outputs.values()
     for operation in graph.operations:
         for y in operation.outputs:
             merged: View = {}
             for at, x in enumerate(operation.inputs):
-                for axis, seen in _step(operation, at, views.get(x, {}), y.shape):
+                for axis, seen in _step(operation, at, views.get(x, {}), y.shape, last=y is result):
                     if axis not in merged or seen.order > merged[axis].order:
                         merged[axis] = seen
             views[y] = merged
-    (result,) = graph.outputs.values()
     return views.get(result, {})  # a constant has none
 
 
@@ -183,14 +183,15 @@ def state_view(view: View) -> View:
     return {axis: Seen(seen.length, (), everything=True) for axis, seen in view.items()}
 
 
-def _step(operation: Operation, at: int, view: View, y: Shape) -> Iterable[tuple[InputAxis, Seen]]:
+def _step(operation: Operation, at: int, view: View, y: Shape, *, last: bool) -> Iterable[tuple[InputAxis, Seen]]:
+    """Yield the field of an operation's result through one operand; `last` if it is the layer's result."""
     x = operation.inputs[at].shape
     for axis, seen in view.items():
         if seen.everything:
             yield axis, seen
         elif operation.op.reach(at, min(1, len(x) - 1), y, *(x.shape for x in operation.inputs)) is not REGROUPED:
             yield axis, _moved(seen, operation, at, y)
-        elif axis[1] == 1 and len(x) == 2 < len(y) and [term.field for term in seen.terms] == [IDENTITY]:
+        elif last and axis[1] == 1 and len(x) == 2 < len(y) and [term.field for term in seen.terms] == [IDENTITY]:
             for other in range(2, len(y)):  # a flat input reshaped to a map: positions are those of the map
                 yield (axis[0], other), Seen(y[other], (FieldTerm(other, IDENTITY),))
         else:
@@ -206,12 +207,13 @@ def _moved(seen: Seen, operation: Operation, at: int, y: Shape) -> Seen:
         here = [term for term in seen.terms if term.axis == axis]
         reach = operation.op.reach(at, axis, y, *xs)
         if reach is UNKNOWN_REACH:
-            terms.append(FieldTerm(axis, None))
+            terms.append(FieldTerm(min(axis, len(y) - 1), None))
         elif reach is None:
             term = here[0] if len(here) == 1 else FieldTerm(axis, _sum(here))
             ends = term.whole(xs[at][axis])
             if ends is None:
-                return Seen(seen.length, (FieldTerm(axis, None),), everything=len(seen.terms) == len(here))
+                unknown = FieldTerm(min(axis, len(y) - 1), None)
+                return Seen(seen.length, (unknown,), everything=len(seen.terms) == len(here))
             low, high = low + ends[0], high + ends[1]
         elif reach.moves:
             field = _sum(here)
@@ -319,12 +321,16 @@ def _continues(before: FieldTerm, term: FieldTerm) -> bool:
 
 def field_size(view: View) -> FieldSize | list[FieldSize]:
     """Return the size of a receptive field: one number if it is the same on all axes, otherwise one per axis; 0 for a
-    constant."""
+    constant. The axes of several inputs are aligned at the last ones."""
     if not view:
         return 0
+    ends: dict[str, int] = {}
+    for name, axis in view:
+        ends[name] = max(axis, ends.get(name, 0))
     largest: dict[int, Seen] = {}
-    for (_, axis), seen in view.items():
-        if axis not in largest or seen.order > largest[axis].order:
-            largest[axis] = seen
+    for (name, axis), seen in view.items():
+        back = axis - ends[name]
+        if back not in largest or seen.order > largest[back].order:
+            largest[back] = seen
     sizes = [largest[axis].size for axis in sorted(largest)]
     return sizes[0] if len(set(sizes)) == 1 else sizes or None

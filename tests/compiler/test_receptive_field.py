@@ -186,6 +186,13 @@ def test_chains_see_what_is_seen(seed: int) -> None:
         ("input x 3x8x8x8; conv 3x1x3 4; maxpool 2x2x2", [4, 2, 4]),
         ("input x [3, ?H, ?W]; conv 3x3 4 stride 2; conv 3x3 4; upsample 2", 7),
         ("input x 1x64; repeat 5 { upsample 4 }; conv 3 1", None),
+        ("input m 9 dtype i64; input x 6x9; attention 2 mask m", "all"),
+        ("input s 9 dtype i64; input x 6x3x9; conv 3x1 6; attention 2 segments s", [3, "all"]),
+        ("input b 2x9x9; input x 6x9; attention 2 bias b", [1, "all"]),
+        ("input p 9 dtype i64; input x 8x9; conv 3 8; rope 2 at p", 3),
+        ("input x 4x9; conv 3 5; mul { } { param [5, 1] }", 3),
+        ("input x 4x9; conv 3 5; add { } { positions; embedding 9 5 }", 3),
+        ("input x 4x9; positions; embedding 9 5", 0),
     ],
 )
 def test_what_is_seen_of_an_input(body: str, field: object) -> None:
@@ -260,6 +267,14 @@ REGROUPED = [
     ("x 4x96; reshape 4x8x12; reduce max 1; reshape 4x12; conv 3 5", [87]),
     ("x 4x12x10; slice 1 2 5; reduce mean 1", [3, 1]),
     ("x 4x12x10; permute [1, 2, 0]; select [0, 2]", [None, 1]),
+    ("x 6x4x5; attention 2", [1, "all"]),
+    ("x 6x4x5; attention 2 causal on; conv 3x1 2", [3, "all"]),
+    ("x 6x4x5; linear 3; gelu; conv 1x3 2", [1, 3]),
+    ("x 8x3x5; rope 2; conv 3x3 2", [3, 3]),
+    ("x 4x6; conv 3 4; gru 3", ["all"]),
+    ("x 4x6; lstm 3 bidirectional on layers 2", ["all"]),
+    ("x 4x6; l: rnn 3; state l", ["all"]),
+    ("x 4x6; matmul { values [1, 0, 1, 2] 1x4 } { }; conv 3 2", [3]),
 ]
 
 

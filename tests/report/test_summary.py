@@ -93,11 +93,47 @@ def test_the_peak_is_that_of_plainer_code(name: str) -> None:
         ("input x 10; a: relu; tanh; tanh; add a", 10 + 10 + 10),
         ("input x 10; output a { dense 5 }; dense 7; dense 20; output b", 5 + 7 + 20),
         ("input x 10; dense 50; c: dense 3; input y 3; add c", 10 + 50 + 3),
+        ("input x 10; mul { } { param 10 }; add { } { values [1] * 10 }; relu", 10 + 10 + 10),
     ],
 )
 def test_the_peak_by_hand(body: str, floats: int) -> None:
     found = net(f"net n {{ {body} }}")
     assert Figures(found).peak == 4 * floats == peak(found)
+
+
+@pytest.mark.parametrize(
+    ("body", "floats"),
+    [
+        ("input x 12x9; attention 2", 12 * 9 + 4 * 9 + 2 * 9 * 9),
+        ("input x 12x5x9; attention 2 kv 1 causal on; relu", 12 * 5 * 9 + 6 * 5 * 9 + 2 * 5 * 9 * 9),
+        ("input k 4x7; input v 6x7; input q 8x3; attention 4 q k v", 4 * 7 + 6 * 7 + 8 * 3 + 12 * 3 + 4 * 3 * 7),
+    ],
+)
+def test_the_scores_of_attention_take_memory_while_it_runs(body: str, floats: int) -> None:
+    assert Figures(net(f"net n {{ {body} }}")).peak == 4 * floats
+
+
+@pytest.mark.parametrize(
+    ("body", "macs", "params"),
+    [
+        ("input x 5x7; linear 3", 5 * 3 * 7, 5 * 3 + 3),
+        ("input x 5x7; matmul { permute [1, 0] } { }", 7 * 5 * 7, 0),
+        ("input x 5x7; rnn 3", 7 * (5 * 3 + 3 * 3), 5 * 3 + 3 * 3 + 2 * 3),
+        ("input x 5x7; gru 3 last on", 7 * 3 * (5 * 3 + 3 * 3), 3 * (5 * 3 + 3 * 3 + 2 * 3)),
+        (
+            "input x 5x7; lstm 3 layers 2 bidirectional on bias off",
+            7 * 4 * 2 * ((5 * 3 + 3 * 3) + (6 * 3 + 3 * 3)),
+            4 * 2 * ((5 * 3 + 3 * 3) + (6 * 3 + 3 * 3)),
+        ),
+        ("input x 5x7; l: lstm 3; state l", 7 * 4 * (5 * 3 + 3 * 3), 4 * (5 * 3 + 3 * 3 + 2 * 3)),
+        ("input x 7 dtype i64; e: embedding 20 5; linear 20 bias off tied e", 5 * 20 * 7, 20 * 5),
+        ("input x 5x7; add { } { p: param [5, 7] }; rmsnorm", 0, 5 * 7 + 5),
+    ],
+)
+def test_the_cost_and_the_weights_of_layers_of_sequences(body: str, macs: int, params: int) -> None:
+    figures = Figures(net(f"net n {{ {body} }}"))
+    assert (figures.macs, figures.params) == (macs, params)
+    assert sum(row.params for row in figures.rows) == params
 
 
 def test_a_batch_scales_bytes_and_nothing_else() -> None:
