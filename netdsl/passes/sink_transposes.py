@@ -19,6 +19,7 @@ from netdsl.ops.arithmetic import Elementwise
 from netdsl.ops.base import apply
 from netdsl.ops.comparison import Where
 from netdsl.ops.indexing import Concat, Slice
+from netdsl.ops.linear import MatMul
 from netdsl.ops.normalization import LayerNormalization, RMSNormalization
 from netdsl.ops.reduction import Reduce
 from netdsl.ops.shaping import Expand, Reshape, Transpose
@@ -256,6 +257,20 @@ def _layer_norm(sinking: _Sinking, operation: Operation) -> Moved | None:
     return apply(operation.op, source, *map(sinking.value, affine)), perm
 
 
+def _matmul(sinking: _Sinking, operation: Operation) -> Moved | None:
+    """Multiply rows by a matrix in any order of the rows, if readers transpose the result.
+
+    A linear layer on the result of a recurrent one keeps its order, steps first. onnxruntime 1.32 crashes where it
+    is transposed before the product, in half precision.
+    """
+    x, weight = operation.inputs
+    source, perm = sinking.moved[x]
+    (y,) = operation.outputs
+    if perm[-1] != len(perm) - 1 or len(weight.shape) != 2 or y not in sinking.wanted:
+        return None
+    return apply(operation.op, source, sinking.value(weight)), perm
+
+
 def _reshape(sinking: _Sinking, operation: Operation) -> Moved | None:
     """Reshape in the moved layout, where axes that are joined are neighbors; else, if the readers transpose the result,
     transpose to what they want."""
@@ -329,6 +344,7 @@ RULES: tuple[tuple[type[Op] | tuple[type[Op], ...], Callable[[_Sinking, Operatio
     (Reduce, _reduce),
     (LayerNormalization, _layer_norm),
     (RMSNormalization, _layer_norm),
+    (MatMul, _matmul),
     (Reshape, _reshape),
 )
 SEVERAL = (Transpose, *ALIGNED, Concat)

@@ -84,6 +84,19 @@ def test_four_transpositions_are_left_of_a_transformer_block(length: int | Size)
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_sequence_with_steps_first_is_mapped_as_it_is() -> None:
+    """As a recurrent layer's result is by `linear`: the channels come first only at the end."""
+    graph = Graph("recurrent")
+    w = Weights(graph)
+    steps = graph.input("x", (7, Size("N"), 8))
+    graph.output("y", last(ops.transpose(steps, (1, 2, 0)), lambda v: ops.add(ops.matmul(v, w(8, 3)), w(3))))
+    sunk = sink_transposes(graph)
+    assert transposes(sunk) == 1
+    x = np.random.default_rng(0).standard_normal((7, 2, 8)).astype(np.float32)
+    (found,) = run_graph(sunk, {"x": x, **w.values})
+    np.testing.assert_allclose(found, (x @ w.values["w0"] + w.values["w1"]).transpose(1, 2, 0), rtol=1e-5, atol=1e-5)
+
+
 def test_a_graph_without_gain_stays_itself() -> None:
     graph = Graph("shuffle")
     x = graph.input("x", (Size("N"), 6, 4, 4))
