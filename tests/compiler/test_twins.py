@@ -30,6 +30,10 @@ TV, TIMM = "torchvision.models.{}()", "timm.create_model('{}')"
 SEGMENTATION = "torchvision.models.segmentation.{}(weights_backbone=None, aux_loss=False)"
 FUSED = "timm.utils.model.reparameterize_model(perturbed(timm.create_model('{}')))"
 
+CRITEO = (1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 8351593, 3194, 27, 14992, 5461306, 10)
+CRITEO += (5652, 2173, 4, 7046547, 18, 15, 286181, 105, 142572)
+"""The numbers of rows of DLRM's tables, for the Kaggle data set of Criteo."""
+
 TWINS: dict[str, tuple[str, dict[str, Any]]] = {
     **{
         name: (model.format(name), settings)
@@ -50,6 +54,17 @@ TWINS: dict[str, tuple[str, dict[str, Any]]] = {
     "sknet50": (TIMM.format("skresnext50_32x4d"), {}),
     "ghostnet": (TIMM.format("ghostnet_100"), {}),
     "xception": (TIMM.format("legacy_xception"), {}),
+    "lstm_lm_small": ("torch_models.LanguageModel(10000, 200)", {}),
+    "lstm_lm": ("torch_models.LanguageModel(300, 650)", {"words": 300}),
+    "deepspeech2": ("torch_models.DeepSpeech2()", {"length": 101}),
+    "seq2seq": (
+        "torch_models.Translator(300, 64, 2)",
+        {"source_words": 300, "target_words": 300, "width": 64, "layers": 2, "source": 20, "target": 15},
+    ),
+    "crnn": ("torch_models.Crnn()", {}),
+    "pointnet": ("torch_models.PointNet()", {"points": 200}),
+    "pointnet_segmentation": ("torch_models.PointSegmentation()", {"points": 200}),
+    "dlrm": (f"torch_models.Dlrm({[min(n, 1000) for n in CRITEO]})", {"limit": 1000}),
     "repvgg": (FUSED.format("repvgg_a0"), {"fused": True}),
 }
 """The twin, as an expression, and parameters of our net; the examples have the sizes of its inputs."""

@@ -40,6 +40,7 @@ QUICK = (
     *("resnet20", "resnet56", "plain20", "googlenet_caffe", "squeezenet1_0_caffe"),
     *("mobilenet_v3_large", "mobilenet_v3_small", "mnasnet", "shufflenet_v2_x1_0", "efficientnet_b0"),
     *("srcnn", "espcn", "vae", "nerf", "dqn", "dueling_dqn", "tcn", "dcgan", "ghostnet", "regnet_y_400mf"),
+    *("lstm_lm_small", "crnn", "pointnet"),
 )
 """Nets that take no more than a second to draw and run; the others are slow tests."""
 
@@ -100,7 +101,12 @@ def test_a_net_compiles_to_a_model_that_onnx_accepts(name: str) -> None:
 def _run(net: Net, model: bytes, batch: int) -> None:
     session = Session(model)
     stream = np.random.default_rng(0)
-    feeds = {x.name: stream.standard_normal((batch, *x.shape), np.float32) for x in net.inputs}
+    feeds = {
+        x.name: stream.integers(1, 3, (batch, *x.shape))
+        if x.dtype == "i64"
+        else stream.standard_normal((batch, *x.shape), np.float32)
+        for x in net.inputs
+    }
     results = session.run(feeds)
     shapes = {name: (batch, *output.node.shape) for name, output in net.outputs.items() if not output.training}
     assert {name: y.shape for name, y in results.items()} == shapes
@@ -203,7 +209,7 @@ efficientnet_b0 5.3M 0.39G, efficientnet_b2 9.2M 1.0G, efficientnet_b3 12M 1.8G,
 efficientnet_b7 66M 37G, efficientnet_lite0 4.7M
 hrnet_w18 21.3M, hrnet_w32 41.2M, hrnet_w48 77.5M, ghostnet 5.2M 0.141G, sknet50 27.5M, edsr 43M
 edsr_baseline 1.5M, segnet 29.45M
-convnext_tiny 29M 4.5G, convnext_small 50M 8.7G, convnext_base 89M 15.4G
+crnn 8.3M, convnext_tiny 29M 4.5G, convnext_small 50M 8.7G, convnext_base 89M 15.4G
 """
 """What the papers print: millions of parameters, billions of multiply-accumulates. Some of them round, some cut off."""
 

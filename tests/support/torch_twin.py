@@ -1,9 +1,9 @@
 """A model of torchvision, timm or transformers with random weights: its weights, examples and outputs, as files.
 
 Run as a subprocess by a Python that has PyTorch: `python torch_twin.py`. Each line of stdin is a JSON object: `model`,
-a Python expression of packages, `perturbed` and `Heads`; `shapes`, those of its inputs without the batch; and the
-`folder` of the results, `weights.safetensors` and `run.npz` (`input0`, … and `output0`, …). Each is answered with a
-line, `done` or the error.
+a Python expression of packages, torch_models.py, `perturbed` and `Heads`; `shapes`, those of its inputs without the
+batch; and the `folder` of the results, `weights.safetensors` and `run.npz` (`input0`, … and `output0`, …). Each is
+answered with a line, `done` or the error.
 """
 
 from __future__ import annotations
@@ -92,7 +92,10 @@ def answer(model: str, shapes: list[list[int]], folder: str) -> None:
     torch.manual_seed(zlib.crc32(model.encode()))
     inputs = [examples(shape) for shape in shapes]
     names = Packages(perturbed=lambda model: perturbed(model, inputs), Heads=Heads)
-    net = names["perturbed"](eval(model, names))
+    net = eval(model, names)
+    if hasattr(net, "examples"):
+        inputs = net.examples(*shapes)
+    net = perturbed(net, inputs)
     save_file({name: each.clone() for name, each in net.state_dict().items()}, Path(folder) / "weights.safetensors")
     arrays = {f"input{i}": each.numpy() for i, each in enumerate(inputs)}
     arrays |= {f"output{i}": each.numpy() for i, each in enumerate(tensors(net(*inputs)))}
