@@ -14,6 +14,7 @@ class Fake:
     """A layer: its kind and its body."""
 
     dtype_transparent = False
+    stateful = False
 
     def __init__(self, kind, body=None, variadic=False, **arguments):
         self.kind = kind
