@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.base.shape import elements
 from netdsl.ir.formula import element_count
 from netdsl.ir.op import OnnxNode, Op
 from netdsl.ir.reach import Reach, aligned_reach
@@ -76,8 +77,13 @@ class MatMul(Op):
         return None if axis - len(xs[at]) == summed else aligned_reach(axis, xs[at], y)
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
+        """da = dy b^T, and db = a^T dy, or (dy^T a)^T if a is large, as the probabilities of attention are."""
         a, b = xs
-        return sum_to(matmul(dy, _transposed(b)), a.shape), sum_to(matmul(_transposed(a), dy), b.shape)
+        if elements(a.shape) > elements(dy.shape) + elements(b.shape):
+            db = _transposed(matmul(_transposed(dy), a))
+        else:
+            db = matmul(_transposed(a), dy)
+        return sum_to(matmul(dy, _transposed(b)), a.shape), sum_to(db, b.shape)
 
 
 def _transposed(x: Value) -> Value:

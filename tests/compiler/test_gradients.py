@@ -206,6 +206,8 @@ CASES = {
     "gelu_tanh": ([(2, 9)], lambda x: ops.gelu(x, tanh=True)),
     "rms_norm": ([(2, 3, 4), (4,)], lambda x, w: ops.rms_norm(x, w, 0.1)),
     "matmul": ([(2, 4), (4, 3)], ops.matmul),
+    "matmul_of_large": ([(2, 7, 6), (2, 6, 2)], ops.matmul),
+    "matmul_spreads_large": ([(1, 7, 6), (3, 6, 1)], ops.matmul),
     "matmul_spreads": ([(2, 1, 3, 4), (5, 4, 2)], ops.matmul),
 }
 
