@@ -6,7 +6,7 @@ the gradient is computed from the result, so that the argument need not be kept.
 
 from __future__ import annotations
 
-from math import pi, sqrt
+from math import log, pi, sqrt
 from typing import TYPE_CHECKING
 
 from netdsl import ops
@@ -37,6 +37,10 @@ __all__ = [
     "softsign",
     "tanh",
 ]
+
+
+CUBIC, DOUBLE = 0.044715, 2 * sqrt(2 / pi)
+"""Constants of the tanh approximation of GELU: 2u = DOUBLE * (x + CUBIC * x^3)."""
 
 
 def heaviside(x: Value) -> Value:
@@ -108,21 +112,22 @@ class Gelu(Macro, Pointwise):
         return (ops.mul(ops.mul(x, 0.5), ops.add(self._odd(x), 1)),)
 
     def vjp(self, dy: Value, y: Value, *xs: Value) -> tuple[Value | None, ...]:
-        """With the odd function f, dx = dy (1 + f(x) + x f'(x))/2."""
+        """dx = dy (Phi(x) + x phi(x)), or dy (s + y (1 - s) (2u)') with s = (1 + tanh u)/2, the sigmoid of 2u."""
         (x,) = xs
-        odd = self._odd(x)
         if self.approximate == "tanh":
-            inner = ops.mul(ops.add(ops.mul(x, x, 3 * 0.044715), 1), sqrt(2 / pi))
-            slope = ops.mul(ops.sub(1, ops.mul(odd, odd)), inner)
-        else:
-            slope = ops.mul(ops.exp(ops.mul(x, x, -0.5)), sqrt(2 / pi))
-        return (ops.mul(dy, ops.mul(ops.add(odd, ops.mul(x, slope), 1), 0.5)),)
+            double = ops.add(ops.mul(ops.mul(x, x), 3 * CUBIC * DOUBLE), DOUBLE)  # (2u)'
+            s = ops.sigmoid(ops.mul(x, ops.add(ops.mul(double, 1 / 3), 2 / 3 * DOUBLE)))
+            return (ops.mul(dy, ops.add(s, ops.mul(ops.sub(y, ops.mul(y, s)), double))),)
+        scaled = ops.mul(x, sqrt(0.5))
+        density = ops.exp(ops.sub(-log(2 * pi) / 2, ops.mul(scaled, scaled)))
+        below = ops.hard_sigmoid(ops.erf(scaled), 0.5, 0.5)  # (1 + erf)/2 in one pass
+        return (ops.mul(dy, ops.add(below, ops.mul(x, density))),)
 
     def _odd(self, x: Value) -> Value:
         """Return erf(x / sqrt(2)), or tanh u."""
         if self.approximate == "none":
             return ops.erf(ops.mul(x, sqrt(0.5)))
-        return ops.tanh(ops.mul(ops.mul(x, ops.add(ops.mul(x, x, 0.044715), 1)), sqrt(2 / pi)))
+        return ops.tanh(ops.mul(ops.mul(x, ops.add(ops.mul(x, x, CUBIC), 1)), DOUBLE / 2))
 
 
 class Alpha(Pointwise):

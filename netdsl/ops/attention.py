@@ -132,12 +132,16 @@ def attend(
     if bias is not None:
         scores = ops.add(scores, _grouped(bias, kv) if grouped else bias)
     seen = _grouped(mask, 1) if mask is not None and grouped else mask
+    lowest = LOWEST[scores.dtype]
     if causal:
         place = places(q, rank - 2)
         past = ops.greater_or_equal(ops.reshape(place, (q.shape[-2], 1), batch=False), place)
-        seen = past if seen is None else ops.logical_and(seen, past)
+        if seen is None:  # each query sees a key, so that a sum hides the others: its gradient is that of the scores
+            scores = ops.add(scores, ops.where(past, ops.constant(q.graph, 0, scores.dtype), lowest))
+        else:
+            seen = ops.logical_and(seen, past)
     if seen is not None:
-        scores = ops.where(seen, scores, LOWEST[scores.dtype])
+        scores = ops.where(seen, scores, lowest)
     p = ops.softmax(scores, -1)
     if hides and seen is not None:
         p = ops.mul(p, ops.cast(seen, p.dtype))

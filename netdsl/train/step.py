@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl import ops
+from netdsl.backend.compile import OPSET
 from netdsl.base import limits
 from netdsl.elaborate.recipe import target_name
 from netdsl.ir.graph import LOSS, RATE, STEP
@@ -163,5 +164,5 @@ class UpdateState:
 
 @limits.kept()
 def portable(graph: Graph) -> Graph:
-    """Return a step without macros, and with few transpositions."""
-    return prune(sink_transposes(expand_macros(graph)))
+    """Return a step with few transpositions, and no macros but those that ONNX has at the default opset."""
+    return prune(sink_transposes(expand_macros(graph, OPSET)))

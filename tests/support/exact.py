@@ -1,8 +1,8 @@
 """onnx's reference in float64, with what it has wrong, in single precision or very slow written anew in numpy.
 
 Wrong are grouped ConvTranspose, LRN of fewer examples than channels, and GlobalMaxPool of other than two axes; Erf is
-computed in single precision, as are the scales of Resize; MaxPool of stride 1 fails at odd paddings; convolutions and
-pools go element by element.
+computed in single precision, as are Gelu and the scales of Resize; MaxPool of stride 1 fails at odd paddings;
+convolutions and pools go element by element.
 In onnx 1.22, Gather fails for indices that are not contiguous, and ScatterElements for five axes.
 """
 
@@ -137,7 +137,14 @@ class Erf(OpRun):
         return (np.vectorize(erf, otypes=[x.dtype])(x),)
 
 
-for cls in (Conv, ConvTranspose, MaxPool, AveragePool, GlobalMaxPool, LRN, Erf):
+class Gelu(OpRun):
+    def _run(self, x, approximate="none"):
+        if approximate == "tanh":
+            return (x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),)
+        return (x / 2 * (1 + np.vectorize(erf, otypes=[x.dtype])(x / np.sqrt(2))),)
+
+
+for cls in (Conv, ConvTranspose, MaxPool, AveragePool, GlobalMaxPool, LRN, Erf, Gelu):
     cls.op_domain = ""
 
 
@@ -269,6 +276,7 @@ NEW_OPS = [
     GlobalMaxPool,
     LRN,
     Erf,
+    Gelu,
     Gather,
     ScatterElements,
     Resize,

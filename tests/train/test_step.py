@@ -27,6 +27,7 @@ NETS = {
     "dropout": "input x 6; dense 8; tanh; dropout 0.5; dense 3",
     "lrn_groups": "input x 4x5x5; conv 3x3 4 groups 2; relu; lrn 5 alpha 0.1; avgpool 3x3 stride 2; dense 3",
     "recurrent": "input x 3x5; lstm 4; m: gru 3 bidirectional on; state m; dense 3",
+    "transformer": "input x 4x3; linear 12; attention 2 causal on; linear 6; gelu; linear 6; gelu tanh on; dense 3",
     "prelu_deconv": "input x 2x3x3; deconv 2x2 3 stride 2; prelu; dense 3",
 }
 
@@ -174,3 +175,14 @@ def test_a_runner_goes_on_from_what_the_step_before_left():
         assert runner.state()["step"] == number + 1
     for name, value in runner.state().items():
         np.testing.assert_allclose(value, expected[name], rtol=2e-3, atol=1e-4, err_msg=name)
+
+
+def test_a_step_of_a_transformer_masks_and_activates_in_one_pass() -> None:
+    net = "input x 8x5; linear 24; attention 2 causal on; gelu; linear 4; gelu tanh on; dense 3"
+    graph = step_of(
+        f'net n {{ {net} }}\ntrain n {{ data npz "x.npz"; loss cross_entropy; optimizer sgd lr 0.1; batch 2 }}'
+    )
+    found = [(type(each.op).__name__, each.outputs[0].shape) for each in graph.operations]
+    assert [shape for name, shape in found if name == "Where" and shape[-1] == 5] == [(5, 5)]
+    assert [shape for name, shape in found if name == "Gelu"] == [(2, 8, 5), (2, 5, 4)]
+    assert [shape for name, shape in found if name in ("Erf", "Tanh")] == [(2, 8, 5)]
