@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from netdsl import ops
 from netdsl.base import limits
 from netdsl.ops.arithmetic import Add
-from netdsl.ops.base import known
+from netdsl.ops.base import apply, known
+from netdsl.ops.linear import Gemm
 from netdsl.passes.in_place import in_place
 from netdsl.passes.recompute import recompute
 from netdsl.passes.rewrite import Copy
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from netdsl.ir.graph import Graph
 
 
+LONG = 2**8
+"""Minimum length of the sums of a matrix product whose first operand is transposed beforehand."""
+
+
 def binary_sums(graph: Graph) -> Graph:
     """Rewrite n-ary sums as chains of binary Add.
 
@@ -32,6 +37,24 @@ def binary_sums(graph: Graph) -> Graph:
         if isinstance(operation.op, Add):
             begin = len(copy.new.operations)
             copy.replace(operation, [reduce(ops.add, map(copy.value, operation.inputs))], begin)
+        else:
+            copy.keep(operation)
+    return copy.finish()
+
+
+def transposed_operands(graph: Graph) -> Graph:
+    """Transpose the first operand of long products x^T w before them.
+
+    onnxruntime computes x^T w in 1.3 times the time of x w, and the transposition takes less than the difference.
+    """
+    copy = Copy(graph)
+    for operation in graph.operations:
+        op = operation.op
+        if isinstance(op, Gemm) and op.trans_a and known(operation.inputs[0].shape)[0] >= LONG:
+            begin = len(copy.new.operations)
+            x, *others = map(copy.value, operation.inputs)
+            y = apply(Gemm(op.trans_b), ops.transpose(x, (1, 0)), *others)
+            copy.replace(operation, [y], begin)
         else:
             copy.keep(operation)
     return copy.finish()
@@ -67,5 +90,5 @@ class Finished:
 def finish(graph: Graph, watched: str) -> Finished:
     """Prepare a step without macros for execution; `watched` is the name of the loss output."""
     cut = split_dense_rows(binary_sums(graph))
-    safe = in_place(cut.graph, watched)
+    safe = in_place(transposed_operands(cut.graph), watched)
     return Finished(recompute(reorder_updates(safe.graph), safe.overwritten), cut.parts, safe.overwritten)

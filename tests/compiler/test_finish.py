@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from netdsl.ir.graph import LOSS
+from netdsl import ops
+from netdsl.ir.graph import LOSS, Graph
 from netdsl.ops.arithmetic import Add
-from netdsl.passes.finish import binary_sums, finish
+from netdsl.ops.linear import Gemm
+from netdsl.passes.finish import LONG, binary_sums, finish, transposed_operands
+from netdsl.train.step_backend import run_graph
 from tests.compiler.test_in_place import RECIPES, program
 from tests.train.test_step import NETS, Doubles, feeds_of, step_of
 
@@ -25,3 +28,18 @@ def test_sums_are_of_two() -> None:
     graph = step_of(program(NETS["dense"], RECIPES["momentum"]))
     assert max(len(each.inputs) for each in graph.operations if isinstance(each.op, Add)) == 3
     assert {len(each.inputs) for each in binary_sums(graph).operations if isinstance(each.op, Add)} == {2}
+
+
+def test_long_products_have_their_first_operand_transposed() -> None:
+    graph = Graph("products")
+    x, w = graph.input("x", (LONG, 3)), graph.input("w", (LONG, 4))
+    short = ops.slice(x, (0,), (0,), (LONG - 1,)), ops.slice(w, (0,), (0,), (LONG - 1,))
+    graph.output("y", ops.gemm(x, w, trans_a=True))
+    graph.output("z", ops.gemm(*short, trans_a=True))
+    found = transposed_operands(graph)
+    assert [each.op.trans_a for each in found.operations if isinstance(each.op, Gemm)] == [False, True]
+    random = np.random.default_rng(0)
+    a, b = random.standard_normal((LONG, 3), np.float32), random.standard_normal((LONG, 4), np.float32)
+    y, z = run_graph(found, {"x": a, "w": b})
+    np.testing.assert_allclose(y, a.T @ b, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(z, a[:-1].T @ b[:-1], rtol=1e-4, atol=1e-4)
