@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from netdsl import ops
 from netdsl.base.limits import SIZE
 from netdsl.base.shape import elements
-from netdsl.declare.arguments import FLOAT32_MIN, Choice, Flag, Integer, Real, Sequence, Word
+from netdsl.declare.arguments import FLOAT32_MIN, Choice, Flag, Integer, Operand, Real, Sequence, Word
 from netdsl.declare.declared import Declared, keyword, registrar
 from netdsl.diagnostics.loss_problems import LossMisfit
 from netdsl.diagnostics.problem import Misfit
+from netdsl.diagnostics.sequence_problems import BlankOutside, LongestOutside
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,39 +29,26 @@ LOWEST_OUTPUT = -3.4e38
 """Close to the lowest float32, and thus below all outputs."""
 
 
-class Target:
+class Target(NamedTuple):
     """The target of an output; `shape` excludes the batch.
 
     - `class`: a class index from 0 to `classes` - 1, as i64; one per position of the output. Positions of the class
       `ignore`, which can be any integer, do not count.
     - `sign`: -1 or 1 as f32, one per position of the output.
     - `value`: numbers in the output's shape, as f32.
+    - `sequence`: symbols from 0 to `classes` - 1, except `blank`, as i64, padded with -1 at the end; `shape` is the
+      length of the longest, or empty if the data determine it.
     """
 
-    __slots__ = ("classes", "ignore", "kind", "shape")
-
-    def __init__(self, kind: str, shape: Shape, classes: Dim | None = None, ignore: int | None = None) -> None:
-        self.kind = kind
-        self.shape = shape
-        self.classes = classes
-        self.ignore = ignore
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Target) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-    def __repr__(self) -> str:
-        return f"<target {self.kind} {self.shape}{f' of {self.classes}' if self.classes else ''}>"
-
-    @property
-    def _key(self) -> tuple[object, ...]:
-        return self.kind, self.shape, self.classes, self.ignore
+    kind: str
+    shape: Shape
+    classes: Dim | None = None
+    ignore: int | None = None
+    blank: int | None = None
 
     @property
     def dtype(self) -> str:
-        return "i64" if self.kind == "class" else "f32"
+        return "i64" if self.kind in ("class", "sequence") else "f32"
 
 
 class Loss(Declared):
@@ -251,8 +239,7 @@ class CrossEntropy(Loss):
     )
 
     def target(self, output: Shape) -> Target:
-        found, weights = classes(output), self.class_weights
-        found.ignore = self.ignore
+        found, weights = classes(output)._replace(ignore=self.ignore), self.class_weights
         if isinstance(weights, tuple) and len(weights) != found.classes:
             raise misfit(f"{len(weights)} numbers along the first axis, one for each of the class weights")
         return found
@@ -455,3 +442,45 @@ class SmoothL1(Loss):
         size = ops.abs(error)
         small = ops.mul(error, error, 0.5 / self.beta)
         return mean(ops.where(ops.greater(self.beta, size), small, ops.sub(size, self.beta / 2)))
+
+
+@loss("ctc")
+class Ctc(Loss):
+    """Connectionist temporal classification: mean over the batch of -log p(t) / max(U, 1).
+
+    p(t) is the probability of all paths through the places that read the target t of U symbols: one symbol per place,
+    by softmax(y), with repetitions merged and blanks then removed. A target without such a path counts 0, and has no
+    gradient: if it has more symbols, with one more for each repetition of the symbol before, than the output has
+    places. Before training, a note lists these targets. Targets may be empty.
+    Shapes: output [K, T], one score (no softmax) per symbol and place; target [U], symbols from 0 to K - 1 except the
+    blank, padded with -1 at the end. U is the second axis of the data's array, or `longest`. `lengths` is an input of
+    shape [1] and type i64: the number of places of each example; those behind do not count.
+    Conventions: as PyTorch's `ctc_loss` with `reduction='mean'` and `zero_infinity=True`, with `lengths` as
+    `input_lengths`, and the target's lengths from its padding. PyTorch's output is log_softmax(y), as [T, N, K].
+    Source: Graves et al. (2006).
+
+    ```net
+    net reader { input x 1x32x100; scale 1/255; conv 3x3 64; maxpool [32, 2]; reshape [64, 50]; linear 11 }
+    train reader { data npz "words.npz"; loss ctc blank 10; metric edit blank 10 }
+    ```
+    """
+
+    blank: int = keyword(Integer(0), 0, doc="symbol that stands for none")
+    lengths: str | None = keyword(Operand("i64"), None, doc="input that has the number of places of each example")
+    longest: int | None = keyword(Integer(1), None, doc="size of the padded targets (default: that of the data)")
+
+    def target(self, output: Shape) -> Target:
+        if len(output) != 2 or output[0] == 1:
+            raise misfit("two axes, [K, T]: a score for each of two symbols or more, at each of T places")
+        symbols, places = output
+        if isinstance(symbols, int) and self.blank >= symbols:
+            raise Misfit(BlankOutside, at="blank", blank=self.blank, symbols=symbols)
+        if self.longest is not None and isinstance(places, int) and self.longest > places:
+            raise Misfit(LongestOutside, at="longest", longest=self.longest, places=places)
+        return Target("sequence", () if self.longest is None else (self.longest,), symbols, blank=self.blank)
+
+    def body(self, y: Value, target: Value) -> Value:
+        lengths = None if self.lengths is None else ops.reshape(y.graph.inputs[self.lengths], ())
+        negative = ops.ctc(y, target, lengths, self.blank)
+        symbols = ops.cast(ops.greater_or_equal(target, 0), y.dtype)
+        return mean(ops.div(negative, ops.maximum(ops.reduce_sum(symbols, (1,), keepdims=False), 1.0)))

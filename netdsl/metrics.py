@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from netdsl.declare.arguments import Integer
-from netdsl.declare.declared import Declared, positional, registrar
+from netdsl.declare.declared import Declared, keyword, positional, registrar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +22,7 @@ METRICS: dict[str, type[Metric]] = {}
 
 metric = registrar(METRICS)
 
-TARGET_WORDS = {"class": "a class", "sign": "a sign", "value": "numbers"}
+TARGET_WORDS = {"class": "a class", "sign": "a sign", "value": "numbers", "sequence": "a sequence of symbols"}
 """Kinds of targets in words."""
 
 
@@ -58,7 +58,8 @@ class Metric(Declared):
         raise NotImplementedError
 
     def update(self, outputs: Array, targets: Array) -> None:
-        """Add a batch: outputs [N, K, *S], and targets [N, *S] (classes or signs) or of the outputs' shape."""
+        """Add a batch: outputs [N, K, *S], and targets [N, *S] (classes or signs), [N, U] (sequences), or of the
+        outputs' shape."""
         raise NotImplementedError
 
     def value(self) -> Any:
@@ -218,3 +219,63 @@ class MeanAbsoluteError(Mean):
 
     def update(self, outputs: Array, targets: Array) -> None:
         self.add(abs(outputs.astype("f8") - targets.reshape(outputs.shape)))
+
+
+@metric("edit")
+class EditDistance(Mean):
+    """Edit distance per symbol between the greedy reading of the output and the target: the character error rate.
+
+    The greedy reading takes the best symbol at each place, up to `lengths` of the loss, merges repetitions, and removes
+    blanks. The distance to the target is the smallest number of symbols to insert, delete or replace. The result is the
+    sum of the distances divided by the number of symbols of all targets, and can exceed 1.
+    Source: Levenshtein (1966); Graves et al. (2006), section 3.2, for the reading.
+    """
+
+    targets = ("sequence",)
+    better = "lower"
+    counts = True
+    blank: int = keyword(Integer(0), 0, doc="symbol that stands for none, that of the loss")
+
+    def update(self, outputs: Array, targets: Array) -> None:
+        self._total += float(edit_distances(greedy(outputs, self.blank), targets).sum())
+        self._count += int((targets >= 0).sum())
+
+
+def ended(outputs: Array, lengths: Array, blank: int) -> Array:
+    """Return outputs [N, K, T] whose best symbol is the blank at all places behind the lengths [N, 1]."""
+    import numpy as np
+
+    outputs = outputs.copy()
+    behind = np.arange(outputs.shape[2]) >= lengths.reshape(-1, 1)
+    outputs[:, blank][behind] = np.inf
+    return outputs
+
+
+def greedy(outputs: Array, blank: int) -> Array:
+    """Return the greedy readings of outputs [N, K, T], [N, T], padded with -1: the best symbol at each place, with
+    repetitions merged and blanks removed. In a tie, the first symbol wins."""
+    import numpy as np
+
+    path = outputs.argmax(1)
+    read = path != blank
+    read[:, 1:] &= path[:, 1:] != path[:, :-1]
+    order = np.argsort(~read, axis=1, kind="stable")
+    return np.take_along_axis(np.where(read, path, -1), order, 1)
+
+
+def edit_distances(a: Array, b: Array) -> Array:
+    """Return the edit distance between the rows of a [N, A] and b [N, B], padded with -1, [N].
+
+    Source: Wagner & Fischer (1974). One row of the table at a time, for all pairs; insertions are a running minimum.
+    """
+    import numpy as np
+
+    places = np.arange(b.shape[1] + 1)
+    row = np.broadcast_to(places, (len(b), len(places)))
+    for symbol in a.T[: int((a >= 0).sum(1).max(initial=0)), :, None]:
+        after = row + 1
+        after[:, 1:] = np.minimum(after[:, 1:], row[:, :-1] + (b != symbol))
+        after = np.minimum.accumulate(after - places, axis=1) + places
+        row = np.where(symbol >= 0, after, row)
+    found: Array = np.take_along_axis(row, (b >= 0).sum(1, keepdims=True), 1)[:, 0]
+    return found

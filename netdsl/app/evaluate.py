@@ -195,6 +195,7 @@ def _of_recipe(
 
     from netdsl.app.feeds import report_preprocessing
     from netdsl.backend.compile import net_names
+    from netdsl.train.alignment import alignment_notes
     from netdsl.train.evaluate import Evaluator
     from netdsl.train.open_data import names_of
     from netdsl.train.start import initial_weights
@@ -210,6 +211,7 @@ def _of_recipe(
     dataset, name = _opened(recipe, given, options, known_names(labels, names, counts))
     for picture in dataset.pictures.values():
         report_preprocessing(recipe.net.name, picture, reporter)
+    dataset.notes += alignment_notes(recipe, dataset)
     for text in dataset.notes:
         reporter.note(text)
     found = EvalResult(recipe.net.name, name, dataset, shown_names(labels, names or names_of(dataset, recipe), counts))

@@ -238,7 +238,7 @@ def overview(trainer: Trainer) -> dict[str, object]:
     recipe, choices = trainer.recipe, trainer.choices
     assert choices is not None
     weights = [each for each in recipe.net.parameters.values() if not each.buffer]
-    kinds = [target for target in recipe.targets.values() if target.kind != "value"]
+    kinds = [target for target in recipe.targets.values() if target.kind in ("class", "sign")]
     held_out = isinstance(recipe.validate, float)
     line = recipe.spans["validate"].text if recipe.validate is not None and not held_out else ""
     return {

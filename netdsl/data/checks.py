@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from netdsl.data.column import ArrayColumn, Column
-from netdsl.data.errors import BadLabel, CountsDiffer, NotFinite, WrongType
+from netdsl.data.errors import BadLabel, CountsDiffer, NotFinite, WrongShape, WrongType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -47,6 +47,8 @@ def check_finite(column: ArrayColumn) -> None:
 
 def target_column(path: str, array: Array, target: Target, where: Callable[[int], str] | None = None) -> ArrayColumn:
     """Return the examples of a target, checked. Raises BadLabel, NotFinite, WrongShape or WrongType."""
+    if target.kind == "sequence":
+        return _sequences(path, array, target, where)
     if not target.shape and array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if target.kind == "value":
@@ -106,6 +108,41 @@ def _class_helps(column: ArrayColumn, classes: int) -> Iterator[str]:
         yield "they count from 1: `array - 1`"
     elif low >= 0 and high >= classes:
         yield f"the net has {classes:,} classes, and labels up to {high:g} need {int(high) + 1:,}"
+
+
+def _sequences(path: str, array: Array, target: Target, where: Callable[[int], str] | None) -> ArrayColumn:
+    """Return sequences of symbols [N, U], checked, and padded to the size of the target if it has one."""
+    if array.ndim != 2 or not array.shape[1]:
+        raise WrongShape(
+            f"{path} has shape {list(array.shape)}, but must be [examples, symbols], with symbols behind the end of a "
+            "target given as -1"
+        )
+    if array.dtype.kind not in "iu":
+        raise WrongType(
+            f"{path} contains {array.dtype.newbyteorder('=')}, but symbols must be integers",
+            *(["if all values are integers, convert them: `array.astype('int64')`"] if array.dtype.kind == "f" else ()),
+        )
+    column = ArrayColumn(path, array, array.shape[1:], "int64", where, TAKER)
+    assert target.classes is not None
+    wanted = f"a symbol from 0 to {target.classes - 1} except the blank, {target.blank}, or -1 behind the end"
+    longest = target.shape[0] or 0 if target.shape else array.shape[1]
+    for at, chunk in _chunks(column):
+        _reject(column, at, chunk, (chunk < -1) | (chunk >= target.classes) | (chunk == target.blank), wanted)
+        gap = np.zeros(chunk.shape, bool)
+        gap[:, 1:] = (chunk[:, 1:] >= 0) & (chunk[:, :-1] < 0)
+        _reject(column, at, chunk, gap, "-1, as the one before it, since -1 marks the end")
+        if (long := (chunk[:, longest:] >= 0).any(1)).any():
+            row = int(long.argmax())
+            raise BadLabel(
+                f"{column.name(at + row)} has {int((chunk[row] >= 0).sum())} symbols, but `longest` is {longest}",
+                "`longest` is the number of symbols of the longest target",
+            )
+    if longest != array.shape[1]:
+        padded = np.full((len(array), longest), -1, np.int64)
+        size = min(longest, array.shape[1])
+        padded[:, :size] = array[:, :size]
+        column = ArrayColumn(path, padded, (longest,), "int64", where, TAKER)
+    return column
 
 
 def _check_signs(column: ArrayColumn) -> None:

@@ -22,6 +22,7 @@ class FromPython(DataKind):
 
     kind = "python"
     single = False
+    sequences = True
 
     def within(self, folder: str) -> Self:
         return self

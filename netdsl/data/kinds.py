@@ -26,6 +26,9 @@ KINDS: dict[str, type[DataKind]] = {}
 data = registrar(KINDS)
 
 
+NO_SEQUENCES = "has no sequences of symbols as targets, as `npz` and `npy` have"
+
+
 class DataKind(Declared):
     """A source of examples: files, or a generator. The docstring of a subclass describes what is read and how."""
 
@@ -33,6 +36,8 @@ class DataKind(Declared):
     """Whether the data have one input and one target."""
     labelled: ClassVar[bool] = False
     """Whether the target is one class number per example."""
+    sequences: ClassVar[bool] = False
+    """Whether the target can be a sequence of symbols."""
 
     @property
     def raw(self) -> bool:
@@ -44,6 +49,8 @@ class DataKind(Declared):
         empty string if they can."""
         if self.single and (len(inputs), len(targets)) != (1, 1):
             return f"has one input and one target, but the net has {len(inputs)} and {len(targets)}"
+        if not self.sequences and any(target.kind == "sequence" for target in targets):
+            return NO_SEQUENCES
         if self.labelled and any(size != 1 for size in targets[0].shape):
             return f"has one label for each example, and the loss needs {format_shape(targets[0].shape)}"
         return ""
@@ -147,6 +154,7 @@ class Npz(DataKind):
     """
 
     single = False
+    sequences = True
     file: str = positional(Path(), doc="archive file")
 
     def open(self, wanted: DataSpec) -> Dataset:
@@ -161,6 +169,7 @@ class Npy(DataKind):
 
     x: str = positional(Path(), doc="file with the inputs")
     y: str = positional(Path(), doc="file with the targets")
+    sequences = True
 
     def open(self, wanted: DataSpec) -> Dataset:
         from netdsl.data.sources import open_npy_pair
@@ -187,6 +196,8 @@ class TableKind(DataKind):
         return self.image is not None
 
     def misfit(self, inputs: abc.Sequence[Shape], targets: abc.Sequence[Target]) -> str:
+        if any(target.kind == "sequence" for target in targets):
+            return NO_SEQUENCES
         named = f"names {len(self.target)} column{'s' * (len(self.target) > 1)}"
         if len(targets) not in (1, len(self.target)):
             return f"{named} as targets, and the net has {len(targets)} targets"

@@ -47,26 +47,35 @@ class Target:
     """The target of a loss for each example.
 
     Kinds: `class`, an integer from 0 to `classes` - 1, or `ignore`, int64; `value`, numbers of the given shape,
-    float32; `sign`, -1 or 1, float32 (0 and 1 in files are accepted). Labels can have a shape too, such as one per
-    pixel.
+    float32; `sign`, -1 or 1, float32 (0 and 1 in files are accepted); `sequence`, integers from 0 to `classes` - 1
+    except `blank`, padded with -1 at the end, int64. Labels can have a shape too, such as one per pixel. That of a
+    sequence is the length of the longest, or empty if any length is accepted.
     """
 
-    __slots__ = ("classes", "ignore", "kind", "name", "shape")
+    __slots__ = ("blank", "classes", "ignore", "kind", "name", "shape")
 
     def __init__(
-        self, name: str, kind: str, *, classes: int | None = None, shape: Dims = (), ignore: int | None = None
+        self,
+        name: str,
+        kind: str,
+        *,
+        classes: int | None = None,
+        shape: Dims = (),
+        ignore: int | None = None,
+        blank: int | None = None,
     ) -> None:
-        assert kind in ("class", "value", "sign"), kind
-        assert (classes is not None) == (kind == "class")
+        assert kind in ("class", "value", "sign", "sequence"), kind
+        assert (classes is not None) == (kind in ("class", "sequence"))
         self.name = name
         self.kind = kind
         self.classes = classes
         self.ignore = ignore
+        self.blank = blank
         self.shape = shape
 
     @property
     def dtype(self) -> str:
-        return "int64" if self.kind == "class" else "float32"
+        return "int64" if self.kind in ("class", "sequence") else "float32"
 
 
 class DataSpec:

@@ -40,6 +40,7 @@ MODULES = [
     "ir.names",
     "passes.half",
     "train.accumulate",
+    "train.alignment",
     "train.checkpoint",
     "train.class_weights",
     "train.export",

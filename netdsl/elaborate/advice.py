@@ -150,9 +150,19 @@ def _vain_biases(nets: Iterable[Net]) -> Iterator[Problem]:
 def check_trainings(recipes: Iterable[Recipe], report: Report) -> None:
     """Report what is doubtful about trainings without errors."""
     for recipe in recipes:
+        _forgive(recipe, report)
         for find in (_activations, _pixels, _idle, _late, _unvalidated, _seen):
             for problem in find(recipe):
                 report.add(problem)
+
+
+def _forgive(recipe: Recipe, report: Report) -> None:
+    """Discard warnings that an input reaches no output if a loss reads it."""
+    names = {getattr(line.loss, key) for line in recipe.losses for key in line.loss.values}
+    spans = {node.span.key for node in recipe.net.inputs if node.name in names}
+    for problem in list(report):
+        if problem.code == "W0201" and problem.span.key in spans:
+            report.discard(problem)
 
 
 NEVER_NEGATIVE = frozenset(

@@ -104,7 +104,8 @@ class Recipe(Record):
     @property
     def classes(self) -> tuple[str, ...]:
         """The targets that are one class or sign per example."""
-        return tuple(name for name, target in self.targets.items() if target.kind != "value" and not target.shape)
+        kinds = "class", "sign"
+        return tuple(name for name, target in self.targets.items() if target.kind in kinds and not target.shape)
 
     @property
     def watched(self) -> MetricLine | None:

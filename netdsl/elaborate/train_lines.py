@@ -10,10 +10,11 @@ from netdsl.data.augment import AUGMENTATIONS
 from netdsl.data.kinds import KINDS
 from netdsl.declare.arguments import Flag, Integer, Real
 from netdsl.declare.declared import Declared, keyword, positional, registrar
-from netdsl.diagnostics import loss_problems, train_problems
+from netdsl.diagnostics import loss_problems, sequence_problems, train_problems
 from netdsl.diagnostics.argument_problems import BadArgument, MissingArgument
+from netdsl.diagnostics.edits import after
 from netdsl.diagnostics.name_problems import UnknownLabel
-from netdsl.diagnostics.problem import Misfit
+from netdsl.diagnostics.problem import Edit, Misfit
 from netdsl.elaborate.context import Poisoned
 from netdsl.elaborate.declared import choose_component, make_component, reject_missing, reject_unknown, word
 from netdsl.elaborate.labels import label_name
@@ -266,8 +267,23 @@ def read_loss(line: ast.Setting, context: Context, net: Net | None) -> LossLine 
     try:
         found.target(node.shape)
     except Misfit as misfit:
-        context.reject(misfit.problem, place, name=found.kind, output=output, node=node, **misfit.data)
+        span = found.spans.get(misfit.at, place)
+        context.reject(misfit.problem, span, name=found.kind, output=output, node=node, **misfit.data)
+    for key in found.values:
+        _check_lengths(getattr(found, key), found.spans.get(key, place), net, context)
     return LossLine(output=output, loss=found, span=line.span)
+
+
+def _check_lengths(name: str | None, span: Span, net: Net, context: Context) -> None:
+    """Reject the name of lengths that are not an input with one integer for each example. Raises Rejected."""
+    fitting = tuple(node.name for node in net.inputs if (node.shape, node.dtype) == LENGTHS)
+    if name is not None and name not in fitting:
+        node = next((node for node in net.inputs if node.name == name), None)
+        context.reject(sequence_problems.LengthsInput, span, name=name, net=net.name, node=node, candidates=fitting)
+
+
+LENGTHS = (1,), "i64"
+"""Shape and element type of an input that has the number of places of each example."""
 
 
 def check_losses(losses: Sequence[LossLine], net: Net, context: Context) -> None:
@@ -315,6 +331,9 @@ def _in_words(target: Target) -> str:
         places = f" at each of {format_shape(target.shape)} positions" if target.shape else ""
         ignored = f", {target.ignore} ignored" if target.ignore is not None else ""
         return f"one of {target.classes} classes{places}{ignored}"
+    if target.kind == "sequence":
+        most = f"up to {target.shape[0]} of " if target.shape else ""
+        return f"{TARGET_WORDS[target.kind]}, {most}{target.classes} with the blank {target.blank}"
     return TARGET_WORDS[target.kind] + (f" of {format_shape(target.shape)}" if target.shape else "")
 
 
@@ -337,18 +356,29 @@ def read_metric(line: ast.Setting, context: Context, net: Net | None, losses: Se
             wanted=wanted,
             target=_in_words(target),
         )
+    blank = getattr(found, "blank", target.blank)
+    if blank != target.blank:
+        span = found.spans.get("blank")
+        edit = after(place, f" blank {target.blank}") if span is None else Edit(span, str(target.blank))
+        context.reject(sequence_problems.BlanksDiffer, span or place, given=blank, loss=target.blank, place=edit)
     return MetricLine(output=output, metric=found, span=line.span)
 
 
+DEFAULT_METRICS = {"value": "mse", "sequence": "edit"}
+"""Metrics by the kind of target, where it is not accuracy."""
+
+
 def default_metrics(losses: Sequence[LossLine], net: Net) -> tuple[MetricLine, ...]:
-    """Return accuracy if the target is a class or a sign, otherwise the mean squared error."""
+    """Return accuracy if the target is a class or a sign, the edit distance if it is a sequence, otherwise the mean
+    squared error."""
     found = []
     for line in losses:
         output = net.outputs[line.output]
         if not output.training:
-            kind = line.loss.target(output.node.shape).kind
-            metric = METRICS["mse" if kind == "value" else "accuracy"]()
-            found.append(MetricLine(output=line.output, metric=metric, span=line.span))
+            target = line.loss.target(output.node.shape)
+            metric = METRICS[DEFAULT_METRICS.get(target.kind, "accuracy")]
+            blank = {} if target.blank is None else {"blank": target.blank}
+            found.append(MetricLine(output=line.output, metric=metric(**blank), span=line.span))
     return tuple(found)
 
 

@@ -11,6 +11,7 @@ from netdsl.ops.batch_training import *
 from netdsl.ops.comparison import *
 from netdsl.ops.convolution import *
 from netdsl.ops.convolution_gradients import *
+from netdsl.ops.ctc import *
 from netdsl.ops.elementwise import *
 from netdsl.ops.indexing import *
 from netdsl.ops.linear import *

@@ -9,11 +9,14 @@ import numpy as np
 
 from netdsl.backend.emit import emit
 from netdsl.backend.session import Session, failed
+from netdsl.data.dataset import Dataset
 from netdsl.elaborate.recipe import target_name
 from netdsl.ir.graph import LOSS
+from netdsl.losses import Ctc
 from netdsl.lower import lower
-from netdsl.metrics import without_ignored
+from netdsl.metrics import ended, without_ignored
 from netdsl.passes.rewrite import expand_macros, prune
+from netdsl.train.alignment import is_sequence, refuse_unaligned, with_longest
 from netdsl.train.step import loss_value
 
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ SMALL_BATCH = 2**14
 class Measures:
     """The metrics of a recipe by their names in logs: `accuracy`, or `OUTPUT.accuracy` for several outputs."""
 
-    __slots__ = ("_block", "_ignored", "_targets", "_waiting", "by_name", "lines")
+    __slots__ = ("_blanks", "_block", "_ignored", "_lengths", "_targets", "_waiting", "by_name", "lines")
 
     def __init__(self, recipe: Recipe, *, numbers: bool = False, block: int = 1) -> None:
         """Initialize. With `numbers`, keep only metrics that are single numbers. Counting metrics process up to `block`
@@ -55,6 +58,9 @@ class Measures:
         self._targets = {name: target_name(recipe.net, line.output) for name, line in self.lines.items()}
         targets = recipe.targets
         self._ignored = {name: targets[target].ignore for name, target in self._targets.items()}
+        lengths = {line.output: line.loss.lengths for line in recipe.losses if isinstance(line.loss, Ctc)}
+        self._lengths = {name: lengths.get(line.output) for name, line in self.lines.items()}
+        self._blanks = {name: targets[target].blank for name, target in self._targets.items()}
         self._block = block
         self._waiting: dict[str, list[tuple[Array, Array]]] = {name: [] for name in self.lines}
 
@@ -63,11 +69,14 @@ class Measures:
         for metric in self.by_name.values():
             metric.reset()
 
-    def update(self, outputs: Callable[[str], Array], targets: Mapping[str, Array]) -> None:
+    def update(self, outputs: Callable[[str], Array], feeds: Mapping[str, Array]) -> None:
         """Add a batch. Its arrays must not change afterwards; `outputs` returns an output of the net by name."""
         for name, metric in self.by_name.items():
-            output, target = outputs(self.lines[name].output), targets[self._targets[name]]
+            output, target = outputs(self.lines[name].output), feeds[self._targets[name]]
             output, target = without_ignored(output, target, self._ignored[name])
+            lengths, blank = self._lengths[name], self._blanks[name]
+            if lengths is not None and blank is not None:
+                output = ended(output, feeds[lengths], blank)
             if self._block == 1 or not metric.counts or output.size > SMALL_BATCH:
                 metric.update(output, target)
                 continue
@@ -101,7 +110,8 @@ class Measures:
 class Evaluator:
     """The inference graph of a net with its losses, whose weights are inputs, for evaluation during training.
 
-    There is one session per batch size, since the last batch can be smaller than the others.
+    There is one session per batch size, since the last batch can be smaller than the others, and per size of targets
+    that the data determine.
     """
 
     __slots__ = ("_how", "_recipe", "_sessions")
@@ -111,7 +121,7 @@ class Evaluator:
     ) -> None:
         self._recipe = recipe
         self._how: SessionArguments = {"threads": threads, "provider": provider, "allow_fallback": allow_fallback}
-        self._sessions: dict[int, tuple[InferenceSession, list[str]]] = {}
+        self._sessions: dict[tuple[tuple[int, ...], ...], tuple[InferenceSession, list[str]]] = {}
 
     def run(
         self, weights: Mapping[str, OrtValue], dataset: Examples, batch: int, shown: Callable[[int], None] | None = None
@@ -122,7 +132,9 @@ class Evaluator:
         totals, shares = dict.fromkeys(lines, 0.0), dict.fromkeys(lines, 0.0)
         for feeds in dataset.batches(batch, seed=0, epoch=0, shuffle=False, drop_last=False):
             count = len(next(iter(feeds.values())))
-            outputs = self._outputs(weights, feeds, count)
+            if not isinstance(dataset, Dataset):
+                refuse_unaligned(recipe, feeds, f"the batch after {done:,} examples")
+            outputs = self._outputs(weights, feeds)
             measures.update(outputs.__getitem__, feeds)
             for name, line in lines.items():
                 share = line.loss.share(feeds[target_name(recipe.net, line.output)])
@@ -134,10 +146,12 @@ class Evaluator:
         means = (line.weight * totals[name] / (shares[name] or nan) for name, line in lines.items())
         return {LOSS: sum(means), **measures.values()}
 
-    def _outputs(self, weights: Mapping[str, OrtValue], feeds: Mapping[str, Array], count: int) -> dict[str, Array]:
-        if count not in self._sessions:
-            self._sessions[count] = _session(evaluation_graph(self._recipe, count), self._how)
-        session, parameters = self._sessions[count]
+    def _outputs(self, weights: Mapping[str, OrtValue], feeds: Mapping[str, Array]) -> dict[str, Array]:
+        shapes = {name: feeds[name].shape for name in self._recipe.targets}
+        key = tuple(shapes.values())
+        if key not in self._sessions:
+            self._sessions[key] = _session(evaluation_graph(self._recipe, shapes), self._how)
+        session, parameters = self._sessions[key]
         binding = session.io_binding()
         for name in parameters:
             binding.bind_ortvalue_input(name, weights[name])
@@ -158,12 +172,14 @@ def inference_losses(recipe: Recipe) -> dict[str, LossLine]:
     return {f"{LOSS}.{line.output}": line for line in recipe.losses if line.output in recipe.net.inference_outputs}
 
 
-def evaluation_graph(recipe: Recipe, batch: int) -> Graph:
-    """Return the inference graph with the losses of its outputs for a fixed batch size."""
+def evaluation_graph(recipe: Recipe, targets: Mapping[str, tuple[int, ...]]) -> Graph:
+    """Return the inference graph with the losses of its outputs for targets of fixed shapes."""
     net: Net = recipe.net
-    graph = lower(net, batch=batch)
+    graph = lower(net, batch=next(iter(targets.values()))[0])
     outputs = dict(graph.outputs)
     for name, line in inference_losses(recipe).items():
+        if is_sequence(line):
+            line = with_longest(line, targets[target_name(net, line.output)][1])
         graph.output(name, loss_value(graph, net, line))
         assert graph.outputs[name] not in outputs.values()
     return prune(expand_macros(graph))

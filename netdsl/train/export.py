@@ -22,6 +22,7 @@ from netdsl.ir.init import Init
 from netdsl.ir.net import Parameter
 from netdsl.ops.base import known
 from netdsl.ops.random import BitwiseXor
+from netdsl.train.alignment import NoLongest, needs_longest
 from netdsl.train.class_weights import NoBalance, is_balanced
 from netdsl.train.step import portable, training_step
 
@@ -52,6 +53,7 @@ TARGET_KINDS = {
     "class": "the numbers of the classes, from 0 to {last}",
     "sign": "-1 or 1",
     "value": "numbers of the output's shape",
+    "sequence": "symbols from 0 to {last} except {blank}, padded with -1 at the end",
 }
 """Descriptions of what a target holds."""
 
@@ -106,6 +108,11 @@ def step_model(recipe: Recipe, *, opset: int = OPSET, metadata: Mapping[str, str
         raise NoBalance(
             "`class_weights balanced` depends on the training data, which a compiled step does not read",
             "list the weights: `class_weights [1, 5]`",
+        )
+    for line in filter(needs_longest, recipe.losses):
+        raise NoLongest(
+            f"the data determine the size of the target of `{line.output}`, but a compiled step does not read them",
+            f"give the number of symbols of the longest target: `loss {line.loss.kind} longest 20`",
         )
     graph = portable(training_step(recipe.net, recipe))
     if opset < DROPOUT_OPSET and any(isinstance(operation.op, BitwiseXor) for operation in graph.operations):
@@ -171,8 +178,9 @@ def protocol(graph: Graph, recipe: Recipe) -> dict[str, object]:
         "targets": {
             name: {
                 "kind": each.kind,
-                **({"classes": each.classes} if each.kind == "class" else {}),
+                **({"classes": each.classes} if each.classes is not None else {}),
                 **({"ignore": each.ignore} if each.ignore is not None else {}),
+                **({"blank": each.blank} if each.blank is not None else {}),
             }
             for name, each in recipe.targets.items()
         },
@@ -204,8 +212,9 @@ def _description(name: str, graph: Graph, recipe: Recipe) -> str:
     if name in scalars:
         return scalars[name]
     if target := recipe.targets.get(name):
+        what = TARGET_KINDS[target.kind].format(last=(target.classes or 0) - 1, blank=target.blank)
         ignored = "" if target.ignore is None else f"; positions of {target.ignore} do not count"
-        return "the expected outputs: " + TARGET_KINDS[target.kind].format(last=(target.classes or 0) - 1) + ignored
+        return f"the expected outputs: {what}{ignored}"
     if name in graph.inputs:
         return f"a batch of {recipe.batch} examples"
     if name in graph.outputs:

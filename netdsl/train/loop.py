@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from netdsl.data.dataset import Dataset
 from netdsl.data.errors import BadStream
 from netdsl.ir.graph import LOSS, RATE
+from netdsl.train.alignment import refuse_unaligned
 from netdsl.train.checkpoint import Checkpoint, Position
 from netdsl.train.evaluate import Measures
 from netdsl.train.nonfinite import Diverged, lower_rate, nonfinite_origin
@@ -198,6 +200,8 @@ class Trainer:
     def _step(self, feeds: Mapping[str, Array]) -> None:
         rate = self.rate()
         given = {**feeds, RATE: np.array(rate, np.float32)}
+        if not isinstance(self.dataset, Dataset):
+            refuse_unaligned(self.recipe, feeds, f"step {self.position.step + 1:,}")
         self.runner.step(given)
         loss = float(self.runner.result(LOSS))
         if not isfinite(loss):

@@ -62,6 +62,7 @@ def data_spec(
             classes=found.classes,  # type: ignore[arg-type]
             shape=found.shape,  # type: ignore[arg-type]
             ignore=found.ignore,
+            blank=found.blank,
         )
         for name, found in recipe.targets.items()
     }

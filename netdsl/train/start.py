@@ -22,6 +22,7 @@ from netdsl.elaborate.pixels import LARGE_PIXEL, badly_scaled
 from netdsl.ir.names import BadNames
 from netdsl.lower import live
 from netdsl.train.accumulate import Accumulation, check_count
+from netdsl.train.alignment import alignment_notes, measured
 from netdsl.train.class_weights import with_class_weights
 from netdsl.train.evaluate import Evaluator
 from netdsl.train.folder import ABOUT, ANOTHER_RUN, OtherRun
@@ -100,6 +101,9 @@ def start(
     check_batch(recipe)
     check_count(recipe, dataset)
     recipe.losses = tuple(with_class_weights(line, recipe, dataset) for line in recipe.losses)
+    recipe.losses = tuple(measured(line, recipe, dataset) for line in recipe.losses)
+    for part in filter(None, (dataset, validation)):
+        part.notes += alignment_notes(recipe, part)
     graph = training_step(recipe.net, recipe)
     state = initial_state(graph, initial_weights(recipe.net, recipe.seed, weights))
     progress = progress or Progress()

@@ -120,8 +120,13 @@ def total_loss(graph: Graph, net: Net, lines: Sequence[LossLine], batches: int =
 
 
 def loss_value(graph: Graph, net: Net, line: LossLine) -> Value:
-    """Return the loss of an output, without its weight, adding the target as an input."""
+    """Return the loss of an output, without its weight, adding as inputs the target, and inputs of the net that only
+    the loss reads."""
     y = graph.outputs[line.output]
+    names = {getattr(line.loss, key) for key in line.loss.values}
+    for node in net.inputs:
+        if node.name in names and node.name not in graph.inputs:
+            graph.input(node.name, (y.shape[0], *node.shape), node.dtype)
     return line.loss.body(y, _target(graph, target_name(net, line.output), y, line.loss))
 
 

@@ -12,7 +12,7 @@ from netdsl import ops
 from netdsl.backend.emit import emit
 from netdsl.backend.serialize import to_bytes
 from netdsl.ir.graph import Graph
-from netdsl.losses import LOSSES
+from netdsl.losses import LOSSES, Target
 from netdsl.passes.gradient import gradients
 from netdsl.passes.rewrite import expand_macros, prune
 from tests.support.recipe_tools import loss_of
@@ -178,7 +178,7 @@ def test_a_batch_of_ignored_targets_has_no_loss_and_no_gradient(more):
 
 
 def test_every_loss_is_held_against_figures():
-    assert {row[0].split()[0] for row in (*PYTORCH, *FORMULAS)} == set(LOSSES)
+    assert {row[0].split()[0] for row in (*PYTORCH, *FORMULAS)} == set(LOSSES) - {"ctc"}, "test_ctc has those of ctc"
 
 
 def test_large_outputs_neither_overflow_nor_lose_their_gradient():
@@ -214,12 +214,12 @@ def test_ties_of_classes_are_mistakes(text):
 
 
 def test_targets():
-    assert repr(loss_of("cross_entropy", (10,))[1]) == "<target class () of 10>"
-    assert repr(loss_of("cross_entropy", (21, 4, 4))[1]) == "<target class (4, 4) of 21>"
-    assert repr(loss_of("hinge", (1,))[1]) == "<target sign ()>"
-    assert repr(loss_of("hinge", (3,))[1]) == "<target class () of 3>"
-    assert repr(loss_of("logistic", (1, 4, 4))[1]) == "<target sign (4, 4)>"
-    assert repr(loss_of("mse", (3, 4))[1]) == "<target value (3, 4)>"
+    assert loss_of("cross_entropy", (10,))[1] == Target("class", (), 10)
+    assert loss_of("cross_entropy", (21, 4, 4))[1] == Target("class", (4, 4), 21)
+    assert loss_of("hinge", (1,))[1] == Target("sign", ())
+    assert loss_of("hinge", (3,))[1] == Target("class", (), 3)
+    assert loss_of("logistic", (1, 4, 4))[1] == Target("sign", (4, 4))
+    assert loss_of("mse", (3, 4))[1] == Target("value", (3, 4))
     ignoring = loss_of("cross_entropy ignore (-1)", (10,))[1]
     assert (ignoring.ignore, ignoring == loss_of("cross_entropy", (10,))[1]) == (-1, False)
     assert [loss_of(text, (1,))[1].dtype for text in ("mse", "logistic")] == ["f32", "f32"]

@@ -90,6 +90,7 @@ def test_names_and_directions():
         "confusion": "",
         "mse": "lower",
         "mae": "lower",
+        "edit": "lower",
     }
     assert METRICS["top"](k=5).name == "top5"
 
