@@ -18,7 +18,7 @@ from netdsl.elaborate.library import zoo_nets
 from netdsl.ir.net import Net
 from tests.language.test_difficult import FREE, SMALL, text
 from tests.support.programs import net_of
-from tests.support.reference import open_net
+from tests.support.reference import LESS, open_net
 from tests.support.rule_weights import RuleWeights
 
 pytestmark = pytest.mark.slow
@@ -44,7 +44,7 @@ REFUSED = {("tract", f"{name}_caffe"): "Invalid axis" for name in ("resnet", "re
 1x1 with a stride, before the sum of branches that it has reshaped for itself."""
 
 NETS: dict[str, Callable[[], Net]] = {
-    **{name: partial(open_net, name) for name in zoo_nets()},
+    **{name: partial(open_net, name, **LESS.get(name, {})) for name in zoo_nets()},
     **{f"difficult/{name}": partial(net_of, text(name), name, **given) for name, given in SMALL.items()},
     **{name: partial(net_of, program) for name, program in REORDERED.items()},
 }
@@ -73,6 +73,9 @@ def case(name: str, opset: int) -> tuple[bytes, Arrays, Arrays]:
     for x in session.get_inputs():
         shape = [FREE.get(size, 7) if isinstance(size, str) else size for size in x.shape]
         pixels = x.type == "tensor(uint8)"
+        if x.type == "tensor(int64)":
+            given[x.name] = numbers.integers(2, size=shape)
+            continue
         given[x.name] = (
             numbers.integers(0, 256, shape, np.uint8) if pixels else numbers.standard_normal(shape, np.float32)
         )

@@ -34,6 +34,16 @@ CRITEO = (1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 835
 CRITEO += (5652, 2173, 4, 7046547, 18, 15, 286181, 105, 142572)
 """The numbers of rows of DLRM's tables, for the Kaggle data set of Criteo."""
 
+WORDS = 300
+TEXT = {"layers": 2, "words": WORDS}
+"""Nets of text are compared in a smaller size."""
+
+
+def hugging_face(model: str, config: str, sizes: str, names: str = "'input_ids'") -> str:
+    config = f"transformers.{config}(vocab_size={WORDS}, {sizes})"
+    return f"Sequences(transformers.{model}({config}), {names})"
+
+
 TWINS: dict[str, tuple[str, dict[str, Any]]] = {
     **{
         name: (model.format(name), settings)
@@ -51,6 +61,57 @@ TWINS: dict[str, tuple[str, dict[str, Any]]] = {
         for name in names.split()
     },
     "ssd300": ("Heads(torchvision.models.detection.ssd300_vgg16(weights_backbone=None))", {}),
+    "vit_b_16": (TIMM.format("vit_base_patch16_224"), {}),
+    "vit_b_16_torchvision": (TV.format("vit_b_16"), {}),
+    "vit_s_16": (TIMM.format("vit_small_patch16_224"), {}),
+    "vit_ti_16": (TIMM.format("vit_tiny_patch16_224"), {}),
+    "deit_ti": (TIMM.format("deit_tiny_patch16_224"), {}),
+    "deit_s_distilled": (TIMM.format("deit_small_distilled_patch16_224"), {}),
+    "mixer_s_32": (TIMM.format("mixer_s32_224"), {}),
+    "mixer_b_16": (TIMM.format("mixer_b16_224"), {}),
+    "swin_t": (TIMM.format("swin_tiny_patch4_window7_224"), {}),
+    "swin_s": (TV.format("swin_s"), {}),
+    "swin_b": (TIMM.format("swin_base_patch4_window7_224"), {}),
+    "gpt2": (
+        hugging_face("GPT2LMHeadModel", "GPT2Config", "n_layer=2, n_embd=128, n_head=2, n_positions=64"),
+        TEXT | {"width": 128, "context": 64, "length": 40},
+    ),
+    "bert": (
+        hugging_face(
+            *("BertModel", "BertConfig"),
+            "num_hidden_layers=2, hidden_size=128, num_attention_heads=2, intermediate_size=512",
+            "'input_ids token_type_ids attention_mask', 'last_hidden_state pooler_output'",
+        ),
+        TEXT | {"width": 128, "length": 40},
+    ),
+    "llama": (
+        hugging_face(
+            *("LlamaForCausalLM", "LlamaConfig"),
+            "num_hidden_layers=2, hidden_size=256, num_attention_heads=8, num_key_value_heads=2, "
+            "intermediate_size=512, rms_norm_eps=1e-5, tie_word_embeddings=True, max_position_embeddings=131072, "
+            "rope_parameters={'rope_type': 'llama3', 'rope_theta': 500000.0, 'factor': 32.0, "
+            "'low_freq_factor': 1.0, 'high_freq_factor': 4.0, 'original_max_position_embeddings': 8192}",
+        ),
+        TEXT | {"width": 256, "heads": 8, "kv": 2, "hidden": 512, "length": 40},
+    ),
+    "transformer": (
+        hugging_face(
+            *("MarianMTModel", "MarianConfig"),
+            "d_model=128, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2, decoder_attention_heads=2, "
+            "encoder_ffn_dim=256, decoder_ffn_dim=256, max_position_embeddings=64, pad_token_id=0, "
+            "scale_embedding=True, activation_function='relu'",
+            "'input_ids attention_mask decoder_input_ids'",
+        ),
+        TEXT | {"width": 128, "heads": 2, "hidden": 256, "context": 64, "source": 40, "target": 30},
+    ),
+    "t5_encoder": (
+        hugging_face(
+            *("T5EncoderModel", "T5Config"),
+            "num_layers=2, d_model=128, d_kv=32, num_heads=4, d_ff=256",
+            "'input_ids attention_mask', 'last_hidden_state'",
+        ),
+        TEXT | {"width": 128, "heads": 4, "hidden": 256, "length": 160},
+    ),
     "sknet50": (TIMM.format("skresnext50_32x4d"), {}),
     "ghostnet": (TIMM.format("ghostnet_100"), {}),
     "xception": (TIMM.format("legacy_xception"), {}),

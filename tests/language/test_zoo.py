@@ -82,8 +82,17 @@ RESIZED = {
 }
 """What is not the larger of 256 and the input's size."""
 
-BICUBIC = re.compile(r"efficientnet_(b|lite|v2_l)|efficientnet$|ghostnet|inception_(v4|resnet)|sknet|xception")
-HALVES = re.compile(r"inception|xception|googlenet_torchvision|mobilenet_v2_tf|efficientnet_v2_l|dcgan|cyclegan")
+NINE_TENTHS = re.compile(r"vit(?!.*torchvision)|deit|swin")
+"""Nets whose crop is nine tenths of the shorter side."""
+
+BICUBIC = re.compile(
+    r"efficientnet_(b|lite|v2_l)|efficientnet$|ghostnet|inception_(v4|resnet)|sknet|xception"
+    r"|vit(?!.*torchvision)|deit|swin|(mlp_)?mixer"
+)
+HALVES = re.compile(
+    r"inception|xception|googlenet_torchvision|mobilenet_v2_tf|efficientnet_v2_l|dcgan|cyclegan"
+    r"|vit(?!.*torchvision)|(mlp_)?mixer"
+)
 """Nets whose pixels are from -1 to 1."""
 
 
@@ -111,7 +120,8 @@ def test_images_are_preprocessed_as_for_the_published_weights(name: str) -> None
             assert name == "alexnet_bn" or abs(np.array(how.mean) - CAFFE).max() < 1.2
             assert how.std is None
             continue
-        assert how.resize == RESIZED.get(name, None if size == 32 else max(256, size))
+        usual = 248 if NINE_TENTHS.match(name) else None if size == 32 else max(256, size)
+        assert how.resize == RESIZED.get(name, usual)
         assert how.filter == ("bicubic" if BICUBIC.match(name) else "bilinear")
         if name == "efficientnet_lite0":
             assert (how.mean, how.std) == ((127,), (128,))

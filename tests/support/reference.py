@@ -51,9 +51,16 @@ def load(network: str) -> Net:
     return open_net(OURS.get(network, network))
 
 
-def open_net(name: str | Path) -> Net:
+LESS: dict[str, dict[str, int]] = {
+    **{name: {"layers": 2} for name in ("gpt2_medium", "gpt2_large", "gpt2_xl", "bert_large")},
+    **{name: {"layers": 1, "words": 1000} for name in ("llama", "llama_3_2_1b")},
+}
+"""Parameters with which nets whose weights are larger than a gigabyte are computed in tests."""
+
+
+def open_net(name: str | Path, **settings: int) -> Net:
     """The net of that name in the zoo, or of that file; it must be right."""
     report = Report()
-    net = load_net(str(name), report)
+    net = load_net(str(name), report, settings=settings)
     assert net is not None, [f"{p.code} {p.span}: {p.message()}" for p in report]
     return net

@@ -1,9 +1,9 @@
 """A model of torchvision, timm or transformers with random weights: its weights, examples and outputs, as files.
 
 Run as a subprocess by a Python that has PyTorch: `python torch_twin.py`. Each line of stdin is a JSON object: `model`,
-a Python expression of packages, torch_models.py, `perturbed` and `Heads`; `shapes`, those of its inputs without the
-batch; and the `folder` of the results, `weights.safetensors` and `run.npz` (`input0`, … and `output0`, …). Each is
-answered with a line, `done` or the error.
+a Python expression of packages, torch_models.py, `perturbed`, `Heads` and `Sequences`; `shapes`, those of its inputs
+without the batch; and the `folder` of the results, `weights.safetensors` and `run.npz` (`input0`, … and `output0`, …).
+Each is answered with a line, `done` or the error.
 """
 
 from __future__ import annotations
@@ -41,6 +41,30 @@ class Heads(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         return self.head([*self.backbone(x).values()])
+
+
+class Sequences(torch.nn.Module):
+    """A model of transformers with inputs by name, whose sequences have their channels first."""
+
+    def __init__(self, model: torch.nn.Module, inputs: str = "input_ids", outputs: str = "logits") -> None:
+        super().__init__()
+        self.model = model
+        self.inputs = inputs.split()
+        self.outputs = outputs.split()
+
+    def examples(self, *shapes: list[int]) -> list[torch.Tensor]:
+        words = self.model.config.vocab_size
+        counts = [2 if name.endswith(("mask", "type_ids")) else words for name in self.inputs]
+        return [torch.randint(count, [BATCH, *shape]) for count, shape in zip(counts, shapes, strict=True)]
+
+    def forward(self, *xs: torch.Tensor) -> list[torch.Tensor]:
+        results = self.model(**dict(zip(self.inputs, xs, strict=True)))
+        return [results[name] if results[name].ndim == 2 else results[name].mT for name in self.outputs]
+
+    def state_dict(self, *args: Any, **keywords: Any) -> dict[str, torch.Tensor]:
+        weights = self.model.state_dict(*args, **keywords)
+        weights.pop("final_logits_bias", None)  # Marian's, and 0 in new models; the paper's Transformer has none
+        return weights
 
 
 def examples(shape: list[int]) -> torch.Tensor:
@@ -91,7 +115,7 @@ def tensors(result: Any) -> Iterator[torch.Tensor]:
 def answer(model: str, shapes: list[list[int]], folder: str) -> None:
     torch.manual_seed(zlib.crc32(model.encode()))
     inputs = [examples(shape) for shape in shapes]
-    names = Packages(perturbed=lambda model: perturbed(model, inputs), Heads=Heads)
+    names = Packages(perturbed=lambda model: perturbed(model, inputs), Heads=Heads, Sequences=Sequences)
     net = eval(model, names)
     if hasattr(net, "examples"):
         inputs = net.examples(*shapes)
