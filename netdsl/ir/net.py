@@ -25,6 +25,7 @@ class Layer(Protocol):
     kind: ClassVar[str]
     arguments: ClassVar[dict[str, Any]]
     values: ClassVar[tuple[str, ...]]
+    operand_names: ClassVar[tuple[str, ...]]
     variadic: ClassVar[bool]
     stateful: ClassVar[bool]
     dtype_transparent: ClassVar[bool]

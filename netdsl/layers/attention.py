@@ -54,6 +54,7 @@ class AttentionLayer(Layer):
 
     operands = (0, 3)
     operand_usage = "[QUERIES KEYS VALUES]"
+    operand_names = ("queries", "keys", "values")
     heads: int = positional(Integer(), doc="number of heads")
     causal: bool = keyword(Flag(), False, doc="position i sees positions 0 to i")
     mask: str | None = keyword(Operand("i64"), None, doc="keys that are seen: 1, or 0 for hidden keys")
@@ -186,6 +187,7 @@ class MatmulLayer(Layer):
 
     operands = (1, 2)
     operand_usage = "[OPERAND] OPERAND"
+    operand_names = ("a", "b")
     flow_first = True
 
     def shape(self, a: Shape, b: Shape) -> Shape:

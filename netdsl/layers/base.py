@@ -120,6 +120,8 @@ class Layer(Declared):
     """The numbers of operands that a call takes; without operands, the current value is the input."""
     operand_usage: ClassVar[str] = "OPERAND…"
     """The operands in the usage line."""
+    operand_names: ClassVar[tuple[str, ...]] = ()
+    """The names of several operands in drawings, in order; empty where they need none."""
     flow: ClassVar[bool] = True
     """Whether the current value is the input where there are no operands."""
     flow_first: ClassVar[bool] = False

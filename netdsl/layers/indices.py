@@ -126,6 +126,7 @@ class GatherLayer(Layer):
 
     operands = (1,)
     operand_usage = "LABEL"
+    operand_names = ("", "indices")
     flow_first = True
     axis: int = keyword(Integer(-SIZE), 0, doc="axis to gather from")
 

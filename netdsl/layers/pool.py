@@ -84,6 +84,7 @@ class UnpoolLayer(PoolLayer):
 
     operands = (1,)
     operand_usage = "LABEL"
+    operand_names = ("", "pooled")
     flow_first = True
 
     def shape(self, x: Shape, pooled: Shape) -> Shape:

@@ -120,6 +120,7 @@ class GridSampleLayer(Layer):
 
     operands = (1,)
     operand_usage = "GRID"
+    operand_names = ("", "grid")
     flow_first = True
     padding: str = keyword(Choice("zeros", "border"), "zeros", doc="values outside the input")
     align_corners: bool = keyword(Flag(), False, doc="-1 and 1 are the centers of the corner elements")

@@ -21,10 +21,11 @@ from netdsl.app.draw import drawn
 from netdsl.cli.options import options_of
 from netdsl.elaborate.library import zoo_nets
 from netdsl.ir.net import Net
+from netdsl.layers.table import LAYER_MODULES
 from netdsl.report.canvas import BASELINE, Canvas
 from netdsl.report.drawing.items import Box, Content, Dummy, End, Item, Port, Stack, content
 from netdsl.report.drawing.metrics import ROOM, short_count, shorten, text_width
-from netdsl.report.drawing.outline import CLOSED, FULL, ONCE, Group, Outline
+from netdsl.report.drawing.outline import CLOSED, FAMILIES, FULL, ONCE, Group, Outline
 from netdsl.report.drawing.paint import draw_net
 from netdsl.report.drawing.plan import A4, SLIDE, Page, plan
 from netdsl.report.drawing.shapes import Pattern, Rectangle, Smooth
@@ -54,6 +55,91 @@ net small(classes = 3) {
   output again { mul { global_avgpool }; flatten }
 }
 """
+VIT = """
+net vit(depth = 3, width = 8) {
+  input image 3x16x16
+  patch: conv 4x4 width stride 4 pad 0
+  reshape [width, ?]
+  concat axis 1 { cls_token: param [width, 1] } { }
+  add { } { pos_embed: param [shape[1], width]; permute [1, 0] }
+  blocks: repeat depth {
+    skip { norm1: layernorm; attn: { qkv: linear 3 * width; attention 2; proj: linear width } }
+    skip { norm2: layernorm; fc1: linear 4 * width; gelu; fc2: linear width }
+  }
+  norm: layernorm
+  slice 1 0 1
+  head: dense 5
+}
+"""
+TRANSFORMER = """
+net transformer(layers = 3, width = 8, words = 50) {
+  input source 6 dtype i64
+  add { embedding words width } { positions; embedding 9 width }
+  dropout 0.1
+  encoder: repeat layers {
+    skip { attention 2 { linear width } { linear width } { linear width }; linear width }
+    layernorm
+    skip { linear 16; relu; linear width }
+    layernorm
+  }
+  memory: identity
+  input seen 6 dtype i64
+  input target 7 dtype i64
+  add { e: embedding words width } { positions; embedding 9 width }
+  decoder: repeat layers {
+    skip { attention 2 causal on { linear width } { linear width } { linear width }; linear width }
+    layernorm
+    skip { attention 2 mask seen { linear width } { from memory; linear width } { from memory; linear width } }
+    layernorm
+    skip { linear 16; relu; linear width }
+    layernorm
+  }
+  linear words bias off tied e
+  softmax
+}
+"""
+SEQ2SEQ = """
+net seq2seq {
+  input seen 5 dtype i64
+  input words 5 dtype i64
+  embedding 20 6
+  memory: lstm 6 layers 2
+  state memory
+  thought: identity
+  input translation 4 dtype i64
+  embedding 30 6
+  decoder: lstm 6 layers 2 initial thought
+  attention 1 mask seen decoder memory memory
+  concat { } decoder
+  linear 6
+  tanh
+  linear 30
+}
+"""
+WINDOW = """
+block table(heads, m) {
+  t: param [heads, m * m]
+  concat axis 1 for i in range(m) { slice 1 i * m (i + 1) * m }
+  reshape [heads, m, m]
+}
+net window {
+  input x 6x2x4
+  values [0, 0, 1, 1] dtype i64
+  regions: identity
+  from x
+  skip {
+    norm: layernorm
+    qkv: linear 18
+    y: identity
+    table 3 4
+    b: identity
+    from y
+    attention 3 bias b segments regions
+    proj: linear 6
+  }
+  mul { } { gamma: param [6, 1, 1] init constant(1e-6) }
+}
+"""
 PROGRAMS = {
     "small": SMALL,
     "one": "net n { input x 4\n dense 2 }",
@@ -79,6 +165,15 @@ PROGRAMS = {
     "for i in [3, 2, 1, 0] { deconv 2x2 w*2**i stride 2; concat enc{i} { }; d w*2**i }; conv 1x1 2 }",
     "levels": "net n { input x 2x16x16\n a: conv 3x3 4; maxpool 2x2; b: conv 3x3 8; relu; c: conv 1x1 8; maxpool 2x2\n"
     "upsample 2; add { } c; upsample 2; concat { } a; conv 1x1 2; softmax; output y }",
+    "vit": VIT,
+    "transformer": TRANSFORMER,
+    "seq2seq": SEQ2SEQ,
+    "window": WINDOW,
+    "operands": "net o { input x 4x6; best: top_k_indices 2; from x; gather axis 1 best; reshape [4, ?]; w: relu\n"
+    "output product { matmul { permute [1, 0] } { } }\n output again { attention 1 w w w }\n"
+    "input a 2x8x8; input b 4x4x4; add { resize like a } { from a; conv 1x1 4 }; output sum }",
+    "constant": "net c { input x 4; relu; output y; output table { values [1, 2, 3]; tanh } }",
+    "positions": "net p { input x 9 dtype i64; positions; embedding 9 4 }",
     "tall": "net n { input x 4x5x5\n repeat 2 {" + "skip { conv 3x3; relu }\n tanh\n" * 12 + "} }",
 }
 NETS: dict[str, Callable[[], Net]] = {name: lambda text=text: net_of(text) for name, text in PROGRAMS.items()}
@@ -332,7 +427,7 @@ def test_a_drawing_has_the_colors_of_its_theme_alone(name: str, form: str) -> No
 def test_a_plain_drawing_is_black_and_white_with_a_pattern_for_each_family() -> None:
     patterns = THEMES["plain"].patterns
     assert len({*patterns.values()}) == len(patterns)
-    assert patterns.keys() == LIGHT.families.keys() - {"merge", "input"}
+    assert patterns.keys() == LIGHT.families.keys() - {"merge", "source", "input"}
     pixels = Image.open(io.BytesIO(drawn(open_net("lenet5"), "png", theme="plain")))
     black, white = ((0, 0, 0), (255, 255, 255))
     assert {black, white} <= {color for _, color in pixels.getcolors(100_000)}
@@ -698,3 +793,66 @@ def test_equal_rounds_are_folded_unless_they_are_unfolded() -> None:
     folded, unfolded = draw_net(net, unfold=False).svg(), draw_net(net, unfold=True).svg()
     assert draw_net(net).svg() == folded != unfolded
     assert unfolded.count(b">conv") > folded.count(b">conv")
+
+
+def plates_of(root: Content) -> dict[str, Stack]:
+    """The stacks by the name of their first layer."""
+    return {item.plates[0].name: item for each in contents(root) for item in each.items if isinstance(item, Stack)}
+
+
+def test_each_layer_has_a_color() -> None:
+    modules = {module for family in FAMILIES.values() for module in family}
+    assert {module.rpartition(".")[2] for module in LAYER_MODULES.values()} == modules
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("seq2seq", {"lstm": ["initial"], "attention": ["mask", "keys, values", "queries"]}),
+        ("window", {"attention": ["segments", "bias"]}),
+        ("operands", {"gather": ["indices"], "matmul": ["a", "b"], "attention": ["queries, keys, values"]}),
+        ("transformer", {"attention": ["queries", "keys", "values"]}),
+    ],
+)
+def test_a_layer_says_what_it_takes_its_inputs_as(name: str, expected: dict[str, list[str]]) -> None:
+    """From left to right, each under the end of its edge."""
+    root, _ = planned(NETS[name](), unfold=False)
+    for each in contents(root):
+        for _, lower, points in each.edges:
+            if isinstance(lower, Stack) and lower.roles:
+                assert any(points[-1][0] == pytest.approx(lower.x + at, abs=1) for at in lower.slots.values())
+    found = {item.first.layer.kind: item for item in reversed(plates_of(root).values()) if item.roles}
+    for kind, roles in expected.items():
+        item = found[kind]
+        assert [
+            item.roles[value] for value in sorted(item.slots, key=lambda x: item.slots[x]) if item.roles[value]
+        ] == roles
+    assert "keys, values: 6x5" in drawn(NETS["seq2seq"](), "dot").decode()
+
+
+def test_constants_stand_beside_a_straight_main_line() -> None:
+    root, _ = planned(NETS["vit"](), unfold=False)
+    found = plates_of(root)
+    main = [found[name] for name in ("image", "patch", "reshape1", "concat1", "add1", "norm", "head")]
+    assert len({round(item.x) for item in main}) == 1
+    for source, reader in (("cls_token", "concat1"), ("pos_embed", "permute1"), ("permute1", "add1")):
+        assert found[source].rank == found[reader].rank - 1
+        assert found[source].x > found["add1"].x + found["add1"].width / 2
+
+
+def test_positions_read_only_a_size_and_have_no_edge_unless_nothing_else_reads_the_value() -> None:
+    root, _ = planned(NETS["transformer"](), unfold=False)
+    assert not [item for name, item in plates_of(root).items() if name.startswith("positions") and item.inputs]
+    root, _ = planned(NETS["positions"](), unfold=False)
+    assert len(root.edges) == 3
+
+
+def test_an_input_stands_right_above_what_it_is_for() -> None:
+    root, _ = planned(NETS["transformer"](), unfold=False)
+    decoder = next(item for item in root.items if isinstance(item, Box) and "decoder" in item.title)
+    makers = {value: item for item in root.items for value in item.outputs}
+    assert {makers[value].rank for value in decoder.inputs} == {decoder.rank - 1}
+    assert decoder.content is not None
+    (cross,) = (item for item in decoder.content.items if isinstance(item, Stack) and "mask" in item.roles.values())
+    makers = {value: item for item in decoder.content.items for value in item.outputs}
+    assert {makers[value].rank for value in cross.inputs if value not in cross.keywords} == {cross.rank - 1}

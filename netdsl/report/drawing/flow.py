@@ -43,12 +43,14 @@ class Flow:
                 makers.update(dict.fromkeys(item.outputs, item))
         self.edges: list[tuple[str, str, str, bool]] = []
         for item, name in self.names.items():
-            for value in item.inputs:
-                times = item.times(value)
+            for read in item.inputs:
+                value, times = read, item.times(read)
                 while value not in makers:
                     value = inner[value]
                 maker = makers[value]
                 shape = maker.outputs[value] or said.get(value, "")
+                role = item.roles.get(read, "") if isinstance(item, Stack) else ""
+                shape = ": ".join(filter(None, (role, shape)))
                 self.edges += [(self.names[maker], name, shape, maker.dashed or item.dashed)] * times
 
     def walk(self) -> Iterator[tuple[str, int, Stack | End | Box]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.report.drawing.metrics import text_width
-from netdsl.report.drawing.outline import Group, stacks
+from netdsl.report.drawing.outline import Group, roles, stacks
 from netdsl.report.drawing.words import Plate, head, hover, label, plates, shapes, shown_scopes, totals
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ SIGN = 22
 """Diameter of a merge drawn as its sign in a circle."""
 PLATE, TALL, STRIP = 24, 38, 16
 """Heights of a layer, of a layer with figures, and of a strip."""
+ROLES, ROLE_SIZE, ROLE_GAP = 11, 9, 10
+"""Height of the line of roles in a layer, its font size, and the gap between two roles."""
 HEADER, FIGURES = 22, 14
 """Heights of the lines above a box."""
 PAD, CLOSED, CARD = 12, 6, 4
@@ -31,10 +33,11 @@ class Item:
     """Something with a position: (`x`, `y`) is the middle of its upper edge, in the plan that contains it.
 
     It reads the values `inputs`; `outputs` are those of its values that others read, each with the shape beside its
-    edge, or at `label`. `side` marks a detour that does not bend the main line, `dashed` what exists for training only.
+    edge, or at `label`. `side` marks a detour that does not bend the main line, `low` what is at the lower end of its
+    rank, `dashed` what exists for training only.
     """
 
-    __slots__ = ("dashed", "height", "inputs", "label", "outputs", "rank", "side", "width", "x", "y")
+    __slots__ = ("dashed", "height", "inputs", "label", "low", "outputs", "rank", "side", "width", "x", "y")
 
     def __init__(self, width: float, height: float, inputs: list[Node], outputs: dict[Node, str]) -> None:
         self.width = width
@@ -44,7 +47,7 @@ class Item:
         self.rank = 0
         self.x = self.y = 0.0
         self.label: tuple[float, float] | None = None
-        self.side = self.dashed = False
+        self.side = self.low = self.dashed = False
 
     def entry(self, value: Node) -> float:
         """Return where an edge with this value ends, relative to the middle."""
@@ -56,6 +59,11 @@ class Item:
     def times(self, value: Node) -> int:
         """Return how often it reads a value: `add { } { }` reads one twice."""
         return 1
+
+    @property
+    def constant(self) -> bool:
+        """Whether it reads nothing, and has no input of the net."""
+        return False
 
     @property
     def right(self) -> float:
@@ -96,27 +104,61 @@ class End(Item):
 
 
 class Stack(Item):
-    """A layer and the layers attached to it, as adjacent plates; `sign` is that of a merge, such as `+` in a circle."""
+    """A layer and the layers attached to it, as adjacent plates; `sign` is that of a merge, such as `+` in a circle.
 
-    __slots__ = ("first", "plates", "sign")
+    A layer that takes its inputs as different things has a slot for each, at `slots` from the middle, with its role.
+    """
+
+    __slots__ = ("first", "keywords", "plates", "reads", "roles", "sign", "slots")
 
     def __init__(self, rows: list[LayerFigures], outline: Outline, outputs: dict[Node, str], shown: int) -> None:
         self.first = rows[0].node
+        self.reads = outline.reads[self.first]
+        self.roles = roles(self.first)
+        self.slots = dict.fromkeys(self.roles, 0.0)
+        operands, values = self.first.layer.split(self.first.inputs)
+        self.keywords = {*values.values()} - {*operands}
         self.plates = plates(rows, outline, shown)
         self.sign = self.plates[0].sign if len(rows) == 1 else ""
         heights = [self._height(plate, at) for at, plate in enumerate(self.plates)]
-        wide = _stepped(max(plate.width for plate in self.plates) + 16)
+        wide = _stepped(max(self._span, *(plate.width + 16 for plate in self.plates)))
         width, height = (SIGN, SIGN) if self.sign else (wide, sum(heights))
         if self.sign and self.plates[0].label:  # there is no room for it in the circle
             outputs = {value: text and f"{self.plates[0].label}: {text}" for value, text in outputs.items()}
-        super().__init__(width, height, list(dict.fromkeys(self.first.inputs)), outputs)
+        super().__init__(width, height, list(dict.fromkeys(self.reads)), outputs)
         self.dashed = self.first in outline.training
 
+    @property
+    def constant(self) -> bool:
+        return not self.inputs and self.first.layer.kind != "input"
+
     def times(self, value: Node) -> int:
-        return self.first.inputs.count(value)
+        return 1 if self.roles else self.reads.count(value)
+
+    def entry(self, value: Node) -> float:
+        return self.slots.get(value, 0)
+
+    @property
+    def pitch(self) -> float:
+        """The distance between two slots."""
+        return max(text_width(text, ROLE_SIZE) for text in self.roles.values()) + ROLE_GAP
+
+    @property
+    def _span(self) -> float:
+        """The width that the slots need in any order."""
+        if not self.roles:
+            return 0
+        single = len(self.first.layer.split(self.first.inputs)[0]) == 1
+        return self.pitch * (2 * len(self.roles) - 1 if single else len(self.roles))
+
+    def arrange(self, order: list[Node]) -> None:
+        """Set the slots in this order: around the middle, or with the only operand at the middle."""
+        operands = self.first.layer.split(self.first.inputs)[0]
+        middle = order.index(operands[0]) if len(operands) == 1 else (len(order) - 1) / 2
+        self.slots = {value: (at - middle) * self.pitch for at, value in enumerate(order)}
 
     def _height(self, plate: Plate, at: int) -> float:
-        plate.height = STRIP if at else TALL if plate.figures else PLATE
+        plate.height = STRIP if at else (TALL if plate.figures else PLATE) + ROLES * bool(self.roles)
         return plate.height
 
 
@@ -140,7 +182,7 @@ class Box(Item):
         self.header = HEADER + FIGURES * bool(self.figures)
         drawn = {mate.node: row.node for row, mate in zip(group.rows, group.last.rows, strict=True)}
         self.inner = {value: drawn[value] for value in outputs}
-        super().__init__(0, 0, content.reads if content else _reads(group), outputs)
+        super().__init__(0, 0, content.reads if content else _reads(group, outline), outputs)
         self.dashed = group.rows[0].node in outline.training
 
     def fit(self) -> None:
@@ -164,6 +206,10 @@ class Box(Item):
     def cards(self) -> int:
         """The extent of the cards behind the box."""
         return CARD * min(2, self.group.times - 1)
+
+    @property
+    def constant(self) -> bool:
+        return not self.inputs and all(row.node.layer.kind != "input" for row in self.group.rows)
 
     def entry(self, value: Node) -> float:
         return self.content.entries[value].x - self.width / 2 if self.content else -self.cards / 2
@@ -211,8 +257,8 @@ def _content(group: Group, outline: Outline, gives: set[Node], known: int) -> Co
     """Return the content of a group; `gives` are its nodes that others read, `known` is the number of scopes that the
     boxes around it show."""
     scopes = shown_scopes(group, known) if group is not outline.root else 0
-    parts = stacks(group.parts, gives)
-    reads = [_reads(part) for part in parts]
+    parts = stacks(group.parts, outline.reads, gives)
+    reads = [_reads(part, outline) for part in parts]
     used = {value for values in reads for value in values}
     around = label(group) or _shared([part for part in parts if isinstance(part, Group)])
     items: list[Item] = []
@@ -244,11 +290,11 @@ def _shared(groups: list[Group]) -> str:
     return words.pop() if len(words) == 1 < len(groups) else ""
 
 
-def _reads(part: list[LayerFigures] | Group) -> list[Node]:
+def _reads(part: list[LayerFigures] | Group, outline: Outline) -> list[Node]:
     """Return the outside values that a part reads; for equal rounds those of the first."""
     rows = part.rows if isinstance(part, Group) else part
     own = {row.node for row in rows}
-    return list(dict.fromkeys(x for row in rows for x in row.node.inputs if x not in own))
+    return list(dict.fromkeys(x for row in rows for x in outline.reads[row.node] if x not in own))
 
 
 def _label(row: LayerFigures, outline: Outline) -> str:

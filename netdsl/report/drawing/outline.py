@@ -5,6 +5,7 @@ The order is that of the source, so that everything a part reads precedes it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -58,9 +59,9 @@ class Group:
 
 class Outline:
     """The groups of a net; `mates` are all the layers that a drawn one stands for, including itself. `closed` are the
-    groups without contents, depending on the detail."""
+    groups without contents, depending on the detail, and `reads` the values that each layer is drawn to read."""
 
-    __slots__ = ("closed", "figures", "labels", "mates", "root", "training")
+    __slots__ = ("closed", "figures", "labels", "mates", "reads", "root", "training")
 
     def __init__(self, net: Net, *, unfold: bool = False, detail: int = FULL) -> None:
         self.labels = net.labels
@@ -71,12 +72,39 @@ class Outline:
             inferred = {row.node for row in rows}
             rows = Figures(_whole(net)).rows
             self.training = {row.node for row in rows} - inferred
+        self.reads = _drawn_reads(net, rows)
         self.root = _tree(rows)
         self.mates: dict[LayerFigures, list[LayerFigures]] = {row: [row] for row in rows}
         if not unfold:
             _Folder(net, rows, self.mates).fold(self.root)
-        _thin(self.root)
+        _thin(self.root, self.reads)
         self.closed = _closed(self.root, detail)
+
+
+Reads = Mapping["Node", "tuple[Node, ...]"]
+
+
+def _drawn_reads(net: Net, rows: list[LayerFigures]) -> Reads:
+    """Return the inputs of each layer, except for those of which it reads only the size, if others read them too."""
+    users: dict[Node, set[str]] = {output.node: {""} for output in net.outputs.values()}
+    for row in rows:
+        for x in row.node.inputs:
+            users.setdefault(x, set()).add(row.node.layer.kind)
+    return {
+        row.node: tuple(x for x in row.node.inputs if row.node.layer.kind != "positions" or len(users[x]) == 1)
+        for row in rows
+    }
+
+
+def roles(node: Node) -> dict[Node, str]:
+    """Return what the layer takes each of its inputs as, such as `queries` or `keys, values`; none for a merge."""
+    operands, values = node.layer.split(node.inputs)
+    names = node.layer.operand_names if len(operands) > 1 else ("",) * len(operands)
+    found: dict[Node, list[str]] = {}
+    for x, name in (*zip(operands, names, strict=False), *((x, name) for name, x in values.items())):
+        found.setdefault(x, []).append(name)
+    words = {x: ", ".join(filter(None, each)) for x, each in found.items()}
+    return words if any(words.values()) else {}
 
 
 def _closed(root: Group, detail: int) -> set[Group]:
@@ -221,28 +249,28 @@ class _Folder:
         return found
 
 
-def _thin(root: Group) -> None:
+def _thin(root: Group, reads: Reads) -> None:
     """Remove groups without information: single rounds, and boxes around one box."""
     order = [root]
     for group in order:
         order += [part for part in group.parts if isinstance(part, Group)]
     for group in reversed(order):
-        group.parts = [kept for part in group.parts for kept in _kept(part)]
+        group.parts = [kept for part in group.parts for kept in _kept(part, reads)]
 
 
-def _kept(part: Part) -> list[Part]:
+def _kept(part: Part, reads: Reads) -> list[Part]:
     if isinstance(part, LayerFigures):
         return [part]
     inner = part.parts[0] if len(part.parts) == 1 else None
     if part.times > 1 and isinstance(inner, Group) and inner.times == 1:
         inner.rounds = [inner, *part.rounds[1:]]  # a round that is one call
         return [inner]
-    if part.times == 1 and (not (part.frame and part.frame.name) or len(stacks(part.parts)) == 1):
+    if part.times == 1 and (not (part.frame and part.frame.name) or len(stacks(part.parts, reads)) == 1):
         return part.parts
     return [part]
 
 
-def stacks(parts: list[Part], gives: Collection[Node] = ()) -> list[list[LayerFigures] | Group]:
+def stacks(parts: list[Part], reads: Reads, gives: Collection[Node] = ()) -> list[list[LayerFigures] | Group]:
     """Return the parts, each layer with the following ones that keep its shape: a convolution, its norm, its relu.
 
     A value that others read, besides the next layer or as `gives`, ends a stack.
@@ -250,7 +278,7 @@ def stacks(parts: list[Part], gives: Collection[Node] = ()) -> list[list[LayerFi
     used: dict[Node, int] = {}
     for part in parts:
         rows = part.all_rows if isinstance(part, Group) else [part]
-        for x in dict.fromkeys(x for row in rows for x in row.node.inputs):
+        for x in dict.fromkeys(x for row in rows for x in reads[row.node]):
             used[x] = used.get(x, 0) + 1
     found: list[list[LayerFigures] | Group] = []
     for part in parts:
@@ -259,7 +287,7 @@ def stacks(parts: list[Part], gives: Collection[Node] = ()) -> list[list[LayerFi
             found.append(part)
         elif (
             isinstance(before, list)
-            and part.node.inputs == (before[-1].node,)
+            and reads[part.node] == (before[-1].node,)
             and _adheres(part.node, before[-1].node, used, gives)
         ):
             before.append(part)
@@ -279,17 +307,23 @@ def _adheres(node: Node, before: Node, used: dict[Node, int], gives: Collection[
 FAMILIES = {
     "conv": ("conv",),
     "dense": ("dense",),
+    "attention": ("attention",),
+    "recurrent": ("recurrent",),
     "pool": ("pool",),
     "norm": ("norm", "affine"),
     "function": ("activation", "elementary", "shrinkage"),
     "merge": ("merge",),
-    "shape": ("shaping", "resample", "bounds"),
+    "shape": ("shaping", "resample", "bounds", "indices"),
+    "source": ("free",),
     "input": ("input",),
 }
 """Kinds of layers with a color each, by the modules of the layers."""
+
+OF_LAYER = {"matmul": "merge", "positions": "source", "rope": "function"}
+"""Families of layers that are not those of their modules."""
 
 _FAMILY = {module: name for name, modules in FAMILIES.items() for module in modules}
 
 
 def family(node: Node) -> str:
-    return _FAMILY.get(type(node.layer).__module__.rpartition(".")[2], "shape")
+    return OF_LAYER.get(node.layer.kind) or _FAMILY[type(node.layer).__module__.rpartition(".")[2]]

@@ -25,12 +25,15 @@ if TYPE_CHECKING:
 
 MEANING = {
     "conv": "convolution",
-    "dense": "dense, embedding",
+    "dense": "dense, linear, embedding",
+    "attention": "attention",
+    "recurrent": "recurrent layer",
     "pool": "pooling",
     "norm": "normalization",
     "function": "function",
     "merge": "merge",
     "shape": "rearrangement",
+    "source": "weight, constant",
 }
 CLOSED_MEANING = {ONCE: "structure as of an earlier box of this block", OUTER: "contents not shown"}
 PATTERN_WIDTH = 7
@@ -145,6 +148,11 @@ class _Painter:
         if box.content is None:
             self.closed = True
         else:
+            taken = max(text_width(box.title, 11, bold=True), text_width(box.figures, items.PORT_LABEL_SIZE))
+            for port in box.content.entries.values():
+                if abs(port.x - width / 2) > taken / 2 + 6:  # beside the title
+                    line = [self.crisp(left + port.x, top + at) for at in (0, port.y)]
+                    self.shapes.append(shapes.Smooth(line, self.theme.line, 0))
             self.content(box.content, left, top, depth + 1)
 
     def stack(self, stack: Stack, left: float, top: float) -> None:
@@ -164,7 +172,7 @@ class _Painter:
             self.shapes.append(shapes.Titled(plate.title, [circle, sign]))
             return
         pattern = self.theme.patterns.get(plate.family, "")
-        radius = 12 if plate.family == "input" else 0 if self.theme.patterns else 5
+        radius = 12 if plate.family in ("input", "source") else 0 if self.theme.patterns else 5
         parts: list[Shape] = [
             self.rectangle(left, top, stack.width, plate.height, colors, radius=radius, ends=ends, dashed=stack.dashed)
         ]
@@ -179,7 +187,12 @@ class _Painter:
             else:
                 parts.append(self.word(middle, line, plate.text, 10, "middle", self.theme.ink))
         else:
-            first = top + (14 if plate.figures else plate.height / 2)
+            if stack.roles and plate is stack.plates[0]:
+                for value, role in ((value, role) for value, role in stack.roles.items() if role):
+                    x = left + stack.width / 2 + stack.slots[value]
+                    parts.append(self.word(x, top + 8, role, items.ROLE_SIZE, "middle", self.theme.faint))
+                top += items.ROLES
+            first = top + (14 if plate.figures else items.PLATE / 2)
             parts.append(self.word(middle, first, plate.text, 12, "middle", self.theme.ink))
             if plate.figures:
                 parts.append(self.word(middle, top + 28, plate.figures, 10, "middle", self.theme.faint))

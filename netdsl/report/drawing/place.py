@@ -67,7 +67,8 @@ def _wish(item: Item, ranked: Ranked, down: bool) -> float:
     for link in ranked.above[item] if down else ranked.below[item]:
         other = link.upper if down else link.lower
         place = other.x + (link.start - link.end if down else link.end - link.start)
-        much = FAINT if other.side and not item.side else 1.0
+        faint = other.side and not item.side
+        much = FAINT if faint or link.minor else 1.0
         if isinstance(item, Dummy) and isinstance(other, Dummy):
             much = STRAIGHT
         total += much * place

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from netdsl.report.drawing.items import Box, Dummy, Port, Stack
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from netdsl.ir.net import Node
     from netdsl.report.drawing.items import Content, Item
 
@@ -32,6 +34,11 @@ class Link:
         self.value = value
 
     @property
+    def minor(self) -> bool:
+        """Whether it leads to a keyword, such as the mask of an attention."""
+        return isinstance(self.lower, Stack) and self.value in self.lower.keywords
+
+    @property
     def start(self) -> float:
         return self.upper.exit(self.value)
 
@@ -50,15 +57,16 @@ class Ranked:
         self.above: dict[Item, list[Link]] = {}
         self.below: dict[Item, list[Link]] = {}
         makers = {value: item for item in content.items for value in item.outputs}
-        _rank(content, makers)
+        late = _rank(content, makers)
         count = 1 + max(item.rank for item in content.items)
         self.ranks: list[list[Item]] = [[] for _ in range(count)]
         for item in content.items:
             self.above[item], self.below[item] = [], []
-        _mark(content, makers)
+        _mark(content, makers, late)
         dummies = self._link(content, makers)
         self._order(content.items + dummies)
         self._untangle()
+        self._arrange()
 
     def _link(self, content: Content, makers: dict[Node, Item]) -> list[Item]:
         users: dict[Node, list[Item]] = {}
@@ -118,6 +126,15 @@ class Ranked:
                 best, fewest = [list(rank) for rank in self.ranks], crossings
         self.ranks = best
 
+    def _arrange(self) -> None:
+        """Put the slots of each layer in the order of the edges that lead to them."""
+        for rank, above in zip(self.ranks[1:], self.ranks, strict=False):
+            places = {item: at for at, item in enumerate(above)}
+            for item in rank:
+                if isinstance(item, Stack) and item.roles:
+                    order = sorted(self.above[item], key=lambda link: places[link.upper])
+                    item.arrange([link.value for link in order])
+
     def _sort(self, rank: list[Item], links: dict[Item, list[Link]]) -> None:
         """Sort by the mean position of the neighbors in the previous rank."""
         places: dict[Item, float] = {}
@@ -141,34 +158,80 @@ class Ranked:
         return found
 
 
-def _rank(content: Content, makers: dict[Node, Item]) -> None:
-    """Assign ranks as high as possible, except for the net's inputs, which are as low as possible; all exits of a box
-    are in the last rank."""
+def _rank(content: Content, makers: dict[Node, Item]) -> set[Item]:
+    """Assign ranks as high as possible, except for what only depends on constants or other inputs of the net, and for
+    operands from elsewhere, which are as low as possible; all exits of a box are in the last rank. Return the items of
+    operands from elsewhere."""
     for item in content.items:
         item.rank = max((makers[value].rank + 1 for value in item.inputs), default=0)
     last = max((item.rank for item in content.exits.values()), default=0)
     for port in content.exits.values():
         port.rank = last
-    first: dict[Item, int] = {}
+    users = _users(content, makers)
+    late = {item for chain in _from_elsewhere(content, makers, users) for item in chain}
+    for item in reversed(content.items):
+        slack = min((user.rank for user in users[item]), default=0) - item.rank - 1
+        if slack > 0 and not isinstance(item, Port):
+            for each in (item,) if item in late else _origin(item, makers, users):
+                each.rank += slack
+                each.low = True
+    return late
+
+
+def _users(content: Content, makers: dict[Node, Item]) -> dict[Item, list[Item]]:
+    users: dict[Item, list[Item]] = {item: [] for item in content.items}
     for item in content.items:
         for value in item.inputs:
+            users[makers[value]].append(item)
+    return users
+
+
+def _origin(item: Item, makers: dict[Node, Item], users: dict[Item, list[Item]]) -> set[Item]:
+    """Return an item and all that it depends on, if nothing else does and no value comes from outside of the box."""
+    found: set[Item] = set()
+    todo = [item]
+    waiting: dict[Item, int] = {}
+    while todo:
+        at = todo.pop()
+        found.add(at)
+        if isinstance(at, Port):
+            return set()
+        for value in at.inputs:
             maker = makers[value]
-            first[maker] = min(first.get(maker, item.rank), item.rank)
-    for item, rank in first.items():
-        if not item.inputs and not isinstance(item, Port):
-            item.rank = rank - 1
+            left = waiting[maker] = waiting.get(maker, len(users[maker])) - 1
+            if not left:
+                todo.append(maker)
+    return found if not any(waiting.values()) else set()
 
 
-def _mark(content: Content, makers: dict[Node, Item]) -> None:
-    """Distinguish detours from the main line: branches of a sum that are shorter than its longest, and training
-    heads."""
-    below: dict[Item, list[Item]] = {item: [] for item in content.items}
+def _from_elsewhere(content: Content, makers: dict[Node, Item], users: dict[Item, list[Item]]) -> Iterator[list[Item]]:
+    """Yield the branches of operands with roles that fork above the branch of another operand, as keys and values of a
+    memory; from their ends to their forks."""
     for item in content.items:
-        for value in item.inputs:
-            below[makers[value]].append(item)
+        if isinstance(item, Stack) and len(item.roles) > 1:
+            branches = [[*_branch(makers[value], makers, users)] for value in item.inputs]
+            forks = zip(item.inputs, (fork.rank for *_, fork in branches), strict=True)
+            lowest = max(rank for value, rank in forks if value not in item.keywords)
+            yield from (branch for *branch, fork in branches if fork.rank < lowest)
+
+
+def _branch(end: Item, makers: dict[Node, Item], users: dict[Item, list[Item]]) -> Iterator[Item]:
+    """Yield the items of a branch upwards, and the fork or the item with several inputs where it begins."""
+    yield end
+    while len(users[end]) == 1 and isinstance(end, (Stack, Box)) and len(end.inputs) == 1:
+        end = makers[end.inputs[0]]
+        yield end
+
+
+def _mark(content: Content, makers: dict[Node, Item], late: set[Item]) -> None:
+    """Distinguish detours from the main line: branches of a sum that are shorter than its longest, operands from
+    elsewhere, what depends on no input, and training heads."""
+    below = _users(content, makers)
     beside = not all(item.dashed or isinstance(item, Port) for item in content.items)
     for item in content.items:
-        item.side = item.dashed and beside
+        item.side = (item.dashed and beside) or item.low or item in late
+    for item in _constants(content, makers):
+        item.side = True
     for item in content.items:
         if not (isinstance(item, Stack) and item.plates[0].kind in DETOURS and len(item.inputs) > 1):
             continue
@@ -177,6 +240,15 @@ def _mark(content: Content, makers: dict[Node, Item]) -> None:
         for end in ends:
             if end.rank < longest:
                 _aside(end, below, makers)
+
+
+def _constants(content: Content, makers: dict[Node, Item]) -> set[Item]:
+    """Return the items that depend on no input, if others do."""
+    found: set[Item] = set()
+    for item in content.items:
+        if item.constant or (item.inputs and all(makers[value] in found for value in item.inputs)):
+            found.add(item)
+    return found if len(found) < len(content.items) else set()
 
 
 def _aside(end: Item, below: dict[Item, list[Item]], makers: dict[Node, Item]) -> None:

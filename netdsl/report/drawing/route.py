@@ -65,19 +65,19 @@ class Channel:
 
     @staticmethod
     def key(link: Link, forks: bool) -> object:
-        return ("from", link.upper, link.value) if forks else ("to", link.lower)
+        return ("from", link.upper, link.value) if forks else ("to", link.lower, link.end)
 
     def track(self, link: Link) -> float:
         """Return the `y` at which a link runs across."""
         at = self.tracks.get(("from", link.upper, link.value))
-        at = self.tracks.get(("to", link.lower), 0) if at is None else at
+        at = self.tracks.get(("to", link.lower, link.end), 0) if at is None else at
         return self.y + self.labels + BEND + TRACK * at
 
 
 def ends(link: Link) -> tuple[float, float]:
     """The two `x` of a link, made one where they nearly are."""
     start, end = link.upper.x + link.start, link.lower.x + link.end
-    loose = isinstance(link.lower, Stack) and not link.lower.sign
+    loose = isinstance(link.lower, Stack) and not (link.lower.sign or link.lower.roles)
     return (start, start) if loose and abs(start - end) < SNAP else (start, end)
 
 
@@ -102,7 +102,7 @@ def stack_up(ranks: list[list[Item]], spaces: list[Channel], top: float) -> floa
     for at, rank in enumerate(ranks):
         tall = max(item.height for item in rank)
         for item in rank:
-            item.y = y
+            item.y = y + (tall - item.height) * item.low
         spaces[at].y = y + tall
         y += tall + (spaces[at].height if at < len(ranks) - 1 else 0)
     return y - top
@@ -111,7 +111,9 @@ def stack_up(ranks: list[list[Item]], spaces: list[Channel], top: float) -> floa
 def enters_aside(link: Link, ranked: Ranked) -> bool:
     """Return whether an edge that passes by enters a merge from its side."""
     lower = link.lower
-    if not isinstance(link.upper, Dummy) or not isinstance(lower, Stack) or lower.plates[0].family != "merge":
+    if not isinstance(link.upper, Dummy) or not isinstance(lower, Stack) or lower.roles:
+        return False
+    if lower.plates[0].family != "merge":
         return False
     low, high = sorted((link.upper.x, lower.x))
     free = all(

@@ -95,7 +95,8 @@ class Rectangle(Shape):
 
 
 class Pattern(Shape):
-    """A hatched rectangle with an outline: `solid`, `horizontal`, `vertical`, `diagonal`, `crossed` or `dotted`."""
+    """A hatched rectangle with an outline: `solid`, `horizontal`, `vertical`, `grid`, `diagonal`, `falling`,
+    `crossed` or `dotted`."""
 
     __slots__ = ("ink", "kind", "place", "scale", "size")
 
@@ -124,17 +125,18 @@ class Pattern(Shape):
         (x, y), (w, h), step = self.place, self.size, HATCH * self.scale
         down = [step * at for at in range(1, ceil(h / step))]
         across = [step * at for at in range(1, ceil(w / step))]
-        if self.kind == "horizontal":
-            return [((x, y + at), (x + w, y + at)) for at in down]
-        if self.kind == "vertical":
-            return [((x + at, y), (x + at, y + h)) for at in across]
+        rows = [((x, y + at), (x + w, y + at)) for at in down]
+        columns = [((x + at, y), (x + at, y + h)) for at in across]
+        if self.kind in ("horizontal", "vertical", "grid"):
+            return rows * (self.kind != "vertical") + columns * (self.kind != "horizontal")
         if self.kind == "dotted":
             return [((x + a, y + b), (x + a + self.scale, y + b)) for b in down for a in across]
         sums = [step * at for at in range(1, ceil((w + h) / step))]
         rising = [((x + max(0, at - h), y + min(at, h)), (x + min(at, w), y + max(0, at - w))) for at in sums]
         if self.kind == "diagonal":
             return rising
-        return rising + [((ax, 2 * y + h - ay), (bx, 2 * y + h - by)) for (ax, ay), (bx, by) in rising]
+        falling = [((ax, 2 * y + h - ay), (bx, 2 * y + h - by)) for (ax, ay), (bx, by) in rising]
+        return falling if self.kind == "falling" else rising + falling
 
 
 class Smooth(Shape):

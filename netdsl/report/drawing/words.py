@@ -25,6 +25,8 @@ OPERATOR_SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷"}
 QUIET = re.compile(r" (bias|init|bias_init|momentum) [\w.-]+(\([^)]*\))?")
 LONG_DECIMALS = re.compile(r"\d+\.\d{5,}")
 """Patterns that the texts of layers omit or round; the tooltip has them in full."""
+LONGEST_VALUES = 32
+"""Maximum length of a call of `values` that is written with its numbers."""
 SIZE, SMALL = 12, 10
 WIDEST = 320
 
@@ -92,6 +94,8 @@ def _between(first: str, last: str) -> str:
 
 
 def _words(row: LayerFigures) -> str:
+    if row.node.layer.kind == "values" and len(row.call) > LONGEST_VALUES:
+        return f"values {format_shape(row.node.shape)}"
     text = LONG_DECIMALS.sub(lambda found: f"{float(found[0]):.4g}", QUIET.sub("", row.call))
     return text.replace("input", row.node.name, 1) if row.node.layer.kind == "input" else text
 
