@@ -68,7 +68,7 @@ $ printf 'net n { input x 3; desne 2 }' | netdsl summary - --format json | cut -
 $ netdsl summary none.net --format json
 {"code": "E0601", "severity": "error", "message": "there is no file none.net", "help": []}
 $ netdsl draw lenet5 --format json
-{"file": "lenet5.svg", "bytes": 8375, "layers": 14}
+{"file": "lenet5.svg", "bytes": 8383, "layers": 14}
 $ netdsl weights lenet5 --format csv | head -n 3
 name,dtype,shape,numbers,bytes,init,buffer
 conv1.weight,float32,6x1x5x5,150,600,xavier_uniform,False

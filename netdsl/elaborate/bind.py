@@ -298,6 +298,15 @@ def _is_label(expr: ast.Expr, context: Context) -> bool:
     return known is None or isinstance(known, LabelValue)
 
 
+def _label_text(expr: ast.Expr, context: Context) -> str:
+    """Return the text of a reference to a label with its braces evaluated. Raises Rejected."""
+    from netdsl.elaborate.labels import label_name
+
+    if isinstance(expr, ast.Path):
+        return ".".join(label_name(segment, context) for segment in expr.segments)
+    return expr.span.text
+
+
 def bound_values(bound: tuple[Bound, ...], signature: Signature, context: Context) -> list[ExprValue]:
     """Return the values of the arguments, in the order of `bound`. Raises Rejected."""
     from netdsl.diagnostics.name_problems import UnknownName
@@ -306,7 +315,7 @@ def bound_values(bound: tuple[Bound, ...], signature: Signature, context: Contex
     for argument in bound:
         try:
             if argument.name in signature.labels and _is_label(argument.expr, context):
-                found.append(Word(argument.expr.span.text))
+                found.append(Word(_label_text(argument.expr, context)))
             else:
                 found.append(argument.value(context))
         except Rejected as rejected:

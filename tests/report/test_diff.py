@@ -66,6 +66,41 @@ def test_an_edit(netdsl: Commands) -> None:
     )
 
 
+def test_an_edit_of_a_transformer(netdsl: Commands) -> None:
+    """A weight that becomes tied is gone; masks and heads are arguments."""
+    text = """net t(width = 8) {
+  input seen 6 dtype i64
+  input tokens 6 dtype i64
+  wte: embedding 50 width
+  add { } { wpe: param [width, 6] }
+  attention 2 { linear width } { linear width } { linear width }
+  layernorm
+  head: linear 50 bias off
+}
+"""
+    edited = text.replace("attention 2", "attention 4 causal on mask seen").replace("layernorm", "rmsnorm")
+    netdsl.write(a=text.replace("input seen 6 dtype i64", ""), b=edited.replace("bias off", "bias off tied wte"))
+    ran = netdsl("diff", "a.net", "b.net")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == (
+        "t(width = 8) a.net  ->  t(width = 8) b.net\n"
+        "\n"
+        "-  layernorm1  layernorm                                          8x6\n"
+        "~  attention1  attention 2 -> attention 4 causal on mask seen     8x6\n"
+        "~  head        linear 50 bias off -> linear 50 bias off tied wte  50x6\n"
+        "+  seen        input 6 dtype i64                                  6\n"
+        "+  rmsnorm1    rmsnorm                                            8x6\n"
+        "\n"
+        "8 of 9 weights survive by name and shape: 664 numbers\n"
+        "3 gone:\n"
+        "  layernorm1.weight  8\n"
+        "  layernorm1.bias    8\n"
+        "  head.weight        50x8\n"
+        "1 new:\n"
+        "  rmsnorm1.weight  8\n"
+    )
+
+
 def test_settings_of_either(netdsl: Commands) -> None:
     netdsl.write(a=A)
     assert "the layers are the same" in netdsl("diff", "a.net", "a.net", "--set", "width=5").out

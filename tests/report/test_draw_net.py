@@ -171,7 +171,9 @@ PROGRAMS = {
     "window": WINDOW,
     "operands": "net o { input x 4x6; best: top_k_indices 2; from x; gather axis 1 best; reshape [4, ?]; w: relu\n"
     "output product { matmul { permute [1, 0] } { } }\n output again { attention 1 w w w }\n"
-    "input a 2x8x8; input b 4x4x4; add { resize like a } { from a; conv 1x1 4 }; output sum }",
+    "input a 2x8x8; input b 4x4x4; add { resize like a } { from a; conv 1x1 4 }; output total }",
+    "like": "net l { input x 2x9x9; input other 1x4x4\n from x; conv 3x3 2 pad 0; a: relu\n"
+    "for i in [2] { up{i}: conv 5x5 2 pad 0; concat { } { from a; crop like up{i} }; resize like other } }",
     "constant": "net c { input x 4; relu; output y; output table { values [1, 2, 3]; tanh } }",
     "positions": "net p { input x 9 dtype i64; positions; embedding 9 4 }",
     "tall": "net n { input x 4x5x5\n repeat 2 {" + "skip { conv 3x3; relu }\n tanh\n" * 12 + "} }",
@@ -840,11 +842,13 @@ def test_constants_stand_beside_a_straight_main_line() -> None:
         assert found[source].x > found["add1"].x + found["add1"].width / 2
 
 
-def test_positions_read_only_a_size_and_have_no_edge_unless_nothing_else_reads_the_value() -> None:
+def test_what_reads_only_a_size_has_no_edge_unless_nothing_else_reads_the_value() -> None:
     root, _ = planned(NETS["transformer"](), unfold=False)
     assert not [item for name, item in plates_of(root).items() if name.startswith("positions") and item.inputs]
-    root, _ = planned(NETS["positions"](), unfold=False)
-    assert len(root.edges) == 3
+    for name, kind, count in (("positions", "positions", 1), ("like", "crop", 1), ("like", "resize", 2)):
+        root, _ = planned(NETS[name](), unfold=False)
+        assert [len(item.inputs) for item in plates_of(root).values() if item.first.layer.kind == kind] == [count]
+    assert b">crop like up2<" in drawn(NETS["like"](), "svg")
 
 
 def test_an_input_stands_right_above_what_it_is_for() -> None:

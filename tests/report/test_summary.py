@@ -39,6 +39,25 @@ net unet(classes = 2) {
   conv 1x1 classes
 }
 """
+SEQUENCES = """
+net translate(width = 8, words = 50) {
+  input seen 6 dtype i64
+  input source 6 dtype i64
+  add { embed: embedding words width } { positions; wpe: embedding 9 width }
+  memory: lstm width layers 2
+  state memory
+  thought: linear 2 * width
+  input target 5 dtype i64
+  add { e: embedding words width } { scale: param [width, 5] }
+  gru 2 * width initial thought
+  query: linear width
+  attention 2 mask seen query memory memory
+  rmsnorm
+  mul { } { values [2] [1, 1] }
+  linear words bias off tied e
+  softmax
+}
+"""
 
 
 @pytest.mark.parametrize("network", [n for n in COUNTS if n not in (*TRAINING, *OTHERWISE)])
@@ -186,6 +205,10 @@ def test_tables(golden: Callable[[str, str], None], name: str, how: dict[str, in
 
 def test_a_table_of_formulas(golden: Callable[[str, str], None]) -> None:
     golden("summary/symbolic.txt", summary_text(Figures(net(SYMBOLIC), 2)))
+
+
+def test_a_table_of_sequences(golden: Callable[[str, str], None]) -> None:
+    golden("summary/sequences.txt", summary_text(Figures(net(SEQUENCES)), weights=True))
 
 
 @pytest.mark.parametrize("columns", [20, 40, 60, 80, 120])

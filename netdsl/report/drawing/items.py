@@ -114,7 +114,7 @@ class Stack(Item):
     def __init__(self, rows: list[LayerFigures], outline: Outline, outputs: dict[Node, str], shown: int) -> None:
         self.first = rows[0].node
         self.reads = outline.reads[self.first]
-        self.roles = roles(self.first)
+        self.roles = roles(self.first, self.reads)
         self.slots = dict.fromkeys(self.roles, 0.0)
         operands, values = self.first.layer.split(self.first.inputs)
         self.keywords = {*values.values()} - {*operands}

@@ -86,23 +86,28 @@ Reads = Mapping["Node", "tuple[Node, ...]"]
 
 def _drawn_reads(net: Net, rows: list[LayerFigures]) -> Reads:
     """Return the inputs of each layer, except for those of which it reads only the size, if others read them too."""
-    users: dict[Node, set[str]] = {output.node: {""} for output in net.outputs.values()}
-    for row in rows:
-        for x in row.node.inputs:
-            users.setdefault(x, set()).add(row.node.layer.kind)
-    return {
-        row.node: tuple(x for x in row.node.inputs if row.node.layer.kind != "positions" or len(users[x]) == 1)
-        for row in rows
-    }
+    sizes = {row.node: _measured(row.node) for row in rows}
+    read = {output.node for output in net.outputs.values()}
+    read.update(x for row in rows for x in row.node.inputs if x not in sizes[row.node])
+    return {row.node: tuple(x for x in row.node.inputs if x not in sizes[row.node] or x not in read) for row in rows}
 
 
-def roles(node: Node) -> dict[Node, str]:
-    """Return what the layer takes each of its inputs as, such as `queries` or `keys, values`; none for a merge."""
+def _measured(node: Node) -> set[Node]:
+    """Return the inputs of which a layer reads only the size."""
+    if node.layer.kind == "positions":
+        return {*node.inputs}
+    operands, values = node.layer.split(node.inputs)
+    return {x for name, x in values.items() if name == "like"} - {*operands}
+
+
+def roles(node: Node, reads: tuple[Node, ...]) -> dict[Node, str]:
+    """Return what the layer takes each of these inputs as, such as `queries` or `keys, values`; none for a merge."""
     operands, values = node.layer.split(node.inputs)
     names = node.layer.operand_names if len(operands) > 1 else ("",) * len(operands)
     found: dict[Node, list[str]] = {}
     for x, name in (*zip(operands, names, strict=False), *((x, name) for name, x in values.items())):
-        found.setdefault(x, []).append(name)
+        if x in reads:
+            found.setdefault(x, []).append(name)
     words = {x: ", ".join(filter(None, each)) for x, each in found.items()}
     return words if any(words.values()) else {}
 
