@@ -98,7 +98,8 @@ def _characters(raw: bytes, path: str, classes: int, known: Sequence[str] | None
     names = tuple(map(chr, np.flatnonzero(present).tolist()))
     if known is None and len(names) != classes:
         raise ClassesDiffer(
-            f"{path} has {len(names):,} different characters ({_shown(names)}), but the net has {classes:,} classes"
+            f"{path} has {len(names):,} different characters ({_shown(names)}), but the net has {classes:,} classes",
+            f"give its output {len(names):,} channels, or read bytes, of which there are always 256: `level byte`",
         )
     places = {name: number for number, name in enumerate(known or names) if len(name) == 1}
     if missing := [name for name in names if name not in places]:

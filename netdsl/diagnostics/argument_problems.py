@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdsl.base.text import Span
-from netdsl.diagnostics.edits import comment_before, did_you_mean, gap_before, replace
+from netdsl.diagnostics.edits import after, comment_before, did_you_mean, gap_before, replace
 from netdsl.diagnostics.name_problems import Twice
 from netdsl.diagnostics.problem import Edit, Problem, Suggestion, problem
 
@@ -256,8 +256,15 @@ class NoValue(Problem):
     callee: str
     name: str
 
+    flag: bool
+    """Whether the value is `on` or `off`."""
+
     headline = "the keyword `{name}` of `{callee}` has no value"
     caption = "expected a value after this"
+
+    def suggestions(self) -> Iterable[Suggestion]:
+        if self.flag:
+            yield Suggestion(f"switch it on with `{self.name} on`", after(self.span, " on"))
 
 
 @problem("E0407", "a value outside its domain")

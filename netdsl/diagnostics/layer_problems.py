@@ -170,8 +170,9 @@ class WrongType(Problem):
         if self.keyword == "mask":
             yield Suggestion("numbers to be added to the scores are a `bias`")
         if self.keyword:
-            return
-        if self.wanted == "f32":
+            if self.wanted == "i64":
+                yield Suggestion("integers come from an input with `dtype i64`")
+        elif self.wanted == "f32":
             yield Suggestion("convert them to vectors with `embedding VOCABULARY D` first")
         else:
             yield Suggestion("add `dtype i64` to the input")

@@ -119,7 +119,7 @@ class OutsideShape(ShapeProblem):
     count: int
 
     def message(self) -> str:
-        plural = "axes" if self.what == "axis" else f"{self.what}s"
+        plural = self.what if self.count == 1 else "axes" if self.what == "axis" else f"{self.what}s"
         return f"there is no {self.what} {self.index}: the input has {self.count} {plural}, counted from 0"
 
 

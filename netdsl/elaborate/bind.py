@@ -22,7 +22,19 @@ if TYPE_CHECKING:
 class Signature:
     """What a callee accepts: positional arguments in order and keyword arguments; some can be given either way."""
 
-    __slots__ = ("by_keyword", "by_place", "declared", "docs", "labels", "name", "quoted", "required", "usage", "words")
+    __slots__ = (
+        "by_keyword",
+        "by_place",
+        "declared",
+        "docs",
+        "flags",
+        "labels",
+        "name",
+        "quoted",
+        "required",
+        "usage",
+        "words",
+    )
 
     def __init__(
         self,
@@ -34,11 +46,13 @@ class Signature:
         words: dict[str, tuple[str, ...]] | None = None,
         quoted: tuple[str, ...] = (),
         labels: tuple[str, ...] = (),
+        flags: tuple[str, ...] = (),
         operands: str = "",
         docs: dict[str, str] | None = None,
         declared: Span | None = None,
     ) -> None:
-        """`labels` are keywords that take a label, and `operands` shows in the usage what stands behind the call."""
+        """`labels` are keywords that take a label, `flags` those that take `on` or `off`, and `operands` shows in the
+        usage what stands behind the call."""
         self.name = name
         self.by_place = by_place
         self.by_keyword = by_keyword
@@ -46,6 +60,7 @@ class Signature:
         self.words = words or {}
         self.quoted = quoted
         self.labels = labels
+        self.flags = flags
         self.docs = docs or {}
         self.declared = declared
         keywords, needed = set(by_keyword), set(required)
@@ -84,8 +99,9 @@ def bind(arguments: tuple[ast.Expr, ...], signature: Signature, context: Context
             _check_call(expr, signature, context)
         if name in signature.by_keyword and not _is_word(name, place, signature):
             keyword = name
-            if at == len(arguments):
-                context.reject(problems.NoValue, expr.span, callee=signature.name, name=name)
+            flag = name in signature.flags
+            if at == len(arguments) or (flag and _bare(arguments[at]) in signature.by_keyword):
+                context.reject(problems.NoValue, expr.span, callee=signature.name, name=name, flag=flag)
             _add(bound, keyword, arguments[at], signature, context, expr.span)
             at += 1
         elif keyword or place == len(signature.by_place):

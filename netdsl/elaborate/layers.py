@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from netdsl.base.shape import Size
-from netdsl.declare.arguments import LayerLabel, Operand, ValueMisfit
+from netdsl.declare.arguments import Flag, LayerLabel, Operand, ValueMisfit
 from netdsl.diagnostics import argument_problems as problems
 from netdsl.diagnostics.expression_problems import BadOperation, NotDecidable
 from netdsl.diagnostics.name_problems import UnknownLayer
@@ -44,6 +44,7 @@ def declared_signature(cls: type[Declared]) -> Signature:
             words={a.name: a.kind.words for a in arguments},
             quoted=tuple(a.name for a in arguments if a.kind.quoted),
             labels=tuple(a.name for a in arguments if isinstance(a.kind, (Operand, LayerLabel))),
+            flags=tuple(a.name for a in arguments if isinstance(a.kind, Flag)),
             operands=cls.operand_usage if issubclass(cls, Layer) and cls.operands else "",
             docs={a.name: a.doc for a in arguments},
         )
@@ -155,7 +156,7 @@ def change_defaults(stmt: ast.Default, context: Context) -> Defaults:
     cls = cls or unknown_layer(stmt.layer, context)
     declared = declared_signature(cls)
     keywords = tuple(keyword for keyword in declared.by_keyword if keyword not in declared.labels)
-    only_keywords = Signature(f"default {name}", (), keywords, (), words=declared.words)
+    only_keywords = Signature(f"default {name}", (), keywords, (), words=declared.words, flags=declared.flags)
     bound = bind(stmt.arguments, only_keywords, context, stmt.layer.span)
     given = bound_values(bound, only_keywords, context)
     changed = dict(defaults_of(name, context))
