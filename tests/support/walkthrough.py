@@ -22,6 +22,13 @@ def blocks(page: Path, language: str) -> list[str]:
     return [match[3] for match in BLOCK.finditer(page.read_text("utf-8")) if match[2] == language]
 
 
+def saved(page: Path, folder: Path) -> None:
+    """Write the files that a page names."""
+    for file, _, text in BLOCK.findall(page.read_text("utf-8")):
+        if file:
+            (folder / file).write_text(text, "utf-8")
+
+
 def checkout(folder: Path) -> Path:
     """What a user has in a fresh clone, as far as commands need it, and `netdsl` and `python` to call."""
     clone, programs = folder / "clone", folder / "programs"
