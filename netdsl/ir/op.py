@@ -105,7 +105,9 @@ class Op:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
+        """Return the values of all slots, those of base classes first."""
+        slots = (name for cls in reversed(type(self).__mro__) for name in vars(cls).get("__slots__", ()))
+        return {name: getattr(self, name) for name in slots}
 
 
 class Macro(Op):

@@ -47,10 +47,6 @@ class Pool(Op):
             return Reach(axis)
         return window(axis, self.kernel_shape[axis - 2], self.strides[axis - 2], self.pads[axis - 2])
 
-    @property
-    def attributes(self) -> dict[str, object]:
-        return {"kernel_shape": self.kernel_shape, "strides": self.strides, "pads": self.pads}
-
 
 class MaxPool(Pool):
     """The maximum of each window, ignoring padding. ONNX MaxPool."""

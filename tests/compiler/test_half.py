@@ -15,6 +15,7 @@ from netdsl.backend.compile import OPSET, CompileOptions, compile_to_bytes
 from netdsl.backend.emit import OPSETS, check, emit
 from netdsl.backend.serialize import to_bytes, write
 from netdsl.diagnostics.report import Report
+from netdsl.ir.op import Op
 from netdsl.lower import lower
 from netdsl.passes.half import BeyondHalf, half
 from tests.layers.test_layers import array, feeds, nets
@@ -160,6 +161,28 @@ def test_a_weight_beyond_is_named():
 def test_a_number_beyond_is_named_with_its_layer(body, number):
     with pytest.raises(BeyondHalf, match=rf"the layer `\w+` uses {number}"):
         half(lower(flow(body)))
+
+
+def kinds(of=Op):
+    return [of, *(each for sub in of.__subclasses__() for each in kinds(sub))]
+
+
+def test_every_attribute_is_seen_also_an_inherited_one():
+    assert len(kinds()) > 70
+    for kind in kinds():
+        op = object.__new__(kind)
+        given = {name: object() for base in kind.__mro__ for name in vars(base).get("__slots__", ())}
+        for name, value in given.items():
+            setattr(op, name, value)
+        assert op.attributes == given, kind
+
+
+@pytest.mark.parametrize("call", ["leaky_relu 1e-9", "leaky_relu 70000", "elu 1e-9", "elu 70000"])
+def test_a_slope_beyond_is_applied_in_single_precision(call):
+    x = np.array([[-2, -1, 0.5, 1]], np.float32)
+    (y,) = session(model(flow(f"input a 4; {call}; scale 1e-3"))).run(None, {"a": x})
+    (right,) = session(to_bytes(emit(lower(flow(f"input a 4; {call}; scale 1e-3"))), [])).run(None, {"a": x})
+    np.testing.assert_allclose(y, right, rtol=2e-3, atol=1e-6)
 
 
 def test_limits_beyond_are_no_limits():
