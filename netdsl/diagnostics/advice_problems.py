@@ -12,7 +12,7 @@ from netdsl.diagnostics.problem import Edit, Label, Problem, Suggestion, problem
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from netdsl.ir.net import Node
+    from netdsl.ir.net import CallArgument, Node
 
 AXES = {1: ("element",), 2: ("row", "column"), 3: ("plane", "row", "column")}
 
@@ -305,6 +305,40 @@ class SigmoidBefore(Problem):
 
     def labels(self) -> Iterable[Label]:
         yield Label(self.node.span, "these are between 0 and 1" if self.classes else "these are never negative")
+
+
+@problem("W0320", "an initializer of a weight that is switched off")
+class VainInit(Problem):
+    """`bias_init` draws the bias, and `init` of a normalization its scale. With `bias off` or `affine off` there is no
+    such weight, and one of the two arguments is not meant.
+
+    ```net warn
+    net odd { input x 8x20x20; conv 3x3 16 bias off; bn affine off init zeros }
+    ```
+
+    ```net fixed
+    net even { input x 8x20x20; conv 3x3 16 bias off; bn init zeros }
+    ```
+    """
+
+    init: CallArgument
+    switch: str
+    off: CallArgument | None
+    """The switch in the call, if it is there."""
+
+    headline = "`{init.name}` has no effect with `{switch} off`"
+    caption = "there is no weight to initialize"
+
+    def labels(self) -> Iterable[Label]:
+        if self.off:
+            yield Label(self.off.span.to(self.off.value_span), "switched off here")
+
+    def suggestions(self) -> Iterable[Suggestion]:
+        from netdsl.diagnostics.solve import remove
+
+        yield Suggestion(f"remove `{self.init.name}`", remove(self.init))
+        if self.off:
+            yield Suggestion(f"remove `{self.switch} off`", remove(self.off))
 
 
 @problem("W0325", "`dense` on a sequence")

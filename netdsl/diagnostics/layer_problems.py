@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from netdsl.base.limits import SIZE
 from netdsl.base.shape import Dim, Shape, format_shape
 from netdsl.base.text import Span
+from netdsl.diagnostics.edits import after
 from netdsl.diagnostics.problem import Edit, Problem, Suggestion, problem
 from netdsl.diagnostics.shape_problems import ShapeProblem
 
@@ -269,8 +270,9 @@ class ValueUnused(ShapeProblem):
 
 @problem("E0352", "sampling positions that do not apply")
 class BadSampling(ShapeProblem):
-    """`align_corners` and `asymmetric` choose the positions at which `bilinear` and `bicubic` interpolate: one of them,
-    or none for the centers of the elements. The nearest neighbor has positions of its own.
+    """`align_corners` and `asymmetric` of `resize`, and `align` of `upsample`, choose the positions at which `bilinear`
+    and `bicubic` interpolate: one of them, or none for the centers of the elements. The nearest neighbor has positions
+    of its own.
 
     ```net fail
     net bad { input x 64x8x8; resize 33x33 align_corners on }
@@ -285,14 +287,19 @@ class BadSampling(ShapeProblem):
     mode: str
 
     def message(self) -> str:
-        other = f"`mode {self.mode}`" if self.mode else "`align_corners on`"
+        given = f"mode {self.mode}" if self.layer == "resize" else self.mode
+        other = f"`{given}`" if self.mode else "`align_corners on`"
         return f"`{self.argument} on` does not apply with {other}"
 
     def candidate_fixes(self) -> Iterable[Suggestion]:
         if self.head is None:
             return
-        if self.mode:
+        if self.mode and self.layer == "resize":
             yield Suggestion("interpolate", self.keyword("mode", "bilinear"))
+        elif self.mode:
+            factor, *rest = [each.value_span for each in self.arguments if each.name in ("factor", "how")]
+            edit = Edit(rest[0], "bilinear") if rest else after(factor, " bilinear")
+            yield Suggestion("interpolate", edit)
         yield Suggestion(f"turn `{self.argument}` off", self.keyword(self.argument, "off"))
 
 

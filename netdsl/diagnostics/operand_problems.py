@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from netdsl.base.shape import elements, format_shape
@@ -48,6 +49,48 @@ class TakesNoOperands(Problem):
         edits = (Edit(gap_before(self.span).to(self.span), f"; {inside}"),) if inside else ()
         yield Suggestion("end the statement before `{`", *edits)
         yield Suggestion("label the group, `name: { … }`, to keep it together")
+
+
+@problem("E0442", "a branch where a label is wanted")
+class BranchForLabel(Problem):
+    """A keyword that takes a value, such as `mask` of `attention` or `initial` of `lstm`, takes the label of an earlier
+    one. A branch behind the keyword would read like one of the operands, which begin there: label it first.
+
+    ```net fail
+    net bad { input x 48x20; attention 2 bias { dense 800; reshape 2x20x20 } }
+    ```
+
+    ```net fixed
+    net good { input x 48x20; b: { dense 800; reshape 2x20x20 }; from x; attention 2 bias b }
+    ```
+    """
+
+    callee: str
+    name: str
+    head: Span
+    """The callee's name in the call."""
+    names: tuple[str, ...]
+    """The labels that are in use."""
+
+    headline = "`{name}` of `{callee}` takes a label, not a branch"
+    caption = "label this in a statement of its own"
+
+    def suggestions(self) -> Iterable[Suggestion]:
+        if self.span.text.startswith("for"):
+            return
+        value, flow = (_free(name, self.names) for name in (self.name, "x"))
+        label = re.search(r"[^\s;{}]+:[ \t]*\Z", self.head.source.text[: self.head.start])
+        start = label.start() if label else self.head.start
+        yield Suggestion(
+            "label the branch first",
+            Edit(Span(self.span.source, start, start), f"{flow}: identity; {value}: {self.span.text}; from {flow}; "),
+            Edit(self.span, value),
+        )
+
+
+def _free(name: str, names: tuple[str, ...]) -> str:
+    """Return a name that is not among `names`."""
+    return next(each for each in (name, *(f"{name}{i}" for i in range(1, len(names) + 2))) if each not in names)
 
 
 @problem("E0261", "a wrong number of operands")
@@ -243,8 +286,18 @@ class TiedShape(ShapeProblem):
 
     def labels(self) -> Iterable[Label]:
         yield Label(self.owner.span, f"its weight is {format_shape(self.shape)}")
-        yield from labels_of(origins(self.inputs[0], [0]))
+        units = next((each for each in self.arguments if each.name == "units"), None)
+        if units is not None and self.shape[:1] != self.wanted[:1]:
+            yield Label(units.value_span, f"{self.wanted[0]} units need as many rows")
+        if self.shape[1:] != self.wanted[1:]:
+            (node,) = self.inputs
+            yield from labels_of(origins(node, [0] if self.layer == "linear" else range(len(node.shape))))
 
     def candidate_fixes(self) -> Iterable[Suggestion]:
         node = self.inputs[0]
+        if len(self.shape) != 2:
+            return
+        units = next((each for each in self.arguments if each.name == "units"), None)
+        if units is not None and self.shape[0] != self.wanted[0]:
+            yield Suggestion(f"use {self.shape[0]} units", Edit(units.value_span, str(self.shape[0])))
         yield from meet(node, (self.shape[-1], *node.shape[1:]))

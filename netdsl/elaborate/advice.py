@@ -21,7 +21,14 @@ def check_nets(nets: Iterable[Net], report: Report) -> None:
     """Report layers that have no effect or disturb their neighbors. The nets are all those of one check: what one of
     them needs is not superfluous."""
     for net in nets:
-        for problem in (*_swapped(net), *_unread(net), *_noisy(net), *_flattened(net), *_undropped(net)):
+        for problem in (
+            *_swapped(net),
+            *_unread(net),
+            *_noisy(net),
+            *_flattened(net),
+            *_undropped(net),
+            *_undrawn(net),
+        ):
             report.add(problem)
     if any(_has_bias(node.inputs[0]) for net in nets for node in net.nodes if node.layer.kind == "bn"):
         for problem in _vain_biases(nets):
@@ -99,6 +106,23 @@ def _undropped(net: Net) -> Iterator[Problem]:
 
             at = next((each.value_span for each in node.arguments if each.name == "dropout"), node.span)
             yield VainDropout(span=at, frame=node.frame, node=node)
+
+
+WEIGHTS = {"bias_init": ("bias",), "init": ("affine", "scale")}
+"""Initializers, and the switches of the weight that they draw."""
+
+
+def _undrawn(net: Net) -> Iterator[Problem]:
+    """Yield initializers of weights that the same call switches off."""
+    for node in net.nodes:
+        given = {each.name: each for each in node.arguments}
+        for name in WEIGHTS.keys() & given.keys():
+            switch = next((each for each in WEIGHTS[name] if getattr(node.layer, each, True) is False), None)
+            off = given.get(switch or "")
+            if switch is not None and (off is None or off.value_span.text == "off"):
+                from netdsl.diagnostics.advice_problems import VainInit
+
+                yield VainInit(span=given[name].span, frame=node.frame, init=given[name], switch=switch, off=off)
 
 
 OF_SEQUENCES = frozenset(["embedding", "linear", "layernorm", "rmsnorm", "attention", "lstm", "gru", "rnn"])

@@ -11,7 +11,7 @@ from netdsl.declare.arguments import whole
 from netdsl.diagnostics import expression_problems as problems
 from netdsl.diagnostics.merge_problems import NeedlessSpread, NoOperands, SkipMismatch
 from netdsl.diagnostics.name_problems import DefinedTwice, NamelessSequence, NotCallable
-from netdsl.diagnostics.operand_problems import OperandCount, TakesNoOperands
+from netdsl.diagnostics.operand_problems import BranchForLabel, OperandCount, TakesNoOperands
 from netdsl.diagnostics.problem import Rejected
 from netdsl.diagnostics.report import ROUND, STATEMENT
 from netdsl.diagnostics.shape_problems import TooLarge
@@ -120,6 +120,8 @@ def _call(stmt: ast.Call, context: Context, opened: Scope | None) -> None:
 
         expand_net(callee, stmt, context, opened)
         return
+    if stmt.operands and not isinstance(callee, BlockValue):
+        _check_labels(stmt, callee, context)
     if stmt.operands and (isinstance(callee, BlockValue) or not callee.operands):
         name = callee.block.name.text if isinstance(callee, BlockValue) else callee.kind
         context.reject(TakesNoOperands, stmt.operands[0].span, callee=name)
@@ -137,6 +139,16 @@ def _call(stmt: ast.Call, context: Context, opened: Scope | None) -> None:
         given = {argument.name: argument.expr for argument in bound}
         inputs += tuple([_labelled_value(given[name], context) for name in layer.values if name in given])
     context.value = apply_layer(layer, inputs, head, context, opened, bound)
+
+
+def _check_labels(stmt: ast.Call, callee: type[Layer], context: Context) -> None:
+    """Reject a branch behind a keyword that takes a label. Raises Rejected."""
+    keywords = [name.text if isinstance(name, ast.Name) else "" for name in stmt.arguments]
+    declared = declared_signature(callee).by_keyword
+    if keywords and keywords[-1] in callee.values and (len(keywords) == 1 or keywords[-2] not in declared):
+        names = tuple(context.scope.visible())
+        more = {"callee": callee.kind, "name": keywords[-1], "head": stmt.head.span, "names": names}
+        context.reject(BranchForLabel, stmt.operands[0].span, **more)
 
 
 def _labelled_value(expr: ast.Expr, context: Context) -> Node:

@@ -11,7 +11,7 @@ from netdsl.diagnostics.expression_problems import BadOperation, NotDecidable
 from netdsl.diagnostics.name_problems import UnknownLayer
 from netdsl.diagnostics.net_problems import NoInput
 from netdsl.diagnostics.operand_problems import NoWeightToShare
-from netdsl.diagnostics.problem import Edit, Misfit
+from netdsl.diagnostics.problem import Edit, Misfit, Suggestion
 from netdsl.elaborate.arithmetic import show_value
 from netdsl.elaborate.bind import Signature, bind, bound_values
 from netdsl.elaborate.context import CALLABLE, POISON, Context, Poisoned
@@ -228,6 +228,13 @@ def _tied(arguments: tuple[Bound, ...], context: Context) -> Node | None:
             named = label.scope is not None and label.scope.path == f"{node.name}."
             if not named or "weight" not in node.parameters:
                 context.reject(NoWeightToShare, argument.expr.span, name=label.name, labelled=label.span, named=named)
+            if init := next((other for other in arguments if other.name == "init"), None):
+                from netdsl.diagnostics.solve import remove
+
+                whole, remedy = argument.span.to(argument.value_span), Suggestion("remove it", remove(init))
+                what = f"`init` does not apply to a tied weight, which is that of `{label.name}`"
+                more = {"other": whole, "there": "this ties the weight", "help": remedy}
+                context.reject(problems.Contradiction, init.span.to(init.value_span), what=what, **more)
             return node
     return None
 

@@ -44,12 +44,14 @@ class UpsampleLayer(Layer):
         (x,) = xs
         sizes = spatial(x)
         factors = each(self.factor, len(sizes), "factor")
+        if self.align and self.how == "nearest":
+            raise Misfit(BadSampling, at="align", argument="align", mode="nearest")
         return (x[0], *(size * factor for size, factor in zip(sizes, factors, strict=True)))
 
     def body(self, x: Value, w: Weights) -> Value:
         factors = each(self.factor, len(x.shape) - 2, "factor")
         linear = self.how == "bilinear"
-        return ops.resize(x, factors, linear=linear, corners=linear and self.align)
+        return ops.resize(x, factors, linear=linear, corners=self.align)
 
 
 @layer("resize")
