@@ -127,6 +127,10 @@ class Macro(Op):
     def expand(self, *xs: Value) -> tuple[Value, ...]:
         raise NotImplementedError
 
+    def expand_at(self, opset: int, *xs: Value) -> tuple[Value, ...]:
+        """Return its results in ops that an opset has, if these are others than those of `expand`."""
+        return self.expand(*xs)
+
     def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         assert self.native(opset), f"{type(self).__name__} is expanded before emission"
         return super().onnx(opset, *xs)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import inf, prod
 from typing import TYPE_CHECKING
 
 from netdsl import ops
 from netdsl.ir.formula import element_count
-from netdsl.ir.op import Macro, OnnxNode
+from netdsl.ir.op import Macro, OnnxNode, Op
 from netdsl.ir.reach import Reach
 from netdsl.ops.base import apply, known
 
@@ -28,16 +29,15 @@ class Attention(Macro):
 
     q [N, *S, I, heads*d], k [N, *S, J, kv*d], v [N, *S, J, kv*e], and if `masked` the keys that are seen, a bool that
     broadcasts to [N, *S, 1, I, J], and if `biased` a bias that broadcasts to [N, *S, heads, I, J] -> [N, *S, I,
-    heads*e]. A query that sees no key, which happens only with `hides`, has a result of 0. ONNX Attention for
-    three-dimensional values; it has one input for a mask or a bias, and defines no result for such queries.
+    heads*e]. A query that sees no key, which happens only with `hides`, has a result of 0. From opset 23 on, it becomes
+    ONNX's operator; axes S of known sizes are part of its batch.
     Source: Vaswani et al. (2017), eq. 1; Ainslie et al. (2023) for kv < heads.
     """
 
-    __slots__ = ("biased", "causal", "heads", "hides", "kv", "masked", "rank", "scale")
-    since = 23
+    __slots__ = ("biased", "causal", "heads", "hides", "kv", "masked", "scale")
 
     def __init__(
-        self, rank: int, heads: int, kv: int, scale: float, *, causal: bool, masked: bool, hides: bool, biased: bool
+        self, heads: int, kv: int, scale: float, *, causal: bool, masked: bool, hides: bool, biased: bool
     ) -> None:
         self.hides = hides
         self.heads = heads
@@ -46,10 +46,6 @@ class Attention(Macro):
         self.causal = causal
         self.masked = masked
         self.biased = biased
-        self.rank = rank
-
-    def native(self, opset: int) -> bool:
-        return super().native(opset) and self.rank == 3 and not self.hides and not (self.masked and self.biased)
 
     def infer(self, *xs: Shape) -> Shape:
         q, k, v = xs[:3]
@@ -85,8 +81,59 @@ class Attention(Macro):
             ),
         )
 
+    def expand_at(self, opset: int, *xs: Value) -> tuple[Value, ...]:
+        q, k, v, *rest = xs
+        between, sizes = q.shape[1:-2], (*q.shape[1:-1], k.shape[-2])
+        if opset < 23 or (between and not all(isinstance(size, int) for size in sizes)):
+            return self.expand(*xs)
+        scores = rest[0] if rest else None
+        if self.masked and self.biased:
+            scores = ops.where(rest[0], rest[1], -inf)
+        elif self.masked:
+            # Before opset 25, onnxruntime takes a mask with a row for each query only.
+            rows = ops.reshape(places(q, len(q.shape) - 2), (q.shape[-2], 1), batch=False)
+            full = rest[0].shape[-2] == q.shape[-2]
+            scores = rest[0] if full else ops.logical_and(rest[0], ops.greater_or_equal(rows, 0))
+        op = AttentionOperator(self.heads, self.kv, self.scale, self.causal)
+        if not between:
+            return (apply(op, q, k, v, *filter(None, [scores])),)
+        inputs = [ops.reshape(x, (x.shape[0] * prod(known(between)), *x.shape[-2:]), batch=False) for x in (q, k, v)]
+        if scores is not None:
+            inputs.append(_folded(scores, q, known(between)))
+        return (ops.reshape(apply(op, *inputs), self.infer(q.shape, k.shape, v.shape), batch=False),)
+
+
+def _folded(scores: Value, q: Value, between: tuple[int, ...]) -> Value:
+    """Return a mask or bias that broadcasts to [N, *S, heads, I, J], with S as a part of the batch."""
+    leading, ends = scores.shape[: len(between) + 1], scores.shape[len(between) + 1 :]
+    if all(size == 1 for size in leading):
+        return ops.reshape(scores, (1, *ends), batch=False)
+    if leading[1:] != between:
+        ones = ops.constant(q.graph, (1,) * prod(between), "i64", (*between, 1, 1, 1))
+        same = ops.equal(ones, 1)
+        scores = ops.logical_and(scores, same) if scores.dtype == "bool" else ops.where(same, scores, 0)
+    scores, _ = ops.spread(scores, q)
+    return ops.reshape(scores, (scores.shape[0] * prod(between), *ends), batch=False)
+
+
+class AttentionOperator(Op):
+    """Attention of q [N, I, heads*d], k [N, J, kv*d] and v [N, J, kv*e], with a mask or bias that broadcasts to [N,
+    heads, I, J]. ONNX Attention, from opset 23."""
+
+    __slots__ = ("causal", "heads", "kv", "scale")
+
+    def __init__(self, heads: int, kv: int, scale: float, causal: bool) -> None:
+        self.heads = heads
+        self.kv = kv
+        self.scale = scale
+        self.causal = causal
+
+    def infer(self, q: Shape, k: Shape, v: Shape, *_: Shape) -> Shape:
+        assert q[:-2] == k[:-2] == v[:-2], f"{q}, {k}, {v}"
+        assert k[-2] == v[-2], f"{k}, {v}"
+        return *q[:-1], v[-1] // self.kv * self.heads
+
     def onnx(self, opset: int, *xs: Value) -> OnnxNode:
-        assert self.native(opset), "Attention is expanded before emission"
         numbers = {"q_num_heads": self.heads, "kv_num_heads": self.kv, "is_causal": int(self.causal)}
         return OnnxNode("Attention", {**numbers, "scale": self.scale})
 
@@ -105,7 +152,7 @@ def attention(
     bias: Value | None = None,
 ) -> Value:
     given = {"causal": causal, "masked": mask is not None, "hides": hides, "biased": bias is not None}
-    op = Attention(len(q.shape), heads, kv, scale, **given)
+    op = Attention(heads, kv, scale, **given)
     return apply(op, q, k, v, *(x for x in (mask, bias) if x is not None))
 
 

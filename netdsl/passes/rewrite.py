@@ -94,7 +94,7 @@ def expand_macros(graph: Graph, opset: int = 0) -> Graph:
         for operation in graph.operations:
             begin = len(copy.new.operations)
             if isinstance(operation.op, Macro) and expands(operation):
-                copy.replace(operation, operation.op.expand(*map(copy.value, operation.inputs)), begin)
+                copy.replace(operation, operation.op.expand_at(opset, *map(copy.value, operation.inputs)), begin)
             else:
                 copy.keep(operation)
         graph = copy.finish()
