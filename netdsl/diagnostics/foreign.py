@@ -26,12 +26,14 @@ MODULES = frozenset(("nn", "F", "torch", "tf", "keras", "layers", "slim", "self"
 """Words before the dot in calls of other frameworks."""
 
 _CALLED = {
-    "conv": "convolution spatialconvolution",
+    "conv": "convolution convolutional spatialconvolution",
     "dwconv": "depthwiseconv depthwiseconvolution",
-    "deconv": "convtranspose convtransposed transposedconv deconvolution upconv",
-    "dense": "fc fullyconnected innerproduct gemm affine",
+    "deconv": "convtranspose convtransposed transposedconv deconvolution deconvolutional upconv",
+    "dense": "fc fullyconnected connected innerproduct gemm affine",
     "linear": "timedistributeddense",
     "embedding": "embed lookuptable",
+    "rope": "rotaryembedding rotarypositionembedding rotarypositionalembedding",
+    "matmul": "bmm batchmatmul mm",
     "rnn": "simplernn elmanrnn",
     "lstm": "cudnnlstm",
     "gru": "cudnngru",
@@ -54,6 +56,7 @@ _CALLED = {
     "hard_swish": "hardsilu",
     "sigmoid": "logistic",
     "sign": "signum",
+    "softplus": "bnll",
     "step": "heaviside binarystep",
     "square": "squared",
     "abs": "absolute absval",
@@ -122,7 +125,11 @@ _DIFFERENCES = {
     "flatten": "with channels first; Keras has channels last",
     "reshape": "whose sizes begin with the channels and exclude the batch",
     "permute concat select": "where axis 0 is the channels and the batch is not an axis",
-    "pad crop": "which takes all begins, then all ends",
+    "pad": "which takes all begins, then all ends",
+    "crop": "which takes all begins, then all ends; `crop like LABEL` is Caffe's, to the size of another value",
+    "attention": "which has no weights: a `linear` before it makes queries, keys and values",
+    "matmul": "of the last two axes, without the batch; `permute` in a branch transposes",
+    "rope": "which rotates halves of each head, as Llama does; `interleaved on` rotates neighbors",
     "upsample": "whose argument is a factor, not a size",
     "resize": "with PyTorch's nearest neighbor by default; Pillow's and TensorFlow 2's is `mode nearest_exact`",
     "normalize": "by a given mean and standard deviation per channel; `l2norm` divides by the length",
@@ -149,7 +156,10 @@ ACTIVATIONS = (
     *("prelu", "elu", "selu", "celu", "gelu", "mish", "relu6", "tanh", "hard_tanh", "softsign", "hard_sigmoid"),
     *("softplus", "softmax", "log_softmax", "log_sigmoid", "hard_shrink", "soft_shrink", "tanh_shrink"),
 )
-OURS = (*_CALLED, *ACTIVATIONS, "glu", "threshold", "flatten", "dropout", "sqrt", "exp", "log", "sin", "cos")
+OURS = (
+    *(*_CALLED, *ACTIVATIONS, "attention", "grid_sample", "argmax", "glu", "threshold", "flatten", "dropout"),
+    *("sqrt", "exp", "log", "sin", "cos"),
+)
 CALLED = {word: ours for ours, words in _CALLED.items() for word in words.split()}
 
 _INSTEAD = {
@@ -161,14 +171,17 @@ _INSTEAD = {
     "norm": "there are `bn`, `layernorm`, `groupnorm`, `instancenorm` and `lrn`",
     "merge": "there are `concat`, `add`, `mul` and others",
     "average": "write `add` and `scale 1/2`",
-    "dot bilinear": "",
+    "dot": "there is `matmul`; `permute` in a branch transposes",
+    "bilinear": "",
     "softmin": "write `scale (-1); softmax`",
     "thresholdedrelu": "write `threshold 1`, with its `alpha` or `theta` in place of 1",
     "neg negative": "write `scale (-1)`",
     "interpolate resizenearest resizebilinear": "write `resize 8x8`, `resize like LABEL`, or `upsample 2`",
     "interp": "write `resize 33x33 mode bilinear align_corners on`, or `like LABEL` in place of the size",
     "sum": "write `reduce sum AXIS`, or `add` with its operands",
-    "flip roll tile sort cumsum cumprod": "",
+    "roll": "write `concat axis 1 { slice 1 2 } { slice 1 0 2 }`",
+    "sort": "`top_k` has the largest elements in descending order",
+    "flip tile cumsum cumprod": "",
     "acos acosh asin asinh atan atanh sinh cosh tan erf sinc": "",
     "rsqrt": "write `div { } { sqrt }` and `mul`",
     "log10 log1p expm1 exp2 cbrt": "there are `log` and `exp`, with base e",
@@ -192,9 +205,28 @@ _INSTEAD = {
     "lstmcell grucell rnncell": "`lstm`, `gru` and `rnn` run over a whole sequence",
     "timedistributed": "`linear` and `conv` apply at each position",
     "convlstm": "",
-    "multiheadattention scaleddotproductattention groupqueryattention": "write `linear 3 * channels; attention 4`",
-    "additiveattention transformer transformerencoder transformerencoderlayer": "",
-    "transformerdecoder transformerdecoderlayer": "",
+    "multiheadattention": "write `linear 3 * channels; attention 4; linear channels`",
+    "scaleddotproductattention": "write `attention 4 { } { } { }`, with queries, keys and values in its branches",
+    "groupqueryattention groupedqueryattention multiqueryattention": (
+        "write `attention 4 { } { linear 2 } { linear 2 }`, with fewer heads of keys and values"
+    ),
+    "additiveattention": "write it out with `linear`, `tanh` and `softmax`",
+    "transformer": "write its layers out: a `skip { … }` around `attention`, and one around two `linear`s",
+    "transformerencoder transformerencoderlayer": (
+        "write `skip { layernorm; linear 3 * channels; attention 4; linear channels }`, and a `skip` of two `linear`s"
+    ),
+    "transformerdecoder transformerdecoderlayer": (
+        "write a `skip { … }` of `attention 4 causal on`, one of `attention 4 { … } { … } { … }` whose keys and values "
+        "are the memory's, and one of two `linear`s"
+    ),
+    "positionalencoding positionalembedding positionembedding": (
+        "there are `positions` and `embedding`, with `init sinusoid` for sines"
+    ),
+    "onehot": "an `embedding` of the index is the product with a one-hot vector",
+    "einsum tensordot": "there is `matmul`; `permute` in a branch transposes",
+    "mvn": "write `instancenorm affine off`",
+    "embeddingbag": "there are `embedding` and `reduce mean (-1)`",
+    "masking": "recurrent layers have `lengths LABEL`, and `attention` has `mask LABEL`",
     "spectralnorm spectralnormalization weightnorm": "fold it into the weight before that is saved",
     "reflectionpad reflectpad": "write `pad 1 mode reflect`",
     "replicationpad": "write `pad 1 mode edge`",
@@ -204,8 +236,8 @@ _INSTEAD = {
     "alphadropout featurealphadropout gaussiandropout dropblock": "",
     "rrelu frelu maxout": "",
     "fold unfold im2col localresponse locallyconnected cosinesimilarity pairwisedistance": "",
-    "embeddingbag masking repeatvector activityregularization einsum where cast": "",
-    "nonmaxsuppression roialign roipool roipooling deformconv": "",
+    "repeatvector activityregularization where cast": "",
+    "nonmaxsuppression priorbox detectionoutput roialign roipool roipooling deformconv": "",
 }
 INSTEAD = _by_word(_INSTEAD)
 """Names without a counterpart of one word, and what to write instead; empty if nothing can be written."""

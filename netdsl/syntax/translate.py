@@ -140,6 +140,13 @@ _BORDERS = {
 }
 """Layers that pad, in the spelling of `foreign.plain`, and the keyword of `pad` that each needs."""
 
+_UNTRANSLATED = foreign.words(
+    """
+    reshape permute concat slice select pad crop input scale normalize attention matmul grid_sample argmax rope
+    """
+)
+"""Our layers whose arguments elsewhere count the batch, or are values."""
+
 KEYWORDS = foreign.words(
     """
     stride pad pad_mode dilation bias init bias_init groups ceil count_pad eps momentum affine spatial output_pad
@@ -163,6 +170,8 @@ def statement(called: str, given: Given, *, choice: bool = False, label: str = "
         return _resizing(foreign.plain(last), given)
     if last == "Activation" and len(given) == 1:
         return (_activation(given[0][1].strip("\"'")) or "").removeprefix("; ") or None
+    if last == "MultiheadAttention":
+        return _attention(given)
     name = _choice(last) if choice else foreign.called(last, foreign.OURS)
     if name is None or (foreign.instead(last) is not None and not choice):
         return None
@@ -221,6 +230,19 @@ def _border(last: str, given: Given) -> str | None:
         step = 1 if axes[0][1] == "D" else -1
         sides = f"[{', '.join([*numbers[::2][::step], *numbers[1::2][::step]])}]"
     return " ".join(filter(None, ("pad", sides, _BORDERS[foreign.plain(last)], f"value {value}" * (value != "0"))))
+
+
+def _attention(given: Given) -> str | None:
+    """Return the layers that PyTorch's MultiheadAttention of one value means, without those of its arguments that have
+    other defaults."""
+    unnamed = [text for keyword, text in given if not keyword]
+    words = dict(zip(("embed_dim", "num_heads"), unnamed, strict=False)) | {word: text for word, text in given if word}
+    size, heads = words.pop("embed_dim", ""), words.pop("num_heads", "")
+    drop = words.pop("dropout", "")
+    words.pop("batch_first", "")
+    if words or len(unnamed) > 2 or not (size.isidentifier() or size.isdecimal()) or not heads.isdecimal():
+        return None
+    return f"linear 3 * {size}; attention {heads}{f' dropout {drop}' if drop else ''}; linear {size}"
 
 
 _INTERPOLATIONS = {
@@ -424,4 +446,4 @@ def _settle(name: str, dialect: str, found: dict[str, str]) -> bool:
         found["tanh"] = "on"
     if dialect == "pytorch" and name == "prelu":
         found["shared"] = "on" if found.get("shared", "1") == "1" else "off"
-    return name not in ("reshape", "permute", "concat", "slice", "select", "pad", "crop", "input", "scale", "normalize")
+    return name not in _UNTRANSLATED

@@ -52,11 +52,25 @@ InstanceNormalization LRN LSTM LayerNormalization LeakyRelu Log LogSoftmax LpNor
 Min Mul Neg PRelu Pad Pow RNN Reciprocal ReduceMax ReduceMean ReduceSum Relu Reshape Resize RoiAlign Selu Sigmoid Sign
 Sin Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tanh Transpose Unsqueeze Upsample Where
 """
+DARKNET = "convolutional deconvolutional connected maxpool avgpool reorg route shortcut upsample softmax crop"
+TENSORFLOW = "batch_matmul tensordot one_hot reduce_mean l2_normalize space_to_depth resize_bilinear softmax top_k"
 SLIM = "conv2d conv2d_transpose fully_connected max_pool2d avg_pool2d batch_norm flatten separable_conv2d"
 CAFFE = (
+    "MVN BNLL Crop Interp Power Slice Reshape PReLU ELU Scale Normalize PriorBox "
     "Convolution Deconvolution InnerProduct Pooling LRN BatchNorm ReLU Eltwise Concat Dropout Softmax SoftmaxWithLoss"
 )
-WORDS = sorted({*PYTORCH.split(), *KERAS.split(), *ONNX.split(), *SLIM.split(), *CAFFE.split()} - {"one_hot_none"})
+WORDS = sorted(
+    {
+        *PYTORCH.split(),
+        *KERAS.split(),
+        *ONNX.split(),
+        *SLIM.split(),
+        *DARKNET.split(),
+        *TENSORFLOW.split(),
+        *CAFFE.split(),
+    }
+    - {"one_hot_none"}
+)
 
 
 @pytest.mark.parametrize("word", WORDS)
@@ -147,8 +161,21 @@ def test_the_one_help_mends_it(call: str) -> None:
 
 HELPS = {
     "ConvLSTM 64": "netdsl has no counterpart of `ConvLSTM`",
-    "MultiHeadAttention 8": "netdsl has no `MultiHeadAttention`: write `linear 3 * channels; attention 4`",
-    "TransformerEncoderLayer 8": "netdsl has no counterpart of `TransformerEncoderLayer`",
+    "MultiHeadAttention 8": (
+        "netdsl has no `MultiHeadAttention`: write `linear 3 * channels; attention 4; linear channels`"
+    ),
+    "scaled_dot_product_attention": (
+        "netdsl has no `scaled_dot_product_attention`: write `attention 4 { } { } { }`, with queries, keys and values "
+        "in its branches"
+    ),
+    "TransformerEncoderLayer 8": (
+        "netdsl has no `TransformerEncoderLayer`: write `skip { layernorm; linear 3 * channels; attention 4; linear "
+        "channels }`, and a `skip` of two `linear`s"
+    ),
+    "einsum": "netdsl has no `einsum`: there is `matmul`; `permute` in a branch transposes",
+    "Masking": "netdsl has no `Masking`: recurrent layers have `lengths LABEL`, and `attention` has `mask LABEL`",
+    "MVN": "netdsl has no `MVN`: write `instancenorm affine off`",
+    "bmm": ("netdsl calls it `matmul`, of the last two axes, without the batch; `permute` in a branch transposes"),
     "SpectralNorm": "netdsl has no `SpectralNorm`: fold it into the weight before that is saved",
     "Dropout2d 0.5": "netdsl has no `Dropout2d`: write `dropout P spatial on`",
     "return": "netdsl has no `return`: the last value is the output, and `output NAME` names others",

@@ -84,6 +84,11 @@ def test_calls_between_the_notations(call: str, line: str) -> None:
         ("nn.RNN(8, 64, 3, 'tanh', False)", "rnn 64 layers 3 act tanh bias off"),
         ("nn.GRU(8, 64)", "gru 64"),
         ("LSTM(128, return_sequences=True)", "lstm 128"),
+        ("nn.MultiheadAttention(512, 8)", "linear 3 * 512; attention 8; linear 512"),
+        (
+            "nn.MultiheadAttention(embed_dim=d, num_heads=4, dropout=0.1, batch_first=True)",
+            "linear 3 * d; attention 4 dropout 0.1; linear d",
+        ),
         ("LSTM(128, return_sequences=False)", "lstm 128 last on"),
         ("layers.LSTM(128)", "lstm 128 last on"),
         ("GRU(units=128, activation='tanh')", "gru 128 last on"),
