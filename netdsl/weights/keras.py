@@ -18,6 +18,7 @@ from netdsl.weights.errors import BadWeightFile, damaged
 from netdsl.weights.file import Entry, WeightFile
 from netdsl.weights.h5 import Arrays, BytesView
 from netdsl.weights.keras_graph import FIRST, KerasGraph, layers_of, snake_case
+from netdsl.weights.keras_recurrent import RECURRENT, GateOrder, recurrent_words
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -46,6 +47,10 @@ PYTORCHS = {
 """PyTorch names by Keras names of arrays."""
 
 ARRAY_PATH = re.compile(r"(.*?)/?vars/(\d+)")
+CELL = re.compile(r"(.*?)(?:/(forward|backward)_layer)?/cell")
+"""The group of the arrays of a recurrent layer, or of a direction in a Bidirectional one."""
+DIRECTION = re.compile(r"(forward|backward)_")
+
 NOT_LAYERS = ("optimizer", "metrics", "compile_metrics", "optimizer_weights", "top_level_model_weights")
 """Groups of a file that are not layers."""
 
@@ -79,7 +84,7 @@ class KerasWeights(WeightFile):
         self._last = self._graph is None or self._graph.layouts != {FIRST}
         self.entries: dict[str, Entry] = {}
         self._parts: dict[str, _Part] = {}
-        self._layouts: dict[str, AxisOrder] = {}
+        self._layouts: dict[str, AxisOrder | GateOrder] = {}
         of_old = any(place.split("/")[-2:-1] != ["vars"] for place in self._arrays.datasets)
         for part in (_named if of_old else _numbered)(self._arrays, layers):
             self._admit(part)
@@ -102,7 +107,10 @@ class KerasWeights(WeightFile):
             self.entries[key] = Entry("float32", part.shape)
             return
         found = self._arrays.datasets[part.place]
-        self._layouts[key] = layout(part.word, part.kind, found.shape, last=self._last)
+        if part.word.startswith(RECURRENT):
+            self._layouts[key] = GateOrder(part.word, part.kind, found.shape)
+        else:
+            self._layouts[key] = layout(part.word, part.kind, found.shape, last=self._last)
         self.entries[key] = Entry(found.dtype, self._layouts[key].shape)
 
     @property
@@ -186,12 +194,22 @@ def _numbered(arrays: Arrays, layers: list[_Layer]) -> Iterator[_Part]:
     for place in arrays.datasets:
         if place.split("/")[0] not in NOT_LAYERS and (found := ARRAY_PATH.fullmatch(place)):
             groups.setdefault(found[1], []).append(place)
-    known = [layer for layer in layers if layer.place in groups]
-    rest = groups.keys() - {layer.place for layer in known}
+    cells: dict[str, list[str]] = {}
+    for place in sorted(groups, reverse=True):  # forward, then backward
+        if found := CELL.fullmatch(place):
+            cells.setdefault(found[1] + ("/layer" if found[2] else ""), []).append(place)
+    known = [layer for layer in layers if layer.place in groups or layer.place in cells]
+    within = {place for places in cells.values() for place in places}
+    rest = (groups.keys() - within | cells.keys()) - {layer.place for layer in known}
     for place in sorted(rest, key=_natural):
         kind = re.sub(r"_\d+$", "", place.split("/")[-1])
-        known.append(_Layer(place, _called(place, arrays), kind, {}))
+        known.append(_Layer(place, _called(place.removesuffix("/layer"), arrays), kind, {}))
     for layer in known:
+        for place in cells.get(layer.place, ()):
+            inner = dict(zip(("kernel", "recurrent_kernel", "bias"), sorted(groups[place], key=_natural), strict=False))
+            yield from _recurrent(arrays, layer, inner, "_reverse" if "/backward_layer/" in place else "")
+        if layer.place not in groups:
+            continue
         places = sorted(groups[layer.place], key=_natural)
         words = words_of(layer.kind, len(places), layer.about)
         if words is None:
@@ -223,6 +241,14 @@ def _named(arrays: Arrays, layers: list[_Layer]) -> Iterator[_Part]:
                 raise damaged(arrays.path, f"{place} has the name of another array")
         for layer, words in inner.items():
             about = known.get(layer, _Layer(group, layer, "", {}))
+            if "recurrent_kernel" in words:
+                direction = next((part for part in layer.split(".") if DIRECTION.match(part)), "")
+                about = (
+                    about if about.about else next((x for x in layers if f"{x.name}.".startswith(f"{name}.")), about)
+                )
+                about = _Layer(group, name if direction or not about.name else about.name, about.kind, about.about)
+                yield from _recurrent(arrays, about, words, "_reverse" if direction.startswith("backward") else "")
+                continue
             if "depthwise_kernel" in words and "pointwise_kernel" in words and "bias" in words:
                 words["pointwise_bias"] = words.pop("bias")
             yield from _whole(arrays, about, words)
@@ -258,6 +284,18 @@ def _whole(arrays: Arrays, layer: _Layer, words: dict[str, str]) -> Iterator[_Pa
     for word, place in words.items():
         if word not in {neutral for neutral, _ in NEUTRAL.values()}:
             yield _Part(layer.name, word, layer.kind, place)
+
+
+def _recurrent(arrays: Arrays, layer: _Layer, words: dict[str, str], end: str) -> Iterator[_Part]:
+    """Yield the weights of a direction of a recurrent layer, whose biases are those of the inputs and of the state."""
+    shapes = {word: arrays.datasets[place].shape for word, place in words.items()}
+    name = layer.name.rpartition(".")[0] if layer.place.endswith("/layer") and "." in layer.name else layer.name
+    kind, parts = recurrent_words(arrays.path, name, shapes, layer.about)
+    for ours, word in parts:
+        if word is None:
+            yield _Part(name, ours + end, kind, None, 0.0, shapes["bias"])
+        else:
+            yield _Part(name, ours + end, kind, words[word])
 
 
 def _at(listed: list[str], path: str) -> int:

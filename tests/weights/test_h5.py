@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -19,6 +20,7 @@ from netdsl.weights.errors import BadWeightFile
 from netdsl.weights.file import open_weights
 from netdsl.weights.keras import layout, words_of
 from netdsl.weights.keras_graph import snake_case
+from netdsl.weights.keras_recurrent import recurrent_words
 from netdsl.weights.match import match_weights
 from tests.support.cli_tools import Commands, netdsl, spawn
 from tests.support.paths import DATA
@@ -64,6 +66,39 @@ def outputs(netdsl: Commands, net: str, weights: str, *more: str) -> tuple[np.nd
 def test_a_model_that_keras_saved(netdsl: Commands, form: str, how: str) -> None:
     found, expected = outputs(netdsl, NET, f"keras_3_15.{form}", "--match", how)
     assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
+
+
+RECURRENT = "{}: lstm 4; {}: gru 3 bidirectional on; {}: lstm 2 bidirectional on; {}: rnn 6 last on; {}: dense 3"
+
+
+@pytest.mark.parametrize("how", ["name", "order"])
+@pytest.mark.parametrize("form", ["keras", "h5", "weights.h5"])
+def test_recurrent_layers_that_keras_saved(netdsl: Commands, form: str, how: str) -> None:
+    """All weights are random, also the biases."""
+    body = RECURRENT.format(*("abcde" if how == "name" else "pqrst"))
+    found, expected = outputs(
+        netdsl, f"net r {{ input x 5x7; {body} }}", f"keras_3_15_recurrent.{form}", "--match", how
+    )
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+GRU = {"kernel": (5, 12), "recurrent_kernel": (4, 12), "bias": (2, 12)}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "about", "reason"),
+    [
+        (GRU | {"bias": (12,)}, {}, "has `reset_after=False`"),
+        ({"kernel": (5, 12), "recurrent_kernel": (4, 12)}, {"reset_after": False}, "has `reset_after=False`"),
+        ({"kernel": (5, 12), "recurrent_kernel": (4, 12)}, {}, "has no biases, which would tell"),
+        (GRU, {"recurrent_activation": "hard_sigmoid"}, "the gates of `r` are hard_sigmoid"),
+        ({"kernel": (5, 8), "recurrent_kernel": (4, 8)}, {}, "neither LSTM nor GRU nor SimpleRNN"),
+    ],
+)
+def test_other_recurrent_layers_are_refused(shapes: Any, about: Any, reason: str) -> None:
+    assert recurrent_words("w.keras", "r", GRU, {"reset_after": True})[0] == "gru"
+    with pytest.raises(BadWeightFile, match=re.escape(reason)):
+        recurrent_words("w.keras", "r", shapes, about)
 
 
 def test_weights_that_keras_saved_without_the_model(netdsl: Commands) -> None:
