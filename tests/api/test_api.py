@@ -605,6 +605,10 @@ def test_the_import_is_light_and_so_is_loading() -> None:
     ran(f"{code}; assert not sys.modules.keys() & {{'numpy', 'onnx', 'onnxruntime', 'PIL'}}")
 
 
+def test_a_recurrent_layer_is_the_first_that_a_process_compiles() -> None:
+    ran("import netdsl; netdsl.parse('net n { input x 5x7; lstm 4 }').session()")
+
+
 def test_the_names_are_there_before_they_are_used() -> None:
     code = "import netdsl; assert set(netdsl.__all__) <= set(dir(netdsl)); [getattr(netdsl, n) for n in netdsl.__all__]"
     ran(code)
