@@ -47,13 +47,33 @@ class Pair(FromPython):
         targets, classes = {}, {}
         for name, y in ys.items():
             target = wanted.targets.get(name)
-            array, names = frame_array(y, name), None
-            if target is not None and target.kind != "value" and array.dtype.kind in "OUT":
+            is_sequence = target is not None and target.kind == "sequence"
+            array, names = padded(y, name) if is_sequence else frame_array(y, name), None
+            if target is not None and target.kind in ("class", "sign") and array.dtype.kind in "OUT":
                 array, names = _numbers(array, name, target, wanted)
             targets[name] = name, array
             if names is not None:
                 classes[name] = names
         return assembled(inputs, targets, wanted, wanted.names or Names(classes, columns))
+
+
+def padded(rows: object, name: str) -> Array:
+    """Return sequences as an array [n, U], those in a list padded with -1 to the longest. Raises WrongType."""
+    import numpy as np
+
+    from netdsl.data.column import as_array
+
+    if not isinstance(rows, list | tuple) or not rows:
+        return as_array(rows, name)
+    arrays = [as_array(row, f"{name}[{at}]") for at, row in enumerate(rows)]
+    sizes = np.array([array.size for array in arrays])
+    filled = [array for array in arrays if array.size]
+    if any(array.ndim != 1 for array in arrays) or any(array.dtype.kind not in "iu" for array in filled):
+        return as_array(rows, name)
+    found = np.full((len(rows), max(1, sizes.max())), -1, np.int64)
+    if filled:
+        found[np.arange(found.shape[1]) < sizes[:, None]] = np.concatenate(filled)
+    return found
 
 
 def _by_name(part: object, names: Iterable[str]) -> Mapping[str, object]:

@@ -256,6 +256,16 @@ def test_batches_from_an_iterable(tmp_path: Path):
     assert caught.value.message == "the target of example 3 of step 2 needs 5 places, but has 4"
 
 
+def test_lists_are_padded(tmp_path: Path):
+    x, t = words()
+    rows = [[int(symbol) for symbol in row if symbol >= 0] for row in t]
+    assert [] in rows
+    one, two = (
+        netdsl.fit(write(tmp_path), data=(x, each), threads=1, step_backend="plain").history for each in (t, rows)
+    )
+    assert one == two
+
+
 def test_targets_without_a_path_are_named(tmp_path: Path):
     x, t = words()
     t[:] = [1, -1, -1, -1]
@@ -283,6 +293,8 @@ WRONG = {
     ),
     "too large": ([[1, 5]] * 4, "target[0] is 5 at [1], but a label must be"),
     "negative": ([[1, -2]] * 4, "target[0] is -2 at [1], but a label must be"),
+    "lists of real numbers": ([[1.5], [2.0, 1.0], [1.0], []], "target is list, not an array"),
+    "texts": (["ab", "c", "", "d"], "target has shape [4], but must be [examples, symbols]"),
     "gap": ([[1, -1, 2]] * 4, "target[0] is 2 at [2], but a label must be -1, as the one before it"),
     "longest": ([[1, 2, 3]] * 4, "target[0] has 3 symbols, but `longest` is 2"),
 }
