@@ -60,6 +60,27 @@ TWINS: dict[str, tuple[str, dict[str, Any]]] = {
         )
         for name in names.split()
     },
+    **{
+        name: (f"torch_modules.{model}", settings)
+        for name, model, settings in (
+            ("dqn", "Dqn()", {}),
+            ("dueling_dqn", "DuelingDqn()", {}),
+            ("dcgan", "DcganGenerator()", {}),
+            ("dcgan_discriminator", "DcganDiscriminator()", {}),
+            ("srcnn", "Srcnn()", {}),
+            ("espcn", "Espcn()", {}),
+            ("edsr_baseline", "Edsr()", {}),
+            ("unet", "Unet()", {}),
+            ("unet_padded", "Unet(padded=True)", {}),
+            ("wavenet", "Wavenet()", {}),
+            ("tcn", "Tcn()", {}),
+            ("vae", "Vae()", {}),
+            ("nerf", "Nerf()", {}),
+            ("alphazero", "Alphazero(blocks=3)", {"blocks": 3}),
+            ("cyclegan", "CycleganGenerator()", {"pixels": 64}),
+            ("cyclegan_discriminator", "CycleganDiscriminator()", {"pixels": 64}),
+        )
+    },
     "ssd300": ("Heads(torchvision.models.detection.ssd300_vgg16(weights_backbone=None))", {}),
     "vit_b_16": (TIMM.format("vit_base_patch16_224"), {}),
     "vit_b_16_torchvision": (TV.format("vit_b_16"), {}),
