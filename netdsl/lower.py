@@ -14,7 +14,7 @@ from netdsl.ops.elementwise import cast, identity
 from netdsl.ops.shaping import spread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from netdsl.base.shape import Dim
     from netdsl.ir.formula import Count
@@ -80,15 +80,6 @@ def _frozen(node: Node, frozen: Collection[str]) -> bool:
     return bool(names) and (getattr(node.parameters, "frozen", False) or all(name in frozen for name in names))
 
 
-def node_macs(node: Node) -> int:
-    """Return the cost of a layer for a batch of one. Raises Undecidable if it depends on a size known only at run
-    time."""
-    found = cost(node_graph(node))
-    if not isinstance(found, int):
-        raise Undecidable
-    return found
-
-
 def node_graph(node: Node) -> Graph:
     """Return the graph of one layer for a batch of one."""
     graph = Graph(node.name)
@@ -100,6 +91,17 @@ def node_graph(node: Node) -> Graph:
         values.update((x, graph.input(x.name, (1, *x.shape), x.dtype)) for x in dict.fromkeys(node.inputs))
     graph.output(node.name, _lower(node, values, graph, 1))
     return graph
+
+
+def node_graphs(nodes: Iterable[Node]) -> Iterator[Graph]:
+    """Return the graph of each layer; equal layers on equal shapes share one."""
+    known: dict[tuple[object, ...], Graph] = {}
+    for node in nodes:
+        places = {x: at for at, x in enumerate(dict.fromkeys(node.inputs))}
+        key = (node.layer, *((places[x], x.shape, x.dtype) for x in node.inputs))
+        if key not in known:
+            known[key] = node_graph(node)
+        yield known[key]
 
 
 def cost(graph: Graph) -> Count:
@@ -119,9 +121,22 @@ def scratch(graph: Graph) -> Count:
 
 
 def macs(net: Net) -> int:
-    """Return the cost of inference for a batch of one, as defined in language.md. Raises Undecidable like
-    `node_macs`."""
-    return sum(map(node_macs, live(net)))
+    """Return the cost of inference for a batch of one, as defined in language.md. Raises Undecidable if it depends on a
+    size known only at run time."""
+    return macs_of(live(net))
+
+
+def macs_of(nodes: Iterable[Node]) -> int:
+    """Return the cost of layers, as `macs`."""
+    costs: dict[Graph, Count] = {}
+    total: Count = 0
+    for graph in node_graphs(nodes):
+        if graph not in costs:
+            costs[graph] = cost(graph)
+        total += costs[graph]
+    if not isinstance(total, int):
+        raise Undecidable
+    return total
 
 
 def live(net: Net) -> list[Node]:

@@ -214,10 +214,10 @@ class NetBuilder:
 
     def macs(self, start: int, span: Span, frame: Frame | None) -> int:
         """Return the multiply-accumulates of the nodes from an index on, without training heads, for a batch of one."""
-        from netdsl.lower import node_macs
+        from netdsl.lower import macs_of
 
         self.report.work.spend(LAYER * (len(self.nodes) - start), span, frame)
-        return sum(node_macs(node) for at, node in enumerate(self.nodes[start:], start) if at not in self.training)
+        return macs_of(node for at, node in enumerate(self.nodes[start:], start) if at not in self.training)
 
     def live(self) -> list[Node]:
         """Return the nodes that reach an output, in source order, with a warning for each value that does not."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from netdsl.base.shape import elements, format_shape
 from netdsl.declare.arguments import Dims, Sizes
 from netdsl.ir.formula import element_count, largest
-from netdsl.lower import cost, live, node_graph, scratch
+from netdsl.lower import cost, live, node_graphs, scratch
 from netdsl.report.receptive_field import field_size, input_view, layer_view, state_view
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Figures:
 
     def __init__(self, net: Net, batch: int = 1) -> None:
         nodes = live(net)
-        graphs = list(_graphs(nodes))
+        graphs = list(node_graphs(nodes))
         self.net = net
         self.batch = batch
         self.rows = list(_rows(net, nodes, graphs, batch))
@@ -121,17 +121,6 @@ class Figures:
         alive = _alive(net, self.rows)
         self.peak: Count | Largest = largest(alive)
         self.peak_at = next((row for row, size in zip(self.rows, alive, strict=True) if size == self.peak), None)
-
-
-def _graphs(nodes: list[Node]) -> Iterator[Graph]:
-    """Return each layer as a graph; equal layers on equal shapes share one."""
-    known: dict[tuple[object, ...], Graph] = {}
-    for node in nodes:
-        places = {x: at for at, x in enumerate(dict.fromkeys(node.inputs))}
-        key = (node.layer, *((places[x], x.shape, x.dtype) for x in node.inputs))
-        if key not in known:
-            known[key] = node_graph(node)
-        yield known[key]
 
 
 def _rows(net: Net, nodes: list[Node], graphs: list[Graph], batch: int) -> Iterator[LayerFigures]:

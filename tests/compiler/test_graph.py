@@ -13,7 +13,7 @@ from netdsl.base.shape import Size, Undecidable
 from netdsl.ir.graph import BYTES, DTYPES, Graph, Tensor
 from netdsl.ir.init import zeros
 from netdsl.ir.net import Parameter
-from netdsl.lower import lower, macs, node_macs
+from netdsl.lower import lower, macs, macs_of
 from netdsl.ops.linear import Gemm
 from tests.support.handmade import Fake, Maker, resnet
 
@@ -153,7 +153,7 @@ def test_macs_by_hand():
     m.output("y", d)
     m.output("aux", m.dense(s, "dense2", 1000), training=True)
     conv, dense = 6 * 4 * 4 * 3 * 3 * 3, 6 * 4 * 4 * 10
-    assert [node_macs(node) for node in (c, s, d)] == [conv, 0, dense]
+    assert [macs_of([node]) for node in (c, s, d)] == [conv, 0, dense]
     assert macs(m.net()) == conv + dense
 
 
@@ -161,7 +161,7 @@ def test_macs_of_a_size_known_at_run_time():
     m = Maker()
     x = m.input("x", (3, Size("H"), 8))
     with pytest.raises(Undecidable):
-        node_macs(m.conv(x, "conv1", 6, 3))
+        macs_of([m.conv(x, "conv1", 6, 3)])
 
 
 def test_macs_of_resnet50_by_an_independent_count():

@@ -7,7 +7,7 @@ from math import prod
 import pytest
 
 from netdsl.ir.net import Net, Node
-from netdsl.lower import macs, node_macs
+from netdsl.lower import macs, macs_of
 from tests.support.reference import NETWORKS, load
 
 TRAINING_HEADS = ("aux1.", "aux2.")
@@ -35,7 +35,7 @@ def test_weights_are_as_many(network: str) -> None:
 @pytest.mark.parametrize("network", NETWORKS)
 def test_each_layer_with_weights_has_torchs_shape_and_cost(network: str) -> None:
     nodes = [n for n in _nodes(network, load(network)) if n.parameters]
-    ours = {n.name: [list(n.shape), node_macs(n)] for n in nodes}
+    ours = {n.name: [list(n.shape), macs_of([n])] for n in nodes}
     assert ours == {name: layer for name, layer in NETWORKS[network]["layers"].items() if name in ours}
     assert ours.keys() == NETWORKS[network]["layers"].keys()
 

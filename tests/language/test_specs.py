@@ -18,7 +18,7 @@ from netdsl.base.paths import data
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.library import Library, zoo_nets
 from netdsl.ir.net import Net, Parameter
-from netdsl.lower import lower, macs, node_macs
+from netdsl.lower import lower, macs, macs_of
 from netdsl.syntax import ast
 from tests.support.paths import TESTS
 from tests.support.reference import COUNTS, LESS, load, open_net
@@ -195,7 +195,7 @@ def test_inference_has_the_counts_of_others(network: str) -> None:
 @pytest.mark.parametrize("network", TRAINING)
 def test_training_has_the_counts_of_others(network: str) -> None:
     net = load(network)
-    whole = sum(node_macs(node) for node in net.nodes)
+    whole = sum(macs_of([node]) for node in net.nodes)
     assert {"params": _size(net.parameters.values()), "macs": whole} == COUNTS[network]
 
 
