@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from onnx import FunctionProto, NodeProto, helper
 
 from netdsl.backend.emit import FUNCTIONS, Names, place
-from netdsl.ops.scan import Scan
+from netdsl.ops.scanning import Scan
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto

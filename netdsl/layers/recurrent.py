@@ -88,9 +88,7 @@ class RecurrentLayer(Layer):
     def body(  # type: ignore[override]
         self, x: Value, w: Weights, *, initial: Value | None = None, lengths: Value | None = None
     ) -> tuple[Value, Callable[[], Value]]:
-        from netdsl.ops.recurrent import recurrent  # `ops.recurrent` is this file, if it was imported before other ops
-
-        return self._run(recurrent, x, w, initial, lengths)
+        return self._run(ops.recurrent, x, w, initial, lengths)
 
     def train(  # type: ignore[override]
         self, x: Value, w: Weights, training: Training, *, initial: Value | None = None, lengths: Value | None = None

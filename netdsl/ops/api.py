@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from netdsl.ops.activations import *
 from netdsl.ops.arithmetic import *
-from netdsl.ops.attention import *
+from netdsl.ops.attending import *
 from netdsl.ops.base import *
 from netdsl.ops.batch_training import *
 from netdsl.ops.comparison import *
@@ -19,9 +19,9 @@ from netdsl.ops.normalization import *
 from netdsl.ops.pooling import *
 from netdsl.ops.pooling_gradients import *
 from netdsl.ops.random import *
-from netdsl.ops.recurrent import *
+from netdsl.ops.recurrence import *
 from netdsl.ops.reduction import *
 from netdsl.ops.resampling import *
-from netdsl.ops.scan import *
+from netdsl.ops.scanning import *
 from netdsl.ops.scattering import *
 from netdsl.ops.shaping import *

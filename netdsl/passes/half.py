@@ -11,7 +11,7 @@ from netdsl.ops.activations import Clip
 from netdsl.ops.elementwise import Cast, cast, identity
 from netdsl.ops.indexing import Pad
 from netdsl.ops.normalization import LRN, L2Normalization, LrnWithin, RMSNormalization
-from netdsl.ops.scan import Scan
+from netdsl.ops.scanning import Scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from netdsl.ir.graph import Constant, Graph
 from netdsl.ir.op import Macro
-from netdsl.ops.attention import Attention
-from netdsl.ops.recurrent import Recurrent
+from netdsl.ops.attending import Attention
+from netdsl.ops.recurrence import Recurrent
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

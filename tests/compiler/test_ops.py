@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 from functools import cache
 from math import erf, prod
 
@@ -17,11 +18,12 @@ from netdsl.base.shape import Size, Undecidable
 from netdsl.ir.graph import Graph
 from netdsl.ir.op import Macro
 from netdsl.lower import cost
-from netdsl.ops.attention import Attention
+from netdsl.ops import api
+from netdsl.ops.attending import Attention
 from netdsl.ops.batch_training import BnTrain
 from netdsl.ops.convolution import Conv, ConvTranspose
 from netdsl.ops.linear import Gemm, MatMul
-from netdsl.ops.recurrent import Recurrent
+from netdsl.ops.recurrence import Recurrent
 from tests.support import oracles
 from tests.support.exact import evaluator
 
@@ -688,3 +690,8 @@ def test_cast_to_the_same_type_and_flatten_of_flat_are_nothing():
     assert ops.cast(x, "f32") is x
     assert ops.flatten(x) is x
     assert ops.concat([x]) is x
+
+
+def test_no_module_hides_an_op() -> None:
+    """An import of a module sets an attribute of its package, which would replace a function of the same name."""
+    assert not {module.name for module in pkgutil.iter_modules(ops.__path__)} & {*vars(api)}
