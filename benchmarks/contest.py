@@ -30,15 +30,10 @@ TURN = 0.5
 
 
 class Contestant:
-    """A subprocess that runs training steps on request."""
+    """A subprocess that runs steps on request."""
 
-    def __init__(self, net: str, name: str, threads: int) -> None:
+    def __init__(self, name: str, command: list[str]) -> None:
         self.name = name
-        arguments = [net, name, str(threads)]
-        if name in RIVALS:
-            command = [torch_python(), str(ROOT / "benchmarks" / "torch_contestant.py"), *arguments]
-        else:
-            command = [sys.executable, "-m", "benchmarks.netdsl_contestant", *arguments]
         self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.seconds: list[float] = []
         self.busy: list[float] = []
@@ -82,9 +77,16 @@ def torch_python() -> str:
     return found
 
 
+def command(net: str, name: str, threads: int) -> list[str]:
+    """Return the command that starts a contestant."""
+    if name in RIVALS:
+        return [torch_python(), str(ROOT / "benchmarks" / "torch_contestant.py"), net, name, str(threads)]
+    return [sys.executable, "-m", "benchmarks.netdsl_contestant", net, name, str(threads)]
+
+
 def contest(net: str, *, rounds: int = 7, threads: int = 2, backends: Sequence[str] = STEP_BACKENDS) -> dict[str, Any]:
     """Return each contestant's results for a net, by name. A round runs them in order, then in reverse."""
-    contestants = [Contestant(net, name, threads) for name in (*RIVALS, *backends)]
+    contestants = [Contestant(name, command(net, name, threads)) for name in (*RIVALS, *backends)]
     for _ in range(rounds):
         for contestant in (*contestants, *reversed(contestants)):
             contestant.turn()
