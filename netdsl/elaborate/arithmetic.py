@@ -155,6 +155,11 @@ def _of_sizes(op: str, left: ExprValue, right: ExprValue, span: Span, operand: a
 
 def compare_values(op: str, left: ExprValue, right: ExprValue, span: Span, context: Context) -> bool:
     """Return `left op right` as in Python; symbolic sizes are compared if their difference decides it."""
+    if op == "in":
+        if not isinstance(right, tuple):
+            _reject_operands(op, left, right, span, context)
+        context.module.work.spend(len(right), span, context.frame)
+        return any(compare_values("==", left, entry, span, context) for entry in right)
     if isinstance(left, tuple) and isinstance(right, tuple) and len(left) == len(right):
         context.module.work.weigh(left, span, context.frame)
         context.module.work.weigh(right, span, context.frame)

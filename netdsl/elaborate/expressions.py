@@ -151,7 +151,7 @@ def _binary(expr: ast.Binary, context: Context) -> ExprValue:
         decided = (condition(operand, context) for operand in operands)
         return all(decided) if op == "and" else any(decided)
     left = evaluate(expr.first, context)
-    if op in ("==", "!=", "<", "<=", ">", ">="):
+    if op in ("==", "!=", "<", "<=", ">", ">=", "in"):
         for op, span, operand in expr.steps:
             right = evaluate(operand, context)
             if not compare_values(op, left, right, span, context):

@@ -89,6 +89,8 @@ def readable(accepted: set[str], most: int = 5) -> tuple[str, ...]:
         if "SEP" in rest:  # a call, whose operands are rarely what is missing
             rest -= {"FOR", "LBRACE"}
         phrases.append("a value")
+    if "COMPARE" in rest:
+        rest -= {"IN"}  # an operator, too
     if rest - _OPERATORS - {"SEP", "$END"} or not rest & _OPERATORS:
         rest -= _OPERATORS
     else:

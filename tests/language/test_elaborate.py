@@ -374,6 +374,24 @@ def codes(text: str) -> list[str]:
     return [problem.code for problem in report]
 
 
+IN = {
+    "2 in [1, 2]": True,
+    "not 2 in [1, 2]": False,
+    '"b" in ["a", "c"]': False,
+    "on in [1]": False,
+    "[1, 2] in [[1, 2], 3]": True,
+    "3 in []": False,
+    "1 < 2 in [2] == [2]": True,
+    "2 in [n for n in range(4) if n in [1, 2]] and on": True,
+}
+"""Whether an entry equals a value, as in Python, but that numbers are never `on` or `off`."""
+
+
+@pytest.mark.parametrize("expression", IN)
+def test_in_is_whether_an_entry_is_equal(expression: str) -> None:
+    assert weights(flow(f"input x 3; if {expression} {{ dense 2 bias off }}")) == ["dense1.weight"] * IN[expression]
+
+
 WRONG = {
     "a positional argument behind a keyword": ("net m = n(width = 2, 2)", ["E0405"]),
     "a parameter set twice": ("net m = n(2, depth = 3)", ["E0404"]),
@@ -397,6 +415,8 @@ WRONG = {
     "a comprehension with a number for a condition": ("let l = [a for a in [3] if a]", ["E0413"]),
     "a comprehension that is too long": ("let l = [a for a in range(1000) for b in range(1000)]", ["E0410"]),
     "a function that calls itself in a comprehension": ("fn f(x) = [f(x) for a in [1]]\nlet l = f(1)", ["E0206"]),
+    "an entry of a number": ("let l = 2 in 3", ["E0408"]),
+    "an entry of a list with sizes": ("net m { input x ?A; if ?A in [1, 2] { relu } }", ["E0416"]),
     "a slice beyond the end": ("let l = [1, 2][:3]", ["E0411"]),
     "a slice whose end precedes its begin": ("let l = [1, 2][1:0]", ["E0408"]),
     "a block that calls itself with the same integer": ("block b(k) { b k }\nnet m { input x 8; b 3 }", ["E0206"]),

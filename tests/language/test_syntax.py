@@ -39,6 +39,8 @@ EXPRESSIONS = [
     ("2 * -a", "(2 * (- a))"),
     ("64 -1", "(64 - 1)"),
     ("a < b <= c != d", "(a < b <= c != d)"),
+    ("not a + 1 in [b, c] and d", "((not ((a + 1) in [b c])) and d)"),
+    ("[a for a in b if a in c in d]", "[a for a in b if (a in c in d)]"),
     ("not a == b and c or not d", "(((not (a == b)) and c) or (not d))"),
     ("a and b and c", "(a and b and c)"),
     ("a if b else c if d else e", "(if b a (if d c e))"),
