@@ -156,8 +156,8 @@ class ChannelsLast(Problem):
 
 @problem("W0304", "a softmax before a cross-entropy loss")
 class SoftmaxTwice(Problem):
-    """`cross_entropy` takes logits and applies a log-softmax, like PyTorch's. After another `softmax` the gradients are
-    small and training is slow; a `log_softmax` before it is redundant.
+    """`cross_entropy` and `ctc` take logits and apply a log-softmax. (PyTorch's `ctc_loss` does not.) After another
+    `softmax` the gradients are small and training is slow; a `log_softmax` before it is redundant.
 
     ```net warn
     net odd { input x 784; scale 1/255; dense 10; softmax }

@@ -204,7 +204,7 @@ def _activations(recipe: Recipe) -> Iterator[Problem]:
         kind, span = last.layer.kind, line.loss.spans[""]
         target = line.loss.target(output.node.shape)
         over_classes = getattr(last.layer, "axis", None) in (0, -len(last.shape))
-        if line.loss.kind == "cross_entropy" and kind in ("softmax", "log_softmax") and over_classes:
+        if line.loss.kind in ("cross_entropy", "ctc") and kind in ("softmax", "log_softmax") and over_classes:
             yield problems.SoftmaxTwice(span=span, net=recipe.net.name, softmax=last)
         elif line.loss.kind == "cross_entropy" and kind in ("sigmoid", "hard_sigmoid"):
             yield problems.SigmoidBefore(span=span, loss=line.loss.kind, node=last, classes=target.classes)

@@ -352,6 +352,12 @@ def test_the_default_metric_is_the_edit_distance():
     assert (line.metric.kind, line.metric.blank) == ("edit", 3)
 
 
+@pytest.mark.parametrize(("last", "codes"), [("softmax", ["W0304"]), ("log_softmax", ["W0304"]), ("tanh", [])])
+def test_a_softmax_before_the_loss_is_a_warning(last, codes):
+    text = block(net=NET.replace("conv 1 5", f"conv 1 5; {last}"))
+    assert [problem.code for problem in netdsl.check(text)] == codes
+
+
 def test_a_compiled_step_needs_the_size_of_its_targets():
     with pytest.raises(UserError, match="the data determine the size of the target"):
         step_model(right(block()))
