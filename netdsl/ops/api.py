@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from netdsl.ops.activations import *
+from netdsl.ops.aligning import *
 from netdsl.ops.arithmetic import *
 from netdsl.ops.attending import *
 from netdsl.ops.base import *
@@ -11,7 +12,6 @@ from netdsl.ops.batch_training import *
 from netdsl.ops.comparison import *
 from netdsl.ops.convolution import *
 from netdsl.ops.convolution_gradients import *
-from netdsl.ops.ctc import *
 from netdsl.ops.elementwise import *
 from netdsl.ops.indexing import *
 from netdsl.ops.linear import *
