@@ -51,7 +51,7 @@ class TakesNoOperands(Problem):
         yield Suggestion("label the group, `name: { … }`, to keep it together")
 
 
-@problem("E0442", "a branch where a label is wanted")
+@problem("E0442", "a branch instead of a label")
 class BranchForLabel(Problem):
     """A keyword that takes a value, such as `mask` of `attention` or `initial` of `lstm`, takes the label of an earlier
     one. A branch behind the keyword would read like one of the operands, which begin there: label it first.

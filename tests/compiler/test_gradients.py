@@ -308,6 +308,7 @@ CASES |= {
 }
 
 NO_GRADIENTS = {
+    "AttentionOperator",  # only inference emits it
     "CountTo",
     "Equal",
     "Greater",

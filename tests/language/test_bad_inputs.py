@@ -116,7 +116,7 @@ SAID = [
     (52, "net a { input x 64; dense channels/3 }", "must be an integer of at least 1, not 64/3"),
     (53, IMAGE + "conv [3, 3, 3] 4\n}", "`kernel` of `conv` has 3 entries, but its input 3x32x32 needs 2"),
     (53, IMAGE + "conv 3x3 4 pad [1, 1, 1]\n}", "`pad` of `conv` has 3 entries"),
-    (54, IMAGE + "softmax axis 5\n}", "`axis` is neither an argument of `softmax`"),
+    (54, IMAGE + "softmax axis 5\n}", "there is no axis 5: the input has 3 axes"),
     (54, IMAGE + "reduce mean 5\n}", "there is no axis 5: the input has 3 axes"),
     (56, "net a { input x 2147483647x2147483647x9; flatten }", "creates an axis of size"),
     (58, DENSE + "#\0", "NUL character at byte 33 (line 2)"),
