@@ -87,6 +87,8 @@ class Bound(CallArgument):
 
 def bind(arguments: tuple[ast.Expr, ...], signature: Signature, context: Context, span: Span) -> tuple[Bound, ...]:
     """Return which expression is which argument, without evaluating any. Raises Rejected."""
+    from netdsl.elaborate.expressions import lookup
+
     bound: dict[str, Bound] = {}
     keyword = ""
     place = 0
@@ -100,7 +102,9 @@ def bind(arguments: tuple[ast.Expr, ...], signature: Signature, context: Context
         if name in signature.by_keyword and not _is_word(name, place, signature):
             keyword = name
             flag = name in signature.flags
-            if at == len(arguments) or (flag and _bare(arguments[at]) in signature.by_keyword):
+            following = _bare(arguments[at]) if at < len(arguments) else ""
+            is_next = flag and following in signature.by_keyword and lookup(following, context) is None
+            if at == len(arguments) or is_next:
                 context.reject(problems.NoValue, expr.span, callee=signature.name, name=name, flag=flag)
             _add(bound, keyword, arguments[at], signature, context, expr.span)
             at += 1
