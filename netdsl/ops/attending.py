@@ -29,8 +29,8 @@ class Attention(Macro):
 
     q [N, *S, I, heads*d], k [N, *S, J, kv*d], v [N, *S, J, kv*e], and if `masked` the keys that are seen, a bool that
     broadcasts to [N, *S, 1, I, J], and if `biased` a bias that broadcasts to [N, *S, heads, I, J] -> [N, *S, I,
-    heads*e]. A query that sees no key, which happens only with `hides`, has a result of 0. From opset 23 on, it becomes
-    ONNX's operator; axes S of known sizes are part of its batch.
+    heads*e]. A query that sees no key, which happens only with `hides`, has a result of 0. From opset 23 on, without
+    `hides`, it becomes ONNX's operator; axes S of known sizes are part of its batch.
     Source: Vaswani et al. (2017), eq. 1; Ainslie et al. (2023) for kv < heads.
     """
 
@@ -84,16 +84,12 @@ class Attention(Macro):
     def expand_at(self, opset: int, *xs: Value) -> tuple[Value, ...]:
         q, k, v, *rest = xs
         between, sizes = q.shape[1:-2], (*q.shape[1:-1], k.shape[-2])
-        if opset < 23 or (between and not all(isinstance(size, int) for size in sizes)):
+        # Runtimes differ in what a query that sees no key gets: before onnxruntime 1.32, the mean of the values.
+        if opset < 23 or self.hides or (between and not all(isinstance(size, int) for size in sizes)):
             return self.expand(*xs)
         scores = rest[0] if rest else None
         if self.masked and self.biased:
             scores = ops.where(rest[0], rest[1], -inf)
-        elif self.masked:
-            # Before opset 25, onnxruntime takes a mask with a row for each query only.
-            rows = ops.reshape(places(q, len(q.shape) - 2), (q.shape[-2], 1), batch=False)
-            full = rest[0].shape[-2] == q.shape[-2]
-            scores = rest[0] if full else ops.logical_and(rest[0], ops.greater_or_equal(rows, 0))
         op = AttentionOperator(self.heads, self.kv, self.scale, self.causal)
         if not between:
             return (apply(op, q, k, v, *filter(None, [scores])),)

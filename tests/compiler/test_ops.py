@@ -24,6 +24,7 @@ from netdsl.ops.batch_training import BnTrain
 from netdsl.ops.convolution import Conv, ConvTranspose
 from netdsl.ops.linear import Gemm, MatMul
 from netdsl.ops.recurrence import Recurrent
+from netdsl.passes.rewrite import expand_macros
 from tests.support import oracles
 from tests.support.exact import evaluator
 
@@ -544,7 +545,14 @@ def test_op(opset, name):
         np.testing.assert_allclose(y, expected(name, batch), rtol=1e-5, atol=1e-5)
 
 
+OLD_REFERENCE = tuple(map(int, onnx.__version__.split(".")[:2])) < (1, 23)
+
 WRONG_REFERENCE = {
+    **{
+        name: "the reference of onnx 1.22 knows one direction, and no cell state"
+        for name in CASES
+        if OLD_REFERENCE and name.startswith(tuple(oracles.GATES)) and ("lstm" in name or "both_ways" in name)
+    },
     **{
         name: "onnx's reference ignores lengths, and knows no Relu"
         for name in CASES
@@ -583,7 +591,7 @@ def test_op_in_double_precision(name, reference):
 def test_every_op_has_a_case():
     """An op is a class that nothing derives from; macros, which ONNX lacks, are in test_gradients.py, what the
     blocked layout and adversaries have for themselves in test_blocked.py and test_adversarial_loss.py."""
-    used = {type(operation.op) for operation in everything().operations}
+    used = {type(operation.op) for operation in expand_macros(everything(), OPSETS[-1]).operations}
     leaves = oracles.standard_ops()
     assert {cls for cls in leaves if not issubclass(cls, Macro) or cls.since in OPSETS} == used
     assert all(cls.__doc__ and "ONNX" in cls.__doc__ for cls in used)

@@ -66,13 +66,13 @@ ZS = Z[:, :8], Z[:, 8:16], Z[:, 16:]
 CASES: list[tuple[str, dict[str, Any], tuple[Any, Any, Any], dict[str, Any], bool]] = [
     ("input x 24x5; attention 4", {"x": X}, QKV, {}, True),
     ("input x [24, ?L]; attention 4 kv 2 causal on", {"x": X}, GROUPED, {"causal": True}, True),
-    ("input m 5 dtype i64; input x 24x5; attention 4 mask m", {"x": X, "m": M}, QKV, {"mask": M}, True),
+    ("input m 5 dtype i64; input x 24x5; attention 4 mask m", {"x": X, "m": M}, QKV, {"mask": M}, False),
     (
         "input m [?L] dtype i64; input x [24, ?L]; attention 4 mask m causal on",
         {"x": X, "m": M},
         QKV,
         {"mask": M, "causal": True},
-        True,
+        False,
     ),
     ("input m 5 dtype i64; input x 24x5; attention 4 segments m", {"x": X, "m": G}, QKV, {"segments": G}, True),
     (
@@ -80,7 +80,7 @@ CASES: list[tuple[str, dict[str, Any], tuple[Any, Any, Any], dict[str, Any], boo
         {"x": X, "m": G},
         GROUPED,
         {"segments": G, "mask": G},
-        True,
+        False,
     ),
     ("input b 4x5x5; input x 24x5; attention 4 bias b", {"x": X, "b": B}, QKV, {"bias": B}, True),
     (
@@ -95,7 +95,7 @@ CASES: list[tuple[str, dict[str, Any], tuple[Any, Any, Any], dict[str, Any], boo
         {"x": Z, "b": BS, "m": MS},
         ZS,
         {"bias": BS, "mask": MS, "causal": True},
-        True,
+        False,
     ),
     (
         "input m 5 dtype i64; input b 4x5x5; input x 24x3x5; attention 4 bias b segments m",
@@ -129,13 +129,13 @@ CASES: list[tuple[str, dict[str, Any], tuple[Any, Any, Any], dict[str, Any], boo
     ("input x [24, ?S, 5]; attention 4 causal on", {"x": Z}, ZS, {"causal": True}, False),
     ("input b [4, 3, 5, 5]; input x 24x3x5; attention 4 bias b", {"x": Z, "b": BS}, ZS, {"bias": BS}, True),
     ("input b 4x5x5; input x 24x3x5; attention 4 bias b", {"x": Z, "b": B}, ZS, {"bias": B}, True),
-    ("input m 3x5 dtype i64; input x 24x3x5; attention 4 mask m", {"x": Z, "m": MS}, ZS, {"mask": MS}, True),
+    ("input m 3x5 dtype i64; input x 24x3x5; attention 4 mask m", {"x": Z, "m": MS}, ZS, {"mask": MS}, False),
     (
         "input x 24x3x5; s: values [0, 0, 1, 1, 1] * 3 [3, 5] dtype i64; from x; attention 4 segments s mask s",
         {"x": Z},
         ZS,
         {"segments": np.tile([0, 0, 1, 1, 1], (2, 3, 1)), "mask": np.tile([0, 0, 1, 1, 1], (2, 3, 1))},
-        True,
+        False,
     ),
     (
         "input b 4x5x5; input x 24x3x5; s: values [0, 0, 1, 1, 1] dtype i64; from x; attention 4 bias b segments s",
