@@ -165,9 +165,9 @@ PROGRAMS = {
     "for i in [3, 2, 1, 0] { deconv 2x2 w*2**i stride 2; concat enc{i} { }; d w*2**i }; conv 1x1 2 }",
     "levels": "net n { input x 2x16x16\n a: conv 3x3 4; maxpool 2x2; b: conv 3x3 8; relu; c: conv 1x1 8; maxpool 2x2\n"
     "upsample 2; add { } c; upsample 2; concat { } a; conv 1x1 2; softmax; output y }",
-    "vit": VIT,
-    "transformer": TRANSFORMER,
-    "seq2seq": SEQ2SEQ,
+    "small_vit": VIT,
+    "small_transformer": TRANSFORMER,
+    "small_seq2seq": SEQ2SEQ,
     "window": WINDOW,
     "operands": "net o { input x 4x6; best: top_k_indices 2; from x; gather axis 1 best; reshape [4, ?]; w: relu\n"
     "output product { matmul { permute [1, 0] } { } }\n output again { attention 1 w w w }\n"
@@ -810,10 +810,10 @@ def test_each_layer_has_a_color() -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("seq2seq", {"lstm": ["initial"], "attention": ["mask", "keys, values", "queries"]}),
+        ("small_seq2seq", {"lstm": ["initial"], "attention": ["mask", "keys, values", "queries"]}),
         ("window", {"attention": ["segments", "bias"]}),
         ("operands", {"gather": ["indices"], "matmul": ["a", "b"], "attention": ["queries, keys, values"]}),
-        ("transformer", {"attention": ["queries", "keys", "values"]}),
+        ("small_transformer", {"attention": ["queries", "keys", "values"]}),
     ],
 )
 def test_a_layer_says_what_it_takes_its_inputs_as(name: str, expected: dict[str, list[str]]) -> None:
@@ -829,11 +829,11 @@ def test_a_layer_says_what_it_takes_its_inputs_as(name: str, expected: dict[str,
         assert [
             item.roles[value] for value in sorted(item.slots, key=lambda x: item.slots[x]) if item.roles[value]
         ] == roles
-    assert "keys, values: 6x5" in drawn(NETS["seq2seq"](), "dot").decode()
+    assert "keys, values: 6x5" in drawn(NETS["small_seq2seq"](), "dot").decode()
 
 
 def test_constants_stand_beside_a_straight_main_line() -> None:
-    root, _ = planned(NETS["vit"](), unfold=False)
+    root, _ = planned(NETS["small_vit"](), unfold=False)
     found = plates_of(root)
     main = [found[name] for name in ("image", "patch", "reshape1", "concat1", "add1", "norm", "head")]
     assert len({round(item.x) for item in main}) == 1
@@ -843,7 +843,7 @@ def test_constants_stand_beside_a_straight_main_line() -> None:
 
 
 def test_what_reads_only_a_size_has_no_edge_unless_nothing_else_reads_the_value() -> None:
-    root, _ = planned(NETS["transformer"](), unfold=False)
+    root, _ = planned(NETS["small_transformer"](), unfold=False)
     assert not [item for name, item in plates_of(root).items() if name.startswith("positions") and item.inputs]
     for name, kind, count in (("positions", "positions", 1), ("like", "crop", 1), ("like", "resize", 2)):
         root, _ = planned(NETS[name](), unfold=False)
@@ -852,7 +852,7 @@ def test_what_reads_only_a_size_has_no_edge_unless_nothing_else_reads_the_value(
 
 
 def test_an_input_stands_right_above_what_it_is_for() -> None:
-    root, _ = planned(NETS["transformer"](), unfold=False)
+    root, _ = planned(NETS["small_transformer"](), unfold=False)
     decoder = next(item for item in root.items if isinstance(item, Box) and "decoder" in item.title)
     makers = {value: item for item in root.items for value in item.outputs}
     assert {makers[value].rank for value in decoder.inputs} == {decoder.rank - 1}

@@ -210,7 +210,7 @@ def test_layers_that_keep_places(kind: str) -> None:
     """Those that are said to treat each element alike do so: a permuted input permutes the output, and no more."""
     x = np.random.default_rng(1).uniform(0.1, 2, size=(1, 7)).astype("f4")
     order = np.random.default_rng(2).permutation(7)
-    arguments = {"scale": "2", "shift": "1", "dropout": "0.5", "clip": "0.5 1"}
+    arguments = {"scale": "2", "shift": "1", "dropout": "0.5", "drop_path": "0.5", "threshold": "1", "clip": "0.5 1"}
     run = netdsl.parse(f"net n {{ input x 7; {kind} {arguments.get(kind, '')} }}").session()
     (a,), (b,) = run(x=x).values(), run(x=x[:, order]).values()
     assert np.allclose(a[:, order], b, rtol=1e-6, atol=1e-6)
