@@ -84,7 +84,7 @@ class Attention(Macro):
     def expand_at(self, opset: int, *xs: Value) -> tuple[Value, ...]:
         q, k, v, *rest = xs
         between, sizes = q.shape[1:-2], (*q.shape[1:-1], k.shape[-2])
-        # Runtimes differ in what a query that sees no key gets: before onnxruntime 1.32, the mean of the values.
+        # onnxruntime 1.27 returns the mean of the values for a query that sees no key, onnxruntime 1.32 returns 0.
         if opset < 23 or self.hides or (between and not all(isinstance(size, int) for size in sizes)):
             return self.expand(*xs)
         scores = rest[0] if rest else None
