@@ -19,7 +19,7 @@ def recipe(net: Net, batch: int, **changes: Any) -> Recipe:
     """Return the contest's recipe: SGD with momentum and weight decay on the cross-entropy."""
     from netdsl.base.text import Source, Span
     from netdsl.elaborate.recipe import LossLine, Recipe
-    from netdsl.losses import CrossEntropy
+    from netdsl.losses.classification import CrossEntropy
     from netdsl.optimizers import Sgd
 
     span = Span(Source("contest", ""), 0, 0)

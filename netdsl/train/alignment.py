@@ -9,7 +9,7 @@ import numpy as np
 from netdsl.base.user_error import UserError
 from netdsl.data.dataset import Dataset
 from netdsl.elaborate.recipe import LossLine, target_name
-from netdsl.losses import Ctc
+from netdsl.losses.sequence import Ctc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

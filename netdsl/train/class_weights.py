@@ -10,7 +10,7 @@ from netdsl.base.user_error import UserError
 from netdsl.data.dataset import Dataset
 from netdsl.data.labels import listed
 from netdsl.elaborate.recipe import LossLine, target_name
-from netdsl.losses import BALANCED, CrossEntropy
+from netdsl.losses.classification import BALANCED, CrossEntropy
 
 if TYPE_CHECKING:
     from netdsl.data.dataset import Examples

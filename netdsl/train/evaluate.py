@@ -12,7 +12,7 @@ from netdsl.backend.session import Session, failed
 from netdsl.data.dataset import Dataset
 from netdsl.elaborate.recipe import target_name
 from netdsl.ir.graph import LOSS
-from netdsl.losses import Ctc
+from netdsl.losses.sequence import Ctc
 from netdsl.lower import lower
 from netdsl.metrics import ended, without_ignored
 from netdsl.passes.rewrite import expand_macros, prune

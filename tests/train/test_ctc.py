@@ -15,7 +15,7 @@ from netdsl.backend.emit import emit
 from netdsl.backend.serialize import to_bytes
 from netdsl.base.user_error import UserError
 from netdsl.ir.graph import Graph
-from netdsl.losses import Ctc
+from netdsl.losses.sequence import Ctc
 from netdsl.metrics import METRICS, edit_distances, greedy
 from netdsl.passes.gradient import gradients
 from netdsl.passes.rewrite import expand_macros, prune

@@ -1,90 +1,24 @@
-"""Losses, which declare their arguments, their kind of target and their computation in ops."""
+"""Losses of classes, each of which is a number from 0 to K - 1 or a sign."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from netdsl import ops
 from netdsl.base.limits import SIZE
 from netdsl.base.shape import elements
-from netdsl.declare.arguments import FLOAT32_MIN, Choice, Flag, Integer, Operand, Real, Sequence, Word
-from netdsl.declare.declared import Declared, keyword, registrar
-from netdsl.diagnostics.loss_problems import LossMisfit
-from netdsl.diagnostics.problem import Misfit
-from netdsl.diagnostics.sequence_problems import BlankOutside, LongestOutside
+from netdsl.declare.arguments import FLOAT32_MIN, Choice, Flag, Integer, Real, Sequence, Word
+from netdsl.declare.declared import keyword
+from netdsl.losses.base import Loss, Target, loss, mean, misfit, total
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from netdsl.base.shape import Dim, Shape
+    from netdsl.base.shape import Shape
     from netdsl.ir.graph import Value
-
-LOSSES: dict[str, type[Loss]] = {}
-"""Losses by name."""
-
-loss = registrar(LOSSES)
-
 
 LOWEST_OUTPUT = -3.4e38
 """Close to the lowest float32, and thus below all outputs."""
-
-
-class Target(NamedTuple):
-    """The target of an output; `shape` excludes the batch.
-
-    - `class`: a class index from 0 to `classes` - 1, as i64; one per position of the output. Positions of the class
-      `ignore`, which can be any integer, do not count.
-    - `sign`: -1 or 1 as f32, one per position of the output.
-    - `value`: numbers in the output's shape, as f32.
-    - `sequence`: symbols from 0 to `classes` - 1, except `blank`, as i64, padded with -1 at the end; `shape` is the
-      length of the longest, or empty if the data determine it.
-    """
-
-    kind: str
-    shape: Shape
-    classes: Dim | None = None
-    ignore: int | None = None
-    blank: int | None = None
-
-    @property
-    def dtype(self) -> str:
-        return "i64" if self.kind in ("class", "sequence") else "f32"
-
-
-class Loss(Declared):
-    """A loss with its arguments. Immutable.
-
-    A subclass's docstring has the formula, shapes, source and an example. Y is the batch of outputs [N, K, *S], with K
-    classes and the positions S, which may be empty; the loss is the mean over the batch and the positions.
-    """
-
-    kind: ClassVar[str] = ""
-    probability: ClassVar[str] = ""
-    """Function that turns an output into the probabilities of its classes: `softmax`, `sigmoid` (of the second of two
-    classes), or empty if the loss does not model probabilities."""
-    weight: float = keyword(Real(0), 1.0, doc="factor of this loss in a sum of losses")
-
-    def target(self, output: Shape) -> Target:
-        """Return the target of an output of this shape (without the batch). Raises Misfit."""
-        raise NotImplementedError
-
-    def body(self, y: Value, target: Value) -> Value:
-        """Return the scalar loss of a batch: y [N, *output], target [N, *target]. All sizes are numbers."""
-        raise NotImplementedError
-
-    @property
-    def has_shares(self) -> bool:
-        """Whether `share` depends on more than the number of examples."""
-        return False
-
-    def share(self, target: NDArray[Any]) -> float:
-        """Return the weight of a batch in the mean over several batches."""
-        return len(target)
-
-
-def misfit(wanted: str) -> Misfit:
-    """Return the error for an output that does not fit a loss; `wanted` describes the accepted shape in words."""
-    return Misfit(LossMisfit, wanted=wanted)
 
 
 def classes(output: Shape) -> Target:
@@ -122,16 +56,6 @@ def onehot(y: Value, target: Value) -> Value:
 def runner_up(y: Value, here: Value) -> Value:
     """Return the largest output among the wrong classes at each position, [N, 1, *S]; `here` is the one-hot mask."""
     return ops.reduce_max(ops.where(here, ops.constant(y.graph, LOWEST_OUTPUT, y.dtype), y), (1,))
-
-
-def total(x: Value) -> Value:
-    """Return the sum of all elements, a scalar."""
-    return ops.reduce_sum(x, range(len(x.shape)), keepdims=False)
-
-
-def mean(x: Value) -> Value:
-    """Return the mean of all elements, a scalar."""
-    return ops.reduce_mean(x, range(len(x.shape)), keepdims=False)
 
 
 def places(y: Value) -> int:
@@ -371,116 +295,3 @@ class Perceptron(Loss):
             lead = ops.sub(right, runner_up(y, here))
         none = ops.constant(y.graph, 0.0, y.dtype)
         return mean(ops.where(ops.greater(lead, none), none, ops.neg(lead)))
-
-
-@loss("mse")
-class Mse(Loss):
-    """Mean squared error: mean of (y - t)^2 over the batch and all output elements.
-
-    Shapes: output [*]; target [*], of the same shape.
-    Conventions: as PyTorch's `mse_loss`, without the factor 1/2.
-    Source: Legendre (1805).
-
-    ```net
-    net line { input x 1; dense 1 }
-    train line { data npz "line.npz"; loss mse }
-    ```
-    """
-
-    def target(self, output: Shape) -> Target:
-        return Target("value", output)
-
-    def body(self, y: Value, target: Value) -> Value:
-        error = ops.sub(y, target)
-        return mean(ops.mul(error, error))
-
-
-@loss("l1")
-class L1(Loss):
-    """Mean absolute error: mean of |y - t| over the batch and all output elements.
-
-    Its gradient is 0 where y = t.
-    Shapes: output [*]; target [*], of the same shape.
-    Conventions: as PyTorch's `l1_loss`.
-    Source: Laplace (1774).
-
-    ```net
-    net line { input x 1; dense 1 }
-    train line { data npz "line.npz"; loss l1; metric mae }
-    ```
-    """
-
-    def target(self, output: Shape) -> Target:
-        return Target("value", output)
-
-    def body(self, y: Value, target: Value) -> Value:
-        return mean(ops.abs(ops.sub(y, target)))
-
-
-@loss("smooth_l1")
-class SmoothL1(Loss):
-    """Smooth mean absolute error: mean of d^2/(2 b) where d = |y - t| < b, and of d - b/2 elsewhere.
-
-    Here b is `beta`. The Huber loss with its delta = b is b times as large: `smooth_l1 beta B weight B`.
-    Shapes: output [*]; target [*], of the same shape.
-    Conventions: as PyTorch's `smooth_l1_loss`; `l1` is the limit for beta = 0.
-    Source: Girshick (2015), Fast R-CNN, equation 3; Huber (1964).
-
-    ```net
-    net line { input x 1; dense 1 }
-    train line { data npz "line.npz"; loss smooth_l1 beta 0.1 }
-    ```
-    """
-
-    beta: float = keyword(Real(above=0), 1.0, doc="error at which the loss becomes linear")
-
-    def target(self, output: Shape) -> Target:
-        return Target("value", output)
-
-    def body(self, y: Value, target: Value) -> Value:
-        error = ops.sub(y, target)
-        size = ops.abs(error)
-        small = ops.mul(error, error, 0.5 / self.beta)
-        return mean(ops.where(ops.greater(self.beta, size), small, ops.sub(size, self.beta / 2)))
-
-
-@loss("ctc")
-class Ctc(Loss):
-    """Connectionist temporal classification: mean over the batch of -log p(t) / max(U, 1).
-
-    p(t) is the probability of all paths through the places that read the target t of U symbols: one symbol per place,
-    by softmax(y), with repetitions merged and blanks then removed. A target without such a path counts 0, and has no
-    gradient: if it has more symbols, with one more for each repetition of the symbol before, than the output has
-    places. Before training, a note lists these targets. Targets may be empty.
-    Shapes: output [K, T], one score (no softmax) per symbol and place; target [U], symbols from 0 to K - 1 except the
-    blank, padded with -1 at the end. U is the second axis of the data's array, or `longest`. `lengths` is an input of
-    shape [1] and type i64: the number of places of each example; those behind do not count.
-    Conventions: as PyTorch's `ctc_loss` with `reduction='mean'` and `zero_infinity=True`, with `lengths` as
-    `input_lengths`, and the target's lengths from its padding. PyTorch's output is log_softmax(y), as [T, N, K].
-    Source: Graves et al. (2006).
-
-    ```net
-    net reader { input x 1x32x100; scale 1/255; conv 3x3 64; maxpool [32, 2]; reshape [64, 50]; linear 11 }
-    train reader { data npz "words.npz"; loss ctc blank 10; metric edit blank 10 }
-    ```
-    """
-
-    blank: int = keyword(Integer(0), 0, doc="symbol that stands for none")
-    lengths: str | None = keyword(Operand("i64"), None, doc="input that has the number of places of each example")
-    longest: int | None = keyword(Integer(1), None, doc="size of the padded targets (default: that of the data)")
-
-    def target(self, output: Shape) -> Target:
-        if len(output) != 2 or output[0] == 1:
-            raise misfit("two axes, [K, T]: a score for each of two symbols or more, at each of T places")
-        symbols, places = output
-        if isinstance(symbols, int) and self.blank >= symbols:
-            raise Misfit(BlankOutside, at="blank", blank=self.blank, symbols=symbols)
-        if self.longest is not None and isinstance(places, int) and self.longest > places:
-            raise Misfit(LongestOutside, at="longest", longest=self.longest, places=places)
-        return Target("sequence", () if self.longest is None else (self.longest,), symbols, blank=self.blank)
-
-    def body(self, y: Value, target: Value) -> Value:
-        lengths = None if self.lengths is None else ops.reshape(y.graph.inputs[self.lengths], ())
-        negative = ops.ctc(y, target, lengths, self.blank)
-        symbols = ops.cast(ops.greater_or_equal(target, 0), y.dtype)
-        return mean(ops.div(negative, ops.maximum(ops.reduce_sum(symbols, (1,), keepdims=False), 1.0)))
