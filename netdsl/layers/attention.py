@@ -126,7 +126,7 @@ class AttentionLayer(Layer):
         def drop(p: Value) -> Value:
             return ops.dropout(p, self.dropout, training.key, training.step) if self.dropout else p
 
-        y = ops.attend(q, k, v, self.heads, kv, scale, drop=drop, **self._options(q, values))
+        y = ops.attention(q, k, v, self.heads, kv, scale, drop=drop, **self._options(q, values))
         return channels_first(y)
 
     def _options(self, q: Value, values: Mapping[str, Value]) -> dict[str, Any]:

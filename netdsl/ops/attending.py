@@ -18,13 +18,36 @@ if TYPE_CHECKING:
     from netdsl.ir.formula import Count
     from netdsl.ir.graph import Value
 
-__all__ = ["attend", "attention", "places", "rotate"]
+__all__ = ["attention", "places", "rotate"]
 
 LOWEST = {"f16": -65504.0, "f32": -3.4028234663852886e38, "f64": -3.4028234663852886e38}
 """The score of a key that is not seen. It is finite: softmax of a row of infinities would be NaN."""
 
 
-class Attention(Macro):
+class AttentionOperator(Op):
+    """Attention of q [N, I, heads*d], k [N, J, kv*d] and v [N, J, kv*e], with a mask or bias that broadcasts to [N,
+    heads, I, J]. ONNX Attention, from opset 23."""
+
+    __slots__ = ("causal", "heads", "kv", "scale")
+
+    def __init__(self, heads: int, kv: int, scale: float, causal: bool) -> None:
+        self.heads = heads
+        self.kv = kv
+        self.scale = scale
+        self.causal = causal
+
+    def infer(self, *xs: Shape) -> Shape:
+        q, k, v = xs[:3]
+        assert q[:-2] == k[:-2] == v[:-2], f"{q}, {k}, {v}"
+        assert k[-2] == v[-2], f"{k}, {v}"
+        return *q[:-1], v[-1] // self.kv * self.heads
+
+    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
+        numbers = {"q_num_heads": self.heads, "kv_num_heads": self.kv, "is_causal": int(self.causal)}
+        return OnnxNode("Attention", {**numbers, "scale": self.scale})
+
+
+class Attention(Macro, AttentionOperator):
     """y[…, i, h] = sum_j softmax_j(scale q[…, i, h] . k[…, j, g] + bias[…, h, i, j]) v[…, j, g], g = h // (heads/kv).
 
     q [N, *S, I, heads*d], k [N, *S, J, kv*d], v [N, *S, J, kv*e], and if `masked` the keys that are seen, a bool that
@@ -34,27 +57,15 @@ class Attention(Macro):
     Source: Vaswani et al. (2017), eq. 1; Ainslie et al. (2023) for kv < heads.
     """
 
-    __slots__ = ("biased", "causal", "heads", "hides", "kv", "masked", "scale")
+    __slots__ = ("biased", "hides", "masked")
 
     def __init__(
         self, heads: int, kv: int, scale: float, *, causal: bool, masked: bool, hides: bool, biased: bool
     ) -> None:
+        super().__init__(heads, kv, scale, causal)
         self.hides = hides
-        self.heads = heads
-        self.kv = kv
-        self.scale = scale
-        self.causal = causal
         self.masked = masked
         self.biased = biased
-
-    def infer(self, *xs: Shape) -> Shape:
-        q, k, v = xs[:3]
-        assert q[:-2] == k[:-2] == v[:-2], f"{q}, {k}, {v}"
-        assert k[-2] == v[-2], f"{k}, {v}"
-        return *q[:-1], v[-1] // self.kv * self.heads
-
-    def dtype(self, *xs: str) -> str:
-        return xs[0]
 
     def macs(self, y: Shape, *xs: Shape) -> Count:
         return (element_count(xs[0][1:]) + element_count(y[1:])) * element_count(xs[1][-2:-1])
@@ -73,13 +84,7 @@ class Attention(Macro):
         return Reach(to, stride=0 if size == 1 != y[to] else 1)
 
     def expand(self, *xs: Value) -> tuple[Value, ...]:
-        q, k, v, *rest = xs
-        mask, bias = rest[0] if self.masked else None, rest[-1] if self.biased else None
-        return (
-            attend(
-                q, k, v, self.heads, self.kv, self.scale, causal=self.causal, mask=mask, hides=self.hides, bias=bias
-            ),
-        )
+        return (self.composed(*xs),)
 
     def expand_at(self, opset: int, *xs: Value) -> tuple[Value, ...]:
         q, k, v, *rest = xs
@@ -98,6 +103,42 @@ class Attention(Macro):
             inputs.append(_folded(scores, q, known(between)))
         return (ops.reshape(apply(op, *inputs), self.infer(q.shape, k.shape, v.shape), batch=False),)
 
+    def composed(self, *xs: Value, drop: Callable[[Value], Value] | None = None) -> Value:
+        """Return the result in simpler ops. `drop` is applied to the probabilities."""
+        q, k, v, *rest = xs
+        mask, bias = rest[0] if self.masked else None, rest[-1] if self.biased else None
+        heads, kv = self.heads, self.kv
+        rank, grouped = len(q.shape), heads != kv
+        scores = ops.matmul(
+            _heads(ops.mul(q, self.scale), (kv, heads // kv) if grouped else (heads,)),
+            _heads(k, (kv, 1) if grouped else (kv,), transposed=True),
+        )
+        if bias is not None:
+            scores = ops.add(scores, _grouped(bias, kv) if grouped else bias)
+        seen = _grouped(mask, 1) if mask is not None and grouped else mask
+        lowest = LOWEST[scores.dtype]
+        if self.causal:
+            place = places(q, rank - 2)
+            past = ops.greater_or_equal(ops.reshape(place, (q.shape[-2], 1), batch=False), place)
+            if seen is None:
+                # Each query sees a key, so that a sum hides the others: its gradient is that of the scores.
+                scores = ops.add(scores, ops.where(past, ops.constant(q.graph, 0, scores.dtype), lowest))
+            else:
+                seen = ops.logical_and(seen, past)
+        if seen is not None:
+            scores = ops.where(seen, scores, lowest)
+        p = ops.softmax(scores, -1)
+        if self.hides and seen is not None:
+            p = ops.mul(p, ops.cast(seen, p.dtype))
+        if drop is not None:
+            p = drop(p)
+        y = ops.matmul(p, _heads(v, (kv, 1) if grouped else (kv,)))
+        between = range(1, rank - 2)
+        groups = range(rank - 2, len(y.shape) - 2)
+        last = len(y.shape) - 1
+        y = ops.transpose(y, (0, *between, last - 1, *groups, last))
+        return ops.reshape(y, (*q.shape[:-1], heads * y.shape[-1]), batch=False)
+
 
 def _folded(scores: Value, q: Value, between: tuple[int, ...]) -> Value:
     """Return a mask or bias that broadcasts to [N, *S, heads, I, J], with S as a part of the batch."""
@@ -112,47 +153,7 @@ def _folded(scores: Value, q: Value, between: tuple[int, ...]) -> Value:
     return ops.reshape(scores, (scores.shape[0] * prod(between), *ends), batch=False)
 
 
-class AttentionOperator(Op):
-    """Attention of q [N, I, heads*d], k [N, J, kv*d] and v [N, J, kv*e], with a mask or bias that broadcasts to [N,
-    heads, I, J]. ONNX Attention, from opset 23."""
-
-    __slots__ = ("causal", "heads", "kv", "scale")
-
-    def __init__(self, heads: int, kv: int, scale: float, causal: bool) -> None:
-        self.heads = heads
-        self.kv = kv
-        self.scale = scale
-        self.causal = causal
-
-    def infer(self, q: Shape, k: Shape, v: Shape, *_: Shape) -> Shape:
-        assert q[:-2] == k[:-2] == v[:-2], f"{q}, {k}, {v}"
-        assert k[-2] == v[-2], f"{k}, {v}"
-        return *q[:-1], v[-1] // self.kv * self.heads
-
-    def onnx(self, opset: int, *xs: Value) -> OnnxNode:
-        numbers = {"q_num_heads": self.heads, "kv_num_heads": self.kv, "is_causal": int(self.causal)}
-        return OnnxNode("Attention", {**numbers, "scale": self.scale})
-
-
 def attention(
-    q: Value,
-    k: Value,
-    v: Value,
-    heads: int,
-    kv: int,
-    scale: float,
-    *,
-    causal: bool = False,
-    mask: Value | None = None,
-    hides: bool = False,
-    bias: Value | None = None,
-) -> Value:
-    given = {"causal": causal, "masked": mask is not None, "hides": hides, "biased": bias is not None}
-    op = Attention(heads, kv, scale, **given)
-    return apply(op, q, k, v, *(x for x in (mask, bias) if x is not None))
-
-
-def attend(
     q: Value,
     k: Value,
     v: Value,
@@ -166,36 +167,11 @@ def attend(
     bias: Value | None = None,
     drop: Callable[[Value], Value] | None = None,
 ) -> Value:
-    """Return attention in simpler ops. `drop` is applied to the probabilities."""
-    rank, grouped = len(q.shape), heads != kv
-    scores = ops.matmul(
-        _heads(ops.mul(q, scale), (kv, heads // kv) if grouped else (heads,)),
-        _heads(k, (kv, 1) if grouped else (kv,), transposed=True),
-    )
-    if bias is not None:
-        scores = ops.add(scores, _grouped(bias, kv) if grouped else bias)
-    seen = _grouped(mask, 1) if mask is not None and grouped else mask
-    lowest = LOWEST[scores.dtype]
-    if causal:
-        place = places(q, rank - 2)
-        past = ops.greater_or_equal(ops.reshape(place, (q.shape[-2], 1), batch=False), place)
-        if seen is None:  # each query sees a key, so that a sum hides the others: its gradient is that of the scores
-            scores = ops.add(scores, ops.where(past, ops.constant(q.graph, 0, scores.dtype), lowest))
-        else:
-            seen = ops.logical_and(seen, past)
-    if seen is not None:
-        scores = ops.where(seen, scores, lowest)
-    p = ops.softmax(scores, -1)
-    if hides and seen is not None:
-        p = ops.mul(p, ops.cast(seen, p.dtype))
-    if drop is not None:
-        p = drop(p)
-    y = ops.matmul(p, _heads(v, (kv, 1) if grouped else (kv,)))
-    between = range(1, rank - 2)
-    groups = range(rank - 2, len(y.shape) - 2)
-    last = len(y.shape) - 1
-    y = ops.transpose(y, (0, *between, last - 1, *groups, last))
-    return ops.reshape(y, (*q.shape[:-1], heads * y.shape[-1]), batch=False)
+    """Return attention; with `drop`, which is applied to the probabilities, in simpler ops, which have gradients."""
+    given = {"causal": causal, "masked": mask is not None, "hides": hides, "biased": bias is not None}
+    op = Attention(heads, kv, scale, **given)
+    xs = (q, k, v, *(x for x in (mask, bias) if x is not None))
+    return apply(op, *xs) if drop is None else op.composed(*xs, drop=drop)
 
 
 def _heads(x: Value, groups: tuple[int, ...], *, transposed: bool = False) -> Value:

@@ -23,6 +23,11 @@ from tests.support.exact import evaluator
 
 X = (2, 3, 4, 5)
 
+
+def attend(*xs, **options):
+    return ops.attention(*xs, drop=lambda p: p, **options)
+
+
 # name: inputs' shapes, the op.
 CASES = {
     **{
@@ -93,14 +98,14 @@ CASES = {
     "gemm_trans_both": ([(3, 2), (4, 3), (2, 4)], lambda a, b, c: ops.gemm(a, b, c, trans_a=True, trans_b=True)),
     "concat": ([X, (2, 1, 4, 5), X], lambda *xs: ops.concat(xs)),
     "spread": ([(1, 3), (2, 4), (1, 2)], lambda *xs: ops.concat(ops.spread(*xs))),
-    "attention": ([(2, 4, 8), (2, 5, 4), (2, 5, 6)], lambda *xs: ops.attend(*xs, 4, 2, 0.6)),
+    "attention": ([(2, 4, 8), (2, 5, 4), (2, 5, 6)], lambda *xs: attend(*xs, 4, 2, 0.6)),
     "attention_causal_biased": (
         [(2, 3, 4), (2, 3, 4), (2, 3, 6), (1, 2, 3, 3)],
-        lambda q, k, v, b: ops.attend(q, k, v, 2, 2, 0.6, causal=True, bias=b),
+        lambda q, k, v, b: attend(q, k, v, 2, 2, 0.6, causal=True, bias=b),
     ),
     "attention_hides": (
         [(2, 3, 2, 4), (2, 3, 2, 2), (2, 3, 2, 2), (2, 3, 1, 1, 2)],
-        lambda q, k, v, m: ops.attend(q, k, v, 2, 1, 1.3, mask=ops.greater(m, 0), hides=True),
+        lambda q, k, v, m: attend(q, k, v, 2, 1, 1.3, mask=ops.greater(m, 0), hides=True),
     ),
     "spread_to_unknown": (
         [(1, 3), (2, 3)],
