@@ -24,9 +24,8 @@ LOWEST = {"f16": -65504.0, "f32": -3.4028234663852886e38, "f64": -3.402823466385
 """The score of a key that is not seen. It is finite: softmax of a row of infinities would be NaN."""
 
 
-class AttentionOperator(Op):
-    """Attention of q [N, I, heads*d], k [N, J, kv*d] and v [N, J, kv*e], with a mask or bias that broadcasts to [N,
-    heads, I, J]. ONNX Attention, from opset 23."""
+class Attending(Op):
+    """Base class of attention: of q [N, *S, I, heads*d], k [N, *S, J, kv*d] and v [N, *S, J, kv*e]."""
 
     __slots__ = ("causal", "heads", "kv", "scale")
 
@@ -42,12 +41,18 @@ class AttentionOperator(Op):
         assert k[-2] == v[-2], f"{k}, {v}"
         return *q[:-1], v[-1] // self.kv * self.heads
 
+
+class AttentionOperator(Attending):
+    """Attention without S, with a mask or bias that broadcasts to [N, heads, I, J]. ONNX Attention, from opset 23."""
+
+    __slots__ = ()
+
     def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         numbers = {"q_num_heads": self.heads, "kv_num_heads": self.kv, "is_causal": int(self.causal)}
         return OnnxNode("Attention", {**numbers, "scale": self.scale})
 
 
-class Attention(Macro, AttentionOperator):
+class Attention(Macro, Attending):
     """y[…, i, h] = sum_j softmax_j(scale q[…, i, h] . k[…, j, g] + bias[…, h, i, j]) v[…, j, g], g = h // (heads/kv).
 
     q [N, *S, I, heads*d], k [N, *S, J, kv*d], v [N, *S, J, kv*e], and if `masked` the keys that are seen, a bool that
