@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from pathlib import Path
@@ -33,16 +34,25 @@ def test_the_first_command_names_the_digits(tmp_path: Path) -> None:
 
 
 def test_its_network_is_the_zoos(tmp_path: Path) -> None:
-    text, _ = blocks(README, "net")
+    text, _, _ = blocks(README, "net")
     (tmp_path / "alexnet.net").write_text(text, "utf-8")
     nets = [load_net(file, Report()) for file in (str(tmp_path / "alexnet.net"), "alexnet")]
     here, there = ([(node.name, node.layer.kind, node.shape) for node in net.nodes] for net in nets if net)
     assert here == there
 
 
+def test_its_gpt2_has_the_size_of_the_zoos(tmp_path: Path) -> None:
+    _, text, _ = blocks(README, "net")
+    (tmp_path / "gpt2.net").write_text(text, "utf-8")
+    for file in (str(tmp_path / "gpt2.net"), "gpt2"):
+        net = load_net(file, Report())
+        assert net
+        assert sum(math.prod(each.shape) for each in net.parameters.values()) == 124_439_808
+
+
 def test_its_training_trains(tmp_path: Path) -> None:
     clone = checkout(tmp_path)
-    _, text = blocks(README, "net")
+    *_, text = blocks(README, "net")
     (clone / "digits.net").write_text(text, "utf-8")
     (commands,) = (block for block in blocks(README, "sh") if "netdsl train" in block)
     train, *others = (line.partition("#")[0] for line in commands.splitlines())
