@@ -10,6 +10,7 @@ from netdsl.base import limits
 from netdsl.elaborate.recipe import target_name
 from netdsl.ir.graph import LOSS, RATE, STEP
 from netdsl.lower import lower_training
+from netdsl.passes.broadcast import broadcast_numbers
 from netdsl.passes.gradient import gradients
 from netdsl.passes.pool_first import pool_first
 from netdsl.passes.rewrite import expand_macros, prune
@@ -69,7 +70,7 @@ def training_step(net: Net, recipe: Recipe) -> Graph:
             operation.origin = g.producer.origin if g.producer else None
     if recipe.average:
         update_averages(graph, recipe.average, count)
-    return prune(graph)
+    return broadcast_numbers(prune(graph))
 
 
 def update_averages(graph: Graph, decay: float, count: Value) -> None:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from netdsl import ops
-from netdsl.ir.graph import LOSS, Graph
-from netdsl.ops.arithmetic import Add
+from netdsl.ir.graph import LOSS, Constant, Graph
+from netdsl.ops.arithmetic import Add, Mul
 from netdsl.ops.linear import Gemm
+from netdsl.ops.shaping import Expand
 from netdsl.passes.finish import LONG, binary_sums, finish, transposed_operands
 from netdsl.train.step_backend import run_graph
 from tests.compiler.test_in_place import RECIPES, program
@@ -28,6 +29,15 @@ def test_sums_are_of_two() -> None:
     graph = step_of(program(NETS["dense"], RECIPES["momentum"]))
     assert max(len(each.inputs) for each in graph.operations if isinstance(each.op, Add)) == 3
     assert {len(each.inputs) for each in binary_sums(graph).operations if isinstance(each.op, Add)} == {2}
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
+def test_the_gradient_of_a_sum_is_read_as_a_number(loss: str) -> None:
+    """Nothing of the size of a sum's elements repeats a number, and nothing is multiplied by 1."""
+    graph = step_of(f"net t {{ input x 1x50; conv 3 4 }}\ntrain t {{ data xor; loss {loss} }}")
+    assert not [each for each in graph.operations if isinstance(each.op, Expand)]
+    factors = [x for each in graph.operations if isinstance(each.op, Mul) for x in each.inputs]
+    assert (1.0,) not in [x.tensor.data for x in factors if isinstance(x, Constant)]
 
 
 def test_long_products_have_their_first_operand_transposed() -> None:
