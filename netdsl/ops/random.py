@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import pi, prod
+from math import isqrt, pi, prod
 from typing import TYPE_CHECKING
 
 from netdsl import ops
@@ -50,12 +50,13 @@ GOLDEN_RATIO = 0x9E3779B9
 
 
 class Range(Op):
-    """0, 1, …, count - 1 as i64, without inputs. ONNX Range."""
+    """0, delta, …, (count - 1) delta as i64, without inputs. ONNX Range."""
 
-    __slots__ = ("count",)
+    __slots__ = ("count", "delta")
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, delta: int) -> None:
         self.count = count
+        self.delta = delta
 
     def infer(self, *xs: Shape) -> Shape:
         return (self.count,)
@@ -64,7 +65,7 @@ class Range(Op):
         return "i64"
 
     def onnx(self, opset: int, *xs: Value) -> OnnxNode:
-        numbers = {"start": 0, "limit": self.count, "delta": 1}
+        numbers = {"start": 0, "limit": self.count * self.delta, "delta": self.delta}
         return OnnxNode("Range", extra={name: Tensor("i64", (), (number,)) for name, number in numbers.items()})
 
 
@@ -92,9 +93,9 @@ def count_to(count: Value, size: Dim) -> Value:
     return apply(CountTo(size), constant(count.graph, 0, "i64"), scalar, constant(count.graph, 1, "i64"))
 
 
-def counter(graph: Graph, count: int) -> Value:
-    """Return 0, 1, …, count - 1 as i64; unlike a constant, it takes only a few bytes in the model."""
-    (result,) = graph.apply(Range(count))
+def counter(graph: Graph, count: int, delta: int = 1) -> Value:
+    """Return 0, delta, …, (count - 1) delta as i64; unlike a constant, it takes only a few bytes in the model."""
+    (result,) = graph.apply(Range(count, delta))
     return result
 
 
@@ -134,11 +135,17 @@ def dropout(x: Value, p: float, key: int, step: Value, kept_axes: int | None = N
 
 
 def _drawn(count: int, key: int, step: Value) -> Value:
-    """Return random u32 numbers, of which the upper half is well mixed, specific to the key and the step."""
+    """Return random u32 numbers as a matrix, of which the upper half is well mixed, specific to the key and the step.
+
+    The number of an element is hashed with that of the step, as a sum of those of its row and its column: no large
+    value is the same in each step, which runtimes would compute when they load the model, and keep.
+    """
     first = fully_mixed(ops.add(ops.mul(step, GOLDEN_RATIO), key * 0x85EBCA6B % 2**32))
     second = fully_mixed(ops.add(first, GOLDEN_RATIO))
-    counts = ops.cast(counter(step.graph, count), "u32")
-    return mixed(ops.add(counts, first), second)
+    columns = next(n for n in range(isqrt(count), 0, -1) if count % n == 0)
+    rows = ops.cast(counter(step.graph, count // columns, columns), "u32")
+    begins = ops.reshape(ops.add(rows, first), (count // columns, 1), batch=False)
+    return mixed(ops.add(begins, ops.cast(counter(step.graph, columns), "u32")), second)
 
 
 def noise(x: Value, normal: bool, key: int, step: Value) -> Value:

@@ -22,6 +22,7 @@ from netdsl.ir.init import Init
 from netdsl.ir.net import Parameter
 from netdsl.ops.base import known
 from netdsl.ops.random import BitwiseXor
+from netdsl.passes.run_time import at_run_time
 from netdsl.train.alignment import NoLongest, needs_longest
 from netdsl.train.class_weights import NoBalance, is_balanced
 from netdsl.train.step import portable, training_step
@@ -114,7 +115,7 @@ def step_model(recipe: Recipe, *, opset: int = OPSET, metadata: Mapping[str, str
             f"the data determine the size of the target of `{line.output}`, but a compiled step does not read them",
             f"give the number of symbols of the longest target: `loss {line.loss.kind} longest 20`",
         )
-    graph = portable(training_step(recipe.net, recipe))
+    graph = at_run_time(portable(training_step(recipe.net, recipe)))
     if opset < DROPOUT_OPSET and any(isinstance(operation.op, BitwiseXor) for operation in graph.operations):
         raise NeedsNewerOpset(f"a step with dropout or noise requires opset {DROPOUT_OPSET} or newer, not {opset}")
     emitted = emit(graph, opset=opset)

@@ -18,6 +18,8 @@ from netdsl.backend.emit import emit
 from netdsl.base.text import Source
 from netdsl.diagnostics.report import Report
 from netdsl.elaborate.recipe import Recipe
+from netdsl.losses import LOSSES
+from netdsl.passes.run_time import LARGE
 from netdsl.train.export import PROTOCOL_KEY, NeedsNewerOpset, step_model, step_to_bytes, step_values
 from netdsl.train.runner import Runner
 from netdsl.train.step import portable, training_step
@@ -263,3 +265,52 @@ def test_what_is_wrong_is_told(netdsl: Commands, arguments: tuple[str, ...], cod
     assert ran.code in (1, 2)
     assert code in ran.err
     assert not list(Path().glob("*.onnx"))
+
+
+SEQUENCE = "input n 1 dtype i64; input x {length} dtype i64; embedding 300 64; {layers}; linear 40"
+RECURRENT = "{cell} 16 layers 2 bidirectional on lengths n dropout 0.2"
+LOSSES_OF_ONE = "logistic", "exponential", "hinge squared on", "perceptron", "mse", "l1", "smooth_l1"
+LOSSES_OF_FOUR = (
+    *("cross_entropy", "cross_entropy ignore 0 class_weights [1, 2, 3, 4] smoothing 0.1", "ctc longest 9"),
+    *("hinge", "hinge multiclass weston_watkins squared on", "perceptron"),
+)
+
+
+def net_with_losses() -> str:
+    """A net with a long output for each loss."""
+    lines = [(1, line) for line in LOSSES_OF_ONE] + [(4, line) for line in LOSSES_OF_FOUR]
+    outputs = "; ".join(f"output o{i} {{ conv 1 {channels} }}" for i, (channels, _) in enumerate(lines))
+    losses = "; ".join(f"loss o{i} {line}" for i, (_, line) in enumerate(lines))
+    return f"net t {{ input x 1x9000; {outputs} }}\ntrain t {{ data xor; {losses}; batch 4 }}"
+
+
+def step_on(length: int, layers: str) -> str:
+    """A net of layers on a sequence."""
+    net = SEQUENCE.format(length=length, layers=layers)
+    return f"net t {{ {net} }}\ntrain t {{ data xor; loss cross_entropy; optimizer adam; batch 4 }}"
+
+
+def test_every_loss_is_loaded_below() -> None:
+    assert {line.split()[0] for line in (*LOSSES_OF_ONE, *LOSSES_OF_FOUR)} == {*LOSSES}
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        net_with_losses(),
+        *(step_on(500, RECURRENT.format(cell=cell)) for cell in ("rnn", "gru", "lstm")),
+        step_on(500, "linear 192; rope 12; attention 4 causal on dropout 0.1; skip { linear 64; drop_path 0.1 }"),
+        step_on(500, "add { } { positions; embedding 500 64 }; maxpool 2; upsample 2; slice 1 3 400; noise normal"),
+    ],
+)
+def test_runtimes_compute_no_large_constant(net: str, tmp_path: Path) -> None:
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.log_severity_level = 4
+    model = step_to_bytes(recipe_of(net=net))
+    onnxruntime.InferenceSession(model, options)
+    before, after = (
+        sum(onnx.numpy_helper.to_array(each).nbytes for each in graph.initializer)
+        for graph in (onnx.load_from_string(model).graph, onnx.load(options.optimized_model_filepath).graph)
+    )
+    assert after <= before + 2 * LARGE
