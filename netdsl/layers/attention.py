@@ -279,7 +279,7 @@ class RopeLayer(Layer):
         last = channels_last(x)
         rank = len(last.shape)
         if at is None:
-            place = ops.places(last, rank - 2)
+            place = ops.reshape(ops.places(last, rank - 2), (*(1,) * (rank - 2), x.shape[-1]), batch=False)
         else:
             place = ops.reshape(at, (*(1,) * (rank - 1 - len(at.shape)), *at.shape[1:]))
         frequencies = self.frequencies(x.shape[1:])

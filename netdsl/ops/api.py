@@ -22,6 +22,7 @@ from netdsl.ops.random import *
 from netdsl.ops.recurrence import *
 from netdsl.ops.reduction import *
 from netdsl.ops.resampling import *
+from netdsl.ops.rotary import *
 from netdsl.ops.scanning import *
 from netdsl.ops.scattering import *
 from netdsl.ops.shaping import *

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from netdsl.ir.formula import Count
     from netdsl.ir.graph import Value
 
-__all__ = ["attention", "places", "rotate"]
+__all__ = ["attention", "places"]
 
 LOWEST = {"f16": -65504.0, "f32": -3.4028234663852886e38, "f64": -3.4028234663852886e38}
 """The score of a key that is not seen. It is finite: softmax of a row of infinities would be NaN."""
@@ -200,58 +200,3 @@ def places(x: Value, axis: int) -> Value:
     if isinstance(size, int):
         return ops.counter(x.graph, size)
     return ops.count_to(ops.shape_of(x, axis, axis + 1), size)
-
-
-class Rotation(Macro):
-    """Cosine and sine of the angles x * frequency, of positions x [*] as i64 -> twice [*, 1, frequencies].
-
-    They are computed in f32 in a graph of half precision, too, which cannot tell distant positions apart.
-    """
-
-    __slots__ = ("frequencies",)
-
-    def __init__(self, frequencies: tuple[float, ...]) -> None:
-        self.frequencies = frequencies
-
-    def shapes(self, *xs: Shape) -> tuple[Shape, ...]:
-        return ((*xs[0], 1, len(self.frequencies)),) * 2
-
-    def dtypes(self, *xs: str) -> tuple[str, ...]:
-        return "f32", "f32"
-
-    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
-        return Reach(axis)
-
-    def expand(self, *xs: Value) -> tuple[Value, ...]:
-        (x,) = xs
-        place = ops.reshape(ops.cast(x, "f32"), (*x.shape, 1, 1), batch=False)
-        angle = ops.mul(place, ops.constant(x.graph, self.frequencies))
-        return ops.cos(angle), ops.sin(angle)
-
-    def vjps(
-        self, dys: tuple[Value | None, ...], ys: tuple[Value, ...], xs: tuple[Value, ...]
-    ) -> tuple[Value | None, ...]:
-        return (None,)
-
-
-def rotate(x: Value, place: Value, heads: int, frequencies: tuple[float, ...], *, interleaved: bool = False) -> Value:
-    """Rotate pairs of channels of [N, *S, L, heads*d] by angles that grow with the position `place`, which broadcasts
-    to [N, *S, L]. The pairs are neighbors if `interleaved`, else channels of the two halves of the first
-    2*frequencies channels of each head. Source: Su et al. (2021), eq. 34."""
-    cos, sin = x.graph.apply(Rotation(frequencies), place)
-    count, size = len(frequencies), known(x.shape[-1:])[0] // heads
-    split = ops.reshape(x, (*x.shape[:-1], heads, size), batch=False)
-    axis = len(split.shape) - 1
-    turned, *rest = ops.split(split, (2 * count, size - 2 * count), axis) if 2 * count < size else (split,)
-    if interleaved:
-        pairs = ops.reshape(turned, (*turned.shape[:-1], count, 2), batch=False)
-        halves = ops.split(pairs, (1, 1), axis + 1)
-        a, b = (ops.reshape(half, half.shape[:-1], batch=False) for half in halves)
-    else:
-        a, b = ops.split(turned, (count, count), axis)
-    parts = [ops.sub(ops.mul(a, cos), ops.mul(b, sin)), ops.add(ops.mul(b, cos), ops.mul(a, sin))]
-    if interleaved:
-        parts = [ops.reshape(part, (*part.shape, 1), batch=False) for part in parts]
-        parts = [ops.reshape(ops.concat(parts, axis + 1), turned.shape, batch=False)]
-    y = ops.concat([*parts, *rest], axis) if len(parts) + len(rest) > 1 else parts[0]
-    return ops.reshape(y, x.shape, batch=False)

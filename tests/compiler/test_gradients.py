@@ -107,6 +107,15 @@ CASES = {
         [(2, 3, 2, 4), (2, 3, 2, 2), (2, 3, 2, 2), (2, 3, 1, 1, 2)],
         lambda q, k, v, m: attend(q, k, v, 2, 1, 1.3, mask=ops.greater(m, 0), hides=True),
     ),
+    **{
+        f"rotate{interleaved}": (
+            [(2, 3, 12)],
+            lambda x, interleaved=interleaved: ops.rotate(
+                x, ops.constant(x.graph, [0, 2, 5], "i64", (1, 3)), 2, (1.0, 0.3), interleaved=interleaved
+            ),
+        )
+        for interleaved in (False, True)
+    },
     "spread_to_unknown": (
         [(1, 3), (2, 3)],
         lambda x, like: ops.mul(
@@ -331,6 +340,7 @@ NO_GRADIENTS = {
     "Range",
     "Recurrent",
     "Scan",
+    "RotaryEmbedding",  # as AttentionOperator
     "ScatterElements",
 }
 

@@ -37,6 +37,14 @@ def f32(x):
     return ops.cast(x, "f32")
 
 
+def turned(x, heads, frequencies):
+    """Rotations of channels i and i + r/2 of each head, as complex numbers."""
+    z, half = x.reshape(*x.shape[:2], heads, -1), len(frequencies)
+    angle = np.arange(x.shape[1])[:, None, None] * frequencies
+    y = (z[..., :half] + 1j * z[..., half : 2 * half]) * np.exp(1j * angle)
+    return np.concatenate([y.real, y.imag, z[..., 2 * half :]], -1).reshape(x.shape)
+
+
 def unsigned(x):
     return ops.cast(ops.abs(ops.mul(x, 1000)), "u32")
 
@@ -360,6 +368,11 @@ CASES = {
             ],
             -1,
         ),
+    ),
+    "rotate": (
+        [(N, H, 18)],
+        lambda x: ops.rotate(x, ops.reshape(ops.places(x, 1), (1, H), batch=False), 3, (1.0, 0.3)),
+        lambda x: turned(x, 3, np.array([1, 0.3])),
     ),
     "shape_of": ([(N, 2, H, W)], lambda x: f32(ops.shape_of(x, 1, 4)), lambda x: np.array(x.shape[1:])),
     "space_to_depth": (
