@@ -116,12 +116,12 @@ class AttentionLayer(Layer):
         return kv, d, values // kv
 
     def body(self, *xs: Value, **values: Value) -> Value:
-        q, k, v, kv, scale = self._parts(xs[:-1])
+        q, k, v, kv, scale = self._parts(xs[:-1], values)
         return channels_first(ops.attention(q, k, v, self.heads, kv, scale, **self._options(q, values)))
 
     def train(self, *xs: Any, **values: Value) -> Value:
         training: Training = xs[-1]
-        q, k, v, kv, scale = self._parts(xs[:-2])
+        q, k, v, kv, scale = self._parts(xs[:-2], values)
 
         def drop(p: Value) -> Value:
             return ops.dropout(p, self.dropout, training.key, training.step) if self.dropout else p
@@ -134,11 +134,12 @@ class AttentionLayer(Layer):
         mask, bias = self._mask(q, values), self._bias(q, values.get("bias"))
         return {"causal": self.causal, "mask": mask, "hides": "mask" in values, "bias": bias}
 
-    def _parts(self, qkv: Sequence[Value]) -> tuple[Value, Value, Value, int, float]:
+    def _parts(self, qkv: Sequence[Value], values: Mapping[str, Value]) -> tuple[Value, Value, Value, int, float]:
         """Return queries, keys and values with their channels last, the number of heads of keys, and the scale."""
         kv, d, e = self.sizes(*(x.shape[1:] for x in qkv))
         scale = d**-0.5 if self.scale is None else self.scale
-        last = [channels_last(x) for x in ops.spread(*qkv)]
+        spread = ops.spread(*qkv, *(x for x in values.values() if x.shape[0] != 1))
+        last = [channels_last(x) for x in spread[: len(qkv)]]
         q, k, v = (
             last if len(last) == 3 else ops.split(last[0], (self.heads * d, kv * d, kv * e), len(last[0].shape) - 1)
         )

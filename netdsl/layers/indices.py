@@ -142,6 +142,7 @@ class GatherLayer(Layer):
     def body(self, x: Value, indices: Value, w: Weights) -> Value:
         axis, rank = axis_of(self.axis, x.shape[1:]) + 1, len(x.shape)
         many = len(indices.shape) - 1
+        x, indices = ops.spread(x, indices)
         x = ops.transpose(x, (0, axis, *(i for i in range(1, rank) if i != axis))) if axis > 1 else x
         y = ops.batch_gather(x, indices)
         front = range(1 + many, many + axis)

@@ -135,6 +135,7 @@ class GridSampleLayer(Layer):
         return (x[0], *grid[1:])
 
     def body(self, x: Value, grid: Value, w: Weights) -> Value:
+        x, grid = ops.spread(x, grid)
         return ops.grid_sample(x, ops.transpose(grid, (0, 2, 3, 1)), self.padding, self.align_corners)
 
 

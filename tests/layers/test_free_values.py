@@ -67,3 +67,31 @@ def test_integers_are_constants_of_their_type() -> None:
     assert y.tolist() == [[1, 1, 1]] * 2
     constants: list[Any] = list(net.to_onnx().graph.initializer)
     assert [list(c.int64_data) or c.raw_data for c in constants if c.data_type == onnx.TensorProto.INT64]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "input p 7 dtype i64; param [24, 7]; rope 3 at p",
+        "input m 7 dtype i64; param [24, 7]; attention 4 mask m",
+        "input b 4x7x7; param [24, 7]; attention 4 bias b",
+        "input g 2x4x4; param [3, 8, 8]; grid_sample g",
+        "input x 3x8x8; grid_sample { param [2, 4, 4] }",
+        "input i 4 dtype i64; param [3, 8]; gather axis 1 i",
+        "input x 3x8; gather axis 1 { values [7, 0] dtype i64 }",
+        "input h 10; param [3, 8]; lstm 5 initial h",
+        "input h 1 dtype i64; param [3, 8]; gru 5 lengths h",
+        "input like 3x4x4; param [3, 8, 8]; resize like like",
+    ],
+)
+def test_a_free_value_meets_values_of_each_example(text: str) -> None:
+    """The result for each example is what it is alone."""
+    net = netdsl.parse(f"net n {{ {text} }}")
+    session = net.session(opset=23)
+    ((name, x),) = session.inputs.items()
+    numbers = np.random.default_rng(0).random((2, *x.shape))
+    feeds = (numbers * 3).astype(x.dtype)
+    (y,) = session(**{name: feeds}).values()
+    alone = [session(**{name: feeds[i : i + 1]}) for i in range(2)]
+    np.testing.assert_allclose(y, np.concatenate([next(iter(each.values())) for each in alone]), atol=1e-6)
+    assert len(y) == 2
