@@ -146,15 +146,12 @@ class Stack(Item):
     @property
     def _span(self) -> float:
         """The width that the slots need in any order."""
-        if not self.roles:
-            return 0
-        single = len(self.first.layer.split(self.first.inputs)[0]) == 1
-        return self.pitch * (2 * len(self.roles) - 1 if single else len(self.roles))
+        return self.pitch * (len(self.roles) + len(self.keywords.intersection(self.roles))) if self.roles else 0
 
     def arrange(self, order: list[Node]) -> None:
-        """Set the slots in this order: around the middle, or with the only operand at the middle."""
-        operands = self.first.layer.split(self.first.inputs)[0]
-        middle = order.index(operands[0]) if len(operands) == 1 else (len(order) - 1) / 2
+        """Set the slots in this order, with the operands around the middle."""
+        places = [at for at, value in enumerate(order) if value not in self.keywords] or [*range(len(order))]
+        middle = sum(places) / len(places)
         self.slots = {value: (at - middle) * self.pitch for at, value in enumerate(order)}
 
     def _height(self, plate: Plate, at: int) -> float:

@@ -5,6 +5,7 @@ The order is that of the source, so that everything a part reads precedes it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 FULL, ONCE, OUTER, CLOSED = range(4)
 """How much detail the boxes of block calls have: all their contents; only those of the first of a structure; of these,
 only those with boxes inside; or none."""
+MAX_ARROWS = 6
+"""Maximum number of arrows for one value that a layer reads several times."""
+OPERATOR_SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷"}
 LOOSE = 3
 """Minimum number of rounds with different shapes that are drawn as one."""
 
@@ -101,7 +105,8 @@ def _measured(node: Node) -> set[Node]:
 
 
 def roles(node: Node, reads: tuple[Node, ...]) -> dict[Node, str]:
-    """Return what the layer takes each of these inputs as, such as `queries` or `keys, values`; none for a merge."""
+    """Return what the layer takes each of these inputs as, such as `queries` or `keys, values`; for a merge, nothing, or
+    how often it reads those that it reads too often for as many arrows."""
     operands, values = node.layer.split(node.inputs)
     names = node.layer.operand_names if len(operands) > 1 else ("",) * len(operands)
     found: dict[Node, list[str]] = {}
@@ -109,6 +114,9 @@ def roles(node: Node, reads: tuple[Node, ...]) -> dict[Node, str]:
         if x in reads:
             found.setdefault(x, []).append(name)
     words = {x: ", ".join(filter(None, each)) for x, each in found.items()}
+    counts = Counter(operands)
+    if counts and max(counts.values()) > MAX_ARROWS and node.layer.kind not in OPERATOR_SIGNS:
+        words = {x: f"× {counts[x]}" if counts[x] > 1 else "" for x in words}
     return words if any(words.values()) else {}
 
 

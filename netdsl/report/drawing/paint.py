@@ -11,7 +11,7 @@ from netdsl.report.drawing.items import CARD, Box, Content, Dummy, End, Port, St
 from netdsl.report.drawing.metrics import shorten, text_width
 from netdsl.report.drawing.outline import CLOSED, FULL, ONCE, OUTER, Outline
 from netdsl.report.drawing.plan import A4, SLIDE, plan
-from netdsl.report.drawing.words import net_title, net_totals, paper_line
+from netdsl.report.drawing.words import net_title, net_totals, paper_lines
 from netdsl.report.theme import LIGHT
 
 if TYPE_CHECKING:
@@ -80,8 +80,9 @@ class _Painter:
 
     def page(self, net: Net, sides: Point | None) -> Canvas:
         """Return the drawing with its title and legend, in the proportions of `sides`."""
-        title, room = net_title(net), max(self.root.width, MAX_TITLE_WIDTH)
-        lines = [shorten(line, 12, room) for line in (net_totals(self.outline.figures), *paper_line(net))]
+        title = net_title(net)
+        room = max(self.root.width, MAX_TITLE_WIDTH, text_width(title, TITLE, bold=True))
+        lines = [shorten(line, 12, room) for line in (net_totals(self.outline.figures), *paper_lines(net, room))]
         top = MARGIN + TITLE + LINE_OF_TITLE * len(lines) + 14
         words = [text_width(line, 12) for line in lines]
         wide = max([self.root.width, text_width(title, TITLE, bold=True), *words])

@@ -253,7 +253,7 @@ def _constants(content: Content, makers: dict[Node, Item]) -> set[Item]:
 
 def _aside(end: Item, below: dict[Item, list[Item]], makers: dict[Node, Item]) -> None:
     """Mark a branch, from its end to the fork."""
-    while len(below[end]) == 1 and isinstance(end, (Stack, Box)):
+    while len(below[end]) == 1 and isinstance(end, (Stack, Box, Port)):
         end.side = True
         if len(end.inputs) != 1:
             return

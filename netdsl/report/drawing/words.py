@@ -10,7 +10,7 @@ from netdsl.base.shape import format_shape
 from netdsl.declare.arguments import Word
 from netdsl.elaborate.arithmetic import show_value
 from netdsl.report.drawing.metrics import short_count, shorten, text_width
-from netdsl.report.drawing.outline import family
+from netdsl.report.drawing.outline import OPERATOR_SIGNS, family
 from netdsl.report.figures import layer_call, net_call
 from netdsl.syntax import ast
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from netdsl.report.drawing.outline import Group, Outline
     from netdsl.report.figures import Figures, LayerFigures
 
-OPERATOR_SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷"}
 QUIET = re.compile(r" (bias|init|bias_init|momentum) [\w.-]+(\([^)]*\))?")
 LONG_DECIMALS = re.compile(r"\d+\.\d{5,}")
 """Patterns that the texts of layers omit or round; the tooltip has them in full."""
@@ -43,8 +42,9 @@ class Plate:
         self.family = family(node)
         self.sign = OPERATOR_SIGNS.get(self.kind, "") if self.family == "merge" else ""
         self.text = shorten(_words(row), SMALL if strip else SIZE, WIDEST)
-        self.label = shorten(label, SMALL, WIDEST / 2)
         figures = _figures([mate.params for mate in mates], [mate.macs for mate in mates])
+        room = WIDEST / 2 if self.sign or strip else WIDEST - text_width(f" · {figures}" if figures else "", SMALL)
+        self.label = shorten(label, SMALL, room)
         said = self.label if not self.sign else ""
         self.figures = shorten(" · ".join(filter(None, (said, figures))), SMALL, WIDEST)
         self.title = _title(row, mates)
@@ -96,8 +96,13 @@ def _between(first: str, last: str) -> str:
 def _words(row: LayerFigures) -> str:
     if row.node.layer.kind == "values" and len(row.call) > LONGEST_VALUES:
         return f"values {format_shape(row.node.shape)}"
-    text = LONG_DECIMALS.sub(lambda found: f"{float(found[0]):.4g}", QUIET.sub("", row.call))
+    text = _rounded(QUIET.sub("", row.call))
     return text.replace("input", row.node.name, 1) if row.node.layer.kind == "input" else text
+
+
+def _rounded(text: str) -> str:
+    """Return a text with its long decimals rounded."""
+    return LONG_DECIMALS.sub(lambda found: f"{float(found[0]):.4g}", text)
 
 
 def _figures(params: list[int], macs: list[Count]) -> str:
@@ -181,7 +186,7 @@ def _is_default(value: object, default: ast.Expr | None) -> bool:
 
 def _value(value: object) -> str:
     block = getattr(value, "block", None)
-    return str(block.name.text if block is not None else getattr(value, "name", "") or show_value(value))
+    return str(block.name.text if block is not None else getattr(value, "name", "") or _rounded(show_value(value)))
 
 
 def _label(group: Group) -> str:
@@ -240,8 +245,11 @@ def net_totals(figures: Figures) -> str:
     return "  ·  ".join(filter(None, (f"{figures.params:,} weights", macs, f"depth {figures.depth}")))
 
 
-def paper_line(net: Net) -> list[str]:
-    """Return the paper that the net names."""
+def paper_lines(net: Net, room: float) -> list[str]:
+    """Return the paper that the net names: one line, or the authors in a line of their own."""
     said = [net.about.get(key) for key in ("authors", "paper", "year")]
     words = [str(each) for each in said if isinstance(each, (str, int))]
-    return [", ".join(words)] if words else []
+    text = ", ".join(words)
+    if text_width(text, SIZE) > room and isinstance(said[0], str) and len(words) > 1:
+        return [words[0], ", ".join(words[1:])]
+    return [text] if text else []
