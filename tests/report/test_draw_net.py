@@ -23,9 +23,10 @@ from netdsl.elaborate.library import zoo_nets
 from netdsl.ir.net import Net
 from netdsl.layers.table import LAYER_MODULES
 from netdsl.report.canvas import BASELINE, Canvas
+from netdsl.report.drawing.fold import Group
 from netdsl.report.drawing.items import Box, Content, Dummy, End, Item, Port, Stack, content
 from netdsl.report.drawing.metrics import ROOM, short_count, shorten, text_width
-from netdsl.report.drawing.outline import CLOSED, FAMILIES, FULL, ONCE, Group, Outline
+from netdsl.report.drawing.outline import CLOSED, FAMILIES, FULL, ONCE, Outline
 from netdsl.report.drawing.paint import draw_net
 from netdsl.report.drawing.plan import A4, SLIDE, Page, plan
 from netdsl.report.drawing.shapes import Pattern, Rectangle, Smooth
@@ -524,8 +525,8 @@ def folds(net: Net) -> list[tuple[str, int]]:
     todo, found = [Outline(net).root], []
     while todo:
         group = todo.pop()
-        if group.frame:
-            found.append((group.frame.name, group.times))
+        if group.frame or group.times > 1:
+            found.append((group.frame.name if group.frame else "", group.times))
         todo += [part for part in reversed(group.parts) if isinstance(part, Group)]
     return found
 
@@ -564,6 +565,14 @@ def test_what_is_folded(name: str, expected: list[tuple[str, int]] | None) -> No
         ("x1: b; output early; x2: b", [("b", 1), ("b", 1)]),
         ("concat { b } { b }", [("b", 1), ("b", 1)]),  # neither reads the other
         ("repeat 2 { b; b }; relu", [("", 2), ("b", 2)]),
+        ("for p in [0, 0.1, 0.2] { conv 1x1 4; maxpool 1x1; dropout p }", [("", 3)]),  # a rate alone rises
+        ("for p in [0.1, 0, 0.2] { conv 1x1 4; maxpool 1x1; dropout p }", []),
+        ("for p in [0, 0.1] { conv 1x1 4; maxpool 1x1; dropout p }", []),
+        ("repeat 4 as i { if i % 2 > 0 { b } else { tanh; maxpool 1x1 } }", [("", 2), ("b", 1)]),  # pairs
+        ("repeat 3 as i { if i % 2 > 0 { b } else { tanh; maxpool 1x1 } }", [("b", 1)]),
+        ("concat for i in range(8) { slice 1 i i + 1; conv 1x1 2 }", [("", 8)]),  # branches
+        ("concat for i in range(5) { slice 1 i i + 1; conv 1x1 2 }", []),
+        ("concat for i in range(8) { slice 1 i i + 1; conv 1x1 2; if i > 4 { relu } }", []),
     ],
 )
 def test_rounds_are_one_where_they_are_equal(body: str, expected: list[tuple[str, int]]) -> None:
@@ -571,6 +580,34 @@ def test_rounds_are_one_where_they_are_equal(body: str, expected: list[tuple[str
         f"block b {{ conv 3x3 4; maxpool 3x3 stride 1 pad 1 }}\nnet n {{ input x 4x16x16\n {body}\n output y }}"
     )
     assert folds(net) == expected
+
+
+def test_what_is_drawn_for_several_says_the_range_of_its_numbers() -> None:
+    branches = "concat for i, n in enumerate([9, 7, 8, 2, 3, 6]) { from x; slice 0 i i + 1; e{i}: embedding n 4 }"
+    rounds = "repeat 3 as i { d{i}: b (0.1 * i) }"
+    block = "block b(p) { linear 4; linear 4; dropout p }"
+    net = net_of(f"{block}\nnet n {{ input x 6 dtype i64\n {branches}; reshape 4x6; {rounds} }}")
+    svg = drawn(net, "svg").decode()
+    for words in (
+        "× 6",
+        "slice 0 0…5 1…6",
+        "embedding 2…9 4",
+        "e0…5 · 8…36 weights",
+        "d0…2: b 0.0…0.2 × 3",
+        "dropout 0.0…0.2",
+    ):
+        assert f">{words}<" in svg
+    assert "equal rounds or branches, drawn once" in svg
+
+
+def test_a_constant_that_many_layers_read_is_named_instead_of_connected() -> None:
+    constants = "c: values [1, 0] dtype i64; d: values [0, 1] dtype i64"
+    bodies = "gather c; gather c; t: tanh; gather {}"
+    for last, edges in (("c", 0), ("d", 3)):
+        net = net_of(f"net n {{ input x 2x2; {constants}; from x; {bodies.format(last)} }}")
+        root, _ = planned(net, unfold=False)
+        assert sum(isinstance(upper, Stack) and upper.first.layer.kind == "values" for upper, *_ in root.edges) == edges
+        assert (b">gather indices c<" in drawn(net, "svg")) == (edges == 0)
 
 
 def test_what_a_box_says() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netdsl.report.drawing.fold import Group
 from netdsl.report.drawing.metrics import text_width
-from netdsl.report.drawing.outline import Group, roles, stacks
+from netdsl.report.drawing.outline import roles, stacks
 from netdsl.report.drawing.words import Plate, head, hover, label, plates, shapes, shown_scopes, totals
 
 if TYPE_CHECKING:
@@ -263,7 +264,8 @@ def _content(group: Group, outline: Outline, gives: set[Node], known: int) -> Co
         rows = part.last.rows if isinstance(part, Group) else part
         shown = used | gives if group is outline.root else used
         seen = [row for row in rows if row.node in used or row.node in gives]
-        outputs = {row.node: _label(row, outline) if row.node in shown else "" for row in seen}
+        drawn = dict(zip(rows, part.rows, strict=True)) if isinstance(part, Group) and part.beside else {}
+        outputs = {row.node: _label(drawn.get(row, row), outline) if row.node in shown else "" for row in seen}
         if isinstance(part, Group):
             items.append(_box(part, outline, outputs, around, scopes))
         else:

@@ -1,4 +1,4 @@
-"""The layers of a net as nested groups: block calls and rounds of loops, with consecutive equal ones merged.
+"""The layers of a net as nested groups: block calls and rounds of loops.
 
 The order is that of the source, so that everything a part reads precedes it.
 """
@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from netdsl.ir.net import Net, Output
+from netdsl.report.drawing.fold import LOOSE, Folder, Group
 from netdsl.report.figures import Figures, LayerFigures
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-    from typing import TypeAlias
+    from collections.abc import Collection
 
-    from netdsl.base.text import Frame
     from netdsl.ir.net import Node
-
-    Part: TypeAlias = "LayerFigures | Group"
+    from netdsl.report.drawing.fold import Part
 
 
 FULL, ONCE, OUTER, CLOSED = range(4)
@@ -29,43 +26,14 @@ only those with boxes inside; or none."""
 MAX_ARROWS = 6
 """Maximum number of arrows for one value that a layer reads several times."""
 OPERATOR_SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷"}
-LOOSE = 3
-"""Minimum number of rounds with different shapes that are drawn as one."""
-
-
-class Group:
-    """The layers of a block call or of a round; without a `frame`, those of the net.
-
-    `rounds` are this group and the equal ones that follow, so that one drawing stands for `times`. If their shapes
-    differ, `mates` has the layers that are drawn as one.
-    """
-
-    __slots__ = ("frame", "parts", "rounds", "rows")
-
-    def __init__(self, frame: Frame | None) -> None:
-        self.frame = frame
-        self.parts: list[Part] = []
-        self.rows: list[LayerFigures] = []
-        self.rounds: list[Group] = [self]
-
-    @property
-    def times(self) -> int:
-        return len(self.rounds)
-
-    @property
-    def last(self) -> Group:
-        return self.rounds[-1]
-
-    @property
-    def all_rows(self) -> list[LayerFigures]:
-        return [row for each in self.rounds for row in each.rows]
 
 
 class Outline:
     """The groups of a net; `mates` are all the layers that a drawn one stands for, including itself. `closed` are the
-    groups without contents, depending on the detail, and `reads` the values that each layer is drawn to read."""
+    groups without contents, depending on the detail, `reads` the values that each layer is drawn to read, and `named`
+    the constants that layers name instead, since many read them."""
 
-    __slots__ = ("closed", "figures", "labels", "mates", "reads", "root", "training")
+    __slots__ = ("closed", "figures", "labels", "mates", "named", "reads", "root", "training")
 
     def __init__(self, net: Net, *, unfold: bool = False, detail: int = FULL) -> None:
         self.labels = net.labels
@@ -80,7 +48,11 @@ class Outline:
         self.root = _tree(rows)
         self.mates: dict[LayerFigures, list[LayerFigures]] = {row: [row] for row in rows}
         if not unfold:
-            _Folder(net, rows, self.mates).fold(self.root)
+            folder = Folder(net, rows, self.mates)
+            folder.fold(self.root)
+            self.reads = _without(folder.merged, self.reads)
+        self.named = _named(self.root, self.labels, self.reads)
+        self.reads = _without(self.named, self.reads)
         _thin(self.root, self.reads)
         self.closed = _closed(self.root, detail)
 
@@ -96,6 +68,20 @@ def _drawn_reads(net: Net, rows: list[LayerFigures]) -> Reads:
     return {row.node: tuple(x for x in row.node.inputs if x not in sizes[row.node] or x not in read) for row in rows}
 
 
+def _without(values: set[Node], reads: Reads) -> Reads:
+    return {node: tuple(x for x in each if x not in values) for node, each in reads.items()}
+
+
+def _named(root: Group, labels: frozenset[str], reads: Reads) -> set[Node]:
+    """Return the labeled constants that at least three of the drawn layers read as something that has a name."""
+    users: dict[Node, list[Node]] = {}
+    for row in (part for group in root.nested for part in group.parts if isinstance(part, LayerFigures)):
+        for x in reads[row.node]:
+            if x.layer.kind in ("param", "values") and x.name in labels:
+                users.setdefault(x, []).append(row.node)
+    return {x for x, each in users.items() if len(each) >= LOOSE and all(roles(user, (x,)) for user in each)}
+
+
 def _measured(node: Node) -> set[Node]:
     """Return the inputs of which a layer reads only the size."""
     if node.layer.kind == "positions":
@@ -105,8 +91,8 @@ def _measured(node: Node) -> set[Node]:
 
 
 def roles(node: Node, reads: tuple[Node, ...]) -> dict[Node, str]:
-    """Return what the layer takes each of these inputs as, such as `queries` or `keys, values`; for a merge, nothing, or
-    how often it reads those that it reads too often for as many arrows."""
+    """Return what the layer takes each of these inputs as, such as `queries` or `keys, values`. For a merge, it is
+    nothing, or how often it reads a value, if that is too often for as many arrows."""
     operands, values = node.layer.split(node.inputs)
     names = node.layer.operand_names if len(operands) > 1 else ("",) * len(operands)
     found: dict[Node, list[str]] = {}
@@ -171,103 +157,9 @@ def _tree(rows: list[LayerFigures]) -> Group:
     return root
 
 
-class _Folder:
-    """Merges consecutive equal groups that each read what the previous one made."""
-
-    def __init__(self, net: Net, rows: list[LayerFigures], mates: dict[LayerFigures, list[LayerFigures]]) -> None:
-        self.mates = mates
-        self.at = {row.node: at for at, row in enumerate(rows)}
-        self.start: dict[Group, int] = {}
-        self.calls: dict[Group, list[object]] = {}
-        self.uses: dict[Node, list[Node | None]] = {row.node: [] for row in rows}
-        for row in rows:
-            for x in row.node.inputs:
-                self.uses[x].append(row.node)
-        for output in net.outputs.values():
-            self.uses[output.node].append(None)
-
-    def fold(self, root: Group) -> None:
-        order = [root]
-        for group in order:
-            order += [part for part in group.parts if isinstance(part, Group)]
-        for group in reversed(order):
-            group.parts = [*self._folded(group)]
-
-    def _folded(self, group: Group) -> Iterator[Part]:
-        run: list[Group] = []
-        for part in group.parts:
-            if run and isinstance(part, Group) and self._follows(run, part):
-                run.append(part)
-                continue
-            yield from self._joined(run)
-            run = [part] if isinstance(part, Group) else []
-            if isinstance(part, LayerFigures):
-                yield part
-        yield from self._joined(run)
-
-    def _joined(self, run: list[Group]) -> Iterator[Group]:
-        """Merge rounds with the same figures, and at least three consecutive ones that all differ."""
-        parts = [list(same) for _, same in groupby(run, self._figures)]
-        for alone, several in groupby(parts, lambda part: len(part) == 1):
-            found = list(several)
-            if alone and len(found) >= LOOSE:
-                found = [[round for part in found for round in part]]
-            for first, *others in found:
-                first.rounds += others
-                for row, *mates in zip(*(each.rows for each in first.rounds), strict=True):
-                    self.mates[row] += [mate for other in mates for mate in self.mates[other]]
-                yield first
-
-    @staticmethod
-    def _figures(group: Group) -> list[object]:
-        return [(row.node.shape, row.params, row.macs) for row in group.rows]
-
-    def _follows(self, run: list[Group], part: Group) -> bool:
-        """Return whether a group does what the groups of the run do, with the output of the last of them."""
-        before = run[-1]
-        if self._content(before) != self._content(part):
-            return False
-        start, begin = self.at[before.rows[0].node], self.at[part.rows[0].node]
-        size = len(part.rows)
-        if begin != start + size or not self._handed_on(before, begin, begin + size):
-            return False
-        reads = self._outside(part, begin)
-        if not any(start <= x < begin for x in reads):
-            return False
-        if len(run) == 1:  # the first one reads from elsewhere what the others read from those before them
-            return len(set(reads)) == len(set(self._outside(before, start)))
-        shifted = [x - size if x >= start else x for x in reads]
-        return shifted == self._outside(before, start)
-
-    def _handed_on(self, group: Group, begin: int, end: int) -> bool:
-        """Return whether the output of a group is read only in it and in the next one, and there as one value."""
-        inside = begin - len(group.rows)
-        users = [(row.node, use) for row in group.rows for use in self.uses[row.node]]
-        later = {node for node, use in users if use is None or self.at[use] >= begin}
-        return len(later) == 1 and all(use is not None and inside <= self.at[use] < end for _, use in users)
-
-    def _outside(self, group: Group, start: int) -> list[int]:
-        return [self.at[x] for row in group.rows for x in row.node.inputs if self.at[x] < start]
-
-    def _content(self, group: Group) -> list[object]:
-        """Return what makes two groups equal: the same layers, except for their shapes, connected in the same way."""
-        found = self.calls.get(group)
-        if found is None:
-            start = self.at[group.rows[0].node]
-            name = group.frame.name if group.frame else ""
-            found = self.calls[group] = [
-                (name, row.call, row.line, bool(row.params), [max(self.at[x] - start, -1) for x in row.node.inputs])
-                for row in group.rows
-            ]
-        return found
-
-
 def _thin(root: Group, reads: Reads) -> None:
     """Remove groups without information: single rounds, and boxes around one box."""
-    order = [root]
-    for group in order:
-        order += [part for part in group.parts if isinstance(part, Group)]
-    for group in reversed(order):
+    for group in reversed(root.nested):
         group.parts = [kept for part in group.parts for kept in _kept(part, reads)]
 
 
@@ -276,7 +168,7 @@ def _kept(part: Part, reads: Reads) -> list[Part]:
         return [part]
     inner = part.parts[0] if len(part.parts) == 1 else None
     if part.times > 1 and isinstance(inner, Group) and inner.times == 1:
-        inner.rounds = [inner, *part.rounds[1:]]  # a round that is one call
+        inner.rounds = [inner, *(each for other in part.rounds[1:] for each in other.parts if isinstance(each, Group))]
         return [inner]
     if part.times == 1 and (not (part.frame and part.frame.name) or len(stacks(part.parts, reads)) == 1):
         return part.parts

@@ -75,7 +75,7 @@ class _Painter:
         self.scale = scale
         self.detail = detail
         self.families: set[str] = set()
-        self.folded = self.dashed = self.closed = False
+        self.folded = self.beside = self.dashed = self.closed = False
         self.shapes: list[Shape] = []
 
     def page(self, net: Net, sides: Point | None) -> Canvas:
@@ -139,6 +139,7 @@ class _Painter:
             for move in range(box.cards, 0, -CARD)
         ]
         self.folded = self.folded or bool(cards)
+        self.beside = self.beside or box.group.beside
         look = shades[min(depth, len(shades) - 1)], self.theme.border
         back = self.rectangle(left, top, width, height, look, radius=7, dashed=box.dashed)
         middle = left + width / 2
@@ -203,7 +204,7 @@ class _Painter:
         """Draw the legend of the colors and return the height at which it ends."""
         entries = [(MEANING[name], name) for name in MEANING if name in self.families]
         if self.folded:
-            entries.append(("equal rounds, drawn once", "folded"))
+            entries.append((f"equal rounds{' or branches' * self.beside}, drawn once", "folded"))
         if self.closed:
             entries.append((CLOSED_MEANING[min(self.detail, OUTER)], "closed"))
         if self.dashed:

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING
 from netdsl.base.shape import format_shape
 from netdsl.declare.arguments import Word
 from netdsl.elaborate.arithmetic import show_value
+from netdsl.report.drawing.fold import ranged
 from netdsl.report.drawing.metrics import short_count, shorten, text_width
-from netdsl.report.drawing.outline import OPERATOR_SIGNS, family
+from netdsl.report.drawing.outline import OPERATOR_SIGNS, family, roles
 from netdsl.report.figures import layer_call, net_call
 from netdsl.syntax import ast
 
 if TYPE_CHECKING:
     from netdsl.base.shape import Shape
+    from netdsl.base.text import Frame
     from netdsl.ir.formula import Count
     from netdsl.ir.net import Net, Node
-    from netdsl.report.drawing.outline import Group, Outline
+    from netdsl.report.drawing.fold import Group
+    from netdsl.report.drawing.outline import Outline
     from netdsl.report.figures import Figures, LayerFigures
 
 QUIET = re.compile(r" (bias|init|bias_init|momentum) [\w.-]+(\([^)]*\))?")
@@ -35,13 +38,16 @@ class Plate:
 
     __slots__ = ("family", "figures", "height", "kind", "label", "name", "sign", "strip", "text", "title")
 
-    def __init__(self, row: LayerFigures, mates: list[LayerFigures], label: str, *, strip: bool) -> None:
+    def __init__(
+        self, row: LayerFigures, mates: list[LayerFigures], label: str, named: list[str], *, strip: bool
+    ) -> None:
         node = row.node
         self.name = node.name
         self.kind = node.layer.kind
         self.family = family(node)
         self.sign = OPERATOR_SIGNS.get(self.kind, "") if self.family == "merge" else ""
-        self.text = shorten(_words(row), SMALL if strip else SIZE, WIDEST)
+        words = ranged([_words(mate) for mate in mates])
+        self.text = shorten(" ".join([words, *named]), SMALL if strip else SIZE, WIDEST)
         figures = _figures([mate.params for mate in mates], [mate.macs for mate in mates])
         room = WIDEST / 2 if self.sign or strip else WIDEST - text_width(f" · {figures}" if figures else "", SMALL)
         self.label = shorten(label, SMALL, room)
@@ -63,9 +69,16 @@ def plates(rows: list[LayerFigures], outline: Outline, shown: int) -> list[Plate
     """Return the texts of layers in boxes whose titles have the first `shown` parts of their names."""
     mates = [outline.mates[row] for row in rows]
     return [
-        Plate(row, others, _layer_label(others, outline.labels, shown), strip=at > 0)
+        Plate(row, others, _layer_label(others, outline.labels, shown), _named(row.node, outline.named), strip=at > 0)
         for at, (row, others) in enumerate(zip(rows, mates, strict=True))
     ]
+
+
+def _named(node: Node, named: set[Node]) -> list[str]:
+    """Return the operands that a layer names, such as `indices index`; the call has those of its keywords."""
+    operands, _ = node.layer.split(node.inputs)
+    taken = roles(node, tuple(x for x in operands if x in named))
+    return [f"{role} {x.name}" for x, role in taken.items()]
 
 
 def _layer_label(mates: list[LayerFigures], labels: frozenset[str], shown: int) -> str:
@@ -162,7 +175,10 @@ def head(group: Group, around: str) -> str:
 
 
 def _call(group: Group) -> str:
-    frame = group.frame
+    return ranged([_frame_call(each.frame) for each in group.mates])
+
+
+def _frame_call(frame: Frame | None) -> str:
     if frame is None or not frame.name:
         return ""
     words = [frame.name]
