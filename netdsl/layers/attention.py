@@ -19,7 +19,6 @@ from netdsl.diagnostics.attention_problems import (
 )
 from netdsl.diagnostics.operand_problems import MatmulMismatch
 from netdsl.diagnostics.problem import Misfit
-from netdsl.diagnostics.shape_problems import NeedsNumber
 from netdsl.layers.base import Layer, layer
 from netdsl.layers.dense import channels_first, channels_last
 from netdsl.layers.window import channel_count
@@ -81,9 +80,6 @@ class AttentionLayer(Layer):
         for name, (given, shapes) in allowed.items():
             if given is not None and given not in shapes:
                 raise Misfit(WrongMask, at=name, name=name, given=given, wanted=tuple(dict.fromkeys(shapes)))
-        moves = bias is not None and here != there and not isinstance(here, int) and not isinstance(there, int)
-        if moves and (len(qkv) == 3 or between):
-            raise Misfit(NeedsNumber, at="bias")
         return (self.heads * e, *q[1:])
 
     def sizes(self, *qkv: Shape) -> tuple[int, int, int]:
@@ -167,7 +163,7 @@ class AttentionLayer(Layer):
             return None
         between = len(q.shape) - 3
         if len(bias.shape) == 4:
-            return ops.reshape(bias, (*(1,) * between, *bias.shape[1:])) if between else bias
+            return ops.split_axis(bias, 1, (*(1,) * between, self.heads)) if between else bias
         axes = range(len(bias.shape))
         return ops.transpose(bias, (0, *axes[2:-2], 1, *axes[-2:]))
 

@@ -78,8 +78,8 @@ class ReshapeLayer(Layer):
         if rest * after != before:
             raise Misfit(ReshapeMismatch, at="sizes", wanted=self.sizes, before=before, after=after)
         out = tuple(rest if size == REST else size for size in self.sizes)
-        if sum(isinstance(size, Size) and x[i : i + 1] != (size,) for i, size in enumerate(out)) > 1:
-            raise Misfit(NeedsNumber, at="sizes")  # ONNX infers only one size, and keeps others only in their positions
+        if not ops.can_reshape(x, out):
+            raise Misfit(NeedsNumber, at="sizes")
         return out
 
     def body(self, x: Value, w: Weights) -> Value:

@@ -190,8 +190,8 @@ def _heads(x: Value, groups: tuple[int, ...], *, transposed: bool = False) -> Va
 
 def _grouped(x: Value, kv: int) -> Value:
     """Return [N, *S, heads, I, J] as [N, *S, kv, heads/kv, I, J]."""
-    *leading, heads, rows, columns = x.shape
-    return ops.reshape(x, (*leading, kv, heads // kv, rows, columns), batch=False)
+    axis = len(x.shape) - 3
+    return ops.split_axis(x, axis, (kv, x.shape[axis] // kv))
 
 
 def places(x: Value, axis: int) -> Value:

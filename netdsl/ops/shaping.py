@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from netdsl.base.shape import Dim, Shape
     from netdsl.ir.graph import Value
 
-__all__ = ["expand", "flatten", "reshape", "shape_of", "spread", "transpose"]
+__all__ = ["can_reshape", "expand", "flatten", "reshape", "shape_of", "split_axis", "spread", "transpose"]
 
 
 class Flatten(Op):
@@ -62,10 +62,10 @@ class Reshape(Op):
 
     def onnx(self, opset: int, *xs: Value) -> OnnxNode:
         x = xs[0].shape
+        assert can_reshape(x, self.shape), f"{x} reshaped to {self.shape}"
         kept = [
             size if isinstance(size, int) else 0 if x[i : i + 1] == (size,) else -1 for i, size in enumerate(self.shape)
         ]
-        assert kept.count(-1) <= 1, f"{x} reshaped to {self.shape}"
         return OnnxNode("Reshape", extra={"shape": ints(*kept)})
 
 
@@ -165,9 +165,26 @@ def flatten(x: Value) -> Value:
     return x if len(x.shape) == 2 else apply(Flatten(), x)
 
 
+def can_reshape(x: Shape, y: Shape) -> bool:
+    """Return whether ONNX can reshape so: at most one size known only at run time may change its position."""
+    return sum(not isinstance(size, int) and x[i : i + 1] != (size,) for i, size in enumerate(y)) <= 1
+
+
 def reshape(x: Value, sizes: Sequence[Dim], *, batch: bool = True) -> Value:
     """Reshape; `sizes` exclude the batch axis, which is kept, unless `batch` is off, as for a weight."""
     return apply(Reshape((x.shape[0], *sizes) if batch else tuple(sizes)), x)
+
+
+def split_axis(x: Value, axis: int, sizes: Sequence[Dim]) -> Value:
+    """Replace an axis by axes of these sizes, whose product is its size."""
+    before, after = x.shape[:axis], x.shape[axis + 1 :]
+    if can_reshape(x.shape, (*before, *sizes, *after)):
+        return reshape(x, (*before, *sizes, *after), batch=False)
+    # With the axis last, the others keep their positions.
+    rank = len(x.shape)
+    last = transpose(x, (*range(axis), *range(axis + 1, rank), axis))
+    last = reshape(last, (*before, *after, *sizes), batch=False)
+    return transpose(last, (*range(axis), *range(rank - 1, len(last.shape)), *range(axis, rank - 1)))
 
 
 def transpose(x: Value, perm: Sequence[int]) -> Value:

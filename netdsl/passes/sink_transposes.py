@@ -293,18 +293,13 @@ def _reshape(sinking: _Sinking, operation: Operation) -> Moved | None:
         groups.sort(key=lambda group: perm[group[0][0]])
     order = tuple(axis for _, new in groups for axis in new)
     reshaped = Reshape(tuple(y.shape[axis] for axis in order))
-    if not _emits(source.shape, reshaped.shape):
+    if not ops.can_reshape(source.shape, reshaped.shape):
         return None
     return apply(reshaped, source), _inverse(order)
 
 
 def _run(axes: Sequence[int]) -> bool:
     return all(b == a + 1 for a, b in pairwise(axes))
-
-
-def _emits(x: Shape, y: Shape) -> bool:
-    """Return whether ONNX can reshape so: at most one size known only at run time may change its position."""
-    return sum(not isinstance(size, int) and x[i : i + 1] != (size,) for i, size in enumerate(y)) <= 1
 
 
 def _regrouped(old: Shape, new: Shape) -> list[tuple[list[int], list[int]]] | None:

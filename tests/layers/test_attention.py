@@ -112,6 +112,20 @@ CASES: list[tuple[str, dict[str, Any], tuple[Any, Any, Any], dict[str, Any], boo
         True,
     ),
     (
+        "input b [4, ?I, ?J]; input k [4, ?J]; input v [6, ?J]; input q [8, ?I]; attention 4 bias b q k v",
+        {"q": array(2, 8, 3), "k": array(2, 4, 7), "v": array(2, 6, 7), "b": array(2, 4, 3, 7)},
+        (array(2, 8, 3), array(2, 4, 7), array(2, 6, 7)),
+        {"bias": array(2, 4, 3, 7)},
+        True,
+    ),
+    (
+        "input b [4, ?I, ?J]; input k [8, 3, ?J]; input q [8, 3, ?I]; attention 4 bias b q k k",
+        {"q": array(2, 8, 3, 2), "k": array(2, 8, 3, 7), "b": array(2, 4, 2, 7)},
+        (array(2, 8, 3, 2), array(2, 8, 3, 7), array(2, 8, 3, 7)),
+        {"bias": array(2, 4, 2, 7)},
+        False,
+    ),
+    (
         "input k 8x7; attention 4 { param [8, 3] init ones } k k",
         {"k": array(2, 8, 7)},
         (np.ones((2, 8, 3)), array(2, 8, 7), array(2, 8, 7)),
