@@ -194,7 +194,9 @@ class SliceLayer(Layer):
 
     Shapes: [*, A, *] -> [*, stop - start, *]. Axes count from 0 (the channels), excluding the batch, and indices
     from 0; negative axes and indices count from the end.
-    Conventions: unlike in Python, a slice must lie within its axis and must not be empty.
+    Conventions: unlike in Python, a slice must lie within its axis and must not be empty. Where A is known only at run
+    time, `start` and `stop` count from the same end, and onnxruntime rejects an axis that is too short; or `start`
+    counts from the front and `stop` from the end.
 
     ```net
     input x 64x8x8
@@ -215,7 +217,7 @@ class SliceLayer(Layer):
         stop = size if self.stop is None else self.stop if self.stop >= 0 else size + self.stop
         if isinstance(size, int):
             fits = 0 <= start < stop <= size  # type: ignore[operator]
-        elif self.stop is not None and self.stop >= 0:
+        elif self.start < 0 <= (-1 if self.stop is None else self.stop):
             raise Misfit(NeedsNumber, at="axis")
         else:
             fits = not isinstance(stop - start, int) or stop - start > 0  # type: ignore[operator]
@@ -225,4 +227,7 @@ class SliceLayer(Layer):
 
     def body(self, x: Value, w: Weights) -> Value:
         axis = axis_of(self.axis, x.shape[1:]) + 1
+        size = self.shape(x.shape[1:])[axis - 1]
+        if isinstance(size, int) and not isinstance(x.shape[axis], int):
+            return ops.consecutive(x, axis, self.start, size)
         return ops.slice(x, [axis], [self.start], [self.stop])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from netdsl.base.shape import Dim, Shape
 
-__all__ = ["batch_gather", "batch_scatter_add", "concat", "gather", "pad", "padded", "slice", "split"]
+__all__ = ["batch_gather", "batch_scatter_add", "concat", "consecutive", "gather", "pad", "padded", "slice", "split"]
 
 
 class Concat(Op):
@@ -128,6 +128,22 @@ class Gather(Gathering):
     """Gather at any indices. ONNX Gather."""
 
     __slots__ = ()
+
+
+class Consecutive(Gathering):
+    """Gather the elements from `start` on, which counts from the end if negative. ONNX Gather."""
+
+    __slots__ = ("start",)
+
+    def __init__(self, axis: int, start: int) -> None:
+        super().__init__(axis)
+        self.start = start
+
+    def reach(self, at: int, axis: int, y: Shape, *xs: Shape) -> Reach | None:
+        if at or axis != self.axis:
+            return super().reach(at, axis, y, *xs)
+        size = xs[0][axis]
+        return Reach(axis, first=len(range(size)[: self.start]) if isinstance(size, int) else max(self.start, 0))
 
 
 class GatherND(Op):
@@ -290,6 +306,15 @@ def gather(x: Value, indices: Value | Sequence[int], axis: int) -> Value:
     if not isinstance(indices, Value):
         indices = constant(x.graph, indices, "i64")
     return apply(Gather(axis), x, indices)
+
+
+def consecutive(x: Value, axis: int, start: int, size: int) -> Value:
+    """Return this many elements of an axis from `start` on, which counts from the end if negative.
+
+    Unlike a slice, it fails at run time where the axis has fewer.
+    """
+    places = ops.counter(x.graph, size)
+    return apply(Consecutive(axis, start), x, ops.add(places, start) if start else places)
 
 
 def batch_gather(x: Value, indices: Value) -> Value:

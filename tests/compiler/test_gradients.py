@@ -138,6 +138,7 @@ CASES = {
     "gather_permutes": ([X], lambda x: ops.gather(x, [2, 0, 1], 1)),
     "gather_one": ([X], lambda x: ops.gather(x, ops.constant(x.graph, 1, "i64"), 2)),
     "gather_embeds": ([(5, 3)], lambda x: ops.gather(x, ops.constant(x.graph, [0, 4, 4, 1, 0, 4], "i64", (2, 3)), 0)),
+    "consecutive": ([X], lambda x: ops.consecutive(x, 2, -3, 2)),
     "gather_last": ([X], lambda x: ops.gather(x, ops.constant(x.graph, [0, 4, -1, 1], "i32", (2, 2)), -1)),
     "batch_norm": (
         [X, (3,), (3,), (3,), (3,)],

@@ -423,6 +423,8 @@ CASES = {
         lambda x: ops.slice(x, (2, 3), (1, -2), (-1, None)),
         lambda x: x[:, :, 1:-1, -2:],
     ),
+    "consecutive": ([(N, 2, H)], lambda x: ops.consecutive(x, 2, 1, 3), lambda x: x[:, :, 1:4]),
+    "consecutive_from_the_end": ([(N, 2, H)], lambda x: ops.consecutive(x, 2, -3, 2), lambda x: x[:, :, -3:-1]),
     "pad_of_any_size": (
         [(N, 2, H, 3)],
         lambda x: ops.pad(x, (1, 0, 2, 0)),

@@ -185,6 +185,7 @@ def test_chains_see_what_is_seen(seed: int) -> None:
         ("input x 20 dtype i64; embedding 100 8; conv 3 4; conv 3 4", 5),
         ("input x 3x8x8x8; conv 3x1x3 4; maxpool 2x2x2", [4, 2, 4]),
         ("input x [3, ?H, ?W]; conv 3x3 4 stride 2; conv 3x3 4; upsample 2", 7),
+        ("input x [4, ?L]; conv 3 4; slice 1 2 5; conv 3 2", 5),
         ("input x 1x64; repeat 5 { upsample 4 }; conv 3 1", None),
         ("input m 9 dtype i64; input x 6x9; attention 2 mask m", "all"),
         ("input s 9 dtype i64; input x 6x3x9; conv 3x1 6; attention 2 segments s", [3, "all"]),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 import netdsl
+from netdsl.base.paths import data
 from netdsl.lower import macs
 from netdsl.report.figures import Figures
 from tests.support.programs import net_of
@@ -218,3 +221,30 @@ def test_the_cost() -> None:
     text = "net n { input k 4x7; input v 6x7; input q 8x3; attention 4 q k v }"
     assert macs(net_of(text)) == 4 * 3 * 7 * (2 + 3)
     assert macs(net_of("net n { input x 24x6x5; attention 4 kv 2 }")) == 6 * 4 * 5 * 5 * (3 + 3)
+
+
+@pytest.mark.filterwarnings("ignore:.*is never used")
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("bert", {"width": 64}),
+        ("gpt2", {"width": 64, "context": 128}),
+        ("llama", {"width": 32, "heads": 4, "kv": 2, "hidden": 48}),
+        ("transformer", {"width": 32, "heads": 2, "hidden": 48}),
+    ],
+)
+def test_nets_of_text_take_any_length(tmp_path: Path, name: str, sizes: dict[str, int]) -> None:
+    """A net of the zoo whose lengths are known only at run time has the numbers of that with fixed ones."""
+    text = (Path(data("specs")) / f"{name}.net").read_text()
+    text = re.sub(r"(?<=[\[ ])(length|source|target)\]", r"?\1]", text)
+    (tmp_path / "any.net").write_text(text)
+    sizes = sizes | {"layers": 1, "words": 50}
+    session = netdsl.load(f"{tmp_path / 'any.net'}:{name}", **sizes).session(opset=23)
+    rng = np.random.default_rng(0)
+    for length in (1, 5, 128):
+        lengths = {"source": length, "target": length + 1} if name == "transformer" else {"length": length}
+        fixed = netdsl.load(name, **sizes, **lengths).session()
+        feeds = {x: rng.integers(0, 2, (2, *tensor.shape)) for x, tensor in fixed.inputs.items()}
+        wanted = fixed(**feeds)
+        for output, y in session(**feeds).items():
+            np.testing.assert_allclose(y, wanted[output], atol=3e-6)

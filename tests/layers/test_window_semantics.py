@@ -93,3 +93,14 @@ def test_a_crop_that_does_not_fit_fails_at_run_time(call: str, size: tuple[int, 
     else:
         with pytest.raises(Exception, match="out of data bounds"):
             session.run(None, feeds)
+
+
+@pytest.mark.parametrize(("call", "least"), [("slice 1 0 1", 1), ("slice 1 2 4", 4), ("slice 1 (-3) (-1)", 3)])
+def test_a_slice_that_does_not_fit_fails_at_run_time(call: str, least: int) -> None:
+    """ONNX's Slice would return the elements that there are, fewer than the declared number."""
+    net = flow(f"input x [1, ?L]; {call}")
+    session = onnxruntime.InferenceSession(to_bytes(emit(lower(net)), []), providers=["CPUExecutionProvider"])
+    x = np.zeros((1, 1, least), np.float32)
+    assert session.run(None, {"x": x})[0].shape[1:] == net.outputs["output"].node.shape
+    with pytest.raises(Exception, match="out of data bounds"):
+        session.run(None, {"x": x[..., 1:]})

@@ -613,6 +613,7 @@ MOVING_PLANE = {
     "pad [1, 0, 2, 3] mode reflect": pad((1, 0), (2, 3), "reflect"),
     "conv 3x3 4 pad_mode wrap": bordered("wrap", (1, 1), (1,) * 4),
     "slice 1 2 (-1)": each(lambda x: x[:, :, 2:-1]),
+    "slice 1 1 3": each(lambda x: x[:, :, 1:3]),
     "slice 2 (-3) (-1)": each(lambda x: x[..., -3:-1]),
     "permute [1, 2, 0]": transpose(2, 3, 1),
     "reduce mean 2": reduce(np.mean, 3),
