@@ -179,7 +179,8 @@ class ConcatLayer(MergeLayer):
 
     def shape(self, *xs: Shape) -> Shape:
         axis = axis_of(self.axis, xs[0])
-        if any(x[:axis] + x[axis + 1 :] != xs[0][:axis] + xs[0][axis + 1 :] for x in xs):
+        rest = (len(xs[0]), xs[0][:axis], xs[0][axis + 1 :])
+        if any((len(x), x[:axis], x[axis + 1 :]) != rest for x in xs):
             raise Misfit(ConcatMismatch, axis=self.axis)
         total: Dim = 0
         for x in xs:

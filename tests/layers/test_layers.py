@@ -276,6 +276,7 @@ MISUSES = [
     ("x 4x9x8", "slice 3 0 1", "E0309"),
     ("x 4x9x8", "slice (-4) 0 1", "E0309"),
     ("x 4x9x8", "concat axis 3 { } { }", "E0309"),
+    ("x 4x9x8", "concat axis 2 { } { slice 2 0 1; reshape [4, 9] }", "E0302"),
     ("x 4x9x8", "groupnorm 3", "E0330"),
     ("x 4x9x8", "channel_shuffle 3", "E0330"),
     ("x 4x9x8", "pixel_shuffle 3", "E0330"),
