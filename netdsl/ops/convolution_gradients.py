@@ -59,19 +59,23 @@ class ConvDw(ConvGradient):
     def macs(self, y: Shape, *xs: Shape) -> Count:
         return element_count(xs[1][1:]) * element_count(y[1:])
 
+    def after(self, x: Value, dy: Value) -> list[int]:
+        """Return the padding at the end of each axis; negative if the last pixels are not read."""
+        sizes, places = known(x.shape)[2:], known(dy.shape)[2:]
+        rows = zip(places, self.strides, self.spans(self.kernel_shape), self.pads, sizes, strict=False)
+        return [(p - 1) * s + span - before - size for p, s, span, before, size in rows]
+
+    def reads_nothing(self, x: Value, dy: Value) -> bool:
+        """Return whether all windows lie in the padding before the image."""
+        return any(size + after <= 0 for size, after in zip(known(x.shape)[2:], self.after(x, dy), strict=True))
+
     def expand(self, *xs: Value) -> tuple[Value, ...]:
         x, dy = xs
-        rank, sizes, places = len(self.strides), known(x.shape)[2:], known(dy.shape)[2:]
-        before = self.pads[:rank]
-        # The padding at the end; negative if the last pixels are not read, which are then cropped.
-        after = [
-            (p - 1) * s + span - b - size
-            for p, s, span, b, size in zip(
-                places, self.strides, self.spans(self.kernel_shape), before, sizes, strict=True
-            )
-        ]
+        rank, after = len(self.strides), self.after(x, dy)
+        if self.reads_nothing(x, dy):
+            return (ops.zeros(x.graph, self.infer(x.shape, dy.shape), x.dtype),)
         x = ops.padded(x, (*(0,) * rank, *(min(0, a) for a in after)))
-        pads = (*before, *(max(0, a) for a in after))
+        pads = (*self.pads[:rank], *(max(0, a) for a in after))
         by_channel = self.group == x.shape[1]
         return ((self._by_channel if by_channel else self._by_rows)(x, dy, pads),)
 

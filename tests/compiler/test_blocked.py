@@ -160,12 +160,14 @@ CONVOLUTIONS = {
     "uneven_pads": (16, 16, (3, 3), (1, 1), (0, 1, 2, 1), (1, 1), (5, 5)),
     "large_pads": (16, 16, (1, 1), (1, 1), (1, 1, 1, 1), (1, 1), (3, 3)),
     "dilated": (16, 16, (3, 3), (1, 1), (2, 2, 2, 2), (2, 2), (7, 7)),
+    "in_padding": (16, 20, (1, 1), (2, 2), (1, 0, 0, 0), (1, 1), (1, 3)),
     "one_place": (16, 20, (3, 3), (1, 1), (0, 0, 0, 0), (1, 1), (3, 3)),
 }
 """Channels, outputs, kernel, strides, pads, dilations, size."""
 
-PLAIN_CONVOLUTIONS = {"stride4": "ConvDx", "large_pads": "ConvDx", "dilated": "ConvDw"}
-"""The gradients that no recipe takes: where a phase would have to be cut, and of dilated kernels."""
+PLAIN_CONVOLUTIONS = {"stride4": "ConvDx", "large_pads": "ConvDx", "dilated": "ConvDw", "in_padding": "ConvDw ConvDx"}
+"""The gradients that no recipe takes: where a phase would have to be cut, of dilated kernels, and of windows in
+padding."""
 
 
 # In numpy, which takes long, small batches alone.

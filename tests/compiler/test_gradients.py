@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from netdsl import ops
@@ -462,6 +462,15 @@ def convolutions(draw):
     return (draw(st.integers(1, 3)), group * width, *sizes), (group * per, width, *kernel), options
 
 
+IN_PADDING = [
+    ((1, 3, 1, 1, 1), (2, 3, 1, 1, 1), {"strides": (2, 1, 1), "pads": (1, 0, 0, 0, 0, 0)}),
+    ((2, 3, 2), (3, 1, 1), {"strides": (7,), "pads": (3, 0), "group": 3}),
+]
+"""Convolutions whose windows see nothing of the image."""
+
+
+@example(IN_PADDING[0])
+@example(IN_PADDING[1])
 @settings(max_examples=60, deadline=None)
 @given(convolutions())
 def test_gradients_of_convolutions_are_their_adjoints(drawn):

@@ -27,7 +27,7 @@ def lower_conv_dw(b: Blocker, operation: Operation) -> bool:
     op: ConvDw = operation.op  # type: ignore[assignment]
     x, dy = operation.inputs
     (w,) = operation.outputs
-    if not suits(x.shape, w.shape, op.group) or (op.group == 1 and max(op.dilations) > 1):
+    if not suits(x.shape, w.shape, op.group) or (op.group == 1 and max(op.dilations) > 1) or op.reads_nothing(x, dy):
         return False
     option = b.choose(operation, *_options(op, dy, b.block))
     if option == "std":
