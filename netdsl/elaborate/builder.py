@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 
 NONE: Mapping[str, Parameter] = {}
+USUAL_WEIGHTS = 8
+"""Maximum number of weights of a layer whose work does not depend on it."""
 
 
 class Expansion:
@@ -127,6 +129,8 @@ class NetBuilder:
         layer = layer.seeing(inputs)
         dtype = layer.dtype_of([x.dtype for x in inputs])
         shape, weights = layer.rules(tuple([x.shape for x in inputs]))
+        if len(weights) > USUAL_WEIGHTS:
+            self.report.work.spend(4 * len(weights), span, frame)
         layer.accepts(inputs)
         if len(self.nodes) >= LAYERS:
             raise Rejected(TooLarge(span=span, frame=frame, what="layers", count=len(self.nodes) + 1, limit=LAYERS))

@@ -250,14 +250,14 @@ class RopeLayer(Layer):
     at: str | None = keyword(Operand("i64"), None, doc="positions")
 
     def shape(self, x: Shape, *, at: Shape | None = None) -> Shape:
-        self.frequencies(x)
+        self.rotated(x)
         wanted = tuple(dict.fromkeys([x[-1:], x[1:]]))
         if at is not None and at not in wanted:
             raise Misfit(WrongMask, at="at", name="at", given=at, wanted=wanted)
         return x
 
-    def frequencies(self, x: Shape) -> tuple[float, ...]:
-        """Return the angle of each pair of channels at position 1. Raises Misfit."""
+    def rotated(self, x: Shape) -> int:
+        """Return the number of channels of each head that are rotated. Raises Misfit."""
         channels = channel_count(x)
         if channels % self.heads or len(x) < 2:
             what = f"`rope` rotates {self.heads} heads along the last axis, and cannot split {format_shape(x)}"
@@ -266,11 +266,16 @@ class RopeLayer(Layer):
         turned = round(size * self.part)
         if turned % 2 or not turned or abs(turned - size * self.part) > 1e-6:
             raise Misfit(OddRotation, at="part", size=size, part=self.part)
-        if not isinstance(self.base, tuple):
-            return tuple(self.base ** (-2 * i / turned) for i in range(turned // 2))
-        if len(self.base) != turned // 2:
+        if isinstance(self.base, tuple) and len(self.base) != turned // 2:
             raise Misfit(FrequencyCount, at="base", given=len(self.base), wanted=turned // 2)
-        return self.base
+        return turned
+
+    def frequencies(self, x: Shape) -> tuple[float, ...]:
+        """Return the angle of each pair of channels at position 1."""
+        if isinstance(self.base, tuple):
+            return self.base
+        turned = self.rotated(x)
+        return tuple(self.base ** (-2 * i / turned) for i in range(turned // 2))
 
     def body(self, x: Value, w: Weights, *, at: Value | None = None) -> Value:
         last = channels_last(x)

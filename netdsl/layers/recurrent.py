@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from netdsl.layers.base import Training, Weights
 
 
+STACKED = 1_000
+"""Maximum number of layers of a call, each of which has its own weights."""
+
+
 class RecurrentLayer(Layer):
     """Base class of recurrent layers: a stack of `layers`, each of one direction or two."""
 
@@ -30,7 +34,7 @@ class RecurrentLayer(Layer):
     """Number of values of the hidden size that a step passes on: h and, for an LSTM, c."""
 
     hidden: int = positional(Integer(), doc="size of the state, for each direction")
-    layers: int = keyword(Integer(), 1, doc="number of layers, each on the outputs of the one before")
+    layers: int = keyword(Integer(maximum=STACKED), 1, doc="number of layers, each on the outputs of the one before")
     bidirectional: bool = keyword(Flag(), False, doc="also run from the last place to the first")
     bias: bool = keyword(Flag(), True, doc="add learned biases")
     dropout: float = keyword(Real(0, below=1), 0.0, doc="probability of dropping an output between two layers")

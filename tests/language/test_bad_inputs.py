@@ -383,6 +383,9 @@ BOMBS = {
     "63 a sum": (f"let n = {'+'.join(['1'] * 100_000)}\nnet a {{ input x 4; dense n }}", "ok (a)"),
     "66 blocks": (twice("block b0 { }", "block b{0} {{ b{1}; b{1} }}", "net a { input x 4; b40 }"), "steps of work"),
     "66 lists": (twice("let l0 = [1]", "let l{0} = [l{1}, l{1}]", "net a { input x 4; dense l40 }"), "steps of work"),
+    "weights of one layer": ("net a { input x 2x3; lstm 4 layers 100000000 }", "an integer from 1 to 1000"),
+    "weights of layers": ("net a { input x 2x3; for i in range(2000) { gru i + 1 layers 1000 } }", "steps of work"),
+    "channels": ("net a { input x 2147483646x2; rope 1 }", "ok (a)"),
     "mistakes": ("net a { input x 4\n" + "relus; conv ]; dense 3 =>\n" * 20_000 + "}", "100 errors, and more"),
     "unknown names": (
         "".join(f"let v{n} = 1\n" for n in range(10_000)) + "net a { input x 4\n" + "dense vx\n" * 10_000 + "}",
