@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 from netdsl.layers import layer_modules
-from tests.support.argument_sweep import HOW, programs
+from tests.support.argument_sweep import HOW, called, programs
 
 
 @pytest.fixture(autouse=True)
@@ -43,5 +43,5 @@ def test_what_is_accepted_runs_in_large(how: str, seed: int, count: int) -> None
 
 
 def test_the_sweep_calls_every_layer() -> None:
-    called = {text.split("; ", 1)[1].split()[0] for text, _ in programs(0, len(layer_modules()))}
-    assert called >= set(layer_modules()) - {"input"}
+    layers = {called(text) for text, _ in programs(0, len(layer_modules()))}
+    assert layers >= set(layer_modules()) - {"input"}
